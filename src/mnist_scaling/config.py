@@ -1,0 +1,209 @@
+"""The schema of conf/train.yaml: what one training run is, as frozen dataclasses.
+
+YAML holds the numbers, these classes hold the types and the rules. ``build`` is the border: above
+it lives Hydra's DictConfig, below it nothing but what is declared here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from math import isfinite
+from typing import Any, TypeVar
+
+from omegaconf import DictConfig, OmegaConf
+
+from mnist_scaling.errors import InputError
+
+T = TypeVar("T")
+
+
+def require(rule: bool, sentence: str) -> None:
+    """Raise `InputError` with `sentence` unless `rule` holds."""
+    if not rule:
+        raise InputError(sentence)
+
+
+def one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Raise `InputError` unless `value` is one of `allowed`."""
+    require(value in allowed, f"`{key}` must be one of {', '.join(allowed)}, but got {value!r}.")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A model family and its shape."""
+
+    name: str = "cnn"
+    """Family; the registry is `training.models.FAMILIES`."""
+    width: int = 8
+    """Channels of the first layer, the scientific key of most studies."""
+    depth: int = 2
+    """Convolution layers."""
+    dropout: float = 0.0
+    """Probability that a feature before the linear head is dropped while training."""
+
+    def __post_init__(self) -> None:
+        require(self.width >= 1, f"`model.width >= 1` must hold, but got {self.width}: give a positive whole number.")
+        require(self.depth >= 1, f"`model.depth >= 1` must hold, but got {self.depth}: give a positive whole number.")
+        require(0 <= self.dropout < 1, f"`0 <= model.dropout < 1` must hold, but got {self.dropout:g}.")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """A data set and how much of it a run may see."""
+
+    name: str = "mnist"
+    """Data set; the registry is `training.data.SOURCES`."""
+    fraction: float = 1.0
+    """Share of the 50,000 training images; nested and class-balanced for one seed."""
+    dir: str = "data"
+    """Folder of the downloaded files, shared by all studies."""
+    max_train: int | None = None
+    """Cap on the training images that `fraction` is taken of; null for all 50,000."""
+    max_eval: int | None = None
+    """Cap on validation and on test images; null for 10,000 each."""
+
+    def __post_init__(self) -> None:
+        require(
+            0 < self.fraction <= 1,
+            f"`0 < data.fraction <= 1` must hold, but got {self.fraction:g}: give the share of the 50,000 "
+            "training images, such as 0.25.",
+        )
+        for key in ("max_train", "max_eval"):
+            value = getattr(self, key)
+            require(
+                value is None or value >= 10,
+                f"`data.{key}` must be at least 10 (one image a class) or null, but got {value}.",
+            )
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """Optimiser, its learning-rate schedule and the batch size."""
+
+    name: str = "adam"
+    """Optimiser: adam, adamw or sgd."""
+    lr: float = 3e-3
+    """Peak learning rate."""
+    batch_size: int = 32
+    """Examples per step."""
+    weight_decay: float = 0.0
+    """Decoupled for adamw, L2 for adam and sgd."""
+    momentum: float = 0.9
+    """Momentum of sgd; Adam's beta1."""
+    beta2: float = 0.999
+    """Adam's beta2; unused by sgd."""
+    schedule: str = "cosine"
+    """Factor on `lr` over the run: cosine or linear to zero at its end, or constant."""
+    warmup: float = 0.05
+    """Share of the steps over which the rate rises linearly from zero."""
+
+    def __post_init__(self) -> None:
+        one_of("optim.name", self.name, ("adam", "adamw", "sgd"))
+        one_of("optim.schedule", self.schedule, ("cosine", "constant", "linear"))
+        require(self.lr > 0 and isfinite(self.lr), f"`optim.lr > 0` must hold, but got {self.lr:g}.")
+        require(self.batch_size >= 1, f"`optim.batch_size >= 1` must hold, but got {self.batch_size}.")
+        require(self.weight_decay >= 0, f"`optim.weight_decay >= 0` must hold, but got {self.weight_decay:g}.")
+        require(0 <= self.momentum < 1, f"`0 <= optim.momentum < 1` must hold, but got {self.momentum:g}.")
+        require(0 <= self.beta2 < 1, f"`0 <= optim.beta2 < 1` must hold, but got {self.beta2:g}.")
+        require(0 <= self.warmup < 1, f"`0 <= optim.warmup < 1` must hold, but got {self.warmup:g}.")
+
+
+@dataclass(frozen=True)
+class RegimeConfig:
+    """How long a run trains, and so what D and C mean."""
+
+    name: str = "single_epoch"
+    """Regime; the registry is `training.regimes.REGIMES`."""
+
+
+@dataclass(frozen=True)
+class TrialConfig:
+    """Which trial of which study a run is; the sweeper fills it in, a run by hand leaves it alone."""
+
+    stage: str = "single"
+    """single (by hand), trial (the tuner's) or repeat (of a cell's selected setting)."""
+    study: str | None = None
+    """The cell's study, by its readable name."""
+    index: int = 0
+    """Place within the cell, from 0: of the trial, or of the repeat."""
+    number: int = 0
+    """Optuna's number of the trial."""
+    host: str | None = None
+    """Host of the sweep that launched the run."""
+    owner: int | None = None
+    """Process id of that sweep."""
+
+    def __post_init__(self) -> None:
+        one_of("trial.stage", self.stage, ("single", "trial", "repeat"))
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """All that decides the outcome of one training run, and where it computes."""
+
+    seed: int = 0
+    """Decides the subset, the initial weights, the order and the dropout masks."""
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+    threads: int = 1
+    """Torch threads of a run; cells run side by side, so one each."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    regime: RegimeConfig = field(default_factory=RegimeConfig)
+    trial: TrialConfig = field(default_factory=TrialConfig)
+
+    def __post_init__(self) -> None:
+        one_of("device", self.device, ("auto", "cpu", "cuda", "mps"))
+        require(self.seed >= 0, f"`seed >= 0` must hold, but got {self.seed}.")
+        require(self.threads >= 1, f"`threads >= 1` must hold, but got {self.threads}.")
+
+
+def build(cls: type[T], cfg: DictConfig) -> T:
+    """A frozen dataclass from the node of the same shape; keys that `cls` lacks are left out.
+
+    Parameters
+    ----------
+    cls : type
+        A dataclass of this module, or one with the same kind of fields.
+    cfg : DictConfig
+        A composed configuration; interpolations are resolved.
+
+    Returns
+    -------
+    object
+        An instance of `cls`.
+
+    Raises
+    ------
+    InputError
+        When a value breaks a rule of `cls`.
+    omegaconf.errors.ValidationError
+        When a value has the wrong type.
+    """
+    schema = OmegaConf.structured(cls)
+    _make_writable(schema)
+    # Node by node: Hydra's own part of a sweep's config has values that only a job can resolve.
+    merged = OmegaConf.merge(schema, {f.name: cfg[f.name] for f in fields(cls) if f.name in cfg})  # type: ignore[arg-type]
+    return OmegaConf.to_object(merged)  # type: ignore[return-value]
+
+
+def _make_writable(node: DictConfig) -> None:
+    """OmegaConf reads ``frozen=True`` as a read-only node; only the finished object is to be frozen."""
+    OmegaConf.set_readonly(node, False)
+    for key in node:
+        child = node._get_node(key)
+        if isinstance(child, DictConfig):
+            _make_writable(child)
+
+
+def flatten(values: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one mapping with dotted keys: {"a": {"b": 1}} gives {"a.b": 1}."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict | DictConfig):
+            flat.update(flatten(value, f"{name}."))
+        else:
+            flat[name] = value
+    return flat

@@ -1,0 +1,246 @@
+"""The contract between the stages: what a run returns and what the two tables hold.
+
+``training`` fills a `TrainResult`; ``tuning`` writes one row a run to trials.csv and one row a cell
+to cells.csv; ``fit`` and ``report`` read them. Losses are cross-entropies in nats per example, sizes
+are counts, FLOPs count a multiply-add as two. A missing number is an empty field, never 0 or 1e9.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mnist_scaling.errors import InputError
+
+COMPLETE, PRUNED, DIVERGED, FAILED = "COMPLETE", "PRUNED", "DIVERGED", "FAILED"
+"""States of a run."""
+
+TRIALS, CELLS, FITS, REPORT = "trials.csv", "cells.csv", "fits.json", "report.html"
+"""File names inside multirun/<name>/."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What one training run measured.
+
+    The parameter counts add up: ``n_params = n_params_input + n_params_hidden + n_params_output``.
+    """
+
+    state: str
+    """COMPLETE, PRUNED or DIVERGED."""
+    n_params: int
+    """All trainable parameters, biases too: N."""
+    n_params_input: int
+    """Those of the layer that touches the image."""
+    n_params_hidden: int
+    """Those between the input and the output layer."""
+    n_params_output: int
+    """Those of the layer that makes the logits."""
+    n_train: int
+    """Unique training examples: U."""
+    n_seen: int
+    """Examples processed: D = n_train * epochs for whole epochs."""
+    epochs: float
+    """Passes over the unique examples."""
+    steps: int
+    """Optimiser steps."""
+    flops: int
+    """Training FLOPs, forward and the backward pass as it really runs: C."""
+    flops_forward: int
+    """The forward part of `flops`."""
+    flops_output: int
+    """The output layer's part of `flops`."""
+    val_loss: float | None = None
+    """Cross-entropy on the validation images; what the tuner sees."""
+    val_error: float | None = None
+    """Share of validation images put in the wrong class."""
+    test_loss: float | None = None
+    """Cross-entropy on the test images; empty for trials, which must not see them."""
+    test_error: float | None = None
+    """Share of test images put in the wrong class; empty for trials."""
+    train_loss: float | None = None
+    """Cross-entropy on up to 10,000 of the run's own training images, dropout off; empty for trials."""
+
+    def __post_init__(self) -> None:
+        parts = self.n_params_input + self.n_params_hidden + self.n_params_output
+        assert parts == self.n_params, f"parameter counts must add up: {parts} != {self.n_params}"
+
+
+RESULT_COLUMNS = tuple(f.name for f in fields(TrainResult) if f.name != "state")
+
+COLUMN_NAMES = {"model.width": "width", "model.depth": "depth", "data.fraction": "data_fraction", "data.name": "data"}
+"""Config keys whose column is not simply the last part of the key (a group's own name aside)."""
+
+GROUP_COLUMNS = {"optim": "optimizer", "model": "family", "data": "data"}
+"""Column of a swept config group, such as ``optim=adam,sgd``."""
+
+TRIAL_COLUMNS = ("stage", "number", "seed", "state", "seconds", *RESULT_COLUMNS, "error")
+"""Columns of trials.csv after the swept and the tuned keys."""
+
+CELL_COLUMNS = (
+    *("n_params", "n_params_input", "n_params_hidden", "n_params_output", "n_train", "n_seen", "epochs", "steps"),
+    *("flops", "flops_forward", "flops_output", "flops_6nd", "val_loss", "repeat_val_loss", "repeat_val_loss_se"),
+    *("test_loss", "test_loss_se", "test_error", "test_error_se", "train_loss"),
+    *("n_trials", "n_diverged", "n_failed", "n_repeats", "tuning_flops", "seconds", "edges", "flags"),
+)
+"""Columns of cells.csv after the swept and the tuned keys, `CELL_MEANINGS` says what each one is."""
+
+CELL_MEANINGS = {
+    "flops_6nd": "6 * n_params * n_seen, the rule of thumb of transformers, for comparison only",
+    "val_loss": "validation loss of the selected trial: biased low, because it is the best of n_trials",
+    "repeat_val_loss": "mean validation loss of the repeats, which no selection has touched",
+    "test_loss": "mean test loss of the repeats: what is fitted",
+    "test_loss_se": "its standard error over the repeats, empty with fewer than two",
+    "n_trials": "trials that count: COMPLETE, PRUNED, DIVERGED or FAILED",
+    "tuning_flops": "training FLOPs of all trials of the cell: what its tuning cost",
+    "seconds": "wall time of all its runs, added up",
+    "edges": "tuned columns whose selected value lies on the edge of its range, separated by ;",
+    "flags": "codes separated by ;",
+}
+
+
+def column_of(key: str) -> str:
+    """The tables' column of a config key: model.width -> width, optim.lr -> lr, optim -> optimizer."""
+    return COLUMN_NAMES.get(key) or GROUP_COLUMNS.get(key) or key.rsplit(".", 1)[-1]
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace `path` by `text` so that a reader, or a crash, sees the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)  # mkstemp makes it private; a table is for everyone
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as CSV, atomically; floats keep every digit."""
+    write_atomically(path, table.to_csv(index=False))
+
+
+def read_table(path: str | Path, required: Iterable[str] = ()) -> pd.DataFrame:
+    """Read a CSV table and check that the columns it must have are there.
+
+    Parameters
+    ----------
+    path : str or Path
+        A CSV file with a header.
+    required : iterable of str
+        Columns without which the caller can't work.
+
+    Returns
+    -------
+    pandas.DataFrame
+
+    Raises
+    ------
+    InputError
+        When the file is absent, is no table, or lacks a required column.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"A table must be an existing CSV file, but {path} is none: give its path, or run the study.")
+    try:
+        table = pd.read_csv(path)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"A table must be CSV with a header, but {path} is not ({str(error).strip()}): mend the file or write it anew."
+        ) from error
+    missing = [name for name in required if name not in table.columns]
+    if missing:
+        raise InputError(
+            f"{path} must have the column{'s' * (len(missing) > 1)} {', '.join(missing)}, but has only "
+            f"{', '.join(map(str, table.columns))}: rename one, or rerun the study to rewrite the table."
+        )
+    return table
+
+
+def trials_table(rows: Sequence[Mapping[str, Any]], axes: Sequence[str], tuned: Sequence[str]) -> pd.DataFrame:
+    """trials.csv: one row a run, with the swept keys first, then the tuned ones, then what was measured.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        One mapping a run, by column name; a missing key is an empty field.
+    axes, tuned : sequence of str
+        Column names of the swept scientific keys and of the tuned ones.
+    """
+    return pd.DataFrame(rows, columns=list(dict.fromkeys([*axes, *tuned, *TRIAL_COLUMNS])))
+
+
+def cells_table(trials: pd.DataFrame, axes: Sequence[str], tuned: Sequence[str]) -> pd.DataFrame:
+    """cells.csv from trials.csv: the best trial by validation loss, and the mean over its repeats.
+
+    Only COMPLETE trials can be selected, by `val_loss` alone. A cell with no such trial yet keeps its
+    row with empty losses. The standard error is ``std(ddof=1) / sqrt(n)`` over the COMPLETE repeats.
+
+    Parameters
+    ----------
+    trials : pandas.DataFrame
+        The table of `trials_table`.
+    axes, tuned : sequence of str
+        Column names of the swept scientific keys and of the tuned ones.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a cell, sorted by the axes; `flags` is empty here, the caller knows the search space.
+    """
+    rows = []
+    groups = trials.groupby(list(axes), sort=True, dropna=False) if axes else [((), trials)]
+    for key, runs in groups:
+        rows.append(dict(zip(axes, key, strict=True)) | _cell(runs, tuned))
+    return pd.DataFrame(rows, columns=list(dict.fromkeys([*axes, *tuned, *CELL_COLUMNS])))
+
+
+def best_trial(runs: pd.DataFrame) -> pd.Series | None:
+    """The COMPLETE trial with the lowest validation loss, the earliest of equals; None if there is none."""
+    complete = runs[(runs["stage"] == "trial") & (runs["state"] == COMPLETE)].sort_values("number")
+    return None if complete.empty else complete.loc[complete["val_loss"].astype(float).idxmin()]
+
+
+def _cell(runs: pd.DataFrame, tuned: Sequence[str]) -> dict[str, Any]:
+    trials = runs[runs["stage"] == "trial"]
+    row: dict[str, Any] = {
+        "n_trials": len(trials),
+        "n_diverged": int((trials["state"] == DIVERGED).sum()),
+        "n_failed": int((trials["state"] == FAILED).sum()),
+        "n_repeats": 0,
+        "tuning_flops": trials["flops"].sum(),
+        "seconds": runs["seconds"].sum(),
+        "edges": "",
+        "flags": "",
+    }
+    best = best_trial(runs)
+    if best is None:
+        return row
+    copied = [name for name in (*tuned, *RESULT_COLUMNS) if name not in ("test_loss", "test_error", "train_loss")]
+    row |= {name: best[name] for name in copied}
+    row["flops_6nd"] = 6 * best["n_params"] * best["n_seen"]
+    repeats = runs[(runs["stage"] == "repeat") & (runs["state"] == COMPLETE)]
+    # More trials may have selected another setting since; its repeats are not those of the old one.
+    repeats = repeats[(repeats[list(tuned)] == best[list(tuned)]).all(axis=1)]
+    row["n_repeats"] = len(repeats)
+    if repeats.empty:
+        return row
+    means = {"val_loss": "repeat_val_loss", "test_loss": "test_loss", "test_error": "test_error"}
+    for source, target in means.items():
+        values = repeats[source].to_numpy(float)
+        row[target] = values.mean()
+        row[f"{target}_se"] = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
+    row["train_loss"] = repeats["train_loss"].mean()
+    return row

@@ -1,0 +1,45 @@
+"""``python -m mnist_scaling.train``: one run; with ``-m`` a tuned study over a grid of cells."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+
+from mnist_scaling import cli, config
+from mnist_scaling.config import RunConfig
+from mnist_scaling.training.loop import train_model
+from mnist_scaling.tuning import records, worker
+
+
+@hydra.main(config_path=cli.conf_dir(), config_name="train")
+def main(cfg: DictConfig) -> None:
+    """Train once: for the sweep that launched this job, or for the person at the keyboard."""
+    run = config.build(RunConfig, cfg)
+    hydra_config = HydraConfig.get()
+    folder = Path(hydra_config.runtime.output_dir)
+    if run.trial.stage == "single":
+        single(run, folder)
+    else:
+        worker.work(run, folder, hydra_config.sweeper.storage, Path(hydra_config.sweep.dir), train_model)
+
+
+def single(run: RunConfig, folder: Path) -> None:
+    """One run by hand: record it and print what it measured."""
+    record = worker.measure(run, train_model, keep_errors=False)
+    records.write(folder / records.RESULT, record)
+    table = Table("measured", "value", title=f"{run.model.name}, width {run.model.width}: {record['state']}")
+    for name, value in {**(record["result"] or {}), "seconds": record["seconds"]}.items():
+        if value is not None:
+            table.add_row(name, f"{value:,}" if isinstance(value, int) else f"{value:.4f}")
+    console = Console()
+    console.print(table)
+    console.print(f"Record: {folder / records.RESULT}")
+
+
+if __name__ == "__main__":
+    cli.run(main, "train")

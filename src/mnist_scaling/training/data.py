@@ -1,0 +1,154 @@
+"""Images as tensors in memory: the fixed split, and nested class-balanced subsets of the training part."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mnist_scaling.config import DataConfig
+from mnist_scaling.training import seeding, sources
+
+N_VALIDATION = 10_000
+_SPLIT_SEED = 0
+"""The split is part of the benchmark, not of a run: no run's seed changes it."""
+
+SCALING = {"mnist": (0.1307, 0.3081), "fashion_mnist": (0.2860, 0.3530), "kmnist": (0.1918, 0.3483)}
+"""Mean and standard deviation of the training pixels in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Images (n, 1, 28, 28), float32, standardised; labels (n,), int64."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: Tensor) -> Part:
+        """The rows at `indices`, copied."""
+        return Part(self.images[indices], self.labels[indices])
+
+    def head(self, n: int | None) -> Part:
+        """The first `n` rows as views; all of them for None."""
+        return self if n is None else Part(self.images[:n], self.labels[:n])
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The three parts of a data set; `test` never selects anything."""
+
+    train: Part
+    validation: Part
+    test: Part
+    classes: int = 10
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Channels, height, width."""
+        return tuple(self.train.images.shape[1:])
+
+
+@functools.lru_cache(maxsize=2)
+def load(name: str, root: str, device: torch.device) -> Dataset:
+    """A data set on a device, fetched if need be; kept in memory for the process's later runs.
+
+    Parameters
+    ----------
+    name : str
+        mnist, fashion_mnist or kmnist.
+    root : str
+        Folder of the files.
+    device : torch.device
+        Where the tensors live.
+
+    Returns
+    -------
+    Dataset
+        50,000 / 10,000 / 10,000 images. Validation images are drawn from the training files, stratified.
+    """
+    raw = sources.ensure(name, root)
+    images, labels, test_images, test_labels = (sources.read_idx(raw / file) for file in sources.FILES)
+    train_rows, validation_rows = split(labels)
+
+    def part(pixels: np.ndarray, classes: np.ndarray) -> Part:
+        mean, std = SCALING[name]
+        x = torch.from_numpy(pixels.astype(np.float32)).div_(255).sub_(mean).div_(std).unsqueeze(1)
+        return Part(x.to(device), torch.from_numpy(classes.astype(np.int64)).to(device))
+
+    return Dataset(
+        part(images[train_rows], labels[train_rows]),
+        part(images[validation_rows], labels[validation_rows]),
+        part(test_images, test_labels),
+    )
+
+
+def split(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Fixed stratified split of the training files: row numbers of the training and of the validation part.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (60000,)
+
+    Returns
+    -------
+    train, validation : ndarray
+        50,000 and 10,000 row numbers, disjoint, each part with the classes in the proportions of the whole.
+    """
+    order = stratified_order(labels, torch.Generator().manual_seed(_SPLIT_SEED))
+    return np.sort(order[N_VALIDATION:]), np.sort(order[:N_VALIDATION])
+
+
+def stratified_order(labels: np.ndarray, generator: torch.Generator) -> np.ndarray:
+    """A random order of all rows in which every prefix has the classes in the proportions of the whole.
+
+    The image of rank r (from 0) among the n_c of its class stands at (r + 1/2) / n_c; rows are sorted
+    by that, ties in random order. A prefix of length m holds m n_c / n images of class c, give or take
+    one or two, and a shorter prefix lies inside a longer one.
+    """
+    shuffled = torch.randperm(len(labels), generator=generator).numpy()
+    position = np.empty(len(labels))
+    classes = labels[shuffled]
+    for c in np.unique(classes):
+        members = np.flatnonzero(classes == c)
+        position[members] = (np.arange(len(members)) + 0.5) / len(members)
+    return shuffled[np.argsort(position, kind="stable")]
+
+
+def n_train(config: DataConfig) -> int:
+    """Unique training images of a run: round(fraction * 50,000), or of `max_train` where that is less."""
+    pool = 50_000 if config.max_train is None else min(50_000, config.max_train)
+    return max(10, round(config.fraction * pool))
+
+
+def subset(labels: Tensor, n: int, seed: int) -> Tensor:
+    """Row numbers of the training subset of size `n`: a prefix of one stratified order a seed.
+
+    For the same seed the subset of a smaller `n` lies inside that of a larger one.
+
+    Parameters
+    ----------
+    labels : Tensor of shape (50000,)
+        Labels of the training part.
+    n : int
+        Size of the subset.
+    seed : int
+        The run's seed.
+
+    Returns
+    -------
+    Tensor of shape (n,), int64, on the device of `labels`
+    """
+    order = stratified_order(labels.cpu().numpy(), seeding.generator(seed, "subset"))
+    return torch.from_numpy(order[:n]).to(labels.device)
+
+
+def prepare(config: DataConfig) -> Path:
+    """Fetch the files of a run's data set before any run needs them; the folder they are in."""
+    return sources.ensure(config.name, config.dir)

@@ -1,0 +1,101 @@
+"""The nuisance hyperparameters of a cell: from Hydra's sweep syntax to Optuna's distributions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import log
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import OverrideParseException
+
+# The stock sweeper's own translation: log tags, integer intervals, Hydra's exclusive range ends.
+from hydra_plugins.hydra_optuna_sweeper._impl import create_optuna_distribution_from_override
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    distribution_to_json,
+)
+
+from mnist_scaling.errors import InputError
+
+EDGE = 0.05
+"""A selected value within this share of its range from an end counts as on the edge."""
+
+
+def distributions(specs: Mapping[str, str | None]) -> dict[str, BaseDistribution]:
+    """Optuna distributions of a search space.
+
+    Parameters
+    ----------
+    specs : mapping
+        Config key to Hydra sweep syntax, such as ``tag(log, interval(1e-4, 1e-1))`` or
+        ``choice(16, 32)``; null takes a key out of the space.
+
+    Raises
+    ------
+    InputError
+        When a specification is no sweep or can't be parsed.
+    """
+    return {key: _distribution(key, spec) for key, spec in specs.items() if spec is not None}
+
+
+def _distribution(key: str, spec: str) -> BaseDistribution:
+    example = "such as `tag(log, interval(1e-4, 1e-1))` or `choice(16, 32)`"
+    try:
+        # Tags say who tunes a key, not how; the translation knows only `log`.
+        override = OverridesParser.create().parse_override(f"{key}={spec}")
+        distribution = create_optuna_distribution_from_override(override)
+    except (OverrideParseException, ValueError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"`search_space.{key}` must be a Hydra sweep, {example}, but got `{spec}` ({reason})."
+        ) from error
+    if not isinstance(distribution, BaseDistribution):
+        raise InputError(f"`search_space.{key}` must be a Hydra sweep, {example}, but got the plain value `{spec}`.")
+    return distribution
+
+
+def baseline(space: Mapping[str, BaseDistribution], values: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The config's own values of the tuned keys as a first setting; None when one lies outside the space."""
+    setting = {key: values[key] for key in space}
+    for key, distribution in space.items():
+        try:
+            # `_contains` is Optuna's own test of a value, by its internal representation.
+            inside = distribution._contains(distribution.to_internal_repr(setting[key]))
+        except (ValueError, TypeError):
+            inside = False
+        if not inside:
+            return None
+    return setting
+
+
+def on_edge(distribution: BaseDistribution, value: Any) -> bool:
+    """Whether a selected value lies on an end of its range that a wider range could move.
+
+    Within `EDGE` of the range (in logs for a log range) for intervals, the least or the greatest for
+    numeric choices. A natural end, zero, is no edge.
+    """
+    if isinstance(distribution, FloatDistribution | IntDistribution):
+        low, high, x = float(distribution.low), float(distribution.high), float(value)
+        if high == low:
+            return False
+        if distribution.log:
+            low_end, high_end, x = log(low), log(high), log(x)
+        else:
+            low_end, high_end = low, high
+        share = (x - low_end) / (high_end - low_end)
+        return share > 1 - EDGE or (share < EDGE and low != 0)
+    if isinstance(distribution, CategoricalDistribution):
+        numbers = [c for c in distribution.choices if isinstance(c, int | float) and not isinstance(c, bool)]
+        if len(numbers) < 2 or len(numbers) < len(distribution.choices):
+            return False
+        return value == max(numbers) or (value == min(numbers) and value != 0)
+    return False
+
+
+def describe(space: Mapping[str, BaseDistribution]) -> dict[str, str]:
+    """A search space as JSON texts, for records and for comparison on resume."""
+    return {key: distribution_to_json(distribution) for key, distribution in sorted(space.items())}

@@ -1,0 +1,128 @@
+"""The Hydra plugin. Every Hydra app in the environment imports this module, so optuna stays out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from hydra.utils import get_method
+from omegaconf import DictConfig, OmegaConf
+
+from mnist_scaling.errors import InputError
+
+if TYPE_CHECKING:
+    from mnist_scaling.tuning.grid import Cell
+
+
+class CellSweeper(Sweeper):
+    """Optuna inside every cell of a grid; parameters are documented in conf/hydra/sweeper/cells.yaml."""
+
+    def __init__(
+        self,
+        sampler: DictConfig,
+        n_trials: int,
+        n_repeats: int,
+        trials_per_batch: int,
+        storage: str | None,
+        params: DictConfig | None,
+        max_values_per_axis: int | None,
+        ignored: Sequence[str],
+        cost: str,
+        prepare: str,
+    ) -> None:
+        for key, value, least in (
+            ("n_trials", n_trials, 1),
+            ("n_repeats", n_repeats, 0),
+            ("trials_per_batch", trials_per_batch, 1),
+        ):
+            if value < least:
+                raise InputError(f"`hydra.sweeper.{key} >= {least}` must hold, but got {value}.")
+        self.sampler, self.storage, self.params = sampler, storage, params
+        self.n_trials, self.n_repeats, self.trials_per_batch = n_trials, n_repeats, trials_per_batch
+        self.max_values_per_axis, self.ignored = max_values_per_axis, list(ignored)
+        self.cost, self.prepare = get_method(cost), get_method(prepare)
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Keep Hydra's context and make the launcher."""
+        self.config, self.hydra_context = config, hydra_context
+        self.launcher: Launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+        self._launched = 0
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Tune every cell of the grid that the overrides span; resume what is there.
+
+        Raises
+        ------
+        InputError
+            When an override, a config, the study's folder or its storage is at fault.
+        """
+        from filelock import FileLock, Timeout
+
+        from mnist_scaling.tuning import summary
+        from mnist_scaling.tuning.tuner import Tuner
+
+        folder = Path(str(self.config.hydra.sweep.dir))
+        cells = self._cells(arguments)
+        _make_writable(folder)
+        lock = FileLock(folder / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise InputError(
+                f"A study takes one sweep at a time, but another process is running {folder}: wait for it, or give "
+                "this one another `name=`."
+            ) from error
+        with lock:
+            self.prepare(cells[0].run.data)
+            studies = self._studies(folder, cells)
+            tuner = Tuner(folder, studies, self._launch, self.n_trials, self.n_repeats, self.trials_per_batch)
+            tuner.run()
+            summary.show(folder)
+
+    def _cells(self, arguments: list[str]) -> list[Cell]:
+        from mnist_scaling import config
+        from mnist_scaling.tuning import grid
+
+        given = [f"{key}={value}" for key, value in (self.params or {}).items()]
+        space = config.flatten(self.config.get("search_space") or {})
+        parts = grid.partition([*given, *arguments], (key for key, spec in space.items() if spec is not None))
+
+        def compose(overrides: list[str]) -> DictConfig:
+            return self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
+
+        return grid.cells(parts, compose, self.cost, self.max_values_per_axis)
+
+    def _studies(self, folder: Path, cells: Sequence[Cell]) -> list[Any]:
+        import optuna
+
+        from mnist_scaling.tuning import study
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        storage = study.open_storage(self.storage, folder)
+        sampler = OmegaConf.create(OmegaConf.to_container(self.sampler))
+        return [study.CellStudy(cell, storage, sampler, self.ignored) for cell in cells]
+
+    def _launch(self, jobs: Sequence[Sequence[str]]) -> None:
+        first, self._launched = self._launched, self._launched + len(jobs)
+        self.launcher.launch(jobs, initial_job_idx=first)
+
+
+def _make_writable(folder: Path) -> None:
+    """Fail before anything is trained when nothing can be kept."""
+    probe = folder / ".writable"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(
+            f"The study's folder must be writable, but {folder} is not ({error.strerror}): mend its permissions, or "
+            "run from another directory."
+        ) from error
