@@ -1,0 +1,174 @@
+"""python -m mnist_scaling.fit: fit scaling laws to a study's cells.csv or to anyone's table, write fits.json."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import hydra
+import pandas as pd
+from omegaconf import DictConfig
+
+from mnist_scaling import cli
+from mnist_scaling.config import build
+from mnist_scaling.errors import InputError
+from mnist_scaling.fitting.analysis import Options, analyse
+from mnist_scaling.fitting.estimate import Settings
+from mnist_scaling.fitting.read import read_columns
+from mnist_scaling.fitting.record import document
+from mnist_scaling.fitting.table import Table
+from mnist_scaling.fitting.terminal import show
+from mnist_scaling.results import CELLS, FITS, read_table, write_atomically
+
+STUDY_COLUMNS = {
+    "N": "n_params",
+    "D": "n_seen",
+    "C": "flops",
+    "U": "n_train",
+    "loss": "test_loss",
+    "se": "test_loss_se",
+    "repeats": "n_repeats",
+    "flags": "flags",
+}
+"""Columns of cells.csv (DESIGN 4)."""
+
+CONVENTIONS = {
+    "N": {"hidden": "n_params_hidden"},
+    "C": {"6ND": "flops_6nd"},
+}
+"""Columns that count the same thing otherwise; what a table lacks is left out of the sensitivity."""
+
+STUDY_CLASSES = 10
+
+
+@dataclass(frozen=True)
+class ColumnsConfig:
+    """Headers of the table; null where it has no such column."""
+
+    N: str | None = None
+    D: str | None = None
+    C: str | None = None
+    U: str | None = None
+    loss: str | None = None
+    se: str | None = None
+    repeats: str | None = None
+    flags: str | None = None
+
+
+@dataclass(frozen=True)
+class BootstrapConfig:
+    """Draws, kind and level of the one bootstrap."""
+
+    draws: int = 1000
+    kind: str = "auto"
+    level: float = 0.95
+
+
+@dataclass(frozen=True)
+class CoverageConfig:
+    """Simulated tables, the law that they obey, and the draws of each."""
+
+    draws: int = 0
+    law: str | None = None
+    bootstrap: int = 200
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """conf/fit.yaml, which says what each key is."""
+
+    name: str | None = None
+    table: str | None = None
+    out: str | None = None
+    columns: ColumnsConfig = field(default_factory=ColumnsConfig)
+    where: str | None = None
+    laws: Any = "default"
+    delta: Any = "auto"
+    loss: str = "huber"
+    weights: str = "equal"
+    isoflop: str = "parabola"
+    classes: int | None = None
+    mask_chance: bool = False
+    queries: float | None = None
+    bootstrap: BootstrapConfig = field(default_factory=BootstrapConfig)
+    seed: int = 0
+    sensitivity: bool = False
+    coverage: CoverageConfig = field(default_factory=CoverageConfig)
+
+    def __post_init__(self) -> None:
+        if (self.name is None) == (self.table is None):
+            given = "both" if self.name else "neither"
+            raise InputError(
+                f"Exactly one of `name` and `table` must be given, but got {given}: name=STUDY or table=FILE.csv."
+            )
+
+    def options(self) -> Options:
+        """What the library is asked to do."""
+        return Options(
+            laws=self.laws if isinstance(self.laws, str) else tuple(self.laws),
+            settings=Settings(delta=_delta(self.delta), loss=self.loss, weights=self.weights),
+            draws=self.bootstrap.draws,
+            kind=self.bootstrap.kind,
+            level=self.bootstrap.level,
+            seed=self.seed,
+            classes=STUDY_CLASSES if self.name and self.classes is None else self.classes,
+            mask_chance=self.mask_chance,
+            isoflop=self.isoflop,
+            queries=self.queries,
+        )
+
+
+def _delta(value: Any) -> float | str:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return str(value)
+
+
+def load(config: FitConfig) -> tuple[Table, list[dict[str, Any]], Path]:
+    """The table, the rows left out of it, and the folder for fits.json."""
+    if config.name:
+        folder = Path("multirun") / config.name
+        path = folder / CELLS
+        if not path.is_file():
+            raise InputError(f"A study must have {path}, but there is none: check `name`, or run the study first.")
+        names = STUDY_COLUMNS
+    else:
+        path = Path(str(config.table))
+        folder, names = path.parent, asdict(config.columns)
+    frame = read_table(path, [v for v in names.values() if v and (config.name or v)])
+    if config.where:
+        frame = _filter(frame, config.where, path)
+    columns = {str(c): frame[c].astype(object).where(frame[c].notna(), None).tolist() for c in frame.columns}
+    table, left_out = read_columns(columns, names, CONVENTIONS if config.name else None, str(path))
+    return table, left_out, Path(config.out) if config.out else folder
+
+
+def _filter(frame: pd.DataFrame, where: str, path: Path) -> pd.DataFrame:
+    try:
+        kept = frame.query(where, engine="python")
+    except Exception as error:  # pandas raises whatever the expression raises
+        raise InputError(
+            f"`where` must be a condition on columns of {path}, but {where!r} is none ({error}): mend it."
+        ) from error
+    if kept.empty:
+        raise InputError(f"`where` must keep some rows of {path}, but {where!r} keeps none: widen it.")
+    return kept
+
+
+@hydra.main(config_path=cli.conf_dir(), config_name="fit")
+def main(cfg: DictConfig) -> None:
+    """Read, fit, write, show."""
+    config = build(FitConfig, cfg)
+    table, left_out, folder = load(config)
+    record = document(analyse(table, config.options()))
+    record["data"]["left_out"] = left_out
+    path = folder / FITS
+    write_atomically(path, json.dumps(record, indent=1, allow_nan=False) + "\n")
+    show(record, path)
+
+
+if __name__ == "__main__":
+    cli.run(main, "fit")

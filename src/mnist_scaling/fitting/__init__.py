@@ -1,0 +1,21 @@
+"""Fit scaling laws to any table of N, D, C and loss. Plain arrays in, plain objects out; no torch, no files."""
+
+from mnist_scaling.fitting.analysis import Options, Result, analyse
+from mnist_scaling.fitting.estimate import Fit, Settings, fit_law
+from mnist_scaling.fitting.laws import ALL, get_law
+from mnist_scaling.fitting.record import document
+from mnist_scaling.fitting.table import Table, make_table
+
+__all__ = [
+    "ALL",
+    "Fit",
+    "Options",
+    "Result",
+    "Settings",
+    "Table",
+    "analyse",
+    "document",
+    "fit_law",
+    "get_law",
+    "make_table",
+]

@@ -1,0 +1,372 @@
+"""Everything that is done with one table: which laws on which rows, all under one bootstrap."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from mnist_scaling.errors import InputError
+from mnist_scaling.fitting import diagnostics as diag
+from mnist_scaling.fitting.compare import Candidate, Choice, HoldOut, aicc, choose, hold_out, rolling_origin
+from mnist_scaling.fitting.estimate import Fit, Settings, fit_law
+from mnist_scaling.fitting.frontier import Frontier
+from mnist_scaling.fitting.frontiers import FrontierResult, all_frontiers
+from mnist_scaling.fitting.laws import ALL, get_law
+from mnist_scaling.fitting.laws.base import Array, Law, Logs
+from mnist_scaling.fitting.objective import seed_noise, weights_from
+from mnist_scaling.fitting.parametric import Cost, fit_cost
+from mnist_scaling.fitting.slices import Slice, all_slices, main_slice, refusal
+from mnist_scaling.fitting.table import Table
+from mnist_scaling.fitting.uncertainty import (
+    Draws,
+    Interval,
+    Noise,
+    bootstrap,
+    interval,
+    make_draws,
+    parameter_intervals,
+    profile,
+    row_noise,
+    widening,
+)
+
+MOST_ROWS = 4000
+"""Larger tables are thinned to so many rows, at random, and say so."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to do with a table; `conf/fit.yaml` explains each key."""
+
+    laws: tuple[str, ...] | str = "default"
+    settings: Settings = field(default_factory=Settings)
+    draws: int = 1000
+    kind: str = "auto"
+    level: float = 0.95
+    seed: int = 0
+    classes: int | None = None
+    mask_chance: bool = False
+    isoflop: str = "parabola"
+    queries: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.classes is not None and self.classes < 2:
+            raise InputError(f"`classes >= 2` or null must hold, but got {self.classes}.")
+        if self.seed < 0:
+            raise InputError(f"`seed >= 0` must hold, but got {self.seed}.")
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """One law on its rows, with all that was worked out about it."""
+
+    law: Law
+    part: Slice
+    fit: Fit
+    logs: Logs
+    y: Array
+    noise: Noise
+    thetas: Array
+    """Parameters of every draw, shape (draws, p)."""
+    wider: float
+    """Factor on the bootstrap's arms."""
+    params: dict[str, Interval]
+    aicc: float
+    holdout: HoldOut | None
+    rolling: HoldOut | None
+    slopes: dict[str, Interval]
+    """-d log L / d log x at the largest cell: comparable between laws of any form."""
+    profiles: dict[str, tuple[Interval, Array, Array]]
+    floor_rejected: bool | None
+    """Whether E = 0 is rejected; None for a law without a floor."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """All that `fits.json` says, as objects."""
+
+    table: Table
+    options: Options
+    fitted: dict[str, Fitted]
+    refused: dict[str, tuple[Law, Slice, str]]
+    """Laws that were not fitted: with their rows and the reason in words."""
+    extra_slices: list[tuple[Slice, Fitted | None, str]]
+    frontier: dict[str, FrontierResult]
+    cost: Cost | None
+    choice: Choice
+    flags: list[diag.Flag]
+    masked: list[dict[str, Any]]
+    draws: Draws
+    reference: str | None
+    """Law whose fitted values and noise the frontier's draws are made of."""
+    notes: list[str]
+
+
+def analyse(table: Table, options: Options | None = None) -> Result:
+    """Fit every law that the table can hold, compare them, and say what is wrong.
+
+    Parameters
+    ----------
+    table : Table
+    options : Options, optional
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    InputError
+        When nothing can be fitted at all.
+    """
+    options = options or Options()
+    whole, rng = table, np.random.default_rng(options.seed)
+    table, masked = _mask(table, options)
+    table, notes = _thin(table, rng)
+    if len(table) < 3:
+        raise InputError(f"A fit needs at least 3 rows with a loss, but {len(table)} are left: add cells.")
+    draws = make_draws(len(table), options.draws, rng, options.kind, options.level)
+    fitted, refused = _fit_all(table, options, draws)
+    joint = {k: f for k, f in fitted.items() if _is_joint(f.law)}
+    reference = _reference(joint)
+    cost = fit_cost(table)
+    frontier = all_frontiers(table, joint, reference, cost, draws, options.isoflop)
+    choice = choose(_candidates(joint or _rivals(fitted), frontier))
+    extra = [(part, *_fit_slice(table, part, options, draws)) for part in all_slices(table)]
+    flags = _flags(table, whole, options, fitted, refused, frontier, choice, masked, reference)
+    return Result(
+        table,
+        options,
+        fitted,
+        refused,
+        extra,
+        frontier,
+        cost,
+        choice,
+        flags,
+        masked,
+        draws,
+        reference.law.name if reference else None,
+        notes,
+    )
+
+
+def _mask(table: Table, options: Options) -> tuple[Table, list[dict[str, Any]]]:
+    at_chance = diag.chance_rows(table, options.classes)
+    if not options.mask_chance or not at_chance.any():
+        return table, []
+    return table.take(~at_chance), [table.cell(int(i)) for i in np.flatnonzero(at_chance)]
+
+
+def _thin(table: Table, rng: np.random.Generator) -> tuple[Table, list[str]]:
+    if len(table) <= MOST_ROWS:
+        return table, []
+    kept = np.sort(rng.choice(len(table), MOST_ROWS, replace=False))
+    return table.take(kept), [
+        f"{MOST_ROWS} of {len(table)} rows, drawn at random with the seed, were used for everything"
+    ]
+
+
+def _is_joint(law: Law) -> bool:
+    return len(law.inputs) > 1
+
+
+def _plan(table: Table, options: Options) -> list[Law]:
+    """The laws to fit: those asked for, or the default ones whose inputs the table has."""
+    if isinstance(options.laws, str) and options.laws in ("default", "all"):
+        every = [law for law in ALL.values() if table.has(law.inputs)]
+        if options.laws == "all":
+            return every
+        repeated = (
+            "U" in table.inputs and bool((table.inputs["D"] > 1.0001 * table.inputs["U"]).any())
+            if table.has(("D", "U"))
+            else False
+        )
+        return [law for law in every if law.default and ("U" not in law.inputs or repeated)]
+    names = [options.laws] if isinstance(options.laws, str) else list(options.laws)
+    laws = [get_law(name) for name in names]
+    for law in laws:
+        lacking = [k for k in law.inputs if k not in table.inputs]
+        if lacking:
+            raise InputError(
+                f"The law {law.name} needs {', '.join(law.inputs)}, but {', '.join(lacking)} is not given: name columns.{lacking[0]}=…."
+            )
+    return laws
+
+
+def _fit_all(
+    table: Table, options: Options, draws: Draws
+) -> tuple[dict[str, Fitted], dict[str, tuple[Law, Slice, str]]]:
+    fitted: dict[str, Fitted] = {}
+    refused: dict[str, tuple[Law, Slice, str]] = {}
+    for law in _plan(table, options):
+        part = Slice("", None, None, np.arange(len(table))) if _is_joint(law) else main_slice(table, law.inputs[0])
+        why = _refuse_joint(law, table) if _is_joint(law) else refusal(part, table, law.size)
+        if why:
+            refused[law.name] = (law, part, why)
+        else:
+            fitted[law.name] = fit_part(law, table, part, options, draws)
+    return fitted, refused
+
+
+def _refuse_joint(law: Law, table: Table) -> str:
+    for name in law.inputs:
+        if len(table.levels(name)) < 2:
+            return f"not fitted: only 1 distinct {name} in the table"
+    if (
+        np.linalg.matrix_rank(
+            np.column_stack(
+                [
+                    np.ones(len(table)),
+                    *(np.log(table.inputs[k]) - np.log(table.inputs[k]).mean() for k in law.inputs if k != "U"),
+                ]
+            ),
+            tol=1e-6,
+        )
+        < 3
+    ):
+        return f"not fitted: {' and '.join(law.inputs)} move together, so their shares can't be told apart"
+    if len(table) <= law.size:
+        return f"not fitted: {len(table)} rows, but {law.size} parameters need at least {law.size + 1}"
+    return ""
+
+
+def fit_part(law: Law, table: Table, part: Slice, options: Options, draws: Draws, deep: bool = True) -> Fitted:
+    """Estimate, bootstrap, profile and hold-out of one law on the rows of a slice."""
+    rows = table.take(part.index)
+    logs, y = rows.logs(law.inputs), rows.y
+    weights = weights_from(options.settings.weights, rows.loss, rows.se)
+    fit = fit_law(law, logs, y, options.settings, weights, seed_noise(rows.loss, rows.se))
+    noise = row_noise(fit, rows)
+    thetas = bootstrap(fit, logs, y, draws, noise, part.index)
+    wider = widening(noise.freedom, draws.level)
+    cost = _cost_axis(rows, law)
+    profiles: dict[str, tuple[Interval, Array, Array]] = {}
+    if deep and fit.n > fit.free:
+        wanted = [p.name for p in law.parameters if not p.log]
+        profiles = {k: profile(fit, logs, y, k, draws.level, freedom=noise.freedom) for k in wanted}
+    return Fitted(
+        law=law,
+        part=part,
+        fit=fit,
+        logs=logs,
+        y=y,
+        noise=noise,
+        thetas=thetas,
+        wider=wider,
+        params=parameter_intervals(fit, thetas, draws.level, wider),
+        aicc=aicc(fit.residual, law.size),
+        holdout=hold_out(fit, logs, y, cost) if deep else None,
+        rolling=rolling_origin(fit, logs, y, cost) if deep and _is_joint(law) else None,
+        slopes=_slopes(fit, logs, thetas, draws.level, wider) if deep else {},
+        profiles=profiles,
+        floor_rejected=_rejected(fit, profiles),
+    )
+
+
+def _rejected(fit: Fit, profiles: dict[str, tuple[Interval, Array, Array]]) -> bool | None:
+    if fit.law.floor is None or "E" not in profiles:
+        return None
+    return profiles["E"][0].low > 0
+
+
+def _cost_axis(rows: Table, law: Law) -> Array:
+    """log C, or log of what stands for it: the product of the law's inputs."""
+    if "C" in rows.inputs:
+        return np.log(rows.inputs["C"])
+    return sum((np.log(rows.inputs[k]) for k in law.inputs if k != "U"), np.zeros(len(rows)))
+
+
+def _slopes(fit: Fit, logs: Logs, thetas: Array, level: float, wider: float) -> dict[str, Interval]:
+    """-d log L / d log x at the largest N, D or C of the rows, by central difference."""
+    corner = {k: np.array([v.max()]) for k, v in logs.items()}
+    step = 1e-4
+    out = {}
+    for name in (k for k in fit.law.inputs if k != "U"):
+        ends = [{**corner, name: corner[name] + h} for h in (-step, step)]
+
+        def local(theta: Array, ends: list[dict[str, Array]] = ends) -> Array:
+            low, high = (fit.law.evaluate(theta, e)[0][:, 0] for e in ends)
+            return (low - high) / (2 * step)
+
+        drawn = np.full(len(thetas), np.nan)
+        valid = np.isfinite(thetas).all(axis=1)
+        if valid.any():
+            drawn[valid] = local(thetas[valid])
+        out[name] = interval(float(local(fit.theta[None])[0]), drawn, level, wider)
+    return out
+
+
+def _reference(joint: dict[str, Fitted]) -> Fitted | None:
+    """The joint law with the best AICc: what the table looks like without its noise."""
+    known = [f for f in joint.values() if np.isfinite(f.aicc) and np.isfinite(f.noise.sigma).all()]
+    return min(known, key=lambda f: f.aicc) if known else None
+
+
+def _rivals(fitted: dict[str, Fitted]) -> dict[str, Fitted]:
+    """Without joint laws: those of the variable with most rows, since only laws of the same rows compare."""
+    if not fitted:
+        return {}
+    variable = max(fitted.values(), key=lambda f: f.fit.n).law.inputs
+    return {k: f for k, f in fitted.items() if f.law.inputs == variable}
+
+
+def _candidates(rivals: dict[str, Fitted], frontier: dict[str, FrontierResult]) -> list[Candidate]:
+    out = []
+    for name, f in rivals.items():
+        slopes = {f"the local slope in {k}": v for k, v in f.slopes.items() if np.isfinite(v.low)}
+        errors = [h.rmse_log for h in (f.holdout, f.rolling) if h is not None]
+        held = float(np.sqrt(np.mean(np.square(errors)))) if errors else np.nan
+        out.append(Candidate(name, f.law.size, f.aicc, held, slopes))
+    return out
+
+
+def _fit_slice(table: Table, part: Slice, options: Options, draws: Draws) -> tuple[Fitted | None, str]:
+    law = ALL[f"power_{part.variable}"]
+    why = refusal(part, table, law.size)
+    return (None, why) if why else (fit_part(law, table, part, options, draws, deep=False), "ok")
+
+
+def _flags(
+    table: Table,
+    whole: Table,
+    options: Options,
+    fitted: dict[str, Fitted],
+    refused: dict[str, tuple[Law, Slice, str]],
+    frontier: dict[str, FrontierResult],
+    choice: Choice,
+    masked: list[dict[str, Any]],
+    reference: Fitted | None,
+) -> list[diag.Flag]:
+    fits = {k: f.fit for k, f in fitted.items()}
+    floors = {
+        k: (f.profiles["E"][0], bool(f.floor_rejected)) for k, f in fitted.items() if f.floor_rejected is not None
+    }
+    sigma = reference.noise.sigma if reference else np.full(len(table), np.nan)
+    isoflop = frontier["isoflop"].frontier if "isoflop" in frontier else Frontier("isoflop", {}, [])
+    reach, far = _reach(reference, table)
+    return [
+        *diag.constant_loss(table),
+        *diag.unit_suspect(whole, options.classes),
+        *diag.double_softmax_floor(table, options.classes, {k: v[0] for k, v in floors.items()}),
+        *diag.not_converged(fits),
+        *diag.parameter_at_bound(fits),
+        *diag.floor_not_identified(floors),
+        *diag.forms_disagree(choice.disagree, choice.reason),
+        *diag.grid_edge(table, isoflop),
+        *diag.carried(table),
+        *diag.non_monotone(table, sigma),
+        *diag.seed_outlier(table, reference.fit if reference else None),
+        *diag.chance_level(table, options.classes, masked),
+        *diag.too_few_cells(table, {k: v[2] for k, v in refused.items()}),
+        *diag.far_extrapolation(reach, far, "The hold-out of the largest compute"),
+        *diag.duplicate_rows(table),
+    ]
+
+
+def _reach(reference: Fitted | None, table: Table) -> tuple[float, list[dict[str, Any]]]:
+    if reference is None or reference.holdout is None:
+        return 1.0, []
+    return reference.holdout.reach, [table.cell(int(i)) for i in reference.holdout.rows]

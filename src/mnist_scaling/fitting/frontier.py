@@ -1,0 +1,180 @@
+"""The compute-efficient frontier read off the rows: N*(C), D*(C), L*(C) as power laws of C.
+
+*pareto*: rows that no cheaper row beats. *hull*: corners of the lower convex hull of log L over log C
+(Hoffmann et al. 2022, approach 1, without its smoothing of whole curves). *isoflop* is in isoflop.py,
+*parametric* in parametric.py. Exponents are slopes of ordinary least squares in logs, so
+L* ~ C^loss_exponent has a negative one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from mnist_scaling.fitting.laws.base import Array
+from mnist_scaling.fitting.table import Table
+
+EXPONENTS = ("N_exponent", "D_exponent", "loss_exponent")
+"""Keys of fits.json: the exponents of N*, D* and L* in C."""
+
+FEWEST_POINTS = 3
+"""Points that a slope of the frontier needs: two always lie on a line."""
+
+
+@dataclass(frozen=True)
+class Frontier:
+    """One method's frontier."""
+
+    method: str
+    exponents: dict[str, float]
+    """By the names of `EXPONENTS`; NaN where the rows do not hold one."""
+    points: list[dict[str, float]]
+    """What the slopes were fitted to: C, N, D, loss of each, and "row" where it is one of the table's."""
+    status: str = "ok"
+    extra: dict[str, Any] = field(default_factory=dict)
+    """What only this method has: isoFLOP curves, the cost model."""
+
+
+def nothing(method: str, status: str) -> Frontier:
+    """A frontier that could not be formed, with the reason in words."""
+    return Frontier(method, dict.fromkeys(EXPONENTS, np.nan), [], status)
+
+
+def pareto_rows(cost: Array, y: Array) -> np.ndarray:
+    """Positions of the rows that no row of equal or lower cost equals or beats, in order of cost.
+
+    Parameters
+    ----------
+    cost, y : array, shape (n,)
+        Any increasing functions of compute and loss.
+    """
+    order = np.lexsort((y, cost))
+    best = np.minimum.accumulate(y[order])
+    ahead = np.concatenate([[True], y[order][1:] < best[:-1]])
+    return order[ahead]
+
+
+def hull_rows(cost: Array, y: Array) -> np.ndarray:
+    """Positions of the lower convex hull's corners, from the cheapest row down to the lowest loss.
+
+    Andrew's monotone chain over the Pareto rows: only those can be corners of the descending part.
+    """
+    rows = pareto_rows(cost, y)
+    kept: list[int] = []
+    for row in rows:
+        while len(kept) >= 2:
+            a, b = kept[-2], kept[-1]
+            if (cost[b] - cost[a]) * (y[row] - y[a]) - (y[b] - y[a]) * (cost[row] - cost[a]) > 0:
+                break
+            kept.pop()
+        kept.append(int(row))
+    return np.array(kept)
+
+
+def slope(x: Array, y: Array, weights: Array | None = None) -> float:
+    """Slope of the least-squares line; NaN with fewer than `FEWEST_POINTS` points or one distinct x."""
+    if len(x) < FEWEST_POINTS or np.ptp(x) <= 0:
+        return np.nan
+    w = np.ones_like(x) if weights is None else weights
+    centred = x - np.average(x, weights=w)
+    return float((w * centred * y).sum() / (w * centred**2).sum())
+
+
+def fit_exponent(
+    c: Array, optimum: Array, log_se: Array | None = None, level: float = 0.95
+) -> tuple[float, float, float]:
+    """Exponent a of N* = k C^a from the optima themselves, with its interval.
+
+    Least squares in logs, weighted by 1 / log_se^2 where standard errors of log N* are given; the
+    interval is Student's, with the residual scale, so that standard errors count as relative only.
+
+    Parameters
+    ----------
+    c, optimum : array, shape (n,)
+        Compute budgets and the optima there.
+    log_se : array, shape (n,), optional
+
+    Returns
+    -------
+    value, low, high : float
+
+    Raises
+    ------
+    InputError
+        When there are fewer than 3 budgets.
+    """
+    from scipy import stats
+
+    from mnist_scaling.errors import InputError
+
+    x, y = np.log(c), np.log(optimum)
+    if len(x) < FEWEST_POINTS:
+        raise InputError(f"An exponent needs at least {FEWEST_POINTS} budgets, but got {len(x)}: add budgets.")
+    w = np.ones_like(x) if log_se is None else 1 / np.asarray(log_se) ** 2
+    value = slope(x, y, w)
+    residual = y - np.average(y, weights=w) - value * (x - np.average(x, weights=w))
+    spread = (w * residual**2).sum() / (len(x) - 2)
+    error = np.sqrt(spread / (w * (x - np.average(x, weights=w)) ** 2).sum())
+    half = float(stats.t.ppf(0.5 + level / 2, len(x) - 2) * error)
+    return value, value - half, value + half
+
+
+def observed(table: Table, method: str, y: Array | None = None) -> Frontier:
+    """The Pareto front or the hull of a table with C, and with N and D as far as it has them.
+
+    Parameters
+    ----------
+    table : Table
+    method : str
+        pareto or hull.
+    y : array, shape (n,), optional
+        Log losses to use instead of the table's: a bootstrap draw.
+    """
+    if "C" not in table.inputs:
+        return nothing(method, "needs C: name the column of training FLOPs")
+    y = table.y if y is None else y
+    rows = (pareto_rows if method == "pareto" else hull_rows)(np.log(table.inputs["C"]), y)
+    values = _slopes(table, rows, y)
+    points = [table.cell(int(i)) for i in rows]
+    if len(rows) < FEWEST_POINTS:
+        few = f"{len(rows)} row{'s' * (len(rows) != 1)} on the frontier, but a slope needs {FEWEST_POINTS}"
+        return Frontier(method, values, points, few)
+    return Frontier(method, values, points)
+
+
+def _slopes(table: Table, rows: np.ndarray, y: Array) -> dict[str, float]:
+    c = np.log(table.inputs["C"][rows])
+    values = {"loss_exponent": slope(c, y[rows])}
+    for key in ("N", "D"):
+        values[f"{key}_exponent"] = slope(c, np.log(table.inputs[key][rows])) if key in table.inputs else np.nan
+    return {key: values[key] for key in EXPONENTS}
+
+
+def observed_draws(table: Table, method: str, ys: Array, counts: Array | None) -> dict[str, Array]:
+    """Exponents of every draw: rows' losses redrawn, or rows left out.
+
+    Parameters
+    ----------
+    ys : array, shape (draws, n)
+        Log losses of each draw.
+    counts : array, shape (draws, n), optional
+        How often each row was drawn; a row drawn never is absent.
+
+    Returns
+    -------
+    dict of str to array, shape (draws,)
+    """
+    out = {key: np.full(len(ys), np.nan) for key in EXPONENTS}
+    if "C" not in table.inputs:
+        return out
+    cost = np.log(table.inputs["C"])
+    find = pareto_rows if method == "pareto" else hull_rows
+    everything = np.arange(len(table))
+    for b, y in enumerate(ys):
+        present = everything if counts is None else np.flatnonzero(counts[b] > 0)
+        rows = present[find(cost[present], y[present])]
+        for key, value in _slopes(table, rows, y).items():
+            out[key][b] = value
+    return out

@@ -1,0 +1,303 @@
+"""IsoFLOP curves: at each budget C, a parabola of log L in log N, and its minimum.
+
+Hoffmann et al. 2022, approach 2. Rows that share their C are used as they are. On a grid of N and D no
+two rows share it exactly, so each model size's own curve L(C) is interpolated to common budgets, never
+beyond its ends, by the polynomial through its (up to four) nearest rows in logs. A minimum counts
+only inside the sizes that were tried; one off the middle is biased and says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mnist_scaling.errors import InputError
+from mnist_scaling.fitting.frontier import EXPONENTS, FEWEST_POINTS, Frontier, nothing
+from mnist_scaling.fitting.laws.base import Array
+from mnist_scaling.fitting.table import Table
+
+SAME_BUDGET = 0.02
+"""Rows whose C differ by less than this share are one budget."""
+
+MIDDLE = 0.25
+"""A minimum closer than this share of the width to either end of a curve is off-centre."""
+
+METHODS = {"parabola": 2, "cubic": 3, "argmin": 0}
+"""Degree of the polynomial of each method; argmin takes the best row as it is."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One budget: how its points follow from the table's rows, all linear in log L."""
+
+    log_c: float
+    log_n: Array
+    """Shape (m,)."""
+    log_d: Array
+    """Shape (m,); NaN without D."""
+    weights: Array
+    """Shape (m, n): log L of the points = weights @ log L of the rows."""
+    rows: np.ndarray
+    """Rows that are points themselves, shape (m,), or empty when interpolated."""
+
+
+def curves(table: Table) -> tuple[list[Curve], str]:
+    """The budgets that the table's design allows, and how they were formed (or why there are none)."""
+    if not table.has(("N", "C")):
+        return [], "needs N and C"
+    grouped = _grouped(table)
+    if len(grouped) >= FEWEST_POINTS and sum(len(c.rows) for c in grouped) >= 0.6 * len(table):
+        return grouped, "rows of equal C"
+    found = _interpolated(table)
+    if len(found) >= FEWEST_POINTS:
+        return found, "interpolated along each N to common C"
+    if len(grouped) >= FEWEST_POINTS:
+        return grouped, "rows of equal C; rows of other C are left out"
+    return [], (
+        "fewer than 3 budgets hold 3 model sizes, neither as rows of equal C nor between rows of equal N: "
+        "run 3 or more sizes at each of 3 or more budgets"
+    )
+
+
+def _grouped(table: Table) -> list[Curve]:
+    log_c, log_n = np.log(table.inputs["C"]), np.log(table.inputs["N"])
+    log_d = np.log(table.inputs["D"]) if "D" in table.inputs else np.full(len(table), np.nan)
+    order = np.argsort(log_c)
+    cuts = np.flatnonzero(np.diff(log_c[order]) > SAME_BUDGET) + 1
+    out = []
+    for rows in np.split(order, cuts):
+        if np.ptp(log_c[rows]) > 2 * SAME_BUDGET or len(np.unique(np.round(log_n[rows], 6))) < 3:
+            continue
+        rows = rows[np.argsort(log_n[rows])]
+        weights = np.zeros((len(rows), len(table)))
+        weights[np.arange(len(rows)), rows] = 1.0
+        out.append(Curve(float(log_c[rows].mean()), log_n[rows], log_d[rows], weights, rows))
+    return out
+
+
+def _interpolated(table: Table) -> list[Curve]:
+    log_c = np.log(table.inputs["C"])
+    log_d = np.log(table.inputs["D"]) if "D" in table.inputs else np.full(len(table), np.nan)
+    sizes = []
+    for value in table.levels("N"):
+        rows = np.flatnonzero(table.at_level("N", value))
+        rows = rows[np.argsort(log_c[rows])]
+        if len(rows) >= 2 and (np.diff(log_c[rows]) > 1e-6).all():
+            sizes.append((float(np.log(value)), rows))
+    if len(sizes) < 3:
+        return []
+    out = []
+    for budget in _budgets([log_c[rows] for _, rows in sizes]):
+        points, weights, data = [], [], []
+        for log_n, rows in sizes:
+            share = interpolation_weights(log_c[rows], budget)
+            if share is None:
+                continue
+            line = np.zeros(len(table))
+            line[rows] = share
+            points.append(log_n)
+            weights.append(line)
+            data.append(float(share @ log_d[rows]))
+        if len(points) >= 3:
+            out.append(Curve(budget, np.array(points), np.array(data), np.array(weights), np.empty(0, int)))
+    return out
+
+
+def _budgets(ladders: list[Array]) -> Array:
+    """Budgets inside the reach of at least three sizes, about one a step of the sizes' own ladders."""
+    lows, highs = np.sort([x[0] for x in ladders]), np.sort([x[-1] for x in ladders])
+    low, high = lows[2], highs[-3]
+    if high <= low:
+        return np.empty(0)
+    step = float(np.median(np.concatenate([np.diff(x) for x in ladders])))
+    # The ends themselves belong to one row of a ladder: stay a hair inside them.
+    return np.linspace(low, high, int(np.clip(round((high - low) / step) + 1, 3, 12)))
+
+
+def interpolation_weights(x: Array, at: float) -> Array | None:
+    """Weights w with w @ y = the polynomial through up to four nearest points, at `at`; None outside x.
+
+    Parameters
+    ----------
+    x : array, shape (k,)
+        Ascending.
+    """
+    slack = 1e-9
+    if at < x[0] - slack or at > x[-1] + slack:
+        return None
+    right = int(np.clip(np.searchsorted(x, at), 1, len(x) - 1))
+    first = int(np.clip(right - 2, 0, max(len(x) - 4, 0)))
+    used = np.arange(first, min(first + 4, len(x)))
+    weights = np.zeros(len(x))
+    for j in used:
+        others = used[used != j]
+        weights[j] = np.prod((at - x[others]) / (x[j] - x[others]))
+    return weights
+
+
+def minima(curve: Curve, ys: Array, degree: int, counts: Array | None = None) -> dict[str, Array]:
+    """Minimum of each draw's polynomial at one budget.
+
+    Parameters
+    ----------
+    ys : array, shape (draws, n)
+        Log losses of the table's rows.
+    degree : int
+        2, 3, or 0 for the lowest point.
+    counts : array, shape (draws, n), optional
+        Weights of the rows; only for curves whose points are rows.
+
+    Returns
+    -------
+    dict
+        log_n, log_d, y of the minimum, its place (0 and 1 are the curve's ends) and valid, each of shape (draws,),
+        and coefficients (draws, 4) in powers of log N - centre.
+    """
+    points = ys @ curve.weights.T
+    centre = curve.log_n.mean()
+    u = curve.log_n - centre
+    if degree == 0:
+        best = np.argmin(points, axis=1)
+        at = u[best]
+        y = points[np.arange(len(points)), best]
+        coefficients = np.full((len(points), 4), np.nan)
+        convex = np.ones(len(points), bool)
+    else:
+        used = min(degree, len(u) - 1)
+        coefficients = _polynomials(u, points, used, None if counts is None else counts[:, curve.rows])
+        at, convex = _vertex(coefficients)
+        y = np.einsum("bk,bk->b", coefficients, at[:, None] ** np.arange(4))
+    span = np.ptp(u)
+    place = (at - u.min()) / span
+    inside = convex & np.isfinite(place) & (place > 0) & (place < 1)
+    line = np.polyfit(u, curve.log_d, min(2, len(u) - 1)) if np.isfinite(curve.log_d).all() else np.array([np.nan])
+    valid = inside if degree else convex
+    return {
+        "log_n": at + centre,
+        "log_d": np.polyval(line, at),
+        "y": y,
+        "place": place,
+        "valid": valid,
+        "coefficients": coefficients,
+        "convex": convex,
+    }
+
+
+def _polynomials(u: Array, points: Array, degree: int, counts: Array | None) -> Array:
+    powers = u[:, None] ** np.arange(degree + 1)
+    out = np.zeros((len(points), 4))
+    if counts is None:
+        out[:, : degree + 1] = points @ np.linalg.pinv(powers).T
+        return out
+    gram = np.einsum("mi,bm,mj->bij", powers, counts, powers)
+    right = np.einsum("mi,bm,bm->bi", powers, counts, points)
+    enough = (counts > 0).sum(axis=1) > degree
+    out[~enough] = np.nan
+    if enough.any():
+        out[enough, : degree + 1] = np.linalg.solve(gram[enough], right[enough][..., None])[..., 0]
+    return out
+
+
+def _vertex(coefficients: Array) -> tuple[Array, np.ndarray]:
+    """Where c1 + 2 c2 u + 3 c3 u^2 = 0 with positive curvature; NaN where there is no such u."""
+    _, c1, c2, c3 = coefficients.T
+    with np.errstate(all="ignore"):
+        straight = -c1 / (2 * c2)
+        root = np.sqrt(c2**2 - 3 * c3 * c1)
+        # The root with positive curvature, in the form that stays exact as c3 goes to 0.
+        bent = -c1 / (c2 + root)
+        at = np.where(np.abs(c3) > 0, bent, straight)
+        convex = np.where(np.abs(c3) > 0, np.isfinite(root) & (root > 0) & np.isfinite(at), c2 > 0)
+    return np.where(convex, at, np.nan), convex.astype(bool)
+
+
+def masked_slopes(x: Array, y: Array, valid: np.ndarray) -> Array:
+    """Least-squares slope of each row of y over x where valid, shape (draws,); NaN with too few points."""
+    w = valid.astype(float)
+    total = w.sum(axis=1)
+    y = np.where(valid, y, 0.0)
+    with np.errstate(all="ignore"):
+        centred = x - (w @ x / total)[:, None]
+        found = (w * centred * y).sum(axis=1) / (w * centred**2).sum(axis=1)
+    return np.where(total >= FEWEST_POINTS, found, np.nan)
+
+
+def isoflop_draws(family: list[Curve], ys: Array, method: str, counts: Array | None = None) -> dict[str, Array]:
+    """Exponents of every draw, shape (draws,) each; counts only where every curve's points are rows."""
+    if method not in METHODS:
+        raise InputError(f"`isoflop` must be one of {', '.join(METHODS)}, but got {method!r}.")
+    if not family:
+        return {key: np.full(len(ys), np.nan) for key in EXPONENTS}
+    usable = counts if counts is not None and all(len(c.rows) for c in family) else None
+    found = [minima(c, ys, METHODS[method], usable) for c in family]
+    x = np.array([c.log_c for c in family])
+    valid = np.stack([m["valid"] for m in found], axis=1)
+    names = dict(zip(EXPONENTS, ("log_n", "log_d", "y"), strict=True))
+    return {key: masked_slopes(x, np.stack([m[k] for m in found], axis=1), valid) for key, k in names.items()}
+
+
+def isoflop(table: Table, method: str = "parabola") -> Frontier:
+    """N*, D*, L* from isoFLOP curves.
+
+    Parameters
+    ----------
+    table : Table
+    method : str
+        parabola, cubic (needs four sizes a budget; three give a parabola) or argmin.
+    """
+    family, how = curves(table)
+    if not family:
+        return nothing("isoflop", how)
+    exponents = {k: float(v[0]) for k, v in isoflop_draws(family, table.y[None], method).items()}
+    records, points = [], []
+    for curve in family:
+        found = minima(curve, table.y[None], METHODS[method])
+        record, point = _record(curve, table, found)
+        records.append(record)
+        if record["quality"] in ("ok", "off_centre"):
+            points.append(point)
+    status = "ok"
+    if len(points) < FEWEST_POINTS:
+        status = (
+            f"{len(points)} of {len(family)} budgets have their minimum inside the sizes that were tried, "
+            f"but a slope needs {FEWEST_POINTS}: add sizes beyond the edge that the curves slope to"
+        )
+    return Frontier("isoflop", exponents, points, status, {"curves": records, "how": how, "curve_fit": method})
+
+
+def _record(curve: Curve, table: Table, found: dict[str, Array]) -> tuple[dict[str, object], dict[str, float]]:
+    place, valid, convex = float(found["place"][0]), bool(found["valid"][0]), bool(found["convex"][0])
+    coefficients = found["coefficients"][0]
+    side = None
+    if not convex:
+        quality = "not_convex"
+    elif not valid:
+        quality, side = "edge", "smallest" if place <= 0 else "largest"
+    else:
+        quality = "ok" if MIDDLE <= place <= 1 - MIDDLE else "off_centre"
+    if not convex:
+        y = curve.weights @ table.y
+        lowest = int(np.argmin(y))
+        if lowest in (0, len(y) - 1):
+            quality, side = "edge", "smallest" if lowest == 0 else "largest"
+    point = {
+        "C": float(np.exp(curve.log_c)),
+        "N": float(np.exp(found["log_n"][0])),
+        "D": float(np.exp(found["log_d"][0])),
+        "loss": float(np.exp(found["y"][0])),
+    }
+    record: dict[str, object] = {
+        "C": float(np.exp(curve.log_c)),
+        "N": np.exp(curve.log_n).tolist(),
+        "D": np.exp(curve.log_d).tolist(),
+        "loss": np.exp(curve.weights @ table.y).tolist(),
+        "rows": [int(table.rows[i]) for i in curve.rows],
+        "centre_log_N": float(curve.log_n.mean()),
+        "coefficients": coefficients.tolist(),
+        "place": place,
+        "quality": quality,
+        "side": side,
+        "minimum": point if valid else None,
+    }
+    return record, point

@@ -1,0 +1,139 @@
+"""The rows that are fitted, as plain arrays: loss, and any of N, D, C, U, with standard errors and flags."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mnist_scaling.errors import InputError
+from mnist_scaling.fitting.laws.base import Array, Logs
+
+VARIABLES = ("N", "D", "C", "U")
+MEANINGS = {
+    "N": "parameters",
+    "D": "examples or tokens processed",
+    "C": "training FLOPs",
+    "U": "unique examples or tokens",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows to fit; every array has shape (n,)."""
+
+    loss: Array
+    """Loss, positive, in nats for the diagnostics to make sense."""
+    inputs: Mapping[str, Array]
+    """Positive arrays by name: "N", "D", "C", "U", as many as there are."""
+    se: Array | None = None
+    """Standard error of the loss over repeats; NaN where unknown."""
+    repeats: Array | None = None
+    """Number of repeats behind each loss; NaN where unknown."""
+    rows: np.ndarray = field(default_factory=lambda: np.empty(0, int))
+    """Number of each row in the file it came from, counted from 0."""
+    flags: tuple[tuple[str, ...], ...] = ()
+    """Flag codes that the rows bring with them."""
+    conventions: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
+    """Other ways to count: {"N": {"hidden": …}, "C": {"6ND": …}}."""
+
+    def __post_init__(self) -> None:
+        n = len(self.loss)
+        if not len(self.rows):
+            object.__setattr__(self, "rows", np.arange(n))
+        if not self.flags:
+            object.__setattr__(self, "flags", ((),) * n)
+
+    def __len__(self) -> int:
+        return len(self.loss)
+
+    def has(self, inputs: Sequence[str]) -> bool:
+        """Whether every one of these inputs is known."""
+        return all(name in self.inputs for name in inputs)
+
+    def logs(self, inputs: Sequence[str]) -> Logs:
+        """Natural logarithms of these inputs."""
+        return {name: np.log(self.inputs[name]) for name in inputs}
+
+    @property
+    def y(self) -> Array:
+        """Natural logarithm of the loss."""
+        return np.log(self.loss)
+
+    def take(self, index: np.ndarray) -> Table:
+        """The rows at these positions (an index or a mask), in this order."""
+        where = np.flatnonzero(index) if index.dtype == bool else index
+
+        def cut(a: Array | None) -> Array | None:
+            return None if a is None else a[where]
+
+        return Table(
+            self.loss[where],
+            {k: v[where] for k, v in self.inputs.items()},
+            cut(self.se),
+            cut(self.repeats),
+            self.rows[where],
+            tuple(self.flags[i] for i in where),
+            {k: {c: v[where] for c, v in group.items()} for k, group in self.conventions.items()},
+        )
+
+    def levels(self, name: str) -> Array:
+        """Distinct values of an input, ascending; values within one part in 1e6 are one."""
+        values = np.sort(self.inputs[name])
+        return values[np.concatenate([[True], np.diff(np.log(values)) > 1e-6])]
+
+    def at_level(self, name: str, value: float) -> np.ndarray:
+        """Mask of the rows at this level of an input."""
+        return np.abs(np.log(self.inputs[name] / value)) < 1e-6
+
+    def describe(self, i: int) -> str:
+        """One row in words: "row 3 (N=1.2e+04, D=500)"."""
+        parts = [f"{k}={v[i]:.4g}" for k, v in self.inputs.items() if k in ("N", "D", "C")]
+        return f"row {self.rows[i]} ({', '.join(parts)})"
+
+    def cell(self, i: int) -> dict[str, float | int]:
+        """One row as a record: its number in the file, its inputs, its loss."""
+        record: dict[str, float | int] = {"row": int(self.rows[i])}
+        record.update({k: float(v[i]) for k, v in self.inputs.items()})
+        return record | {"loss": float(self.loss[i])}
+
+
+def make_table(
+    loss: Array,
+    inputs: Mapping[str, Array],
+    se: Array | None = None,
+    repeats: Array | None = None,
+    flags: Sequence[Sequence[str]] = (),
+    conventions: Mapping[str, Mapping[str, Array]] | None = None,
+    source: str = "the table",
+) -> Table:
+    """Check plain arrays and make a `Table` of them; rows with an empty number are left out by the caller.
+
+    Raises
+    ------
+    InputError
+        When lengths differ, a value is not finite and positive, or nothing is left to fit.
+    """
+    loss = np.asarray(loss, float)
+    arrays = {"loss": loss, **{k: np.asarray(v, float) for k, v in inputs.items()}}
+    if not inputs:
+        raise InputError(f"{source} must have at least one of N, D and C, but none is named: give columns.N=…, say.")
+    for name, values in arrays.items():
+        if values.shape != loss.shape or values.ndim != 1:
+            raise InputError(f"Every column of {source} must have {len(loss)} values, but {name} has {values.shape}.")
+        bad = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
+        if len(bad):
+            raise InputError(
+                f"`{name} > 0` must hold in every row of {source}, but row {bad[0]} has {values[bad[0]]:g}"
+                f"{f' (and {len(bad) - 1} more rows)' if len(bad) > 1 else ''}: mend or remove the row."
+            )
+    return Table(
+        loss,
+        {k: v for k, v in arrays.items() if k != "loss"},
+        None if se is None else np.asarray(se, float),
+        None if repeats is None else np.asarray(repeats, float),
+        np.arange(len(loss)),
+        tuple(tuple(f) for f in flags) if len(flags) else ((),) * len(loss),
+        {k: {c: np.asarray(v, float) for c, v in g.items()} for k, g in (conventions or {}).items()},
+    )

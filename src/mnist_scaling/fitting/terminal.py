@@ -1,0 +1,126 @@
+"""fits.json as tables for a terminal; it computes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table as Grid
+from rich.text import Text
+
+COLOURS = {"error": "bold red", "warning": "yellow", "info": "cyan"}
+
+
+def show(record: Mapping[str, Any], path: Path, console: Console | None = None) -> None:
+    """Print laws, frontier, flags and the path of fits.json.
+
+    Parameters
+    ----------
+    record : mapping
+        What `record.document` made.
+    path : Path
+        Where it was written.
+    console : rich.console.Console, optional
+    """
+    console = console or Console(highlight=False)
+    console.print(_laws(record))
+    console.print(_selection(record))
+    _frontier(record, console)
+    _flags(record, console)
+    console.print(f"\nWritten: {path}")
+
+
+def _interval(i: Mapping[str, Any] | None) -> str:
+    """0.347 [0.318, 0.377]; an em dash where there is no number."""
+    if i is None or i["value"] is None:
+        return "—"
+    text = _number(i["value"])
+    return text if i["low"] is None else f"{text} [{_number(i['low'])}, {_number(i['high'])}]"
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "—"
+    return f"{value:.3f}" if 1e-2 <= abs(value) < 1e3 or value == 0 else f"{value:.3g}"
+
+
+def _grid(title: str, columns: tuple[str, ...], right: tuple[str, ...] = ()) -> Grid:
+    grid = Grid(
+        title=f"\n{title}",
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, 0),
+    )
+    for name in columns:
+        grid.add_column(name, no_wrap=True, justify="right" if name in right else "left")
+    return grid
+
+
+def _laws(record: Mapping[str, Any]) -> Grid:
+    level = 100 * record["settings"]["bootstrap"]["level"]
+    numbers = ("n", "rmse", "AICc", "hold-out")
+    grid = _grid(f"Laws, with {level:g} % intervals", ("law", "floor and exponents", *numbers), numbers)
+    for name, law in record["laws"].items():
+        if law["objective"] is None:
+            continue
+        shown = {k: v for k, v in law["params"].items() if law["units"][k] in ("1", "loss")}
+        text = Text("\n".join(f"{k} {_interval(v)}" for k, v in shown.items()))
+        if law["status"] != "ok":
+            text.append(f"\n{law['status']}", style="yellow")
+        grid.add_row(
+            f"{name} *" if name == record["selected"] else name,
+            text,
+            str(law["n"]),
+            f"{law['rmse_log']:.3f}",
+            "—" if law["aicc"] is None else f"{law['aicc']:.1f}",
+            "—" if law["holdout"]["rmse_log"] is None else f"{law['holdout']['rmse_log']:.3f}",
+        )
+    return grid
+
+
+def _selection(record: Mapping[str, Any]) -> Text:
+    if record["selected"]:
+        text = Text(f"* selected: {record['selected']} ({record['selection']['reason']})")
+    else:
+        text = Text(f"No law is selected: {record['selection']['reason']}.", style="yellow")
+    for name, law in record["laws"].items():
+        if law["objective"] is None:
+            text.append(f"\n{name} {law['status']}", style="dim")
+    return text
+
+
+def _frontier(record: Mapping[str, Any], console: Console) -> None:
+    exponents = ("N_exponent", "D_exponent", "loss_exponent")
+    grid = _grid("Compute-efficient frontier: exponents in C", ("method", "N*", "D*", "loss"))
+    for name, found in record["frontier"].items():
+        grid.add_row(name, *(_interval(found[k]) for k in exponents))
+    console.print(grid)
+    for name, found in record["frontier"].items():
+        notes = [found["status"]] if found["status"] != "ok" else []
+        notes += list(found["flags"])
+        if notes:
+            console.print(f"{name}: {', '.join(notes)}", style="dim")
+
+
+def _flags(record: Mapping[str, Any], console: Console) -> None:
+    if not record["flags"]:
+        console.print("\nNo flags.", style="green")
+        return
+    console.print("\n[bold]Flags[/bold]")
+    for flag in record["flags"]:
+        text = Text(f"{flag['code']}: ", style=COLOURS[flag["severity"]])
+        text.append(flag["message"], style="default")
+        console.print(text)
+        if flag["cells"]:
+            console.print(f"  cells: {_cells(flag['cells'])}", style="dim")
+
+
+def _cells(cells: list[Mapping[str, Any]], most: int = 6) -> str:
+    shown = ["(" + ", ".join(f"{k} {v:.4g}" for k, v in c.items() if k in ("N", "D", "C")) + ")" for c in cells[:most]]
+    more = f" and {len(cells) - most} more" if len(cells) > most else ""
+    return " ".join(shown) + more

@@ -1,0 +1,298 @@
+"""Intervals: one bootstrap for everything, and profiles for what a bootstrap says badly.
+
+Two kinds of draw. *pairs* resamples rows (Efron 1979) and is for tables with many rows. *wild* keeps
+the rows and redraws their noise, y* = f + s_i v_i, which is what a designed grid needs: dropping one of
+four widths is not a draw of anything. s_i^2 mixes the pooled variance of residuals (and repeats) with
+the row's own leverage-corrected residual (Wu 1986, HC2), so that unequal noise is seen but a handful of
+rows does not make it up. Draws are widened by Student's t over the normal quantile, the small-sample
+correction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from mnist_scaling.errors import InputError
+from mnist_scaling.fitting.estimate import Fit
+from mnist_scaling.fitting.laws.base import Array, Law, Logs
+from mnist_scaling.fitting.solve import minimise
+from mnist_scaling.fitting.table import Table
+
+PAIRS_FROM = 60
+"""``kind=auto`` resamples rows of tables with at least so many, and redraws noise of smaller ones."""
+
+PRIOR_FREEDOM = 6.0
+"""Weight, in rows, of the pooled variance against a row's own squared residual."""
+
+FEWEST_VALID = 0.7
+"""An interval is given only when at least this share of the draws has the quantity."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value with its interval; each is NaN where the data do not hold it."""
+
+    value: float
+    low: float = np.nan
+    high: float = np.nan
+
+    def record(self) -> dict[str, float]:
+        """As fits.json has it."""
+        return {"value": self.value, "low": self.low, "high": self.high}
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The random numbers that every estimate of a table shares, shape (draws, n) each."""
+
+    kind: str
+    """wild or pairs."""
+    counts: Array
+    """How often each row was drawn (pairs)."""
+    noise: Array
+    """Standard normal multipliers of the rows' noise (wild)."""
+    level: float = 0.95
+
+    @property
+    def number(self) -> int:
+        """Number of draws."""
+        return len(self.noise)
+
+
+def make_draws(n: int, number: int, rng: np.random.Generator, kind: str = "auto", level: float = 0.95) -> Draws:
+    """Draw once, for all laws and all frontier methods.
+
+    Raises
+    ------
+    InputError
+        When the kind is unknown, the level is outside (0, 1) or the number is negative.
+    """
+    if kind not in ("auto", "wild", "pairs"):
+        raise InputError(f"`bootstrap.kind` must be auto, wild or pairs, but got {kind!r}.")
+    if not 0 < level < 1:
+        raise InputError(f"`0 < bootstrap.level < 1` must hold, but got {level:g}: 0.95 is usual.")
+    if number < 0:
+        raise InputError(f"`bootstrap.draws >= 0` must hold, but got {number}: 1000 is usual.")
+    if kind == "auto":
+        kind = "pairs" if n >= PAIRS_FROM else "wild"
+    counts = rng.multinomial(n, np.full(n, 1 / n), size=number).astype(float)
+    return Draws(kind, counts, rng.standard_normal((number, n)), level)
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Noise of the rows of one fit: standard deviations in log loss, and their degrees of freedom."""
+
+    sigma: Array
+    freedom: float
+    misfit: float
+    """Residual variance over the repeats' variance; NaN without repeats. Far above 1: the law is too simple."""
+
+
+def row_noise(fit: Fit, table: Table) -> Noise:
+    """Standard deviation of each row's noise in log loss, from residuals and repeats.
+
+    The residual variance s_r^2 has n - p degrees of freedom, the repeats' variance s_s^2 has
+    sum(repeats - 1). Where an F test does not tell them apart they are pooled by degrees of freedom,
+    which is what makes a slice of five cells worth fitting; otherwise s_r^2 stands alone, since it
+    holds seed noise and lack of fit both.
+    """
+    lost = fit.n - fit.free
+    hat = np.minimum(fit.leverage, 0.95)
+    own = fit.residual**2 / (1 - hat)
+    seed, seed_freedom = _seed_variance(table)
+    # The median-based scale keeps a single outlier from widening every row's noise.
+    pooled = float((fit.residual**2).sum() / lost) if lost > 0 else np.nan
+    misfit = pooled / seed if seed_freedom > 0 and lost > 0 else np.nan
+    if seed_freedom <= 0:
+        variance, freedom = pooled, float(lost)
+    elif lost <= 0 or stats.f.sf(misfit, lost, seed_freedom) > 0.05:
+        total = max(lost, 0) + seed_freedom
+        variance = ((pooled * lost if lost > 0 else 0.0) + seed * seed_freedom) / total
+        freedom = total
+    else:
+        variance, freedom = pooled, float(lost)
+    if not np.isfinite(variance):
+        return Noise(np.full(fit.n, np.nan), 0.0, np.nan)
+    sigma = np.sqrt((PRIOR_FREEDOM * variance + own) / (PRIOR_FREEDOM + 1))
+    sigma *= np.sqrt(variance / np.mean(sigma**2)) if np.mean(sigma**2) > 0 else 1.0
+    return Noise(sigma, freedom, misfit)
+
+
+def _seed_variance(table: Table) -> tuple[float, float]:
+    """Pooled variance of a row's mean log loss, and its degrees of freedom; (0, 0) without repeats."""
+    if table.se is None:
+        return 0.0, 0.0
+    known = np.isfinite(table.se) & (table.se > 0)
+    if not known.any():
+        return 0.0, 0.0
+    repeats = np.full(len(table), 2.0) if table.repeats is None else table.repeats
+    freedom = np.where(np.isfinite(repeats), np.maximum(repeats - 1, 0), 1.0)[known]
+    relative = (table.se[known] / table.loss[known]) ** 2
+    total = float(freedom.sum())
+    return (float((relative * freedom).sum() / total), total) if total > 0 else (0.0, 0.0)
+
+
+def bootstrap(fit: Fit, logs: Logs, y: Array, draws: Draws, noise: Noise, rows: np.ndarray) -> Array:
+    """Theta of every draw, shape (draws, p); NaN where a draw did not converge or has too few rows.
+
+    Parameters
+    ----------
+    fit : Fit
+        The fit to the rows themselves, where every draw starts.
+    logs, y
+        What it was fitted to.
+    draws : Draws
+        For the whole table.
+    noise : Noise
+        Of these rows.
+    rows : array of int, shape (n,)
+        Positions of these rows in the table.
+    """
+    start = np.repeat(fit.theta[None], draws.number, axis=0)
+    if draws.kind == "pairs" and fit.n >= PAIRS_FROM:
+        counts = draws.counts[:, rows]
+        solution = minimise(fit.law, logs, y, start, fit.delta.value, fit.weights * counts)
+        enough = (counts > 0).sum(axis=1) > fit.law.size
+        return np.where((solution.converged & enough)[:, None], solution.theta, np.nan)
+    if not np.isfinite(noise.sigma).all():
+        return np.full_like(start, np.nan)
+    drawn = (y - fit.residual) + draws.noise[:, rows] * noise.sigma
+    solution = minimise(fit.law, logs, drawn, start, fit.delta.value, fit.weights)
+    return np.where(solution.converged[:, None], solution.theta, np.nan)
+
+
+def widening(freedom: float, level: float) -> float:
+    """Student's quantile over the normal one: 1.13 at 10 degrees of freedom, 2.2 at 2."""
+    if freedom <= 0:
+        return np.nan
+    tail = 0.5 + level / 2
+    return float(stats.t.ppf(tail, freedom) / stats.norm.ppf(tail))
+
+
+def interval(
+    value: float, draws: Array, level: float, wider: float, bounds: tuple[float, float] | None = None
+) -> Interval:
+    """Percentile interval around `value`, its arms widened by `wider` and cut at `bounds`.
+
+    Parameters
+    ----------
+    value : float
+    draws : array, shape (draws,)
+        NaN where a draw lacks the quantity.
+    level : float
+        Such as 0.95.
+    wider : float
+        `widening`, 1 for none.
+    bounds : pair of float, optional
+    """
+    valid = draws[np.isfinite(draws)]
+    if not np.isfinite(value) or not np.isfinite(wider) or len(valid) < max(20, FEWEST_VALID * len(draws)):
+        return Interval(value)
+    low, high = np.quantile(valid, [0.5 - level / 2, 0.5 + level / 2])
+    low, high = value + (low - value) * wider, value + (high - value) * wider
+    if bounds is not None:
+        low, high = np.clip([low, high], *bounds)
+    return Interval(value, float(min(low, value)), float(max(high, value)))
+
+
+def parameter_intervals(fit: Fit, thetas: Array, level: float, wider: float) -> dict[str, Interval]:
+    """Interval of every parameter in natural units; scales are treated on their logarithm."""
+    lower, upper = fit.law.bounds
+    out = {}
+    for k, parameter in enumerate(fit.law.parameters):
+        found = interval(float(fit.theta[k]), thetas[:, k], level, wider, (lower[k], upper[k]))
+        numbers = np.array([found.value, found.low, found.high])
+        out[parameter.name] = Interval(*map(float, np.exp(numbers) if parameter.log else numbers))
+    return out
+
+
+def profile(
+    fit: Fit, logs: Logs, y: Array, name: str, level: float = 0.95, points: int = 41, freedom: float | None = None
+) -> tuple[Interval, Array, Array]:
+    """Profile-likelihood interval of one parameter: {v : 2 k (rho(v) - rho_min) <= F_1,n-p(level)}.
+
+    rho(v) is the objective minimised over the other parameters with this one held at v. Huber's rho is
+    turned into a likelihood ratio by k = mean(psi') / mean(psi^2), times (n - p) / n
+    (Ronchetti 1982; for least squares k = 1 / s^2).
+
+    Returns
+    -------
+    interval : Interval
+        In natural units; an end is at the law's bound when no value up to there is rejected.
+    grid : array, shape (points,)
+        Natural values.
+    deviance : array, shape (points,)
+    """
+    k = fit.law.names.index(name)
+    freedom = float(fit.n - fit.free) if freedom is None else freedom
+    lower, upper = (b[k] for b in fit.law.bounds)
+    grid = _profile_grid(fit, y, k, lower, upper, points)
+    thetas = np.repeat(fit.theta[None], len(grid), axis=0)
+    thetas[:, k] = grid
+    solution = minimise(fit.law, logs, y, thetas, fit.delta.value, fit.weights, fixed=(k,))
+    unit = _deviance_unit(fit)
+    deviance = np.maximum(2 * unit * (solution.objective - fit.objective), 0.0)
+    limit = stats.f.ppf(level, 1, freedom) if freedom > 0 else np.inf
+    low, high = _crossings(grid, deviance, float(fit.theta[k]), limit, lower, upper)
+    ends = np.array([fit.theta[k], low, high])
+    logged = fit.law.parameters[k].log
+    return (
+        Interval(*map(float, np.exp(ends) if logged else ends)),
+        np.exp(grid) if logged else grid,
+        deviance,
+    )
+
+
+def _deviance_unit(fit: Fit) -> float:
+    inside = np.abs(fit.residual) <= fit.delta.value
+    psi = np.clip(fit.residual, -fit.delta.value, fit.delta.value)
+    spread = float(np.mean(psi**2))
+    share = max(float(np.mean(inside)), 1 / fit.n)
+    return share / max(spread, 1e-300) * max(fit.n - fit.free, 0) / fit.n
+
+
+def _profile_grid(fit: Fit, y: Array, k: int, lower: float, upper: float, points: int) -> Array:
+    """Values from near one bound to near the other, denser around the estimate."""
+    centre = float(fit.theta[k])
+    parameter = fit.law.parameters[k]
+    if parameter.name == "E":
+        lowest = float(np.exp(y.min()))
+        return np.unique(np.append(np.linspace(0.0, 0.999 * lowest, points), min(centre, 0.999 * lowest)))
+    reach = 4.0 if parameter.log else max(abs(centre), 0.1) * 3
+    low, high = max(lower, centre - reach), min(upper, centre + reach)
+    side = np.linspace(0, 1, points // 2 + 1) ** 2
+    return np.unique(np.concatenate([centre - (centre - low) * side, centre + (high - centre) * side]))
+
+
+def _crossings(
+    grid: Array, deviance: Array, centre: float, limit: float, lower: float, upper: float
+) -> tuple[float, float]:
+    """Where the deviance passes `limit` on either side of the estimate, interpolated; else the bound."""
+    ends = []
+    for side, bound in ((grid < centre, lower), (grid > centre, upper)):
+        values, heights = grid[side], deviance[side]
+        order = np.argsort(np.abs(values - centre))
+        values = np.concatenate([[centre], values[order]])
+        heights = np.concatenate([[0.0], heights[order]])
+        above = np.flatnonzero(heights > limit)
+        if not len(above):
+            ends.append(bound)
+            continue
+        j = above[0]
+        share = (np.sqrt(limit) - np.sqrt(heights[j - 1])) / (np.sqrt(heights[j]) - np.sqrt(heights[j - 1]))
+        ends.append(float(values[j - 1] + share * (values[j] - values[j - 1])))
+    return ends[0], ends[1]
+
+
+def predictions(law: Law, thetas: Array, logs: Logs) -> Array:
+    """log f of every draw at these inputs, shape (draws, n); NaN where a draw failed."""
+    valid = np.isfinite(thetas).all(axis=1)
+    n = len(next(iter(logs.values())))
+    out = np.full((len(thetas), n), np.nan)
+    if valid.any():
+        out[valid] = law.evaluate(thetas[valid], logs)[0]
+    return out
