@@ -1,0 +1,152 @@
+"""Every figure of the report. To add one, write a prepare and a draw function and list them in `FIGURES`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from mnist_scaling.reporting.figures import compute as draw_c
+from mnist_scaling.reporting.figures import laws as draw_l
+from mnist_scaling.reporting.figures import losses as draw_loss
+from mnist_scaling.reporting.figures import style
+from mnist_scaling.reporting.figures import tuning as draw_t
+from mnist_scaling.reporting.prepare import Missing, change, compute, laws, losses, tuning
+from mnist_scaling.reporting.study import Study
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One figure: what it shows, in words, and the two functions that make it."""
+
+    name: str
+    """File name, without extension, and anchor on the page."""
+    section: str
+    title: str
+    caption: str
+    prepare: Callable[[Study], Any]
+    """Data of the figure, or `Missing` with the reason; a ``note`` attribute is added to the caption."""
+    draw: Callable[[Any], Figure]
+
+
+TUNING, SCALING, COMPUTE, LAWS, SEARCH = "What tuning changed", "Loss against size", "Compute", "Laws", "How tuning went"
+"""Sections in the order of the page."""
+
+FIGURES = (
+    Plot(
+        "what_tuning_changed",
+        TUNING,
+        "The same grid, untuned and tuned",
+        "Untuned: one run of the same setting in every cell. Tuned: the mean over repeats of the cell's own best setting, "
+        "with one standard error. Both are losses on the validation images, so that they compare; the laws "
+        "elsewhere are fitted to test loss. Top: the smallest and the largest level of the other axis. Bottom: the "
+        "exponent at every level, with 95 % intervals of least squares in logs.",
+        change.change,
+        draw_t.draw_change,
+    ),
+    Plot(
+        "loss_vs_parameters",
+        SCALING,
+        "Test loss against model size",
+        "Points are means over repeats with one standard error. Lines are power laws fitted at each data size; the shade, "
+        "drawn for the largest only, turns the line about its middle by the 95 % interval of its exponent. Right: all exponents with their intervals.",
+        partial(losses.losses, variable="N"),
+        draw_loss.draw,
+    ),
+    Plot(
+        "loss_vs_data",
+        SCALING,
+        "Test loss against data",
+        "As above, with one line for each model size.",
+        partial(losses.losses, variable="D"),
+        draw_loss.draw,
+    ),
+    Plot(
+        "loss_vs_compute",
+        COMPUTE,
+        "Test loss against training compute",
+        "Every cell over the FLOPs of one run (its tuning not counted). Rings mark the frontier: no cell "
+        "is both cheaper and better.",
+        compute.compute,
+        draw_c.draw_compute,
+    ),
+    Plot(
+        "isoflop",
+        COMPUTE,
+        "IsoFLOP curves",
+        "Loss over model size at one budget of compute, with a parabola in log N. Stars mark minima; hollow ones lie off the "
+        "middle of the sizes tried and are biased.",
+        compute.isoflops,
+        draw_c.draw_isoflops,
+    ),
+    Plot(
+        "frontier",
+        COMPUTE,
+        "Compute-optimal model and data size",
+        "How to split a budget, by each method. The grey band is what was run; points outside it are extrapolation.",
+        compute.frontier,
+        draw_c.draw_frontier,
+    ),
+    Plot(
+        "exponents",
+        LAWS,
+        "The same exponent by different roads",
+        "Local exponents at the largest cell, by law, with 95 % intervals. Roads that miss each other mean that the data do not settle "
+        "the exponent.",
+        laws.exponents,
+        draw_l.draw_exponents,
+    ),
+    Plot(
+        "residuals",
+        LAWS,
+        "Where the joint laws miss",
+        "Measured over fitted loss, in % of log loss: red cells are worse than the law says. A pattern (a corner, a diagonal) is a "
+        "wrong form; salt and pepper is noise.",
+        laws.residuals,
+        draw_l.draw_residuals,
+    ),
+    Plot(
+        "hyperparameters",
+        SEARCH,
+        "What was selected",
+        "The selected setting of every cell, and the validation loss it saves against the untuned setting. A red underline: at the edge of its "
+        "search range, so that a better value may lie outside.",
+        tuning.hyperparameters,
+        draw_t.draw_hyperparameters,
+    ),
+    Plot(
+        "winners_curse",
+        SEARCH,
+        "Winner's curse",
+        "Validation loss of the repeats (fresh seeds) over that of the selected trial, with one standard error. Best-of-k looks better than it is; "
+        "the repeats are what is fitted.",
+        tuning.curse,
+        draw_t.draw_curse,
+    ),
+    Plot(
+        "tuning_history",
+        SEARCH,
+        "Was tuning long enough?",
+        "Best validation loss so far, over the best at the end. Lines that still fall at the right ask for more trials.",
+        tuning.history,
+        draw_t.draw_history,
+    ),
+)
+
+
+def draw(plot: Plot, data: Any) -> Figure:
+    """Draw prepared data in the report's look."""
+    with style.theme():
+        return plot.draw(data)
+
+
+def show(study: Study, name: str) -> Figure | Missing:
+    """Prepare and draw one figure by its name: what a notebook needs."""
+    plot = next((p for p in FIGURES if p.name == name), None)
+    if plot is None:
+        raise KeyError(f"A figure must be one of {', '.join(p.name for p in FIGURES)}, but got {name!r}.")
+    data = plot.prepare(study)
+    return data if isinstance(data, Missing) else draw(plot, data)

@@ -1,0 +1,150 @@
+"""The look of every figure: theme, colours, log axes with ticks that people can read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+import matplotlib as mpl
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from mnist_scaling.reporting.text import short
+
+INK, MUTED, GRID = "#1b1f24", "#6b7280", "#e3e6ea"
+UNTUNED, TUNED, FRONTIER = "#c8553d", "#1f6f9f", "#1b1f24"
+"""Orange-red against blue: told apart with any colour vision, and in print by line style too."""
+
+KINDS = ("#1f6f9f", "#c8553d", "#7a5195", "#3a8f5c", "#b8860b", "#6b7280")
+"""For a few unordered things, such as frontier methods."""
+
+SIZE_PALETTE, DATA_PALETTE = "crest", "flare"
+"""Green to blue always means model size, orange to purple always means data size."""
+
+TEXT_WIDTH = 7.2
+"""Inches: two columns of a paper."""
+
+_RC = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 8.5,
+    "axes.titlesize": 9,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 8.5,
+    "axes.linewidth": 0.7,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "text.color": INK,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "legend.title_fontsize": 8,
+    "legend.frameon": False,
+    "lines.linewidth": 1.4,
+    "lines.markersize": 4.5,
+    "figure.facecolor": "white",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "white",
+    "svg.fonttype": "path",
+    "svg.hashsalt": "mnist_scaling",
+    "pdf.fonttype": 42,
+    "mathtext.fontset": "dejavusans",
+}
+
+
+@contextmanager
+def theme() -> Iterator[None]:
+    """Draw inside this: the look holds for the block and leaves matplotlib's own settings alone."""
+    with mpl.rc_context({**sns.axes_style("white"), **_RC}):
+        yield
+
+
+def new_figure(width: float = TEXT_WIDTH, height: float = 3.0) -> Figure:
+    """An Agg figure that pyplot never learns of, so nothing has to be closed."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.get_layout_engine().set(w_pad=0.05, h_pad=0.05)  # type: ignore[union-attr,call-arg]
+    return figure
+
+
+def ordered_colours(levels: Iterable[float], palette: str) -> dict[float, str]:
+    """One colour a level, light for small and dark for large."""
+    distinct = sorted(set(levels))
+    shades = sns.color_palette(palette, n_colors=max(len(distinct), 3)).as_hex()
+    return dict(zip(distinct, shades if len(distinct) > 1 else [shades[-1]], strict=False))
+
+
+def nice_ticks(low: float, high: float, most: int = 7) -> list[float]:
+    """Round numbers inside a logarithmic range: 0.05, 0.1, 0.2, …
+
+    Takes the densest of several sets of mantissas that gives at most `most` ticks, and at least two
+    wherever any of them does.
+    """
+    decades = range(int(np.floor(np.log10(low))) - 1, int(np.ceil(np.log10(high))) + 1)
+    best: list[float] = []
+    fine = [m / 10 for m in range(10, 100)]
+    for mantissas in ((1,), (1, 3), (1, 2, 5), (1, 2, 3, 5), (1, 1.5, 2, 3, 4, 5, 7), fine[::5], fine[::2], fine):
+        ticks = [float(f"{m}e{d}") for d in decades for m in mantissas]
+        inside = [t for t in ticks if low * 0.9999 <= t <= high * 1.0001]
+        if len(best) < len(inside) <= most:
+            best = inside
+    return best
+
+
+def log_axis(axis: Axis, low: float, high: float, pad: float = 0.06, most: int = 7) -> None:
+    """Logarithmic scale over a range, a little padded, with round tick labels and no minor ticks."""
+    span = max(np.log(high / low), 0.05) * pad
+    low, high = low * np.exp(-span), high * np.exp(span)
+    _log_ticks(axis, nice_ticks(low, high, most), low, high)
+
+
+def level_axis(axis: Axis, levels: Sequence[float], pad: float = 0.06, most: int = 7) -> None:
+    """Logarithmic scale whose ticks are the levels themselves, thinned where they are many."""
+    distinct = np.unique(np.asarray(levels, float))
+    span = max(np.log(distinct[-1] / distinct[0]), 0.05) * pad
+    step = int(np.ceil(len(distinct) / most))
+    ticks = distinct[::-1][::step][::-1]
+    _log_ticks(axis, list(ticks), distinct[0] * np.exp(-span), distinct[-1] * np.exp(span))
+
+
+def _log_ticks(axis: Axis, ticks: Sequence[float], low: float, high: float) -> None:
+    axis.axes.set(**{f"{axis.axis_name}scale": "log", f"{axis.axis_name}lim": (low, high)})
+    axis.set_major_locator(FixedLocator(ticks))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    axis.set_minor_locator(NullLocator())
+
+
+def outside_legend(axes: Axes, title: str = "", **options: object) -> None:
+    """A legend to the right of the axes, where it can't hide a point."""
+    axes.legend(title=title, loc="upper left", bbox_to_anchor=(1.0, 1.02), alignment="left", **options)  # type: ignore[arg-type]
+
+
+def key(figure: Figure, title: str, entries: Sequence[tuple[str, str]]) -> None:
+    """One row of (label, colour) dots above all panels."""
+    dots = [Line2D([], [], marker="o", linestyle="none", color=colour, label=label) for label, colour in entries]
+    figure.legend(
+        handles=[Line2D([], [], linestyle="none", label=title), *dots], loc="outside upper left", ncols=len(dots) + 1,
+        handletextpad=0.1, columnspacing=1.1, borderpad=0, handlelength=1.2,
+    )  # fmt: skip
+
+
+def panel_letter(axes: Axes, letter: str) -> None:
+    """A bold letter before the title, as papers refer to panels."""
+    axes.set_title(f"{letter}   {axes.get_title(loc='left')}" if axes.get_title(loc="left") else letter, loc="left")

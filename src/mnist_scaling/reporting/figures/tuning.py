@@ -1,0 +1,150 @@
+"""What tuning changed, and how it went."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.figure import Figure
+
+from mnist_scaling.reporting.figures import style
+from mnist_scaling.reporting.figures.maps import draw_map
+from mnist_scaling.reporting.prepare.change import Change, Direction
+from mnist_scaling.reporting.prepare.tuning import Curse, Grid, Grids, History
+from mnist_scaling.reporting.study import axis_name, axis_value
+
+SIZES = {"N": "parameters N", "D": "training examples seen D"}
+LOOKS = {
+    "untuned": {"color": style.UNTUNED, "marker": "o", "mfc": "white", "linestyle": (0, (4, 1.5))},
+    "tuned": {"color": style.TUNED, "marker": "o", "linestyle": "-"},
+}
+"""Hollow and dashed against filled and solid: told apart in black and white as well."""
+
+
+def draw_change(data: Change) -> Figure:
+    """Top: loss of the smallest and the largest level, untuned and tuned. Bottom: every slope."""
+    count = len(data.directions)
+    figure = style.new_figure(style.TEXT_WIDTH if count > 1 else 4.5, 5.4)
+    grid = figure.subplots(2, count, squeeze=False, height_ratios=[1.35, 1])
+    for top, bottom, direction in zip(grid[0], grid[1], data.directions, strict=True):
+        _curves(top, direction)
+        _slopes(bottom, direction)
+    for axes, letter in zip(grid.flat, "abcd", strict=False):
+        style.panel_letter(axes, letter)
+    if count > 1:
+        low = min(a.get_ylim()[0] for a in grid[0])
+        high = max(a.get_ylim()[1] for a in grid[0])
+        for axes in grid[0]:
+            style.log_axis(axes.yaxis, low, high, pad=0)
+    return figure
+
+
+def _curves(axes: Axes, direction: Direction) -> None:
+    for label, points in direction.curves.items():
+        for source, look in LOOKS.items():
+            error = points["tuned_se"].fillna(0) if source == "tuned" else None
+            axes.errorbar(points["x"], points[source], error, capsize=2, elinewidth=1, **look)
+        last = points.iloc[-1]
+        axes.annotate(
+            label, (last["x"], last["tuned"]), xytext=(6, -2), textcoords="offset points", fontsize=8, va="center"
+        )
+    for source, look in LOOKS.items():
+        axes.plot([], [], label=source, **look)
+    levels = np.concatenate([p["x"] for p in direction.curves.values()])
+    losses = np.concatenate([p[s] for p in direction.curves.values() for s in LOOKS])
+    style.level_axis(axes.xaxis, levels, most=5)
+    low, high = axes.get_xlim()
+    axes.set_xlim(low, high * (high / low) ** 0.22 if any(direction.curves) else high)
+    style.log_axis(axes.yaxis, losses.min(), losses.max())
+    axes.set(xlabel=SIZES[direction.variable], ylabel="validation loss (nats per example)")
+    axes.legend(loc="lower left")
+
+
+def _slopes(axes: Axes, direction: Direction) -> None:
+    """Exponents at every level of the other axis, untuned beside tuned."""
+    table = direction.slopes
+    places = np.arange(len(table))
+    for shift, (source, look) in zip((-0.12, 0.12), LOOKS.items(), strict=True):
+        value, low, high = (table[f"{source}_{end}"].to_numpy(float) for end in ("value", "low", "high"))
+        arms = np.nan_to_num(np.array([value - low, high - value]))
+        axes.errorbar(places + shift, value, arms, capsize=2.5, elinewidth=1, **(look | {"linestyle": "none"}))
+        axes.plot(places + shift, value, color=look["color"], linestyle=look["linestyle"], linewidth=0.8, zorder=1)
+    axes.set_xticks(places, [axis_value(v) if np.isfinite(v) else "" for v in table["level"]])
+    axes.set_xlim(-0.5, len(table) - 0.5)
+    symbol = "\\alpha" if direction.variable == "N" else "\\beta"
+    axes.set_ylabel(f"exponent ${symbol}$, $L\\propto {direction.variable}^{{-{symbol}}}$")
+    if direction.other:
+        axes.set_xlabel(axis_name(direction.other))
+
+
+def draw_hyperparameters(data: Grids) -> Figure:
+    """A map of the grid for each tuned setting; a frame marks the edge of a search range."""
+    count = len(data.grids)
+    columns = min(count, 2)
+    lines = int(np.ceil(count / columns))
+    rows = data.grids[0].values.shape[0]
+    figure = style.new_figure(height=lines * (0.95 + 0.3 * rows))
+    grid = figure.subplots(lines, columns, squeeze=False)
+    for i, axes in enumerate(grid.flat):
+        if i < count:
+            _map(axes, data.grids[i], data, left=i % columns == 0, bottom=i >= count - columns)
+        else:
+            axes.set_axis_off()
+    return figure
+
+
+def _map(axes: Axes, grid: Grid, data: Grids, left: bool, bottom: bool) -> None:
+    values = grid.values.astype(float)
+    known = values.to_numpy()[np.isfinite(values.to_numpy())]
+    norm = LogNorm(known.min(), known.max()) if grid.logarithmic else Normalize(known.min(), known.max())
+    palette = "light:#3a8f5c" if grid.percent else "light:#1f6f9f"
+    draw_map(axes, values, palette, norm, _cell, (axis_value, axis_value))
+    for y, x in zip(*np.nonzero(grid.edges.to_numpy(bool)), strict=True):
+        axes.plot([x + 0.08, x + 0.92], [y + 0.9, y + 0.9], color=style.UNTUNED, linewidth=1.6, solid_capstyle="butt")
+    axes.set_title(grid.title)
+    axes.set_xlabel(axis_name(data.columns) if bottom and data.columns else "")
+    axes.set_ylabel(axis_name(data.rows) if left and data.rows else "")
+
+
+def _cell(value: float) -> str:
+    return "" if not np.isfinite(value) else f"{value:.2g}" if abs(value) < 10 else f"{value:.0f}"
+
+
+def draw_curse(data: Curse) -> Figure:
+    """Repeats over selected trial: above the line the trial was lucky."""
+    figure = style.new_figure(height=2.9)
+    axes = figure.subplots()
+    colours = style.ordered_colours(data.cells["level"].dropna(), style.SIZE_PALETTE)
+    axes.axhline(0, color=style.INK, linewidth=0.9)
+    axes.axhline(100 * data.median, color=style.MUTED, linewidth=1, linestyle=(0, (4, 2)), label="median")
+    for level, rows in data.cells.groupby("level", dropna=False):
+        arms = (100 * (rows["high"] - rows["ratio"])).fillna(0)
+        axes.errorbar(
+            rows["selected"], 100 * (rows["ratio"] - 1), arms, fmt="o", capsize=2, elinewidth=1,
+            color=colours.get(level, style.TUNED), label=rows["label"].iloc[0] or "cells",
+        )  # fmt: skip
+    style.log_axis(axes.xaxis, data.cells["selected"].min(), data.cells["selected"].max())
+    axes.set(xlabel="validation loss of the selected trial (nats per example)", ylabel="repeats are worse by (%)")
+    style.outside_legend(axes, axis_name(data.size) if data.size else "")
+    return figure
+
+
+def draw_history(data: History) -> Figure:
+    """A thin line a cell, a thick one for their median."""
+    figure = style.new_figure(height=2.9)
+    axes = figure.subplots()
+    colours = style.ordered_colours(data.lines["level"].dropna(), style.SIZE_PALETTE)
+    seen = set()
+    for _, rows in data.lines.groupby("cell"):
+        level = rows["level"].iloc[0]
+        label = axis_value(level) if np.isfinite(level) and level not in seen else None
+        seen.add(level)
+        axes.step(rows["trial"], 100 * (rows["ratio"] - 1), where="post", linewidth=0.8, alpha=0.75,
+                  color=colours.get(level, style.TUNED), label=label)  # fmt: skip
+    axes.step(data.median["trial"], 100 * (data.median["ratio"] - 1), where="post", color=style.INK, linewidth=2, label="median")
+    axes.set(xlabel="trials of the cell", ylabel="best so far above final best (%)")
+    axes.set_ylim(bottom=-2)
+    trials = data.median["trial"].to_numpy()
+    axes.set_xticks(trials if len(trials) <= 12 else trials[:: int(np.ceil(len(trials) / 8))])
+    style.outside_legend(axes, axis_name(data.size) if data.size else "")
+    return figure

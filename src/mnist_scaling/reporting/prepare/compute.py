@@ -1,0 +1,146 @@
+"""Loss against compute, the frontier N*(C) and D*(C), and the isoFLOP curves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mnist_scaling.reporting.prepare import Missing
+from mnist_scaling.reporting.study import Study, axis_value
+from mnist_scaling.reporting.text import Interval, number
+
+METHODS = {"pareto": "Pareto front", "hull": "convex hull", "isoflop": "isoFLOP", "parametric": "parametric"}
+"""Frontier methods in the order of the legend; a new method shows up under its own name."""
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Every cell over its training FLOPs, and the cheapest way to each loss."""
+
+    cells: pd.DataFrame
+    """Columns C, loss, se, level (of the size axis, NaN without one), label; sorted by level and C."""
+    size: str | None
+    """The axis that sets N."""
+    frontier: pd.DataFrame
+    """Columns C, loss: the hull's corners, or the Pareto front's where there is no hull."""
+    method: str
+    exponent: Interval
+    """Of the loss in C; negative."""
+    note: str
+
+
+def compute(study: Study) -> Compute | Missing:
+    """Loss against training FLOPs with the frontier of fits.json."""
+    rows = study.cells[study.cells["test_loss"].notna()]
+    if len(rows) < 2 or rows["flops"].nunique() < 2:
+        return Missing("Fewer than two cells with different compute have a test loss.")
+    size = study.roles.size
+    cells = pd.DataFrame({"C": rows["flops"], "loss": rows["test_loss"], "se": rows["test_loss_se"]}).astype(float)
+    cells["level"] = np.nan if size is None else rows[size].astype(float)
+    cells["label"] = "" if size is None else rows[size].map(axis_value)
+    found = study.fits["frontier"]
+    method = next((m for m in ("hull", "pareto") if found.get(m, {}).get("points")), "")
+    frontier = pd.DataFrame(found[method]["points"] if method else [], columns=["C", "loss"]).astype(float)
+    exponent = Interval.of(found[method].get("loss_exponent")) if method else Interval()
+    note = f"It stands on {len(frontier)} of {len(cells)} cells." if len(frontier) else "No frontier could be formed."
+    return Compute(cells.sort_values(["level", "C"]), size, frontier.sort_values("C"), method, exponent, note)
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """One method's N*(C) and D*(C)."""
+
+    method: str
+    label: str
+    points: pd.DataFrame
+    """Columns C, N, D; sorted by C."""
+    exponents: dict[str, Interval]
+    """By N and D."""
+
+
+@dataclass(frozen=True)
+class Frontier:
+    """All methods side by side, and the box of what was run."""
+
+    optima: list[Optimum]
+    ranges: dict[str, tuple[float, float]]
+    """Smallest and largest C, N and D of the grid: beyond them lies extrapolation."""
+    note: str
+
+
+def frontier(study: Study) -> Frontier | Missing:
+    """The compute-efficient frontier by every method that has points."""
+    optima, absent = [], []
+    for method, found in study.fits["frontier"].items():
+        points = pd.DataFrame(found.get("points", []), columns=["C", "N", "D"]).astype(float).dropna().sort_values("C")
+        exponents = {k: Interval.of(found.get(f"{k}_exponent")) for k in ("N", "D")}
+        if len(points) and any(e.known for e in exponents.values()):
+            optima.append(Optimum(method, METHODS.get(method, method), points, exponents))
+        else:
+            absent.append(f"{METHODS.get(method, method)}: {found.get('status', 'no exponent')}.")
+    if study.roles.size is None or study.roles.data is None:
+        return Missing("A frontier needs model size and data size to vary; this grid holds one of them still.")
+    if not optima:
+        return Missing("No method found a frontier. " + " ".join(absent))
+    columns = {"C": "flops", "N": "n_params", "D": "n_seen"}
+    ranges = {k: (float(study.cells[c].min()), float(study.cells[c].max())) for k, c in columns.items()}
+    return Frontier(optima, ranges, " ".join(absent))
+
+
+@dataclass(frozen=True)
+class IsoFlop:
+    """Loss over N at one budget."""
+
+    budget: float
+    points: pd.DataFrame
+    """Columns N, loss."""
+    curve: pd.DataFrame
+    """Columns N, loss: the fitted polynomial; empty without one."""
+    minimum: tuple[float, float] | None
+    """N* and loss, where the minimum lies inside the sizes that were tried."""
+    quality: str
+    """ok, off_centre, edge or not_convex."""
+
+
+@dataclass(frozen=True)
+class IsoFlops:
+    """All budgets."""
+
+    curves: list[IsoFlop]
+    note: str
+
+
+def isoflops(study: Study) -> IsoFlops | Missing:
+    """The isoFLOP curves of fits.json."""
+    found = study.fits["frontier"].get("isoflop", {})
+    records = found.get("curves", [])
+    if not records:
+        return Missing(f"No isoFLOP curve: {found.get('status', 'fits.json has none')}.")
+    curves = [_isoflop(r) for r in sorted(records, key=lambda r: r["C"])]
+    kinds = pd.Series([c.quality for c in curves]).value_counts()
+    words = {"ok": "minimum inside", "off_centre": "off-centre (biased)", "edge": "at the grid's edge", "not_convex": "no minimum"}
+    shares = ", ".join(f"{words.get(str(k), k)} {v}" for k, v in kinds.items())
+    how = found.get("how", "")
+    status = "" if found.get("status", "ok") == "ok" else f" {found['status']}."
+    return IsoFlops(curves, f"Points: {how}. Of {len(curves)} budgets: {shares}.{status}")
+
+
+def _isoflop(record: dict[str, Any]) -> IsoFlop:
+    points = pd.DataFrame({"N": record["N"], "loss": record["loss"]}).astype(float).sort_values("N")
+    log_n = np.linspace(np.log(points["N"].min()), np.log(points["N"].max()), 60)
+    coefficients = record.get("coefficients") or [None]
+    curve = pd.DataFrame({"N": [], "loss": []}, dtype=float)
+    if all(c is not None for c in coefficients):
+        log_loss = np.polynomial.polynomial.polyval(log_n - record["centre_log_N"], coefficients)
+        curve = pd.DataFrame({"N": np.exp(log_n), "loss": np.exp(log_loss)})
+    least = record.get("minimum")
+    minimum = (float(least["N"]), float(least["loss"])) if least else None
+    return IsoFlop(float(record["C"]), points, curve, minimum, str(record.get("quality", "")))
+
+
+def exponent_label(symbol: str, exponent: Interval) -> str:
+    """N* ∝ C^0.39 [0.29, 0.41] for a legend; mathtext."""
+    return f"${symbol}^*\\propto C^{{{number(exponent.value, 2)}}}$" if exponent.known else f"no slope of ${symbol}^*$"

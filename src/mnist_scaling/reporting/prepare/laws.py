@@ -1,0 +1,97 @@
+"""The fits as rows: exponents by law and by method, joint laws' residuals, parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from mnist_scaling.reporting.prepare import Missing
+from mnist_scaling.reporting.study import Study
+from mnist_scaling.reporting.text import Interval
+
+MOST_LAWS = 6
+
+
+def fitted(study: Study) -> dict[str, dict[str, Any]]:
+    """Laws with numbers, by name; those that were refused are left out."""
+    return {k: law for k, law in study.fits["laws"].items() if law.get("rmse_log") is not None}
+
+
+def is_joint(law: dict[str, Any]) -> bool:
+    """Whether a law holds both N and D."""
+    inputs = law.get("inputs")
+    return len(inputs) > 1 if inputs else {"N", "D"} <= set(law["formula"].replace("^", " ").replace("/", " ").split())
+
+
+@dataclass(frozen=True)
+class Exponents:
+    """Estimates of the same thing by different roads."""
+
+    groups: dict[str, pd.DataFrame]
+    """By title; columns label, value, low, high, kind (one-variable law, joint law, method)."""
+    note: str
+
+
+def exponents(study: Study) -> Exponents | Missing:
+    """-d log L / d log N and D by law at the largest cell, and d log L / d log C by frontier method."""
+    groups = {}
+    for variable in ("N", "D"):
+        rows = [
+            {"label": name.replace("_", " "), **vars(slope), "kind": "joint law" if is_joint(law) else "one-variable law"}
+            for name, law in fitted(study).items()
+            if (slope := Interval.of(law.get("slopes", {}).get(variable))).known
+        ]
+        if rows:
+            title = f"$-\\partial\\ln L/\\partial\\ln {variable}$ at the largest cell"
+            groups[title] = pd.DataFrame(rows).sort_values("kind", ascending=False, kind="stable")
+    methods = [
+        {"label": name, **vars(-e), "kind": "frontier"}
+        for name, found in study.fits["frontier"].items()
+        if (e := Interval.of(found.get("loss_exponent"))).known
+    ]
+    if methods:
+        groups["$-\\mathrm{d}\\ln L/\\mathrm{d}\\ln C$ on the frontier"] = pd.DataFrame(methods)
+    if not groups:
+        return Missing("No law and no frontier method gave an exponent.")
+    return Exponents(groups, "")
+
+
+@dataclass(frozen=True)
+class Residuals:
+    """ln(measured / fitted) of joint laws over the grid."""
+
+    laws: dict[str, pd.DataFrame]
+    """By name: rows are N from largest to smallest, columns D from smallest to largest, NaN where no cell is."""
+    rmse: dict[str, float]
+    noise: float
+    """Typical standard error of a cell's log loss, from the repeats; NaN where there is none."""
+    note: str
+
+
+def residuals(study: Study) -> Residuals | Missing:
+    """Where each joint law misses, best by AICc first."""
+    joint = {k: law for k, law in fitted(study).items() if is_joint(law) and law.get("residuals")}
+    if not joint:
+        return Missing("No joint law in N and D was fitted: it needs a grid in which both vary, with more cells than parameters.")
+    if study.roles.others:
+        return Missing("The grid has further axes, so that several cells share one N and D: see the residuals in fits.json.")
+    # A floor that ended at zero leaves the law without one: the same map twice.
+    joint = {k: law for k, law in joint.items() if not (_same_as_without_floor(law) and k.endswith("_floor") and k.removesuffix("_floor") in joint)}
+    ordered = sorted(joint, key=lambda k: float("inf") if joint[k]["aicc"] is None else joint[k]["aicc"])
+    laws = {name: _grid(study, joint[name]) for name in ordered[:MOST_LAWS]}
+    relative = study.cells["test_loss_se"].astype(float) / study.cells["test_loss"].astype(float)
+    rmse = {name: float(joint[name]["rmse_log"]) for name in laws}
+    return Residuals(laws, rmse, float((relative**2).mean() ** 0.5), "")
+
+
+def _same_as_without_floor(law: dict[str, Any]) -> bool:
+    return "E" in law["params"] and law["params"]["E"]["value"] == 0
+
+
+def _grid(study: Study, law: dict[str, Any]) -> pd.DataFrame:
+    rows = pd.DataFrame(law["residuals"]).set_index("row")["residual"].astype(float)
+    cells = study.cells.loc[rows.index]
+    long = pd.DataFrame({"N": cells["n_params"], "D": cells["n_seen"], "residual": rows})
+    return long.pivot_table(index="N", columns="D", values="residual").sort_index(ascending=False)

@@ -1,0 +1,102 @@
+"""Numbers as people read them; text for figures and for the page alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its interval; NaN where there is none."""
+
+    value: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any] | None) -> Interval:
+        """From fits.json, where a missing number is null."""
+        if record is None:
+            return cls()
+        return cls(*(math.nan if record.get(k) is None else float(record[k]) for k in ("value", "low", "high")))
+
+    @property
+    def known(self) -> bool:
+        """Whether there is a value."""
+        return math.isfinite(self.value)
+
+    @property
+    def bounded(self) -> bool:
+        """Whether there are both ends."""
+        return math.isfinite(self.low) and math.isfinite(self.high)
+
+    def __neg__(self) -> Interval:
+        return Interval(-self.value, -self.high, -self.low)
+
+    def excludes(self, number: float) -> bool:
+        """Whether the interval is known and `number` lies outside it."""
+        return self.bounded and not self.low <= number <= self.high
+
+    def __str__(self) -> str:
+        if not self.known:
+            return "—"
+        return f"{number(self.value)} [{number(self.low)}, {number(self.high)}]" if self.bounded else number(self.value)
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A measured number: fixed decimals where that reads well, a power of ten beyond, a true minus sign."""
+    if value is None or not math.isfinite(value):
+        return "—"
+    if value == 0:
+        return "0"
+    if 1e-3 <= abs(value) < 1e3:
+        places = max(0, min(4, digits - 1 - math.floor(math.log10(abs(value))))) if abs(value) >= 1 else digits
+        if abs(value) < 0.1:
+            places = digits + 1
+        return f"{value:.{places}f}".replace("-", "−")
+    return power_of_ten(value)
+
+
+def power_of_ten(value: float) -> str:
+    """1.7e13 as 1.7 × 10¹³."""
+    mantissa, exponent = f"{value:.1e}".split("e")
+    raised = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"{mantissa} × 10{raised}".replace("-", "−")
+
+
+def count(value: float) -> str:
+    """A whole number with thousands separated; a power of ten from a billion on."""
+    return "—" if not math.isfinite(value) else f"{value:,.0f}" if abs(value) < 1e9 else power_of_ten(value)
+
+
+def short(value: float) -> str:
+    """A tick label: 4.27k, 50k, 1.2M."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size * 0.9995:
+            return f"{value / size:.3g}{letter}"
+    return f"{value:.3g}"
+
+
+def plural(how_many: int, word: str) -> str:
+    """1 cell, 2 cells, 3 data fractions."""
+    if how_many != 1:
+        word = f"{word[:-1]}ies" if word.endswith("y") else f"{word}s"
+    return f"{how_many:,} {word}"
+
+
+def listing(words: list[str]) -> str:
+    """a, b and c."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours, whichever reads best."""
+    if not math.isfinite(seconds):
+        return "an unknown time"
+    for size, word in ((3600, "h"), (60, "min")):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.1f} {word}"
+    return f"{seconds:.0f} s"
