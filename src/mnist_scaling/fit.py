@@ -15,9 +15,11 @@ from mnist_scaling import cli
 from mnist_scaling.config import build
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.analysis import Options, analyse
+from mnist_scaling.fitting.coverage import coverage_of
 from mnist_scaling.fitting.estimate import Settings
 from mnist_scaling.fitting.read import read_columns
-from mnist_scaling.fitting.record import document
+from mnist_scaling.fitting.record import coverage_record, document, sensitivity_record
+from mnist_scaling.fitting.sensitivity import sensitivity
 from mnist_scaling.fitting.table import Table
 from mnist_scaling.fitting.terminal import show
 from mnist_scaling.results import CELLS, FITS, read_table, write_atomically
@@ -35,8 +37,8 @@ STUDY_COLUMNS = {
 """Columns of cells.csv (DESIGN 4)."""
 
 CONVENTIONS = {
-    "N": {"hidden": "n_params_hidden"},
-    "C": {"6ND": "flops_6nd"},
+    "N": {"hidden layers only": "n_params_hidden", "without the output layer": "n_params_without_output"},
+    "C": {"6 N D": "flops_6nd", "3 x forward": "flops_3_forward", "without the output layer": "flops_without_output"},
 }
 """Columns that count the same thing otherwise; what a table lacks is left out of the sensitivity."""
 
@@ -55,6 +57,17 @@ class ColumnsConfig:
     se: str | None = None
     repeats: str | None = None
     flags: str | None = None
+    run: str | None = None
+
+
+@dataclass(frozen=True)
+class PredictConfig:
+    """A point whose loss is wanted."""
+
+    N: float | None = None
+    D: float | None = None
+    C: float | None = None
+    U: float | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +105,7 @@ class FitConfig:
     classes: int | None = None
     mask_chance: bool = False
     queries: float | None = None
+    predict: PredictConfig = field(default_factory=PredictConfig)
     bootstrap: BootstrapConfig = field(default_factory=BootstrapConfig)
     seed: int = 0
     sensitivity: bool = False
@@ -117,6 +131,7 @@ class FitConfig:
             mask_chance=self.mask_chance,
             isoflop=self.isoflop,
             queries=self.queries,
+            predict={k: v for k, v in asdict(self.predict).items() if v is not None},
         )
 
 
@@ -139,11 +154,24 @@ def load(config: FitConfig) -> tuple[Table, list[dict[str, Any]], Path]:
         path = Path(str(config.table))
         folder, names = path.parent, asdict(config.columns)
     frame = read_table(path, [v for v in names.values() if v and (config.name or v)])
+    if config.name:
+        frame = _other_counts(frame)
     if config.where:
         frame = _filter(frame, config.where, path)
     columns = {str(c): frame[c].astype(object).where(frame[c].notna(), None).tolist() for c in frame.columns}
     table, left_out = read_columns(columns, names, CONVENTIONS if config.name else None, str(path))
     return table, left_out, Path(config.out) if config.out else folder
+
+
+def _other_counts(frame: pd.DataFrame) -> pd.DataFrame:
+    """Conventions that are differences or multiples of a study's columns."""
+    derived = {
+        "n_params_without_output": ("n_params", "n_params_output", lambda a, b: a - b),
+        "flops_without_output": ("flops", "flops_output", lambda a, b: a - b),
+        "flops_3_forward": ("flops_forward", "flops_forward", lambda a, _: 3 * a),
+    }
+    there = {k: v for k, v in derived.items() if v[0] in frame and v[1] in frame}
+    return frame.assign(**{k: make(frame[a], frame[b]) for k, (a, b, make) in there.items()})
 
 
 def _filter(frame: pd.DataFrame, where: str, path: Path) -> pd.DataFrame:
@@ -163,8 +191,14 @@ def main(cfg: DictConfig) -> None:
     """Read, fit, write, show."""
     config = build(FitConfig, cfg)
     table, left_out, folder = load(config)
-    record = document(analyse(table, config.options()))
+    result = analyse(table, config.options())
+    record = document(result)
     record["data"]["left_out"] = left_out
+    if config.sensitivity:
+        record["sensitivity"] = sensitivity_record(sensitivity(result))
+    if config.coverage.draws:
+        found = coverage_of(result, config.coverage.law, config.coverage.draws, config.coverage.bootstrap)
+        record["coverage"] = coverage_record(*found)
     path = folder / FITS
     write_atomically(path, json.dumps(record, indent=1, allow_nan=False) + "\n")
     show(record, path)

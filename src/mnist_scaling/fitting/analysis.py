@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,7 @@ from mnist_scaling.fitting.frontiers import FrontierResult, all_frontiers
 from mnist_scaling.fitting.laws import ALL, get_law
 from mnist_scaling.fitting.laws.base import Array, Law, Logs
 from mnist_scaling.fitting.objective import seed_noise, weights_from
+from mnist_scaling.fitting.outlook import Lifetime, Prediction, lifetime, predict
 from mnist_scaling.fitting.parametric import Cost, fit_cost
 from mnist_scaling.fitting.slices import Slice, all_slices, main_slice, refusal
 from mnist_scaling.fitting.table import Table
@@ -50,12 +52,20 @@ class Options:
     mask_chance: bool = False
     isoflop: str = "parabola"
     queries: float | None = None
+    predict: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.classes is not None and self.classes < 2:
             raise InputError(f"`classes >= 2` or null must hold, but got {self.classes}.")
         if self.seed < 0:
             raise InputError(f"`seed >= 0` must hold, but got {self.seed}.")
+        if self.queries is not None and not self.queries > 0:
+            raise InputError(
+                f"`queries > 0` or null must hold, but got {self.queries:g}: give the number of inferences."
+            )
+        for name, value in self.predict.items():
+            if not value > 0:
+                raise InputError(f"`predict.{name} > 0` must hold, but got {value:g}.")
 
 
 @dataclass(frozen=True)
@@ -102,6 +112,8 @@ class Result:
     reference: str | None
     """Law whose fitted values and noise the frontier's draws are made of."""
     notes: list[str]
+    predictions: list[Prediction]
+    lifetime: Lifetime | None
 
 
 def analyse(table: Table, options: Options | None = None) -> Result:
@@ -122,7 +134,7 @@ def analyse(table: Table, options: Options | None = None) -> Result:
         When nothing can be fitted at all.
     """
     options = options or Options()
-    whole, rng = table, np.random.default_rng(options.seed)
+    given, rng = table, np.random.default_rng(options.seed)
     table, masked = _mask(table, options)
     table, notes = _thin(table, rng)
     if len(table) < 3:
@@ -135,7 +147,12 @@ def analyse(table: Table, options: Options | None = None) -> Result:
     frontier = all_frontiers(table, joint, reference, cost, draws, options.isoflop)
     choice = choose(_candidates(joint or _rivals(fitted), frontier))
     extra = [(part, *_fit_slice(table, part, options, draws)) for part in all_slices(table)]
-    flags = _flags(table, whole, options, fitted, refused, frontier, choice, masked, reference)
+    wanted = predict(table, fitted, cost, options)
+    life = lifetime(table, joint, cost, options)
+    flags = _flags(table, given, options, fitted, refused, frontier, choice, masked, reference)
+    flags += diag.far_extrapolation(
+        max((p.reach for p in wanted), default=1.0), [dict(options.predict)], "The prediction asked for"
+    )
     return Result(
         table,
         options,
@@ -150,6 +167,8 @@ def analyse(table: Table, options: Options | None = None) -> Result:
         draws,
         reference.law.name if reference else None,
         notes,
+        wanted,
+        life,
     )
 
 
@@ -179,19 +198,16 @@ def _plan(table: Table, options: Options) -> list[Law]:
         every = [law for law in ALL.values() if table.has(law.inputs)]
         if options.laws == "all":
             return every
-        repeated = (
-            "U" in table.inputs and bool((table.inputs["D"] > 1.0001 * table.inputs["U"]).any())
-            if table.has(("D", "U"))
-            else False
-        )
-        return [law for law in every if law.default and ("U" not in law.inputs or repeated)]
+        repeats = table.has(("D", "U")) and bool((table.inputs["D"] > 1.0001 * table.inputs["U"]).any())
+        return [law for law in every if law.default and ("U" not in law.inputs or repeats)]
     names = [options.laws] if isinstance(options.laws, str) else list(options.laws)
     laws = [get_law(name) for name in names]
     for law in laws:
         lacking = [k for k in law.inputs if k not in table.inputs]
         if lacking:
             raise InputError(
-                f"The law {law.name} needs {', '.join(law.inputs)}, but {', '.join(lacking)} is not given: name columns.{lacking[0]}=…."
+                f"The law {law.name} needs {', '.join(law.inputs)}, but {', '.join(lacking)} is not given: "
+                f"name columns.{lacking[0]}=…."
             )
     return laws
 
@@ -202,8 +218,8 @@ def _fit_all(
     fitted: dict[str, Fitted] = {}
     refused: dict[str, tuple[Law, Slice, str]] = {}
     for law in _plan(table, options):
-        part = Slice("", None, None, np.arange(len(table))) if _is_joint(law) else main_slice(table, law.inputs[0])
-        why = _refuse_joint(law, table) if _is_joint(law) else refusal(part, table, law.size)
+        part = whole(table) if _is_joint(law) else main_slice(table, law.inputs[0])
+        why = _refuse_joint(law, table) if _is_joint(law) else refusal(part, table, law)
         if why:
             refused[law.name] = (law, part, why)
         else:
@@ -211,26 +227,32 @@ def _fit_all(
     return fitted, refused
 
 
+def whole(table: Table) -> Slice:
+    """All rows: what a joint law is fitted to."""
+    return Slice("", None, None, np.arange(len(table)))
+
+
 def _refuse_joint(law: Law, table: Table) -> str:
-    for name in law.inputs:
-        if len(table.levels(name)) < 2:
-            return f"not fitted: only 1 distinct {name} in the table"
-    if (
-        np.linalg.matrix_rank(
-            np.column_stack(
-                [
-                    np.ones(len(table)),
-                    *(np.log(table.inputs[k]) - np.log(table.inputs[k]).mean() for k in law.inputs if k != "U"),
-                ]
-            ),
-            tol=1e-6,
-        )
-        < 3
-    ):
-        return f"not fitted: {' and '.join(law.inputs)} move together, so their shares can't be told apart"
+    """Why a joint law can't be fitted, in words; empty when it can."""
+    varied = [k for k in law.inputs if k != "U"]
+    for name in varied:
+        distinct = len(table.levels(name))
+        if distinct < law.levels:
+            return f"not fitted: {distinct} distinct {name} in the table, but {law.levels} are needed"
     if len(table) <= law.size:
-        return f"not fitted: {len(table)} rows, but {law.size} parameters need at least {law.size + 1}"
+        return f"not fitted: {len(table)} rows, but {law.size} parameters need {law.size + 1}"
+    design = np.column_stack([np.log(table.inputs[k]) for k in varied])
+    if np.linalg.matrix_rank(design - design.mean(axis=0), tol=1e-6) < len(varied):
+        return f"not fitted: {' and '.join(varied)} move together, so their shares can't be told apart"
     return ""
+
+
+def _starved(table: Table, law: Law, part: Slice) -> bool:
+    """Whether it is for want of cells that a law was refused, and not for where a scattered table's rows lie."""
+    if _is_joint(law):
+        return len(table) <= law.size or any(len(table.levels(k)) < law.levels for k in law.inputs if k != "U")
+    enough = max(law.levels, law.size + 1)
+    return len(table.levels(part.variable)) < enough
 
 
 def fit_part(law: Law, table: Table, part: Slice, options: Options, draws: Draws, deep: bool = True) -> Fitted:
@@ -325,13 +347,13 @@ def _candidates(rivals: dict[str, Fitted], frontier: dict[str, FrontierResult]) 
 
 def _fit_slice(table: Table, part: Slice, options: Options, draws: Draws) -> tuple[Fitted | None, str]:
     law = ALL[f"power_{part.variable}"]
-    why = refusal(part, table, law.size)
+    why = refusal(part, table, law)
     return (None, why) if why else (fit_part(law, table, part, options, draws, deep=False), "ok")
 
 
 def _flags(
     table: Table,
-    whole: Table,
+    given: Table,
     options: Options,
     fitted: dict[str, Fitted],
     refused: dict[str, tuple[Law, Slice, str]],
@@ -349,7 +371,7 @@ def _flags(
     reach, far = _reach(reference, table)
     return [
         *diag.constant_loss(table),
-        *diag.unit_suspect(whole, options.classes),
+        *diag.unit_suspect(given, options.classes),
         *diag.double_softmax_floor(table, options.classes, {k: v[0] for k, v in floors.items()}),
         *diag.not_converged(fits),
         *diag.parameter_at_bound(fits),
@@ -360,7 +382,7 @@ def _flags(
         *diag.non_monotone(table, sigma),
         *diag.seed_outlier(table, reference.fit if reference else None),
         *diag.chance_level(table, options.classes, masked),
-        *diag.too_few_cells(table, {k: v[2] for k, v in refused.items()}),
+        *diag.too_few_cells(table, [k for k, (law, part, _) in refused.items() if _starved(table, law, part)]),
         *diag.far_extrapolation(reach, far, "The hold-out of the largest compute"),
         *diag.duplicate_rows(table),
     ]

@@ -8,6 +8,7 @@ c = 1.345, maximised over s: normal for clean residuals, and one outlier does no
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy import optimize, stats
@@ -107,7 +108,7 @@ def rolling_origin(fit: Fit, logs: Logs, y: Array, cost: Array, folds: int = 4) 
     order = np.argsort(cost, kind="stable")
     first = max(n // 2, fit.law.size + 1)
     cuts = np.unique(np.linspace(first, n, folds + 1).astype(int))
-    blocks = [(order[:a], order[a:b]) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+    blocks = [(order[:a], order[a:b]) for a, b in pairwise(cuts)]
     return _predict(fit, logs, y, cost, blocks) if blocks else None
 
 
@@ -118,7 +119,7 @@ def _predict(
     errors, rows, reach = [], [], 1.0
     for seen, held in blocks:
         inside = {k: v[seen] for k, v in logs.items()}
-        if any(len(np.unique(np.round(v, 9))) < 2 for v in inside.values()):
+        if any(len(np.unique(np.round(v, 9))) < fit.law.levels for k, v in inside.items() if k != "U"):
             continue
         starts = np.vstack([fit.theta[None], fit.law.starts(inside, y[seen])])
         again = fit_law(fit.law, inside, y[seen], settings, fit.weights[seen], start=starts, polished=8)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -124,8 +125,8 @@ def grid_edge(table: Table, isoflop: Frontier) -> list[Flag]:
         index.add(int(near[np.argmin(np.abs(np.log(table.inputs["C"][near] / c["C"])))]))
     usable = len(curves) - len(edges)
     text = (
-        f"At {len(edges)} of {len(curves)} compute budgets the best model is the {' or '.join(sides)} one tried, so its "
-        f"optimum is a bound. Add {'smaller' if sides == ['smallest'] else 'larger'} models"
+        f"At {len(edges)} of {len(curves)} compute budgets the best model is the {' or '.join(sides)} one tried, "
+        f"so its optimum is a bound. Add {'smaller' if sides == ['smallest'] else 'larger'} models"
         f"{' and smaller ones' if len(sides) > 1 else ''} at these budgets, or read exponents from the fitted law."
     )
     return [
@@ -165,8 +166,8 @@ def non_monotone(table: Table, sigma: Array) -> list[Flag]:
     worst = max(bad, key=lambda p: table.y[p[1]] - table.y[p[0]])
     rise = 100 * np.expm1(table.y[worst[1]] - table.y[worst[0]])
     text = (
-        f"The loss rises with {' and '.join(sorted({k for *_, k in bad}))} at {len(bad)} step{'s' * (len(bad) != 1)} of "
-        f"the grid, by {rise:.0f} % at worst, which is beyond noise. Tune and repeat these cells again before fitting."
+        f"The loss rises with {' and '.join(sorted({k for *_, k in bad}))} at {len(bad)} "
+        f"step{'s' * (len(bad) != 1)} of the grid, by {rise:.0f} % at worst, which is beyond noise. Tune and repeat these cells again before fitting."
     )
     return [Flag("non_monotone", "warning", text, _cells(table, dict.fromkeys(b for _, b, _ in bad)))]
 
@@ -177,14 +178,14 @@ def _neighbours(table: Table) -> Iterable[tuple[int, int, str]]:
         for key in ("N", "D"):
             if key in table.inputs and "C" not in table.inputs:
                 order = np.argsort(table.inputs[key], kind="stable")
-                yield from ((int(a), int(b), key) for a, b in zip(order[:-1], order[1:], strict=True))
+                yield from ((int(a), int(b), key) for a, b in pairwise(order))
         return
     for variable, fixed in (("N", "D"), ("D", "N")):
         level = np.round(np.log(table.inputs[fixed]), 6)
         for value in np.unique(level):
             rows = np.flatnonzero(level == value)
             rows = rows[np.argsort(table.inputs[variable][rows], kind="stable")]
-            steps = zip(rows[:-1], rows[1:], strict=True)
+            steps = pairwise(rows)
             yield from (
                 (int(a), int(b), variable) for a, b in steps if table.inputs[variable][b] > table.inputs[variable][a]
             )
@@ -199,7 +200,8 @@ def seed_outlier(table: Table, fit: Fit | None) -> list[Flag]:
         return []
     text = (
         f"{len(index)} cell{'s' * (len(index) != 1)} stand{'s' * (len(index) == 1)} out: {len(wide)} by the scatter of "
-        f"their repeats, {len(far)} by distance from the best law. Repeat them with fresh seeds, and compare exponents with sensitivity=true."
+        f"their repeats, {len(far)} by distance from the best law. Repeat them with fresh seeds, and compare exponents "
+        "with sensitivity=true."
     )
     return [Flag("seed_outlier", "warning", text, _cells(table, index))]
 
@@ -244,7 +246,10 @@ def chance_level(table: Table, classes: int | None, masked: list[dict[str, Any]]
     limit = CHANCE_SHARE * np.log(classes or 1)
     what = "were left out of the fit" if masked else "are part of the fit"
     fix = "Train them longer if they are to count." if masked else "Leave them out with mask_chance=true."
-    text = f"{len(cells)} cells have a loss above 95 % of ln({classes}) = {limit:.3f}: they are at chance and {what}. {fix}"
+    text = (
+        f"{len(cells)} cell{'s' * (len(cells) != 1)} with a loss above 95 % of ln({classes}) = {limit:.3f}, which is "
+        f"chance, {what}. {fix}"
+    )
     return [Flag("chance_level", "info" if masked else "warning", text, cells)]
 
 
@@ -259,22 +264,22 @@ def double_softmax_floor(table: Table, classes: int | None, floors: Mapping[str,
     if lowest < wall - 1e-3 or not (fitted or near):
         return []
     text = (
-        f"The losses level off at {wall:.4f} = ln(e + {classes - 1}) - 1 (lowest: {lowest:.4f}), the floor of a softmax "
-        "applied twice. Give the cross-entropy logits, not probabilities, and train again."
+        f"The losses level off at {wall:.4f} = ln(e + {classes - 1}) - 1 (lowest: {lowest:.4f}), "
+        "the floor of a softmax applied twice. Give the cross-entropy logits, not probabilities, and train again."
     )
     index = np.flatnonzero(table.loss <= wall * 1.1)
     return [Flag("double_softmax_floor", "error", text, _cells(table, index))]
 
 
-def too_few_cells(table: Table, refused: Mapping[str, str]) -> list[Flag]:
-    """Laws that could not be fitted for want of rows, or a grid too small for any joint law."""
-    if not refused:
+def too_few_cells(table: Table, starved: Sequence[str]) -> list[Flag]:
+    """Laws that could not be fitted for want of rows or of distinct sizes."""
+    if not starved:
         return []
     text = (
-        f"The table's {len(table)} rows are too few, or too much alike, for {', '.join(refused)}. "
-        "Add cells (4 sizes x 5 amounts of data is the least that serves a joint law), or ask for simpler laws."
+        f"The table's {len(table)} rows are too few for {', '.join(starved)}. Add cells (4 sizes x 5 amounts of data "
+        "is the least that serves a joint law), or ask for simpler laws."
     )
-    return [Flag("too_few_cells", "warning", text, laws=tuple(refused))]
+    return [Flag("too_few_cells", "warning", text, laws=tuple(starved))]
 
 
 def far_extrapolation(reach: float, cells: Sequence[dict[str, Any]], what: str) -> list[Flag]:
@@ -298,7 +303,10 @@ def unit_suspect(table: Table, classes: int | None) -> list[Flag]:
         guess = "percent" if top <= 100 else "something else than nats"
     if guess:
         limit = f"ln({classes}) = {np.log(classes):.3f}" if classes else "what a cross-entropy in nats reaches"
-        text = f"The largest loss, {top:.4g}, is above {limit}: the column may be in {guess}. Convert it to nats per example."
+        text = (
+            f"The largest loss, {top:.4g}, is above {limit}: the column may be in {guess}. "
+            "Convert it to nats per example."
+        )
         out.append(Flag("unit_suspect", "warning", text, _cells(table, [int(table.loss.argmax())])))
     key = next((k for k in ("C", "D", "N") if k in table.inputs), None)
     if key and len(table) >= 5 and np.ptp(table.loss) > 0 and np.ptp(table.inputs[key]) > 0:
@@ -321,8 +329,8 @@ def duplicate_rows(table: Table) -> list[Flag]:
         return []
     same = len(np.unique(np.column_stack([keys[twice], table.loss[twice]]).round(9), axis=0)) < len(twice)
     text = (
-        f"{len(twice)} rows share their inputs with another row{', some their loss too' if same else ''}; each counts as a "
-        "cell of its own. Average repeats into one row with a standard error, or drop the copies."
+        f"{len(twice)} rows share their inputs with another row{', some their loss too' if same else ''}; "
+        "each counts as a cell of its own. Average repeats into one row with a standard error, or drop the copies."
     )
     return [Flag("duplicate_rows", "warning" if same else "info", text, _cells(table, twice))]
 

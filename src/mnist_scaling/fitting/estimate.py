@@ -148,10 +148,10 @@ def check_rows(law: Law, logs: Logs, y: Array) -> None:
         )
     for name in law.inputs:
         distinct = len(np.unique(np.round(logs[name], 9)))
-        if distinct < 2:
+        if distinct < law.levels and name != "U":
             raise InputError(
-                f"The law {law.name} needs at least 2 distinct values of {name}, but got {distinct}: "
-                f"vary {name}, or fit a law without it."
+                f"The law {law.name} needs at least {law.levels} distinct values of {name}, but got {distinct}: "
+                f"vary {name}, or fit a simpler law."
             )
 
 
@@ -207,7 +207,7 @@ def _describe(
         starts=counts[0],
         agreeing=counts[1],
         polished=counts[2],
-        at_bound=tuple(np.array(law.names)[bound]),
+        at_bound=tuple(name for name, hit in zip(law.names, bound, strict=True) if hit),
         condition=condition,
         ridge=ridge,
         leverage=leverage,
@@ -220,22 +220,24 @@ def _conditioning(law: Law, jacobian: Array, weights: Array, free: np.ndarray) -
     A scale and its exponent are correlated merely because the data lie far from N = 1. So what the
     scales can explain is projected out first; what is left is scaled to a unit diagonal.
     """
-    names = np.array(law.names)[free]
+    names = [name for name, is_free in zip(law.names, free, strict=True) if is_free]
     logged = np.array([p.log for p in law.parameters])[free]
     rows = (jacobian[free] * np.sqrt(weights)).T
     rows = rows / np.maximum(np.linalg.norm(rows, axis=0), 1e-300)
     basis, singular, _ = np.linalg.svd(rows, full_matrices=False)
     leverage = np.minimum((basis[:, singular > 1e-12 * singular.max()] ** 2).sum(axis=1), 1.0)
     scales, shape = rows[:, logged], rows[:, ~logged]
+    shown = [name for name, is_log in zip(names, logged, strict=True) if not is_log]
     if scales.shape[1]:
         shape = shape - scales @ np.linalg.lstsq(scales, shape, rcond=None)[0]
     length = np.linalg.norm(shape, axis=0)
     if not len(length):
         return 1.0, (), leverage
     if (length < 1e-9).any():
-        return np.inf, tuple(names[~logged][length < 1e-9]), leverage
+        return np.inf, tuple(shown[k] for k in np.flatnonzero(length < 1e-9)), leverage
     _, size, directions = np.linalg.svd(shape / length, full_matrices=False)
     condition = float((size[0] / size[-1]) ** 2) if size[-1] > 0 else np.inf
     worst = np.abs(directions[-1])
-    ridge = tuple(names[~logged][worst > 0.3 * worst.max()]) if condition > ILL_CONDITIONED else ()
+    large = np.flatnonzero(worst > 0.3 * worst.max()) if condition > ILL_CONDITIONED else ()
+    ridge = tuple(shown[k] for k in large)
     return condition, ridge, leverage

@@ -134,14 +134,21 @@ def observed(table: Table, method: str, y: Array | None = None) -> Frontier:
     """
     if "C" not in table.inputs:
         return nothing(method, "needs C: name the column of training FLOPs")
-    y = table.y if y is None else y
-    rows = (pareto_rows if method == "pareto" else hull_rows)(np.log(table.inputs["C"]), y)
-    values = _slopes(table, rows, y)
-    points = [table.cell(int(i)) for i in rows]
+    shown, ys = _points(table, (table.y if y is None else y)[None])
+    rows = (pareto_rows if method == "pareto" else hull_rows)(np.log(shown.inputs["C"]), ys[0])
+    values = _slopes(shown, rows, ys[0])
+    points = [shown.cell(int(i)) for i in rows]
     if len(rows) < FEWEST_POINTS:
         few = f"{len(rows)} row{'s' * (len(rows) != 1)} on the frontier, but a slope needs {FEWEST_POINTS}"
         return Frontier(method, values, points, few)
     return Frontier(method, values, points)
+
+
+def _points(table: Table, ys: Array) -> tuple[Table, Array]:
+    """What the envelope is taken of: the rows, or all points of their curves, moved as their run's end is."""
+    if table.curves is None:
+        return table, ys
+    return table.curves, table.curves.y + (ys - table.y)[:, table.run_of]
 
 
 def _slopes(table: Table, rows: np.ndarray, y: Array) -> dict[str, float]:
@@ -169,12 +176,15 @@ def observed_draws(table: Table, method: str, ys: Array, counts: Array | None) -
     out = {key: np.full(len(ys), np.nan) for key in EXPONENTS}
     if "C" not in table.inputs:
         return out
-    cost = np.log(table.inputs["C"])
+    shown, ys = _points(table, ys)
+    if counts is not None and table.curves is not None:
+        counts = counts[:, table.run_of]
+    cost = np.log(shown.inputs["C"])
     find = pareto_rows if method == "pareto" else hull_rows
-    everything = np.arange(len(table))
+    everything = np.arange(len(shown))
     for b, y in enumerate(ys):
         present = everything if counts is None else np.flatnonzero(counts[b] > 0)
         rows = present[find(cost[present], y[present])]
-        for key, value in _slopes(table, rows, y).items():
+        for key, value in _slopes(shown, rows, y).items():
             out[key][b] = value
     return out

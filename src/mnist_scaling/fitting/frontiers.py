@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mnist_scaling.fitting.frontier import EXPONENTS, Frontier, nothing, observed, observed_draws
-from mnist_scaling.fitting.isoflop import curves, isoflop, isoflop_draws
+from mnist_scaling.fitting.isoflop import MOST_EDGES, counted, curves, isoflop, isoflop_draws
 from mnist_scaling.fitting.laws.base import Array
+from mnist_scaling.fitting.objective import robust_scale
 from mnist_scaling.fitting.parametric import Cost, exponents_of, frontier_of
 from mnist_scaling.fitting.table import Table
-from mnist_scaling.fitting.uncertainty import PAIRS_FROM, Draws, Interval, interval
+from mnist_scaling.fitting.uncertainty import FEWEST_VALID, PAIRS_FROM, Draws, Interval, interval
 
 if TYPE_CHECKING:
     from mnist_scaling.fitting.analysis import Fitted
@@ -38,39 +39,91 @@ def all_frontiers(
     On a designed grid the draws of the first three are the reference law's values plus redrawn noise,
     the same noise that its parameters were redrawn with; with many rows they are resampled rows.
     """
-    ys, counts, wider = _drawn(table, reference, draws)
+    sample = _sample(table, reference, draws)
     out = {}
     for method in ("pareto", "hull"):
         found = observed(table, method)
-        drawn = observed_draws(table, method, ys, counts) if ys is not None else {}
-        out[method] = _with_intervals(found, drawn, draws, wider)
-    family, _ = curves(table)
-    drawn = isoflop_draws(family, ys, curve, counts) if ys is not None and family else {}
-    out["isoflop"] = _with_intervals(isoflop(table, curve), drawn, draws, wider)
+        drawn, smooth = {}, {}
+        if sample is not None:
+            drawn = observed_draws(table, method, sample.ys, sample.counts)
+            smooth = observed(table, method, sample.smooth).exponents
+        out[method] = _with_intervals(found, drawn, smooth, draws, sample)
+    out["isoflop"] = _isoflop(table, sample, draws, curve)
     out["parametric"] = parametric(table, joint, reference, cost, draws)
     return out
 
 
-def _drawn(table: Table, reference: Fitted | None, draws: Draws) -> tuple[Array | None, Array | None, float]:
-    """Log losses of every draw, or row counts, and the small-sample factor."""
+@dataclass(frozen=True)
+class _Sample:
+    """Draws of the rows themselves."""
+
+    ys: Array
+    """Log losses, shape (draws, n)."""
+    counts: Array | None
+    """How often each row was drawn, when rows are resampled."""
+    smooth: Array
+    """Log losses without noise, as far as they are known, shape (n,)."""
+    wider: float
+
+
+def _sample(table: Table, reference: Fitted | None, draws: Draws) -> _Sample | None:
     if draws.kind == "pairs" and len(table) >= PAIRS_FROM:
-        return np.broadcast_to(table.y, (draws.number, len(table))), draws.counts, 1.0
+        return _Sample(np.broadcast_to(table.y, (draws.number, len(table))), draws.counts, table.y, 1.0)
+    return _redrawn(table, reference, draws)
+
+
+def _redrawn(table: Table, reference: Fitted | None, draws: Draws) -> _Sample | None:
     if reference is None:
-        return None, None, np.nan
+        return None
     smooth = table.y - reference.fit.residual
-    return smooth + draws.noise * reference.noise.sigma, None, reference.wider
+    return _Sample(smooth + draws.noise * reference.noise.sigma, None, smooth, reference.wider)
 
 
-def _with_intervals(found: Frontier, drawn: Mapping[str, Array], draws: Draws, wider: float) -> FrontierResult:
-    intervals = {
-        key: interval(found.exponents[key], drawn[key], draws.level, wider)
-        if key in drawn
-        else Interval(found.exponents[key])
-        for key in EXPONENTS
-    }
+def _isoflop(table: Table, sample: _Sample | None, draws: Draws, method: str) -> FrontierResult:
+    family, _ = curves(table)
+    found = isoflop(table, method)
+    if sample is None or not family or found.status != "ok":
+        return _with_intervals(found, {}, {}, draws, sample)
+    used = counted(family, table.y, method)
+    if used.mean() < 1 - MOST_EDGES:
+        short = f"{used.sum()} of {len(used)} budgets have their minimum inside: a selection, so no interval"
+        return _with_intervals(replace(found, status=short), {}, {}, draws, sample)
+    if sample.counts is not None and not all(len(c.rows) for c in family):
+        # An interpolated curve has no rows of its own to leave out; resample what it is made of instead.
+        sample = replace(sample, ys=_residual_draws(table, draws), counts=None)
+    drawn = isoflop_draws(family, sample.ys, method, sample.counts, used)
+    smooth = isoflop_draws(family, sample.smooth[None], method, None, used)
+    out = _with_intervals(found, drawn, {k: float(v[0]) for k, v in smooth.items()}, draws, sample)
+    stable = float(np.isfinite(drawn["N_exponent"]).mean()) if draws.number else 1.0
+    if stable < FEWEST_VALID:
+        shaky = f"only {100 * stable:.0f} % of draws keep every minimum near the sizes, so no interval"
+        out = replace(out, frontier=replace(out.frontier, status=shaky))
+    return out
+
+
+def _residual_draws(table: Table, draws: Draws) -> Array:
+    """Log losses with noise of the size that neighbouring rows show around a quadratic surface."""
+    n, c = (np.log(table.inputs[k]) - np.log(table.inputs[k]).mean() for k in ("N", "C"))
+    design = np.column_stack([np.ones_like(n), n, c, n * n, n * c, c * c])
+    residual = table.y - design @ np.linalg.lstsq(design, table.y, rcond=None)[0]
+    return table.y + draws.noise * robust_scale(residual, design.shape[1])
+
+
+def _with_intervals(
+    found: Frontier, drawn: Mapping[str, Array], smooth: Mapping[str, float], draws: Draws, sample: _Sample | None
+) -> FrontierResult:
+    """Percentile intervals; they are stretched to what the method gives without noise, its own bias."""
+    intervals = {}
+    for key in EXPONENTS:
+        value = found.exponents[key]
+        if sample is None or key not in drawn:
+            intervals[key] = Interval(value)
+            continue
+        plain = interval(value, drawn[key], draws.level, sample.wider)
+        ends = [e for e in (plain.low, plain.high, smooth.get(key, np.nan)) if np.isfinite(e)]
+        intervals[key] = Interval(value, min(ends), max(ends)) if np.isfinite(plain.low) else plain
     edges = sum(c["quality"] == "edge" for c in found.extra.get("curves", []))
-    flags = ("grid_edge",) if edges else ()
-    return FrontierResult(found, intervals, flags)
+    return FrontierResult(found, intervals, ("grid_edge",) if edges else ())
 
 
 def parametric(
@@ -85,7 +138,7 @@ def parametric(
     if not able:
         return FrontierResult(nothing("parametric", "no fitted law has an optimum at fixed C"), empty, ())
     best = min(able, key=lambda f: f.aicc)
-    log_c = _budgets(table, cost)
+    log_c = budgets(table, cost)
     found = exponents_of(best.law, best.fit.theta[None], cost, log_c)
     valid = np.isfinite(best.thetas).all(axis=1)
     drawn = exponents_of(best.law, best.thetas[valid], cost, log_c) if valid.any() else None
@@ -106,7 +159,8 @@ def parametric(
     return FrontierResult(Frontier("parametric", exponents, _points(best, cost, log_c), status, extra), intervals, ())
 
 
-def _budgets(table: Table, cost: Cost) -> Array:
+def budgets(table: Table, cost: Cost) -> Array:
+    """Nine budgets in logs over the table's range of compute, shape (9,)."""
     if "C" in table.inputs:
         c = np.log(table.inputs["C"])
     else:

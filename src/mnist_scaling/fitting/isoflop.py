@@ -1,4 +1,4 @@
-"""IsoFLOP curves: at each budget C, a parabola of log L in log N, and its minimum.
+"""IsoFLOP curves: at each budget C, a parabola of L in log N, and its minimum.
 
 Hoffmann et al. 2022, approach 2. Rows that share their C are used as they are. On a grid of N and D no
 two rows share it exactly, so each model size's own curve L(C) is interpolated to common budgets, never
@@ -18,7 +18,16 @@ from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.table import Table
 
 SAME_BUDGET = 0.02
-"""Rows whose C differ by less than this share are one budget."""
+"""Rows whose C differ by less than this share are one budget as they are."""
+
+NEAR_BUDGET = 0.04
+"""Gap in log C between neighbours that still belong to one budget, once their losses are shifted to it."""
+
+OUTSIDE = 0.5
+"""A draw's minimum may lie outside the sizes by this share of their width before the draw is void."""
+
+MOST_EDGES = 1 / 3
+"""With a larger share of budgets at the edge, what is left is a selection: no interval is given."""
 
 MIDDLE = 0.25
 """A minimum closer than this share of the width to either end of a curve is off-centre."""
@@ -46,39 +55,68 @@ def curves(table: Table) -> tuple[list[Curve], str]:
     """The budgets that the table's design allows, and how they were formed (or why there are none)."""
     if not table.has(("N", "C")):
         return [], "needs N and C"
-    grouped = _grouped(table)
-    if len(grouped) >= FEWEST_POINTS and sum(len(c.rows) for c in grouped) >= 0.6 * len(table):
-        return grouped, "rows of equal C"
+    exact = _grouped(table, SAME_BUDGET, 3)
+    if _covers(exact, table):
+        return exact, "rows of equal C"
+    near = _grouped(table, NEAR_BUDGET, 5)
+    if _covers(near, table):
+        return [_shifted(c, table) for c in near], "rows of nearly equal C, shifted to it along a quadratic surface"
     found = _interpolated(table)
     if len(found) >= FEWEST_POINTS:
         return found, "interpolated along each N to common C"
-    if len(grouped) >= FEWEST_POINTS:
-        return grouped, "rows of equal C; rows of other C are left out"
+    if len(exact) >= FEWEST_POINTS:
+        return exact, "rows of equal C; rows of other C are left out"
     return [], (
         "fewer than 3 budgets hold 3 model sizes, neither as rows of equal C nor between rows of equal N: "
         "run 3 or more sizes at each of 3 or more budgets"
     )
 
 
-def _grouped(table: Table) -> list[Curve]:
-    log_c, log_n = np.log(table.inputs["C"]), np.log(table.inputs["N"])
-    log_d = np.log(table.inputs["D"]) if "D" in table.inputs else np.full(len(table), np.nan)
-    order = np.argsort(log_c)
-    cuts = np.flatnonzero(np.diff(log_c[order]) > SAME_BUDGET) + 1
+def _covers(family: list[Curve], table: Table) -> bool:
+    return len(family) >= FEWEST_POINTS and sum(len(c.rows) for c in family) >= 0.6 * len(table)
+
+
+def _log_d(table: Table) -> Array:
+    return np.log(table.inputs["D"]) if "D" in table.inputs else np.full(len(table), np.nan)
+
+
+def _grouped(table: Table, gap: float, fewest: int) -> list[Curve]:
+    """Clusters of rows along C, split where neighbours are further apart than `gap`."""
+    log_c, log_n, log_d = np.log(table.inputs["C"]), np.log(table.inputs["N"]), _log_d(table)
+    order = np.argsort(log_c, kind="stable")
     out = []
-    for rows in np.split(order, cuts):
-        if np.ptp(log_c[rows]) > 2 * SAME_BUDGET or len(np.unique(np.round(log_n[rows], 6))) < 3:
+    for rows in np.split(order, np.flatnonzero(np.diff(log_c[order]) > gap) + 1):
+        if np.ptp(log_c[rows]) > 6 * gap or len(np.unique(np.round(log_n[rows], 6))) < fewest:
             continue
-        rows = rows[np.argsort(log_n[rows])]
+        rows = rows[np.argsort(log_n[rows], kind="stable")]
         weights = np.zeros((len(rows), len(table)))
         weights[np.arange(len(rows)), rows] = 1.0
-        out.append(Curve(float(log_c[rows].mean()), log_n[rows], log_d[rows], weights, rows))
+        out.append(Curve(float(np.median(log_c[rows])), log_n[rows], log_d[rows], weights, rows))
     return out
+
+
+def _shifted(curve: Curve, table: Table) -> Curve:
+    """Move each point to the budget along a quadratic surface of log L in log N and log C.
+
+    y(c*) = y_i + [phi(n_i, c*) - phi(n_i, c_i)] pinv(Phi) y: still linear in y, and small because c* is near.
+    """
+    log_c, log_n = np.log(table.inputs["C"]), np.log(table.inputs["N"])
+    middle_n, middle_c = log_n.mean(), log_c.mean()
+
+    def features(n: Array, c: Array) -> Array:
+        n, c = n - middle_n, c - middle_c
+        return np.column_stack([np.ones_like(n), n, c, n * n, n * c, c * c])
+
+    solve = np.linalg.pinv(features(log_n, log_c))
+    budget = np.full(len(curve.rows), curve.log_c)
+    move = features(curve.log_n, budget) - features(curve.log_n, log_c[curve.rows])
+    log_d = curve.log_d + (move @ solve) @ _log_d(table)
+    return Curve(curve.log_c, curve.log_n, log_d, curve.weights + move @ solve, curve.rows)
 
 
 def _interpolated(table: Table) -> list[Curve]:
     log_c = np.log(table.inputs["C"])
-    log_d = np.log(table.inputs["D"]) if "D" in table.inputs else np.full(len(table), np.nan)
+    log_d = _log_d(table)
     sizes = []
     for value in table.levels("N"):
         rows = np.flatnonzero(table.at_level("N", value))
@@ -152,22 +190,24 @@ def minima(curve: Curve, ys: Array, degree: int, counts: Array | None = None) ->
     -------
     dict
         log_n, log_d, y of the minimum, its place (0 and 1 are the curve's ends) and valid, each of shape (draws,),
-        and coefficients (draws, 4) in powers of log N - centre.
+        and coefficients (draws, 4) of the loss in powers of log N - centre.
     """
-    points = ys @ curve.weights.T
+    points = np.exp(ys @ curve.weights.T)
     centre = curve.log_n.mean()
     u = curve.log_n - centre
     if degree == 0:
         best = np.argmin(points, axis=1)
         at = u[best]
-        y = points[np.arange(len(points)), best]
+        y = np.log(points[np.arange(len(points)), best])
         coefficients = np.full((len(points), 4), np.nan)
         convex = np.ones(len(points), bool)
     else:
         used = min(degree, len(u) - 1)
         coefficients = _polynomials(u, points, used, None if counts is None else counts[:, curve.rows])
         at, convex = _vertex(coefficients)
-        y = np.einsum("bk,bk->b", coefficients, at[:, None] ** np.arange(4))
+        lowest = np.einsum("bk,bk->b", coefficients, at[:, None] ** np.arange(4))
+        convex &= lowest > 0
+        y = np.log(np.where(convex, lowest, np.nan))
     span = np.ptp(u)
     place = (at - u.min()) / span
     inside = convex & np.isfinite(place) & (place > 0) & (place < 1)
@@ -223,8 +263,27 @@ def masked_slopes(x: Array, y: Array, valid: np.ndarray) -> Array:
     return np.where(total >= FEWEST_POINTS, found, np.nan)
 
 
-def isoflop_draws(family: list[Curve], ys: Array, method: str, counts: Array | None = None) -> dict[str, Array]:
-    """Exponents of every draw, shape (draws,) each; counts only where every curve's points are rows."""
+def isoflop_draws(
+    family: list[Curve], ys: Array, method: str, counts: Array | None = None, used: np.ndarray | None = None
+) -> dict[str, Array]:
+    """Exponents of every draw, shape (draws,) each.
+
+    Parameters
+    ----------
+    family : list of Curve
+    ys : array, shape (draws, n)
+    method : str
+    counts : array, shape (draws, n), optional
+        Weights of resampled rows; heeded where every curve's points are rows.
+    used : array of bool, shape (budgets,), optional
+        Budgets that count in every draw: those of the table itself. A draw's minimum may then fall a
+        little outside the sizes, because leaving such draws out would cut the interval on one side.
+
+    Raises
+    ------
+    InputError
+        When the method is unknown.
+    """
     if method not in METHODS:
         raise InputError(f"`isoflop` must be one of {', '.join(METHODS)}, but got {method!r}.")
     if not family:
@@ -233,8 +292,17 @@ def isoflop_draws(family: list[Curve], ys: Array, method: str, counts: Array | N
     found = [minima(c, ys, METHODS[method], usable) for c in family]
     x = np.array([c.log_c for c in family])
     valid = np.stack([m["valid"] for m in found], axis=1)
+    if used is not None:
+        place = np.stack([m["place"] for m in found], axis=1)
+        valid = (np.abs(place - 0.5) < 0.5 + OUTSIDE) & used
+        valid &= (valid.sum(axis=1) == used.sum())[:, None]
     names = dict(zip(EXPONENTS, ("log_n", "log_d", "y"), strict=True))
     return {key: masked_slopes(x, np.stack([m[k] for m in found], axis=1), valid) for key, k in names.items()}
+
+
+def counted(family: list[Curve], y: Array, method: str) -> np.ndarray:
+    """Which budgets have their minimum inside the sizes, shape (budgets,)."""
+    return np.array([bool(minima(c, y[None], METHODS[method])["valid"][0]) for c in family], bool)
 
 
 def isoflop(table: Table, method: str = "parabola") -> Frontier:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,8 @@ def read_columns(
     columns : mapping of str to sequence, each of length n
         The file's columns by header; numbers, or text that reads as numbers.
     names : mapping of str to str or None
-        Header of "N", "D", "C", "U", "loss", "se", "repeats", "flags"; None where the file has none.
+        Header of "N", "D", "C", "U", "loss", "se", "repeats", "flags", "run"; None where the file has none.
+        With "run" the rows are points of training curves, and the last one of each run is fitted.
     conventions : mapping, optional
         Headers of other ways to count, {"N": {"hidden": "n_params_hidden"}}; absent headers are skipped.
     source : str
@@ -51,7 +53,7 @@ def read_columns(
             f"{source} must have the column{'s' * (len(missing) > 1)} {', '.join(missing)}, but has only "
             f"{', '.join(map(str, columns))}: mend columns.* or the file's header."
         )
-    numbers = {r: _numbers(columns[h], h, source) for r, h in known.items() if r != "flags"}
+    numbers = {r: _numbers(columns[h], h, source) for r, h in known.items() if r not in ("flags", "run")}
     needed = {role: numbers[role] for role in ("loss", *VARIABLES) if role in numbers}
     empty = np.any([np.isnan(v) for v in needed.values()], axis=0)
     left_out = [
@@ -72,7 +74,9 @@ def read_columns(
         _conventions(columns, conventions or {}, ~empty, source),
         source,
     )
-    object.__setattr__(table, "rows", np.flatnonzero(~empty))
+    table = replace(table, rows=np.flatnonzero(~empty))
+    if "run" in known:
+        table = table.last_points([columns[known["run"]][int(i)] for i in np.flatnonzero(~empty)])
     return table, left_out
 
 
@@ -96,8 +100,8 @@ def _positive(values: Array, role: str, header: str, source: str) -> None:
         more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
         meaning = "A logarithm is taken of it" if role != "loss" else "A cross-entropy or an error rate is positive"
         raise InputError(
-            f"`{header} > 0` must hold in every row of {source}, but row {bad[0]} has {values[bad[0]]:g}{more}. {meaning}: "
-            "mend or remove the row."
+            f"`{header} > 0` must hold in every row of {source}, but row {bad[0]} has {values[bad[0]]:g}{more}. "
+            f"{meaning}: mend or remove the row."
         )
 
 
@@ -107,7 +111,8 @@ def _standard_errors(se: Array | None, header: str | None, source: str) -> Array
     bad = np.flatnonzero(se < 0)
     if len(bad):
         raise InputError(
-            f"`{header} >= 0` must hold in every row of {source}, but row {bad[0]} has {se[bad[0]]:g}: give a standard error."
+            f"`{header} >= 0` must hold in every row of {source}, but row {bad[0]} has {se[bad[0]]:g}: "
+            "give a standard error."
         )
     return None if np.isnan(se).all() else se
 

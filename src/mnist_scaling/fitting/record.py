@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from mnist_scaling.fitting.analysis import Fitted, Result
 from mnist_scaling.fitting.compare import HoldOut
+from mnist_scaling.fitting.coverage import Coverage
 from mnist_scaling.fitting.frontiers import FrontierResult, agreement
 from mnist_scaling.fitting.laws.base import Law
+from mnist_scaling.fitting.sensitivity import Variant
 from mnist_scaling.fitting.slices import Slice
 from mnist_scaling.fitting.table import Table
 from mnist_scaling.fitting.uncertainty import Interval
@@ -31,12 +34,26 @@ def document(result: Result) -> dict[str, Any]:
         "frontier": {k: _frontier(v) for k, v in result.frontier.items()},
         "agreement": agreement(result.frontier),
         "slices": [_slice(part, fitted, why, table) for part, fitted, why in result.extra_slices],
+        "predictions": [
+            {**result.options.predict, "law": p.law, "loss": p.loss, "reach": p.reach} for p in result.predictions
+        ],
+        "lifetime": None if result.lifetime is None else vars(result.lifetime),
         "flags": [f.record() for f in result.flags],
         "cost": None if result.cost is None else vars(result.cost),
         "data": {"n": len(table), "rows": table.rows.tolist(), "masked": result.masked, "notes": result.notes},
         "settings": _settings(result),
     }
     return strict(out)
+
+
+def sensitivity_record(variants: Sequence[Variant]) -> list[dict[str, Any]]:
+    """The key "sensitivity" of fits.json."""
+    return list(strict([vars(v) for v in variants]))
+
+
+def coverage_record(law: str, found: Sequence[Coverage]) -> dict[str, Any]:
+    """The key "coverage" of fits.json."""
+    return dict(strict({"law": law, "quantities": [vars(c) | {"share": c.share} for c in found]}))
 
 
 def strict(value: Any) -> Any:
@@ -59,7 +76,7 @@ def strict(value: Any) -> Any:
 def _law(f: Fitted, result: Result) -> dict[str, Any]:
     fit = f.fit
     concerned = [flag.code for flag in result.flags if f.law.name in flag.laws]
-    record = {
+    return {
         "formula": f.law.formula,
         "source": f.law.source,
         "inputs": list(f.law.inputs),
@@ -97,7 +114,6 @@ def _law(f: Fitted, result: Result) -> dict[str, Any]:
             for i, r in zip(f.part.index, fit.residual, strict=True)
         ],
     }
-    return record
 
 
 def _status(f: Fitted) -> str:
@@ -136,7 +152,7 @@ def _refused(law: Law, part: Slice, why: str, result: Result) -> dict[str, Any]:
         "params": nothing,
         "units": {p.name: p.unit for p in law.parameters},
         "slopes": {},
-        "flags": ["too_few_cells"],
+        "flags": [flag.code for flag in result.flags if law.name in flag.laws],
         "slice": part.record(result.table) if part.variable else None,
     }
 

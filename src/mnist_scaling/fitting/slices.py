@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mnist_scaling.fitting.frontier import hull_rows
+from mnist_scaling.fitting.laws.base import Law
 from mnist_scaling.fitting.table import Table
 
 FEWEST_POINTS = 3
@@ -63,14 +64,16 @@ def all_slices(table: Table) -> list[Slice]:
     return found
 
 
-def refusal(part: Slice, table: Table, size: int) -> str:
-    """Why a law with `size` parameters can't be fitted to this slice, in words; empty when it can."""
+def refusal(part: Slice, table: Table, law: Law) -> str:
+    """Why a law can't be fitted to this slice, in words; empty when it can."""
     distinct = len(np.unique(np.round(np.log(table.inputs[part.variable][part.index]), 9)))
-    where = {"frontier": "on the frontier", None: "in the table"}.get(
-        part.fixed, f"at the largest {part.fixed} ({part.value:.4g})" if part.value else ""
-    )
-    if distinct < 2:
-        return f"not fitted: only {distinct} distinct {part.variable} {where}"
-    if len(part.index) <= size:
-        return f"not fitted: {len(part.index)} rows {where}, but {size} parameters need at least {size + 1}"
+    where = "in the table"
+    if part.fixed == "frontier":
+        where = "on the lower hull"
+    elif part.value is not None:
+        where = f"at the largest {part.fixed} ({part.value:.4g})"
+    if distinct < law.levels:
+        return f"not fitted: {distinct} distinct {part.variable} {where}, but {law.levels} are needed"
+    if len(part.index) <= law.size:
+        return f"not fitted: {len(part.index)} rows {where}, but {law.size} parameters need {law.size + 1}"
     return ""

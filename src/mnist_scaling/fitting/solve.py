@@ -80,7 +80,7 @@ def minimise(
             fixed,
             max_iterations,
         )
-        for low in range(0, batch, size)
+        for low in range(0, max(batch, 1), size)
     ]
     return Solution(*(np.concatenate([getattr(p, f) for p in parts]) for f in Solution.__dataclass_fields__))
 

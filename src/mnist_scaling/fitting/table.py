@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -38,6 +38,11 @@ class Table:
     conventions: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
     """Other ways to count: {"N": {"hidden": …}, "C": {"6ND": …}}."""
 
+    curves: Table | None = None
+    """Every point of the training curves whose last points are the rows; C, and N and D as far as known."""
+    run_of: np.ndarray = field(default_factory=lambda: np.empty(0, int))
+    """Position of the row that each point of `curves` belongs to."""
+
     def __post_init__(self) -> None:
         n = len(self.loss)
         if not len(self.rows):
@@ -68,6 +73,9 @@ class Table:
         def cut(a: Array | None) -> Array | None:
             return None if a is None else a[where]
 
+        kept = np.isin(self.run_of, where)
+        place = np.full(len(self), -1)
+        place[where] = np.arange(len(where))
         return Table(
             self.loss[where],
             {k: v[where] for k, v in self.inputs.items()},
@@ -76,7 +84,26 @@ class Table:
             self.rows[where],
             tuple(self.flags[i] for i in where),
             {k: {c: v[where] for c, v in group.items()} for k, group in self.conventions.items()},
+            None if self.curves is None else self.curves.take(kept),
+            place[self.run_of[kept]] if len(self.run_of) else self.run_of,
         )
+
+    def last_points(self, run: Sequence[object]) -> Table:
+        """The last point of each run, by C or else D, as rows; all points stay as `curves`.
+
+        Parameters
+        ----------
+        run : sequence, shape (n,)
+            Name of the run that each row is a point of.
+        """
+        names, index = np.unique([str(r) for r in run], return_inverse=True)
+        order = self.inputs.get("C", self.inputs.get("D"))
+        if order is None:
+            raise InputError(
+                "Training curves need C or D to tell which point is last: name columns.C=… or columns.D=…."
+            )
+        ends = [int(rows[np.argmax(order[rows])]) for rows in (np.flatnonzero(index == k) for k in range(len(names)))]
+        return replace(self.take(np.array(ends)), curves=self, run_of=index)
 
     def levels(self, name: str) -> Array:
         """Distinct values of an input, ascending; values within one part in 1e6 are one."""

@@ -29,6 +29,11 @@ def show(record: Mapping[str, Any], path: Path, console: Console | None = None) 
     console.print(_laws(record))
     console.print(_selection(record))
     _frontier(record, console)
+    _outlook(record, console)
+    if "sensitivity" in record:
+        console.print(_sensitivity(record))
+    if "coverage" in record:
+        console.print(_coverage(record))
     _flags(record, console)
     console.print(f"\nWritten: {path}")
 
@@ -90,7 +95,7 @@ def _selection(record: Mapping[str, Any]) -> Text:
         text = Text(f"No law is selected: {record['selection']['reason']}.", style="yellow")
     for name, law in record["laws"].items():
         if law["objective"] is None:
-            text.append(f"\n{name} {law['status']}", style="dim")
+            text.append(f"\n{name}: {law['status']}", style="dim")
     return text
 
 
@@ -105,6 +110,49 @@ def _frontier(record: Mapping[str, Any], console: Console) -> None:
         notes += list(found["flags"])
         if notes:
             console.print(f"{name}: {', '.join(notes)}", style="dim")
+
+
+def _outlook(record: Mapping[str, Any], console: Console) -> None:
+    if record["predictions"]:
+        grid = _grid("Predicted loss", ("law", "loss", "beyond the largest compute"))
+        for p in record["predictions"]:
+            grid.add_row(p["law"], _interval(p["loss"]), f"x {_number(p['reach'])}")
+        console.print(grid)
+    life = record["lifetime"]
+    if life:
+        console.print(
+            f"\nFor {life['queries']:.3g} queries, by {life['law']} at loss {life['loss']:.3g}: "
+            f"{_interval(life['size_ratio'])} times the compute-efficient size, trained on "
+            f"{_interval(life['data_ratio'])} times its data, saves {_interval(life['saved'])} of all FLOPs."
+        )
+
+
+def _sensitivity(record: Mapping[str, Any]) -> Grid:
+    """One row a variant: the law's own exponents, and N* by three methods."""
+    methods = ("N* hull", "N* isoflop", "N* parametric")
+    short = tuple(m.replace("parametric", "param.") for m in methods)
+    grid = _grid("Sensitivity", ("choice", "floor and exponents", *short), short)
+    for column in grid.columns[:2]:
+        column.no_wrap = False
+    for v in record["sensitivity"]:
+        own = "  ".join(f"{k} {_number(x)}" for k, x in v["exponents"].items() if k not in methods)
+        setting = v["setting"] if v["group"] in ("base", "rows") else f"{v['group']}: {v['setting']}"
+        grid.add_row(setting, v["note"] if not own else own, *(_number(v["exponents"].get(m)) for m in methods))
+    return grid
+
+
+def _coverage(record: Mapping[str, Any]) -> Grid:
+    level = 100 * record["settings"]["bootstrap"]["level"]
+    found = record["coverage"]
+    grid = _grid(
+        f"Coverage of {level:g} % intervals on simulated tables that obey {found['law']}",
+        ("quantity", "truth", "held", "tables", "width"),
+        ("truth", "held", "tables", "width"),
+    )
+    for c in found["quantities"]:
+        held = "—" if c["share"] is None else f"{100 * c['share']:.0f} %"
+        grid.add_row(c["quantity"], _number(c["truth"]), held, str(c["tables"]), _number(c["width"]))
+    return grid
 
 
 def _flags(record: Mapping[str, Any], console: Console) -> None:

@@ -47,6 +47,7 @@ class Additive(Law):
     formula = "E + A / N^alpha + B / D^beta"
     inputs = ("N", "D")
     source = "Hoffmann et al. 2022, arXiv 2203.15556, eq. 2"
+    levels = 3
     parameters = (floor_parameter(), *SCALES_AND_EXPONENTS)
 
     def evaluate(self, theta: Array, logs: Logs) -> tuple[Array, Array]:

@@ -53,6 +53,8 @@ class Law(ABC):
     inputs: tuple[str, ...]
     source: str = ""
     parameters: tuple[Parameter, ...]
+    levels: int = 2
+    """Distinct values that every input must have: three where each brings a scale, an exponent and a share of E."""
     default: bool = True
     """Fitted when nobody asks for particular laws and the table has its inputs."""
 

@@ -29,6 +29,7 @@ class Coupled(Law):
     formula = "E + (A / N^alpha + B / D^beta)^gamma"
     inputs = ("N", "D")
     source = "between Kaplan et al. 2020, eq. 1.5, and Hoffmann et al. 2022, eq. 2"
+    levels = 3
     parameters = (
         floor_parameter(),
         *SCALES_AND_EXPONENTS,

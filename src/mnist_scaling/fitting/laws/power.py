@@ -58,6 +58,7 @@ class PowerLawFloor(Law):
     """L = E + A / x^alpha."""
 
     source = "Henighan et al. 2020, arXiv 2010.14701, eq. 1.1"
+    levels = 3
 
     def __init__(self, variable: str) -> None:
         scale, exponent = SYMBOLS[variable]

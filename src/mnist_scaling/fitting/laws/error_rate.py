@@ -1,0 +1,109 @@
+"""Error rates, which start at chance: err = chance * s / sqrt(s^2 + h^2), s = A / N^alpha + B / D^beta + c.
+
+Small nets and little data give s >> h and the error of a guess; large ones give (chance / h) s, the
+additive law. c is the floor. Source: Rosenfeld et al. 2020 (arXiv 1909.12673), equation 5.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mnist_scaling.fitting.laws.additive import SCALES_AND_EXPONENTS, balance
+from mnist_scaling.fitting.laws.base import (
+    Array,
+    Law,
+    Logs,
+    Parameter,
+    exponent_grid,
+    linear_starts,
+    power,
+)
+
+
+class ErrorRate(Law):
+    """chance * s / sqrt(1 + s^2) with s = A/N^alpha + B/D^beta + c: h is absorbed in A, B and c."""
+
+    name = "error_rate"
+    formula = "chance * s / sqrt(1 + s^2), s = A / N^alpha + B / D^beta + c"
+    inputs = ("N", "D")
+    levels = 3
+    source = "Rosenfeld et al. 2020, arXiv 1909.12673, eq. 5"
+    default = False
+    parameters = (
+        Parameter("chance", "error of a guess", "loss", log=True),
+        *SCALES_AND_EXPONENTS,
+        Parameter("c", "floor of s", "1", 0.0, 10.0),
+    )
+
+    def evaluate(self, theta: Array, logs: Logs) -> tuple[Array, Array]:
+        """See `Law.evaluate`."""
+        model = power(theta[:, 1], theta[:, 3], logs["N"])
+        data = power(theta[:, 2], theta[:, 4], logs["D"])
+        s = np.clip(model + data + theta[:, 5:6], 1e-150, 1e150)
+        # d log(s / sqrt(1 + s^2)) / d s = 1 / (s (1 + s^2))
+        slope = 1 / (s * (1 + s * s))
+        gradient = np.empty((*theta.shape, model.shape[1]))
+        gradient[:, 0] = 1.0
+        gradient[:, 1] = slope * model
+        gradient[:, 2] = slope * data
+        gradient[:, 3] = -logs["N"] * gradient[:, 1]
+        gradient[:, 4] = -logs["D"] * gradient[:, 2]
+        gradient[:, 5] = slope
+        return theta[:, :1] + np.log(s) - 0.5 * np.log1p(s * s), gradient
+
+    def starts(self, logs: Logs, log_loss: Array) -> Array:
+        """See `Law.starts`."""
+        alpha, beta, over = exponent_grid(np.geomspace(0.1, 2.0, 8), np.geomspace(0.1, 2.0, 8), [1.02, 1.2, 2.0, 5.0])
+        out = np.empty((len(alpha), 6))
+        for factor in np.unique(over):
+            rows = over == factor
+            share = np.exp(log_loss - log_loss.max()) / factor
+            log_s = np.log(share) - 0.5 * np.log1p(-share * share)
+            solved = linear_starts(log_s, [(alpha[rows], logs["N"]), (beta[rows], logs["D"])], floor=True)
+            chance = np.full(rows.sum(), log_loss.max() + np.log(factor))
+            out[rows] = np.column_stack([chance, solved[:, :2], alpha[rows], beta[rows], solved[:, 2]])
+        return out
+
+    def optimum(self, theta: Array, kappa_n: float, kappa_d: float) -> dict[str, Array] | None:
+        """See `Law.optimum`."""
+        return balance(theta[:, 1], theta[:, 2], theta[:, 3], theta[:, 4], kappa_n, kappa_d)
+
+
+class ErrorPower(Law):
+    """chance * s / sqrt(1 + s^2) with s = A / x^alpha: one variable, no floor."""
+
+    source = ErrorRate.source
+    default = False
+
+    def __init__(self, variable: str) -> None:
+        self.name = f"error_{variable}"
+        self.formula = f"chance * s / sqrt(1 + s^2), s = A / {variable}^alpha"
+        self.inputs = (variable,)
+        self.parameters = (
+            Parameter("chance", "error of a guess", "loss", log=True),
+            Parameter("A", f"s at {variable} = 1", f"{variable}^alpha", log=True),
+            Parameter("alpha", f"exponent of {variable} far below chance", "1", 0.0, 10.0),
+        )
+
+    def evaluate(self, theta: Array, logs: Logs) -> tuple[Array, Array]:
+        """See `Law.evaluate`."""
+        x = logs[self.inputs[0]]
+        s = np.clip(power(theta[:, 1], theta[:, 2], x), 1e-150, 1e150)
+        gradient = np.empty((*theta.shape, len(x)))
+        gradient[:, 0] = 1.0
+        gradient[:, 1] = 1 / (1 + s * s)
+        gradient[:, 2] = -x * gradient[:, 1]
+        return theta[:, :1] + np.log(s) - 0.5 * np.log1p(s * s), gradient
+
+    def starts(self, logs: Logs, log_loss: Array) -> Array:
+        """See `Law.starts`."""
+        x = logs[self.inputs[0]]
+        out = []
+        for factor in (1.02, 1.2, 2.0, 5.0, 30.0):
+            share = np.exp(log_loss - log_loss.max()) / factor
+            slope, level = np.polyfit(x, np.log(share) - 0.5 * np.log1p(-share * share), 1)
+            out.append([log_loss.max() + np.log(factor), level, -slope])
+        return np.array(out)
+
+
+LAWS = (ErrorRate(), *(ErrorPower(v) for v in ("N", "D", "C")))

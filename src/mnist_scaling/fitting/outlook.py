@@ -1,0 +1,116 @@
+"""What fitted laws say beyond the table: losses asked for, and the model that is cheapest over its life."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mnist_scaling.fitting.inference import lifetime_optimum
+from mnist_scaling.fitting.laws.base import Array
+from mnist_scaling.fitting.parametric import Cost
+from mnist_scaling.fitting.table import Table
+from mnist_scaling.fitting.uncertainty import Interval, interval, predictions
+
+if TYPE_CHECKING:
+    from mnist_scaling.fitting.analysis import Fitted, Options
+
+LIFETIME_DRAWS = 200
+"""Draws that the search for the cheapest model is repeated for."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One law's mean loss at the point that was asked for."""
+
+    law: str
+    loss: Interval
+    reach: float
+    """Compute of the point over the largest of the table; of D or N where C is not known."""
+
+
+@dataclass(frozen=True)
+class Lifetime:
+    """Compute-efficient against cheapest-over-its-life, at equal loss."""
+
+    law: str
+    queries: float
+    loss: float
+    train_optimal: dict[str, float]
+    lifetime_optimal: dict[str, float]
+    size_ratio: Interval
+    """N of the cheapest over N of the compute-efficient model: below 1."""
+    data_ratio: Interval
+    """The same of D: over-training, above 1."""
+    saved: Interval
+    """Share of lifetime FLOPs saved."""
+
+
+def predict(table: Table, fitted: Mapping[str, Fitted], cost: Cost | None, options: Options) -> list[Prediction]:
+    """Loss at ``options.predict`` by every law whose inputs it gives."""
+    point = {k: np.array([np.log(v)]) for k, v in options.predict.items()}
+    out = []
+    for name, f in fitted.items():
+        # A line of the grid says nothing about points off it.
+        off = f.part.fixed in point or (f.part.fixed == "frontier" and {"N", "D"} & point.keys())
+        if off or not all(k in point for k in f.law.inputs):
+            continue
+        drawn = predictions(f.law, f.thetas, point)[:, 0]
+        middle = float(f.fit.log_predict(point)[0])
+        found = interval(middle, drawn, options.level, f.wider)
+        ends = np.exp([found.value, found.low, found.high])
+        out.append(Prediction(name, Interval(*map(float, ends)), _reach(table, point, cost, f)))
+    return out
+
+
+def _reach(table: Table, point: Mapping[str, Array], cost: Cost | None, f: Fitted) -> float:
+    if "C" in point and "C" in table.inputs:
+        return float(np.exp(point["C"][0]) / table.inputs["C"].max())
+    if cost is not None and "N" in point and "D" in point:
+        mine = cost.kappa_n * point["N"][0] + cost.kappa_d * point["D"][0]
+        theirs = cost.kappa_n * np.log(table.inputs["N"]) + cost.kappa_d * np.log(table.inputs["D"])
+        return float(np.exp(mine - theirs.max()))
+    return max(float(np.exp(point[k][0]) / table.inputs[k].max()) for k in f.law.inputs)
+
+
+def lifetime(table: Table, joint: Mapping[str, Fitted], cost: Cost | None, options: Options) -> Lifetime | None:
+    """The optimum for ``options.queries`` inferences, at the loss that is best for the table's largest C."""
+    able = [f for f in joint.values() if f.law.optimum(f.fit.theta[None], 1.0, 1.0) is not None and np.isfinite(f.aicc)]
+    if options.queries is None or cost is None or not able:
+        return None
+    best = min(able, key=lambda f: f.aicc)
+    valid = best.thetas[np.isfinite(best.thetas).all(axis=1)][:LIFETIME_DRAWS]
+    sizes = np.log(table.inputs["C"]) if "C" in table.inputs else np.array([_largest(table, cost)])
+    found = lifetime_optimum(
+        best.law, np.vstack([best.fit.theta[None], valid]), cost, float(sizes.max()), options.queries
+    )
+    if found is None or not np.isfinite(found.log_n[0]):
+        return None
+
+    def ratio(values: Array) -> Interval:
+        return interval(float(values[0]), values[1:], options.level, best.wider)
+
+    def point(n: Array, d: Array) -> dict[str, float]:
+        train = cost.constant + cost.kappa_n * n[0] + cost.kappa_d * d[0]
+        return {"N": float(np.exp(n[0])), "D": float(np.exp(d[0])), "C": float(np.exp(train))}
+
+    def exp(i: Interval) -> Interval:
+        return Interval(*(float(np.exp(v)) for v in (i.value, i.low, i.high)))
+
+    return Lifetime(
+        best.law.name,
+        options.queries,
+        float(np.exp(found.target[0])),
+        point(found.train_n, found.train_d),
+        point(found.log_n, found.log_d),
+        exp(ratio(found.log_n - found.train_n)),
+        exp(ratio(found.log_d - found.train_d)),
+        ratio(found.saved),
+    )
+
+
+def _largest(table: Table, cost: Cost) -> float:
+    n, d = np.log(table.inputs["N"]), np.log(table.inputs["D"])
+    return float((cost.constant + cost.kappa_n * n + cost.kappa_d * d).max())

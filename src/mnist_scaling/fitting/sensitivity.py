@@ -1,0 +1,115 @@
+"""The same exponents under every other choice: conventions of counting, laws, deltas, rows.
+
+Published exponents moved from .84 to .71 with one layer's FLOPs, and N*(C) reads .37, .54 or .70 by which
+parameters are counted. What moves an exponent by more than its interval belongs beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mnist_scaling.errors import InputError
+from mnist_scaling.fitting.analysis import Options, Result, fit_part, whole
+from mnist_scaling.fitting.estimate import Settings
+from mnist_scaling.fitting.frontier import observed
+from mnist_scaling.fitting.frontiers import budgets
+from mnist_scaling.fitting.isoflop import isoflop
+from mnist_scaling.fitting.laws import get_law
+from mnist_scaling.fitting.laws.base import Law
+from mnist_scaling.fitting.parametric import exponents_of, fit_cost
+from mnist_scaling.fitting.slices import main_slice
+from mnist_scaling.fitting.table import Table
+from mnist_scaling.fitting.uncertainty import make_draws
+
+DELTAS = ("auto", 1e-3, 1e-2, 1e-1)
+LOSSES = ("squared", "absolute")
+ROW_FLAGS = ("seed_outlier", "non_monotone", "chance_level", "search_edge", "undertrained", "duplicate_rows")
+"""Flags that name single rows worth leaving out once."""
+
+MOST_ROWS = 20
+"""Flagged rows that are left out one at a time; more are only left out together."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One other choice and what it makes of the exponents."""
+
+    group: str
+    """base, N, C, law, delta, loss or rows."""
+    setting: str
+    law: str
+    exponents: dict[str, float]
+    """Parameters without a scale's unit, and "N* hull", "N* isoflop", "N* parametric"."""
+    note: str = ""
+
+
+def sensitivity(result: Result) -> list[Variant]:
+    """Every variant of a finished analysis; the first is the analysis itself.
+
+    Parameters
+    ----------
+    result : Result
+
+    Raises
+    ------
+    InputError
+        When no law was fitted.
+    """
+    if not result.fitted:
+        raise InputError("`sensitivity=true` needs at least one fitted law, but none was fitted: add cells.")
+    name = result.choice.selected or result.reference or next(iter(result.fitted))
+    law, table, options = get_law(name), result.table, result.options
+    out = [_variant("base", "as fitted", table, law, options)]
+    for key, group in table.conventions.items():
+        for label, values in group.items():
+            other = replace(table, inputs={**table.inputs, key: values})
+            out.append(_variant(key, label, other, law, options))
+    same_rows = [f.law for f in result.fitted.values() if f.law.inputs == law.inputs and f.law.name != name]
+    out += [_variant("law", other.name, table, other, options) for other in same_rows]
+    out += [
+        _variant("delta", str(d), table, law, _with(options, delta=d)) for d in DELTAS if d != options.settings.delta
+    ]
+    out += [_variant("loss", k, table, law, _with(options, loss=k)) for k in LOSSES if k != options.settings.loss]
+    out += list(_without_rows(result, law))
+    return out
+
+
+def _with(options: Options, delta: float | str | None = None, loss: str = "huber") -> Options:
+    delta = options.settings.delta if delta is None else delta
+    return replace(options, settings=Settings(delta, loss, options.settings.weights))
+
+
+def _without_rows(result: Result, law: Law) -> Iterable[Variant]:
+    table = result.table
+    flagged = {c["row"] for f in result.flags if f.code in ROW_FLAGS for c in f.cells} & set(map(int, table.rows))
+    rows = sorted(flagged)
+    if len(rows) <= MOST_ROWS:
+        for row in rows:
+            kept = table.rows != row
+            label = f"without {table.describe(int(np.flatnonzero(~kept)[0]))}"
+            yield _variant("rows", label, table.take(kept), law, result.options)
+    if len(rows) > 1:
+        kept = ~np.isin(table.rows, rows)
+        yield _variant("rows", f"without all {len(rows)} flagged rows", table.take(kept), law, result.options)
+
+
+def _variant(group: str, setting: str, table: Table, law: Law, options: Options) -> Variant:
+    """Point estimates of one variant; a variant that can't be fitted says why instead."""
+    joint = len(law.inputs) > 1
+    part = whole(table) if joint else main_slice(table, law.inputs[0])
+    draws = make_draws(len(table), 0, np.random.default_rng(0), "wild", options.level)
+    try:
+        fitted = fit_part(law, table, part, options, draws, deep=False)
+    except InputError as error:
+        return Variant(group, setting, law.name, {}, str(error))
+    found = {p.name: fitted.fit.values[p.name] for p in law.parameters if p.unit in ("1", "loss") and not p.log}
+    found["N* hull"] = observed(table, "hull").exponents["N_exponent"]
+    found["N* isoflop"] = isoflop(table, options.isoflop).exponents["N_exponent"]
+    cost = fit_cost(table) if joint else None
+    line = exponents_of(law, fitted.fit.theta[None], cost, budgets(table, cost)) if cost is not None else None
+    found["N* parametric"] = float(line["N_exponent"][0]) if line is not None else np.nan
+    note = f"at bound: {', '.join(fitted.fit.at_bound)}" if fitted.fit.at_bound else ""
+    return Variant(group, setting, law.name, found, note)
