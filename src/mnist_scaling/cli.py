@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 import re
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mnist_scaling.errors import InputError
@@ -33,10 +35,7 @@ def conf_dir() -> str:
 
 
 def run(main: Callable[[], object], config_name: str) -> None:
-    """Run a Hydra command; turn an error that is the user's into one sentence and exit status 1.
-
-    Anything else keeps its traceback, because it is a bug of ours. ``HYDRA_FULL_ERROR=1`` shows
-    every traceback.
+    """Run a Hydra command; an error that is the user's becomes one sentence and exit status 1.
 
     Parameters
     ----------
@@ -45,22 +44,42 @@ def run(main: Callable[[], object], config_name: str) -> None:
     config_name : str
         The command's file in conf/, without ``.yaml``: where a misspelt key's suggestion comes from.
     """
-    wants_traceback = os.environ.get(_DEBUG, "0") not in ("", "0")
+    given = os.environ.get(_DEBUG)
+    wants_traceback = given not in (None, "", "0")
     # With this set Hydra re-raises what it catches, so that one place decides what is printed.
     os.environ[_DEBUG] = "1"
     try:
-        main()
+        with user_errors(config_name, wants_traceback):
+            main()
     except KeyboardInterrupt:
         print("\nInterrupted. What was measured is kept; the same command resumes.", file=sys.stderr)
         sys.exit(130)
+    finally:
+        os.environ[_DEBUG] = given or "0"
+
+
+@contextlib.contextmanager
+def user_errors(config_name: str, wants_traceback: bool = False) -> Iterator[None]:
+    """Turn an error that is the user's into one sentence on stderr and exit status 1.
+
+    Anything else keeps its traceback, because it is a bug of ours. Around a command's body too, since
+    Hydra adds a line of its own to exceptions that leave it; SystemExit passes through.
+
+    Parameters
+    ----------
+    config_name : str
+        The command's file in conf/.
+    wants_traceback : bool
+        Let every error through, as ``HYDRA_FULL_ERROR=1`` asks.
+    """
+    try:
+        yield
     except Exception as error:
-        sentence = explain(error, config_name)
-        if sentence is None or wants_traceback:
+        sentence = None if wants_traceback else explain(error, config_name)
+        if sentence is None:
             raise
         print(f"Error: {sentence}", file=sys.stderr)
-        sys.exit(1)
-    finally:
-        os.environ[_DEBUG] = "1" if wants_traceback else "0"
+        raise SystemExit(1) from None
 
 
 def explain(error: BaseException, config_name: str) -> str | None:
@@ -73,7 +92,7 @@ def explain(error: BaseException, config_name: str) -> str | None:
     config_name : str
         The command's file in conf/.
     """
-    # Imported here: `conf_dir` is used at import time by modules that do not need Hydra's internals.
+    # Imported here: `conf_dir` is needed at import time by modules that need nothing of Hydra's.
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
@@ -81,43 +100,70 @@ def explain(error: BaseException, config_name: str) -> str | None:
         return str(error)
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _explain_hydra(error, config_name)
+    if isinstance(error, PermissionError | NotADirectoryError | FileExistsError) and error.filename:
+        return f"The output folder must be writable, but {error.filename} is not ({error.strerror}): mend or move it."
+    if isinstance(error, ValueError) and "hydra" in Path(traceback.extract_tb(error.__traceback__)[-1].filename).parts:
+        return f"The command line must be what Hydra understands, but it says: {error}."
     return None
 
 
+_KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "text"}
+
+
 def _explain_hydra(error: BaseException, config_name: str) -> str:
-    """Hydra's several lines as one, with the nearest spelling of an unknown key."""
-    text = str(error)
-    for cause in (error.__cause__, error.__context__):
-        if cause is not None and str(cause) not in text:
-            text += "\n" + str(cause)
-    unknown = re.search(r"Could not override '([\w.@/]+)'", text)
-    if unknown and "is not in struct" in text:
-        return _unknown_key(unknown.group(1), config_name)
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    """One sentence for what Hydra and OmegaConf say in several lines."""
+    text = f"{error}\n{error.__cause__ or ''}"
+    key = getattr(error, "full_key", None)
+    if found := re.search(r"Could not override '([^']+)'", text):
+        if "is not in struct" in text or "not in '" in text:
+            return _unknown_key(found.group(1), config_name)
+        key = found.group(1)
+    if (found := re.search(r"Key '([^']+)' (?:is )?not in ", text)) and key:
+        return _unknown_key(str(key), config_name)
+    if found := re.search(r"Value '(.*)' of type '.*' could not be converted to (\w+)", text):
+        kind = _KINDS.get(found.group(2), found.group(2))
+        name = f"`{key}`" if key else "A value"
+        return f"{name} must be {kind}, but got '{found.group(1)}': mend the value."
+    if found := re.search(
+        r"Could not find '(.+)/([^/']+)'[\s\S]*?Available options in '[^']*':([\s\S]*?)Config search", text
+    ):
+        options = ", ".join(found.group(3).split())
+        return f"`{found.group(1)}` must be one of {options}, but got '{found.group(2)}': choose one of them."
+    if found := re.search(r"Ambiguous value for argument '([^']+)'", text):
+        return (
+            f"A list of values is a sweep, but got `{found.group(1)}` for a single run: add `-m` to tune every cell, "
+            "or give one value."
+        )
+    if found := re.search(r"Error when parsing index: \d+, string: (.*?) out of ", text):
+        return (
+            f"An override must be written key=value in Hydra's grammar, but got `{found.group(1)}`: quote or mend it."
+        )
     # OmegaConf's trailers locate a node inside its own objects; they say nothing to a user.
-    lines = [line for line in lines if not re.match(r"(full_key|object_type|reference_type):?", line)]
-    return " ".join(lines)
+    lines = [line.strip() for line in str(error).splitlines()]
+    return " ".join(line for line in lines if line and not re.match(r"(full_key|object_type|reference_type):?", line))
 
 
 def _unknown_key(key: str, config_name: str) -> str:
     close = difflib.get_close_matches(key, _known_keys(config_name), n=1, cutoff=0.6)
-    fix = f"did you mean `{close[0]}`?" if close else "`--cfg job` prints every key there is."
+    fix = f"did you mean `{close[0]}`?" if close else "`--cfg all` prints every key there is."
     return f"Every key must exist in the configuration, but got `{key}`: {fix}"
 
 
 def _known_keys(config_name: str) -> list[str]:
     """Every dotted key that the command's own configuration has, for the suggestion."""
     from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
     from omegaconf import DictConfig
 
     def walk(node: DictConfig, prefix: str) -> list[str]:
         keys: list[str] = []
         for key in node:
-            keys.append(f"{prefix}{key}")
+            keys.append(f"{prefix}{key!s}")
             child = node._get_node(key)
-            if isinstance(child, DictConfig) and not child._is_none():
-                keys += walk(child, f"{prefix}{key}.")
+            if isinstance(child, DictConfig) and not child._is_none() and not child._is_missing():
+                keys += walk(child, f"{prefix}{key!s}.")
         return keys
 
+    GlobalHydra.instance().clear()  # inside a command's body Hydra is at work still; its work ends here
     with initialize_config_dir(conf_dir()):
-        return walk(compose(config_name), "")
+        return walk(compose(config_name, return_hydra_config=True), "")

@@ -44,7 +44,9 @@ class ModelConfig:
     def __post_init__(self) -> None:
         require(self.width >= 1, f"`model.width >= 1` must hold, but got {self.width}: give a positive whole number.")
         require(self.depth >= 1, f"`model.depth >= 1` must hold, but got {self.depth}: give a positive whole number.")
-        require(0 <= self.dropout < 1, f"`0 <= model.dropout < 1` must hold, but got {self.dropout:g}.")
+        require(
+            0 <= self.dropout < 1, f"`0 <= model.dropout < 1` must hold, but got {self.dropout:g}: give a probability."
+        )
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class OptimConfig:
 
     name: str = "adam"
     """Optimiser: adam, adamw or sgd."""
-    lr: float = 3e-3
+    lr: float = 5e-3
     """Peak learning rate."""
     batch_size: int = 32
     """Examples per step."""
@@ -100,12 +102,24 @@ class OptimConfig:
     def __post_init__(self) -> None:
         one_of("optim.name", self.name, ("adam", "adamw", "sgd"))
         one_of("optim.schedule", self.schedule, ("cosine", "constant", "linear"))
-        require(self.lr > 0 and isfinite(self.lr), f"`optim.lr > 0` must hold, but got {self.lr:g}.")
-        require(self.batch_size >= 1, f"`optim.batch_size >= 1` must hold, but got {self.batch_size}.")
-        require(self.weight_decay >= 0, f"`optim.weight_decay >= 0` must hold, but got {self.weight_decay:g}.")
-        require(0 <= self.momentum < 1, f"`0 <= optim.momentum < 1` must hold, but got {self.momentum:g}.")
-        require(0 <= self.beta2 < 1, f"`0 <= optim.beta2 < 1` must hold, but got {self.beta2:g}.")
-        require(0 <= self.warmup < 1, f"`0 <= optim.warmup < 1` must hold, but got {self.warmup:g}.")
+        require(
+            self.lr > 0 and isfinite(self.lr), f"`optim.lr > 0` must hold, but got {self.lr:g}: give a positive number."
+        )
+        require(
+            self.batch_size >= 1, f"`optim.batch_size >= 1` must hold, but got {self.batch_size}: give a whole number."
+        )
+        require(
+            self.weight_decay >= 0,
+            f"`optim.weight_decay >= 0` must hold, but got {self.weight_decay:g}: give 0 for none.",
+        )
+        require(
+            0 <= self.momentum < 1, f"`0 <= optim.momentum < 1` must hold, but got {self.momentum:g}: 0.9 is usual."
+        )
+        require(0 <= self.beta2 < 1, f"`0 <= optim.beta2 < 1` must hold, but got {self.beta2:g}: 0.999 is usual.")
+        require(
+            0 <= self.warmup < 1,
+            f"`0 <= optim.warmup < 1` must hold, but got {self.warmup:g}: give a share of the steps.",
+        )
 
 
 @dataclass(frozen=True)
@@ -155,8 +169,8 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         one_of("device", self.device, ("auto", "cpu", "cuda", "mps"))
-        require(self.seed >= 0, f"`seed >= 0` must hold, but got {self.seed}.")
-        require(self.threads >= 1, f"`threads >= 1` must hold, but got {self.threads}.")
+        require(self.seed >= 0, f"`seed >= 0` must hold, but got {self.seed}: give a whole number from 0.")
+        require(self.threads >= 1, f"`threads >= 1` must hold, but got {self.threads}: give 1 for one core a run.")
 
 
 def build(cls: type[T], cfg: DictConfig) -> T:
@@ -184,8 +198,14 @@ def build(cls: type[T], cfg: DictConfig) -> T:
     schema = OmegaConf.structured(cls)
     _make_writable(schema)
     # Node by node: Hydra's own part of a sweep's config has values that only a job can resolve.
-    merged = OmegaConf.merge(schema, {f.name: cfg[f.name] for f in fields(cls) if f.name in cfg})  # type: ignore[arg-type]
+    values = {f.name: _plain(cfg[f.name]) for f in fields(cls) if f.name in cfg}  # type: ignore[arg-type]
+    merged = OmegaConf.merge(schema, values)
     return OmegaConf.to_object(merged)  # type: ignore[return-value]
+
+
+def _plain(node: Any) -> Any:
+    """A node without interpolations, which can't be followed once it has left its tree."""
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
 
 def _make_writable(node: DictConfig) -> None:

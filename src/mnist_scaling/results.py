@@ -114,16 +114,17 @@ def column_of(key: str) -> str:
 def write_atomically(path: Path, text: str) -> None:
     """Replace `path` by `text` so that a reader, or a crash, sees the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp makes it private; a table is for everyone
-        os.replace(temporary, path)
+        temporary.chmod(0o644)  # mkstemp makes it private; a table is for everyone
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
@@ -158,7 +159,7 @@ def read_table(path: str | Path, required: Iterable[str] = ()) -> pd.DataFrame:
         table = pd.read_csv(path)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise InputError(
-            f"A table must be CSV with a header, but {path} is not ({str(error).strip()}): mend the file or write it anew."
+            f"A table must be CSV with a header, but {path} is not ({str(error).strip()}): mend or rewrite it."
         ) from error
     missing = [name for name in required if name not in table.columns]
     if missing:

@@ -19,13 +19,14 @@ from mnist_scaling.tuning import records, worker
 @hydra.main(config_path=cli.conf_dir(), config_name="train")
 def main(cfg: DictConfig) -> None:
     """Train once: for the sweep that launched this job, or for the person at the keyboard."""
-    run = config.build(RunConfig, cfg)
-    hydra_config = HydraConfig.get()
-    folder = Path(hydra_config.runtime.output_dir)
-    if run.trial.stage == "single":
-        single(run, folder)
-    else:
-        worker.work(run, folder, hydra_config.sweeper.storage, Path(hydra_config.sweep.dir), train_model)
+    with cli.user_errors("train"):
+        run = config.build(RunConfig, cfg)
+        hydra_config = HydraConfig.get()
+        folder = Path(hydra_config.runtime.output_dir)
+        if run.trial.stage == "single":
+            single(run, folder)
+        else:
+            worker.work(run, folder, hydra_config.sweeper.storage, Path(hydra_config.sweep.dir), train_model)
 
 
 def single(run: RunConfig, folder: Path) -> None:
@@ -38,7 +39,7 @@ def single(run: RunConfig, folder: Path) -> None:
             table.add_row(name, f"{value:,}" if isinstance(value, int) else f"{value:.4f}")
     console = Console()
     console.print(table)
-    console.print(f"Record: {folder / records.RESULT}")
+    console.print(f"Record: {folder / records.RESULT}", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ class Parts:
     """The layer that touches the image."""
     hidden: nn.Module
     """All between; it may hold no parameters."""
-    output: nn.Module
+    output: nn.Linear
     """The layer that makes the logits."""
 
 
@@ -46,8 +46,7 @@ class CNN(nn.Module):
         sizes = [channels, config.width] + [2 * config.width] * (config.depth - 1)
         strides = [2, 2] + [1] * config.depth
         layers = [
-            nn.Conv2d(sizes[i], sizes[i + 1], kernel_size=3, stride=strides[i], padding=1)
-            for i in range(config.depth)
+            nn.Conv2d(sizes[i], sizes[i + 1], kernel_size=3, stride=strides[i], padding=1) for i in range(config.depth)
         ]
         halvings = min(config.depth, 2)
         for _ in range(halvings):

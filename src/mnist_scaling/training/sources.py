@@ -7,7 +7,6 @@ import gzip
 import hashlib
 import io
 import logging
-import os
 import pickle
 import shutil
 import socket
@@ -119,7 +118,7 @@ def _fetch(name: str, files: DatasetFiles, raw: Path) -> None:
                 failures.append(f"{source.label}: {_first_line(error)}")
                 continue
             for file in FILES:
-                os.replace(target / file, raw / file)
+                (target / file).replace(raw / file)
             log.info("%s: fetched from %s into %s.", name, source.label, raw)
             return
     raise InputError(

@@ -58,7 +58,7 @@ class Cell:
     @property
     def name(self) -> str:
         """The study's name: ``width=16 data_fraction=0.25``."""
-        return " ".join(f"{column}={value}" for column, value in self.axes.items()) or "all"
+        return " ".join(f"{column}={_text(value)}" for column, value in self.axes.items()) or "all"
 
     @property
     def folder(self) -> PurePosixPath:
@@ -167,18 +167,21 @@ def _cell(
     space_overrides: Mapping[str, str | None],
     cost: Callable[[RunConfig], float],
 ) -> Cell:
+    run = config.build(RunConfig, cfg)
+    values = config.flatten(asdict(run))
     specs = config.flatten(cfg.get("search_space") or {}) | dict(space_overrides)
-    space = search_space.distributions(specs)
+    unknown = [key for key, spec in specs.items() if spec is not None and key not in values]
+    if unknown:
+        raise InputError(
+            f"A tuned key must be one of a run's own, but `{unknown[0]}` is not: see `--cfg job` for them."
+        )
+    space = search_space.distributions(specs, values)
     both = [key for key in keys if key in space]
     if both:
         raise InputError(
             f"A key is an axis or is tuned, but `{both[0]}` is both in this cell: set `search_space.{both[0]}=null` "
             "to make it an axis."
         )
-    run = config.build(RunConfig, cfg)
-    unknown = [key for key in space if key not in config.flatten(asdict(run))]
-    if unknown:
-        raise InputError(f"A tuned key must be one of a run's own, but `{unknown[0]}` is not: see `--cfg job` for them.")
     # Canonical order, whatever the order on the command line, so that a resume finds its studies.
     order = {name: place for place, name in enumerate(cfg)}
     keys = sorted(keys, key=lambda key: (order.get(key.split(".")[0], len(order)), key))
@@ -189,6 +192,10 @@ def _value(cfg: DictConfig, key: str) -> Any:
     """The typed value of a swept key; a config group's is the name of the chosen option."""
     node = OmegaConf.select(cfg, key)
     return cfg.hydra.runtime.choices[key] if isinstance(node, DictConfig) else node
+
+
+def _text(value: Any) -> str:
+    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 def _tags(override: Override) -> set[str]:

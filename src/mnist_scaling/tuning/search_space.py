@@ -7,7 +7,7 @@ from math import log
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import OverrideParseException
+from hydra.errors import HydraException
 
 # The stock sweeper's own translation: log tags, integer intervals, Hydra's exclusive range ends.
 from hydra_plugins.hydra_optuna_sweeper._impl import create_optuna_distribution_from_override
@@ -25,7 +25,7 @@ EDGE = 0.05
 """A selected value within this share of its range from an end counts as on the edge."""
 
 
-def distributions(specs: Mapping[str, str | None]) -> dict[str, BaseDistribution]:
+def distributions(specs: Mapping[str, str | None], values: Mapping[str, Any]) -> dict[str, BaseDistribution]:
     """Optuna distributions of a search space.
 
     Parameters
@@ -33,28 +33,32 @@ def distributions(specs: Mapping[str, str | None]) -> dict[str, BaseDistribution
     specs : mapping
         Config key to Hydra sweep syntax, such as ``tag(log, interval(1e-4, 1e-1))`` or
         ``choice(16, 32)``; null takes a key out of the space.
+    values : mapping
+        The config's own value of each key: an interval of a whole-number key has whole numbers.
 
     Raises
     ------
     InputError
         When a specification is no sweep or can't be parsed.
     """
-    return {key: _distribution(key, spec) for key, spec in specs.items() if spec is not None}
+    return {key: _distribution(key, spec, values[key]) for key, spec in specs.items() if spec is not None}
 
 
-def _distribution(key: str, spec: str) -> BaseDistribution:
+def _distribution(key: str, spec: str, value: Any) -> BaseDistribution:
     example = "such as `tag(log, interval(1e-4, 1e-1))` or `choice(16, 32)`"
     try:
-        # Tags say who tunes a key, not how; the translation knows only `log`.
         override = OverridesParser.create().parse_override(f"{key}={spec}")
         distribution = create_optuna_distribution_from_override(override)
-    except (OverrideParseException, ValueError, AssertionError) as error:
+    except (HydraException, ValueError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(
             f"`search_space.{key}` must be a Hydra sweep, {example}, but got `{spec}` ({reason})."
         ) from error
     if not isinstance(distribution, BaseDistribution):
         raise InputError(f"`search_space.{key}` must be a Hydra sweep, {example}, but got the plain value `{spec}`.")
+    if isinstance(distribution, FloatDistribution) and isinstance(value, int) and not isinstance(value, bool):
+        # Hydra reads interval(1, 8) as floats whatever the key's type.
+        return IntDistribution(int(distribution.low), int(distribution.high), log=distribution.log)
     return distribution
 
 

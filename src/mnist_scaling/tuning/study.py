@@ -59,7 +59,9 @@ def open_storage(url: str | None, folder: Path) -> BaseStorage:
         return RDBStorage(url)
     except Exception as error:  # SQLAlchemy and the drivers raise their own types
         reason = str(error).splitlines()[0]
-        raise InputError(f"`hydra.sweeper.storage` must be a database that opens, but {url} does not: {reason}") from error
+        raise InputError(
+            f"`hydra.sweeper.storage` must be a database that opens, but {url} does not: {reason}"
+        ) from error
 
 
 def loss_for_optuna(state: str, val_loss: float | None) -> float | None:
@@ -107,7 +109,9 @@ class CellStudy:
     def __init__(self, cell: Cell, storage: BaseStorage, sampler: DictConfig, ignored: list[str]) -> None:
         self.cell = cell
         self._sampler = sampler
-        self.study = optuna.create_study(study_name=cell.name, storage=storage, direction="minimize", load_if_exists=True)
+        self.study = optuna.create_study(
+            study_name=cell.name, storage=storage, direction="minimize", load_if_exists=True
+        )
         fingerprint = cell.fingerprint(ignored)
         known = self.study.user_attrs.get("fingerprint")
         if known is None:
@@ -174,7 +178,9 @@ class CellStudy:
         return self.study.get_trials(deepcopy=False)
 
     def _next_index(self) -> int:
-        taken = {t.user_attrs[INDEX] for t in self._trials() if INDEX in t.user_attrs and not t.user_attrs.get(RECLAIMED)}
+        taken = {
+            t.user_attrs[INDEX] for t in self._trials() if INDEX in t.user_attrs and not t.user_attrs.get(RECLAIMED)
+        }
         return next(i for i in range(len(taken) + 1) if i not in taken)
 
     def _make_sampler(self, index: int) -> BaseSampler:

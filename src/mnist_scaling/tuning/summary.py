@@ -48,5 +48,10 @@ def _list(cells: pd.DataFrame, axes: list[str], loss: str) -> Table:
         table.add_column(column, justify="right")
     for row in cells.to_dict("records"):
         values = [row[column] for column in (*axes, "n_params", "n_seen", loss, "n_trials", "n_repeats")]
-        table.add_row(*(f"{v:.4f}" if isinstance(v, float) and v % 1 else f"{v:g}" if isinstance(v, float) else str(v) for v in values))
+        table.add_row(
+            *(
+                f"{v:.4f}" if isinstance(v, float) and v % 1 else f"{v:g}" if isinstance(v, float) else str(v)
+                for v in values
+            )
+        )
     return table

@@ -11,7 +11,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from hydra.utils import get_method
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from mnist_scaling.errors import InputError
 
@@ -40,8 +40,8 @@ class CellSweeper(Sweeper):
             ("n_repeats", n_repeats, 0),
             ("trials_per_batch", trials_per_batch, 1),
         ):
-            if value < least:
-                raise InputError(f"`hydra.sweeper.{key} >= {least}` must hold, but got {value}.")
+            if not isinstance(value, int) or value < least:
+                raise InputError(f"`hydra.sweeper.{key}` must be a whole number of {least} or more, but got {value}.")
         self.sampler, self.storage, self.params = sampler, storage, params
         self.n_trials, self.n_repeats, self.trials_per_batch = n_trials, n_repeats, trials_per_batch
         self.max_values_per_axis, self.ignored = max_values_per_axis, list(ignored)
@@ -49,7 +49,8 @@ class CellSweeper(Sweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep Hydra's context and make the launcher."""
-        self.config, self.hydra_context = config, hydra_context
+        self.config: DictConfig = config
+        self.hydra_context: HydraContext = hydra_context
         self.launcher: Launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
@@ -90,7 +91,7 @@ class CellSweeper(Sweeper):
         from mnist_scaling import config
         from mnist_scaling.tuning import grid
 
-        given = [f"{key}={value}" for key, value in (self.params or {}).items()]
+        given = [f"{key!s}={value}" for key, value in (self.params or {}).items()]
         space = config.flatten(self.config.get("search_space") or {})
         parts = grid.partition([*given, *arguments], (key for key, spec in space.items() if spec is not None))
 
@@ -106,8 +107,7 @@ class CellSweeper(Sweeper):
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         storage = study.open_storage(self.storage, folder)
-        sampler = OmegaConf.create(OmegaConf.to_container(self.sampler))
-        return [study.CellStudy(cell, storage, sampler, self.ignored) for cell in cells]
+        return [study.CellStudy(cell, storage, self.sampler, self.ignored) for cell in cells]
 
     def _launch(self, jobs: Sequence[Sequence[str]]) -> None:
         first, self._launched = self._launched, self._launched + len(jobs)

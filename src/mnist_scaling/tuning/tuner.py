@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import pandas as pd
 from optuna.distributions import json_to_distribution
 
 from mnist_scaling import results
 from mnist_scaling.errors import InputError
-from mnist_scaling.results import COMPLETE, FAILED, column_of
+from mnist_scaling.results import FAILED, column_of
 from mnist_scaling.tuning import records, search_space
 from mnist_scaling.tuning.grid import Cell
 from mnist_scaling.tuning.progress import StudyProgress, polling
@@ -87,7 +87,13 @@ class Tuner:
     """
 
     def __init__(
-        self, folder: Path, studies: list[CellStudy], launch: Launch, n_trials: int, n_repeats: int, trials_per_batch: int
+        self,
+        folder: Path,
+        studies: list[CellStudy],
+        launch: Launch,
+        n_trials: int,
+        n_repeats: int,
+        trials_per_batch: int,
     ) -> None:
         self.folder, self.launch = folder, launch
         # Longest first: a long run that starts last leaves every other worker idle.
@@ -132,7 +138,7 @@ class Tuner:
             return
         table = results.cells_table(trials, axes, tuned)
         ranges = {tuple(cell["axes"][a] for a in axes): cell["space"] for cell in cells.values()}
-        edges = [_edges(row, ranges[tuple(row[a] for a in axes)]) for row in table.to_dict("records")]
+        edges = [_edges(row, ranges[tuple(row[a] for a in axes)]) for _, row in table.iterrows()]
         table["edges"] = [";".join(columns) for columns in edges]
         table["flags"] = ["search_edge" if columns else "" for columns in edges]
         results.write_table(table, self.folder / results.CELLS)
@@ -143,8 +149,8 @@ class Tuner:
         axes = list(self.studies[0].cell.axes)
         if known is not None and known["axes"] != axes:
             raise InputError(
-                f"A study must keep the axes of its grid, but {self.folder} has {', '.join(known['axes']) or 'none'} and "
-                f"this sweep has {', '.join(axes) or 'none'}: give the new study another `name=`."
+                f"A study must keep the axes of its grid, but {self.folder} has {', '.join(known['axes']) or 'none'} "
+                f"and this sweep has {', '.join(axes) or 'none'}: give the new study another `name=`."
             )
 
     def _write_cell(self, study: CellStudy) -> None:
@@ -254,8 +260,14 @@ class Tuner:
         """Record a run that killed its worker twice as FAILED, so that the study goes on."""
         settings = job.cell.values | job.params
         record = {
-            **{"stage": job.stage, "number": job.index, "seed": job.seed, "state": FAILED, "seconds": None},
-            **{"error": "its worker died twice", "config": settings, "result": None},
+            "stage": job.stage,
+            "number": job.index,
+            "seed": job.seed,
+            "state": FAILED,
+            "seconds": None,
+            "error": "its worker died twice",
+            "config": settings,
+            "result": None,
         }
         records.write(self.folder / job.folder / records.RESULT, record)
         self._row(job)
@@ -286,20 +298,23 @@ class Tuner:
         cost = 0.0
         for study in self.studies:
             finished = min(study.counted(), self.n_trials)
-            kept = sum(row["stage"] == "repeat" for path, row in self.rows.items() if path.parent == self.folder / study.cell.folder)
+            kept = sum(
+                row["stage"] == "repeat"
+                for path, row in self.rows.items()
+                if path.parent == self.folder / study.cell.folder
+            )
             left = self.n_trials - finished, max(self.n_repeats - kept, 0)
             trials, repeats = trials + left[0], repeats + left[1]
             cost += sum(left) * study.cell.cost
         return StudyProgress(len(self.studies), cost, {"trial": trials, "repeat": repeats})
 
 
-def _edges(row: dict[str, Any], ranges: dict[str, str]) -> list[str]:
+def _edges(row: pd.Series, ranges: dict[str, str]) -> list[str]:
     """Columns of the tuned keys whose selected value lies on the edge of its range."""
     found = []
     for key, text in ranges.items():
         value = row[column_of(key)]
-        missing = value is None or (isinstance(value, float) and np.isnan(value))
-        if not missing and search_space.on_edge(json_to_distribution(text), value):
+        if pd.notna(value) and search_space.on_edge(json_to_distribution(text), value):
             found.append(column_of(key))
     return found
 

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 _ORPHAN_CHECK_SECONDS = 2.0
 
 
-def work(run: RunConfig, folder: Path, storage: str | None, study_folder: Path, train: Callable[[RunConfig], TrainResult]) -> None:
+def work(
+    run: RunConfig, folder: Path, storage: str | None, study_folder: Path, train: Callable[[RunConfig], TrainResult]
+) -> None:
     """Run one job of a sweep to its record, whatever happens inside it.
 
     An exception becomes text in the record: one that can't be unpickled, or a dead worker, makes a

@@ -1,0 +1,66 @@
+# `make` prints the targets. Everything runs in .venv, which each target sets up when it is missing.
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+NAME ?= quickstart
+
+.DEFAULT_GOAL := help
+.PHONY: help setup data study smoke fit report test lint format bench dashboard clean
+
+help:  ## print this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+# pip, not a resolver of its own: a torch that pip's configuration offers is taken as it is.
+$(VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed, but $(PYTHON) is older: run make PYTHON=python3.11"; exit 1; }
+	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV), mostly torch: some minutes, once."
+	@$(RUN) -m pip install --quiet --editable '.[dev]' 2> $(VENV)/install.log \
+		|| { cat $(VENV)/install.log; exit 1; }
+	@touch $@
+
+setup: $(VENV)/.installed  ## make .venv and install everything
+
+data: setup  ## fetch MNIST into data/ (every study does so by itself)
+	@$(RUN) -c 'from mnist_scaling.training import sources; print(sources.ensure("mnist", "data"))'
+
+study: setup  ## tune, fit and report a small real study: multirun/quickstart/report.html
+	@$(RUN) -m mnist_scaling.train -m experiment=quickstart
+	@$(RUN) -m mnist_scaling.fit name=quickstart
+	@$(RUN) -m mnist_scaling.report name=quickstart
+
+smoke: setup  ## the same pipeline in seconds; its numbers mean nothing
+	@$(RUN) -m mnist_scaling.train -m experiment=smoke
+	@$(RUN) -m mnist_scaling.fit name=smoke
+	@$(RUN) -m mnist_scaling.report name=smoke
+
+fit: setup  ## fit a study again: make fit NAME=width_x_data
+	@$(RUN) -m mnist_scaling.fit name=$(NAME)
+
+report: setup  ## write a study's report again: make report NAME=width_x_data
+	@$(RUN) -m mnist_scaling.report name=$(NAME)
+
+test: setup  ## run the tests, real runs on real MNIST among them
+	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile
+
+lint: setup  ## ruff and mypy
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
+	@$(RUN) -m mypy
+
+format: setup  ## put the code into ruff's format
+	@$(RUN) -m ruff check --fix .
+	@$(RUN) -m ruff format .
+
+bench: setup  ## time what is claimed to be fast; ratios within one run
+	@$(RUN) benchmarks/fitting.py --json multirun/bench_fitting.json
+
+dashboard: setup  ## look at a study's trials in a browser: make dashboard NAME=quickstart
+	@$(RUN) -m pip install --quiet --editable '.[dashboard]'
+	@$(VENV)/bin/optuna-dashboard multirun/$(NAME)/optuna.journal
+
+clean:  ## remove .venv and caches; data/ and multirun/ stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,81 @@
+"""The import arrows: libraries don't know each other, and light commands stay light."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import mnist_scaling
+
+PACKAGE = Path(mnist_scaling.__file__).parent
+LIBRARIES = ("training", "tuning", "fitting", "reporting")
+COMMANDS = ("train", "fit", "report")
+
+ALLOWED = {
+    "errors": set(),
+    "config": {"errors"},
+    "results": {"errors"},
+    "cli": {"errors"},
+    "training": {"errors", "config", "results"},
+    "tuning": {"errors", "config", "results"},
+    "fitting": {"errors"},
+    "reporting": {"errors", "results", "fitting"},
+}
+"""Which parts of the package a part may import besides itself. Commands may import anything but each other."""
+
+
+def imported_parts(path: Path) -> set[str]:
+    """Parts of the package that a file imports, also inside functions."""
+    parts = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        parts |= {name.split(".")[1] for name in names if name.startswith("mnist_scaling.")}
+    return parts
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_arrows(path: Path) -> None:
+    part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    found = imported_parts(path) - {part}
+    if part in COMMANDS:
+        assert not found & set(COMMANDS)
+    elif part != "__init__":
+        assert found <= ALLOWED[part], f"{part} may import {ALLOWED[part]}"
+
+
+def loaded_by(code: str) -> set[str]:
+    script = f"import sys\n{code}\nprint(' '.join(m for m in sys.modules if '.' not in m))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("code", "heavy"),
+    [
+        # Every Hydra app in the environment imports the plugin.
+        ("from hydra.core.plugins import Plugins; Plugins.instance()", {"torch", "optuna", "scipy"}),
+        ("import mnist_scaling.fit", {"torch", "optuna", "seaborn"}),
+        ("import mnist_scaling.report", {"torch", "optuna"}),
+        ("import mnist_scaling.fitting", {"torch", "optuna", "pandas", "hydra", "omegaconf"}),
+        ("import mnist_scaling.training.loop", {"optuna", "seaborn"}),
+    ],
+)
+def test_what_is_not_loaded(code: str, heavy: set[str]) -> None:
+    assert not loaded_by(code) & heavy
+
+
+def test_the_plugin_is_found() -> None:
+    from hydra.core.plugins import Plugins
+    from hydra.plugins.sweeper import Sweeper
+
+    assert "CellSweeper" in [cls.__name__ for cls in Plugins.instance().discover(Sweeper)]

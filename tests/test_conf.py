@@ -1,0 +1,75 @@
+"""conf/ against the classes: every file composes, and says nothing that the schema does not know."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from mnist_scaling import cli, config
+from mnist_scaling.config import RunConfig
+from mnist_scaling.tuning import grid
+
+CONF = Path(cli.conf_dir())
+EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+
+
+def composed(*overrides: str) -> tuple[RunConfig, OmegaConf]:
+    with initialize_config_dir(str(CONF)):
+        cfg = compose("train", list(overrides), return_hydra_config=True)
+    return config.build(RunConfig, cfg), cfg  # type: ignore[return-value]
+
+
+def test_yaml_defaults_are_the_classes_defaults() -> None:
+    run, _ = composed()
+    assert run == RunConfig()
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        f"{folder.name}={path.stem}"
+        for folder in sorted(CONF.iterdir())
+        if folder.is_dir() and folder.name not in ("hydra", "experiment")
+        for path in sorted(folder.glob("*.yaml"))
+    ],
+)
+def test_every_group_option_composes(override: str) -> None:
+    composed(override)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize("scale", ["full", "smoke"])
+def test_every_experiment_composes_into_cells(experiment: str, scale: str) -> None:
+    _, cfg = composed(f"experiment={experiment}", f"scale={scale}")
+    sweeper = cfg.hydra.sweeper  # type: ignore[attr-defined]
+    space = config.flatten(cfg["search_space"])  # type: ignore[index]
+    arguments = [f"{key}={value}" for key, value in sweeper.params.items()]
+    parts = grid.partition([*arguments, f"experiment={experiment}", f"scale={scale}"], space)
+    assert parts.axes, "an experiment is a grid"
+    ends = {key: (values[0], values[-1]) for key, values in parts.axes.items()}
+    corner = [f"{key}={end[0]}" for key, end in ends.items()]
+    run, _ = composed(f"experiment={experiment}", f"scale={scale}", *corner)
+    assert run.trial.stage == "single"
+    if scale == "smoke":
+        assert (sweeper.n_trials, sweeper.max_values_per_axis) == (2, 2)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_an_experiment_is_named_by_its_file_and_headed_by_its_command(experiment: str) -> None:
+    text = (CONF / "experiment" / f"{experiment}.yaml").read_text()
+    assert composed(f"experiment={experiment}")[1]["name"] == experiment  # type: ignore[index]
+    assert f"python -m mnist_scaling.train -m experiment={experiment}\n" in text.split("name:")[0]
+
+
+def test_the_published_exercise() -> None:
+    _, cfg = composed("experiment=width_x_data")
+    parts = grid.partition([f"{k}={v}" for k, v in cfg.hydra.sweeper.params.items()], [])  # type: ignore[attr-defined]
+    widths = [int(w) for w in parts.axes["model.width"]]
+    fractions = [float(f) for f in parts.axes["data.fraction"]]
+    assert widths[-1] / widths[0] >= 8
+    assert all(1.3 < b / a < 1.55 for a, b in itertools.pairwise(widths))  # sqrt(2), in whole channels
+    assert fractions == [2.0**-i for i in range(7)]

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, asdict
+
+import pytest
+from omegaconf import OmegaConf
+from omegaconf.errors import ConfigKeyError, ValidationError
+
+from mnist_scaling import config
+from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RunConfig
+from mnist_scaling.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("cls", "values", "message"),
+    [
+        (DataConfig, {"fraction": 0}, "`0 < data.fraction <= 1` must hold, but got 0: "),
+        (DataConfig, {"fraction": 1.5}, "`0 < data.fraction <= 1` must hold, but got 1.5: "),
+        (DataConfig, {"fraction": float("nan")}, "but got nan"),
+        (DataConfig, {"max_train": 3}, "`data.max_train` must be at least 10"),
+        (ModelConfig, {"width": 0}, "`model.width >= 1` must hold, but got 0"),
+        (ModelConfig, {"depth": 0}, "`model.depth >= 1` must hold, but got 0"),
+        (ModelConfig, {"dropout": 1.0}, "`0 <= model.dropout < 1` must hold, but got 1"),
+        (OptimConfig, {"lr": 0.0}, "`optim.lr > 0` must hold, but got 0"),
+        (OptimConfig, {"lr": float("inf")}, "but got inf"),
+        (OptimConfig, {"batch_size": 0}, "`optim.batch_size >= 1`"),
+        (OptimConfig, {"name": "lion"}, "`optim.name` must be one of adam, adamw, sgd, but got 'lion'"),
+        (OptimConfig, {"schedule": "step"}, "`optim.schedule` must be one of cosine, constant, linear"),
+        (OptimConfig, {"warmup": 1.0}, "`0 <= optim.warmup < 1`"),
+        (OptimConfig, {"momentum": 1.0}, "`0 <= optim.momentum < 1`"),
+        (OptimConfig, {"beta2": -0.1}, "`0 <= optim.beta2 < 1`"),
+        (OptimConfig, {"weight_decay": -1.0}, "`optim.weight_decay >= 0`"),
+        (RunConfig, {"device": "tpu"}, "`device` must be one of auto, cpu, cuda, mps"),
+        (RunConfig, {"seed": -1}, "`seed >= 0`"),
+        (RunConfig, {"threads": 0}, "`threads >= 1`"),
+    ],
+)
+def test_every_rule_names_value_and_key(cls: type, values: dict[str, object], message: str) -> None:
+    import re
+
+    with pytest.raises(InputError, match=re.escape(message)):
+        cls(**values)
+
+
+def test_build_turns_a_config_into_frozen_classes() -> None:
+    cfg = OmegaConf.create(
+        {"name": "not ours", "seed": 3, "model": {"width": 5}, "data": {"fraction": "${seed_share}"}, "seed_share": 0.5}
+    )
+    run = config.build(RunConfig, cfg)
+    assert run == RunConfig(seed=3, model=ModelConfig(width=5), data=DataConfig(fraction=0.5))
+    with pytest.raises(FrozenInstanceError):
+        run.seed = 4  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("values", "error", "message"),
+    [
+        ({"model": {"width": "wide"}}, ValidationError, "'wide' of type 'str' could not be converted to Integer"),
+        ({"model": {"widht": 5}}, ConfigKeyError, "'widht'"),
+        ({"model": {"width": 0}}, InputError, "model.width >= 1"),
+    ],
+)
+def test_build_refuses(values: dict[str, object], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        config.build(RunConfig, OmegaConf.create(values))
+
+
+def test_flatten() -> None:
+    assert config.flatten({"a": {"b": 1, "c": {"d": None}}, "e": [1]}) == {"a.b": 1, "a.c.d": None, "e": [1]}
+    assert config.flatten(asdict(RunConfig()))["optim.batch_size"] == 32

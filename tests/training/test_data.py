@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from mnist_scaling.config import DataConfig
+from mnist_scaling.training import data, sources
+
+
+@pytest.fixture(scope="module")
+def mnist(data_dir: str) -> data.Dataset:
+    return data.load("mnist", data_dir, torch.device("cpu"))
+
+
+def test_split_sizes_and_class_counts(mnist: data.Dataset) -> None:
+    assert (len(mnist.train), len(mnist.validation), len(mnist.test)) == (50_000, 10_000, 10_000)
+    counts = mnist.validation.labels.bincount().numpy()
+    whole = counts + mnist.train.labels.bincount().numpy()
+    assert np.abs(counts - whole / 6).max() < 1  # stratified: a sixth of every class
+
+
+def test_split_is_disjoint_and_complete(data_dir: str) -> None:
+    labels = sources.read_idx(sources.ensure("mnist", data_dir) / sources.FILES[1])
+    train, validation = data.split(labels)
+    assert sorted([*train, *validation]) == list(range(60_000))
+
+
+def test_test_part_is_the_test_files_in_order(mnist: data.Dataset, data_dir: str) -> None:
+    labels = sources.read_idx(sources.ensure("mnist", data_dir) / sources.FILES[3])
+    assert mnist.test.labels.tolist() == labels.tolist()
+
+
+def test_images_are_standardised(mnist: data.Dataset) -> None:
+    assert mnist.image_shape == (1, 28, 28)
+    assert mnist.train.images.mean().item() == pytest.approx(0, abs=2e-3)
+    assert mnist.train.images.std().item() == pytest.approx(1, abs=2e-3)
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+def test_subsets_are_nested_and_class_balanced(mnist: data.Dataset, seed: int) -> None:
+    labels = mnist.train.labels
+    shares = labels.bincount() / len(labels)
+    smaller: set[int] = set()
+    for n in (100, 781, 3125, 6250, 12_500, 50_000):
+        rows = data.subset(labels, n, seed)
+        assert len(set(rows.tolist())) == n
+        assert smaller <= set(rows.tolist())
+        assert (labels[rows].bincount(minlength=10) - n * shares).abs().max() <= 1.0
+        smaller = set(rows.tolist())
+
+
+def test_the_seed_decides_the_subset(mnist: data.Dataset) -> None:
+    same = [set(data.subset(mnist.train.labels, 781, 3).tolist()) for _ in range(2)]
+    other = set(data.subset(mnist.train.labels, 781, 4).tolist())
+    assert same[0] == same[1]
+    assert len(same[0] & other) < 100  # 781 * 781 / 50,000 = 12 are expected by chance
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (DataConfig(fraction=1.0), 50_000),
+        (DataConfig(fraction=1 / 64), 781),
+        (DataConfig(fraction=0.5, max_train=2048), 1024),
+        (DataConfig(fraction=1e-6), 10),
+    ],
+)
+def test_n_train(config: DataConfig, expected: int) -> None:
+    assert data.n_train(config) == expected

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RegimeConfig, RunConfig, TrialConfig
+from mnist_scaling.errors import InputError
+from mnist_scaling.results import COMPLETE, DIVERGED
+from mnist_scaling.training import data, loop, models, regimes, seeding
+
+
+@pytest.fixture
+def run(data_dir: str) -> RunConfig:
+    """A run of a second on real images: 3,125 of them, width 4."""
+    return RunConfig(
+        device="cpu",
+        model=ModelConfig(width=4, dropout=0.1),
+        data=DataConfig(fraction=1 / 16, dir=data_dir, max_eval=2000),
+        optim=OptimConfig(lr=1e-2, batch_size=32),
+    )
+
+
+def test_a_run_learns_and_counts(run: RunConfig) -> None:
+    result = loop.train_model(run)
+    assert result.state == COMPLETE
+    assert result.n_train == result.n_seen == 3125
+    assert result.epochs == 1
+    assert result.steps == 98  # 97 full batches and one of 21
+    assert result.flops == 3125 * (2 * 9 * 4 * 196 * 2 + 3 * (2 * 9 * 32 * 49 + 20 * 392))
+    assert result.n_params == 40 + 296 + 3930
+    assert result.val_loss is not None
+    assert result.test_loss is not None
+    assert 0.1 < result.val_loss < 0.7  # chance is 2.30
+    assert abs(result.val_loss - result.test_loss) < 0.2
+    assert result.test_error is not None
+    assert result.test_error < 0.2
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(run: RunConfig) -> None:
+    torch.manual_seed(1)
+    first = loop.train_model(run)
+    torch.manual_seed(2)  # the global generator must not matter
+    assert loop.train_model(run) == first
+    assert loop.train_model(replace(run, seed=1)).val_loss != first.val_loss
+
+
+def test_a_run_leaves_the_global_generator_alone(run: RunConfig) -> None:
+    before = torch.get_rng_state()
+    loop.train_model(run)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_trial_does_not_see_the_test_images(run: RunConfig) -> None:
+    result = loop.train_model(replace(run, trial=TrialConfig(stage="trial")))
+    assert result.val_loss is not None
+    assert (result.test_loss, result.test_error, result.train_loss) == (None, None, None)
+
+
+@pytest.mark.parametrize("lr", [1e3, 1e30])
+def test_divergence_ends_the_run_with_empty_losses(run: RunConfig, lr: float) -> None:
+    result = loop.train_model(replace(run, optim=replace(run.optim, lr=lr, schedule="constant", name="sgd")))
+    assert result.state == DIVERGED
+    assert (result.val_loss, result.test_loss, result.train_loss) == (None, None, None)
+    assert result.steps == loop.CHECK_EVERY  # at the first look, not at the end
+    assert result.n_seen == result.steps * 32
+    assert result.flops == result.n_seen * (loop.train_model(run).flops // 3125)
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+@pytest.mark.parametrize("schedule", ["cosine", "linear", "constant"])
+def test_every_optimiser_and_schedule_learns(run: RunConfig, name: str, schedule: str) -> None:
+    lr = 0.1 if name == "sgd" else 1e-2
+    result = loop.train_model(replace(run, optim=OptimConfig(name=name, lr=lr, schedule=schedule)))
+    assert result.val_loss is not None
+    assert result.val_loss < 1.0
+
+
+def test_evaluation_is_the_mean_over_all_images(data_dir: str) -> None:
+    part = data.load("mnist", data_dir, torch.device("cpu")).validation.head(2345)
+    model = models.build(ModelConfig(width=2, dropout=0.5), (1, 28, 28), 10)
+    loss, error = loop.evaluate(model, part)
+    model.eval()
+    with torch.no_grad():
+        log_p = model(part.images).double().log_softmax(1)
+    assert loss == pytest.approx(-log_p[torch.arange(2345), part.labels].mean().item(), rel=1e-6)
+    assert error == pytest.approx((log_p.argmax(1) != part.labels).double().mean().item())
+
+
+def test_one_step_of_sgd_by_hand(data_dir: str) -> None:
+    """A single step: w - lr * g, with the gradient from an independent forward pass."""
+    config = RunConfig(
+        device="cpu",
+        data=DataConfig(fraction=1e-6, dir=data_dir, max_eval=10),
+        optim=OptimConfig(name="sgd", lr=0.5, batch_size=10, momentum=0.0, schedule="constant", warmup=0.0),
+    )
+    dataset = data.load("mnist", data_dir, torch.device("cpu"))
+    part = dataset.train.take(data.subset(dataset.train.labels, 10, config.seed))
+    with seeding.global_stream(config.seed, "init", torch.device("cpu")):
+        model = models.build(config.model, (1, 28, 28), 10)
+    log_p = model(part.images).log_softmax(1)
+    (-log_p[torch.arange(10), part.labels].mean()).backward()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter -= 0.5 * parameter.grad  # type: ignore[operator]
+    expected = loop.evaluate(model, part)[0]
+    assert loop.train_model(config).train_loss == pytest.approx(expected, rel=1e-5)
+
+
+def test_single_epoch_sees_every_example_once() -> None:
+    regime = regimes.build(RegimeConfig("single_epoch"))
+    batches = list(regime.batches(103, 10, torch.Generator().manual_seed(0)))
+    assert [len(b) for b in batches] == [10] * 10 + [3]
+    assert sorted(torch.cat(batches).tolist()) == list(range(103))
+    assert regime.n_seen(103) == 103
+
+
+def test_unknown_names_list_the_known_ones() -> None:
+    with pytest.raises(InputError, match=r"`regime.name` must be one of single_epoch, but got 'forever'"):
+        regimes.build(RegimeConfig("forever"))
+    with pytest.raises(InputError, match=r"`model.name` must be one of cnn, but got 'vit'"):
+        models.build(ModelConfig("vit"), (1, 28, 28), 10)
+
+
+def test_streams_of_a_seed_are_independent() -> None:
+    seeds = {seeding.stream_seed(s, p) for s in range(50) for p in ("init", "order", "subset", "dropout")}
+    assert len(seeds) == 200

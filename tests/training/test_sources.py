@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import io
+import multiprocessing
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mnist_scaling.errors import InputError
+from mnist_scaling.training import sources
+from mnist_scaling.training.sources import DATASETS, FILES, DatasetFiles, Source
+
+
+def copy_from(folder: Path) -> Source:
+    return Source(
+        "a copy", lambda target: [(target / f).write_bytes((folder / f).read_bytes()) for f in FILES] and None
+    )
+
+
+def failing(label: str) -> Source:
+    def fetch(folder: Path) -> None:
+        raise OSError(f"{label} is down")
+
+    return Source(label, fetch)
+
+
+def test_real_files_are_mnist(data_dir: str) -> None:
+    raw = sources.ensure("mnist", data_dir)
+    images, labels = sources.read_idx(raw / FILES[0]), sources.read_idx(raw / FILES[1])
+    assert images.shape == (60_000, 28, 28)
+    assert sources.read_idx(raw / FILES[2]).shape == (10_000, 28, 28)
+    # The published class counts and mean pixel of MNIST's training set.
+    assert np.bincount(labels).tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    assert images.mean() / 255 == pytest.approx(0.1307, abs=5e-5)
+
+
+def test_torchvision_reads_the_same_files(data_dir: str) -> None:
+    from torchvision.datasets import MNIST
+
+    test = MNIST(data_dir, train=False, download=False)
+    assert len(test) == 10_000
+    assert test.targets[:5].tolist() == sources.read_idx(Path(data_dir) / "MNIST/raw" / FILES[3])[:5].tolist()
+
+
+def test_a_damaged_file_is_named(data_dir: str, tmp_path: Path) -> None:
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for file in FILES:
+        (raw / file).write_bytes((Path(data_dir) / "MNIST/raw" / file).read_bytes())
+    damaged = bytearray((raw / FILES[3]).read_bytes())
+    damaged[100] ^= 1
+    (raw / FILES[3]).write_bytes(damaged)
+    with pytest.raises(
+        InputError, match=r"t10k-labels-idx1-ubyte must have the sha256 ff7bcfd4.*delete it and run again"
+    ):
+        sources.ensure("mnist", tmp_path)
+
+
+def test_the_next_source_is_tried_and_a_damaged_one_is_not_taken(
+    data_dir: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(folder: Path) -> None:
+        for file in FILES:
+            (folder / file).write_bytes(b"not an image")
+
+    good = copy_from(Path(data_dir) / "MNIST" / "raw")
+    files = DatasetFiles("MNIST", DATASETS["mnist"].sha256, (failing("one"), Source("two", damaged), good))
+    monkeypatch.setitem(DATASETS, "mnist", files)
+    raw = sources.ensure("mnist", tmp_path)
+    assert sorted(path.name for path in raw.iterdir()) == sorted(FILES)
+
+
+def test_no_source_names_the_place_for_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(DATASETS, "mnist", DatasetFiles("MNIST", None, (failing("one"), failing("two"))))
+    with pytest.raises(InputError, match=r"one is down; two: two is down.*put train-images-idx3-ubyte") as caught:
+        sources.ensure("mnist", tmp_path)
+    assert str(tmp_path / "MNIST" / "raw") in str(caught.value)
+
+
+def test_an_unknown_name_lists_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="one of mnist, fashion_mnist, kmnist, but got 'cifar'"):
+        sources.ensure("cifar", tmp_path)
+
+
+def _ensure_from(raw: str, root: str, barrier: multiprocessing.synchronize.Barrier) -> None:
+    DATASETS["mnist"] = DatasetFiles("MNIST", DATASETS["mnist"].sha256, (copy_from(Path(raw)),))
+    barrier.wait()
+    sources.ensure("mnist", root)
+
+
+def test_two_processes_at_once_both_succeed(data_dir: str, tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(2)
+    raw = str(Path(data_dir) / "MNIST" / "raw")
+    processes = [context.Process(target=_ensure_from, args=(raw, str(tmp_path), barrier)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert sorted(path.name for path in (tmp_path / "MNIST" / "raw").iterdir()) == sorted(FILES)
+
+
+def test_the_wheels_pickle_can_hold_arrays_only() -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[object, ...]:
+            return eval, ("1 + 1",)
+
+    with pytest.raises(pickle.UnpicklingError, match="not allowed"):
+        sources._ArraysOnly(io.BytesIO(pickle.dumps(Evil()))).load()
+
+
+def test_idx_round_trip(tmp_path: Path) -> None:
+    array = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+    sources._write_idx(tmp_path / "x", array)
+    assert (sources.read_idx(tmp_path / "x") == array).all()
+    assert (tmp_path / "x").read_bytes()[:8] == b"\x00\x00\x08\x03\x00\x00\x00\x02"

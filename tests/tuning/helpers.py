@@ -1,0 +1,78 @@
+"""Small pieces the tuning tests share: a composed config, and studies over an analytic loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+
+from mnist_scaling import cli, config
+from mnist_scaling.config import RunConfig
+from mnist_scaling.results import COMPLETE, TrainResult
+from mnist_scaling.tuning import grid, study, tuner, worker
+
+SAMPLER = OmegaConf.create({"_target_": "optuna.samplers.TPESampler", "n_startup_trials": 2, "multivariate": True})
+
+
+def composed(overrides: Sequence[str] = ()) -> DictConfig:
+    """The train config with overrides, with Hydra's own node, as a sweep composes it."""
+    with initialize_config_dir(cli.conf_dir()):
+        return compose("train", list(overrides), return_hydra_config=True)
+
+
+def make_cells(*arguments: str, most: int | None = None) -> list[grid.Cell]:
+    """Cells of a sweep's overrides."""
+    space = config.flatten(composed()["search_space"])
+    return grid.cells(grid.partition(arguments, space), composed, lambda run: run.data.fraction, most)
+
+
+def bowl(run: RunConfig) -> TrainResult:
+    """A stand-in for training with a known optimum: lr = 1e-2, dropout = 0; the loss falls with D."""
+    from math import log10
+
+    n = round(50_000 * run.data.fraction)
+    loss = n**-0.5 * (1 + (log10(run.optim.lr) + 2) ** 2 + run.model.dropout) + 1e-6 * run.seed
+    test = None if run.trial.stage == "trial" else loss
+    return TrainResult(
+        COMPLETE, 100, 10, 20, 70, n, n, 1.0, n // 32, 600 * n, 200 * n, 60 * n, loss, 0.1, test, test, test
+    )
+
+
+Train = Callable[[RunConfig], TrainResult]
+
+
+class InProcess:
+    """A launcher for tests: composes each job's config from its overrides, as Hydra's basic launcher does.
+
+    It runs the shipped worker on whatever `train` is given; `before` can raise to play a dying process.
+    """
+
+    def __init__(self, folder: Path, train: Train = bowl, before: Callable[[RunConfig], None] | None = None) -> None:
+        self.folder, self.train, self.before = folder, train, before
+        self.batches: list[list[str]] = []
+
+    def __call__(self, jobs: Sequence[Sequence[str]]) -> None:
+        self.batches.append([])
+        for overrides in jobs:
+            parsed = OverridesParser.create().parse_overrides(list(overrides))
+            subdir = next(str(o.value()) for o in parsed if o.key_or_group == "hydra.sweep.subdir")
+            run = config.build(RunConfig, composed([o for o in overrides if not o.startswith("hydra.")]))
+            self.batches[-1].append(subdir)
+            (self.folder / subdir).mkdir(parents=True, exist_ok=True)
+            if self.before:
+                self.before(run)
+            worker.work(run, self.folder / subdir, None, self.folder, self.train)
+
+
+def make_tuner(
+    folder: Path, launch: Any, *arguments: str, n_trials: int = 3, n_repeats: int = 2, batch: int = 1
+) -> tuner.Tuner:
+    """A tuner over a grid, on the default storage in `folder`."""
+    storage = study.open_storage(None, folder)
+    ignored = ["device", "threads", "data.dir"]
+    studies = [study.CellStudy(cell, storage, SAMPLER, ignored) for cell in make_cells(*arguments)]
+    return tuner.Tuner(folder, studies, launch, n_trials, n_repeats, batch)

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from mnist_scaling.errors import InputError
+from mnist_scaling.tuning import grid
+
+from .helpers import make_cells
+
+SPACE = {"optim.lr", "optim.batch_size", "model.dropout"}
+
+
+@pytest.mark.parametrize(
+    ("argument", "role"),
+    [
+        ("model.width=8,11,16", {"axes": {"model.width": ("8", "11", "16")}}),
+        ("data.fraction=1,0.5", {"axes": {"data.fraction": ("1", "0.5")}}),
+        ("model.width=range(4,10,2)", {"axes": {"model.width": ("4", "6", "8")}}),
+        ("model.width=choice(4,8)", {"axes": {"model.width": ("4", "8")}}),
+        ("optim=adam,sgd", {"axes": {"optim": ("adam", "sgd")}}),
+        ("+model.new=1,2", {"axes": {"+model.new": ("1", "2")}}),
+        ("model.width=8", {"fixed": ("model.width=8",)}),
+        ("optim=sgd", {"fixed": ("optim=sgd",)}),
+        ("~search_space.model.dropout", {"fixed": ("~search_space.model.dropout",)}),
+        # a plain value takes a tuned key out of the space
+        ("optim.lr=3e-3", {"fixed": ("optim.lr=3e-3",), "space": {"optim.lr": None}}),
+        # any sweep over a key of the space is a range, never an axis
+        ("optim.lr=interval(1e-3,1e-1)", {"space": {"optim.lr": "interval(1e-3,1e-1)"}}),
+        ("optim.lr=tag(log,interval(1e-3,1e-1))", {"space": {"optim.lr": "tag(log,interval(1e-3,1e-1))"}}),
+        ("optim.batch_size=16,32", {"space": {"optim.batch_size": "16,32"}}),
+        # the tag adds a dimension
+        (
+            "optim.momentum=tag(nuisance,choice(0.8,0.9))",
+            {"space": {"optim.momentum": "tag(nuisance,choice(0.8,0.9))"}},
+        ),
+        (
+            "optim.momentum=tag(nuisance,interval(0.8,0.9))",
+            {"space": {"optim.momentum": "tag(nuisance,interval(0.8,0.9))"}},
+        ),
+    ],
+)
+def test_role_of_an_override(argument: str, role: dict[str, object]) -> None:
+    parts = grid.partition([argument], SPACE)
+    assert {"fixed": parts.fixed, "axes": parts.axes, "space": parts.space} == {
+        "fixed": (),
+        "axes": {},
+        "space": {},
+    } | role
+
+
+def test_the_last_override_of_a_key_counts() -> None:
+    parts = grid.partition(["model.width=8,16", "optim.lr=1e-3", "model.width=4", "optim.lr=interval(1,2)"], SPACE)
+    assert parts == grid.Partition(("model.width=4",), {}, {"optim.lr": "interval(1,2)"})
+
+
+@pytest.mark.parametrize("argument", ["model.width=interval(4,32)", "data.fraction=tag(log,interval(0.1,1))"])
+def test_an_interval_on_an_axis_is_refused_with_both_ways_out(argument: str) -> None:
+    key = argument.split("=")[0]
+    with pytest.raises(InputError, match=rf"takes a list of values, but got `{key}=.*`{key}=a,b,c`.*nuisance"):
+        grid.partition([argument], SPACE)
+
+
+def test_cells_are_the_product_with_readable_names() -> None:
+    cells = make_cells("data.fraction=1,0.25", "model.width=8,16")
+    assert [cell.name for cell in cells] == [
+        "width=8 data_fraction=1",
+        "width=16 data_fraction=1",
+        "width=8 data_fraction=0.25",
+        "width=16 data_fraction=0.25",
+    ]
+    assert str(cells[0].folder) == "width=8/data_fraction=1"
+    assert cells[3].run.model.width == 16
+    assert cells[3].run.data.fraction == 0.25
+    assert cells[3].axes == {"width": 16, "data_fraction": 0.25}
+
+
+def test_order_and_spelling_on_the_command_line_do_not_make_new_cells() -> None:
+    one = make_cells("model.width=8,16", "data.fraction=1,0.5")
+    other = make_cells("data.fraction=0.50,1.0,1", "model.width=16,8")
+    assert {cell.name for cell in one} == {cell.name for cell in other}
+    assert len(other) == 4
+
+
+def test_each_optimiser_brings_its_own_ranges() -> None:
+    adam, sgd = make_cells("optim=adam,sgd")
+    assert (adam.name, sgd.name) == ("optimizer=adam", "optimizer=sgd")
+    assert adam.space["optim.lr"] == FloatDistribution(3e-4, 1e-1, log=True)
+    assert sgd.space["optim.lr"] == FloatDistribution(5e-3, 1.0, log=True)
+    assert adam.run.optim.name, sgd.run.optim.name == ("adam", "sgd")
+
+
+def test_the_space_follows_the_command_line() -> None:
+    (cell,) = make_cells(
+        "optim.lr=3e-3",
+        "optim.batch_size=16,64",
+        "optim.warmup=tag(nuisance,interval(0.0,0.2))",
+        "model.depth=tag(nuisance,interval(1,3))",
+    )
+    assert cell.space == {
+        "model.dropout": FloatDistribution(0.0, 0.5),
+        "optim.batch_size": CategoricalDistribution((16, 64)),
+        "optim.warmup": FloatDistribution(0.0, 0.2),
+        "model.depth": IntDistribution(1, 3),
+    }
+    assert cell.run.optim.lr == 3e-3
+
+
+def test_a_key_of_the_space_can_be_made_an_axis() -> None:
+    space = SPACE - {"optim.lr"}  # as `search_space.optim.lr=null` leaves it
+    parts = grid.partition(["search_space.optim.lr=null", "optim.lr=1e-3,1e-2"], space)
+    assert parts.axes == {"optim.lr": ("0.001", "0.01")}
+    cells = make_cells("search_space.optim.lr=null", "model.width=4,8")
+    assert all("optim.lr" not in cell.space for cell in cells)
+
+
+def test_axes_are_thinned_with_both_ends() -> None:
+    cells = make_cells("model.width=4,6,8,11,16", most=2)
+    assert [cell.axes["width"] for cell in cells] == [4, 16]
+    cells = make_cells("model.width=4,6,8,11,16", most=3)
+    assert [cell.axes["width"] for cell in cells] == [4, 8, 16]
+
+
+def test_bad_values_are_found_before_anything_runs() -> None:
+    with pytest.raises(InputError, match="`model.width >= 1` must hold, but got 0"):
+        make_cells("model.width=0,8")
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("search_space.optim.lr=0.1", "`search_space.optim.lr` must be a Hydra sweep.*plain value `0.1`"),
+        ("search_space.optim.lr='interval(1'", "`search_space.optim.lr` must be a Hydra sweep.*got `interval"),
+        ("+search_space.optim.lrr='interval(1,2)'", "`optim.lrr` is not"),
+    ],
+)
+def test_a_broken_search_space_is_explained(argument: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        make_cells(argument)
+
+
+def test_the_fingerprint_sees_what_matters_and_nothing_else() -> None:
+    ignored = ["device", "threads", "data.dir"]
+
+    def fingerprint(*arguments: str) -> dict[str, object]:
+        return make_cells(*arguments)[0].fingerprint(ignored)
+
+    assert fingerprint() == fingerprint("threads=2", "device=cpu", "data.dir=/elsewhere", "trial.owner=3")
+    assert fingerprint() != fingerprint("optim.schedule=linear")
+    assert fingerprint() != fingerprint("seed=1")
+    assert fingerprint() != fingerprint("optim.lr=interval(1e-3,1e-2)")
+    assert fingerprint("optim.lr=1e-3") != fingerprint("optim.lr=2e-3")

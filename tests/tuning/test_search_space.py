@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from mnist_scaling.tuning import search_space
+
+LOG = FloatDistribution(1e-4, 1e-1, log=True)
+
+
+@pytest.mark.parametrize(
+    ("spec", "value", "expected"),
+    [
+        ("tag(log, interval(1e-4, 1e-1))", 1e-2, LOG),
+        ("interval(0.0, 0.5)", 0.1, FloatDistribution(0.0, 0.5)),
+        ("interval(0, 0.5)", 0.1, FloatDistribution(0.0, 0.5)),
+        ("interval(1, 8)", 2, IntDistribution(1, 8)),
+        ("interval(1, 8)", 2.0, FloatDistribution(1.0, 8.0)),
+        ("tag(log, interval(1, 8))", 2, IntDistribution(1, 8, log=True)),
+        ("range(1, 8)", 2, IntDistribution(1, 7)),  # Hydra's range leaves its end out
+        ("choice(16, 32)", 16, CategoricalDistribution((16, 32))),
+        ("tag(nuisance, choice(a, b))", "a", CategoricalDistribution(("a", "b"))),
+    ],
+)
+def test_hydras_sweeps_as_distributions(spec: str, value: Any, expected: BaseDistribution) -> None:
+    assert search_space.distributions({"x": spec, "y": None}, {"x": value}) == {"x": expected}
+
+
+@pytest.mark.parametrize(
+    ("distribution", "value", "edge"),
+    [
+        (LOG, 1e-4, True),
+        (LOG, 1.3e-4, True),  # log(1.3) is 3.8 % of log(1000)
+        (LOG, 1.5e-4, False),
+        (LOG, 9e-2, True),
+        (FloatDistribution(0.0, 0.5), 0.0, False),  # nothing lies below zero dropout
+        (FloatDistribution(0.0, 0.5), 0.49, True),
+        (FloatDistribution(0.1, 0.5), 0.11, True),
+        (IntDistribution(1, 8), 8, True),
+        (CategoricalDistribution((16, 32, 64)), 16, True),
+        (CategoricalDistribution((16, 32, 64)), 32, False),
+        (CategoricalDistribution(("adam", "sgd")), "adam", False),
+        (CategoricalDistribution((True, False)), True, False),
+    ],
+)
+def test_edges(distribution: BaseDistribution, value: Any, edge: bool) -> None:
+    assert search_space.on_edge(distribution, value) is edge
+
+
+def test_the_baseline_is_the_configs_own_setting() -> None:
+    space = {"optim.lr": LOG, "optim.batch_size": CategoricalDistribution((16, 32))}
+    values = {"optim.lr": 5e-3, "optim.batch_size": 32, "seed": 0}
+    assert search_space.baseline(space, values) == {"optim.lr": 5e-3, "optim.batch_size": 32}
+
+
+@pytest.mark.parametrize("outside", [{"optim.lr": 1.0}, {"optim.batch_size": 48}])
+def test_a_setting_outside_the_space_is_no_baseline(outside: dict[str, Any]) -> None:
+    space = {"optim.lr": LOG, "optim.batch_size": CategoricalDistribution((16, 32))}
+    assert search_space.baseline(space, {"optim.lr": 5e-3, "optim.batch_size": 32} | outside) is None

@@ -1,0 +1,251 @@
+"""Rounds, resume and tables, with the shipped worker, storage and records on an analytic loss."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import optuna
+import pandas as pd
+import pytest
+
+from mnist_scaling import results
+from mnist_scaling.config import RunConfig
+from mnist_scaling.errors import InputError
+from mnist_scaling.results import DIVERGED, TrainResult
+from mnist_scaling.tuning import study
+
+from .helpers import InProcess, bowl, make_tuner
+
+GRID = ("model.width=8,16", "data.fraction=1,0.5")
+
+
+def tables(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    return results.read_table(folder / "trials.csv"), results.read_table(folder / "cells.csv")
+
+
+def test_every_cell_gets_its_trials_and_repeats(tmp_path: Path) -> None:
+    launch = InProcess(tmp_path)
+    make_tuner(tmp_path, launch, *GRID).run()
+    trials, cells = tables(tmp_path)
+    assert trials.groupby(["width", "data_fraction", "stage"]).size().unstack().to_numpy().tolist() == [[2, 3]] * 4
+    assert cells["n_trials"].tolist() == [3] * 4
+    assert cells["n_repeats"].tolist() == [2] * 4
+    # One trial of every cell a round, the costly cells first, then all repeats together.
+    assert [len(batch) for batch in launch.batches] == [4, 4, 4, 8]
+    assert [subdir.split("/")[1] for subdir in launch.batches[0]] == ["data_fraction=1"] * 2 + ["data_fraction=0.5"] * 2
+
+
+def test_the_first_trial_is_the_untuned_setting_in_every_cell(tmp_path: Path) -> None:
+    make_tuner(tmp_path, InProcess(tmp_path), *GRID).run()
+    trials, _ = tables(tmp_path)
+    first = trials[(trials["stage"] == "trial") & (trials["number"] == 0)]
+    assert first[["lr", "batch_size", "dropout"]].drop_duplicates().to_numpy().tolist() == [[5e-3, 32, 0.0]]
+
+
+def test_cells_and_seeds_draw_differently(tmp_path: Path) -> None:
+    make_tuner(tmp_path / "a", InProcess(tmp_path / "a"), *GRID).run()
+    make_tuner(tmp_path / "b", InProcess(tmp_path / "b"), *GRID, "seed=5").run()
+    drawn = [tables(tmp_path / x)[0].query("stage == 'trial' and number > 0")["lr"] for x in "ab"]
+    assert drawn[0].nunique() == drawn[1].nunique() == 8
+    assert not set(drawn[0]) & set(drawn[1])
+
+
+def test_cells_row_is_the_best_trial_and_the_mean_over_repeats(tmp_path: Path) -> None:
+    make_tuner(tmp_path, InProcess(tmp_path), "data.fraction=1,0.5", n_trials=5, n_repeats=3).run()
+    trials, cells = tables(tmp_path)
+    for _, cell in cells.iterrows():
+        runs = trials[trials["data_fraction"] == cell["data_fraction"]]
+        best = runs[runs["stage"] == "trial"].sort_values("val_loss").iloc[0]
+        repeats = runs[runs["stage"] == "repeat"]
+        assert cell["lr"] == best["lr"]
+        assert cell["val_loss"] == best["val_loss"]
+        assert cell["test_loss"] == pytest.approx(repeats["test_loss"].mean())
+        assert cell["test_loss_se"] == pytest.approx(repeats["test_loss"].sem())
+        assert (repeats["lr"] == best["lr"]).all()
+        assert repeats["seed"].tolist() == [1, 2, 3]  # none of which a trial has seen
+        assert (runs[runs["stage"] == "trial"]["seed"] == 0).all()
+        assert cell["tuning_flops"] == runs[runs["stage"] == "trial"]["flops"].sum()
+
+
+def test_a_rerun_adds_nothing_and_more_trials_top_up(tmp_path: Path) -> None:
+    make_tuner(tmp_path, InProcess(tmp_path), *GRID).run()
+    before = (tmp_path / "trials.csv").read_text()
+    again = InProcess(tmp_path)
+    make_tuner(tmp_path, again, *GRID).run()
+    assert again.batches == []
+    assert (tmp_path / "trials.csv").read_text() == before
+
+    make_tuner(tmp_path, InProcess(tmp_path), *GRID, n_trials=5).run()
+    trials, cells = tables(tmp_path)
+    assert cells["n_trials"].tolist() == [5] * 4
+    kept = pd.read_csv(tmp_path / "trials.csv").query("stage == 'trial' and number < 3")["lr"].tolist()
+    assert kept == pd.read_csv(pd.io.common.StringIO(before)).query("stage == 'trial'")["lr"].tolist()
+    # Repeats are of the setting that is selected now, wherever five trials found a better one.
+    best = trials[trials["stage"] == "trial"].sort_values("val_loss").drop_duplicates(["width", "data_fraction"])
+    repeats = trials[trials["stage"] == "repeat"].merge(best, on=["width", "data_fraction"], suffixes=("", "_best"))
+    assert (repeats["lr"] == repeats["lr_best"]).all()
+    assert len(repeats) == 8
+
+
+def test_an_interrupted_study_resumes_to_the_same_numbers(tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    make_tuner(whole, InProcess(whole), *GRID, n_trials=4).run()
+
+    class Killed(BaseException):
+        """Like kill -9 in that nothing after it runs: neither the record nor the tell."""
+
+    started = []
+
+    def die_at_seventh(run: RunConfig) -> None:
+        started.append(run)
+        if len(started) == 7:
+            raise Killed
+
+    with pytest.raises(Killed):
+        make_tuner(parts, InProcess(parts, before=die_at_seventh), *GRID, n_trials=4).run()
+    trials, _ = tables(parts)
+    assert len(trials) == 6  # a stopped study leaves valid tables
+    make_tuner(parts, InProcess(parts), *GRID, n_trials=4).run()
+    expected, got = (tables(folder)[0].drop(columns="seconds") for folder in (whole, parts))
+    pd.testing.assert_frame_equal(got, expected)
+
+
+def test_a_finished_but_untold_run_is_not_repeated(tmp_path: Path) -> None:
+    """The record is written, then the process dies before it tells Optuna."""
+    runs: list[RunConfig] = []
+
+    def count(run: RunConfig) -> TrainResult:
+        runs.append(run)
+        return bowl(run)
+
+    tuner = make_tuner(tmp_path, InProcess(tmp_path, count), "model.width=8", n_trials=1, n_repeats=0)
+    tuner.run()
+    storage = study.open_storage(None, tmp_path)
+    told = optuna.load_study(study_name="all", storage=storage).trials
+    assert [t.state.name for t in told] == ["COMPLETE"]
+    # Put a second trial back to RUNNING, with its record in place.
+    cell_study = tuner.studies[0]
+    ask = cell_study.ask()
+    record = json.loads((tmp_path / "all/trial-000/result.json").read_text())
+    record["number"], record["config"]["trial.number"], record["config"]["trial.index"] = 1, ask.number, 1
+    record["config"] |= ask.params
+    (tmp_path / "all/trial-001").mkdir()
+    (tmp_path / "all/trial-001/result.json").write_text(json.dumps(record))
+    runs.clear()
+    make_tuner(tmp_path, InProcess(tmp_path, count), "model.width=8", n_trials=2, n_repeats=0).run()
+    assert runs == []
+    assert tables(tmp_path)[1]["n_trials"].tolist() == [2]
+
+
+def test_a_changed_config_is_refused_with_the_difference_named(tmp_path: Path) -> None:
+    make_tuner(tmp_path, InProcess(tmp_path), *GRID).run()
+    with pytest.raises(InputError, match=r"optim.schedule was cosine and is now linear; set it back.*another `name="):
+        make_tuner(tmp_path, InProcess(tmp_path), *GRID, "optim.schedule=linear")
+
+
+def test_other_axes_are_refused(tmp_path: Path) -> None:
+    make_tuner(tmp_path, InProcess(tmp_path), *GRID).run()
+    with pytest.raises(InputError, match="has width, data_fraction and this sweep has width"):
+        make_tuner(tmp_path, InProcess(tmp_path), "model.width=8,16").run()
+
+
+def test_new_cells_join_a_study(tmp_path: Path) -> None:
+    make_tuner(tmp_path, InProcess(tmp_path), *GRID).run()
+    launch = InProcess(tmp_path)
+    make_tuner(tmp_path, launch, "model.width=8,32", "data.fraction=1,0.5").run()
+    assert all(subdir.startswith("width=32/") for batch in launch.batches for subdir in batch)
+    assert tables(tmp_path)[1]["width"].tolist() == [8, 8, 16, 16, 32, 32]
+
+
+def test_diverged_runs_are_told_as_very_bad_and_stay_empty(tmp_path: Path) -> None:
+    def diverge(run: RunConfig) -> TrainResult:
+        good = bowl(run)
+        empty = {"val_loss": None, "val_error": None, "test_loss": None, "test_error": None, "train_loss": None}
+        return replace(good, state=DIVERGED, **empty) if run.optim.lr > 1e-2 else good
+
+    make_tuner(tmp_path, InProcess(tmp_path, diverge), "model.width=8", n_trials=12).run()
+    trials, cells = tables(tmp_path)
+    diverged = trials[trials["state"] == DIVERGED]
+    assert len(diverged) >= 2
+    assert diverged["val_loss"].isna().all()
+    assert cells["n_diverged"].tolist() == [len(diverged)]
+    assert (cells["lr"] <= 1e-2).all()
+    told = optuna.load_study(study_name="all", storage=study.open_storage(None, tmp_path)).trials
+    assert {t.value for t in told if t.params["optim.lr"] > 1e-2} == {study.DIVERGED_VALUE}
+
+
+def test_a_failing_setting_is_recorded_and_the_study_goes_on(tmp_path: Path) -> None:
+    def fail(run: RunConfig) -> TrainResult:
+        if run.optim.batch_size == 8:
+            raise ZeroDivisionError("an odd setting")
+        return bowl(run)
+
+    make_tuner(tmp_path, InProcess(tmp_path, fail), "model.width=8,16", n_trials=8).run()
+    trials, cells = tables(tmp_path)
+    failed = trials[trials["state"] == "FAILED"]
+    assert set(failed["batch_size"]) == {8}
+    assert failed["error"].str.contains("ZeroDivisionError: an odd setting").all()
+    assert (cells["n_trials"] == 8).all()
+    assert cells["n_failed"].sum() == len(failed)
+
+
+def test_when_everything_fails_the_study_stops_and_nothing_counts(tmp_path: Path) -> None:
+    def fail(run: RunConfig) -> TrainResult:
+        raise OSError("no data here")
+
+    with pytest.raises(RuntimeError, match="no data here"):
+        make_tuner(tmp_path, InProcess(tmp_path, fail), *GRID).run()
+    make_tuner(tmp_path, InProcess(tmp_path), *GRID).run()
+    trials, cells = tables(tmp_path)
+    assert cells["n_trials"].tolist() == [3] * 4
+    assert (trials["state"] == "COMPLETE").all()
+
+
+def test_a_worker_that_dies_twice_costs_one_trial_only(tmp_path: Path) -> None:
+    class Died(Exception):
+        """A launcher's way to say that a process is gone; the rest of its batch is lost with it."""
+
+    def die(run: RunConfig) -> None:
+        if run.model.width == 16 and run.trial.index == 1 and run.trial.stage == "trial":
+            raise Died
+
+    launch = InProcess(tmp_path, before=die)
+    make_tuner(tmp_path, launch, *GRID).run()
+    trials, cells = tables(tmp_path)
+    failed = trials[trials["state"] == "FAILED"]
+    assert failed[["width", "number"]].drop_duplicates().to_numpy().tolist() == [[16, 1]]
+    assert failed["error"].tolist() == ["its worker died twice"] * 2
+    assert cells["n_trials"].tolist() == [3] * 4
+
+
+def test_a_launcher_that_starts_nothing_is_an_error(tmp_path: Path) -> None:
+    def broken(jobs: object) -> None:
+        raise ConnectionError("no cluster")
+
+    with pytest.raises(ConnectionError, match="no cluster"):
+        make_tuner(tmp_path, broken, *GRID).run()
+
+
+def test_more_trials_a_batch_fill_more_workers(tmp_path: Path) -> None:
+    launch = InProcess(tmp_path)
+    make_tuner(tmp_path, launch, "model.width=8,16", n_trials=5, batch=2).run()
+    assert [len(batch) for batch in launch.batches] == [4, 4, 2, 4]
+    assert tables(tmp_path)[1]["n_trials"].tolist() == [5, 5]
+
+
+def test_tables_can_be_rebuilt_from_the_records(tmp_path: Path) -> None:
+    make_tuner(tmp_path, InProcess(tmp_path), *GRID).run()
+    before = [(tmp_path / name).read_bytes() for name in ("trials.csv", "cells.csv")]
+    for name in ("trials.csv", "cells.csv"):
+        (tmp_path / name).unlink()
+    make_tuner(tmp_path, InProcess(tmp_path), *GRID).run()
+    assert [(tmp_path / name).read_bytes() for name in ("trials.csv", "cells.csv")] == before
+
+
+def test_an_optimum_at_the_edge_is_flagged(tmp_path: Path) -> None:
+    make_tuner(tmp_path, InProcess(tmp_path), "optim.lr=tag(log,interval(0.05,0.5))", n_trials=10).run()
+    _, cells = tables(tmp_path)
+    assert cells["flags"].tolist() == ["search_edge"]  # the bowl's optimum, 0.01, lies below the range
+    assert "lr" in cells["edges"][0].split(";")

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mnist_scaling.config import RunConfig, TrialConfig
+from mnist_scaling.results import FAILED, TrainResult
+from mnist_scaling.tuning import records, worker
+
+from .helpers import bowl
+
+
+def test_a_record_is_strict_json_with_everything_in_it() -> None:
+    record = worker.measure(RunConfig(seed=3, trial=TrialConfig(stage="repeat", index=2)), bowl)
+    assert json.loads(json.dumps(record, allow_nan=False)) == record
+    assert (record["stage"], record["number"], record["seed"], record["state"]) == ("repeat", 2, 3, "COMPLETE")
+    assert record["config"]["optim.lr"] == 5e-3
+    assert "state" not in record["result"]
+
+
+def test_an_error_becomes_text() -> None:
+    def fail(run: RunConfig) -> TrainResult:
+        raise LookupError("lost")
+
+    record = worker.measure(RunConfig(), fail)
+    assert record["state"] == FAILED
+    assert record["result"] is None
+    assert record["error"].endswith("LookupError: lost")
+    with pytest.raises(LookupError):
+        worker.measure(RunConfig(), fail, keep_errors=False)
+
+
+def test_a_record_with_nan_is_refused_and_leaves_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        records.write(tmp_path / "result.json", {"loss": float("nan")})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_job_ends_when_its_sweep_is_gone() -> None:
+    """A killed sweep's loky workers would train on for ever."""
+    owner = subprocess.Popen(["sleep", "60"])
+    code = (
+        "import socket, sys, time; from mnist_scaling.tuning import worker;"
+        "worker._end_with(socket.gethostname(), int(sys.argv[1])); print('on', flush=True); time.sleep(60)"
+    )
+    job = subprocess.Popen([sys.executable, "-c", code, str(owner.pid)], stdout=subprocess.PIPE, text=True)
+    assert job.stdout is not None
+    assert job.stdout.readline() == "on\n"
+    time.sleep(2 * worker._ORPHAN_CHECK_SECONDS)
+    assert job.poll() is None
+    owner.send_signal(signal.SIGKILL)
+    owner.wait()
+    assert job.wait(timeout=20) == 1
+    job.stdout.close()
+
+
+def test_a_job_in_the_sweeps_own_process_needs_no_watch() -> None:
+    import threading
+
+    worker._end_with(None, os.getpid())
+    assert "orphan-watch" not in [thread.name for thread in threading.enumerate()]
