@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.figures.maps import draw_map
@@ -33,6 +34,7 @@ def draw_exponents(data: Exponents) -> Figure:
         axes.grid(visible=False, axis="y")
         axes.set_title(title, fontsize=8.5, fontweight="normal", loc="right" if len(data.groups) > 1 else "left")
         axes.set_xlim(*_limits(table))
+        axes.xaxis.set_major_locator(MaxNLocator(4))
     return figure
 
 
@@ -56,7 +58,7 @@ def _arrows(axes: Axes, low: float, high: float, y: int, colour: str, limits: tu
 def draw_residuals(data: Residuals) -> Figure:
     """A map of the grid for each law; red where the cell is worse than the law says."""
     count = len(data.laws)
-    columns = min(count, 3)
+    columns = 2 if count in (2, 4) else min(count, 3)
     lines = int(np.ceil(count / columns))
     rows = max(len(table) for table in data.laws.values())
     figure = style.new_figure(height=lines * (0.95 + 0.27 * rows))
@@ -69,7 +71,7 @@ def draw_residuals(data: Residuals) -> Figure:
         name, table = list(data.laws.items())[i]
         draw_map(axes, 100 * table, "vlag", Normalize(-most, most), _percent, (short, short))
         axes.set_title(f"{name.replace('_', ' ')}, {100 * data.rmse[name]:.1f} %", fontsize=8)
-        axes.set(xlabel="D" if i >= count - columns else "", ylabel="N" if i % columns == 0 else "")
+        axes.set(xlabel="examples seen D" if i >= count - columns else "", ylabel="parameters N" if i % columns == 0 else "")
     return figure
 
 

@@ -1,0 +1,50 @@
+"""``python -m mnist_scaling.report``: draw a study's figures and write its report.html."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig
+
+from mnist_scaling import cli
+from mnist_scaling.config import build, require
+from mnist_scaling.reporting import files, html, study
+from mnist_scaling.results import REPORT, write_atomically
+
+FIGURES = "figures"
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """conf/report.yaml, which says what each key is."""
+
+    name: str | None = None
+    formats: tuple[str, ...] = ("png", "svg", "pdf")
+    dpi: int = 200
+
+    def __post_init__(self) -> None:
+        require(bool(self.name), "`name` must be a study in multirun/, but none was given: add name=STUDY.")
+        wrong = sorted(set(self.formats) - set(files.FORMATS))
+        require(not wrong, f"`formats` must be of {', '.join(files.FORMATS)}, but got {', '.join(wrong)}.")
+        require(30 <= self.dpi <= 1200, f"`30 <= dpi <= 1200` must hold, but got {self.dpi}.")
+
+
+@hydra.main(config_path=cli.conf_dir(), config_name="report")
+def main(cfg: DictConfig) -> None:
+    """Read, draw, write, say where."""
+    config = build(ReportConfig, cfg)
+    folder = Path("multirun") / str(config.name)
+    loaded = study.load(folder)
+    shown = files.make_all(loaded, folder / FIGURES, config.formats, config.dpi)
+    write_atomically(folder / REPORT, html.page(loaded, shown))
+    for figure in shown:
+        if figure.svg is None:
+            print(f"Not drawn: {figure.plot.name}. {figure.note}")
+    print(f"Figures: {folder / FIGURES}")
+    print(f"Report:  {folder / REPORT}")
+
+
+if __name__ == "__main__":
+    cli.run(main, "report")

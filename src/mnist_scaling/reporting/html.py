@@ -1,0 +1,86 @@
+"""The page: one self-contained HTML file from a study and its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from mnist_scaling.reporting import provenance, summary, tables
+from mnist_scaling.reporting.files import Shown
+from mnist_scaling.reporting.prepare.change import Change
+from mnist_scaling.reporting.study import Study
+
+TEMPLATES = Path(__file__).parent / "templates"
+SEVERITIES = ("error", "warning", "info")
+"""In the order of the page."""
+
+MOST_CELLS = 8
+"""Cells named under a flag; the rest are counted."""
+
+
+def page(study: Study, shown: Sequence[Shown], now: datetime | None = None) -> str:
+    """The whole report as HTML.
+
+    Parameters
+    ----------
+    study : Study
+    shown : sequence of Shown
+        Output of `files.make_all`.
+    now : datetime, optional
+        Date under the title.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    change = next((s.data for s in shown if isinstance(s.data, Change)), None)
+    return environment.get_template("report.html.j2").render(
+        study=study,
+        style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
+        date=(now or datetime.now(UTC)).strftime("%-d %B %Y"),
+        opening=summary.opening(study),
+        findings=summary.findings(study, change),
+        not_shown=summary.not_shown(study),
+        headline=tables.headline_table(study),
+        laws=tables.law_table(study),
+        frontier=tables.frontier_table(study),
+        slopes=tables.slope_table(change) if change else None,
+        cells=tables.cell_table(study),
+        flags=flags(study),
+        sections=sections(shown),
+        commands=provenance.commands(study),
+        settings=provenance.settings(study),
+        versions=provenance.versions(study),
+        stored_versions="versions" in study.record,
+    )
+
+
+def sections(shown: Sequence[Shown]) -> dict[str, list[Shown]]:
+    """Figures by section, both in the order of the registry."""
+    out: dict[str, list[Shown]] = {}
+    for figure in shown:
+        out.setdefault(figure.plot.section, []).append(figure)
+    return out
+
+
+def flags(study: Study) -> list[dict[str, Any]]:
+    """Flags, the gravest first, with their cells by name."""
+    order = {severity: i for i, severity in enumerate(SEVERITIES)}
+    out = []
+    for flag in sorted(study.fits["flags"], key=lambda f: order.get(f["severity"], len(order))):
+        names = [_cell_name(study, cell) for cell in flag.get("cells", [])]
+        more = f" and {len(names) - MOST_CELLS} more" if len(names) > MOST_CELLS else ""
+        out.append({**flag, "names": "; ".join(names[:MOST_CELLS]) + more, "remedy": flag.get("remedy", "")})
+    return out
+
+
+def _cell_name(study: Study, cell: Any) -> str:
+    if isinstance(cell, dict) and cell.get("row") in study.cells.index:
+        return study.label(study.cells.loc[cell["row"]])
+    if isinstance(cell, dict):
+        return ", ".join(f"{k} {v:g}" if isinstance(v, int | float) else f"{k} {v}" for k, v in cell.items())
+    return str(cell)

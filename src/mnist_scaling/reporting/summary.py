@@ -1,0 +1,148 @@
+"""The study in words made from the data: what was measured, what came out, what the data do not show."""
+
+from __future__ import annotations
+
+from markupsafe import Markup
+
+from mnist_scaling.reporting import tables
+from mnist_scaling.reporting.prepare import Missing
+from mnist_scaling.reporting.prepare.change import Change
+from mnist_scaling.reporting.study import Study, axis_name
+from mnist_scaling.reporting.text import Interval, count, duration, listing, number, plural, power_of_ten
+
+NOT_SHOWN = {
+    "floor_not_identified": "Whether the loss has a floor. The data agree with none, so exponents of laws with a floor "
+    "rest on an assumption.",
+    "forms_disagree": "Which joint law holds. The forms disagree by more than their intervals, so any one exponent of a joint law is conditional on its form.",
+    "grid_edge": "Where the compute-optimal size lies at some budgets: the best size there is the smallest or largest that was tried.",
+    "search_edge": "How good some cells can get: their best setting lies at the edge of the search range, so a better one may lie beyond.",
+    "undertrained": "What the longest runs would reach: some were cut by a cap before they had converged.",
+    "far_extrapolation": "Anything far beyond the grid: the stated extrapolation is longer than the data carry.",
+    "too_few_cells": "Laws with more parameters than the grid has cells for; they were not fitted.",
+    "not_converged": "The parameters of laws whose fit did not converge.",
+    "chance_level": "A law for cells that have learned next to nothing: their loss is that of guessing.",
+    "double_softmax_floor": "Any law: the losses level off where a softmax applied twice puts them, which is a bug to find first.",
+    "non_monotone": "A smooth law everywhere: somewhere more data or a larger model gives a worse loss than noise explains.",
+    "seed_outlier": "Stable losses in some cells: one repeat lies far from the others.",
+}  # fmt: skip
+
+
+def opening(study: Study) -> list[Markup]:
+    """The first paragraph, sentence by sentence: the grid, the runs, their cost, the best cell."""
+    cells = study.cells
+    varying = [(a, cells[a].nunique(dropna=False)) for a in study.axes if cells[a].nunique(dropna=False) > 1]
+    grid = " × ".join(_levels(n, axis_name(a)) for a, n in varying)
+    out = [
+        Markup("{} {}; {} parameters, {} examples seen.").format(
+            plural(len(cells), "cell"), f"({grid})" if grid else "", _range(study, "n_params"), _range(study, "n_seen")
+        )
+    ]
+    trials, repeats = cells["n_trials"].median(), cells["n_repeats"].median()
+    if study.tuned:
+        out.append(
+            Markup("Each cell was tuned over {} with {} and its best setting confirmed by {} with fresh seeds.").format(
+                listing([axis_name(k) for k in study.tuned]), plural(int(trials), "trial"), plural(int(repeats), "repeat")
+            )
+        )
+    out.append(_cost(study))
+    best = cells.loc[cells["test_loss"].idxmin()] if cells["test_loss"].notna().any() else None
+    if best is not None:
+        se = f" ± {number(best['test_loss_se'])}" if best["test_loss_se"] > 0 else ""
+        error = best["test_error"]
+        wrong = f", {100 * error:.2f} % of test images wrong" if error == error else ""
+        out.append(Markup("The lowest test loss is {}{} ({}{}).").format(number(best["test_loss"]), se, study.label(best), wrong))
+    return out
+
+
+def findings(study: Study, change: Change | Missing) -> list[Markup]:
+    """What came out: exponents with intervals, the law, what tuning changed."""
+    out = []
+    parts = [
+        Markup("as {} {}").format(tables.power(row.symbol, -row.exponent), row.short)
+        for row in tables.headline(study)
+        if row.exponent.known and row.symbol in "NDC"
+    ]
+    if parts:
+        out.append(Markup("Test loss falls {}.").format(_join(parts)))
+    selected = study.fits.get("selected")
+    reason = study.fits.get("selection", {}).get("reason", "")
+    if selected:
+        out.append(Markup("Of the joint laws, <b>{}</b> is preferred: {}.").format(selected.replace("_", " "), reason.rstrip(".")))
+    elif reason:
+        out.append(Markup("No joint law is selected: {}.").format(reason.rstrip(".")))
+    if isinstance(change, Change):
+        out.append(tuning_sentence(change))
+    return out
+
+
+def tuning_sentence(change: Change) -> Markup:
+    """The tilt: exponents of one plane through all cells, untuned and tuned."""
+    used = list(change.plane["tuned"])
+    sides = [Markup(" ").join(tables.power(v, -change.plane[s][v], bare=True) for v in used) for s in ("untuned", "tuned")]
+    shifts = []
+    for variable in used:
+        shift, symbol = change.plane["change"][variable], {"N": "α", "D": "β"}[variable]
+        certain = "" if not shift.bounded else ", beyond noise" if shift.excludes(0) else ", within noise"
+        shifts.append(Markup("{} by {}{}").format(symbol, signed(shift), certain))
+    saved = 1 - change.cells["tuned"] / change.cells["untuned"]
+    return Markup(
+        "<b>Tuning tilts the law:</b> untuned ({}), validation loss goes as {}; tuned, as {}: it changes {}. "
+        "It saves {} % to {} % of a cell's loss."
+    ).format(change.setting, *sides, _join(shifts), number(100 * saved.min(), 2), number(100 * saved.max(), 2))
+
+
+def not_shown(study: Study) -> list[Markup]:
+    """What a reader must not take from this study, from the flags and from what is absent."""
+    codes = dict.fromkeys(str(f["code"]) for f in study.fits["flags"])
+    out = [Markup("{}").format(NOT_SHOWN[code]) for code in codes if code in NOT_SHOWN]
+    lost = int(study.cells["test_loss"].isna().sum())
+    if lost:
+        out.append(Markup("The loss of {} of {} cells: no repeat of theirs has finished.").format(lost, len(study.cells)))
+    if study.cells["n_repeats"].max() < 2:
+        out.append(Markup("How much a seed moves a loss: no cell has two repeats, so intervals rest on the laws' misfit alone."))
+    for name, found in study.fits["frontier"].items():
+        if name == "isoflop" and not Interval.of(found.get("N_exponent")).known and found.get("status"):
+            out.append(Markup("The frontier by isoFLOP curves: {}.").format(found["status"]))
+    if study.roles.others:
+        names = listing([axis_name(a) for a in study.roles.others])
+        out.append(Markup("Laws at one value of {}: the fits pool all of them.").format(names))
+    top = study.cells[["n_params", "n_seen"]].max()
+    out.append(
+        Markup("Anything beyond {} parameters and {} examples: no such run was made.").format(count(top["n_params"]), count(top["n_seen"]))
+    )
+    return out
+
+
+def signed(interval: Interval) -> str:
+    """A difference, with its sign: +0.031 [−0.01, 0.07]."""
+    return f"+{interval}" if interval.value > 0 else str(interval)
+
+
+def _cost(study: Study) -> Markup:
+    trials = study.trials
+    runs = len(trials) or int((study.cells["n_trials"] + study.cells["n_repeats"]).sum())
+    text = f"{plural(runs, 'run')}"
+    total, tuning = trials["flops"].sum(), trials.loc[trials["stage"] == "trial", "flops"].sum()
+    if total > 0:
+        text += f", {power_of_ten(float(total))} training FLOPs ({100 * tuning / total:.0f} % of them for tuning)"
+    seconds = study.cells["seconds"].sum()
+    if seconds > 0:
+        text += f", {duration(float(seconds))} of computing"
+    states = {s: int((trials["state"] == s).sum()) for s in ("PRUNED", "DIVERGED", "FAILED")}
+    bad = listing([f"{n} {s.lower()}" for s, n in states.items() if n])
+    return Markup("{}{}.").format(text, f"; {bad}" if bad else "")
+
+
+def _levels(n: int, name: str) -> str:
+    return plural(n, name) if not name.endswith("s") else f"{n} {name}"
+
+
+def _range(study: Study, column: str) -> str:
+    low, high = study.cells[column].min(), study.cells[column].max()
+    return count(low) if low == high else f"{count(low)} to {count(high)}"
+
+
+def _join(parts: list[Markup]) -> Markup:
+    if len(parts) < 2:
+        return Markup("").join(parts)
+    return Markup(", ").join(parts[:-1]) + Markup(" and ") + parts[-1]

@@ -1,0 +1,200 @@
+"""The report's tables, as rows of HTML-safe text: headline, laws, frontier, slopes, cells."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup, escape
+
+from mnist_scaling.reporting.prepare.change import SOURCES, Change
+from mnist_scaling.reporting.prepare.compute import METHODS
+from mnist_scaling.reporting.study import Study, axis_name, axis_value
+from mnist_scaling.reporting.text import Interval, count, number, power_of_ten
+
+GREEK = {"alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ"}
+
+
+@dataclass(frozen=True)
+class Headline:
+    """One exponent that a reader came for."""
+
+    symbol: str
+    """N, D or C for L ∝ symbol^-exponent; N* or D* for their growth with C."""
+    exponent: Interval
+    """Positive where the loss falls."""
+    short: str
+    """Where it was read off, inside a sentence."""
+    source: str
+    """Law or method in fits.json."""
+    points: int | None
+    status: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """A head and rows of cells that are safe to print."""
+
+    head: list[Any]
+    rows: list[list[Any]]
+    note: Any = ""
+
+
+def headline(study: Study) -> list[Headline]:
+    """L(N) at the largest D, L(D) at the largest N, L(C), N*(C) and D*(C) along the frontier."""
+    out = []
+    places = {"N": "at the largest data size ({} examples)", "D": "at the largest model ({} parameters)"}
+    for symbol, where in places.items():
+        law = study.fits["laws"].get(f"power_{symbol}")
+        if law is None:
+            continue
+        value = (law.get("slice") or {}).get("value")
+        short = where.format(count(value)) if value else f"along {symbol}"
+        exponent = next((Interval.of(p) for k, p in law["params"].items() if k in GREEK), Interval())
+        out.append(Headline(symbol, exponent, short, f"power_{symbol}", law.get("n"), str(law.get("status", ""))))
+    method = next((m for m in ("hull", "pareto") if study.fits["frontier"].get(m)), None)
+    if method:
+        found, name = study.fits["frontier"][method], METHODS[method]
+        shared = (f"along the compute frontier ({name})", method, len(found.get("points", [])), str(found.get("status", "ok")))
+        out.append(Headline("C", -Interval.of(found.get("loss_exponent")), *shared))
+        for symbol in ("N", "D"):
+            out.append(Headline(f"{symbol}*", Interval.of(found.get(f"{symbol}_exponent")), *shared))
+    return out
+
+
+def headline_table(study: Study) -> Table:
+    """The first table of the page."""
+    rows = []
+    for row in headline(study):
+        what = Markup("L ∝ {}<sup>−a</sup>") if not row.symbol.endswith("*") else Markup("{} ∝ C<sup>a</sup>")
+        interval = f"{number(row.exponent.low)} to {number(row.exponent.high)}" if row.exponent.bounded else "—"
+        rows.append(
+            [what.format(row.symbol), row.short, Markup("<b>{}</b>").format(number(row.exponent.value)), interval, row.points, row.status]
+        )
+    return Table(["", "where", "a", _level(study), "cells", "status"], rows)
+
+
+def law_table(study: Study) -> Table:
+    """Every law of fits.json; the ones that were refused say why."""
+    rows = []
+    for name, law in study.fits["laws"].items():
+        units = law.get("units", {})
+        shown = {k: p for k, p in law["params"].items() if units.get(k, "1") in ("1", "loss") and (k in GREEK or "_" in k or k == "E")}
+        values = Markup("<br>").join(Markup("{} = {}").format(symbol(k), str(Interval.of(p))) for k, p in shown.items())
+        holdout = law.get("holdout") or {}
+        missed = "—" if holdout.get("rmse_log") is None else f"{number(holdout['rmse_log'])} ({holdout.get('n')})"
+        bold = Markup("<b>{}</b> (selected)") if name == study.fits["selected"] else Markup("{}")
+        refused = law.get("rmse_log") is None
+        rows.append(
+            [
+                Markup("{}<br><span class=formula>{}</span>").format(bold.format(name.replace("_", " ")), formula(law["formula"])),
+                "—" if refused else values,
+                law.get("n", "—"),
+                number(law.get("rmse_log")),
+                "—" if law.get("aicc") is None else f"{law['aicc']:.1f}".replace("-", "−"),
+                missed,
+                law.get("status", ""),
+            ]
+        )
+    head = ["law", f"floor and exponents, {_level(study)}", "n", "rmse of ln L", "AICc", "hold-out rmse (n)", "status"]
+    return Table(head, rows)
+
+
+def frontier_table(study: Study) -> Table:
+    """The frontier's exponents in C by every method."""
+    rows = []
+    for name, found in study.fits["frontier"].items():
+        values = [str(Interval.of(found.get(f"{k}_exponent"))) for k in ("N", "D", "loss")]
+        rows.append([METHODS.get(name, name), *values, found.get("status", "ok"), ", ".join(found.get("flags", [])) or "—"])
+    return Table(["method", "N*", "D*", "loss", "status", "flags"], rows)
+
+
+def slope_table(change: Change) -> Table:
+    """Exponents of validation loss at every level, untuned and tuned, and the change."""
+    rows = []
+    for direction in change.directions:
+        greek = {"N": "α", "D": "β"}[direction.variable]
+        for row in direction.slopes.to_dict("records"):
+            found = [Interval(*(row[f"{s}_{end}"] for end in ("value", "low", "high"))) for s in (*SOURCES, "change")]
+            rows.append([f"{greek}, {row['label']}" if row["label"] else greek, row["points"], *map(str, found)])
+    for variable in change.plane["tuned"] if len(change.plane["tuned"]) > 1 else ():
+        greek = {"N": "α", "D": "β"}[variable]
+        found = [change.plane[s][variable] for s in (*SOURCES, "change")]
+        rows.append([*(Markup("<b>{}</b>").format(x) for x in (f"{greek}, one plane through all", len(change.cells), *map(str, found)))])
+    head = ["exponent", "cells", "untuned", "selected trial", "tuned, repeats", "tuned − untuned"]
+    note = (
+        "Exponents of validation loss with 95 % intervals. The selected trial is the best of many and looks better than it is "
+        "(winner's curse); the change is fitted to the ratio of the two losses in each cell."
+    )
+    return Table(head, rows, note)
+
+
+def cell_table(study: Study) -> Table:
+    """Every cell: the grid, the selected setting, losses with standard errors, what went wrong."""
+    error = lambda row, key, digits=4: _with_error(row.get(key), row.get(f"{key}_se"), digits)  # noqa: E731
+    rows = []
+    for row in study.cells.to_dict("records"):
+        percent = {k: 100 * row[k] for k in ("test_error", "test_error_se")}
+        rows.append(
+            [
+                *(axis_value(row[a]) for a in study.axes),
+                count(row["n_params"]),
+                count(row["n_seen"]),
+                "—" if pd.isna(row["flops"]) else power_of_ten(row["flops"]),
+                *("—" if pd.isna(row[k]) else axis_value(row[k]) if isinstance(row[k], str) else f"{row[k]:.3g}" for k in study.tuned),
+                number(row["val_loss"], 4),
+                error(row, "repeat_val_loss"),
+                error(row, "test_loss"),
+                _with_error(percent["test_error"], percent["test_error_se"], 2),
+                f"{row['n_trials']:.0f} + {row['n_repeats']:.0f}",
+                _trouble(row),
+            ]
+        )
+    head = [*map(axis_name, study.axes), "N", "D", "FLOPs", *map(axis_name, study.tuned)]
+    head += ["val. loss, selected", "val. loss, repeats", "test loss", "test error (%)", "runs", "notes"]
+    return Table(head, rows, "Losses in nats per example, mean over repeats ± one standard error. Runs: trials + repeats.")
+
+
+def _trouble(row: Mapping[Any, Any]) -> str:
+    words = [f"{row[f'n_{k}']:.0f} {k}" for k in ("diverged", "failed") if row[f"n_{k}"] > 0]
+    words += [f"at edge: {', '.join(axis_name(e) for e in row['edges'].split(';'))}"] if row["edges"] else []
+    words += [flag for flag in row["flags"].split(";") if flag and not (flag == "search_edge" and row["edges"])]
+    return "; ".join(words if not pd.isna(row["test_loss"]) else ["no test loss", *words])
+
+
+def _with_error(value: float, error: float, digits: int) -> str:
+    if pd.isna(value):
+        return "—"
+    return f"{value:.{digits}f}" if pd.isna(error) else f"{value:.{digits}f} ± {error:.{digits}f}"
+
+
+def _level(study: Study) -> str:
+    level = study.fits.get("settings", {}).get("bootstrap", {}).get("level", 0.95)
+    return f"{100 * level:g} % interval"
+
+
+def power(symbol: str, exponent: Interval, bare: bool = False) -> Markup:
+    """N<sup>−0.28</sup> [−0.32, −0.24]."""
+    raised = Markup("{}<sup>{}</sup>").format(symbol, number(exponent.value, 2))
+    if bare or not exponent.bounded:
+        return raised
+    return Markup("{} [{}, {}]").format(raised, number(exponent.low, 2), number(exponent.high, 2))
+
+
+def symbol(name: str) -> Markup:
+    """alpha_N as α with an index."""
+    head, _, index = name.partition("_")
+    return Markup("{}<sub>{}</sub>").format(GREEK.get(head, head), index) if index else Markup(escape(GREEK.get(head, head)))
+
+
+def formula(text: str) -> Markup:
+    """E + A / N^alpha with Greek letters and raised exponents."""
+    safe = str(escape(text)).replace("*", "·").replace(" - ", " − ")
+    for name, letter in GREEK.items():
+        safe = re.sub(rf"\b{name}(_(\w))?\b", lambda m, x=letter: x + (f"<sub>{m[2]}</sub>" if m[2] else ""), safe)
+    safe = re.sub(r"\b([ND])([cC])\b", r"\1<sub>\2</sub>", safe)
+    raised = re.sub(r"\^\(([^()]*)\)", r"<sup>\1</sup>", safe)
+    return Markup(re.sub(r"\^(-?[\wαβγδ]+(?:<sub>\w</sub>)?)", r"<sup>\1</sup>", raised).replace("<sup>-", "<sup>−"))
