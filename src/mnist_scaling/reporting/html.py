@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from mnist_scaling.reporting import provenance, summary, tables
 from mnist_scaling.reporting.files import Shown
+from mnist_scaling.reporting.prepare import Missing
 from mnist_scaling.reporting.prepare.change import Change
 from mnist_scaling.reporting.study import Study
 
@@ -35,7 +36,11 @@ def page(study: Study, shown: Sequence[Shown], now: datetime | None = None) -> s
         Date under the title.
     """
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     change = next((s.data for s in shown if isinstance(s.data, Change)), None)
     return environment.get_template("report.html.j2").render(
@@ -43,7 +48,7 @@ def page(study: Study, shown: Sequence[Shown], now: datetime | None = None) -> s
         style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
         date=(now or datetime.now(UTC)).strftime("%-d %B %Y"),
         opening=summary.opening(study),
-        findings=summary.findings(study, change),
+        findings=summary.findings(study, change or Missing("")),
         not_shown=summary.not_shown(study),
         headline=tables.headline_table(study),
         laws=tables.law_table(study),

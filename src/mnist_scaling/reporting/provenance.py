@@ -10,7 +10,17 @@ from typing import Any
 from mnist_scaling.reporting.prepare.change import describe, untuned_setting
 from mnist_scaling.reporting.study import Study, axis_name, axis_value
 
-PACKAGES = ("mnist-scaling", "torch", "hydra-core", "optuna", "hydra-optuna-sweeper", "numpy", "scipy", "pandas", "matplotlib")
+PACKAGES = (
+    "mnist-scaling",
+    "torch",
+    "hydra-core",
+    "optuna",
+    "hydra-optuna-sweeper",
+    "numpy",
+    "scipy",
+    "pandas",
+    "matplotlib",
+)
 CELL = "cell.json"
 
 
@@ -18,7 +28,7 @@ def commands(study: Study) -> list[str]:
     """What to type to make all this again; the sweep's own words where study.json keeps them."""
     sweep = study.record.get("command")
     if sweep is None:
-        keys = _cell(study).get("keys", {}) or {a: None for a in study.axes}
+        keys = _cell(study).get("keys", {}) or dict.fromkeys(study.axes)
         values = [f"{key}={_levels(study, axis)}" for key, axis in zip(keys, study.axes, strict=False)]
         sweep = f"python -m mnist_scaling.train -m name={study.name} {' '.join(values)}"
     steps = [f"python -m mnist_scaling.{step} name={study.name}" for step in ("fit", "report")]

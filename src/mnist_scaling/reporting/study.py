@@ -81,7 +81,9 @@ def load(folder: Path) -> Study:
         When the study or its fits.json is absent, damaged, or of another grid than the table.
     """
     if not folder.is_dir():
-        raise InputError(f"`name` must be a study in {folder.parent}, but there is no {folder}: {_known(folder.parent)}.")
+        raise InputError(
+            f"`name` must be a study in {folder.parent}, but there is no {folder}: {_known(folder.parent)}."
+        )
     if not (folder / results.CELLS).is_file():
         raise InputError(
             f"A study must have {folder / results.CELLS}, but there is none: run it first with "
@@ -89,7 +91,9 @@ def load(folder: Path) -> Study:
         )
     cells = results.read_table(folder / results.CELLS, REQUIRED)
     if cells.empty:
-        raise InputError(f"A study must have at least one cell, but {folder / results.CELLS} has no row: run the study.")
+        raise InputError(
+            f"A study must have at least one cell, but {folder / results.CELLS} has no row: run the study."
+        )
     record = _read_json(folder / STUDY) if (folder / STUDY).is_file() else {}
     axes, tuned = _axes_and_tuned(record, cells)
     path = folder / results.TRIALS
@@ -135,7 +139,9 @@ def _axes_and_tuned(record: Mapping[str, Any], cells: pd.DataFrame) -> tuple[tup
     axes = record.get("axes", [c for c in cells.columns if c not in known and c not in tuned])
     missing = [c for c in axes if c not in cells.columns]
     if missing:
-        raise InputError(f"cells.csv must have the axes of study.json, but lacks {', '.join(missing)}: rerun the study.")
+        raise InputError(
+            f"cells.csv must have the axes of study.json, but lacks {', '.join(missing)}: rerun the study."
+        )
     return tuple(axes), tuple(c for c in tuned if c in cells.columns)
 
 
@@ -163,7 +169,9 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} must be JSON, but is damaged ({error}): delete it and run the step before again.") from error
+        raise InputError(
+            f"{path} must be JSON, but is damaged ({error}): delete it and run the step before again."
+        ) from error
     if not isinstance(content, dict):
         raise InputError(f"{path} must hold a JSON object, but holds {type(content).__name__}: make it again.")
     return content
@@ -180,8 +188,8 @@ def _check_rows(study: Study) -> None:
     filtered = bool(study.fits.get("data", {}).get("left_out")) or bool(study.fits.get("settings", {}).get("where"))
     if not same or (grown and not filtered):
         raise InputError(
-            f"fits.json must be made from the cells.csv beside it, but {study.folder / results.CELLS} has changed since: "
-            f"run `python -m mnist_scaling.fit name={study.name}` again."
+            f"fits.json must be made from the cells.csv beside it, but {study.folder / results.CELLS} has changed "
+            f"since: run `python -m mnist_scaling.fit name={study.name}` again."
         )
 
 

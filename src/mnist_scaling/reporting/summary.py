@@ -8,23 +8,39 @@ from mnist_scaling.reporting import tables
 from mnist_scaling.reporting.prepare import Missing
 from mnist_scaling.reporting.prepare.change import Change
 from mnist_scaling.reporting.study import Study, axis_name
-from mnist_scaling.reporting.text import Interval, count, duration, listing, number, plural, power_of_ten
+from mnist_scaling.reporting.text import Interval, count, duration, listing, plural, power_of_ten
 
 NOT_SHOWN = {
-    "floor_not_identified": "Whether the loss has a floor. The data agree with none, so exponents of laws with a floor "
-    "rest on an assumption.",
-    "forms_disagree": "Which joint law holds. The forms disagree by more than their intervals, so any one exponent of a joint law is conditional on its form.",
-    "grid_edge": "Where the compute-optimal size lies at some budgets: the best size there is the smallest or largest that was tried.",
-    "search_edge": "How good some cells can get: their best setting lies at the edge of the search range, so a better one may lie beyond.",
+    "floor_not_identified": (
+        "Whether the loss has a floor. The data agree with none at all, so exponents of laws with a floor rest on "
+        "an assumption."
+    ),
+    "forms_disagree": (
+        "Which joint law holds. The forms disagree by more than their intervals, so any one exponent of a joint law"
+        " is conditional on its form."
+    ),
+    "grid_edge": (
+        "Where the compute-optimal size lies at some budgets: the best size there is the smallest or largest that "
+        "was tried."
+    ),
+    "search_edge": (
+        "How good some cells can get: their best setting lies at the edge of the search range, so a better one may "
+        "lie beyond."
+    ),
     "undertrained": "What the longest runs would reach: some were cut by a cap before they had converged.",
     "far_extrapolation": "Anything far beyond the grid: the stated extrapolation is longer than the data carry.",
     "too_few_cells": "Laws with more parameters than the grid has cells for; they were not fitted.",
     "not_converged": "The parameters of laws whose fit did not converge.",
     "chance_level": "A law for cells that have learned next to nothing: their loss is that of guessing.",
-    "double_softmax_floor": "Any law: the losses level off where a softmax applied twice puts them, which is a bug to find first.",
-    "non_monotone": "A smooth law everywhere: somewhere more data or a larger model gives a worse loss than noise explains.",
+    "double_softmax_floor": (
+        "Any law: the losses level off where a softmax applied twice puts them, which is a bug to find first."
+    ),
+    "non_monotone": (
+        "A smooth law everywhere: somewhere more data or a larger model gives a worse loss than noise explains."
+    ),
     "seed_outlier": "Stable losses in some cells: one repeat lies far from the others.",
-}  # fmt: skip
+}
+"""By flag code; a code without a sentence here still stands among the flags."""
 
 
 def opening(study: Study) -> list[Markup]:
@@ -41,16 +57,22 @@ def opening(study: Study) -> list[Markup]:
     if study.tuned:
         out.append(
             Markup("Each cell was tuned over {} with {} and its best setting confirmed by {} with fresh seeds.").format(
-                listing([axis_name(k) for k in study.tuned]), plural(int(trials), "trial"), plural(int(repeats), "repeat")
+                listing([axis_name(k) for k in study.tuned]),
+                plural(int(trials), "trial"),
+                plural(int(repeats), "repeat"),
             )
         )
     out.append(_cost(study))
     best = cells.loc[cells["test_loss"].idxmin()] if cells["test_loss"].notna().any() else None
     if best is not None:
-        se = f" ± {number(best['test_loss_se'])}" if best["test_loss_se"] > 0 else ""
+        se = f" ± {best['test_loss_se']:.4f}" if best["test_loss_se"] > 0 else ""
         error = best["test_error"]
         wrong = f", {100 * error:.2f} % of test images wrong" if error == error else ""
-        out.append(Markup("The lowest test loss is {}{} ({}{}).").format(number(best["test_loss"]), se, study.label(best), wrong))
+        out.append(
+            Markup("The lowest test loss is {}{} ({}{}).").format(
+                f"{best['test_loss']:.4f}", se, study.label(best), wrong
+            )
+        )
     return out
 
 
@@ -67,7 +89,11 @@ def findings(study: Study, change: Change | Missing) -> list[Markup]:
     selected = study.fits.get("selected")
     reason = study.fits.get("selection", {}).get("reason", "")
     if selected:
-        out.append(Markup("Of the joint laws, <b>{}</b> is preferred: {}.").format(selected.replace("_", " "), reason.rstrip(".")))
+        out.append(
+            Markup("Of the joint laws, <b>{}</b> is preferred: {}.").format(
+                selected.replace("_", " "), reason.rstrip(".")
+            )
+        )
     elif reason:
         out.append(Markup("No joint law is selected: {}.").format(reason.rstrip(".")))
     if isinstance(change, Change):
@@ -78,17 +104,23 @@ def findings(study: Study, change: Change | Missing) -> list[Markup]:
 def tuning_sentence(change: Change) -> Markup:
     """The tilt: exponents of one plane through all cells, untuned and tuned."""
     used = list(change.plane["tuned"])
-    sides = [Markup(" ").join(tables.power(v, -change.plane[s][v], bare=True) for v in used) for s in ("untuned", "tuned")]
-    shifts = []
-    for variable in used:
-        shift, symbol = change.plane["change"][variable], {"N": "α", "D": "β"}[variable]
-        certain = "" if not shift.bounded else ", beyond noise" if shift.excludes(0) else ", within noise"
-        shifts.append(Markup("{} by {}{}").format(symbol, signed(shift), certain))
-    saved = 1 - change.cells["tuned"] / change.cells["untuned"]
+    shifts = {v: change.plane["change"][v] for v in used}
+    greek = {"N": "α", "D": "β"}
+    untuned, tuned = (
+        Markup(" ").join(tables.power(v, -change.plane[s][v], bare=True) for v in used) for s in ("untuned", "tuned")
+    )
+    certain = [v for v in used if shifts[v].excludes(0)]
+    words = [f"{'flatter' if shifts[v].value < 0 else 'steeper'} in {v}" for v in certain]
+    verdict = f"the tuned law is {listing(words)}" if words else "no tilt can be told from noise"
+    saved = 100 * (1 - change.cells["tuned"] / change.cells["untuned"])
     return Markup(
-        "<b>Tuning tilts the law:</b> untuned ({}), validation loss goes as {}; tuned, as {}: it changes {}. "
-        "It saves {} % to {} % of a cell's loss."
-    ).format(change.setting, *sides, _join(shifts), number(100 * saved.min(), 2), number(100 * saved.max(), 2))
+        "<b>{} the law:</b> untuned ({}), validation loss goes as {}; tuned, as {}. That changes {}: {}. "
+        "Tuning takes {:.0f} % to {:.0f} % off a cell's loss."
+    ).format(
+        "Tuning tilts" if certain else "Tuning shifts", change.setting, untuned, tuned,
+        _join([Markup("{} by {}").format(greek[v], signed(i)) for v, i in shifts.items()]),
+        verdict, saved.min(), saved.max(),
+    )  # fmt: skip
 
 
 def not_shown(study: Study) -> list[Markup]:
@@ -97,9 +129,15 @@ def not_shown(study: Study) -> list[Markup]:
     out = [Markup("{}").format(NOT_SHOWN[code]) for code in codes if code in NOT_SHOWN]
     lost = int(study.cells["test_loss"].isna().sum())
     if lost:
-        out.append(Markup("The loss of {} of {} cells: no repeat of theirs has finished.").format(lost, len(study.cells)))
+        out.append(
+            Markup("The loss of {} of {} cells: no repeat of theirs has finished.").format(lost, len(study.cells))
+        )
     if study.cells["n_repeats"].max() < 2:
-        out.append(Markup("How much a seed moves a loss: no cell has two repeats, so intervals rest on the laws' misfit alone."))
+        out.append(
+            Markup(
+                "How much a seed moves a loss: no cell has two repeats, so intervals rest on the laws' misfit alone."
+            )
+        )
     for name, found in study.fits["frontier"].items():
         if name == "isoflop" and not Interval.of(found.get("N_exponent")).known and found.get("status"):
             out.append(Markup("The frontier by isoFLOP curves: {}.").format(found["status"]))
@@ -108,7 +146,9 @@ def not_shown(study: Study) -> list[Markup]:
         out.append(Markup("Laws at one value of {}: the fits pool all of them.").format(names))
     top = study.cells[["n_params", "n_seen"]].max()
     out.append(
-        Markup("Anything beyond {} parameters and {} examples: no such run was made.").format(count(top["n_params"]), count(top["n_seen"]))
+        Markup("Anything beyond {} parameters and {} examples: no such run was made.").format(
+            count(top["n_params"]), count(top["n_seen"])
+        )
     )
     return out
 

@@ -13,7 +13,7 @@ from markupsafe import Markup, escape
 from mnist_scaling.reporting.prepare.change import SOURCES, Change
 from mnist_scaling.reporting.prepare.compute import METHODS
 from mnist_scaling.reporting.study import Study, axis_name, axis_value
-from mnist_scaling.reporting.text import Interval, count, number, power_of_ten
+from mnist_scaling.reporting.text import NB, Interval, count, decimals, number, power_of_ten
 
 GREEK = {"alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ"}
 
@@ -58,7 +58,12 @@ def headline(study: Study) -> list[Headline]:
     method = next((m for m in ("hull", "pareto") if study.fits["frontier"].get(m)), None)
     if method:
         found, name = study.fits["frontier"][method], METHODS[method]
-        shared = (f"along the compute frontier ({name})", method, len(found.get("points", [])), str(found.get("status", "ok")))
+        shared = (
+            f"along the compute frontier ({name})",
+            method,
+            len(found.get("points", [])),
+            str(found.get("status", "ok")),
+        )
         out.append(Headline("C", -Interval.of(found.get("loss_exponent")), *shared))
         for symbol in ("N", "D"):
             out.append(Headline(f"{symbol}*", Interval.of(found.get(f"{symbol}_exponent")), *shared))
@@ -70,9 +75,16 @@ def headline_table(study: Study) -> Table:
     rows = []
     for row in headline(study):
         what = Markup("L ∝ {}<sup>−a</sup>") if not row.symbol.endswith("*") else Markup("{} ∝ C<sup>a</sup>")
-        interval = f"{number(row.exponent.low)} to {number(row.exponent.high)}" if row.exponent.bounded else "—"
+        interval = f"{decimals(row.exponent.low)} to {decimals(row.exponent.high)}" if row.exponent.bounded else "—"
         rows.append(
-            [what.format(row.symbol), row.short, Markup("<b>{}</b>").format(number(row.exponent.value)), interval, row.points, row.status]
+            [
+                what.format(row.symbol),
+                row.short,
+                Markup("<b>{}</b>").format(decimals(row.exponent.value) if row.exponent.known else "—"),
+                interval,
+                row.points,
+                row.status,
+            ]
         )
     return Table(["", "where", "a", _level(study), "cells", "status"], rows)
 
@@ -82,7 +94,11 @@ def law_table(study: Study) -> Table:
     rows = []
     for name, law in study.fits["laws"].items():
         units = law.get("units", {})
-        shown = {k: p for k, p in law["params"].items() if units.get(k, "1") in ("1", "loss") and (k in GREEK or "_" in k or k == "E")}
+        shown = {
+            k: p
+            for k, p in law["params"].items()
+            if units.get(k, "1") in ("1", "loss") and (k in GREEK or "_" in k or k == "E")
+        }
         values = Markup("<br>").join(Markup("{} = {}").format(symbol(k), str(Interval.of(p))) for k, p in shown.items())
         holdout = law.get("holdout") or {}
         missed = "—" if holdout.get("rmse_log") is None else f"{number(holdout['rmse_log'])} ({holdout.get('n')})"
@@ -90,7 +106,9 @@ def law_table(study: Study) -> Table:
         refused = law.get("rmse_log") is None
         rows.append(
             [
-                Markup("{}<br><span class=formula>{}</span>").format(bold.format(name.replace("_", " ")), formula(law["formula"])),
+                Markup("{}<br><span class=formula>{}</span>").format(
+                    bold.format(name.replace("_", " ")), formula(law["formula"])
+                ),
                 "—" if refused else values,
                 law.get("n", "—"),
                 number(law.get("rmse_log")),
@@ -108,8 +126,10 @@ def frontier_table(study: Study) -> Table:
     rows = []
     for name, found in study.fits["frontier"].items():
         values = [str(Interval.of(found.get(f"{k}_exponent"))) for k in ("N", "D", "loss")]
-        rows.append([METHODS.get(name, name), *values, found.get("status", "ok"), ", ".join(found.get("flags", [])) or "—"])
-    return Table(["method", "N*", "D*", "loss", "status", "flags"], rows)
+        status = "; ".join([str(found.get("status", "ok")), *(f.replace("_", " ") for f in found.get("flags", []))])
+        rows.append([METHODS.get(name, name).replace(" ", NB), *values, status])
+    head = [Markup(f"{s} ∝ C<sup>a</sup>") for s in ("N*", "D*", "L")]
+    return Table(["method", *head, "status"], rows, f"Exponents in C with {_level(study)}s.")
 
 
 def slope_table(change: Change) -> Table:
@@ -123,18 +143,24 @@ def slope_table(change: Change) -> Table:
     for variable in change.plane["tuned"] if len(change.plane["tuned"]) > 1 else ():
         greek = {"N": "α", "D": "β"}[variable]
         found = [change.plane[s][variable] for s in (*SOURCES, "change")]
-        rows.append([*(Markup("<b>{}</b>").format(x) for x in (f"{greek}, one plane through all", len(change.cells), *map(str, found)))])
+        rows.append(
+            [
+                *(
+                    Markup("<b>{}</b>").format(x)
+                    for x in (f"{greek}, one plane through all", len(change.cells), *map(str, found))
+                )
+            ]
+        )
     head = ["exponent", "cells", "untuned", "selected trial", "tuned, repeats", "tuned − untuned"]
     note = (
-        "Exponents of validation loss with 95 % intervals. The selected trial is the best of many and looks better than it is "
-        "(winner's curse); the change is fitted to the ratio of the two losses in each cell."
+        "Exponents of validation loss with 95 % intervals. The selected trial is the best of many and looks better "
+        "than it is (winner's curse); the change is fitted to the ratio of the two losses in each cell."
     )
     return Table(head, rows, note)
 
 
 def cell_table(study: Study) -> Table:
     """Every cell: the grid, the selected setting, losses with standard errors, what went wrong."""
-    error = lambda row, key, digits=4: _with_error(row.get(key), row.get(f"{key}_se"), digits)  # noqa: E731
     rows = []
     for row in study.cells.to_dict("records"):
         percent = {k: 100 * row[k] for k in ("test_error", "test_error_se")}
@@ -144,10 +170,13 @@ def cell_table(study: Study) -> Table:
                 count(row["n_params"]),
                 count(row["n_seen"]),
                 "—" if pd.isna(row["flops"]) else power_of_ten(row["flops"]),
-                *("—" if pd.isna(row[k]) else axis_value(row[k]) if isinstance(row[k], str) else f"{row[k]:.3g}" for k in study.tuned),
-                number(row["val_loss"], 4),
-                error(row, "repeat_val_loss"),
-                error(row, "test_loss"),
+                *(
+                    "—" if pd.isna(row[k]) else axis_value(row[k]) if isinstance(row[k], str) else f"{row[k]:.3g}"
+                    for k in study.tuned
+                ),
+                "—" if pd.isna(row["val_loss"]) else f"{row['val_loss']:.4f}",
+                _with_error(row["repeat_val_loss"], row["repeat_val_loss_se"], 4),
+                _with_error(row["test_loss"], row["test_loss_se"], 4),
                 _with_error(percent["test_error"], percent["test_error_se"], 2),
                 f"{row['n_trials']:.0f} + {row['n_repeats']:.0f}",
                 _trouble(row),
@@ -155,7 +184,9 @@ def cell_table(study: Study) -> Table:
         )
     head = [*map(axis_name, study.axes), "N", "D", "FLOPs", *map(axis_name, study.tuned)]
     head += ["val. loss, selected", "val. loss, repeats", "test loss", "test error (%)", "runs", "notes"]
-    return Table(head, rows, "Losses in nats per example, mean over repeats ± one standard error. Runs: trials + repeats.")
+    return Table(
+        head, rows, "Losses in nats per example, mean over repeats ± one standard error. Runs: trials + repeats."
+    )
 
 
 def _trouble(row: Mapping[Any, Any]) -> str:
@@ -181,20 +212,25 @@ def power(symbol: str, exponent: Interval, bare: bool = False) -> Markup:
     raised = Markup("{}<sup>{}</sup>").format(symbol, number(exponent.value, 2))
     if bare or not exponent.bounded:
         return raised
-    return Markup("{} [{}, {}]").format(raised, number(exponent.low, 2), number(exponent.high, 2))
+    return Markup("{}{}[{},{}{}]").format(raised, NB, number(exponent.low, 2), NB, number(exponent.high, 2))
 
 
 def symbol(name: str) -> Markup:
     """alpha_N as α with an index."""
     head, _, index = name.partition("_")
-    return Markup("{}<sub>{}</sub>").format(GREEK.get(head, head), index) if index else Markup(escape(GREEK.get(head, head)))
+    return (
+        Markup("{}<sub>{}</sub>").format(GREEK.get(head, head), index)
+        if index
+        else Markup(escape(GREEK.get(head, head)))
+    )
 
 
 def formula(text: str) -> Markup:
     """E + A / N^alpha with Greek letters and raised exponents."""
     safe = str(escape(text)).replace("*", "·").replace(" - ", " − ")
-    for name, letter in GREEK.items():
-        safe = re.sub(rf"\b{name}(_(\w))?\b", lambda m, x=letter: x + (f"<sub>{m[2]}</sub>" if m[2] else ""), safe)
+    safe = re.sub(
+        rf"\b({'|'.join(GREEK)})(?:_(\w))?\b", lambda m: GREEK[m[1]] + (f"<sub>{m[2]}</sub>" if m[2] else ""), safe
+    )
     safe = re.sub(r"\b([ND])([cC])\b", r"\1<sub>\2</sub>", safe)
     raised = re.sub(r"\^\(([^()]*)\)", r"<sup>\1</sup>", safe)
     return Markup(re.sub(r"\^(-?[\wαβγδ]+(?:<sub>\w</sub>)?)", r"<sup>\1</sup>", raised).replace("<sup>-", "<sup>−"))

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+NB = "\N{NO-BREAK SPACE}"
+"""Between the parts of one number, so that no line ends inside it."""
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -43,7 +46,15 @@ class Interval:
     def __str__(self) -> str:
         if not self.known:
             return "—"
-        return f"{number(self.value)} [{number(self.low)}, {number(self.high)}]" if self.bounded else number(self.value)
+        text = decimals(self.value)
+        return f"{text}{NB}[{decimals(self.low)},{NB}{decimals(self.high)}]" if self.bounded else text
+
+
+def decimals(value: float) -> str:
+    """An exponent or a floor: three decimals, so that a column of them lines up."""
+    if value == 0 or not abs(value) < 100:
+        return number(value)
+    return f"{value:.3f}".replace("-", "−")
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -64,7 +75,7 @@ def power_of_ten(value: float) -> str:
     """1.7e13 as 1.7 × 10¹³."""
     mantissa, exponent = f"{value:.1e}".split("e")
     raised = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-    return f"{mantissa} × 10{raised}".replace("-", "−")
+    return f"{mantissa}{NB}×{NB}10{raised}".replace("-", "−")
 
 
 def count(value: float) -> str:

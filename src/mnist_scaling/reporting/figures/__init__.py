@@ -32,7 +32,13 @@ class Plot:
     draw: Callable[[Any], Figure]
 
 
-TUNING, SCALING, COMPUTE, LAWS, SEARCH = "What tuning changed", "Loss against size", "Compute", "Laws", "How tuning went"
+TUNING, SCALING, COMPUTE, LAWS, SEARCH = (
+    "What tuning changed",
+    "Loss against size",
+    "Compute",
+    "Laws",
+    "How tuning went",
+)
 """Sections in the order of the page."""
 
 FIGURES = (
@@ -40,8 +46,8 @@ FIGURES = (
         "what_tuning_changed",
         TUNING,
         "The same grid, untuned and tuned",
-        "Untuned: one run of the same setting in every cell. Tuned: the mean over repeats of the cell's own best setting, "
-        "with one standard error. Both are losses on the validation images, so that they compare; the laws "
+        "Untuned: one run of the same setting in every cell. Tuned: the mean over repeats of the cell's own best "
+        "setting, with one standard error. Both are losses on the validation images, so that they compare; the laws "
         "elsewhere are fitted to test loss. Top: the smallest and the largest level of the other axis. Bottom: the "
         "exponent at every level, with 95 % intervals of least squares in logs.",
         change.change,
@@ -51,8 +57,9 @@ FIGURES = (
         "loss_vs_parameters",
         SCALING,
         "Test loss against model size",
-        "Points are means over repeats with one standard error. Lines are power laws fitted at each data size; the shade, "
-        "drawn for the largest only, turns the line about its middle by the 95 % interval of its exponent. Right: all exponents with their intervals.",
+        "Points are means over repeats with one standard error. Lines are power laws fitted at each data size; the "
+        "shade, drawn for the largest only, turns the line about its middle by the 95 % interval of its exponent. "
+        "Right: all exponents with their intervals.",
         partial(losses.losses, variable="N"),
         draw_loss.draw,
     ),
@@ -68,8 +75,8 @@ FIGURES = (
         "loss_vs_compute",
         COMPUTE,
         "Test loss against training compute",
-        "Every cell over the FLOPs of one run (its tuning not counted). Rings mark the frontier: no cell "
-        "is both cheaper and better.",
+        "Every cell over the FLOPs of one run (its tuning not counted). The frontier is dashed, its corners ringed: "
+        "no cell lies below it.",
         compute.compute,
         draw_c.draw_compute,
     ),
@@ -77,8 +84,8 @@ FIGURES = (
         "isoflop",
         COMPUTE,
         "IsoFLOP curves",
-        "Loss over model size at one budget of compute, with a parabola in log N. Stars mark minima; hollow ones lie off the "
-        "middle of the sizes tried and are biased.",
+        "Loss over model size at one budget of compute, with a parabola in log N. Stars mark minima; hollow ones lie "
+        "off the middle of the sizes tried and are biased.",
         compute.isoflops,
         draw_c.draw_isoflops,
     ),
@@ -94,8 +101,8 @@ FIGURES = (
         "exponents",
         LAWS,
         "The same exponent by different roads",
-        "Local exponents at the largest cell, by law, with 95 % intervals. Roads that miss each other mean that the data do not settle "
-        "the exponent.",
+        "Local exponents at the largest cell with 95 % intervals: laws of one variable in blue, joint laws in red, "
+        "frontier methods in purple. Roads that miss each other mean that the data do not settle the exponent.",
         laws.exponents,
         draw_l.draw_exponents,
     ),
@@ -103,8 +110,8 @@ FIGURES = (
         "residuals",
         LAWS,
         "Where the joint laws miss",
-        "Measured over fitted loss, in % of log loss: red cells are worse than the law says. A pattern (a corner, a diagonal) is a "
-        "wrong form; salt and pepper is noise.",
+        "100 × ln(measured / fitted), and its rmse beside the name: red cells are worse than the law says. A pattern "
+        "(a corner, a diagonal) is a wrong form; salt and pepper is noise.",
         laws.residuals,
         draw_l.draw_residuals,
     ),
@@ -112,8 +119,8 @@ FIGURES = (
         "hyperparameters",
         SEARCH,
         "What was selected",
-        "The selected setting of every cell, and the validation loss it saves against the untuned setting. A red underline: at the edge of its "
-        "search range, so that a better value may lie outside.",
+        "The selected setting of every cell, and the validation loss it saves against the untuned setting. A red "
+        "underline: at the edge of its search range, so that a better value may lie outside.",
         tuning.hyperparameters,
         draw_t.draw_hyperparameters,
     ),
@@ -121,8 +128,8 @@ FIGURES = (
         "winners_curse",
         SEARCH,
         "Winner's curse",
-        "Validation loss of the repeats (fresh seeds) over that of the selected trial, with one standard error. Best-of-k looks better than it is; "
-        "the repeats are what is fitted.",
+        "Validation loss of the repeats (fresh seeds) over that of the selected trial, with one standard error. "
+        "Best-of-k looks better than it is; the repeats are what is fitted.",
         tuning.curse,
         draw_t.draw_curse,
     ),
@@ -130,7 +137,8 @@ FIGURES = (
         "tuning_history",
         SEARCH,
         "Was tuning long enough?",
-        "Best validation loss so far, over the best at the end. Lines that still fall at the right ask for more trials.",
+        "Best validation loss so far, over the best at the end. Lines that still fall at the right ask for more "
+        "trials.",
         tuning.history,
         draw_t.draw_history,
     ),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import LogFormatterMathtext, LogLocator, NullLocator
 
 from mnist_scaling.reporting.figures import style
-from mnist_scaling.reporting.prepare.compute import Compute, Frontier, IsoFlops, Optimum, exponent_label
-from mnist_scaling.reporting.study import axis_name
+from mnist_scaling.reporting.prepare.compute import METHODS, Compute, Frontier, IsoFlops, Optimum, exponent_label
 from mnist_scaling.reporting.text import number
 
 MARKERS = "osD^vPX"
@@ -38,18 +40,19 @@ def draw_compute(data: Compute) -> Figure:
         axes.plot(rows["C"], rows["loss"], color=colour, linewidth=0.9, alpha=0.6)
         axes.errorbar(
             rows["C"], rows["loss"], rows["se"].fillna(0), fmt="o", color=colour, elinewidth=1, capsize=2,
-            markeredgecolor="white", markeredgewidth=0.5, label=rows["label"].iloc[0] or "cells",
+            markeredgecolor="white", markeredgewidth=0.5,
         )  # fmt: skip
+    lines: list[Line2D] = []
     if len(data.frontier):
         points = data.frontier
-        slope = f", $C^{{{number(data.exponent.value, 2)}}}$" if data.exponent.known else ""
-        name = {"hull": "convex hull", "pareto": "Pareto front"}.get(data.method, data.method)
-        axes.plot(points["C"], points["loss"], color=style.FRONTIER, linewidth=1.2, linestyle=(0, (4, 2)), label=f"{name}{slope}")
+        slope = f": slope {number(data.exponent.value, 2)}" if data.exponent.known else ""
+        dashed: dict[str, Any] = {"color": style.FRONTIER, "linewidth": 1.2, "linestyle": (0, (4, 2))}
+        lines = axes.plot(points["C"], points["loss"], label=METHODS[data.method] + slope, **dashed)
         axes.plot(points["C"], points["loss"], "o", mfc="none", mec=style.FRONTIER, markersize=9, mew=1)
     flop_axis(axes, data.cells["C"].min(), data.cells["C"].max())
     style.log_axis(axes.yaxis, data.cells["loss"].min(), data.cells["loss"].max())
     axes.set_ylabel("test loss (nats per example)")
-    style.outside_legend(axes, axis_name(data.size) if data.size else "")
+    style.level_key(figure, data.cells, data.size, colours, lines)
     return figure
 
 

@@ -71,7 +71,9 @@ def draw_residuals(data: Residuals) -> Figure:
         name, table = list(data.laws.items())[i]
         draw_map(axes, 100 * table, "vlag", Normalize(-most, most), _percent, (short, short))
         axes.set_title(f"{name.replace('_', ' ')}, {100 * data.rmse[name]:.1f} %", fontsize=8)
-        axes.set(xlabel="examples seen D" if i >= count - columns else "", ylabel="parameters N" if i % columns == 0 else "")
+        axes.set(
+            xlabel="examples seen D" if i >= count - columns else "", ylabel="parameters N" if i % columns == 0 else ""
+        )
     return figure
 
 

@@ -29,7 +29,7 @@ def draw(data: Losses) -> Figure:
             _exponents(axes[1], data, lines, colours)
     if data.other is not None:
         labels = {line.fixed: line.label for lines in data.panels.values() for line in lines}
-        style.key(figure, axis_name(data.other), [(labels[f], colours[f]) for f in sorted(labels)])
+        style.key(figure, axis_name(data.other), {labels[f]: colours[f] for f in sorted(labels)})
     return figure
 
 
@@ -65,7 +65,8 @@ def _exponents(axes: Axes, data: Losses, lines: list[Line], colours: dict[float,
         axes.errorbar([line.fixed], [e.value], arms, fmt="o", color=colours[line.fixed], capsize=2.5)
     other = "D" if data.variable == "N" else "N"
     if len({line.fixed for line in known}) > 1:
-        axes.plot([x.fixed for x in known], [x.law.exponent.value for x in known if x.law], color=style.MUTED, lw=0.7, zorder=1)
+        values = [x.law.exponent.value for x in known if x.law]
+        axes.plot([x.fixed for x in known], values, color=style.MUTED, linewidth=0.7, zorder=1)
     style.level_axis(axes.xaxis, [line.fixed for line in known], pad=0.12, most=4)
     symbol = "\\alpha" if data.variable == "N" else "\\beta"
     axes.set(xlabel=SIZES[other], ylabel=f"exponent ${symbol}$ of $L\\propto {data.variable}^{{-{symbol}}}$")

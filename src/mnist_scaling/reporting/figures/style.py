@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import seaborn as sns
-from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from numpy.typing import ArrayLike
 
+from mnist_scaling.reporting.study import axis_name
 from mnist_scaling.reporting.text import short
 
 INK, MUTED, GRID = "#1b1f24", "#6b7280", "#e3e6ea"
@@ -72,7 +74,7 @@ _RC = {
 @contextmanager
 def theme() -> Iterator[None]:
     """Draw inside this: the look holds for the block and leaves matplotlib's own settings alone."""
-    with mpl.rc_context({**sns.axes_style("white"), **_RC}):
+    with mpl.rc_context({**sns.axes_style("white"), **_RC}):  # type: ignore[dict-item]
         yield
 
 
@@ -115,7 +117,7 @@ def log_axis(axis: Axis, low: float, high: float, pad: float = 0.06, most: int =
     _log_ticks(axis, nice_ticks(low, high, most), low, high)
 
 
-def level_axis(axis: Axis, levels: Sequence[float], pad: float = 0.06, most: int = 7) -> None:
+def level_axis(axis: Axis, levels: ArrayLike, pad: float = 0.06, most: int = 7) -> None:
     """Logarithmic scale whose ticks are the levels themselves, thinned where they are many."""
     distinct = np.unique(np.asarray(levels, float))
     span = max(np.log(distinct[-1] / distinct[0]), 0.05) * pad
@@ -125,26 +127,30 @@ def level_axis(axis: Axis, levels: Sequence[float], pad: float = 0.06, most: int
 
 
 def _log_ticks(axis: Axis, ticks: Sequence[float], low: float, high: float) -> None:
-    axis.axes.set(**{f"{axis.axis_name}scale": "log", f"{axis.axis_name}lim": (low, high)})
+    name = axis.axis_name  # type: ignore[attr-defined]  # x or y
+    axis.axes.set(**{f"{name}scale": "log", f"{name}lim": (low, high)})
     axis.set_major_locator(FixedLocator(ticks))
     axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
     axis.set_minor_locator(NullLocator())
 
 
-def outside_legend(axes: Axes, title: str = "", **options: object) -> None:
-    """A legend to the right of the axes, where it can't hide a point."""
-    axes.legend(title=title, loc="upper left", bbox_to_anchor=(1.0, 1.02), alignment="left", **options)  # type: ignore[arg-type]
-
-
-def key(figure: Figure, title: str, entries: Sequence[tuple[str, str]]) -> None:
-    """One row of (label, colour) dots above all panels."""
-    dots = [Line2D([], [], marker="o", linestyle="none", color=colour, label=label) for label, colour in entries]
+def key(figure: Figure, title: str, entries: Mapping[str, str], extra: Sequence[Line2D] = ()) -> None:
+    """One row above all panels: a dot for each label and colour, then any further lines."""
+    dots = [
+        Line2D([], [], marker="o", linestyle="none", color=colour, label=label) for label, colour in entries.items()
+    ]
+    dots += extra
+    head = [Line2D([], [], linestyle="none", label=title)] if title else []
     figure.legend(
-        handles=[Line2D([], [], linestyle="none", label=title), *dots], loc="outside upper left", ncols=len(dots) + 1,
-        handletextpad=0.1, columnspacing=1.1, borderpad=0, handlelength=1.2,
+        handles=[*head, *dots], loc="outside upper left", ncols=len(dots) + 1,
+        handletextpad=0.3, columnspacing=1.2, borderpad=0, handlelength=1.6,
     )  # fmt: skip
 
 
-def panel_letter(axes: Axes, letter: str) -> None:
-    """A bold letter before the title, as papers refer to panels."""
-    axes.set_title(f"{letter}   {axes.get_title(loc='left')}" if axes.get_title(loc="left") else letter, loc="left")
+def level_key(
+    figure: Figure, rows: pd.DataFrame, axis: str | None, colours: Mapping[float, str], lines: Sequence[Line2D] = ()
+) -> None:
+    """The row of `key` for data with columns ``level`` and ``label``, by the axis that these are of."""
+    labels = dict(zip(rows["level"], rows["label"], strict=True))
+    if colours or lines:
+        key(figure, axis_name(axis) if axis else "", {labels[level]: c for level, c in colours.items()}, lines)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
@@ -14,7 +16,8 @@ from mnist_scaling.reporting.prepare.tuning import Curse, Grid, Grids, History
 from mnist_scaling.reporting.study import axis_name, axis_value
 
 SIZES = {"N": "parameters N", "D": "training examples seen D"}
-LOOKS = {
+NAMES = {"N": "model size", "D": "data"}
+LOOKS: dict[str, dict[str, Any]] = {
     "untuned": {"color": style.UNTUNED, "marker": "o", "mfc": "white", "linestyle": (0, (4, 1.5))},
     "tuned": {"color": style.TUNED, "marker": "o", "linestyle": "-"},
 }
@@ -29,8 +32,8 @@ def draw_change(data: Change) -> Figure:
     for top, bottom, direction in zip(grid[0], grid[1], data.directions, strict=True):
         _curves(top, direction)
         _slopes(bottom, direction)
-    for axes, letter in zip(grid.flat, "abcd", strict=False):
-        style.panel_letter(axes, letter)
+    for letter, axes in zip("abcd", grid.flat, strict=False):
+        axes.set_title(f"{letter}   {axes.get_title(loc='left')}", loc="left")
     if count > 1:
         low = min(a.get_ylim()[0] for a in grid[0])
         high = max(a.get_ylim()[1] for a in grid[0])
@@ -58,6 +61,7 @@ def _curves(axes: Axes, direction: Direction) -> None:
     style.log_axis(axes.yaxis, losses.min(), losses.max())
     axes.set(xlabel=SIZES[direction.variable], ylabel="validation loss (nats per example)")
     axes.legend(loc="lower left")
+    axes.set_title(f"Loss against {NAMES[direction.variable]}", loc="left")
 
 
 def _slopes(axes: Axes, direction: Direction) -> None:
@@ -73,8 +77,9 @@ def _slopes(axes: Axes, direction: Direction) -> None:
     axes.set_xlim(-0.5, len(table) - 0.5)
     symbol = "\\alpha" if direction.variable == "N" else "\\beta"
     axes.set_ylabel(f"exponent ${symbol}$, $L\\propto {direction.variable}^{{-{symbol}}}$")
-    if direction.other:
-        axes.set_xlabel(axis_name(direction.other))
+    by = f", by {axis_name(direction.other)}" if direction.other else ""
+    axes.set_title(f"Exponent of {NAMES[direction.variable]}{by}", loc="left")
+    axes.set_xlabel(axis_name(direction.other) if direction.other else "")
 
 
 def draw_hyperparameters(data: Grids) -> Figure:
@@ -116,16 +121,16 @@ def draw_curse(data: Curse) -> Figure:
     axes = figure.subplots()
     colours = style.ordered_colours(data.cells["level"].dropna(), style.SIZE_PALETTE)
     axes.axhline(0, color=style.INK, linewidth=0.9)
-    axes.axhline(100 * data.median, color=style.MUTED, linewidth=1, linestyle=(0, (4, 2)), label="median")
+    middle = axes.axhline(100 * data.median, color=style.MUTED, linewidth=1, linestyle=(0, (4, 2)), label="median")
     for level, rows in data.cells.groupby("level", dropna=False):
         arms = (100 * (rows["high"] - rows["ratio"])).fillna(0)
         axes.errorbar(
             rows["selected"], 100 * (rows["ratio"] - 1), arms, fmt="o", capsize=2, elinewidth=1,
-            color=colours.get(level, style.TUNED), label=rows["label"].iloc[0] or "cells",
+            color=colours.get(level, style.TUNED),
         )  # fmt: skip
     style.log_axis(axes.xaxis, data.cells["selected"].min(), data.cells["selected"].max())
     axes.set(xlabel="validation loss of the selected trial (nats per example)", ylabel="repeats are worse by (%)")
-    style.outside_legend(axes, axis_name(data.size) if data.size else "")
+    style.level_key(figure, data.cells, data.size, colours, [middle])
     return figure
 
 
@@ -134,17 +139,14 @@ def draw_history(data: History) -> Figure:
     figure = style.new_figure(height=2.9)
     axes = figure.subplots()
     colours = style.ordered_colours(data.lines["level"].dropna(), style.SIZE_PALETTE)
-    seen = set()
     for _, rows in data.lines.groupby("cell"):
-        level = rows["level"].iloc[0]
-        label = axis_value(level) if np.isfinite(level) and level not in seen else None
-        seen.add(level)
-        axes.step(rows["trial"], 100 * (rows["ratio"] - 1), where="post", linewidth=0.8, alpha=0.75,
-                  color=colours.get(level, style.TUNED), label=label)  # fmt: skip
-    axes.step(data.median["trial"], 100 * (data.median["ratio"] - 1), where="post", color=style.INK, linewidth=2, label="median")
+        colour = colours.get(rows["level"].iloc[0], style.TUNED)
+        axes.step(rows["trial"], 100 * (rows["ratio"] - 1), where="post", linewidth=0.8, alpha=0.75, color=colour)
+    thick: dict[str, Any] = {"color": style.INK, "linewidth": 2, "label": "median"}
+    middle = axes.step(data.median["trial"], 100 * (data.median["ratio"] - 1), where="post", **thick)
     axes.set(xlabel="trials of the cell", ylabel="best so far above final best (%)")
     axes.set_ylim(bottom=-2)
     trials = data.median["trial"].to_numpy()
     axes.set_xticks(trials if len(trials) <= 12 else trials[:: int(np.ceil(len(trials) / 8))])
-    style.outside_legend(axes, axis_name(data.size) if data.size else "")
+    style.level_key(figure, data.lines, data.size, colours, middle)
     return figure

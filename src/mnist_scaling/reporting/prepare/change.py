@@ -101,7 +101,9 @@ def change(study: Study) -> Change | Missing:
     both = comparison(study).dropna(subset=["untuned", "tuned"])
     roles = study.roles
     if roles.others:
-        return Missing("The grid has further axes; untuned and tuned slopes are compared on a grid of model and data size only.")
+        return Missing(
+            "The grid has further axes; untuned and tuned slopes are compared on a grid of model and data size only."
+        )
     pairs = [("D", roles.data, roles.size), ("N", roles.size, roles.data)]
     directions = [_direction(both, variable, other) for variable, axis, other in pairs if axis is not None]
     directions = [d for d in directions if len(d.slopes)]

@@ -121,7 +121,12 @@ def isoflops(study: Study) -> IsoFlops | Missing:
         return Missing(f"No isoFLOP curve: {found.get('status', 'fits.json has none')}.")
     curves = [_isoflop(r) for r in sorted(records, key=lambda r: r["C"])]
     kinds = pd.Series([c.quality for c in curves]).value_counts()
-    words = {"ok": "minimum inside", "off_centre": "off-centre (biased)", "edge": "at the grid's edge", "not_convex": "no minimum"}
+    words = {
+        "ok": "minimum inside",
+        "off_centre": "off-centre (biased)",
+        "edge": "at the grid's edge",
+        "not_convex": "no minimum",
+    }
     shares = ", ".join(f"{words.get(str(k), k)} {v}" for k, v in kinds.items())
     how = found.get("how", "")
     status = "" if found.get("status", "ok") == "ok" else f" {found['status']}."

@@ -39,7 +39,11 @@ def exponents(study: Study) -> Exponents | Missing:
     groups = {}
     for variable in ("N", "D"):
         rows = [
-            {"label": name.replace("_", " "), **vars(slope), "kind": "joint law" if is_joint(law) else "one-variable law"}
+            {
+                "label": name.replace("_", " "),
+                **vars(slope),
+                "kind": "joint law" if is_joint(law) else "one-variable law",
+            }
             for name, law in fitted(study).items()
             if (slope := Interval.of(law.get("slopes", {}).get(variable))).known
         ]
@@ -74,19 +78,26 @@ def residuals(study: Study) -> Residuals | Missing:
     """Where each joint law misses, best by AICc first."""
     joint = {k: law for k, law in fitted(study).items() if is_joint(law) and law.get("residuals")}
     if not joint:
-        return Missing("No joint law in N and D was fitted: it needs a grid in which both vary, with more cells than parameters.")
+        return Missing(
+            "No joint law in N and D was fitted: it needs a grid in which both vary, with more cells than parameters."
+        )
     if study.roles.others:
-        return Missing("The grid has further axes, so that several cells share one N and D: see the residuals in fits.json.")
+        return Missing(
+            "The grid has further axes, so that several cells share one N and D: see the residuals in fits.json."
+        )
     # A floor that ended at zero leaves the law without one: the same map twice.
-    joint = {k: law for k, law in joint.items() if not (_same_as_without_floor(law) and k.endswith("_floor") and k.removesuffix("_floor") in joint)}
+    twice = [k for k, law in joint.items() if k.endswith("_floor") and _without_floor(law) and k[:-6] in joint]
+    joint = {k: law for k, law in joint.items() if k not in twice}
     ordered = sorted(joint, key=lambda k: float("inf") if joint[k]["aicc"] is None else joint[k]["aicc"])
     laws = {name: _grid(study, joint[name]) for name in ordered[:MOST_LAWS]}
     relative = study.cells["test_loss_se"].astype(float) / study.cells["test_loss"].astype(float)
     rmse = {name: float(joint[name]["rmse_log"]) for name in laws}
-    return Residuals(laws, rmse, float((relative**2).mean() ** 0.5), "")
+    noise = float((relative**2).mean() ** 0.5)
+    note = f"Repeats say that seeds move a cell's mean by about {100 * noise:.1f} %." if noise == noise else ""
+    return Residuals(laws, rmse, noise, note)
 
 
-def _same_as_without_floor(law: dict[str, Any]) -> bool:
+def _without_floor(law: dict[str, Any]) -> bool:
     return "E" in law["params"] and law["params"]["E"]["value"] == 0
 
 

@@ -69,7 +69,9 @@ def losses(study: Study, variable: str) -> Losses | Missing:
     roles = study.roles
     axis, other = (roles.size, roles.data) if variable == "N" else (roles.data, roles.size)
     if axis is None:
-        return Missing(f"The study has one {'model size' if variable == 'N' else 'data size'}, so there is no line to draw.")
+        return Missing(
+            f"The study has one {'model size' if variable == 'N' else 'data size'}, so there is no line to draw."
+        )
     measured = study.cells[study.cells["test_loss"].notna()]
     panels = {}
     for title, rows in split(measured, roles.others):

@@ -38,9 +38,8 @@ def curse(study: Study) -> Curse | Missing:
     table["level"] = np.nan if size is None else cells[size].astype(float)
     table["label"] = "" if size is None else cells[size].map(axis_value)
     median, above = float(ratio.median() - 1), int((ratio > 1).sum())
-    note = (
-        f"Median {number(100 * median, 2)} %; the repeats are worse in {above} of {len(table)} cells."
-        + ("" if error.notna().any() else " With one repeat a cell there is no standard error.")
+    note = f"Median {number(100 * median, 2)} %; the repeats are worse in {above} of {len(table)} cells." + (
+        "" if error.notna().any() else " With one repeat a cell there is no standard error."
     )
     return Curse(table.sort_values(["level", "selected"]), size, median, note)
 
@@ -50,7 +49,7 @@ class History:
     """Best validation loss so far over the number of trials, relative to the cell's final best."""
 
     lines: pd.DataFrame
-    """Columns cell, trial (from 1), ratio (best so far / final best), level; NaN ratio before the first loss."""
+    """Columns cell, trial (from 1), ratio (best so far / final best), level, label; NaN ratio before the first loss."""
     median: pd.DataFrame
     """Columns trial, ratio."""
     size: str | None
@@ -69,7 +68,17 @@ def history(study: Study) -> History | Missing:
         best = rows["val_loss"].where(rows["state"] == results.COMPLETE).astype(float).cummin().ffill()
         level = np.nan if size is None else float(rows[size].iloc[0])
         ratio = (best / best.iloc[-1]).to_numpy()
-        parts.append(pd.DataFrame({"cell": cell, "trial": np.arange(1, len(rows) + 1), "ratio": ratio, "level": level}))
+        parts.append(
+            pd.DataFrame(
+                {
+                    "cell": cell,
+                    "trial": np.arange(1, len(rows) + 1),
+                    "ratio": ratio,
+                    "level": level,
+                    "label": axis_value(level),
+                }
+            )
+        )
     lines = pd.concat(parts, ignore_index=True)
     most = int(lines["trial"].max())
     if most < 2:
