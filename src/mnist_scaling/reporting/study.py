@@ -64,7 +64,7 @@ class Study:
     def label(self, row: Mapping[Any, Any] | pd.Series) -> str:
         """A cell by its axes, such as ``width 8, data fraction 0.25``."""
         varying = [a for a in self.axes if self.cells[a].nunique(dropna=False) > 1] or list(self.axes)
-        return ", ".join(f"{axis_name(a)} {axis_value(row[a])}" for a in varying) or self.name
+        return ", ".join(f"{axis_name(a)} {axis_value(row[a], a)}" for a in varying) or self.name
 
 
 def load(folder: Path) -> Study:
@@ -117,8 +117,10 @@ def axis_name(column: str) -> str:
     return NAMES.get(column) or column.replace("_", " ")
 
 
-def axis_value(value: Any) -> str:
-    """A value of an axis, without the digits that nobody typed."""
+def axis_value(value: Any, axis: str = "") -> str:
+    """A value of an axis, without the digits that nobody typed; a fraction as 1/64 where it is one."""
+    if axis.endswith("fraction") and 0 < value < 1 and abs(1 / value - round(1 / value)) < 1e-6:
+        return f"1/{round(1 / value)}"
     return f"{value:g}" if isinstance(value, int | float | np.number) else str(value)
 
 

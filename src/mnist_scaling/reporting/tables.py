@@ -166,7 +166,7 @@ def cell_table(study: Study) -> Table:
         percent = {k: 100 * row[k] for k in ("test_error", "test_error_se")}
         rows.append(
             [
-                *(axis_value(row[a]) for a in study.axes),
+                *(axis_value(row[a], a) for a in study.axes),
                 count(row["n_params"]),
                 count(row["n_seen"]),
                 "—" if pd.isna(row["flops"]) else power_of_ten(row["flops"]),

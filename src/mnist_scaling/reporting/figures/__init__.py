@@ -84,8 +84,8 @@ FIGURES = (
         "isoflop",
         COMPUTE,
         "IsoFLOP curves",
-        "Loss over model size at one budget of compute, with a parabola in log N. Stars mark minima; hollow ones lie "
-        "off the middle of the sizes tried and are biased.",
+        "Loss over model size at one budget of compute, with the fitted polynomial in log N. Stars mark minima; "
+        "hollow ones lie off the middle of the sizes tried and are biased.",
         compute.isoflops,
         draw_c.draw_isoflops,
     ),

@@ -35,8 +35,8 @@ def draw_compute(data: Compute) -> Figure:
     figure = style.new_figure(height=3.5)
     axes = figure.subplots()
     colours = style.ordered_colours(data.cells["level"].dropna(), style.SIZE_PALETTE)
-    for level, rows in data.cells.groupby("level", dropna=False):
-        colour = colours.get(level, style.TUNED)
+    for _, rows in data.cells.groupby("group"):
+        colour = colours.get(rows["level"].iloc[0], style.TUNED)
         axes.plot(rows["C"], rows["loss"], color=colour, linewidth=0.9, alpha=0.6)
         axes.errorbar(
             rows["C"], rows["loss"], rows["se"].fillna(0), fmt="o", color=colour, elinewidth=1, capsize=2,
@@ -67,7 +67,7 @@ def draw_frontier(data: Frontier) -> Figure:
         values = np.concatenate([[*data.ranges[variable]], *(o.points[variable] for o in data.optima)])
         flop_axis(axes, *data.ranges["C"])
         style.log_axis(axes.yaxis, values.min(), values.max())
-        axes.set_ylabel(f"compute-optimal {name} ${variable}^*$")
+        axes.set_ylabel(f"compute-optimal {name} {variable}*")
         axes.legend(loc="upper left", handlelength=1.6, labelspacing=0.35)
         low, high = axes.get_ylim()
         axes.set_ylim(low, high * (high / low) ** (0.09 * len(data.optima)))

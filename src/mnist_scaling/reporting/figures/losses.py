@@ -15,7 +15,7 @@ SIZES = {"N": "parameters N", "D": "training examples seen D"}
 
 def draw(data: Losses) -> Figure:
     """One row a panel: the lines to the left, the exponent of each line to the right."""
-    with_exponents = any(line.law for lines in data.panels.values() for line in lines)
+    with_exponents = any(sum(line.law is not None for line in lines) > 1 for lines in data.panels.values())
     figure = style.new_figure(height=0.25 + 2.9 * len(data.panels))
     grid = figure.subplots(
         len(data.panels), 1 + with_exponents, squeeze=False, width_ratios=[2.1, 1] if with_exponents else [1]
@@ -25,8 +25,12 @@ def draw(data: Losses) -> Figure:
     for axes, (title, lines) in zip(grid, data.panels.items(), strict=True):
         axes[0].set_title(title)
         _lines(axes[0], data, lines, colours)
+        known = [line for line in lines if line.law]
         if with_exponents:
-            _exponents(axes[1], data, lines, colours)
+            _exponents(axes[1], data, known, colours)
+        elif len(known) == 1:
+            text = f"{'α' if data.variable == 'N' else 'β'} = {known[0].law.exponent}"  # type: ignore[union-attr]
+            axes[0].annotate(text, (0.98, 0.95), xycoords="axes fraction", ha="right", va="top")
     if data.other is not None:
         labels = {line.fixed: line.label for lines in data.panels.values() for line in lines}
         style.key(figure, axis_name(data.other), {labels[f]: colours[f] for f in sorted(labels)})
@@ -55,9 +59,8 @@ def _lines(axes: Axes, data: Losses, lines: list[Line], colours: dict[float, str
     axes.set(xlabel=f"{SIZES[data.variable]} ({axis_name(data.axis)} varies)", ylabel="test loss (nats per example)")
 
 
-def _exponents(axes: Axes, data: Losses, lines: list[Line], colours: dict[float, str]) -> None:
+def _exponents(axes: Axes, data: Losses, known: list[Line], colours: dict[float, str]) -> None:
     """The exponent of every line over the other variable: flat where the law is the same everywhere."""
-    known = [line for line in lines if line.law]
     for line in known:
         assert line.law is not None
         e = line.law.exponent

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from mnist_scaling.reporting.figures.maps import draw_map
 from mnist_scaling.reporting.prepare.change import Change, Direction
 from mnist_scaling.reporting.prepare.tuning import Curse, Grid, Grids, History
 from mnist_scaling.reporting.study import axis_name, axis_value
+from mnist_scaling.reporting.text import Interval
 
 SIZES = {"N": "parameters N", "D": "training examples seen D"}
 NAMES = {"N": "model size", "D": "data"}
@@ -27,6 +29,8 @@ LOOKS: dict[str, dict[str, Any]] = {
 def draw_change(data: Change) -> Figure:
     """Top: loss of the smallest and the largest level, untuned and tuned. Bottom: every slope."""
     count = len(data.directions)
+    if all(len(direction.slopes) == 1 for direction in data.directions):
+        return _one_line(data)
     figure = style.new_figure(style.TEXT_WIDTH if count > 1 else 4.5, 5.4)
     grid = figure.subplots(2, count, squeeze=False, height_ratios=[1.35, 1])
     for top, bottom, direction in zip(grid[0], grid[1], data.directions, strict=True):
@@ -39,6 +43,18 @@ def draw_change(data: Change) -> Figure:
         high = max(a.get_ylim()[1] for a in grid[0])
         for axes in grid[0]:
             style.log_axis(axes.yaxis, low, high, pad=0)
+    return figure
+
+
+def _one_line(data: Change) -> Figure:
+    """A grid of one axis: the two curves, with their exponents in the legend."""
+    figure = style.new_figure(height=3.3)
+    axes, direction = figure.subplots(), data.directions[0]
+    _curves(axes, direction)
+    row, symbol = direction.slopes.iloc[0], "α" if direction.variable == "N" else "β"
+    for text, source in zip(axes.get_legend().get_texts(), LOOKS, strict=True):  # type: ignore[union-attr]
+        found = Interval(*(row[f"{source}_{end}"] for end in ("value", "low", "high")))
+        text.set_text(f"{source}: {symbol} = {found}")
     return figure
 
 
@@ -73,7 +89,7 @@ def _slopes(axes: Axes, direction: Direction) -> None:
         arms = np.nan_to_num(np.array([value - low, high - value]))
         axes.errorbar(places + shift, value, arms, capsize=2.5, elinewidth=1, **(look | {"linestyle": "none"}))
         axes.plot(places + shift, value, color=look["color"], linestyle=look["linestyle"], linewidth=0.8, zorder=1)
-    axes.set_xticks(places, [axis_value(v) if np.isfinite(v) else "" for v in table["level"]])
+    axes.set_xticks(places, [axis_value(v, direction.other or "") if np.isfinite(v) else "" for v in table["level"]])
     axes.set_xlim(-0.5, len(table) - 0.5)
     symbol = "\\alpha" if direction.variable == "N" else "\\beta"
     axes.set_ylabel(f"exponent ${symbol}$, $L\\propto {direction.variable}^{{-{symbol}}}$")
@@ -103,7 +119,8 @@ def _map(axes: Axes, grid: Grid, data: Grids, left: bool, bottom: bool) -> None:
     known = values.to_numpy()[np.isfinite(values.to_numpy())]
     norm = LogNorm(known.min(), known.max()) if grid.logarithmic else Normalize(known.min(), known.max())
     palette = "light:#3a8f5c" if grid.percent else "light:#1f6f9f"
-    draw_map(axes, values, palette, norm, _cell, (axis_value, axis_value))
+    labels = (partial(axis_value, axis=data.rows or ""), partial(axis_value, axis=data.columns or ""))
+    draw_map(axes, values, palette, norm, _cell, labels)
     for y, x in zip(*np.nonzero(grid.edges.to_numpy(bool)), strict=True):
         axes.plot([x + 0.08, x + 0.92], [y + 0.9, y + 0.9], color=style.UNTUNED, linewidth=1.6, solid_capstyle="butt")
     axes.set_title(grid.title)

@@ -126,7 +126,7 @@ def _direction(both: pd.DataFrame, variable: str, other: str | None) -> Directio
         part = part.sort_values(variable)
         if part[variable].nunique() < 3:
             continue
-        label = "" if other is None else f"{axis_name(other)} {axis_value(level)}"
+        label = "" if other is None else f"{axis_name(other)} {axis_value(level, other)}"
         curves[label] = part[[variable, "untuned", "tuned", "tuned_se"]].rename(columns={variable: "x"})
         rows.append({"level": float(level or np.nan), "label": label, "points": len(part)} | _slopes(part, variable))
     ends = list(dict.fromkeys([*list(curves)[:1], *list(curves)[-1:]]))

@@ -21,7 +21,7 @@ class Compute:
     """Every cell over its training FLOPs, and the cheapest way to each loss."""
 
     cells: pd.DataFrame
-    """Columns C, loss, se, level (of the size axis, NaN without one), label; sorted by level and C."""
+    """Columns C, loss, se, level (of the size axis, NaN without one), label, group (a line); sorted by level and C."""
     size: str | None
     """The axis that sets N."""
     frontier: pd.DataFrame
@@ -41,6 +41,8 @@ def compute(study: Study) -> Compute | Missing:
     cells = pd.DataFrame({"C": rows["flops"], "loss": rows["test_loss"], "se": rows["test_loss_se"]}).astype(float)
     cells["level"] = np.nan if size is None else rows[size].astype(float)
     cells["label"] = "" if size is None else rows[size].map(axis_value)
+    apart = [a for a in (size, *study.roles.others) if a is not None]
+    cells["group"] = rows.groupby(apart, dropna=False).ngroup() if apart else 0
     found = study.fits["frontier"]
     method = next((m for m in ("hull", "pareto") if found.get(m, {}).get("points")), "")
     frontier = pd.DataFrame(found[method]["points"] if method else [], columns=["C", "loss"]).astype(float)
@@ -139,13 +141,13 @@ def _isoflop(record: dict[str, Any]) -> IsoFlop:
     coefficients = record.get("coefficients") or [None]
     curve = pd.DataFrame({"N": [], "loss": []}, dtype=float)
     if all(c is not None for c in coefficients):
-        log_loss = np.polynomial.polynomial.polyval(log_n - record["centre_log_N"], coefficients)
-        curve = pd.DataFrame({"N": np.exp(log_n), "loss": np.exp(log_loss)})
+        loss = np.polynomial.polynomial.polyval(log_n - record["centre_log_N"], coefficients)
+        curve = pd.DataFrame({"N": np.exp(log_n), "loss": loss})
     least = record.get("minimum")
     minimum = (float(least["N"]), float(least["loss"])) if least else None
     return IsoFlop(float(record["C"]), points, curve, minimum, str(record.get("quality", "")))
 
 
 def exponent_label(symbol: str, exponent: Interval) -> str:
-    """N* ∝ C^0.39 [0.29, 0.41] for a legend; mathtext."""
-    return f"${symbol}^*\\propto C^{{{number(exponent.value, 2)}}}$" if exponent.known else f"no slope of ${symbol}^*$"
+    """N* ∝ C^0.39 for a legend; mathtext."""
+    return f"{symbol}* $\\propto C^{{{number(exponent.value, 2)}}}$" if exponent.known else f"no slope of {symbol}*"

@@ -90,13 +90,13 @@ def split(cells: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[str, pd.Data
         yield "", cells
         return
     for key, rows in cells.groupby(list(by), sort=True, dropna=False):
-        yield ", ".join(f"{axis_name(a)} {axis_value(v)}" for a, v in zip(by, key, strict=True)), rows
+        yield ", ".join(f"{axis_name(a)} {axis_value(v, a)}" for a, v in zip(by, key, strict=True)), rows
 
 
 def _line(study: Study, variable: str, other: str | None, level: Any, rows: pd.DataFrame) -> Line:
     rows = rows.sort_values(COLUMN[variable])
     fixed = float(rows[COLUMN["D" if variable == "N" else "N"]].median())
-    label = "" if other is None else axis_value(level)
+    label = "" if other is None else axis_value(level, other)
     points = pd.DataFrame({"x": rows[COLUMN[variable]], "loss": rows["test_loss"], "se": rows["test_loss_se"]})
     return Line(label, float(level), fixed, points.astype(float).reset_index(drop=True), _law(study, variable, rows))
 
