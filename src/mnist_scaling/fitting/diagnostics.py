@@ -167,7 +167,8 @@ def non_monotone(table: Table, sigma: Array) -> list[Flag]:
     rise = 100 * np.expm1(table.y[worst[1]] - table.y[worst[0]])
     text = (
         f"The loss rises with {' and '.join(sorted({k for *_, k in bad}))} at {len(bad)} "
-        f"step{'s' * (len(bad) != 1)} of the grid, by {rise:.0f} % at worst, which is beyond noise. Tune and repeat these cells again before fitting."
+        f"step{'s' * (len(bad) != 1)} of the grid, by {rise:.0f} % at worst, which is beyond noise. "
+        "Tune and repeat these cells again before fitting."
     )
     return [Flag("non_monotone", "warning", text, _cells(table, dict.fromkeys(b for _, b, _ in bad)))]
 

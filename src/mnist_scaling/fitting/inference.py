@@ -34,7 +34,7 @@ class LifetimeOptimum:
 
 
 def lifetime_optimum(
-    law: Law, theta: Array, cost: Cost, log_c: float, queries: float, points: int = 241
+    law: Law, theta: Array, cost: Cost, log_c: float, queries: float, points: int = 81
 ) -> LifetimeOptimum | None:
     """Size and data of the least training + inference FLOPs at the loss that is optimal for C.
 
@@ -64,13 +64,13 @@ def lifetime_optimum(
     if found is None:
         return None
     train_n, train_d, target = (found[k][:, 0] for k in ("log_n", "log_d", "y"))
-    offsets = np.linspace(-REACH, REACH, points)
-    log_n = train_n[:, None] + offsets
-    log_d = _data_for(law, theta, log_n, target)
-    total = _total(cost, log_n, log_d, queries)
-    best = np.argmin(total, axis=1)
-    at = _refine(offsets, total, best)
-    best_n = train_n + at
+    best_n, width = train_n, REACH
+    for _ in range(2):  # a coarse search over all sizes, then a fine one around its best
+        offsets = np.linspace(-width, width, points)
+        log_n = best_n[:, None] + offsets
+        total = _total(cost, log_n, _data_for(law, theta, log_n, target), queries)
+        best_n = best_n + _refine(offsets, total, np.argmin(total, axis=1))
+        width = 3 * (offsets[1] - offsets[0])
     best_d = _data_for(law, theta, best_n[:, None], target)[:, 0]
     before = _total(cost, train_n[:, None], train_d[:, None], queries)[:, 0]
     after = _total(cost, best_n[:, None], best_d[:, None], queries)[:, 0]

@@ -55,10 +55,10 @@ def curves(table: Table) -> tuple[list[Curve], str]:
     """The budgets that the table's design allows, and how they were formed (or why there are none)."""
     if not table.has(("N", "C")):
         return [], "needs N and C"
-    exact = _grouped(table, SAME_BUDGET, 3)
+    exact = _grouped(table, SAME_BUDGET, SAME_BUDGET, 3)
     if _covers(exact, table):
         return exact, "rows of equal C"
-    near = _grouped(table, NEAR_BUDGET, 5)
+    near = _grouped(table, NEAR_BUDGET, 6 * NEAR_BUDGET, 5)
     if _covers(near, table):
         return [_shifted(c, table) for c in near], "rows of nearly equal C, shifted to it along a quadratic surface"
     found = _interpolated(table)
@@ -80,13 +80,13 @@ def _log_d(table: Table) -> Array:
     return np.log(table.inputs["D"]) if "D" in table.inputs else np.full(len(table), np.nan)
 
 
-def _grouped(table: Table, gap: float, fewest: int) -> list[Curve]:
-    """Clusters of rows along C, split where neighbours are further apart than `gap`."""
+def _grouped(table: Table, gap: float, widest: float, fewest: int) -> list[Curve]:
+    """Clusters of rows along C, split at gaps larger than `gap`, no wider than `widest`, with `fewest` sizes."""
     log_c, log_n, log_d = np.log(table.inputs["C"]), np.log(table.inputs["N"]), _log_d(table)
     order = np.argsort(log_c, kind="stable")
     out = []
     for rows in np.split(order, np.flatnonzero(np.diff(log_c[order]) > gap) + 1):
-        if np.ptp(log_c[rows]) > 6 * gap or len(np.unique(np.round(log_n[rows], 6))) < fewest:
+        if np.ptp(log_c[rows]) > widest or len(np.unique(np.round(log_n[rows], 6))) < fewest:
             continue
         rows = rows[np.argsort(log_n[rows], kind="stable")]
         weights = np.zeros((len(rows), len(table)))
@@ -232,7 +232,11 @@ def _polynomials(u: Array, points: Array, degree: int, counts: Array | None) -> 
         return out
     gram = np.einsum("mi,bm,mj->bij", powers, counts, powers)
     right = np.einsum("mi,bm,bm->bi", powers, counts, points)
-    enough = (counts > 0).sum(axis=1) > degree
+    sizes = np.unique(np.round(u, 6), return_inverse=True)[1]
+    present = np.zeros((len(points), sizes.max() + 1), bool)
+    for size in range(present.shape[1]):
+        present[:, size] = (counts[:, sizes == size] > 0).any(axis=1)
+    enough = present.sum(axis=1) > degree
     out[~enough] = np.nan
     if enough.any():
         out[enough, : degree + 1] = np.linalg.solve(gram[enough], right[enough][..., None])[..., 0]
@@ -295,7 +299,7 @@ def isoflop_draws(
     if used is not None:
         place = np.stack([m["place"] for m in found], axis=1)
         valid = (np.abs(place - 0.5) < 0.5 + OUTSIDE) & used
-        valid &= (valid.sum(axis=1) == used.sum())[:, None]
+        valid &= (valid.sum(axis=1) >= (1 - MOST_EDGES) * used.sum())[:, None]
     names = dict(zip(EXPONENTS, ("log_n", "log_d", "y"), strict=True))
     return {key: masked_slopes(x, np.stack([m[k] for m in found], axis=1), valid) for key, k in names.items()}
 

@@ -137,7 +137,7 @@ def _sensitivity(record: Mapping[str, Any]) -> Grid:
     for v in record["sensitivity"]:
         own = "  ".join(f"{k} {_number(x)}" for k, x in v["exponents"].items() if k not in methods)
         setting = v["setting"] if v["group"] in ("base", "rows") else f"{v['group']}: {v['setting']}"
-        grid.add_row(setting, v["note"] if not own else own, *(_number(v["exponents"].get(m)) for m in methods))
+        grid.add_row(setting, own or v["note"], *(_number(v["exponents"].get(m)) for m in methods))
     return grid
 
 

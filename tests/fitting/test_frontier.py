@@ -1,0 +1,246 @@
+"""Pareto front, hull, isoFLOP curves, the parametric frontier and the optimum of a served model."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy import optimize, spatial
+
+from mnist_scaling.errors import InputError
+from mnist_scaling.fitting import Options, analyse, get_law, make_table
+from mnist_scaling.fitting.frontier import fit_exponent, hull_rows, observed, pareto_rows
+from mnist_scaling.fitting.frontiers import agreement
+from mnist_scaling.fitting.inference import lifetime_optimum
+from mnist_scaling.fitting.isoflop import curves, interpolation_weights, isoflop
+from mnist_scaling.fitting.parametric import Cost, exponents_of, fit_cost, frontier_of
+
+from .tables import ADDITIVE, design, grid
+
+points = arrays(float, st.integers(3, 25).map(lambda n: (n, 2)), elements=st.floats(-5, 5, width=32), unique=True)
+
+
+@settings(max_examples=60, deadline=None)
+@given(points)
+def test_pareto_by_definition(xy):
+    c, y = xy.T
+    found = set(pareto_rows(c, y).tolist())
+    for i in range(len(c)):
+        beaten = any((c[j] <= c[i] and y[j] <= y[i]) and (c[j] < c[i] or y[j] < y[i]) for j in range(len(c)))
+        assert (i in found) == (not beaten)
+
+
+@settings(max_examples=60, deadline=None)
+@given(points)
+def test_hull_lies_below_every_row(xy):
+    c, y = xy.T
+    rows = hull_rows(c, y)
+    assert set(rows) <= set(pareto_rows(c, y))
+    inside = (c >= c[rows[0]]) & (c <= c[rows[-1]])
+    assert (np.interp(c[inside], c[rows], y[rows]) <= y[inside] + 1e-9).all()
+    slopes = np.diff(y[rows]) / np.diff(c[rows])
+    assert (slopes < 0).all()
+    assert (np.diff(slopes) > -1e-9).all()
+
+
+def test_hull_is_scipys_lower_left_part():
+    xy = np.random.default_rng(0).standard_normal((60, 2))
+    corners = set(spatial.ConvexHull(xy).vertices.tolist())
+    assert set(hull_rows(*xy.T).tolist()) <= corners
+
+
+def isoflop_table(values, law="additive"):
+    """Seven budgets of nine sizes around each optimum, C = 6 N D exactly."""
+    log_c = np.log(np.geomspace(1e9, 1e12, 7))
+    line = get_law(law).optimum(get_law(law).internal(values)[None], 1.0, 1.0)
+    middle = line["n0"] + line["n1"] * (log_c - np.log(6))
+    n = np.exp(middle[:, None] + np.linspace(-0.6, 0.6, 9)).ravel()
+    c = np.repeat(np.exp(log_c), 9)
+    inputs = {"N": n, "D": c / (6 * n), "C": c}
+    return make_table(get_law(law).predict(values, N=n, D=inputs["D"]), inputs)
+
+
+def test_every_method_finds_the_exact_exponent():
+    """E + A/N^.35 + B/D^.6 with C = 6 N D: N* ~ C^(.6 / .95), by Lagrange."""
+    table = isoflop_table(ADDITIVE)
+    exact = 0.6 / 0.95
+    result = analyse(table, Options(laws=("additive",), draws=50))
+    for method, tolerance in {"parametric": 1e-4, "isoflop": 5e-3, "hull": 0.02, "pareto": 0.05}.items():
+        assert result.frontier[method].intervals["N_exponent"].value == pytest.approx(exact, abs=tolerance), method
+        assert result.frontier[method].intervals["D_exponent"].value == pytest.approx(1 - exact, abs=tolerance), method
+    assert all(c["quality"] == "ok" for c in result.frontier["isoflop"].frontier.extra["curves"])
+
+
+def test_parametric_frontier_is_a_minimum():
+    """Numeric minimisation over N at each budget, under a cost that is not 6 N D."""
+    law, cost = get_law("coupled"), Cost(2.0, 0.8, 1.1, 0.0)
+    theta = law.internal({"E": 0.1, "A": 5.0, "B": 50.0, "alpha": 0.4, "beta": 0.6, "gamma": 0.7})
+    log_c = np.linspace(15, 25, 4)
+    found = frontier_of(law, theta[None], cost, log_c)
+    for k, c in enumerate(log_c):
+
+        def loss(n, c=c):
+            d = (c - cost.constant - cost.kappa_n * n) / cost.kappa_d
+            return law.evaluate(theta[None], {"N": np.array([n]), "D": np.array([d])})[0][0, 0]
+
+        best = optimize.minimize_scalar(loss, bounds=(0, 30), method="bounded", options={"xatol": 1e-10})
+        assert found["log_n"][0, k] == pytest.approx(best.x, abs=1e-4)
+        assert found["y"][0, k] == pytest.approx(best.fun, abs=1e-10)
+    slopes = exponents_of(law, theta[None], cost, log_c)
+    assert slopes["reducible_exponent"][0] == pytest.approx(-0.7 * 0.4 * 0.6 / (0.4 * 1.1 + 0.6 * 0.8))
+
+
+def test_multiplicative_law_has_no_frontier_of_its_own():
+    result = analyse(
+        grid("multiplicative", {"A": 40.0, "alpha": 0.2, "beta": 0.4}), Options(laws=("multiplicative",), draws=0)
+    )
+    found = result.frontier["parametric"]
+    assert "no fitted law has an optimum" in found.frontier.status
+    assert np.isnan(found.intervals["N_exponent"].value)
+
+
+def test_cost_model_is_recovered():
+    inputs = design()
+    table = make_table(np.ones(len(inputs["N"])), inputs | {"C": 4.0 * inputs["N"] ** 0.8 * inputs["D"] ** 1.1})
+    found = fit_cost(table)
+    assert (np.exp(found.constant), found.kappa_n, found.kappa_d) == pytest.approx((4.0, 0.8, 1.1))
+    assert found.rmse_log == pytest.approx(0, abs=1e-9)
+
+
+def test_without_flops_6nd_is_assumed_and_said():
+    table = grid()
+    table = make_table(table.loss, {k: table.inputs[k] for k in "ND"})
+    cost = fit_cost(table)
+    assert cost.assumed
+    assert cost.kappa_n == cost.kappa_d == 1
+    assert "needs C" in observed(table, "hull").status
+
+
+def test_interpolation_is_exact_for_cubics():
+    x = np.array([0.0, 0.7, 1.5, 2.0, 3.1])
+    y = 1 + x - 0.3 * x**2 + 0.05 * x**3
+    for at in (0.0, 0.3, 1.0, 2.9, 3.1):
+        weights = interpolation_weights(x, at)
+        assert weights @ y == pytest.approx(1 + at - 0.3 * at**2 + 0.05 * at**3)
+    assert interpolation_weights(x, 3.2) is None
+    assert interpolation_weights(x, -0.1) is None
+
+
+def test_a_grid_is_interpolated_to_common_budgets():
+    """Curves formed between rows lie on the law itself, and D follows from the cost."""
+    table = grid()
+    family, how = curves(table)
+    assert "interpolated" in how
+    law = get_law("additive")
+    for curve in family:
+        exact = law.predict(ADDITIVE, N=np.exp(curve.log_n), D=np.exp(curve.log_d))
+        np.testing.assert_allclose(np.exp(curve.weights @ table.y), exact, rtol=2e-3)
+        cost = 6 * (np.exp(curve.log_n) + 500 * np.sqrt(np.exp(curve.log_n))) * np.exp(curve.log_d)
+        np.testing.assert_allclose(cost, np.exp(curve.log_c), rtol=1e-6)
+
+
+def test_nearly_equal_budgets_are_shifted():
+    """C off by up to 4 %: without the shift the losses would be off by as much as the curve is deep."""
+    exact = isoflop_table(ADDITIVE)
+    off = np.exp(np.random.default_rng(0).uniform(-0.04, 0.04, len(exact)))
+    inputs = {"N": exact.inputs["N"], "D": exact.inputs["D"] * off, "C": exact.inputs["C"] * off}
+    table = make_table(get_law("additive").predict(ADDITIVE, N=inputs["N"], D=inputs["D"]), inputs)
+    found = isoflop(table)
+    assert "nearly equal" in found.extra["how"]
+    assert found.exponents["N_exponent"] == pytest.approx(0.6 / 0.95, abs=0.01)
+
+
+def test_edges_are_left_out_and_said():
+    """Only sizes below the optimum: the best is always the largest, and no exponent is made of that."""
+    table = isoflop_table(ADDITIVE)
+    small = np.tile(np.arange(9) < 4, 7)
+    found = isoflop(table.take(small))
+    assert {c["quality"] for c in found.extra["curves"]} == {"edge"}
+    assert {c["side"] for c in found.extra["curves"]} == {"largest"}
+    assert np.isnan(found.exponents["N_exponent"])
+    assert "0 of 7 budgets" in found.status
+
+
+def test_off_centre_minima_are_marked():
+    found = isoflop(isoflop_table(ADDITIVE).take(np.tile(np.arange(9) < 6, 7)))
+    assert {c["quality"] for c in found.extra["curves"]} == {"off_centre"}
+
+
+def test_cubic_and_argmin_by_choice():
+    table = isoflop_table(ADDITIVE)
+    assert isoflop(table, "cubic").exponents["N_exponent"] == pytest.approx(0.6 / 0.95, abs=2e-3)
+    assert isoflop(table, "argmin").exponents["N_exponent"] == pytest.approx(0.6 / 0.95, abs=0.02)
+    with pytest.raises(InputError, match="one of parabola, cubic, argmin"):
+        isoflop(table, "quartic")
+
+
+def test_a_scattered_table_says_why_there_are_no_curves():
+    rng = np.random.default_rng(0)
+    n, d = np.exp(rng.uniform(8, 14, 20)), np.exp(rng.uniform(8, 14, 20))
+    table = make_table(get_law("additive").predict(ADDITIVE, N=n, D=d), {"N": n, "D": d, "C": 6 * n * d})
+    assert "fewer than 3 budgets" in isoflop(table).status
+
+
+def test_training_curves_widen_the_envelope():
+    """Points before the ends of runs join Pareto front and hull, and laws are fitted to the ends."""
+    ends = grid()
+    steps = np.array([0.25, 0.5, 1.0])
+    inputs = {k: np.repeat(ends.inputs[k], 3) * (np.tile(steps, len(ends)) if k != "N" else 1) for k in "NDC"}
+    every = make_table(get_law("additive").predict(ADDITIVE, N=inputs["N"], D=inputs["D"]), inputs)
+    table = every.last_points(np.repeat(np.arange(len(ends)), 3))
+    assert len(table) == len(ends)
+    assert len(table.curves) == 3 * len(ends)
+    cheapest = min(p["C"] for p in observed(table, "pareto").points)
+    assert cheapest == pytest.approx(0.25 * ends.inputs["C"].min())
+    result = analyse(table, Options(draws=50))
+    assert result.fitted["additive"].fit.n == len(ends)
+    assert np.isfinite(result.frontier["hull"].intervals["N_exponent"].low)
+
+
+def test_exponent_of_optima_by_the_textbook():
+    rng = np.random.default_rng(0)
+    c = np.geomspace(1e15, 1e19, 9)
+    n = 3 * c**0.5 * np.exp(0.1 * rng.standard_normal(9))
+    value, low, high = fit_exponent(c, n)
+    coefficients, covariance = np.polyfit(np.log(c), np.log(n), 1, cov=True)
+    assert value == pytest.approx(coefficients[0])
+    assert (high - low) / 2 == pytest.approx(2.3646 * np.sqrt(covariance[0, 0]), rel=1e-3)
+    with pytest.raises(InputError, match="at least 3 budgets"):
+        fit_exponent(c[:2], n[:2])
+
+
+def test_served_models_should_be_smaller():
+    """Against a general optimiser: minimise 6 N D + 2 N Q at the loss of the compute-efficient point."""
+    law, cost, queries = get_law("additive"), Cost(np.log(6), 1.0, 1.0, 0.0), 1e8
+    theta = law.internal(ADDITIVE)
+    log_c = np.log(1e12)
+    found = lifetime_optimum(law, theta[None], cost, log_c, queries)
+    target = np.exp(found.target[0])
+
+    def total(log_n):
+        rest = target - ADDITIVE["E"] - ADDITIVE["A"] / np.exp(log_n) ** ADDITIVE["alpha"]
+        d = (ADDITIVE["B"] / rest) ** (1 / ADDITIVE["beta"]) if rest > 0 else np.inf
+        return np.log(np.exp(log_n) * (6 * d + 2 * queries))
+
+    best = optimize.minimize_scalar(
+        total, bounds=(found.train_n[0] - 1.5, found.train_n[0]), method="bounded", options={"xatol": 1e-9}
+    )
+    assert found.log_n[0] == pytest.approx(best.x, abs=5e-3)
+    assert found.log_n[0] < found.train_n[0]
+    assert found.log_d[0] > found.train_d[0]
+    assert found.saved[0] == pytest.approx(1 - np.exp(best.fun - total(found.train_n[0])), abs=1e-3)
+
+
+def test_few_queries_change_nothing():
+    law, cost = get_law("additive"), Cost(np.log(6), 1.0, 1.0, 0.0)
+    found = lifetime_optimum(law, law.internal(ADDITIVE)[None], cost, np.log(1e12), 1e-3)
+    assert found.log_n[0] == pytest.approx(found.train_n[0], abs=1e-3)
+
+
+def test_agreement_compares_every_pair():
+    result = analyse(isoflop_table(ADDITIVE), Options(laws=("additive",), draws=50))
+    rows = [r for r in agreement(result.frontier) if r["exponent"] == "N_exponent"]
+    assert len(rows) == 6
+    assert {tuple(r["methods"]) for r in rows} >= {("pareto", "hull"), ("isoflop", "parametric")}

@@ -1,0 +1,110 @@
+"""The batched solver against independent ones: lstsq, linear programming, scipy's optimisers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import optimize
+
+from mnist_scaling.fitting import get_law
+from mnist_scaling.fitting.objective import huber
+from mnist_scaling.fitting.solve import minimise
+
+from .tables import grid
+
+
+@pytest.fixture
+def noisy():
+    table = grid(noise=0.05)
+    return table.logs(("N", "D")), table.y
+
+
+def test_least_squares_is_lstsq(noisy):
+    logs, y = noisy
+    design = np.column_stack([np.ones_like(y), -logs["N"], -logs["D"]])
+    found = minimise(get_law("multiplicative"), logs, y, np.array([[0.0, 0.1, 0.1]]), np.inf)
+    np.testing.assert_allclose(found.theta[0], np.linalg.lstsq(design, y, rcond=None)[0], rtol=1e-9)
+    assert found.converged.all()
+
+
+def test_small_delta_is_least_absolute_deviations(noisy):
+    """Linear programming knows the exact optimum of sum |r|."""
+    logs, y = noisy
+    n, design = len(y), np.column_stack([np.ones_like(y), -logs["N"], -logs["D"]])
+    cost = np.concatenate([np.zeros(3), np.ones(2 * n)])
+    equal = np.hstack([design, np.eye(n), -np.eye(n)])
+    exact = optimize.linprog(cost, A_eq=equal, b_eq=y, bounds=[(None, None)] * 3 + [(0, None)] * (2 * n))
+    delta = 1e-7
+    found = minimise(get_law("multiplicative"), logs, y, np.array([[0.0, 0.1, 0.1]]), delta, max_iterations=500)
+    assert found.objective[0] / delta == pytest.approx(exact.fun, rel=1e-5)
+
+
+@pytest.mark.parametrize("delta", [1e-3, 0.05, np.inf])
+@pytest.mark.parametrize("name", ["additive", "coupled", "kaplan", "multiplicative_floor"])
+def test_no_other_optimiser_does_better(noisy, name, delta):
+    logs, y = noisy
+    law = get_law(name)
+    starts = law.starts(logs, y)
+    found = minimise(law, logs, y, starts[:: max(1, len(starts) // 16)], delta, max_iterations=500)
+    best = found.theta[found.objective.argmin()]
+
+    def objective(theta):
+        return huber(y - law.evaluate(theta[None], logs)[0][0], delta).sum()
+
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        start = best + 0.02 * rng.standard_normal(law.size)
+        other = optimize.minimize(objective, start, method="Nelder-Mead", options={"maxiter": 3000, "xatol": 1e-9})
+        inside = np.clip(other.x, *law.bounds)
+        assert found.objective.min() <= objective(inside) * (1 + 1e-6)
+
+
+def test_members_of_a_batch_do_not_disturb_each_other(noisy):
+    logs, y = noisy
+    law, rng = get_law("additive"), np.random.default_rng(0)
+    start = law.starts(logs, y)[:5]
+    ys = y + 0.05 * rng.standard_normal((5, len(y)))
+    weights = rng.integers(0, 3, (5, len(y))).astype(float)
+    together = minimise(law, logs, ys, start, 0.03, weights)
+    for k in range(5):
+        alone = minimise(law, logs, ys[k], start[k : k + 1], 0.03, weights[k])
+        assert together.objective[k] == pytest.approx(alone.objective[0], rel=1e-9)
+
+
+def test_weight_two_is_the_row_twice(noisy):
+    logs, y = noisy
+    law = get_law("multiplicative")
+    twice = np.r_[np.arange(len(y)), 3, 7]
+    weights = np.ones(len(y))
+    weights[[3, 7]] = 2
+    start = law.starts(logs, y)
+    a = minimise(law, logs, y, start, 0.02, weights)
+    b = minimise(law, {k: v[twice] for k, v in logs.items()}, y[twice], start, 0.02)
+    np.testing.assert_allclose(a.theta, b.theta, rtol=1e-7)
+
+
+def test_a_fixed_parameter_stays(noisy):
+    logs, y = noisy
+    law = get_law("additive")
+    start = law.starts(logs, y)[:3].copy()
+    start[:, 3] = [0.1, 0.3, 0.5]
+    found = minimise(law, logs, y, start, 0.03, fixed=(3,))
+    np.testing.assert_array_equal(found.theta[:, 3], [0.1, 0.3, 0.5])
+
+
+def test_giving_up_is_said(noisy):
+    logs, y = noisy
+    law = get_law("additive")
+    found = minimise(law, logs, y, law.starts(logs, y)[:3], 1e-3, max_iterations=2)
+    assert not found.converged.any()
+    assert (found.iterations == 2).all()
+
+
+def test_bounds_hold(noisy):
+    """Losses that fall faster and faster want a negative floor and get 0."""
+    logs, _ = noisy
+    y = -0.05 * (logs["N"] - 5) ** 2 - 0.3 * logs["D"]
+    law = get_law("additive")
+    found = minimise(law, logs, y, law.starts(logs, y)[:20], 0.05, max_iterations=400)
+    assert (found.theta >= law.bounds[0]).all()
+    assert found.theta[found.objective.argmin(), 0] == 0
