@@ -52,7 +52,7 @@ def test_a_row_is_a_run_that_anyone_can_repeat(study: Path, data_dir: str, comma
     done = command(
         "mnist_scaling.train", f"data.dir={data_dir}", "model.width=8", f"data.fraction={row['data_fraction']}",
         f"optim.lr={float(row['lr'])!r}", f"optim.batch_size={row['batch_size']}",
-        fXX={row['seed']}",
+        f"model.dropout={float(row['dropout'])!r}", f"seed={row['seed']}",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     record = Path(done.stdout.split("Record: ")[1].strip())

@@ -54,7 +54,7 @@ class DataConfig:
     """A data set and how much of it a run may see."""
 
     name: str = "mnist"
-    """Data set; the registry is `training.data.SOURCES`."""
+    """Data set; the registry is `training.sources.DATASETS`."""
     fraction: float = 1.0
     """Share of the 50,000 training images; nested and class-balanced for one seed."""
     dir: str = "data"

@@ -9,21 +9,22 @@ import numpy as np
 import pytest
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.training import sources
-from mnist_scaling.training.sources import DATASETS, FILES, DatasetFiles, Source
+from mnist_scaling.training import mirrors, sources
+from mnist_scaling.training.mirrors import FILES, Mirror
+from mnist_scaling.training.sources import DATASETS, DatasetFiles
 
 
-def copy_from(folder: Path) -> Source:
-    return Source(
+def copy_from(folder: Path) -> Mirror:
+    return Mirror(
         "a copy", lambda target: [(target / f).write_bytes((folder / f).read_bytes()) for f in FILES] and None
     )
 
 
-def failing(label: str) -> Source:
+def failing(label: str) -> Mirror:
     def fetch(folder: Path) -> None:
         raise OSError(f"{label} is down")
 
-    return Source(label, fetch)
+    return Mirror(label, fetch)
 
 
 def test_real_files_are_mnist(data_dir: str) -> None:
@@ -66,7 +67,7 @@ def test_the_next_source_is_tried_and_a_damaged_one_is_not_taken(
             (folder / file).write_bytes(b"not an image")
 
     good = copy_from(Path(data_dir) / "MNIST" / "raw")
-    files = DatasetFiles("MNIST", DATASETS["mnist"].sha256, (failing("one"), Source("two", damaged), good))
+    files = DatasetFiles("MNIST", DATASETS["mnist"].sha256, (failing("one"), Mirror("two", damaged), good))
     monkeypatch.setitem(DATASETS, "mnist", files)
     raw = sources.ensure("mnist", tmp_path)
     assert sorted(path.name for path in raw.iterdir()) == sorted(FILES)
@@ -109,11 +110,11 @@ def test_the_wheels_pickle_can_hold_arrays_only() -> None:
             return eval, ("1 + 1",)
 
     with pytest.raises(pickle.UnpicklingError, match="not allowed"):
-        sources._ArraysOnly(io.BytesIO(pickle.dumps(Evil()))).load()
+        mirrors.ArraysOnly(io.BytesIO(pickle.dumps(Evil()))).load()
 
 
 def test_idx_round_trip(tmp_path: Path) -> None:
     array = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
-    sources._write_idx(tmp_path / "x", array)
+    mirrors.write_idx(tmp_path / "x", array)
     assert (sources.read_idx(tmp_path / "x") == array).all()
     assert (tmp_path / "x").read_bytes()[:8] == b"\x00\x00\x08\x03\x00\x00\x00\x02"

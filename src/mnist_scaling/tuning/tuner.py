@@ -2,71 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-from optuna.distributions import json_to_distribution
-
 from mnist_scaling import results
 from mnist_scaling.errors import InputError
-from mnist_scaling.results import FAILED, column_of
-from mnist_scaling.tuning import records, search_space
+from mnist_scaling.results import FAILED
+from mnist_scaling.tuning import records, search_space, tables
 from mnist_scaling.tuning.grid import Cell
+from mnist_scaling.tuning.job import Job
 from mnist_scaling.tuning.progress import StudyProgress, polling
 from mnist_scaling.tuning.study import CellStudy, tell
 
 Launch = Callable[[Sequence[Sequence[str]]], None]
 """Runs jobs, given as lists of Hydra overrides, and returns when all have ended or died."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run to launch."""
-
-    cell: Cell
-    stage: str
-    index: int
-    number: int
-    seed: int
-    params: dict[str, Any]
-
-    @property
-    def folder(self) -> Path:
-        """The run's folder, relative to the study's."""
-        return Path(self.cell.folder) / records.run_folder(self.stage, self.index)
-
-    @property
-    def overrides(self) -> list[str]:
-        """What turns the cell's config into this run's."""
-        settings = {
-            **self.params,
-            "seed": self.seed,
-            "trial.stage": self.stage,
-            "trial.study": self.cell.name,
-            "trial.index": self.index,
-            "trial.number": self.number,
-            "trial.host": socket.gethostname(),
-            "trial.owner": os.getpid(),
-            "hydra.sweep.subdir": str(self.folder),
-        }
-        return [*self.cell.overrides, *(f"{key}={literal(value)}" for key, value in settings.items())]
-
-
-def literal(value: Any) -> str:
-    """A value as Hydra's override grammar reads it back."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        return "'" + value.replace("'", "\\'") + "'"
-    return repr(value)
 
 
 class Tuner:
@@ -120,28 +71,10 @@ class Tuner:
             try:
                 while jobs := self._next_jobs():
                     self._round(jobs)
-                    self.write_tables()
+                    tables.write(self.folder, self.rows)
                     self.progress.line()
             finally:
-                self.write_tables()
-
-    def write_tables(self) -> None:
-        """Rewrite trials.csv and cells.csv from the records, atomically."""
-        cells = {path.parent: records.read(path) or {} for path in self.folder.rglob(records.CELL)}
-        axes = list(dict.fromkeys(column for cell in cells.values() for column in cell["axes"]))
-        tuned = list(dict.fromkeys(column_of(key) for cell in cells.values() for key in cell["space"]))
-        records.write(self.folder / records.STUDY, {"name": self.folder.name, "axes": axes, "tuned": tuned})
-        rows = sorted(self.rows.items(), key=lambda item: (*(_sortable(item[1][a]) for a in axes), str(item[0])))
-        trials = results.trials_table([row for _, row in rows], axes, tuned)
-        results.write_table(trials, self.folder / results.TRIALS)
-        if trials.empty:
-            return
-        table = results.cells_table(trials, axes, tuned)
-        ranges = {tuple(cell["axes"][a] for a in axes): cell["space"] for cell in cells.values()}
-        edges = [_edges(row, ranges[tuple(row[a] for a in axes)]) for _, row in table.iterrows()]
-        table["edges"] = [";".join(columns) for columns in edges]
-        table["flags"] = ["search_edge" if columns else "" for columns in edges]
-        results.write_table(table, self.folder / results.CELLS)
+                tables.write(self.folder, self.rows)
 
     def _check_axes(self) -> None:
         """Cells of one table must differ along the same axes."""
@@ -307,17 +240,3 @@ class Tuner:
             trials, repeats = trials + left[0], repeats + left[1]
             cost += sum(left) * study.cell.cost
         return StudyProgress(len(self.studies), cost, {"trial": trials, "repeat": repeats})
-
-
-def _edges(row: pd.Series, ranges: dict[str, str]) -> list[str]:
-    """Columns of the tuned keys whose selected value lies on the edge of its range."""
-    found = []
-    for key, text in ranges.items():
-        value = row[column_of(key)]
-        if pd.notna(value) and search_space.on_edge(json_to_distribution(text), value):
-            found.append(column_of(key))
-    return found
-
-
-def _sortable(value: Any) -> tuple[bool, Any]:
-    return isinstance(value, str), value

