@@ -19,14 +19,14 @@ from mnist_scaling.tuning import records, worker
 @hydra.main(config_path=cli.conf_dir(), config_name="train")
 def main(cfg: DictConfig) -> None:
     """Train once: for the sweep that launched this job, or for the person at the keyboard."""
-    with cli.user_errors("train"):
+    hydra_config = HydraConfig.get()
+    folder = Path(hydra_config.runtime.output_dir)
+    if cfg.trial.stage == "single":
+        with cli.user_errors("train"):
+            single(config.build(RunConfig, cfg), folder)
+    else:
         run = config.build(RunConfig, cfg)
-        hydra_config = HydraConfig.get()
-        folder = Path(hydra_config.runtime.output_dir)
-        if run.trial.stage == "single":
-            single(run, folder)
-        else:
-            worker.work(run, folder, hydra_config.sweeper.storage, Path(hydra_config.sweep.dir), train_model)
+        worker.work(run, folder, hydra_config.sweeper.storage, Path(hydra_config.sweep.dir), train_model)
 
 
 def single(run: RunConfig, folder: Path) -> None:

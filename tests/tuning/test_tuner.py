@@ -216,7 +216,8 @@ def test_a_worker_that_dies_twice_costs_one_trial_only(tmp_path: Path) -> None:
     trials, cells = tables(tmp_path)
     failed = trials[trials["state"] == "FAILED"]
     assert failed[["width", "number"]].drop_duplicates().to_numpy().tolist() == [[16, 1]]
-    assert failed["error"].tolist() == ["its worker died twice"] * 2
+    assert failed["error"].str.startswith("it left no record twice").all()
+    assert len(failed) == 2
     assert cells["n_trials"].tolist() == [3] * 4
 
 

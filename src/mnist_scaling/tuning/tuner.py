@@ -198,7 +198,7 @@ class Tuner:
             "seed": job.seed,
             "state": FAILED,
             "seconds": None,
-            "error": "its worker died twice",
+            "error": "it left no record twice: its process died, or refused its configuration",
             "config": settings,
             "result": None,
         }
