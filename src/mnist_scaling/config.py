@@ -40,12 +40,21 @@ class ModelConfig:
     """Convolution layers."""
     dropout: float = 0.0
     """Probability that a feature before the linear head is dropped while training."""
+    parametrization: str = "standard"
+    """How initial weights and learning rates change with width: standard, or mup (Yang et al. 2022)."""
+    base_width: int = 8
+    """Width at which mup is the same model as standard; unused by standard."""
 
     def __post_init__(self) -> None:
         require(self.width >= 1, f"`model.width >= 1` must hold, but got {self.width}: give a positive whole number.")
         require(self.depth >= 1, f"`model.depth >= 1` must hold, but got {self.depth}: give a positive whole number.")
         require(
             0 <= self.dropout < 1, f"`0 <= model.dropout < 1` must hold, but got {self.dropout:g}: give a probability."
+        )
+        one_of("model.parametrization", self.parametrization, ("standard", "mup"))
+        require(
+            self.base_width >= 1,
+            f"`model.base_width >= 1` must hold, but got {self.base_width}: give the width at which lr was tuned.",
         )
 
 

@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from mnist_scaling.config import OptimConfig, RunConfig
 from mnist_scaling.results import COMPLETE, DIVERGED, TrainResult
-from mnist_scaling.training import compute, data, models, regimes, schedules, seeding
+from mnist_scaling.training import compute, data, models, parametrization, regimes, schedules, seeding
 
 EVAL_BATCH = 1000
 """Images per forward pass of an evaluation; the loss does not depend on it beyond rounding."""
@@ -99,16 +99,15 @@ def evaluate(model: nn.Module, part: data.Part) -> tuple[float, float]:
 
 
 def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
-    """The optimiser of `config` over all parameters of a model."""
+    """The optimiser of `config` over all parameters of a model, in the groups its parametrization makes."""
     # One kernel a step instead of one a tensor, where torch has it.
     fused = next(model.parameters()).device.type in ("cpu", "cuda")
+    groups = parametrization.groups(model, config)
     if config.name == "sgd":
-        return torch.optim.SGD(
-            model.parameters(), config.lr, momentum=config.momentum, weight_decay=config.weight_decay, fused=fused
-        )
+        return torch.optim.SGD(groups, config.lr, momentum=config.momentum, fused=fused)
     betas = (config.momentum, config.beta2)
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.name]
-    return kind(model.parameters(), config.lr, betas=betas, weight_decay=config.weight_decay, fused=fused)
+    return kind(groups, config.lr, betas=betas, fused=fused)
 
 
 def _train(
@@ -137,7 +136,7 @@ def _train(
 
 def _step(model: nn.Module, optimizer: torch.optim.Optimizer, rate: float, batch: data.Part) -> Tensor:
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group["lr_factor"]
     loss = cross_entropy(model(batch.images), batch.labels)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from mnist_scaling.config import ModelConfig, one_of
+from mnist_scaling.training import parametrization
+from mnist_scaling.training.parametrization import Label, Role
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class CNN(nn.Module):
     classes : int
         Number of logits.
     config : ModelConfig
-        `width`, `depth` and `dropout`.
+        `width`, `depth` and `dropout`; the parametrization decides what `labels` says.
     """
 
     def __init__(self, image_shape: tuple[int, ...], classes: int, config: ModelConfig) -> None:
@@ -54,7 +56,8 @@ class CNN(nn.Module):
         self.first = layers[0]
         self.hidden = nn.Sequential(*[part for layer in layers[1:] for part in (layer, nn.ReLU())])
         self.dropout = nn.Dropout(config.dropout)
-        self.head = nn.Linear(sizes[-1] * height * width, classes)
+        self.head = parametrization.Readout(sizes[-1] * height * width, classes)
+        self.growth = parametrization.growth(config)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (batch, classes) of images (batch, channels, height, width)."""
@@ -65,6 +68,22 @@ class CNN(nn.Module):
         """Layers by role."""
         return Parts(self.first, self.hidden, self.head)
 
+    def labels(self) -> dict[str, Label]:
+        """Role and growth of every parameter: all channels, and so the head's fan-in, grow as the width."""
+        n = self.growth
+        hidden = {
+            name: Label(Role.VECTOR if name.endswith("bias") else Role.HIDDEN, n, n)
+            for name, _ in self.named_parameters()
+            if name.startswith("hidden")
+        }
+        return {
+            "first.weight": Label(Role.INPUT, fan_out=n),
+            "first.bias": Label(Role.VECTOR, fan_out=n),
+            **hidden,
+            "head.weight": Label(Role.OUTPUT, fan_in=n),
+            "head.bias": Label(Role.VECTOR, fan_in=n),
+        }
+
 
 FAMILIES: dict[str, Callable[[tuple[int, ...], int, ModelConfig], CNN]] = {"cnn": CNN}
 """Every family by the value of `model.name`."""
@@ -73,10 +92,14 @@ FAMILIES: dict[str, Callable[[tuple[int, ...], int, ModelConfig], CNN]] = {"cnn"
 def build(config: ModelConfig, image_shape: tuple[int, ...], classes: int) -> CNN:
     """A model with fresh weights from torch's global generator, on torch's default device.
 
+    They are scaled as `model.parametrization` says; under the standard one they stay as drawn.
+
     Raises
     ------
     InputError
         When the family is unknown.
     """
     one_of("model.name", config.name, tuple(FAMILIES))
-    return FAMILIES[config.name](image_shape, classes, config)
+    model = FAMILIES[config.name](image_shape, classes, config)
+    parametrization.scale(model)
+    return model
