@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import chdir
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from mnist_scaling import fit, results
 
@@ -55,12 +55,11 @@ class Builder:
         return folder
 
     def fitted(self, folder: Path, draws: int = 40) -> Path:
-        """`write`, then fits.json from the real fitting library with few bootstrap draws."""
+        """`write`, then fits.json from the real fitting library with few bootstrap draws; folder lies in multirun/."""
         self.write(folder)
         config = fit.FitConfig(name=folder.name, bootstrap=fit.BootstrapConfig(draws=draws))
-        frame = results.read_table(folder / results.CELLS)
-        columns = {c: frame[c].astype(object).where(frame[c].notna(), None).tolist() for c in frame.columns}
-        table, left_out = fit.read_columns(columns, fit.STUDY_COLUMNS, fit.CONVENTIONS, "cells.csv")
+        with chdir(folder.parent.parent):
+            table, left_out, _ = fit.load(config)
         record = fit.document(fit.analyse(table, config.options()))
         record["data"]["left_out"] = left_out
         (folder / results.FITS).write_text(json.dumps(record), encoding="utf-8")
@@ -73,7 +72,11 @@ class Builder:
         best, start = self.tuned_loss(n, d), self.untuned_loss(n, d)
         runs = []
         for number in range(self.trials):
-            setting = UNTUNED if number == 0 else {"lr": 1e-2 * 1.1**number / (1 + index), "batch_size": 16 * 2 ** (number % 3)}
+            setting = (
+                UNTUNED
+                if number == 0
+                else {"lr": 1e-2 * 1.1**number / (1 + index), "batch_size": 16 * 2 ** (number % 3)}
+            )
             loss = start if number == 0 else best * (1 + 0.1 * (self.trials - 1 - number))
             state = results.FAILED if index < self.without_trials else results.COMPLETE
             runs.append(shared | setting | self._run("trial", number, state, loss))
@@ -104,8 +107,3 @@ def _sizes(axes: Mapping[str, Any]) -> dict[str, Any]:
         "n_seen": d, "epochs": 1.0, "steps": d // 32, "flops": flops, "flops_forward": flops // 3,
         "flops_output": flops // 10,
     }  # fmt: skip
-
-
-def trials_of(folder: Path) -> pd.DataFrame:
-    """trials.csv of a written study."""
-    return results.read_table(folder / results.TRIALS)

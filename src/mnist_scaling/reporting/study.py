@@ -152,7 +152,7 @@ def _with(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     table = table.reindex(columns=list(dict.fromkeys([*table.columns, *columns])))
     for column in ("edges", "flags"):
         if column in table:
-            table[column] = table[column].fillna("").astype(str)
+            table[column] = table[column].astype(object).where(table[column].notna(), "").astype(str)
     return table
 
 

@@ -1,0 +1,234 @@
+"""The whole page: every kind of study renders, nothing is loaded from elsewhere, text is escaped."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from pathlib import Path
+
+import matplotlib as mpl
+import pandas as pd
+import pytest
+
+from mnist_scaling.reporting import figures, files, html
+from mnist_scaling.reporting.prepare import Missing
+from mnist_scaling.reporting.study import load
+
+VOID = {"meta", "br", "link", "img", "hr", "input"}
+ALL = {plot.name for plot in figures.FIGURES}
+
+
+class Page(HTMLParser):
+    """Checks nesting and collects ids, links and text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.tags: set[str] = set()
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        found = dict(attrs)
+        self.ids += [found["id"] or ""] if "id" in found else []
+        self.links += [found[k] or "" for k in ("href", "src", "data", "action", "poster") if k in found]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag
+
+
+def render(folder: Path, out: Path, formats: tuple[str, ...] = ()) -> tuple[str, list[files.Shown]]:
+    study = load(folder)
+    shown = files.make_all(study, out, formats, 40)
+    return html.page(study, shown, datetime(2026, 1, 2, tzinfo=UTC)), shown
+
+
+@pytest.fixture(scope="module")
+def normal(grid: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[files.Shown], Path]:
+    out = tmp_path_factory.mktemp("figures")
+    return (*render(grid, out, ("png", "svg", "pdf")), out)
+
+
+def test_a_grid_gets_every_figure_in_every_format(normal: tuple[str, list[files.Shown], Path]) -> None:
+    _, shown, out = normal
+    drawn = {s.plot.name for s in shown if s.svg}
+    assert drawn == ALL - {"isoflop"}  # a step of 2 in width is too coarse for isoFLOP curves here
+    assert {p.name for p in out.iterdir()} == {f"{n}.{f}" for n in drawn for f in ("png", "svg", "pdf")}
+    starts = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
+    for path in out.iterdir():
+        content = path.read_bytes()
+        assert content.startswith(starts[path.suffix[1:]])
+        assert len(content) > 2000
+
+
+def test_the_page_is_well_formed_and_self_contained(normal: tuple[str, list[files.Shown], Path]) -> None:
+    text, shown, _ = normal
+    page = Page(text)
+    assert not page.tags & {"script", "link", "img", "iframe", "object", "embed"}
+    assert all(link.startswith("#") for link in page.links)
+    assert {link[1:] for link in page.links} <= set(page.ids)
+    assert len(page.ids) == len(set(page.ids))
+    assert "@import" not in text
+    assert not re.search(r"url\((?!#)", text)
+    assert "http" not in text
+    assert text.count("<svg") == sum(s.svg is not None for s in shown)
+
+
+def test_it_says_what_came_out_and_what_did_not(normal: tuple[str, list[files.Shown], Path]) -> None:
+    text, _, _ = normal
+    plain = re.sub(r"<[^>]+>", "", text)
+    assert "16 cells (4 widths × 4 data fractions)" in plain
+    assert "4 trials and its best setting confirmed by 3 repeats" in plain
+    assert "What these data do not show" in plain
+    assert re.search(r"Test loss falls as N−0\.\d+", plain)
+    assert "python -m mnist_scaling.fit name=grid" in plain
+    assert "2 January 2026" in plain
+    assert "prefers-color-scheme: dark" in text
+    assert "@media print" in text
+
+
+def test_the_same_study_gives_the_same_bytes(grid: Path, tmp_path: Path) -> None:
+    study = load(grid)
+    plot = next(p for p in figures.FIGURES if p.name == "loss_vs_data")
+    written = []
+    for part in "ab":
+        (tmp_path / part).mkdir()
+        files.save(figures.draw(plot, plot.prepare(study)), tmp_path / part, "x", ("svg", "pdf", "png"), 40)
+        written.append([p.read_bytes() for p in sorted((tmp_path / part).iterdir())])
+    assert written[0] == written[1]
+
+
+ONE_AXIS = {
+    "width": {"width": (4, 8, 16, 32)},
+    "data": {"data_fraction": (0.125, 0.25, 0.5, 1.0)},
+}
+
+
+@pytest.mark.parametrize("axis", ONE_AXIS)
+def test_one_axis(make: Callable[..., Path], tmp_path: Path, axis: str) -> None:
+    text, shown = render(make(axes=ONE_AXIS[axis], noise=0.02), tmp_path / "figures")
+    Page(text)
+    drawn = {s.plot.name for s in shown if s.svg}
+    assert "what_tuning_changed" in drawn
+    other = "loss_vs_data" if axis == "width" else "loss_vs_parameters"
+    assert other not in drawn
+    assert "so there is no line to draw" in text
+    assert "A frontier needs model size and data size to vary" in text
+
+
+ODD = {
+    "one repeat": {"repeats": 1, "noise": 0.02},
+    "cells without losses": {"without_trials": 3, "noise": 0.02},
+    "further axis": {
+        "axes": {"width": (4, 8), "data_fraction": (0.5, 1.0), "optimizer": ("adam", "sgd")},
+        "noise": 0.02,
+    },
+    "two by two": {"axes": {"width": (4, 8), "data_fraction": (0.5, 1.0)}, "trials": 2, "repeats": 2, "noise": 0.02},
+    "one trial": {"trials": 1, "untuned_loss": lambda n, d: 60 * n**-0.3 * d**-0.5, "noise": 0.02},
+    "no noise": {},
+}
+WORDS = {
+    "one repeat": "no cell has two repeats",
+    "cells without losses": "The loss of 3 of 16 cells",
+    "further axis": "the fits pool all of them",
+    "two by two": "Fewer than three cells in a line",
+    "one trial": "Every cell has a single trial",
+    "no noise": "Test loss falls",
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_odd_studies_render_with_words(make: Callable[..., Path], tmp_path: Path, kind: str) -> None:
+    text, shown = render(make(**ODD[kind]), tmp_path / "figures")
+    Page(text)
+    assert WORDS[kind].lower() in text.lower()
+    assert "loss_vs_compute" in {s.plot.name for s in shown if s.svg}
+    assert "nan" not in re.sub(r"<svg.*?</svg>|<style>.*?</style>", "", text, flags=re.DOTALL).lower().split()
+
+
+def test_missing_optional_keys_and_tables(copy: Path, tmp_path: Path) -> None:
+    fits = json.loads((copy / "fits.json").read_text())
+    for key in set(fits) - {"schema", "laws", "selected", "frontier", "flags"}:
+        del fits[key]
+    for law in fits["laws"].values():
+        for key in ("residuals", "slopes", "slice", "inputs", "units", "profiles"):
+            law.pop(key, None)
+    for method in fits["frontier"].values():
+        for key in ("points", "status", "curves"):
+            method.pop(key, None)
+    (copy / "fits.json").write_text(json.dumps(fits))
+    (copy / "trials.csv").unlink()
+    (copy / "study.json").unlink()
+    text, _ = render(copy, tmp_path / "figures")
+    Page(text)
+    assert "Test loss falls as" in text
+    assert "trials.csv holds no trial" in text
+
+
+def test_html_is_escaped(copy: Path, tmp_path: Path) -> None:
+    evil = "<script>alert('x')</script>"
+    fits = json.loads((copy / "fits.json").read_text())
+    fits["flags"].append(
+        {"code": "odd", "severity": "error", "message": evil, "cells": [{"row": 2}, {"N": evil}, evil]}
+    )
+    fits["laws"]["power_N"]["status"] = evil
+    fits["laws"][evil] = fits["laws"]["additive"]
+    fits["selection"]["reason"] = evil
+    fits["frontier"]["isoflop"]["status"] = evil
+    (copy / "fits.json").write_text(json.dumps(fits))
+    study = json.loads((copy / "study.json").read_text())
+    (copy / "study.json").write_text(json.dumps(study | {"command": evil, "versions": {"torch": evil}, evil: evil}))
+    cells = pd.read_csv(copy / "cells.csv")
+    cells["flags"] = cells["flags"].astype(object)
+    cells.loc[3, "flags"] = evil
+    cells.to_csv(copy / "cells.csv", index=False)
+    text, _ = render(copy, tmp_path / "figures")
+    assert "script" not in Page(text).tags
+    assert text.count("&lt;script&gt;") >= 8
+    assert text.index("odd</b>") < text.index("warning") or "flag warning" not in text  # the gravest first
+
+
+def test_a_figure_that_can_no_longer_be_drawn_loses_its_files(copy: Path, tmp_path: Path) -> None:
+    out = tmp_path / "figures"
+    out.mkdir()
+    stale, foreign = out / "isoflop.png", out / "mine.png"
+    stale.touch()
+    foreign.touch()
+    render(copy, out)
+    assert not stale.exists()
+    assert foreign.exists()
+
+
+def test_drawing_leaves_matplotlib_as_it_was(grid: Path) -> None:
+    before = dict(mpl.rcParams)
+    assert not isinstance(figures.show(load(grid), "loss_vs_data"), Missing)
+    assert dict(mpl.rcParams) == before
+    pyplot = __import__("matplotlib.pyplot").pyplot
+    assert pyplot.get_fignums() == []
+
+
+def test_a_misspelt_figure_names_the_known(grid: Path) -> None:
+    with pytest.raises(KeyError, match="loss_vs_data"):
+        figures.show(load(grid), "loss_vs_dta")
+
+
+def test_names_and_captions_are_complete() -> None:
+    assert len(ALL) == len(figures.FIGURES)
+    for plot in figures.FIGURES:
+        assert plot.caption.endswith(".")
+        assert re.fullmatch(r"[a-z_]+", plot.name)

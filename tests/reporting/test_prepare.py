@@ -1,0 +1,209 @@
+"""Known answers of the data behind the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mnist_scaling.reporting.prepare import Missing, change, compute, laws, losses, tuning
+from mnist_scaling.reporting.study import load
+
+FRACTIONS = (0.125, 0.25, 0.5, 1.0)
+
+
+def untuned(n: float, d: float) -> float:
+    """Steeper in both than the tuned law of the builder, N^-0.3 D^-0.5, and worse in every cell."""
+    return 2000.0 * n**-0.4 * d**-0.65
+
+
+def bowl(n: float, d: float) -> float:
+    """E + A N^-alpha + B D^-beta: at fixed N D the loss has a minimum inside the builder's widths."""
+    return 0.02 + 30 / n**0.6 + 8 / d**0.45
+
+
+def test_untuned_and_tuned_slopes_of_an_exact_grid(make: Callable[..., Path]) -> None:
+    data = change.change(load(make(untuned_loss=untuned)))
+    assert isinstance(data, change.Change)
+    assert data.setting == "learning rate 0.003, batch size 32"
+    by_variable = {direction.variable: direction.slopes for direction in data.directions}
+    assert len(by_variable["N"]) == len(FRACTIONS)
+    for variable, exact, before in (("N", 0.3, 0.4), ("D", 0.5, 0.65)):
+        slopes = by_variable[variable]
+        np.testing.assert_allclose(slopes["tuned_value"], exact, atol=1e-9)
+        np.testing.assert_allclose(slopes["selected_value"], exact, atol=1e-9)
+        np.testing.assert_allclose(slopes["untuned_value"], before, atol=1e-9)
+        np.testing.assert_allclose(slopes["change_value"], exact - before, atol=1e-9)
+        assert data.plane["tuned"][variable].value == pytest.approx(exact)
+        assert data.plane["change"][variable].value == pytest.approx(exact - before)
+
+
+def test_untuned_is_a_setting_and_not_a_trial_number(copy: Path) -> None:
+    """A sweep that starts cells from their neighbours' best has no common trial 0."""
+    trials = pd.read_csv(copy / "trials.csv")
+    first = (trials["stage"] == "trial") & (trials["number"] == 0)
+    trials.loc[first, "number"] = 7
+    trials.loc[(trials["stage"] == "trial") & (trials["number"] == 1), "number"] = 0
+    trials.to_csv(copy / "trials.csv", index=False)
+    assert change.untuned_setting(load(copy)) == {"lr": 3e-3, "batch_size": 32}
+
+
+def test_no_common_setting_is_said(copy: Path) -> None:
+    trials = pd.read_csv(copy / "trials.csv")
+    rows = trials[(trials["number"] == 0) & (trials["stage"] == "trial")].index
+    trials.loc[rows[:1], "lr"] = 0.5
+    trials.to_csv(copy / "trials.csv", index=False)
+    data = change.change(load(copy))
+    assert isinstance(data, Missing)
+    assert "No setting was tried in every cell" in data.reason
+
+
+def test_a_diverged_untuned_run_leaves_its_cell_out(copy: Path) -> None:
+    trials = pd.read_csv(copy / "trials.csv")
+    row = trials[(trials["number"] == 0) & (trials["stage"] == "trial")].index[0]
+    trials.loc[row, ["state", "val_loss"]] = ["DIVERGED", None]
+    trials.to_csv(copy / "trials.csv", index=False)
+    data = change.change(load(copy))
+    assert isinstance(data, change.Change)
+    assert len(data.cells) == 15
+    assert "1 of 16 cells" in data.note
+
+
+def test_loss_lines_hold_every_cell_and_their_law(grid: Path) -> None:
+    data = losses.losses(load(grid), "N")
+    assert isinstance(data, losses.Losses)
+    (lines,) = data.panels.values()
+    assert [line.label for line in lines] == ["1/8", "1/4", "1/2", "1"]
+    assert all(line.points["x"].is_monotonic_increasing and len(line.points) == 4 for line in lines)
+    cells = pd.read_csv(grid / "cells.csv")
+    seen = np.sort(np.concatenate([line.points["loss"] for line in lines]))
+    np.testing.assert_allclose(seen, np.sort(cells["test_loss"]))
+    for line in lines:
+        assert line.law is not None
+        curve = line.law.curve()
+        assert (curve["low"] <= curve["loss"] + 1e-12).all()
+        assert (curve["loss"] <= curve["high"] + 1e-12).all()
+        slope = np.diff(np.log(curve["loss"])) / np.diff(np.log(curve["x"]))
+        np.testing.assert_allclose(slope, -line.law.exponent.value)
+
+
+def test_the_law_goes_through_an_exact_grid(make: Callable[..., Path]) -> None:
+    data = losses.losses(load(make()), "D")
+    assert isinstance(data, losses.Losses)
+    for line in data.panels[""]:
+        assert line.law is not None
+        assert line.law.exponent.value == pytest.approx(0.5, abs=1e-4)
+        np.testing.assert_allclose(line.law.curve(2)["loss"], line.points["loss"].iloc[[0, -1]], rtol=1e-3)
+
+
+def test_one_axis_has_no_line_in_the_other(make: Callable[..., Path]) -> None:
+    study = load(make(axes={"width": (4, 8, 16, 32)}, noise=0.02))
+    assert isinstance(losses.losses(study, "N"), losses.Losses)
+    missing = losses.losses(study, "D")
+    assert isinstance(missing, Missing)
+    assert "one data size" in missing.reason
+    assert isinstance(compute.frontier(study), Missing)
+
+
+def test_missing_losses_are_absent_and_counted(make: Callable[..., Path]) -> None:
+    data = losses.losses(load(make(without_trials=3, noise=0.02)), "D")
+    assert isinstance(data, losses.Losses)
+    assert sum(len(line.points) for line in data.panels[""]) == 13
+    assert "3 of 16 cells have no test loss" in data.note
+
+
+def test_a_single_repeat_is_said_to_have_no_error_bars(make: Callable[..., Path]) -> None:
+    study = load(make(repeats=1, noise=0.02))
+    for variable in "ND":
+        data = losses.losses(study, variable)
+        assert isinstance(data, losses.Losses)
+        assert "no error bars" in data.note
+    curse = tuning.curse(study)
+    assert isinstance(curse, tuning.Curse)
+    assert curse.cells["low"].isna().all()
+    assert "no standard error" in curse.note
+
+
+def test_further_axes_make_panels(make: Callable[..., Path]) -> None:
+    axes = {"width": (4, 8), "data_fraction": (0.5, 1.0), "optimizer": ("adam", "sgd")}
+    data = losses.losses(load(make(axes=axes, noise=0.02)), "N")
+    assert isinstance(data, losses.Losses)
+    assert list(data.panels) == ["optimizer adam", "optimizer sgd"]
+    lines = compute.compute(load(make(axes=axes, noise=0.02)))
+    assert isinstance(lines, compute.Compute)
+    assert lines.cells.groupby("group").size().tolist() == [2, 2, 2, 2]
+
+
+def test_winners_curse_is_the_ratio(copy: Path) -> None:
+    cells = pd.read_csv(copy / "cells.csv")
+    cells["repeat_val_loss"] = cells["val_loss"] * 1.1
+    cells.to_csv(copy / "cells.csv", index=False)
+    data = tuning.curse(load(copy))
+    assert isinstance(data, tuning.Curse)
+    assert data.median == pytest.approx(0.1)
+    assert "worse in 16 of 16 cells" in data.note
+
+
+def test_history_falls_to_one(grid: Path) -> None:
+    data = tuning.history(load(grid))
+    assert isinstance(data, tuning.History)
+    for _, rows in data.lines.groupby("cell"):
+        assert (rows["ratio"].diff().dropna() <= 0).all()
+        assert rows["ratio"].iloc[-1] == 1
+    # The builder's last trial is the best of every cell, and the first is 1.5 times as bad.
+    assert data.median["ratio"].iloc[1] == pytest.approx(1.2)
+    assert "In 16 of 16 cells" in data.note
+
+
+def test_maps_have_the_grid_shape_and_mark_edges(grid: Path) -> None:
+    data = tuning.hyperparameters(load(grid))
+    assert isinstance(data, tuning.Grids)
+    assert [g.title for g in data.grids] == ["learning rate", "batch size", "loss saved by tuning (%)"]
+    rate = data.grids[0]
+    assert rate.values.index.tolist() == [32, 16, 8, 4]
+    assert rate.values.columns.tolist() == list(FRACTIONS)
+    assert rate.edges.to_numpy().sum() == 1
+    assert rate.edges.loc[4, 0.25]  # the builder marks its second cell
+    assert not data.grids[1].edges.to_numpy().any()
+
+
+def test_residuals_are_those_of_fits_json_at_their_cells(grid: Path) -> None:
+    study = load(grid)
+    data = laws.residuals(study)
+    assert isinstance(data, laws.Residuals)
+    record = study.fits["laws"]["multiplicative"]["residuals"][5]
+    cell = study.cells.loc[record["row"]]
+    table = data.laws["multiplicative"]
+    assert table.loc[cell["n_params"], cell["n_seen"]] == record["residual"]
+    assert table.shape == (4, 4)
+
+
+def test_compute_frontier_lies_below_no_cell(grid: Path) -> None:
+    data = compute.compute(load(grid))
+    assert isinstance(data, compute.Compute)
+    line = np.interp(np.log(data.cells["C"]), np.log(data.frontier["C"]), np.log(data.frontier["loss"]))
+    assert (np.log(data.cells["loss"]) >= line - 1e-9).all()
+
+
+def test_isoflop_curves_meet_their_minimum(make: Callable[..., Path]) -> None:
+    axes = {"width": (4, 6, 8, 11, 16, 23, 32), "data_fraction": tuple(2.0**-k for k in range(7))}
+    data = compute.isoflops(load(make(axes=axes, tuned_loss=bowl, untuned_loss=lambda n, d: 2 * bowl(n, d))))
+    assert isinstance(data, compute.IsoFlops)
+    inside = [c for c in data.curves if c.minimum]
+    assert len(inside) >= 3
+    for curve in inside:
+        assert curve.minimum is not None
+        assert curve.curve["loss"].min() == pytest.approx(curve.minimum[1], rel=1e-3)
+        assert curve.curve["loss"].to_numpy() == pytest.approx(
+            np.interp(curve.curve["N"], curve.points["N"], curve.points["loss"]), rel=0.1
+        )
+
+
+def test_exponents_by_every_road(grid: Path) -> None:
+    data = laws.exponents(load(grid))
+    assert isinstance(data, laws.Exponents)
+    assert len(data.groups) == 3
+    assert {"power N", "multiplicative"} <= set(next(iter(data.groups.values()))["label"])

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from mnist_scaling.reporting import text
+from mnist_scaling.reporting.tables import formula
+from mnist_scaling.reporting.text import NB, Interval
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (3125, "3.13k"),  # half up: 3.12k would be another grid
+        (50_000, "50k"),
+        (999.9, "1k"),
+        (0.5, "0.5"),
+        (4266, "4.27k"),
+        (1_200_000, "1.2M"),
+        (2.5e9, "2.5G"),
+    ],
+)
+def test_short_tick_labels(value: float, shown: str) -> None:
+    assert text.short(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0, "0"), (-0.5367, "−0.537"), (12.345, "12.3"), (math.nan, "—"), (None, "—"), (1.7e13, f"1.7{NB}×{NB}10¹³")],
+)
+def test_number(value: float | None, shown: str) -> None:
+    assert text.number(value) == shown
+
+
+def test_an_interval_is_printed_whole_and_never_broken_over_lines() -> None:
+    assert str(Interval(0.28, -0.0312, 0.3)) == f"0.280{NB}[−0.031,{NB}0.300]"
+    assert str(Interval(0.28)) == "0.280"
+    assert str(Interval()) == "—"
+
+
+def test_interval_from_json_with_nulls() -> None:
+    found = Interval.of({"value": 0.3, "low": None, "high": None})
+    assert found.known
+    assert not found.bounded
+    assert not Interval.of(None).known
+
+
+def test_minus_swaps_the_ends() -> None:
+    turned = -Interval(0.3, 0.2, 0.5)
+    assert (turned.value, turned.low, turned.high) == (-0.3, -0.5, -0.2)
+
+
+def test_excludes_needs_both_ends() -> None:
+    assert Interval(0.3, 0.2, 0.5).excludes(0)
+    assert not Interval(0.3, -0.2, 0.5).excludes(0)
+    assert not Interval(0.3).excludes(0)
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"), [([], ""), (["a"], "a"), (["a", "b"], "a and b"), (["a", "b", "c"], "a, b and c")]
+)
+def test_listing(words: list[str], shown: str) -> None:
+    assert text.listing(words) == shown
+
+
+@pytest.mark.parametrize(
+    ("n", "word", "shown"), [(1, "cell", "1 cell"), (2, "family", "2 families"), (1200, "run", "1,200 runs")]
+)
+def test_plural(n: int, word: str, shown: str) -> None:
+    assert text.plural(n, word) == shown
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(40, "40 s"), (366, "6.1 min"), (7200, "2.0 h")])
+def test_duration(seconds: float, shown: str) -> None:
+    assert text.duration(seconds) == shown
+
+
+def test_formula_in_html() -> None:
+    assert formula("E + A / N^alpha") == "E + A / N<sup>α</sup>"
+    assert formula("A * N^-alpha") == "A · N<sup>−α</sup>"
+    assert "<script" not in formula("<script>^x")
+    assert formula("((Nc / N)^(alpha_N / alpha_D) + Dc / D)^alpha_D").count("<sub>D</sub>") == 2

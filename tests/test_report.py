@@ -1,0 +1,69 @@
+"""``python -m mnist_scaling.report`` as a user types it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mnist_scaling.errors import InputError
+from mnist_scaling.report import ReportConfig
+from tests.reporting.builder import Builder
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def test_report_of_a_study(command: Command, tmp_path: Path) -> None:
+    folder = Builder(noise=0.02).fitted(tmp_path / "multirun" / "mine")
+    before = {p.name for p in tmp_path.iterdir()} | {p.name for p in folder.iterdir()}
+    done = command("mnist_scaling.report", "name=mine", "dpi=50", "formats=[png,svg]")
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
+    assert "Report:  multirun/mine/report.html" in done.stdout
+    assert (folder / "report.html").stat().st_size > 100_000
+    assert {p.suffix for p in (folder / "figures").iterdir()} == {".png", ".svg"}
+    after = {p.name for p in tmp_path.iterdir()} | {p.name for p in folder.iterdir()}
+    assert after - before == {"report.html", "figures"}, "Hydra must leave nothing of its own behind"
+
+
+def test_unfitted_study_is_one_sentence(command: Command, tmp_path: Path) -> None:
+    Builder(axes={"width": (4, 8)}).write(tmp_path / "multirun" / "mine")
+    done = command("mnist_scaling.report", "name=mine")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert "A report needs the fits in multirun/mine/fits.json" in done.stderr
+    assert "run `python -m mnist_scaling.fit name=mine` first" in done.stderr
+    assert not (tmp_path / "multirun" / "mine" / "figures").exists()
+
+
+def test_no_such_study_and_misspelt_key(command: Command) -> None:
+    done = command("mnist_scaling.report", "name=nothing")
+    assert done.returncode == 1
+    assert "there is no multirun/nothing: run a study first" in done.stderr
+    done = command("mnist_scaling.report", "nmae=quickstart")
+    assert done.returncode == 1
+    assert "name" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "`name` must be a study in multirun/"),
+        ({"name": "a", "formats": ("gif",)}, "`formats` must be of png, svg, pdf, but got gif"),
+        ({"name": "a", "dpi": 5}, "`30 <= dpi <= 1200` must hold, but got 5"),
+    ],
+)
+def test_rules_of_the_configuration(options: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        ReportConfig(**options)  # type: ignore[arg-type]
+
+
+def test_it_loads_neither_torch_nor_optuna() -> None:
+    code = "import sys, mnist_scaling.report; print({'torch', 'optuna', 'hydra_plugins'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
