@@ -366,7 +366,7 @@ def _flags(
     floors = {
         k: (f.profiles["E"][0], bool(f.floor_rejected)) for k, f in fitted.items() if f.floor_rejected is not None
     }
-    sigma = reference.noise.sigma if reference else np.full(len(table), np.nan)
+    reference_fit = reference.fit if reference else None
     isoflop = frontier["isoflop"].frontier if "isoflop" in frontier else Frontier("isoflop", {}, [])
     reach, far = _reach(reference, table)
     return [
@@ -379,8 +379,8 @@ def _flags(
         *diag.forms_disagree(choice.disagree, choice.reason),
         *diag.grid_edge(table, isoflop),
         *diag.carried(table),
-        *diag.non_monotone(table, sigma),
-        *diag.seed_outlier(table, reference.fit if reference else None),
+        *diag.non_monotone(table, diag.usual_noise(table, reference_fit)),
+        *diag.seed_outlier(table, reference_fit),
         *diag.chance_level(table, options.classes, masked),
         *diag.too_few_cells(table, [k for k, (law, part, _) in refused.items() if _starved(table, law, part)]),
         *diag.far_extrapolation(reach, far, "The hold-out of the largest compute"),

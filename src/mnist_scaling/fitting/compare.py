@@ -24,6 +24,9 @@ NEAR_TIE = 4.0
 WORSE = 1.25
 """A law whose hold-out error is this many times the best one's is worse; less is luck on few cells."""
 
+SAME_SLOPE = 1e-3
+"""Intervals of an exponent that miss each other by less than this say the same."""
+
 EXACT = 1e-7
 """Residuals in log loss below this are rounding, not a reason to prefer a law."""
 
@@ -191,7 +194,7 @@ def _clash(candidates: list[Candidate]) -> str:
         for b in candidates[i + 1 :]:
             for key in a.slopes.keys() & b.slopes.keys():
                 one, two = a.slopes[key], b.slopes[key]
-                if one.high < two.low or two.high < one.low:
+                if max(one.low, two.low) - min(one.high, two.high) > SAME_SLOPE:
                     return (
                         f"{a.name} and {b.name} fit equally well but give {key} {one.value:.3f} "
                         f"[{one.low:.3f}, {one.high:.3f}] and {two.value:.3f} [{two.low:.3f}, {two.high:.3f}]"

@@ -12,7 +12,7 @@ from scipy import stats
 
 from mnist_scaling.fitting.estimate import Fit
 from mnist_scaling.fitting.frontier import Frontier
-from mnist_scaling.fitting.laws.base import Array
+from mnist_scaling.fitting.objective import robust_scale
 from mnist_scaling.fitting.table import MEANINGS, Table
 from mnist_scaling.fitting.uncertainty import Interval
 
@@ -147,20 +147,19 @@ def carried(table: Table) -> list[Flag]:
     return out
 
 
-def non_monotone(table: Table, sigma: Array) -> list[Flag]:
+def non_monotone(table: Table, noise: float) -> list[Flag]:
     """More parameters, or more data, and yet a higher loss than noise explains.
 
     Parameters
     ----------
-    sigma : array, shape (n,)
-        Standard deviation of each row's log loss; NaN where unknown.
+    noise : float
+        `usual_noise`; NaN where unknown.
     """
     pairs = list(_neighbours(table))
-    if not pairs or not np.isfinite(sigma).any():
+    if not pairs or not np.isfinite(noise):
         return []
-    limit = stats.norm.isf(FAMILY_ERROR / len(pairs))
-    size = np.maximum(np.nan_to_num(sigma, nan=float(np.nanmedian(sigma))), SMALLEST_NOISE)
-    bad = [(a, b, k) for a, b, k in pairs if table.y[b] - table.y[a] > limit * np.hypot(size[a], size[b])]
+    limit = stats.norm.isf(FAMILY_ERROR / len(pairs)) * np.sqrt(2) * max(noise, SMALLEST_NOISE)
+    bad = [(a, b, k) for a, b, k in pairs if table.y[b] - table.y[a] > limit]
     if not bad:
         return []
     worst = max(bad, key=lambda p: table.y[p[1]] - table.y[p[0]])
@@ -192,10 +191,21 @@ def _neighbours(table: Table) -> Iterable[tuple[int, int, str]]:
             )
 
 
+def usual_noise(table: Table, fit: Fit | None) -> float:
+    """Standard deviation of log loss that the repeats give, else the residuals' robust scale; NaN without either.
+
+    Both forget an outlier, unlike the noise that widens the intervals.
+    """
+    if table.se is not None and (np.isfinite(table.se) & (table.se > 0)).sum() >= 4:
+        relative = table.se[table.se > 0] / table.loss[table.se > 0]
+        return float(np.sqrt(np.nanmean(np.minimum(relative, 3 * np.nanmedian(relative)) ** 2)))
+    return robust_scale(fit.residual, fit.law.size) if fit is not None else np.nan
+
+
 def seed_outlier(table: Table, fit: Fit | None) -> list[Flag]:
     """Rows whose repeats scatter far more than the others', or that lie far off the best law."""
     wide = _wide_repeats(table)
-    far = _far_residuals(fit) if fit is not None else np.empty(0, int)
+    far = _far_residuals(fit, usual_noise(table, fit)) if fit is not None else np.empty(0, int)
     index = sorted({*map(int, wide), *map(int, far)})
     if not index:
         return []
@@ -221,13 +231,14 @@ def _wide_repeats(table: Table) -> np.ndarray:
     return known[variance > limit * np.maximum(others, SMALLEST_NOISE**2 / 9)]
 
 
-def _far_residuals(fit: Fit) -> np.ndarray:
+def _far_residuals(fit: Fit, noise: float) -> np.ndarray:
     lost = fit.n - fit.law.size
     if lost < 5:
         return np.empty(0, int)
-    scale = 1.4826 * np.median(np.abs(fit.residual)) * np.sqrt(fit.n / lost)
+    scale = max(robust_scale(fit.residual, fit.law.size), noise)
     size = np.abs(fit.residual) / np.sqrt(1 - np.minimum(fit.leverage, 0.95))
-    limit = stats.t.isf(FAMILY_ERROR / 2 / fit.n, lost - 1)
+    # A median of n residuals is as uncertain as a root mean square of 0.37 n.
+    limit = stats.t.isf(FAMILY_ERROR / 2 / fit.n, max(0.37 * lost, 2.0))
     return np.flatnonzero(size > limit * max(scale, SMALLEST_NOISE))
 
 
