@@ -189,7 +189,12 @@ def _filter(frame: pd.DataFrame, where: str, path: Path) -> pd.DataFrame:
 @hydra.main(config_path=cli.conf_dir(), config_name="fit")
 def main(cfg: DictConfig) -> None:
     """Read, fit, write, show."""
-    config = build(FitConfig, cfg)
+    with cli.user_errors("fit"):
+        run(build(FitConfig, cfg))
+
+
+def run(config: FitConfig) -> None:
+    """Fit one table, write fits.json and print what it says."""
     table, left_out, folder = load(config)
     result = analyse(table, config.options())
     record = document(result)

@@ -1,0 +1,262 @@
+"""python -m mnist_scaling.fit as a user runs it: studies, foreign tables, and everything that can be wrong with one."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mnist_scaling.fitting import get_law
+
+FIT = "mnist_scaling.fit"
+COLUMNS = ("columns.N=N", "columns.D=D", "columns.C=C", "columns.loss=loss")
+TRUTH = {"E": 0.03, "A": 3.0, "B": 60.0, "alpha": 0.35, "beta": 0.6}
+
+
+def write(path: Path, columns: dict[str, list]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        out = csv.writer(file)
+        out.writerow(columns)
+        out.writerows(zip(*columns.values(), strict=True))
+    return path
+
+
+def rows(widths: int = 4, fractions: int = 5, noise: float = 0.03) -> dict[str, list]:
+    """A study's cells: widths in sqrt2 steps, halved data, three repeats."""
+    w, u = np.meshgrid(8 * 2 ** (np.arange(widths) / 2), 50_000 / 2.0 ** np.arange(fractions))
+    n, d = (10 * w**2 + 100 * w).ravel().round(), u.ravel().round()
+    loss = get_law("additive").predict(TRUTH, N=n, D=d)
+    runs = loss[:, None] * np.exp(noise * np.random.default_rng(0).standard_normal((len(n), 3)))
+    return {
+        "width": w.ravel().tolist(),
+        "n_params": n.tolist(),
+        "n_params_hidden": (n / 2).tolist(),
+        "n_train": d.tolist(),
+        "n_seen": d.tolist(),
+        "flops": (6 * (n + 500 * np.sqrt(n)) * d).tolist(),
+        "flops_6nd": (6 * n * d).tolist(),
+        "test_loss": runs.mean(axis=1).tolist(),
+        "test_loss_se": (runs.std(axis=1, ddof=1) / np.sqrt(3)).tolist(),
+        "n_repeats": [3] * len(n),
+        "flags": [""] * len(n),
+    }
+
+
+def foreign(**change: list) -> dict[str, list]:
+    cells = rows()
+    return {"N": cells["n_params"], "D": cells["n_seen"], "C": cells["flops"], "loss": cells["test_loss"]} | change
+
+
+def test_a_study(command, tmp_path):
+    cells = rows()
+    cells["flags"][4] = "search_edge;undertrained"
+    cells["test_loss"][7] = ""
+    write(tmp_path / "multirun/mine/cells.csv", cells)
+    done = command(FIT, "name=mine", "bootstrap.draws=200")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert sorted(p.name for p in tmp_path.rglob("*") if p.is_file()) == ["cells.csv", "fits.json"]
+    found = json.loads((tmp_path / "multirun/mine/fits.json").read_text(), parse_constant=pytest.fail)
+    check_schema(found)
+    assert found["laws"]["additive"]["n"] == 19
+    assert found["data"]["left_out"] == [{"row": 7, "why": "no loss"}]
+    assert {"search_edge", "undertrained"} <= {f["code"] for f in found["flags"]}
+    assert found["laws"]["power_N"]["slice"]["fixed"] == "D"
+    assert found["laws"]["power_N"]["slice"]["value"] == 50_000
+    assert len(found["slices"]) == 9
+    for text in ("additive", "AICc", "parametric", "search_edge", "multirun/mine/fits.json", "95 % intervals"):
+        assert text in done.stdout, text
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def check_schema(found: dict) -> None:
+    """The keys that DESIGN 4 fixes."""
+    assert found["schema"] == 1
+    for law in found["laws"].values():
+        assert {"formula", "status", "n", "objective", "rmse_log", "aicc", "holdout", "params", "flags"} <= law.keys()
+        assert {"rmse_log", "n"} <= law["holdout"].keys()
+        assert all(p.keys() == {"value", "low", "high"} for p in law["params"].values())
+        assert all(isinstance(code, str) for code in law["flags"])
+    assert found["selected"] is None or found["selected"] in found["laws"]
+    assert found["frontier"].keys() == {"pareto", "hull", "isoflop", "parametric"}
+    for method in found["frontier"].values():
+        for key in ("N_exponent", "D_exponent", "loss_exponent"):
+            assert method[key].keys() == {"value", "low", "high"}
+        assert isinstance(method["flags"], list)
+    for flag in found["flags"]:
+        assert flag.keys() >= {"code", "severity", "message", "cells"}
+        assert flag["severity"] in ("info", "warning", "error")
+
+
+def test_a_foreign_table(command, tmp_path):
+    path = write(tmp_path / "runs.csv", foreign())
+    done = command(FIT, f"table={path.name}", *COLUMNS, "delta=1e-3", "out=fits/mine", "bootstrap.draws=50")
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "fits/mine/fits.json").read_text())
+    check_schema(found)
+    assert found["settings"]["delta"] == 1e-3
+    assert found["laws"]["additive"]["fit"]["delta_reason"] == "given"
+
+
+def test_one_variable_is_enough(command, tmp_path):
+    c = np.geomspace(1e13, 1e17, 7)
+    path = write(tmp_path / "runs.csv", {"flops": c.tolist(), "loss": (200 / c**0.1).tolist()})
+    done = command(FIT, f"table={path.name}", "columns.C=flops", "columns.loss=loss", "loss=squared")
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "fits.json").read_text())["laws"]["power_C"]
+    assert found["params"]["gamma"]["value"] == pytest.approx(0.1)
+    assert found["params"]["A"]["value"] == pytest.approx(200)
+
+
+def test_everything_on_at_once(command, tmp_path):
+    write(tmp_path / "multirun/mine/cells.csv", rows())
+    more = (
+        "sensitivity=true",
+        "coverage.draws=20",
+        "coverage.bootstrap=50",
+        "queries=1e6",
+        "predict.N=1e5",
+        "predict.D=1e5",
+    )
+    done = command(FIT, "name=mine", "bootstrap.draws=50", *more)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "multirun/mine/fits.json").read_text(), parse_constant=pytest.fail)
+    assert {"hidden layers only", "6 N D"} <= {v["setting"] for v in found["sensitivity"]}
+    assert found["coverage"]["quantities"]
+    assert found["lifetime"]["size_ratio"]["value"] < 1
+    assert {p["law"] for p in found["predictions"]} >= {"additive", "kaplan"}
+    for text in ("Sensitivity", "Coverage", "Predicted loss", "queries", "hidden layers only"):
+        assert text in done.stdout, text
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_where_keeps_some_rows(command, tmp_path):
+    path = write(tmp_path / "runs.csv", foreign(kept=[1] * 15 + [0] * 5))
+    done = command(FIT, f"table={path.name}", *COLUMNS, "bootstrap.draws=20", 'where="kept == 1"')
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "fits.json").read_text())["data"]["n"] == 15
+
+
+def test_the_smallest_study_says_what_it_lacks(command, tmp_path):
+    write(tmp_path / "multirun/tiny/cells.csv", rows(2, 2))
+    done = command(FIT, "name=tiny", "bootstrap.draws=50")
+    assert done.returncode == 0, done.stderr
+    assert "too_few_cells" in done.stdout
+    found = json.loads((tmp_path / "multirun/tiny/fits.json").read_text(), parse_constant=pytest.fail)
+    assert found["laws"]["additive"]["params"]["alpha"] == {"value": None, "low": None, "high": None}
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "text"),
+    [
+        ({"loss": ["high"] + [1.0] * 19}, (), "Column loss of runs.csv must hold numbers, but row 0 has 'high'"),
+        ({"loss": [1.0] * 19 + [0.0]}, (), "`loss > 0` must hold in every row of runs.csv, but row 19 has 0"),
+        ({"loss": [1.0] * 19 + [-1.0]}, (), "but row 19 has -1"),
+        ({"loss": [""] * 20}, (), "at least one row with every number"),
+        ({}, ("columns.C=compute",), "must have the column compute, but has only N, D, C, loss"),
+        ({}, ("columns.loss=null",), "columns.loss is empty"),
+        ({}, ("delta=-1",), "`delta > 0` or `delta=auto` must hold, but got -1"),
+        ({}, ("delta=big",), "must be a positive number or auto, but got 'big'"),
+        ({}, ("loss=cauchy",), "must be one of huber, squared, absolute"),
+        ({}, ("laws=[addtive]",), "must name laws among"),
+        ({}, ("laws=[repeated]",), "needs N, D, U, but U is not given"),
+        ({}, ("weights=inverse_variance",), "needs a positive standard error in every row"),
+        ({}, ("bootstrap.level=2",), "`0 < bootstrap.level < 1` must hold, but got 2"),
+        ({}, ("where='nope == 1'",), "`where` must be a condition on columns"),
+        ({}, ("where='N < 0'",), "keeps none"),
+        ({}, ("isoflop=circle",), "must be one of parabola, cubic, argmin"),
+        ({}, ("table=absent.csv",), "existing CSV file, but absent.csv is none"),
+        ({}, ("name=mine",), "Exactly one of `name` and `table` must be given, but got both"),
+        ({}, ("deltaa=1",), "did you mean `delta`?"),
+        ({}, ("queries=-5",), "`queries > 0` or null must hold"),
+    ],
+)
+def test_bad_input_is_one_sentence(in_process, tmp_path, change, arguments, text):
+    write(tmp_path / "runs.csv", foreign(**change))
+    code, out, err = in_process("table=runs.csv", *COLUMNS, "bootstrap.draws=20", *arguments)
+    assert code == 1
+    assert out == ""
+    assert err.startswith("Error: ")
+    assert text in err
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+    assert not (tmp_path / "fits.json").exists()
+
+
+@pytest.fixture
+def in_process(tmp_path, monkeypatch, capsys):
+    """The command in this process: a third of a second instead of two."""
+    from mnist_scaling import cli
+    from mnist_scaling.fit import main
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        # Later arguments win, as they would if the user had typed only them.
+        last = {a.split("=")[0]: a for a in arguments}
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr("sys.argv", ["fit", *last.values()])
+        code = 0
+        try:
+            cli.run(main, "fit")
+        except SystemExit as error:
+            code = int(error.code or 0)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def test_bad_input_end_to_end(command, tmp_path):
+    write(tmp_path / "runs.csv", foreign(loss=["high"] + [1.0] * 19))
+    done = command(FIT, "table=runs.csv", *COLUMNS)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "Error: Column loss of runs.csv must hold numbers, but row 0 has 'high': "
+        "mend it, leave it empty, or leave the row out.\n"
+    )
+
+
+def test_neither_name_nor_table(in_process):
+    code, _, err = in_process("seed=1")
+    assert code == 1
+    assert "but got neither: name=STUDY or table=FILE.csv" in err
+
+
+def test_an_absent_study(in_process):
+    code, _, err = in_process("name=nope")
+    assert code == 1
+    assert "multirun/nope/cells.csv" in err
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"loss": [0.5] * 20}, "constant_loss"),
+        ({"loss": [50.0 + k for k in range(20)]}, "unit_suspect"),
+        ({"N": [1000.0] * 20}, "too_few_cells"),
+    ],
+)
+def test_suspicious_tables_are_flagged_and_finish(in_process, tmp_path, change, code):
+    write(tmp_path / "runs.csv", foreign(**change))
+    status, out, err = in_process("table=runs.csv", *COLUMNS, "bootstrap.draws=50")
+    assert status == 0, err
+    found = json.loads((tmp_path / "fits.json").read_text(), parse_constant=pytest.fail)
+    assert code in {f["code"] for f in found["flags"]}
+    assert code in out
+
+
+def test_a_fit_loads_neither_torch_nor_optuna(command, tmp_path):
+    """`python -X importtime` lists what a fit imports."""
+    write(tmp_path / "runs.csv", foreign())
+    script = (
+        "import sys; sys.argv = ['fit', 'table=runs.csv', 'columns.N=N', 'columns.loss=loss', 'bootstrap.draws=5'];"
+        "from mnist_scaling import cli; from mnist_scaling.fit import main; cli.run(main, 'fit');"
+        "print([m for m in ('torch', 'optuna', 'seaborn', 'matplotlib') if m in sys.modules])"
+    )
+    (tmp_path / "probe.py").write_text(script)
+    done = command("probe")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.rstrip().endswith("[]")
