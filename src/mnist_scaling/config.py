@@ -140,6 +140,23 @@ class RegimeConfig:
 
 
 @dataclass(frozen=True)
+class ReportsConfig:
+    """What a trial tells its study on the way, so that a pruner can stop it."""
+
+    points: int = 3
+    """Reports, evenly spaced over the run's own training, so that batch sizes compare."""
+    cost: float = 0.03
+    """Upper bound on the FLOPs of all reports as a share of the run's training FLOPs."""
+    least: int = 256
+    """With fewer validation images than this within the cost, a run reports nothing: it is too short to prune."""
+
+    def __post_init__(self) -> None:
+        require(self.points >= 1, f"`reports.points >= 1` must hold, but got {self.points}: give a whole number.")
+        require(0 < self.cost <= 1, f"`0 < reports.cost <= 1` must hold, but got {self.cost:g}: 0.03 is 3 %.")
+        require(self.least >= 1, f"`reports.least >= 1` must hold, but got {self.least}: give a whole number.")
+
+
+@dataclass(frozen=True)
 class TrialConfig:
     """Which trial of which study a run is; the sweeper fills it in, a run by hand leaves it alone."""
 
@@ -174,6 +191,7 @@ class RunConfig:
     data: DataConfig = field(default_factory=DataConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     regime: RegimeConfig = field(default_factory=RegimeConfig)
+    reports: ReportsConfig = field(default_factory=ReportsConfig)
     trial: TrialConfig = field(default_factory=TrialConfig)
 
     def __post_init__(self) -> None:

@@ -67,13 +67,15 @@ class TrainResult:
     """Share of test images put in the wrong class; empty for trials."""
     train_loss: float | None = None
     """Cross-entropy on up to 10,000 of the run's own training images, dropout off; empty for trials."""
+    reports: tuple[tuple[float, float], ...] = ()
+    """Share of the run and loss on a slice of the validation images, for each report to the pruner."""
 
     def __post_init__(self) -> None:
         parts = self.n_params_input + self.n_params_hidden + self.n_params_output
         assert parts == self.n_params, f"parameter counts must add up: {parts} != {self.n_params}"
 
 
-RESULT_COLUMNS = tuple(f.name for f in fields(TrainResult) if f.name != "state")
+RESULT_COLUMNS = tuple(f.name for f in fields(TrainResult) if f.name not in ("state", "reports"))
 
 COLUMN_NAMES = {"model.width": "width", "model.depth": "depth", "data.fraction": "data_fraction", "data.name": "data"}
 """Config keys whose column is not simply the last part of the key (a group's own name aside)."""

@@ -14,6 +14,7 @@ from mnist_scaling import cli, config
 from mnist_scaling.config import RunConfig
 from mnist_scaling.training.loop import train_model
 from mnist_scaling.tuning import records, worker
+from mnist_scaling.tuning.channel import Channel
 
 
 @hydra.main(config_path=cli.conf_dir(), config_name="train")
@@ -26,7 +27,9 @@ def main(cfg: DictConfig) -> None:
             single(config.build(RunConfig, cfg), folder)
     else:
         run = config.build(RunConfig, cfg)
-        worker.work(run, folder, hydra_config.sweeper.storage, Path(hydra_config.sweep.dir), train_model)
+        sweeper = hydra_config.sweeper
+        channel = Channel(run.trial, sweeper.storage, Path(hydra_config.sweep.dir), sweeper.pruner)
+        worker.work(run, folder, channel, train_model)
 
 
 def single(run: RunConfig, folder: Path) -> None:

@@ -1,14 +1,23 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
 import torch
 
-from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RegimeConfig, RunConfig, TrialConfig
+from mnist_scaling.config import (
+    DataConfig,
+    ModelConfig,
+    OptimConfig,
+    RegimeConfig,
+    ReportsConfig,
+    RunConfig,
+    TrialConfig,
+)
 from mnist_scaling.errors import InputError
-from mnist_scaling.results import COMPLETE, DIVERGED
-from mnist_scaling.training import data, loop, models, regimes, seeding
+from mnist_scaling.results import COMPLETE, DIVERGED, PRUNED
+from mnist_scaling.training import compute, data, loop, models, regimes, scoring, seeding
 
 
 @pytest.fixture
@@ -80,7 +89,7 @@ def test_every_optimiser_and_schedule_learns(run: RunConfig, name: str, schedule
 def test_evaluation_is_the_mean_over_all_images(data_dir: str) -> None:
     part = data.load("mnist", data_dir, torch.device("cpu")).validation.head(2345)
     model = models.build(ModelConfig(width=2, dropout=0.5), (1, 28, 28), 10)
-    loss, error = loop.evaluate(model, part)
+    loss, error = scoring.evaluate(model, part)
     model.eval()
     with torch.no_grad():
         log_p = model(part.images).double().log_softmax(1)
@@ -104,7 +113,7 @@ def test_one_step_of_sgd_by_hand(data_dir: str) -> None:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter -= 0.5 * parameter.grad  # type: ignore[operator]
-    expected = loop.evaluate(model, part)[0]
+    expected = scoring.evaluate(model, part)[0]
     assert loop.train_model(config).train_loss == pytest.approx(expected, rel=1e-5)
 
 
@@ -126,3 +135,61 @@ def test_unknown_names_list_the_known_ones() -> None:
 def test_streams_of_a_seed_are_independent() -> None:
     seeds = {seeding.stream_seed(s, p) for s in range(50) for p in ("init", "order", "subset", "dropout")}
     assert len(seeds) == 200
+
+
+def test_reports_are_paced_by_the_run_and_change_no_bit_of_it(run: RunConfig) -> None:
+    run = replace(run, data=replace(run.data, fraction=0.25), reports=ReportsConfig(points=3, cost=0.1))
+    silent = loop.train_model(run)
+    for batch_size in (32, 100):
+        told: list[tuple[int, float]] = []
+        sized = replace(run, optim=replace(run.optim, batch_size=batch_size))
+
+        def listen(number: int, loss: float, told: list[tuple[int, float]] = told) -> bool:
+            told.append((number, loss))
+            return False
+
+        result = loop.train_model(sized, listen)
+        assert [number for number, _ in told] == [1, 2, 3]
+        assert [loss for _, loss in result.reports] == [loss for _, loss in told]
+        assert [share for share, _ in result.reports] == pytest.approx([0.25, 0.5, 0.75], abs=1.5 / result.steps)
+        assert told[0][1] > told[2][1]
+        if batch_size == 32:
+            assert replace(result, reports=()) == silent
+
+
+def test_a_run_stops_where_its_report_says_so(run: RunConfig) -> None:
+    run = replace(run, data=replace(run.data, fraction=0.25), reports=ReportsConfig(points=3, cost=0.1))
+    whole = loop.train_model(run)
+    result = loop.train_model(run, lambda number, loss: number == 2)
+    assert result.state == PRUNED
+    assert (result.val_loss, result.test_loss) == (None, None)
+    assert len(result.reports) == 2
+    assert result.steps == math.ceil(whole.steps / 2)
+    assert result.n_seen == 32 * result.steps
+    assert result.flops == result.n_seen * (whole.flops // whole.n_seen)  # what was spent, not what was planned
+
+
+def test_reports_cost_no_more_than_they_may(run: RunConfig) -> None:
+    sizes: list[int] = []
+
+    class Spy(scoring.Reporter):
+        def __init__(self, *arguments: object) -> None:
+            super().__init__(*arguments)  # type: ignore[arg-type]
+            sizes.append(len(self.slice) if self.report else 0)
+
+    size = compute.measure(run.model, (1, 28, 28), 10)
+    dataset = data.load("mnist", run.data.dir, torch.device("cpu"))
+    for n_seen, cost in ((50_000, 0.03), (12_500, 0.1), (3125, 0.03)):
+        config = replace(run, reports=ReportsConfig(cost=cost), data=replace(run.data, max_eval=None))
+        model = models.build(run.model, (1, 28, 28), 10)
+        Spy(model, lambda number, loss: False, dataset.validation, config, size, n_seen)
+        assert 3 * sizes[-1] * size.forward <= cost * n_seen * size.training
+    assert sizes[0] > 1000
+    assert sizes[2] == 0  # 3 % of so short a run buys too few images to judge it by
+
+
+def test_the_slice_is_a_fair_sample(data_dir: str) -> None:
+    validation = data.load("mnist", data_dir, torch.device("cpu")).validation
+    part = validation.take(data.validation_order(validation)[:500])
+    shares = validation.labels.bincount() / len(validation)
+    assert (part.labels.bincount() - 500 * shares).abs().max() <= 1

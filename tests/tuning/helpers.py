@@ -14,6 +14,7 @@ from mnist_scaling import cli, config
 from mnist_scaling.config import RunConfig
 from mnist_scaling.results import COMPLETE, TrainResult
 from mnist_scaling.tuning import grid, study, tuner, worker
+from mnist_scaling.tuning.channel import Channel
 
 SAMPLER = OmegaConf.create({"_target_": "optuna.samplers.TPESampler", "n_startup_trials": 2, "multivariate": True})
 
@@ -30,7 +31,7 @@ def make_cells(*arguments: str, most: int | None = None) -> list[grid.Cell]:
     return grid.cells(grid.partition(arguments, space), composed, lambda run: run.data.fraction, most)
 
 
-def bowl(run: RunConfig) -> TrainResult:
+def bowl(run: RunConfig, report: worker.Report | None = None) -> TrainResult:
     """A stand-in for training with a known optimum: lr = 1e-2, dropout = 0; the loss falls with D."""
     from math import log10
 
@@ -42,17 +43,20 @@ def bowl(run: RunConfig) -> TrainResult:
     )
 
 
-Train = Callable[[RunConfig], TrainResult]
-
-
 class InProcess:
     """A launcher for tests: composes each job's config from its overrides, as Hydra's basic launcher does.
 
     It runs the shipped worker on whatever `train` is given; `before` can raise to play a dying process.
     """
 
-    def __init__(self, folder: Path, train: Train = bowl, before: Callable[[RunConfig], None] | None = None) -> None:
-        self.folder, self.train, self.before = folder, train, before
+    def __init__(
+        self,
+        folder: Path,
+        train: worker.Train = bowl,
+        before: Callable[[RunConfig], None] | None = None,
+        pruner: DictConfig | None = None,
+    ) -> None:
+        self.folder, self.train, self.before, self.pruner = folder, train, before, pruner
         self.batches: list[list[str]] = []
 
     def __call__(self, jobs: Sequence[Sequence[str]]) -> None:
@@ -65,7 +69,8 @@ class InProcess:
             (self.folder / subdir).mkdir(parents=True, exist_ok=True)
             if self.before:
                 self.before(run)
-            worker.work(run, self.folder / subdir, None, self.folder, self.train)
+            channel = Channel(run.trial, None, self.folder, self.pruner)
+            worker.work(run, self.folder / subdir, channel, self.train)
 
 
 def make_tuner(

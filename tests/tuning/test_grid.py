@@ -85,7 +85,7 @@ def test_order_and_spelling_on_the_command_line_do_not_make_new_cells() -> None:
 def test_each_optimiser_brings_its_own_ranges() -> None:
     adam, sgd = make_cells("optim=adam,sgd")
     assert (adam.name, sgd.name) == ("optimizer=adam", "optimizer=sgd")
-    assert adam.space["optim.lr"] == FloatDistribution(3e-4, 1e-1, log=True)
+    assert adam.space["optim.lr"] == FloatDistribution(1e-3, 5e-2, log=True)
     assert sgd.space["optim.lr"] == FloatDistribution(5e-3, 1.0, log=True)
     assert adam.run.optim.name, sgd.run.optim.name == ("adam", "sgd")
 
@@ -98,7 +98,7 @@ def test_the_space_follows_the_command_line() -> None:
         "model.depth=tag(nuisance,interval(1,3))",
     )
     assert cell.space == {
-        "model.dropout": FloatDistribution(0.0, 0.5),
+        "model.dropout": FloatDistribution(0.0, 0.3),
         "optim.batch_size": CategoricalDistribution((16, 64)),
         "optim.warmup": FloatDistribution(0.0, 0.2),
         "model.depth": IntDistribution(1, 3),

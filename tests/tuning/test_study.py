@@ -89,7 +89,7 @@ def test_a_quasi_random_sequence_stays_one_sequence(tmp_path: Path) -> None:
         for _ in range(9):
             ask = cell_study.ask()
             study.tell(cell_study.study, ask.number, COMPLETE, 1.0)
-            lows += ask.index > 0 and ask.params["model.dropout"] < 0.25
+            lows += ask.index > 0 and ask.params["model.dropout"] < 0.15
     assert lows == 4  # a scrambled Sobol sequence puts half of every 2^k points in each half
 
 

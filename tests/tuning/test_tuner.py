@@ -15,6 +15,7 @@ from mnist_scaling.config import RunConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.results import DIVERGED, TrainResult
 from mnist_scaling.tuning import study
+from mnist_scaling.tuning.worker import Report
 
 from .helpers import InProcess, bowl, make_tuner
 
@@ -116,7 +117,7 @@ def test_a_finished_but_untold_run_is_not_repeated(tmp_path: Path) -> None:
     """The record is written, then the process dies before it tells Optuna."""
     runs: list[RunConfig] = []
 
-    def count(run: RunConfig) -> TrainResult:
+    def count(run: RunConfig, report: Report | None = None) -> TrainResult:
         runs.append(run)
         return bowl(run)
 
@@ -160,7 +161,7 @@ def test_new_cells_join_a_study(tmp_path: Path) -> None:
 
 
 def test_diverged_runs_are_told_as_very_bad_and_stay_empty(tmp_path: Path) -> None:
-    def diverge(run: RunConfig) -> TrainResult:
+    def diverge(run: RunConfig, report: Report | None = None) -> TrainResult:
         good = bowl(run)
         empty = {"val_loss": None, "val_error": None, "test_loss": None, "test_error": None, "train_loss": None}
         return replace(good, state=DIVERGED, **empty) if run.optim.lr > 1e-2 else good
@@ -177,7 +178,7 @@ def test_diverged_runs_are_told_as_very_bad_and_stay_empty(tmp_path: Path) -> No
 
 
 def test_a_failing_setting_is_recorded_and_the_study_goes_on(tmp_path: Path) -> None:
-    def fail(run: RunConfig) -> TrainResult:
+    def fail(run: RunConfig, report: Report | None = None) -> TrainResult:
         if run.optim.batch_size == 8:
             raise ZeroDivisionError("an odd setting")
         return bowl(run)
@@ -192,7 +193,7 @@ def test_a_failing_setting_is_recorded_and_the_study_goes_on(tmp_path: Path) -> 
 
 
 def test_when_everything_fails_the_study_stops_and_nothing_counts(tmp_path: Path) -> None:
-    def fail(run: RunConfig) -> TrainResult:
+    def fail(run: RunConfig, report: Report | None = None) -> TrainResult:
         raise OSError("no data here")
 
     with pytest.raises(RuntimeError, match="no data here"):

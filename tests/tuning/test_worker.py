@@ -13,6 +13,7 @@ import pytest
 from mnist_scaling.config import RunConfig, TrialConfig
 from mnist_scaling.results import FAILED, TrainResult
 from mnist_scaling.tuning import records, worker
+from mnist_scaling.tuning.worker import Report
 
 from .helpers import bowl
 
@@ -26,7 +27,7 @@ def test_a_record_is_strict_json_with_everything_in_it() -> None:
 
 
 def test_an_error_becomes_text() -> None:
-    def fail(run: RunConfig) -> TrainResult:
+    def fail(run: RunConfig, report: Report | None = None) -> TrainResult:
         raise LookupError("lost")
 
     record = worker.measure(RunConfig(), fail)

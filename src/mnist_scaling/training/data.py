@@ -149,6 +149,12 @@ def subset(labels: Tensor, n: int, seed: int) -> Tensor:
     return torch.from_numpy(order[:n]).to(labels.device)
 
 
+def validation_order(validation: Part) -> Tensor:
+    """One fixed stratified order of the validation images: every prefix is a fair sample of them."""
+    order = stratified_order(validation.labels.cpu().numpy(), torch.Generator().manual_seed(_SPLIT_SEED))
+    return torch.from_numpy(order).to(validation.labels.device)
+
+
 def prepare(config: DataConfig) -> Path:
     """Fetch the files of a run's data set before any run needs them; the folder they are in."""
     return sources.ensure(config.name, config.dir)

@@ -32,6 +32,7 @@ class CellSweeper(Sweeper):
         params: DictConfig | None,
         max_values_per_axis: int | None,
         ignored: Sequence[str],
+        pruner: DictConfig | None,
         cost: str,
         prepare: str,
     ) -> None:
@@ -45,6 +46,7 @@ class CellSweeper(Sweeper):
         self.sampler, self.storage, self.params = sampler, storage, params
         self.n_trials, self.n_repeats, self.trials_per_batch = n_trials, n_repeats, trials_per_batch
         self.max_values_per_axis, self.ignored = max_values_per_axis, list(ignored)
+        del pruner  # read by the jobs, from Hydra's own copy of this config
         self.cost, self.prepare = get_method(cost), get_method(prepare)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:

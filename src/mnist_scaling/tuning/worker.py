@@ -11,22 +11,21 @@ import traceback
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mnist_scaling import config
 from mnist_scaling.config import RunConfig
 from mnist_scaling.results import FAILED, TrainResult
 from mnist_scaling.tuning import records
+from mnist_scaling.tuning.channel import Channel
 
-if TYPE_CHECKING:
-    from optuna.storages import BaseStorage
+Report = Callable[[int, float], bool]
+Train = Callable[[RunConfig, Report | None], TrainResult]
 
 _ORPHAN_CHECK_SECONDS = 2.0
 
 
-def work(
-    run: RunConfig, folder: Path, storage: str | None, study_folder: Path, train: Callable[[RunConfig], TrainResult]
-) -> None:
+def work(run: RunConfig, folder: Path, channel: Channel, train: Train) -> None:
     """Run one job of a sweep to its record, whatever happens inside it.
 
     An exception becomes text in the record: one that can't be unpickled, or a dead worker, makes a
@@ -38,37 +37,38 @@ def work(
         The run; ``run.trial`` says which one of which study.
     folder : Path
         The run's own folder.
-    storage : str or None
-        URL of the study's storage, None for the default one in `study_folder`.
-    study_folder : Path
-        multirun/<name>.
+    channel : Channel
+        The line to the trial's study.
     train : callable
-        From a config to a `TrainResult`.
+        From a config, and a callable for reports or None, to a `TrainResult`.
     """
     _end_with(run.trial.host, run.trial.owner)
-    record = measure(run, train)
+    record = measure(run, train, channel.report if channel.prunes else None)
     records.write(folder / records.RESULT, record)
     if run.trial.stage == "trial" and record["state"] != FAILED:  # of failures the sweep decides
-        _tell(run, record, storage, study_folder)
+        channel.tell(record)
 
 
-def measure(run: RunConfig, train: Callable[[RunConfig], TrainResult], keep_errors: bool = True) -> dict[str, Any]:
+def measure(run: RunConfig, train: Train, report: Report | None = None, keep_errors: bool = True) -> dict[str, Any]:
     """The record of a run: its result, or the error that ended it.
 
     Parameters
     ----------
     run : RunConfig
     train : callable
-        From a config to a `TrainResult`.
+        From a config, and a callable for reports or None, to a `TrainResult`.
+    report : callable, optional
+        Told a report's number and loss; True stops the run.
     keep_errors : bool
         Put an exception into the record as text; otherwise let it through.
     """
     start = time.perf_counter()
     result, error, state = None, None, FAILED
     try:
-        outcome = train(run)
+        outcome = train(run, report)
         result, state = asdict(outcome), outcome.state
         del result["state"]
+        result["reports"] = [list(report) for report in outcome.reports]  # JSON has no tuples
     except Exception:  # any error of one run is that run's; the sweep decides what follows
         if not keep_errors:
             raise
@@ -83,24 +83,6 @@ def measure(run: RunConfig, train: Callable[[RunConfig], TrainResult], keep_erro
         "config": config.flatten(asdict(run)),
         "result": result,
     }
-
-
-def _tell(run: RunConfig, record: dict[str, Any], storage: str | None, study_folder: Path) -> None:
-    import optuna
-
-    from mnist_scaling.tuning import study as studies
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.load_study(study_name=str(run.trial.study), storage=_storage(storage, study_folder))
-    studies.tell(study, run.trial.number, record["state"], (record["result"] or {}).get("val_loss"))
-
-
-@functools.lru_cache(maxsize=1)
-def _storage(url: str | None, folder: Path) -> BaseStorage:
-    """One storage a process: a journal is replayed when opened, and read on from there afterwards."""
-    from mnist_scaling.tuning import study as studies
-
-    return studies.open_storage(url, folder)
 
 
 @functools.cache

@@ -1,0 +1,80 @@
+"""A job's line to its study: report on the way, tell at the end. Opened only when something is said."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from mnist_scaling.config import TrialConfig
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.storages import BaseStorage
+
+
+class Channel:
+    """The study of one trial, as its job sees it from whatever process or machine it runs on.
+
+    Parameters
+    ----------
+    trial : TrialConfig
+        Which trial of which study.
+    storage : str or None
+        URL of the storage; None for the default one in `folder`.
+    folder : Path
+        multirun/<name>.
+    pruner : DictConfig or None
+        Node of the ``hydra/sweeper/pruner`` group; None never stops a run.
+    """
+
+    def __init__(self, trial: TrialConfig, storage: str | None, folder: Path, pruner: DictConfig | None = None) -> None:
+        self._trial, self._url, self._folder, self._pruner = trial, storage, folder, pruner
+
+    @property
+    def prunes(self) -> bool:
+        """Whether anyone listens to reports: repeats are never pruned."""
+        return self._pruner is not None and self._trial.stage == "trial"
+
+    def report(self, number: int, loss: float) -> bool:
+        """Tell an intermediate loss; whether the pruner wants the run to stop."""
+        self._live.report(loss, step=number)
+        return self._live.should_prune()
+
+    def tell(self, record: dict[str, Any]) -> None:
+        """Tell how the run ended."""
+        from mnist_scaling.tuning import study as studies
+
+        loss = (record["result"] or {}).get("val_loss")
+        studies.tell(self._study, self._trial.number, record["state"], loss)
+
+    @functools.cached_property
+    def _study(self) -> optuna.Study:
+        import optuna
+        from hydra.utils import instantiate
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        # The pruner's class is named in the user's own conf/, which is as trusted as their code.
+        node = self._pruner
+        pruner = None if node is None else instantiate(node, _execution_whitelist_=node["_target_"])
+        storage = _storage(self._url, self._folder)
+        return optuna.load_study(study_name=str(self._trial.study), storage=storage, pruner=pruner)
+
+    @functools.cached_property
+    def _live(self) -> optuna.Trial:
+        from optuna.trial import Trial
+
+        study = self._study
+        # Optuna has no public way from a number to a trial that can still be written to.
+        trial_id = study._storage.get_trial_id_from_study_id_trial_number(study._study_id, self._trial.number)
+        return Trial(study, trial_id)
+
+
+@functools.lru_cache(maxsize=1)
+def _storage(url: str | None, folder: Path) -> BaseStorage:
+    """One storage a process: a journal is replayed when opened, and read on from there afterwards."""
+    from mnist_scaling.tuning import study as studies
+
+    return studies.open_storage(url, folder)

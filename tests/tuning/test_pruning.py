@@ -1,0 +1,78 @@
+"""Pruning through the job's own channel, on an analytic learning curve."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import optuna
+import pytest
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from mnist_scaling import results
+from mnist_scaling.config import RunConfig, TrialConfig
+from mnist_scaling.results import PRUNED, TrainResult
+from mnist_scaling.tuning import study
+from mnist_scaling.tuning.channel import Channel
+from mnist_scaling.tuning.worker import Report
+
+from .helpers import InProcess, bowl, composed, make_tuner
+
+PRUNERS = ("none", "median", "percentile", "successive_halving", "hyperband")
+
+
+def curve(run: RunConfig, report: Report | None = None) -> TrainResult:
+    """The bowl, approached from above in four quarters; it stops where it is told to."""
+    end = bowl(run)
+    assert end.val_loss is not None
+    for number in (1, 2, 3):
+        if report and report(number, end.val_loss * (1 + (4 - number) / 4)):
+            seen = end.n_seen * number // 4
+            return replace(end, state=PRUNED, n_seen=seen, flops=600 * seen, val_loss=None, val_error=None)
+    return end
+
+
+def pruner(name: str) -> object:
+    return composed([f"hydra/sweeper/pruner={name}"]).hydra.sweeper.pruner
+
+
+@pytest.mark.parametrize("name", PRUNERS)
+def test_every_pruner_composes_and_is_optunas(name: str) -> None:
+    node = pruner(name)
+    assert (node is None) == (name == "none")
+    if node is not None:
+        made = instantiate(node, _execution_whitelist_=node["_target_"])  # type: ignore[index]
+        assert isinstance(made, optuna.pruners.BasePruner)
+
+
+@pytest.mark.parametrize("name", ["median", "percentile", "successive_halving"])
+def test_bad_trials_are_stopped_and_recorded_as_pruned(tmp_path: Path, name: str) -> None:
+    launch = InProcess(tmp_path, curve, pruner=pruner(name))  # type: ignore[arg-type]
+    make_tuner(tmp_path, launch, "model.width=8", n_trials=16).run()
+    trials = results.read_table(tmp_path / "trials.csv")
+    cells = results.read_table(tmp_path / "cells.csv")
+    pruned = trials[trials["state"] == PRUNED]
+    assert 2 <= len(pruned) <= 13
+    assert set(pruned["stage"]) == {"trial"}, "repeats are never pruned"
+    assert pruned["val_loss"].isna().all()
+    assert cells["n_trials"].tolist() == [16]
+    # What was spent is what is counted.
+    assert cells["tuning_flops"][0] == trials[trials["stage"] == "trial"]["flops"].sum()
+    assert (pruned["flops"] < trials["flops"].max()).all()
+    told = optuna.load_study(study_name="all", storage=study.open_storage(None, tmp_path)).trials
+    by_state = {s: [t for t in told if t.state.name == s] for s in ("PRUNED", "COMPLETE", "FAIL")}
+    assert len(by_state["PRUNED"]) == len(pruned)
+    assert len(by_state["COMPLETE"]) == 16 - len(pruned)
+    assert by_state["FAIL"] == []
+    assert all(len(t.intermediate_values) == 3 for t in by_state["COMPLETE"])
+    # The pruned are worse than the best by construction of the curve: the selection can't have suffered.
+    assert cells["val_loss"][0] == trials["val_loss"].min()
+
+
+def test_without_a_pruner_nobody_asks_for_reports() -> None:
+    trial = TrialConfig(stage="trial", study="all")
+    assert not Channel(trial, None, Path()).prunes
+    node = OmegaConf.create({"_target_": "optuna.pruners.MedianPruner"})
+    assert Channel(trial, None, Path(), node).prunes
+    assert not Channel(replace(trial, stage="repeat"), None, Path(), node).prunes
