@@ -149,11 +149,6 @@ start = time.perf_counter()
 p = s.fit(data, n_draws=200).params("test_loss__cross_entropy")
 out = {"alpha": p["alpha"], "beta": p["beta"], "E": p["E"], "note": "least squares, 200 draws"}
 """,
-    "vpnls": """
-import vpnls
-out = {"note": "installed, but its interface is not known to this benchmark"}
-start = time.perf_counter()
-""",
 }
 """What each peer runs: sets `start` before the fit and `out` after it."""
 

@@ -80,6 +80,8 @@ class Fitted:
     noise: Noise
     thetas: Array
     """Parameters of every draw, shape (draws, p)."""
+    settled: float
+    """Share of the draws whose fit converged; the others wander along a ridge."""
     wider: float
     """Factor on the bootstrap's arms."""
     params: dict[str, Interval]
@@ -262,7 +264,7 @@ def fit_part(law: Law, table: Table, part: Slice, options: Options, draws: Draws
     weights = weights_from(options.settings.weights, rows.loss, rows.se)
     fit = fit_law(law, logs, y, options.settings, weights, seed_noise(rows.loss, rows.se))
     noise = row_noise(fit, rows)
-    thetas = bootstrap(fit, logs, y, draws, noise, part.index)
+    thetas, settled = bootstrap(fit, logs, y, draws, noise, part.index)
     wider = widening(noise.freedom, draws.level)
     cost = _cost_axis(rows, law)
     profiles: dict[str, tuple[Interval, Array, Array]] = {}
@@ -277,6 +279,7 @@ def fit_part(law: Law, table: Table, part: Slice, options: Options, draws: Draws
         y=y,
         noise=noise,
         thetas=thetas,
+        settled=settled,
         wider=wider,
         params=parameter_intervals(fit, thetas, draws.level, wider),
         aicc=aicc(fit.residual, law.size),
@@ -373,7 +376,7 @@ def _flags(
         *diag.constant_loss(table),
         *diag.unit_suspect(given, options.classes),
         *diag.double_softmax_floor(table, options.classes, {k: v[0] for k, v in floors.items()}),
-        *diag.not_converged(fits),
+        *diag.not_converged(fits, {k: f.settled for k, f in fitted.items()}),
         *diag.parameter_at_bound(fits),
         *diag.floor_not_identified(floors),
         *diag.forms_disagree(choice.disagree, choice.reason),

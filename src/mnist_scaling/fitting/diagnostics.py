@@ -25,6 +25,9 @@ FAMILY_ERROR = 0.01
 SMALLEST_NOISE = 0.003
 """Relative noise assumed at least, so that rounding in a table without noise raises nothing."""
 
+FEWEST_SETTLED = 0.7
+"""Share of converged draws below which a law's parameters are called undetermined."""
+
 FAR = 10.0
 """Factor in compute beyond which a prediction is an extrapolation to be named."""
 
@@ -62,15 +65,28 @@ def _cells(table: Table, index: Iterable[int]) -> list[dict[str, Any]]:
     return [table.cell(int(i)) for i in index]
 
 
-def not_converged(fits: Mapping[str, Fit]) -> list[Flag]:
-    """The optimiser stopped before the optimum, or no second start found the same one."""
+def not_converged(fits: Mapping[str, Fit], settled: Mapping[str, float] | None = None) -> list[Flag]:
+    """The optimiser stopped before the optimum, no second start found the same one, or draws wander along a ridge.
+
+    Parameters
+    ----------
+    settled : mapping, optional
+        Law -> share of the bootstrap's draws that converged.
+    """
+    out = []
     bad = [k for k, f in fits.items() if not f.converged or (f.polished > 3 and f.agreeing < 2)]
-    if not bad:
-        return []
-    text = (
-        f"The optimiser did not settle for {', '.join(bad)}. Don't use their numbers; fit a law with fewer parameters."
-    )
-    return [Flag("not_converged", "error", text, laws=tuple(bad))]
+    if bad:
+        names = ", ".join(bad)
+        text = f"The optimiser did not settle for {names}. Don't use their numbers; fit a law with fewer parameters."
+        out.append(Flag("not_converged", "error", text, laws=tuple(bad)))
+    loose = [k for k, share in (settled or {}).items() if share < FEWEST_SETTLED and k not in bad]
+    if loose:
+        text = (
+            f"Many draws of the bootstrap found no optimum for {', '.join(loose)}: parameters trade off without end. "
+            "Use a law with fewer parameters."
+        )
+        out.append(Flag("not_converged", "warning", text, laws=tuple(loose)))
+    return out
 
 
 def parameter_at_bound(fits: Mapping[str, Fit]) -> list[Flag]:
@@ -95,7 +111,7 @@ def floor_not_identified(floors: Mapping[str, tuple[Interval, bool]]) -> list[Fl
     bad = {k: v[0] for k, v in floors.items() if not v[1]}
     if not bad:
         return []
-    what = "; ".join(f"{k}: E up to {v.high:.3g}" for k, v in bad.items())
+    what = "; ".join(f"{k}: {f'E up to {v.high:.3g}' if np.isfinite(v.high) else 'any E'}" for k, v in bad.items())
     text = (
         f"The data are compatible with no floor at all ({what}), so exponents of these laws rest on an assumption. "
         "Use the law without a floor, or add cells where the loss flattens."

@@ -155,8 +155,14 @@ def _slopes(table: Table, rows: np.ndarray, y: Array) -> dict[str, float]:
     c = np.log(table.inputs["C"][rows])
     values = {"loss_exponent": slope(c, y[rows])}
     for key in ("N", "D"):
-        values[f"{key}_exponent"] = slope(c, np.log(table.inputs[key][rows])) if key in table.inputs else np.nan
+        known = key in table.inputs and _varies(table)
+        values[f"{key}_exponent"] = slope(c, np.log(table.inputs[key][rows])) if known else np.nan
     return {key: values[key] for key in EXPONENTS}
+
+
+def _varies(table: Table) -> bool:
+    """Whether compute was free to go into size or data: with either held still its share is no finding."""
+    return all(np.ptp(np.log(table.inputs[key])) > 1e-9 for key in ("N", "D") if key in table.inputs)
 
 
 def observed_draws(table: Table, method: str, ys: Array, counts: Array | None) -> dict[str, Array]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mnist_scaling.fitting.diagnostics import FEWEST_SETTLED
 from mnist_scaling.fitting.frontier import EXPONENTS, Frontier, nothing, observed, observed_draws
 from mnist_scaling.fitting.isoflop import MOST_EDGES, counted, curves, isoflop, isoflop_draws
 from mnist_scaling.fitting.laws.base import Array
@@ -134,7 +135,7 @@ def parametric(
     if cost is None or reference is None:
         why = "needs N, D and a C that grows with both" if cost is None else "no joint law could be fitted"
         return FrontierResult(nothing("parametric", why), empty, ())
-    able = [f for f in joint.values() if f.law.optimum(f.fit.theta[None], 1.0, 1.0) is not None and np.isfinite(f.aicc)]
+    able = able_laws(joint)
     if not able:
         return FrontierResult(nothing("parametric", "no fitted law has an optimum at fixed C"), empty, ())
     best = min(able, key=lambda f: f.aicc)
@@ -157,6 +158,12 @@ def parametric(
     }
     exponents = {k: values[k] for k in EXPONENTS}
     return FrontierResult(Frontier("parametric", exponents, _points(best, cost, log_c), status, extra), intervals, ())
+
+
+def able_laws(joint: Mapping[str, Fitted]) -> list[Fitted]:
+    """Laws with an optimum at fixed C; those whose parameters wander only when there is no other."""
+    able = [f for f in joint.values() if f.law.optimum(f.fit.theta[None], 1.0, 1.0) is not None and np.isfinite(f.aicc)]
+    return [f for f in able if f.settled >= FEWEST_SETTLED] or able
 
 
 def budgets(table: Table, cost: Cost) -> Array:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mnist_scaling.fitting.frontiers import able_laws
 from mnist_scaling.fitting.inference import lifetime_optimum
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.parametric import Cost
@@ -77,7 +78,7 @@ def _reach(table: Table, point: Mapping[str, Array], cost: Cost | None, f: Fitte
 
 def lifetime(table: Table, joint: Mapping[str, Fitted], cost: Cost | None, options: Options) -> Lifetime | None:
     """The optimum for ``options.queries`` inferences, at the loss that is best for the table's largest C."""
-    able = [f for f in joint.values() if f.law.optimum(f.fit.theta[None], 1.0, 1.0) is not None and np.isfinite(f.aicc)]
+    able = able_laws(joint)
     if options.queries is None or cost is None or not able:
         return None
     best = min(able, key=lambda f: f.aicc)

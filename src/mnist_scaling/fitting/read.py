@@ -61,7 +61,11 @@ def read_columns(
         for i in np.flatnonzero(empty)
     ]
     if empty.all():
-        raise InputError(f"{source} must have at least one row with every number, but all {len(empty)} lack one.")
+        why = ", ".join(sorted({str(row["why"]) for row in left_out}))
+        raise InputError(
+            f"{source} must have at least one row with every number, but all {len(empty)} lack one ({why}): "
+            "finish the runs, or name other columns."
+        )
     for role, values in needed.items():
         _positive(values, role, known[role], source)
     se = _standard_errors(numbers.get("se"), known.get("se"), source)

@@ -11,6 +11,7 @@ import numpy as np
 from mnist_scaling.fitting.analysis import Fitted, Result
 from mnist_scaling.fitting.compare import HoldOut
 from mnist_scaling.fitting.coverage import Coverage
+from mnist_scaling.fitting.diagnostics import FEWEST_SETTLED
 from mnist_scaling.fitting.frontiers import FrontierResult, agreement
 from mnist_scaling.fitting.laws.base import Law
 from mnist_scaling.fitting.sensitivity import Variant
@@ -104,7 +105,7 @@ def _law(f: Fitted, result: Result) -> dict[str, Any]:
             "noise_log": float(np.sqrt(np.mean(f.noise.sigma**2))),
             "freedom": f.noise.freedom,
             "misfit": f.noise.misfit,
-            "draws_converged": float(np.isfinite(f.thetas).all(axis=1).mean()) if len(f.thetas) else None,
+            "draws_converged": f.settled,
         },
         "profiles": {
             k: {"low": i.low, "high": i.high, "value": g, "deviance": d} for k, (i, g, d) in f.profiles.items()
@@ -119,6 +120,8 @@ def _law(f: Fitted, result: Result) -> dict[str, Any]:
 def _status(f: Fitted) -> str:
     if not f.fit.converged:
         return "not_converged"
+    if f.settled < FEWEST_SETTLED:
+        return f"undetermined: {100 * f.settled:.0f} % of draws converge"
     if f.fit.at_bound:
         return f"at bound: {', '.join(f.fit.at_bound)}"
     if f.floor_rejected is False:

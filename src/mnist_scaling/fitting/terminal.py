@@ -107,6 +107,7 @@ def _frontier(record: Mapping[str, Any], console: Console) -> None:
     console.print(grid)
     for name, found in record["frontier"].items():
         notes = [found["status"]] if found["status"] != "ok" else []
+        notes += [f"of {found['law']}"] if "law" in found else []
         notes += list(found["flags"])
         if notes:
             console.print(f"{name}: {', '.join(notes)}", style="dim")

@@ -136,8 +136,10 @@ def _seed_variance(table: Table) -> tuple[float, float]:
     return (float((relative * freedom).sum() / total), total) if total > 0 else (0.0, 0.0)
 
 
-def bootstrap(fit: Fit, logs: Logs, y: Array, draws: Draws, noise: Noise, rows: np.ndarray) -> Array:
-    """Theta of every draw, shape (draws, p); NaN where a draw did not converge or has too few rows.
+def bootstrap(fit: Fit, logs: Logs, y: Array, draws: Draws, noise: Noise, rows: np.ndarray) -> tuple[Array, float]:
+    """Theta of every draw, shape (draws, p), NaN where a draw has too few rows; and the share that converged.
+
+    A draw that is still wandering along a ridge is kept: where it has got to says how little is known.
 
     Parameters
     ----------
@@ -157,12 +159,16 @@ def bootstrap(fit: Fit, logs: Logs, y: Array, draws: Draws, noise: Noise, rows: 
         counts = draws.counts[:, rows]
         solution = minimise(fit.law, logs, y, start, fit.delta.value, fit.weights * counts)
         enough = (counts > 0).sum(axis=1) > fit.law.size
-        return np.where((solution.converged & enough)[:, None], solution.theta, np.nan)
+        return np.where(enough[:, None], solution.theta, np.nan), _share(solution.converged)
     if not np.isfinite(noise.sigma).all():
-        return np.full_like(start, np.nan)
+        return np.full_like(start, np.nan), 1.0
     drawn = (y - fit.residual) + draws.noise[:, rows] * noise.sigma
     solution = minimise(fit.law, logs, drawn, start, fit.delta.value, fit.weights)
-    return np.where(solution.converged[:, None], solution.theta, np.nan)
+    return solution.theta, _share(solution.converged)
+
+
+def _share(converged: np.ndarray) -> float:
+    return float(converged.mean()) if len(converged) else 1.0
 
 
 def widening(freedom: float, level: float) -> float:
