@@ -31,11 +31,13 @@ class Shown:
     data: Any
 
 
-def make_all(study: Study, folder: Path, formats: Sequence[str], dpi: int) -> list[Shown]:
-    """Prepare, draw and save every figure; one that can't be drawn any more loses its old files."""
+def make_all(
+    study: Study, folder: Path, formats: Sequence[str], dpi: int, plots: Sequence[Plot] = figures.FIGURES
+) -> list[Shown]:
+    """Prepare, draw and save figures; one that can't be drawn any more loses its old files."""
     folder.mkdir(parents=True, exist_ok=True)
     shown = []
-    for plot in figures.FIGURES:
+    for plot in plots:
         data = plot.prepare(study)
         if isinstance(data, Missing):
             for suffix in FORMATS:
