@@ -2,6 +2,7 @@
 
     python benchmarks/fitting.py --json fitting.json
     python benchmarks/fitting.py --quick                        the baseline on 60 of its 4,500 starts, scaled up
+    python benchmarks/fitting.py --coverage 200                 only the table of coverage in docs/fitting.md
     python benchmarks/fitting.py --peers PYTHON [--peers-path DIR]     an interpreter that has the peers
 
 The table is Besiroglu's 240 rows where ../shared/data has them, else 240 rows drawn from their fitted law.
@@ -32,6 +33,7 @@ from scipy.optimize import minimize
 from scipy.special import logsumexp
 
 from mnist_scaling.fitting import Options, Settings, analyse, fit_law, get_law, make_table
+from mnist_scaling.fitting.coverage import Coverage, coverage
 from mnist_scaling.fitting.solve import minimise
 
 DELTA = 1e-3
@@ -178,6 +180,40 @@ def peers(n: np.ndarray, d: np.ndarray, loss: np.ndarray, python: str, path: str
     return results
 
 
+TRUTHS = {
+    "additive": {"E": 0.03, "A": 3.0, "B": 60.0, "alpha": 0.35, "beta": 0.6},
+    "multiplicative": {"A": 30.0, "alpha": 0.2, "beta": 0.45},
+    "power_N": {"A": 3.0, "alpha": 0.3},
+    "power_D": {"B": 60.0, "beta": 0.6},
+    "power_D_floor": {"E": 0.05, "B": 60.0, "beta": 0.6},
+}
+"""What the tables of the coverage simulation obey: exponents like those of small CNNs on MNIST."""
+
+
+def coverage_table(tables: int) -> None:
+    """Share of simulated tables whose 95 % interval holds the truth, on the project's grids with 3 repeats."""
+    grid = Grid(title=f"Coverage of 95 % intervals, {tables} tables each, 3 repeats", title_justify="left")
+    for name in ("grid", "noise", "law", "quantity: share held (median width)"):
+        grid.add_column(name)
+    for widths, fractions in ((4, 5), (7, 7)):
+        w = 8 * 2 ** (np.arange(widths) / 2)
+        n, d = (a.ravel() for a in np.meshgrid(10 * w**2 + 100 * w, 50_000 / 2.0 ** np.arange(fractions)))
+        table = make_table(np.ones(len(n)), {"N": n, "D": d, "C": 6 * (n + 500 * np.sqrt(n)) * d})
+        for noise, (name, values) in itertools.product((0.03, 0.1), TRUTHS.items()):
+            law = get_law(name)
+            found = coverage(table, law, law.internal(values), noise, 3, tables, Options(draws=200))
+            shown = [c for c in found if c.quantity.startswith((name, "parametric N", "hull N"))]
+            text = ", ".join(_coverage_text(c) for c in shown)
+            grid.add_row(f"{widths} x {fractions}", f"{100 * noise:.0f} %", name, text)
+    Console(width=160).print(grid)
+
+
+def _coverage_text(c: Coverage) -> str:
+    owner, quantity = c.quantity.rsplit(" ", 1)
+    name = quantity if owner in TRUTHS else f"{owner} N*"
+    return f"{name} {100 * c.share:.0f} % ({c.width:.2g})"
+
+
 def show(found: dict, others: dict[str, dict], source: str) -> None:
     """One table: seconds and exponents of each tool."""
     grid = Grid(title=f"Additive law, 240 rows ({Path(source).name}), one thread", title_justify="left")
@@ -213,7 +249,11 @@ def main() -> None:
     parser.add_argument("--peers", default=sys.executable, help="Python that has the peers")
     parser.add_argument("--peers-path", default="", help="PYTHONPATH of that Python")
     parser.add_argument("--peers-grid", type=int, default=2, help="starts per axis for chinchilla; its README has 5")
+    parser.add_argument("--coverage", type=int, default=0, help="simulated tables a row; does nothing else")
     arguments = parser.parse_args()
+    if arguments.coverage:
+        coverage_table(arguments.coverage)
+        return
     n, d, loss, source = load()
     before = ours(n, d, loss)
     slow = baseline(n, d, loss, arguments.quick)

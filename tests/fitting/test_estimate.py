@@ -134,6 +134,16 @@ def test_starts_agree_on_an_easy_table():
     assert fit.agreeing > fit.polished // 2
 
 
+def test_the_best_start_is_the_one_that_is_polished():
+    """The other one has no slope to follow: both terms are gone at alpha = beta = 10."""
+    table = grid(noise=0.03)
+    law, logs = get_law("additive"), table.logs(("N", "D"))
+    dead = law.internal({"E": 0.5, "A": 1.0, "B": 1.0, "alpha": 10.0, "beta": 10.0})
+    good = law.internal(ADDITIVE)
+    for starts in ([dead, good], [good, dead]):
+        assert fit_law(law, logs, table.y, start=np.array(starts), polished=1).rmse < 0.05
+
+
 def test_a_floor_at_its_bound_is_reported():
     x = np.geomspace(10, 1e5, 12)
     y = np.log(5 / x**0.3) - 0.004 * np.log(x) ** 2

@@ -51,6 +51,11 @@ def test_hull_is_scipys_lower_left_part():
     assert set(hull_rows(*xy.T).tolist()) <= corners
 
 
+def test_a_tie_in_loss_goes_to_the_cheaper_row():
+    assert pareto_rows(np.array([2.0, 1.0, 3.0]), np.array([1.0, 1.0, 0.5])).tolist() == [1, 2]
+    assert pareto_rows(np.array([1.0, 1.0]), np.array([2.0, 1.0])).tolist() == [1]
+
+
 def isoflop_table(values, law="additive"):
     """Seven budgets of nine sizes around each optimum, C = 6 N D exactly."""
     log_c = np.log(np.geomspace(1e9, 1e12, 7))
@@ -149,6 +154,12 @@ def test_nearly_equal_budgets_are_shifted():
     table = make_table(get_law("additive").predict(ADDITIVE, N=inputs["N"], D=inputs["D"]), inputs)
     found = isoflop(table)
     assert "nearly equal" in found.extra["how"]
+    errors = {"as they are": [], "shifted": []}
+    for curve in curves(table)[0]:
+        exact = get_law("additive").predict(ADDITIVE, N=np.exp(curve.log_n), D=np.exp(curve.log_c - curve.log_n) / 6)
+        errors["as they are"] += list(table.loss[curve.rows] / exact - 1)
+        errors["shifted"] += list(np.exp(curve.weights @ table.y) / exact - 1)
+    assert np.std(errors["shifted"]) < 0.3 * np.std(errors["as they are"])
     assert found.exponents["N_exponent"] == pytest.approx(0.6 / 0.95, abs=0.01)
 
 

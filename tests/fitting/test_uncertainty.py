@@ -92,7 +92,7 @@ def test_unequal_noise_is_seen():
     table = replace(truth, loss=truth.loss * np.exp(np.where(loud, 0.2, 0.01) * rng.standard_normal(len(truth))))
     fit = fit_law(get_law("multiplicative"), table.logs(("N", "D")), table.y)
     sigma = row_noise(fit, table).sigma
-    assert sigma[loud].mean() > sigma[~loud].mean()
+    assert sigma[loud].mean() > 1.2 * sigma[~loud].mean()
 
 
 def test_percentiles_by_hand():

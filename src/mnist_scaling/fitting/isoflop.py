@@ -353,12 +353,9 @@ def _record(curve: Curve, table: Table, found: dict[str, Array]) -> tuple[dict[s
         lowest = int(np.argmin(y))
         if lowest in (0, len(y) - 1):
             quality, side = "edge", "smallest" if lowest == 0 else "largest"
-    point = {
-        "C": float(np.exp(curve.log_c)),
-        "N": float(np.exp(found["log_n"][0])),
-        "D": float(np.exp(found["log_d"][0])),
-        "loss": float(np.exp(found["y"][0])),
-    }
+    # A minimum that does not count may lie anywhere; only one inside the sizes is a point.
+    optimum = {"C": curve.log_c, **{k: found[v][0] for k, v in (("N", "log_n"), ("D", "log_d"), ("loss", "y"))}}
+    point = {k: float(np.exp(v)) if valid else np.nan for k, v in optimum.items()}
     record: dict[str, object] = {
         "C": float(np.exp(curve.log_c)),
         "N": np.exp(curve.log_n).tolist(),

@@ -24,7 +24,7 @@ from mnist_scaling.fitting.table import Table
 PAIRS_FROM = 60
 """``kind=auto`` resamples rows of tables with at least so many, and redraws noise of smaller ones."""
 
-PRIOR_FREEDOM = 6.0
+PRIOR_FREEDOM = 2.0
 """Weight, in rows, of the pooled variance against a row's own squared residual."""
 
 FEWEST_VALID = 0.7
