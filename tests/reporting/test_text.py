@@ -5,7 +5,7 @@ import math
 import pytest
 
 from mnist_scaling.reporting import text
-from mnist_scaling.reporting.tables import formula
+from mnist_scaling.reporting.markup import formula
 from mnist_scaling.reporting.text import NB, Interval
 
 

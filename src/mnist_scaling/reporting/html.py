@@ -53,6 +53,7 @@ def page(study: Study, shown: Sequence[Shown], now: datetime | None = None) -> s
         headline=tables.headline_table(study),
         laws=tables.law_table(study),
         frontier=tables.frontier_table(study),
+        sensitivity=tables.sensitivity_table(study),
         slopes=tables.slope_table(change) if change else None,
         cells=tables.cell_table(study),
         flags=flags(study),

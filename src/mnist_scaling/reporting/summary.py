@@ -5,6 +5,7 @@ from __future__ import annotations
 from markupsafe import Markup
 
 from mnist_scaling.reporting import tables
+from mnist_scaling.reporting.markup import power
 from mnist_scaling.reporting.prepare import Missing
 from mnist_scaling.reporting.prepare.change import Change
 from mnist_scaling.reporting.study import Study, axis_name
@@ -80,7 +81,7 @@ def findings(study: Study, change: Change | Missing) -> list[Markup]:
     """What came out: exponents with intervals, the law, what tuning changed."""
     out = []
     parts = [
-        Markup("as {} {}").format(tables.power(row.symbol, -row.exponent), row.short)
+        Markup("as {} {}").format(power(row.symbol, -row.exponent), row.short)
         for row in tables.headline(study)
         if row.exponent.known and row.symbol in "NDC"
     ]
@@ -107,7 +108,7 @@ def tuning_sentence(change: Change) -> Markup:
     shifts = {v: change.plane["change"][v] for v in used}
     greek = {"N": "α", "D": "β"}
     untuned, tuned = (
-        Markup(" ").join(tables.power(v, -change.plane[s][v], bare=True) for v in used) for s in ("untuned", "tuned")
+        Markup(" ").join(power(v, -change.plane[s][v], bare=True) for v in used) for s in ("untuned", "tuned")
     )
     certain = [v for v in used if shifts[v].excludes(0)]
     words = [f"{'flatter' if shifts[v].value < 0 else 'steeper'} in {v}" for v in certain]

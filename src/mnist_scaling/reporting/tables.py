@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
+from mnist_scaling.reporting.markup import GREEK, formula, symbol
 from mnist_scaling.reporting.prepare.change import SOURCES, Change
 from mnist_scaling.reporting.prepare.compute import METHODS
 from mnist_scaling.reporting.study import Study, axis_name, axis_value
 from mnist_scaling.reporting.text import NB, Interval, count, decimals, number, power_of_ten
-
-GREEK = {"alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ"}
 
 
 @dataclass(frozen=True)
@@ -47,14 +45,14 @@ def headline(study: Study) -> list[Headline]:
     """L(N) at the largest D, L(D) at the largest N, L(C), N*(C) and D*(C) along the frontier."""
     out = []
     places = {"N": "at the largest data size ({} examples)", "D": "at the largest model ({} parameters)"}
-    for symbol, where in places.items():
-        law = study.fits["laws"].get(f"power_{symbol}")
+    for variable, where in places.items():
+        law = study.fits["laws"].get(f"power_{variable}")
         if law is None:
             continue
         value = (law.get("slice") or {}).get("value")
-        short = where.format(count(value)) if value else f"along {symbol}"
+        short = where.format(count(value)) if value else f"along {variable}"
         exponent = next((Interval.of(p) for k, p in law["params"].items() if k in GREEK), Interval())
-        out.append(Headline(symbol, exponent, short, f"power_{symbol}", law.get("n"), str(law.get("status", ""))))
+        out.append(Headline(variable, exponent, short, f"power_{variable}", law.get("n"), str(law.get("status", ""))))
     method = next((m for m in ("hull", "pareto") if study.fits["frontier"].get(m)), None)
     if method:
         found, name = study.fits["frontier"][method], METHODS[method]
@@ -65,8 +63,8 @@ def headline(study: Study) -> list[Headline]:
             str(found.get("status", "ok")),
         )
         out.append(Headline("C", -Interval.of(found.get("loss_exponent")), *shared))
-        for symbol in ("N", "D"):
-            out.append(Headline(f"{symbol}*", Interval.of(found.get(f"{symbol}_exponent")), *shared))
+        for variable in ("N", "D"):
+            out.append(Headline(f"{variable}*", Interval.of(found.get(f"{variable}_exponent")), *shared))
     return out
 
 
@@ -132,6 +130,25 @@ def frontier_table(study: Study) -> Table:
     return Table(["method", *head, "status"], rows, f"Exponents in C with {_level(study)}s.")
 
 
+def sensitivity_table(study: Study) -> Table | None:
+    """Exponents under every other convention, where ``fit sensitivity=true`` has worked them out."""
+    records = study.fits.get("sensitivity") or []
+    if not records:
+        return None
+    names = [k for k in dict.fromkeys(k for r in records for k in r["exponents"]) if k != "E"]
+    names = [k for k in names if any(r["exponents"].get(k) is not None for r in records)]
+    rows = [
+        [r["group"], r["setting"].replace("_", " "), r["law"].replace("_", " ")]
+        + [number(r["exponents"].get(k)) for k in names]
+        + [r.get("note", "")]
+        for r in records
+    ]
+    head = ["what varies", "setting", "law", *(k if "*" in k else symbol(k) for k in names), "note"]
+    return Table(
+        head, rows, "The same exponents under other choices: a row that stands apart is a choice that matters."
+    )
+
+
 def slope_table(change: Change) -> Table:
     """Exponents of validation loss at every level, untuned and tuned, and the change."""
     rows = []
@@ -191,7 +208,7 @@ def cell_table(study: Study) -> Table:
 
 def _trouble(row: Mapping[Any, Any]) -> str:
     words = [f"{row[f'n_{k}']:.0f} {k}" for k in ("diverged", "failed") if row[f"n_{k}"] > 0]
-    words += [f"at edge: {', '.join(axis_name(e) for e in row['edges'].split(';'))}"] if row["edges"] else []
+    words += [f"edge: {', '.join(axis_name(e) for e in row['edges'].split(';'))}"] if row["edges"] else []
     words += [flag for flag in row["flags"].split(";") if flag and not (flag == "search_edge" and row["edges"])]
     return "; ".join(words if not pd.isna(row["test_loss"]) else ["no test loss", *words])
 
@@ -205,32 +222,3 @@ def _with_error(value: float, error: float, digits: int) -> str:
 def _level(study: Study) -> str:
     level = study.fits.get("settings", {}).get("bootstrap", {}).get("level", 0.95)
     return f"{100 * level:g} % interval"
-
-
-def power(symbol: str, exponent: Interval, bare: bool = False) -> Markup:
-    """N<sup>−0.28</sup> [−0.32, −0.24]."""
-    raised = Markup("{}<sup>{}</sup>").format(symbol, number(exponent.value, 2))
-    if bare or not exponent.bounded:
-        return raised
-    return Markup("{}{}[{},{}{}]").format(raised, NB, number(exponent.low, 2), NB, number(exponent.high, 2))
-
-
-def symbol(name: str) -> Markup:
-    """alpha_N as α with an index."""
-    head, _, index = name.partition("_")
-    return (
-        Markup("{}<sub>{}</sub>").format(GREEK.get(head, head), index)
-        if index
-        else Markup(escape(GREEK.get(head, head)))
-    )
-
-
-def formula(text: str) -> Markup:
-    """E + A / N^alpha with Greek letters and raised exponents."""
-    safe = str(escape(text)).replace("*", "·").replace(" - ", " − ")
-    safe = re.sub(
-        rf"\b({'|'.join(GREEK)})(?:_(\w))?\b", lambda m: GREEK[m[1]] + (f"<sub>{m[2]}</sub>" if m[2] else ""), safe
-    )
-    safe = re.sub(r"\b([ND])([cC])\b", r"\1<sub>\2</sub>", safe)
-    raised = re.sub(r"\^\(([^()]*)\)", r"<sup>\1</sup>", safe)
-    return Markup(re.sub(r"\^(-?[\wαβγδ]+(?:<sub>\w</sub>)?)", r"<sup>\1</sup>", raised).replace("<sup>-", "<sup>−"))

@@ -31,9 +31,9 @@ def draw_coordinates(data: Coordinates) -> Figure:
                 axes.plot(line["width"], line["value"], marker="o", markersize=3, **look)
             last = data.slopes[(data.slopes["parametrization"] == name) & (data.slopes["layer"] == layer)].iloc[-1]
             slope = f"{last['slope']:+.2f}".replace("-", "−")
-            axes.set_title(f"{NAMES.get(name, name)}: {layer}, slope {slope}")
+            axes.set_title(f"{layer}: slope {slope}")
             _both_axes(axes, points[points["layer"] == layer], "width", "value")
-        grid[place, 0].set_ylabel("mean |change|")
+        grid[place, 0].set_ylabel(f"{NAMES.get(name, name)}: mean |change|")
     for axes in grid[-1]:
         axes.set_xlabel("width")
     start = Line2D([], [], color=style.MUTED, linestyle=(0, (3, 2)), label="at initialisation: mean |x|")
@@ -46,7 +46,7 @@ def draw_sensitivity(data: Sensitivity) -> Figure:
     names = list(dict.fromkeys(data.points["parametrization"]))
     colours = style.ordered_colours(data.points["width"], style.SIZE_PALETTE)
     figure = style.new_figure(height=2.9)
-    *panels, last = figure.subplots(1, len(names) + 1, width_ratios=[1.2] * len(names) + [1])
+    *panels, last = figure.subplots(1, len(names) + 1, width_ratios=[1.0] * len(names) + [1.1])
     for axes, name in zip(panels, names, strict=True):
         axes.set_title(NAMES.get(name, name))
         part = data.points[data.points["parametrization"] == name]
@@ -72,12 +72,16 @@ def _best_rates(axes: Axes, data: Sensitivity, names: list[str]) -> None:
     for name, colour, marker in zip(names, style.KINDS, "os^v", strict=False):
         best = data.optima[data.optima["parametrization"] == name]
         error = np.abs(best[["low", "high"]].to_numpy().T - best["lr"].to_numpy())
-        label = f"{NAMES.get(name, name)}:\nwidth^{data.exponents[name]}"
-        axes.errorbar(best["width"], best["lr"], error, color=colour, marker=marker, capsize=2, label=label)
+        found = data.exponents[name]
+        label = f"{NAMES.get(name, name)}\nexponent {found.value:.2f}\n[{found.low:.2f}, {found.high:.2f}]"
+        axes.errorbar(
+            best["width"], best["lr"], error, color=colour, marker=marker, capsize=2, label=label.replace("-", "−")
+        )
     axes.set(title="best rate", xlabel="width")
     style.level_axis(axes.xaxis, data.optima["width"])
-    style.log_axis(axes.yaxis, data.optima["low"].min(), data.optima["high"].max(), pad=0.3)
-    axes.legend(loc="lower left", handlelength=1.2, fontsize=7)
+    low, high = data.optima["low"].min(), data.optima["high"].max()
+    style.log_axis(axes.yaxis, low * (low / high) ** 0.6, high)  # room for the legend
+    axes.legend(loc="lower left", ncols=2, handlelength=1.2, columnspacing=0.8, handletextpad=0.4, fontsize=6.5)
 
 
 def _both_axes(axes: Axes, rows: object, x: str, y: str) -> None:

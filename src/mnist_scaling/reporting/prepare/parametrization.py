@@ -17,7 +17,7 @@ from mnist_scaling.reporting.text import Interval
 AROUND = 2
 """Rates on either side of the lowest loss that the parabola takes."""
 
-DRAWS = 1000
+DRAWS = 400
 """Draws of the losses from their standard errors."""
 
 
@@ -88,7 +88,9 @@ def sensitivity(cells: pd.DataFrame, base: float, seed: int = 0) -> Sensitivity 
     """
     points = cells.rename(columns={"test_loss": "loss", "test_loss_se": "se"})
     points = points[["parametrization", "width", "lr", "loss", "se"]].dropna(subset="loss")
-    points = points.sort_values(["parametrization", "width", "lr"]).reset_index(drop=True)
+    points["second"] = points["parametrization"] != "standard"
+    points = points.sort_values(["second", "parametrization", "width", "lr"]).drop(columns="second")
+    points = points.reset_index(drop=True)
     if points.groupby(["parametrization", "width"]).size().min() < 2 * AROUND + 1:
         return Missing(f"Each width must have a loss at {2 * AROUND + 1} learning rates or more.")
     if base not in set(points["width"]):
