@@ -74,7 +74,9 @@ def lifetime_optimum(
     best_d = _data_for(law, theta, best_n[:, None], target)[:, 0]
     before = _total(cost, train_n[:, None], train_d[:, None], queries)[:, 0]
     after = _total(cost, best_n[:, None], best_d[:, None], queries)[:, 0]
-    return LifetimeOptimum(target, train_n, train_d, best_n, best_d, 1 - np.exp(after - before))
+    with np.errstate(invalid="ignore"):
+        saved = 1 - np.exp(after - before)
+    return LifetimeOptimum(target, train_n, train_d, best_n, best_d, saved)
 
 
 def _total(cost: Cost, log_n: Array, log_d: Array, queries: float) -> Array:

@@ -20,7 +20,7 @@ from mnist_scaling.fitting.isoflop import isoflop
 from mnist_scaling.fitting.laws import get_law
 from mnist_scaling.fitting.laws.base import Law
 from mnist_scaling.fitting.parametric import exponents_of, fit_cost
-from mnist_scaling.fitting.slices import main_slice
+from mnist_scaling.fitting.slices import FEWEST_POINTS, main_slice
 from mnist_scaling.fitting.table import Table
 from mnist_scaling.fitting.uncertainty import make_draws
 
@@ -91,7 +91,7 @@ def _without_rows(result: Result, law: Law) -> Iterable[Variant]:
             kept = table.rows != row
             label = f"without {table.describe(int(np.flatnonzero(~kept)[0]))}"
             yield _variant("rows", label, table.take(kept), law, result.options)
-    if len(rows) > 1:
+    if 1 < len(rows) <= len(table) - FEWEST_POINTS:
         kept = ~np.isin(table.rows, rows)
         yield _variant("rows", f"without all {len(rows)} flagged rows", table.take(kept), law, result.options)
 

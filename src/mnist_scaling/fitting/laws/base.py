@@ -170,12 +170,11 @@ def linear_starts(log_loss: Array, terms: list[tuple[Array, Array]], floor: bool
         log S_k, and E last where it was asked for.
     """
     count = len(terms[0][0])
-    loss = (
-        np.exp(log_loss - log_loss.mean())[None]
-        if squash is None
-        else np.exp((log_loss - log_loss.mean())[None] / squash[:, None])
-    )
-    columns = [np.exp(np.clip(-a[:, None] * (x - x.mean())[None], -200, 200)) / loss for a, x in terms]
+    centred = (log_loss - log_loss.mean())[None]
+    if squash is not None:
+        centred = centred / squash[:, None]
+    loss = np.exp(np.clip(centred, -100, 100))
+    columns = [np.exp(np.clip(-a[:, None] * (x - x.mean())[None], -100, 100)) / loss for a, x in terms]
     if floor:
         columns.append(np.broadcast_to(1.0 / loss, columns[0].shape))
     design = np.stack(columns, axis=-1)
