@@ -122,6 +122,9 @@ def _with_intervals(
             continue
         plain = interval(value, drawn[key], draws.level, sample.wider)
         ends = [e for e in (plain.low, plain.high, smooth.get(key, np.nan)) if np.isfinite(e)]
+        if found.method == "hull":
+            # A corner more or less is worth as much as the noise: take the longer arm on both sides.
+            ends += [2 * value - e for e in ends]
         intervals[key] = Interval(value, min(ends), max(ends)) if np.isfinite(plain.low) else plain
     edges = sum(c["quality"] == "edge" for c in found.extra.get("curves", []))
     return FrontierResult(found, intervals, ("grid_edge",) if edges else ())
