@@ -177,7 +177,7 @@ def _polish(
     value, _ = law.evaluate(np.clip(starts, *law.bounds), logs)
     screened = huber(y - value, delta) @ weights
     chosen = np.argsort(screened)[:most]
-    return minimise(law, logs, y, starts[chosen], delta, weights, max_iterations=500), len(chosen)
+    return minimise(law, logs, y, starts[chosen], delta, weights, max_iterations=300), len(chosen)
 
 
 def _describe(
@@ -222,6 +222,8 @@ def _conditioning(law: Law, jacobian: Array, weights: Array, free: np.ndarray) -
     """
     names = [name for name, is_free in zip(law.names, free, strict=True) if is_free]
     logged = np.array([p.log for p in law.parameters])[free]
+    if not free.any():
+        return 1.0, (), np.zeros(jacobian.shape[1])
     rows = (jacobian[free] * np.sqrt(weights)).T
     rows = rows / np.maximum(np.linalg.norm(rows, axis=0), 1e-300)
     basis, singular, _ = np.linalg.svd(rows, full_matrices=False)
