@@ -251,3 +251,11 @@ def test_sensitivity_is_shown_where_the_fit_has_it(copy: Path, tmp_path: Path) -
     assert "hang on a convention" in text
     assert "<td>0.456</td>" in text
     assert "N* isoflop" not in text  # a column without a number
+
+
+def test_cells_where_tuning_saved_nothing_are_counted(copy: Path, tmp_path: Path) -> None:
+    cells = pd.read_csv(copy / "cells.csv")
+    cells.loc[[0, 5], "repeat_val_loss"] *= 3
+    cells.to_csv(copy / "cells.csv", index=False)
+    text, _ = render(copy, tmp_path / "figures", only={"what_tuning_changed"})
+    assert "and nothing in 2 of 16, whose one untuned run is no worse" in text

@@ -39,7 +39,7 @@ NOT_SHOWN = {
     "non_monotone": (
         "A smooth law everywhere: somewhere more data or a larger model gives a worse loss than noise explains."
     ),
-    "seed_outlier": "Stable losses in some cells: one repeat lies far from the others.",
+    "seed_outlier": "Whether some cells are typical: they stand out by their repeats or from the best law.",
 }
 """By flag code; a code without a sentence here still stands among the flags."""
 
@@ -114,13 +114,15 @@ def tuning_sentence(change: Change) -> Markup:
     words = [f"{'flatter' if shifts[v].value < 0 else 'steeper'} in {v}" for v in certain]
     verdict = f"the tuned law is {listing(words)}" if words else "no tilt can be told from noise"
     saved = 100 * (1 - change.cells["tuned"] / change.cells["untuned"])
+    worse = int((saved < 0).sum())
+    luck = f", and nothing in {worse} of {len(saved)}, whose one untuned run is no worse" if worse else ""
     return Markup(
         "<b>{} the law:</b> untuned ({}), validation loss goes as {}; tuned, as {}. That changes {}: {}. "
-        "Tuning takes {:.0f} % to {:.0f} % off a cell's loss."
+        "Tuning takes up to {:.0f} % off a cell's loss (median {:.0f} %){}."
     ).format(
         "Tuning tilts" if certain else "Tuning shifts", change.setting, untuned, tuned,
         _join([Markup("{} by {}").format(greek[v], signed(i)) for v, i in shifts.items()]),
-        verdict, saved.min(), saved.max(),
+        verdict, saved.max(), saved.median(), luck,
     )  # fmt: skip
 
 

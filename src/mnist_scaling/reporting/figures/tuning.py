@@ -129,7 +129,7 @@ def _map(axes: Axes, grid: Grid, data: Grids, left: bool, bottom: bool) -> None:
 
 
 def _cell(value: float) -> str:
-    return "" if not np.isfinite(value) else f"{value:.2g}" if abs(value) < 10 else f"{value:.0f}"
+    return "" if not np.isfinite(value) else (f"{value:.2g}" if abs(value) < 10 else f"{value:.0f}").replace("-", "−")
 
 
 def draw_curse(data: Curse) -> Figure:
