@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -75,27 +72,6 @@ def test_fit_and_report_of_the_study(study: Path, command: Command) -> None:
     assert "report.html" in reported.stdout
     assert (study / "multirun/smoke/report.html").stat().st_size > 10_000
     assert {path.name for path in study.iterdir()} == {"multirun"}, "commands leave nothing else behind"
-
-
-def test_kill_9_loses_nothing(study: Path, data_dir: str, tmp_path: Path, command: Command) -> None:
-    """A real sweep on real MNIST, its whole process group killed in mid-study, then resumed."""
-    sweep = subprocess.Popen(
-        [sys.executable, "-m", *SMOKE, f"data.dir={data_dir}"], cwd=tmp_path, stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
-    deadline = time.monotonic() + 120
-    while len(list(tmp_path.rglob("result.json"))) < 3 and time.monotonic() < deadline:
-        time.sleep(0.02)
-    os.killpg(sweep.pid, signal.SIGKILL)
-    sweep.wait()
-    kept = {path: path.read_text() for path in tmp_path.rglob("result.json")}
-    assert 3 <= len(kept) < 16
-    done = command(*SMOKE, f"data.dir={data_dir}", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert {path: path.read_text() for path in kept} == kept, "finished runs are not run again"
-    timing = ["seconds"]
-    whole, resumed = (pd.read_csv(f / "multirun/smoke/trials.csv").drop(columns=timing) for f in (study, tmp_path))
-    pd.testing.assert_frame_equal(resumed, whole)
 
 
 @pytest.mark.parametrize(
@@ -175,13 +151,3 @@ def test_a_table_without_a_column_is_explained(study: Path, tmp_path: Path, comm
     assert done.returncode == 1
     assert "must have the column test_loss" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_two_sweeps_of_one_study_do_not_mix(tmp_path: Path, data_dir: str, command: Command) -> None:
-    from filelock import FileLock
-
-    (tmp_path / "multirun/smoke").mkdir(parents=True)
-    with FileLock(tmp_path / "multirun/smoke/.lock"):
-        done = command(*SMOKE, f"data.dir={data_dir}")
-    assert done.returncode == 1
-    assert "A study takes one sweep at a time" in done.stderr

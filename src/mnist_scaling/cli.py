@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import errno
 import os
 import re
 import sys
@@ -100,6 +101,8 @@ def explain(error: BaseException, config_name: str) -> str | None:
         return str(error)
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _explain_hydra(error, config_name)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "The disk must have room for the results, but it is full: free some space, and the same command resumes."
     if isinstance(error, PermissionError | NotADirectoryError | FileExistsError) and error.filename:
         return f"The output folder must be writable, but {error.filename} is not ({error.strerror}): mend or move it."
     if isinstance(error, ValueError) and "hydra" in Path(traceback.extract_tb(error.__traceback__)[-1].filename).parts:

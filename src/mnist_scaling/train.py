@@ -12,7 +12,7 @@ from rich.table import Table
 
 from mnist_scaling import cli, config
 from mnist_scaling.config import RunConfig
-from mnist_scaling.training.loop import train_model
+from mnist_scaling.results import TrainResult
 from mnist_scaling.tuning import records, worker
 from mnist_scaling.tuning.channel import Channel
 
@@ -29,12 +29,12 @@ def main(cfg: DictConfig) -> None:
         run = config.build(RunConfig, cfg)
         sweeper = hydra_config.sweeper
         channel = Channel(run.trial, sweeper.storage, Path(hydra_config.sweep.dir), sweeper.pruner)
-        worker.work(run, folder, channel, train_model)
+        worker.work(run, folder, channel, _train)
 
 
 def single(run: RunConfig, folder: Path) -> None:
     """One run by hand: record it and print what it measured."""
-    record = worker.measure(run, train_model, keep_errors=False)
+    record = worker.measure(run, _train, keep_errors=False)
     records.write(folder / records.RESULT, record)
     table = Table("measured", "value", title=f"{run.model.name}, width {run.model.width}: {record['state']}")
     for name, value in {**(record["result"] or {}), "seconds": record["seconds"]}.items():
@@ -43,6 +43,13 @@ def single(run: RunConfig, folder: Path) -> None:
     console = Console()
     console.print(table)
     console.print(f"Record: {folder / records.RESULT}", soft_wrap=True)
+
+
+def _train(run: RunConfig, report: worker.Report | None) -> TrainResult:
+    # Imported here: torch takes seconds, and a mistyped command should fail at once.
+    from mnist_scaling.training.loop import train_model
+
+    return train_model(run, report)
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ class CellSweeper(Sweeper):
         self.n_trials, self.n_repeats, self.trials_per_batch = n_trials, n_repeats, trials_per_batch
         self.max_values_per_axis, self.ignored = max_values_per_axis, list(ignored)
         del pruner  # read by the jobs, from Hydra's own copy of this config
-        self.cost, self.prepare = get_method(cost), get_method(prepare)
+        self.cost, self.prepare = cost, prepare
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep Hydra's context and make the launcher."""
@@ -83,7 +83,7 @@ class CellSweeper(Sweeper):
                 "this one another `name=`."
             ) from error
         with lock:
-            self.prepare(cells[0].run.data)
+            get_method(self.prepare)(cells[0].run.data)
             studies = self._studies(folder, cells)
             tuner = Tuner(folder, studies, self._launch, self.n_trials, self.n_repeats, self.trials_per_batch)
             tuner.run()
@@ -100,7 +100,7 @@ class CellSweeper(Sweeper):
         def compose(overrides: list[str]) -> DictConfig:
             return self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
 
-        return grid.cells(parts, compose, self.cost, self.max_values_per_axis)
+        return grid.cells(parts, compose, get_method(self.cost), self.max_values_per_axis)
 
     def _studies(self, folder: Path, cells: Sequence[Cell]) -> list[Any]:
         import optuna

@@ -1,0 +1,149 @@
+"""Faults while a real sweep runs on real MNIST: processes killed, a disk that fills up, two sweeps at once.
+
+After each, the same command must end with exactly the trials of an undisturbed study, having run no
+finished one again.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+SWEEP = ("mnist_scaling.train", "-m", "experiment=smoke", "scale=smoke", "hydra.sweeper.n_trials=4")
+N_RUNS = 4 * (4 + 2)
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def start(folder: Path, data_dir: str) -> subprocess.Popen[bytes]:
+    """A sweep in a process group of its own."""
+    command = [sys.executable, "-m", *SWEEP, f"data.dir={data_dir}"]
+    quiet = subprocess.DEVNULL
+    return subprocess.Popen(command, cwd=folder, stdout=quiet, stderr=quiet, start_new_session=True)
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "the sweep got nowhere"
+        time.sleep(0.02)
+
+
+def finished(folder: Path) -> dict[Path, str]:
+    return {path: path.read_text() for path in folder.rglob("result.json")}
+
+
+def workers_of(pid: int) -> list[int]:
+    """Loky's worker processes below a sweep."""
+    tree = subprocess.run(["ps", "-wweo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(None, 2) for line in tree.splitlines()]
+    return [int(p) for p, parent, args in rows if int(parent) == pid and "popen_loky" in args]
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that ended but that nobody waited for (a zombie) does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def resume(folder: Path, data_dir: str, command: Command, kept: dict[Path, str]) -> pd.DataFrame:
+    """Run the same command again; its trials, after checking that nothing was lost or run twice."""
+    done = command(*SWEEP, f"data.dir={data_dir}", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    now = finished(folder)
+    assert {path: now[path] for path in kept} == kept
+    assert len(now) == N_RUNS
+    cells = pd.read_csv(folder / "multirun/smoke/cells.csv")
+    assert cells["n_trials"].tolist() == [4] * 4
+    assert cells["n_repeats"].tolist() == [2] * 4
+    return pd.read_csv(folder / "multirun/smoke/trials.csv").drop(columns="seconds")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(data_dir: str, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    assert start(folder, data_dir).wait(timeout=300) == 0
+    return pd.read_csv(folder / "multirun/smoke/trials.csv").drop(columns="seconds")
+
+
+@pytest.mark.parametrize("n_done", [0, 9])
+def test_kill_9_of_the_whole_sweep(
+    n_done: int, undisturbed: pd.DataFrame, data_dir: str, tmp_path: Path, command: Command
+) -> None:
+    sweep = start(tmp_path, data_dir)
+    wait_for(lambda: (tmp_path / "multirun/smoke/optuna.journal").exists() and len(finished(tmp_path)) >= n_done)
+    os.killpg(sweep.pid, signal.SIGKILL)
+    sweep.wait()
+    kept = finished(tmp_path)
+    assert n_done <= len(kept) < N_RUNS
+    pd.testing.assert_frame_equal(resume(tmp_path, data_dir, command, kept), undisturbed)
+
+
+def test_kill_9_of_the_sweep_alone_leaves_no_workers_behind(
+    undisturbed: pd.DataFrame, data_dir: str, tmp_path: Path, command: Command
+) -> None:
+    sweep = start(tmp_path, data_dir)
+    wait_for(lambda: len(finished(tmp_path)) >= 3)
+    workers = workers_of(sweep.pid)
+    assert workers
+    sweep.kill()
+    sweep.wait()
+    wait_for(lambda: not any(alive(pid) for pid in workers), seconds=30)
+    pd.testing.assert_frame_equal(resume(tmp_path, data_dir, command, finished(tmp_path)), undisturbed)
+
+
+def test_kill_9_of_a_worker_costs_nothing(undisturbed: pd.DataFrame, data_dir: str, tmp_path: Path) -> None:
+    sweep = start(tmp_path, data_dir)
+    wait_for(lambda: len(finished(tmp_path)) >= 7)
+    os.kill(workers_of(sweep.pid)[0], signal.SIGKILL)
+    assert sweep.wait(timeout=300) == 0
+    trials = pd.read_csv(tmp_path / "multirun/smoke/trials.csv").drop(columns="seconds")
+    pd.testing.assert_frame_equal(trials, undisturbed)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 400 kB, where mounting one is allowed."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(folder)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("mounting a small disk needs root")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk_loses_nothing(
+    small_disk: Path, undisturbed: pd.DataFrame, data_dir: str, command: Command
+) -> None:
+    done = command(*SWEEP, f"data.dir={data_dir}", cwd=small_disk)
+    assert done.returncode == 1
+    assert "it is full: free some space, and the same command resumes" in done.stderr
+    assert "Traceback" not in done.stderr
+    kept = finished(small_disk)
+    assert 0 < len(kept) < N_RUNS
+    subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
+    pd.testing.assert_frame_equal(resume(small_disk, data_dir, command, kept), undisturbed)
+
+
+def test_a_second_sweep_is_refused_and_harms_nothing(
+    undisturbed: pd.DataFrame, data_dir: str, tmp_path: Path, command: Command
+) -> None:
+    first = start(tmp_path, data_dir)
+    wait_for(lambda: len(finished(tmp_path)) >= 2)
+    second = command(*SWEEP, f"data.dir={data_dir}", cwd=tmp_path)
+    assert second.returncode == 1
+    assert "A study takes one sweep at a time" in second.stderr
+    assert first.wait(timeout=300) == 0
+    trials = pd.read_csv(tmp_path / "multirun/smoke/trials.csv").drop(columns="seconds")
+    pd.testing.assert_frame_equal(trials, undisturbed)
