@@ -26,6 +26,7 @@ def show(record: Mapping[str, Any], path: Path, console: Console | None = None) 
     console : rich.console.Console, optional
     """
     console = console or Console(highlight=False)
+    _rows(record, console)
     console.print(_laws(record))
     console.print(_selection(record))
     _frontier(record, console)
@@ -36,6 +37,19 @@ def show(record: Mapping[str, Any], path: Path, console: Console | None = None) 
         console.print(_coverage(record))
     _flags(record, console)
     console.print(f"\nWritten: {path}")
+
+
+def _rows(record: Mapping[str, Any], console: Console) -> None:
+    """What is not in the fit, before what is."""
+    data = record["data"]
+    for note in data["notes"]:
+        console.print(note, style="yellow")
+    if data["masked"]:
+        console.print(f"{len(data['masked'])} rows at chance are left out (mask_chance=true)", style="yellow")
+    left_out = data.get("left_out", [])
+    if left_out:
+        reasons = ", ".join(sorted({row["why"] for row in left_out}))
+        console.print(f"{len(left_out)} of {len(left_out) + data['n']} rows are left out: {reasons}", style="yellow")
 
 
 def _interval(i: Mapping[str, Any] | None) -> str:
