@@ -72,6 +72,10 @@ def test_fit_and_report_of_the_study(study: Path, command: Command) -> None:
     assert "report.html" in reported.stdout
     assert (study / "multirun/smoke/report.html").stat().st_size > 10_000
     assert {path.name for path in study.iterdir()} == {"multirun"}, "commands leave nothing else behind"
+    record = json.loads((study / "multirun/smoke/study.json").read_text())
+    assert record["axes"] == ["width", "data_fraction"]
+    assert record["command"].startswith("python -m mnist_scaling.train -m experiment=smoke data.dir=")
+    assert record["versions"]["torch"]
 
 
 @pytest.mark.parametrize(
@@ -118,6 +122,14 @@ def test_bad_input_is_one_sentence(arguments: tuple[str, ...], sentence: str, da
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_traceback_is_there_for_those_who_ask(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    done = command("mnist_scaling.train", "data.fraction=0")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "InputError: `0 < data.fraction <= 1` must hold" in done.stderr
 
 
 def test_an_unwritable_multirun_is_explained(tmp_path: Path, data_dir: str, command: Command) -> None:

@@ -17,6 +17,9 @@ from mnist_scaling.errors import InputError
 _PACKAGE = Path(__file__).resolve().parent
 _DEBUG = "HYDRA_FULL_ERROR"
 
+_wants_traceback: list[bool] = []
+"""Whether the user set `_DEBUG` for the command that runs; `run` sets it for Hydra in any case."""
+
 
 def conf_dir() -> str:
     """Absolute path of conf/: inside the package when installed, else in the checkout.
@@ -46,37 +49,37 @@ def run(main: Callable[[], object], config_name: str) -> None:
         The command's file in conf/, without ``.yaml``: where a misspelt key's suggestion comes from.
     """
     given = os.environ.get(_DEBUG)
-    wants_traceback = given not in (None, "", "0")
+    _wants_traceback.append(given not in (None, "", "0"))
     # With this set Hydra re-raises what it catches, so that one place decides what is printed.
     os.environ[_DEBUG] = "1"
     try:
-        with user_errors(config_name, wants_traceback):
+        with user_errors(config_name):
             main()
     except KeyboardInterrupt:
         print("\nInterrupted. What was measured is kept; the same command resumes.", file=sys.stderr)
         sys.exit(130)
     finally:
         os.environ[_DEBUG] = given or "0"
+        _wants_traceback.pop()
 
 
 @contextlib.contextmanager
-def user_errors(config_name: str, wants_traceback: bool = False) -> Iterator[None]:
+def user_errors(config_name: str) -> Iterator[None]:
     """Turn an error that is the user's into one sentence on stderr and exit status 1.
 
-    Anything else keeps its traceback, because it is a bug of ours. Around a command's body too, since
+    Anything else keeps its traceback, because it is a bug of ours, and so does every error when the user
+    sets ``HYDRA_FULL_ERROR=1``. Around a command's body too, since
     Hydra adds a line of its own to exceptions that leave it; SystemExit passes through.
 
     Parameters
     ----------
     config_name : str
         The command's file in conf/.
-    wants_traceback : bool
-        Let every error through, as ``HYDRA_FULL_ERROR=1`` asks.
     """
     try:
         yield
     except Exception as error:
-        sentence = None if wants_traceback else explain(error, config_name)
+        sentence = None if any(_wants_traceback) else explain(error, config_name)
         if sentence is None:
             raise
         print(f"Error: {sentence}", file=sys.stderr)

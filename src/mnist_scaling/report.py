@@ -34,7 +34,12 @@ class ReportConfig:
 @hydra.main(config_path=cli.conf_dir(), config_name="report")
 def main(cfg: DictConfig) -> None:
     """Read, draw, write, say where."""
-    config = build(ReportConfig, cfg)
+    with cli.user_errors("report"):
+        write(build(ReportConfig, cfg))
+
+
+def write(config: ReportConfig) -> None:
+    """Figures and page of one study."""
     folder = Path("multirun") / str(config.name)
     loaded = study.load(folder)
     shown = files.make_all(loaded, folder / FIGURES, config.formats, config.dpi)

@@ -68,7 +68,7 @@ class CellSweeper(Sweeper):
         """
         from filelock import FileLock, Timeout
 
-        from mnist_scaling.tuning import summary
+        from mnist_scaling.tuning import provenance, summary
         from mnist_scaling.tuning.tuner import Tuner
 
         folder = Path(str(self.config.hydra.sweep.dir))
@@ -85,8 +85,8 @@ class CellSweeper(Sweeper):
         with lock:
             get_method(self.prepare)(cells[0].run.data)
             studies = self._studies(folder, cells)
-            tuner = Tuner(folder, studies, self._launch, self.n_trials, self.n_repeats, self.trials_per_batch)
-            tuner.run()
+            made = provenance.collect([*self.config.hydra.overrides.hydra, *arguments])
+            Tuner(folder, studies, self._launch, self.n_trials, self.n_repeats, self.trials_per_batch, made).run()
             summary.show(folder)
 
     def _cells(self, arguments: list[str]) -> list[Cell]:

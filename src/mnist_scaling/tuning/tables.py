@@ -14,8 +14,8 @@ from mnist_scaling.results import column_of
 from mnist_scaling.tuning import records, search_space
 
 
-def write(folder: Path, rows: Mapping[Path, Mapping[str, Any]]) -> None:
-    """Rewrite both tables of a study, each atomically.
+def write(folder: Path, rows: Mapping[Path, Mapping[str, Any]], provenance: Mapping[str, Any]) -> None:
+    """Rewrite both tables of a study and its study.json, each atomically.
 
     Parameters
     ----------
@@ -23,11 +23,13 @@ def write(folder: Path, rows: Mapping[Path, Mapping[str, Any]]) -> None:
         multirun/<name>.
     rows : mapping
         A run's folder to its row for trials.csv (`records.row`).
+    provenance : mapping
+        Further entries of study.json: how the study was made.
     """
     cells = [records.read(path) or {} for path in sorted(folder.rglob(records.CELL))]
     axes = list(dict.fromkeys(column for cell in cells for column in cell["axes"]))
     tuned = list(dict.fromkeys(column_of(key) for cell in cells for key in cell["space"]))
-    records.write(folder / records.STUDY, {"name": folder.name, "axes": axes, "tuned": tuned})
+    records.write(folder / records.STUDY, {"name": folder.name, "axes": axes, "tuned": tuned, **provenance})
 
     ordered = sorted(rows.items(), key=lambda item: (*(_sortable(item[1][a]) for a in axes), str(item[0])))
     trials = results.trials_table([row for _, row in ordered], axes, tuned)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,8 @@ class Tuner:
         Counted trials a cell, and re-trainings of its selected setting.
     trials_per_batch : int
         Trials of one cell that run side by side.
+    provenance : mapping, optional
+        How the study was made, for study.json.
     """
 
     def __init__(
@@ -45,8 +47,9 @@ class Tuner:
         n_trials: int,
         n_repeats: int,
         trials_per_batch: int,
+        provenance: Mapping[str, Any] | None = None,
     ) -> None:
-        self.folder, self.launch = folder, launch
+        self.folder, self.launch, self.provenance = folder, launch, provenance or {}
         # Longest first: a long run that starts last leaves every other worker idle.
         self.studies = sorted(studies, key=lambda s: -s.cell.cost)
         self.n_trials, self.n_repeats, self.trials_per_batch = n_trials, n_repeats, trials_per_batch
@@ -71,10 +74,10 @@ class Tuner:
             try:
                 while jobs := self._next_jobs():
                     self._round(jobs)
-                    tables.write(self.folder, self.rows)
+                    tables.write(self.folder, self.rows, self.provenance)
                     self.progress.line()
             finally:
-                tables.write(self.folder, self.rows)
+                tables.write(self.folder, self.rows, self.provenance)
 
     def _check_axes(self) -> None:
         """Cells of one table must differ along the same axes."""
