@@ -14,9 +14,10 @@ from omegaconf import DictConfig
 from mnist_scaling import cli
 from mnist_scaling.config import build
 from mnist_scaling.errors import InputError
-from mnist_scaling.fitting.analysis import Options, analyse
+from mnist_scaling.fitting.analysis import analyse
 from mnist_scaling.fitting.coverage import coverage_of
 from mnist_scaling.fitting.estimate import Settings
+from mnist_scaling.fitting.fitted import Options
 from mnist_scaling.fitting.read import read_columns
 from mnist_scaling.fitting.record import coverage_record, document, sensitivity_record
 from mnist_scaling.fitting.sensitivity import sensitivity

@@ -1,7 +1,8 @@
 """Fit scaling laws to any table of N, D, C and loss. Plain arrays in, plain objects out; no torch, no files."""
 
-from mnist_scaling.fitting.analysis import Options, Result, analyse
+from mnist_scaling.fitting.analysis import Result, analyse
 from mnist_scaling.fitting.estimate import Fit, Settings, fit_law
+from mnist_scaling.fitting.fitted import Options
 from mnist_scaling.fitting.laws import ALL, get_law
 from mnist_scaling.fitting.record import document
 from mnist_scaling.fitting.table import Table, make_table

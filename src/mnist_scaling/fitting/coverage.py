@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.fitting.analysis import Fitted, Options, Result, fit_part, whole
+from mnist_scaling.fitting.analysis import Result
+from mnist_scaling.fitting.fitted import Fitted, Options, fit_part, whole
 from mnist_scaling.fitting.frontier import EXPONENTS
 from mnist_scaling.fitting.frontiers import all_frontiers
 from mnist_scaling.fitting.laws.base import Array, Law

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mnist_scaling.fitting.budgets import curves
 from mnist_scaling.fitting.diagnostics import FEWEST_SETTLED
 from mnist_scaling.fitting.frontier import EXPONENTS, Frontier, nothing, observed, observed_draws
-from mnist_scaling.fitting.isoflop import MOST_EDGES, counted, curves, isoflop, isoflop_draws
+from mnist_scaling.fitting.isoflop import MOST_EDGES, counted, isoflop, isoflop_draws
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.objective import robust_scale
 from mnist_scaling.fitting.parametric import Cost, exponents_of, frontier_of
@@ -18,7 +19,7 @@ from mnist_scaling.fitting.table import Table
 from mnist_scaling.fitting.uncertainty import FEWEST_VALID, PAIRS_FROM, Draws, Interval, interval
 
 if TYPE_CHECKING:
-    from mnist_scaling.fitting.analysis import Fitted
+    from mnist_scaling.fitting.fitted import Fitted
 
 METHODS = ("pareto", "hull", "isoflop", "parametric")
 

@@ -16,7 +16,7 @@ from mnist_scaling.fitting.table import Table
 from mnist_scaling.fitting.uncertainty import Interval, interval, predictions
 
 if TYPE_CHECKING:
-    from mnist_scaling.fitting.analysis import Fitted, Options
+    from mnist_scaling.fitting.fitted import Fitted, Options
 
 LIFETIME_DRAWS = 200
 """Draws that the search for the cheapest model is repeated for."""

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from mnist_scaling.fitting.analysis import Fitted, Result
+from mnist_scaling.fitting.analysis import Result
 from mnist_scaling.fitting.compare import HoldOut
 from mnist_scaling.fitting.coverage import Coverage
 from mnist_scaling.fitting.diagnostics import FEWEST_SETTLED
+from mnist_scaling.fitting.fitted import Fitted
 from mnist_scaling.fitting.frontiers import FrontierResult, agreement
 from mnist_scaling.fitting.laws.base import Law
 from mnist_scaling.fitting.sensitivity import Variant

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.fitting.analysis import Options, Result, fit_part, whole
+from mnist_scaling.fitting.analysis import Result
 from mnist_scaling.fitting.estimate import Settings
+from mnist_scaling.fitting.fitted import Options, fit_part, whole
 from mnist_scaling.fitting.frontier import observed
 from mnist_scaling.fitting.frontiers import budgets
 from mnist_scaling.fitting.isoflop import isoflop

@@ -1,0 +1,161 @@
+"""One law on the rows of one slice: estimate, bootstrap, profiles, hold-out, local slopes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mnist_scaling.errors import InputError
+from mnist_scaling.fitting.compare import HoldOut, aicc, hold_out, rolling_origin
+from mnist_scaling.fitting.estimate import Fit, Settings, fit_law
+from mnist_scaling.fitting.laws.base import Array, Law, Logs
+from mnist_scaling.fitting.objective import seed_noise, weights_from
+from mnist_scaling.fitting.profile import profile
+from mnist_scaling.fitting.slices import Slice
+from mnist_scaling.fitting.table import Table
+from mnist_scaling.fitting.uncertainty import (
+    Draws,
+    Interval,
+    Noise,
+    bootstrap,
+    interval,
+    parameter_intervals,
+    row_noise,
+    widening,
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to do with a table; `conf/fit.yaml` explains each key."""
+
+    laws: tuple[str, ...] | str = "default"
+    settings: Settings = field(default_factory=Settings)
+    draws: int = 1000
+    kind: str = "auto"
+    level: float = 0.95
+    seed: int = 0
+    classes: int | None = None
+    mask_chance: bool = False
+    isoflop: str = "parabola"
+    queries: float | None = None
+    predict: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.classes is not None and self.classes < 2:
+            raise InputError(f"`classes >= 2` or null must hold, but got {self.classes}.")
+        if self.seed < 0:
+            raise InputError(f"`seed >= 0` must hold, but got {self.seed}.")
+        if self.queries is not None and not self.queries > 0:
+            raise InputError(
+                f"`queries > 0` or null must hold, but got {self.queries:g}: give the number of inferences."
+            )
+        for name, value in self.predict.items():
+            if not value > 0:
+                raise InputError(f"`predict.{name} > 0` must hold, but got {value:g}.")
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """One law on its rows, with all that was worked out about it."""
+
+    law: Law
+    part: Slice
+    fit: Fit
+    logs: Logs
+    y: Array
+    noise: Noise
+    thetas: Array
+    """Parameters of every draw, shape (draws, p)."""
+    settled: float
+    """Share of the draws whose fit converged; the others wander along a ridge."""
+    wider: float
+    """Factor on the bootstrap's arms."""
+    params: dict[str, Interval]
+    aicc: float
+    holdout: HoldOut | None
+    rolling: HoldOut | None
+    slopes: dict[str, Interval]
+    """-d log L / d log x at the largest cell: comparable between laws of any form."""
+    profiles: dict[str, tuple[Interval, Array, Array]]
+    floor_rejected: bool | None
+    """Whether E = 0 is rejected; None for a law without a floor."""
+
+
+def is_joint(law: Law) -> bool:
+    """Whether a law has more than one input, so that it is fitted to all rows."""
+    return len(law.inputs) > 1
+
+
+def whole(table: Table) -> Slice:
+    """All rows: what a joint law is fitted to."""
+    return Slice("", None, None, np.arange(len(table)))
+
+
+def fit_part(law: Law, table: Table, part: Slice, options: Options, draws: Draws, deep: bool = True) -> Fitted:
+    """Estimate, bootstrap, profile and hold-out of one law on the rows of a slice."""
+    rows = table.take(part.index)
+    logs, y = rows.logs(law.inputs), rows.y
+    weights = weights_from(options.settings.weights, rows.loss, rows.se)
+    fit = fit_law(law, logs, y, options.settings, weights, seed_noise(rows.loss, rows.se))
+    noise = row_noise(fit, rows)
+    thetas, settled = bootstrap(fit, logs, y, draws, noise, part.index)
+    wider = widening(noise.freedom, draws.level)
+    cost = _cost_axis(rows, law)
+    profiles: dict[str, tuple[Interval, Array, Array]] = {}
+    if deep and fit.n > fit.free:
+        wanted = [p.name for p in law.parameters if not p.log]
+        profiles = {k: profile(fit, logs, y, k, draws.level, freedom=noise.freedom) for k in wanted}
+    return Fitted(
+        law=law,
+        part=part,
+        fit=fit,
+        logs=logs,
+        y=y,
+        noise=noise,
+        thetas=thetas,
+        settled=settled,
+        wider=wider,
+        params=parameter_intervals(fit, thetas, draws.level, wider),
+        aicc=aicc(fit.residual, law.size),
+        holdout=hold_out(fit, logs, y, cost) if deep else None,
+        rolling=rolling_origin(fit, logs, y, cost) if deep and is_joint(law) else None,
+        slopes=_slopes(fit, logs, thetas, draws.level, wider) if deep else {},
+        profiles=profiles,
+        floor_rejected=_rejected(fit, profiles),
+    )
+
+
+def _rejected(fit: Fit, profiles: dict[str, tuple[Interval, Array, Array]]) -> bool | None:
+    if fit.law.floor is None or "E" not in profiles:
+        return None
+    return profiles["E"][0].low > 0
+
+
+def _cost_axis(rows: Table, law: Law) -> Array:
+    """log C, or log of what stands for it: the product of the law's inputs."""
+    if "C" in rows.inputs:
+        return np.log(rows.inputs["C"])
+    return sum((np.log(rows.inputs[k]) for k in law.inputs if k != "U"), np.zeros(len(rows)))
+
+
+def _slopes(fit: Fit, logs: Logs, thetas: Array, level: float, wider: float) -> dict[str, Interval]:
+    """-d log L / d log x at the largest N, D or C of the rows, by central difference."""
+    corner = {k: np.array([v.max()]) for k, v in logs.items()}
+    step = 1e-4
+    out = {}
+    for name in (k for k in fit.law.inputs if k != "U"):
+        ends = [{**corner, name: corner[name] + h} for h in (-step, step)]
+
+        def local(theta: Array, ends: list[dict[str, Array]] = ends) -> Array:
+            low, high = (fit.law.evaluate(theta, e)[0][:, 0] for e in ends)
+            return (low - high) / (2 * step)
+
+        drawn = np.full(len(thetas), np.nan)
+        valid = np.isfinite(thetas).all(axis=1)
+        if valid.any():
+            drawn[valid] = local(thetas[valid])
+        out[name] = interval(float(local(fit.theta[None])[0]), drawn, level, wider)
+    return out
