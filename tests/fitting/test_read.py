@@ -58,6 +58,8 @@ def test_bad_columns_are_refused(change, names, text):
 def test_arrays_are_checked_too():
     with pytest.raises(InputError, match="must have 3 values"):
         make_table(np.ones(3), {"N": np.ones(2)})
+    with pytest.raises(InputError, match="but se has 2"):
+        make_table(np.ones(3), {"N": np.ones(3)}, se=np.ones(2))
     with pytest.raises(InputError, match="`N > 0` must hold"):
         make_table(np.ones(3), {"N": np.array([1.0, np.nan, 2.0])})
 

@@ -96,6 +96,14 @@ def test_unequal_noise_is_seen():
     assert sigma[loud].mean() > 1.2 * sigma[~loud].mean()
 
 
+def test_weights_say_where_the_noise_is():
+    table = grid("multiplicative", PLANE, noise=0.05)
+    weights = np.where(np.arange(len(table)) % 2, 1.9, 0.1)
+    fit = fit_law(get_law("multiplicative"), table.logs(("N", "D")), table.y, weights=weights)
+    sigma = row_noise(fit, table).sigma
+    assert sigma[::2].mean() / sigma[1::2].mean() == pytest.approx(np.sqrt(1.9 / 0.1), rel=0.3)
+
+
 def test_percentiles_by_hand():
     draws = np.linspace(-1, 1, 2001)
     found = interval(0.0, draws, 0.9, 1.0)

@@ -146,6 +146,10 @@ def make_table(
     arrays = {"loss": loss, **{k: np.asarray(v, float) for k, v in inputs.items()}}
     if not inputs:
         raise InputError(f"{source} must have at least one of N, D and C, but none is named: give columns.N=…, say.")
+    spare = {"se": se, "repeats": repeats, "flags": flags if len(flags) else None}
+    for name, given in spare.items():
+        if given is not None and len(given) != len(loss):
+            raise InputError(f"Every column of {source} must have {len(loss)} values, but {name} has {len(given)}.")
     for name, values in arrays.items():
         if values.shape != loss.shape or values.ndim != 1:
             raise InputError(f"Every column of {source} must have {len(loss)} values, but {name} has {values.shape}.")

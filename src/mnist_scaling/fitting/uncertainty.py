@@ -98,14 +98,14 @@ def row_noise(fit: Fit, table: Table) -> Noise:
     The residual variance s_r^2 has n - p degrees of freedom, the repeats' variance s_s^2 has
     sum(repeats - 1). Where an F test does not tell them apart they are pooled by degrees of freedom,
     which is what makes a slice of five cells worth fitting; otherwise s_r^2 stands alone, since it
-    holds seed noise and lack of fit both.
+    holds seed noise and lack of fit both. Rows with weights have a variance in inverse proportion to them.
     """
     lost = fit.n - fit.free
     hat = np.minimum(fit.leverage, 0.95)
-    own = fit.residual**2 / (1 - hat)
-    seed, seed_freedom = _seed_variance(table)
-    # The median-based scale keeps a single outlier from widening every row's noise.
-    pooled = float((fit.residual**2).sum() / lost) if lost > 0 else np.nan
+    scaled = fit.residual**2 * fit.weights
+    own = scaled / (1 - hat)
+    seed, seed_freedom = _seed_variance(table, fit.weights)
+    pooled = float(scaled.sum() / lost) if lost > 0 else np.nan
     misfit = pooled / seed if seed_freedom > 0 and lost > 0 else np.nan
     if seed_freedom <= 0:
         variance, freedom = pooled, float(lost)
@@ -119,10 +119,10 @@ def row_noise(fit: Fit, table: Table) -> Noise:
         return Noise(np.full(fit.n, np.nan), 0.0, np.nan)
     sigma = np.sqrt((PRIOR_FREEDOM * variance + own) / (PRIOR_FREEDOM + 1))
     sigma *= np.sqrt(variance / np.mean(sigma**2)) if np.mean(sigma**2) > 0 else 1.0
-    return Noise(sigma, freedom, misfit)
+    return Noise(sigma / np.sqrt(fit.weights), freedom, misfit)
 
 
-def _seed_variance(table: Table) -> tuple[float, float]:
+def _seed_variance(table: Table, weights: Array) -> tuple[float, float]:
     """Pooled variance of a row's mean log loss, and its degrees of freedom; (0, 0) without repeats."""
     if table.se is None:
         return 0.0, 0.0
@@ -131,7 +131,7 @@ def _seed_variance(table: Table) -> tuple[float, float]:
         return 0.0, 0.0
     repeats = np.full(len(table), 2.0) if table.repeats is None else table.repeats
     freedom = np.where(np.isfinite(repeats), np.maximum(repeats - 1, 0), 1.0)[known]
-    relative = (table.se[known] / table.loss[known]) ** 2
+    relative = (table.se[known] / table.loss[known]) ** 2 * weights[known]
     total = float(freedom.sum())
     return (float((relative * freedom).sum() / total), total) if total > 0 else (0.0, 0.0)
 
