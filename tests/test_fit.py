@@ -135,10 +135,10 @@ def test_everything_on_at_once(command, tmp_path):
 
 
 def test_where_keeps_some_rows(command, tmp_path):
-    path = write(tmp_path / "runs.csv", foreign(kept=[1] * 15 + [0] * 5))
+    path = write(tmp_path / "runs.csv", foreign(kept=[0] * 5 + [1] * 15))
     done = command(FIT, f"table={path.name}", *COLUMNS, "bootstrap.draws=20", 'where="kept == 1"')
     assert done.returncode == 0, done.stderr
-    assert json.loads((tmp_path / "fits.json").read_text())["data"]["n"] == 15
+    assert json.loads((tmp_path / "fits.json").read_text())["data"]["rows"] == list(range(5, 20))
 
 
 def test_the_smallest_study_says_what_it_lacks(command, tmp_path):

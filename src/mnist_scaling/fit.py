@@ -154,13 +154,15 @@ def load(config: FitConfig) -> tuple[Table, list[dict[str, Any]], Path]:
     else:
         path = Path(str(config.table))
         folder, names = path.parent, asdict(config.columns)
-    frame = read_table(path, [v for v in names.values() if v and (config.name or v)])
+    frame = read_table(path, [header for header in names.values() if header])
     if config.name:
         frame = _other_counts(frame)
     if config.where:
         frame = _filter(frame, config.where, path)
     columns = {str(c): frame[c].astype(object).where(frame[c].notna(), None).tolist() for c in frame.columns}
-    table, left_out = read_columns(columns, names, CONVENTIONS if config.name else None, str(path))
+    table, left_out = read_columns(
+        columns, names, CONVENTIONS if config.name else None, str(path), frame.index.tolist()
+    )
     return table, left_out, Path(config.out) if config.out else folder
 
 

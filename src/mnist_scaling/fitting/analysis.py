@@ -80,7 +80,7 @@ def analyse(table: Table, options: Options | None = None) -> Result:
     reference = _reference(joint)
     cost = fit_cost(table)
     frontier = all_frontiers(table, joint, reference, cost, draws, options.isoflop)
-    choice = choose(_candidates(joint or _rivals(fitted), frontier))
+    choice = choose(_candidates(joint or _rivals(fitted)))
     extra = [(part, *_fit_slice(table, part, options, draws)) for part in all_slices(table)]
     wanted = predict(table, fitted, cost, options)
     life = lifetime(table, joint, cost, options)
@@ -195,7 +195,8 @@ def _rivals(fitted: dict[str, Fitted]) -> dict[str, Fitted]:
     return {k: f for k, f in fitted.items() if f.law.inputs == variable}
 
 
-def _candidates(rivals: dict[str, Fitted], frontier: dict[str, FrontierResult]) -> list[Candidate]:
+def _candidates(rivals: dict[str, Fitted]) -> list[Candidate]:
+    """What the choice looks at; the error is that of both hold-outs together."""
     out = []
     for name, f in rivals.items():
         slopes = {f"the local slope in {k}": v for k, v in f.slopes.items() if np.isfinite(v.low)}
