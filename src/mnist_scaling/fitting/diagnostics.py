@@ -358,7 +358,8 @@ def duplicate_rows(table: Table) -> list[Flag]:
     same = len(np.unique(np.column_stack([keys[twice], table.loss[twice]]).round(9), axis=0)) < len(twice)
     text = (
         f"{len(twice)} rows share their inputs with another row{', some their loss too' if same else ''}; "
-        "each counts as a cell of its own. Average repeats into one row with a standard error, drop copies, or keep one kind of run with where=…."
+        "each counts as a cell of its own. Average repeats into one row with a standard error, "
+        "drop copies, or keep one kind of run with where=…."
     )
     return [Flag("duplicate_rows", "warning" if same else "info", text, _cells(table, twice))]
 

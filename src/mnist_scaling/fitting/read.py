@@ -96,8 +96,8 @@ def _numbers(values: Sequence[Any], header: str, source: str, place: np.ndarray)
             out[i] = np.nan if value is None or text == "" else float(text)
         except ValueError:
             raise InputError(
-                f"Column {header} of {source} must hold numbers, but row {place[i]} has {text!r}: mend it, leave it empty, or "
-                "leave the row out."
+                f"Column {header} of {source} must hold numbers, but row {place[i]} has {text!r}: "
+                "mend it, leave it empty, or leave the row out."
             ) from None
     return out
 
