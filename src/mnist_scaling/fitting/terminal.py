@@ -131,7 +131,7 @@ def _outlook(record: Mapping[str, Any], console: Console) -> None:
     if record["predictions"]:
         grid = _grid("Predicted loss", ("law", "loss", "beyond the largest compute"))
         for p in record["predictions"]:
-            grid.add_row(p["law"], _interval(p["loss"]), f"x {_number(p['reach'])}")
+            grid.add_row(p["law"], _interval(p["loss"]), f"x {p['reach']:.3g}")
         console.print(grid)
     life = record["lifetime"]
     if life:
