@@ -55,7 +55,7 @@ format: setup  ## put the code into ruff's format
 	@$(RUN) -m ruff format .
 
 bench: setup  ## time what is claimed to be fast; ratios within one run
-	@$(RUN) benchmarks/fitting.py --json multirun/bench_fitting.json
+	@$(RUN) benchmarks/fitting.py --quick --json multirun/bench_fitting.json
 
 dashboard: setup  ## look at a study's trials in a browser: make dashboard NAME=quickstart
 	@$(RUN) -m pip install --quiet --editable '.[dashboard]'

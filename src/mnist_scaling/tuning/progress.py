@@ -21,20 +21,21 @@ class StudyProgress:
 
     Parameters
     ----------
-    n_cells : int
-        Cells of the grid.
+    left : dict
+        Runs that are still to do, by cell.
     total_cost : float
-        Relative cost of all runs that are still to do.
+        Relative cost of all those runs.
     totals : dict
-        Runs of the study by stage.
+        Runs that are still to do, by stage.
     console : rich Console, optional
     """
 
-    def __init__(self, n_cells: int, total_cost: float, totals: dict[str, int], console: Console | None = None) -> None:
+    def __init__(
+        self, left: dict[str, int], total_cost: float, totals: dict[str, int], console: Console | None = None
+    ) -> None:
         self.console = console or Console()
-        self.n_cells, self.total_cost, self.totals = n_cells, total_cost, totals
+        self.left, self.total_cost, self.totals = dict(left), total_cost, totals
         self.done: dict[str, int] = dict.fromkeys(totals, 0)
-        self.cells_done = 0
         self.best: tuple[float, str] | None = None
         self._cost_done = 0.0
         self._started = time.monotonic()
@@ -61,6 +62,7 @@ class StudyProgress:
     def seen(self, stage: str, cost: float, val_loss: float | None, cell: str) -> None:
         """Count a finished run."""
         self.done[stage] += 1
+        self.left[cell] -= 1
         self._cost_done += cost
         if stage == "trial" and val_loss is not None and (self.best is None or val_loss < self.best[0]):
             self.best = (val_loss, cell)
@@ -74,7 +76,8 @@ class StudyProgress:
     def _text(self) -> str:
         counts = " · ".join(f"{stage}s {self.done[stage]}/{n}" for stage, n in self.totals.items())
         best = f" · best val loss {self.best[0]:.4f} ({self.best[1]})" if self.best else ""
-        return f"cells {self.cells_done}/{self.n_cells} · {counts}{best}"
+        finished = sum(n <= 0 for n in self.left.values())
+        return f"cells {finished}/{len(self.left)} · {counts}{best}"
 
     def _left(self) -> str:
         if not self._cost_done:

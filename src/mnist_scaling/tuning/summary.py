@@ -19,6 +19,8 @@ def show(folder: Path, console: Console | None = None) -> None:
     study = records.read(folder / records.STUDY) or {}
     axes = [column for column in study["axes"] if cells[column].nunique() > 1]
     loss = "test_loss" if cells["test_loss"].notna().any() else "val_loss"
+    by = f", by {axes[0]} (rows) and {axes[1]}" if len(axes) == 2 else ""
+    console.print(f"{loss} of the tuned cells{by}", highlight=False)
     console.print(_matrix(cells, axes, loss) if len(axes) == 2 else _list(cells, axes, loss))
     untuned = cells["val_loss"].isna().sum()
     if untuned:
@@ -32,7 +34,7 @@ def show(folder: Path, console: Console | None = None) -> None:
 
 def _matrix(cells: pd.DataFrame, axes: list[str], loss: str) -> Table:
     rows, columns = axes
-    table = Table(title=f"{loss} of the tuned cells, by {rows} (rows) and {columns}")
+    table = Table()
     table.add_column(rows, justify="right")
     wide = cells.pivot_table(index=rows, columns=columns, values=loss, dropna=False)
     for value in wide.columns:
@@ -43,7 +45,7 @@ def _matrix(cells: pd.DataFrame, axes: list[str], loss: str) -> Table:
 
 
 def _list(cells: pd.DataFrame, axes: list[str], loss: str) -> Table:
-    table = Table(title=f"{loss} of the tuned cells")
+    table = Table()
     for column in (*axes, "n_params", "n_seen", loss, "n_trials", "n_repeats"):
         table.add_column(column, justify="right")
     for row in cells.to_dict("records"):

@@ -109,16 +109,12 @@ class Tuner:
     def _next_jobs(self) -> list[Job]:
         """The next round: trials of every cell that lacks some, repeats of every cell that lacks none."""
         jobs = []
-        done = 0
         for study in self.studies:
             missing = self.n_trials - study.counted()
             if missing > 0:
                 jobs += [self._trial(study) for _ in range(min(missing, self.trials_per_batch))]
-                continue
-            repeats = self._missing_repeats(study.cell)
-            jobs += repeats
-            done += not repeats
-        self.progress.cells_done = done
+            else:
+                jobs += self._missing_repeats(study.cell)
         return jobs
 
     def _trial(self, study: CellStudy) -> Job:
@@ -230,16 +226,15 @@ class Tuner:
         raise RuntimeError(f"Every run of a round failed, the first with:\n{error}")
 
     def _make_progress(self) -> StudyProgress:
-        trials = repeats = 0
+        left: dict[str, int] = {}
+        totals = {"trial": 0, "repeat": 0}
         cost = 0.0
         for study in self.studies:
-            finished = min(study.counted(), self.n_trials)
-            kept = sum(
-                row["stage"] == "repeat"
-                for path, row in self.rows.items()
-                if path.parent == self.folder / study.cell.folder
-            )
-            left = self.n_trials - finished, max(self.n_repeats - kept, 0)
-            trials, repeats = trials + left[0], repeats + left[1]
-            cost += sum(left) * study.cell.cost
-        return StudyProgress(len(self.studies), cost, {"trial": trials, "repeat": repeats})
+            folder = self.folder / study.cell.folder
+            kept = sum(row["stage"] == "repeat" for path, row in self.rows.items() if path.parent == folder)
+            trials = max(self.n_trials - study.counted(), 0)
+            repeats = max(self.n_repeats - kept, 0)
+            left[study.cell.name] = trials + repeats
+            totals = {"trial": totals["trial"] + trials, "repeat": totals["repeat"] + repeats}
+            cost += (trials + repeats) * study.cell.cost
+        return StudyProgress(left, cost, totals)
