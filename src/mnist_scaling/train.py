@@ -38,7 +38,7 @@ def single(run: RunConfig, folder: Path) -> None:
     records.write(folder / records.RESULT, record)
     table = Table("measured", "value", title=f"{run.model.name}, width {run.model.width}: {record['state']}")
     for name, value in {**(record["result"] or {}), "seconds": record["seconds"]}.items():
-        if value is not None:
+        if isinstance(value, int | float):
             table.add_row(name, f"{value:,}" if isinstance(value, int) else f"{value:.4f}")
     console = Console()
     console.print(table)
