@@ -65,6 +65,17 @@ def test_an_experiment_is_named_by_its_file_and_headed_by_its_command(experiment
     assert f"python -m mnist_scaling.train -m experiment={experiment}\n" in text.split("name:")[0]
 
 
+@pytest.mark.parametrize("choice", ["hydra/launcher=basic", "hydra/launcher=joblib", "hydra/sweeper=basic"])
+def test_hydras_own_launchers_and_sweeper_stay_usable(choice: str) -> None:
+    composed(choice)
+
+
+def test_the_default_launcher_hands_out_runs_one_by_one() -> None:
+    launcher = composed()[1].hydra.launcher  # type: ignore[attr-defined]
+    assert launcher._target_.endswith("JoblibLauncher")
+    assert launcher.batch_size == "1"
+
+
 def test_the_published_exercise() -> None:
     _, cfg = composed("experiment=width_x_data")
     parts = grid.partition([f"{k}={v}" for k, v in cfg.hydra.sweeper.params.items()], [])  # type: ignore[attr-defined]
