@@ -55,6 +55,7 @@ def test_bad_trials_are_stopped_and_recorded_as_pruned(tmp_path: Path, name: str
     pruned = trials[trials["state"] == PRUNED]
     assert 2 <= len(pruned) <= 13
     assert set(pruned["stage"]) == {"trial"}, "repeats are never pruned"
+    assert pruned["number"].min() > 0, "nor is the untuned control"
     assert pruned["val_loss"].isna().all()
     assert cells["n_trials"].tolist() == [16]
     # What was spent is what is counted.
@@ -68,6 +69,16 @@ def test_bad_trials_are_stopped_and_recorded_as_pruned(tmp_path: Path, name: str
     assert all(len(t.intermediate_values) == 3 for t in by_state["COMPLETE"])
     # The pruned are worse than the best by construction of the curve: the selection can't have suffered.
     assert cells["val_loss"][0] == trials["val_loss"].min()
+
+
+def test_the_first_trial_is_never_stopped(tmp_path: Path) -> None:
+    tuner = make_tuner(tmp_path, InProcess(tmp_path), "model.width=8", n_trials=4, n_repeats=0)
+    tuner.run()
+    node = OmegaConf.create({"_target_": "optuna.pruners.ThresholdPruner", "upper": 0.0})
+    for index, stops in ((0, False), (1, True)):
+        ask = tuner.studies[0].ask()
+        trial = TrialConfig(stage="trial", study="all", index=index, number=ask.number)
+        assert Channel(trial, None, tmp_path, node).report(1, 5.0) is stops
 
 
 def test_without_a_pruner_nobody_asks_for_reports() -> None:

@@ -41,7 +41,8 @@ class Channel:
     def report(self, number: int, loss: float) -> bool:
         """Tell an intermediate loss; whether the pruner wants the run to stop."""
         self._live.report(loss, step=number)
-        return self._live.should_prune()
+        # A cell's first trial is its untuned control: others are judged by it, it runs to its end.
+        return self._trial.index > 0 and self._live.should_prune()
 
     def tell(self, record: dict[str, Any]) -> None:
         """Tell how the run ended."""
