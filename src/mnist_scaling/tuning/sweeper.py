@@ -85,7 +85,8 @@ class CellSweeper(Sweeper):
         with lock:
             get_method(self.prepare)(cells[0].run.data)
             studies = self._studies(folder, cells)
-            made = provenance.collect([*self.config.hydra.overrides.hydra, *arguments])
+            given = [o for o in self.config.hydra.overrides.hydra if o != "hydra.mode=MULTIRUN"]  # what -m turns into
+            made = provenance.collect([*given, *arguments])
             Tuner(folder, studies, self._launch, self.n_trials, self.n_repeats, self.trials_per_batch, made).run()
             summary.show(folder)
 
