@@ -50,7 +50,7 @@ def open_storage(url: str | None, folder: Path) -> BaseStorage:
     InputError
         When the storage can't be opened.
     """
-    # A journal costs about a tenth of SQLite's time per trial (HYDRA notes in LOG.md).
+    # A journal costs about an eighth of SQLite's time per trial (LOG.md, 2026-11-22: storage).
     if url is None or url.startswith("journal:"):
         path = folder / JOURNAL if url is None else Path(url.removeprefix("journal://").removeprefix("journal:"))
         path.parent.mkdir(parents=True, exist_ok=True)
