@@ -72,6 +72,14 @@ def test_cells_by_hand() -> None:
     assert second["n_repeats"] == 0
 
 
+def test_a_key_that_another_cell_tunes_costs_no_repeats() -> None:
+    rows = [run(8, "trial", 0, 0.5), run(8, "repeat", 0, 0.5, 0.4), run(16, "trial", 0, 0.5, momentum=0.9)]
+    tuned = ["lr", "momentum"]
+    cells = results.cells_table(results.trials_table(rows, ["width"], tuned), ["width"], tuned)
+    assert cells["n_repeats"].tolist() == [1, 0]
+    assert cells["test_loss"][0] == 0.4
+
+
 def test_one_repeat_has_no_standard_error() -> None:
     rows = [run(8, "trial", 0, 0.5), run(8, "repeat", 0, 0.5, 0.4)]
     cell = results.cells_table(results.trials_table(rows, ["width"], ["lr"]), ["width"], ["lr"]).iloc[0]

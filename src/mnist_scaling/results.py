@@ -236,7 +236,9 @@ def _cell(runs: pd.DataFrame, tuned: Sequence[str]) -> dict[str, Any]:
     row["flops_6nd"] = 6 * best["n_params"] * best["n_seen"]
     repeats = runs[(runs["stage"] == "repeat") & (runs["state"] == COMPLETE)]
     # More trials may have selected another setting since; its repeats are not those of the old one.
-    repeats = repeats[(repeats[list(tuned)] == best[list(tuned)]).all(axis=1)]
+    # A key that only other cells tune is empty here, and empty equals empty.
+    selected, others = best[list(tuned)], repeats[list(tuned)]
+    repeats = repeats[((others == selected) | (others.isna() & selected.isna())).all(axis=1)]
     row["n_repeats"] = len(repeats)
     if repeats.empty:
         return row

@@ -81,6 +81,28 @@ def test_the_first_trial_is_never_stopped(tmp_path: Path) -> None:
         assert Channel(trial, None, tmp_path, node).report(1, 5.0) is stops
 
 
+def test_a_killed_trials_reports_do_not_count_twice(tmp_path: Path) -> None:
+    """Its setting comes back and reports again: the pruner must decide as if it had never been killed."""
+    tuner = make_tuner(tmp_path, InProcess(tmp_path), "model.width=8", n_trials=0, n_repeats=0)
+    cell = tuner.studies[0]
+
+    def report(loss: float) -> tuple[int, bool]:
+        ask = cell.ask()
+        trial = TrialConfig(stage="trial", study="all", index=ask.index, number=ask.number)
+        return ask.number, Channel(trial, None, tmp_path, pruner("successive_halving")).report(1, loss)  # type: ignore[arg-type]
+
+    number, _ = report(1.0)
+    study.tell(cell.study, number, results.COMPLETE, 1.0)
+    report(2.0)
+    (killed,) = cell.running()
+    cell.reclaim(killed)
+    number, stopped = report(2.0)
+    assert stopped
+    study.tell(cell.study, number, PRUNED, None)
+    # Of 1.0, 2.0 and 1.5 only one is in the better half; with 2.0 counted twice 1.5 would go on.
+    assert report(1.5)[1]
+
+
 def test_without_a_pruner_nobody_asks_for_reports() -> None:
     trial = TrialConfig(stage="trial", study="all")
     assert not Channel(trial, None, Path()).prunes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from omegaconf import DictConfig
 
@@ -40,9 +40,16 @@ class Channel:
 
     def report(self, number: int, loss: float) -> bool:
         """Tell an intermediate loss; whether the pruner wants the run to stop."""
-        self._live.report(loss, step=number)
+        from optuna.trial import Trial
+
+        from mnist_scaling.tuning import study as studies
+
+        trial_id = studies.trial_id(self._study, self._trial.number)
+        Trial(self._study, trial_id).report(loss, step=number)
+        latest = self._study._storage.get_trial(trial_id)
+        stop = self._study.pruner.prune(cast("optuna.Study", studies.Counted(self._study)), latest)
         # A cell's first trial is its untuned control: others are judged by it, it runs to its end.
-        return self._trial.index > 0 and self._live.should_prune()
+        return stop and self._trial.index > 0
 
     def tell(self, record: dict[str, Any]) -> None:
         """Tell how the run ended."""
@@ -62,15 +69,6 @@ class Channel:
         pruner = None if node is None else instantiate(node, _execution_whitelist_=node["_target_"])
         storage = _storage(self._url, self._folder)
         return optuna.load_study(study_name=str(self._trial.study), storage=storage, pruner=pruner)
-
-    @functools.cached_property
-    def _live(self) -> optuna.Trial:
-        from optuna.trial import Trial
-
-        study = self._study
-        # Optuna has no public way from a number to a trial that can still be written to.
-        trial_id = study._storage.get_trial_id_from_study_id_trial_number(study._study_id, self._trial.number)
-        return Trial(study, trial_id)
 
 
 @functools.lru_cache(maxsize=1)

@@ -81,6 +81,25 @@ def tell(study: optuna.Study, number: int, state: str, val_loss: float | None) -
         study.tell(number, state=failed, skip_if_finished=True)
 
 
+def trial_id(study: optuna.Study, number: int) -> int:
+    """The storage's id of a trial: Optuna has no public way from a number to a trial still to be written to."""
+    return study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
+
+
+class Counted:
+    """A study as a pruner is to see it: without reclaimed trials, whose settings come back as new ones."""
+
+    def __init__(self, study: optuna.Study) -> None:
+        self._study = study
+
+    def get_trials(self, *arguments: Any, **options: Any) -> list[FrozenTrial]:
+        """`optuna.Study.get_trials` of the trials that count or run."""
+        return [t for t in self._study.get_trials(*arguments, **options) if not t.user_attrs.get(RECLAIMED)]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._study, name)
+
+
 @dataclass(frozen=True)
 class Ask:
     """A setting to try."""
@@ -164,15 +183,11 @@ class CellStudy:
         self.study.enqueue_trial(trial.params, user_attrs={INDEX: index})
 
     def discard(self, number: int) -> None:
-        """Take a trial out of the count, finished or not."""
-        trial = self.study._storage.get_trial(self._trial_id(number))
+        """Take an unfinished trial out of the count."""
+        trial = self.study._storage.get_trial(trial_id(self.study, number))
         if not trial.state.is_finished():
             self.study._storage.set_trial_user_attr(trial._trial_id, RECLAIMED, True)
             self.study.tell(number, state=TrialState.FAIL)
-
-    def _trial_id(self, number: int) -> int:
-        # Optuna has no public way from a number to a trial that can still be written to.
-        return self.study._storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number)
 
     def _trials(self) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False)

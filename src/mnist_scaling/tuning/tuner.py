@@ -209,7 +209,7 @@ class Tuner:
         ended = [(job, row) for job in jobs if (row := self._row(job)) is not None]
         failed = [job for job, row in ended if row["state"] == FAILED]
         self._failures_in_a_row = self._failures_in_a_row + len(failed) if len(failed) == len(jobs) else 0
-        if self._failures_in_a_row >= max(3, len(jobs)) or (len(jobs) > 1 and len(failed) == len(jobs)):
+        if self._failures_in_a_row >= (2 if len(jobs) > 1 else 3):
             self._give_up(failed)
         for job, row in ended:
             if job.stage == "trial":
