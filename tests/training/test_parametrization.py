@@ -14,7 +14,7 @@ from torch import nn
 from mnist_scaling import cli
 from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RunConfig
 from mnist_scaling.errors import InputError
-from mnist_scaling.training import data, loop, models, parametrization, seeding
+from mnist_scaling.training import data, engine, loop, models, parametrization, seeding
 from mnist_scaling.training.coordinate_check import COLUMNS, coordinate_check, slopes
 from mnist_scaling.training.parametrization import Factors, Label, Role
 
@@ -86,7 +86,7 @@ def test_standard_is_torchs_own_draw_in_one_group(width: int) -> None:
         plain = nn.ModuleList([nn.Conv2d(1, width, 3), nn.Conv2d(width, 2 * width, 3), nn.Linear(2 * width * 49, 10)])
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), plain.parameters(), strict=True))
     assert model.head.multiplier == 1
-    (group,) = loop.build_optimizer(model, OptimConfig(lr=0.3, weight_decay=0.1)).param_groups
+    (group,) = engine.build_optimizer(model, OptimConfig(lr=0.3, weight_decay=0.1)).param_groups
     assert (group["lr"], group["lr_factor"], group["weight_decay"]) == (0.3, 1, 0.1)
     assert group["params"] == list(model.parameters())
 
@@ -115,13 +115,14 @@ def test_initial_weights_and_the_readout() -> None:
 
 def test_the_schedule_moves_all_groups(data_dir: str) -> None:
     model = built(ModelConfig(width=64, parametrization="mup"))
-    optimizer = loop.build_optimizer(model, OptimConfig("adamw", 0.4, weight_decay=0.1))
     part = data.load("mnist", data_dir, torch.device("cpu")).train.head(10)
-    loop._step(model, optimizer, 0.2, part)
-    of = {id(p): group for group in optimizer.param_groups for p in group["params"]}
+    stepper = engine.Engine(model, part, OptimConfig("adamw", 0.4, weight_decay=0.1))
+    stepper.step(torch.arange(len(part)), 0.2)
+    groups = stepper.optimizer.param_groups
+    of = {id(p): group for group in groups for p in group["params"]}
     rates = {name: of[id(p)]["lr"] for name, p in model.named_parameters()}
     assert rates == {name: 0.2 / 8 if name == "hidden.0.weight" else 0.2 for name in rates}
-    decay = [group["lr"] * group["weight_decay"] for group in optimizer.param_groups]
+    decay = [group["lr"] * group["weight_decay"] for group in groups]
     assert decay == pytest.approx([0.2 * 0.1] * 2)
 
 
@@ -204,7 +205,7 @@ def test_a_family_that_forgets_a_parameter_is_told_so() -> None:
 
     model = Forgetful(SHAPE, 10, ModelConfig())
     with pytest.raises(TypeError, match=r"Forgetful.labels\(\) must name every parameter .* differs in hidden.0.bias"):
-        loop.build_optimizer(model, OptimConfig())
+        engine.build_optimizer(model, OptimConfig())
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,11 @@ from __future__ import annotations
 from math import ceil, isfinite, log
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
-from mnist_scaling.config import OptimConfig, RunConfig
+from mnist_scaling.config import RunConfig
 from mnist_scaling.results import COMPLETE, DIVERGED, PRUNED, TrainResult
-from mnist_scaling.training import compute, data, models, parametrization, regimes, schedules, scoring, seeding
+from mnist_scaling.training import compute, data, models, regimes, schedules, scoring, seeding
+from mnist_scaling.training.engine import Engine
 from mnist_scaling.training.scoring import Report, Reporter
 
 CHECK_EVERY = 25
@@ -54,7 +53,7 @@ def train_model(config: RunConfig, report: Report | None = None) -> TrainResult:
     reporter = Reporter(model, report, dataset.validation, config, size, regime.n_seen(len(part)))
     chance = log(dataset.classes)
     with seeding.global_stream(config.seed, "dropout", device):
-        state, steps, seen = _train(model, part, regime, config, chance, reporter)
+        state, steps, seen = _train(Engine(model, part, config.optim), regime, config, chance, reporter)
     scores: dict[str, float] = {}
     if state == COMPLETE:
         scores = scoring.score(model, dataset, part, config)
@@ -88,47 +87,24 @@ def pick_device(name: str) -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
-def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
-    """The optimiser of `config` over all parameters of a model, in the groups its parametrization makes."""
-    # One kernel a step instead of one a tensor, where torch has it.
-    fused = next(model.parameters()).device.type in ("cpu", "cuda")
-    groups = parametrization.groups(model, config)
-    if config.name == "sgd":
-        return torch.optim.SGD(groups, config.lr, momentum=config.momentum, fused=fused)
-    betas = (config.momentum, config.beta2)
-    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.name]
-    return kind(groups, config.lr, betas=betas, fused=fused)
-
-
 def _train(
-    model: nn.Module, part: data.Part, regime: regimes.Regime, config: RunConfig, chance: float, reporter: Reporter
+    engine: Engine, regime: regimes.Regime, config: RunConfig, chance: float, reporter: Reporter
 ) -> tuple[str, int, int]:
     """State, steps taken and examples seen; stops at the first look that shows a reason to."""
-    optimizer = build_optimizer(model, config.optim)
-    batch_size = min(config.optim.batch_size, len(part))
+    n = len(engine.part)
+    batch_size = min(config.optim.batch_size, n)
     order = seeding.generator(config.seed, "order")
-    total = ceil(regime.n_seen(len(part)) / batch_size)
-    model.train()
-    step, seen, window = 0, 0, []
-    for step, rows in enumerate(regime.batches(len(part), batch_size, order), start=1):
+    total = ceil(regime.n_seen(n) / batch_size)
+    engine.model.train()
+    step, seen = 0, 0
+    for step, rows in enumerate(regime.batches(n, batch_size, order), start=1):
         rate = config.optim.lr * schedules.factor(config.optim.schedule, (step - 0.5) / total, config.optim.warmup)
-        window.append(_step(model, optimizer, rate, part.take(rows.to(part.labels.device))))
+        engine.step(rows, rate)
         seen += len(rows)
         if step % CHECK_EVERY == 0 or step == total:
-            mean = torch.stack(window).mean().item()
-            window.clear()
+            mean = engine.mean_loss()
             if not isfinite(mean) or mean > DIVERGED_AT * chance:
                 return DIVERGED, step, seen
         if reporter.stops(step, total):
             return PRUNED, step, seen
     return COMPLETE, step, seen
-
-
-def _step(model: nn.Module, optimizer: torch.optim.Optimizer, rate: float, batch: data.Part) -> Tensor:
-    for group in optimizer.param_groups:
-        group["lr"] = rate * group["lr_factor"]
-    loss = cross_entropy(model(batch.images), batch.labels)
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    optimizer.step()
-    return loss.detach()
