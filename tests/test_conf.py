@@ -70,10 +70,10 @@ def test_hydras_own_launchers_and_sweeper_stay_usable(choice: str) -> None:
     composed(choice)
 
 
-def test_the_default_launcher_hands_out_runs_one_by_one() -> None:
+def test_the_default_launcher_is_this_machines_cores() -> None:
     launcher = composed()[1].hydra.launcher  # type: ignore[attr-defined]
-    assert launcher._target_.endswith("JoblibLauncher")
-    assert launcher.batch_size == "1"
+    assert launcher._target_.endswith("LocalLauncher")
+    assert launcher.n_workers is None
 
 
 def test_the_published_exercise() -> None:

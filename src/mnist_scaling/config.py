@@ -6,7 +6,8 @@ it lives Hydra's DictConfig, below it nothing but what is declared here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from math import isfinite
 from typing import Any, TypeVar
 
@@ -168,6 +169,10 @@ class TrialConfig:
     """Place within the cell, from 0: of the trial, or of the repeat."""
     number: int = 0
     """Optuna's number of the trial."""
+    origin: str = "sampler"
+    """Where a trial's setting comes from: control (the config's own), transfer (another cell's) or sampler."""
+    count: int = 1
+    """Runs in this job: this one and its successors, with the seeds that follow."""
     host: str | None = None
     """Host of the sweep that launched the run."""
     owner: int | None = None
@@ -228,6 +233,17 @@ def build(cls: type[T], cfg: DictConfig) -> T:
     values = {f.name: _plain(cfg[f.name]) for f in fields(cls) if f.name in cfg}  # type: ignore[arg-type]
     merged = OmegaConf.merge(schema, values)
     return OmegaConf.to_object(merged)  # type: ignore[return-value]
+
+
+def with_values(run: RunConfig, values: Mapping[str, Any]) -> RunConfig:
+    """A run with other values of some dotted keys: {"optim.lr": 0.1, "seed": 2}."""
+    for key, value in values.items():
+        node, _, leaf = key.rpartition(".")
+        if node:
+            run = replace(run, **{node: replace(getattr(run, node), **{leaf: value})})
+        else:
+            run = replace(run, **{leaf: value})
+    return run
 
 
 def _plain(node: Any) -> Any:

@@ -83,14 +83,15 @@ COLUMN_NAMES = {"model.width": "width", "model.depth": "depth", "data.fraction":
 GROUP_COLUMNS = {"optim": "optimizer", "model": "family", "data": "data"}
 """Column of a swept config group, such as ``optim=adam,sgd``."""
 
-TRIAL_COLUMNS = ("stage", "number", "seed", "state", "seconds", *RESULT_COLUMNS, "error")
+TRIAL_COLUMNS = ("stage", "number", "seed", "origin", "state", "seconds", *RESULT_COLUMNS, "error")
 """Columns of trials.csv after the swept and the tuned keys."""
 
 CELL_COLUMNS = (
     *("n_params", "n_params_input", "n_params_hidden", "n_params_output", "n_train", "n_seen", "epochs", "steps"),
     *("flops", "flops_forward", "flops_output", "flops_6nd", "val_loss", "repeat_val_loss", "repeat_val_loss_se"),
     *("test_loss", "test_loss_se", "test_error", "test_error_se", "train_loss"),
-    *("n_trials", "n_diverged", "n_failed", "n_repeats", "tuning_flops", "seconds", "edges", "flags"),
+    *("n_trials", "n_diverged", "n_failed", "n_repeats", "tuning_flops", "seconds"),
+    *("expected_gain", "noise", "tuned", "edges", "widened", "flags"),
 )
 """Columns of cells.csv after the swept and the tuned keys, `CELL_MEANINGS` says what each one is."""
 
@@ -103,6 +104,10 @@ CELL_MEANINGS = {
     "n_trials": "trials that count: COMPLETE, PRUNED, DIVERGED or FAILED",
     "tuning_flops": "training FLOPs of all trials of the cell: what its tuning cost",
     "seconds": "wall time of all its runs, added up",
+    "expected_gain": "share of the loss that 10 further trials should take off, extrapolated from the trials",
+    "noise": "standard deviation of the log loss between seeds, from the repeats",
+    "tuned": "yes when no selected value lies on an edge and expected_gain is below noise, else no; empty when unknown",
+    "widened": "tuned columns whose range was widened because the best setting lay on its edge, separated by ;",
     "edges": "tuned columns whose selected value lies on the edge of its range, separated by ;",
     "flags": "codes separated by ;",
 }
@@ -226,6 +231,7 @@ def _cell(runs: pd.DataFrame, tuned: Sequence[str]) -> dict[str, Any]:
         "tuning_flops": trials["flops"].sum(),
         "seconds": runs["seconds"].sum(),
         "edges": "",
+        "widened": "",
         "flags": "",
     }
     best = best_trial(runs)

@@ -13,8 +13,10 @@ from omegaconf import DictConfig, OmegaConf
 from mnist_scaling import cli, config
 from mnist_scaling.config import RunConfig
 from mnist_scaling.results import COMPLETE, TrainResult
-from mnist_scaling.tuning import grid, study, tuner, worker
+from mnist_scaling.tuning import grid, study, transfer, tuner, worker
+from mnist_scaling.tuning.cell_tuner import Effort
 from mnist_scaling.tuning.channel import Channel
+from mnist_scaling.tuning.pool import Rounds
 
 SAMPLER = OmegaConf.create({"_target_": "optuna.samplers.TPESampler", "n_startup_trials": 2, "multivariate": True})
 
@@ -74,10 +76,18 @@ class InProcess:
 
 
 def make_tuner(
-    folder: Path, launch: Any, *arguments: str, n_trials: int = 3, n_repeats: int = 2, batch: int = 1
+    folder: Path,
+    launch: Any,
+    *arguments: str,
+    n_trials: int = 3,
+    n_repeats: int = 2,
+    batch: int = 1,
+    rule: transfer.Transfer | None = None,
+    **effort: Any,
 ) -> tuner.Tuner:
     """A tuner over a grid, on the default storage in `folder`."""
     storage = study.open_storage(None, folder)
     ignored = ["device", "threads", "data.dir"]
     studies = [study.CellStudy(cell, storage, SAMPLER, ignored) for cell in make_cells(*arguments)]
-    return tuner.Tuner(folder, studies, launch, n_trials, n_repeats, batch)
+    tried = Effort(n_trials, n_repeats, batch, **effort)
+    return tuner.Tuner(folder, studies, Rounds(launch, folder), tried, rule)

@@ -71,31 +71,32 @@ def test_bad_trials_are_stopped_and_recorded_as_pruned(tmp_path: Path, name: str
     assert cells["val_loss"][0] == trials["val_loss"].min()
 
 
-def test_the_first_trial_is_never_stopped(tmp_path: Path) -> None:
+def test_the_untuned_control_is_never_stopped(tmp_path: Path) -> None:
     tuner = make_tuner(tmp_path, InProcess(tmp_path), "model.width=8", n_trials=4, n_repeats=0)
     tuner.run()
     node = OmegaConf.create({"_target_": "optuna.pruners.ThresholdPruner", "upper": 0.0})
-    for index, stops in ((0, False), (1, True)):
-        ask = tuner.studies[0].ask()
-        trial = TrialConfig(stage="trial", study="all", index=index, number=ask.number)
+    for origin, stops in ((study.CONTROL, False), (study.TRANSFER, True), (study.SAMPLER, True)):
+        ask = tuner.cells["all"].study.ask()
+        trial = TrialConfig(stage="trial", study="all", number=ask.number, origin=origin)
         assert Channel(trial, None, tmp_path, node).report(1, 5.0) is stops
 
 
 def test_a_killed_trials_reports_do_not_count_twice(tmp_path: Path) -> None:
     """Its setting comes back and reports again: the pruner must decide as if it had never been killed."""
     tuner = make_tuner(tmp_path, InProcess(tmp_path), "model.width=8", n_trials=0, n_repeats=0)
-    cell = tuner.studies[0]
+    tuner.run()  # nothing but the cell's opening
+    cell = tuner.cells["all"].study
 
     def report(loss: float) -> tuple[int, bool]:
         ask = cell.ask()
-        trial = TrialConfig(stage="trial", study="all", index=ask.index, number=ask.number)
+        trial = TrialConfig(stage="trial", study="all", index=ask.index, number=ask.number, origin=ask.origin)
         return ask.number, Channel(trial, None, tmp_path, pruner("successive_halving")).report(1, loss)  # type: ignore[arg-type]
 
     number, _ = report(1.0)
     study.tell(cell.study, number, results.COMPLETE, 1.0)
     report(2.0)
     (killed,) = cell.running()
-    cell.reclaim(killed)
+    cell.reclaim(killed.number)
     number, stopped = report(2.0)
     assert stopped
     study.tell(cell.study, number, PRUNED, None)

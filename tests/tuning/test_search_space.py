@@ -33,7 +33,7 @@ def test_hydras_sweeps_as_distributions(spec: str, value: Any, expected: BaseDis
     [
         (LOG, 1e-4, True),
         (LOG, 1.3e-4, True),  # log(1.3) is 3.8 % of log(1000)
-        (LOG, 1.5e-4, False),
+        (LOG, 3e-4, False),
         (LOG, 9e-2, True),
         (FloatDistribution(0.0, 0.5), 0.0, False),  # nothing lies below zero dropout
         (FloatDistribution(0.0, 0.5), 0.49, True),
@@ -59,3 +59,36 @@ def test_the_baseline_is_the_configs_own_setting() -> None:
 def test_a_setting_outside_the_space_is_no_baseline(outside: dict[str, Any]) -> None:
     space = {"optim.lr": LOG, "optim.batch_size": CategoricalDistribution((16, 32))}
     assert search_space.baseline(space, {"optim.lr": 5e-3, "optim.batch_size": 32} | outside) is None
+
+
+@pytest.mark.parametrize(
+    ("distribution", "value", "wider", "tried"),
+    [
+        (FloatDistribution(1e-3, 1e-1, log=True), 9.9e-2, (1e-3, 1.0), 0.1 * 10**0.5),
+        (FloatDistribution(1e-3, 1e-1, log=True), 1.1e-3, (1e-4, 1e-1), 1e-3 / 10**0.5),
+        (IntDistribution(8, 64, log=True), 8, (4, 64), 4),
+        (IntDistribution(8, 64, log=True), 64, (8, 128), 128),
+    ],
+)
+def test_a_range_gets_more_room_at_the_end_that_was_reached(
+    distribution: object, value: float, wider: tuple[float, float], tried: float
+) -> None:
+    found = search_space.widened(distribution, value)  # type: ignore[arg-type]
+    assert found is not None
+    assert (found[0].low, found[0].high) == pytest.approx(wider)  # type: ignore[attr-defined]
+    assert found[1] == pytest.approx(tried)
+    assert type(found[0]) is type(distribution)
+    assert found[0].log  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("distribution", "value"),
+    [
+        (FloatDistribution(1e-3, 1e-1, log=True), 1e-2),
+        (FloatDistribution(0.0, 0.3), 0.3),
+        (IntDistribution(1, 8, log=True), 1),
+        (CategoricalDistribution((8, 16)), 8),
+    ],
+)
+def test_a_range_that_can_not_be_widened(distribution: object, value: float) -> None:
+    assert search_space.widened(distribution, value) is None  # type: ignore[arg-type]

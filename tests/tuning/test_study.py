@@ -2,9 +2,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
 from omegaconf import OmegaConf
+from optuna.trial import create_trial
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.results import COMPLETE, DIVERGED, FAILED, PRUNED
@@ -66,7 +68,7 @@ def test_a_reclaimed_setting_comes_back_at_its_place(tmp_path: Path) -> None:
     study.tell(cell_study.study, asks[0].number, COMPLETE, 1.0)
     study.tell(cell_study.study, asks[2].number, COMPLETE, 1.0)
     (zombie,) = cell_study.running()
-    cell_study.reclaim(zombie)
+    cell_study.reclaim(zombie.number)
     assert cell_study.counted() == 2
     again = cell_study.ask()
     assert (again.index, again.params) == (1, asks[1].params)
@@ -100,3 +102,57 @@ def test_cells_are_user_attributes_for_the_dashboard(tmp_path: Path) -> None:
     assert cell_study.study.study_name == "width=16 data_fraction=0.25"
     assert (attributes["width"], attributes["data_fraction"]) == (16, 0.25)
     assert cell_study.study.metric_names == ["val_loss"]
+
+
+def test_a_carried_value_beyond_a_range_makes_room_for_itself(tmp_path: Path) -> None:
+    cell_study = make(tmp_path)
+    setting = {"optim.lr": 0.2, "model.dropout": 0.1}
+    cell_study.open([setting])
+    assert cell_study.space["optim.lr"].high == 0.2  # type: ignore[attr-defined]
+    assert set(cell_study.widened) == {"optim.lr"}
+    ask = cell_study.ask()
+    assert (ask.params, ask.origin) == (setting, study.TRANSFER)
+    assert cell_study.ask().origin == study.CONTROL
+    assert cell_study.ask().origin == study.SAMPLER
+
+
+def test_only_the_first_opening_counts(tmp_path: Path) -> None:
+    make(tmp_path).open([{"optim.lr": 0.01, "model.dropout": 0.1}])
+    again = make(tmp_path)
+    again.open([{"optim.lr": 0.02, "model.dropout": 0.2}])
+    assert again.ask().params["optim.lr"] == 0.01
+
+
+def test_a_setting_queued_before_a_kill_is_not_asked_twice(tmp_path: Path) -> None:
+    cell_study = make(tmp_path)
+    cell_study.open([{"optim.lr": 0.01, "model.dropout": 0.1}])
+    cell_study.study.enqueue_trial({"optim.lr": 0.01, "model.dropout": 0.1})  # and here the process died
+    assert [cell_study.ask().params["optim.lr"] for _ in range(2)] == [0.01, 5e-3]
+
+
+def test_a_failed_trial_can_be_taken_back(tmp_path: Path) -> None:
+    cell_study = make(tmp_path)
+    first = cell_study.ask()
+    study.tell(cell_study.study, first.number, FAILED, None)
+    assert cell_study.counted() == 1
+    cell_study.reclaim(first.number)
+    assert cell_study.counted() == 0
+    again = cell_study.ask()
+    assert (again.index, again.params) == (0, first.params)
+
+
+def test_a_sampler_learns_from_lent_trials(tmp_path: Path) -> None:
+    """With twenty of them that say lr = 0.02, the very first draw of a TPE lies there."""
+    told, alone = make(tmp_path / "a"), make(tmp_path / "b")
+    rng = np.random.default_rng(0)
+    lent = []
+    for _ in range(20):
+        lr, dropout = float(np.exp(rng.uniform(np.log(1e-3), np.log(5e-2)))), float(rng.uniform(0, 0.3))
+        loss = 0.1 + abs(np.log(lr / 0.02))
+        params = {"optim.lr": lr, "model.dropout": dropout}
+        lent.append(create_trial(params=params, distributions=told.cell.space, value=loss))
+    told.lend = lambda: lent
+    asked = [study_.ask().params["optim.lr"] for study_ in (told, alone)]
+    assert abs(np.log(asked[0] / 0.02)) < 0.7
+    assert len(told.trials()) == 1, "what is lent stays out of the study"
+    assert asked[0] != asked[1]

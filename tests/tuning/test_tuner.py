@@ -127,7 +127,7 @@ def test_a_finished_but_untold_run_is_not_repeated(tmp_path: Path) -> None:
     told = optuna.load_study(study_name="all", storage=storage).trials
     assert [t.state.name for t in told] == ["COMPLETE"]
     # Put a second trial back to RUNNING, with its record in place.
-    cell_study = tuner.studies[0]
+    cell_study = tuner.cells["all"].study
     ask = cell_study.ask()
     record = json.loads((tmp_path / "all/trial-000/result.json").read_text())
     record["number"], record["config"]["trial.number"], record["config"]["trial.index"] = 1, ask.number, 1
@@ -251,3 +251,37 @@ def test_an_optimum_at_the_edge_is_flagged(tmp_path: Path) -> None:
     _, cells = tables(tmp_path)
     assert cells["flags"].tolist() == ["search_edge"]  # the bowl's optimum, 0.01, lies below the range
     assert "lr" in cells["edges"][0].split(";")
+
+
+def test_a_range_is_widened_once_and_halfway(tmp_path: Path) -> None:
+    narrow = "optim.lr=tag(log,interval(0.05,0.5))"  # the bowl's optimum, 0.01, lies below
+    make_tuner(tmp_path, InProcess(tmp_path), narrow, n_trials=16, widen=True).run()
+    trials, cells = tables(tmp_path)
+    tried = trials[trials["stage"] == "trial"].sort_values("number")["lr"]
+    assert tried[:8].min() >= 0.05
+    assert tried.iloc[8] == pytest.approx(0.05 / 10**0.5)
+    assert tried.min() >= 0.005, "by one decade, once"
+    assert cells["widened"].tolist() == ["lr"]
+    assert cells["n_trials"].tolist() == [16]
+    assert cells["val_loss"][0] == trials["val_loss"].min()
+
+
+def test_a_cell_stops_when_more_trials_promise_too_little(tmp_path: Path) -> None:
+    make_tuner(tmp_path, InProcess(tmp_path), "model.width=8", n_trials=60, stop_below=0.05).run()
+    _, cells = tables(tmp_path)
+    assert 30 <= cells["n_trials"][0] < 60
+    assert cells["expected_gain"][0] < 0.05
+    again = InProcess(tmp_path)
+    make_tuner(tmp_path, again, "model.width=8", n_trials=60, stop_below=0.05).run()
+    assert again.batches == []
+
+
+def test_a_cell_is_certified(tmp_path: Path) -> None:
+    make_tuner(tmp_path, InProcess(tmp_path), *GRID, n_trials=20, n_repeats=3).run()
+    _, cells = tables(tmp_path)
+    # The bowl's seeds differ by a millionth: no search is done against such a noise.
+    assert cells["tuned"].tolist() == ["no"] * 4
+    assert (cells["expected_gain"] > cells["noise"]).all()
+    shares = cells[["importance_lr", "importance_batch_size", "importance_dropout"]]
+    assert shares.sum(axis=1).to_numpy() == pytest.approx(1)
+    assert (shares["importance_batch_size"] < 0.3).all()  # of which the bowl knows nothing

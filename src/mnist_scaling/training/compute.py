@@ -88,3 +88,17 @@ def cost(run: RunConfig) -> float:
     n_validation = run.data.max_eval or data.N_VALIDATION
     flops = seen * size.training + n_validation * size.forward
     return flops / 15e9 + 5e-4 * seen / run.optim.batch_size
+
+
+def fan_in(run: RunConfig) -> float:
+    """How the fan-in of the layers grows with the model, for rates carried from one width to another.
+
+    Under µP a rate already means the same at every width: 1.
+    """
+    return 1.0 if run.model.parametrization == "mup" else float(run.model.width)
+
+
+def steps(run: RunConfig) -> float:
+    """Optimiser steps of a run."""
+    n_train = data.n_train(run.data)
+    return regimes.build(run.regime).n_seen(n_train) / min(run.optim.batch_size, n_train)

@@ -48,8 +48,8 @@ class Channel:
         Trial(self._study, trial_id).report(loss, step=number)
         latest = self._study._storage.get_trial(trial_id)
         stop = self._study.pruner.prune(cast("optuna.Study", studies.Counted(self._study)), latest)
-        # A cell's first trial is its untuned control: others are judged by it, it runs to its end.
-        return stop and self._trial.index > 0
+        # The control shows what an untuned grid would measure: it runs to its end.
+        return stop and self._trial.origin != studies.CONTROL
 
     def tell(self, record: dict[str, Any]) -> None:
         """Tell how the run ended."""

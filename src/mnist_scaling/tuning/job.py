@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mnist_scaling.tuning import records
 from mnist_scaling.tuning.grid import Cell
+from mnist_scaling.tuning.study import SAMPLER
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,22 @@ class Job:
     number: int
     seed: int
     params: dict[str, Any]
+    origin: str = SAMPLER
+    """Where the setting of a trial comes from."""
+    count: int = 1
+    """Runs in this job: repeats of one setting with consecutive seeds may share a process, and a model."""
+    alone: bool = False
+    """Whether it is the second attempt of a run that left no record."""
+
+    @property
+    def parts(self) -> list[Job]:
+        """The runs of the job, one each."""
+        if self.count == 1:
+            return [self]
+        shifts = range(self.count)
+        return [
+            replace(self, index=self.index + i, number=self.number + i, seed=self.seed + i, count=1) for i in shifts
+        ]
 
     @property
     def folder(self) -> Path:
@@ -29,20 +46,26 @@ class Job:
         return Path(self.cell.folder) / records.run_folder(self.stage, self.index)
 
     @property
-    def overrides(self) -> list[str]:
-        """What turns the cell's config into this run's."""
-        settings = {
+    def settings(self) -> dict[str, Any]:
+        """What turns the cell's config into this run's: config key to plain value."""
+        return {
             **self.params,
             "seed": self.seed,
             "trial.stage": self.stage,
             "trial.study": self.cell.name,
             "trial.index": self.index,
             "trial.number": self.number,
+            "trial.origin": self.origin,
+            "trial.count": self.count,
             "trial.host": socket.gethostname(),
             "trial.owner": os.getpid(),
             "hydra.sweep.subdir": str(self.folder),
         }
-        return [*self.cell.overrides, *(f"{key}={literal(value)}" for key, value in settings.items())]
+
+    @property
+    def overrides(self) -> list[str]:
+        """The whole run as Hydra overrides."""
+        return [*self.cell.overrides, *(f"{key}={literal(value)}" for key, value in self.settings.items())]
 
 
 def literal(value: Any) -> str:

@@ -63,5 +63,5 @@ def row(record: Mapping[str, Any], axes: Mapping[str, Any], tuned: Mapping[str, 
         Tuned config keys (values are not used).
     """
     settings = {column_of(key): record["config"][key] for key in tuned}
-    head = {key: record[key] for key in ("stage", "number", "seed", "state", "seconds", "error")}
+    head = {key: record[key] for key in ("stage", "number", "seed", "origin", "state", "seconds", "error")}
     return {**axes, **settings, **head, **(record["result"] or {})}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import log
+from math import log, sqrt
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -21,7 +21,7 @@ from optuna.distributions import (
 
 from mnist_scaling.errors import InputError
 
-EDGE = 0.05
+EDGE = 0.1
 """A selected value within this share of its range from an end counts as on the edge."""
 
 
@@ -62,18 +62,19 @@ def _distribution(key: str, spec: str, value: Any) -> BaseDistribution:
     return distribution
 
 
+def contains(space: Mapping[str, BaseDistribution], setting: Mapping[str, Any]) -> bool:
+    """Whether a setting has a value inside the range of every tuned key."""
+    try:
+        # `_contains` is Optuna's own test of a value, by its internal representation.
+        return all(d._contains(d.to_internal_repr(setting[key])) for key, d in space.items())
+    except (KeyError, ValueError, TypeError):
+        return False
+
+
 def baseline(space: Mapping[str, BaseDistribution], values: Mapping[str, Any]) -> dict[str, Any] | None:
     """The config's own values of the tuned keys as a first setting; None when one lies outside the space."""
     setting = {key: values[key] for key in space}
-    for key, distribution in space.items():
-        try:
-            # `_contains` is Optuna's own test of a value, by its internal representation.
-            inside = distribution._contains(distribution.to_internal_repr(setting[key]))
-        except (ValueError, TypeError):
-            inside = False
-        if not inside:
-            return None
-    return setting
+    return setting if contains(space, setting) else None
 
 
 def on_edge(distribution: BaseDistribution, value: Any) -> bool:
@@ -98,6 +99,46 @@ def on_edge(distribution: BaseDistribution, value: Any) -> bool:
             return False
         return value == max(numbers) or (value == min(numbers) and value != 0)
     return False
+
+
+def widened(distribution: BaseDistribution, value: Any) -> tuple[BaseDistribution, Any] | None:
+    """The range with more room beyond the end that a selected value lies on, and a value there to try.
+
+    A log interval of floats grows by a decade and the value lies in its middle; one of whole numbers
+    doubles and the value is the new end. None where nothing is to be moved: the value is interior, the
+    range is not logarithmic (its ends may be a rule, such as a probability's), or it is a choice, which
+    Optuna fixes for a study's life.
+    """
+    if not isinstance(distribution, FloatDistribution | IntDistribution) or not distribution.log:
+        return None
+    if not on_edge(distribution, value):
+        return None
+    upwards = log(value / distribution.low) > log(distribution.high / value)
+    if isinstance(distribution, IntDistribution):
+        next_end = 2 * distribution.high if upwards else distribution.low // 2
+        if next_end < 1:
+            return None
+        ends = sorted((next_end, distribution.low, distribution.high))
+        return IntDistribution(ends[0], ends[2], log=True), next_end
+    low, high = (distribution.low, distribution.high * 10) if upwards else (distribution.low / 10, distribution.high)
+    middle = distribution.high * sqrt(10) if upwards else distribution.low / sqrt(10)
+    return FloatDistribution(low, high, log=True), middle
+
+
+def including(distribution: BaseDistribution, value: Any) -> BaseDistribution:
+    """The range, grown to hold a value; a choice stays as it is."""
+    if isinstance(distribution, FloatDistribution):
+        return FloatDistribution(min(distribution.low, value), max(distribution.high, value), log=distribution.log)
+    if isinstance(distribution, IntDistribution):
+        return IntDistribution(min(distribution.low, value), max(distribution.high, value), log=distribution.log)
+    return distribution
+
+
+def clipped(distribution: BaseDistribution, value: Any) -> Any:
+    """A value moved into its interval; a choice stays as it is."""
+    if isinstance(distribution, FloatDistribution | IntDistribution):
+        return type(distribution.low)(min(max(value, distribution.low), distribution.high))
+    return value
 
 
 def describe(space: Mapping[str, BaseDistribution]) -> dict[str, str]:

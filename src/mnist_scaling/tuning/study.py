@@ -6,6 +6,7 @@ import hashlib
 import os
 import socket
 import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ from typing import Any
 import optuna
 from hydra.utils import instantiate
 from omegaconf import DictConfig
+from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.results import COMPLETE, DIVERGED, PRUNED
@@ -30,8 +32,14 @@ DIVERGED_VALUE = 100.0
 """Told to Optuna for a diverged run: worse than any finished one, yet a value, so that the sampler
 learns to stay away. As a failure the trial would be invisible to it."""
 
-INDEX, RECLAIMED, OWNER, STATE = "index", "reclaimed", "owner", "state"
+INDEX, RECLAIMED, OWNER, ORIGIN = "index", "reclaimed", "owner", "origin"
 """User attributes of a trial."""
+
+CONTROL, TRANSFER, SAMPLER = "control", "transfer", "sampler"
+"""Origins of a setting: the config's own values, another cell's selected setting, the sampler."""
+
+FINGERPRINT, OPENED, WIDENED, FORGIVEN = "fingerprint", "opened", "widened", "forgiven"
+"""User attributes of a study, beside its axes."""
 
 
 def open_storage(url: str | None, folder: Path) -> BaseStorage:
@@ -86,15 +94,57 @@ def trial_id(study: optuna.Study, number: int) -> int:
     return study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
 
 
+LEARNERS = (optuna.samplers.TPESampler, optuna.samplers.GPSampler)
+"""Samplers that are told other cells' trials; others follow a sequence of their own, or keep a state."""
+
+
+def in_ranges(
+    trial: FrozenTrial,
+    ranges: Mapping[str, BaseDistribution],
+    value: float | None = None,
+    factors: Mapping[str, float] | None = None,
+) -> FrozenTrial:
+    """A trial as if it had been asked for in other ranges.
+
+    Parameters
+    ----------
+    trial : FrozenTrial
+    ranges : mapping
+        Config key to range; a value outside it is moved to its end.
+    value : float, optional
+        Its loss, where that is to be another one too.
+    factors : mapping, optional
+        What to multiply values by, by config key.
+    """
+    factors = factors or {}
+    params = {key: v * factors[key] if key in factors else v for key, v in trial.params.items()}
+    return create_trial(
+        state=trial.state,
+        value=trial.value if value is None else value,
+        params={key: search_space.clipped(ranges[key], v) for key, v in params.items()},
+        distributions=dict(ranges),
+        user_attrs=trial.user_attrs,
+        intermediate_values=trial.intermediate_values,
+    )
+
+
+def counting(study: optuna.Study, *arguments: Any, **options: Any) -> list[FrozenTrial]:
+    """`optuna.Study.get_trials` without the reclaimed ones, whose settings come back as new trials."""
+    forgiven = study.user_attrs.get(FORGIVEN, [])
+    options.setdefault("deepcopy", False)
+    trials = study.get_trials(*arguments, **options)
+    return [t for t in trials if not t.user_attrs.get(RECLAIMED) and t.number not in forgiven]
+
+
 class Counted:
-    """A study as a pruner is to see it: without reclaimed trials, whose settings come back as new ones."""
+    """A study as a pruner is to see it: without reclaimed trials."""
 
     def __init__(self, study: optuna.Study) -> None:
         self._study = study
 
     def get_trials(self, *arguments: Any, **options: Any) -> list[FrozenTrial]:
-        """`optuna.Study.get_trials` of the trials that count or run."""
-        return [t for t in self._study.get_trials(*arguments, **options) if not t.user_attrs.get(RECLAIMED)]
+        """The trials that count or run."""
+        return counting(self._study, *arguments, **options)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._study, name)
@@ -110,6 +160,8 @@ class Ask:
     """Optuna's number of the trial; differs from the index once a trial was reclaimed."""
     params: dict[str, Any]
     """Config key to value."""
+    origin: str
+    """Where the setting comes from."""
 
 
 class CellStudy:
@@ -123,16 +175,22 @@ class CellStudy:
         Node of the ``hydra/sweeper/sampler`` group.
     ignored : list of str
         Config keys that don't change a result, left out of the fingerprint.
+
+    Attributes
+    ----------
+    lend : callable
+        Gives trials of other cells, as if they were this one's, to learn from; none unless it is set.
     """
 
     def __init__(self, cell: Cell, storage: BaseStorage, sampler: DictConfig, ignored: list[str]) -> None:
         self.cell = cell
         self._sampler = sampler
+        self.lend: Callable[[], Sequence[FrozenTrial]] = tuple
         self.study = optuna.create_study(
             study_name=cell.name, storage=storage, direction="minimize", load_if_exists=True
         )
         fingerprint = cell.fingerprint(ignored)
-        known = self.study.user_attrs.get("fingerprint")
+        known = self.study.user_attrs.get(FINGERPRINT)
         if known is None:
             self._describe(fingerprint)
         elif known != fingerprint:
@@ -145,57 +203,125 @@ class CellStudy:
             # Experimental since 2023; the name is what the dashboard's axes show.
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self.study.set_metric_names(["val_loss"])
-        first = search_space.baseline(self.cell.space, self.cell.values)
-        if first:
-            # Every cell starts from the same setting: the untuned control, and a fair first guess.
-            self.study.enqueue_trial(first, user_attrs={INDEX: 0})
         # Last, so that a study killed half-way through this is described again.
-        self.study.set_user_attr("fingerprint", fingerprint)
+        self.study.set_user_attr(FINGERPRINT, fingerprint)
+
+    @property
+    def space(self) -> dict[str, BaseDistribution]:
+        """What is tuned, by config key, with the ranges that were widened."""
+        return self.cell.space | {key: json_to_distribution(entry["range"]) for key, entry in self.widened.items()}
+
+    @property
+    def widened(self) -> dict[str, dict[str, Any]]:
+        """What was done to ranges, by config key: range, and the index and setting of the trial that tests it."""
+        return self.study.user_attrs.get(WIDENED, {})
+
+    @property
+    def opened(self) -> bool:
+        """Whether the cell has its first settings."""
+        return OPENED in self.study.user_attrs
+
+    def open(self, transferred: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Fix the settings that the cell starts with: other cells' selected ones, then its control.
+
+        Only the first call counts: a resume goes by what was fixed then. A range grows to hold a value
+        that another cell found beyond it, and counts as widened.
+
+        Parameters
+        ----------
+        transferred : sequence of mapping
+            Settings, by config key.
+        """
+        if self.opened:
+            return
+        for setting in transferred:
+            for key, value in setting.items():
+                wider = search_space.including(self.space[key], value)
+                if wider != self.space[key]:
+                    entry = {"range": distribution_to_json(wider), "index": None}
+                    self.study.set_user_attr(WIDENED, self.widened | {key: entry})
+        plan = [[dict(setting), TRANSFER] for setting in transferred]
+        control = search_space.baseline(self.cell.space, self.cell.values)
+        if control:
+            # Every cell tries the same setting: what an untuned grid would be.
+            plan.append([control, CONTROL])
+        self.study.set_user_attr(OPENED, plan)
+
+    def widen(self, key: str, distribution: BaseDistribution, setting: Mapping[str, Any]) -> None:
+        """Give a tuned key a wider range, and try `setting` in it next."""
+        entry = {"range": distribution_to_json(distribution), "index": self._next_index(), "setting": dict(setting)}
+        self.study.set_user_attr(WIDENED, self.widened | {key: entry})
 
     def counted(self) -> int:
         """Finished trials that count towards n_trials: all but the reclaimed."""
-        return sum(t.state.is_finished() and not t.user_attrs.get(RECLAIMED) for t in self._trials())
+        return sum(t.state.is_finished() for t in counting(self.study))
 
     def running(self) -> list[FrozenTrial]:
         """Trials that were asked and never told: after a kill, the zombies."""
-        return [t for t in self._trials() if t.state == TrialState.RUNNING]
+        return [t for t in self.trials() if t.state == TrialState.RUNNING]
 
     def ask(self) -> Ask:
-        """The next setting: an enqueued one, else the sampler's.
+        """The next setting: the one that is planned for this place in the cell, else the sampler's.
 
         The sampler is seeded afresh from (seed, cell, index): a seeded sampler that lives on would
         replay its first draws after a resume, and one seed would give all cells the same draws.
         """
         index = self._next_index()
-        self.study.sampler = self._make_sampler(index)
-        trial = self.study.ask(self.cell.space)
-        if INDEX in trial.user_attrs:
-            index = trial.user_attrs[INDEX]
-        else:
-            trial.set_user_attr(INDEX, index)
-        trial.set_user_attr(OWNER, [socket.gethostname(), os.getpid()])
-        return Ask(index, trial.number, dict(trial.params))
+        sampler = self._make_sampler(index)
+        self.study.sampler = sampler
+        setting, origin = self._planned(index)
+        if not setting and isinstance(sampler, LEARNERS):
+            setting = self._learnt(sampler)
+        # A kill between the two calls leaves the setting in Optuna's queue, where the next ask finds it.
+        if setting and not any(t.state == TrialState.WAITING for t in self.trials()):
+            self.study.enqueue_trial(setting)
+        trial = self.study.ask(self.space)
+        for key, value in ((INDEX, index), (ORIGIN, origin), (OWNER, [socket.gethostname(), os.getpid()])):
+            trial.set_user_attr(key, value)
+        return Ask(index, trial.number, dict(trial.params), origin)
 
-    def reclaim(self, trial: FrozenTrial) -> None:
-        """Close a trial whose run died unfinished; its setting comes back at the same place."""
-        self.discard(trial.number)
-        index = trial.user_attrs.get(INDEX, self._next_index())
-        self.study.enqueue_trial(trial.params, user_attrs={INDEX: index})
+    def _learnt(self, sampler: BaseSampler) -> dict[str, Any]:
+        """A setting that the sampler proposes from the cell's own trials and the lent ones.
 
-    def discard(self, number: int) -> None:
-        """Take an unfinished trial out of the count."""
+        From a copy in memory: the study itself keeps to what was really run in it. There all trials have
+        the ranges of now, without which a range that was widened would drop out of a multivariate model.
+        """
+        copy = optuna.create_study(direction="minimize", sampler=sampler)
+        own = [t for t in counting(self.study) if t.state != TrialState.WAITING]
+        copy.add_trials(
+            [*self.lend(), *(in_ranges(t, self.space) for t in own if t.params.keys() == self.space.keys())]
+        )
+        return copy.ask(self.space).params
+
+    def _planned(self, index: int) -> tuple[dict[str, Any], str]:
+        """The setting for a place in the cell and its origin; an empty one where the sampler is to choose."""
+        counted = {trial.number for trial in counting(self.study)}
+        for trial in self.trials():
+            if trial.number not in counted and trial.user_attrs.get(INDEX) == index:
+                return dict(trial.params), trial.user_attrs.get(ORIGIN, SAMPLER)
+        opening = self.study.user_attrs.get(OPENED, [])
+        if index < len(opening):
+            return opening[index][0], opening[index][1]
+        for entry in self.widened.values():
+            if entry["index"] == index:
+                return entry["setting"], SAMPLER
+        return {}, SAMPLER
+
+    def reclaim(self, number: int) -> None:
+        """Take a trial out of the count; its setting comes back at the same place."""
         trial = self.study._storage.get_trial(trial_id(self.study, number))
-        if not trial.state.is_finished():
+        if trial.state.is_finished():  # Optuna changes nothing about such a trial, but its study can still be marked
+            self.study.set_user_attr(FORGIVEN, [*self.study.user_attrs.get(FORGIVEN, []), number])
+        else:
             self.study._storage.set_trial_user_attr(trial._trial_id, RECLAIMED, True)
             self.study.tell(number, state=TrialState.FAIL)
 
-    def _trials(self) -> list[FrozenTrial]:
+    def trials(self) -> list[FrozenTrial]:
+        """Every trial of the study, as it is now, in the order of its numbers."""
         return self.study.get_trials(deepcopy=False)
 
     def _next_index(self) -> int:
-        taken = {
-            t.user_attrs[INDEX] for t in self._trials() if INDEX in t.user_attrs and not t.user_attrs.get(RECLAIMED)
-        }
+        taken = {t.user_attrs[INDEX] for t in counting(self.study) if INDEX in t.user_attrs}
         return next(i for i in range(len(taken) + 1) if i not in taken)
 
     def _make_sampler(self, index: int) -> BaseSampler:

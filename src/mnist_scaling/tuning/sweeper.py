@@ -17,6 +17,7 @@ from mnist_scaling.errors import InputError
 
 if TYPE_CHECKING:
     from mnist_scaling.tuning.grid import Cell
+    from mnist_scaling.tuning.pool import Pool
 
 
 class CellSweeper(Sweeper):
@@ -33,6 +34,9 @@ class CellSweeper(Sweeper):
         max_values_per_axis: int | None,
         ignored: Sequence[str],
         pruner: DictConfig | None,
+        transfer: DictConfig,
+        widen: bool,
+        stop_below: float | None,
         cost: str,
         prepare: str,
     ) -> None:
@@ -47,6 +51,7 @@ class CellSweeper(Sweeper):
         self.n_trials, self.n_repeats, self.trials_per_batch = n_trials, n_repeats, trials_per_batch
         self.max_values_per_axis, self.ignored = max_values_per_axis, list(ignored)
         del pruner  # read by the jobs, from Hydra's own copy of this config
+        self.transfer, self.widen, self.stop_below = transfer, widen, stop_below
         self.cost, self.prepare = cost, prepare
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -68,7 +73,8 @@ class CellSweeper(Sweeper):
         """
         from filelock import FileLock, Timeout
 
-        from mnist_scaling.tuning import provenance, summary
+        from mnist_scaling.tuning import provenance, summary, transfer
+        from mnist_scaling.tuning.cell_tuner import Effort
         from mnist_scaling.tuning.tuner import Tuner
 
         folder = Path(str(self.config.hydra.sweep.dir))
@@ -87,7 +93,9 @@ class CellSweeper(Sweeper):
             studies = self._studies(folder, cells)
             given = [o for o in self.config.hydra.overrides.hydra if o != "hydra.mode=MULTIRUN"]  # what -m turns into
             made = provenance.collect([*given, *arguments])
-            Tuner(folder, studies, self._launch, self.n_trials, self.n_repeats, self.trials_per_batch, made).run()
+            effort = Effort(self.n_trials, self.n_repeats, self.trials_per_batch, self.widen, self.stop_below)
+            rule = transfer.build(self.transfer, get_method)
+            Tuner(folder, studies, self._pool(folder), effort, rule, made).run()
             summary.show(folder)
 
     def _cells(self, arguments: list[str]) -> list[Cell]:
@@ -111,6 +119,14 @@ class CellSweeper(Sweeper):
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         storage = study.open_storage(self.storage, folder)
         return [study.CellStudy(cell, storage, self.sampler, self.ignored) for cell in cells]
+
+    def _pool(self, folder: Path) -> Pool:
+        """This machine's workers where the launcher has them, else rounds of whatever launcher it is."""
+        from mnist_scaling.tuning.pool import Rounds
+
+        if hasattr(self.launcher, "workers"):
+            return self.launcher.workers()
+        return Rounds(self._launch, folder)
 
     def _launch(self, jobs: Sequence[Sequence[str]]) -> None:
         first, self._launched = self._launched, self._launched + len(jobs)

@@ -1,23 +1,35 @@
-"""Rounds of a study: one trial of every unfinished cell, longest first, then the repeats, then the tables."""
+"""A study from its first cell to its tables: which cell is ready, which job is next, what to do when one dies."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mnist_scaling import results
+from optuna.trial import FrozenTrial
+
 from mnist_scaling.errors import InputError
 from mnist_scaling.results import FAILED
-from mnist_scaling.tuning import records, search_space, tables
-from mnist_scaling.tuning.grid import Cell
+from mnist_scaling.tuning import certificate, records, tables
+from mnist_scaling.tuning.cell_tuner import CellTuner, Effort
 from mnist_scaling.tuning.job import Job
+from mnist_scaling.tuning.ledger import Ledger
+from mnist_scaling.tuning.pool import Pool
 from mnist_scaling.tuning.progress import StudyProgress, polling
-from mnist_scaling.tuning.study import CellStudy, tell
+from mnist_scaling.tuning.study import CellStudy, counting
+from mnist_scaling.tuning.transfer import Transfer, Tuned
 
-Launch = Callable[[Sequence[Sequence[str]]], None]
-"""Runs jobs, given as lists of Hydra overrides, and returns when all have ended or died."""
+_WAIT_SECONDS = 10.0
+"""Time without an ended job after which the tables are looked at all the same."""
+
+_TABLES_SHARE = 20
+"""Tables are written again only after this many times the time that it takes."""
+
+_FAILURES = 3
+"""Failed runs in a row, with none that worked between them, after which the set-up is at fault."""
 
 
 class Tuner:
@@ -29,12 +41,12 @@ class Tuner:
         multirun/<name>.
     studies : list of CellStudy
         One a cell of the grid.
-    launch : callable
-        Runs a batch of jobs.
-    n_trials, n_repeats : int
-        Counted trials a cell, and re-trainings of its selected setting.
-    trials_per_batch : int
-        Trials of one cell that run side by side.
+    pool : Pool
+        Runs jobs.
+    effort : Effort
+        Trials and repeats a cell.
+    transfer : Transfer, optional
+        How cells start from cheaper ones; None tunes each on its own.
     provenance : mapping, optional
         How the study was made, for study.json.
     """
@@ -42,20 +54,24 @@ class Tuner:
     def __init__(
         self,
         folder: Path,
-        studies: list[CellStudy],
-        launch: Launch,
-        n_trials: int,
-        n_repeats: int,
-        trials_per_batch: int,
+        studies: Sequence[CellStudy],
+        pool: Pool,
+        effort: Effort,
+        transfer: Transfer | None = None,
         provenance: Mapping[str, Any] | None = None,
     ) -> None:
-        self.folder, self.launch, self.provenance = folder, launch, provenance or {}
-        # Longest first: a long run that starts last leaves every other worker idle.
-        self.studies = sorted(studies, key=lambda s: -s.cell.cost)
-        self.n_trials, self.n_repeats, self.trials_per_batch = n_trials, n_repeats, trials_per_batch
-        self.rows = dict(records.read_study(folder))
-        self._by_name = {study.cell.name: study for study in studies}
-        self._failures_in_a_row = 0
+        self.folder, self.pool, self.effort, self.transfer = folder, pool, effort, transfer
+        self.provenance = provenance or {}
+        self.ledger = Ledger(folder)
+        self.cells = {study.cell.name: CellTuner(study, self.ledger, effort) for study in studies}
+        given = [cell.cell for cell in self.cells.values()]
+        found = transfer.parents(given) if transfer else {}
+        self.parents = {name: [self.cells[cell.name] for cell in found.get(name, [])] for name in self.cells}
+        self._chain = self._chains()
+        for cell in self.cells.values():
+            cell.study.lend = partial(self._lent, cell)
+        self._failed: list[Job] = []
+        self._written, self._writing = 0.0, 0.0
 
     def run(self) -> None:
         """Tune until every cell has its trials and its repeats; what is there already is kept.
@@ -63,178 +79,175 @@ class Tuner:
         Raises
         ------
         RuntimeError
-            When every run of a round fails: then the set-up is at fault, not a setting.
+            When run after run fails: then the set-up is at fault, not a setting.
         """
         self._check_axes()
-        for study in self.studies:
-            self._write_cell(study)
-            self._recover(study)
+        for cell in self.cells.values():
+            cell.recover()
         self.progress = self._make_progress()
         with self.progress:
             try:
-                while jobs := self._next_jobs():
-                    self._round(jobs)
-                    tables.write(self.folder, self.rows, self.provenance)
-                    self.progress.line()
+                with self.pool:
+                    while self._fill():
+                        self._settle(self._wait())
+                        self._write_tables(seldom=True)
             finally:
-                tables.write(self.folder, self.rows, self.provenance)
+                self._write_tables()
+        self._certify()
 
     def _check_axes(self) -> None:
         """Cells of one table must differ along the same axes."""
         known = records.read(self.folder / records.STUDY)
-        axes = list(self.studies[0].cell.axes)
+        axes = list(next(iter(self.cells.values())).cell.axes)
         if known is not None and known["axes"] != axes:
             raise InputError(
                 f"A study must keep the axes of its grid, but {self.folder} has {', '.join(known['axes']) or 'none'} "
                 f"and this sweep has {', '.join(axes) or 'none'}: give the new study another `name=`."
             )
 
-    def _write_cell(self, study: CellStudy) -> None:
-        cell = study.cell
-        content = {"name": cell.name, "keys": cell.keys, "axes": cell.axes, "space": search_space.describe(cell.space)}
-        records.write(self.folder / cell.folder / records.CELL, content)
+    def _chains(self) -> dict[str, float]:
+        """Cost of the longest chain of trials from each cell on: what is started late ends late."""
+        chains: dict[str, float] = {}
+        # A parent is no dearer than its child, so that children come first here.
+        for name, cell in sorted(self.cells.items(), key=lambda item: -item[1].cell.cost):
+            chains[name] = chains.get(name, 0.0) + cell.cell.cost * self.effort.n_trials
+            for parent in self.parents[name]:
+                chains[parent.cell.name] = max(chains.get(parent.cell.name, 0.0), chains[name])
+        return chains
 
-    def _recover(self, study: CellStudy) -> None:
-        """After a kill: tell what was finished but not told, reclaim what was not finished."""
-        for trial in study.running():
-            record = records.read(self._record_path(study.cell, "trial", trial.user_attrs.get("index", -1)))
-            if record is not None and record["config"]["trial.number"] == trial.number:
-                tell(study.study, trial.number, record["state"], (record["result"] or {}).get("val_loss"))
-            else:
-                study.reclaim(trial)
+    def _fill(self) -> bool:
+        """Hand over jobs while there is room; whether any job is under way."""
+        room = self.pool.free()
+        for cell in sorted(self.cells.values(), key=lambda c: -self._chain[c.cell.name]):
+            if (room is None or room > 0) and not cell.running and self._ready(cell):
+                room = self._submit(cell.next_trials(), room)
+        longest = max((job.cell.cost for cell in self.cells.values() for job in cell.running), default=None)
+        # Repeats wait for nobody and nobody waits for them: they fill what the trials leave.
+        for cell in sorted(self.cells.values(), key=lambda c: -c.cell.cost):
+            # A round ends with its longest job: a repeat must not be the one that trials wait for.
+            fits = self.pool.isolates or longest is None or cell.cell.cost <= longest
+            if (room is None or room > 0) and not cell.running and fits:
+                room = self._submit(cell.next_repeats(), room)
+        return any(cell.running for cell in self.cells.values())
 
-    def _record_path(self, cell: Cell, stage: str, index: int) -> Path:
-        return self.folder / cell.folder / records.run_folder(stage, index) / records.RESULT
-
-    def _next_jobs(self) -> list[Job]:
-        """The next round: trials of every cell that lacks some, repeats of every cell that lacks none."""
-        jobs = []
-        for study in self.studies:
-            missing = self.n_trials - study.counted()
-            if missing > 0:
-                jobs += [self._trial(study) for _ in range(min(missing, self.trials_per_batch))]
-            else:
-                jobs += self._missing_repeats(study.cell)
-        return jobs
-
-    def _trial(self, study: CellStudy) -> Job:
-        ask = study.ask()
-        # Every trial of a cell has the config's own seed: they differ by their setting alone.
-        return Job(study.cell, "trial", ask.index, ask.number, study.cell.run.seed, ask.params)
-
-    def _missing_repeats(self, cell: Cell) -> list[Job]:
-        """Repeats of the selected setting that have no record yet; records of an older selection go."""
-        best = self._selected(cell)
-        if best is None:
-            return []
-        params = {key: best["config"][key] for key in cell.space}
-        jobs = []
-        for index in range(self.n_repeats):
-            path = self._record_path(cell, "repeat", index)
-            record = records.read(path)
-            if record is not None and all(record["config"][key] == value for key, value in params.items()):
-                continue
-            self.rows.pop(path.parent, None)
-            shutil.rmtree(path.parent, ignore_errors=True)
-            # Seeds that no trial has seen: the selection is not to profit from its own luck.
-            jobs.append(Job(cell, "repeat", index, index, cell.run.seed + 1 + index, params))
-        return jobs
-
-    def _selected(self, cell: Cell) -> dict[str, Any] | None:
-        """The record of the best trial of a cell."""
-        rows = [row for path, row in self.rows.items() if path.parent == self.folder / cell.folder]
-        best = results.best_trial(results.trials_table(rows, [], []))
-        return None if best is None else records.read(self._record_path(cell, "trial", int(best["number"])))
-
-    def _round(self, jobs: list[Job]) -> None:
+    def _submit(self, jobs: list[Job], room: int | None) -> int | None:
         for job in jobs:
-            self.rows.pop(self.folder / job.folder, None)
-            (self.folder / job.folder / records.RESULT).unlink(missing_ok=True)
-        self._launch(jobs)
-        # A run without a record died with its worker, or beside one that did: once more, each alone,
-        # so that only a run that kills its own worker is lost.
-        for job in [job for job in jobs if self._row(job) is None]:
-            self._launch([job])
-            if self._row(job) is None:
-                self._bury(job)
-        self._settle(jobs)
+            for part in job.parts:
+                self.ledger.clear(part)
+            self.pool.submit(job)
+        return None if room is None else room - len(jobs)
 
-    def _launch(self, jobs: list[Job]) -> None:
-        waiting = list(jobs)
+    def _ready(self, cell: CellTuner) -> bool:
+        """Whether a cell may try its next setting; opens it when all that it waits for are tuned."""
+        if cell.study.opened:
+            return True
+        parents = self.parents[cell.cell.name]
+        if not all(parent.tuned for parent in parents):
+            return False
+        known = [tuned for parent in parents if (tuned := self._tuned(parent)) is not None]
+        settings = self.transfer.settings(cell.cell, known, self._cheaper(cell)) if self.transfer else []
+        cell.open(settings)
+        return True
+
+    def _lent(self, cell: CellTuner) -> list[FrozenTrial]:
+        """The trials of the cells that a cell waited for, as if they were its own."""
+        found: list[FrozenTrial] = []
+        here = replace(cell.cell, space=cell.study.space)
+        for parent in self.parents[cell.cell.name]:
+            tuned = self._tuned(parent)
+            if self.transfer is not None and tuned is not None:
+                trials = counting(parent.study.study)
+                found += self.transfer.lent(here, counting(cell.study.study), tuned, trials, self._cheaper(cell))
+        return found
+
+    def _tuned(self, cell: CellTuner) -> Tuned | None:
+        setting = self.ledger.selected(cell.cell)
+        return None if setting is None else Tuned(cell.cell, setting)
+
+    def _cheaper(self, cell: CellTuner) -> list[Tuned]:
+        """All cells that the cell waited for, at first or second hand: the same ones whatever ran when."""
+        found: dict[str, CellTuner] = {}
+        waiting = list(self.parents[cell.cell.name])
+        while waiting:
+            parent = waiting.pop()
+            if parent.cell.name not in found:
+                found[parent.cell.name] = parent
+                waiting += self.parents[parent.cell.name]
+        return [tuned for name in sorted(found) if (tuned := self._tuned(found[name])) is not None]
+
+    def _wait(self) -> list[tuple[Job, str | None]]:
+        if self.pool.isolates:
+            return self.pool.wait(_WAIT_SECONDS)
+        waiting = [part for cell in self.cells.values() for part in cell.running]
 
         def look() -> None:
             for job in list(waiting):
-                row = self._row(job)
-                if row is not None:
+                if self.ledger.row(job) is not None:
                     waiting.remove(job)
-                    self.progress.seen(job.stage, job.cell.cost, row.get("val_loss"), job.cell.name)
+                    self._show(job)
 
         with polling(look):
-            try:
-                self.launch([job.overrides for job in jobs])
-            except Exception:
-                # A dead worker takes the whole batch's returns with it; records tell what was done.
-                # If no run has as much as its folder, the launcher itself is at fault.
-                if not any((self.folder / job.folder).exists() for job in jobs):
-                    raise
+            return self.pool.wait(_WAIT_SECONDS)
 
-    def _row(self, job: Job) -> dict[str, Any] | None:
-        """The row of a job's record, read once; None while there is none."""
-        path = self.folder / job.folder
-        if path not in self.rows or not (path / records.RESULT).exists():
-            record = records.read(path / records.RESULT)
-            if record is None:
-                return None
-            self.rows[path] = records.row(record, job.cell.axes, job.cell.space)
-        return self.rows[path]
+    def _settle(self, ended: list[tuple[Job, str | None]]) -> None:
+        """Take in what jobs left; what left nothing is tried once more, alone, and then recorded as failed."""
+        parts = [(part, error) for job, error in ended for part in job.parts]
+        lost = [(job, error) for job, error in parts if self.ledger.row(job) is None]
+        again = [replace(job, alone=True) for job, _ in lost if not job.alone]
+        for job, error in lost:
+            if job.alone:
+                self.ledger.bury(job, error)
+        settled = [job for job, _ in parts if self.ledger.row(job) is not None]
+        for job in settled:
+            self.cells[job.cell.name].ended(job)
+            if self.pool.isolates:
+                self._show(job)
+        self._judge(settled)
+        for job in again:
+            self.pool.submit(job)
+            if not self.pool.isolates:
+                self._settle(self.pool.wait(_WAIT_SECONDS))
 
-    def _bury(self, job: Job) -> None:
-        """Record a run that killed its worker twice as FAILED, so that the study goes on."""
-        settings = job.cell.values | job.params
-        record = {
-            "stage": job.stage,
-            "number": job.index,
-            "seed": job.seed,
-            "state": FAILED,
-            "seconds": None,
-            "error": "it left no record twice: its process died, or refused its configuration",
-            "config": settings,
-            "result": None,
-        }
-        records.write(self.folder / job.folder / records.RESULT, record)
-        self._row(job)
-
-    def _settle(self, jobs: list[Job]) -> None:
-        """Tell what the jobs could not tell themselves; stop when nothing works."""
-        ended = [(job, row) for job in jobs if (row := self._row(job)) is not None]
-        failed = [job for job, row in ended if row["state"] == FAILED]
-        self._failures_in_a_row = self._failures_in_a_row + len(failed) if len(failed) == len(jobs) else 0
-        if self._failures_in_a_row >= (2 if len(jobs) > 1 else 3):
-            self._give_up(failed)
-        for job, row in ended:
+    def _judge(self, settled: list[Job]) -> None:
+        """Stop when nothing works: a fault of the set-up must not count as trials."""
+        failed = [job for job in settled if (self.ledger.row(job) or {})["state"] == FAILED]
+        self._failed = self._failed + failed if len(failed) == len(settled) else []
+        if len(self._failed) < _FAILURES:
+            return
+        error = (self.ledger.row(self._failed[0]) or {})["error"]
+        for job in self._failed:
+            self.ledger.forget(job)
             if job.stage == "trial":
-                tell(self._by_name[job.cell.name].study, job.number, row["state"], row.get("val_loss"))
+                self.cells[job.cell.name].study.reclaim(job.number)
+        raise RuntimeError(f"{len(self._failed)} runs in a row failed, the first with:\n{error}")
 
-    def _give_up(self, failed: list[Job]) -> None:
-        """A fault of the set-up must not count as trials: forget them, so that a rerun starts clean."""
-        error = self.rows[self.folder / failed[0].folder]["error"]
-        for job in failed:
-            self.rows.pop(self.folder / job.folder)
-            if job.stage == "trial":
-                self._by_name[job.cell.name].discard(job.number)
-            shutil.rmtree(self.folder / job.folder, ignore_errors=True)
-        raise RuntimeError(f"Every run of a round failed, the first with:\n{error}")
+    def _show(self, job: Job) -> None:
+        row = self.ledger.row(job) or {}
+        self.progress.seen(job.stage, job.cell.cost, row.get("val_loss"), job.cell.name)
+
+    def _write_tables(self, seldom: bool = False) -> None:
+        start = time.monotonic()
+        if seldom and start - self._written < max(_TABLES_SHARE * self._writing, 1.0):
+            return
+        tables.write(self.folder, self.ledger.rows, self.provenance)
+        self.progress.line()
+        self._written = time.monotonic()
+        self._writing = self._written - start
+
+    def _certify(self) -> None:
+        """At the end: what mattered in every cell, for the tables and for the dashboard."""
+        for cell in self.cells.values():
+            if cell.study.opened:
+                cell.write(importances=certificate.importances(cell.study.space, cell.study.trials()))
+        tables.write(self.folder, self.ledger.rows, self.provenance)
 
     def _make_progress(self) -> StudyProgress:
         left: dict[str, int] = {}
         totals = {"trial": 0, "repeat": 0}
         cost = 0.0
-        for study in self.studies:
-            folder = self.folder / study.cell.folder
-            kept = sum(row["stage"] == "repeat" for path, row in self.rows.items() if path.parent == folder)
-            trials = max(self.n_trials - study.counted(), 0)
-            repeats = max(self.n_repeats - kept, 0)
-            left[study.cell.name] = trials + repeats
+        for name, cell in self.cells.items():
+            trials, repeats = cell.trials_left, cell.repeats_left()
+            left[name] = trials + repeats
             totals = {"trial": totals["trial"] + trials, "repeat": totals["repeat"] + repeats}
-            cost += (trials + repeats) * study.cell.cost
+            cost += (trials + repeats) * cell.cell.cost
         return StudyProgress(left, cost, totals)

@@ -77,6 +77,7 @@ def measure(run: RunConfig, train: Train, report: Report | None = None, keep_err
         "stage": run.trial.stage,
         "number": run.trial.index,
         "seed": run.seed,
+        "origin": run.trial.origin if run.trial.stage == "trial" else None,
         "state": state,
         "seconds": round(time.perf_counter() - start, 4),
         "error": error,

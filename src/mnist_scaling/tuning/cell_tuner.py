@@ -1,0 +1,145 @@
+"""One cell's way from its first trial to its last repeat: what it needs next, and when it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+from mnist_scaling.tuning import certificate, records, search_space
+from mnist_scaling.tuning.job import Job
+from mnist_scaling.tuning.ledger import Ledger
+from mnist_scaling.tuning.study import CellStudy, tell
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is tried in every cell; meanings in conf/hydra/sweeper/cells.yaml."""
+
+    n_trials: int
+    n_repeats: int
+    trials_per_batch: int = 1
+    widen: bool = False
+    stop_below: float | None = None
+    repeats_together: bool = False
+
+
+class CellTuner:
+    """Asks, until the cell has its trials; then repeats its selected setting.
+
+    Parameters
+    ----------
+    study : CellStudy
+    ledger : Ledger
+    effort : Effort
+    """
+
+    def __init__(self, study: CellStudy, ledger: Ledger, effort: Effort) -> None:
+        self.study, self.cell, self._ledger, self._effort = study, study.cell, ledger, effort
+        self.running: list[Job] = []
+
+    def recover(self) -> None:
+        """After a kill: tell what was finished but not told, reclaim what was not finished."""
+        for trial in self.study.running():
+            path = self._ledger.record_path(self.cell, "trial", trial.user_attrs.get("index", -1))
+            record = records.read(path)
+            if record is not None and record["config"]["trial.number"] == trial.number:
+                tell(self.study.study, trial.number, record["state"], (record["result"] or {}).get("val_loss"))
+            else:
+                self.study.reclaim(trial.number)
+        if self.study.opened:
+            self.write()
+
+    def open(self, transferred: Sequence[Mapping[str, Any]]) -> None:
+        """Fix the settings that the cell starts with."""
+        self.study.open(transferred)
+        self.write()
+
+    def write(self, **more: Any) -> None:
+        """Write the cell's own record: what it is, and what is tuned in which ranges."""
+        space, widened = self.study.space, sorted(self.study.widened)
+        content = {"name": self.cell.name, "keys": self.cell.keys, "axes": self.cell.axes}
+        content |= {"space": search_space.describe(space), "widened": widened, **more}
+        records.write(self._ledger.folder / self.cell.folder / records.CELL, content)
+
+    @property
+    def trials_left(self) -> int:
+        """Trials still to be asked for, none once further ones are expected to gain too little."""
+        effort, counted = self._effort, self.study.counted()
+        if effort.stop_below is not None and counted >= max(certificate.LEAST_TRIALS, effort.n_trials / 2):
+            gain = certificate.expected_gain(*certificate.losses(self.study.trials()))
+            if gain is not None and gain < effort.stop_below:
+                return 0
+        return max(effort.n_trials - counted, 0)
+
+    @property
+    def tuned(self) -> bool:
+        """Whether all trials are done."""
+        return self.study.opened and not self.running and self.trials_left == 0
+
+    def next_trials(self) -> list[Job]:
+        """The next trials, none while the last ones run: they are to learn from each other."""
+        left = self.trials_left
+        if self.running or not left:
+            return []
+        self._widen()
+        jobs = [self._trial() for _ in range(min(left, self._effort.trials_per_batch))]
+        self.running += jobs
+        return jobs
+
+    def next_repeats(self) -> list[Job]:
+        """Repeats of the selected setting that have no record yet; records of an older selection go."""
+        if not self.tuned:
+            return []
+        jobs = self._missing_repeats()
+        if self._effort.repeats_together and len(jobs) > 1 and jobs[-1].index - jobs[0].index == len(jobs) - 1:
+            jobs = [
+                Job(self.cell, "repeat", jobs[0].index, jobs[0].number, jobs[0].seed, jobs[0].params, count=len(jobs))
+            ]
+        self.running += [part for job in jobs for part in job.parts]
+        return jobs
+
+    def repeats_left(self) -> int:
+        """Repeats that have no record yet, as far as is known before the selection."""
+        return max(self._effort.n_repeats - len(self._ledger.cell(self.cell, "repeat")), 0)
+
+    def ended(self, job: Job) -> None:
+        """Take a run off those that are under way, and tell Optuna what the run could not tell itself."""
+        self.running = [other for other in self.running if (other.stage, other.index) != (job.stage, job.index)]
+        row = self._ledger.row(job)
+        if row is not None and job.stage == "trial":
+            tell(self.study.study, job.number, row["state"], row.get("val_loss"))
+
+    def _trial(self) -> Job:
+        ask = self.study.ask()
+        # Every trial of a cell has the config's own seed: they differ by their setting alone.
+        return Job(self.cell, "trial", ask.index, ask.number, self.cell.run.seed, ask.params, ask.origin)
+
+    def _missing_repeats(self) -> list[Job]:
+        setting = self._ledger.selected(self.cell)
+        if setting is None:
+            return []
+        jobs = []
+        for index in range(self._effort.n_repeats):
+            # Seeds that no trial has seen: the selection is not to profit from its own luck.
+            job = Job(self.cell, "repeat", index, index, self.cell.run.seed + 1 + index, setting)
+            record = records.read(self._ledger.record_path(self.cell, "repeat", index))
+            if record is None or any(record["config"][key] != value for key, value in setting.items()):
+                self._ledger.forget(job)
+                jobs.append(job)
+        return jobs
+
+    def _widen(self) -> None:
+        """Halfway, and once a key: if the best setting lies on the edge of a range, give the range more room."""
+        if not self._effort.widen or self.study.counted() < ceil(self._effort.n_trials / 2):
+            return
+        best = self._ledger.selected(self.cell)
+        if best is None:
+            return
+        for key, distribution in self.study.space.items():
+            wider = None if key in self.study.widened else search_space.widened(distribution, best[key])
+            if wider is not None:
+                self.study.widen(key, wider[0], best | {key: wider[1]})
+                self.write()
+                return  # one at a time: its setting is the next trial

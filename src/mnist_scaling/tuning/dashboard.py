@@ -1,0 +1,127 @@
+"""What optuna-dashboard shows beside the trials: a note and the repeats a cell, and the grid as one study."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pandas as pd
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.storages import BaseStorage
+from optuna.trial import create_trial
+
+from mnist_scaling import results
+from mnist_scaling.tuning import records
+from mnist_scaling.tuning.study import CellStudy
+
+SUMMARY = "best per cell"
+"""Name of the study with one trial a cell."""
+
+_NOTED = ("val_loss", "repeat_val_loss", "repeat_val_loss_se", "test_loss", "test_loss_se")
+_COUNTED = ("n_params", "n_seen", "flops", "n_trials", "n_repeats", "tuning_flops")
+_JUDGED = ("expected_gain", "noise", "tuned", "edges", "widened", "flags")
+
+
+def publish(folder: Path, studies: Sequence[CellStudy], storage: BaseStorage, prefix: str = "") -> None:
+    """Write notes, repeats and the summary study into a study's storage, from its tables.
+
+    Parameters
+    ----------
+    folder : Path
+        multirun/<name>.
+    studies : sequence of CellStudy
+    storage : optuna storage
+    prefix : str
+        Before the summary's name, where several studies share a storage.
+    """
+    cells, trials = results.read_table(folder / results.CELLS), results.read_table(folder / results.TRIALS)
+    axes = list(studies[0].cell.axes)
+    rows = {_key(row, axes): row for row in cells.to_dict("records")}
+    repeats = trials[(trials["stage"] == "repeat") & (trials["state"] == results.COMPLETE)]
+    for study in studies:
+        row = rows.get(_key(study.cell.axes, axes))
+        if row is None:
+            continue
+        own = repeats[[_key(r, axes) == _key(study.cell.axes, axes) for r in repeats.to_dict("records")]]
+        attributes = {
+            "repeat_seeds": own["seed"].tolist(),
+            "repeat_val_losses": own["val_loss"].tolist(),
+            "repeat_test_losses": own["test_loss"].tolist(),
+            **{name: _plain(row[name]) for name in ("test_loss", "test_loss_se", "flags") if name in row},
+        }
+        for name, value in attributes.items():
+            study.study.set_user_attr(name, value)
+        _note(study.study, _text(study.cell.name, row, folder))
+    tuned = (records.read(folder / records.STUDY) or {})["tuned"]
+    _summarise(cells, axes, tuned, storage, prefix + SUMMARY)
+
+
+def _note(study: optuna.Study, text: str) -> None:
+    from optuna_dashboard import get_note, save_note
+
+    if get_note(study) != text:
+        save_note(study, text)
+
+
+def _text(name: str, row: Mapping[str, Any], folder: Path) -> str:
+    """A cell's row as Markdown."""
+    lines = [
+        f"**{name}**: its row in `{folder / results.CELLS}`, its runs in `{folder / Path(*name.split(' '))}/`.",
+        "",
+    ]
+    lines += ["| | |", "|---|---|"]
+    for column in (*_NOTED, *_COUNTED, *_JUDGED):
+        if column in row and not _missing(row[column]):
+            value = row[column]
+            lines.append(f"| {column} | {f'{value:,.5g}' if isinstance(value, float) else value} |")
+    return "\n".join(lines)
+
+
+def _summarise(cells: pd.DataFrame, axes: Sequence[str], tuned: Sequence[str], storage: BaseStorage, name: str) -> None:
+    """One trial a cell: axes and selected setting as parameters, its test loss as value; written anew."""
+    loss = "test_loss" if cells["test_loss"].notna().any() else "val_loss"
+    cells = cells[cells[loss].notna()]
+    with contextlib.suppress(KeyError):
+        optuna.delete_study(study_name=name, storage=storage)
+    study = optuna.create_study(study_name=name, storage=storage, direction="minimize")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names([loss])
+    columns = [c for c in (*axes, *tuned) if cells[c].notna().all()]
+    ranges = {column: _range(cells[column]) for column in columns}
+    trials = []
+    for row in cells.to_dict("records"):
+        params = {column: _plain(row[column]) for column in columns}
+        attributes = {c: _plain(row[c]) for c in (*_NOTED, *_COUNTED, *_JUDGED) if c in row and not _missing(row[c])}
+        trials.append(create_trial(params=params, distributions=ranges, value=float(row[loss]), user_attrs=attributes))
+    study.add_trials(trials)
+    _note(study, "One trial a cell: the setting that tuning selected, valued by the mean loss of its repeats.")
+
+
+def _range(values: pd.Series) -> BaseDistribution:
+    """The range that a column's values span; logarithmic where they spread over more than a factor of four."""
+    if not pd.api.types.is_numeric_dtype(values) or values.dtype == bool:
+        return CategoricalDistribution(sorted(values.unique().tolist(), key=str))
+    low, high = values.min(), values.max()
+    log = bool(low > 0 and high > 4 * low)
+    if pd.api.types.is_integer_dtype(values):
+        return IntDistribution(int(low), int(high), log=log)
+    return FloatDistribution(float(low), float(high), log=log)
+
+
+def _key(row: Mapping[str, Any], axes: Sequence[str]) -> tuple[Any, ...]:
+    return tuple(row[axis] for axis in axes)
+
+
+def _missing(value: Any) -> bool:
+    return bool(pd.isna(value)) or value == ""
+
+
+def _plain(value: Any) -> Any:
+    """A scalar that JSON takes."""
+    value = value.item() if hasattr(value, "item") else value
+    return None if _missing(value) else value

@@ -1,0 +1,51 @@
+"""The default launcher, a Hydra plugin: every core of this machine. Imported by every Hydra app, so it is light."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from mnist_scaling.errors import InputError
+
+if TYPE_CHECKING:
+    from mnist_scaling.tuning.pool import Workers
+
+
+class LocalLauncher(Launcher):
+    """Worker processes on this machine; parameters are documented in conf/hydra/launcher/local.yaml.
+
+    The sweeper of this project takes its `workers` and hands them one job after another; for a sweeper
+    that runs batches it is Hydra's joblib launcher.
+    """
+
+    def __init__(self, n_workers: int | None = None) -> None:
+        if n_workers is not None and (not isinstance(n_workers, int) or n_workers < 1):
+            raise InputError(
+                f"`hydra.launcher.n_workers` must be a whole number of 1 or more, or null for one a core, but got "
+                f"{n_workers}."
+            )
+        self.n_workers = n_workers
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Keep what the workers will need."""
+        self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
+
+    def workers(self) -> Workers:
+        """The pool of processes."""
+        from mnist_scaling.tuning import pool
+
+        application = pool.Application(self.hydra_context, self.config, self.task_function)
+        return pool.Workers(application, pool.n_workers(self.n_workers))
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Run a batch for a sweeper other than this project's, by Hydra's joblib launcher."""
+        from hydra_plugins.hydra_joblib_launcher.joblib_launcher import JoblibLauncher
+
+        launcher = JoblibLauncher(n_jobs=self.n_workers or -1, backend="loky", batch_size=1)
+        launcher.setup(hydra_context=self.hydra_context, task_function=self.task_function, config=self.config)
+        return launcher.launch(job_overrides, initial_job_idx)

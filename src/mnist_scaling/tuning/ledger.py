@@ -1,0 +1,90 @@
+"""What the runs of a study have left behind: their rows, each read once from its record."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mnist_scaling import results
+from mnist_scaling.results import FAILED
+from mnist_scaling.tuning import records
+from mnist_scaling.tuning.grid import Cell
+from mnist_scaling.tuning.job import Job
+
+
+class Ledger:
+    """The rows of trials.csv by run folder, kept cell by cell.
+
+    Parameters
+    ----------
+    folder : Path
+        multirun/<name>.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._cells: dict[Path, dict[Path, dict[str, Any]]] = {}
+        for path, row in records.read_study(folder):
+            self._cells.setdefault(path.parent, {})[path] = row
+
+    @property
+    def rows(self) -> Mapping[Path, Mapping[str, Any]]:
+        """Every row by its run's folder."""
+        return {path: row for rows in self._cells.values() for path, row in rows.items()}
+
+    def record_path(self, cell: Cell, stage: str, index: int) -> Path:
+        """Where the record of a run lies."""
+        return self.folder / cell.folder / records.run_folder(stage, index) / records.RESULT
+
+    def row(self, job: Job) -> dict[str, Any] | None:
+        """The row of a job's record; None while there is none."""
+        path = self.folder / job.folder
+        rows = self._cells.setdefault(path.parent, {})
+        if path not in rows:
+            record = records.read(path / records.RESULT)
+            if record is None:
+                return None
+            rows[path] = records.row(record, job.cell.axes, job.cell.space)
+        return rows[path]
+
+    def cell(self, cell: Cell, stage: str) -> list[dict[str, Any]]:
+        """The rows of a cell's runs of one stage, in the order of their numbers."""
+        rows = self._cells.get(self.folder / cell.folder, {}).values()
+        return sorted((row for row in rows if row["stage"] == stage), key=lambda row: row["number"])
+
+    def selected(self, cell: Cell) -> dict[str, Any] | None:
+        """The setting of a cell's best trial, by config key; None while none is complete."""
+        best = results.best_trial(results.trials_table(self.cell(cell, "trial"), [], []))
+        if best is None:
+            return None
+        record = records.read(self.record_path(cell, "trial", int(best["number"])))
+        assert record is not None, "a row comes from its record"
+        return {key: record["config"][key] for key in cell.space}
+
+    def clear(self, job: Job) -> None:
+        """Make room for a run: what an earlier attempt, or another selection, left goes."""
+        self._cells.get((self.folder / job.folder).parent, {}).pop(self.folder / job.folder, None)
+        (self.folder / job.folder / records.RESULT).unlink(missing_ok=True)
+
+    def forget(self, job: Job) -> None:
+        """Remove a run and its folder."""
+        self.clear(job)
+        shutil.rmtree(self.folder / job.folder, ignore_errors=True)
+
+    def bury(self, job: Job, error: str | None) -> None:
+        """Record a run that left no record twice as FAILED, so that the study goes on."""
+        record = {
+            "stage": job.stage,
+            "number": job.index,
+            "seed": job.seed,
+            "origin": job.origin,
+            "state": FAILED,
+            "seconds": None,
+            "error": f"it left no record twice: {error or 'its process died, or refused its configuration'}",
+            "config": job.cell.values | job.params,
+            "result": None,
+        }
+        records.write(self.folder / job.folder / records.RESULT, record)
+        self.row(job)
