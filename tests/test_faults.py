@@ -17,15 +17,17 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-SWEEP = ("mnist_scaling.train", "-m", "experiment=smoke", "scale=smoke", "hydra.sweeper.n_trials=4")
+# Short runs report too, so that what a pruner decides is under test as well.
+REPORTS = ("reports.least=16", "reports.cost=0.5")
+SWEEP = ("mnist_scaling.train", "-m", "experiment=smoke", "scale=smoke", "hydra.sweeper.n_trials=4", *REPORTS)
 N_RUNS = 4 * (4 + 2)
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def start(folder: Path, data_dir: str) -> subprocess.Popen[bytes]:
+def start(folder: Path, data_dir: str, *more: str) -> subprocess.Popen[bytes]:
     """A sweep in a process group of its own."""
-    command = [sys.executable, "-m", *SWEEP, f"data.dir={data_dir}"]
+    command = [sys.executable, "-m", *SWEEP, f"data.dir={data_dir}", *more]
     quiet = subprocess.DEVNULL
     return subprocess.Popen(command, cwd=folder, stdout=quiet, stderr=quiet, start_new_session=True)
 
@@ -42,10 +44,10 @@ def finished(folder: Path) -> dict[Path, str]:
 
 
 def workers_of(pid: int) -> list[int]:
-    """Loky's worker processes below a sweep."""
+    """The worker processes below a sweep."""
     tree = subprocess.run(["ps", "-wweo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
     rows = [line.split(None, 2) for line in tree.splitlines()]
-    return [int(p) for p, parent, args in rows if int(parent) == pid and "popen_loky" in args]
+    return [int(p) for p, parent, args in rows if int(parent) == pid and "spawn_main" in args]
 
 
 def alive(pid: int) -> bool:
@@ -109,6 +111,34 @@ def test_kill_9_of_a_worker_costs_nothing(undisturbed: pd.DataFrame, data_dir: s
     assert sweep.wait(timeout=300) == 0
     trials = pd.read_csv(tmp_path / "multirun/smoke/trials.csv").drop(columns="seconds")
     pd.testing.assert_frame_equal(trials, undisturbed)
+
+
+def test_runs_are_pruned_in_these_tests(undisturbed: pd.DataFrame) -> None:
+    assert (undisturbed["state"] == "PRUNED").sum() >= 2
+
+
+def test_a_setting_that_kills_its_worker_twice_is_recorded_and_the_sweep_goes_on(
+    undisturbed: pd.DataFrame, data_dir: str, tmp_path: Path
+) -> None:
+    sweep = start(tmp_path, data_dir, "hydra.launcher.n_workers=1")
+    run = tmp_path / "multirun/smoke/width=4/data_fraction=0.015625/trial-000"
+    wait_for(run.exists)
+    killed: list[int] = []
+    for _ in range(2):  # a fresh worker spends seconds on importing torch before it can finish anything
+        wait_for(lambda: bool(set(workers_of(sweep.pid)) - set(killed)))
+        (worker,) = set(workers_of(sweep.pid)) - set(killed)
+        time.sleep(1.0)
+        os.kill(worker, signal.SIGKILL)
+        killed.append(worker)
+    assert sweep.wait(timeout=300) == 0
+    trials = pd.read_csv(tmp_path / "multirun/smoke/trials.csv")
+    failed = trials[trials["state"] == "FAILED"]
+    assert failed[["width", "data_fraction", "stage", "number"]].to_numpy().tolist() == [[4, 0.015625, "trial", 0]]
+    assert failed["error"].iloc[0].startswith("it left no record twice: its process died with exit code -9")
+    cells = pd.read_csv(tmp_path / "multirun/smoke/cells.csv")
+    assert cells["n_trials"].tolist() == [4] * 4
+    assert cells["n_failed"].sum() == 1
+    assert len(trials) == len(undisturbed)
 
 
 @pytest.fixture

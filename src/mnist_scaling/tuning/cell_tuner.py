@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any
 
@@ -94,9 +94,7 @@ class CellTuner:
             return []
         jobs = self._missing_repeats()
         if self._effort.repeats_together and len(jobs) > 1 and jobs[-1].index - jobs[0].index == len(jobs) - 1:
-            jobs = [
-                Job(self.cell, "repeat", jobs[0].index, jobs[0].number, jobs[0].seed, jobs[0].params, count=len(jobs))
-            ]
+            jobs = [replace(jobs[0], count=len(jobs))]
         self.running += [part for job in jobs for part in job.parts]
         return jobs
 
@@ -114,7 +112,8 @@ class CellTuner:
     def _trial(self) -> Job:
         ask = self.study.ask()
         # Every trial of a cell has the config's own seed: they differ by their setting alone.
-        return Job(self.cell, "trial", ask.index, ask.number, self.cell.run.seed, ask.params, ask.origin)
+        name = self.study.study.study_name
+        return Job(self.cell, "trial", ask.index, ask.number, self.cell.run.seed, ask.params, name, ask.origin)
 
     def _missing_repeats(self) -> list[Job]:
         setting = self._ledger.selected(self.cell)
@@ -123,7 +122,8 @@ class CellTuner:
         jobs = []
         for index in range(self._effort.n_repeats):
             # Seeds that no trial has seen: the selection is not to profit from its own luck.
-            job = Job(self.cell, "repeat", index, index, self.cell.run.seed + 1 + index, setting)
+            name = self.study.study.study_name
+            job = Job(self.cell, "repeat", index, index, self.cell.run.seed + 1 + index, setting, name)
             record = records.read(self._ledger.record_path(self.cell, "repeat", index))
             if record is None or any(record["config"][key] != value for key, value in setting.items()):
                 self._ledger.forget(job)

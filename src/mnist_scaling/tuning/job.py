@@ -23,6 +23,8 @@ class Job:
     number: int
     seed: int
     params: dict[str, Any]
+    study: str
+    """Name of the cell's study in its storage."""
     origin: str = SAMPLER
     """Where the setting of a trial comes from."""
     count: int = 1
@@ -52,7 +54,7 @@ class Job:
             **self.params,
             "seed": self.seed,
             "trial.stage": self.stage,
-            "trial.study": self.cell.name,
+            "trial.study": self.study,
             "trial.index": self.index,
             "trial.number": self.number,
             "trial.origin": self.origin,

@@ -175,6 +175,8 @@ class CellStudy:
         Node of the ``hydra/sweeper/sampler`` group.
     ignored : list of str
         Config keys that don't change a result, left out of the fingerprint.
+    prefix : str
+        Before the cell's name in the name of its study.
 
     Attributes
     ----------
@@ -182,12 +184,14 @@ class CellStudy:
         Gives trials of other cells, as if they were this one's, to learn from; none unless it is set.
     """
 
-    def __init__(self, cell: Cell, storage: BaseStorage, sampler: DictConfig, ignored: list[str]) -> None:
+    def __init__(
+        self, cell: Cell, storage: BaseStorage, sampler: DictConfig, ignored: list[str], prefix: str = ""
+    ) -> None:
         self.cell = cell
         self._sampler = sampler
         self.lend: Callable[[], Sequence[FrozenTrial]] = tuple
         self.study = optuna.create_study(
-            study_name=cell.name, storage=storage, direction="minimize", load_if_exists=True
+            study_name=prefix + cell.name, storage=storage, direction="minimize", load_if_exists=True
         )
         fingerprint = cell.fingerprint(ignored)
         known = self.study.user_attrs.get(FINGERPRINT)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
@@ -16,8 +16,11 @@ from omegaconf import DictConfig
 from mnist_scaling.errors import InputError
 
 if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+
     from mnist_scaling.tuning.grid import Cell
     from mnist_scaling.tuning.pool import Pool
+    from mnist_scaling.tuning.study import CellStudy
 
 
 class CellSweeper(Sweeper):
@@ -73,7 +76,7 @@ class CellSweeper(Sweeper):
         """
         from filelock import FileLock, Timeout
 
-        from mnist_scaling.tuning import provenance, summary, transfer
+        from mnist_scaling.tuning import dashboard, provenance, study, summary, transfer
         from mnist_scaling.tuning.cell_tuner import Effort
         from mnist_scaling.tuning.tuner import Tuner
 
@@ -90,12 +93,16 @@ class CellSweeper(Sweeper):
             ) from error
         with lock:
             get_method(self.prepare)(cells[0].run.data)
-            studies = self._studies(folder, cells)
+            storage = study.open_storage(self.storage, folder)
+            # Studies of several sweeps may share a database; the default storage is the sweep's own.
+            prefix = "" if self.storage is None else f"{folder.name}: "
+            studies = self._studies(cells, storage, prefix)
             given = [o for o in self.config.hydra.overrides.hydra if o != "hydra.mode=MULTIRUN"]  # what -m turns into
             made = provenance.collect([*given, *arguments])
             effort = Effort(self.n_trials, self.n_repeats, self.trials_per_batch, self.widen, self.stop_below)
             rule = transfer.build(self.transfer, get_method)
             Tuner(folder, studies, self._pool(folder), effort, rule, made).run()
+            dashboard.publish(folder, studies, storage, prefix)
             summary.show(folder)
 
     def _cells(self, arguments: list[str]) -> list[Cell]:
@@ -111,14 +118,13 @@ class CellSweeper(Sweeper):
 
         return grid.cells(parts, compose, get_method(self.cost), self.max_values_per_axis)
 
-    def _studies(self, folder: Path, cells: Sequence[Cell]) -> list[Any]:
+    def _studies(self, cells: Sequence[Cell], storage: BaseStorage, prefix: str) -> list[CellStudy]:
         import optuna
 
-        from mnist_scaling.tuning import study
+        from mnist_scaling.tuning.study import CellStudy
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        storage = study.open_storage(self.storage, folder)
-        return [study.CellStudy(cell, storage, self.sampler, self.ignored) for cell in cells]
+        return [CellStudy(cell, storage, self.sampler, self.ignored, prefix) for cell in cells]
 
     def _pool(self, folder: Path) -> Pool:
         """This machine's workers where the launcher has them, else rounds of whatever launcher it is."""
