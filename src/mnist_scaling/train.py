@@ -18,22 +18,29 @@ from mnist_scaling.tuning.channel import Channel
 
 
 @hydra.main(config_path=cli.conf_dir(), config_name="train")
-def main(cfg: DictConfig) -> None:
-    """Train once: for the sweep that launched this job, or for the person at the keyboard."""
+def main(cfg: DictConfig) -> float | None:
+    """Train once: for the sweep that launched this job, or for the person at the keyboard.
+
+    Returns
+    -------
+    float or None
+        Validation loss of a run that no sweep of ours launched: what another sweeper can minimise.
+    """
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
     if cfg.trial.stage == "single":
         with cli.user_errors("train"):
-            single(config.build(RunConfig, cfg), folder)
+            return single(config.build(RunConfig, cfg), folder)
     else:
         run = config.build(RunConfig, cfg)
         sweeper = hydra_config.sweeper
         channel = Channel(run.trial, sweeper.storage, Path(hydra_config.sweep.dir), sweeper.pruner)
         worker.work(run, folder, channel, _train)
+    return None
 
 
-def single(run: RunConfig, folder: Path) -> None:
-    """One run by hand: record it and print what it measured."""
+def single(run: RunConfig, folder: Path) -> float | None:
+    """One run by hand: record it and print what it measured; its validation loss."""
     record = worker.measure(run, _train, keep_errors=False)
     records.write(folder / records.RESULT, record)
     table = Table("measured", "value", title=f"{run.model.name}, width {run.model.width}: {record['state']}")
@@ -43,6 +50,7 @@ def single(run: RunConfig, folder: Path) -> None:
     console = Console()
     console.print(table)
     console.print(f"Record: {folder / records.RESULT}", soft_wrap=True)
+    return (record["result"] or {}).get("val_loss")
 
 
 def _train(run: RunConfig, report: worker.Report | None) -> TrainResult:

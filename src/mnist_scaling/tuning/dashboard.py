@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import pandas as pd
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -46,7 +47,8 @@ def publish(folder: Path, studies: Sequence[CellStudy], storage: BaseStorage, pr
         row = rows.get(_key(study.cell.axes, axes))
         if row is None:
             continue
-        own = repeats[[_key(r, axes) == _key(study.cell.axes, axes) for r in repeats.to_dict("records")]]
+        mine = [_key(r, axes) == _key(study.cell.axes, axes) for r in repeats.to_dict("records")]
+        own = repeats.loc[np.array(mine, dtype=bool)]
         attributes = {
             "repeat_seeds": own["seed"].tolist(),
             "repeat_val_losses": own["val_loss"].tolist(),
