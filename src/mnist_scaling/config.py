@@ -152,6 +152,8 @@ class RegimeConfig:
     """repeat: passes over the unique examples."""
     flops: float | None = None
     """isoflop: training FLOPs that a run is to cost."""
+    scale: float = 1.0
+    """isoflop: factor on `flops`, for scale=smoke."""
     patience: int | None = None
     """early_stopping: evaluations without a new best after which a run ends."""
     max_epochs: int | None = None
@@ -171,6 +173,7 @@ class RegimeConfig:
             self.flops is None or (self.flops > 0 and isfinite(self.flops)),
             f"`regime.flops > 0` must hold, but got {self.flops}: give the training FLOPs of a run, such as 4e9.",
         )
+        require(self.scale > 0, f"`regime.scale > 0` must hold, but got {self.scale:g}: 1 leaves budgets alone.")
         ascending = all(a < b for a, b in itertools.pairwise(self.branches))
         require(
             ascending and all(0 < b <= 1 for b in self.branches),

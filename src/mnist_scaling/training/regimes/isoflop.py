@@ -22,14 +22,16 @@ class IsoFlop(Lockstep):
 
     def __init__(self, run: RunConfig, flops_per_example: int) -> None:
         super().__init__(run, flops_per_example)
-        budget = run.regime.flops
         require(
-            budget is not None,
+            run.regime.flops is not None,
             "`regime.flops` must be given with regime=isoflop, but got none: give a budget, such as 4e9.",
         )
-        assert budget is not None
+        budget = (run.regime.flops or 0.0) * run.regime.scale
         self.examples = round(budget / flops_per_example)
-        least = max(FEWEST_BATCHES * run.optim.batch_size, FEWEST_EXAMPLES)
+        # A sweep asks before it starts, with the config's own batch size. What its tuner tries then may be too
+        # large for the budget; that is a poor trial, and the tuner learns from it.
+        tuned = run.trial.stage != "single"
+        least = FEWEST_EXAMPLES if tuned else max(FEWEST_BATCHES * run.optim.batch_size, FEWEST_EXAMPLES)
         require(
             self.examples >= least,
             f"`regime.flops` must pay for {FEWEST_BATCHES} batches and {FEWEST_EXAMPLES} examples, which is "
