@@ -105,6 +105,9 @@ CURVE_FIELDS = ("n_seen", "val_loss", "train_loss", "phase")
 BRANCH = "branch"
 """Axis of the rows that one run with several decays gives: the share of the training images."""
 
+BRANCHED = ("wsd",)
+"""Regimes whose runs have branches; the others don't read `regime.branches`, whatever it holds."""
+
 COLUMN_NAMES = {
     "model.width": "width",
     "model.depth": "depth",

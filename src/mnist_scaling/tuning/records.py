@@ -67,6 +67,10 @@ def row(record: Mapping[str, Any], axes: Mapping[str, Any], tuned: Mapping[str, 
     """
     settings = {column_of(key): record["config"][key] for key in tuned}
     head = {key: record[key] for key in ("stage", "number", "seed", "origin", "state", "seconds", "error")}
-    last = record["config"].get("regime.last", 1.0)
-    wanted = [share for share in record["config"].get("regime.branches") or () if share <= last]
-    return {**axes, **settings, **head, WANTED: wanted, **(record["result"] or {})}
+    return {**axes, **settings, **head, WANTED: _wanted(record["config"]), **(record["result"] or {})}
+
+
+def _wanted(config: Mapping[str, Any]) -> list[float]:
+    if config.get("regime.name") not in results.BRANCHED:
+        return []
+    return [share for share in config["regime.branches"] if share <= config["regime.last"]]
