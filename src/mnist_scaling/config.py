@@ -326,5 +326,5 @@ def flatten(values: Any, prefix: str = "") -> dict[str, Any]:
         if isinstance(value, dict | DictConfig):
             flat.update(flatten(value, f"{name}."))
         else:
-            flat[name] = value
+            flat[name] = list(value) if isinstance(value, tuple) else value  # as JSON gives it back
     return flat
