@@ -170,15 +170,20 @@ class Session:
         self.curve.add(self.seen, phase, loss)
         return loss
 
-    def score(self) -> dict[str, float]:
+    def score(self, known: int | None = None) -> dict[str, float]:
         """The losses that the run's stage may see, of the weights as they are.
+
+        Parameters
+        ----------
+        known : int, optional
+            Only the first so many of the training images have been seen.
 
         Raises
         ------
         Ended
             When the validation loss is that of a diverged run.
         """
-        scores = scoring.score(self.engine.model, self.dataset, self.engine.part, self.config)
+        scores = scoring.score(self.engine.model, self.dataset, self.engine.part.head(known), self.config)
         self.engine.model.train()
         if not scores["val_loss"] <= self._worst:
             raise Ended(DIVERGED)
@@ -194,7 +199,8 @@ class Session:
         """
         before = sum(branch["spent"] for branch in self.branches)
         counts = {BRANCH: share, "n_seen": self.seen, "steps": self.steps, "spent": self.spent - before}
-        self.branches.append(counts | self.score())
+        # The first `seen` images are those of this branch; the rest it has not seen yet.
+        self.branches.append(counts | self.score(self.seen))
 
     def save(self) -> dict[str, Any]:
         """All that the next step depends on, copied: weights, optimiser, dropout's stream, counts."""
