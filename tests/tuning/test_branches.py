@@ -102,7 +102,7 @@ def test_every_branch_selects_its_own_trial_and_is_repeated_no_further_than_need
 
 
 def test_a_regime_without_branches_ignores_the_key(tmp_path: Path) -> None:
-    record = {"stage": "trial", "number": 0, "seed": 0, "state": COMPLETE, "seconds": 1.0, "error": None,
+    record = {"stage": "trial", "number": 0, "seed": 0, "state": COMPLETE, "seconds": 1.0, "error": None, "origin": "",
               "result": {"val_loss": 1.0}}  # fmt: skip
     for name, wanted in (("single_epoch", []), ("wsd", [0.25, 0.5])):
         config = {"regime.name": name, "regime.branches": [0.25, 0.5, 1.0], "regime.last": 0.5}

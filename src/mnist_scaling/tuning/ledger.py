@@ -64,7 +64,7 @@ class Ledger:
         return {key: record["config"][key] for key in cell.space}
 
     def to_repeat(self, cell: Cell) -> list[dict[str, Any]]:
-        """The settings to repeat: the selected one, or with branches as many as they disagree, no further than needed."""
+        """The settings to repeat: the selected one, or those of all branches, each no further than needed."""
         settings = []
         for number, last in branches.selected(self.cell(cell, "trial")).items():
             record = records.read(self.record_path(cell, "trial", number))
