@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError, ValidationError
 
 from mnist_scaling import config
-from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RunConfig
+from mnist_scaling.config import CurveConfig, DataConfig, ModelConfig, OptimConfig, RegimeConfig, RunConfig
 from mnist_scaling.errors import InputError
 
 
@@ -30,6 +30,19 @@ from mnist_scaling.errors import InputError
         (OptimConfig, {"momentum": 1.0}, "`0 <= optim.momentum < 1`"),
         (OptimConfig, {"beta2": -0.1}, "`0 <= optim.beta2 < 1`"),
         (OptimConfig, {"weight_decay": -1.0}, "`optim.weight_decay >= 0`"),
+        (OptimConfig, {"decay": 1.0}, "`0 < optim.decay < 1` must hold, but got 1: "),
+        (OptimConfig, {"decay_shape": "cube"}, "`optim.decay_shape` must be one of sqrt, linear, but got 'cube'"),
+        (RegimeConfig, {"epochs": 0}, "`regime.epochs >= 1` must hold, but got 0: "),
+        (RegimeConfig, {"patience": 0}, "`regime.patience >= 1` must hold, but got 0: "),
+        (RegimeConfig, {"max_epochs": -1}, "`regime.max_epochs >= 1` must hold, but got -1: "),
+        (RegimeConfig, {"flops": 0.0}, "`regime.flops > 0` must hold, but got 0.0: "),
+        (RegimeConfig, {"flops": float("inf")}, "`regime.flops > 0` must hold, but got inf"),
+        (RegimeConfig, {"scale": 0.0}, "`regime.scale > 0` must hold, but got 0: "),
+        (RegimeConfig, {"branches": (0.5, 0.25)}, "`regime.branches` must ascend within 0 < share <= 1, but got [0.5,"),
+        (RegimeConfig, {"branches": (0.5, 1.5)}, "`regime.branches` must ascend within 0 < share <= 1, but got [0.5,"),
+        (RegimeConfig, {"last": 0.0}, "`0 < regime.last <= 1` must hold, but got 0: "),
+        (CurveConfig, {"points": -1}, "`curve.points >= 0` must hold, but got -1: "),
+        (CurveConfig, {"images": 3}, "`curve.images >= 10` must hold, but got 3: "),
         (RunConfig, {"device": "tpu"}, "`device` must be one of auto, cpu, cuda, mps"),
         (RunConfig, {"seed": -1}, "`seed >= 0`"),
         (RunConfig, {"threads": 0}, "`threads >= 1`"),
@@ -67,4 +80,6 @@ def test_build_refuses(values: dict[str, object], error: type[Exception], messag
 
 def test_flatten() -> None:
     assert config.flatten({"a": {"b": 1, "c": {"d": None}}, "e": [1]}) == {"a.b": 1, "a.c.d": None, "e": [1]}
-    assert config.flatten(asdict(RunConfig()))["optim.batch_size"] == 32
+    flat = config.flatten(asdict(RunConfig(regime=RegimeConfig(branches=(0.5, 1.0)))))
+    assert flat["optim.batch_size"] == 32
+    assert flat["regime.branches"] == [0.5, 1.0]  # a fingerprint comes back from JSON with lists

@@ -37,6 +37,7 @@ def test_parameter_counts_must_add_up() -> None:
         ("model.width", "width"), ("model.depth", "depth"), ("data.fraction", "data_fraction"), ("optim", "optimizer"),
         ("model", "family"), ("optim.lr", "lr"), ("optim.batch_size", "batch_size"), ("model.dropout", "dropout"),
         ("seed", "seed"), ("data.name", "data"), ("data", "data"),
+        ("regime", "regime"), ("regime.flops", "budget"), ("regime.epochs", "passes"),
     ],
 )  # fmt: skip
 def test_columns_of_keys(key: str, column: str) -> None:
@@ -78,6 +79,24 @@ def test_a_key_that_another_cell_tunes_costs_no_repeats() -> None:
     cells = results.cells_table(results.trials_table(rows, ["width"], tuned), ["width"], tuned)
     assert cells["n_repeats"].tolist() == [1, 0]
     assert cells["test_loss"][0] == 0.4
+
+
+def test_a_cell_has_the_mean_length_of_repeats_that_stopped_apart() -> None:
+    rows = [
+        run(8, "trial", 0, 0.5, flags="undertrained"),
+        run(8, "repeat", 0, 0.5, 0.4, n_seen=200, epochs=4.0, flops=2000, flops_spent=2600, flags=""),
+        run(8, "repeat", 1, 0.5, 0.4, n_seen=300, epochs=6.0, flops=3000, flops_spent=3400, flags="repeated_data"),
+    ]
+    cell = results.cells_table(results.trials_table(rows, ["width"], ["lr"]), ["width"], ["lr"]).iloc[0]
+    assert (cell["n_train"], cell["n_seen"], cell["epochs"], cell["steps"]) == (50, 250, 5.0, 4)
+    assert (cell["flops"], cell["flops_spent"], cell["flops_6nd"]) == (2500, 3000, 6 * 6 * 250)
+    assert cell["flags"] == "undertrained;repeated_data"
+
+
+def test_tuning_costs_what_was_spent() -> None:
+    rows = [run(8, "trial", 0, 0.5, flops_spent=1700), run(8, "trial", 1, 0.6), run(8, "repeat", 0, 0.5, 0.4)]
+    cell = results.cells_table(results.trials_table(rows, ["width"], ["lr"]), ["width"], ["lr"]).iloc[0]
+    assert cell["tuning_flops"] == 1700 + 1000  # a record of before the column was there spent its flops
 
 
 def test_one_repeat_has_no_standard_error() -> None:

@@ -6,6 +6,7 @@ it lives Hydra's DictConfig, below it nothing but what is declared here.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from math import isfinite
@@ -105,13 +106,19 @@ class OptimConfig:
     beta2: float = 0.999
     """Adam's beta2; unused by sgd."""
     schedule: str = "cosine"
-    """Factor on `lr` over the run: cosine or linear to zero at its end, or constant."""
+    """Factor on `lr` over the run: cosine or linear to zero at its end, constant, wsd (constant, then a short
+    decay to zero), or plateau (drops when the validation loss stalls; only where a regime watches it)."""
     warmup: float = 0.05
     """Share of the steps over which the rate rises linearly from zero."""
+    decay: float = 0.2
+    """Share of the steps over which wsd falls to zero; unused by the others."""
+    decay_shape: str = "sqrt"
+    """How wsd falls, q being the share of the decay that is done: sqrt (1 - sqrt q) or linear (1 - q)."""
 
     def __post_init__(self) -> None:
         one_of("optim.name", self.name, ("adam", "adamw", "sgd"))
-        one_of("optim.schedule", self.schedule, ("cosine", "constant", "linear"))
+        one_of("optim.schedule", self.schedule, ("cosine", "constant", "linear", "wsd", "plateau"))
+        one_of("optim.decay_shape", self.decay_shape, ("sqrt", "linear"))
         require(
             self.lr > 0 and isfinite(self.lr), f"`optim.lr > 0` must hold, but got {self.lr:g}: give a positive number."
         )
@@ -130,14 +137,64 @@ class OptimConfig:
             0 <= self.warmup < 1,
             f"`0 <= optim.warmup < 1` must hold, but got {self.warmup:g}: give a share of the steps.",
         )
+        require(
+            0 < self.decay < 1, f"`0 < optim.decay < 1` must hold, but got {self.decay:g}: 0.2 is a fifth of the steps."
+        )
 
 
 @dataclass(frozen=True)
 class RegimeConfig:
-    """How long a run trains, and so what D and C mean."""
+    """How long a run trains, and so what D and C mean; each regime's file in conf/regime/ has the keys it reads."""
 
     name: str = "single_epoch"
     """Regime; the registry is `training.regimes.REGIMES`."""
+    epochs: int | None = None
+    """repeat: passes over the unique examples."""
+    flops: float | None = None
+    """isoflop: training FLOPs that a run is to cost."""
+    scale: float = 1.0
+    """isoflop: factor on `flops`, for scale=smoke."""
+    patience: int | None = None
+    """early_stopping: evaluations without a new best after which a run ends."""
+    max_epochs: int | None = None
+    """early_stopping: the cap; a run that ends there is marked undertrained."""
+    branches: tuple[float, ...] = ()
+    """wsd: shares of the training images at which a decay is branched off, ascending."""
+    last: float = 1.0
+    """wsd: branches beyond this share are left out; the sweep sets it for repeats that need only the small ones."""
+
+    def __post_init__(self) -> None:
+        for key in ("epochs", "patience", "max_epochs"):
+            value = getattr(self, key)
+            require(
+                value is None or value >= 1, f"`regime.{key} >= 1` must hold, but got {value}: give a whole number."
+            )
+        require(
+            self.flops is None or (self.flops > 0 and isfinite(self.flops)),
+            f"`regime.flops > 0` must hold, but got {self.flops}: give the training FLOPs of a run, such as 4e9.",
+        )
+        require(self.scale > 0, f"`regime.scale > 0` must hold, but got {self.scale:g}: 1 leaves budgets alone.")
+        ascending = all(a < b for a, b in itertools.pairwise(self.branches))
+        require(
+            ascending and all(0 < b <= 1 for b in self.branches),
+            f"`regime.branches` must ascend within 0 < share <= 1, but got {list(self.branches)}: give shares of the "
+            "training images, such as [0.25,0.5,1].",
+        )
+        require(0 < self.last <= 1, f"`0 < regime.last <= 1` must hold, but got {self.last:g}: 1 keeps every branch.")
+
+
+@dataclass(frozen=True)
+class CurveConfig:
+    """Losses on the way of a run whose end is known, for the Pareto method; early_stopping keeps its own."""
+
+    points: int = 0
+    """Evaluations, log-spaced over the last 1/64 to 1 of the run; 0 for none."""
+    images: int = 2000
+    """Validation images, and training images, of each."""
+
+    def __post_init__(self) -> None:
+        require(self.points >= 0, f"`curve.points >= 0` must hold, but got {self.points}: give 0 for no curve.")
+        require(self.images >= 10, f"`curve.images >= 10` must hold, but got {self.images}: give one image a class.")
 
 
 @dataclass(frozen=True)
@@ -197,6 +254,7 @@ class RunConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
     regime: RegimeConfig = field(default_factory=RegimeConfig)
     reports: ReportsConfig = field(default_factory=ReportsConfig)
+    curve: CurveConfig = field(default_factory=CurveConfig)
     trial: TrialConfig = field(default_factory=TrialConfig)
 
     def __post_init__(self) -> None:
@@ -268,5 +326,5 @@ def flatten(values: Any, prefix: str = "") -> dict[str, Any]:
         if isinstance(value, dict | DictConfig):
             flat.update(flatten(value, f"{name}."))
         else:
-            flat[name] = value
+            flat[name] = list(value) if isinstance(value, tuple) else value  # as JSON gives it back
     return flat

@@ -16,6 +16,7 @@ from mnist_scaling.config import build
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.analysis import analyse
 from mnist_scaling.fitting.coverage import coverage_of
+from mnist_scaling.fitting.curves import attach
 from mnist_scaling.fitting.estimate import Settings
 from mnist_scaling.fitting.fitted import Options
 from mnist_scaling.fitting.read import read_columns
@@ -23,7 +24,7 @@ from mnist_scaling.fitting.record import coverage_record, document, sensitivity_
 from mnist_scaling.fitting.sensitivity import sensitivity
 from mnist_scaling.fitting.table import Table
 from mnist_scaling.fitting.terminal import show
-from mnist_scaling.results import CELLS, FITS, read_table, write_atomically
+from mnist_scaling.results import CELLS, CURVES, FITS, read_table, write_atomically
 
 STUDY_COLUMNS = {
     "N": "n_params",
@@ -42,6 +43,9 @@ CONVENTIONS = {
     "C": {"6 N D": "flops_6nd", "3 x forward": "flops_3_forward", "without the output layer": "flops_without_output"},
 }
 """Columns that count the same thing otherwise; what a table lacks is left out of the sensitivity."""
+
+CURVE_COLUMNS = {"row": "cell", "N": "n_params", "D": "n_seen", "C": "flops", "loss": "val_loss", "phase": "phase"}
+"""Columns of a study's curves.csv."""
 
 STUDY_CLASSES = 10
 
@@ -98,6 +102,7 @@ class FitConfig:
     out: str | None = None
     columns: ColumnsConfig = field(default_factory=ColumnsConfig)
     where: str | None = None
+    curves: Any = "auto"
     laws: Any = "default"
     delta: Any = "auto"
     loss: str = "huber"
@@ -118,6 +123,9 @@ class FitConfig:
             raise InputError(
                 f"Exactly one of `name` and `table` must be given, but got {given}: name=STUDY or table=FILE.csv."
             )
+
+        if self.curves not in ("auto", True, False):
+            raise InputError(f"`curves` must be one of auto, true, false, but got {self.curves!r}: choose one of them.")
 
     def options(self) -> Options:
         """What the library is asked to do."""
@@ -166,6 +174,28 @@ def load(config: FitConfig) -> tuple[Table, list[dict[str, Any]], Path]:
     return table, left_out, Path(config.out) if config.out else folder
 
 
+def _with_curves(table: Table, config: FitConfig) -> tuple[Table, str]:
+    """The table with its study's learning curves, if they can be used, and else why not.
+
+    Raises
+    ------
+    InputError
+        When curves=true asks for curves that can't be used.
+    """
+    path = Path("multirun") / str(config.name) / CURVES
+    if not config.name or config.curves is False:
+        return table, ""
+    if path.is_file():
+        points = read_table(path, CURVE_COLUMNS.values())
+        table, why = attach(table, {role: points[column].to_numpy() for role, column in CURVE_COLUMNS.items()})
+    else:
+        why = f"there is no {path}: set curve.points, or use regime=early_stopping"
+        why = f"The learning curves are not used: {why}."
+    if why and config.curves is True:
+        raise InputError(f"`curves=true` needs learning curves at a constant rate. {why}")
+    return table, why if path.is_file() else ""
+
+
 def _other_counts(frame: pd.DataFrame) -> pd.DataFrame:
     """Conventions that are differences or multiples of a study's columns."""
     derived = {
@@ -199,6 +229,7 @@ def main(cfg: DictConfig) -> None:
 def run(config: FitConfig) -> None:
     """Fit one table, write fits.json and print what it says."""
     table, left_out, folder = load(config)
+    table, why_not = _with_curves(table, config)
     result = analyse(table, config.options())
     record = document(result)
     record["data"]["left_out"] = left_out
@@ -207,6 +238,8 @@ def run(config: FitConfig) -> None:
     if config.coverage.draws:
         found = coverage_of(result, config.coverage.law, config.coverage.draws, config.coverage.bootstrap)
         record["coverage"] = coverage_record(*found)
+    if why_not:
+        record["data"]["notes"].append(why_not)
     path = folder / FITS
     write_atomically(path, json.dumps(record, indent=1, allow_nan=False) + "\n")
     show(record, path)

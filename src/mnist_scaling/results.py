@@ -22,8 +22,11 @@ from mnist_scaling.errors import InputError
 COMPLETE, PRUNED, DIVERGED, FAILED = "COMPLETE", "PRUNED", "DIVERGED", "FAILED"
 """States of a run."""
 
-TRIALS, CELLS, FITS, REPORT = "trials.csv", "cells.csv", "fits.json", "report.html"
+TRIALS, CELLS, CURVES, FITS, REPORT = "trials.csv", "cells.csv", "curves.csv", "fits.json", "report.html"
 """File names inside multirun/<name>/."""
+
+CHECKPOINT = "checkpoint.pt"
+"""In the folder of a run that can resume, as long as it is unfinished."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class TrainResult:
     n_train: int
     """Unique training examples: U."""
     n_seen: int
-    """Examples processed: D = n_train * epochs for whole epochs."""
+    """Examples processed until the weights that count: D = n_train * epochs for whole epochs."""
     epochs: float
     """Passes over the unique examples."""
     steps: int
@@ -67,17 +70,52 @@ class TrainResult:
     """Share of test images put in the wrong class; empty for trials."""
     train_loss: float | None = None
     """Cross-entropy on up to 10,000 of the run's own training images, dropout off; empty for trials."""
+    epochs_spent: float | None = None
+    """Passes that were really made; more than `epochs` where earlier weights count. None: the same."""
+    flops_spent: int | None = None
+    """Training FLOPs that were really run, patience and branches included. None: the same as `flops`."""
+    flags: str = ""
+    """Codes that the regime gives the run, separated by ;."""
     reports: tuple[tuple[float, float], ...] = ()
     """Share of the run and loss on a slice of the validation images, for each report to the pruner."""
+    curve: tuple[tuple[int, float, float, str], ...] = ()
+    """`CURVE_FIELDS` of each evaluation on the way."""
+    branches: tuple[dict[str, float], ...] = ()
+    """One entry a finished decay of a run that measures many data sizes: the columns of its row."""
+    resumed_at: int = 0
+    """Examples that a killed attempt at this run had seen before this one took over."""
 
     def __post_init__(self) -> None:
+        if self.epochs_spent is None:
+            object.__setattr__(self, "epochs_spent", self.epochs)
+        if self.flops_spent is None:
+            object.__setattr__(self, "flops_spent", self.flops)
         parts = self.n_params_input + self.n_params_hidden + self.n_params_output
         assert parts == self.n_params, f"parameter counts must add up: {parts} != {self.n_params}"
 
 
-RESULT_COLUMNS = tuple(f.name for f in fields(TrainResult) if f.name not in ("state", "reports"))
+NOT_COLUMNS = ("state", "reports", "curve", "branches", "resumed_at")
+"""Fields of a `TrainResult` that stay in its record."""
 
-COLUMN_NAMES = {"model.width": "width", "model.depth": "depth", "data.fraction": "data_fraction", "data.name": "data"}
+RESULT_COLUMNS = tuple(f.name for f in fields(TrainResult) if f.name not in NOT_COLUMNS)
+
+CURVE_FIELDS = ("n_seen", "val_loss", "train_loss", "phase")
+"""A point of a learning curve: examples so far, losses on slices, and what the learning rate was doing."""
+
+BRANCH = "branch"
+"""Axis of the rows that one run with several decays gives: the share of the training images."""
+
+BRANCHED = ("wsd",)
+"""Regimes whose runs have branches; the others don't read `regime.branches`, whatever it holds."""
+
+COLUMN_NAMES = {
+    "model.width": "width",
+    "model.depth": "depth",
+    "data.fraction": "data_fraction",
+    "data.name": "data",
+    "regime.flops": "budget",
+    "regime.epochs": "passes",
+}
 """Config keys whose column is not simply the last part of the key (a group's own name aside)."""
 
 GROUP_COLUMNS = {"optim": "optimizer", "model": "family", "data": "data"}
@@ -88,22 +126,27 @@ TRIAL_COLUMNS = ("stage", "number", "seed", "origin", "state", "seconds", *RESUL
 
 CELL_COLUMNS = (
     *("n_params", "n_params_input", "n_params_hidden", "n_params_output", "n_train", "n_seen", "epochs", "steps"),
-    *("flops", "flops_forward", "flops_output", "flops_6nd", "val_loss", "repeat_val_loss", "repeat_val_loss_se"),
+    *("flops", "flops_forward", "flops_output", "flops_6nd", "epochs_spent", "flops_spent"),
+    *("val_loss", "repeat_val_loss", "repeat_val_loss_se"),
     *("test_loss", "test_loss_se", "test_error", "test_error_se", "train_loss"),
     *("n_trials", "n_diverged", "n_failed", "n_repeats", "tuning_flops", "seconds"),
     *("expected_gain", "noise", "tuned", "edges", "widened", "flags"),
 )
 """Columns of cells.csv after the swept and the tuned keys, `CELL_MEANINGS` says what each one is."""
 
+LENGTHS = ("n_seen", "epochs", "steps", "flops", "flops_forward", "flops_output", "epochs_spent", "flops_spent")
+"""Columns that differ between seeds where a regime decides on the way when to stop; a cell has their mean."""
+
 CELL_MEANINGS = {
+    "n_seen": "examples processed until the weights that count; the repeats' mean where their lengths differ",
     "flops_6nd": "6 * n_params * n_seen, the rule of thumb of transformers, for comparison only",
     "val_loss": "validation loss of the selected trial: biased low, because it is the best of n_trials",
     "repeat_val_loss": "mean validation loss of the repeats, which no selection has touched",
     "test_loss": "mean test loss of the repeats: what is fitted",
     "test_loss_se": "its standard error over the repeats, empty with fewer than two",
     "n_trials": "trials that count: COMPLETE, PRUNED, DIVERGED or FAILED",
-    "tuning_flops": "training FLOPs of all trials of the cell: what its tuning cost",
-    "seconds": "wall time of all its runs, added up",
+    "tuning_flops": "training FLOPs that all trials of the cell spent: what its tuning cost",
+    "seconds": "wall time of all its runs, added up; of a run with branches, shared out by their FLOPs",
     "expected_gain": "share of the loss that 10 further trials should take off, extrapolated from the trials",
     "noise": "standard deviation of the log loss between seeds, from the repeats",
     "tuned": "yes when no selected value lies on an edge and expected_gain is below noise, else no; empty when unknown",
@@ -228,7 +271,7 @@ def _cell(runs: pd.DataFrame, tuned: Sequence[str]) -> dict[str, Any]:
         "n_diverged": int((trials["state"] == DIVERGED).sum()),
         "n_failed": int((trials["state"] == FAILED).sum()),
         "n_repeats": 0,
-        "tuning_flops": trials["flops"].sum(),
+        "tuning_flops": trials["flops_spent"].fillna(trials["flops"]).sum(),
         "seconds": runs["seconds"].sum(),
         "edges": "",
         "widened": "",
@@ -239,6 +282,7 @@ def _cell(runs: pd.DataFrame, tuned: Sequence[str]) -> dict[str, Any]:
         return row
     copied = [name for name in (*tuned, *RESULT_COLUMNS) if name not in ("test_loss", "test_error", "train_loss")]
     row |= {name: best[name] for name in copied}
+    row["flags"] = _union([best["flags"]])
     row["flops_6nd"] = 6 * best["n_params"] * best["n_seen"]
     repeats = runs[(runs["stage"] == "repeat") & (runs["state"] == COMPLETE)]
     # More trials may have selected another setting since; its repeats are not those of the old one.
@@ -254,4 +298,14 @@ def _cell(runs: pd.DataFrame, tuned: Sequence[str]) -> dict[str, Any]:
         row[target] = values.mean()
         row[f"{target}_se"] = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
     row["train_loss"] = repeats["train_loss"].mean()
+    for name in LENGTHS:
+        if (repeats[name] != best[name]).any():
+            row[name] = repeats[name].mean()
+    row["flops_6nd"] = 6 * best["n_params"] * row["n_seen"]
+    row["flags"] = _union([best["flags"], *repeats["flags"]])
     return row
+
+
+def _union(flags: Iterable[Any]) -> str:
+    """Every code of several ;-separated lists once; an empty or absent list has none."""
+    return ";".join(dict.fromkeys(code for text in flags if isinstance(text, str) for code in text.split(";") if code))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import hydra
@@ -12,7 +14,7 @@ from rich.table import Table
 
 from mnist_scaling import cli, config
 from mnist_scaling.config import RunConfig
-from mnist_scaling.results import TrainResult
+from mnist_scaling.results import BRANCH, TrainResult
 from mnist_scaling.tuning import records, worker
 from mnist_scaling.tuning.channel import Channel
 
@@ -35,29 +37,42 @@ def main(cfg: DictConfig) -> float | None:
         run = config.build(RunConfig, cfg)
         sweeper = hydra_config.sweeper
         channel = Channel(run.trial, sweeper.storage, Path(hydra_config.sweep.dir), sweeper.pruner)
-        worker.work(run, folder, channel, _train)
+        worker.work(run, folder, channel, functools.partial(_train, folder=folder))
     return None
 
 
 def single(run: RunConfig, folder: Path) -> float | None:
     """One run by hand: record it and print what it measured; its validation loss."""
-    record = worker.measure(run, _train, keep_errors=False)
-    records.write(folder / records.RESULT, record)
+    record = worker.measure(run, functools.partial(_train, folder=folder), keep_errors=False)
+    worker.keep(folder, record)
     table = Table("measured", "value", title=f"{run.model.name}, width {run.model.width}: {record['state']}")
     for name, value in {**(record["result"] or {}), "seconds": record["seconds"]}.items():
         if isinstance(value, int | float):
             table.add_row(name, f"{value:,}" if isinstance(value, int) else f"{value:.4f}")
     console = Console()
     console.print(table)
+    if branches := (record["result"] or {})["branches"]:
+        console.print(_branches(branches))
     console.print(f"Record: {folder / records.RESULT}", soft_wrap=True)
     return (record["result"] or {}).get("val_loss")
 
 
-def _train(run: RunConfig, report: worker.Report | None) -> TrainResult:
+def _branches(branches: Sequence[Mapping[str, float]]) -> Table:
+    """One line a decay of a run that measures several data sizes."""
+    columns = [name for name in ("n_seen", "flops", "val_loss", "test_loss") if name in branches[0]]
+    table = Table("branch", *columns)
+    for branch in branches:
+        table.add_row(
+            f"{branch[BRANCH]:g}", *(f"{branch[c]:,}" if c in columns[:2] else f"{branch[c]:.4f}" for c in columns)
+        )
+    return table
+
+
+def _train(run: RunConfig, report: worker.Report | None, folder: Path) -> TrainResult:
     # Imported here: torch takes seconds, and a mistyped command should fail at once.
     from mnist_scaling.training.loop import train_model
 
-    return train_model(run, report)
+    return train_model(run, report, folder)
 
 
 if __name__ == "__main__":

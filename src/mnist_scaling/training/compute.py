@@ -81,10 +81,16 @@ def cost(run: RunConfig) -> float:
     """Relative cost of a run, about its seconds on one core: what packing and the time left go by.
 
     FLOPs of training and of one validation pass at 15 GFLOP/s, plus half a millisecond a step that a
-    narrow network spends outside its FLOPs. Only ratios matter.
+    narrow network spends outside its FLOPs. Only ratios matter. Where the run itself decides when to stop, its
+    cap counts: an upper guess.
+
+    Raises
+    ------
+    InputError
+        When the run's regime refuses its configuration, so before anything of a sweep is trained.
     """
     size = measure(run.model, (1, 28, 28), 10)
-    seen = regimes.build(run.regime).n_seen(data.n_train(run.data))
+    _, seen = _examples(run, size)
     n_validation = run.data.max_eval or data.N_VALIDATION
     flops = seen * size.training + n_validation * size.forward
     return flops / 15e9 + 5e-4 * seen / run.optim.batch_size
@@ -99,6 +105,13 @@ def fan_in(run: RunConfig) -> float:
 
 
 def steps(run: RunConfig) -> float:
-    """Optimiser steps of a run."""
-    n_train = data.n_train(run.data)
-    return regimes.build(run.regime).n_seen(n_train) / min(run.optim.batch_size, n_train)
+    """Optimiser steps of a run; of one that decides itself when to stop, at the most."""
+    n_train, seen = _examples(run, measure(run.model, (1, 28, 28), 10))
+    return seen / min(run.optim.batch_size, n_train)
+
+
+def _examples(run: RunConfig, size: Size) -> tuple[int, int]:
+    """Unique examples of a run, and those that it processes."""
+    regime = regimes.build(run, size.training)
+    n_train = regime.n_train(data.n_train(run.data))
+    return n_train, regime.n_seen(n_train)

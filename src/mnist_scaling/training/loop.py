@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from math import ceil, isfinite, log
+from math import exp, fsum, log
+from pathlib import Path
+from typing import Any
 
 import torch
 
 from mnist_scaling.config import RunConfig
-from mnist_scaling.results import COMPLETE, DIVERGED, PRUNED, TrainResult
-from mnist_scaling.training import compute, data, models, regimes, schedules, scoring, seeding
+from mnist_scaling.results import COMPLETE, TrainResult
+from mnist_scaling.training import compute, data, models, regimes, seeding
+from mnist_scaling.training.compute import Size
 from mnist_scaling.training.engine import Engine
-from mnist_scaling.training.scoring import Report, Reporter
+from mnist_scaling.training.regimes import Regime
+from mnist_scaling.training.scoring import Report
+from mnist_scaling.training.session import CHECK_EVERY, DIVERGED_AT, Ended, Session
 
-CHECK_EVERY = 25
-"""Steps between looks at the loss; each look waits for the device."""
-
-DIVERGED_AT = 2.0
-"""A mean loss above this many times ln(classes), that of a uniform guess, is a diverged run."""
+__all__ = ["CHECK_EVERY", "DIVERGED_AT", "pick_device", "train_model"]
 
 
-def train_model(config: RunConfig, report: Report | None = None) -> TrainResult:
+def train_model(config: RunConfig, report: Report | None = None, folder: Path | None = None) -> TrainResult:
     """Train one model as `config` says and score it.
 
     The same config gives bit-identical losses on the same machine and number of threads: the subset,
@@ -33,49 +34,30 @@ def train_model(config: RunConfig, report: Report | None = None) -> TrainResult:
     report : callable, optional
         Told the loss on a slice of the validation images at ``config.reports.points`` points of the
         run. Whether it is told changes no bit of a run that it lets finish.
+    folder : Path, optional
+        The run's own folder, where a regime that can resume keeps its checkpoint. It is left there: whoever
+        keeps the result deletes it then.
 
     Returns
     -------
     TrainResult
         ``state`` is DIVERGED, and the losses are empty, when the training loss stops being finite or
         a mean of it, or the validation loss, rises above `DIVERGED_AT` times chance; PRUNED, and the
-        losses are empty, when `report` stopped it.
+        losses are empty, when `report` stopped it. Decays that were finished before keep theirs.
     """
     torch.set_num_threads(config.threads)
     device = pick_device(config.device)
     dataset = data.load(config.data.name, config.data.dir, device)
-    part = dataset.train.take(data.subset(dataset.train.labels, data.n_train(config.data), config.seed))
-    regime = regimes.build(config.regime)
+    size = compute.measure(config.model, dataset.image_shape, dataset.classes)
+    regime = regimes.build(config, size.training)
+    n_train = regime.n_train(data.n_train(config.data))
+    part = dataset.train.take(data.subset(dataset.train.labels, n_train, config.seed))
     with seeding.global_stream(config.seed, "init", torch.device("cpu")):
         model = models.build(config.model, dataset.image_shape, dataset.classes).to(device)
-
-    size = compute.measure(config.model, dataset.image_shape, dataset.classes)
-    reporter = Reporter(model, report, dataset.validation, config, size, regime.n_seen(len(part)))
-    chance = log(dataset.classes)
     with seeding.global_stream(config.seed, "dropout", device):
-        state, steps, seen = _train(Engine(model, part, config.optim), regime, config, chance, reporter)
-    scores: dict[str, float] = {}
-    if state == COMPLETE:
-        scores = scoring.score(model, dataset, part, config)
-        if not scores["val_loss"] <= DIVERGED_AT * chance:
-            state, scores = DIVERGED, {}
-
-    return TrainResult(
-        state=state,
-        n_params=size.n_params,
-        n_params_input=size.n_params_input,
-        n_params_hidden=size.n_params_hidden,
-        n_params_output=size.n_params_output,
-        n_train=len(part),
-        n_seen=seen,
-        epochs=seen / len(part),
-        steps=steps,
-        flops=seen * size.training,
-        flops_forward=seen * size.forward,
-        flops_output=seen * size.output,
-        reports=tuple(reporter.told),
-        **scores,
-    )
+        engine = Engine(model, part, config.optim)
+        session = Session(config, engine, dataset, size, regime.n_seen(n_train), report, folder)
+        return _result(session, size, *_train(session, regime))
 
 
 def pick_device(name: str) -> torch.device:
@@ -87,24 +69,53 @@ def pick_device(name: str) -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
-def _train(
-    engine: Engine, regime: regimes.Regime, config: RunConfig, chance: float, reporter: Reporter
-) -> tuple[str, int, int]:
-    """State, steps taken and examples seen; stops at the first look that shows a reason to."""
-    n = len(engine.part)
-    batch_size = min(config.optim.batch_size, n)
-    order = seeding.generator(config.seed, "order")
-    total = ceil(regime.n_seen(n) / batch_size)
-    engine.model.train()
-    step, seen = 0, 0
-    for step, rows in enumerate(regime.batches(n, batch_size, order), start=1):
-        rate = config.optim.lr * schedules.factor(config.optim.schedule, (step - 0.5) / total, config.optim.warmup)
-        engine.step(rows, rate)
-        seen += len(rows)
-        if step % CHECK_EVERY == 0 or step == total:
-            mean = engine.mean_loss()
-            if not isfinite(mean) or mean > DIVERGED_AT * chance:
-                return DIVERGED, step, seen
-        if reporter.stops(step, total):
-            return PRUNED, step, seen
-    return COMPLETE, step, seen
+def _train(session: Session, regime: Regime) -> tuple[str, regimes.Outcome, dict[str, float]]:
+    """State, counts and losses of a run, whether it finishes or not."""
+    try:
+        outcome = regime.train(session)
+        # With branches the run itself has one number, which the tuner sees: their geometric mean.
+        losses = [branch["val_loss"] for branch in session.branches]
+        scores = {"val_loss": exp(fsum(map(log, losses)) / len(losses))} if losses else session.score()
+        return COMPLETE, outcome, scores
+    except Ended as end:
+        return end.state, regimes.Outcome(session.seen, session.steps), {}
+
+
+def _result(session: Session, size: Size, state: str, outcome: regimes.Outcome, scores: dict[str, Any]) -> TrainResult:
+    n = session.n_train
+    return TrainResult(
+        state=state,
+        n_params=size.n_params,
+        n_params_input=size.n_params_input,
+        n_params_hidden=size.n_params_hidden,
+        n_params_output=size.n_params_output,
+        n_train=n,
+        **_counts(outcome.n_seen, n, size),
+        steps=outcome.steps,
+        epochs_spent=session.spent / n,
+        flops_spent=session.spent * size.training,
+        flags=";".join(outcome.flags),
+        reports=tuple(session.reports),
+        curve=session.curve.thinned(),
+        branches=tuple(_branch(branch, size) for branch in session.branches),
+        resumed_at=session.resumed_at,
+        **scores,
+    )
+
+
+def _counts(n_seen: int, n_train: int, size: Size) -> dict[str, Any]:
+    return {
+        "n_seen": n_seen,
+        "epochs": n_seen / n_train,
+        "flops": n_seen * size.training,
+        "flops_forward": n_seen * size.forward,
+        "flops_output": n_seen * size.output,
+    }
+
+
+def _branch(branch: dict[str, Any], size: Size) -> dict[str, Any]:
+    """A branch's columns: all of its images are unique, and its FLOPs are those of a run of its own."""
+    n, spent = branch["n_seen"], branch["spent"]
+    rest = {key: value for key, value in branch.items() if key != "spent"}
+    spending = {"epochs_spent": spent / n, "flops_spent": spent * size.training}
+    return rest | {"n_train": n} | _counts(n, n, size) | spending

@@ -92,9 +92,13 @@ class CellTuner:
         """Repeats of the selected setting that have no record yet; records of an older selection go."""
         if not self.tuned:
             return []
-        jobs = self._missing_repeats()
-        if self._effort.repeats_together and len(jobs) > 1 and jobs[-1].index - jobs[0].index == len(jobs) - 1:
-            jobs = [replace(jobs[0], count=len(jobs))]
+        jobs = []
+        for place, setting in enumerate(self._ledger.to_repeat(self.cell)):
+            missing = self._missing_repeats(setting, place * self._effort.n_repeats)
+            if self._effort.repeats_together and len(missing) > 1:
+                if missing[-1].index - missing[0].index == len(missing) - 1:
+                    missing = [replace(missing[0], count=len(missing))]
+            jobs += missing
         self.running += [part for job in jobs for part in job.parts]
         return jobs
 
@@ -115,17 +119,17 @@ class CellTuner:
         name = self.study.study.study_name
         return Job(self.cell, "trial", ask.index, ask.number, self.cell.run.seed, ask.params, name, ask.origin)
 
-    def _missing_repeats(self) -> list[Job]:
-        setting = self._ledger.selected(self.cell)
-        if setting is None:
-            return []
+    def _missing_repeats(self, setting: Mapping[str, Any], first: int) -> list[Job]:
+        """Repeats of one setting that have no record yet, numbered from `first` on."""
         jobs = []
-        for index in range(self._effort.n_repeats):
+        for place in range(self._effort.n_repeats):
             # Seeds that no trial has seen: the selection is not to profit from its own luck.
-            name = self.study.study.study_name
-            job = Job(self.cell, "repeat", index, index, self.cell.run.seed + 1 + index, setting, name)
+            name, index = self.study.study.study_name, first + place
+            job = Job(self.cell, "repeat", index, index, self.cell.run.seed + 1 + place, dict(setting), name)
             record = records.read(self._ledger.record_path(self.cell, "repeat", index))
-            if record is None or any(record["config"][key] != value for key, value in setting.items()):
+            if record is None:
+                jobs.append(job)  # its folder may hold a checkpoint to go on from
+            elif any(record["config"].get(key) != value for key, value in setting.items()):
                 self._ledger.forget(job)
                 jobs.append(job)
         return jobs

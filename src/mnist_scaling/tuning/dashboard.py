@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import optuna
 import pandas as pd
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -17,6 +16,7 @@ from optuna.trial import create_trial
 
 from mnist_scaling import results
 from mnist_scaling.tuning import records
+from mnist_scaling.tuning.grid import Cell
 from mnist_scaling.tuning.study import CellStudy
 
 SUMMARY = "best per cell"
@@ -40,26 +40,30 @@ def publish(folder: Path, studies: Sequence[CellStudy], storage: BaseStorage, pr
         Before the summary's name, where several studies share a storage.
     """
     cells, trials = results.read_table(folder / results.CELLS), results.read_table(folder / results.TRIALS)
-    axes = list(studies[0].cell.axes)
-    rows = {_key(row, axes): row for row in cells.to_dict("records")}
-    repeats = trials[(trials["stage"] == "repeat") & (trials["state"] == results.COMPLETE)]
+    record = records.read(folder / records.STUDY) or {}
+    grid = list(studies[0].cell.axes)
+    rows: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in cells.to_dict("records"):
+        rows.setdefault(_key(row, grid), []).append(row)
+    repeats: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in trials[(trials["stage"] == "repeat") & (trials["state"] == results.COMPLETE)].to_dict("records"):
+        repeats.setdefault(_key(row, grid), []).append(row)
     for study in studies:
-        row = rows.get(_key(study.cell.axes, axes))
-        if row is None:
+        key = _key(study.cell.axes, grid)
+        own, mine = rows.get(key, []), repeats.get(key, [])
+        if not own:
             continue
-        mine = [_key(r, axes) == _key(study.cell.axes, axes) for r in repeats.to_dict("records")]
-        own = repeats.loc[np.array(mine, dtype=bool)]
-        attributes = {
-            "repeat_seeds": own["seed"].tolist(),
-            "repeat_val_losses": own["val_loss"].tolist(),
-            "repeat_test_losses": own["test_loss"].tolist(),
-            **{name: _plain(row[name]) for name in ("test_loss", "test_loss_se", "flags") if name in row},
+        last = own[-1]  # of a run with several data sizes, the largest
+        attributes: dict[str, Any] = {
+            "repeat_seeds": [row["seed"] for row in mine],
+            "repeat_val_losses": [row["val_loss"] for row in mine],
+            "repeat_test_losses": [row["test_loss"] for row in mine],
+            **{name: _plain(last[name]) for name in ("test_loss", "test_loss_se", "flags") if name in last},
         }
         for name, value in attributes.items():
             study.study.set_user_attr(name, value)
-        _note(study.study, _text(study.cell.name, row, folder))
-    tuned = (records.read(folder / records.STUDY) or {})["tuned"]
-    _summarise(cells, axes, tuned, storage, prefix + SUMMARY)
+        _note(study.study, "\n\n".join(_text(study.cell, row, record["axes"], folder) for row in own))
+    _summarise(cells, record["axes"], record["tuned"], storage, prefix + SUMMARY)
 
 
 def _note(study: optuna.Study, text: str) -> None:
@@ -69,12 +73,12 @@ def _note(study: optuna.Study, text: str) -> None:
         save_note(study, text)
 
 
-def _text(name: str, row: Mapping[str, Any], folder: Path) -> str:
+def _text(cell: Cell, row: Mapping[str, Any], axes: Sequence[str], folder: Path) -> str:
     """A cell's row as Markdown."""
-    lines = [
-        f"**{name}**: its row in `{folder / results.CELLS}`, its runs in `{folder / Path(*name.split(' '))}/`.",
-        "",
-    ]
+    name = ", ".join(
+        f"{axis}={row[axis]:g}" if isinstance(row[axis], float) else f"{axis}={row[axis]}" for axis in axes
+    )
+    lines = [f"**{name or 'all'}**: its row in `{folder / results.CELLS}`, its runs in `{folder / cell.folder}/`.", ""]
     lines += ["| | |", "|---|---|"]
     for column in (*_NOTED, *_COUNTED, *_JUDGED):
         if column in row and not _missing(row[column]):

@@ -9,7 +9,7 @@ from typing import Any
 
 from mnist_scaling import results
 from mnist_scaling.results import FAILED
-from mnist_scaling.tuning import records
+from mnist_scaling.tuning import branches, records
 from mnist_scaling.tuning.grid import Cell
 from mnist_scaling.tuning.job import Job
 
@@ -62,6 +62,16 @@ class Ledger:
         record = records.read(self.record_path(cell, "trial", int(best["number"])))
         assert record is not None, "a row comes from its record"
         return {key: record["config"][key] for key in cell.space}
+
+    def to_repeat(self, cell: Cell) -> list[dict[str, Any]]:
+        """The settings to repeat: the selected one, or those of all branches, each no further than needed."""
+        settings = []
+        for number, last in branches.selected(self.cell(cell, "trial")).items():
+            record = records.read(self.record_path(cell, "trial", number))
+            assert record is not None, "a row comes from its record"
+            setting = {key: record["config"][key] for key in cell.space}
+            settings.append(setting if last is None else setting | {"regime.last": last})
+        return settings
 
     def clear(self, job: Job) -> None:
         """Make room for a run: what an earlier attempt, or another selection, left goes."""

@@ -21,6 +21,9 @@ from mnist_scaling.results import column_of
 
 RESULT, CELL, STUDY = "result.json", "cell.json", "study.json"
 
+WANTED = "wanted_branches"
+"""In a row, no column: the shares at which the run was to end a decay; empty for most regimes."""
+
 
 def run_folder(stage: str, index: int) -> str:
     """Name of a run's folder inside its cell's: by place in the cell, so that a rerun finds it again."""
@@ -51,7 +54,7 @@ def read_study(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 
 def row(record: Mapping[str, Any], axes: Mapping[str, Any], tuned: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of trials.csv from a record.
+    """A row of trials.csv from a record; `branches.expand` makes several of it where the run has branches.
 
     Parameters
     ----------
@@ -64,4 +67,10 @@ def row(record: Mapping[str, Any], axes: Mapping[str, Any], tuned: Mapping[str, 
     """
     settings = {column_of(key): record["config"][key] for key in tuned}
     head = {key: record[key] for key in ("stage", "number", "seed", "origin", "state", "seconds", "error")}
-    return {**axes, **settings, **head, **(record["result"] or {})}
+    return {**axes, **settings, **head, WANTED: _wanted(record["config"]), **(record["result"] or {})}
+
+
+def _wanted(config: Mapping[str, Any]) -> list[float]:
+    if config.get("regime.name") not in results.BRANCHED:
+        return []
+    return [share for share in config["regime.branches"] if share <= config["regime.last"]]

@@ -10,8 +10,9 @@ import pandas as pd
 from optuna.distributions import json_to_distribution
 
 from mnist_scaling import results
-from mnist_scaling.results import COMPLETE, column_of
-from mnist_scaling.tuning import certificate, records, search_space
+from mnist_scaling.results import BRANCH, COMPLETE, column_of
+from mnist_scaling.tuning import branches, certificate, curves, records, search_space
+from mnist_scaling.tuning.curves import same
 
 
 def write(folder: Path, rows: Mapping[Path, Mapping[str, Any]], provenance: Mapping[str, Any]) -> None:
@@ -27,31 +28,47 @@ def write(folder: Path, rows: Mapping[Path, Mapping[str, Any]], provenance: Mapp
         Further entries of study.json: how the study was made.
     """
     cells = [records.read(path) or {} for path in sorted(folder.rglob(records.CELL))]
-    axes = list(dict.fromkeys(column for cell in cells for column in cell["axes"]))
+    grid = list(dict.fromkeys(column for cell in cells for column in cell["axes"]))
     tuned = list(dict.fromkeys(column_of(key) for cell in cells for key in cell["space"]))
-    records.write(folder / records.STUDY, {"name": folder.name, "axes": axes, "tuned": tuned, **provenance})
+    ordered = sorted(rows.items(), key=lambda item: (*(_sortable(item[1][a]) for a in grid), str(item[0])))
+    expanded = [row for _, run in ordered for row in branches.expand(run)]
+    axes = [*grid, *([BRANCH] if any(BRANCH in row for row in expanded) else [])]
+    study = {"name": folder.name, "axes": axes, "grid": grid, "tuned": tuned}
+    records.write(folder / records.STUDY, {**study, **provenance})
 
-    ordered = sorted(rows.items(), key=lambda item: (*(_sortable(item[1][a]) for a in axes), str(item[0])))
-    trials = results.trials_table([row for _, row in ordered], axes, tuned)
+    trials = results.trials_table(expanded, axes, tuned)
     results.write_table(trials, folder / results.TRIALS)
     if trials.empty:
         return
     table = results.cells_table(trials, axes, tuned)
-    by_key = {tuple(cell["axes"][a] for a in axes): cell for cell in cells}
-    results.write_table(_certified(table, trials, axes, by_key), folder / results.CELLS)
+    by_key = {tuple(cell["axes"][a] for a in grid): cell for cell in cells}
+    results.write_table(_certified(table, trials, axes, tuned, by_key), folder / results.CELLS)
+    points = curves.table(expanded, table, axes, tuned)
+    if not points.empty:
+        results.write_table(points, folder / results.CURVES)
 
 
 def _certified(
-    table: pd.DataFrame, trials: pd.DataFrame, axes: list[str], cells: Mapping[tuple[Any, ...], Mapping[str, Any]]
+    table: pd.DataFrame,
+    trials: pd.DataFrame,
+    axes: list[str],
+    tuned: list[str],
+    cells: Mapping[tuple[Any, ...], Mapping[str, Any]],
 ) -> pd.DataFrame:
     """cells.csv with what says how far each cell is tuned: `results.CELL_MEANINGS`."""
     runs = _grouped(trials, axes)
-    repeats = {key: _losses(rows, "repeat") for key, rows in runs.items()}
+    rows = table.to_dict("records")
+    selected = {tuple(row[a] for a in axes): row for row in rows}
+    # Other branches of one run may have selected, and repeated, other settings.
+    repeats = {
+        key: _losses([r for r in mine if all(same(r[t], selected[key][t]) for t in tuned)], "repeat")
+        for key, mine in runs.items()
+    }
     pooled = certificate.pooled_noise(list(repeats.values()))
     found = []
-    for row in table.to_dict("records"):
+    for row in rows:
         key = tuple(row[a] for a in axes)
-        cell = cells[key]
+        cell = cells[tuple(row[a] for a in axes if a != BRANCH)]
         done = [r for r in runs[key] if r["stage"] == "trial"]
         known = _losses(done, "trial")
         gain = certificate.expected_gain(known, len(done) - len(known))
@@ -66,7 +83,7 @@ def _certified(
                 "tuned": ("yes" if not edges and gain < noise else "no") if sure else None,  # type: ignore[operator]
                 "edges": ";".join(edges),
                 "widened": ";".join(column_of(k) for k in cell.get("widened", [])),
-                "flags": "search_edge" if edges else "",
+                "flags": ";".join(filter(None, ["search_edge" if edges else "", row["flags"]])),
                 **importance,
             }
         )

@@ -99,9 +99,9 @@ class Tuner:
         """Cells of one table must differ along the same axes."""
         known = records.read(self.folder / records.STUDY)
         axes = list(next(iter(self.cells.values())).cell.axes)
-        if known is not None and known["axes"] != axes:
+        if known is not None and (had := known.get("grid", known["axes"])) != axes:
             raise InputError(
-                f"A study must keep the axes of its grid, but {self.folder} has {', '.join(known['axes']) or 'none'} "
+                f"A study must keep the axes of its grid, but {self.folder} has {', '.join(had) or 'none'} "
                 f"and this sweep has {', '.join(axes) or 'none'}: give the new study another `name=`."
             )
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from mnist_scaling import config
 from mnist_scaling.config import RunConfig
-from mnist_scaling.results import FAILED, TrainResult
+from mnist_scaling.results import CHECKPOINT, FAILED, TrainResult
 from mnist_scaling.tuning import records
 from mnist_scaling.tuning.channel import Channel
 
@@ -44,9 +44,15 @@ def work(run: RunConfig, folder: Path, channel: Channel, train: Train) -> None:
     """
     _end_with(run.trial.host, run.trial.owner)
     record = measure(run, train, channel.report if channel.prunes else None)
-    records.write(folder / records.RESULT, record)
+    keep(folder, record)
     if run.trial.stage == "trial" and record["state"] != FAILED:  # of failures the sweep decides
         channel.tell(record)
+
+
+def keep(folder: Path, record: dict[str, Any]) -> None:
+    """Write a run's record, and only then delete its checkpoint: a kill in between loses neither."""
+    records.write(folder / records.RESULT, record)
+    (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
 def measure(run: RunConfig, train: Train, report: Report | None = None, keep_errors: bool = True) -> dict[str, Any]:
@@ -68,7 +74,9 @@ def measure(run: RunConfig, train: Train, report: Report | None = None, keep_err
         outcome = train(run, report)
         result, state = asdict(outcome), outcome.state
         del result["state"]
-        result["reports"] = [list(report) for report in outcome.reports]  # JSON has no tuples
+        for name in ("reports", "curve"):
+            result[name] = [list(point) for point in result[name]]  # JSON has no tuples
+        result["branches"] = list(outcome.branches)
     except Exception:  # any error of one run is that run's; the sweep decides what follows
         if not keep_errors:
             raise

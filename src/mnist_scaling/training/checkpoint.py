@@ -1,0 +1,85 @@
+"""State of a run in training: copied in memory to branch from, written to disk to survive a kill."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import pickle
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mnist_scaling.config import RunConfig, flatten
+from mnist_scaling.results import CHECKPOINT
+from mnist_scaling.training.engine import Engine
+
+
+def state_of(engine: Engine) -> dict[str, Any]:
+    """Weights, the optimiser's moments and the stream of dropout masks, copied: all that steps to come depend on."""
+    device = engine.part.labels.device
+    return {
+        "model": copy.deepcopy(engine.model.state_dict()),
+        "optimizer": copy.deepcopy(engine.optimizer.state_dict()),
+        "random": torch.get_rng_state(),
+        "device_random": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+    }
+
+
+def restore(engine: Engine, state: dict[str, Any]) -> None:
+    """Bring an engine back to a state, which stays unchanged."""
+    engine.model.load_state_dict(state["model"])
+    engine.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))  # it would share the moments otherwise
+    torch.set_rng_state(state["random"])
+    if state["device_random"] is not None:
+        torch.cuda.set_rng_state(state["device_random"], engine.part.labels.device)
+
+
+class Checkpoint:
+    """The checkpoint file of one run; whoever keeps the run's record deletes it.
+
+    Parameters
+    ----------
+    folder : Path
+        The run's own.
+    config : RunConfig
+        The run: a checkpoint of another one is not read.
+    """
+
+    def __init__(self, folder: Path, config: RunConfig) -> None:
+        self.path = folder / CHECKPOINT
+        self._run = json.dumps(_identity(config), sort_keys=True)
+
+    def write(self, content: dict[str, Any]) -> None:
+        """Replace the file; a kill at any moment leaves the old one or the new one."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{CHECKPOINT}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                torch.save({**content, "run": self._run}, file)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).replace(self.path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+        for left in self.path.parent.glob(f".{CHECKPOINT}.*"):  # of an attempt that was killed while it wrote
+            left.unlink(missing_ok=True)
+
+    def read(self) -> dict[str, Any] | None:
+        """The file's content; None when there is none, it can't be read, or it is another run's."""
+        try:
+            # weights_only: tensors and plain values, so that a file never runs code.
+            content: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
+        except (FileNotFoundError, EOFError, RuntimeError, pickle.UnpicklingError):
+            return None
+        return content if content.get("run") == self._run else None
+
+
+def _identity(config: RunConfig) -> dict[str, Any]:
+    """All of a config that decides a run's bits; not who launched it, and not where its data lie."""
+    skipped = ("trial.index", "trial.number", "trial.host", "trial.owner", "trial.study", "data.dir")
+    return {key: value for key, value in flatten(asdict(config)).items() if key not in skipped}

@@ -1,0 +1,65 @@
+"""How long a run trains, and so what D and C mean. A new regime is one class here and one file in conf/regime/.
+
+A regime answers six questions (`base.Regime`):
+
+    what to train on           `n_train`: how many of the subset's images are used
+    when to evaluate           inside `train`, by `Session.evaluate`
+    when to stop               inside `train`, by returning
+    which weights count        those in the session's engine when `train` returns; `Session.restore` brings back others
+    which schedule is usual    its file in conf/regime/; those that it can work with: `schedules`
+    what to record             the `base.Outcome` that `train` returns
+
+Regimes whose batches are all known beforehand are `base.Lockstep`: they say how many examples and passes,
+and inherit the rest. Several seeds of such a run can be trained side by side, step by step.
+"""
+
+from __future__ import annotations
+
+from mnist_scaling.config import RunConfig, one_of, require
+from mnist_scaling.training.regimes.base import Lockstep, Outcome, Regime
+from mnist_scaling.training.regimes.early_stopping import EarlyStopping
+from mnist_scaling.training.regimes.isoflop import IsoFlop
+from mnist_scaling.training.regimes.repeat import Repeat
+from mnist_scaling.training.regimes.single_epoch import SingleEpoch
+from mnist_scaling.training.regimes.wsd import Wsd
+
+__all__ = ["REGIMES", "Lockstep", "Outcome", "Regime", "build", "in_lockstep"]
+
+REGIMES: dict[str, type[Regime]] = {
+    "single_epoch": SingleEpoch,
+    "early_stopping": EarlyStopping,
+    "isoflop": IsoFlop,
+    "wsd": Wsd,
+    "repeat": Repeat,
+}
+"""Every regime by the value of `regime.name`."""
+
+
+def build(run: RunConfig, flops_per_example: int) -> Regime:
+    """The regime of a run.
+
+    Parameters
+    ----------
+    run : RunConfig
+    flops_per_example : int
+        Training FLOPs of the run's model, `compute.Size.training`.
+
+    Raises
+    ------
+    InputError
+        When the name is unknown, a key that the regime needs is not given, or the schedule is not for it.
+    """
+    one_of("regime.name", run.regime.name, tuple(REGIMES))
+    kind = REGIMES[run.regime.name]
+    schedule = run.optim.schedule
+    require(
+        schedule in kind.schedules,
+        f"`optim.schedule` must be one of {', '.join(kind.schedules)} with regime={run.regime.name}, "
+        f"but got {schedule!r}: choose one of them.",
+    )
+    return kind(run, flops_per_example)
+
+
+def in_lockstep(run: RunConfig) -> bool:
+    """Whether every batch of a run is known beforehand and nothing happens between them."""
+    return issubclass(REGIMES[run.regime.name], Lockstep) and run.curve.points == 0

@@ -1,0 +1,121 @@
+"""Until the validation loss gets no better."""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+
+from mnist_scaling.config import RunConfig, require
+from mnist_scaling.training import schedules
+from mnist_scaling.training.regimes.base import Outcome
+
+if TYPE_CHECKING:
+    from mnist_scaling.training.session import Session
+
+DROP = 0.3
+"""Factor on the rate at each drop of schedule=plateau."""
+
+
+class Patience:
+    """Counts evaluations that are worse than the best one.
+
+    Parameters
+    ----------
+    most : int
+        Evaluations in a row without a new best after which to stop.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most, self.bad = most, 0
+        self.best: float | None = None
+
+    def better(self, loss: float) -> bool:
+        """Note a loss; whether it is the best so far. Equal is not better."""
+        if self.best is None or loss < self.best:
+            self.best, self.bad = loss, 0
+            return True
+        self.bad += 1
+        return False
+
+    @property
+    def over(self) -> bool:
+        """Whether to stop."""
+        return self.bad >= self.most
+
+
+class EarlyStopping:
+    """Passes over the unique examples until the validation loss was `patience` times worse than its best.
+
+    It is evaluated after every pass. The best weights count: D, epochs, steps and C of the row are those
+    behind them, `epochs_spent` and `flops_spent` what was really run. Without an end to aim at, the rate is
+    constant after a warm-up (`optim.warmup` of the first pass), with schedule=plateau times `DROP` after
+    every half of the patience without a new best, and with schedule=wsd a decay from the best weights
+    follows: `optim.decay` of the whole, at least a pass. A run that reaches `max_epochs` before its
+    patience is over is marked undertrained.
+
+    Reports to a pruner are the validation losses after 1, 2, 4, … passes, equally far for all batch sizes.
+    """
+
+    schedules: ClassVar[tuple[str, ...]] = schedules.ENDLESS
+
+    def __init__(self, run: RunConfig, flops_per_example: int) -> None:
+        del flops_per_example
+        for key in ("patience", "max_epochs"):
+            require(
+                getattr(run.regime, key) is not None,
+                f"`regime.{key}` must be given with regime=early_stopping, but got none: give a whole number.",
+            )
+        self.most = int(run.regime.max_epochs or 0)
+        self.patience = Patience(int(run.regime.patience or 0))
+        self.optim = run.optim
+        self._best: dict[str, Any] = {}
+
+    def n_train(self, available: int) -> int:
+        """The whole subset."""
+        return available
+
+    def n_seen(self, n_train: int) -> int:
+        """At the most: the cap. Where the run ends is not known before."""
+        return n_train * self.most
+
+    def train(self, session: Session) -> Outcome:
+        """Passes until patience or cap, then the decay, if any; the best weights at the end."""
+        order = session.order()
+        per_pass = ceil(session.n_train / session.batch_size)
+        drops, epoch = 0, 0
+        while epoch < self.most and not self.patience.over:
+            epoch += 1
+            for rows in torch.randperm(session.n_train, generator=order).split(session.batch_size):
+                rise = min(1.0, (session.steps + 0.5) / per_pass / self.optim.warmup) if self.optim.warmup else 1.0
+                session.step(rows, rise * DROP**drops)
+            self._look(session, self.optim.schedule if drops else "constant")
+            if epoch & (epoch - 1) == 0:
+                assert self.patience.best is not None
+                session.tell(epoch.bit_length(), epoch / self.most, self.patience.best)
+            if self.optim.schedule == "plateau" and self.patience.bad:
+                drops += self.patience.bad % ceil(self.patience.most / 2) == 0
+        flags = () if self.patience.over else ("undertrained",)
+        if self.optim.schedule == "wsd":
+            self._decay(session, order)
+        session.restore(self._best)
+        return Outcome(session.seen, session.steps, flags)
+
+    def _look(self, session: Session, phase: str) -> None:
+        session.check(cut_short=True)
+        if self.patience.better(session.evaluate(phase)):
+            self._best = session.save()
+
+    def _decay(self, session: Session, order: torch.Generator) -> None:
+        """From the best weights to a rate of zero; the best evaluation on the way counts, if it is a new best."""
+        session.restore(self._best)
+        per_pass = ceil(session.n_train / session.batch_size)
+        share = self.optim.decay
+        passes = max(1, round(share / (1 - share) * session.steps / per_pass))
+        done, total = 0, passes * per_pass
+        for _ in range(passes):
+            for rows in torch.randperm(session.n_train, generator=order).split(session.batch_size):
+                session.step(rows, schedules.fall((done + 0.5) / total, self.optim.decay_shape))
+                done += 1
+            self._look(session, "decay")

@@ -1,0 +1,53 @@
+"""As many examples as a FLOP budget buys."""
+
+from __future__ import annotations
+
+from mnist_scaling.config import RunConfig, require
+from mnist_scaling.training.regimes.base import Lockstep
+
+FEWEST_BATCHES = 4
+"""A budget must pay for so many steps, or the run is its warm-up."""
+
+FEWEST_EXAMPLES = 50
+"""And for so many examples, or rounding to whole ones misses the budget by more than 1 %."""
+
+
+class IsoFlop(Lockstep):
+    """C is given and D follows: D = round(`regime.flops` / FLOPs per example), at most 1 % off the budget.
+
+    A D below the subset's size uses only D unique images (U = D, one epoch); one above it repeats them, and
+    the run is marked `repeated_data`: it lies below what fresh images would give (Hoffmann et al. 2022,
+    approach 2, has no such rows).
+    """
+
+    def __init__(self, run: RunConfig, flops_per_example: int) -> None:
+        super().__init__(run, flops_per_example)
+        require(
+            run.regime.flops is not None,
+            "`regime.flops` must be given with regime=isoflop, but got none: give a budget, such as 4e9.",
+        )
+        budget = (run.regime.flops or 0.0) * run.regime.scale
+        self.examples = round(budget / flops_per_example)
+        # A sweep asks before it starts, with the config's own batch size. What its tuner tries then may be too
+        # large for the budget; that is a poor trial, and the tuner learns from it.
+        tuned = run.trial.stage != "single"
+        least = FEWEST_EXAMPLES if tuned else max(FEWEST_BATCHES * run.optim.batch_size, FEWEST_EXAMPLES)
+        require(
+            self.examples >= least,
+            f"`regime.flops` must pay for {FEWEST_BATCHES} batches and {FEWEST_EXAMPLES} examples, which is "
+            f"{least * flops_per_example:.3g} at width {run.model.width} and batch size {run.optim.batch_size}, but "
+            f"got {budget:.3g}: raise the budget, or give a smaller model or batch.",
+        )
+
+    def n_train(self, available: int) -> int:
+        """No more than are seen: U = D within the first pass."""
+        return min(available, self.examples)
+
+    def n_seen(self, n_train: int) -> int:
+        """What the budget buys."""
+        del n_train
+        return self.examples
+
+    def flags(self, n_train: int) -> tuple[str, ...]:
+        """Marks a run of more than one pass."""
+        return ("repeated_data",) if self.examples > n_train else ()

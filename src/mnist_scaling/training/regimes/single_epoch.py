@@ -1,0 +1,9 @@
+"""Every example once."""
+
+from __future__ import annotations
+
+from mnist_scaling.training.regimes.base import Lockstep
+
+
+class SingleEpoch(Lockstep):
+    """Every example once: D = U, and the generalisation gap plays no part."""

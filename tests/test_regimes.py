@@ -1,0 +1,152 @@
+"""Studies of every regime as a user runs them, small, on real MNIST; and one that is killed in the middle of a run."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def sweep(experiment: str, data_dir: str) -> tuple[str, ...]:
+    """A smoke study in one process: these tests are about regimes, not about launchers."""
+    return ("mnist_scaling.train", "-m", f"experiment={experiment}", "scale=smoke", "hydra/launcher=basic",
+            f"data.dir={data_dir}")  # fmt: skip
+
+
+def tables(folder: Path, name: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    study = folder / "multirun" / name
+    return pd.read_csv(study / "cells.csv"), pd.read_csv(study / "trials.csv")
+
+
+def run(folder: Path, experiment: str, data_dir: str) -> Path:
+    done = subprocess.run(
+        [sys.executable, "-m", *sweep(experiment, data_dir)],
+        cwd=folder, capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wsd(data_dir: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Working folder of a finished smoke study of experiment=wsd."""
+    return run(tmp_path_factory.mktemp("wsd"), "wsd", data_dir)
+
+
+def test_isoflop_study(data_dir: str, tmp_path: Path, command: Command) -> None:
+    cells, trials = tables(run(tmp_path, "isoflop", data_dir), "isoflop")
+    assert cells[["width", "budget"]].to_numpy().tolist() == [[1, 5e8], [1, 8e9], [11, 5e8], [11, 8e9]]
+    complete = trials[trials["state"] == "COMPLETE"]
+    assert (abs(complete["flops"] / (0.2 * complete["budget"]) - 1) < 0.01).all()
+    repeated = cells["flags"].fillna("").str.contains("repeated_data")
+    assert repeated.tolist() == (cells["epochs"] > 1).tolist() == [True, True, False, False]
+    # More of the same budget: what fit makes of rows of equal FLOPs.
+    wide = pd.concat([cells.assign(n_params=cells["n_params"] * k, flops=cells["flops"] * c)
+                      for k in (1, 2) for c in (1, 3)])  # fmt: skip
+    wide.to_csv(tmp_path / "multirun/isoflop/cells.csv", index=False)
+    done = command("mnist_scaling.fit", "name=isoflop", "bootstrap.draws=20", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    fits = json.loads((tmp_path / "multirun/isoflop/fits.json").read_text())
+    assert fits["frontier"]["isoflop"]["how"] == "rows of equal C"
+
+
+def test_wsd_study(wsd: Path, command: Command) -> None:
+    cells, trials = tables(wsd, "wsd")
+    assert len(cells) == 2 * 6
+    assert cells["n_train"].tolist() == cells["n_seen"].tolist() == [64, 128, 256, 512, 1024, 2048] * 2
+    assert (cells["epochs"] == 1).all()
+    assert (cells["n_trials"] == 2).all()
+    assert (cells["n_repeats"] == 2).all()
+    assert cells["test_loss"].notna().all()
+    whole = trials.groupby("width")["flops"].max()
+    assert (trials.query("stage == 'trial'").groupby(["width", "number"])["flops_spent"].sum()
+            < 1.3 * whole.reindex([2, 2, 16, 16]).to_numpy()).all()  # fmt: skip
+    assert not list(wsd.rglob("checkpoint.pt"))
+    done = command("mnist_scaling.fit", "name=wsd", "bootstrap.draws=20", cwd=wsd)
+    assert done.returncode == 0, done.stderr
+    done = command("mnist_scaling.report", "name=wsd", cwd=wsd)
+    assert done.returncode == 0, done.stderr
+
+
+def test_repetition_study(data_dir: str, tmp_path: Path, command: Command) -> None:
+    cells, _ = tables(run(tmp_path, "repetition", data_dir), "repetition")
+    assert set(cells["passes"]) == {1, 64}
+    assert (cells["epochs"] == cells["passes"]).all()
+    assert (cells["n_seen"] == cells["n_train"] * cells["passes"]).all()
+    assert cells["n_train"].tolist() == [32, 32, 128, 128] * 2
+    more = ("'regime.epochs=choice(1)'".strip("'"), "data.fraction=0.25,1")
+    done = command(*sweep("repetition", data_dir), *more, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    cells, _ = tables(tmp_path, "repetition")
+    assert len(cells) == 12  # new cells join the study
+    assert set(cells.query("n_train == 2048")["passes"]) == {1}
+    done = command("mnist_scaling.fit", "name=repetition", "laws=[repeated]", "bootstrap.draws=20", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    law = json.loads((tmp_path / "multirun/repetition/fits.json").read_text())["laws"]["repeated"]
+    assert law["inputs"] == ["N", "D", "U"]
+
+
+def test_early_stopping_study(data_dir: str, tmp_path: Path, command: Command) -> None:
+    cells, trials = tables(run(tmp_path, "early_stopping_widths", data_dir), "early_stopping_widths")
+    assert cells["regime"].tolist() == ["early_stopping", "single_epoch"] * 2
+    stopped, once = (cells[cells["regime"] == name] for name in ("early_stopping", "single_epoch"))
+    assert (once["epochs"] == 1).all()
+    assert (stopped["epochs"] > 1).all()
+    assert (stopped["epochs_spent"] > stopped["epochs"]).all()
+    assert (stopped["test_loss"].to_numpy() < once["test_loss"].to_numpy()).all()
+    spent = trials.query("stage == 'trial'").groupby(["width", "regime"])["flops_spent"].sum()
+    assert cells.set_index(["width", "regime"])["tuning_flops"].to_dict() == spent.to_dict()
+    records = list(tmp_path.rglob("result.json"))
+    assert max(path.stat().st_size for path in records) < 50_000
+    curves = pd.read_csv(tmp_path / "multirun/early_stopping_widths/curves.csv")
+    assert set(curves["cell"]) == set(cells.index[cells["regime"] == "early_stopping"])
+    assert curves[["val_loss", "train_loss"]].notna().all(axis=None)
+    # Only some cells have curves: refused where they are asked for, used for those that have them.
+    asked = ("mnist_scaling.fit", "name=early_stopping_widths", "curves=true", "bootstrap.draws=20")
+    done = command(*asked, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "`curves=true` needs learning curves at a constant rate." in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def finished(folder: Path) -> dict[Path, str]:
+    return {path.relative_to(folder): path.read_text() for path in folder.rglob("result.json")}
+
+
+def test_kill_9_in_the_middle_of_a_run_resumes_it_bit_for_bit(
+    wsd: Path, data_dir: str, tmp_path: Path, command: Command
+) -> None:
+    arguments = sweep("wsd", data_dir)
+    quiet = subprocess.DEVNULL
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", *arguments], cwd=tmp_path, stdout=quiet, stderr=quiet, start_new_session=True,
+        env=environment,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.rglob("width=16/*/checkpoint.pt")):
+        assert time.monotonic() < deadline, "no checkpoint was written"
+        assert process.poll() is None, "the study ended before it could be killed"
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    (left,) = tmp_path.rglob("checkpoint.pt")
+    assert not (left.parent / "result.json").exists()
+
+    done = command(*arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    resumed = json.loads((left.parent / "result.json").read_text())["result"]
+    assert 0 < resumed["resumed_at"] < resumed["branches"][-1]["n_seen"]
+    assert not list(tmp_path.rglob("checkpoint.pt"))
+    undisturbed, mine = (tables(folder, "wsd")[1].drop(columns="seconds") for folder in (wsd, tmp_path))
+    pd.testing.assert_frame_equal(mine, undisturbed, check_exact=True)
