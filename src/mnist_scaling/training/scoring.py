@@ -28,7 +28,7 @@ def evaluate(model: nn.Module, part: data.Part) -> tuple[float, float]:
     model.eval()
     loss = torch.zeros((), dtype=torch.float64, device=part.labels.device)
     wrong = torch.zeros((), dtype=torch.int64, device=part.labels.device)
-    for images, labels in zip(part.images.split(EVAL_BATCH), part.labels.split(EVAL_BATCH), strict=True):
+    for images, labels in part.batches(EVAL_BATCH):
         logits = model(images)
         loss += cross_entropy(logits, labels, reduction="sum")
         wrong += (logits.argmax(1) != labels).sum()
