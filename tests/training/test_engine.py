@@ -61,7 +61,7 @@ def reference(model: nn.Module, part: data.Part, config: OptimConfig, rows: list
 )
 def test_the_first_steps_are_those_of_torch(part: data.Part, optimizer: str, shape: dict) -> None:
     config = OptimConfig(optimizer, 0.05 if optimizer == "sgd" else 3e-3, weight_decay=0.1)
-    rows = batches(len(part), 32)[:4] + [torch.arange(21)]  # the last batch of a pass is smaller
+    rows = [*batches(len(part), 32)[:4], torch.arange(21)]  # the last batch of a pass is smaller
     plain, model = built(**shape), built(**shape)
     expected = reference(plain, part, config, rows)
     stepper = Engine(model, part, config)
