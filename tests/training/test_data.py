@@ -52,10 +52,6 @@ def test_a_part_of_a_part_is_the_same_images(mnist: data.Dataset, data_dir: str)
     rows = data.split(labels)[0][order[:300].numpy()][::-3]
     np.testing.assert_allclose(part.images[:, 0], (images[rows] / 255 - 0.1307) / 0.3081, rtol=0, atol=1e-6)
     assert part.labels.tolist() == labels[rows].tolist()
-    batches = list(part.batches(32))
-    assert [len(y) for _, y in batches] == [32, 32, 32, 4]
-    assert torch.equal(torch.cat([x for x, _ in batches]), part.images)
-    assert torch.equal(torch.cat([y for _, y in batches]), part.labels)
 
 
 def test_images_are_standardised(mnist: data.Dataset) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -45,7 +44,11 @@ class Part:
     @property
     def images(self) -> Tensor:
         """All images of the part, (n, 1, 28, 28), float32, standardised; made anew at each call."""
-        return self.standardise(self.pixels[self.rows].float())
+        return self.pictures(self.rows)
+
+    def pictures(self, rows: Tensor) -> Tensor:
+        """The images (batch, 1, 28, 28) at `rows` of the pixels, float32, standardised."""
+        return self.standardise(self.pixels[rows].float())
 
     def standardise(self, values: Tensor) -> Tensor:
         """x / (255 std) - mean / std of float pixels in [0, 255], in place."""
@@ -59,12 +62,6 @@ class Part:
     def head(self, n: int | None) -> Part:
         """The first `n` examples; all of them for None."""
         return self if n is None else replace(self, rows=self.rows[:n], labels=self.labels[:n])
-
-    def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Images and labels, in order, `size` at a time."""
-        for start in range(0, len(self), size):
-            batch = replace(self, rows=self.rows[start : start + size], labels=self.labels[start : start + size])
-            yield batch.images, batch.labels
 
 
 @dataclass(frozen=True)

@@ -54,9 +54,8 @@ class Engine:
         self.optimizer.step((rate,))
 
     def _by_autograd(self, rows: Tensor, labels: Tensor) -> Tensor:
-        images = self.part.standardise(self.part.pixels[rows[0]].float())
         self._flat.gradients.zero_()
-        loss = cross_entropy(self.model(images), labels[0])
+        loss = cross_entropy(self.model(self.part.pictures(rows[0])), labels[0])
         loss.backward()
         return loss.detach()
 

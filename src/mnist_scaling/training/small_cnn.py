@@ -23,13 +23,20 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
+from torch.nn.utils import parameters_to_vector
 
 from mnist_scaling.training import data
 from mnist_scaling.training.dropout import Dropout
 from mnist_scaling.training.models import CNN
 
-WIDEST = 23
-"""Widest network for which this beats torch's convolutions (docs/performance.md)."""
+ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
+"""x, W -> x W', the operation that torch's own compiler takes for linear layers."""
+
+ONEDNN_FROM = 2**21
+"""Multiply-adds of a product from which oneDNN is faster than MKL, which leaves AVX-512 unused on AMD."""
+
+WIDEST = 91 if ONEDNN else 16
+"""Widest network for which this was seen to beat torch's convolutions (docs/performance.md)."""
 
 _ALIGN = 8
 """Batches are filled up to a multiple of this, with examples that count for nothing: matrices that start at
@@ -46,6 +53,12 @@ def supports(model: nn.Module, part: data.Part) -> bool:
         and part.pixels.shape[1] == 1
         and all(side % 4 == 0 for side in part.pixels.shape[2:])
     )
+
+
+def forward(model: CNN, part: data.Part) -> Gradients:
+    """A model's weights as they are now, for evaluations on a part."""
+    weights = parameters_to_vector(model.parameters()).detach().unsqueeze(0)
+    return Gradients([model], part, weights, torch.empty_like(weights), Dropout([0.0], [None]))
 
 
 class Gradients:
@@ -91,7 +104,7 @@ class Gradients:
             self._buffers[batch] = _Buffers(self, batch)
         buffers = self._buffers[batch]
         rows, labels = (pad(x, (0, -batch % _ALIGN)) if batch % _ALIGN else x for x in (rows, labels))
-        self._forward(buffers, rows)
+        self._forward(buffers, rows, self.dropout.active)
         log_p = torch.log_softmax(buffers.logits, 1)
         targets = labels.unsqueeze(1)
         losses = log_p.gather(1, targets).neg_()[..., :batch]
@@ -99,20 +112,30 @@ class Gradients:
         self._backward(buffers, error)
         return losses
 
-    def _forward(self, at: _Buffers, rows: Tensor) -> None:
+    @torch.no_grad()
+    def logits(self, rows: Tensor) -> Tensor:
+        """Logits (S, classes, batch) of the images at `rows` (S, batch), dropout off; overwritten by the next call."""
+        batch = rows.shape[1]
+        if batch not in self._buffers:
+            self._buffers[batch] = _Buffers(self, batch)
+        rows = pad(rows, (0, -batch % _ALIGN)) if batch % _ALIGN else rows
+        self._forward(self._buffers[batch], rows, dropout=False)
+        return self._buffers[batch].logits[..., :batch]
+
+    def _forward(self, at: _Buffers, rows: Tensor, dropout: bool) -> None:
         torch.index_select(self.pixels, 0, rows.flatten(), out=at.bytes)
         at.image.copy_(at.bytes_by_pixel)
         self.part.standardise(at.image)
         torch.index_select(at.rows, 0, at.patch_rows, out=at.patches_flat)
         torch.index_select(self.filters, 1, self.order, out=at.filters)
-        torch.bmm(at.first, at.patches, out=at.pre)
+        _multiply(at.first, at.patches, out=at.pre)
         torch.clamp(at.pre, min=0, out=at.active)
         for columns, source, _ in at.shifts:
             columns.copy_(source)
-        torch.bmm(at.second, at.columns, out=at.features)
+        _multiply(at.second, at.columns, out=at.features)
         at.features.clamp_(min=0)
         kept = at.by_example
-        if self.dropout.active:
+        if dropout:
             self.dropout.fill(at.mask)
             kept = torch.mul(kept, at.mask, out=at.kept)
         torch.baddbmm(self.bias, self.head, kept, alpha=self.multiplier, out=at.logits)
@@ -127,12 +150,12 @@ class Gradients:
         if dropped:
             at.by_example_gradient.mul_(at.mask)
         _through_relu(at.features_gradient, at.features)
-        torch.bmm(at.features_gradient, at.columns.mT, out=at.second_gradient)
-        torch.bmm(at.second_taps.mT, at.features_gradient, out=at.columns_gradient)
+        _multiply(at.features_gradient, at.columns.mT, out=at.second_gradient)
+        _multiply(at.second_taps.mT, at.features_gradient, out=at.columns_gradient)
         for _, _, (target, columns) in at.shifts:
             target.add_(columns)
         _through_relu(at.active_gradient, at.active)
-        torch.bmm(at.active_gradient, at.patches.mT, out=at.first_gradient)
+        _multiply(at.active_gradient, at.patches.mT, out=at.first_gradient)
         torch.index_select(at.filters_gradient, 1, self.back, out=self.filters_gradient)
 
 
@@ -176,6 +199,16 @@ class _Buffers:
         self.logits = torch.empty(s, model.classes, batch)
         self.minus_one = torch.full((s, 1, batch), -1.0)
         self.shares = (torch.arange(batch) < size) / size
+
+
+def _multiply(a: Tensor, b: Tensor, out: Tensor) -> None:
+    """out = a @ b for each model; large products by oneDNN, small ones by BLAS."""
+    rows, inner, columns = *a.shape[1:], b.shape[2]
+    if ONEDNN is None or rows * inner * columns < ONEDNN_FROM:
+        torch.bmm(a, b, out=out)
+        return
+    for x, y, product in zip(a, b.mT, out, strict=True):
+        product.copy_(ONEDNN(x, y, None, "none", [], ""))
 
 
 def _through_relu(gradient: Tensor, output: Tensor) -> None:
