@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -21,14 +23,35 @@ def test_split_sizes_and_class_counts(mnist: data.Dataset) -> None:
 
 
 def test_split_is_disjoint_and_complete(data_dir: str) -> None:
-    labels = sources.read_idx(sources.ensure("mnist", data_dir) / sources.FILES[1])
+    labels = sources.map_idx(sources.ensure("mnist", data_dir) / sources.FILES[1]).numpy()
     train, validation = data.split(labels)
     assert sorted([*train, *validation]) == list(range(60_000))
 
 
 def test_test_part_is_the_test_files_in_order(mnist: data.Dataset, data_dir: str) -> None:
-    labels = sources.read_idx(sources.ensure("mnist", data_dir) / sources.FILES[3])
+    labels = sources.map_idx(sources.ensure("mnist", data_dir) / sources.FILES[3])
     assert mnist.test.labels.tolist() == labels.tolist()
+
+
+def test_parts_share_the_mapped_file(mnist: data.Dataset, data_dir: str) -> None:
+    """No part holds pixels of its own, and the pixels lie in the file's pages, not in this process's memory."""
+    part = mnist.train.take(torch.arange(0, 50_000, 7)).head(100)
+    assert part.pixels.data_ptr() == mnist.train.pixels.data_ptr() == mnist.validation.pixels.data_ptr()
+    address = part.pixels.data_ptr()
+    spans = [line.split() for line in Path("/proc/self/maps").read_text().splitlines()]
+    (backed,) = [s for s in spans if int(s[0].split("-")[0], 16) <= address < int(s[0].split("-")[1], 16)]
+    assert backed[-1].endswith("train-images-idx3-ubyte")
+
+
+def test_a_part_of_a_part_is_the_same_images(mnist: data.Dataset, data_dir: str) -> None:
+    raw = sources.ensure("mnist", data_dir)
+    images = np.frombuffer((raw / sources.FILES[0]).read_bytes(), np.uint8, offset=16).reshape(-1, 28, 28)
+    labels = np.frombuffer((raw / sources.FILES[1]).read_bytes(), np.uint8, offset=8)
+    order = torch.randperm(50_000, generator=torch.Generator().manual_seed(1))
+    part = mnist.train.take(order[:500]).head(300).take(torch.arange(299, -1, -3))
+    rows = data.split(labels)[0][order[:300].numpy()][::-3]
+    np.testing.assert_allclose(part.images[:, 0], (images[rows] / 255 - 0.1307) / 0.3081, rtol=0, atol=1e-6)
+    assert part.labels.tolist() == labels[rows].tolist()
 
 
 def test_images_are_standardised(mnist: data.Dataset) -> None:

@@ -14,7 +14,7 @@ from torch import nn
 from mnist_scaling import cli
 from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RunConfig
 from mnist_scaling.errors import InputError
-from mnist_scaling.training import data, engine, loop, models, parametrization, seeding
+from mnist_scaling.training import engine, loop, models, parametrization, seeding
 from mnist_scaling.training.coordinate_check import COLUMNS, coordinate_check, slopes
 from mnist_scaling.training.parametrization import Factors, Label, Role
 
@@ -111,19 +111,6 @@ def test_initial_weights_and_the_readout() -> None:
         torch.testing.assert_close(value, wanted, msg=name)
     x = torch.randn(5, mup.head.in_features, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(mup.head(x), x @ mup.head.weight.T / 4 + mup.head.bias)
-
-
-def test_the_schedule_moves_all_groups(data_dir: str) -> None:
-    model = built(ModelConfig(width=64, parametrization="mup"))
-    part = data.load("mnist", data_dir, torch.device("cpu")).train.head(10)
-    stepper = engine.Engine(model, part, OptimConfig("adamw", 0.4, weight_decay=0.1))
-    stepper.step(torch.arange(len(part)), 0.2)
-    groups = stepper.optimizer.param_groups
-    of = {id(p): group for group in groups for p in group["params"]}
-    rates = {name: of[id(p)]["lr"] for name, p in model.named_parameters()}
-    assert rates == {name: 0.2 / 8 if name == "hidden.0.weight" else 0.2 for name in rates}
-    decay = [group["lr"] * group["weight_decay"] for group in groups]
-    assert decay == pytest.approx([0.2 * 0.1] * 2)
 
 
 def worst(table: pd.DataFrame) -> pd.Series:

@@ -1,9 +1,9 @@
-"""Images as tensors in memory: the fixed split, and nested class-balanced subsets of the training part."""
+"""Images as bytes in shared memory: the fixed split, and nested class-balanced subsets of the training part."""
 
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,21 +23,45 @@ SCALING = {"mnist": (0.1307, 0.3081), "fashion_mnist": (0.2860, 0.3530), "kmnist
 
 @dataclass(frozen=True)
 class Part:
-    """Images (n, 1, 28, 28), float32, standardised; labels (n,), int64."""
+    """Some images of a data set: a list of row numbers into pixels that all parts share.
 
-    images: Tensor
+    Nothing is copied but the rows and the labels, so a part of 50,000 images takes 0.8 MB.
+    """
+
+    pixels: Tensor
+    """Every image of the file, (N, 1, 28, 28), uint8; on the CPU it is the file itself, mapped."""
+    rows: Tensor
+    """Which of them are this part, (n,), int64."""
     labels: Tensor
+    """Their classes, (n,), int64."""
+    mean: float
+    """Of the training pixels in [0, 1]."""
+    std: float
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def images(self) -> Tensor:
+        """All images of the part, (n, 1, 28, 28), float32, standardised; made anew at each call."""
+        return self.pictures(self.rows)
+
+    def pictures(self, rows: Tensor) -> Tensor:
+        """The images (batch, 1, 28, 28) at `rows` of the pixels, float32, standardised."""
+        return self.standardise(self.pixels[rows].float())
+
+    def standardise(self, values: Tensor) -> Tensor:
+        """x / (255 std) - mean / std of float pixels in [0, 255], in place."""
+        shift = torch.tensor(-self.mean / self.std, device=values.device)
+        return torch.add(shift, values, alpha=1 / (255 * self.std), out=values)
+
     def take(self, indices: Tensor) -> Part:
-        """The rows at `indices`, copied."""
-        return Part(self.images[indices], self.labels[indices])
+        """The examples at `indices`, in that order; no pixel is copied."""
+        return replace(self, rows=self.rows[indices], labels=self.labels[indices])
 
     def head(self, n: int | None) -> Part:
-        """The first `n` rows as views; all of them for None."""
-        return self if n is None else Part(self.images[:n], self.labels[:n])
+        """The first `n` examples; all of them for None."""
+        return self if n is None else replace(self, rows=self.rows[:n], labels=self.labels[:n])
 
 
 @dataclass(frozen=True)
@@ -52,12 +76,14 @@ class Dataset:
     @property
     def image_shape(self) -> tuple[int, ...]:
         """Channels, height, width."""
-        return tuple(self.train.images.shape[1:])
+        return tuple(self.train.pixels.shape[1:])
 
 
 @functools.lru_cache(maxsize=2)
 def load(name: str, root: str, device: torch.device) -> Dataset:
-    """A data set on a device, fetched if need be; kept in memory for the process's later runs.
+    """A data set on a device, fetched if need be; kept for the process's later runs.
+
+    On the CPU the pixels are the verified files, mapped: processes share one copy of them.
 
     Parameters
     ----------
@@ -74,18 +100,17 @@ def load(name: str, root: str, device: torch.device) -> Dataset:
         50,000 / 10,000 / 10,000 images. Validation images are drawn from the training files, stratified.
     """
     raw = sources.ensure(name, root)
-    images, labels, test_images, test_labels = (sources.read_idx(raw / file) for file in sources.FILES)
-    train_rows, validation_rows = split(labels)
+    images, labels, test_images, test_labels = (sources.map_idx(raw / file) for file in sources.FILES)
+    train_rows, validation_rows = (torch.from_numpy(rows) for rows in split(labels.numpy()))
 
-    def part(pixels: np.ndarray, classes: np.ndarray) -> Part:
-        mean, std = SCALING[name]
-        x = torch.from_numpy(pixels.astype(np.float32)).div_(255).sub_(mean).div_(std).unsqueeze(1)
-        return Part(x.to(device), torch.from_numpy(classes.astype(np.int64)).to(device))
+    def part(pixels: Tensor, classes: Tensor, rows: Tensor) -> Part:
+        return Part(pixels, rows.to(device), classes[rows].long().to(device), *SCALING[name])
 
+    pixels = images.unsqueeze(1).to(device)
     return Dataset(
-        part(images[train_rows], labels[train_rows]),
-        part(images[validation_rows], labels[validation_rows]),
-        part(test_images, test_labels),
+        part(pixels, labels, train_rows),
+        part(pixels, labels, validation_rows),
+        part(test_images.unsqueeze(1).to(device), test_labels, torch.arange(len(test_labels))),
     )
 
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.training import mirrors
@@ -66,12 +68,17 @@ def ensure(name: str, root: str | Path) -> Path:
     return raw
 
 
-def read_idx(path: Path) -> np.ndarray:
-    """The array in an IDX file of unsigned bytes (magic: 0, 0, type 8, number of dimensions; big-endian sizes)."""
-    content = path.read_bytes()
-    dimensions = content[3]
-    shape = struct.unpack(f">{dimensions}I", content[4 : 4 + 4 * dimensions])
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
+def map_idx(path: Path) -> Tensor:
+    """The array in an IDX file of unsigned bytes (magic: 0, 0, type 8, number of dimensions; big-endian sizes).
+
+    The tensor is the file's own pages, mapped: every process that maps them shares one copy, and nothing is
+    read before it is used. Writing to it copies the page and leaves the file alone.
+    """
+    content = torch.from_file(str(path), shared=False, size=path.stat().st_size, dtype=torch.uint8)
+    dimensions = int(content[3])
+    header = 4 + 4 * dimensions
+    shape = struct.unpack(f">{dimensions}I", bytes(content[4:header].tolist()))
+    return content[header:].view(shape)
 
 
 def _fetch(name: str, files: DatasetFiles, raw: Path) -> None:
