@@ -108,7 +108,7 @@ def test_one_repeat_has_no_standard_error() -> None:
 
 def test_equal_losses_select_the_earlier_trial() -> None:
     rows = [run(8, "trial", 1, 0.5), run(8, "trial", 0, 0.5)]
-    best = results.best_trial(results.trials_table(rows, ["width"], ["lr"]))
+    best = results.best_trial(rows)
     assert best is not None
     assert best["number"] == 0
 

@@ -258,10 +258,16 @@ def cells_table(trials: pd.DataFrame, axes: Sequence[str], tuned: Sequence[str])
     return pd.DataFrame(rows, columns=list(dict.fromkeys([*axes, *tuned, *CELL_COLUMNS])))
 
 
-def best_trial(runs: pd.DataFrame) -> pd.Series | None:
-    """The COMPLETE trial with the lowest validation loss, the earliest of equals; None if there is none."""
-    complete = runs[(runs["stage"] == "trial") & (runs["state"] == COMPLETE)].sort_values("number")
-    return None if complete.empty else complete.loc[complete["val_loss"].astype(float).idxmin()]
+def best_trial(rows: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The COMPLETE trial with the lowest validation loss, the earliest of equals; None if there is none.
+
+    Parameters
+    ----------
+    rows : iterable of mapping
+        Rows of trials.csv.
+    """
+    complete = [row for row in rows if row["stage"] == "trial" and row["state"] == COMPLETE]
+    return min(complete, key=lambda row: (float(row["val_loss"]), row["number"]), default=None)
 
 
 def _cell(runs: pd.DataFrame, tuned: Sequence[str]) -> dict[str, Any]:
@@ -277,7 +283,7 @@ def _cell(runs: pd.DataFrame, tuned: Sequence[str]) -> dict[str, Any]:
         "widened": "",
         "flags": "",
     }
-    best = best_trial(runs)
+    best = best_trial(runs.to_dict("records"))
     if best is None:
         return row
     copied = [name for name in (*tuned, *RESULT_COLUMNS) if name not in ("test_loss", "test_error", "train_loss")]
@@ -287,7 +293,7 @@ def _cell(runs: pd.DataFrame, tuned: Sequence[str]) -> dict[str, Any]:
     repeats = runs[(runs["stage"] == "repeat") & (runs["state"] == COMPLETE)]
     # More trials may have selected another setting since; its repeats are not those of the old one.
     # A key that only other cells tune is empty here, and empty equals empty.
-    selected, others = best[list(tuned)], repeats[list(tuned)]
+    selected, others = pd.Series({name: best[name] for name in tuned}, dtype=object), repeats[list(tuned)]
     repeats = repeats[((others == selected) | (others.isna() & selected.isna())).all(axis=1)]
     row["n_repeats"] = len(repeats)
     if repeats.empty:

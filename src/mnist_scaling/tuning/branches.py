@@ -61,7 +61,7 @@ def selected(rows: Iterable[Mapping[str, Any]]) -> dict[int, float | None]:
     last: dict[int, float | None] = {}
     for share in sorted({one[BRANCH] for one in expanded if BRANCH in one}) or [None]:
         mine = [one for one in expanded if one.get(BRANCH) == share]
-        best = results.best_trial(results.trials_table(mine, [], []))
+        best = results.best_trial(mine)
         if best is not None:
             last[int(best["number"])] = share
     return last

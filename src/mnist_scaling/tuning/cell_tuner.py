@@ -38,6 +38,8 @@ class CellTuner:
     def __init__(self, study: CellStudy, ledger: Ledger, effort: Effort) -> None:
         self.study, self.cell, self._ledger, self._effort = study, study.cell, ledger, effort
         self.running: list[Job] = []
+        self._left: int | None = None
+        self._repeated = False
 
     def recover(self) -> None:
         """After a kill: tell what was finished but not told, reclaim what was not finished."""
@@ -65,7 +67,12 @@ class CellTuner:
 
     @property
     def trials_left(self) -> int:
-        """Trials still to be asked for, none once further ones are expected to gain too little."""
+        """Trials still to be finished, none once further ones are expected to gain too little."""
+        if self._left is None:
+            self._left = self._count_left()
+        return self._left
+
+    def _count_left(self) -> int:
         effort, counted = self._effort, self.study.counted()
         if effort.stop_below is not None and counted >= max(certificate.LEAST_TRIALS, effort.n_trials / 2):
             gain = certificate.expected_gain(*certificate.losses(self.study.trials()))
@@ -76,7 +83,7 @@ class CellTuner:
     @property
     def tuned(self) -> bool:
         """Whether all trials are done."""
-        return self.study.opened and not self.running and self.trials_left == 0
+        return self.study.opened and self.trials_left == 0
 
     def next_trials(self) -> list[Job]:
         """The next trials, none while the last ones run: they are to learn from each other."""
@@ -90,7 +97,7 @@ class CellTuner:
 
     def next_repeats(self) -> list[Job]:
         """Repeats of the selected setting that have no record yet; records of an older selection go."""
-        if not self.tuned:
+        if self._repeated or self.running or not self.tuned:
             return []
         jobs = []
         for place, setting in enumerate(self._ledger.to_repeat(self.cell)):
@@ -100,6 +107,7 @@ class CellTuner:
                     missing = [replace(missing[0], count=len(missing))]
             jobs += missing
         self.running += [part for job in jobs for part in job.parts]
+        self._repeated = True  # until a run fails to leave a record, which is the tuner's to see to
         return jobs
 
     def repeats_left(self) -> int:
@@ -112,6 +120,12 @@ class CellTuner:
         row = self._ledger.row(job)
         if row is not None and job.stage == "trial":
             tell(self.study.study, job.number, row["state"], row.get("val_loss"))
+            self._left = None
+
+    def reclaim(self, job: Job) -> None:
+        """Take a trial back, as if it had never been asked for."""
+        self.study.reclaim(job.number)
+        self._left = None
 
     def _trial(self) -> Job:
         ask = self.study.ask()

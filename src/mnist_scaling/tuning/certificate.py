@@ -128,5 +128,5 @@ def importances(
     temporary.add_trials([create_trial(params=t.params, distributions=dict(space), value=t.value) for t in done])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = get_param_importances(temporary, evaluator=FanovaImportanceEvaluator(seed=seed, n_trees=32))
+        found = get_param_importances(temporary, evaluator=FanovaImportanceEvaluator(seed=seed, n_trees=16))
     return {key: float(value) for key, value in found.items()}

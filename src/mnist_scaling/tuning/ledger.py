@@ -56,7 +56,7 @@ class Ledger:
 
     def selected(self, cell: Cell) -> dict[str, Any] | None:
         """The setting of a cell's best trial, by config key; None while none is complete."""
-        best = results.best_trial(results.trials_table(self.cell(cell, "trial"), [], []))
+        best = results.best_trial(self.cell(cell, "trial"))
         if best is None:
             return None
         record = records.read(self.record_path(cell, "trial", int(best["number"])))

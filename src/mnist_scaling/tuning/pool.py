@@ -135,8 +135,8 @@ class Workers:
         self._launched = 0
 
     def free(self) -> int | None:
-        """Idle processes."""
-        return self._n - len(self._running)
+        """Idle processes, and one more: the next job is ready when a process is."""
+        return self._n + 1 - len(self._running)
 
     def submit(self, job: Job) -> None:
         """Give a job to the first idle process."""

@@ -130,7 +130,8 @@ def in_ranges(
 
 def counting(study: optuna.Study, *arguments: Any, **options: Any) -> list[FrozenTrial]:
     """`optuna.Study.get_trials` without the reclaimed ones, whose settings come back as new trials."""
-    forgiven = study.user_attrs.get(FORGIVEN, [])
+    # `Study.user_attrs` copies all of them deeply, which costs more than everything else here.
+    forgiven = study._storage.get_study_user_attrs(study._study_id).get(FORGIVEN, [])
     options.setdefault("deepcopy", False)
     trials = study.get_trials(*arguments, **options)
     return [t for t in trials if not t.user_attrs.get(RECLAIMED) and t.number not in forgiven]
@@ -194,7 +195,8 @@ class CellStudy:
             study_name=prefix + cell.name, storage=storage, direction="minimize", load_if_exists=True
         )
         fingerprint = cell.fingerprint(ignored)
-        known = self.study.user_attrs.get(FINGERPRINT)
+        self._attributes = dict(self.study.user_attrs)
+        known = self._attributes.get(FINGERPRINT)
         if known is None:
             self._describe(fingerprint)
         elif known != fingerprint:
@@ -218,12 +220,12 @@ class CellStudy:
     @property
     def widened(self) -> dict[str, dict[str, Any]]:
         """What was done to ranges, by config key: range, and the index and setting of the trial that tests it."""
-        return self.study.user_attrs.get(WIDENED, {})
+        return self._attributes.get(WIDENED, {})
 
     @property
     def opened(self) -> bool:
         """Whether the cell has its first settings."""
-        return OPENED in self.study.user_attrs
+        return OPENED in self._attributes
 
     def open(self, transferred: Sequence[Mapping[str, Any]] = ()) -> None:
         """Fix the settings that the cell starts with: other cells' selected ones, then its control.
@@ -243,18 +245,23 @@ class CellStudy:
                 wider = search_space.including(self.space[key], value)
                 if wider != self.space[key]:
                     entry = {"range": distribution_to_json(wider), "index": None}
-                    self.study.set_user_attr(WIDENED, self.widened | {key: entry})
+                    self._remember(WIDENED, self.widened | {key: entry})
         plan = [[dict(setting), TRANSFER] for setting in transferred]
         control = search_space.baseline(self.cell.space, self.cell.values)
         if control:
             # Every cell tries the same setting: what an untuned grid would be.
             plan.append([control, CONTROL])
-        self.study.set_user_attr(OPENED, plan)
+        self._remember(OPENED, plan)
+
+    def _remember(self, key: str, value: Any) -> None:
+        """Set an attribute of the study; this process alone writes them, so that a copy saves reading."""
+        self._attributes[key] = value
+        self.study.set_user_attr(key, value)
 
     def widen(self, key: str, distribution: BaseDistribution, setting: Mapping[str, Any]) -> None:
         """Give a tuned key a wider range, and try `setting` in it next."""
         entry = {"range": distribution_to_json(distribution), "index": self._next_index(), "setting": dict(setting)}
-        self.study.set_user_attr(WIDENED, self.widened | {key: entry})
+        self._remember(WIDENED, self.widened | {key: entry})
 
     def counted(self) -> int:
         """Finished trials that count towards n_trials: all but the reclaimed."""
@@ -303,7 +310,7 @@ class CellStudy:
         for trial in self.trials():
             if trial.number not in counted and trial.user_attrs.get(INDEX) == index:
                 return dict(trial.params), trial.user_attrs.get(ORIGIN, SAMPLER)
-        opening = self.study.user_attrs.get(OPENED, [])
+        opening = self._attributes.get(OPENED, [])
         if index < len(opening):
             return opening[index][0], opening[index][1]
         for entry in self.widened.values():
@@ -315,7 +322,7 @@ class CellStudy:
         """Take a trial out of the count; its setting comes back at the same place."""
         trial = self.study._storage.get_trial(trial_id(self.study, number))
         if trial.state.is_finished():  # Optuna changes nothing about such a trial, but its study can still be marked
-            self.study.set_user_attr(FORGIVEN, [*self.study.user_attrs.get(FORGIVEN, []), number])
+            self._remember(FORGIVEN, [*self._attributes.get(FORGIVEN, []), number])
         else:
             self.study._storage.set_trial_user_attr(trial._trial_id, RECLAIMED, True)
             self.study.tell(number, state=TrialState.FAIL)

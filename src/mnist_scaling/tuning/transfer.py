@@ -63,6 +63,11 @@ class Transfer:
     def __post_init__(self) -> None:
         one_of("hydra.sweeper.transfer.rule", self.rule, RULES)
 
+    @property
+    def looks_back(self) -> bool:
+        """Whether the rule needs all cheaper cells, not the neighbours alone."""
+        return self.rule == FITTED
+
     def parents(self, cells: Sequence[Cell]) -> dict[str, list[Cell]]:
         """The cells that each cell waits for, by its name: along every axis of numbers the next cheaper one."""
         found: dict[str, list[Cell]] = {cell.name: [] for cell in cells}

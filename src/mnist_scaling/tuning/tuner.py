@@ -67,7 +67,9 @@ class Tuner:
         given = [cell.cell for cell in self.cells.values()]
         found = transfer.parents(given) if transfer else {}
         self.parents = {name: [self.cells[cell.name] for cell in found.get(name, [])] for name in self.cells}
-        self._chain = self._chains()
+        chain = self._chains()
+        self._by_chain = sorted(self.cells.values(), key=lambda c: -chain[c.cell.name])
+        self._by_cost = sorted(self.cells.values(), key=lambda c: -c.cell.cost)
         for cell in self.cells.values():
             cell.study.lend = partial(self._lent, cell)
         self._failed: list[Job] = []
@@ -118,12 +120,12 @@ class Tuner:
     def _fill(self) -> bool:
         """Hand over jobs while there is room; whether any job is under way."""
         room = self.pool.free()
-        for cell in sorted(self.cells.values(), key=lambda c: -self._chain[c.cell.name]):
+        for cell in self._by_chain:
             if (room is None or room > 0) and not cell.running and self._ready(cell):
                 room = self._submit(cell.next_trials(), room)
         longest = max((job.cell.cost for cell in self.cells.values() for job in cell.running), default=None)
         # Repeats wait for nobody and nobody waits for them: they fill what the trials leave.
-        for cell in sorted(self.cells.values(), key=lambda c: -c.cell.cost):
+        for cell in self._by_cost:
             # A round ends with its longest job: a repeat must not be the one that trials wait for.
             fits = self.pool.isolates or longest is None or cell.cell.cost <= longest
             if (room is None or room > 0) and not cell.running and fits:
@@ -166,6 +168,8 @@ class Tuner:
 
     def _cheaper(self, cell: CellTuner) -> list[Tuned]:
         """All cells that the cell waited for, at first or second hand: the same ones whatever ran when."""
+        if self.transfer is None or not self.transfer.looks_back:
+            return []
         found: dict[str, CellTuner] = {}
         waiting = list(self.parents[cell.cell.name])
         while waiting:
@@ -218,7 +222,7 @@ class Tuner:
         for job in self._failed:
             self.ledger.forget(job)
             if job.stage == "trial":
-                self.cells[job.cell.name].study.reclaim(job.number)
+                self.cells[job.cell.name].reclaim(job)
         raise RuntimeError(f"{len(self._failed)} runs in a row failed, the first with:\n{error}")
 
     def _show(self, job: Job) -> None:
