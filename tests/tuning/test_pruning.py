@@ -29,7 +29,8 @@ def curve(run: RunConfig, report: Report | None = None) -> TrainResult:
     for number in (1, 2, 3):
         if report and report(number, end.val_loss * (1 + (4 - number) / 4)):
             seen = end.n_seen * number // 4
-            return replace(end, state=PRUNED, n_seen=seen, flops=600 * seen, val_loss=None, val_error=None)
+            stopped = {"n_seen": seen, "flops": 600 * seen, "flops_spent": 600 * seen}
+            return replace(end, state=PRUNED, val_loss=None, val_error=None, **stopped)
     return end
 
 
