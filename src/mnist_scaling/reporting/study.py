@@ -138,7 +138,8 @@ def _axis_of(measured: str, preferred: str, axes: Sequence[str], cells: pd.DataF
 def _axes_and_tuned(record: Mapping[str, Any], cells: pd.DataFrame) -> tuple[tuple[str, ...], tuple[str, ...]]:
     known = set(results.CELL_COLUMNS)
     tuned = record.get("tuned", [c for c in cells.columns if c in USUALLY_TUNED])
-    axes = record.get("axes", [c for c in cells.columns if c not in known and c not in tuned])
+    own = [c for c in cells.columns if c not in known and c not in tuned and not c.startswith("importance_")]
+    axes = record.get("axes", own)
     missing = [c for c in axes if c not in cells.columns]
     if missing:
         raise InputError(
@@ -150,7 +151,7 @@ def _axes_and_tuned(record: Mapping[str, Any], cells: pd.DataFrame) -> tuple[tup
 def _with(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """The table with every column that the report may read; text columns are never NaN."""
     table = table.reindex(columns=list(dict.fromkeys([*table.columns, *columns])))
-    for column in ("edges", "flags"):
+    for column in ("edges", "widened", "flags"):
         if column in table:
             table[column] = table[column].astype(object).where(table[column].notna(), "").astype(str)
     return table

@@ -196,19 +196,24 @@ def cell_table(study: Study) -> Table:
                 _with_error(row["test_loss"], row["test_loss_se"], 4),
                 _with_error(percent["test_error"], percent["test_error_se"], 2),
                 f"{row['n_trials']:.0f} + {row['n_repeats']:.0f}",
+                *("—" if pd.isna(row[k]) else f"{100 * row[k]:.1f}" for k in ("expected_gain", "noise")),
                 _trouble(row),
             ]
         )
     head = [*map(axis_name, study.axes), "N", "D", "FLOPs", *map(axis_name, study.tuned)]
-    head += ["val. loss, selected", "val. loss, repeats", "test loss", "test error (%)", "runs", "notes"]
-    return Table(
-        head, rows, "Losses in nats per example, mean over repeats ± one standard error. Runs: trials + repeats."
+    head += ["val. loss, selected", "val. loss, repeats", "test loss", "test error (%)", "runs"]
+    head += ["gain of 10 more trials (%)", "seed noise (%)", "notes"]
+    note = (
+        "Losses in nats per example, mean over repeats ± one standard error. Runs: trials + repeats. The gain is "
+        "extrapolated from the cell's own trials, the noise is the standard deviation between repeats."
     )
+    return Table(head, rows, note)
 
 
 def _trouble(row: Mapping[Any, Any]) -> str:
     words = [f"{row[f'n_{k}']:.0f} {k}" for k in ("diverged", "failed") if row[f"n_{k}"] > 0]
     words += [f"edge: {', '.join(axis_name(e) for e in row['edges'].split(';'))}"] if row["edges"] else []
+    words += [f"widened: {', '.join(axis_name(e) for e in row['widened'].split(';'))}"] if row["widened"] else []
     words += [flag for flag in row["flags"].split(";") if flag and not (flag == "search_edge" and row["edges"])]
     return "; ".join(words if not pd.isna(row["test_loss"]) else ["no test loss", *words])
 

@@ -83,8 +83,15 @@ def _text(cell: Cell, row: Mapping[str, Any], axes: Sequence[str], folder: Path)
     for column in (*_NOTED, *_COUNTED, *_JUDGED):
         if column in row and not _missing(row[column]):
             value = row[column]
-            lines.append(f"| {column} | {f'{value:,.5g}' if isinstance(value, float) else value} |")
+            lines.append(f"| {column} | {_number(value)} |")
     return "\n".join(lines)
+
+
+def _number(value: Any) -> str:
+    """A table's entry: counts in full, everything else with five digits."""
+    if isinstance(value, float):
+        return f"{value:,.5g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _summarise(cells: pd.DataFrame, axes: Sequence[str], tuned: Sequence[str], storage: BaseStorage, name: str) -> None:
