@@ -57,7 +57,7 @@ def train_model(config: RunConfig, report: Report | None = None, folder: Path | 
     with seeding.global_stream(config.seed, "dropout", device):
         engine = Engine(model, part, config.optim)
         session = Session(config, engine, dataset, size, regime.n_seen(n_train), report, folder)
-        return _result(session, size, *_train(session, regime))
+        return run(session, regime, size)
 
 
 def pick_device(name: str) -> torch.device:
@@ -67,6 +67,11 @@ def pick_device(name: str) -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def run(session: Session, regime: Regime, size: Size) -> TrainResult:
+    """A session from its first step to its result."""
+    return _result(session, size, *_train(session, regime))
 
 
 def _train(session: Session, regime: Regime) -> tuple[str, regimes.Outcome, dict[str, float]]:
