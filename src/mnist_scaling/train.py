@@ -37,7 +37,7 @@ def main(cfg: DictConfig) -> float | None:
         run = config.build(RunConfig, cfg)
         sweeper = hydra_config.sweeper
         channel = Channel(run.trial, sweeper.storage, Path(hydra_config.sweep.dir), sweeper.pruner)
-        worker.work(run, folder, channel, functools.partial(_train, folder=folder))
+        worker.work(run, folder, channel, functools.partial(_train, folder=folder), _train_together)
     return None
 
 
@@ -73,6 +73,12 @@ def _train(run: RunConfig, report: worker.Report | None, folder: Path) -> TrainR
     from mnist_scaling.training.loop import train_model
 
     return train_model(run, report, folder)
+
+
+def _train_together(runs: Sequence[RunConfig]) -> list[TrainResult]:
+    from mnist_scaling.training.stacked import train_models
+
+    return train_models(runs)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any
 
+from mnist_scaling.config import RunConfig
 from mnist_scaling.tuning import certificate, records, search_space
 from mnist_scaling.tuning.job import Job
 from mnist_scaling.tuning.ledger import Ledger
@@ -22,7 +23,8 @@ class Effort:
     trials_per_batch: int = 1
     widen: bool = False
     stop_below: float | None = None
-    repeats_together: bool = False
+    together: Callable[[RunConfig], bool] | None = None
+    """Whether the repeats of a cell may be one job; None: never."""
 
 
 class CellTuner:
@@ -102,9 +104,9 @@ class CellTuner:
         jobs = []
         for place, setting in enumerate(self._ledger.to_repeat(self.cell)):
             missing = self._missing_repeats(setting, place * self._effort.n_repeats)
-            if self._effort.repeats_together and len(missing) > 1:
-                if missing[-1].index - missing[0].index == len(missing) - 1:
-                    missing = [replace(missing[0], count=len(missing))]
+            in_a_row = len(missing) > 1 and missing[-1].index - missing[0].index == len(missing) - 1
+            if in_a_row and self._effort.together is not None and self._effort.together(self.cell.run):
+                missing = [replace(missing[0], count=len(missing))]
             jobs += missing
         self.running += [part for job in jobs for part in job.parts]
         self._repeated = True  # until a run fails to leave a record, which is the tuner's to see to

@@ -42,6 +42,7 @@ class CellSweeper(Sweeper):
         stop_below: float | None,
         cost: str,
         prepare: str,
+        together: str | None,
     ) -> None:
         for key, value, least in (
             ("n_trials", n_trials, 1),
@@ -55,7 +56,7 @@ class CellSweeper(Sweeper):
         self.max_values_per_axis, self.ignored = max_values_per_axis, list(ignored)
         del pruner  # read by the jobs, from Hydra's own copy of this config
         self.transfer, self.widen, self.stop_below = transfer, widen, stop_below
-        self.cost, self.prepare = cost, prepare
+        self.cost, self.prepare, self.together = cost, prepare, together
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep Hydra's context and make the launcher."""
@@ -99,7 +100,8 @@ class CellSweeper(Sweeper):
             studies = self._studies(cells, storage, prefix)
             given = [o for o in self.config.hydra.overrides.hydra if o != "hydra.mode=MULTIRUN"]  # what -m turns into
             made = provenance.collect([*given, *arguments])
-            effort = Effort(self.n_trials, self.n_repeats, self.trials_per_batch, self.widen, self.stop_below)
+            together = get_method(self.together) if self.together else None
+            effort = Effort(self.n_trials, self.n_repeats, self.trials_per_batch, self.widen, self.stop_below, together)
             rule = transfer.build(self.transfer, get_method)
             Tuner(folder, studies, self._pool(folder), effort, rule, made).run()
             dashboard.publish(folder, studies, storage, prefix)

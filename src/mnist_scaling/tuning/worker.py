@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import socket
 import threading
 import time
 import traceback
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,12 @@ from mnist_scaling.tuning.channel import Channel
 
 Report = Callable[[int, float], bool]
 Train = Callable[[RunConfig, Report | None], TrainResult]
+Together = Callable[[Sequence[RunConfig]], Sequence[TrainResult]]
 
 _ORPHAN_CHECK_SECONDS = 2.0
 
 
-def work(run: RunConfig, folder: Path, channel: Channel, train: Train) -> None:
+def work(run: RunConfig, folder: Path, channel: Channel, train: Train, together: Together | None = None) -> None:
     """Run one job of a sweep to its record, whatever happens inside it.
 
     An exception becomes text in the record: one that can't be unpickled, or a dead worker, makes a
@@ -41,12 +43,34 @@ def work(run: RunConfig, folder: Path, channel: Channel, train: Train) -> None:
         The line to the trial's study.
     train : callable
         From a config, and a callable for reports or None, to a `TrainResult`.
+    together : callable, optional
+        From several configs to their results, for a job of several runs; without it they follow each other.
     """
     _end_with(run.trial.host, run.trial.owner)
+    if run.trial.count > 1:
+        _work_together(run, folder, train, together)
+        return
     record = measure(run, train, channel.report if channel.prunes else None)
     keep(folder, record)
     if run.trial.stage == "trial" and record["state"] != FAILED:  # of failures the sweep decides
         channel.tell(record)
+
+
+def _work_together(run: RunConfig, folder: Path, train: Train, together: Together | None) -> None:
+    """Several runs with consecutive seeds, each to its own record beside this job's folder."""
+    runs = []
+    for i in range(run.trial.count):
+        trial = replace(run.trial, index=run.trial.index + i, number=run.trial.number + i, count=1)
+        runs.append(replace(run, seed=run.seed + i, trial=trial))
+    outcomes: list[TrainResult | None] = [None] * len(runs)
+    start = time.perf_counter()
+    if together is not None:
+        with contextlib.suppress(Exception):  # then each is tried alone, which shows whose error it is
+            outcomes = list(together(runs))
+    seconds = (time.perf_counter() - start) / len(runs)
+    for one, outcome in zip(runs, outcomes, strict=True):
+        record = measure(one, train) if outcome is None else _record(one, outcome, None, seconds)
+        keep(folder.parent / records.run_folder(one.trial.stage, one.trial.index), record)
 
 
 def keep(folder: Path, record: dict[str, Any]) -> None:
@@ -69,25 +93,31 @@ def measure(run: RunConfig, train: Train, report: Report | None = None, keep_err
         Put an exception into the record as text; otherwise let it through.
     """
     start = time.perf_counter()
-    result, error, state = None, None, FAILED
+    outcome, error = None, None
     try:
         outcome = train(run, report)
-        result, state = asdict(outcome), outcome.state
-        del result["state"]
-        for name in ("reports", "curve"):
-            result[name] = [list(point) for point in result[name]]  # JSON has no tuples
-        result["branches"] = list(outcome.branches)
     except Exception:  # any error of one run is that run's; the sweep decides what follows
         if not keep_errors:
             raise
         error = traceback.format_exc(limit=-3).strip()
+    return _record(run, outcome, error, time.perf_counter() - start)
+
+
+def _record(run: RunConfig, outcome: TrainResult | None, error: str | None, seconds: float) -> dict[str, Any]:
+    result = None
+    if outcome is not None:
+        result = asdict(outcome)
+        del result["state"]
+        for name in ("reports", "curve"):
+            result[name] = [list(point) for point in result[name]]  # JSON has no tuples
+        result["branches"] = list(outcome.branches)
     return {
         "stage": run.trial.stage,
         "number": run.trial.index,
         "seed": run.seed,
         "origin": run.trial.origin if run.trial.stage == "trial" else None,
-        "state": state,
-        "seconds": round(time.perf_counter() - start, 4),
+        "state": FAILED if outcome is None else outcome.state,
+        "seconds": round(seconds, 4),
         "error": error,
         "config": config.flatten(asdict(run)),
         "result": result,
