@@ -158,7 +158,7 @@ def load(config: FitConfig) -> tuple[Table, list[dict[str, Any]], Path]:
         path = folder / CELLS
         if not path.is_file():
             raise InputError(f"A study must have {path}, but there is none: check `name`, or run the study first.")
-        names = STUDY_COLUMNS
+        names = STUDY_COLUMNS | {role: header for role, header in asdict(config.columns).items() if header}
     else:
         path = Path(str(config.table))
         folder, names = path.parent, asdict(config.columns)

@@ -121,13 +121,16 @@ def test_grid_edge():
     assert all(c["N"] >= np.median(small.inputs["N"][small.inputs["C"] == c["C"]]) for c in flag.cells)
 
 
-@pytest.mark.parametrize("code", ["search_edge", "undertrained"])
-def test_flags_that_cells_bring(code):
+@pytest.mark.parametrize(
+    ("code", "severity"), [("search_edge", "warning"), ("undertrained", "warning"), ("repeated_data", "info")]
+)
+def test_flags_that_cells_bring(code, severity):
     table = clean()
     flags = [()] * len(table)
     flags[3] = flags[7] = (code,)
     flag = run(replace(table, flags=tuple(flags)), laws=("kaplan",))[code]
     assert [c["row"] for c in flag.cells] == [3, 7]
+    assert flag.severity == severity
     assert diag.REMEDIES[code] in flag.message
 
 

@@ -34,7 +34,11 @@ FAR = 10.0
 REMEDIES = {
     "search_edge": "Widen the search space on the side of the selected value, and tune these cells again.",
     "undertrained": "Give these cells more trials or steps, or leave them out of the fit.",
+    "repeated_data": "An image seen again is worth less than a fresh one: compare with where='epochs <= 1'.",
 }
+
+BY_DESIGN = ("repeated_data",)
+"""Flags of cells that are as they were meant to be: worth knowing, no fault."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +163,8 @@ def carried(table: Table) -> list[Flag]:
         index = [i for i, row in enumerate(table.flags) if code in row]
         count = f"{len(index)} cell{'s' * (len(index) != 1)}"
         fix = REMEDIES.get(code, "Look at these cells, or leave them out and compare with sensitivity=true.")
-        out.append(Flag(code, "warning", f"The tuner marked {count} as {code}. {fix}", _cells(table, index)))
+        severity = "info" if code in BY_DESIGN else "warning"
+        out.append(Flag(code, severity, f"The tuner marked {count} as {code}. {fix}", _cells(table, index)))
     return out
 
 

@@ -29,6 +29,7 @@ NOT_SHOWN = {
         "lie beyond."
     ),
     "undertrained": "What the longest runs would reach: some were cut by a cap before they had converged.",
+    "repeated_data": "What fresh images would give in the cells that saw theirs more than once.",
     "far_extrapolation": "Anything far beyond the grid: the stated extrapolation is longer than the data carry.",
     "too_few_cells": "Laws with more parameters than the grid has cells for; they were not fitted.",
     "not_converged": "The parameters of laws whose fit did not converge.",

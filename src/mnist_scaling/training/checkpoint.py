@@ -1,8 +1,7 @@
-"""State of a run in training: copied in memory to branch from, written to disk to survive a kill."""
+"""The file that lets a killed run go on where it was."""
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import pickle
@@ -15,27 +14,6 @@ import torch
 
 from mnist_scaling.config import RunConfig, flatten
 from mnist_scaling.results import CHECKPOINT
-from mnist_scaling.training.engine import Engine
-
-
-def state_of(engine: Engine) -> dict[str, Any]:
-    """Weights, the optimiser's moments and the stream of dropout masks, copied: all that steps to come depend on."""
-    device = engine.part.labels.device
-    return {
-        "model": copy.deepcopy(engine.model.state_dict()),
-        "optimizer": copy.deepcopy(engine.optimizer.state_dict()),
-        "random": torch.get_rng_state(),
-        "device_random": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
-    }
-
-
-def restore(engine: Engine, state: dict[str, Any]) -> None:
-    """Bring an engine back to a state, which stays unchanged."""
-    engine.model.load_state_dict(state["model"])
-    engine.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))  # it would share the moments otherwise
-    torch.set_rng_state(state["random"])
-    if state["device_random"] is not None:
-        torch.cuda.set_rng_state(state["device_random"], engine.part.labels.device)
 
 
 class Checkpoint:

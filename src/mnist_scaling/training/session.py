@@ -205,13 +205,13 @@ class Session:
     def save(self) -> dict[str, Any]:
         """All that the next step depends on, copied: weights, optimiser, dropout's stream, counts."""
         self.check(cut_short=True)  # so that no half-filled window has to be kept
-        return {"seen": self.seen, "steps": self.steps, **checkpoint.state_of(self.engine)}
+        return {"seen": self.seen, "steps": self.steps, "engine": self.engine.state_dict()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go back to a saved state, bit for bit; what was spent stays spent."""
         self.check(cut_short=True)
         self.seen, self.steps = state["seen"], state["steps"]
-        checkpoint.restore(self.engine, state)
+        self.engine.load_state_dict(state["engine"])
 
     @property
     def keeps(self) -> bool:
