@@ -80,9 +80,10 @@ def _count(module: nn.Module) -> int:
 def cost(run: RunConfig) -> float:
     """Relative cost of a run, about its seconds on one core: what packing and the time left go by.
 
-    FLOPs of training and of one validation pass at 15 GFLOP/s, plus half a millisecond a step that a
-    narrow network spends outside its FLOPs. Only ratios matter. Where the run itself decides when to stop, its
-    cap counts: an upper guess.
+    A two-layer CNN, by hand: 80 us a step, and an example .5 us, .7 us for each unit of width (memory) and its
+    FLOPs at 220 GFLOP/s; a forward pass is about a third of that. Other models, by autograd: .6 ms a step and
+    15 GFLOP/s. Within 25 % of what was measured at widths 2 to 32 (docs/performance.md); only ratios matter. Where
+    the run itself decides when to stop, its cap counts: an upper guess.
 
     Raises
     ------
@@ -91,9 +92,13 @@ def cost(run: RunConfig) -> float:
     """
     size = measure(run.model, (1, 28, 28), 10)
     _, seen = _examples(run, size)
-    n_validation = run.data.max_eval or data.N_VALIDATION
-    flops = seen * size.training + n_validation * size.forward
-    return flops / 15e9 + 5e-4 * seen / run.optim.batch_size
+    n_evaluated = (run.data.max_eval or data.N_VALIDATION) * (1 if run.trial.stage == "trial" else 3)
+    if run.model.name == "cnn" and run.model.depth == 2:
+        step, example = 8e-5, 5e-7 + 7e-7 * run.model.width + size.training / 220e9
+        forward = 1e-6 + example / 3
+    else:
+        step, example, forward = 6e-4, size.training / 15e9, size.forward / 15e9
+    return seen * (example + step / run.optim.batch_size) + n_evaluated * forward
 
 
 def fan_in(run: RunConfig) -> float:
