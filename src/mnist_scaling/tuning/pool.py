@@ -140,7 +140,7 @@ class Workers:
 
     def submit(self, job: Job) -> None:
         """Give a job to the first idle process."""
-        future = self._pool.schedule(_run, args=[job.cell.overrides, job.settings, self._launched])
+        future = self._pool.schedule(_run, args=[job.cell.overrides, job.settings, job.overrides, self._launched])
         self._running[future] = job
         self._launched += 1
 
@@ -190,16 +190,17 @@ def _composed(overrides: tuple[str, ...]) -> DictConfig:
     return app.context.config_loader.load_sweep_config(app.config, list(overrides))
 
 
-def _run(overrides: tuple[str, ...], settings: dict[str, Any], number: int) -> str | None:
+def _run(cell: tuple[str, ...], settings: dict[str, Any], overrides: list[str], number: int) -> str | None:
     """Run a job as Hydra's launchers do; its error as text, because not every exception survives a pickle.
 
     Plain values come last in Hydra's own composition too, so that setting them afterwards is the same.
     """
     (app,) = _APPLICATION
-    cfg = copy.deepcopy(_composed(overrides))
+    cfg = copy.deepcopy(_composed(cell))
     with open_dict(cfg):
         for key, value in settings.items():
             OmegaConf.update(cfg, key, value)
+        cfg.hydra.overrides.task = overrides
         cfg.hydra.job.id, cfg.hydra.job.num = f"{cfg.hydra.job.name}_{number}", number
     HydraConfig.instance().set_config(cfg)
     done = run_job(
