@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
+from torch.utils import flop_counter
 from torch.utils.flop_counter import FlopCounterMode
 
 from mnist_scaling.config import ModelConfig, RunConfig
-from mnist_scaling.training import data, models, regimes
+from mnist_scaling.training import data, models, regimes, seeding
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Size:
 
 
 def measure(config: ModelConfig, image_shape: tuple[int, ...], classes: int) -> Size:
-    """Size of a model by `torch.utils.flop_counter` on a meta-device copy: exact and without arithmetic.
+    """Size of a model by `torch.utils.flop_counter` on a copy that sees one image: exact, no arithmetic of ours.
 
     FLOPs of convolutions and matrix products are counted, as every published count does; biases,
     ReLUs, dropout, the loss and the optimiser's own arithmetic (about 10 FLOPs a parameter and step)
@@ -51,13 +52,15 @@ def measure(config: ModelConfig, image_shape: tuple[int, ...], classes: int) -> 
 
 @functools.lru_cache(maxsize=256)
 def _measure(config: ModelConfig, image_shape: tuple[int, ...], classes: int) -> Size:
-    with torch.device("meta"):
+    _keep_compiler_out()
+    # On real tensors: the first operation on meta tensors imports torch's compiler too.
+    with seeding.global_stream(0, "size", torch.device("cpu")):
         model = models.build(config, image_shape, classes)
-        image, label = torch.empty(1, *image_shape), torch.zeros(1, dtype=torch.long)
+    image, label = torch.zeros(1, *image_shape), torch.zeros(1, dtype=torch.long)
     parts = model.parts()
     with FlopCounterMode(display=False) as forward_counter:
         logits = model(image)
-    features = torch.empty(1, parts.output.in_features, device="meta", requires_grad=True)
+    features = torch.zeros(1, parts.output.in_features, requires_grad=True)
     with FlopCounterMode(display=False) as backward_counter:
         cross_entropy(logits, label).backward()
     with FlopCounterMode(display=False) as output_counter:
@@ -71,6 +74,18 @@ def _measure(config: ModelConfig, image_shape: tuple[int, ...], classes: int) ->
         training=forward_counter.get_total_flops() + backward_counter.get_total_flops(),
         output=output_counter.get_total_flops(),
     )
+
+
+def _keep_compiler_out() -> None:
+    """Let the counter run without importing torch's compiler, which it only asks to leave it alone.
+
+    The import takes 1.7 s and 75 MB of every process (docs/performance.md). Where torch has changed inside, this
+    does nothing and the import happens.
+    """
+    dispatch = getattr(getattr(flop_counter, "_FlopCounterMode", None), "__torch_dispatch__", None)
+    wrapped = getattr(dispatch, "__wrapped__", None)
+    if wrapped is not None and not hasattr(wrapped, "__dynamo_disable"):
+        setattr(wrapped, "__dynamo_disable", wrapped)
 
 
 def _count(module: nn.Module) -> int:

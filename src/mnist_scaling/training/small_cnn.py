@@ -128,12 +128,10 @@ class Gradients:
         self.part.standardise(at.image)
         torch.index_select(at.rows, 0, at.patch_rows, out=at.patches_flat)
         torch.index_select(self.filters, 1, self.order, out=at.filters)
-        _multiply(at.first, at.patches, out=at.pre)
-        torch.clamp(at.pre, min=0, out=at.active)
-        for columns, source, _ in at.shifts:
+        torch.clamp(_multiply(at.first, at.patches, at.pre), min=0, out=at.active)
+        for columns, source in at.shifts:
             columns.copy_(source)
-        _multiply(at.second, at.columns, out=at.features)
-        at.features.clamp_(min=0)
+        torch.clamp(_multiply(at.second, at.columns, at.features), min=0, out=at.features)
         kept = at.by_example
         if dropout:
             self.dropout.fill(at.mask)
@@ -150,12 +148,13 @@ class Gradients:
         if dropped:
             at.by_example_gradient.mul_(at.mask)
         _through_relu(at.features_gradient, at.features)
-        _multiply(at.features_gradient, at.columns.mT, out=at.second_gradient)
-        _multiply(at.second_taps.mT, at.features_gradient, out=at.columns_gradient)
-        for _, _, (target, columns) in at.shifts:
+        at.second_gradient.copy_(_multiply(at.features_gradient, at.columns.mT, at.second_gradient))
+        columns_gradient = _multiply(at.second_taps.mT, at.features_gradient, at.columns_gradient)
+        for columns, target in _shifts(columns_gradient, at.shape):
             target.add_(columns)
-        _through_relu(at.active_gradient, at.active)
-        _multiply(at.active_gradient, at.patches.mT, out=at.first_gradient)
+        active_gradient = columns_gradient[:, : 4 * self.width].view_as(at.active)
+        _through_relu(active_gradient, at.active)
+        at.first_gradient.copy_(_multiply(active_gradient, at.patches.mT, at.first_gradient))
         torch.index_select(at.filters_gradient, 1, self.back, out=self.filters_gradient)
 
 
@@ -189,9 +188,8 @@ class _Buffers:
         self.columns[:, -1] = 1
         self.active = self.columns[:, : 4 * w].view(s, w, 4 * n)
         self.columns_gradient = torch.empty(s, 9 * w, n)
-        self.active_gradient = self.columns_gradient[:, : 4 * w].view(s, w, 4 * n)
-        forward, backward = (_shifts(c, w, y, x, batch) for c in (self.columns, self.columns_gradient))
-        self.shifts = [(*there, (back[1], back[0])) for there, back in zip(forward, backward, strict=True)]
+        self.shape = (s, w, y, x, batch)
+        self.shifts = _shifts(self.columns, self.shape)
         self.features, self.features_gradient = (torch.empty(s, 2 * w, n) for _ in range(2))
         self.by_example = self.features.view(s, -1, batch)
         self.by_example_gradient = self.features_gradient.view(s, -1, batch)
@@ -201,14 +199,16 @@ class _Buffers:
         self.shares = (torch.arange(batch) < size) / size
 
 
-def _multiply(a: Tensor, b: Tensor, out: Tensor) -> None:
-    """out = a @ b for each model; large products by oneDNN, small ones by BLAS."""
+def _multiply(a: Tensor, b: Tensor, out: Tensor) -> Tensor:
+    """a @ b for each model; large products by oneDNN, small ones by BLAS into `out`."""
     rows, inner, columns = *a.shape[1:], b.shape[2]
     if ONEDNN is None or rows * inner * columns < ONEDNN_FROM:
-        torch.bmm(a, b, out=out)
-        return
+        return torch.bmm(a, b, out=out)
+    if len(a) == 1:
+        return ONEDNN(a[0], b[0].mT, None, "none", [], "").unsqueeze(0)  # type: ignore[no-any-return]
     for x, y, product in zip(a, b.mT, out, strict=True):
         product.copy_(ONEDNN(x, y, None, "none", [], ""))
+    return out
 
 
 def _through_relu(gradient: Tensor, output: Tensor) -> None:
@@ -222,9 +222,9 @@ def _by_layer(filters: Tensor, w: int) -> tuple[Tensor, Tensor]:
     return first.view(-1, w, 10), second.view(-1, 2 * w, 9 * w + 1)
 
 
-def _shifts(columns: Tensor, w: int, y: int, x: int, batch: int) -> list[tuple[Tensor, Tensor]]:
+def _shifts(columns: Tensor, shape: tuple[int, int, int, int, int]) -> list[tuple[Tensor, Tensor]]:
     """For a row's shift, a column's and both: the columns away from the border, and what they are copies of."""
-    s = len(columns)
+    s, w, y, x, batch = shape
     source = columns[:, : 4 * w].view(s, w, 2, 2, y, x, batch)
     row, column, both = columns[:, 4 * w : 9 * w].split([2 * w, 2 * w, w], 1)
     return [
