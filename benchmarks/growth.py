@@ -35,6 +35,8 @@ from mnist_scaling.config import RunConfig, with_values
 from mnist_scaling.results import COMPLETE, TrainResult
 from mnist_scaling.tuning import dashboard, grid, records, search_space, study, tables, worker
 from mnist_scaling.tuning.ledger import Ledger
+from mnist_scaling.tuning.storage import open_storage
+from mnist_scaling.tuning.trials import INDEX, ORIGIN, OWNER, SAMPLER
 
 WIDTHS, FRACTIONS = (2, 3, 4, 6, 8, 11, 16, 23, 32, 45), (1, 0.5, 0.25, 0.125, 0.0625)
 IGNORED = ["device", "threads", "data.dir"]
@@ -68,7 +70,7 @@ def made_up(run: RunConfig, report: Any = None) -> TrainResult:
 def fill(folder: Path, given: list[grid.Cell], n_trials: int, sampler: DictConfig) -> None:
     """Records and storage of a study with `n_trials` trials and two repeats in every cell."""
     rng = np.random.default_rng(0)
-    storage = study.open_storage(None, folder)
+    storage = open_storage(None, folder)
     for cell in given:
         own = study.CellStudy(cell, storage, sampler, IGNORED)
         own.open()
@@ -89,7 +91,7 @@ def fill(folder: Path, given: list[grid.Cell], n_trials: int, sampler: DictConfi
             record = worker.measure(run, made_up)
             records.write(folder / cell.folder / records.run_folder(trial.stage, place) / records.RESULT, record)
             if not repeat:
-                attributes = {study.INDEX: index, study.ORIGIN: study.SAMPLER, study.OWNER: ["host", 1]}
+                attributes = {INDEX: index, ORIGIN: SAMPLER, OWNER: ["host", 1]}
                 loss = record["result"]["val_loss"]
                 told.append(create_trial(params=setting, distributions=cell.space, value=loss, user_attrs=attributes))
         own.study.add_trials(told)
@@ -106,7 +108,7 @@ def measure(folder: Path, given: list[grid.Cell], sampler: DictConfig) -> dict[s
     """Seconds of each part."""
 
     def start() -> tuple[Any, list[study.CellStudy], Ledger]:
-        storage = study.open_storage(None, folder)
+        storage = open_storage(None, folder)
         opened = [study.CellStudy(cell, storage, sampler, IGNORED) for cell in given]
         for own in opened:
             own.running()

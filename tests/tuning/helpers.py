@@ -17,6 +17,7 @@ from mnist_scaling.tuning import grid, study, transfer, tuner, worker
 from mnist_scaling.tuning.cell_tuner import Effort
 from mnist_scaling.tuning.channel import Channel
 from mnist_scaling.tuning.pool import Rounds
+from mnist_scaling.tuning.storage import open_storage
 
 SAMPLER = OmegaConf.create({"_target_": "optuna.samplers.TPESampler", "n_startup_trials": 2, "multivariate": True})
 
@@ -86,7 +87,7 @@ def make_tuner(
     **effort: Any,
 ) -> tuner.Tuner:
     """A tuner over a grid, on the default storage in `folder`."""
-    storage = study.open_storage(None, folder)
+    storage = open_storage(None, folder)
     ignored = ["device", "threads", "data.dir"]
     studies = [study.CellStudy(cell, storage, SAMPLER, ignored) for cell in make_cells(*arguments)]
     tried = Effort(n_trials, n_repeats, batch, **effort)

@@ -8,7 +8,8 @@ import optuna
 import pytest
 
 from mnist_scaling import results
-from mnist_scaling.tuning import dashboard, study
+from mnist_scaling.tuning import dashboard
+from mnist_scaling.tuning.storage import open_storage
 from mnist_scaling.tuning.study import CellStudy
 
 from .helpers import SAMPLER, InProcess, make_cells, make_tuner
@@ -17,7 +18,7 @@ GRID = ("model.width=8,16", "data.fraction=1,0.5")
 
 
 def publish(folder: Path, *arguments: str) -> None:
-    storage = study.open_storage(None, folder)
+    storage = open_storage(None, folder)
     studies = [CellStudy(cell, storage, SAMPLER, ["device", "threads", "data.dir"]) for cell in make_cells(*arguments)]
     dashboard.publish(folder, studies, storage)
 
@@ -28,7 +29,7 @@ def test_the_grid_is_one_study_and_every_cell_has_its_note(tmp_path: Path) -> No
     make_tuner(tmp_path, InProcess(tmp_path), *GRID).run()
     publish(tmp_path, *GRID)
     publish(tmp_path, *GRID)  # a rerun replaces what is there
-    storage = study.open_storage(None, tmp_path)
+    storage = open_storage(None, tmp_path)
     names = sorted(optuna.get_all_study_names(storage))
     assert names == [dashboard.SUMMARY, *(f"width={w} data_fraction={f}" for w in (16, 8) for f in (0.5, 1))]
     cells = results.read_table(tmp_path / "cells.csv")
@@ -50,6 +51,6 @@ def test_the_grid_is_one_study_and_every_cell_has_its_note(tmp_path: Path) -> No
 def test_without_repeats_the_summary_shows_what_there_is(tmp_path: Path) -> None:
     make_tuner(tmp_path, InProcess(tmp_path), *GRID, n_repeats=0).run()
     publish(tmp_path, *GRID)
-    summary = optuna.load_study(study_name=dashboard.SUMMARY, storage=study.open_storage(None, tmp_path))
+    summary = optuna.load_study(study_name=dashboard.SUMMARY, storage=open_storage(None, tmp_path))
     assert summary.metric_names == ["val_loss"]
     assert len(summary.trials) == 4

@@ -13,8 +13,9 @@ from omegaconf import OmegaConf
 from mnist_scaling import results
 from mnist_scaling.config import RunConfig, TrialConfig
 from mnist_scaling.results import PRUNED, TrainResult
-from mnist_scaling.tuning import study
+from mnist_scaling.tuning import trials
 from mnist_scaling.tuning.channel import Channel
+from mnist_scaling.tuning.storage import open_storage, tell
 from mnist_scaling.tuning.worker import Report
 
 from .helpers import InProcess, bowl, composed, make_tuner
@@ -62,7 +63,7 @@ def test_bad_trials_are_stopped_and_recorded_as_pruned(tmp_path: Path, name: str
     # What was spent is what is counted.
     assert cells["tuning_flops"][0] == trials[trials["stage"] == "trial"]["flops"].sum()
     assert (pruned["flops"] < trials["flops"].max()).all()
-    told = optuna.load_study(study_name="all", storage=study.open_storage(None, tmp_path)).trials
+    told = optuna.load_study(study_name="all", storage=open_storage(None, tmp_path)).trials
     by_state = {s: [t for t in told if t.state.name == s] for s in ("PRUNED", "COMPLETE", "FAIL")}
     assert len(by_state["PRUNED"]) == len(pruned)
     assert len(by_state["COMPLETE"]) == 16 - len(pruned)
@@ -76,7 +77,7 @@ def test_the_untuned_control_is_never_stopped(tmp_path: Path) -> None:
     tuner = make_tuner(tmp_path, InProcess(tmp_path), "model.width=8", n_trials=4, n_repeats=0)
     tuner.run()
     node = OmegaConf.create({"_target_": "optuna.pruners.ThresholdPruner", "upper": 0.0})
-    for origin, stops in ((study.CONTROL, False), (study.TRANSFER, True), (study.SAMPLER, True)):
+    for origin, stops in ((trials.CONTROL, False), (trials.TRANSFER, True), (trials.SAMPLER, True)):
         ask = tuner.cells["all"].study.ask()
         trial = TrialConfig(stage="trial", study="all", number=ask.number, origin=origin)
         assert Channel(trial, None, tmp_path, node).report(1, 5.0) is stops
@@ -94,13 +95,13 @@ def test_a_killed_trials_reports_do_not_count_twice(tmp_path: Path) -> None:
         return ask.number, Channel(trial, None, tmp_path, pruner("successive_halving")).report(1, loss)  # type: ignore[arg-type]
 
     number, _ = report(1.0)
-    study.tell(cell.study, number, results.COMPLETE, 1.0)
+    tell(cell.study, number, results.COMPLETE, 1.0)
     report(2.0)
     (killed,) = cell.running()
     cell.reclaim(killed.number)
     number, stopped = report(2.0)
     assert stopped
-    study.tell(cell.study, number, PRUNED, None)
+    tell(cell.study, number, PRUNED, None)
     # Of 1.0, 2.0 and 1.5 only one is in the better half; with 2.0 counted twice 1.5 would go on.
     assert report(1.5)[1]
 

@@ -10,7 +10,8 @@ from optuna.trial import create_trial
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.results import COMPLETE, DIVERGED, FAILED, PRUNED
-from mnist_scaling.tuning import study
+from mnist_scaling.tuning import trials
+from mnist_scaling.tuning.storage import DIVERGED_VALUE, open_storage, tell
 from mnist_scaling.tuning.study import CellStudy
 
 from .helpers import SAMPLER, make_cells
@@ -18,7 +19,7 @@ from .helpers import SAMPLER, make_cells
 
 def make(tmp_path: Path, storage: str | None = None, sampler: object = SAMPLER) -> CellStudy:
     (cell,) = make_cells("model.width=8", "optim.batch_size=32")
-    return CellStudy(cell, study.open_storage(storage, tmp_path), sampler, [])  # type: ignore[arg-type]
+    return CellStudy(cell, open_storage(storage, tmp_path), sampler, [])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("storage", [None, "sqlite:///{}/s.db", "journal:///{}/j.log"])
@@ -31,7 +32,7 @@ def test_storages_give_the_same_settings(tmp_path: Path, storage: str | None) ->
         for i in range(5):
             ask = cell_study.ask()
             assert ask.index == i
-            study.tell(cell_study.study, ask.number, COMPLETE, ask.params["optim.lr"])
+            tell(cell_study.study, ask.number, COMPLETE, ask.params["optim.lr"])
             params.append(ask.params)
         asked.append(params)
     assert asked[0] == asked[1]
@@ -39,14 +40,14 @@ def test_storages_give_the_same_settings(tmp_path: Path, storage: str | None) ->
 
 def test_an_unreachable_storage_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"`hydra.sweeper.storage` must be a database that opens, but nonsense://x"):
-        study.open_storage("nonsense://x", tmp_path)
+        open_storage("nonsense://x", tmp_path)
 
 
 @pytest.mark.parametrize(
     ("state", "loss", "told", "value"),
     [
         (COMPLETE, 0.5, "COMPLETE", 0.5),
-        (DIVERGED, None, "COMPLETE", study.DIVERGED_VALUE),
+        (DIVERGED, None, "COMPLETE", DIVERGED_VALUE),
         (PRUNED, 0.7, "PRUNED", None),
         (FAILED, None, "FAIL", None),
     ],
@@ -54,10 +55,10 @@ def test_an_unreachable_storage_is_named(tmp_path: Path) -> None:
 def test_what_optuna_is_told(tmp_path: Path, state: str, loss: float | None, told: str, value: float | None) -> None:
     cell_study = make(tmp_path)
     ask = cell_study.ask()
-    study.tell(cell_study.study, ask.number, state, loss)
+    tell(cell_study.study, ask.number, state, loss)
     trial = cell_study.study.trials[ask.number]
     assert (trial.state.name, trial.value) == (told, value)
-    study.tell(cell_study.study, ask.number, COMPLETE, 9.0)  # a late second word changes nothing
+    tell(cell_study.study, ask.number, COMPLETE, 9.0)  # a late second word changes nothing
     assert cell_study.study.trials[ask.number].value == value
     assert cell_study.counted() == 1
 
@@ -65,8 +66,8 @@ def test_what_optuna_is_told(tmp_path: Path, state: str, loss: float | None, tol
 def test_a_reclaimed_setting_comes_back_at_its_place(tmp_path: Path) -> None:
     cell_study = make(tmp_path)
     asks = [cell_study.ask() for _ in range(3)]
-    study.tell(cell_study.study, asks[0].number, COMPLETE, 1.0)
-    study.tell(cell_study.study, asks[2].number, COMPLETE, 1.0)
+    tell(cell_study.study, asks[0].number, COMPLETE, 1.0)
+    tell(cell_study.study, asks[2].number, COMPLETE, 1.0)
     (zombie,) = cell_study.running()
     cell_study.reclaim(zombie.number)
     assert cell_study.counted() == 2
@@ -85,19 +86,19 @@ def test_a_resumed_sampler_does_not_replay(tmp_path: Path) -> None:
 def test_a_quasi_random_sequence_stays_one_sequence(tmp_path: Path) -> None:
     qmc = OmegaConf.create({"_target_": "optuna.samplers.QMCSampler", "scramble": True})
     (cell,) = make_cells("optim.batch_size=32")
-    cell_study = CellStudy(cell, study.open_storage(None, tmp_path), qmc, [])
+    cell_study = CellStudy(cell, open_storage(None, tmp_path), qmc, [])
     lows = 0
     with pytest.warns(optuna.exceptions.ExperimentalWarning):
         for _ in range(9):
             ask = cell_study.ask()
-            study.tell(cell_study.study, ask.number, COMPLETE, 1.0)
+            tell(cell_study.study, ask.number, COMPLETE, 1.0)
             lows += ask.index > 0 and ask.params["model.dropout"] < 0.15
     assert lows == 4  # a scrambled Sobol sequence puts half of every 2^k points in each half
 
 
 def test_cells_are_user_attributes_for_the_dashboard(tmp_path: Path) -> None:
     (cell,) = make_cells("data.fraction=choice(0.25)", "model.width=choice(16)")
-    cell_study = CellStudy(cell, study.open_storage(None, tmp_path), SAMPLER, [])
+    cell_study = CellStudy(cell, open_storage(None, tmp_path), SAMPLER, [])
     attributes = cell_study.study.user_attrs
     assert cell_study.study.study_name == "width=16 data_fraction=0.25"
     assert (attributes["width"], attributes["data_fraction"]) == (16, 0.25)
@@ -111,9 +112,9 @@ def test_a_carried_value_beyond_a_range_makes_room_for_itself(tmp_path: Path) ->
     assert cell_study.space["optim.lr"].high == 0.2  # type: ignore[attr-defined]
     assert set(cell_study.widened) == {"optim.lr"}
     ask = cell_study.ask()
-    assert (ask.params, ask.origin) == (setting, study.TRANSFER)
-    assert cell_study.ask().origin == study.CONTROL
-    assert cell_study.ask().origin == study.SAMPLER
+    assert (ask.params, ask.origin) == (setting, trials.TRANSFER)
+    assert cell_study.ask().origin == trials.CONTROL
+    assert cell_study.ask().origin == trials.SAMPLER
 
 
 def test_only_the_first_opening_counts(tmp_path: Path) -> None:
@@ -133,7 +134,7 @@ def test_a_setting_queued_before_a_kill_is_not_asked_twice(tmp_path: Path) -> No
 def test_a_failed_trial_can_be_taken_back(tmp_path: Path) -> None:
     cell_study = make(tmp_path)
     first = cell_study.ask()
-    study.tell(cell_study.study, first.number, FAILED, None)
+    tell(cell_study.study, first.number, FAILED, None)
     assert cell_study.counted() == 1
     cell_study.reclaim(first.number)
     assert cell_study.counted() == 0

@@ -14,7 +14,7 @@ from mnist_scaling import results
 from mnist_scaling.config import RunConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.results import DIVERGED, TrainResult
-from mnist_scaling.tuning import study
+from mnist_scaling.tuning.storage import DIVERGED_VALUE, open_storage
 from mnist_scaling.tuning.worker import Report
 
 from .helpers import InProcess, bowl, make_tuner
@@ -123,7 +123,7 @@ def test_a_finished_but_untold_run_is_not_repeated(tmp_path: Path) -> None:
 
     tuner = make_tuner(tmp_path, InProcess(tmp_path, count), "model.width=8", n_trials=1, n_repeats=0)
     tuner.run()
-    storage = study.open_storage(None, tmp_path)
+    storage = open_storage(None, tmp_path)
     told = optuna.load_study(study_name="all", storage=storage).trials
     assert [t.state.name for t in told] == ["COMPLETE"]
     # Put a second trial back to RUNNING, with its record in place.
@@ -173,8 +173,8 @@ def test_diverged_runs_are_told_as_very_bad_and_stay_empty(tmp_path: Path) -> No
     assert diverged["val_loss"].isna().all()
     assert cells["n_diverged"].tolist() == [len(diverged)]
     assert (cells["lr"] <= 1e-2).all()
-    told = optuna.load_study(study_name="all", storage=study.open_storage(None, tmp_path)).trials
-    assert {t.value for t in told if t.params["optim.lr"] > 1e-2} == {study.DIVERGED_VALUE}
+    told = optuna.load_study(study_name="all", storage=open_storage(None, tmp_path)).trials
+    assert {t.value for t in told if t.params["optim.lr"] > 1e-2} == {DIVERGED_VALUE}
 
 
 def test_a_failing_setting_is_recorded_and_the_study_goes_on(tmp_path: Path) -> None:

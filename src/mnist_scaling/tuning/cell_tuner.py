@@ -11,7 +11,8 @@ from mnist_scaling.config import RunConfig
 from mnist_scaling.tuning import certificate, records, search_space
 from mnist_scaling.tuning.job import Job
 from mnist_scaling.tuning.ledger import Ledger
-from mnist_scaling.tuning.study import CellStudy, tell
+from mnist_scaling.tuning.storage import tell
+from mnist_scaling.tuning.study import CellStudy
 
 
 @dataclass(frozen=True)

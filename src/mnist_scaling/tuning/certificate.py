@@ -11,7 +11,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from mnist_scaling.tuning.study import DIVERGED_VALUE
+from mnist_scaling.tuning.storage import DIVERGED_VALUE
 
 MORE = 10
 """Trials ahead that the expected gain is about."""

@@ -42,21 +42,21 @@ class Channel:
         """Tell an intermediate loss; whether the pruner wants the run to stop."""
         from optuna.trial import Trial
 
-        from mnist_scaling.tuning import study as studies
+        from mnist_scaling.tuning import storage, trials
 
-        trial_id = studies.trial_id(self._study, self._trial.number)
+        trial_id = storage.trial_id(self._study, self._trial.number)
         Trial(self._study, trial_id).report(loss, step=number)
         latest = self._study._storage.get_trial(trial_id)
-        stop = self._study.pruner.prune(cast("optuna.Study", studies.Counted(self._study)), latest)
+        stop = self._study.pruner.prune(cast("optuna.Study", trials.Counted(self._study)), latest)
         # The control shows what an untuned grid would measure: it runs to its end.
-        return stop and self._trial.origin != studies.CONTROL
+        return stop and self._trial.origin != trials.CONTROL
 
     def tell(self, record: dict[str, Any]) -> None:
         """Tell how the run ended."""
-        from mnist_scaling.tuning import study as studies
+        from mnist_scaling.tuning import storage
 
         loss = (record["result"] or {}).get("val_loss")
-        studies.tell(self._study, self._trial.number, record["state"], loss)
+        storage.tell(self._study, self._trial.number, record["state"], loss)
 
     @functools.cached_property
     def _study(self) -> optuna.Study:
@@ -74,6 +74,6 @@ class Channel:
 @functools.lru_cache(maxsize=1)
 def _storage(url: str | None, folder: Path) -> BaseStorage:
     """One storage a process: a journal is replayed when opened, and read on from there afterwards."""
-    from mnist_scaling.tuning import study as studies
+    from mnist_scaling.tuning.storage import open_storage
 
-    return studies.open_storage(url, folder)
+    return open_storage(url, folder)

@@ -10,7 +10,7 @@ from typing import Any
 
 from mnist_scaling.tuning import records
 from mnist_scaling.tuning.grid import Cell
-from mnist_scaling.tuning.study import SAMPLER
+from mnist_scaling.tuning.trials import SAMPLER
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A cell's Optuna study: ask, tell, and what a resume finds there."""
+"""A cell's Optuna study: ask, and what a resume finds there."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import socket
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import optuna
@@ -16,139 +15,31 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
 from optuna.samplers import BaseSampler
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.results import COMPLETE, DIVERGED, PRUNED
 from mnist_scaling.tuning import search_space
 from mnist_scaling.tuning.grid import Cell
+from mnist_scaling.tuning.storage import trial_id
+from mnist_scaling.tuning.trials import (
+    CONTROL,
+    FORGIVEN,
+    INDEX,
+    ORIGIN,
+    OWNER,
+    RECLAIMED,
+    SAMPLER,
+    TRANSFER,
+    counting,
+    in_ranges,
+)
 
-JOURNAL = "optuna.journal"
-"""Default storage, inside the study's folder; optuna-dashboard opens it by its path."""
-
-DIVERGED_VALUE = 100.0
-"""Told to Optuna for a diverged run: worse than any finished one, yet a value, so that the sampler
-learns to stay away. As a failure the trial would be invisible to it."""
-
-INDEX, RECLAIMED, OWNER, ORIGIN = "index", "reclaimed", "owner", "origin"
-"""User attributes of a trial."""
-
-CONTROL, TRANSFER, SAMPLER = "control", "transfer", "sampler"
-"""Origins of a setting: the config's own values, another cell's selected setting, the sampler."""
-
-FINGERPRINT, OPENED, WIDENED, FORGIVEN = "fingerprint", "opened", "widened", "forgiven"
+FINGERPRINT, OPENED, WIDENED = "fingerprint", "opened", "widened"
 """User attributes of a study, beside its axes."""
-
-
-def open_storage(url: str | None, folder: Path) -> BaseStorage:
-    """Optuna's storage of a study.
-
-    Parameters
-    ----------
-    url : str or None
-        A database URL such as ``sqlite:///studies.db`` or ``postgresql+psycopg://host/db``, a journal
-        as ``journal:///path``, or None for `JOURNAL` in `folder`.
-    folder : Path
-        The study's folder.
-
-    Raises
-    ------
-    InputError
-        When the storage can't be opened.
-    """
-    # A journal costs about an eighth of SQLite's time per trial (LOG.md, 2026-11-22: storage).
-    if url is None or url.startswith("journal:"):
-        path = folder / JOURNAL if url is None else Path(url.removeprefix("journal://").removeprefix("journal:"))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return JournalStorage(JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path))))
-    try:
-        return RDBStorage(url)
-    except Exception as error:  # SQLAlchemy and the drivers raise their own types
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"`hydra.sweeper.storage` must be a database that opens, but {url} does not: {reason}"
-        ) from error
-
-
-def loss_for_optuna(state: str, val_loss: float | None) -> float | None:
-    """The value to tell for a run in that state; None where it has none (FAILED, PRUNED)."""
-    if state == DIVERGED:
-        return DIVERGED_VALUE
-    return val_loss if state == COMPLETE else None
-
-
-def tell(study: optuna.Study, number: int, state: str, val_loss: float | None) -> None:
-    """Tell a finished run to its study; a trial that is finished already is left as it is."""
-    value = loss_for_optuna(state, val_loss)
-    if value is not None:
-        study.tell(number, value, skip_if_finished=True)
-    else:
-        failed = TrialState.PRUNED if state == PRUNED else TrialState.FAIL
-        study.tell(number, state=failed, skip_if_finished=True)
-
-
-def trial_id(study: optuna.Study, number: int) -> int:
-    """The storage's id of a trial: Optuna has no public way from a number to a trial still to be written to."""
-    return study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
-
 
 LEARNERS = (optuna.samplers.TPESampler, optuna.samplers.GPSampler)
 """Samplers that are told other cells' trials; others follow a sequence of their own, or keep a state."""
-
-
-def in_ranges(
-    trial: FrozenTrial,
-    ranges: Mapping[str, BaseDistribution],
-    value: float | None = None,
-    factors: Mapping[str, float] | None = None,
-) -> FrozenTrial:
-    """A trial as if it had been asked for in other ranges.
-
-    Parameters
-    ----------
-    trial : FrozenTrial
-    ranges : mapping
-        Config key to range; a value outside it is moved to its end.
-    value : float, optional
-        Its loss, where that is to be another one too.
-    factors : mapping, optional
-        What to multiply values by, by config key.
-    """
-    factors = factors or {}
-    params = {key: v * factors[key] if key in factors else v for key, v in trial.params.items()}
-    return create_trial(
-        state=trial.state,
-        value=trial.value if value is None else value,
-        params={key: search_space.clipped(ranges[key], v) for key, v in params.items()},
-        distributions=dict(ranges),
-        user_attrs=trial.user_attrs,
-        intermediate_values=trial.intermediate_values,
-    )
-
-
-def counting(study: optuna.Study, *arguments: Any, **options: Any) -> list[FrozenTrial]:
-    """`optuna.Study.get_trials` without the reclaimed ones, whose settings come back as new trials."""
-    # `Study.user_attrs` copies all of them deeply, which costs more than everything else here.
-    forgiven = study._storage.get_study_user_attrs(study._study_id).get(FORGIVEN, [])
-    options.setdefault("deepcopy", False)
-    trials = study.get_trials(*arguments, **options)
-    return [t for t in trials if not t.user_attrs.get(RECLAIMED) and t.number not in forgiven]
-
-
-class Counted:
-    """A study as a pruner is to see it: without reclaimed trials."""
-
-    def __init__(self, study: optuna.Study) -> None:
-        self._study = study
-
-    def get_trials(self, *arguments: Any, **options: Any) -> list[FrozenTrial]:
-        """The trials that count or run."""
-        return counting(self._study, *arguments, **options)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._study, name)
 
 
 @dataclass(frozen=True)

@@ -77,8 +77,9 @@ class CellSweeper(Sweeper):
         """
         from filelock import FileLock, Timeout
 
-        from mnist_scaling.tuning import dashboard, provenance, study, summary, transfer
+        from mnist_scaling.tuning import dashboard, provenance, summary, transfer
         from mnist_scaling.tuning.cell_tuner import Effort
+        from mnist_scaling.tuning.storage import open_storage
         from mnist_scaling.tuning.tuner import Tuner
 
         folder = Path(str(self.config.hydra.sweep.dir))
@@ -94,7 +95,7 @@ class CellSweeper(Sweeper):
             ) from error
         with lock:
             get_method(self.prepare)(cells[0].run.data)
-            storage = study.open_storage(self.storage, folder)
+            storage = open_storage(self.storage, folder)
             # Studies of several sweeps may share a database; the default storage is the sweep's own.
             prefix = "" if self.storage is None else f"{folder.name}: "
             studies = self._studies(cells, storage, prefix)

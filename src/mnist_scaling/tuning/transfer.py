@@ -15,7 +15,8 @@ from optuna.trial import FrozenTrial, TrialState
 from mnist_scaling import config
 from mnist_scaling.config import RunConfig, one_of
 from mnist_scaling.tuning.grid import Cell
-from mnist_scaling.tuning.study import DIVERGED_VALUE, in_ranges
+from mnist_scaling.tuning.storage import DIVERGED_VALUE
+from mnist_scaling.tuning.trials import in_ranges
 
 INDEPENDENT, NONE, WIDTH, FITTED = "independent", "none", "width", "fitted"
 RULES = (INDEPENDENT, NONE, WIDTH, FITTED)

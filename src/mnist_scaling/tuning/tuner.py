@@ -19,8 +19,9 @@ from mnist_scaling.tuning.job import Job
 from mnist_scaling.tuning.ledger import Ledger
 from mnist_scaling.tuning.pool import Pool
 from mnist_scaling.tuning.progress import StudyProgress, polling
-from mnist_scaling.tuning.study import CellStudy, counting
+from mnist_scaling.tuning.study import CellStudy
 from mnist_scaling.tuning.transfer import Transfer, Tuned
+from mnist_scaling.tuning.trials import counting
 
 _WAIT_SECONDS = 10.0
 """Time without an ended job after which the tables are looked at all the same."""

@@ -1,0 +1,74 @@
+"""Trials as Optuna keeps them: what we note on them, which ones count, how they look from another cell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial, create_trial
+
+from mnist_scaling.tuning import search_space
+
+INDEX, RECLAIMED, OWNER, ORIGIN = "index", "reclaimed", "owner", "origin"
+"""User attributes of a trial."""
+
+CONTROL, TRANSFER, SAMPLER = "control", "transfer", "sampler"
+"""Origins of a setting: the config's own values, another cell's selected setting, the sampler."""
+
+FORGIVEN = "forgiven"
+"""User attribute of a study: numbers of finished trials that don't count."""
+
+
+def in_ranges(
+    trial: FrozenTrial,
+    ranges: Mapping[str, BaseDistribution],
+    value: float | None = None,
+    factors: Mapping[str, float] | None = None,
+) -> FrozenTrial:
+    """A trial as if it had been asked for in other ranges.
+
+    Parameters
+    ----------
+    trial : FrozenTrial
+    ranges : mapping
+        Config key to range; a value outside it is moved to its end.
+    value : float, optional
+        Its loss, where that is to be another one too.
+    factors : mapping, optional
+        What to multiply values by, by config key.
+    """
+    factors = factors or {}
+    params = {key: v * factors[key] if key in factors else v for key, v in trial.params.items()}
+    return create_trial(
+        state=trial.state,
+        value=trial.value if value is None else value,
+        params={key: search_space.clipped(ranges[key], v) for key, v in params.items()},
+        distributions=dict(ranges),
+        user_attrs=trial.user_attrs,
+        intermediate_values=trial.intermediate_values,
+    )
+
+
+def counting(study: optuna.Study, *arguments: Any, **options: Any) -> list[FrozenTrial]:
+    """`optuna.Study.get_trials` without the reclaimed ones, whose settings come back as new trials."""
+    # `Study.user_attrs` copies all of them deeply, which costs more than everything else here.
+    forgiven = study._storage.get_study_user_attrs(study._study_id).get(FORGIVEN, [])
+    options.setdefault("deepcopy", False)
+    trials = study.get_trials(*arguments, **options)
+    return [t for t in trials if not t.user_attrs.get(RECLAIMED) and t.number not in forgiven]
+
+
+class Counted:
+    """A study as a pruner is to see it: without reclaimed trials."""
+
+    def __init__(self, study: optuna.Study) -> None:
+        self._study = study
+
+    def get_trials(self, *arguments: Any, **options: Any) -> list[FrozenTrial]:
+        """The trials that count or run."""
+        return counting(self._study, *arguments, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._study, name)
