@@ -63,7 +63,7 @@ def dataloader(root: str, width: int, batch: int) -> Step:
 def tensors(part: data.Part, width: int, batch: int, model: nn.Module | None = None) -> Step:
     """The plain loop over float tensors in memory: index, forward, backward, torch.optim.Adam as it comes."""
     images, labels = _floats(part)
-    model = (model or build(width)).train()
+    model = (build(width) if model is None else model).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=RATE)
     rows = shuffled(len(labels), batch)
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -67,3 +69,13 @@ def test_cost_orders_runs_by_what_they_take() -> None:
         return compute.cost(RunConfig(model=ModelConfig(width=width), data=DataConfig(fraction=fraction)))
 
     assert cost(32, 1) > cost(32, 0.5) > cost(8, 0.5) > cost(8, 0.25)
+
+
+def test_counting_does_not_import_the_compiler() -> None:
+    """Which torch's counter would do by itself: seconds and 75 MB of every process."""
+    code = (
+        "import sys; from mnist_scaling.training import compute; from mnist_scaling.config import ModelConfig; "
+        "compute.measure(ModelConfig(), (1, 28, 28), 10); print('torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
