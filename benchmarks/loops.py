@@ -133,4 +133,8 @@ def evaluations(part: data.Part, width: int) -> dict[str, Step]:
             for x, y in zip(images.split(1000), labels.split(1000), strict=True):
                 cross_entropy(model(x), y, reduction="sum").item()
 
-    return {"ours": lambda: scoring.evaluate(model, part) and None, "plain": plain}
+    return {"ours": lambda: ignore(scoring.evaluate(model, part)), "plain": plain}
+
+
+def ignore(_: object) -> None:
+    """A step gives nothing back."""

@@ -27,11 +27,15 @@ def floats(part: data.Part) -> tuple[Tensor, Tensor]:
     return part.images.flatten(1), part.labels
 
 
+def dropout_of_torch(mask: Tensor) -> None:
+    mask.bernoulli_(0.9).mul_(1 / 0.9)
+
+
 def masks(shape: tuple[int, ...]) -> Case:
     mask, dropout = torch.empty(1, *shape), Dropout([0.1], [None])
     return (
         "bernoulli_ for dropout's masks", "sixteen random bits an entry",
-        lambda: mask.bernoulli_(0.9).mul_(1 / 0.9) and None, lambda: dropout.fill(mask),
+        lambda: dropout_of_torch(mask), lambda: dropout.fill(mask),
     )  # fmt: skip
 
 
