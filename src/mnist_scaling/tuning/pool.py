@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import os
+import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
@@ -128,9 +129,13 @@ class Workers:
 
     def __init__(self, application: Application, n: int) -> None:
         self._n = n
-        state = cloudpickle.dumps((application, Singleton.get_state()))
+        # In a file, because what is handed to a starting process goes through a pipe: should that process be
+        # killed before it has read more than a pipe holds, the write would wait for it for ever.
+        self._state = tempfile.NamedTemporaryFile(prefix="mnist_scaling-")  # noqa: SIM115, closed with the pool
+        self._state.write(cloudpickle.dumps((application, Singleton.get_state())))
+        self._state.flush()
         # Spawned, not forked: a forked child of a process with threads, or with CUDA, may hang.
-        self._pool = ProcessPool(n, context=get_context("spawn"), initializer=_start, initargs=[state])
+        self._pool = ProcessPool(n, context=get_context("spawn"), initializer=_start, initargs=[self._state.name])
         self._running: dict[Future[str | None], Job] = {}
         self._launched = 0
 
@@ -162,6 +167,7 @@ class Workers:
         else:
             self._pool.stop()
         self._pool.join()
+        self._state.close()
 
 
 def _error(future: Future[str | None]) -> str | None:
@@ -176,10 +182,10 @@ def _error(future: Future[str | None]) -> str | None:
 _APPLICATION: list[Application] = []
 
 
-def _start(state: bytes) -> None:
+def _start(path: str) -> None:
     """First thing in a worker: what `Application` holds, and Hydra's own globals."""
     setup_globals()
-    application, singletons = cloudpickle.loads(state)
+    application, singletons = cloudpickle.loads(Path(path).read_bytes())
     Singleton.set_state(singletons)
     _APPLICATION[:] = [application]
 
