@@ -259,9 +259,9 @@ def main() -> None:
         "dataloader_ratio_w32": trial["w32_b64"]["dataloader"]["median"],
         "tensor_loop_ratio_w8": trial["w8_b64"]["tensors"]["median"],
         # All four against the loops people write; the next two against our own engine, one run after another.
-        "stacked_seeds_ratio_w8": together["w8_b32_s4"]["over_plain"]["median"],
-        "stacked_over_our_engine_w8": together["w8_b32_s4"]["over_alone"]["median"],
-        "stacked_over_our_engine_w4_b8": together["w4_b8_s4"]["over_alone"]["median"],
+        "stacked_seeds_ratio_w8": together["w8_b32_s4"]["over_alone"]["median"],
+        "stacked_over_plain_loop_w8": together["w8_b32_s4"]["over_plain"]["median"],
+        "stacked_seeds_ratio_w4_b8": together["w4_b8_s4"]["over_alone"]["median"],
         "one_trial": trial,
         "seeds": together,
         "limit": limit(dataset, quick),
