@@ -60,7 +60,6 @@ bench: setup  ## time what is claimed to be fast; ratios within one run
 	@$(RUN) benchmarks/fitting.py --quick --json multirun/bench_fitting.json
 
 dashboard: setup  ## look at a study's trials in a browser: make dashboard NAME=quickstart
-	@$(RUN) -m pip install --quiet --editable '.[dashboard]'
 	@$(VENV)/bin/optuna-dashboard multirun/$(NAME)/optuna.journal
 
 clean:  ## remove .venv and caches; data/ and multirun/ stay

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from mnist_scaling import results
 from mnist_scaling.config import RunConfig, TrialConfig
 from mnist_scaling.results import PRUNED, TrainResult
-from mnist_scaling.tuning import trials
+from mnist_scaling.tuning import study, trials
 from mnist_scaling.tuning.channel import Channel
 from mnist_scaling.tuning.storage import open_storage, tell
 from mnist_scaling.tuning.worker import Report
@@ -112,3 +112,24 @@ def test_without_a_pruner_nobody_asks_for_reports() -> None:
     node = OmegaConf.create({"_target_": "optuna.pruners.MedianPruner"})
     assert Channel(trial, None, Path(), node).prunes
     assert not Channel(replace(trial, stage="repeat"), None, Path(), node).prunes
+
+
+def test_a_trial_is_not_judged_by_those_that_run_beside_it(tmp_path: Path) -> None:
+    """What a companion has reported depends on who is faster; what is pruned must not."""
+    tuner = make_tuner(tmp_path, InProcess(tmp_path), "model.width=8", n_trials=0, n_repeats=0)
+    tuner.run()
+    cell = tuner.cells["all"].study
+    node = pruner("successive_halving")
+
+    def report(ask: study.Ask, loss: float) -> bool:
+        trial = TrialConfig(stage="trial", study="all", index=ask.index, number=ask.number, origin=ask.origin)
+        return Channel(trial, None, tmp_path, node).report(1, loss)  # type: ignore[arg-type]
+
+    first = [cell.ask(together=2) for _ in range(2)]
+    assert not report(first[0], 1.0)
+    assert not report(first[1], 9.0), "its companion is no judge"
+    for ask in first:
+        tell(cell.study, ask.number, results.COMPLETE, 1.0 + ask.index)
+    second = [cell.ask(together=2) for _ in range(2)]
+    assert report(second[0], 9.0), "those before it are"
+    assert not report(second[1], 0.5)

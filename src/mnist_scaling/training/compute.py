@@ -97,7 +97,7 @@ def cost(run: RunConfig) -> float:
 
     A two-layer CNN, by hand: 80 us a step, and an example .5 us, .7 us for each unit of width (memory) and its
     FLOPs at 220 GFLOP/s; a forward pass is about a third of that. Other models, by autograd: .6 ms a step and
-    15 GFLOP/s. Within 25 % of what was measured at widths 2 to 32 (docs/performance.md); only ratios matter. Where
+    15 GFLOP/s. Fitted by hand to steps timed alone (docs/performance.md), not to whole runs; only ratios matter. Where
     the run itself decides when to stop, its cap counts: an upper guess.
 
     Raises

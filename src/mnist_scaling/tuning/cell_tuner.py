@@ -94,7 +94,10 @@ class CellTuner:
         if self.running or not left:
             return []
         self._widen()
-        jobs = [self._trial() for _ in range(min(left, self._effort.trials_per_batch))]
+        # Rounds of trials start at multiples of their size, also after a kill in the middle of one.
+        size = self._effort.trials_per_batch
+        room = size - self.study.next_index() % size
+        jobs = [self._trial() for _ in range(min(left, room))]
         self.running += jobs
         return jobs
 
@@ -131,7 +134,7 @@ class CellTuner:
         self._left = None
 
     def _trial(self) -> Job:
-        ask = self.study.ask()
+        ask = self.study.ask(self._effort.trials_per_batch)
         # Every trial of a cell has the config's own seed: they differ by their setting alone.
         name = self.study.study.study_name
         return Job(self.cell, "trial", ask.index, ask.number, self.cell.run.seed, ask.params, name, ask.origin)

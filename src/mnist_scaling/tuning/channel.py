@@ -47,7 +47,7 @@ class Channel:
         trial_id = storage.trial_id(self._study, self._trial.number)
         Trial(self._study, trial_id).report(loss, step=number)
         latest = self._study._storage.get_trial(trial_id)
-        stop = self._study.pruner.prune(cast("optuna.Study", trials.Counted(self._study)), latest)
+        stop = self._study.pruner.prune(cast("optuna.Study", trials.Judges(self._study, latest)), latest)
         # The control shows what an untuned grid would measure: it runs to its end.
         return stop and self._trial.origin != trials.CONTROL
 

@@ -23,13 +23,13 @@ class LocalLauncher(Launcher):
     that runs batches it is Hydra's joblib launcher.
     """
 
-    def __init__(self, n_workers: int | None = None) -> None:
+    def __init__(self, n_workers: int | None = None, preload: Sequence[str] = ()) -> None:
         if n_workers is not None and (not isinstance(n_workers, int) or n_workers < 1):
             raise InputError(
                 f"`hydra.launcher.n_workers` must be a whole number of 1 or more, or null for one a core, but got "
                 f"{n_workers}."
             )
-        self.n_workers = n_workers
+        self.n_workers, self.preload = n_workers, list(preload)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep what the workers will need."""
@@ -40,7 +40,7 @@ class LocalLauncher(Launcher):
         from mnist_scaling.tuning import workers
 
         application = workers.Application(self.hydra_context, self.config, self.task_function)
-        return workers.Workers(application, workers.count(self.n_workers))
+        return workers.Workers(application, workers.count(self.n_workers), self.preload)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run a batch for a sweeper other than this project's, by Hydra's joblib launcher."""

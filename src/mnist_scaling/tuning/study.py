@@ -25,6 +25,7 @@ from mnist_scaling.tuning.storage import trial_id
 from mnist_scaling.tuning.trials import (
     CONTROL,
     FORGIVEN,
+    GROUP,
     INDEX,
     ORIGIN,
     OWNER,
@@ -151,7 +152,7 @@ class CellStudy:
 
     def widen(self, key: str, distribution: BaseDistribution, setting: Mapping[str, Any]) -> None:
         """Give a tuned key a wider range, and try `setting` in it next."""
-        entry = {"range": distribution_to_json(distribution), "index": self._next_index(), "setting": dict(setting)}
+        entry = {"range": distribution_to_json(distribution), "index": self.next_index(), "setting": dict(setting)}
         self._remember(WIDENED, self.widened | {key: entry})
 
     def counted(self) -> int:
@@ -162,37 +163,46 @@ class CellStudy:
         """Trials that were asked and never told: after a kill, the zombies."""
         return [t for t in self.trials() if t.state == TrialState.RUNNING]
 
-    def ask(self) -> Ask:
+    def ask(self, together: int = 1) -> Ask:
         """The next setting: the one that is planned for this place in the cell, else the sampler's.
 
         The sampler is seeded afresh from (seed, cell, index): a seeded sampler that lives on would
         replay its first draws after a resume, and one seed would give all cells the same draws.
+
+        Parameters
+        ----------
+        together : int
+            Trials that are asked for together: their indices start at a multiple of it, and none of them
+            learns from another.
         """
-        index = self._next_index()
+        index = self.next_index()
+        group = index - index % together
         sampler = self._make_sampler(index)
         self.study.sampler = sampler
         setting, origin = self._planned(index)
         if not setting and isinstance(sampler, LEARNERS):
-            setting = self._learnt(sampler)
+            setting = self._learnt(sampler, group)
         # A kill between the two calls leaves the setting in Optuna's queue, where the next ask finds it.
         if setting and not any(t.state == TrialState.WAITING for t in self.trials()):
             self.study.enqueue_trial(setting)
         trial = self.study.ask(self.space)
-        for key, value in ((INDEX, index), (ORIGIN, origin), (OWNER, [socket.gethostname(), os.getpid()])):
+        owner = [socket.gethostname(), os.getpid()]
+        noted = {INDEX: index, ORIGIN: origin, OWNER: owner, GROUP: group}
+        for key, value in noted.items():
             trial.set_user_attr(key, value)
         return Ask(index, trial.number, dict(trial.params), origin)
 
-    def _learnt(self, sampler: BaseSampler) -> dict[str, Any]:
+    def _learnt(self, sampler: BaseSampler, group: int) -> dict[str, Any]:
         """A setting that the sampler proposes from the cell's own trials and the lent ones.
 
         From a copy in memory: the study itself keeps to what was really run in it. There all trials have
         the ranges of now, without which a range that was widened would drop out of a multivariate model.
         """
         copy = optuna.create_study(direction="minimize", sampler=sampler)
-        own = [t for t in counting(self.study) if t.state != TrialState.WAITING]
-        copy.add_trials(
-            [*self.lend(), *(in_ranges(t, self.space) for t in own if t.params.keys() == self.space.keys())]
-        )
+        own = [t for t in counting(self.study) if t.params.keys() == self.space.keys()]
+        # Companions count as running, also where a resume finds them finished.
+        seen = [in_ranges(t, self.space, running=t.user_attrs.get(GROUP) == group) for t in own]
+        copy.add_trials([*self.lend(), *seen])
         return copy.ask(self.space).params
 
     def _planned(self, index: int) -> tuple[dict[str, Any], str]:
@@ -222,7 +232,8 @@ class CellStudy:
         """Every trial of the study, as it is now, in the order of its numbers."""
         return self.study.get_trials(deepcopy=False)
 
-    def _next_index(self) -> int:
+    def next_index(self) -> int:
+        """The first place in the cell that no trial has."""
         taken = {t.user_attrs[INDEX] for t in counting(self.study) if INDEX in t.user_attrs}
         return next(i for i in range(len(taken) + 1) if i not in taken)
 

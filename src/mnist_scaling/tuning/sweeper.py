@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from mnist_scaling.errors import InputError
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
+    from mnist_scaling.tuning.cell_tuner import Effort
     from mnist_scaling.tuning.grid import Cell
     from mnist_scaling.tuning.pool import Pool
     from mnist_scaling.tuning.study import CellStudy
@@ -75,38 +77,33 @@ class CellSweeper(Sweeper):
         InputError
             When an override, a config, the study's folder or its storage is at fault.
         """
-        from filelock import FileLock, Timeout
-
         from mnist_scaling.tuning import dashboard, provenance, summary, transfer
-        from mnist_scaling.tuning.cell_tuner import Effort
         from mnist_scaling.tuning.storage import open_storage
         from mnist_scaling.tuning.tuner import Tuner
 
         folder = Path(str(self.config.hydra.sweep.dir))
-        cells = self._cells(arguments)
-        _make_writable(folder)
-        lock = FileLock(folder / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise InputError(
-                f"A study takes one sweep at a time, but another process is running {folder}: wait for it, or give "
-                "this one another `name=`."
-            ) from error
-        with lock:
-            get_method(self.prepare)(cells[0].run.data)
-            storage = open_storage(self.storage, folder)
-            # Studies of several sweeps may share a database; the default storage is the sweep's own.
-            prefix = "" if self.storage is None else f"{folder.name}: "
-            studies = self._studies(cells, storage, prefix)
-            given = [o for o in self.config.hydra.overrides.hydra if o != "hydra.mode=MULTIRUN"]  # what -m turns into
-            made = provenance.collect([*given, *arguments])
-            together = get_method(self.together) if self.together else None
-            effort = Effort(self.n_trials, self.n_repeats, self.trials_per_batch, self.widen, self.stop_below, together)
-            rule = transfer.build(self.transfer, get_method)
-            Tuner(folder, studies, self._pool(folder), effort, rule, made).run()
-            dashboard.publish(folder, studies, storage, prefix)
-            summary.show(folder)
+        # The pool first: its processes import torch while the cells are composed.
+        with self._pool(folder) as pool:
+            cells = self._cells(arguments)
+            _make_writable(folder)
+            with _lock(folder):
+                get_method(self.prepare)(cells[0].run.data)
+                storage = open_storage(self.storage, folder)
+                # Studies of several sweeps may share a database; the default storage is the sweep's own.
+                prefix = "" if self.storage is None else f"{folder.name}: "
+                studies = self._studies(cells, storage, prefix)
+                given = [o for o in self.config.hydra.overrides.hydra if o != "hydra.mode=MULTIRUN"]  # what -m is
+                made = provenance.collect([*given, *arguments])
+                rule = transfer.build(self.transfer, get_method)
+                Tuner(folder, studies, pool, self._effort(), rule, made).run()
+                dashboard.publish(folder, studies, storage, prefix)
+                summary.show(folder)
+
+    def _effort(self) -> Effort:
+        from mnist_scaling.tuning.cell_tuner import Effort
+
+        together = get_method(self.together) if self.together else None
+        return Effort(self.n_trials, self.n_repeats, self.trials_per_batch, self.widen, self.stop_below, together)
 
     def _cells(self, arguments: list[str]) -> list[Cell]:
         from mnist_scaling import config
@@ -140,6 +137,23 @@ class CellSweeper(Sweeper):
     def _launch(self, jobs: Sequence[Sequence[str]]) -> None:
         first, self._launched = self._launched, self._launched + len(jobs)
         self.launcher.launch(jobs, initial_job_idx=first)
+
+
+@contextlib.contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """Hold the study's lock, or say who does."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise InputError(
+            f"A study takes one sweep at a time, but another process is running {folder}: wait for it, or give "
+            "this one another `name=`."
+        ) from error
+    with lock:
+        yield
 
 
 def _make_writable(folder: Path) -> None:

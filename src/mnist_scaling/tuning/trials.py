@@ -7,12 +7,12 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.trial import FrozenTrial, create_trial
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from mnist_scaling.tuning import search_space
 
-INDEX, RECLAIMED, OWNER, ORIGIN = "index", "reclaimed", "owner", "origin"
-"""User attributes of a trial."""
+INDEX, RECLAIMED, OWNER, ORIGIN, GROUP = "index", "reclaimed", "owner", "origin", "group"
+"""User attributes of a trial; its group is the index of the first of those that were asked for together."""
 
 CONTROL, TRANSFER, SAMPLER = "control", "transfer", "sampler"
 """Origins of a setting: the config's own values, another cell's selected setting, the sampler."""
@@ -26,6 +26,7 @@ def in_ranges(
     ranges: Mapping[str, BaseDistribution],
     value: float | None = None,
     factors: Mapping[str, float] | None = None,
+    running: bool = False,
 ) -> FrozenTrial:
     """A trial as if it had been asked for in other ranges.
 
@@ -38,16 +39,20 @@ def in_ranges(
         Its loss, where that is to be another one too.
     factors : mapping, optional
         What to multiply values by, by config key.
+    running : bool
+        As if it had not ended yet.
     """
+    state, reports = (TrialState.RUNNING, {}) if running else (trial.state, trial.intermediate_values)
+    value = None if running else trial.value if value is None else value
     factors = factors or {}
     params = {key: v * factors[key] if key in factors else v for key, v in trial.params.items()}
     return create_trial(
-        state=trial.state,
-        value=trial.value if value is None else value,
+        state=state,
+        value=value,
         params={key: search_space.clipped(ranges[key], v) for key, v in params.items()},
         distributions=dict(ranges),
         user_attrs=trial.user_attrs,
-        intermediate_values=trial.intermediate_values,
+        intermediate_values=reports,
     )
 
 
@@ -60,15 +65,26 @@ def counting(study: optuna.Study, *arguments: Any, **options: Any) -> list[Froze
     return [t for t in trials if not t.user_attrs.get(RECLAIMED) and t.number not in forgiven]
 
 
-class Counted:
-    """A study as a pruner is to see it: without reclaimed trials."""
+class Judges:
+    """A study as a pruner is to see it: without reclaimed trials, and without those that run beside its own.
 
-    def __init__(self, study: optuna.Study) -> None:
-        self._study = study
+    What a trial's companions have reported by now depends on who is faster; the same rows are to come out.
+
+    Parameters
+    ----------
+    study : optuna.Study
+    trial : FrozenTrial
+        The one that is judged.
+    """
+
+    def __init__(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        self._study, self._number, self._group = study, trial.number, trial.user_attrs.get(GROUP)
 
     def get_trials(self, *arguments: Any, **options: Any) -> list[FrozenTrial]:
-        """The trials that count or run."""
-        return counting(self._study, *arguments, **options)
+        """The trials that count, but for the companions."""
+        found = counting(self._study, *arguments, **options)
+        alone = self._group is None
+        return [t for t in found if alone or t.number == self._number or t.user_attrs.get(GROUP) != self._group]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._study, name)

@@ -43,7 +43,7 @@ class Tuner:
     studies : list of CellStudy
         One a cell of the grid.
     pool : Pool
-        Runs jobs.
+        Runs jobs; opened and closed by the caller.
     effort : Effort
         Trials and repeats a cell.
     transfer : Transfer, optional
@@ -90,10 +90,9 @@ class Tuner:
         self.progress = self._make_progress()
         with self.progress:
             try:
-                with self.pool:
-                    while self._fill():
-                        self._settle(self._wait())
-                        self._write_tables(seldom=True)
+                while self._fill():
+                    self._settle(self._wait())
+                    self._write_tables(seldom=True)
             finally:
                 self._write_tables()
         self._certify()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import importlib
 import os
 import signal
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
@@ -59,12 +61,14 @@ class Workers:
     application : Application
     n : int
         Processes.
+    preload : sequence of str
+        Modules that every process imports at once, while the sweep is still getting ready.
     """
 
     isolates = True
 
-    def __init__(self, application: Application, n: int) -> None:
-        self._n = n
+    def __init__(self, application: Application, n: int, preload: Sequence[str] = ()) -> None:
+        self._n, self._preload = n, tuple(preload)
         # In a file, because what is handed to a starting process goes through a pipe: should that process be
         # killed before it has read more than a pipe holds, the write would wait for it for ever.
         self._state = tempfile.NamedTemporaryFile(prefix="mnist_scaling-")  # noqa: SIM115, closed with the pool
@@ -104,7 +108,9 @@ class Workers:
         return ended
 
     def __enter__(self) -> Workers:
-        """Nothing to do: processes start when there is a job for them."""
+        """Start the processes."""
+        for _ in range(self._n):
+            self._start()
         return self
 
     def __exit__(
@@ -137,7 +143,7 @@ class Workers:
         # Spawned, not forked: a forked child of a process with threads, or with CUDA, may hang.
         context = get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, self._state.name), daemon=True)
+        process = context.Process(target=_serve, args=(theirs, self._state.name, self._preload), daemon=True)
         # Killed before it has read what it is: then our first message finds nobody.
         with contextlib.suppress(BrokenPipeError):
             process.start()
@@ -162,13 +168,15 @@ class Workers:
 _APPLICATION: list[Application] = []
 
 
-def _serve(pipe: Connection, path: str) -> None:
+def _serve(pipe: Connection, path: str, preload: Sequence[str]) -> None:
     """A worker's life: jobs from its pipe until that is closed; each answered with its error, or None."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C the sweep decides
     setup_globals()
     application, singletons = cloudpickle.loads(Path(path).read_bytes())
     Singleton.set_state(singletons)
     _APPLICATION[:] = [application]
+    for module in preload:
+        importlib.import_module(module)
     with contextlib.suppress(EOFError, OSError):
         while True:
             pipe.send(_run(*pipe.recv()))
