@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -95,6 +97,8 @@ class CellSweeper(Sweeper):
                 given = [o for o in self.config.hydra.overrides.hydra if o != "hydra.mode=MULTIRUN"]  # what -m is
                 made = provenance.collect([*given, *arguments])
                 rule = transfer.build(self.transfer, get_method)
+                # Seconds to import, and needed at the end only: meanwhile, while runs keep the cores busy.
+                threading.Thread(target=importlib.import_module, args=("optuna_dashboard",), daemon=True).start()
                 Tuner(folder, studies, pool, self._effort(), rule, made).run()
                 dashboard.publish(folder, studies, storage, prefix)
                 summary.show(folder)

@@ -74,6 +74,7 @@ class Tuner:
         for cell in self.cells.values():
             cell.study.lend = partial(self._lent, cell)
         self._failed: list[Job] = []
+        self._certified: set[str] = set()
         self._written, self._writing = 0.0, 0.0
 
     def run(self) -> None:
@@ -95,7 +96,9 @@ class Tuner:
                     self._write_tables(seldom=True)
             finally:
                 self._write_tables()
-        self._certify()
+        for cell in self.cells.values():
+            self._certify(cell)
+        tables.write(self.folder, self.ledger.rows, self.provenance)
 
     def _check_axes(self) -> None:
         """Cells of one table must differ along the same axes."""
@@ -207,6 +210,9 @@ class Tuner:
             if self.pool.isolates:
                 self._show(job)
         self._judge(settled)
+        for cell in {job.cell.name: self.cells[job.cell.name] for job in settled}.values():
+            if cell.tuned and not cell.running:
+                self._certify(cell)
         for job in again:
             self.pool.submit(job)
             if not self.pool.isolates:
@@ -238,12 +244,11 @@ class Tuner:
         self._written = time.monotonic()
         self._writing = self._written - start
 
-    def _certify(self) -> None:
-        """At the end: what mattered in every cell, for the tables and for the dashboard."""
-        for cell in self.cells.values():
-            if cell.study.opened:
-                cell.write(importances=certificate.importances(cell.study.space, cell.study.trials()))
-        tables.write(self.folder, self.ledger.rows, self.provenance)
+    def _certify(self, cell: CellTuner) -> None:
+        """Once a cell is tuned: what mattered in it, for the tables; while other cells keep the cores busy."""
+        if cell.study.opened and cell.cell.name not in self._certified:
+            cell.write(importances=certificate.importances(cell.study.space, cell.study.trials()))
+            self._certified.add(cell.cell.name)
 
     def _make_progress(self) -> StudyProgress:
         left: dict[str, int] = {}
