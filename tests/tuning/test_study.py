@@ -11,7 +11,7 @@ from optuna.trial import create_trial
 from mnist_scaling.errors import InputError
 from mnist_scaling.results import COMPLETE, DIVERGED, FAILED, PRUNED
 from mnist_scaling.tuning import trials
-from mnist_scaling.tuning.storage import DIVERGED_VALUE, open_storage, tell
+from mnist_scaling.tuning.storage import DIVERGED_VALUE, mend, open_storage, tell
 from mnist_scaling.tuning.study import CellStudy
 
 from .helpers import SAMPLER, make_cells
@@ -152,8 +152,27 @@ def test_a_sampler_learns_from_lent_trials(tmp_path: Path) -> None:
         loss = 0.1 + abs(np.log(lr / 0.02))
         params = {"optim.lr": lr, "model.dropout": dropout}
         lent.append(create_trial(params=params, distributions=told.cell.space, value=loss))
-    told.lend = lambda: lent
+    told.lend = lambda own: lent
     asked = [study_.ask().params["optim.lr"] for study_ in (told, alone)]
     assert abs(np.log(asked[0] / 0.02)) < 0.7
     assert len(told.trials()) == 1, "what is lent stays out of the study"
     assert asked[0] != asked[1]
+
+
+def test_a_torn_journal_is_mended(tmp_path: Path) -> None:
+    """A full disk leaves half an entry; what was written once there was room again follows on the same line."""
+    cell_study = make(tmp_path)
+    first = cell_study.ask()
+    path = tmp_path / "optuna.journal"
+    before = path.read_text()
+    assert before.startswith('{"op_code":')
+    tell(cell_study.study, first.number, COMPLETE, 0.5)
+    told = path.read_text()[len(before) :]
+    half = before.splitlines()[-1][:40]
+    path.write_text(before + half + told + half)
+    mend(None, tmp_path)
+    assert path.read_text() == before + told
+    again = make(tmp_path)
+    assert [t.value for t in again.trials()] == [0.5]
+    again.ask()
+    assert make(tmp_path).counted() == 1

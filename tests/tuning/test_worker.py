@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -110,3 +111,11 @@ def test_when_runs_fail_together_each_is_tried_alone(tmp_path: Path) -> None:
     assert [record["state"] for record in found if record] == ["COMPLETE", FAILED, "COMPLETE"]
     assert found[1] is not None
     assert found[1]["error"].endswith("ZeroDivisionError: an odd seed")
+
+
+def test_a_full_disk_is_no_fault_of_the_run(tmp_path: Path) -> None:
+    def report_fails(run: RunConfig, report: Report | None = None) -> TrainResult:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        worker.measure(RunConfig(), report_fails)

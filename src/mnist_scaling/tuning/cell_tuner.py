@@ -93,10 +93,12 @@ class CellTuner:
         left = self.trials_left
         if self.running or not left:
             return []
-        self._widen()
-        # Rounds of trials start at multiples of their size, also after a kill in the middle of one.
+        # Rounds of trials start at multiples of their size, also after a kill in the middle of one; nothing
+        # that the first of them have found by then may matter to the others.
         size = self._effort.trials_per_batch
         room = size - self.study.next_index() % size
+        if room == size:
+            self._widen()
         jobs = [self._trial() for _ in range(min(left, room))]
         self.running += jobs
         return jobs

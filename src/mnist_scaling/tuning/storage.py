@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import optuna
@@ -9,11 +10,15 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import TrialState
 
+from mnist_scaling import results
 from mnist_scaling.errors import InputError
 from mnist_scaling.results import COMPLETE, DIVERGED, PRUNED
 
 JOURNAL = "optuna.journal"
 """Default storage, inside the study's folder; optuna-dashboard opens it by its path."""
+
+_ENTRY = '{"op_code":'
+"""How every entry of a journal begins."""
 
 DIVERGED_VALUE = 100.0
 """Told to Optuna for a diverged run: worse than any finished one, yet a value, so that the sampler
@@ -37,10 +42,11 @@ def open_storage(url: str | None, folder: Path) -> BaseStorage:
         When the storage can't be opened.
     """
     # A journal costs about an eighth of SQLite's time per trial (LOG.md, 2026-11-22: storage).
-    if url is None or url.startswith("journal:"):
-        path = folder / JOURNAL if url is None else Path(url.removeprefix("journal://").removeprefix("journal:"))
+    if _is_journal(url):
+        path = _journal(url, folder)
         path.parent.mkdir(parents=True, exist_ok=True)
         return JournalStorage(JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path))))
+    assert url is not None
     try:
         return RDBStorage(url)
     except Exception as error:  # SQLAlchemy and the drivers raise their own types
@@ -48,6 +54,47 @@ def open_storage(url: str | None, folder: Path) -> BaseStorage:
         raise InputError(
             f"`hydra.sweeper.storage` must be a database that opens, but {url} does not: {reason}"
         ) from error
+
+
+def mend(url: str | None, folder: Path) -> None:
+    """Take torn lines out of a journal: a full disk can leave half an entry, and the next one behind it.
+
+    Whoever wrote the half was told that it had failed, so that nothing is lost with it; an entry behind it
+    on the same line counts and stays. Parameters as in `open_storage`, which can't open a torn one.
+    """
+    if not _is_journal(url) or not _journal(url, folder).exists():
+        return
+    path = _journal(url, folder)
+    lock = JournalFileOpenLock(str(path))
+    lock.acquire()
+    try:
+        text = path.read_text(encoding="utf-8")
+        mended = "".join(entry + "\n" for line in text.splitlines() if (entry := _whole(line)))
+        if mended != text:
+            results.write_atomically(path, mended)
+    finally:
+        lock.release()
+
+
+def _whole(line: str) -> str:
+    """The longest end of a line that is an entry of its own; empty if none is."""
+    start = 0
+    while start >= 0:
+        try:
+            json.loads(line[start:])
+        except ValueError:
+            start = line.find(_ENTRY, start + 1)
+        else:
+            return line[start:]
+    return ""
+
+
+def _is_journal(url: str | None) -> bool:
+    return url is None or url.startswith("journal:")
+
+
+def _journal(url: str | None, folder: Path) -> Path:
+    return folder / JOURNAL if url is None else Path(url.removeprefix("journal://").removeprefix("journal:"))
 
 
 def loss_for_optuna(state: str, val_loss: float | None) -> float | None:

@@ -74,7 +74,8 @@ class CellStudy:
     Attributes
     ----------
     lend : callable
-        Gives trials of other cells, as if they were this one's, to learn from; none unless it is set.
+        From this cell's trials that may be learnt from, to trials of other cells as if they were its own;
+        none unless it is set.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class CellStudy:
     ) -> None:
         self.cell = cell
         self._sampler = sampler
-        self.lend: Callable[[], Sequence[FrozenTrial]] = tuple
+        self.lend: Callable[[Sequence[FrozenTrial]], Sequence[FrozenTrial]] = lambda own: ()
         self.study = optuna.create_study(
             study_name=prefix + cell.name, storage=storage, direction="minimize", load_if_exists=True
         )
@@ -202,7 +203,8 @@ class CellStudy:
         own = [t for t in counting(self.study) if t.params.keys() == self.space.keys()]
         # Companions count as running, also where a resume finds them finished.
         seen = [in_ranges(t, self.space, running=t.user_attrs.get(GROUP) == group) for t in own]
-        copy.add_trials([*self.lend(), *seen])
+        earlier = [t for t in own if t.user_attrs.get(GROUP) != group]
+        copy.add_trials([*self.lend(earlier), *seen])
         return copy.ask(self.space).params
 
     def _planned(self, index: int) -> tuple[dict[str, Any], str]:

@@ -80,7 +80,7 @@ class CellSweeper(Sweeper):
             When an override, a config, the study's folder or its storage is at fault.
         """
         from mnist_scaling.tuning import dashboard, provenance, summary, transfer
-        from mnist_scaling.tuning.storage import open_storage
+        from mnist_scaling.tuning.storage import mend, open_storage
         from mnist_scaling.tuning.tuner import Tuner
 
         folder = Path(str(self.config.hydra.sweep.dir))
@@ -90,6 +90,7 @@ class CellSweeper(Sweeper):
             _make_writable(folder)
             with _lock(folder):
                 get_method(self.prepare)(cells[0].run.data)
+                mend(self.storage, folder)
                 storage = open_storage(self.storage, folder)
                 # Studies of several sweeps may share a database; the default storage is the sweep's own.
                 prefix = "" if self.storage is None else f"{folder.name}: "

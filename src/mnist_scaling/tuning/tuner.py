@@ -154,7 +154,7 @@ class Tuner:
         cell.open(settings)
         return True
 
-    def _lent(self, cell: CellTuner) -> list[FrozenTrial]:
+    def _lent(self, cell: CellTuner, own: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         """The trials of the cells that a cell waited for, as if they were its own."""
         found: list[FrozenTrial] = []
         here = replace(cell.cell, space=cell.study.space)
@@ -162,7 +162,7 @@ class Tuner:
             tuned = self._tuned(parent)
             if self.transfer is not None and tuned is not None:
                 trials = counting(parent.study.study)
-                found += self.transfer.lent(here, counting(cell.study.study), tuned, trials, self._cheaper(cell))
+                found += self.transfer.lent(here, own, tuned, trials, self._cheaper(cell))
         return found
 
     def _tuned(self, cell: CellTuner) -> Tuned | None:

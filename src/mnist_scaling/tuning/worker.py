@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import os
 import socket
@@ -96,8 +97,9 @@ def measure(run: RunConfig, train: Train, report: Report | None = None, keep_err
     outcome, error = None, None
     try:
         outcome = train(run, report)
-    except Exception:  # any error of one run is that run's; the sweep decides what follows
-        if not keep_errors:
+    except Exception as failure:  # any error of one run is that run's; the sweep decides what follows
+        # But a full disk is nobody's: without a record the run is made again when there is room.
+        if not keep_errors or (isinstance(failure, OSError) and failure.errno == errno.ENOSPC):
             raise
         error = traceback.format_exc(limit=-3).strip()
     return _record(run, outcome, error, time.perf_counter() - start)
