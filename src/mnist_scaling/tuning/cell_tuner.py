@@ -13,6 +13,7 @@ from mnist_scaling.tuning.job import Job
 from mnist_scaling.tuning.ledger import Ledger
 from mnist_scaling.tuning.storage import tell
 from mnist_scaling.tuning.study import CellStudy
+from mnist_scaling.tuning.trials import counting
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class CellTuner:
     def _count_left(self) -> int:
         effort, counted = self._effort, self.study.counted()
         if effort.stop_below is not None and counted >= max(certificate.LEAST_TRIALS, effort.n_trials / 2):
-            gain = certificate.expected_gain(*certificate.losses(self.study.trials()))
+            gain = certificate.expected_gain(*certificate.losses(counting(self.study.study)))
             if gain is not None and gain < effort.stop_below:
                 return 0
         return max(effort.n_trials - counted, 0)

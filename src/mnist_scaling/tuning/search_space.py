@@ -127,10 +127,9 @@ def widened(distribution: BaseDistribution, value: Any) -> tuple[BaseDistributio
 
 def including(distribution: BaseDistribution, value: Any) -> BaseDistribution:
     """The range, grown to hold a value; a choice stays as it is."""
-    if isinstance(distribution, FloatDistribution):
-        return FloatDistribution(min(distribution.low, value), max(distribution.high, value), log=distribution.log)
-    if isinstance(distribution, IntDistribution):
-        return IntDistribution(min(distribution.low, value), max(distribution.high, value), log=distribution.log)
+    if isinstance(distribution, FloatDistribution | IntDistribution):
+        low, high = min(distribution.low, value), max(distribution.high, value)
+        return type(distribution)(low, high, log=distribution.log)
     return distribution
 
 

@@ -94,11 +94,10 @@ class Tuner:
                 while self._fill():
                     self._settle(self._wait())
                     self._write_tables(seldom=True)
+                for cell in self.cells.values():
+                    self._certify(cell)
             finally:
                 self._write_tables()
-        for cell in self.cells.values():
-            self._certify(cell)
-        tables.write(self.folder, self.ledger.rows, self.provenance)
 
     def _check_axes(self) -> None:
         """Cells of one table must differ along the same axes."""
