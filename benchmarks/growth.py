@@ -32,11 +32,13 @@ from rich.table import Table
 
 from mnist_scaling import cli, config
 from mnist_scaling.config import RunConfig, with_values
-from mnist_scaling.results import COMPLETE, TrainResult
-from mnist_scaling.tuning import dashboard, grid, records, search_space, study, tables, worker
+from mnist_scaling.study import layout, records
+from mnist_scaling.study.result import TrainResult
+from mnist_scaling.study.vocabulary import COMPLETE, SAMPLER
+from mnist_scaling.tuning import cell_study, dashboard, execution, grid, search_space, write_tables
 from mnist_scaling.tuning.ledger import Ledger
 from mnist_scaling.tuning.storage import open_storage
-from mnist_scaling.tuning.trials import INDEX, ORIGIN, OWNER, SAMPLER
+from mnist_scaling.tuning.trials import INDEX, ORIGIN, OWNER
 
 WIDTHS, FRACTIONS = (2, 3, 4, 6, 8, 11, 16, 23, 32, 45), (1, 0.5, 0.25, 0.125, 0.0625)
 IGNORED = ["device", "threads", "data.dir"]
@@ -72,11 +74,11 @@ def fill(folder: Path, given: list[grid.Cell], n_trials: int, sampler: DictConfi
     rng = np.random.default_rng(0)
     storage = open_storage(None, folder)
     for cell in given:
-        own = study.CellStudy(cell, storage, sampler, IGNORED)
+        own = cell_study.CellStudy(cell, storage, sampler, IGNORED)
         own.open()
         description = {"name": cell.name, "keys": cell.keys, "axes": cell.axes, "widened": []}
         space = search_space.describe(cell.space)
-        records.write(folder / cell.folder / records.CELL, description | {"space": space})
+        records.write(folder / cell.folder / layout.CELL, description | {"space": space})
         told = []
         for index in range(n_trials + 2):
             setting = {
@@ -88,8 +90,8 @@ def fill(folder: Path, given: list[grid.Cell], n_trials: int, sampler: DictConfi
             place = index - n_trials if repeat else index
             trial = config.TrialConfig(stage="repeat" if repeat else "trial", index=place, number=place)
             run = with_values(cell.run, {**setting, "seed": place + 1 if repeat else 0, "trial": trial})
-            record = worker.measure(run, made_up)
-            records.write(folder / cell.folder / records.run_folder(trial.stage, place) / records.RESULT, record)
+            record = execution.measure(run, made_up)
+            records.write(folder / cell.folder / layout.run_folder(trial.stage, place) / layout.RESULT, record)
             if not repeat:
                 attributes = {INDEX: index, ORIGIN: SAMPLER, OWNER: ["host", 1]}
                 loss = record["result"]["val_loss"]
@@ -107,9 +109,9 @@ def timed(action: Callable[[], Any]) -> tuple[float, Any]:
 def measure(folder: Path, given: list[grid.Cell], sampler: DictConfig) -> dict[str, float]:
     """Seconds of each part."""
 
-    def start() -> tuple[Any, list[study.CellStudy], Ledger]:
+    def start() -> tuple[Any, list[cell_study.CellStudy], Ledger]:
         storage = open_storage(None, folder)
-        opened = [study.CellStudy(cell, storage, sampler, IGNORED) for cell in given]
+        opened = [cell_study.CellStudy(cell, storage, sampler, IGNORED) for cell in given]
         for own in opened:
             own.running()
             own.counted()
@@ -118,7 +120,7 @@ def measure(folder: Path, given: list[grid.Cell], sampler: DictConfig) -> dict[s
     seconds = {}
     seconds["start"], (storage, opened, ledger) = timed(start)
     seconds["ask"] = timed(lambda: [own.ask() for own in opened[:10]])[0] / 10
-    seconds["tables"], _ = timed(lambda: tables.write(folder, ledger.rows, {}))
+    seconds["tables"], _ = timed(lambda: write_tables.write(folder, ledger.rows, {}))
     seconds["publish"], _ = timed(lambda: dashboard.publish(folder, opened, storage))
     return seconds
 

@@ -11,10 +11,11 @@ from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
 from mnist_scaling.config import ModelConfig, OptimConfig
-from mnist_scaling.training import data, models, scoring, seeding, small_cnn
-from mnist_scaling.training.dropout import Dropout
+from mnist_scaling.training import data, models, scoring, seeding
 from mnist_scaling.training.engine import Engine
-from mnist_scaling.training.stack import Stack
+from mnist_scaling.training.fast import small_cnn
+from mnist_scaling.training.fast.masks import Dropout
+from mnist_scaling.training.fast.stack import Stack
 
 Step = Callable[[], None]
 """Takes one step on a batch of its own choosing."""

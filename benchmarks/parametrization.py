@@ -19,13 +19,13 @@ import pandas as pd
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_scaling import results
 from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RunConfig
+from mnist_scaling.reporting.figure_files import save
 from mnist_scaling.reporting.figures import parametrization as draw
 from mnist_scaling.reporting.figures import style
-from mnist_scaling.reporting.files import save
 from mnist_scaling.reporting.prepare import Missing
 from mnist_scaling.reporting.prepare import parametrization as prepare
+from mnist_scaling.study import files, layout, tables
 from mnist_scaling.training import coordinate_check, data
 
 DEFAULTS = {
@@ -52,7 +52,7 @@ def main() -> None:
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
     check(options, out)
-    cells = Path(options.study) / results.CELLS
+    cells = Path(options.study) / layout.CELLS
     if cells.is_file():
         sensitivity(cells, options.base_width, out)
     else:
@@ -72,7 +72,7 @@ def check(options: DictConfig, out: Path) -> None:
         )
     table = pd.concat(tables, ignore_index=True)
     slopes = coordinate_check.slopes(table)
-    results.write_table(table, out / "coordinate_check.csv")
+    tables.write_table(table, out / "coordinate_check.csv")
     write(out / "coordinate_check.json", {"options": OmegaConf.to_container(options), "slopes": rows(slopes)})
     with style.theme():
         figure = draw.draw_coordinates(prepare.coordinates(table, slopes))
@@ -81,10 +81,10 @@ def check(options: DictConfig, out: Path) -> None:
 
 
 def sensitivity(cells: Path, base: int, out: Path) -> None:
-    found = prepare.sensitivity(results.read_table(cells, ["parametrization", "width", "lr", "test_loss"]), base)
+    found = prepare.sensitivity(tables.read_table(cells, ["parametrization", "width", "lr", "test_loss"]), base)
     if isinstance(found, Missing):
         sys.exit(found.reason)
-    results.write_table(found.points, out / "lr_sensitivity.csv")
+    tables.write_table(found.points, out / "lr_sensitivity.csv")
     exponents = {name: asdict(interval) for name, interval in found.exponents.items()}
     record = {"exponents": exponents, "optima": rows(found.optima), "carried": rows(found.carried), "base": base}
     write(out / "lr_sensitivity.json", record)
@@ -102,7 +102,7 @@ def rows(table: Any) -> list[dict[str, Any]]:
 
 
 def write(path: Path, record: dict[str, Any]) -> None:
-    results.write_atomically(path, json.dumps(record, indent=1) + "\n")
+    files.write_atomically(path, json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

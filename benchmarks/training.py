@@ -31,7 +31,8 @@ from rich.table import Table as Grid
 from torch.profiler import ProfilerActivity, profile
 
 from mnist_scaling.config import ModelConfig
-from mnist_scaling.training import compute, data, small_cnn
+from mnist_scaling.training import data, model_size
+from mnist_scaling.training.fast import small_cnn
 
 ROOT = str(Path(__file__).resolve().parents[1] / "data")
 CONSOLE = Console(width=140)
@@ -182,7 +183,7 @@ def limit(dataset: data.Dataset, quick: bool) -> dict:
             "autograd": loops.ours(dataset.train, width, 64, by_hand=False),
         }
         times = alternate(contenders, 0.1, 5)
-        flops = 64 * compute.measure(ModelConfig(width=width), (1, 28, 28), 10).training
+        flops = 64 * model_size.measure(ModelConfig(width=width), (1, 28, 28), 10).training
         for name, step in contenders.items():
             seconds = median(times[name])
             where = shares(step, seconds)

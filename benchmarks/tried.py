@@ -14,9 +14,10 @@ from torch import Tensor
 from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 from torch.nn.functional import cross_entropy
 
-from mnist_scaling.training import data, small_cnn
-from mnist_scaling.training.dropout import Dropout
-from mnist_scaling.training.flat import Flat
+from mnist_scaling.training import data
+from mnist_scaling.training.fast import small_cnn
+from mnist_scaling.training.fast.flat import Flat
+from mnist_scaling.training.fast.masks import Dropout
 from training import alternate, ratio, text
 
 Case = tuple[str, str, loops.Step, loops.Step]

@@ -251,7 +251,7 @@ def main() -> None:
     parser.add_argument("--fractions", type=float, nargs="+", default=[1, 0.5, 0.25])
     parser.add_argument("--trials", type=int, default=16)
     parser.add_argument("--seeds", type=int, default=4)
-    parser.add_argument("overrides", nargs="*", help="for our sweep, such as hydra.sweeper.transfer.rule=none")
+    parser.add_argument("overrides", nargs="*", help="for our sweep, such as hydra.sweeper.transfer=independent")
     grid = parser.parse_args()
     if grid.quick:
         grid.widths, grid.fractions, grid.trials, grid.seeds = [4, 8], [0.25, 0.125], 6, 2

@@ -18,12 +18,12 @@ COMMANDS = ("train", "fit", "report")
 ALLOWED = {
     "errors": set(),
     "config": {"errors"},
-    "results": {"errors"},
+    "study": {"errors"},
     "cli": {"errors"},
-    "training": {"errors", "config", "results"},
-    "tuning": {"errors", "config", "results"},
+    "training": {"errors", "config", "study"},
+    "tuning": {"errors", "config", "study"},
     "fitting": {"errors"},
-    "reporting": {"errors", "results", "fitting"},
+    "reporting": {"errors", "study", "fitting"},
 }
 """Which parts of the package a part may import besides itself. Commands may import anything but each other."""
 

@@ -16,35 +16,20 @@ from mnist_scaling.config import build
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.analysis import analyse
 from mnist_scaling.fitting.coverage import coverage_of
-from mnist_scaling.fitting.curves import attach
+from mnist_scaling.fitting.envelope import attach
 from mnist_scaling.fitting.estimate import Settings
+from mnist_scaling.fitting.fits_json import coverage_record, document, sensitivity_record
 from mnist_scaling.fitting.fitted import Options
 from mnist_scaling.fitting.read import read_columns
-from mnist_scaling.fitting.record import coverage_record, document, sensitivity_record
 from mnist_scaling.fitting.sensitivity import sensitivity
 from mnist_scaling.fitting.table import Table
 from mnist_scaling.fitting.terminal import show
-from mnist_scaling.results import CELLS, CURVES, FITS, read_table, write_atomically
+from mnist_scaling.study.columns import CONVENTIONS, FITTED
+from mnist_scaling.study.files import write_atomically
+from mnist_scaling.study.layout import CELLS, CURVES, FITS
+from mnist_scaling.study.tables import read_table
 
-STUDY_COLUMNS = {
-    "N": "n_params",
-    "D": "n_seen",
-    "C": "flops",
-    "U": "n_train",
-    "loss": "test_loss",
-    "se": "test_loss_se",
-    "repeats": "n_repeats",
-    "flags": "flags",
-}
-"""Columns of cells.csv (DESIGN 4)."""
-
-CONVENTIONS = {
-    "N": {"hidden layers only": "n_params_hidden", "without the output layer": "n_params_without_output"},
-    "C": {"6 N D": "flops_6nd", "3 x forward": "flops_3_forward", "without the output layer": "flops_without_output"},
-}
-"""Columns that count the same thing otherwise; what a table lacks is left out of the sensitivity."""
-
-CURVE_COLUMNS = {"row": "cell", "N": "n_params", "D": "n_seen", "C": "flops", "loss": "val_loss", "phase": "phase"}
+CURVE_ROLES = {"row": "cell", "N": "n_params", "D": "n_seen", "C": "flops", "loss": "val_loss", "phase": "phase"}
 """Columns of a study's curves.csv."""
 
 STUDY_CLASSES = 10
@@ -158,7 +143,7 @@ def load(config: FitConfig) -> tuple[Table, list[dict[str, Any]], Path]:
         path = folder / CELLS
         if not path.is_file():
             raise InputError(f"A study must have {path}, but there is none: check `name`, or run the study first.")
-        names = STUDY_COLUMNS | {role: header for role, header in asdict(config.columns).items() if header}
+        names = FITTED | {role: header for role, header in asdict(config.columns).items() if header}
     else:
         path = Path(str(config.table))
         folder, names = path.parent, asdict(config.columns)
@@ -186,8 +171,8 @@ def _with_curves(table: Table, config: FitConfig) -> tuple[Table, str]:
     if not config.name or config.curves is False:
         return table, ""
     if path.is_file():
-        points = read_table(path, CURVE_COLUMNS.values())
-        table, why = attach(table, {role: points[column].to_numpy() for role, column in CURVE_COLUMNS.items()})
+        points = read_table(path, CURVE_ROLES.values())
+        table, why = attach(table, {role: points[column].to_numpy() for role, column in CURVE_ROLES.items()})
     else:
         why = f"there is no {path}: set curve.points, or use regime=early_stopping"
         why = f"The learning curves are not used: {why}."

@@ -10,10 +10,10 @@ from omegaconf import DictConfig
 
 from mnist_scaling import cli
 from mnist_scaling.config import build, require
-from mnist_scaling.reporting import files, html, study
-from mnist_scaling.results import REPORT, write_atomically
-
-FIGURES = "figures"
+from mnist_scaling.reporting import figure_files, html, loading
+from mnist_scaling.study import layout
+from mnist_scaling.study.files import write_atomically
+from mnist_scaling.study.layout import REPORT
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class ReportConfig:
 
     def __post_init__(self) -> None:
         require(bool(self.name), "`name` must be a study in multirun/, but none was given: add name=STUDY.")
-        wrong = sorted(set(self.formats) - set(files.FORMATS))
-        require(not wrong, f"`formats` must be of {', '.join(files.FORMATS)}, but got {', '.join(wrong)}.")
+        wrong = sorted(set(self.formats) - set(figure_files.FORMATS))
+        require(not wrong, f"`formats` must be of {', '.join(figure_files.FORMATS)}, but got {', '.join(wrong)}.")
         require(30 <= self.dpi <= 1200, f"`30 <= dpi <= 1200` must hold, but got {self.dpi}.")
 
 
@@ -41,13 +41,13 @@ def main(cfg: DictConfig) -> None:
 def write(config: ReportConfig) -> None:
     """Figures and page of one study."""
     folder = Path("multirun") / str(config.name)
-    loaded = study.load(folder)
-    shown = files.make_all(loaded, folder / FIGURES, config.formats, config.dpi)
+    loaded = loading.load(folder)
+    shown = figure_files.make_all(loaded, folder / layout.FIGURES, config.formats, config.dpi)
     write_atomically(folder / REPORT, html.page(loaded, shown))
     for figure in shown:
         if figure.svg is None:
             print(f"Not drawn: {figure.plot.name}. {figure.note}")
-    print(f"Figures: {folder / FIGURES}")
+    print(f"Figures: {folder / layout.FIGURES}")
     print(f"Report:  {folder / REPORT}")
 
 

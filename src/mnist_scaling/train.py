@@ -14,8 +14,10 @@ from rich.table import Table
 
 from mnist_scaling import cli, config
 from mnist_scaling.config import RunConfig
-from mnist_scaling.results import BRANCH, TrainResult
-from mnist_scaling.tuning import records, worker
+from mnist_scaling.study import layout
+from mnist_scaling.study.columns import BRANCH
+from mnist_scaling.study.result import TrainResult
+from mnist_scaling.tuning import execution
 from mnist_scaling.tuning.channel import Channel
 
 
@@ -37,14 +39,14 @@ def main(cfg: DictConfig) -> float | None:
         run = config.build(RunConfig, cfg)
         sweeper = hydra_config.sweeper
         channel = Channel(run.trial, sweeper.storage, Path(hydra_config.sweep.dir), sweeper.pruner)
-        worker.work(run, folder, channel, functools.partial(_train, folder=folder), _train_together)
+        execution.work(run, folder, channel, functools.partial(_train, folder=folder), _train_together)
     return None
 
 
 def single(run: RunConfig, folder: Path) -> float | None:
     """One run by hand: record it and print what it measured; its validation loss."""
-    record = worker.measure(run, functools.partial(_train, folder=folder), keep_errors=False)
-    worker.keep(folder, record)
+    record = execution.measure(run, functools.partial(_train, folder=folder), keep_errors=False)
+    execution.keep(folder, record)
     table = Table("measured", "value", title=f"{run.model.name}, width {run.model.width}: {record['state']}")
     for name, value in {**(record["result"] or {}), "seconds": record["seconds"]}.items():
         if isinstance(value, int | float):
@@ -53,7 +55,7 @@ def single(run: RunConfig, folder: Path) -> float | None:
     console.print(table)
     if branches := (record["result"] or {})["branches"]:
         console.print(_branches(branches))
-    console.print(f"Record: {folder / records.RESULT}", soft_wrap=True)
+    console.print(f"Record: {folder / layout.RESULT}", soft_wrap=True)
     return (record["result"] or {}).get("val_loss")
 
 
@@ -68,7 +70,7 @@ def _branches(branches: Sequence[Mapping[str, float]]) -> Table:
     return table
 
 
-def _train(run: RunConfig, report: worker.Report | None, folder: Path) -> TrainResult:
+def _train(run: RunConfig, report: execution.Report | None, folder: Path) -> TrainResult:
     # Imported here: torch takes seconds, and a mistyped command should fail at once.
     from mnist_scaling.training.loop import train_model
 
@@ -76,7 +78,7 @@ def _train(run: RunConfig, report: worker.Report | None, folder: Path) -> TrainR
 
 
 def _train_together(runs: Sequence[RunConfig]) -> list[TrainResult]:
-    from mnist_scaling.training.stacked import train_models
+    from mnist_scaling.training.fast.together import train_models
 
     return train_models(runs)
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from mnist_scaling import fit, results
+from mnist_scaling import fit
+from mnist_scaling.study import layout, tables, vocabulary
 
 N_PER_WIDTH, FULL = 100, 40_000
 UNTUNED = {"lr": 3e-3, "batch_size": 32}
@@ -44,12 +45,12 @@ class Builder:
         rng = np.random.default_rng(self.seed)
         runs = [run for i, key in enumerate(product(*self.axes.values())) for run in self._cell(i, key, rng)]
         tuned = list(UNTUNED)
-        trials = results.trials_table(runs, list(self.axes), tuned)
-        cells = results.cells_table(trials, list(self.axes), tuned)
+        trials = tables.trials_table(runs, list(self.axes), tuned)
+        cells = tables.cells_table(trials, list(self.axes), tuned)
         cells["edges"] = ["lr" if i == 1 else "" for i in range(len(cells))]
         cells["flags"] = ["search_edge" if i == 1 else "" for i in range(len(cells))]
-        results.write_table(trials, folder / results.TRIALS)
-        results.write_table(cells, folder / results.CELLS)
+        tables.write_table(trials, folder / layout.TRIALS)
+        tables.write_table(cells, folder / layout.CELLS)
         study = {"name": folder.name, "axes": list(self.axes), "tuned": tuned}
         (folder / "study.json").write_text(json.dumps(study), encoding="utf-8")
         return folder
@@ -62,7 +63,7 @@ class Builder:
             table, left_out, _ = fit.load(config)
         record = fit.document(fit.analyse(table, config.options()))
         record["data"]["left_out"] = left_out
-        (folder / results.FITS).write_text(json.dumps(record), encoding="utf-8")
+        (folder / layout.FITS).write_text(json.dumps(record), encoding="utf-8")
         return folder
 
     def _cell(self, index: int, key: Sequence[Any], rng: np.random.Generator) -> list[dict[str, Any]]:
@@ -78,21 +79,21 @@ class Builder:
                 else {"lr": 1e-2 * 1.1**number / (1 + index), "batch_size": 16 * 2 ** (number % 3)}
             )
             loss = start if number == 0 else best * (1 + 0.1 * (self.trials - 1 - number))
-            state = results.FAILED if index < self.without_trials else results.COMPLETE
+            state = vocabulary.FAILED if index < self.without_trials else vocabulary.COMPLETE
             runs.append(shared | setting | self._run("trial", number, state, loss))
         if index < self.without_trials:
             return runs
         last = {k: runs[-1][k] for k in UNTUNED}
         for number in range(self.repeats):
             loss = best * float(np.exp(self.noise * rng.standard_normal()))
-            runs.append(shared | last | self._run("repeat", number, results.COMPLETE, loss))
+            runs.append(shared | last | self._run("repeat", number, vocabulary.COMPLETE, loss))
         return runs
 
     @staticmethod
     def _run(stage: str, number: int, state: str, loss: float) -> dict[str, Any]:
         run = {"stage": stage, "number": number, "seed": number if stage == "repeat" else 0, "state": state}
         run |= {"seconds": 1.0}
-        if state == results.COMPLETE:
+        if state == vocabulary.COMPLETE:
             run |= {"val_loss": loss, "val_error": loss / 5}
             run |= {"test_loss": loss, "test_error": loss / 5, "train_loss": loss} if stage == "repeat" else {}
         return run

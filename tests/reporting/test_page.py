@@ -13,9 +13,9 @@ import matplotlib as mpl
 import pandas as pd
 import pytest
 
-from mnist_scaling.reporting import figures, files, html
+from mnist_scaling.reporting import figure_files, figures, html
+from mnist_scaling.reporting.loading import load
 from mnist_scaling.reporting.prepare import Missing
-from mnist_scaling.reporting.study import load
 
 VOID = {"meta", "br", "link", "img", "hr", "input"}
 ALL = {plot.name for plot in figures.FIGURES}
@@ -54,19 +54,19 @@ class Page(HTMLParser):
 
 def render(
     folder: Path, out: Path, formats: tuple[str, ...] = (), only: set[str] = ALL
-) -> tuple[str, list[files.Shown]]:
+) -> tuple[str, list[figure_files.Shown]]:
     study = load(folder)
-    shown = files.make_all(study, out, formats, 40, [p for p in figures.FIGURES if p.name in only])
+    shown = figure_files.make_all(study, out, formats, 40, [p for p in figures.FIGURES if p.name in only])
     return html.page(study, shown, datetime(2026, 1, 2, tzinfo=UTC)), shown
 
 
 @pytest.fixture(scope="module")
-def normal(grid: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[files.Shown], Path]:
+def normal(grid: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[figure_files.Shown], Path]:
     out = tmp_path_factory.mktemp("figures")
     return (*render(grid, out, ("png", "svg", "pdf")), out)
 
 
-def test_a_grid_gets_every_figure_in_every_format(normal: tuple[str, list[files.Shown], Path]) -> None:
+def test_a_grid_gets_every_figure_in_every_format(normal: tuple[str, list[figure_files.Shown], Path]) -> None:
     _, shown, out = normal
     drawn = {s.plot.name for s in shown if s.svg}
     assert drawn == ALL - {"isoflop"}  # a step of 2 in width is too coarse for isoFLOP curves here
@@ -78,7 +78,7 @@ def test_a_grid_gets_every_figure_in_every_format(normal: tuple[str, list[files.
         assert len(content) > 2000
 
 
-def test_the_page_is_well_formed_and_self_contained(normal: tuple[str, list[files.Shown], Path]) -> None:
+def test_the_page_is_well_formed_and_self_contained(normal: tuple[str, list[figure_files.Shown], Path]) -> None:
     text, shown, _ = normal
     page = Page(text)
     assert not page.tags & {"script", "link", "img", "iframe", "object", "embed"}
@@ -91,7 +91,7 @@ def test_the_page_is_well_formed_and_self_contained(normal: tuple[str, list[file
     assert text.count("<svg") == sum(s.svg is not None for s in shown)
 
 
-def test_it_says_what_came_out_and_what_did_not(normal: tuple[str, list[files.Shown], Path]) -> None:
+def test_it_says_what_came_out_and_what_did_not(normal: tuple[str, list[figure_files.Shown], Path]) -> None:
     text, _, _ = normal
     plain = re.sub(r"<[^>]+>", "", text)
     assert "16 cells (4 widths × 4 data fractions)" in plain
@@ -110,7 +110,7 @@ def test_the_same_study_gives_the_same_bytes(grid: Path, tmp_path: Path) -> None
     written = []
     for part in "ab":
         (tmp_path / part).mkdir()
-        files.save(figures.draw(plot, plot.prepare(study)), tmp_path / part, "x", ("svg", "pdf", "png"), 40)
+        figure_files.save(figures.draw(plot, plot.prepare(study)), tmp_path / part, "x", ("svg", "pdf", "png"), 40)
         written.append([p.read_bytes() for p in sorted((tmp_path / part).iterdir())])
     assert written[0] == written[1]
 

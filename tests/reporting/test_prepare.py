@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mnist_scaling.reporting.loading import load
 from mnist_scaling.reporting.prepare import Missing, change, compute, laws, losses, tuning
-from mnist_scaling.reporting.study import load
 
 FRACTIONS = (0.125, 0.25, 0.5, 1.0)
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RegimeConfig, RunConfig, TrialConfig
-from mnist_scaling.results import CHECKPOINT
+from mnist_scaling.study.layout import CHECKPOINT
 from mnist_scaling.training import loop, session
 from mnist_scaling.training.checkpoint import Checkpoint
 from mnist_scaling.training.regimes import wsd

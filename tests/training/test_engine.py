@@ -11,10 +11,11 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils import parameters_to_vector
 
 from mnist_scaling.config import ModelConfig, OptimConfig
-from mnist_scaling.training import data, engine, models, seeding, small_cnn
-from mnist_scaling.training.dropout import Dropout
+from mnist_scaling.training import data, engine, models, seeding
 from mnist_scaling.training.engine import Engine
-from mnist_scaling.training.flat import Flat
+from mnist_scaling.training.fast import small_cnn
+from mnist_scaling.training.fast.flat import Flat
+from mnist_scaling.training.fast.masks import Dropout
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,8 @@ from mnist_scaling.config import (
     TrialConfig,
 )
 from mnist_scaling.errors import InputError
-from mnist_scaling.results import COMPLETE, DIVERGED, PRUNED
-from mnist_scaling.training import compute, data, loop, models, regimes, scoring, seeding
+from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, PRUNED
+from mnist_scaling.training import data, loop, model_size, models, regimes, scoring, seeding
 
 
 @pytest.fixture
@@ -169,7 +169,7 @@ def test_reports_cost_no_more_than_they_may(run: RunConfig) -> None:
             super().__init__(*arguments)  # type: ignore[arg-type]
             sizes.append(len(self.slice) if self.report else 0)
 
-    size = compute.measure(run.model, (1, 28, 28), 10)
+    size = model_size.measure(run.model, (1, 28, 28), 10)
     dataset = data.load("mnist", run.data.dir, torch.device("cpu"))
     for n_seen, cost in ((50_000, 0.03), (12_500, 0.1), (3125, 0.03)):
         config = replace(run, reports=ReportsConfig(cost=cost), data=replace(run.data, max_eval=None))

@@ -14,7 +14,7 @@ from torch import nn
 from mnist_scaling import cli
 from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RunConfig
 from mnist_scaling.errors import InputError
-from mnist_scaling.training import engine, loop, models, parametrization, seeding
+from mnist_scaling.training import cost, engine, loop, models, parametrization, seeding
 from mnist_scaling.training.coordinate_check import COLUMNS, coordinate_check, slopes
 from mnist_scaling.training.parametrization import Factors, Label, Role
 
@@ -208,7 +208,6 @@ def test_rules(values: dict[str, object], message: str) -> None:
 
 
 def test_an_axis_of_parametrizations_has_its_own_column() -> None:
-    from mnist_scaling.training import compute
     from mnist_scaling.tuning import grid
 
     def compose_(overrides: list[str]) -> DictConfig:
@@ -216,6 +215,6 @@ def test_an_axis_of_parametrizations_has_its_own_column() -> None:
             return compose("train", overrides, return_hydra_config=True)
 
     parts = grid.partition(["model.parametrization=standard,mup", "model.width=16"], [])
-    cells = grid.cells(parts, compose_, compute.cost)
+    cells = grid.cells(parts, compose_, cost.cost)
     assert [cell.axes for cell in cells] == [{"parametrization": "standard"}, {"parametrization": "mup"}]
     assert [parametrization.growth(cell.run.model) for cell in cells] == [1, 2]

@@ -21,8 +21,8 @@ from mnist_scaling.config import (
     TrialConfig,
 )
 from mnist_scaling.errors import InputError
-from mnist_scaling.results import COMPLETE, PRUNED
-from mnist_scaling.training import compute, data, loop, models, regimes, schedules, scoring, seeding
+from mnist_scaling.study.vocabulary import COMPLETE, PRUNED
+from mnist_scaling.training import cost, data, loop, model_size, models, regimes, schedules, scoring, seeding
 from mnist_scaling.training.engine import Engine
 from mnist_scaling.training.regimes.early_stopping import DROP, EarlyStopping, Patience
 from mnist_scaling.training.regimes.wsd import in_stretches
@@ -98,7 +98,7 @@ def test_repeat_records_unique_and_seen_examples_apart(run: RunConfig) -> None:
 @pytest.mark.parametrize("budget", [1e9, 3.7e9, 2e10])
 def test_isoflop_meets_its_budget(width: int, budget: float) -> None:
     config = RunConfig(model=ModelConfig(width=width), regime=RegimeConfig("isoflop", flops=budget))
-    size = compute.measure(config.model, (1, 28, 28), 10)
+    size = model_size.measure(config.model, (1, 28, 28), 10)
     regime = regimes.build(config, size.training)
     for available in (100, 50_000):
         n_train = regime.n_train(available)
@@ -125,7 +125,7 @@ def test_a_budget_of_few_batches_is_refused() -> None:
     config = RunConfig(model=ModelConfig(width=4), regime=RegimeConfig("isoflop", flops=1e7))
     with pytest.raises(InputError, match=r"must pay for 4 batches and 50 examples, which is 1.75e\+07 at width 4 and "
                        r"batch size 32, but got 1e\+07: raise"):  # fmt: skip
-        compute.cost(config)  # which a sweep asks before it starts
+        cost.cost(config)  # which a sweep asks before it starts
     # What the tuner tries later is a poor trial, not an error.
     regimes.build(replace(config, trial=TrialConfig(stage="trial")), 136_416)
     with pytest.raises(InputError, match="50 examples"):
@@ -191,7 +191,7 @@ def scripted(run: RunConfig, losses: tuple[float, ...], max_epochs: int = 20, **
     with seeding.global_stream(run.seed, "init", CPU):
         model = models.build(run.model, (1, 28, 28), 10)
     with seeding.global_stream(run.seed, "dropout", CPU):
-        size = compute.measure(run.model, (1, 28, 28), 10)
+        size = model_size.measure(run.model, (1, 28, 28), 10)
         session = Scripted(run, Engine(model, part, run.optim), dataset, size, 100)
         session.script = losses
         return session, EarlyStopping(run, 1).train(session)
@@ -365,5 +365,5 @@ def test_in_lockstep_says_whose_batches_are_known_beforehand(run: RunConfig) -> 
 
 
 def test_cost_grows_with_what_a_regime_runs(run: RunConfig) -> None:
-    costs = {name: compute.cost(under(run, name)) for name in REGIMES}
+    costs = {name: cost.cost(under(run, name)) for name in REGIMES}
     assert costs["single_epoch"] < costs["wsd"] < costs["repeat"] < costs["early_stopping"]

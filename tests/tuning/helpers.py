@@ -12,11 +12,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from mnist_scaling import cli, config
 from mnist_scaling.config import RunConfig
-from mnist_scaling.results import COMPLETE, TrainResult
-from mnist_scaling.tuning import grid, study, transfer, tuner, worker
+from mnist_scaling.study.result import TrainResult
+from mnist_scaling.study.vocabulary import COMPLETE
+from mnist_scaling.tuning import cell_study, execution, grid, transfer, tuner
 from mnist_scaling.tuning.cell_tuner import Effort
 from mnist_scaling.tuning.channel import Channel
-from mnist_scaling.tuning.pool import Rounds
+from mnist_scaling.tuning.pools.rounds import Rounds
 from mnist_scaling.tuning.storage import open_storage
 
 SAMPLER = OmegaConf.create({"_target_": "optuna.samplers.TPESampler", "n_startup_trials": 2, "multivariate": True})
@@ -34,7 +35,7 @@ def make_cells(*arguments: str, most: int | None = None) -> list[grid.Cell]:
     return grid.cells(grid.partition(arguments, space), composed, lambda run: run.data.fraction, most)
 
 
-def bowl(run: RunConfig, report: worker.Report | None = None) -> TrainResult:
+def bowl(run: RunConfig, report: execution.Report | None = None) -> TrainResult:
     """A stand-in for training with a known optimum: lr = 1e-2, dropout = 0; the loss falls with D."""
     from math import log10
 
@@ -55,7 +56,7 @@ class InProcess:
     def __init__(
         self,
         folder: Path,
-        train: worker.Train = bowl,
+        train: execution.Train = bowl,
         before: Callable[[RunConfig], None] | None = None,
         pruner: DictConfig | None = None,
     ) -> None:
@@ -73,7 +74,7 @@ class InProcess:
             if self.before:
                 self.before(run)
             channel = Channel(run.trial, None, self.folder, self.pruner)
-            worker.work(run, self.folder / subdir, channel, self.train)
+            execution.work(run, self.folder / subdir, channel, self.train)
 
 
 def make_tuner(
@@ -83,12 +84,12 @@ def make_tuner(
     n_trials: int = 3,
     n_repeats: int = 2,
     batch: int = 1,
-    rule: transfer.Transfer | None = None,
+    rule: str = transfer.INDEPENDENT,
     **effort: Any,
 ) -> tuner.Tuner:
     """A tuner over a grid, on the default storage in `folder`."""
     storage = open_storage(None, folder)
     ignored = ["device", "threads", "data.dir"]
-    studies = [study.CellStudy(cell, storage, SAMPLER, ignored) for cell in make_cells(*arguments)]
+    studies = [cell_study.CellStudy(cell, storage, SAMPLER, ignored) for cell in make_cells(*arguments)]
     tried = Effort(n_trials, n_repeats, batch, **effort)
     return tuner.Tuner(folder, studies, Rounds(launch, folder), tried, rule)

@@ -10,13 +10,14 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from mnist_scaling import results
 from mnist_scaling.config import RunConfig, TrialConfig
-from mnist_scaling.results import PRUNED, TrainResult
-from mnist_scaling.tuning import study, trials
+from mnist_scaling.study import tables, vocabulary
+from mnist_scaling.study.result import TrainResult
+from mnist_scaling.study.vocabulary import PRUNED
+from mnist_scaling.tuning import cell_study
 from mnist_scaling.tuning.channel import Channel
+from mnist_scaling.tuning.execution import Report
 from mnist_scaling.tuning.storage import open_storage, tell
-from mnist_scaling.tuning.worker import Report
 
 from .helpers import InProcess, bowl, composed, make_tuner
 
@@ -52,8 +53,8 @@ def test_every_pruner_composes_and_is_optunas(name: str) -> None:
 def test_bad_trials_are_stopped_and_recorded_as_pruned(tmp_path: Path, name: str) -> None:
     launch = InProcess(tmp_path, curve, pruner=pruner(name))  # type: ignore[arg-type]
     make_tuner(tmp_path, launch, "model.width=8", n_trials=16).run()
-    trials = results.read_table(tmp_path / "trials.csv")
-    cells = results.read_table(tmp_path / "cells.csv")
+    trials = tables.read_table(tmp_path / "trials.csv")
+    cells = tables.read_table(tmp_path / "cells.csv")
     pruned = trials[trials["state"] == PRUNED]
     assert 2 <= len(pruned) <= 13
     assert set(pruned["stage"]) == {"trial"}, "repeats are never pruned"
@@ -77,7 +78,7 @@ def test_the_untuned_control_is_never_stopped(tmp_path: Path) -> None:
     tuner = make_tuner(tmp_path, InProcess(tmp_path), "model.width=8", n_trials=4, n_repeats=0)
     tuner.run()
     node = OmegaConf.create({"_target_": "optuna.pruners.ThresholdPruner", "upper": 0.0})
-    for origin, stops in ((trials.CONTROL, False), (trials.TRANSFER, True), (trials.SAMPLER, True)):
+    for origin, stops in ((vocabulary.CONTROL, False), (vocabulary.TRANSFER, True), (vocabulary.SAMPLER, True)):
         ask = tuner.cells["all"].study.ask()
         trial = TrialConfig(stage="trial", study="all", number=ask.number, origin=origin)
         assert Channel(trial, None, tmp_path, node).report(1, 5.0) is stops
@@ -95,7 +96,7 @@ def test_a_killed_trials_reports_do_not_count_twice(tmp_path: Path) -> None:
         return ask.number, Channel(trial, None, tmp_path, pruner("successive_halving")).report(1, loss)  # type: ignore[arg-type]
 
     number, _ = report(1.0)
-    tell(cell.study, number, results.COMPLETE, 1.0)
+    tell(cell.study, number, vocabulary.COMPLETE, 1.0)
     report(2.0)
     (killed,) = cell.running()
     cell.reclaim(killed.number)
@@ -121,7 +122,7 @@ def test_a_trial_is_not_judged_by_those_that_run_beside_it(tmp_path: Path) -> No
     cell = tuner.cells["all"].study
     node = pruner("successive_halving")
 
-    def report(ask: study.Ask, loss: float) -> bool:
+    def report(ask: cell_study.Ask, loss: float) -> bool:
         trial = TrialConfig(stage="trial", study="all", index=ask.index, number=ask.number, origin=ask.origin)
         return Channel(trial, None, tmp_path, node).report(1, loss)  # type: ignore[arg-type]
 
@@ -129,7 +130,7 @@ def test_a_trial_is_not_judged_by_those_that_run_beside_it(tmp_path: Path) -> No
     assert not report(first[0], 1.0)
     assert not report(first[1], 9.0), "its companion is no judge"
     for ask in first:
-        tell(cell.study, ask.number, results.COMPLETE, 1.0 + ask.index)
+        tell(cell.study, ask.number, vocabulary.COMPLETE, 1.0 + ask.index)
     second = [cell.ask(together=2) for _ in range(2)]
     assert report(second[0], 9.0), "those before it are"
     assert not report(second[1], 0.5)

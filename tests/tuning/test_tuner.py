@@ -10,12 +10,13 @@ import optuna
 import pandas as pd
 import pytest
 
-from mnist_scaling import results
 from mnist_scaling.config import RunConfig
 from mnist_scaling.errors import InputError
-from mnist_scaling.results import DIVERGED, TrainResult
+from mnist_scaling.study.result import TrainResult
+from mnist_scaling.study.tables import read_table
+from mnist_scaling.study.vocabulary import DIVERGED
+from mnist_scaling.tuning.execution import Report
 from mnist_scaling.tuning.storage import DIVERGED_VALUE, open_storage
-from mnist_scaling.tuning.worker import Report
 
 from .helpers import InProcess, bowl, make_tuner
 
@@ -23,7 +24,7 @@ GRID = ("model.width=8,16", "data.fraction=1,0.5")
 
 
 def tables(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    return results.read_table(folder / "trials.csv"), results.read_table(folder / "cells.csv")
+    return read_table(folder / "trials.csv"), read_table(folder / "cells.csv")
 
 
 def test_every_cell_gets_its_trials_and_repeats(tmp_path: Path) -> None:

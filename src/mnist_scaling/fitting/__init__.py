@@ -2,9 +2,9 @@
 
 from mnist_scaling.fitting.analysis import Result, analyse
 from mnist_scaling.fitting.estimate import Fit, Settings, fit_law
+from mnist_scaling.fitting.fits_json import document
 from mnist_scaling.fitting.fitted import Options
 from mnist_scaling.fitting.laws import ALL, get_law
-from mnist_scaling.fitting.record import document
 from mnist_scaling.fitting.table import Table, make_table
 
 __all__ = [

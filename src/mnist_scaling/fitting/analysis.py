@@ -9,10 +9,10 @@ import numpy as np
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting import diagnostics as diag
-from mnist_scaling.fitting.compare import Candidate, Choice, choose
+from mnist_scaling.fitting.choice import Candidate, Choice, choose
 from mnist_scaling.fitting.fitted import Fitted, Options, fit_part, is_joint, whole
 from mnist_scaling.fitting.frontier import Frontier
-from mnist_scaling.fitting.frontiers import FrontierResult, all_frontiers
+from mnist_scaling.fitting.frontier_intervals import FrontierResult, all_frontiers
 from mnist_scaling.fitting.laws import ALL, get_law
 from mnist_scaling.fitting.laws.base import Law
 from mnist_scaling.fitting.outlook import Lifetime, Prediction, lifetime, predict

@@ -14,7 +14,7 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.analysis import Result
 from mnist_scaling.fitting.fitted import Fitted, Options, fit_part, whole
 from mnist_scaling.fitting.frontier import EXPONENTS
-from mnist_scaling.fitting.frontiers import all_frontiers
+from mnist_scaling.fitting.frontier_intervals import all_frontiers
 from mnist_scaling.fitting.laws.base import Array, Law
 from mnist_scaling.fitting.parametric import Cost, fit_cost
 from mnist_scaling.fitting.slices import main_slice

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mnist_scaling.fitting.frontiers import able_laws
-from mnist_scaling.fitting.inference import lifetime_optimum
+from mnist_scaling.fitting.frontier_intervals import able_laws
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.parametric import Cost
+from mnist_scaling.fitting.serving import lifetime_optimum
 from mnist_scaling.fitting.table import Table
 from mnist_scaling.fitting.uncertainty import Interval, interval, predictions
 

@@ -16,7 +16,7 @@ from mnist_scaling.fitting.analysis import Result
 from mnist_scaling.fitting.estimate import Settings
 from mnist_scaling.fitting.fitted import Options, fit_part, whole
 from mnist_scaling.fitting.frontier import observed
-from mnist_scaling.fitting.frontiers import budgets
+from mnist_scaling.fitting.frontier_intervals import budgets
 from mnist_scaling.fitting.isoflop import isoflop
 from mnist_scaling.fitting.laws import get_law
 from mnist_scaling.fitting.laws.base import Law

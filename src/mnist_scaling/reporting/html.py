@@ -10,11 +10,11 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from mnist_scaling.reporting import provenance, summary, tables
-from mnist_scaling.reporting.files import Shown
+from mnist_scaling.reporting import html_tables, recipe, sentences
+from mnist_scaling.reporting.figure_files import Shown
+from mnist_scaling.reporting.loading import Study
 from mnist_scaling.reporting.prepare import Missing
 from mnist_scaling.reporting.prepare.change import Change
-from mnist_scaling.reporting.study import Study
 
 TEMPLATES = Path(__file__).parent / "templates"
 SEVERITIES = ("error", "warning", "info")
@@ -47,20 +47,20 @@ def page(study: Study, shown: Sequence[Shown], now: datetime | None = None) -> s
         study=study,
         style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
         date=(now or datetime.now(UTC)).strftime("%-d %B %Y"),
-        opening=summary.opening(study),
-        findings=summary.findings(study, change or Missing("")),
-        not_shown=summary.not_shown(study),
-        headline=tables.headline_table(study),
-        laws=tables.law_table(study),
-        frontier=tables.frontier_table(study),
-        sensitivity=tables.sensitivity_table(study),
-        slopes=tables.slope_table(change) if change else None,
-        cells=tables.cell_table(study),
+        opening=sentences.opening(study),
+        findings=sentences.findings(study, change or Missing("")),
+        not_shown=sentences.not_shown(study),
+        headline=html_tables.headline_table(study),
+        laws=html_tables.law_table(study),
+        frontier=html_tables.frontier_table(study),
+        sensitivity=html_tables.sensitivity_table(study),
+        slopes=html_tables.slope_table(change) if change else None,
+        cells=html_tables.cell_table(study),
         flags=flags(study),
         sections=sections(shown),
-        commands=provenance.commands(study),
-        settings=provenance.settings(study),
-        versions=provenance.versions(study),
+        commands=recipe.commands(study),
+        settings=recipe.settings(study),
+        versions=recipe.versions(study),
         stored_versions="versions" in study.record,
     )
 

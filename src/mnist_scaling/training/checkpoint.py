@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from mnist_scaling.config import RunConfig, flatten
-from mnist_scaling.results import CHECKPOINT
+from mnist_scaling.study.layout import CHECKPOINT
 
 
 class Checkpoint:

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from mnist_scaling.config import OptimConfig
-from mnist_scaling.training import data, parametrization, small_cnn
-from mnist_scaling.training.dropout import Dropout
-from mnist_scaling.training.flat import Flat, FlatOptimizer
+from mnist_scaling.training import data, parametrization
+from mnist_scaling.training.fast import small_cnn
+from mnist_scaling.training.fast.flat import Flat, FlatOptimizer
+from mnist_scaling.training.fast.masks import Dropout
 
 Losses = Callable[[Tensor, Tensor], Tensor]
 """From rows of the shared pixels (S, batch) and their labels to losses; leaves gradients in the models."""

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 
 from mnist_scaling.config import RunConfig
-from mnist_scaling.results import COMPLETE, TrainResult
-from mnist_scaling.training import compute, data, models, regimes, seeding
-from mnist_scaling.training.compute import Size
+from mnist_scaling.study.result import TrainResult
+from mnist_scaling.study.vocabulary import COMPLETE
+from mnist_scaling.training import data, models, regimes, seeding
 from mnist_scaling.training.engine import Engine
+from mnist_scaling.training.model_size import Size, measure
 from mnist_scaling.training.regimes import Regime
 from mnist_scaling.training.scoring import Report
 from mnist_scaling.training.session import CHECK_EVERY, DIVERGED_AT, Ended, Session
@@ -48,7 +49,7 @@ def train_model(config: RunConfig, report: Report | None = None, folder: Path | 
     torch.set_num_threads(config.threads)
     device = pick_device(config.device)
     dataset = data.load(config.data.name, config.data.dir, device)
-    size = compute.measure(config.model, dataset.image_shape, dataset.classes)
+    size = measure(config.model, dataset.image_shape, dataset.classes)
     regime = regimes.build(config, size.training)
     n_train = regime.n_train(data.n_train(config.data))
     part = dataset.train.take(data.subset(dataset.train.labels, n_train, config.seed))

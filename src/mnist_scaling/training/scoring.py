@@ -10,7 +10,9 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from mnist_scaling.config import RunConfig
-from mnist_scaling.training import compute, data, small_cnn
+from mnist_scaling.training import data
+from mnist_scaling.training.fast import small_cnn
+from mnist_scaling.training.model_size import Size
 
 EVAL_BATCH = 128
 """Images per forward pass of an evaluation, few enough for a core's cache; the loss depends on it by rounding only."""
@@ -60,7 +62,7 @@ class Reporter:
         report: Report | None,
         validation: data.Part,
         config: RunConfig,
-        size: compute.Size,
+        size: Size,
         n_seen: int,
     ) -> None:
         self.model, self.report, self.points = model, report, config.reports.points

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from mnist_scaling.config import RunConfig
-from mnist_scaling.results import BRANCH, DIVERGED, PRUNED
-from mnist_scaling.training import checkpoint, compute, data, scoring, seeding
-from mnist_scaling.training.curves import CurveKeeper
+from mnist_scaling.study.columns import BRANCH
+from mnist_scaling.study.vocabulary import DIVERGED, PRUNED
+from mnist_scaling.training import checkpoint, data, scoring, seeding
+from mnist_scaling.training.curve_recorder import CurveKeeper
 from mnist_scaling.training.engine import Engine
+from mnist_scaling.training.model_size import Size
 from mnist_scaling.training.scoring import Report, Reporter
 
 CHECK_EVERY = 25
@@ -41,7 +43,7 @@ class Session:
         Holds the model and the optimiser.
     dataset : data.Dataset
         For evaluations.
-    size : compute.Size
+    size : Size
         Of the model.
     n_seen : int
         Examples that the run is expected to process, for the size of reports.
@@ -56,7 +58,7 @@ class Session:
         config: RunConfig,
         engine: Engine,
         dataset: data.Dataset,
-        size: compute.Size,
+        size: Size,
         n_seen: int,
         report: Report | None = None,
         folder: Path | None = None,

@@ -8,11 +8,12 @@ from math import ceil
 from typing import Any
 
 from mnist_scaling.config import RunConfig
-from mnist_scaling.tuning import certificate, records, search_space
+from mnist_scaling.study import layout, records
+from mnist_scaling.tuning import certificate, search_space
+from mnist_scaling.tuning.cell_study import CellStudy
 from mnist_scaling.tuning.job import Job
 from mnist_scaling.tuning.ledger import Ledger
 from mnist_scaling.tuning.storage import tell
-from mnist_scaling.tuning.study import CellStudy
 from mnist_scaling.tuning.trials import counting
 
 
@@ -67,7 +68,7 @@ class CellTuner:
         space, widened = self.study.space, sorted(self.study.widened)
         content = {"name": self.cell.name, "keys": self.cell.keys, "axes": self.cell.axes}
         content |= {"space": search_space.describe(space), "widened": widened, **more}
-        records.write(self._ledger.folder / self.cell.folder / records.CELL, content)
+        records.write(self._ledger.folder / self.cell.folder / layout.CELL, content)
 
     @property
     def trials_left(self) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from omegaconf import DictConfig
 
 from mnist_scaling.config import TrialConfig
+from mnist_scaling.study import vocabulary
 
 if TYPE_CHECKING:
     import optuna
@@ -36,7 +37,7 @@ class Channel:
     @property
     def prunes(self) -> bool:
         """Whether anyone listens to reports: repeats are never pruned."""
-        return self._pruner is not None and self._trial.stage == "trial"
+        return self._pruner is not None and self._trial.stage == vocabulary.TRIAL
 
     def report(self, number: int, loss: float) -> bool:
         """Tell an intermediate loss; whether the pruner wants the run to stop."""
@@ -49,7 +50,7 @@ class Channel:
         latest = self._study._storage.get_trial(trial_id)
         stop = self._study.pruner.prune(cast("optuna.Study", trials.Judges(self._study, latest)), latest)
         # The control shows what an untuned grid would measure: it runs to its end.
-        return stop and self._trial.origin != trials.CONTROL
+        return stop and self._trial.origin != vocabulary.CONTROL
 
     def tell(self, record: dict[str, Any]) -> None:
         """Tell how the run ended."""

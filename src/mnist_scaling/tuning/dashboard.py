@@ -14,10 +14,9 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.storages import BaseStorage
 from optuna.trial import create_trial
 
-from mnist_scaling import results
-from mnist_scaling.tuning import records
+from mnist_scaling.study import layout, records, tables, vocabulary
+from mnist_scaling.tuning.cell_study import CellStudy
 from mnist_scaling.tuning.grid import Cell
-from mnist_scaling.tuning.study import CellStudy
 
 SUMMARY = "best per cell"
 """Name of the study with one trial a cell."""
@@ -39,14 +38,14 @@ def publish(folder: Path, studies: Sequence[CellStudy], storage: BaseStorage, pr
     prefix : str
         Before the summary's name, where several studies share a storage.
     """
-    cells, trials = results.read_table(folder / results.CELLS), results.read_table(folder / results.TRIALS)
-    record = records.read(folder / records.STUDY) or {}
+    cells, trials = tables.read_table(folder / layout.CELLS), tables.read_table(folder / layout.TRIALS)
+    record = records.read(folder / layout.STUDY) or {}
     grid = list(studies[0].cell.axes)
     rows: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in cells.to_dict("records"):
         rows.setdefault(_key(row, grid), []).append(row)
     repeats: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for row in trials[(trials["stage"] == "repeat") & (trials["state"] == results.COMPLETE)].to_dict("records"):
+    for row in trials[(trials["stage"] == "repeat") & (trials["state"] == vocabulary.COMPLETE)].to_dict("records"):
         repeats.setdefault(_key(row, grid), []).append(row)
     for study in studies:
         key = _key(study.cell.axes, grid)
@@ -78,7 +77,7 @@ def _text(cell: Cell, row: Mapping[str, Any], axes: Sequence[str], folder: Path)
     name = ", ".join(
         f"{axis}={row[axis]:g}" if isinstance(row[axis], float) else f"{axis}={row[axis]}" for axis in axes
     )
-    lines = [f"**{name or 'all'}**: its row in `{folder / results.CELLS}`, its runs in `{folder / cell.folder}/`.", ""]
+    lines = [f"**{name or 'all'}**: its row in `{folder / layout.CELLS}`, its runs in `{folder / cell.folder}/`.", ""]
     lines += ["| | |", "|---|---|"]
     for column in (*_NOTED, *_COUNTED, *_JUDGED):
         if column in row and not _missing(row[column]):

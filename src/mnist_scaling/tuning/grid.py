@@ -16,7 +16,7 @@ from optuna.distributions import BaseDistribution
 from mnist_scaling import config
 from mnist_scaling.config import RunConfig
 from mnist_scaling.errors import InputError
-from mnist_scaling.results import column_of
+from mnist_scaling.study.columns import column_of
 from mnist_scaling.tuning import search_space
 
 NUISANCE = "nuisance"

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mnist_scaling.tuning import records
+from mnist_scaling.study import layout
+from mnist_scaling.study.vocabulary import SAMPLER
 from mnist_scaling.tuning.grid import Cell
-from mnist_scaling.tuning.trials import SAMPLER
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Job:
     @property
     def folder(self) -> Path:
         """The run's folder, relative to the study's."""
-        return Path(self.cell.folder) / records.run_folder(self.stage, self.index)
+        return Path(self.cell.folder) / layout.run_folder(self.stage, self.index)
 
     @property
     def settings(self) -> dict[str, Any]:

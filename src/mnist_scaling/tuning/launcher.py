@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from mnist_scaling.errors import InputError
 
 if TYPE_CHECKING:
-    from mnist_scaling.tuning.workers import Workers
+    from mnist_scaling.tuning.pools.local import Workers
 
 
 class LocalLauncher(Launcher):
@@ -37,10 +37,10 @@ class LocalLauncher(Launcher):
 
     def workers(self) -> Workers:
         """The pool of processes."""
-        from mnist_scaling.tuning import workers
+        from mnist_scaling.tuning.pools import local
 
-        application = workers.Application(self.hydra_context, self.config, self.task_function)
-        return workers.Workers(application, workers.count(self.n_workers), self.preload)
+        application = local.Application(self.hydra_context, self.config, self.task_function)
+        return local.Workers(application, local.count(self.n_workers), self.preload)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run a batch for a sweeper other than this project's, by Hydra's joblib launcher."""

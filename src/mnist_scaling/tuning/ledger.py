@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mnist_scaling import results
-from mnist_scaling.results import FAILED
-from mnist_scaling.tuning import branches, records
+from mnist_scaling.study import branches, layout, records, tables
+from mnist_scaling.study.vocabulary import FAILED
 from mnist_scaling.tuning.grid import Cell
 from mnist_scaling.tuning.job import Job
 
@@ -36,14 +35,14 @@ class Ledger:
 
     def record_path(self, cell: Cell, stage: str, index: int) -> Path:
         """Where the record of a run lies."""
-        return self.folder / cell.folder / records.run_folder(stage, index) / records.RESULT
+        return self.folder / cell.folder / layout.run_folder(stage, index) / layout.RESULT
 
     def row(self, job: Job) -> dict[str, Any] | None:
         """The row of a job's record; None while there is none."""
         path = self.folder / job.folder
         rows = self._cells.setdefault(path.parent, {})
         if path not in rows:
-            record = records.read(path / records.RESULT)
+            record = records.read(path / layout.RESULT)
             if record is None:
                 return None
             rows[path] = records.row(record, job.cell.axes, job.cell.space)
@@ -56,7 +55,7 @@ class Ledger:
 
     def selected(self, cell: Cell) -> dict[str, Any] | None:
         """The setting of a cell's best trial, by config key; None while none is complete."""
-        best = results.best_trial(self.cell(cell, "trial"))
+        best = tables.best_trial(self.cell(cell, "trial"))
         if best is None:
             return None
         record = records.read(self.record_path(cell, "trial", int(best["number"])))
@@ -76,7 +75,7 @@ class Ledger:
     def clear(self, job: Job) -> None:
         """Make room for a run: what an earlier attempt, or another selection, left goes."""
         self._cells.get((self.folder / job.folder).parent, {}).pop(self.folder / job.folder, None)
-        (self.folder / job.folder / records.RESULT).unlink(missing_ok=True)
+        (self.folder / job.folder / layout.RESULT).unlink(missing_ok=True)
 
     def forget(self, job: Job) -> None:
         """Remove a run and its folder."""
@@ -96,5 +95,5 @@ class Ledger:
             "config": job.cell.values | job.params,
             "result": None,
         }
-        records.write(self.folder / job.folder / records.RESULT, record)
+        records.write(self.folder / job.folder / layout.RESULT, record)
         self.row(job)

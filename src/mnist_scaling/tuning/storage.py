@@ -10,12 +10,9 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import TrialState
 
-from mnist_scaling import results
 from mnist_scaling.errors import InputError
-from mnist_scaling.results import COMPLETE, DIVERGED, PRUNED
-
-JOURNAL = "optuna.journal"
-"""Default storage, inside the study's folder; optuna-dashboard opens it by its path."""
+from mnist_scaling.study import files, layout
+from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, PRUNED
 
 _ENTRY = '{"op_code":'
 """How every entry of a journal begins."""
@@ -32,7 +29,7 @@ def open_storage(url: str | None, folder: Path) -> BaseStorage:
     ----------
     url : str or None
         A database URL such as ``sqlite:///studies.db`` or ``postgresql+psycopg://host/db``, a journal
-        as ``journal:///path``, or None for `JOURNAL` in `folder`.
+        as ``journal:///path``, or None for `layout.JOURNAL` in `folder`.
     folder : Path
         The study's folder.
 
@@ -71,7 +68,7 @@ def mend(url: str | None, folder: Path) -> None:
         text = path.read_text(encoding="utf-8")
         mended = "".join(entry + "\n" for line in text.splitlines() if (entry := _whole(line)))
         if mended != text:
-            results.write_atomically(path, mended)
+            files.write_atomically(path, mended)
     finally:
         lock.release()
 
@@ -94,7 +91,7 @@ def _is_journal(url: str | None) -> bool:
 
 
 def _journal(url: str | None, folder: Path) -> Path:
-    return folder / JOURNAL if url is None else Path(url.removeprefix("journal://").removeprefix("journal:"))
+    return folder / layout.JOURNAL if url is None else Path(url.removeprefix("journal://").removeprefix("journal:"))
 
 
 def loss_for_optuna(state: str, val_loss: float | None) -> float | None:

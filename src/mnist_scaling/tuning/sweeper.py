@@ -21,10 +21,10 @@ from mnist_scaling.errors import InputError
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
+    from mnist_scaling.tuning.cell_study import CellStudy
     from mnist_scaling.tuning.cell_tuner import Effort
     from mnist_scaling.tuning.grid import Cell
-    from mnist_scaling.tuning.pool import Pool
-    from mnist_scaling.tuning.study import CellStudy
+    from mnist_scaling.tuning.pools.base import Pool
 
 
 class CellSweeper(Sweeper):
@@ -41,7 +41,7 @@ class CellSweeper(Sweeper):
         max_values_per_axis: int | None,
         ignored: Sequence[str],
         pruner: DictConfig | None,
-        transfer: DictConfig,
+        transfer: str,
         widen: bool,
         stop_below: float | None,
         cost: str,
@@ -79,7 +79,8 @@ class CellSweeper(Sweeper):
         InputError
             When an override, a config, the study's folder or its storage is at fault.
         """
-        from mnist_scaling.tuning import dashboard, provenance, summary, transfer
+        from mnist_scaling.study import provenance
+        from mnist_scaling.tuning import dashboard, printout
         from mnist_scaling.tuning.storage import mend, open_storage
         from mnist_scaling.tuning.tuner import Tuner
 
@@ -97,12 +98,11 @@ class CellSweeper(Sweeper):
                 studies = self._studies(cells, storage, prefix)
                 given = [o for o in self.config.hydra.overrides.hydra if o != "hydra.mode=MULTIRUN"]  # what -m is
                 made = provenance.collect([*given, *arguments])
-                rule = transfer.build(self.transfer, get_method)
                 # Seconds to import, and needed at the end only: meanwhile, while runs keep the cores busy.
                 threading.Thread(target=importlib.import_module, args=("optuna_dashboard",), daemon=True).start()
-                Tuner(folder, studies, pool, self._effort(), rule, made).run()
+                Tuner(folder, studies, pool, self._effort(), self.transfer, made).run()
                 dashboard.publish(folder, studies, storage, prefix)
-                summary.show(folder)
+                printout.show(folder)
 
     def _effort(self) -> Effort:
         from mnist_scaling.tuning.cell_tuner import Effort
@@ -126,14 +126,14 @@ class CellSweeper(Sweeper):
     def _studies(self, cells: Sequence[Cell], storage: BaseStorage, prefix: str) -> list[CellStudy]:
         import optuna
 
-        from mnist_scaling.tuning.study import CellStudy
+        from mnist_scaling.tuning.cell_study import CellStudy
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         return [CellStudy(cell, storage, self.sampler, self.ignored, prefix) for cell in cells]
 
     def _pool(self, folder: Path) -> Pool:
         """This machine's workers where the launcher has them, else rounds of whatever launcher it is."""
-        from mnist_scaling.tuning.pool import Rounds
+        from mnist_scaling.tuning.pools.rounds import Rounds
 
         if hasattr(self.launcher, "workers"):
             return self.launcher.workers()

@@ -14,9 +14,6 @@ from mnist_scaling.tuning import search_space
 INDEX, RECLAIMED, OWNER, ORIGIN, GROUP = "index", "reclaimed", "owner", "origin", "group"
 """User attributes of a trial; its group is the index of the first of those that were asked for together."""
 
-CONTROL, TRANSFER, SAMPLER = "control", "transfer", "sampler"
-"""Origins of a setting: the config's own values, another cell's selected setting, the sampler."""
-
 FORGIVEN = "forgiven"
 """User attribute of a study: numbers of finished trials that don't count."""
 
@@ -25,7 +22,6 @@ def in_ranges(
     trial: FrozenTrial,
     ranges: Mapping[str, BaseDistribution],
     value: float | None = None,
-    factors: Mapping[str, float] | None = None,
     running: bool = False,
 ) -> FrozenTrial:
     """A trial as if it had been asked for in other ranges.
@@ -37,19 +33,15 @@ def in_ranges(
         Config key to range; a value outside it is moved to its end.
     value : float, optional
         Its loss, where that is to be another one too.
-    factors : mapping, optional
-        What to multiply values by, by config key.
     running : bool
         As if it had not ended yet.
     """
     state, reports = (TrialState.RUNNING, {}) if running else (trial.state, trial.intermediate_values)
     value = None if running else trial.value if value is None else value
-    factors = factors or {}
-    params = {key: v * factors[key] if key in factors else v for key, v in trial.params.items()}
     return create_trial(
         state=state,
         value=value,
-        params={key: search_space.clipped(ranges[key], v) for key, v in params.items()},
+        params={key: search_space.clipped(ranges[key], v) for key, v in trial.params.items()},
         distributions=dict(ranges),
         user_attrs=trial.user_attrs,
         intermediate_values=reports,

@@ -12,15 +12,16 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.results import FAILED
-from mnist_scaling.tuning import certificate, records, tables
+from mnist_scaling.study import layout, records
+from mnist_scaling.study.vocabulary import FAILED
+from mnist_scaling.tuning import certificate, transfer, write_tables
+from mnist_scaling.tuning.cell_study import CellStudy
 from mnist_scaling.tuning.cell_tuner import CellTuner, Effort
 from mnist_scaling.tuning.job import Job
 from mnist_scaling.tuning.ledger import Ledger
-from mnist_scaling.tuning.pool import Pool
+from mnist_scaling.tuning.pools.base import Pool
 from mnist_scaling.tuning.progress import StudyProgress, polling
-from mnist_scaling.tuning.study import CellStudy
-from mnist_scaling.tuning.transfer import Transfer, Tuned
+from mnist_scaling.tuning.transfer import INDEPENDENT, Tuned
 from mnist_scaling.tuning.trials import counting
 
 _WAIT_SECONDS = 10.0
@@ -46,8 +47,8 @@ class Tuner:
         Runs jobs; opened and closed by the caller.
     effort : Effort
         Trials and repeats a cell.
-    transfer : Transfer, optional
-        How cells start from cheaper ones; None tunes each on its own.
+    rule : {"neighbours", "independent"}
+        How cells start from cheaper ones (`transfer.parents`).
     provenance : mapping, optional
         How the study was made, for study.json.
     """
@@ -58,21 +59,21 @@ class Tuner:
         studies: Sequence[CellStudy],
         pool: Pool,
         effort: Effort,
-        transfer: Transfer | None = None,
+        rule: str = INDEPENDENT,
         provenance: Mapping[str, Any] | None = None,
     ) -> None:
-        self.folder, self.pool, self.effort, self.transfer = folder, pool, effort, transfer
+        self.folder, self.pool, self.effort = folder, pool, effort
         self.provenance = provenance or {}
         self.ledger = Ledger(folder)
         self.cells = {study.cell.name: CellTuner(study, self.ledger, effort) for study in studies}
         given = [cell.cell for cell in self.cells.values()]
-        found = transfer.parents(given) if transfer else {}
+        found = transfer.parents(given, rule)
         self.parents = {name: [self.cells[cell.name] for cell in found.get(name, [])] for name in self.cells}
         chain = self._chains()
         self._by_chain = sorted(self.cells.values(), key=lambda c: -chain[c.cell.name])
         self._by_cost = sorted(self.cells.values(), key=lambda c: -c.cell.cost)
         for cell in self.cells.values():
-            cell.study.lend = partial(self._lent, cell)
+            cell.study.neighbour_trials = partial(self._neighbour_trials, cell)
         self._failed: list[Job] = []
         self._certified: set[str] = set()
         self._written, self._writing = 0.0, 0.0
@@ -101,7 +102,7 @@ class Tuner:
 
     def _check_axes(self) -> None:
         """Cells of one table must differ along the same axes."""
-        known = records.read(self.folder / records.STUDY)
+        known = records.read(self.folder / layout.STUDY)
         axes = list(next(iter(self.cells.values())).cell.axes)
         if known is not None and (had := known.get("grid", known["axes"])) != axes:
             raise InputError(
@@ -149,37 +150,22 @@ class Tuner:
         if not all(parent.tuned for parent in parents):
             return False
         known = [tuned for parent in parents if (tuned := self._tuned(parent)) is not None]
-        settings = self.transfer.settings(cell.cell, known, self._cheaper(cell)) if self.transfer else []
-        cell.open(settings)
+        cell.open(transfer.settings(cell.cell, known))
         return True
 
-    def _lent(self, cell: CellTuner, own: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    def _neighbour_trials(self, cell: CellTuner, own: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         """The trials of the cells that a cell waited for, as if they were its own."""
         found: list[FrozenTrial] = []
         here = replace(cell.cell, space=cell.study.space)
         for parent in self.parents[cell.cell.name]:
             tuned = self._tuned(parent)
-            if self.transfer is not None and tuned is not None:
-                trials = counting(parent.study.study)
-                found += self.transfer.lent(here, own, tuned, trials, self._cheaper(cell))
+            if tuned is not None:
+                found += transfer.shifted_trials(here, own, tuned, counting(parent.study.study))
         return found
 
     def _tuned(self, cell: CellTuner) -> Tuned | None:
         setting = self.ledger.selected(cell.cell)
         return None if setting is None else Tuned(cell.cell, setting)
-
-    def _cheaper(self, cell: CellTuner) -> list[Tuned]:
-        """All cells that the cell waited for, at first or second hand: the same ones whatever ran when."""
-        if self.transfer is None or not self.transfer.looks_back:
-            return []
-        found: dict[str, CellTuner] = {}
-        waiting = list(self.parents[cell.cell.name])
-        while waiting:
-            parent = waiting.pop()
-            if parent.cell.name not in found:
-                found[parent.cell.name] = parent
-                waiting += self.parents[parent.cell.name]
-        return [tuned for name in sorted(found) if (tuned := self._tuned(found[name])) is not None]
 
     def _wait(self) -> list[tuple[Job, str | None]]:
         if self.pool.isolates:
@@ -238,7 +224,7 @@ class Tuner:
         start = time.monotonic()
         if seldom and start - self._written < max(_TABLES_SHARE * self._writing, 1.0):
             return
-        tables.write(self.folder, self.ledger.rows, self.provenance)
+        write_tables.write(self.folder, self.ledger.rows, self.provenance)
         self.progress.line()
         self._written = time.monotonic()
         self._writing = self._written - start

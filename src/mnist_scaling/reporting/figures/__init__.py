@@ -14,8 +14,8 @@ from mnist_scaling.reporting.figures import laws as draw_l
 from mnist_scaling.reporting.figures import losses as draw_loss
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.figures import tuning as draw_t
+from mnist_scaling.reporting.loading import Study
 from mnist_scaling.reporting.prepare import Missing, change, compute, laws, losses, tuning
-from mnist_scaling.reporting.study import Study
 
 
 @dataclass(frozen=True)

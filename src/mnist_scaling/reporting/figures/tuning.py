@@ -12,10 +12,11 @@ from matplotlib.figure import Figure
 
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.figures.maps import draw_map
+from mnist_scaling.reporting.loading import axis_value
 from mnist_scaling.reporting.prepare.change import Change, Direction
 from mnist_scaling.reporting.prepare.tuning import Curse, Grid, Grids, History
-from mnist_scaling.reporting.study import axis_name, axis_value
 from mnist_scaling.reporting.text import Interval
+from mnist_scaling.study.columns import label as columns_label
 
 SIZES = {"N": "parameters N", "D": "training examples seen D"}
 NAMES = {"N": "model size", "D": "data"}
@@ -93,9 +94,9 @@ def _slopes(axes: Axes, direction: Direction) -> None:
     axes.set_xlim(-0.5, len(table) - 0.5)
     symbol = "\\alpha" if direction.variable == "N" else "\\beta"
     axes.set_ylabel(f"exponent ${symbol}$, $L\\propto {direction.variable}^{{-{symbol}}}$")
-    by = f", by {axis_name(direction.other)}" if direction.other else ""
+    by = f", by {columns_label(direction.other)}" if direction.other else ""
     axes.set_title(f"Exponent of {NAMES[direction.variable]}{by}", loc="left")
-    axes.set_xlabel(axis_name(direction.other) if direction.other else "")
+    axes.set_xlabel(columns_label(direction.other) if direction.other else "")
 
 
 def draw_hyperparameters(data: Grids) -> Figure:
@@ -124,8 +125,8 @@ def _map(axes: Axes, grid: Grid, data: Grids, left: bool, bottom: bool) -> None:
     for y, x in zip(*np.nonzero(grid.edges.to_numpy(bool)), strict=True):
         axes.plot([x + 0.08, x + 0.92], [y + 0.9, y + 0.9], color=style.UNTUNED, linewidth=1.6, solid_capstyle="butt")
     axes.set_title(grid.title)
-    axes.set_xlabel(axis_name(data.columns) if bottom and data.columns else "")
-    axes.set_ylabel(axis_name(data.rows) if left and data.rows else "")
+    axes.set_xlabel(columns_label(data.columns) if bottom and data.columns else "")
+    axes.set_ylabel(columns_label(data.rows) if left and data.rows else "")
 
 
 def _cell(value: float) -> str:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mnist_scaling import results
+from mnist_scaling.reporting.loading import Study, axis_value
 from mnist_scaling.reporting.prepare import Missing
 from mnist_scaling.reporting.prepare.slopes import exponent, exponents
-from mnist_scaling.reporting.study import Study, axis_name, axis_value
 from mnist_scaling.reporting.text import Interval
+from mnist_scaling.study import vocabulary
+from mnist_scaling.study.columns import label as columns_label
 
 SOURCES = {"untuned": "untuned", "selected": "selected trial", "tuned": "tuned, repeats"}
 """Validation losses of a cell: columns of `comparison`, and their names for readers."""
@@ -51,7 +52,7 @@ def comparison(study: Study) -> pd.DataFrame:
     setting = untuned_setting(study)
     if setting is None:
         return table.assign(untuned=np.nan)
-    runs = study.trials[(study.trials["stage"] == "trial") & (study.trials["state"] == results.COMPLETE)]
+    runs = study.trials[(study.trials["stage"] == "trial") & (study.trials["state"] == vocabulary.COMPLETE)]
     same = np.logical_and.reduce([_equal(runs[k], v) for k, v in setting.items()])
     first = runs[same].sort_values("number")
     if not study.axes:
@@ -116,7 +117,7 @@ def change(study: Study) -> Change | Missing:
 
 def describe(setting: dict[str, object]) -> str:
     """A setting in words: lr 0.003, batch size 32, dropout 0."""
-    return ", ".join(f"{axis_name(k)} {axis_value(v)}" for k, v in sorted(setting.items(), reverse=True))
+    return ", ".join(f"{columns_label(k)} {axis_value(v)}" for k, v in sorted(setting.items(), reverse=True))
 
 
 def _direction(both: pd.DataFrame, variable: str, other: str | None) -> Direction:
@@ -126,7 +127,7 @@ def _direction(both: pd.DataFrame, variable: str, other: str | None) -> Directio
         part = part.sort_values(variable)
         if part[variable].nunique() < 3:
             continue
-        label = "" if other is None else f"{axis_name(other)} {axis_value(level, other)}"
+        label = "" if other is None else f"{columns_label(other)} {axis_value(level, other)}"
         curves[label] = part[[variable, "untuned", "tuned", "tuned_se"]].rename(columns={variable: "x"})
         rows.append({"level": float(level or np.nan), "label": label, "points": len(part)} | _slopes(part, variable))
     ends = list(dict.fromkeys([*list(curves)[:1], *list(curves)[-1:]]))

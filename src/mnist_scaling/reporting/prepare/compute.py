@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mnist_scaling.reporting.loading import Study, axis_value
 from mnist_scaling.reporting.prepare import Missing
-from mnist_scaling.reporting.study import Study, axis_value
 from mnist_scaling.reporting.text import Interval, number
 
 METHODS = {"pareto": "Pareto front", "hull": "convex hull", "isoflop": "isoFLOP", "parametric": "parametric"}

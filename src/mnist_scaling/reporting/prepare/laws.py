@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from mnist_scaling.reporting.loading import Study
 from mnist_scaling.reporting.prepare import Missing
-from mnist_scaling.reporting.study import Study
 from mnist_scaling.reporting.text import Interval
 
 MOST_LAWS = 6

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mnist_scaling.reporting.loading import Study, axis_value
 from mnist_scaling.reporting.prepare import Missing
-from mnist_scaling.reporting.study import Study, axis_name, axis_value
 from mnist_scaling.reporting.text import Interval
+from mnist_scaling.study.columns import label as columns_label
 
 MOST_PANELS = 6
 COLUMN = {"N": "n_params", "D": "n_seen"}
@@ -90,7 +91,7 @@ def split(cells: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[str, pd.Data
         yield "", cells
         return
     for key, rows in cells.groupby(list(by), sort=True, dropna=False):
-        yield ", ".join(f"{axis_name(a)} {axis_value(v, a)}" for a, v in zip(by, key, strict=True)), rows
+        yield ", ".join(f"{columns_label(a)} {axis_value(v, a)}" for a, v in zip(by, key, strict=True)), rows
 
 
 def _line(study: Study, variable: str, other: str | None, level: Any, rows: pd.DataFrame) -> Line:

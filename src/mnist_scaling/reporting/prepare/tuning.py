@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mnist_scaling import results
+from mnist_scaling.reporting.loading import Study, axis_value
 from mnist_scaling.reporting.prepare import Missing
 from mnist_scaling.reporting.prepare.change import comparison
-from mnist_scaling.reporting.study import Study, axis_name, axis_value
 from mnist_scaling.reporting.text import count, number
+from mnist_scaling.study import vocabulary
+from mnist_scaling.study.columns import label as columns_label
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def history(study: Study) -> History | Missing:
     groups = trials.groupby(list(study.axes), dropna=False) if study.axes else [((), trials)]
     for cell, (_, rows) in enumerate(groups):
         rows = rows.sort_values("number")
-        best = rows["val_loss"].where(rows["state"] == results.COMPLETE).astype(float).cummin().ffill()
+        best = rows["val_loss"].where(rows["state"] == vocabulary.COMPLETE).astype(float).cummin().ffill()
         level = np.nan if size is None else float(rows[size].iloc[0])
         ratio = (best / best.iloc[-1]).to_numpy()
         parts.append(
@@ -135,7 +136,7 @@ def _hyperparameter(study: Study, key: str) -> Grid:
     values = study.cells[key].astype(float)
     edge = study.cells["edges"].map(lambda text: key in text.split(";"))
     positive = bool((values.dropna() > 0).all()) and values.max() > 3 * values.min()
-    return Grid(axis_name(key), _pivot(study, values), _pivot(study, edge.astype(float)).fillna(0) > 0, positive)
+    return Grid(columns_label(key), _pivot(study, values), _pivot(study, edge.astype(float)).fillna(0) > 0, positive)
 
 
 def _pivot(study: Study, values: pd.Series) -> pd.DataFrame:

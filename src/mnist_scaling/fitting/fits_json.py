@@ -1,0 +1,193 @@
+"""fits.json from a `Result`: plain lists and numbers, strict JSON (a missing number is null)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mnist_scaling.fitting.analysis import Result
+from mnist_scaling.fitting.choice import HoldOut
+from mnist_scaling.fitting.coverage import Coverage
+from mnist_scaling.fitting.diagnostics import FEWEST_SETTLED
+from mnist_scaling.fitting.fitted import Fitted
+from mnist_scaling.fitting.frontier_intervals import FrontierResult, agreement
+from mnist_scaling.fitting.laws.base import Law
+from mnist_scaling.fitting.sensitivity import Variant
+from mnist_scaling.fitting.slices import Slice
+from mnist_scaling.fitting.table import Table
+from mnist_scaling.fitting.uncertainty import Interval
+
+SCHEMA = 1
+
+
+def document(result: Result) -> dict[str, Any]:
+    """The whole of fits.json; docs/fitting.md says what each key is."""
+    table = result.table
+    laws: dict[str, Any] = {k: _law(f, result) for k, f in result.fitted.items()}
+    laws |= {k: _refused(*v, result) for k, v in result.refused.items()}
+    out = {
+        "schema": SCHEMA,
+        "laws": laws,
+        "selected": result.choice.selected,
+        "selection": {"reason": result.choice.reason, "reference": result.reference},
+        "frontier": {k: _frontier(v) for k, v in result.frontier.items()},
+        "agreement": agreement(result.frontier),
+        "slices": [_slice(part, fitted, why, table) for part, fitted, why in result.extra_slices],
+        "predictions": [
+            {**result.options.predict, "law": p.law, "loss": p.loss, "reach": p.reach} for p in result.predictions
+        ],
+        "lifetime": None if result.lifetime is None else vars(result.lifetime),
+        "flags": [f.record() for f in result.flags],
+        "cost": None if result.cost is None else vars(result.cost),
+        "data": {"n": len(table), "rows": table.rows.tolist(), "masked": result.masked, "notes": result.notes},
+        "settings": _settings(result),
+    }
+    return strict(out)
+
+
+def sensitivity_record(variants: Sequence[Variant]) -> list[dict[str, Any]]:
+    """The key "sensitivity" of fits.json."""
+    return list(strict([vars(v) for v in variants]))
+
+
+def coverage_record(law: str, found: Sequence[Coverage]) -> dict[str, Any]:
+    """The key "coverage" of fits.json."""
+    return dict(strict({"law": law, "quantities": [vars(c) | {"share": c.share} for c in found]}))
+
+
+def strict(value: Any) -> Any:
+    """NaN and infinities as None, numpy as Python, so that any JSON reader takes it."""
+    if isinstance(value, dict):
+        return {str(k): strict(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [strict(v) for v in value]
+    if isinstance(value, np.ndarray):
+        return strict(value.tolist())
+    if isinstance(value, Interval):
+        return strict(value.record())
+    if isinstance(value, np.generic):
+        return strict(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _law(f: Fitted, result: Result) -> dict[str, Any]:
+    fit = f.fit
+    concerned = [flag.code for flag in result.flags if f.law.name in flag.laws]
+    return {
+        "formula": f.law.formula,
+        "source": f.law.source,
+        "inputs": list(f.law.inputs),
+        "status": _status(f),
+        "n": fit.n,
+        "objective": fit.objective,
+        "rmse_log": fit.rmse,
+        "aicc": f.aicc,
+        "holdout": _holdout(f.holdout, result.table, f.part),
+        "rolling_origin": _holdout(f.rolling, result.table, f.part),
+        "params": f.params,
+        "units": {p.name: p.unit for p in f.law.parameters},
+        "slopes": f.slopes,
+        "flags": concerned,
+        "slice": f.part.record(result.table) if f.part.variable else None,
+        "fit": {
+            "delta": fit.delta.value,
+            "delta_reason": fit.delta.reason,
+            "starts": fit.starts,
+            "polished": fit.polished,
+            "agreeing": fit.agreeing,
+            "condition": fit.condition,
+            "ridge": list(fit.ridge),
+            "at_bound": list(fit.at_bound),
+            "noise_log": float(np.sqrt(np.mean(f.noise.sigma**2))),
+            "freedom": f.noise.freedom,
+            "misfit": f.noise.misfit,
+            "draws_converged": f.settled,
+        },
+        "profiles": {
+            k: {"low": i.low, "high": i.high, "value": g, "deviance": d} for k, (i, g, d) in f.profiles.items()
+        },
+        "residuals": [
+            {"row": int(result.table.rows[i]), "residual": float(r)}
+            for i, r in zip(f.part.index, fit.residual, strict=True)
+        ],
+    }
+
+
+def _status(f: Fitted) -> str:
+    if not f.fit.converged:
+        return "not_converged"
+    if f.settled < FEWEST_SETTLED:
+        return f"undetermined: {100 * f.settled:.0f} % of draws converge"
+    if f.fit.at_bound:
+        return f"at bound: {', '.join(f.fit.at_bound)}"
+    if f.floor_rejected is False:
+        return "floor not identified"
+    if f.fit.ridge:
+        return f"undetermined: {' and '.join(f.fit.ridge)} trade off"
+    return "ok"
+
+
+def _holdout(found: HoldOut | None, table: Table, part: Slice) -> dict[str, Any]:
+    if found is None:
+        return {"rmse_log": None, "n": 0, "rows": []}
+    rows = [int(table.rows[part.index[i]]) for i in found.rows]
+    return {"rmse_log": found.rmse_log, "n": found.n, "rows": rows, "reach": found.reach}
+
+
+def _refused(law: Law, part: Slice, why: str, result: Result) -> dict[str, Any]:
+    nothing = {p.name: Interval(np.nan) for p in law.parameters}
+    empty: dict[str, Any] = {"rmse_log": None, "n": 0, "rows": []}
+    return {
+        "formula": law.formula,
+        "source": law.source,
+        "inputs": list(law.inputs),
+        "status": why,
+        "n": len(part.index),
+        "objective": None,
+        "rmse_log": None,
+        "aicc": None,
+        "holdout": empty,
+        "rolling_origin": empty,
+        "params": nothing,
+        "units": {p.name: p.unit for p in law.parameters},
+        "slopes": {},
+        "flags": [flag.code for flag in result.flags if law.name in flag.laws],
+        "slice": part.record(result.table) if part.variable else None,
+    }
+
+
+def _frontier(found: FrontierResult) -> dict[str, Any]:
+    f = found.frontier
+    return {
+        **{k: v.record() for k, v in found.intervals.items()},
+        "status": f.status,
+        "flags": list(found.flags),
+        "points": f.points,
+        **f.extra,
+    }
+
+
+def _slice(part: Slice, fitted: Fitted | None, why: str, table: Table) -> dict[str, Any]:
+    record = part.record(table) | {"law": f"power_{part.variable}", "status": why}
+    if fitted is not None:
+        record |= {"params": fitted.params, "rmse_log": fitted.fit.rmse, "n": fitted.fit.n}
+    return record
+
+
+def _settings(result: Result) -> dict[str, Any]:
+    o = result.options
+    return {
+        "delta": o.settings.delta,
+        "loss": o.settings.loss,
+        "weights": o.settings.weights,
+        "laws": o.laws,
+        "bootstrap": {"draws": result.draws.number, "kind": result.draws.kind, "level": o.level, "seed": o.seed},
+        "classes": o.classes,
+        "mask_chance": o.mask_chance,
+        "isoflop": o.isoflop,
+    }

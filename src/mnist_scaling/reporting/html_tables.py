@@ -1,0 +1,230 @@
+"""The report's tables, as rows of HTML-safe text: headline, laws, frontier, slopes, cells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup
+
+from mnist_scaling.reporting.loading import Study, axis_value
+from mnist_scaling.reporting.markup import GREEK, formula, symbol
+from mnist_scaling.reporting.prepare.change import SOURCES, Change
+from mnist_scaling.reporting.prepare.compute import METHODS
+from mnist_scaling.reporting.text import NB, Interval, count, decimals, number, power_of_ten
+from mnist_scaling.study.columns import label as columns_label
+
+
+@dataclass(frozen=True)
+class Headline:
+    """One exponent that a reader came for."""
+
+    symbol: str
+    """N, D or C for L ∝ symbol^-exponent; N* or D* for their growth with C."""
+    exponent: Interval
+    """Positive where the loss falls."""
+    short: str
+    """Where it was read off, inside a sentence."""
+    source: str
+    """Law or method in fits.json."""
+    points: int | None
+    status: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """A head and rows of cells that are safe to print."""
+
+    head: list[Any]
+    rows: list[list[Any]]
+    note: Any = ""
+
+
+def headline(study: Study) -> list[Headline]:
+    """L(N) at the largest D, L(D) at the largest N, L(C), N*(C) and D*(C) along the frontier."""
+    out = []
+    places = {"N": "at the largest data size ({} examples)", "D": "at the largest model ({} parameters)"}
+    for variable, where in places.items():
+        law = study.fits["laws"].get(f"power_{variable}")
+        if law is None:
+            continue
+        value = (law.get("slice") or {}).get("value")
+        short = where.format(count(value)) if value else f"along {variable}"
+        exponent = next((Interval.of(p) for k, p in law["params"].items() if k in GREEK), Interval())
+        out.append(Headline(variable, exponent, short, f"power_{variable}", law.get("n"), str(law.get("status", ""))))
+    method = next((m for m in ("hull", "pareto") if study.fits["frontier"].get(m)), None)
+    if method:
+        found, name = study.fits["frontier"][method], METHODS[method]
+        shared = (
+            f"along the compute frontier ({name})",
+            method,
+            len(found.get("points", [])),
+            str(found.get("status", "ok")),
+        )
+        out.append(Headline("C", -Interval.of(found.get("loss_exponent")), *shared))
+        for variable in ("N", "D"):
+            out.append(Headline(f"{variable}*", Interval.of(found.get(f"{variable}_exponent")), *shared))
+    return out
+
+
+def headline_table(study: Study) -> Table:
+    """The first table of the page."""
+    rows = []
+    for row in headline(study):
+        what = Markup("L ∝ {}<sup>−a</sup>") if not row.symbol.endswith("*") else Markup("{} ∝ C<sup>a</sup>")
+        interval = f"{decimals(row.exponent.low)} to {decimals(row.exponent.high)}" if row.exponent.bounded else "—"
+        rows.append(
+            [
+                what.format(row.symbol),
+                row.short,
+                Markup("<b>{}</b>").format(decimals(row.exponent.value) if row.exponent.known else "—"),
+                interval,
+                row.points,
+                row.status,
+            ]
+        )
+    return Table(["", "where", "a", _level(study), "cells", "status"], rows)
+
+
+def law_table(study: Study) -> Table:
+    """Every law of fits.json; the ones that were refused say why."""
+    rows = []
+    for name, law in study.fits["laws"].items():
+        units = law.get("units", {})
+        shown = {
+            k: p
+            for k, p in law["params"].items()
+            if units.get(k, "1") in ("1", "loss") and (k in GREEK or "_" in k or k == "E")
+        }
+        values = Markup("<br>").join(Markup("{} = {}").format(symbol(k), str(Interval.of(p))) for k, p in shown.items())
+        holdout = law.get("holdout") or {}
+        missed = "—" if holdout.get("rmse_log") is None else f"{number(holdout['rmse_log'])} ({holdout.get('n')})"
+        bold = Markup("<b>{}</b> (selected)") if name == study.fits["selected"] else Markup("{}")
+        refused = law.get("rmse_log") is None
+        rows.append(
+            [
+                Markup("{}<br><span class=formula>{}</span>").format(
+                    bold.format(name.replace("_", " ")), formula(law["formula"])
+                ),
+                "—" if refused else values,
+                law.get("n", "—"),
+                number(law.get("rmse_log")),
+                "—" if law.get("aicc") is None else f"{law['aicc']:.1f}".replace("-", "−"),
+                missed,
+                law.get("status", ""),
+            ]
+        )
+    head = ["law", f"floor and exponents, {_level(study)}", "n", "rmse of ln L", "AICc", "hold-out rmse (n)", "status"]
+    return Table(head, rows)
+
+
+def frontier_table(study: Study) -> Table:
+    """The frontier's exponents in C by every method."""
+    rows = []
+    for name, found in study.fits["frontier"].items():
+        values = [str(Interval.of(found.get(f"{k}_exponent"))) for k in ("N", "D", "loss")]
+        status = "; ".join([str(found.get("status", "ok")), *(f.replace("_", " ") for f in found.get("flags", []))])
+        rows.append([METHODS.get(name, name).replace(" ", NB), *values, status])
+    head = [Markup(f"{s} ∝ C<sup>a</sup>") for s in ("N*", "D*", "L")]
+    return Table(["method", *head, "status"], rows, f"Exponents in C with {_level(study)}s.")
+
+
+def sensitivity_table(study: Study) -> Table | None:
+    """Exponents under every other convention, where ``fit sensitivity=true`` has worked them out."""
+    records = study.fits.get("sensitivity") or []
+    if not records:
+        return None
+    names = [k for k in dict.fromkeys(k for r in records for k in r["exponents"]) if k != "E"]
+    names = [k for k in names if any(r["exponents"].get(k) is not None for r in records)]
+    rows = [
+        [r["group"], r["setting"].replace("_", " "), r["law"].replace("_", " ")]
+        + [number(r["exponents"].get(k)) for k in names]
+        + [r.get("note", "")]
+        for r in records
+    ]
+    head = ["what varies", "setting", "law", *(k if "*" in k else symbol(k) for k in names), "note"]
+    return Table(
+        head, rows, "The same exponents under other choices: a row that stands apart is a choice that matters."
+    )
+
+
+def slope_table(change: Change) -> Table:
+    """Exponents of validation loss at every level, untuned and tuned, and the change."""
+    rows = []
+    for direction in change.directions:
+        greek = {"N": "α", "D": "β"}[direction.variable]
+        for row in direction.slopes.to_dict("records"):
+            found = [Interval(*(row[f"{s}_{end}"] for end in ("value", "low", "high"))) for s in (*SOURCES, "change")]
+            rows.append([f"{greek}, {row['label']}" if row["label"] else greek, row["points"], *map(str, found)])
+    for variable in change.plane["tuned"] if len(change.plane["tuned"]) > 1 else ():
+        greek = {"N": "α", "D": "β"}[variable]
+        found = [change.plane[s][variable] for s in (*SOURCES, "change")]
+        rows.append(
+            [
+                *(
+                    Markup("<b>{}</b>").format(x)
+                    for x in (f"{greek}, one plane through all", len(change.cells), *map(str, found))
+                )
+            ]
+        )
+    head = ["exponent", "cells", "untuned", "selected trial", "tuned, repeats", "tuned − untuned"]
+    note = (
+        "Exponents of validation loss with 95 % intervals. The selected trial is the best of many and looks better "
+        "than it is (winner's curse); the change is fitted to the ratio of the two losses in each cell."
+    )
+    return Table(head, rows, note)
+
+
+def cell_table(study: Study) -> Table:
+    """Every cell: the grid, the selected setting, losses with standard errors, what went wrong."""
+    rows = []
+    for row in study.cells.to_dict("records"):
+        percent = {k: 100 * row[k] for k in ("test_error", "test_error_se")}
+        rows.append(
+            [
+                *(axis_value(row[a], a) for a in study.axes),
+                count(row["n_params"]),
+                count(row["n_seen"]),
+                "—" if pd.isna(row["flops"]) else power_of_ten(row["flops"]),
+                *(
+                    "—" if pd.isna(row[k]) else axis_value(row[k]) if isinstance(row[k], str) else f"{row[k]:.3g}"
+                    for k in study.tuned
+                ),
+                "—" if pd.isna(row["val_loss"]) else f"{row['val_loss']:.4f}",
+                _with_error(row["repeat_val_loss"], row["repeat_val_loss_se"], 4),
+                _with_error(row["test_loss"], row["test_loss_se"], 4),
+                _with_error(percent["test_error"], percent["test_error_se"], 2),
+                f"{row['n_trials']:.0f} + {row['n_repeats']:.0f}",
+                *("—" if pd.isna(row[k]) else f"{100 * row[k]:.1f}" for k in ("expected_gain", "noise")),
+                _trouble(row),
+            ]
+        )
+    head = [*map(columns_label, study.axes), "N", "D", "FLOPs", *map(columns_label, study.tuned)]
+    head += ["val. loss, selected", "val. loss, repeats", "test loss", "test error (%)", "runs"]
+    head += ["gain of 10 more trials (%)", "seed noise (%)", "notes"]
+    note = (
+        "Losses in nats per example, mean over repeats ± one standard error. Runs: trials + repeats. The gain is "
+        "extrapolated from the cell's own trials, the noise is the standard deviation between repeats."
+    )
+    return Table(head, rows, note)
+
+
+def _trouble(row: Mapping[Any, Any]) -> str:
+    words = [f"{row[f'n_{k}']:.0f} {k}" for k in ("diverged", "failed") if row[f"n_{k}"] > 0]
+    words += [f"edge: {', '.join(columns_label(e) for e in row['edges'].split(';'))}"] if row["edges"] else []
+    words += [f"widened: {', '.join(columns_label(e) for e in row['widened'].split(';'))}"] if row["widened"] else []
+    words += [flag for flag in row["flags"].split(";") if flag and not (flag == "search_edge" and row["edges"])]
+    return "; ".join(words if not pd.isna(row["test_loss"]) else ["no test loss", *words])
+
+
+def _with_error(value: float, error: float, digits: int) -> str:
+    if pd.isna(value):
+        return "—"
+    return f"{value:.{digits}f}" if pd.isna(error) else f"{value:.{digits}f} ± {error:.{digits}f}"
+
+
+def _level(study: Study) -> str:
+    level = study.fits.get("settings", {}).get("bootstrap", {}).get("level", 0.95)
+    return f"{100 * level:g} % interval"

@@ -1,0 +1,190 @@
+"""A finished study in memory: its tables, its fits, and which axis of the grid means what."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mnist_scaling.errors import InputError
+from mnist_scaling.study import columns, layout, tables
+from mnist_scaling.study.columns import label
+
+REQUIRED = ("n_params", "n_seen", "flops", "val_loss", "test_loss", "test_loss_se", "n_trials", "n_repeats", "flags")
+"""Columns of cells.csv that no report can do without; all others may be absent."""
+
+USUALLY_TUNED = ("lr", "batch_size", "dropout", "weight_decay", "momentum", "beta2", "warmup")
+"""Read as tuned columns where study.json, which says so, is absent."""
+
+
+@dataclass(frozen=True)
+class Roles:
+    """What each swept axis does to a run; only axes with more than one value have a role."""
+
+    size: str | None
+    """The axis that sets N, such as width."""
+    data: str | None
+    """The axis that sets D, such as data_fraction."""
+    others: tuple[str, ...]
+    """All further axes, such as optimizer: one panel each combination."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """What multirun/<name>/ holds."""
+
+    name: str
+    folder: Path
+    cells: pd.DataFrame
+    trials: pd.DataFrame
+    axes: tuple[str, ...]
+    tuned: tuple[str, ...]
+    fits: Mapping[str, Any]
+    """fits.json; docs/fitting.md says what each key is."""
+    record: Mapping[str, Any] = field(default_factory=dict)
+    """study.json."""
+
+    @property
+    def roles(self) -> Roles:
+        """Which axis sets N, which sets D, and which are left over."""
+        varying = [a for a in self.axes if self.cells[a].nunique(dropna=False) > 1]
+        size = _axis_of("n_params", "width", varying, self.cells)
+        data = _axis_of("n_seen", "data_fraction", [a for a in varying if a != size], self.cells)
+        return Roles(size, data, tuple(a for a in varying if a not in (size, data)))
+
+    def label(self, row: Mapping[Any, Any] | pd.Series) -> str:
+        """A cell by its axes, such as ``width 8, data fraction 0.25``."""
+        varying = [a for a in self.axes if self.cells[a].nunique(dropna=False) > 1] or list(self.axes)
+        return ", ".join(f"{label(a)} {axis_value(row[a], a)}" for a in varying) or self.name
+
+
+def load(folder: Path) -> Study:
+    """Read a study's folder.
+
+    Parameters
+    ----------
+    folder : Path
+        multirun/<name>.
+
+    Raises
+    ------
+    InputError
+        When the study or its fits.json is absent, damaged, or of another grid than the table.
+    """
+    if not folder.is_dir():
+        raise InputError(
+            f"`name` must be a study in {folder.parent}, but there is no {folder}: {_known(folder.parent)}."
+        )
+    if not (folder / layout.CELLS).is_file():
+        raise InputError(
+            f"A study must have {folder / layout.CELLS}, but there is none: run it first with "
+            f"`python -m mnist_scaling.train -m name={folder.name} …`."
+        )
+    cells = tables.read_table(folder / layout.CELLS, REQUIRED)
+    if cells.empty:
+        raise InputError(f"A study must have at least one cell, but {folder / layout.CELLS} has no row: run the study.")
+    record = _read_json(folder / layout.STUDY) if (folder / layout.STUDY).is_file() else {}
+    axes, tuned = _axes_and_tuned(record, cells)
+    path = folder / layout.TRIALS
+    trials = tables.read_table(path) if path.is_file() else pd.DataFrame()
+    study = Study(
+        name=folder.name,
+        folder=folder,
+        cells=_with(cells, columns.CELL_COLUMNS),
+        trials=_with(trials, (*axes, *tuned, *columns.TRIAL_COLUMNS)),
+        axes=axes,
+        tuned=tuned,
+        fits=_read_fits(folder),
+        record=record,
+    )
+    _check_rows(study)
+    return study
+
+
+def axis_value(value: Any, axis: str = "") -> str:
+    """A value of an axis, without the digits that nobody typed; a fraction as 1/64 where it is one."""
+    if axis.endswith("fraction") and 0 < value < 1 and abs(1 / value - round(1 / value)) < 1e-6:
+        return f"1/{round(1 / value)}"
+    return f"{value:g}" if isinstance(value, int | float | np.number) else str(value)
+
+
+def _axis_of(measured: str, preferred: str, axes: Sequence[str], cells: pd.DataFrame) -> str | None:
+    """The axis along which `measured` moves while all other axes stand still."""
+    for axis in sorted(axes, key=lambda a: a != preferred):
+        rest = [a for a in axes if a != axis]
+        groups = cells.groupby(rest, dropna=False)[measured] if rest else None
+        most = groups.nunique().max() if groups is not None else cells[measured].nunique()
+        if most > 1 and pd.api.types.is_numeric_dtype(cells[axis]):
+            return axis
+    return None
+
+
+def _axes_and_tuned(record: Mapping[str, Any], cells: pd.DataFrame) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    known = set(columns.CELL_COLUMNS)
+    tuned = record.get("tuned", [c for c in cells.columns if c in USUALLY_TUNED])
+    own = [c for c in cells.columns if c not in known and c not in tuned and not c.startswith("importance_")]
+    axes = record.get("axes", own)
+    missing = [c for c in axes if c not in cells.columns]
+    if missing:
+        raise InputError(
+            f"cells.csv must have the axes of study.json, but lacks {', '.join(missing)}: rerun the study."
+        )
+    return tuple(axes), tuple(c for c in tuned if c in cells.columns)
+
+
+def _with(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """The table with every column that the report may read; text columns are never NaN."""
+    table = table.reindex(columns=list(dict.fromkeys([*table.columns, *columns])))
+    for column in ("edges", "widened", "flags"):
+        if column in table:
+            table[column] = table[column].astype(object).where(table[column].notna(), "").astype(str)
+    return table
+
+
+def _read_fits(folder: Path) -> Mapping[str, Any]:
+    path = folder / layout.FITS
+    again = f"run `python -m mnist_scaling.fit name={folder.name}`"
+    if not path.is_file():
+        raise InputError(f"A report needs the fits in {path}, but there are none: {again} first.")
+    fits = _read_json(path)
+    if fits.get("schema") != 1 or not isinstance(fits.get("laws"), dict):
+        raise InputError(f"{path} must have schema 1 and laws, but has schema {fits.get('schema')}: {again} again.")
+    return {"frontier": {}, "flags": [], "selected": None} | fits
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path} must be JSON, but is damaged ({error}): delete it and run the step before again."
+        ) from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} must hold a JSON object, but holds {type(content).__name__}: make it again.")
+    return content
+
+
+def _check_rows(study: Study) -> None:
+    """Refuse fits of another table: an exponent beside the wrong cells is worse than none."""
+    losses = study.cells["test_loss"]
+    points = [p for m in study.fits["frontier"].values() for p in m.get("points", []) if "row" in p]
+    same = all(p["row"] < len(losses) and np.isclose(losses[p["row"]], p["loss"], rtol=1e-6) for p in points)
+    fitted = study.fits.get("data", {}).get("n")
+    masked = len(study.fits.get("data", {}).get("masked", []))
+    grown = fitted is not None and not study.fits["data"].get("notes") and int(losses.notna().sum()) > fitted + masked
+    filtered = bool(study.fits.get("data", {}).get("left_out")) or bool(study.fits.get("settings", {}).get("where"))
+    if not same or (grown and not filtered):
+        raise InputError(
+            f"fits.json must be made from the cells.csv beside it, but {study.folder / layout.CELLS} has changed "
+            f"since: run `python -m mnist_scaling.fit name={study.name}` again."
+        )
+
+
+def _known(multirun: Path) -> str:
+    names = sorted(p.parent.name for p in multirun.glob(f"*/{layout.CELLS}"))
+    return f"there is {', '.join(names)}" if names else "run a study first"

@@ -1,0 +1,218 @@
+"""The study in words made from the data: what was measured, what came out, what the data do not show."""
+
+from __future__ import annotations
+
+from markupsafe import Markup
+
+from mnist_scaling.reporting import html_tables
+from mnist_scaling.reporting.loading import Study
+from mnist_scaling.reporting.markup import power
+from mnist_scaling.reporting.prepare import Missing
+from mnist_scaling.reporting.prepare.change import Change
+from mnist_scaling.reporting.text import Interval, count, duration, listing, number, plural, power_of_ten
+from mnist_scaling.study.columns import label as columns_label
+
+NOT_SHOWN = {
+    "floor_not_identified": (
+        "Whether the loss has a floor. The data agree with none at all, so exponents of laws with a floor rest on "
+        "an assumption."
+    ),
+    "forms_disagree": (
+        "Which joint law holds. The forms disagree by more than their intervals, so any one exponent of a joint law"
+        " is conditional on its form."
+    ),
+    "grid_edge": (
+        "Where the compute-optimal size lies at some budgets: the best size there is the smallest or largest that "
+        "was tried."
+    ),
+    "search_edge": (
+        "How good some cells can get: their best setting lies at the edge of the search range, so a better one may "
+        "lie beyond."
+    ),
+    "undertrained": "What the longest runs would reach: some were cut by a cap before they had converged.",
+    "repeated_data": "What fresh images would give in the cells that saw theirs more than once.",
+    "far_extrapolation": "Anything far beyond the grid: the stated extrapolation is longer than the data carry.",
+    "too_few_cells": "Laws with more parameters than the grid has cells for; they were not fitted.",
+    "not_converged": "The parameters of laws whose fit did not converge.",
+    "chance_level": "A law for cells that have learned next to nothing: their loss is that of guessing.",
+    "double_softmax_floor": (
+        "Any law: the losses level off where a softmax applied twice puts them, which is a bug to find first."
+    ),
+    "non_monotone": (
+        "A smooth law everywhere: somewhere more data or a larger model gives a worse loss than noise explains."
+    ),
+    "seed_outlier": "Whether some cells are typical: they stand out by their repeats or from the best law.",
+}
+"""By flag code; a code without a sentence here still stands among the flags."""
+
+
+def opening(study: Study) -> list[Markup]:
+    """The first paragraph, sentence by sentence: the grid, the runs, their cost, the best cell."""
+    cells = study.cells
+    varying = [(a, cells[a].nunique(dropna=False)) for a in study.axes if cells[a].nunique(dropna=False) > 1]
+    grid = " × ".join(_levels(n, columns_label(a)) for a, n in varying)
+    out = [
+        Markup("{} {}; {} parameters, {} examples seen.").format(
+            plural(len(cells), "cell"), f"({grid})" if grid else "", _range(study, "n_params"), _range(study, "n_seen")
+        )
+    ]
+    trials, repeats = cells["n_trials"].median(), cells["n_repeats"].median()
+    if study.tuned:
+        out.append(
+            Markup("Each cell was tuned over {} with {} and its best setting confirmed by {} with fresh seeds.").format(
+                listing([columns_label(k) for k in study.tuned]),
+                plural(int(trials), "trial"),
+                plural(int(repeats), "repeat"),
+            )
+        )
+    out.append(_cost(study))
+    best = cells.loc[cells["test_loss"].idxmin()] if cells["test_loss"].notna().any() else None
+    if best is not None:
+        se = f" ± {best['test_loss_se']:.4f}" if best["test_loss_se"] > 0 else ""
+        error = best["test_error"]
+        wrong = f", {100 * error:.2f} % of test images wrong" if error == error else ""
+        out.append(
+            Markup("The lowest test loss is {}{} ({}{}).").format(
+                f"{best['test_loss']:.4f}", se, study.label(best), wrong
+            )
+        )
+    return out
+
+
+def findings(study: Study, change: Change | Missing) -> list[Markup]:
+    """What came out: exponents with intervals, the law, what tuning changed."""
+    out = []
+    parts = [
+        Markup("as {} {}").format(power(row.symbol, -row.exponent), row.short)
+        for row in html_tables.headline(study)
+        if row.exponent.known and row.symbol in "NDC"
+    ]
+    if parts:
+        out.append(Markup("Test loss falls {}.").format(_join(parts)))
+    selected = study.fits.get("selected")
+    reason = study.fits.get("selection", {}).get("reason", "")
+    if selected:
+        out.append(
+            Markup("Of the joint laws, <b>{}</b> is preferred: {}.").format(
+                selected.replace("_", " "), reason.rstrip(".")
+            )
+        )
+    elif reason:
+        out.append(Markup("No joint law is selected: {}.").format(reason.rstrip(".")))
+    if isinstance(change, Change):
+        out.append(tuning_sentence(change))
+    certificate = certificate_sentence(study)
+    return [*out, certificate] if certificate else out
+
+
+def certificate_sentence(study: Study) -> Markup | None:
+    """Is the tuning done? How many cells are, and what further trials should gain against a seed's noise."""
+    known = study.cells[study.cells["tuned"].notna()]
+    if known.empty:
+        return None
+    done, widened = int((known["tuned"] == "yes").sum()), int((known["widened"] != "").sum())
+    edges = int((known["edges"] != "").sum())
+    text = Markup(
+        "<b>{} of {} cells are certified tuned:</b> no selected value on the edge of its range ({} have one), and ten "
+        "more trials should gain less than a seed's noise. Median over cells: a gain of {} % against a noise of {} %."
+    ).format(
+        done, len(known), edges,
+        number(100 * known["expected_gain"].median(), 2), number(100 * known["noise"].median(), 2),
+    )  # fmt: skip
+    if widened:
+        text += Markup(" {} had a range widened on the way.").format(plural(widened, "cell"))
+    shares = {k: study.cells[f"importance_{k}"].median() for k in study.tuned if f"importance_{k}" in study.cells}
+    if shares and all(share == share for share in shares.values()):
+        text += Markup(" Within a cell, {} (fANOVA, median share of the variance of the loss).").format(
+            listing([f"{columns_label(k)} explains {100 * share:.0f} %" for k, share in shares.items()])
+        )
+    return text
+
+
+def tuning_sentence(change: Change) -> Markup:
+    """The tilt: exponents of one plane through all cells, untuned and tuned."""
+    used = list(change.plane["tuned"])
+    shifts = {v: change.plane["change"][v] for v in used}
+    greek = {"N": "α", "D": "β"}
+    untuned, tuned = (
+        Markup(" ").join(power(v, -change.plane[s][v], bare=True) for v in used) for s in ("untuned", "tuned")
+    )
+    certain = [v for v in used if shifts[v].excludes(0)]
+    words = [f"{'flatter' if shifts[v].value < 0 else 'steeper'} in {v}" for v in certain]
+    verdict = f"the tuned law is {listing(words)}" if words else "no tilt can be told from noise"
+    saved = 100 * (1 - change.cells["tuned"] / change.cells["untuned"])
+    worse = int((saved < 0).sum())
+    luck = f", and nothing in {worse} of {len(saved)}, whose one untuned run is no worse" if worse else ""
+    return Markup(
+        "<b>{} the law:</b> untuned ({}), validation loss goes as {}; tuned, as {}. That changes {}: {}. "
+        "Tuning takes up to {:.0f} % off a cell's loss (median {:.0f} %){}."
+    ).format(
+        "Tuning tilts" if certain else "Tuning shifts", change.setting, untuned, tuned,
+        _join([Markup("{} by {}").format(greek[v], signed(i)) for v, i in shifts.items()]),
+        verdict, saved.max(), saved.median(), luck,
+    )  # fmt: skip
+
+
+def not_shown(study: Study) -> list[Markup]:
+    """What a reader must not take from this study, from the flags and from what is absent."""
+    codes = dict.fromkeys(str(f["code"]) for f in study.fits["flags"])
+    out = [Markup("{}").format(NOT_SHOWN[code]) for code in codes if code in NOT_SHOWN]
+    lost = int(study.cells["test_loss"].isna().sum())
+    if lost:
+        out.append(
+            Markup("The loss of {} of {} cells: no repeat of theirs has finished.").format(lost, len(study.cells))
+        )
+    if study.cells["n_repeats"].max() < 2:
+        out.append(
+            Markup(
+                "How much a seed moves a loss: no cell has two repeats, so intervals rest on the laws' misfit alone."
+            )
+        )
+    for name, found in study.fits["frontier"].items():
+        if name == "isoflop" and not Interval.of(found.get("N_exponent")).known and found.get("status"):
+            out.append(Markup("The frontier by isoFLOP curves: {}.").format(found["status"]))
+    if study.roles.others:
+        names = listing([columns_label(a) for a in study.roles.others])
+        out.append(Markup("Laws at one value of {}: the fits pool all of them.").format(names))
+    top = study.cells[["n_params", "n_seen"]].max()
+    out.append(
+        Markup("Anything beyond {} parameters and {} examples: no such run was made.").format(
+            count(top["n_params"]), count(top["n_seen"])
+        )
+    )
+    return out
+
+
+def signed(interval: Interval) -> str:
+    """A difference, with its sign: +0.031 [−0.01, 0.07]."""
+    return f"+{interval}" if interval.value > 0 else str(interval)
+
+
+def _cost(study: Study) -> Markup:
+    trials = study.trials
+    runs = len(trials) or int((study.cells["n_trials"] + study.cells["n_repeats"]).sum())
+    text = f"{plural(runs, 'run')}"
+    total, tuning = trials["flops"].sum(), trials.loc[trials["stage"] == "trial", "flops"].sum()
+    if total > 0:
+        text += f", {power_of_ten(float(total))} training FLOPs ({100 * tuning / total:.0f} % of them for tuning)"
+    seconds = study.cells["seconds"].sum()
+    if seconds > 0:
+        text += f", {duration(float(seconds))} of computing"
+    states = {s: int((trials["state"] == s).sum()) for s in ("PRUNED", "DIVERGED", "FAILED")}
+    bad = listing([f"{n} {s.lower()}" for s, n in states.items() if n])
+    return Markup("{}{}.").format(text, f"; {bad}" if bad else "")
+
+
+def _levels(n: int, name: str) -> str:
+    return plural(n, name) if not name.endswith("s") else f"{n} {name}"
+
+
+def _range(study: Study, column: str) -> str:
+    low, high = study.cells[column].min(), study.cells[column].max()
+    return count(low) if low == high else f"{count(low)} to {count(high)}"
+
+
+def _join(parts: list[Markup]) -> Markup:
+    if len(parts) < 2:
+        return Markup("").join(parts)
+    return Markup(", ").join(parts[:-1]) + Markup(" and ") + parts[-1]

@@ -1,0 +1,65 @@
+"""One run, several rows: a run that decays at several data sizes is a trial of every one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from mnist_scaling.study import tables
+from mnist_scaling.study.columns import BRANCH, PER_MODEL, RESULT_COLUMNS
+from mnist_scaling.study.records import WANTED
+from mnist_scaling.study.vocabulary import COMPLETE
+
+
+def expand(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A row for each branch that the run was to have; the row itself when it was to have none.
+
+    A branch that was finished counts, whatever became of the run after it. One that was not has the run's
+    state and empty losses; the first of those bears what the run spent on it. Wall time goes by FLOPs.
+
+    Parameters
+    ----------
+    row : mapping
+        `records.row` of a run.
+    """
+    if not row.get(WANTED):
+        return [dict(row)]
+    finished = {branch[BRANCH]: branch for branch in row.get("branches") or ()}
+    total = row.get("flops_spent") or 0
+    rest = total - sum(branch["flops_spent"] for branch in finished.values())
+    empty = {key: value for key, value in row.items() if key not in RESULT_COLUMNS or key in PER_MODEL}
+    rows = []
+    for share in row[WANTED]:
+        if share in finished:
+            rows.append({**empty, **finished[share], "state": COMPLETE})
+        else:
+            rows.append({**empty, BRANCH: share, "flops_spent": rest})
+            rest = 0
+    for one in rows:
+        part = one["flops_spent"] / total if total else 1 / len(rows)
+        one["seconds"] = None if row["seconds"] is None else row["seconds"] * part
+    return rows
+
+
+def selected(rows: Iterable[Mapping[str, Any]]) -> dict[int, float | None]:
+    """Trials of one cell whose settings are to be repeated: number, and the largest branch that needs it.
+
+    Parameters
+    ----------
+    rows : iterable of mapping
+        `records.row` of the cell's runs.
+
+    Returns
+    -------
+    dict
+        One entry without branches, its value None. With them every branch selects its own best trial, and a
+        repeat need not go beyond the largest branch that has selected it.
+    """
+    expanded = [one for row in rows for one in expand(row)]
+    last: dict[int, float | None] = {}
+    for share in sorted({one[BRANCH] for one in expanded if BRANCH in one}) or [None]:
+        mine = [one for one in expanded if one.get(BRANCH) == share]
+        best = tables.best_trial(mine)
+        if best is not None:
+            last[int(best["number"])] = share
+    return last

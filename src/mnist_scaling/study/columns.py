@@ -1,0 +1,202 @@
+"""Every column of the tables: name, unit, meaning, who fills it, and what readers see instead of its name.
+
+``python -m mnist_scaling.study.columns`` prints docs/columns.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+from mnist_scaling.study.result import EXAMPLES, FLOPS, NATS, SHARE, TrainResult
+
+RUN, SWEEP, TABLES, CERTIFICATE = "the run", "the sweep", "the mean over repeats", "the certificate"
+"""Who fills a column."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table."""
+
+    name: str
+    meaning: str
+    unit: str = ""
+    filled_by: str = SWEEP
+    label: str = ""
+    """What figures and pages call it; empty: the name with spaces."""
+
+
+KEY_COLUMNS = {
+    "model.width": "width",
+    "model.depth": "depth",
+    "data.fraction": "data_fraction",
+    "data.name": "data",
+    "regime.flops": "budget",
+    "regime.epochs": "passes",
+    "regime.name": "regime",
+    "optim.name": "optimizer",
+    "model.name": "family",
+    "curve.points": "curve_points",
+    "curve.images": "curve_images",
+    "reports.points": "report_points",
+    "optim": "optimizer",
+    "model": "family",
+}
+"""Config keys and groups whose column is not simply the last part of the key."""
+
+BRANCH = "branch"
+"""Axis of the rows that one run with several decays gives: the share of the training images."""
+
+BRANCHED = ("wsd",)
+"""Regimes whose runs have branches; the others don't read `regime.branches`, whatever it holds."""
+
+SETTING_LABELS = {"lr": "learning rate"}
+"""What readers see instead of the column of a tuned key."""
+
+MEASURED = tuple(
+    Column(f.name, f.metadata["meaning"], f.metadata["unit"], RUN) for f in fields(TrainResult) if f.metadata
+)
+"""Columns that a run measures."""
+
+_LABELS = {"n_params": "parameters", "n_seen": "examples seen"}
+_BY_NAME = {column.name: replace(column, label=_LABELS.get(column.name, "")) for column in MEASURED}
+
+TRIAL_TABLE = (
+    Column("stage", "trial (of the tuner) or repeat (a re-training of the selected setting)"),
+    Column("number", "place within the cell, from 0: of the trial, or of the repeat"),
+    Column("seed", "decides the subset, the initial weights, the order and the dropout masks"),
+    Column("origin", "where a trial's setting comes from: control, transfer or sampler"),
+    Column("state", "COMPLETE, PRUNED, DIVERGED or FAILED"),
+    Column("seconds", "wall time of the run", "s"),
+    *_BY_NAME.values(),
+    Column("error", "what ended a FAILED run"),
+)
+"""Columns of trials.csv after the swept and the tuned keys."""
+
+CELL_TABLE = (
+    *(_BY_NAME[n] for n in ("n_params", "n_params_input", "n_params_hidden", "n_params_output", "n_train")),
+    replace(
+        _BY_NAME["n_seen"],
+        meaning="examples processed until the weights that count; the repeats' mean where their lengths differ: D",
+    ),
+    *(_BY_NAME[n] for n in ("epochs", "steps", "flops", "flops_forward", "flops_output")),
+    Column("flops_6nd", "6 n_params n_seen, the rule of thumb for transformers, for comparison only", FLOPS, TABLES),
+    *(_BY_NAME[n] for n in ("epochs_spent", "flops_spent")),
+    Column(
+        "val_loss", "validation loss of the selected trial: biased low, because it is the best of n_trials", NATS, RUN
+    ),
+    Column("repeat_val_loss", "mean validation loss of the repeats, which no selection has touched", NATS, TABLES),
+    Column("repeat_val_loss_se", "standard error of repeat_val_loss", NATS, TABLES),
+    Column("test_loss", "mean test loss of the repeats: what is fitted", NATS, TABLES),
+    Column("test_loss_se", "standard error of test_loss over the repeats, empty with fewer than two", NATS, TABLES),
+    Column("test_error", "mean share of test images put in the wrong class by the repeats", SHARE, TABLES),
+    Column("test_error_se", "standard error of test_error over the repeats, empty with fewer than two", SHARE, TABLES),
+    Column("train_loss", "mean of the repeats' train_loss", NATS, TABLES),
+    Column("n_trials", "trials that count: COMPLETE, PRUNED, DIVERGED or FAILED", "", TABLES),
+    Column("n_diverged", "trials that diverged", "", TABLES),
+    Column("n_failed", "trials that ended in an error", "", TABLES),
+    Column("n_repeats", "repeats of the selected setting that ran to their end", "", TABLES),
+    Column("tuning_flops", "training FLOPs that all trials of the cell spent: what its tuning cost", FLOPS, TABLES),
+    Column(
+        "seconds",
+        "wall time of all runs of the cell, added up; a run with branches is shared out by FLOPs",
+        "s",
+        TABLES,
+    ),
+    Column(
+        "expected_gain",
+        "share of the loss that 10 further trials should take off, extrapolated from the trials",
+        SHARE,
+        CERTIFICATE,
+    ),
+    Column("noise", "standard deviation of the log loss between seeds, from the repeats", "", CERTIFICATE),
+    Column(
+        "tuned",
+        "yes when no selected value lies on an edge and expected_gain is below noise, else no; empty when unknown",
+        "",
+        CERTIFICATE,
+    ),
+    Column(
+        "edges", "tuned columns whose selected value lies on the edge of its range, separated by ;", "", CERTIFICATE
+    ),
+    Column(
+        "widened",
+        "tuned columns whose range was widened because the best setting lay on its edge, separated by ;",
+        "",
+        CERTIFICATE,
+    ),
+    Column("flags", "codes separated by ;", "", TABLES),
+)
+"""Columns of cells.csv after the swept and the tuned keys."""
+
+CURVE_TABLE = (
+    Column("cell", "row of cells.csv, from 0"),
+    Column("seed", "seed of the repeat"),
+    *(_BY_NAME[n] for n in ("n_params", "n_train")),
+    Column("n_seen", "examples processed so far", EXAMPLES, RUN),
+    Column("flops", "training FLOPs so far", FLOPS, RUN),
+    Column("val_loss", "loss on a fixed slice of the validation images", NATS, RUN),
+    Column("train_loss", "loss on a slice of the run's own training images", NATS, RUN),
+    Column("phase", "what the learning rate was doing: warmup, constant, decay, or a schedule's name", "", RUN),
+)
+"""Columns of curves.csv."""
+
+RESULT_COLUMNS = tuple(column.name for column in MEASURED)
+TRIAL_COLUMNS = tuple(column.name for column in TRIAL_TABLE)
+CELL_COLUMNS = tuple(column.name for column in CELL_TABLE)
+CURVE_COLUMNS = tuple(column.name for column in CURVE_TABLE)
+
+IMPORTANCE = "importance_"
+"""Prefix of the columns of cells.csv that say which share of the loss's variance a tuned key explains."""
+
+LENGTHS = ("n_seen", "epochs", "steps", "flops", "flops_forward", "flops_output", "epochs_spent", "flops_spent")
+"""Columns that differ between seeds where a regime decides on the way when to stop; a cell has their mean."""
+
+PER_MODEL = ("n_params", "n_params_input", "n_params_hidden", "n_params_output")
+"""Measured columns that are the same for all data sizes of a run."""
+
+CONVENTIONS = {
+    "N": {"hidden layers only": "n_params_hidden", "without the output layer": "n_params_without_output"},
+    "C": {"6 N D": "flops_6nd", "3 x forward": "flops_3_forward", "without the output layer": "flops_without_output"},
+}
+"""Columns that count the same thing otherwise; `fit` leaves out what a table lacks."""
+
+FITTED = {
+    "N": "n_params", "D": "n_seen", "C": "flops", "U": "n_train", "loss": "test_loss", "se": "test_loss_se",
+    "repeats": "n_repeats", "flags": "flags",
+}  # fmt: skip
+"""The column of cells.csv that plays each role in a fit."""
+
+
+def column_of(key: str) -> str:
+    """The tables' column of a config key: model.width -> width, optim.lr -> lr, optim -> optimizer."""
+    return KEY_COLUMNS.get(key) or key.rsplit(".", 1)[-1]
+
+
+def label(column: str) -> str:
+    """A column for human eyes: data_fraction -> data fraction, lr -> learning rate."""
+    known = {c.name: c.label for c in (*TRIAL_TABLE, *CELL_TABLE) if c.label}
+    return known.get(column) or SETTING_LABELS.get(column) or column.replace("_", " ")
+
+
+def markdown() -> str:
+    """docs/columns.md: one table of columns for each file."""
+    parts = [
+        "# Columns of the tables",
+        "",
+        "Every column that a study's tables have after its swept and its tuned keys. This page is printed by",
+        "`python -m mnist_scaling.study.columns`; a test holds it to the code. A missing number is an empty field.",
+    ]
+    tables: dict[str, Sequence[Column]] = {
+        "trials.csv": TRIAL_TABLE,
+        "cells.csv": CELL_TABLE,
+        "curves.csv": CURVE_TABLE,
+    }
+    for name, columns in tables.items():
+        parts += ["", f"## {name}", "", "| column | meaning | unit | filled by |", "|---|---|---|---|"]
+        parts += [f"| `{c.name}` | {c.meaning} | {c.unit} | {c.filled_by} |" for c in columns]
+    return "\n".join(parts) + "\n"
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")

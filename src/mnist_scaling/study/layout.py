@@ -1,0 +1,53 @@
+"""Every file and folder of a study, by name; each is written here once.
+
+multirun/<name>/study.json  trials.csv  cells.csv  curves.csv  fits.json  report.html  figures/  optuna.journal
+multirun/<name>/width=16/data_fraction=0.25/cell.json
+                                           /trial-003/result.json
+                                           /repeat-000/result.json
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mnist_scaling.errors import InputError
+
+MULTIRUN = "multirun"
+"""Folder of all studies, in the directory that a command is started from."""
+
+SINGLE = "single"
+"""Folder inside `MULTIRUN` of runs that no sweep launched; not the name of a study."""
+
+TRIALS, CELLS, CURVES = "trials.csv", "cells.csv", "curves.csv"
+"""Tables of a study: one row per run, per cell, and per point of a repeat's learning curve."""
+
+FITS, REPORT, FIGURES = "fits.json", "report.html", "figures"
+"""What `fit` and `report` write."""
+
+STUDY, JOURNAL, LOCK = "study.json", "optuna.journal", ".lock"
+"""How a study was made; the default storage of its Optuna studies; the file that its one sweep holds locked."""
+
+CELL, RESULT, CHECKPOINT = "cell.json", "result.json", "checkpoint.pt"
+"""A cell's record, a run's record, and, as long as the run is unfinished and can resume, its checkpoint."""
+
+
+def study_folder(name: str) -> Path:
+    """Folder of the study of that name.
+
+    Raises
+    ------
+    InputError
+        When the name is not that of one plain folder inside `MULTIRUN`.
+    """
+    plain = name not in ("", ".", "..", SINGLE) and not set(name) & set("/\\[]\"'\n\0")
+    if not plain:
+        raise InputError(
+            f"`name` must be the name of one folder in {MULTIRUN}/, without slashes, brackets or quotes, but got "
+            f"{name!r}: choose a plain word such as name=first_study."
+        )
+    return Path(MULTIRUN) / name
+
+
+def run_folder(stage: str, index: int) -> str:
+    """Name of a run's folder inside its cell's: by its place in the cell, so that a rerun finds it again."""
+    return f"{stage}-{index:03d}"

@@ -1,0 +1,79 @@
+"""What one training run measured: the contract between training and everything after it.
+
+Losses are cross-entropies in nats per example, sizes are counts, FLOPs count a multiply-add as two. A missing
+number is None, never 0 or 1e9. Each field states its meaning and unit here; tables, labels and docs read them
+(`study.columns`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+EXAMPLES, NATS, FLOPS, SHARE = "examples", "nats per example", "FLOPs", "share"
+"""Units."""
+
+
+def measured(meaning: str, unit: str = "", **default: Any) -> Any:
+    """A field of `TrainResult` that is a column of the tables, with its meaning and unit."""
+    return field(metadata={"meaning": meaning, "unit": unit}, **default)
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What one training run measured.
+
+    The parameter counts add up: ``n_params = n_params_input + n_params_hidden + n_params_output``.
+    """
+
+    state: str
+    """COMPLETE, PRUNED or DIVERGED."""
+    n_params: int = measured("all trainable parameters, biases included: N", "parameters")
+    n_params_input: int = measured("parameters of the layer that touches the image", "parameters")
+    n_params_hidden: int = measured("parameters between the input and the output layer", "parameters")
+    n_params_output: int = measured("parameters of the layer that makes the logits", "parameters")
+    n_train: int = measured("unique training examples: U", EXAMPLES)
+    n_seen: int = measured("examples processed until the weights that count: D", EXAMPLES)
+    epochs: float = measured("passes over the unique examples, n_seen / n_train")
+    steps: int = measured("optimiser steps until the weights that count")
+    flops: int = measured("training FLOPs, forward and the backward pass as it really runs: C", FLOPS)
+    flops_forward: int = measured("the forward part of flops", FLOPS)
+    flops_output: int = measured("the output layer's part of flops", FLOPS)
+    val_loss: float | None = measured("loss on the validation images, which the tuner sees", NATS, default=None)
+    val_error: float | None = measured("share of validation images put in the wrong class", SHARE, default=None)
+    test_loss: float | None = measured(
+        "loss on the test images; empty for trials, which must not see them", NATS, default=None
+    )
+    test_error: float | None = measured(
+        "share of test images put in the wrong class; empty for trials", SHARE, default=None
+    )
+    train_loss: float | None = measured(
+        "loss on up to 10,000 of the run's own training images, dropout off; empty for trials", NATS, default=None
+    )
+    epochs_spent: float | None = measured(
+        "passes that were really made; more than epochs where earlier weights count", default=None
+    )
+    flops_spent: int | None = measured(
+        "training FLOPs that were really run, patience and branches included", FLOPS, default=None
+    )
+    flags: str = measured("codes that the regime gives the run, separated by ;", default="")
+    reports: tuple[tuple[float, float], ...] = ()
+    """Share of the run and loss on a slice of the validation images, for each report to the pruner."""
+    curve: tuple[tuple[int, float, float, str], ...] = ()
+    """`CURVE_FIELDS` of each evaluation on the way."""
+    branches: tuple[dict[str, float], ...] = ()
+    """One entry per finished decay of a run that measures many data sizes: the columns of its row."""
+    resumed_at: int = 0
+    """Examples that a killed attempt at this run had seen before this one took over."""
+
+    def __post_init__(self) -> None:
+        if self.epochs_spent is None:
+            object.__setattr__(self, "epochs_spent", self.epochs)
+        if self.flops_spent is None:
+            object.__setattr__(self, "flops_spent", self.flops)
+        parts = self.n_params_input + self.n_params_hidden + self.n_params_output
+        assert parts == self.n_params, f"parameter counts must add up: {parts} != {self.n_params}"
+
+
+CURVE_FIELDS = ("n_seen", "val_loss", "train_loss", "phase")
+"""A point of a learning curve: examples so far, losses on slices, and what the learning rate was doing."""

@@ -1,0 +1,154 @@
+"""trials.csv and cells.csv as data frames: reading, writing, and a cell's row from its runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mnist_scaling.errors import InputError
+from mnist_scaling.study.columns import CELL_COLUMNS, LENGTHS, RESULT_COLUMNS, TRIAL_COLUMNS
+from mnist_scaling.study.files import write_atomically
+from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, FAILED, REPEAT, TRIAL
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as CSV, atomically; floats keep every digit."""
+    write_atomically(path, table.to_csv(index=False))
+
+
+def read_table(path: str | Path, required: Iterable[str] = ()) -> pd.DataFrame:
+    """Read a CSV table and check that the columns it must have are there.
+
+    Parameters
+    ----------
+    path : str or Path
+        A CSV file with a header.
+    required : iterable of str
+        Columns without which the caller can't work.
+
+    Returns
+    -------
+    pandas.DataFrame
+
+    Raises
+    ------
+    InputError
+        When the file is absent, is no table, or lacks a required column.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"A table must be an existing CSV file, but {path} is none: give its path, or run the study.")
+    try:
+        table = pd.read_csv(path)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"A table must be CSV with a header, but {path} is not ({str(error).strip()}): mend or rewrite it."
+        ) from error
+    missing = [name for name in required if name not in table.columns]
+    if missing:
+        raise InputError(
+            f"{path} must have the column{'s' * (len(missing) > 1)} {', '.join(missing)}, but has only "
+            f"{', '.join(map(str, table.columns))}: rename one, or rerun the study to rewrite the table."
+        )
+    return table
+
+
+def trials_table(rows: Sequence[Mapping[str, Any]], axes: Sequence[str], tuned: Sequence[str]) -> pd.DataFrame:
+    """trials.csv: one row a run, with the swept keys first, then the tuned ones, then what was measured.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        One mapping a run, by column name; a missing key is an empty field.
+    axes, tuned : sequence of str
+        Column names of the swept scientific keys and of the tuned ones.
+    """
+    return pd.DataFrame(rows, columns=list(dict.fromkeys([*axes, *tuned, *TRIAL_COLUMNS])))
+
+
+def cells_table(trials: pd.DataFrame, axes: Sequence[str], tuned: Sequence[str]) -> pd.DataFrame:
+    """cells.csv from trials.csv: the best trial by validation loss, and the mean over its repeats.
+
+    Only COMPLETE trials can be selected, by `val_loss` alone. A cell with no such trial yet keeps its
+    row with empty losses. The standard error is ``std(ddof=1) / sqrt(n)`` over the COMPLETE repeats.
+
+    Parameters
+    ----------
+    trials : pandas.DataFrame
+        The table of `trials_table`.
+    axes, tuned : sequence of str
+        Column names of the swept scientific keys and of the tuned ones.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a cell, sorted by the axes; `flags` is empty here, the caller knows the search space.
+    """
+    rows = []
+    groups = trials.groupby(list(axes), sort=True, dropna=False) if axes else [((), trials)]
+    for key, runs in groups:
+        rows.append(dict(zip(axes, key, strict=True)) | _cell(runs, tuned))
+    return pd.DataFrame(rows, columns=list(dict.fromkeys([*axes, *tuned, *CELL_COLUMNS])))
+
+
+def best_trial(rows: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The COMPLETE trial with the lowest validation loss, the earliest of equals; None if there is none.
+
+    Parameters
+    ----------
+    rows : iterable of mapping
+        Rows of trials.csv.
+    """
+    complete = [row for row in rows if row["stage"] == TRIAL and row["state"] == COMPLETE]
+    return min(complete, key=lambda row: (float(row["val_loss"]), row["number"]), default=None)
+
+
+def _cell(runs: pd.DataFrame, tuned: Sequence[str]) -> dict[str, Any]:
+    trials = runs[runs["stage"] == TRIAL]
+    row: dict[str, Any] = {
+        "n_trials": len(trials),
+        "n_diverged": int((trials["state"] == DIVERGED).sum()),
+        "n_failed": int((trials["state"] == FAILED).sum()),
+        "n_repeats": 0,
+        "tuning_flops": trials["flops_spent"].fillna(trials["flops"]).sum(),
+        "seconds": runs["seconds"].sum(),
+        "edges": "",
+        "widened": "",
+        "flags": "",
+    }
+    best = best_trial(runs.to_dict("records"))
+    if best is None:
+        return row
+    copied = [name for name in (*tuned, *RESULT_COLUMNS) if name not in ("test_loss", "test_error", "train_loss")]
+    row |= {name: best[name] for name in copied}
+    row["flags"] = _union([best["flags"]])
+    row["flops_6nd"] = 6 * best["n_params"] * best["n_seen"]
+    repeats = runs[(runs["stage"] == REPEAT) & (runs["state"] == COMPLETE)]
+    # More trials may have selected another setting since; its repeats are not those of the old one.
+    # A key that only other cells tune is empty here, and empty equals empty.
+    selected, others = pd.Series({name: best[name] for name in tuned}, dtype=object), repeats[list(tuned)]
+    repeats = repeats[((others == selected) | (others.isna() & selected.isna())).all(axis=1)]
+    row["n_repeats"] = len(repeats)
+    if repeats.empty:
+        return row
+    means = {"val_loss": "repeat_val_loss", "test_loss": "test_loss", "test_error": "test_error"}
+    for source, target in means.items():
+        values = repeats[source].to_numpy(float)
+        row[target] = values.mean()
+        row[f"{target}_se"] = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
+    row["train_loss"] = repeats["train_loss"].mean()
+    for name in LENGTHS:
+        if (repeats[name] != best[name]).any():
+            row[name] = repeats[name].mean()
+    row["flops_6nd"] = 6 * best["n_params"] * row["n_seen"]
+    row["flags"] = _union([best["flags"], *repeats["flags"]])
+    return row
+
+
+def _union(flags: Iterable[Any]) -> str:
+    """Every code of several ;-separated lists once; an empty or absent list has none."""
+    return ";".join(dict.fromkeys(code for text in flags if isinstance(text, str) for code in text.split(";") if code))

@@ -1,0 +1,11 @@
+"""Values of the columns that are words: states and stages of runs, origins of settings."""
+
+COMPLETE, PRUNED, DIVERGED, FAILED = "COMPLETE", "PRUNED", "DIVERGED", "FAILED"
+"""States of a run."""
+
+SINGLE, TRIAL, REPEAT = "single", "trial", "repeat"
+"""Stages: a run started by hand, a trial of the tuner, a re-training of a cell's selected setting."""
+
+CONTROL, TRANSFER, SAMPLER = "control", "transfer", "sampler"
+"""Origins of a trial's setting: the config's own values (untuned, the same in every cell), another cell's selected
+setting, or the sampler."""

@@ -1,0 +1,38 @@
+"""What a run will cost, predicted before it starts: about its seconds on one core."""
+
+from __future__ import annotations
+
+from mnist_scaling.config import RunConfig
+from mnist_scaling.training import data, regimes
+from mnist_scaling.training.model_size import Size, measure
+
+
+def cost(run: RunConfig) -> float:
+    """Relative cost of a run, about its seconds on one core: what packing and the time left go by.
+
+    A two-layer CNN, by hand: 80 us a step, and an example .5 us, .7 us for each unit of width (memory) and its
+    FLOPs at 220 GFLOP/s; a forward pass is about a third of that. Other models, by autograd: .6 ms a step and
+    15 GFLOP/s. Fitted by hand to steps timed alone (docs/performance.md), not to whole runs; only ratios matter. Where
+    the run itself decides when to stop, its cap counts: an upper guess.
+
+    Raises
+    ------
+    InputError
+        When the run's regime refuses its configuration, so before anything of a sweep is trained.
+    """
+    size = measure(run.model, (1, 28, 28), 10)
+    _, seen = _examples(run, size)
+    n_evaluated = (run.data.max_eval or data.N_VALIDATION) * (1 if run.trial.stage == "trial" else 3)
+    if run.model.name == "cnn" and run.model.depth == 2:
+        step, example = 8e-5, 5e-7 + 7e-7 * run.model.width + size.training / 220e9
+        forward = 1e-6 + example / 3
+    else:
+        step, example, forward = 6e-4, size.training / 15e9, size.forward / 15e9
+    return seen * (example + step / run.optim.batch_size) + n_evaluated * forward
+
+
+def _examples(run: RunConfig, size: Size) -> tuple[int, int]:
+    """Unique examples of a run, and those that it processes."""
+    regime = regimes.build(run, size.training)
+    n_train = regime.n_train(data.n_train(run.data))
+    return n_train, regime.n_seen(n_train)

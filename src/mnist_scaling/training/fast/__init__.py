@@ -1,0 +1,1 @@
+"""Speed behind the protocol of the engine: a step by hand, stacks of models, flat parameters, masks."""

@@ -1,0 +1,92 @@
+"""N and C of one example: parameters by role, and FLOPs counted from the operations that really run."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+from torch.utils import flop_counter
+from torch.utils.flop_counter import FlopCounterMode
+
+from mnist_scaling.config import ModelConfig
+from mnist_scaling.training import models, seeding
+
+
+@dataclass(frozen=True)
+class Size:
+    """Parameters of a model, biases included, and FLOPs per example; a multiply-add counts two."""
+
+    n_params: int
+    n_params_input: int
+    n_params_hidden: int
+    n_params_output: int
+    forward: int
+    """FLOPs of the forward pass."""
+    training: int
+    """FLOPs of the forward and the backward pass; the input layer needs no gradient of its input."""
+    output: int
+    """The output layer's part of `training`."""
+
+
+def measure(config: ModelConfig, image_shape: tuple[int, ...], classes: int) -> Size:
+    """Size of a model by `torch.utils.flop_counter` on a copy that sees one image: exact, no arithmetic of ours.
+
+    FLOPs of convolutions and matrix products are counted, as every published count does; biases,
+    ReLUs, dropout, the loss and the optimiser's own arithmetic (about 10 FLOPs a parameter and step)
+    are not. All counted FLOPs are proportional to the batch, so one example is representative.
+
+    Parameters
+    ----------
+    config : ModelConfig
+        The model; dropout has no effect on the size.
+    image_shape : tuple of int
+        Channels, height, width.
+    classes : int
+        Number of logits.
+    """
+    return _measure(replace(config, dropout=0.0), image_shape, classes)
+
+
+@functools.lru_cache(maxsize=256)
+def _measure(config: ModelConfig, image_shape: tuple[int, ...], classes: int) -> Size:
+    _keep_compiler_out()
+    # On real tensors: the first operation on meta tensors imports torch's compiler too.
+    with seeding.global_stream(0, "size", torch.device("cpu")):
+        model = models.build(config, image_shape, classes)
+    image, label = torch.zeros(1, *image_shape), torch.zeros(1, dtype=torch.long)
+    parts = model.parts()
+    with FlopCounterMode(display=False) as forward_counter:
+        logits = model(image)
+    features = torch.zeros(1, parts.output.in_features, requires_grad=True)
+    with FlopCounterMode(display=False) as backward_counter:
+        cross_entropy(logits, label).backward()
+    with FlopCounterMode(display=False) as output_counter:
+        cross_entropy(parts.output(features), label).backward()
+    return Size(
+        n_params=_count(model),
+        n_params_input=_count(parts.input),
+        n_params_hidden=_count(parts.hidden),
+        n_params_output=_count(parts.output),
+        forward=forward_counter.get_total_flops(),
+        training=forward_counter.get_total_flops() + backward_counter.get_total_flops(),
+        output=output_counter.get_total_flops(),
+    )
+
+
+def _keep_compiler_out() -> None:
+    """Let the counter run without importing torch's compiler, which it only asks to leave it alone.
+
+    The import takes 1.7 s and 75 MB of every process (docs/performance.md). Where torch has changed inside, this
+    does nothing and the import happens.
+    """
+    dispatch = getattr(getattr(flop_counter, "_FlopCounterMode", None), "__torch_dispatch__", None)
+    wrapped = getattr(dispatch, "__wrapped__", None)
+    if wrapped is not None and not hasattr(wrapped, "__dynamo_disable"):
+        setattr(wrapped, "__dynamo_disable", wrapped)
+
+
+def _count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())

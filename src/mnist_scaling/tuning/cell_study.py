@@ -1,0 +1,255 @@
+"""A cell's Optuna study: ask, and what a resume finds there."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
+from optuna.samplers import BaseSampler
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from mnist_scaling.errors import InputError
+from mnist_scaling.study.vocabulary import CONTROL, SAMPLER, TRANSFER
+from mnist_scaling.tuning import search_space
+from mnist_scaling.tuning.grid import Cell
+from mnist_scaling.tuning.storage import trial_id
+from mnist_scaling.tuning.trials import (
+    FORGIVEN,
+    GROUP,
+    INDEX,
+    ORIGIN,
+    OWNER,
+    RECLAIMED,
+    counting,
+    in_ranges,
+)
+
+FINGERPRINT, OPENED, WIDENED = "fingerprint", "opened", "widened"
+"""User attributes of a study, beside its axes."""
+
+LEARNERS = (optuna.samplers.TPESampler, optuna.samplers.GPSampler)
+"""Samplers that are told other cells' trials; others follow a sequence of their own, or keep a state."""
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A setting to try."""
+
+    index: int
+    """Place of the trial within its cell, from 0."""
+    number: int
+    """Optuna's number of the trial; differs from the index once a trial was reclaimed."""
+    params: dict[str, Any]
+    """Config key to value."""
+    origin: str
+    """Where the setting comes from."""
+
+
+class CellStudy:
+    """The Optuna study of one cell.
+
+    Parameters
+    ----------
+    cell : Cell
+    storage : optuna storage
+    sampler : DictConfig
+        Node of the ``hydra/sweeper/sampler`` group.
+    ignored : list of str
+        Config keys that don't change a result, left out of the fingerprint.
+    prefix : str
+        Before the cell's name in the name of its study.
+
+    Attributes
+    ----------
+    neighbour_trials : callable
+        From this cell's trials that may be learnt from, to trials of other cells as if they were its own;
+        none unless it is set.
+    """
+
+    def __init__(
+        self, cell: Cell, storage: BaseStorage, sampler: DictConfig, ignored: list[str], prefix: str = ""
+    ) -> None:
+        self.cell = cell
+        self._sampler = sampler
+        self.neighbour_trials: Callable[[Sequence[FrozenTrial]], Sequence[FrozenTrial]] = lambda own: ()
+        self.study = optuna.create_study(
+            study_name=prefix + cell.name, storage=storage, direction="minimize", load_if_exists=True
+        )
+        fingerprint = cell.fingerprint(ignored)
+        self._attributes = dict(self.study.user_attrs)
+        known = self._attributes.get(FINGERPRINT)
+        if known is None:
+            self._describe(fingerprint)
+        elif known != fingerprint:
+            raise InputError(_difference(cell.name, known, fingerprint))
+
+    def _describe(self, fingerprint: dict[str, Any]) -> None:
+        for column, value in self.cell.axes.items():
+            self.study.set_user_attr(column, value)
+        with warnings.catch_warnings():
+            # Experimental since 2023; the name is what the dashboard's axes show.
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            self.study.set_metric_names(["val_loss"])
+        # Last, so that a study killed half-way through this is described again.
+        self.study.set_user_attr(FINGERPRINT, fingerprint)
+
+    @property
+    def space(self) -> dict[str, BaseDistribution]:
+        """What is tuned, by config key, with the ranges that were widened."""
+        return self.cell.space | {key: json_to_distribution(entry["range"]) for key, entry in self.widened.items()}
+
+    @property
+    def widened(self) -> dict[str, dict[str, Any]]:
+        """What was done to ranges, by config key: range, and the index and setting of the trial that tests it."""
+        return self._attributes.get(WIDENED, {})
+
+    @property
+    def opened(self) -> bool:
+        """Whether the cell has its first settings."""
+        return OPENED in self._attributes
+
+    def open(self, transferred: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Fix the settings that the cell starts with: other cells' selected ones, then its control.
+
+        Only the first call counts: a resume goes by what was fixed then. A range grows to hold a value
+        that another cell found beyond it, and counts as widened.
+
+        Parameters
+        ----------
+        transferred : sequence of mapping
+            Settings, by config key.
+        """
+        if self.opened:
+            return
+        for setting in transferred:
+            for key, value in setting.items():
+                wider = search_space.including(self.space[key], value)
+                if wider != self.space[key]:
+                    entry = {"range": distribution_to_json(wider), "index": None}
+                    self._remember(WIDENED, self.widened | {key: entry})
+        plan = [[dict(setting), TRANSFER] for setting in transferred]
+        control = search_space.baseline(self.cell.space, self.cell.values)
+        if control:
+            # Every cell tries the same setting: what an untuned grid would be.
+            plan.append([control, CONTROL])
+        self._remember(OPENED, plan)
+
+    def _remember(self, key: str, value: Any) -> None:
+        """Set an attribute of the study; this process alone writes them, so that a copy saves reading."""
+        self._attributes[key] = value
+        self.study.set_user_attr(key, value)
+
+    def widen(self, key: str, distribution: BaseDistribution, setting: Mapping[str, Any]) -> None:
+        """Give a tuned key a wider range, and try `setting` in it next."""
+        entry = {"range": distribution_to_json(distribution), "index": self.next_index(), "setting": dict(setting)}
+        self._remember(WIDENED, self.widened | {key: entry})
+
+    def counted(self) -> int:
+        """Finished trials that count towards n_trials: all but the reclaimed."""
+        return sum(t.state.is_finished() for t in counting(self.study))
+
+    def running(self) -> list[FrozenTrial]:
+        """Trials that were asked and never told: after a kill, the zombies."""
+        return [t for t in self.trials() if t.state == TrialState.RUNNING]
+
+    def ask(self, together: int = 1) -> Ask:
+        """The next setting: the one that is planned for this place in the cell, else the sampler's.
+
+        The sampler is seeded afresh from (seed, cell, index): a seeded sampler that lives on would
+        replay its first draws after a resume, and one seed would give all cells the same draws.
+
+        Parameters
+        ----------
+        together : int
+            Trials that are asked for together: their indices start at a multiple of it, and none of them
+            learns from another.
+        """
+        index = self.next_index()
+        group = index - index % together
+        sampler = self._make_sampler(index)
+        self.study.sampler = sampler
+        setting, origin = self._planned(index)
+        if not setting and isinstance(sampler, LEARNERS):
+            setting = self._learnt(sampler, group)
+        # A kill between the two calls leaves the setting in Optuna's queue, where the next ask finds it.
+        if setting and not any(t.state == TrialState.WAITING for t in self.trials()):
+            self.study.enqueue_trial(setting)
+        trial = self.study.ask(self.space)
+        owner = [socket.gethostname(), os.getpid()]
+        noted = {INDEX: index, ORIGIN: origin, OWNER: owner, GROUP: group}
+        for key, value in noted.items():
+            trial.set_user_attr(key, value)
+        return Ask(index, trial.number, dict(trial.params), origin)
+
+    def _learnt(self, sampler: BaseSampler, group: int) -> dict[str, Any]:
+        """A setting that the sampler proposes from the cell's own trials and its neighbours'.
+
+        From a copy in memory: the study itself keeps to what was really run in it. There all trials have
+        the ranges of now, without which a range that was widened would drop out of a multivariate model.
+        """
+        copy = optuna.create_study(direction="minimize", sampler=sampler)
+        own = [t for t in counting(self.study) if t.params.keys() == self.space.keys()]
+        # Companions count as running, also where a resume finds them finished.
+        seen = [in_ranges(t, self.space, running=t.user_attrs.get(GROUP) == group) for t in own]
+        earlier = [t for t in own if t.user_attrs.get(GROUP) != group]
+        copy.add_trials([*self.neighbour_trials(earlier), *seen])
+        return copy.ask(self.space).params
+
+    def _planned(self, index: int) -> tuple[dict[str, Any], str]:
+        """The setting for a place in the cell and its origin; an empty one where the sampler is to choose."""
+        counted = {trial.number for trial in counting(self.study)}
+        for trial in self.trials():
+            if trial.number not in counted and trial.user_attrs.get(INDEX) == index:
+                return dict(trial.params), trial.user_attrs.get(ORIGIN, SAMPLER)
+        opening = self._attributes.get(OPENED, [])
+        if index < len(opening):
+            return opening[index][0], opening[index][1]
+        for entry in self.widened.values():
+            if entry["index"] == index:
+                return entry["setting"], SAMPLER
+        return {}, SAMPLER
+
+    def reclaim(self, number: int) -> None:
+        """Take a trial out of the count; its setting comes back at the same place."""
+        trial = self.study._storage.get_trial(trial_id(self.study, number))
+        if trial.state.is_finished():  # Optuna changes nothing about such a trial, but its study can still be marked
+            self._remember(FORGIVEN, [*self._attributes.get(FORGIVEN, []), number])
+        else:
+            self.study._storage.set_trial_user_attr(trial._trial_id, RECLAIMED, True)
+            self.study.tell(number, state=TrialState.FAIL)
+
+    def trials(self) -> list[FrozenTrial]:
+        """Every trial of the study, as it is now, in the order of its numbers."""
+        return self.study.get_trials(deepcopy=False)
+
+    def next_index(self) -> int:
+        """The first place in the cell that no trial has."""
+        taken = {t.user_attrs[INDEX] for t in counting(self.study) if INDEX in t.user_attrs}
+        return next(i for i in range(len(taken) + 1) if i not in taken)
+
+    def _make_sampler(self, index: int) -> BaseSampler:
+        # A quasi-random sequence is one sequence: its seed scrambles it and must not change on the way.
+        place = 0 if str(self._sampler.get("_target_")).endswith("QMCSampler") else index
+        text = f"{self.cell.run.seed}/{self.cell.name}/{place}"
+        seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
+        # The sampler's class is named in the user's own conf/, which is as trusted as their code.
+        return instantiate(self._sampler, seed=seed, _execution_whitelist_=self._sampler["_target_"])
+
+
+def _difference(name: str, known: dict[str, Any], wanted: dict[str, Any]) -> str:
+    keys = sorted(key for key in known.keys() | wanted.keys() if known.get(key) != wanted.get(key))
+    changes = ", ".join(f"{key} was {known.get(key)} and is now {wanted.get(key)}" for key in keys)
+    return (
+        f"A study must keep its configuration, but that of cell '{name}' differs: {changes}; "
+        "set it back, or give the new study another `name=`."
+    )

@@ -1,0 +1,147 @@
+"""The job's side of a sweep: run one trial, record it, tell its study. Runs in any launcher's process."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import os
+import socket
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from mnist_scaling import config
+from mnist_scaling.config import RunConfig
+from mnist_scaling.study import layout, records
+from mnist_scaling.study.layout import CHECKPOINT
+from mnist_scaling.study.result import TrainResult
+from mnist_scaling.study.vocabulary import FAILED
+from mnist_scaling.tuning.channel import Channel
+
+Report = Callable[[int, float], bool]
+Train = Callable[[RunConfig, Report | None], TrainResult]
+Together = Callable[[Sequence[RunConfig]], Sequence[TrainResult]]
+
+_ORPHAN_CHECK_SECONDS = 2.0
+
+
+def work(run: RunConfig, folder: Path, channel: Channel, train: Train, together: Together | None = None) -> None:
+    """Run one job of a sweep to its record, whatever happens inside it.
+
+    An exception becomes text in the record: one that can't be unpickled, or a dead worker, makes a
+    launcher lose the returns of its whole batch, so nothing is left to the return value.
+
+    Parameters
+    ----------
+    run : RunConfig
+        The run; ``run.trial`` says which one of which study.
+    folder : Path
+        The run's own folder.
+    channel : Channel
+        The line to the trial's study.
+    train : callable
+        From a config, and a callable for reports or None, to a `TrainResult`.
+    together : callable, optional
+        From several configs to their results, for a job of several runs; without it they follow each other.
+    """
+    _end_with(run.trial.host, run.trial.owner)
+    if run.trial.count > 1:
+        _work_together(run, folder, train, together)
+        return
+    record = measure(run, train, channel.report if channel.prunes else None)
+    keep(folder, record)
+    if run.trial.stage == "trial" and record["state"] != FAILED:  # of failures the sweep decides
+        channel.tell(record)
+
+
+def _work_together(run: RunConfig, folder: Path, train: Train, together: Together | None) -> None:
+    """Several runs with consecutive seeds, each to its own record beside this job's folder."""
+    runs = []
+    for i in range(run.trial.count):
+        trial = replace(run.trial, index=run.trial.index + i, number=run.trial.number + i, count=1)
+        runs.append(replace(run, seed=run.seed + i, trial=trial))
+    outcomes: list[TrainResult | None] = [None] * len(runs)
+    start = time.perf_counter()
+    if together is not None:
+        with contextlib.suppress(Exception):  # then each is tried alone, which shows whose error it is
+            outcomes = list(together(runs))
+    seconds = (time.perf_counter() - start) / len(runs)
+    for one, outcome in zip(runs, outcomes, strict=True):
+        record = measure(one, train) if outcome is None else _record(one, outcome, None, seconds)
+        keep(folder.parent / layout.run_folder(one.trial.stage, one.trial.index), record)
+
+
+def keep(folder: Path, record: dict[str, Any]) -> None:
+    """Write a run's record, and only then delete its checkpoint: a kill in between loses neither."""
+    records.write(folder / layout.RESULT, record)
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def measure(run: RunConfig, train: Train, report: Report | None = None, keep_errors: bool = True) -> dict[str, Any]:
+    """The record of a run: its result, or the error that ended it.
+
+    Parameters
+    ----------
+    run : RunConfig
+    train : callable
+        From a config, and a callable for reports or None, to a `TrainResult`.
+    report : callable, optional
+        Told a report's number and loss; True stops the run.
+    keep_errors : bool
+        Put an exception into the record as text; otherwise let it through.
+    """
+    start = time.perf_counter()
+    outcome, error = None, None
+    try:
+        outcome = train(run, report)
+    except Exception as failure:  # any error of one run is that run's; the sweep decides what follows
+        # But a full disk is nobody's: without a record the run is made again when there is room.
+        if not keep_errors or (isinstance(failure, OSError) and failure.errno == errno.ENOSPC):
+            raise
+        error = traceback.format_exc(limit=-3).strip()
+    return _record(run, outcome, error, time.perf_counter() - start)
+
+
+def _record(run: RunConfig, outcome: TrainResult | None, error: str | None, seconds: float) -> dict[str, Any]:
+    result = None
+    if outcome is not None:
+        result = asdict(outcome)
+        del result["state"]
+        for name in ("reports", "curve"):
+            result[name] = [list(point) for point in result[name]]  # JSON has no tuples
+        result["branches"] = list(outcome.branches)
+    return {
+        "stage": run.trial.stage,
+        "number": run.trial.index,
+        "seed": run.seed,
+        "origin": run.trial.origin if run.trial.stage == "trial" else None,
+        "state": FAILED if outcome is None else outcome.state,
+        "seconds": round(seconds, 4),
+        "error": error,
+        "config": config.flatten(asdict(run)),
+        "result": result,
+    }
+
+
+@functools.cache
+def _end_with(host: str | None, owner: int | None) -> None:
+    """End this process when the sweep's is gone: a killed sweep's workers would train on for ever."""
+    if owner is None or owner == os.getpid() or host != socket.gethostname():
+        return
+
+    def watch() -> None:
+        while True:
+            time.sleep(_ORPHAN_CHECK_SECONDS)
+            try:
+                os.kill(owner, 0)
+            except ProcessLookupError:
+                os._exit(1)
+            except PermissionError:  # it lives, under another user
+                pass
+
+    threading.Thread(target=watch, daemon=True, name="orphan-watch").start()

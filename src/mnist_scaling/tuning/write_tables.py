@@ -1,0 +1,121 @@
+"""trials.csv and cells.csv from the records of the runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from optuna.distributions import json_to_distribution
+
+from mnist_scaling.study import branches, layout, learning_curves, records, tables
+from mnist_scaling.study.columns import BRANCH, column_of
+from mnist_scaling.study.learning_curves import same
+from mnist_scaling.study.vocabulary import COMPLETE
+from mnist_scaling.tuning import certificate, search_space
+
+
+def write(folder: Path, rows: Mapping[Path, Mapping[str, Any]], provenance: Mapping[str, Any]) -> None:
+    """Rewrite both tables of a study and its study.json, each atomically.
+
+    Parameters
+    ----------
+    folder : Path
+        multirun/<name>.
+    rows : mapping
+        A run's folder to its row for trials.csv (`records.row`).
+    provenance : mapping
+        Further entries of study.json: how the study was made.
+    """
+    cells = [records.read(path) or {} for path in sorted(folder.rglob(layout.CELL))]
+    grid = list(dict.fromkeys(column for cell in cells for column in cell["axes"]))
+    tuned = list(dict.fromkeys(column_of(key) for cell in cells for key in cell["space"]))
+    ordered = sorted(rows.items(), key=lambda item: (*(_sortable(item[1][a]) for a in grid), str(item[0])))
+    expanded = [row for _, run in ordered for row in branches.expand(run)]
+    axes = [*grid, *([BRANCH] if any(BRANCH in row for row in expanded) else [])]
+    study = {"name": folder.name, "axes": axes, "grid": grid, "tuned": tuned}
+    records.write(folder / layout.STUDY, {**study, **provenance})
+
+    trials = tables.trials_table(expanded, axes, tuned)
+    tables.write_table(trials, folder / layout.TRIALS)
+    if trials.empty:
+        return
+    table = tables.cells_table(trials, axes, tuned)
+    by_key = {tuple(cell["axes"][a] for a in grid): cell for cell in cells}
+    tables.write_table(_certified(table, trials, axes, tuned, by_key), folder / layout.CELLS)
+    points = learning_curves.table(expanded, table, axes, tuned)
+    if not points.empty:
+        tables.write_table(points, folder / layout.CURVES)
+
+
+def _certified(
+    table: pd.DataFrame,
+    trials: pd.DataFrame,
+    axes: list[str],
+    tuned: list[str],
+    cells: Mapping[tuple[Any, ...], Mapping[str, Any]],
+) -> pd.DataFrame:
+    """cells.csv with what says how far each cell is tuned: `columns.CELL_MEANINGS`."""
+    runs = _grouped(trials, axes)
+    rows = table.to_dict("records")
+    selected = {tuple(row[a] for a in axes): row for row in rows}
+    # Other branches of one run may have selected, and repeated, other settings.
+    repeats = {
+        key: _losses([r for r in mine if all(same(r[t], selected[key][t]) for t in tuned)], "repeat")
+        for key, mine in runs.items()
+    }
+    pooled = certificate.pooled_noise(list(repeats.values()))
+    found = []
+    for row in rows:
+        key = tuple(row[a] for a in axes)
+        cell = cells[tuple(row[a] for a in axes if a != BRANCH)]
+        done = [r for r in runs[key] if r["stage"] == "trial"]
+        known = _losses(done, "trial")
+        gain = certificate.expected_gain(known, len(done) - len(known))
+        noise = certificate.noise(repeats[key], pooled)
+        edges = _edges(row, cell["space"])
+        sure = gain is not None and noise is not None
+        importance = {f"importance_{column_of(k)}": v for k, v in cell.get("importances", {}).items()}
+        found.append(
+            {
+                "expected_gain": gain,
+                "noise": noise,
+                "tuned": ("yes" if not edges and gain < noise else "no") if sure else None,  # type: ignore[operator]
+                "edges": ";".join(edges),
+                "widened": ";".join(column_of(k) for k in cell.get("widened", [])),
+                "flags": ";".join(filter(None, ["search_edge" if edges else "", row["flags"]])),
+                **importance,
+            }
+        )
+    certified = pd.DataFrame(found, index=table.index)
+    return table.drop(columns=[c for c in certified if c in table]).join(certified)[
+        [*table.columns, *(c for c in certified if c not in table)]
+    ]
+
+
+def _grouped(trials: pd.DataFrame, axes: list[str]) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in trials.to_dict("records"):
+        groups.setdefault(tuple(row[a] for a in axes), []).append(row)
+    return groups
+
+
+def _losses(rows: list[dict[str, Any]], stage: str) -> list[float]:
+    """Validation losses of the runs of a stage that ran to their end."""
+    done = [r["val_loss"] for r in rows if r["stage"] == stage and r["state"] == COMPLETE]
+    return [float(loss) for loss in done if loss > 0]
+
+
+def _edges(row: Mapping[str, Any], ranges: Mapping[str, str]) -> list[str]:
+    """Columns of the tuned keys whose selected value lies on the edge of its range."""
+    found = []
+    for key, text in ranges.items():
+        value = row[column_of(key)]
+        if pd.notna(value) and search_space.on_edge(json_to_distribution(text), value):
+            found.append(column_of(key))
+    return found
+
+
+def _sortable(value: Any) -> tuple[bool, Any]:
+    return isinstance(value, str), value

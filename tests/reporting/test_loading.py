@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mnist_scaling.errors import InputError
+from mnist_scaling.reporting.loading import axis_value, load
+
+
+def test_roles_of_a_grid(grid: Path) -> None:
+    roles = load(grid).roles
+    assert (roles.size, roles.data, roles.others) == ("width", "data_fraction", ())
+
+
+def test_roles_with_further_axes(make: Callable[..., Path]) -> None:
+    axes = {"optimizer": ("adam", "sgd"), "data_fraction": (0.5, 1.0), "depth": (1, 2), "width": (4, 8)}
+    roles = load(make(axes=axes)).roles
+    assert (roles.size, roles.data, roles.others) == ("width", "data_fraction", ("optimizer", "depth"))
+
+
+def test_depth_sets_the_size_where_width_stands_still(make: Callable[..., Path]) -> None:
+    assert load(make(axes={"width": (8,), "depth": (1, 2, 4)})).roles.size == "depth"
+
+
+def test_a_study_without_study_json_is_read_by_its_columns(copy: Path) -> None:
+    (copy / "study.json").unlink()
+    study = load(copy)
+    assert study.axes == ("width", "data_fraction")
+    assert set(study.tuned) == {"lr", "batch_size"}
+
+
+def test_columns_that_a_foreign_table_lacks_are_empty(copy: Path) -> None:
+    import pandas as pd
+
+    cells = pd.read_csv(copy / "cells.csv").drop(columns=["repeat_val_loss", "edges", "tuning_flops"])
+    cells.to_csv(copy / "cells.csv", index=False)
+    study = load(copy)
+    assert study.cells["repeat_val_loss"].isna().all()
+    assert (study.cells["edges"] == "").all()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (
+            lambda f: (f / "fits.json").unlink(),
+            r"needs the fits in .*fits\.json.*python -m mnist_scaling\.fit name=grid",
+        ),
+        (lambda f: (f / "cells.csv").unlink(), r"must have .*cells\.csv.*mnist_scaling\.train"),
+        (lambda f: (f / "fits.json").write_text("{"), r"fits\.json must be JSON"),
+        (lambda f: (f / "fits.json").write_text("[]"), r"must hold a JSON object, but holds list"),
+        (lambda f: (f / "fits.json").write_text('{"schema": 9, "laws": {}}'), r"must have schema 1"),
+        (lambda f: (f / "cells.csv").write_text("width,val_loss\n4,1\n"), r"must have the columns n_params"),
+        (lambda f: (f / "study.json").write_text('{"axes": ["depth"], "tuned": []}'), r"lacks depth"),
+    ],
+)
+def test_errors_state_rule_value_and_fix(copy: Path, spoil: Callable[[Path], object], message: str) -> None:
+    spoil(copy)
+    with pytest.raises(InputError, match=message):
+        load(copy)
+
+
+def test_an_unknown_study_names_the_known_ones(grid: Path) -> None:
+    with pytest.raises(InputError, match="there is no .*nonsense: there is grid"):
+        load(grid.parent / "nonsense")
+
+
+def test_fits_of_another_table_are_refused(copy: Path) -> None:
+    import pandas as pd
+
+    cells = pd.read_csv(copy / "cells.csv")
+    cells["test_loss"] *= 1.01
+    cells.to_csv(copy / "cells.csv", index=False)
+    with pytest.raises(InputError, match=r"has changed since: run `python -m mnist_scaling\.fit name=grid` again"):
+        load(copy)
+
+
+def test_fits_without_optional_keys_are_enough(copy: Path) -> None:
+    fits = json.loads((copy / "fits.json").read_text())
+    kept = {k: fits[k] for k in ("schema", "laws", "selected", "frontier", "flags")}
+    for law in kept["laws"].values():
+        for key in set(law) - {"formula", "status", "n", "objective", "rmse_log", "aicc", "holdout", "params", "flags"}:
+            del law[key]
+    for method in kept["frontier"].values():
+        for key in set(method) - {"N_exponent", "D_exponent", "loss_exponent", "flags"}:
+            del method[key]
+    (copy / "fits.json").write_text(json.dumps(kept))
+    assert load(copy).fits["selected"] == fits["selected"]
+
+
+@pytest.mark.parametrize(
+    ("value", "axis", "shown"),
+    [(0.015625, "data_fraction", "1/64"), (0.1, "data_fraction", "1/10"), (1.0, "data_fraction", "1"),
+     (0.3, "data_fraction", "0.3"), (0.25, "dropout", "0.25"), (8.0, "width", "8"), ("adam", "optimizer", "adam")],
+)  # fmt: skip
+def test_axis_values_for_readers(value: object, axis: str, shown: str) -> None:
+    assert axis_value(value, axis) == shown

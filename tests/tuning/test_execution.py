@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from mnist_scaling.config import RunConfig, TrialConfig
+from mnist_scaling.study import records
+from mnist_scaling.study.result import TrainResult
+from mnist_scaling.study.vocabulary import FAILED
+from mnist_scaling.tuning import execution
+from mnist_scaling.tuning.channel import Channel
+from mnist_scaling.tuning.execution import Report
+
+from .helpers import bowl
+
+
+def test_a_record_is_strict_json_with_everything_in_it() -> None:
+    record = execution.measure(RunConfig(seed=3, trial=TrialConfig(stage="repeat", index=2)), bowl)
+    assert json.loads(json.dumps(record, allow_nan=False)) == record
+    assert (record["stage"], record["number"], record["seed"], record["state"]) == ("repeat", 2, 3, "COMPLETE")
+    assert record["config"]["optim.lr"] == 5e-3
+    assert "state" not in record["result"]
+
+
+def test_an_error_becomes_text() -> None:
+    def fail(run: RunConfig, report: Report | None = None) -> TrainResult:
+        raise LookupError("lost")
+
+    record = execution.measure(RunConfig(), fail)
+    assert record["state"] == FAILED
+    assert record["result"] is None
+    assert record["error"].endswith("LookupError: lost")
+    with pytest.raises(LookupError):
+        execution.measure(RunConfig(), fail, keep_errors=False)
+
+
+def test_a_record_with_nan_is_refused_and_leaves_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        records.write(tmp_path / "result.json", {"loss": float("nan")})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_job_ends_when_its_sweep_is_gone() -> None:
+    """A killed sweep's loky workers would train on for ever."""
+    owner = subprocess.Popen(["sleep", "60"])
+    code = (
+        "import socket, sys, time; from mnist_scaling.tuning import execution;"
+        "execution._end_with(socket.gethostname(), int(sys.argv[1])); print('on', flush=True); time.sleep(60)"
+    )
+    job = subprocess.Popen([sys.executable, "-c", code, str(owner.pid)], stdout=subprocess.PIPE, text=True)
+    assert job.stdout is not None
+    assert job.stdout.readline() == "on\n"
+    time.sleep(2 * execution._ORPHAN_CHECK_SECONDS)
+    assert job.poll() is None
+    owner.send_signal(signal.SIGKILL)
+    owner.wait()
+    assert job.wait(timeout=20) == 1
+    job.stdout.close()
+
+
+def test_a_job_in_the_sweeps_own_process_needs_no_watch() -> None:
+    import threading
+
+    execution._end_with(None, os.getpid())
+    assert "orphan-watch" not in [thread.name for thread in threading.enumerate()]
+
+
+def several(tmp_path: Path) -> tuple[RunConfig, Path, Channel]:
+    """A job of three repeats."""
+    run = RunConfig(seed=5, trial=TrialConfig(stage="repeat", index=1, number=1, count=3))
+    return run, tmp_path / "repeat-001", Channel(run.trial, None, tmp_path)
+
+
+def test_a_job_of_several_runs_leaves_a_record_each(tmp_path: Path) -> None:
+    run, folder, channel = several(tmp_path)
+    seen: list[RunConfig] = []
+
+    def together(runs: Sequence[RunConfig]) -> list[TrainResult]:
+        seen.extend(runs)
+        return [bowl(run) for run in runs]
+
+    execution.work(run, folder, channel, bowl, together)
+    assert [r.seed for r in seen] == [5, 6, 7]
+    assert [r.trial.count for r in seen] == [1, 1, 1]
+    for index, seed in ((1, 5), (2, 6), (3, 7)):
+        record = records.read(tmp_path / f"repeat-{index:03d}/result.json")
+        assert record is not None
+        assert (record["number"], record["seed"], record["state"]) == (index, seed, "COMPLETE")
+
+
+def test_when_runs_fail_together_each_is_tried_alone(tmp_path: Path) -> None:
+    run, folder, channel = several(tmp_path)
+
+    def together(runs: Sequence[RunConfig]) -> list[TrainResult]:
+        raise MemoryError("too many at once")
+
+    def train(run: RunConfig, report: Report | None = None) -> TrainResult:
+        if run.seed == 6:
+            raise ZeroDivisionError("an odd seed")
+        return bowl(run)
+
+    execution.work(run, folder, channel, train, together)
+    found = [records.read(tmp_path / f"repeat-{i:03d}/result.json") for i in (1, 2, 3)]
+    assert [record["state"] for record in found if record] == ["COMPLETE", FAILED, "COMPLETE"]
+    assert found[1] is not None
+    assert found[1]["error"].endswith("ZeroDivisionError: an odd seed")
+
+
+def test_a_full_disk_is_no_fault_of_the_run(tmp_path: Path) -> None:
+    def report_fails(run: RunConfig, report: Report | None = None) -> TrainResult:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        execution.measure(RunConfig(), report_fails)
