@@ -32,7 +32,7 @@ from rich.table import Table
 
 from mnist_scaling import cli, config
 from mnist_scaling.config import RunConfig, with_values
-from mnist_scaling.study import layout, records
+from mnist_scaling.study import files, layout
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import COMPLETE, SAMPLER
 from mnist_scaling.tuning import cell_study, dashboard, execution, grid, search_space, write_tables
@@ -78,7 +78,7 @@ def fill(folder: Path, given: list[grid.Cell], n_trials: int, sampler: DictConfi
         own.open()
         description = {"name": cell.name, "keys": cell.keys, "axes": cell.axes, "widened": []}
         space = search_space.describe(cell.space)
-        records.write(folder / cell.folder / layout.CELL, description | {"space": space})
+        files.write_json(folder / cell.folder / layout.CELL, description | {"space": space})
         told = []
         for index in range(n_trials + 2):
             setting = {
@@ -91,7 +91,7 @@ def fill(folder: Path, given: list[grid.Cell], n_trials: int, sampler: DictConfi
             trial = config.TrialConfig(stage="repeat" if repeat else "trial", index=place, number=place)
             run = with_values(cell.run, {**setting, "seed": place + 1 if repeat else 0, "trial": trial})
             record = execution.measure(run, made_up)
-            records.write(folder / cell.folder / layout.run_folder(trial.stage, place) / layout.RESULT, record)
+            files.write_json(folder / cell.folder / layout.run_folder(trial.stage, place) / layout.RESULT, record)
             if not repeat:
                 attributes = {INDEX: index, ORIGIN: SAMPLER, OWNER: ["host", 1]}
                 loss = record["result"]["val_loss"]

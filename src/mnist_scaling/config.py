@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from math import isfinite
 from typing import Any, TypeVar
 
@@ -302,6 +302,16 @@ def with_values(run: RunConfig, values: Mapping[str, Any]) -> RunConfig:
         else:
             run = replace(run, **{leaf: value})
     return run
+
+
+def defaults_like(run: RunConfig) -> RunConfig:
+    """A run at all defaults, with nodes of the same classes: what a run's settings are told apart from."""
+    fresh: dict[str, Any] = {}
+    for f in fields(run):
+        if is_dataclass(node := getattr(run, f.name)):
+            kind: Any = type(node)  # a family's own class
+            fresh[f.name] = kind()
+    return replace(RunConfig(), **fresh)
 
 
 def _plain(node: Any) -> Any:

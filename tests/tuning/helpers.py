@@ -89,7 +89,6 @@ def make_tuner(
 ) -> tuner.Tuner:
     """A tuner over a grid, on the default storage in `folder`."""
     storage = open_storage(None, folder)
-    ignored = ["device", "threads", "data.dir"]
-    studies = [cell_study.CellStudy(cell, storage, SAMPLER, ignored) for cell in make_cells(*arguments)]
+    studies = [cell_study.CellStudy(cell, storage, SAMPLER) for cell in make_cells(*arguments)]
     tried = Effort(n_trials, n_repeats, batch, **effort)
     return tuner.Tuner(folder, studies, Rounds(launch, folder), tried, rule)

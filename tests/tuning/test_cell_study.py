@@ -19,7 +19,7 @@ from .helpers import SAMPLER, make_cells
 
 def make(tmp_path: Path, storage: str | None = None, sampler: object = SAMPLER) -> CellStudy:
     (cell,) = make_cells("model.width=8", "optim.batch_size=32")
-    return CellStudy(cell, open_storage(storage, tmp_path), sampler, [])  # type: ignore[arg-type]
+    return CellStudy(cell, open_storage(storage, tmp_path), sampler)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("storage", [None, "sqlite:///{}/s.db", "journal:///{}/j.log"])
@@ -86,7 +86,7 @@ def test_a_resumed_sampler_does_not_replay(tmp_path: Path) -> None:
 def test_a_quasi_random_sequence_stays_one_sequence(tmp_path: Path) -> None:
     qmc = OmegaConf.create({"_target_": "optuna.samplers.QMCSampler", "scramble": True})
     (cell,) = make_cells("optim.batch_size=32")
-    cell_study = CellStudy(cell, open_storage(None, tmp_path), qmc, [])
+    cell_study = CellStudy(cell, open_storage(None, tmp_path), qmc)
     lows = 0
     with pytest.warns(optuna.exceptions.ExperimentalWarning):
         for _ in range(9):
@@ -98,7 +98,7 @@ def test_a_quasi_random_sequence_stays_one_sequence(tmp_path: Path) -> None:
 
 def test_cells_are_user_attributes_for_the_dashboard(tmp_path: Path) -> None:
     (cell,) = make_cells("data.fraction=choice(0.25)", "model.width=choice(16)")
-    cell_study = CellStudy(cell, open_storage(None, tmp_path), SAMPLER, [])
+    cell_study = CellStudy(cell, open_storage(None, tmp_path), SAMPLER)
     attributes = cell_study.study.user_attrs
     assert cell_study.study.study_name == "width=16 data_fraction=0.25"
     assert (attributes["width"], attributes["data_fraction"]) == (16, 0.25)

@@ -19,7 +19,7 @@ GRID = ("model.width=8,16", "data.fraction=1,0.5")
 
 def publish(folder: Path, *arguments: str) -> None:
     storage = open_storage(None, folder)
-    studies = [CellStudy(cell, storage, SAMPLER, ["device", "threads", "data.dir"]) for cell in make_cells(*arguments)]
+    studies = [CellStudy(cell, storage, SAMPLER) for cell in make_cells(*arguments)]
     dashboard.publish(folder, studies, storage)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mnist_scaling.config import RunConfig, TrialConfig
-from mnist_scaling.study import records
+from mnist_scaling.study import files
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import FAILED
 from mnist_scaling.tuning import execution
@@ -45,7 +45,7 @@ def test_an_error_becomes_text() -> None:
 
 def test_a_record_with_nan_is_refused_and_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
-        records.write(tmp_path / "result.json", {"loss": float("nan")})
+        files.write_json(tmp_path / "result.json", {"loss": float("nan")})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -92,7 +92,7 @@ def test_a_job_of_several_runs_leaves_a_record_each(tmp_path: Path) -> None:
     assert [r.seed for r in seen] == [5, 6, 7]
     assert [r.trial.count for r in seen] == [1, 1, 1]
     for index, seed in ((1, 5), (2, 6), (3, 7)):
-        record = records.read(tmp_path / f"repeat-{index:03d}/result.json")
+        record = files.read_json(tmp_path / f"repeat-{index:03d}/result.json")
         assert record is not None
         assert (record["number"], record["seed"], record["state"]) == (index, seed, "COMPLETE")
 
@@ -109,7 +109,7 @@ def test_when_runs_fail_together_each_is_tried_alone(tmp_path: Path) -> None:
         return bowl(run)
 
     execution.work(run, folder, channel, train, together)
-    found = [records.read(tmp_path / f"repeat-{i:03d}/result.json") for i in (1, 2, 3)]
+    found = [files.read_json(tmp_path / f"repeat-{i:03d}/result.json") for i in (1, 2, 3)]
     assert [record["state"] for record in found if record] == ["COMPLETE", FAILED, "COMPLETE"]
     assert found[1] is not None
     assert found[1]["error"].endswith("ZeroDivisionError: an odd seed")

@@ -139,14 +139,14 @@ def test_a_broken_search_space_is_explained(argument: str, message: str) -> None
         make_cells(argument)
 
 
-def test_the_fingerprint_sees_what_matters_and_nothing_else() -> None:
-    ignored = ["device", "threads", "data.dir"]
+def test_settings_hold_what_matters_and_nothing_else() -> None:
+    def shared(*arguments: str) -> dict[str, object]:
+        (cell,) = make_cells(*arguments)
+        return {**cell.settings, **cell.ranges}
 
-    def fingerprint(*arguments: str) -> dict[str, object]:
-        return make_cells(*arguments)[0].fingerprint(ignored)
-
-    assert fingerprint() == fingerprint("threads=2", "device=cpu", "data.dir=/elsewhere", "trial.owner=3")
-    assert fingerprint() != fingerprint("optim.schedule=linear")
-    assert fingerprint() != fingerprint("seed=1")
-    assert fingerprint() != fingerprint("optim.lr=interval(1e-3,1e-2)")
-    assert fingerprint("optim.lr=1e-3") != fingerprint("optim.lr=2e-3")
+    assert make_cells()[0].settings == {}
+    assert shared() == shared("threads=2", "device=cpu", "data.dir=/elsewhere", "trial.owner=3")
+    assert shared() != shared("optim.schedule=linear")
+    assert make_cells("seed=1")[0].settings == {"seed": 1}
+    assert shared() != shared("optim.lr=interval(1e-3,1e-2)")
+    assert shared("optim.lr=1e-3") != shared("optim.lr=2e-3")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,11 @@ def write_atomically(path: Path, text: str) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write an object as JSON, atomically; NaN and infinities are refused, they are not JSON."""
+    write_atomically(path, json.dumps(content, allow_nan=False, indent=1) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

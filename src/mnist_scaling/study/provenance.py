@@ -1,33 +1,66 @@
-"""How a study was made, for its study.json."""
+"""How a study was made, for its study.json: the command, the versions, the commit."""
 
 from __future__ import annotations
 
 import platform
 import shlex
+import subprocess
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
-PACKAGES = ("mnist-scaling", "torch", "numpy", "hydra-core", "optuna", "hydra-optuna-sweeper")
+PACKAGES = (
+    "mnist-scaling", "torch", "numpy", "scipy", "pandas", "hydra-core", "omegaconf", "optuna", "hydra-optuna-sweeper",
+)  # fmt: skip
+"""Packages whose version can change a result."""
+
+COMMAND, VERSIONS, COMMIT, STARTED = "command", "versions", "commit", "started"
+"""Keys of study.json."""
 
 
 def collect(overrides: Sequence[str]) -> dict[str, Any]:
-    """The command as a shell takes it, the versions it ran with, and when it was last started.
+    """The command as a shell takes it, the versions and the commit it ran with, and when it was last started.
 
     Parameters
     ----------
     overrides : sequence of str
         Hydra overrides of the sweep.
     """
-    versions = {"python": platform.python_version()}
+    return {
+        COMMAND: shlex.join(["python", "-m", "mnist_scaling.train", "-m", *overrides]),
+        VERSIONS: versions(),
+        COMMIT: commit(),
+        STARTED: datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Version of Python and of each of `PACKAGES` that is installed."""
+    found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
-            versions[name] = version(name)
+            found[name] = version(name)
         except PackageNotFoundError:  # run from a checkout that was never installed
             continue
-    return {
-        "command": shlex.join(["python", "-m", "mnist_scaling.train", "-m", *overrides]),
-        "versions": versions,
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+    return found
+
+
+def commit() -> str | None:
+    """The checkout's commit, with a + where files differ from it; None outside a checkout of this project."""
+    folder = Path(__file__).resolve().parents[3]
+    if not (folder / ".git").exists():
+        return None
+    try:
+        head = _git(folder, "rev-parse", "--short=12", "HEAD")
+        return head + ("+" if _git(folder, "status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=10
+    )
+    return done.stdout.strip()

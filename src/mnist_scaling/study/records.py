@@ -11,7 +11,6 @@ A record is written by the run itself before anything else learns of it, so what
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,25 +22,12 @@ WANTED = "wanted_branches"
 """In a row, no column: the shares at which the run was to end a decay; empty for most regimes."""
 
 
-def write(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a record atomically; NaN and infinities are refused, they are not JSON."""
-    files.write_atomically(path, json.dumps(content, allow_nan=False, indent=1) + "\n")
-
-
-def read(path: Path) -> dict[str, Any] | None:
-    """A record, or None when there is none."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-
-
 def read_study(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Every run recorded below a study's folder: the run's folder, and its row for trials.csv."""
     for cell_file in sorted(folder.rglob(layout.CELL)):
-        cell = json.loads(cell_file.read_text(encoding="utf-8"))
+        cell = files.read_json(cell_file) or {}
         for path in sorted(cell_file.parent.glob(f"*/{layout.RESULT}")):
-            record = read(path)
+            record = files.read_json(path)
             if record is not None:
                 yield path.parent, row(record, cell["axes"], cell["space"])
 

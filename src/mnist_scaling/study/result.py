@@ -65,6 +65,8 @@ class TrainResult:
     """One entry per finished decay of a run that measures many data sizes: the columns of its row."""
     resumed_at: int = 0
     """Examples that a killed attempt at this run had seen before this one took over."""
+    device: str = ""
+    """The device that the run really used: cpu, cuda or mps."""
 
     def __post_init__(self) -> None:
         if self.epochs_spent is None:

@@ -105,6 +105,7 @@ def _result(session: Session, size: Size, state: str, outcome: regimes.Outcome, 
         curve=session.curve.thinned(),
         branches=tuple(_branch(branch, size) for branch in session.branches),
         resumed_at=session.resumed_at,
+        device=session.engine.part.rows.device.type,
         **scores,
     )
 

@@ -19,6 +19,8 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from mnist_scaling.errors import InputError
+from mnist_scaling.study import identity
+from mnist_scaling.study.identity import IDENTITY
 from mnist_scaling.study.vocabulary import CONTROL, SAMPLER, TRANSFER
 from mnist_scaling.tuning import search_space
 from mnist_scaling.tuning.grid import Cell
@@ -34,8 +36,8 @@ from mnist_scaling.tuning.trials import (
     in_ranges,
 )
 
-FINGERPRINT, OPENED, WIDENED = "fingerprint", "opened", "widened"
-"""User attributes of a study, beside its axes."""
+OPENED, WIDENED = "opened", "widened"
+"""User attributes of a study, beside its axes and its identity."""
 
 LEARNERS = (optuna.samplers.TPESampler, optuna.samplers.GPSampler)
 """Samplers that are told other cells' trials; others follow a sequence of their own, or keep a state."""
@@ -64,8 +66,6 @@ class CellStudy:
     storage : optuna storage
     sampler : DictConfig
         Node of the ``hydra/sweeper/sampler`` group.
-    ignored : list of str
-        Config keys that don't change a result, left out of the fingerprint.
     prefix : str
         Before the cell's name in the name of its study.
 
@@ -76,24 +76,26 @@ class CellStudy:
         none unless it is set.
     """
 
-    def __init__(
-        self, cell: Cell, storage: BaseStorage, sampler: DictConfig, ignored: list[str], prefix: str = ""
-    ) -> None:
+    def __init__(self, cell: Cell, storage: BaseStorage, sampler: DictConfig, prefix: str = "") -> None:
         self.cell = cell
         self._sampler = sampler
         self.neighbour_trials: Callable[[Sequence[FrozenTrial]], Sequence[FrozenTrial]] = lambda own: ()
         self.study = optuna.create_study(
             study_name=prefix + cell.name, storage=storage, direction="minimize", load_if_exists=True
         )
-        fingerprint = cell.fingerprint(ignored)
         self._attributes = dict(self.study.user_attrs)
-        known = self._attributes.get(FINGERPRINT)
+        known = self._attributes.get(IDENTITY)
+        if known is None and self.trials():
+            raise InputError(
+                f"A study must have been begun with this version of mnist_scaling, but that of cell '{cell.name}' "
+                "holds trials of an older one, which trained other bits: give the new study another `name=`."
+            )
         if known is None:
-            self._describe(fingerprint)
-        elif known != fingerprint:
-            raise InputError(_difference(cell.name, known, fingerprint))
+            self._describe()
+        else:
+            _check(cell, known)
 
-    def _describe(self, fingerprint: dict[str, Any]) -> None:
+    def _describe(self) -> None:
         for column, value in self.cell.axes.items():
             self.study.set_user_attr(column, value)
         with warnings.catch_warnings():
@@ -101,7 +103,7 @@ class CellStudy:
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self.study.set_metric_names(["val_loss"])
         # Last, so that a study killed half-way through this is described again.
-        self.study.set_user_attr(FINGERPRINT, fingerprint)
+        self.study.set_user_attr(IDENTITY, identity.Identity(self.cell.settings, self.cell.ranges).record())
 
     @property
     def space(self) -> dict[str, BaseDistribution]:
@@ -246,10 +248,12 @@ class CellStudy:
         return instantiate(self._sampler, seed=seed, _execution_whitelist_=self._sampler["_target_"])
 
 
-def _difference(name: str, known: dict[str, Any], wanted: dict[str, Any]) -> str:
-    keys = sorted(key for key in known.keys() | wanted.keys() if known.get(key) != wanted.get(key))
-    changes = ", ".join(f"{key} was {known.get(key)} and is now {wanted.get(key)}" for key in keys)
-    return (
-        f"A study must keep its configuration, but that of cell '{name}' differs: {changes}; "
-        "set it back, or give the new study another `name=`."
-    )
+def _check(cell: Cell, known: Mapping[str, Any]) -> None:
+    """Refuse to go on with a cell that was begun with other settings or ranges."""
+    found = identity.differences(known["settings"], cell.settings, cell.defaults, cell.space)
+    found += identity.differences(known["ranges"], cell.ranges, {})
+    if found:
+        raise InputError(
+            f"A study must keep its configuration, but that of cell '{cell.name}' differs: {', '.join(found)}; "
+            "set it back, or give the new study another `name=`."
+        )

@@ -8,7 +8,7 @@ from math import ceil
 from typing import Any
 
 from mnist_scaling.config import RunConfig
-from mnist_scaling.study import layout, records
+from mnist_scaling.study import files, layout
 from mnist_scaling.tuning import certificate, search_space
 from mnist_scaling.tuning.cell_study import CellStudy
 from mnist_scaling.tuning.job import Job
@@ -50,7 +50,7 @@ class CellTuner:
         """After a kill: tell what was finished but not told, reclaim what was not finished."""
         for trial in self.study.running():
             path = self._ledger.record_path(self.cell, "trial", trial.user_attrs.get("index", -1))
-            record = records.read(path)
+            record = files.read_json(path)
             if record is not None and record["config"]["trial.number"] == trial.number:
                 tell(self.study.study, trial.number, record["state"], (record["result"] or {}).get("val_loss"))
             else:
@@ -68,7 +68,7 @@ class CellTuner:
         space, widened = self.study.space, sorted(self.study.widened)
         content = {"name": self.cell.name, "keys": self.cell.keys, "axes": self.cell.axes}
         content |= {"space": search_space.describe(space), "widened": widened, **more}
-        records.write(self._ledger.folder / self.cell.folder / layout.CELL, content)
+        files.write_json(self._ledger.folder / self.cell.folder / layout.CELL, content)
 
     @property
     def trials_left(self) -> int:
@@ -150,7 +150,7 @@ class CellTuner:
             # Seeds that no trial has seen: the selection is not to profit from its own luck.
             name, index = self.study.study.study_name, first + place
             job = Job(self.cell, "repeat", index, index, self.cell.run.seed + 1 + place, dict(setting), name)
-            record = records.read(self._ledger.record_path(self.cell, "repeat", index))
+            record = files.read_json(self._ledger.record_path(self.cell, "repeat", index))
             if record is None:
                 jobs.append(job)  # its folder may hold a checkpoint to go on from
             elif any(record["config"].get(key) != value for key, value in setting.items()):

@@ -14,7 +14,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.storages import BaseStorage
 from optuna.trial import create_trial
 
-from mnist_scaling.study import layout, records, tables, vocabulary
+from mnist_scaling.study import files, layout, tables, vocabulary
 from mnist_scaling.tuning.cell_study import CellStudy
 from mnist_scaling.tuning.grid import Cell
 
@@ -39,7 +39,7 @@ def publish(folder: Path, studies: Sequence[CellStudy], storage: BaseStorage, pr
         Before the summary's name, where several studies share a storage.
     """
     cells, trials = tables.read_table(folder / layout.CELLS), tables.read_table(folder / layout.TRIALS)
-    record = records.read(folder / layout.STUDY) or {}
+    record = files.read_json(folder / layout.STUDY) or {}
     grid = list(studies[0].cell.axes)
     rows: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in cells.to_dict("records"):

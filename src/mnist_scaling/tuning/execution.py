@@ -17,7 +17,7 @@ from typing import Any
 
 from mnist_scaling import config
 from mnist_scaling.config import RunConfig
-from mnist_scaling.study import layout, records
+from mnist_scaling.study import files, layout
 from mnist_scaling.study.layout import CHECKPOINT
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import FAILED
@@ -78,7 +78,7 @@ def _work_together(run: RunConfig, folder: Path, train: Train, together: Togethe
 
 def keep(folder: Path, record: dict[str, Any]) -> None:
     """Write a run's record, and only then delete its checkpoint: a kill in between loses neither."""
-    records.write(folder / layout.RESULT, record)
+    files.write_json(folder / layout.RESULT, record)
     (folder / CHECKPOINT).unlink(missing_ok=True)
 
 

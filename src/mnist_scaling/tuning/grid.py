@@ -16,6 +16,7 @@ from optuna.distributions import BaseDistribution
 from mnist_scaling import config
 from mnist_scaling.config import RunConfig
 from mnist_scaling.errors import InputError
+from mnist_scaling.study import identity
 from mnist_scaling.study.columns import column_of
 from mnist_scaling.tuning import search_space
 
@@ -70,11 +71,20 @@ class Cell:
         """Every config key of a run and the cell's own value of it."""
         return config.flatten(asdict(self.run))
 
-    def fingerprint(self, ignored: Iterable[str]) -> dict[str, Any]:
-        """All that must be equal for two sweeps to share the cell's study: config and search space."""
-        skipped = {*ignored, *self.space}
-        kept = {k: v for k, v in self.values.items() if k not in skipped and not k.startswith("trial.")}
-        return kept | {f"search_space.{key}": text for key, text in search_space.describe(self.space).items()}
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the cell's runs share and the defaults lack: its part of the study's identity."""
+        return identity.settings(self.values, self.defaults, self.space)
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Every config key of a run at its default."""
+        return config.flatten(asdict(config.defaults_like(self.run)))
+
+    @property
+    def ranges(self) -> dict[str, str]:
+        """What is tuned, by config key, as text."""
+        return search_space.describe(self.space)
 
 
 def partition(arguments: Sequence[str], space_keys: Iterable[str]) -> Partition:

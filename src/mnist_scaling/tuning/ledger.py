@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mnist_scaling.study import branches, layout, records, tables
+from mnist_scaling.study import branches, files, layout, records, tables
 from mnist_scaling.study.vocabulary import FAILED
 from mnist_scaling.tuning.grid import Cell
 from mnist_scaling.tuning.job import Job
@@ -42,7 +42,7 @@ class Ledger:
         path = self.folder / job.folder
         rows = self._cells.setdefault(path.parent, {})
         if path not in rows:
-            record = records.read(path / layout.RESULT)
+            record = files.read_json(path / layout.RESULT)
             if record is None:
                 return None
             rows[path] = records.row(record, job.cell.axes, job.cell.space)
@@ -58,7 +58,7 @@ class Ledger:
         best = tables.best_trial(self.cell(cell, "trial"))
         if best is None:
             return None
-        record = records.read(self.record_path(cell, "trial", int(best["number"])))
+        record = files.read_json(self.record_path(cell, "trial", int(best["number"])))
         assert record is not None, "a row comes from its record"
         return {key: record["config"][key] for key in cell.space}
 
@@ -66,7 +66,7 @@ class Ledger:
         """The settings to repeat: the selected one, or those of all branches, each no further than needed."""
         settings = []
         for number, last in branches.selected(self.cell(cell, "trial")).items():
-            record = records.read(self.record_path(cell, "trial", number))
+            record = files.read_json(self.record_path(cell, "trial", number))
             assert record is not None, "a row comes from its record"
             setting = {key: record["config"][key] for key in cell.space}
             settings.append(setting if last is None else setting | {"regime.last": last})
@@ -95,5 +95,5 @@ class Ledger:
             "config": job.cell.values | job.params,
             "result": None,
         }
-        records.write(self.folder / job.folder / layout.RESULT, record)
+        files.write_json(self.folder / job.folder / layout.RESULT, record)
         self.row(job)

@@ -8,14 +8,14 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from mnist_scaling.study import layout, records, tables
+from mnist_scaling.study import files, layout, tables
 
 
 def show(folder: Path, console: Console | None = None) -> None:
     """Print the loss of every cell, as a matrix where the grid has two axes, and where the tables are."""
     console = console or Console()
     cells = tables.read_table(folder / layout.CELLS)
-    study = records.read(folder / layout.STUDY) or {}
+    study = files.read_json(folder / layout.STUDY) or {}
     axes = [column for column in study["axes"] if cells[column].nunique() > 1]
     loss = "test_loss" if cells["test_loss"].notna().any() else "val_loss"
     by = f", by {axes[0]} (rows) and {axes[1]}" if len(axes) == 2 else ""

@@ -39,7 +39,6 @@ class CellSweeper(Sweeper):
         storage: str | None,
         params: DictConfig | None,
         max_values_per_axis: int | None,
-        ignored: Sequence[str],
         pruner: DictConfig | None,
         transfer: str,
         widen: bool,
@@ -57,7 +56,7 @@ class CellSweeper(Sweeper):
                 raise InputError(f"`hydra.sweeper.{key}` must be a whole number of {least} or more, but got {value}.")
         self.sampler, self.storage, self.params = sampler, storage, params
         self.n_trials, self.n_repeats, self.trials_per_batch = n_trials, n_repeats, trials_per_batch
-        self.max_values_per_axis, self.ignored = max_values_per_axis, list(ignored)
+        self.max_values_per_axis = max_values_per_axis
         del pruner  # read by the jobs, from Hydra's own copy of this config
         self.transfer, self.widen, self.stop_below = transfer, widen, stop_below
         self.cost, self.prepare, self.together = cost, prepare, together
@@ -129,7 +128,7 @@ class CellSweeper(Sweeper):
         from mnist_scaling.tuning.cell_study import CellStudy
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        return [CellStudy(cell, storage, self.sampler, self.ignored, prefix) for cell in cells]
+        return [CellStudy(cell, storage, self.sampler, prefix) for cell in cells]
 
     def _pool(self, folder: Path) -> Pool:
         """This machine's workers where the launcher has them, else rounds of whatever launcher it is."""

@@ -12,7 +12,7 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.study import layout, records
+from mnist_scaling.study import files, identity, layout
 from mnist_scaling.study.vocabulary import FAILED
 from mnist_scaling.tuning import certificate, transfer, write_tables
 from mnist_scaling.tuning.cell_study import CellStudy
@@ -86,7 +86,7 @@ class Tuner:
         RuntimeError
             When run after run fails: then the set-up is at fault, not a setting.
         """
-        self._check_axes()
+        self._check_identity()
         for cell in self.cells.values():
             cell.recover()
         self.progress = self._make_progress()
@@ -100,15 +100,19 @@ class Tuner:
             finally:
                 self._write_tables()
 
-    def _check_axes(self) -> None:
-        """Cells of one table must differ along the same axes."""
-        known = records.read(self.folder / layout.STUDY)
-        axes = list(next(iter(self.cells.values())).cell.axes)
-        if known is not None and (had := known.get("grid", known["axes"])) != axes:
+    def _check_identity(self) -> None:
+        """Cells of one study must differ along the same axes and share everything else; study.json says so at once."""
+        cells = [cell.cell for cell in self.cells.values()]
+        known = files.read_json(self.folder / layout.STUDY)
+        axes = list(cells[0].axes)
+        if known is not None and (had := known["grid"]) != axes:
             raise InputError(
                 f"A study must keep the axes of its grid, but {self.folder} has {', '.join(had) or 'none'} "
                 f"and this sweep has {', '.join(axes) or 'none'}: give the new study another `name=`."
             )
+        mine = identity.of([(cell.settings, cell.ranges, cell.keys) for cell in cells])
+        found = identity.check(self.folder, mine, cells[0].defaults)
+        self.provenance = {**self.provenance, identity.IDENTITY: found.record()}
 
     def _chains(self) -> dict[str, float]:
         """Cost of the longest chain of trials from each cell on: what is started late ends late."""

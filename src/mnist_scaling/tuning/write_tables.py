@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from optuna.distributions import json_to_distribution
 
-from mnist_scaling.study import branches, layout, learning_curves, records, tables
+from mnist_scaling.study import branches, files, layout, learning_curves, tables
 from mnist_scaling.study.columns import BRANCH, column_of
 from mnist_scaling.study.learning_curves import same
 from mnist_scaling.study.vocabulary import COMPLETE
@@ -28,14 +28,15 @@ def write(folder: Path, rows: Mapping[Path, Mapping[str, Any]], provenance: Mapp
     provenance : mapping
         Further entries of study.json: how the study was made.
     """
-    cells = [records.read(path) or {} for path in sorted(folder.rglob(layout.CELL))]
+    cells = [files.read_json(path) or {} for path in sorted(folder.rglob(layout.CELL))]
     grid = list(dict.fromkeys(column for cell in cells for column in cell["axes"]))
     tuned = list(dict.fromkeys(column_of(key) for cell in cells for key in cell["space"]))
     ordered = sorted(rows.items(), key=lambda item: (*(_sortable(item[1][a]) for a in grid), str(item[0])))
     expanded = [row for _, run in ordered for row in branches.expand(run)]
     axes = [*grid, *([BRANCH] if any(BRANCH in row for row in expanded) else [])]
-    study = {"name": folder.name, "axes": axes, "grid": grid, "tuned": tuned}
-    records.write(folder / layout.STUDY, {**study, **provenance})
+    devices = sorted({row["device"] for row in rows.values() if row.get("device")})
+    study = {"name": folder.name, "axes": axes, "grid": grid, "tuned": tuned, "devices": devices}
+    files.write_json(folder / layout.STUDY, {**study, **provenance})
 
     trials = tables.trials_table(expanded, axes, tuned)
     tables.write_table(trials, folder / layout.TRIALS)

@@ -1,0 +1,152 @@
+"""Which runs belong to one study: the settings that all of its cells share, compared before anything is trained.
+
+The identity of a sweep is what differs from the defaults of the configuration, less its axes, its tuned keys and the
+keys that change no result. So a new field of the configuration, at its default, leaves every older study resumable,
+and a difference always has a name. study.json holds the study's identity; each cell's Optuna study holds the cell's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mnist_scaling.errors import InputError
+from mnist_scaling.study import files, layout
+
+VERSION = 1
+"""Of the layout of an identity on disk; one without a version is from before there was this module."""
+
+NO_EFFECT = ("device", "threads", "data.dir", "name")
+"""Config keys that change no result: a resume may change them."""
+
+IDENTITY = "identity"
+"""Key of study.json."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What all cells of a sweep have in common."""
+
+    settings: Mapping[str, Any]
+    """Config key to value, where the value is not the default."""
+    ranges: Mapping[str, str] = field(default_factory=dict)
+    """Tuned config key to its range, as text."""
+    varying: tuple[str, ...] = ()
+    """Config keys that belong to an axis: those swept, and those that a swept config group brings with it."""
+
+    def record(self) -> dict[str, Any]:
+        """As study.json has it."""
+        return {
+            "version": VERSION,
+            "settings": dict(self.settings),
+            "ranges": dict(self.ranges),
+            "varying": list(self.varying),
+        }
+
+
+def settings(values: Mapping[str, Any], defaults: Mapping[str, Any], left_out: Iterable[str] = ()) -> dict[str, Any]:
+    """The keys of a run's configuration that are not at their default.
+
+    Parameters
+    ----------
+    values, defaults : mapping
+        Dotted config key to value.
+    left_out : iterable of str
+        Keys that don't count, such as the tuned ones; `NO_EFFECT` and the sweep's own ``trial.*`` never do.
+    """
+    skipped = {*left_out, *NO_EFFECT}
+    kept = {k: v for k, v in values.items() if k not in skipped and not k.startswith("trial.")}
+    return {key: value for key, value in kept.items() if key not in defaults or defaults[key] != value}
+
+
+def of(cells: Sequence[tuple[Mapping[str, Any], Mapping[str, str], Iterable[str]]]) -> Identity:
+    """The identity of a sweep from its cells.
+
+    Parameters
+    ----------
+    cells : sequence of (settings, ranges, keys)
+        For each cell what `settings` returns, the ranges of its tuned keys, and its swept config keys.
+
+    Notes
+    -----
+    A key that has different values in different cells belongs to the axis that makes the difference:
+    ``regime=single_epoch,early_stopping`` also moves ``optim.schedule``.
+    """
+    every = list(dict.fromkeys(key for found, ranges, _ in cells for key in (*found, *ranges)))
+    axes = tuple(dict.fromkeys(axis for _, _, keys in cells for axis in keys))
+    absent = object()
+
+    def differs(key: str) -> bool:
+        values = [(found.get(key, absent), ranges.get(key, absent)) for found, ranges, _ in cells]
+        return any(value != values[0] for value in values)
+
+    varying = {key for key in every if differs(key) or any(key == a or key.startswith(f"{a}.") for a in axes)}
+    found, ranges, _ = cells[0]
+    return Identity(
+        {k: v for k, v in found.items() if k not in varying},
+        {k: v for k, v in ranges.items() if k not in varying},
+        tuple(sorted({*varying, *axes})),
+    )
+
+
+def differences(
+    known: Mapping[str, Any], wanted: Mapping[str, Any], defaults: Mapping[str, Any], left_out: Iterable[str] = ()
+) -> list[str]:
+    """Each key in which two sets of settings differ, in words; a key that one lacks is at its default there.
+
+    Parameters
+    ----------
+    known, wanted : mapping
+        Settings of the study, and of the sweep that wants to join it.
+    defaults : mapping
+        Dotted config key to default.
+    left_out : iterable of str
+        Keys that may differ.
+    """
+    skipped = {*left_out, *NO_EFFECT}
+    out = []
+    for key in sorted((known.keys() | wanted.keys()) - skipped):
+        before, now = (found.get(key, defaults.get(key)) for found in (known, wanted))
+        if before != now:
+            out.append(f"{key} was {before} and is now {now}")
+    return out
+
+
+def check(folder: Path, identity: Identity, defaults: Mapping[str, Any]) -> Identity:
+    """Compare a sweep with the study that it wants to join; the identity to write into study.json.
+
+    Parameters
+    ----------
+    folder : Path
+        The study's.
+    identity : Identity
+        The sweep's.
+    defaults : mapping
+        Dotted config key to default.
+
+    Raises
+    ------
+    InputError
+        When they differ in a key that is no axis of either.
+    """
+    record = (files.read_json(folder / layout.STUDY) or {}).get(IDENTITY)
+    if record is None:
+        return identity
+    if record.get("version") != VERSION:
+        raise InputError(
+            f"A study must have an identity of version {VERSION}, but {folder / layout.STUDY} has version "
+            f"{record.get('version')}: go on with the version of mnist_scaling that wrote it, or give the new study "
+            "another `name=`."
+        )
+    varying = tuple(sorted({*record["varying"], *identity.varying}))
+    found = differences(record["settings"], identity.settings, defaults, varying)
+    found += differences(record["ranges"], identity.ranges, {}, varying)
+    if found:
+        raise InputError(
+            f"The cells of a study must share all settings but its axes, but {folder} differs from this sweep: "
+            f"{', '.join(found)}; set it back, sweep it as an axis, or give the new study another `name=`."
+        )
+    common = {k: v for k, v in record["settings"].items() if k not in varying}
+    return Identity(common, {k: v for k, v in record["ranges"].items() if k not in varying}, varying)

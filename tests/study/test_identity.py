@@ -1,0 +1,73 @@
+"""Which sweeps may join a study, and that a difference always has a name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mnist_scaling.errors import InputError
+from mnist_scaling.study import files, identity, layout
+from mnist_scaling.study.identity import Identity, differences, of, settings
+
+DEFAULTS = {
+    "optim.name": "adam",
+    "optim.schedule": "cosine",
+    "model.width": 8,
+    "seed": 0,
+    "threads": 1,
+    "trial.owner": 0,
+}
+
+
+def test_settings_are_what_differs_from_the_defaults() -> None:
+    values = DEFAULTS | {"optim.name": "sgd", "model.width": 16, "threads": 2, "trial.owner": 7, "seed": 3}
+    assert settings(values, DEFAULTS, ["seed"]) == {"optim.name": "sgd", "model.width": 16}
+
+
+def test_a_new_field_at_its_default_is_no_difference() -> None:
+    new = DEFAULTS | {"optim.clip": None}
+    assert differences({"seed": 1}, settings(new | {"seed": 1}, new), new) == []
+    assert differences({"seed": 1}, {"seed": 1, "optim.clip": 2.0}, new) == ["optim.clip was None and is now 2.0"]
+
+
+def test_a_key_that_only_the_study_knows_has_a_name_too() -> None:
+    assert differences({"optim.gone": 3}, {}, DEFAULTS) == ["optim.gone was 3 and is now None"]
+
+
+def test_what_an_axis_brings_with_it_varies() -> None:
+    early = {"regime.name": "early_stopping", "optim.schedule": "wsd", "seed": 1}
+    found = of([(early, {"optim.lr": "a"}, ["regime"]), ({"seed": 1}, {"optim.lr": "a"}, ["regime"])])
+    assert found.settings == {"seed": 1}
+    assert found.ranges == {"optim.lr": "a"}
+    assert found.varying == ("optim.schedule", "regime", "regime.name")
+
+
+def join(folder: Path, first: Identity, second: Identity) -> Identity:
+    record = {identity.IDENTITY: identity.check(folder, first, DEFAULTS).record()}
+    files.write_json(folder / layout.STUDY, record)
+    return identity.check(folder, second, DEFAULTS)
+
+
+@pytest.mark.parametrize(
+    ("second", "sentence"),
+    [
+        (Identity({"optim.name": "sgd"}, {"optim.lr": "a"}), "optim.name was adam and is now sgd; set it back"),
+        (Identity({"seed": 2}), "seed was 0 and is now 2"),
+        (Identity({}, {"optim.lr": "b"}), "optim.lr was a and is now b"),
+    ],
+)
+def test_another_optimiser_seed_or_range_is_refused(tmp_path: Path, second: Identity, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        join(tmp_path, Identity({}, {"optim.lr": "a"}, ("model.width",)), second)
+
+
+def test_axes_may_differ(tmp_path: Path) -> None:
+    first = Identity({"seed": 1}, {}, ("model.width",))
+    assert join(tmp_path, first, Identity({"seed": 1, "model.width": 16}, {}, ())) == first
+
+
+def test_an_identity_of_another_version_is_refused(tmp_path: Path) -> None:
+    files.write_json(tmp_path / layout.STUDY, {identity.IDENTITY: {"version": 9}})
+    with pytest.raises(InputError, match="must have an identity of version 1, but .*study.json has version 9"):
+        identity.check(tmp_path, Identity({}), DEFAULTS)
