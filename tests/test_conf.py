@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -23,9 +24,39 @@ def composed(*overrides: str) -> tuple[RunConfig, OmegaConf]:
     return config.build(RunConfig, cfg), cfg  # type: ignore[return-value]
 
 
-def test_yaml_defaults_are_the_classes_defaults() -> None:
+def test_the_default_run_is_the_classes_defaults() -> None:
     run, _ = composed()
     assert run == RunConfig()
+
+
+@pytest.mark.parametrize("group", ["model", "data", "optim", "regime"])
+def test_no_group_states_a_default_again(group: str) -> None:
+    defaults = config.flatten(asdict(RunConfig()))
+    for path in (CONF / group).glob("*.yaml"):
+        content = OmegaConf.to_container(OmegaConf.load(path))
+        nodes = content if "@package _global_" in path.read_text() else {group: content}
+        stated = {k: v for k, v in config.flatten(nodes).items() if not k.startswith(("search_space.", "defaults"))}
+        again = [key for key, value in stated.items() if not key.endswith(".name") and defaults.get(key) == value]
+        assert again == [], path
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("sed: 7", "but conf/experiment/mine.yaml has `sed`: did you mean `seed`?"),
+        ("serach_space: {optim: {lr: null}}", "has `serach_space`: did you mean `search_space`?"),
+        ("optim: {momntum: 0.5}", "has `momntum`: did you mean `optim.momentum`?"),
+        ("model: {widht: 4}", "but got `model.widht`: did you mean `model.width`?"),
+    ],
+)
+def test_a_misspelt_key_of_a_users_own_file_is_refused(content: str, sentence: str, tmp_path: Path, command) -> None:
+    (tmp_path / "conf/experiment").mkdir(parents=True)
+    (tmp_path / "conf/experiment/mine.yaml").write_text(f"# @package _global_\nname: mine\n{content}\n")
+    done = command("mnist_scaling.train", "--config-dir", "conf", "-m", "experiment=mine", "model.width=4,8")
+    assert done.returncode == 1
+    assert sentence in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "multirun").exists()
 
 
 @pytest.mark.parametrize(

@@ -124,6 +124,8 @@ def _explain_hydra(error: BaseException, config_name: str) -> str:
         if "is not in struct" in text or "not in '" in text:
             return _unknown_key(found.group(1), config_name)
         key = found.group(1)
+    if found := re.search(r"In '(.+?)': ConfigKeyError raised while composing config:\s+Key '([^']+)' not in", text):
+        return _unknown_key(str(key or found.group(2)), config_name, f"conf/{found.group(1)}.yaml has")
     if (found := re.search(r"Key '([^']+)' (?:is )?not in ", text)) and key:
         return _unknown_key(str(key), config_name)
     if found := re.search(r"Value '(.*)' of type '.*' could not be converted to (\w+)", text):
@@ -149,10 +151,10 @@ def _explain_hydra(error: BaseException, config_name: str) -> str:
     return " ".join(line for line in lines if line and not re.match(r"(full_key|object_type|reference_type):?", line))
 
 
-def _unknown_key(key: str, config_name: str) -> str:
+def _unknown_key(key: str, config_name: str, where: str = "got") -> str:
     close = difflib.get_close_matches(key, _known_keys(config_name), n=1, cutoff=0.6)
     fix = f"did you mean `{close[0]}`?" if close else "`--cfg all` prints every key there is."
-    return f"Every key must exist in the configuration, but got `{key}`: {fix}"
+    return f"Every key must exist in the configuration, but {where} `{key}`: {fix}"
 
 
 def _known_keys(config_name: str) -> list[str]:

@@ -1,17 +1,19 @@
-"""The schema of conf/train.yaml: what one training run is, as frozen dataclasses.
+"""The schema of conf/train.yaml: what one training run is, as frozen dataclasses with their defaults and rules.
 
-YAML holds the numbers, these classes hold the types and the rules. ``build`` is the border: above
-it lives Hydra's DictConfig, below it nothing but what is declared here.
+`register` puts a schema under a command's YAML: each default stands here once, conf/ holds what differs from it, and
+a key that no class declares is refused. ``build`` is the border: above it lives Hydra's DictConfig, below it nothing
+but what is declared here.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from math import isfinite
 from typing import Any, TypeVar
 
+from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_scaling.errors import InputError
@@ -263,6 +265,33 @@ class RunConfig:
         require(self.threads >= 1, f"`threads >= 1` must hold, but got {self.threads}: give 1 for one core a run.")
 
 
+@dataclass(frozen=True)
+class TrainConfig(RunConfig):
+    """conf/train.yaml: one run, and what only a sweep reads."""
+
+    name: str = "default"
+    """The study's folder, multirun/<name>; an experiment brings its own."""
+    search_space: dict[str, Any] = field(default_factory=dict)
+    """What the tuner tries in every cell: config key to a Hydra sweep; null takes a key out. Groups bring their own."""
+    model: dict[str, Any] = field(default_factory=lambda: asdict(ModelConfig()))  # type: ignore[assignment]
+    """The keys of every family; a family's own are declared in its class and listed in conf/model/<name>.yaml."""
+
+
+def register(name: str, cls: type) -> None:
+    """Make a dataclass the schema that conf/<name>.yaml composes onto, as ``schema/<name>``.
+
+    Parameters
+    ----------
+    name : str
+        The command.
+    cls : type
+        A dataclass; its defaults are the command's.
+    """
+    schema = OmegaConf.structured(cls)
+    _make_writable(schema)
+    ConfigStore.instance().store(group="schema", name=name, node=schema, package="_global_")
+
+
 def build(cls: type[T], cfg: DictConfig) -> T:
     """A frozen dataclass from the node of the same shape; keys that `cls` lacks are left out.
 
@@ -338,3 +367,6 @@ def flatten(values: Any, prefix: str = "") -> dict[str, Any]:
         else:
             flat[name] = list(value) if isinstance(value, tuple) else value  # as JSON gives it back
     return flat
+
+
+register("train", TrainConfig)
