@@ -15,8 +15,8 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.tables import read_table
 from mnist_scaling.study.vocabulary import DIVERGED
-from mnist_scaling.tuning.execution import Report
 from mnist_scaling.tuning.storage import DIVERGED_VALUE, open_storage
+from mnist_scaling.tuning.trainer import Report
 
 from .helpers import InProcess, bowl, make_tuner
 
@@ -252,6 +252,18 @@ def test_an_optimum_at_the_edge_is_flagged(tmp_path: Path) -> None:
     _, cells = tables(tmp_path)
     assert cells["flags"].tolist() == ["search_edge"]  # the bowl's optimum, 0.01, lies below the range
     assert "lr" in cells["edges"][0].split(";")
+
+
+def test_an_optimum_at_a_limit_is_tuned_within_limits(tmp_path: Path) -> None:
+    bound = "optim.lr=tag(log,limit_low,interval(0.05,0.5))"  # the bowl's optimum, 0.01, lies below
+    make_tuner(tmp_path, InProcess(tmp_path), bound, n_trials=20, widen=True).run()
+    trials, cells = tables(tmp_path)
+    assert cells["widened"].isna().all() or "lr" not in cells["widened"][0].split(";")
+    assert trials["lr"].min() >= 0.05
+    assert "lr" in cells["limits"][0].split(";")
+    assert "lr" not in str(cells["edges"][0]).split(";")
+    record = json.loads((tmp_path / "all/cell.json").read_text())
+    assert record["limits"]["optim.lr"] == ["low"]
 
 
 def test_a_range_is_widened_once_and_halfway(tmp_path: Path) -> None:

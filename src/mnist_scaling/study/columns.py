@@ -120,6 +120,13 @@ CELL_TABLE = (
         "edges", "tuned columns whose selected value lies on the edge of its range, separated by ;", "", CERTIFICATE
     ),
     Column(
+        "limits",
+        "tuned columns whose selected value lies at an end of its range that is a limit, by nature or by choice, "
+        "separated by ;: the cell is tuned within them",
+        "",
+        CERTIFICATE,
+    ),
+    Column(
         "widened",
         "tuned columns whose range was widened because the best setting lay on its edge, separated by ;",
         "",

@@ -67,7 +67,7 @@ class CellTuner:
         """Write the cell's own record: what it is, and what is tuned in which ranges."""
         space, widened = self.study.space, sorted(self.study.widened)
         content = {"name": self.cell.name, "keys": self.cell.keys, "axes": self.cell.axes}
-        content |= {"space": search_space.describe(space), "widened": widened, **more}
+        content |= {"space": search_space.describe(space), "limits": self.cell.limits, "widened": widened, **more}
         records.write(self._ledger.folder / self.cell.folder / layout.CELL, content)
 
     @property
@@ -166,7 +166,9 @@ class CellTuner:
         if best is None:
             return
         for key, distribution in self.study.space.items():
-            wider = None if key in self.study.widened else search_space.widened(distribution, best[key])
+            if key in self.study.widened:
+                continue
+            wider = search_space.widened(distribution, best[key], self.cell.limits.get(key, ()))
             if wider is not None:
                 self.study.widen(key, wider[0], best | {key: wider[1]})
                 self.write()

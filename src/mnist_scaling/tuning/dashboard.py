@@ -23,7 +23,7 @@ SUMMARY = "best per cell"
 
 _NOTED = ("val_loss", "repeat_val_loss", "repeat_val_loss_se", "test_loss", "test_loss_se")
 _COUNTED = ("n_params", "n_seen", "flops", "n_trials", "n_repeats", "tuning_flops")
-_JUDGED = ("expected_gain", "noise", "tuned", "edges", "widened", "flags")
+_JUDGED = ("expected_gain", "noise", "tuned", "edges", "limits", "widened", "flags")
 
 
 def publish(folder: Path, studies: Sequence[CellStudy], storage: BaseStorage, prefix: str = "") -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, OverrideType, Sweep
+from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import BaseDistribution
 
@@ -18,9 +18,7 @@ from mnist_scaling.config import RunConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.study.columns import column_of
 from mnist_scaling.tuning import search_space
-
-NUISANCE = "nuisance"
-"""Tag that puts a swept key into the search space: ``+optim.x=tag(nuisance, choice(1, 2))``."""
+from mnist_scaling.tuning.search_space import NUISANCE
 
 
 @dataclass(frozen=True)
@@ -49,6 +47,8 @@ class Cell:
     """What is tuned, by config key."""
     cost: float
     """Relative cost of one run."""
+    limits: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Ends of ranges that are declared limits, by config key."""
 
     @property
     def axes(self) -> dict[str, Any]:
@@ -114,7 +114,7 @@ def partition(arguments: Sequence[str], space_keys: Iterable[str]) -> Partition:
             fixed.append(str(override.input_line))
             if key in tuned:
                 space[key] = None
-        elif key in tuned or NUISANCE in _tags(override):
+        elif key in tuned or NUISANCE in search_space.tags(override):
             space[key] = override.get_value_string()
         elif override.is_interval_sweep():
             raise InputError(
@@ -185,7 +185,8 @@ def _cell(
     # Canonical order, whatever the order on the command line, so that a resume finds its studies.
     order = {name: place for place, name in enumerate(cfg)}
     keys = sorted(keys, key=lambda key: (order.get(key.split(".")[0], len(order)), key))
-    return Cell({key: _value(cfg, key) for key in keys}, overrides, run, space, cost(run))
+    limits = search_space.declared_limits(specs)
+    return Cell({key: _value(cfg, key) for key in keys}, overrides, run, space, cost(run), limits)
 
 
 def _value(cfg: DictConfig, key: str) -> Any:
@@ -196,11 +197,6 @@ def _value(cfg: DictConfig, key: str) -> Any:
 
 def _text(value: Any) -> str:
     return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
-
-
-def _tags(override: Override) -> set[str]:
-    value = override.value()
-    return value.tags if isinstance(value, Sweep) else set()
 
 
 def _thin(values: tuple[str, ...], most: int | None) -> tuple[str, ...]:

@@ -74,7 +74,7 @@ def _certified(
         known = _losses(done, "trial")
         gain = certificate.expected_gain(known, len(done) - len(known))
         noise = certificate.noise(repeats[key], pooled)
-        edges = _edges(row, cell["space"])
+        edges, limits = _at_ends(row, cell)
         sure = gain is not None and noise is not None
         importance = {f"importance_{column_of(k)}": v for k, v in cell.get("importances", {}).items()}
         found.append(
@@ -83,6 +83,7 @@ def _certified(
                 "noise": noise,
                 "tuned": ("yes" if not edges and gain < noise else "no") if sure else None,  # type: ignore[operator]
                 "edges": ";".join(edges),
+                "limits": ";".join(limits),
                 "widened": ";".join(column_of(k) for k in cell.get("widened", [])),
                 "flags": ";".join(filter(None, ["search_edge" if edges else "", row["flags"]])),
                 **importance,
@@ -107,14 +108,17 @@ def _losses(rows: list[dict[str, Any]], stage: str) -> list[float]:
     return [float(loss) for loss in done if loss > 0]
 
 
-def _edges(row: Mapping[str, Any], ranges: Mapping[str, str]) -> list[str]:
-    """Columns of the tuned keys whose selected value lies on the edge of its range."""
-    found = []
-    for key, text in ranges.items():
-        value = row[column_of(key)]
-        if pd.notna(value) and search_space.on_edge(json_to_distribution(text), value):
-            found.append(column_of(key))
-    return found
+def _at_ends(row: Mapping[str, Any], cell: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """Columns of the tuned keys whose selected value lies on an edge of its range, and those with one at a limit."""
+    edges, limits = [], []
+    for key, text in cell["space"].items():
+        value, distribution = row[column_of(key)], json_to_distribution(text)
+        declared = cell.get("limits", {}).get(key, ())  # studies of before there were limits have none
+        if pd.notna(value) and search_space.on_edge(distribution, value, declared):
+            edges.append(column_of(key))
+        elif pd.notna(value) and search_space.at_limit(distribution, value, declared):
+            limits.append(column_of(key))
+    return edges, limits
 
 
 def _sortable(value: Any) -> tuple[bool, Any]:
