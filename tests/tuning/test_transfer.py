@@ -10,8 +10,9 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from mnist_scaling.config import RunConfig
 from mnist_scaling.study import tables
+from mnist_scaling.study.vocabulary import INDEPENDENT, NEIGHBOURS
 from mnist_scaling.tuning import transfer
-from mnist_scaling.tuning.transfer import INDEPENDENT, NEIGHBOURS, Tuned
+from mnist_scaling.tuning.transfer import Tuned
 
 from .helpers import InProcess, make_cells, make_tuner
 

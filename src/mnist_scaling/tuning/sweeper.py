@@ -13,10 +13,11 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from hydra.utils import get_method
 from omegaconf import DictConfig
 
 from mnist_scaling.errors import InputError
+from mnist_scaling.study.vocabulary import TRANSFER_RULES
+from mnist_scaling.tuning import trainer
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -28,7 +29,10 @@ if TYPE_CHECKING:
 
 
 class CellSweeper(Sweeper):
-    """Optuna inside every cell of a grid; parameters are documented in conf/hydra/sweeper/cells.yaml."""
+    """Optuna inside every cell of a grid; parameters are documented in conf/hydra/sweeper/cells.yaml.
+
+    The application says how it trains by `trainer.uses`.
+    """
 
     def __init__(
         self,
@@ -44,9 +48,6 @@ class CellSweeper(Sweeper):
         transfer: str,
         widen: bool,
         stop_below: float | None,
-        cost: str,
-        prepare: str,
-        together: str | None,
     ) -> None:
         for key, value, least in (
             ("n_trials", n_trials, 1),
@@ -55,15 +56,19 @@ class CellSweeper(Sweeper):
         ):
             if not isinstance(value, int) or value < least:
                 raise InputError(f"`hydra.sweeper.{key}` must be a whole number of {least} or more, but got {value}.")
+        if transfer not in TRANSFER_RULES:
+            raise InputError(
+                f"`hydra.sweeper.transfer` must be one of {', '.join(TRANSFER_RULES)}, but got {transfer!r}."
+            )
         self.sampler, self.storage, self.params = sampler, storage, params
         self.n_trials, self.n_repeats, self.trials_per_batch = n_trials, n_repeats, trials_per_batch
         self.max_values_per_axis, self.ignored = max_values_per_axis, list(ignored)
         del pruner  # read by the jobs, from Hydra's own copy of this config
         self.transfer, self.widen, self.stop_below = transfer, widen, stop_below
-        self.cost, self.prepare, self.together = cost, prepare, together
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Keep Hydra's context and make the launcher."""
+        """Keep Hydra's context and how the application trains, and make the launcher."""
+        self.trainer = trainer.of(task_function)
         self.config: DictConfig = config
         self.hydra_context: HydraContext = hydra_context
         self.launcher: Launcher = Plugins.instance().instantiate_launcher(
@@ -90,7 +95,7 @@ class CellSweeper(Sweeper):
             cells = self._cells(arguments)
             _make_writable(folder)
             with _lock(folder):
-                get_method(self.prepare)(cells[0].run.data)
+                self._prepare(cells)
                 mend(self.storage, folder)
                 storage = open_storage(self.storage, folder)
                 # Studies of several sweeps may share a database; the default storage is the sweep's own.
@@ -107,8 +112,14 @@ class CellSweeper(Sweeper):
     def _effort(self) -> Effort:
         from mnist_scaling.tuning.cell_tuner import Effort
 
-        together = get_method(self.together) if self.together else None
+        together = self.trainer.can_train_together
         return Effort(self.n_trials, self.n_repeats, self.trials_per_batch, self.widen, self.stop_below, together)
+
+    def _prepare(self, cells: Sequence[Cell]) -> None:
+        """Fetch every data set of the grid: jobs side by side must not download one each."""
+        wanted = {(cell.run.data.name, cell.run.data.dir): cell.run.data for cell in cells}
+        for data in wanted.values():
+            self.trainer.prepare(data)
 
     def _cells(self, arguments: list[str]) -> list[Cell]:
         from mnist_scaling import config
@@ -121,7 +132,7 @@ class CellSweeper(Sweeper):
         def compose(overrides: list[str]) -> DictConfig:
             return self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
 
-        return grid.cells(parts, compose, get_method(self.cost), self.max_values_per_axis)
+        return grid.cells(parts, compose, self.trainer.cost, self.max_values_per_axis)
 
     def _studies(self, cells: Sequence[Cell], storage: BaseStorage, prefix: str) -> list[CellStudy]:
         import optuna

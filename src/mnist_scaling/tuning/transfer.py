@@ -13,13 +13,10 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from mnist_scaling.study.vocabulary import INDEPENDENT
 from mnist_scaling.tuning.grid import Cell
 from mnist_scaling.tuning.storage import DIVERGED_VALUE
 from mnist_scaling.tuning.trials import in_ranges
-
-INDEPENDENT, NEIGHBOURS = "independent", "neighbours"
-RULES = (NEIGHBOURS, INDEPENDENT)
-"""Values of `hydra.sweeper.transfer`."""
 
 
 @dataclass(frozen=True)

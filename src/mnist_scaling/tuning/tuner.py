@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import layout, records
-from mnist_scaling.study.vocabulary import FAILED
+from mnist_scaling.study.vocabulary import FAILED, INDEPENDENT
 from mnist_scaling.tuning import certificate, transfer, write_tables
 from mnist_scaling.tuning.cell_study import CellStudy
 from mnist_scaling.tuning.cell_tuner import CellTuner, Effort
@@ -21,7 +21,7 @@ from mnist_scaling.tuning.job import Job
 from mnist_scaling.tuning.ledger import Ledger
 from mnist_scaling.tuning.pools.base import Pool
 from mnist_scaling.tuning.progress import StudyProgress, polling
-from mnist_scaling.tuning.transfer import INDEPENDENT, Tuned
+from mnist_scaling.tuning.transfer import Tuned
 from mnist_scaling.tuning.trials import counting
 
 _WAIT_SECONDS = 10.0
