@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +32,12 @@ def composed(overrides: Sequence[str] = ()) -> DictConfig:
         return compose("train", list(overrides), return_hydra_config=True)
 
 
-def make_cells(*arguments: str, most: int | None = None) -> list[grid.Cell]:
-    """Cells of a sweep's overrides."""
+def make_cells(
+    *arguments: str, most: int | None = None, listed: Sequence[Mapping[str, str]] = ({},)
+) -> list[grid.Cell]:
+    """Cells of a sweep's overrides, and of an explicit list."""
     space = config.flatten(composed()["search_space"])
-    return grid.cells(grid.partition(arguments, space), composed, lambda run: run.data.fraction, most)
+    return grid.cells(grid.partition(arguments, space), composed, lambda run: run.data.fraction, most, listed)
 
 
 def bowl(run: RunConfig, report: Report | None = None) -> TrainResult:

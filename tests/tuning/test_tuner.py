@@ -311,3 +311,53 @@ def test_repeats_in_one_job_are_the_same_repeats(tmp_path: Path) -> None:
     assert sum("width=16" in s for s in launch.batches[-1]) == 6
     one, other = (tables(folder)[0].drop(columns="seconds") for folder in (alone, together))
     pd.testing.assert_frame_equal(one, other)
+
+
+def test_seeds_are_an_axis(tmp_path: Path) -> None:
+    make_tuner(tmp_path, InProcess(tmp_path), "seed=0,1,2", "model.width=4,8", together=lambda run: True).run()
+    trials, cells = tables(tmp_path)
+    assert sorted(cells["seed"]) == [0, 0, 1, 1, 2, 2]
+    assert (cells["n_repeats"] == 2).all()
+    tried, repeated = (trials[trials["stage"] == stage] for stage in ("trial", "repeat"))
+    assert (tried["run_seed"] == tried["seed"]).all()
+    seeds = repeated[repeated["width"] == 4].set_index("seed")["run_seed"]
+    assert seeds.groupby("seed").agg(list).to_dict() == {0: [1000, 2000], 1: [1001, 2001], 2: [1002, 2002]}
+    again = InProcess(tmp_path)
+    make_tuner(tmp_path, again, "seed=0,1,2", "model.width=4,8").run()
+    assert again.batches == []
+
+
+def test_with_nothing_to_tune_a_cell_has_one_trial_and_says_so(tmp_path: Path) -> None:
+    fixed = ("optim.lr=0.01", "optim.batch_size=32", "model.dropout=0.1")
+    make_tuner(tmp_path, InProcess(tmp_path), "model.width=4,8", *fixed, n_trials=8, n_repeats=3).run()
+    trials, cells = tables(tmp_path)
+    assert cells["n_trials"].tolist() == [1, 1]
+    assert cells["n_repeats"].tolist() == [3, 3]
+    assert cells["tuned"].tolist() == ["nothing tuned"] * 2
+    assert cells["expected_gain"].isna().all()
+    assert len(trials) == 8
+
+
+def test_a_repeat_that_is_lost_leaves_a_flag(tmp_path: Path) -> None:
+    def train(run: RunConfig, report: Report | None = None) -> TrainResult:
+        good = bowl(run)
+        empty = {"val_loss": None, "val_error": None, "test_loss": None, "test_error": None, "train_loss": None}
+        lost = run.model.width == 8 and run.seed == 2
+        return replace(good, state=DIVERGED, **empty) if lost else good
+
+    make_tuner(tmp_path, InProcess(tmp_path, train), "model.width=4,8", n_repeats=3).run()
+    _, cells = tables(tmp_path)
+    assert cells["n_repeats"].tolist() == [3, 2]
+    assert ["repeat_lost" in str(flags).split(";") for flags in cells["flags"]] == [False, True]
+
+
+def test_a_launchers_error_stands_in_the_record_of_what_it_lost(tmp_path: Path) -> None:
+    def die(run: RunConfig) -> None:
+        if run.trial.index == 1 and run.trial.stage == "trial":
+            raise ConnectionError("node 7 is gone")
+
+    make_tuner(tmp_path, InProcess(tmp_path, before=die), "model.width=4,8").run()
+    trials, _ = tables(tmp_path)
+    errors = trials[trials["state"] == "FAILED"]["error"]
+    assert len(errors) == 2
+    assert errors.str.contains("the launcher ended with ConnectionError: node 7 is gone").all()

@@ -16,9 +16,12 @@ from optuna.distributions import BaseDistribution
 from mnist_scaling import config
 from mnist_scaling.config import RunConfig
 from mnist_scaling.errors import InputError
-from mnist_scaling.study.columns import column_of
+from mnist_scaling.study.columns import BRANCH, CELL_COLUMNS, RUN_SEED, TRIAL_COLUMNS, column_of
 from mnist_scaling.tuning import search_space
 from mnist_scaling.tuning.search_space import NUISANCE
+
+SEED = "seed"
+"""The config key of a run's seed, the one key that may be an axis although every run has a column of that name."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,11 @@ class Partition:
     """Override key, with its + or ++, to the values of the axis as override text."""
     space: dict[str, str | None]
     """Config key to a sweep for the search space; None takes the key out, because it is fixed."""
+
+    @property
+    def keys(self) -> set[str]:
+        """Config keys that the sweep sets, to one value or to several."""
+        return {text.split("=", 1)[0].lstrip("+~") for text in (*self.fixed, *self.axes)}
 
 
 @dataclass(frozen=True)
@@ -131,6 +139,7 @@ def cells(
     compose: Callable[[list[str]], DictConfig],
     cost: Callable[[RunConfig], float],
     max_values_per_axis: int | None = None,
+    listed: Sequence[Mapping[str, str]] = ({},),
 ) -> list[Cell]:
     """Every cell of the grid, checked and composed.
 
@@ -144,6 +153,8 @@ def cells(
         Relative cost of one run of a config.
     max_values_per_axis : int, optional
         Keep only that many values of each axis, evenly spread with both ends.
+    listed : sequence of mapping
+        Settings of an explicit list (`cell_list.read`), its keys being axes too: each is crossed with the axes.
 
     Raises
     ------
@@ -152,10 +163,10 @@ def cells(
     """
     axes = {key: _thin(values, max_values_per_axis) for key, values in parts.axes.items()}
     found: dict[str, Cell] = {}
-    for values in itertools.product(*axes.values()):
-        chosen = [f"{key}={value}" for key, value in zip(axes, values, strict=True)]
-        overrides = (*parts.fixed, *chosen)
-        cell = _cell(compose(list(overrides)), [key.lstrip("+") for key in axes], overrides, parts.space, cost)
+    for one, values in itertools.product(listed, itertools.product(*axes.values())):
+        chosen = {**one, **dict(zip(axes, values, strict=True))}
+        overrides = (*parts.fixed, *(f"{key}={value}" for key, value in chosen.items()))
+        cell = _cell(compose(list(overrides)), [key.lstrip("+") for key in chosen], overrides, parts.space, cost)
         found.setdefault(cell.name, cell)  # 1 and 1.0 are one cell
     return list(found.values())
 
@@ -182,11 +193,30 @@ def _cell(
             f"A key is an axis or is tuned, but `{both[0]}` is both in this cell: set `search_space.{both[0]}=null` "
             "to make it an axis."
         )
+    _check_columns(keys, space)
     # Canonical order, whatever the order on the command line, so that a resume finds its studies.
     order = {name: place for place, name in enumerate(cfg)}
     keys = sorted(keys, key=lambda key: (order.get(key.split(".")[0], len(order)), key))
     limits = search_space.declared_limits(specs)
     return Cell({key: _value(cfg, key) for key in keys}, overrides, run, space, cost(run), limits)
+
+
+def _check_columns(axes: Iterable[str], tuned: Iterable[str]) -> None:
+    """Every axis and every tuned key needs a column of its own in the tables."""
+    owners: dict[str, str] = {}
+    for key in (*axes, *tuned):
+        column = column_of(key)
+        if column in {*TRIAL_COLUMNS, *CELL_COLUMNS, BRANCH, RUN_SEED} and not (key == SEED and key in axes):
+            raise InputError(
+                f"A swept key must not take the column of something that is measured, but `{key}` would fill "
+                f"`{column}`: fix it, and give each of its values a study of its own (`name=`)."
+            )
+        if column in owners:
+            raise InputError(
+                f"Every swept key must have a column of its own, but `{owners[column]}` and `{key}` would both fill "
+                f"`{column}`: fix one of them."
+            )
+        owners[column] = key
 
 
 def _value(cfg: DictConfig, key: str) -> Any:
