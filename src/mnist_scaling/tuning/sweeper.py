@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,6 +42,7 @@ class CellSweeper(Sweeper):
         trials_per_batch: int,
         storage: str | None,
         params: DictConfig | None,
+        cells: str | None,
         max_values_per_axis: int | None,
         ignored: Sequence[str],
         pruner: DictConfig | None,
@@ -62,6 +63,7 @@ class CellSweeper(Sweeper):
             )
         self.sampler, self.storage, self.params = sampler, storage, params
         self.n_trials, self.n_repeats, self.trials_per_batch = n_trials, n_repeats, trials_per_batch
+        self.cells = cells
         self.max_values_per_axis, self.ignored = max_values_per_axis, list(ignored)
         del pruner  # read by the jobs, from Hydra's own copy of this config
         self.transfer, self.widen, self.stop_below = transfer, widen, stop_below
@@ -123,7 +125,7 @@ class CellSweeper(Sweeper):
 
     def _cells(self, arguments: list[str]) -> list[Cell]:
         from mnist_scaling import config
-        from mnist_scaling.tuning import grid
+        from mnist_scaling.tuning import cell_list, grid
 
         given = [f"{key!s}={value}" for key, value in (self.params or {}).items()]
         space = config.flatten(self.config.get("search_space") or {})
@@ -132,7 +134,10 @@ class CellSweeper(Sweeper):
         def compose(overrides: list[str]) -> DictConfig:
             return self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
 
-        return grid.cells(parts, compose, self.trainer.cost, self.max_values_per_axis)
+        listed: Sequence[Mapping[str, str]] = ({},)
+        if self.cells is not None:
+            listed = cell_list.read(self.cells, parts.keys)
+        return grid.cells(parts, compose, self.trainer.cost, self.max_values_per_axis, listed)
 
     def _studies(self, cells: Sequence[Cell], storage: BaseStorage, prefix: str) -> list[CellStudy]:
         import optuna
