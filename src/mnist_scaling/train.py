@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,15 +12,58 @@ from rich.console import Console
 from rich.table import Table
 
 from mnist_scaling import cli, config
-from mnist_scaling.config import RunConfig
+from mnist_scaling.config import DataConfig, RunConfig
 from mnist_scaling.study import layout
 from mnist_scaling.study.columns import BRANCH
 from mnist_scaling.study.result import TrainResult
-from mnist_scaling.tuning import execution
+from mnist_scaling.tuning import execution, trainer
 from mnist_scaling.tuning.channel import Channel
+from mnist_scaling.tuning.trainer import Report, Trainer
+
+# torch takes seconds to import: every function below does so when it is called, so that a mistyped command
+# fails at once.
+
+
+def _train(run: RunConfig, report: Report | None, folder: Path) -> TrainResult:
+    from mnist_scaling.training.loop import train_model
+
+    return train_model(run, report, folder)
+
+
+def _train_together(runs: Sequence[RunConfig]) -> list[TrainResult]:
+    from mnist_scaling.training.fast.together import train_models
+
+    return train_models(runs)
+
+
+def _can_train_together(run: RunConfig) -> bool:
+    from mnist_scaling.training import regimes
+
+    return regimes.in_lockstep(run)
+
+
+def _cost(run: RunConfig) -> float:
+    from mnist_scaling.training.cost import cost
+
+    return cost(run)
+
+
+def _prepare(data: DataConfig) -> Path:
+    from mnist_scaling.training.data import prepare
+
+    return prepare(data)
+
+
+def _warm_up() -> None:
+    import mnist_scaling.training.fast.together  # noqa: F401
+
+
+TRAINER = Trainer(_train, _train_together, _can_train_together, _cost, _prepare, _warm_up)
+"""Training, as the sweeps of this command see it."""
 
 
 @hydra.main(config_path=cli.conf_dir(), config_name="train")
+@trainer.uses(TRAINER)
 def main(cfg: DictConfig) -> float | None:
     """Train once: for the sweep that launched this job, or for the person at the keyboard.
 
@@ -39,14 +81,14 @@ def main(cfg: DictConfig) -> float | None:
         run = config.build(RunConfig, cfg)
         sweeper = hydra_config.sweeper
         channel = Channel(run.trial, sweeper.storage, Path(hydra_config.sweep.dir), sweeper.pruner)
-        execution.work(run, folder, channel, functools.partial(_train, folder=folder), _train_together)
+        execution.work(run, folder, channel, TRAINER)
     return None
 
 
 def single(run: RunConfig, folder: Path) -> float | None:
     """One run by hand: record it and print what it measured; its validation loss."""
-    record = execution.measure(run, functools.partial(_train, folder=folder), keep_errors=False)
-    execution.keep(folder, record)
+    record = execution.measure(run, lambda one, report: _train(one, report, folder), keep_errors=False)
+    execution.write_record(folder, record)
     table = Table("measured", "value", title=f"{run.model.name}, width {run.model.width}: {record['state']}")
     for name, value in {**(record["result"] or {}), "seconds": record["seconds"]}.items():
         if isinstance(value, int | float):
@@ -68,19 +110,6 @@ def _branches(branches: Sequence[Mapping[str, float]]) -> Table:
             f"{branch[BRANCH]:g}", *(f"{branch[c]:,}" if c in columns[:2] else f"{branch[c]:.4f}" for c in columns)
         )
     return table
-
-
-def _train(run: RunConfig, report: execution.Report | None, folder: Path) -> TrainResult:
-    # Imported here: torch takes seconds, and a mistyped command should fail at once.
-    from mnist_scaling.training.loop import train_model
-
-    return train_model(run, report, folder)
-
-
-def _train_together(runs: Sequence[RunConfig]) -> list[TrainResult]:
-    from mnist_scaling.training.fast.together import train_models
-
-    return train_models(runs)
 
 
 if __name__ == "__main__":

@@ -13,13 +13,13 @@ from mnist_scaling.config import RunConfig
 from mnist_scaling.study import branches, records
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, FAILED, PRUNED
-from mnist_scaling.tuning import execution
+from mnist_scaling.tuning.trainer import Report
 from tests.tuning.helpers import InProcess, make_tuner
 
 SHARES = (0.25, 0.5, 1.0)
 
 
-def branched(run: RunConfig, report: execution.Report | None = None) -> TrainResult:
+def branched(run: RunConfig, report: Report | None = None) -> TrainResult:
     """A stand-in for training: small branches want a rate of 1e-2, the largest one 1e-3."""
     found = []
     for share in (s for s in SHARES if s <= run.regime.last):

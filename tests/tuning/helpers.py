@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,15 @@ from omegaconf import DictConfig, OmegaConf
 from mnist_scaling import cli, config
 from mnist_scaling.config import RunConfig
 from mnist_scaling.study.result import TrainResult
-from mnist_scaling.study.vocabulary import COMPLETE
-from mnist_scaling.tuning import cell_study, execution, grid, transfer, tuner
+from mnist_scaling.study.vocabulary import COMPLETE, INDEPENDENT
+from mnist_scaling.tuning import cell_study, execution, grid, tuner
 from mnist_scaling.tuning.cell_tuner import Effort
 from mnist_scaling.tuning.channel import Channel
 from mnist_scaling.tuning.pools.rounds import Rounds
 from mnist_scaling.tuning.storage import open_storage
+from mnist_scaling.tuning.trainer import Report, Trainer
+
+Together = Callable[[Sequence[RunConfig]], Sequence[TrainResult]]
 
 SAMPLER = OmegaConf.create({"_target_": "optuna.samplers.TPESampler", "n_startup_trials": 2, "multivariate": True})
 
@@ -29,13 +32,15 @@ def composed(overrides: Sequence[str] = ()) -> DictConfig:
         return compose("train", list(overrides), return_hydra_config=True)
 
 
-def make_cells(*arguments: str, most: int | None = None) -> list[grid.Cell]:
-    """Cells of a sweep's overrides."""
+def make_cells(
+    *arguments: str, most: int | None = None, listed: Sequence[Mapping[str, str]] = ({},)
+) -> list[grid.Cell]:
+    """Cells of a sweep's overrides, and of an explicit list."""
     space = config.flatten(composed()["search_space"])
-    return grid.cells(grid.partition(arguments, space), composed, lambda run: run.data.fraction, most)
+    return grid.cells(grid.partition(arguments, space), composed, lambda run: run.data.fraction, most, listed)
 
 
-def bowl(run: RunConfig, report: execution.Report | None = None) -> TrainResult:
+def bowl(run: RunConfig, report: Report | None = None) -> TrainResult:
     """A stand-in for training with a known optimum: lr = 1e-2, dropout = 0; the loss falls with D."""
     from math import log10
 
@@ -44,6 +49,18 @@ def bowl(run: RunConfig, report: execution.Report | None = None) -> TrainResult:
     test = None if run.trial.stage == "trial" else loss
     return TrainResult(
         COMPLETE, 100, 10, 20, 70, n, n, 1.0, n // 32, 600 * n, 200 * n, 60 * n, loss, 0.1, test, test, test
+    )
+
+
+def trains_by(train: execution.Train = bowl, together: Together | None = None) -> Trainer:
+    """A trainer whose runs are `train`, one after another unless there is a `together`."""
+    return Trainer(
+        train=lambda run, report, folder: train(run, report),
+        train_together=together or (lambda runs: [train(run, None) for run in runs]),
+        can_train_together=lambda run: True,
+        cost=lambda run: run.data.fraction,
+        prepare=lambda data: None,
+        warm_up=lambda: None,
     )
 
 
@@ -74,7 +91,7 @@ class InProcess:
             if self.before:
                 self.before(run)
             channel = Channel(run.trial, None, self.folder, self.pruner)
-            execution.work(run, self.folder / subdir, channel, self.train)
+            execution.work(run, self.folder / subdir, channel, trains_by(self.train))
 
 
 def make_tuner(
@@ -84,11 +101,13 @@ def make_tuner(
     n_trials: int = 3,
     n_repeats: int = 2,
     batch: int = 1,
-    rule: str = transfer.INDEPENDENT,
+    rule: str = INDEPENDENT,
     **effort: Any,
 ) -> tuner.Tuner:
     """A tuner over a grid, on the default storage in `folder`."""
     storage = open_storage(None, folder)
-    studies = [cell_study.CellStudy(cell, storage, SAMPLER) for cell in make_cells(*arguments)]
+    cells = make_cells(*arguments)
+    joined = tuner.join(folder, cells)
+    studies = [cell_study.CellStudy(cell, storage, SAMPLER) for cell in cells]
     tried = Effort(n_trials, n_repeats, batch, **effort)
-    return tuner.Tuner(folder, studies, Rounds(launch, folder), tried, rule)
+    return tuner.Tuner(folder, studies, Rounds(launch, folder), tried, rule, joined)

@@ -18,9 +18,9 @@ from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import FAILED
 from mnist_scaling.tuning import execution
 from mnist_scaling.tuning.channel import Channel
-from mnist_scaling.tuning.execution import Report
+from mnist_scaling.tuning.trainer import Report
 
-from .helpers import bowl
+from .helpers import bowl, trains_by
 
 
 def test_a_record_is_strict_json_with_everything_in_it() -> None:
@@ -88,7 +88,7 @@ def test_a_job_of_several_runs_leaves_a_record_each(tmp_path: Path) -> None:
         seen.extend(runs)
         return [bowl(run) for run in runs]
 
-    execution.work(run, folder, channel, bowl, together)
+    execution.work(run, folder, channel, trains_by(bowl, together))
     assert [r.seed for r in seen] == [5, 6, 7]
     assert [r.trial.count for r in seen] == [1, 1, 1]
     for index, seed in ((1, 5), (2, 6), (3, 7)):
@@ -97,7 +97,7 @@ def test_a_job_of_several_runs_leaves_a_record_each(tmp_path: Path) -> None:
         assert (record["number"], record["seed"], record["state"]) == (index, seed, "COMPLETE")
 
 
-def test_when_runs_fail_together_each_is_tried_alone(tmp_path: Path) -> None:
+def test_when_runs_fail_together_each_is_tried_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run, folder, channel = several(tmp_path)
 
     def together(runs: Sequence[RunConfig]) -> list[TrainResult]:
@@ -108,11 +108,12 @@ def test_when_runs_fail_together_each_is_tried_alone(tmp_path: Path) -> None:
             raise ZeroDivisionError("an odd seed")
         return bowl(run)
 
-    execution.work(run, folder, channel, train, together)
+    execution.work(run, folder, channel, trains_by(train, together))
     found = [files.read_json(tmp_path / f"repeat-{i:03d}/result.json") for i in (1, 2, 3)]
     assert [record["state"] for record in found if record] == ["COMPLETE", FAILED, "COMPLETE"]
     assert found[1] is not None
     assert found[1]["error"].endswith("ZeroDivisionError: an odd seed")
+    assert "failed (MemoryError: too many at once)" in capsys.readouterr().err
 
 
 def test_a_full_disk_is_no_fault_of_the_run(tmp_path: Path) -> None:

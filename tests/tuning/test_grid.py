@@ -139,6 +139,25 @@ def test_a_broken_search_space_is_explained(argument: str, message: str) -> None
         make_cells(argument)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("curve.images=10,20", "trial.number=1,2"), "`trial.number` would fill `number`"),
+        (("regime.name=single_epoch,repeat", "regime=single_epoch,repeat"), "`regime.name` and `regime` would both"),
+        (("model.width=4,8", "seed=tag(nuisance,choice(0,1))"), "`seed` would fill `seed`"),
+        (("optim.name=adam,sgd", "+search_space.optimizer=null", "optim=adam,sgd"), "would both fill `optimizer`"),
+    ],
+)
+def test_two_keys_of_one_column_are_refused(arguments: tuple[str, ...], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        make_cells(*arguments)
+
+
+def test_axes_whose_keys_end_alike_have_columns_of_their_own() -> None:
+    (cell, *_) = make_cells("optim.name=adam,sgd", "regime.name=single_epoch", "curve.points=0,4", "reports.points=2,3")
+    assert set(cell.axes) == {"optimizer", "curve_points", "report_points"}
+
+
 def test_settings_hold_what_matters_and_nothing_else() -> None:
     def shared(*arguments: str) -> dict[str, object]:
         (cell,) = make_cells(*arguments)

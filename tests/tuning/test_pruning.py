@@ -16,8 +16,8 @@ from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import PRUNED
 from mnist_scaling.tuning import cell_study
 from mnist_scaling.tuning.channel import Channel
-from mnist_scaling.tuning.execution import Report
 from mnist_scaling.tuning.storage import open_storage, tell
+from mnist_scaling.tuning.trainer import Report
 
 from .helpers import InProcess, bowl, composed, make_tuner
 

@@ -3,8 +3,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    json_to_distribution,
+)
 
+from mnist_scaling.errors import InputError
 from mnist_scaling.tuning import search_space
 
 LOG = FloatDistribution(1e-4, 1e-1, log=True)
@@ -92,3 +99,62 @@ def test_a_range_gets_more_room_at_the_end_that_was_reached(
 )
 def test_a_range_that_can_not_be_widened(distribution: object, value: float) -> None:
     assert search_space.widened(distribution, value) is None  # type: ignore[arg-type]
+
+
+BATCHES = IntDistribution(8, 64, log=True)
+
+
+@pytest.mark.parametrize(
+    ("distribution", "value", "declared", "edge", "limit"),
+    [
+        (BATCHES, 8, (), True, False),
+        (BATCHES, 8, ("low",), False, True),
+        (BATCHES, 64, ("low",), True, False),
+        (BATCHES, 64, ("low", "high"), False, True),
+        (BATCHES, 20, ("low", "high"), False, False),
+        (LOG, 1e-4, ("low",), False, True),
+        (CategoricalDistribution((16, 32)), 16, ("low",), False, True),
+        # by nature
+        (FloatDistribution(0.0, 0.5), 0.0, (), False, True),
+        (FloatDistribution(0.0, 0.5), 0.5, (), True, False),
+        (IntDistribution(1, 64, log=True), 1, (), False, True),
+        (IntDistribution(1, 8), 1, (), True, False),
+        (CategoricalDistribution((0, 2)), 0, (), False, True),
+        (CategoricalDistribution(("a", "b")), "a", (), False, False),
+    ],
+)
+def test_an_end_that_is_a_limit_is_no_edge(
+    distribution: BaseDistribution, value: Any, declared: tuple[str, ...], edge: bool, limit: bool
+) -> None:
+    assert search_space.on_edge(distribution, value, declared) is edge
+    assert search_space.at_limit(distribution, value, declared) is limit
+
+
+def test_limits_are_tags_of_a_range() -> None:
+    specs = {
+        "a": "tag(log, limit_low, interval(8, 64))",
+        "b": "tag(limit_high, limit_low, choice(1, 2))",
+        "c": "interval(0, 1)",
+        "d": None,
+    }
+    assert search_space.declared_limits(specs) == {"a": ("low",), "b": ("low", "high")}
+    values = {"a": 32, "b": 1, "c": 0.5}
+    assert search_space.distributions(specs, values)["a"] == BATCHES, "a limit leaves the range as it is"
+
+
+def test_a_misspelt_limit_is_refused() -> None:
+    with pytest.raises(InputError, match=r"must be one of log, nuisance, limit_low, limit_high, but .* has `limit_lo`"):
+        search_space.declared_limits({"x": "tag(limit_lo, interval(8, 64))"})
+
+
+def test_widening_stops_at_a_limit() -> None:
+    assert search_space.widened(BATCHES, 8, ("low",)) is None
+    assert search_space.widened(BATCHES, 64, ("low",)) == (IntDistribution(8, 128, log=True), 128)
+
+
+def test_a_limit_is_part_of_what_a_resume_compares_and_optuna_still_reads_it() -> None:
+    space = {"a": BATCHES, "c": LOG}
+    free, bound = search_space.describe(space), search_space.describe(space, {"a": ("low",)})
+    assert free["c"] == bound["c"]
+    assert free["a"] != bound["a"]
+    assert json_to_distribution(bound["a"]) == BATCHES

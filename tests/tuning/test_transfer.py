@@ -10,8 +10,9 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from mnist_scaling.config import RunConfig
 from mnist_scaling.study import tables
+from mnist_scaling.study.vocabulary import INDEPENDENT, NEIGHBOURS
 from mnist_scaling.tuning import transfer
-from mnist_scaling.tuning.transfer import INDEPENDENT, NEIGHBOURS, Tuned
+from mnist_scaling.tuning.transfer import Tuned
 
 from .helpers import InProcess, make_cells, make_tuner
 
@@ -108,3 +109,10 @@ def test_an_interrupted_study_with_transfer_ends_at_the_same_numbers(tmp_path: P
             make_tuner(parts, launch, *GRID, n_trials=4, rule=NEIGHBOURS, widen=True).run()
         make_tuner(parts, InProcess(parts), *GRID, n_trials=4, rule=NEIGHBOURS, widen=True).run()
         pd.testing.assert_frame_equal(trials(parts).drop(columns="seconds"), trials(whole).drop(columns="seconds"))
+
+
+def test_seeds_do_not_learn_from_each_other() -> None:
+    found = transfer.parents(make_cells("seed=0,1", "data.fraction=1,0.5"), NEIGHBOURS)
+    waits = {name: [parent.name for parent in parents] for name, parents in found.items()}
+    assert waits["seed=1 data_fraction=1"] == ["seed=1 data_fraction=0.5"]
+    assert waits["seed=1 data_fraction=0.5"] == []

@@ -15,8 +15,8 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.tables import read_table
 from mnist_scaling.study.vocabulary import DIVERGED
-from mnist_scaling.tuning.execution import Report
 from mnist_scaling.tuning.storage import DIVERGED_VALUE, open_storage
+from mnist_scaling.tuning.trainer import Report
 
 from .helpers import InProcess, bowl, make_tuner
 
@@ -147,6 +147,18 @@ def test_a_changed_config_is_refused_with_the_difference_named(tmp_path: Path) -
         make_tuner(tmp_path, InProcess(tmp_path), *GRID, "optim.schedule=linear")
 
 
+def test_a_new_cell_with_another_optimiser_or_seed_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    make_tuner(tmp_path, InProcess(tmp_path), *GRID).run()
+    before = (tmp_path / "optuna.journal").read_bytes()
+    for given, difference in (
+        ("optim=sgd", "optim.name was adam and is now sgd"),
+        ("seed=1", "seed was 0 and is now 1"),
+    ):
+        with pytest.raises(InputError, match=difference):
+            make_tuner(tmp_path, InProcess(tmp_path), "model.width=32,64", "data.fraction=1,0.5", given)
+    assert (tmp_path / "optuna.journal").read_bytes() == before
+
+
 def test_other_axes_are_refused(tmp_path: Path) -> None:
     make_tuner(tmp_path, InProcess(tmp_path), *GRID).run()
     with pytest.raises(InputError, match="has width, data_fraction and this sweep has width"):
@@ -254,6 +266,18 @@ def test_an_optimum_at_the_edge_is_flagged(tmp_path: Path) -> None:
     assert "lr" in cells["edges"][0].split(";")
 
 
+def test_an_optimum_at_a_limit_is_tuned_within_limits(tmp_path: Path) -> None:
+    bound = "optim.lr=tag(log,limit_low,interval(0.05,0.5))"  # the bowl's optimum, 0.01, lies below
+    make_tuner(tmp_path, InProcess(tmp_path), bound, n_trials=20, widen=True).run()
+    trials, cells = tables(tmp_path)
+    assert cells["widened"].isna().all() or "lr" not in cells["widened"][0].split(";")
+    assert trials["lr"].min() >= 0.05
+    assert "lr" in cells["limits"][0].split(";")
+    assert "lr" not in str(cells["edges"][0]).split(";")
+    record = json.loads((tmp_path / "all/cell.json").read_text())
+    assert record["limits"]["optim.lr"] == ["low"]
+
+
 def test_a_range_is_widened_once_and_halfway(tmp_path: Path) -> None:
     narrow = "optim.lr=tag(log,interval(0.05,0.5))"  # the bowl's optimum, 0.01, lies below
     make_tuner(tmp_path, InProcess(tmp_path), narrow, n_trials=16, widen=True).run()
@@ -299,3 +323,53 @@ def test_repeats_in_one_job_are_the_same_repeats(tmp_path: Path) -> None:
     assert sum("width=16" in s for s in launch.batches[-1]) == 6
     one, other = (tables(folder)[0].drop(columns="seconds") for folder in (alone, together))
     pd.testing.assert_frame_equal(one, other)
+
+
+def test_seeds_are_an_axis(tmp_path: Path) -> None:
+    make_tuner(tmp_path, InProcess(tmp_path), "seed=0,1,2", "model.width=4,8", together=lambda run: True).run()
+    trials, cells = tables(tmp_path)
+    assert sorted(cells["seed"]) == [0, 0, 1, 1, 2, 2]
+    assert (cells["n_repeats"] == 2).all()
+    tried, repeated = (trials[trials["stage"] == stage] for stage in ("trial", "repeat"))
+    assert (tried["run_seed"] == tried["seed"]).all()
+    seeds = repeated[repeated["width"] == 4].set_index("seed")["run_seed"]
+    assert seeds.groupby("seed").agg(list).to_dict() == {0: [1000, 2000], 1: [1001, 2001], 2: [1002, 2002]}
+    again = InProcess(tmp_path)
+    make_tuner(tmp_path, again, "seed=0,1,2", "model.width=4,8").run()
+    assert again.batches == []
+
+
+def test_with_nothing_to_tune_a_cell_has_one_trial_and_says_so(tmp_path: Path) -> None:
+    fixed = ("optim.lr=0.01", "optim.batch_size=32", "model.dropout=0.1")
+    make_tuner(tmp_path, InProcess(tmp_path), "model.width=4,8", *fixed, n_trials=8, n_repeats=3).run()
+    trials, cells = tables(tmp_path)
+    assert cells["n_trials"].tolist() == [1, 1]
+    assert cells["n_repeats"].tolist() == [3, 3]
+    assert cells["tuned"].tolist() == ["nothing tuned"] * 2
+    assert cells["expected_gain"].isna().all()
+    assert len(trials) == 8
+
+
+def test_a_repeat_that_is_lost_leaves_a_flag(tmp_path: Path) -> None:
+    def train(run: RunConfig, report: Report | None = None) -> TrainResult:
+        good = bowl(run)
+        empty = {"val_loss": None, "val_error": None, "test_loss": None, "test_error": None, "train_loss": None}
+        lost = run.model.width == 8 and run.seed == 2
+        return replace(good, state=DIVERGED, **empty) if lost else good
+
+    make_tuner(tmp_path, InProcess(tmp_path, train), "model.width=4,8", n_repeats=3).run()
+    _, cells = tables(tmp_path)
+    assert cells["n_repeats"].tolist() == [3, 2]
+    assert ["repeat_lost" in str(flags).split(";") for flags in cells["flags"]] == [False, True]
+
+
+def test_a_launchers_error_stands_in_the_record_of_what_it_lost(tmp_path: Path) -> None:
+    def die(run: RunConfig) -> None:
+        if run.trial.index == 1 and run.trial.stage == "trial":
+            raise ConnectionError("node 7 is gone")
+
+    make_tuner(tmp_path, InProcess(tmp_path, before=die), "model.width=4,8").run()
+    trials, _ = tables(tmp_path)
+    errors = trials[trials["state"] == "FAILED"]["error"]
+    assert len(errors) == 2
+    assert errors.str.contains("the launcher ended with ConnectionError: node 7 is gone").all()

@@ -47,6 +47,9 @@ KEY_COLUMNS = {
 BRANCH = "branch"
 """Axis of the rows that one run with several decays gives: the share of the training images."""
 
+RUN_SEED = "run_seed"
+"""Column of trials.csv where `seed` is an axis: the seed of the run itself, which differs from it for repeats."""
+
 BRANCHED = ("wsd",)
 """Regimes whose runs have branches; the others don't read `regime.branches`, whatever it holds."""
 
@@ -112,12 +115,20 @@ CELL_TABLE = (
     Column("noise", "standard deviation of the log loss between seeds, from the repeats", "", CERTIFICATE),
     Column(
         "tuned",
-        "yes when no selected value lies on an edge and expected_gain is below noise, else no; empty when unknown",
+        "yes when no selected value lies on an edge and expected_gain is below noise, else no; empty when unknown; "
+        "'nothing tuned' where every key was fixed or an axis",
         "",
         CERTIFICATE,
     ),
     Column(
         "edges", "tuned columns whose selected value lies on the edge of its range, separated by ;", "", CERTIFICATE
+    ),
+    Column(
+        "limits",
+        "tuned columns whose selected value lies at an end of its range that is a limit, by nature or by choice, "
+        "separated by ;: the cell is tuned within them",
+        "",
+        CERTIFICATE,
     ),
     Column(
         "widened",

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from mnist_scaling.study.columns import BRANCH, CURVE_COLUMNS
+from mnist_scaling.study.columns import BRANCH, CURVE_COLUMNS, RUN_SEED
 from mnist_scaling.study.result import CURVE_FIELDS
 from mnist_scaling.study.vocabulary import COMPLETE
 
@@ -39,7 +39,7 @@ def table(
 
 def _points(row: Mapping[str, Any], cell: int) -> list[dict[str, Any]]:
     per_example = row["flops"] / row["n_seen"]
-    known = {key: row[key] for key in ("seed", "n_params", "n_train")}
+    known = {"seed": row.get(RUN_SEED, row["seed"]), "n_params": row["n_params"], "n_train": row["n_train"]}
     found = []
     for point in row["curve"]:
         values = dict(zip(CURVE_FIELDS, point, strict=True))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_scaling.study import columns, files, layout
-from mnist_scaling.study.columns import column_of
+from mnist_scaling.study.columns import RUN_SEED, column_of
 
 WANTED = "wanted_branches"
 """In a row, no column: the shares at which the run was to end a decay; empty for most regimes."""
@@ -46,6 +46,8 @@ def row(record: Mapping[str, Any], axes: Mapping[str, Any], tuned: Mapping[str, 
     """
     settings = {column_of(key): record["config"][key] for key in tuned}
     head = {key: record[key] for key in ("stage", "number", "seed", "origin", "state", "seconds", "error")}
+    if "seed" in axes:
+        head[RUN_SEED] = head.pop("seed")
     return {**axes, **settings, **head, WANTED: _wanted(record["config"]), **(record["result"] or {})}
 
 

@@ -9,3 +9,13 @@ SINGLE, TRIAL, REPEAT = "single", "trial", "repeat"
 CONTROL, TRANSFER, SAMPLER = "control", "transfer", "sampler"
 """Origins of a trial's setting: the config's own values (untuned, the same in every cell), another cell's selected
 setting, or the sampler."""
+
+YES, NO, NOTHING_TUNED = "yes", "no", "nothing tuned"
+"""Whether a cell is tuned; the third where every key was fixed or an axis."""
+
+REPEAT_LOST = "repeat_lost"
+"""Flag of a cell: a repeat of its selected setting diverged or failed, and the means come from the others."""
+
+NEIGHBOURS, INDEPENDENT = "neighbours", "independent"
+TRANSFER_RULES = (NEIGHBOURS, INDEPENDENT)
+"""Values of `hydra.sweeper.transfer`."""

@@ -11,10 +11,14 @@ from mnist_scaling.config import RunConfig
 from mnist_scaling.study import files, layout
 from mnist_scaling.tuning import certificate, search_space
 from mnist_scaling.tuning.cell_study import CellStudy
+from mnist_scaling.tuning.grid import SEED
 from mnist_scaling.tuning.job import Job
 from mnist_scaling.tuning.ledger import Ledger
 from mnist_scaling.tuning.storage import tell
 from mnist_scaling.tuning.trials import counting
+
+_SEEDS_APART = 1000
+"""Distance between the seeds of a cell's repeats where cells differ by their seeds, which are neighbours."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ class CellTuner:
         """Write the cell's own record: what it is, and what is tuned in which ranges."""
         space, widened = self.study.space, sorted(self.study.widened)
         content = {"name": self.cell.name, "keys": self.cell.keys, "axes": self.cell.axes}
-        content |= {"space": search_space.describe(space), "widened": widened, **more}
+        content |= {"space": search_space.describe(space), "limits": self.cell.limits, "widened": widened, **more}
         files.write_json(self._ledger.folder / self.cell.folder / layout.CELL, content)
 
     @property
@@ -83,7 +87,9 @@ class CellTuner:
             gain = certificate.expected_gain(*certificate.losses(counting(self.study.study)))
             if gain is not None and gain < effort.stop_below:
                 return 0
-        return max(effort.n_trials - counted, 0)
+        # With nothing to tune all trials would be one run over again.
+        wanted = effort.n_trials if self.cell.space else min(effort.n_trials, 1)
+        return max(wanted - counted, 0)
 
     @property
     def tuned(self) -> bool:
@@ -112,7 +118,7 @@ class CellTuner:
         jobs = []
         for place, setting in enumerate(self._ledger.to_repeat(self.cell)):
             missing = self._missing_repeats(setting, place * self._effort.n_repeats)
-            in_a_row = len(missing) > 1 and missing[-1].index - missing[0].index == len(missing) - 1
+            in_a_row = len(missing) > 1 and missing[-1].seed - missing[0].seed == len(missing) - 1
             if in_a_row and self._effort.together is not None and self._effort.together(self.cell.run):
                 missing = [replace(missing[0], count=len(missing))]
             jobs += missing
@@ -146,10 +152,12 @@ class CellTuner:
     def _missing_repeats(self, setting: Mapping[str, Any], first: int) -> list[Job]:
         """Repeats of one setting that have no record yet, numbered from `first` on."""
         jobs = []
+        apart = _SEEDS_APART if SEED in self.cell.keys else 1
         for place in range(self._effort.n_repeats):
             # Seeds that no trial has seen: the selection is not to profit from its own luck.
+            seed = self.cell.run.seed + apart * (place + 1)
             name, index = self.study.study.study_name, first + place
-            job = Job(self.cell, "repeat", index, index, self.cell.run.seed + 1 + place, dict(setting), name)
+            job = Job(self.cell, "repeat", index, index, seed, dict(setting), name)
             record = files.read_json(self._ledger.record_path(self.cell, "repeat", index))
             if record is None:
                 jobs.append(job)  # its folder may hold a checkpoint to go on from
@@ -166,7 +174,9 @@ class CellTuner:
         if best is None:
             return
         for key, distribution in self.study.space.items():
-            wider = None if key in self.study.widened else search_space.widened(distribution, best[key])
+            if key in self.study.widened:
+                continue
+            wider = search_space.widened(distribution, best[key], self.cell.limits.get(key, ()))
             if wider is not None:
                 self.study.widen(key, wider[0], best | {key: wider[1]})
                 self.write()

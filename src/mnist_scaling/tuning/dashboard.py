@@ -15,6 +15,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import create_trial
 
 from mnist_scaling.study import files, layout, tables, vocabulary
+from mnist_scaling.study.columns import RUN_SEED
 from mnist_scaling.tuning.cell_study import CellStudy
 from mnist_scaling.tuning.grid import Cell
 
@@ -23,7 +24,7 @@ SUMMARY = "best per cell"
 
 _NOTED = ("val_loss", "repeat_val_loss", "repeat_val_loss_se", "test_loss", "test_loss_se")
 _COUNTED = ("n_params", "n_seen", "flops", "n_trials", "n_repeats", "tuning_flops")
-_JUDGED = ("expected_gain", "noise", "tuned", "edges", "widened", "flags")
+_JUDGED = ("expected_gain", "noise", "tuned", "edges", "limits", "widened", "flags")
 
 
 def publish(folder: Path, studies: Sequence[CellStudy], storage: BaseStorage, prefix: str = "") -> None:
@@ -54,7 +55,7 @@ def publish(folder: Path, studies: Sequence[CellStudy], storage: BaseStorage, pr
             continue
         last = own[-1]  # of a run with several data sizes, the largest
         attributes: dict[str, Any] = {
-            "repeat_seeds": [row["seed"] for row in mine],
+            "repeat_seeds": [row.get(RUN_SEED, row["seed"]) for row in mine],
             "repeat_val_losses": [row["val_loss"] for row in mine],
             "repeat_test_losses": [row["test_loss"] for row in mine],
             **{name: _plain(last[name]) for name in ("test_loss", "test_loss_se", "flags") if name in last},

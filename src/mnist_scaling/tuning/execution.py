@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import functools
 import os
 import socket
+import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -22,15 +22,15 @@ from mnist_scaling.study.layout import CHECKPOINT
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import FAILED
 from mnist_scaling.tuning.channel import Channel
+from mnist_scaling.tuning.trainer import Report, Trainer
 
-Report = Callable[[int, float], bool]
 Train = Callable[[RunConfig, Report | None], TrainResult]
-Together = Callable[[Sequence[RunConfig]], Sequence[TrainResult]]
+"""One run, wherever its checkpoint goes."""
 
 _ORPHAN_CHECK_SECONDS = 2.0
 
 
-def work(run: RunConfig, folder: Path, channel: Channel, train: Train, together: Together | None = None) -> None:
+def work(run: RunConfig, folder: Path, channel: Channel, trainer: Trainer) -> None:
     """Run one job of a sweep to its record, whatever happens inside it.
 
     An exception becomes text in the record: one that can't be unpickled, or a dead worker, makes a
@@ -44,22 +44,19 @@ def work(run: RunConfig, folder: Path, channel: Channel, train: Train, together:
         The run's own folder.
     channel : Channel
         The line to the trial's study.
-    train : callable
-        From a config, and a callable for reports or None, to a `TrainResult`.
-    together : callable, optional
-        From several configs to their results, for a job of several runs; without it they follow each other.
+    trainer : Trainer
     """
     _end_with(run.trial.host, run.trial.owner)
     if run.trial.count > 1:
-        _work_together(run, folder, train, together)
+        _work_together(run, folder, trainer)
         return
-    record = measure(run, train, channel.report if channel.prunes else None)
-    keep(folder, record)
+    record = measure(run, _in(folder, trainer), channel.report if channel.prunes else None)
+    write_record(folder, record)
     if run.trial.stage == "trial" and record["state"] != FAILED:  # of failures the sweep decides
         channel.tell(record)
 
 
-def _work_together(run: RunConfig, folder: Path, train: Train, together: Together | None) -> None:
+def _work_together(run: RunConfig, folder: Path, trainer: Trainer) -> None:
     """Several runs with consecutive seeds, each to its own record beside this job's folder."""
     runs = []
     for i in range(run.trial.count):
@@ -67,16 +64,25 @@ def _work_together(run: RunConfig, folder: Path, train: Train, together: Togethe
         runs.append(replace(run, seed=run.seed + i, trial=trial))
     outcomes: list[TrainResult | None] = [None] * len(runs)
     start = time.perf_counter()
-    if together is not None:
-        with contextlib.suppress(Exception):  # then each is tried alone, which shows whose error it is
-            outcomes = list(together(runs))
+    try:
+        outcomes = list(trainer.train_together(runs))
+    except Exception as error:  # each is tried alone then, which shows whose error it is
+        reason = f"{type(error).__name__}: {error}"
+        print(f"Warning: {len(runs)} repeats of {folder.parent} train one by one, because training them together "
+              f"failed ({reason}).", file=sys.stderr)  # fmt: skip
     seconds = (time.perf_counter() - start) / len(runs)
     for one, outcome in zip(runs, outcomes, strict=True):
-        record = measure(one, train) if outcome is None else _record(one, outcome, None, seconds)
-        keep(folder.parent / layout.run_folder(one.trial.stage, one.trial.index), record)
+        own = folder.parent / layout.run_folder(one.trial.stage, one.trial.index)
+        record = measure(one, _in(own, trainer)) if outcome is None else _record(one, outcome, None, seconds)
+        write_record(own, record)
 
 
-def keep(folder: Path, record: dict[str, Any]) -> None:
+def _in(folder: Path, trainer: Trainer) -> Train:
+    """Training whose checkpoints go into a run's own folder."""
+    return lambda run, report: trainer.train(run, report, folder)
+
+
+def write_record(folder: Path, record: dict[str, Any]) -> None:
     """Write a run's record, and only then delete its checkpoint: a kill in between loses neither."""
     files.write_json(folder / layout.RESULT, record)
     (folder / CHECKPOINT).unlink(missing_ok=True)

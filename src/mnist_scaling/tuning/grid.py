@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, OverrideType, Sweep
+from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import BaseDistribution
 
@@ -17,11 +17,12 @@ from mnist_scaling import config
 from mnist_scaling.config import RunConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import identity
-from mnist_scaling.study.columns import column_of
+from mnist_scaling.study.columns import BRANCH, CELL_COLUMNS, RUN_SEED, TRIAL_COLUMNS, column_of
 from mnist_scaling.tuning import search_space
+from mnist_scaling.tuning.search_space import NUISANCE
 
-NUISANCE = "nuisance"
-"""Tag that puts a swept key into the search space: ``+optim.x=tag(nuisance, choice(1, 2))``."""
+SEED = "seed"
+"""The config key of a run's seed, the one key that may be an axis although every run has a column of that name."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,11 @@ class Partition:
     """Override key, with its + or ++, to the values of the axis as override text."""
     space: dict[str, str | None]
     """Config key to a sweep for the search space; None takes the key out, because it is fixed."""
+
+    @property
+    def keys(self) -> set[str]:
+        """Config keys that the sweep sets, to one value or to several."""
+        return {text.split("=", 1)[0].lstrip("+~") for text in (*self.fixed, *self.axes)}
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,8 @@ class Cell:
     """What is tuned, by config key."""
     cost: float
     """Relative cost of one run."""
+    limits: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Ends of ranges that are declared limits, by config key."""
 
     @property
     def axes(self) -> dict[str, Any]:
@@ -124,7 +132,7 @@ def partition(arguments: Sequence[str], space_keys: Iterable[str]) -> Partition:
             fixed.append(str(override.input_line))
             if key in tuned:
                 space[key] = None
-        elif key in tuned or NUISANCE in _tags(override):
+        elif key in tuned or NUISANCE in search_space.tags(override):
             space[key] = override.get_value_string()
         elif override.is_interval_sweep():
             raise InputError(
@@ -141,6 +149,7 @@ def cells(
     compose: Callable[[list[str]], DictConfig],
     cost: Callable[[RunConfig], float],
     max_values_per_axis: int | None = None,
+    listed: Sequence[Mapping[str, str]] = ({},),
 ) -> list[Cell]:
     """Every cell of the grid, checked and composed.
 
@@ -154,6 +163,8 @@ def cells(
         Relative cost of one run of a config.
     max_values_per_axis : int, optional
         Keep only that many values of each axis, evenly spread with both ends.
+    listed : sequence of mapping
+        Settings of an explicit list (`cell_list.read`), its keys being axes too: each is crossed with the axes.
 
     Raises
     ------
@@ -162,10 +173,10 @@ def cells(
     """
     axes = {key: _thin(values, max_values_per_axis) for key, values in parts.axes.items()}
     found: dict[str, Cell] = {}
-    for values in itertools.product(*axes.values()):
-        chosen = [f"{key}={value}" for key, value in zip(axes, values, strict=True)]
-        overrides = (*parts.fixed, *chosen)
-        cell = _cell(compose(list(overrides)), [key.lstrip("+") for key in axes], overrides, parts.space, cost)
+    for one, values in itertools.product(listed, itertools.product(*axes.values())):
+        chosen = {**one, **dict(zip(axes, values, strict=True))}
+        overrides = (*parts.fixed, *(f"{key}={value}" for key, value in chosen.items()))
+        cell = _cell(compose(list(overrides)), [key.lstrip("+") for key in chosen], overrides, parts.space, cost)
         found.setdefault(cell.name, cell)  # 1 and 1.0 are one cell
     return list(found.values())
 
@@ -192,10 +203,30 @@ def _cell(
             f"A key is an axis or is tuned, but `{both[0]}` is both in this cell: set `search_space.{both[0]}=null` "
             "to make it an axis."
         )
+    _check_columns(keys, space)
     # Canonical order, whatever the order on the command line, so that a resume finds its studies.
     order = {name: place for place, name in enumerate(cfg)}
     keys = sorted(keys, key=lambda key: (order.get(key.split(".")[0], len(order)), key))
-    return Cell({key: _value(cfg, key) for key in keys}, overrides, run, space, cost(run))
+    limits = search_space.declared_limits(specs)
+    return Cell({key: _value(cfg, key) for key in keys}, overrides, run, space, cost(run), limits)
+
+
+def _check_columns(axes: Iterable[str], tuned: Iterable[str]) -> None:
+    """Every axis and every tuned key needs a column of its own in the tables."""
+    owners: dict[str, str] = {}
+    for key in (*axes, *tuned):
+        column = column_of(key)
+        if column in {*TRIAL_COLUMNS, *CELL_COLUMNS, BRANCH, RUN_SEED} and not (key == SEED and key in axes):
+            raise InputError(
+                f"A swept key must not take the column of something that is measured, but `{key}` would fill "
+                f"`{column}`: fix it, and give each of its values a study of its own (`name=`)."
+            )
+        if column in owners:
+            raise InputError(
+                f"Every swept key must have a column of its own, but `{owners[column]}` and `{key}` would both fill "
+                f"`{column}`: fix one of them."
+            )
+        owners[column] = key
 
 
 def _value(cfg: DictConfig, key: str) -> Any:
@@ -206,11 +237,6 @@ def _value(cfg: DictConfig, key: str) -> Any:
 
 def _text(value: Any) -> str:
     return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
-
-
-def _tags(override: Override) -> set[str]:
-    value = override.value()
-    return value.tags if isinstance(value, Sweep) else set()
 
 
 def _thin(values: tuple[str, ...], most: int | None) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from mnist_scaling.errors import InputError
+from mnist_scaling.tuning import trainer
 
 if TYPE_CHECKING:
     from mnist_scaling.tuning.pools.local import Workers
@@ -23,13 +24,13 @@ class LocalLauncher(Launcher):
     that runs batches it is Hydra's joblib launcher.
     """
 
-    def __init__(self, n_workers: int | None = None, preload: Sequence[str] = ()) -> None:
+    def __init__(self, n_workers: int | None = None, warm_up: bool = True) -> None:
         if n_workers is not None and (not isinstance(n_workers, int) or n_workers < 1):
             raise InputError(
                 f"`hydra.launcher.n_workers` must be a whole number of 1 or more, or null for one a core, but got "
                 f"{n_workers}."
             )
-        self.n_workers, self.preload = n_workers, list(preload)
+        self.n_workers, self.warm_up = n_workers, warm_up
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep what the workers will need."""
@@ -39,8 +40,9 @@ class LocalLauncher(Launcher):
         """The pool of processes."""
         from mnist_scaling.tuning.pools import local
 
+        warm_up = trainer.of(self.task_function).warm_up if self.warm_up else None
         application = local.Application(self.hydra_context, self.config, self.task_function)
-        return local.Workers(application, local.count(self.n_workers), self.preload)
+        return local.Workers(application, local.count(self.n_workers), warm_up)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run a batch for a sweeper other than this project's, by Hydra's joblib launcher."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Collection, Mapping
 from math import log, sqrt
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, Sweep
 from hydra.errors import HydraException
 
 # The stock sweeper's own translation: log tags, integer intervals, Hydra's exclusive range ends.
@@ -22,7 +24,18 @@ from optuna.distributions import (
 from mnist_scaling.errors import InputError
 
 EDGE = 0.1
-"""A selected value within this share of its range from an end counts as on the edge."""
+"""A selected value within this share of its range from an end counts as at that end."""
+
+LOW, HIGH = "low", "high"
+"""Ends of a range."""
+
+NUISANCE = "nuisance"
+"""Tag that puts a swept key into the search space: ``+optim.x=tag(nuisance, choice(1, 2))``."""
+
+LIMITS = {"limit_low": LOW, "limit_high": HIGH}
+"""Tags that declare an end a limit, beyond which nobody wants to search: ``tag(log, limit_low, interval(8, 64))``."""
+
+_TAGS = ("log", NUISANCE, *LIMITS)
 
 
 def distributions(specs: Mapping[str, str | None], values: Mapping[str, Any]) -> dict[str, BaseDistribution]:
@@ -42,6 +55,39 @@ def distributions(specs: Mapping[str, str | None], values: Mapping[str, Any]) ->
         When a specification is no sweep or can't be parsed.
     """
     return {key: _distribution(key, spec, values[key]) for key, spec in specs.items() if spec is not None}
+
+
+def declared_limits(specs: Mapping[str, str | None]) -> dict[str, tuple[str, ...]]:
+    """The ends of each range that its tags declare to be limits; keys without one are left out.
+
+    Parameters
+    ----------
+    specs : mapping
+        As in `distributions`, which has accepted them.
+
+    Raises
+    ------
+    InputError
+        For a tag that means nothing here, such as a misspelt one.
+    """
+    found = {}
+    for key, spec in specs.items():
+        given = tags(OverridesParser.create().parse_override(f"{key}={spec}")) if spec is not None else set()
+        unknown = sorted(given - set(_TAGS))
+        if unknown:
+            raise InputError(
+                f"A tag in a search space must be one of {', '.join(_TAGS)}, but `search_space.{key}` has "
+                f"`{unknown[0]}`: mend it, or take it out."
+            )
+        if ends := tuple(end for tag, end in LIMITS.items() if tag in given):
+            found[key] = ends
+    return found
+
+
+def tags(override: Override) -> set[str]:
+    """The tags of a Hydra override."""
+    value = override.value()
+    return value.tags if isinstance(value, Sweep) else set()
 
 
 def _distribution(key: str, spec: str, value: Any) -> BaseDistribution:
@@ -77,47 +123,77 @@ def baseline(space: Mapping[str, BaseDistribution], values: Mapping[str, Any]) -
     return setting if contains(space, setting) else None
 
 
-def on_edge(distribution: BaseDistribution, value: Any) -> bool:
-    """Whether a selected value lies on an end of its range that a wider range could move.
+def on_edge(distribution: BaseDistribution, value: Any, declared: Collection[str] = ()) -> bool:
+    """Whether a selected value lies at an end of its range beyond which a better one may lie.
+
+    Parameters
+    ----------
+    distribution : optuna distribution
+    value : number or object
+    declared : collection of str
+        Ends of the range that are declared limits.
+    """
+    end = _end(distribution, value)
+    return end is not None and end not in _limits(distribution, declared)
+
+
+def at_limit(distribution: BaseDistribution, value: Any, declared: Collection[str] = ()) -> bool:
+    """Whether a selected value lies at an end of its range that is a limit; parameters as in `on_edge`."""
+    return _end(distribution, value) in _limits(distribution, declared)
+
+
+def _limits(distribution: BaseDistribution, declared: Collection[str]) -> set[str]:
+    """The ends of a range that are limits: the declared ones, and by nature 0, and 1 where a log range counts."""
+    lowest = min(_numbers(distribution), default=None)
+    logarithmic = isinstance(distribution, IntDistribution) and distribution.log
+    natural = lowest == 0 or (lowest == 1 and logarithmic)
+    return {*declared, *([LOW] if natural else [])}
+
+
+def _end(distribution: BaseDistribution, value: Any) -> str | None:
+    """The end of its range at which a value lies; None for one inside, or where order means nothing.
 
     Within `EDGE` of the range (in logs for a log range) for intervals, the least or the greatest for
-    numeric choices. A natural end, zero, is no edge.
+    numeric choices.
     """
-    if isinstance(distribution, FloatDistribution | IntDistribution):
-        low, high, x = float(distribution.low), float(distribution.high), float(value)
-        if high == low:
-            return False
-        if distribution.log:
-            low_end, high_end, x = log(low), log(high), log(x)
-        else:
-            low_end, high_end = low, high
-        share = (x - low_end) / (high_end - low_end)
-        return share > 1 - EDGE or (share < EDGE and low != 0)
+    numbers = _numbers(distribution)
+    if len(numbers) < 2 or min(numbers) == max(numbers):
+        return None
+    low, high, x = float(min(numbers)), float(max(numbers)), float(value)
     if isinstance(distribution, CategoricalDistribution):
-        numbers = [c for c in distribution.choices if isinstance(c, int | float) and not isinstance(c, bool)]
-        if len(numbers) < 2 or len(numbers) < len(distribution.choices):
-            return False
-        return value == max(numbers) or (value == min(numbers) and value != 0)
-    return False
+        return LOW if x == low else HIGH if x == high else None
+    if distribution.log:  # type: ignore[attr-defined]
+        low, high, x = log(low), log(high), log(x)
+    share = (x - low) / (high - low)
+    return HIGH if share > 1 - EDGE else LOW if share < EDGE else None
 
 
-def widened(distribution: BaseDistribution, value: Any) -> tuple[BaseDistribution, Any] | None:
+def _numbers(distribution: BaseDistribution) -> list[float]:
+    """The ends of an interval, or the choices where all of them are numbers."""
+    if isinstance(distribution, FloatDistribution | IntDistribution):
+        return [distribution.low, distribution.high]
+    assert isinstance(distribution, CategoricalDistribution)
+    numbers = [c for c in distribution.choices if isinstance(c, int | float) and not isinstance(c, bool)]
+    return numbers if len(numbers) == len(distribution.choices) else []
+
+
+def widened(
+    distribution: BaseDistribution, value: Any, declared: Collection[str] = ()
+) -> tuple[BaseDistribution, Any] | None:
     """The range with more room beyond the end that a selected value lies on, and a value there to try.
 
     A log interval of floats grows by a decade and the value lies in its middle; one of whole numbers
-    doubles and the value is the new end. None where nothing is to be moved: the value is interior, the
-    range is not logarithmic (its ends may be a rule, such as a probability's), or it is a choice, which
-    Optuna fixes for a study's life.
+    doubles and the value is the new end. None where nothing is to be moved: the value is interior or at a
+    limit, the range is not logarithmic (its ends may be a rule, such as a probability's), or it is a choice,
+    which Optuna fixes for a study's life. Parameters as in `on_edge`.
     """
     if not isinstance(distribution, FloatDistribution | IntDistribution) or not distribution.log:
         return None
-    if not on_edge(distribution, value):
+    if not on_edge(distribution, value, declared):
         return None
-    upwards = log(value / distribution.low) > log(distribution.high / value)
+    upwards = _end(distribution, value) == HIGH
     if isinstance(distribution, IntDistribution):
         next_end = 2 * distribution.high if upwards else distribution.low // 2
-        if next_end < 1:
-            return None
         ends = sorted((next_end, distribution.low, distribution.high))
         return IntDistribution(ends[0], ends[2], log=True), next_end
     low, high = (distribution.low, distribution.high * 10) if upwards else (distribution.low / 10, distribution.high)
@@ -140,6 +216,19 @@ def clipped(distribution: BaseDistribution, value: Any) -> Any:
     return value
 
 
-def describe(space: Mapping[str, BaseDistribution]) -> dict[str, str]:
-    """A search space as JSON texts, for records and for comparison on resume."""
-    return {key: distribution_to_json(distribution) for key, distribution in sorted(space.items())}
+def describe(
+    space: Mapping[str, BaseDistribution], limits: Mapping[str, Collection[str]] | None = None
+) -> dict[str, str]:
+    """A search space as JSON texts, which Optuna reads back: for records and for comparison on resume.
+
+    Parameters
+    ----------
+    space : mapping
+        Config key to range.
+    limits : mapping, optional
+        Config key to the ends that are declared limits, named beside the range where there are any.
+    """
+    found = {key: distribution_to_json(distribution) for key, distribution in sorted(space.items())}
+    for key, ends in (limits or {}).items():
+        found[key] = json.dumps({**json.loads(found[key]), "limits": list(ends)})
+    return found

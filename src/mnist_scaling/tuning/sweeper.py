@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,10 +13,11 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from hydra.utils import get_method
 from omegaconf import DictConfig
 
 from mnist_scaling.errors import InputError
+from mnist_scaling.study.vocabulary import TRANSFER_RULES
+from mnist_scaling.tuning import trainer
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -28,7 +29,10 @@ if TYPE_CHECKING:
 
 
 class CellSweeper(Sweeper):
-    """Optuna inside every cell of a grid; parameters are documented in conf/hydra/sweeper/cells.yaml."""
+    """Optuna inside every cell of a grid; parameters are documented in conf/hydra/sweeper/cells.yaml.
+
+    The application says how it trains by `trainer.uses`.
+    """
 
     def __init__(
         self,
@@ -38,15 +42,19 @@ class CellSweeper(Sweeper):
         trials_per_batch: int,
         storage: str | None,
         params: DictConfig | None,
+        cells: str | None,
         max_values_per_axis: int | None,
         pruner: DictConfig | None,
         transfer: str,
         widen: bool,
         stop_below: float | None,
-        cost: str,
-        prepare: str,
-        together: str | None,
+        **unknown: object,
     ) -> None:
+        for key in unknown:
+            raise InputError(
+                f"Every key must exist in the configuration, but got `hydra.sweeper.{key}`: see "
+                "conf/hydra/sweeper/cells.yaml for the keys."
+            )
         for key, value, least in (
             ("n_trials", n_trials, 1),
             ("n_repeats", n_repeats, 0),
@@ -54,15 +62,20 @@ class CellSweeper(Sweeper):
         ):
             if not isinstance(value, int) or value < least:
                 raise InputError(f"`hydra.sweeper.{key}` must be a whole number of {least} or more, but got {value}.")
+        if transfer not in TRANSFER_RULES:
+            raise InputError(
+                f"`hydra.sweeper.transfer` must be one of {', '.join(TRANSFER_RULES)}, but got {transfer!r}."
+            )
         self.sampler, self.storage, self.params = sampler, storage, params
         self.n_trials, self.n_repeats, self.trials_per_batch = n_trials, n_repeats, trials_per_batch
+        self.cells = cells
         self.max_values_per_axis = max_values_per_axis
         del pruner  # read by the jobs, from Hydra's own copy of this config
         self.transfer, self.widen, self.stop_below = transfer, widen, stop_below
-        self.cost, self.prepare, self.together = cost, prepare, together
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Keep Hydra's context and make the launcher."""
+        """Keep Hydra's context and how the application trains, and make the launcher."""
+        self.trainer = trainer.of(task_function)
         self.config: DictConfig = config
         self.hydra_context: HydraContext = hydra_context
         self.launcher: Launcher = Plugins.instance().instantiate_launcher(
@@ -78,25 +91,27 @@ class CellSweeper(Sweeper):
         InputError
             When an override, a config, the study's folder or its storage is at fault.
         """
-        from mnist_scaling.study import provenance
+        from mnist_scaling.study import layout, provenance
         from mnist_scaling.tuning import dashboard, printout
         from mnist_scaling.tuning.storage import mend, open_storage
-        from mnist_scaling.tuning.tuner import Tuner
+        from mnist_scaling.tuning.tuner import Tuner, join
 
+        layout.study_folder(str(self.config.name))  # refuses a name that is no folder of its own
         folder = Path(str(self.config.hydra.sweep.dir))
         # The pool first: its processes import torch while the cells are composed.
         with self._pool(folder) as pool:
             cells = self._cells(arguments)
             _make_writable(folder)
             with _lock(folder):
-                get_method(self.prepare)(cells[0].run.data)
+                self._prepare(cells)
                 mend(self.storage, folder)
                 storage = open_storage(self.storage, folder)
                 # Studies of several sweeps may share a database; the default storage is the sweep's own.
                 prefix = "" if self.storage is None else f"{folder.name}: "
+                joined = join(folder, cells)
                 studies = self._studies(cells, storage, prefix)
                 given = [o for o in self.config.hydra.overrides.hydra if o != "hydra.mode=MULTIRUN"]  # what -m is
-                made = provenance.collect([*given, *arguments])
+                made = provenance.collect([*given, *arguments]) | joined
                 # Seconds to import, and needed at the end only: meanwhile, while runs keep the cores busy.
                 threading.Thread(target=importlib.import_module, args=("optuna_dashboard",), daemon=True).start()
                 Tuner(folder, studies, pool, self._effort(), self.transfer, made).run()
@@ -106,12 +121,18 @@ class CellSweeper(Sweeper):
     def _effort(self) -> Effort:
         from mnist_scaling.tuning.cell_tuner import Effort
 
-        together = get_method(self.together) if self.together else None
+        together = self.trainer.can_train_together
         return Effort(self.n_trials, self.n_repeats, self.trials_per_batch, self.widen, self.stop_below, together)
+
+    def _prepare(self, cells: Sequence[Cell]) -> None:
+        """Fetch every data set of the grid: jobs side by side must not download one each."""
+        wanted = {(cell.run.data.name, cell.run.data.dir): cell.run.data for cell in cells}
+        for data in wanted.values():
+            self.trainer.prepare(data)
 
     def _cells(self, arguments: list[str]) -> list[Cell]:
         from mnist_scaling import config
-        from mnist_scaling.tuning import grid
+        from mnist_scaling.tuning import cell_list, grid
 
         given = [f"{key!s}={value}" for key, value in (self.params or {}).items()]
         space = config.flatten(self.config.get("search_space") or {})
@@ -120,7 +141,10 @@ class CellSweeper(Sweeper):
         def compose(overrides: list[str]) -> DictConfig:
             return self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
 
-        return grid.cells(parts, compose, get_method(self.cost), self.max_values_per_axis)
+        listed: Sequence[Mapping[str, str]] = ({},)
+        if self.cells is not None:
+            listed = cell_list.read(self.cells, parts.keys)
+        return grid.cells(parts, compose, self.trainer.cost, self.max_values_per_axis, listed)
 
     def _studies(self, cells: Sequence[Cell], storage: BaseStorage, prefix: str) -> list[CellStudy]:
         import optuna
@@ -148,7 +172,9 @@ def _lock(folder: Path) -> Iterator[None]:
     """Hold the study's lock, or say who does."""
     from filelock import FileLock, Timeout
 
-    lock = FileLock(folder / ".lock")
+    from mnist_scaling.study import layout
+
+    lock = FileLock(folder / layout.LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout as error:

@@ -13,13 +13,10 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from mnist_scaling.tuning.grid import Cell
+from mnist_scaling.study.vocabulary import INDEPENDENT
+from mnist_scaling.tuning.grid import SEED, Cell
 from mnist_scaling.tuning.storage import DIVERGED_VALUE
 from mnist_scaling.tuning.trials import in_ranges
-
-INDEPENDENT, NEIGHBOURS = "independent", "neighbours"
-RULES = (NEIGHBOURS, INDEPENDENT)
-"""Values of `hydra.sweeper.transfer`."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,8 @@ def parents(cells: Sequence[Cell], rule: str) -> dict[str, list[Cell]]:
     found: dict[str, list[Cell]] = {cell.name: [] for cell in cells}
     if rule == INDEPENDENT:
         return found
-    for key in cells[0].keys if cells else ():
+    # Seeds are there for independent answers: no cell starts from what another seed's has found.
+    for key in [key for key in cells[0].keys if key != SEED] if cells else ():
         lines: dict[tuple[Any, ...], list[Cell]] = {}
         for cell in cells:
             if _is_number(cell.keys[key]):

@@ -13,15 +13,16 @@ from optuna.trial import FrozenTrial
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import files, identity, layout
-from mnist_scaling.study.vocabulary import FAILED
+from mnist_scaling.study.vocabulary import FAILED, INDEPENDENT
 from mnist_scaling.tuning import certificate, transfer, write_tables
 from mnist_scaling.tuning.cell_study import CellStudy
 from mnist_scaling.tuning.cell_tuner import CellTuner, Effort
+from mnist_scaling.tuning.grid import Cell
 from mnist_scaling.tuning.job import Job
 from mnist_scaling.tuning.ledger import Ledger
 from mnist_scaling.tuning.pools.base import Pool
 from mnist_scaling.tuning.progress import StudyProgress, polling
-from mnist_scaling.tuning.transfer import INDEPENDENT, Tuned
+from mnist_scaling.tuning.transfer import Tuned
 from mnist_scaling.tuning.trials import counting
 
 _WAIT_SECONDS = 10.0
@@ -86,7 +87,6 @@ class Tuner:
         RuntimeError
             When run after run fails: then the set-up is at fault, not a setting.
         """
-        self._check_identity()
         for cell in self.cells.values():
             cell.recover()
         self.progress = self._make_progress()
@@ -99,20 +99,6 @@ class Tuner:
                     self._certify(cell)
             finally:
                 self._write_tables()
-
-    def _check_identity(self) -> None:
-        """Cells of one study must differ along the same axes and share everything else; study.json says so at once."""
-        cells = [cell.cell for cell in self.cells.values()]
-        known = files.read_json(self.folder / layout.STUDY)
-        axes = list(cells[0].axes)
-        if known is not None and (had := known["grid"]) != axes:
-            raise InputError(
-                f"A study must keep the axes of its grid, but {self.folder} has {', '.join(had) or 'none'} "
-                f"and this sweep has {', '.join(axes) or 'none'}: give the new study another `name=`."
-            )
-        mine = identity.of([(cell.settings, cell.ranges, cell.keys) for cell in cells])
-        found = identity.check(self.folder, mine, cells[0].defaults)
-        self.provenance = {**self.provenance, identity.IDENTITY: found.record()}
 
     def _chains(self) -> dict[str, float]:
         """Cost of the longest chain of trials from each cell on: what is started late ends late."""
@@ -249,3 +235,30 @@ class Tuner:
             totals = {"trial": totals["trial"] + trials, "repeat": totals["repeat"] + repeats}
             cost += (trials + repeats) * cell.cell.cost
         return StudyProgress(left, cost, totals)
+
+
+def join(folder: Path, cells: Sequence[Cell]) -> dict[str, Any]:
+    """Check that cells may join the study in a folder; its identity, for study.json.
+
+    This comes before any of them has an Optuna study, so that a refused sweep leaves nothing behind.
+
+    Parameters
+    ----------
+    folder : Path
+        multirun/<name>.
+    cells : sequence of Cell
+
+    Raises
+    ------
+    InputError
+        When they differ along other axes than the study's cells, or in anything else.
+    """
+    known = files.read_json(folder / layout.STUDY)
+    axes = list(cells[0].axes)
+    if known is not None and (had := known["grid"]) != axes:
+        raise InputError(
+            f"A study must keep the axes of its grid, but {folder} has {', '.join(had) or 'none'} "
+            f"and this sweep has {', '.join(axes) or 'none'}: give the new study another `name=`."
+        )
+    mine = identity.of([(cell.settings, cell.ranges, cell.keys) for cell in cells])
+    return {identity.IDENTITY: identity.check(folder, mine, cells[0].defaults).record()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,9 @@ import pandas as pd
 from optuna.distributions import json_to_distribution
 
 from mnist_scaling.study import branches, files, layout, learning_curves, tables
-from mnist_scaling.study.columns import BRANCH, column_of
+from mnist_scaling.study.columns import BRANCH, IMPORTANCE, RUN_SEED, column_of
 from mnist_scaling.study.learning_curves import same
-from mnist_scaling.study.vocabulary import COMPLETE
+from mnist_scaling.study.vocabulary import COMPLETE, NO, NOTHING_TUNED, REPEAT, REPEAT_LOST, TRIAL, YES
 from mnist_scaling.tuning import certificate, search_space
 
 
@@ -39,6 +39,8 @@ def write(folder: Path, rows: Mapping[Path, Mapping[str, Any]], provenance: Mapp
     files.write_json(folder / layout.STUDY, {**study, **provenance})
 
     trials = tables.trials_table(expanded, axes, tuned)
+    if "seed" in axes:
+        trials.insert(trials.columns.get_loc("number") + 1, RUN_SEED, [row[RUN_SEED] for row in expanded])
     tables.write_table(trials, folder / layout.TRIALS)
     if trials.empty:
         return
@@ -63,36 +65,62 @@ def _certified(
     selected = {tuple(row[a] for a in axes): row for row in rows}
     # Other branches of one run may have selected, and repeated, other settings.
     repeats = {
-        key: _losses([r for r in mine if all(same(r[t], selected[key][t]) for t in tuned)], "repeat")
+        key: [r for r in mine if r["stage"] == REPEAT and all(same(r[t], selected[key][t]) for t in tuned)]
         for key, mine in runs.items()
     }
-    pooled = certificate.pooled_noise(list(repeats.values()))
+    pooled = certificate.pooled_noise([_losses(mine) for mine in repeats.values()])
     found = []
     for row in rows:
         key = tuple(row[a] for a in axes)
         cell = cells[tuple(row[a] for a in axes if a != BRANCH)]
-        done = [r for r in runs[key] if r["stage"] == "trial"]
-        known = _losses(done, "trial")
-        gain = certificate.expected_gain(known, len(done) - len(known))
-        noise = certificate.noise(repeats[key], pooled)
-        edges = _edges(row, cell["space"])
-        sure = gain is not None and noise is not None
-        importance = {f"importance_{column_of(k)}": v for k, v in cell.get("importances", {}).items()}
-        found.append(
-            {
-                "expected_gain": gain,
-                "noise": noise,
-                "tuned": ("yes" if not edges and gain < noise else "no") if sure else None,  # type: ignore[operator]
-                "edges": ";".join(edges),
-                "widened": ";".join(column_of(k) for k in cell.get("widened", [])),
-                "flags": ";".join(filter(None, ["search_edge" if edges else "", row["flags"]])),
-                **importance,
-            }
-        )
+        found.append(_certificate(row, cell, runs[key], repeats[key], pooled))
     certified = pd.DataFrame(found, index=table.index)
     return table.drop(columns=[c for c in certified if c in table]).join(certified)[
         [*table.columns, *(c for c in certified if c not in table)]
     ]
+
+
+def _certificate(
+    row: Mapping[str, Any],
+    cell: Mapping[str, Any],
+    runs: Sequence[Mapping[str, Any]],
+    repeats: Sequence[Mapping[str, Any]],
+    pooled: float | None,
+) -> dict[str, Any]:
+    """The columns of one cell.
+
+    Parameters
+    ----------
+    row : mapping
+        The cell's row of cells.csv so far.
+    cell : mapping
+        Its cell.json.
+    runs, repeats : sequence of mapping
+        Rows of trials.csv: of the cell, and of the repeats of its selected setting.
+    pooled : float or None
+        `certificate.pooled_noise` of the study.
+    """
+    done = [r for r in runs if r["stage"] == TRIAL]
+    known = _losses(done)
+    gain = certificate.expected_gain(known, len(done) - len(known)) if cell["space"] else None
+    noise = certificate.noise(_losses(repeats), pooled)
+    edges, limits = _at_ends(row, cell)
+    lost = any(r["state"] != COMPLETE for r in repeats)
+    tuned = None
+    if not cell["space"]:
+        tuned = NOTHING_TUNED
+    elif gain is not None and noise is not None:
+        tuned = YES if not edges and gain < noise else NO
+    return {
+        "expected_gain": gain,
+        "noise": noise,
+        "tuned": tuned,
+        "edges": ";".join(edges),
+        "limits": ";".join(limits),
+        "widened": ";".join(column_of(k) for k in cell.get("widened", [])),
+        "flags": ";".join(filter(None, ["search_edge" if edges else "", REPEAT_LOST if lost else "", row["flags"]])),
+        **{f"{IMPORTANCE}{column_of(k)}": v for k, v in cell.get("importances", {}).items()},
+    }
 
 
 def _grouped(trials: pd.DataFrame, axes: list[str]) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
@@ -102,20 +130,22 @@ def _grouped(trials: pd.DataFrame, axes: list[str]) -> dict[tuple[Any, ...], lis
     return groups
 
 
-def _losses(rows: list[dict[str, Any]], stage: str) -> list[float]:
-    """Validation losses of the runs of a stage that ran to their end."""
-    done = [r["val_loss"] for r in rows if r["stage"] == stage and r["state"] == COMPLETE]
-    return [float(loss) for loss in done if loss > 0]
+def _losses(rows: Sequence[Mapping[str, Any]]) -> list[float]:
+    """Validation losses of the runs that ran to their end."""
+    return [float(r["val_loss"]) for r in rows if r["state"] == COMPLETE and r["val_loss"] > 0]
 
 
-def _edges(row: Mapping[str, Any], ranges: Mapping[str, str]) -> list[str]:
-    """Columns of the tuned keys whose selected value lies on the edge of its range."""
-    found = []
-    for key, text in ranges.items():
-        value = row[column_of(key)]
-        if pd.notna(value) and search_space.on_edge(json_to_distribution(text), value):
-            found.append(column_of(key))
-    return found
+def _at_ends(row: Mapping[str, Any], cell: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """Columns of the tuned keys whose selected value lies on an edge of its range, and those with one at a limit."""
+    edges, limits = [], []
+    for key, text in cell["space"].items():
+        value, distribution = row[column_of(key)], json_to_distribution(text)
+        declared = cell.get("limits", {}).get(key, ())  # studies of before there were limits have none
+        if pd.notna(value) and search_space.on_edge(distribution, value, declared):
+            edges.append(column_of(key))
+        elif pd.notna(value) and search_space.at_limit(distribution, value, declared):
+            limits.append(column_of(key))
+    return edges, limits
 
 
 def _sortable(value: Any) -> tuple[bool, Any]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
-import importlib
 import os
 import signal
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
@@ -61,18 +60,18 @@ class Workers:
     application : Application
     n : int
         Processes.
-    preload : sequence of str
-        Modules that every process imports at once, while the sweep is still getting ready.
+    warm_up : callable, optional
+        Called by every process at once, while the sweep is still getting ready.
     """
 
     isolates = True
 
-    def __init__(self, application: Application, n: int, preload: Sequence[str] = ()) -> None:
-        self._n, self._preload = n, tuple(preload)
+    def __init__(self, application: Application, n: int, warm_up: Callable[[], object] | None = None) -> None:
+        self._n = n
         # In a file, because what is handed to a starting process goes through a pipe: should that process be
         # killed before it has read more than a pipe holds, the write would wait for it for ever.
         self._state = tempfile.NamedTemporaryFile(prefix="mnist_scaling-")  # noqa: SIM115, closed with the pool
-        self._state.write(cloudpickle.dumps((application, Singleton.get_state())))
+        self._state.write(cloudpickle.dumps((application, Singleton.get_state(), warm_up)))
         self._state.flush()
         self._workers: list[_Worker] = []
         self._queue: list[Job] = []
@@ -143,8 +142,8 @@ class Workers:
         # Spawned, not forked: a forked child of a process with threads, or with CUDA, may hang.
         context = get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, self._state.name, self._preload), daemon=True)
-        # Killed before it has read what it is: then our first message finds nobody.
+        process = context.Process(target=_serve, args=(theirs, self._state.name), daemon=True)
+        # If the child dies during start-up, ignore the broken pipe: the first message detects it.
         with contextlib.suppress(BrokenPipeError):
             process.start()
         theirs.close()
@@ -168,15 +167,15 @@ class Workers:
 _APPLICATION: list[Application] = []
 
 
-def _serve(pipe: Connection, path: str, preload: Sequence[str]) -> None:
+def _serve(pipe: Connection, path: str) -> None:
     """A worker's life: jobs from its pipe until that is closed; each answered with its error, or None."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C the sweep decides
     setup_globals()
-    application, singletons = cloudpickle.loads(Path(path).read_bytes())
+    application, singletons, warm_up = cloudpickle.loads(Path(path).read_bytes())
     Singleton.set_state(singletons)
     _APPLICATION[:] = [application]
-    for module in preload:
-        importlib.import_module(module)
+    if warm_up is not None:
+        warm_up()
     with contextlib.suppress(EOFError, OSError):
         while True:
             pipe.send(_run(*pipe.recv()))

@@ -40,14 +40,16 @@ class Rounds:
         """Run the round."""
         del seconds  # a launcher says nothing before its batch is done
         jobs, self._jobs = self._jobs, []
+        reason = None
         try:
             self._launch([job.overrides for job in jobs])
-        except Exception:
-            # A dead worker takes the whole batch's returns with it; records tell what was done.
-            # If no run has as much as its folder, the launcher itself is at fault.
+        except Exception as error:
+            # A dead worker takes the whole batch's returns with it; records tell what was done, and of a run
+            # without one this is all that is known. If no run has as much as its folder, the launcher is at fault.
             if not any((self._folder / job.folder).exists() for job in jobs):
                 raise
-        return [(job, None) for job in jobs]
+            reason = f"the launcher ended with {type(error).__name__}: {error}"
+        return [(job, reason) for job in jobs]
 
     def __enter__(self) -> Rounds:
         return self

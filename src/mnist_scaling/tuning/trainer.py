@@ -1,0 +1,67 @@
+"""What tuning needs of training, as one object that a command hands over: tuning imports no part of training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from mnist_scaling.config import DataConfig, RunConfig
+from mnist_scaling.errors import InputError
+from mnist_scaling.study.result import TrainResult
+
+Report = Callable[[int, float], bool]
+"""Takes a report's number and its loss; whether the run is to stop."""
+
+Task = TypeVar("Task", bound=Callable[..., Any])
+
+_ATTRIBUTE = "trainer"
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Everything of training that a sweep calls; its functions import what is heavy when they are called."""
+
+    train: Callable[[RunConfig, Report | None, Path], TrainResult]
+    """One run: its config, what listens to its reports, and the folder for its checkpoint."""
+    train_together: Callable[[Sequence[RunConfig]], Sequence[TrainResult]]
+    """Several runs at once, with the results that they would have alone, in the same order."""
+    can_train_together: Callable[[RunConfig], bool]
+    """Whether the repeats of such a run may be one job."""
+    cost: Callable[[RunConfig], float]
+    """Relative cost of a run; raises InputError where the run's configuration can't be trained."""
+    prepare: Callable[[DataConfig], object]
+    """Fetches a data set before the first run needs it."""
+    warm_up: Callable[[], object]
+    """Imports what every run needs, while the sweep gets ready."""
+
+
+def uses(trainer: Trainer) -> Callable[[Task], Task]:
+    """Decorator that hands a trainer to the sweeps of a Hydra application; ``hydra.main`` goes outside it.
+
+    Hydra passes a sweeper and its launchers nothing of an application but this function.
+    """
+
+    def attach(task: Task) -> Task:
+        setattr(task, _ATTRIBUTE, trainer)
+        return task
+
+    return attach
+
+
+def of(task: Callable[..., Any]) -> Trainer:
+    """The trainer of a Hydra application.
+
+    Raises
+    ------
+    InputError
+        When the application has none.
+    """
+    trainer = getattr(task, _ATTRIBUTE, None)
+    if not isinstance(trainer, Trainer):
+        raise InputError(
+            "`hydra/sweeper=cells` and `hydra/launcher=local` run an application that says how it trains, but this "
+            "one does not: put `@trainer.uses(Trainer(…))` of mnist_scaling.tuning under its `@hydra.main`."
+        )
+    return trainer
