@@ -1,0 +1,256 @@
+"""What README, docs and the headers of conf/ say: every command can be run, every file exists, the map is the tree."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from hydra import initialize_config_dir
+from hydra._internal.callbacks import Callbacks
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext, RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from mnist_scaling import cli, config, fit, report, train
+from mnist_scaling.config import RunConfig
+from mnist_scaling.study import columns, layout
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "mnist_scaling"
+CONF = Path(cli.conf_dir())
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "multirun/README.md")),
+    *(ROOT / "docs").glob("*.md"),
+]
+PROGRAMS = ("python ", "make ", "pip ", "optuna-dashboard ")
+
+
+class Command(NamedTuple):
+    """A command that a page tells its reader to run."""
+
+    page: str
+    words: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.page}: {shlex.join(self.words)}"
+
+
+def lines_of_code(page: Path) -> Iterator[str]:
+    """What a page sets as code: the comments of a YAML file; indented blocks and inline spans of Markdown."""
+    text = page.read_text(encoding="utf-8").replace("\\\n#", "\\\n").replace("\\\n", " ")
+    if page.suffix == ".yaml":
+        yield from (line.lstrip("# ") for line in text.splitlines() if line.startswith("#"))
+        return
+    for paragraph in re.split(r"\n\s*\n", text):
+        if paragraph.startswith("    "):
+            yield from (line.strip() for line in paragraph.splitlines())
+        elif not paragraph.startswith("```"):
+            yield from (" ".join(span.split()) for span in re.findall(r"`([^`]+)`", paragraph))
+
+
+def commands_of(page: Path) -> list[Command]:
+    found = [line for line in lines_of_code(page) if line.startswith(PROGRAMS)]
+    return [
+        Command(str(page.relative_to(ROOT)), tuple(shlex.split(line.split(" > ")[0], comments=True))) for line in found
+    ]
+
+
+COMMANDS = list(
+    dict.fromkeys(command for page in [*PAGES, *sorted(CONF.rglob("*.yaml"))] for command in commands_of(page))
+)
+
+
+def load(config_name: str, overrides: list[str], mode: RunMode) -> DictConfig:
+    return GlobalHydra.instance().config_loader().load_configuration(config_name, overrides, mode)
+
+
+def check_one_run(overrides: list[str]) -> None:
+    with initialize_config_dir(str(CONF)):
+        config.build(RunConfig, load("train", overrides, RunMode.RUN))
+
+
+def check_sweep(overrides: list[str]) -> None:
+    """By the sweeper itself, at two values per axis: every corner of the grid is composed.
+
+    A list of cells is the reader's own file, so only its key is checked.
+    """
+    overrides = [re.sub(r"^hydra\.sweeper\.cells=.*", "hydra.sweeper.cells=null", override) for override in overrides]
+    with initialize_config_dir(str(CONF)):
+        cfg = load("train", [*overrides, "hydra.sweeper.max_values_per_axis=2"], RunMode.MULTIRUN)
+        context = HydraContext(config_loader=GlobalHydra.instance().config_loader(), callbacks=Callbacks())
+        sweeper: Any = Plugins.instance().instantiate_sweeper(
+            config=cfg, hydra_context=context, task_function=inspect.unwrap(train.main)
+        )
+        assert sweeper._cells(OmegaConf.to_container(cfg.hydra.overrides.task))
+
+
+def check_train(arguments: list[str]) -> None:
+    if "-m" in arguments:
+        check_sweep([argument for argument in arguments if argument != "-m"])
+    else:
+        check_one_run(arguments)
+
+
+def check_built(config_name: str, schema: type, arguments: list[str]) -> None:
+    with initialize_config_dir(str(CONF)):
+        config.build(schema, load(config_name, arguments, RunMode.RUN))
+
+
+def check_make(arguments: list[str]) -> None:
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert {word for word in arguments if "=" not in word} <= set(targets)
+
+
+@functools.cache
+def usage(script: str) -> str:
+    return subprocess.run([sys.executable, ROOT / script, "--help"], capture_output=True, text=True, check=True).stdout
+
+
+def check_script(script: str, arguments: list[str]) -> None:
+    assert (ROOT / script).is_file()
+    options = {word for word in arguments if word.startswith("--")}
+    known = set(re.findall(r"--[a-z-]+", usage(script))) if options else set()
+    assert options <= known, f"{script} does not know {options - known}"
+
+
+def check_dashboard(arguments: list[str]) -> None:
+    assert (Path(sys.executable).parent / "optuna-dashboard").exists()
+    folder, name, journal = Path(arguments[0]).parts
+    assert (folder, journal) == (layout.MULTIRUN, layout.JOURNAL)
+    assert (CONF / "experiment" / f"{name}.yaml").is_file()
+
+
+def check_pip(arguments: list[str]) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert arguments[0] == "install"
+    assert arguments[1].strip(".[]") in project["optional-dependencies"]
+
+
+MODULES: dict[str, Callable[[list[str]], None]] = {
+    "mnist_scaling.train": check_train,
+    "mnist_scaling.fit": functools.partial(check_built, "fit", fit.FitConfig),
+    "mnist_scaling.report": functools.partial(check_built, "report", report.ReportConfig),
+    "mnist_scaling.study.columns": lambda arguments: check_built("train", RunConfig, arguments),
+    "pytest": lambda arguments: [check_script(path, []) for path in arguments] and None,
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=str)
+def test_every_command_can_be_run(command: Command) -> None:
+    """The commands themselves run in test_pipeline.py, test_fit.py, test_faults.py and in the test below."""
+    program, first, *rest = command.words
+    if (program, first) == ("python", "-m"):
+        if rest[0].startswith("mnist_scaling") and len(rest) == 1:
+            assert (ROOT / "src" / Path(*rest[0].split("."))).with_suffix(".py").is_file()  # named, without arguments
+        else:
+            MODULES[rest[0]](rest[1:])
+    elif program == "python":
+        check_script(first, rest)
+    else:
+        {"make": check_make, "optuna-dashboard": check_dashboard, "pip": check_pip}[program]([first, *rest])
+
+
+def test_the_commands_are_found() -> None:
+    """A pattern that no longer matches would leave the test above without work."""
+    per_page = Counter(command.page for command in COMMANDS)
+    assert per_page["README.md"] >= 12
+    assert per_page["docs/fitting.md"] >= 7
+    assert all(per_page[f"conf/experiment/{path.name}"] for path in (CONF / "experiment").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("row", re.findall(r"^\| `([^`]*=[^`]*)` \|", (ROOT / "README.md").read_text(), re.MULTILINE))
+def test_what_readme_says_can_be_swept_can_be(row: str) -> None:
+    extra = "submitit" in row or "ray" in row  # launchers that an installation without extras lacks
+    check_sweep([] if extra else shlex.split(row))
+
+
+def test_readmes_first_session(data_dir: str, tmp_path: Path) -> None:
+    """One run, one cell, a grid, its law and its report, as README has them, shrunk to seconds."""
+    section = (ROOT / "README.md").read_text().split("## A first session")[1]
+    block = next(paragraph for paragraph in section.split("\n\n") if paragraph.startswith("    python "))
+    session = [line.strip() for line in block.splitlines()]
+    assert len(session) == 5
+    for line in session:
+        _, *arguments = shlex.split(line, comments=True)
+        if "mnist_scaling.train" in arguments:
+            arguments += ["scale=smoke", f"data.dir={data_dir}"]
+        done = subprocess.run([sys.executable, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, f"{line}\n{done.stderr}"
+    assert list(tmp_path.glob(f"{layout.MULTIRUN}/*/{layout.REPORT}"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if "://" in target:
+            continue
+        path, _, anchor = target.partition("#")
+        file = page.parent / path if path else page
+        assert file.exists(), f"{page.name} links to {target}"
+        headings = re.findall(r"^#+ (.+)$", file.read_text(encoding="utf-8"), re.MULTILINE) if anchor else []
+        slugs = [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
+        assert not anchor or anchor in slugs, f"{page.name} links to {target}"
+
+
+def test_columns_md_is_what_the_code_prints() -> None:
+    printed = columns.markdown()
+    assert (ROOT / "docs" / "columns.md").read_text(encoding="utf-8") == printed, (
+        "Print docs/columns.md again: python -m mnist_scaling.study.columns > docs/columns.md"
+    )
+
+
+def mapped() -> list[tuple[str, str]]:
+    """(package, module) of every line of the map in CONTRIBUTING.md."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("## The map")[1].split("\n## ")[0]
+    found: list[tuple[str, str]] = []
+    package = ""
+    for line in text.splitlines():
+        if heading := re.match(r"\*\*`([a-z_/]+)/`\*\*", line):
+            package = heading.group(1)
+            found.append((package, ""))
+        elif module := re.match(r"- `(\w+)`: .", line):
+            found.append((package, module.group(1)))
+    return found
+
+
+def test_the_map_is_the_tree() -> None:
+    tree = {
+        (str(path.parent.relative_to(PACKAGE.parent)), "" if path.stem == "__init__" else path.stem)
+        for path in PACKAGE.rglob("*.py")
+    }
+    lines = mapped()
+    missing = [
+        f"under **`{package}/`**, the line: - `{module}`: …" if module else f"the heading: **`{package}/`** …"
+        for package, module in sorted(tree - set(lines))
+    ]
+    gone = [f"{package}/{module}.py" for package, module in lines if (package, module) not in tree]
+    twice = [f"{package}/{module}.py" for (package, module), count in Counter(lines).items() if count > 1]
+    assert not missing, "CONTRIBUTING.md's map lacks " + "; ".join(missing)
+    assert not gone, f"CONTRIBUTING.md's map has lines for files that do not exist: {', '.join(gone)}"
+    assert not twice, f"CONTRIBUTING.md's map has two lines for: {', '.join(twice)}"
+
+
+def test_the_paths_that_contributing_names_exist() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("## Where things go")[1].split("\n## ")[0]
+    named = re.findall(r"`((?:[\w.]+/)+[\w.]*)(?:: \w+)?`", text)
+    assert len(named) >= 20
+    for path in named:
+        places = [ROOT / path, PACKAGE / path]
+        assert any(place.exists() for place in places), f"CONTRIBUTING.md names {path}, which does not exist"
+
+
+def test_the_names_that_contributing_names_exist() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    for path, name in re.findall(r"`((?:\w+/)+\w+\.py|\w+\.py): (\w+)`", text):
+        assert re.search(rf"\b{name}\b", (PACKAGE / path).read_text(encoding="utf-8")), f"{path} has no {name}"
