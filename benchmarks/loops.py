@@ -16,6 +16,7 @@ from mnist_scaling.training.engine import Engine
 from mnist_scaling.training.fast import small_cnn
 from mnist_scaling.training.fast.masks import Dropout
 from mnist_scaling.training.fast.stack import Stack
+from mnist_scaling.training.models.cnn import CNN
 
 Step = Callable[[], None]
 """Takes one step on a batch of its own choosing."""
@@ -23,7 +24,7 @@ Step = Callable[[], None]
 RATE = 1e-3
 
 
-def build(width: int, dropout: float = 0.0) -> models.CNN:
+def build(width: int, dropout: float = 0.0) -> CNN:
     with seeding.global_stream(0, "init", torch.device("cpu")):
         return models.build(ModelConfig(width=width, dropout=dropout), (1, 28, 28), 10)
 

@@ -16,6 +16,7 @@ from mnist_scaling.training.engine import Engine
 from mnist_scaling.training.fast import small_cnn
 from mnist_scaling.training.fast.flat import Flat
 from mnist_scaling.training.fast.masks import Dropout
+from mnist_scaling.training.models.cnn import CNN
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,7 @@ def part(data_dir: str) -> data.Part:
     return data.load("mnist", data_dir, torch.device("cpu")).train.take(torch.arange(40, 1000))
 
 
-def built(**values: object) -> models.CNN:
+def built(**values: object) -> CNN:
     with seeding.global_stream(0, "init", torch.device("cpu")):
         return models.build(ModelConfig(**values), (1, 28, 28), 10)  # type: ignore[arg-type]
 
@@ -157,7 +158,7 @@ def test_the_models_own_state_is_the_engines(part: data.Part) -> None:
     assert stepper.mean_loss() == first
 
 
-class Subclassed(models.CNN):
+class Subclassed(CNN):
     """A new family that computes something else under the same attributes."""
 
     def forward(self, images: Tensor) -> Tensor:
