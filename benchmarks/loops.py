@@ -12,7 +12,7 @@ from torchvision import datasets, transforms
 
 from mnist_scaling.config import ModelConfig, OptimConfig
 from mnist_scaling.training import data, models, scoring, seeding
-from mnist_scaling.training.engine import Engine
+from mnist_scaling.training.acceleration import build_engine
 from mnist_scaling.training.fast import small_cnn
 from mnist_scaling.training.fast.masks import Dropout
 from mnist_scaling.training.fast.stack import Stack
@@ -92,7 +92,7 @@ def ours(part: data.Part, width: int, batch: int, dropout: float = 0.0, by_hand:
     """Our engine; without hand-written gradients it is autograd with a flat optimiser."""
     widest = small_cnn.WIDEST
     small_cnn.WIDEST = widest if by_hand else 0
-    engine = Engine(build(width, dropout).train(), part, OptimConfig(lr=RATE, batch_size=batch))
+    engine = build_engine(build(width, dropout).train(), part, OptimConfig(lr=RATE, batch_size=batch))
     small_cnn.WIDEST = widest
     rows = shuffled(len(part), batch)
     taken = 0

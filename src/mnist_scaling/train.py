@@ -78,7 +78,7 @@ def _train(run: RunConfig, report: execution.Report | None, folder: Path) -> Tra
 
 
 def _train_together(runs: Sequence[RunConfig]) -> list[TrainResult]:
-    from mnist_scaling.training.fast.together import train_models
+    from mnist_scaling.training.together import train_models
 
     return train_models(runs)
 
