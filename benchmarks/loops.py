@@ -12,10 +12,11 @@ from torchvision import datasets, transforms
 
 from mnist_scaling.config import ModelConfig, OptimConfig
 from mnist_scaling.training import data, models, scoring, seeding
-from mnist_scaling.training.engine import Engine
+from mnist_scaling.training.acceleration import build_engine
 from mnist_scaling.training.fast import small_cnn
 from mnist_scaling.training.fast.masks import Dropout
 from mnist_scaling.training.fast.stack import Stack
+from mnist_scaling.training.models.cnn import CNN
 
 Step = Callable[[], None]
 """Takes one step on a batch of its own choosing."""
@@ -23,7 +24,7 @@ Step = Callable[[], None]
 RATE = 1e-3
 
 
-def build(width: int, dropout: float = 0.0) -> models.CNN:
+def build(width: int, dropout: float = 0.0) -> CNN:
     with seeding.global_stream(0, "init", torch.device("cpu")):
         return models.build(ModelConfig(width=width, dropout=dropout), (1, 28, 28), 10)
 
@@ -91,7 +92,7 @@ def ours(part: data.Part, width: int, batch: int, dropout: float = 0.0, by_hand:
     """Our engine; without hand-written gradients it is autograd with a flat optimiser."""
     widest = small_cnn.WIDEST
     small_cnn.WIDEST = widest if by_hand else 0
-    engine = Engine(build(width, dropout).train(), part, OptimConfig(lr=RATE, batch_size=batch))
+    engine = build_engine(build(width, dropout).train(), part, OptimConfig(lr=RATE, batch_size=batch))
     small_cnn.WIDEST = widest
     rows = shuffled(len(part), batch)
     taken = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -79,3 +80,82 @@ def test_the_plugin_is_found() -> None:
     from hydra.plugins.sweeper import Sweeper
 
     assert "CellSweeper" in [cls.__name__ for cls in Plugins.instance().discover(Sweeper)]
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the package by its dotted name."""
+    found = {}
+    for path in PACKAGE.rglob("*.py"):
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imports(path: Path, known: Iterable[str]) -> set[str]:
+    """Modules of the package that a file imports, also inside functions, but not for the type checker alone."""
+
+    def visit(node: ast.AST) -> Iterator[str]:
+        if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+            for child in node.orelse:
+                yield from visit(child)
+            return
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            # `from package import name`: the module of that name, if there is one, else the package itself.
+            names = {f"{node.module}.{alias.name}": str(node.module) for alias in node.names}
+            yield from (name if name in known else package for name, package in names.items())
+        for child in ast.iter_child_nodes(node):
+            yield from visit(child)
+
+    return {name for name in visit(ast.parse(path.read_text())) if name in known}
+
+
+def circles(graph: Mapping[str, set[str]]) -> list[list[str]]:
+    """Strongly connected components of more than one node, or of one that points to itself (Tarjan 1972)."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    found: list[list[str]] = []
+
+    def visit(node: str) -> None:
+        index[node] = low[node] = len(index)
+        stack.append(node)
+        for target in graph[node]:
+            if target not in index:
+                visit(target)
+                low[node] = min(low[node], low[target])
+            elif target in stack:
+                low[node] = min(low[node], index[target])
+        if low[node] == index[node]:
+            component = [stack.pop()]
+            while component[-1] != node:
+                component.append(stack.pop())
+            if len(component) > 1 or node in graph[node]:
+                found.append(sorted(component))
+
+    for node in graph:
+        if node not in index:
+            visit(node)
+    return found
+
+
+def test_circles_are_found() -> None:
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": {"e"}, "e": set(), "f": {"f"}}
+    assert sorted(circles(graph)) == [["a", "b", "c"], ["f"]]
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    known = modules()
+    assert circles({name: imports(path, known) - {name} for name, path in known.items()}) == []
+
+
+def test_training_meets_its_fast_folder_in_one_module() -> None:
+    known = modules()
+    fast = "mnist_scaling.training.fast"
+    users = {
+        name
+        for name, path in known.items()
+        if not name.startswith(fast) and any(target.startswith(fast) for target in imports(path, known))
+    }
+    assert users == {"mnist_scaling.training.acceleration"}

@@ -10,7 +10,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from importlib import import_module
 from math import isfinite
+from pathlib import Path
 from typing import Any, TypeVar
 
 from hydra.core.config_store import ConfigStore
@@ -34,16 +36,19 @@ def one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A model family and its shape."""
+    """A model family and its shape: what every family has, and all that the CNN needs.
+
+    A family with further keys declares a frozen subclass in its file in training/models/.
+    """
 
     name: str = "cnn"
-    """Family; the registry is `training.models.FAMILIES`."""
+    """Family: a file in training/models/."""
     width: int = 8
-    """Channels of the first layer, the scientific key of most studies."""
+    """What grows from model to model, the scientific key of most studies: for the CNN, channels of the first layer."""
     depth: int = 2
-    """Convolution layers."""
+    """Layers before the one that makes the logits: for the CNN, convolutions."""
     dropout: float = 0.0
-    """Probability that a feature before the linear head is dropped while training."""
+    """Probability that a feature before the layer that makes the logits is dropped while training."""
     parametrization: str = "standard"
     """How initial weights and learning rates change with width: standard, or mup (Yang et al. 2022)."""
     base_width: int = 8
@@ -60,6 +65,36 @@ class ModelConfig:
             self.base_width >= 1,
             f"`model.base_width >= 1` must hold, but got {self.base_width}: give the width at which lr was tuned.",
         )
+
+
+MODEL_CONFIGS: dict[str, type[ModelConfig]] = {"cnn": ModelConfig}
+"""Config class of a family by the value of `model.name`. `training.models.register` adds a family's when its file
+is imported; the default one stands here so that composing a config needs no torch."""
+
+_MODELS = Path(__file__).parent / "training" / "models"
+
+
+def model_names() -> tuple[str, ...]:
+    """Names of all families: the files of training/models/, and those registered elsewhere."""
+    files = {path.stem for path in _MODELS.glob("*.py")} - {"__init__", "base"}
+    return tuple(sorted(files | set(MODEL_CONFIGS)))
+
+
+def model_config(name: str) -> type[ModelConfig]:
+    """Config class of a family.
+
+    A file of training/models/ is a plug-in that is found by its name. It holds network and config class, so
+    asking for one beside the CNN's imports torch, which whoever composes such a run needs next.
+
+    Raises
+    ------
+    InputError
+        When there is no such family.
+    """
+    one_of("model.name", name, model_names())
+    if name not in MODEL_CONFIGS:
+        import_module(f"{__package__}.training.models.{name}")
+    return MODEL_CONFIGS[name]
 
 
 @dataclass(frozen=True)
@@ -305,7 +340,7 @@ def build(cls: type[T], cfg: DictConfig) -> T:
     Returns
     -------
     object
-        An instance of `cls`.
+        An instance of `cls`; a run's model node is of its family's own class.
 
     Raises
     ------
@@ -315,9 +350,12 @@ def build(cls: type[T], cfg: DictConfig) -> T:
         When a value has the wrong type.
     """
     schema = OmegaConf.structured(cls)
-    _make_writable(schema)
     # Node by node: Hydra's own part of a sweep's config has values that only a job can resolve.
     values = {f.name: _plain(cfg[f.name]) for f in fields(cls) if f.name in cfg}  # type: ignore[arg-type]
+    _make_writable(schema)
+    if cls is RunConfig and "name" in values.get("model", {}):
+        schema.model = OmegaConf.structured(model_config(values["model"]["name"]))
+        _make_writable(schema.model)
     merged = OmegaConf.merge(schema, values)
     return OmegaConf.to_object(merged)  # type: ignore[return-value]
 

@@ -31,7 +31,7 @@ def _train(run: RunConfig, report: Report | None, folder: Path) -> TrainResult:
 
 
 def _train_together(runs: Sequence[RunConfig]) -> list[TrainResult]:
-    from mnist_scaling.training.fast.together import train_models
+    from mnist_scaling.training.together import train_models
 
     return train_models(runs)
 
@@ -55,7 +55,7 @@ def _prepare(data: DataConfig) -> Path:
 
 
 def _warm_up() -> None:
-    import mnist_scaling.training.fast.together  # noqa: F401
+    import mnist_scaling.training.together  # noqa: F401
 
 
 TRAINER = Trainer(_train, _train_together, _can_train_together, _cost, _prepare, _warm_up)

@@ -1,7 +1,8 @@
-"""The fast step against the slow one: torch's own layers, autograd and optimisers, written out."""
+"""The step of whatever engine is chosen, against torch's own layers, autograd and optimisers, written out."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -12,10 +13,9 @@ from torch.nn.utils import parameters_to_vector
 
 from mnist_scaling.config import ModelConfig, OptimConfig
 from mnist_scaling.training import data, engine, models, seeding
-from mnist_scaling.training.engine import Engine
-from mnist_scaling.training.fast import small_cnn
-from mnist_scaling.training.fast.flat import Flat
-from mnist_scaling.training.fast.masks import Dropout
+from mnist_scaling.training.acceleration import build_engine
+from mnist_scaling.training.engine import AutogradEngine, Engine
+from mnist_scaling.training.models.cnn import CNN
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def part(data_dir: str) -> data.Part:
     return data.load("mnist", data_dir, torch.device("cpu")).train.take(torch.arange(40, 1000))
 
 
-def built(**values: object) -> models.CNN:
+def built(**values: object) -> CNN:
     with seeding.global_stream(0, "init", torch.device("cpu")):
         return models.build(ModelConfig(**values), (1, 28, 28), 10)  # type: ignore[arg-type]
 
@@ -65,7 +65,7 @@ def test_the_first_steps_are_those_of_torch(part: data.Part, optimizer: str, sha
     rows = [*batches(len(part), 32)[:4], torch.arange(21)]  # the last batch of a pass is smaller
     plain, model = built(**shape), built(**shape)
     expected = reference(plain, part, config, rows)
-    stepper = Engine(model, part, config)
+    stepper = build_engine(model, part, config)
     found = []
     for step, chosen in enumerate(rows):
         stepper.step(chosen, config.lr * 0.5**step)
@@ -76,63 +76,17 @@ def test_the_first_steps_are_those_of_torch(part: data.Part, optimizer: str, sha
     )
 
 
-def gradients(model: nn.Module, part: data.Part, rows: Tensor, dropout: Dropout) -> tuple[Tensor, Tensor]:
-    """Losses and gradient by hand, of one model."""
-    flat = Flat([model])
-    by_hand = small_cnn.Gradients([model], part, flat.weights, flat.gradients, dropout)
-    losses = by_hand(part.rows[rows][None], part.labels[rows][None])
-    return losses.flatten(), parameters_to_vector([p.grad for p in model.parameters()])  # type: ignore[misc]
-
-
-@pytest.mark.parametrize("batch", [1, 7, 64])
-@pytest.mark.parametrize("shape", [{"width": 1}, {"width": 6}, {"width": 16, "parametrization": "mup"}], ids=str)
-def test_gradients_by_hand_are_those_of_autograd(part: data.Part, batch: int, shape: dict) -> None:
-    rows = batches(len(part), batch)[0]
-    plain, model = built(**shape), built(**shape)
-    expected = cross_entropy(plain(part.images[rows]), part.labels[rows], reduction="none")
-    expected.mean().backward()
-    losses, gradient = gradients(model, part, rows, Dropout([0.0], [None]))
-    torch.testing.assert_close(losses, expected.detach(), rtol=1e-5, atol=1e-6)
-    wanted = parameters_to_vector([p.grad for p in plain.parameters()])  # type: ignore[misc]
-    torch.testing.assert_close(gradient, wanted, rtol=1e-4, atol=1e-5 * wanted.abs().max().item())
-
-
-def test_dropout_by_hand_is_autograds_through_the_same_mask(part: data.Part) -> None:
-    rows, stream = batches(len(part), 16)[0], torch.Generator().manual_seed(3)
-    plain, model = built(width=5), built(width=5, dropout=0.4)
-    losses, gradient = gradients(model, part, rows, Dropout([0.4], [stream]))
-    mask = torch.empty(1, plain.head.in_features, 16)
-    Dropout([0.4], [stream.manual_seed(3)]).fill(mask)
-    features = plain.hidden(torch.relu(plain.first(part.images[rows]))).flatten(1) * mask[0].T
-    expected = cross_entropy(plain.head(features), part.labels[rows], reduction="none")
-    expected.mean().backward()
-    torch.testing.assert_close(losses, expected.detach(), rtol=1e-5, atol=1e-6)
-    wanted = parameters_to_vector([p.grad for p in plain.parameters()])  # type: ignore[misc]
-    torch.testing.assert_close(gradient, wanted, rtol=1e-4, atol=1e-5 * wanted.abs().max().item())
-
-
-def test_masks_keep_what_they_should() -> None:
-    mask = torch.empty(3, 200_000)
-    streams = [torch.Generator().manual_seed(s) for s in (1, 1, 2)]
-    Dropout([0.3, 0.0, 0.9], streams).fill(mask)
-    assert set(mask[1].tolist()) == {1.0}
-    for own, rate in ((mask[0], 0.3), (mask[2], 0.9)):
-        kept = own > 0
-        assert kept.double().mean().item() == pytest.approx(1 - rate, abs=5 * (rate * (1 - rate) / 200_000) ** 0.5)
-        assert own[kept].unique().tolist() == pytest.approx([1 / (1 - rate)], rel=1e-4)
-    # Neighbours share a random word; they must not share their fate.
-    pairs = (mask[0].view(-1, 2) > 0).double()
-    assert torch.corrcoef(pairs.T)[0, 1].abs().item() < 5 / 100_000**0.5
-
-
 @pytest.mark.parametrize("shape", [{"width": 3, "dropout": 0.2}, {"width": 3, "depth": 3, "dropout": 0.2}], ids=str)
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
-def test_a_saved_state_goes_on_bit_for_bit(part: data.Part, shape: dict, optimizer: str) -> None:
-    """Both ways of stepping; a state from the middle, loaded into a new engine, gives the same end."""
+@pytest.mark.parametrize("build", [AutogradEngine, build_engine])
+def test_a_saved_state_goes_on_bit_for_bit(
+    part: data.Part, shape: dict, optimizer: str, build: Callable[..., Engine]
+) -> None:
+    """A state from the middle, loaded into a new engine, gives the same end."""
     rows, ends, state = batches(len(part), 32)[:12], [], {}
     for resumed in (False, True):
         torch.manual_seed(9)
-        stepper = Engine(built(**shape), part, OptimConfig(optimizer, 0.01))
+        stepper = build(built(**shape), part, OptimConfig(optimizer, 0.01))
         if resumed:
             torch.rand(100)  # elsewhere in the stream of masks
             stepper.load_state_dict(state)
@@ -147,7 +101,7 @@ def test_a_saved_state_goes_on_bit_for_bit(part: data.Part, shape: dict, optimiz
 
 def test_the_models_own_state_is_the_engines(part: data.Part) -> None:
     """Whoever loads weights into the model, or reads them, meets what the steps use."""
-    stepper = Engine(built(width=4), part, OptimConfig())
+    stepper = build_engine(built(width=4), part, OptimConfig())
     before = {name: value.clone() for name, value in stepper.model.state_dict().items()}
     stepper.step(torch.arange(32), 0.01)
     first = stepper.mean_loss()
@@ -157,7 +111,7 @@ def test_the_models_own_state_is_the_engines(part: data.Part) -> None:
     assert stepper.mean_loss() == first
 
 
-class Subclassed(models.CNN):
+class Subclassed(CNN):
     """A new family that computes something else under the same attributes."""
 
     def forward(self, images: Tensor) -> Tensor:
@@ -169,24 +123,9 @@ def test_a_new_family_is_trained_by_its_own_forward(part: data.Part) -> None:
     with seeding.global_stream(0, "init", torch.device("cpu")):
         model = Subclassed((1, 28, 28), 10, ModelConfig(width=4))
     expected = cross_entropy(built(width=4)(-part.images[rows]), part.labels[rows]).item()
-    stepper = Engine(model, part, OptimConfig())
+    stepper = build_engine(model, part, OptimConfig())
     stepper.step(rows, 0.01)
     assert stepper.mean_loss() == pytest.approx(expected, rel=1e-6)
-
-
-@pytest.mark.parametrize("shape", [{"width": 3}, {"width": 3, "depth": 1}], ids=str)
-def test_a_step_waits_for_nothing(part: data.Part, shape: dict, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever would make a host wait for a device is never called in a step."""
-    stepper = Engine(built(**shape), part, OptimConfig())
-
-    def waits(*_: object, **__: object) -> None:
-        raise AssertionError("a step waited")
-
-    for name in ("item", "cpu", "tolist", "numpy", "__bool__", "__float__", "__int__"):
-        monkeypatch.setattr(Tensor, name, waits)
-    stepper.step(torch.arange(32), 0.01)
-    monkeypatch.undo()
-    assert stepper.mean_loss() > 0
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs cuda: would check that steps never synchronise")
@@ -196,7 +135,7 @@ def test_a_step_on_cuda_waits_for_nothing(data_dir: str) -> None:
     on_device = data.load("mnist", data_dir, device).train
     assert on_device.pixels.is_cuda
     assert on_device.pixels.dtype == torch.uint8
-    stepper = Engine(built(width=8, dropout=0.1).to(device), on_device, OptimConfig())
+    stepper = build_engine(built(width=8, dropout=0.1).to(device), on_device, OptimConfig())
     stepper.step(torch.arange(32), 0.01)  # allocations and kernels of the first step may wait
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -212,8 +151,21 @@ def test_cuda_gives_the_losses_of_the_cpu(data_dir: str) -> None:
     found = []
     for name in ("cpu", "cuda"):
         on_device = data.load("mnist", data_dir, torch.device(name)).train
-        stepper = Engine(built(width=8).to(name), on_device, OptimConfig())
+        stepper = build_engine(built(width=8).to(name), on_device, OptimConfig())
         for chosen in batches(1000, 32)[:5]:
             stepper.step(chosen, 3e-3)
         found.append(stepper.mean_loss())
     assert found[0] == pytest.approx(found[1], rel=1e-4)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+@pytest.mark.parametrize("shape", [{"width": 3}, {"width": 11, "parametrization": "mup"}, {"depth": 3}], ids=str)
+def test_the_chosen_engine_takes_the_steps_of_the_plain_one(part: data.Part, optimizer: str, shape: dict) -> None:
+    config = OptimConfig(optimizer, 0.05 if optimizer == "sgd" else 3e-3, weight_decay=0.1)
+    losses = []
+    for build in (AutogradEngine, build_engine):
+        stepper = build(built(**shape), part, config)
+        for step, chosen in enumerate(batches(len(part), 32)[:8]):
+            stepper.step(chosen, config.lr * 0.5**step)
+        losses.append(stepper.mean_loss())
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)

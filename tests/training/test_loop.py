@@ -18,6 +18,7 @@ from mnist_scaling.config import (
 from mnist_scaling.errors import InputError
 from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, PRUNED
 from mnist_scaling.training import data, loop, model_size, models, regimes, scoring, seeding
+from mnist_scaling.training.run_monitor import CHECK_EVERY
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ def test_divergence_ends_the_run_with_empty_losses(run: RunConfig, lr: float) ->
     result = loop.train_model(replace(run, optim=replace(run.optim, lr=lr, schedule="constant", name="sgd")))
     assert result.state == DIVERGED
     assert (result.val_loss, result.test_loss, result.train_loss) == (None, None, None)
-    assert result.steps == loop.CHECK_EVERY  # at the first look, not at the end
+    assert result.steps == CHECK_EVERY  # at the first look, not at the end
     assert result.n_seen == result.steps * 32
     assert result.flops == result.n_seen * (loop.train_model(run).flops // 3125)
 
@@ -163,18 +164,12 @@ def test_a_run_stops_where_its_report_says_so(run: RunConfig) -> None:
 
 def test_reports_cost_no_more_than_they_may(run: RunConfig) -> None:
     sizes: list[int] = []
-
-    class Spy(scoring.Reporter):
-        def __init__(self, *arguments: object) -> None:
-            super().__init__(*arguments)  # type: ignore[arg-type]
-            sizes.append(len(self.slice) if self.report else 0)
-
     size = model_size.measure(run.model, (1, 28, 28), 10)
     dataset = data.load("mnist", run.data.dir, torch.device("cpu"))
     for n_seen, cost in ((50_000, 0.03), (12_500, 0.1), (3125, 0.03)):
         config = replace(run, reports=ReportsConfig(cost=cost), data=replace(run.data, max_eval=None))
-        model = models.build(run.model, (1, 28, 28), 10)
-        Spy(model, lambda number, loss: False, dataset.validation, config, size, n_seen)
+        part = scoring.ReportSlice(dataset.validation, config, size, n_seen).part
+        sizes.append(0 if part is None else len(part))
         assert 3 * sizes[-1] * size.forward <= cost * n_seen * size.training
     assert sizes[0] > 1000
     assert sizes[2] == 0  # 3 % of so short a run buys too few images to judge it by

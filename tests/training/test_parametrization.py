@@ -16,6 +16,7 @@ from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RunConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.training import cost, engine, loop, models, parametrization, seeding
 from mnist_scaling.training.coordinate_check import COLUMNS, coordinate_check, slopes
+from mnist_scaling.training.models.cnn import CNN
 from mnist_scaling.training.parametrization import Factors, Label, Role
 
 SHAPE = (1, 28, 28)
@@ -32,7 +33,7 @@ def run_of(data_dir: str, parametrization: str, optimizer: str = "adam", **model
     )
 
 
-def built(config: ModelConfig, seed: int = 0) -> models.CNN:
+def built(config: ModelConfig, seed: int = 0) -> CNN:
     with seeding.global_stream(seed, "init", torch.device("cpu")):
         return models.build(config, SHAPE, 10)
 
@@ -186,7 +187,7 @@ def test_seeds_matter_and_suffice(data_dir: str) -> None:
 
 
 def test_a_family_that_forgets_a_parameter_is_told_so() -> None:
-    class Forgetful(models.CNN):
+    class Forgetful(CNN):
         def labels(self) -> dict[str, Label]:
             return {name: label for name, label in super().labels().items() if name != "hidden.0.bias"}
 

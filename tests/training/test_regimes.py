@@ -23,6 +23,7 @@ from mnist_scaling.config import (
 from mnist_scaling.errors import InputError
 from mnist_scaling.study.vocabulary import COMPLETE, PRUNED
 from mnist_scaling.training import cost, data, loop, model_size, models, regimes, schedules, scoring, seeding
+from mnist_scaling.training.acceleration import build_engine
 from mnist_scaling.training.engine import Engine
 from mnist_scaling.training.regimes.early_stopping import DROP, EarlyStopping, Patience
 from mnist_scaling.training.regimes.wsd import in_stretches
@@ -192,7 +193,7 @@ def scripted(run: RunConfig, losses: tuple[float, ...], max_epochs: int = 20, **
         model = models.build(run.model, (1, 28, 28), 10)
     with seeding.global_stream(run.seed, "dropout", CPU):
         size = model_size.measure(run.model, (1, 28, 28), 10)
-        session = Scripted(run, Engine(model, part, run.optim), dataset, size, 100)
+        session = Scripted(run, build_engine(model, part, run.optim), dataset, size, 100)
         session.script = losses
         return session, EarlyStopping(run, 1).train(session)
 
@@ -273,7 +274,7 @@ def test_a_branch_is_the_run_that_was_decayed_alone(run: RunConfig) -> None:
         with seeding.global_stream(run.seed, "init", CPU):
             model = models.build(run.model, (1, 28, 28), 10)
         with seeding.global_stream(run.seed, "dropout", CPU):
-            engine = Engine(model.train(), part, run.optim)
+            engine = build_engine(model.train(), part, run.optim)
             batches = order.split(32)
             for i, rows in enumerate(batches):
                 progress = (i + 0.5) / len(batches)

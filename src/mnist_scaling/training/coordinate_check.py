@@ -50,7 +50,7 @@ def coordinate_check(run: RunConfig, widths: Sequence[int], seeds: Sequence[int]
     rows = []
     for width in widths:
         for seed in seeds:
-            one = replace(run, seed=seed, model=replace(run.model, width=width, dropout=0.0))
+            one = replace(run, seed=seed, model=replace(run.model, width=width))
             states = list(_trajectory(one, dataset, steps))
             for step, state in enumerate(states):
                 for layer, x in state.items():
@@ -65,7 +65,7 @@ def coordinate_check(run: RunConfig, widths: Sequence[int], seeds: Sequence[int]
 def _trajectory(run: RunConfig, dataset: data.Dataset, steps: int) -> Iterator[dict[str, Tensor]]:
     """Activations on the probe batch at steps 0 to `steps`; the probe is a batch that is not trained on."""
     with seeding.global_stream(run.seed, "init", torch.device("cpu")):
-        model = models.build(run.model, dataset.image_shape, dataset.classes)
+        model = models.build(run.model, dataset.image_shape, dataset.classes).eval()  # dropout off
     optimizer = engine.build_optimizer(model, run.optim)
     order = torch.randperm(len(dataset.train), generator=seeding.generator(run.seed, "order"))
     probe, *batches = (dataset.train.take(rows) for rows in order.split(run.optim.batch_size)[: steps + 1])

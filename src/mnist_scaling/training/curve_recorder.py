@@ -6,7 +6,7 @@ from math import ceil
 
 from mnist_scaling.config import RunConfig
 from mnist_scaling.training import data, scoring
-from mnist_scaling.training.engine import Engine
+from mnist_scaling.training.engine import Learner
 
 FIRST = 1 / 64
 """Share of the run at the first of its log-spaced points."""
@@ -18,7 +18,7 @@ Point = tuple[int, float, float, str]
 """Examples so far, validation loss, training loss, what the learning rate was doing."""
 
 
-class CurveKeeper:
+class CurveRecorder:
     """Collects points of one run's learning curve.
 
     Both losses are taken with dropout off: the validation loss on a fixed stratified slice or on what the
@@ -26,14 +26,14 @@ class CurveKeeper:
     stratified too.
     """
 
-    def __init__(self, engine: Engine, validation: data.Part, config: RunConfig) -> None:
-        self.engine, self.config = engine, config
+    def __init__(self, learner: Learner, validation: data.Part, config: RunConfig) -> None:
+        self.model, self.config = learner.model, config
         self.points: list[Point] = []
-        self._train = engine.part.head(config.curve.images)
+        self._train = learner.part.head(config.curve.images)
         images = min(config.curve.images, config.data.max_eval or len(validation))
         self._slice = validation.take(data.validation_order(validation)[:images]) if config.curve.points else None
 
-    def due(self, seen: int, total: int) -> bool:
+    def is_due(self, seen: int, total: int) -> bool:
         """Whether a point is due at `seen` of `total` examples: `curve.points` of them, evenly in log, the last one
         at the end.
         """
@@ -45,12 +45,11 @@ class CurveKeeper:
 
     def add(self, seen: int, phase: str, val_loss: float | None = None) -> None:
         """Add a point; the validation loss is evaluated on the slice unless it is known."""
-        model = self.engine.model
         if val_loss is None:
             assert self._slice is not None
-            val_loss, _ = scoring.evaluate(model, self._slice)
-        train_loss, _ = scoring.evaluate(model, self._train)
-        model.train()
+            val_loss, _ = scoring.evaluate(self.model, self._slice)
+        train_loss, _ = scoring.evaluate(self.model, self._train)
+        self.model.train()
         self.points.append((seen, _short(val_loss), _short(train_loss), phase))
 
     def thinned(self) -> tuple[Point, ...]:

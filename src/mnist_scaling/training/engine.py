@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
-from typing import Any
+from abc import ABC, abstractmethod
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -12,111 +12,123 @@ from torch.nn.functional import cross_entropy
 
 from mnist_scaling.config import OptimConfig
 from mnist_scaling.training import data, parametrization
-from mnist_scaling.training.fast import small_cnn
-from mnist_scaling.training.fast.flat import Flat, FlatOptimizer
-from mnist_scaling.training.fast.masks import Dropout
-
-Losses = Callable[[Tensor, Tensor], Tensor]
-"""From rows of the shared pixels (S, batch) and their labels to losses; leaves gradients in the models."""
 
 
-class Engine:
-    """One model in training on one part, fast; what to train on and for how long is the regime's.
+class Learner(Protocol):
+    """A model in training as its run sees it, whoever takes the steps."""
 
-    A model that `small_cnn` supports trains by hand-written gradients, any other by autograd; which of the
-    two depends on the model and the device alone, so a seed gives the same bits again.
+    @property
+    def model(self) -> nn.Module:
+        """Trained in place."""
+        ...
+
+    @property
+    def part(self) -> data.Part:
+        """The examples that it is trained on."""
+        ...
+
+    def mean_loss(self) -> float:
+        """Mean training loss of the steps since the last call; waits for the device."""
+        ...
+
+
+class Engine(ABC):
+    """One model in training on one part; what to train on and for how long is the regime's.
+
+    `AutogradEngine` says what a step is; any other engine (training/fast/) takes the same steps to rounding,
+    whatever its speed. Which one `acceleration.build_engine` chooses depends on the model and the device
+    alone, so a seed gives the same bits again.
 
     Parameters
     ----------
     model : nn.Module
-        Trained in place; its device is that of `part`. Its parameters become views of one tensor.
+        Trained in place; its device is that of `part`.
     part : data.Part
         The examples that a batch's row numbers point to.
-    config : OptimConfig
-        Optimiser; the schedule is the caller's.
     """
 
-    def __init__(self, model: nn.Module, part: data.Part, config: OptimConfig) -> None:
+    def __init__(self, model: nn.Module, part: data.Part) -> None:
         self.model, self.part = model, part
-        self._flat = Flat([model])
-        self.optimizer = stepper(self._flat, config)
-        self._losses: Losses
-        if small_cnn.supports(model, part):
-            dropout = Dropout([model.dropout.p], [None])  # type: ignore[union-attr, list-item]
-            self._losses = small_cnn.Gradients([model], part, self._flat.weights, self._flat.gradients, dropout)
-        else:
-            self._losses = self._by_autograd
-        self._window: list[Tensor] = []
+        self._losses_since: list[Tensor] = []
 
     def step(self, rows: Tensor, rate: float) -> None:
         """One optimiser step on the examples at `rows` (batch,), int64, at a learning rate; waits for nothing."""
-        rows = rows.to(self.part.rows.device, non_blocking=True).unsqueeze(0)
-        self._window.append(self._losses(self.part.rows[rows], self.part.labels[rows]))
-        self.optimizer.step((rate,))
-
-    def _by_autograd(self, rows: Tensor, labels: Tensor) -> Tensor:
-        self._flat.gradients.zero_()
-        loss = cross_entropy(self.model(self.part.pictures(rows[0])), labels[0])
-        loss.backward()
-        return loss.detach()
+        self._losses_since.append(self._update(rows.to(self.part.rows.device, non_blocking=True), rate))
 
     def mean_loss(self) -> float:
         """Mean training loss of the steps since the last call; waits for the device."""
-        mean = torch.stack([losses.mean() for losses in self._window]).mean().item()
-        self._window.clear()
+        mean = torch.stack([losses.mean() for losses in self._losses_since]).mean().item()
+        self._losses_since.clear()
         return mean
 
     def state_dict(self) -> dict[str, Any]:
         """All that steps to come depend on, copied: weights, moments, and the global stream of dropout masks."""
         device = self.part.rows.device
         return {
-            "weights": self._flat.weights.clone(),
-            "optimizer": self.optimizer.state_dict(),
+            **self._copy_state(),
             "random": torch.get_rng_state(),
             "device_random": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to what `state_dict` gave, bit for bit; `state` stays as it is."""
-        self._flat.weights.copy_(state["weights"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self._load_state(state)
         torch.set_rng_state(state["random"])
         if state["device_random"] is not None:
             torch.cuda.set_rng_state(state["device_random"], self.part.rows.device)
 
+    @abstractmethod
+    def _update(self, rows: Tensor, rate: float) -> Tensor:
+        """Take the step; losses of its examples, or their mean, on the device."""
 
-def stepper(flat: Flat, config: OptimConfig) -> FlatOptimizer | TorchOptimizer:
-    """The fastest optimiser there is: one kernel for all weights, or torch's own where that kernel is missing."""
-    if flat.weights.device.type in ("cpu", "cuda") and config.name in FlatOptimizer.KINDS:
-        return FlatOptimizer(flat, config)
-    return TorchOptimizer(build_optimizer(flat.models[0], config))
+    @abstractmethod
+    def _copy_state(self) -> dict[str, Any]:
+        """Weights and moments, copied."""
+
+    @abstractmethod
+    def _load_state(self, state: dict[str, Any]) -> None:
+        """Take over what `_copy_state` gave."""
 
 
-class TorchOptimizer:
-    """A torch optimiser behind the interface of `FlatOptimizer`, for one model."""
+class AutogradEngine(Engine):
+    """Torch's autograd and optimisers: the definition of a step, for any family on any device.
 
-    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
-        self._optimizer = optimizer
+    Parameters
+    ----------
+    model : nn.Module
+    part : data.Part
+    config : OptimConfig
+        Optimiser; the schedule is the caller's.
+    """
 
-    def step(self, rates: Sequence[float]) -> None:
-        """One step at the only rate, from the gradients as they are."""
+    def __init__(self, model: nn.Module, part: data.Part, config: OptimConfig) -> None:
+        super().__init__(model, part)
+        self._optimizer = build_optimizer(model, config)
+
+    def _update(self, rows: Tensor, rate: float) -> Tensor:
         for group in self._optimizer.param_groups:
-            group["lr"] = rates[0] * group["lr_factor"]
+            group["lr"] = rate * group["lr_factor"]
+        loss = cross_entropy(self.model(self.part.pictures(self.part.rows[rows])), self.part.labels[rows])
+        self._optimizer.zero_grad()
+        loss.backward()
         self._optimizer.step()
+        return loss.detach()
 
-    def state_dict(self) -> dict[str, Any]:
-        """The optimiser's own state, copied."""
-        return copy.deepcopy(self._optimizer.state_dict())
+    def _copy_state(self) -> dict[str, Any]:
+        weights = [parameter.detach().clone() for parameter in self.model.parameters()]
+        return {"weights": weights, "optimizer": copy.deepcopy(self._optimizer.state_dict())}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` gave."""
-        self._optimizer.load_state_dict(copy.deepcopy(state))
+    @torch.no_grad()
+    def _load_state(self, state: dict[str, Any]) -> None:
+        for parameter, weights in zip(self.model.parameters(), state["weights"], strict=True):
+            parameter.copy_(weights)
+        self._optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
 
 
 def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
     """Torch's optimiser of `config` over all parameters of a model, in the groups its parametrization makes.
 
-    What defines an optimiser here; `FlatOptimizer` must agree with it.
+    It defines what an optimiser is here: any faster one must agree with it.
     """
     groups = parametrization.groups(model, config)
     if config.name == "sgd":

@@ -12,13 +12,11 @@ from mnist_scaling.config import RunConfig
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import COMPLETE
 from mnist_scaling.training import data, models, regimes, seeding
-from mnist_scaling.training.engine import Engine
+from mnist_scaling.training.acceleration import build_engine
 from mnist_scaling.training.model_size import Size, measure
-from mnist_scaling.training.regimes import Regime
+from mnist_scaling.training.run_monitor import Ended, RunMonitor
 from mnist_scaling.training.scoring import Report
-from mnist_scaling.training.session import CHECK_EVERY, DIVERGED_AT, Ended, Session
-
-__all__ = ["CHECK_EVERY", "DIVERGED_AT", "pick_device", "train_model"]
+from mnist_scaling.training.session import Session
 
 
 def train_model(config: RunConfig, report: Report | None = None, folder: Path | None = None) -> TrainResult:
@@ -33,17 +31,17 @@ def train_model(config: RunConfig, report: Report | None = None, folder: Path | 
         One run. Its stage decides what is scored: a trial of the tuner sees the validation images
         only, a repeat or a run by hand also the test and the training images.
     report : callable, optional
-        Told the loss on a slice of the validation images at ``config.reports.points`` points of the
-        run. Whether it is told changes no bit of a run that it lets finish.
+        Receives the loss on a slice of the validation images at ``config.reports.points`` points of the
+        run. It changes no bit of a run that it lets finish.
     folder : Path, optional
         The run's own folder, where a regime that can resume keeps its checkpoint. It is left there: whoever
-        keeps the result deletes it then.
+        records the result deletes it then.
 
     Returns
     -------
     TrainResult
         ``state`` is DIVERGED, and the losses are empty, when the training loss stops being finite or
-        a mean of it, or the validation loss, rises above `DIVERGED_AT` times chance; PRUNED, and the
+        a mean of it, or the validation loss, rises above `run_monitor.DIVERGED_AT` times chance; PRUNED, and the
         losses are empty, when `report` stopped it. Decays that were finished before keep theirs.
     """
     torch.set_num_threads(config.threads)
@@ -56,9 +54,13 @@ def train_model(config: RunConfig, report: Report | None = None, folder: Path | 
     with seeding.global_stream(config.seed, "init", torch.device("cpu")):
         model = models.build(config.model, dataset.image_shape, dataset.classes).to(device)
     with seeding.global_stream(config.seed, "dropout", device):
-        engine = Engine(model, part, config.optim)
+        engine = build_engine(model, part, config.optim)
         session = Session(config, engine, dataset, size, regime.n_seen(n_train), report, folder)
-        return run(session, regime, size)
+        try:
+            outcome: regimes.Outcome | Ended = regime.train(session)
+        except Ended as end:
+            outcome = end
+        return finish(session, size, outcome)
 
 
 def pick_device(name: str) -> torch.device:
@@ -70,25 +72,21 @@ def pick_device(name: str) -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
-def run(session: Session, regime: Regime, size: Size) -> TrainResult:
-    """A session from its first step to its result."""
-    return _result(session, size, *_train(session, regime))
-
-
-def _train(session: Session, regime: Regime) -> tuple[str, regimes.Outcome, dict[str, float]]:
-    """State, counts and losses of a run, whether it finishes or not."""
+def finish(run: RunMonitor, size: Size, outcome: regimes.Outcome | Ended) -> TrainResult:
+    """Score a run that took its last step; of one that ended before, only the counts are left."""
+    if isinstance(outcome, Ended):
+        return _result(run, size, outcome.state, regimes.Outcome(run.seen, run.steps), {})
     try:
-        outcome = regime.train(session)
         # With branches the run itself has one number, which the tuner sees: their geometric mean.
-        losses = [branch["val_loss"] for branch in session.branches]
-        scores = {"val_loss": exp(fsum(map(log, losses)) / len(losses))} if losses else session.score()
-        return COMPLETE, outcome, scores
+        losses = [branch["val_loss"] for branch in run.branches]
+        scores = {"val_loss": exp(fsum(map(log, losses)) / len(losses))} if losses else run.score()
     except Ended as end:
-        return end.state, regimes.Outcome(session.seen, session.steps), {}
+        return finish(run, size, end)
+    return _result(run, size, COMPLETE, outcome, scores)
 
 
-def _result(session: Session, size: Size, state: str, outcome: regimes.Outcome, scores: dict[str, Any]) -> TrainResult:
-    n = session.n_train
+def _result(run: RunMonitor, size: Size, state: str, outcome: regimes.Outcome, scores: dict[str, Any]) -> TrainResult:
+    n = run.n_train
     return TrainResult(
         state=state,
         n_params=size.n_params,
@@ -98,14 +96,14 @@ def _result(session: Session, size: Size, state: str, outcome: regimes.Outcome, 
         n_train=n,
         **_counts(outcome.n_seen, n, size),
         steps=outcome.steps,
-        epochs_spent=session.spent / n,
-        flops_spent=session.spent * size.training,
+        epochs_spent=run.spent / n,
+        flops_spent=run.spent * size.training,
         flags=";".join(outcome.flags),
-        reports=tuple(session.reports),
-        curve=session.curve.thinned(),
-        branches=tuple(_branch(branch, size) for branch in session.branches),
-        resumed_at=session.resumed_at,
-        device=session.engine.part.rows.device.type,
+        reports=tuple(run.reports),
+        curve=run.curve.thinned(),
+        branches=tuple(_branch(branch, size) for branch in run.branches),
+        resumed_at=run.resumed_at,
+        device=run.learner.part.rows.device.type,
         **scores,
     )
 

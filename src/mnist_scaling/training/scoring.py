@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import floor, isfinite
+from math import floor
 
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
 from mnist_scaling.config import RunConfig
-from mnist_scaling.training import data
-from mnist_scaling.training.fast import small_cnn
+from mnist_scaling.training import acceleration, data
 from mnist_scaling.training.model_size import Size
 
 EVAL_BATCH = 128
@@ -30,9 +29,9 @@ def evaluate(model: nn.Module, part: data.Part) -> tuple[float, float]:
     model.eval()
     loss = torch.zeros((), dtype=torch.float64, device=part.labels.device)
     wrong = torch.zeros((), dtype=torch.int64, device=part.labels.device)
-    by_hand = small_cnn.forward(model, part) if small_cnn.supports(model, part) else None  # type: ignore[arg-type]
+    forward = acceleration.forward(model, part)
     for rows, labels in zip(part.rows.split(EVAL_BATCH), part.labels.split(EVAL_BATCH), strict=True):
-        logits = by_hand.logits(rows.unsqueeze(0))[0].mT if by_hand else model(part.pictures(rows))
+        logits = forward(rows)
         loss += cross_entropy(logits, labels, reduction="sum")
         wrong += (logits.argmax(1) != labels).sum()
     return loss.item() / len(part), wrong.item() / len(part)
@@ -48,40 +47,30 @@ def score(model: nn.Module, dataset: data.Dataset, part: data.Part, config: RunC
     return scores
 
 
-class Reporter:
-    """Reports the loss on a slice of the validation images, small enough to cost what it may.
+class ReportSlice:
+    """The validation images that a run's reports are measured on, few enough to cost what they may.
 
-    The slice holds ``m = cost * n_seen * training / (points * forward)`` images, with the FLOPs per
+    There are ``m = cost * n_seen * training / (points * forward)`` of them, with the FLOPs per
     example of a training step and of a forward pass; the first m of one fixed stratified order, so that
-    all trials of a cell are compared on the same images.
+    all trials of a cell are compared on the same images. With fewer than `reports.least` there are no reports.
+
+    Parameters
+    ----------
+    validation : data.Part
+    config : RunConfig
+    size : Size
+        Of the model.
+    n_seen : int
+        Examples that the run is expected to process.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        report: Report | None,
-        validation: data.Part,
-        config: RunConfig,
-        size: Size,
-        n_seen: int,
-    ) -> None:
-        self.model, self.report, self.points = model, report, config.reports.points
-        self.told: list[tuple[float, float]] = []
+    def __init__(self, validation: data.Part, config: RunConfig, size: Size, n_seen: int) -> None:
+        self.points = config.reports.points
         wanted = config.reports.cost * n_seen * size.training / (self.points * size.forward)
         m = min(len(validation), config.data.max_eval or len(validation), floor(wanted))
-        if m < config.reports.least:
-            self.report = None
-        if self.report is not None:
-            self.slice = validation.take(data.validation_order(validation)[:m])
+        enough = m >= config.reports.least
+        self.part = validation.take(data.validation_order(validation)[:m]) if enough else None
 
-    def stops(self, step: int, total: int) -> bool:
-        """Report if a report is due after this step; whether the run is to stop."""
-        number = len(self.told) + 1
-        if self.report is None or number > self.points or step < total * number / (self.points + 1):
-            return False
-        loss, _ = evaluate(self.model, self.slice)
-        self.model.train()
-        if not isfinite(loss):
-            return False  # the loop's own look at the training loss will call it diverged
-        self.told.append((step / total, loss))
-        return self.report(number, loss)
+    def is_due(self, number: int, step: int, total: int) -> bool:
+        """Whether the report of this number, from 1, is due after a step of so many: they are evenly spaced."""
+        return self.part is not None and number <= self.points and step >= total * number / (self.points + 1)

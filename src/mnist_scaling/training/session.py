@@ -1,40 +1,26 @@
-"""What a regime works with while one model trains: steps, evaluations, reports, saved states, the count of examples."""
+"""What a regime works with while one model trains: steps, evaluations, reports, saved states."""
 
 from __future__ import annotations
 
-from math import isfinite, log
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from mnist_scaling.config import RunConfig
 from mnist_scaling.study.columns import BRANCH
 from mnist_scaling.study.vocabulary import DIVERGED, PRUNED
-from mnist_scaling.training import checkpoint, data, scoring, seeding
-from mnist_scaling.training.curve_recorder import CurveKeeper
+from mnist_scaling.training import data, scoring
+from mnist_scaling.training.checkpoint import Checkpoint
 from mnist_scaling.training.engine import Engine
 from mnist_scaling.training.model_size import Size
-from mnist_scaling.training.scoring import Report, Reporter
-
-CHECK_EVERY = 25
-"""Steps between looks at the loss; each look waits for the device."""
-
-DIVERGED_AT = 2.0
-"""A mean loss above this many times ln(classes), that of a uniform guess, is a diverged run."""
+from mnist_scaling.training.run_monitor import Ended, RunMonitor
+from mnist_scaling.training.scoring import Report, ReportSlice
 
 
-class Ended(Exception):  # noqa: N818  (the end of a run is no error)
-    """The run is over before its regime says so: diverged, or pruned."""
-
-    def __init__(self, state: str) -> None:
-        super().__init__(state)
-        self.state = state
-
-
-class Session:
-    """One run in training.
+class Session(RunMonitor):
+    """One run that takes its own steps.
 
     Parameters
     ----------
@@ -48,9 +34,9 @@ class Session:
     n_seen : int
         Examples that the run is expected to process, for the size of reports.
     report : callable, optional
-        Told losses on the way; True stops the run.
+        Receives losses on the way; True stops the run.
     folder : Path, optional
-        Where a regime that can resume keeps its checkpoint.
+        Where a regime that can resume has its checkpoint.
     """
 
     def __init__(
@@ -63,97 +49,57 @@ class Session:
         report: Report | None = None,
         folder: Path | None = None,
     ) -> None:
-        self.config, self.engine, self.dataset = config, engine, dataset
-        self.n_train = len(engine.part)
-        self.batch_size = min(config.optim.batch_size, self.n_train)
-        self.seen = self.steps = 0
-        """Examples and steps behind the weights as they are now."""
-        self.spent = 0
-        """Examples processed in all, also those whose weights were given up."""
-        self.resumed_at = 0
-        self.branches: list[dict[str, Any]] = []
-        """Counts and losses of each finished decay, of a regime that has several."""
-        self._worst = DIVERGED_AT * log(dataset.classes)
-        self._unchecked = 0
+        super().__init__(config, engine, dataset)
+        self.engine = engine
         self._report = report
-        self._reporter = Reporter(engine.model, report, dataset.validation, config, size, n_seen)
-        self.curve = CurveKeeper(engine, dataset.validation, config)
-        self._checkpoint = None if folder is None else checkpoint.Checkpoint(folder, config)
-        engine.model.train()
-
-    @property
-    def reports(self) -> list[tuple[float, float]]:
-        """Share of the run and loss of each report so far."""
-        return self._reporter.told
-
-    def order(self) -> torch.Generator:
-        """The run's own stream for the order of its examples, from its start."""
-        return seeding.generator(self.config.seed, "order")
+        self._report_slice = None if report is None else ReportSlice(dataset.validation, config, size, n_seen)
+        self._checkpoint = None if folder is None else Checkpoint(folder, config)
 
     def step(self, rows: Tensor, factor: float) -> None:
-        """One optimiser step on the examples at `rows`, at a factor on the peak rate; looks at the loss now and then.
+        """One optimiser step on the examples at `rows`, at a factor on the peak rate.
 
         Raises
         ------
         Ended
-            When the training loss shows that the run has diverged.
+            See `count_step`.
         """
         self.engine.step(rows, self.config.optim.lr * factor)
-        self.steps += 1
-        self.seen += len(rows)
-        self.spent += len(rows)
-        self._unchecked += 1
-        if self.steps % CHECK_EVERY == 0:
-            self.check()
+        self.count_step(len(rows))
 
-    def check(self, cut_short: bool = False) -> None:
-        """Look at the mean training loss since the last look.
-
-        Parameters
-        ----------
-        cut_short : bool
-            Only ask whether it is finite: a mean of few steps may be high by chance.
+    def report_if_due(self, step: int, total: int) -> None:
+        """Measure and report a loss to the pruner when a report is due after this step of so many.
 
         Raises
         ------
         Ended
-            When it is not finite, or above `DIVERGED_AT` times chance.
+            When the run is told to stop.
         """
-        if not self._unchecked:
+        due = self._report_slice
+        if due is None or due.part is None or not due.is_due(len(self.reports) + 1, step, total):
             return
-        mean = self.engine.mean_loss()
-        self._unchecked = 0
-        if not isfinite(mean) or (mean > self._worst and not cut_short):
-            raise Ended(DIVERGED)
+        loss, _ = scoring.evaluate(self.engine.model, due.part)
+        self.engine.model.train()
+        self.report(len(self.reports) + 1, step / total, loss)
 
-    def pace(self, step: int, total: int) -> None:
-        """Report to the pruner when a report is due after this step of so many.
+    def report(self, number: int, share: float, loss: float) -> None:
+        """Report a loss that is known; a number may be used once, in ascending order.
 
-        Raises
-        ------
-        Ended
-            When it is told to stop.
-        """
-        if self._reporter.stops(step, total):
-            raise Ended(PRUNED)
-
-    def tell(self, number: int, share: float, loss: float) -> None:
-        """Report a loss that is known already; a number may be used once, in ascending order.
+        A loss that is not finite is not reported: the next look at the training loss calls the run diverged.
 
         Raises
         ------
         Ended
-            When told to stop.
+            When the run is told to stop.
         """
         if self._report is None or number > self.config.reports.points or not isfinite(loss):
             return
-        self._reporter.told.append((share, loss))
+        self.reports.append((share, loss))
         if self._report(number, loss):
             raise Ended(PRUNED)
 
-    def trace(self, total: int, phase: str) -> None:
+    def add_curve_point_if_due(self, total: int, phase: str) -> None:
         """Add a point to the learning curve when one is due at these examples of so many."""
-        if self.curve.due(self.seen, total):
+        if self.curve.is_due(self.seen, total):
             self.curve.add(self.seen, phase)
 
     def evaluate(self, phase: str) -> float:
@@ -172,27 +118,8 @@ class Session:
         self.curve.add(self.seen, phase, loss)
         return loss
 
-    def score(self, known: int | None = None) -> dict[str, float]:
-        """The losses that the run's stage may see, of the weights as they are.
-
-        Parameters
-        ----------
-        known : int, optional
-            Only the first so many of the training images have been seen.
-
-        Raises
-        ------
-        Ended
-            When the validation loss is that of a diverged run.
-        """
-        scores = scoring.score(self.engine.model, self.dataset, self.engine.part.head(known), self.config)
-        self.engine.model.train()
-        if not scores["val_loss"] <= self._worst:
-            raise Ended(DIVERGED)
-        return scores
-
     def add_branch(self, share: float) -> None:
-        """Score the weights as they are and keep them as the end of a run of that share of the data.
+        """Score the weights as they are and record them as the end of a run of that share of the data.
 
         Raises
         ------
@@ -206,7 +133,7 @@ class Session:
 
     def save(self) -> dict[str, Any]:
         """All that the next step depends on, copied: weights, optimiser, dropout's stream, counts."""
-        self.check(cut_short=True)  # so that no half-filled window has to be kept
+        self.check(cut_short=True)  # so that no half-filled window has to be saved
         return {"seen": self.seen, "steps": self.steps, "engine": self.engine.state_dict()}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -215,26 +142,21 @@ class Session:
         self.seen, self.steps = state["seen"], state["steps"]
         self.engine.load_state_dict(state["engine"])
 
-    @property
-    def keeps(self) -> bool:
-        """Whether checkpoints are written: the run has a folder."""
-        return self._checkpoint is not None
-
-    def keep(self) -> None:
-        """Write a checkpoint of the run as it is now."""
+    def save_checkpoint(self) -> None:
+        """Write a checkpoint of the run as it is now; nothing for a run without a folder."""
         if self._checkpoint is None:
             return
-        told, curve = [list(t) for t in self.reports], [list(point) for point in self.curve.points]
-        done = {"spent": self.spent, "told": told, "curve": curve, "branches": self.branches}
+        reports, curve = [list(r) for r in self.reports], [list(point) for point in self.curve.points]
+        done = {"spent": self.spent, "reports": reports, "curve": curve, "branches": self.branches}
         self._checkpoint.write({"state": self.save(), **done})
 
     def resume(self) -> None:
         """Go on from this run's checkpoint, if there is one."""
-        kept = self._checkpoint.read() if self._checkpoint is not None else None
-        if kept is None:
+        saved = self._checkpoint.read() if self._checkpoint is not None else None
+        if saved is None:
             return
-        self.restore(kept["state"])
-        self.spent = self.resumed_at = kept["spent"]
-        self.reports.extend((share, loss) for share, loss in kept["told"])
-        self.curve.points.extend((seen, val, train, phase) for seen, val, train, phase in kept["curve"])
-        self.branches.extend(kept["branches"])
+        self.restore(saved["state"])
+        self.spent = self.resumed_at = saved["spent"]
+        self.reports.extend((share, loss) for share, loss in saved["reports"])
+        self.curve.points.extend((seen, val, train, phase) for seen, val, train, phase in saved["curve"])
+        self.branches.extend(saved["branches"])

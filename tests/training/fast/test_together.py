@@ -11,7 +11,8 @@ from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RegimeCon
 from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED
 from mnist_scaling.training import data, loop
 from mnist_scaling.training.fast import stack
-from mnist_scaling.training.fast.together import train_models
+from mnist_scaling.training.run_monitor import CHECK_EVERY
+from mnist_scaling.training.together import train_models
 
 
 def repeats(data_dir: str, count: int = 3, **values: object) -> list[RunConfig]:
@@ -59,7 +60,7 @@ def test_a_diverged_run_ends_alone(data_dir: str) -> None:
     together = train_models([one, two, three], size=3)
     assert [result.state for result in together] == [COMPLETE, DIVERGED, COMPLETE]
     assert together == [loop.train_model(config) for config in (one, two, three)]
-    assert together[1].steps == loop.CHECK_EVERY
+    assert together[1].steps == CHECK_EVERY
 
 
 def test_what_cannot_be_stacked_is_trained_alone(data_dir: str) -> None:

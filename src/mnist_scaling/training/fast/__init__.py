@@ -1,1 +1,1 @@
-"""Speed behind the protocol of the engine: a step by hand, stacks of models, flat parameters, masks."""
+"""Speed behind the protocol of `acceleration`: a step by hand, stacks of models, flat parameters, masks."""

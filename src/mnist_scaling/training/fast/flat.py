@@ -63,8 +63,6 @@ class FlatOptimizer:
         The kind and its constants; groups are those of the parametrization.
     """
 
-    KINDS = ("adam", "adamw", "sgd")
-
     def __init__(self, flat: Flat, config: OptimConfig) -> None:
         self.config, self._flat = config, flat
         self._first, self._second = torch.zeros_like(flat.weights), torch.zeros_like(flat.weights)

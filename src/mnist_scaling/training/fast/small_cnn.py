@@ -1,6 +1,6 @@
 """Loss and gradient of several two-layer CNNs at once, by hand: matrix products in a layout made for them.
 
-The same mathematics as `models.CNN` with depth 2, for S models of one shape, without autograd and its
+The same mathematics as `models.cnn.CNN` with depth 2, for S models of one shape, without autograd and its
 bookkeeping, without the copies of torch's narrow convolutions, and with all memory kept between steps.
 
 The batch is the innermost dimension: an activation is (S, channels, y, x, example). A shift of an image by
@@ -27,7 +27,7 @@ from torch.nn.utils import parameters_to_vector
 
 from mnist_scaling.training import data
 from mnist_scaling.training.fast.masks import Dropout
-from mnist_scaling.training.models import CNN
+from mnist_scaling.training.models.cnn import CNN
 
 ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
 """x, W -> x W', the operation that torch's own compiler takes for linear layers."""

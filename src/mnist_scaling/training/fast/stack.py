@@ -25,7 +25,7 @@ _ROUNDS, _STEPS = 3, 5
 
 
 class Stack:
-    """Several models in training at once, each on its own part: `Engine` with a leading dimension.
+    """Several models in training at once, each on its own part: an `acceleration.StackedEngine`.
 
     Parameters
     ----------

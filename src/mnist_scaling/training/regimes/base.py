@@ -14,6 +14,7 @@ from mnist_scaling.config import RunConfig
 from mnist_scaling.training import schedules
 
 if TYPE_CHECKING:
+    from mnist_scaling.training.run_monitor import RunMonitor
     from mnist_scaling.training.session import Session
 
 
@@ -27,6 +28,27 @@ class Outcome:
     """Optimiser steps until then."""
     flags: tuple[str, ...] = ()
     """Codes for the run's row."""
+
+
+@dataclass(frozen=True)
+class PlannedStep:
+    """A step that is known before the run starts."""
+
+    rows: Tensor
+    """Positions of its examples in the subset."""
+    factor: float
+    """On the peak learning rate."""
+    phase: str
+    """What the learning rate is doing."""
+    number: int
+    """From 1."""
+    total: int
+    """Steps of the run."""
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the run ends with it."""
+        return self.number == self.total
 
 
 class Regime(Protocol):
@@ -46,7 +68,7 @@ class Regime(Protocol):
         ...
 
     def train(self, session: Session) -> Outcome:
-        """Train the session's model; `session.Ended` passes through."""
+        """Train the session's model; `run_monitor.Ended` passes through."""
         ...
 
 
@@ -87,15 +109,26 @@ class Lockstep:
                 yield from rows[:whole].split(batch_size)
             rest, left = rows[whole:], left - whole
 
+    def plan(self, n_train: int, batch_size: int, generator: torch.Generator) -> Iterator[PlannedStep]:
+        """Every step of a run, from its first to its last."""
+        optim, examples = self.run.optim, self.n_seen(n_train)
+        total = ceil(examples / batch_size)
+        for number, rows in enumerate(self.batches(n_train, batch_size, generator), start=1):
+            progress = (number - 0.5) / total
+            factor = schedules.factor(optim.schedule, progress, optim.warmup, optim.decay, optim.decay_shape)
+            phase = schedules.phase(optim.schedule, progress, optim.warmup, optim.decay)
+            yield PlannedStep(rows, factor, phase, number, total)
+
+    def outcome(self, run: RunMonitor) -> Outcome:
+        """What a run that has taken every step is to record."""
+        return Outcome(run.seen, run.steps, self.flags(run.n_train))
+
     def train(self, session: Session) -> Outcome:
-        """Every batch, at the rate that the schedule gives over the whole run."""
-        n, batch_size, optim = session.n_train, session.batch_size, session.config.optim
-        total = ceil(self.n_seen(n) / batch_size)
-        for step, rows in enumerate(self.batches(n, batch_size, session.order()), start=1):
-            progress = (step - 0.5) / total
-            session.step(rows, schedules.factor(optim.schedule, progress, optim.warmup, optim.decay, optim.decay_shape))
-            if step == total:
+        """Take every planned step."""
+        for step in self.plan(session.n_train, session.batch_size, session.order()):
+            session.step(step.rows, step.factor)
+            if step.is_last:
                 session.check()
-            session.pace(step, total)
-            session.trace(self.n_seen(n), schedules.phase(optim.schedule, progress, optim.warmup, optim.decay))
-        return Outcome(session.seen, session.steps, self.flags(n))
+            session.report_if_due(step.number, step.total)
+            session.add_curve_point_if_due(self.n_seen(session.n_train), step.phase)
+        return self.outcome(session)

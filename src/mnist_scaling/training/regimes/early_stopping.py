@@ -93,7 +93,7 @@ class EarlyStopping:
             self._look(session, self.optim.schedule if drops else "constant")
             if epoch & (epoch - 1) == 0:
                 assert self.patience.best is not None
-                session.tell(epoch.bit_length(), epoch / self.most, self.patience.best)
+                session.report(epoch.bit_length(), epoch / self.most, self.patience.best)
             if self.optim.schedule == "plateau" and self.patience.bad:
                 drops += self.patience.bad % ceil(self.patience.most / 2) == 0
         flags = () if self.patience.over else ("undertrained",)

@@ -69,7 +69,7 @@ class Wsd:
             self._branch(session, order[:size], total, share)
             if size < self.sizes[-1]:
                 session.restore(trunk)
-                session.keep()
+                session.save_checkpoint()
         return Outcome(session.seen, session.steps)
 
     def _trunk(self, session: Session, order: Tensor, end: int) -> None:
@@ -80,10 +80,10 @@ class Wsd:
             i = session.steps
             rows = order[i * session.batch_size : (i + 1) * session.batch_size]
             session.step(rows, min(1.0, (i + 0.5) / warm) if warm else 1.0)
-            session.pace(session.steps, total)
-            session.trace(self.sizes[-1], "warmup" if i + 0.5 < warm else "constant")
-            if session.steps % CHECKPOINT_EVERY == 0 and session.keeps:
-                session.keep()
+            session.report_if_due(session.steps, total)
+            session.add_curve_point_if_due(self.sizes[-1], "warmup" if i + 0.5 < warm else "constant")
+            if session.steps % CHECKPOINT_EVERY == 0:
+                session.save_checkpoint()
 
     def _branch(self, session: Session, order: Tensor, total: int, share: float) -> None:
         """From here to a rate of zero over the rest of a branch's own examples."""

@@ -1,31 +1,18 @@
-"""Model families by name. A new family is one class here and one file in conf/model/."""
+"""The convolutional network: the default family, and the one with a hand-written step (training/fast/)."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from mnist_scaling.config import ModelConfig, one_of
+from mnist_scaling.config import ModelConfig
 from mnist_scaling.training import parametrization
+from mnist_scaling.training.models.base import Family, Parts, register
 from mnist_scaling.training.parametrization import Label, Role
 
 
-@dataclass(frozen=True)
-class Parts:
-    """A model's layers by their role, from which parameters are counted by every convention."""
-
-    input: nn.Module
-    """The layer that touches the image."""
-    hidden: nn.Module
-    """All between; it may hold no parameters."""
-    output: nn.Linear
-    """The layer that makes the logits."""
-
-
-class CNN(nn.Module):
+@register("cnn")
+class CNN(Family):
     """Strided 3x3 convolutions, then dropout and a linear head on the flattened features.
 
     Channels: width after the first layer, 2 * width after every later one. The first two layers halve
@@ -41,6 +28,8 @@ class CNN(nn.Module):
     config : ModelConfig
         `width`, `depth` and `dropout`; the parametrization decides what `labels` says.
     """
+
+    Config = ModelConfig
 
     def __init__(self, image_shape: tuple[int, ...], classes: int, config: ModelConfig) -> None:
         super().__init__()
@@ -83,23 +72,3 @@ class CNN(nn.Module):
             "head.weight": Label(Role.OUTPUT, fan_in=n),
             "head.bias": Label(Role.VECTOR, fan_in=n),
         }
-
-
-FAMILIES: dict[str, Callable[[tuple[int, ...], int, ModelConfig], CNN]] = {"cnn": CNN}
-"""Every family by the value of `model.name`."""
-
-
-def build(config: ModelConfig, image_shape: tuple[int, ...], classes: int) -> CNN:
-    """A model with fresh weights from torch's global generator, on torch's default device.
-
-    They are scaled as `model.parametrization` says; under the standard one they stay as drawn.
-
-    Raises
-    ------
-    InputError
-        When the family is unknown.
-    """
-    one_of("model.name", config.name, tuple(FAMILIES))
-    model = FAMILIES[config.name](image_shape, classes, config)
-    parametrization.scale(model)
-    return model

@@ -1,0 +1,54 @@
+"""What this folder offers to training: an `acceleration.Accelerator`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from mnist_scaling.config import OptimConfig, RunConfig
+from mnist_scaling.training import data, models
+from mnist_scaling.training.fast import small_cnn
+from mnist_scaling.training.fast.flat_engine import FlatEngine
+from mnist_scaling.training.fast.masks import Dropout
+from mnist_scaling.training.fast.stack import Stack, fastest
+
+
+def engine(model: nn.Module, part: data.Part, config: OptimConfig) -> FlatEngine | None:
+    """Flat parameters where torch has a fused optimiser, with gradients by hand where `small_cnn` has them."""
+    return FlatEngine(model, part, config) if part.rows.device.type in ("cpu", "cuda") else None
+
+
+def forward(model: nn.Module, part: data.Part) -> Callable[[Tensor], Tensor] | None:
+    """Logits by hand, of a model that `small_cnn` supports."""
+    if not small_cnn.supports(model, part):
+        return None
+    by_hand = small_cnn.forward(model, part)  # type: ignore[arg-type]
+    return lambda rows: by_hand.logits(rows.unsqueeze(0))[0].mT
+
+
+def can_stack(run: RunConfig) -> bool:
+    """Stacks are by hand alone."""
+    dataset = data.load(run.data.name, run.data.dir, torch.device("cpu"))
+    with torch.device("meta"):
+        model = models.build(run.model, dataset.image_shape, dataset.classes)
+    return small_cnn.supports(model, dataset.train)
+
+
+def fastest_stack(run: RunConfig, count: int) -> int:
+    """Measured once a process for each shape."""
+    n_train = data.n_train(run.data)
+    optim = OptimConfig(run.optim.name, batch_size=min(run.optim.batch_size, n_train))
+    return fastest(run.model, optim, run.data.name, run.data.dir, count)
+
+
+def stack(
+    members: Sequence[nn.Module],
+    parts: Sequence[data.Part],
+    config: OptimConfig,
+    dropout: Sequence[float],
+    streams: Sequence[torch.Generator],
+) -> Stack:
+    """Models stepped as one, by hand."""
+    return Stack(members, parts, config, Dropout(dropout, streams))

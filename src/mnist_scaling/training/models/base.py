@@ -1,0 +1,116 @@
+"""What a model family states of itself, and how it is found by its name."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import ClassVar, TypeVar
+
+from torch import Tensor, nn
+
+from mnist_scaling import config as schema
+from mnist_scaling.config import ModelConfig
+from mnist_scaling.training import parametrization
+from mnist_scaling.training.parametrization import Label
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A model's layers by their role, from which parameters are counted by every convention."""
+
+    input: nn.Module
+    """The layer that touches the image."""
+    hidden: nn.Module
+    """All between; it may hold no parameters."""
+    output: nn.Linear
+    """The layer that makes the logits."""
+
+
+class Family(nn.Module, ABC):
+    """A network and what the rest of training asks of it; `build` makes it of three arguments.
+
+    Parameters
+    ----------
+    image_shape : tuple of int
+        Channels, height, width.
+    classes : int
+        Number of logits.
+    config : ModelConfig
+        An instance of the family's own `Config`.
+    """
+
+    Config: ClassVar[type[ModelConfig]]
+    """The family's node of the configuration: `ModelConfig`, or a frozen subclass with its further keys."""
+
+    @abstractmethod
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (batch, classes) of images (batch, channels, height, width)."""
+
+    @abstractmethod
+    def parts(self) -> Parts:
+        """Layers by role."""
+
+    @abstractmethod
+    def labels(self) -> Mapping[str, Label]:
+        """Role and growth with width of every parameter, by name; what µP needs."""
+
+
+FAMILIES: dict[str, type[Family]] = {}
+"""Families that have been imported, by the value of `model.name`; `family` imports what is missing."""
+
+Kind = TypeVar("Kind", bound=type[Family])
+
+
+def register(name: str) -> Callable[[Kind], Kind]:
+    """Class decorator that makes a family, and its config class, known by the value of `model.name`.
+
+    Raises
+    ------
+    TypeError
+        When the config class has another default name: a config built in Python would be another family's.
+    """
+
+    def add(kind: Kind) -> Kind:
+        if kind.Config().name != name:
+            raise TypeError(f"{kind.Config.__name__}.name must default to {name!r}, but is {kind.Config().name!r}.")
+        FAMILIES[name] = kind
+        schema.MODEL_CONFIGS[name] = kind.Config
+        return kind
+
+    return add
+
+
+def family(name: str) -> type[Family]:
+    """The family of that name, imported from its file here when it is first asked for.
+
+    Raises
+    ------
+    InputError
+        When there is none.
+    """
+    schema.one_of("model.name", name, schema.model_names())
+    if name not in FAMILIES:
+        import_module(f"{__package__}.{name}")
+    return FAMILIES[name]
+
+
+def build(config: ModelConfig, image_shape: tuple[int, ...], classes: int) -> Family:
+    """A model with fresh weights from torch's global generator, on torch's default device.
+
+    They are scaled as `model.parametrization` says; under the standard one they stay as drawn.
+
+    Raises
+    ------
+    InputError
+        When the family is unknown.
+    TypeError
+        When `config` is not of the family's own class.
+    """
+    kind = family(config.name)
+    if not isinstance(config, kind.Config):
+        raise TypeError(f"model.name={config.name} needs a {kind.Config.__name__}, but got a {type(config).__name__}.")
+    model = kind(image_shape, classes, config)
+    parametrization.scale(model)
+    return model

@@ -1,0 +1,118 @@
+"""Watching one run, whoever takes its steps: counts, a look at the loss now and then, scores."""
+
+from __future__ import annotations
+
+from math import isfinite, log
+from typing import Any
+
+import torch
+
+from mnist_scaling.config import RunConfig
+from mnist_scaling.study.vocabulary import DIVERGED
+from mnist_scaling.training import data, scoring, seeding
+from mnist_scaling.training.curve_recorder import CurveRecorder
+from mnist_scaling.training.engine import Learner
+
+CHECK_EVERY = 25
+"""Steps between looks at the loss; each look waits for the device."""
+
+DIVERGED_AT = 2.0
+"""A mean loss above this many times ln(classes), that of a uniform guess, is a diverged run."""
+
+
+class Ended(Exception):  # noqa: N818  (the end of a run is no error)
+    """The run is over before its regime says so: diverged, or pruned."""
+
+    def __init__(self, state: str) -> None:
+        super().__init__(state)
+        self.state = state
+
+
+class RunMonitor:
+    """One run in training, watched.
+
+    Parameters
+    ----------
+    config : RunConfig
+    learner : Learner
+        Its model and its examples.
+    dataset : data.Dataset
+        For evaluations.
+    """
+
+    def __init__(self, config: RunConfig, learner: Learner, dataset: data.Dataset) -> None:
+        self.config, self.learner, self.dataset = config, learner, dataset
+        self.n_train = len(learner.part)
+        self.batch_size = min(config.optim.batch_size, self.n_train)
+        self.seen = self.steps = 0
+        """Examples and steps behind the weights as they are now."""
+        self.spent = 0
+        """Examples processed in all, also those whose weights were given up."""
+        self.resumed_at = 0
+        """Of those, the ones processed before the run was killed and resumed."""
+        self.reports: list[tuple[float, float]] = []
+        """Share of the run and loss of each report so far."""
+        self.branches: list[dict[str, Any]] = []
+        """Counts and losses of each finished decay, of a regime that has several."""
+        self.curve = CurveRecorder(learner, dataset.validation, config)
+        self._worst = DIVERGED_AT * log(dataset.classes)
+        self._unchecked = 0
+        learner.model.train()
+
+    def order(self) -> torch.Generator:
+        """The run's own stream for the order of its examples, from its start."""
+        return seeding.generator(self.config.seed, "order")
+
+    def count_step(self, examples: int) -> None:
+        """Count a step that was taken on so many examples; looks at the loss now and then.
+
+        Raises
+        ------
+        Ended
+            When the training loss shows that the run has diverged.
+        """
+        self.steps += 1
+        self.seen += examples
+        self.spent += examples
+        self._unchecked += 1
+        if self.steps % CHECK_EVERY == 0:
+            self.check()
+
+    def check(self, cut_short: bool = False) -> None:
+        """Look at the mean training loss since the last look.
+
+        Parameters
+        ----------
+        cut_short : bool
+            Only ask whether it is finite: a mean of few steps may be high by chance.
+
+        Raises
+        ------
+        Ended
+            When it is not finite, or above `DIVERGED_AT` times chance.
+        """
+        if not self._unchecked:
+            return
+        mean = self.learner.mean_loss()
+        self._unchecked = 0
+        if not isfinite(mean) or (mean > self._worst and not cut_short):
+            raise Ended(DIVERGED)
+
+    def score(self, known: int | None = None) -> dict[str, float]:
+        """The losses that the run's stage may see, of the weights as they are.
+
+        Parameters
+        ----------
+        known : int, optional
+            Only the first so many of the training images have been seen.
+
+        Raises
+        ------
+        Ended
+            When the validation loss is that of a diverged run.
+        """
+        scores = scoring.score(self.learner.model, self.dataset, self.learner.part.head(known), self.config)
+        self.learner.model.train()
+        if not scores["val_loss"] <= self._worst:
+            raise Ended(DIVERGED)
+        return scores

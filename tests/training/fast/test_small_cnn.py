@@ -1,0 +1,86 @@
+"""The step by hand against autograd, and its masks."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.nn.utils import parameters_to_vector
+
+from mnist_scaling.config import OptimConfig
+from mnist_scaling.training import data
+from mnist_scaling.training.acceleration import build_engine
+from mnist_scaling.training.fast import small_cnn
+from mnist_scaling.training.fast.flat import Flat
+from mnist_scaling.training.fast.masks import Dropout
+from tests.training.test_engine import batches, built
+
+
+@pytest.fixture(scope="module")
+def part(data_dir: str) -> data.Part:
+    return data.load("mnist", data_dir, torch.device("cpu")).train.take(torch.arange(40, 1000))
+
+
+def gradients(model: nn.Module, part: data.Part, rows: Tensor, dropout: Dropout) -> tuple[Tensor, Tensor]:
+    """Losses and gradient by hand, of one model."""
+    flat = Flat([model])
+    by_hand = small_cnn.Gradients([model], part, flat.weights, flat.gradients, dropout)
+    losses = by_hand(part.rows[rows][None], part.labels[rows][None])
+    return losses.flatten(), parameters_to_vector([p.grad for p in model.parameters()])  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("batch", [1, 7, 64])
+@pytest.mark.parametrize("shape", [{"width": 1}, {"width": 6}, {"width": 16, "parametrization": "mup"}], ids=str)
+def test_gradients_by_hand_are_those_of_autograd(part: data.Part, batch: int, shape: dict) -> None:
+    rows = batches(len(part), batch)[0]
+    plain, model = built(**shape), built(**shape)
+    expected = cross_entropy(plain(part.images[rows]), part.labels[rows], reduction="none")
+    expected.mean().backward()
+    losses, gradient = gradients(model, part, rows, Dropout([0.0], [None]))
+    torch.testing.assert_close(losses, expected.detach(), rtol=1e-5, atol=1e-6)
+    wanted = parameters_to_vector([p.grad for p in plain.parameters()])  # type: ignore[misc]
+    torch.testing.assert_close(gradient, wanted, rtol=1e-4, atol=1e-5 * wanted.abs().max().item())
+
+
+def test_dropout_by_hand_is_autograds_through_the_same_mask(part: data.Part) -> None:
+    rows, stream = batches(len(part), 16)[0], torch.Generator().manual_seed(3)
+    plain, model = built(width=5), built(width=5, dropout=0.4)
+    losses, gradient = gradients(model, part, rows, Dropout([0.4], [stream]))
+    mask = torch.empty(1, plain.head.in_features, 16)
+    Dropout([0.4], [stream.manual_seed(3)]).fill(mask)
+    features = plain.hidden(torch.relu(plain.first(part.images[rows]))).flatten(1) * mask[0].T
+    expected = cross_entropy(plain.head(features), part.labels[rows], reduction="none")
+    expected.mean().backward()
+    torch.testing.assert_close(losses, expected.detach(), rtol=1e-5, atol=1e-6)
+    wanted = parameters_to_vector([p.grad for p in plain.parameters()])  # type: ignore[misc]
+    torch.testing.assert_close(gradient, wanted, rtol=1e-4, atol=1e-5 * wanted.abs().max().item())
+
+
+def test_masks_keep_what_they_should() -> None:
+    mask = torch.empty(3, 200_000)
+    streams = [torch.Generator().manual_seed(s) for s in (1, 1, 2)]
+    Dropout([0.3, 0.0, 0.9], streams).fill(mask)
+    assert set(mask[1].tolist()) == {1.0}
+    for own, rate in ((mask[0], 0.3), (mask[2], 0.9)):
+        kept = own > 0
+        assert kept.double().mean().item() == pytest.approx(1 - rate, abs=5 * (rate * (1 - rate) / 200_000) ** 0.5)
+        assert own[kept].unique().tolist() == pytest.approx([1 / (1 - rate)], rel=1e-4)
+    # Neighbours share a random word; they must not share their fate.
+    pairs = (mask[0].view(-1, 2) > 0).double()
+    assert torch.corrcoef(pairs.T)[0, 1].abs().item() < 5 / 100_000**0.5
+
+
+@pytest.mark.parametrize("shape", [{"width": 3}, {"width": 3, "depth": 1}], ids=str)
+def test_a_step_waits_for_nothing(part: data.Part, shape: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever would make a host wait for a device is never called in a step."""
+    stepper = build_engine(built(**shape), part, OptimConfig())
+
+    def waits(*_: object, **__: object) -> None:
+        raise AssertionError("a step waited")
+
+    for name in ("item", "cpu", "tolist", "numpy", "__bool__", "__float__", "__int__"):
+        monkeypatch.setattr(Tensor, name, waits)
+    stepper.step(torch.arange(32), 0.01)
+    monkeypatch.undo()
+    assert stepper.mean_loss() > 0
