@@ -146,16 +146,16 @@ def test_a_sampler_learns_from_its_neighbours_trials(tmp_path: Path) -> None:
     """With twenty of them that say lr = 0.02, the very first draw of a TPE lies there."""
     told, alone = make(tmp_path / "a"), make(tmp_path / "b")
     rng = np.random.default_rng(0)
-    lent = []
+    theirs = []
     for _ in range(20):
         lr, dropout = float(np.exp(rng.uniform(np.log(1e-3), np.log(5e-2)))), float(rng.uniform(0, 0.3))
         loss = 0.1 + abs(np.log(lr / 0.02))
         params = {"optim.lr": lr, "model.dropout": dropout}
-        lent.append(create_trial(params=params, distributions=told.cell.space, value=loss))
-    told.neighbour_trials = lambda own: lent
+        theirs.append(create_trial(params=params, distributions=told.cell.space, value=loss))
+    told.neighbour_trials = lambda own: theirs
     asked = [study_.ask().params["optim.lr"] for study_ in (told, alone)]
     assert abs(np.log(asked[0] / 0.02)) < 0.7
-    assert len(told.trials()) == 1, "what is lent stays out of the study"
+    assert len(told.trials()) == 1, "what it learns from stays out of the study"
     assert asked[0] != asked[1]
 
 

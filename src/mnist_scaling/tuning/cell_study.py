@@ -24,7 +24,7 @@ from mnist_scaling.study.identity import IDENTITY
 from mnist_scaling.study.vocabulary import CONTROL, SAMPLER, TRANSFER
 from mnist_scaling.tuning import search_space
 from mnist_scaling.tuning.grid import Cell
-from mnist_scaling.tuning.storage import trial_id
+from mnist_scaling.tuning.storage import open_trial
 from mnist_scaling.tuning.trials import (
     FORGIVEN,
     GROUP,
@@ -223,11 +223,12 @@ class CellStudy:
 
     def reclaim(self, number: int) -> None:
         """Take a trial out of the count; its setting comes back at the same place."""
-        trial = self.study._storage.get_trial(trial_id(self.study, number))
-        if trial.state.is_finished():  # Optuna changes nothing about such a trial, but its study can still be marked
+        if self.trials()[
+            number
+        ].state.is_finished():  # Optuna changes nothing about such a trial, but its study can still be marked
             self._remember(FORGIVEN, [*self._attributes.get(FORGIVEN, []), number])
         else:
-            self.study._storage.set_trial_user_attr(trial._trial_id, RECLAIMED, True)
+            open_trial(self.study, number).set_user_attr(RECLAIMED, True)
             self.study.tell(number, state=TrialState.FAIL)
 
     def trials(self) -> list[FrozenTrial]:

@@ -162,7 +162,7 @@ class CellTuner:
             if record is None:
                 jobs.append(job)  # its folder may hold a checkpoint to go on from
             elif any(record["config"].get(key) != value for key, value in setting.items()):
-                self._ledger.forget(job)
+                self._ledger.delete(job)
                 jobs.append(job)
         return jobs
 

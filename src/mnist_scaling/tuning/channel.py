@@ -41,13 +41,10 @@ class Channel:
 
     def report(self, number: int, loss: float) -> bool:
         """Tell an intermediate loss; whether the pruner wants the run to stop."""
-        from optuna.trial import Trial
-
         from mnist_scaling.tuning import storage, trials
 
-        trial_id = storage.trial_id(self._study, self._trial.number)
-        Trial(self._study, trial_id).report(loss, step=number)
-        latest = self._study._storage.get_trial(trial_id)
+        storage.open_trial(self._study, self._trial.number).report(loss, step=number)
+        latest = self._study.get_trials(deepcopy=False)[self._trial.number]
         stop = self._study.pruner.prune(cast("optuna.Study", trials.Judges(self._study, latest)), latest)
         # The control shows what an untuned grid would measure: it runs to its end.
         return stop and self._trial.origin != vocabulary.CONTROL

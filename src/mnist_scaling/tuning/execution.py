@@ -67,9 +67,8 @@ def _work_together(run: RunConfig, folder: Path, trainer: Trainer) -> None:
     try:
         outcomes = list(trainer.train_together(runs))
     except Exception as error:  # each is tried alone then, which shows whose error it is
-        reason = f"{type(error).__name__}: {error}"
-        print(f"Warning: {len(runs)} repeats of {folder.parent} train one by one, because training them together "
-              f"failed ({reason}).", file=sys.stderr)  # fmt: skip
+        reason = f"training them together failed ({type(error).__name__}: {error})"
+        print(f"Warning: {len(runs)} repeats in {folder.parent} are trained one by one: {reason}.", file=sys.stderr)
     seconds = (time.perf_counter() - start) / len(runs)
     for one, outcome in zip(runs, outcomes, strict=True):
         own = folder.parent / layout.run_folder(one.trial.stage, one.trial.index)

@@ -72,17 +72,17 @@ class Ledger:
             settings.append(setting if last is None else setting | {"regime.last": last})
         return settings
 
-    def clear(self, job: Job) -> None:
+    def make_room(self, job: Job) -> None:
         """Make room for a run: what an earlier attempt, or another selection, left goes."""
         self._cells.get((self.folder / job.folder).parent, {}).pop(self.folder / job.folder, None)
         (self.folder / job.folder / layout.RESULT).unlink(missing_ok=True)
 
-    def forget(self, job: Job) -> None:
+    def delete(self, job: Job) -> None:
         """Remove a run and its folder."""
-        self.clear(job)
+        self.make_room(job)
         shutil.rmtree(self.folder / job.folder, ignore_errors=True)
 
-    def bury(self, job: Job, error: str | None) -> None:
+    def record_failure(self, job: Job, error: str | None) -> None:
         """Record a run that left no record twice as FAILED, so that the study goes on."""
         record = {
             "stage": job.stage,

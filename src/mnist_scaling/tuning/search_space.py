@@ -110,11 +110,18 @@ def _distribution(key: str, spec: str, value: Any) -> BaseDistribution:
 
 def contains(space: Mapping[str, BaseDistribution], setting: Mapping[str, Any]) -> bool:
     """Whether a setting has a value inside the range of every tuned key."""
-    try:
-        # `_contains` is Optuna's own test of a value, by its internal representation.
-        return all(d._contains(d.to_internal_repr(setting[key])) for key, d in space.items())
-    except (KeyError, ValueError, TypeError):
+    return all(key in setting and _holds(distribution, setting[key]) for key, distribution in space.items())
+
+
+def _holds(distribution: BaseDistribution, value: Any) -> bool:
+    if isinstance(distribution, CategoricalDistribution):
+        return value in distribution.choices
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return False
+    steps = (value - distribution.low) / (distribution.step or 1.0)
+    on_grid = distribution.step is None or abs(steps - round(steps)) < 1e-8
+    return distribution.low <= value <= distribution.high and on_grid
 
 
 def baseline(space: Mapping[str, BaseDistribution], values: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
@@ -111,6 +113,14 @@ def tell(study: optuna.Study, number: int, state: str, val_loss: float | None) -
         study.tell(number, state=failed, skip_if_finished=True)
 
 
-def trial_id(study: optuna.Study, number: int) -> int:
-    """The storage's id of a trial: Optuna has no public way from a number to a trial still to be written to."""
-    return study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
+def user_attributes(study: optuna.Study) -> Mapping[str, Any]:
+    """`Study.user_attrs`, not to be changed."""
+    # The public property copies every value deeply, which costs more than all else that is done with them.
+    return study._storage.get_study_user_attrs(study._study_id)
+
+
+def open_trial(study: optuna.Study, number: int) -> optuna.trial.Trial:
+    """A trial of that number, to be written to from a process other than the one that asked for it."""
+    # Optuna has no public way from a number to a trial that takes reports.
+    identity = study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
+    return optuna.trial.Trial(study, identity)

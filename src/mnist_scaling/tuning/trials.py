@@ -9,7 +9,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from mnist_scaling.tuning import search_space
+from mnist_scaling.tuning import search_space, storage
 
 INDEX, RECLAIMED, OWNER, ORIGIN, GROUP = "index", "reclaimed", "owner", "origin", "group"
 """User attributes of a trial; its group is the index of the first of those that were asked for together."""
@@ -50,8 +50,7 @@ def in_ranges(
 
 def counting(study: optuna.Study, *arguments: Any, **options: Any) -> list[FrozenTrial]:
     """`optuna.Study.get_trials` without the reclaimed ones, whose settings come back as new trials."""
-    # `Study.user_attrs` copies all of them deeply, which costs more than everything else here.
-    forgiven = study._storage.get_study_user_attrs(study._study_id).get(FORGIVEN, [])
+    forgiven = storage.user_attributes(study).get(FORGIVEN, [])
     options.setdefault("deepcopy", False)
     trials = study.get_trials(*arguments, **options)
     return [t for t in trials if not t.user_attrs.get(RECLAIMED) and t.number not in forgiven]

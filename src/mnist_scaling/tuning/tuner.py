@@ -128,7 +128,7 @@ class Tuner:
     def _submit(self, jobs: list[Job], room: int | None) -> int | None:
         for job in jobs:
             for part in job.parts:
-                self.ledger.clear(part)
+                self.ledger.make_room(part)
             self.pool.submit(job)
         return None if room is None else room - len(jobs)
 
@@ -178,7 +178,7 @@ class Tuner:
         again = [replace(job, alone=True) for job, _ in lost if not job.alone]
         for job, error in lost:
             if job.alone:
-                self.ledger.bury(job, error)
+                self.ledger.record_failure(job, error)
         settled = [job for job, _ in parts if self.ledger.row(job) is not None]
         for job in settled:
             self.cells[job.cell.name].ended(job)
@@ -201,7 +201,7 @@ class Tuner:
             return
         error = (self.ledger.row(self._failed[0]) or {})["error"]
         for job in self._failed:
-            self.ledger.forget(job)
+            self.ledger.delete(job)
             if job.stage == "trial":
                 self.cells[job.cell.name].reclaim(job)
         raise RuntimeError(f"{len(self._failed)} runs in a row failed, the first with:\n{error}")

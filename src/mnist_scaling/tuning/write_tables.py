@@ -59,7 +59,7 @@ def _certified(
     tuned: list[str],
     cells: Mapping[tuple[Any, ...], Mapping[str, Any]],
 ) -> pd.DataFrame:
-    """cells.csv with what says how far each cell is tuned: `columns.CELL_MEANINGS`."""
+    """cells.csv with what says how far each cell is tuned: the columns that the certificate fills."""
     runs = _grouped(trials, axes)
     rows = table.to_dict("records")
     selected = {tuple(row[a] for a in axes): row for row in rows}
