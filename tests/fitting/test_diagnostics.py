@@ -9,7 +9,7 @@ import pytest
 
 from mnist_scaling.fitting import Options, Settings, Table, analyse, fit_law, get_law, make_table
 from mnist_scaling.fitting import diagnostics as diag
-from mnist_scaling.fitting.uncertainty import Interval
+from mnist_scaling.fitting.interval import Interval
 
 from .tables import design, grid
 from .test_frontier import isoflop_table

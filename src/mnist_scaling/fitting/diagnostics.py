@@ -12,9 +12,9 @@ from scipy import stats
 
 from mnist_scaling.fitting.estimate import Fit
 from mnist_scaling.fitting.frontier import Frontier
+from mnist_scaling.fitting.interval import Interval
 from mnist_scaling.fitting.objective import robust_scale
 from mnist_scaling.fitting.table import MEANINGS, Table
-from mnist_scaling.fitting.uncertainty import Interval
 
 CHANCE_SHARE = 0.95
 """A loss above this share of ln(classes) is a plateau at chance."""

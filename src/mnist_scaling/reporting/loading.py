@@ -14,24 +14,13 @@ import pandas as pd
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import columns, layout, tables
 from mnist_scaling.study.columns import label
+from mnist_scaling.study.roles import Roles, roles_of
 
 REQUIRED = ("n_params", "n_seen", "flops", "val_loss", "test_loss", "test_loss_se", "n_trials", "n_repeats", "flags")
 """Columns of cells.csv that no report can do without; all others may be absent."""
 
 USUALLY_TUNED = ("lr", "batch_size", "dropout", "weight_decay", "momentum", "beta2", "warmup")
 """Read as tuned columns where study.json, which says so, is absent."""
-
-
-@dataclass(frozen=True)
-class Roles:
-    """What each swept axis does to a run; only axes with more than one value have a role."""
-
-    size: str | None
-    """The axis that sets N, such as width."""
-    data: str | None
-    """The axis that sets D, such as data_fraction."""
-    others: tuple[str, ...]
-    """All further axes, such as optimizer: one panel each combination."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +41,7 @@ class Study:
     @property
     def roles(self) -> Roles:
         """Which axis sets N, which sets D, and which are left over."""
-        varying = [a for a in self.axes if self.cells[a].nunique(dropna=False) > 1]
-        size = _axis_of("n_params", "width", varying, self.cells)
-        data = _axis_of("n_seen", "data_fraction", [a for a in varying if a != size], self.cells)
-        return Roles(size, data, tuple(a for a in varying if a not in (size, data)))
+        return roles_of(self.cells, self.axes)
 
     def label(self, row: Mapping[Any, Any] | pd.Series) -> str:
         """A cell by its axes, such as ``width 8, data fraction 0.25``."""
@@ -111,17 +97,6 @@ def axis_value(value: Any, axis: str = "") -> str:
     if axis.endswith("fraction") and 0 < value < 1 and abs(1 / value - round(1 / value)) < 1e-6:
         return f"1/{round(1 / value)}"
     return f"{value:g}" if isinstance(value, int | float | np.number) else str(value)
-
-
-def _axis_of(measured: str, preferred: str, axes: Sequence[str], cells: pd.DataFrame) -> str | None:
-    """The axis along which `measured` moves while all other axes stand still."""
-    for axis in sorted(axes, key=lambda a: a != preferred):
-        rest = [a for a in axes if a != axis]
-        groups = cells.groupby(rest, dropna=False)[measured] if rest else None
-        most = groups.nunique().max() if groups is not None else cells[measured].nunique()
-        if most > 1 and pd.api.types.is_numeric_dtype(cells[axis]):
-            return axis
-    return None
 
 
 def _axes_and_tuned(record: Mapping[str, Any], cells: pd.DataFrame) -> tuple[tuple[str, ...], tuple[str, ...]]:

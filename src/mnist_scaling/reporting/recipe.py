@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from mnist_scaling.reporting.loading import Study, axis_value
-from mnist_scaling.reporting.prepare.change import describe, untuned_setting
+from mnist_scaling.reporting.prepare.change import describe
 from mnist_scaling.study import layout
 from mnist_scaling.study.columns import label as columns_label
 
@@ -41,9 +41,9 @@ def settings(study: Study) -> list[tuple[str, str]]:
     out = [("grid", f"{columns_label(a)} {_levels(study, a).replace(',', ', ')}") for a in study.axes]
     for key, text in _cell(study).get("space", {}).items():
         out.append((f"search range of {key}", _distribution(text)))
-    untuned = untuned_setting(study)
+    untuned = study.fits.get("tuning_change", {}).get("setting")
     if untuned:
-        out.append(("untuned setting (tried in every cell)", describe(untuned)))
+        out.append(("untuned setting (the first trial of every cell)", describe(untuned)))
     out += [("fit", _flat(study.fits.get("settings", {})))] if study.fits.get("settings") else []
     known = {"name", "axes", "tuned", "command", "versions"}
     out += [(columns_label(k), _flat(v)) for k, v in study.record.items() if k not in known]

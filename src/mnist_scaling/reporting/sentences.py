@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
+from mnist_scaling.fitting.interval import Interval
+from mnist_scaling.fitting.tuning_change import SIMULTANEOUS
 from mnist_scaling.reporting import html_tables
 from mnist_scaling.reporting.loading import Study
 from mnist_scaling.reporting.markup import power
 from mnist_scaling.reporting.prepare import Missing
 from mnist_scaling.reporting.prepare.change import Change
-from mnist_scaling.reporting.text import Interval, count, duration, listing, number, plural, power_of_ten
+from mnist_scaling.reporting.text import count, duration, estimate, listing, number, plural, power_of_ten
 from mnist_scaling.study.columns import label as columns_label
 
 NOT_SHOWN = {
@@ -137,7 +139,7 @@ def tuning_sentence(change: Change) -> Markup:
     untuned, tuned = (
         Markup(" ").join(power(v, -change.plane[s][v], bare=True) for v in used) for s in ("untuned", "tuned")
     )
-    certain = [v for v in used if shifts[v].excludes(0)]
+    certain = [v for v in used if change.plane[SIMULTANEOUS][v].excludes(0)]
     words = [f"{'flatter' if shifts[v].value < 0 else 'steeper'} in {v}" for v in certain]
     verdict = f"the tuned law is {listing(words)}" if words else "no tilt can be told from noise"
     saved = 100 * (1 - change.cells["tuned"] / change.cells["untuned"])
@@ -185,7 +187,7 @@ def not_shown(study: Study) -> list[Markup]:
 
 def signed(interval: Interval) -> str:
     """A difference, with its sign: +0.031 [−0.01, 0.07]."""
-    return f"+{interval}" if interval.value > 0 else str(interval)
+    return f"+{estimate(interval)}" if interval.value > 0 else estimate(interval)
 
 
 def _cost(study: Study) -> Markup:

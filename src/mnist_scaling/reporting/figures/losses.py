@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.prepare.losses import Line, Losses
+from mnist_scaling.reporting.text import estimate
 from mnist_scaling.study.columns import label as columns_label
 
 SIZES = {"N": "parameters N", "D": "training examples seen D"}
@@ -29,7 +30,7 @@ def draw(data: Losses) -> Figure:
         if with_exponents:
             _exponents(axes[1], data, known, colours)
         elif len(known) == 1:
-            text = f"{'α' if data.variable == 'N' else 'β'} = {known[0].law.exponent}"  # type: ignore[union-attr]
+            text = f"{'α' if data.variable == 'N' else 'β'} = {estimate(known[0].law.exponent)}"  # type: ignore[union-attr]
             axes[0].annotate(text, (0.98, 0.95), xycoords="axes fraction", ha="right", va="top")
     if data.other is not None:
         labels = {line.fixed: line.label for lines in data.panels.values() for line in lines}

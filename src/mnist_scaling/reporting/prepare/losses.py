@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mnist_scaling.fitting.interval import Interval
 from mnist_scaling.reporting.loading import Study, axis_value
 from mnist_scaling.reporting.prepare import Missing
-from mnist_scaling.reporting.text import Interval
 from mnist_scaling.study.columns import label as columns_label
 
 MOST_PANELS = 6

@@ -9,7 +9,7 @@ import pandas as pd
 
 from mnist_scaling.reporting.loading import Study, axis_value
 from mnist_scaling.reporting.prepare import Missing
-from mnist_scaling.reporting.prepare.change import comparison
+from mnist_scaling.reporting.prepare.change import losses
 from mnist_scaling.reporting.text import count, number
 from mnist_scaling.study import vocabulary
 from mnist_scaling.study.columns import label as columns_label
@@ -122,7 +122,7 @@ def hyperparameters(study: Study) -> Grids | Missing:
     if not numeric:
         return Missing("No numeric setting was tuned.")
     grids = [_hyperparameter(study, key) for key in sorted(numeric, key=lambda k: k != "lr")]
-    both = comparison(study)
+    both = losses(study).reindex(study.cells.index)
     gain = 1 - both["tuned"] / both["untuned"]
     if gain.notna().any():
         values = _pivot(study, 100 * gain)
