@@ -89,7 +89,9 @@ def check_schema(found: dict) -> None:
             assert method[key].keys() == {"value", "low", "high"}
         assert isinstance(method["flags"], list)
     for flag in found["flags"]:
-        assert flag.keys() >= {"code", "severity", "message", "cells"}
+        assert flag.keys() >= {"code", "severity", "message", "remedy", "cells"}
+        assert flag["message"].endswith(".")
+        assert flag["remedy"].endswith(".")
         assert flag["severity"] in ("info", "warning", "error")
 
 

@@ -20,6 +20,7 @@ from mnist_scaling.fitting.sensitivity import Variant
 from mnist_scaling.fitting.slices import Slice
 from mnist_scaling.fitting.table import Table
 from mnist_scaling.fitting.tuning_change import SOURCES, TunedCells, TuningChange
+from mnist_scaling.study.flags import NOT_CONVERGED
 
 SCHEMA = 1
 
@@ -157,7 +158,7 @@ def _law(f: Fitted, result: Result) -> dict[str, Any]:
 
 def _status(f: Fitted) -> str:
     if not f.fit.converged:
-        return "not_converged"
+        return NOT_CONVERGED
     if f.settled < FEWEST_SETTLED:
         return f"undetermined: {100 * f.settled:.0f} % of draws converge"
     if f.fit.at_bound:

@@ -18,6 +18,7 @@ from mnist_scaling.fitting.objective import robust_scale
 from mnist_scaling.fitting.parametric import Cost, exponents_of, frontier_of
 from mnist_scaling.fitting.table import Table
 from mnist_scaling.fitting.uncertainty import FEWEST_VALID, PAIRS_FROM, Draws, interval
+from mnist_scaling.study.flags import GRID_EDGE
 
 if TYPE_CHECKING:
     from mnist_scaling.fitting.fitted import Fitted
@@ -129,7 +130,7 @@ def _with_intervals(
             ends += [2 * value - e for e in ends]
         intervals[key] = Interval(value, min(ends), max(ends)) if np.isfinite(plain.low) else plain
     edges = sum(c["quality"] == "edge" for c in found.extra.get("curves", []))
-    return FrontierResult(found, intervals, ("grid_edge",) if edges else ())
+    return FrontierResult(found, intervals, (GRID_EDGE,) if edges else ())
 
 
 def parametric(

@@ -192,7 +192,7 @@ def _flags(record: Mapping[str, Any], console: Console) -> None:
     console.print("\n[bold]Flags[/bold]")
     for flag in record["flags"]:
         text = Text(f"{flag['code']}: ", style=COLOURS[flag["severity"]])
-        text.append(flag["message"], style="default")
+        text.append(f"{flag['message']} {flag['remedy']}", style="default")
         console.print(text)
         if flag["cells"]:
             console.print(f"  cells: {_cells(flag['cells'])}", style="dim")

@@ -16,6 +16,7 @@ from mnist_scaling.reporting.markup import GREEK, formula, symbol
 from mnist_scaling.reporting.prepare.change import Change
 from mnist_scaling.reporting.prepare.compute import METHODS
 from mnist_scaling.reporting.text import NB, count, decimals, estimate, number, power_of_ten
+from mnist_scaling.study import flags
 from mnist_scaling.study.columns import label as columns_label
 
 
@@ -222,7 +223,7 @@ def _trouble(row: Mapping[Any, Any]) -> str:
     words = [f"{row[f'n_{k}']:.0f} {k}" for k in ("diverged", "failed") if row[f"n_{k}"] > 0]
     words += [f"edge: {', '.join(columns_label(e) for e in row['edges'].split(';'))}"] if row["edges"] else []
     words += [f"widened: {', '.join(columns_label(e) for e in row['widened'].split(';'))}"] if row["widened"] else []
-    words += [flag for flag in row["flags"].split(";") if flag and not (flag == "search_edge" and row["edges"])]
+    words += [flag for flag in row["flags"].split(";") if flag and not (flag == flags.SEARCH_EDGE and row["edges"])]
     return "; ".join(words if not pd.isna(row["test_loss"]) else ["no test loss", *words])
 
 

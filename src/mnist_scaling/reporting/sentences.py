@@ -12,40 +12,8 @@ from mnist_scaling.reporting.markup import power
 from mnist_scaling.reporting.prepare import Missing
 from mnist_scaling.reporting.prepare.change import Change
 from mnist_scaling.reporting.text import count, duration, estimate, listing, number, plural, power_of_ten
+from mnist_scaling.study import flags
 from mnist_scaling.study.columns import label as columns_label
-
-NOT_SHOWN = {
-    "floor_not_identified": (
-        "Whether the loss has a floor. The data agree with none at all, so exponents of laws with a floor rest on "
-        "an assumption."
-    ),
-    "forms_disagree": (
-        "Which joint law holds. The forms disagree by more than their intervals, so any one exponent of a joint law"
-        " is conditional on its form."
-    ),
-    "grid_edge": (
-        "Where the compute-optimal size lies at some budgets: the best size there is the smallest or largest that "
-        "was tried."
-    ),
-    "search_edge": (
-        "How good some cells can get: their best setting lies at the edge of the search range, so a better one may "
-        "lie beyond."
-    ),
-    "undertrained": "What the longest runs would reach: some were cut by a cap before they had converged.",
-    "repeated_data": "What fresh images would give in the cells that saw theirs more than once.",
-    "far_extrapolation": "Anything far beyond the grid: the stated extrapolation is longer than the data carry.",
-    "too_few_cells": "Laws with more parameters than the grid has cells for; they were not fitted.",
-    "not_converged": "The parameters of laws whose fit did not converge.",
-    "chance_level": "A law for cells that have learned next to nothing: their loss is that of guessing.",
-    "double_softmax_floor": (
-        "Any law: the losses level off where a softmax applied twice puts them, which is a bug to find first."
-    ),
-    "non_monotone": (
-        "A smooth law everywhere: somewhere more data or a larger model gives a worse loss than noise explains."
-    ),
-    "seed_outlier": "Whether some cells are typical: they stand out by their repeats or from the best law.",
-}
-"""By flag code; a code without a sentence here still stands among the flags."""
 
 
 def opening(study: Study) -> list[Markup]:
@@ -157,8 +125,8 @@ def tuning_sentence(change: Change) -> Markup:
 
 def not_shown(study: Study) -> list[Markup]:
     """What a reader must not take from this study, from the flags and from what is absent."""
-    codes = dict.fromkeys(str(f["code"]) for f in study.fits["flags"])
-    out = [Markup("{}").format(NOT_SHOWN[code]) for code in codes if code in NOT_SHOWN]
+    sentences = dict.fromkeys(flags.kind(str(f["code"])).not_shown for f in study.fits["flags"])
+    out = [Markup("{}").format(sentence) for sentence in sentences if sentence]
     lost = int(study.cells["test_loss"].isna().sum())
     if lost:
         out.append(
