@@ -176,7 +176,6 @@ def test_missing_optional_keys_and_tables(copy: Path, tmp_path: Path) -> None:
             method.pop(key, None)
     (copy / "fits.json").write_text(json.dumps(fits))
     (copy / "trials.csv").unlink()
-    (copy / "study.json").unlink()
     text, _ = render(copy, tmp_path / "figures")
     Page(text)
     assert "Test loss falls as" in text

@@ -10,7 +10,7 @@ import numpy as np
 
 from mnist_scaling.fitting.budgets import curves
 from mnist_scaling.fitting.diagnostics import FEWEST_SETTLED
-from mnist_scaling.fitting.frontier import EXPONENTS, Frontier, nothing, observed, observed_draws
+from mnist_scaling.fitting.frontier import EXPONENTS, METHODS, Frontier, nothing, observed, observed_draws
 from mnist_scaling.fitting.interval import Interval
 from mnist_scaling.fitting.isoflop import MOST_EDGES, counted, isoflop, isoflop_draws
 from mnist_scaling.fitting.laws.base import Array
@@ -22,8 +22,6 @@ from mnist_scaling.study.flags import GRID_EDGE
 
 if TYPE_CHECKING:
     from mnist_scaling.fitting.fitted import Fitted
-
-METHODS = ("pareto", "hull", "isoflop", "parametric")
 
 
 @dataclass(frozen=True)

@@ -9,15 +9,15 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
+from mnist_scaling.fitting.frontier import METHODS
 from mnist_scaling.fitting.interval import Interval
 from mnist_scaling.fitting.tuning_change import CHANGE, SIMULTANEOUS, SOURCES
 from mnist_scaling.reporting.loading import Study, axis_value
 from mnist_scaling.reporting.markup import GREEK, formula, symbol
 from mnist_scaling.reporting.prepare.change import Change
-from mnist_scaling.reporting.prepare.compute import METHODS
 from mnist_scaling.reporting.text import NB, count, decimals, estimate, number, power_of_ten
 from mnist_scaling.study import flags
-from mnist_scaling.study.columns import label as columns_label
+from mnist_scaling.study.columns import label
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,7 @@ def cell_table(study: Study) -> Table:
                 _trouble(row),
             ]
         )
-    head = [*map(columns_label, study.axes), "N", "D", "FLOPs", *map(columns_label, study.tuned)]
+    head = [*map(label, study.axes), "N", "D", "FLOPs", *map(label, study.tuned)]
     head += ["val. loss, selected", "val. loss, repeats", "test loss", "test error (%)", "runs"]
     head += ["gain of 10 more trials (%)", "seed noise (%)", "notes"]
     note = (
@@ -221,8 +221,8 @@ def cell_table(study: Study) -> Table:
 
 def _trouble(row: Mapping[Any, Any]) -> str:
     words = [f"{row[f'n_{k}']:.0f} {k}" for k in ("diverged", "failed") if row[f"n_{k}"] > 0]
-    words += [f"edge: {', '.join(columns_label(e) for e in row['edges'].split(';'))}"] if row["edges"] else []
-    words += [f"widened: {', '.join(columns_label(e) for e in row['widened'].split(';'))}"] if row["widened"] else []
+    words += [f"edge: {', '.join(label(e) for e in row['edges'].split(';'))}"] if row["edges"] else []
+    words += [f"widened: {', '.join(label(e) for e in row['widened'].split(';'))}"] if row["widened"] else []
     words += [flag for flag in row["flags"].split(";") if flag and not (flag == flags.SEARCH_EDGE and row["edges"])]
     return "; ".join(words if not pd.isna(row["test_loss"]) else ["no test loss", *words])
 

@@ -13,14 +13,15 @@ from mnist_scaling.reporting.prepare import Missing
 from mnist_scaling.reporting.prepare.change import Change
 from mnist_scaling.reporting.text import count, duration, estimate, listing, number, plural, power_of_ten
 from mnist_scaling.study import flags
-from mnist_scaling.study.columns import label as columns_label
+from mnist_scaling.study.columns import IMPORTANCE, label
+from mnist_scaling.study.vocabulary import DIVERGED, FAILED, PRUNED, TRIAL
 
 
 def opening(study: Study) -> list[Markup]:
     """The first paragraph, sentence by sentence: the grid, the runs, their cost, the best cell."""
     cells = study.cells
     varying = [(a, cells[a].nunique(dropna=False)) for a in study.axes if cells[a].nunique(dropna=False) > 1]
-    grid = " × ".join(_levels(n, columns_label(a)) for a, n in varying)
+    grid = " × ".join(_levels(n, label(a)) for a, n in varying)
     out = [
         Markup("{} {}; {} parameters, {} examples seen.").format(
             plural(len(cells), "cell"), f"({grid})" if grid else "", _range(study, "n_params"), _range(study, "n_seen")
@@ -30,7 +31,7 @@ def opening(study: Study) -> list[Markup]:
     if study.tuned:
         out.append(
             Markup("Each cell was tuned over {} with {} and its best setting confirmed by {} with fresh seeds.").format(
-                listing([columns_label(k) for k in study.tuned]),
+                listing([label(k) for k in study.tuned]),
                 plural(int(trials), "trial"),
                 plural(int(repeats), "repeat"),
             )
@@ -91,10 +92,10 @@ def certificate_sentence(study: Study) -> Markup | None:
     )  # fmt: skip
     if widened:
         text += Markup(" {} had a range widened on the way.").format(plural(widened, "cell"))
-    shares = {k: study.cells[f"importance_{k}"].median() for k in study.tuned if f"importance_{k}" in study.cells}
+    shares = {k: study.cells[f"{IMPORTANCE}{k}"].median() for k in study.tuned if f"{IMPORTANCE}{k}" in study.cells}
     if shares and all(share == share for share in shares.values()):
         text += Markup(" Within a cell, {} (fANOVA, median share of the variance of the loss).").format(
-            listing([f"{columns_label(k)} explains {100 * share:.0f} %" for k, share in shares.items()])
+            listing([f"{label(k)} explains {100 * share:.0f} %" for k, share in shares.items()])
         )
     return text
 
@@ -142,7 +143,7 @@ def not_shown(study: Study) -> list[Markup]:
         if name == "isoflop" and not Interval.of(found.get("N_exponent")).known and found.get("status"):
             out.append(Markup("The frontier by isoFLOP curves: {}.").format(found["status"]))
     if study.roles.others:
-        names = listing([columns_label(a) for a in study.roles.others])
+        names = listing([label(a) for a in study.roles.others])
         out.append(Markup("Laws at one value of {}: the fits pool all of them.").format(names))
     top = study.cells[["n_params", "n_seen"]].max()
     out.append(
@@ -162,13 +163,14 @@ def _cost(study: Study) -> Markup:
     trials = study.trials
     runs = len(trials) or int((study.cells["n_trials"] + study.cells["n_repeats"]).sum())
     text = f"{plural(runs, 'run')}"
-    total, tuning = trials["flops"].sum(), trials.loc[trials["stage"] == "trial", "flops"].sum()
+    spent = trials["flops_spent"].fillna(trials["flops"])  # a run that diverged may lack the first
+    total, tuning = spent.sum(), spent[trials["stage"] == TRIAL].sum()
     if total > 0:
         text += f", {power_of_ten(float(total))} training FLOPs ({100 * tuning / total:.0f} % of them for tuning)"
     seconds = study.cells["seconds"].sum()
     if seconds > 0:
         text += f", {duration(float(seconds))} of computing"
-    states = {s: int((trials["state"] == s).sum()) for s in ("PRUNED", "DIVERGED", "FAILED")}
+    states = {s: int((trials["state"] == s).sum()) for s in (PRUNED, DIVERGED, FAILED)}
     bad = listing([f"{n} {s.lower()}" for s, n in states.items() if n])
     return Markup("{}{}.").format(text, f"; {bad}" if bad else "")
 

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 PACKAGES = ("mnist-scaling", "torch", "numpy", "hydra-core", "optuna", "hydra-optuna-sweeper")
+"""What can change a study's numbers."""
 
 
 def collect(overrides: Sequence[str]) -> dict[str, Any]:
@@ -20,14 +21,19 @@ def collect(overrides: Sequence[str]) -> dict[str, Any]:
     overrides : sequence of str
         Hydra overrides of the sweep.
     """
-    versions = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:  # run from a checkout that was never installed
-            continue
     return {
         "command": shlex.join(["python", "-m", "mnist_scaling.train", "-m", *overrides]),
-        "versions": versions,
+        "versions": versions(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of `PACKAGES`, as they are installed here."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # run from a checkout that was never installed
+            continue
+    return found

@@ -16,7 +16,7 @@ from mnist_scaling.reporting.loading import axis_value
 from mnist_scaling.reporting.prepare.change import Change, Direction
 from mnist_scaling.reporting.prepare.tuning import Curse, Grid, Grids, History
 from mnist_scaling.reporting.text import estimate
-from mnist_scaling.study.columns import label as columns_label
+from mnist_scaling.study.columns import label
 
 SIZES = {"N": "parameters N", "D": "training examples seen D"}
 NAMES = {"N": "model size", "D": "data"}
@@ -95,9 +95,9 @@ def _slopes(axes: Axes, direction: Direction) -> None:
     axes.set_xlim(-0.5, len(places) - 0.5)
     symbol = "\\alpha" if direction.variable == "N" else "\\beta"
     axes.set_ylabel(f"exponent ${symbol}$, $L\\propto {direction.variable}^{{-{symbol}}}$")
-    by = f", by {columns_label(direction.other)}" if direction.other else ""
+    by = f", by {label(direction.other)}" if direction.other else ""
     axes.set_title(f"Exponent of {NAMES[direction.variable]}{by}", loc="left")
-    axes.set_xlabel(columns_label(direction.other) if direction.other else "")
+    axes.set_xlabel(label(direction.other) if direction.other else "")
 
 
 def draw_hyperparameters(data: Grids) -> Figure:
@@ -126,8 +126,8 @@ def _map(axes: Axes, grid: Grid, data: Grids, left: bool, bottom: bool) -> None:
     for y, x in zip(*np.nonzero(grid.edges.to_numpy(bool)), strict=True):
         axes.plot([x + 0.08, x + 0.92], [y + 0.9, y + 0.9], color=style.UNTUNED, linewidth=1.6, solid_capstyle="butt")
     axes.set_title(grid.title)
-    axes.set_xlabel(columns_label(data.columns) if bottom and data.columns else "")
-    axes.set_ylabel(columns_label(data.rows) if left and data.rows else "")
+    axes.set_xlabel(label(data.columns) if bottom and data.columns else "")
+    axes.set_ylabel(label(data.rows) if left and data.rows else "")
 
 
 def _cell(value: float) -> str:
