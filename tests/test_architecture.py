@@ -23,15 +23,18 @@ ALLOWED = {
     "cli": {"errors"},
     "training": {"errors", "config", "study"},
     "tuning": {"errors", "config", "study"},
-    "fitting": {"errors"},
+    "fitting": {"errors", "study"},
     "reporting": {"errors", "study", "fitting"},
 }
 """Which parts of the package a part may import besides itself. Commands may import anything but each other."""
 
+FITTING_MAY_USE = {"mnist_scaling.study.flags"}
+"""All that fitting may import of study: the list of flags, which is data. It takes plain arrays of anyone's table."""
 
-def imported_parts(path: Path) -> set[str]:
-    """Parts of the package that a file imports, also inside functions."""
-    parts = set()
+
+def imported_names(path: Path) -> set[str]:
+    """Dotted names of the package that a file imports, also inside functions."""
+    found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -40,8 +43,13 @@ def imported_parts(path: Path) -> set[str]:
             names = [f"{node.module}.{alias.name}" for alias in node.names]
         else:
             continue
-        parts |= {name.split(".")[1] for name in names if name.startswith("mnist_scaling.")}
-    return parts
+        found |= {name for name in names if name.startswith("mnist_scaling.")}
+    return found
+
+
+def imported_parts(path: Path) -> set[str]:
+    """Parts of the package that a file imports."""
+    return {name.split(".")[1] for name in imported_names(path)}
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -52,6 +60,12 @@ def test_arrows(path: Path) -> None:
         assert not found & set(COMMANDS)
     elif part != "__init__":
         assert found <= ALLOWED[part], f"{part} may import {ALLOWED[part]}"
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "fitting").rglob("*.py")), ids=lambda path: path.name)
+def test_fitting_knows_nothing_of_a_study_but_its_flags(path: Path) -> None:
+    used = {".".join(name.split(".")[:3]) for name in imported_names(path)}
+    assert {module for module in used if module.startswith("mnist_scaling.study")} <= FITTING_MAY_USE
 
 
 def loaded_by(code: str) -> set[str]:

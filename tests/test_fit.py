@@ -68,6 +68,7 @@ def test_a_study(command, tmp_path):
     assert found["laws"]["power_N"]["slice"]["fixed"] == "D"
     assert found["laws"]["power_N"]["slice"]["value"] == 50_000
     assert len(found["slices"]) == 9
+    assert found["tuning_change"]["status"] == "multirun/mine has no study.json: there are only cells."
     for text in ("additive", "AICc", "1 of 20 rows are left out: no loss", "search_edge", "multirun/mine/fits.json"):
         assert text in done.stdout, text
     assert max(map(len, done.stdout.splitlines())) <= 80
@@ -88,7 +89,9 @@ def check_schema(found: dict) -> None:
             assert method[key].keys() == {"value", "low", "high"}
         assert isinstance(method["flags"], list)
     for flag in found["flags"]:
-        assert flag.keys() >= {"code", "severity", "message", "cells"}
+        assert flag.keys() >= {"code", "severity", "message", "remedy", "cells"}
+        assert flag["message"].endswith(".")
+        assert flag["remedy"].endswith(".")
         assert flag["severity"] in ("info", "warning", "error")
 
 
@@ -99,6 +102,7 @@ def test_a_foreign_table(command, tmp_path):
     found = json.loads((tmp_path / "fits/mine/fits.json").read_text())
     check_schema(found)
     assert found["settings"]["delta"] == 1e-3
+    assert "tuning_change" not in found
     assert found["laws"]["additive"]["fit"]["delta_reason"] == "given"
 
 

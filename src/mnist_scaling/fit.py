@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import numpy as np
 import pandas as pd
 from omegaconf import DictConfig
 
@@ -18,19 +19,25 @@ from mnist_scaling.fitting.analysis import analyse
 from mnist_scaling.fitting.coverage import coverage_of
 from mnist_scaling.fitting.envelope import attach
 from mnist_scaling.fitting.estimate import Settings
-from mnist_scaling.fitting.fits_json import coverage_record, document, sensitivity_record
+from mnist_scaling.fitting.fits_json import coverage_record, document, sensitivity_record, tuning_change_record
 from mnist_scaling.fitting.fitted import Options
 from mnist_scaling.fitting.read import read_columns
 from mnist_scaling.fitting.sensitivity import sensitivity
 from mnist_scaling.fitting.table import Table
 from mnist_scaling.fitting.terminal import show
+from mnist_scaling.fitting.tuning_change import TunedCells, tuning_change
 from mnist_scaling.study.columns import CONVENTIONS, FITTED
-from mnist_scaling.study.files import write_atomically
-from mnist_scaling.study.layout import CELLS, CURVES, FITS
+from mnist_scaling.study.files import read_json, write_atomically
+from mnist_scaling.study.layout import CELLS, CURVES, FITS, STUDY, TRIALS
+from mnist_scaling.study.roles import roles_of
 from mnist_scaling.study.tables import read_table
+from mnist_scaling.study.untuned import untuned_runs
 
 CURVE_ROLES = {"row": "cell", "N": "n_params", "D": "n_seen", "C": "flops", "loss": "val_loss", "phase": "phase"}
 """Columns of a study's curves.csv."""
+
+TUNED_LOSSES = ("val_loss", "repeat_val_loss", "repeat_val_loss_se")
+"""Columns of cells.csv beside the untuned loss: selected, tuned and its error, all on validation images."""
 
 STUDY_CLASSES = 10
 
@@ -136,27 +143,40 @@ def _delta(value: Any) -> float | str:
         return str(value)
 
 
-def load(config: FitConfig) -> tuple[Table, list[dict[str, Any]], Path]:
-    """The table, the rows left out of it, and the folder for fits.json."""
+@dataclass(frozen=True)
+class Source:
+    """The rows to fit, as they stand in their file."""
+
+    path: Path
+    frame: pd.DataFrame
+    names: dict[str, str | None]
+    """Header of each role."""
+    study: bool
+
+    def table(self) -> tuple[Table, list[dict[str, Any]]]:
+        """What is fitted, and the rows left out of it."""
+        frame = self.frame
+        columns = {str(c): frame[c].astype(object).where(frame[c].notna(), None).tolist() for c in frame.columns}
+        conventions = CONVENTIONS if self.study else None
+        return read_columns(columns, self.names, conventions, str(self.path), frame.index.tolist())
+
+
+def read(config: FitConfig) -> Source:
+    """The rows that the config asks for, from a study's cells.csv or from a table."""
+    names: dict[str, str | None]
     if config.name:
-        folder = Path("multirun") / config.name
-        path = folder / CELLS
+        path = Path("multirun") / config.name / CELLS
         if not path.is_file():
             raise InputError(f"A study must have {path}, but there is none: check `name`, or run the study first.")
         names = FITTED | {role: header for role, header in asdict(config.columns).items() if header}
     else:
-        path = Path(str(config.table))
-        folder, names = path.parent, asdict(config.columns)
+        path, names = Path(str(config.table)), asdict(config.columns)
     frame = read_table(path, [header for header in names.values() if header])
     if config.name:
         frame = _other_counts(frame)
     if config.where:
         frame = _filter(frame, config.where, path)
-    columns = {str(c): frame[c].astype(object).where(frame[c].notna(), None).tolist() for c in frame.columns}
-    table, left_out = read_columns(
-        columns, names, CONVENTIONS if config.name else None, str(path), frame.index.tolist()
-    )
-    return table, left_out, Path(config.out) if config.out else folder
+    return Source(path, frame, names, bool(config.name))
 
 
 def _with_curves(table: Table, config: FitConfig) -> tuple[Table, str]:
@@ -204,6 +224,29 @@ def _filter(frame: pd.DataFrame, where: str, path: Path) -> pd.DataFrame:
     return kept
 
 
+def _tuning_change(source: Source, level: float) -> dict[str, Any]:
+    """What tuning changed in a study: the record that stands in fits.json."""
+    folder, cells = source.path.parent, source.frame
+    study = read_json(folder / STUDY) or {}
+    axes, tuned = (tuple(c for c in study.get(k, ()) if c in cells) for k in ("axes", "tuned"))
+    path = folder / TRIALS
+    if not study or not path.is_file():
+        return tuning_change_record(None, why=f"{folder} has no {TRIALS if study else STUDY}: there are only cells.")
+    found, roles = untuned_runs(cells, read_table(path), axes, tuned), roles_of(cells, axes)
+    constant = np.zeros(len(cells))
+    n, d = (cells[source.names[k]].to_numpy(float) for k in ("N", "D"))
+    selected, tuned_loss, se = (cells.reindex(columns=[c])[c].to_numpy(float) for c in TUNED_LOSSES)
+    grid = TunedCells(
+        n, d, found.losses.to_numpy(float), selected, tuned_loss, se,
+        {k: cells[a].to_numpy(float) if a else constant for k, a in (("N", roles.size), ("D", roles.data))},
+    )  # fmt: skip
+    why = found.why
+    if roles.others and not why:
+        why = f"The grid has further axes ({', '.join(roles.others)}): fit one value of each at a time with where=…."
+    rows = cells.index.to_numpy()
+    return tuning_change_record(grid, rows, None if why else tuning_change(grid, level), found.setting, why)
+
+
 @hydra.main(config_path=cli.conf_dir(), config_name="fit")
 def main(cfg: DictConfig) -> None:
     """Read, fit, write, show."""
@@ -213,11 +256,14 @@ def main(cfg: DictConfig) -> None:
 
 def run(config: FitConfig) -> None:
     """Fit one table, write fits.json and print what it says."""
-    table, left_out, folder = load(config)
+    source = read(config)
+    table, left_out = source.table()
     table, why_not = _with_curves(table, config)
     result = analyse(table, config.options())
     record = document(result)
     record["data"]["left_out"] = left_out
+    if config.name:
+        record["tuning_change"] = _tuning_change(source, config.bootstrap.level)
     if config.sensitivity:
         record["sensitivity"] = sensitivity_record(sensitivity(result))
     if config.coverage.draws:
@@ -225,7 +271,7 @@ def run(config: FitConfig) -> None:
         record["coverage"] = coverage_record(*found)
     if why_not:
         record["data"]["notes"].append(why_not)
-    path = folder / FITS
+    path = (Path(config.out) if config.out else source.path.parent) / FITS
     write_atomically(path, json.dumps(record, indent=1, allow_nan=False) + "\n")
     show(record, path)
 

@@ -7,7 +7,7 @@ import pytest
 
 from mnist_scaling.fitting import Options, Settings, analyse, fit_law, get_law
 from mnist_scaling.fitting.choice import Candidate, aicc, choose, hold_out, rolling_origin
-from mnist_scaling.fitting.uncertainty import Interval
+from mnist_scaling.fitting.interval import Interval
 
 from .tables import ADDITIVE, design, grid
 

@@ -12,8 +12,9 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.fitting import Options, Settings, analyse, fit_law, get_law
 from mnist_scaling.fitting.coverage import coverage, coverage_of
 from mnist_scaling.fitting.fitted import fit_part, whole
+from mnist_scaling.fitting.interval import Interval
 from mnist_scaling.fitting.profile import profile
-from mnist_scaling.fitting.uncertainty import Interval, interval, make_draws, row_noise, widening
+from mnist_scaling.fitting.uncertainty import interval, make_draws, row_noise, widening
 
 from .tables import ADDITIVE, design, grid
 

@@ -14,9 +14,16 @@ import numpy as np
 
 from mnist_scaling import fit
 from mnist_scaling.study import layout, tables, vocabulary
+from mnist_scaling.study.vocabulary import CONTROL, SAMPLER, TRANSFER
 
 N_PER_WIDTH, FULL = 100, 40_000
 UNTUNED = {"lr": 3e-3, "batch_size": 32}
+
+
+def refit(folder: Path, draws: int = 40) -> None:
+    """fits.json of a study in multirun/, as `fit` writes it."""
+    with chdir(folder.parent.parent):
+        fit.run(fit.FitConfig(name=folder.name, bootstrap=fit.BootstrapConfig(draws=draws)))
 
 
 def power_law(n: float, d: float, alpha: float = 0.3, beta: float = 0.5) -> float:
@@ -39,6 +46,8 @@ class Builder:
     seed: int = 0
     without_trials: int = 0
     """So many first cells have no finished trial: their losses are empty."""
+    carried_first: bool = False
+    """The first trial of every cell is one and the same setting that another study selected; the second is untuned."""
 
     def write(self, folder: Path) -> Path:
         """trials.csv, cells.csv and study.json below `folder`, as the sweep writes them."""
@@ -56,14 +65,8 @@ class Builder:
         return folder
 
     def fitted(self, folder: Path, draws: int = 40) -> Path:
-        """`write`, then fits.json from the real fitting library with few bootstrap draws; folder lies in multirun/."""
-        self.write(folder)
-        config = fit.FitConfig(name=folder.name, bootstrap=fit.BootstrapConfig(draws=draws))
-        with chdir(folder.parent.parent):
-            table, left_out, _ = fit.load(config)
-        record = fit.document(fit.analyse(table, config.options()))
-        record["data"]["left_out"] = left_out
-        (folder / layout.FITS).write_text(json.dumps(record), encoding="utf-8")
+        """`write`, then fits.json by the real command with few bootstrap draws; folder lies in multirun/."""
+        refit(self.write(folder), draws)
         return folder
 
     def _cell(self, index: int, key: Sequence[Any], rng: np.random.Generator) -> list[dict[str, Any]]:
@@ -72,15 +75,19 @@ class Builder:
         n, d = shared["n_params"], shared["n_seen"]
         best, start = self.tuned_loss(n, d), self.untuned_loss(n, d)
         runs = []
+        carried, untuned = ({"lr": 5e-3, "batch_size": 16}, 1) if self.carried_first else ({}, 0)
         for number in range(self.trials):
             setting = (
                 UNTUNED
-                if number == 0
+                if number == untuned
                 else {"lr": 1e-2 * 1.1**number / (1 + index), "batch_size": 16 * 2 ** (number % 3)}
             )
-            loss = start if number == 0 else best * (1 + 0.1 * (self.trials - 1 - number))
+            if number < untuned:
+                setting = carried
+            loss = start if number == untuned else best * (1 + 0.1 * (self.trials - 1 - number))
             state = vocabulary.FAILED if index < self.without_trials else vocabulary.COMPLETE
-            runs.append(shared | setting | self._run("trial", number, state, loss))
+            origin = CONTROL if number == untuned else TRANSFER if number < untuned else SAMPLER
+            runs.append(shared | setting | {"origin": origin} | self._run("trial", number, state, loss))
         if index < self.without_trials:
             return runs
         last = {k: runs[-1][k] for k in UNTUNED}

@@ -25,13 +25,6 @@ def test_depth_sets_the_size_where_width_stands_still(make: Callable[..., Path])
     assert load(make(axes={"width": (8,), "depth": (1, 2, 4)})).roles.size == "depth"
 
 
-def test_a_study_without_study_json_is_read_by_its_columns(copy: Path) -> None:
-    (copy / "study.json").unlink()
-    study = load(copy)
-    assert study.axes == ("width", "data_fraction")
-    assert set(study.tuned) == {"lr", "batch_size"}
-
-
 def test_columns_that_a_foreign_table_lacks_are_empty(copy: Path) -> None:
     import pandas as pd
 
@@ -50,6 +43,7 @@ def test_columns_that_a_foreign_table_lacks_are_empty(copy: Path) -> None:
             r"needs the fits in .*fits\.json.*python -m mnist_scaling\.fit name=grid",
         ),
         (lambda f: (f / "cells.csv").unlink(), r"must have .*cells\.csv.*mnist_scaling\.train"),
+        (lambda f: (f / "study.json").unlink(), r"must have .*study\.json.*start its sweep again"),
         (lambda f: (f / "fits.json").write_text("{"), r"fits\.json must be JSON"),
         (lambda f: (f / "fits.json").write_text("[]"), r"must hold a JSON object, but holds list"),
         (lambda f: (f / "fits.json").write_text('{"schema": 9, "laws": {}}'), r"must have schema 1"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from mnist_scaling.reporting.loading import load
 from mnist_scaling.reporting.prepare import Missing, change, compute, laws, losses, tuning
+from tests.reporting.builder import refit
 
 FRACTIONS = (0.125, 0.25, 0.5, 1.0)
 
@@ -29,43 +31,48 @@ def test_untuned_and_tuned_slopes_of_an_exact_grid(make: Callable[..., Path]) ->
     data = change.change(load(make(untuned_loss=untuned)))
     assert isinstance(data, change.Change)
     assert data.setting == "learning rate 0.003, batch size 32"
-    by_variable = {direction.variable: direction.slopes for direction in data.directions}
-    assert len(by_variable["N"]) == len(FRACTIONS)
+    by_variable = {direction.variable: direction.slices for direction in data.directions}
+    assert [part.label for part in by_variable["N"]] == [f"data fraction {f}" for f in ("1/8", "1/4", "1/2", "1")]
     for variable, exact, before in (("N", 0.3, 0.4), ("D", 0.5, 0.65)):
-        slopes = by_variable[variable]
-        np.testing.assert_allclose(slopes["tuned_value"], exact, atol=1e-9)
-        np.testing.assert_allclose(slopes["selected_value"], exact, atol=1e-9)
-        np.testing.assert_allclose(slopes["untuned_value"], before, atol=1e-9)
-        np.testing.assert_allclose(slopes["change_value"], exact - before, atol=1e-9)
-        assert data.plane["tuned"][variable].value == pytest.approx(exact)
-        assert data.plane["change"][variable].value == pytest.approx(exact - before)
+        wanted = {"untuned": before, "selected": exact, "tuned": exact, "change": exact - before}
+        for source, value in wanted.items():
+            for part in by_variable[variable]:
+                assert part.exponents[source].value == pytest.approx(value, abs=1e-9)
+            assert data.plane[source][variable].value == pytest.approx(value, abs=1e-9)
 
 
-def test_untuned_is_a_setting_and_not_a_trial_number(copy: Path) -> None:
-    """A sweep that starts cells from their neighbours' best has no common trial 0."""
-    trials = pd.read_csv(copy / "trials.csv")
-    first = (trials["stage"] == "trial") & (trials["number"] == 0)
-    trials.loc[first, "number"] = 7
-    trials.loc[(trials["stage"] == "trial") & (trials["number"] == 1), "number"] = 0
-    trials.to_csv(copy / "trials.csv", index=False)
-    assert change.untuned_setting(load(copy)) == {"lr": 3e-3, "batch_size": 32}
+def test_the_setting_that_every_cell_carried_is_not_the_untuned_one(make: Callable[..., Path]) -> None:
+    """On a sub-grid one selected setting can be the first trial of every cell; the control comes after it."""
+    data = change.change(load(make(untuned_loss=untuned, carried_first=True)))
+    assert isinstance(data, change.Change)
+    assert data.setting == "learning rate 0.003, batch size 32"
+    assert data.plane["untuned"]["N"].value == pytest.approx(0.4)
 
 
-def test_no_common_setting_is_said(copy: Path) -> None:
-    trials = pd.read_csv(copy / "trials.csv")
-    rows = trials[(trials["number"] == 0) & (trials["stage"] == "trial")].index
-    trials.loc[rows[:1], "lr"] = 0.5
-    trials.to_csv(copy / "trials.csv", index=False)
+def test_without_origins_nothing_is_guessed(copy: Path) -> None:
+    pd.read_csv(copy / "trials.csv").drop(columns="origin").to_csv(copy / "trials.csv", index=False)
+    refit(copy)
     data = change.change(load(copy))
     assert isinstance(data, Missing)
-    assert "No setting was tried in every cell" in data.reason
+    assert "trials.csv has no column origin" in data.reason
+
+
+def test_fits_from_before_the_statistic_say_so(copy: Path) -> None:
+    fits = json.loads((copy / "fits.json").read_text())
+    del fits["tuning_change"]
+    (copy / "fits.json").write_text(json.dumps(fits))
+    data = change.change(load(copy))
+    assert isinstance(data, Missing)
+    assert "mnist_scaling.fit name=grid` again" in data.reason
+    assert isinstance(tuning.hyperparameters(load(copy)), tuning.Grids)
 
 
 def test_a_diverged_untuned_run_leaves_its_cell_out(copy: Path) -> None:
     trials = pd.read_csv(copy / "trials.csv")
-    row = trials[(trials["number"] == 0) & (trials["stage"] == "trial")].index[0]
+    row = trials[trials["origin"] == "control"].index[0]
     trials.loc[row, ["state", "val_loss"]] = ["DIVERGED", None]
     trials.to_csv(copy / "trials.csv", index=False)
+    refit(copy)
     data = change.change(load(copy))
     assert isinstance(data, change.Change)
     assert len(data.cells) == 15

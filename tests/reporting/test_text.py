@@ -4,9 +4,10 @@ import math
 
 import pytest
 
+from mnist_scaling.fitting.interval import Interval
 from mnist_scaling.reporting import text
 from mnist_scaling.reporting.markup import formula
-from mnist_scaling.reporting.text import NB, Interval
+from mnist_scaling.reporting.text import NB
 
 
 @pytest.mark.parametrize(
@@ -34,9 +35,9 @@ def test_number(value: float | None, shown: str) -> None:
 
 
 def test_an_interval_is_printed_whole_and_never_broken_over_lines() -> None:
-    assert str(Interval(0.28, -0.0312, 0.3)) == f"0.280{NB}[−0.031,{NB}0.300]"
-    assert str(Interval(0.28)) == "0.280"
-    assert str(Interval()) == "—"
+    assert text.estimate(Interval(0.28, -0.0312, 0.3)) == f"0.280{NB}[−0.031,{NB}0.300]"
+    assert text.estimate(Interval(0.28)) == "0.280"
+    assert text.estimate(Interval()) == "—"
 
 
 def test_interval_from_json_with_nulls() -> None:

@@ -14,9 +14,9 @@ import numpy as np
 from scipy import optimize, stats
 
 from mnist_scaling.fitting.estimate import Fit, Settings, fit_law
+from mnist_scaling.fitting.interval import Interval
 from mnist_scaling.fitting.laws.base import Array, Logs
 from mnist_scaling.fitting.objective import EFFICIENT, huber
-from mnist_scaling.fitting.uncertainty import Interval
 
 NEAR_TIE = 4.0
 """Laws within this AICc of the best are not told apart by it (Burnham & Anderson 2002: weight above 12 %)."""

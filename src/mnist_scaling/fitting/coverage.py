@@ -15,11 +15,12 @@ from mnist_scaling.fitting.analysis import Result
 from mnist_scaling.fitting.fitted import Fitted, Options, fit_part, whole
 from mnist_scaling.fitting.frontier import EXPONENTS
 from mnist_scaling.fitting.frontier_intervals import all_frontiers
+from mnist_scaling.fitting.interval import Interval
 from mnist_scaling.fitting.laws.base import Array, Law
 from mnist_scaling.fitting.parametric import Cost, fit_cost
 from mnist_scaling.fitting.slices import main_slice
 from mnist_scaling.fitting.table import Table
-from mnist_scaling.fitting.uncertainty import Draws, Interval, make_draws
+from mnist_scaling.fitting.uncertainty import Draws, make_draws
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,11 @@ class Coverage:
     quantity: str
     """"additive alpha" or "hull N_exponent"."""
     truth: float
+    """NaN where several quantities must be held at once."""
     held: int
     """Tables whose interval holds the truth."""
     tables: int
-    """Tables that gave an interval at all."""
+    """Tables that gave an interval at all; for a quantity of each slice, all their intervals."""
     width: float
     """Median width of the interval."""
     rmse: float
@@ -114,7 +116,7 @@ def coverage(
         for key, found in _intervals(drawn, law, cost, options, rng, frontier).items():
             if key in seen:
                 seen[key].append(found)
-    return [_summary(key, truth[key], found) for key, found in seen.items()]
+    return [summary(key, truth[key], found) for key, found in seen.items()]
 
 
 def coverage_of(
@@ -177,7 +179,8 @@ def _truth(exact: Table, law: Law, theta: Array, cost: Cost | None, options: Opt
     return {k: v for k, v in values.items() if np.isfinite(v)}
 
 
-def _summary(quantity: str, truth: float, found: list[Interval]) -> Coverage:
+def summary(quantity: str, truth: float, found: list[Interval]) -> Coverage:
+    """How often these intervals of one quantity hold its truth; those without ends don't count."""
     known = [i for i in found if np.isfinite([i.value, i.low, i.high]).all()]
     slack = 1e-9 * max(1.0, abs(truth))
     held = sum(i.low - slack <= truth <= i.high + slack for i in known)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,13 @@ from mnist_scaling.fitting.coverage import Coverage
 from mnist_scaling.fitting.diagnostics import FEWEST_SETTLED
 from mnist_scaling.fitting.fitted import Fitted
 from mnist_scaling.fitting.frontier_intervals import FrontierResult, agreement
+from mnist_scaling.fitting.interval import Interval
 from mnist_scaling.fitting.laws.base import Law
 from mnist_scaling.fitting.sensitivity import Variant
 from mnist_scaling.fitting.slices import Slice
 from mnist_scaling.fitting.table import Table
-from mnist_scaling.fitting.uncertainty import Interval
+from mnist_scaling.fitting.tuning_change import SOURCES, TunedCells, TuningChange
+from mnist_scaling.study.flags import NOT_CONVERGED
 
 SCHEMA = 1
 
@@ -56,6 +58,42 @@ def sensitivity_record(variants: Sequence[Variant]) -> list[dict[str, Any]]:
 def coverage_record(law: str, found: Sequence[Coverage]) -> dict[str, Any]:
     """The key "coverage" of fits.json."""
     return dict(strict({"law": law, "quantities": [vars(c) | {"share": c.share} for c in found]}))
+
+
+def tuning_change_record(
+    cells: TunedCells | None,
+    rows: np.ndarray | None = None,
+    found: TuningChange | None = None,
+    setting: Mapping[str, Any] | None = None,
+    why: str = "",
+) -> dict[str, Any]:
+    """The key "tuning_change" of fits.json; where it can't be computed its status says why.
+
+    Parameters
+    ----------
+    cells : TunedCells, optional
+        None where not even the cells' untuned losses are known.
+    rows : array of int, shape (n,)
+        Number of each cell in its file.
+    found : TuningChange, optional
+    setting : mapping, optional
+        The untuned setting.
+    why : str
+        The reason where nothing was found.
+    """
+    if found is not None and not found.slices:
+        why = "Fewer than three cells in a line have both an untuned run and repeats of the tuned setting."
+    out: dict[str, Any] = {"status": why or "ok", "setting": setting or {}, "slices": [], "plane": {}, "cells": []}
+    if cells is not None and rows is not None:
+        columns = {k: getattr(cells, k) for k in ("N", "D", *SOURCES, "tuned_se")}
+        out["cells"] = [{"row": rows[i], **{k: v[i] for k, v in columns.items()}} for i in range(len(rows))]
+    if found is not None and rows is not None and not why:
+        out |= {"level": found.level, "plane": found.plane, "left_out": rows[found.left_out]}
+        out["slices"] = [
+            {"variable": s.variable, "fixed": s.fixed, "at": s.at, "rows": rows[s.index], **s.exponents}
+            for s in found.slices
+        ]
+    return dict(strict(out))
 
 
 def strict(value: Any) -> Any:
@@ -120,7 +158,7 @@ def _law(f: Fitted, result: Result) -> dict[str, Any]:
 
 def _status(f: Fitted) -> str:
     if not f.fit.converged:
-        return "not_converged"
+        return NOT_CONVERGED
     if f.settled < FEWEST_SETTLED:
         return f"undetermined: {100 * f.settled:.0f} % of draws converge"
     if f.fit.at_bound:

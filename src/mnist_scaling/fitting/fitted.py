@@ -10,6 +10,7 @@ import numpy as np
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.choice import HoldOut, aicc, hold_out, rolling_origin
 from mnist_scaling.fitting.estimate import Fit, Settings, fit_law
+from mnist_scaling.fitting.interval import Interval
 from mnist_scaling.fitting.laws.base import Array, Law, Logs
 from mnist_scaling.fitting.objective import seed_noise, weights_from
 from mnist_scaling.fitting.profile import profile
@@ -17,7 +18,6 @@ from mnist_scaling.fitting.slices import Slice
 from mnist_scaling.fitting.table import Table
 from mnist_scaling.fitting.uncertainty import (
     Draws,
-    Interval,
     Noise,
     bootstrap,
     interval,

@@ -16,6 +16,9 @@ import numpy as np
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.table import Table
 
+METHODS = {"pareto": "Pareto front", "hull": "convex hull", "isoflop": "isoFLOP", "parametric": "parametric"}
+"""Names of the methods for readers, in the order of tables and legends."""
+
 EXPONENTS = ("N_exponent", "D_exponent", "loss_exponent")
 """Keys of fits.json: the exponents of N*, D* and L* in C."""
 

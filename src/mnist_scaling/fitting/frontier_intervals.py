@@ -10,18 +10,18 @@ import numpy as np
 
 from mnist_scaling.fitting.budgets import curves
 from mnist_scaling.fitting.diagnostics import FEWEST_SETTLED
-from mnist_scaling.fitting.frontier import EXPONENTS, Frontier, nothing, observed, observed_draws
+from mnist_scaling.fitting.frontier import EXPONENTS, METHODS, Frontier, nothing, observed, observed_draws
+from mnist_scaling.fitting.interval import Interval
 from mnist_scaling.fitting.isoflop import MOST_EDGES, counted, isoflop, isoflop_draws
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.objective import robust_scale
 from mnist_scaling.fitting.parametric import Cost, exponents_of, frontier_of
 from mnist_scaling.fitting.table import Table
-from mnist_scaling.fitting.uncertainty import FEWEST_VALID, PAIRS_FROM, Draws, Interval, interval
+from mnist_scaling.fitting.uncertainty import FEWEST_VALID, PAIRS_FROM, Draws, interval
+from mnist_scaling.study.flags import GRID_EDGE
 
 if TYPE_CHECKING:
     from mnist_scaling.fitting.fitted import Fitted
-
-METHODS = ("pareto", "hull", "isoflop", "parametric")
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def _with_intervals(
             ends += [2 * value - e for e in ends]
         intervals[key] = Interval(value, min(ends), max(ends)) if np.isfinite(plain.low) else plain
     edges = sum(c["quality"] == "edge" for c in found.extra.get("curves", []))
-    return FrontierResult(found, intervals, ("grid_edge",) if edges else ())
+    return FrontierResult(found, intervals, (GRID_EDGE,) if edges else ())
 
 
 def parametric(

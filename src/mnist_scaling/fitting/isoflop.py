@@ -25,7 +25,7 @@ MOST_EDGES = 1 / 3
 MIDDLE = 0.25
 """A minimum closer than this share of the width to either end of a curve is off-centre."""
 
-METHODS = {"parabola": 2, "cubic": 3, "argmin": 0}
+DEGREES = {"parabola": 2, "cubic": 3, "argmin": 0}
 """Degree of the polynomial of each method; argmin takes the best row as it is."""
 
 
@@ -143,12 +143,12 @@ def isoflop_draws(
     InputError
         When the method is unknown.
     """
-    if method not in METHODS:
-        raise InputError(f"`isoflop` must be one of {', '.join(METHODS)}, but got {method!r}.")
+    if method not in DEGREES:
+        raise InputError(f"`isoflop` must be one of {', '.join(DEGREES)}, but got {method!r}.")
     if not family:
         return {key: np.full(len(ys), np.nan) for key in EXPONENTS}
     usable = counts if counts is not None and all(len(c.rows) for c in family) else None
-    found = [minima(c, ys, METHODS[method], usable) for c in family]
+    found = [minima(c, ys, DEGREES[method], usable) for c in family]
     x = np.array([c.log_c for c in family])
     valid = np.stack([m["valid"] for m in found], axis=1)
     if used is not None:
@@ -161,7 +161,7 @@ def isoflop_draws(
 
 def counted(family: list[Curve], y: Array, method: str) -> np.ndarray:
     """Which budgets have their minimum inside the sizes, shape (budgets,)."""
-    return np.array([bool(minima(c, y[None], METHODS[method])["valid"][0]) for c in family], bool)
+    return np.array([bool(minima(c, y[None], DEGREES[method])["valid"][0]) for c in family], bool)
 
 
 def isoflop(table: Table, method: str = "parabola") -> Frontier:
@@ -179,7 +179,7 @@ def isoflop(table: Table, method: str = "parabola") -> Frontier:
     exponents = {k: float(v[0]) for k, v in isoflop_draws(family, table.y[None], method).items()}
     records, points = [], []
     for curve in family:
-        found = minima(curve, table.y[None], METHODS[method])
+        found = minima(curve, table.y[None], DEGREES[method])
         record, point = _record(curve, table, found)
         records.append(record)
         if record["quality"] in ("ok", "off_centre"):

@@ -6,9 +6,9 @@ import numpy as np
 from scipy import stats
 
 from mnist_scaling.fitting.estimate import Fit
+from mnist_scaling.fitting.interval import Interval
 from mnist_scaling.fitting.laws.base import Array, Logs
 from mnist_scaling.fitting.solve import minimise
-from mnist_scaling.fitting.uncertainty import Interval
 
 
 def profile(

@@ -24,10 +24,14 @@ from mnist_scaling.fitting.parametric import exponents_of, fit_cost
 from mnist_scaling.fitting.slices import FEWEST_POINTS, main_slice
 from mnist_scaling.fitting.table import Table
 from mnist_scaling.fitting.uncertainty import make_draws
+from mnist_scaling.study import flags
 
 DELTAS = ("auto", 1e-3, 1e-2, 1e-1)
 LOSSES = ("squared", "absolute")
-ROW_FLAGS = ("seed_outlier", "non_monotone", "chance_level", "search_edge", "undertrained", "duplicate_rows")
+ROW_FLAGS = (
+    flags.SEED_OUTLIER, flags.NON_MONOTONE, flags.CHANCE_LEVEL, flags.SEARCH_EDGE, flags.UNDERTRAINED,
+    flags.DUPLICATE_ROWS, flags.REPEAT_LOST,
+)  # fmt: skip
 """Flags that name single rows worth leaving out once."""
 
 MOST_ROWS = 20

@@ -20,7 +20,7 @@ def show(record: Mapping[str, Any], path: Path, console: Console | None = None) 
     Parameters
     ----------
     record : mapping
-        What `record.document` made.
+        What `fits_json.document` made.
     path : Path
         Where it was written.
     console : rich.console.Console, optional
@@ -31,6 +31,7 @@ def show(record: Mapping[str, Any], path: Path, console: Console | None = None) 
     console.print(_selection(record))
     _frontier(record, console)
     _outlook(record, console)
+    _tuning_change(record.get("tuning_change"), console)
     if "sensitivity" in record:
         console.print(_sensitivity(record))
     if "coverage" in record:
@@ -127,6 +128,20 @@ def _frontier(record: Mapping[str, Any], console: Console) -> None:
             console.print(f"{name}: {', '.join(notes)}", style="dim")
 
 
+def _tuning_change(record: Mapping[str, Any] | None, console: Console) -> None:
+    """Exponents of one plane through all cells; the slices stand in fits.json."""
+    if record is None:
+        return
+    if record["status"] != "ok":
+        console.print(f"\nWhat tuning changed: {record['status']}", style="dim")
+        return
+    grid = _grid("What tuning changed: L = k N^-alpha D^-beta through all cells", ("validation loss", "alpha", "beta"))
+    names = {"untuned": "untuned, one run", "tuned": "tuned, repeats", "change": "tuned - untuned"}
+    for source, name in names.items():
+        grid.add_row(name, *(_interval(record["plane"][source].get(k)) for k in ("N", "D")))
+    console.print(grid)
+
+
 def _outlook(record: Mapping[str, Any], console: Console) -> None:
     if record["predictions"]:
         grid = _grid("Predicted loss", ("law", "loss", "beyond the largest compute"))
@@ -177,7 +192,7 @@ def _flags(record: Mapping[str, Any], console: Console) -> None:
     console.print("\n[bold]Flags[/bold]")
     for flag in record["flags"]:
         text = Text(f"{flag['code']}: ", style=COLOURS[flag["severity"]])
-        text.append(flag["message"], style="default")
+        text.append(f"{flag['message']} {flag['remedy']}", style="default")
         console.print(text)
         if flag["cells"]:
             console.print(f"  cells: {_cells(flag['cells'])}", style="dim")

@@ -17,6 +17,7 @@ from scipy import stats
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.estimate import Fit
+from mnist_scaling.fitting.interval import Interval
 from mnist_scaling.fitting.laws.base import Array, Law, Logs
 from mnist_scaling.fitting.solve import minimise
 from mnist_scaling.fitting.table import Table
@@ -29,19 +30,6 @@ PRIOR_FREEDOM = 2.0
 
 FEWEST_VALID = 0.7
 """An interval is given only when at least this share of the draws has the quantity."""
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A value with its interval; each is NaN where the data do not hold it."""
-
-    value: float
-    low: float = np.nan
-    high: float = np.nan
-
-    def record(self) -> dict[str, float]:
-        """As fits.json has it."""
-        return {"value": self.value, "low": self.low, "high": self.high}
 
 
 @dataclass(frozen=True)

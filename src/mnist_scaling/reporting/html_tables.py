@@ -9,12 +9,15 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
+from mnist_scaling.fitting.frontier import METHODS
+from mnist_scaling.fitting.interval import Interval
+from mnist_scaling.fitting.tuning_change import CHANGE, SIMULTANEOUS, SOURCES
 from mnist_scaling.reporting.loading import Study, axis_value
 from mnist_scaling.reporting.markup import GREEK, formula, symbol
-from mnist_scaling.reporting.prepare.change import SOURCES, Change
-from mnist_scaling.reporting.prepare.compute import METHODS
-from mnist_scaling.reporting.text import NB, Interval, count, decimals, number, power_of_ten
-from mnist_scaling.study.columns import label as columns_label
+from mnist_scaling.reporting.prepare.change import Change
+from mnist_scaling.reporting.text import NB, count, decimals, estimate, number, power_of_ten
+from mnist_scaling.study import flags
+from mnist_scaling.study.columns import label
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,9 @@ def law_table(study: Study) -> Table:
             for k, p in law["params"].items()
             if units.get(k, "1") in ("1", "loss") and (k in GREEK or "_" in k or k == "E")
         }
-        values = Markup("<br>").join(Markup("{} = {}").format(symbol(k), str(Interval.of(p))) for k, p in shown.items())
+        values = Markup("<br>").join(
+            Markup("{} = {}").format(symbol(k), estimate(Interval.of(p))) for k, p in shown.items()
+        )
         holdout = law.get("holdout") or {}
         missed = "—" if holdout.get("rmse_log") is None else f"{number(holdout['rmse_log'])} ({holdout.get('n')})"
         bold = Markup("<b>{}</b> (selected)") if name == study.fits["selected"] else Markup("{}")
@@ -124,7 +129,7 @@ def frontier_table(study: Study) -> Table:
     """The frontier's exponents in C by every method."""
     rows = []
     for name, found in study.fits["frontier"].items():
-        values = [str(Interval.of(found.get(f"{k}_exponent"))) for k in ("N", "D", "loss")]
+        values = [estimate(Interval.of(found.get(f"{k}_exponent"))) for k in ("N", "D", "loss")]
         status = "; ".join([str(found.get("status", "ok")), *(f.replace("_", " ") for f in found.get("flags", []))])
         rows.append([METHODS.get(name, name).replace(" ", NB), *values, status])
     head = [Markup(f"{s} ∝ C<sup>a</sup>") for s in ("N*", "D*", "L")]
@@ -152,27 +157,30 @@ def sensitivity_table(study: Study) -> Table | None:
 
 def slope_table(change: Change) -> Table:
     """Exponents of validation loss at every level, untuned and tuned, and the change."""
-    rows = []
+    rows, columns = [], (*SOURCES, CHANGE, SIMULTANEOUS)
     for direction in change.directions:
         greek = {"N": "α", "D": "β"}[direction.variable]
-        for row in direction.slopes.to_dict("records"):
-            found = [Interval(*(row[f"{s}_{end}"] for end in ("value", "low", "high"))) for s in (*SOURCES, "change")]
-            rows.append([f"{greek}, {row['label']}" if row["label"] else greek, row["points"], *map(str, found)])
+        for part in direction.slices:
+            shown = [estimate(part.exponents[s]) for s in columns]
+            rows.append([f"{greek}, {part.label}" if part.label else greek, len(part.cells), *shown])
     for variable in change.plane["tuned"] if len(change.plane["tuned"]) > 1 else ():
-        greek = {"N": "α", "D": "β"}[variable]
-        found = [change.plane[s][variable] for s in (*SOURCES, "change")]
-        rows.append(
-            [
-                *(
-                    Markup("<b>{}</b>").format(x)
-                    for x in (f"{greek}, one plane through all", len(change.cells), *map(str, found))
-                )
-            ]
-        )
-    head = ["exponent", "cells", "untuned", "selected trial", "tuned, repeats", "tuned − untuned"]
+        name = f"{ {'N': 'α', 'D': 'β'}[variable] }, one plane through all"
+        shown = [estimate(change.plane[s][variable]) for s in columns]
+        rows.append([Markup("<b>{}</b>").format(x) for x in (name, len(change.cells), *shown)])
+    head = [
+        "exponent",
+        "cells",
+        "untuned",
+        "selected trial",
+        "tuned, repeats",
+        "tuned − untuned",
+        "the same, all at once",
+    ]
     note = (
-        "Exponents of validation loss with 95 % intervals. The selected trial is the best of many and looks better "
-        "than it is (winner's curse); the change is fitted to the ratio of the two losses in each cell."
+        f"Exponents of validation loss. Each interval by itself holds in {100 * change.level:g} % of studies; those of "
+        "the last column are wider and hold all at once, over the slices and over the plane. The selected trial is "
+        "the best of many and looks better than it is (winner's curse); the change is fitted to the ratio of the two "
+        "losses in each cell."
     )
     return Table(head, rows, note)
 
@@ -201,7 +209,7 @@ def cell_table(study: Study) -> Table:
                 _trouble(row),
             ]
         )
-    head = [*map(columns_label, study.axes), "N", "D", "FLOPs", *map(columns_label, study.tuned)]
+    head = [*map(label, study.axes), "N", "D", "FLOPs", *map(label, study.tuned)]
     head += ["val. loss, selected", "val. loss, repeats", "test loss", "test error (%)", "runs"]
     head += ["gain of 10 more trials (%)", "seed noise (%)", "notes"]
     note = (
@@ -213,9 +221,9 @@ def cell_table(study: Study) -> Table:
 
 def _trouble(row: Mapping[Any, Any]) -> str:
     words = [f"{row[f'n_{k}']:.0f} {k}" for k in ("diverged", "failed") if row[f"n_{k}"] > 0]
-    words += [f"edge: {', '.join(columns_label(e) for e in row['edges'].split(';'))}"] if row["edges"] else []
-    words += [f"widened: {', '.join(columns_label(e) for e in row['widened'].split(';'))}"] if row["widened"] else []
-    words += [flag for flag in row["flags"].split(";") if flag and not (flag == "search_edge" and row["edges"])]
+    words += [f"edge: {', '.join(label(e) for e in row['edges'].split(';'))}"] if row["edges"] else []
+    words += [f"widened: {', '.join(label(e) for e in row['widened'].split(';'))}"] if row["widened"] else []
+    words += [flag for flag in row["flags"].split(";") if flag and not (flag == flags.SEARCH_EDGE and row["edges"])]
     return "; ".join(words if not pd.isna(row["test_loss"]) else ["no test loss", *words])
 
 

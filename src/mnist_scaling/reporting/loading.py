@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,24 +13,11 @@ import pandas as pd
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import columns, layout, tables
 from mnist_scaling.study.columns import label
+from mnist_scaling.study.files import read_json
+from mnist_scaling.study.roles import Roles, roles_of
 
 REQUIRED = ("n_params", "n_seen", "flops", "val_loss", "test_loss", "test_loss_se", "n_trials", "n_repeats", "flags")
 """Columns of cells.csv that no report can do without; all others may be absent."""
-
-USUALLY_TUNED = ("lr", "batch_size", "dropout", "weight_decay", "momentum", "beta2", "warmup")
-"""Read as tuned columns where study.json, which says so, is absent."""
-
-
-@dataclass(frozen=True)
-class Roles:
-    """What each swept axis does to a run; only axes with more than one value have a role."""
-
-    size: str | None
-    """The axis that sets N, such as width."""
-    data: str | None
-    """The axis that sets D, such as data_fraction."""
-    others: tuple[str, ...]
-    """All further axes, such as optimizer: one panel each combination."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +38,7 @@ class Study:
     @property
     def roles(self) -> Roles:
         """Which axis sets N, which sets D, and which are left over."""
-        varying = [a for a in self.axes if self.cells[a].nunique(dropna=False) > 1]
-        size = _axis_of("n_params", "width", varying, self.cells)
-        data = _axis_of("n_seen", "data_fraction", [a for a in varying if a != size], self.cells)
-        return Roles(size, data, tuple(a for a in varying if a not in (size, data)))
+        return roles_of(self.cells, self.axes)
 
     def label(self, row: Mapping[Any, Any] | pd.Series) -> str:
         """A cell by its axes, such as ``width 8, data fraction 0.25``."""
@@ -88,7 +71,12 @@ def load(folder: Path) -> Study:
     cells = tables.read_table(folder / layout.CELLS, REQUIRED)
     if cells.empty:
         raise InputError(f"A study must have at least one cell, but {folder / layout.CELLS} has no row: run the study.")
-    record = _read_json(folder / layout.STUDY) if (folder / layout.STUDY).is_file() else {}
+    record = read_json(folder / layout.STUDY)
+    if record is None:
+        raise InputError(
+            f"A study must have {folder / layout.STUDY}, which says what was swept and tuned, but there is none: "
+            "start its sweep again, which writes it."
+        )
     axes, tuned = _axes_and_tuned(record, cells)
     path = folder / layout.TRIALS
     trials = tables.read_table(path) if path.is_file() else pd.DataFrame()
@@ -113,22 +101,8 @@ def axis_value(value: Any, axis: str = "") -> str:
     return f"{value:g}" if isinstance(value, int | float | np.number) else str(value)
 
 
-def _axis_of(measured: str, preferred: str, axes: Sequence[str], cells: pd.DataFrame) -> str | None:
-    """The axis along which `measured` moves while all other axes stand still."""
-    for axis in sorted(axes, key=lambda a: a != preferred):
-        rest = [a for a in axes if a != axis]
-        groups = cells.groupby(rest, dropna=False)[measured] if rest else None
-        most = groups.nunique().max() if groups is not None else cells[measured].nunique()
-        if most > 1 and pd.api.types.is_numeric_dtype(cells[axis]):
-            return axis
-    return None
-
-
 def _axes_and_tuned(record: Mapping[str, Any], cells: pd.DataFrame) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    known = set(columns.CELL_COLUMNS)
-    tuned = record.get("tuned", [c for c in cells.columns if c in USUALLY_TUNED])
-    own = [c for c in cells.columns if c not in known and c not in tuned and not c.startswith("importance_")]
-    axes = record.get("axes", own)
+    axes, tuned = record.get("axes", []), record.get("tuned", [])
     missing = [c for c in axes if c not in cells.columns]
     if missing:
         raise InputError(
@@ -149,24 +123,12 @@ def _with(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
 def _read_fits(folder: Path) -> Mapping[str, Any]:
     path = folder / layout.FITS
     again = f"run `python -m mnist_scaling.fit name={folder.name}`"
-    if not path.is_file():
+    fits = read_json(path)
+    if fits is None:
         raise InputError(f"A report needs the fits in {path}, but there are none: {again} first.")
-    fits = _read_json(path)
     if fits.get("schema") != 1 or not isinstance(fits.get("laws"), dict):
         raise InputError(f"{path} must have schema 1 and laws, but has schema {fits.get('schema')}: {again} again.")
     return {"frontier": {}, "flags": [], "selected": None} | fits
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path} must be JSON, but is damaged ({error}): delete it and run the step before again."
-        ) from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path} must hold a JSON object, but holds {type(content).__name__}: make it again.")
-    return content
 
 
 def _check_rows(study: Study) -> None:

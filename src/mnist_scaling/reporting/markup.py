@@ -6,7 +6,8 @@ import re
 
 from markupsafe import Markup, escape
 
-from mnist_scaling.reporting.text import NB, Interval, number
+from mnist_scaling.fitting.interval import Interval
+from mnist_scaling.reporting.text import NB, number
 
 GREEK = {"alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ"}
 

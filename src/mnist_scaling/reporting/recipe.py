@@ -3,33 +3,23 @@
 from __future__ import annotations
 
 import json
-import platform
-from importlib.metadata import PackageNotFoundError, version
+from collections import Counter
 from typing import Any
 
 from mnist_scaling.reporting.loading import Study, axis_value
-from mnist_scaling.reporting.prepare.change import describe, untuned_setting
-from mnist_scaling.study import layout
-from mnist_scaling.study.columns import label as columns_label
-
-PACKAGES = (
-    "mnist-scaling",
-    "torch",
-    "hydra-core",
-    "optuna",
-    "hydra-optuna-sweeper",
-    "numpy",
-    "scipy",
-    "pandas",
-    "matplotlib",
-)
+from mnist_scaling.reporting.prepare.change import describe
+from mnist_scaling.reporting.text import plural
+from mnist_scaling.study import layout, provenance
+from mnist_scaling.study.columns import label
+from mnist_scaling.study.files import read_json
 
 
 def commands(study: Study) -> list[str]:
     """What to type to make all this again; the sweep's own words where study.json keeps them."""
     sweep = study.record.get("command")
     if sweep is None:
-        keys = _cell(study).get("keys", {}) or dict.fromkeys(study.axes)
+        cells = _cell_records(study)
+        keys = (cells[0].get("keys") if cells else None) or dict.fromkeys(study.axes)
         values = [f"{key}={_levels(study, axis)}" for key, axis in zip(keys, study.axes, strict=False)]
         sweep = f"python -m mnist_scaling.train -m name={study.name} {' '.join(values)}"
     steps = [f"python -m mnist_scaling.{step} name={study.name}" for step in ("fit", "report")]
@@ -38,15 +28,14 @@ def commands(study: Study) -> list[str]:
 
 def settings(study: Study) -> list[tuple[str, str]]:
     """Pairs of name and value, in reading order."""
-    out = [("grid", f"{columns_label(a)} {_levels(study, a).replace(',', ', ')}") for a in study.axes]
-    for key, text in _cell(study).get("space", {}).items():
-        out.append((f"search range of {key}", _distribution(text)))
-    untuned = untuned_setting(study)
+    out = [("grid", f"{label(a)} {_levels(study, a).replace(',', ', ')}") for a in study.axes]
+    out += [(f"search range of {key}", text) for key, text in _ranges(_cell_records(study)).items()]
+    untuned = study.fits.get("tuning_change", {}).get("setting")
     if untuned:
-        out.append(("untuned setting (tried in every cell)", describe(untuned)))
+        out.append(("untuned setting (the first trial of every cell)", describe(untuned)))
     out += [("fit", _flat(study.fits.get("settings", {})))] if study.fits.get("settings") else []
     known = {"name", "axes", "tuned", "command", "versions"}
-    out += [(columns_label(k), _flat(v)) for k, v in study.record.items() if k not in known]
+    out += [(label(k), _flat(v)) for k, v in study.record.items() if k not in known]
     return out
 
 
@@ -55,26 +44,31 @@ def versions(study: Study) -> list[tuple[str, str]]:
     stored = study.record.get("versions")
     if isinstance(stored, dict):
         return [(str(k), str(v)) for k, v in stored.items()]
-    found = [("python", platform.python_version())]
-    for name in PACKAGES:
-        try:
-            found.append((name, version(name)))
-        except PackageNotFoundError:
-            continue
-    return found
+    return list(provenance.versions().items())
 
 
-def _cell(study: Study) -> dict[str, Any]:
-    """Any cell.json of the study: config keys of its axes, and the search space."""
-    path = next(study.folder.rglob(layout.CELL), None)
-    try:
-        return json.loads(path.read_text(encoding="utf-8")) if path else {}
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        return {}
+def _cell_records(study: Study) -> list[dict[str, Any]]:
+    """Every cell.json of the study: config keys of its axes, and its search space."""
+    found = (read_json(path) for path in sorted(study.folder.rglob(layout.CELL)))
+    return [record for record in found if record]
 
 
 def _levels(study: Study, axis: str) -> str:
     return ",".join(axis_value(v) for v in sorted(study.cells[axis].dropna().unique()))
+
+
+def _ranges(cells: list[dict[str, Any]]) -> dict[str, str]:
+    """Search range of each tuned key in words: the range of most cells, and the others, whose range was widened."""
+    found: dict[str, Counter[str]] = {}
+    for cell in cells:
+        for key, text in cell.get("space", {}).items():
+            found.setdefault(key, Counter())[_distribution(text)] += 1
+    out = {}
+    for key, ranges in found.items():
+        usual, *others = ranges.most_common()
+        rest = [f"{text} in {plural(count, 'cell')}" for text, count in others]
+        out[key] = "; ".join([usual[0] if not rest else f"{usual[0]} in {plural(usual[1], 'cell')}", *rest])
+    return out
 
 
 def _distribution(text: str) -> str:
@@ -90,5 +84,5 @@ def _distribution(text: str) -> str:
 
 def _flat(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{columns_label(str(k))} {_flat(v)}" for k, v in value.items() if v is not None)
+        return ", ".join(f"{label(str(k))} {_flat(v)}" for k, v in value.items() if v is not None)
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

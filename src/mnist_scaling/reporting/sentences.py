@@ -4,53 +4,24 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
+from mnist_scaling.fitting.interval import Interval
+from mnist_scaling.fitting.tuning_change import SIMULTANEOUS
 from mnist_scaling.reporting import html_tables
 from mnist_scaling.reporting.loading import Study
 from mnist_scaling.reporting.markup import power
 from mnist_scaling.reporting.prepare import Missing
 from mnist_scaling.reporting.prepare.change import Change
-from mnist_scaling.reporting.text import Interval, count, duration, listing, number, plural, power_of_ten
-from mnist_scaling.study.columns import label as columns_label
-
-NOT_SHOWN = {
-    "floor_not_identified": (
-        "Whether the loss has a floor. The data agree with none at all, so exponents of laws with a floor rest on "
-        "an assumption."
-    ),
-    "forms_disagree": (
-        "Which joint law holds. The forms disagree by more than their intervals, so any one exponent of a joint law"
-        " is conditional on its form."
-    ),
-    "grid_edge": (
-        "Where the compute-optimal size lies at some budgets: the best size there is the smallest or largest that "
-        "was tried."
-    ),
-    "search_edge": (
-        "How good some cells can get: their best setting lies at the edge of the search range, so a better one may "
-        "lie beyond."
-    ),
-    "undertrained": "What the longest runs would reach: some were cut by a cap before they had converged.",
-    "repeated_data": "What fresh images would give in the cells that saw theirs more than once.",
-    "far_extrapolation": "Anything far beyond the grid: the stated extrapolation is longer than the data carry.",
-    "too_few_cells": "Laws with more parameters than the grid has cells for; they were not fitted.",
-    "not_converged": "The parameters of laws whose fit did not converge.",
-    "chance_level": "A law for cells that have learned next to nothing: their loss is that of guessing.",
-    "double_softmax_floor": (
-        "Any law: the losses level off where a softmax applied twice puts them, which is a bug to find first."
-    ),
-    "non_monotone": (
-        "A smooth law everywhere: somewhere more data or a larger model gives a worse loss than noise explains."
-    ),
-    "seed_outlier": "Whether some cells are typical: they stand out by their repeats or from the best law.",
-}
-"""By flag code; a code without a sentence here still stands among the flags."""
+from mnist_scaling.reporting.text import count, duration, estimate, listing, number, plural, power_of_ten
+from mnist_scaling.study import flags
+from mnist_scaling.study.columns import IMPORTANCE, label
+from mnist_scaling.study.vocabulary import DIVERGED, FAILED, PRUNED, TRIAL
 
 
 def opening(study: Study) -> list[Markup]:
     """The first paragraph, sentence by sentence: the grid, the runs, their cost, the best cell."""
     cells = study.cells
     varying = [(a, cells[a].nunique(dropna=False)) for a in study.axes if cells[a].nunique(dropna=False) > 1]
-    grid = " × ".join(_levels(n, columns_label(a)) for a, n in varying)
+    grid = " × ".join(_levels(n, label(a)) for a, n in varying)
     out = [
         Markup("{} {}; {} parameters, {} examples seen.").format(
             plural(len(cells), "cell"), f"({grid})" if grid else "", _range(study, "n_params"), _range(study, "n_seen")
@@ -60,7 +31,7 @@ def opening(study: Study) -> list[Markup]:
     if study.tuned:
         out.append(
             Markup("Each cell was tuned over {} with {} and its best setting confirmed by {} with fresh seeds.").format(
-                listing([columns_label(k) for k in study.tuned]),
+                listing([label(k) for k in study.tuned]),
                 plural(int(trials), "trial"),
                 plural(int(repeats), "repeat"),
             )
@@ -121,10 +92,10 @@ def certificate_sentence(study: Study) -> Markup | None:
     )  # fmt: skip
     if widened:
         text += Markup(" {} had a range widened on the way.").format(plural(widened, "cell"))
-    shares = {k: study.cells[f"importance_{k}"].median() for k in study.tuned if f"importance_{k}" in study.cells}
+    shares = {k: study.cells[f"{IMPORTANCE}{k}"].median() for k in study.tuned if f"{IMPORTANCE}{k}" in study.cells}
     if shares and all(share == share for share in shares.values()):
         text += Markup(" Within a cell, {} (fANOVA, median share of the variance of the loss).").format(
-            listing([f"{columns_label(k)} explains {100 * share:.0f} %" for k, share in shares.items()])
+            listing([f"{label(k)} explains {100 * share:.0f} %" for k, share in shares.items()])
         )
     return text
 
@@ -137,7 +108,7 @@ def tuning_sentence(change: Change) -> Markup:
     untuned, tuned = (
         Markup(" ").join(power(v, -change.plane[s][v], bare=True) for v in used) for s in ("untuned", "tuned")
     )
-    certain = [v for v in used if shifts[v].excludes(0)]
+    certain = [v for v in used if change.plane[SIMULTANEOUS][v].excludes(0)]
     words = [f"{'flatter' if shifts[v].value < 0 else 'steeper'} in {v}" for v in certain]
     verdict = f"the tuned law is {listing(words)}" if words else "no tilt can be told from noise"
     saved = 100 * (1 - change.cells["tuned"] / change.cells["untuned"])
@@ -155,8 +126,8 @@ def tuning_sentence(change: Change) -> Markup:
 
 def not_shown(study: Study) -> list[Markup]:
     """What a reader must not take from this study, from the flags and from what is absent."""
-    codes = dict.fromkeys(str(f["code"]) for f in study.fits["flags"])
-    out = [Markup("{}").format(NOT_SHOWN[code]) for code in codes if code in NOT_SHOWN]
+    sentences = dict.fromkeys(flags.kind(str(f["code"])).not_shown for f in study.fits["flags"])
+    out = [Markup("{}").format(sentence) for sentence in sentences if sentence]
     lost = int(study.cells["test_loss"].isna().sum())
     if lost:
         out.append(
@@ -172,7 +143,7 @@ def not_shown(study: Study) -> list[Markup]:
         if name == "isoflop" and not Interval.of(found.get("N_exponent")).known and found.get("status"):
             out.append(Markup("The frontier by isoFLOP curves: {}.").format(found["status"]))
     if study.roles.others:
-        names = listing([columns_label(a) for a in study.roles.others])
+        names = listing([label(a) for a in study.roles.others])
         out.append(Markup("Laws at one value of {}: the fits pool all of them.").format(names))
     top = study.cells[["n_params", "n_seen"]].max()
     out.append(
@@ -185,20 +156,21 @@ def not_shown(study: Study) -> list[Markup]:
 
 def signed(interval: Interval) -> str:
     """A difference, with its sign: +0.031 [−0.01, 0.07]."""
-    return f"+{interval}" if interval.value > 0 else str(interval)
+    return f"+{estimate(interval)}" if interval.value > 0 else estimate(interval)
 
 
 def _cost(study: Study) -> Markup:
     trials = study.trials
     runs = len(trials) or int((study.cells["n_trials"] + study.cells["n_repeats"]).sum())
     text = f"{plural(runs, 'run')}"
-    total, tuning = trials["flops"].sum(), trials.loc[trials["stage"] == "trial", "flops"].sum()
+    spent = trials["flops_spent"].fillna(trials["flops"])  # a run that diverged may lack the first
+    total, tuning = spent.sum(), spent[trials["stage"] == TRIAL].sum()
     if total > 0:
         text += f", {power_of_ten(float(total))} training FLOPs ({100 * tuning / total:.0f} % of them for tuning)"
     seconds = study.cells["seconds"].sum()
     if seconds > 0:
         text += f", {duration(float(seconds))} of computing"
-    states = {s: int((trials["state"] == s).sum()) for s in ("PRUNED", "DIVERGED", "FAILED")}
+    states = {s: int((trials["state"] == s).sum()) for s in (PRUNED, DIVERGED, FAILED)}
     bad = listing([f"{n} {s.lower()}" for s, n in states.items() if n])
     return Markup("{}{}.").format(text, f"; {bad}" if bad else "")
 

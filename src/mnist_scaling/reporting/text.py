@@ -3,51 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+
+from mnist_scaling.fitting.interval import Interval
 
 NB = "\N{NO-BREAK SPACE}"
 """Between the parts of one number, so that no line ends inside it."""
 
 
-@dataclass(frozen=True)
-class Interval:
-    """An estimate with its interval; NaN where there is none."""
-
-    value: float = math.nan
-    low: float = math.nan
-    high: float = math.nan
-
-    @classmethod
-    def of(cls, record: Mapping[str, Any] | None) -> Interval:
-        """From fits.json, where a missing number is null."""
-        if record is None:
-            return cls()
-        return cls(*(math.nan if record.get(k) is None else float(record[k]) for k in ("value", "low", "high")))
-
-    @property
-    def known(self) -> bool:
-        """Whether there is a value."""
-        return math.isfinite(self.value)
-
-    @property
-    def bounded(self) -> bool:
-        """Whether there are both ends."""
-        return math.isfinite(self.low) and math.isfinite(self.high)
-
-    def __neg__(self) -> Interval:
-        return Interval(-self.value, -self.high, -self.low)
-
-    def excludes(self, number: float) -> bool:
-        """Whether the interval is known and `number` lies outside it."""
-        return self.bounded and not self.low <= number <= self.high
-
-    def __str__(self) -> str:
-        if not self.known:
-            return "—"
-        text = decimals(self.value)
-        return f"{text}{NB}[{decimals(self.low)},{NB}{decimals(self.high)}]" if self.bounded else text
+def estimate(found: Interval) -> str:
+    """0.280 [0.250, 0.310], or the value alone where there is no interval, or a dash."""
+    if not found.known:
+        return "—"
+    text = decimals(found.value)
+    return f"{text}{NB}[{decimals(found.low)},{NB}{decimals(found.high)}]" if found.bounded else text
 
 
 def decimals(value: float) -> str:

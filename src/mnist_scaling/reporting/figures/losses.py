@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.prepare.losses import Line, Losses
-from mnist_scaling.study.columns import label as columns_label
+from mnist_scaling.reporting.text import estimate
+from mnist_scaling.study.columns import label
 
 SIZES = {"N": "parameters N", "D": "training examples seen D"}
 
@@ -29,11 +30,11 @@ def draw(data: Losses) -> Figure:
         if with_exponents:
             _exponents(axes[1], data, known, colours)
         elif len(known) == 1:
-            text = f"{'α' if data.variable == 'N' else 'β'} = {known[0].law.exponent}"  # type: ignore[union-attr]
+            text = f"{'α' if data.variable == 'N' else 'β'} = {estimate(known[0].law.exponent)}"  # type: ignore[union-attr]
             axes[0].annotate(text, (0.98, 0.95), xycoords="axes fraction", ha="right", va="top")
     if data.other is not None:
         labels = {line.fixed: line.label for lines in data.panels.values() for line in lines}
-        style.key(figure, columns_label(data.other), {labels[f]: colours[f] for f in sorted(labels)})
+        style.key(figure, label(data.other), {labels[f]: colours[f] for f in sorted(labels)})
     return figure
 
 
@@ -56,9 +57,7 @@ def _lines(axes: Axes, data: Losses, lines: list[Line], colours: dict[float, str
     style.level_axis(axes.xaxis, np.concatenate([x.points["x"] for x in lines]))
     losses = np.concatenate([x.points["loss"] for x in lines])
     style.log_axis(axes.yaxis, losses.min(), losses.max())
-    axes.set(
-        xlabel=f"{SIZES[data.variable]} ({columns_label(data.axis)} varies)", ylabel="test loss (nats per example)"
-    )
+    axes.set(xlabel=f"{SIZES[data.variable]} ({label(data.axis)} varies)", ylabel="test loss (nats per example)")
 
 
 def _exponents(axes: Axes, data: Losses, known: list[Line], colours: dict[float, str]) -> None:

@@ -17,7 +17,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import ArrayLike
 
 from mnist_scaling.reporting.text import short
-from mnist_scaling.study.columns import label as columns_label
+from mnist_scaling.study.columns import label
 
 INK, MUTED, GRID = "#1b1f24", "#6b7280", "#e3e6ea"
 UNTUNED, TUNED, FRONTIER = "#c8553d", "#1f6f9f", "#1b1f24"
@@ -153,4 +153,4 @@ def level_key(
     """The row of `key` for data with columns ``level`` and ``label``, by the axis that these are of."""
     labels = dict(zip(rows["level"], rows["label"], strict=True))
     if colours or lines:
-        key(figure, columns_label(axis) if axis else "", {labels[level]: c for level, c in colours.items()}, lines)
+        key(figure, label(axis) if axis else "", {labels[level]: c for level, c in colours.items()}, lines)

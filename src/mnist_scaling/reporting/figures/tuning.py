@@ -15,8 +15,8 @@ from mnist_scaling.reporting.figures.maps import draw_map
 from mnist_scaling.reporting.loading import axis_value
 from mnist_scaling.reporting.prepare.change import Change, Direction
 from mnist_scaling.reporting.prepare.tuning import Curse, Grid, Grids, History
-from mnist_scaling.reporting.text import Interval
-from mnist_scaling.study.columns import label as columns_label
+from mnist_scaling.reporting.text import estimate
+from mnist_scaling.study.columns import label
 
 SIZES = {"N": "parameters N", "D": "training examples seen D"}
 NAMES = {"N": "model size", "D": "data"}
@@ -30,7 +30,7 @@ LOOKS: dict[str, dict[str, Any]] = {
 def draw_change(data: Change) -> Figure:
     """Top: loss of the smallest and the largest level, untuned and tuned. Bottom: every slope."""
     count = len(data.directions)
-    if all(len(direction.slopes) == 1 for direction in data.directions):
+    if all(len(direction.slices) == 1 for direction in data.directions):
         return _one_line(data)
     figure = style.new_figure(style.TEXT_WIDTH if count > 1 else 4.5, 5.4)
     grid = figure.subplots(2, count, squeeze=False, height_ratios=[1.35, 1])
@@ -52,29 +52,30 @@ def _one_line(data: Change) -> Figure:
     figure = style.new_figure(height=3.3)
     axes, direction = figure.subplots(), data.directions[0]
     _curves(axes, direction)
-    row, symbol = direction.slopes.iloc[0], "α" if direction.variable == "N" else "β"
+    exponents, symbol = direction.slices[0].exponents, "α" if direction.variable == "N" else "β"
     for text, source in zip(axes.get_legend().get_texts(), LOOKS, strict=True):  # type: ignore[union-attr]
-        found = Interval(*(row[f"{source}_{end}"] for end in ("value", "low", "high")))
-        text.set_text(f"{source}: {symbol} = {found}")
+        text.set_text(f"{source}: {symbol} = {estimate(exponents[source])}")
     return figure
 
 
 def _curves(axes: Axes, direction: Direction) -> None:
-    for label, points in direction.curves.items():
+    ends = direction.slices[:1] + direction.slices[1:][-1:]
+    for part in ends:
+        points = part.cells
         for source, look in LOOKS.items():
             error = points["tuned_se"].fillna(0) if source == "tuned" else None
             axes.errorbar(points["x"], points[source], error, capsize=2, elinewidth=1, **look)
         last = points.iloc[-1]
         axes.annotate(
-            label, (last["x"], last["tuned"]), xytext=(6, -2), textcoords="offset points", fontsize=8, va="center"
+            part.label, (last["x"], last["tuned"]), xytext=(6, -2), textcoords="offset points", fontsize=8, va="center"
         )
     for source, look in LOOKS.items():
         axes.plot([], [], label=source, **look)
-    levels = np.concatenate([p["x"] for p in direction.curves.values()])
-    losses = np.concatenate([p[s] for p in direction.curves.values() for s in LOOKS])
+    levels = np.concatenate([part.cells["x"] for part in ends])
+    losses = np.concatenate([part.cells[s] for part in ends for s in LOOKS])
     style.level_axis(axes.xaxis, levels, most=5)
     low, high = axes.get_xlim()
-    axes.set_xlim(low, high * (high / low) ** 0.22 if any(direction.curves) else high)
+    axes.set_xlim(low, high * (high / low) ** 0.22 if any(part.label for part in ends) else high)
     style.log_axis(axes.yaxis, losses.min(), losses.max())
     axes.set(xlabel=SIZES[direction.variable], ylabel="validation loss (nats per example)")
     axes.legend(loc="lower left")
@@ -83,20 +84,20 @@ def _curves(axes: Axes, direction: Direction) -> None:
 
 def _slopes(axes: Axes, direction: Direction) -> None:
     """Exponents at every level of the other axis, untuned beside tuned."""
-    table = direction.slopes
-    places = np.arange(len(table))
+    places = np.arange(len(direction.slices))
     for shift, (source, look) in zip((-0.12, 0.12), LOOKS.items(), strict=True):
-        value, low, high = (table[f"{source}_{end}"].to_numpy(float) for end in ("value", "low", "high"))
+        found = [part.exponents[source] for part in direction.slices]
+        value, low, high = (np.array([getattr(i, end) for i in found]) for end in ("value", "low", "high"))
         arms = np.nan_to_num(np.array([value - low, high - value]))
         axes.errorbar(places + shift, value, arms, capsize=2.5, elinewidth=1, **(look | {"linestyle": "none"}))
         axes.plot(places + shift, value, color=look["color"], linestyle=look["linestyle"], linewidth=0.8, zorder=1)
-    axes.set_xticks(places, [axis_value(v, direction.other or "") if np.isfinite(v) else "" for v in table["level"]])
-    axes.set_xlim(-0.5, len(table) - 0.5)
+    axes.set_xticks(places, [axis_value(p.level, direction.other) if direction.other else "" for p in direction.slices])
+    axes.set_xlim(-0.5, len(places) - 0.5)
     symbol = "\\alpha" if direction.variable == "N" else "\\beta"
     axes.set_ylabel(f"exponent ${symbol}$, $L\\propto {direction.variable}^{{-{symbol}}}$")
-    by = f", by {columns_label(direction.other)}" if direction.other else ""
+    by = f", by {label(direction.other)}" if direction.other else ""
     axes.set_title(f"Exponent of {NAMES[direction.variable]}{by}", loc="left")
-    axes.set_xlabel(columns_label(direction.other) if direction.other else "")
+    axes.set_xlabel(label(direction.other) if direction.other else "")
 
 
 def draw_hyperparameters(data: Grids) -> Figure:
@@ -125,8 +126,8 @@ def _map(axes: Axes, grid: Grid, data: Grids, left: bool, bottom: bool) -> None:
     for y, x in zip(*np.nonzero(grid.edges.to_numpy(bool)), strict=True):
         axes.plot([x + 0.08, x + 0.92], [y + 0.9, y + 0.9], color=style.UNTUNED, linewidth=1.6, solid_capstyle="butt")
     axes.set_title(grid.title)
-    axes.set_xlabel(columns_label(data.columns) if bottom and data.columns else "")
-    axes.set_ylabel(columns_label(data.rows) if left and data.rows else "")
+    axes.set_xlabel(label(data.columns) if bottom and data.columns else "")
+    axes.set_ylabel(label(data.rows) if left and data.rows else "")
 
 
 def _cell(value: float) -> str:

@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mnist_scaling.fitting.frontier import METHODS
+from mnist_scaling.fitting.interval import Interval
 from mnist_scaling.reporting.loading import Study, axis_value
 from mnist_scaling.reporting.prepare import Missing
-from mnist_scaling.reporting.text import Interval, number
-
-METHODS = {"pareto": "Pareto front", "hull": "convex hull", "isoflop": "isoFLOP", "parametric": "parametric"}
-"""Frontier methods in the order of the legend; a new method shows up under its own name."""
+from mnist_scaling.reporting.text import number
 
 
 @dataclass(frozen=True)

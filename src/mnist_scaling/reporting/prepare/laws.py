@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from mnist_scaling.fitting.interval import Interval
 from mnist_scaling.reporting.loading import Study
 from mnist_scaling.reporting.prepare import Missing
-from mnist_scaling.reporting.text import Interval
 
 MOST_LAWS = 6
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mnist_scaling.fitting.interval import Interval
 from mnist_scaling.reporting.loading import Study, axis_value
 from mnist_scaling.reporting.prepare import Missing
-from mnist_scaling.reporting.text import Interval
-from mnist_scaling.study.columns import label as columns_label
+from mnist_scaling.study.columns import label
 
 MOST_PANELS = 6
 COLUMN = {"N": "n_params", "D": "n_seen"}
@@ -91,15 +91,15 @@ def split(cells: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[str, pd.Data
         yield "", cells
         return
     for key, rows in cells.groupby(list(by), sort=True, dropna=False):
-        yield ", ".join(f"{columns_label(a)} {axis_value(v, a)}" for a, v in zip(by, key, strict=True)), rows
+        yield ", ".join(f"{label(a)} {axis_value(v, a)}" for a, v in zip(by, key, strict=True)), rows
 
 
 def _line(study: Study, variable: str, other: str | None, level: Any, rows: pd.DataFrame) -> Line:
     rows = rows.sort_values(COLUMN[variable])
     fixed = float(rows[COLUMN["D" if variable == "N" else "N"]].median())
-    label = "" if other is None else axis_value(level, other)
+    name = "" if other is None else axis_value(level, other)
     points = pd.DataFrame({"x": rows[COLUMN[variable]], "loss": rows["test_loss"], "se": rows["test_loss_se"]})
-    return Line(label, float(level), fixed, points.astype(float).reset_index(drop=True), _law(study, variable, rows))
+    return Line(name, float(level), fixed, points.astype(float).reset_index(drop=True), _law(study, variable, rows))
 
 
 def _law(study: Study, variable: str, rows: pd.DataFrame) -> Law | None:

@@ -10,9 +10,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from mnist_scaling.fitting.interval import Interval
+from mnist_scaling.fitting.least_squares import LEVEL
 from mnist_scaling.reporting.prepare import Missing
-from mnist_scaling.reporting.prepare.slopes import LEVEL
-from mnist_scaling.reporting.text import Interval
 
 AROUND = 2
 """Rates on either side of the lowest loss that the parabola takes."""

@@ -9,10 +9,10 @@ import pandas as pd
 
 from mnist_scaling.reporting.loading import Study, axis_value
 from mnist_scaling.reporting.prepare import Missing
-from mnist_scaling.reporting.prepare.change import comparison
+from mnist_scaling.reporting.prepare.change import losses
 from mnist_scaling.reporting.text import count, number
 from mnist_scaling.study import vocabulary
-from mnist_scaling.study.columns import label as columns_label
+from mnist_scaling.study.columns import label
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class History:
 
 def history(study: Study) -> History | Missing:
     """How fast each cell's best came down."""
-    trials = study.trials[study.trials["stage"] == "trial"]
+    trials = study.trials[study.trials["stage"] == vocabulary.TRIAL]
     if trials.empty or trials["val_loss"].notna().sum() == 0:
         return Missing("trials.csv holds no trial with a validation loss.")
     size, parts = study.roles.size, []
@@ -122,7 +122,7 @@ def hyperparameters(study: Study) -> Grids | Missing:
     if not numeric:
         return Missing("No numeric setting was tuned.")
     grids = [_hyperparameter(study, key) for key in sorted(numeric, key=lambda k: k != "lr")]
-    both = comparison(study)
+    both = losses(study).reindex(study.cells.index)
     gain = 1 - both["tuned"] / both["untuned"]
     if gain.notna().any():
         values = _pivot(study, 100 * gain)
@@ -136,7 +136,7 @@ def _hyperparameter(study: Study, key: str) -> Grid:
     values = study.cells[key].astype(float)
     edge = study.cells["edges"].map(lambda text: key in text.split(";"))
     positive = bool((values.dropna() > 0).all()) and values.max() > 3 * values.min()
-    return Grid(columns_label(key), _pivot(study, values), _pivot(study, edge.astype(float)).fillna(0) > 0, positive)
+    return Grid(label(key), _pivot(study, values), _pivot(study, edge.astype(float)).fillna(0) > 0, positive)
 
 
 def _pivot(study: Study, values: pd.Series) -> pd.DataFrame:

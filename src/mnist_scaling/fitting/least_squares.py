@@ -1,4 +1,4 @@
-"""Slopes in logs with Student intervals: log loss = c - alpha log N - beta log D."""
+"""Exponents by least squares in logs, with Student intervals: log L = c - sum_i a_i log x_i."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import stdtrit
 
-from mnist_scaling.reporting.text import Interval
+from mnist_scaling.fitting.interval import Interval
 
 LEVEL = 0.95
 
 
-def exponents(loss: ArrayLike, *inputs: ArrayLike) -> list[Interval]:
-    """Exponents of a power law in several inputs, by least squares in logs.
+def exponents(loss: ArrayLike, *inputs: ArrayLike, level: float = LEVEL) -> list[Interval]:
+    """Exponents of a power law in several inputs.
 
-    loss = k * prod x_i^-a_i. The interval is Student's with n - p - 1 degrees of freedom; with none
+    loss = k * prod_i x_i^-a_i. The interval is Student's with n - p - 1 degrees of freedom; with none
     left, or inputs that move together, it is NaN.
 
     Parameters
@@ -23,6 +23,8 @@ def exponents(loss: ArrayLike, *inputs: ArrayLike) -> list[Interval]:
         Positive; rows that are not finite are left out.
     *inputs : array_like, shape (n,)
         x_i, positive.
+    level : float
+        Of each interval, such as 0.95.
 
     Returns
     -------
@@ -45,10 +47,10 @@ def exponents(loss: ArrayLike, *inputs: ArrayLike) -> list[Interval]:
         return [Interval(-float(s)) for s in slopes]
     residual = y - y.mean() - x @ slopes
     errors = np.sqrt(residual @ residual / free * np.diag(np.linalg.inv(gram)))
-    half = float(stdtrit(free, 0.5 + LEVEL / 2)) * errors
+    half = float(stdtrit(free, 0.5 + level / 2)) * errors
     return [Interval(-float(s), -float(s + h), -float(s - h)) for s, h in zip(slopes, half, strict=True)]
 
 
-def exponent(loss: ArrayLike, x: ArrayLike) -> Interval:
+def exponent(loss: ArrayLike, x: ArrayLike, level: float = LEVEL) -> Interval:
     """The one exponent of loss = k * x^-a."""
-    return exponents(loss, x)[0]
+    return exponents(loss, x, level=level)[0]

@@ -1,0 +1,47 @@
+"""A flag that was raised: what was seen, where, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from mnist_scaling.fitting.table import Table
+from mnist_scaling.study import flags
+
+
+@dataclass(frozen=True)
+class Flag:
+    """One soft problem; severity and remedy are those of its code in `study.flags` where they are left out."""
+
+    code: str
+    message: str
+    """What was seen, as a sentence."""
+    cells: list[dict[str, Any]] = field(default_factory=list)
+    laws: tuple[str, ...] = ()
+    """Laws that it concerns, when it concerns laws."""
+    severity: str = ""
+    """info, warning or error."""
+    remedy: str = ""
+    """What to do, as a sentence."""
+
+    def __post_init__(self) -> None:
+        usual = flags.kind(self.code)
+        object.__setattr__(self, "severity", self.severity or usual.severity)
+        object.__setattr__(self, "remedy", self.remedy or usual.remedy)
+
+    def record(self) -> dict[str, Any]:
+        """As fits.json has it."""
+        return {
+            "code": self.code,
+            "severity": self.severity,
+            "message": self.message,
+            "remedy": self.remedy,
+            "cells": self.cells,
+            "laws": list(self.laws),
+        }
+
+
+def cells_of(table: Table, index: Iterable[int]) -> list[dict[str, Any]]:
+    """The cells at these positions, as a flag names them."""
+    return [table.cell(int(i)) for i in index]

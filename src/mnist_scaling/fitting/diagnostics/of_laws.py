@@ -1,0 +1,79 @@
+"""What can be wrong with fitted laws: the optimum, the bounds, the floor, and the choice between them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from mnist_scaling.fitting.diagnostics.found import Flag
+from mnist_scaling.fitting.estimate import Fit
+from mnist_scaling.fitting.interval import Interval
+from mnist_scaling.fitting.table import Table
+from mnist_scaling.study import flags
+
+FEWEST_SETTLED = 0.7
+"""Share of converged draws below which a law's parameters are called undetermined."""
+
+
+def not_converged(fits: Mapping[str, Fit], settled: Mapping[str, float] | None = None) -> list[Flag]:
+    """The optimiser stopped before the optimum, no second start found the same one, or draws wander along a ridge.
+
+    Parameters
+    ----------
+    settled : mapping, optional
+        Law -> share of the bootstrap's draws that converged.
+    """
+    out = []
+    bad = [k for k, f in fits.items() if not f.converged or (f.polished > 3 and f.agreeing < 2)]
+    if bad:
+        text = f"The optimiser did not settle for {', '.join(bad)}."
+        out.append(Flag(flags.NOT_CONVERGED, text, laws=tuple(bad)))
+    loose = [k for k, share in (settled or {}).items() if share < FEWEST_SETTLED and k not in bad]
+    if loose:
+        text = f"Many draws of the bootstrap found no optimum for {', '.join(loose)}: parameters trade off without end."
+        fix = "Use a law with fewer parameters."
+        out.append(Flag(flags.NOT_CONVERGED, text, laws=tuple(loose), severity=flags.WARNING, remedy=fix))
+    return out
+
+
+def parameter_at_bound(fits: Mapping[str, Fit]) -> list[Flag]:
+    """A parameter stopped at a bound of its law: the number is the bound, not an estimate."""
+    hits = {k: f.at_bound for k, f in fits.items() if f.at_bound}
+    if not hits:
+        return []
+    what = "; ".join(f"{k}: {', '.join(names)}" for k, names in hits.items())
+    floors = all(set(names) == {"E"} for names in hits.values())
+    fix = "Use the law without a floor." if floors else ""
+    return [Flag(flags.PARAMETER_AT_BOUND, f"Parameters ended at their bound ({what}).", laws=tuple(hits), remedy=fix)]
+
+
+def floor_not_identified(floors: Mapping[str, tuple[Interval, bool]]) -> list[Flag]:
+    """The data do not reject E = 0, by profile likelihood.
+
+    Parameters
+    ----------
+    floors : mapping
+        Law -> (profile interval of E, whether E = 0 is rejected).
+    """
+    bad = {k: v[0] for k, v in floors.items() if not v[1]}
+    if not bad:
+        return []
+    what = "; ".join(f"{k}: {f'E up to {v.high:.3g}' if np.isfinite(v.high) else 'any E'}" for k, v in bad.items())
+    text = f"The data are compatible with no floor at all ({what}), so exponents of these laws rest on an assumption."
+    return [Flag(flags.FLOOR_NOT_IDENTIFIED, text, laws=tuple(bad))]
+
+
+def forms_disagree(disagree: bool, reason: str) -> list[Flag]:
+    """Laws that fit equally well say different things."""
+    if not disagree:
+        return []
+    return [Flag(flags.FORMS_DISAGREE, f"The laws disagree: {reason}.")]
+
+
+def too_few_cells(table: Table, starved: Sequence[str]) -> list[Flag]:
+    """Laws that could not be fitted for want of rows or of distinct sizes."""
+    if not starved:
+        return []
+    text = f"The table's {len(table)} rows are too few for {', '.join(starved)}."
+    return [Flag(flags.TOO_FEW_CELLS, text, laws=tuple(starved))]

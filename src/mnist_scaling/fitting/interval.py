@@ -1,0 +1,49 @@
+"""An estimate with its interval: the form in which every number leaves this library."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value with its interval; each is NaN where the data do not hold it."""
+
+    value: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any] | None) -> Interval:
+        """From fits.json, where a missing number is null."""
+        if record is None:
+            return cls()
+        return cls(*(math.nan if record.get(k) is None else float(record[k]) for k in ("value", "low", "high")))
+
+    @property
+    def known(self) -> bool:
+        """Whether there is a value."""
+        return math.isfinite(self.value)
+
+    @property
+    def bounded(self) -> bool:
+        """Whether there are both ends."""
+        return math.isfinite(self.low) and math.isfinite(self.high)
+
+    def __neg__(self) -> Interval:
+        return Interval(-self.value, -self.high, -self.low)
+
+    def holds(self, number: float) -> bool:
+        """Whether the interval is known and `number` lies inside it."""
+        return self.bounded and self.low <= number <= self.high
+
+    def excludes(self, number: float) -> bool:
+        """Whether the interval is known and `number` lies outside it."""
+        return self.bounded and not self.low <= number <= self.high
+
+    def record(self) -> dict[str, float]:
+        """As fits.json has it."""
+        return {"value": self.value, "low": self.low, "high": self.high}

@@ -1,0 +1,155 @@
+"""Every flag: what it means, how grave it is, what to do, and what the data do not show where it is raised.
+
+A flag is a soft problem of a run, a cell, a table or a fit. ``python -m mnist_scaling.study.flags`` prints the table
+of docs/fitting.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+INFO, WARNING, ERROR = "info", "warning", "error"
+"""Severities, from worth knowing to don't use the numbers."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of flag."""
+
+    code: str
+    severity: str
+    """Unless what was seen is graver, or milder, than usual."""
+    seen_when: str
+    """Completes "raised when"."""
+    remedy: str
+    """What to do, as sentences; a flag may bring a more precise one."""
+    not_shown: str = ""
+    """What a reader must not take from such data, for the report's list "What these data do not show"."""
+
+
+UNDERTRAINED, REPEATED_DATA = "undertrained", "repeated_data"
+"""Set by a run's regime."""
+
+SEARCH_EDGE, REPEAT_LOST = "search_edge", "repeat_lost"
+"""Set by the tuner for a cell."""
+
+NOT_CONVERGED, PARAMETER_AT_BOUND, FLOOR_NOT_IDENTIFIED = "not_converged", "parameter_at_bound", "floor_not_identified"
+FORMS_DISAGREE, TOO_FEW_CELLS = "forms_disagree", "too_few_cells"
+GRID_EDGE, FAR_EXTRAPOLATION = "grid_edge", "far_extrapolation"
+NON_MONOTONE, SEED_OUTLIER, CHANCE_LEVEL = "non_monotone", "seed_outlier", "chance_level"
+DOUBLE_SOFTMAX_FLOOR, UNIT_SUSPECT = "double_softmax_floor", "unit_suspect"
+DUPLICATE_ROWS, CONSTANT_LOSS = "duplicate_rows", "constant_loss"
+"""Found by `fit`."""
+
+KINDS = (
+    Kind(
+        UNDERTRAINED, WARNING, "a run ended at its cap before it had converged",
+        "Give these cells more steps, or leave them out of the fit.",
+        "What the longest runs would reach: some were cut by a cap before they had converged.",
+    ),
+    Kind(
+        REPEATED_DATA, INFO, "images were seen more than once (isoFLOP runs beyond one pass), by design",
+        "An image seen again is worth less than a fresh one: compare with where='epochs <= 1'.",
+        "What fresh images would give in the cells that saw theirs more than once.",
+    ),
+    Kind(
+        SEARCH_EDGE, WARNING, "a selected value lies on the edge of its search range",
+        "Widen the search space on the side of the selected value, and tune these cells again.",
+        "How good some cells can get: their best setting lies at the edge of the search range, so a better one may "
+        "lie beyond.",
+    ),
+    Kind(
+        REPEAT_LOST, WARNING, "a repeat diverged or failed, so the cell's mean comes from the others",
+        "Look at these repeats in trials.csv; lower the learning-rate range, or repeat the cells with fresh seeds.",
+        "The typical loss of some cells: a repeat of theirs diverged or failed, and the mean holds only those that "
+        "did not.",
+    ),
+    Kind(
+        NOT_CONVERGED, ERROR, "no optimum, no second start agrees, or most draws wander along a ridge",
+        "Don't use these numbers; fit a law with fewer parameters.",
+        "The parameters of laws whose fit did not converge.",
+    ),
+    Kind(
+        PARAMETER_AT_BOUND, WARNING, "the optimum lies at a bound",
+        "Use a law without these terms, or add cells that show them.",
+    ),
+    Kind(
+        FLOOR_NOT_IDENTIFIED, WARNING, "profile likelihood does not reject E = 0",
+        "Use the law without a floor, or add cells where the loss flattens.",
+        "Whether the loss has a floor. The data agree with none at all, so exponents of laws with a floor rest on "
+        "an assumption.",
+    ),
+    Kind(
+        FORMS_DISAGREE, WARNING, "AICc and hold-out accept no law in common, or accepted laws contradict each other",
+        "Quote a range over laws, or add cells at larger compute.",
+        "Which joint law holds. The forms disagree by more than their intervals, so any one exponent of a joint law "
+        "is conditional on its form.",
+    ),
+    Kind(
+        TOO_FEW_CELLS, WARNING, "a law lacks rows or distinct sizes",
+        "Add cells (4 sizes x 5 amounts of data is the least that serves a joint law), or ask for simpler laws.",
+        "Laws with more parameters than the grid has cells for; they were not fitted.",
+    ),
+    Kind(
+        GRID_EDGE, WARNING, "an isoFLOP minimum lies at the smallest or the largest size",
+        "Add sizes beyond the edge at these budgets, or read exponents from the fitted law.",
+        "Where the compute-optimal size lies at some budgets: the best size there is the smallest or largest that "
+        "was tried.",
+    ),
+    Kind(
+        FAR_EXTRAPOLATION, WARNING, "the hold-out or `predict` reaches beyond 10 times the fitted compute",
+        "Add cells in between, and don't read its error as that of an interpolation.",
+        "Anything far beyond the grid: the stated extrapolation is longer than the data carry.",
+    ),
+    Kind(
+        NON_MONOTONE, WARNING, "the loss rises with N or D beyond noise (1 % over all steps)",
+        "Tune and repeat those cells again before fitting.",
+        "A smooth law everywhere: somewhere more data or a larger model gives a worse loss than noise explains.",
+    ),
+    Kind(
+        SEED_OUTLIER, WARNING, "repeats scatter far more than elsewhere, or the row lies far off the best law",
+        "Repeat these cells with fresh seeds, and compare exponents with sensitivity=true.",
+        "Whether some cells are typical: they stand out by their repeats or from the best law.",
+    ),
+    Kind(
+        CHANCE_LEVEL, WARNING, "the loss is above 95 % of ln(classes)",
+        "Leave these cells out with mask_chance=true.",
+        "A law for cells that have learned next to nothing: their loss is that of guessing.",
+    ),
+    Kind(
+        DOUBLE_SOFTMAX_FLOOR, ERROR, "losses level off at ln(e + classes − 1) − 1",
+        "Give the cross-entropy logits, not probabilities, and train again.",
+        "Any law: the losses level off where a softmax applied twice puts them, which is a bug to find first.",
+    ),
+    Kind(
+        UNIT_SUSPECT, WARNING, "the loss looks like bits, percent or an accuracy",
+        "Convert the loss to nats per example.",
+    ),
+    Kind(
+        DUPLICATE_ROWS, INFO, "rows agree in every input; a warning where they agree in the loss, too",
+        "Average repeats into one row with a standard error, drop copies, or keep one kind of run with where=….",
+    ),
+    Kind(
+        CONSTANT_LOSS, ERROR, "the loss does not vary",
+        "Check which column holds the loss.",
+    ),
+)  # fmt: skip
+"""In the order of the documentation: from runs over cells to fits."""
+
+_BY_CODE = {kind.code: kind for kind in KINDS}
+
+
+def kind(code: str) -> Kind:
+    """The kind of a code; a warning without a meaning of its own where someone else's table brings a code."""
+    unknown = Kind(code, WARNING, "", "Look at these cells, or leave them out and compare with sensitivity=true.")
+    return _BY_CODE.get(code, unknown)
+
+
+def markdown() -> str:
+    """The table of docs/fitting.md."""
+    head = ["| code | severity | raised when | remedy |", "|---|---|---|---|"]
+    return "\n".join([*head, *(f"| {k.code} | {k.severity} | {k.seen_when} | {k.remedy} |" for k in KINDS)]) + "\n"
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")

@@ -1,0 +1,95 @@
+"""Known answers of what tuning changed, and how often its intervals hold the truth."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from mnist_scaling.fitting.change_coverage import change_coverage
+from mnist_scaling.fitting.tuning_change import TunedCells, tuning_change
+
+UNTUNED, TUNED = {"k": 240.0, "N": 0.4, "D": 0.5}, {"k": 30.0, "N": 0.3, "D": 0.4}
+
+
+def loss(plane: dict[str, float], n: np.ndarray, d: np.ndarray) -> np.ndarray:
+    return plane["k"] * n ** -plane["N"] * d ** -plane["D"]
+
+
+def cells(noise: float = 0.0) -> TunedCells:
+    """4 sizes x 5 amounts of data."""
+    n, d = (a.ravel() for a in np.meshgrid([1e3, 2e3, 5e3, 2e4], [3e3, 6e3, 1.2e4, 2.5e4, 5e4]))
+    rng = np.random.default_rng(0)
+    seeds = np.exp(noise * rng.standard_normal((3, len(n))))
+    tuned = loss(TUNED, n, d) * seeds[1]
+    return TunedCells(n, d, loss(UNTUNED, n, d) * seeds[0], tuned * 0.9, tuned, 0.01 * tuned)
+
+
+def test_exact_planes_are_recovered() -> None:
+    found = tuning_change(cells())
+    assert [(s.variable, s.fixed) for s in found.slices] == [("D", "N")] * 4 + [("N", "D")] * 5
+    for source, at in {"untuned": UNTUNED, "selected": TUNED, "tuned": TUNED}.items():
+        assert {k: i.value for k, i in found.plane[source].items()} == pytest.approx({"N": at["N"], "D": at["D"]})
+    for part in found.slices:
+        assert part.exponents["change"].value == pytest.approx(-0.1)
+
+
+def test_the_change_is_the_slope_of_the_ratio_with_a_wider_twin() -> None:
+    table = cells(0.03)
+    part = tuning_change(table, level=0.9).slices[0]
+    x, y = np.log(table.D[part.index]), np.log(table.tuned / table.untuned)[part.index]
+    line = stats.linregress(x, y)
+    assert part.exponents["change"].value == pytest.approx(-line.slope)
+    for source, level in (("change", 0.9), ("simultaneous", 1 - 0.1 / 9)):
+        half = stats.t.ppf(0.5 + level / 2, 3) * line.stderr
+        assert part.exponents[source].low == pytest.approx(-line.slope - half)
+        assert part.exponents[source].high == pytest.approx(-line.slope + half)
+
+
+def test_a_cell_without_one_of_the_two_is_left_out() -> None:
+    table = cells()
+    untuned, tuned = table.untuned.copy(), table.tuned.copy()
+    untuned[3] = tuned[7] = np.nan
+    found = tuning_change(replace(table, untuned=untuned, tuned=tuned))
+    assert found.left_out.tolist() == [3, 7]
+    assert all({3, 7}.isdisjoint(part.index) for part in found.slices)
+    assert found.plane["change"]["N"].value == pytest.approx(-0.1)
+
+
+def test_levels_of_the_axes_make_the_slices() -> None:
+    """Under early stopping every cell has a D of its own, and still its fraction's line of sizes."""
+    table = cells()
+    d = table.D * np.linspace(1, 1.3, len(table.D))
+    assert not [s for s in tuning_change(replace(table, D=d)).slices if s.variable == "N"]
+    found = tuning_change(replace(table, D=d, levels={"N": table.N, "D": table.D}))
+    assert [s.at for s in found.slices if s.variable == "N"] == [3e3, 6e3, 1.2e4, 2.5e4, 5e4]
+
+
+def test_an_axis_that_stands_still_has_no_slices_of_its_own() -> None:
+    """A grid of sizes alone: D follows N, but no axis sets it."""
+    table = cells()
+    few = TunedCells(*(getattr(table, k)[:4] for k in ("N", "D", "untuned", "selected", "tuned", "tuned_se")))
+    few = replace(few, D=few.N * 3, levels={"N": few.N, "D": np.zeros(4)})
+    assert [(s.variable, s.fixed, len(s.index)) for s in tuning_change(few).slices] == [("N", None, 4)]
+
+
+def test_two_by_two_has_no_slice() -> None:
+    table = cells()
+    keep = np.isin(table.N, [1e3, 2e3]) & np.isin(table.D, [3e3, 6e3])
+    small = TunedCells(*(getattr(table, k)[keep] for k in ("N", "D", "untuned", "selected", "tuned", "tuned_se")))
+    assert tuning_change(small).slices == []
+
+
+def test_each_interval_holds_and_only_the_simultaneous_ones_hold_together() -> None:
+    table = cells()
+    rng = np.random.default_rng(1)
+    found = {c.quantity: c for c in change_coverage(table.N, table.D, UNTUNED, TUNED, 0.05, 3, 200, rng)}
+    for quantity in ("change slice N", "change slice D", "change plane N", "change plane D"):
+        assert found[quantity].truth == pytest.approx(-0.1)
+        assert 0.91 < found[quantity].share < 0.985, quantity
+    assert found["change slice N"].tables == 5 * 200
+    assert found["change slice, all at once"].share < 0.75
+    for quantity in ("simultaneous slice, all at once", "simultaneous plane, all at once"):
+        assert 0.91 < found[quantity].share < 0.99, quantity

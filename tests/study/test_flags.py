@@ -1,0 +1,47 @@
+"""One list of flags: whole, documented, and the only place that spells a code."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import mnist_scaling
+from mnist_scaling.study import flags
+
+PACKAGE = Path(mnist_scaling.__file__).parent
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "fitting.md"
+PARTS = ("fit.py", "report.py", "fitting", "reporting", "study")
+FREE = (PACKAGE / "study" / "flags.py", PACKAGE / "fitting" / "diagnostics" / "__init__.py")
+"""The list itself; and exports of functions that are named after their flag."""
+
+FILES = [path for part in PARTS for path in sorted((PACKAGE / part).rglob("*.py")) or [PACKAGE / part]]
+
+
+def test_every_constant_has_its_kind_and_every_kind_its_constant() -> None:
+    severities = {flags.INFO, flags.WARNING, flags.ERROR}
+    constants = {v for k, v in vars(flags).items() if k.isupper() and isinstance(v, str)} - severities
+    codes = [kind.code for kind in flags.KINDS]
+    assert sorted(codes) == sorted(constants)
+    for kind in flags.KINDS:
+        assert kind.severity in severities
+        assert kind.seen_when[0].islower() or kind.seen_when.startswith(("AICc", "`"))
+        assert kind.remedy.endswith((".", "…."))
+        assert not kind.not_shown or kind.not_shown.endswith(".")
+
+
+def test_an_unknown_code_is_a_warning() -> None:
+    assert flags.kind("mine").severity == flags.WARNING
+    assert "leave them out" in flags.kind("mine").remedy
+
+
+def test_the_documentation_has_this_list() -> None:
+    assert flags.markdown() in DOCS.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", sorted({*FILES} - {*FREE}), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_code_is_spelled_a_second_time(path: Path) -> None:
+    codes = {kind.code for kind in flags.KINDS}
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    assert not codes & {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
