@@ -13,9 +13,6 @@ setting, or the sampler."""
 YES, NO, NOTHING_TUNED = "yes", "no", "nothing tuned"
 """Whether a cell is tuned; the third where every key was fixed or an axis."""
 
-REPEAT_LOST = "repeat_lost"
-"""Flag of a cell: a repeat of its selected setting diverged or failed, and the means come from the others."""
-
 NEIGHBOURS, INDEPENDENT = "neighbours", "independent"
 TRANSFER_RULES = (NEIGHBOURS, INDEPENDENT)
 """Values of `hydra.sweeper.transfer`."""

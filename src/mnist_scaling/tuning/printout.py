@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mnist_scaling.study import files, layout, tables
+from mnist_scaling.study.flags import SEARCH_EDGE
 
 
 def show(folder: Path, console: Console | None = None) -> None:
@@ -24,7 +25,7 @@ def show(folder: Path, console: Console | None = None) -> None:
     untuned = cells["val_loss"].isna().sum()
     if untuned:
         console.print(f"[yellow]{untuned} cells have no finished trial; see {folder / layout.TRIALS}.[/]")
-    edges = cells["flags"].fillna("").str.contains("search_edge").sum()
+    edges = cells["flags"].fillna("").str.contains(SEARCH_EDGE).sum()
     if edges:
         console.print(f"[yellow]{edges} of {len(cells)} cells have their optimum at an edge of the search space.[/]")
     console.print(f"Tables: {folder / layout.TRIALS}, {folder / layout.CELLS}")

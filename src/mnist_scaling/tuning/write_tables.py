@@ -11,8 +11,9 @@ from optuna.distributions import json_to_distribution
 
 from mnist_scaling.study import branches, files, layout, learning_curves, tables
 from mnist_scaling.study.columns import BRANCH, IMPORTANCE, RUN_SEED, column_of
+from mnist_scaling.study.flags import REPEAT_LOST, SEARCH_EDGE
 from mnist_scaling.study.learning_curves import same
-from mnist_scaling.study.vocabulary import COMPLETE, NO, NOTHING_TUNED, REPEAT, REPEAT_LOST, TRIAL, YES
+from mnist_scaling.study.vocabulary import COMPLETE, NO, NOTHING_TUNED, REPEAT, TRIAL, YES
 from mnist_scaling.tuning import certificate, search_space
 
 
@@ -118,7 +119,7 @@ def _certificate(
         "edges": ";".join(edges),
         "limits": ";".join(limits),
         "widened": ";".join(column_of(k) for k in cell.get("widened", [])),
-        "flags": ";".join(filter(None, ["search_edge" if edges else "", REPEAT_LOST if lost else "", row["flags"]])),
+        "flags": ";".join(filter(None, [SEARCH_EDGE if edges else "", REPEAT_LOST if lost else "", row["flags"]])),
         **{f"{IMPORTANCE}{column_of(k)}": v for k, v in cell.get("importances", {}).items()},
     }
 

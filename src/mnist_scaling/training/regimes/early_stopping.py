@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 
 from mnist_scaling.config import RunConfig, require
+from mnist_scaling.study.flags import UNDERTRAINED
 from mnist_scaling.training import schedules
 from mnist_scaling.training.regimes.base import Outcome
 
@@ -96,7 +97,7 @@ class EarlyStopping:
                 session.report(epoch.bit_length(), epoch / self.most, self.patience.best)
             if self.optim.schedule == "plateau" and self.patience.bad:
                 drops += self.patience.bad % ceil(self.patience.most / 2) == 0
-        flags = () if self.patience.over else ("undertrained",)
+        flags = () if self.patience.over else (UNDERTRAINED,)
         if self.optim.schedule == "wsd":
             self._decay(session, order)
         session.restore(self._best)

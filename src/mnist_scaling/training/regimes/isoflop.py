@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mnist_scaling.config import RunConfig, require
+from mnist_scaling.study.flags import REPEATED_DATA
 from mnist_scaling.training.regimes.base import Lockstep
 
 FEWEST_BATCHES = 4
@@ -50,4 +51,4 @@ class IsoFlop(Lockstep):
 
     def flags(self, n_train: int) -> tuple[str, ...]:
         """Marks a run of more than one pass."""
-        return ("repeated_data",) if self.examples > n_train else ()
+        return (REPEATED_DATA,) if self.examples > n_train else ()
