@@ -43,7 +43,7 @@ def score(model: nn.Module, dataset: data.Dataset, part: data.Part, config: RunC
     scores = dict(zip(("val_loss", "val_error"), evaluate(model, dataset.validation.head(limit)), strict=True))
     if config.trial.stage != "trial":
         scores |= zip(("test_loss", "test_error"), evaluate(model, dataset.test.head(limit)), strict=True)
-        scores["train_loss"] = evaluate(model, part.head(data.N_VALIDATION))[0]
+        scores["train_loss"] = evaluate(model, part.head(len(dataset.validation)))[0]
     return scores
 
 
