@@ -24,16 +24,19 @@ Report = Callable[[int, float], bool]
 def evaluate(model: nn.Module, part: data.Part) -> tuple[float, float]:
     """Mean cross-entropy and error rate of a model on a part, dropout off.
 
-    Sums are kept in float64 on the device, so the mean is exact to rounding whatever the batch.
+    Sums are float64, so the mean is exact to rounding whatever the batch: on the device, which then need not be
+    waited for, but on the CPU for MPS, which has no float64.
     """
+    device = part.labels.device
+    sums_on = torch.device("cpu") if device.type == "mps" else device
     model.eval()
-    loss = torch.zeros((), dtype=torch.float64, device=part.labels.device)
-    wrong = torch.zeros((), dtype=torch.int64, device=part.labels.device)
+    loss = torch.zeros((), dtype=torch.float64, device=sums_on)
+    wrong = torch.zeros((), dtype=torch.int64, device=sums_on)
     forward = acceleration.forward(model, part)
     for rows, labels in zip(part.rows.split(EVAL_BATCH), part.labels.split(EVAL_BATCH), strict=True):
         logits = forward(rows)
-        loss += cross_entropy(logits, labels, reduction="sum")
-        wrong += (logits.argmax(1) != labels).sum()
+        loss += cross_entropy(logits, labels, reduction="sum").to(sums_on)
+        wrong += (logits.argmax(1) != labels).sum().to(sums_on)
     return loss.item() / len(part), wrong.item() / len(part)
 
 
