@@ -17,7 +17,7 @@ EVAL_BATCH = 128
 """Images per forward pass of an evaluation, few enough for a core's cache; the loss depends on it by rounding only."""
 
 Report = Callable[[int, float], bool]
-"""Told the number of a report, from 1, and a validation loss; True asks the run to stop."""
+"""Receives the number of a report, from 1, and a validation loss; True asks the run to stop."""
 
 
 @torch.inference_mode()
