@@ -52,7 +52,7 @@ class ModelConfig:
     parametrization: str = "standard"
     """How initial weights and learning rates change with width: standard, or mup (Yang et al. 2022)."""
     base_width: int = 8
-    """Width at which mup is the same model as standard; unused by standard."""
+    """Width at which mup is the same model as standard, and lr_scaling=fan_in the same rate as none."""
 
     def __post_init__(self) -> None:
         require(self.width >= 1, f"`model.width >= 1` must hold, but got {self.width}: give a positive whole number.")
@@ -133,7 +133,7 @@ class OptimConfig:
     name: str = "adam"
     """Optimiser: adam, adamw or sgd."""
     lr: float = 5e-3
-    """Peak learning rate."""
+    """Peak learning rate, times what `lr_scaling` says."""
     batch_size: int = 32
     """Examples per step."""
     weight_decay: float = 0.0
@@ -151,9 +151,13 @@ class OptimConfig:
     """Share of the steps over which wsd falls to zero; unused by the others."""
     decay_shape: str = "sqrt"
     """How wsd falls, q being the share of the decay that is done: sqrt (1 - sqrt q) or linear (1 - q)."""
+    lr_scaling: str = "none"
+    """How the peak changes with width, in place of tuning it at each: none, or fan_in, which is
+    lr * sqrt(base_width / width), the rule of thumb lr ~ 1 / sqrt(fan_in) relative to `model.base_width`."""
 
     def __post_init__(self) -> None:
         one_of("optim.name", self.name, ("adam", "adamw", "sgd"))
+        one_of("optim.lr_scaling", self.lr_scaling, ("none", "fan_in"))
         one_of("optim.schedule", self.schedule, ("cosine", "constant", "linear", "wsd", "plateau"))
         one_of("optim.decay_shape", self.decay_shape, ("sqrt", "linear"))
         require(
@@ -283,7 +287,7 @@ class RunConfig:
     seed: int = 0
     """Decides the subset, the initial weights, the order and the dropout masks."""
     device: str = "auto"
-    """auto, cpu, cuda or mps."""
+    """auto (cuda, else cpu), cpu, cuda or mps."""
     threads: int = 1
     """Torch threads of a run; cells run side by side, so one each."""
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -298,6 +302,11 @@ class RunConfig:
         one_of("device", self.device, ("auto", "cpu", "cuda", "mps"))
         require(self.seed >= 0, f"`seed >= 0` must hold, but got {self.seed}: give a whole number from 0.")
         require(self.threads >= 1, f"`threads >= 1` must hold, but got {self.threads}: give 1 for one core a run.")
+        require(
+            self.optim.lr_scaling == "none" or self.model.parametrization == "standard",
+            f"`optim.lr_scaling={self.optim.lr_scaling}` must go with model.parametrization=standard, but got "
+            f"{self.model.parametrization}, which scales rates itself: set one of the two back.",
+        )
 
 
 @dataclass(frozen=True)

@@ -180,3 +180,11 @@ def test_the_slice_is_a_fair_sample(data_dir: str) -> None:
     part = validation.take(data.validation_order(validation)[:500])
     shares = validation.labels.bincount() / len(validation)
     assert (part.labels.bincount() - 500 * shares).abs().max() <= 1
+
+
+def test_auto_takes_cuda_else_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    for available, expected in ((True, "cuda"), (False, "cpu")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda available=available: available)
+        assert loop.pick_device("auto").type == expected
+    assert loop.pick_device("mps").type == "mps"

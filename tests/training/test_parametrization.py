@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from mnist_scaling import cli
-from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RunConfig
+from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RegimeConfig, RunConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.training import cost, engine, loop, models, parametrization, seeding
 from mnist_scaling.training.coordinate_check import COLUMNS, coordinate_check, slopes
@@ -219,3 +219,27 @@ def test_an_axis_of_parametrizations_has_its_own_column() -> None:
     cells = grid.cells(parts, compose_, cost.cost)
     assert [cell.axes for cell in cells] == [{"parametrization": "standard"}, {"parametrization": "mup"}]
     assert [parametrization.growth(cell.run.model) for cell in cells] == [1, 2]
+
+
+@pytest.mark.parametrize(("width", "expected"), [(8, 0.4), (2, 0.8), (32, 0.2), (16, 0.4 / sqrt(2))])
+def test_the_rule_of_thumb_for_the_rate(width: int, expected: float) -> None:
+    model = ModelConfig(width=width, base_width=8)
+    assert parametrization.peak_lr(model, OptimConfig(lr=0.4, lr_scaling="fan_in")) == pytest.approx(expected)
+    assert parametrization.peak_lr(model, OptimConfig(lr=0.4)) == 0.4
+
+
+@pytest.mark.parametrize("regime", [RegimeConfig(), RegimeConfig("wsd", branches=(0.5, 1.0))], ids=["plan", "wsd"])
+def test_a_run_by_the_rule_of_thumb_is_the_run_at_that_rate(data_dir: str, regime: RegimeConfig) -> None:
+    by_rule = replace(run_of(data_dir, "standard", width=2, base_width=8), regime=regime)
+    by_rule = replace(by_rule, optim=replace(by_rule.optim, lr=4e-3, lr_scaling="fan_in", schedule="wsd"))
+    by_hand = replace(by_rule, optim=replace(by_rule.optim, lr=8e-3, lr_scaling="none"))
+    assert loop.train_model(by_rule) == loop.train_model(by_hand)
+    unscaled = replace(by_hand, optim=replace(by_hand.optim, lr=4e-3))
+    assert loop.train_model(unscaled).val_loss != loop.train_model(by_rule).val_loss
+
+
+def test_the_rule_of_thumb_and_mup_exclude_each_other() -> None:
+    with pytest.raises(InputError, match="`optim.lr_scaling=fan_in` must go with model.parametrization=standard, but"):
+        RunConfig(model=ModelConfig(parametrization="mup"), optim=OptimConfig(lr_scaling="fan_in"))
+    with pytest.raises(InputError, match="`optim.lr_scaling` must be one of none, fan_in, but got 'fan_out'"):
+        OptimConfig(lr_scaling="fan_out")

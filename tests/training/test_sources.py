@@ -3,15 +3,18 @@ from __future__ import annotations
 import io
 import multiprocessing
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from mnist_scaling.config import DataConfig, RunConfig
 from mnist_scaling.errors import InputError
-from mnist_scaling.training import mirrors, sources
+from mnist_scaling.training import cost, data, mirrors, sources
 from mnist_scaling.training.mirrors import FILES, Mirror
-from mnist_scaling.training.sources import DATASETS, DatasetFiles
+from mnist_scaling.training.sources import DATASETS
 
 
 def copy_from(folder: Path) -> Mirror:
@@ -67,14 +70,14 @@ def test_the_next_source_is_tried_and_a_damaged_one_is_not_taken(
             (folder / file).write_bytes(b"not an image")
 
     good = copy_from(Path(data_dir) / "MNIST" / "raw")
-    files = DatasetFiles("MNIST", DATASETS["mnist"].sha256, (failing("one"), Mirror("two", damaged), good))
+    files = replace(DATASETS["mnist"], mirrors=(failing("one"), Mirror("two", damaged), good))
     monkeypatch.setitem(DATASETS, "mnist", files)
     raw = sources.ensure("mnist", tmp_path)
     assert sorted(path.name for path in raw.iterdir()) == sorted(FILES)
 
 
 def test_no_source_names_the_place_for_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(DATASETS, "mnist", DatasetFiles("MNIST", None, (failing("one"), failing("two"))))
+    monkeypatch.setitem(DATASETS, "mnist", replace(DATASETS["mnist"], mirrors=(failing("one"), failing("two"))))
     with pytest.raises(InputError, match=r"one is down; two: two is down.*put train-images-idx3-ubyte") as caught:
         sources.ensure("mnist", tmp_path)
     assert str(tmp_path / "MNIST" / "raw") in str(caught.value)
@@ -86,7 +89,7 @@ def test_an_unknown_name_lists_the_known_ones(tmp_path: Path) -> None:
 
 
 def _ensure_from(raw: str, root: str, barrier: multiprocessing.synchronize.Barrier) -> None:
-    DATASETS["mnist"] = DatasetFiles("MNIST", DATASETS["mnist"].sha256, (copy_from(Path(raw)),))
+    DATASETS["mnist"] = replace(DATASETS["mnist"], mirrors=(copy_from(Path(raw)),))
     barrier.wait()
     sources.ensure("mnist", root)
 
@@ -130,3 +133,22 @@ def test_files_that_may_not_be_written_are_mapped_all_the_same(tmp_path: Path) -
     tmp_path.chmod(0o555)
     assert sources.map_idx(tmp_path / "x").tolist() == list(range(8))
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+def test_what_is_known_of_a_data_set_is_what_its_files_hold(data_dir: str) -> None:
+    dataset = data.load("mnist", data_dir, torch.device("cpu"))
+    spec = sources.spec("mnist")
+    assert spec.image_shape == dataset.image_shape
+    parts = (dataset.train, dataset.validation, dataset.test)
+    assert (spec.n_train, spec.n_validation, spec.n_test) == tuple(len(part) for part in parts)
+    assert spec.classes == len(dataset.train.labels.unique()) == dataset.classes
+
+
+def test_counts_and_costs_go_by_the_data_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No file of a data set of another shape is needed to say what a run on it takes."""
+    small = replace(DATASETS["mnist"].spec, image_shape=(3, 8, 8), classes=4, n_train=2000, n_validation=500)
+    run = RunConfig(data=DataConfig("mnist", fraction=0.25, dir="nowhere"))
+    before = cost.cost(run)
+    monkeypatch.setitem(DATASETS, "mnist", replace(DATASETS["mnist"], spec=small))
+    assert data.n_train(run.data) == 500
+    assert cost.cost(run) < before / 20

@@ -66,7 +66,8 @@ def _trajectory(run: RunConfig, dataset: data.Dataset, steps: int) -> Iterator[d
     """Activations on the probe batch at steps 0 to `steps`; the probe is a batch that is not trained on."""
     with seeding.global_stream(run.seed, "init", torch.device("cpu")):
         model = models.build(run.model, dataset.image_shape, dataset.classes).eval()  # dropout off
-    optimizer = engine.build_optimizer(model, run.optim)
+    rate = parametrization.peak_lr(run.model, run.optim)
+    optimizer = engine.build_optimizer(model, replace(run.optim, lr=rate))
     order = torch.randperm(len(dataset.train), generator=seeding.generator(run.seed, "order"))
     probe, *batches = (dataset.train.take(rows) for rows in order.split(run.optim.batch_size)[: steps + 1])
     yield activations(model, probe.images)

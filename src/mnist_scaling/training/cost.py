@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from mnist_scaling.config import RunConfig
-from mnist_scaling.training import data, regimes
+from mnist_scaling.training import data, regimes, sources
 from mnist_scaling.training.model_size import Size, measure
 
 
 def cost(run: RunConfig) -> float:
     """Relative cost of a run, about its seconds on one core: what packing and the time left go by.
 
-    A two-layer CNN, by hand: 80 us a step, and an example .5 us, .7 us for each unit of width (memory) and its
-    FLOPs at 220 GFLOP/s; a forward pass is about a third of that. Other models, by autograd: .6 ms a step and
+    A two-layer CNN, by hand: 80 us a step, and an example 0.5 us, 0.7 us for each unit of width (memory) and its
+    FLOPs at 220 GFLOP/s; a forward pass is about a third of that. Other models, by autograd: 0.6 ms a step and
     15 GFLOP/s. Fitted by hand to steps timed alone (docs/performance.md), not to whole runs; only ratios matter. Where
     the run itself decides when to stop, its cap counts: an upper guess.
 
@@ -20,9 +20,10 @@ def cost(run: RunConfig) -> float:
     InputError
         When the run's regime refuses its configuration, so before anything of a sweep is trained.
     """
-    size = measure(run.model, (1, 28, 28), 10)
+    spec = sources.spec(run.data.name)
+    size = measure(run.model, spec.image_shape, spec.classes)
     _, seen = _examples(run, size)
-    n_evaluated = (run.data.max_eval or data.N_VALIDATION) * (1 if run.trial.stage == "trial" else 3)
+    n_evaluated = (run.data.max_eval or spec.n_validation) * (1 if run.trial.stage == "trial" else 3)
     if run.model.name == "cnn" and run.model.depth == 2:
         step, example = 8e-5, 5e-7 + 7e-7 * run.model.width + size.training / 220e9
         forward = 1e-6 + example / 3

@@ -13,23 +13,19 @@ from torch import Tensor
 from mnist_scaling.config import DataConfig
 from mnist_scaling.training import seeding, sources
 
-N_VALIDATION = 10_000
 _SPLIT_SEED = 0
 """The split is part of the benchmark, not of a run: no run's seed changes it."""
-
-SCALING = {"mnist": (0.1307, 0.3081), "fashion_mnist": (0.2860, 0.3530), "kmnist": (0.1918, 0.3483)}
-"""Mean and standard deviation of the training pixels in [0, 1]."""
 
 
 @dataclass(frozen=True)
 class Part:
     """Some images of a data set: a list of row numbers into pixels that all parts share.
 
-    Nothing is copied but the rows and the labels, so a part of 50,000 images takes 0.8 MB.
+    Nothing is copied but the rows and the labels, so a part takes 16 bytes an image.
     """
 
     pixels: Tensor
-    """Every image of the file, (N, 1, 28, 28), uint8; on the CPU it is the file itself, mapped."""
+    """Every image of the file, (N, channels, height, width), uint8; on the CPU it is the file itself, mapped."""
     rows: Tensor
     """Which of them are this part, (n,), int64."""
     labels: Tensor
@@ -41,19 +37,23 @@ class Part:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @functools.cached_property
+    def shift(self) -> Tensor:
+        """-mean / std on the pixels' device; made once, because making it waits for the device."""
+        return torch.tensor(-self.mean / self.std, device=self.pixels.device)
+
     @property
     def images(self) -> Tensor:
-        """All images of the part, (n, 1, 28, 28), float32, standardised; made anew at each call."""
+        """All images of the part, (n, channels, height, width), float32, standardised; made anew at each call."""
         return self.pictures(self.rows)
 
     def pictures(self, rows: Tensor) -> Tensor:
-        """The images (batch, 1, 28, 28) at `rows` of the pixels, float32, standardised."""
+        """The images (batch, channels, height, width) at `rows` of the pixels, float32, standardised."""
         return self.standardise(self.pixels[rows].float())
 
     def standardise(self, values: Tensor) -> Tensor:
         """x / (255 std) - mean / std of float pixels in [0, 255], in place."""
-        shift = torch.tensor(-self.mean / self.std, device=values.device)
-        return torch.add(shift, values, alpha=1 / (255 * self.std), out=values)
+        return torch.add(self.shift, values, alpha=1 / (255 * self.std), out=values)
 
     def take(self, indices: Tensor) -> Part:
         """The examples at `indices`, in that order; no pixel is copied."""
@@ -71,7 +71,7 @@ class Dataset:
     train: Part
     validation: Part
     test: Part
-    classes: int = 10
+    classes: int
 
     @property
     def image_shape(self) -> tuple[int, ...]:
@@ -97,37 +97,43 @@ def load(name: str, root: str, device: torch.device) -> Dataset:
     Returns
     -------
     Dataset
-        50,000 / 10,000 / 10,000 images. Validation images are drawn from the training files, stratified.
+        As large as its `sources.DataSpec` says. Validation images are drawn from the training files, stratified.
     """
+    spec = sources.spec(name)
     raw = sources.ensure(name, root)
     images, labels, test_images, test_labels = (sources.map_idx(raw / file) for file in sources.FILES)
-    train_rows, validation_rows = (torch.from_numpy(rows) for rows in split(labels.numpy()))
+    train_rows, validation_rows = (torch.from_numpy(rows) for rows in split(labels.numpy(), spec.n_validation))
 
     def part(pixels: Tensor, classes: Tensor, rows: Tensor) -> Part:
-        return Part(pixels, rows.to(device), classes[rows].long().to(device), *SCALING[name])
+        return Part(pixels, rows.to(device), classes[rows].long().to(device), spec.mean, spec.std)
 
     pixels = images.unsqueeze(1).to(device)
     return Dataset(
         part(pixels, labels, train_rows),
         part(pixels, labels, validation_rows),
         part(test_images.unsqueeze(1).to(device), test_labels, torch.arange(len(test_labels))),
+        spec.classes,
     )
 
 
-def split(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def split(labels: np.ndarray, n_validation: int) -> tuple[np.ndarray, np.ndarray]:
     """Fixed stratified split of the training files: row numbers of the training and of the validation part.
 
     Parameters
     ----------
-    labels : ndarray of shape (60000,)
+    labels : ndarray of shape (n,)
+        Of the training files.
+    n_validation : int
+        Size of the validation part.
 
     Returns
     -------
     train, validation : ndarray
-        50,000 and 10,000 row numbers, disjoint, each part with the classes in the proportions of the whole.
+        n - n_validation and n_validation row numbers, disjoint, each part with the classes in the
+        proportions of the whole.
     """
     order = stratified_order(labels, torch.Generator().manual_seed(_SPLIT_SEED))
-    return np.sort(order[N_VALIDATION:]), np.sort(order[:N_VALIDATION])
+    return np.sort(order[n_validation:]), np.sort(order[:n_validation])
 
 
 def stratified_order(labels: np.ndarray, generator: torch.Generator) -> np.ndarray:
@@ -147,8 +153,9 @@ def stratified_order(labels: np.ndarray, generator: torch.Generator) -> np.ndarr
 
 
 def n_train(config: DataConfig) -> int:
-    """Unique training images of a run: round(fraction * 50,000), or of `max_train` where that is less."""
-    pool = 50_000 if config.max_train is None else min(50_000, config.max_train)
+    """Unique training images of a run: `fraction` of all, or of `max_train` where that is less; at least 10."""
+    available = sources.spec(config.name).n_train
+    pool = available if config.max_train is None else min(available, config.max_train)
     return max(10, round(config.fraction * pool))
 
 
@@ -159,7 +166,7 @@ def subset(labels: Tensor, n: int, seed: int) -> Tensor:
 
     Parameters
     ----------
-    labels : Tensor of shape (50000,)
+    labels : Tensor of shape (n_train,)
         Labels of the training part.
     n : int
         Size of the subset.

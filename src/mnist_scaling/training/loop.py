@@ -64,12 +64,10 @@ def train_model(config: RunConfig, report: Report | None = None, folder: Path | 
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of that name; auto takes cuda, then mps, then cpu."""
+    """The device of that name; auto takes cuda, else the cpu: mps is used only when it is asked for."""
     if name != "auto":
         return torch.device(name)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def finish(run: RunMonitor, size: Size, outcome: regimes.Outcome | Ended) -> TrainResult:

