@@ -1,4 +1,4 @@
-"""What every command shares: where conf/ lies, and how an error reaches the user."""
+"""What all commands share: where conf/ lies, and how an error reaches the user."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _PACKAGE = Path(__file__).resolve().parent
 _DEBUG = "HYDRA_FULL_ERROR"
 
 _wants_traceback: list[bool] = []
-"""Whether the user set `_DEBUG` for the command that runs; `run` sets it for Hydra in any case."""
+"""Whether the user set `_DEBUG` for the running command; `run` always sets it for Hydra."""
 
 
 def conf_dir() -> str:
-    """Absolute path of conf/: inside the package when installed, else in the checkout.
+    """Absolute path of conf/: inside the package when it is installed, else in the checkout.
 
-    Hydra resolves a relative ``config_path`` against the calling *module*, which fails for an
-    installed command; an absolute path is taken as it is.
+    Hydra resolves a relative ``config_path`` against the calling *module*, which fails for an installed command. It
+    uses an absolute path unchanged.
 
     Raises
     ------
@@ -39,18 +39,18 @@ def conf_dir() -> str:
 
 
 def run(main: Callable[[], object], config_name: str) -> None:
-    """Run a Hydra command; an error that is the user's becomes one sentence and exit status 1.
+    """Run a Hydra command; a user's error becomes one sentence and exit status 1.
 
     Parameters
     ----------
     main : callable
         A function decorated with ``hydra.main``; it reads ``sys.argv``.
     config_name : str
-        The command's file in conf/, without ``.yaml``: where a misspelt key's suggestion comes from.
+        The command's file in conf/, without ``.yaml``; suggestions for misspelt keys come from it.
     """
     given = os.environ.get(_DEBUG)
     _wants_traceback.append(given not in (None, "", "0"))
-    # With this set Hydra re-raises what it catches, so that one place decides what is printed.
+    # With this variable set, Hydra re-raises what it catches, so one place decides what is printed.
     os.environ[_DEBUG] = "1"
     try:
         with user_errors(config_name):
@@ -65,11 +65,11 @@ def run(main: Callable[[], object], config_name: str) -> None:
 
 @contextlib.contextmanager
 def user_errors(config_name: str) -> Iterator[None]:
-    """Turn an error that is the user's into one sentence on stderr and exit status 1.
+    """Turn a user's error into one sentence on stderr and exit status 1.
 
-    Anything else keeps its traceback, because it is a bug of ours, and so does every error when the user
-    sets ``HYDRA_FULL_ERROR=1``. Around a command's body too, since
-    Hydra adds a line of its own to exceptions that leave it; SystemExit passes through.
+    Any other error is a bug and keeps its traceback, and so does every error when the user sets
+    ``HYDRA_FULL_ERROR=1``. A command's body is wrapped as well, because Hydra adds a line to exceptions that leave
+    the body; it lets SystemExit pass.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def explain(error: BaseException, config_name: str) -> str | None:
     config_name : str
         The command's file in conf/.
     """
-    # Imported here: `conf_dir` is needed at import time by modules that need nothing of Hydra's.
+    # Imported here, because modules that need nothing of Hydra call `conf_dir` when they are imported.
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
@@ -117,7 +117,7 @@ _KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or 
 
 
 def _explain_hydra(error: BaseException, config_name: str) -> str:
-    """One sentence for what Hydra and OmegaConf say in several lines."""
+    """One sentence for an error that Hydra or OmegaConf explains in several lines."""
     text = f"{error}\n{error.__cause__ or ''}"
     key = getattr(error, "full_key", None)
     if found := re.search(r"Could not override '([^']+)'", text):
@@ -146,7 +146,7 @@ def _explain_hydra(error: BaseException, config_name: str) -> str:
         return (
             f"An override must be written key=value in Hydra's grammar, but got `{found.group(1)}`: quote or mend it."
         )
-    # OmegaConf's trailers locate a node inside its own objects; they say nothing to a user.
+    # OmegaConf's last lines locate a node inside its own objects, which does not help a user.
     lines = [line.strip() for line in str(error).splitlines()]
     return " ".join(line for line in lines if line and not re.match(r"(full_key|object_type|reference_type):?", line))
 
@@ -158,7 +158,7 @@ def _unknown_key(key: str, config_name: str, where: str = "got") -> str:
 
 
 def _known_keys(config_name: str) -> list[str]:
-    """Every dotted key that the command's own configuration has, for the suggestion."""
+    """Every dotted key of the command's configuration, for suggestions."""
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
     from omegaconf import DictConfig
@@ -172,6 +172,6 @@ def _known_keys(config_name: str) -> list[str]:
                 keys += walk(child, f"{prefix}{key!s}.")
         return keys
 
-    GlobalHydra.instance().clear()  # inside a command's body Hydra is at work still; its work ends here
+    GlobalHydra.instance().clear()  # inside a command's body Hydra is still active; the command ends with this error
     with initialize_config_dir(conf_dir()):
         return walk(compose(config_name, return_hydra_config=True), "")

@@ -1,4 +1,4 @@
-"""One run, several rows: a run that decays at several data sizes is a trial of every one of them."""
+"""The rows of a run that decays at several data sizes: it is a trial at each of these sizes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from mnist_scaling.study.vocabulary import COMPLETE
 
 
 def expand(row: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A row for each branch that the run was to have; the row itself when it was to have none.
+    """One row per branch that the run was to have; the row itself when it was to have none.
 
-    A branch that was finished counts, whatever became of the run after it. One that was not has the run's
-    state and empty losses; the first of those bears what the run spent on it. Wall time goes by FLOPs.
+    A finished branch counts, whatever happened to the run afterwards. An unfinished branch has the run's state and
+    empty losses, and the first unfinished one is charged what the run spent on it. Wall time is shared out in
+    proportion to FLOPs.
 
     Parameters
     ----------
@@ -42,7 +43,7 @@ def expand(row: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def selected(rows: Iterable[Mapping[str, Any]]) -> dict[int, float | None]:
-    """Trials of one cell whose settings are to be repeated: number, and the largest branch that needs it.
+    """Trials of one cell whose settings are to be repeated: the number, and the largest branch that selected it.
 
     Parameters
     ----------
@@ -52,8 +53,8 @@ def selected(rows: Iterable[Mapping[str, Any]]) -> dict[int, float | None]:
     Returns
     -------
     dict
-        One entry without branches, its value None. With them every branch selects its own best trial, and a
-        repeat need not go beyond the largest branch that has selected it.
+        Without branches it has one entry, whose value is None. With branches each branch selects its own best trial,
+        and a repeat need not go beyond the largest branch that selected its setting.
     """
     expanded = [one for row in rows for one in expand(row)]
     last: dict[int, float | None] = {}

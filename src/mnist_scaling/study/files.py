@@ -1,4 +1,4 @@
-"""Files that a reader, or a crash, sees whole: the old one or the new one."""
+"""Files that are replaced as a whole, and JSON that is checked when it is read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mnist_scaling.errors import InputError
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Replace `path` by `text` so that a reader, or a crash, sees the old file or the new one."""
+    """Replace the file at `path` atomically: a reader, or a crash, sees the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
@@ -22,7 +22,7 @@ def write_atomically(path: Path, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o644)  # mkstemp makes it private; a table is for everyone
+        temporary.chmod(0o644)  # mkstemp makes files private, but everyone may read a table
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -35,12 +35,12 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a JSON file; None where there is no file.
+    """The object in a JSON file, or None where there is no file.
 
     Raises
     ------
     InputError
-        When the file holds anything else: it is named, with what to do.
+        When the file holds anything else.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Every file and folder of a study, by name; each is written here once.
+"""The name of every file and folder of a study.
 
 multirun/<name>/study.json  trials.csv  cells.csv  curves.csv  fits.json  report.html  figures/  optuna.journal
 multirun/<name>/width=16/data_fraction=0.25/cell.json
@@ -22,22 +22,22 @@ TRIALS, CELLS, CURVES = "trials.csv", "cells.csv", "curves.csv"
 """Tables of a study: one row per run, per cell, and per point of a repeat's learning curve."""
 
 FITS, REPORT, FIGURES = "fits.json", "report.html", "figures"
-"""What `fit` and `report` write."""
+"""Files that `fit` and `report` write."""
 
 STUDY, JOURNAL, LOCK = "study.json", "optuna.journal", ".lock"
-"""How a study was made; the default storage of its Optuna studies; the file that its one sweep holds locked."""
+"""How a study was made; the default storage of its Optuna studies; the lock that the study's one sweep holds."""
 
 CELL, RESULT, CHECKPOINT = "cell.json", "result.json", "checkpoint.pt"
-"""A cell's record, a run's record, and, as long as the run is unfinished and can resume, its checkpoint."""
+"""A cell's record, a run's record, and the checkpoint of an unfinished run that can resume."""
 
 
 def study_folder(name: str) -> Path:
-    """Folder of the study of that name.
+    """Folder of the study with that name.
 
     Raises
     ------
     InputError
-        When the name is not that of one plain folder inside `MULTIRUN`.
+        When the name is not a plain name of one folder inside `MULTIRUN`.
     """
     plain = name not in ("", ".", "..", SINGLE) and not set(name) & set("/\\[]\"'\n\0")
     if not plain:
@@ -49,5 +49,5 @@ def study_folder(name: str) -> Path:
 
 
 def run_folder(stage: str, index: int) -> str:
-    """Name of a run's folder inside its cell's: by its place in the cell, so that a rerun finds it again."""
+    """Name of a run's folder inside its cell's folder: its place in the cell, so that a rerun finds it."""
     return f"{stage}-{index:03d}"

@@ -1,8 +1,8 @@
 """What one training run measured: the contract between training and everything after it.
 
-Losses are cross-entropies in nats per example, sizes are counts, FLOPs count a multiply-add as two. A missing
-number is None, never 0 or 1e9. Each field states its meaning and unit here; tables, labels and docs read them
-(`study.columns`).
+Losses are cross-entropies in nats per example, sizes are counts, and a multiply-add counts as two FLOPs. A missing
+number is None, never 0 or 1e9. Each field states its meaning and its unit here, and tables, labels and docs read
+them from here (`study.columns`).
 """
 
 from __future__ import annotations
@@ -58,13 +58,13 @@ class TrainResult:
     )
     flags: str = measured("codes that the regime gives the run, separated by ;", default="")
     reports: tuple[tuple[float, float], ...] = ()
-    """Share of the run and loss on a slice of the validation images, for each report to the pruner."""
+    """Per report to the pruner: the share of the run, and the loss on a slice of the validation images."""
     curve: tuple[tuple[int, float, float, str], ...] = ()
-    """`CURVE_FIELDS` of each evaluation on the way."""
+    """Per evaluation during the run: `CURVE_FIELDS`."""
     branches: tuple[dict[str, float], ...] = ()
-    """One entry per finished decay of a run that measures many data sizes: the columns of its row."""
+    """Per finished decay of a run that measures several data sizes: the columns of its row."""
     resumed_at: int = 0
-    """Examples that a killed attempt at this run had seen before this one took over."""
+    """Examples that a killed attempt at this run had seen before this attempt resumed it."""
     device: str = ""
     """The device that the run really used: cpu, cuda or mps."""
 
@@ -78,4 +78,4 @@ class TrainResult:
 
 
 CURVE_FIELDS = ("n_seen", "val_loss", "train_loss", "phase")
-"""A point of a learning curve: examples so far, losses on slices, and what the learning rate was doing."""
+"""Fields of a point of a learning curve: examples so far, losses on slices, phase of the learning rate."""

@@ -28,7 +28,7 @@ def read_table(path: str | Path, required: Iterable[str] = ()) -> pd.DataFrame:
     path : str or Path
         A CSV file with a header.
     required : iterable of str
-        Columns without which the caller can't work.
+        Columns that the caller needs.
 
     Returns
     -------
@@ -37,7 +37,7 @@ def read_table(path: str | Path, required: Iterable[str] = ()) -> pd.DataFrame:
     Raises
     ------
     InputError
-        When the file is absent, is no table, or lacks a required column.
+        When the file is absent, is not a CSV table, or lacks a required column.
     """
     path = Path(path)
     if not path.is_file():
@@ -58,12 +58,12 @@ def read_table(path: str | Path, required: Iterable[str] = ()) -> pd.DataFrame:
 
 
 def trials_table(rows: Sequence[Mapping[str, Any]], axes: Sequence[str], tuned: Sequence[str]) -> pd.DataFrame:
-    """trials.csv: one row a run, with the swept keys first, then the tuned ones, then what was measured.
+    """trials.csv: one row per run, with the swept keys first, then the tuned ones, then what was measured.
 
     Parameters
     ----------
     rows : sequence of mapping
-        One mapping a run, by column name; a missing key is an empty field.
+        One mapping per run, by column name; a missing key is an empty field.
     axes, tuned : sequence of str
         Column names of the swept scientific keys and of the tuned ones.
     """
@@ -86,7 +86,8 @@ def cells_table(trials: pd.DataFrame, axes: Sequence[str], tuned: Sequence[str])
     Returns
     -------
     pandas.DataFrame
-        One row a cell, sorted by the axes; `flags` is empty here, the caller knows the search space.
+        One row per cell, sorted by the axes. `flags` holds those of the runs; the caller, who knows the search
+        space, adds its own.
     """
     rows = []
     groups = trials.groupby(list(axes), sort=True, dropna=False) if axes else [((), trials)]
@@ -128,8 +129,8 @@ def _cell(runs: pd.DataFrame, tuned: Sequence[str]) -> dict[str, Any]:
     row["flags"] = _union([best["flags"]])
     row["flops_6nd"] = 6 * best["n_params"] * best["n_seen"]
     repeats = runs[(runs["stage"] == REPEAT) & (runs["state"] == COMPLETE)]
-    # More trials may have selected another setting since; its repeats are not those of the old one.
-    # A key that only other cells tune is empty here, and empty equals empty.
+    # Later trials may have selected another setting, so only repeats of the setting that is selected now count.
+    # A key that only other cells tune is empty here, and two empty fields are equal.
     selected, others = pd.Series({name: best[name] for name in tuned}, dtype=object), repeats[list(tuned)]
     repeats = repeats[((others == selected) | (others.isna() & selected.isna())).all(axis=1)]
     row["n_repeats"] = len(repeats)
@@ -150,5 +151,5 @@ def _cell(runs: pd.DataFrame, tuned: Sequence[str]) -> dict[str, Any]:
 
 
 def _union(flags: Iterable[Any]) -> str:
-    """Every code of several ;-separated lists once; an empty or absent list has none."""
+    """The codes of several ;-separated lists, each once; an empty or absent list has none."""
     return ";".join(dict.fromkeys(code for text in flags if isinstance(text, str) for code in text.split(";") if code))
