@@ -169,3 +169,9 @@ def test_settings_hold_what_matters_and_nothing_else() -> None:
     assert make_cells("seed=1")[0].settings == {"seed": 1}
     assert shared() != shared("optim.lr=interval(1e-3,1e-2)")
     assert shared("optim.lr=1e-3") != shared("optim.lr=2e-3")
+
+
+def test_a_limit_belongs_to_the_ranges_that_a_resume_compares() -> None:
+    free, bound = (make_cells(f"optim.batch_size=tag({tags},interval(8,64))")[0] for tags in ("log", "log,limit_low"))
+    assert free.space == bound.space
+    assert free.ranges != bound.ranges

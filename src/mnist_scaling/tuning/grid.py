@@ -92,7 +92,7 @@ class Cell:
     @property
     def ranges(self) -> dict[str, str]:
         """What is tuned, by config key, as text."""
-        return search_space.describe(self.space)
+        return search_space.describe(self.space, self.limits)
 
 
 def partition(arguments: Sequence[str], space_keys: Iterable[str]) -> Partition:
