@@ -65,6 +65,9 @@ def test_a_study(command, tmp_path):
     assert found["laws"]["additive"]["n"] == 19
     assert found["data"]["left_out"] == [{"row": 7, "why": "no loss"}]
     assert {"search_edge", "undertrained"} <= {f["code"] for f in found["flags"]}
+    additive = found["laws"]["additive"]
+    both = [additive[k]["rmse_log"] for k in ("holdout", "rolling_origin")]
+    assert additive["held_out_rmse_log"] == pytest.approx(np.hypot(*both) / np.sqrt(2))
     assert found["laws"]["power_N"]["slice"]["fixed"] == "D"
     assert found["laws"]["power_N"]["slice"]["value"] == 50_000
     assert len(found["slices"]) == 9

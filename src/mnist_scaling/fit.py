@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -261,7 +262,8 @@ def run(config: FitConfig) -> None:
     table, why_not = _with_curves(table, config)
     result = analyse(table, config.options())
     record = document(result)
-    record["data"]["left_out"] = left_out
+    record["data"] |= {"left_out": left_out, "sha256": hashlib.sha256(source.path.read_bytes()).hexdigest()}
+    record["settings"] |= {"columns": source.names, "where": config.where}
     if config.name:
         record["tuning_change"] = _tuning_change(source, config.bootstrap.level)
     if config.sensitivity:

@@ -98,6 +98,14 @@ def test_floor_not_identified_and_identified():
     assert "floor_not_identified" not in run(floored, laws=("power_N_floor",))
 
 
+def test_the_selected_law_says_whether_there_is_a_floor():
+    floors = {"additive": (Interval(0.02, 0.01, 0.03), True), "coupled": (Interval(0.01, 0.0, 0.02), False)}
+    assert diag.floor_not_identified(floors, "additive") == []
+    assert [(f.laws, f.severity) for f in diag.floor_not_identified(floors, "coupled")] == [(("coupled",), "warning")]
+    assert [(f.laws, f.severity) for f in diag.floor_not_identified(floors, "kaplan")] == [(("coupled",), "info")]
+    assert [(f.laws, f.severity) for f in diag.floor_not_identified(floors)] == [(("coupled",), "warning")]
+
+
 def test_forms_disagree():
     """Between two laws at 6 % noise, 20 cells don't settle it: AICc and hold-out part. 35 cells at 3 % do."""
     (flag,) = diag.forms_disagree(True, "a says 1, b says 2")

@@ -20,10 +20,10 @@ N_PER_WIDTH, FULL = 100, 40_000
 UNTUNED = {"lr": 3e-3, "batch_size": 32}
 
 
-def refit(folder: Path, draws: int = 40) -> None:
+def refit(folder: Path, draws: int = 40, **config: Any) -> None:
     """fits.json of a study in multirun/, as `fit` writes it."""
     with chdir(folder.parent.parent):
-        fit.run(fit.FitConfig(name=folder.name, bootstrap=fit.BootstrapConfig(draws=draws)))
+        fit.run(fit.FitConfig(name=folder.name, bootstrap=fit.BootstrapConfig(draws=draws), **config))
 
 
 def power_law(n: float, d: float, alpha: float = 0.3, beta: float = 0.5) -> float:

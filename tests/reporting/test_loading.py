@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from mnist_scaling.errors import InputError
+from mnist_scaling.fit import ColumnsConfig
 from mnist_scaling.reporting.loading import axis_value, load
+from tests.reporting.builder import refit
 
 
 def test_roles_of_a_grid(grid: Path) -> None:
@@ -70,6 +73,18 @@ def test_fits_of_another_table_are_refused(copy: Path) -> None:
     cells.to_csv(copy / "cells.csv", index=False)
     with pytest.raises(InputError, match=r"has changed since: run `python -m mnist_scaling\.fit name=grid` again"):
         load(copy)
+
+
+@pytest.mark.parametrize(
+    "config", [{"where": "data_fraction >= 0.25"}, {"columns": ColumnsConfig(loss="test_error", se="test_error_se")}]
+)
+def test_fits_of_other_rows_or_another_loss_are_no_other_table(copy: Path, config: dict[str, object]) -> None:
+    refit(copy, **config)
+    fits = load(copy).fits
+    assert fits["settings"]["where"] == config.get("where")
+    assert len(fits["data"]["rows"]) == (12 if "where" in config else 16)
+    assert fits["data"]["sha256"] == hashlib.sha256((copy / "cells.csv").read_bytes()).hexdigest()
+    assert fits["tuning_change"]["status"] == "ok"
 
 
 def test_fits_without_optional_keys_are_enough(copy: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 from mnist_scaling.reporting import figure_files, figures, html
 from mnist_scaling.reporting.loading import load
 from mnist_scaling.reporting.prepare import Missing
+from mnist_scaling.reporting.text import power_of_ten
 from tests.reporting.builder import refit
 
 VOID = {"meta", "br", "link", "img", "hr", "input"}
@@ -260,6 +261,23 @@ def test_cells_where_tuning_saved_nothing_are_counted(copy: Path, tmp_path: Path
     refit(copy)
     text, _ = render(copy, tmp_path / "figures", only={"what_tuning_changed"})
     assert "and nothing in 2 of 16, whose one untuned run is no worse" in text
+
+
+def test_the_cost_is_what_was_spent_and_ranges_are_those_of_every_cell(copy: Path, tmp_path: Path) -> None:
+    trials = pd.read_csv(copy / "trials.csv")
+    trials["flops_spent"] = trials["flops"] * 3
+    trials.loc[0, "flops_spent"] = None  # a run that ended before it knew
+    trials.to_csv(copy / "trials.csv", index=False)
+    ranges = {1e-1: range(14), 1e0: range(14, 16)}
+    for high, cells in ranges.items():
+        for i in cells:
+            text = json.dumps({"name": "FloatDistribution", "attributes": {"low": 1e-3, "high": high, "log": True}})
+            (copy / f"cell={i}").mkdir()
+            (copy / f"cell={i}" / "cell.json").write_text(json.dumps({"space": {"optim.lr": text}}))
+    text, _ = render(copy, tmp_path / "figures", only=set())
+    spent = 3 * trials["flops"].sum() - 2 * trials.loc[0, "flops"]
+    assert f"{power_of_ten(float(spent))} training FLOPs" in text
+    assert "0.001 to 0.1, logarithmic in 14 cells; 0.001 to 1, logarithmic in 2 cells" in text
 
 
 def test_how_far_the_cells_are_tuned_is_said(copy: Path, tmp_path: Path) -> None:

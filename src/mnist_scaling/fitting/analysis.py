@@ -200,9 +200,7 @@ def _candidates(rivals: dict[str, Fitted]) -> list[Candidate]:
     out = []
     for name, f in rivals.items():
         slopes = {f"the local slope in {k}": v for k, v in f.slopes.items() if np.isfinite(v.low)}
-        errors = [h.rmse_log for h in (f.holdout, f.rolling) if h is not None]
-        held = float(np.sqrt(np.mean(np.square(errors)))) if errors else np.nan
-        out.append(Candidate(name, f.law.size, f.aicc, held, slopes))
+        out.append(Candidate(name, f.law.size, f.aicc, f.held_out, slopes))
     return out
 
 
@@ -236,7 +234,7 @@ def _flags(
         *diag.double_softmax_floor(table, options.classes, {k: v[0] for k, v in floors.items()}),
         *diag.not_converged(fits, {k: f.settled for k, f in fitted.items()}),
         *diag.parameter_at_bound(fits),
-        *diag.floor_not_identified(floors),
+        *diag.floor_not_identified(floors, choice.selected),
         *diag.forms_disagree(choice.disagree, choice.reason),
         *diag.grid_edge(table, isoflop),
         *diag.carried(table),

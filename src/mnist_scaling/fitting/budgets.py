@@ -124,7 +124,7 @@ def _interpolated(table: Table) -> list[Curve]:
 
 
 def _budgets(ladders: list[Array]) -> Array:
-    """Budgets inside the reach of at least three sizes, about one a step of the sizes' own ladders."""
+    """Budgets inside the reach of at least three sizes, about one per step of the sizes' own ladders."""
     lows, highs = np.sort([x[0] for x in ladders]), np.sort([x[-1] for x in ladders])
     low, high = lows[2], highs[-3]
     if high <= low:

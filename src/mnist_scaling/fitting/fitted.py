@@ -83,6 +83,12 @@ class Fitted:
     floor_rejected: bool | None
     """Whether E = 0 is rejected; None for a law without a floor."""
 
+    @property
+    def held_out(self) -> float:
+        """Root mean square of the errors of both hold-outs, which the choice goes by; NaN without either."""
+        errors = [h.rmse_log for h in (self.holdout, self.rolling) if h is not None]
+        return float(np.sqrt(np.mean(np.square(errors)))) if errors else np.nan
+
 
 def is_joint(law: Law) -> bool:
     """Whether a law has more than one input, so that it is fitted to all rows."""

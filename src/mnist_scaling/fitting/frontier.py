@@ -176,7 +176,7 @@ def observed_draws(table: Table, method: str, ys: Array, counts: Array | None) -
     ys : array, shape (draws, n)
         Log losses of each draw.
     counts : array, shape (draws, n), optional
-        How often each row was drawn; a row drawn never is absent.
+        How often each row was drawn; a row that was never drawn is absent.
 
     Returns
     -------

@@ -22,7 +22,7 @@ class Cost:
     kappa_n: float
     kappa_d: float
     rmse_log: float
-    """How far the rows are from it: .05 is 5 % of C."""
+    """How far the rows are from it: 0.05 is 5 % of C."""
     assumed: bool = False
     """True when the table has no C and 6 N D stands in."""
 

@@ -1,6 +1,6 @@
 """The same exponents under every other choice: conventions of counting, laws, deltas, rows.
 
-Published exponents moved from .84 to .71 with one layer's FLOPs, and N*(C) reads .37, .54 or .70 by which
+Published exponents moved from 0.84 to 0.71 with one layer's FLOPs, and N*(C) reads 0.37, 0.54 or 0.70 by which
 parameters are counted. What moves an exponent by more than its interval belongs beside it.
 """
 

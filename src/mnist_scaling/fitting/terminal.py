@@ -98,7 +98,7 @@ def _laws(record: Mapping[str, Any]) -> Grid:
             str(law["n"]),
             f"{law['rmse_log']:.3f}",
             "—" if law["aicc"] is None else f"{law['aicc']:.1f}",
-            "—" if law["holdout"]["rmse_log"] is None else f"{law['holdout']['rmse_log']:.3f}",
+            "—" if law["held_out_rmse_log"] is None else f"{law['held_out_rmse_log']:.3f}",
         )
     return grid
 

@@ -21,7 +21,7 @@ from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.least_squares import LEVEL, exponents
 
 SOURCES = ("untuned", "selected", "tuned")
-"""Losses of a cell: one run of the untuned setting, the best trial (biased low), the mean over fresh repeats."""
+"""Losses of a cell: one run at the untuned setting, the best trial (biased low), the mean over fresh repeats."""
 
 CHANGE, SIMULTANEOUS = "change", "simultaneous"
 """tuned - untuned, with an interval for each, and with intervals that hold together."""

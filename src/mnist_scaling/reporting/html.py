@@ -31,7 +31,7 @@ def page(study: Study, shown: Sequence[Shown], now: datetime | None = None) -> s
     ----------
     study : Study
     shown : sequence of Shown
-        Output of `files.make_all`.
+        Output of `figure_files.make_all`.
     now : datetime, optional
         Date under the title.
     """

@@ -104,8 +104,6 @@ def law_table(study: Study) -> Table:
         values = Markup("<br>").join(
             Markup("{} = {}").format(symbol(k), estimate(Interval.of(p))) for k, p in shown.items()
         )
-        holdout = law.get("holdout") or {}
-        missed = "—" if holdout.get("rmse_log") is None else f"{number(holdout['rmse_log'])} ({holdout.get('n')})"
         bold = Markup("<b>{}</b> (selected)") if name == study.fits["selected"] else Markup("{}")
         refused = law.get("rmse_log") is None
         rows.append(
@@ -117,11 +115,11 @@ def law_table(study: Study) -> Table:
                 law.get("n", "—"),
                 number(law.get("rmse_log")),
                 "—" if law.get("aicc") is None else f"{law['aicc']:.1f}".replace("-", "−"),
-                missed,
+                number(law.get("held_out_rmse_log")),
                 law.get("status", ""),
             ]
         )
-    head = ["law", f"floor and exponents, {_level(study)}", "n", "rmse of ln L", "AICc", "hold-out rmse (n)", "status"]
+    head = ["law", f"floor and exponents, {_level(study)}", "n", "rmse of ln L", "AICc", "hold-out rmse", "status"]
     return Table(head, rows)
 
 

@@ -133,13 +133,14 @@ def _read_fits(folder: Path) -> Mapping[str, Any]:
 
 def _check_rows(study: Study) -> None:
     """Refuse fits of another table: an exponent beside the wrong cells is worse than none."""
-    losses = study.cells["test_loss"]
+    settings = study.fits.get("settings", {})
+    losses = study.cells[settings.get("columns", {}).get("loss") or "test_loss"]
     points = [p for m in study.fits["frontier"].values() for p in m.get("points", []) if "row" in p]
     same = all(p["row"] < len(losses) and np.isclose(losses[p["row"]], p["loss"], rtol=1e-6) for p in points)
     fitted = study.fits.get("data", {}).get("n")
     masked = len(study.fits.get("data", {}).get("masked", []))
     grown = fitted is not None and not study.fits["data"].get("notes") and int(losses.notna().sum()) > fitted + masked
-    filtered = bool(study.fits.get("data", {}).get("left_out")) or bool(study.fits.get("settings", {}).get("where"))
+    filtered = bool(study.fits.get("data", {}).get("left_out")) or bool(settings.get("where"))
     if not same or (grown and not filtered):
         raise InputError(
             f"fits.json must be made from the cells.csv beside it, but {study.folder / layout.CELLS} has changed "

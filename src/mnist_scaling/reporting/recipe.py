@@ -32,7 +32,7 @@ def settings(study: Study) -> list[tuple[str, str]]:
     out += [(f"search range of {key}", text) for key, text in _ranges(_cell_records(study)).items()]
     untuned = study.fits.get("tuning_change", {}).get("setting")
     if untuned:
-        out.append(("untuned setting (the first trial of every cell)", describe(untuned)))
+        out.append(("untuned setting (the control of every cell)", describe(untuned)))
     out += [("fit", _flat(study.fits.get("settings", {})))] if study.fits.get("settings") else []
     known = {"name", "axes", "tuned", "command", "versions"}
     out += [(label(k), _flat(v)) for k, v in study.record.items() if k not in known]

@@ -48,20 +48,26 @@ def parameter_at_bound(fits: Mapping[str, Fit]) -> list[Flag]:
     return [Flag(flags.PARAMETER_AT_BOUND, f"Parameters ended at their bound ({what}).", laws=tuple(hits), remedy=fix)]
 
 
-def floor_not_identified(floors: Mapping[str, tuple[Interval, bool]]) -> list[Flag]:
+def floor_not_identified(floors: Mapping[str, tuple[Interval, bool]], selected: str | None = None) -> list[Flag]:
     """The data do not reject E = 0, by profile likelihood.
 
     Parameters
     ----------
     floors : mapping
         Law -> (profile interval of E, whether E = 0 is rejected).
+    selected : str, optional
+        The selected law. Where it has a floor, its floor alone counts: laws that fit worse have no say. Where it
+        has none, that the others' floors are in doubt agrees with it, and is worth knowing only.
     """
+    if selected is not None and selected in floors:
+        floors = {selected: floors[selected]}
     bad = {k: v[0] for k, v in floors.items() if not v[1]}
     if not bad:
         return []
     what = "; ".join(f"{k}: {f'E up to {v.high:.3g}' if np.isfinite(v.high) else 'any E'}" for k, v in bad.items())
     text = f"The data are compatible with no floor at all ({what}), so exponents of these laws rest on an assumption."
-    return [Flag(flags.FLOOR_NOT_IDENTIFIED, text, laws=tuple(bad))]
+    agrees = selected is not None and selected not in floors
+    return [Flag(flags.FLOOR_NOT_IDENTIFIED, text, laws=tuple(bad), severity=flags.INFO if agrees else flags.WARNING)]
 
 
 def forms_disagree(disagree: bool, reason: str) -> list[Flag]:

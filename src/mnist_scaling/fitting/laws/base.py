@@ -86,7 +86,7 @@ class Law(ABC):
         Parameters
         ----------
         theta : array, shape (batch, p)
-            Parameters in the solver's coordinates, one set a row.
+            Parameters in the solver's coordinates, one set per row.
         logs : mapping of str to array, shape (n,)
             Logarithms of the inputs.
 

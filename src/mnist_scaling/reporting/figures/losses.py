@@ -15,7 +15,7 @@ SIZES = {"N": "parameters N", "D": "training examples seen D"}
 
 
 def draw(data: Losses) -> Figure:
-    """One row a panel: the lines to the left, the exponent of each line to the right."""
+    """One row per panel: the lines to the left, the exponent of each line to the right."""
     with_exponents = any(sum(line.law is not None for line in lines) > 1 for lines in data.panels.values())
     figure = style.new_figure(height=0.25 + 2.9 * len(data.panels))
     grid = figure.subplots(

@@ -15,7 +15,7 @@ NAMES = {"standard": "standard", "mup": "µP"}
 
 
 def draw_coordinates(data: Coordinates) -> Figure:
-    """One row a parametrization, one column a layer: scale over width, one line a step."""
+    """One row per parametrization, one column per layer: scale over width, one line per step."""
     points = data.points
     rows, layers = list(dict.fromkeys(points["parametrization"])), list(dict.fromkeys(points["layer"]))
     figure = style.new_figure(height=0.3 + 2.1 * len(rows))
@@ -42,7 +42,7 @@ def draw_coordinates(data: Coordinates) -> Figure:
 
 
 def draw_sensitivity(data: Sensitivity) -> Figure:
-    """Loss over rate for each parametrization, one line a width; then the best rate over width."""
+    """Loss over rate for each parametrization, one line per width; then the best rate over width."""
     names = list(dict.fromkeys(data.points["parametrization"]))
     colours = style.ordered_colours(data.points["width"], style.SIZE_PALETTE)
     figure = style.new_figure(height=2.9)

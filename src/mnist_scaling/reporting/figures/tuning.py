@@ -154,7 +154,7 @@ def draw_curse(data: Curse) -> Figure:
 
 
 def draw_history(data: History) -> Figure:
-    """A thin line a cell, a thick one for their median."""
+    """A thin line for each cell, a thick one for their median."""
     figure = style.new_figure(height=2.9)
     axes = figure.subplots()
     colours = style.ordered_colours(data.lines["level"].dropna(), style.SIZE_PALETTE)

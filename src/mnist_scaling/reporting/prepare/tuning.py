@@ -40,7 +40,7 @@ def curse(study: Study) -> Curse | Missing:
     table["label"] = "" if size is None else cells[size].map(axis_value)
     median, above = float(ratio.median() - 1), int((ratio > 1).sum())
     note = f"Median {number(100 * median, 2)} %; the repeats are worse in {above} of {len(table)} cells." + (
-        "" if error.notna().any() else " With one repeat a cell there is no standard error."
+        "" if error.notna().any() else " With one repeat per cell there is no standard error."
     )
     return Curse(table.sort_values(["level", "selected"]), size, median, note)
 
