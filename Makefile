@@ -57,6 +57,7 @@ format: setup  ## put the code into ruff's format
 bench: setup  ## time what is claimed to be fast; ratios within one run
 	@mkdir -p multirun
 	@$(RUN) benchmarks/training.py --json multirun/bench_training.json
+	@$(RUN) benchmarks/whole_study.py --quick --json multirun/bench_whole_study.json
 	@$(RUN) benchmarks/fitting.py --quick --json multirun/bench_fitting.json
 
 dashboard: setup  ## look at a study's trials in a browser: make dashboard NAME=quickstart

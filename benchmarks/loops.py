@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torch.utils.data import DataLoader
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader, Subset
 from torchvision import datasets, transforms
 
-from mnist_scaling.config import ModelConfig, OptimConfig
-from mnist_scaling.training import data, models, scoring, seeding
+from mnist_scaling.config import ModelConfig, OptimConfig, RunConfig
+from mnist_scaling.training import data, models, schedules, scoring, seeding
 from mnist_scaling.training.acceleration import build_engine
 from mnist_scaling.training.fast import small_cnn
 from mnist_scaling.training.fast.masks import Dropout
@@ -42,8 +43,7 @@ def dataloader(root: str, width: int, batch: int) -> Step:
     ToTensor and Normalize on PIL images, one at a time, in the training process, as it has it on a CPU; its
     log line every 10 steps reads the loss.
     """
-    transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))])
-    loader = DataLoader(datasets.MNIST(root, train=True, transform=transform), batch_size=batch, shuffle=True)
+    loader = DataLoader(_pictures(root), batch_size=batch, shuffle=True)
     model = build(width).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=RATE)
 
@@ -60,6 +60,46 @@ def dataloader(root: str, width: int, batch: int) -> Step:
 
     running = steps()
     return lambda: next(running)
+
+
+def _pictures(root: str) -> datasets.MNIST:
+    """The example's data set: 60,000 PIL images and its transforms."""
+    transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))])
+    return datasets.MNIST(root, train=True, transform=transform)
+
+
+def example(run: RunConfig) -> float:
+    """Validation loss of one epoch by the same example.
+
+    The model, its initial weights, the split, the subset, the optimiser's settings and the schedule are those
+    of `train_model`; the training and the evaluation (1,000 images at a time) are the example's.
+    """
+    torch.set_num_threads(1)
+    optim, dataset = run.optim, data.load("mnist", run.data.dir, torch.device("cpu"))
+    chosen = data.subset(dataset.train.labels, data.n_train(run.data), run.seed)
+    training, validation = (
+        Subset(_pictures(run.data.dir), rows.tolist()) for rows in (dataset.train.rows[chosen], dataset.validation.rows)
+    )
+    loader = DataLoader(training, optim.batch_size, shuffle=True)
+    with seeding.global_stream(run.seed, "init", torch.device("cpu")):
+        model = models.build(run.model, dataset.image_shape, dataset.classes).train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=optim.lr, betas=(optim.momentum, optim.beta2))
+    last = len(loader) - 0.5  # the scheduler looks one step beyond the end
+    scheduler = LambdaLR(
+        optimizer, lambda step: schedules.factor(optim.schedule, min(step + 0.5, last) / len(loader), optim.warmup)
+    )
+    for index, (images, target) in enumerate(loader):
+        optimizer.zero_grad()
+        loss = cross_entropy(model(images), target)
+        loss.backward()
+        optimizer.step()
+        scheduler.step()
+        if index % 10 == 0:
+            loss.item()
+    model.eval()
+    with torch.no_grad():
+        losses = [cross_entropy(model(x), y, reduction="sum").item() for x, y in DataLoader(validation, 1000)]
+    return sum(losses) / len(validation)
 
 
 def tensors(part: data.Part, width: int, batch: int, model: nn.Module | None = None) -> Step:

@@ -31,7 +31,9 @@ def gradients(model: nn.Module, part: data.Part, rows: Tensor, dropout: Dropout)
 
 
 @pytest.mark.parametrize("batch", [1, 7, 64])
-@pytest.mark.parametrize("shape", [{"width": 1}, {"width": 6}, {"width": 16, "parametrization": "mup"}], ids=str)
+@pytest.mark.parametrize(
+    "shape", [{"width": 1}, {"width": 6}, {"width": 16, "parametrization": "mup"}, {"width": 32}], ids=str
+)
 def test_gradients_by_hand_are_those_of_autograd(part: data.Part, batch: int, shape: dict) -> None:
     rows = batches(len(part), batch)[0]
     plain, model = built(**shape), built(**shape)
@@ -55,6 +57,16 @@ def test_dropout_by_hand_is_autograds_through_the_same_mask(part: data.Part) -> 
     torch.testing.assert_close(losses, expected.detach(), rtol=1e-5, atol=1e-6)
     wanted = parameters_to_vector([p.grad for p in plain.parameters()])  # type: ignore[misc]
     torch.testing.assert_close(gradient, wanted, rtol=1e-4, atol=1e-5 * wanted.abs().max().item())
+
+
+@pytest.mark.parametrize("width", [4, 32], ids=["BLAS", "oneDNN"])
+def test_what_is_not_a_number_reaches_the_loss(part: data.Part, width: int) -> None:
+    """A diverged run ends because its loss is NaN; a ReLU that makes 0 of NaN would hide it."""
+    model = built(width=width)
+    with torch.no_grad():
+        model.hidden[0].weight[0, 0, 0, 0] = torch.nan
+    losses, _ = gradients(model, part, torch.arange(64), Dropout([0.0], [None]))
+    assert losses.isnan().all()
 
 
 def test_masks_keep_what_they_should() -> None:

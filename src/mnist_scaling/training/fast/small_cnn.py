@@ -128,9 +128,10 @@ class Gradients:
         self.part.standardise(at.image)
         torch.index_select(at.rows, 0, at.patch_rows, out=at.patches_flat)
         torch.index_select(self.filters, 1, self.order, out=at.filters)
-        torch.clamp(_multiply(at.first, at.patches, at.pre), min=0, out=at.active)
+        torch.clamp_(torch.bmm(at.first, at.patches, out=at.active), min=0)
         for columns, source in at.shifts:
             columns.copy_(source)
+        # Not oneDNN's own ReLU: it turns NaN into 0, and a diverged run would go on unseen.
         torch.clamp(_multiply(at.second, at.columns, at.features), min=0, out=at.features)
         kept = at.by_example
         if dropout:
@@ -148,13 +149,13 @@ class Gradients:
         if dropped:
             at.by_example_gradient.mul_(at.mask)
         _through_relu(at.features_gradient, at.features)
-        at.second_gradient.copy_(_multiply(at.features_gradient, at.columns.mT, at.second_gradient))
+        _weight_gradient(at.features_gradient, at.columns, at.second_gradient)
         columns_gradient = _multiply(at.second_taps.mT, at.features_gradient, at.columns_gradient)
         for columns, target in _shifts(columns_gradient, at.shape):
             target.add_(columns)
         active_gradient = columns_gradient[:, : 4 * self.width].view_as(at.active)
         _through_relu(active_gradient, at.active)
-        at.first_gradient.copy_(_multiply(active_gradient, at.patches.mT, at.first_gradient))
+        _weight_gradient(active_gradient, at.patches, at.first_gradient)
         torch.index_select(at.filters_gradient, 1, self.back, out=self.filters_gradient)
 
 
@@ -183,7 +184,6 @@ class _Buffers:
         self.first_gradient, self.second_gradient = _by_layer(self.filters_gradient, w)
         self.second_taps = self.second[..., :-1]
         # Activations and their gradients.
-        self.pre = torch.empty(s, w, 4 * n)
         self.columns = torch.zeros(s, 9 * w + 1, n)
         self.columns[:, -1] = 1
         self.active = self.columns[:, : 4 * w].view(s, w, 4 * n)
@@ -201,14 +201,32 @@ class _Buffers:
 
 def _multiply(a: Tensor, b: Tensor, out: Tensor) -> Tensor:
     """a @ b for each model; large products by oneDNN, small ones by BLAS into `out`."""
-    rows, inner, columns = *a.shape[1:], b.shape[2]
-    if ONEDNN is None or rows * inner * columns < ONEDNN_FROM:
+    if not _large(a, b):
         return torch.bmm(a, b, out=out)
     if len(a) == 1:
-        return ONEDNN(a[0], b[0].mT, None, "none", [], "").unsqueeze(0)  # type: ignore[no-any-return]
+        return ONEDNN(a[0], b[0].mT, None, "none", [], "").unsqueeze(0)  # type: ignore[no-any-return, misc]
     for x, y, product in zip(a, b.mT, out, strict=True):
-        product.copy_(ONEDNN(x, y, None, "none", [], ""))
+        product.copy_(ONEDNN(x, y, None, "none", [], ""))  # type: ignore[misc]
     return out
+
+
+def _weight_gradient(gradient: Tensor, inputs: Tensor, out: Tensor) -> None:
+    """gradient @ inputs' for each model, into `out`: (S, channels, n), (S, taps, n) to (S, channels, taps).
+
+    oneDNN gets it transposed, because it fills its registers along the last dimension, and the number of channels
+    fits them better than that of taps (docs/performance.md).
+    """
+    if not _large(gradient, inputs.mT):
+        torch.bmm(gradient, inputs.mT, out=out)
+        return
+    for x, y, product in zip(inputs, gradient, out, strict=True):
+        product.copy_(ONEDNN(x, y, None, "none", [], "").mT)  # type: ignore[misc]
+
+
+def _large(a: Tensor, b: Tensor) -> bool:
+    """Whether oneDNN takes each model's a @ b."""
+    rows, inner, columns = *a.shape[1:], b.shape[2]
+    return ONEDNN is not None and rows * inner * columns >= ONEDNN_FROM
 
 
 def _through_relu(gradient: Tensor, output: Tensor) -> None:
