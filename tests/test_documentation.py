@@ -22,7 +22,7 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_scaling import cli, config, fit, report, train
+from mnist_scaling import cli, config, fit_config, report, train
 from mnist_scaling.config import RunConfig
 from mnist_scaling.study import columns, layout
 
@@ -148,7 +148,7 @@ PROGRAM: dict[str, Callable[[list[str]], None]] = {
 }
 MODULE: dict[str, Callable[[list[str]], None]] = {
     "mnist_scaling.train": check_train,
-    "mnist_scaling.fit": functools.partial(check_built, "fit", fit.FitConfig),
+    "mnist_scaling.fit": functools.partial(check_built, "fit", fit_config.FitConfig),
     "mnist_scaling.report": functools.partial(check_built, "report", report.ReportConfig),
     "pytest": check_pytest,
 }

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from mnist_scaling import fit
+from mnist_scaling import fit, fit_config
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting import budgets
 from mnist_scaling.fitting.analysis import Result, analyse
@@ -50,7 +50,7 @@ def run(folder: Path, experiment: str, data_dir: str, *more: str) -> Path:
 def fitted(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch, **more: Any) -> Result:
     """What `fit` makes of a study, in this process: a second instead of four."""
     monkeypatch.chdir(folder)
-    config = fit.FitConfig(name=name, bootstrap=fit.BootstrapConfig(draws=20), **more)
+    config = fit_config.FitConfig(name=name, bootstrap=fit_config.BootstrapConfig(draws=20), **more)
     table, _ = fit._with_curves(fit.load(config)[0], config)
     return analyse(table, config.options())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,11 @@ from omegaconf import DictConfig
 from mnist_scaling import cli
 from mnist_scaling.config import build
 from mnist_scaling.errors import InputError
+from mnist_scaling.fit_config import FitConfig
 from mnist_scaling.fitting.analysis import analyse
 from mnist_scaling.fitting.coverage import coverage_of
 from mnist_scaling.fitting.envelope import attach
-from mnist_scaling.fitting.estimate import Settings
 from mnist_scaling.fitting.fits_json import coverage_record, document, sensitivity_record, tuning_change_record
-from mnist_scaling.fitting.fitted import Options
 from mnist_scaling.fitting.read import read_columns
 from mnist_scaling.fitting.sensitivity import sensitivity
 from mnist_scaling.fitting.table import Table
@@ -39,109 +38,6 @@ CURVE_ROLES = {"row": "cell", "N": "n_params", "D": "n_seen", "C": "flops", "los
 
 TUNED_LOSSES = ("val_loss", "repeat_val_loss", "repeat_val_loss_se")
 """Columns of cells.csv beside the untuned loss: selected, tuned and its error, all on validation images."""
-
-STUDY_CLASSES = 10
-
-
-@dataclass(frozen=True)
-class ColumnsConfig:
-    """Headers of the table; null where it has no such column."""
-
-    N: str | None = None
-    D: str | None = None
-    C: str | None = None
-    U: str | None = None
-    loss: str | None = None
-    se: str | None = None
-    repeats: str | None = None
-    flags: str | None = None
-    run: str | None = None
-
-
-@dataclass(frozen=True)
-class PredictConfig:
-    """A point whose loss is wanted."""
-
-    N: float | None = None
-    D: float | None = None
-    C: float | None = None
-    U: float | None = None
-
-
-@dataclass(frozen=True)
-class BootstrapConfig:
-    """Draws, kind and level of the one bootstrap."""
-
-    draws: int = 1000
-    kind: str = "auto"
-    level: float = 0.95
-
-
-@dataclass(frozen=True)
-class CoverageConfig:
-    """Simulated tables, the law that they obey, and the draws of each."""
-
-    draws: int = 0
-    law: str | None = None
-    bootstrap: int = 200
-
-
-@dataclass(frozen=True)
-class FitConfig:
-    """conf/fit.yaml, which says what each key is."""
-
-    name: str | None = None
-    table: str | None = None
-    out: str | None = None
-    columns: ColumnsConfig = field(default_factory=ColumnsConfig)
-    where: str | None = None
-    curves: Any = "auto"
-    laws: Any = "default"
-    delta: Any = "auto"
-    loss: str = "huber"
-    weights: str = "equal"
-    isoflop: str = "parabola"
-    classes: int | None = None
-    mask_chance: bool = False
-    queries: float | None = None
-    predict: PredictConfig = field(default_factory=PredictConfig)
-    bootstrap: BootstrapConfig = field(default_factory=BootstrapConfig)
-    seed: int = 0
-    sensitivity: bool = False
-    coverage: CoverageConfig = field(default_factory=CoverageConfig)
-
-    def __post_init__(self) -> None:
-        if (self.name is None) == (self.table is None):
-            given = "both" if self.name else "neither"
-            raise InputError(
-                f"Exactly one of `name` and `table` must be given, but got {given}: name=STUDY or table=FILE.csv."
-            )
-
-        if self.curves not in ("auto", True, False):
-            raise InputError(f"`curves` must be one of auto, true, false, but got {self.curves!r}: choose one of them.")
-
-    def options(self) -> Options:
-        """What the library is asked to do."""
-        return Options(
-            laws=self.laws if isinstance(self.laws, str) else tuple(self.laws),
-            settings=Settings(delta=_delta(self.delta), loss=self.loss, weights=self.weights),
-            draws=self.bootstrap.draws,
-            kind=self.bootstrap.kind,
-            level=self.bootstrap.level,
-            seed=self.seed,
-            classes=STUDY_CLASSES if self.name and self.classes is None else self.classes,
-            mask_chance=self.mask_chance,
-            isoflop=self.isoflop,
-            queries=self.queries,
-            predict={k: v for k, v in asdict(self.predict).items() if v is not None},
-        )
-
-
-def _delta(value: Any) -> float | str:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return str(value)
 
 
 @dataclass(frozen=True)

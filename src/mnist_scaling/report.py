@@ -9,7 +9,7 @@ import hydra
 from omegaconf import DictConfig
 
 from mnist_scaling import cli
-from mnist_scaling.config import build, require
+from mnist_scaling.config import build, register, require
 from mnist_scaling.reporting import figure_files, html, loading
 from mnist_scaling.study import layout
 from mnist_scaling.study.files import write_atomically
@@ -18,17 +18,23 @@ from mnist_scaling.study.layout import REPORT
 
 @dataclass(frozen=True)
 class ReportConfig:
-    """conf/report.yaml, which says what each key is."""
+    """A report: of which study, and the files of its figures."""
 
     name: str | None = None
+    """A study in multirun/ that has been fitted."""
     formats: tuple[str, ...] = ("png", "svg", "pdf")
+    """Formats of the files in figures/; the page has its own copies."""
     dpi: int = 200
+    """Resolution of the PNGs."""
 
     def __post_init__(self) -> None:
         require(bool(self.name), "`name` must be a study in multirun/, but none was given: add name=STUDY.")
         wrong = sorted(set(self.formats) - set(figure_files.FORMATS))
         require(not wrong, f"`formats` must be of {', '.join(figure_files.FORMATS)}, but got {', '.join(wrong)}.")
         require(30 <= self.dpi <= 1200, f"`30 <= dpi <= 1200` must hold, but got {self.dpi}.")
+
+
+register("report", ReportConfig)
 
 
 @hydra.main(config_path=cli.conf_dir(), config_name="report")

@@ -14,7 +14,7 @@ from mnist_scaling.reporting.prepare.change import Change
 from mnist_scaling.reporting.text import count, duration, estimate, listing, number, plural, power_of_ten
 from mnist_scaling.study import flags
 from mnist_scaling.study.columns import IMPORTANCE, label
-from mnist_scaling.study.vocabulary import DIVERGED, FAILED, PRUNED, TRIAL
+from mnist_scaling.study.vocabulary import DIVERGED, FAILED, NO, PRUNED, TRIAL, YES
 
 
 def opening(study: Study) -> list[Markup]:
@@ -78,10 +78,10 @@ def findings(study: Study, change: Change | Missing) -> list[Markup]:
 
 def certificate_sentence(study: Study) -> Markup | None:
     """Is the tuning done? How many cells are, and what further trials should gain against a seed's noise."""
-    known = study.cells[study.cells["tuned"].notna()]
+    known = study.cells[study.cells["tuned"].isin([YES, NO])]
     if known.empty:
         return None
-    done, widened = int((known["tuned"] == "yes").sum()), int((known["widened"] != "").sum())
+    done, widened = int((known["tuned"] == YES).sum()), int((known["widened"] != "").sum())
     edges = int((known["edges"] != "").sum())
     text = Markup(
         "<b>{} of {} cells are certified tuned:</b> no selected value on the edge of its range ({} have one), and ten "
