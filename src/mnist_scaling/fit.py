@@ -28,7 +28,7 @@ from mnist_scaling.fitting.terminal import show
 from mnist_scaling.fitting.tuning_change import TunedCells, tuning_change
 from mnist_scaling.study.columns import CONVENTIONS, FITTED
 from mnist_scaling.study.files import read_json, write_atomically
-from mnist_scaling.study.layout import CELLS, CURVES, FITS, STUDY, TRIALS
+from mnist_scaling.study.layout import CELLS, CURVES, FITS, STUDY, TRIALS, study_folder
 from mnist_scaling.study.roles import roles_of
 from mnist_scaling.study.tables import read_table
 from mnist_scaling.study.untuned import untuned_runs
@@ -62,7 +62,7 @@ def read(config: FitConfig) -> Source:
     """The rows that the config asks for, from a study's cells.csv or from a table."""
     names: dict[str, str | None]
     if config.name:
-        path = Path("multirun") / config.name / CELLS
+        path = study_folder(config.name) / CELLS
         if not path.is_file():
             raise InputError(f"A study must have {path}, but there is none: check `name`, or run the study first.")
         names = FITTED | {role: header for role, header in asdict(config.columns).items() if header}
@@ -84,9 +84,9 @@ def _with_curves(table: Table, config: FitConfig) -> tuple[Table, str]:
     InputError
         When curves=true asks for curves that can't be used.
     """
-    path = Path("multirun") / str(config.name) / CURVES
     if not config.name or config.curves is False:
         return table, ""
+    path = study_folder(config.name) / CURVES
     if path.is_file():
         points = read_table(path, CURVE_ROLES.values())
         table, why = attach(table, {role: points[column].to_numpy() for role, column in CURVE_ROLES.items()})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig
@@ -46,7 +45,7 @@ def main(cfg: DictConfig) -> None:
 
 def write(config: ReportConfig) -> None:
     """Figures and page of one study."""
-    folder = Path("multirun") / str(config.name)
+    folder = layout.study_folder(str(config.name))
     loaded = loading.load(folder)
     shown = figure_files.make_all(loaded, folder / layout.FIGURES, config.formats, config.dpi)
     write_atomically(folder / REPORT, html.page(loaded, shown))
