@@ -1,0 +1,43 @@
+"""The schema of conf/train.yaml: what one training run is, as frozen dataclasses with their defaults and rules.
+
+Each default stands here once and conf/ holds what differs from it; a key that no class declares is refused.
+`build` is the border: above it lives Hydra's DictConfig, below it nothing but what is declared here.
+"""
+
+from mnist_scaling.config.building import build, defaults_like, flatten, register, with_values
+from mnist_scaling.config.family import MODEL_CONFIGS, ModelConfig, model_config, model_names
+from mnist_scaling.config.rules import one_of, require
+from mnist_scaling.config.run import (
+    CurveConfig,
+    DataConfig,
+    OptimConfig,
+    RegimeConfig,
+    ReportsConfig,
+    RunConfig,
+    TrainConfig,
+    TrialConfig,
+)
+
+__all__ = [
+    "MODEL_CONFIGS",
+    "CurveConfig",
+    "DataConfig",
+    "ModelConfig",
+    "OptimConfig",
+    "RegimeConfig",
+    "ReportsConfig",
+    "RunConfig",
+    "TrainConfig",
+    "TrialConfig",
+    "build",
+    "defaults_like",
+    "flatten",
+    "model_config",
+    "model_names",
+    "one_of",
+    "register",
+    "require",
+    "with_values",
+]
+
+register("train", TrainConfig)

@@ -1,0 +1,110 @@
+"""The border between Hydra and the rest: schemas for Hydra to compose onto, and objects built of what it composed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, TypeVar
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+
+from mnist_scaling.config.family import model_config
+from mnist_scaling.config.run import RunConfig
+
+T = TypeVar("T")
+
+
+def register(name: str, cls: type) -> None:
+    """Make a dataclass the schema that conf/<name>.yaml composes onto, as ``schema/<name>``.
+
+    Parameters
+    ----------
+    name : str
+        The command.
+    cls : type
+        A dataclass; its defaults are the command's.
+    """
+    schema = OmegaConf.structured(cls)
+    _make_writable(schema)
+    ConfigStore.instance().store(group="schema", name=name, node=schema, package="_global_")
+
+
+def build(cls: type[T], cfg: DictConfig) -> T:
+    """A frozen dataclass from the node of the same shape; keys that `cls` lacks are left out.
+
+    Parameters
+    ----------
+    cls : type
+        A dataclass of this module, or one with the same kind of fields.
+    cfg : DictConfig
+        A composed configuration; interpolations are resolved.
+
+    Returns
+    -------
+    object
+        An instance of `cls`; a run's model node is of its family's own class.
+
+    Raises
+    ------
+    InputError
+        When a value breaks a rule of `cls`.
+    omegaconf.errors.ValidationError
+        When a value has the wrong type.
+    """
+    schema = OmegaConf.structured(cls)
+    # Node by node: Hydra's own part of a sweep's config has values that only a job can resolve.
+    values = {f.name: _plain(cfg[f.name]) for f in fields(cls) if f.name in cfg}  # type: ignore[arg-type]
+    _make_writable(schema)
+    if cls is RunConfig and "name" in values.get("model", {}):
+        schema.model = OmegaConf.structured(model_config(values["model"]["name"]))
+        _make_writable(schema.model)
+    merged = OmegaConf.merge(schema, values)
+    return OmegaConf.to_object(merged)  # type: ignore[return-value]
+
+
+def with_values(run: RunConfig, values: Mapping[str, Any]) -> RunConfig:
+    """A run with other values of some dotted keys: {"optim.lr": 0.1, "seed": 2}."""
+    for key, value in values.items():
+        node, _, leaf = key.rpartition(".")
+        if node:
+            run = replace(run, **{node: replace(getattr(run, node), **{leaf: value})})
+        else:
+            run = replace(run, **{leaf: value})
+    return run
+
+
+def defaults_like(run: RunConfig) -> RunConfig:
+    """A run at all defaults, with nodes of the same classes: what a run's settings are told apart from."""
+    fresh: dict[str, Any] = {}
+    for f in fields(run):
+        if is_dataclass(node := getattr(run, f.name)):
+            kind: Any = type(node)  # a family's own class
+            fresh[f.name] = kind()
+    return replace(RunConfig(), **fresh)
+
+
+def _plain(node: Any) -> Any:
+    """A node without interpolations, which can't be followed once it has left its tree."""
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+
+
+def _make_writable(node: DictConfig) -> None:
+    """OmegaConf reads ``frozen=True`` as a read-only node; only the finished object is to be frozen."""
+    OmegaConf.set_readonly(node, False)
+    for key in node:
+        child = node._get_node(key)
+        if isinstance(child, DictConfig):
+            _make_writable(child)
+
+
+def flatten(values: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one mapping with dotted keys: {"a": {"b": 1}} gives {"a.b": 1}."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict | DictConfig):
+            flat.update(flatten(value, f"{name}."))
+        else:
+            flat[name] = list(value) if isinstance(value, tuple) else value  # as JSON gives it back
+    return flat

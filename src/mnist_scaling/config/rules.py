@@ -1,0 +1,16 @@
+"""A rule that a value breaks, as the sentence that the user reads."""
+
+from __future__ import annotations
+
+from mnist_scaling.errors import InputError
+
+
+def require(rule: bool, sentence: str) -> None:
+    """Raise `InputError` with `sentence` unless `rule` holds."""
+    if not rule:
+        raise InputError(sentence)
+
+
+def one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Raise `InputError` unless `value` is one of `allowed`."""
+    require(value in allowed, f"`{key}` must be one of {', '.join(allowed)}, but got {value!r}.")
