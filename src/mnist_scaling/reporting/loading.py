@@ -114,7 +114,7 @@ def _axes_and_tuned(record: Mapping[str, Any], cells: pd.DataFrame) -> tuple[tup
 def _with(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """The table with every column that the report may read; text columns are never NaN."""
     table = table.reindex(columns=list(dict.fromkeys([*table.columns, *columns])))
-    for column in ("edges", "widened", "flags"):
+    for column in ("edges", "limits", "widened", "flags"):
         if column in table:
             table[column] = table[column].astype(object).where(table[column].notna(), "").astype(str)
     return table
