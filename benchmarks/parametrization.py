@@ -63,14 +63,14 @@ def check(options: DictConfig, out: Path) -> None:
     source = DataConfig(dir=options.data_dir)
     data.prepare(source)
     optim = OptimConfig(name=options.optim, lr=options.lr, batch_size=options.batch_size)
-    tables = []
+    checks = []
     for name in ("standard", "mup"):
         model = ModelConfig(parametrization=name, depth=options.depth, base_width=options.base_width)
         run = RunConfig(device="cpu", model=model, data=source, optim=optim)
-        tables.append(
+        checks.append(
             coordinate_check.coordinate_check(run, list(options.widths), range(options.seeds), steps=options.steps)
         )
-    table = pd.concat(tables, ignore_index=True)
+    table = pd.concat(checks, ignore_index=True)
     slopes = coordinate_check.slopes(table)
     tables.write_table(table, out / "coordinate_check.csv")
     write(out / "coordinate_check.json", {"options": OmegaConf.to_container(options), "slopes": rows(slopes)})

@@ -96,11 +96,7 @@ def law_table(study: Study) -> Table:
     rows = []
     for name, law in study.fits["laws"].items():
         units = law.get("units", {})
-        shown = {
-            k: p
-            for k, p in law["params"].items()
-            if units.get(k, "1") in ("1", "loss") and (k in GREEK or "_" in k or k == "E")
-        }
+        shown = {k: p for k, p in law["params"].items() if units.get(k, "1") in ("1", "loss")}
         values = Markup("<br>").join(
             Markup("{} = {}").format(symbol(k), estimate(Interval.of(p))) for k, p in shown.items()
         )

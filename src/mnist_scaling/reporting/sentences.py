@@ -11,6 +11,7 @@ from mnist_scaling.reporting.loading import Study
 from mnist_scaling.reporting.markup import power
 from mnist_scaling.reporting.prepare import Missing
 from mnist_scaling.reporting.prepare.change import Change
+from mnist_scaling.reporting.prepare.laws import is_joint
 from mnist_scaling.reporting.text import count, duration, estimate, listing, number, plural, power_of_ten
 from mnist_scaling.study import flags
 from mnist_scaling.study.columns import IMPORTANCE, label
@@ -64,16 +65,22 @@ def findings(study: Study, change: Change | Missing) -> list[Markup]:
     reason = study.fits.get("selection", {}).get("reason", "")
     if selected:
         out.append(
-            Markup("Of the joint laws, <b>{}</b> is preferred: {}.").format(
-                selected.replace("_", " "), reason.rstrip(".")
+            Markup("Of the {}, <b>{}</b> is preferred: {}.").format(
+                _rivals(study), selected.replace("_", " "), reason.rstrip(".")
             )
         )
     elif reason:
-        out.append(Markup("No joint law is selected: {}.").format(reason.rstrip(".")))
+        out.append(Markup("None of the {} is selected: {}.").format(_rivals(study), reason.rstrip(".")))
     if isinstance(change, Change):
         out.append(tuning_sentence(change))
     certificate = certificate_sentence(study)
     return [*out, certificate] if certificate else out
+
+
+def _rivals(study: Study) -> str:
+    """What the choice was made between: laws of several variables where any was fitted, else those of one."""
+    fitted = [law for law in study.fits["laws"].values() if law.get("rmse_log") is not None]
+    return "joint laws" if any(is_joint(law) for law in fitted) else "laws of one variable"
 
 
 def certificate_sentence(study: Study) -> Markup | None:
