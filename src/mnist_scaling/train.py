@@ -16,6 +16,7 @@ from mnist_scaling.config import DataConfig, RunConfig
 from mnist_scaling.study import layout
 from mnist_scaling.study.columns import BRANCH
 from mnist_scaling.study.result import TrainResult
+from mnist_scaling.study.vocabulary import SINGLE
 from mnist_scaling.tuning import execution, trainer
 from mnist_scaling.tuning.channel import Channel
 from mnist_scaling.tuning.trainer import Report, Trainer
@@ -74,7 +75,7 @@ def main(cfg: DictConfig) -> float | None:
     """
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
-    if cfg.trial.stage == "single":
+    if cfg.trial.stage == SINGLE:
         with cli.user_errors("train"):
             return single(config.build(RunConfig, cfg), folder)
     else:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.fit import ColumnsConfig
+from mnist_scaling.fit_config import ColumnsConfig
 from mnist_scaling.reporting.loading import axis_value, load
 from tests.reporting.builder import refit
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable
@@ -21,6 +22,14 @@ from tests.reporting.builder import refit
 
 VOID = {"meta", "br", "link", "img", "hr", "input"}
 ALL = {plot.name for plot in figures.FIGURES}
+
+
+def replace_cells(folder: Path, cells: pd.DataFrame) -> None:
+    """Another cells.csv, as if the fits beside it had been made from it."""
+    cells.to_csv(folder / "cells.csv", index=False)
+    fits = json.loads((folder / "fits.json").read_text())
+    fits["data"]["sha256"] = hashlib.sha256((folder / "cells.csv").read_bytes()).hexdigest()
+    (folder / "fits.json").write_text(json.dumps(fits))
 
 
 class Page(HTMLParser):
@@ -199,7 +208,7 @@ def test_html_is_escaped(copy: Path, tmp_path: Path) -> None:
     cells = pd.read_csv(copy / "cells.csv")
     cells["flags"] = cells["flags"].astype(object)
     cells.loc[3, "flags"] = evil
-    cells.to_csv(copy / "cells.csv", index=False)
+    replace_cells(copy, cells)
     text, _ = render(copy, tmp_path / "figures", only={"isoflop", "what_tuning_changed"})
     assert "script" not in Page(text).tags
     assert text.count("&lt;script&gt;") >= 8
@@ -257,7 +266,7 @@ def test_sensitivity_is_shown_where_the_fit_has_it(copy: Path, tmp_path: Path) -
 def test_cells_where_tuning_saved_nothing_are_counted(copy: Path, tmp_path: Path) -> None:
     cells = pd.read_csv(copy / "cells.csv")
     cells.loc[[0, 5], "repeat_val_loss"] *= 3
-    cells.to_csv(copy / "cells.csv", index=False)
+    replace_cells(copy, cells)
     refit(copy)
     text, _ = render(copy, tmp_path / "figures", only={"what_tuning_changed"})
     assert "and nothing in 2 of 16, whose one untuned run is no worse" in text
@@ -286,7 +295,7 @@ def test_how_far_the_cells_are_tuned_is_said(copy: Path, tmp_path: Path) -> None
     cells["tuned"] = ["yes"] * (len(cells) - 1) + ["no"]
     cells["widened"] = ["batch_size"] + [""] * (len(cells) - 1)
     cells["importance_lr"], cells["importance_batch_size"] = 0.75, 0.25
-    cells.to_csv(copy / "cells.csv", index=False)
+    replace_cells(copy, cells)
     assert set(load(copy).axes) == {"width", "data_fraction"}
     text, _ = render(copy, tmp_path / "figures", only={"hyperparameters"})
     assert f"<b>{len(cells) - 1} of {len(cells)} cells are certified tuned:</b>" in text

@@ -37,7 +37,8 @@ def test_a_key_that_only_the_study_knows_has_a_name_too() -> None:
 
 def test_what_an_axis_brings_with_it_varies() -> None:
     early = {"regime.name": "early_stopping", "optim.schedule": "wsd", "seed": 1}
-    found = of([(early, {"optim.lr": "a"}, ["regime"]), ({"seed": 1}, {"optim.lr": "a"}, ["regime"])])
+    once = {"regime": "single_epoch"}
+    found = of([(early, {"optim.lr": "a"}, {"regime": "early_stopping"}), ({"seed": 1}, {"optim.lr": "a"}, once)])
     assert found.settings == {"seed": 1}
     assert found.ranges == {"optim.lr": "a"}
     assert found.varying == ("optim.schedule", "regime", "regime.name")
@@ -60,6 +61,24 @@ def join(folder: Path, first: Identity, second: Identity) -> Identity:
 def test_another_optimiser_seed_or_range_is_refused(tmp_path: Path, second: Identity, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         join(tmp_path, Identity({}, {"optim.lr": "a"}, ("model.width",)), second)
+
+
+def test_what_a_swept_group_brings_may_not_change_behind_it(tmp_path: Path) -> None:
+    """optim=adam,sgd with another warm-up: the group's keys vary with the axis, but not within one option of it."""
+    first = of(
+        [({}, {"optim.lr": "a"}, {"optim": "adam"}), ({"optim.name": "sgd"}, {"optim.lr": "b"}, {"optim": "sgd"})]
+    )
+    warm = {"optim.warmup": 0.5}
+    second = of([(warm, {"optim.lr": "a"}, {"optim": "adam"}), (warm, {"optim.lr": "b"}, {"optim": "momentum"})])
+    assert join(tmp_path, first, first).groups == first.groups
+    with pytest.raises(InputError, match="optim.warmup was 0.05 and is now 0.5"):
+        identity.check(tmp_path, second, DEFAULTS | {"optim.warmup": 0.05})
+
+
+def test_a_study_of_before_there_was_an_identity_takes_no_new_cells(tmp_path: Path) -> None:
+    files.write_json(tmp_path / layout.STUDY, {"name": "old", "grid": ["width"]})
+    with pytest.raises(InputError, match="has version None"):
+        identity.check(tmp_path, Identity({}), DEFAULTS)
 
 
 def test_axes_may_differ(tmp_path: Path) -> None:

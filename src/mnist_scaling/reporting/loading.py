@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -141,7 +142,9 @@ def _check_rows(study: Study) -> None:
     masked = len(study.fits.get("data", {}).get("masked", []))
     grown = fitted is not None and not study.fits["data"].get("notes") and int(losses.notna().sum()) > fitted + masked
     filtered = bool(study.fits.get("data", {}).get("left_out")) or bool(settings.get("where"))
-    if not same or (grown and not filtered):
+    known = study.fits.get("data", {}).get("sha256")  # fits of before there was one lack it
+    other = known is not None and known != hashlib.sha256((study.folder / layout.CELLS).read_bytes()).hexdigest()
+    if other or not same or (grown and not filtered):
         raise InputError(
             f"fits.json must be made from the cells.csv beside it, but {study.folder / layout.CELLS} has changed "
             f"since: run `python -m mnist_scaling.fit name={study.name}` again."

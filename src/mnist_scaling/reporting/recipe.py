@@ -12,6 +12,7 @@ from mnist_scaling.reporting.text import plural
 from mnist_scaling.study import layout, provenance
 from mnist_scaling.study.columns import label
 from mnist_scaling.study.files import read_json
+from mnist_scaling.study.identity import IDENTITY
 
 
 def commands(study: Study) -> list[str]:
@@ -34,7 +35,7 @@ def settings(study: Study) -> list[tuple[str, str]]:
     if untuned:
         out.append(("untuned setting (the control of every cell)", describe(untuned)))
     out += [("fit", _flat(study.fits.get("settings", {})))] if study.fits.get("settings") else []
-    known = {"name", "axes", "tuned", "command", "versions"}
+    known = {"name", "axes", "grid", "tuned", IDENTITY, provenance.COMMAND, provenance.VERSIONS}
     out += [(label(k), _flat(v)) for k, v in study.record.items() if k not in known]
     return out
 

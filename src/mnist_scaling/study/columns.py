@@ -44,6 +44,9 @@ KEY_COLUMNS = {
 }
 """Config keys and groups whose column is not simply the last part of the key."""
 
+SEED = "seed"
+"""The config key and column of a run's seed, the one key that may be an axis although every run has its column."""
+
 BRANCH = "branch"
 """Axis of the rows that one run with several decays gives: the share of the training images."""
 

@@ -35,6 +35,8 @@ class Identity:
     """Tuned config key to its range, as text."""
     varying: tuple[str, ...] = ()
     """Config keys that belong to an axis: those swept, and those that a swept config group brings with it."""
+    groups: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """All settings and ranges that cells share by the options of their swept config groups, such as optim=sgd."""
 
     def record(self) -> dict[str, Any]:
         """As study.json has it."""
@@ -43,6 +45,7 @@ class Identity:
             "settings": dict(self.settings),
             "ranges": dict(self.ranges),
             "varying": list(self.varying),
+            "groups": {name: dict(found) for name, found in self.groups.items()},
         }
 
 
@@ -61,13 +64,13 @@ def settings(values: Mapping[str, Any], defaults: Mapping[str, Any], left_out: I
     return {key: value for key, value in kept.items() if key not in defaults or defaults[key] != value}
 
 
-def of(cells: Sequence[tuple[Mapping[str, Any], Mapping[str, str], Iterable[str]]]) -> Identity:
+def of(cells: Sequence[tuple[Mapping[str, Any], Mapping[str, str], Mapping[str, Any]]]) -> Identity:
     """The identity of a sweep from its cells.
 
     Parameters
     ----------
     cells : sequence of (settings, ranges, keys)
-        For each cell what `settings` returns, the ranges of its tuned keys, and its swept config keys.
+        For each cell what `settings` returns, the ranges of its tuned keys, and its swept config keys with values.
 
     Notes
     -----
@@ -88,7 +91,20 @@ def of(cells: Sequence[tuple[Mapping[str, Any], Mapping[str, str], Iterable[str]
         {k: v for k, v in found.items() if k not in varying},
         {k: v for k, v in ranges.items() if k not in varying},
         tuple(sorted({*varying, *axes})),
+        _groups(cells),
     )
+
+
+def _groups(
+    cells: Sequence[tuple[Mapping[str, Any], Mapping[str, str], Mapping[str, Any]]],
+) -> dict[str, dict[str, Any]]:
+    """What the first cell with each combination of swept config groups has; a key without a dot is a group's."""
+    out: dict[str, dict[str, Any]] = {}
+    for found, ranges, keys in cells:
+        name = " ".join(f"{key}={value}" for key, value in keys.items() if "." not in key)
+        every = {**found, **{f"search_space.{key}": text for key, text in ranges.items()}}
+        out.setdefault(name, {key: value for key, value in every.items() if key not in keys})
+    return out
 
 
 def differences(
@@ -131,9 +147,10 @@ def check(folder: Path, identity: Identity, defaults: Mapping[str, Any]) -> Iden
     InputError
         When they differ in a key that is no axis of either.
     """
-    record = (files.read_json(folder / layout.STUDY) or {}).get(IDENTITY)
-    if record is None:
+    study = files.read_json(folder / layout.STUDY)
+    if study is None:
         return identity
+    record = study.get(IDENTITY, {})
     if record.get("version") != VERSION:
         raise InputError(
             f"A study must have an identity of version {VERSION}, but {folder / layout.STUDY} has version "
@@ -143,10 +160,15 @@ def check(folder: Path, identity: Identity, defaults: Mapping[str, Any]) -> Iden
     varying = tuple(sorted({*record["varying"], *identity.varying}))
     found = differences(record["settings"], identity.settings, defaults, varying)
     found += differences(record["ranges"], identity.ranges, {}, varying)
+    groups = record.get("groups", {})
+    for name in groups.keys() & identity.groups.keys():
+        found += differences(groups[name], identity.groups[name], defaults)
+    found = list(dict.fromkeys(found))
     if found:
         raise InputError(
             f"The cells of a study must share all settings but its axes, but {folder} differs from this sweep: "
             f"{', '.join(found)}; set it back, sweep it as an axis, or give the new study another `name=`."
         )
     common = {k: v for k, v in record["settings"].items() if k not in varying}
-    return Identity(common, {k: v for k, v in record["ranges"].items() if k not in varying}, varying)
+    ranges = {k: v for k, v in record["ranges"].items() if k not in varying}
+    return Identity(common, ranges, varying, groups | dict(identity.groups))

@@ -8,8 +8,9 @@ from typing import Any
 import pandas as pd
 
 from mnist_scaling.study.columns import BRANCH, CURVE_COLUMNS, RUN_SEED
+from mnist_scaling.study.records import WANTED
 from mnist_scaling.study.result import CURVE_FIELDS
-from mnist_scaling.study.vocabulary import COMPLETE
+from mnist_scaling.study.vocabulary import COMPLETE, REPEAT
 
 
 def table(
@@ -30,8 +31,8 @@ def table(
     points = []
     for cell, selection in enumerate(cells.to_dict("records")):
         for row in rows:
-            if row["stage"] == "repeat" and row["state"] == COMPLETE and row.get("curve"):
-                largest = row.get(BRANCH) == max(row["wanted_branches"], default=row.get(BRANCH))
+            if row["stage"] == REPEAT and row["state"] == COMPLETE and row.get("curve"):
+                largest = row.get(BRANCH) == max(row[WANTED], default=row.get(BRANCH))
                 if largest and all(same(row.get(key), selection[key]) for key in (*axes, *tuned)):
                     points += _points(row, cell)
     return pd.DataFrame(points, columns=list(CURVE_COLUMNS))

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from mnist_scaling.study.columns import SEED
+
 
 @dataclass(frozen=True)
 class Roles:
@@ -42,6 +44,7 @@ def _axis_of(measured: str, preferred: str, axes: Sequence[str], cells: pd.DataF
         rest = [a for a in axes if a != axis]
         groups = cells.groupby(rest, dropna=False)[measured] if rest else None
         most = groups.nunique().max() if groups is not None else cells[measured].nunique()
-        if most > 1 and pd.api.types.is_numeric_dtype(cells[axis]):
+        # Runs of different seeds stop at different D under early stopping, but no seed sets it.
+        if axis != SEED and most > 1 and pd.api.types.is_numeric_dtype(cells[axis]):
             return axis
     return None

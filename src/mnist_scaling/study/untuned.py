@@ -44,6 +44,8 @@ def untuned_runs(cells: pd.DataFrame, trials: pd.DataFrame, axes: Sequence[str],
             why=f"trials.csv has no column {lacking[0]}, which says which run was untuned, and nothing is guessed.",
         )
     runs = trials[(trials["stage"] == TRIAL) & (trials["origin"] == CONTROL) & (trials["state"] == COMPLETE)]
+    if axes:
+        runs = runs.merge(cells[list(axes)].drop_duplicates(), on=list(axes))  # `cells` may be some of the study's
     if runs.empty:
         return Untuned(nothing, why="No cell has a finished run of the untuned setting (a trial with origin control).")
     runs = runs.sort_values("number", kind="stable")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mnist_scaling.config import RunConfig
+from mnist_scaling.study.vocabulary import TRIAL
 from mnist_scaling.training import data, regimes, sources
 from mnist_scaling.training.model_size import Size, measure
 
@@ -23,7 +24,7 @@ def cost(run: RunConfig) -> float:
     spec = sources.spec(run.data.name)
     size = measure(run.model, spec.image_shape, spec.classes)
     _, seen = _examples(run, size)
-    n_evaluated = (run.data.max_eval or spec.n_validation) * (1 if run.trial.stage == "trial" else 3)
+    n_evaluated = (run.data.max_eval or spec.n_validation) * (1 if run.trial.stage == TRIAL else 3)
     if run.model.name == "cnn" and run.model.depth == 2:
         step, example = 8e-5, 5e-7 + 7e-7 * run.model.width + size.training / 220e9
         forward = 1e-6 + example / 3

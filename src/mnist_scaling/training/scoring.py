@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from mnist_scaling.config import RunConfig
+from mnist_scaling.study.vocabulary import TRIAL
 from mnist_scaling.training import acceleration, data
 from mnist_scaling.training.model_size import Size
 
@@ -44,7 +45,7 @@ def score(model: nn.Module, dataset: data.Dataset, part: data.Part, config: RunC
     """The losses that a finished run's stage may see: a trial's on validation only, else on all parts."""
     limit = config.data.max_eval
     scores = dict(zip(("val_loss", "val_error"), evaluate(model, dataset.validation.head(limit)), strict=True))
-    if config.trial.stage != "trial":
+    if config.trial.stage != TRIAL:
         scores |= zip(("test_loss", "test_error"), evaluate(model, dataset.test.head(limit)), strict=True)
         scores["train_loss"] = evaluate(model, part.head(len(dataset.validation)))[0]
     return scores

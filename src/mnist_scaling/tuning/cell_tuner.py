@@ -9,9 +9,11 @@ from typing import Any
 
 from mnist_scaling.config import RunConfig
 from mnist_scaling.study import files, layout
+from mnist_scaling.study.columns import SEED
+from mnist_scaling.study.records import WANTED
+from mnist_scaling.study.vocabulary import REPEAT, TRIAL
 from mnist_scaling.tuning import certificate, search_space
 from mnist_scaling.tuning.cell_study import CellStudy
-from mnist_scaling.tuning.grid import SEED
 from mnist_scaling.tuning.job import Job
 from mnist_scaling.tuning.ledger import Ledger
 from mnist_scaling.tuning.storage import tell
@@ -53,7 +55,7 @@ class CellTuner:
     def recover(self) -> None:
         """After a kill: tell what was finished but not told, reclaim what was not finished."""
         for trial in self.study.running():
-            path = self._ledger.record_path(self.cell, "trial", trial.user_attrs.get("index", -1))
+            path = self._ledger.record_path(self.cell, TRIAL, trial.user_attrs.get("index", -1))
             record = files.read_json(path)
             if record is not None and record["config"]["trial.number"] == trial.number:
                 tell(self.study.study, trial.number, record["state"], (record["result"] or {}).get("val_loss"))
@@ -115,8 +117,12 @@ class CellTuner:
         """Repeats of the selected setting that have no record yet; records of an older selection go."""
         if self._repeated or self.running or not self.tuned:
             return []
-        jobs = []
-        for place, setting in enumerate(self._ledger.to_repeat(self.cell)):
+        jobs, settings = [], self._ledger.to_repeat(self.cell)
+        for row in self._ledger.cell(self.cell, REPEAT):
+            # With branches a setting's place may have moved: what it left further on would count twice.
+            if row[WANTED] and row["number"] >= len(settings) * self._effort.n_repeats:
+                self._ledger.delete(Job(self.cell, REPEAT, row["number"], row["number"], row["seed"], {}, ""))
+        for place, setting in enumerate(settings):
             missing = self._missing_repeats(setting, place * self._effort.n_repeats)
             in_a_row = len(missing) > 1 and missing[-1].seed - missing[0].seed == len(missing) - 1
             if in_a_row and self._effort.together is not None and self._effort.together(self.cell.run):
@@ -128,13 +134,13 @@ class CellTuner:
 
     def repeats_left(self) -> int:
         """Repeats that have no record yet, as far as is known before the selection."""
-        return max(self._effort.n_repeats - len(self._ledger.cell(self.cell, "repeat")), 0)
+        return max(self._effort.n_repeats - len(self._ledger.cell(self.cell, REPEAT)), 0)
 
     def ended(self, job: Job) -> None:
         """Take a run off those that are under way, and tell Optuna what the run could not tell itself."""
         self.running = [other for other in self.running if (other.stage, other.index) != (job.stage, job.index)]
         row = self._ledger.row(job)
-        if row is not None and job.stage == "trial":
+        if row is not None and job.stage == TRIAL:
             tell(self.study.study, job.number, row["state"], row.get("val_loss"))
             self._left = None
 
@@ -147,7 +153,7 @@ class CellTuner:
         ask = self.study.ask(self._effort.trials_per_batch)
         # Every trial of a cell has the config's own seed: they differ by their setting alone.
         name = self.study.study.study_name
-        return Job(self.cell, "trial", ask.index, ask.number, self.cell.run.seed, ask.params, name, ask.origin)
+        return Job(self.cell, TRIAL, ask.index, ask.number, self.cell.run.seed, ask.params, name, ask.origin)
 
     def _missing_repeats(self, setting: Mapping[str, Any], first: int) -> list[Job]:
         """Repeats of one setting that have no record yet, numbered from `first` on."""
@@ -157,11 +163,11 @@ class CellTuner:
             # Seeds that no trial has seen: the selection is not to profit from its own luck.
             seed = self.cell.run.seed + apart * (place + 1)
             name, index = self.study.study.study_name, first + place
-            job = Job(self.cell, "repeat", index, index, seed, dict(setting), name)
-            record = files.read_json(self._ledger.record_path(self.cell, "repeat", index))
+            job = Job(self.cell, REPEAT, index, index, seed, dict(setting), name)
+            record = files.read_json(self._ledger.record_path(self.cell, REPEAT, index))
             if record is None:
                 jobs.append(job)  # its folder may hold a checkpoint to go on from
-            elif any(record["config"].get(key) != value for key, value in setting.items()):
+            elif record["seed"] != seed or any(record["config"].get(key) != value for key, value in setting.items()):
                 self._ledger.delete(job)
                 jobs.append(job)
         return jobs

@@ -16,6 +16,7 @@ from optuna.trial import create_trial
 
 from mnist_scaling.study import files, layout, tables, vocabulary
 from mnist_scaling.study.columns import RUN_SEED
+from mnist_scaling.study.vocabulary import REPEAT
 from mnist_scaling.tuning.cell_study import CellStudy
 from mnist_scaling.tuning.grid import Cell
 
@@ -46,7 +47,7 @@ def publish(folder: Path, studies: Sequence[CellStudy], storage: BaseStorage, pr
     for row in cells.to_dict("records"):
         rows.setdefault(_key(row, grid), []).append(row)
     repeats: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for row in trials[(trials["stage"] == "repeat") & (trials["state"] == vocabulary.COMPLETE)].to_dict("records"):
+    for row in trials[(trials["stage"] == REPEAT) & (trials["state"] == vocabulary.COMPLETE)].to_dict("records"):
         repeats.setdefault(_key(row, grid), []).append(row)
     for study in studies:
         key = _key(study.cell.axes, grid)

@@ -20,7 +20,7 @@ from mnist_scaling.config import RunConfig
 from mnist_scaling.study import files, layout
 from mnist_scaling.study.layout import CHECKPOINT
 from mnist_scaling.study.result import TrainResult
-from mnist_scaling.study.vocabulary import FAILED
+from mnist_scaling.study.vocabulary import FAILED, TRIAL
 from mnist_scaling.tuning.channel import Channel
 from mnist_scaling.tuning.trainer import Report, Trainer
 
@@ -52,7 +52,7 @@ def work(run: RunConfig, folder: Path, channel: Channel, trainer: Trainer) -> No
         return
     record = measure(run, _in(folder, trainer), channel.report if channel.prunes else None)
     write_record(folder, record)
-    if run.trial.stage == "trial" and record["state"] != FAILED:  # of failures the sweep decides
+    if run.trial.stage == TRIAL and record["state"] != FAILED:  # of failures the sweep decides
         channel.tell(record)
 
 
@@ -124,7 +124,7 @@ def _record(run: RunConfig, outcome: TrainResult | None, error: str | None, seco
         "stage": run.trial.stage,
         "number": run.trial.index,
         "seed": run.seed,
-        "origin": run.trial.origin if run.trial.stage == "trial" else None,
+        "origin": run.trial.origin if run.trial.stage == TRIAL else None,
         "state": FAILED if outcome is None else outcome.state,
         "seconds": round(seconds, 4),
         "error": error,

@@ -17,12 +17,9 @@ from mnist_scaling import config
 from mnist_scaling.config import RunConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import identity
-from mnist_scaling.study.columns import BRANCH, CELL_COLUMNS, RUN_SEED, TRIAL_COLUMNS, column_of
+from mnist_scaling.study.columns import BRANCH, CELL_COLUMNS, RUN_SEED, SEED, TRIAL_COLUMNS, column_of
 from mnist_scaling.tuning import search_space
 from mnist_scaling.tuning.search_space import NUISANCE
-
-SEED = "seed"
-"""The config key of a run's seed, the one key that may be an axis although every run has a column of that name."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_scaling.study import branches, files, layout, records, tables
-from mnist_scaling.study.vocabulary import FAILED
+from mnist_scaling.study.vocabulary import FAILED, TRIAL
 from mnist_scaling.tuning.grid import Cell
 from mnist_scaling.tuning.job import Job
 
@@ -55,18 +55,18 @@ class Ledger:
 
     def selected(self, cell: Cell) -> dict[str, Any] | None:
         """The setting of a cell's best trial, by config key; None while none is complete."""
-        best = tables.best_trial(self.cell(cell, "trial"))
+        best = tables.best_trial(self.cell(cell, TRIAL))
         if best is None:
             return None
-        record = files.read_json(self.record_path(cell, "trial", int(best["number"])))
+        record = files.read_json(self.record_path(cell, TRIAL, int(best["number"])))
         assert record is not None, "a row comes from its record"
         return {key: record["config"][key] for key in cell.space}
 
     def to_repeat(self, cell: Cell) -> list[dict[str, Any]]:
         """The settings to repeat: the selected one, or those of all branches, each no further than needed."""
         settings = []
-        for number, last in branches.selected(self.cell(cell, "trial")).items():
-            record = files.read_json(self.record_path(cell, "trial", number))
+        for number, last in branches.selected(self.cell(cell, TRIAL)).items():
+            record = files.read_json(self.record_path(cell, TRIAL, number))
             assert record is not None, "a row comes from its record"
             setting = {key: record["config"][key] for key in cell.space}
             settings.append(setting if last is None else setting | {"regime.last": last})

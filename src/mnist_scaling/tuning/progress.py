@@ -11,6 +11,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from mnist_scaling.study.vocabulary import TRIAL
+
 _POLL_SECONDS = 0.5
 
 
@@ -64,7 +66,7 @@ class StudyProgress:
         self.done[stage] += 1
         self.left[cell] -= 1
         self._cost_done += cost
-        if stage == "trial" and val_loss is not None and (self.best is None or val_loss < self.best[0]):
+        if stage == TRIAL and val_loss is not None and (self.best is None or val_loss < self.best[0]):
             self.best = (val_loss, cell)
         self._bar.update(self._task, completed=self._cost_done, text=self._text(), left=self._left())
 

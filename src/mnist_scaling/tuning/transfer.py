@@ -13,8 +13,9 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from mnist_scaling.study.columns import SEED
 from mnist_scaling.study.vocabulary import INDEPENDENT
-from mnist_scaling.tuning.grid import SEED, Cell
+from mnist_scaling.tuning.grid import Cell
 from mnist_scaling.tuning.storage import DIVERGED_VALUE
 from mnist_scaling.tuning.trials import in_ranges
 

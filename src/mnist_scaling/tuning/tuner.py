@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import files, identity, layout
-from mnist_scaling.study.vocabulary import FAILED, INDEPENDENT
+from mnist_scaling.study.vocabulary import FAILED, INDEPENDENT, REPEAT, TRIAL
 from mnist_scaling.tuning import certificate, transfer, write_tables
 from mnist_scaling.tuning.cell_study import CellStudy
 from mnist_scaling.tuning.cell_tuner import CellTuner, Effort
@@ -202,7 +202,7 @@ class Tuner:
         error = (self.ledger.row(self._failed[0]) or {})["error"]
         for job in self._failed:
             self.ledger.delete(job)
-            if job.stage == "trial":
+            if job.stage == TRIAL:
                 self.cells[job.cell.name].reclaim(job)
         raise RuntimeError(f"{len(self._failed)} runs in a row failed, the first with:\n{error}")
 
@@ -227,12 +227,12 @@ class Tuner:
 
     def _make_progress(self) -> StudyProgress:
         left: dict[str, int] = {}
-        totals = {"trial": 0, "repeat": 0}
+        totals = {TRIAL: 0, REPEAT: 0}
         cost = 0.0
         for name, cell in self.cells.items():
             trials, repeats = cell.trials_left, cell.repeats_left()
             left[name] = trials + repeats
-            totals = {"trial": totals["trial"] + trials, "repeat": totals["repeat"] + repeats}
+            totals = {TRIAL: totals[TRIAL] + trials, REPEAT: totals[REPEAT] + repeats}
             cost += (trials + repeats) * cell.cell.cost
         return StudyProgress(left, cost, totals)
 

@@ -46,7 +46,7 @@ def write(folder: Path, rows: Mapping[Path, Mapping[str, Any]], provenance: Mapp
     if trials.empty:
         return
     table = tables.cells_table(trials, axes, tuned)
-    by_key = {tuple(cell["axes"][a] for a in grid): cell for cell in cells}
+    by_key = {_key(cell["axes"], grid): cell for cell in cells}
     tables.write_table(_certified(table, trials, axes, tuned, by_key), folder / layout.CELLS)
     points = learning_curves.table(expanded, table, axes, tuned)
     if not points.empty:
@@ -63,7 +63,7 @@ def _certified(
     """cells.csv with what says how far each cell is tuned: the columns that the certificate fills."""
     runs = _grouped(trials, axes)
     rows = table.to_dict("records")
-    selected = {tuple(row[a] for a in axes): row for row in rows}
+    selected = {_key(row, axes): row for row in rows}
     # Other branches of one run may have selected, and repeated, other settings.
     repeats = {
         key: [r for r in mine if r["stage"] == REPEAT and all(same(r[t], selected[key][t]) for t in tuned)]
@@ -72,8 +72,8 @@ def _certified(
     pooled = certificate.pooled_noise([_losses(mine) for mine in repeats.values()])
     found = []
     for row in rows:
-        key = tuple(row[a] for a in axes)
-        cell = cells[tuple(row[a] for a in axes if a != BRANCH)]
+        key = _key(row, axes)
+        cell = cells[_key(row, [a for a in axes if a != BRANCH])]
         found.append(_certificate(row, cell, runs[key], repeats[key], pooled))
     certified = pd.DataFrame(found, index=table.index)
     return table.drop(columns=[c for c in certified if c in table]).join(certified)[
@@ -127,8 +127,13 @@ def _certificate(
 def _grouped(trials: pd.DataFrame, axes: list[str]) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in trials.to_dict("records"):
-        groups.setdefault(tuple(row[a] for a in axes), []).append(row)
+        groups.setdefault(_key(row, axes), []).append(row)
     return groups
+
+
+def _key(row: Mapping[str, Any], axes: Sequence[str]) -> tuple[Any, ...]:
+    """A row's place in the grid; an empty field, which a row without branches has for its branch, is None."""
+    return tuple(None if pd.isna(row[a]) else row[a] for a in axes)
 
 
 def _losses(rows: Sequence[Mapping[str, Any]]) -> list[float]:
@@ -149,5 +154,5 @@ def _at_ends(row: Mapping[str, Any], cell: Mapping[str, Any]) -> tuple[list[str]
     return edges, limits
 
 
-def _sortable(value: Any) -> tuple[bool, Any]:
-    return isinstance(value, str), value
+def _sortable(value: Any) -> tuple[bool, bool, Any]:
+    return value is not None, isinstance(value, str), value

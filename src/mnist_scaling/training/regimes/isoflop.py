@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mnist_scaling.config import RunConfig, require
 from mnist_scaling.study.flags import REPEATED_DATA
+from mnist_scaling.study.vocabulary import SINGLE
 from mnist_scaling.training.regimes.base import Lockstep
 
 FEWEST_BATCHES = 4
@@ -31,7 +32,7 @@ class IsoFlop(Lockstep):
         self.examples = round(budget / flops_per_example)
         # A sweep asks before it starts, with the config's own batch size. What its tuner tries then may be too
         # large for the budget; that is a poor trial, and the tuner learns from it.
-        tuned = run.trial.stage != "single"
+        tuned = run.trial.stage != SINGLE
         least = FEWEST_EXAMPLES if tuned else max(FEWEST_BATCHES * run.optim.batch_size, FEWEST_EXAMPLES)
         require(
             self.examples >= least,
