@@ -51,7 +51,7 @@ def fitted(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch, **more: Any
     """What `fit` makes of a study, in this process: a second instead of four."""
     monkeypatch.chdir(folder)
     config = fit_config.FitConfig(name=name, bootstrap=fit_config.BootstrapConfig(draws=20), **more)
-    table, _ = fit._with_curves(fit.load(config)[0], config)
+    table, _ = fit._with_curves(fit.read(config).table()[0], config)
     return analyse(table, config.options())
 
 

@@ -10,7 +10,7 @@ import pytest
 from mnist_scaling.errors import InputError
 from mnist_scaling.fit_config import ColumnsConfig
 from mnist_scaling.reporting.loading import axis_value, load
-from tests.reporting.builder import refit
+from tests.reporting.builder import refit, replace_cells
 
 
 def test_roles_of_a_grid(grid: Path) -> None:
@@ -31,8 +31,7 @@ def test_depth_sets_the_size_where_width_stands_still(make: Callable[..., Path])
 def test_columns_that_a_foreign_table_lacks_are_empty(copy: Path) -> None:
     import pandas as pd
 
-    cells = pd.read_csv(copy / "cells.csv").drop(columns=["repeat_val_loss", "edges", "tuning_flops"])
-    cells.to_csv(copy / "cells.csv", index=False)
+    replace_cells(copy, pd.read_csv(copy / "cells.csv").drop(columns=["repeat_val_loss", "edges", "tuning_flops"]))
     study = load(copy)
     assert study.cells["repeat_val_loss"].isna().all()
     assert (study.cells["edges"] == "").all()
@@ -63,6 +62,16 @@ def test_errors_state_rule_value_and_fix(copy: Path, spoil: Callable[[Path], obj
 def test_an_unknown_study_names_the_known_ones(grid: Path) -> None:
     with pytest.raises(InputError, match="there is no .*nonsense: there is grid"):
         load(grid.parent / "nonsense")
+
+
+def test_fits_of_a_table_that_differs_in_any_column_are_refused(copy: Path) -> None:
+    import pandas as pd
+
+    cells = pd.read_csv(copy / "cells.csv")
+    cells["repeat_val_loss"] /= 2  # which no law is fitted to, but what tuning changed is
+    cells.to_csv(copy / "cells.csv", index=False)
+    with pytest.raises(InputError, match=r"fits\.json must be made from the cells\.csv beside it"):
+        load(copy)
 
 
 def test_fits_of_another_table_are_refused(copy: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Callable
@@ -18,18 +17,10 @@ from mnist_scaling.reporting import figure_files, figures, html
 from mnist_scaling.reporting.loading import load
 from mnist_scaling.reporting.prepare import Missing
 from mnist_scaling.reporting.text import power_of_ten
-from tests.reporting.builder import refit
+from tests.reporting.builder import refit, replace_cells
 
 VOID = {"meta", "br", "link", "img", "hr", "input"}
 ALL = {plot.name for plot in figures.FIGURES}
-
-
-def replace_cells(folder: Path, cells: pd.DataFrame) -> None:
-    """Another cells.csv, as if the fits beside it had been made from it."""
-    cells.to_csv(folder / "cells.csv", index=False)
-    fits = json.loads((folder / "fits.json").read_text())
-    fits["data"]["sha256"] = hashlib.sha256((folder / "cells.csv").read_bytes()).hexdigest()
-    (folder / "fits.json").write_text(json.dumps(fits))
 
 
 class Page(HTMLParser):

@@ -12,7 +12,7 @@ import pytest
 
 from mnist_scaling.reporting.loading import load
 from mnist_scaling.reporting.prepare import Missing, change, compute, laws, losses, tuning
-from tests.reporting.builder import refit
+from tests.reporting.builder import refit, replace_cells
 
 FRACTIONS = (0.125, 0.25, 0.5, 1.0)
 
@@ -147,7 +147,7 @@ def test_further_axes_make_panels(make: Callable[..., Path]) -> None:
 def test_winners_curse_is_the_ratio(copy: Path) -> None:
     cells = pd.read_csv(copy / "cells.csv")
     cells["repeat_val_loss"] = cells["val_loss"] * 1.1
-    cells.to_csv(copy / "cells.csv", index=False)
+    replace_cells(copy, cells)
     data = tuning.curse(load(copy))
     assert isinstance(data, tuning.Curse)
     assert data.median == pytest.approx(0.1)
