@@ -174,3 +174,25 @@ def test_training_meets_its_fast_folder_in_one_module() -> None:
         if not name.startswith(fast) and any(target.startswith(fast) for target in imports(path, known))
     }
     assert users == {"mnist_scaling.training.acceleration"}
+
+
+MIRRORED = ("reporting/prepare", "reporting/figures")
+"""Folders with one file of a name each on purpose: what one computes the other draws."""
+
+TOPICS = {"base", "laws", "parametrization", "tuning"}
+"""Names that several packages have for one thing: what the files beside it share, or a figure about the package."""
+
+
+def test_no_two_modules_are_told_apart_by_a_plural_or_share_a_name() -> None:
+    places: dict[str, list[str]] = {}
+    for path in PACKAGE.rglob("*.py"):
+        here = path.parent if path.name == "__init__.py" else path
+        if here != PACKAGE:
+            places.setdefault(here.stem, []).append(here.relative_to(PACKAGE).as_posix())
+    assert not {(name, f"{name}s") for name in places if f"{name}s" in places}
+    shared = {
+        name: found
+        for name, found in places.items()
+        if len([p for p in found if not p.startswith(MIRRORED)]) + any(p.startswith(MIRRORED) for p in found) > 1
+    }
+    assert set(shared) <= TOPICS, shared

@@ -22,8 +22,8 @@ from mnist_scaling.fitting.coverage import coverage_of
 from mnist_scaling.fitting.envelope import attach
 from mnist_scaling.fitting.fits_json import coverage_record, document, sensitivity_record, tuning_change_record
 from mnist_scaling.fitting.read import read_columns
+from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.sensitivity import sensitivity
-from mnist_scaling.fitting.table import Table
 from mnist_scaling.fitting.terminal import show
 from mnist_scaling.fitting.tuning_change import TunedCells, tuning_change
 from mnist_scaling.study.columns import CONVENTIONS, FITTED

@@ -14,7 +14,7 @@ from mnist_scaling.fitting import Options, analyse, get_law, make_table
 from mnist_scaling.fitting.budgets import curves, interpolation_weights
 from mnist_scaling.fitting.frontier import fit_exponent, hull_rows, observed, pareto_rows
 from mnist_scaling.fitting.frontier_intervals import agreement
-from mnist_scaling.fitting.isoflop import isoflop
+from mnist_scaling.fitting.isoflop_minima import isoflop
 from mnist_scaling.fitting.parametric import Cost, exponents_of, fit_cost, frontier_of
 from mnist_scaling.fitting.serving import lifetime_optimum
 

@@ -7,7 +7,7 @@ import pytest
 
 from mnist_scaling.fitting import Options, Settings, analyse, fit_law, get_law, make_table
 from mnist_scaling.fitting.frontier import fit_exponent
-from mnist_scaling.fitting.isoflop import isoflop
+from mnist_scaling.fitting.isoflop_minima import isoflop
 from mnist_scaling.fitting.solve import minimise
 
 from .tables import numbers, public

@@ -5,7 +5,7 @@ from mnist_scaling.fitting.estimate import Fit, Settings, fit_law
 from mnist_scaling.fitting.fits_json import document
 from mnist_scaling.fitting.fitted import Options
 from mnist_scaling.fitting.laws import ALL, get_law
-from mnist_scaling.fitting.table import Table, make_table
+from mnist_scaling.fitting.rows import Table, make_table
 
 __all__ = [
     "ALL",

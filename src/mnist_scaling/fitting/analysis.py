@@ -17,8 +17,8 @@ from mnist_scaling.fitting.laws import ALL, get_law
 from mnist_scaling.fitting.laws.base import Law
 from mnist_scaling.fitting.outlook import Lifetime, Prediction, lifetime, predict
 from mnist_scaling.fitting.parametric import Cost, fit_cost
+from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.slices import Slice, all_slices, main_slice, refusal
-from mnist_scaling.fitting.table import Table
 from mnist_scaling.fitting.uncertainty import (
     Draws,
     make_draws,

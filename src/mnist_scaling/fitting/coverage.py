@@ -18,8 +18,8 @@ from mnist_scaling.fitting.frontier_intervals import all_frontiers
 from mnist_scaling.fitting.interval import Interval
 from mnist_scaling.fitting.laws.base import Array, Law
 from mnist_scaling.fitting.parametric import Cost, fit_cost
+from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.slices import main_slice
-from mnist_scaling.fitting.table import Table
 from mnist_scaling.fitting.uncertainty import Draws, make_draws
 
 

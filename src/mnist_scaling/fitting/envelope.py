@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from mnist_scaling.fitting.laws.base import Array
-from mnist_scaling.fitting.table import Table, make_table
+from mnist_scaling.fitting.rows import Table, make_table
 
 CONSTANT = "constant"
 """Phase of a point whose learning rate neither rises nor falls."""

@@ -16,9 +16,9 @@ from mnist_scaling.fitting.fitted import Fitted
 from mnist_scaling.fitting.frontier_intervals import FrontierResult, agreement
 from mnist_scaling.fitting.interval import Interval
 from mnist_scaling.fitting.laws.base import Law
+from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.sensitivity import Variant
 from mnist_scaling.fitting.slices import Slice
-from mnist_scaling.fitting.table import Table
 from mnist_scaling.fitting.tuning_change import SOURCES, TunedCells, TuningChange
 from mnist_scaling.study.flags import NOT_CONVERGED
 

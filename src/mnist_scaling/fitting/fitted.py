@@ -14,8 +14,8 @@ from mnist_scaling.fitting.interval import Interval
 from mnist_scaling.fitting.laws.base import Array, Law, Logs
 from mnist_scaling.fitting.objective import seed_noise, weights_from
 from mnist_scaling.fitting.profile import profile
+from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.slices import Slice
-from mnist_scaling.fitting.table import Table
 from mnist_scaling.fitting.uncertainty import (
     Draws,
     Noise,

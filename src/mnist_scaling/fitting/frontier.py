@@ -1,7 +1,7 @@
 """The compute-efficient frontier read off the rows: N*(C), D*(C), L*(C) as power laws of C.
 
 *pareto*: rows that no cheaper row beats. *hull*: corners of the lower convex hull of log L over log C
-(Hoffmann et al. 2022, approach 1, without its smoothing of whole curves). *isoflop* is in isoflop.py,
+(Hoffmann et al. 2022, approach 1, without its smoothing of whole curves). *isoflop* is in isoflop_minima.py,
 *parametric* in parametric.py. Exponents are slopes of ordinary least squares in logs, so
 L* ~ C^loss_exponent has a negative one.
 """
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mnist_scaling.fitting.laws.base import Array
-from mnist_scaling.fitting.table import Table
+from mnist_scaling.fitting.rows import Table
 
 METHODS = {"pareto": "Pareto front", "hull": "convex hull", "isoflop": "isoFLOP", "parametric": "parametric"}
 """Names of the methods for readers, in the order of tables and legends."""

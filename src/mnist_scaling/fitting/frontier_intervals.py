@@ -12,11 +12,11 @@ from mnist_scaling.fitting.budgets import curves
 from mnist_scaling.fitting.diagnostics import FEWEST_SETTLED
 from mnist_scaling.fitting.frontier import EXPONENTS, METHODS, Frontier, nothing, observed, observed_draws
 from mnist_scaling.fitting.interval import Interval
-from mnist_scaling.fitting.isoflop import MOST_EDGES, counted, isoflop, isoflop_draws
+from mnist_scaling.fitting.isoflop_minima import MOST_EDGES, counted, isoflop, isoflop_draws
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.objective import robust_scale
 from mnist_scaling.fitting.parametric import Cost, exponents_of, frontier_of
-from mnist_scaling.fitting.table import Table
+from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.uncertainty import FEWEST_VALID, PAIRS_FROM, Draws, interval
 from mnist_scaling.study.flags import GRID_EDGE
 

@@ -12,8 +12,8 @@ from mnist_scaling.fitting.frontier_intervals import able_laws
 from mnist_scaling.fitting.interval import Interval
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.parametric import Cost
+from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.serving import lifetime_optimum
-from mnist_scaling.fitting.table import Table
 from mnist_scaling.fitting.uncertainty import interval, predictions
 
 if TYPE_CHECKING:

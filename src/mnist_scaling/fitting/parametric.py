@@ -11,7 +11,7 @@ import numpy as np
 
 from mnist_scaling.fitting.frontier import EXPONENTS
 from mnist_scaling.fitting.laws.base import Array, Law
-from mnist_scaling.fitting.table import Table
+from mnist_scaling.fitting.rows import Table
 
 
 @dataclass(frozen=True)

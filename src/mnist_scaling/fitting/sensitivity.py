@@ -17,12 +17,12 @@ from mnist_scaling.fitting.estimate import Settings
 from mnist_scaling.fitting.fitted import Options, fit_part, whole
 from mnist_scaling.fitting.frontier import observed
 from mnist_scaling.fitting.frontier_intervals import budgets
-from mnist_scaling.fitting.isoflop import isoflop
+from mnist_scaling.fitting.isoflop_minima import isoflop
 from mnist_scaling.fitting.laws import get_law
 from mnist_scaling.fitting.laws.base import Law
 from mnist_scaling.fitting.parametric import exponents_of, fit_cost
+from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.slices import FEWEST_POINTS, main_slice
-from mnist_scaling.fitting.table import Table
 from mnist_scaling.fitting.uncertainty import make_draws
 from mnist_scaling.study import flags
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from mnist_scaling.fitting.frontier import hull_rows
 from mnist_scaling.fitting.laws.base import Law
-from mnist_scaling.fitting.table import Table
+from mnist_scaling.fitting.rows import Table
 
 FEWEST_POINTS = 3
 """A line through two points has no residual."""

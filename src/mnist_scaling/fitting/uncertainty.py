@@ -19,8 +19,8 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.estimate import Fit
 from mnist_scaling.fitting.interval import Interval
 from mnist_scaling.fitting.laws.base import Array, Law, Logs
+from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.solve import minimise
-from mnist_scaling.fitting.table import Table
 
 PAIRS_FROM = 60
 """``kind=auto`` resamples rows of tables with at least so many, and redraws noise of smaller ones."""

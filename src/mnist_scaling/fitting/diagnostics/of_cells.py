@@ -11,7 +11,7 @@ from scipy import stats
 from mnist_scaling.fitting.diagnostics.found import Flag, cells_of
 from mnist_scaling.fitting.estimate import Fit
 from mnist_scaling.fitting.objective import robust_scale
-from mnist_scaling.fitting.table import Table
+from mnist_scaling.fitting.rows import Table
 from mnist_scaling.study import flags
 
 FAMILY_ERROR = 0.01

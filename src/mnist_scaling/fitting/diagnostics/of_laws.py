@@ -9,7 +9,7 @@ import numpy as np
 from mnist_scaling.fitting.diagnostics.found import Flag
 from mnist_scaling.fitting.estimate import Fit
 from mnist_scaling.fitting.interval import Interval
-from mnist_scaling.fitting.table import Table
+from mnist_scaling.fitting.rows import Table
 from mnist_scaling.study import flags
 
 FEWEST_SETTLED = 0.7

@@ -10,7 +10,7 @@ from scipy import stats
 
 from mnist_scaling.fitting.diagnostics.found import Flag, cells_of
 from mnist_scaling.fitting.interval import Interval
-from mnist_scaling.fitting.table import MEANINGS, Table
+from mnist_scaling.fitting.rows import MEANINGS, Table
 from mnist_scaling.study import flags
 
 CHANCE_SHARE = 0.95
