@@ -124,10 +124,23 @@ def test_only_the_first_opening_counts(tmp_path: Path) -> None:
     assert again.ask().params["optim.lr"] == 0.01
 
 
+def test_a_setting_whose_values_were_half_written_comes_back_whole(tmp_path: Path) -> None:
+    """Optuna writes the values of a queued setting one by one; a kill between two of them left half of it."""
+    cell_study = make(tmp_path)
+    setting = {"optim.lr": 0.01, "model.dropout": 0.1}
+    cell_study.study.enqueue_trial(setting, user_attrs={"index": 0, "origin": "transfer", "group": 0})
+    half = cell_study.study.ask({"optim.lr": cell_study.space["optim.lr"]})  # and here the process died
+    cell_study.reclaim(half.number)
+    ask = cell_study.ask()
+    assert (ask.index, ask.params, ask.origin) == (0, setting, vocabulary.TRANSFER)
+
+
 def test_a_setting_queued_before_a_kill_is_not_asked_twice(tmp_path: Path) -> None:
     cell_study = make(tmp_path)
     cell_study.open([{"optim.lr": 0.01, "model.dropout": 0.1}])
-    cell_study.study.enqueue_trial({"optim.lr": 0.01, "model.dropout": 0.1})  # and here the process died
+    place = {"index": 0, "origin": "transfer", "group": 0}
+    cell_study.study.enqueue_trial({"optim.lr": 0.01, "model.dropout": 0.1}, user_attrs=place)  # and here it died
+    cell_study.reclaim_queued()  # as a resume does
     assert [cell_study.ask().params["optim.lr"] for _ in range(2)] == [0.01, 5e-3]
 
 

@@ -39,6 +39,9 @@ from mnist_scaling.tuning.trials import (
 OPENED, WIDENED = "opened", "widened"
 """User attributes of a study, beside its axes and its identity."""
 
+_QUEUED = "fixed_params"
+"""Optuna's own attribute of a trial that was queued: its setting."""
+
 LEARNERS = (optuna.samplers.TPESampler, optuna.samplers.GPSampler)
 """Samplers that are told other cells' trials; others follow a sequence of their own, or keep a state."""
 
@@ -183,15 +186,28 @@ class CellStudy:
         setting, origin = self._planned(index)
         if not setting and isinstance(sampler, LEARNERS):
             setting = self._learnt(sampler, group)
-        # A kill between the two calls leaves the setting in Optuna's queue, where the next ask finds it.
-        if setting and not any(t.state == TrialState.WAITING for t in self.trials()):
-            self.study.enqueue_trial(setting)
-        trial = self.study.ask(self.space)
         owner = [socket.gethostname(), os.getpid()]
-        noted = {INDEX: index, ORIGIN: origin, OWNER: owner, GROUP: group}
-        for key, value in noted.items():
-            trial.set_user_attr(key, value)
+        # The place comes last: without it a trial counts for nothing.
+        noted = {ORIGIN: origin, OWNER: owner, GROUP: group, INDEX: index}
+        if setting:
+            # One write holds the setting and its place, so that a kill at any moment leaves both or neither.
+            self.study.enqueue_trial(setting, user_attrs=noted)
+            trial = self.study.ask(self.space)
+        else:
+            trial = self.study.ask(self.space)
+            for key, value in noted.items():
+                trial.set_user_attr(key, value)
         return Ask(index, trial.number, dict(trial.params), origin)
+
+    def reclaim_queued(self) -> None:
+        """Take settings out of the queue that a kill left there; they come back at their places."""
+        for _ in [t for t in self.trials() if t.state == TrialState.WAITING]:
+            self.reclaim(self.study.ask().number)
+
+    def untouched_from(self, index: int) -> bool:
+        """Whether no trial was ever asked for at this place or behind it, and no range was widened for it."""
+        asked = any(t.user_attrs.get(INDEX, -1) >= index for t in self.trials())
+        return not asked and all(entry["index"] != index for entry in self.widened.values())
 
     def _learnt(self, sampler: BaseSampler, group: int) -> dict[str, Any]:
         """A setting that the sampler proposes from the cell's own trials and its neighbours'.
@@ -212,7 +228,10 @@ class CellStudy:
         counted = {trial.number for trial in counting(self.study)}
         for trial in self.trials():
             if trial.number not in counted and trial.user_attrs.get(INDEX) == index:
-                return dict(trial.params), trial.user_attrs.get(ORIGIN, SAMPLER)
+                # Optuna writes the values of a queued setting one by one; the queue's own copy is whole.
+                setting = trial.system_attrs.get(_QUEUED) or trial.params
+                if setting.keys() == self.space.keys():
+                    return dict(setting), trial.user_attrs.get(ORIGIN, SAMPLER)
         opening = self._attributes.get(OPENED, [])
         if index < len(opening):
             return opening[index][0], opening[index][1]

@@ -54,6 +54,7 @@ class CellTuner:
 
     def recover(self) -> None:
         """After a kill: tell what was finished but not told, reclaim what was not finished."""
+        self.study.reclaim_queued()
         for trial in self.study.running():
             path = self._ledger.record_path(self.cell, TRIAL, trial.user_attrs.get("index", -1))
             record = files.read_json(path)
@@ -106,10 +107,13 @@ class CellTuner:
         # Rounds of trials start at multiples of their size, also after a kill in the middle of one; nothing
         # that the first of them have found by then may matter to the others.
         size = self._effort.trials_per_batch
-        room = size - self.study.next_index() % size
-        if room == size:
+        first = self.study.next_index()
+        end = first - first % size + size
+        if first % size == 0 and self.study.untouched_from(first):
             self._widen()
-        jobs = [self._trial() for _ in range(min(left, room))]
+        jobs: list[Job] = []
+        while len(jobs) < left and self.study.next_index() < end:
+            jobs.append(self._trial())
         self.running += jobs
         return jobs
 

@@ -53,7 +53,9 @@ def counting(study: optuna.Study, *arguments: Any, **options: Any) -> list[Froze
     forgiven = storage.user_attributes(study).get(FORGIVEN, [])
     options.setdefault("deepcopy", False)
     trials = study.get_trials(*arguments, **options)
-    return [t for t in trials if not t.user_attrs.get(RECLAIMED) and t.number not in forgiven]
+    found = [t for t in trials if not t.user_attrs.get(RECLAIMED) and t.number not in forgiven]
+    # By place: a setting that came back has a later number, and a sampler must not see that it was away.
+    return sorted(found, key=lambda t: (t.user_attrs.get(INDEX, t.number), t.number))
 
 
 class Judges:
