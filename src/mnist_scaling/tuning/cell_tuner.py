@@ -17,7 +17,7 @@ from mnist_scaling.tuning.cell_study import CellStudy
 from mnist_scaling.tuning.job import Job
 from mnist_scaling.tuning.ledger import Ledger
 from mnist_scaling.tuning.storage import tell
-from mnist_scaling.tuning.trials import counting
+from mnist_scaling.tuning.trials import INDEX, counting
 
 _SEEDS_APART = 1000
 """Distance between the seeds of a cell's repeats where cells differ by their seeds, which are neighbours."""
@@ -56,7 +56,7 @@ class CellTuner:
         """After a kill: tell what was finished but not told, reclaim what was not finished."""
         self.study.reclaim_queued()
         for trial in self.study.running():
-            path = self._ledger.record_path(self.cell, TRIAL, trial.user_attrs.get("index", -1))
+            path = self._ledger.record_path(self.cell, TRIAL, trial.user_attrs.get(INDEX, -1))
             record = files.read_json(path)
             if record is not None and record["config"]["trial.number"] == trial.number:
                 tell(self.study.study, trial.number, record["state"], (record["result"] or {}).get("val_loss"))
