@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import hydra
@@ -19,7 +20,7 @@ from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import SINGLE
 from mnist_scaling.tuning import execution, trainer
 from mnist_scaling.tuning.channel import Channel
-from mnist_scaling.tuning.trainer import Report, Trainer
+from mnist_scaling.tuning.trainer import DataFacts, Report, Trainer
 
 # torch takes seconds to import: every function below does so when it is called, so that a mistyped command
 # fails at once.
@@ -49,10 +50,13 @@ def _cost(run: RunConfig) -> float:
     return cost(run)
 
 
-def _prepare(data: DataConfig) -> Path:
-    from mnist_scaling.training.data import prepare
+def _prepare(source: DataConfig) -> DataFacts:
+    from mnist_scaling.training import data
 
-    return prepare(data)
+    prepared = data.prepare(source)
+    about = data.spec(prepared)
+    counts = about.n_train, about.n_validation, about.n_test
+    return DataFacts(source.name, about.image_shape, about.classes, *counts, prepared.sha256)
 
 
 def _warm_up() -> None:
@@ -88,6 +92,7 @@ def main(cfg: DictConfig) -> float | None:
 
 def single(run: RunConfig, folder: Path) -> float | None:
     """One run by hand: record it and print what it measured; its validation loss."""
+    run = replace(run, data=replace(run.data, sha256=_prepare(run.data).sha256))
     record = execution.measure(run, lambda one, report: _train(one, report, folder), keep_errors=False)
     execution.write_record(folder, record)
     table = Table("measured", "value", title=f"{run.model.name}, width {run.model.width}: {record['state']}")

@@ -88,7 +88,7 @@ def test_every_optimiser_and_schedule_learns(run: RunConfig, name: str, schedule
 
 
 def test_evaluation_is_the_mean_over_all_images(data_dir: str) -> None:
-    part = data.load("mnist", data_dir, torch.device("cpu")).validation.head(2345)
+    part = data.load(DataConfig(dir=data_dir), torch.device("cpu")).validation.head(2345)
     model = models.build(ModelConfig(width=2, dropout=0.5), (1, 28, 28), 10)
     loss, error = scoring.evaluate(model, part)
     model.eval()
@@ -105,7 +105,7 @@ def test_one_step_of_sgd_by_hand(data_dir: str) -> None:
         data=DataConfig(fraction=1e-6, dir=data_dir, max_eval=10),
         optim=OptimConfig(name="sgd", lr=0.5, batch_size=10, momentum=0.0, schedule="constant", warmup=0.0),
     )
-    dataset = data.load("mnist", data_dir, torch.device("cpu"))
+    dataset = data.load(DataConfig(dir=data_dir), torch.device("cpu"))
     part = dataset.train.take(data.subset(dataset.train.labels, 10, config.seed))
     with seeding.global_stream(config.seed, "init", torch.device("cpu")):
         model = models.build(config.model, (1, 28, 28), 10)
@@ -165,7 +165,7 @@ def test_a_run_stops_where_its_report_says_so(run: RunConfig) -> None:
 def test_reports_cost_no_more_than_they_may(run: RunConfig) -> None:
     sizes: list[int] = []
     size = model_size.measure(run.model, (1, 28, 28), 10)
-    dataset = data.load("mnist", run.data.dir, torch.device("cpu"))
+    dataset = data.load(run.data, torch.device("cpu"))
     for n_seen, cost in ((50_000, 0.03), (12_500, 0.1), (3125, 0.03)):
         config = replace(run, reports=ReportsConfig(cost=cost), data=replace(run.data, max_eval=None))
         part = scoring.ReportSlice(dataset.validation, config, size, n_seen).part
@@ -176,7 +176,7 @@ def test_reports_cost_no_more_than_they_may(run: RunConfig) -> None:
 
 
 def test_the_slice_is_a_fair_sample(data_dir: str) -> None:
-    validation = data.load("mnist", data_dir, torch.device("cpu")).validation
+    validation = data.load(DataConfig(dir=data_dir), torch.device("cpu")).validation
     part = validation.take(data.validation_order(validation)[:500])
     shares = validation.labels.bincount() / len(validation)
     assert (part.labels.bincount() - 500 * shares).abs().max() <= 1

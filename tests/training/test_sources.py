@@ -84,7 +84,7 @@ def test_no_source_names_the_place_for_the_files(tmp_path: Path, monkeypatch: py
 
 
 def test_an_unknown_name_lists_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="one of mnist, fashion_mnist, kmnist, but got 'cifar'"):
+    with pytest.raises(InputError, match="one of mnist, fashion_mnist, kmnist, arrays, but got 'cifar'"):
         sources.ensure("cifar", tmp_path)
 
 
@@ -136,7 +136,7 @@ def test_files_that_may_not_be_written_are_mapped_all_the_same(tmp_path: Path) -
 
 
 def test_what_is_known_of_a_data_set_is_what_its_files_hold(data_dir: str) -> None:
-    dataset = data.load("mnist", data_dir, torch.device("cpu"))
+    dataset = data.load(DataConfig(dir=data_dir), torch.device("cpu"))
     spec = sources.spec("mnist")
     assert spec.image_shape == dataset.image_shape
     parts = (dataset.train, dataset.validation, dataset.test)

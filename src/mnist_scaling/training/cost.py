@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mnist_scaling.config import RunConfig
 from mnist_scaling.study.vocabulary import TRIAL
-from mnist_scaling.training import data, regimes, sources
+from mnist_scaling.training import data, regimes
 from mnist_scaling.training.model_size import Size, measure
 
 
@@ -21,7 +21,7 @@ def cost(run: RunConfig) -> float:
     InputError
         When the run's regime refuses its configuration, so before anything of a sweep is trained.
     """
-    spec = sources.spec(run.data.name)
+    spec = data.spec(run.data)
     size = measure(run.model, spec.image_shape, spec.classes)
     _, seen = _examples(run, size)
     n_evaluated = (run.data.max_eval or spec.n_validation) * (1 if run.trial.stage == TRIAL else 3)

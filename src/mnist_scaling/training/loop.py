@@ -46,7 +46,7 @@ def train_model(config: RunConfig, report: Report | None = None, folder: Path | 
     """
     torch.set_num_threads(config.threads)
     device = pick_device(config.device)
-    dataset = data.load(config.data.name, config.data.dir, device)
+    dataset = data.load(config.data, device)
     size = measure(config.model, dataset.image_shape, dataset.classes)
     regime = regimes.build(config, size.training)
     n_train = regime.n_train(data.n_train(config.data))

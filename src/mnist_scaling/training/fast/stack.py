@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from mnist_scaling.config import ModelConfig, OptimConfig
+from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig
 from mnist_scaling.training import data, models, seeding
 from mnist_scaling.training.fast import small_cnn
 from mnist_scaling.training.fast.flat import Flat, FlatOptimizer
@@ -64,9 +64,9 @@ class Stack:
 
 
 @functools.lru_cache(maxsize=256)
-def fastest(model: ModelConfig, optim: OptimConfig, name: str, root: str, count: int) -> int:
+def fastest(model: ModelConfig, optim: OptimConfig, source: DataConfig, count: int) -> int:
     """Models in a stack at which `count` of them train fastest, measured; 1 unless a stack is clearly faster."""
-    return choose(seconds(model, optim, data.load(name, root, torch.device("cpu")), [k for k in SIZES if k <= count]))
+    return choose(seconds(model, optim, data.load(source, torch.device("cpu")), [k for k in SIZES if k <= count]))
 
 
 def choose(times: Mapping[int, float]) -> int:
