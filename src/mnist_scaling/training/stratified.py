@@ -1,4 +1,4 @@
-"""Orders of which every prefix has the classes in the proportions of the whole: splits and subsets are cut from them."""
+"""Orders in which every prefix has the classes in the proportions of the whole, to cut splits and subsets from."""
 
 from __future__ import annotations
 
