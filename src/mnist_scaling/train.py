@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mnist_scaling import cli, config
+from mnist_scaling.cli import INTERRUPTED
 from mnist_scaling.config import DataConfig, RunConfig
 from mnist_scaling.study import layout
 from mnist_scaling.study.columns import BRANCH
@@ -20,6 +22,7 @@ from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import SINGLE
 from mnist_scaling.tuning import execution, trainer
 from mnist_scaling.tuning.channel import Channel
+from mnist_scaling.tuning.progress import RunProgress
 from mnist_scaling.tuning.trainer import DataFacts, Report, Trainer
 
 # torch takes seconds to import: every function below does so when it is called, so that a mistyped command
@@ -91,9 +94,21 @@ def main(cfg: DictConfig) -> float | None:
 
 
 def single(run: RunConfig, folder: Path) -> float | None:
-    """One run by hand: record it and print what it measured; its validation loss."""
+    """One run by hand: show how far it is, record it and print what it measured; its validation loss."""
+    from mnist_scaling.training.loop import train_model
+
     run = replace(run, data=replace(run.data, sha256=_prepare(run.data).sha256))
-    record = execution.measure(run, lambda one, report: _train(one, report, folder), keep_errors=False)
+    about = (
+        f"Training {run.model.name} of width {run.model.width} on {100 * run.data.fraction:.3g} % of {run.data.name}"
+    )
+    try:
+        with RunProgress(f"{about}, regime {run.regime.name}.") as progress:
+            record = execution.measure(
+                run, lambda one, report: train_model(one, report, folder, progress.seen), keep_errors=False
+            )
+    except KeyboardInterrupt:
+        print(f"\n{_interrupted(folder)}", file=sys.stderr)
+        raise SystemExit(INTERRUPTED) from None
     execution.write_record(folder, record)
     table = Table("measured", "value", title=f"{run.model.name}, width {run.model.width}: {record['state']}")
     for name, value in {**(record["result"] or {}), "seconds": record["seconds"]}.items():
@@ -107,8 +122,16 @@ def single(run: RunConfig, folder: Path) -> float | None:
     return (record["result"] or {}).get("val_loss")
 
 
+def _interrupted(folder: Path) -> str:
+    """What a run by hand that was interrupted has left."""
+    sentence = "Interrupted. A run by hand is recorded when it ends, so nothing of this one was measured"
+    if not (folder / layout.CHECKPOINT).is_file():
+        return f"{sentence}; the same command starts it anew."
+    return f"{sentence}, but its checkpoint is kept: the same command with hydra.run.dir={folder} goes on from there."
+
+
 def _branches(branches: Sequence[Mapping[str, float]]) -> Table:
-    """One line a decay of a run that measures several data sizes."""
+    """A table with one line for each data size that a run measured."""
     columns = [name for name in ("n_seen", "flops", "val_loss", "test_loss") if name in branches[0]]
     table = Table("branch", *columns)
     for branch in branches:

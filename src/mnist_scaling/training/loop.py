@@ -16,10 +16,12 @@ from mnist_scaling.training.acceleration import build_engine
 from mnist_scaling.training.model_size import Size, measure
 from mnist_scaling.training.run_monitor import Ended, RunMonitor
 from mnist_scaling.training.scoring import Report
-from mnist_scaling.training.session import Session
+from mnist_scaling.training.session import Session, Watch
 
 
-def train_model(config: RunConfig, report: Report | None = None, folder: Path | None = None) -> TrainResult:
+def train_model(
+    config: RunConfig, report: Report | None = None, folder: Path | None = None, watch: Watch | None = None
+) -> TrainResult:
     """Train one model as `config` says and score it.
 
     The same config gives bit-identical losses on the same machine and number of threads: the subset,
@@ -36,6 +38,8 @@ def train_model(config: RunConfig, report: Report | None = None, folder: Path | 
     folder : Path, optional
         The run's own folder, where a regime that can resume keeps its checkpoint. It is left there: whoever
         records the result deletes it then.
+    watch : callable, optional
+        Told now and then how far the run is, for a person to see; it changes no bit either.
 
     Returns
     -------
@@ -55,7 +59,7 @@ def train_model(config: RunConfig, report: Report | None = None, folder: Path | 
         model = models.build(config.model, dataset.image_shape, dataset.classes).to(device)
     with seeding.global_stream(config.seed, "dropout", device):
         engine = build_engine(model, part, config.optim)
-        session = Session(config, engine, dataset, size, regime.n_seen(n_train), report, folder)
+        session = Session(config, engine, dataset, size, regime.n_seen(n_train), report, folder, watch)
         try:
             outcome: regimes.Outcome | Ended = regime.train(session)
         except Ended as end:

@@ -97,8 +97,12 @@ class RunMonitor:
             return
         mean = self.learner.mean_loss()
         self._unchecked = 0
+        self.watched(mean)
         if not isfinite(mean) or (mean > self._worst and not cut_short):
             raise Ended(DIVERGED)
+
+    def watched(self, mean_loss: float) -> None:
+        """Tell whoever watches the run its mean training loss since the last look; here nobody does."""
 
     def score(self, known: int | None = None) -> dict[str, float]:
         """The losses that the run's stage may see, of the weights as they are.

@@ -18,10 +18,8 @@ from mnist_scaling.study.vocabulary import REPEAT, TRIAL
 from mnist_scaling.tuning import grid
 from mnist_scaling.tuning.grid import Cell, Partition
 from mnist_scaling.tuning.ledger import Ledger
+from mnist_scaling.tuning.progress import BUSY
 from mnist_scaling.tuning.trainer import DataFacts
-
-BUSY = 1.9
-"""Seconds that a run takes per predicted second (`Trainer.cost`) while every core is busy: LOG.md, 2026-11-24."""
 
 OVERHEAD = 0.2
 """Seconds that a worker spends per run on all but training: composing, recording, waiting for its turn."""

@@ -99,11 +99,12 @@ class CellSweeper(Sweeper):
             When an override, a config, the study's folder or its storage is at fault.
         """
         from mnist_scaling.study import layout, provenance
-        from mnist_scaling.tuning import dashboard, printout
+        from mnist_scaling.tuning import dashboard, optuna_objects, printout
         from mnist_scaling.tuning.ledger import Ledger
         from mnist_scaling.tuning.storage import mend, open_storage
         from mnist_scaling.tuning.tuner import Tuner, join
 
+        optuna_objects.check_sampler(self.sampler)
         arguments = self._named(arguments)
         layout.study_folder(str(self.config.name))  # refuses a name that is no folder of its own
         folder = Path(str(self.config.hydra.sweep.dir))
