@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "mnist_scaling"
 CONF = Path(cli.conf_dir())
 PAGES = [
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "multirun/README.md")),
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "multirun/README.md")),
     *(ROOT / "docs").glob("*.md"),
 ]
 STARTS = ("python ", "make ", "pip ", "optuna-dashboard ")

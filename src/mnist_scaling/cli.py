@@ -20,9 +20,9 @@ _DEBUG = "HYDRA_FULL_ERROR"
 INTERRUPTED = 130
 """Exit status of a command that Ctrl-C ended, as shells have it."""
 
-_WORDS = {"train": "Every run that has ended is kept; the same command resumes the study."}
-_ANEW = "Files are replaced whole, so each is the old one or the new one; the same command makes all of them."
-"""What an interrupted command has left; a single run says it itself."""
+_RESUMES = "Every run that has ended is kept; the same command resumes the study."
+_ANEW = "No file is half-written; the same command starts anew."
+"""What an interrupted sweep has left, and any other command; a run by hand says so itself once it trains."""
 
 _wants_traceback: list[bool] = []
 """Whether the user set `_DEBUG` for the running command; `run` always sets it for Hydra."""
@@ -63,7 +63,7 @@ def run(main: Callable[[], object], config_name: str) -> None:
         with user_errors(config_name):
             main()
     except KeyboardInterrupt:
-        print(f"\nInterrupted. {_WORDS.get(config_name, _ANEW)}", file=sys.stderr)
+        print(f"\nInterrupted. {_RESUMES if {'-m', '--multirun'} & set(sys.argv) else _ANEW}", file=sys.stderr)
         sys.exit(INTERRUPTED)
     finally:
         os.environ[_DEBUG] = given or "0"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -83,7 +84,7 @@ def main(cfg: DictConfig) -> float | None:
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
     if cfg.trial.stage == SINGLE:
-        with cli.user_errors("train"):
+        with cli.user_errors("train"), _honest_when_interrupted(folder):
             return single(config.build(RunConfig, cfg), folder)
     else:
         run = config.build(RunConfig, cfg)
@@ -101,14 +102,10 @@ def single(run: RunConfig, folder: Path) -> float | None:
     about = (
         f"Training {run.model.name} of width {run.model.width} on {100 * run.data.fraction:.3g} % of {run.data.name}"
     )
-    try:
-        with RunProgress(f"{about}, regime {run.regime.name}.") as progress:
-            record = execution.measure(
-                run, lambda one, report: train_model(one, report, folder, progress.seen), keep_errors=False
-            )
-    except KeyboardInterrupt:
-        print(f"\n{_interrupted(folder)}", file=sys.stderr)
-        raise SystemExit(INTERRUPTED) from None
+    with RunProgress(f"{about}, regime {run.regime.name}.") as progress:
+        record = execution.measure(
+            run, lambda one, report: train_model(one, report, folder, progress.seen), keep_errors=False
+        )
     execution.write_record(folder, record)
     table = Table("measured", "value", title=f"{run.model.name}, width {run.model.width}: {record['state']}")
     for name, value in {**(record["result"] or {}), "seconds": record["seconds"]}.items():
@@ -122,12 +119,18 @@ def single(run: RunConfig, folder: Path) -> float | None:
     return (record["result"] or {}).get("val_loss")
 
 
-def _interrupted(folder: Path) -> str:
-    """What a run by hand that was interrupted has left."""
-    sentence = "Interrupted. A run by hand is recorded when it ends, so nothing of this one was measured"
-    if not (folder / layout.CHECKPOINT).is_file():
-        return f"{sentence}; the same command starts it anew."
-    return f"{sentence}, but its checkpoint is kept: the same command with hydra.run.dir={folder} goes on from there."
+@contextlib.contextmanager
+def _honest_when_interrupted(folder: Path) -> Iterator[None]:
+    """On Ctrl-C, say what a run by hand has left, which is a checkpoint at best."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        left = "; the same command starts it anew."
+        if (folder / layout.CHECKPOINT).is_file():
+            left = f", but its checkpoint is kept: the same command with hydra.run.dir={folder} goes on from there."
+        sentence = "Interrupted. A run by hand is recorded when it ends, so nothing of this one was measured"
+        print(f"\n{sentence}{left}", file=sys.stderr)
+        raise SystemExit(INTERRUPTED) from None
 
 
 def _branches(branches: Sequence[Mapping[str, float]]) -> Table:

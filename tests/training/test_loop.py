@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -187,4 +190,22 @@ def test_auto_takes_cuda_else_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     for available, expected in ((True, "cuda"), (False, "cpu")):
         monkeypatch.setattr(torch.cuda, "is_available", lambda available=available: available)
         assert loop.pick_device("auto").type == expected
+    assert loop.pick_device("mps").type == "mps"
+
+
+def test_what_makes_cuda_repeatable_is_set_without_one() -> None:
+    """In a process of its own, because it is for good; what it does on a GPU was never seen."""
+    script = (
+        "import os, torch; from mnist_scaling.training import loop; loop._repeatable_on_cuda();"
+        "print(os.environ['CUBLAS_WORKSPACE_CONFIG'], torch.are_deterministic_algorithms_enabled(),"
+        " torch.is_deterministic_algorithms_warn_only_enabled(), torch.utils.deterministic.fill_uninitialized_memory)"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "CUBLAS_WORKSPACE_CONFIG"}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [":4096:8", "True", "True", "False"]
+
+
+def test_auto_takes_cuda_where_there_is_one_and_never_mps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert loop.pick_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     assert loop.pick_device("mps").type == "mps"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from math import exp, fsum, log
 from pathlib import Path
 from typing import Any
@@ -68,10 +69,25 @@ def train_model(
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of that name; auto takes cuda, else the cpu: mps is used only when it is asked for."""
-    if name != "auto":
-        return torch.device(name)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """The device of that name; auto takes cuda, else the cpu: mps is used only when it is asked for.
+
+    On cuda, operations are made to give the same bits each time, where torch has such a version of them.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda":
+        _repeatable_on_cuda()
+    return torch.device(name)
+
+
+def _repeatable_on_cuda() -> None:
+    """Let a seed give the same bits again: cuBLAS reads its variable when the process first uses the GPU."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.backends.cudnn.benchmark = False  # which would time algorithms, and choose by the clock
+    # An operation without a deterministic version warns, rather than ends a run that could have finished.
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # It costs time, and nothing here reads such memory.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def finish(run: RunMonitor, size: Size, outcome: regimes.Outcome | Ended) -> TrainResult:

@@ -65,6 +65,11 @@ class RunMonitor:
         """The run's own stream for the order of its examples, from its start."""
         return seeding.generator(self.config.seed, "order")
 
+    @property
+    def device(self) -> torch.device:
+        """Where the examples lie."""
+        return self.learner.part.rows.device
+
     def count_step(self, examples: int) -> None:
         """Count a step that was taken on so many examples; looks at the loss now and then.
 
