@@ -203,9 +203,3 @@ def test_what_makes_cuda_repeatable_is_set_without_one() -> None:
     environment = {k: v for k, v in os.environ.items() if k != "CUBLAS_WORKSPACE_CONFIG"}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.split() == [":4096:8", "True", "True", "False"]
-
-
-def test_auto_takes_cuda_where_there_is_one_and_never_mps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
-    assert loop.pick_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
-    assert loop.pick_device("mps").type == "mps"

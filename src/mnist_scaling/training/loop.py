@@ -51,6 +51,8 @@ def train_model(
     """
     torch.set_num_threads(config.threads)
     device = pick_device(config.device)
+    if device.type == "cuda":
+        _repeatable_on_cuda()
     dataset = data.load(config.data, device)
     size = measure(config.model, dataset.image_shape, dataset.classes)
     regime = regimes.build(config, size.training)
@@ -69,19 +71,17 @@ def train_model(
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of that name; auto takes cuda, else the cpu: mps is used only when it is asked for.
-
-    On cuda, operations are made to give the same bits each time, where torch has such a version of them.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda":
-        _repeatable_on_cuda()
-    return torch.device(name)
+    """The device of that name; auto takes cuda, else the cpu: mps is used only when it is asked for."""
+    if name != "auto":
+        return torch.device(name)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _repeatable_on_cuda() -> None:
-    """Let a seed give the same bits again: cuBLAS reads its variable when the process first uses the GPU."""
+    """Let a seed give the same bits again, where torch has such a version of an operation.
+
+    cuBLAS reads its variable when the process first uses the GPU.
+    """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.backends.cudnn.benchmark = False  # which would time algorithms, and choose by the clock
     # An operation without a deterministic version warns, rather than ends a run that could have finished.
