@@ -247,7 +247,7 @@ class RunConfig:
     device: str = "auto"
     """auto (cuda, else cpu), cpu, cuda or mps."""
     threads: int = 1
-    """Torch threads of a run; cells run side by side, so one each."""
+    """Torch threads of a run; cells run side by side, so each has one."""
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
@@ -259,7 +259,7 @@ class RunConfig:
     def __post_init__(self) -> None:
         one_of("device", self.device, ("auto", "cpu", "cuda", "mps"))
         require(self.seed >= 0, f"`seed >= 0` must hold, but got {self.seed}: give a whole number from 0.")
-        require(self.threads >= 1, f"`threads >= 1` must hold, but got {self.threads}: give 1 for one core a run.")
+        require(self.threads >= 1, f"`threads >= 1` must hold, but got {self.threads}: give 1 for one core per run.")
         require(
             self.optim.lr_scaling == "none" or self.model.parametrization == "standard",
             f"`optim.lr_scaling={self.optim.lr_scaling}` must go with model.parametrization=standard, but got "

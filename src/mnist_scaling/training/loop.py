@@ -91,7 +91,7 @@ def _repeatable_on_cuda() -> None:
 
 
 def finish(run: RunMonitor, size: Size, outcome: regimes.Outcome | Ended) -> TrainResult:
-    """Score a run that took its last step; of one that ended before, only the counts are left."""
+    """Score a run that took its last step; a run that ended before that keeps only its counts."""
     if isinstance(outcome, Ended):
         return _result(run, size, outcome.state, regimes.Outcome(run.seen, run.steps), {})
     try:

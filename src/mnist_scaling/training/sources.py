@@ -55,7 +55,7 @@ class DatasetFiles:
     folder: str
     """torchvision's folder, so that its own classes read the same files."""
     sha256: tuple[str, ...] | None
-    """One a file, in the order of `FILES`; None where no published value was to be had."""
+    """One per file, in the order of `FILES`; None where no published value was to be had."""
     mirrors: tuple[Mirror, ...]
     """Tried in order."""
     spec: DataSpec

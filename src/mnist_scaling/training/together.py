@@ -29,7 +29,7 @@ def train_models(configs: Sequence[RunConfig], size: int | None = None) -> list[
     configs : sequence of RunConfig
         Any runs; results come in the same order.
     size : int, optional
-        Models in a stack, 1 for none; None to measure which is the fastest, once a process for each shape.
+        Models in a stack, 1 for none; None to measure which is the fastest, once per process and shape.
 
     Returns
     -------

@@ -35,7 +35,7 @@ class LocalLauncher(Launcher):
     def __init__(self, n_workers: int | None = None, warm_up: bool = True) -> None:
         if n_workers is not None and (not isinstance(n_workers, int) or n_workers < 1):
             raise InputError(
-                f"`hydra.launcher.n_workers` must be a whole number of 1 or more, or null for one a core, but got "
+                f"`hydra.launcher.n_workers` must be a whole number of 1 or more, or null for one per core, but got "
                 f"{n_workers}."
             )
         self.n_workers, self.warm_up = n_workers, warm_up

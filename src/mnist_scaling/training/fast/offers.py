@@ -38,7 +38,7 @@ def can_stack(run: RunConfig) -> bool:
 
 
 def fastest_stack(run: RunConfig, count: int) -> int:
-    """Measured once a process for each shape."""
+    """The fastest number of models per stack, measured once per process and shape."""
     n_train = data.n_train(run.data)
     optim = OptimConfig(run.optim.name, batch_size=min(run.optim.batch_size, n_train))
     return fastest(run.model, optim, replace(run.data, fraction=1.0), count)

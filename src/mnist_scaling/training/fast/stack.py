@@ -70,13 +70,13 @@ def fastest(model: ModelConfig, optim: OptimConfig, source: DataConfig, count: i
 
 
 def choose(times: Mapping[int, float]) -> int:
-    """The size with the least time a step and model, if that is clearly less than alone; else 1."""
+    """The size with the least time per step and model, if that is clearly less than alone; else 1."""
     best = min(times, key=lambda size: times[size])
     return best if times[best] < WORTH * times[1] else 1
 
 
 def seconds(model: ModelConfig, optim: OptimConfig, dataset: data.Dataset, sizes: Sequence[int]) -> dict[int, float]:
-    """Seconds a step and model of stacks of some sizes: the best of a few rounds in which all take turns."""
+    """Seconds per step and model of stacks of some sizes: the best of a few rounds in which all take turns."""
     stream = torch.Generator().manual_seed(0)
     stacks = {}
     for size in sizes:

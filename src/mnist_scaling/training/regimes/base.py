@@ -52,7 +52,7 @@ class PlannedStep:
 
 
 class Regime(Protocol):
-    """One way to decide how long a run trains; a fresh object each run."""
+    """One way to decide how long a run trains; each run gets an object of its own."""
 
     schedules: ClassVar[tuple[str, ...]]
     """Values of `optim.schedule` that it can work with."""

@@ -1,4 +1,4 @@
-"""Until the validation loss gets no better."""
+"""Training until the validation loss stops falling."""
 
 from __future__ import annotations
 
