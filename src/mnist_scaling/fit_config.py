@@ -9,8 +9,12 @@ from mnist_scaling.config import register
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.estimate import Settings
 from mnist_scaling.fitting.fitted import Options
+from mnist_scaling.study import provenance
+from mnist_scaling.study.files import read_json
+from mnist_scaling.study.layout import STUDY, study_folder
 
 STUDY_CLASSES = 10
+"""Number of classes of a study that does not say how many it has."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,7 @@ class FitConfig:
     isoflop: str = "parabola"
     """One of parabola, cubic, argmin: how an isoFLOP minimum is found."""
     classes: int | None = None
-    """Number of classes, for the tests on chance and units; 10 for a study."""
+    """Number of classes, for the tests on chance and units; null for the study's own, which is in its study.json."""
     mask_chance: bool = False
     """Leave out rows with a loss above 95 % of ln(classes)."""
     queries: float | None = None
@@ -139,12 +143,18 @@ class FitConfig:
             kind=self.bootstrap.kind,
             level=self.bootstrap.level,
             seed=self.seed,
-            classes=STUDY_CLASSES if self.name and self.classes is None else self.classes,
+            classes=_classes(self.name) if self.name and self.classes is None else self.classes,
             mask_chance=self.mask_chance,
             isoflop=self.isoflop,
             queries=self.queries,
             predict={k: v for k, v in asdict(self.predict).items() if v is not None},
         )
+
+
+def _classes(name: str) -> int:
+    """Number of classes of a study."""
+    study = read_json(study_folder(name) / STUDY) or {}
+    return provenance.classes(study) or STUDY_CLASSES
 
 
 def _delta(value: Any) -> float | str:
