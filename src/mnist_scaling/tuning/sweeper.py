@@ -92,15 +92,24 @@ class CellSweeper(Sweeper):
             When an override, a config, the study's folder or its storage is at fault.
         """
         from mnist_scaling.study import layout, provenance
-        from mnist_scaling.tuning import dashboard, printout
-        from mnist_scaling.tuning.storage import mend, open_storage
-        from mnist_scaling.tuning.tuner import Tuner, join
+        from mnist_scaling.tuning import finished, printout
 
         layout.study_folder(str(self.config.name))  # refuses a name that is no folder of its own
         folder = Path(str(self.config.hydra.sweep.dir))
+        known = self._cells(arguments) if finished.is_stamped(folder) else None
+        if known is not None and finished.is_unchanged(folder, known, self.config.hydra.sweeper):
+            print("Every cell has its trials and repeats: nothing is left to do.")
+            printout.show(folder)
+            return
+        from mnist_scaling.tuning import dashboard
+        from mnist_scaling.tuning.storage import mend, open_storage
+        from mnist_scaling.tuning.tuner import Tuner, join
+
         # The pool first: its processes import torch while the cells are composed.
         with self._pool(folder) as pool:
-            cells = self._cells(arguments)
+            cells = known or self._cells(arguments)
+            for cell in cells:
+                _ = cell.cost  # raises where a run can't be trained
             _make_writable(folder)
             with _lock(folder):
                 self._prepare(cells)
@@ -116,6 +125,7 @@ class CellSweeper(Sweeper):
                 threading.Thread(target=importlib.import_module, args=("optuna_dashboard",), daemon=True).start()
                 Tuner(folder, studies, pool, self._effort(), self.transfer, made).run()
                 dashboard.publish(folder, studies, storage, prefix)
+                finished.stamp(folder, cells, self.config.hydra.sweeper)
                 printout.show(folder)
 
     def _effort(self) -> Effort:
