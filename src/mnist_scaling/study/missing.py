@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -32,9 +33,16 @@ def complaints(folder: Path) -> list[str]:
         for place in found.undescribed
         if place / layout.CELL not in damaged
     ]
-    if gone := lost_runs(folder, found):
+    # A folder without any record is a copy of the tables, which is all that a fit needs.
+    if (gone := lost_runs(folder, found)) and (found.rows or found.damaged or found.undescribed):
         said.append(f"{gone}: start its sweep again, which makes them again.")
     return said
+
+
+def warn(folder: Path) -> None:
+    """Print what is damaged or missing in a study to stderr; parameters as in `complaints`."""
+    for sentence in complaints(folder):
+        print(f"Warning: {sentence}", file=sys.stderr)
 
 
 def lost_runs(folder: Path, found: StudyRecords) -> str:
@@ -57,14 +65,14 @@ def lost_runs(folder: Path, found: StudyRecords) -> str:
 
 
 def _comparable(folder: Path, path: Path) -> tuple[str, ...]:
-    """A folder's name, but for what a table does not keep: it has 1000.0 for 1000 in a column with empty fields."""
+    """A folder's name without what a table does not keep: the difference between the words 1.0 and 1."""
     return tuple(part.removesuffix(".0") for part in path.relative_to(folder).parts)
 
 
 def _listed(folder: Path) -> list[Path]:
     """The folders of the runs in trials.csv, each once; of a table that can't be read its other readers complain."""
     try:
-        grid = (records.read_description(folder) or {}).get("grid", [])
+        grid = records.known_axes(folder) or []
         with (folder / layout.TRIALS).open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
         return list(dict.fromkeys(_folder_of(folder, row, grid) for row in rows))
@@ -73,5 +81,6 @@ def _listed(folder: Path) -> list[Path]:
 
 
 def _folder_of(folder: Path, row: Mapping[str, str], grid: Iterable[str]) -> Path:
-    axes = {column: row[column] or None for column in grid}  # an empty field is a null
+    # An empty field is a null, and a column with one has 1000.0 for 1000.
+    axes = {column: row[column].removesuffix(".0") or None for column in grid}
     return folder.joinpath(*layout.cell_parts(axes), layout.run_folder(row["stage"], int(row["number"])))

@@ -13,6 +13,7 @@ changes within a valid record is not seen.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
@@ -36,7 +37,7 @@ _RUN = {
     "seconds": (*_NUMBER, _NOTHING), "error": (str, _NOTHING), "config": (dict,), "result": (dict, _NOTHING),
 }  # fmt: skip
 _CELL = {"keys": (dict,), "axes": (dict,), "space": (dict,)}
-_STUDY = {"grid": (list,)}
+_STUDY = {"axes": (list,)}
 _MEASURED = {f.name: _NUMBER for f in fields(TrainResult) if f.metadata and f.default is MISSING}
 """Keys that a record must have, and the types of their values; _MEASURED those of its result."""
 
@@ -97,14 +98,13 @@ def cell_folders(folder: Path) -> list[Path]:
 
 
 def read_cells(folder: Path) -> dict[Path, dict[str, Any]]:
-    """The record of every cell below a study's folder, by the cell's folder.
-
-    Raises
-    ------
-    DamagedFileError
-    """
-    found = ((place, read_cell(place)) for place in cell_folders(folder))
-    return {place: cell for place, cell in found if cell is not None}
+    """The record of every cell below a study's folder, by the cell's folder, without damaged ones."""
+    found = {}
+    for place in cell_folders(folder):
+        with contextlib.suppress(DamagedFileError):  # `missing.complaints` names it
+            if (cell := read_cell(place)) is not None:
+                found[place] = cell
+    return found
 
 
 def read_cell(folder: Path) -> dict[str, Any] | None:
@@ -127,6 +127,20 @@ def read_description(folder: Path) -> dict[str, Any] | None:
         When it can't be read, or lacks what later stages need.
     """
     return _checked(folder / layout.STUDY, _STUDY)
+
+
+def known_axes(folder: Path) -> list[str] | None:
+    """The axes' columns of the study in a folder: of study.json or, where that is gone, of a cell; None for a new one.
+
+    Raises
+    ------
+    DamagedFileError
+        When study.json is damaged.
+    """
+    description = read_description(folder)
+    if description is not None:
+        return list(description.get("grid", description["axes"]))
+    return next((list(cell["axes"]) for cell in read_cells(folder).values()), None)
 
 
 def read_run(folder: Path) -> dict[str, Any] | None:

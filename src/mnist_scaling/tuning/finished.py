@@ -1,15 +1,16 @@
 """Whether a finished study is still as its sweep left it, so that its rerun opens no storage and starts no worker.
 
 A sweep that has nothing more to do leaves a digest of all that decides whether anything is left: what was asked for,
-every record, table and journal byte for byte, and this program. A rerun that finds the same digest would find the same
-nothing. Any difference, such as a deleted record or a larger n_trials, gives another digest, and the sweep looks at
-everything as usual.
+this program, and byte for byte every record, table, journal and data file of the user's own. A rerun that finds the
+same digest would find the same nothing. Any difference, such as a deleted record or a larger n_trials, gives another
+digest, and the sweep looks at everything as usual.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -55,9 +56,10 @@ def _digest(folder: Path, cells: Sequence[Cell], sweeper: DictConfig) -> str:
     asked = [[cell.name, cell.settings, cell.ranges] for cell in cells]
     total = hashlib.sha256(json.dumps([asked, OmegaConf.to_yaml(sweeper, resolve=False)]).encode())
     package = Path(mnist_scaling.__file__).parent
-    for root, paths in ((package, sorted(package.rglob("*.py"))), (folder, _written(folder))):
+    own = sorted({Path(path) for cell in cells if (path := cell.values.get("data.path"))})
+    for root, paths in ((package, sorted(package.rglob("*.py"))), (folder, _written(folder)), (Path(), own)):
         for path in paths:
-            name, content = path.relative_to(root).as_posix(), path.read_bytes()
+            name, content = os.path.relpath(path, root), path.read_bytes()
             total.update(f"{name} {len(content)}\n".encode())
             total.update(content)
     return total.hexdigest()

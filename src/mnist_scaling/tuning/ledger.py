@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -125,22 +124,12 @@ class Ledger:
 
 
 def known_axes(folder: Path) -> list[str] | None:
-    """The axes' columns of the study in a folder: of study.json or, where that is gone, of a cell; None for a new one.
-
-    A damaged study.json is set aside: the sweep writes it anew.
-    """
+    """`records.known_axes`; a damaged study.json is set aside, and the sweep writes it anew."""
     try:
-        description = records.read_description(folder)
+        return records.known_axes(folder)
     except DamagedFileError as error:
         files.set_aside(error, "and is written anew")
-        description = None
-    if description is not None:
-        return list(description["grid"])
-    for place in records.cell_folders(folder):
-        with contextlib.suppress(DamagedFileError):
-            if (cell := records.read_cell(place)) is not None:
-                return list(cell["axes"])
-    return None
+        return records.known_axes(folder)
 
 
 def _warn(sentence: str) -> None:
