@@ -68,8 +68,8 @@ def test_what_is_missing_is_made_again_with_the_same_numbers(study: Path, data_d
     assert done.returncode == 0, done.stderr
     assert NOTHING not in done.stdout
     for sentence in (
-        "result.json is damaged (it is no JSON",
-        "study.json is damaged (it is no JSON",
+        "result.json is damaged (not JSON",
+        "study.json is damaged (not JSON",
         "trials.csv lists a run whose record is gone, the first multirun/smoke/width=4/data_fraction=0.0625/repeat-001",
     ):
         assert sentence in done.stderr
@@ -85,6 +85,25 @@ def test_what_is_missing_is_made_again_with_the_same_numbers(study: Path, data_d
         return [row[:place] + row[place + 1 :] for row in rows]
 
     assert without_seconds((study / "cells.csv").read_text()) == without_seconds(table)
+
+
+def test_fit_names_what_is_damaged_or_missing(study: Path, command: Command) -> None:
+    (study / "width=4/data_fraction=0.0625/cell.json").write_text("")
+    (study / "width=8/data_fraction=0.0625/repeat-000/result.json").write_bytes(b"\0\0")
+    shutil.rmtree(study / "width=8/data_fraction=0.015625/trial-001")
+    done = command("mnist_scaling.fit", "name=smoke", "bootstrap.draws=20")
+    assert "Traceback" not in done.stderr
+    assert [line.split(" (")[0] for line in done.stderr.splitlines() if line.startswith("Warning: multirun")] == [
+        "Warning: multirun/smoke/width=4/data_fraction=0.0625/cell.json is damaged",
+        "Warning: multirun/smoke/width=8/data_fraction=0.0625/repeat-000/result.json is damaged",
+        "Warning: multirun/smoke/trials.csv lists a run whose record is gone, the first "
+        "multirun/smoke/width=8/data_fraction=0.015625/trial-001: start its sweep again, which makes them again.",
+    ]
+    (study / "study.json").write_text("[]")
+    done = command("mnist_scaling.fit", "name=smoke", "bootstrap.draws=20")
+    assert done.returncode == 1
+    assert "Error: multirun/smoke/study.json must be JSON with all its keys, but is damaged" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("run", ["trial-001", "repeat-001"])

@@ -46,12 +46,12 @@ def test_what_a_killed_writer_left_goes_and_nothing_else(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "it is no JSON"),
-        (b'{"loss": 0.1', "it is no JSON"),
+        (b"", "not JSON"),
+        (b'{"loss": 0.1', "not JSON"),
         (b'{"loss": NaN}', "NaN is no JSON number"),
-        (b"\xff\xfe\x00\x80", "it is no JSON"),
-        (b"\x00" * 100, "it is no JSON"),
-        (b"[" * 100_000, "it is no JSON"),
+        (b"\xff\xfe\x00\x80", "not JSON"),
+        (b"\x00" * 100, "not JSON"),
+        (b"[" * 100_000, "not JSON"),
         (b"[1]", "it must hold a JSON object, but holds list"),
     ],
 )
@@ -62,7 +62,7 @@ def test_a_damaged_file_is_named_and_can_be_set_aside(
     path.write_bytes(content)
     with pytest.raises(DamagedFileError, match=reason) as caught:
         files.read_json(path)
-    assert str(caught.value).startswith(f"{path} must be whole, but is damaged (")
+    assert str(caught.value).startswith(f"{path} must be JSON with all its keys, but is damaged (")
     files.set_aside(caught.value, "and is written anew")
     assert (tmp_path / "study.json.damaged").read_bytes() == content
     assert not path.exists()

@@ -29,7 +29,9 @@ class DamagedFileError(InputError):
 
     def __init__(self, path: Path, reason: str) -> None:
         self.path, self.reason = path, reason
-        super().__init__(f"{path} must be whole, but is damaged ({reason}): run the step that writes it again.")
+        super().__init__(
+            f"{path} must be JSON with all its keys, but is damaged ({reason}): run the step that writes it again."
+        )
 
 
 @contextmanager
@@ -86,7 +88,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except (ValueError, RecursionError) as error:  # bytes that are no text are a ValueError too
-        raise DamagedFileError(path, f"it is no JSON: {error}") from error
+        raise DamagedFileError(path, f"not JSON: {error}") from error
     if not isinstance(content, dict):
         raise DamagedFileError(path, f"it must hold a JSON object, but holds {type(content).__name__}")
     return content
