@@ -26,6 +26,7 @@ from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.sensitivity import sensitivity
 from mnist_scaling.fitting.terminal import show
 from mnist_scaling.fitting.tuning_change import TunedCells, tuning_change
+from mnist_scaling.study import missing
 from mnist_scaling.study.columns import CONVENTIONS, FITTED
 from mnist_scaling.study.files import read_json, write_atomically
 from mnist_scaling.study.layout import CELLS, CURVES, FITS, STUDY, TRIALS, study_folder
@@ -154,6 +155,8 @@ def main(cfg: DictConfig) -> None:
 def run(config: FitConfig) -> None:
     """Fit one table, write fits.json and print what it says."""
     source = read(config)
+    if config.name:
+        missing.warn(source.path.parent)
     table, left_out = source.table()
     table, why_not = _with_curves(table, config)
     result = analyse(table, config.options())

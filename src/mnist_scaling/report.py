@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from mnist_scaling import cli
 from mnist_scaling.config import build, register, require
 from mnist_scaling.reporting import figure_files, html, loading
-from mnist_scaling.study import layout
+from mnist_scaling.study import layout, missing
 from mnist_scaling.study.files import write_atomically
 from mnist_scaling.study.layout import REPORT
 
@@ -47,6 +47,7 @@ def write(config: ReportConfig) -> None:
     """Figures and page of one study."""
     folder = layout.study_folder(str(config.name))
     loaded = loading.load(folder)
+    missing.warn(folder)
     shown = figure_files.make_all(loaded, folder / layout.FIGURES, config.formats, config.dpi)
     write_atomically(folder / REPORT, html.page(loaded, shown))
     for figure in shown:

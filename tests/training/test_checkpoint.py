@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
+import random
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +15,7 @@ import torch
 
 from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RegimeConfig, RunConfig, TrialConfig
 from mnist_scaling.study.layout import CHECKPOINT
-from mnist_scaling.training import loop, session
+from mnist_scaling.training import checkpoint, loop, session
 from mnist_scaling.training.checkpoint import Checkpoint
 from mnist_scaling.training.regimes import wsd
 
@@ -75,20 +78,50 @@ def test_a_file_that_would_run_code_is_not_loaded(run: RunConfig, tmp_path: Path
         def __reduce__(self) -> tuple[object, tuple[str]]:
             return os.system, (f"touch {tmp_path / 'sprung'}",)
 
-    torch.save({"run": Trap()}, tmp_path / CHECKPOINT)
-    assert Checkpoint(tmp_path, run).read() is None
-    (tmp_path / CHECKPOINT).write_bytes(pickle.dumps(Trap(), protocol=2))
-    assert Checkpoint(tmp_path, run).read() is None
+    file = io.BytesIO()
+    torch.save({"run": Trap()}, file)
+    for content in (file.getvalue(), pickle.dumps(Trap(), protocol=2)):
+        for header in (b"", checkpoint._header(content)):  # with a good checksum too: it keeps out accidents only
+            (tmp_path / CHECKPOINT).write_bytes(header + content)
+            assert Checkpoint(tmp_path, run).read() is None
     assert not (tmp_path / "sprung").exists()
 
 
-def test_a_torn_file_is_no_checkpoint(run: RunConfig, tmp_path: Path) -> None:
-    kept = Checkpoint(tmp_path, run)
-    kept.write({"x": 1})
-    whole = kept.path.read_bytes()
+def damaged(whole: bytes) -> Iterator[bytes]:
+    """The bytes of a file, cut short, grown, or with one bit flipped at each of many places."""
     for size in (0, 10, len(whole) // 2, len(whole) - 1):
-        kept.path.write_bytes(whole[:size])
+        yield whole[:size]
+    yield whole + b"\0"
+    rng = random.Random(20261124)
+    for place in (*range(120), *rng.choices(range(len(whole)), k=400)):
+        yield whole[:place] + bytes([whole[place] ^ 1 << rng.randrange(8)]) + whole[place + 1 :]
+
+
+def test_no_damaged_checkpoint_is_read(run: RunConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kept = Checkpoint(tmp_path, run)
+    kept.write({"x": torch.arange(1000.0), "steps": 7})
+    whole = kept.path.read_bytes()
+    aside = tmp_path / f"{CHECKPOINT}.damaged"
+    for content in damaged(whole):
+        kept.path.write_bytes(content)
         assert kept.read() is None
+        assert aside.read_bytes() == content
+        assert f"Warning: {kept.path} is damaged (" in capsys.readouterr().err
+        assert not kept.path.exists()
+    kept.path.write_bytes(whole)
+    assert kept.read() is not None
+
+
+def test_a_run_with_a_damaged_checkpoint_starts_afresh(
+    run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(wsd, "CHECKPOINT_EVERY", 25)
+    whole = loop.train_model(run, folder=tmp_path)
+    content = bytearray((tmp_path / CHECKPOINT).read_bytes())
+    content[len(content) // 2] ^= 4
+    (tmp_path / CHECKPOINT).write_bytes(content)
+    assert loop.train_model(run, folder=tmp_path) == whole  # from its first step: resumed_at is 0
+    assert "kept as checkpoint.pt.damaged, and the run starts afresh." in capsys.readouterr().err
 
 
 def test_a_failed_write_leaves_the_old_checkpoint_and_no_other_file(

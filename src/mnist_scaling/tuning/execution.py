@@ -83,7 +83,7 @@ def _in(folder: Path, trainer: Trainer) -> Train:
 
 def write_record(folder: Path, record: dict[str, Any]) -> None:
     """Write a run's record, and only then delete its checkpoint: a kill in between loses neither."""
-    files.write_json(folder / layout.RESULT, record)
+    files.write_json(folder / layout.RESULT, record, indent=None)
     (folder / CHECKPOINT).unlink(missing_ok=True)
 
 

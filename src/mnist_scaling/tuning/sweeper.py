@@ -99,10 +99,9 @@ class CellSweeper(Sweeper):
             When an override, a config, the study's folder or its storage is at fault.
         """
         from mnist_scaling.study import layout, provenance
-        from mnist_scaling.tuning import dashboard, optuna_objects, printout
+        from mnist_scaling.tuning import finished, optuna_objects, printout
         from mnist_scaling.tuning.ledger import Ledger
-        from mnist_scaling.tuning.storage import mend, open_storage
-        from mnist_scaling.tuning.tuner import Tuner, join
+        from mnist_scaling.tuning.tuner import join
 
         optuna_objects.check_sampler(self.sampler)
         arguments = self._named(arguments)
@@ -113,9 +112,20 @@ class CellSweeper(Sweeper):
             join(folder, cells)
             self._announce(folder, arguments, cells, facts, Ledger(folder))
             return
+        known = self._cells(arguments) if finished.is_stamped(folder) else None
+        if known is not None and finished.is_unchanged(folder, known, self.config.hydra.sweeper):
+            print("Every cell has its trials and repeats: nothing is left to do.")
+            printout.show(folder)
+            return
+        from mnist_scaling.tuning import dashboard
+        from mnist_scaling.tuning.storage import mend, open_storage
+        from mnist_scaling.tuning.tuner import Tuner
+
         # The pool first: its processes import torch while the cells are composed.
         with self._pool(folder) as pool:
-            cells = self._cells(arguments)
+            cells = known or self._cells(arguments)
+            for cell in cells:
+                _ = cell.cost  # raises where a run can't be trained
             _make_writable(folder)
             with _lock(folder):
                 cells, facts = self._prepare(cells)
@@ -134,6 +144,7 @@ class CellSweeper(Sweeper):
                 self._announce(folder, arguments, cells, facts, tuner.ledger)
                 tuner.run()
                 dashboard.publish(folder, studies, storage, prefix)
+                finished.stamp(folder, cells, self.config.hydra.sweeper)
                 printout.show(folder)
 
     def _named(self, arguments: list[str]) -> list[str]:

@@ -12,14 +12,14 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.study import files, identity, layout
+from mnist_scaling.study import identity
 from mnist_scaling.study.vocabulary import FAILED, INDEPENDENT, TRIAL
 from mnist_scaling.tuning import certificate, transfer, write_tables
 from mnist_scaling.tuning.cell_study import CellStudy
 from mnist_scaling.tuning.cell_tuner import CellTuner, Effort
 from mnist_scaling.tuning.grid import Cell
 from mnist_scaling.tuning.job import Job
-from mnist_scaling.tuning.ledger import Ledger
+from mnist_scaling.tuning.ledger import Ledger, known_axes
 from mnist_scaling.tuning.pools.base import Pool
 from mnist_scaling.tuning.progress import CellLeft, StudyProgress, polling
 from mnist_scaling.tuning.transfer import Tuned
@@ -65,7 +65,7 @@ class Tuner:
     ) -> None:
         self.folder, self.pool, self.effort = folder, pool, effort
         self.provenance = provenance or {}
-        self.ledger = Ledger(folder)
+        self.ledger = Ledger(folder, [study.cell for study in studies])
         self.cells = {study.cell.name: CellTuner(study, self.ledger, effort) for study in studies}
         given = [cell.cell for cell in self.cells.values()]
         found = transfer.parents(given, rule)
@@ -249,9 +249,8 @@ def join(folder: Path, cells: Sequence[Cell]) -> dict[str, Any]:
     InputError
         When they differ along other axes than the study's cells, or in anything else.
     """
-    known = files.read_json(folder / layout.STUDY)
-    axes = list(cells[0].axes)
-    if known is not None and (had := known["grid"]) != axes:
+    had, axes = known_axes(folder), list(cells[0].axes)
+    if had is not None and had != axes:
         raise InputError(
             f"A study must keep the axes of its grid, but {folder} has {', '.join(had) or 'none'} "
             f"and this sweep has {', '.join(axes) or 'none'}: give the new study another `name=`."
