@@ -28,6 +28,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
+from math import ceil
 from pathlib import Path
 from unittest import mock
 
@@ -125,7 +126,8 @@ class Simulator:
         """Kill the sweep `n` times, and compare the rows of each resumed one."""
         start = time.process_time()
         while self.outcome.crashes < n:
-            for moment in self._take_copies(min(PER_SWEEP, n - self.outcome.crashes)):
+            # Each copy is killed about twice.
+            for moment in self._take_copies(min(PER_SWEEP, ceil((n - self.outcome.crashes) / 2))):
                 self._resume(moment)
         self.outcome.seconds += time.process_time() - start
         return self.outcome

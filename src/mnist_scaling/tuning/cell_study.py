@@ -79,7 +79,7 @@ class CellStudy:
     def __init__(self, cell: Cell, storage: BaseStorage, sampler: DictConfig, prefix: str = "") -> None:
         self.cell = cell
         # Without the config around it, which Hydra would copy whole with every sampler that it makes.
-        self._sampler = OmegaConf.create(OmegaConf.to_container(sampler, resolve=True))
+        self._sampler = DictConfig(OmegaConf.to_container(sampler, resolve=True))
         self.neighbour_trials: Callable[[Sequence[FrozenTrial]], Sequence[FrozenTrial]] = lambda own: ()
         self.study = optuna.create_study(
             study_name=prefix + cell.name, storage=storage, direction="minimize", load_if_exists=True

@@ -86,7 +86,7 @@ class Channel:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         # The pruner's class is named in the user's own conf/, which is as trusted as their code.
         # Without the config around it, which Hydra would copy whole.
-        node = None if self._pruner is None else OmegaConf.create(OmegaConf.to_container(self._pruner, resolve=True))
+        node = None if self._pruner is None else DictConfig(OmegaConf.to_container(self._pruner, resolve=True))
         pruner = None if node is None else instantiate(node, _execution_whitelist_=node["_target_"])
         storage = _storage(self._url, self._folder)
         return optuna.load_study(study_name=str(self._trial.study), storage=storage, pruner=pruner)
