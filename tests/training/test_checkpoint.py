@@ -13,7 +13,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RegimeConfig, RunConfig, TrialConfig
+from mnist_scaling.config import (
+    DataConfig,
+    ModelConfig,
+    OptimConfig,
+    RegimeConfig,
+    ReportsConfig,
+    RunConfig,
+    TrialConfig,
+)
 from mnist_scaling.study.layout import CHECKPOINT
 from mnist_scaling.training import checkpoint, loop, session
 from mnist_scaling.training.checkpoint import Checkpoint
@@ -62,6 +70,36 @@ def test_a_run_cut_anywhere_resumes_bit_for_bit(
     resumed = loop.train_model(replace(run, trial=TrialConfig(number=7, owner=1, host="x")), folder=tmp_path)
     assert replace(resumed, resumed_at=0) == whole
     assert (resumed.resumed_at > 0) == (at > 25)
+
+
+def test_a_resumed_run_reports_again_what_it_had_reported(
+    run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its trial is another one in its study by now, and the pruner judges that one by its own reports."""
+    monkeypatch.setattr(wsd, "CHECKPOINT_EVERY", 5)
+    run = replace(run, reports=ReportsConfig(cost=0.5, least=16))
+    heard: list[tuple[int, float]] = []
+
+    def listen(number: int, loss: float) -> bool:
+        heard.append((number, loss))
+        return False
+
+    whole = loop.train_model(run, listen)
+    told, heard[:] = list(heard), []
+    assert [number for number, _ in told] == [1, 2, 3]
+
+    def die_at_the_third(number: int, loss: float) -> bool:
+        if number == 3:
+            raise Killed
+        return listen(number, loss)
+
+    with pytest.raises(Killed):
+        loop.train_model(run, die_at_the_third, tmp_path)
+    heard.clear()
+    resumed = loop.train_model(run, listen, tmp_path)
+    assert heard == told
+    assert resumed.resumed_at > 0
+    assert replace(resumed, resumed_at=0) == whole
 
 
 def test_another_runs_checkpoint_is_not_read(run: RunConfig, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from mnist_scaling.config import RunConfig, TrialConfig
 from mnist_scaling.study import files
@@ -20,7 +21,7 @@ from mnist_scaling.tuning import execution
 from mnist_scaling.tuning.channel import Channel
 from mnist_scaling.tuning.trainer import Report
 
-from .helpers import bowl, trains_by
+from .helpers import bowl, make_tuner, trains_by
 
 
 def test_a_record_is_strict_json_with_everything_in_it() -> None:
@@ -114,6 +115,27 @@ def test_when_runs_fail_together_each_is_tried_alone(tmp_path: Path, capsys: pyt
     assert found[1] is not None
     assert found[1]["error"].endswith("ZeroDivisionError: an odd seed")
     assert "failed (MemoryError: too many at once)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("fails", [True, False])
+@pytest.mark.parametrize("reports", [True, False])
+def test_a_run_whose_trial_was_given_away_leaves_no_record(tmp_path: Path, fails: bool, reports: bool) -> None:
+    """A worker that outlives its sweep must not overwrite what the resumed sweep's own run has recorded."""
+    cell = make_tuner(tmp_path, None, "model.width=8").cells["all"].study
+    ask = cell.ask()
+    run = RunConfig(trial=TrialConfig(stage="trial", study="all", index=ask.index, number=ask.number))
+    node = OmegaConf.create({"_target_": "optuna.pruners.NopPruner"}) if reports else None
+
+    def train(run: RunConfig, report: Report | None = None) -> TrainResult:
+        cell.reclaim(ask.number)  # meanwhile the sweep was killed and resumed
+        if report is not None:
+            report(1, 0.5)
+        if fails:
+            raise ZeroDivisionError
+        return bowl(run)
+
+    execution.work(run, tmp_path / "trial-000", Channel(run.trial, None, tmp_path, node), trains_by(train))
+    assert not (tmp_path / "trial-000/result.json").exists()
 
 
 def test_a_full_disk_is_no_fault_of_the_run(tmp_path: Path) -> None:

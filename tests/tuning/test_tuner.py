@@ -301,6 +301,24 @@ def test_a_cell_stops_when_more_trials_promise_too_little(tmp_path: Path) -> Non
     assert again.batches == []
 
 
+def test_a_cell_stops_at_the_end_of_a_round_only(tmp_path: Path) -> None:
+    """In the middle of one the expected gain depends on which of its trials was faster, or was killed."""
+    kwargs = {"n_trials": 60, "n_repeats": 0, "batch": 4, "stop_below": 0.05}
+    make_tuner(tmp_path, InProcess(tmp_path), "model.width=8", **kwargs).run()  # type: ignore[arg-type]
+    (n,) = tables(tmp_path)[1]["n_trials"]
+    assert n < 60
+    assert n % 4 == 0
+    # The last round but for its first trial is lost.
+    for number in (n - 3, n - 2, n - 1):
+        (tmp_path / f"all/trial-{number:03d}/result.json").unlink()
+    tuner = make_tuner(tmp_path, InProcess(tmp_path), "model.width=8", **kwargs)  # type: ignore[arg-type]
+    cell = tuner.cells["all"]
+    for trial in cell.study.trials()[-3:]:
+        cell.study.reclaim(trial.number)
+    assert cell.trials_left > 0
+    assert len(cell.next_trials()) == 3
+
+
 def test_a_cell_is_certified(tmp_path: Path) -> None:
     make_tuner(tmp_path, InProcess(tmp_path), *GRID, n_trials=20, n_repeats=3).run()
     _, cells = tables(tmp_path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
@@ -14,6 +14,10 @@ from mnist_scaling.study import vocabulary
 if TYPE_CHECKING:
     import optuna
     from optuna.storages import BaseStorage
+
+
+class SupersededError(Exception):
+    """A trial has ended, or was given to another run, while this run still trained."""
 
 
 class Channel:
@@ -40,14 +44,32 @@ class Channel:
         return self._pruner is not None and self._trial.stage == vocabulary.TRIAL
 
     def report(self, number: int, loss: float) -> bool:
-        """Tell an intermediate loss; whether the pruner wants the run to stop."""
+        """Tell an intermediate loss; whether the pruner wants the run to stop.
+
+        Raises
+        ------
+        SupersededError
+            See `check`.
+        """
         from mnist_scaling.tuning import storage, trials
 
+        self.check()
         storage.open_trial(self._study, self._trial.number).report(loss, step=number)
-        latest = self._study.get_trials(deepcopy=False)[self._trial.number]
-        stop = self._study.pruner.prune(cast("optuna.Study", trials.Judges(self._study, latest)), latest)
+        stop = trials.is_stopped(self._study, self._trial.number)
         # The control shows what an untuned grid would measure: it runs to its end.
         return stop and self._trial.origin != vocabulary.CONTROL
+
+    def check(self) -> None:
+        """Make sure that the trial still waits for this run.
+
+        Raises
+        ------
+        SupersededError
+            When a sweep that was resumed has given the trial's setting to another run. A worker may outlive its
+            sweep, for long on a cluster: what it then leaves behind must not take the other run's place.
+        """
+        if self._study.get_trials(deepcopy=False)[self._trial.number].state.is_finished():
+            raise SupersededError(f"trial {self._trial.number} of '{self._trial.study}' has ended without this run")
 
     def tell(self, record: dict[str, Any]) -> None:
         """Tell how the run ended."""

@@ -21,7 +21,7 @@ from mnist_scaling.study import files, layout
 from mnist_scaling.study.layout import CHECKPOINT
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import FAILED, TRIAL
-from mnist_scaling.tuning.channel import Channel
+from mnist_scaling.tuning.channel import Channel, SupersededError
 from mnist_scaling.tuning.trainer import Report, Trainer
 
 Train = Callable[[RunConfig, Report | None], TrainResult]
@@ -50,7 +50,13 @@ def work(run: RunConfig, folder: Path, channel: Channel, trainer: Trainer) -> No
     if run.trial.count > 1:
         _work_together(run, folder, trainer)
         return
-    record = measure(run, _in(folder, trainer), channel.report if channel.prunes else None)
+    try:
+        record = measure(run, _in(folder, trainer), channel.report if channel.prunes else None)
+        if run.trial.stage == TRIAL:
+            channel.check()
+    except SupersededError as reason:
+        print(f"Warning: a run in {folder} ends without a record: {reason}.", file=sys.stderr)
+        return
     write_record(folder, record)
     if run.trial.stage == TRIAL and record["state"] != FAILED:  # of failures the sweep decides
         channel.tell(record)
@@ -104,6 +110,8 @@ def measure(run: RunConfig, train: Train, report: Report | None = None, keep_err
     outcome, error = None, None
     try:
         outcome = train(run, report)
+    except SupersededError:
+        raise
     except Exception as failure:  # any error of one run is that run's; the sweep decides what follows
         # But a full disk is nobody's: without a record the run is made again when there is room.
         if not keep_errors or (isinstance(failure, OSError) and failure.errno == errno.ENOSPC):

@@ -109,7 +109,7 @@ class Ledger:
             "state": FAILED,
             "seconds": None,
             "error": f"it left no record twice: {error or 'its process died, or refused its configuration'}",
-            "config": job.cell.values | job.params,
+            "config": {key: job.settings.get(key, value) for key, value in job.cell.values.items()},
             "result": None,
         }
         files.write_json(self.folder / job.folder / layout.RESULT, record, indent=None)

@@ -175,7 +175,7 @@ class Tuner:
         """Take in what jobs left; what left nothing is tried once more, alone, and then recorded as failed."""
         parts = [(part, error) for job, error in ended for part in job.parts]
         lost = [(job, error) for job, error in parts if self.ledger.row(job) is None]
-        again = [replace(job, alone=True) for job, _ in lost if not job.alone]
+        again = [self.cells[job.cell.name].again(job) for job, _ in lost if not job.alone]
         for job, error in lost:
             if job.alone:
                 self.ledger.record_failure(job, error)
@@ -201,9 +201,10 @@ class Tuner:
             return
         error = (self.ledger.row(self._failed[0]) or {})["error"]
         for job in self._failed:
-            self.ledger.delete(job)
+            # In this order: a trial that counts but has no record would be a hole in the tables.
             if job.stage == TRIAL:
                 self.cells[job.cell.name].reclaim(job)
+            self.ledger.delete(job)
         raise RuntimeError(f"{len(self._failed)} runs in a row failed, the first with:\n{error}")
 
     def _show(self, job: Job) -> None:
@@ -222,7 +223,7 @@ class Tuner:
     def _certify(self, cell: CellTuner) -> None:
         """Once a cell is tuned: what mattered in it, for the tables; while other cells keep the cores busy."""
         if cell.study.opened and cell.cell.name not in self._certified:
-            cell.write(importances=certificate.importances(cell.study.space, cell.study.trials()))
+            cell.write(importances=certificate.importances(cell.study.space, counting(cell.study.study)))
             self._certified.add(cell.cell.name)
 
     def _make_progress(self) -> StudyProgress:
