@@ -1,4 +1,4 @@
-"""A job's line to its study: report on the way, tell at the end. Opened only when something is said."""
+"""A job's connection to its study: reports on the way, its result at the end. Opened when it is first used."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from omegaconf import DictConfig
 
 from mnist_scaling.config import TrialConfig
 from mnist_scaling.study import vocabulary
+from mnist_scaling.tuning import faults
 
 if TYPE_CHECKING:
     import optuna
-    from optuna.storages import BaseStorage
+
+NOTES = "system_attrs"
+"""Key of a trial's record for what `Channel.notes` says."""
 
 
 class Channel:
@@ -40,7 +43,16 @@ class Channel:
         return self._pruner is not None and self._trial.stage == vocabulary.TRIAL
 
     def report(self, number: int, loss: float) -> bool:
-        """Tell an intermediate loss; whether the pruner wants the run to stop."""
+        """Tell an intermediate loss; whether the pruner wants the run to stop.
+
+        Raises
+        ------
+        MachineError
+            When the storage could not be reached for some seconds.
+        """
+        return faults.insist(lambda: self._report(number, loss))
+
+    def _report(self, number: int, loss: float) -> bool:
         from mnist_scaling.tuning import storage, trials
 
         storage.open_trial(self._study, self._trial.number).report(loss, step=number)
@@ -48,6 +60,10 @@ class Channel:
         stop = self._study.pruner.prune(cast("optuna.Study", trials.Judges(self._study, latest)), latest)
         # The control shows what an untuned grid would measure: it runs to its end.
         return stop and self._trial.origin != vocabulary.CONTROL
+
+    def notes(self) -> dict[str, Any]:
+        """What the sampler and the pruner have noted on the trial: an emptied storage gets it back with the record."""
+        return dict(self._study.get_trials(deepcopy=False)[self._trial.number].system_attrs)
 
     def tell(self, record: dict[str, Any]) -> None:
         """Tell how the run ended."""
@@ -61,17 +77,12 @@ class Channel:
         import optuna
         from hydra.utils import instantiate
 
+        from mnist_scaling.tuning.storage import open_once
+
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         # The pruner's class is named in the user's own conf/, which is as trusted as their code.
         node = self._pruner
         pruner = None if node is None else instantiate(node, _execution_whitelist_=node["_target_"])
-        storage = _storage(self._url, self._folder)
-        return optuna.load_study(study_name=str(self._trial.study), storage=storage, pruner=pruner)
-
-
-@functools.lru_cache(maxsize=1)
-def _storage(url: str | None, folder: Path) -> BaseStorage:
-    """One storage a process: a journal is replayed when opened, and read on from there afterwards."""
-    from mnist_scaling.tuning.storage import open_storage
-
-    return open_storage(url, folder)
+        return optuna.load_study(
+            study_name=str(self._trial.study), storage=open_once(self._url, self._folder), pruner=pruner
+        )

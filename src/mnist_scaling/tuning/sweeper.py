@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
@@ -17,7 +19,8 @@ from omegaconf import DictConfig
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.study.vocabulary import TRANSFER_RULES
-from mnist_scaling.tuning import trainer
+from mnist_scaling.tuning import faults, trainer
+from mnist_scaling.tuning.masking import masked
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -26,6 +29,21 @@ if TYPE_CHECKING:
     from mnist_scaling.tuning.cell_tuner import Effort
     from mnist_scaling.tuning.grid import Cell
     from mnist_scaling.tuning.pools.base import Pool
+
+Sweep = Callable[["CellSweeper", list[str]], None]
+
+
+def _taken_up_after_faults(sweep: Sweep) -> Sweep:
+    """A sweep that a fault of the machine only delays (`faults.resume_after`)."""
+
+    @functools.wraps(sweep)
+    def sweep_to_the_end(self: CellSweeper, arguments: list[str]) -> None:
+        from mnist_scaling.study import layout
+
+        folder = Path(str(self.config.hydra.sweep.dir))
+        faults.resume_after(lambda: sweep(self, arguments), lambda: sum(1 for _ in folder.rglob(layout.RESULT)))
+
+    return sweep_to_the_end
 
 
 class CellSweeper(Sweeper):
@@ -83,6 +101,7 @@ class CellSweeper(Sweeper):
         )
         self._launched = 0
 
+    @_taken_up_after_faults
     def sweep(self, arguments: list[str]) -> None:
         """Tune every cell of the grid that the overrides span; resume what is there.
 
@@ -102,19 +121,20 @@ class CellSweeper(Sweeper):
         with self._pool(folder) as pool:
             cells = self._cells(arguments)
             _make_writable(folder)
-            with _lock(folder):
+            with _lock(folder), contextlib.ExitStack() as held:
                 self._prepare(cells)
                 mend(self.storage, folder)
                 storage = open_storage(self.storage, folder)
                 # Studies of several sweeps may share a database; the default storage is the sweep's own.
                 prefix = "" if self.storage is None else f"{folder.name}: "
                 joined = join(folder, cells)
+                check = self._lease(held, storage, prefix, folder)
                 studies = self._studies(cells, storage, prefix)
                 given = [o for o in self.config.hydra.overrides.hydra if o != "hydra.mode=MULTIRUN"]  # what -m is
-                made = provenance.collect([*given, *arguments]) | joined
+                made = provenance.collect([masked(o) for o in (*given, *arguments)]) | joined
                 # Seconds to import, and needed at the end only: meanwhile, while runs keep the cores busy.
                 threading.Thread(target=importlib.import_module, args=("optuna_dashboard",), daemon=True).start()
-                Tuner(folder, studies, pool, self._effort(), self.transfer, made).run()
+                Tuner(folder, studies, pool, self._effort(), self.transfer, made, check).run()
                 dashboard.publish(folder, studies, storage, prefix)
                 printout.show(folder)
 
@@ -154,6 +174,14 @@ class CellSweeper(Sweeper):
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         return [CellStudy(cell, storage, self.sampler, prefix) for cell in cells]
 
+    def _lease(self, held: contextlib.ExitStack, storage: BaseStorage, prefix: str, folder: Path) -> Callable[[], None]:
+        """Claim the study where other folders may share its storage; what makes sure of the claim later on."""
+        from mnist_scaling.tuning.lease import Lease
+
+        if self.storage is None:  # the folder's own journal, under the folder's lock
+            return lambda: None
+        return held.enter_context(Lease(storage, prefix, folder)).check
+
     def _pool(self, folder: Path) -> Pool:
         """This machine's workers where the launcher has them, else rounds of whatever launcher it is."""
         from mnist_scaling.tuning.pools.rounds import Rounds
@@ -162,9 +190,18 @@ class CellSweeper(Sweeper):
             return self.launcher.workers()
         return Rounds(self._launch, folder)
 
-    def _launch(self, jobs: Sequence[Sequence[str]]) -> None:
+    def _launch(self, jobs: Sequence[Sequence[str]]) -> list[str | None]:
         first, self._launched = self._launched, self._launched + len(jobs)
-        self.launcher.launch(jobs, initial_job_idx=first)
+        return [_error(done) for done in self.launcher.launch(jobs, initial_job_idx=first)]
+
+
+def _error(done: JobReturn) -> str | None:
+    """What a job raised, as text."""
+    try:
+        _ = done.return_value
+    except Exception as error:
+        return faults.as_text(error)
+    return None
 
 
 @contextlib.contextmanager
