@@ -62,6 +62,8 @@ class Job:
             "trial.host": socket.gethostname(),
             "trial.owner": os.getpid(),
             "hydra.sweep.subdir": str(self.folder),
+            # The record has the whole config; Hydra's own three files would be two thirds of a study's disk space.
+            "hydra.output_subdir": None,
         }
 
     @property

@@ -24,6 +24,9 @@ from mnist_scaling.study import files
 _ENTRY = b'{"op_code":'
 """How every entry begins."""
 
+_GRACE_SECONDS = 5
+"""How long a sweep waits for the lock at its start; in its course Optuna's half a minute holds."""
+
 _OPERATIONS = {int(operation) for operation in JournalOperation}
 
 
@@ -102,7 +105,8 @@ def mend(path: Path) -> None:
     """
     if not path.exists():
         return
-    with get_lock_file(_Lock(str(path))):
+    # Nobody but a sweep that was killed keeps the lock for so long: its successor is the one who mends.
+    with get_lock_file(_Lock(str(path), grace_period=_GRACE_SECONDS)):
         content = path.read_bytes()
         mended = b"".join(entry + b"\n" for entry in _entries(content))
         if content.startswith(mended):

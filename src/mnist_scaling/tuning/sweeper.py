@@ -167,17 +167,17 @@ class CellSweeper(Sweeper):
         return grid.cells(parts, compose, self.trainer.cost, self.max_values_per_axis, listed)
 
     def _studies(self, cells: Sequence[Cell], storage: BaseStorage, prefix: str) -> list[CellStudy]:
-        import optuna
-
         from mnist_scaling.tuning.cell_study import CellStudy
 
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
         return [CellStudy(cell, storage, self.sampler, prefix) for cell in cells]
 
     def _lease(self, held: contextlib.ExitStack, storage: BaseStorage, prefix: str, folder: Path) -> Callable[[], None]:
         """Claim the study where other folders may share its storage; what makes sure of the claim later on."""
+        import optuna
+
         from mnist_scaling.tuning.lease import Lease
 
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
         if self.storage is None:  # the folder's own journal, under the folder's lock
             return lambda: None
         return held.enter_context(Lease(storage, prefix, folder)).check
