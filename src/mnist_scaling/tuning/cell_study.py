@@ -36,7 +36,10 @@ from mnist_scaling.tuning.trials import (
 )
 
 OPENED, WIDENED = "opened", "widened"
-"""User attributes of a study, beside its axes and its identity."""
+"""User attributes of a study, beside its axes and its identity: its plan."""
+
+PLAN = "plan"
+"""Key of cell.json: the plan, so that an emptied storage can be given it again."""
 
 LEARNERS = (optuna.samplers.TPESampler, optuna.samplers.GPSampler)
 """Samplers that are told other cells' trials; others follow a sequence of their own, or keep a state."""
@@ -107,12 +110,30 @@ class CellStudy:
     @property
     def space(self) -> dict[str, BaseDistribution]:
         """What is tuned, by config key, with the ranges that were widened."""
-        return self.cell.space | {key: json_to_distribution(entry["range"]) for key, entry in self.widened.items()}
+        return self.ranges_with({})
 
     @property
     def widened(self) -> dict[str, dict[str, Any]]:
         """What was done to ranges, by config key: range, and the index and setting of the trial that tests it."""
         return self._attributes.get(WIDENED, {})
+
+    @property
+    def plan(self) -> dict[str, Any]:
+        """The settings that the cell starts with, and what was done to its ranges."""
+        return {key: self._attributes[key] for key in (OPENED, WIDENED) if key in self._attributes}
+
+    def restore(self, plan: Mapping[str, Any]) -> None:
+        """Take over what the storage lacks of a plan; the first settings last, since they open the cell."""
+        widened = {**plan.get(WIDENED, {}), **self.widened}
+        if widened != self.widened:
+            self._remember(WIDENED, widened)
+        if not self.opened and OPENED in plan:
+            self._remember(OPENED, plan[OPENED])
+
+    def ranges_with(self, plan: Mapping[str, Any]) -> dict[str, BaseDistribution]:
+        """What is tuned, in the ranges that it would have with a plan."""
+        widened = {**plan.get(WIDENED, {}), **self.widened}
+        return self.cell.space | {key: json_to_distribution(entry["range"]) for key, entry in widened.items()}
 
     @property
     def opened(self) -> bool:

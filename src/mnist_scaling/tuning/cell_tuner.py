@@ -13,7 +13,7 @@ from mnist_scaling.study.columns import SEED
 from mnist_scaling.study.records import WANTED
 from mnist_scaling.study.vocabulary import REPEAT, TRIAL
 from mnist_scaling.tuning import certificate, search_space
-from mnist_scaling.tuning.cell_study import CellStudy
+from mnist_scaling.tuning.cell_study import PLAN, CellStudy
 from mnist_scaling.tuning.job import Job
 from mnist_scaling.tuning.ledger import Ledger
 from mnist_scaling.tuning.storage import tell
@@ -73,7 +73,8 @@ class CellTuner:
         """Write the cell's own record: what it is, and what is tuned in which ranges."""
         space, widened = self.study.space, sorted(self.study.widened)
         content = {"name": self.cell.name, "keys": self.cell.keys, "axes": self.cell.axes}
-        content |= {"space": search_space.describe(space), "limits": self.cell.limits, "widened": widened, **more}
+        content |= {"space": search_space.describe(space), "limits": self.cell.limits, "widened": widened}
+        content |= {PLAN: self.study.plan, **more}
         files.write_json(self._ledger.folder / self.cell.folder / layout.CELL, content)
 
     @property

@@ -1,4 +1,4 @@
-"""A job's line to its study: report on the way, tell at the end. Opened only when something is said."""
+"""A job's connection to its study: reports on the way, its result at the end. Opened when it is first used."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from omegaconf import DictConfig
 
 from mnist_scaling.config import TrialConfig
 from mnist_scaling.study import vocabulary
+from mnist_scaling.tuning import faults
 
 if TYPE_CHECKING:
     import optuna
-    from optuna.storages import BaseStorage
+
+NOTES = "system_attrs"
+"""Key of a trial's record for what `Channel.notes` says."""
 
 
 class SupersededError(Exception):
@@ -48,9 +51,14 @@ class Channel:
 
         Raises
         ------
+        MachineError
+            When the storage could not be reached for some seconds.
         SupersededError
             See `check`.
         """
+        return faults.insist(lambda: self._report(number, loss))
+
+    def _report(self, number: int, loss: float) -> bool:
         from mnist_scaling.tuning import storage, trials
 
         self.check()
@@ -71,6 +79,10 @@ class Channel:
         if self._study.get_trials(deepcopy=False)[self._trial.number].state.is_finished():
             raise SupersededError(f"trial {self._trial.number} of '{self._trial.study}' has ended without this run")
 
+    def notes(self) -> dict[str, Any]:
+        """What the sampler and the pruner have noted on the trial: an emptied storage gets it back with the record."""
+        return dict(self._study.get_trials(deepcopy=False)[self._trial.number].system_attrs)
+
     def tell(self, record: dict[str, Any]) -> None:
         """Tell how the run ended."""
         from mnist_scaling.tuning import storage
@@ -83,16 +95,9 @@ class Channel:
         import optuna
 
         from mnist_scaling.tuning import optuna_objects
+        from mnist_scaling.tuning.storage import open_once
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         pruner = None if self._pruner is None else optuna_objects.make(self._pruner)
-        storage = _storage(self._url, self._folder)
+        storage = open_once(self._url, self._folder)
         return optuna.load_study(study_name=str(self._trial.study), storage=storage, pruner=pruner)
-
-
-@functools.lru_cache(maxsize=1)
-def _storage(url: str | None, folder: Path) -> BaseStorage:
-    """One storage a process: a journal is replayed when opened, and read on from there afterwards."""
-    from mnist_scaling.tuning.storage import open_storage
-
-    return open_storage(url, folder)

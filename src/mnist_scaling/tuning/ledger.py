@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mnist_scaling.errors import InputError
 from mnist_scaling.study import branches, files, layout, missing, records, tables
 from mnist_scaling.study.columns import column_of
 from mnist_scaling.study.files import DamagedFileError
@@ -88,15 +89,31 @@ class Ledger:
         return settings
 
     def make_room(self, job: Job) -> None:
-        """Make room for a run: what an earlier attempt, or another selection, left goes."""
-        path = self.folder / job.folder
-        self._cells.get(path.parent, {}).pop(path, None)
-        (path / layout.RESULT).unlink(missing_ok=True)
-        files.remove_leftovers(path / layout.RESULT)
+        """Make room for a run: the record of a failed attempt goes, but never that of a finished run.
+
+        Raises
+        ------
+        InputError
+            When there is one: whoever asks for this run has not seen it.
+        """
+        path = self.folder / job.folder / layout.RESULT
+        record = files.read_json(path)
+        if record is not None and record["state"] != FAILED:
+            raise InputError(
+                f"A finished run must not be overwritten, but {path} holds one of another setting than this sweep is "
+                "about to run there: give the new study another `name=`, or move that folder away."
+            )
+        self._forget(job)
+
+    def _forget(self, job: Job) -> None:
+        self._cells.get((self.folder / job.folder).parent, {}).pop(self.folder / job.folder, None)
+        path = self.folder / job.folder / layout.RESULT
+        path.unlink(missing_ok=True)
+        files.remove_leftovers(path)
 
     def delete(self, job: Job) -> None:
-        """Remove a run and its folder."""
-        self.make_room(job)
+        """Remove a run and its folder: one that failed with all others, or a repeat of an older selection."""
+        self._forget(job)
         shutil.rmtree(self.folder / job.folder, ignore_errors=True)
 
     def record_failure(self, job: Job, error: str | None) -> None:
