@@ -37,7 +37,7 @@ from omegaconf import DictConfig
 
 from mnist_scaling.config import RunConfig
 from mnist_scaling.study import layout
-from mnist_scaling.tuning import channel, grid, storage, tuner
+from mnist_scaling.tuning import grid, storage, tuner
 from mnist_scaling.tuning.cell_study import CellStudy
 from mnist_scaling.tuning.cell_tuner import Effort
 
@@ -169,7 +169,6 @@ class Simulator:
         folder.mkdir(parents=True, exist_ok=True)
         # Optuna's lock outlives a killed process, and expires after 30 seconds.
         (folder / f"{layout.JOURNAL}.lock").unlink(missing_ok=True)
-        channel._storage.cache_clear()  # a process has one, and this is another process
 
         def started(run: RunConfig, own: Path) -> None:
             self.outcome.repeated += own in finished
