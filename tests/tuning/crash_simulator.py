@@ -70,7 +70,7 @@ DEEPEST = 3
 PER_SWEEP = 20
 """Crashes that are taken from one order of the workers."""
 
-SHARE_KILLED_AGAIN = 0.6
+SHARE_KILLED_AGAIN = 0.8
 
 
 @dataclass
@@ -126,7 +126,7 @@ class Simulator:
         """Kill the sweep `n` times, and compare the rows of each resumed one."""
         start = time.process_time()
         while self.outcome.crashes < n:
-            # Each copy is killed about twice.
+            # Each copy is killed two to three times.
             for moment in self._take_copies(min(PER_SWEEP, ceil((n - self.outcome.crashes) / 2))):
                 self._resume(moment)
         self.outcome.seconds += time.process_time() - start

@@ -242,10 +242,9 @@ class Tuner:
             return
         error = (self.ledger.row(self._failed[0]) or {})["error"]
         for job in self._failed:
-            # In this order: a trial that counts but has no record would be a hole in the tables.
+            self.ledger.delete(job)
             if job.stage == TRIAL:
                 self.cells[job.cell.name].reclaim(job)
-            self.ledger.delete(job)
         raise RuntimeError(f"{len(self._failed)} runs in a row failed, the first with:\n{error}")
 
     def _show(self, job: Job) -> None:
