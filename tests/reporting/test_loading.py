@@ -9,7 +9,7 @@ import pytest
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fit_config import ColumnsConfig
-from mnist_scaling.reporting.loading import axis_value, load
+from mnist_scaling.reporting.loading import axis_value, load, load_arms
 from tests.reporting.builder import refit, replace_cells
 
 
@@ -19,9 +19,16 @@ def test_roles_of_a_grid(grid: Path) -> None:
 
 
 def test_roles_with_further_axes(make: Callable[..., Path]) -> None:
+    """An optimiser makes arms; a depth sets the size beside the width, so its cells belong to one fit."""
     axes = {"optimizer": ("adam", "sgd"), "data_fraction": (0.5, 1.0), "depth": (1, 2), "width": (4, 8)}
-    roles = load(make(axes=axes)).roles
-    assert (roles.size, roles.data, roles.others) == ("width", "data_fraction", ("optimizer", "depth"))
+    folder = make(axes=axes)
+    arms = load_arms(folder)
+    assert [arm.arm for arm in arms] == ["optimizer=adam", "optimizer=sgd"]
+    for arm in arms:
+        assert (arm.roles.size, arm.roles.data, arm.roles.others) == ("width", "data_fraction", ("depth",))
+        assert len(arm.cells) == 8
+    with pytest.raises(InputError, match=r"has 2 \(optimizer=adam; optimizer=sgd\): take one of `load_arms`"):
+        load(folder)
 
 
 def test_depth_sets_the_size_where_width_stands_still(make: Callable[..., Path]) -> None:
@@ -70,7 +77,7 @@ def test_fits_of_a_table_that_differs_in_any_column_are_refused(copy: Path) -> N
     cells = pd.read_csv(copy / "cells.csv")
     cells["repeat_val_loss"] /= 2  # which no law is fitted to, but what tuning changed is
     cells.to_csv(copy / "cells.csv", index=False)
-    with pytest.raises(InputError, match=r"fits\.json must be made from the cells\.csv beside it"):
+    with pytest.raises(InputError, match=r"must be made from the table as it is, but .*cells\.csv has changed since"):
         load(copy)
 
 

@@ -8,6 +8,8 @@ multirun/<name>/width=16/data_fraction=0.25/cell.json
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from mnist_scaling.errors import InputError
@@ -46,6 +48,17 @@ def study_folder(name: str) -> Path:
             f"{name!r}: choose a plain word such as name=first_study."
         )
     return Path(MULTIRUN) / name
+
+
+def arm_names(arms: Sequence[str]) -> list[str]:
+    """Part of a file name for each arm: letters, digits and ``=.-_``, with a number where two would be the same."""
+    plain = [re.sub(r"[^\w=.-]+", "_", arm, flags=re.ASCII).strip("._")[:80] or "arm" for arm in arms]
+    return [f"{name}-{i}" if plain.count(name) > 1 else name for i, name in enumerate(plain)]
+
+
+def arm_page(name: str) -> str:
+    """File of an arm's own page, beside `REPORT`."""
+    return f"arm-{name}.html"
 
 
 def run_folder(stage: str, index: int) -> str:
