@@ -61,6 +61,9 @@ bench: setup  ## time what is claimed to be fast; ratios within one run
 	@$(RUN) benchmarks/fitting.py --quick --json multirun/bench_fitting.json
 
 dashboard: setup  ## look at a study's trials in a browser: make dashboard NAME=quickstart
+	@test -f multirun/$(NAME)/optuna.journal || { echo "A study must have its journal to be shown, but there is no" \
+		"multirun/$(NAME)/optuna.journal: check NAME. (For a study in a database, give its URL to optuna-dashboard.)" \
+		>&2; exit 1; }
 	@$(VENV)/bin/optuna-dashboard multirun/$(NAME)/optuna.journal
 
 clean:  ## remove .venv and caches; data/ and multirun/ stay

@@ -75,7 +75,7 @@ def example(run: RunConfig) -> float:
     of `train_model`; the training and the evaluation (1,000 images at a time) are the example's.
     """
     torch.set_num_threads(1)
-    optim, dataset = run.optim, data.load("mnist", run.data.dir, torch.device("cpu"))
+    optim, dataset = run.optim, data.load(run.data, torch.device("cpu"))
     chosen = data.subset(dataset.train.labels, data.n_train(run.data), run.seed)
     training, validation = (
         Subset(_pictures(run.data.dir), rows.tolist()) for rows in (dataset.train.rows[chosen], dataset.validation.rows)

@@ -2,6 +2,7 @@
 
     python benchmarks/parametrization.py
     python benchmarks/parametrization.py optim=sgd lr=0.01 study=multirun/lr_sgd out=multirun/parametrization_sgd
+    python benchmarks/parametrization.py model.name=mlp model.depth=3      # another family, with its own keys
 
 Writes coordinate_check.{csv,json,png} into `out`, and lr_sensitivity.{csv,json,png} when `study` holds
 the cells.csv of `python -m mnist_scaling.train -m experiment=lr_sensitivity`.
@@ -19,7 +20,8 @@ import pandas as pd
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RunConfig
+from mnist_scaling import config
+from mnist_scaling.config import DataConfig, OptimConfig, RunConfig
 from mnist_scaling.reporting.figure_files import save
 from mnist_scaling.reporting.figures import parametrization as draw
 from mnist_scaling.reporting.figures import style
@@ -34,11 +36,10 @@ DEFAULTS = {
     "widths": [4, 8, 16, 32, 64, 128, 256],
     "seeds": 3,
     "steps": 4,
-    "depth": 2,
+    "model": {"name": "cnn", "depth": 2, "base_width": 8},
     "optim": "adam",
     "lr": 1e-3,
     "batch_size": 64,
-    "base_width": 8,
     "data_dir": "data",
 }
 
@@ -54,7 +55,7 @@ def main() -> None:
     check(options, out)
     cells = Path(options.study) / layout.CELLS
     if cells.is_file():
-        sensitivity(cells, options.base_width, out)
+        sensitivity(cells, options.model.base_width, out)
     else:
         print(f"No {cells}: run python -m mnist_scaling.train -m experiment=lr_sensitivity for the second figure.")
 
@@ -63,9 +64,11 @@ def check(options: DictConfig, out: Path) -> None:
     source = DataConfig(dir=options.data_dir)
     data.prepare(source)
     optim = OptimConfig(name=options.optim, lr=options.lr, batch_size=options.batch_size)
+    family = config.model_config(options.model.name)
     checks = []
     for name in ("standard", "mup"):
-        model = ModelConfig(parametrization=name, depth=options.depth, base_width=options.base_width)
+        schema = OmegaConf.structured(family(name=options.model.name, parametrization=name))
+        model = OmegaConf.to_object(OmegaConf.merge(schema, options.model))
         run = RunConfig(device="cpu", model=model, data=source, optim=optim)
         checks.append(
             coordinate_check.coordinate_check(run, list(options.widths), range(options.seeds), steps=options.steps)

@@ -30,7 +30,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 from torch.profiler import ProfilerActivity, profile
 
-from mnist_scaling.config import ModelConfig
+from mnist_scaling.config import DataConfig, ModelConfig
 from mnist_scaling.training import data, model_size
 from mnist_scaling.training.fast import small_cnn
 
@@ -247,7 +247,7 @@ def main() -> None:
     parser.add_argument("--tried", action="store_true", help="only what was tried and doesn't pay")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    dataset = data.load("mnist", ROOT, torch.device("cpu"))
+    dataset = data.load(DataConfig(dir=ROOT), torch.device("cpu"))
     if arguments.tried:
         import tried
 

@@ -15,6 +15,9 @@ from mnist_scaling.config import RunConfig
 from mnist_scaling.tuning import grid
 
 CONF = Path(cli.conf_dir())
+NEEDED = {"data=arrays": ["data.path=mine.npz"]}
+"""What an option leaves to its user."""
+
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 
 
@@ -69,7 +72,7 @@ def test_a_misspelt_key_of_a_users_own_file_is_refused(content: str, sentence: s
     ],
 )
 def test_every_group_option_composes(override: str) -> None:
-    composed(override)
+    composed(override, *NEEDED.get(override, ()))
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)

@@ -8,12 +8,14 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 from hydra import initialize_config_dir
 from hydra._internal.callbacks import Callbacks
@@ -30,7 +32,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "mnist_scaling"
 CONF = Path(cli.conf_dir())
 PAGES = [
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "multirun/README.md")),
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "multirun/README.md")),
     *(ROOT / "docs").glob("*.md"),
 ]
 STARTS = ("python ", "make ", "pip ", "optuna-dashboard ")
@@ -83,9 +85,10 @@ def check_one_run(overrides: list[str]) -> None:
 def check_sweep(overrides: list[str]) -> None:
     """By the sweeper itself, at two values per axis: every corner of the grid is composed.
 
-    A list of cells is the reader's own file, so only its key is checked.
+    A list of cells is the reader's own file, so only its key is checked; for images of their own others stand in.
     """
     overrides = [re.sub(r"^hydra\.sweeper\.cells=.*", "hydra.sweeper.cells=null", override) for override in overrides]
+    overrides = [re.sub(r"^data\.path=.*", f"data.path={own_images()}", override) for override in overrides]
     with initialize_config_dir(str(CONF)):
         cfg = load("train", [*overrides, "hydra.sweeper.max_values_per_axis=2"], RunMode.MULTIRUN)
         context = HydraContext(config_loader=GlobalHydra.instance().config_loader(), callbacks=Callbacks())
@@ -93,6 +96,15 @@ def check_sweep(overrides: list[str]) -> None:
             config=cfg, hydra_context=context, task_function=inspect.unwrap(train.main)
         )
         assert sweeper._cells(OmegaConf.to_container(cfg.hydra.overrides.task))
+
+
+@functools.cache
+def own_images() -> Path:
+    """A file that data=arrays takes."""
+    path = Path(tempfile.mkdtemp()) / "images.npz"
+    labels = np.arange(200) % 4
+    np.savez(path, images=np.random.default_rng(0).random((200, 8, 8)), labels=labels)
+    return path
 
 
 def check_train(arguments: list[str]) -> None:

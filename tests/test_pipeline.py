@@ -24,7 +24,7 @@ def study(data_dir: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    assert "trials 8/8 · repeats 8/8" in done.stdout
+    assert "tuned 4/4 · repeated 4/4" in done.stdout
     assert "test_loss of the tuned cells" in done.stdout
     return folder
 

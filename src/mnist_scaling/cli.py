@@ -17,6 +17,13 @@ from mnist_scaling.errors import InputError
 _PACKAGE = Path(__file__).resolve().parent
 _DEBUG = "HYDRA_FULL_ERROR"
 
+INTERRUPTED = 130
+"""Exit status of a command that Ctrl-C ended, as shells have it."""
+
+_RESUMES = "Every run that has ended is kept; the same command resumes the study."
+_ANEW = "No file is half-written; the same command starts anew."
+"""What an interrupted sweep has left, and any other command; a run by hand says so itself once it trains."""
+
 _wants_traceback: list[bool] = []
 """Whether the user set `_DEBUG` for the running command; `run` always sets it for Hydra."""
 
@@ -56,8 +63,8 @@ def run(main: Callable[[], object], config_name: str) -> None:
         with user_errors(config_name):
             main()
     except KeyboardInterrupt:
-        print("\nInterrupted. What was measured is kept; the same command resumes.", file=sys.stderr)
-        sys.exit(130)
+        print(f"\nInterrupted. {_RESUMES if {'-m', '--multirun'} & set(sys.argv) else _ANEW}", file=sys.stderr)
+        sys.exit(INTERRUPTED)
     finally:
         os.environ[_DEBUG] = given or "0"
         _wants_traceback.pop()
@@ -106,12 +113,15 @@ def explain(error: BaseException, config_name: str) -> str | None:
         return _explain_hydra(error, config_name)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "The disk must have room for the results, but it is full: free some space, and the same command resumes."
-    if isinstance(error, PermissionError | NotADirectoryError | FileExistsError) and error.filename:
+    if isinstance(error, OSError) and error.errno in _NOT_WRITABLE and error.filename:
         return f"The output folder must be writable, but {error.filename} is not ({error.strerror}): mend or move it."
     if isinstance(error, ValueError) and "hydra" in Path(traceback.extract_tb(error.__traceback__)[-1].filename).parts:
         return f"The command line must be what Hydra understands, but it says: {error}."
     return None
 
+
+_NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
+"""Errors of a folder in which nothing can be made: by permission, on a read-only disk, or because it is a file."""
 
 _KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "text"}
 

@@ -30,13 +30,13 @@ from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.sensitivity import sensitivity
 from mnist_scaling.fitting.terminal import show
 from mnist_scaling.fitting.tuning_change import TunedCells, tuning_change
-from mnist_scaling.study.columns import CLASSES, CONVENTIONS, SEED
+from mnist_scaling.study import provenance
+from mnist_scaling.study.columns import CONVENTIONS, SEED
 from mnist_scaling.study.completeness import unfinished
 from mnist_scaling.study.files import read_json, write_atomically
 from mnist_scaling.study.fitted_rows import Arm, FittedRows, fitted_rows, study_columns
 from mnist_scaling.study.flags import TOO_FEW_CELLS
 from mnist_scaling.study.layout import CELLS, CURVES, FITS, STUDY, TRIALS, study_folder
-from mnist_scaling.study.provenance import COMMAND
 from mnist_scaling.study.roles import roles_of
 from mnist_scaling.study.tables import read_table
 from mnist_scaling.study.untuned import untuned_runs
@@ -85,7 +85,7 @@ def read(config: FitConfig) -> Source:
         path = Path(str(config.table))
         frame = read_table(path, [header for header in wanted.values() if header])
         rows = fitted_rows(frame, wanted, where=config.where, by=config.arm_columns)
-        return Source(path, rows, None, classes=_classes(frame, None))
+        return Source(path, rows, None)
     path = study_folder(config.name) / CELLS
     if not path.is_file():
         raise InputError(f"A study must have {path}, but there is none: check `name`, or run the study first.")
@@ -95,16 +95,12 @@ def read(config: FitConfig) -> Source:
     axes, tuned = (tuple(c for c in study.get(k, ()) if c in frame) for k in ("axes", "tuned"))
     rows = fitted_rows(frame, names, axes, tuned, config.where, config.arm_columns)
     trials = read_table(path.parent / TRIALS) if (path.parent / TRIALS).is_file() else pd.DataFrame()
-    return Source(path, rows, study, tuned, axes, _classes(frame, study), unfinished(path.parent, frame, trials, study))
+    return Source(path, rows, study, tuned, axes, _classes(study), unfinished(path.parent, frame, trials, study))
 
 
-def _classes(frame: pd.DataFrame, study: Mapping[str, Any] | None) -> int | None:
-    """Number of classes that a study states, or that a column of the table has in every row; None when unknown."""
-    if study and CLASSES in study:
-        return int(study[CLASSES])
-    column = frame[CLASSES] if CLASSES in frame else pd.Series(dtype=float)
-    same = column.nunique() == 1 and pd.api.types.is_numeric_dtype(column)
-    return int(column.iloc[0]) if same else None if study is None else OLD_CLASSES
+def _classes(study: Mapping[str, Any]) -> int | None:
+    """Number of classes that a study states; None where its data sets differ in it."""
+    return provenance.classes(study) if provenance.DATA in study else OLD_CLASSES
 
 
 def _with_curves(table: Table, config: FitConfig, source: Source) -> tuple[Table, str]:
@@ -194,7 +190,7 @@ def run(config: FitConfig, overrides: Sequence[str] = ()) -> None:
     record["settings"] |= {"columns": source.rows.names, "where": config.where, "by": list(source.rows.by)}
     record["config"] = asdict(config)
     if overrides:
-        record[COMMAND] = shlex.join(["python", "-m", "mnist_scaling.fit", *overrides])
+        record[provenance.COMMAND] = shlex.join(["python", "-m", "mnist_scaling.fit", *overrides])
     write_atomically(path, json.dumps(fits_json.strict(record), indent=1, allow_nan=False) + "\n")
     show(record, path)
 

@@ -106,7 +106,8 @@ class FitConfig:
     isoflop: str = "parabola"
     """One of parabola, cubic, argmin: how an isoFLOP minimum is found."""
     classes: int | None = None
-    """Number of classes, for the tests on chance and units, and the chance of error laws; a study knows its own."""
+    """Number of classes, for the tests on chance and units, and the chance of error laws; null for the study's own,
+    which is in its study.json."""
     mask_chance: bool = False
     """Leave out rows with a loss above 95 % of ln(classes)."""
     queries: float | None = None
@@ -145,7 +146,7 @@ class FitConfig:
         Parameters
         ----------
         classes : int, optional
-            Number of classes that the table itself states; the key `classes` goes before it.
+            Number of classes that the study states; the key `classes` goes before it.
         """
         return Options(
             laws=self.laws if isinstance(self.laws, str) else tuple(self.laws),

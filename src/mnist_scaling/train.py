@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import hydra
@@ -12,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mnist_scaling import cli, config
+from mnist_scaling.cli import INTERRUPTED
 from mnist_scaling.config import DataConfig, RunConfig
 from mnist_scaling.study import layout
 from mnist_scaling.study.columns import BRANCH
@@ -19,7 +23,8 @@ from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import SINGLE
 from mnist_scaling.tuning import execution, trainer
 from mnist_scaling.tuning.channel import Channel
-from mnist_scaling.tuning.trainer import Report, Trainer
+from mnist_scaling.tuning.progress import RunProgress
+from mnist_scaling.tuning.trainer import DataFacts, Report, Trainer
 
 # torch takes seconds to import: every function below does so when it is called, so that a mistyped command
 # fails at once.
@@ -49,10 +54,13 @@ def _cost(run: RunConfig) -> float:
     return cost(run)
 
 
-def _prepare(data: DataConfig) -> Path:
-    from mnist_scaling.training.data import prepare
+def _prepare(source: DataConfig) -> DataFacts:
+    from mnist_scaling.training import data
 
-    return prepare(data)
+    prepared = data.prepare(source)
+    about = data.spec(prepared)
+    counts = about.n_train, about.n_validation, about.n_test
+    return DataFacts(source.name, about.image_shape, about.classes, *counts, prepared.sha256)
 
 
 def _warm_up() -> None:
@@ -76,7 +84,7 @@ def main(cfg: DictConfig) -> float | None:
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
     if cfg.trial.stage == SINGLE:
-        with cli.user_errors("train"):
+        with cli.user_errors("train"), _honest_when_interrupted(folder):
             return single(config.build(RunConfig, cfg), folder)
     else:
         run = config.build(RunConfig, cfg)
@@ -87,8 +95,17 @@ def main(cfg: DictConfig) -> float | None:
 
 
 def single(run: RunConfig, folder: Path) -> float | None:
-    """One run by hand: record it and print what it measured; its validation loss."""
-    record = execution.measure(run, lambda one, report: _train(one, report, folder), keep_errors=False)
+    """One run by hand: show how far it is, record it and print what it measured; its validation loss."""
+    from mnist_scaling.training.loop import train_model
+
+    run = replace(run, data=replace(run.data, sha256=_prepare(run.data).sha256))
+    about = (
+        f"Training {run.model.name} of width {run.model.width} on {100 * run.data.fraction:.3g} % of {run.data.name}"
+    )
+    with RunProgress(f"{about}, regime {run.regime.name}.") as progress:
+        record = execution.measure(
+            run, lambda one, report: train_model(one, report, folder, progress.seen), keep_errors=False
+        )
     execution.write_record(folder, record)
     table = Table("measured", "value", title=f"{run.model.name}, width {run.model.width}: {record['state']}")
     for name, value in {**(record["result"] or {}), "seconds": record["seconds"]}.items():
@@ -102,8 +119,22 @@ def single(run: RunConfig, folder: Path) -> float | None:
     return (record["result"] or {}).get("val_loss")
 
 
+@contextlib.contextmanager
+def _honest_when_interrupted(folder: Path) -> Iterator[None]:
+    """On Ctrl-C, say what a run by hand has left, which is a checkpoint at best."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        left = "; the same command starts it anew."
+        if (folder / layout.CHECKPOINT).is_file():
+            left = f", but its checkpoint is kept: the same command with hydra.run.dir={folder} goes on from there."
+        sentence = "Interrupted. A run by hand is recorded when it ends, so nothing of this one was measured"
+        print(f"\n{sentence}{left}", file=sys.stderr)
+        raise SystemExit(INTERRUPTED) from None
+
+
 def _branches(branches: Sequence[Mapping[str, float]]) -> Table:
-    """One line a decay of a run that measures several data sizes."""
+    """A table with one line for each data size that a run measured."""
     columns = [name for name in ("n_seen", "flops", "val_loss", "test_loss") if name in branches[0]]
     table = Table("branch", *columns)
     for branch in branches:

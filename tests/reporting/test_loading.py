@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from mnist_scaling.errors import InputError
@@ -36,8 +37,6 @@ def test_depth_sets_the_size_where_width_stands_still(make: Callable[..., Path])
 
 
 def test_columns_that_a_foreign_table_lacks_are_empty(copy: Path) -> None:
-    import pandas as pd
-
     replace_cells(copy, pd.read_csv(copy / "cells.csv").drop(columns=["repeat_val_loss", "edges", "tuning_flops"]))
     study = load(copy)
     assert study.cells["repeat_val_loss"].isna().all()
@@ -56,7 +55,8 @@ def test_columns_that_a_foreign_table_lacks_are_empty(copy: Path) -> None:
         (lambda f: (f / "fits.json").write_text("{"), r"fits\.json must be JSON"),
         (lambda f: (f / "fits.json").write_text("[]"), r"must hold a JSON object, but holds list"),
         (lambda f: (f / "fits.json").write_text('{"schema": 9, "laws": {}}'), r"must have schema 1"),
-        (lambda f: (f / "cells.csv").write_text("width,val_loss\n4,1\n"), r"must have the columns n_params"),
+        (lambda f: (f / "cells.csv").write_text("width,val_loss\n4,1\n"), r"cells\.csv has changed since"),
+        (lambda f: replace_cells(f, pd.DataFrame({"width": [4], "val_loss": [1]})), r"must have the columns n_params"),
         (lambda f: (f / "study.json").write_text('{"axes": ["depth"], "tuned": []}'), r"lacks depth"),
     ],
 )
@@ -72,8 +72,6 @@ def test_an_unknown_study_names_the_known_ones(grid: Path) -> None:
 
 
 def test_fits_of_a_table_that_differs_in_any_column_are_refused(copy: Path) -> None:
-    import pandas as pd
-
     cells = pd.read_csv(copy / "cells.csv")
     cells["repeat_val_loss"] /= 2  # which no law is fitted to, but what tuning changed is
     cells.to_csv(copy / "cells.csv", index=False)
@@ -82,8 +80,6 @@ def test_fits_of_a_table_that_differs_in_any_column_are_refused(copy: Path) -> N
 
 
 def test_fits_of_another_table_are_refused(copy: Path) -> None:
-    import pandas as pd
-
     cells = pd.read_csv(copy / "cells.csv")
     cells["test_loss"] *= 1.01
     cells.to_csv(copy / "cells.csv", index=False)

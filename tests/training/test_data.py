@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from mnist_scaling.config import DataConfig
-from mnist_scaling.training import data, sources
+from mnist_scaling.training import data, sources, stratified
 
 
 @pytest.fixture(scope="module")
 def mnist(data_dir: str) -> data.Dataset:
-    return data.load("mnist", data_dir, torch.device("cpu"))
+    return data.load(DataConfig(dir=data_dir), torch.device("cpu"))
 
 
 def test_split_sizes_and_class_counts(mnist: data.Dataset) -> None:
@@ -24,7 +24,7 @@ def test_split_sizes_and_class_counts(mnist: data.Dataset) -> None:
 
 def test_split_is_disjoint_and_complete(data_dir: str) -> None:
     labels = sources.map_idx(sources.ensure("mnist", data_dir) / sources.FILES[1]).numpy()
-    train, validation = data.split(labels, 10_000)
+    validation, train = stratified.split(labels, (10_000,), 0)
     assert sorted([*train, *validation]) == list(range(60_000))
 
 
@@ -49,7 +49,7 @@ def test_a_part_of_a_part_is_the_same_images(mnist: data.Dataset, data_dir: str)
     labels = np.frombuffer((raw / sources.FILES[1]).read_bytes(), np.uint8, offset=8)
     order = torch.randperm(50_000, generator=torch.Generator().manual_seed(1))
     part = mnist.train.take(order[:500]).head(300).take(torch.arange(299, -1, -3))
-    rows = data.split(labels, 10_000)[0][order[:300].numpy()][::-3]
+    rows = stratified.split(labels, (10_000,), 0)[1][order[:300].numpy()][::-3]
     np.testing.assert_allclose(part.images[:, 0], (images[rows] / 255 - 0.1307) / 0.3081, rtol=0, atol=1e-6)
     assert part.labels.tolist() == labels[rows].tolist()
 

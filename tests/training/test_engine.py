@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import parameters_to_vector
 
-from mnist_scaling.config import ModelConfig, OptimConfig
+from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig
 from mnist_scaling.training import data, engine, models, seeding
 from mnist_scaling.training.acceleration import build_engine
 from mnist_scaling.training.engine import AutogradEngine, Engine
@@ -20,7 +20,7 @@ from mnist_scaling.training.models.cnn import CNN
 
 @pytest.fixture(scope="module")
 def part(data_dir: str) -> data.Part:
-    return data.load("mnist", data_dir, torch.device("cpu")).train.take(torch.arange(40, 1000))
+    return data.load(DataConfig(dir=data_dir), torch.device("cpu")).train.take(torch.arange(40, 1000))
 
 
 def built(**values: object) -> CNN:
@@ -132,7 +132,7 @@ def test_a_new_family_is_trained_by_its_own_forward(part: data.Part) -> None:
 def test_a_step_on_cuda_waits_for_nothing(data_dir: str) -> None:
     """Bytes and labels live on the device; CUDA itself raises at any synchronisation inside 3 steps."""
     device = torch.device("cuda")
-    on_device = data.load("mnist", data_dir, device).train
+    on_device = data.load(DataConfig(dir=data_dir), device).train
     assert on_device.pixels.is_cuda
     assert on_device.pixels.dtype == torch.uint8
     stepper = build_engine(built(width=8, dropout=0.1).to(device), on_device, OptimConfig())
@@ -150,7 +150,7 @@ def test_a_step_on_cuda_waits_for_nothing(data_dir: str) -> None:
 def test_cuda_gives_the_losses_of_the_cpu(data_dir: str) -> None:
     found = []
     for name in ("cpu", "cuda"):
-        on_device = data.load("mnist", data_dir, torch.device(name)).train
+        on_device = data.load(DataConfig(dir=data_dir), torch.device(name)).train
         stepper = build_engine(built(width=8).to(name), on_device, OptimConfig())
         for chosen in batches(1000, 32)[:5]:
             stepper.step(chosen, 3e-3)

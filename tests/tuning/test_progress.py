@@ -2,34 +2,103 @@ from __future__ import annotations
 
 import io
 
+import pytest
 from rich.console import Console
 
-from mnist_scaling.tuning.progress import StudyProgress
+from mnist_scaling.tuning.progress import BUSY, CellLeft, RunProgress, StudyProgress, clock
 
 
-def make() -> tuple[StudyProgress, io.StringIO]:
+def make(width: int = 80, terminal: bool = False) -> tuple[StudyProgress, io.StringIO]:
     out = io.StringIO()
-    progress = StudyProgress({"a": 2, "b": 1}, 5.0, {"trial": 2, "repeat": 1}, Console(file=out, width=200))
-    return progress, out
+    cells = {"width=4": CellLeft(2, 1, 1.0), "width=8": CellLeft(1, 1, 2.0)}
+    return StudyProgress(cells, 2, Console(file=out, width=width, force_terminal=terminal)), out
 
 
-def test_a_line_counts_cells_runs_and_the_best_trial() -> None:
+def test_a_line_begins_with_the_time_left_and_counts_cells() -> None:
     progress, out = make()
     with progress:
         progress.line()
-        progress.seen("trial", 2.0, 0.5, "a")
-        progress.seen("trial", 1.0, 0.7, "b")
-        progress.seen("repeat", 2.0, 0.1, "a")  # a repeat is no candidate for the best
+        progress.seen("trial", "width=4", 1.0, 0.5)
+        progress.seen("trial", "width=8", 2.0, 0.7)
         progress.line()
-    first, last = out.getvalue().splitlines()
-    assert first.startswith("cells 0/2 · trials 0/2 · repeats 0/1")
-    assert last.startswith("cells 2/2 · trials 2/2 · repeats 1/1 · best val loss 0.5000 (a)")
-    assert last.endswith("0:00 left")
+        progress.seen("repeat", "width=8", 2.0, 0.1)  # a repeat is no candidate for the best
+        progress.seen("trial", "width=4", 1.0, None)
+        progress.line()
+        progress.seen("repeat", "width=4", None, None)
+        progress.line()
+    lines = out.getvalue().splitlines()
+    assert lines[0] == "0:08 left · 0% · tuned 0/2 · repeated 0/2"
+    assert lines[1].endswith("tuned 1/2 · repeated 0/2 · best 0.5000 (width=4)")
+    assert "tuned 2/2 · repeated 1/2" in lines[2]
+    assert lines[3] == "0:00 left · 100% · tuned 2/2 · repeated 2/2 · best 0.5000 (width=4)"
+    assert max(map(len, lines)) <= 80
 
 
-def test_the_time_left_follows_the_cost() -> None:
-    progress, _ = make()
-    assert progress._left() == ""
-    progress._started -= 60
-    progress.seen("trial", 1.0, None, "a")  # a fifth of the cost in a minute
-    assert progress._left() == "4:00 left"
+def test_the_best_cell_is_named_where_there_is_room() -> None:
+    progress, _ = make(width=200)
+    progress.seen("trial", "width=4", 1.0, 0.5)
+    assert progress._text().endswith("best 0.5000 (width=4)")
+
+
+def test_a_terminal_of_80_columns_shows_everything() -> None:
+    progress, out = make(terminal=True)
+    progress.cells |= {f"width={n} data_fraction=0.0625": CellLeft(12, 3, 400.0) for n in range(200)}
+    with progress:
+        progress.seen("trial", "width=4", 1.0, 0.5)
+    last = out.getvalue().split("\r")[-1]
+    for shown in (" left", "%", "tuned 0/202", "repeated 0/202", "best 0.5000"):
+        assert shown in last
+
+
+def replayed(seconds: dict[str, list[float]], cells: dict[str, CellLeft], workers: int = 1) -> StudyProgress:
+    """Runs one after another, each as long as its seconds, on a clock that only they move."""
+    progress = StudyProgress(cells, workers, Console(file=io.StringIO()))
+    for cell, took in seconds.items():
+        for each in took:
+            progress._started -= each
+            progress.seen("trial", cell, each, None)
+    return progress
+
+
+def test_the_time_left_is_predicted_before_anything_ends() -> None:
+    cells = {name: CellLeft(10, 0, 1.0) for name in "abcd"}
+    progress = StudyProgress(cells, 2, Console(file=io.StringIO()))
+    assert progress.seconds_left() == pytest.approx(40 * BUSY / 2)
+
+
+def test_the_time_left_follows_the_seconds_that_a_cell_takes() -> None:
+    """The cell that is left takes four times as long as its cost says; the cost alone gives 25 of the 40 seconds."""
+    cells = {"a": CellLeft(10, 0, 1.0), "b": CellLeft(20, 0, 1.0)}
+    progress = replayed({"a": [1.0] * 10, "b": [4.0] * 10}, cells)
+    assert 30 < progress.seconds_left() < 60
+
+
+def test_the_time_left_follows_a_machine_that_becomes_free() -> None:
+    """Ten times as fast as at first: what was slow ten minutes ago must not count for ever."""
+    cells = {"a": CellLeft(60, 0, 1.0), "b": CellLeft(400, 0, 1.0)}
+    progress = replayed({"a": [10.0] * 60, "b": [1.0] * 300}, cells)
+    assert progress.seconds_left() == pytest.approx(100, rel=0.35)  # the mean pace so far would give 250
+
+
+def test_no_less_is_left_than_one_cell_needs() -> None:
+    """Its trials wait for each other, however many workers there are."""
+    cells = {"a": CellLeft(0, 0, 1.0), "b": CellLeft(10, 0, 30.0)}
+    progress = StudyProgress(cells, 16, Console(file=io.StringIO()))
+    assert progress.seconds_left() == pytest.approx(300 * BUSY)
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (3599, "59:59"), (3670, "1:01:10")])
+def test_clock(seconds: float, text: str) -> None:
+    assert clock(seconds) == text
+
+
+def test_a_single_run_says_what_it_trains_and_how_far_it_is() -> None:
+    out = io.StringIO()
+    with RunProgress("Training a model.", Console(file=out, width=80)) as progress:
+        progress.seen(25, 100, 0.5)
+        progress._printed -= 60
+        progress._started -= 10
+        progress.seen(50, 100, 0.25)
+    first, second = out.getvalue().splitlines()
+    assert first == "Training a model."
+    assert second == "0:10 left · step 50 of 100 · training loss 0.2500"

@@ -7,21 +7,20 @@ from pathlib import Path
 
 import optuna
 import pytest
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from mnist_scaling.config import RunConfig, TrialConfig
 from mnist_scaling.study import tables, vocabulary
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import PRUNED
-from mnist_scaling.tuning import cell_study
+from mnist_scaling.tuning import cell_study, optuna_objects
 from mnist_scaling.tuning.channel import Channel
 from mnist_scaling.tuning.storage import open_storage, tell
 from mnist_scaling.tuning.trainer import Report
 
 from .helpers import InProcess, bowl, composed, make_tuner
 
-PRUNERS = ("none", "median", "percentile", "successive_halving", "hyperband")
+PRUNERS = ("none", "median", "percentile", "successive_halving", "hyperband", "patient")
 
 
 def curve(run: RunConfig, report: Report | None = None) -> TrainResult:
@@ -45,7 +44,7 @@ def test_every_pruner_composes_and_is_optunas(name: str) -> None:
     node = pruner(name)
     assert (node is None) == (name == "none")
     if node is not None:
-        made = instantiate(node, _execution_whitelist_=node["_target_"])  # type: ignore[index]
+        made = optuna_objects.make(node)  # type: ignore[arg-type]
         assert isinstance(made, optuna.pruners.BasePruner)
 
 

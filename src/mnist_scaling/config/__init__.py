@@ -8,6 +8,7 @@ from mnist_scaling.config.building import build, defaults_like, flatten, registe
 from mnist_scaling.config.family import MODEL_CONFIGS, ModelConfig, model_config, model_names
 from mnist_scaling.config.rules import one_of, require
 from mnist_scaling.config.run import (
+    ARRAYS,
     CurveConfig,
     DataConfig,
     OptimConfig,
@@ -19,6 +20,7 @@ from mnist_scaling.config.run import (
 )
 
 __all__ = [
+    "ARRAYS",
     "MODEL_CONFIGS",
     "CurveConfig",
     "DataConfig",

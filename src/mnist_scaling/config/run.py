@@ -10,34 +10,78 @@ from typing import Any
 from mnist_scaling.config.family import ModelConfig
 from mnist_scaling.config.rules import one_of, require
 
+ARRAYS = "arrays"
+"""Value of `data.name` for a file of one's own."""
+
+_OF_ARRAYS = ("path", "validation", "test", "split_seed")
+"""Keys of `DataConfig` that only `ARRAYS` reads; conf/data/arrays.yaml has their usual values."""
+
 
 @dataclass(frozen=True)
 class DataConfig:
     """A data set and how much of it a run may see."""
 
     name: str = "mnist"
-    """Data set; the registry is `training.sources.DATASETS`."""
+    """Data set: a key of `training.sources.DATASETS`, or arrays for a file of one's own."""
     fraction: float = 1.0
-    """Share of the 50,000 training images; nested and class-balanced for one seed."""
+    """Share of the training images (MNIST has 50,000); nested and class-balanced for one seed."""
     dir: str = "data"
     """Folder of the downloaded files, shared by all studies."""
     max_train: int | None = None
-    """Cap on the training images that `fraction` is taken of; null for all 50,000."""
+    """Cap on the training images that `fraction` is taken of; null for all."""
     max_eval: int | None = None
-    """Cap on validation and on test images; null for 10,000 each."""
+    """Cap on validation and on test images; null for all."""
+    path: str | None = None
+    """arrays: the .npz file (docs/data.md)."""
+    validation: float | None = None
+    """arrays: share of the file's examples that becomes the validation part, where the file has none."""
+    test: float | None = None
+    """arrays: share of the file's examples that becomes the test part, where the file has none."""
+    split_seed: int | None = None
+    """arrays: decides which examples go into which part; `seed` does not."""
+    sha256: str | None = None
+    """arrays: checksum of the file; a sweep fills it in, and a file with another one is refused."""
 
     def __post_init__(self) -> None:
         require(
             0 < self.fraction <= 1,
-            f"`0 < data.fraction <= 1` must hold, but got {self.fraction:g}: give the share of the 50,000 "
-            "training images, such as 0.25.",
+            f"`0 < data.fraction <= 1` must hold, but got {self.fraction:g}: give the share of the training images, "
+            "such as 0.25.",
         )
         for key in ("max_train", "max_eval"):
             value = getattr(self, key)
+            require(value is None or value >= 10, f"`data.{key}` must be at least 10 or null, but got {value}.")
+        if self.name == ARRAYS:
+            self._check_arrays()
+            return
+        for key in _OF_ARRAYS:
             require(
-                value is None or value >= 10,
-                f"`data.{key}` must be at least 10 (one image a class) or null, but got {value}.",
+                getattr(self, key) is None,
+                f"`data.{key}` must be given with data=arrays only, but got {getattr(self, key)} with "
+                f"data={self.name}: that data set has a split of its own.",
             )
+
+    def _check_arrays(self) -> None:
+        require(
+            self.path is not None,
+            "`data.path` must be given with data=arrays, but got none: give an .npz file, such as data.path=mine.npz.",
+        )
+        for key in ("validation", "test"):
+            share = getattr(self, key)
+            require(
+                share is not None and 0 < share < 1,
+                f"`0 < data.{key} < 1` must hold with data=arrays, but got {share}: give the share of the file's "
+                "examples, such as 0.15.",
+            )
+        require(
+            (self.validation or 0) + (self.test or 0) < 1,
+            f"`data.validation + data.test < 1` must hold, but got {self.validation} and {self.test}: leave "
+            "examples to train on.",
+        )
+        require(
+            self.split_seed is not None and self.split_seed >= 0,
+            f"`data.split_seed >= 0` must hold with data=arrays, but got {self.split_seed}: give a whole number.",
+        )
 
 
 @dataclass(frozen=True)
@@ -203,7 +247,7 @@ class RunConfig:
     device: str = "auto"
     """auto (cuda, else cpu), cpu, cuda or mps."""
     threads: int = 1
-    """Torch threads of a run; cells run side by side, so one each."""
+    """Torch threads of a run; cells run side by side, so each has one."""
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
@@ -215,7 +259,7 @@ class RunConfig:
     def __post_init__(self) -> None:
         one_of("device", self.device, ("auto", "cpu", "cuda", "mps"))
         require(self.seed >= 0, f"`seed >= 0` must hold, but got {self.seed}: give a whole number from 0.")
-        require(self.threads >= 1, f"`threads >= 1` must hold, but got {self.threads}: give 1 for one core a run.")
+        require(self.threads >= 1, f"`threads >= 1` must hold, but got {self.threads}: give 1 for one core per run.")
         require(
             self.optim.lr_scaling == "none" or self.model.parametrization == "standard",
             f"`optim.lr_scaling={self.optim.lr_scaling}` must go with model.parametrization=standard, but got "

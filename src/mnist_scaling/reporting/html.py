@@ -50,6 +50,8 @@ def page(study: Study, shown: Sequence[Shown], now: datetime | None = None, figu
         .get_template("report.html.j2")
         .render(
             study=study,
+            kicker=KICKER,
+            all_arms=layout.REPORT,
             style=_style(),
             date=_date(now),
             opening=sentences.opening(study),
@@ -88,6 +90,7 @@ def overview(arms: Sequence[Study], pages: Sequence[str], now: datetime | None =
         .get_template("arms.html.j2")
         .render(
             study=arms[0],
+            kicker=KICKER,
             by=listing([label(column) for column in arms[0].fits.get("settings", {}).get("by", [])]),
             style=_style(),
             date=_date(now),

@@ -53,9 +53,6 @@ BRANCH = "branch"
 RUN_SEED = "run_seed"
 """Column of trials.csv where `seed` is an axis: the seed of the run itself, which differs from it for repeats."""
 
-CLASSES = "classes"
-"""Key of study.json, or column of anyone's table, with the number of classes of the data set."""
-
 BRANCHED = ("wsd",)
 """Regimes whose runs have branches; the others don't read `regime.branches`, whatever it holds."""
 

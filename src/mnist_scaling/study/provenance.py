@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import shlex
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,8 +16,8 @@ PACKAGES = (
 )  # fmt: skip
 """Packages whose version can change a result."""
 
-COMMAND, VERSIONS, COMMIT, STARTED = "command", "versions", "commit", "started"
-"""Keys of study.json."""
+COMMAND, VERSIONS, COMMIT, STARTED, DATA = "command", "versions", "commit", "started", "data"
+"""Keys of study.json; the last holds what is known of each data set, such as its number of classes."""
 
 
 def collect(overrides: Sequence[str]) -> dict[str, Any]:
@@ -34,6 +34,12 @@ def collect(overrides: Sequence[str]) -> dict[str, Any]:
         COMMIT: commit(),
         STARTED: datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def classes(study: Mapping[str, Any]) -> int | None:
+    """Number of classes of a study's data, from its study.json; None where it has none, or data sets that differ."""
+    found = {facts["classes"] for facts in study.get(DATA, [])}
+    return found.pop() if len(found) == 1 else None
 
 
 def versions() -> dict[str, str]:

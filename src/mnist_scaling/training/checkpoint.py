@@ -59,5 +59,5 @@ class Checkpoint:
 
 def _identity(config: RunConfig) -> dict[str, Any]:
     """All of a config that decides a run's bits; not who launched it, and not where its data lie."""
-    skipped = ("trial.index", "trial.number", "trial.host", "trial.owner", "trial.study", "data.dir")
+    skipped = ("trial.index", "trial.number", "trial.host", "trial.owner", "trial.study", "data.dir", "data.path")
     return {key: value for key, value in flatten(asdict(config)).items() if key not in skipped}

@@ -46,7 +46,7 @@ def coordinate_check(run: RunConfig, widths: Sequence[int], seeds: Sequence[int]
     ------
     Yang et al. 2022 (arXiv 2203.03466), appendix D.1.
     """
-    dataset = data.load(run.data.name, run.data.dir, torch.device("cpu"))
+    dataset = data.load(run.data, torch.device("cpu"))
     rows = []
     for width in widths:
         for seed in seeds:

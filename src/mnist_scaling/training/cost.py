@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from mnist_scaling.config import RunConfig
 from mnist_scaling.study.vocabulary import TRIAL
-from mnist_scaling.training import data, regimes, sources
+from mnist_scaling.training import data, regimes
 from mnist_scaling.training.model_size import Size, measure
 
 
 def cost(run: RunConfig) -> float:
     """Relative cost of a run, about its seconds on one core: what packing and the time left go by.
 
-    A two-layer CNN, by hand: 80 us a step, and an example 0.5 us, 0.7 us for each unit of width (memory) and its
-    FLOPs at 220 GFLOP/s; a forward pass is about a third of that. Other models, by autograd: 0.6 ms a step and
-    15 GFLOP/s. Fitted by hand to steps timed alone (docs/performance.md), not to whole runs; only ratios matter. Where
-    the run itself decides when to stop, its cap counts: an upper guess.
+    With the hand-written step a two-layer CNN takes 80 us per step and, per example, 0.5 us, 0.7 us for each unit of
+    width (memory traffic) and its FLOPs at 220 GFLOP/s; a forward pass takes about a third of that. Other models, by
+    autograd, take 0.6 ms per step and compute 15 GFLOP/s. These numbers were fitted by hand to steps timed alone
+    (docs/performance.md), not to whole runs: a busy machine takes about twice as long. For a run that itself decides
+    when to stop the prediction is an upper bound, because its cap counts.
 
     Raises
     ------
     InputError
         When the run's regime refuses its configuration, so before anything of a sweep is trained.
     """
-    spec = sources.spec(run.data.name)
+    spec = data.spec(run.data)
     size = measure(run.model, spec.image_shape, spec.classes)
     _, seen = _examples(run, size)
     n_evaluated = (run.data.max_eval or spec.n_validation) * (1 if run.trial.stage == TRIAL else 3)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from mnist_scaling.config import DataConfig
-from mnist_scaling.training import seeding, sources
+from mnist_scaling.config import ARRAYS, DataConfig
+from mnist_scaling.training import arrays, seeding, sources, stratified
+from mnist_scaling.training.sources import DataSpec
 
 _SPLIT_SEED = 0
 """The split is part of the benchmark, not of a run: no run's seed changes it."""
@@ -25,14 +24,18 @@ class Part:
     """
 
     pixels: Tensor
-    """Every image of the file, (N, channels, height, width), uint8; on the CPU it is the file itself, mapped."""
+    """Every image of the file, (N, channels, height, width), uint8, or float32 from arrays of one's own; MNIST's are
+    on the CPU the file itself, mapped."""
     rows: Tensor
     """Which of them are this part, (n,), int64."""
     labels: Tensor
     """Their classes, (n,), int64."""
     mean: float
-    """Of the training pixels in [0, 1]."""
+    """Of the training pixels over `scale`."""
     std: float
+    """Standard deviation of the same."""
+    scale: float = 255.0
+    """What a pixel's value is divided by before the mean is taken off."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -52,8 +55,8 @@ class Part:
         return self.standardise(self.pixels[rows].float())
 
     def standardise(self, values: Tensor) -> Tensor:
-        """x / (255 std) - mean / std of float pixels in [0, 255], in place."""
-        return torch.add(self.shift, values, alpha=1 / (255 * self.std), out=values)
+        """x / (scale std) - mean / std of float pixels, in place."""
+        return torch.add(self.shift, values, alpha=1 / (self.scale * self.std), out=values)
 
     def take(self, indices: Tensor) -> Part:
         """The examples at `indices`, in that order; no pixel is copied."""
@@ -79,18 +82,15 @@ class Dataset:
         return tuple(self.train.pixels.shape[1:])
 
 
-@functools.lru_cache(maxsize=2)
-def load(name: str, root: str, device: torch.device) -> Dataset:
-    """A data set on a device, fetched if need be; kept for the process's later runs.
+def load(config: DataConfig, device: torch.device) -> Dataset:
+    """The data set of a run on a device, fetched if need be; kept for the process's later runs.
 
-    On the CPU the pixels are the verified files, mapped: processes share one copy of them.
+    On the CPU the pixels of a named data set are the verified files, mapped: processes share one copy of them.
 
     Parameters
     ----------
-    name : str
-        mnist, fashion_mnist or kmnist.
-    root : str
-        Folder of the files.
+    config : DataConfig
+        Which data set; how much of it a run may see plays no part here.
     device : torch.device
         Where the tensors live.
 
@@ -99,64 +99,52 @@ def load(name: str, root: str, device: torch.device) -> Dataset:
     Dataset
         As large as its `sources.DataSpec` says. Validation images are drawn from the training files, stratified.
     """
-    spec = sources.spec(name)
-    raw = sources.ensure(name, root)
+    return _load(replace(config, fraction=1.0, max_train=None, max_eval=None), device)
+
+
+@functools.lru_cache(maxsize=2)
+def _load(config: DataConfig, device: torch.device) -> Dataset:
+    about = spec(config)
+
+    def part(pixels: Tensor, labels: Tensor, rows: Tensor) -> Part:
+        return Part(pixels, rows.to(device), labels[rows].long().to(device), about.mean, about.std, about.scale)
+
+    if config.name == ARRAYS:
+        found = arrays.read(config)
+        shared = found.pixels.to(device)
+        train, validation, test = (
+            part(shared, found.labels, found.rows[name]) for name in (arrays.TRAIN, arrays.VALIDATION, arrays.TEST)
+        )
+        return Dataset(train, validation, test, about.classes)
+    raw = sources.ensure(config.name, config.dir)
     images, labels, test_images, test_labels = (sources.map_idx(raw / file) for file in sources.FILES)
-    train_rows, validation_rows = (torch.from_numpy(rows) for rows in split(labels.numpy(), spec.n_validation))
-
-    def part(pixels: Tensor, classes: Tensor, rows: Tensor) -> Part:
-        return Part(pixels, rows.to(device), classes[rows].long().to(device), spec.mean, spec.std)
-
+    split = stratified.split(labels.numpy(), (about.n_validation,), _SPLIT_SEED)
+    validation_rows, train_rows = (torch.from_numpy(rows) for rows in split)
     pixels = images.unsqueeze(1).to(device)
     return Dataset(
         part(pixels, labels, train_rows),
         part(pixels, labels, validation_rows),
         part(test_images.unsqueeze(1).to(device), test_labels, torch.arange(len(test_labels))),
-        spec.classes,
+        about.classes,
     )
 
 
-def split(labels: np.ndarray, n_validation: int) -> tuple[np.ndarray, np.ndarray]:
-    """Fixed stratified split of the training files: row numbers of the training and of the validation part.
+def spec(config: DataConfig) -> DataSpec:
+    """What is known of the data set of a run: of a named one without its files, of arrays from the file.
 
-    Parameters
-    ----------
-    labels : ndarray of shape (n,)
-        Of the training files.
-    n_validation : int
-        Size of the validation part.
-
-    Returns
-    -------
-    train, validation : ndarray
-        n - n_validation and n_validation row numbers, disjoint, each part with the classes in the
-        proportions of the whole.
+    Raises
+    ------
+    InputError
+        When the name is unknown, or the file can't be trained on.
     """
-    order = stratified_order(labels, torch.Generator().manual_seed(_SPLIT_SEED))
-    return np.sort(order[n_validation:]), np.sort(order[:n_validation])
-
-
-def stratified_order(labels: np.ndarray, generator: torch.Generator) -> np.ndarray:
-    """A random order of all rows in which every prefix has the classes in the proportions of the whole.
-
-    The image of rank r (from 0) among the n_c of its class stands at (r + 1/2) / n_c; rows are sorted
-    by that, ties in random order. A prefix of length m holds m n_c / n images of class c, give or take
-    one or two, and a shorter prefix lies inside a longer one.
-    """
-    shuffled = torch.randperm(len(labels), generator=generator).numpy()
-    position = np.empty(len(labels))
-    classes = labels[shuffled]
-    for c in np.unique(classes):
-        members = np.flatnonzero(classes == c)
-        position[members] = (np.arange(len(members)) + 0.5) / len(members)
-    return shuffled[np.argsort(position, kind="stable")]
+    return arrays.read(config).spec if config.name == ARRAYS else sources.spec(config.name)
 
 
 def n_train(config: DataConfig) -> int:
-    """Unique training images of a run: `fraction` of all, or of `max_train` where that is less; at least 10."""
-    available = sources.spec(config.name).n_train
-    pool = available if config.max_train is None else min(available, config.max_train)
-    return max(10, round(config.fraction * pool))
+    """Unique training images of a run: `fraction` of all, or of `max_train` if that is less; at least one per class."""
+    about = spec(config)
+    pool = about.n_train if config.max_train is None else min(about.n_train, config.max_train)
+    return max(about.classes, round(config.fraction * pool))
 
 
 def subset(labels: Tensor, n: int, seed: int) -> Tensor:
@@ -177,16 +165,19 @@ def subset(labels: Tensor, n: int, seed: int) -> Tensor:
     -------
     Tensor of shape (n,), int64, on the device of `labels`
     """
-    order = stratified_order(labels.cpu().numpy(), seeding.generator(seed, "subset"))
+    order = stratified.stratified_order(labels.cpu().numpy(), seeding.generator(seed, "subset"))
     return torch.from_numpy(order[:n]).to(labels.device)
 
 
 def validation_order(validation: Part) -> Tensor:
     """One fixed stratified order of the validation images: every prefix is a fair sample of them."""
-    order = stratified_order(validation.labels.cpu().numpy(), torch.Generator().manual_seed(_SPLIT_SEED))
+    order = stratified.stratified_order(validation.labels.cpu().numpy(), torch.Generator().manual_seed(_SPLIT_SEED))
     return torch.from_numpy(order).to(validation.labels.device)
 
 
-def prepare(config: DataConfig) -> Path:
-    """Fetch the files of a run's data set before any run needs them; the folder they are in."""
-    return sources.ensure(config.name, config.dir)
+def prepare(config: DataConfig) -> DataConfig:
+    """Fetch or check a run's data set before any run needs it; its configuration, with the checksum of arrays."""
+    if config.name == ARRAYS:
+        return replace(config, sha256=arrays.read(config).sha256)
+    sources.ensure(config.name, config.dir)
+    return config

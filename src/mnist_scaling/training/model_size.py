@@ -32,10 +32,10 @@ class Size:
 
 
 def measure(config: ModelConfig, image_shape: tuple[int, ...], classes: int) -> Size:
-    """Size of a model by `torch.utils.flop_counter` on a copy that sees one image: exact, no arithmetic of ours.
+    """Size of a model counted exactly by `torch.utils.flop_counter` while a copy of the model sees one image.
 
     FLOPs of convolutions and matrix products are counted, as every published count does; biases,
-    ReLUs, dropout, the loss and the optimiser's own arithmetic (about 10 FLOPs a parameter and step)
+    ReLUs, dropout, the loss and the optimiser's own arithmetic (about 10 FLOPs per parameter and step)
     are not. All counted FLOPs are proportional to the batch, so one example is representative.
 
     Parameters

@@ -65,6 +65,11 @@ class RunMonitor:
         """The run's own stream for the order of its examples, from its start."""
         return seeding.generator(self.config.seed, "order")
 
+    @property
+    def device(self) -> torch.device:
+        """Where the examples lie."""
+        return self.learner.part.rows.device
+
     def count_step(self, examples: int) -> None:
         """Count a step that was taken on so many examples; looks at the loss now and then.
 
@@ -97,8 +102,12 @@ class RunMonitor:
             return
         mean = self.learner.mean_loss()
         self._unchecked = 0
+        self.watched(mean)
         if not isfinite(mean) or (mean > self._worst and not cut_short):
             raise Ended(DIVERGED)
+
+    def watched(self, mean_loss: float) -> None:
+        """Tell whoever watches the run its mean training loss since the last look; here nobody does."""
 
     def score(self, known: int | None = None) -> dict[str, float]:
         """The losses that the run's stage may see, of the weights as they are.

@@ -1,4 +1,4 @@
-"""One seed a run, one independent stream a purpose."""
+"""One seed per run, and from it one independent random stream per purpose."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def generator(seed: int, purpose: str) -> torch.Generator:
 def global_stream(seed: int, purpose: str, device: torch.device) -> Iterator[None]:
     """Torch's global generators at a purpose's stream inside the block, untouched outside it.
 
-    For what takes no generator: initialisation of layers, dropout.
+    This is for what takes no generator: the initialisation of layers, and dropout.
     """
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):

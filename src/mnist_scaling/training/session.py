@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from math import isfinite
+from collections.abc import Callable
+from math import ceil, isfinite
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from mnist_scaling.training.engine import Engine
 from mnist_scaling.training.model_size import Size
 from mnist_scaling.training.run_monitor import Ended, RunMonitor
 from mnist_scaling.training.scoring import Report, ReportSlice
+
+Watch = Callable[[int, int, float], None]
+"""Receives the steps that a run has taken, those it will take at the most, and its mean training loss of late."""
 
 
 class Session(RunMonitor):
@@ -37,6 +41,8 @@ class Session(RunMonitor):
         Receives losses on the way; True stops the run.
     folder : Path, optional
         Where a regime that can resume has its checkpoint.
+    watch : callable, optional
+        Shows a person how far the run is; it changes nothing.
     """
 
     def __init__(
@@ -48,12 +54,20 @@ class Session(RunMonitor):
         n_seen: int,
         report: Report | None = None,
         folder: Path | None = None,
+        watch: Watch | None = None,
     ) -> None:
         super().__init__(config, engine, dataset)
+        self._watch, self._n_seen = watch, n_seen
         self.engine = engine
         self._report = report
         self._report_slice = None if report is None else ReportSlice(dataset.validation, config, size, n_seen)
         self._checkpoint = None if folder is None else Checkpoint(folder, config)
+
+    def watched(self, mean_loss: float) -> None:
+        """Tell whoever watches the steps taken, those to be taken at the most, and the loss."""
+        if self._watch is not None:
+            taken, most = (ceil(examples / self.batch_size) for examples in (self.spent, self._n_seen))
+            self._watch(taken, max(taken, most), mean_loss)
 
     def step(self, rows: Tensor, factor: float) -> None:
         """One optimiser step on the examples at `rows`, at a factor on the peak rate.

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mnist_scaling.config import ARRAYS
 from mnist_scaling.errors import InputError
 from mnist_scaling.training import mirrors
 from mnist_scaling.training.mirrors import FILES, Mirror
@@ -25,10 +26,10 @@ class DataSpec:
     """What is known of a data set without its files; the defaults are MNIST's and its likes'."""
 
     mean: float
-    """Of the training pixels in [0, 1]."""
+    """Of the training pixels over `scale`."""
     std: float
     """Standard deviation of the same."""
-    image_shape: tuple[int, int, int] = (1, 28, 28)
+    image_shape: tuple[int, ...] = (1, 28, 28)
     """Channels, height, width."""
     classes: int = 10
     n_train: int = 50_000
@@ -37,6 +38,8 @@ class DataSpec:
     """Validation images, taken from the training files."""
     n_test: int = 10_000
     """Images of the test files."""
+    scale: float = 255.0
+    """What a pixel's value is divided by before the mean is taken off."""
 
     @property
     def array_shapes(self) -> tuple[tuple[int, ...], ...]:
@@ -52,7 +55,7 @@ class DatasetFiles:
     folder: str
     """torchvision's folder, so that its own classes read the same files."""
     sha256: tuple[str, ...] | None
-    """One a file, in the order of `FILES`; None where no published value was to be had."""
+    """One per file, in the order of `FILES`; None where no published value was to be had."""
     mirrors: tuple[Mirror, ...]
     """Tried in order."""
     spec: DataSpec
@@ -116,7 +119,7 @@ def map_idx(path: Path) -> Tensor:
 
 def _known(name: str) -> DatasetFiles:
     if name not in DATASETS:
-        raise InputError(f"`data.name` must be one of {', '.join(DATASETS)}, but got {name!r}.")
+        raise InputError(f"`data.name` must be one of {', '.join((*DATASETS, ARRAYS))}, but got {name!r}.")
     return DATASETS[name]
 
 

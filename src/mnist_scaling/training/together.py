@@ -29,7 +29,7 @@ def train_models(configs: Sequence[RunConfig], size: int | None = None) -> list[
     configs : sequence of RunConfig
         Any runs; results come in the same order.
     size : int, optional
-        Models in a stack, 1 for none; None to measure which is the fastest, once a process for each shape.
+        Models in a stack, 1 for none; None to measure which is the fastest, once per process and shape.
 
     Returns
     -------
@@ -82,7 +82,7 @@ def _train_stack(configs: Sequence[RunConfig]) -> list[TrainResult]:
     """One stack from start to scores."""
     first = configs[0]
     torch.set_num_threads(first.threads)
-    dataset = data.load(first.data.name, first.data.dir, torch.device("cpu"))
+    dataset = data.load(first.data, torch.device("cpu"))
     size = measure(first.model, dataset.image_shape, dataset.classes)
     regime = regimes.build(first, size.training)
     assert isinstance(regime, Lockstep)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import optuna
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
 from optuna.samplers import BaseSampler
@@ -22,7 +21,7 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.study import identity
 from mnist_scaling.study.identity import IDENTITY
 from mnist_scaling.study.vocabulary import CONTROL, SAMPLER, TRANSFER
-from mnist_scaling.tuning import search_space
+from mnist_scaling.tuning import optuna_objects, search_space
 from mnist_scaling.tuning.grid import Cell
 from mnist_scaling.tuning.storage import open_trial
 from mnist_scaling.tuning.trials import (
@@ -264,8 +263,7 @@ class CellStudy:
         place = 0 if str(self._sampler.get("_target_")).endswith("QMCSampler") else index
         text = f"{self.cell.run.seed}/{self.cell.name}/{place}"
         seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
-        # The sampler's class is named in the user's own conf/, which is as trusted as their code.
-        return instantiate(self._sampler, seed=seed, _execution_whitelist_=self._sampler["_target_"])
+        return optuna_objects.make(self._sampler, seed=seed)
 
 
 def _check(cell: Cell, known: Mapping[str, Any]) -> None:

@@ -59,12 +59,11 @@ class Channel:
     @functools.cached_property
     def _study(self) -> optuna.Study:
         import optuna
-        from hydra.utils import instantiate
+
+        from mnist_scaling.tuning import optuna_objects
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        # The pruner's class is named in the user's own conf/, which is as trusted as their code.
-        node = self._pruner
-        pruner = None if node is None else instantiate(node, _execution_whitelist_=node["_target_"])
+        pruner = None if self._pruner is None else optuna_objects.make(self._pruner)
         storage = _storage(self._url, self._folder)
         return optuna.load_study(study_name=str(self._trial.study), storage=storage, pruner=pruner)
 

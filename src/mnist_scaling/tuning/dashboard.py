@@ -1,4 +1,4 @@
-"""What optuna-dashboard shows beside the trials: a note and the repeats a cell, and the grid as one study."""
+"""What optuna-dashboard shows beside the trials: a note and the repeats of each cell, and the grid as one study."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mnist_scaling.tuning.cell_study import CellStudy
 from mnist_scaling.tuning.grid import Cell
 
 SUMMARY = "best per cell"
-"""Name of the study with one trial a cell."""
+"""Name of the study with one trial per cell."""
 
 _NOTED = ("val_loss", "repeat_val_loss", "repeat_val_loss_se", "test_loss", "test_loss_se")
 _COUNTED = ("n_params", "n_seen", "flops", "n_trials", "n_repeats", "tuning_flops")
@@ -96,7 +96,7 @@ def _number(value: Any) -> str:
 
 
 def _summarise(cells: pd.DataFrame, axes: Sequence[str], tuned: Sequence[str], storage: BaseStorage, name: str) -> None:
-    """One trial a cell: axes and selected setting as parameters, its test loss as value; written anew."""
+    """One trial per cell: axes and selected setting as parameters, its test loss as value; written anew."""
     loss = "test_loss" if cells["test_loss"].notna().any() else "val_loss"
     cells = cells[cells[loss].notna()]
     with contextlib.suppress(KeyError):
@@ -113,7 +113,7 @@ def _summarise(cells: pd.DataFrame, axes: Sequence[str], tuned: Sequence[str], s
         attributes = {c: _plain(row[c]) for c in (*_NOTED, *_COUNTED, *_JUDGED) if c in row and not _missing(row[c])}
         trials.append(create_trial(params=params, distributions=ranges, value=float(row[loss]), user_attrs=attributes))
     study.add_trials(trials)
-    _note(study, "One trial a cell: the setting that tuning selected, valued by the mean loss of its repeats.")
+    _note(study, "One trial per cell: the setting that tuning selected, valued by the mean loss of its repeats.")
 
 
 def _range(values: pd.Series) -> BaseDistribution:

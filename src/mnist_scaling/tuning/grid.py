@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -55,6 +55,13 @@ class Cell:
     """Relative cost of one run."""
     limits: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Ends of ranges that are declared limits, by config key."""
+
+    def on(self, sha256: str | None) -> Cell:
+        """The cell, bound to a data file of that checksum, if there is one: its jobs refuse another."""
+        if sha256 is None:
+            return self
+        run = replace(self.run, data=replace(self.run.data, sha256=sha256))
+        return replace(self, run=run, overrides=(*self.overrides, f"data.sha256='{sha256}'"))
 
     @property
     def axes(self) -> dict[str, Any]:
@@ -168,7 +175,7 @@ def cells(
     InputError
         When a config breaks a rule, or a key is both axis and tuned.
     """
-    axes = {key: _thin(values, max_values_per_axis) for key, values in parts.axes.items()}
+    axes = {key: thinned(values, max_values_per_axis) for key, values in parts.axes.items()}
     found: dict[str, Cell] = {}
     for one, values in itertools.product(listed, itertools.product(*axes.values())):
         chosen = {**one, **dict(zip(axes, values, strict=True))}
@@ -236,7 +243,8 @@ def _text(value: Any) -> str:
     return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
-def _thin(values: tuple[str, ...], most: int | None) -> tuple[str, ...]:
+def thinned(values: tuple[str, ...], most: int | None) -> tuple[str, ...]:
+    """At most so many of the values of an axis, evenly spread with both ends; all of them for None."""
     if most is None or len(values) <= most:
         return values
     if most == 1:

@@ -1,58 +1,143 @@
-"""What a person sees while a study runs: cells, trials, the best loss so far, the time left."""
+"""What a person sees while a study or a single run goes on: the time left first, how far it is, the best loss."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from math import exp
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.text import Text
 
-from mnist_scaling.study.vocabulary import TRIAL
+from mnist_scaling.study.vocabulary import REPEAT, TRIAL
 
 _POLL_SECONDS = 0.5
 
+_LINE_SECONDS = 10.0
+"""Seconds between lines about a single run where there is no terminal to redraw."""
 
-class StudyProgress:
-    """One bar over all runs of a study, measured in cost, so that the time left means something.
+BUSY = 1.9
+"""Seconds that a run takes per predicted second (`Trainer.cost`) while every core is busy: LOG.md, 2026-11-24."""
 
-    On a terminal it is redrawn as runs finish; elsewhere `line` prints one line a round.
+_PRIOR_SECONDS = 10.0
+"""Weight of `BUSY` against what is measured: seconds of the clock."""
+
+_MEMORY_SECONDS, _MEMORY_SHARE = 30.0, 0.25
+"""How far back the pace is looked at: so many seconds, and this share of the time so far where that is more."""
+
+
+@dataclass
+class CellLeft:
+    """What is still to do in a cell, and how its runs so far compare with what was predicted."""
+
+    trials: int
+    repeats: int
+    cost: float
+    """Predicted seconds of one run."""
+    runs: int = 0
+    slowness: float = 0.0
+    """Sum over its runs of how many times longer than predicted each took, over what was usual when it ended."""
+
+    @property
+    def left(self) -> int:
+        """Runs that are still to do."""
+        return self.trials + self.repeats
+
+    @property
+    def work(self) -> float:
+        """Predicted seconds that are left, corrected by the cell's own runs; one run as predicted counts too."""
+        return self.left * self.cost * (self.slowness + 1) / (self.runs + 1)
+
+
+class Pace:
+    """How fast work is done of late: means over the past, weighted by exp(-age / memory).
+
+    Speed changes while a study runs: other programs come and go, and so do the batch sizes that are tried.
 
     Parameters
     ----------
-    left : dict
-        Runs that are still to do, by cell.
-    total_cost : float
-        Relative cost of all those runs.
-    totals : dict
-        Runs that are still to do, by stage.
+    workers : int
+        Runs side by side, for the pace before the first runs end.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self.clock = _PRIOR_SECONDS
+        self.predicted = self.clock * workers / BUSY
+        self.measured = self.predicted * BUSY
+        self._at = 0.0
+
+    def ended(self, elapsed: float, predicted: float, measured: float) -> float:
+        """Take in a run that ended; how many times longer than usual it took.
+
+        Parameters
+        ----------
+        elapsed : float
+            Seconds since the start.
+        predicted, measured : float
+            Seconds of the run.
+        """
+        usual = self.measured / self.predicted
+        self._forget(elapsed)
+        self.predicted += predicted
+        self.measured += measured
+        return measured / (predicted * usual)
+
+    def per_second(self) -> float:
+        """Predicted seconds of work that are done per second of the clock."""
+        return self.predicted / self.clock
+
+    def _forget(self, elapsed: float) -> None:
+        memory = max(_MEMORY_SECONDS, _MEMORY_SHARE * elapsed)
+        kept = exp(-max(elapsed - self._at, 0.0) / memory)
+        self.predicted, self.measured = kept * self.predicted, kept * self.measured
+        self.clock = kept * self.clock + memory * (1 - kept)
+        self._at = elapsed
+
+
+class StudyProgress:
+    """One bar over all runs of a study, measured in work, so that the time left means something.
+
+    The time left is max(W / v, longest / (v / workers)). W is the work that is left: runs times their predicted
+    seconds, corrected in each cell by how long its own runs took, because its batch sizes are not those that the
+    prediction assumes. v is the work that is done per second of the clock of late (`Pace`). longest is the most that is
+    left in one cell, whose trials wait for each other. On a terminal the bar is redrawn as runs finish; elsewhere
+    `line` prints one line a round.
+
+    Parameters
+    ----------
+    cells : mapping
+        What is to do in each cell, by its name.
+    workers : int, optional
+        Runs side by side; None where it is not known.
     console : rich Console, optional
     """
 
     def __init__(
-        self, left: dict[str, int], total_cost: float, totals: dict[str, int], console: Console | None = None
+        self, cells: Mapping[str, CellLeft], workers: int | None = None, console: Console | None = None
     ) -> None:
         self.console = console or Console()
-        self.left, self.total_cost, self.totals = dict(left), total_cost, totals
-        self.done: dict[str, int] = dict.fromkeys(totals, 0)
+        self.cells, self.workers = dict(cells), workers or 1
+        self._pace = Pace(self.workers)
+        self._done = 0.0
         self.best: tuple[float, str] | None = None
-        self._cost_done = 0.0
         self._started = time.monotonic()
+        self._ends = self._started
         self._bar = Progress(
-            TextColumn("[bold]{task.fields[text]}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.percentage:>3.0f}%"),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[left]}"),
+            _TimeLeft(self.time_left),
+            BarColumn(bar_width=10),
+            TextColumn("{task.percentage:>3.0f}% {task.fields[text]}"),
             console=self.console,
             disable=not self.console.is_terminal,
         )
-        self._task = self._bar.add_task("", total=max(total_cost, 1e-9), text=self._text(), left="")
+        self._task = self._bar.add_task("", total=1.0, text=self._text())
 
     def __enter__(self) -> StudyProgress:
+        self._expect()
         self._bar.start()
         return self
 
@@ -61,32 +146,144 @@ class StudyProgress:
     ) -> None:
         self._bar.stop()
 
-    def seen(self, stage: str, cost: float, val_loss: float | None, cell: str) -> None:
-        """Count a finished run."""
-        self.done[stage] += 1
-        self.left[cell] -= 1
-        self._cost_done += cost
+    def seen(self, stage: str, cell: str, seconds: float | None, val_loss: float | None) -> None:
+        """Count a finished run.
+
+        Parameters
+        ----------
+        stage : {"trial", "repeat"}
+        cell : str
+            Name of its cell.
+        seconds : float or None
+            What the run took; None for one that left no time.
+        val_loss : float or None
+            Its loss; the best one of the trials is shown.
+        """
+        counts = self.cells[cell]
+        if stage == TRIAL:
+            counts.trials -= 1
+        elif stage == REPEAT:
+            counts.repeats -= 1
+        self._done += counts.cost
+        if seconds is not None:
+            slowness = self._pace.ended(time.monotonic() - self._started, counts.cost, seconds)
+            counts.runs, counts.slowness = counts.runs + 1, counts.slowness + slowness
         if stage == TRIAL and val_loss is not None and (self.best is None or val_loss < self.best[0]):
             self.best = (val_loss, cell)
-        self._bar.update(self._task, completed=self._cost_done, text=self._text(), left=self._left())
+        self._expect()
+        self._bar.update(self._task, completed=self._share(), text=self._text())
 
     def line(self) -> None:
         """One line of plain text where there is no terminal to redraw."""
         if not self.console.is_terminal:
-            self.console.print(f"{self._text()} · {self._left()}", highlight=False, soft_wrap=True)
+            text = f"{self.time_left()} · {100 * self._share():.0f}% · {self._text()}"
+            self.console.print(text, highlight=False, soft_wrap=True)
+
+    def time_left(self) -> str:
+        """The time left, counted down since the last run that ended."""
+        return f"{clock(max(self._ends - time.monotonic(), 0.0))} left"
+
+    def seconds_left(self) -> float:
+        """Seconds until the study ends, as expected when the last run ended."""
+        work = [cell.work for cell in self.cells.values()]
+        return max(sum(work), self.workers * max(work, default=0.0)) / self._pace.per_second()
+
+    def _expect(self) -> None:
+        self._ends = time.monotonic() + self.seconds_left()
+
+    def _share(self) -> float:
+        """Share of the work that is done."""
+        left = sum(cell.left * cell.cost for cell in self.cells.values())
+        return self._done / (self._done + left) if self._done + left else 1.0
 
     def _text(self) -> str:
-        counts = " · ".join(f"{stage}s {self.done[stage]}/{n}" for stage, n in self.totals.items())
-        best = f" · best val loss {self.best[0]:.4f} ({self.best[1]})" if self.best else ""
-        finished = sum(n <= 0 for n in self.left.values())
-        return f"cells {finished}/{len(self.left)} · {counts}{best}"
+        """How many cells are tuned and repeated, and the best loss; its cell too, where a line has room for it."""
+        n = len(self.cells)
+        tuned = sum(cell.trials <= 0 for cell in self.cells.values())
+        repeated = sum(cell.left <= 0 for cell in self.cells.values())
+        text = f"tuned {tuned}/{n} · repeated {repeated}/{n}"
+        if self.best is None:
+            return text
+        text += f" · best {self.best[0]:.4f}"
+        room = self.console.width - len("1:00:00 left ━━━━━━━━━━ 100% ")
+        longer = f"{text} ({self.best[1]})"
+        return longer if len(longer) <= room else text
 
-    def _left(self) -> str:
-        if not self._cost_done:
-            return ""
-        elapsed = time.monotonic() - self._started
-        seconds = round(elapsed * max(self.total_cost - self._cost_done, 0) / self._cost_done)
-        return f"{seconds // 60}:{seconds % 60:02d} left"
+
+class RunProgress:
+    """What a person sees of one run: a bar on a terminal, a line now and then elsewhere.
+
+    Parameters
+    ----------
+    about : str
+        What is trained, for the first line.
+    console : rich Console, optional
+    """
+
+    def __init__(self, about: str, console: Console | None = None) -> None:
+        self.console = console or Console()
+        self.console.print(about, highlight=False, soft_wrap=True)
+        self._started = self._printed = time.monotonic()
+        self._text = ""
+        self._left = "          "
+        self._bar = Progress(
+            _TimeLeft(lambda: self._left),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[text]}"),
+            console=self.console,
+            disable=not self.console.is_terminal,
+            transient=True,
+        )
+        self._task = self._bar.add_task("", total=1.0, text="")
+
+    def __enter__(self) -> RunProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def seen(self, step: int, total: int, loss: float) -> None:
+        """Show how far the run is.
+
+        Parameters
+        ----------
+        step, total : int
+            Steps taken, and to be taken at the most.
+        loss : float
+            Mean training loss of the last steps.
+        """
+        now = time.monotonic()
+        self._left = f"{clock((now - self._started) * max(total - step, 0) / step)} left"
+        self._text = f"step {step:,} of {total:,} · training loss {loss:.4f}"
+        self._bar.update(self._task, completed=step / total, text=self._text)
+        if not self.console.is_terminal and now - self._printed >= _LINE_SECONDS:
+            self.console.print(f"{self._left} · {self._text}", highlight=False, soft_wrap=True)
+            self._printed = now
+
+
+class _TimeLeft(ProgressColumn):
+    """The time left, asked for at every redraw, so that it counts down between runs."""
+
+    max_refresh = 0.5
+
+    def __init__(self, ask: Callable[[], str]) -> None:
+        super().__init__()
+        self._ask = ask
+
+    def render(self, task: Task) -> Text:
+        """The text as it is now."""
+        del task
+        return Text(self._ask(), style="bold")
+
+
+def clock(seconds: float) -> str:
+    """Seconds as m:ss, or as h:mm:ss from an hour on."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,8 +25,13 @@ if TYPE_CHECKING:
 
     from mnist_scaling.tuning.cell_study import CellStudy
     from mnist_scaling.tuning.cell_tuner import Effort
-    from mnist_scaling.tuning.grid import Cell
+    from mnist_scaling.tuning.grid import Cell, Partition
+    from mnist_scaling.tuning.ledger import Ledger
     from mnist_scaling.tuning.pools.base import Pool
+    from mnist_scaling.tuning.trainer import DataFacts
+
+_FULL = "full"
+"""Value of `scale` that shrinks nothing."""
 
 
 class CellSweeper(Sweeper):
@@ -48,6 +54,7 @@ class CellSweeper(Sweeper):
         transfer: str,
         widen: bool,
         stop_below: float | None,
+        dry_run: bool = False,
         **unknown: object,
     ) -> None:
         for key in unknown:
@@ -70,8 +77,8 @@ class CellSweeper(Sweeper):
         self.n_trials, self.n_repeats, self.trials_per_batch = n_trials, n_repeats, trials_per_batch
         self.cells = cells
         self.max_values_per_axis = max_values_per_axis
-        del pruner  # read by the jobs, from Hydra's own copy of this config
         self.transfer, self.widen, self.stop_below = transfer, widen, stop_below
+        self.pruner, self.dry_run = pruner, dry_run
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep Hydra's context and how the application trains, and make the launcher."""
@@ -92,18 +99,26 @@ class CellSweeper(Sweeper):
             When an override, a config, the study's folder or its storage is at fault.
         """
         from mnist_scaling.study import layout, provenance
-        from mnist_scaling.tuning import dashboard, printout
+        from mnist_scaling.tuning import dashboard, optuna_objects, printout
+        from mnist_scaling.tuning.ledger import Ledger
         from mnist_scaling.tuning.storage import mend, open_storage
         from mnist_scaling.tuning.tuner import Tuner, join
 
+        optuna_objects.check_sampler(self.sampler)
+        arguments = self._named(arguments)
         layout.study_folder(str(self.config.name))  # refuses a name that is no folder of its own
         folder = Path(str(self.config.hydra.sweep.dir))
+        if self.dry_run:
+            cells, facts = self._prepare(self._cells(arguments))
+            join(folder, cells)
+            self._announce(folder, arguments, cells, facts, Ledger(folder))
+            return
         # The pool first: its processes import torch while the cells are composed.
         with self._pool(folder) as pool:
             cells = self._cells(arguments)
             _make_writable(folder)
             with _lock(folder):
-                self._prepare(cells)
+                cells, facts = self._prepare(cells)
                 mend(self.storage, folder)
                 storage = open_storage(self.storage, folder)
                 # Studies of several sweeps may share a database; the default storage is the sweep's own.
@@ -112,11 +127,42 @@ class CellSweeper(Sweeper):
                 studies = self._studies(cells, storage, prefix)
                 given = [o for o in self.config.hydra.overrides.hydra if o != "hydra.mode=MULTIRUN"]  # what -m is
                 made = provenance.collect([*given, *arguments]) | joined
+                made |= {provenance.DATA: [asdict(known) for known in facts]}
                 # Seconds to import, and needed at the end only: meanwhile, while runs keep the cores busy.
                 threading.Thread(target=importlib.import_module, args=("optuna_dashboard",), daemon=True).start()
-                Tuner(folder, studies, pool, self._effort(), self.transfer, made).run()
+                tuner = Tuner(folder, studies, pool, self._effort(), self.transfer, made)
+                self._announce(folder, arguments, cells, facts, tuner.ledger)
+                tuner.run()
                 dashboard.publish(folder, studies, storage, prefix)
                 printout.show(folder)
+
+    def _named(self, arguments: list[str]) -> list[str]:
+        """The overrides, with a name of its own for a study that was shrunk and given none.
+
+        Otherwise a sweep and the same one with scale=smoke would both be the study `default`.
+        """
+        from mnist_scaling.config import TrainConfig
+
+        scale = self.config.hydra.runtime.choices.get("scale")
+        default = TrainConfig.name
+        if self.config.name != default or scale in (None, _FULL):
+            return arguments
+        self.config.name = f"{default}_{scale}"
+        return [*arguments, f"name={self.config.name}"]
+
+    def _announce(
+        self, folder: Path, arguments: list[str], cells: Sequence[Cell], facts: Sequence[DataFacts], ledger: Ledger
+    ) -> None:
+        """Print what was understood."""
+        from mnist_scaling.tuning import announcement
+
+        named = (str(node["_target_"]).rsplit(".", 1)[-1] for node in (self.sampler, self.pruner) if node)
+        workers = self.launcher.count() if hasattr(self.launcher, "count") else None
+        sweep = announcement.Sweep(
+            folder, self._partition(arguments), cells, facts, self.n_trials, self.n_repeats,
+            ", ".join([*named, f"transfer={self.transfer}"]), self.max_values_per_axis, workers, self.trainer.cost,
+        )  # fmt: skip
+        announcement.show(sweep, ledger)
 
     def _effort(self) -> Effort:
         from mnist_scaling.tuning.cell_tuner import Effort
@@ -124,19 +170,28 @@ class CellSweeper(Sweeper):
         together = self.trainer.can_train_together
         return Effort(self.n_trials, self.n_repeats, self.trials_per_batch, self.widen, self.stop_below, together)
 
-    def _prepare(self, cells: Sequence[Cell]) -> None:
-        """Fetch every data set of the grid: jobs side by side must not download one each."""
-        wanted = {(cell.run.data.name, cell.run.data.dir): cell.run.data for cell in cells}
-        for data in wanted.values():
-            self.trainer.prepare(data)
+    def _prepare(self, cells: Sequence[Cell]) -> tuple[list[Cell], list[DataFacts]]:
+        """Fetch or check every data set of the grid, once; the cells bound to it, and what is known of each."""
+        whole = [replace(cell.run.data, fraction=1.0) for cell in cells]
+        known = {data: self.trainer.prepare(data) for data in dict.fromkeys(whole)}
+        facts = {data: found for data, found in known.items() if found is not None}
+        bound = [
+            cell.on(facts[data].sha256) if data in facts else cell for cell, data in zip(cells, whole, strict=True)
+        ]
+        return bound, list(facts.values())
 
-    def _cells(self, arguments: list[str]) -> list[Cell]:
+    def _partition(self, arguments: list[str]) -> Partition:
         from mnist_scaling import config
-        from mnist_scaling.tuning import cell_list, grid
+        from mnist_scaling.tuning import grid
 
         given = [f"{key!s}={value}" for key, value in (self.params or {}).items()]
         space = config.flatten(self.config.get("search_space") or {})
-        parts = grid.partition([*given, *arguments], (key for key, spec in space.items() if spec is not None))
+        return grid.partition([*given, *arguments], (key for key, spec in space.items() if spec is not None))
+
+    def _cells(self, arguments: list[str]) -> list[Cell]:
+        from mnist_scaling.tuning import cell_list, grid
+
+        parts = self._partition(arguments)
 
         def compose(overrides: list[str]) -> DictConfig:
             return self.hydra_context.config_loader.load_sweep_config(self.config, overrides)

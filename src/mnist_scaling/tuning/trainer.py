@@ -20,6 +20,23 @@ _ATTRIBUTE = "trainer"
 
 
 @dataclass(frozen=True)
+class DataFacts:
+    """What is known of a data set before the first run on it."""
+
+    name: str
+    """Value of `data.name`."""
+    image_shape: tuple[int, ...]
+    """Channels, height, width."""
+    classes: int
+    n_train: int
+    """Training images that a share of 1 has."""
+    n_validation: int
+    n_test: int
+    sha256: str | None = None
+    """Checksum of a file of one's own; a named data set is checked against published ones."""
+
+
+@dataclass(frozen=True)
 class Trainer:
     """Everything of training that a sweep calls; its functions import what is heavy when they are called."""
 
@@ -31,8 +48,8 @@ class Trainer:
     """Whether the repeats of such a run may be one job."""
     cost: Callable[[RunConfig], float]
     """Relative cost of a run; raises InputError where the run's configuration can't be trained."""
-    prepare: Callable[[DataConfig], object]
-    """Fetches a data set before the first run needs it."""
+    prepare: Callable[[DataConfig], DataFacts | None]
+    """Fetches or checks a data set before the first run needs it; what is known of it, if anything."""
     warm_up: Callable[[], object]
     """Imports what every run needs, while the sweep gets ready."""
 

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import files, identity, layout
-from mnist_scaling.study.vocabulary import FAILED, INDEPENDENT, REPEAT, TRIAL
+from mnist_scaling.study.vocabulary import FAILED, INDEPENDENT, TRIAL
 from mnist_scaling.tuning import certificate, transfer, write_tables
 from mnist_scaling.tuning.cell_study import CellStudy
 from mnist_scaling.tuning.cell_tuner import CellTuner, Effort
@@ -21,7 +21,7 @@ from mnist_scaling.tuning.grid import Cell
 from mnist_scaling.tuning.job import Job
 from mnist_scaling.tuning.ledger import Ledger
 from mnist_scaling.tuning.pools.base import Pool
-from mnist_scaling.tuning.progress import StudyProgress, polling
+from mnist_scaling.tuning.progress import CellLeft, StudyProgress, polling
 from mnist_scaling.tuning.transfer import Tuned
 from mnist_scaling.tuning.trials import counting
 
@@ -208,7 +208,7 @@ class Tuner:
 
     def _show(self, job: Job) -> None:
         row = self.ledger.row(job) or {}
-        self.progress.seen(job.stage, job.cell.cost, row.get("val_loss"), job.cell.name)
+        self.progress.seen(job.stage, job.cell.name, row.get("seconds"), row.get("val_loss"))
 
     def _write_tables(self, seldom: bool = False) -> None:
         start = time.monotonic()
@@ -226,15 +226,11 @@ class Tuner:
             self._certified.add(cell.cell.name)
 
     def _make_progress(self) -> StudyProgress:
-        left: dict[str, int] = {}
-        totals = {TRIAL: 0, REPEAT: 0}
-        cost = 0.0
-        for name, cell in self.cells.items():
-            trials, repeats = cell.trials_left, cell.repeats_left()
-            left[name] = trials + repeats
-            totals = {TRIAL: totals[TRIAL] + trials, REPEAT: totals[REPEAT] + repeats}
-            cost += (trials + repeats) * cell.cell.cost
-        return StudyProgress(left, cost, totals)
+        left = {
+            name: CellLeft(cell.trials_left, cell.repeats_left(), cell.cell.cost) for name, cell in self.cells.items()
+        }
+        room = self.pool.free()  # a worker each, and one job that waits
+        return StudyProgress(left, None if room is None else max(room - 1, 1))
 
 
 def join(folder: Path, cells: Sequence[Cell]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import parameters_to_vector
 
-from mnist_scaling.config import OptimConfig
+from mnist_scaling.config import DataConfig, OptimConfig
 from mnist_scaling.training import data
 from mnist_scaling.training.acceleration import build_engine
 from mnist_scaling.training.fast import small_cnn
@@ -19,7 +19,7 @@ from tests.training.test_engine import batches, built
 
 @pytest.fixture(scope="module")
 def part(data_dir: str) -> data.Part:
-    return data.load("mnist", data_dir, torch.device("cpu")).train.take(torch.arange(40, 1000))
+    return data.load(DataConfig(dir=data_dir), torch.device("cpu")).train.take(torch.arange(40, 1000))
 
 
 def gradients(model: nn.Module, part: data.Part, rows: Tensor, dropout: Dropout) -> tuple[Tensor, Tensor]:

@@ -98,7 +98,7 @@ def test_only_a_clear_gain_makes_a_stack() -> None:
 
 
 def test_every_size_is_timed(data_dir: str) -> None:
-    dataset = data.load("mnist", data_dir, torch.device("cpu"))
+    dataset = data.load(DataConfig(dir=data_dir), torch.device("cpu"))
     times = stack.seconds(ModelConfig(width=1), OptimConfig(batch_size=8), dataset, [1, 2])
     assert list(times) == [1, 2]
     assert all(0 < t < 1 for t in times.values())

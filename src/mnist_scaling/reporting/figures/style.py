@@ -31,6 +31,9 @@ SIZE_PALETTE, DATA_PALETTE = "crest", "flare"
 TEXT_WIDTH = 7.2
 """Inches: two columns of a paper."""
 
+MOST_LEVELS = 24
+"""Levels that an axis takes its ticks from."""
+
 _RC = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
@@ -96,7 +99,7 @@ def nice_ticks(low: float, high: float, most: int = 7) -> list[float]:
     """Round numbers inside a logarithmic range: 0.05, 0.1, 0.2, …
 
     Takes the densest of several sets of mantissas that gives at most `most` ticks, and at least two
-    wherever any of them does.
+    wherever any of them does; a range of more decades than that has a tick at every second, third, … of them.
     """
     decades = range(int(np.floor(np.log10(low))) - 1, int(np.ceil(np.log10(high))) + 1)
     best: list[float] = []
@@ -106,7 +109,8 @@ def nice_ticks(low: float, high: float, most: int = 7) -> list[float]:
         inside = [t for t in ticks if low * 0.9999 <= t <= high * 1.0001]
         if len(best) < len(inside) <= most:
             best = inside
-    return best
+    step = -(-len(decades) // most)
+    return best or [10.0**d for d in decades[::step] if low <= 10.0**d <= high]
 
 
 def log_axis(axis: Axis, low: float, high: float, pad: float = 0.06, most: int = 7) -> None:
@@ -117,9 +121,10 @@ def log_axis(axis: Axis, low: float, high: float, pad: float = 0.06, most: int =
 
 
 def level_axis(axis: Axis, levels: ArrayLike, pad: float = 0.06, most: int = 7) -> None:
-    """Logarithmic scale whose ticks are the levels themselves, thinned where they are many; round ones beyond 15."""
+    """Logarithmic scale whose ticks are the levels themselves, thinned where they are many; round numbers where there
+    are more than `MOST_LEVELS`, as in a table whose every model has a size of its own."""
     distinct = np.unique(np.asarray(levels, float))
-    if len(distinct) > 15:
+    if len(distinct) > MOST_LEVELS:
         log_axis(axis, distinct[0], distinct[-1], pad, most)
         return
     span = max(np.log(distinct[-1] / distinct[0]), 0.05) * pad

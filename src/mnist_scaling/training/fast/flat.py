@@ -53,7 +53,8 @@ class Flat:
 
 
 class FlatOptimizer:
-    """SGD, Adam or AdamW on the rows of a `Flat`: torch's own fused kernels, without their Python of 40 us a step.
+    """SGD, Adam or AdamW on the rows of a `Flat`: torch's own fused kernels, without the 40 us of Python
+    that torch's optimisers spend per step.
 
     Parameters
     ----------

@@ -13,9 +13,9 @@ _LEVELS = 2**16
 class Dropout:
     """Masks that keep an entry with probability 1 - p and scale what they keep by 1 / (1 - p).
 
-    p is rounded to a multiple of 2^-16 and the scale is that of the rounded p, so the mean is exact. Sixteen
-    random bits an entry instead of torch's one draw an entry: `bernoulli_` takes 8 ns for each on this CPU,
-    as long as all else in a narrow network's step (docs/performance.md).
+    p is rounded to a multiple of 2^-16 and the scale is that of the rounded p, so the mean is exact. Each
+    entry takes sixteen random bits, where torch's `bernoulli_` makes one draw per entry: that takes 8 ns per entry on a
+    CPU, as long as all else in a narrow network's step (docs/performance.md).
 
     Parameters
     ----------

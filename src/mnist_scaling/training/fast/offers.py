@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -30,17 +31,17 @@ def forward(model: nn.Module, part: data.Part) -> Callable[[Tensor], Tensor] | N
 
 def can_stack(run: RunConfig) -> bool:
     """Stacks are by hand alone."""
-    dataset = data.load(run.data.name, run.data.dir, torch.device("cpu"))
+    dataset = data.load(run.data, torch.device("cpu"))
     with torch.device("meta"):
         model = models.build(run.model, dataset.image_shape, dataset.classes)
     return small_cnn.supports(model, dataset.train)
 
 
 def fastest_stack(run: RunConfig, count: int) -> int:
-    """Measured once a process for each shape."""
+    """The fastest number of models per stack, measured once per process and shape."""
     n_train = data.n_train(run.data)
     optim = OptimConfig(run.optim.name, batch_size=min(run.optim.batch_size, n_train))
-    return fastest(run.model, optim, run.data.name, run.data.dir, count)
+    return fastest(run.model, optim, replace(run.data, fraction=1.0), count)
 
 
 def stack(

@@ -169,7 +169,7 @@ class _Buffers:
         y, x = height // 4, width // 4
         n = y * x * batch
         # Images by pixel, below a row of zeros (the padding) and a row of ones (the bias).
-        self.bytes = torch.empty(s * batch, height * width, dtype=torch.uint8)
+        self.bytes = torch.empty(s * batch, height * width, dtype=model.part.pixels.dtype)
         self.bytes_by_pixel = self.bytes.view(s, batch, -1).mT
         by_pixel = torch.zeros(s, 2 + height * width, batch)
         by_pixel[:, 1] = 1

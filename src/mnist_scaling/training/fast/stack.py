@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from mnist_scaling.config import ModelConfig, OptimConfig
+from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig
 from mnist_scaling.training import data, models, seeding
 from mnist_scaling.training.fast import small_cnn
 from mnist_scaling.training.fast.flat import Flat, FlatOptimizer
@@ -64,19 +64,19 @@ class Stack:
 
 
 @functools.lru_cache(maxsize=256)
-def fastest(model: ModelConfig, optim: OptimConfig, name: str, root: str, count: int) -> int:
+def fastest(model: ModelConfig, optim: OptimConfig, source: DataConfig, count: int) -> int:
     """Models in a stack at which `count` of them train fastest, measured; 1 unless a stack is clearly faster."""
-    return choose(seconds(model, optim, data.load(name, root, torch.device("cpu")), [k for k in SIZES if k <= count]))
+    return choose(seconds(model, optim, data.load(source, torch.device("cpu")), [k for k in SIZES if k <= count]))
 
 
 def choose(times: Mapping[int, float]) -> int:
-    """The size with the least time a step and model, if that is clearly less than alone; else 1."""
+    """The size with the least time per step and model, if that is clearly less than alone; else 1."""
     best = min(times, key=lambda size: times[size])
     return best if times[best] < WORTH * times[1] else 1
 
 
 def seconds(model: ModelConfig, optim: OptimConfig, dataset: data.Dataset, sizes: Sequence[int]) -> dict[int, float]:
-    """Seconds a step and model of stacks of some sizes: the best of a few rounds in which all take turns."""
+    """Seconds per step and model of stacks of some sizes: the best of a few rounds in which all take turns."""
     stream = torch.Generator().manual_seed(0)
     stacks = {}
     for size in sizes:

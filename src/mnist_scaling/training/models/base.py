@@ -29,7 +29,7 @@ class Parts:
 
 
 class Family(nn.Module, ABC):
-    """A network and what the rest of training asks of it; `build` makes it of three arguments.
+    """A network, with what the rest of training needs to know about it; `build` constructs it from three arguments.
 
     Parameters
     ----------

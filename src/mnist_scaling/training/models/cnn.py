@@ -16,8 +16,8 @@ class CNN(Family):
     """Strided 3x3 convolutions, then dropout and a linear head on the flattened features.
 
     Channels: width after the first layer, 2 * width after every later one. The first two layers halve
-    the image, later ones keep its size. Strides instead of pooling cost a half to a third of the time a
-    step; a flattened head instead of a global average learns in the few steps a small subset gives.
+    the image, later ones keep its size. Strides cost a half to a third of the time per step that
+    pooling costs; a flattened head instead of a global average learns in the few steps a small subset gives.
 
     Parameters
     ----------

@@ -52,7 +52,7 @@ class PlannedStep:
 
 
 class Regime(Protocol):
-    """One way to decide how long a run trains; a fresh object each run."""
+    """One way to decide how long a run trains; each run gets an object of its own."""
 
     schedules: ClassVar[tuple[str, ...]]
     """Values of `optim.schedule` that it can work with."""
@@ -97,8 +97,14 @@ class Lockstep:
         del n_train
         return ()
 
-    def batches(self, n_train: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
-        """Positions in the subset, a batch at a time; they add up to `n_seen` examples."""
+    def batches(
+        self, n_train: int, batch_size: int, generator: torch.Generator, device: torch.device | None = None
+    ) -> Iterator[Tensor]:
+        """Positions in the subset, one batch at a time; they add up to `n_seen` examples.
+
+        The order is drawn on the CPU, so that it is the same everywhere, and goes to the device once per pass: a copy
+        per step would wait for the device.
+        """
         left = self.n_seen(n_train)
         rest = torch.empty(0, dtype=torch.int64)
         while left:
@@ -106,14 +112,16 @@ class Lockstep:
             # The last batch of a pass waits for the next pass, unless the run ends here.
             whole = len(rows) if len(rows) == left else len(rows) // batch_size * batch_size
             if whole:
-                yield from rows[:whole].split(batch_size)
+                yield from rows[:whole].to(device).split(batch_size)
             rest, left = rows[whole:], left - whole
 
-    def plan(self, n_train: int, batch_size: int, generator: torch.Generator) -> Iterator[PlannedStep]:
+    def plan(
+        self, n_train: int, batch_size: int, generator: torch.Generator, device: torch.device | None = None
+    ) -> Iterator[PlannedStep]:
         """Every step of a run, from its first to its last."""
         optim, examples = self.run.optim, self.n_seen(n_train)
         total = ceil(examples / batch_size)
-        for number, rows in enumerate(self.batches(n_train, batch_size, generator), start=1):
+        for number, rows in enumerate(self.batches(n_train, batch_size, generator, device), start=1):
             progress = (number - 0.5) / total
             factor = schedules.factor(optim.schedule, progress, optim.warmup, optim.decay, optim.decay_shape)
             phase = schedules.phase(optim.schedule, progress, optim.warmup, optim.decay)
@@ -125,7 +133,7 @@ class Lockstep:
 
     def train(self, session: Session) -> Outcome:
         """Take every planned step."""
-        for step in self.plan(session.n_train, session.batch_size, session.order()):
+        for step in self.plan(session.n_train, session.batch_size, session.order(), session.device):
             session.step(step.rows, step.factor)
             if step.is_last:
                 session.check()

@@ -1,11 +1,13 @@
-"""Until the validation loss gets no better."""
+"""Training until the validation loss stops falling."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import ceil
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
+from torch import Tensor
 
 from mnist_scaling.config import RunConfig, require
 from mnist_scaling.study.flags import UNDERTRAINED
@@ -88,7 +90,7 @@ class EarlyStopping:
         drops, epoch = 0, 0
         while epoch < self.most and not self.patience.over:
             epoch += 1
-            for rows in torch.randperm(session.n_train, generator=order).split(session.batch_size):
+            for rows in self._pass(session, order):
                 rise = min(1.0, (session.steps + 0.5) / per_pass / self.optim.warmup) if self.optim.warmup else 1.0
                 session.step(rows, rise * DROP**drops)
             self._look(session, self.optim.schedule if drops else "constant")
@@ -103,6 +105,10 @@ class EarlyStopping:
         session.restore(self._best)
         return Outcome(session.seen, session.steps, flags)
 
+    def _pass(self, session: Session, order: torch.Generator) -> Sequence[Tensor]:
+        """Positions of every example in a fresh order, one batch at a time, on the run's device."""
+        return torch.randperm(session.n_train, generator=order).to(session.device).split(session.batch_size)
+
     def _look(self, session: Session, phase: str) -> None:
         session.check(cut_short=True)
         if self.patience.better(session.evaluate(phase)):
@@ -116,7 +122,7 @@ class EarlyStopping:
         passes = max(1, round(share / (1 - share) * session.steps / per_pass))
         done, total = 0, passes * per_pass
         for _ in range(passes):
-            for rows in torch.randperm(session.n_train, generator=order).split(session.batch_size):
+            for rows in self._pass(session, order):
                 session.step(rows, schedules.fall((done + 0.5) / total, self.optim.decay_shape))
                 done += 1
             self._look(session, "decay")

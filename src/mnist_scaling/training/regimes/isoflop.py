@@ -1,4 +1,4 @@
-"""As many examples as a FLOP budget buys."""
+"""Training on as many examples as a FLOP budget pays for."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from mnist_scaling.study.vocabulary import SINGLE
 from mnist_scaling.training.regimes.base import Lockstep
 
 FEWEST_BATCHES = 4
-"""A budget must pay for so many steps, or the run is its warm-up."""
+"""A budget must pay for at least this many steps: a shorter run would be little more than its warm-up."""
 
 FEWEST_EXAMPLES = 50
-"""And for so many examples, or rounding to whole ones misses the budget by more than 1 %."""
+"""A budget must pay for at least this many examples: with fewer, rounding to whole ones misses it by more than 1 %."""
 
 
 class IsoFlop(Lockstep):

@@ -1,4 +1,4 @@
-"""The same examples again and again."""
+"""Training on the same examples several times."""
 
 from __future__ import annotations
 

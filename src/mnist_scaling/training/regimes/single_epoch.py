@@ -1,4 +1,4 @@
-"""Every example once."""
+"""Training on every example once."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from mnist_scaling.training.regimes.base import Lockstep
 
 
 class SingleEpoch(Lockstep):
-    """Every example once: D = U, and the generalisation gap plays no part."""
+    """Every example is seen once: D = U, and the generalisation gap plays no part."""

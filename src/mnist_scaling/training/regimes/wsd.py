@@ -59,7 +59,7 @@ class Wsd:
 
     def train(self, session: Session) -> Outcome:
         """Trunk and branches; goes on from a checkpoint."""
-        order = in_stretches(self.sizes, session.order())
+        order = in_stretches(self.sizes, session.order()).to(session.device)  # once, not in every step
         session.resume()
         for share, size in list(zip(self.shares, self.sizes, strict=True))[len(session.branches) :]:
             total = ceil(size / session.batch_size)

@@ -1,0 +1,112 @@
+"""A run by hand: what it shows, what it leaves when it is interrupted, and sentences for what can't be written."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+ROOT = Path(__file__).parents[1]
+LONG = ("model.width=16", "optim.batch_size=1")
+
+
+def interrupted(folder: Path, *arguments: str, when: Callable[[], bool]) -> str:
+    """What a command says that Ctrl-C reaches once `when` holds."""
+    command = [sys.executable, "-m", "mnist_scaling.train", *arguments]
+    started = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    deadline = time.monotonic() + 120
+    while not when():
+        assert time.monotonic() < deadline
+        assert started.poll() is None
+        time.sleep(0.1)
+    time.sleep(1.0)
+    os.kill(started.pid, signal.SIGINT)
+    _, errors = started.communicate(timeout=60)
+    assert started.returncode == 130
+    return errors
+
+
+def test_a_run_says_what_it_trains_and_where_its_record_is(data_dir: str, command: Command) -> None:
+    done = command("mnist_scaling.train", f"data.dir={data_dir}", "model.width=4", "data.fraction=0.01")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.strip().splitlines()
+    assert lines[0] == "Training cnn of width 4 on 1 % of mnist, regime single_epoch."
+    assert Path(lines[-1].removeprefix("Record: ")).is_file()
+
+
+def test_an_interrupted_run_promises_nothing(data_dir: str, tmp_path: Path) -> None:
+    said = interrupted(tmp_path, f"data.dir={data_dir}", *LONG, when=lambda: any(tmp_path.glob("multirun/single/*")))
+    assert said.strip().splitlines() == [
+        "Interrupted. A run by hand is recorded when it ends, so nothing of this one was measured; the same command "
+        "starts it anew."
+    ]
+
+
+def test_an_interrupted_run_with_a_checkpoint_goes_on_as_it_says(
+    data_dir: str, tmp_path: Path, command: Command
+) -> None:
+    arguments = (f"data.dir={data_dir}", "regime=wsd", "regime.branches=[0.05,0.4]", "optim.batch_size=2")
+    said = interrupted(tmp_path, *arguments, when=lambda: any(tmp_path.glob("multirun/single/*/checkpoint.pt")))
+    folder = re.search(r"its checkpoint is kept: the same command with (hydra\.run\.dir=\S+) goes on", said)
+    assert folder, said
+    done = command("mnist_scaling.train", *arguments, folder.group(1), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    resumed = re.search(r"resumed_at +│ +([\d,]+)", done.stdout)
+    assert resumed
+    assert int(resumed.group(1).replace(",", "")) > 0
+
+
+def test_a_read_only_disk_is_a_sentence(data_dir: str, tmp_path: Path, command: Command) -> None:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(tmp_path)], capture_output=True).returncode:
+        pytest.skip("mounting a read-only disk needs root")
+    try:
+        done = command("mnist_scaling.train", f"data.dir={data_dir}", "data.fraction=0.01", cwd=tmp_path)
+    finally:
+        subprocess.run(["umount", "-l", str(tmp_path)], check=True)
+    assert done.returncode == 1
+    assert "must be writable" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_dashboard_of_a_study_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / ".installed").touch()
+    command = ["make", f"VENV={tmp_path}", "NAME=nope", "dashboard"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert done.stderr.startswith("A study must have its journal to be shown, but there is no multirun/nope/optuna.jou")
+
+
+def test_a_shrunk_study_without_a_name_is_not_the_one_in_full(data_dir: str, tmp_path: Path, command: Command) -> None:
+    done = command("mnist_scaling.train", "-m", "scale=smoke", "model.width=4", f"data.dir={data_dir}", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "multirun/default_smoke/cells.csv").is_file()
+    assert [path.name for path in (tmp_path / "multirun").iterdir()] == ["default_smoke"]
+
+
+def test_a_dry_run_says_what_it_would_do_and_writes_nothing(data_dir: str, tmp_path: Path, command: Command) -> None:
+    dry = ("experiment=quickstart", "hydra.sweeper.dry_run=true", "optim.lr=1e-3,1e-2")
+    done = command("mnist_scaling.train", "-m", *dry, f"data.dir={data_dir}", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "35 cells × (12 trials + 3 repeats) = 525 runs; 0 done, 525 to do" in done.stdout
+    assert "optim.lr: choice of 0.001, 0.01" in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("sampler", ["grid", "motpe"])
+def test_a_sampler_that_cannot_tune_a_cell_is_a_sentence(
+    sampler: str, data_dir: str, tmp_path: Path, command: Command
+) -> None:
+    chosen = f"hydra/sweeper/sampler={sampler}"
+    done = command("mnist_scaling.train", "-m", chosen, f"data.dir={data_dir}", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "`hydra/sweeper/sampler` must tune a single cell" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,118 @@
+"""What a sweep says before it trains: nothing that was understood may be in doubt."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from mnist_scaling import config
+from mnist_scaling.study import files, layout
+from mnist_scaling.tuning import announcement, grid
+from mnist_scaling.tuning.announcement import Sweep
+from mnist_scaling.tuning.ledger import Ledger
+from mnist_scaling.tuning.trainer import DataFacts
+
+from .helpers import composed
+
+MNIST = DataFacts("mnist", (1, 28, 28), 10, 50_000, 10_000, 10_000)
+
+
+def partition(*arguments: str) -> grid.Partition:
+    return grid.partition(arguments, config.flatten(composed()["search_space"]))
+
+
+def said(folder: Path, *arguments: str, most: int | None = None, workers: int | None = 2) -> str:
+    parts = partition(*arguments)
+    cells = grid.cells(parts, composed, lambda run: 60.0, most)
+    sweep = Sweep(folder, parts, cells, [MNIST], 3, 2, "TPESampler", most, workers, lambda run: 60.0)
+    out = io.StringIO()
+    announcement.show(sweep, Ledger(folder), Console(file=out, width=80))
+    return out.getvalue()
+
+
+def test_axes_tuned_and_fixed_keys_are_told_apart(tmp_path: Path) -> None:
+    text = said(tmp_path, "model.width=4,8", "data.fraction=1,0.5", "optim.beta2=0.9", "model.dropout=0.0")
+    assert "axes    model.width = 4, 8\n        data.fraction = 1, 0.5\n" in spaces(text)
+    assert "tuned   optim.lr: 0.001 to 0.05, log\n" in spaces(text)
+    assert "        optim.batch_size: 8 to 64, log, whole numbers, 8 is a limit\n" in spaces(text)
+    assert "fixed   model.dropout = 0   (not tuned)\n        optim.beta2 = 0.9\n" in spaces(text)
+    assert "mnist: 50,000 training, 10,000 validation and 10,000 test images" in text
+    assert "regime  single_epoch, cosine schedule" in text
+    assert "4 cells × (3 trials + 2 repeats) = 20 runs; 0 done, 20 to do" in text
+    assert "Note:" not in text
+    assert max(len(line) for line in text.splitlines()) <= 80
+
+
+def spaces(text: str) -> str:
+    return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
+
+
+def test_every_group_of_an_axis_shows_its_own_range(tmp_path: Path) -> None:
+    text = said(tmp_path, "optim=adam,sgd")
+    assert "axes    optim = adam, sgd" in text
+    assert "optim.lr: 0.001 to 0.05, log   (optim=adam)" in text
+    assert "optim.lr: 0.005 to 1, log   (optim=sgd)" in text
+
+
+@pytest.mark.parametrize(
+    ("argument", "range_", "remark"),
+    [
+        (
+            "optim.lr=1e-3,1e-2",
+            "optim.lr: choice of 0.001, 0.01",
+            "for an axis with 2 values write search_space.optim.lr=null optim.lr=1e-3,1e-2",
+        ),
+        (
+            "optim.lr=interval(1e-3,1e-1)",
+            "optim.lr: 0.001 to 0.1, linear",
+            "for a log scale write 'optim.lr=tag(log,interval(1e-3,1e-1))'",
+        ),
+        ("model.dropout=interval(0.1,0.5)", "model.dropout: 0.1 to 0.5, linear", None),
+        ("optim.lr=tag(log,interval(1e-3,1e-1))", "optim.lr: 0.001 to 0.1, log", None),
+        ("optim.batch_size=choice(16,32)", "optim.batch_size: choice of 16, 32", None),
+    ],
+)
+def test_what_may_be_meant_otherwise_is_remarked_on(
+    tmp_path: Path, argument: str, range_: str, remark: str | None
+) -> None:
+    text = said(tmp_path, "model.width=4,8", argument)
+    assert range_ in text
+    assert (remark in text) if remark else ("Note:" not in text)
+
+
+def test_what_a_remark_tells_to_write_is_understood_so() -> None:
+    arguments = ["search_space.optim.lr=null", "optim.lr=1e-3,1e-2"]
+    space = config.flatten(composed(arguments[:1])["search_space"])
+    parts = grid.partition(arguments, [key for key, spec in space.items() if spec is not None])
+    cells = grid.cells(parts, composed, lambda run: 1.0)
+    assert [cell.keys for cell in cells] == [{"optim.lr": 1e-3}, {"optim.lr": 1e-2}]
+
+
+def test_values_that_scale_leaves_out_are_named(tmp_path: Path) -> None:
+    text = said(tmp_path, "model.width=2,4,8,16", most=2)
+    assert "model.width = 2, 16   (2 of 4)" in text
+    assert "model.width leaves out 4, 8, because hydra.sweeper.max_values_per_axis is 2" in text
+
+
+def test_what_is_done_is_counted_and_costs_nothing_more(tmp_path: Path) -> None:
+    record = {"stage": "trial", "number": 0, "seed": 0, "state": "COMPLETE", "config": {}, "result": {}}
+    record |= {"seconds": 1.0, "error": None, "origin": "sampler"}
+    cell = {"name": "width=4", "keys": {}, "axes": {"width": 4}, "space": {}, "limits": {}, "widened": []}
+    files.write_json(tmp_path / "width=4" / layout.CELL, cell)
+    for number in range(3):
+        files.write_json(tmp_path / f"width=4/trial-{number:03d}" / layout.RESULT, record | {"number": number})
+    text = said(tmp_path, "model.width=4,8")
+    assert "2 cells × (3 trials + 2 repeats) = 10 runs; 3 done, 7 to do" in text
+    minutes = (7 * (60 * announcement.BUSY + announcement.OVERHEAD)) / 2 / 60
+    assert f"about {minutes:.0f} minutes" in text
+
+
+def test_one_cell_with_nothing_tuned(tmp_path: Path) -> None:
+    text = said(tmp_path, "optim.lr=0.01", "optim.batch_size=32", "model.dropout=0.0", workers=None)
+    assert "axes    none: one cell" in text
+    assert "tuned   nothing: one trial per cell" in text
+    assert "1 cell × (1 trial + 2 repeats) = 3 runs" in text
+    assert "about" not in text, "the time is unknown where the launcher decides what runs side by side"

@@ -1,0 +1,70 @@
+"""Every sampler and pruner that the command line offers: each composes, and tunes a cell or says why not."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import create_config_search_path
+from hydra.core.object_type import ObjectType
+from omegaconf import DictConfig
+
+from mnist_scaling import cli
+from mnist_scaling.errors import InputError
+from mnist_scaling.study import tables
+from mnist_scaling.tuning import cell_study, optuna_objects, tuner
+from mnist_scaling.tuning.cell_tuner import Effort
+from mnist_scaling.tuning.pools.rounds import Rounds
+from mnist_scaling.tuning.storage import open_storage
+
+from .helpers import InProcess, composed, make_cells
+from .test_pruning import curve
+
+
+def options(group: str) -> list[str]:
+    """What a group offers, whoever brings it: conf/, Hydra or a plugin."""
+    loader = ConfigLoaderImpl(create_config_search_path(cli.conf_dir()))
+    return loader.get_group_options(f"hydra/sweeper/{group}", ObjectType.CONFIG)
+
+
+REFUSED = {"grid": "give the values as axes", "motpe": "take hydra/sweeper/sampler=tpe"}
+if find_spec("cmaes") is None:
+    REFUSED["cmaes"] = "run `pip install cmaes`, or choose another sampler"
+
+
+def tune(folder: Path, sampler: DictConfig, pruner: DictConfig | None = None) -> list[str]:
+    """States of six trials in each of two cells on an analytic loss, by the shipped worker."""
+    cells = make_cells("model.width=4,8")
+    joined = tuner.join(folder, cells)
+    storage = open_storage(None, folder)
+    studies = [cell_study.CellStudy(cell, storage, sampler) for cell in cells]
+    pool = Rounds(InProcess(folder, curve, pruner=pruner), folder)
+    tuner.Tuner(folder, studies, pool, Effort(6, 1, 2), "neighbours", joined).run()
+    trials = tables.read_table(folder / "trials.csv")
+    return trials[trials["stage"] == "trial"]["state"].tolist()
+
+
+@pytest.mark.parametrize("name", options("sampler"))
+def test_every_sampler_tunes_or_is_refused_in_a_sentence(name: str, tmp_path: Path) -> None:
+    node = composed([f"hydra/sweeper/sampler={name}"]).hydra.sweeper.sampler
+    if name in REFUSED:
+        with pytest.raises(InputError, match=REFUSED[name]):
+            optuna_objects.check_sampler(node)
+        return
+    optuna_objects.check_sampler(node)
+    assert tune(tmp_path, node) == ["COMPLETE"] * 12
+
+
+@pytest.mark.parametrize("name", options("pruner"))
+def test_every_pruner_runs(name: str, tmp_path: Path) -> None:
+    node = composed([f"hydra/sweeper/pruner={name}"]).hydra.sweeper
+    states = tune(tmp_path, node.sampler, node.pruner)
+    assert len(states) == 12
+    assert set(states) <= {"COMPLETE", "PRUNED"}
+
+
+def test_readmes_samplers_are_among_them() -> None:
+    assert {"gp", "cmaes", "tpe", "tpe_multivariate", "random", "qmc"} <= set(options("sampler"))
+    assert {"none", "median", "patient", "hyperband"} <= set(options("pruner"))
