@@ -1,4 +1,4 @@
-"""A further axis, such as the optimiser: each of its values is fitted, printed and reported by itself."""
+"""What a report is about: one arm of a study, some of its rows and columns, or anyone's own table."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mnist_scaling import report
+from mnist_scaling import fit, report
 from mnist_scaling.errors import InputError
+from mnist_scaling.fit_config import BootstrapConfig, ColumnsConfig, FitConfig
 from mnist_scaling.fitting.fits_json import SCHEMA
 from mnist_scaling.report import ReportConfig
+from mnist_scaling.reporting.figures import FIGURES
 from mnist_scaling.reporting.loading import load_arms
+from mnist_scaling.reporting.prepare import losses, tuning
 from tests.reporting.builder import Builder, power_law, refit
 
 AXES = {"optimizer": ("adam", "sgd"), "data_fraction": (0.125, 0.25, 0.5, 1.0), "width": (4, 8, 16, 32)}
@@ -130,3 +133,59 @@ def test_seeds_are_replicates_and_no_arms(make: Callable[..., Path]) -> None:
     row = arm.cells[(arm.cells["width"] == 8) & (arm.cells["data_fraction"] == 0.5)].iloc[0]
     assert row["loss"] == pytest.approx(one.mean())
     assert row["se"] == pytest.approx(one.std(ddof=1) / np.sqrt(3))
+
+
+def test_a_report_of_anyones_own_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """fits.json in a folder of its own: the page shows the fitted columns and rows, and no figure of tuning."""
+    monkeypatch.chdir(tmp_path)
+    n, d = (v.ravel() for v in np.meshgrid(np.geomspace(1e3, 1e5, 5), np.geomspace(1e4, 1e6, 5)))
+    loss = 60 * n**-0.3 * d**-0.4 * np.exp(0.01 * np.random.default_rng(0).standard_normal(25))
+    table = pd.DataFrame({"size": n, "tokens": d, "bits ($)": loss, "family": ["cnn", "mlp"] * 12 + ["cnn"]})
+    table.to_csv("runs.csv", index=False)
+    columns = ColumnsConfig(N="size", D="tokens", loss="bits ($)")
+    fit.run(FitConfig(table="runs.csv", columns=columns, out="fits", bootstrap=BootstrapConfig(draws=20)))
+    report.write(ReportConfig(fits="fits", formats=("svg",), dpi=40))
+    text = re.sub(r"<[^>]+>", "", (tmp_path / "fits" / "report.html").read_text())
+    assert "25 rows of runs.csv; 1,000 to 100,000 size, 10,000 to 1,000,000 tokens." in text
+    assert "The lowest bits ($) is" in text
+    assert "python -m mnist_scaling.report fits=fits" in text
+    drawn = {path.stem for path in (tmp_path / "fits" / "figures").iterdir()}
+    assert {"loss_vs_parameters", "loss_vs_data", "frontier", "residuals"} <= drawn
+    assert not drawn & {plot.name for plot in FIGURES if plot.needs_trials}
+    table["bits ($)"] *= 2
+    table.to_csv("runs.csv", index=False)
+    with pytest.raises(InputError, match=r"runs\.csv has changed since: run `python -m mnist_scaling\.fit table=runs"):
+        report.write(ReportConfig(fits="fits"))
+    (tmp_path / "runs.csv").unlink()
+    with pytest.raises(InputError, match="is not there any more: put it back"):
+        report.write(ReportConfig(fits="fits"))
+
+
+def test_the_report_shows_the_rows_and_columns_of_the_fit(make: Callable[..., Path]) -> None:
+    folder = make(noise=0.02)
+    refit(folder, where="data_fraction >= 0.25", columns=ColumnsConfig(N="n_params_hidden"))
+    (study,) = load_arms(folder)
+    assert len(study.cells) == 12
+    assert (study.cells["N"] == study.cells["n_params_hidden"]).all()
+    data = losses.losses(study, "N")
+    assert isinstance(data, losses.Losses)
+    assert data.labels[0].startswith("hidden parameters N")
+    points = pd.concat([line.points for line in data.panels[""]])
+    assert set(points["x"]) == set(study.cells["n_params_hidden"])
+    assert all(line.selected is not None for line in data.panels[""]) == (study.fits["selected"] is not None)
+
+
+def test_settings_that_were_carried_over_are_counted(make: Callable[..., Path]) -> None:
+    folder = make()
+    assert "carried over" not in tuning.hyperparameters(load_arms(folder)[0]).note
+    trials = pd.read_csv(folder / "trials.csv")
+    cells = pd.read_csv(folder / "cells.csv")
+    first = cells.iloc[0]
+    cells.loc[:4, ["lr", "batch_size"]] = [first["lr"], first["batch_size"]]
+    carried = trials[(trials["stage"] == "trial") & (trials["number"] == 1)].index[1:5]
+    trials.loc[carried, ["lr", "batch_size", "origin"]] = [first["lr"], first["batch_size"], "transfer"]
+    trials.to_csv(folder / "trials.csv", index=False)
+    cells.to_csv(folder / "cells.csv", index=False)
+    refit(folder)
+    note = tuning.hyperparameters(load_arms(folder)[0]).note
+    assert "4 of 16 selected settings were carried over from another cell, and 12 settings are distinct" in note

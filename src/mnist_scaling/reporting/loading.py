@@ -200,6 +200,10 @@ def read_fits(folder: Path) -> Mapping[str, Any]:
         raise InputError(f"A report needs the fits in {path}, but there are none: {again} first.")
     if fits.get("schema") != 1 or not isinstance(fits.get("laws"), dict):
         raise InputError(f"{path} must have schema 1 and laws, but has schema {fits.get('schema')}: {again} again.")
+    arms = fits.get("arms", [])
+    parts = [*fits["laws"].values(), *(arms if isinstance(arms, list) else [arms])]
+    if not all(isinstance(part, dict) for part in parts) or not all("name" in arm for arm in arms):
+        raise InputError(f"{path} must hold laws and arms as `fit` writes them, but is damaged: {again} again.")
     return {"frontier": {}, "flags": [], "selected": None} | fits
 
 
