@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 from pathlib import Path
 
@@ -180,6 +181,9 @@ def test_the_smallest_study_says_what_it_lacks(command, tmp_path):
         ({}, ("name=mine",), "Exactly one of `name` and `table` must be given, but got both"),
         ({}, ("deltaa=1",), "did you mean `delta`?"),
         ({}, ("queries=-5",), "`queries > 0` or null must hold"),
+        ({}, ("by=family",), "`by` must name columns of the table, but it has no family"),
+        ({"loss": [1e-300 * (k + 1) for k in range(20)]}, (), "`1e-30 <= loss <= 1e+30` must hold in every row"),
+        ({}, ("where='__import__(\\'os\\').system(\\'touch touched\\') == 0'",), "`where` must be a condition"),
     ],
 )
 def test_bad_input_is_one_sentence(in_process, tmp_path, change, arguments, text):
@@ -318,3 +322,142 @@ def test_a_fit_loads_neither_torch_nor_optuna(command, tmp_path):
     done = command("probe")
     assert done.returncode == 0, done.stderr
     assert done.stdout.rstrip().endswith("[]")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "but runs.csv is empty"),
+        ("N,D,C,loss\n", "must have at least one row, but has none beneath its header"),
+        ("N,loss,D,C,loss\n1,2,3,4,5\n", "but loss is there twice: rename or remove one"),
+        ("N;D;C;loss\n1;2;3;4\n", "must be separated by commas, but its header is separated by ';'"),
+    ],
+)
+def test_a_file_that_pandas_reads_in_silence_is_refused(in_process, tmp_path, text, message):
+    (tmp_path / "runs.csv").write_text(text)
+    code, out, err = in_process("table=runs.csv", *COLUMNS)
+    assert (code, out) == (1, "")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_another_loss_brings_its_own_standard_error_or_none(in_process, tmp_path):
+    cells = rows()
+    cells["test_error"] = [loss / 5 for loss in cells["test_loss"]]
+    write(tmp_path / "multirun/mine/cells.csv", cells)
+
+    def columns(*more):
+        code, _, err = in_process("name=mine", "bootstrap.draws=10", "laws=[power_N]", *more)
+        assert code == 0, err
+        return json.loads((tmp_path / "multirun/mine/fits.json").read_text())["settings"]["columns"]
+
+    assert columns()["se"] == "test_loss_se"
+    alone = columns("columns.loss=test_error")
+    assert (alone["se"], alone["repeats"]) == (None, None)
+    assert columns("columns.loss=test_error", "columns.se=test_loss_se")["se"] == "test_loss_se"  # it was asked for
+    cells["test_error_se"] = cells["test_loss_se"]
+    write(tmp_path / "multirun/mine/cells.csv", cells)
+    own = columns("columns.loss=test_error")
+    assert (own["se"], own["repeats"]) == ("test_error_se", "n_repeats")
+
+
+def test_a_guess_among_ten_classes_is_wrong_at_most_nine_times_in_ten(in_process, tmp_path):
+    """Far below chance these data don't show it: unbounded, it ran to 4e8 and beyond."""
+    cells = rows()
+    cells["test_error"] = [loss / 5 for loss in cells["test_loss"]]
+    write(tmp_path / "multirun/mine/cells.csv", cells)
+    asked = ("name=mine", "bootstrap.draws=20", "laws=[error_rate]", "columns.loss=test_error")
+    for classes, bound in ((None, 0.9), (4, 0.75)):
+        code, _, err = in_process(*asked, *([f"classes={classes}"] if classes else []))
+        assert code == 0, err
+        law = json.loads((tmp_path / "multirun/mine/fits.json").read_text())["laws"]["error_rate"]
+        assert law["params"]["chance"]["value"] <= bound * (1 + 1e-12)
+        assert law["params"]["chance"]["high"] <= bound * (1 + 1e-12)
+    code, _, err = in_process("name=mine", "bootstrap.draws=20", "laws=[error_rate]", "columns.loss=flops")
+    assert code == 0, err
+    law = json.loads((tmp_path / "multirun/mine/fits.json").read_text())["laws"]["error_rate"]
+    assert law["status"].startswith("not fitted: an error rate is at most 1")
+
+
+def test_a_study_of_data_with_other_classes_knows_its_chance(in_process, tmp_path):
+    write(tmp_path / "multirun/mine/cells.csv", rows())
+    for facts, classes in (
+        ({}, 10),
+        ({"data": [{"classes": 4}]}, 4),
+        ({"data": [{"classes": 4}, {"classes": 9}]}, None),
+    ):
+        (tmp_path / "multirun/mine/study.json").write_text(json.dumps({"axes": ["width"], "tuned": [], **facts}))
+        code, _, err = in_process("name=mine", "bootstrap.draws=10", "laws=[power_N]")
+        assert code == 0, err
+        assert json.loads((tmp_path / "multirun/mine/fits.json").read_text())["settings"]["classes"] == classes
+
+
+def test_by_makes_arms_of_anyones_table(in_process, tmp_path):
+    table = foreign()
+    both = {key: values * 2 for key, values in table.items()} | {"family": ["mlp"] * 20 + ["cnn"] * 20}
+    both["loss"] = table["loss"] + [loss * n**0.1 for loss, n in zip(table["loss"], table["N"], strict=True)]
+    write(tmp_path / "runs.csv", both)
+    code, out, err = in_process("table=runs.csv", *COLUMNS, "by=family", "bootstrap.draws=20", "laws=[power_N]")
+    assert code == 0, err
+    assert out.count("Arm family=") == 2
+    found = json.loads((tmp_path / "fits.json").read_text())
+    cnn, mlp = (arm["laws"]["power_N"]["params"]["alpha"]["value"] for arm in found["arms"])
+    assert [arm["name"] for arm in found["arms"]] == ["family=cnn", "family=mlp"]
+    assert mlp - cnn == pytest.approx(0.1, abs=1e-3)
+    assert found["settings"]["by"] == ["family"]
+
+
+def test_fits_json_holds_what_decides_it(in_process, tmp_path):
+    path = write(tmp_path / "runs.csv", foreign())
+    code, _, err = in_process("table=runs.csv", *COLUMNS, "bootstrap.draws=10", "where='N > 2000'", "out=fits")
+    assert code == 0, err
+    found = json.loads((tmp_path / "fits/fits.json").read_text())
+    assert found["config"]["where"] == found["settings"]["where"] == "N > 2000"
+    assert found["config"]["columns"]["loss"] == "loss"
+    assert found["data"]["table"] == "../runs.csv"
+    assert found["data"]["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert "out=fits" in found["command"]
+
+
+def test_identical_losses_select_no_law(in_process, tmp_path):
+    write(tmp_path / "runs.csv", foreign(loss=[0.5] * 20))
+    code, out, err = in_process("table=runs.csv", *COLUMNS, "bootstrap.draws=10")
+    assert code == 0, err
+    assert json.loads((tmp_path / "fits.json").read_text())["selected"] is None
+    assert "Quote no single exponent. No law is selected: every loss is the same" in " ".join(out.split())
+
+
+def test_compute_alone_takes_the_best_run_of_each_budget(in_process, tmp_path):
+    """Three runs per budget, of which two are 1.5 and 2 times worse: the line belongs to the best."""
+    c = np.repeat(np.geomspace(1e13, 1e17, 6), 3)
+    loss = 200 / c**0.1 * np.tile([1.5, 1.0, 2.0], 6)
+    loss[-3:] *= [0.9, 1.0, 1.0]
+    write(tmp_path / "runs.csv", {"C": c.tolist(), "loss": loss.tolist()})
+    code, _, err = in_process(
+        "table=runs.csv", "columns.C=C", "columns.loss=loss", "loss=squared", "bootstrap.draws=10"
+    )
+    assert code == 0, err
+    law = json.loads((tmp_path / "fits.json").read_text())["laws"]["power_C"]
+    assert law["slice"]["fixed"] == "budget"
+    assert law["slice"]["rows"] == [1, 4, 7, 10, 13, 16]
+    assert law["params"]["gamma"]["value"] == pytest.approx(0.1)
+
+
+def test_an_unfinished_study_says_so(in_process, tmp_path):
+    cells = rows()
+    cells |= {"n_trials": [4] * 20, "n_diverged": [0] * 20, "n_failed": [0] * 20}
+    cells["test_loss"][12:] = [""] * 8
+    folder = tmp_path / "multirun/mine"
+    write(folder / "cells.csv", cells)
+    (folder / "study.json").write_text(json.dumps({"axes": ["width", "n_train"], "tuned": []}))
+    code, out, err = in_process("name=mine", "bootstrap.draws=10")
+    assert code == 0, err
+    sentence = "The study is unfinished: 12 of 20 cells are tuned and repeated"
+    assert sentence in " ".join(out.split())
+    found = json.loads((folder / "fits.json").read_text())
+    assert found["data"]["unfinished"].startswith(sentence)
+    cells["test_loss"] = rows()["test_loss"]
+    write(folder / "cells.csv", cells)
+    code, out, err = in_process("name=mine", "bootstrap.draws=10")
+    assert code == 0, err
+    assert "unfinished" not in out

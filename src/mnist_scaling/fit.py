@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,24 +14,28 @@ from typing import Any
 import hydra
 import numpy as np
 import pandas as pd
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from mnist_scaling import cli
 from mnist_scaling.config import build
 from mnist_scaling.errors import InputError
 from mnist_scaling.fit_config import FitConfig
+from mnist_scaling.fitting import fits_json
 from mnist_scaling.fitting.analysis import analyse
 from mnist_scaling.fitting.coverage import coverage_of
 from mnist_scaling.fitting.envelope import attach
-from mnist_scaling.fitting.fits_json import coverage_record, document, sensitivity_record, tuning_change_record
 from mnist_scaling.fitting.read import read_columns
 from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.sensitivity import sensitivity
 from mnist_scaling.fitting.terminal import show
 from mnist_scaling.fitting.tuning_change import TunedCells, tuning_change
-from mnist_scaling.study import missing
-from mnist_scaling.study.columns import CONVENTIONS, FITTED
+from mnist_scaling.study import missing, provenance
+from mnist_scaling.study.columns import CONVENTIONS, SEED
+from mnist_scaling.study.completeness import unfinished
 from mnist_scaling.study.files import read_json, write_atomically
+from mnist_scaling.study.fitted_rows import Arm, FittedRows, fitted_rows, study_columns
+from mnist_scaling.study.flags import TOO_FEW_CELLS
 from mnist_scaling.study.layout import CELLS, CURVES, FITS, STUDY, TRIALS, study_folder
 from mnist_scaling.study.roles import roles_of
 from mnist_scaling.study.tables import read_table
@@ -37,47 +44,66 @@ from mnist_scaling.study.untuned import untuned_runs
 CURVE_ROLES = {"row": "cell", "N": "n_params", "D": "n_seen", "C": "flops", "loss": "val_loss", "phase": "phase"}
 """Columns of a study's curves.csv."""
 
+OLD_CLASSES = 10
+"""Classes of a study that does not state them: every data set had ten when such studies were made."""
+
 TUNED_LOSSES = ("val_loss", "repeat_val_loss", "repeat_val_loss_se")
 """Columns of cells.csv beside the untuned loss: selected, tuned and its error, all on validation images."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """The rows to fit, as they stand in their file."""
+    """The table to fit, as it stands in its file, and what its study says about it."""
 
     path: Path
-    frame: pd.DataFrame
-    names: dict[str, str | None]
-    """Header of each role."""
-    study: bool
+    rows: FittedRows
+    study: Mapping[str, Any] | None
+    """study.json; empty where a study has none, and None where the table is no study's."""
+    tuned: tuple[str, ...] = ()
+    axes: tuple[str, ...] = ()
+    classes: int | None = None
+    unfinished: str = ""
+    """That the study is unfinished, as a sentence."""
 
-    def table(self) -> tuple[Table, list[dict[str, Any]]]:
-        """What is fitted, and the rows left out of it."""
-        frame = self.frame
+    @property
+    def folder(self) -> Path:
+        """Folder of the table."""
+        return self.path.parent
+
+    def table(self, arm: Arm) -> tuple[Table, list[dict[str, Any]]]:
+        """What is fitted of one arm, and the rows left out of it."""
+        frame = arm.frame
         columns = {str(c): frame[c].astype(object).where(frame[c].notna(), None).tolist() for c in frame.columns}
-        conventions = CONVENTIONS if self.study else None
-        return read_columns(columns, self.names, conventions, str(self.path), frame.index.tolist())
+        conventions = None if self.study is None else CONVENTIONS
+        return read_columns(columns, self.rows.names, conventions, str(self.path), frame.index.tolist())
 
 
 def read(config: FitConfig) -> Source:
     """The rows that the config asks for, from a study's cells.csv or from a table."""
-    names: dict[str, str | None]
-    if config.name:
-        path = study_folder(config.name) / CELLS
-        if not path.is_file():
-            raise InputError(f"A study must have {path}, but there is none: check `name`, or run the study first.")
-        names = FITTED | {role: header for role, header in asdict(config.columns).items() if header}
-    else:
-        path, names = Path(str(config.table)), asdict(config.columns)
-    frame = read_table(path, [header for header in names.values() if header])
-    if config.name:
-        frame = _other_counts(frame)
-    if config.where:
-        frame = _filter(frame, config.where, path)
-    return Source(path, frame, names, bool(config.name))
+    wanted = asdict(config.columns)
+    if not config.name:
+        path = Path(str(config.table))
+        frame = read_table(path, [header for header in wanted.values() if header])
+        rows = fitted_rows(frame, wanted, where=config.where, by=config.arm_columns)
+        return Source(path, rows, None)
+    path = study_folder(config.name) / CELLS
+    if not path.is_file():
+        raise InputError(f"A study must have {path}, but there is none: check `name`, or run the study first.")
+    names = study_columns(wanted, read_table(path).columns)
+    frame = _other_counts(read_table(path, [header for header in names.values() if header]))
+    study = read_json(path.parent / STUDY) or {}
+    axes, tuned = (tuple(c for c in study.get(k, ()) if c in frame) for k in ("axes", "tuned"))
+    rows = fitted_rows(frame, names, axes, tuned, config.where, config.arm_columns)
+    trials = read_table(path.parent / TRIALS) if (path.parent / TRIALS).is_file() else pd.DataFrame()
+    return Source(path, rows, study, tuned, axes, _classes(study), unfinished(path.parent, frame, trials, study))
 
 
-def _with_curves(table: Table, config: FitConfig) -> tuple[Table, str]:
+def _classes(study: Mapping[str, Any]) -> int | None:
+    """Number of classes that a study states; None where its data sets differ in it."""
+    return provenance.classes(study) if provenance.DATA in study else OLD_CLASSES
+
+
+def _with_curves(table: Table, config: FitConfig, source: Source) -> tuple[Table, str]:
     """The table with its study's learning curves, if they can be used, and else why not.
 
     Raises
@@ -85,10 +111,12 @@ def _with_curves(table: Table, config: FitConfig) -> tuple[Table, str]:
     InputError
         When curves=true asks for curves that can't be used.
     """
-    if not config.name or config.curves is False:
+    if source.study is None or config.curves is False:
         return table, ""
-    path = study_folder(config.name) / CURVES
-    if path.is_file():
+    path = source.folder / CURVES
+    if source.rows.seeds:
+        why = "The learning curves are not used: a row is the mean over seeds, and a curve is that of one run."
+    elif path.is_file():
         points = read_table(path, CURVE_ROLES.values())
         table, why = attach(table, {role: points[column].to_numpy() for role, column in CURVE_ROLES.items()})
     else:
@@ -110,29 +138,18 @@ def _other_counts(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(**{k: make(frame[a], frame[b]) for k, (a, b, make) in there.items()})
 
 
-def _filter(frame: pd.DataFrame, where: str, path: Path) -> pd.DataFrame:
-    try:
-        kept = frame.query(where, engine="python")
-    except Exception as error:  # pandas raises whatever the expression raises
-        raise InputError(
-            f"`where` must be a condition on columns of {path}, but {where!r} is none ({error}): mend it."
-        ) from error
-    if kept.empty:
-        raise InputError(f"`where` must keep some rows of {path}, but {where!r} keeps none: widen it.")
-    return kept
-
-
-def _tuning_change(source: Source, level: float) -> dict[str, Any]:
-    """What tuning changed in a study: the record that stands in fits.json."""
-    folder, cells = source.path.parent, source.frame
-    study = read_json(folder / STUDY) or {}
-    axes, tuned = (tuple(c for c in study.get(k, ()) if c in cells) for k in ("axes", "tuned"))
-    path = folder / TRIALS
-    if not study or not path.is_file():
-        return tuning_change_record(None, why=f"{folder} has no {TRIALS if study else STUDY}: there are only cells.")
-    found, roles = untuned_runs(cells, read_table(path), axes, tuned), roles_of(cells, axes)
+def _tuning_change(source: Source, arm: Arm, level: float) -> dict[str, Any]:
+    """What tuning changed in one arm of a study: the record that stands in fits.json."""
+    cells, axes, path = arm.frame, source.axes, source.folder / TRIALS
+    if not source.study or not path.is_file():
+        missing = TRIALS if source.study else STUDY
+        return fits_json.tuning_change_record(None, why=f"{source.folder} has no {missing}: there are only cells.")
+    if source.rows.seeds:
+        why = f"Rows are means over the seeds of their cell: fit one seed at a time with where='{SEED} == 0'."
+        return fits_json.tuning_change_record(None, why=why)
+    found, roles = untuned_runs(cells, read_table(path), axes, source.tuned), roles_of(cells, axes)
     constant = np.zeros(len(cells))
-    n, d = (cells[source.names[k]].to_numpy(float) for k in ("N", "D"))
+    n, d = (cells[source.rows.names[k]].to_numpy(float) for k in ("N", "D"))
     selected, tuned_loss, se = (cells.reindex(columns=[c])[c].to_numpy(float) for c in TUNED_LOSSES)
     grid = TunedCells(
         n, d, found.losses.to_numpy(float), selected, tuned_loss, se,
@@ -142,39 +159,86 @@ def _tuning_change(source: Source, level: float) -> dict[str, Any]:
     if roles.others and not why:
         why = f"The grid has further axes ({', '.join(roles.others)}): fit one value of each at a time with where=…."
     rows = cells.index.to_numpy()
-    return tuning_change_record(grid, rows, None if why else tuning_change(grid, level), found.setting, why)
+    return fits_json.tuning_change_record(grid, rows, None if why else tuning_change(grid, level), found.setting, why)
 
 
 @hydra.main(config_path=cli.conf_dir(), config_name="fit")
 def main(cfg: DictConfig) -> None:
     """Read, fit, write, show."""
     with cli.user_errors("fit"):
-        run(build(FitConfig, cfg))
+        run(build(FitConfig, cfg), HydraConfig.get().overrides.task)
 
 
-def run(config: FitConfig) -> None:
-    """Fit one table, write fits.json and print what it says."""
+def run(config: FitConfig, overrides: Sequence[str] = ()) -> None:
+    """Fit every arm of one table, write fits.json and print what it says.
+
+    Parameters
+    ----------
+    config : FitConfig
+    overrides : sequence of str
+        What was typed, for the report's page.
+    """
     source = read(config)
-    if config.name:
-        missing.warn(source.path.parent)
-    table, left_out = source.table()
-    table, why_not = _with_curves(table, config)
-    result = analyse(table, config.options())
-    record = document(result)
-    record["data"] |= {"left_out": left_out, "sha256": hashlib.sha256(source.path.read_bytes()).hexdigest()}
-    record["settings"] |= {"columns": source.names, "where": config.where}
-    if config.name:
-        record["tuning_change"] = _tuning_change(source, config.bootstrap.level)
+    if source.study is not None:
+        missing.warn(source.folder)
+    path = (Path(config.out) if config.out else source.folder) / FITS
+    records = _arms(source, config)
+    record = fits_json.of_arms(records) if source.rows.by else records[0]
+    record["data"] |= {
+        "sha256": hashlib.sha256(source.path.read_bytes()).hexdigest(),
+        "table": os.path.relpath(source.path, path.parent),
+        "unfinished": source.unfinished,
+    }
+    record["settings"] |= {"columns": source.rows.names, "where": config.where, "by": list(source.rows.by)}
+    record["config"] = asdict(config)
+    if overrides:
+        record[provenance.COMMAND] = shlex.join(["python", "-m", "mnist_scaling.fit", *overrides])
+    write_atomically(path, json.dumps(fits_json.strict(record), indent=1, allow_nan=False) + "\n")
+    show(record, path)
+
+
+def _arms(source: Source, config: FitConfig) -> list[dict[str, Any]]:
+    """The record of each arm; an arm that can't be fitted says why, unless none can.
+
+    Raises
+    ------
+    InputError
+        When no arm can be fitted.
+    """
+    records, errors = [], []
+    for arm in source.rows.arms:
+        try:
+            record = _fit(source, arm, config)
+        except InputError as error:
+            sentence = f"{source.unfinished} {error}".strip()
+            errors.append(InputError(f"{arm.name}: {sentence}" if arm.name else sentence))
+            record = fits_json.not_fitted(sentence)
+        records.append(record | {"name": arm.name, "axes": dict(arm.axes)} if arm.name else record)
+    if len(errors) == len(records):
+        raise errors[0]
+    return records
+
+
+def _fit(source: Source, arm: Arm, config: FitConfig) -> dict[str, Any]:
+    """Everything that is asked for of one arm, as fits.json has it."""
+    table, left_out = source.table(arm)
+    table, why_not = _with_curves(table, config, source)
+    result = analyse(table, config.options(source.classes))
+    record = fits_json.document(result)
+    record["data"]["left_out"] = left_out
+    if source.study is not None:
+        record["tuning_change"] = _tuning_change(source, arm, config.bootstrap.level)
     if config.sensitivity:
-        record["sensitivity"] = sensitivity_record(sensitivity(result))
+        record["sensitivity"] = fits_json.sensitivity_record(sensitivity(result))
     if config.coverage.draws:
         found = coverage_of(result, config.coverage.law, config.coverage.draws, config.coverage.bootstrap)
-        record["coverage"] = coverage_record(*found)
-    if why_not:
-        record["data"]["notes"].append(why_not)
-    path = (Path(config.out) if config.out else source.path.parent) / FITS
-    write_atomically(path, json.dumps(record, indent=1, allow_nan=False) + "\n")
-    show(record, path)
+        record["coverage"] = fits_json.coverage_record(*found)
+    seeds = f"{source.rows.seeds} rows are {sum(len(a.frame) for a in source.rows.arms)} means over seeds."
+    record["data"]["notes"] += [note for note in (why_not, seeds if source.rows.seeds else "") if note]
+    for flag in record["flags"]:
+        if source.unfinished and flag["code"] == TOO_FEW_CELLS:
+            flag["remedy"] = source.unfinished
+    return record
 
 
 if __name__ == "__main__":

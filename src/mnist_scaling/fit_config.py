@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -9,12 +10,6 @@ from mnist_scaling.config import register
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.estimate import Settings
 from mnist_scaling.fitting.fitted import Options
-from mnist_scaling.study import provenance
-from mnist_scaling.study.files import read_json
-from mnist_scaling.study.layout import STUDY, study_folder
-
-STUDY_CLASSES = 10
-"""Number of classes of a study that does not say how many it has."""
 
 
 @dataclass(frozen=True)
@@ -92,9 +87,12 @@ class FitConfig:
     columns: ColumnsConfig = field(default_factory=ColumnsConfig)
     """Which column plays which role: a table needs loss, and whichever of N, D, C it has. A study's columns are known,
     and a name given here replaces them: columns.D=n_train takes unique images as D, for runs trained until they
-    converged."""
+    converged. Another loss brings its own standard error, <loss>_se, or none."""
     where: str | None = None
-    """Rows to keep, such as "kept == 1" or "family == 'cnn' and D > 1e9"."""
+    """Rows to keep, such as "kept == 1" or "family == 'cnn' and D > 1e9": a condition on columns; it runs no code."""
+    by: Any = None
+    """A column, or a list of columns, whose values are arms: each is fitted alone and never pooled with another. A
+    study's axes that set neither N nor D, such as optimizer, are arms without being named here."""
     curves: Any = "auto"
     """Pareto front and hull use a study's curves.csv: auto (if the rate was constant), true (or an error), false."""
     laws: Any = "default"
@@ -108,7 +106,8 @@ class FitConfig:
     isoflop: str = "parabola"
     """One of parabola, cubic, argmin: how an isoFLOP minimum is found."""
     classes: int | None = None
-    """Number of classes, for the tests on chance and units; null for the study's own, which is in its study.json."""
+    """Number of classes, for the tests on chance and units, and the chance of error laws; null for the study's own,
+    which is in its study.json."""
     mask_chance: bool = False
     """Leave out rows with a loss above 95 % of ln(classes)."""
     queries: float | None = None
@@ -133,9 +132,22 @@ class FitConfig:
 
         if self.curves not in ("auto", True, False):
             raise InputError(f"`curves` must be one of auto, true, false, but got {self.curves!r}: choose one of them.")
+        if not (self.by is None or isinstance(self.by, str | list | tuple)):
+            raise InputError(f"`by` must be a column or a list of columns, but got {self.by!r}: give by=COLUMN.")
 
-    def options(self) -> Options:
-        """What the library is asked to do."""
+    @property
+    def arm_columns(self) -> Sequence[str]:
+        """The columns of `by`."""
+        return () if self.by is None else (self.by,) if isinstance(self.by, str) else [str(c) for c in self.by]
+
+    def options(self, classes: int | None = None) -> Options:
+        """What the library is asked to do.
+
+        Parameters
+        ----------
+        classes : int, optional
+            Number of classes that the study states; the key `classes` goes before it.
+        """
         return Options(
             laws=self.laws if isinstance(self.laws, str) else tuple(self.laws),
             settings=Settings(delta=_delta(self.delta), loss=self.loss, weights=self.weights),
@@ -143,18 +155,12 @@ class FitConfig:
             kind=self.bootstrap.kind,
             level=self.bootstrap.level,
             seed=self.seed,
-            classes=_classes(self.name) if self.name and self.classes is None else self.classes,
+            classes=classes if self.classes is None else self.classes,
             mask_chance=self.mask_chance,
             isoflop=self.isoflop,
             queries=self.queries,
             predict={k: v for k, v in asdict(self.predict).items() if v is not None},
         )
-
-
-def _classes(name: str) -> int:
-    """Number of classes of a study."""
-    study = read_json(study_folder(name) / STUDY) or {}
-    return provenance.classes(study) or STUDY_CLASSES
 
 
 def _delta(value: Any) -> float | str:

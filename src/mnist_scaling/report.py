@@ -1,36 +1,59 @@
-"""``python -m mnist_scaling.report``: draw a study's figures and write its report.html."""
+"""``python -m mnist_scaling.report``: draw the figures of a fitted study or table and write its report.html."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig
 
 from mnist_scaling import cli
 from mnist_scaling.config import build, register, require
+from mnist_scaling.errors import InputError
 from mnist_scaling.reporting import figure_files, html, loading
 from mnist_scaling.study import layout, missing
 from mnist_scaling.study.files import write_atomically
-from mnist_scaling.study.layout import REPORT
 
 
 @dataclass(frozen=True)
 class ReportConfig:
-    """A report: of which study, and the files of its figures."""
+    """A report: of which fits, and the files of its figures."""
 
     name: str | None = None
     """A study in multirun/ that has been fitted."""
+    fits: str | None = None
+    """Instead of a study: the fits.json that `fit` wrote for any table, or its folder. The report is written there."""
     formats: tuple[str, ...] = ("png", "svg", "pdf")
     """Formats of the files in figures/; the page has its own copies."""
     dpi: int = 200
     """Resolution of the PNGs."""
 
     def __post_init__(self) -> None:
-        require(bool(self.name), "`name` must be a study in multirun/, but none was given: add name=STUDY.")
+        given = "both" if self.name and self.fits else "neither"
+        require(
+            bool(self.name) != bool(self.fits),
+            f"Exactly one of `name` and `fits` must be given, but got {given}: `name` must be a study in multirun/, "
+            "`fits` the folder that `fit table=… out=FOLDER` wrote to.",
+        )
         wrong = sorted(set(self.formats) - set(figure_files.FORMATS))
         require(not wrong, f"`formats` must be of {', '.join(figure_files.FORMATS)}, but got {', '.join(wrong)}.")
         require(30 <= self.dpi <= 1200, f"`30 <= dpi <= 1200` must hold, but got {self.dpi}.")
+
+    @property
+    def folder(self) -> Path:
+        """Folder of fits.json and of the report."""
+        if not self.fits:
+            return layout.study_folder(str(self.name))
+        path = Path(self.fits)
+        if not (path / layout.FITS).is_file() and not path.is_file():
+            raise InputError(
+                f"`fits` must be a {layout.FITS} or its folder, but {path} is neither: fit a table first with "
+                "`python -m mnist_scaling.fit table=FILE.csv columns.loss=… out=FOLDER`."
+            )
+        if path.is_file() and path.name != layout.FITS:
+            raise InputError(f"`fits` must be a {layout.FITS} or its folder, but got {path}: give the fitted file.")
+        return path if path.is_dir() else path.parent
 
 
 register("report", ReportConfig)
@@ -44,17 +67,37 @@ def main(cfg: DictConfig) -> None:
 
 
 def write(config: ReportConfig) -> None:
-    """Figures and page of one study."""
-    folder = layout.study_folder(str(config.name))
-    loaded = loading.load(folder)
-    missing.warn(folder)
-    shown = figure_files.make_all(loaded, folder / layout.FIGURES, config.formats, config.dpi)
-    write_atomically(folder / REPORT, html.page(loaded, shown))
-    for figure in shown:
-        if figure.svg is None:
-            print(f"Not drawn: {figure.plot.name}. {figure.note}")
+    """Figures and page of what was fitted; for several arms, a page of each and one that holds them side by side."""
+    folder = config.folder
+    arms = loading.load_arms(folder)
+    if arms[0].is_study:
+        missing.warn(folder)
+    for old in folder.glob(layout.arm_page("*")):
+        if html.KICKER in old.read_text(encoding="utf-8", errors="replace"):  # of arms that there may be no more
+            old.unlink()
+    if len(arms) == 1:
+        _page(arms[0], folder / layout.FIGURES, folder / layout.REPORT, config)
+    else:
+        names = layout.arm_names([arm.arm for arm in arms])
+        for arm, name in zip(arms, names, strict=True):
+            _page(arm, folder / layout.FIGURES / name, folder / layout.arm_page(name), config)
+        pages = [layout.arm_page(name) for name in names]
+        write_atomically(folder / layout.REPORT, html.overview(arms, pages))
     print(f"Figures: {folder / layout.FIGURES}")
-    print(f"Report:  {folder / REPORT}")
+    print(f"Report:  {folder / layout.REPORT}")
+
+
+def _page(arm: loading.Study, figures: Path, page: Path, config: ReportConfig) -> None:
+    """Figures and page of one arm; figures that can't be drawn are named."""
+    shown = figure_files.make_all(arm, figures, config.formats, config.dpi)
+    write_atomically(page, html.page(arm, shown, figures_at=str(figures.relative_to(page.parent))))
+    undrawn = [figure for figure in shown if figure.svg is None]
+    if not arm.is_study:
+        trials = [figure.plot.name for figure in undrawn if figure.plot.needs_trials]
+        print(f"Left out: {', '.join(trials)}, which need a study's trials.")
+        undrawn = [figure for figure in undrawn if not figure.plot.needs_trials]
+    for figure in undrawn:
+        print(f"Not drawn: {f'{arm.arm}: ' if arm.arm else ''}{figure.plot.name}. {figure.note}")
 
 
 if __name__ == "__main__":

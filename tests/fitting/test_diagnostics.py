@@ -130,6 +130,18 @@ def test_grid_edge():
     assert all(c["N"] >= np.median(small.inputs["N"][small.inputs["C"] == c["C"]]) for c in flag.cells)
 
 
+def test_grid_edge_advises_what_the_data_allow():
+    """On a grid, a model below the edge of a curve may need more examples than there are."""
+    n, d = (v.ravel() for v in np.meshgrid(np.geomspace(1e3, 1e5, 7), np.geomspace(1e3, 5e4, 5), indexing="ij"))
+    loss = get_law("kaplan").predict(KAPLAN | {"Nc": 1e-3}, N=n, D=d) * (n / 1e3) ** 0.2  # the smallest is the best
+    flag = run(make_table(loss, {"N": n, "D": d, "C": 6 * n * d}), laws=("kaplan",))["grid_edge"]
+    assert "smallest one tried" in flag.message
+    assert "a smaller model would have to see more than the 50000 examples" in flag.remedy
+    more = np.append(loss, 1e3), np.append(n, 9e4), np.append(d, 1e12)
+    table = make_table(more[0], {"N": more[1], "D": more[2], "C": 6 * more[1] * more[2]})
+    assert "Add smaller models at these budgets, or read" in run(table, laws=("kaplan",))["grid_edge"].remedy
+
+
 @pytest.mark.parametrize(
     ("code", "severity"),
     [("search_edge", "warning"), ("undertrained", "warning"), ("repeat_lost", "warning"), ("repeated_data", "info")],

@@ -16,6 +16,7 @@ D = np.array([5e2, 6e3, 4e4])
 def somewhere(law: Law, rng: np.random.Generator) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Parameters and inputs at which no bound and no clipping binds."""
     theta = np.array([rng.uniform(0, 3) if p.log else rng.uniform(0.1, 0.9) for p in law.parameters])
+    theta = np.minimum(theta, law.bounds[1] - 0.2)  # a chance of error is at most 1
     logs = {k: rng.uniform(2, 8, 40) for k in "NDC"}
     logs["U"] = logs["D"] - rng.uniform(0, 2.5, 40)
     return theta + rng.uniform(0, 0.1, (4, law.size)), logs

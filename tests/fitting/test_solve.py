@@ -100,6 +100,15 @@ def test_giving_up_is_said(noisy):
     assert (found.iterations == 2).all()
 
 
+def test_an_infinite_objective_is_no_optimum(noisy):
+    """No step helps where squares overflow; the solver used to call that converged."""
+    logs, y = noisy
+    with np.errstate(all="ignore"):
+        found = minimise(get_law("multiplicative"), logs, 1e200 * y, np.array([[0.0, 0.1, 0.1]]), np.inf)
+    assert not np.isfinite(found.objective).any()
+    assert not found.converged.any()
+
+
 def test_bounds_hold(noisy):
     """Losses that fall faster and faster want a negative floor and get 0."""
     logs, _ = noisy

@@ -5,11 +5,12 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fit_config import ColumnsConfig
-from mnist_scaling.reporting.loading import axis_value, load
+from mnist_scaling.reporting.loading import axis_value, load, load_arms
 from tests.reporting.builder import refit, replace_cells
 
 
@@ -19,9 +20,16 @@ def test_roles_of_a_grid(grid: Path) -> None:
 
 
 def test_roles_with_further_axes(make: Callable[..., Path]) -> None:
+    """An optimiser makes arms; a depth sets the size beside the width, so its cells belong to one fit."""
     axes = {"optimizer": ("adam", "sgd"), "data_fraction": (0.5, 1.0), "depth": (1, 2), "width": (4, 8)}
-    roles = load(make(axes=axes)).roles
-    assert (roles.size, roles.data, roles.others) == ("width", "data_fraction", ("optimizer", "depth"))
+    folder = make(axes=axes)
+    arms = load_arms(folder)
+    assert [arm.arm for arm in arms] == ["optimizer=adam", "optimizer=sgd"]
+    for arm in arms:
+        assert (arm.roles.size, arm.roles.data, arm.roles.others) == ("width", "data_fraction", ("depth",))
+        assert len(arm.cells) == 8
+    with pytest.raises(InputError, match=r"has 2 \(optimizer=adam; optimizer=sgd\): take one of `load_arms`"):
+        load(folder)
 
 
 def test_depth_sets_the_size_where_width_stands_still(make: Callable[..., Path]) -> None:
@@ -29,8 +37,6 @@ def test_depth_sets_the_size_where_width_stands_still(make: Callable[..., Path])
 
 
 def test_columns_that_a_foreign_table_lacks_are_empty(copy: Path) -> None:
-    import pandas as pd
-
     replace_cells(copy, pd.read_csv(copy / "cells.csv").drop(columns=["repeat_val_loss", "edges", "tuning_flops"]))
     study = load(copy)
     assert study.cells["repeat_val_loss"].isna().all()
@@ -49,7 +55,10 @@ def test_columns_that_a_foreign_table_lacks_are_empty(copy: Path) -> None:
         (lambda f: (f / "fits.json").write_text("{"), r"fits\.json must be JSON"),
         (lambda f: (f / "fits.json").write_text("[]"), r"must hold a JSON object, but holds list"),
         (lambda f: (f / "fits.json").write_text('{"schema": 9, "laws": {}}'), r"must have schema 1"),
-        (lambda f: (f / "cells.csv").write_text("width,val_loss\n4,1\n"), r"must have the columns n_params"),
+        (lambda f: (f / "fits.json").write_text('{"schema": 1, "laws": {"a": 1}}'), r"laws and arms.*is damaged"),
+        (lambda f: (f / "fits.json").write_text('{"schema": 1, "laws": {}, "arms": 3}'), r"laws and arms.*is damaged"),
+        (lambda f: (f / "cells.csv").write_text("width,val_loss\n4,1\n"), r"cells\.csv has changed since"),
+        (lambda f: replace_cells(f, pd.DataFrame({"width": [4], "val_loss": [1]})), r"must have the columns n_params"),
         (lambda f: (f / "study.json").write_text('{"axes": ["depth"], "tuned": []}'), r"lacks depth"),
     ],
 )
@@ -65,18 +74,14 @@ def test_an_unknown_study_names_the_known_ones(grid: Path) -> None:
 
 
 def test_fits_of_a_table_that_differs_in_any_column_are_refused(copy: Path) -> None:
-    import pandas as pd
-
     cells = pd.read_csv(copy / "cells.csv")
     cells["repeat_val_loss"] /= 2  # which no law is fitted to, but what tuning changed is
     cells.to_csv(copy / "cells.csv", index=False)
-    with pytest.raises(InputError, match=r"fits\.json must be made from the cells\.csv beside it"):
+    with pytest.raises(InputError, match=r"must be made from the table as it is, but .*cells\.csv has changed since"):
         load(copy)
 
 
 def test_fits_of_another_table_are_refused(copy: Path) -> None:
-    import pandas as pd
-
     cells = pd.read_csv(copy / "cells.csv")
     cells["test_loss"] *= 1.01
     cells.to_csv(copy / "cells.csv", index=False)

@@ -39,6 +39,14 @@ def test_every_cell_runs(grid: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert alpha["low"] < 0.3 < alpha["high"]  # the builder's law
 
 
+def test_without_its_study_it_says_so_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("STUDY", "nope")
+    source = "".join(line for line in code_cells()[0]["source"] if not line.startswith("%"))
+    with pytest.raises(SystemExit, match=r"there is no multirun/nope: run a study first\. STUDY=… names another one\."):
+        run_cell(source, {})
+
+
 def test_outputs_are_stripped() -> None:
     for cell in code_cells():
         assert cell["outputs"] == []

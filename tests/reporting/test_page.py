@@ -99,7 +99,8 @@ def test_it_says_what_came_out_and_what_did_not(normal: tuple[str, list[figure_f
     assert "16 cells (4 widths × 4 data fractions)" in plain
     assert "4 trials and its best setting confirmed by 3 repeats" in plain
     assert "What these data do not show" in plain
-    assert re.search(r"Test loss falls as N−0\.\d+", plain)
+    assert re.search(r"A straight line in logs, which no floor bends, falls as N−0\.\d+", plain)
+    assert re.search(r"Quote its exponents: −∂ ln L/∂ ln N 0\.\d+", plain)
     assert "python -m mnist_scaling.fit name=grid" in plain
     assert "2 January 2026" in plain
     assert "prefers-color-scheme: dark" in text
@@ -143,8 +144,8 @@ ODD: dict[str, tuple[dict[str, object], list[str]]] = {
         ["Every cell has a single trial", "The loss of 2 of 9 cells", "no test loss"],
     ),
     "further axis": (
-        {"axes": {"width": (4, 8), "data_fraction": (0.5, 1.0), "optimizer": ("adam", "sgd")}, "noise": 0.02},
-        ["the fits pool all of them", "The grid has further axes"],
+        {"axes": {"width": (4, 8), "data_fraction": (0.5, 1.0), "depth": (1, 2)}, "noise": 0.02},
+        ["The grid has further axes"],
     ),
     "two by two": (
         {"axes": {"width": (4, 8), "data_fraction": (0.5, 1.0)}, "trials": 2, "repeats": 2, "noise": 0.02},
@@ -179,7 +180,7 @@ def test_missing_optional_keys_and_tables(copy: Path, tmp_path: Path) -> None:
     (copy / "trials.csv").unlink()
     text, _ = render(copy, tmp_path / "figures")
     Page(text)
-    assert "Test loss falls as" in text
+    assert "A straight line in logs, which no floor bends, falls as" in text
     assert "trials.csv holds no trial" in text
 
 

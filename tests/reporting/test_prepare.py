@@ -135,10 +135,10 @@ def test_a_single_repeat_is_said_to_have_no_error_bars(make: Callable[..., Path]
 
 
 def test_further_axes_make_panels(make: Callable[..., Path]) -> None:
-    axes = {"width": (4, 8), "data_fraction": (0.5, 1.0), "optimizer": ("adam", "sgd")}
+    axes = {"width": (4, 8), "data_fraction": (0.5, 1.0), "depth": (1, 2)}
     data = losses.losses(load(make(axes=axes, noise=0.02)), "N")
     assert isinstance(data, losses.Losses)
-    assert list(data.panels) == ["optimizer adam", "optimizer sgd"]
+    assert list(data.panels) == ["depth 1", "depth 2"]
     lines = compute.compute(load(make(axes=axes, noise=0.02)))
     assert isinstance(lines, compute.Compute)
     assert lines.cells.groupby("group").size().tolist() == [2, 2, 2, 2]

@@ -40,6 +40,15 @@ def test_levels_are_labelled_and_the_largest_always_is() -> None:
     assert ticks[-1] == 2**19
 
 
+def test_sizes_that_are_no_levels_have_round_ticks() -> None:
+    with style.theme():
+        axes = style.new_figure().subplots()
+        style.level_axis(axes.xaxis, np.geomspace(3.3e-5, 7.7e7, 40), most=4)
+    ticks = axes.xaxis.get_majorticklocs()
+    assert 2 <= len(ticks) <= 4
+    assert ticks == pytest.approx(10.0 ** np.round(np.log10(ticks)))
+
+
 def test_one_level_has_an_axis_too() -> None:
     with style.theme():
         axes = style.new_figure().subplots()

@@ -27,6 +27,8 @@ from mnist_scaling.fitting.uncertainty import (
 MOST_ROWS = 4000
 """Larger tables are thinned to so many rows, at random, and say so."""
 
+NOTHING_VARIES = Choice(None, "every loss is the same, so no law has anything to fit", False)
+
 
 @dataclass(frozen=True)
 class Result:
@@ -80,7 +82,7 @@ def analyse(table: Table, options: Options | None = None) -> Result:
     reference = _reference(joint)
     cost = fit_cost(table)
     frontier = all_frontiers(table, joint, reference, cost, draws, options.isoflop)
-    choice = choose(_candidates(joint or _rivals(fitted)))
+    choice = NOTHING_VARIES if diag.constant_loss(table) else choose(_candidates(joint or _rivals(fitted)))
     extra = [(part, *_fit_slice(table, part, options, draws)) for part in all_slices(table)]
     wanted = predict(table, fitted, cost, options)
     life = lifetime(table, joint, cost, options)
@@ -126,13 +128,13 @@ def _thin(table: Table, rng: np.random.Generator) -> tuple[Table, list[str]]:
 def _plan(table: Table, options: Options) -> list[Law]:
     """The laws to fit: those asked for, or the default ones whose inputs the table has."""
     if isinstance(options.laws, str) and options.laws in ("default", "all"):
-        every = [law for law in ALL.values() if table.has(law.inputs)]
+        every = [law.for_classes(options.classes) for law in ALL.values() if table.has(law.inputs)]
         if options.laws == "all":
             return every
         repeats = table.has(("D", "U")) and bool((table.inputs["D"] > 1.0001 * table.inputs["U"]).any())
         return [law for law in every if law.default and ("U" not in law.inputs or repeats)]
     names = [options.laws] if isinstance(options.laws, str) else list(options.laws)
-    laws = [get_law(name) for name in names]
+    laws = [get_law(name).for_classes(options.classes) for name in names]
     for law in laws:
         lacking = [k for k in law.inputs if k not in table.inputs]
         if lacking:
@@ -150,7 +152,7 @@ def _fit_all(
     refused: dict[str, tuple[Law, Slice, str]] = {}
     for law in _plan(table, options):
         part = whole(table) if is_joint(law) else main_slice(table, law.inputs[0])
-        why = _refuse_joint(law, table) if is_joint(law) else refusal(part, table, law)
+        why = law.refuses(table.loss) or (_refuse_joint(law, table) if is_joint(law) else refusal(part, table, law))
         if why:
             refused[law.name] = (law, part, why)
         else:

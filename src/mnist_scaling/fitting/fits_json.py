@@ -14,6 +14,7 @@ from mnist_scaling.fitting.coverage import Coverage
 from mnist_scaling.fitting.diagnostics import FEWEST_SETTLED
 from mnist_scaling.fitting.fitted import Fitted
 from mnist_scaling.fitting.frontier_intervals import FrontierResult, agreement
+from mnist_scaling.fitting.headline import headline, nothing_to_quote
 from mnist_scaling.fitting.interval import Interval
 from mnist_scaling.fitting.laws.base import Law
 from mnist_scaling.fitting.rows import Table
@@ -35,6 +36,7 @@ def document(result: Result) -> dict[str, Any]:
         "laws": laws,
         "selected": result.choice.selected,
         "selection": {"reason": result.choice.reason, "reference": result.reference},
+        "headline": headline(result),
         "frontier": {k: _frontier(v) for k, v in result.frontier.items()},
         "agreement": agreement(result.frontier),
         "slices": [_slice(part, fitted, why, table) for part, fitted, why in result.extra_slices],
@@ -48,6 +50,43 @@ def document(result: Result) -> dict[str, Any]:
         "settings": _settings(result),
     }
     return strict(out)
+
+
+def not_fitted(why: str) -> dict[str, Any]:
+    """The record of a table, or of an arm, to which nothing was fitted: the keys of `document` without a number."""
+    return {
+        "schema": SCHEMA,
+        "why": why,
+        "laws": {},
+        "selected": None,
+        "selection": {"reason": why, "reference": None},
+        "headline": nothing_to_quote(why),
+        "frontier": {},
+        "agreement": [],
+        "slices": [],
+        "predictions": [],
+        "lifetime": None,
+        "flags": [],
+        "cost": None,
+        "data": {"n": 0, "rows": [], "left_out": [], "masked": [], "notes": []},
+        "settings": {},
+    }
+
+
+def of_arms(arms: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The whole of fits.json for a table of several arms.
+
+    Parameters
+    ----------
+    arms : sequence of dict
+        One record of `document`, or of `not_fitted`, per arm, each with its "name" and "axes".
+    """
+    why = "Laws are fitted to each arm alone and never to several together: see `arms`."
+    out = not_fitted(why) | {"arms": list(arms)}
+    fitted = next(arm for arm in arms if arm["laws"])
+    out["settings"] = dict(fitted["settings"])
+    out["data"]["n"] = sum(arm["data"]["n"] for arm in arms)
+    return out
 
 
 def sensitivity_record(variants: Sequence[Variant]) -> list[dict[str, Any]]:

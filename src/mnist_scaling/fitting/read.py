@@ -57,6 +57,8 @@ def read_columns(
             f"{', '.join(map(str, columns))}: mend columns.* or the file's header."
         )
     place = np.arange(len(columns[known["loss"]])) if rows is None else np.asarray(rows)
+    if not len(place):
+        raise InputError(f"{source} must have at least one row, but has none beneath its header: add rows.")
     numbers = {r: _numbers(columns[h], h, source, place) for r, h in known.items() if r not in ("flags", "run")}
     needed = {role: numbers[role] for role in ("loss", *VARIABLES) if role in numbers}
     empty = np.any([np.isnan(v) for v in needed.values()], axis=0)

@@ -10,6 +10,9 @@ import numpy as np
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.laws.base import Array, Logs
 
+SMALLEST_LOSS, LARGEST_LOSS = 1e-30, 1e30
+"""Losses that can be fitted: beyond them the bounds of the laws' scales, which are absolute, would decide the fit."""
+
 VARIABLES = ("N", "D", "C", "U")
 MEANINGS = {
     "N": "parameters",
@@ -159,6 +162,12 @@ def make_table(
                 f"`{name} > 0` must hold in every row of {source}, but row {bad[0]} has {values[bad[0]]:g}"
                 f"{f' (and {len(bad) - 1} more rows)' if len(bad) > 1 else ''}: mend or remove the row."
             )
+    far = np.flatnonzero((loss < SMALLEST_LOSS) | (loss > LARGEST_LOSS))
+    if len(far):
+        raise InputError(
+            f"`{SMALLEST_LOSS:g} <= loss <= {LARGEST_LOSS:g}` must hold in every row of {source}, but row {far[0]} has "
+            f"{loss[far[0]]:g}: give the loss in a unit in which it is nearer to 1."
+        )
     return Table(
         loss,
         {k: v for k, v in arrays.items() if k != "loss"},

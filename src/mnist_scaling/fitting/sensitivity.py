@@ -18,7 +18,6 @@ from mnist_scaling.fitting.fitted import Options, fit_part, whole
 from mnist_scaling.fitting.frontier import observed
 from mnist_scaling.fitting.frontier_intervals import budgets
 from mnist_scaling.fitting.isoflop_minima import isoflop
-from mnist_scaling.fitting.laws import get_law
 from mnist_scaling.fitting.laws.base import Law
 from mnist_scaling.fitting.parametric import exponents_of, fit_cost
 from mnist_scaling.fitting.rows import Table
@@ -66,7 +65,7 @@ def sensitivity(result: Result) -> list[Variant]:
     if not result.fitted:
         raise InputError("`sensitivity=true` needs at least one fitted law, but none was fitted: add cells.")
     name = result.choice.selected or result.reference or next(iter(result.fitted))
-    law, table, options = get_law(name), result.table, result.options
+    law, table, options = result.fitted[name].law, result.table, result.options
     out = [_variant("base", "as fitted", table, law, options)]
     for key, group in table.conventions.items():
         for label, values in group.items():

@@ -20,7 +20,7 @@ class Slice:
 
     variable: str
     fixed: str | None
-    """"D", "N", "frontier" (the lower hull over C), or None for all rows."""
+    """"D", "N", "frontier" (the lower hull over C), "budget" (the best row at each C), or None for all rows."""
     value: float | None
     """Of the fixed variable."""
     index: np.ndarray
@@ -35,20 +35,30 @@ class Slice:
 def main_slice(table: Table, variable: str) -> Slice:
     """The slice that power_N, power_D or power_C is fitted to.
 
-    power_N: rows at the largest D; power_D: rows at the largest N; power_C: the lower hull. With no other
-    variable to hold, all rows.
+    power_N: rows at the largest D; power_D: rows at the largest N; power_C: the lower hull, or the best row at each
+    budget where the table lacks N or D. With no other variable to hold, all rows.
     """
     everything = np.arange(len(table))
     if variable == "C":
         if table.has(("N", "D")):
             rows = hull_rows(np.log(table.inputs["C"]), table.y)
             return Slice("C", "frontier", None, rows)
-        return Slice("C", None, None, everything)
+        best = _best_of_each_budget(table)
+        return Slice("C", "budget", None, best) if len(best) < len(table) else Slice("C", None, None, everything)
     other = "D" if variable == "N" else "N"
     if other not in table.inputs:
         return Slice(variable, None, None, everything)
     value = float(table.levels(other)[-1])
     return Slice(variable, other, value, np.flatnonzero(table.at_level(other, value)))
+
+
+def _best_of_each_budget(table: Table) -> np.ndarray:
+    """Positions of the lowest loss at each C: what a law of compute alone is about, when several runs cost the same."""
+    best = []
+    for level in table.levels("C"):
+        rows = np.flatnonzero(table.at_level("C", float(level)))
+        best.append(rows[np.argmin(table.y[rows])])
+    return np.sort(np.array(best, int))
 
 
 def all_slices(table: Table) -> list[Slice]:
@@ -70,6 +80,8 @@ def refusal(part: Slice, table: Table, law: Law) -> str:
     where = "in the table"
     if part.fixed == "frontier":
         where = "on the lower hull"
+    elif part.fixed == "budget":
+        where = "at distinct budgets"
     elif part.value is not None:
         where = f"at the largest {part.fixed} ({part.value:.4g})"
     if distinct < law.levels:

@@ -23,6 +23,12 @@ from mnist_scaling.fitting.objective import huber
 TOLERANCE = 1e-13
 """A fit has converged when one more step is expected to lower the objective by less than this share."""
 
+STALLED = 1e-6
+"""A fit whose steps no longer lower the objective has converged only if they promised less than this share of it."""
+
+EXACT = 1e-24
+"""Objective per unit of weight at which residuals are rounding: a fit that stalls below it has converged."""
+
 CHUNK = 400_000
 """Rows x members handled in one array, so that a batch stays in the cache and in memory."""
 
@@ -100,7 +106,8 @@ def _minimise_chunk(
     theta = np.clip(start, lower, upper)
     y = np.broadcast_to(y, (batch, y.shape[-1]))
     w = np.broadcast_to(1.0 if weights is None else weights, y.shape)
-    tiny = 1e-30 * np.maximum(w.sum(axis=1), 1.0)
+    total = np.maximum(w.sum(axis=1), 1.0)
+    tiny, exact = 1e-30 * total, EXACT * total
     best = np.full(batch, np.inf)
     converged = np.zeros(batch, bool)
     iterations = np.zeros(batch, int)
@@ -111,15 +118,18 @@ def _minimise_chunk(
     for _ in range(max_iterations):
         step, gain = _step(state, damping, lower, upper, fixed)
         iterations[live] += 1
-        done = gain <= TOLERANCE * state.objective + tiny[live]
+        reached = np.isfinite(state.objective) & (gain <= TOLERANCE * state.objective + tiny[live])
         trial = _State(law, logs, state.y, state.w, np.clip(state.theta + step, lower, upper), delta)
         better = trial.objective < state.objective
-        # Steps that no longer lower the objective in floating point are the end of the road, too.
-        done |= ~better & (damping > 1e12)
+        # Where no step lowers the objective any more, this is the optimum if hardly anything was left to gain.
+        stuck = ~better & (damping > 1e12)
+        left = STALLED * np.where(np.isfinite(state.objective), state.objective, 0.0) + exact[live]
+        reached |= stuck & np.isfinite(state.objective) & (gain <= left)
+        done = reached | stuck
         state.take(trial, better)
         damping = np.where(better, np.maximum(damping * 0.15, 1e-10), np.maximum(damping, 1e-4) * 6.0)
         theta[live], best[live] = state.theta, state.objective
-        converged[live[done]] = True
+        converged[live[reached]] = True
         if done.all():
             break
         if done.any():

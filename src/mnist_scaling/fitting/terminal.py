@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +11,39 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
+from mnist_scaling.fitting.headline import conflict_sentence
+
 COLOURS = {"error": "bold red", "warning": "yellow", "info": "cyan"}
 
 
 def show(record: Mapping[str, Any], path: Path, console: Console | None = None) -> None:
-    """Print laws, frontier, flags and the path of fits.json.
+    """Print laws, frontier, flags and the path of fits.json; for a table of several arms, those of each.
 
     Parameters
     ----------
     record : mapping
-        What `fits_json.document` made.
+        What `fits_json.document` or `fits_json.of_arms` made.
     path : Path
         Where it was written.
     console : rich.console.Console, optional
     """
     console = console or Console(highlight=False)
+    if record["data"].get("unfinished"):
+        console.print(record["data"]["unfinished"], style="yellow")
+    for arm in record.get("arms", [record]):
+        if "name" in arm:
+            console.print(Text(f"\nArm {arm['name']}", style="bold reverse"))
+        _analysis(arm, console)
+    if "arms" in record:
+        console.print(_overview(record["arms"]))
+    console.print(f"\nWritten: {path}")
+
+
+def _analysis(record: Mapping[str, Any], console: Console) -> None:
+    """All that was found in one table, or in one of its arms."""
+    if record.get("why"):
+        console.print(f"Not fitted. {record['why']}", style="yellow")
+        return
     _rows(record, console)
     console.print(_laws(record))
     console.print(_selection(record))
@@ -37,7 +55,33 @@ def show(record: Mapping[str, Any], path: Path, console: Console | None = None) 
     if "coverage" in record:
         console.print(_coverage(record))
     _flags(record, console)
-    console.print(f"\nWritten: {path}")
+    console.print(_quoted(record))
+
+
+def _overview(arms: Sequence[Mapping[str, Any]]) -> Grid:
+    """The exponents to quote, one row per arm."""
+    shown = {"slope_N": "-dlnL/dlnN", "slope_D": "-dlnL/dlnD", "N_exponent": "N* in C"}
+    grid = _grid("Arms side by side", ("arm", "law", *shown.values()))
+    grid.columns[0].no_wrap = False
+    for arm in arms:
+        numbers = [_interval(arm["headline"][key]) for key in shown]
+        grid.add_row(Text(arm["name"]), arm["selected"] or "none selected", *numbers)
+    return grid
+
+
+def _quoted(record: Mapping[str, Any]) -> Text:
+    """What to quote, in one sentence, and whether the frontier methods contradict each other."""
+    found = record["headline"]
+    shown = {"slope_N": "-dlnL/dlnN", "slope_D": "-dlnL/dlnD", "slope_C": "-dlnL/dlnC", "N_exponent": "N* in C"}
+    known = [f"{name} {_interval(found[key])}" for key, name in shown.items() if found[key]["value"] is not None]
+    if known:
+        text = Text(f"\nQuote {record['selected']}, at the largest cell: {', '.join(known)}.", style="bold")
+    else:
+        text = Text(f"\nQuote no single exponent. {found['slope_N']['why']}", style="bold")
+    conflict = conflict_sentence(record)
+    if conflict:
+        text.append(f"\n{conflict}", style="not bold yellow")
+    return text
 
 
 def _rows(record: Mapping[str, Any], console: Console) -> None:
@@ -98,7 +142,7 @@ def _laws(record: Mapping[str, Any]) -> Grid:
             str(law["n"]),
             f"{law['rmse_log']:.3f}",
             "—" if law["aicc"] is None else f"{law['aicc']:.1f}",
-            "—" if law["held_out_rmse_log"] is None else f"{law['held_out_rmse_log']:.3f}",
+            "—" if law["held_out_rmse_log"] is None else f"{law['held_out_rmse_log']:.3g}",
         )
     return grid
 

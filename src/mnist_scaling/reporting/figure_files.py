@@ -34,11 +34,23 @@ class Shown:
 def make_all(
     study: Study, folder: Path, formats: Sequence[str], dpi: int, plots: Sequence[Plot] = figures.FIGURES
 ) -> list[Shown]:
-    """Prepare, draw and save figures; one that can't be drawn any more loses its old files."""
+    """Prepare, draw and save figures; one that can't be drawn any more loses its old files.
+
+    Parameters
+    ----------
+    study : Study
+    folder : Path
+        Of the files; made where it is absent.
+    formats : sequence of str
+        Of `FORMATS`.
+    dpi : int
+        Of the PNGs.
+    plots : sequence of Plot
+    """
     folder.mkdir(parents=True, exist_ok=True)
     shown = []
     for plot in plots:
-        data = plot.prepare(study)
+        data = figures.prepare(plot, study)
         if isinstance(data, Missing):
             for suffix in FORMATS:
                 (folder / f"{plot.name}.{suffix}").unlink(missing_ok=True)

@@ -12,20 +12,27 @@ from markupsafe import Markup
 
 from mnist_scaling.reporting import html_tables, recipe, sentences
 from mnist_scaling.reporting.figure_files import Shown
+from mnist_scaling.reporting.figures import NO_TRIALS
 from mnist_scaling.reporting.loading import Study
 from mnist_scaling.reporting.prepare import Missing
 from mnist_scaling.reporting.prepare.change import Change
+from mnist_scaling.reporting.text import listing
+from mnist_scaling.study import layout
+from mnist_scaling.study.columns import label
 
 TEMPLATES = Path(__file__).parent / "templates"
 SEVERITIES = ("error", "warning", "info")
 """In the order of the page."""
 
+KICKER = "Scaling report"
+"""The first words of every page that this package writes."""
+
 MOST_CELLS = 8
 """Cells named under a flag; the rest are counted."""
 
 
-def page(study: Study, shown: Sequence[Shown], now: datetime | None = None) -> str:
-    """The whole report as HTML.
+def page(study: Study, shown: Sequence[Shown], now: datetime | None = None, figures_at: str = layout.FIGURES) -> str:
+    """The whole report of one arm as HTML.
 
     Parameters
     ----------
@@ -34,42 +41,89 @@ def page(study: Study, shown: Sequence[Shown], now: datetime | None = None) -> s
         Output of `figure_files.make_all`.
     now : datetime, optional
         Date under the title.
+    figures_at : str
+        Folder of the figures' files, as the captions name it.
     """
-    environment = Environment(
+    change = next((s.data for s in shown if isinstance(s.data, Change)), None)
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            study=study,
+            kicker=KICKER,
+            all_arms=layout.REPORT,
+            style=_style(),
+            date=_date(now),
+            opening=sentences.opening(study),
+            findings=sentences.findings(study, change or Missing("")),
+            not_shown=sentences.not_shown(study),
+            quoted=html_tables.quoted_table(study),
+            straight=html_tables.straight_line_table(study),
+            laws=html_tables.law_table(study),
+            frontier=html_tables.frontier_table(study),
+            sensitivity=html_tables.sensitivity_table(study),
+            slopes=html_tables.slope_table(change) if change else None,
+            cells=html_tables.cell_table(study),
+            flags=flags(study),
+            sections=sections(shown),
+            figures_at=figures_at,
+            commands=recipe.commands(study),
+            settings=recipe.settings(study),
+            versions=recipe.versions(study),
+            stored_versions="versions" in study.record,
+        )
+    )
+
+
+def overview(arms: Sequence[Study], pages: Sequence[str], now: datetime | None = None) -> str:
+    """The page before those of the arms: their exponents side by side, and a link to each.
+
+    Parameters
+    ----------
+    arms : sequence of Study
+    pages : sequence of str
+        File name of each arm's own page.
+    now : datetime, optional
+    """
+    return (
+        _environment()
+        .get_template("arms.html.j2")
+        .render(
+            study=arms[0],
+            kicker=KICKER,
+            by=listing([label(column) for column in arms[0].fits.get("settings", {}).get("by", [])]),
+            style=_style(),
+            date=_date(now),
+            arms=html_tables.arms_table(arms, pages),
+            commands=recipe.commands(arms[0]),
+        )
+    )
+
+
+def _environment() -> Environment:
+    return Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    change = next((s.data for s in shown if isinstance(s.data, Change)), None)
-    return environment.get_template("report.html.j2").render(
-        study=study,
-        style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
-        date=(now or datetime.now(UTC)).strftime("%-d %B %Y"),
-        opening=sentences.opening(study),
-        findings=sentences.findings(study, change or Missing("")),
-        not_shown=sentences.not_shown(study),
-        headline=html_tables.headline_table(study),
-        laws=html_tables.law_table(study),
-        frontier=html_tables.frontier_table(study),
-        sensitivity=html_tables.sensitivity_table(study),
-        slopes=html_tables.slope_table(change) if change else None,
-        cells=html_tables.cell_table(study),
-        flags=flags(study),
-        sections=sections(shown),
-        commands=recipe.commands(study),
-        settings=recipe.settings(study),
-        versions=recipe.versions(study),
-        stored_versions="versions" in study.record,
-    )
+
+
+def _style() -> Markup:
+    return Markup((TEMPLATES / "report.css").read_text(encoding="utf-8"))
+
+
+def _date(now: datetime | None) -> str:
+    return (now or datetime.now(UTC)).strftime("%-d %B %Y")
 
 
 def sections(shown: Sequence[Shown]) -> dict[str, list[Shown]]:
-    """Figures by section, both in the order of the registry."""
+    """Figures by section, both in the order of the registry; none of those that a table from elsewhere can't have."""
     out: dict[str, list[Shown]] = {}
     for figure in shown:
-        out.setdefault(figure.plot.section, []).append(figure)
+        if figure.data is not NO_TRIALS:
+            out.setdefault(figure.plot.section, []).append(figure)
     return out
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +12,15 @@ from markupsafe import Markup
 from mnist_scaling.fitting.frontier import METHODS
 from mnist_scaling.fitting.interval import Interval
 from mnist_scaling.fitting.tuning_change import CHANGE, SIMULTANEOUS, SOURCES
-from mnist_scaling.reporting.loading import Study, axis_value
+from mnist_scaling.reporting.loading import ROLES, Study, axis_value
 from mnist_scaling.reporting.markup import GREEK, formula, symbol
 from mnist_scaling.reporting.prepare.change import Change
 from mnist_scaling.reporting.text import NB, count, decimals, estimate, number, power_of_ten
 from mnist_scaling.study import flags
 from mnist_scaling.study.columns import label
+
+MOST_ROWS = 200
+"""Rows of a table from elsewhere that the page lists."""
 
 
 @dataclass(frozen=True)
@@ -45,16 +48,69 @@ class Table:
     note: Any = ""
 
 
-def headline(study: Study) -> list[Headline]:
-    """L(N) at the largest D, L(D) at the largest N, L(C), N*(C) and D*(C) along the frontier."""
+QUOTED = {
+    "slope_N": Markup("−∂ ln L/∂ ln N"), "slope_D": Markup("−∂ ln L/∂ ln D"), "slope_C": Markup("−d ln L/d ln C"),
+    "N_exponent": Markup("a in N* ∝ C<sup>a</sup>"), "D_exponent": Markup("a in D* ∝ C<sup>a</sup>"),
+    "loss_exponent": Markup("−a in L* ∝ C<sup>a</sup>"), "floor": Markup("floor E"),
+}  # fmt: skip
+"""The keys of fits.json's headline, and how the page writes them."""
+
+
+def quoted(study: Study) -> list[tuple[Markup, Interval]]:
+    """The exponents to quote, as fits.json's headline has them: name and interval, also where there is none."""
+    found = study.fits.get("headline") or {}
     out = []
-    places = {"N": "at the largest data size ({} examples)", "D": "at the largest model ({} parameters)"}
+    for key, name in QUOTED.items():
+        interval = Interval.of(found.get(key))
+        out.append((name, -interval if key == "loss_exponent" else interval))
+    return out
+
+
+def quoted_table(study: Study) -> Table | None:
+    """The first table of the page: the selected law's exponents, or why there are none; None for old fits."""
+    found = study.fits.get("headline")
+    if not found:
+        return None
+    if not found.get("laws"):
+        return Table([], [], found["slope_N"].get("why", ""))
+    rows = []
+    for (name, interval), key in zip(quoted(study), QUOTED, strict=True):
+        if key == "slope_C" and not interval.known:
+            continue
+        ends = f"{decimals(interval.low)} to {decimals(interval.high)}" if interval.bounded else "—"
+        value = Markup("<b>{}</b>").format(decimals(interval.value)) if interval.known else "—"
+        where = "at the largest cell" if key.startswith("slope") else ""
+        rows.append([name, where, value, ends, found[key].get("why", "")])
+    return Table([f"of {found['laws'][0].replace('_', ' ')}", "", "value", _level(study), ""], rows)
+
+
+def arms_table(arms: Sequence[Study], pages: Sequence[str]) -> Table:
+    """Arms side by side: what to quote of each, and a link to its page."""
+    keys = ("slope_N", "slope_D", "N_exponent", "D_exponent", "floor")
+    rows = []
+    for arm, page in zip(arms, pages, strict=True):
+        found = arm.fits.get("headline") or {}
+        values = [estimate(Interval.of(found.get(key))) for key in keys]
+        selected = arm.fits.get("why") or (arm.fits.get("selected") or "none selected").replace("_", " ")
+        rows.append([Markup('<a href="{}">{}</a>').format(page, arm.arm), len(arm.cells), selected, *values])
+    note = (
+        "Each arm is fitted alone; its own page has its figures, laws and flags. Intervals of two arms that overlap do "
+        "not show that the arms are equal."
+    )
+    return Table(["arm", "cells", "selected law", *(QUOTED[key] for key in keys)], rows, note)
+
+
+def straight_lines(study: Study) -> list[Headline]:
+    """For comparison: L(N) at the largest D, L(D) at the largest N, and L(C), N*(C), D*(C) along the hull."""
+    out = []
+    places = {"N": "at the largest data size ({})", "D": "at the largest model ({})"}
     for variable, where in places.items():
         law = study.fits["laws"].get(f"power_{variable}")
         if law is None:
             continue
         value = (law.get("slice") or {}).get("value")
-        short = where.format(count(value)) if value else f"along {variable}"
+        other = study.call("D" if variable == "N" else "N").replace("training examples", "examples")
+        short = where.format(f"{count(value)} {other}") if value else f"along {variable}"
         exponent = next((Interval.of(p) for k, p in law["params"].items() if k in GREEK), Interval())
         out.append(Headline(variable, exponent, short, f"power_{variable}", law.get("n"), str(law.get("status", ""))))
     method = next((m for m in ("hull", "pareto") if study.fits["frontier"].get(m)), None)
@@ -72,10 +128,10 @@ def headline(study: Study) -> list[Headline]:
     return out
 
 
-def headline_table(study: Study) -> Table:
-    """The first table of the page."""
+def straight_line_table(study: Study) -> Table:
+    """Straight lines in logs, and the frontier that is read off the cells without a law."""
     rows = []
-    for row in headline(study):
+    for row in straight_lines(study):
         what = Markup("L ∝ {}<sup>−a</sup>") if not row.symbol.endswith("*") else Markup("{} ∝ C<sup>a</sup>")
         interval = f"{decimals(row.exponent.low)} to {decimals(row.exponent.high)}" if row.exponent.bounded else "—"
         rows.append(
@@ -111,7 +167,7 @@ def law_table(study: Study) -> Table:
                 law.get("n", "—"),
                 number(law.get("rmse_log")),
                 "—" if law.get("aicc") is None else f"{law['aicc']:.1f}".replace("-", "−"),
-                number(law.get("held_out_rmse_log")),
+                "—" if law.get("held_out_rmse_log") is None else f"{law['held_out_rmse_log']:.3g}",
                 law.get("status", ""),
             ]
         )
@@ -179,8 +235,23 @@ def slope_table(change: Change) -> Table:
     return Table(head, rows, note)
 
 
+def row_table(study: Study) -> Table:
+    """The rows of a table from elsewhere: what was fitted of them."""
+    roles = [role for role in ROLES if study.cells[role].notna().any()]
+    rows = [
+        [number, *("—" if pd.isna(row[role]) else f"{row[role]:.5g}" for role in roles)]
+        for number, row in study.cells.head(MOST_ROWS).iterrows()
+    ]
+    note = "Rows are counted from 0 without the header."
+    if len(study.cells) > MOST_ROWS:
+        note += f" The first {MOST_ROWS} of {len(study.cells):,} are shown."
+    return Table(["row", *(study.call(role) for role in roles)], rows, note)
+
+
 def cell_table(study: Study) -> Table:
     """Every cell: the grid, the selected setting, losses with standard errors, what went wrong."""
+    if not study.is_study:
+        return row_table(study)
     rows = []
     for row in study.cells.to_dict("records"):
         percent = {k: 100 * row[k] for k in ("test_error", "test_error_se")}

@@ -1,10 +1,10 @@
-"""A finished study in memory: its tables, its fits, and which axis of the grid means what."""
+"""What a report is drawn of: the rows and columns that fits.json was fitted to, and the study that they come from."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,104 +12,280 @@ import numpy as np
 import pandas as pd
 
 from mnist_scaling.errors import InputError
+from mnist_scaling.reporting.text import short
 from mnist_scaling.study import columns, layout, tables
-from mnist_scaling.study.columns import label
+from mnist_scaling.study.columns import FITTED, label
 from mnist_scaling.study.files import read_json
+from mnist_scaling.study.fitted_rows import Arm, fitted_rows
+from mnist_scaling.study.provenance import COMMAND
 from mnist_scaling.study.roles import Roles, roles_of
 
 REQUIRED = ("n_params", "n_seen", "flops", "val_loss", "test_loss", "test_loss_se", "n_trials", "n_repeats", "flags")
-"""Columns of cells.csv that no report can do without; all others may be absent."""
+"""Columns of a study's cells.csv that no report can do without; all others may be absent."""
+
+ROLES = ("N", "D", "C", "U", "loss", "se")
+"""Columns that `Study.cells` has beside its table's own: what was fitted, by its role."""
+
+LABELS = {
+    "n_train": "unique training images", "n_params_hidden": "hidden parameters", "test_error": "test error",
+    "flops_6nd": "compute, 6ND", "val_loss": "validation loss of the selected trial",
+    "repeat_val_loss": "validation loss",
+}  # fmt: skip
+"""What readers see instead of some columns that can be fitted in place of the usual ones."""
+
+DEFAULT_LABELS = {"N": "parameters", "D": "training examples seen", "C": "training compute", "loss": "loss"}
+"""What the roles are called where a table's header says no more than the role itself."""
 
 
 @dataclass(frozen=True)
 class Study:
-    """What multirun/<name>/ holds."""
+    """One arm of a study's or of anyone's table: the whole of it where there are no arms."""
 
     name: str
     folder: Path
+    """Where the table lies; for a study, multirun/<name>."""
     cells: pd.DataFrame
+    """The rows that were fitted, and those that only lack a number, by their number in the file; also `ROLES`."""
     trials: pd.DataFrame
+    """Empty where there are none."""
     axes: tuple[str, ...]
     tuned: tuple[str, ...]
     fits: Mapping[str, Any]
-    """fits.json; docs/fitting.md says what each key is."""
+    """fits.json, or what it holds of this arm; docs/fitting.md says what each key is."""
     record: Mapping[str, Any] = field(default_factory=dict)
-    """study.json."""
+    """study.json; empty for a table that is no study's."""
+    names: Mapping[str, str | None] = field(default_factory=lambda: dict(FITTED))
+    """Header of each role."""
+    fits_folder: Path = Path()
+    """Where fits.json lies, and the report goes."""
+    arm: str = ""
+    """Such as ``optimizer=sgd``."""
+    is_study: bool = True
+    """False for a table from elsewhere, which has no trials."""
+    table: str = layout.CELLS
+    """File name of the table."""
+    whole: int = 0
+    """Rows of the whole table, before any condition and in all arms."""
 
     @property
     def roles(self) -> Roles:
         """Which axis sets N, which sets D, and which are left over."""
-        return roles_of(self.cells, self.axes)
+        if self.is_study:
+            return roles_of(self.cells, self.axes)
+        varying = [role if self.cells[role].nunique() > 1 else None for role in ("N", "D")]
+        return Roles(varying[0], varying[1], ())
 
     def label(self, row: Mapping[Any, Any] | pd.Series) -> str:
         """A cell by its axes, such as ``width 8, data fraction 0.25``."""
-        varying = [a for a in self.axes if self.cells[a].nunique(dropna=False) > 1] or list(self.axes)
+        axes = self.axes or (() if self.is_study else tuple(r for r in ("N", "D", "C") if self.cells[r].notna().any()))
+        varying = [a for a in axes if self.cells[a].nunique(dropna=False) > 1] or list(axes)
         return ", ".join(f"{label(a)} {axis_value(row[a], a)}" for a in varying) or self.name
+
+    def call(self, role: str) -> str:
+        """What readers see for a role: the label of its column, such as "test loss"."""
+        header = self.names.get(role)
+        if header is None or header in (role, role.lower()):
+            return DEFAULT_LABELS.get(role, role)
+        if self.is_study and header == FITTED.get(role):
+            return {**DEFAULT_LABELS, "loss": "test loss"}.get(role, label(header))
+        return LABELS.get(header, label(header)) if self.is_study else header
+
+    @property
+    def unit(self) -> str:
+        """Unit of the loss in parentheses, as far as it is known."""
+        if not self.is_study:
+            return ""
+        return " (share of images)" if str(self.names.get("loss")).endswith("_error") else " (nats per example)"
 
 
 def load(folder: Path) -> Study:
-    """Read a study's folder.
-
-    Parameters
-    ----------
-    folder : Path
-        multirun/<name>.
+    """A fitted study, or a folder with fits.json of anyone's table; its arms must be one.
 
     Raises
     ------
     InputError
-        When the study or its fits.json is absent, damaged, or of another grid than the table.
+        As `load_arms`, and when there are several arms.
     """
+    arms = load_arms(folder)
+    if len(arms) > 1:
+        names = "; ".join(arm.arm for arm in arms)
+        raise InputError(
+            f"`load` reads a table of one arm, but {folder / layout.FITS} has {len(arms)} ({names}): take one of "
+            "`load_arms`."
+        )
+    return arms[0]
+
+
+def load_arms(folder: Path) -> list[Study]:
+    """Every arm that fits.json in this folder holds, with the rows that each was fitted to.
+
+    Parameters
+    ----------
+    folder : Path
+        multirun/<name>, or the folder that ``fit out=`` was given.
+
+    Raises
+    ------
+    InputError
+        When fits.json or its table is absent, damaged, or no longer what was fitted.
+    """
+    path = folder / layout.FITS
     if not folder.is_dir():
         raise InputError(
             f"`name` must be a study in {folder.parent}, but there is no {folder}: {_known(folder.parent)}."
         )
-    if not (folder / layout.CELLS).is_file():
+    if not (path.is_file() or (folder / layout.CELLS).is_file()):
+        raise _not_run(folder)
+    fits = read_fits(folder)
+    foreign = fits.get("config", {}).get("table") is not None
+    table = folder / fits.get("data", {}).get("table", layout.CELLS)
+    frame = _read_table(table, fits, folder, () if foreign else REQUIRED)
+    record, axes, tuned = ({}, (), ()) if foreign else _study_record(table.parent, frame)
+    trials = pd.DataFrame() if foreign else _trials(table.parent, axes, tuned)
+    settings = fits.get("settings", {})
+    names = settings.get("columns") or dict(FITTED)
+    chosen = fitted_rows(frame, names, axes, tuned, settings.get("where"), settings.get("by") or ())
+    records = {arm["name"]: arm for arm in fits["arms"]} if "arms" in fits else {"": fits}
+    if {arm.name for arm in chosen.arms} != set(records):
         raise InputError(
-            f"A study must have {folder / layout.CELLS}, but there is none: run it first with "
-            f"`python -m mnist_scaling.train -m name={folder.name} …`."
+            f"The arms of {path} must be those of its table, but it holds {', '.join(filter(None, records)) or 'one'} "
+            f"and the table {', '.join(filter(None, (a.name for a in chosen.arms))) or 'one'}: {_again(fits, folder)}."
         )
-    cells = tables.read_table(folder / layout.CELLS, REQUIRED)
-    if cells.empty:
-        raise InputError(f"A study must have at least one cell, but {folder / layout.CELLS} has no row: run the study.")
+    whole = Study(
+        name=table.stem if foreign else table.resolve().parent.name,
+        folder=table.parent,
+        cells=frame,
+        trials=trials,
+        axes=tuple(a for a in axes if not (chosen.seeds and a == columns.SEED)),
+        tuned=tuned,
+        fits=fits,
+        record=record,
+        names=chosen.names,
+        fits_folder=folder,
+        is_study=not foreign,
+        table=table.name,
+        whole=len(frame),
+    )
+    studies = []
+    for arm in chosen.arms:
+        own = _of_arm(fits, records[arm.name])
+        mine = trials if foreign else trials[_same(trials, arm.axes)]
+        cells = _cells(arm, own, chosen.names, not foreign)
+        studies.append(replace(whole, cells=cells, trials=mine, fits=own, arm=arm.name))
+        _check_rows(studies[-1], path)
+    return studies
+
+
+def axis_value(value: Any, axis: str = "") -> str:
+    """A value of an axis, without the digits that nobody typed; a fraction as 1/64 where it is one."""
+    if axis in ("N", "D", "C"):
+        return short(value)
+    if axis.endswith("fraction") and 0 < value < 1 and abs(1 / value - round(1 / value)) < 1e-6:
+        return f"1/{round(1 / value)}"
+    return f"{value:g}" if isinstance(value, int | float | np.number) else str(value)
+
+
+def read_fits(folder: Path) -> Mapping[str, Any]:
+    """fits.json of a folder.
+
+    Raises
+    ------
+    InputError
+        When there is none, or it is of another schema.
+    """
+    path = folder / layout.FITS
+    again = f"run `python -m mnist_scaling.fit name={folder.name}`"
+    fits = read_json(path)
+    if fits is None:
+        raise InputError(f"A report needs the fits in {path}, but there are none: {again} first.")
+    if fits.get("schema") != 1 or not isinstance(fits.get("laws"), dict):
+        raise InputError(f"{path} must have schema 1 and laws, but has schema {fits.get('schema')}: {again} again.")
+    arms = fits.get("arms", [])
+    parts = [*fits["laws"].values(), *(arms if isinstance(arms, list) else [arms])]
+    if not all(isinstance(part, dict) for part in parts) or not all("name" in arm for arm in arms):
+        raise InputError(f"{path} must hold laws and arms as `fit` writes them, but is damaged: {again} again.")
+    return {"frontier": {}, "flags": [], "selected": None} | fits
+
+
+def _read_table(path: Path, fits: Mapping[str, Any], folder: Path, required: Sequence[str]) -> pd.DataFrame:
+    """The table of some fits; a table that has changed since is refused, and the reason said."""
+    if not path.is_file() and path.parent == folder and not fits.get("config", {}).get("table"):
+        raise _not_run(folder)
+    if not path.is_file():
+        raise InputError(
+            f"A report needs the table that was fitted, but {path} is not there any more: put it back, or "
+            f"{_again(fits, folder)}."
+        )
+    known = fits.get("data", {}).get("sha256")  # fits of before there was one lack it
+    if known is not None and known != hashlib.sha256(path.read_bytes()).hexdigest():
+        raise InputError(
+            f"fits.json must be made from the table as it is, but {path} has changed since: {_again(fits, folder)}."
+        )
+    frame = tables.read_table(path, required)
+    if frame.empty:
+        raise InputError(f"A study must have at least one cell, but {path} has no row: run the study.")
+    return frame
+
+
+def _not_run(folder: Path) -> InputError:
+    return InputError(
+        f"A study must have {folder / layout.CELLS}, but there is none: run it first with "
+        f"`python -m mnist_scaling.train -m name={folder.name} …`."
+    )
+
+
+def _again(fits: Mapping[str, Any], folder: Path) -> str:
+    config = fits.get("config", {})
+    source = f"table={config['table']} …" if config.get("table") else f"name={config.get('name') or folder.name}"
+    return f"run `python -m mnist_scaling.fit {source}` again"
+
+
+def _study_record(folder: Path, cells: pd.DataFrame) -> tuple[Mapping[str, Any], tuple[str, ...], tuple[str, ...]]:
+    """study.json, and the columns that were swept and tuned."""
     record = read_json(folder / layout.STUDY)
     if record is None:
         raise InputError(
             f"A study must have {folder / layout.STUDY}, which says what was swept and tuned, but there is none: "
             "start its sweep again, which writes it."
         )
-    axes, tuned = _axes_and_tuned(record, cells)
-    path = folder / layout.TRIALS
-    trials = tables.read_table(path) if path.is_file() else pd.DataFrame()
-    study = Study(
-        name=folder.name,
-        folder=folder,
-        cells=_with(cells, columns.CELL_COLUMNS),
-        trials=_with(trials, (*axes, *tuned, *columns.TRIAL_COLUMNS)),
-        axes=axes,
-        tuned=tuned,
-        fits=_read_fits(folder),
-        record=record,
-    )
-    _check_rows(study)
-    return study
-
-
-def axis_value(value: Any, axis: str = "") -> str:
-    """A value of an axis, without the digits that nobody typed; a fraction as 1/64 where it is one."""
-    if axis.endswith("fraction") and 0 < value < 1 and abs(1 / value - round(1 / value)) < 1e-6:
-        return f"1/{round(1 / value)}"
-    return f"{value:g}" if isinstance(value, int | float | np.number) else str(value)
-
-
-def _axes_and_tuned(record: Mapping[str, Any], cells: pd.DataFrame) -> tuple[tuple[str, ...], tuple[str, ...]]:
     axes, tuned = record.get("axes", []), record.get("tuned", [])
     missing = [c for c in axes if c not in cells.columns]
     if missing:
         raise InputError(
             f"cells.csv must have the axes of study.json, but lacks {', '.join(missing)}: rerun the study."
         )
-    return tuple(axes), tuple(c for c in tuned if c in cells.columns)
+    return record, tuple(axes), tuple(c for c in tuned if c in cells.columns)
+
+
+def _trials(folder: Path, axes: Sequence[str], tuned: Sequence[str]) -> pd.DataFrame:
+    """trials.csv, or a table without rows."""
+    path = folder / layout.TRIALS
+    trials = tables.read_table(path) if path.is_file() else pd.DataFrame()
+    return _with(trials, (*axes, *tuned, *columns.TRIAL_COLUMNS))
+
+
+def _of_arm(fits: Mapping[str, Any], arm: Mapping[str, Any]) -> dict[str, Any]:
+    """One arm's record with what all arms share."""
+    if arm is fits:
+        return dict(fits)
+    shared = {k: fits[k] for k in ("config", "settings", COMMAND) if k in fits}
+    data = {k: v for k, v in fits["data"].items() if k in ("sha256", "table", "unfinished")}
+    return {**arm, **shared, "data": {**arm["data"], **data}}
+
+
+def _cells(arm: Arm, fits: Mapping[str, Any], names: Mapping[str, str | None], is_study: bool) -> pd.DataFrame:
+    """The rows of one arm that were fitted or lack a number, with a column for each of `ROLES`."""
+    cells = arm.frame
+    if is_study:
+        cells = _with(cells, columns.CELL_COLUMNS)
+    roles = {role: cells[header] if (header := names.get(role)) in cells else np.nan for role in ROLES}
+    cells = cells.assign(**{role: pd.Series(values, cells.index, dtype=float) for role, values in roles.items()})
+    data = fits.get("data", {})
+    if "rows" not in data or fits.get("why"):
+        return cells
+    lacking = [row["row"] for row in data.get("left_out", [])]
+    ends = set(data["rows"]) | set(lacking)
+    return cells[cells.index.isin(ends)]
 
 
 def _with(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
@@ -121,33 +297,29 @@ def _with(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     return table
 
 
-def _read_fits(folder: Path) -> Mapping[str, Any]:
-    path = folder / layout.FITS
-    again = f"run `python -m mnist_scaling.fit name={folder.name}`"
-    fits = read_json(path)
-    if fits is None:
-        raise InputError(f"A report needs the fits in {path}, but there are none: {again} first.")
-    if fits.get("schema") != 1 or not isinstance(fits.get("laws"), dict):
-        raise InputError(f"{path} must have schema 1 and laws, but has schema {fits.get('schema')}: {again} again.")
-    return {"frontier": {}, "flags": [], "selected": None} | fits
+def _same(trials: pd.DataFrame, axes: Mapping[str, Any]) -> pd.Series:
+    """Which runs belong to an arm."""
+    kept = pd.Series(True, trials.index)
+    for column, value in axes.items():
+        kept &= trials[column].isna() if value != value else trials[column] == value
+    return kept
 
 
-def _check_rows(study: Study) -> None:
-    """Refuse fits of another table: an exponent beside the wrong cells is worse than none."""
-    settings = study.fits.get("settings", {})
-    losses = study.cells[settings.get("columns", {}).get("loss") or "test_loss"]
+def _check_rows(study: Study, path: Path) -> None:
+    """Refuse fits of other rows than the table has: an exponent beside the wrong cells is worse than none.
+
+    The hash tells tables apart; fits from before there was one are compared by the losses on their frontier.
+    """
+    data, losses = study.fits.get("data", {}), study.cells["loss"]
+    if study.fits.get("why"):
+        return
     points = [p for m in study.fits["frontier"].values() for p in m.get("points", []) if "row" in p]
-    same = all(p["row"] < len(losses) and np.isclose(losses[p["row"]], p["loss"], rtol=1e-6) for p in points)
-    fitted = study.fits.get("data", {}).get("n")
-    masked = len(study.fits.get("data", {}).get("masked", []))
-    grown = fitted is not None and not study.fits["data"].get("notes") and int(losses.notna().sum()) > fitted + masked
-    filtered = bool(study.fits.get("data", {}).get("left_out")) or bool(settings.get("where"))
-    known = study.fits.get("data", {}).get("sha256")  # fits of before there was one lack it
-    other = known is not None and known != hashlib.sha256((study.folder / layout.CELLS).read_bytes()).hexdigest()
-    if other or not same or (grown and not filtered):
+    same = all(p["row"] in losses.index and np.isclose(losses[p["row"]], p["loss"], rtol=1e-6) for p in points)
+    fitted = len(data.get("rows", losses)) + len(data.get("left_out", ()))
+    if fitted != len(losses) or not (same or "sha256" in data):
         raise InputError(
-            f"fits.json must be made from the cells.csv beside it, but {study.folder / layout.CELLS} has changed "
-            f"since: run `python -m mnist_scaling.fit name={study.name}` again."
+            f"{path} must be made from the rows of {study.folder / study.table}, but holds others: "
+            f"{_again(study.fits, path.parent)}."
         )
 
 

@@ -16,14 +16,24 @@ from mnist_scaling.study.identity import IDENTITY
 
 def commands(study: Study) -> list[str]:
     """What to type to make all this again; the sweep's own words where study.json keeps them."""
-    sweep = study.record.get("command")
+    fitted = study.fits.get(provenance.COMMAND)
+    if not study.is_study:
+        return [
+            str(fitted or f"python -m mnist_scaling.fit table={study.table} …"),
+            f"python -m mnist_scaling.report fits={study.fits_folder}",
+        ]
+    sweep = study.record.get(provenance.COMMAND)
     if sweep is None:
         cells = _cell_records(study)
         keys = (cells[0].get("keys") if cells else None) or dict.fromkeys(study.axes)
         values = [f"{key}={_levels(study, axis)}" for key, axis in zip(keys, study.axes, strict=False)]
         sweep = f"python -m mnist_scaling.train -m name={study.name} {' '.join(values)}"
-    steps = [f"python -m mnist_scaling.{step} name={study.name}" for step in ("fit", "report")]
-    return [str(sweep), *steps]
+    target = f"name={study.name}" if study.fits_folder == study.folder else f"fits={study.fits_folder}"
+    return [
+        str(sweep),
+        str(fitted or f"python -m mnist_scaling.fit name={study.name}"),
+        f"python -m mnist_scaling.report {target}",
+    ]
 
 
 def settings(study: Study) -> list[tuple[str, str]]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from markupsafe import Markup
 
+from mnist_scaling.fitting.headline import conflict_sentence
 from mnist_scaling.fitting.interval import Interval
 from mnist_scaling.fitting.tuning_change import SIMULTANEOUS
 from mnist_scaling.reporting import html_tables
@@ -23,13 +27,49 @@ def opening(study: Study) -> list[Markup]:
     cells = study.cells
     varying = [(a, cells[a].nunique(dropna=False)) for a in study.axes if cells[a].nunique(dropna=False) > 1]
     grid = " × ".join(_levels(n, label(a)) for a, n in varying)
+    sizes = [f"{_range(study, role)} {study.call(role)}" for role in ("N", "D", "C") if cells[role].notna().any()]
+    sizes = sizes[:2] if study.is_study else sizes
+    what = plural(len(cells), "cell" if study.is_study else "row")
     out = [
-        Markup("{} {}; {} parameters, {} examples seen.").format(
-            plural(len(cells), "cell"), f"({grid})" if grid else "", _range(study, "n_params"), _range(study, "n_seen")
+        Markup("{}{}; {}.").format(
+            f"{what} ({grid})" if grid else what, "" if study.is_study else f" of {study.table}", ", ".join(sizes)
         )
     ]
-    trials, repeats = cells["n_trials"].median(), cells["n_repeats"].median()
-    if study.tuned:
+    if study.fits.get("data", {}).get("unfinished"):
+        out.append(Markup("<b>{}</b>").format(study.fits["data"]["unfinished"]))
+    out += [Markup("{}").format(sentence) for sentence in _left_out(study)]
+    if study.is_study:
+        out += _how_tuned(study)
+    best = cells.loc[cells["loss"].idxmin()] if cells["loss"].notna().any() else None
+    if best is not None:
+        se = f" ± {best['se']:.4f}" if best["se"] > 0 else ""
+        error = best.get("test_error", float("nan"))
+        wrong = f", {100 * error:.2f} % of test images wrong" if study.is_study and error == error else ""
+        out.append(
+            Markup("The lowest {} is {}{} ({}{}).").format(
+                study.call("loss"),
+                f"{best['loss']:.4f}" if best["loss"] < 1e4 else f"{best['loss']:.4g}",
+                se,
+                study.label(best),
+                wrong,
+            )
+        )
+    return out
+
+
+def _left_out(study: Study) -> list[str]:
+    """Which rows of the table this page is not about."""
+    out = []
+    where = study.fits.get("settings", {}).get("where")
+    if where and study.whole:
+        out.append(f"Only rows with {where} were fitted, and only they are shown.")
+    return [*out, *(f"{note.rstrip('.')}." for note in study.fits.get("data", {}).get("notes", []))]
+
+
+def _how_tuned(study: Study) -> list[Markup]:
+    out = []
+    trials, repeats = study.cells["n_trials"].median(), study.cells["n_repeats"].median()
+    if study.tuned and trials == trials and repeats == repeats:
         out.append(
             Markup("Each cell was tuned over {} with {} and its best setting confirmed by {} with fresh seeds.").format(
                 listing([label(k) for k in study.tuned]),
@@ -37,30 +77,13 @@ def opening(study: Study) -> list[Markup]:
                 plural(int(repeats), "repeat"),
             )
         )
-    out.append(_cost(study))
-    best = cells.loc[cells["test_loss"].idxmin()] if cells["test_loss"].notna().any() else None
-    if best is not None:
-        se = f" ± {best['test_loss_se']:.4f}" if best["test_loss_se"] > 0 else ""
-        error = best["test_error"]
-        wrong = f", {100 * error:.2f} % of test images wrong" if error == error else ""
-        out.append(
-            Markup("The lowest test loss is {}{} ({}{}).").format(
-                f"{best['test_loss']:.4f}", se, study.label(best), wrong
-            )
-        )
-    return out
+    return [*out, _cost(study)]
 
 
 def findings(study: Study, change: Change | Missing) -> list[Markup]:
-    """What came out: exponents with intervals, the law, what tuning changed."""
+    """What came out: the exponents to quote, the law, where methods disagree, what tuning changed."""
+    quoted = [Markup("{} {}").format(name, estimate(found)) for name, found in html_tables.quoted(study) if found.known]
     out = []
-    parts = [
-        Markup("as {} {}").format(power(row.symbol, -row.exponent), row.short)
-        for row in html_tables.headline(study)
-        if row.exponent.known and row.symbol in "NDC"
-    ]
-    if parts:
-        out.append(Markup("Test loss falls {}.").format(_join(parts)))
     selected = study.fits.get("selected")
     reason = study.fits.get("selection", {}).get("reason", "")
     if selected:
@@ -69,11 +92,27 @@ def findings(study: Study, change: Change | Missing) -> list[Markup]:
                 _rivals(study), selected.replace("_", " "), reason.rstrip(".")
             )
         )
+        if quoted:
+            out.append(Markup("<b>Quote its exponents:</b> {}.").format(_join(quoted)))
     elif reason:
-        out.append(Markup("None of the {} is selected: {}.").format(_rivals(study), reason.rstrip(".")))
+        out.append(
+            Markup(
+                "None of the {} is selected: {}. <b>Quote no single exponent</b>; the tables hold each law's."
+            ).format(_rivals(study), reason.rstrip("."))
+        )
+    conflict = conflict_sentence(study.fits) if study.fits.get("headline") else ""
+    if conflict:
+        out.append(Markup("{}").format(conflict))
+    parts = [
+        Markup("as {} {}").format(power(row.symbol, -row.exponent), row.short)
+        for row in html_tables.straight_lines(study)
+        if row.exponent.known and row.symbol in "NDC"
+    ]
+    if parts:
+        out.append(Markup("A straight line in logs, which no floor bends, falls {}.").format(_join(parts)))
     if isinstance(change, Change):
         out.append(tuning_sentence(change))
-    certificate = certificate_sentence(study)
+    certificate = certificate_sentence(study) if study.is_study else None
     return [*out, certificate] if certificate else out
 
 
@@ -137,14 +176,13 @@ def tuning_sentence(change: Change) -> Markup:
 
 def not_shown(study: Study) -> list[Markup]:
     """What a reader must not take from this study, from the flags and from what is absent."""
-    sentences = dict.fromkeys(flags.kind(str(f["code"])).not_shown for f in study.fits["flags"])
+    sentences = dict.fromkeys(_not_shown(study, f) for f in study.fits["flags"])
     out = [Markup("{}").format(sentence) for sentence in sentences if sentence]
-    lost = int(study.cells["test_loss"].isna().sum())
+    lost = int(study.cells["loss"].isna().sum())
     if lost:
-        out.append(
-            Markup("The loss of {} of {} cells: no repeat of theirs has finished.").format(lost, len(study.cells))
-        )
-    if study.cells["n_repeats"].max() < 2:
+        why = "no repeat of theirs has finished" if study.is_study else "their field is empty"
+        out.append(Markup("The loss of {} of {} cells: {}.").format(lost, len(study.cells), why))
+    if study.is_study and study.cells["n_repeats"].max() < 2:
         out.append(
             Markup(
                 "How much a seed moves a loss: no cell has two repeats, so intervals rest on the laws' misfit alone."
@@ -153,16 +191,19 @@ def not_shown(study: Study) -> list[Markup]:
     for name, found in study.fits["frontier"].items():
         if name == "isoflop" and not Interval.of(found.get("N_exponent")).known and found.get("status"):
             out.append(Markup("The frontier by isoFLOP curves: {}.").format(found["status"]))
-    if study.roles.others:
-        names = listing([label(a) for a in study.roles.others])
-        out.append(Markup("Laws at one value of {}: the fits pool all of them.").format(names))
-    top = study.cells[["n_params", "n_seen"]].max()
-    out.append(
-        Markup("Anything beyond {} parameters and {} examples: no such run was made.").format(
-            count(top["n_params"]), count(top["n_seen"])
-        )
-    )
+    top = [f"{count(study.cells[role].max())} {study.call(role)}" for role in ("N", "D") if study.cells[role].max() > 0]
+    if top:
+        out.append(Markup("Anything beyond {}: no such run was made.").format(" and ".join(top)))
     return out
+
+
+def _not_shown(study: Study, flag: Mapping[str, Any]) -> str:
+    """What a flag keeps a reader from concluding; one of laws that were not selected says nothing of the data."""
+    code, laws = str(flag["code"]), flag.get("laws") or []
+    selected = study.fits.get("selected")
+    if code == flags.FLOOR_NOT_IDENTIFIED and selected and selected not in laws:
+        return ""
+    return flags.kind(code).not_shown
 
 
 def signed(interval: Interval) -> str:
@@ -178,7 +219,7 @@ def _cost(study: Study) -> Markup:
     total, tuning = spent.sum(), spent[trials["stage"] == TRIAL].sum()
     if total > 0:
         text += f", {power_of_ten(float(total))} training FLOPs ({100 * tuning / total:.0f} % of them for tuning)"
-    seconds = study.cells["seconds"].sum()
+    seconds = study.cells["seconds"].astype(float).sum()
     if seconds > 0:
         text += f", {duration(float(seconds))} of computing"
     states = {s: int((trials["state"] == s).sum()) for s in (PRUNED, DIVERGED, FAILED)}

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from mnist_scaling.study.columns import SEED
+from mnist_scaling.study.columns import BRANCH, SEED
+
+DATA_AXES = ("data_fraction", "budget", "passes", BRANCH)
+"""Axes that set D by their nature. Others, such as a learning rate under early stopping, merely move it."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,8 @@ class Roles:
     """The axis that sets D, such as data_fraction."""
     others: tuple[str, ...]
     """All further axes, such as optimizer: one panel each combination."""
+    arms: tuple[str, ...] = ()
+    """Those of the others that set neither N nor D and are no seed: laws of their values are never pooled."""
 
 
 def roles_of(cells: pd.DataFrame, axes: Sequence[str]) -> Roles:
@@ -33,18 +38,23 @@ def roles_of(cells: pd.DataFrame, axes: Sequence[str]) -> Roles:
         Its swept columns.
     """
     varying = [a for a in axes if cells[a].nunique(dropna=False) > 1]
-    size = _axis_of("n_params", "width", varying, cells)
-    data = _axis_of("n_seen", "data_fraction", [a for a in varying if a != size], cells)
-    return Roles(size, data, tuple(a for a in varying if a not in (size, data)))
+    sizes = _axes_of("n_params", ("width",), varying, cells)
+    size = sizes[0] if sizes else None
+    amounts = _axes_of("n_seen", DATA_AXES, [a for a in varying if a != size], cells)
+    amounts = [a for a in amounts if a in DATA_AXES]
+    data = amounts[0] if amounts else None
+    others = tuple(a for a in varying if a not in (size, data))
+    return Roles(size, data, others, tuple(a for a in others if a not in (*sizes, *amounts, SEED)))
 
 
-def _axis_of(measured: str, preferred: str, axes: Sequence[str], cells: pd.DataFrame) -> str | None:
-    """The axis along which `measured` moves while all other axes stand still."""
-    for axis in sorted(axes, key=lambda a: a != preferred):
+def _axes_of(measured: str, preferred: Sequence[str], axes: Sequence[str], cells: pd.DataFrame) -> list[str]:
+    """The axes along which `measured` moves while all other axes stand still, the preferred ones first."""
+    found = []
+    for axis in sorted(axes, key=lambda a: preferred.index(a) if a in preferred else len(preferred)):
         rest = [a for a in axes if a != axis]
         groups = cells.groupby(rest, dropna=False)[measured] if rest else None
         most = groups.nunique().max() if groups is not None else cells[measured].nunique()
         # Runs of different seeds stop at different D under early stopping, but no seed sets it.
         if axis != SEED and most > 1 and pd.api.types.is_numeric_dtype(cells[axis]):
-            return axis
-    return None
+            found.append(axis)
+    return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,13 +33,28 @@ def grid_edge(table: Table, isoflop: Frontier) -> list[Flag]:
         f"At {len(edges)} of {len(curves)} compute budgets the best model is the {' or '.join(sides)} one tried, "
         "so its optimum is a bound."
     )
-    wanted = {"smallest": "smaller", "largest": "larger"}
-    fix = (
-        f"Add {' and '.join(wanted[side] for side in sides)} models at these budgets, "
-        "or read exponents from the fitted law."
-    )
+    wanted = [word for side, word in (("largest", "larger"), ("smallest", "smaller")) if side in sides]
+    blocked = [c for c in edges if c["side"] == "smallest" and not _has_data_for_smaller(table, c)]
+    if len(blocked) == sum(c["side"] == "smallest" for c in edges):
+        wanted = [word for word in wanted if word == "larger"]
+    steps = [f"Add {' and '.join(wanted)} models at these budgets"] if wanted else []
+    if blocked:
+        steps.append(
+            f"{'at' if steps else 'At'} {len(blocked)} of them a smaller model would have to see more than the "
+            f"{table.inputs['D'].max():.6g} examples that are the most here, so leave these budgets out"
+        )
+    fix = f"{'; '.join(steps)}, or read exponents from the fitted law."
     severity = flags.WARNING if usable < 3 or len(edges) > usable else flags.INFO
     return [Flag(flags.GRID_EDGE, text, cells_of(table, sorted(index)), severity=severity, remedy=fix)]
+
+
+def _has_data_for_smaller(table: Table, curve: Mapping[str, Any]) -> bool:
+    """Whether one more step below the smallest size of an isoFLOP curve needs no more data than the table has.
+
+    At fixed C, a model that is smaller by a factor sees about as many times more examples.
+    """
+    n, d = curve["N"], curve["D"]
+    return len(n) < 2 or d[0] * n[1] / n[0] <= table.inputs["D"].max() * 1.02
 
 
 def far_extrapolation(reach: float, cells: Sequence[dict[str, Any]], what: str) -> list[Flag]:

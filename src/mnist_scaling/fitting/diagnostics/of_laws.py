@@ -15,6 +15,12 @@ from mnist_scaling.study import flags
 FEWEST_SETTLED = 0.7
 """Share of converged draws below which a law's parameters are called undetermined."""
 
+CHANCE_AT_BOUND = (
+    "Chance is that of a guess among the classes, which is right where some cells are near it. Where all lie far "
+    "below, these data don't show it: fit a power law or additive instead."
+)
+"""Remedy where an error law's chance ended at 1 - 1 / classes."""
+
 
 def not_converged(fits: Mapping[str, Fit], settled: Mapping[str, float] | None = None) -> list[Flag]:
     """The optimiser stopped before the optimum, no second start found the same one, or draws wander along a ridge.
@@ -43,8 +49,8 @@ def parameter_at_bound(fits: Mapping[str, Fit]) -> list[Flag]:
     if not hits:
         return []
     what = "; ".join(f"{k}: {', '.join(names)}" for k, names in hits.items())
-    floors = all(set(names) == {"E"} for names in hits.values())
-    fix = "Use the law without a floor." if floors else ""
+    ended = {name for names in hits.values() for name in names}
+    fix = "Use the law without a floor." if ended == {"E"} else CHANCE_AT_BOUND if ended == {"chance"} else ""
     return [Flag(flags.PARAMETER_AT_BOUND, f"Parameters ended at their bound ({what}).", laws=tuple(hits), remedy=fix)]
 
 

@@ -100,6 +100,14 @@ class Law(ABC):
     def starts(self, logs: Logs, log_loss: Array) -> Array:
         """Starting points, shape (starts, p), from a grid; cheap, and never far from the data."""
 
+    def for_classes(self, classes: int | None) -> Law:
+        """The same law with the bounds that a number of classes sets; a law of the cross-entropy has none."""
+        return self
+
+    def refuses(self, loss: Array) -> str:
+        """Why the law can't hold such losses at all, in words; empty when it can."""
+        return ""
+
     def optimum(self, theta: Array, kappa_n: float, kappa_d: float) -> dict[str, Array] | None:
         """Where the law's loss is least at fixed C = k N^kappa_n D^kappa_d; None where it has no such point.
 

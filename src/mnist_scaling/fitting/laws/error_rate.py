@@ -1,10 +1,14 @@
 """Error rates, which start at chance: err = chance * s / sqrt(s^2 + h^2), s = A / N^alpha + B / D^beta + c.
 
 Small nets and little data give s >> h and the error of a guess; large ones give (chance / h) s, the
-additive law. c is the floor. Source: Rosenfeld et al. 2020 (arXiv 1909.12673), equation 5.
+additive law. c is the floor. A guess among k classes is wrong 1 - 1 / k of the time, so chance is no larger; without a
+number of classes it is bounded by 1. Source: Rosenfeld et al. 2020 (arXiv 1909.12673), equation 5.
 """
 
 from __future__ import annotations
+
+import copy
+from dataclasses import replace
 
 import numpy as np
 
@@ -19,18 +23,47 @@ from mnist_scaling.fitting.laws.base import (
     power,
 )
 
+CHANCE = Parameter("chance", "error of a guess", "loss", upper=1.0, log=True)
 
-class ErrorRate(Law):
+NEAREST = 0.98
+"""Share of chance that a start takes for losses at or above it, where s would be infinite."""
+
+
+class _ErrorLaw(Law):
+    """What both have in common: chance, the first parameter, and its bound."""
+
+    source = "Rosenfeld et al. 2020, arXiv 1909.12673, eq. 5"
+    default = False
+
+    def for_classes(self, classes: int | None) -> Law:
+        """See `Law.for_classes`."""
+        if classes is None:
+            return self
+        law = copy.copy(self)
+        law.parameters = (replace(CHANCE, upper=1 - 1 / classes), *self.parameters[1:])
+        return law
+
+    def refuses(self, loss: Array) -> str:
+        """See `Law.refuses`."""
+        if loss.max() <= 1:
+            return ""
+        return f"not fitted: an error rate is at most 1, but the largest is {loss.max():.4g}"
+
+    def _shares(self, log_loss: Array, factor: float) -> tuple[float, Array]:
+        """A start's log chance, `factor` times the largest loss as far as the bound allows, and loss / chance."""
+        log_chance = min(float(log_loss.max() + np.log(factor)), self.parameters[0].bounds[1])
+        return log_chance, np.minimum(np.exp(log_loss - log_chance), NEAREST)
+
+
+class ErrorRate(_ErrorLaw):
     """chance * s / sqrt(1 + s^2) with s = A/N^alpha + B/D^beta + c: h is absorbed in A, B and c."""
 
     name = "error_rate"
     formula = "chance * s / sqrt(1 + s^2), s = A / N^alpha + B / D^beta + c"
     inputs = ("N", "D")
     levels = 3
-    source = "Rosenfeld et al. 2020, arXiv 1909.12673, eq. 5"
-    default = False
     parameters = (
-        Parameter("chance", "error of a guess", "loss", log=True),
+        CHANCE,
         *SCALES_AND_EXPONENTS,
         Parameter("c", "floor of s", "1", 0.0, 10.0),
     )
@@ -57,10 +90,10 @@ class ErrorRate(Law):
         out = np.empty((len(alpha), 6))
         for factor in np.unique(over):
             rows = over == factor
-            share = np.exp(log_loss - log_loss.max()) / factor
+            log_chance, share = self._shares(log_loss, factor)
             log_s = np.log(share) - 0.5 * np.log1p(-share * share)
             solved = linear_starts(log_s, [(alpha[rows], logs["N"]), (beta[rows], logs["D"])], floor=True)
-            chance = np.full(rows.sum(), log_loss.max() + np.log(factor))
+            chance = np.full(rows.sum(), log_chance)
             out[rows] = np.column_stack([chance, solved[:, :2], alpha[rows], beta[rows], solved[:, 2]])
         return out
 
@@ -69,18 +102,15 @@ class ErrorRate(Law):
         return balance(theta[:, 1], theta[:, 2], theta[:, 3], theta[:, 4], kappa_n, kappa_d)
 
 
-class ErrorPower(Law):
+class ErrorPower(_ErrorLaw):
     """chance * s / sqrt(1 + s^2) with s = A / x^alpha: one variable, no floor."""
-
-    source = ErrorRate.source
-    default = False
 
     def __init__(self, variable: str) -> None:
         self.name = f"error_{variable}"
         self.formula = f"chance * s / sqrt(1 + s^2), s = A / {variable}^alpha"
         self.inputs = (variable,)
         self.parameters = (
-            Parameter("chance", "error of a guess", "loss", log=True),
+            CHANCE,
             Parameter("A", f"s at {variable} = 1", f"{variable}^alpha", log=True),
             Parameter("alpha", f"exponent of {variable} far below chance", "1", 0.0, 10.0),
         )
@@ -100,9 +130,9 @@ class ErrorPower(Law):
         x = logs[self.inputs[0]]
         out = []
         for factor in (1.02, 1.2, 2.0, 5.0, 30.0):
-            share = np.exp(log_loss - log_loss.max()) / factor
+            log_chance, share = self._shares(log_loss, factor)
             slope, level = np.polyfit(x, np.log(share) - 0.5 * np.log1p(-share * share), 1)
-            out.append([log_loss.max() + np.log(factor), level, -slope])
+            out.append([log_chance, level, -slope])
         return np.array(out)
 
 

@@ -30,7 +30,11 @@ class Plot:
     prepare: Callable[[Study], Any]
     """Data of the figure, or `Missing` with the reason; a ``note`` attribute is added to the caption."""
     draw: Callable[[Any], Figure]
+    needs_trials: bool = False
+    """Whether it is about how a study was tuned, so that a table from elsewhere can't have it."""
 
+
+NO_TRIALS = Missing("A table from elsewhere has no trials, so there is nothing to show of how its runs were tuned.")
 
 TUNING, SCALING, COMPUTE, LAWS, SEARCH = (
     "What tuning changed",
@@ -52,21 +56,23 @@ FIGURES = (
         "exponent at every level, with 95 % intervals of least squares in logs.",
         change.change,
         draw_t.draw_change,
+        needs_trials=True,
     ),
     Plot(
         "loss_vs_parameters",
         SCALING,
-        "Test loss against model size",
-        "Points are means over repeats with one standard error. Lines are power laws fitted at each data size; the "
-        "shade, drawn for the largest only, turns the line about its middle by the 95 % interval of its exponent. "
-        "Right: all exponents with their intervals.",
+        "Loss against model size",
+        "Points are means over repeats with one standard error. Solid lines are the selected law where there is one, "
+        "and dashed ones power laws fitted at each data size by themselves (solid where none is selected); the shade, "
+        "drawn for the largest only, turns that line about its middle by the 95 % interval of its exponent. Right: the "
+        "exponents of the power laws with their intervals.",
         partial(losses.losses, variable="N"),
         draw_loss.draw,
     ),
     Plot(
         "loss_vs_data",
         SCALING,
-        "Test loss against data",
+        "Loss against data",
         "As above, with one line for each model size.",
         partial(losses.losses, variable="D"),
         draw_loss.draw,
@@ -74,7 +80,7 @@ FIGURES = (
     Plot(
         "loss_vs_compute",
         COMPUTE,
-        "Test loss against training compute",
+        "Loss against training compute",
         "Every cell over the FLOPs of one run (its tuning not counted). The frontier is dashed, its corners ringed: "
         "no cell lies below it.",
         compute.compute,
@@ -123,6 +129,7 @@ FIGURES = (
         "underline: at the edge of its search range, so that a better value may lie outside.",
         tuning.hyperparameters,
         draw_t.draw_hyperparameters,
+        needs_trials=True,
     ),
     Plot(
         "winners_curse",
@@ -132,17 +139,25 @@ FIGURES = (
         "Best-of-k looks better than it is; the repeats are what is fitted.",
         tuning.curse,
         draw_t.draw_curse,
+        needs_trials=True,
     ),
     Plot(
         "tuning_history",
         SEARCH,
         "Was tuning long enough?",
-        "Best validation loss so far, over the best at the end. Lines that still fall at the right ask for more "
+        "How far the best validation loss so far lies above the best at the end, on a scale that is logarithmic from "
+        "1 % up, so that one bad start does not flatten the rest. Lines that still fall at the right ask for more "
         "trials.",
         tuning.history,
         draw_t.draw_history,
+        needs_trials=True,
     ),
 )
+
+
+def prepare(plot: Plot, study: Study) -> Any:
+    """Data of a figure, or `Missing` with the reason."""
+    return NO_TRIALS if plot.needs_trials and not study.is_study else plot.prepare(study)
 
 
 def draw(plot: Plot, data: Any) -> Figure:
@@ -156,5 +171,5 @@ def show(study: Study, name: str) -> Figure | Missing:
     plot = next((p for p in FIGURES if p.name == name), None)
     if plot is None:
         raise KeyError(f"A figure must be one of {', '.join(p.name for p in FIGURES)}, but got {name!r}.")
-    data = plot.prepare(study)
+    data = prepare(plot, study)
     return data if isinstance(data, Missing) else draw(plot, data)

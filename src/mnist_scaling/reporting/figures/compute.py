@@ -50,10 +50,12 @@ def draw_compute(data: Compute) -> Figure:
         dashed: dict[str, Any] = {"color": style.FRONTIER, "linewidth": 1.2, "linestyle": (0, (4, 2))}
         lines = axes.plot(points["C"], points["loss"], label=METHODS[data.method] + slope, **dashed)
         axes.plot(points["C"], points["loss"], "o", mfc="none", mec=style.FRONTIER, markersize=9, mew=1)
+    if data.selected is not None:
+        lines += axes.plot(data.selected["x"], data.selected["loss"], color=style.INK, label="selected law")
     flop_axis(axes, data.cells["C"].min(), data.cells["C"].max())
     style.log_axis(axes.yaxis, data.cells["loss"].min(), data.cells["loss"].max())
-    axes.set_ylabel("test loss (nats per example)")
-    style.level_key(figure, data.cells, data.size, colours, lines)
+    axes.set_ylabel(style.plain(data.names[0]))
+    style.level_key(figure, data.cells, data.names[1] if data.size else None, colours, lines)
     return figure
 
 
@@ -100,7 +102,7 @@ def draw_isoflops(data: IsoFlops) -> Figure:
     style.level_axis(axes.xaxis, np.concatenate([c.points["N"] for c in data.curves]))
     losses = np.concatenate([c.points["loss"] for c in data.curves])
     style.log_axis(axes.yaxis, losses.min(), losses.max())
-    axes.set(xlabel="parameters N", ylabel="test loss (nats per example)")
+    axes.set(xlabel="parameters N", ylabel=style.plain(data.loss))
     handles, labels = axes.get_legend_handles_labels()
     axes.legend(handles, labels, title="budget (FLOPs)", loc="upper left", bbox_to_anchor=(1, 1.02), alignment="left")
     return figure

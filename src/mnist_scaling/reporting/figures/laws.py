@@ -34,7 +34,9 @@ def draw_exponents(data: Exponents) -> Figure:
         axes.grid(visible=False, axis="y")
         axes.set_title(title, fontsize=8.5, fontweight="normal", loc="right" if len(data.groups) > 1 else "left")
         axes.set_xlim(*_limits(table))
-        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.xaxis.set_major_locator(
+            MaxNLocator(4 if len(data.groups) < 3 else 3, steps=[1, 2, 2.5, 5, 10], prune="both")
+        )
     return figure
 
 

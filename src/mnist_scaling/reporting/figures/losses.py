@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -9,7 +11,6 @@ from matplotlib.figure import Figure
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.prepare.losses import Line, Losses
 from mnist_scaling.reporting.text import estimate
-from mnist_scaling.study.columns import label
 
 SIZES = {"N": "parameters N", "D": "training examples seen D"}
 
@@ -34,7 +35,7 @@ def draw(data: Losses) -> Figure:
             axes[0].annotate(text, (0.98, 0.95), xycoords="axes fraction", ha="right", va="top")
     if data.other is not None:
         labels = {line.fixed: line.label for lines in data.panels.values() for line in lines}
-        style.key(figure, label(data.other), {labels[f]: colours[f] for f in sorted(labels)})
+        style.key(figure, data.labels[2], {labels[f]: colours[f] for f in sorted(labels)})
     return figure
 
 
@@ -46,9 +47,12 @@ def _lines(axes: Axes, data: Losses, lines: list[Line], colours: dict[float, str
             curve = line.law.curve()
             if line.fixed == largest and curve["low"].notna().all():
                 axes.fill_between(curve["x"], curve["low"], curve["high"], color=colour, alpha=0.15, linewidth=0)
-            axes.plot(curve["x"], curve["loss"], color=colour)
-        else:
+            thin: dict[str, Any] = {"linestyle": (0, (4, 2)), "linewidth": 0.8} if line.selected is not None else {}
+            axes.plot(curve["x"], curve["loss"], color=colour, **thin)
+        elif line.selected is None and not line.scattered:
             axes.plot(points["x"], points["loss"], color=colour, alpha=0.5, linewidth=0.9)
+        if line.selected is not None:
+            axes.plot(line.selected["x"], line.selected["loss"], color=colour)
         error = points["se"].fillna(0)
         axes.errorbar(
             points["x"], points["loss"], error, fmt="o", color=colour, elinewidth=1, capsize=2, capthick=1,
@@ -57,7 +61,7 @@ def _lines(axes: Axes, data: Losses, lines: list[Line], colours: dict[float, str
     style.level_axis(axes.xaxis, np.concatenate([x.points["x"] for x in lines]))
     losses = np.concatenate([x.points["loss"] for x in lines])
     style.log_axis(axes.yaxis, losses.min(), losses.max())
-    axes.set(xlabel=f"{SIZES[data.variable]} ({label(data.axis)} varies)", ylabel="test loss (nats per example)")
+    axes.set(xlabel=style.plain(data.labels[0]), ylabel=style.plain(data.labels[1]))
 
 
 def _exponents(axes: Axes, data: Losses, known: list[Line], colours: dict[float, str]) -> None:

@@ -17,7 +17,6 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import ArrayLike
 
 from mnist_scaling.reporting.text import short
-from mnist_scaling.study.columns import label
 
 INK, MUTED, GRID = "#1b1f24", "#6b7280", "#e3e6ea"
 UNTUNED, TUNED, FRONTIER = "#c8553d", "#1f6f9f", "#1b1f24"
@@ -31,6 +30,9 @@ SIZE_PALETTE, DATA_PALETTE = "crest", "flare"
 
 TEXT_WIDTH = 7.2
 """Inches: two columns of a paper."""
+
+MOST_LEVELS = 24
+"""Levels that an axis takes its ticks from."""
 
 _RC = {
     "font.family": "sans-serif",
@@ -97,7 +99,7 @@ def nice_ticks(low: float, high: float, most: int = 7) -> list[float]:
     """Round numbers inside a logarithmic range: 0.05, 0.1, 0.2, …
 
     Takes the densest of several sets of mantissas that gives at most `most` ticks, and at least two
-    wherever any of them does.
+    wherever any of them does; a range of more decades than that has a tick at every second, third, … of them.
     """
     decades = range(int(np.floor(np.log10(low))) - 1, int(np.ceil(np.log10(high))) + 1)
     best: list[float] = []
@@ -107,7 +109,8 @@ def nice_ticks(low: float, high: float, most: int = 7) -> list[float]:
         inside = [t for t in ticks if low * 0.9999 <= t <= high * 1.0001]
         if len(best) < len(inside) <= most:
             best = inside
-    return best
+    step = -(-len(decades) // most)
+    return best or [10.0**d for d in decades[::step] if low <= 10.0**d <= high]
 
 
 def log_axis(axis: Axis, low: float, high: float, pad: float = 0.06, most: int = 7) -> None:
@@ -118,8 +121,12 @@ def log_axis(axis: Axis, low: float, high: float, pad: float = 0.06, most: int =
 
 
 def level_axis(axis: Axis, levels: ArrayLike, pad: float = 0.06, most: int = 7) -> None:
-    """Logarithmic scale whose ticks are the levels themselves, thinned where they are many."""
+    """Logarithmic scale whose ticks are the levels themselves, thinned where they are many; round numbers where there
+    are more than `MOST_LEVELS`, as in a table whose every model has a size of its own."""
     distinct = np.unique(np.asarray(levels, float))
+    if len(distinct) > MOST_LEVELS:
+        log_axis(axis, distinct[0], distinct[-1], pad, most)
+        return
     span = max(np.log(distinct[-1] / distinct[0]), 0.05) * pad
     step = int(np.ceil(len(distinct) / most))
     ticks = distinct[::-1][::step][::-1]
@@ -134,13 +141,19 @@ def _log_ticks(axis: Axis, ticks: Sequence[float], low: float, high: float) -> N
     axis.set_minor_locator(NullLocator())
 
 
+def plain(text: str) -> str:
+    """Someone's words as they stand: matplotlib reads what is between two dollar signs as a formula."""
+    return text.replace("$", r"\$")
+
+
 def key(figure: Figure, title: str, entries: Mapping[str, str], extra: Sequence[Line2D] = ()) -> None:
     """One row above all panels: a dot for each label and colour, then any further lines."""
     dots = [
-        Line2D([], [], marker="o", linestyle="none", color=colour, label=label) for label, colour in entries.items()
+        Line2D([], [], marker="o", linestyle="none", color=colour, label=plain(label))
+        for label, colour in entries.items()
     ]
     dots += extra
-    head = [Line2D([], [], linestyle="none", label=title)] if title else []
+    head = [Line2D([], [], linestyle="none", label=plain(title))] if title else []
     figure.legend(
         handles=[*head, *dots], loc="outside upper left", ncols=len(dots) + 1,
         handletextpad=0.3, columnspacing=1.2, borderpad=0, handlelength=1.6,
@@ -148,9 +161,9 @@ def key(figure: Figure, title: str, entries: Mapping[str, str], extra: Sequence[
 
 
 def level_key(
-    figure: Figure, rows: pd.DataFrame, axis: str | None, colours: Mapping[float, str], lines: Sequence[Line2D] = ()
+    figure: Figure, rows: pd.DataFrame, title: str | None, colours: Mapping[float, str], lines: Sequence[Line2D] = ()
 ) -> None:
-    """The row of `key` for data with columns ``level`` and ``label``, by the axis that these are of."""
+    """The row of `key` for data with columns ``level`` and ``label``, headed by what the levels are of."""
     labels = dict(zip(rows["level"], rows["label"], strict=True))
     if colours or lines:
-        key(figure, label(axis) if axis else "", {labels[level]: c for level, c in colours.items()}, lines)
+        key(figure, title or "", {labels[level]: c for level, c in colours.items()}, lines)

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.figures.maps import draw_map
@@ -149,7 +150,7 @@ def draw_curse(data: Curse) -> Figure:
         )  # fmt: skip
     style.log_axis(axes.xaxis, data.cells["selected"].min(), data.cells["selected"].max())
     axes.set(xlabel="validation loss of the selected trial (nats per example)", ylabel="repeats are worse by (%)")
-    style.level_key(figure, data.cells, data.size, colours, [middle])
+    style.level_key(figure, data.cells, label(data.size) if data.size else None, colours, [middle])
     return figure
 
 
@@ -163,9 +164,15 @@ def draw_history(data: History) -> Figure:
         axes.step(rows["trial"], 100 * (rows["ratio"] - 1), where="post", linewidth=0.8, alpha=0.75, color=colour)
     thick: dict[str, Any] = {"color": style.INK, "linewidth": 2, "label": "median"}
     middle = axes.step(data.median["trial"], 100 * (data.median["ratio"] - 1), where="post", **thick)
+    # Linear up to 1 %, logarithmic beyond: a first trial at ten times the best must not flatten what follows.
+    axes.set_yscale("symlog", linthresh=1, linscale=0.7)
+    highest = 100 * float(np.nanmax(data.lines["ratio"]) - 1)
+    ticks = [t for t in (0, 1, 3, 10, 30, 100, 300, 1000, 3000, 1e4) if t <= max(1.5 * highest, 1)]
+    axes.set_yticks(ticks, [f"{t:g}" for t in ticks])
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.set_ylim(-0.15, max(1.2 * highest, 1))
     axes.set(xlabel="trials of the cell", ylabel="best so far above final best (%)")
-    axes.set_ylim(bottom=-2)
     trials = data.median["trial"].to_numpy()
     axes.set_xticks(trials if len(trials) <= 12 else trials[:: int(np.ceil(len(trials) / 8))])
-    style.level_key(figure, data.lines, data.size, colours, middle)
+    style.level_key(figure, data.lines, label(data.size) if data.size else None, colours, middle)
     return figure

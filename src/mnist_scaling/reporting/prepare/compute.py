@@ -10,9 +10,11 @@ import pandas as pd
 
 from mnist_scaling.fitting.frontier import METHODS
 from mnist_scaling.fitting.interval import Interval
-from mnist_scaling.reporting.loading import Study, axis_value
+from mnist_scaling.reporting.loading import Study
 from mnist_scaling.reporting.prepare import Missing
+from mnist_scaling.reporting.prepare.losses import levels, selected_law
 from mnist_scaling.reporting.text import number
+from mnist_scaling.study.columns import label
 
 
 @dataclass(frozen=True)
@@ -29,25 +31,34 @@ class Compute:
     exponent: Interval
     """Of the loss in C; negative."""
     note: str
+    names: tuple[str, str] = ("", "")
+    """Of the loss, and of the axis that sets N."""
+    selected: pd.DataFrame | None = None
+    """Columns x, loss: the selected law, where it is one of compute alone."""
 
 
 def compute(study: Study) -> Compute | Missing:
     """Loss against training FLOPs with the frontier of fits.json."""
-    rows = study.cells[study.cells["test_loss"].notna()]
-    if len(rows) < 2 or rows["flops"].nunique() < 2:
-        return Missing("Fewer than two cells with different compute have a test loss.")
-    size = study.roles.size
-    cells = pd.DataFrame({"C": rows["flops"], "loss": rows["test_loss"], "se": rows["test_loss_se"]}).astype(float)
-    cells["level"] = np.nan if size is None else rows[size].astype(float)
-    cells["label"] = "" if size is None else rows[size].map(axis_value)
-    apart = [a for a in (size, *study.roles.others) if a is not None]
-    cells["group"] = rows.groupby(apart, dropna=False).ngroup() if apart else 0
+    rows = study.cells[study.cells["loss"].notna() & study.cells["C"].notna()]
+    if len(rows) < 2 or rows["C"].nunique() < 2:
+        return Missing(f"Fewer than two cells with different compute have a {study.call('loss')}.")
+    size, parts = study.roles.size, []
+    for place, level in enumerate(levels(rows, size)):
+        cells = level.rows[["C", "loss", "se"]].astype(float)
+        apart = [level.rows[a] for a in study.roles.others]
+        group = level.rows.groupby(apart, dropna=False).ngroup() if apart else 0
+        alone = np.arange(len(cells)) if level.scattered else group  # no line joins scattered cells
+        parts.append(cells.assign(level=level.value, label=level.label, group=place * len(rows) + alone))
+    cells = pd.concat(parts)
     found = study.fits["frontier"]
     method = next((m for m in ("hull", "pareto") if found.get(m, {}).get("points")), "")
     frontier = pd.DataFrame(found[method]["points"] if method else [], columns=["C", "loss"]).astype(float)
     exponent = Interval.of(found[method].get("loss_exponent")) if method else Interval()
     note = f"It stands on {len(frontier)} of {len(cells)} cells." if len(frontier) else "No frontier could be formed."
-    return Compute(cells.sort_values(["level", "C"]), size, frontier.sort_values("C"), method, exponent, note)
+    law = selected_law(study, "C", (cells["C"].min(), cells["C"].max()), np.nan)
+    names = (f"{study.call('loss')}{study.unit}", label(size) if size and study.is_study else study.call("N"))
+    ordered = cells.sort_values(["level", "C"])
+    return Compute(ordered, size, frontier.sort_values("C"), method, exponent, note, names, law)
 
 
 @dataclass(frozen=True)
@@ -83,11 +94,14 @@ def frontier(study: Study) -> Frontier | Missing:
         else:
             absent.append(f"{METHODS.get(method, method)}: {found.get('status', 'no exponent')}.")
     if study.roles.size is None or study.roles.data is None:
-        return Missing("A frontier needs model size and data size to vary; this grid holds one of them still.")
+        what = "grid holds one of them still" if study.is_study else "table has one of them still, or not at all"
+        return Missing(f"A frontier needs model size and data size to vary; this {what}.")
     if not optima:
         return Missing("No method found a frontier. " + " ".join(absent))
-    columns = {"C": "flops", "N": "n_params", "D": "n_seen"}
-    ranges = {k: (float(study.cells[c].min()), float(study.cells[c].max())) for k, c in columns.items()}
+    ranges = {k: (float(study.cells[k].min()), float(study.cells[k].max())) for k in ("C", "N", "D")}
+    if not np.isfinite(ranges["C"]).all():
+        ends = [(o.points["C"].min(), o.points["C"].max()) for o in optima]
+        ranges["C"] = (min(low for low, _ in ends), max(high for _, high in ends))
     return Frontier(optima, ranges, " ".join(absent))
 
 
@@ -112,6 +126,8 @@ class IsoFlops:
 
     curves: list[IsoFlop]
     note: str
+    loss: str = "loss"
+    """What the loss is called."""
 
 
 def isoflops(study: Study) -> IsoFlops | Missing:
@@ -131,7 +147,8 @@ def isoflops(study: Study) -> IsoFlops | Missing:
     shares = ", ".join(f"{words.get(str(k), k)} {v}" for k, v in kinds.items())
     how = found.get("how", "")
     status = "" if found.get("status", "ok") == "ok" else f" {found['status']}."
-    return IsoFlops(curves, f"Points: {how}. Of {len(curves)} budgets: {shares}.{status}")
+    note = f"Points: {how}. Of {len(curves)} budgets: {shares}.{status}"
+    return IsoFlops(curves, note, f"{study.call('loss')}{study.unit}")
 
 
 def _isoflop(record: dict[str, Any]) -> IsoFlop:

@@ -13,6 +13,9 @@ from mnist_scaling.reporting.prepare import Missing
 
 MOST_LAWS = 6
 
+MOST_LEVELS = 20
+"""Rows or columns of a map of residuals that can still be read."""
+
 
 def fitted(study: Study) -> dict[str, dict[str, Any]]:
     """Laws with numbers, by name; those that were refused are left out."""
@@ -81,16 +84,18 @@ def residuals(study: Study) -> Residuals | Missing:
         return Missing(
             "No joint law in N and D was fitted: it needs a grid in which both vary, with more cells than parameters."
         )
-    if study.roles.others:
+    sizes = study.cells[["N", "D"]]
+    if sizes.nunique().max() > MOST_LEVELS or sizes.duplicated().any():
         return Missing(
-            "The grid has further axes, so that several cells share one N and D: see the residuals in fits.json."
+            f"The cells form no grid of at most {MOST_LEVELS} levels with one cell at each N and D: see the residuals "
+            "in fits.json."
         )
     # A floor that ended at zero leaves the law without one: the same map twice.
     twice = [k for k, law in joint.items() if k.endswith("_floor") and _without_floor(law) and k[:-6] in joint]
     joint = {k: law for k, law in joint.items() if k not in twice}
     ordered = sorted(joint, key=lambda k: float("inf") if joint[k]["aicc"] is None else joint[k]["aicc"])
     laws = {name: _grid(study, joint[name]) for name in ordered[:MOST_LAWS]}
-    relative = study.cells["test_loss_se"].astype(float) / study.cells["test_loss"].astype(float)
+    relative = study.cells["se"] / study.cells["loss"]
     rmse = {name: float(joint[name]["rmse_log"]) for name in laws}
     noise = float((relative**2).mean() ** 0.5)
     note = f"Repeats say that seeds move a cell's mean by about {100 * noise:.1f} %." if noise == noise else ""
@@ -104,5 +109,5 @@ def _without_floor(law: dict[str, Any]) -> bool:
 def _grid(study: Study, law: dict[str, Any]) -> pd.DataFrame:
     rows = pd.DataFrame(law["residuals"]).set_index("row")["residual"].astype(float)
     cells = study.cells.loc[rows.index]
-    long = pd.DataFrame({"N": cells["n_params"], "D": cells["n_seen"], "residual": rows})
+    long = pd.DataFrame({"N": cells["N"], "D": cells["D"], "residual": rows})
     return long.pivot_table(index="N", columns="D", values="residual").sort_index(ascending=False)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from mnist_scaling.fitting.interval import Interval
+from mnist_scaling.fitting.laws import ALL
 from mnist_scaling.reporting.loading import Study, axis_value
 from mnist_scaling.reporting.prepare import Missing
 from mnist_scaling.study.columns import label
 
-MOST_PANELS = 6
-COLUMN = {"N": "n_params", "D": "n_seen"}
+MOST_PANELS, MOST_LINES, BINS = 6, 15, 6
+"""Rows with more levels than `MOST_LINES`, or hardly two rows a level, are scattered: they are drawn in `BINS` groups.
+"""
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,11 @@ class Line:
     points: pd.DataFrame
     """Columns x, loss, se; sorted by x."""
     law: Law | None
+    """The power law of these cells alone."""
+    selected: pd.DataFrame | None = None
+    """Columns x, loss: the selected law at `fixed`."""
+    scattered: bool = False
+    """Whether the cells share no level and are merely near one another."""
 
 
 @dataclass(frozen=True)
@@ -63,26 +69,57 @@ class Losses:
     panels: dict[str, list[Line]]
     """By title; one panel unless the grid has further axes."""
     note: str
+    labels: tuple[str, str, str] = ("", "", "")
+    """Of x, of the loss, and of what tells the lines apart."""
 
 
 def losses(study: Study, variable: str) -> Losses | Missing:
-    """Lines of test loss against `variable`, N or D."""
+    """Lines of the fitted loss against `variable`, N or D."""
     roles = study.roles
     axis, other = (roles.size, roles.data) if variable == "N" else (roles.data, roles.size)
     if axis is None:
-        return Missing(
-            f"The study has one {'model size' if variable == 'N' else 'data size'}, so there is no line to draw."
-        )
-    measured = study.cells[study.cells["test_loss"].notna()]
+        what = "study" if study.is_study else "table"
+        known = "one" if study.cells[variable].notna().any() else "no"
+        size = "model size" if variable == "N" else "data size"
+        return Missing(f"The {what} has {known} {size}, so there is no line to draw.")
+    measured = study.cells[study.cells["loss"].notna() & study.cells[variable].notna()]
     panels = {}
     for title, rows in split(measured, roles.others):
-        groups = [(np.nan, rows)] if other is None else list(rows.groupby(other, sort=True))
-        lines = [_line(study, variable, other, level, group) for level, group in groups]
+        lines = [_line(study, variable, part) for part in levels(rows, other)]
         if any(len(line.points) > 1 for line in lines):
             panels[title] = sorted(lines, key=lambda line: line.fixed)
     if not panels:
-        return Missing("Fewer than two cells have a test loss on any one line.")
-    return Losses(variable, axis, other, dict(list(panels.items())[:MOST_PANELS]), _note(study, panels))
+        return Missing(f"Fewer than two cells have a {study.call('loss')} on any one line.")
+    varies = f" ({label(axis)} varies)" if study.is_study else ""
+    told = (label(other) if study.is_study else study.call(other)) if other else ""
+    labels = (f"{study.call(variable)} {variable}{varies}", f"{study.call('loss')}{study.unit}", told)
+    shown = dict(list(panels.items())[:MOST_PANELS])
+    return Losses(variable, axis, other, shown, _note(study, panels), labels)
+
+
+@dataclass(frozen=True)
+class Level:
+    """Rows that share a level of an axis, or are near one another on it."""
+
+    value: float
+    label: str
+    rows: pd.DataFrame
+    scattered: bool = False
+
+
+def levels(rows: pd.DataFrame, axis: str | None) -> list[Level]:
+    """Rows by level of an axis; scattered rows by `BINS` equally large groups."""
+    if axis is None:
+        return [Level(np.nan, "", rows)]
+    distinct = rows[axis].nunique()
+    if distinct <= MOST_LINES and (distinct < 4 or distinct <= len(rows) / 2):
+        return [Level(float(value), axis_value(value, axis), part) for value, part in rows.groupby(axis, sort=True)]
+    found = []
+    for _, part in rows.groupby(pd.qcut(rows[axis], BINS, duplicates="drop"), observed=True):
+        low, high = part[axis].min(), part[axis].max()
+        name = f"{axis_value(low, axis)} to {axis_value(high, axis)}" if high > low else axis_value(low, axis)
+        found.append(Level(float(np.sqrt(low * high)), name, part, True))
+    return found
 
 
 def split(cells: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -94,12 +131,38 @@ def split(cells: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[str, pd.Data
         yield ", ".join(f"{label(a)} {axis_value(v, a)}" for a, v in zip(by, key, strict=True)), rows
 
 
-def _line(study: Study, variable: str, other: str | None, level: Any, rows: pd.DataFrame) -> Line:
-    rows = rows.sort_values(COLUMN[variable])
-    fixed = float(rows[COLUMN["D" if variable == "N" else "N"]].median())
-    name = "" if other is None else axis_value(level, other)
-    points = pd.DataFrame({"x": rows[COLUMN[variable]], "loss": rows["test_loss"], "se": rows["test_loss_se"]})
-    return Line(name, float(level), fixed, points.astype(float).reset_index(drop=True), _law(study, variable, rows))
+def _line(study: Study, variable: str, level: Level) -> Line:
+    rows = level.rows.sort_values(variable)
+    other = rows["D" if variable == "N" else "N"]
+    fixed = float(other.median()) if other.notna().any() else 0.0
+    points = rows[[variable, "loss", "se"]].set_axis(["x", "loss", "se"], axis=1).astype(float).reset_index(drop=True)
+    law = None if level.scattered else _law(study, variable, rows)
+    chosen = selected_law(study, variable, (points["x"].min(), points["x"].max()), fixed)
+    return Line(level.label, level.value, fixed, points, law, chosen, level.scattered)
+
+
+def selected_law(
+    study: Study, variable: str, ends: tuple[float, float], fixed: float, points: int = 60
+) -> pd.DataFrame | None:
+    """The selected law along one variable, the other held at `fixed`; None where it does not apply.
+
+    Returns
+    -------
+    pandas.DataFrame or None
+        Columns x, loss.
+    """
+    name = study.fits.get("selected")
+    record = study.fits["laws"].get(name, {}) if name else {}
+    inputs, other = set(record.get("inputs", ())), "D" if variable == "N" else "N"
+    values = {key: found["value"] for key, found in record.get("params", {}).items()}
+    if name not in ALL or variable not in inputs or not inputs <= {variable, other} or None in values.values():
+        return None
+    part = record.get("slice") or {}
+    if len(inputs) == 1 and part.get("value") and not np.isclose(part["value"], fixed, rtol=1e-6):
+        return None
+    x = np.geomspace(*ends, points)
+    sizes = {variable: x} | ({other: fixed} if len(inputs) > 1 else {})
+    return pd.DataFrame({"x": x, "loss": ALL[name].predict(values, **sizes)})
 
 
 def _law(study: Study, variable: str, rows: pd.DataFrame) -> Law | None:
@@ -111,17 +174,18 @@ def _law(study: Study, variable: str, rows: pd.DataFrame) -> Law | None:
     exponent = Interval.of(exponent)
     if scale["value"] is None or not exponent.known:
         return None
-    x = rows[COLUMN[variable]].to_numpy(float)
+    x = rows[variable].to_numpy(float)
     return Law(float(scale["value"]), exponent, (x.min(), x.max()), float(np.exp(np.log(x).mean())))
 
 
 def _note(study: Study, panels: dict[str, list[Line]]) -> str:
     notes = []
-    lost = int(study.cells["test_loss"].isna().sum())
+    lost = int(study.cells["loss"].isna().sum())
     if lost:
-        notes.append(f"{lost} of {len(study.cells)} cells have no test loss and are absent.")
+        notes.append(f"{lost} of {len(study.cells)} cells have no {study.call('loss')} and are absent.")
     if not any(line.points["se"].notna().any() for lines in panels.values() for line in lines):
-        notes.append("No cell has two repeats, so there are no error bars: how much a seed moves a point is not known.")
+        why = "No cell has two repeats" if study.is_study else "The fit names no standard error"
+        notes.append(f"{why}, so there are no error bars: how much a seed moves a point is not known.")
     if len(panels) > MOST_PANELS:
         notes.append(f"{MOST_PANELS} of {len(panels)} combinations of the further axes are drawn.")
     return " ".join(notes)

@@ -128,8 +128,25 @@ def hyperparameters(study: Study) -> Grids | Missing:
         values = _pivot(study, 100 * gain)
         grids.append(Grid("loss saved by tuning (%)", values, values.isna() & False, False, percent=True))
     at_edge = int((study.cells["edges"] != "").sum())
-    note = f"{at_edge} of {len(study.cells)} cells have a selected value at the edge of its range." if at_edge else ""
-    return Grids(grids, roles.size, roles.data, note)
+    notes = (
+        [f"{at_edge} of {len(study.cells)} cells have a selected value at the edge of its range."] if at_edge else []
+    )
+    return Grids(grids, roles.size, roles.data, " ".join([*notes, *_carried_over(study)]))
+
+
+def _carried_over(study: Study) -> list[str]:
+    """How many selected settings were tuned in the cell itself: a carried-over one says nothing of its own cell."""
+    keys = [*study.axes, *study.tuned]
+    settings = study.cells[study.cells["val_loss"].notna()]
+    tried = study.trials[(study.trials["stage"] == vocabulary.TRIAL) & (study.trials["origin"] == vocabulary.TRANSFER)]
+    if settings.empty or tried.empty:
+        return []
+    carried = settings[keys].merge(tried[keys].drop_duplicates(), on=keys)
+    distinct = len(settings[list(study.tuned)].drop_duplicates())
+    return [
+        f"{len(carried)} of {len(settings)} selected settings were carried over from another cell, and {distinct} "
+        "settings are distinct: equal values beside one another need not be a trend."
+    ]
 
 
 def _hyperparameter(study: Study, key: str) -> Grid:
