@@ -42,7 +42,8 @@ from mnist_scaling.tuning.cell_study import CellStudy
 from mnist_scaling.tuning.cell_tuner import Effort
 
 from .helpers import composed, make_cells
-from .simulated_machine import Disk, Killed, Moment, Workers
+from .simulated_disk import Disk, Killed, Moment
+from .simulated_workers import Workers
 
 GRID = ("model.width=8,16", "data.fraction=1,0.5", "optim.lr=tag(log,interval(1e-3,5.5e-3))")
 
@@ -177,7 +178,10 @@ class Simulator:
         # Between its first and its last moment a sweep writes tables by the clock, which a seed can't decide.
         by_no_clock = mock.patch.object(tuner, "_TABLES_SHARE", 1e9)
         silent = contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO())
-        with disk, workers, by_no_clock, silent[0], silent[1]:
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._count_workers, workers)
+            for context in (disk, workers, by_no_clock, *silent):
+                stack.enter_context(context)
             storage.mend(None, folder)
             opened = storage.open_storage(None, folder)
             joined = tuner.join(folder, cells())
@@ -186,6 +190,8 @@ class Simulator:
                 cfg.n_trials, cfg.n_repeats, cfg.trials_per_batch, cfg.widen, cfg.stop_below, workers.together
             )
             tuner.Tuner(folder, studies, workers, effort, cfg.transfer, joined).run()
+
+    def _count_workers(self, workers: Workers) -> None:
         self.outcome.workers += workers.killed
 
     def _compare(self, folder: Path, chain: list[Moment]) -> None:

@@ -235,9 +235,15 @@ class CellStudy:
         # Companions count as running, also where a resume finds them finished.
         copy.add_trials([in_ranges(t, self.space, running=t.user_attrs.get(GROUP) == group) for t in own])
         # A quasi-random sequence counts its own steps: it is walked again from its first.
-        steps = max(index, 1) if isinstance(sampler, optuna.samplers.QMCSampler) else 1
-        trial = [copy.ask(self.space) for _ in range(steps)][-1]
+        drawn = [t for t in own if self._is_drawn(t)] if isinstance(sampler, optuna.samplers.QMCSampler) else []
+        trial = [copy.ask(self.space) for _ in range(len(drawn) + 1)][-1]
         return trial.params, copy.get_trials(deepcopy=False)[trial.number].system_attrs
+
+    def _is_drawn(self, trial: FrozenTrial) -> bool:
+        """Whether a trial's setting is one of a quasi-random sequence, which a cell's very first trial never is."""
+        index = trial.user_attrs[INDEX]
+        tested = {entry["index"] for entry in self.widened.values()}
+        return index > 0 and index not in tested and trial.user_attrs[ORIGIN] == SAMPLER
 
     def _planned(self, index: int) -> tuple[dict[str, Any], str]:
         """The setting for a place in the cell and its origin; an empty one where the sampler is to choose."""
