@@ -6,10 +6,10 @@ RUN := $(VENV)/bin/python
 NAME ?= quickstart
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data study smoke fit report test lint format bench dashboard clean
+.PHONY: help setup data study smoke fit report test test-crash reliability lint format bench dashboard clean
 
 help:  ## print this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 # pip, not a resolver of its own: a torch that pip's configuration offers is taken as it is.
 $(VENV)/.installed: pyproject.toml
@@ -44,6 +44,12 @@ report: setup  ## write a study's report again: make report NAME=width_x_data
 
 test: setup  ## run the tests, real runs on real MNIST among them
 	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile
+
+test-crash: setup  ## kill a sweep 400 times in every mode: ten minutes; make test-crash SEED=1 repeats one
+	@OMP_NUM_THREADS=1 $(RUN) -m tests.tuning.crash_simulator $(if $(SEED),--seed $(SEED))
+
+reliability: setup  ## the table of docs/reliability.md: faults, how often they were tried, what was lost
+	@OMP_NUM_THREADS=1 $(RUN) benchmarks/reliability.py --write docs/reliability.md $(if $(SEED),--seed $(SEED))
 
 lint: setup  ## ruff and mypy
 	@$(RUN) -m ruff check .

@@ -41,7 +41,6 @@ from mnist_scaling.tuning.storage import open_storage
 from mnist_scaling.tuning.trials import INDEX, ORIGIN, OWNER
 
 WIDTHS, FRACTIONS = (2, 3, 4, 6, 8, 11, 16, 23, 32, 45), (1, 0.5, 0.25, 0.125, 0.0625)
-IGNORED = ["device", "threads", "data.dir"]
 
 
 def composed(overrides: list[str]) -> DictConfig:
@@ -74,7 +73,7 @@ def fill(folder: Path, given: list[grid.Cell], n_trials: int, sampler: DictConfi
     rng = np.random.default_rng(0)
     storage = open_storage(None, folder)
     for cell in given:
-        own = cell_study.CellStudy(cell, storage, sampler, IGNORED)
+        own = cell_study.CellStudy(cell, storage, sampler)
         own.open()
         description = {"name": cell.name, "keys": cell.keys, "axes": cell.axes, "widened": []}
         space = search_space.describe(cell.space)
@@ -111,7 +110,7 @@ def measure(folder: Path, given: list[grid.Cell], sampler: DictConfig) -> dict[s
 
     def start() -> tuple[Any, list[cell_study.CellStudy], Ledger]:
         storage = open_storage(None, folder)
-        opened = [cell_study.CellStudy(cell, storage, sampler, IGNORED) for cell in given]
+        opened = [cell_study.CellStudy(cell, storage, sampler) for cell in given]
         for own in opened:
             own.running()
             own.counted()

@@ -147,6 +147,13 @@ def check_dashboard(arguments: list[str]) -> None:
     assert (CONF / "experiment" / f"{name}.yaml").is_file()
 
 
+def check_by_hand(arguments: list[str]) -> None:
+    folder, name, *_, run = Path(arguments[0]).parts
+    assert folder == layout.MULTIRUN
+    assert (CONF / "experiment" / f"{name}.yaml").is_file()
+    assert run.startswith(layout.RUN_PREFIXES)
+
+
 def check_pip(arguments: list[str]) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert arguments[0] == "install"
@@ -162,6 +169,7 @@ MODULE: dict[str, Callable[[list[str]], None]] = {
     "mnist_scaling.train": check_train,
     "mnist_scaling.fit": functools.partial(check_built, "fit", fit_config.FitConfig),
     "mnist_scaling.report": functools.partial(check_built, "report", report.ReportConfig),
+    "mnist_scaling.tuning.by_hand": check_by_hand,
     "pytest": check_pytest,
 }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -58,9 +59,9 @@ def alive(pid: int) -> bool:
         return False
 
 
-def resume(folder: Path, data_dir: str, command: Command, kept: dict[Path, str]) -> pd.DataFrame:
+def resume(folder: Path, data_dir: str, command: Command, kept: dict[Path, str], *more: str) -> pd.DataFrame:
     """Run the same command again; its trials, after checking that nothing was lost or run twice."""
-    done = command(*SWEEP, f"data.dir={data_dir}", cwd=folder)
+    done = command(*SWEEP, f"data.dir={data_dir}", *more, cwd=folder)
     assert done.returncode == 0, done.stderr
     now = finished(folder)
     assert {path: now[path] for path in kept} == kept
@@ -155,6 +156,48 @@ def test_a_worker_killed_while_it_starts_does_not_stop_the_sweep(data_dir: str, 
     assert pd.read_csv(tmp_path / "multirun/smoke/cells.csv")["n_trials"].tolist() == [4] * 4
 
 
+@pytest.mark.parametrize("url", [None, "sqlite:///{}/shared.db"], ids=["journal", "database"])
+def test_a_killed_study_whose_storage_is_lost_runs_no_finished_run_again(
+    url: str | None, undisturbed: pd.DataFrame, data_dir: str, tmp_path: Path, command: Command
+) -> None:
+    more = [] if url is None else [f"hydra.sweeper.storage={url.format(tmp_path)}"]
+    sweep = start(tmp_path, data_dir, *more)
+    wait_for(lambda: len(finished(tmp_path)) >= 7)
+    os.killpg(sweep.pid, signal.SIGKILL)
+    sweep.wait()
+    (tmp_path / "multirun/smoke/optuna.journal" if url is None else tmp_path / "shared.db").unlink()
+    kept = finished(tmp_path)
+    pd.testing.assert_frame_equal(resume(tmp_path, data_dir, command, kept, *more), undisturbed)
+    # Nor does another storage than the one that the study was finished with.
+    other = f"hydra.sweeper.storage=sqlite:///{tmp_path}/other.db"
+    pd.testing.assert_frame_equal(resume(tmp_path, data_dir, command, finished(tmp_path), other), undisturbed)
+
+
+def test_a_second_checkout_on_one_database_is_refused(data_dir: str, tmp_path: Path, command: Command) -> None:
+    storage = f"hydra.sweeper.storage=sqlite:///{tmp_path}/shared.db"
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir()
+    two.mkdir()
+    first = start(one, data_dir, "hydra.sweeper.n_trials=20", storage)
+    wait_for(lambda: len(finished(one)) >= 2)
+    second = command(*SWEEP, f"data.dir={data_dir}", storage, cwd=two)
+    assert second.returncode == 1
+    assert f"process {first.pid} on {socket.gethostname()} is running smoke in {one}/multirun/smoke" in second.stderr
+    assert finished(two) == {}
+    assert first.poll() is None
+    first.terminate()
+    first.wait()
+
+
+def test_a_password_stands_in_no_file_of_a_study(data_dir: str, tmp_path: Path) -> None:
+    """A journal's path may look like a URL with a password, which spares the test a database server."""
+    url = f"journal://{tmp_path}/me:w0rd@host/j.log"
+    assert start(tmp_path, data_dir, "hydra.sweeper.n_trials=1", f"hydra.sweeper.storage={url}").wait(timeout=300) == 0
+    study = tmp_path / "multirun/smoke"
+    assert "me:***@host/j.log" in (study / "study.json").read_text()
+    assert not [path for path in study.rglob("*") if path.is_file() and b"w0rd" in path.read_bytes()]
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 400 kB, where mounting one is allowed."""
@@ -172,7 +215,8 @@ def test_a_full_disk_loses_nothing(
 ) -> None:
     done = command(*SWEEP, f"data.dir={data_dir}", cwd=small_disk)
     assert done.returncode == 1
-    assert "it is full: free some space, and the same command resumes" in done.stderr
+    assert "one does not: the disk is full" in done.stderr
+    assert done.stderr.endswith("Nothing that was measured is lost: mend it, and run the same command again.\n")
     assert "Traceback" not in done.stderr
     kept = finished(small_disk)
     assert 0 < len(kept) < N_RUNS

@@ -30,7 +30,7 @@ from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.sensitivity import sensitivity
 from mnist_scaling.fitting.terminal import show
 from mnist_scaling.fitting.tuning_change import TunedCells, tuning_change
-from mnist_scaling.study import provenance
+from mnist_scaling.study import missing, provenance
 from mnist_scaling.study.columns import CONVENTIONS, SEED
 from mnist_scaling.study.completeness import unfinished
 from mnist_scaling.study.files import read_json, write_atomically
@@ -142,8 +142,8 @@ def _tuning_change(source: Source, arm: Arm, level: float) -> dict[str, Any]:
     """What tuning changed in one arm of a study: the record that stands in fits.json."""
     cells, axes, path = arm.frame, source.axes, source.folder / TRIALS
     if not source.study or not path.is_file():
-        missing = TRIALS if source.study else STUDY
-        return fits_json.tuning_change_record(None, why=f"{source.folder} has no {missing}: there are only cells.")
+        absent = TRIALS if source.study else STUDY
+        return fits_json.tuning_change_record(None, why=f"{source.folder} has no {absent}: there are only cells.")
     if source.rows.seeds:
         why = f"Rows are means over the seeds of their cell: fit one seed at a time with where='{SEED} == 0'."
         return fits_json.tuning_change_record(None, why=why)
@@ -179,6 +179,8 @@ def run(config: FitConfig, overrides: Sequence[str] = ()) -> None:
         What was typed, for the report's page.
     """
     source = read(config)
+    if config.name:
+        missing.warn(source.folder)
     path = (Path(config.out) if config.out else source.folder) / FITS
     records = _arms(source, config)
     record = fits_json.of_arms(records) if source.rows.by else records[0]

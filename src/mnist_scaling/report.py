@@ -12,7 +12,7 @@ from mnist_scaling import cli
 from mnist_scaling.config import build, register, require
 from mnist_scaling.errors import InputError
 from mnist_scaling.reporting import figure_files, html, loading
-from mnist_scaling.study import layout
+from mnist_scaling.study import layout, missing
 from mnist_scaling.study.files import write_atomically
 
 
@@ -70,6 +70,8 @@ def write(config: ReportConfig) -> None:
     """Figures and page of what was fitted; for several arms, a page of each and one that holds them side by side."""
     folder = config.folder
     arms = loading.load_arms(folder)
+    if config.name:
+        missing.warn(folder)
     for old in folder.glob(layout.arm_page("*")):
         if html.KICKER in old.read_text(encoding="utf-8", errors="replace"):  # of arms that there may be no more
             old.unlink()
@@ -89,12 +91,12 @@ def _page(arm: loading.Study, figures: Path, page: Path, config: ReportConfig) -
     """Figures and page of one arm; figures that can't be drawn are named."""
     shown = figure_files.make_all(arm, figures, config.formats, config.dpi)
     write_atomically(page, html.page(arm, shown, figures_at=str(figures.relative_to(page.parent))))
-    missing = [figure for figure in shown if figure.svg is None]
+    absent = [figure for figure in shown if figure.svg is None]
     if not arm.is_study:
-        trials = [figure.plot.name for figure in missing if figure.plot.needs_trials]
+        trials = [figure.plot.name for figure in absent if figure.plot.needs_trials]
         print(f"Left out: {', '.join(trials)}, which need a study's trials.")
-        missing = [figure for figure in missing if not figure.plot.needs_trials]
-    for figure in missing:
+        absent = [figure for figure in absent if not figure.plot.needs_trials]
+    for figure in absent:
         print(f"Not drawn: {f'{arm.arm}: ' if arm.arm else ''}{figure.plot.name}. {figure.note}")
 
 

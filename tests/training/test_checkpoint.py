@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
+import random
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RegimeConfig, RunConfig, TrialConfig
+from mnist_scaling.config import (
+    DataConfig,
+    ModelConfig,
+    OptimConfig,
+    RegimeConfig,
+    ReportsConfig,
+    RunConfig,
+    TrialConfig,
+)
 from mnist_scaling.study.layout import CHECKPOINT
-from mnist_scaling.training import loop, session
+from mnist_scaling.training import checkpoint, loop, session
 from mnist_scaling.training.checkpoint import Checkpoint
 from mnist_scaling.training.regimes import wsd
 
@@ -61,6 +72,36 @@ def test_a_run_cut_anywhere_resumes_bit_for_bit(
     assert (resumed.resumed_at > 0) == (at > 25)
 
 
+def test_a_resumed_run_reports_again_what_it_had_reported(
+    run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its trial is another one in its study by now, and the pruner judges that one by its own reports."""
+    monkeypatch.setattr(wsd, "CHECKPOINT_EVERY", 5)
+    run = replace(run, reports=ReportsConfig(cost=0.5, least=16))
+    heard: list[tuple[int, float]] = []
+
+    def listen(number: int, loss: float) -> bool:
+        heard.append((number, loss))
+        return False
+
+    whole = loop.train_model(run, listen)
+    told, heard[:] = list(heard), []
+    assert [number for number, _ in told] == [1, 2, 3]
+
+    def die_at_the_third(number: int, loss: float) -> bool:
+        if number == 3:
+            raise Killed
+        return listen(number, loss)
+
+    with pytest.raises(Killed):
+        loop.train_model(run, die_at_the_third, tmp_path)
+    heard.clear()
+    resumed = loop.train_model(run, listen, tmp_path)
+    assert heard == told
+    assert resumed.resumed_at > 0
+    assert replace(resumed, resumed_at=0) == whole
+
+
 def test_another_runs_checkpoint_is_not_read(run: RunConfig, tmp_path: Path) -> None:
     Checkpoint(tmp_path, run).write({"x": torch.ones(2)})
     read = Checkpoint(tmp_path, run).read()
@@ -75,20 +116,50 @@ def test_a_file_that_would_run_code_is_not_loaded(run: RunConfig, tmp_path: Path
         def __reduce__(self) -> tuple[object, tuple[str]]:
             return os.system, (f"touch {tmp_path / 'sprung'}",)
 
-    torch.save({"run": Trap()}, tmp_path / CHECKPOINT)
-    assert Checkpoint(tmp_path, run).read() is None
-    (tmp_path / CHECKPOINT).write_bytes(pickle.dumps(Trap(), protocol=2))
-    assert Checkpoint(tmp_path, run).read() is None
+    file = io.BytesIO()
+    torch.save({"run": Trap()}, file)
+    for content in (file.getvalue(), pickle.dumps(Trap(), protocol=2)):
+        for header in (b"", checkpoint._header(content)):  # with a good checksum too: it keeps out accidents only
+            (tmp_path / CHECKPOINT).write_bytes(header + content)
+            assert Checkpoint(tmp_path, run).read() is None
     assert not (tmp_path / "sprung").exists()
 
 
-def test_a_torn_file_is_no_checkpoint(run: RunConfig, tmp_path: Path) -> None:
-    kept = Checkpoint(tmp_path, run)
-    kept.write({"x": 1})
-    whole = kept.path.read_bytes()
+def damaged(whole: bytes) -> Iterator[bytes]:
+    """The bytes of a file, cut short, grown, or with one bit flipped at each of many places."""
     for size in (0, 10, len(whole) // 2, len(whole) - 1):
-        kept.path.write_bytes(whole[:size])
+        yield whole[:size]
+    yield whole + b"\0"
+    rng = random.Random(20261124)
+    for place in (*range(120), *rng.choices(range(len(whole)), k=400)):
+        yield whole[:place] + bytes([whole[place] ^ 1 << rng.randrange(8)]) + whole[place + 1 :]
+
+
+def test_no_damaged_checkpoint_is_read(run: RunConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kept = Checkpoint(tmp_path, run)
+    kept.write({"x": torch.arange(1000.0), "steps": 7})
+    whole = kept.path.read_bytes()
+    aside = tmp_path / f"{CHECKPOINT}.damaged"
+    for content in damaged(whole):
+        kept.path.write_bytes(content)
         assert kept.read() is None
+        assert aside.read_bytes() == content
+        assert f"Warning: {kept.path} is damaged (" in capsys.readouterr().err
+        assert not kept.path.exists()
+    kept.path.write_bytes(whole)
+    assert kept.read() is not None
+
+
+def test_a_run_with_a_damaged_checkpoint_starts_afresh(
+    run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(wsd, "CHECKPOINT_EVERY", 25)
+    whole = loop.train_model(run, folder=tmp_path)
+    content = bytearray((tmp_path / CHECKPOINT).read_bytes())
+    content[len(content) // 2] ^= 4
+    (tmp_path / CHECKPOINT).write_bytes(content)
+    assert loop.train_model(run, folder=tmp_path) == whole  # from its first step: resumed_at is 0
+    assert "kept as checkpoint.pt.damaged, and the run starts afresh." in capsys.readouterr().err
 
 
 def test_a_failed_write_leaves_the_old_checkpoint_and_no_other_file(

@@ -10,12 +10,12 @@ from rich.console import Console
 
 from mnist_scaling import config
 from mnist_scaling.study import files, layout
-from mnist_scaling.tuning import announcement, grid
+from mnist_scaling.tuning import announcement, execution, grid
 from mnist_scaling.tuning.announcement import Sweep
 from mnist_scaling.tuning.ledger import Ledger
 from mnist_scaling.tuning.trainer import DataFacts
 
-from .helpers import composed
+from .helpers import bowl, composed
 
 MNIST = DataFacts("mnist", (1, 28, 28), 10, 50_000, 10_000, 10_000)
 
@@ -98,8 +98,7 @@ def test_values_that_scale_leaves_out_are_named(tmp_path: Path) -> None:
 
 
 def test_what_is_done_is_counted_and_costs_nothing_more(tmp_path: Path) -> None:
-    record = {"stage": "trial", "number": 0, "seed": 0, "state": "COMPLETE", "config": {}, "result": {}}
-    record |= {"seconds": 1.0, "error": None, "origin": "sampler"}
+    record = execution.measure(config.RunConfig(trial=config.TrialConfig(stage="trial")), bowl)
     cell = {"name": "width=4", "keys": {}, "axes": {"width": 4}, "space": {}, "limits": {}, "widened": []}
     files.write_json(tmp_path / "width=4" / layout.CELL, cell)
     for number in range(3):

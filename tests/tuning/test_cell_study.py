@@ -122,24 +122,45 @@ def test_only_the_first_opening_counts(tmp_path: Path) -> None:
     assert again.ask().params["optim.lr"] == 0.01
 
 
-def test_a_setting_whose_values_were_half_written_comes_back_whole(tmp_path: Path) -> None:
-    """Optuna writes the values of a queued setting one by one; a kill between two of them left half of it."""
-    cell_study = make(tmp_path)
-    setting = {"optim.lr": 0.01, "model.dropout": 0.1}
-    cell_study.study.enqueue_trial(setting, user_attrs={"index": 0, "origin": "transfer", "group": 0})
-    half = cell_study.study.ask({"optim.lr": cell_study.space["optim.lr"]})  # and here the process died
-    cell_study.reclaim(half.number)
-    ask = cell_study.ask()
-    assert (ask.index, ask.params, ask.origin) == (0, setting, vocabulary.TRANSFER)
-
-
-def test_a_setting_queued_before_a_kill_is_not_asked_twice(tmp_path: Path) -> None:
+def test_a_trial_is_asked_for_in_one_write(tmp_path: Path) -> None:
+    """Setting, place, origin and group: a kill at any moment leaves a whole trial or none."""
     cell_study = make(tmp_path)
     cell_study.open([{"optim.lr": 0.01, "model.dropout": 0.1}])
-    place = {"index": 0, "origin": "transfer", "group": 0}
-    cell_study.study.enqueue_trial({"optim.lr": 0.01, "model.dropout": 0.1}, user_attrs=place)  # and here it died
-    cell_study.reclaim_queued()  # as a resume does
-    assert [cell_study.ask().params["optim.lr"] for _ in range(2)] == [0.01, 5e-3]
+    journal = tmp_path / "optuna.journal"
+    for _ in range(4):  # transferred, the control, two of the sampler's
+        before = len(journal.read_text().splitlines())
+        ask = cell_study.ask()
+        assert len(journal.read_text().splitlines()) == before + 1
+        found = make(tmp_path).trials()[ask.number]
+        assert (found.params, found.user_attrs["index"], found.user_attrs["origin"]) == (
+            ask.params,
+            ask.index,
+            ask.origin,
+        )
+
+
+@pytest.mark.parametrize("target", ["RandomSampler", "TPESampler", "QMCSampler"])
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_a_reclaimed_place_changes_no_later_setting(tmp_path: Path, target: str) -> None:
+    """A kill between two trials of a round, whatever the sampler."""
+    sampler = OmegaConf.create({"_target_": f"optuna.samplers.{target}"})
+    asked = []
+    for folder, killed in ((tmp_path / "whole", None), (tmp_path / "killed", 3)):
+        folder.mkdir()
+        found: dict[int, dict[str, object]] = {}
+        cell_study = make(folder, sampler=sampler)
+        while len(found) < 6:
+            ask = cell_study.ask(together=2)
+            found[ask.index] = ask.params
+            if ask.index == killed:
+                killed = None
+                cell_study.reclaim(ask.number)
+                del found[ask.index]
+                cell_study = make(folder, sampler=sampler)
+            else:
+                tell(cell_study.study, ask.number, COMPLETE, ask.params["optim.lr"])
+        asked.append(found)
+    assert asked[0] == asked[1]
 
 
 def test_a_failed_trial_can_be_taken_back(tmp_path: Path) -> None:

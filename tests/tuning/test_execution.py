@@ -3,24 +3,29 @@ from __future__ import annotations
 import errno
 import json
 import os
+import pickle
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import optuna
 import pytest
+import sqlalchemy.exc
+from omegaconf import OmegaConf
 
 from mnist_scaling.config import RunConfig, TrialConfig
 from mnist_scaling.study import files
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import FAILED
-from mnist_scaling.tuning import execution
+from mnist_scaling.tuning import execution, faults
 from mnist_scaling.tuning.channel import Channel
 from mnist_scaling.tuning.trainer import Report
 
-from .helpers import bowl, trains_by
+from .helpers import bowl, make_tuner, trains_by
 
 
 def test_a_record_is_strict_json_with_everything_in_it() -> None:
@@ -116,9 +121,83 @@ def test_when_runs_fail_together_each_is_tried_alone(tmp_path: Path, capsys: pyt
     assert "failed (MemoryError: too many at once)" in capsys.readouterr().err
 
 
-def test_a_full_disk_is_no_fault_of_the_run(tmp_path: Path) -> None:
-    def report_fails(run: RunConfig, report: Report | None = None) -> TrainResult:
-        raise OSError(errno.ENOSPC, "No space left on device")
+@pytest.mark.parametrize("fails", [True, False])
+@pytest.mark.parametrize("reports", [True, False])
+def test_a_run_whose_trial_was_given_away_leaves_no_record(tmp_path: Path, fails: bool, reports: bool) -> None:
+    """A worker that outlives its sweep must not overwrite what the resumed sweep's own run has recorded."""
+    cell = make_tuner(tmp_path, None, "model.width=8").cells["all"].study
+    ask = cell.ask()
+    run = RunConfig(trial=TrialConfig(stage="trial", study="all", index=ask.index, number=ask.number))
+    node = OmegaConf.create({"_target_": "optuna.pruners.NopPruner"}) if reports else None
 
-    with pytest.raises(OSError, match="No space left"):
-        execution.measure(RunConfig(), report_fails)
+    def train(run: RunConfig, report: Report | None = None) -> TrainResult:
+        cell.reclaim(ask.number)  # meanwhile the sweep was killed and resumed
+        if report is not None:
+            report(1, 0.5)
+        if fails:
+            raise ZeroDivisionError
+        return bowl(run)
+
+    execution.work(run, tmp_path / "trial-000", Channel(run.trial, None, tmp_path, node), trains_by(train))
+    assert not (tmp_path / "trial-000/result.json").exists()
+
+
+def torch_says(text: str) -> RuntimeError:
+    return RuntimeError(f"[enforce fail at inline_container.cc:588] . {text}")
+
+
+def database_says(text: str) -> optuna.exceptions.StorageInternalError:
+    error = optuna.exceptions.StorageInternalError("An exception is raised during the commit.")
+    error.__cause__ = sqlalchemy.exc.OperationalError(None, None, sqlite3.OperationalError(text))
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/x/checkpoint.pt"),
+            r"the disk is full \(/x/checkpoint.pt\)",
+        ),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "the disk is full"),
+        (OSError(errno.EIO, "Input/output error"), "Input/output error"),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "images"), "No such file or directory"),
+        (ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"), "Connection reset by peer"),
+        (torch_says("PytorchStreamWriter failed writing file data/0: file write failed"), "file write failed"),
+        (torch_says("unexpected pos 192 vs 128"), "unexpected pos"),
+        (database_says("disk I/O error"), "disk I/O error"),
+    ],
+)
+def test_a_fault_of_the_machine_is_nobodys_run(tmp_path: Path, error: Exception, words: str) -> None:
+    """It leaves no record, and crosses to the sweep in words."""
+
+    def train(run: RunConfig, report: Report | None = None) -> TrainResult:
+        raise error
+
+    run = RunConfig(trial=TrialConfig(stage="repeat"))
+    channel = Channel(run.trial, None, tmp_path)
+    with pytest.raises(faults.MachineError, match=words) as raised:
+        execution.work(run, tmp_path / "repeat-000", channel, trains_by(train))
+    assert not (tmp_path / "repeat-000/result.json").exists()
+    assert str(pickle.loads(pickle.dumps(raised.value))) == str(raised.value)
+
+
+@pytest.mark.parametrize("error", [MemoryError("batch too large"), RuntimeError("shapes differ"), ZeroDivisionError()])
+def test_other_errors_are_the_runs_own(error: Exception) -> None:
+    def train(run: RunConfig, report: Report | None = None) -> TrainResult:
+        raise error
+
+    assert execution.measure(RunConfig(), train)["state"] == FAILED
+
+
+def test_a_record_is_written_although_the_storage_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(faults, "STEP_WAITS", (0.0,))
+    trial = TrialConfig(stage="trial", study="all", index=0, number=0)
+    channel = Channel(trial, f"sqlite:///{tmp_path}/no/such/folder.db", tmp_path)
+    execution.work(RunConfig(trial=trial), tmp_path / "trial-000", channel, trains_by())
+    record = files.read_json(tmp_path / "trial-000/result.json")
+    assert record is not None
+    assert record["state"] == "COMPLETE"
+    assert "the next try is in 0 s" in capsys.readouterr().err

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from pathlib import Path
+from urllib.parse import unquote
+
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -143,7 +146,7 @@ def test_a_broken_search_space_is_explained(argument: str, message: str) -> None
     ("arguments", "message"),
     [
         (("curve.images=10,20", "trial.number=1,2"), "`trial.number` would fill `number`"),
-        (("regime.name=single_epoch,repeat", "regime=single_epoch,repeat"), "`regime.name` and `regime` would both"),
+        (("regime.name=single_epoch,repeat", "regime=single_epoch,repeat"), "`regime` and `regime.name` would both"),
         (("model.width=4,8", "seed=tag(nuisance,choice(0,1))"), "`seed` would fill `seed`"),
         (("optim.name=adam,sgd", "+search_space.optimizer=null", "optim=adam,sgd"), "would both fill `optimizer`"),
     ],
@@ -156,6 +159,60 @@ def test_two_keys_of_one_column_are_refused(arguments: tuple[str, ...], message:
 def test_axes_whose_keys_end_alike_have_columns_of_their_own() -> None:
     (cell, *_) = make_cells("optim.name=adam,sgd", "regime.name=single_epoch", "curve.points=0,4", "reports.points=2,3")
     assert set(cell.axes) == {"optimizer", "curve_points", "report_points"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "folders"),
+    [
+        (["data.dir=../x,/tmp/y"], ["dir=..%2Fx", "dir=%2Ftmp%2Fy"]),
+        (["data.dir='a b','a=b','a,b'"], ["dir=a%20b", "dir=a%3Db", "dir=a%2Cb"]),
+        (["data.dir='it\\'s','say \"x\"','back\\slash'"], ["dir=it%27s", "dir=say%20%22x%22", "dir=back%5Cslash"]),
+        (["data.dir='größe','50%',.,.."], ["dir=gr%C3%B6%C3%9Fe", "dir=50%25", "dir=.", "dir=.."]),
+        (["+tag=null,a"], ["tag=None", "tag=a"]),
+        (["data.max_train=null,1000"], ["max_train=None", "max_train=1000"]),
+        (["scale=full,smoke"], ["scale=full", "scale=smoke"]),
+    ],
+)
+def test_any_value_is_one_folder_of_its_own(arguments: list[str], folders: list[str], tmp_path: Path) -> None:
+    cells = make_cells(*arguments)
+    assert [str(cell.folder) for cell in cells] == folders
+    assert [cell.name for cell in cells] == folders
+    for cell in cells:  # its name gives the value back, and leads nowhere else
+        assert unquote(cell.folder.name.split("=", 1)[1]) == str(*cell.axes.values())
+        assert (tmp_path / cell.folder).resolve().parent == tmp_path.resolve()
+
+
+def test_names_of_two_axes_do_not_run_together() -> None:
+    """The values 'x data=y' and 'z' once made the name of 'x' and 'y data=z'."""
+    names = {cell.name for cell in make_cells("data.dir='x data=y',x", "data.name=mnist")}
+    assert names == {"dir=x%20data%3Dy", "dir=x"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["regime.branches=[0.5],[0.25,0.5]"], "must be a number, a word, .* one of `regime.branches` is"),
+        (["+tag={a:1},{a:2}"], "must be a number, a word, .* one of `tag` is"),
+        (
+            ["data.dir=" + "x" * 300 + ",y"],
+            "must be short enough for the name of a folder, 200 bytes, but `dir=xxx.*304",
+        ),
+        (["data.dir='" + "ß" * 50 + "',y"], "must be short enough for the name of a folder, 200 bytes, but `dir=%C3"),
+        (["+tag=a,A"], "must differ by more than upper and lower case"),
+        (["+tag=1,'1'"], "or the type of a value"),
+        (["+tag=nan,1"], "must be finite, but one of `tag` is nan"),
+        (["+tag='NA',a"], "must not read as an empty field of a table, but one of `tag` is 'NA'"),
+        (["+tag='',a"], "must not read as an empty field of a table, but one of `tag` is ''"),
+        (
+            ["hydra.sweeper.n_trials=1,2"],
+            "must be a key of a run, but `hydra.sweeper.n_trials` is one of the whole sweep",
+        ),
+        (["name=a,b"], "must be a key of a run, but `name` is one of the whole sweep"),
+    ],
+)
+def test_a_value_that_no_table_or_folder_takes_is_refused(arguments: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        make_cells(*arguments)
 
 
 def test_settings_hold_what_matters_and_nothing_else() -> None:

@@ -106,6 +106,27 @@ def test_a_killed_trials_reports_do_not_count_twice(tmp_path: Path) -> None:
     assert report(1.5)[1]
 
 
+@pytest.mark.parametrize("name", ["successive_halving", "hyperband"])
+def test_a_pruner_sees_the_place_of_a_trial_and_not_its_number(tmp_path: Path, name: str) -> None:
+    """Hyperband takes a trial's bracket from its number, which a setting that came back has another of."""
+    stops = []
+    for kills in (0, 1, 2):
+        folder = tmp_path / str(kills)
+        tuner = make_tuner(folder, InProcess(folder), "model.width=8", n_trials=0, n_repeats=0)
+        tuner.run()
+        cell = tuner.cells["all"].study
+        for _ in range(kills):
+            cell.ask()
+            cell.reclaim(cell.running()[0].number)
+        for loss in (1.0, 4.0, 2.0, 3.0, 1.5, 1.2, 0.9, 1.1):
+            ask = cell.ask()
+            trial = TrialConfig(stage="trial", study="all", index=ask.index, number=ask.number)
+            stops.append((ask.index, Channel(trial, None, folder, pruner(name)).report(1, loss)))  # type: ignore[arg-type]
+            tell(cell.study, ask.number, vocabulary.COMPLETE, loss)
+    assert stops[:8] == stops[8:16] == stops[16:]
+    assert {stop for _, stop in stops} == {True, False}
+
+
 def test_without_a_pruner_nobody_asks_for_reports() -> None:
     trial = TrialConfig(stage="trial", study="all")
     assert not Channel(trial, None, Path()).prunes

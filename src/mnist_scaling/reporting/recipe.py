@@ -9,9 +9,8 @@ from typing import Any
 from mnist_scaling.reporting.loading import Study, axis_value
 from mnist_scaling.reporting.prepare.change import describe
 from mnist_scaling.reporting.text import plural
-from mnist_scaling.study import layout, provenance
+from mnist_scaling.study import provenance, records
 from mnist_scaling.study.columns import label
-from mnist_scaling.study.files import read_json
 from mnist_scaling.study.identity import IDENTITY
 
 
@@ -60,8 +59,7 @@ def versions(study: Study) -> list[tuple[str, str]]:
 
 def _cell_records(study: Study) -> list[dict[str, Any]]:
     """Every cell.json of the study: config keys of its axes, and its search space."""
-    found = (read_json(path) for path in sorted(study.folder.rglob(layout.CELL)))
-    return [record for record in found if record]
+    return list(records.read_cells(study.folder).values())
 
 
 def _levels(study: Study, axis: str) -> str:

@@ -4,34 +4,75 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
-from collections.abc import Mapping
+import secrets
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from mnist_scaling.errors import InputError
 
+DAMAGED = ".damaged"
+"""Suffix of a file that could not be read and was set aside."""
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replace the file at `path` atomically: a reader, or a crash, sees the old file or the new one."""
+
+class DamagedFileError(InputError):
+    """A file that can't be read as what it should be.
+
+    Parameters
+    ----------
+    path : Path
+    reason : str
+        What is wrong with it.
+    """
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(
+            f"{path} must be JSON with all its keys, but is damaged ({reason}): run the step that writes it again."
+        )
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write, which replaces the one at `path` when the block ends and vanishes when the block raises.
+
+    A reader, or a crash at any moment, sees the old file or the new one. The mode of the new file follows the umask.
+
+    Notes
+    -----
+    The content reaches the disk before the name does (fsync), so that a power cut leaves no empty file. The folder
+    itself is not synchronised: a power cut may take a run of the last seconds with it, which is then made again.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with temporary.open("xb") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o644)  # mkstemp makes files private, but everyone may read a table
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write an object as JSON, atomically; NaN and infinities are refused, they are not JSON."""
-    write_atomically(path, json.dumps(content, allow_nan=False, indent=1) + "\n")
+def remove_leftovers(path: Path) -> None:
+    """Delete what writers of `path` left when they were killed; only where no other process can be writing it."""
+    for left in path.parent.glob(f".{path.name}.*"):
+        left.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace the text file at `path`, as `replacing` does."""
+    with replacing(path) as file:
+        file.write(text.encode())
+
+
+def write_json(path: Path, content: Mapping[str, Any], indent: int | None = 1) -> None:
+    """Write an object as JSON, atomically; NaN and infinities are refused, because they are not JSON."""
+    write_atomically(path, json.dumps(content, allow_nan=False, indent=indent) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -39,17 +80,33 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
     Raises
     ------
-    InputError
+    DamagedFileError
         When the file holds anything else.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_bytes(), parse_constant=_refuse)
     except FileNotFoundError:
         return None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path} must be JSON, but is damaged ({error}): delete it and run the step that writes it again."
-        ) from error
+    except (ValueError, RecursionError) as error:  # bytes that are no text are a ValueError too
+        raise DamagedFileError(path, f"not JSON: {error}") from error
     if not isinstance(content, dict):
-        raise InputError(f"{path} must hold a JSON object, but holds {type(content).__name__}: make it again.")
+        raise DamagedFileError(path, f"it must hold a JSON object, but holds {type(content).__name__}")
     return content
+
+
+def set_aside(error: DamagedFileError, remedy: str) -> None:
+    """Move a damaged file out of the way, beside itself, and say so on stderr.
+
+    Parameters
+    ----------
+    error : DamagedFileError
+    remedy : str
+        What happens in its place, as a part of a sentence.
+    """
+    kept = error.path.with_name(error.path.name + DAMAGED)
+    error.path.replace(kept)
+    print(f"Warning: {error.path} is damaged ({error.reason}). It is kept as {kept.name}, {remedy}.", file=sys.stderr)
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON number")

@@ -9,10 +9,13 @@ multirun/<name>/width=16/data_fraction=0.25/cell.json
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 from mnist_scaling.errors import InputError
+from mnist_scaling.study.vocabulary import REPEAT, TRIAL
 
 MULTIRUN = "multirun"
 """Folder of all studies, in the directory that a command is started from."""
@@ -29,8 +32,20 @@ FITS, REPORT, FIGURES = "fits.json", "report.html", "figures"
 STUDY, JOURNAL, LOCK = "study.json", "optuna.journal", ".lock"
 """How a study was made; the default storage of its Optuna studies; the lock that the study's one sweep holds."""
 
+FINISHED = ".finished"
+"""Left by a sweep that had nothing more to do: the digest of what it found (`tuning.finished`)."""
+
 CELL, RESULT, CHECKPOINT = "cell.json", "result.json", "checkpoint.pt"
 """A cell's record, a run's record, and the checkpoint of an unfinished run that can resume."""
+
+RUN_PREFIXES = (f"{TRIAL}-", f"{REPEAT}-")
+"""How the folders of runs begin."""
+
+ONLY_CELL = "all"
+"""Name of the cell of a study without axes."""
+
+_LONGEST = 200
+"""Bytes of a folder's name that a value of an axis may take; file systems allow 255."""
 
 
 def study_folder(name: str) -> Path:
@@ -59,6 +74,37 @@ def arm_names(arms: Sequence[str]) -> list[str]:
 def arm_page(name: str) -> str:
     """File of an arm's own page, beside `REPORT`."""
     return f"arm-{name}.html"
+
+
+def cell_parts(axes: Mapping[str, Any]) -> list[str]:
+    """A cell's name in parts, one folder each: ``width=16``, ``data_fraction=0.25``.
+
+    Letters, digits and ``-._~+`` stand for themselves and everything else is percent-encoded, so that the name is one
+    folder on every file system, two cells never share one, and `urllib.parse.unquote` gives the value back.
+
+    Parameters
+    ----------
+    axes : mapping
+        Column name to value.
+
+    Raises
+    ------
+    InputError
+        When a name is too long for a file system.
+    """
+    parts = [f"{quote(column, safe='')}={quote(_text(value), safe='+')}" for column, value in axes.items()]
+    for part in parts:
+        if len(part) > _LONGEST:
+            raise InputError(
+                f"A value of an axis must be short enough for the name of a folder, {_LONGEST} bytes, but "
+                f"`{part[:40]}…` has {len(part)}: give it a shorter value."
+            )
+    return parts or [ONLY_CELL]
+
+
+def _text(value: Any) -> str:
+    """A value of an axis as text: 1 and 1.0 are one."""
+    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 def run_folder(stage: str, index: int) -> str:

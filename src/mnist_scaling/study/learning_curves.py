@@ -29,12 +29,12 @@ def table(
     axes, tuned : sequence of str
     """
     points = []
+    curved = [row for row in rows if row["stage"] == REPEAT and row["state"] == COMPLETE and row.get("curve")]
+    largest = [row for row in curved if row.get(BRANCH) == max(row[WANTED], default=row.get(BRANCH))]
     for cell, selection in enumerate(cells.to_dict("records")):
-        for row in rows:
-            if row["stage"] == REPEAT and row["state"] == COMPLETE and row.get("curve"):
-                largest = row.get(BRANCH) == max(row[WANTED], default=row.get(BRANCH))
-                if largest and all(same(row.get(key), selection[key]) for key in (*axes, *tuned)):
-                    points += _points(row, cell)
+        for row in largest:
+            if all(same(row.get(key), selection[key]) for key in (*axes, *tuned)):
+                points += _points(row, cell)
     return pd.DataFrame(points, columns=list(CURVE_COLUMNS))
 
 

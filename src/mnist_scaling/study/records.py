@@ -1,35 +1,187 @@
-"""Run folders: what was measured, one result.json a run, from which the tables are built.
+"""Records: what was measured, one result.json per run and one cell.json per cell, from which the tables are built.
 
     multirun/<name>/study.json
     multirun/<name>/width=16/data_fraction=0.25/cell.json
                                                /trial-003/result.json
                                                /repeat-000/result.json
 
-A record is written by the run itself before anything else learns of it, so whatever dies later
-(the tuner, its storage, the machine), a finished run is never lost and never run twice.
+A record is written by the run itself before anything else learns of it, so whatever dies later (the tuner, its
+storage, the machine), a finished run is never lost and never run twice. A record is checked for its shape when it is
+read: the keys that later stages need, their types, finite losses. It has no checksum, so a digit that a faulty disk
+changes within a valid record is not seen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import contextlib
+import os
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from mnist_scaling.study import columns, files, layout
 from mnist_scaling.study.columns import RUN_SEED, column_of
+from mnist_scaling.study.files import DamagedFileError
+from mnist_scaling.study.result import TrainResult
+from mnist_scaling.study.vocabulary import COMPLETE, STATES
 
 WANTED = "wanted_branches"
 """In a row, no column: the shares at which the run was to end a decay; empty for most regimes."""
 
+_NUMBER, _TEXT = (int, float), (str,)
+_NOTHING = type(None)
+_RUN = {
+    "stage": _TEXT, "number": (int,), "seed": (int,), "origin": (str, _NOTHING), "state": _TEXT,
+    "seconds": (*_NUMBER, _NOTHING), "error": (str, _NOTHING), "config": (dict,), "result": (dict, _NOTHING),
+}  # fmt: skip
+_CELL = {"keys": (dict,), "axes": (dict,), "space": (dict,)}
+_STUDY = {"axes": (list,)}
+_MEASURED = {f.name: _NUMBER for f in fields(TrainResult) if f.metadata and f.default is MISSING}
+"""Keys that a record must have, and the types of their values; _MEASURED those of its result."""
 
-def read_study(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Every run recorded below a study's folder: the run's folder, and its row for trials.csv."""
-    for cell_file in sorted(folder.rglob(layout.CELL)):
-        cell = files.read_json(cell_file) or {}
-        for path in sorted(cell_file.parent.glob(f"*/{layout.RESULT}")):
-            record = files.read_json(path)
-            if record is not None:
-                yield path.parent, row(record, cell["axes"], cell["space"])
+
+@dataclass
+class StudyRecords:
+    """All records below a study's folder."""
+
+    rows: dict[Path, dict[str, Any]] = field(default_factory=dict)
+    """A run's folder to its row for trials.csv."""
+    damaged: list[DamagedFileError] = field(default_factory=list)
+    """Records that can't be read."""
+    undescribed: list[Path] = field(default_factory=list)
+    """Folders of cells that have runs but no cell.json, and that nobody described: their rows are left out."""
+
+
+def read_study(folder: Path, known: Mapping[Path, tuple[Mapping[str, Any], Mapping[str, Any]]] = {}) -> StudyRecords:
+    """Every record below a study's folder.
+
+    Parameters
+    ----------
+    folder : Path
+        multirun/<name>.
+    known : mapping
+        Folders of cells to their axes and tuned keys (see `row`), for cells that need no cell.json to be read.
+    """
+    found = StudyRecords()
+    for place in cell_folders(folder):
+        cell = None
+        try:
+            cell = read_cell(place)
+        except DamagedFileError as error:
+            found.damaged.append(error)
+        described = known.get(place) or (cell and (cell["axes"], cell["space"]))
+        if not described:
+            found.undescribed.append(place)
+            continue
+        for path in sorted(place.iterdir()):
+            try:
+                record = read_run(path) if path.name.startswith(layout.RUN_PREFIXES) else None
+                if record is not None:
+                    found.rows[path] = row(record, *described)
+            except DamagedFileError as error:
+                found.damaged.append(error)
+            except KeyError as error:
+                found.damaged.append(DamagedFileError(path / layout.RESULT, f"its config lacks {error}"))
+    return found
+
+
+def cell_folders(folder: Path) -> list[Path]:
+    """Folders below a study's that hold a cell's record or runs, in alphabetical order."""
+    found = []
+    for place, below, names in os.walk(folder):
+        if layout.CELL in names or any(name.startswith(layout.RUN_PREFIXES) for name in below):
+            found.append(Path(place))
+        below[:] = [name for name in below if not name.startswith((*layout.RUN_PREFIXES, ".", layout.FIGURES))]
+    return sorted(found)
+
+
+def read_cells(folder: Path) -> dict[Path, dict[str, Any]]:
+    """The record of every cell below a study's folder, by the cell's folder, without damaged ones."""
+    found = {}
+    for place in cell_folders(folder):
+        with contextlib.suppress(DamagedFileError):  # `missing.complaints` names it
+            if (cell := read_cell(place)) is not None:
+                found[place] = cell
+    return found
+
+
+def read_cell(folder: Path) -> dict[str, Any] | None:
+    """The cell.json in a cell's folder; None where there is none.
+
+    Raises
+    ------
+    DamagedFileError
+        When it can't be read, or lacks what later stages need.
+    """
+    return _checked(folder / layout.CELL, _CELL)
+
+
+def read_description(folder: Path) -> dict[str, Any] | None:
+    """The study.json in a study's folder; None where there is none.
+
+    Raises
+    ------
+    DamagedFileError
+        When it can't be read, or lacks what later stages need.
+    """
+    return _checked(folder / layout.STUDY, _STUDY)
+
+
+def known_axes(folder: Path) -> list[str] | None:
+    """The axes' columns of the study in a folder: of study.json or, where that is gone, of a cell; None for a new one.
+
+    Raises
+    ------
+    DamagedFileError
+        When study.json is damaged.
+    """
+    description = read_description(folder)
+    if description is not None:
+        return list(description.get("grid", description["axes"]))
+    return next((list(cell["axes"]) for cell in read_cells(folder).values()), None)
+
+
+def read_run(folder: Path) -> dict[str, Any] | None:
+    """The result.json in a run's folder; None where there is none.
+
+    Raises
+    ------
+    DamagedFileError
+        When it can't be read, lacks what later stages need, or is of another run.
+    """
+    path = folder / layout.RESULT
+    record = _checked(path, _RUN)
+    if record is None:
+        return None
+    if record["state"] not in STATES:
+        raise DamagedFileError(path, f"its state must be one of {', '.join(STATES)}, but is {record['state']!r}")
+    if layout.run_folder(record["stage"], record["number"]) != folder.name:
+        raise DamagedFileError(path, f"it is the record of {record['stage']} {record['number']}")
+    result = record["result"]
+    if result is not None:
+        _check(path, result, _MEASURED, "result.")
+    loss = (result or {}).get("val_loss")
+    if record["state"] == COMPLETE and not (isinstance(loss, float) and isfinite(loss)):
+        raise DamagedFileError(path, f"a run that is {COMPLETE} must have a finite val_loss, but it has {loss!r}")
+    return record
+
+
+def _checked(path: Path, kinds: Mapping[str, tuple[type, ...]]) -> dict[str, Any] | None:
+    content = files.read_json(path)
+    if content is not None:
+        _check(path, content, kinds)
+    return content
+
+
+def _check(path: Path, content: Mapping[str, Any], kinds: Mapping[str, tuple[type, ...]], prefix: str = "") -> None:
+    """Refuse content that lacks a key or has a value of another type."""
+    for key, kind in kinds.items():
+        if key not in content:
+            raise DamagedFileError(path, f"it lacks `{prefix}{key}`")
+        if not isinstance(content[key], kind) or isinstance(content[key], bool):
+            raise DamagedFileError(path, f"`{prefix}{key}` is {content[key]!r}")
 
 
 def row(record: Mapping[str, Any], axes: Mapping[str, Any], tuned: Mapping[str, Any]) -> dict[str, Any]:

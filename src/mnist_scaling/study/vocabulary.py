@@ -1,6 +1,7 @@
 """Values of the columns that are words: states and stages of runs, origins of settings."""
 
 COMPLETE, PRUNED, DIVERGED, FAILED = "COMPLETE", "PRUNED", "DIVERGED", "FAILED"
+STATES = (COMPLETE, PRUNED, DIVERGED, FAILED)
 """States of a run."""
 
 SINGLE, TRIAL, REPEAT = "single", "trial", "repeat"

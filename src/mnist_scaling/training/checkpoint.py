@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
-import os
 import pickle
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,12 @@ from typing import Any
 import torch
 
 from mnist_scaling.config import RunConfig, flatten
+from mnist_scaling.study import files
+from mnist_scaling.study.files import DamagedFileError
 from mnist_scaling.study.layout import CHECKPOINT
+
+_MAGIC = b"mnist_scaling checkpoint, SHA-256 of what follows this line: "
+"""How the file begins. The checksum in hexadecimal digits and a line feed follow, then what `torch.save` writes."""
 
 
 class Checkpoint:
@@ -33,28 +38,53 @@ class Checkpoint:
 
     def write(self, content: dict[str, Any]) -> None:
         """Replace the file; a kill at any moment leaves the old one or the new one."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{CHECKPOINT}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                torch.save({**content, "run": self._run}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(self.path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-        for left in self.path.parent.glob(f".{CHECKPOINT}.*"):  # of an attempt that was killed while it wrote
-            left.unlink(missing_ok=True)
+        memory = io.BytesIO()
+        torch.save({**content, "run": self._run}, memory)
+        with files.replacing(self.path) as file:
+            file.write(_header(memory.getbuffer()))
+            file.write(memory.getbuffer())
+        files.remove_leftovers(self.path)  # of an attempt that was killed while it wrote
 
     def read(self) -> dict[str, Any] | None:
-        """The file's content; None when there is none, it can't be read, or it is another run's."""
+        """The file's content; None when there is none or it is another run's.
+
+        A damaged file is set aside with a sentence on stderr, and the run starts afresh.
+        """
         try:
-            # weights_only: tensors and plain values, so that a file never runs code.
-            content: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
-        except (FileNotFoundError, EOFError, RuntimeError, pickle.UnpicklingError):
+            found = self.path.read_bytes()
+        except FileNotFoundError:
+            return None
+        try:
+            content = _content(self.path, found)
+        except DamagedFileError as error:
+            files.set_aside(error, "and the run starts afresh")
             return None
         return content if content.get("run") == self._run else None
+
+
+def _header(content: bytes | memoryview) -> bytes:
+    return _MAGIC + hashlib.sha256(content).hexdigest().encode() + b"\n"
+
+
+def _content(path: Path, found: bytes) -> dict[str, Any]:
+    """What was saved in a file of these bytes.
+
+    Raises
+    ------
+    DamagedFileError
+        When a byte differs from what was written, or the file holds no checkpoint.
+    """
+    size = len(_header(b""))
+    if found[:size] != _header(memoryview(found)[size:]):
+        raise DamagedFileError(path, "its checksum is not that of its content")
+    try:
+        # weights_only admits tensors and plain values, so that a file never runs code.
+        content = torch.load(io.BytesIO(found[size:]), map_location="cpu", weights_only=True)
+    except (EOFError, RuntimeError, pickle.UnpicklingError) as error:
+        raise DamagedFileError(path, f"it holds no checkpoint: {type(error).__name__}") from error
+    if not isinstance(content, dict):
+        raise DamagedFileError(path, "it holds no checkpoint")
+    return content
 
 
 def _identity(config: RunConfig) -> dict[str, Any]:

@@ -171,6 +171,8 @@ class Session(RunMonitor):
             return
         self.restore(saved["state"])
         self.spent = self.resumed_at = saved["spent"]
-        self.reports.extend((share, loss) for share, loss in saved["reports"])
         self.curve.points.extend((seen, val, train, phase) for seen, val, train, phase in saved["curve"])
         self.branches.extend(saved["branches"])
+        # The killed attempt's trial is gone from its study, and the pruner judges by what this one has reported.
+        for number, (share, loss) in enumerate(saved["reports"], 1):
+            self.report(number, share, loss)

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import identity
@@ -36,10 +36,10 @@ from mnist_scaling.tuning.trials import (
 )
 
 OPENED, WIDENED = "opened", "widened"
-"""User attributes of a study, beside its axes and its identity."""
+"""User attributes of a study, beside its axes and its identity: its plan."""
 
-_QUEUED = "fixed_params"
-"""Optuna's own attribute of a trial that was queued: its setting."""
+PLAN = "plan"
+"""Key of cell.json: the plan, so that an emptied storage can be given it again."""
 
 LEARNERS = (optuna.samplers.TPESampler, optuna.samplers.GPSampler)
 """Samplers that are told other cells' trials; others follow a sequence of their own, or keep a state."""
@@ -110,12 +110,30 @@ class CellStudy:
     @property
     def space(self) -> dict[str, BaseDistribution]:
         """What is tuned, by config key, with the ranges that were widened."""
-        return self.cell.space | {key: json_to_distribution(entry["range"]) for key, entry in self.widened.items()}
+        return self.ranges_with({})
 
     @property
     def widened(self) -> dict[str, dict[str, Any]]:
         """What was done to ranges, by config key: range, and the index and setting of the trial that tests it."""
         return self._attributes.get(WIDENED, {})
+
+    @property
+    def plan(self) -> dict[str, Any]:
+        """The settings that the cell starts with, and what was done to its ranges."""
+        return {key: self._attributes[key] for key in (OPENED, WIDENED) if key in self._attributes}
+
+    def restore(self, plan: Mapping[str, Any]) -> None:
+        """Take over what the storage lacks of a plan; the first settings last, since they open the cell."""
+        widened = {**plan.get(WIDENED, {}), **self.widened}
+        if widened != self.widened:
+            self._remember(WIDENED, widened)
+        if not self.opened and OPENED in plan:
+            self._remember(OPENED, plan[OPENED])
+
+    def ranges_with(self, plan: Mapping[str, Any]) -> dict[str, BaseDistribution]:
+        """What is tuned, in the ranges that it would have with a plan."""
+        widened = {**plan.get(WIDENED, {}), **self.widened}
+        return self.cell.space | {key: json_to_distribution(entry["range"]) for key, entry in widened.items()}
 
     @property
     def opened(self) -> bool:
@@ -180,57 +198,54 @@ class CellStudy:
         """
         index = self.next_index()
         group = index - index % together
-        sampler = self._make_sampler(index)
-        self.study.sampler = sampler
         setting, origin = self._planned(index)
-        if not setting and isinstance(sampler, LEARNERS):
-            setting = self._learnt(sampler, group)
+        state: dict[str, Any] = {}
+        if not setting:
+            setting, state = self._proposed(index, group)
         owner = [socket.gethostname(), os.getpid()]
-        # The place comes last: without it a trial counts for nothing.
-        noted = {ORIGIN: origin, OWNER: owner, GROUP: group, INDEX: index}
-        if setting:
-            # One write holds the setting and its place, so that a kill at any moment leaves both or neither.
-            self.study.enqueue_trial(setting, user_attrs=noted)
-            trial = self.study.ask(self.space)
-        else:
-            trial = self.study.ask(self.space)
-            for key, value in noted.items():
-                trial.set_user_attr(key, value)
+        # One write for all of it, so that a kill at any moment leaves a whole trial or none.
+        self.study.add_trial(
+            create_trial(
+                state=TrialState.RUNNING,
+                params={key: setting[key] for key in self.space},
+                distributions=self.space,
+                user_attrs={INDEX: index, GROUP: group, ORIGIN: origin, OWNER: owner},
+                system_attrs=state,
+            )
+        )
+        trial = self.trials()[-1]
         return Ask(index, trial.number, dict(trial.params), origin)
-
-    def reclaim_queued(self) -> None:
-        """Take settings out of the queue that a kill left there; they come back at their places."""
-        for _ in [t for t in self.trials() if t.state == TrialState.WAITING]:
-            self.reclaim(self.study.ask().number)
 
     def untouched_from(self, index: int) -> bool:
         """Whether no trial was ever asked for at this place or behind it, and no range was widened for it."""
         asked = any(t.user_attrs.get(INDEX, -1) >= index for t in self.trials())
         return not asked and all(entry["index"] != index for entry in self.widened.values())
 
-    def _learnt(self, sampler: BaseSampler, group: int) -> dict[str, Any]:
-        """A setting that the sampler proposes from the cell's own trials and its neighbours'.
+    def _proposed(self, index: int, group: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        """A setting that the sampler proposes, and the state that it wants kept with the trial.
 
-        From a copy in memory: the study itself keeps to what was really run in it. There all trials have
-        the ranges of now, without which a range that was widened would drop out of a multivariate model.
+        It proposes in a copy in memory: the study itself keeps to what was really run in it. In the copy all trials
+        have the ranges of now, without which a range that was widened would drop out of a multivariate model.
         """
+        sampler = self._make_sampler(index)
         copy = optuna.create_study(direction="minimize", sampler=sampler)
         own = [t for t in counting(self.study) if t.params.keys() == self.space.keys()]
+        if isinstance(sampler, LEARNERS):
+            copy.add_trials(self.neighbour_trials([t for t in own if t.user_attrs.get(GROUP) != group]))
         # Companions count as running, also where a resume finds them finished.
-        seen = [in_ranges(t, self.space, running=t.user_attrs.get(GROUP) == group) for t in own]
-        earlier = [t for t in own if t.user_attrs.get(GROUP) != group]
-        copy.add_trials([*self.neighbour_trials(earlier), *seen])
-        return copy.ask(self.space).params
+        copy.add_trials([in_ranges(t, self.space, running=t.user_attrs.get(GROUP) == group) for t in own])
+        # A quasi-random sequence counts its own steps: it is walked again from its first.
+        steps = max(index, 1) if isinstance(sampler, optuna.samplers.QMCSampler) else 1
+        trial = [copy.ask(self.space) for _ in range(steps)][-1]
+        return trial.params, copy.get_trials(deepcopy=False)[trial.number].system_attrs
 
     def _planned(self, index: int) -> tuple[dict[str, Any], str]:
         """The setting for a place in the cell and its origin; an empty one where the sampler is to choose."""
         counted = {trial.number for trial in counting(self.study)}
         for trial in self.trials():
             if trial.number not in counted and trial.user_attrs.get(INDEX) == index:
-                # Optuna writes the values of a queued setting one by one; the queue's own copy is whole.
-                setting = trial.system_attrs.get(_QUEUED) or trial.params
-                if setting.keys() == self.space.keys():
-                    return dict(setting), trial.user_attrs.get(ORIGIN, SAMPLER)
+                if trial.params.keys() == self.space.keys():
+                    return dict(trial.params), trial.user_attrs.get(ORIGIN, SAMPLER)
         opening = self._attributes.get(OPENED, [])
         if index < len(opening):
             return opening[index][0], opening[index][1]
@@ -241,9 +256,8 @@ class CellStudy:
 
     def reclaim(self, number: int) -> None:
         """Take a trial out of the count; its setting comes back at the same place."""
-        if self.trials()[
-            number
-        ].state.is_finished():  # Optuna changes nothing about such a trial, but its study can still be marked
+        if self.trials()[number].state.is_finished():
+            # Optuna changes nothing about such a trial, but its study can still be marked.
             self._remember(FORGIVEN, [*self._attributes.get(FORGIVEN, []), number])
         else:
             open_trial(self.study, number).set_user_attr(RECLAIMED, True)

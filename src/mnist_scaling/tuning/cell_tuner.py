@@ -13,7 +13,7 @@ from mnist_scaling.study.columns import SEED
 from mnist_scaling.study.records import WANTED
 from mnist_scaling.study.vocabulary import REPEAT, TRIAL
 from mnist_scaling.tuning import certificate, search_space
-from mnist_scaling.tuning.cell_study import CellStudy
+from mnist_scaling.tuning.cell_study import PLAN, CellStudy
 from mnist_scaling.tuning.job import Job
 from mnist_scaling.tuning.ledger import Ledger
 from mnist_scaling.tuning.storage import tell
@@ -54,7 +54,6 @@ class CellTuner:
 
     def recover(self) -> None:
         """After a kill: tell what was finished but not told, reclaim what was not finished."""
-        self.study.reclaim_queued()
         for trial in self.study.running():
             path = self._ledger.record_path(self.cell, TRIAL, trial.user_attrs.get(INDEX, -1))
             record = files.read_json(path)
@@ -74,7 +73,8 @@ class CellTuner:
         """Write the cell's own record: what it is, and what is tuned in which ranges."""
         space, widened = self.study.space, sorted(self.study.widened)
         content = {"name": self.cell.name, "keys": self.cell.keys, "axes": self.cell.axes}
-        content |= {"space": search_space.describe(space), "limits": self.cell.limits, "widened": widened, **more}
+        content |= {"space": search_space.describe(space), "limits": self.cell.limits, "widened": widened}
+        content |= {PLAN: self.study.plan, **more}
         files.write_json(self._ledger.folder / self.cell.folder / layout.CELL, content)
 
     @property
@@ -87,12 +87,23 @@ class CellTuner:
     def _count_left(self) -> int:
         effort, counted = self._effort, self.study.counted()
         if effort.stop_below is not None and counted >= max(certificate.LEAST_TRIALS, effort.n_trials / 2):
-            gain = certificate.expected_gain(*certificate.losses(counting(self.study.study)))
-            if gain is not None and gain < effort.stop_below:
-                return 0
+            # Between rounds only: in the middle of one the answer depends on who was faster, or was killed.
+            if self._between_rounds():
+                gain = certificate.expected_gain(*certificate.losses(counting(self.study.study)))
+                if gain is not None and gain < effort.stop_below:
+                    return 0
         # With nothing to tune all trials would be one run over again.
         wanted = effort.n_trials if self.cell.space else min(effort.n_trials, 1)
         return max(wanted - counted, 0)
+
+    def _between_rounds(self) -> bool:
+        """Whether the next trial begins a round, and no trial of that round was ever asked for."""
+        first = self.study.next_index()
+        return (
+            first == self.study.counted()
+            and first % self._effort.trials_per_batch == 0
+            and (self.study.untouched_from(first))
+        )
 
     @property
     def tuned(self) -> bool:
@@ -109,7 +120,7 @@ class CellTuner:
         size = self._effort.trials_per_batch
         first = self.study.next_index()
         end = first - first % size + size
-        if first % size == 0 and self.study.untouched_from(first):
+        if self._between_rounds():
             self._widen()
         jobs: list[Job] = []
         while len(jobs) < left and self.study.next_index() < end:
@@ -152,6 +163,19 @@ class CellTuner:
         """Take a trial back, as if it had never been asked for."""
         self.study.reclaim(job.number)
         self._left = None
+
+    def again(self, job: Job) -> Job:
+        """A second attempt at a run that left no record, to be run alone.
+
+        A trial is asked for anew: what the first attempt has reported, or still reports, is not the second's.
+        """
+        if job.stage != TRIAL:
+            return replace(job, alone=True)
+        self.reclaim(job)
+        self.running = [other for other in self.running if (other.stage, other.index) != (job.stage, job.index)]
+        again = replace(self._trial(), alone=True)
+        self.running.append(again)
+        return again
 
     def _trial(self) -> Job:
         ask = self.study.ask(self._effort.trials_per_batch)

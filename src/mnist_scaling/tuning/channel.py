@@ -1,19 +1,26 @@
-"""A job's line to its study: report on the way, tell at the end. Opened only when something is said."""
+"""A job's connection to its study: reports on the way, its result at the end. Opened when it is first used."""
 
 from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
 from mnist_scaling.config import TrialConfig
 from mnist_scaling.study import vocabulary
+from mnist_scaling.tuning import faults
 
 if TYPE_CHECKING:
     import optuna
-    from optuna.storages import BaseStorage
+
+NOTES = "system_attrs"
+"""Key of a trial's record for what `Channel.notes` says."""
+
+
+class SupersededError(Exception):
+    """A trial has ended, or was given to another run, while this run still trained."""
 
 
 class Channel:
@@ -40,14 +47,41 @@ class Channel:
         return self._pruner is not None and self._trial.stage == vocabulary.TRIAL
 
     def report(self, number: int, loss: float) -> bool:
-        """Tell an intermediate loss; whether the pruner wants the run to stop."""
+        """Tell an intermediate loss; whether the pruner wants the run to stop.
+
+        Raises
+        ------
+        MachineError
+            When the storage could not be reached for some seconds.
+        SupersededError
+            See `check`.
+        """
+        return faults.insist(lambda: self._report(number, loss))
+
+    def _report(self, number: int, loss: float) -> bool:
         from mnist_scaling.tuning import storage, trials
 
+        self.check()
         storage.open_trial(self._study, self._trial.number).report(loss, step=number)
-        latest = self._study.get_trials(deepcopy=False)[self._trial.number]
-        stop = self._study.pruner.prune(cast("optuna.Study", trials.Judges(self._study, latest)), latest)
+        stop = trials.is_stopped(self._study, self._trial.number)
         # The control shows what an untuned grid would measure: it runs to its end.
         return stop and self._trial.origin != vocabulary.CONTROL
+
+    def check(self) -> None:
+        """Make sure that the trial still waits for this run.
+
+        Raises
+        ------
+        SupersededError
+            When a sweep that was resumed has given the trial's setting to another run. A worker may outlive its
+            sweep, for long on a cluster: what it then leaves behind must not take the other run's place.
+        """
+        if self._study.get_trials(deepcopy=False)[self._trial.number].state.is_finished():
+            raise SupersededError(f"trial {self._trial.number} of '{self._trial.study}' has ended without this run")
+
+    def notes(self) -> dict[str, Any]:
+        """What the sampler and the pruner have noted on the trial: an emptied storage gets it back with the record."""
+        return dict(self._study.get_trials(deepcopy=False)[self._trial.number].system_attrs)
 
     def tell(self, record: dict[str, Any]) -> None:
         """Tell how the run ended."""
@@ -61,16 +95,9 @@ class Channel:
         import optuna
 
         from mnist_scaling.tuning import optuna_objects
+        from mnist_scaling.tuning.storage import open_once
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         pruner = None if self._pruner is None else optuna_objects.make(self._pruner)
-        storage = _storage(self._url, self._folder)
+        storage = open_once(self._url, self._folder)
         return optuna.load_study(study_name=str(self._trial.study), storage=storage, pruner=pruner)
-
-
-@functools.lru_cache(maxsize=1)
-def _storage(url: str | None, folder: Path) -> BaseStorage:
-    """One storage a process: a journal is replayed when opened, and read on from there afterwards."""
-    from mnist_scaling.tuning.storage import open_storage
-
-    return open_storage(url, folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import functools
 import os
 import socket
@@ -21,7 +20,8 @@ from mnist_scaling.study import files, layout
 from mnist_scaling.study.layout import CHECKPOINT
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import FAILED, TRIAL
-from mnist_scaling.tuning.channel import Channel
+from mnist_scaling.tuning import faults
+from mnist_scaling.tuning.channel import NOTES, Channel, SupersededError
 from mnist_scaling.tuning.trainer import Report, Trainer
 
 Train = Callable[[RunConfig, Report | None], TrainResult]
@@ -33,8 +33,9 @@ _ORPHAN_CHECK_SECONDS = 2.0
 def work(run: RunConfig, folder: Path, channel: Channel, trainer: Trainer) -> None:
     """Run one job of a sweep to its record, whatever happens inside it.
 
-    An exception becomes text in the record: one that can't be unpickled, or a dead worker, makes a
-    launcher lose the returns of its whole batch, so nothing is left to the return value.
+    An exception of the run becomes text in the record: one that can't be unpickled, or a dead worker, makes a
+    launcher lose the returns of its whole batch, so nothing is left to the return value. A fault of the machine leaves
+    no record.
 
     Parameters
     ----------
@@ -43,17 +44,50 @@ def work(run: RunConfig, folder: Path, channel: Channel, trainer: Trainer) -> No
     folder : Path
         The run's own folder.
     channel : Channel
-        The line to the trial's study.
+        The connection to the trial's study.
     trainer : Trainer
+
+    Raises
+    ------
+    MachineError
+        When the machine is at fault (`faults`).
     """
     _end_with(run.trial.host, run.trial.owner)
-    if run.trial.count > 1:
-        _work_together(run, folder, trainer)
+    try:
+        if run.trial.count > 1:
+            _work_together(run, folder, trainer)
+        else:
+            _work_alone(run, folder, channel, trainer)
+    except Exception as error:
+        if not faults.is_fault(error):
+            raise
+        raise faults.MachineError(
+            faults.describe(error)
+        ) from None  # in words, because not every error survives a pickle
+
+
+def _work_alone(run: RunConfig, folder: Path, channel: Channel, trainer: Trainer) -> None:
+    is_trial = run.trial.stage == TRIAL
+    try:
+        record = measure(run, _in(folder, trainer), channel.report if channel.prunes else None)
+        if is_trial:
+            _if_reachable(channel.check)
+    except SupersededError as reason:
+        print(f"Warning: a run in {folder} ends without a record: {reason}.", file=sys.stderr)
         return
-    record = measure(run, _in(folder, trainer), channel.report if channel.prunes else None)
-    write_record(folder, record)
-    if run.trial.stage == TRIAL and record["state"] != FAILED:  # of failures the sweep decides
-        channel.tell(record)
+    write_record(folder, record | {NOTES: _if_reachable(channel.notes)} if is_trial else record)
+    if is_trial and record["state"] != FAILED:  # of failures the sweep decides
+        _if_reachable(lambda: channel.tell(record))  # else the sweep tells it
+
+
+def _if_reachable(ask: Callable[[], Any]) -> Any:
+    """What a storage says; None when it can't be reached, for which a run that is finished must not be lost."""
+    try:
+        return faults.insist(ask)
+    except Exception as error:
+        if not faults.is_fault(error):
+            raise
+        return None
 
 
 def _work_together(run: RunConfig, folder: Path, trainer: Trainer) -> None:
@@ -67,6 +101,8 @@ def _work_together(run: RunConfig, folder: Path, trainer: Trainer) -> None:
     try:
         outcomes = list(trainer.train_together(runs))
     except Exception as error:  # each is tried alone then, which shows whose error it is
+        if faults.is_fault(error):
+            raise
         reason = f"training them together failed ({type(error).__name__}: {error})"
         print(f"Warning: {len(runs)} repeats in {folder.parent} are trained one by one: {reason}.", file=sys.stderr)
     seconds = (time.perf_counter() - start) / len(runs)
@@ -83,7 +119,7 @@ def _in(folder: Path, trainer: Trainer) -> Train:
 
 def write_record(folder: Path, record: dict[str, Any]) -> None:
     """Write a run's record, and only then delete its checkpoint: a kill in between loses neither."""
-    files.write_json(folder / layout.RESULT, record)
+    faults.insist(lambda: files.write_json(folder / layout.RESULT, record, indent=None))
     (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
@@ -104,9 +140,11 @@ def measure(run: RunConfig, train: Train, report: Report | None = None, keep_err
     outcome, error = None, None
     try:
         outcome = train(run, report)
+    except SupersededError:
+        raise
     except Exception as failure:  # any error of one run is that run's; the sweep decides what follows
-        # But a full disk is nobody's: without a record the run is made again when there is room.
-        if not keep_errors or (isinstance(failure, OSError) and failure.errno == errno.ENOSPC):
+        # But a fault of the machine is nobody's: without a record the run is made again once it is mended.
+        if not keep_errors or faults.is_fault(failure):
             raise
         error = traceback.format_exc(limit=-3).strip()
     return _record(run, outcome, error, time.perf_counter() - start)

@@ -5,21 +5,45 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from math import isfinite
 from pathlib import PurePosixPath
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
-from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import BaseDistribution
 
 from mnist_scaling import config
 from mnist_scaling.config import RunConfig
 from mnist_scaling.errors import InputError
-from mnist_scaling.study import identity
+from mnist_scaling.study import identity, layout
 from mnist_scaling.study.columns import BRANCH, CELL_COLUMNS, RUN_SEED, SEED, TRIAL_COLUMNS, column_of
 from mnist_scaling.tuning import search_space
+from mnist_scaling.tuning.composition import Compose, Composed, Composer
 from mnist_scaling.tuning.search_space import NUISANCE
+
+_NO_AXES = ("name",)
+"""Config keys that belong to a sweep as a whole, beside Hydra's own."""
+
+_NO_WORDS = (
+    "",
+    "NA",
+    "N/A",
+    "n/a",
+    "#N/A",
+    "#N/A N/A",
+    "#NA",
+    "<NA>",
+    "NaN",
+    "nan",
+    "-NaN",
+    "-nan",
+    "NULL",
+    "null",
+    "None",
+)
+"""Words that pandas takes for an empty field of a CSV file."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +75,8 @@ class Cell:
     """The cell's config with its own values of the tuned keys."""
     space: dict[str, BaseDistribution]
     """What is tuned, by config key."""
-    cost: float
-    """Relative cost of one run."""
+    price: Callable[[RunConfig], float]
+    """Relative cost of one run of a config."""
     limits: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Ends of ranges that are declared limits, by config key."""
 
@@ -63,37 +87,50 @@ class Cell:
         run = replace(self.run, data=replace(self.run.data, sha256=sha256))
         return replace(self, run=run, overrides=(*self.overrides, f"data.sha256='{sha256}'"))
 
-    @property
+    @cached_property
+    def cost(self) -> float:
+        """Relative cost of one run.
+
+        It is computed when it is first asked for, because that imports torch, and a finished study never asks.
+
+        Raises
+        ------
+        InputError
+            When the run can't be trained.
+        """
+        return self.price(self.run)
+
+    @cached_property
     def axes(self) -> dict[str, Any]:
         """Column name to value."""
         return {column_of(key): value for key, value in self.keys.items()}
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The study's name: ``width=16 data_fraction=0.25``."""
-        return " ".join(f"{column}={_text(value)}" for column, value in self.axes.items()) or "all"
+        return " ".join(layout.cell_parts(self.axes))
 
-    @property
+    @cached_property
     def folder(self) -> PurePosixPath:
         """Where the cell's runs go, relative to the study's folder."""
-        return PurePosixPath(*self.name.split(" "))
+        return PurePosixPath(*layout.cell_parts(self.axes))
 
-    @property
+    @cached_property
     def values(self) -> dict[str, Any]:
         """Every config key of a run and the cell's own value of it."""
         return config.flatten(asdict(self.run))
 
-    @property
+    @cached_property
     def settings(self) -> dict[str, Any]:
         """What the cell's runs share and the defaults lack: its part of the study's identity."""
         return identity.settings(self.values, self.defaults, self.space)
 
-    @property
+    @cached_property
     def defaults(self) -> dict[str, Any]:
         """Every config key of a run at its default."""
         return config.flatten(asdict(config.defaults_like(self.run)))
 
-    @property
+    @cached_property
     def ranges(self) -> dict[str, str]:
         """What is tuned, by config key, as text."""
         return search_space.describe(self.space, self.limits)
@@ -116,7 +153,7 @@ def partition(arguments: Sequence[str], space_keys: Iterable[str]) -> Partition:
     Raises
     ------
     InputError
-        For an interval on an axis: a grid needs a list of values.
+        For an interval on an axis, because a grid needs a list of values, and for an axis that is no key of a run.
     """
     tuned = set(space_keys)
     last: dict[str, Override] = {}
@@ -143,6 +180,11 @@ def partition(arguments: Sequence[str], space_keys: Iterable[str]) -> Partition:
                 f"An axis of the grid takes a list of values, but got `{override.input_line}`: write "
                 f"`{key}=a,b,c`, or `{key}=tag({NUISANCE}, {override.get_value_string()})` to tune it in every cell."
             )
+        elif key in _NO_AXES or key.startswith(("hydra.", "hydra/")):
+            raise InputError(
+                f"An axis must be a key of a run, but `{key}` is one of the whole sweep: give it one value, and each "
+                "further value a sweep of its own."
+            )
         else:
             axes[override.get_key_element()] = tuple(dict.fromkeys(override.sweep_string_iterator()))
     return Partition(tuple(fixed), axes, space)
@@ -150,12 +192,12 @@ def partition(arguments: Sequence[str], space_keys: Iterable[str]) -> Partition:
 
 def cells(
     parts: Partition,
-    compose: Callable[[list[str]], DictConfig],
+    compose: Compose,
     cost: Callable[[RunConfig], float],
     max_values_per_axis: int | None = None,
     listed: Sequence[Mapping[str, str]] = ({},),
 ) -> list[Cell]:
-    """Every cell of the grid, checked and composed.
+    """Every cell of the grid, composed and checked.
 
     Parameters
     ----------
@@ -173,46 +215,55 @@ def cells(
     Raises
     ------
     InputError
-        When a config breaks a rule, or a key is both axis and tuned.
+        When a config breaks a rule, a key is both axis and tuned, a value of an axis has no place in a table, or two
+        cells have no names of their own.
     """
     axes = {key: thinned(values, max_values_per_axis) for key, values in parts.axes.items()}
+    composer = Composer(compose, parts.fixed, parts.space)
     found: dict[str, Cell] = {}
     for one, values in itertools.product(listed, itertools.product(*axes.values())):
         chosen = {**one, **dict(zip(axes, values, strict=True))}
         overrides = (*parts.fixed, *(f"{key}={value}" for key, value in chosen.items()))
-        cell = _cell(compose(list(overrides)), [key.lstrip("+") for key in chosen], overrides, parts.space, cost)
-        found.setdefault(cell.name, cell)  # 1 and 1.0 are one cell
+        cell = _cell(composer(chosen), overrides, cost)
+        # Some file systems don't tell upper from lower case.
+        same = found.setdefault(cell.name.casefold(), cell)
+        if same.keys != cell.keys:  # 1 and 1.0 are one cell
+            raise InputError(
+                "Two cells must differ by more than upper and lower case, or the type of a value, but "
+                f"{same.keys} and {cell.keys} do not: choose values whose text differs."
+            )
     return list(found.values())
 
 
-def _cell(
-    cfg: DictConfig,
-    keys: list[str],
-    overrides: tuple[str, ...],
-    space_overrides: Mapping[str, str | None],
-    cost: Callable[[RunConfig], float],
-) -> Cell:
-    run = config.build(RunConfig, cfg)
-    values = config.flatten(asdict(run))
-    specs = config.flatten(cfg.get("search_space") or {}) | dict(space_overrides)
-    unknown = [key for key, spec in specs.items() if spec is not None and key not in values]
-    if unknown:
-        raise InputError(
-            f"A tuned key must be one of a run's own, but `{unknown[0]}` is not: see `--cfg job` for them."
-        )
-    space = search_space.distributions(specs, values)
-    both = [key for key in keys if key in space]
+def _cell(composed: Composed, overrides: tuple[str, ...], cost: Callable[[RunConfig], float]) -> Cell:
+    both = [key for key in composed.keys if key in composed.space]
     if both:
         raise InputError(
             f"A key is an axis or is tuned, but `{both[0]}` is both in this cell: set `search_space.{both[0]}=null` "
             "to make it an axis."
         )
-    _check_columns(keys, space)
-    # Canonical order, whatever the order on the command line, so that a resume finds its studies.
-    order = {name: place for place, name in enumerate(cfg)}
-    keys = sorted(keys, key=lambda key: (order.get(key.split(".")[0], len(order)), key))
-    limits = search_space.declared_limits(specs)
-    return Cell({key: _value(cfg, key) for key in keys}, overrides, run, space, cost(run), limits)
+    _check_columns(composed.keys, composed.space)
+    for key, value in composed.keys.items():
+        _check_value(key, value)
+    cell = Cell(composed.keys, overrides, composed.run, composed.space, cost, composed.limits)
+    assert cell.name, "a name that is too long for a folder is refused here, before anything is trained"
+    return cell
+
+
+def _check_value(key: str, value: Any) -> None:
+    """A value of an axis is one field of a table, and comes back from it."""
+    if value is not None and not isinstance(value, bool | int | float | str):
+        raise InputError(
+            f"A value of an axis must be a number, a word, true, false or null, but one of `{key}` is {value}: give "
+            "each such value a file of a config group, and sweep the group."
+        )
+    if isinstance(value, float) and not isfinite(value):
+        raise InputError(f"A value of an axis must be finite, but one of `{key}` is {value}: take it out.")
+    if isinstance(value, str) and value.strip() in _NO_WORDS:
+        raise InputError(
+            f"A word on an axis must not read as an empty field of a table, but one of `{key}` is {value!r}: choose "
+            "another word, or null for no value."
+        )
 
 
 def _check_columns(axes: Iterable[str], tuned: Iterable[str]) -> None:
@@ -231,16 +282,6 @@ def _check_columns(axes: Iterable[str], tuned: Iterable[str]) -> None:
                 f"`{column}`: fix one of them."
             )
         owners[column] = key
-
-
-def _value(cfg: DictConfig, key: str) -> Any:
-    """The typed value of a swept key; a config group's is the name of the chosen option."""
-    node = OmegaConf.select(cfg, key)
-    return cfg.hydra.runtime.choices[key] if isinstance(node, DictConfig) else node
-
-
-def _text(value: Any) -> str:
-    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 def thinned(values: tuple[str, ...], most: int | None) -> tuple[str, ...]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mnist_scaling.study import branches, files, layout, records, tables
+from mnist_scaling.errors import InputError
+from mnist_scaling.study import branches, files, layout, missing, records, tables
+from mnist_scaling.study.columns import column_of
+from mnist_scaling.study.files import DamagedFileError
 from mnist_scaling.study.vocabulary import FAILED, TRIAL
 from mnist_scaling.tuning.grid import Cell
 from mnist_scaling.tuning.job import Job
@@ -16,16 +20,31 @@ from mnist_scaling.tuning.job import Job
 class Ledger:
     """The rows of trials.csv by run folder, kept cell by cell.
 
+    Damaged records are set aside and missing ones are said, on stderr: the runs are made again like any that is
+    missing, and `CellTuner` writes the cells' records anew.
+
     Parameters
     ----------
     folder : Path
         multirun/<name>.
+    cells : sequence of Cell
+        Those of the sweep; their rows need no cell.json.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, cells: Sequence[Cell] = ()) -> None:
         self.folder = folder
         self._cells: dict[Path, dict[Path, dict[str, Any]]] = {}
-        for path, row in records.read_study(folder):
+        known = {folder / cell.folder: (cell.axes, cell.space) for cell in cells}
+        found = records.read_study(folder, known)
+        for error in found.damaged:
+            again = "and its run is made again" if error.path.name == layout.RESULT else "and is written anew"
+            outside = error.path.name == layout.CELL and error.path.parent in found.undescribed
+            files.set_aside(error, "and is written by the next sweep of this cell" if outside else again)
+        for place in found.undescribed:
+            _warn(f"{place} has no {layout.CELL}: the tables are without it until a sweep of this cell.")
+        if gone := missing.lost_runs(folder, found):
+            _warn(f"{gone}: what this sweep needs of it is made again.")
+        for path, row in found.rows.items():
             self._cells.setdefault(path.parent, {})[path] = row
 
     @property
@@ -42,7 +61,7 @@ class Ledger:
         path = self.folder / job.folder
         rows = self._cells.setdefault(path.parent, {})
         if path not in rows:
-            record = files.read_json(path / layout.RESULT)
+            record = self._record(path)
             if record is None:
                 return None
             rows[path] = records.row(record, job.cell.axes, job.cell.space)
@@ -58,28 +77,43 @@ class Ledger:
         best = tables.best_trial(self.cell(cell, TRIAL))
         if best is None:
             return None
-        record = files.read_json(self.record_path(cell, TRIAL, int(best["number"])))
-        assert record is not None, "a row comes from its record"
-        return {key: record["config"][key] for key in cell.space}
+        return {key: best[column_of(key)] for key in cell.space}
 
     def to_repeat(self, cell: Cell) -> list[dict[str, Any]]:
         """The settings to repeat: the selected one, or those of all branches, each no further than needed."""
         settings = []
         for number, last in branches.selected(self.cell(cell, TRIAL)).items():
-            record = files.read_json(self.record_path(cell, TRIAL, number))
-            assert record is not None, "a row comes from its record"
-            setting = {key: record["config"][key] for key in cell.space}
+            row = next(row for row in self.cell(cell, TRIAL) if row["number"] == number)
+            setting = {key: row[column_of(key)] for key in cell.space}
             settings.append(setting if last is None else setting | {"regime.last": last})
         return settings
 
     def make_room(self, job: Job) -> None:
-        """Make room for a run: what an earlier attempt, or another selection, left goes."""
+        """Make room for a run: the record of a failed attempt goes, but never that of a finished run.
+
+        Raises
+        ------
+        InputError
+            When there is one: whoever asks for this run has not seen it.
+        """
+        path = self.folder / job.folder / layout.RESULT
+        record = files.read_json(path)
+        if record is not None and record["state"] != FAILED:
+            raise InputError(
+                f"A finished run must not be overwritten, but {path} holds one of another setting than this sweep is "
+                "about to run there: give the new study another `name=`, or move that folder away."
+            )
+        self._forget(job)
+
+    def _forget(self, job: Job) -> None:
         self._cells.get((self.folder / job.folder).parent, {}).pop(self.folder / job.folder, None)
-        (self.folder / job.folder / layout.RESULT).unlink(missing_ok=True)
+        path = self.folder / job.folder / layout.RESULT
+        path.unlink(missing_ok=True)
+        files.remove_leftovers(path)
 
     def delete(self, job: Job) -> None:
-        """Remove a run and its folder."""
-        self.make_room(job)
+        """Remove a run and its folder: one that failed with all others, or a repeat of an older selection."""
+        self._forget(job)
         shutil.rmtree(self.folder / job.folder, ignore_errors=True)
 
     def record_failure(self, job: Job, error: str | None) -> None:
@@ -92,8 +126,28 @@ class Ledger:
             "state": FAILED,
             "seconds": None,
             "error": f"it left no record twice: {error or 'its process died, or refused its configuration'}",
-            "config": job.cell.values | job.params,
+            "config": {key: job.settings.get(key, value) for key, value in job.cell.values.items()},
             "result": None,
         }
-        files.write_json(self.folder / job.folder / layout.RESULT, record)
+        files.write_json(self.folder / job.folder / layout.RESULT, record, indent=None)
         self.row(job)
+
+    def _record(self, folder: Path) -> dict[str, Any] | None:
+        try:
+            return records.read_run(folder)
+        except DamagedFileError as error:
+            files.set_aside(error, "and its run is made again")
+            return None
+
+
+def known_axes(folder: Path) -> list[str] | None:
+    """`records.known_axes`; a damaged study.json is set aside, and the sweep writes it anew."""
+    try:
+        return records.known_axes(folder)
+    except DamagedFileError as error:
+        files.set_aside(error, "and is written anew")
+        return records.known_axes(folder)
+
+
+def _warn(sentence: str) -> None:
+    print(f"Warning: {sentence}", file=sys.stderr)

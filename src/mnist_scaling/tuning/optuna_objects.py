@@ -40,7 +40,9 @@ def make(node: DictConfig, **arguments: Any) -> Any:
     with warnings.catch_warnings():
         # Whoever names an experimental class has chosen it; every worker would say so again.
         warnings.simplefilter("ignore", ExperimentalWarning)
-        return instantiate(node, **arguments, _execution_whitelist_=list(_targets(node)))
+        # Without the config around it, which Hydra would copy whole.
+        alone = DictConfig(OmegaConf.to_container(node, resolve=True))
+        return instantiate(alone, **arguments, _execution_whitelist_=list(_targets(alone)))
 
 
 def check_sampler(node: DictConfig) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from mnist_scaling.study import files, layout, tables
@@ -25,7 +26,7 @@ def show(folder: Path, console: Console | None = None) -> None:
     untuned = cells["val_loss"].isna().sum()
     if untuned:
         console.print(f"[yellow]{untuned} cells have no finished trial; see {folder / layout.TRIALS}.[/]")
-    edges = cells["flags"].fillna("").str.contains(SEARCH_EDGE).sum()
+    edges = cells["flags"].astype(object).fillna("").astype(str).str.contains(SEARCH_EDGE).sum()
     if edges:
         console.print(f"[yellow]{edges} of {len(cells)} cells have their optimum at an edge of the search space.[/]")
     console.print(f"Tables: {folder / layout.TRIALS}, {folder / layout.CELLS}")
@@ -38,9 +39,9 @@ def _matrix(cells: pd.DataFrame, axes: list[str], loss: str) -> Table:
     table.add_column(rows, justify="right")
     wide = cells.pivot_table(index=rows, columns=columns, values=loss, dropna=False)
     for value in wide.columns:
-        table.add_column(f"{value:g}" if isinstance(value, float) else str(value), justify="right")
+        table.add_column(f"{value:g}" if isinstance(value, float) else escape(str(value)), justify="right")
     for value, losses in wide.iterrows():
-        table.add_row(str(value), *(f"{x:.4f}" if pd.notna(x) else "–" for x in losses))
+        table.add_row(escape(str(value)), *(f"{x:.4f}" if pd.notna(x) else "–" for x in losses))
     return table
 
 
@@ -52,7 +53,7 @@ def _list(cells: pd.DataFrame, axes: list[str], loss: str) -> Table:
         values = [row[column] for column in (*axes, "n_params", "n_seen", loss, "n_trials", "n_repeats")]
         table.add_row(
             *(
-                f"{v:.4f}" if isinstance(v, float) and v % 1 else f"{v:g}" if isinstance(v, float) else str(v)
+                f"{v:.4f}" if isinstance(v, float) and v % 1 else f"{v:g}" if isinstance(v, float) else escape(str(v))
                 for v in values
             )
         )

@@ -1,23 +1,32 @@
-"""Where studies are kept, and what is told to them."""
+"""Where Optuna's studies are stored, and what is told to them."""
 
 from __future__ import annotations
 
-import json
+import functools
+import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import TrialState
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.study import files, layout
+from mnist_scaling.study import layout
 from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, PRUNED
+from mnist_scaling.tuning import journal
+from mnist_scaling.tuning.masking import masked
 
-_ENTRY = '{"op_code":'
-"""How every entry of a journal begins."""
+_SQLITE_SECONDS = 60.0
+"""How long SQLite waits for a lock."""
+
+_SCHEMA_WAITS = (0.2, 0.5, 1.0)
+"""Seconds between tries to open an empty database in which another sweep makes the tables."""
+
+_RACES = ("OperationalError", "ProgrammingError", "IntegrityError")
+"""Names of SQLAlchemy's classes for what the loser of that race is told; an unreachable server is one of them."""
 
 DIVERGED_VALUE = 100.0
 """Told to Optuna for a diverged run: worse than any finished one, yet a value, so that the sampler
@@ -41,59 +50,72 @@ def open_storage(url: str | None, folder: Path) -> BaseStorage:
         When the storage can't be opened.
     """
     # A journal costs about an eighth of SQLite's time per trial (LOG.md, 2026-11-22: storage).
-    if _is_journal(url):
-        path = _journal(url, folder)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return JournalStorage(JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path))))
+    if (path := journal_path(url, folder)) is not None:
+        return journal.open_journal(path)
     assert url is not None
-    try:
-        return RDBStorage(url)
-    except Exception as error:  # SQLAlchemy and the drivers raise their own types
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"`hydra.sweeper.storage` must be a database that opens, but {url} does not: {reason}"
-        ) from error
+    # Connections that a restart of the server has ended are made again; SQLite waits for whoever writes.
+    options: dict[str, Any] = {"pool_pre_ping": True}
+    if url.startswith("sqlite"):
+        options["connect_args"] = {"timeout": _SQLITE_SECONDS}
+    for seconds in (*_SCHEMA_WAITS, None):
+        try:
+            return RDBStorage(url, engine_kwargs=options)
+        except Exception as error:  # SQLAlchemy and the drivers raise their own types
+            if seconds is None or not _is_race(error):
+                reason = masked(str(error).splitlines()[0])
+                raise InputError(
+                    f"`hydra.sweeper.storage` must be a database that opens, but {masked(url)} does not: {reason}"
+                ) from error
+        time.sleep(seconds)
+    raise AssertionError("the last wait is None")
+
+
+@functools.lru_cache(maxsize=1)
+def open_once(url: str | None, folder: Path) -> BaseStorage:
+    """`open_storage`, once a process: a journal is read when it is opened, and read on from there afterwards."""
+    return open_storage(url, folder)
+
+
+def _is_race(error: Exception) -> bool:
+    """Whether another sweep is making the tables of an empty database at the same time."""
+    return any(kind in {c.__name__ for c in type(error).__mro__} for kind in _RACES)
 
 
 def mend(url: str | None, folder: Path) -> None:
-    """Take torn lines out of a journal: a full disk can leave half an entry, and the next one behind it.
+    """Make a journal readable that a kill, a full disk or damage has left unreadable; parameters of `open_storage`.
 
-    Whoever wrote the half was told that it had failed, so that nothing is lost with it; an entry behind it
-    on the same line counts and stays. Parameters as in `open_storage`, which can't open a torn one.
+    Raises
+    ------
+    InputError
+        When a line is damaged in a journal that is not the study's own.
     """
-    if not _is_journal(url) or not _journal(url, folder).exists():
+    open_once.cache_clear()  # a launcher may run jobs in this process, and what they have read may change now
+    path = journal_path(url, folder)
+    if path is None:
         return
-    path = _journal(url, folder)
-    lock = JournalFileOpenLock(str(path))
-    lock.acquire()
     try:
-        text = path.read_text(encoding="utf-8")
-        mended = "".join(entry + "\n" for line in text.splitlines() if (entry := _whole(line)))
-        if mended != text:
-            files.write_atomically(path, mended)
-    finally:
-        lock.release()
+        journal.mend(path)
+    except journal.DamagedJournalError as damage:
+        if url is not None:
+            raise InputError(
+                f"Every line of a journal must be an entry, but line {damage.line} of {path} is damaged: restore the "
+                "file, or move it away; each study in it is then made again from the records of its runs."
+            ) from damage
+        aside = journal.set_aside(path)
+        print(
+            f"Warning: line {damage.line} of {path} is damaged: the file is now {aside.name}, and a new journal is "
+            "made from the records of the runs.",
+            file=sys.stderr,
+        )
 
 
-def _whole(line: str) -> str:
-    """The longest end of a line that is an entry of its own; empty if none is."""
-    start = 0
-    while start >= 0:
-        try:
-            json.loads(line[start:])
-        except ValueError:
-            start = line.find(_ENTRY, start + 1)
-        else:
-            return line[start:]
-    return ""
-
-
-def _is_journal(url: str | None) -> bool:
-    return url is None or url.startswith("journal:")
-
-
-def _journal(url: str | None, folder: Path) -> Path:
-    return folder / layout.JOURNAL if url is None else Path(url.removeprefix("journal://").removeprefix("journal:"))
+def journal_path(url: str | None, folder: Path) -> Path | None:
+    """The file of a storage that is a journal; None for a database."""
+    if url is None:
+        return folder / layout.JOURNAL
+    if not url.startswith("journal:"):
+        return None
+    return Path(url.removeprefix("journal://").removeprefix("journal:"))
 
 
 def loss_for_optuna(state: str, val_loss: float | None) -> float | None:

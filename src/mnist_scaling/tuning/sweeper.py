@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
@@ -18,7 +20,8 @@ from omegaconf import DictConfig
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.study.vocabulary import TRANSFER_RULES
-from mnist_scaling.tuning import trainer
+from mnist_scaling.tuning import faults, trainer
+from mnist_scaling.tuning.masking import masked
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -32,6 +35,23 @@ if TYPE_CHECKING:
 
 _FULL = "full"
 """Value of `scale` that shrinks nothing."""
+
+Sweep = Callable[["CellSweeper", list[str]], None]
+
+
+def _taken_up_after_faults(sweep: Sweep) -> Sweep:
+    """A sweep that a fault of the machine only delays (`faults.resume_after`)."""
+
+    @functools.wraps(sweep)
+    def sweep_to_the_end(self: CellSweeper, arguments: list[str]) -> None:
+        from mnist_scaling.study import layout
+
+        def measured() -> int:
+            return sum(1 for _ in Path(str(self.config.hydra.sweep.dir)).rglob(layout.RESULT))
+
+        faults.resume_after(lambda: sweep(self, arguments), measured)
+
+    return sweep_to_the_end
 
 
 class CellSweeper(Sweeper):
@@ -90,6 +110,7 @@ class CellSweeper(Sweeper):
         )
         self._launched = 0
 
+    @_taken_up_after_faults
     def sweep(self, arguments: list[str]) -> None:
         """Tune every cell of the grid that the overrides span; resume what is there.
 
@@ -99,10 +120,9 @@ class CellSweeper(Sweeper):
             When an override, a config, the study's folder or its storage is at fault.
         """
         from mnist_scaling.study import layout, provenance
-        from mnist_scaling.tuning import dashboard, optuna_objects, printout
+        from mnist_scaling.tuning import finished, optuna_objects, printout
         from mnist_scaling.tuning.ledger import Ledger
-        from mnist_scaling.tuning.storage import mend, open_storage
-        from mnist_scaling.tuning.tuner import Tuner, join
+        from mnist_scaling.tuning.tuner import join
 
         optuna_objects.check_sampler(self.sampler)
         arguments = self._named(arguments)
@@ -113,27 +133,40 @@ class CellSweeper(Sweeper):
             join(folder, cells)
             self._announce(folder, arguments, cells, facts, Ledger(folder))
             return
+        known = self._cells(arguments) if finished.is_stamped(folder) else None
+        if known is not None and finished.is_unchanged(folder, known, self.config.hydra.sweeper):
+            print("Every cell has its trials and repeats: nothing is left to do.")
+            printout.show(folder)
+            return
+        from mnist_scaling.tuning import dashboard
+        from mnist_scaling.tuning.storage import mend, open_storage
+        from mnist_scaling.tuning.tuner import Tuner
+
         # The pool first: its processes import torch while the cells are composed.
         with self._pool(folder) as pool:
-            cells = self._cells(arguments)
+            cells = known or self._cells(arguments)
+            for cell in cells:
+                _ = cell.cost  # raises where a run can't be trained
             _make_writable(folder)
-            with _lock(folder):
-                cells, facts = self._prepare(cells)
+            with _lock(folder), contextlib.ExitStack() as held:
+                asked, (cells, facts) = cells, self._prepare(cells)
                 mend(self.storage, folder)
                 storage = open_storage(self.storage, folder)
                 # Studies of several sweeps may share a database; the default storage is the sweep's own.
                 prefix = "" if self.storage is None else f"{folder.name}: "
                 joined = join(folder, cells)
+                check = self._lease(held, storage, prefix, folder)
                 studies = self._studies(cells, storage, prefix)
                 given = [o for o in self.config.hydra.overrides.hydra if o != "hydra.mode=MULTIRUN"]  # what -m is
-                made = provenance.collect([*given, *arguments]) | joined
+                made = provenance.collect([masked(o) for o in (*given, *arguments)]) | joined
                 made |= {provenance.DATA: [asdict(known) for known in facts]}
                 # Seconds to import, and needed at the end only: meanwhile, while runs keep the cores busy.
                 threading.Thread(target=importlib.import_module, args=("optuna_dashboard",), daemon=True).start()
-                tuner = Tuner(folder, studies, pool, self._effort(), self.transfer, made)
+                tuner = Tuner(folder, studies, pool, self._effort(), self.transfer, made, check)
                 self._announce(folder, arguments, cells, facts, tuner.ledger)
                 tuner.run()
                 dashboard.publish(folder, studies, storage, prefix)
+                finished.stamp(folder, asked, self.config.hydra.sweeper)
                 printout.show(folder)
 
     def _named(self, arguments: list[str]) -> list[str]:
@@ -145,9 +178,11 @@ class CellSweeper(Sweeper):
 
         scale = self.config.hydra.runtime.choices.get("scale")
         default = TrainConfig.name
-        if self.config.name != default or scale in (None, _FULL):
+        shrunk = f"{default}_{scale}"
+        # Its own name is there already when a sweep is taken up again.
+        if self.config.name not in (default, shrunk) or scale in (None, _FULL):
             return arguments
-        self.config.name = f"{default}_{scale}"
+        self.config.name = shrunk
         return [*arguments, f"name={self.config.name}"]
 
     def _announce(
@@ -202,12 +237,20 @@ class CellSweeper(Sweeper):
         return grid.cells(parts, compose, self.trainer.cost, self.max_values_per_axis, listed)
 
     def _studies(self, cells: Sequence[Cell], storage: BaseStorage, prefix: str) -> list[CellStudy]:
-        import optuna
-
         from mnist_scaling.tuning.cell_study import CellStudy
 
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
         return [CellStudy(cell, storage, self.sampler, prefix) for cell in cells]
+
+    def _lease(self, held: contextlib.ExitStack, storage: BaseStorage, prefix: str, folder: Path) -> Callable[[], None]:
+        """Claim the study where other folders may share its storage; what makes sure of the claim later on."""
+        import optuna
+
+        from mnist_scaling.tuning.lease import Lease
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        if self.storage is None:  # the folder's own journal, under the folder's lock
+            return lambda: None
+        return held.enter_context(Lease(storage, prefix, folder)).check
 
     def _pool(self, folder: Path) -> Pool:
         """This machine's workers where the launcher has them, else rounds of whatever launcher it is."""
@@ -217,9 +260,18 @@ class CellSweeper(Sweeper):
             return self.launcher.workers()
         return Rounds(self._launch, folder)
 
-    def _launch(self, jobs: Sequence[Sequence[str]]) -> None:
+    def _launch(self, jobs: Sequence[Sequence[str]]) -> list[str | None]:
         first, self._launched = self._launched, self._launched + len(jobs)
-        self.launcher.launch(jobs, initial_job_idx=first)
+        return [_error(done) for done in self.launcher.launch(jobs, initial_job_idx=first)]
+
+
+def _error(done: JobReturn) -> str | None:
+    """What a job raised, as text."""
+    try:
+        _ = done.return_value
+    except Exception as error:
+        return faults.as_text(error)
+    return None
 
 
 @contextlib.contextmanager

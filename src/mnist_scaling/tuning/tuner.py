@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,16 +12,17 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.study import files, identity, layout
+from mnist_scaling.study import identity
 from mnist_scaling.study.vocabulary import FAILED, INDEPENDENT, TRIAL
-from mnist_scaling.tuning import certificate, transfer, write_tables
+from mnist_scaling.tuning import certificate, faults, reconcile, transfer, write_tables
 from mnist_scaling.tuning.cell_study import CellStudy
 from mnist_scaling.tuning.cell_tuner import CellTuner, Effort
 from mnist_scaling.tuning.grid import Cell
 from mnist_scaling.tuning.job import Job
-from mnist_scaling.tuning.ledger import Ledger
+from mnist_scaling.tuning.ledger import Ledger, known_axes
 from mnist_scaling.tuning.pools.base import Pool
 from mnist_scaling.tuning.progress import CellLeft, StudyProgress, polling
+from mnist_scaling.tuning.silence import Silence
 from mnist_scaling.tuning.transfer import Tuned
 from mnist_scaling.tuning.trials import counting
 
@@ -52,6 +53,8 @@ class Tuner:
         How cells start from cheaper ones (`transfer.parents`).
     provenance : mapping, optional
         How the study was made, for study.json.
+    check : callable, optional
+        Called before runs are handed over; raises when this sweep may not go on (`Lease.check`).
     """
 
     def __init__(
@@ -62,10 +65,11 @@ class Tuner:
         effort: Effort,
         rule: str = INDEPENDENT,
         provenance: Mapping[str, Any] | None = None,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
-        self.folder, self.pool, self.effort = folder, pool, effort
+        self.folder, self.pool, self.effort, self._check = folder, pool, effort, check
         self.provenance = provenance or {}
-        self.ledger = Ledger(folder)
+        self.ledger = Ledger(folder, [study.cell for study in studies])
         self.cells = {study.cell.name: CellTuner(study, self.ledger, effort) for study in studies}
         given = [cell.cell for cell in self.cells.values()]
         found = transfer.parents(given, rule)
@@ -76,6 +80,8 @@ class Tuner:
         for cell in self.cells.values():
             cell.study.neighbour_trials = partial(self._neighbour_trials, cell)
         self._failed: list[Job] = []
+        self._fault: str | None = None
+        self._silence = Silence()
         self._certified: set[str] = set()
         self._written, self._writing = 0.0, 0.0
 
@@ -84,9 +90,14 @@ class Tuner:
 
         Raises
         ------
+        InputError
+            When the study's records and its storage contradict each other.
+        MachineError
+            When the machine is at fault, once the runs that were under way have ended.
         RuntimeError
             When run after run fails: then the set-up is at fault, not a setting.
         """
+        reconcile.reconcile([cell.study for cell in self.cells.values()], self.ledger, self.effort.trials_per_batch)
         for cell in self.cells.values():
             cell.recover()
         self.progress = self._make_progress()
@@ -95,6 +106,8 @@ class Tuner:
                 while self._fill():
                     self._settle(self._wait())
                     self._write_tables(seldom=True)
+                if self._fault is not None:
+                    raise faults.from_text(self._fault)
                 for cell in self.cells.values():
                     self._certify(cell)
             finally:
@@ -112,7 +125,8 @@ class Tuner:
 
     def _fill(self) -> bool:
         """Hand over jobs while there is room; whether any job is under way."""
-        room = self.pool.free()
+        self._check()
+        room = self.pool.free() if self._fault is None else 0
         for cell in self._by_chain:
             if (room is None or room > 0) and not cell.running and self._ready(cell):
                 room = self._submit(cell.next_trials(), room)
@@ -126,11 +140,22 @@ class Tuner:
         return any(cell.running for cell in self.cells.values())
 
     def _submit(self, jobs: list[Job], room: int | None) -> int | None:
+        jobs = [job for job in jobs if not self._is_done(job)]
         for job in jobs:
             for part in job.parts:
                 self.ledger.make_room(part)
+            self._silence.started(str(job.folder))
             self.pool.submit(job)
         return None if room is None else room - len(jobs)
+
+    def _is_done(self, job: Job) -> bool:
+        """Whether a run has its record by now: a worker may outlive its sweep and leave one to the next sweep."""
+        rows = [self.ledger.row(part) for part in job.parts]
+        if any(row is None or not reconcile.same_setting(job.params, row) for row in rows):
+            return False
+        for part in job.parts:
+            self.cells[job.cell.name].ended(part)
+        return True
 
     def _ready(self, cell: CellTuner) -> bool:
         """Whether a cell may try its next setting; opens it when all that it waits for are tuned."""
@@ -159,23 +184,29 @@ class Tuner:
 
     def _wait(self) -> list[tuple[Job, str | None]]:
         if self.pool.isolates:
-            return self.pool.wait(_WAIT_SECONDS)
+            ended = self.pool.wait(_WAIT_SECONDS)
+            self._say_if_silent()
+            return ended
         waiting = [part for cell in self.cells.values() for part in cell.running]
 
         def look() -> None:
             for job in list(waiting):
                 if self.ledger.row(job) is not None:
                     waiting.remove(job)
+                    self._silence.ended(str(job.folder))
                     self._show(job)
+            self._say_if_silent()
 
         with polling(look):
             return self.pool.wait(_WAIT_SECONDS)
 
     def _settle(self, ended: list[tuple[Job, str | None]]) -> None:
         """Take in what jobs left; what left nothing is tried once more, alone, and then recorded as failed."""
+        for job, _ in ended:
+            self._silence.ended(str(job.folder))
         parts = [(part, error) for job, error in ended for part in job.parts]
-        lost = [(job, error) for job, error in parts if self.ledger.row(job) is None]
-        again = [replace(job, alone=True) for job, _ in lost if not job.alone]
+        lost = self._without_faults([(job, error) for job, error in parts if self.ledger.row(job) is None])
+        again = [self.cells[job.cell.name].again(job) for job, _ in lost if not job.alone]
         for job, error in lost:
             if job.alone:
                 self.ledger.record_failure(job, error)
@@ -189,9 +220,19 @@ class Tuner:
             if cell.tuned and not cell.running:
                 self._certify(cell)
         for job in again:
+            self._silence.started(str(job.folder))
             self.pool.submit(job)
             if not self.pool.isolates:
                 self._settle(self.pool.wait(_WAIT_SECONDS))
+
+    def _without_faults(self, lost: list[tuple[Job, str | None]]) -> list[tuple[Job, str | None]]:
+        """The runs that left no record by their own fault; a fault of the machine ends the sweep, for now."""
+        self._fault = self._fault or next((error for _, error in lost if faults.is_text(error)), None)
+        if self._fault is None:
+            return lost
+        for job, _ in lost:  # the sweep that is taken up again sees to all of them
+            self.cells[job.cell.name].ended(job)
+        return []
 
     def _judge(self, settled: list[Job]) -> None:
         """Stop when nothing works: a fault of the set-up must not count as trials."""
@@ -210,6 +251,10 @@ class Tuner:
         row = self.ledger.row(job) or {}
         self.progress.seen(job.stage, job.cell.name, row.get("seconds"), row.get("val_loss"))
 
+    def _say_if_silent(self) -> None:
+        if (word := self._silence.word()) is not None:
+            self.progress.console.print(word, highlight=False, soft_wrap=True)
+
     def _write_tables(self, seldom: bool = False) -> None:
         start = time.monotonic()
         if seldom and start - self._written < max(_TABLES_SHARE * self._writing, 1.0):
@@ -222,7 +267,7 @@ class Tuner:
     def _certify(self, cell: CellTuner) -> None:
         """Once a cell is tuned: what mattered in it, for the tables; while other cells keep the cores busy."""
         if cell.study.opened and cell.cell.name not in self._certified:
-            cell.write(importances=certificate.importances(cell.study.space, cell.study.trials()))
+            cell.write(importances=certificate.importances(cell.study.space, counting(cell.study.study)))
             self._certified.add(cell.cell.name)
 
     def _make_progress(self) -> StudyProgress:
@@ -249,9 +294,8 @@ def join(folder: Path, cells: Sequence[Cell]) -> dict[str, Any]:
     InputError
         When they differ along other axes than the study's cells, or in anything else.
     """
-    known = files.read_json(folder / layout.STUDY)
-    axes = list(cells[0].axes)
-    if known is not None and (had := known["grid"]) != axes:
+    had, axes = known_axes(folder), list(cells[0].axes)
+    if had is not None and had != axes:
         raise InputError(
             f"A study must keep the axes of its grid, but {folder} has {', '.join(had) or 'none'} "
             f"and this sweep has {', '.join(axes) or 'none'}: give the new study another `name=`."

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from optuna.distributions import json_to_distribution
 
-from mnist_scaling.study import branches, files, layout, learning_curves, tables
+from mnist_scaling.study import branches, files, layout, learning_curves, records, tables
 from mnist_scaling.study.columns import BRANCH, IMPORTANCE, RUN_SEED, column_of
 from mnist_scaling.study.flags import REPEAT_LOST, SEARCH_EDGE
 from mnist_scaling.study.learning_curves import same
@@ -29,7 +29,10 @@ def write(folder: Path, rows: Mapping[Path, Mapping[str, Any]], provenance: Mapp
     provenance : mapping
         Further entries of study.json: how the study was made.
     """
-    cells = [files.read_json(path) or {} for path in sorted(folder.rglob(layout.CELL))]
+    described = records.read_cells(folder)
+    cells = list(described.values())
+    # Rows of a cell wait for its record: without one nobody knows the ranges that it was tuned in.
+    rows = {path: row for path, row in rows.items() if path.parent in described}
     grid = list(dict.fromkeys(column for cell in cells for column in cell["axes"]))
     tuned = list(dict.fromkeys(column_of(key) for cell in cells for key in cell["space"]))
     ordered = sorted(rows.items(), key=lambda item: (*(_sortable(item[1][a]) for a in grid), str(item[0])))

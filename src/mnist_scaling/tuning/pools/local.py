@@ -24,6 +24,7 @@ from hydra.core.utils import run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from mnist_scaling.tuning import faults
 from mnist_scaling.tuning.job import Job
 
 _STOP_SECONDS = 5.0
@@ -101,7 +102,7 @@ class Workers:
                 worker.job = None
             except (EOFError, OSError):
                 worker.process.join(_STOP_SECONDS)
-                ended.append((job, f"its process died with exit code {worker.process.exitcode}"))
+                ended.append((job, _death(worker.process.exitcode)))
                 self._drop(worker)
         self._hand_out()
         return ended
@@ -210,8 +211,14 @@ def _run(cell: tuple[str, ...], settings: dict[str, Any], overrides: list[str], 
         )
         _ = done.return_value
     except Exception as error:
-        return f"{type(error).__name__}: {error}"
+        return faults.as_text(error)
     return None
+
+
+def _death(code: int | None) -> str:
+    """A worker's end as the error of its job; a bus error means that shared memory, or the disk under it, is full."""
+    text = f"its process died with exit code {code}"
+    return faults.as_text(faults.MachineError(f"{text}, a bus error")) if code == -signal.SIGBUS else text
 
 
 def count(wanted: int | None) -> int:

@@ -1,0 +1,86 @@
+"""What is damaged or missing in a study's folder, as sentences for those who read it."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from mnist_scaling.errors import InputError
+from mnist_scaling.study import layout, records
+from mnist_scaling.study.files import DamagedFileError
+from mnist_scaling.study.records import StudyRecords
+
+
+def complaints(folder: Path) -> list[str]:
+    """Everything that is damaged or missing in a study, one sentence each; empty for a sound one.
+
+    Parameters
+    ----------
+    folder : Path
+        multirun/<name>. Nothing in it is changed: its next sweep is what mends it.
+    """
+    found = records.read_study(folder)
+    try:
+        records.read_description(folder)
+    except DamagedFileError as error:
+        found.damaged.insert(0, error)
+    said = [f"{error.path} is damaged ({error.reason}): start its sweep again." for error in found.damaged]
+    damaged = {error.path for error in found.damaged}
+    said += [
+        f"{place} has runs but no {layout.CELL}: start its sweep again, which writes it."
+        for place in found.undescribed
+        if place / layout.CELL not in damaged
+    ]
+    # A folder without any record is a copy of the tables, which is all that a fit needs.
+    if (gone := lost_runs(folder, found)) and (found.rows or found.damaged or found.undescribed):
+        said.append(f"{gone}: start its sweep again, which makes them again.")
+    return said
+
+
+def warn(folder: Path) -> None:
+    """Print what is damaged or missing in a study to stderr; parameters as in `complaints`."""
+    for sentence in complaints(folder):
+        print(f"Warning: {sentence}", file=sys.stderr)
+
+
+def lost_runs(folder: Path, found: StudyRecords) -> str:
+    """The runs in trials.csv that have no record any more, as the beginning of a sentence; empty when there is none.
+
+    A run whose record is damaged, or whose cell has no cell.json, is not counted: it has a sentence of its own.
+    """
+    here = {_comparable(folder, path) for path in found.rows}
+    excused = [_comparable(folder, e.path.parent) for e in found.damaged]
+    excused += [_comparable(folder, place) for place in found.undescribed]
+    gone = [
+        place
+        for place in _listed(folder)
+        if (key := _comparable(folder, place)) not in here and not any(key[: len(e)] == e for e in excused)
+    ]
+    if not gone:
+        return ""
+    runs = "a run whose record is" if len(gone) == 1 else f"{len(gone)} runs whose records are"
+    return f"{folder / layout.TRIALS} lists {runs} gone, the first {gone[0]}"
+
+
+def _comparable(folder: Path, path: Path) -> tuple[str, ...]:
+    """A folder's name without what a table does not keep: the difference between the words 1.0 and 1."""
+    return tuple(part.removesuffix(".0") for part in path.relative_to(folder).parts)
+
+
+def _listed(folder: Path) -> list[Path]:
+    """The folders of the runs in trials.csv, each once; of a table that can't be read its other readers complain."""
+    try:
+        grid = records.known_axes(folder) or []
+        with (folder / layout.TRIALS).open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        return list(dict.fromkeys(_folder_of(folder, row, grid) for row in rows))
+    except (OSError, UnicodeDecodeError, csv.Error, InputError, KeyError, ValueError):
+        return []
+
+
+def _folder_of(folder: Path, row: Mapping[str, str], grid: Iterable[str]) -> Path:
+    # An empty field is a null, and a column with one has 1000.0 for 1000.
+    axes = {column: row[column].removesuffix(".0") or None for column in grid}
+    return folder.joinpath(*layout.cell_parts(axes), layout.run_folder(row["stage"], int(row["number"])))

@@ -1,0 +1,129 @@
+"""What follows a fault of the machine: a wait, the sweep taken up again, at last one sentence."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mnist_scaling.config import RunConfig
+from mnist_scaling.errors import InputError
+from mnist_scaling.study.result import TrainResult
+from mnist_scaling.study.tables import read_table
+from mnist_scaling.tuning import faults
+from mnist_scaling.tuning.faults import MachineError
+from mnist_scaling.tuning.trainer import Report
+
+from .helpers import InProcess, bowl, make_tuner
+
+FULL = OSError(errno.ENOSPC, "No space left on device", "/x")
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faults, "STEP_WAITS", (0.0, 0.0))
+    monkeypatch.setattr(faults, "SWEEP_WAITS", (0.0, 0.0))
+
+
+def test_a_step_is_taken_again_and_its_last_fault_is_raised() -> None:
+    for n_faults in (2, 3):
+        errors = iter([FULL] * n_faults)
+
+        def step(errors: Iterator[OSError] = errors) -> int:
+            for error in errors:
+                raise error
+            return 5
+
+        if n_faults == 2:
+            assert faults.insist(step) == 5
+        else:
+            with pytest.raises(OSError, match="No space"):
+                faults.insist(step)
+
+
+def test_an_error_that_is_no_fault_is_not_insisted_on() -> None:
+    tries = []
+
+    def step() -> None:
+        tries.append(1)
+        raise KeyError("lr")
+
+    with pytest.raises(KeyError):
+        faults.insist(step)
+    assert len(tries) == 1
+
+
+def test_a_sweep_is_taken_up_again_while_it_measures_something() -> None:
+    measured: list[int] = []
+
+    def sweep() -> None:
+        if len(measured) < 9:
+            measured.append(1)
+            raise MachineError("the disk is full")
+
+    faults.resume_after(sweep, lambda: len(measured))
+    assert len(measured) == 9
+
+
+def test_a_lasting_fault_ends_in_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    tries: list[int] = []
+
+    def sweep() -> None:
+        tries.append(1)
+        raise FULL
+
+    with pytest.raises(InputError) as raised:
+        faults.resume_after(sweep, lambda: 0)
+    assert len(tries) == 3
+    assert str(raised.value) == (
+        "A study needs a disk, a storage and a network that work, but one does not: the disk is full (/x). Nothing "
+        "that was measured is lost: mend it, and run the same command again."
+    )
+    assert capsys.readouterr().err.count("Warning: the disk is full (/x); the next try is in 0 s.") == 2
+
+
+def test_a_mistyped_storage_is_an_error_at_once_but_one_that_went_away_is_waited_for() -> None:
+    tries: list[int] = []
+
+    def sweep() -> None:
+        tries.append(1)
+        if len(tries) == 2:
+            raise MachineError("the server closed the connection")
+        if len(tries) == 3:
+            raise InputError("`hydra.sweeper.storage` must be a database that opens") from ConnectionError("refused")
+        if len(tries) == 1:
+            raise InputError("`hydra.sweeper.storage` must be a database that opens") from ConnectionError("refused")
+
+    with pytest.raises(InputError):
+        faults.resume_after(sweep, lambda: 0)
+    assert len(tries) == 1
+    faults.resume_after(sweep, lambda: 0)
+    assert len(tries) == 4
+
+
+def test_passwords_are_masked_in_what_is_said() -> None:
+    assert faults.describe(RuntimeError("postgresql://me:w0rd@host")) == "RuntimeError: postgresql://me:***@host"
+
+
+def test_a_fault_in_runs_charges_nobody_and_a_resume_has_the_same_rows(tmp_path: Path) -> None:
+    """Every third run meets a broken disk; whoever else was lost in the same batch is not charged either."""
+    started = []
+
+    def train(run: RunConfig, report: Report | None = None) -> TrainResult:
+        started.append(run)
+        if len(started) % 3 == 0 and len(started) < 20:
+            raise OSError(errno.EIO, "Input/output error")
+        return bowl(run)
+
+    grid, broken = ("model.width=8,16",), tmp_path / "broken"
+
+    def sweep() -> None:
+        make_tuner(broken, InProcess(broken, train), *grid).run()
+
+    faults.resume_after(sweep, lambda: len(list(broken.rglob("result.json"))))
+    make_tuner(tmp_path / "whole", InProcess(tmp_path / "whole"), *grid).run()
+    whole, got = (read_table(tmp_path / name / "trials.csv").drop(columns="seconds") for name in ("whole", "broken"))
+    assert got.equals(whole)
+    assert len(started) > len(whole)

@@ -1,0 +1,187 @@
+"""A sweep over damaged and missing files: each is named, kept beside itself, and made again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from mnist_scaling.study import layout, missing, records
+from mnist_scaling.study.vocabulary import REPEAT, TRIAL
+from mnist_scaling.tuning import tuner
+from mnist_scaling.tuning.ledger import Ledger
+
+from .helpers import InProcess, make_cells, make_tuner
+
+AXIS = "data.fraction=1,0.5"
+CELL = "data_fraction=1"
+TABLES = (layout.TRIALS, layout.CELLS)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study of two cells with two trials and one repeat each."""
+    folder = tmp_path_factory.mktemp("finished") / "study"
+    sweep(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(finished: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be damaged."""
+    shutil.copytree(finished, tmp_path / "study")
+    return tmp_path / "study"
+
+
+def sweep(folder: Path) -> list[str]:
+    """Run the study's sweep; the runs that it launched."""
+    launch = InProcess(folder)
+    make_tuner(folder, launch, AXIS, n_trials=2, n_repeats=1).run()
+    return [job for batch in launch.batches for job in batch]
+
+
+def tables(folder: Path) -> list[pd.DataFrame]:
+    found = [pd.read_csv(folder / name) for name in TABLES]
+    return [table.drop(columns="seconds") for table in found]
+
+
+def change(key: str, value: object) -> Callable[[bytes], bytes]:
+    """A file whose JSON has another value."""
+
+    def changed(content: bytes) -> bytes:
+        record = json.loads(content)
+        *nodes, last = key.split("/")
+        node = record
+        for name in nodes:
+            node = node[name]
+        if value is None:
+            del node[last]
+        else:
+            node[last] = value
+        return json.dumps(record).encode()
+
+    return changed
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda content: b"",
+    "cut": lambda content: content[: len(content) // 2],
+    "zeros": lambda content: bytes(len(content)),
+    "a list": lambda content: b"[1, 2]",
+}
+RECORD_DAMAGES = DAMAGES | {
+    "no config": change("config", None),
+    "no tuned key": change("config/optim.lr", None),
+    "a text for a seed": change("seed", "zero"),
+    "a loss that is no number": change("result/val_loss", "low"),
+    "an infinite loss": lambda content: content.replace(b'"val_loss": ', b'"val_loss": 1e999, "was": '),
+    "an unknown state": change("state", "DONE"),
+    "another run's": change("number", 7),
+    "no parameter count": change("result/n_params", None),
+}
+
+
+@pytest.mark.parametrize("damage", RECORD_DAMAGES)
+def test_a_damaged_repeat_is_kept_aside_and_made_again(
+    damage: str, folder: Path, finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = folder / CELL / "repeat-000" / layout.RESULT
+    content = RECORD_DAMAGES[damage](path.read_bytes())
+    path.write_bytes(content)
+    (said,) = missing.complaints(folder)
+    assert said.startswith(f"{path} is damaged (")
+    assert sweep(folder) == [f"{CELL}/repeat-000"]
+    assert f"Warning: {path} is damaged (" in capsys.readouterr().err
+    assert path.with_name("result.json.damaged").read_bytes() == content
+    for ours, theirs in zip(tables(folder), tables(finished), strict=True):
+        pd.testing.assert_frame_equal(ours, theirs)
+    assert missing.complaints(folder) == []
+
+
+@pytest.mark.parametrize("damage", RECORD_DAMAGES)
+def test_a_damaged_trial_counts_for_nothing(damage: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = folder / CELL / "trial-001" / layout.RESULT
+    path.write_bytes(RECORD_DAMAGES[damage](path.read_bytes()))
+    (cell, _) = make_cells(AXIS)
+    ledger = Ledger(folder, [cell])
+    assert [row["number"] for row in ledger.cell(cell, TRIAL)] == [0]
+    assert len(ledger.cell(cell, REPEAT)) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("damage", [*DAMAGES, "no axes"])
+@pytest.mark.parametrize("name", [f"{CELL}/{layout.CELL}", layout.STUDY])
+def test_a_damaged_description_is_written_anew(
+    name: str, damage: str, folder: Path, finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = folder / name
+    path.write_bytes((DAMAGES | {"no axes": change("axes", None)})[damage](path.read_bytes()))
+    (said,) = missing.complaints(folder)
+    assert said.startswith(f"{path} is damaged (")
+    assert sweep(folder) == []
+    assert f"It is kept as {path.name}.damaged, and is written anew." in capsys.readouterr().err
+    assert json.loads(path.read_text()).keys() == json.loads((finished / name).read_text()).keys()
+    for ours, theirs in zip(tables(folder), tables(finished), strict=True):
+        pd.testing.assert_frame_equal(ours, theirs)
+    assert missing.complaints(folder) == []
+
+
+def test_a_deleted_description_of_a_cell_is_said_and_written_anew(folder: Path, finished: Path) -> None:
+    (folder / CELL / layout.CELL).unlink()
+    assert missing.complaints(folder) == [
+        f"{folder / CELL} has runs but no cell.json: start its sweep again, which writes it."
+    ]
+    assert sweep(folder) == []
+    for ours, theirs in zip(tables(folder), tables(finished), strict=True):
+        pd.testing.assert_frame_equal(ours, theirs)
+
+
+def test_a_deleted_repeat_is_said_and_made_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree(folder / CELL / "repeat-000")
+    gone = f"{folder / layout.TRIALS} lists a run whose record is gone, the first {folder / CELL}/repeat-000"
+    assert missing.complaints(folder) == [f"{gone}: start its sweep again, which makes them again."]
+    assert sweep(folder) == [f"{CELL}/repeat-000"]
+    assert f"Warning: {gone}: what this sweep needs of it is made again." in capsys.readouterr().err
+    assert missing.complaints(folder) == []
+
+
+def test_a_deleted_cell_is_said(folder: Path) -> None:
+    shutil.rmtree(folder / CELL)
+    (said,) = missing.complaints(folder)
+    assert f"lists 3 runs whose records are gone, the first {folder / CELL}" in said
+
+
+def test_a_cell_of_another_sweep_without_description_is_left_out_in_words(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / CELL / layout.CELL).write_text("")
+    other = make_cells("data.fraction=0.5")
+    ledger = Ledger(folder, other)
+    said = capsys.readouterr().err
+    assert "It is kept as cell.json.damaged, and is written by the next sweep of this cell." in said
+    assert f"{folder / CELL} has no cell.json: the tables are without it until a sweep of this cell." in said
+    assert {path.parent.name for path in ledger.rows} == {"data_fraction=0.5"}
+
+
+def test_the_axes_of_a_study_are_known_without_study_json(folder: Path) -> None:
+    (folder / layout.STUDY).write_text("{")
+    with pytest.raises(ValueError, match="A study must keep the axes of its grid, but .* has data_fraction"):
+        tuner.join(folder, make_cells("model.width=4,8"))
+
+
+def test_a_sound_study_has_no_complaints(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert missing.complaints(folder) == []
+    Ledger(folder)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_record_is_at_most_four_kilobytes_and_alone_in_its_folder(folder: Path) -> None:
+    for place in records.cell_folders(folder):
+        for run in place.glob("*-00?"):
+            assert [path.name for path in run.iterdir()] == [layout.RESULT]
+            assert (run / layout.RESULT).stat().st_size < 4096

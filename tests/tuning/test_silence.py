@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from mnist_scaling.tuning.silence import LEAST_SECONDS, Silence
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def words(silence: Silence, clock: Clock, seconds: int) -> dict[float, str]:
+    """What is said in so many seconds, by the time."""
+    found = {}
+    for _ in range(seconds):
+        clock.now += 1
+        if word := silence.word():
+            found[clock.now] = word
+    return found
+
+
+def test_a_hanging_run_is_named_at_growing_intervals() -> None:
+    clock = Clock()
+    silence = Silence(clock)
+    silence.started("width=8/trial-001")
+    clock.now = 60
+    silence.started("width=16/trial-000")
+    said = words(silence, clock, 1000)
+    assert list(said) == [LEAST_SECONDS, 2 * LEAST_SECONDS, 4 * LEAST_SECONDS, 8 * LEAST_SECONDS]
+    assert said[LEAST_SECONDS].startswith(
+        "No run has ended for 2 min. Waiting for width=8/trial-001 for 2 min, width=16/trial-000 for 1 min."
+    )
+
+
+def test_runs_that_end_break_the_silence_and_long_ones_make_it_longer() -> None:
+    clock = Clock()
+    silence = Silence(clock)
+    silence.started("a")
+    silence.started("b")
+    clock.now = 100
+    silence.ended("a")
+    assert list(words(silence, clock, 400)) == [400.0]  # three times the longest run after the last one's end
+    silence.ended("b")
+    assert words(silence, clock, 5000) == {}  # nothing is waited for
+    silence.started("c")
+    assert words(silence, clock, 100) == {}
+
+
+def test_many_runs_are_counted() -> None:
+    clock = Clock()
+    silence = Silence(clock)
+    for i in range(6):
+        silence.started(f"trial-{i:03d}")
+    (word,) = words(silence, clock, 200).values()
+    assert "trial-003 for 2 min and 2 more." in word
