@@ -142,8 +142,8 @@ def _tuning_change(source: Source, arm: Arm, level: float) -> dict[str, Any]:
     """What tuning changed in one arm of a study: the record that stands in fits.json."""
     cells, axes, path = arm.frame, source.axes, source.folder / TRIALS
     if not source.study or not path.is_file():
-        missing = TRIALS if source.study else STUDY
-        return fits_json.tuning_change_record(None, why=f"{source.folder} has no {missing}: there are only cells.")
+        absent = TRIALS if source.study else STUDY
+        return fits_json.tuning_change_record(None, why=f"{source.folder} has no {absent}: there are only cells.")
     if source.rows.seeds:
         why = f"Rows are means over the seeds of their cell: fit one seed at a time with where='{SEED} == 0'."
         return fits_json.tuning_change_record(None, why=why)
@@ -179,7 +179,11 @@ def run(config: FitConfig, overrides: Sequence[str] = ()) -> None:
         What was typed, for the report's page.
     """
     source = read(config)
+<<<<<<< HEAD
     if source.study is not None:
+=======
+    if config.name:
+>>>>>>> T5b
         missing.warn(source.folder)
     path = (Path(config.out) if config.out else source.folder) / FITS
     records = _arms(source, config)

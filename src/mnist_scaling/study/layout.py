@@ -65,6 +65,17 @@ def study_folder(name: str) -> Path:
     return Path(MULTIRUN) / name
 
 
+def arm_names(arms: Sequence[str]) -> list[str]:
+    """Part of a file name for each arm: letters, digits and ``=.-_``, with a number where two would be the same."""
+    plain = [re.sub(r"[^\w=.-]+", "_", arm, flags=re.ASCII).strip("._")[:80] or "arm" for arm in arms]
+    return [f"{name}-{i}" if plain.count(name) > 1 else name for i, name in enumerate(plain)]
+
+
+def arm_page(name: str) -> str:
+    """File of an arm's own page, beside `REPORT`."""
+    return f"arm-{name}.html"
+
+
 def cell_parts(axes: Mapping[str, Any]) -> list[str]:
     """A cell's name in parts, one folder each: ``width=16``, ``data_fraction=0.25``.
 
@@ -94,17 +105,6 @@ def cell_parts(axes: Mapping[str, Any]) -> list[str]:
 def _text(value: Any) -> str:
     """A value of an axis as text: 1 and 1.0 are one."""
     return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
-
-
-def arm_names(arms: Sequence[str]) -> list[str]:
-    """Part of a file name for each arm: letters, digits and ``=.-_``, with a number where two would be the same."""
-    plain = [re.sub(r"[^\w=.-]+", "_", arm, flags=re.ASCII).strip("._")[:80] or "arm" for arm in arms]
-    return [f"{name}-{i}" if plain.count(name) > 1 else name for i, name in enumerate(plain)]
-
-
-def arm_page(name: str) -> str:
-    """File of an arm's own page, beside `REPORT`."""
-    return f"arm-{name}.html"
 
 
 def run_folder(stage: str, index: int) -> str:

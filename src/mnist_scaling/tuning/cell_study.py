@@ -229,7 +229,9 @@ class CellStudy:
         """
         sampler = self._make_sampler(index)
         copy = optuna.create_study(direction="minimize", sampler=sampler)
-        own = [t for t in counting(self.study) if t.params.keys() == self.space.keys()]
+        # A place that is asked for anew, in a storage that was emptied, knows no more than it did at first.
+        earlier = [t for t in counting(self.study) if t.user_attrs.get(INDEX, -1) < index]
+        own = [t for t in earlier if t.params.keys() == self.space.keys()]
         if isinstance(sampler, LEARNERS):
             copy.add_trials(self.neighbour_trials([t for t in own if t.user_attrs.get(GROUP) != group]))
         # Companions count as running, also where a resume finds them finished.

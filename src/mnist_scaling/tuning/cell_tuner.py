@@ -17,7 +17,7 @@ from mnist_scaling.tuning.cell_study import PLAN, CellStudy
 from mnist_scaling.tuning.job import Job
 from mnist_scaling.tuning.ledger import Ledger
 from mnist_scaling.tuning.storage import tell
-from mnist_scaling.tuning.trials import INDEX, counting
+from mnist_scaling.tuning.trials import counting
 
 _SEEDS_APART = 1000
 """Distance between the seeds of a cell's repeats where cells differ by their seeds, which are neighbours."""
@@ -53,14 +53,9 @@ class CellTuner:
         self._repeated = False
 
     def recover(self) -> None:
-        """After a kill: tell what was finished but not told, reclaim what was not finished."""
+        """After a kill: reclaim what was not finished; what was has been told to the storage before (`reconcile`)."""
         for trial in self.study.running():
-            path = self._ledger.record_path(self.cell, TRIAL, trial.user_attrs.get(INDEX, -1))
-            record = files.read_json(path)
-            if record is not None and record["config"]["trial.number"] == trial.number:
-                tell(self.study.study, trial.number, record["state"], (record["result"] or {}).get("val_loss"))
-            else:
-                self.study.reclaim(trial.number)
+            self.study.reclaim(trial.number)
         if self.study.opened:
             self.write()
 

@@ -14,6 +14,7 @@ from mnist_scaling.tuning import faults
 
 if TYPE_CHECKING:
     import optuna
+    from optuna.trial import FrozenTrial
 
 NOTES = "system_attrs"
 """Key of a trial's record for what `Channel.notes` says."""
@@ -51,10 +52,10 @@ class Channel:
 
         Raises
         ------
-        MachineError
-            When the storage could not be reached for some seconds.
         SupersededError
             See `check`.
+        MachineError
+            When the storage could not be reached for some seconds.
         """
         return faults.insist(lambda: self._report(number, loss))
 
@@ -67,21 +68,36 @@ class Channel:
         # The control shows what an untuned grid would measure: it runs to its end.
         return stop and self._trial.origin != vocabulary.CONTROL
 
-    def check(self) -> None:
-        """Make sure that the trial still waits for this run.
+    def check(self) -> FrozenTrial:
+        """The trial, if it still waits for this run.
 
         Raises
         ------
         SupersededError
-            When a sweep that was resumed has given the trial's setting to another run. A worker may outlive its
-            sweep, for long on a cluster: what it then leaves behind must not take the other run's place.
+            When a sweep that was resumed has given the trial's setting to another run, or its storage was made again.
+            A worker may outlive its sweep, for long on a cluster: what it then leaves behind must not take the other
+            run's place.
         """
-        if self._study.get_trials(deepcopy=False)[self._trial.number].state.is_finished():
-            raise SupersededError(f"trial {self._trial.number} of '{self._trial.study}' has ended without this run")
+        from mnist_scaling.tuning import trials
+
+        number = self._trial.number
+        try:
+            trial = self._study.get_trials(deepcopy=False)[number]
+        except LookupError as error:  # no such study, or fewer trials
+            raise SupersededError(f"there is no trial {number} of '{self._trial.study}' any more") from error
+        if trial.state.is_finished() or trial.user_attrs.get(trials.INDEX) != self._trial.index:
+            raise SupersededError(f"trial {number} of '{self._trial.study}' has ended without this run")
+        return trial
 
     def notes(self) -> dict[str, Any]:
-        """What the sampler and the pruner have noted on the trial: an emptied storage gets it back with the record."""
-        return dict(self._study.get_trials(deepcopy=False)[self._trial.number].system_attrs)
+        """What sampler and pruner noted on the trial: a storage that was emptied gets it back from the record.
+
+        Raises
+        ------
+        SupersededError
+            See `check`.
+        """
+        return dict(self.check().system_attrs)
 
     def tell(self, record: dict[str, Any]) -> None:
         """Tell how the run ended."""
@@ -99,5 +115,6 @@ class Channel:
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         pruner = None if self._pruner is None else optuna_objects.make(self._pruner)
-        storage = open_once(self._url, self._folder)
-        return optuna.load_study(study_name=str(self._trial.study), storage=storage, pruner=pruner)
+        return optuna.load_study(
+            study_name=str(self._trial.study), storage=open_once(self._url, self._folder), pruner=pruner
+        )

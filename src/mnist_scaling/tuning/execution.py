@@ -61,9 +61,8 @@ def work(run: RunConfig, folder: Path, channel: Channel, trainer: Trainer) -> No
     except Exception as error:
         if not faults.is_fault(error):
             raise
-        raise faults.MachineError(
-            faults.describe(error)
-        ) from None  # in words, because not every error survives a pickle
+        # In words, because not every error survives a pickle.
+        raise faults.MachineError(faults.describe(error)) from None
 
 
 def _work_alone(run: RunConfig, folder: Path, channel: Channel, trainer: Trainer) -> None:
@@ -71,11 +70,11 @@ def _work_alone(run: RunConfig, folder: Path, channel: Channel, trainer: Trainer
     try:
         record = measure(run, _in(folder, trainer), channel.report if channel.prunes else None)
         if is_trial:
-            _if_reachable(channel.check)
+            record[NOTES] = _if_reachable(channel.notes)
     except SupersededError as reason:
         print(f"Warning: a run in {folder} ends without a record: {reason}.", file=sys.stderr)
         return
-    write_record(folder, record | {NOTES: _if_reachable(channel.notes)} if is_trial else record)
+    write_record(folder, record)
     if is_trial and record["state"] != FAILED:  # of failures the sweep decides
         _if_reachable(lambda: channel.tell(record))  # else the sweep tells it
 

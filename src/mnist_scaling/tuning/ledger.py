@@ -96,20 +96,20 @@ class Ledger:
         InputError
             When there is one: whoever asks for this run has not seen it.
         """
-        path = self.folder / job.folder / layout.RESULT
-        record = files.read_json(path)
+        path = self.folder / job.folder
+        record = self._record(path)
         if record is not None and record["state"] != FAILED:
             raise InputError(
-                f"A finished run must not be overwritten, but {path} holds one of another setting than this sweep is "
-                "about to run there: give the new study another `name=`, or move that folder away."
+                f"A finished run must not be overwritten, but {path / layout.RESULT} holds one of another setting than "
+                "this sweep is about to run there: give the new study another `name=`, or move that folder away."
             )
         self._forget(job)
 
     def _forget(self, job: Job) -> None:
-        self._cells.get((self.folder / job.folder).parent, {}).pop(self.folder / job.folder, None)
-        path = self.folder / job.folder / layout.RESULT
-        path.unlink(missing_ok=True)
-        files.remove_leftovers(path)
+        path = self.folder / job.folder
+        self._cells.get(path.parent, {}).pop(path, None)
+        (path / layout.RESULT).unlink(missing_ok=True)
+        files.remove_leftovers(path / layout.RESULT)
 
     def delete(self, job: Job) -> None:
         """Remove a run and its folder: one that failed with all others, or a repeat of an older selection."""
