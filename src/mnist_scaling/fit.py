@@ -179,11 +179,7 @@ def run(config: FitConfig, overrides: Sequence[str] = ()) -> None:
         What was typed, for the report's page.
     """
     source = read(config)
-<<<<<<< HEAD
-    if source.study is not None:
-=======
     if config.name:
->>>>>>> T5b
         missing.warn(source.folder)
     path = (Path(config.out) if config.out else source.folder) / FITS
     records = _arms(source, config)

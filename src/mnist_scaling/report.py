@@ -70,11 +70,7 @@ def write(config: ReportConfig) -> None:
     """Figures and page of what was fitted; for several arms, a page of each and one that holds them side by side."""
     folder = config.folder
     arms = loading.load_arms(folder)
-<<<<<<< HEAD
-    if arms[0].is_study:
-=======
     if config.name:
->>>>>>> T5b
         missing.warn(folder)
     for old in folder.glob(layout.arm_page("*")):
         if html.KICKER in old.read_text(encoding="utf-8", errors="replace"):  # of arms that there may be no more
@@ -95,21 +91,12 @@ def _page(arm: loading.Study, figures: Path, page: Path, config: ReportConfig) -
     """Figures and page of one arm; figures that can't be drawn are named."""
     shown = figure_files.make_all(arm, figures, config.formats, config.dpi)
     write_atomically(page, html.page(arm, shown, figures_at=str(figures.relative_to(page.parent))))
-<<<<<<< HEAD
-    undrawn = [figure for figure in shown if figure.svg is None]
-    if not arm.is_study:
-        trials = [figure.plot.name for figure in undrawn if figure.plot.needs_trials]
-        print(f"Left out: {', '.join(trials)}, which need a study's trials.")
-        undrawn = [figure for figure in undrawn if not figure.plot.needs_trials]
-    for figure in undrawn:
-=======
     absent = [figure for figure in shown if figure.svg is None]
     if not arm.is_study:
         trials = [figure.plot.name for figure in absent if figure.plot.needs_trials]
         print(f"Left out: {', '.join(trials)}, which need a study's trials.")
         absent = [figure for figure in absent if not figure.plot.needs_trials]
     for figure in absent:
->>>>>>> T5b
         print(f"Not drawn: {f'{arm.arm}: ' if arm.arm else ''}{figure.plot.name}. {figure.note}")
 
 

@@ -20,6 +20,7 @@ from mnist_scaling.study.tables import read_table
 from mnist_scaling.study.vocabulary import NEIGHBOURS
 from mnist_scaling.tuning import reconcile
 from mnist_scaling.tuning.cell_study import CellStudy
+from mnist_scaling.tuning.job import Job
 from mnist_scaling.tuning.storage import mend, open_storage
 from mnist_scaling.tuning.trainer import Report
 
@@ -227,9 +228,8 @@ def test_a_finished_record_is_never_cleared(study: Path) -> None:
     job = cell.study.ask()
     path = study / "width=8/trial-006/result.json"
     path.parent.mkdir()
-    shutil.copy(study / "width=8/trial-005/result.json", path)
-    from mnist_scaling.tuning.job import Job
-
+    record = json.loads((study / "width=8/trial-005/result.json").read_text())
+    path.write_text(json.dumps(record | {"number": 6}))
     with pytest.raises(InputError, match="A finished run must not be overwritten"):
         tuner.ledger.make_room(Job(cell.cell, "trial", 6, job.number, 0, job.params, ""))
     assert path.exists()
