@@ -93,6 +93,12 @@ TESTS = {
         "test_faults.py::test_a_setting_that_kills_its_worker_twice_is_recorded_and_the_sweep_goes_on"
     ),
     "the disk fills up": "test_faults.py::test_a_full_disk_loses_nothing",
+    "the storage is deleted, or replaced, after a `kill -9`": (
+        "test_faults.py::test_a_killed_study_whose_storage_is_lost_runs_no_finished_run_again"
+    ),
+    "a second sweep of the same name, from another checkout on one database": (
+        "test_faults.py::test_a_second_checkout_on_one_database_is_refused"
+    ),
     "a second sweep of the same study": "test_faults.py::test_a_second_sweep_is_refused_and_harms_nothing",
     "`kill -9` during a run that has a checkpoint": (
         "test_regimes.py::test_kill_9_in_the_middle_of_a_run_resumes_it_bit_for_bit"
