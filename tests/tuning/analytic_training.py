@@ -57,14 +57,19 @@ def _train(run: RunConfig, report: Report | None, between: Callable[[], None]) -
     if lost_repeat or run.optim.lr * run.model.width > 0.14:
         empty = {"val_loss": None, "val_error": None, "test_loss": None, "test_error": None, "train_loss": None}
         return replace(result, state=DIVERGED, **empty)
+    reports: list[tuple[float, float]] = []
     for number in range(1, REPORTS + 1):
         between()
         # The curves cross: a trial's first report says little about its end.
         on_the_way = loss * (1 + (REPORTS + 1 - number) * (0.25 + 0.2 * _noise(run, f"report {number}")))
-        if report is not None and report(number, on_the_way):
+        if report is None:
+            continue
+        reports.append((number / (REPORTS + 1), on_the_way))
+        if report(number, on_the_way):
             spent = result.flops * number // (REPORTS + 1)
-            return replace(result, state=PRUNED, val_loss=None, val_error=None, flops=spent, flops_spent=spent)
-    return result
+            seen = {"reports": tuple(reports), "flops": spent, "flops_spent": spent}
+            return replace(result, state=PRUNED, val_loss=None, val_error=None, **seen)
+    return replace(result, reports=tuple(reports))
 
 
 def _loss(run: RunConfig) -> float:

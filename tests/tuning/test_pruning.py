@@ -79,7 +79,7 @@ def test_the_untuned_control_is_never_stopped(tmp_path: Path) -> None:
     node = OmegaConf.create({"_target_": "optuna.pruners.ThresholdPruner", "upper": 0.0})
     for origin, stops in ((vocabulary.CONTROL, False), (vocabulary.TRANSFER, True), (vocabulary.SAMPLER, True)):
         ask = tuner.cells["all"].study.ask()
-        trial = TrialConfig(stage="trial", study="all", number=ask.number, origin=origin)
+        trial = TrialConfig(stage="trial", study="all", index=ask.index, number=ask.number, origin=origin)
         assert Channel(trial, None, tmp_path, node).report(1, 5.0) is stops
 
 

@@ -49,6 +49,8 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _is_one(error: BaseException) -> bool:
+    if type(error).__module__.partition(".")[0] == "hydra":
+        return False  # one of its errors of configuration is an OSError too
     if isinstance(error, MachineError | OSError):
         return True
     if isinstance(error, RuntimeError) and any(words in str(error) for words in _TORCH):

@@ -53,6 +53,8 @@ def _has_data_for_smaller(table: Table, curve: Mapping[str, Any]) -> bool:
 
     At fixed C, a model that is smaller by a factor sees about as many times more examples.
     """
+    if "D" not in table.inputs:
+        return True  # nothing is known of what it has
     n, d = curve["N"], curve["D"]
     return len(n) < 2 or d[0] * n[1] / n[0] <= table.inputs["D"].max() * 1.02
 
