@@ -51,7 +51,9 @@ def fitted(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch, **more: Any
     """What `fit` makes of a study, in this process: a second instead of four."""
     monkeypatch.chdir(folder)
     config = fit_config.FitConfig(name=name, bootstrap=fit_config.BootstrapConfig(draws=20), **more)
-    table, _ = fit._with_curves(fit.read(config).table()[0], config)
+    source = fit.read(config)
+    (arm,) = source.rows.arms
+    table, _ = fit._with_curves(source.table(arm)[0], config, source)
     return analyse(table, config.options())
 
 
