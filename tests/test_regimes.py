@@ -47,13 +47,13 @@ def run(folder: Path, experiment: str, data_dir: str, *more: str) -> Path:
     return folder
 
 
-def fitted(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch, **more: Any) -> Result:
-    """What `fit` makes of a study, in this process: a second instead of four."""
+def fitted(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch, arm: str = "", **more: Any) -> Result:
+    """What `fit` makes of one arm of a study, in this process: a second instead of four."""
     monkeypatch.chdir(folder)
     config = fit_config.FitConfig(name=name, bootstrap=fit_config.BootstrapConfig(draws=20), **more)
     source = fit.read(config)
-    (arm,) = source.rows.arms
-    table, _ = fit._with_curves(source.table(arm)[0], config, source)
+    (rows,) = [one for one in source.rows.arms if one.name == arm]
+    table, _ = fit._with_curves(source.table(rows)[0], config, source)
     return analyse(table, config.options())
 
 
@@ -128,9 +128,9 @@ def test_early_stopping_study(data_dir: str, tmp_path: Path, monkeypatch: pytest
     curves = pd.read_csv(tmp_path / "multirun/early_stopping_widths/curves.csv")
     assert set(curves["cell"]) == set(cells.index[cells["regime"] == "early_stopping"])
     assert curves[["val_loss", "train_loss"]].notna().all(axis=None)
-    # Only some cells have curves: refused where they are asked for, used for those that have them.
+    # Regimes are arms, and only one of them keeps curves: refused where they are asked for and there are none.
     with pytest.raises(InputError, match="`curves=true` needs learning curves at a constant rate. The learning curves"):
-        fitted(tmp_path, "early_stopping_widths", monkeypatch, curves=True)
+        fitted(tmp_path, "early_stopping_widths", monkeypatch, arm="regime=single_epoch", curves=True)
 
 
 def test_kill_9_in_the_middle_of_a_run_resumes_it_bit_for_bit(
