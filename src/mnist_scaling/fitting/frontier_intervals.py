@@ -78,7 +78,7 @@ def _redrawn(table: Table, reference: Fitted | None, draws: Draws) -> _Sample | 
     if reference is None:
         return None
     smooth = table.y - reference.fit.residual
-    return _Sample(smooth + draws.noise * reference.noise.sigma, None, smooth, reference.wider)
+    return _Sample(smooth + reference.noise.draw(draws.noise, draws.common), None, smooth, reference.wider)
 
 
 def _isoflop(table: Table, sample: _Sample | None, draws: Draws, method: str) -> FrontierResult:
