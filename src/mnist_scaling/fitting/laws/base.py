@@ -55,6 +55,8 @@ class Law(ABC):
     parameters: tuple[Parameter, ...]
     levels: int = 2
     """Distinct values that every input must have: three where each brings a scale, an exponent and a share of E."""
+    nests: tuple[str, ...] = ()
+    """Laws that are this one with parameters held at certain values, or limits of it: it fits no worse than they do."""
     default: bool = True
     """Fitted when nobody asks for particular laws and the table has its inputs."""
 
