@@ -6,26 +6,35 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting import diagnostics as diag
-from mnist_scaling.fitting.choice import Candidate, Choice, choose
+from mnist_scaling.fitting.choice import Again, Candidate, Choice, aicc_of_each, choose, not_rejected
 from mnist_scaling.fitting.fitted import Fitted, Options, fit_part, is_joint, whole
 from mnist_scaling.fitting.frontier import Frontier
 from mnist_scaling.fitting.frontier_intervals import FrontierResult, all_frontiers
+from mnist_scaling.fitting.kept import Kept, kept_laws
 from mnist_scaling.fitting.laws import ALL, get_law
-from mnist_scaling.fitting.laws.base import Law
+from mnist_scaling.fitting.laws.base import Array, Law
 from mnist_scaling.fitting.outlook import Lifetime, Prediction, lifetime, predict
 from mnist_scaling.fitting.parametric import Cost, fit_cost
 from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.slices import Slice, all_slices, main_slice, refusal
-from mnist_scaling.fitting.uncertainty import (
-    Draws,
-    make_draws,
-)
+from mnist_scaling.fitting.solve import minimise
+from mnist_scaling.fitting.uncertainty import Draws, make_draws, seed_freedom
 
 MOST_ROWS = 4000
 """Larger tables are thinned to so many rows, at random, and say so."""
+
+REDRAWN = 40
+"""Redrawn tables of each law on which the choice is repeated."""
+
+SOURCES = 3
+"""Laws, those of the largest weight, whose redrawn tables the choice is repeated on."""
+
+MOST_REDRAWN = 40_000
+"""Rows of all redrawn tables of one law: fewer tables where a table is long."""
 
 NOTHING_VARIES = Choice(None, "every loss is the same, so no law has anything to fit", False)
 
@@ -43,6 +52,8 @@ class Result:
     frontier: dict[str, FrontierResult]
     cost: Cost | None
     choice: Choice
+    kept: tuple[Kept, ...]
+    """The laws that the data do not reject, with their weights: what the headline is made of."""
     flags: list[diag.Flag]
     masked: list[dict[str, Any]]
     draws: Draws
@@ -81,11 +92,15 @@ def analyse(table: Table, options: Options | None = None) -> Result:
     joint = {k: f for k, f in fitted.items() if is_joint(f.law)}
     reference = _reference(joint)
     cost = fit_cost(table)
-    frontier = all_frontiers(table, joint, reference, cost, draws, options.isoflop)
-    choice = NOTHING_VARIES if diag.constant_loss(table) else choose(_candidates(joint or _rivals(fitted)))
+    rivals = joint or _rivals(fitted)
+    choice = NOTHING_VARIES
+    if not diag.constant_loss(table):
+        choice = choose(_candidates(rivals, table), _again(rivals, draws))
+    kept = kept_laws(rivals, choice.weights)
+    frontier = all_frontiers(table, kept if joint else (), cost, draws, options.isoflop)
     extra = [(part, *_fit_slice(table, part, options, draws)) for part in all_slices(table)]
     wanted = predict(table, fitted, cost, options)
-    life = lifetime(table, joint, cost, options)
+    life = lifetime(table, kept if joint else (), cost, options)
     flags = _flags(table, given, options, fitted, refused, frontier, choice, masked, reference)
     flags += diag.far_extrapolation(
         max((p.reach for p in wanted), default=1.0), [dict(options.predict)], "The prediction asked for"
@@ -99,6 +114,7 @@ def analyse(table: Table, options: Options | None = None) -> Result:
         frontier,
         cost,
         choice,
+        kept,
         flags,
         masked,
         draws,
@@ -185,7 +201,9 @@ def _starved(table: Table, law: Law, part: Slice) -> bool:
 
 def _reference(joint: dict[str, Fitted]) -> Fitted | None:
     """The joint law with the best AICc: what the table looks like without its noise."""
-    known = [f for f in joint.values() if np.isfinite(f.aicc) and np.isfinite(f.noise.sigma).all()]
+    known = [
+        f for f in joint.values() if np.isfinite(f.aicc) and np.isfinite(f.noise.sigma).all() and not f.law.empirical
+    ]
     return min(known, key=lambda f: f.aicc) if known else None
 
 
@@ -197,13 +215,42 @@ def _rivals(fitted: dict[str, Fitted]) -> dict[str, Fitted]:
     return {k: f for k, f in fitted.items() if f.law.inputs == variable}
 
 
-def _candidates(rivals: dict[str, Fitted]) -> list[Candidate]:
+def _candidates(rivals: dict[str, Fitted], table: Table) -> list[Candidate]:
     """What the choice looks at; the error is that of both hold-outs together."""
     out = []
-    for name, f in rivals.items():
-        slopes = {f"the local slope in {k}": v for k, v in f.slopes.items() if np.isfinite(v.low)}
-        out.append(Candidate(name, f.law.size, f.aicc, f.held_out, slopes))
+    for f in rivals.values():
+        slopes = {f"{k} at the largest cell": v for k, v in f.slopes.items()}
+        slopes |= {f"{k} in the middle": v for k, v in f.middle_slopes.items()}
+        p_value = 1.0
+        if np.isfinite(f.noise.misfit) and f.fit.n > f.fit.free:
+            p_value = float(stats.f.sf(f.noise.misfit, f.fit.n - f.fit.free, seed_freedom(table.take(f.part.index))))
+        out.append(Candidate(f.law, f.aicc, f.held_out, slopes, p_value))
     return out
+
+
+def _again(rivals: dict[str, Fitted], draws: Draws) -> Again | None:
+    """AICc of every law on tables redrawn from the laws that are not rejected; None where nothing was drawn.
+
+    A table is redrawn as in the wild bootstrap, whatever kind the intervals are of: resampled rows repeat rows, which
+    favours laws with more parameters.
+    """
+    laws = {k: f for k, f in rivals.items() if not f.law.empirical and np.isfinite(f.aicc)}
+    weights = not_rejected({k: f.aicc for k, f in laws.items()})
+    sources = {k: w for k, w in list(weights.items())[:SOURCES] if np.isfinite(laws[k].noise.sigma).all()}
+    if not draws.number or not sources:
+        return None
+    found: dict[str, dict[str, Array]] = {}
+    for source in sources:
+        f = laws[source]
+        number = min(REDRAWN, draws.number, max(5, MOST_REDRAWN // f.fit.n))
+        y = (f.y - f.fit.residual) + draws.noise[:number][:, f.part.index] * f.noise.sigma
+        found[source] = {}
+        for name, other in laws.items():
+            start = np.repeat(other.fit.theta[None], number, axis=0)
+            solved = minimise(other.law, other.logs, y, start, other.fit.delta.value, other.fit.weights)
+            residual = y - other.law.evaluate(solved.theta, other.logs)[0]
+            found[source][name] = aicc_of_each(residual, other.law.size)
+    return Again(sources, found)
 
 
 def _fit_slice(table: Table, part: Slice, options: Options, draws: Draws) -> tuple[Fitted | None, str]:

@@ -110,18 +110,28 @@ def row_noise(fit: Fit, table: Table) -> Noise:
     return Noise(sigma / np.sqrt(fit.weights), freedom, misfit)
 
 
+def _with_repeats(table: Table) -> tuple[np.ndarray, Array]:
+    """Which rows have a standard error of their own, and the degrees of freedom that each of those has."""
+    if table.se is None:
+        return np.zeros(len(table), bool), np.empty(0)
+    known = np.isfinite(table.se) & (table.se > 0)
+    repeats = np.full(len(table), 2.0) if table.repeats is None else table.repeats
+    return known, np.where(np.isfinite(repeats), np.maximum(repeats - 1, 0), 1.0)[known]
+
+
+def seed_freedom(table: Table) -> float:
+    """Degrees of freedom of the pooled variance of the repeats: sum of repeats - 1; 0 without repeats."""
+    return float(_with_repeats(table)[1].sum())
+
+
 def _seed_variance(table: Table, weights: Array) -> tuple[float, float]:
     """Pooled variance of a row's mean log loss, and its degrees of freedom; (0, 0) without repeats."""
-    if table.se is None:
-        return 0.0, 0.0
-    known = np.isfinite(table.se) & (table.se > 0)
-    if not known.any():
-        return 0.0, 0.0
-    repeats = np.full(len(table), 2.0) if table.repeats is None else table.repeats
-    freedom = np.where(np.isfinite(repeats), np.maximum(repeats - 1, 0), 1.0)[known]
-    relative = (table.se[known] / table.loss[known]) ** 2 * weights[known]
+    known, freedom = _with_repeats(table)
     total = float(freedom.sum())
-    return (float((relative * freedom).sum() / total), total) if total > 0 else (0.0, 0.0)
+    if table.se is None or total <= 0:
+        return 0.0, 0.0
+    relative = (table.se[known] / table.loss[known]) ** 2 * weights[known]
+    return float((relative * freedom).sum() / total), total
 
 
 def bootstrap(fit: Fit, logs: Logs, y: Array, draws: Draws, noise: Noise, rows: np.ndarray) -> tuple[Array, float]:
