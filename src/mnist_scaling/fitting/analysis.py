@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting import diagnostics as diag
@@ -22,7 +21,7 @@ from mnist_scaling.fitting.parametric import Cost, fit_cost
 from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.slices import Slice, all_slices, main_slice, refusal
 from mnist_scaling.fitting.solve import minimise
-from mnist_scaling.fitting.uncertainty import Draws, make_draws, seed_freedom
+from mnist_scaling.fitting.uncertainty import Draws, make_draws
 
 MOST_ROWS = 4000
 """Larger tables are thinned to so many rows, at random, and say so."""
@@ -95,7 +94,7 @@ def analyse(table: Table, options: Options | None = None) -> Result:
     rivals = joint or _rivals(fitted)
     choice = NOTHING_VARIES
     if not diag.constant_loss(table):
-        choice = choose(_candidates(rivals, table), _again(rivals, draws))
+        choice = choose(_candidates(rivals), _again(rivals, draws))
     kept = kept_laws(rivals, choice.weights)
     frontier = all_frontiers(table, kept if joint else (), cost, draws, options.isoflop)
     extra = [(part, *_fit_slice(table, part, options, draws)) for part in all_slices(table)]
@@ -215,16 +214,14 @@ def _rivals(fitted: dict[str, Fitted]) -> dict[str, Fitted]:
     return {k: f for k, f in fitted.items() if f.law.inputs == variable}
 
 
-def _candidates(rivals: dict[str, Fitted], table: Table) -> list[Candidate]:
+def _candidates(rivals: dict[str, Fitted]) -> list[Candidate]:
     """What the choice looks at; the error is that of both hold-outs together."""
     out = []
     for f in rivals.values():
         slopes = {f"{k} at the largest cell": v for k, v in f.slopes.items()}
         slopes |= {f"{k} in the middle": v for k, v in f.middle_slopes.items()}
-        p_value = 1.0
-        if np.isfinite(f.noise.misfit) and f.fit.n > f.fit.free:
-            p_value = float(stats.f.sf(f.noise.misfit, f.fit.n - f.fit.free, seed_freedom(table.take(f.part.index))))
-        out.append(Candidate(f.law, f.aicc, f.held_out, slopes, p_value))
+        p_value = f.noise.p_value
+        out.append(Candidate(f.law, f.aicc, f.held_out, slopes, p_value if np.isfinite(p_value) else 1.0))
     return out
 
 
@@ -243,7 +240,8 @@ def _again(rivals: dict[str, Fitted], draws: Draws) -> Again | None:
     for source in sources:
         f = laws[source]
         number = min(REDRAWN, draws.number, max(5, MOST_REDRAWN // f.fit.n))
-        y = (f.y - f.fit.residual) + draws.noise[:number][:, f.part.index] * f.noise.sigma
+        own, common = (numbers[:number][:, f.part.index] for numbers in (draws.noise, draws.common))
+        y = (f.y - f.fit.residual) + f.noise.draw(own, common)
         found[source] = {}
         for name, other in laws.items():
             start = np.repeat(other.fit.theta[None], number, axis=0)

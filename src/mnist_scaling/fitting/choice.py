@@ -20,7 +20,7 @@ from mnist_scaling.fitting.laws.base import Array, Law, Logs
 from mnist_scaling.fitting.objective import EFFICIENT, huber
 
 NOT_REJECTED = 7.0
-"""Laws within this AICc of the best are not rejected (Burnham & Anderson 2002, section 2.6: up to 7 is some support)."""
+"""Laws within this AICc of the best are not rejected (Burnham & Anderson 2002, section 2.6: some support up to 7)."""
 
 TEMPERATURE = 1.5
 """Weights go as exp(-AICc / 2 / this). Intervals of plain Akaike weights held the truth a little too seldom where

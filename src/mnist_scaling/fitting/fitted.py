@@ -13,17 +13,15 @@ from mnist_scaling.fitting.estimate import Fit, Settings, fit_law
 from mnist_scaling.fitting.interval import Interval
 from mnist_scaling.fitting.laws.base import Array, Law, Logs
 from mnist_scaling.fitting.local_slopes import largest, local_slope, middle
-from mnist_scaling.fitting.objective import seed_noise, weights_from
+from mnist_scaling.fitting.noise import Noise, row_noise, seed_scale, weights_from
 from mnist_scaling.fitting.profile import profile
 from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.slices import Slice
 from mnist_scaling.fitting.uncertainty import (
     Draws,
-    Noise,
     bootstrap,
     interval,
     parameter_intervals,
-    row_noise,
     widening,
 )
 
@@ -107,16 +105,16 @@ def fit_part(law: Law, table: Table, part: Slice, options: Options, draws: Draws
     """Estimate, bootstrap, profile and hold-out of one law on the rows of a slice."""
     rows = table.take(part.index)
     logs, y = rows.logs(law.inputs), rows.y
-    weights = weights_from(options.settings.weights, rows.loss, rows.se)
-    fit = fit_law(law, logs, y, options.settings, weights, seed_noise(rows.loss, rows.se))
+    weights = weights_from(options.settings.weights, rows)
+    fit = fit_law(law, logs, y, options.settings, weights, seed_scale(rows))
     noise = row_noise(fit, rows)
     thetas, settled = bootstrap(fit, logs, y, draws, noise, part.index)
     wider = widening(noise.freedom, draws.level)
     cost = _cost_axis(rows, law)
     profiles: dict[str, tuple[Interval, Array, Array]] = {}
     if deep and fit.n > fit.free:
-        wanted = [p.name for p in law.parameters if not p.log]
-        profiles = {k: profile(fit, logs, y, k, draws.level, freedom=noise.freedom) for k in wanted}
+        wanted = [] if law.empirical else [p.name for p in law.parameters if not p.log]
+        profiles = {k: profile(fit, logs, y, k, noise, draws.level) for k in wanted}
     return Fitted(
         law=law,
         part=part,

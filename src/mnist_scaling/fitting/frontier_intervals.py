@@ -92,25 +92,24 @@ def _drawn(table: Table, kept: Sequence[Kept], draws: Draws) -> list[_Drawn]:
     if not draws.number or any(not np.isfinite(k.fitted.noise.sigma).all() for k in kept):
         return []
     pairs = draws.kind == "pairs" and len(table) >= PAIRS_FROM
-    logs, out = table.logs(("N", "D")) if kept else {}, []
+    out = []
     for one in kept:
         f = one.fitted
         if f.law.empirical:
             continue
-        thetas = f.thetas[:FRONTIER_DRAWS]
-        thetas = thetas[np.isfinite(thetas).all(axis=1)]
-        number = len(thetas)
-        smooth = f.law.evaluate(thetas, {k: logs[k] if k in logs else np.log(table.inputs[k]) for k in f.law.inputs})[0]
-        fitted = table.y - f.fit.residual
+        good = np.isfinite(f.thetas[:FRONTIER_DRAWS]).all(axis=1)
+        thetas, fitted = f.thetas[:FRONTIER_DRAWS][good], table.y - f.fit.residual
+        smooth = f.law.evaluate(thetas, f.logs)[0]
         if pairs:
-            good = np.isfinite(f.thetas[:FRONTIER_DRAWS]).all(axis=1)
-            counts = draws.counts[:FRONTIER_DRAWS][good]
-            ys = np.broadcast_to(table.y, (number, len(table)))
-            out.append(_Drawn(one, thetas, ys, counts, smooth, fitted))
+            ys, counts = np.broadcast_to(table.y, smooth.shape), draws.counts[:FRONTIER_DRAWS][good]
         else:
-            ys = fitted + draws.noise[:number] * f.noise.sigma
-            out.append(_Drawn(one, thetas, ys, None, smooth, fitted))
+            ys, counts = fitted + _errors(f, draws)[good], None
+        out.append(_Drawn(one, thetas, ys, counts, smooth, fitted))
     return out
+
+
+def _errors(f: Fitted, draws: Draws) -> Array:
+    return f.noise.draw(draws.noise[:FRONTIER_DRAWS], draws.common[:FRONTIER_DRAWS])
 
 
 Measure = Callable[[Array, Array | None], dict[str, Array]]
@@ -149,9 +148,7 @@ def _corrected(
     return FrontierResult(replace(found, extra={**found.extra, "as_read": found.exponents}), intervals, flags)
 
 
-def _isoflop(
-    table: Table, drawn: Sequence[_Drawn], cost: Cost | None, draws: Draws, method: str
-) -> FrontierResult:
+def _isoflop(table: Table, drawn: Sequence[_Drawn], cost: Cost | None, draws: Draws, method: str) -> FrontierResult:
     family, _ = curves(table)
     found = isoflop(table, method)
     if not family or found.status != "ok":
@@ -162,7 +159,7 @@ def _isoflop(
         return _corrected(replace(found, status=short), lambda ys, counts: {}, table, (), cost, draws.level)
     # An interpolated curve has no rows of its own to leave out; redraw the noise of what it is made of instead.
     if not all(len(c.rows) for c in family):
-        drawn = [replace(d, ys=_redrawn(d, draws), counts=None) for d in drawn]
+        drawn = [replace(d, ys=d.fitted + _errors(d.kept.fitted, draws)[: len(d.thetas)], counts=None) for d in drawn]
     out = _corrected(
         found, lambda ys, counts: isoflop_draws(family, ys, method, counts, used), table, drawn, cost, draws.level
     )
@@ -170,10 +167,6 @@ def _isoflop(
         shaky = f"fewer than {100 * FEWEST_VALID:.0f} % of draws keep every minimum near the sizes, so no interval"
         out = replace(out, frontier=replace(out.frontier, status=shaky))
     return out
-
-
-def _redrawn(drawn: _Drawn, draws: Draws) -> Array:
-    return drawn.fitted + draws.noise[: len(drawn.thetas)] * drawn.kept.fitted.noise.sigma
 
 
 def parametric(table: Table, kept: Sequence[Kept], cost: Cost | None, draws: Draws) -> FrontierResult:

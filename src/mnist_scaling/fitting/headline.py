@@ -146,7 +146,9 @@ def conflict_sentence(record: Mapping[str, Any]) -> str:
         f"{METHODS.get(name, name)} {_words(Interval.of(record['frontier'][name]['N_exponent']))}" for name in names
     ]
     quoted = record.get("headline", {}).get("N_exponent", {}).get("value") is not None
-    advice = "quote that of the laws (parametric)" if quoted else "the data do not settle it, so quote the range or none"
+    advice = (
+        "quote that of the laws (parametric)" if quoted else "the data do not settle it, so quote the range or none"
+    )
     return f"The frontier methods disagree on the exponent of N* beyond their intervals ({_list(values)}): {advice}."
 
 

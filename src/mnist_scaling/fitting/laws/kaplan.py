@@ -19,7 +19,6 @@ from mnist_scaling.fitting.laws.base import (
     linear_starts,
 )
 
-
 BENDS = (
     Parameter("Nc", "N at which the model term alone gives loss 1", "N", log=True),
     Parameter("Dc", "D at which the data term alone gives loss 1", "D", log=True),
