@@ -9,24 +9,32 @@ import numpy as np
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting import diagnostics as diag
-from mnist_scaling.fitting.choice import Candidate, Choice, choose
+from mnist_scaling.fitting.choice import Again, Candidate, Choice, aicc_of_each, choose, not_rejected
 from mnist_scaling.fitting.fitted import Fitted, Options, fit_part, is_joint, whole
 from mnist_scaling.fitting.frontier import Frontier
 from mnist_scaling.fitting.frontier_intervals import FrontierResult, all_frontiers
+from mnist_scaling.fitting.kept import Kept, kept_laws
 from mnist_scaling.fitting.laws import ALL, get_law
-from mnist_scaling.fitting.laws.base import Law
+from mnist_scaling.fitting.laws.base import Array, Law
 from mnist_scaling.fitting.outlook import Lifetime, Prediction, lifetime, predict
 from mnist_scaling.fitting.parametric import Cost, fit_cost
 from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.slices import Slice, all_slices, main_slice, refusal
+from mnist_scaling.fitting.solve import minimise
 from mnist_scaling.fitting.uncertainty import Draws, make_draws
 from mnist_scaling.study.flags import LACK_OF_FIT
 
 MOST_ROWS = 4000
 """Larger tables are thinned to so many rows, at random, and say so."""
 
-NOT_REJECTED = 7.0
-"""Laws within this AICc of the best are quoted where none is selected (Burnham & Anderson 2002, section 2.6)."""
+REDRAWN = 40
+"""Redrawn tables of each law on which the choice is repeated."""
+
+SOURCES = 3
+"""Laws, those of the largest weight, whose redrawn tables the choice is repeated on."""
+
+MOST_REDRAWN = 40_000
+"""Rows of all redrawn tables of one law: fewer tables where a table is long."""
 
 NOTHING_VARIES = Choice(None, "every loss is the same, so no law has anything to fit", False)
 
@@ -44,6 +52,8 @@ class Result:
     frontier: dict[str, FrontierResult]
     cost: Cost | None
     choice: Choice
+    kept: tuple[Kept, ...]
+    """The laws that the data do not reject, with their weights: what the headline is made of."""
     flags: list[diag.Flag]
     """For the reader: those about quoted laws in full, those about other laws in one."""
     law_flags: dict[str, list[str]]
@@ -85,11 +95,15 @@ def analyse(table: Table, options: Options | None = None) -> Result:
     joint = {k: f for k, f in fitted.items() if is_joint(f.law)}
     reference = _reference(joint)
     cost = fit_cost(table)
-    frontier = all_frontiers(table, joint, reference, cost, draws, options.isoflop)
-    choice = NOTHING_VARIES if diag.constant_loss(table) else choose(_candidates(joint or _rivals(fitted)))
+    rivals = joint or _rivals(fitted)
+    choice = NOTHING_VARIES
+    if not diag.constant_loss(table):
+        choice = choose(_candidates(rivals), _again(rivals, draws))
+    kept = kept_laws(rivals, choice.weights)
+    frontier = all_frontiers(table, kept if joint else (), cost, draws, options.isoflop)
     extra = [(part, *_fit_slice(table, part, options, draws)) for part in all_slices(table)]
     wanted = predict(table, fitted, cost, options)
-    life = lifetime(table, joint, cost, options)
+    life = lifetime(table, kept if joint else (), cost, options)
     flags, law_flags = _flags(table, given, options, fitted, refused, frontier, choice, masked, reference)
     flags += diag.far_extrapolation(
         max((p.reach for p in wanted), default=1.0), [dict(options.predict)], "The prediction asked for"
@@ -103,6 +117,7 @@ def analyse(table: Table, options: Options | None = None) -> Result:
         frontier,
         cost,
         choice,
+        kept,
         flags,
         law_flags,
         masked,
@@ -190,7 +205,9 @@ def _starved(table: Table, law: Law, part: Slice) -> bool:
 
 def _reference(joint: dict[str, Fitted]) -> Fitted | None:
     """The joint law with the best AICc: what the table looks like without its noise."""
-    known = [f for f in joint.values() if np.isfinite(f.aicc) and np.isfinite(f.noise.sigma).all()]
+    known = [
+        f for f in joint.values() if np.isfinite(f.aicc) and np.isfinite(f.noise.sigma).all() and not f.law.empirical
+    ]
     return min(known, key=lambda f: f.aicc) if known else None
 
 
@@ -205,10 +222,38 @@ def _rivals(fitted: dict[str, Fitted]) -> dict[str, Fitted]:
 def _candidates(rivals: dict[str, Fitted]) -> list[Candidate]:
     """What the choice looks at; the error is that of both hold-outs together."""
     out = []
-    for name, f in rivals.items():
-        slopes = {f"the local slope in {k}": v for k, v in f.slopes.items() if np.isfinite(v.low)}
-        out.append(Candidate(name, f.law.size, f.aicc, f.held_out, slopes))
+    for f in rivals.values():
+        slopes = {f"{k} at the largest cell": v for k, v in f.slopes.items()}
+        slopes |= {f"{k} in the middle": v for k, v in f.middle_slopes.items()}
+        p_value = f.noise.p_value
+        out.append(Candidate(f.law, f.aicc, f.held_out, slopes, p_value if np.isfinite(p_value) else 1.0))
     return out
+
+
+def _again(rivals: dict[str, Fitted], draws: Draws) -> Again | None:
+    """AICc of every law on tables redrawn from the laws that are not rejected; None where nothing was drawn.
+
+    A table is redrawn as in the wild bootstrap, whatever kind the intervals are of: resampled rows repeat rows, which
+    favours laws with more parameters.
+    """
+    laws = {k: f for k, f in rivals.items() if not f.law.empirical and np.isfinite(f.aicc)}
+    weights = not_rejected({k: f.aicc for k, f in laws.items()})
+    sources = {k: w for k, w in list(weights.items())[:SOURCES] if np.isfinite(laws[k].noise.sigma).all()}
+    if not draws.number or not sources:
+        return None
+    found: dict[str, dict[str, Array]] = {}
+    for source in sources:
+        f = laws[source]
+        number = min(REDRAWN, draws.number, max(5, MOST_REDRAWN // f.fit.n))
+        own, common = (numbers[:number][:, f.part.index] for numbers in (draws.noise, draws.common))
+        y = (f.y - f.fit.residual) + f.noise.draw(own, common)
+        found[source] = {}
+        for name, other in laws.items():
+            start = np.repeat(other.fit.theta[None], number, axis=0)
+            solved = minimise(other.law, other.logs, y, start, other.fit.delta.value, other.fit.weights)
+            residual = y - other.law.evaluate(solved.theta, other.logs)[0]
+            found[source][name] = aicc_of_each(residual, other.law.size)
+    return Again(sources, found)
 
 
 def _fit_slice(table: Table, part: Slice, options: Options, draws: Draws) -> tuple[Fitted | None, str]:
@@ -277,12 +322,8 @@ def _law_flags(fitted: dict[str, Fitted], selected: str | None) -> list[diag.Fla
 
 
 def _leading(choice: Choice, fitted: dict[str, Fitted]) -> tuple[str, ...]:
-    """Laws that are quoted: the selected one, or those that AICc does not reject; of laws of the same rows."""
-    if choice.selected is not None:
-        return (choice.selected,)
-    rivals = {k: f for k, f in fitted.items() if is_joint(f.law)} or _rivals(fitted)
-    best = min((f.aicc for f in rivals.values() if np.isfinite(f.aicc)), default=np.inf)
-    return tuple(k for k, f in rivals.items() if not f.aicc > best + NOT_REJECTED)
+    """Laws that are quoted: the selected one, or else all that the data do not reject."""
+    return (choice.selected,) if choice.selected is not None else tuple(choice.weights) or tuple(fitted)
 
 
 def _reach(reference: Fitted | None, table: Table) -> tuple[float, list[dict[str, Any]]]:
