@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from scipy.special import stdtrit
 
+from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.rows import Table
 
@@ -108,10 +110,6 @@ def fit_exponent(
     InputError
         When there are fewer than 3 budgets.
     """
-    from scipy import stats
-
-    from mnist_scaling.errors import InputError
-
     x, y = np.log(c), np.log(optimum)
     if len(x) < FEWEST_POINTS:
         raise InputError(f"An exponent needs at least {FEWEST_POINTS} budgets, but got {len(x)}: add budgets.")
@@ -120,7 +118,7 @@ def fit_exponent(
     residual = y - np.average(y, weights=w) - value * (x - np.average(x, weights=w))
     spread = (w * residual**2).sum() / (len(x) - 2)
     error = np.sqrt(spread / (w * (x - np.average(x, weights=w)) ** 2).sum())
-    half = float(stats.t.ppf(0.5 + level / 2, len(x) - 2) * error)
+    half = float(stdtrit(len(x) - 2, 0.5 + level / 2) * error)
     return value, value - half, value + half
 
 
