@@ -116,7 +116,7 @@ def test_the_seed_decides_the_draws_and_nothing_else():
     runs = [analyse(table, Options(draws=60, seed=s, laws=("additive",))).fitted["additive"].params for s in (0, 0, 1)]
     assert runs[0] == runs[1]
     assert runs[0]["alpha"].value == runs[2]["alpha"].value
-    assert runs[0]["alpha"].low != runs[2]["alpha"].low
+    assert runs[0]["alpha"].high != runs[2]["alpha"].high
 
 
 def test_a_higher_level_is_wider():

@@ -22,6 +22,7 @@ from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.slices import Slice, all_slices, main_slice, refusal
 from mnist_scaling.fitting.solve import minimise
 from mnist_scaling.fitting.uncertainty import Draws, make_draws
+from mnist_scaling.study.flags import LACK_OF_FIT
 
 MOST_ROWS = 4000
 """Larger tables are thinned to so many rows, at random, and say so."""
@@ -54,6 +55,9 @@ class Result:
     kept: tuple[Kept, ...]
     """The laws that the data do not reject, with their weights: what the headline is made of."""
     flags: list[diag.Flag]
+    """For the reader: those about quoted laws in full, those about other laws in one."""
+    law_flags: dict[str, list[str]]
+    """Codes of the flags about each law, quoted or not."""
     masked: list[dict[str, Any]]
     draws: Draws
     reference: str | None
@@ -100,7 +104,7 @@ def analyse(table: Table, options: Options | None = None) -> Result:
     extra = [(part, *_fit_slice(table, part, options, draws)) for part in all_slices(table)]
     wanted = predict(table, fitted, cost, options)
     life = lifetime(table, kept if joint else (), cost, options)
-    flags = _flags(table, given, options, fitted, refused, frontier, choice, masked, reference)
+    flags, law_flags = _flags(table, given, options, fitted, refused, frontier, choice, masked, reference)
     flags += diag.far_extrapolation(
         max((p.reach for p in wanted), default=1.0), [dict(options.predict)], "The prediction asked for"
     )
@@ -115,6 +119,7 @@ def analyse(table: Table, options: Options | None = None) -> Result:
         choice,
         kept,
         flags,
+        law_flags,
         masked,
         draws,
         reference.law.name if reference else None,
@@ -267,31 +272,58 @@ def _flags(
     choice: Choice,
     masked: list[dict[str, Any]],
     reference: Fitted | None,
-) -> list[diag.Flag]:
-    fits = {k: f.fit for k, f in fitted.items()}
-    floors = {
-        k: (f.profiles["E"][0], bool(f.floor_rejected)) for k, f in fitted.items() if f.floor_rejected is not None
-    }
+) -> tuple[list[diag.Flag], dict[str, list[str]]]:
+    """Flags for the reader, those of the quoted laws in full and all others' in one; and the codes of every law."""
     reference_fit = reference.fit if reference else None
     isoflop = frontier["isoflop"].frontier if "isoflop" in frontier else Frontier("isoflop", {}, [])
     reach, far = _reach(reference, table)
-    return [
+    leading = _leading(choice, fitted)
+    quoted, others = ({k: f for k, f in fitted.items() if (k in leading) == kept} for kept in (True, False))
+    of_quoted, of_others = (_law_flags(group, choice.selected) for group in (quoted, others))
+    floors = {k: f.profiles["E"][0] for k, f in fitted.items() if f.floor_rejected is not None}
+    starved = diag.too_few_cells(table, [k for k, (law, part, _) in refused.items() if _starved(table, law, part)])
+    shown = [
         *diag.constant_loss(table),
         *diag.unit_suspect(given, options.classes),
-        *diag.double_softmax_floor(table, options.classes, {k: v[0] for k, v in floors.items()}),
-        *diag.not_converged(fits, {k: f.settled for k, f in fitted.items()}),
-        *diag.parameter_at_bound(fits),
-        *diag.floor_not_identified(floors, choice.selected),
+        *diag.double_softmax_floor(table, options.classes, floors),
+        *of_quoted,
+        *diag.se_suspect(reference.noise if reference else None),
         *diag.forms_disagree(choice.disagree, choice.reason),
         *diag.grid_edge(table, isoflop),
         *diag.carried(table),
         *diag.non_monotone(table, diag.usual_noise(table, reference_fit)),
         *diag.seed_outlier(table, reference_fit),
         *diag.chance_level(table, options.classes, masked),
-        *diag.too_few_cells(table, [k for k, (law, part, _) in refused.items() if _starved(table, law, part)]),
+        *starved,
         *diag.far_extrapolation(reach, far, "The hold-out of the largest compute"),
         *diag.duplicate_rows(table),
+        # That a law which nobody quotes misses the data is why nobody quotes it.
+        *diag.other_laws([f for f in of_others if f.code != LACK_OF_FIT], leading),
     ]
+    by_law: dict[str, list[str]] = {}
+    for flag in (*of_quoted, *of_others, *starved):
+        for law in flag.laws:
+            by_law.setdefault(law, []).append(flag.code)
+    return shown, by_law
+
+
+def _law_flags(fitted: dict[str, Fitted], selected: str | None) -> list[diag.Flag]:
+    """What can be wrong with these laws."""
+    fits = {k: f.fit for k, f in fitted.items()}
+    floors = {
+        k: (f.profiles["E"][0], bool(f.floor_rejected)) for k, f in fitted.items() if f.floor_rejected is not None
+    }
+    return [
+        *diag.not_converged(fits, {k: f.settled for k, f in fitted.items()}),
+        *diag.parameter_at_bound(fits),
+        *diag.floor_not_identified(floors, selected),
+        *diag.lack_of_fit({k: f.noise for k, f in fitted.items()}),
+    ]
+
+
+def _leading(choice: Choice, fitted: dict[str, Fitted]) -> tuple[str, ...]:
+    """Laws that are quoted: the selected one, or else all that the data do not reject."""
+    return (choice.selected,) if choice.selected is not None else tuple(choice.weights) or tuple(fitted)
 
 
 def _reach(reference: Fitted | None, table: Table) -> tuple[float, list[dict[str, Any]]]:

@@ -160,7 +160,7 @@ def strict(value: Any) -> Any:
 
 def _law(f: Fitted, result: Result) -> dict[str, Any]:
     fit = f.fit
-    concerned = [flag.code for flag in result.flags if f.law.name in flag.laws]
+    concerned = result.law_flags.get(f.law.name, [])
     return {
         "formula": f.law.formula,
         "source": f.law.source,
@@ -191,6 +191,8 @@ def _law(f: Fitted, result: Result) -> dict[str, Any]:
             "noise_log": float(np.sqrt(np.mean(f.noise.sigma**2))),
             "freedom": f.noise.freedom,
             "misfit": f.noise.misfit,
+            "misfit_p_value": f.noise.p_value,
+            "shared_noise_log": 0.0 if f.noise.shared is None else f.noise.shared.size,
             "draws_converged": f.settled,
         },
         "profiles": {
@@ -244,7 +246,7 @@ def _refused(law: Law, part: Slice, why: str, result: Result) -> dict[str, Any]:
         "params": nothing,
         "units": {p.name: p.unit for p in law.parameters},
         "slopes": {},
-        "flags": [flag.code for flag in result.flags if law.name in flag.laws],
+        "flags": result.law_flags.get(law.name, []),
         "slice": part.record(result.table) if part.variable else None,
     }
 

@@ -111,10 +111,11 @@ def fit_part(law: Law, table: Table, part: Slice, options: Options, draws: Draws
     thetas, settled = bootstrap(fit, logs, y, draws, noise, part.index)
     wider = widening(noise.freedom, draws.level)
     cost = _cost_axis(rows, law)
-    profiles: dict[str, tuple[Interval, Array, Array]] = {}
-    if deep and fit.n > fit.free:
-        wanted = [] if law.empirical else [p.name for p in law.parameters if not p.log]
-        profiles = {k: profile(fit, logs, y, k, noise, draws.level) for k in wanted}
+    profiles = _profiles(fit, logs, y, noise, draws.level) if deep and fit.n > fit.free else {}
+    rejected = _rejected(fit, profiles)
+    params = parameter_intervals(fit, thetas, draws.level, wider)
+    if rejected is False:
+        params |= {k: _wider_of(params[k], found[0]) for k, found in profiles.items() if k != "E"}
     return Fitted(
         law=law,
         part=part,
@@ -125,15 +126,34 @@ def fit_part(law: Law, table: Table, part: Slice, options: Options, draws: Draws
         thetas=thetas,
         settled=settled,
         wider=wider,
-        params=parameter_intervals(fit, thetas, draws.level, wider),
+        params=params,
         aicc=aicc(fit.residual, law.size),
         holdout=hold_out(fit, logs, y, cost) if deep else None,
         rolling=rolling_origin(fit, logs, y, cost) if deep and is_joint(law) else None,
         slopes=_slopes(fit, largest(logs), thetas, draws.level, wider) if deep else {},
         middle_slopes=_slopes(fit, middle(logs), thetas, draws.level, wider) if deep else {},
         profiles=profiles,
-        floor_rejected=_rejected(fit, profiles),
+        floor_rejected=rejected,
     )
+
+
+def _profiles(fit: Fit, logs: Logs, y: Array, noise: Noise, level: float) -> dict[str, tuple[Interval, Array, Array]]:
+    """Profiles of floor and exponents; those of exponents are wider where the floor is not told from 0."""
+    if fit.law.empirical:
+        return {}
+    wanted = sorted((p.name for p in fit.law.parameters if not p.log), key=lambda name: name != "E")
+    found: dict[str, tuple[Interval, Array, Array]] = {}
+    for name in wanted:
+        unsure = name != "E" and _rejected(fit, found) is False
+        found[name] = profile(fit, logs, y, name, noise, level, beside_bound=unsure)
+    return found
+
+
+def _wider_of(drawn: Interval, profiled: Interval) -> Interval:
+    """An interval that holds both: beside a bound the draws of an exponent pile up, and say too little."""
+    if not drawn.bounded or not profiled.bounded:
+        return drawn
+    return Interval(drawn.value, min(drawn.low, profiled.low), max(drawn.high, profiled.high))
 
 
 def _rejected(fit: Fit, profiles: dict[str, tuple[Interval, Array, Array]]) -> bool | None:

@@ -94,13 +94,12 @@ def seed_noise(table: Table) -> SeedNoise | None:
     """Noise of a row's mean log loss by the repeats alone, se / L to first order; None where no row has a se."""
     if table.se is None:
         return None
-    known = np.isfinite(table.se) & (table.se > 0)
+    known = repeated(table)
     repeats = np.full(len(table), 2.0) if table.repeats is None else np.nan_to_num(table.repeats, nan=2.0)
-    known &= repeats > 1
     if known.sum() < 2:
         return None
     freedom = repeats[known] - 1
-    found = squeeze((table.se[known] / table.loss[known]) ** 2, freedom, _place(table)[known])
+    found = squeeze((table.se[known] / table.loss[known]) ** 2, freedom, place(table)[known])
     variance = np.full(len(table), float((found.usual * freedom).sum() / freedom.sum()))
     variance[known] = found.variance
     return SeedNoise(variance, _effective(found.variance, float(freedom.sum())), found.equal)
@@ -138,7 +137,15 @@ def weights_from(kind: str, table: Table) -> Array:
     return inverse / inverse.mean()
 
 
-def _place(table: Table) -> Array:
+def repeated(table: Table) -> np.ndarray:
+    """Mask of the rows that have a standard error over two repeats or more; unknown numbers count as two."""
+    if table.se is None:
+        return np.zeros(len(table), bool)
+    known = np.isfinite(table.se) & (table.se > 0)
+    return known if table.repeats is None else known & (np.nan_to_num(table.repeats, nan=2.0) > 1)
+
+
+def place(table: Table) -> Array:
     """What noise may depend on, shape (n, k): log N and log D as far as they are known, else log C."""
     names = [k for k in ("N", "D") if k in table.inputs] or [k for k in ("C",) if k in table.inputs]
     return np.column_stack([np.log(table.inputs[k]) for k in names]) if names else np.empty((len(table), 0))
@@ -182,7 +189,7 @@ def _own_noise(fit: Fit, table: Table, seeds: SeedNoise | None, residual: Array,
     if seeds is not None and total > lost:
         return Noise(np.sqrt(pooled * seeds.variance / of_seeds), total, ratio, rarer)
     own = fit.residual**2 / (1 - np.minimum(fit.leverage, LARGEST_LEVERAGE))
-    found = squeeze(own, np.ones(fit.n), _place(table))
+    found = squeeze(own, np.ones(fit.n), place(table))
     sigma = np.sqrt(found.variance)
     sigma *= np.sqrt(pooled / np.mean(sigma**2)) if np.mean(sigma**2) > 0 else 1.0
     return Noise(sigma, _effective(found.variance, total) if pooled > 0 else total, ratio, rarer)

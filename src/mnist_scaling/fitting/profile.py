@@ -13,7 +13,14 @@ from mnist_scaling.fitting.solve import minimise
 
 
 def profile(
-    fit: Fit, logs: Logs, y: Array, name: str, noise: Noise, level: float = 0.95, points: int = 41
+    fit: Fit,
+    logs: Logs,
+    y: Array,
+    name: str,
+    noise: Noise,
+    level: float = 0.95,
+    points: int = 41,
+    beside_bound: bool = False,
 ) -> tuple[Interval, Array, Array]:
     """Profile-likelihood interval of one parameter: {v : 2 k (rho(v) - rho_min) <= F_1,nu(level)}.
 
@@ -34,6 +41,9 @@ def profile(
         Of the interval, such as 0.95.
     points : int
         Values that are tried.
+    beside_bound : bool
+        Whether another parameter may lie at its bound in truth, as a floor that is not told from 0. The deviance is
+        then up to half chi-squared with two degrees of freedom, and its limit is raised to that mixture's.
 
     Returns
     -------
@@ -50,7 +60,7 @@ def profile(
     thetas[:, k] = grid
     solution = minimise(fit.law, logs, y, thetas, fit.delta.value, fit.weights, fixed=(k,))
     deviance = np.maximum(2 * _unit(fit, k, noise) * (solution.objective - fit.objective), 0.0)
-    limit = float(special.fdtri(1, noise.freedom, level)) if noise.freedom > 0 else np.inf
+    limit = _limit(noise.freedom, level, beside_bound)
     low, high = _crossings(grid, deviance, float(fit.theta[k]), limit, lower, upper)
     ends = np.array([fit.theta[k], low, high])
     logged = fit.law.parameters[k].log
@@ -59,6 +69,24 @@ def profile(
         np.exp(grid) if logged else grid,
         deviance,
     )
+
+
+def _limit(freedom: float, level: float, beside_bound: bool) -> float:
+    """The deviance that `level` of tables stay below: F_1,nu, or half F_1,nu and half 2 F_2,nu beside a bound.
+
+    Source: Self & Liang 1987 (J. Amer. Statist. Assoc. 82), case 6, for the mixture.
+    """
+    if freedom <= 0:
+        return np.inf
+    low = float(special.fdtri(1, freedom, level))
+    if not beside_bound:
+        return low
+    high = 2 * float(special.fdtri(2, freedom, level))
+    for _ in range(40):
+        middle = (low + high) / 2
+        beyond = 0.5 * special.fdtrc(1, freedom, middle) + 0.5 * special.fdtrc(2, freedom, middle / 2)
+        low, high = (middle, high) if beyond > 1 - level else (low, middle)
+    return high
 
 
 def _unit(fit: Fit, k: int, noise: Noise) -> float:
