@@ -165,6 +165,7 @@ def _law(f: Fitted, result: Result) -> dict[str, Any]:
         "formula": f.law.formula,
         "source": f.law.source,
         "inputs": list(f.law.inputs),
+        "empirical": f.law.empirical,
         "status": _status(f),
         "n": fit.n,
         "objective": fit.objective,
@@ -205,6 +206,8 @@ def _law(f: Fitted, result: Result) -> dict[str, Any]:
 
 
 def _status(f: Fitted) -> str:
+    if f.law.empirical:
+        return "a surface, no law"
     if not f.fit.converged:
         return NOT_CONVERGED
     if f.settled < FEWEST_SETTLED:

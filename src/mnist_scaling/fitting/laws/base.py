@@ -56,7 +56,7 @@ class Law(ABC):
     levels: int = 2
     """Distinct values that every input must have: three where each brings a scale, an exponent and a share of E."""
     nests: tuple[str, ...] = ()
-    """Laws that are this one with parameters held at certain values, or limits of it: it fits no worse than they do."""
+    """Laws that are this one with parameters held at certain values: it fits no worse than they do."""
     empirical: bool = False
     """A surface that fits rows and explains nothing: it is never selected, and tests whether any law fits."""
     default: bool = True
