@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,10 @@ BETTER = 1e-9
 STEPS = 60
 """Most steps of a nested law, which starts near its optimum."""
 
-GAIN = 1e-9
+LONG = 1000
+"""Rows beyond which only members that did not converge are held against nested laws."""
+
+GAIN = 1e-7
 """A nested law needs no more than this share of precision."""
 
 
@@ -85,13 +89,24 @@ def minimise_nested(
     """
     found = minimise(law, logs, y, start, delta, weights, (), max_iterations, tolerance)
     for name, begin in nested.items():
-        small = ALL[name]
-        starts = np.repeat(begin[None], len(start), axis=0)
-        rival = minimise(small, logs, y, starts, delta, weights, (), STEPS, tolerance)
-        again = np.flatnonzero(rival.objective < found.objective * (1 - BETTER))
-        if len(again):
-            found = _again(law, logs, y, delta, weights, found, EMBEDDINGS[law.name, name](rival.theta[again]), again)
+        # In a long table a member that has converged has no second optimum to be stuck in.
+        asked = np.arange(len(start)) if y.shape[-1] <= LONG else np.flatnonzero(~found.converged)
+        if not len(asked):
+            continue
+        ys, ws = _of(y, asked), _of(weights, asked)
+        rival = minimise(
+            ALL[name], logs, ys, np.repeat(begin[None], len(asked), axis=0), delta, ws, (), STEPS, tolerance
+        )
+        ahead = rival.objective < found.objective[asked] * (1 - BETTER)
+        if ahead.any():
+            starts = EMBEDDINGS[law.name, name](rival.theta[ahead])
+            found = _again(law, logs, y, delta, weights, found, starts, asked[ahead])
     return found
+
+
+def _of(values: Any, members: np.ndarray) -> Any:
+    """What belongs to these members; values of shape (n,) belong to all."""
+    return values if values is None or values.ndim == 1 else values[members]
 
 
 def _again(
@@ -105,9 +120,7 @@ def _again(
     members: np.ndarray,
 ) -> Solution:
     """The solution with these members from new starts, where they end lower."""
-    ys = y if y.ndim == 1 else y[members]
-    ws = weights if weights is None or weights.ndim == 1 else weights[members]
-    other = minimise(law, logs, ys, start, delta, ws)
+    other = minimise(law, logs, _of(y, members), start, delta, _of(weights, members))
     better = other.objective < found.objective[members]
     fields = {}
     for name in Solution.__dataclass_fields__:

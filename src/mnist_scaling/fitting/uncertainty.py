@@ -27,6 +27,9 @@ from mnist_scaling.fitting.solve import Solution
 PAIRS_FROM = 60
 """``kind=auto`` resamples rows of tables with at least so many, and redraws noise of smaller ones."""
 
+LEAP = 100
+"""Draws whose first step is made at once."""
+
 FEWEST_VALID = 0.7
 """An interval is given only when at least this share of the draws has the quantity."""
 
@@ -106,7 +109,8 @@ def bootstrap(fit: Fit, logs: Logs, y: Array, draws: Draws, noise: Noise, rows: 
     start = np.repeat(fit.theta[None], draws.number, axis=0)
     if draws.kind == "pairs" and fit.n >= PAIRS_FROM and noise.shared is None:
         counts = draws.counts if len(rows) == draws.n else draws.counts[:, rows]
-        solution = _refit(fit, logs, y, start, counts if (fit.weights == 1).all() else fit.weights * counts)
+        weights = counts if (fit.weights == 1).all() else fit.weights * counts
+        solution = _refit(fit, logs, y, _leap(fit, weights), weights)
         enough = (counts > 0).sum(axis=1) > fit.law.size
         return np.where(enough[:, None], solution.theta, np.nan), _share(solution.converged)
     if not np.isfinite(noise.sigma).all():
@@ -115,6 +119,29 @@ def bootstrap(fit: Fit, logs: Logs, y: Array, draws: Draws, noise: Noise, rows: 
     drawn = (y - fit.residual) + noise.draw(own, own if noise.shared is None else draws.common[:, rows])
     solution = _refit(fit, logs, drawn, start, fit.weights)
     return solution.theta, _share(solution.converged)
+
+
+def _leap(fit: Fit, weights: Array) -> Array:
+    """Where one Newton step from the fit takes the draws whose rows weigh so much, shape (draws, p).
+
+    All draws share the fit's residuals and gradients, so that two products of matrices make every step.
+    """
+    lower, upper = fit.law.bounds
+    free = (fit.theta > lower) & (fit.theta < upper)
+    rows = fit.jacobian[free]
+    length = np.maximum(np.linalg.norm(rows, axis=1), 1e-300)
+    rows = rows / length[:, None]
+    inside = np.abs(fit.residual) <= fit.delta.value
+    pull = rows * np.clip(fit.residual, -fit.delta.value, fit.delta.value)
+    bend = (rows[:, None] * rows[None] * inside).reshape(-1, fit.n)
+    start = np.repeat(fit.theta[None], len(weights), axis=0)
+    if fit.ridge:
+        return start  # one step along a ridge may lead anywhere
+    for low in range(0, len(weights), LEAP):
+        part = weights[low : low + LEAP].astype(float)
+        hessian = (part @ bend.T).reshape(len(part), len(rows), len(rows)) + 1e-9 * np.eye(len(rows))
+        start[low : low + LEAP, free] += np.linalg.solve(hessian, (part @ pull.T)[..., None])[..., 0] / length
+    return np.clip(start, lower, upper)
 
 
 def _refit(fit: Fit, logs: Logs, y: Array, start: Array, weights: Array) -> Solution:
