@@ -87,7 +87,9 @@ def analyse(table: Table, options: Options | None = None) -> Result:
     options = options or Options()
     given, rng = table, np.random.default_rng(options.seed)
     table, masked = _mask(table, options)
-    table, notes = _thin(table, rng)
+    table, notes = _thin(table.folded(), rng)
+    if len(table) < len(given) - len(masked) and not notes:
+        notes = [f"{len(given) - len(masked)} rows are {len(table)} cells: rows of one N and D are repeats of one cell"]
     if len(table) < 3:
         raise InputError(f"A fit needs at least 3 rows with a loss, but {len(table)} are left: add cells.")
     draws = make_draws(len(table), options.draws, rng, options.kind, options.level)
@@ -296,7 +298,7 @@ def _flags(
         *diag.chance_level(table, options.classes, masked),
         *starved,
         *diag.far_extrapolation(reach, far, "The hold-out of the largest compute"),
-        *diag.duplicate_rows(table),
+        *diag.duplicate_rows(given),
         # That a law which nobody quotes misses the data is why nobody quotes it.
         *diag.other_laws([f for f in of_others if f.code != LACK_OF_FIT], leading),
     ]

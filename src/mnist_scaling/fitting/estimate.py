@@ -144,7 +144,7 @@ def fit_law(
     weights = np.ones_like(y) if weights is None else weights
     check_rows(law, logs, y)
     starts = _starts(law, logs, y) if start is None else np.atleast_2d(start)
-    delta = _delta(law, logs, y, starts, weights, settings, seeds)
+    delta = _delta(law, logs, y, weights, settings, seeds)
     nested = _nested(law, logs, y, delta.value, weights)
     held = [EMBEDDINGS[law.name, name](theta[None]) for name, theta in nested.items()]
     solution, polished = _polish(law, logs, y, starts, delta.value, weights, polished, held)
@@ -179,9 +179,7 @@ def check_rows(law: Law, logs: Logs, y: Array) -> None:
             )
 
 
-def _delta(
-    law: Law, logs: Logs, y: Array, starts: Array, weights: Array, settings: Settings, seeds: Scale | None
-) -> Delta:
+def _delta(law: Law, logs: Logs, y: Array, weights: Array, settings: Settings, seeds: Scale | None) -> Delta:
     """The threshold; "auto" takes its scale from a first fit that is nearly least absolute deviations."""
     if settings.loss == "squared":
         return Delta(np.inf, "loss=squared")
@@ -190,14 +188,25 @@ def _delta(
     if settings.delta != "auto":
         return choose_delta(settings.delta, y, law.size, seeds)
     spread = max(1e-6, float(np.std(y)))
+    logs, y = _centred(law, logs, y)
     part = _sample(logs, y)
     inside, some, heavy = {k: v[part] for k, v in logs.items()}, y[part], weights[part]
+    starts = law.starts(inside, some)
     chosen = _screen(law, inside, some, starts, 0.02 * spread, heavy)[:ROUGH]
     rough = minimise(law, inside, some, starts[chosen], 0.02 * spread, heavy, max_iterations=60, tolerance=1e-6)
     theta = rough.theta[np.argmin(rough.objective)]
     lower, upper = law.bounds
     free = int(((theta > lower) & (theta < upper)).sum())
     return choose_delta("auto", y - law.evaluate(theta[None], logs)[0][0], free, seeds)
+
+
+def _centred(law: Law, logs: Logs, y: Array) -> tuple[dict[str, Array], Array]:
+    """Inputs and losses around their geometric means: residuals stay, and no unit decides where this fit ends.
+
+    D and U keep their ratio; an error rate keeps its unit, because chance is absolute.
+    """
+    middle = {k: float(logs["D" if k == "U" and "D" in logs else k].mean()) for k in logs}
+    return {k: v - middle[k] for k, v in logs.items()}, y if "chance" in law.names else y - y.mean()
 
 
 def _sample(logs: Logs, y: Array) -> np.ndarray:

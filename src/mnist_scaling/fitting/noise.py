@@ -10,7 +10,7 @@ they hold the noise of seeds and what the law misses both. Rows are pooled too, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import special
@@ -20,14 +20,8 @@ from mnist_scaling.fitting.estimate import Fit
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.objective import Scale
 from mnist_scaling.fitting.rows import Table
+from mnist_scaling.fitting.shared import SHARED_BELOW, Explained, explained_by_levels
 from mnist_scaling.fitting.variance import pool, squeeze
-
-SHARED_BELOW = 0.25
-"""Levels of data share an error where their means differ by what is rarer than this. A test with less power would
-leave half of the shared error out in the tables in which it happens to look small (Bancroft & Han 1983 use 0.25)."""
-
-MOST_LEVELS = 64
-"""Levels of data among which a shared error is looked for; over more than that it averages out."""
 
 LARGEST_LEVERAGE = 0.95
 """A residual tells nothing of the noise of a row that the law passes through."""
@@ -168,15 +162,14 @@ def row_noise(fit: Fit, table: Table) -> Noise:
     seeds = seed_noise(table)
     shape = np.ones(fit.n) if seeds is None else seeds.variance / seeds.variance.mean()
     residual = fit.residual / np.sqrt(shape)
-    shared, explained, rank = _shared(fit, table, residual, seeds)
-    noise = _own_noise(fit, table, seeds, residual, explained, rank)
-    if shared is None or not np.isfinite(noise.sigma).all():
-        return noise
-    return _with_shared(noise, shared, explained, rank)
+    levels = _shared(fit, table, residual, seeds)
+    noise = _own_noise(fit, table, seeds, residual, levels)
+    return noise if levels is None or not np.isfinite(noise.sigma).all() else _with_shared(noise, levels)
 
 
-def _own_noise(fit: Fit, table: Table, seeds: SeedNoise | None, residual: Array, explained: float, rank: int) -> Noise:
+def _own_noise(fit: Fit, table: Table, seeds: SeedNoise | None, residual: Array, levels: Explained | None) -> Noise:
     """Noise of the rows alone: without the sum of squares, and the degrees of freedom, of a shared error."""
+    explained, rank = (0.0, 0) if levels is None else (levels.square, levels.rank)
     lost = fit.n - fit.free - rank
     variance = (float((residual**2).sum()) - explained) / lost if lost > 0 else np.nan
     of_seeds, freedom = (0.0, 0.0) if seeds is None else (float(seeds.variance.mean()), seeds.freedom)
@@ -195,40 +188,18 @@ def _own_noise(fit: Fit, table: Table, seeds: SeedNoise | None, residual: Array,
     return Noise(sigma, _effective(found.variance, total) if pooled > 0 else total, ratio, rarer)
 
 
-@dataclass(frozen=True)
-class _Levels:
-    """What levels of data explain of the residuals beyond the law."""
-
-    level: np.ndarray
-    trace: float
-    """Sum of squares that a shared error of variance 1 adds."""
-
-
-def _shared(fit: Fit, table: Table, residual: Array, seeds: SeedNoise | None) -> tuple[_Levels | None, float, int]:
-    """Levels of data whose residuals' means differ beyond chance, their sum of squares and its rank; else nothing."""
-    nothing = (None, 0.0, 0)
-    if "D" not in table.inputs:
-        return nothing
-    _, level = np.unique(np.round(np.log(table.inputs["D"]), 6), return_inverse=True)
-    level = np.asarray(level).ravel()
-    counts = np.bincount(level)
-    if not 3 <= len(counts) <= min(MOST_LEVELS, fit.n / 2) or (counts > 1).sum() < 3:
-        return nothing
-    basis = _range(fit)
-    dummies = (level[:, None] == np.arange(len(counts))).astype(float)
-    left = dummies - basis @ (basis.T @ dummies)
-    u, size, _ = np.linalg.svd(left, full_matrices=False)
-    rank = int((size > 0.05 * np.sqrt(fit.n / len(counts))).sum())
-    lost = fit.n - fit.free - rank
-    if rank < 1 or lost < 3:
-        return nothing
-    explained = float(((u[:, :rank].T @ residual) ** 2).sum())
-    rest = (float((residual**2).sum()) - explained) / lost
+def _shared(fit: Fit, table: Table, residual: Array, seeds: SeedNoise | None) -> Explained | None:
+    """What levels of data explain of the residuals, where that is beyond chance."""
+    found = explained_by_levels(np.log(table.inputs["D"]), residual, _range(fit)) if "D" in table.inputs else None
+    if found is None:
+        return None
+    lost = fit.n - fit.free - found.rank
+    rest = (float((residual**2).sum()) - found.square) / max(lost, 1)
     of_seeds, freedom = (0.0, 0.0) if seeds is None else (float(seeds.variance.mean()), seeds.freedom)
     error, total, _, _ = pool(rest, lost, of_seeds, freedom)
-    if not error > 0 or special.fdtrc(rank, total, explained / rank / error) > SHARED_BELOW:
-        return nothing
-    return _Levels(level, float((size[:rank] ** 2).sum())), explained, rank
+    if not error > 0 or special.fdtrc(found.rank, total, found.square / found.rank / error) > SHARED_BELOW:
+        return None
+    return found
 
 
 def _range(fit: Fit) -> Array:
@@ -240,11 +211,10 @@ def _range(fit: Fit) -> Array:
     return u[:, size > 1e-10 * size.max()] if size.size else u
 
 
-def _with_shared(noise: Noise, levels: _Levels, explained: float, rank: int) -> Noise:
-    """t^2 = (explained - rank s^2) / trace, its size widened for the few degrees of freedom that it has."""
-    variance = (explained - rank * float(np.mean(noise.sigma**2))) / levels.trace
+def _with_shared(noise: Noise, levels: Explained) -> Noise:
+    """The same with an error by level, whose size is widened for the few degrees of freedom that it has."""
+    variance = levels.variance(float(np.mean(noise.sigma**2)))
     if not variance > 0:
         return noise
-    few = special.stdtrit(float(rank), 0.975) / special.stdtrit(max(noise.freedom, 1.0), 0.975)
-    size = float(np.sqrt(variance) * max(few, 1.0))
-    return Noise(noise.sigma, noise.freedom, noise.misfit, noise.p_value, Shared(levels.level, size))
+    few = special.stdtrit(float(levels.rank), 0.975) / special.stdtrit(max(noise.freedom, 1.0), 0.975)
+    return replace(noise, shared=Shared(levels.level, float(np.sqrt(variance) * max(few, 1.0))))

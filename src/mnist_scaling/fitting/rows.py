@@ -91,6 +91,24 @@ class Table:
             place[self.run_of[kept]] if len(self.run_of) else self.run_of,
         )
 
+    def folded(self) -> Table:
+        """One row for each cell: rows of the same N and D (and U) are its repeats, which are not independent cells.
+
+        The loss is their mean and its standard error their scatter over the root of their number; copies, which agree
+        in the loss, too, count once. A cell of one row stays as it is. Without N and D, rows that agree in every input
+        are one cell.
+        """
+        keys = [k for k in VARIABLES if k in self.inputs and not (k == "C" and self.has(("N", "D")))]
+        places = np.round(np.log(np.stack([self.inputs[k] for k in keys], axis=1)), 9)
+        _, first, cell = np.unique(places, axis=0, return_index=True, return_inverse=True)
+        if len(first) == len(self):
+            return self
+        order = np.argsort(first)
+        cell = np.argsort(order)[np.asarray(cell).ravel()]
+        kept = np.zeros(len(self), bool)
+        kept[np.unique(np.column_stack([cell, self.loss]), axis=0, return_index=True)[1]] = True
+        return _mean_cells(self, first[order], cell, kept)
+
     def last_points(self, run: Sequence[object]) -> Table:
         """The last point of each run, by C or else D, as rows; all points stay as `curves`.
 
@@ -127,6 +145,36 @@ class Table:
         record: dict[str, float | int] = {"row": int(self.rows[i])}
         record.update({k: float(v[i]) for k, v in self.inputs.items()})
         return record | {"loss": float(self.loss[i])}
+
+
+def _mean_cells(table: Table, first: np.ndarray, cell: np.ndarray, kept: np.ndarray) -> Table:
+    """`Table.folded`: `first` row of each cell, the `cell` of each row, and the rows that are `kept`."""
+    number = np.bincount(cell[kept], minlength=len(first)).astype(float)
+
+    def mean(values: Array) -> Array:
+        return np.bincount(cell[kept], values[kept], len(first)) / number
+
+    loss = mean(table.loss)
+    square = np.bincount(cell[kept], (table.loss - loss[cell])[kept] ** 2, len(first))
+    several = number > 1
+    alone = np.full(len(first), np.nan) if table.se is None else table.se[first]
+    se = np.where(several, np.sqrt(square / np.maximum(number - 1, 1) / number), alone)
+    one = np.ones(len(first)) if table.repeats is None else table.repeats[first]
+    marks: list[dict[str, None]] = [{} for _ in first]
+    for row in np.flatnonzero([bool(f) for f in table.flags]):
+        marks[cell[row]] |= dict.fromkeys(table.flags[row])
+    inputs = {k: np.exp(mean(np.log(v))) if k == "C" else v[first] for k, v in table.inputs.items()}
+    return Table(
+        loss,
+        inputs,
+        se if np.isfinite(se).any() else None,
+        np.where(several, number, one),
+        table.rows[first],
+        tuple(tuple(m) for m in marks),
+        {k: {c: np.exp(mean(np.log(v))) for c, v in group.items()} for k, group in table.conventions.items()},
+        table.curves,
+        cell[table.run_of] if len(table.run_of) else table.run_of,
+    )
 
 
 def make_table(

@@ -6,6 +6,9 @@
 The change is fitted to the ratio of the two losses of each cell, so that what both share (the cell's data, the
 misfit of a power law) cancels. An interval of 95 % holds its own change in 95 % of studies; to speak of several
 slices at once, read `simultaneous`, which Bonferroni's inequality widens to level 1 - (1 - level) / slices.
+
+Cells of one amount of data may share an error, such as one draw of the images that every width was trained on. The
+plane's intervals hold it where the residuals show it; along a slice it is either common to all or each cell's own.
 """
 
 from __future__ import annotations
@@ -137,7 +140,10 @@ def _fits(
     """Exponents in the variables by source; `joint` is the level of the simultaneous intervals of the change."""
     inputs: list[ArrayLike] = [getattr(cells, k)[index] for k in variables]
     levels = {**dict.fromkeys(SOURCES, level), CHANGE: level, SIMULTANEOUS: joint}
+    shared = cells.levels.get("D", cells.D)[index] if len(variables) > 1 else None
     return {
-        source: dict(zip(variables, exponents(cells.loss(source)[index], *inputs, level=at), strict=True))
+        source: dict(
+            zip(variables, exponents(cells.loss(source)[index], *inputs, level=at, shared=shared), strict=True)
+        )
         for source, at in levels.items()
     }

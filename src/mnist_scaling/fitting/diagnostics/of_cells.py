@@ -156,7 +156,7 @@ def _loud(variance: Array, freedom: Array, where: Array, least: float) -> np.nda
 
 
 def duplicate_rows(table: Table) -> list[Flag]:
-    """Rows that agree in every input: repeats entered as rows count as independent cells."""
+    """Rows that agree in every input: repeats that were entered as rows, or copies."""
     keys = np.stack([np.log(v) for k, v in sorted(table.inputs.items())], axis=1)
     _, inverse, counts = np.unique(np.round(keys, 9), axis=0, return_inverse=True, return_counts=True)
     twice = np.flatnonzero(counts[np.asarray(inverse).ravel()] > 1)
@@ -165,7 +165,7 @@ def duplicate_rows(table: Table) -> list[Flag]:
     same = len(np.unique(np.column_stack([keys[twice], table.loss[twice]]).round(9), axis=0)) < len(twice)
     text = (
         f"{len(twice)} rows share their inputs with another row{', some their loss too' if same else ''}; "
-        "each counts as a cell of its own."
+        "those of one cell are folded into their mean, and copies count once."
     )
     severity = flags.WARNING if same else flags.INFO
     return [Flag(flags.DUPLICATE_ROWS, text, cells_of(table, twice), severity=severity)]

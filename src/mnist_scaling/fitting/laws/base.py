@@ -17,8 +17,9 @@ Array = NDArray[np.float64]
 Logs = Mapping[str, Array]
 """Natural logarithms of the inputs, by name ("N", "D", "C", "U"), each of shape (n,)."""
 
-LARGEST_EXPONENT = 300.0
-"""exp() of more than this is taken as exp(300), so that a wild trial step stays finite."""
+LARGEST_EXPONENT = 690.0
+"""exp() of more than this is taken as exp(690), near the largest number there is, so that a wild trial step stays
+finite; scales lie within it, too, whatever the unit of the losses."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,9 @@ class Parameter:
         """Bounds of the number that the solver works on."""
         if not self.log:
             return self.lower, self.upper
-        # A term that has shrunk by e^-200 is absent; stop there instead of running to -inf.
-        return (np.log(self.lower) if self.lower > 0 else -200.0), min(np.log(self.upper), 200.0)
+        # A term that has shrunk so far is absent; stop there instead of running to -inf.
+        lower = np.log(self.lower) if self.lower > 0 else -LARGEST_EXPONENT
+        return lower, min(np.log(self.upper), LARGEST_EXPONENT)
 
 
 class Law(ABC):

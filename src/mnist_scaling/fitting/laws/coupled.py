@@ -11,6 +11,7 @@ import numpy as np
 
 from mnist_scaling.fitting.laws.additive import SCALES_AND_EXPONENTS, balance
 from mnist_scaling.fitting.laws.base import (
+    LARGEST_EXPONENT,
     Array,
     Law,
     Logs,
@@ -44,9 +45,9 @@ class Coupled(Law):
         data = power(theta[:, 2], theta[:, 4], logs["D"])
         inner = model + data
         log_inner = np.log(inner)
-        outer = np.exp(np.clip(gamma * log_inner, -300, 300))
+        outer = np.exp(np.clip(gamma * log_inner, -LARGEST_EXPONENT, LARGEST_EXPONENT))
         loss = theta[:, :1] + outer
-        share = gamma * outer / (loss * inner)
+        share = gamma * (outer / loss) / inner
         gradient = np.empty((*theta.shape, model.shape[1]))
         gradient[:, 0] = 1 / loss
         gradient[:, 1] = share * model
