@@ -55,7 +55,7 @@ class Squeezed:
     """Whether all rows were pooled: neither a trend nor more scatter than chance."""
 
 
-def squeeze(variance: Array, freedom: Array, place: Array) -> Squeezed:
+def squeeze(variance: Array, freedom: Array, place: Array, doubt: bool = False) -> Squeezed:
     """Estimate each row's variance from its own and all others'.
 
     Parameters
@@ -66,14 +66,19 @@ def squeeze(variance: Array, freedom: Array, place: Array) -> Squeezed:
         Degrees of freedom of each, positive.
     place : array, shape (n, k)
         What the usual variance may depend on, such as log N and log D; k = 0 for nothing.
+    doubt : bool
+        Take the trend and d_0 that are likeliest without asking whether a test sees them, and the larger of trend and
+        mean as usual: what a row is held against that may be an outlier, since a test overlooks much.
     """
     mean = float((variance * freedom).sum() / freedom.sum())
     if len(variance) < FEWEST or mean <= 0:
         pooled = np.full(len(variance), mean)
         return Squeezed(pooled, pooled, np.inf, True)
     kept = np.maximum(variance, SMALLEST * mean)
-    usual = _usual(kept, freedom, place)
-    prior, factor = _prior(kept / usual, freedom)
+    usual = _usual(kept, freedom, place, doubt)
+    prior, factor = _prior(kept / usual, freedom, doubt)
+    if doubt:
+        usual = np.maximum(usual, mean)
     equal = np.isinf(prior) and float(np.ptp(usual)) <= 1e-9 * mean
     usual = usual * factor
     if np.isinf(prior):
@@ -107,7 +112,7 @@ def pool(residual: float, lost: float, seeds: float, freedom: float) -> tuple[fl
     return (residual * lost + seeds * freedom) / total, total, ratio, rarer
 
 
-def _usual(variance: Array, freedom: Array, place: Array) -> Array:
+def _usual(variance: Array, freedom: Array, place: Array, doubt: bool) -> Array:
     """The trend where a test sees one, else the mean, shape (n,)."""
     n = len(variance)
     flat = np.full(n, float((variance * freedom).sum() / freedom.sum()))
@@ -116,6 +121,8 @@ def _usual(variance: Array, freedom: Array, place: Array) -> Array:
     if lost < 2 or n < lost + FEWEST // 2:
         return flat
     trend = _gamma_regression(variance, freedom, design)
+    if doubt:
+        return trend
     gain = _deviance(variance, flat, freedom) - _deviance(variance, trend, freedom)
     # Pearson's statistic estimates how much more than chi-squared the variances scatter: an outlier is no trend.
     scatter = max(1.0, float((freedom / 2 * (variance / trend - 1) ** 2).sum() / (n - lost)))
@@ -155,7 +162,7 @@ def _deviance(variance: Array, usual: Array, freedom: Array) -> float:
     return float((freedom * (ratio - 1 - np.log(ratio))).sum())
 
 
-def _prior(ratio: Array, freedom: Array) -> tuple[float, float]:
+def _prior(ratio: Array, freedom: Array, doubt: bool) -> tuple[float, float]:
     """d_0 and the factor on mu that are most likely for s_i^2 / mu_i; (inf, 1) unless they are far likelier."""
     half = freedom / 2
     constant = half * np.log(half) - special.gammaln(half) + (half - 1) * np.log(ratio)
@@ -171,5 +178,5 @@ def _prior(ratio: Array, freedom: Array) -> tuple[float, float]:
         if values[k] > best[0]:
             best = (float(values[k]), float(prior), float(factors[k, 0]))
     # d_0 = inf is the edge of what is allowed, so the ratio is chi-squared with one degree only half of the time.
-    needed = 0.5 * float(special.chdtri(1, 2 * SPREAD_LEVEL))
+    needed = 0.0 if doubt else 0.5 * float(special.chdtri(1, 2 * SPREAD_LEVEL))
     return (best[1], best[2]) if best[0] - pooled > needed else (np.inf, 1.0)

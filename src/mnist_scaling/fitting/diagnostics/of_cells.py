@@ -23,6 +23,9 @@ FAMILY_ERROR = 0.01
 SMALLEST_NOISE = 0.003
 """Relative noise assumed at least, so that rounding in a table without noise raises nothing."""
 
+HEAVIEST = 7.0
+"""Most degrees of freedom of the tails that a row is held against: tens of rows don't show that noise has none."""
+
 IGNORED = 1e-9
 """Degrees of freedom of a row that is to have no say."""
 
@@ -146,9 +149,9 @@ def _loud(variance: Array, freedom: Array, where: Array, least: float) -> np.nda
         usual = squeeze(variance, weight, where).usual
         row = int(np.argmax(np.where(weight > IGNORED, variance / np.maximum(usual, least), 0.0)))
         weight[row] = IGNORED
-        others = squeeze(variance, weight, where)
+        others = squeeze(variance, weight, where, doubt=True)
         lost = float(weight.sum())
-        limit = special.fdtri(freedom[row], min(others.prior, lost), 1 - FAMILY_ERROR / len(variance))
+        limit = special.fdtri(freedom[row], min(others.prior, lost, HEAVIEST), 1 - FAMILY_ERROR / len(variance))
         if variance[row] <= limit * max(float(others.usual[row]), least):
             break
         found.append(row)
