@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import count, pairwise
 from math import ceil
 from typing import Any
 
 from mnist_scaling.config import RunConfig
 from mnist_scaling.study import files, layout
 from mnist_scaling.study.columns import SEED
-from mnist_scaling.study.records import WANTED
 from mnist_scaling.study.vocabulary import REPEAT, TRIAL
 from mnist_scaling.tuning import certificate, search_space
 from mnist_scaling.tuning.cell_study import PLAN, CellStudy
 from mnist_scaling.tuning.job import Job
-from mnist_scaling.tuning.ledger import Ledger
+from mnist_scaling.tuning.ledger import LAST, Ledger
 from mnist_scaling.tuning.storage import tell
 from mnist_scaling.tuning.trials import counting
 
@@ -124,17 +124,17 @@ class CellTuner:
         return jobs
 
     def next_repeats(self) -> list[Job]:
-        """Repeats of the selected setting that have no record yet; records of an older selection go."""
+        """Repeats of the selected setting that have no record yet.
+
+        With branches there may be several selected settings. A repeat of an older selection keeps its record, which
+        counts for nothing.
+        """
         if self._repeated or self.running or not self.tuned:
             return []
         jobs, settings = [], self._ledger.to_repeat(self.cell)
-        for row in self._ledger.cell(self.cell, REPEAT):
-            # With branches a setting's place may have moved: what it left further on would count twice.
-            if row[WANTED] and row["number"] >= len(settings) * self._effort.n_repeats:
-                self._ledger.delete(Job(self.cell, REPEAT, row["number"], row["number"], row["seed"], {}, ""))
-        for place, setting in enumerate(settings):
-            missing = self._missing_repeats(setting, place * self._effort.n_repeats)
-            in_a_row = len(missing) > 1 and missing[-1].seed - missing[0].seed == len(missing) - 1
+        self._delete_shorter(settings)
+        for missing in self._missing_repeats(settings):
+            in_a_row = len(missing) > 1 and _are_in_a_row(missing)
             if in_a_row and self._effort.together is not None and self._effort.together(self.cell.run):
                 missing = [replace(missing[0], count=len(missing))]
             jobs += missing
@@ -144,6 +144,8 @@ class CellTuner:
 
     def repeats_left(self) -> int:
         """Repeats that have no record yet, as far as is known before the selection."""
+        if self.tuned:
+            return sum(map(len, self._missing_repeats(self._ledger.to_repeat(self.cell))))
         return max(self._effort.n_repeats - len(self._ledger.cell(self.cell, REPEAT)), 0)
 
     def ended(self, job: Job) -> None:
@@ -178,22 +180,47 @@ class CellTuner:
         name = self.study.study.study_name
         return Job(self.cell, TRIAL, ask.index, ask.number, self.cell.run.seed, ask.params, name, ask.origin)
 
-    def _missing_repeats(self, setting: Mapping[str, Any], first: int) -> list[Job]:
-        """Repeats of one setting that have no record yet, numbered from `first` on."""
-        jobs = []
+    def _delete_shorter(self, settings: Sequence[Mapping[str, Any]]) -> None:
+        """Delete repeats whose branches a longer run of the same setting and seed is about to measure with its own.
+
+        Otherwise these branches would count twice.
+        """
+        for record in self._repeats():
+            for setting in settings:
+                tuned = {key: setting[key] for key in self.cell.space}
+                if _is_of(record, tuned) and not _is_of(record, setting):
+                    number = record["number"]
+                    self._ledger.delete(Job(self.cell, REPEAT, number, number, record["seed"], {}, ""))
+
+    def _missing_repeats(self, settings: Sequence[Mapping[str, Any]]) -> list[list[Job]]:
+        """For each selected setting its repeats that have no record yet.
+
+        Repeat i of setting j has the number j n_repeats + i or, where another run has that number, the next free one:
+        no finished run gives way to another.
+        """
         apart = _SEEDS_APART if SEED in self.cell.keys else 1
-        for place in range(self._effort.n_repeats):
-            # Seeds that no trial has seen: the selection is not to profit from its own luck.
-            seed = self.cell.run.seed + apart * (place + 1)
-            name, index = self.study.study.study_name, first + place
-            job = Job(self.cell, REPEAT, index, index, seed, dict(setting), name)
-            record = files.read_json(self._ledger.record_path(self.cell, REPEAT, index))
-            if record is None:
-                jobs.append(job)  # its folder may hold a checkpoint to go on from
-            elif record["seed"] != seed or any(record["config"].get(key) != value for key, value in setting.items()):
-                self._ledger.delete(job)
-                jobs.append(job)
-        return jobs
+        # Seeds that no trial has seen: the selection is not to profit from its own luck.
+        seeds = [self.cell.run.seed + apart * (place + 1) for place in range(self._effort.n_repeats)]
+        known = self._repeats()
+        taken = {record["number"] for record in known}
+        missing: list[list[Job]] = []
+        for j, setting in enumerate(settings):
+            measured = {record["seed"] for record in known if _is_of(record, setting)}
+            missing.append([])
+            for i, seed in enumerate(seeds):
+                if seed in measured:
+                    continue
+                number = next(n for n in count(j * self._effort.n_repeats + i) if n not in taken)
+                taken.add(number)
+                name = self.study.study.study_name
+                missing[-1].append(Job(self.cell, REPEAT, number, number, seed, dict(setting), name))
+        return missing
+
+    def _repeats(self) -> list[dict[str, Any]]:
+        """The records of the cell's repeats."""
+        numbers = [row["number"] for row in self._ledger.cell(self.cell, REPEAT)]
+        paths = (self._ledger.record_path(self.cell, REPEAT, number) for number in numbers)
+        return [record for path in paths if (record := files.read_json(path)) is not None]
 
     def _widen(self) -> None:
         """Halfway, and once a key: if the best setting lies on the edge of a range, give the range more room."""
@@ -210,3 +237,15 @@ class CellTuner:
                 self.study.widen(key, wider[0], best | {key: wider[1]})
                 self.write()
                 return  # one at a time: its setting is the next trial
+
+
+def _is_of(record: Mapping[str, Any], setting: Mapping[str, Any]) -> bool:
+    """Whether a record's run had this setting, and went as far as its last branch."""
+    found = record["config"]
+    same = all(found.get(key) == value for key, value in setting.items() if key != LAST)
+    return same and (LAST not in setting or found[LAST] >= setting[LAST])
+
+
+def _are_in_a_row(jobs: Sequence[Job]) -> bool:
+    """Whether both the numbers and the seeds of some runs follow each other, as `Job.parts` counts them."""
+    return all(b.seed - a.seed == 1 and b.index - a.index == 1 for a, b in pairwise(jobs))

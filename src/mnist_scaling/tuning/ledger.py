@@ -16,6 +16,9 @@ from mnist_scaling.study.vocabulary import FAILED, TRIAL
 from mnist_scaling.tuning.grid import Cell
 from mnist_scaling.tuning.job import Job
 
+LAST = "regime.last"
+"""Config key of the largest data size that a run with branches goes to."""
+
 
 class Ledger:
     """The rows of trials.csv by run folder, kept cell by cell.
@@ -85,7 +88,7 @@ class Ledger:
         for number, last in branches.selected(self.cell(cell, TRIAL)).items():
             row = next(row for row in self.cell(cell, TRIAL) if row["number"] == number)
             setting = {key: row[column_of(key)] for key in cell.space}
-            settings.append(setting if last is None else setting | {"regime.last": last})
+            settings.append(setting if last is None else setting | {LAST: last})
         return settings
 
     def make_room(self, job: Job) -> None:
