@@ -18,7 +18,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.study import identity
+from mnist_scaling.study import identity, layout
 from mnist_scaling.study.identity import IDENTITY
 from mnist_scaling.study.vocabulary import CONTROL, SAMPLER, TRANSFER
 from mnist_scaling.tuning import optuna_objects, search_space
@@ -295,5 +295,6 @@ def _check(cell: Cell, known: Mapping[str, Any]) -> None:
     if found:
         raise InputError(
             f"A study must keep its configuration, but that of cell '{cell.name}' differs: {', '.join(found)}; "
-            "set it back, or give the new study another `name=`."
+            "set it back, or give the new study another `name=`. If nothing was changed, the storage is damaged: delete the "
+            f"study's Optuna studies from it (of the default one, the file {layout.JOURNAL}), and they are made again."
         )

@@ -179,8 +179,9 @@ class CellSweeper(Sweeper):
         scale = self.config.hydra.runtime.choices.get("scale")
         default = TrainConfig.name
         shrunk = f"{default}_{scale}"
-        # Its own name is there already when a sweep is taken up again.
-        if self.config.name not in (default, shrunk) or scale in (None, _FULL):
+        # A list of names is refused later on. The shrunk name is there already when a sweep is taken up again.
+        given = any(argument.lstrip("+").startswith("name=") for argument in arguments)
+        if given or self.config.name not in (default, shrunk) or scale in (None, _FULL):
             return arguments
         self.config.name = shrunk
         return [*arguments, f"name={self.config.name}"]
