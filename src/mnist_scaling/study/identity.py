@@ -98,7 +98,7 @@ def of(cells: Sequence[tuple[Mapping[str, Any], Mapping[str, str], Mapping[str, 
 def _groups(
     cells: Sequence[tuple[Mapping[str, Any], Mapping[str, str], Mapping[str, Any]]],
 ) -> dict[str, dict[str, Any]]:
-    """What the first cell with each combination of swept config groups has; a key without a dot is a group's."""
+    """What the first cell with each combination of swept config groups has; keys without a dot name groups."""
     out: dict[str, dict[str, Any]] = {}
     for found, ranges, keys in cells:
         name = " ".join(f"{key}={value}" for key, value in keys.items() if "." not in key)

@@ -1,4 +1,4 @@
-"""One cell's way from its first trial to its last repeat: what it needs next, and when it is done."""
+"""One cell, from its first trial to its last repeat: what it needs next, and when it is done."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Effort:
 
 
 class CellTuner:
-    """Asks, until the cell has its trials; then repeats its selected setting.
+    """Asks for trials until the cell has all of them; then repeats its selected setting.
 
     Parameters
     ----------
@@ -82,12 +82,12 @@ class CellTuner:
     def _count_left(self) -> int:
         effort, counted = self._effort, self.study.counted()
         if effort.stop_below is not None and counted >= max(certificate.LEAST_TRIALS, effort.n_trials / 2):
-            # Between rounds only: in the middle of one the answer depends on who was faster, or was killed.
+            # Between rounds only, because within one the answer depends on which worker was faster or was killed.
             if self._between_rounds():
                 gain = certificate.expected_gain(*certificate.losses(counting(self.study.study)))
                 if gain is not None and gain < effort.stop_below:
                     return 0
-        # With nothing to tune all trials would be one run over again.
+        # With nothing to tune, all trials would be the same run.
         wanted = effort.n_trials if self.cell.space else min(effort.n_trials, 1)
         return max(wanted - counted, 0)
 
@@ -110,8 +110,8 @@ class CellTuner:
         left = self.trials_left
         if self.running or not left:
             return []
-        # Rounds of trials start at multiples of their size, also after a kill in the middle of one; nothing
-        # that the first of them have found by then may matter to the others.
+        # Rounds of trials start at multiples of their size, also after a kill within a round; the later trials of a
+        # round must not depend on what the first ones have found.
         size = self._effort.trials_per_batch
         first = self.study.next_index()
         end = first - first % size + size
@@ -139,7 +139,7 @@ class CellTuner:
                 missing = [replace(missing[0], count=len(missing))]
             jobs += missing
         self.running += [part for job in jobs for part in job.parts]
-        self._repeated = True  # until a run fails to leave a record, which is the tuner's to see to
+        self._repeated = True  # a run that leaves no record is handled by the tuner
         return jobs
 
     def repeats_left(self) -> int:
@@ -176,7 +176,7 @@ class CellTuner:
 
     def _trial(self) -> Job:
         ask = self.study.ask(self._effort.trials_per_batch)
-        # Every trial of a cell has the config's own seed: they differ by their setting alone.
+        # Every trial of a cell has the config's own seed, so that trials differ by their setting alone.
         name = self.study.study.study_name
         return Job(self.cell, TRIAL, ask.index, ask.number, self.cell.run.seed, ask.params, name, ask.origin)
 
@@ -199,7 +199,7 @@ class CellTuner:
         no finished run gives way to another.
         """
         apart = _SEEDS_APART if SEED in self.cell.keys else 1
-        # Seeds that no trial has seen: the selection is not to profit from its own luck.
+        # No trial has seen these seeds, so the repeats don't share the luck of the selected trial.
         seeds = [self.cell.run.seed + apart * (place + 1) for place in range(self._effort.n_repeats)]
         known = self._repeats()
         taken = {record["number"] for record in known}
@@ -223,7 +223,7 @@ class CellTuner:
         return [record for path in paths if (record := files.read_json(path)) is not None]
 
     def _widen(self) -> None:
-        """Halfway, and once a key: if the best setting lies on the edge of a range, give the range more room."""
+        """Widen a range on whose edge the best setting lies: halfway through the trials, and once per key."""
         if not self._effort.widen or self.study.counted() < ceil(self._effort.n_trials / 2):
             return
         best = self._ledger.selected(self.cell)
@@ -236,7 +236,7 @@ class CellTuner:
             if wider is not None:
                 self.study.widen(key, wider[0], best | {key: wider[1]})
                 self.write()
-                return  # one at a time: its setting is the next trial
+                return  # one key at a time, because its setting is the next trial
 
 
 def _is_of(record: Mapping[str, Any], setting: Mapping[str, Any]) -> bool:

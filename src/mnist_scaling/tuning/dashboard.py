@@ -1,4 +1,4 @@
-"""What optuna-dashboard shows beside the trials: a note and the repeats of each cell, and the grid as one study."""
+"""What optuna-dashboard shows beside the trials: a note and the repeats of each cell, and the whole grid as a study."""
 
 from __future__ import annotations
 

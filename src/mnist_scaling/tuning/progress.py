@@ -28,7 +28,7 @@ _PRIOR_SECONDS = 10.0
 """Weight of `BUSY` against what is measured: seconds of the clock."""
 
 _MEMORY_SECONDS, _MEMORY_SHARE = 30.0, 0.25
-"""How far back the pace is looked at: so many seconds, and this share of the time so far where that is more."""
+"""Memory of `Throughput`: this many seconds, or this share of the time so far where that is longer."""
 
 
 @dataclass
@@ -54,15 +54,15 @@ class CellLeft:
         return self.left * self.cost * (self.slowness + 1) / (self.runs + 1)
 
 
-class Pace:
-    """How fast work is done of late: means over the past, weighted by exp(-age / memory).
+class Throughput:
+    """How much work is done per second of late: means over the past, weighted by exp(-age / memory).
 
-    Speed changes while a study runs: other programs come and go, and so do the batch sizes that are tried.
+    The speed changes while a study runs, because other programs start and end, and batch sizes differ.
 
     Parameters
     ----------
     workers : int
-        Runs side by side, for the pace before the first runs end.
+        Runs side by side, for the estimate before the first runs end.
     """
 
     def __init__(self, workers: int) -> None:
@@ -82,7 +82,7 @@ class Pace:
             Seconds of the run.
         """
         usual = self.measured / self.predicted
-        self._forget(elapsed)
+        self._discount(elapsed)
         self.predicted += predicted
         self.measured += measured
         return measured / (predicted * usual)
@@ -91,11 +91,11 @@ class Pace:
         """Predicted seconds of work that are done per second of the clock."""
         return self.predicted / self.clock
 
-    def _forget(self, elapsed: float) -> None:
+    def _discount(self, elapsed: float) -> None:
         memory = max(_MEMORY_SECONDS, _MEMORY_SHARE * elapsed)
-        kept = exp(-max(elapsed - self._at, 0.0) / memory)
-        self.predicted, self.measured = kept * self.predicted, kept * self.measured
-        self.clock = kept * self.clock + memory * (1 - kept)
+        weight = exp(-max(elapsed - self._at, 0.0) / memory)
+        self.predicted, self.measured = weight * self.predicted, weight * self.measured
+        self.clock = weight * self.clock + memory * (1 - weight)
         self._at = elapsed
 
 
@@ -104,9 +104,9 @@ class StudyProgress:
 
     The time left is max(W / v, longest / (v / workers)). W is the work that is left: runs times their predicted
     seconds, corrected in each cell by how long its own runs took, because its batch sizes are not those that the
-    prediction assumes. v is the work that is done per second of the clock of late (`Pace`). longest is the most that is
+    prediction assumes. v is the work that is done per second of late (`Throughput`). longest is the most that is
     left in one cell, whose trials wait for each other. On a terminal the bar is redrawn as runs finish; elsewhere
-    `line` prints one line a round.
+    `line` prints one line per round.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ class StudyProgress:
     ) -> None:
         self.console = console or Console()
         self.cells, self.workers = dict(cells), workers or 1
-        self._pace = Pace(self.workers)
+        self._throughput = Throughput(self.workers)
         self._done = 0.0
         self.best: tuple[float, str] | None = None
         self._started = time.monotonic()
@@ -166,7 +166,7 @@ class StudyProgress:
             counts.repeats -= 1
         self._done += counts.cost
         if seconds is not None:
-            slowness = self._pace.ended(time.monotonic() - self._started, counts.cost, seconds)
+            slowness = self._throughput.ended(time.monotonic() - self._started, counts.cost, seconds)
             counts.runs, counts.slowness = counts.runs + 1, counts.slowness + slowness
         if stage == TRIAL and val_loss is not None and (self.best is None or val_loss < self.best[0]):
             self.best = (val_loss, cell)
@@ -186,7 +186,7 @@ class StudyProgress:
     def seconds_left(self) -> float:
         """Seconds until the study ends, as expected when the last run ended."""
         work = [cell.work for cell in self.cells.values()]
-        return max(sum(work), self.workers * max(work, default=0.0)) / self._pace.per_second()
+        return max(sum(work), self.workers * max(work, default=0.0)) / self._throughput.per_second()
 
     def _expect(self) -> None:
         self._ends = time.monotonic() + self.seconds_left()

@@ -1,4 +1,4 @@
-"""The Hydra plugin. Every Hydra app in the environment imports this module, so optuna stays out of it."""
+"""The Hydra plugin. Every Hydra app in the environment imports this module, so it imports optuna late."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Sweep = Callable[["CellSweeper", list[str]], None]
 
 
 def _taken_up_after_faults(sweep: Sweep) -> Sweep:
-    """A sweep that a fault of the machine only delays (`faults.resume_after`)."""
+    """A sweep that is resumed after a fault of the machine (`faults.resume_after`)."""
 
     @functools.wraps(sweep)
     def sweep_to_the_end(self: CellSweeper, arguments: list[str]) -> None:
@@ -142,7 +142,7 @@ class CellSweeper(Sweeper):
         from mnist_scaling.tuning.storage import mend, open_storage
         from mnist_scaling.tuning.tuner import Tuner
 
-        # The pool first: its processes import torch while the cells are composed.
+        # The pool is opened first, so that its processes import torch while the cells are composed.
         with self._pool(folder) as pool:
             cells = known or self._cells(arguments)
             for cell in cells:
@@ -160,7 +160,7 @@ class CellSweeper(Sweeper):
                 given = [o for o in self.config.hydra.overrides.hydra if o != "hydra.mode=MULTIRUN"]  # what -m is
                 made = provenance.collect([masked(o) for o in (*given, *arguments)]) | joined
                 made |= {provenance.DATA: [asdict(known) for known in facts]}
-                # Seconds to import, and needed at the end only: meanwhile, while runs keep the cores busy.
+                # This import takes seconds and is needed at the end only, so it runs beside the training.
                 threading.Thread(target=importlib.import_module, args=("optuna_dashboard",), daemon=True).start()
                 tuner = Tuner(folder, studies, pool, self._effort(), self.transfer, made, check)
                 self._announce(folder, arguments, cells, facts, tuner.ledger)
@@ -243,7 +243,7 @@ class CellSweeper(Sweeper):
         return [CellStudy(cell, storage, self.sampler, prefix) for cell in cells]
 
     def _lease(self, held: contextlib.ExitStack, storage: BaseStorage, prefix: str, folder: Path) -> Callable[[], None]:
-        """Claim the study where other folders may share its storage; what makes sure of the claim later on."""
+        """Claim the study where other folders may share its storage; returns a function that checks the claim."""
         import optuna
 
         from mnist_scaling.tuning.lease import Lease

@@ -62,7 +62,8 @@ def change(study: Study) -> Change | Missing:
     """Untuned against tuned, on the cells that have both."""
     record = study.fits.get("tuning_change")
     if record is None:
-        return Missing(f"fits.json has no tuning_change: run `python -m mnist_scaling.fit {layout.name_argument(study.folder)}` again.")
+        named = layout.name_argument(study.folder)
+        return Missing(f"fits.json has no tuning_change: run `python -m mnist_scaling.fit {named}` again.")
     if record["status"] != "ok":
         return Missing(record["status"])
     table = losses(study)
