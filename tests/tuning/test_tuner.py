@@ -98,6 +98,23 @@ def test_a_rerun_adds_nothing_and_more_trials_top_up(tmp_path: Path) -> None:
     assert set(known) <= set(repeats["test_loss"])
 
 
+def test_a_cell_is_tuned_once_all_of_its_trials_were_taken_in(tmp_path: Path) -> None:
+    """A worker tells a trial to the storage before its sweep hears of the job's end: no cell may start from half."""
+    launch = InProcess(tmp_path)
+    cell = make_tuner(tmp_path, launch, n_trials=2, batch=2).cells["all"]
+    cell.open([])
+    jobs = cell.next_trials()
+    assert len(jobs) == 2
+    launch([job.overrides for job in jobs])  # both have told
+    cell.ended(jobs[0])
+    assert not cell.tuned
+    assert cell.next_repeats() == []
+    cell.ended(jobs[1])
+    assert cell.tuned
+    assert len(cell.next_repeats()) == 2
+    assert cell.tuned  # while its repeats run
+
+
 def test_an_interrupted_study_resumes_to_the_same_numbers(tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     make_tuner(whole, InProcess(whole), *GRID, n_trials=4).run()

@@ -102,8 +102,13 @@ class CellTuner:
 
     @property
     def tuned(self) -> bool:
-        """Whether all trials are done."""
-        return self.study.opened and self.trials_left == 0
+        """Whether all trials are done, and their records were taken in.
+
+        A worker tells its trial to the storage before the sweep hears that the job has ended, so the storage may be
+        ahead of the ledger, from which the selected setting is read.
+        """
+        asked = any(job.stage == TRIAL for job in self.running)
+        return self.study.opened and not asked and self.trials_left == 0
 
     def next_trials(self) -> list[Job]:
         """The next trials, none while the last ones run: they are to learn from each other."""
