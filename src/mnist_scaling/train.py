@@ -26,8 +26,7 @@ from mnist_scaling.tuning.channel import Channel
 from mnist_scaling.tuning.progress import RunProgress
 from mnist_scaling.tuning.trainer import DataFacts, Report, Trainer
 
-# torch takes seconds to import: every function below does so when it is called, so that a mistyped command
-# fails at once.
+# torch takes seconds to import, so each function below imports it when it is called: a mistyped command fails at once.
 
 
 def _train(run: RunConfig, report: Report | None, folder: Path) -> TrainResult:
@@ -121,7 +120,7 @@ def single(run: RunConfig, folder: Path) -> float | None:
 
 @contextlib.contextmanager
 def _honest_when_interrupted(folder: Path) -> Iterator[None]:
-    """On Ctrl-C, say what a run by hand has left, which is a checkpoint at best."""
+    """On Ctrl-C, say what a single run has left, which is a checkpoint at most."""
     try:
         yield
     except KeyboardInterrupt:

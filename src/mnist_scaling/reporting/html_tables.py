@@ -25,7 +25,7 @@ MOST_ROWS = 200
 
 @dataclass(frozen=True)
 class Headline:
-    """One exponent that a reader came for."""
+    """One exponent, for the table of straight lines."""
 
     symbol: str
     """N, D or C for L ∝ symbol^-exponent; N* or D* for their growth with C."""

@@ -15,7 +15,7 @@ from mnist_scaling.study.identity import IDENTITY
 
 
 def commands(study: Study) -> list[str]:
-    """What to type to make all this again; the sweep's own words where study.json keeps them."""
+    """The commands that make all this again; the sweep's own command where study.json has it."""
     fitted = study.fits.get(provenance.COMMAND)
     if not study.is_study:
         return [

@@ -123,7 +123,7 @@ def _rivals(study: Study) -> str:
 
 
 def certificate_sentence(study: Study) -> Markup | None:
-    """Is the tuning done? How many cells are, and what further trials should gain against a seed's noise."""
+    """How many cells are certified tuned, and what further trials should gain against the noise between seeds."""
     known = study.cells[study.cells["tuned"].isin([YES, NO])]
     if known.empty:
         return None
@@ -151,7 +151,7 @@ def certificate_sentence(study: Study) -> Markup | None:
 
 
 def tuning_sentence(change: Change) -> Markup:
-    """The tilt: exponents of one plane through all cells, untuned and tuned."""
+    """How tuning tilts the law: exponents of one plane through all cells, untuned and tuned."""
     used = list(change.plane["tuned"])
     shifts = {v: change.plane["change"][v] for v in used}
     greek = {"N": "α", "D": "β"}

@@ -63,7 +63,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Delete what writers of `path` left when they were killed; only where no other process can be writing it."""
+    """Delete temporary files that killed writers of `path` left; call it only when no other process can be writing."""
     for left in path.parent.glob(f".{path.name}.*"):
         left.unlink(missing_ok=True)
 

@@ -16,7 +16,7 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.study import files, layout
 
 VERSION = 1
-"""Of the layout of an identity on disk; one without a version is from before there was this module."""
+"""Version of the layout of an identity on disk; an identity without one is older than this module."""
 
 NO_EFFECT = ("device", "threads", "data.dir", "data.path", "name")
 """Config keys that change no result: a resume may change them. Of arrays the checksum counts, not the place."""
