@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import exp
-from types import TracebackType
+from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
@@ -99,7 +99,20 @@ class Throughput:
         self._at = elapsed
 
 
-class StudyProgress:
+class _Shown:
+    """Draws a bar from the beginning of a `with` block to its end."""
+
+    _bar: Progress
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+
+class StudyProgress(_Shown):
     """One bar over all runs of a study, measured in work, so that the time left means something.
 
     The time left is max(W / v, longest / (v / workers)). W is the work that is left: runs times their predicted
@@ -126,7 +139,6 @@ class StudyProgress:
         self._done = 0.0
         self.best: tuple[float, str] | None = None
         self._started = time.monotonic()
-        self._ends = self._started
         self._bar = Progress(
             _TimeLeft(self.time_left),
             BarColumn(bar_width=10),
@@ -135,16 +147,7 @@ class StudyProgress:
             disable=not self.console.is_terminal,
         )
         self._task = self._bar.add_task("", total=1.0, text=self._text())
-
-    def __enter__(self) -> StudyProgress:
         self._expect()
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
 
     def seen(self, stage: str, cell: str, seconds: float | None, val_loss: float | None) -> None:
         """Count a finished run.
@@ -210,7 +213,7 @@ class StudyProgress:
         return longer if len(longer) <= room else text
 
 
-class RunProgress:
+class RunProgress(_Shown):
     """What a person sees of one run: a bar on a terminal, a line now and then elsewhere.
 
     Parameters
@@ -235,15 +238,6 @@ class RunProgress:
             transient=True,
         )
         self._task = self._bar.add_task("", total=1.0, text="")
-
-    def __enter__(self) -> RunProgress:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
 
     def seen(self, step: int, total: int, loss: float) -> None:
         """Show how far the run is.
