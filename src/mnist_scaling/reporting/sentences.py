@@ -90,7 +90,7 @@ def findings(study: Study, change: Change | Missing) -> list[Markup]:
         out.append(
             Markup("Of the {}, <b>{}</b> is selected: {}.").format(_rivals(study), selected.replace("_", " "), reason)
         )
-        simplest = study.fits["selection"].get("simplest")
+        simplest = study.fits.get("selection", {}).get("simplest")
         if simplest and simplest != selected:
             out.append(Markup("The simplest law that the data do not reject is {}.").format(simplest.replace("_", " ")))
     elif reason:
