@@ -108,7 +108,8 @@ def single(run: RunConfig, folder: Path) -> float | None:
         )
     execution.write_record(folder, record)
     table = Table("measured", "value", title=f"{run.model.name}, width {run.model.width}: {record['state']}")
-    for name, value in {**(record["result"] or {}), "seconds": record["seconds"]}.items():
+    result = record["result"] or {}
+    for name, value in {**result, **result.get("off_distribution", {}), "seconds": record["seconds"]}.items():
         if isinstance(value, int | float):
             table.add_row(name, f"{value:,}" if isinstance(value, int) else f"{value:.4f}")
     console = Console()

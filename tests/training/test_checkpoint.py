@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import pickle
 import random
@@ -160,6 +161,18 @@ def test_a_run_with_a_damaged_checkpoint_starts_afresh(
     (tmp_path / CHECKPOINT).write_bytes(content)
     assert loop.train_model(run, folder=tmp_path) == whole  # from its first step: resumed_at is 0
     assert "kept as checkpoint.pt.damaged, and the run starts afresh." in capsys.readouterr().err
+
+
+def test_a_key_that_the_file_does_not_know_is_at_its_default_there(run: RunConfig, tmp_path: Path) -> None:
+    older = Checkpoint(tmp_path, run)
+    known = json.loads(older._run)
+    del known["data.label_noise"]
+    older._run = json.dumps(known)
+    older.write({"x": 1})
+    found = Checkpoint(tmp_path, run).read()
+    assert found is not None
+    assert found["x"] == 1
+    assert Checkpoint(tmp_path, replace(run, data=replace(run.data, label_noise=0.1))).read() is None
 
 
 def test_a_failed_write_leaves_the_old_checkpoint_and_no_other_file(

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from mnist_scaling.config import RunConfig, flatten
+from mnist_scaling.config import RunConfig, defaults_like, flatten
 from mnist_scaling.study import files
 from mnist_scaling.study.files import DamagedFileError
 from mnist_scaling.study.layout import CHECKPOINT
@@ -35,6 +35,7 @@ class Checkpoint:
     def __init__(self, folder: Path, config: RunConfig) -> None:
         self.path = folder / CHECKPOINT
         self._run = json.dumps(_identity(config), sort_keys=True)
+        self._defaults = _identity(defaults_like(config))
 
     def write(self, content: dict[str, Any]) -> None:
         """Replace the file; a kill at any moment leaves the old one or the new one."""
@@ -59,7 +60,8 @@ class Checkpoint:
         except DamagedFileError as error:
             files.set_aside(error, "and the run starts afresh")
             return None
-        return content if content.get("run") == self._run else None
+        # A key that was added since the file was written is at its default there.
+        return content if self._defaults | json.loads(content["run"]) == json.loads(self._run) else None
 
 
 def _header(content: bytes | memoryview) -> bytes:
@@ -82,7 +84,7 @@ def _content(path: Path, found: bytes) -> dict[str, Any]:
         content = torch.load(io.BytesIO(found[size:]), map_location="cpu", weights_only=True)
     except (EOFError, RuntimeError, pickle.UnpicklingError) as error:
         raise DamagedFileError(path, f"it holds no checkpoint: {type(error).__name__}") from error
-    if not isinstance(content, dict):
+    if not isinstance(content, dict) or not isinstance(content.get("run"), str):
         raise DamagedFileError(path, "it holds no checkpoint")
     return content
 

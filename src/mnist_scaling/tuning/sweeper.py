@@ -7,7 +7,7 @@ import functools
 import importlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -207,7 +207,7 @@ class CellSweeper(Sweeper):
 
     def _prepare(self, cells: Sequence[Cell]) -> tuple[list[Cell], list[DataFacts]]:
         """Fetch or check every data set of the grid, once; the cells bound to it, and what is known of each."""
-        whole = [replace(cell.run.data, fraction=1.0) for cell in cells]
+        whole = [cell.run.data.whole for cell in cells]
         known = {data: self.trainer.prepare(data) for data in dict.fromkeys(whole)}
         facts = {data: found for data, found in known.items() if found is not None}
         bound = [
