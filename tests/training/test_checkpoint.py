@@ -24,7 +24,7 @@ from mnist_scaling.config import (
     TrialConfig,
 )
 from mnist_scaling.study.layout import CHECKPOINT
-from mnist_scaling.training import checkpoint, loop, session
+from mnist_scaling.training import checkpoint, loop, session, tensor_file
 from mnist_scaling.training.checkpoint import Checkpoint
 from mnist_scaling.training.regimes import wsd
 
@@ -120,7 +120,10 @@ def test_a_file_that_would_run_code_is_not_loaded(run: RunConfig, tmp_path: Path
     file = io.BytesIO()
     torch.save({"run": Trap()}, file)
     for content in (file.getvalue(), pickle.dumps(Trap(), protocol=2)):
-        for header in (b"", checkpoint._header(content)):  # with a good checksum too: it keeps out accidents only
+        for header in (
+            b"",
+            tensor_file.header(checkpoint.KIND, content),
+        ):  # with a good checksum too: it keeps out accidents only
             (tmp_path / CHECKPOINT).write_bytes(header + content)
             assert Checkpoint(tmp_path, run).read() is None
     assert not (tmp_path / "sprung").exists()

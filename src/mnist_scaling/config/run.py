@@ -277,6 +277,12 @@ class RunConfig:
     """auto (cuda, else cpu), cpu, cuda or mps."""
     threads: int = 1
     """Torch threads of a run; cells run side by side, so each has one."""
+    init_from: str | None = None
+    """Folder of a run with save_weights=true, whose weights this run starts from; null for fresh ones."""
+    init_sha256: str | None = None
+    """init_from: checksum of the weights' file; a sweep fills it in, and a file with another one is refused."""
+    save_weights: bool = False
+    """Whether repeats and runs by hand leave their final weights in their folders."""
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)

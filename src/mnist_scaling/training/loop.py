@@ -13,7 +13,7 @@ from mnist_scaling.config import RunConfig
 from mnist_scaling.study.columns import OFF_DISTRIBUTION_COLUMNS
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import COMPLETE
-from mnist_scaling.training import augmentation, data, models, regimes, seeding
+from mnist_scaling.training import augmentation, data, regimes, seeding, weights
 from mnist_scaling.training.acceleration import build_engine
 from mnist_scaling.training.model_size import Size, measure
 from mnist_scaling.training.run_monitor import Ended, RunMonitor
@@ -39,8 +39,8 @@ def train_model(
         Receives the loss on a slice of the validation images at ``config.reports.points`` points of the
         run. It changes no bit of a run that it lets finish.
     folder : Path, optional
-        The run's own folder, where a regime that can resume keeps its checkpoint. It is left there: whoever
-        records the result deletes it then.
+        The run's own folder, where a regime that can resume keeps its checkpoint, and where `save_weights` leaves
+        the final weights. The checkpoint is left there: whoever records the result deletes it then.
     watch : callable, optional
         Told now and then how far the run is, for a person to see; it changes no bit either.
 
@@ -61,8 +61,7 @@ def train_model(
     n_train = regime.n_train(data.n_train(config.data))
     part = data.training_part(dataset, n_train, config.data, config.seed)
     augmenter = augmentation.augmenter(part, config.data, config.seed)
-    with seeding.global_stream(config.seed, "init", torch.device("cpu")):
-        model = models.build(config.model, dataset.image_shape, dataset.classes).to(device)
+    model = weights.initial_model(config, dataset.image_shape, dataset.classes).to(device)
     with seeding.global_stream(config.seed, "dropout", device):
         engine = build_engine(model, part if augmenter is None else augmenter.part, config.optim)
         session = Session(config, engine, dataset, size, regime.n_seen(n_train), report, folder, watch, augmenter)
@@ -70,7 +69,10 @@ def train_model(
             outcome: regimes.Outcome | Ended = regime.train(session)
         except Ended as end:
             outcome = end
-        return finish(session, size, outcome)
+        result = finish(session, size, outcome)
+    if result.state == COMPLETE and folder is not None and weights.saves(config):
+        weights.save(folder, config, model, dataset.image_shape, dataset.classes)
+    return result
 
 
 def pick_device(name: str) -> torch.device:

@@ -10,7 +10,7 @@ from torch import nn
 
 from mnist_scaling.config import RunConfig, TrialConfig
 from mnist_scaling.study.result import TrainResult
-from mnist_scaling.training import augmentation, data, loop, models, regimes, seeding
+from mnist_scaling.training import augmentation, data, loop, regimes, seeding, weights
 from mnist_scaling.training.acceleration import ACCELERATOR, StackedEngine
 from mnist_scaling.training.model_size import measure
 from mnist_scaling.training.regimes import Lockstep
@@ -90,7 +90,7 @@ def _train_stack(configs: Sequence[RunConfig]) -> list[TrainResult]:
     bases = [data.training_part(dataset, n, config.data, config.seed) for config in configs]
     augmenters = augmentation.side_by_side(bases, first.data, [config.seed for config in configs])
     parts = [a.part if a else base for a, base in zip(augmenters, bases, strict=True)]
-    built = [_build(config, dataset) for config in configs]
+    built = [weights.initial_model(config, dataset.image_shape, dataset.classes) for config in configs]
     streams = [seeding.generator(config.seed, "dropout") for config in configs]
     assert ACCELERATOR is not None
     stack = ACCELERATOR.stack(built, parts, first.optim, [config.model.dropout for config in configs], streams)
@@ -101,11 +101,6 @@ def _train_stack(configs: Sequence[RunConfig]) -> list[TrainResult]:
     ]
     ends = _take_steps(stack, runs, regime)
     return [loop.finish(run, size, end or regime.outcome(run)) for run, end in zip(runs, ends, strict=True)]
-
-
-def _build(config: RunConfig, dataset: data.Dataset) -> nn.Module:
-    with seeding.global_stream(config.seed, "init", torch.device("cpu")):
-        return models.build(config.model, dataset.image_shape, dataset.classes)
 
 
 def _take_steps(stack: StackedEngine, runs: Sequence[RunMonitor], regime: Lockstep) -> list[Ended | None]:

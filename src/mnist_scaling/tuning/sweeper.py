@@ -213,6 +213,10 @@ class CellSweeper(Sweeper):
         bound = [
             cell.on(facts[data].sha256) if data in facts else cell for cell, data in zip(cells, whole, strict=True)
         ]
+        starts = [self.trainer.start(cell.run) for cell in bound]
+        for note in dict.fromkeys(start.note for start in starts if start and start.note):
+            print(f"Note: {note}.")
+        bound = [cell.starting_at(start.sha256) if start else cell for cell, start in zip(bound, starts, strict=True)]
         return bound, list(facts.values())
 
     def _partition(self, arguments: list[str]) -> Partition:
