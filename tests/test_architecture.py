@@ -19,7 +19,7 @@ COMMANDS = ("train", "fit", "report")
 
 ALLOWED = {
     "errors": set(),
-    "config": {"errors"},
+    "config": {"errors", "study"},
     "study": {"errors"},
     "cli": {"errors"},
     "training": {"errors", "config", "study"},

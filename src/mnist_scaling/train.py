@@ -24,7 +24,7 @@ from mnist_scaling.study.vocabulary import SINGLE
 from mnist_scaling.tuning import execution, trainer
 from mnist_scaling.tuning.channel import Channel
 from mnist_scaling.tuning.progress import RunProgress
-from mnist_scaling.tuning.trainer import DataFacts, Report, Trainer
+from mnist_scaling.tuning.trainer import DataFacts, Report, Start, Trainer
 
 # torch takes seconds to import, so each function below imports it when it is called: a mistyped command fails at once.
 
@@ -62,11 +62,22 @@ def _prepare(source: DataConfig) -> DataFacts:
     return DataFacts(source.name, about.image_shape, about.classes, *counts, prepared.sha256)
 
 
+def _start(run: RunConfig) -> Start | None:
+    if run.init_from is None:
+        return None
+    from mnist_scaling.training import data, weights
+
+    about = data.spec(run.data)
+    found = weights.source(run, about.image_shape, about.classes)
+    assert found is not None
+    return Start(found.sha256, found.note)
+
+
 def _warm_up() -> None:
     import mnist_scaling.training.together  # noqa: F401
 
 
-TRAINER = Trainer(_train, _train_together, _can_train_together, _cost, _prepare, _warm_up)
+TRAINER = Trainer(_train, _train_together, _can_train_together, _cost, _prepare, _warm_up, _start)
 """Training, as the sweeps of this command see it."""
 
 
@@ -98,6 +109,9 @@ def single(run: RunConfig, folder: Path) -> float | None:
     from mnist_scaling.training.loop import train_model
 
     run = replace(run, data=replace(run.data, sha256=_prepare(run.data).sha256))
+    if (start := _start(run)) is not None:
+        run = replace(run, init_sha256=start.sha256)
+        print(f"Starting from the weights in {run.init_from}" + (f"; {start.note}" if start.note else "") + ".")
     about = (
         f"Training {run.model.name} of width {run.model.width} on {100 * run.data.fraction:.3g} % of {run.data.name}"
     )
@@ -107,7 +121,8 @@ def single(run: RunConfig, folder: Path) -> float | None:
         )
     execution.write_record(folder, record)
     table = Table("measured", "value", title=f"{run.model.name}, width {run.model.width}: {record['state']}")
-    for name, value in {**(record["result"] or {}), "seconds": record["seconds"]}.items():
+    result = record["result"] or {}
+    for name, value in {**result, **result.get("off_distribution", {}), "seconds": record["seconds"]}.items():
         if isinstance(value, int | float):
             table.add_row(name, f"{value:,}" if isinstance(value, int) else f"{value:.4f}")
     console = Console()
@@ -115,6 +130,8 @@ def single(run: RunConfig, folder: Path) -> float | None:
     if branches := (record["result"] or {})["branches"]:
         console.print(_branches(branches))
     console.print(f"Record: {folder / layout.RESULT}", soft_wrap=True)
+    if (folder / layout.WEIGHTS).is_file():
+        console.print(f"Weights: {folder / layout.WEIGHTS}", soft_wrap=True)
     return (record["result"] or {}).get("val_loss")
 
 

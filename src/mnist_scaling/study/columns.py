@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 from mnist_scaling.study.result import EXAMPLES, FLOPS, NATS, SHARE, TrainResult
+from mnist_scaling.study.vocabulary import OFF_DISTRIBUTION
 
 RUN, SWEEP, TABLES, CERTIFICATE = "the run", "the sweep", "the mean over repeats", "the certificate"
 ALL_RUNS = "all runs of the cell"
@@ -144,6 +145,26 @@ CELL_TABLE = (
 )
 """Columns of cells.csv after the swept and the tuned keys."""
 
+
+def off_distribution(kind: str) -> tuple[str, str]:
+    """Columns of the loss and of the error rate on test images that are changed in one way."""
+    return f"test_loss_{kind}", f"test_error_{kind}"
+
+
+def _off_distribution(kind: str) -> tuple[Column, Column]:
+    loss, error = off_distribution(kind)
+    return (
+        Column(loss, f"loss on {kind} test images, the same ones for all runs; empty for trials", NATS, RUN),
+        Column(error, f"share of {kind} test images put in the wrong class; empty for trials", SHARE, RUN),
+    )
+
+
+OFF_DISTRIBUTION_TABLE = tuple(column for kind in OFF_DISTRIBUTION for column in _off_distribution(kind))
+"""Further columns of the tables of studies that ask for them by `data.off_distribution`: of a run in trials.csv; in
+cells.csv the mean over the repeats, each followed by its standard error, `<column>_se`."""
+
+OFF_DISTRIBUTION_COLUMNS = tuple(column.name for column in OFF_DISTRIBUTION_TABLE)
+
 CURVE_TABLE = (
     Column("cell", "row of cells.csv, from 0"),
     Column("seed", "seed of the repeat"),
@@ -208,9 +229,23 @@ def markdown() -> str:
         "curves.csv": CURVE_TABLE,
     }
     for name, columns in tables.items():
-        parts += ["", f"## {name}", "", "| column | meaning | unit | filled by |", "|---|---|---|---|"]
-        parts += [f"| `{c.name}` | {c.meaning} | {c.unit} | {c.filled_by} |" for c in columns]
+        parts += ["", f"## {name}", "", *_table(columns)]
+    parts += [
+        "",
+        "## Columns of `data.off_distribution`",
+        "",
+        "`trials.csv` and `cells.csv` have these, after all others, where the study asks for them; `cells.csv` has the",
+        "mean over the repeats, and its standard error as `<column>_se`. What is done to the images stands in",
+        "[data.md](data.md#off-distribution-scores).",
+        "",
+        *_table(OFF_DISTRIBUTION_TABLE),
+    ]
     return "\n".join(parts) + "\n"
+
+
+def _table(columns: Sequence[Column]) -> list[str]:
+    rows = [f"| `{c.name}` | {c.meaning} | {c.unit} | {c.filled_by} |" for c in columns]
+    return ["| column | meaning | unit | filled by |", "|---|---|---|---|", *rows]
 
 
 if __name__ == "__main__":

@@ -18,8 +18,9 @@ from mnist_scaling.study import files, layout
 VERSION = 1
 """Version of the layout of an identity on disk; an identity without one is older than this module."""
 
-NO_EFFECT = ("device", "threads", "data.dir", "data.path", "name")
-"""Config keys that change no result: a resume may change them. Of arrays the checksum counts, not the place."""
+NO_EFFECT = ("device", "threads", "data.dir", "data.path", "init_from", "save_weights", "name")
+"""Config keys that change no result: a resume may change them. Of arrays and of weights to start from the checksum
+counts, not the place."""
 
 IDENTITY = "identity"
 """Key of study.json."""

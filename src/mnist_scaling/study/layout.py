@@ -39,6 +39,9 @@ FINISHED = ".finished"
 CELL, RESULT, CHECKPOINT = "cell.json", "result.json", "checkpoint.pt"
 """A cell's record, a run's record, and the checkpoint of an unfinished run that can resume."""
 
+WEIGHTS = "weights.pt"
+"""The final weights of a run with `save_weights`."""
+
 RUN_PREFIXES = (f"{TRIAL}-", f"{REPEAT}-")
 """How the folders of runs begin."""
 

@@ -200,7 +200,9 @@ def row(record: Mapping[str, Any], axes: Mapping[str, Any], tuned: Mapping[str, 
     head = {key: record[key] for key in ("stage", "number", "seed", "origin", "state", "seconds", "error")}
     if "seed" in axes:
         head[RUN_SEED] = head.pop("seed")
-    return {**axes, **settings, **head, WANTED: _wanted(record["config"]), **(record["result"] or {})}
+    result = dict(record["result"] or {})
+    further = result.pop("off_distribution", {})
+    return {**axes, **settings, **head, WANTED: _wanted(record["config"]), **result, **further}
 
 
 def _wanted(config: Mapping[str, Any]) -> list[float]:

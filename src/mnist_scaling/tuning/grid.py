@@ -73,6 +73,11 @@ class Cell:
         run = replace(self.run, data=replace(self.run.data, sha256=sha256))
         return replace(self, run=run, overrides=(*self.overrides, f"data.sha256='{sha256}'"))
 
+    def starting_at(self, sha256: str) -> Cell:
+        """The cell, bound to weights to start from of that checksum: its jobs refuse others."""
+        run = replace(self.run, init_sha256=sha256)
+        return replace(self, run=run, overrides=(*self.overrides, f"init_sha256='{sha256}'"))
+
     @cached_property
     def cost(self) -> float:
         """Relative cost of one run.

@@ -7,7 +7,7 @@ import functools
 import importlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -208,12 +208,16 @@ class CellSweeper(Sweeper):
 
     def _prepare(self, cells: Sequence[Cell]) -> tuple[list[Cell], list[DataFacts]]:
         """Fetch or check every data set of the grid, once; the cells bound to it, and what is known of each."""
-        whole = [replace(cell.run.data, fraction=1.0) for cell in cells]
+        whole = [cell.run.data.whole for cell in cells]
         known = {data: self.trainer.prepare(data) for data in dict.fromkeys(whole)}
         facts = {data: found for data, found in known.items() if found is not None}
         bound = [
             cell.on(facts[data].sha256) if data in facts else cell for cell, data in zip(cells, whole, strict=True)
         ]
+        starts = [self.trainer.start(cell.run) for cell in bound]
+        for note in dict.fromkeys(start.note for start in starts if start and start.note):
+            print(f"Note: {note}.")
+        bound = [cell.starting_at(start.sha256) if start else cell for cell, start in zip(bound, starts, strict=True)]
         return bound, list(facts.values())
 
     def _partition(self, arguments: list[str]) -> Partition:
