@@ -51,6 +51,15 @@ _LONGEST = 200
 """Bytes of a folder's name that a value of an axis may take; file systems allow 255."""
 
 
+ANSWERS = "answers"
+"""Folder inside `MULTIRUN` of answered questions; not the name of a study."""
+
+
+def answer_folder(question: str) -> Path:
+    """Folder of a question's answers: <scale>.json, <scale>.html and the figure, one of each for every scale."""
+    return Path(MULTIRUN) / ANSWERS / question
+
+
 def study_folder(name: str) -> Path:
     """Folder of the study with that name.
 
@@ -59,7 +68,7 @@ def study_folder(name: str) -> Path:
     InputError
         When the name is not a plain name of one folder inside `MULTIRUN`.
     """
-    plain = name not in ("", ".", "..", SINGLE) and not set(name) & set("/\\[]\"'\n\0")
+    plain = name not in ("", ".", "..", SINGLE, ANSWERS) and not set(name) & set("/\\[]\"'\n\0")
     if not plain:
         raise InputError(
             f"`name` must be the name of one folder in {MULTIRUN}/, without slashes, brackets or quotes, but got "
