@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from omegaconf import DictConfig
 from mnist_scaling import cli
 from mnist_scaling.ask_config import NAME, AskConfig
 from mnist_scaling.asking import catalogue, measures, question_list
-from mnist_scaling.asking.answer import answer, record
+from mnist_scaling.asking.answered import answer, record
 from mnist_scaling.asking.question import Question
 from mnist_scaling.asking.study_arms import checksum, study_name, sweep, tables_of
 from mnist_scaling.config import build
@@ -94,12 +93,19 @@ def run_studies(parts: Mapping[str, Question], scale: str) -> None:
     left = {name: found for name, found in foreseen.items() if not is_finished(name, found)}
     done = len(every) - len(left)
     minutes = sum(found.left for found in left.values()) / 60
-    print(f"{len(every)} studies, {done} of them finished; about {minutes:.1f} minutes to run, as predicted.", flush=True)
+    print(
+        f"{len(every)} studies, {done} of them finished; about {minutes:.1f} minutes to run, as predicted.", flush=True
+    )
     for place, (name, found) in enumerate(left.items(), 1):
         print(f"\nStudy {place} of {len(left)}: {name}, {found.finished} of {found.cells} cells finished.", flush=True)
-        status = subprocess.run([sys.executable, "-m", "mnist_scaling.train", "-m", *every[name]], check=False).returncode
+        status = subprocess.run(
+            [sys.executable, "-m", "mnist_scaling.train", "-m", *every[name]], check=False
+        ).returncode
         if status:
-            print(f"The study {name} did not end: every run that has ended is kept, and the same command goes on.", file=sys.stderr)
+            print(
+                f"The study {name} did not end: every run that has ended is kept, and the same command goes on.",
+                file=sys.stderr,
+            )
             raise SystemExit(status)
 
 

@@ -16,11 +16,10 @@ from rich.table import Table
 
 from mnist_scaling import cli, config
 from mnist_scaling.cli import INTERRUPTED
-from mnist_scaling.config import DataConfig, RunConfig
+from mnist_scaling.config import RunConfig
 from mnist_scaling.run_trainer import TRAINER
 from mnist_scaling.study import layout
 from mnist_scaling.study.columns import BRANCH
-from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import SINGLE
 from mnist_scaling.tuning import execution, trainer
 from mnist_scaling.tuning.channel import Channel

@@ -105,7 +105,9 @@ def read(path: Path) -> Question:
     try:
         content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     except Exception as error:
-        raise InputError(f"A question must be a YAML file, but {path} is not ({_first_line(error)}): mend it.") from None
+        raise InputError(
+            f"A question must be a YAML file, but {path} is not ({_first_line(error)}): mend it."
+        ) from None
     if not isinstance(content, dict):
         raise InputError(f"A question must be a mapping of keys to values, but {path} is none: see docs/extending.md.")
     schema = OmegaConf.structured(Question)

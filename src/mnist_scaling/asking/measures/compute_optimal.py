@@ -1,6 +1,6 @@
 """kind: compute_optimal. The best size, data and loss at each compute, by every frontier method, for each arm.
 
-    N* = k C^a    D* = k C^b    L* = k C^-c
+N* = k C^a    D* = k C^b    L* = k C^-c
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ ARM = "arm"
 """The column that holds an arm's label."""
 
 AXES = {
-    "n_params": "parameters N", "n_seen": "examples seen D", "n_train": "training images U", "flops": "training FLOPs C",
-    "loss": "test loss", "test_error": "test error",
+    "n_params": "parameters N", "n_seen": "examples seen D", "n_train": "training images U",
+    "flops": "training FLOPs C", "loss": "test loss", "test_error": "test error",
 }  # fmt: skip
 """What the axes of these columns say."""
 
@@ -94,7 +94,7 @@ def answer_figure(
         "" if colour == ARM else label(str(colour)),
         (_axis(str(x)), y_label or _axis(str(y))),
         "" if lines is None else f"darker: larger {label(lines)}",
-        {meaning: interval for meaning, interval in intervals.values()},
+        dict(intervals.values()),
     )
 
 
