@@ -24,7 +24,7 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_scaling import ask_config, cli, config, fit_config, report, train
+from mnist_scaling import ask_config, cli, compare_config, config, fit_config, report, train
 from mnist_scaling.asking import catalogue
 from mnist_scaling.config import RunConfig
 from mnist_scaling.study import columns, layout
@@ -178,6 +178,7 @@ PROGRAM: dict[str, Callable[[list[str]], None]] = {
 MODULE: dict[str, Callable[[list[str]], None]] = {
     "mnist_scaling.train": check_train,
     "mnist_scaling.fit": functools.partial(check_built, "fit", fit_config.FitConfig),
+    "mnist_scaling.compare": functools.partial(check_built, "compare", compare_config.CompareConfig),
     "mnist_scaling.report": functools.partial(check_built, "report", report.ReportConfig),
     "mnist_scaling.ask": check_ask,
     "mnist_scaling.tuning.by_hand": check_by_hand,

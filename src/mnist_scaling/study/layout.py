@@ -29,6 +29,9 @@ TRIALS, CELLS, CURVES = "trials.csv", "cells.csv", "curves.csv"
 FITS, REPORT, FIGURES = "fits.json", "report.html", "figures"
 """Files that `fit` and `report` write."""
 
+COMPARISON, COMPARISON_PAGE = "comparison.json", "comparison.html"
+"""Files that `compare` writes."""
+
 STUDY, JOURNAL, LOCK = "study.json", "optuna.journal", ".lock"
 """How a study was made; the default storage of its Optuna studies; the lock that the study's one sweep holds."""
 
