@@ -424,7 +424,7 @@ def test_identical_losses_select_no_law(in_process, tmp_path):
     code, out, err = in_process("table=runs.csv", *COLUMNS, "bootstrap.draws=10")
     assert code == 0, err
     assert json.loads((tmp_path / "fits.json").read_text())["selected"] is None
-    assert "Quote no single exponent. No law is selected: every loss is the same" in " ".join(out.split())
+    assert "Quote no single exponent. No law is fitted well enough to quote: every loss is the same" in " ".join(out.split())
 
 
 def test_compute_alone_takes_the_best_run_of_each_budget(in_process, tmp_path):

@@ -12,7 +12,7 @@ import numpy as np
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.laws.base import Array, Law, Logs
-from mnist_scaling.fitting.objective import LOSSES, Delta, choose_delta, huber
+from mnist_scaling.fitting.objective import LOSSES, Delta, Scale, choose_delta, huber
 from mnist_scaling.fitting.solve import Solution, minimise
 
 POLISHED = 24
@@ -99,7 +99,7 @@ def fit_law(
     y: Array,
     settings: Settings | None = None,
     weights: Array | None = None,
-    noise: float | None = None,
+    seeds: Scale | None = None,
     start: Array | None = None,
     polished: int = POLISHED,
 ) -> Fit:
@@ -115,8 +115,8 @@ def fit_law(
     settings : Settings, optional
     weights : array, shape (n,), optional
         Weights of the rows; 1 when left out.
-    noise : float, optional
-        Relative standard error that the repeats give, for ``delta=auto``.
+    seeds : Scale, optional
+        Noise of a row's log loss by the repeats, for ``delta=auto``.
     start : array, shape (starts, p), optional
         Starts to screen instead of the law's own.
     polished : int
@@ -131,7 +131,7 @@ def fit_law(
     weights = np.ones_like(y) if weights is None else weights
     check_rows(law, logs, y)
     starts = law.starts(logs, y) if start is None else np.atleast_2d(start)
-    delta = _delta(law, logs, y, starts, weights, settings, noise)
+    delta = _delta(law, logs, y, starts, weights, settings, seeds)
     solution, polished = _polish(law, logs, y, starts, delta.value, weights, polished)
     best = int(np.argmin(solution.objective))
     limit = solution.objective[best] * (1 + SAME_OBJECTIVE) + 1e-24 * len(y)
@@ -156,7 +156,7 @@ def check_rows(law: Law, logs: Logs, y: Array) -> None:
 
 
 def _delta(
-    law: Law, logs: Logs, y: Array, starts: Array, weights: Array, settings: Settings, noise: float | None
+    law: Law, logs: Logs, y: Array, starts: Array, weights: Array, settings: Settings, seeds: Scale | None
 ) -> Delta:
     """The threshold; "auto" takes its scale from a first fit that is nearly least absolute deviations."""
     if settings.loss == "squared":
@@ -164,11 +164,13 @@ def _delta(
     if settings.loss == "absolute":
         return Delta(1e-6, "loss=absolute: Huber's loss so near to |r| that the difference does not show")
     if settings.delta != "auto":
-        return choose_delta(settings.delta, y, law.size, noise)
+        return choose_delta(settings.delta, y, law.size, seeds)
     spread = max(1e-6, float(np.std(y)))
     rough, _ = _polish(law, logs, y, starts, 0.02 * spread, weights)
-    residual = y - law.evaluate(rough.theta[[np.argmin(rough.objective)]], logs)[0][0]
-    return choose_delta("auto", residual, law.size, noise)
+    theta = rough.theta[np.argmin(rough.objective)]
+    lower, upper = law.bounds
+    free = int(((theta > lower) & (theta < upper)).sum())
+    return choose_delta("auto", y - law.evaluate(theta[None], logs)[0][0], free, seeds)
 
 
 def _polish(

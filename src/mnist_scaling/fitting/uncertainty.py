@@ -1,10 +1,9 @@
 """Intervals: one bootstrap for everything.
 
-Two kinds of draw. *pairs* resamples rows (Efron 1979) and is for tables with many rows. *wild* keeps
-the rows and redraws their noise, y* = f + s_i v_i, which is what a designed grid needs: dropping one of
-four widths is not a draw of anything. s_i^2 mixes the pooled variance of residuals (and repeats) with
-the row's own leverage-corrected residual (Wu 1986, HC2), so that unequal noise is seen but a handful of
-rows does not make it up. Draws are widened by Student's t over the normal quantile, the small-sample
+There are two kinds of draw. *pairs* resamples rows (Efron 1979) and is for tables with many rows. *wild* keeps the rows
+and redraws their noise, y* = f + s_i v_i + t u_level(i), as a designed grid needs: dropping one of four widths is not a
+draw of anything. The s_i and t are those of `noise`, which profiles and flags use, too; rows that share an error are
+redrawn even where there are many. Draws are widened by Student's t over the normal quantile, the small-sample
 correction.
 """
 
@@ -13,20 +12,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.estimate import Fit
 from mnist_scaling.fitting.interval import Interval
 from mnist_scaling.fitting.laws.base import Array, Law, Logs
-from mnist_scaling.fitting.rows import Table
+from mnist_scaling.fitting.noise import Noise
 from mnist_scaling.fitting.solve import minimise
 
 PAIRS_FROM = 60
 """``kind=auto`` resamples rows of tables with at least so many, and redraws noise of smaller ones."""
-
-PRIOR_FREEDOM = 2.0
-"""Weight, in rows, of the pooled variance against a row's own squared residual."""
 
 FEWEST_VALID = 0.7
 """An interval is given only when at least this share of the draws has the quantity."""
@@ -42,6 +38,8 @@ class Draws:
     """How often each row was drawn (pairs)."""
     noise: Array
     """Standard normal multipliers of the rows' noise (wild)."""
+    common: Array
+    """The same of the errors that rows share; rows of one level take their first row's."""
     level: float = 0.95
 
     @property
@@ -67,61 +65,7 @@ def make_draws(n: int, number: int, rng: np.random.Generator, kind: str = "auto"
     if kind == "auto":
         kind = "pairs" if n >= PAIRS_FROM else "wild"
     counts = rng.multinomial(n, np.full(n, 1 / n), size=number).astype(float)
-    return Draws(kind, counts, rng.standard_normal((number, n)), level)
-
-
-@dataclass(frozen=True)
-class Noise:
-    """Noise of the rows of one fit: standard deviations in log loss, and their degrees of freedom."""
-
-    sigma: Array
-    freedom: float
-    misfit: float
-    """Residual variance over the repeats' variance; NaN without repeats. Far above 1: the law is too simple."""
-
-
-def row_noise(fit: Fit, table: Table) -> Noise:
-    """Standard deviation of each row's noise in log loss, from residuals and repeats.
-
-    The residual variance s_r^2 has n - p degrees of freedom, the repeats' variance s_s^2 has
-    sum(repeats - 1). Where an F test does not tell them apart they are pooled by degrees of freedom,
-    which is what makes a slice of five cells worth fitting; otherwise s_r^2 stands alone, since it
-    holds seed noise and lack of fit both. Rows with weights have a variance in inverse proportion to them.
-    """
-    lost = fit.n - fit.free
-    hat = np.minimum(fit.leverage, 0.95)
-    scaled = fit.residual**2 * fit.weights
-    own = scaled / (1 - hat)
-    seed, seed_freedom = _seed_variance(table, fit.weights)
-    pooled = float(scaled.sum() / lost) if lost > 0 else np.nan
-    misfit = pooled / seed if seed_freedom > 0 and lost > 0 else np.nan
-    if seed_freedom <= 0:
-        variance, freedom = pooled, float(lost)
-    elif lost <= 0 or stats.f.sf(misfit, lost, seed_freedom) > 0.05:
-        total = max(lost, 0) + seed_freedom
-        variance = ((pooled * lost if lost > 0 else 0.0) + seed * seed_freedom) / total
-        freedom = total
-    else:
-        variance, freedom = pooled, float(lost)
-    if not np.isfinite(variance):
-        return Noise(np.full(fit.n, np.nan), 0.0, np.nan)
-    sigma = np.sqrt((PRIOR_FREEDOM * variance + own) / (PRIOR_FREEDOM + 1))
-    sigma *= np.sqrt(variance / np.mean(sigma**2)) if np.mean(sigma**2) > 0 else 1.0
-    return Noise(sigma / np.sqrt(fit.weights), freedom, misfit)
-
-
-def _seed_variance(table: Table, weights: Array) -> tuple[float, float]:
-    """Pooled variance of a row's mean log loss, and its degrees of freedom; (0, 0) without repeats."""
-    if table.se is None:
-        return 0.0, 0.0
-    known = np.isfinite(table.se) & (table.se > 0)
-    if not known.any():
-        return 0.0, 0.0
-    repeats = np.full(len(table), 2.0) if table.repeats is None else table.repeats
-    freedom = np.where(np.isfinite(repeats), np.maximum(repeats - 1, 0), 1.0)[known]
-    relative = (table.se[known] / table.loss[known]) ** 2 * weights[known]
-    total = float(freedom.sum())
-    return (float((relative * freedom).sum() / total), total) if total > 0 else (0.0, 0.0)
+    return Draws(kind, counts, rng.standard_normal((number, n)), rng.standard_normal((number, n)), level)
 
 
 def bootstrap(fit: Fit, logs: Logs, y: Array, draws: Draws, noise: Noise, rows: np.ndarray) -> tuple[Array, float]:
@@ -143,14 +87,14 @@ def bootstrap(fit: Fit, logs: Logs, y: Array, draws: Draws, noise: Noise, rows: 
         Positions of these rows in the table.
     """
     start = np.repeat(fit.theta[None], draws.number, axis=0)
-    if draws.kind == "pairs" and fit.n >= PAIRS_FROM:
+    if draws.kind == "pairs" and fit.n >= PAIRS_FROM and noise.shared is None:
         counts = draws.counts[:, rows]
         solution = minimise(fit.law, logs, y, start, fit.delta.value, fit.weights * counts)
         enough = (counts > 0).sum(axis=1) > fit.law.size
         return np.where(enough[:, None], solution.theta, np.nan), _share(solution.converged)
     if not np.isfinite(noise.sigma).all():
         return np.full_like(start, np.nan), 1.0
-    drawn = (y - fit.residual) + draws.noise[:, rows] * noise.sigma
+    drawn = (y - fit.residual) + noise.draw(draws.noise[:, rows], draws.common[:, rows])
     solution = minimise(fit.law, logs, drawn, start, fit.delta.value, fit.weights)
     return solution.theta, _share(solution.converged)
 
@@ -164,7 +108,7 @@ def widening(freedom: float, level: float) -> float:
     if freedom <= 0:
         return np.nan
     tail = 0.5 + level / 2
-    return float(stats.t.ppf(tail, freedom) / stats.norm.ppf(tail))
+    return float(special.stdtrit(freedom, tail) / special.ndtri(tail))
 
 
 def interval(

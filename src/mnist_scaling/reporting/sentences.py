@@ -81,25 +81,24 @@ def _how_tuned(study: Study) -> list[Markup]:
 
 
 def findings(study: Study, change: Change | Missing) -> list[Markup]:
-    """What came out: the exponents to quote, the law, where methods disagree, what tuning changed."""
+    """What came out: the law, the numbers to quote, where methods disagree, what tuning changed."""
     quoted = [Markup("{} {}").format(name, estimate(found)) for name, found in html_tables.quoted(study) if found.known]
     out = []
     selected = study.fits.get("selected")
-    reason = study.fits.get("selection", {}).get("reason", "")
+    reason = study.fits.get("selection", {}).get("reason", "").rstrip(".").replace("_", " ")
     if selected:
         out.append(
-            Markup("Of the {}, <b>{}</b> is preferred: {}.").format(
-                _rivals(study), selected.replace("_", " "), reason.rstrip(".")
-            )
+            Markup("Of the {}, <b>{}</b> is selected: {}.").format(_rivals(study), selected.replace("_", " "), reason)
         )
-        if quoted:
-            out.append(Markup("<b>Quote its exponents:</b> {}.").format(_join(quoted)))
+        simplest = study.fits["selection"].get("simplest")
+        if simplest and simplest != selected:
+            out.append(Markup("The simplest law that the data do not reject is {}.").format(simplest.replace("_", " ")))
     elif reason:
-        out.append(
-            Markup(
-                "None of the {} is selected: {}. <b>Quote no single exponent</b>; the tables hold each law's."
-            ).format(_rivals(study), reason.rstrip("."))
-        )
+        out.append(Markup("None of the {} is selected: {}.").format(_rivals(study), reason.rstrip(".")))
+    if quoted:
+        laws = [law.replace("_", " ") for law in study.fits["headline"]["laws"]]
+        over = f"of {laws[0]}" if len(laws) == 1 else f"the average over {listing(laws)}, whose differences it holds"
+        out.append(Markup("<b>Quote</b>, at the largest cell, {}: {}.").format(over, _join(quoted)))
     conflict = conflict_sentence(study.fits) if study.fits.get("headline") else ""
     if conflict:
         out.append(Markup("{}").format(conflict))
@@ -198,10 +197,9 @@ def not_shown(study: Study) -> list[Markup]:
 
 
 def _not_shown(study: Study, flag: Mapping[str, Any]) -> str:
-    """What a flag keeps a reader from concluding; one of laws that were not selected says nothing of the data."""
-    code, laws = str(flag["code"]), flag.get("laws") or []
-    selected = study.fits.get("selected")
-    if code == flags.FLOOR_NOT_IDENTIFIED and selected and selected not in laws:
+    """What a flag keeps a reader from concluding; of the floor, what the headline's interval says."""
+    code = str(flag["code"])
+    if code == flags.FLOOR_NOT_IDENTIFIED and Interval.of(study.fits.get("headline", {}).get("floor")).low > 0:
         return ""
     return flags.kind(code).not_shown
 
