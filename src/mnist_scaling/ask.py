@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +16,15 @@ from omegaconf import DictConfig
 from mnist_scaling import cli
 from mnist_scaling.ask_config import NAME, AskConfig
 from mnist_scaling.asking import catalogue, measures, question_list
-from mnist_scaling.asking.answered import answer, record
+from mnist_scaling.asking.answered import Answer, answer, record
 from mnist_scaling.asking.question import Question
 from mnist_scaling.asking.study_arms import checksum, study_name, sweep, tables_of
 from mnist_scaling.config import build
 from mnist_scaling.errors import InputError
-from mnist_scaling.fitting.interval import Interval
 from mnist_scaling.reporting import answer_page, figure_files
 from mnist_scaling.reporting.figures import answer as draw_answer
 from mnist_scaling.reporting.figures import style
-from mnist_scaling.reporting.prepare.answer import ARM, answer_figure
+from mnist_scaling.reporting.prepare.answer import ARM, AnswerFigure, answer_figure
 from mnist_scaling.reporting.text import estimate
 from mnist_scaling.run_trainer import TRAINER
 from mnist_scaling.study import layout
@@ -176,19 +175,36 @@ def _answered(name: str, scale: str) -> bool:
 def _section(name: str, question: Question, scale: str, folder: Path, several: bool) -> answer_page.Section:
     """One answer: its record, and its figure, drawn and saved."""
     found = answer(name, question, scale, tables_of(question, scale), estimate)
-    rows = pd.concat([arm.rows.assign(**{ARM: arm.label}) for arm in found.arms.values()], ignore_index=True)
-    drawn: dict[str, tuple[str, Interval]] = {}
-    for slot in question.figure.intervals:
-        if slot not in found.found.numbers:
-            known = ", ".join(found.found.numbers)
-            raise InputError(f"`figure.intervals` must hold slots of numbers, but got {slot!r}: choose among {known}.")
-        drawn[slot] = (found.found.numbers[slot].meaning, found.found.numbers[slot].interval)
-    spec = {key: getattr(question.figure, key) for key in ("x", "y", "colour", "panel", "lines")}
-    with style.theme():
-        figure = draw_answer.draw(answer_figure(rows, spec, drawn))
     file = f"{scale}-{name}" if several else scale
-    svg = figure_files.save(figure, folder, file, FORMATS, DPI)
+    svg = draw(figure_of(found), folder, file, FORMATS, DPI)
     return answer_page.Section(record(found), figure_files.inline(svg, name, question.title), f"{file}.svg")
+
+
+def figure_of(found: Answer) -> AnswerFigure:
+    """The data of an answer's figure.
+
+    Raises
+    ------
+    InputError
+        When `figure` names a column or a slot that there is not.
+    """
+    spec = found.question.figure
+    rows = pd.concat([arm.rows.assign(**{ARM: arm.label}) for arm in found.arms.values()], ignore_index=True)
+    numbers = found.found.numbers
+    for slot in spec.intervals:
+        if slot not in numbers:
+            raise InputError(
+                f"`figure.intervals` must hold slots of numbers, but got {slot!r}: choose among {', '.join(numbers)}."
+            )
+    drawn = {slot: (numbers[slot].meaning, numbers[slot].interval) for slot in spec.intervals}
+    return answer_figure(rows, {key: getattr(spec, key) for key in ("x", "y", "colour", "panel", "lines")}, drawn)
+
+
+def draw(data: AnswerFigure, folder: Path, file: str, formats: Sequence[str], dpi: int) -> str:
+    """Draw an answer's figure into files of these formats; its SVG."""
+    with style.theme():
+        figure = draw_answer.draw(data)
+    return figure_files.save(figure, folder, file, formats, dpi)
 
 
 if __name__ == "__main__":

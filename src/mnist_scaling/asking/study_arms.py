@@ -69,9 +69,7 @@ def read_arms(question: Question, tables: Mapping[str, Path]) -> dict[str, Arm]:
         if spec.where:
             frame = frame[rows_where(spec.where, {str(c): frame[c].to_numpy() for c in frame.columns})]
         se = f"{spec.loss}{STANDARD_ERROR}"
-        frame = frame[frame[spec.loss].notna()].assign(
-            **{LOSS: frame[spec.loss], LOSS_SE: frame[se] if se in frame else np.nan}
-        )
+        frame = frame[frame[spec.loss].notna()].assign(**{LOSS: frame[spec.loss], LOSS_SE: frame.get(se, np.nan)})
         if frame.empty:
             raise InputError(
                 f"The arm {name!r} must have measured cells, but {path} has none"

@@ -1,4 +1,4 @@
-"""What every kind of measure is: its keys, a function of arms, and numbers with intervals that fill a sentence's slots."""
+"""What every kind of measure is: its keys, a function of arms, and the numbers that fill a sentence's slots."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import stdtrit
 
-from mnist_scaling.asking.study_arms import Arm
+from mnist_scaling.asking.study_arms import LOSS, LOSS_SE, Arm
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.interval import Interval
 from mnist_scaling.fitting.least_squares import LEVEL
+from mnist_scaling.fitting.read import read_columns
+from mnist_scaling.fitting.rows import Table
+from mnist_scaling.study.columns import FITTED
 
 DRAWS, SEED = 1000, 0
 """Draws of a measure's bootstrap, and the seed of its random numbers."""
@@ -83,6 +86,21 @@ def columns(arm: Arm, *names: str) -> list[np.ndarray]:
     return [arm.rows[name].to_numpy(float) for name in names]
 
 
+def table(arm: Arm, names: Mapping[str, str] = {}) -> Table:
+    """An arm's rows as laws are fitted to them.
+
+    Parameters
+    ----------
+    arm : Arm
+    names : mapping
+        Columns of "N", "D", "C" or "U" that are not the usual ones.
+    """
+    roles = {**FITTED, "loss": LOSS, "se": LOSS_SE, **names}
+    roles = {role: header if header in arm.rows else None for role, header in roles.items()}
+    values = {str(c): arm.rows[c].astype(object).where(arm.rows[c].notna(), None).tolist() for c in arm.rows}
+    return read_columns(values, roles, None, f"the arm {arm.name}")[0]
+
+
 def mean(values: ArrayLike, level: float = LEVEL) -> Interval:
     """The mean of independent values with Student's interval; without an interval below two values."""
     found = np.asarray(values, float)
@@ -102,7 +120,7 @@ def exponential(interval: Interval) -> Interval:
 
 
 def quantiles(value: float, draws: ArrayLike, level: float = LEVEL) -> Interval:
-    """A value with the percentile interval of its draws; no interval where fewer than 70 % of them have the quantity."""
+    """A value with the percentile interval of its draws; none where fewer than 70 % of them have the quantity."""
     found = np.asarray(draws, float)
     kept = found[np.isfinite(found)]
     if len(kept) < 0.7 * len(found) or not np.isfinite(value):

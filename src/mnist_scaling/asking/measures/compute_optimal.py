@@ -8,14 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mnist_scaling.asking.measures.base import Found, Kind, Number
-from mnist_scaling.asking.study_arms import LOSS, LOSS_SE, Arm
+from mnist_scaling.asking.measures.base import Found, Kind, Number, table
+from mnist_scaling.asking.study_arms import Arm
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.analysis import analyse
 from mnist_scaling.fitting.fitted import Options
 from mnist_scaling.fitting.interval import Interval
-from mnist_scaling.fitting.read import read_columns
-from mnist_scaling.study.columns import FITTED
 
 WORDS = {"N_exponent": "N*", "D_exponent": "D*", "loss_exponent": "L*"}
 """Exponents of a frontier, and what they are exponents of."""
@@ -35,11 +33,8 @@ def measure(keys: Keys, arms: Mapping[str, Arm]) -> Found:
     words: dict[str, str] = {}
     notes: list[str] = []
     for name, arm in arms.items():
-        roles = {**FITTED, "loss": LOSS, "se": LOSS_SE}
-        values = {str(c): arm.rows[c].astype(object).where(arm.rows[c].notna(), None).tolist() for c in arm.rows}
-        table, _ = read_columns(values, roles, None, f"the arm {name}")
         try:
-            result = analyse(table, Options(draws=keys.draws))
+            result = analyse(table(arm), Options(draws=keys.draws))
         except InputError as error:
             notes.append(f"{arm.label}: {error}")
             continue
