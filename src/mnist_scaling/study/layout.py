@@ -30,6 +30,9 @@ TRIALS, CELLS, CURVES = "trials.csv", "cells.csv", "curves.csv"
 FITS, REPORT, FIGURES = "fits.json", "report.html", "figures"
 """Files that `fit` and `report` write."""
 
+COMPARISON, COMPARISON_PAGE = "comparison.json", "comparison.html"
+"""Files that `compare` writes."""
+
 STUDY, JOURNAL, LOCK = "study.json", "optuna.journal", ".lock"
 """How a study was made; the default storage of its Optuna studies; the lock that the study's one sweep holds."""
 
@@ -52,6 +55,15 @@ _LONGEST = 200
 """Bytes of a folder's name that a study's name or a value of an axis may take; file systems allow 255."""
 
 
+ANSWERS = "answers"
+"""Folder inside `MULTIRUN` of answered questions; not the name of a study."""
+
+
+def answer_folder(question: str) -> Path:
+    """Folder of a question's answers: <scale>.json, <scale>.html and the figure, one of each for every scale."""
+    return Path(MULTIRUN) / ANSWERS / question
+
+
 def study_folder(name: str) -> Path:
     """Folder of the study with that name.
 
@@ -60,7 +72,7 @@ def study_folder(name: str) -> Path:
     InputError
         When the name is not a plain name of one folder inside `MULTIRUN`.
     """
-    plain = name not in ("", ".", "..", SINGLE) and not set(name) & set("/\\[]\"'*?") and name.isprintable()
+    plain = name not in ("", ".", "..", SINGLE, ANSWERS) and not set(name) & set("/\\[]\"'*?") and name.isprintable()
     if not plain or len(name.encode()) > _LONGEST:
         shown = name if len(name) <= _LONGEST else f"{name[:40]}…"
         raise InputError(

@@ -26,6 +26,7 @@ from mnist_scaling.tuning.masking import masked
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
+    from mnist_scaling.tuning import announcement
     from mnist_scaling.tuning.cell_study import CellStudy
     from mnist_scaling.tuning.cell_tuner import Effort
     from mnist_scaling.tuning.grid import Cell, Partition
@@ -192,13 +193,35 @@ class CellSweeper(Sweeper):
         """Print what was understood."""
         from mnist_scaling.tuning import announcement
 
+        announcement.show(self._understood(folder, arguments, cells, facts), ledger)
+
+    def _understood(
+        self, folder: Path, arguments: list[str], cells: Sequence[Cell], facts: Sequence[DataFacts]
+    ) -> announcement.Sweep:
+        """The sweep, ready to train."""
+        from mnist_scaling.tuning import announcement
+
         named = (str(node["_target_"]).rsplit(".", 1)[-1] for node in (self.sampler, self.pruner) if node)
         workers = self.launcher.count() if hasattr(self.launcher, "count") else None
-        sweep = announcement.Sweep(
+        return announcement.Sweep(
             folder, self._partition(arguments), cells, facts, self.n_trials, self.n_repeats,
             ", ".join([*named, f"transfer={self.transfer}"]), self.max_values_per_axis, workers, self.trainer.cost,
         )  # fmt: skip
-        announcement.show(sweep, ledger)
+
+    def foreseen(self, arguments: list[str]) -> announcement.Sweep:
+        """The sweep that these overrides ask for, checked against its study's folder; nothing is fetched or written.
+
+        Raises
+        ------
+        InputError
+            When an override or a config is at fault, or the study in the folder is another one.
+        """
+        from mnist_scaling.tuning.tuner import join
+
+        arguments = self._named(arguments)
+        folder, cells = Path(str(self.config.hydra.sweep.dir)), self._cells(arguments)
+        join(folder, cells)
+        return self._understood(folder, arguments, cells, ())
 
     def _effort(self) -> Effort:
         from mnist_scaling.tuning.cell_tuner import Effort
