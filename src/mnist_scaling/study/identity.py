@@ -132,7 +132,7 @@ def differences(
 
 
 def range_in_words(value: Any) -> str:
-    """A range as readers see it, such as ``0.001 to 0.05, logarithmic``, from Optuna's JSON; any other value as text."""
+    """A range as readers see it, such as ``0.001 to 0.05, logarithmic``, from Optuna's JSON; else the value as text."""
     try:
         content = json.loads(value) if isinstance(value, str) else {}
         attributes = content["attributes"]
