@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from typing import Any
 
@@ -11,7 +10,7 @@ from mnist_scaling.reporting.prepare.change import describe
 from mnist_scaling.reporting.text import plural
 from mnist_scaling.study import layout, provenance, records
 from mnist_scaling.study.columns import label
-from mnist_scaling.study.identity import IDENTITY
+from mnist_scaling.study.identity import IDENTITY, range_in_words
 
 
 def commands(study: Study) -> list[str]:
@@ -71,24 +70,13 @@ def _ranges(cells: list[dict[str, Any]]) -> dict[str, str]:
     found: dict[str, Counter[str]] = {}
     for cell in cells:
         for key, text in cell.get("space", {}).items():
-            found.setdefault(key, Counter())[_distribution(text)] += 1
+            found.setdefault(key, Counter())[range_in_words(text)] += 1
     out = {}
     for key, ranges in found.items():
         usual, *others = ranges.most_common()
         rest = [f"{text} in {plural(count, 'cell')}" for text, count in others]
         out[key] = "; ".join([usual[0] if not rest else f"{usual[0]} in {plural(usual[1], 'cell')}", *rest])
     return out
-
-
-def _distribution(text: str) -> str:
-    """Optuna's JSON of a distribution in words."""
-    try:
-        attributes = json.loads(text)["attributes"]
-    except (ValueError, KeyError, TypeError):
-        return str(text)
-    if "choices" in attributes:
-        return "one of " + ", ".join(map(axis_value, attributes["choices"]))
-    return f"{attributes['low']:g} to {attributes['high']:g}" + (", logarithmic" if attributes.get("log") else "")
 
 
 def _flat(value: Any) -> str:

@@ -7,6 +7,7 @@ and a difference always has a name. study.json holds the study's identity; each 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -127,8 +128,22 @@ def differences(
     for key in sorted((known.keys() | wanted.keys()) - skipped):
         before, now = (found.get(key, defaults.get(key)) for found in (known, wanted))
         if before != now:
-            out.append(f"{key} was {before} and is now {now}")
+            out.append(f"{key} was {range_in_words(before)} and is now {range_in_words(now)}")
     return out
+
+
+def range_in_words(value: Any) -> str:
+    """A range as readers see it, such as ``0.001 to 0.05, logarithmic``, from Optuna's JSON; else the value as text."""
+    try:
+        content = json.loads(value) if isinstance(value, str) else {}
+        attributes = content["attributes"]
+        if "choices" in attributes:
+            return f"one of {', '.join(map(str, attributes['choices']))}"
+        scale = ", logarithmic" if attributes.get("log") else ""
+        limits = "".join(f", {attributes[end]:g} is a limit" for end in content.get("limits", ()))
+        return f"{attributes['low']:g} to {attributes['high']:g}{scale}{limits}"
+    except (ValueError, KeyError, TypeError):
+        return str(value)
 
 
 def check(folder: Path, identity: Identity, defaults: Mapping[str, Any]) -> Identity:

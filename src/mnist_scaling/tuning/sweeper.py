@@ -90,6 +90,10 @@ class CellSweeper(Sweeper):
         ):
             if not isinstance(value, int) or value < least:
                 raise InputError(f"`hydra.sweeper.{key}` must be a whole number of {least} or more, but got {value}.")
+        if stop_below is not None and not (isinstance(stop_below, int | float) and 0 <= stop_below < 1):
+            raise InputError(
+                f"`hydra.sweeper.stop_below` must be null or a share of the loss from 0 to 1, but got {stop_below}."
+            )
         if transfer not in TRANSFER_RULES:
             raise InputError(
                 f"`hydra.sweeper.transfer` must be one of {', '.join(TRANSFER_RULES)}, but got {transfer!r}."
