@@ -16,70 +16,14 @@ from rich.table import Table
 
 from mnist_scaling import cli, config
 from mnist_scaling.cli import INTERRUPTED
-from mnist_scaling.config import DataConfig, RunConfig
+from mnist_scaling.config import RunConfig
+from mnist_scaling.run_trainer import TRAINER
 from mnist_scaling.study import layout
 from mnist_scaling.study.columns import BRANCH
-from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import SINGLE
 from mnist_scaling.tuning import execution, trainer
 from mnist_scaling.tuning.channel import Channel
 from mnist_scaling.tuning.progress import RunProgress
-from mnist_scaling.tuning.trainer import DataFacts, Report, Start, Trainer
-
-# torch takes seconds to import: every function below does so when it is called, so that a mistyped command
-# fails at once.
-
-
-def _train(run: RunConfig, report: Report | None, folder: Path) -> TrainResult:
-    from mnist_scaling.training.loop import train_model
-
-    return train_model(run, report, folder)
-
-
-def _train_together(runs: Sequence[RunConfig]) -> list[TrainResult]:
-    from mnist_scaling.training.together import train_models
-
-    return train_models(runs)
-
-
-def _can_train_together(run: RunConfig) -> bool:
-    from mnist_scaling.training import regimes
-
-    return regimes.in_lockstep(run)
-
-
-def _cost(run: RunConfig) -> float:
-    from mnist_scaling.training.cost import cost
-
-    return cost(run)
-
-
-def _prepare(source: DataConfig) -> DataFacts:
-    from mnist_scaling.training import data
-
-    prepared = data.prepare(source)
-    about = data.spec(prepared)
-    counts = about.n_train, about.n_validation, about.n_test
-    return DataFacts(source.name, about.image_shape, about.classes, *counts, prepared.sha256)
-
-
-def _start(run: RunConfig) -> Start | None:
-    if run.init_from is None:
-        return None
-    from mnist_scaling.training import data, weights
-
-    about = data.spec(run.data)
-    found = weights.source(run, about.image_shape, about.classes)
-    assert found is not None
-    return Start(found.sha256, found.note)
-
-
-def _warm_up() -> None:
-    import mnist_scaling.training.together  # noqa: F401
-
-
-TRAINER = Trainer(_train, _train_together, _can_train_together, _cost, _prepare, _warm_up, _start)
-"""Training, as the sweeps of this command see it."""
 
 
 @hydra.main(config_path=cli.conf_dir(), config_name="train")
@@ -109,8 +53,8 @@ def single(run: RunConfig, folder: Path) -> float | None:
     """One run by hand: show how far it is, record it and print what it measured; its validation loss."""
     from mnist_scaling.training.loop import train_model
 
-    run = replace(run, data=replace(run.data, sha256=_prepare(run.data).sha256))
-    if (start := _start(run)) is not None:
+    run = replace(run, data=replace(run.data, sha256=TRAINER.prepare(run.data).sha256))
+    if (start := TRAINER.start(run)) is not None:
         run = replace(run, init_sha256=start.sha256)
         print(f"Starting from the weights in {run.init_from}" + (f"; {start.note}" if start.note else "") + ".")
     about = (
@@ -138,7 +82,7 @@ def single(run: RunConfig, folder: Path) -> float | None:
 
 @contextlib.contextmanager
 def _honest_when_interrupted(folder: Path) -> Iterator[None]:
-    """On Ctrl-C, say what a run by hand has left, which is a checkpoint at best."""
+    """On Ctrl-C, say what a single run has left, which is a checkpoint at most."""
     try:
         yield
     except KeyboardInterrupt:

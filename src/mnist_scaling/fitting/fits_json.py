@@ -36,7 +36,13 @@ def document(result: Result) -> dict[str, Any]:
         "schema": SCHEMA,
         "laws": laws,
         "selected": result.choice.selected,
-        "selection": {"reason": result.choice.reason, "reference": result.reference},
+        "selection": {
+            "reason": result.choice.reason,
+            "reference": result.reference,
+            "weights": result.choice.weights,
+            "simplest": result.choice.simplest,
+            "stability": result.choice.stability,
+        },
         "headline": headline(result),
         "frontier": {k: _frontier(v) for k, v in result.frontier.items()},
         "agreement": agreement(result.frontier),
@@ -60,7 +66,7 @@ def not_fitted(why: str) -> dict[str, Any]:
         "why": why,
         "laws": {},
         "selected": None,
-        "selection": {"reason": why, "reference": None},
+        "selection": {"reason": why, "reference": None, "weights": {}, "simplest": None, "stability": None},
         "headline": nothing_to_quote(why),
         "frontier": {},
         "agreement": [],
@@ -217,11 +223,12 @@ def strict(value: Any) -> Any:
 
 def _law(f: Fitted, result: Result) -> dict[str, Any]:
     fit = f.fit
-    concerned = [flag.code for flag in result.flags if f.law.name in flag.laws]
+    concerned = result.law_flags.get(f.law.name, [])
     return {
         "formula": f.law.formula,
         "source": f.law.source,
         "inputs": list(f.law.inputs),
+        "empirical": f.law.empirical,
         "status": _status(f),
         "n": fit.n,
         "objective": fit.objective,
@@ -247,6 +254,8 @@ def _law(f: Fitted, result: Result) -> dict[str, Any]:
             "noise_log": float(np.sqrt(np.mean(f.noise.sigma**2))),
             "freedom": f.noise.freedom,
             "misfit": f.noise.misfit,
+            "misfit_p_value": f.noise.p_value,
+            "shared_noise_log": 0.0 if f.noise.shared is None else f.noise.shared.size,
             "draws_converged": f.settled,
         },
         "profiles": {
@@ -260,6 +269,8 @@ def _law(f: Fitted, result: Result) -> dict[str, Any]:
 
 
 def _status(f: Fitted) -> str:
+    if f.law.empirical:
+        return "a surface, no law"
     if not f.fit.converged:
         return NOT_CONVERGED
     if f.settled < FEWEST_SETTLED:
@@ -298,7 +309,7 @@ def _refused(law: Law, part: Slice, why: str, result: Result) -> dict[str, Any]:
         "params": nothing,
         "units": {p.name: p.unit for p in law.parameters},
         "slopes": {},
-        "flags": [flag.code for flag in result.flags if law.name in flag.laws],
+        "flags": result.law_flags.get(law.name, []),
         "slice": part.record(result.table) if part.variable else None,
     }
 

@@ -71,14 +71,25 @@ def _overview(arms: Sequence[Mapping[str, Any]]) -> Grid:
 
 
 def _quoted(record: Mapping[str, Any]) -> Text:
-    """What to quote, in one sentence, and whether the frontier methods contradict each other."""
+    """What to quote, over which laws, and whether the frontier methods contradict each other."""
     found = record["headline"]
-    shown = {"slope_N": "-dlnL/dlnN", "slope_D": "-dlnL/dlnD", "slope_C": "-dlnL/dlnC", "N_exponent": "N* in C"}
+    shown = {
+        "slope_N": "-dlnL/dlnN",
+        "slope_D": "-dlnL/dlnD",
+        "slope_C": "-dlnL/dlnC",
+        "N_exponent": "N* in C",
+        "floor": "floor",
+        "loss": "loss at the point asked for",
+    }
     known = [f"{name} {_interval(found[key])}" for key, name in shown.items() if found[key]["value"] is not None]
     if known:
-        text = Text(f"\nQuote {record['selected']}, at the largest cell: {', '.join(known)}.", style="bold")
+        laws = found["laws"]
+        over = laws[0] if len(laws) == 1 else f"the average over {', '.join(laws[:-1])} and {laws[-1]}"
+        text = Text(f"\nQuote {over}, at the largest cell: {', '.join(known)}.", style="bold")
     else:
         text = Text(f"\nQuote no single exponent. {found['slope_N']['why']}", style="bold")
+    if known and found["N_exponent"]["value"] is None:
+        text.append(f"\nN*: {found['N_exponent']['why']}", style="not bold")
     conflict = conflict_sentence(record)
     if conflict:
         text.append(f"\n{conflict}", style="not bold yellow")
@@ -151,6 +162,9 @@ def _laws(record: Mapping[str, Any]) -> Grid:
 def _selection(record: Mapping[str, Any]) -> Text:
     if record["selected"]:
         text = Text(f"* selected: {record['selected']} ({record['selection']['reason']})")
+        simplest = record["selection"].get("simplest")
+        if simplest and simplest != record["selected"]:
+            text.append(f"\nThe simplest law that the data do not reject is {simplest}.")
     else:
         text = Text(f"No law is selected: {record['selection']['reason']}.", style="yellow")
     for name, law in record["laws"].items():
@@ -167,7 +181,8 @@ def _frontier(record: Mapping[str, Any], console: Console) -> None:
     console.print(grid)
     for name, found in record["frontier"].items():
         notes = [found["status"]] if found["status"] != "ok" else []
-        notes += [f"of {found['law']}"] if "law" in found else []
+        notes += [f"average over {', '.join(found['laws'])}"] if found.get("laws") else []
+        notes += ["corrected for its bias on the fitted laws"] if "as_read" in found else []
         notes += list(found["flags"])
         if notes:
             console.print(f"{name}: {', '.join(notes)}", style="dim")
