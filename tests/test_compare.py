@@ -41,7 +41,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("compare")
     fast, slow = (
         Builder(axes=GRID, noise=0.01),
-        Builder(axes=GRID, noise=0.01, tuned_loss=slower, untuned_loss=slower_untuned),
+        Builder(axes=GRID, noise=0.01, seed=1, tuned_loss=slower, untuned_loss=slower_untuned),
     )
     both = Builder(axes={"optimizer": ("adam", "sgd"), **GRID})
     for name, builder in {"fast": fast, "slow": slow, "both": both}.items():
@@ -105,10 +105,12 @@ def test_by_compares_arms_of_one_study_and_all_pairs_of_three(home: Path) -> Non
 
 
 def test_arms_of_a_further_axis_are_compared_within_each_of_its_values(home: Path) -> None:
-    Builder(axes={"optimizer": ("adam", "sgd"), "depth": ("x", "y"), **GRID}).write(home / "multirun" / "crossed")
+    Builder(axes={"optimizer": ("adam", "sgd"), "parametrization": ("x", "y"), **GRID}).write(
+        home / "multirun" / "crossed"
+    )
     record = run(home, by="optimizer", name="crossed")
     axes = [[arm["axes"] for arm in pair["arms"]] for pair in record["pairs"]]
-    assert [(a["depth"], b["depth"]) for a, b in axes] == [("x", "x"), ("y", "y")]
+    assert [(a["parametrization"], b["parametrization"]) for a, b in axes] == [("x", "x"), ("y", "y")]
 
 
 def test_two_tables_as_a_user_types_them(home: Path, command: Callable[..., CompletedProcess[str]]) -> None:
