@@ -230,6 +230,15 @@ def test_bad_input_end_to_end(command, tmp_path):
     )
 
 
+def test_the_help_lists_what_the_command_takes_and_no_groups_of_others(command):
+    for module, key in (("mnist_scaling.fit", "mask_chance"), ("mnist_scaling.report", "formats")):
+        done = command(module, "--help")
+        assert done.returncode == 0, done.stderr
+        assert key in done.stdout
+        assert "regime" not in done.stdout
+        assert "optim" not in done.stdout.replace("optimizer", "")
+
+
 def test_neither_name_nor_table(in_process):
     code, _, err = in_process("seed=1")
     assert code == 1

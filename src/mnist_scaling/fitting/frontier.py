@@ -12,9 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from scipy.special import stdtrit
 
-from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.rows import Table
 
@@ -94,41 +92,6 @@ def slope(x: Array, y: Array, weights: Array | None = None) -> float:
         return float(centred @ y / (centred @ centred))
     centred = x - np.average(x, weights=weights)
     return float((weights * centred * y).sum() / (weights * centred**2).sum())
-
-
-def fit_exponent(
-    c: Array, optimum: Array, log_se: Array | None = None, level: float = 0.95
-) -> tuple[float, float, float]:
-    """Exponent a of N* = k C^a from the optima themselves, with its interval.
-
-    Least squares in logs, weighted by 1 / log_se^2 where standard errors of log N* are given; the
-    interval is Student's, with the residual scale, so that standard errors count as relative only.
-
-    Parameters
-    ----------
-    c, optimum : array, shape (n,)
-        Compute budgets and the optima there.
-    log_se : array, shape (n,), optional
-
-    Returns
-    -------
-    value, low, high : float
-
-    Raises
-    ------
-    InputError
-        When there are fewer than 3 budgets.
-    """
-    x, y = np.log(c), np.log(optimum)
-    if len(x) < FEWEST_POINTS:
-        raise InputError(f"An exponent needs at least {FEWEST_POINTS} budgets, but got {len(x)}: add budgets.")
-    w = np.ones_like(x) if log_se is None else 1 / np.asarray(log_se) ** 2
-    value = slope(x, y, w)
-    residual = y - np.average(y, weights=w) - value * (x - np.average(x, weights=w))
-    spread = (w * residual**2).sum() / (len(x) - 2)
-    error = np.sqrt(spread / (w * (x - np.average(x, weights=w)) ** 2).sum())
-    half = float(stdtrit(len(x) - 2, 0.5 + level / 2) * error)
-    return value, value - half, value + half
 
 
 def observed(table: Table, method: str, y: Array | None = None) -> Frontier:

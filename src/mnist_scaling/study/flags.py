@@ -42,6 +42,12 @@ DUPLICATE_ROWS, CONSTANT_LOSS = "duplicate_rows", "constant_loss"
 LACK_OF_FIT, SE_SUSPECT, OTHER_LAWS = "lack_of_fit", "se_suspect", "other_laws"
 """Found by `fit`."""
 
+NOT_PAIRED, CELLS_LEFT_OUT, NO_COMMON_LOSS, NOISE_UNKNOWN = (
+    "not_paired", "cells_left_out", "no_common_loss", "noise_unknown",
+)  # fmt: skip
+ARM_UNFINISHED, OTHER_DATA = "arm_unfinished", "other_data"
+"""Found by `compare`."""
+
 KINDS = (
     Kind(
         UNDERTRAINED, WARNING, "a run ended at its cap before it had converged",
@@ -149,6 +155,30 @@ KINDS = (
     Kind(
         CONSTANT_LOSS, ERROR, "the loss does not vary",
         "Check which column holds the loss.",
+    ),
+    Kind(
+        NOT_PAIRED, WARNING, "two arms share fewer than four cells, or their N and D differ in every cell",
+        "Run both arms on the same grid, or give the columns that agree in both, such as columns.D=n_train.",
+    ),
+    Kind(
+        CELLS_LEFT_OUT, INFO, "one of two arms lacks a cell that the other has",
+        "Run the cells that are missing, if the range matters.",
+    ),
+    Kind(
+        NO_COMMON_LOSS, WARNING, "two arms reach no loss in common inside the compute that they cover",
+        "Give the worse arm more compute, or the better one less.",
+    ),
+    Kind(
+        NOISE_UNKNOWN, ERROR, "two arms share so few cells, without repeats, that no noise can be measured",
+        "Add cells or repeats: without them no difference has an interval.",
+    ),
+    Kind(
+        ARM_UNFINISHED, WARNING, "a study that is compared is not finished",
+        "Start its sweep again, which goes on with the cells that are missing, and compare again.",
+    ),
+    Kind(
+        OTHER_DATA, WARNING, "two arms were trained on different data, which allow=data permits",
+        "Read the offset as a difference of data and of training together.",
     ),
 )  # fmt: skip
 """In the order of the documentation: from runs over cells to fits."""
