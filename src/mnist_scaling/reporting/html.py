@@ -63,6 +63,7 @@ def page(study: Study, shown: Sequence[Shown], now: datetime | None = None, figu
             frontier=html_tables.frontier_table(study),
             sensitivity=html_tables.sensitivity_table(study),
             slopes=html_tables.slope_table(change) if change else None,
+            best_settings=html_tables.settings_table(study),
             cells=html_tables.cell_table(study),
             flags=flags(study),
             sections=sections(shown),

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mnist_scaling.config import ARRAYS, DataConfig
 from mnist_scaling.training import arrays, seeding, sources, stratified
+from mnist_scaling.training.label_noise import wrong_labels
 from mnist_scaling.training.sources import DataSpec
 
 _SPLIT_SEED = 0
@@ -99,7 +100,7 @@ def load(config: DataConfig, device: torch.device) -> Dataset:
     Dataset
         As large as its `sources.DataSpec` says. Validation images are drawn from the training files, stratified.
     """
-    return _load(replace(config, fraction=1.0, max_train=None, max_eval=None), device)
+    return _load(config.whole, device)
 
 
 @functools.lru_cache(maxsize=2)
@@ -140,6 +141,14 @@ def spec(config: DataConfig) -> DataSpec:
     return arrays.read(config).spec if config.name == ARRAYS else sources.spec(config.name)
 
 
+def label_names(config: DataConfig) -> str:
+    """What the class numbers of a data set mean, as a name that data sets share whose classes are the same ones.
+
+    One's own arrays are known by the checksum of their file: no other file's classes are taken to be the same.
+    """
+    return f"{ARRAYS} {arrays.read(config).sha256[:12]}" if config.name == ARRAYS else sources.label_names(config.name)
+
+
 def n_train(config: DataConfig) -> int:
     """Unique training images of a run: `fraction` of all, or of `max_train` if that is less; at least one per class."""
     about = spec(config)
@@ -167,6 +176,12 @@ def subset(labels: Tensor, n: int, seed: int) -> Tensor:
     """
     order = stratified.stratified_order(labels.cpu().numpy(), seeding.generator(seed, "subset"))
     return torch.from_numpy(order[:n]).to(labels.device)
+
+
+def training_part(dataset: Dataset, n: int, config: DataConfig, seed: int) -> Part:
+    """What a run trains on: the subset of size `n` of its seed, with its share of wrong labels."""
+    part = dataset.train.take(subset(dataset.train.labels, n, seed))
+    return replace(part, labels=wrong_labels(part.labels, config.label_noise, dataset.classes, seed))
 
 
 def validation_order(validation: Part) -> Tensor:

