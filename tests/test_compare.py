@@ -14,10 +14,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mnist_scaling import compare
+from mnist_scaling import compare, report
 from mnist_scaling.compare_config import CompareConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.fit_config import BootstrapConfig, ColumnsConfig
+from mnist_scaling.reporting import html
+from mnist_scaling.reporting.loading import load_arms, load_comparison
 from tests.reporting.builder import Builder, power_law
 
 GRID = {"data_fraction": (0.125, 0.25, 0.5, 1.0), "width": (4, 8, 16, 32)}
@@ -102,6 +104,22 @@ def test_by_compares_arms_of_one_study_and_all_pairs_of_three(home: Path) -> Non
     pairs = [[arm["axes"]["optimizer"] for arm in pair["arms"]] for pair in three["pairs"]]
     assert pairs == [["adam", "adamw"], ["adam", "sgd"], ["adamw", "sgd"]]
     assert three["arms"] == three["pairs"][0]["arms"]
+
+
+def test_the_report_of_arms_repeats_what_was_compared(home: Path) -> None:
+    folder = home / "multirun" / "told"
+    Builder(axes={"optimizer": ("adam", "sgd"), **GRID}, noise=0.01).fitted(folder)
+    with chdir(home):
+        report.write(report.ReportConfig(name="told", formats=("png",), dpi=30))
+    assert "mnist_scaling.compare by=optimizer name=told" in (folder / "report.html").read_text()
+    record = run(home, by="optimizer", name="told")
+    arms = load_arms(folder)
+    assert load_comparison(arms[0]) == [f"{record['what']} {record['sentence']}"]
+    assert "The whole comparison" in html.overview(arms, ["a", "b"], load_comparison(arms[0]))
+    other = json.loads((folder / "comparison.json").read_text())
+    other["arms"][0]["sha256"] = "another table"
+    (folder / "comparison.json").write_text(json.dumps(other))
+    assert load_comparison(arms[0]) == []
 
 
 def test_arms_of_a_further_axis_are_compared_within_each_of_its_values(home: Path) -> None:

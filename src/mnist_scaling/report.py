@@ -82,7 +82,7 @@ def write(config: ReportConfig) -> None:
         for arm, name in zip(arms, names, strict=True):
             _page(arm, folder / layout.FIGURES / name, folder / layout.arm_page(name), config)
         pages = [layout.arm_page(name) for name in names]
-        write_atomically(folder / layout.REPORT, html.overview(arms, pages))
+        write_atomically(folder / layout.REPORT, html.overview(arms, pages, loading.load_comparison(arms[0])))
     print(f"Figures: {folder / layout.FIGURES}")
     print(f"Report:  {folder / layout.REPORT}")
 

@@ -76,14 +76,18 @@ def page(study: Study, shown: Sequence[Shown], now: datetime | None = None, figu
     )
 
 
-def overview(arms: Sequence[Study], pages: Sequence[str], now: datetime | None = None) -> str:
-    """The page before those of the arms: their exponents side by side, and a link to each.
+def overview(
+    arms: Sequence[Study], pages: Sequence[str], compared: Sequence[str] = (), now: datetime | None = None
+) -> str:
+    """The page before those of the arms: their exponents side by side, what `compare` said, and a link to each.
 
     Parameters
     ----------
     arms : sequence of Study
     pages : sequence of str
         File name of each arm's own page.
+    compared : sequence of str
+        Output of `loading.load_comparison`.
     now : datetime, optional
     """
     return (
@@ -96,6 +100,9 @@ def overview(arms: Sequence[Study], pages: Sequence[str], now: datetime | None =
             style=style_sheet(),
             date=date(now),
             arms=html_tables.arms_table(arms, pages),
+            compared=compared,
+            comparison=layout.COMPARISON_PAGE,
+            columns=",".join(arms[0].fits.get("settings", {}).get("by", [])),
             commands=recipe.commands(arms[0]),
         )
     )

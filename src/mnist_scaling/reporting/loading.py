@@ -176,6 +176,15 @@ def load_arms(folder: Path) -> list[Study]:
     return studies
 
 
+def load_comparison(study: Study) -> list[str]:
+    """What `compare` said of the arms of this very table, one sentence per pair; empty where it was not run on it."""
+    found = read_json(study.fits_folder / layout.COMPARISON) or {}
+    pairs = found.get("pairs", [found] if "sentence" in found else [])
+    table = study.fits["data"].get("sha256")
+    same = [pair for pair in pairs if all(arm.get("sha256") == table for arm in pair["arms"])]
+    return [f"{pair['what']} {pair['sentence']}" for pair in same]
+
+
 def axis_value(value: Any, axis: str = "") -> str:
     """A value of an axis, without the digits that nobody typed; a fraction as 1/64 where it is one."""
     if axis in ("N", "D", "C"):

@@ -23,8 +23,9 @@ noise; the 2 rows of `fitting.uncertainty` made simulated comparisons fall short
 FEWEST_FREE = 3
 """Degrees of freedom that a curved surface must leave; a plane is fitted where it would leave fewer."""
 
-SUSPECT = 0.05
-"""Level of the F test between the scatter about the surface and that of the repeats."""
+SUSPECT = 0.2
+"""Level of the F test between the scatter about the surface and that of the repeats. It is easily rejected, because
+cells that are tuned apart scatter by their tuning, too, which repeats of one setting can't show."""
 
 BENT, FREE_WHEN_BENT = 0.2, 15
 """Level of the F test for cubic terms of the log ratio, and degrees of freedom that they must leave. Without them a

@@ -42,7 +42,7 @@ TUNING, SCALING, COMPUTE, LAWS, ACCURACY, SEARCH = (
     "Loss against size",
     "Compute",
     "Laws",
-    "Accuracy",
+    "Test error",
     "How tuning went",
 )
 """Sections in the order of the page."""
@@ -128,8 +128,7 @@ FIGURES = (
         ACCURACY,
         "Test error, and what the loss says of it",
         "Share of test images put in the wrong class, mean over repeats with one standard error: against model size, "
-        "data and compute, light to dark from small to large, and against test loss with the smooth curve through the "
-        "cells.",
+        "data and compute, light to dark from small to large, and against test loss with a smooth curve.",
         accuracy.accuracy,
         draw_a.draw_accuracy,
     ),
