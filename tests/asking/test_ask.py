@@ -56,7 +56,11 @@ def test_questions_share_studies_resume_and_are_listed(ask: Ask, tmp_path: Path)
         ]
 
     # A study of that name that is another one is refused before anything is trained, and the difference is named.
-    text = (ROOT / "conf/question/model_size.yaml").read_text().replace("{experiment:", "{overrides: [seed=7], experiment:")
+    text = (
+        (ROOT / "conf/question/model_size.yaml")
+        .read_text()
+        .replace("{experiment:", "{overrides: [seed=7], experiment:")
+    )
     (tmp_path / "mine.yaml").write_text(text)
     refused = ask("question=mine.yaml", "scale=smoke")
     assert refused.returncode == 1
