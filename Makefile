@@ -4,9 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 NAME ?= quickstart
+BY ?= optimizer
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data study smoke fit report test test-crash reliability lint format bench dashboard clean
+.PHONY: help setup data study smoke fit compare report test test-crash reliability lint format bench dashboard clean
 
 help:  ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -38,6 +39,9 @@ smoke: setup  ## the same pipeline in seconds; its numbers mean nothing
 
 fit: setup  ## fit a study again: make fit NAME=width_x_data
 	@$(RUN) -m mnist_scaling.fit name=$(NAME)
+
+compare: setup  ## compare the values of an axis of a study: make compare NAME=optimizers BY=optimizer
+	@$(RUN) -m mnist_scaling.compare by=$(BY) name=$(NAME)
 
 report: setup  ## write a study's report again: make report NAME=width_x_data
 	@$(RUN) -m mnist_scaling.report name=$(NAME)

@@ -44,5 +44,10 @@ def test_a_study_of_changed_images_from_the_sweep_to_the_fit(data_dir: str, tmp_
 
     done = command("mnist_scaling.fit", "name=changed", "columns.loss=test_loss_rotated", "bootstrap.draws=20")
     assert done.returncode == 0, done.stderr
-    fitted = json.loads((study / "fits.json").read_text())["settings"]["columns"]
+    record = json.loads((study / "fits.json").read_text())
+    best = record["settings_laws"]
+    assert set(best["keys"]) == {"lr", "batch_size", "dropout"}
+    assert all("Too few cells have 6 trials within 50 %" in key["status"] for key in best["keys"].values())
+    assert "Best settings against size" in done.stdout
+    fitted = record["settings"]["columns"]
     assert (fitted["loss"], fitted["se"]) == ("test_loss_rotated", "test_loss_rotated_se")

@@ -1,4 +1,4 @@
-"""python -m mnist_scaling.compare: compare arms, cell by cell where they share cells, and write comparison.json."""
+"""python -m mnist_scaling.compare: compare arms, cell by cell where they can be; write comparison.json and a page."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ from mnist_scaling.fit_source import Source, read
 from mnist_scaling.fitting.comparing import Arm, compare, comparison_record, of_pairs
 from mnist_scaling.fitting.comparing.comparison_terminal import show
 from mnist_scaling.fitting.diagnostics.found import Flag
+from mnist_scaling.reporting import comparison_page
 from mnist_scaling.study import missing, provenance
 from mnist_scaling.study.files import write_atomically
 from mnist_scaling.study.fitted_rows import Arm as Rows
 from mnist_scaling.study.fitted_rows import arm_name
 from mnist_scaling.study.flags import ARM_UNFINISHED, OTHER_DATA
-from mnist_scaling.study.layout import COMPARISON, TRIALS
+from mnist_scaling.study.layout import COMPARISON, COMPARISON_PAGE, TRIALS
 from mnist_scaling.study.repeat_losses import repeat_losses
 from mnist_scaling.study.tables import read_table
 
@@ -86,8 +87,10 @@ def run(config: CompareConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
     if overrides:
         record[provenance.COMMAND] = shlex.join(["python", "-m", "mnist_scaling.compare", *overrides])
     write_atomically(folder / COMPARISON, json.dumps(record, indent=1, allow_nan=False) + "\n")
+    title = str(config.name or folder.name)
+    write_atomically(folder / COMPARISON_PAGE, comparison_page.page(record, title))
     show(record)
-    print(f"\nWritten: {folder / COMPARISON}")
+    print(f"\nWritten: {folder / COMPARISON}\nPage:    {folder / COMPARISON_PAGE}")
     return record
 
 

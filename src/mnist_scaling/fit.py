@@ -25,10 +25,13 @@ from mnist_scaling.fitting import fits_json
 from mnist_scaling.fitting.analysis import analyse
 from mnist_scaling.fitting.coverage import coverage_of
 from mnist_scaling.fitting.envelope import attach
+from mnist_scaling.fitting.optimal_settings import Options as SettingsOptions
+from mnist_scaling.fitting.optimal_settings import TunedKey, optimal_settings
 from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.sensitivity import sensitivity
 from mnist_scaling.fitting.terminal import show
 from mnist_scaling.fitting.tuning_change import TunedCells, tuning_change
+from mnist_scaling.fitting.vertices import CellTrials
 from mnist_scaling.study import missing, provenance
 from mnist_scaling.study.columns import SEED
 from mnist_scaling.study.files import write_atomically
@@ -37,6 +40,7 @@ from mnist_scaling.study.flags import TOO_FEW_CELLS
 from mnist_scaling.study.layout import CURVES, FITS, STUDY, TRIALS
 from mnist_scaling.study.roles import roles_of
 from mnist_scaling.study.tables import read_table
+from mnist_scaling.study.tuned_trials import tuned_trials
 from mnist_scaling.study.untuned import untuned_runs
 
 CURVE_ROLES = {"row": "cell", "N": "n_params", "D": "n_seen", "C": "flops", "loss": "val_loss", "phase": "phase"}
@@ -92,6 +96,29 @@ def _tuning_change(source: Source, arm: Arm, level: float) -> dict[str, Any]:
         why = f"The grid has further axes ({', '.join(roles.others)}): fit one value of each at a time with where=…."
     rows = cells.index.to_numpy()
     return fits_json.tuning_change_record(grid, rows, None if why else tuning_change(grid, level), found.setting, why)
+
+
+def _settings_laws(source: Source, arm: Arm, config: FitConfig) -> dict[str, Any]:
+    """How the best settings of one arm of a study move with its sizes: the record that stands in fits.json."""
+    cells, path, names = arm.frame, source.folder / TRIALS, source.rows.names
+    if not source.tuned or not path.is_file():
+        why = f"{source.folder} has no {TRIALS}." if source.tuned else "Nothing was tuned."
+        return fits_json.settings_laws_record(None, why=why)
+    if source.rows.seeds:
+        why = f"Rows are means over the seeds of their cell: fit one seed at a time with where='{SEED} == 0'."
+        return fits_json.settings_laws_record(None, why=why)
+    found = tuned_trials(source.folder, cells, read_table(path), source.axes)
+    if found.why:
+        return fits_json.settings_laws_record(None, why=found.why)
+    columns = {"N": names["N"], "D": names["D"], "steps": "steps", "loss": names["loss"]}
+    there = {size: cells[column].to_numpy(float) for size, column in columns.items() if column in cells}
+    sizes = [{size: float(values[i]) for size, values in there.items()} for i in range(len(cells))]
+    tried = [CellTrials(**vars(cell), sizes=of) for cell, of in zip(found.cells, sizes, strict=True)]
+    keys = [TunedKey(name, log) for name, log in found.keys.items()]
+    options = SettingsOptions(
+        draws=min(config.bootstrap.draws, SettingsOptions.draws), level=config.bootstrap.level, seed=config.seed
+    )
+    return fits_json.settings_laws_record(optimal_settings(tried, keys, options=options), cells.index.tolist())
 
 
 @hydra.main(config_path=cli.conf_dir(), config_name="fit")
@@ -160,6 +187,7 @@ def _fit(source: Source, arm: Arm, config: FitConfig) -> dict[str, Any]:
     record["data"]["left_out"] = left_out
     if source.study is not None:
         record["tuning_change"] = _tuning_change(source, arm, config.bootstrap.level)
+        record["settings_laws"] = _settings_laws(source, arm, config)
     if config.sensitivity:
         record["sensitivity"] = fits_json.sensitivity_record(sensitivity(result))
     if config.coverage.draws:

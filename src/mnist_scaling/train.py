@@ -82,7 +82,7 @@ def single(run: RunConfig, folder: Path) -> float | None:
 
 @contextlib.contextmanager
 def _honest_when_interrupted(folder: Path) -> Iterator[None]:
-    """On Ctrl-C, say what a run by hand has left, which is a checkpoint at best."""
+    """On Ctrl-C, say what a single run has left, which is a checkpoint at most."""
     try:
         yield
     except KeyboardInterrupt:

@@ -16,7 +16,6 @@ from mnist_scaling.fitting.objective import EFFICIENT, huber
 
 from .tables import ADDITIVE, design, grid
 
-
 NORMALISER = np.sqrt(2 * np.pi) * (2 * stats.norm.cdf(EFFICIENT) - 1) + 2 / EFFICIENT * np.exp(-(EFFICIENT**2) / 2)
 
 TRUTHS = {

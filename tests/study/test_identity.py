@@ -63,6 +63,22 @@ def test_another_optimiser_seed_or_range_is_refused(tmp_path: Path, second: Iden
         join(tmp_path, Identity({}, {"optim.lr": "a"}, ("model.width",)), second)
 
 
+def test_a_range_is_named_in_words() -> None:
+    log = '{"name": "IntDistribution", "attributes": {"log": true, "step": 1, "low": 8, "high": 64}, "limits": ["low"]}'
+    linear = '{"name": "FloatDistribution", "attributes": {"step": null, "low": 0.0, "high": 0.3, "log": false}}'
+    choice = '{"name": "CategoricalDistribution", "attributes": {"choices": [16, "x"]}}'
+    (said,) = identity.differences({"optim.batch_size": log}, {"optim.batch_size": choice}, {})
+    assert said == "optim.batch_size was 8 to 64, logarithmic, 8 is a limit and is now one of 16, x"
+    assert identity.range_in_words(linear) == "0 to 0.3"
+    assert [identity.range_in_words(v) for v in (0.5, "cosine", None, [1], "12")] == [
+        "0.5",
+        "cosine",
+        "None",
+        "[1]",
+        "12",
+    ]
+
+
 def test_what_a_swept_group_brings_may_not_change_behind_it(tmp_path: Path) -> None:
     """optim=adam,sgd with another warm-up: the group's keys vary with the axis, but not within one option of it."""
     first = of(

@@ -87,8 +87,8 @@ def test_the_layer_of_the_logits_starts_afresh_where_classes_differ(tuned: RunCo
     found = weights.source(tuned, SHAPE, 7)
     assert found is not None
     assert found.note == (
-        f"the layer that makes the logits starts afresh, because {tmp_path / WEIGHTS} has 10 classes and this data set "
-        "has 7"
+        f"the layer that makes the logits starts afresh, because {tmp_path / WEIGHTS} has the 10 classes of digits and "
+        "this data set the 7 of digits"
     )
     model = weights.initial_model(tuned, SHAPE, 7)
     with seeding.global_stream(tuned.seed, "init", CPU):
@@ -103,6 +103,16 @@ def test_the_layer_of_the_logits_starts_afresh_where_classes_differ(tuned: RunCo
     assert same is not None
     assert same.note == ""
     assert weights.source(replace(tuned, init_from=None), SHAPE, 10) is None
+
+
+def test_ten_other_classes_are_other_classes(tuned: RunConfig) -> None:
+    other = weights.source(replace(tuned, data=replace(tuned.data, name="fashion_mnist")), SHAPE, 10)
+    again = weights.source(replace(tuned, data=replace(tuned.data, name="qmnist")), SHAPE, 10)
+    assert other is not None
+    assert again is not None
+    assert "the 10 classes of digits and this data set the 10 of fashion_mnist" in other.note
+    assert set(again.weights) - set(other.weights) == {"head.weight", "head.bias"}
+    assert again.note == ""
 
 
 @pytest.mark.parametrize(

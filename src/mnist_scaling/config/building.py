@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
+from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_scaling.config.family import model_config
-from mnist_scaling.config.run import RunConfig
+from mnist_scaling.config.run import RunConfig, TrainConfig
+from mnist_scaling.errors import InputError
 
 T = TypeVar("T")
 
@@ -52,6 +54,8 @@ def build(cls: type[T], cfg: DictConfig) -> T:
     omegaconf.errors.ValidationError
         When a value has the wrong type.
     """
+    if cls is RunConfig:
+        _check_added(cfg)
     schema = OmegaConf.structured(cls)
     # Node by node: Hydra's own part of a sweep's config has values that only a job can resolve.
     values = {f.name: _plain(cfg[f.name]) for f in fields(cls) if f.name in cfg}  # type: ignore[arg-type]
@@ -61,6 +65,16 @@ def build(cls: type[T], cfg: DictConfig) -> T:
         _make_writable(schema.model)
     merged = OmegaConf.merge(schema, values)
     return OmegaConf.to_object(merged)  # type: ignore[return-value]
+
+
+def _check_added(cfg: DictConfig) -> None:
+    """Refuse a key that a ``+`` on the command line added and that nothing reads, not even an interpolation."""
+    known = {"hydra", *(f.name for f in fields(TrainConfig))}
+    for key in (str(key) for key in cfg if key not in known):
+        if f"${{{key}" not in OmegaConf.to_yaml(cfg, resolve=False):
+            close = get_close_matches(key, known, n=1)
+            fix = f"did you mean `{close[0]}`?" if close else "`--cfg job` prints every key there is."
+            raise InputError(f"Every key must exist in the configuration, but got `{key}`: {fix}")
 
 
 def with_values(run: RunConfig, values: Mapping[str, Any]) -> RunConfig:

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
-from scipy import stats
+from scipy.special import ndtr
 
-from mnist_scaling.fitting.estimate import Fit, Settings, fit_law
+from mnist_scaling.fitting.estimate import SCREENED, Fit, Settings, fit_law
 from mnist_scaling.fitting.interval import Interval
 from mnist_scaling.fitting.laws.base import Array, Law, Logs
 from mnist_scaling.fitting.objective import EFFICIENT, huber
@@ -54,9 +54,7 @@ _SECTIONS = 40
 HELD_OUT = 0.2
 """Share of the rows, those of largest compute, that the hold-out keeps back."""
 
-_NORMALISER = float(
-    np.sqrt(2 * np.pi) * (2 * stats.norm.cdf(EFFICIENT) - 1) + 2 / EFFICIENT * np.exp(-(EFFICIENT**2) / 2)
-)
+_NORMALISER = float(np.sqrt(2 * np.pi) * (2 * ndtr(EFFICIENT) - 1) + 2 / EFFICIENT * np.exp(-(EFFICIENT**2) / 2))
 
 
 def aicc(residual: Array, parameters: int) -> float:
@@ -158,7 +156,9 @@ def _predict(
         inside = {k: v[seen] for k, v in logs.items()}
         if any(len(np.unique(np.round(v, 9))) < fit.law.levels for k, v in inside.items() if k != "U"):
             continue
-        starts = np.vstack([fit.theta[None], fit.law.starts(inside, y[seen])])
+        # Many rows leave no second optimum to look for.
+        others = [fit.law.starts(inside, y[seen])] if len(seen) <= SCREENED else []
+        starts = np.vstack([fit.theta[None], *others])
         again = fit_law(fit.law, inside, y[seen], settings, fit.weights[seen], start=starts, polished=8)
         errors.append(y[held] - again.log_predict({k: v[held] for k, v in logs.items()}))
         rows.append(held)

@@ -17,6 +17,7 @@ from mnist_scaling.fitting.frontier_intervals import FrontierResult, agreement
 from mnist_scaling.fitting.headline import headline, nothing_to_quote
 from mnist_scaling.fitting.interval import Interval
 from mnist_scaling.fitting.laws.base import Law
+from mnist_scaling.fitting.optimal_settings import KeyLaws, SettingLaw, SettingsLaws, TunedKey
 from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.sensitivity import Variant
 from mnist_scaling.fitting.slices import Slice
@@ -139,6 +140,68 @@ def tuning_change_record(
             for s in found.slices
         ]
     return dict(strict(out))
+
+
+def settings_laws_record(found: SettingsLaws | None, rows: Sequence[int] = (), why: str = "") -> dict[str, Any]:
+    """The key "settings_laws" of fits.json; where there are none its status says why.
+
+    Parameters
+    ----------
+    found : SettingsLaws, optional
+    rows : sequence of int
+        Number of each cell in its file.
+    why : str
+        The reason where nothing was found.
+    """
+    out: dict[str, Any] = {"status": why or "ok", "keys": {}, "cells": []}
+    if found is None:
+        return out
+    out |= {"within": found.options.within, "level": found.options.level, "noise_log": found.noise}
+    for one in found.keys:
+        known = found.used & np.isfinite(one.side)
+        out["keys"][one.key.name] = {
+            "scale": "log" if one.key.log else "linear",
+            "status": one.status,
+            "curvature": one.curvature,
+            "cells": int(known.sum()),
+            "censored": {"low": int((one.side[known] < 0).sum()), "high": int((one.side[known] > 0).sum())},
+            "laws": [_setting_law(law) for law in one.laws],
+        }
+    for i, row in enumerate(rows):
+        best = {one.key.name: {**one.best[i].record(), "side": one.side[i]} for one in found.keys}
+        out["cells"].append({"row": row, "trials": found.trials[i], "used": bool(found.used[i]), "best": best})
+    return dict(strict(out))
+
+
+def _setting_law(law: SettingLaw) -> dict[str, Any]:
+    return {
+        "against": law.against,
+        "exponents": dict(law.coefficients),
+        "centre": dict(zip(law.against, law.centre, strict=True)),
+        "constant": law.constant,
+        "covariance": law.covariance,
+        "spread": law.spread,
+        "lean": law.lean,
+        "n": law.n,
+    }
+
+
+def known_settings_laws(record: Mapping[str, Any]) -> list[KeyLaws]:
+    """The laws in the key "settings_laws" of a fits.json, as `optimal_settings.prior` takes them."""
+    return [
+        KeyLaws(
+            TunedKey(name, key["scale"] == "log"), key["status"], Interval.of(key["curvature"]), [], np.array([]),
+            [
+                SettingLaw(
+                    tuple(law["against"]), {k: Interval.of(v) for k, v in law["exponents"].items()},
+                    np.array([law["centre"][k] for k in law["against"]]), law["constant"],
+                    np.array(law["covariance"], float), law["spread"], law["lean"], law["n"],
+                )
+                for law in key["laws"]
+            ],
+        )
+        for name, key in record["keys"].items()
+    ]  # fmt: skip
 
 
 def strict(value: Any) -> Any:

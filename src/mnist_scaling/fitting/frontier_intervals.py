@@ -185,12 +185,16 @@ def parametric(table: Table, kept: Sequence[Kept], cost: Cost | None, draws: Dra
         return FrontierResult(nothing("parametric", _why_none(laws, able)), empty, ())
     log_c = budgets(table, cost)
     intervals: dict[str, Interval] = {}
+    seen: dict[tuple[str, int], dict[str, Array] | None] = {}
     for key in (*EXPONENTS, "reducible_exponent"):
 
         def exponent(law: Law, theta: Array, key: str = key) -> Array:
             out = np.full(len(theta), np.nan)
             valid = np.isfinite(theta).all(axis=1)
-            found = exponents_of(law, theta[valid], cost, log_c) if valid.any() else None
+            name = (law.name, len(theta))  # the fit itself, or all draws: one reckoning gives every exponent
+            if name not in seen:
+                seen[name] = exponents_of(law, theta[valid], cost, log_c) if valid.any() else None
+            found = seen[name]
             if found is not None:
                 out[valid] = found[key]
             return out

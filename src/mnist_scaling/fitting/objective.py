@@ -43,10 +43,8 @@ class Scale:
 
 def huber(residual: Array, delta: float) -> Array:
     """r^2 / 2 inside delta, delta (|r| - delta / 2) outside; delta = inf is half the square."""
-    size = np.abs(residual)
-    if np.isinf(delta):
-        return 0.5 * residual * residual
-    return np.where(size <= delta, 0.5 * residual * residual, delta * (size - 0.5 * delta))
+    clipped = residual if np.isinf(delta) else np.clip(residual, -delta, delta)
+    return clipped * (residual - 0.5 * clipped)
 
 
 def robust_scale(residual: Array, lost: int = 0) -> float:

@@ -11,6 +11,12 @@ from mnist_scaling.fitting.laws.base import Array, Logs
 from mnist_scaling.fitting.noise import Noise
 from mnist_scaling.fitting.solve import minimise
 
+STEPS = 60
+"""Most steps of a profile's points: those that wander are far from the limit anyway."""
+
+LONG = 1000
+"""Rows beyond which a profile has half as many points: it is a parabola there."""
+
 
 def profile(
     fit: Fit,
@@ -55,10 +61,10 @@ def profile(
     """
     k = fit.law.names.index(name)
     lower, upper = (b[k] for b in fit.law.bounds)
-    grid = _profile_grid(fit, y, k, lower, upper, points)
+    grid = _profile_grid(fit, y, k, lower, upper, points if fit.n <= LONG else points // 2)
     thetas = np.repeat(fit.theta[None], len(grid), axis=0)
     thetas[:, k] = grid
-    solution = minimise(fit.law, logs, y, thetas, fit.delta.value, fit.weights, fixed=(k,))
+    solution = minimise(fit.law, logs, y, thetas, fit.delta.value, fit.weights, (k,), STEPS, 1e-8)
     deviance = np.maximum(2 * _unit(fit, k, noise) * (solution.objective - fit.objective), 0.0)
     limit = _limit(noise.freedom, level, beside_bound)
     low, high = _crossings(grid, deviance, float(fit.theta[k]), limit, lower, upper)

@@ -50,6 +50,7 @@ def _analysis(record: Mapping[str, Any], console: Console) -> None:
     _frontier(record, console)
     _outlook(record, console)
     _tuning_change(record.get("tuning_change"), console)
+    _settings_laws(record.get("settings_laws"), console)
     if "sensitivity" in record:
         console.print(_sensitivity(record))
     if "coverage" in record:
@@ -198,6 +199,28 @@ def _tuning_change(record: Mapping[str, Any] | None, console: Console) -> None:
     names = {"untuned": "untuned, one run", "tuned": "tuned, repeats", "change": "tuned - untuned"}
     for source, name in names.items():
         grid.add_row(name, *(_interval(record["plane"][source].get(k)) for k in ("N", "D")))
+    console.print(grid)
+
+
+def _settings_laws(record: Mapping[str, Any] | None, console: Console) -> None:
+    """How each tuned key's best value moves with the size of the cell; one row per key and law."""
+    if record is None:
+        return
+    if record["status"] != "ok":
+        console.print(f"\nBest settings against size: {record['status']}", style="dim")
+        return
+    grid = _grid(
+        "Best settings against size: exponents (log keys), else change per unit of ln size",
+        ("key", "against", "cells", "beyond"), ("cells", "beyond"),
+    )  # fmt: skip
+    grid.columns[1].no_wrap = False
+    for name, key in record["keys"].items():
+        beyond = str(sum(key["censored"].values()))
+        for law in key["laws"]:
+            text = "  ".join(f"{size} {_interval(i)}" for size, i in law["exponents"].items())
+            grid.add_row(name, text, str(law["n"]), beyond)
+        if not key["laws"]:
+            grid.add_row(name, Text(key["status"], style="dim"), str(key["cells"]), beyond)
     console.print(grid)
 
 

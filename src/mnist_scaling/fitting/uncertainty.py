@@ -10,19 +10,25 @@ correction.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import special
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.estimate import Fit
 from mnist_scaling.fitting.interval import Interval
 from mnist_scaling.fitting.laws.base import Array, Law, Logs
+from mnist_scaling.fitting.nesting import minimise_nested
 from mnist_scaling.fitting.noise import Noise
-from mnist_scaling.fitting.solve import minimise
+from mnist_scaling.fitting.solve import Solution
 
 PAIRS_FROM = 60
 """``kind=auto`` resamples rows of tables with at least so many, and redraws noise of smaller ones."""
+
+LEAP = 100
+"""Draws whose first step is made at once."""
 
 FEWEST_VALID = 0.7
 """An interval is given only when at least this share of the draws has the quantity."""
@@ -30,22 +36,36 @@ FEWEST_VALID = 0.7
 
 @dataclass(frozen=True)
 class Draws:
-    """The random numbers that every estimate of a table shares, shape (draws, n) each."""
+    """The random numbers that every estimate of a table shares, shape (draws, n) each, made when they are asked for."""
 
     kind: str
     """wild or pairs."""
-    counts: Array
-    """How often each row was drawn (pairs)."""
-    noise: Array
-    """Standard normal multipliers of the rows' noise (wild)."""
-    common: Array
-    """The same of the errors that rows share; rows of one level take their first row's."""
+    number: int
+    """Number of draws."""
+    n: int
+    """Rows of the table."""
+    seeds: tuple[int, int, int]
+    """Of the counts, the noise and the common noise."""
     level: float = 0.95
 
-    @property
-    def number(self) -> int:
-        """Number of draws."""
-        return len(self.noise)
+    @cached_property
+    def counts(self) -> NDArray[np.uint8]:
+        """How often each row was drawn (pairs)."""
+        rng = np.random.default_rng(self.seeds[0])
+        out = np.empty((self.number, self.n), np.uint8)
+        for row in out:
+            row[:] = np.bincount(rng.integers(0, self.n, self.n), minlength=self.n)
+        return out
+
+    @cached_property
+    def noise(self) -> NDArray[np.float32]:
+        """Standard normal multipliers of the rows' noise (wild)."""
+        return np.random.default_rng(self.seeds[1]).standard_normal((self.number, self.n), np.float32)
+
+    @cached_property
+    def common(self) -> NDArray[np.float32]:
+        """The same of the errors that rows share; rows of one level take their first row's."""
+        return np.random.default_rng(self.seeds[2]).standard_normal((self.number, self.n), np.float32)
 
 
 def make_draws(n: int, number: int, rng: np.random.Generator, kind: str = "auto", level: float = 0.95) -> Draws:
@@ -64,8 +84,8 @@ def make_draws(n: int, number: int, rng: np.random.Generator, kind: str = "auto"
         raise InputError(f"`bootstrap.draws >= 0` must hold, but got {number}: 1000 is usual.")
     if kind == "auto":
         kind = "pairs" if n >= PAIRS_FROM else "wild"
-    counts = rng.multinomial(n, np.full(n, 1 / n), size=number).astype(float)
-    return Draws(kind, counts, rng.standard_normal((number, n)), rng.standard_normal((number, n)), level)
+    counts, noise, common = (int(seed) for seed in rng.integers(2**63, size=3))
+    return Draws(kind, number, n, (counts, noise, common), level)
 
 
 def bootstrap(fit: Fit, logs: Logs, y: Array, draws: Draws, noise: Noise, rows: np.ndarray) -> tuple[Array, float]:
@@ -88,15 +108,44 @@ def bootstrap(fit: Fit, logs: Logs, y: Array, draws: Draws, noise: Noise, rows: 
     """
     start = np.repeat(fit.theta[None], draws.number, axis=0)
     if draws.kind == "pairs" and fit.n >= PAIRS_FROM and noise.shared is None:
-        counts = draws.counts[:, rows]
-        solution = minimise(fit.law, logs, y, start, fit.delta.value, fit.weights * counts)
+        counts = draws.counts if len(rows) == draws.n else draws.counts[:, rows]
+        weights = counts if (fit.weights == 1).all() else fit.weights * counts
+        solution = _refit(fit, logs, y, _leap(fit, weights), weights)
         enough = (counts > 0).sum(axis=1) > fit.law.size
         return np.where(enough[:, None], solution.theta, np.nan), _share(solution.converged)
     if not np.isfinite(noise.sigma).all():
         return np.full_like(start, np.nan), 1.0
-    drawn = (y - fit.residual) + noise.draw(draws.noise[:, rows], draws.common[:, rows])
-    solution = minimise(fit.law, logs, drawn, start, fit.delta.value, fit.weights)
+    own = draws.noise[:, rows]
+    drawn = (y - fit.residual) + noise.draw(own, own if noise.shared is None else draws.common[:, rows])
+    solution = _refit(fit, logs, drawn, start, fit.weights)
     return solution.theta, _share(solution.converged)
+
+
+def _leap(fit: Fit, weights: Array) -> Array:
+    """Where one Newton step from the fit takes the draws whose rows weigh so much, shape (draws, p).
+
+    All draws share the fit's residuals and gradients, so that two products of matrices make every step.
+    """
+    lower, upper = fit.law.bounds
+    free = (fit.theta > lower) & (fit.theta < upper)
+    rows = fit.jacobian[free]
+    length = np.maximum(np.linalg.norm(rows, axis=1), 1e-300)
+    rows = rows / length[:, None]
+    inside = np.abs(fit.residual) <= fit.delta.value
+    pull = rows * np.clip(fit.residual, -fit.delta.value, fit.delta.value)
+    bend = (rows[:, None] * rows[None] * inside).reshape(-1, fit.n)
+    start = np.repeat(fit.theta[None], len(weights), axis=0)
+    if fit.ridge:
+        return start  # one step along a ridge may lead anywhere
+    for low in range(0, len(weights), LEAP):
+        part = weights[low : low + LEAP].astype(float)
+        hessian = (part @ bend.T).reshape(len(part), len(rows), len(rows)) + 1e-9 * np.eye(len(rows))
+        start[low : low + LEAP, free] += np.linalg.solve(hessian, (part @ pull.T)[..., None])[..., 0] / length
+    return np.clip(start, lower, upper)
+
+
+def _refit(fit: Fit, logs: Logs, y: Array, start: Array, weights: Array) -> Solution:
+    return minimise_nested(fit.law, logs, y, start, fit.delta.value, weights, fit.nested)
 
 
 def _share(converged: np.ndarray) -> float:

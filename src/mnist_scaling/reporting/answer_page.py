@@ -59,7 +59,7 @@ def page(
             sections=[_section(section) for section in sections],
             command=command,
             json=json,
-            style=html.style(),
+            style=html.style_sheet(),
             date=html.date(now),
         )
     )

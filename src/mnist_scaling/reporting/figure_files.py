@@ -64,16 +64,23 @@ def make_all(
 
 def save(figure: Figure, folder: Path, name: str, formats: Sequence[str], dpi: int) -> str:
     """Write a figure in every format and return its SVG; the same data give the same bytes."""
-    buffer = io.StringIO()
+    text = as_svg(figure)
     with style.theme():
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
         figure.set_layout_engine("none")  # one layout for all formats, and no second search for it
         for suffix in formats:
             if suffix == "svg":
-                (folder / f"{name}.svg").write_text(buffer.getvalue(), encoding="utf-8")
+                (folder / f"{name}.svg").write_text(text, encoding="utf-8")
             else:
                 metadata = {"CreationDate": None} if suffix == "pdf" else None
                 figure.savefig(folder / f"{name}.{suffix}", dpi=dpi, metadata=metadata)
+    return text
+
+
+def as_svg(figure: Figure) -> str:
+    """A figure as the text of an SVG file."""
+    buffer = io.StringIO()
+    with style.theme():
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()
 
 

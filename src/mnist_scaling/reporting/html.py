@@ -52,7 +52,7 @@ def page(study: Study, shown: Sequence[Shown], now: datetime | None = None, figu
             study=study,
             kicker=KICKER,
             all_arms=layout.REPORT,
-            style=style(),
+            style=style_sheet(),
             date=date(now),
             opening=sentences.opening(study),
             findings=sentences.findings(study, change or Missing("")),
@@ -63,6 +63,7 @@ def page(study: Study, shown: Sequence[Shown], now: datetime | None = None, figu
             frontier=html_tables.frontier_table(study),
             sensitivity=html_tables.sensitivity_table(study),
             slopes=html_tables.slope_table(change) if change else None,
+            best_settings=html_tables.settings_table(study),
             cells=html_tables.cell_table(study),
             flags=flags(study),
             sections=sections(shown),
@@ -92,7 +93,7 @@ def overview(arms: Sequence[Study], pages: Sequence[str], now: datetime | None =
             study=arms[0],
             kicker=KICKER,
             by=listing([label(column) for column in arms[0].fits.get("settings", {}).get("by", [])]),
-            style=style(),
+            style=style_sheet(),
             date=date(now),
             arms=html_tables.arms_table(arms, pages),
             commands=recipe.commands(arms[0]),
@@ -101,7 +102,7 @@ def overview(arms: Sequence[Study], pages: Sequence[str], now: datetime | None =
 
 
 def environment() -> Environment:
-    """Where templates are found, and how they are filled."""
+    """The templates of this package's pages."""
     return Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -111,13 +112,13 @@ def environment() -> Environment:
     )
 
 
-def style() -> Markup:
-    """The style sheet of every page."""
+def style_sheet() -> Markup:
+    """The look of every page."""
     return Markup((TEMPLATES / "report.css").read_text(encoding="utf-8"))
 
 
-def date(now: datetime | None) -> str:
-    """A day as people write it; today for None."""
+def date(now: datetime | None = None) -> str:
+    """A day as pages write it; today's where none is given."""
     return (now or datetime.now(UTC)).strftime("%-d %B %Y")
 
 

@@ -25,7 +25,7 @@ MOST_ROWS = 200
 
 @dataclass(frozen=True)
 class Headline:
-    """One exponent that a reader came for."""
+    """One exponent, for the table of straight lines."""
 
     symbol: str
     """N, D or C for L ∝ symbol^-exponent; N* or D* for their growth with C."""
@@ -251,6 +251,28 @@ def slope_table(change: Change) -> Table:
         "losses in each cell."
     )
     return Table(head, rows, note)
+
+
+def settings_table(study: Study) -> Table | None:
+    """How the best value of each tuned key moves with the size of the cell; None where fits.json has nothing of it."""
+    found = study.fits.get("settings_laws")
+    if not found or found["status"] != "ok":
+        return None
+    rows: list[list[Any]] = []
+    for name, key in found["keys"].items():
+        beyond = sum(key["censored"].values())
+        for law in key["laws"]:
+            shown = ", ".join(f"{size} {estimate(Interval.of(e))}" for size, e in law["exponents"].items())
+            rows.append([label(name), shown, law["n"], beyond])
+        if not key["laws"]:
+            rows.append([label(name), key["status"], key["cells"], beyond])
+    note = (
+        "The best value of a cell is the vertex of a quadratic through its trials within "
+        f"{100 * found['within']:g} % of the lowest loss. For a key on a log scale the numbers are exponents (the best "
+        "learning rate goes as N to this power), else changes per unit of ln size. Cells beyond the range that was "
+        "searched only say on which side their best value lies. Intervals redraw the cells."
+    )
+    return Table(["key", "best value against size", "cells", "beyond the range"], rows, note)
 
 
 def row_table(study: Study) -> Table:

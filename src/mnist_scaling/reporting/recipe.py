@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from typing import Any
 
 from mnist_scaling.reporting.loading import Study, axis_value
 from mnist_scaling.reporting.prepare.change import describe
 from mnist_scaling.reporting.text import plural
-from mnist_scaling.study import provenance, records
+from mnist_scaling.study import layout, provenance, records
 from mnist_scaling.study.columns import label
-from mnist_scaling.study.identity import IDENTITY
+from mnist_scaling.study.identity import IDENTITY, range_in_words
 
 
 def commands(study: Study) -> list[str]:
-    """What to type to make all this again; the sweep's own words where study.json keeps them."""
+    """The commands that make all this again; the sweep's own command where study.json has it."""
     fitted = study.fits.get(provenance.COMMAND)
     if not study.is_study:
         return [
@@ -27,11 +26,11 @@ def commands(study: Study) -> list[str]:
         cells = _cell_records(study)
         keys = (cells[0].get("keys") if cells else None) or dict.fromkeys(study.axes)
         values = [f"{key}={_levels(study, axis)}" for key, axis in zip(keys, study.axes, strict=False)]
-        sweep = f"python -m mnist_scaling.train -m name={study.name} {' '.join(values)}"
-    target = f"name={study.name}" if study.fits_folder == study.folder else f"fits={study.fits_folder}"
+        sweep = f"python -m mnist_scaling.train -m {layout.name_argument(study.folder)} {' '.join(values)}"
+    target = layout.name_argument(study.folder) if study.fits_folder == study.folder else f"fits={study.fits_folder}"
     return [
         str(sweep),
-        str(fitted or f"python -m mnist_scaling.fit name={study.name}"),
+        str(fitted or f"python -m mnist_scaling.fit {layout.name_argument(study.folder)}"),
         f"python -m mnist_scaling.report {target}",
     ]
 
@@ -71,24 +70,13 @@ def _ranges(cells: list[dict[str, Any]]) -> dict[str, str]:
     found: dict[str, Counter[str]] = {}
     for cell in cells:
         for key, text in cell.get("space", {}).items():
-            found.setdefault(key, Counter())[_distribution(text)] += 1
+            found.setdefault(key, Counter())[range_in_words(text)] += 1
     out = {}
     for key, ranges in found.items():
         usual, *others = ranges.most_common()
         rest = [f"{text} in {plural(count, 'cell')}" for text, count in others]
         out[key] = "; ".join([usual[0] if not rest else f"{usual[0]} in {plural(usual[1], 'cell')}", *rest])
     return out
-
-
-def _distribution(text: str) -> str:
-    """Optuna's JSON of a distribution in words."""
-    try:
-        attributes = json.loads(text)["attributes"]
-    except (ValueError, KeyError, TypeError):
-        return str(text)
-    if "choices" in attributes:
-        return "one of " + ", ".join(map(axis_value, attributes["choices"]))
-    return f"{attributes['low']:g} to {attributes['high']:g}" + (", logarithmic" if attributes.get("log") else "")
 
 
 def _flat(value: Any) -> str:

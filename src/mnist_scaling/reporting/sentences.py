@@ -90,14 +90,16 @@ def findings(study: Study, change: Change | Missing) -> list[Markup]:
         out.append(
             Markup("Of the {}, <b>{}</b> is selected: {}.").format(_rivals(study), selected.replace("_", " "), reason)
         )
-        simplest = study.fits["selection"].get("simplest")
+        simplest = study.fits.get("selection", {}).get("simplest")
         if simplest and simplest != selected:
             out.append(Markup("The simplest law that the data do not reject is {}.").format(simplest.replace("_", " ")))
     elif reason:
         out.append(Markup("None of the {} is selected: {}.").format(_rivals(study), reason.rstrip(".")))
     if quoted:
         laws = [law.replace("_", " ") for law in study.fits["headline"]["laws"]]
-        over = f"of {laws[0]}" if len(laws) == 1 else f"the average over {listing(laws)}, whose differences it holds"
+        over = (
+            f"of {laws[0]}" if len(laws) == 1 else f"the average over {listing(laws)}, intervals with their differences"
+        )
         out.append(Markup("<b>Quote</b>, at the largest cell, {}: {}.").format(over, _join(quoted)))
     conflict = conflict_sentence(study.fits) if study.fits.get("headline") else ""
     if conflict:
@@ -122,7 +124,7 @@ def _rivals(study: Study) -> str:
 
 
 def certificate_sentence(study: Study) -> Markup | None:
-    """Is the tuning done? How many cells are, and what further trials should gain against a seed's noise."""
+    """How many cells are certified tuned, and what further trials should gain against the noise between seeds."""
     known = study.cells[study.cells["tuned"].isin([YES, NO])]
     if known.empty:
         return None
@@ -150,7 +152,7 @@ def certificate_sentence(study: Study) -> Markup | None:
 
 
 def tuning_sentence(change: Change) -> Markup:
-    """The tilt: exponents of one plane through all cells, untuned and tuned."""
+    """How tuning tilts the law: exponents of one plane through all cells, untuned and tuned."""
     used = list(change.plane["tuned"])
     shifts = {v: change.plane["change"][v] for v in used}
     greek = {"N": "α", "D": "β"}

@@ -12,6 +12,7 @@ from mnist_scaling.study.result import EXAMPLES, FLOPS, NATS, SHARE, TrainResult
 from mnist_scaling.study.vocabulary import OFF_DISTRIBUTION
 
 RUN, SWEEP, TABLES, CERTIFICATE = "the run", "the sweep", "the mean over repeats", "the certificate"
+ALL_RUNS = "all runs of the cell"
 """Who fills a column."""
 
 
@@ -99,16 +100,16 @@ CELL_TABLE = (
     Column("test_error", "mean share of test images put in the wrong class by the repeats", SHARE, TABLES),
     Column("test_error_se", "standard error of test_error over the repeats, empty with fewer than two", SHARE, TABLES),
     Column("train_loss", "mean of the repeats' train_loss", NATS, TABLES),
-    Column("n_trials", "trials that count: COMPLETE, PRUNED, DIVERGED or FAILED", "", TABLES),
-    Column("n_diverged", "trials that diverged", "", TABLES),
-    Column("n_failed", "trials that ended in an error", "", TABLES),
-    Column("n_repeats", "repeats of the selected setting that ran to their end", "", TABLES),
-    Column("tuning_flops", "training FLOPs that all trials of the cell spent: what its tuning cost", FLOPS, TABLES),
+    Column("n_trials", "trials that count: COMPLETE, PRUNED, DIVERGED or FAILED", "", ALL_RUNS),
+    Column("n_diverged", "trials that diverged", "", ALL_RUNS),
+    Column("n_failed", "trials that ended in an error", "", ALL_RUNS),
+    Column("n_repeats", "repeats of the selected setting that ran to their end", "", ALL_RUNS),
+    Column("tuning_flops", "training FLOPs that all trials of the cell spent: what its tuning cost", FLOPS, ALL_RUNS),
     Column(
         "seconds",
         "wall time of all runs of the cell, added up; a run with branches is shared out by FLOPs",
         "s",
-        TABLES,
+        ALL_RUNS,
     ),
     Column(
         "expected_gain",
@@ -140,7 +141,7 @@ CELL_TABLE = (
         "",
         CERTIFICATE,
     ),
-    Column("flags", "codes separated by ;", "", TABLES),
+    Column("flags", "codes separated by ;", "", ALL_RUNS),
 )
 """Columns of cells.csv after the swept and the tuned keys."""
 

@@ -7,6 +7,7 @@ and a difference always has a name. study.json holds the study's identity; each 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.study import files, layout
 
 VERSION = 1
-"""Of the layout of an identity on disk; one without a version is from before there was this module."""
+"""Version of the layout of an identity on disk; an identity without one is older than this module."""
 
 NO_EFFECT = ("device", "threads", "data.dir", "data.path", "init_from", "save_weights", "name")
 """Config keys that change no result: a resume may change them. Of arrays and of weights to start from the checksum
@@ -99,7 +100,7 @@ def of(cells: Sequence[tuple[Mapping[str, Any], Mapping[str, str], Mapping[str, 
 def _groups(
     cells: Sequence[tuple[Mapping[str, Any], Mapping[str, str], Mapping[str, Any]]],
 ) -> dict[str, dict[str, Any]]:
-    """What the first cell with each combination of swept config groups has; a key without a dot is a group's."""
+    """What the first cell with each combination of swept config groups has; keys without a dot name groups."""
     out: dict[str, dict[str, Any]] = {}
     for found, ranges, keys in cells:
         name = " ".join(f"{key}={value}" for key, value in keys.items() if "." not in key)
@@ -127,8 +128,22 @@ def differences(
     for key in sorted((known.keys() | wanted.keys()) - skipped):
         before, now = (found.get(key, defaults.get(key)) for found in (known, wanted))
         if before != now:
-            out.append(f"{key} was {before} and is now {now}")
+            out.append(f"{key} was {range_in_words(before)} and is now {range_in_words(now)}")
     return out
+
+
+def range_in_words(value: Any) -> str:
+    """A range as readers see it, such as ``0.001 to 0.05, logarithmic``, from Optuna's JSON; else the value as text."""
+    try:
+        content = json.loads(value) if isinstance(value, str) else {}
+        attributes = content["attributes"]
+        if "choices" in attributes:
+            return f"one of {', '.join(map(str, attributes['choices']))}"
+        scale = ", logarithmic" if attributes.get("log") else ""
+        limits = "".join(f", {attributes[end]:g} is a limit" for end in content.get("limits", ()))
+        return f"{attributes['low']:g} to {attributes['high']:g}{scale}{limits}"
+    except (ValueError, KeyError, TypeError):
+        return str(value)
 
 
 def check(folder: Path, identity: Identity, defaults: Mapping[str, Any]) -> Identity:

@@ -9,6 +9,7 @@ multirun/<name>/width=16/data_fraction=0.25/cell.json
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ ONLY_CELL = "all"
 """Name of the cell of a study without axes."""
 
 _LONGEST = 200
-"""Bytes of a folder's name that a value of an axis may take; file systems allow 255."""
+"""Bytes of a folder's name that a study's name or a value of an axis may take; file systems allow 255."""
 
 
 ANSWERS = "answers"
@@ -71,13 +72,19 @@ def study_folder(name: str) -> Path:
     InputError
         When the name is not a plain name of one folder inside `MULTIRUN`.
     """
-    plain = name not in ("", ".", "..", SINGLE, ANSWERS) and not set(name) & set("/\\[]\"'\n\0")
-    if not plain:
+    plain = name not in ("", ".", "..", SINGLE, ANSWERS) and not set(name) & set("/\\[]\"'*?") and name.isprintable()
+    if not plain or len(name.encode()) > _LONGEST:
+        shown = name if len(name) <= _LONGEST else f"{name[:40]}…"
         raise InputError(
-            f"`name` must be the name of one folder in {MULTIRUN}/, without slashes, brackets or quotes, but got "
-            f"{name!r}: choose a plain word such as name=first_study."
+            f"`name` must be the name of one folder in {MULTIRUN}/, without slashes, brackets, quotes or wildcards and "
+            f"of at most {_LONGEST} bytes, but got {shown!r}: choose a plain word such as name=first_study."
         )
     return Path(MULTIRUN) / name
+
+
+def name_argument(folder: Path) -> str:
+    """The argument that names the study in a folder, as a shell takes it: ``name=first_study``."""
+    return shlex.quote(f"name={folder.name}")
 
 
 def arm_names(arms: Sequence[str]) -> list[str]:

@@ -7,8 +7,8 @@
 
 A record is written by the run itself before anything else learns of it, so whatever dies later (the tuner, its
 storage, the machine), a finished run is never lost and never run twice. A record is checked for its shape when it is
-read: the keys that later stages need, their types, finite losses. It has no checksum, so a digit that a faulty disk
-changes within a valid record is not seen.
+read: the keys that later stages need, their types, finite losses. A run's record has a checksum, so that a digit that
+a faulty disk changes is seen too.
 """
 
 from __future__ import annotations

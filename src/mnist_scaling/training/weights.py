@@ -15,7 +15,7 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.study.files import DamagedFileError
 from mnist_scaling.study.layout import WEIGHTS
 from mnist_scaling.study.vocabulary import TRIAL
-from mnist_scaling.training import models, seeding, tensor_file
+from mnist_scaling.training import data, models, seeding, tensor_file
 
 _KIND = "weights"
 _SAME = ("name", "width", "depth", "parametrization", "base_width")
@@ -43,14 +43,22 @@ def save(folder: Path, config: RunConfig, model: nn.Module, image_shape: tuple[i
     """Write the weights of a finished run into its folder, with the shape that they are of."""
     weights = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
     shape = {key: getattr(config.model, key) for key in _SAME}
-    content = {"model": shape, "image_shape": list(image_shape), "classes": classes, "weights": weights}
+    labels = data.label_names(config.data)
+    content = {
+        "model": shape,
+        "image_shape": list(image_shape),
+        "classes": classes,
+        "labels": labels,
+        "weights": weights,
+    }
     tensor_file.write(folder / WEIGHTS, _KIND, content)
 
 
 def source(config: RunConfig, image_shape: tuple[int, ...], classes: int) -> Source | None:
     """What a run with `init_from` starts from; None for a run that starts from scratch.
 
-    All weights are taken over, but those of the layer that makes the logits only where the classes are as many.
+    All weights are taken over, but those of the layer that makes the logits only where the classes are the same: as
+    many, of the same meaning. Class 3 is a digit in one data set and a dress in another.
 
     Parameters
     ----------
@@ -74,7 +82,9 @@ def source(config: RunConfig, image_shape: tuple[int, ...], classes: int) -> Sou
     )
     with torch.device("meta"):
         model = models.build(config.model, image_shape, classes)
-    head = {name for name, _ in _named(model, model.parts().output)} if found["classes"] != classes else set()
+    labels = data.label_names(config.data)
+    same_classes = (found["classes"], found["labels"]) == (classes, labels)
+    head = set() if same_classes else {name for name, _ in _named(model, model.parts().output)}
     wanted = {name: tensor.shape for name, tensor in model.state_dict().items() if name not in head}
     taken = {name: tensor for name, tensor in found["weights"].items() if name not in head}
     here = {key: getattr(config.model, key) for key in _SAME}
@@ -89,8 +99,8 @@ def source(config: RunConfig, image_shape: tuple[int, ...], classes: int) -> Sou
     note = ""
     if head:
         note = (
-            f"the layer that makes the logits starts afresh, because {path} has {found['classes']} classes and this "
-            f"data set has {classes}"
+            f"the layer that makes the logits starts afresh, because {path} has the {found['classes']} classes of "
+            f"{found['labels']} and this data set the {classes} of {labels}"
         )
     return Source(sha256, taken, note)
 

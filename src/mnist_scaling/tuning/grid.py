@@ -27,22 +27,8 @@ _NO_AXES = ("name",)
 """Config keys that belong to a sweep as a whole, beside Hydra's own."""
 
 _NO_WORDS = (
-    "",
-    "NA",
-    "N/A",
-    "n/a",
-    "#N/A",
-    "#N/A N/A",
-    "#NA",
-    "<NA>",
-    "NaN",
-    "nan",
-    "-NaN",
-    "-nan",
-    "NULL",
-    "null",
-    "None",
-)
+    "", "NA", "N/A", "n/a", "#N/A", "#N/A N/A", "#NA", "<NA>", "NaN", "nan", "-NaN", "-nan", "NULL", "null", "None",
+)  # fmt: skip
 """Words that pandas takes for an empty field of a CSV file."""
 
 

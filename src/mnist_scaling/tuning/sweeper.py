@@ -1,4 +1,4 @@
-"""The Hydra plugin. Every Hydra app in the environment imports this module, so optuna stays out of it."""
+"""The Hydra plugin. Every Hydra app in the environment imports this module, so it imports optuna late."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Sweep = Callable[["CellSweeper", list[str]], None]
 
 
 def _taken_up_after_faults(sweep: Sweep) -> Sweep:
-    """A sweep that a fault of the machine only delays (`faults.resume_after`)."""
+    """A sweep that is resumed after a fault of the machine (`faults.resume_after`)."""
 
     @functools.wraps(sweep)
     def sweep_to_the_end(self: CellSweeper, arguments: list[str]) -> None:
@@ -90,6 +90,10 @@ class CellSweeper(Sweeper):
         ):
             if not isinstance(value, int) or value < least:
                 raise InputError(f"`hydra.sweeper.{key}` must be a whole number of {least} or more, but got {value}.")
+        if stop_below is not None and not (isinstance(stop_below, int | float) and 0 <= stop_below < 1):
+            raise InputError(
+                f"`hydra.sweeper.stop_below` must be null or a share of the loss from 0 to 1, but got {stop_below}."
+            )
         if transfer not in TRANSFER_RULES:
             raise InputError(
                 f"`hydra.sweeper.transfer` must be one of {', '.join(TRANSFER_RULES)}, but got {transfer!r}."
@@ -143,7 +147,7 @@ class CellSweeper(Sweeper):
         from mnist_scaling.tuning.storage import mend, open_storage
         from mnist_scaling.tuning.tuner import Tuner
 
-        # The pool first: its processes import torch while the cells are composed.
+        # The pool is opened first, so that its processes import torch while the cells are composed.
         with self._pool(folder) as pool:
             cells = known or self._cells(arguments)
             for cell in cells:
@@ -161,7 +165,7 @@ class CellSweeper(Sweeper):
                 given = [o for o in self.config.hydra.overrides.hydra if o != "hydra.mode=MULTIRUN"]  # what -m is
                 made = provenance.collect([masked(o) for o in (*given, *arguments)]) | joined
                 made |= {provenance.DATA: [asdict(known) for known in facts]}
-                # Seconds to import, and needed at the end only: meanwhile, while runs keep the cores busy.
+                # This import takes seconds and is needed at the end only, so it runs beside the training.
                 threading.Thread(target=importlib.import_module, args=("optuna_dashboard",), daemon=True).start()
                 tuner = Tuner(folder, studies, pool, self._effort(), self.transfer, made, check)
                 self._announce(folder, arguments, cells, facts, tuner.ledger)
@@ -180,8 +184,9 @@ class CellSweeper(Sweeper):
         scale = self.config.hydra.runtime.choices.get("scale")
         default = TrainConfig.name
         shrunk = f"{default}_{scale}"
-        # Its own name is there already when a sweep is taken up again.
-        if self.config.name not in (default, shrunk) or scale in (None, _FULL):
+        # A list of names is refused later on. The shrunk name is there already when a sweep is taken up again.
+        given = any(argument.lstrip("+").startswith("name=") for argument in arguments)
+        if given or self.config.name not in (default, shrunk) or scale in (None, _FULL):
             return arguments
         self.config.name = shrunk
         return [*arguments, f"name={self.config.name}"]
@@ -269,7 +274,7 @@ class CellSweeper(Sweeper):
         return [CellStudy(cell, storage, self.sampler, prefix) for cell in cells]
 
     def _lease(self, held: contextlib.ExitStack, storage: BaseStorage, prefix: str, folder: Path) -> Callable[[], None]:
-        """Claim the study where other folders may share its storage; what makes sure of the claim later on."""
+        """Claim the study where other folders may share its storage; returns a function that checks the claim."""
         import optuna
 
         from mnist_scaling.tuning.lease import Lease

@@ -49,8 +49,8 @@ def measure(keys: Keys, arms: Mapping[str, Arm]) -> Found:
     notes: list[str] = []
     for arm in others:
         try:
-            pair = [Compared(one.label, table(one, keys.columns)) for one in (reference, arm)]
-            found = compare(*pair, options)
+            a, b = (Compared(one.label, table(one, keys.columns)) for one in (reference, arm))
+            found = compare(a, b, options)
         except InputError as error:
             notes.append(f"{arm.label}: {error}")
             found = None

@@ -7,10 +7,12 @@ by the square-root rule for two intervals (Zou & Donner 2008), which takes them 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
+from mnist_scaling.fitting.choice import not_rejected
 from mnist_scaling.fitting.comparing.pairing import Cells
 from mnist_scaling.fitting.comparing.slopes import Difference
 from mnist_scaling.fitting.comparing.surface import Surfaces
@@ -18,6 +20,7 @@ from mnist_scaling.fitting.fitted import Fitted, Options, fit_part, is_joint, wh
 from mnist_scaling.fitting.frontier import EXPONENTS
 from mnist_scaling.fitting.frontier_intervals import all_frontiers
 from mnist_scaling.fitting.interval import Interval
+from mnist_scaling.fitting.kept import kept_laws
 from mnist_scaling.fitting.laws import ALL
 from mnist_scaling.fitting.laws.base import Array, Law
 from mnist_scaling.fitting.parametric import fit_cost
@@ -89,12 +92,27 @@ def _draws(cells: Cells, normal: Array, level: float, rng: np.random.Generator) 
     """Draws of each arm: redrawn noise, or resampled rows, the same cells of both arms where they are paired."""
     sizes = len(cells.a), len(cells.b)
     parts = normal[:, : sizes[0]], normal[:, sizes[0] :]
-    counts = [rng.multinomial(n, np.full(n, 1 / n), size=len(normal)).astype(float) for n in sizes]
+    seeds = [tuple(int(seed) for seed in rng.integers(2**63, size=3)) for _ in sizes]
     if cells.paired:
-        counts[1] = counts[0]
+        seeds[1] = seeds[0]
     kinds = ["pairs" if n >= PAIRS_FROM else "wild" for n in sizes]
-    a, b = (Draws(k, c, z, level) for k, c, z in zip(kinds, counts, parts, strict=True))
+    a, b = (
+        _Given(kind, len(z), n, (seed[0], seed[1], seed[2]), level, z)
+        for kind, n, seed, z in zip(kinds, sizes, seeds, parts, strict=True)
+    )
     return a, b
+
+
+@dataclass(frozen=True)
+class _Given(Draws):
+    """Draws whose noise is known: what two arms share must be the same in both."""
+
+    own: Array = field(default_factory=lambda: np.empty((0, 0)))
+
+    @cached_property
+    def noise(self) -> Array:  # type: ignore[override]
+        """The noise that was given."""
+        return self.own
 
 
 def _of_laws(a: Fitted, b: Fitted, level: float, at: str = "") -> list[ExponentDifference]:
@@ -142,9 +160,8 @@ def _frontiers(
     """Exponents of N*, D* and L* by every method that both arms have."""
     found = []
     for table, laws, drawn in zip((cells.a, cells.b), fitted, draws, strict=True):
-        known = [f for f in laws.values() if np.isfinite(f.aicc) and np.isfinite(f.noise.sigma).all()]
-        reference = min(known, key=lambda f: f.aicc) if known else None
-        found.append(all_frontiers(table, laws, reference, fit_cost(table), drawn, "parabola"))
+        kept = kept_laws(laws, not_rejected({name: f.aicc for name, f in laws.items()}))
+        found.append(all_frontiers(table, kept, fit_cost(table), drawn, "parabola"))
     out = []
     for method in found[0]:
         for key in EXPONENTS:

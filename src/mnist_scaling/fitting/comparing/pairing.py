@@ -144,7 +144,8 @@ def _by_seed(a: Arm, b: Arm, rows_a: np.ndarray, rows_b: np.ndarray) -> tuple[Ta
         if not seeds:
             continue
         pair = np.array([[a.runs[j][seed], b.runs[k][seed]] for seed in seeds])
-        loss_a[i], loss_b[i] = pair.mean(axis=0)
+        if set(a.runs[j]) != set(b.runs[k]):  # else the tables hold these very means
+            loss_a[i], loss_b[i] = pair.mean(axis=0)
         if len(seeds) > 1:
             off = np.log(pair) - np.log(pair).mean(axis=0)
             scatter += off.T @ off / len(seeds)

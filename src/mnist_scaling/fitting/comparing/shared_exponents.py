@@ -107,7 +107,7 @@ def shared_fits(cells: Cells, laws: list[Law]) -> list[SharedFit]:
     out = []
     for law in laws:
         logs = {k: np.concatenate([np.log(t.inputs[k]) for t in (cells.a, cells.b)]) for k in law.inputs} | {ARM: arm}
-        for variant in VARIANTS:
+        for variant in (v for v in VARIANTS if not (v == SHARED and _is_offset(law))):
             both = TwoArms(law, variant)
             if len(y) < both.size + 2:
                 continue
@@ -116,6 +116,11 @@ def shared_fits(cells: Cells, laws: list[Law]) -> list[SharedFit]:
             error = held.rmse_log if held is not None else np.nan
             out.append(SharedFit(law.name, variant, both.size, aicc(fit.residual, both.size), error, fit.rmse))
     return out
+
+
+def _is_offset(law: Law) -> bool:
+    """Whether a scale of each arm's own is no more than a factor on its loss."""
+    return law.floor is None and sum(p.log for p in law.parameters) == 1
 
 
 def _cost(inputs: Logs, variables: tuple[str, ...]) -> Array:

@@ -17,6 +17,7 @@ from mnist_scaling.fitting.laws.base import (
     exponent_parameter,
     floor_parameter,
     linear_starts,
+    log_add,
 )
 
 BENDS = (
@@ -42,7 +43,7 @@ class Kaplan(Law):
         ratio = a_n / a_d
         log_model = ratio * (log_nc - logs["N"])
         log_data = log_dc - logs["D"]
-        log_sum = np.logaddexp(log_model, log_data)
+        log_sum = log_add(log_model, log_data)
         model = np.exp(log_model - log_sum)
         data = 1 - model
         gradient = np.empty((*theta.shape, len(logs["N"])))

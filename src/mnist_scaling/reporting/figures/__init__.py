@@ -9,13 +9,14 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from mnist_scaling.reporting.figures import accuracy as draw_a
 from mnist_scaling.reporting.figures import compute as draw_c
 from mnist_scaling.reporting.figures import laws as draw_l
 from mnist_scaling.reporting.figures import losses as draw_loss
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.figures import tuning as draw_t
 from mnist_scaling.reporting.loading import Study
-from mnist_scaling.reporting.prepare import Missing, change, compute, laws, losses, tuning
+from mnist_scaling.reporting.prepare import Missing, accuracy, change, compute, laws, losses, tuning
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,12 @@ class Plot:
 
 NO_TRIALS = Missing("A table from elsewhere has no trials, so there is nothing to show of how its runs were tuned.")
 
-TUNING, SCALING, COMPUTE, LAWS, SEARCH = (
+TUNING, SCALING, COMPUTE, LAWS, ACCURACY, SEARCH = (
     "What tuning changed",
     "Loss against size",
     "Compute",
     "Laws",
+    "Accuracy",
     "How tuning went",
 )
 """Sections in the order of the page."""
@@ -106,9 +108,9 @@ FIGURES = (
     Plot(
         "exponents",
         LAWS,
-        "The same exponent by different roads",
+        "The same exponent by different laws and methods",
         "Local exponents at the largest cell with 95 % intervals: laws of one variable in blue, joint laws in red, "
-        "frontier methods in purple. Roads that miss each other mean that the data do not settle the exponent.",
+        "frontier methods in purple. Estimates that miss each other mean that the data do not settle the exponent.",
         laws.exponents,
         draw_l.draw_exponents,
     ),
@@ -120,6 +122,16 @@ FIGURES = (
         "(a corner, a diagonal) is a wrong form; salt and pepper is noise.",
         laws.residuals,
         draw_l.draw_residuals,
+    ),
+    Plot(
+        "accuracy",
+        ACCURACY,
+        "Test error, and what the loss says of it",
+        "Share of test images put in the wrong class, mean over repeats with one standard error: against model size, "
+        "data and compute, light to dark from small to large, and against test loss with the smooth curve through the "
+        "cells.",
+        accuracy.accuracy,
+        draw_a.draw_accuracy,
     ),
     Plot(
         "hyperparameters",

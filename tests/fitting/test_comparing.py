@@ -1,0 +1,220 @@
+"""Comparison of two arms: known answers, what pairing saves, coverage, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mnist_scaling.errors import InputError
+from mnist_scaling.fitting.comparing import Arm, ComparisonOptions, compare, comparison_record
+from mnist_scaling.fitting.comparing.comparison_coverage import Noise, Truth, comparison_coverage, simulate
+from mnist_scaling.fitting.comparing.conclusion import sentence
+from mnist_scaling.fitting.comparing.exponents import difference_of
+from mnist_scaling.fitting.comparing.multiplier import reach
+from mnist_scaling.fitting.comparing.pairing import match
+from mnist_scaling.fitting.comparing.shared_exponents import TwoArms
+from mnist_scaling.fitting.comparing.surface import fit_surfaces
+from mnist_scaling.fitting.comparing.verdict import verdict
+from mnist_scaling.fitting.interval import Interval
+from mnist_scaling.fitting.laws import get_law
+from mnist_scaling.fitting.rows import make_table
+
+QUICK = ComparisonOptions(draws=300, exponents=False)
+PLANE = {"A": 40.0, "alpha": 0.3, "beta": 0.4}
+ADDITIVE = {"E": 0.02, "A": 6.0, "B": 60.0, "alpha": 0.5, "beta": 0.6}
+SIZES = np.geomspace(1e3, 3.2e4, 4), np.geomspace(3125, 5e4, 4)
+
+
+def grid(n: np.ndarray = SIZES[0], d: np.ndarray = SIZES[1]) -> tuple[np.ndarray, np.ndarray]:
+    n, d = np.meshgrid(n, d, indexing="ij")
+    return n.ravel(), d.ravel()
+
+
+def arms(b: dict[str, float], sigma: float = 0.0, shared: float = 0.5, seed: int = 0) -> tuple[Arm, Arm]:
+    """Two multiplicative arms on 4 x 4 cells."""
+    truth = Truth(get_law("multiplicative"), PLANE, PLANE | b)
+    return simulate(*grid(), truth, Noise(sigma, shared), np.random.default_rng(seed))
+
+
+def test_exact_arms_give_exact_differences() -> None:
+    found = compare(*arms({"alpha": 0.36, "beta": 0.36, "A": 70.0}), QUICK)
+    assert found.cells.paired
+    assert found.slopes["alpha"].a.value == pytest.approx(0.3)
+    assert found.slopes["alpha"].b.value == pytest.approx(0.36)
+    assert found.slopes["alpha"].difference.value == pytest.approx(0.06)
+    assert found.slopes["beta"].difference.value == pytest.approx(-0.04)
+    n, d = grid()
+    ratio = 70 / 40 * n**-0.06 * d**0.04
+    assert found.offset.value == pytest.approx(np.log(ratio).mean())
+
+
+def test_half_the_loss_at_equal_exponents_is_the_known_multiple_of_compute() -> None:
+    """On the edge of the box along which the frontier runs, L falls as C^-0.4 first: data are the better buy."""
+    found = compare(*arms({"A": 36.0}), QUICK)
+    first, last = found.multipliers
+    assert first.value.value == pytest.approx(0.9 ** (1 / 0.4), rel=1e-3)
+    assert last.value.value == pytest.approx(0.9 ** (1 / 0.3), rel=1e-3)
+    swapped = compare(*arms({"A": 36.0})[::-1], QUICK)
+    assert swapped.multipliers[0].value.value == pytest.approx(1 / first.value.value, rel=1e-3)
+    assert swapped.slopes["alpha"].difference.value == pytest.approx(0, abs=1e-9)
+
+
+def test_shared_seeds_narrow_the_difference_and_not_the_exponents() -> None:
+    wide, narrow = (compare(*arms({"A": 36.0}, 0.05, shared), QUICK) for shared in (0.0, 0.95))
+    assert not wide.cells.seeds
+    assert narrow.cells.seeds is not None
+    for name in ("alpha", "beta"):
+        w, n = wide.slopes[name], narrow.slopes[name]
+        assert n.difference.high - n.difference.low < 0.5 * (w.difference.high - w.difference.low)
+        assert n.a.high - n.a.low > 0.5 * (w.a.high - w.a.low)
+
+
+def test_only_seeds_of_both_arms_count() -> None:
+    a, b = arms({}, 0.05)
+    assert b.runs is not None
+    fewer = Arm("b", b.table, [{k: v for k, v in run.items() if k != 2} for run in b.runs])
+    cells = match(a, fewer)
+    assert a.runs is not None
+    expected = [np.mean([run[0], run[1]]) for run in a.runs]
+    np.testing.assert_allclose(cells.a.loss, expected)
+    assert cells.seeds is not None
+    assert cells.seeds.freedom == 16
+
+
+def test_the_noise_is_the_scatter_about_a_curved_surface() -> None:
+    """Curvature of the losses is no noise: an exact additive law leaves almost none."""
+    truth = Truth(get_law("additive"), ADDITIVE, ADDITIVE | {"E": 0.03})
+    exact = fit_surfaces(match(*simulate(*grid(), truth, Noise(0.0, 0.5, 1), np.random.default_rng(0))))
+    noisy = fit_surfaces(match(*simulate(*grid(), truth, Noise(0.1, 0.5, 1), np.random.default_rng(0))))
+    assert np.sqrt(exact.covariance[0, 0]) < 0.02
+    assert np.sqrt(noisy.covariance[0, 0]) == pytest.approx(0.1, rel=0.5)
+
+
+def test_arms_on_other_cells_are_compared_over_the_shared_range() -> None:
+    truth = Truth(get_law("additive"), ADDITIVE, ADDITIVE)
+    a, _ = simulate(*grid(), truth, Noise(0.0, 0.0, 1), np.random.default_rng(0))
+    other = grid(np.geomspace(1.3e3, 6e4, 5), np.geomspace(4e3, 3e4, 4))
+    _, b = simulate(*other, truth, Noise(0.0, 0.0, 1), np.random.default_rng(0))
+    found = compare(a, b, QUICK)
+    assert not found.cells.paired
+    assert [flag.code for flag in found.flags] == ["not_paired", "cells_left_out"]
+    # Planes of their own would differ by much more, because the two grids see other parts of a curved surface.
+    assert abs(found.slopes["alpha"].difference.value) < 0.01
+    assert found.offset.value == pytest.approx(0, abs=0.02)
+    assert "unpaired" in comparison_record(found, [{}, {}])["what"]
+
+
+def test_verdicts() -> None:
+    assert verdict(Interval(0.01, -0.02, 0.029), 0.03) == "equivalent"
+    assert verdict(Interval(0.01, 0.005, 0.02), 0.03) == "equivalent"
+    assert verdict(Interval(0.05, 0.01, 0.09), 0.03) == "differs"
+    assert verdict(Interval(0.05, -0.01, 0.11), 0.03) == "not settled"
+    assert verdict(Interval(0.5), 0.03) == "not settled"
+
+
+def test_the_sentence_says_that_only_the_offset_differs() -> None:
+    record = comparison_record(compare(*arms({"A": 32.0}, 0.01), QUICK), [{}, {}])
+    assert record["verdict"] == {"alpha": "equivalent", "beta": "equivalent", "offset": "differs"}
+    assert "Only the offset differs: b has −2" in record["sentence"]
+    assert record["sentence"] == sentence(record)
+    wide = comparison_record(compare(*arms({}, 0.3, 0.0), QUICK), [{}, {}])
+    assert wide["verdict"]["alpha"] == "not settled"
+    assert "not settled" in wide["sentence"]
+
+
+def test_arms_without_a_common_loss_have_no_multiplier() -> None:
+    found = compare(*arms({"A": 0.4}), QUICK)
+    assert found.multipliers == []
+    assert "no_common_loss" in [flag.code for flag in found.flags]
+
+
+def test_every_exponent_that_fit_has_is_compared() -> None:
+    found = compare(*arms({"alpha": 0.36}, 0.01), ComparisonOptions(draws=100))
+    laws = {(e.source, e.parameter, e.at): e.found for e in found.exponents}
+    assert laws["multiplicative", "alpha", ""].difference.value == pytest.approx(0.06, abs=0.02)
+    assert laws["power_D", "beta", "N=1000"].difference.bounded
+    assert {e.source for e in found.exponents if e.is_method} >= {"pareto", "hull"}
+    assert {"additive", "coupled"} <= {e.source for e in found.exponents}
+    best = found.preferred
+    assert best is not None
+    assert best.variant == "separate"
+    same = compare(*arms({"A": 36.0}, 0.01), ComparisonOptions(draws=100)).preferred
+    assert same is not None
+    assert same.variant == "offset"
+
+
+@pytest.mark.parametrize("variant", ["offset", "shared", "separate"])
+def test_gradient_of_a_law_of_two_arms(variant: str) -> None:
+    law = TwoArms(get_law("additive"), variant)
+    n, d = grid()
+    logs = {"N": np.log(n), "D": np.log(d), "arm": (np.arange(16) % 2).astype(float)}
+    rng = np.random.default_rng(0)
+    base = get_law("additive").internal(ADDITIVE)
+    theta = np.concatenate([base, rng.normal(0.5, 0.1, law.size - 5)])[None]
+    _, gradient = law.evaluate(theta, logs)
+    for k in range(law.size):
+        step = np.zeros_like(theta)
+        step[0, k] = 1e-6
+        slope = (law.evaluate(theta + step, logs)[0] - law.evaluate(theta - step, logs)[0]) / 2e-6
+        np.testing.assert_allclose(gradient[:, k], slope, atol=1e-6)
+
+
+def test_reach() -> None:
+    c, y = np.linspace(0, 8, 9), -0.5 * np.linspace(0, 8, 9)
+    assert reach(c, y, -1.3) == pytest.approx(2.6)
+    assert reach(c, y, 0.5) == pytest.approx(-1)
+    assert reach(c, y, -4.5) == pytest.approx(9)
+    assert np.isnan(reach(c, np.full(9, -1.0), -2.0))
+
+
+def test_the_difference_of_independent_intervals() -> None:
+    found = difference_of(Interval(1.0, 0.6, 1.3), Interval(2.0, 1.6, 2.4))
+    assert (found.value, found.low, found.high) == pytest.approx((1.0, 1 - 0.5, 1 + np.hypot(0.4, 0.4)))
+
+
+def test_what_is_refused() -> None:
+    n, d = grid()
+    far = make_table(np.ones(16) * 0.1, {"N": n * 1e3, "D": d})
+    near = make_table(np.ones(16) * 0.1, {"N": n, "D": d})
+    with pytest.raises(InputError, match=r"common range of N, but a has 1000 to 32000 and b has 1e\+06"):
+        compare(Arm("a", near), Arm("b", far), QUICK)
+    with pytest.raises(InputError, match="share a column of sizes, but a has N, D and b has C"):
+        compare(Arm("a", near), Arm("b", make_table(np.ones(4), {"C": np.arange(1.0, 5)})), QUICK)
+    few = near.take(np.array([0, 5, 10]))
+    with pytest.raises(InputError, match="at least 4 cells of each arm"):
+        compare(Arm("a", near), Arm("b", few), QUICK)
+    with pytest.raises(InputError, match=r"`margin > 0` must hold, but got 0"):
+        ComparisonOptions(margin=0)
+
+
+def test_one_moving_variable_is_enough() -> None:
+    a, b = arms({"beta": 0.5}, 0.01)
+    rows = np.flatnonzero(a.table.at_level("N", 1e3))
+    found = compare(*(Arm(x.name, x.table.take(rows)) for x in (a, b)), QUICK)
+    assert list(found.slopes) == ["beta"]
+    record = comparison_record(found, [{}, {}])
+    assert record["slopes"]["alpha"]["difference"]["value"] is None
+    assert "N does not vary" in record["slopes"]["alpha"]["why"]
+    assert found.slopes["beta"].difference.value == pytest.approx(0.1, abs=0.03)
+
+
+def test_rows_of_the_same_size_count_once() -> None:
+    a, b = arms({"A": 32.0}, 0.01)
+    doubled = a.table.take(np.concatenate([np.arange(16), [0, 0]]))
+    found = compare(Arm("a", replace(doubled, se=None, repeats=None)), b, QUICK)
+    assert len(found.cells.a) == 16
+
+
+@pytest.mark.parametrize(
+    ("law", "a", "change"), [("multiplicative", PLANE, {}), ("additive", ADDITIVE, {"beta": 0.5, "B": 25.0})]
+)
+def test_intervals_hold_the_truth(law: str, a: dict[str, float], change: dict[str, float]) -> None:
+    """A small part of benchmarks/comparison.py: 200 pairs, whose share of 95 % has a standard error of 1.5 %."""
+    truth = Truth(get_law(law), a, a | change)
+    found, differs = comparison_coverage(*grid(), truth, Noise(0.06, 0.5), 200, np.random.default_rng(3), draws=300)
+    for quantity in found:
+        assert 0.89 <= quantity.share <= 0.995, quantity
+    if not change:
+        assert max(differs.values()) <= 0.08

@@ -1,0 +1,74 @@
+"""Test error and loss: the curve through both, the cells off it, and what is said."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mnist_scaling.reporting.loading import Study, load
+from mnist_scaling.reporting.prepare import Missing
+from mnist_scaling.reporting.prepare.accuracy import accuracy
+from tests.reporting.builder import Builder
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """16 cells whose error is 0.3 loss^0.9 with a scatter of 2 %, scored on 10,000 images."""
+    folder: Path = tmp_path_factory.mktemp("accuracy") / "multirun" / "s"
+    found = load(Builder(noise=0.01).fitted(folder))
+    return replace(found, cells=with_error(found), record={**found.record, "data": [{"n_test": 10_000}]})
+
+
+def with_error(found: Study, scatter: float = 0.02):  # type: ignore[no-untyped-def]
+    noise = scatter * np.random.default_rng(0).standard_normal(len(found.cells))
+    error = 0.3 * found.cells["test_loss"] ** 0.9 * np.exp(noise)
+    return found.cells.assign(test_error=error, test_error_se=0.01 * error)
+
+
+def test_the_curve_is_found(study: Study) -> None:
+    found = accuracy(study)
+    assert not isinstance(found, Missing)
+    assert found.exponent.holds(0.9)
+    assert found.scatter == pytest.approx(0.02, rel=0.4)
+    assert "without a certain bend" in found.note
+    error = study.cells["test_error"]
+    assert found.binomial == pytest.approx(np.sqrt(np.mean((1 - error) / (error * 10_000))))
+    assert "one smooth curve" in found.note
+    assert not found.cells["breaks"].any()
+
+
+def test_a_cell_off_the_curve_is_named(study: Study) -> None:
+    cells = study.cells.copy()
+    cells.loc[cells.index[5], "test_error"] *= 1.5
+    found = accuracy(replace(study, cells=cells))
+    assert not isinstance(found, Missing)
+    assert found.cells.index[found.cells["breaks"]].tolist() == [cells.index[5]]
+    assert study.label(cells.iloc[5]) in found.note
+
+
+def test_error_that_the_loss_does_not_decide(study: Study) -> None:
+    found = accuracy(replace(study, cells=with_error(study, 0.5)))
+    assert not isinstance(found, Missing)
+    assert "does not decide the error" in found.note
+
+
+def test_a_curve_that_bends_says_its_ends(study: Study) -> None:
+    loss = study.cells["test_loss"]
+    bent = np.exp(0.3 * np.log(loss) ** 2 / 2 + 2 * np.log(loss))
+    found = accuracy(replace(study, cells=study.cells.assign(test_error=bent / bent.max() * 0.5)))
+    assert not isinstance(found, Missing)
+    first, last = (2 + 0.3 * np.log(end) for end in (loss.max(), loss.min()))
+    assert f"{first:.2f} at the largest loss and {last:.2f} at the smallest" in found.note
+    assert "one smooth curve" in found.note
+    assert found.scatter == pytest.approx(0, abs=1e-9)
+
+
+def test_what_is_missing(study: Study) -> None:
+    few = accuracy(replace(study, cells=study.cells.head(4)))
+    assert isinstance(few, Missing)
+    assert "needs 5 cells" in few.reason
+    other = accuracy(replace(study, is_study=False))
+    assert isinstance(other, Missing)

@@ -1,0 +1,187 @@
+"""The compare command: arms of one study, two studies, two tables; its files; what it refuses."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from contextlib import chdir
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mnist_scaling import compare
+from mnist_scaling.compare_config import CompareConfig
+from mnist_scaling.errors import InputError
+from mnist_scaling.fit_config import BootstrapConfig, ColumnsConfig
+from tests.reporting.builder import Builder, power_law
+
+GRID = {"data_fraction": (0.125, 0.25, 0.5, 1.0), "width": (4, 8, 16, 32)}
+DRAWS = BootstrapConfig(draws=100)
+COLUMNS = ColumnsConfig(N="params", D="tokens", C="flops", loss="loss")
+
+
+def slower(n: float, d: float) -> float:
+    """Another exponent of N."""
+    return power_law(n, d, 0.2)
+
+
+def slower_untuned(n: float, d: float) -> float:
+    """The same without tuning."""
+    return 1.5 * slower(n, d)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the studies fast, slow, both (an axis of optimisers) and with two tables."""
+    folder = tmp_path_factory.mktemp("compare")
+    fast, slow = (
+        Builder(axes=GRID, noise=0.01),
+        Builder(axes=GRID, noise=0.01, seed=1, tuned_loss=slower, untuned_loss=slower_untuned),
+    )
+    both = Builder(axes={"optimizer": ("adam", "sgd"), **GRID})
+    for name, builder in {"fast": fast, "slow": slow, "both": both}.items():
+        builder.write(folder / "multirun" / name)
+    rng = np.random.default_rng(0)
+    n, d = (a.ravel() for a in np.meshgrid(np.geomspace(1e6, 1e8, 4), np.geomspace(1e8, 1e10, 4)))
+    for name, factor in (("a", 1.0), ("b", 0.9)):
+        loss = factor * 50 * n**-0.1 * d**-0.15 * np.exp(0.01 * rng.standard_normal(16))
+        table = pd.DataFrame({"params": n, "tokens": d, "flops": 6 * n * d, "loss": loss})
+        table.to_csv(folder / f"{name}.csv", index=False)
+    return folder
+
+
+def run(home: Path, **config: Any) -> dict[str, Any]:
+    config = {"bootstrap": DRAWS, "exponents": False} | config
+    with chdir(home):
+        return compare.run(CompareConfig(**config))
+
+
+def test_two_studies(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record = run(home, studies=["fast", "slow"], name="c", exponents=True)
+    assert json.loads((home / "multirun" / "c" / "comparison.json").read_text()) == json.loads(json.dumps(record))
+    assert [arm["name"] for arm in record["arms"]] == ["fast", "slow"]
+    assert [arm["study"] for arm in record["arms"]] == ["fast", "slow"]
+    assert (record["schema"], record["paired"], record["by_seed"], record["cells"]) == (1, True, True, 16)
+    assert record["slopes"]["alpha"]["difference"]["value"] == pytest.approx(-0.1, abs=0.02)
+    assert record["verdict"]["alpha"] == "differs"
+    assert record["margin"] == 0.03
+    assert {key for e in record["exponents"] for key in e} >= {"law", "method", "parameter", "a", "b", "difference"}
+    assert all(m["low"] <= m["value"] <= m["high"] for m in record["multiplier"])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert record["sentence"] in printed
+    assert "paired by cell and by seed" in printed
+    page = (home / "multirun" / "c" / "comparison.html").read_text()
+    assert page.count("<svg") == 4
+    assert "src=" not in page
+    assert "http" not in page.replace("http://www.w3.org", "")
+
+
+def test_the_ratio_of_cells_csv_is_what_is_compared(home: Path) -> None:
+    """The difference of alpha by an independent regression of the log ratio."""
+    record = run(home, studies=["fast", "slow"], name="c")
+    one, two = (pd.read_csv(home / "multirun" / s / "cells.csv") for s in ("fast", "slow"))
+    design = np.column_stack([np.ones(16), np.log(one["n_params"]), np.log(one["n_seen"])])
+    slope = np.linalg.lstsq(design, np.log(two["test_loss"] / one["test_loss"]), rcond=None)[0]
+    assert record["slopes"]["alpha"]["difference"]["value"] == pytest.approx(-slope[1])
+    assert record["slopes"]["beta"]["difference"]["value"] == pytest.approx(-slope[2])
+
+
+def test_by_compares_arms_of_one_study_and_all_pairs_of_three(home: Path) -> None:
+    record = run(home, by="optimizer", name="both")
+    assert [arm["axes"] for arm in record["arms"]] == [{"optimizer": "adam"}, {"optimizer": "sgd"}]
+    assert record["verdict"]["offset"] == "equivalent"
+    assert "pairs" not in record
+    axes = {"optimizer": ("adam", "adamw", "sgd"), **GRID}
+    Builder(axes=axes, noise=0.01).write(home / "multirun" / "three")
+    three = run(home, by="optimizer", name="three")
+    pairs = [[arm["axes"]["optimizer"] for arm in pair["arms"]] for pair in three["pairs"]]
+    assert pairs == [["adam", "adamw"], ["adam", "sgd"], ["adamw", "sgd"]]
+    assert three["arms"] == three["pairs"][0]["arms"]
+
+
+def test_arms_of_a_further_axis_are_compared_within_each_of_its_values(home: Path) -> None:
+    Builder(axes={"optimizer": ("adam", "sgd"), "parametrization": ("x", "y"), **GRID}).write(
+        home / "multirun" / "crossed"
+    )
+    record = run(home, by="optimizer", name="crossed")
+    axes = [[arm["axes"] for arm in pair["arms"]] for pair in record["pairs"]]
+    assert [(a["parametrization"], b["parametrization"]) for a, b in axes] == [("x", "x"), ("y", "y")]
+
+
+def test_two_tables_as_a_user_types_them(home: Path, command: Callable[..., CompletedProcess[str]]) -> None:
+    columns = [f"columns.{k}={v}" for k, v in vars(COLUMNS).items() if v]
+    arguments = ["tables=[a.csv,b.csv]", *columns, "out=found", "bootstrap.draws=200"]
+    done = command("mnist_scaling.compare", *arguments, cwd=home)
+    assert done.returncode == 0, done.stderr
+    record = json.loads((home / "found" / "comparison.json").read_text())
+    assert [arm["table"] for arm in record["arms"]] == ["../a.csv", "../b.csv"]
+    assert math.exp(record["offset"]["value"]) == pytest.approx(0.9, abs=0.01)
+    assert record["verdict"] == {"alpha": "equivalent", "beta": "equivalent", "offset": "differs"}
+    assert "Only the offset differs" in done.stdout.replace("\n", " ")
+    assert record["command"].startswith("python -m mnist_scaling.compare 'tables=[a.csv,b.csv]'")
+
+
+def test_two_seeds_give_two_answers_and_one_seed_one(home: Path) -> None:
+    first, again, other = (run(home, studies=["fast", "slow"], name="c", seed=s)["offset"] for s in (0, 0, 1))
+    assert first == again
+    assert first["low"] != other["low"]
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"studies": ["fast"], "name": "c"}, "at least two arms, but got only fast"),
+        ({"studies": ["fast", "fast"], "name": "c"}, "different arms, but fast is there twice"),
+        ({"tables": ["a.csv", "./a.csv"], "out": "x"}, "but a.csv is there twice"),
+        ({"studies": ["fast", "slow"]}, "`name` must be given with `studies`"),
+        ({"tables": ["a.csv", "b.csv"]}, "`out` must be given with `tables`"),
+        ({"studies": ["fast", "slow"], "by": "width", "name": "c"}, "but got studies and by"),
+        ({"name": "fast"}, "must say what the arms are, but got none"),
+        ({"studies": ["fast", "both"], "name": "c"}, "must be one arm, but both has 2"),
+        ({"studies": ["fast", "nope"], "name": "c"}, "multirun/nope/cells.csv, but there is none"),
+        ({"by": "nope", "name": "fast"}, "`by` must name columns of the table, but it has no nope"),
+        ({"by": "n_repeats", "name": "fast"}, "a column with at least two values, but n_repeats of"),
+        (
+            {"tables": ["a.csv", "b.csv"], "out": "x", "columns": ColumnsConfig(N="n", loss="loss")},
+            "must have the column",
+        ),
+        ({"studies": ["fast", "slow"], "name": "c", "allow": ("seeds",)}, "`allow` must be of data, but got seeds"),
+        ({"studies": ["fast", "slow"], "name": "c", "margin": -1.0}, "`margin > 0` must hold, but got -1"),
+        ({"by": "width", "name": "fast"}, "must cover a common range of N"),
+    ],
+)
+def test_what_is_refused(home: Path, config: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError) as error:
+        run(home, **config)
+    assert said in str(error.value)
+
+
+def test_other_data_are_refused_unless_they_are_wanted(home: Path) -> None:
+    for name, data in (("fast", "mnist"), ("slow", "fashion_mnist")):
+        path = home / "multirun" / name / "study.json"
+        study = json.loads(path.read_text())
+        path.write_text(json.dumps(study | {"data": [{"name": data, "classes": 10, "sha256": None}]}))
+    with pytest.raises(InputError, match=r"on the same data, but fast was trained on mnist, slow on fashion_mnist"):
+        run(home, studies=["fast", "slow"], name="c")
+    flags = run(home, studies=["fast", "slow"], name="c", allow=("data",))["flags"]
+    assert [flag["code"] for flag in flags] == ["other_data"]
+    assert "fashion_mnist" in flags[0]["message"]
+
+
+def test_an_unfinished_arm_is_compared_on_what_it_has_and_flagged(home: Path) -> None:
+    folder = Builder(axes=GRID, noise=0.01).write(home / "multirun" / "short")
+    cells, trials = (pd.read_csv(folder / f"{table}.csv") for table in ("cells", "trials"))
+    cells.loc[:1, "test_loss"] = np.nan
+    waiting = trials["width"].isin([4, 8]) & (trials["data_fraction"] == 0.125) & (trials["stage"] == "repeat")
+    cells.to_csv(folder / "cells.csv", index=False)
+    trials[~waiting].to_csv(folder / "trials.csv", index=False)
+    Builder(axes=GRID, noise=0.01, seed=1).write(home / "multirun" / "whole")
+    record = run(home, studies=["short", "whole"], name="c")
+    assert record["cells"] == 14
+    assert [flag["code"] for flag in record["flags"]] == ["arm_unfinished", "cells_left_out"]
+    assert "14 of 16 cells" in record["flags"][0]["message"]
