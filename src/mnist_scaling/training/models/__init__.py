@@ -1,4 +1,4 @@
-"""Model families, one file each. A new one is training/models/<name>.py and conf/model/<name>.yaml."""
+"""Model families, one file each. config/models/<name>.py configures one, conf/model/<name>.yaml names it."""
 
 from __future__ import annotations
 
