@@ -17,14 +17,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from hydra import initialize_config_dir
+from hydra import initialize, initialize_config_dir
 from hydra._internal.callbacks import Callbacks
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_scaling import cli, config, fit_config, report, train
+from mnist_scaling import ask_config, cli, compare_config, config, fit_config, report, train
+from mnist_scaling.asking import catalogue
 from mnist_scaling.config import RunConfig
 from mnist_scaling.study import columns, layout
 
@@ -119,6 +120,15 @@ def check_built(config_name: str, schema: type, arguments: list[str]) -> None:
         config.build(schema, load(config_name, arguments, RunMode.RUN))
 
 
+def check_ask(arguments: list[str]) -> None:
+    with initialize(config_path=None, version_base=None):
+        asked = config.build(ask_config.AskConfig, load("ask", arguments, RunMode.RUN))
+    if asked.question is not None and asked.question in catalogue.names(CONF):
+        catalogue.find(asked.question, CONF)
+    else:
+        assert asked.question is None or asked.question.endswith(".yaml")
+
+
 def check_make(arguments: list[str]) -> None:
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert {word for word in arguments if "=" not in word} <= set(targets)
@@ -168,7 +178,9 @@ PROGRAM: dict[str, Callable[[list[str]], None]] = {
 MODULE: dict[str, Callable[[list[str]], None]] = {
     "mnist_scaling.train": check_train,
     "mnist_scaling.fit": functools.partial(check_built, "fit", fit_config.FitConfig),
+    "mnist_scaling.compare": functools.partial(check_built, "compare", compare_config.CompareConfig),
     "mnist_scaling.report": functools.partial(check_built, "report", report.ReportConfig),
+    "mnist_scaling.ask": check_ask,
     "mnist_scaling.tuning.by_hand": check_by_hand,
     "pytest": check_pytest,
 }

@@ -230,6 +230,15 @@ def test_bad_input_end_to_end(command, tmp_path):
     )
 
 
+def test_the_help_lists_what_the_command_takes_and_no_groups_of_others(command):
+    for module, key in (("mnist_scaling.fit", "mask_chance"), ("mnist_scaling.report", "formats")):
+        done = command(module, "--help")
+        assert done.returncode == 0, done.stderr
+        assert key in done.stdout
+        assert "regime" not in done.stdout
+        assert "optim" not in done.stdout.replace("optimizer", "")
+
+
 def test_neither_name_nor_table(in_process):
     code, _, err = in_process("seed=1")
     assert code == 1
@@ -424,7 +433,9 @@ def test_identical_losses_select_no_law(in_process, tmp_path):
     code, out, err = in_process("table=runs.csv", *COLUMNS, "bootstrap.draws=10")
     assert code == 0, err
     assert json.loads((tmp_path / "fits.json").read_text())["selected"] is None
-    assert "Quote no single exponent. No law is selected: every loss is the same" in " ".join(out.split())
+    assert "Quote no single exponent. No law is fitted well enough to quote: every loss is the same" in " ".join(
+        out.split()
+    )
 
 
 def test_compute_alone_takes_the_best_run_of_each_budget(in_process, tmp_path):

@@ -91,6 +91,13 @@ def test_a_shrunk_study_without_a_name_is_not_the_one_in_full(data_dir: str, tmp
     assert [path.name for path in (tmp_path / "multirun").iterdir()] == ["default_smoke"]
 
 
+def test_a_list_of_names_is_refused_in_a_shrunk_study_too(data_dir: str, tmp_path: Path, command: Command) -> None:
+    done = command("mnist_scaling.train", "-m", "scale=smoke", "name=a,b", f"data.dir={data_dir}", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "`name`" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_dry_run_says_what_it_would_do_and_writes_nothing(data_dir: str, tmp_path: Path, command: Command) -> None:
     dry = ("experiment=quickstart", "hydra.sweeper.dry_run=true", "optim.lr=1e-3,1e-2")
     done = command("mnist_scaling.train", "-m", *dry, f"data.dir={data_dir}", cwd=tmp_path)

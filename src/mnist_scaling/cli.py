@@ -22,7 +22,10 @@ INTERRUPTED = 130
 
 _RESUMES = "Every run that has ended is kept; the same command resumes the study."
 _ANEW = "No file is half-written; the same command starts anew."
-"""What an interrupted sweep has left, and any other command; a run by hand says so itself once it trains."""
+"""What an interrupted sweep has left, and what any other command has; a single run has a message of its own."""
+
+_RUNS_STUDIES = ("ask",)
+"""Commands that run studies without being told -m."""
 
 _wants_traceback: list[bool] = []
 """Whether the user set `_DEBUG` for the running command; `run` always sets it for Hydra."""
@@ -63,7 +66,8 @@ def run(main: Callable[[], object], config_name: str) -> None:
         with user_errors(config_name):
             main()
     except KeyboardInterrupt:
-        print(f"\nInterrupted. {_RESUMES if {'-m', '--multirun'} & set(sys.argv) else _ANEW}", file=sys.stderr)
+        resumes = config_name in _RUNS_STUDIES or {"-m", "--multirun"} & set(sys.argv)
+        print(f"\nInterrupted. {_RESUMES if resumes else _ANEW}", file=sys.stderr)
         sys.exit(INTERRUPTED)
     finally:
         os.environ[_DEBUG] = given or "0"

@@ -6,14 +6,13 @@ import hashlib
 import json
 import os
 import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import hydra
 import numpy as np
-import pandas as pd
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
@@ -21,86 +20,34 @@ from mnist_scaling import cli
 from mnist_scaling.config import build
 from mnist_scaling.errors import InputError
 from mnist_scaling.fit_config import FitConfig
+from mnist_scaling.fit_source import Source, read
 from mnist_scaling.fitting import fits_json
 from mnist_scaling.fitting.analysis import analyse
 from mnist_scaling.fitting.coverage import coverage_of
 from mnist_scaling.fitting.envelope import attach
-from mnist_scaling.fitting.read import read_columns
+from mnist_scaling.fitting.optimal_settings import Options as SettingsOptions
+from mnist_scaling.fitting.optimal_settings import TunedKey, optimal_settings
 from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.sensitivity import sensitivity
 from mnist_scaling.fitting.terminal import show
 from mnist_scaling.fitting.tuning_change import TunedCells, tuning_change
+from mnist_scaling.fitting.vertices import CellTrials
 from mnist_scaling.study import missing, provenance
-from mnist_scaling.study.columns import CONVENTIONS, SEED
-from mnist_scaling.study.completeness import unfinished
-from mnist_scaling.study.files import read_json, write_atomically
-from mnist_scaling.study.fitted_rows import Arm, FittedRows, fitted_rows, study_columns
+from mnist_scaling.study.columns import SEED
+from mnist_scaling.study.files import write_atomically
+from mnist_scaling.study.fitted_rows import Arm
 from mnist_scaling.study.flags import TOO_FEW_CELLS
-from mnist_scaling.study.layout import CELLS, CURVES, FITS, STUDY, TRIALS, study_folder
+from mnist_scaling.study.layout import CURVES, FITS, STUDY, TRIALS
 from mnist_scaling.study.roles import roles_of
 from mnist_scaling.study.tables import read_table
+from mnist_scaling.study.tuned_trials import tuned_trials
 from mnist_scaling.study.untuned import untuned_runs
 
 CURVE_ROLES = {"row": "cell", "N": "n_params", "D": "n_seen", "C": "flops", "loss": "val_loss", "phase": "phase"}
 """Columns of a study's curves.csv."""
 
-OLD_CLASSES = 10
-"""Classes of a study that does not state them: every data set had ten when such studies were made."""
-
 TUNED_LOSSES = ("val_loss", "repeat_val_loss", "repeat_val_loss_se")
 """Columns of cells.csv beside the untuned loss: selected, tuned and its error, all on validation images."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """The table to fit, as it stands in its file, and what its study says about it."""
-
-    path: Path
-    rows: FittedRows
-    study: Mapping[str, Any] | None
-    """study.json; empty where a study has none, and None where the table is no study's."""
-    tuned: tuple[str, ...] = ()
-    axes: tuple[str, ...] = ()
-    classes: int | None = None
-    unfinished: str = ""
-    """That the study is unfinished, as a sentence."""
-
-    @property
-    def folder(self) -> Path:
-        """Folder of the table."""
-        return self.path.parent
-
-    def table(self, arm: Arm) -> tuple[Table, list[dict[str, Any]]]:
-        """What is fitted of one arm, and the rows left out of it."""
-        frame = arm.frame
-        columns = {str(c): frame[c].astype(object).where(frame[c].notna(), None).tolist() for c in frame.columns}
-        conventions = None if self.study is None else CONVENTIONS
-        return read_columns(columns, self.rows.names, conventions, str(self.path), frame.index.tolist())
-
-
-def read(config: FitConfig) -> Source:
-    """The rows that the config asks for, from a study's cells.csv or from a table."""
-    wanted = asdict(config.columns)
-    if not config.name:
-        path = Path(str(config.table))
-        frame = read_table(path, [header for header in wanted.values() if header])
-        rows = fitted_rows(frame, wanted, where=config.where, by=config.arm_columns)
-        return Source(path, rows, None)
-    path = study_folder(config.name) / CELLS
-    if not path.is_file():
-        raise InputError(f"A study must have {path}, but there is none: check `name`, or run the study first.")
-    names = study_columns(wanted, read_table(path).columns)
-    frame = _other_counts(read_table(path, [header for header in names.values() if header]))
-    study = read_json(path.parent / STUDY) or {}
-    axes, tuned = (tuple(c for c in study.get(k, ()) if c in frame) for k in ("axes", "tuned"))
-    rows = fitted_rows(frame, names, axes, tuned, config.where, config.arm_columns)
-    trials = read_table(path.parent / TRIALS) if (path.parent / TRIALS).is_file() else pd.DataFrame()
-    return Source(path, rows, study, tuned, axes, _classes(study), unfinished(path.parent, frame, trials, study))
-
-
-def _classes(study: Mapping[str, Any]) -> int | None:
-    """Number of classes that a study states; None where its data sets differ in it."""
-    return provenance.classes(study) if provenance.DATA in study else OLD_CLASSES
 
 
 def _with_curves(table: Table, config: FitConfig, source: Source) -> tuple[Table, str]:
@@ -127,17 +74,6 @@ def _with_curves(table: Table, config: FitConfig, source: Source) -> tuple[Table
     return table, why if path.is_file() else ""
 
 
-def _other_counts(frame: pd.DataFrame) -> pd.DataFrame:
-    """Conventions that are differences or multiples of a study's columns."""
-    derived = {
-        "n_params_without_output": ("n_params", "n_params_output", lambda a, b: a - b),
-        "flops_without_output": ("flops", "flops_output", lambda a, b: a - b),
-        "flops_3_forward": ("flops_forward", "flops_forward", lambda a, _: 3 * a),
-    }
-    there = {k: v for k, v in derived.items() if v[0] in frame and v[1] in frame}
-    return frame.assign(**{k: make(frame[a], frame[b]) for k, (a, b, make) in there.items()})
-
-
 def _tuning_change(source: Source, arm: Arm, level: float) -> dict[str, Any]:
     """What tuning changed in one arm of a study: the record that stands in fits.json."""
     cells, axes, path = arm.frame, source.axes, source.folder / TRIALS
@@ -160,6 +96,29 @@ def _tuning_change(source: Source, arm: Arm, level: float) -> dict[str, Any]:
         why = f"The grid has further axes ({', '.join(roles.others)}): fit one value of each at a time with where=…."
     rows = cells.index.to_numpy()
     return fits_json.tuning_change_record(grid, rows, None if why else tuning_change(grid, level), found.setting, why)
+
+
+def _settings_laws(source: Source, arm: Arm, config: FitConfig) -> dict[str, Any]:
+    """How the best settings of one arm of a study move with its sizes: the record that stands in fits.json."""
+    cells, path, names = arm.frame, source.folder / TRIALS, source.rows.names
+    if not source.tuned or not path.is_file():
+        why = f"{source.folder} has no {TRIALS}." if source.tuned else "Nothing was tuned."
+        return fits_json.settings_laws_record(None, why=why)
+    if source.rows.seeds:
+        why = f"Rows are means over the seeds of their cell: fit one seed at a time with where='{SEED} == 0'."
+        return fits_json.settings_laws_record(None, why=why)
+    found = tuned_trials(source.folder, cells, read_table(path), source.axes)
+    if found.why:
+        return fits_json.settings_laws_record(None, why=found.why)
+    columns = {"N": names["N"], "D": names["D"], "steps": "steps", "loss": names["loss"]}
+    there = {size: cells[column].to_numpy(float) for size, column in columns.items() if column in cells}
+    sizes = [{size: float(values[i]) for size, values in there.items()} for i in range(len(cells))]
+    tried = [CellTrials(**vars(cell), sizes=of) for cell, of in zip(found.cells, sizes, strict=True)]
+    keys = [TunedKey(name, log) for name, log in found.keys.items()]
+    options = SettingsOptions(
+        draws=min(config.bootstrap.draws, SettingsOptions.draws), level=config.bootstrap.level, seed=config.seed
+    )
+    return fits_json.settings_laws_record(optimal_settings(tried, keys, options=options), cells.index.tolist())
 
 
 @hydra.main(config_path=cli.conf_dir(), config_name="fit")
@@ -228,6 +187,7 @@ def _fit(source: Source, arm: Arm, config: FitConfig) -> dict[str, Any]:
     record["data"]["left_out"] = left_out
     if source.study is not None:
         record["tuning_change"] = _tuning_change(source, arm, config.bootstrap.level)
+        record["settings_laws"] = _settings_laws(source, arm, config)
     if config.sensitivity:
         record["sensitivity"] = fits_json.sensitivity_record(sensitivity(result))
     if config.coverage.draws:

@@ -16,59 +16,14 @@ from rich.table import Table
 
 from mnist_scaling import cli, config
 from mnist_scaling.cli import INTERRUPTED
-from mnist_scaling.config import DataConfig, RunConfig
+from mnist_scaling.config import RunConfig
+from mnist_scaling.run_trainer import TRAINER
 from mnist_scaling.study import layout
 from mnist_scaling.study.columns import BRANCH
-from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import SINGLE
 from mnist_scaling.tuning import execution, trainer
 from mnist_scaling.tuning.channel import Channel
 from mnist_scaling.tuning.progress import RunProgress
-from mnist_scaling.tuning.trainer import DataFacts, Report, Trainer
-
-# torch takes seconds to import: every function below does so when it is called, so that a mistyped command
-# fails at once.
-
-
-def _train(run: RunConfig, report: Report | None, folder: Path) -> TrainResult:
-    from mnist_scaling.training.loop import train_model
-
-    return train_model(run, report, folder)
-
-
-def _train_together(runs: Sequence[RunConfig]) -> list[TrainResult]:
-    from mnist_scaling.training.together import train_models
-
-    return train_models(runs)
-
-
-def _can_train_together(run: RunConfig) -> bool:
-    from mnist_scaling.training import regimes
-
-    return regimes.in_lockstep(run)
-
-
-def _cost(run: RunConfig) -> float:
-    from mnist_scaling.training.cost import cost
-
-    return cost(run)
-
-
-def _prepare(source: DataConfig) -> DataFacts:
-    from mnist_scaling.training import data
-
-    prepared = data.prepare(source)
-    about = data.spec(prepared)
-    counts = about.n_train, about.n_validation, about.n_test
-    return DataFacts(source.name, about.image_shape, about.classes, *counts, prepared.sha256)
-
-
-def _warm_up() -> None:
-    import mnist_scaling.training.together  # noqa: F401
-
-
-TRAINER = Trainer(_train, _train_together, _can_train_together, _cost, _prepare, _warm_up)
-"""Training, as the sweeps of this command see it."""
 
 
 @hydra.main(config_path=cli.conf_dir(), config_name="train")
@@ -98,7 +53,10 @@ def single(run: RunConfig, folder: Path) -> float | None:
     """One run by hand: show how far it is, record it and print what it measured; its validation loss."""
     from mnist_scaling.training.loop import train_model
 
-    run = replace(run, data=replace(run.data, sha256=_prepare(run.data).sha256))
+    run = replace(run, data=replace(run.data, sha256=TRAINER.prepare(run.data).sha256))
+    if (start := TRAINER.start(run)) is not None:
+        run = replace(run, init_sha256=start.sha256)
+        print(f"Starting from the weights in {run.init_from}" + (f"; {start.note}" if start.note else "") + ".")
     about = (
         f"Training {run.model.name} of width {run.model.width} on {100 * run.data.fraction:.3g} % of {run.data.name}"
     )
@@ -108,7 +66,8 @@ def single(run: RunConfig, folder: Path) -> float | None:
         )
     execution.write_record(folder, record)
     table = Table("measured", "value", title=f"{run.model.name}, width {run.model.width}: {record['state']}")
-    for name, value in {**(record["result"] or {}), "seconds": record["seconds"]}.items():
+    result = record["result"] or {}
+    for name, value in {**result, **result.get("off_distribution", {}), "seconds": record["seconds"]}.items():
         if isinstance(value, int | float):
             table.add_row(name, f"{value:,}" if isinstance(value, int) else f"{value:.4f}")
     console = Console()
@@ -116,12 +75,14 @@ def single(run: RunConfig, folder: Path) -> float | None:
     if branches := (record["result"] or {})["branches"]:
         console.print(_branches(branches))
     console.print(f"Record: {folder / layout.RESULT}", soft_wrap=True)
+    if (folder / layout.WEIGHTS).is_file():
+        console.print(f"Weights: {folder / layout.WEIGHTS}", soft_wrap=True)
     return (record["result"] or {}).get("val_loss")
 
 
 @contextlib.contextmanager
 def _honest_when_interrupted(folder: Path) -> Iterator[None]:
-    """On Ctrl-C, say what a run by hand has left, which is a checkpoint at best."""
+    """On Ctrl-C, say what a single run has left, which is a checkpoint at most."""
     try:
         yield
     except KeyboardInterrupt:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.fitting import Settings, fit_law, get_law
-from mnist_scaling.fitting.objective import EFFICIENT, SMALLEST_DELTA, choose_delta, huber, seed_noise, weights_from
+from mnist_scaling.fitting import Settings, fit_law, get_law, make_table
+from mnist_scaling.fitting.noise import seed_scale, weights_from
+from mnist_scaling.fitting.objective import EFFICIENT, SMALLEST_DELTA, Scale, choose_delta, huber
 
 from .tables import ADDITIVE, design, grid
 
@@ -95,15 +98,15 @@ def test_huber_by_hand():
 def test_auto_delta_follows_the_noise():
     table = grid("multiplicative", TRUTHS["multiplicative"], noise=0.06)
     law = get_law("multiplicative")
-    noise = seed_noise(table.loss, table.se)
-    assert noise == pytest.approx(0.06 / np.sqrt(3), rel=0.25)
-    fit = fit_law(law, table.logs(law.inputs), table.y, noise=noise)
+    seeds = seed_scale(table)
+    assert seeds.value == pytest.approx(0.06 / np.sqrt(3), rel=0.25)
+    fit = fit_law(law, table.logs(law.inputs), table.y, seeds=seeds)
     assert fit.delta.value == pytest.approx(EFFICIENT * 0.06 / np.sqrt(3), rel=0.4)
     assert "repeats" in fit.delta.reason or "residuals" in fit.delta.reason
 
 
 def test_auto_delta_says_when_the_law_misses():
-    found = choose_delta("auto", np.array([0.3, -0.3, 0.2, -0.25, 0.3]), 2, noise=0.01)
+    found = choose_delta("auto", np.array([0.3, -0.3, 0.2, -0.25, 0.3]), 2, Scale(0.01, 10.0))
     assert found.value > 0.1
     assert "more than seed noise" in found.reason
     assert choose_delta("auto", np.zeros(5), 2, None).value == SMALLEST_DELTA
@@ -117,14 +120,14 @@ def test_bad_delta_is_refused(delta, text):
 
 
 def test_inverse_variance_weights():
-    loss, se = np.ones(4), np.array([0.01, 0.01, 0.01, 0.1])
-    weights = weights_from("inverse_variance", loss, se)
+    table = make_table(np.ones(4), {"N": np.arange(1.0, 5.0)}, np.array([0.01, 0.01, 0.01, 0.1]))
+    weights = weights_from("inverse_variance", table)
     assert weights.mean() == pytest.approx(1)
     assert weights[0] == weights[1] > weights[3]
     with pytest.raises(InputError, match="needs a positive standard error"):
-        weights_from("inverse_variance", loss, None)
+        weights_from("inverse_variance", replace(table, se=None))
     with pytest.raises(InputError, match="equal or inverse_variance"):
-        weights_from("variance", loss, se)
+        weights_from("variance", table)
 
 
 def test_starts_agree_on_an_easy_table():

@@ -100,7 +100,7 @@ def test_it_says_what_came_out_and_what_did_not(normal: tuple[str, list[figure_f
     assert "4 trials and its best setting confirmed by 3 repeats" in plain
     assert "What these data do not show" in plain
     assert re.search(r"A straight line in logs, which no floor bends, falls as N−0\.\d+", plain)
-    assert re.search(r"Quote its exponents: −∂ ln L/∂ ln N 0\.\d+", plain)
+    assert re.search(r"Quote, at the largest cell, (of|the average over) [^:]+: −∂ ln L/∂ ln N 0\.\d+", plain)
     assert "python -m mnist_scaling.fit name=grid" in plain
     assert "2 January 2026" in plain
     assert "prefers-color-scheme: dark" in text

@@ -101,6 +101,15 @@ def test_every_branch_selects_its_own_trial_and_is_repeated_no_further_than_need
     make_tuner(tmp_path, launch, *arguments, n_trials=8).run()
     assert launch.batches == []  # a rerun finds everything
 
+    # Fewer repeats than before take none away and make none again; more make only those that are missing.
+    before = (tmp_path / "trials.csv").read_text()
+    for n_repeats, made in ((1, 0), (3, 4)):
+        launch.batches.clear()
+        make_tuner(tmp_path, launch, *arguments, n_trials=8, n_repeats=n_repeats).run()
+        assert sum(map(len, launch.batches)) == made
+        assert set(before.splitlines()) <= set((tmp_path / "trials.csv").read_text().splitlines())
+    assert (pd.read_csv(tmp_path / "cells.csv")["n_repeats"] == 3).all()
+
 
 def test_a_regime_without_branches_ignores_the_key(tmp_path: Path) -> None:
     record = {"stage": "trial", "number": 0, "seed": 0, "state": COMPLETE, "seconds": 1.0, "error": None, "origin": "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,3 +70,18 @@ def test_a_damaged_file_is_named_and_can_be_set_aside(
     (said,) = capsys.readouterr().err.splitlines()
     assert said.startswith(f"Warning: {path} is damaged (")
     assert said.endswith("It is kept as study.json.damaged, and is written anew.")
+
+
+def test_a_changed_byte_of_a_sealed_file_is_seen(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    content = {"loss": 0.1 + 0.2, "name": 'a "quoted" ,"crc32":7} word', "curve": [[1, None]], "deep": {"é": True}}
+    files.write_sealed(path, content)
+    whole = path.read_bytes()
+    assert {k: v for k, v in (files.read_json(path) or {}).items() if k != files.CHECKSUM} == content
+    mark = whole.rindex(b',"crc32"')
+    for place in (*range(mark), *range(mark + len(',"crc32":'), len(whole) - 1)):  # all but the mark and the line's end
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(files.DamagedFileError):
+            files.read_json(path)
+    path.write_text(json.dumps(content))  # written by hand, or by an older version
+    assert files.read_json(path) == content

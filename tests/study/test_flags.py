@@ -12,7 +12,7 @@ from mnist_scaling.study import flags
 
 PACKAGE = Path(mnist_scaling.__file__).parent
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "fitting.md"
-PARTS = ("fit.py", "report.py", "fitting", "reporting", "study")
+PARTS = ("fit.py", "compare.py", "report.py", "fitting", "reporting", "study")
 FREE = (PACKAGE / "study" / "flags.py", PACKAGE / "fitting" / "diagnostics" / "__init__.py")
 """The list itself; and exports of functions that are named after their flag."""
 

@@ -8,7 +8,9 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.study import layout
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "/tmp/x", "a\\b", "x[/]", "it's", "single"])
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../x", "a/b", "/tmp/x", "a\\b", "x[/]", "it's", "single", "*", "a\tb", "x" * 300]
+)
 def test_a_name_that_is_no_folder_of_its_own_is_refused(name: str) -> None:
     with pytest.raises(InputError, match="`name` must be the name of one folder in multirun/"):
         layout.study_folder(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import pickle
 import random
@@ -23,7 +24,7 @@ from mnist_scaling.config import (
     TrialConfig,
 )
 from mnist_scaling.study.layout import CHECKPOINT
-from mnist_scaling.training import checkpoint, loop, session
+from mnist_scaling.training import checkpoint, loop, session, tensor_file
 from mnist_scaling.training.checkpoint import Checkpoint
 from mnist_scaling.training.regimes import wsd
 
@@ -119,7 +120,10 @@ def test_a_file_that_would_run_code_is_not_loaded(run: RunConfig, tmp_path: Path
     file = io.BytesIO()
     torch.save({"run": Trap()}, file)
     for content in (file.getvalue(), pickle.dumps(Trap(), protocol=2)):
-        for header in (b"", checkpoint._header(content)):  # with a good checksum too: it keeps out accidents only
+        for header in (
+            b"",
+            tensor_file.header(checkpoint.KIND, content),
+        ):  # with a good checksum too: it keeps out accidents only
             (tmp_path / CHECKPOINT).write_bytes(header + content)
             assert Checkpoint(tmp_path, run).read() is None
     assert not (tmp_path / "sprung").exists()
@@ -160,6 +164,18 @@ def test_a_run_with_a_damaged_checkpoint_starts_afresh(
     (tmp_path / CHECKPOINT).write_bytes(content)
     assert loop.train_model(run, folder=tmp_path) == whole  # from its first step: resumed_at is 0
     assert "kept as checkpoint.pt.damaged, and the run starts afresh." in capsys.readouterr().err
+
+
+def test_a_key_that_the_file_does_not_know_is_at_its_default_there(run: RunConfig, tmp_path: Path) -> None:
+    older = Checkpoint(tmp_path, run)
+    known = json.loads(older._run)
+    del known["data.label_noise"]
+    older._run = json.dumps(known)
+    older.write({"x": 1})
+    found = Checkpoint(tmp_path, run).read()
+    assert found is not None
+    assert found["x"] == 1
+    assert Checkpoint(tmp_path, replace(run, data=replace(run.data, label_noise=0.1))).read() is None
 
 
 def test_a_failed_write_leaves_the_old_checkpoint_and_no_other_file(

@@ -85,7 +85,7 @@ def test_no_source_names_the_place_for_the_files(tmp_path: Path, monkeypatch: py
 
 
 def test_an_unknown_name_lists_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="one of mnist, fashion_mnist, kmnist, arrays, but got 'cifar'"):
+    with pytest.raises(InputError, match="one of mnist, fashion_mnist, kmnist, qmnist, arrays, but got 'cifar'"):
         sources.ensure("cifar", tmp_path)
 
 

@@ -38,6 +38,12 @@ def test_the_grid_is_one_study_and_every_cell_has_its_note(tmp_path: Path) -> No
     assert [t.params["width"] for t in summary.trials] == cells["width"].tolist()
     assert summary.trials[0].params.keys() == {"width", "data_fraction", "lr", "batch_size", "dropout"}
     assert summary.metric_names == ["test_loss"]
+    # On the timeline a cell's trial lasts as long as its tuning.
+    for trial in summary.trials:
+        name = f"width={trial.params['width']} data_fraction={trial.params['data_fraction']:g}"
+        tuned = optuna.load_study(study_name=name, storage=storage).trials
+        assert trial.datetime_start == tuned[0].datetime_start
+        assert trial.datetime_complete == max(t.datetime_complete for t in tuned if t.datetime_complete)
 
     cell = optuna.load_study(study_name="width=16 data_fraction=0.5", storage=storage)
     row = cells[(cells["width"] == 16) & (cells["data_fraction"] == 0.5)].iloc[0]

@@ -37,13 +37,13 @@ def test_a_step_is_taken_again_and_its_last_fault_is_raised() -> None:
             return 5
 
         if n_faults == 2:
-            assert faults.insist(step) == 5
+            assert faults.retry(step) == 5
         else:
             with pytest.raises(OSError, match="No space"):
-                faults.insist(step)
+                faults.retry(step)
 
 
-def test_an_error_that_is_no_fault_is_not_insisted_on() -> None:
+def test_an_error_that_is_no_fault_is_not_retried() -> None:
     tries = []
 
     def step() -> None:
@@ -51,7 +51,7 @@ def test_an_error_that_is_no_fault_is_not_insisted_on() -> None:
         raise KeyError("lr")
 
     with pytest.raises(KeyError):
-        faults.insist(step)
+        faults.retry(step)
     assert len(tries) == 1
 
 

@@ -78,7 +78,7 @@ RECORD_DAMAGES = DAMAGES | {
     "no tuned key": change("config/optim.lr", None),
     "a text for a seed": change("seed", "zero"),
     "a loss that is no number": change("result/val_loss", "low"),
-    "an infinite loss": lambda content: content.replace(b'"val_loss": ', b'"val_loss": 1e999, "was": '),
+    "an infinite loss": lambda content: content.replace(b'"val_loss":', b'"val_loss": 1e999, "was": '),
     "an unknown state": change("state", "DONE"),
     "another run's": change("number", 7),
     "no parameter count": change("result/n_params", None),

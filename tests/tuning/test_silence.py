@@ -16,7 +16,7 @@ def words(silence: Silence, clock: Clock, seconds: int) -> dict[float, str]:
     found = {}
     for _ in range(seconds):
         clock.now += 1
-        if word := silence.word():
+        if word := silence.message():
             found[clock.now] = word
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import resource
 import signal
 import time
@@ -73,6 +74,23 @@ def test_a_damaged_journal_that_others_may_share_is_refused_and_left_alone(tmp_p
     with pytest.raises(InputError, match=f"but line {line} of {path} is damaged: restore the file, or move it away"):
         mend(f"journal://{path}", tmp_path)
     assert path.read_bytes() == content
+
+
+def test_a_changed_byte_is_damage_wherever_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "optuna.journal"
+    storage = journal.open_journal(path)
+    study = optuna.create_study(study_name="s", storage=storage)
+    study.add_trial(
+        optuna.trial.create_trial(value=0.5, user_attrs={"index": 0}, intermediate_values={2: 1.0, 10: 0.5})
+    )
+    whole = path.read_bytes()
+    mend(None, tmp_path)
+    assert path.read_bytes() == whole
+    marks = [m.start() + i for m in re.finditer(b',"crc32":|\n', whole) for i in range(len(m.group()))]
+    for place in sorted({*range(0, len(whole), 7)} - {*marks}):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        mend(None, tmp_path)
+        assert not path.exists(), whole[place - 20 : place + 20]
 
 
 def test_damage_that_appears_while_a_sweep_runs_is_a_fault_with_the_files_name(tmp_path: Path) -> None:

@@ -84,11 +84,35 @@ def test_a_rerun_adds_nothing_and_more_trials_top_up(tmp_path: Path) -> None:
     assert cells["n_trials"].tolist() == [5] * 4
     kept = pd.read_csv(tmp_path / "trials.csv").query("stage == 'trial' and number < 3")["lr"].tolist()
     assert kept == pd.read_csv(pd.io.common.StringIO(before)).query("stage == 'trial'")["lr"].tolist()
-    # Repeats are of the setting that is selected now, wherever five trials found a better one.
+    # Two repeats are of the setting that is selected now, wherever five trials found a better one; no earlier run is
+    # gone, but repeats of another setting count for nothing.
+    assert cells["n_repeats"].tolist() == [2] * 4
     best = trials[trials["stage"] == "trial"].sort_values("val_loss").drop_duplicates(["width", "data_fraction"])
     repeats = trials[trials["stage"] == "repeat"].merge(best, on=["width", "data_fraction"], suffixes=("", "_best"))
-    assert (repeats["lr"] == repeats["lr_best"]).all()
-    assert len(repeats) == 8
+    selected = repeats[repeats["lr"] == repeats["lr_best"]]
+    assert len(selected) == 8
+    assert len(repeats) > 8
+    means = selected.groupby(["width", "data_fraction"])["test_loss"].mean()
+    assert cells["test_loss"].tolist() == pytest.approx(means.tolist())
+    known = pd.read_csv(pd.io.common.StringIO(before)).query("stage == 'repeat'")["test_loss"]
+    assert set(known) <= set(repeats["test_loss"])
+
+
+def test_a_cell_is_tuned_once_all_of_its_trials_were_taken_in(tmp_path: Path) -> None:
+    """A worker tells a trial to the storage before its sweep hears of the job's end: no cell may start from half."""
+    launch = InProcess(tmp_path)
+    cell = make_tuner(tmp_path, launch, n_trials=2, batch=2).cells["all"]
+    cell.open([])
+    jobs = cell.next_trials()
+    assert len(jobs) == 2
+    launch([job.overrides for job in jobs])  # both have told
+    cell.ended(jobs[0])
+    assert not cell.tuned
+    assert cell.next_repeats() == []
+    cell.ended(jobs[1])
+    assert cell.tuned
+    assert len(cell.next_repeats()) == 2
+    assert cell.tuned  # while its repeats run
 
 
 def test_an_interrupted_study_resumes_to_the_same_numbers(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from mnist_scaling.config.family import MODEL_CONFIGS, ModelConfig, model_config
 from mnist_scaling.config.rules import one_of, require
 from mnist_scaling.config.run import (
     ARRAYS,
+    AUGMENT,
     CurveConfig,
     DataConfig,
     OptimConfig,
@@ -21,6 +22,7 @@ from mnist_scaling.config.run import (
 
 __all__ = [
     "ARRAYS",
+    "AUGMENT",
     "MODEL_CONFIGS",
     "CurveConfig",
     "DataConfig",

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from math import isfinite
 from typing import Any
 
 from mnist_scaling.config.family import ModelConfig
 from mnist_scaling.config.rules import one_of, require
+from mnist_scaling.study.vocabulary import OFF_DISTRIBUTION
 
 ARRAYS = "arrays"
 """Value of `data.name` for a file of one's own."""
 
 _OF_ARRAYS = ("path", "validation", "test", "split_seed")
 """Keys of `DataConfig` that only `ARRAYS` reads; conf/data/arrays.yaml has their usual values."""
+
+AUGMENT = ("none", "affine", "elastic")
+"""Values of `data.augment`."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,12 @@ class DataConfig:
     """Cap on the training images that `fraction` is taken of; null for all."""
     max_eval: int | None = None
     """Cap on validation and on test images; null for all."""
+    label_noise: float = 0.0
+    """Share of the training images that get a wrong label, drawn by `seed`; validation and test labels stay right."""
+    augment: str = "none"
+    """What happens to a training image each time that it is seen: none, affine (turned, moved, scaled) or elastic."""
+    off_distribution: tuple[str, ...] = ()
+    """Further test scores beside the clean one, on rotated, shifted or noisy test images; they select nothing."""
     path: str | None = None
     """arrays: the .npz file (docs/data.md)."""
     validation: float | None = None
@@ -51,6 +61,18 @@ class DataConfig:
         for key in ("max_train", "max_eval"):
             value = getattr(self, key)
             require(value is None or value >= 10, f"`data.{key}` must be at least 10 or null, but got {value}.")
+        require(
+            0 <= self.label_noise < 1,
+            f"`0 <= data.label_noise < 1` must hold, but got {self.label_noise:g}: give the share of wrong training "
+            "labels, such as 0.2.",
+        )
+        one_of("data.augment", self.augment, AUGMENT)
+        for kind in self.off_distribution:
+            one_of("data.off_distribution", kind, OFF_DISTRIBUTION)
+        require(
+            len(set(self.off_distribution)) == len(self.off_distribution),
+            f"`data.off_distribution` must name each kind once, but got {list(self.off_distribution)}: remove one.",
+        )
         if self.name == ARRAYS:
             self._check_arrays()
             return
@@ -60,6 +82,13 @@ class DataConfig:
                 f"`data.{key}` must be given with data=arrays only, but got {getattr(self, key)} with "
                 f"data={self.name}: that data set has a split of its own.",
             )
+
+    @property
+    def whole(self) -> DataConfig:
+        """The data set itself, whatever a run sees of it and does to it: runs that share it share its files."""
+        return replace(
+            self, fraction=1.0, max_train=None, max_eval=None, label_noise=0.0, augment="none", off_distribution=()
+        )
 
     def _check_arrays(self) -> None:
         require(
@@ -248,6 +277,12 @@ class RunConfig:
     """auto (cuda, else cpu), cpu, cuda or mps."""
     threads: int = 1
     """Torch threads of a run; cells run side by side, so each has one."""
+    init_from: str | None = None
+    """Folder of a run with save_weights=true, whose weights this run starts from; null for fresh ones."""
+    init_sha256: str | None = None
+    """init_from: checksum of the weights' file; a sweep fills it in, and a file with another one is refused."""
+    save_weights: bool = False
+    """Whether repeats and runs by hand leave their final weights in their folders."""
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)

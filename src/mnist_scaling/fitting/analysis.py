@@ -9,23 +9,32 @@ import numpy as np
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting import diagnostics as diag
-from mnist_scaling.fitting.choice import Candidate, Choice, choose
+from mnist_scaling.fitting.choice import Again, Candidate, Choice, aicc_of_each, choose, not_rejected
 from mnist_scaling.fitting.fitted import Fitted, Options, fit_part, is_joint, whole
 from mnist_scaling.fitting.frontier import Frontier
 from mnist_scaling.fitting.frontier_intervals import FrontierResult, all_frontiers
+from mnist_scaling.fitting.kept import Kept, kept_laws
 from mnist_scaling.fitting.laws import ALL, get_law
-from mnist_scaling.fitting.laws.base import Law
+from mnist_scaling.fitting.laws.base import Array, Law
 from mnist_scaling.fitting.outlook import Lifetime, Prediction, lifetime, predict
 from mnist_scaling.fitting.parametric import Cost, fit_cost
 from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.slices import Slice, all_slices, main_slice, refusal
-from mnist_scaling.fitting.uncertainty import (
-    Draws,
-    make_draws,
-)
+from mnist_scaling.fitting.solve import minimise
+from mnist_scaling.fitting.uncertainty import Draws, make_draws
+from mnist_scaling.study.flags import LACK_OF_FIT
 
 MOST_ROWS = 4000
 """Larger tables are thinned to so many rows, at random, and say so."""
+
+REDRAWN = 40
+"""Redrawn tables of each law on which the choice is repeated."""
+
+SOURCES = 3
+"""Laws, those of the largest weight, whose redrawn tables the choice is repeated on."""
+
+MOST_REDRAWN = 40_000
+"""Rows of all redrawn tables of one law: fewer tables where a table is long."""
 
 NOTHING_VARIES = Choice(None, "every loss is the same, so no law has anything to fit", False)
 
@@ -43,7 +52,12 @@ class Result:
     frontier: dict[str, FrontierResult]
     cost: Cost | None
     choice: Choice
+    kept: tuple[Kept, ...]
+    """The laws that the data do not reject, with their weights: what the headline is made of."""
     flags: list[diag.Flag]
+    """For the reader: those about quoted laws in full, those about other laws in one."""
+    law_flags: dict[str, list[str]]
+    """Codes of the flags about each law, quoted or not."""
     masked: list[dict[str, Any]]
     draws: Draws
     reference: str | None
@@ -81,12 +95,16 @@ def analyse(table: Table, options: Options | None = None) -> Result:
     joint = {k: f for k, f in fitted.items() if is_joint(f.law)}
     reference = _reference(joint)
     cost = fit_cost(table)
-    frontier = all_frontiers(table, joint, reference, cost, draws, options.isoflop)
-    choice = NOTHING_VARIES if diag.constant_loss(table) else choose(_candidates(joint or _rivals(fitted)))
+    rivals = joint or _rivals(fitted)
+    choice = NOTHING_VARIES
+    if not diag.constant_loss(table):
+        choice = choose(_candidates(rivals), _again(rivals, draws))
+    kept = kept_laws(rivals, choice.weights)
+    frontier = all_frontiers(table, kept if joint else (), cost, draws, options.isoflop)
     extra = [(part, *_fit_slice(table, part, options, draws)) for part in all_slices(table)]
     wanted = predict(table, fitted, cost, options)
-    life = lifetime(table, joint, cost, options)
-    flags = _flags(table, given, options, fitted, refused, frontier, choice, masked, reference)
+    life = lifetime(table, kept if joint else (), cost, options)
+    flags, law_flags = _flags(table, given, options, fitted, refused, frontier, choice, masked, reference)
     flags += diag.far_extrapolation(
         max((p.reach for p in wanted), default=1.0), [dict(options.predict)], "The prediction asked for"
     )
@@ -99,7 +117,9 @@ def analyse(table: Table, options: Options | None = None) -> Result:
         frontier,
         cost,
         choice,
+        kept,
         flags,
+        law_flags,
         masked,
         draws,
         reference.law.name if reference else None,
@@ -185,7 +205,9 @@ def _starved(table: Table, law: Law, part: Slice) -> bool:
 
 def _reference(joint: dict[str, Fitted]) -> Fitted | None:
     """The joint law with the best AICc: what the table looks like without its noise."""
-    known = [f for f in joint.values() if np.isfinite(f.aicc) and np.isfinite(f.noise.sigma).all()]
+    known = [
+        f for f in joint.values() if np.isfinite(f.aicc) and np.isfinite(f.noise.sigma).all() and not f.law.empirical
+    ]
     return min(known, key=lambda f: f.aicc) if known else None
 
 
@@ -200,10 +222,38 @@ def _rivals(fitted: dict[str, Fitted]) -> dict[str, Fitted]:
 def _candidates(rivals: dict[str, Fitted]) -> list[Candidate]:
     """What the choice looks at; the error is that of both hold-outs together."""
     out = []
-    for name, f in rivals.items():
-        slopes = {f"the local slope in {k}": v for k, v in f.slopes.items() if np.isfinite(v.low)}
-        out.append(Candidate(name, f.law.size, f.aicc, f.held_out, slopes))
+    for f in rivals.values():
+        slopes = {f"{k} at the largest cell": v for k, v in f.slopes.items()}
+        slopes |= {f"{k} in the middle": v for k, v in f.middle_slopes.items()}
+        p_value = f.noise.p_value
+        out.append(Candidate(f.law, f.aicc, f.held_out, slopes, p_value if np.isfinite(p_value) else 1.0))
     return out
+
+
+def _again(rivals: dict[str, Fitted], draws: Draws) -> Again | None:
+    """AICc of every law on tables redrawn from the laws that are not rejected; None where nothing was drawn.
+
+    A table is redrawn as in the wild bootstrap, whatever kind the intervals are of: resampled rows repeat rows, which
+    favours laws with more parameters.
+    """
+    laws = {k: f for k, f in rivals.items() if not f.law.empirical and np.isfinite(f.aicc)}
+    weights = not_rejected({k: f.aicc for k, f in laws.items()})
+    sources = {k: w for k, w in list(weights.items())[:SOURCES] if np.isfinite(laws[k].noise.sigma).all()}
+    if not draws.number or not sources:
+        return None
+    found: dict[str, dict[str, Array]] = {}
+    for source in sources:
+        f = laws[source]
+        number = min(REDRAWN, draws.number, max(5, MOST_REDRAWN // f.fit.n))
+        own, common = (numbers[:number][:, f.part.index] for numbers in (draws.noise, draws.common))
+        y = (f.y - f.fit.residual) + f.noise.draw(own, common)
+        found[source] = {}
+        for name, other in laws.items():
+            start = np.repeat(other.fit.theta[None], number, axis=0)
+            solved = minimise(other.law, other.logs, y, start, other.fit.delta.value, other.fit.weights)
+            residual = y - other.law.evaluate(solved.theta, other.logs)[0]
+            found[source][name] = aicc_of_each(residual, other.law.size)
+    return Again(sources, found)
 
 
 def _fit_slice(table: Table, part: Slice, options: Options, draws: Draws) -> tuple[Fitted | None, str]:
@@ -222,31 +272,58 @@ def _flags(
     choice: Choice,
     masked: list[dict[str, Any]],
     reference: Fitted | None,
-) -> list[diag.Flag]:
-    fits = {k: f.fit for k, f in fitted.items()}
-    floors = {
-        k: (f.profiles["E"][0], bool(f.floor_rejected)) for k, f in fitted.items() if f.floor_rejected is not None
-    }
+) -> tuple[list[diag.Flag], dict[str, list[str]]]:
+    """Flags for the reader, those of the quoted laws in full and all others' in one; and the codes of every law."""
     reference_fit = reference.fit if reference else None
     isoflop = frontier["isoflop"].frontier if "isoflop" in frontier else Frontier("isoflop", {}, [])
     reach, far = _reach(reference, table)
-    return [
+    leading = _leading(choice, fitted)
+    quoted, others = ({k: f for k, f in fitted.items() if (k in leading) == kept} for kept in (True, False))
+    of_quoted, of_others = (_law_flags(group, choice.selected) for group in (quoted, others))
+    floors = {k: f.profiles["E"][0] for k, f in fitted.items() if f.floor_rejected is not None}
+    starved = diag.too_few_cells(table, [k for k, (law, part, _) in refused.items() if _starved(table, law, part)])
+    shown = [
         *diag.constant_loss(table),
         *diag.unit_suspect(given, options.classes),
-        *diag.double_softmax_floor(table, options.classes, {k: v[0] for k, v in floors.items()}),
-        *diag.not_converged(fits, {k: f.settled for k, f in fitted.items()}),
-        *diag.parameter_at_bound(fits),
-        *diag.floor_not_identified(floors, choice.selected),
+        *diag.double_softmax_floor(table, options.classes, floors),
+        *of_quoted,
+        *diag.se_suspect(reference.noise if reference else None),
         *diag.forms_disagree(choice.disagree, choice.reason),
         *diag.grid_edge(table, isoflop),
         *diag.carried(table),
         *diag.non_monotone(table, diag.usual_noise(table, reference_fit)),
         *diag.seed_outlier(table, reference_fit),
         *diag.chance_level(table, options.classes, masked),
-        *diag.too_few_cells(table, [k for k, (law, part, _) in refused.items() if _starved(table, law, part)]),
+        *starved,
         *diag.far_extrapolation(reach, far, "The hold-out of the largest compute"),
         *diag.duplicate_rows(table),
+        # That a law which nobody quotes misses the data is why nobody quotes it.
+        *diag.other_laws([f for f in of_others if f.code != LACK_OF_FIT], leading),
     ]
+    by_law: dict[str, list[str]] = {}
+    for flag in (*of_quoted, *of_others, *starved):
+        for law in flag.laws:
+            by_law.setdefault(law, []).append(flag.code)
+    return shown, by_law
+
+
+def _law_flags(fitted: dict[str, Fitted], selected: str | None) -> list[diag.Flag]:
+    """What can be wrong with these laws."""
+    fits = {k: f.fit for k, f in fitted.items()}
+    floors = {
+        k: (f.profiles["E"][0], bool(f.floor_rejected)) for k, f in fitted.items() if f.floor_rejected is not None
+    }
+    return [
+        *diag.not_converged(fits, {k: f.settled for k, f in fitted.items()}),
+        *diag.parameter_at_bound(fits),
+        *diag.floor_not_identified(floors, selected),
+        *diag.lack_of_fit({k: f.noise for k, f in fitted.items()}),
+    ]
+
+
+def _leading(choice: Choice, fitted: dict[str, Fitted]) -> tuple[str, ...]:
+    """Laws that are quoted: the selected one, or else all that the data do not reject."""
+    return (choice.selected,) if choice.selected is not None else tuple(choice.weights) or tuple(fitted)
 
 
 def _reach(reference: Fitted | None, table: Table) -> tuple[float, list[dict[str, Any]]]:

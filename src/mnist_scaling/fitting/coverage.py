@@ -16,6 +16,7 @@ from mnist_scaling.fitting.fitted import Fitted, Options, fit_part, whole
 from mnist_scaling.fitting.frontier import EXPONENTS
 from mnist_scaling.fitting.frontier_intervals import all_frontiers
 from mnist_scaling.fitting.interval import Interval
+from mnist_scaling.fitting.kept import Kept
 from mnist_scaling.fitting.laws.base import Array, Law
 from mnist_scaling.fitting.parametric import Cost, fit_cost
 from mnist_scaling.fitting.rows import Table
@@ -165,7 +166,7 @@ def _intervals(
     fitted, draws = _fit(table, law, options, rng)
     out = {f"{law.name} {k}": v for k, v in fitted.params.items()}
     if frontier and len(law.inputs) > 1:
-        found = all_frontiers(table, {law.name: fitted}, fitted, cost, draws, options.isoflop)
+        found = all_frontiers(table, (Kept(fitted, 1.0),), cost, draws, options.isoflop)
         out |= {f"{m} {k}": r.intervals[k] for m, r in found.items() for k in EXPONENTS}
     return out
 
@@ -174,7 +175,7 @@ def _truth(exact: Table, law: Law, theta: Array, cost: Cost | None, options: Opt
     fitted, draws = _fit(exact, law, replace(options, draws=0), np.random.default_rng(0))
     if len(law.inputs) < 2:
         return {}
-    found = all_frontiers(exact, {law.name: fitted}, fitted, cost, draws, options.isoflop)
+    found = all_frontiers(exact, (Kept(fitted, 1.0),), cost, draws, options.isoflop)
     values = {f"{m} {k}": r.frontier.exponents[k] for m, r in found.items() for k in EXPONENTS}
     return {k: v for k, v in values.items() if np.isfinite(v)}
 

@@ -6,17 +6,28 @@ exponents (variable projection, Golub & Pereyra 1973) instead of being gridded.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.laws.base import Array, Law, Logs
-from mnist_scaling.fitting.objective import LOSSES, Delta, choose_delta, huber
+from mnist_scaling.fitting.nesting import EMBEDDINGS, nested_in
+from mnist_scaling.fitting.objective import LOSSES, Delta, Scale, choose_delta, huber
 from mnist_scaling.fitting.solve import Solution, minimise
 
 POLISHED = 24
 """Starts that are followed to the end; the others are only screened."""
+
+SCREENED = 400
+"""Rows that starts are screened on; longer tables are sampled for it, and the fit itself takes all rows."""
+
+ROUGH, FEW = 8, 3
+"""Starts of the first fit that delta=auto comes from, and starts that are followed on all rows of a long table."""
+
+HEAT, BEHIND = 30, 1.2
+"""Steps after which a start is given up whose objective is so many times the best one's."""
 
 SAME_OBJECTIVE = 1e-6
 """Starts agree when their objectives differ by less than this share."""
@@ -67,6 +78,8 @@ class Fit:
     """Parameters that trade off along the worst direction, when the condition number is too large."""
     leverage: Array
     """Diagonal of the hat matrix, shape (n,)."""
+    nested: Mapping[str, Array] = field(default_factory=dict)
+    """Optimum of each law that this one holds (`nesting`), where draws are compared with it."""
 
     @property
     def values(self) -> dict[str, float]:
@@ -99,7 +112,7 @@ def fit_law(
     y: Array,
     settings: Settings | None = None,
     weights: Array | None = None,
-    noise: float | None = None,
+    seeds: Scale | None = None,
     start: Array | None = None,
     polished: int = POLISHED,
 ) -> Fit:
@@ -115,8 +128,8 @@ def fit_law(
     settings : Settings, optional
     weights : array, shape (n,), optional
         Weights of the rows; 1 when left out.
-    noise : float, optional
-        Relative standard error that the repeats give, for ``delta=auto``.
+    seeds : Scale, optional
+        Noise of a row's log loss by the repeats, for ``delta=auto``.
     start : array, shape (starts, p), optional
         Starts to screen instead of the law's own.
     polished : int
@@ -130,13 +143,24 @@ def fit_law(
     settings = settings or Settings()
     weights = np.ones_like(y) if weights is None else weights
     check_rows(law, logs, y)
-    starts = law.starts(logs, y) if start is None else np.atleast_2d(start)
-    delta = _delta(law, logs, y, starts, weights, settings, noise)
-    solution, polished = _polish(law, logs, y, starts, delta.value, weights, polished)
+    starts = _starts(law, logs, y) if start is None else np.atleast_2d(start)
+    delta = _delta(law, logs, y, starts, weights, settings, seeds)
+    nested = _nested(law, logs, y, delta.value, weights)
+    held = [EMBEDDINGS[law.name, name](theta[None]) for name, theta in nested.items()]
+    solution, polished = _polish(law, logs, y, starts, delta.value, weights, polished, held)
     best = int(np.argmin(solution.objective))
     limit = solution.objective[best] * (1 + SAME_OBJECTIVE) + 1e-24 * len(y)
     agreeing = int((solution.objective <= limit).sum())
-    return _describe(law, logs, y, weights, solution, best, delta, (len(starts), agreeing, polished))
+    return _describe(law, logs, y, weights, solution, best, delta, (len(starts), agreeing, polished), nested)
+
+
+def _nested(law: Law, logs: Logs, y: Array, delta: float, weights: Array) -> dict[str, Array]:
+    """Optimum of every law that this one holds, shape (q,) each."""
+    out = {}
+    for small in nested_in(law):
+        found, _ = _polish(small, logs, y, _starts(small, logs, y), delta, weights, FEW)
+        out[small.name] = found.theta[np.argmin(found.objective)]
+    return out
 
 
 def check_rows(law: Law, logs: Logs, y: Array) -> None:
@@ -156,7 +180,7 @@ def check_rows(law: Law, logs: Logs, y: Array) -> None:
 
 
 def _delta(
-    law: Law, logs: Logs, y: Array, starts: Array, weights: Array, settings: Settings, noise: float | None
+    law: Law, logs: Logs, y: Array, starts: Array, weights: Array, settings: Settings, seeds: Scale | None
 ) -> Delta:
     """The threshold; "auto" takes its scale from a first fit that is nearly least absolute deviations."""
     if settings.loss == "squared":
@@ -164,20 +188,72 @@ def _delta(
     if settings.loss == "absolute":
         return Delta(1e-6, "loss=absolute: Huber's loss so near to |r| that the difference does not show")
     if settings.delta != "auto":
-        return choose_delta(settings.delta, y, law.size, noise)
+        return choose_delta(settings.delta, y, law.size, seeds)
     spread = max(1e-6, float(np.std(y)))
-    rough, _ = _polish(law, logs, y, starts, 0.02 * spread, weights)
-    residual = y - law.evaluate(rough.theta[[np.argmin(rough.objective)]], logs)[0][0]
-    return choose_delta("auto", residual, law.size, noise)
+    part = _sample(logs, y)
+    inside, some, heavy = {k: v[part] for k, v in logs.items()}, y[part], weights[part]
+    chosen = _screen(law, inside, some, starts, 0.02 * spread, heavy)[:ROUGH]
+    rough = minimise(law, inside, some, starts[chosen], 0.02 * spread, heavy, max_iterations=60, tolerance=1e-6)
+    theta = rough.theta[np.argmin(rough.objective)]
+    lower, upper = law.bounds
+    free = int(((theta > lower) & (theta < upper)).sum())
+    return choose_delta("auto", y - law.evaluate(theta[None], logs)[0][0], free, seeds)
+
+
+def _sample(logs: Logs, y: Array) -> np.ndarray:
+    """Positions of up to `SCREENED` rows, evenly spread over the table whatever its order."""
+    if len(y) <= SCREENED:
+        return np.arange(len(y))
+    order = np.lexsort((y, *logs.values()))
+    return order[np.linspace(0, len(y) - 1, SCREENED).astype(int)]
+
+
+def _starts(law: Law, logs: Logs, y: Array) -> Array:
+    part = _sample(logs, y)
+    return law.starts({k: v[part] for k, v in logs.items()}, y[part])
+
+
+def _screen(law: Law, logs: Logs, y: Array, starts: Array, delta: float, weights: Array) -> np.ndarray:
+    """Positions of the starts, the lowest objective first."""
+    value, _ = law.evaluate(np.clip(starts, *law.bounds), logs)
+    return np.argsort(huber(y - value, delta) @ weights, kind="stable")
 
 
 def _polish(
-    law: Law, logs: Logs, y: Array, starts: Array, delta: float, weights: Array, most: int = POLISHED
+    law: Law,
+    logs: Logs,
+    y: Array,
+    starts: Array,
+    delta: float,
+    weights: Array,
+    most: int = POLISHED,
+    held: Sequence[Array] = (),
 ) -> tuple[Solution, int]:
-    value, _ = law.evaluate(np.clip(starts, *law.bounds), logs)
-    screened = huber(y - value, delta) @ weights
-    chosen = np.argsort(screened)[:most]
-    return minimise(law, logs, y, starts[chosen], delta, weights, max_iterations=300), len(chosen)
+    """Follow the best `most` starts to the end; of a long table, on a sample first and then the `FEW` best on all rows.
+
+    `held` are further starts, of shape (1, p) each, that are followed in any case.
+    """
+    part = _sample(logs, y)
+    inside = {k: v[part] for k, v in logs.items()}
+    chosen = starts[_screen(law, inside, y[part], starts, delta, weights[part])[:most]]
+    chosen = np.vstack([chosen, *held])
+    if len(part) < len(y):
+        rough = minimise(law, inside, y[part], chosen, delta, weights[part], max_iterations=60, tolerance=1e-8)
+        chosen = np.vstack([rough.theta[np.argsort(rough.objective, kind="stable")[:FEW]], *held])
+    return _follow(law, logs, y, chosen, delta, weights), len(chosen)
+
+
+def _follow(law: Law, logs: Logs, y: Array, starts: Array, delta: float, weights: Array) -> Solution:
+    """Minima from these starts; those that are far behind after `HEAT` steps are left where they are."""
+    found = minimise(law, logs, y, starts, delta, weights, max_iterations=HEAT)
+    near = found.objective <= found.objective.min() * BEHIND + 1e-24 * len(y)
+    left = np.flatnonzero(~found.converged & near)
+    if not len(left):
+        return found
+    rest = minimise(law, logs, y, found.theta[left], delta, weights, max_iterations=300)
+    for name in Solution.__dataclass_fields__:
+        getattr(found, name)[left] = getattr(rest, name)
+    return found
 
 
 def _describe(
@@ -189,6 +265,7 @@ def _describe(
     best: int,
     delta: Delta,
     counts: tuple[int, int, int],
+    nested: Mapping[str, Array],
 ) -> Fit:
     theta = solution.theta[best]
     value, jacobian = law.evaluate(theta[None], logs)
@@ -211,6 +288,7 @@ def _describe(
         condition=condition,
         ridge=ridge,
         leverage=leverage,
+        nested=nested,
     )
 
 

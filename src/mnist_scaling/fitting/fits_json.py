@@ -17,6 +17,7 @@ from mnist_scaling.fitting.frontier_intervals import FrontierResult, agreement
 from mnist_scaling.fitting.headline import headline, nothing_to_quote
 from mnist_scaling.fitting.interval import Interval
 from mnist_scaling.fitting.laws.base import Law
+from mnist_scaling.fitting.optimal_settings import KeyLaws, SettingLaw, SettingsLaws, TunedKey
 from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.sensitivity import Variant
 from mnist_scaling.fitting.slices import Slice
@@ -35,7 +36,13 @@ def document(result: Result) -> dict[str, Any]:
         "schema": SCHEMA,
         "laws": laws,
         "selected": result.choice.selected,
-        "selection": {"reason": result.choice.reason, "reference": result.reference},
+        "selection": {
+            "reason": result.choice.reason,
+            "reference": result.reference,
+            "weights": result.choice.weights,
+            "simplest": result.choice.simplest,
+            "stability": result.choice.stability,
+        },
         "headline": headline(result),
         "frontier": {k: _frontier(v) for k, v in result.frontier.items()},
         "agreement": agreement(result.frontier),
@@ -59,7 +66,7 @@ def not_fitted(why: str) -> dict[str, Any]:
         "why": why,
         "laws": {},
         "selected": None,
-        "selection": {"reason": why, "reference": None},
+        "selection": {"reason": why, "reference": None, "weights": {}, "simplest": None, "stability": None},
         "headline": nothing_to_quote(why),
         "frontier": {},
         "agreement": [],
@@ -135,6 +142,68 @@ def tuning_change_record(
     return dict(strict(out))
 
 
+def settings_laws_record(found: SettingsLaws | None, rows: Sequence[int] = (), why: str = "") -> dict[str, Any]:
+    """The key "settings_laws" of fits.json; where there are none its status says why.
+
+    Parameters
+    ----------
+    found : SettingsLaws, optional
+    rows : sequence of int
+        Number of each cell in its file.
+    why : str
+        The reason where nothing was found.
+    """
+    out: dict[str, Any] = {"status": why or "ok", "keys": {}, "cells": []}
+    if found is None:
+        return out
+    out |= {"within": found.options.within, "level": found.options.level, "noise_log": found.noise}
+    for one in found.keys:
+        known = found.used & np.isfinite(one.side)
+        out["keys"][one.key.name] = {
+            "scale": "log" if one.key.log else "linear",
+            "status": one.status,
+            "curvature": one.curvature,
+            "cells": int(known.sum()),
+            "censored": {"low": int((one.side[known] < 0).sum()), "high": int((one.side[known] > 0).sum())},
+            "laws": [_setting_law(law) for law in one.laws],
+        }
+    for i, row in enumerate(rows):
+        best = {one.key.name: {**one.best[i].record(), "side": one.side[i]} for one in found.keys}
+        out["cells"].append({"row": row, "trials": found.trials[i], "used": bool(found.used[i]), "best": best})
+    return dict(strict(out))
+
+
+def _setting_law(law: SettingLaw) -> dict[str, Any]:
+    return {
+        "against": law.against,
+        "exponents": dict(law.coefficients),
+        "centre": dict(zip(law.against, law.centre, strict=True)),
+        "constant": law.constant,
+        "covariance": law.covariance,
+        "spread": law.spread,
+        "lean": law.lean,
+        "n": law.n,
+    }
+
+
+def known_settings_laws(record: Mapping[str, Any]) -> list[KeyLaws]:
+    """The laws in the key "settings_laws" of a fits.json, as `optimal_settings.prior` takes them."""
+    return [
+        KeyLaws(
+            TunedKey(name, key["scale"] == "log"), key["status"], Interval.of(key["curvature"]), [], np.array([]),
+            [
+                SettingLaw(
+                    tuple(law["against"]), {k: Interval.of(v) for k, v in law["exponents"].items()},
+                    np.array([law["centre"][k] for k in law["against"]]), law["constant"],
+                    np.array(law["covariance"], float), law["spread"], law["lean"], law["n"],
+                )
+                for law in key["laws"]
+            ],
+        )
+        for name, key in record["keys"].items()
+    ]  # fmt: skip
+
+
 def strict(value: Any) -> Any:
     """NaN and infinities as None, numpy as Python, so that any JSON reader takes it."""
     if isinstance(value, dict):
@@ -154,11 +223,12 @@ def strict(value: Any) -> Any:
 
 def _law(f: Fitted, result: Result) -> dict[str, Any]:
     fit = f.fit
-    concerned = [flag.code for flag in result.flags if f.law.name in flag.laws]
+    concerned = result.law_flags.get(f.law.name, [])
     return {
         "formula": f.law.formula,
         "source": f.law.source,
         "inputs": list(f.law.inputs),
+        "empirical": f.law.empirical,
         "status": _status(f),
         "n": fit.n,
         "objective": fit.objective,
@@ -184,6 +254,8 @@ def _law(f: Fitted, result: Result) -> dict[str, Any]:
             "noise_log": float(np.sqrt(np.mean(f.noise.sigma**2))),
             "freedom": f.noise.freedom,
             "misfit": f.noise.misfit,
+            "misfit_p_value": f.noise.p_value,
+            "shared_noise_log": 0.0 if f.noise.shared is None else f.noise.shared.size,
             "draws_converged": f.settled,
         },
         "profiles": {
@@ -197,6 +269,8 @@ def _law(f: Fitted, result: Result) -> dict[str, Any]:
 
 
 def _status(f: Fitted) -> str:
+    if f.law.empirical:
+        return "a surface, no law"
     if not f.fit.converged:
         return NOT_CONVERGED
     if f.settled < FEWEST_SETTLED:
@@ -235,7 +309,7 @@ def _refused(law: Law, part: Slice, why: str, result: Result) -> dict[str, Any]:
         "params": nothing,
         "units": {p.name: p.unit for p in law.parameters},
         "slopes": {},
-        "flags": [flag.code for flag in result.flags if law.name in flag.laws],
+        "flags": result.law_flags.get(law.name, []),
         "slice": part.record(result.table) if part.variable else None,
     }
 

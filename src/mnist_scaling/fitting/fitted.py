@@ -12,17 +12,16 @@ from mnist_scaling.fitting.choice import HoldOut, aicc, hold_out, rolling_origin
 from mnist_scaling.fitting.estimate import Fit, Settings, fit_law
 from mnist_scaling.fitting.interval import Interval
 from mnist_scaling.fitting.laws.base import Array, Law, Logs
-from mnist_scaling.fitting.objective import seed_noise, weights_from
+from mnist_scaling.fitting.local_slopes import largest, local_slope, middle
+from mnist_scaling.fitting.noise import Noise, row_noise, seed_scale, weights_from
 from mnist_scaling.fitting.profile import profile
 from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.slices import Slice
 from mnist_scaling.fitting.uncertainty import (
     Draws,
-    Noise,
     bootstrap,
     interval,
     parameter_intervals,
-    row_noise,
     widening,
 )
 
@@ -79,6 +78,8 @@ class Fitted:
     rolling: HoldOut | None
     slopes: dict[str, Interval]
     """-d log L / d log x at the largest cell: comparable between laws of any form."""
+    middle_slopes: dict[str, Interval]
+    """The same in the middle of the grid."""
     profiles: dict[str, tuple[Interval, Array, Array]]
     floor_rejected: bool | None
     """Whether E = 0 is rejected; None for a law without a floor."""
@@ -104,16 +105,17 @@ def fit_part(law: Law, table: Table, part: Slice, options: Options, draws: Draws
     """Estimate, bootstrap, profile and hold-out of one law on the rows of a slice."""
     rows = table.take(part.index)
     logs, y = rows.logs(law.inputs), rows.y
-    weights = weights_from(options.settings.weights, rows.loss, rows.se)
-    fit = fit_law(law, logs, y, options.settings, weights, seed_noise(rows.loss, rows.se))
+    weights = weights_from(options.settings.weights, rows)
+    fit = fit_law(law, logs, y, options.settings, weights, seed_scale(rows))
     noise = row_noise(fit, rows)
     thetas, settled = bootstrap(fit, logs, y, draws, noise, part.index)
     wider = widening(noise.freedom, draws.level)
     cost = _cost_axis(rows, law)
-    profiles: dict[str, tuple[Interval, Array, Array]] = {}
-    if deep and fit.n > fit.free:
-        wanted = [p.name for p in law.parameters if not p.log]
-        profiles = {k: profile(fit, logs, y, k, draws.level, freedom=noise.freedom) for k in wanted}
+    profiles = _profiles(fit, logs, y, noise, draws.level) if deep and fit.n > fit.free else {}
+    rejected = _rejected(fit, profiles)
+    params = parameter_intervals(fit, thetas, draws.level, wider)
+    if rejected is False:
+        params |= {k: _wider_of(params[k], found[0]) for k, found in profiles.items() if k != "E"}
     return Fitted(
         law=law,
         part=part,
@@ -124,14 +126,34 @@ def fit_part(law: Law, table: Table, part: Slice, options: Options, draws: Draws
         thetas=thetas,
         settled=settled,
         wider=wider,
-        params=parameter_intervals(fit, thetas, draws.level, wider),
+        params=params,
         aicc=aicc(fit.residual, law.size),
         holdout=hold_out(fit, logs, y, cost) if deep else None,
         rolling=rolling_origin(fit, logs, y, cost) if deep and is_joint(law) else None,
-        slopes=_slopes(fit, logs, thetas, draws.level, wider) if deep else {},
+        slopes=_slopes(fit, largest(logs), thetas, draws.level, wider) if deep else {},
+        middle_slopes=_slopes(fit, middle(logs), thetas, draws.level, wider) if deep else {},
         profiles=profiles,
-        floor_rejected=_rejected(fit, profiles),
+        floor_rejected=rejected,
     )
+
+
+def _profiles(fit: Fit, logs: Logs, y: Array, noise: Noise, level: float) -> dict[str, tuple[Interval, Array, Array]]:
+    """Profiles of floor and exponents; those of exponents are wider where the floor is not told from 0."""
+    if fit.law.empirical:
+        return {}
+    wanted = sorted((p.name for p in fit.law.parameters if not p.log), key=lambda name: name != "E")
+    found: dict[str, tuple[Interval, Array, Array]] = {}
+    for name in wanted:
+        unsure = name != "E" and _rejected(fit, found) is False
+        found[name] = profile(fit, logs, y, name, noise, level, beside_bound=unsure)
+    return found
+
+
+def _wider_of(drawn: Interval, profiled: Interval) -> Interval:
+    """An interval that holds both: beside a bound the draws of an exponent pile up, and say too little."""
+    if not drawn.bounded or not profiled.bounded:
+        return drawn
+    return Interval(drawn.value, min(drawn.low, profiled.low), max(drawn.high, profiled.high))
 
 
 def _rejected(fit: Fit, profiles: dict[str, tuple[Interval, Array, Array]]) -> bool | None:
@@ -147,21 +169,10 @@ def _cost_axis(rows: Table, law: Law) -> Array:
     return sum((np.log(rows.inputs[k]) for k in law.inputs if k != "U"), np.zeros(len(rows)))
 
 
-def _slopes(fit: Fit, logs: Logs, thetas: Array, level: float, wider: float) -> dict[str, Interval]:
-    """-d log L / d log x at the largest N, D or C of the rows, by central difference."""
-    corner = {k: np.array([v.max()]) for k, v in logs.items()}
-    step = 1e-4
+def _slopes(fit: Fit, at: dict[str, float], thetas: Array, level: float, wider: float) -> dict[str, Interval]:
+    """-d log L / d log x at a point, for every N, D or C of the law."""
     out = {}
     for name in (k for k in fit.law.inputs if k != "U"):
-        ends = [{**corner, name: corner[name] + h} for h in (-step, step)]
-
-        def local(theta: Array, ends: list[dict[str, Array]] = ends) -> Array:
-            low, high = (fit.law.evaluate(theta, e)[0][:, 0] for e in ends)
-            return (low - high) / (2 * step)
-
-        drawn = np.full(len(thetas), np.nan)
-        valid = np.isfinite(thetas).all(axis=1)
-        if valid.any():
-            drawn[valid] = local(thetas[valid])
-        out[name] = interval(float(local(fit.theta[None])[0]), drawn, level, wider)
+        value = float(local_slope(fit.law, fit.theta[None], at, name)[0])
+        out[name] = interval(value, local_slope(fit.law, thetas, at, name), level, wider)
     return out

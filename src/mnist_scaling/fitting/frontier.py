@@ -53,10 +53,14 @@ def pareto_rows(cost: Array, y: Array) -> np.ndarray:
     cost, y : array, shape (n,)
         Any increasing functions of compute and loss.
     """
-    order = np.lexsort((y, cost))
-    best = np.minimum.accumulate(y[order])
-    ahead = np.concatenate([[True], y[order][1:] < best[:-1]])
-    return order[ahead]
+    return _ahead(np.lexsort((y, cost)), y)
+
+
+def _ahead(order: np.ndarray, y: Array) -> np.ndarray:
+    """Those of the rows, which are in order of cost, that are below all before them."""
+    ranked = y[order]
+    best = np.minimum.accumulate(ranked)
+    return order[np.concatenate([[True], ranked[1:] < best[:-1]])]
 
 
 def hull_rows(cost: Array, y: Array) -> np.ndarray:
@@ -64,7 +68,10 @@ def hull_rows(cost: Array, y: Array) -> np.ndarray:
 
     Andrew's monotone chain over the Pareto rows: only those can be corners of the descending part.
     """
-    rows = pareto_rows(cost, y)
+    return _corners(pareto_rows(cost, y), cost, y)
+
+
+def _corners(rows: np.ndarray, cost: Array, y: Array) -> np.ndarray:
     kept: list[int] = []
     for row in rows:
         while len(kept) >= 2:
@@ -80,48 +87,11 @@ def slope(x: Array, y: Array, weights: Array | None = None) -> float:
     """Slope of the least-squares line; NaN with fewer than `FEWEST_POINTS` points or one distinct x."""
     if len(x) < FEWEST_POINTS or np.ptp(x) <= 0:
         return np.nan
-    w = np.ones_like(x) if weights is None else weights
-    centred = x - np.average(x, weights=w)
-    return float((w * centred * y).sum() / (w * centred**2).sum())
-
-
-def fit_exponent(
-    c: Array, optimum: Array, log_se: Array | None = None, level: float = 0.95
-) -> tuple[float, float, float]:
-    """Exponent a of N* = k C^a from the optima themselves, with its interval.
-
-    Least squares in logs, weighted by 1 / log_se^2 where standard errors of log N* are given; the
-    interval is Student's, with the residual scale, so that standard errors count as relative only.
-
-    Parameters
-    ----------
-    c, optimum : array, shape (n,)
-        Compute budgets and the optima there.
-    log_se : array, shape (n,), optional
-
-    Returns
-    -------
-    value, low, high : float
-
-    Raises
-    ------
-    InputError
-        When there are fewer than 3 budgets.
-    """
-    from scipy import stats
-
-    from mnist_scaling.errors import InputError
-
-    x, y = np.log(c), np.log(optimum)
-    if len(x) < FEWEST_POINTS:
-        raise InputError(f"An exponent needs at least {FEWEST_POINTS} budgets, but got {len(x)}: add budgets.")
-    w = np.ones_like(x) if log_se is None else 1 / np.asarray(log_se) ** 2
-    value = slope(x, y, w)
-    residual = y - np.average(y, weights=w) - value * (x - np.average(x, weights=w))
-    spread = (w * residual**2).sum() / (len(x) - 2)
-    error = np.sqrt(spread / (w * (x - np.average(x, weights=w)) ** 2).sum())
-    half = float(stats.t.ppf(0.5 + level / 2, len(x) - 2) * error)
-    return value, value - half, value + half
+    if weights is None:
+        centred = x - x.mean()
+        return float(centred @ y / (centred @ centred))
+    centred = x - np.average(x, weights=weights)
+    return float((weights * centred * y).sum() / (weights * centred**2).sum())
 
 
 def observed(table: Table, method: str, y: Array | None = None) -> Frontier:
@@ -155,11 +125,20 @@ def _points(table: Table, ys: Array) -> tuple[Table, Array]:
 
 
 def _slopes(table: Table, rows: np.ndarray, y: Array) -> dict[str, float]:
-    c = np.log(table.inputs["C"][rows])
+    return _slopes_of(_axes(table), rows, y)
+
+
+def _axes(table: Table) -> dict[str, Array]:
+    """log C, and log N and log D where compute was free to go into either."""
+    names = ["C", *(k for k in ("N", "D") if k in table.inputs and _varies(table))]
+    return {k: np.log(table.inputs[k]) for k in names}
+
+
+def _slopes_of(axes: dict[str, Array], rows: np.ndarray, y: Array) -> dict[str, float]:
+    c = axes["C"][rows]
     values = {"loss_exponent": slope(c, y[rows])}
     for key in ("N", "D"):
-        known = key in table.inputs and _varies(table)
-        values[f"{key}_exponent"] = slope(c, np.log(table.inputs[key][rows])) if known else np.nan
+        values[f"{key}_exponent"] = slope(c, axes[key][rows]) if key in axes else np.nan
     return {key: values[key] for key in EXPONENTS}
 
 
@@ -189,11 +168,16 @@ def observed_draws(table: Table, method: str, ys: Array, counts: Array | None) -
     if counts is not None and table.curves is not None:
         counts = counts[:, table.run_of]
     cost = np.log(shown.inputs["C"])
-    find = pareto_rows if method == "pareto" else hull_rows
-    everything = np.arange(len(shown))
+    axes, order = _axes(shown), np.argsort(cost, kind="stable")
+    alone = len(order) < 2 or float(np.diff(cost[order]).min()) > 0
     for b, y in enumerate(ys):
-        present = everything if counts is None else np.flatnonzero(counts[b] > 0)
-        rows = present[find(cost[present], y[present])]
-        for key, value in _slopes(shown, rows, y).items():
+        # Where no two rows cost the same, all draws share one order of cost.
+        ranked = order if alone else np.lexsort((y, cost))
+        if counts is not None:
+            ranked = ranked[counts[b][ranked] > 0]
+        rows = _ahead(ranked, y)
+        if method == "hull":
+            rows = _corners(rows, cost, y)
+        for key, value in _slopes_of(axes, rows, y).items():
             out[key][b] = value
     return out

@@ -1,173 +1,233 @@
-"""The four frontier methods side by side, with intervals from the same draws, and whether they agree."""
+"""The four frontier methods side by side, corrected for their bias, with intervals; and whether they agree."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mnist_scaling.fitting.averaging import MAJORITY, Part, average
 from mnist_scaling.fitting.budgets import curves
-from mnist_scaling.fitting.diagnostics import FEWEST_SETTLED
 from mnist_scaling.fitting.frontier import EXPONENTS, METHODS, Frontier, nothing, observed, observed_draws
 from mnist_scaling.fitting.interval import Interval
 from mnist_scaling.fitting.isoflop_minima import MOST_EDGES, counted, isoflop, isoflop_draws
-from mnist_scaling.fitting.laws.base import Array
-from mnist_scaling.fitting.objective import robust_scale
+from mnist_scaling.fitting.kept import Kept, averaged
+from mnist_scaling.fitting.laws.base import Array, Law
 from mnist_scaling.fitting.parametric import Cost, exponents_of, frontier_of
 from mnist_scaling.fitting.rows import Table
-from mnist_scaling.fitting.uncertainty import FEWEST_VALID, PAIRS_FROM, Draws, interval
+from mnist_scaling.fitting.uncertainty import FEWEST_VALID, PAIRS_FROM, Draws
 from mnist_scaling.study.flags import GRID_EDGE
 
 if TYPE_CHECKING:
     from mnist_scaling.fitting.fitted import Fitted
 
+FRONTIER_DRAWS = 300
+"""Draws that the methods which go row by row are repeated for: an end of their intervals is then off by a tenth."""
+
 
 @dataclass(frozen=True)
 class FrontierResult:
-    """One method: its frontier and the intervals of its exponents."""
+    """One method: its frontier and its exponents, corrected for the method's bias, with their intervals."""
 
     frontier: Frontier
     intervals: dict[str, Interval]
     flags: tuple[str, ...]
 
 
-def all_frontiers(
-    table: Table, joint: Mapping[str, Fitted], reference: Fitted | None, cost: Cost | None, draws: Draws, curve: str
-) -> dict[str, FrontierResult]:
-    """Every method of `METHODS` on one table.
-
-    On a designed grid the draws of the first three are the reference law's values plus redrawn noise,
-    the same noise that its parameters were redrawn with; with many rows they are resampled rows.
-    """
-    sample = _sample(table, reference, draws)
-    out = {}
-    for method in ("pareto", "hull"):
-        found = observed(table, method)
-        drawn, smooth = {}, {}
-        if sample is not None:
-            drawn = observed_draws(table, method, sample.ys, sample.counts)
-            smooth = observed(table, method, sample.smooth).exponents
-        out[method] = _with_intervals(found, drawn, smooth, draws, sample)
-    out["isoflop"] = _isoflop(table, sample, draws, curve)
-    out["parametric"] = parametric(table, joint, reference, cost, draws)
-    return out
-
-
 @dataclass(frozen=True)
-class _Sample:
-    """Draws of the rows themselves."""
+class _Drawn:
+    """One kept law's draws: parameters, and losses of the rows with their noise and without it."""
 
+    kept: Kept
+    thetas: Array
+    """Shape (draws, p)."""
     ys: Array
-    """Log losses, shape (draws, n)."""
+    """Log losses with noise, shape (draws, n)."""
     counts: Array | None
     """How often each row was drawn, when rows are resampled."""
     smooth: Array
-    """Log losses without noise, as far as they are known, shape (n,)."""
-    wider: float
+    """The law's own log losses in each draw, shape (draws, n)."""
+    fitted: Array
+    """The law's own log losses, shape (n,)."""
 
 
-def _sample(table: Table, reference: Fitted | None, draws: Draws) -> _Sample | None:
-    if draws.kind == "pairs" and len(table) >= PAIRS_FROM:
-        return _Sample(np.broadcast_to(table.y, (draws.number, len(table))), draws.counts, table.y, 1.0)
-    return _redrawn(table, reference, draws)
+def all_frontiers(
+    table: Table, kept: Sequence[Kept], cost: Cost | None, draws: Draws, curve: str
+) -> dict[str, FrontierResult]:
+    """Every method of `METHODS` on one table.
+
+    Pareto front, hull and isoFLOP curves are read off few rows, and are biased even without noise: rows lie on one
+    side of the frontier, and a minimum off the middle of a curve is drawn to it. On a fitted law that bias is known,
+    the method's exponent on the law's own losses minus the law's exponent. It is taken off the estimate and, draw by
+    draw, off the draws; the average over the kept laws is what is given.
+
+    Parameters
+    ----------
+    table : Table
+    kept : sequence of Kept
+        Joint laws that the data do not reject.
+    cost : Cost or None
+    draws : Draws
+    curve : str
+        Polynomial of the isoFLOP curves.
+    """
+    drawn = _drawn(table, kept, draws)
+    out = {}
+    for method in ("pareto", "hull"):
+        found = observed(table, method)
+
+        def measure(ys: Array, counts: Array | None, method: str = method) -> dict[str, Array]:
+            return observed_draws(table, method, ys, counts)
+
+        out[method] = _corrected(found, measure, table, drawn, cost, draws.level)
+    out["isoflop"] = _isoflop(table, drawn, cost, draws, curve)
+    out["parametric"] = parametric(table, kept, cost, draws)
+    return out
 
 
-def _redrawn(table: Table, reference: Fitted | None, draws: Draws) -> _Sample | None:
-    if reference is None:
-        return None
-    smooth = table.y - reference.fit.residual
-    return _Sample(smooth + draws.noise * reference.noise.sigma, None, smooth, reference.wider)
+def _drawn(table: Table, kept: Sequence[Kept], draws: Draws) -> list[_Drawn]:
+    """The first `FRONTIER_DRAWS` draws of every kept law; none where the noise is not known."""
+    if not draws.number or any(not np.isfinite(k.fitted.noise.sigma).all() for k in kept):
+        return []
+    pairs = draws.kind == "pairs" and len(table) >= PAIRS_FROM
+    out = []
+    for one in kept:
+        f = one.fitted
+        if f.law.empirical:
+            continue
+        good = np.isfinite(f.thetas[:FRONTIER_DRAWS]).all(axis=1)
+        thetas, fitted = f.thetas[:FRONTIER_DRAWS][good], table.y - f.fit.residual
+        smooth = f.law.evaluate(thetas, f.logs)[0]
+        if pairs:
+            ys, counts = np.broadcast_to(table.y, smooth.shape), draws.counts[:FRONTIER_DRAWS][good]
+        else:
+            ys, counts = fitted + _errors(f, draws)[good], None
+        out.append(_Drawn(one, thetas, ys, counts, smooth, fitted))
+    return out
 
 
-def _isoflop(table: Table, sample: _Sample | None, draws: Draws, method: str) -> FrontierResult:
+def _errors(f: Fitted, draws: Draws) -> Array:
+    return f.noise.draw(draws.noise[:FRONTIER_DRAWS], draws.common[:FRONTIER_DRAWS])
+
+
+Measure = Callable[[Array, Array | None], dict[str, Array]]
+"""Exponents of a method on log losses (draws, n), some rows counted more than once: arrays of shape (draws,)."""
+
+
+def _corrected(
+    found: Frontier, measure: Measure, table: Table, drawn: Sequence[_Drawn], cost: Cost | None, level: float
+) -> FrontierResult:
+    """The method's exponents less their bias on the kept laws; as read off, without intervals, where no law has one."""
+    edges = sum(c["quality"] == "edge" for c in found.extra.get("curves", []))
+    flags = (GRID_EDGE,) if edges else ()
+    if cost is None or not drawn or found.status != "ok":
+        return FrontierResult(found, {key: Interval(found.exponents[key]) for key in EXPONENTS}, flags)
+    parts: dict[str, list[Part]] = {key: [] for key in EXPONENTS}
+    log_c = budgets(table, cost)
+    for one in drawn:
+        law, f = one.kept.fitted.law, one.kept.fitted
+        own, draws = (exponents_of(law, theta, cost, log_c) for theta in (f.fit.theta[None], one.thetas))
+        if own is None or draws is None:
+            nothing_known = np.full(len(one.thetas), np.nan)
+            for key in EXPONENTS:
+                parts[key].append(Part(one.kept.weight, np.nan, nothing_known))
+            continue
+        smooth, noisy = measure(one.fitted[None], None), measure(one.ys, one.counts)
+        without = measure(one.smooth, one.counts)
+        for key in EXPONENTS:
+            value = found.exponents[key] - float(smooth[key][0]) + float(own[key][0])
+            parts[key].append(Part(one.kept.weight, value, noisy[key] - without[key] + draws[key], f.wider))
+    intervals = {key: average(parts[key], level) for key in EXPONENTS}
+    if not any(i.bounded for i in intervals.values()):
+        why = "as read off the rows, without an interval: its bias is not known, because "
+        why += "the laws that fit have no optimum at fixed C"
+        found = replace(found, status=why)
+        return FrontierResult(found, {key: Interval(found.exponents[key]) for key in EXPONENTS}, flags)
+    return FrontierResult(replace(found, extra={**found.extra, "as_read": found.exponents}), intervals, flags)
+
+
+def _isoflop(table: Table, drawn: Sequence[_Drawn], cost: Cost | None, draws: Draws, method: str) -> FrontierResult:
     family, _ = curves(table)
     found = isoflop(table, method)
-    if sample is None or not family or found.status != "ok":
-        return _with_intervals(found, {}, {}, draws, sample)
+    if not family or found.status != "ok":
+        return _corrected(found, lambda ys, counts: {}, table, (), cost, draws.level)
     used = counted(family, table.y, method)
     if used.mean() < 1 - MOST_EDGES:
         short = f"{used.sum()} of {len(used)} budgets have their minimum inside: a selection, so no interval"
-        return _with_intervals(replace(found, status=short), {}, {}, draws, sample)
-    if sample.counts is not None and not all(len(c.rows) for c in family):
-        # An interpolated curve has no rows of its own to leave out; resample what it is made of instead.
-        sample = replace(sample, ys=_residual_draws(table, draws), counts=None)
-    drawn = isoflop_draws(family, sample.ys, method, sample.counts, used)
-    smooth = isoflop_draws(family, sample.smooth[None], method, None, used)
-    out = _with_intervals(found, drawn, {k: float(v[0]) for k, v in smooth.items()}, draws, sample)
-    stable = float(np.isfinite(drawn["N_exponent"]).mean()) if draws.number else 1.0
-    if stable < FEWEST_VALID:
-        shaky = f"only {100 * stable:.0f} % of draws keep every minimum near the sizes, so no interval"
+        return _corrected(replace(found, status=short), lambda ys, counts: {}, table, (), cost, draws.level)
+    # An interpolated curve has no rows of its own to leave out; redraw the noise of what it is made of instead.
+    if not all(len(c.rows) for c in family):
+        drawn = [replace(d, ys=d.fitted + _errors(d.kept.fitted, draws)[: len(d.thetas)], counts=None) for d in drawn]
+    out = _corrected(
+        found, lambda ys, counts: isoflop_draws(family, ys, method, counts, used), table, drawn, cost, draws.level
+    )
+    if out.frontier.status == "ok" and not out.intervals["N_exponent"].bounded and draws.number:
+        shaky = f"fewer than {100 * FEWEST_VALID:.0f} % of draws keep every minimum near the sizes, so no interval"
         out = replace(out, frontier=replace(out.frontier, status=shaky))
     return out
 
 
-def _residual_draws(table: Table, draws: Draws) -> Array:
-    """Log losses with noise of the size that neighbouring rows show around a quadratic surface."""
-    n, c = (np.log(table.inputs[k]) - np.log(table.inputs[k]).mean() for k in ("N", "C"))
-    design = np.column_stack([np.ones_like(n), n, c, n * n, n * c, c * c])
-    residual = table.y - design @ np.linalg.lstsq(design, table.y, rcond=None)[0]
-    return table.y + draws.noise * robust_scale(residual, design.shape[1])
+def parametric(table: Table, kept: Sequence[Kept], cost: Cost | None, draws: Draws) -> FrontierResult:
+    """The average frontier of the kept laws that have one, under the table's own cost.
 
-
-def _with_intervals(
-    found: Frontier, drawn: Mapping[str, Array], smooth: Mapping[str, float], draws: Draws, sample: _Sample | None
-) -> FrontierResult:
-    """Percentile intervals; they are stretched to what the method gives without noise, its own bias."""
-    intervals = {}
-    for key in EXPONENTS:
-        value = found.exponents[key]
-        if sample is None or key not in drawn:
-            intervals[key] = Interval(value)
-            continue
-        plain = interval(value, drawn[key], draws.level, sample.wider)
-        ends = [e for e in (plain.low, plain.high, smooth.get(key, np.nan)) if np.isfinite(e)]
-        if found.method == "hull":
-            # A corner more or less is worth as much as the noise: take the longer arm on both sides.
-            ends += [2 * value - e for e in ends]
-        intervals[key] = Interval(value, min(ends), max(ends)) if np.isfinite(plain.low) else plain
-    edges = sum(c["quality"] == "edge" for c in found.extra.get("curves", []))
-    return FrontierResult(found, intervals, (GRID_EDGE,) if edges else ())
-
-
-def parametric(
-    table: Table, joint: Mapping[str, Fitted], reference: Fitted | None, cost: Cost | None, draws: Draws
-) -> FrontierResult:
-    """The frontier of the best joint law that has one (additive, coupled, kaplan), under the table's own cost."""
+    A law has one when it has an optimum at fixed C (the product form has none) and none of its parameters but the
+    floor stopped at a bound. Null where such laws hold no more than half of the weight.
+    """
     empty = {key: Interval(np.nan) for key in EXPONENTS}
-    if cost is None or reference is None:
+    laws = [k for k in kept if not k.fitted.law.empirical]
+    if cost is None or not laws:
         why = "needs N, D and a C that grows with both" if cost is None else "no joint law could be fitted"
         return FrontierResult(nothing("parametric", why), empty, ())
-    able = able_laws(joint)
-    if not able:
-        return FrontierResult(nothing("parametric", "no fitted law has an optimum at fixed C"), empty, ())
-    best = min(able, key=lambda f: f.aicc)
+    able = able_laws(laws)
+    if sum(k.weight for k in able) <= MAJORITY * sum(k.weight for k in laws):
+        return FrontierResult(nothing("parametric", _why_none(laws, able)), empty, ())
     log_c = budgets(table, cost)
-    found = exponents_of(best.law, best.fit.theta[None], cost, log_c)
-    valid = np.isfinite(best.thetas).all(axis=1)
-    drawn = exponents_of(best.law, best.thetas[valid], cost, log_c) if valid.any() else None
-    assert found is not None
-    values = {k: float(v[0]) for k, v in found.items()}
-    intervals = {
-        k: interval(v, drawn[k], draws.level, best.wider) if drawn is not None else Interval(v)
-        for k, v in values.items()
-    }
-    status = (
-        "ok" if np.isfinite(values["N_exponent"]) else f"{best.law.name} has an exponent of 0, so no optimum at fixed C"
-    )
+    intervals: dict[str, Interval] = {}
+    seen: dict[tuple[str, int], dict[str, Array] | None] = {}
+    for key in (*EXPONENTS, "reducible_exponent"):
+
+        def exponent(law: Law, theta: Array, key: str = key) -> Array:
+            out = np.full(len(theta), np.nan)
+            valid = np.isfinite(theta).all(axis=1)
+            name = (law.name, len(theta))  # the fit itself, or all draws: one reckoning gives every exponent
+            if name not in seen:
+                seen[name] = exponents_of(law, theta[valid], cost, log_c) if valid.any() else None
+            found = seen[name]
+            if found is not None:
+                out[valid] = found[key]
+            return out
+
+        intervals[key] = averaged(able, exponent, draws.level)
+    best = able[0].fitted
     extra: dict[str, Any] = {
         "law": best.law.name,
+        "laws": [k.fitted.law.name for k in able],
         "reducible_loss_exponent": intervals.pop("reducible_exponent").record(),
     }
-    exponents = {k: values[k] for k in EXPONENTS}
+    exponents = {key: intervals[key].value for key in EXPONENTS}
+    status = "ok" if np.isfinite(exponents["N_exponent"]) else "an exponent of 0, so no optimum at fixed C"
     return FrontierResult(Frontier("parametric", exponents, _points(best, cost, log_c), status, extra), intervals, ())
 
 
-def able_laws(joint: Mapping[str, Fitted]) -> list[Fitted]:
-    """Laws with an optimum at fixed C; those whose parameters wander only when there is no other."""
-    able = [f for f in joint.values() if f.law.optimum(f.fit.theta[None], 1.0, 1.0) is not None and np.isfinite(f.aicc)]
-    return [f for f in able if f.settled >= FEWEST_SETTLED] or able
+def _why_none(laws: Sequence[Kept], able: Sequence[Kept]) -> str:
+    """Why the kept laws have no frontier, in words."""
+    without = [k.fitted.law.name for k in laws if not has_optimum(k)]
+    if without:
+        return f"no optimum: {' and '.join(without)} {'has' if len(without) == 1 else 'have'} none at fixed C"
+    names = [k.fitted.law.name for k in laws if k not in able]
+    return f"no optimum to trust: {' and '.join(names)} ended at a bound"
+
+
+def has_optimum(one: Kept) -> bool:
+    """Whether a law has a best N and D at fixed C."""
+    return one.fitted.law.optimum(one.fitted.fit.theta[None], 1.0, 1.0) is not None
+
+
+def able_laws(kept: Sequence[Kept]) -> list[Kept]:
+    """The kept laws that have a frontier: an optimum at fixed C, and no parameter but the floor at a bound."""
+    return [k for k in kept if not k.fitted.law.empirical and has_optimum(k) and not set(k.fitted.fit.at_bound) - {"E"}]
 
 
 def budgets(table: Table, cost: Cost) -> Array:

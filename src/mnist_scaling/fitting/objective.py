@@ -11,12 +11,16 @@ import numpy as np
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.laws.base import Array
+from mnist_scaling.fitting.variance import pool
 
 EFFICIENT = 1.345
 """delta / sigma at which Huber's estimator keeps 95 % of least squares' efficiency on normal noise."""
 
 SMALLEST_DELTA = 1e-4
 """A table without noise has no scale to take delta from; below this every delta gives the same fit."""
+
+MEDIAN_FREEDOM = 0.37
+"""A median of n residuals is as uncertain as a root mean square of 0.37 n."""
 
 LOSSES = ("huber", "squared", "absolute")
 
@@ -29,12 +33,18 @@ class Delta:
     reason: str
 
 
+@dataclass(frozen=True)
+class Scale:
+    """A standard deviation of log loss and the degrees of freedom that it is known with."""
+
+    value: float
+    freedom: float
+
+
 def huber(residual: Array, delta: float) -> Array:
     """r^2 / 2 inside delta, delta (|r| - delta / 2) outside; delta = inf is half the square."""
-    size = np.abs(residual)
-    if np.isinf(delta):
-        return 0.5 * residual * residual
-    return np.where(size <= delta, 0.5 * residual * residual, delta * (size - 0.5 * delta))
+    clipped = residual if np.isinf(delta) else np.clip(residual, -delta, delta)
+    return clipped * (residual - 0.5 * clipped)
 
 
 def robust_scale(residual: Array, lost: int = 0) -> float:
@@ -44,22 +54,19 @@ def robust_scale(residual: Array, lost: int = 0) -> float:
     return float(1.4826 * np.median(np.abs(residual)) * freedom)
 
 
-def seed_noise(loss: Array, se: Array | None) -> float | None:
-    """Pooled relative standard error of the rows, sqrt(mean (se / L)^2); None when no row has one.
+def absolute_scale(residual: Array, lost: int) -> float:
+    """1.4826 * the median of the n - lost largest |r|: a fit of least absolute deviations passes through `lost` rows.
 
-    The standard error of a mean's logarithm is se / L to first order, so this is the scale of the
-    residuals in log loss that the repeats alone explain.
+    Source: Hill & Holland 1977 (J. Amer. Statist. Assoc. 72), section 2.
     """
-    if se is None:
-        return None
-    known = np.isfinite(se) & (se > 0)
-    if known.sum() < 2:
-        return None
-    return float(np.sqrt(np.mean((se[known] / loss[known]) ** 2)))
+    size = np.sort(np.abs(residual))
+    return float(1.4826 * np.median(size[min(lost, len(size) - 1) :]))
 
 
-def choose_delta(delta: float | str, residual: Array, lost: int, noise: float | None) -> Delta:
+def choose_delta(delta: float | str, residual: Array, lost: int, seeds: Scale | None) -> Delta:
     """The threshold asked for, or 1.345 sigma with sigma from the table.
+
+    sigma^2 is the residuals' robust variance, pooled with the repeats' where an F test does not tell the two apart.
 
     Parameters
     ----------
@@ -68,9 +75,9 @@ def choose_delta(delta: float | str, residual: Array, lost: int, noise: float | 
     residual : array, shape (n,)
         Log residuals of a first, least-absolute-deviation-like fit.
     lost : int
-        Parameters of that fit.
-    noise : float or None
-        `seed_noise` of the table.
+        Free parameters of that fit.
+    seeds : Scale or None
+        What the repeats say.
 
     Raises
     ------
@@ -83,38 +90,17 @@ def choose_delta(delta: float | str, residual: Array, lost: int, noise: float | 
         return Delta(float(delta), "given")
     if delta != "auto":
         raise InputError(f"`delta` must be a positive number or auto, but got {delta!r}.")
-    spread = robust_scale(residual, lost)
-    if noise is not None and noise >= spread:
-        sigma, why = noise, "the repeats' standard errors"
-    else:
-        sigma, why = spread, "the robust scale of the residuals"
-        if noise is not None:
-            why += f", which exceeds the repeats' {noise:.2g}: the law misses by more than seed noise"
+    spread = absolute_scale(residual, lost)
+    sigma, why = spread, "the robust scale of the residuals"
+    if seeds is not None:
+        freedom = MEDIAN_FREEDOM * (len(residual) - lost)
+        pooled, together, ratio, _ = pool(spread**2, freedom, seeds.value**2, seeds.freedom)
+        if together > freedom:
+            sigma, why = float(np.sqrt(pooled)), "the residuals' robust scale and the repeats' standard errors, pooled"
+        elif ratio > 1:
+            why += f", which exceeds the repeats' {seeds.value:.2g}: the law misses by more than seed noise"
+        else:
+            why += f", which is far below the repeats' {seeds.value:.2g}"
     if EFFICIENT * sigma < SMALLEST_DELTA:
         return Delta(SMALLEST_DELTA, f"the smallest there is, because the scale of the residuals is {sigma:.1g}")
     return Delta(EFFICIENT * sigma, f"{EFFICIENT} x {sigma:.3g} from {why}")
-
-
-def weights_from(kind: str, loss: Array, se: Array | None) -> Array:
-    """Weight of each row: 1, or inverse variance of log loss, scaled to a mean of 1.
-
-    A row's own standard error of three repeats is itself off by half, so variances are shrunk half-way
-    to their pooled value before they are inverted.
-
-    Raises
-    ------
-    InputError
-        When inverse variances are asked for and some row has no standard error.
-    """
-    if kind == "equal":
-        return np.ones_like(loss)
-    if kind != "inverse_variance":
-        raise InputError(f"`weights` must be equal or inverse_variance, but got {kind!r}.")
-    if se is None or not np.all(np.isfinite(se) & (se > 0)):
-        raise InputError(
-            "`weights=inverse_variance` needs a positive standard error in every row, but some rows have none: "
-            "name the column with columns.se=…, or use weights=equal."
-        )
-    variance = (se / loss) ** 2
-    shrunk = 0.5 * variance + 0.5 * variance.mean()
-    return (1 / shrunk) / np.mean(1 / shrunk)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from mnist_scaling.fitting.frontier_intervals import able_laws
 from mnist_scaling.fitting.interval import Interval
+from mnist_scaling.fitting.kept import Kept
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.parametric import Cost
 from mnist_scaling.fitting.rows import Table
@@ -77,12 +78,15 @@ def _reach(table: Table, point: Mapping[str, Array], cost: Cost | None, f: Fitte
     return max(float(np.exp(point[k][0]) / table.inputs[k].max()) for k in f.law.inputs)
 
 
-def lifetime(table: Table, joint: Mapping[str, Fitted], cost: Cost | None, options: Options) -> Lifetime | None:
-    """The optimum for ``options.queries`` inferences, at the loss that is best for the table's largest C."""
-    able = able_laws(joint)
+def lifetime(table: Table, kept: Sequence[Kept], cost: Cost | None, options: Options) -> Lifetime | None:
+    """The optimum for ``options.queries`` inferences, at the loss that is best for the table's largest C.
+
+    It is that of the kept law with the largest weight that has a frontier.
+    """
+    able = able_laws(kept)
     if options.queries is None or cost is None or not able:
         return None
-    best = min(able, key=lambda f: f.aicc)
+    best = able[0].fitted
     valid = best.thetas[np.isfinite(best.thetas).all(axis=1)][:LIFETIME_DRAWS]
     sizes = np.log(table.inputs["C"]) if "C" in table.inputs else np.array([_largest(table, cost)])
     found = lifetime_optimum(

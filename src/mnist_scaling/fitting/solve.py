@@ -18,7 +18,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from mnist_scaling.fitting.laws.base import Array, Law, Logs
-from mnist_scaling.fitting.objective import huber
 
 TOLERANCE = 1e-13
 """A fit has converged when one more step is expected to lower the objective by less than this share."""
@@ -29,7 +28,7 @@ STALLED = 1e-6
 EXACT = 1e-24
 """Objective per unit of weight at which residuals are rounding: a fit that stalls below it has converged."""
 
-CHUNK = 400_000
+CHUNK = 40_000
 """Rows x members handled in one array, so that a batch stays in the cache and in memory."""
 
 
@@ -52,6 +51,7 @@ def minimise(
     weights: Array | None = None,
     fixed: tuple[int, ...] = (),
     max_iterations: int = 200,
+    tolerance: float = TOLERANCE,
 ) -> Solution:
     """Minimise sum_i w_i huber_delta(y_i - log f_i(theta)) inside the law's bounds, for every start.
 
@@ -72,6 +72,8 @@ def minimise(
         Parameters that stay at their start: profile likelihood.
     max_iterations : int
         After so many steps a member is given back as not converged.
+    tolerance : float
+        Share of the objective that one more step, which is still taken, may promise at the optimum.
     """
     batch, n = len(start), y.shape[-1]
     size = max(1, CHUNK // max(n, 1))
@@ -85,6 +87,7 @@ def minimise(
             weights if weights is None or weights.ndim == 1 else weights[low : low + size],
             fixed,
             max_iterations,
+            tolerance,
         )
         for low in range(0, max(batch, 1), size)
     ]
@@ -100,12 +103,13 @@ def _minimise_chunk(
     weights: Array | None,
     fixed: tuple[int, ...],
     max_iterations: int,
+    tolerance: float,
 ) -> Solution:
     lower, upper = law.bounds
     batch = len(start)
     theta = np.clip(start, lower, upper)
     y = np.broadcast_to(y, (batch, y.shape[-1]))
-    w = np.broadcast_to(1.0 if weights is None else weights, y.shape)
+    w = np.broadcast_to(1.0 if weights is None else np.asarray(weights, float), y.shape)
     total = np.maximum(w.sum(axis=1), 1.0)
     tiny, exact = 1e-30 * total, EXACT * total
     best = np.full(batch, np.inf)
@@ -118,7 +122,7 @@ def _minimise_chunk(
     for _ in range(max_iterations):
         step, gain = _step(state, damping, lower, upper, fixed)
         iterations[live] += 1
-        reached = np.isfinite(state.objective) & (gain <= TOLERANCE * state.objective + tiny[live])
+        reached = np.isfinite(state.objective) & (gain <= tolerance * state.objective + tiny[live])
         trial = _State(law, logs, state.y, state.w, np.clip(state.theta + step, lower, upper), delta)
         better = trial.objective < state.objective
         # Where no step lowers the objective any more, this is the optimum if hardly anything was left to gain.
@@ -142,51 +146,70 @@ def _minimise_chunk(
 class _State:
     """Residuals, gradient and objective of the live members at their present theta."""
 
+    FIELDS = ("theta", "residual", "clipped", "jacobian", "objective")
+
     def __init__(self, law: Law, logs: Logs, y: Array, w: Array, theta: Array, delta: float) -> None:
         self.y, self.w, self.theta, self.delta = y, w, theta, delta
         value, self.jacobian = law.evaluate(theta, logs)
         self.residual = y - value
-        objective = np.einsum("bi,bi->b", w, huber(self.residual, delta))
+        self.clipped = self.residual if np.isinf(delta) else np.clip(self.residual, -delta, delta)
+        # c (r - c / 2) is r^2 / 2 where c = r, and delta (|r| - delta / 2) where c = +- delta.
+        objective = (w * self.clipped * (self.residual - 0.5 * self.clipped)).sum(axis=1)
         self.objective = np.where(np.isfinite(objective), objective, np.inf)
 
     def take(self, other: _State, rows: np.ndarray) -> None:
         """Copy the members `rows` from `other`."""
-        if rows.all():
-            self.theta, self.residual, self.jacobian = other.theta, other.residual, other.jacobian
-            self.objective = other.objective
-            return
-        for name in ("theta", "residual", "jacobian", "objective"):
-            getattr(self, name)[rows] = getattr(other, name)[rows]
+        whole = rows.all()
+        for name in self.FIELDS:
+            if whole:
+                setattr(self, name, getattr(other, name))
+            else:
+                getattr(self, name)[rows] = getattr(other, name)[rows]
 
     def keep(self, rows: np.ndarray) -> _State:
         """Drop the members that are done."""
-        for name in ("y", "w", "theta", "residual", "jacobian", "objective"):
+        for name in ("y", "w", *self.FIELDS):
             setattr(self, name, getattr(self, name)[rows])
         return self
 
 
 def _step(state: _State, damping: Array, lower: Array, upper: Array, fixed: tuple[int, ...]) -> tuple[Array, Array]:
-    """The damped Newton step and the gain that it promises, free of the damping."""
-    r, w, delta = state.residual, state.w, state.delta
-    if np.isinf(delta):
-        pull, curvature = w * r, w * (1.0 + damping[:, None])
+    """The damped Newton step and the gain that it promises, free of the damping.
+
+    Where the step would leave the bounds, those parameters go to their bound and the others are solved for again:
+    cutting the step instead would turn it away from the descent, and let a floor near 0 stall.
+    """
+    pull = state.w * state.clipped
+    if np.isinf(state.delta):
+        curvature = state.w * (1.0 + damping[:, None])
     else:
-        size = np.abs(r)
-        shrink = np.minimum(1.0, delta / np.maximum(size, 1e-300))
-        pull = w * r * shrink
-        curvature = w * ((size <= delta) + damping[:, None] * shrink)
+        size = np.abs(state.residual)
+        shrink = state.delta / np.maximum(size, state.delta)
+        curvature = state.w * ((size <= state.delta) + damping[:, None] * shrink)
     gradient = (state.jacobian @ pull[..., None])[..., 0]
     hessian = (state.jacobian * curvature[:, None, :]) @ state.jacobian.transpose(0, 2, 1)
     frozen = ((state.theta <= lower) & (gradient < 0)) | ((state.theta >= upper) & (gradient > 0))
     frozen[:, list(fixed)] = True
     free = ~frozen
+    step = _solve(hessian, gradient, free)
+    gain = 0.5 * np.einsum("bp,bp->b", gradient * free, step) * (1.0 + damping)
+    target = state.theta + step
+    out = free & ((target < lower) | (target > upper))
+    rows = np.flatnonzero(out.any(axis=1))
+    if len(rows):
+        moved = np.where(out[rows], np.clip(target[rows], lower, upper) - state.theta[rows], 0.0)
+        left = gradient[rows] - (hessian[rows] @ moved[..., None])[..., 0]
+        step[rows] = moved + _solve(hessian[rows], left, free[rows] & ~out[rows])
+    return step, gain
+
+
+def _solve(hessian: Array, gradient: Array, free: np.ndarray) -> Array:
+    """H^-1 g over the free parameters, 0 for the others, with a diagonal that is scaled to 1 first."""
     hessian = hessian * (free[:, :, None] & free[:, None, :])
     gradient = gradient * free
     diagonal = np.einsum("bii->bi", hessian)
     scale = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
     hessian = hessian / scale[:, :, None] / scale[:, None, :]
-    index = np.arange(len(lower))
+    index = np.arange(hessian.shape[1])
     hessian[:, index, index] = np.where(diagonal > 0, 1.0 + 1e-13, 1.0)
-    step = np.linalg.solve(hessian, (gradient / scale)[..., None])[..., 0] / scale
-    gain = 0.5 * np.einsum("bp,bp->b", gradient, step) * (1.0 + damping)
-    return step, gain
+    return np.linalg.solve(hessian, (gradient / scale)[..., None])[..., 0] / scale

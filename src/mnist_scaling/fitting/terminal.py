@@ -50,6 +50,7 @@ def _analysis(record: Mapping[str, Any], console: Console) -> None:
     _frontier(record, console)
     _outlook(record, console)
     _tuning_change(record.get("tuning_change"), console)
+    _settings_laws(record.get("settings_laws"), console)
     if "sensitivity" in record:
         console.print(_sensitivity(record))
     if "coverage" in record:
@@ -70,14 +71,25 @@ def _overview(arms: Sequence[Mapping[str, Any]]) -> Grid:
 
 
 def _quoted(record: Mapping[str, Any]) -> Text:
-    """What to quote, in one sentence, and whether the frontier methods contradict each other."""
+    """What to quote, over which laws, and whether the frontier methods contradict each other."""
     found = record["headline"]
-    shown = {"slope_N": "-dlnL/dlnN", "slope_D": "-dlnL/dlnD", "slope_C": "-dlnL/dlnC", "N_exponent": "N* in C"}
+    shown = {
+        "slope_N": "-dlnL/dlnN",
+        "slope_D": "-dlnL/dlnD",
+        "slope_C": "-dlnL/dlnC",
+        "N_exponent": "N* in C",
+        "floor": "floor",
+        "loss": "loss at the point asked for",
+    }
     known = [f"{name} {_interval(found[key])}" for key, name in shown.items() if found[key]["value"] is not None]
     if known:
-        text = Text(f"\nQuote {record['selected']}, at the largest cell: {', '.join(known)}.", style="bold")
+        laws = found["laws"]
+        over = laws[0] if len(laws) == 1 else f"the average over {', '.join(laws[:-1])} and {laws[-1]}"
+        text = Text(f"\nQuote {over}, at the largest cell: {', '.join(known)}.", style="bold")
     else:
         text = Text(f"\nQuote no single exponent. {found['slope_N']['why']}", style="bold")
+    if known and found["N_exponent"]["value"] is None:
+        text.append(f"\nN*: {found['N_exponent']['why']}", style="not bold")
     conflict = conflict_sentence(record)
     if conflict:
         text.append(f"\n{conflict}", style="not bold yellow")
@@ -150,6 +162,9 @@ def _laws(record: Mapping[str, Any]) -> Grid:
 def _selection(record: Mapping[str, Any]) -> Text:
     if record["selected"]:
         text = Text(f"* selected: {record['selected']} ({record['selection']['reason']})")
+        simplest = record["selection"].get("simplest")
+        if simplest and simplest != record["selected"]:
+            text.append(f"\nThe simplest law that the data do not reject is {simplest}.")
     else:
         text = Text(f"No law is selected: {record['selection']['reason']}.", style="yellow")
     for name, law in record["laws"].items():
@@ -166,7 +181,8 @@ def _frontier(record: Mapping[str, Any], console: Console) -> None:
     console.print(grid)
     for name, found in record["frontier"].items():
         notes = [found["status"]] if found["status"] != "ok" else []
-        notes += [f"of {found['law']}"] if "law" in found else []
+        notes += [f"average over {', '.join(found['laws'])}"] if found.get("laws") else []
+        notes += ["corrected for its bias on the fitted laws"] if "as_read" in found else []
         notes += list(found["flags"])
         if notes:
             console.print(f"{name}: {', '.join(notes)}", style="dim")
@@ -183,6 +199,28 @@ def _tuning_change(record: Mapping[str, Any] | None, console: Console) -> None:
     names = {"untuned": "untuned, one run", "tuned": "tuned, repeats", "change": "tuned - untuned"}
     for source, name in names.items():
         grid.add_row(name, *(_interval(record["plane"][source].get(k)) for k in ("N", "D")))
+    console.print(grid)
+
+
+def _settings_laws(record: Mapping[str, Any] | None, console: Console) -> None:
+    """How each tuned key's best value moves with the size of the cell; one row per key and law."""
+    if record is None:
+        return
+    if record["status"] != "ok":
+        console.print(f"\nBest settings against size: {record['status']}", style="dim")
+        return
+    grid = _grid(
+        "Best settings against size: exponents (log keys), else change per unit of ln size",
+        ("key", "against", "cells", "beyond"), ("cells", "beyond"),
+    )  # fmt: skip
+    grid.columns[1].no_wrap = False
+    for name, key in record["keys"].items():
+        beyond = str(sum(key["censored"].values()))
+        for law in key["laws"]:
+            text = "  ".join(f"{size} {_interval(i)}" for size, i in law["exponents"].items())
+            grid.add_row(name, text, str(law["n"]), beyond)
+        if not key["laws"]:
+            grid.add_row(name, Text(key["status"], style="dim"), str(key["cells"]), beyond)
     console.print(grid)
 
 

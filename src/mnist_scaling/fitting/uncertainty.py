@@ -1,32 +1,34 @@
 """Intervals: one bootstrap for everything.
 
-Two kinds of draw. *pairs* resamples rows (Efron 1979) and is for tables with many rows. *wild* keeps
-the rows and redraws their noise, y* = f + s_i v_i, which is what a designed grid needs: dropping one of
-four widths is not a draw of anything. s_i^2 mixes the pooled variance of residuals (and repeats) with
-the row's own leverage-corrected residual (Wu 1986, HC2), so that unequal noise is seen but a handful of
-rows does not make it up. Draws are widened by Student's t over the normal quantile, the small-sample
+There are two kinds of draw. *pairs* resamples rows (Efron 1979) and is for tables with many rows. *wild* keeps the rows
+and redraws their noise, y* = f + s_i v_i + t u_level(i), as a designed grid needs: dropping one of four widths is not a
+draw of anything. The s_i and t are those of `noise`, which profiles and flags use, too; rows that share an error are
+redrawn even where there are many. Draws are widened by Student's t over the normal quantile, the small-sample
 correction.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-from scipy import stats
+from numpy.typing import NDArray
+from scipy import special
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.estimate import Fit
 from mnist_scaling.fitting.interval import Interval
 from mnist_scaling.fitting.laws.base import Array, Law, Logs
-from mnist_scaling.fitting.rows import Table
-from mnist_scaling.fitting.solve import minimise
+from mnist_scaling.fitting.nesting import minimise_nested
+from mnist_scaling.fitting.noise import Noise
+from mnist_scaling.fitting.solve import Solution
 
 PAIRS_FROM = 60
 """``kind=auto`` resamples rows of tables with at least so many, and redraws noise of smaller ones."""
 
-PRIOR_FREEDOM = 2.0
-"""Weight, in rows, of the pooled variance against a row's own squared residual."""
+LEAP = 100
+"""Draws whose first step is made at once."""
 
 FEWEST_VALID = 0.7
 """An interval is given only when at least this share of the draws has the quantity."""
@@ -34,20 +36,36 @@ FEWEST_VALID = 0.7
 
 @dataclass(frozen=True)
 class Draws:
-    """The random numbers that every estimate of a table shares, shape (draws, n) each."""
+    """The random numbers that every estimate of a table shares, shape (draws, n) each, made when they are asked for."""
 
     kind: str
     """wild or pairs."""
-    counts: Array
-    """How often each row was drawn (pairs)."""
-    noise: Array
-    """Standard normal multipliers of the rows' noise (wild)."""
+    number: int
+    """Number of draws."""
+    n: int
+    """Rows of the table."""
+    seeds: tuple[int, int, int]
+    """Of the counts, the noise and the common noise."""
     level: float = 0.95
 
-    @property
-    def number(self) -> int:
-        """Number of draws."""
-        return len(self.noise)
+    @cached_property
+    def counts(self) -> NDArray[np.uint8]:
+        """How often each row was drawn (pairs)."""
+        rng = np.random.default_rng(self.seeds[0])
+        out = np.empty((self.number, self.n), np.uint8)
+        for row in out:
+            row[:] = np.bincount(rng.integers(0, self.n, self.n), minlength=self.n)
+        return out
+
+    @cached_property
+    def noise(self) -> NDArray[np.float32]:
+        """Standard normal multipliers of the rows' noise (wild)."""
+        return np.random.default_rng(self.seeds[1]).standard_normal((self.number, self.n), np.float32)
+
+    @cached_property
+    def common(self) -> NDArray[np.float32]:
+        """The same of the errors that rows share; rows of one level take their first row's."""
+        return np.random.default_rng(self.seeds[2]).standard_normal((self.number, self.n), np.float32)
 
 
 def make_draws(n: int, number: int, rng: np.random.Generator, kind: str = "auto", level: float = 0.95) -> Draws:
@@ -66,62 +84,8 @@ def make_draws(n: int, number: int, rng: np.random.Generator, kind: str = "auto"
         raise InputError(f"`bootstrap.draws >= 0` must hold, but got {number}: 1000 is usual.")
     if kind == "auto":
         kind = "pairs" if n >= PAIRS_FROM else "wild"
-    counts = rng.multinomial(n, np.full(n, 1 / n), size=number).astype(float)
-    return Draws(kind, counts, rng.standard_normal((number, n)), level)
-
-
-@dataclass(frozen=True)
-class Noise:
-    """Noise of the rows of one fit: standard deviations in log loss, and their degrees of freedom."""
-
-    sigma: Array
-    freedom: float
-    misfit: float
-    """Residual variance over the repeats' variance; NaN without repeats. Far above 1: the law is too simple."""
-
-
-def row_noise(fit: Fit, table: Table) -> Noise:
-    """Standard deviation of each row's noise in log loss, from residuals and repeats.
-
-    The residual variance s_r^2 has n - p degrees of freedom, the repeats' variance s_s^2 has
-    sum(repeats - 1). Where an F test does not tell them apart they are pooled by degrees of freedom,
-    which is what makes a slice of five cells worth fitting; otherwise s_r^2 stands alone, since it
-    holds seed noise and lack of fit both. Rows with weights have a variance in inverse proportion to them.
-    """
-    lost = fit.n - fit.free
-    hat = np.minimum(fit.leverage, 0.95)
-    scaled = fit.residual**2 * fit.weights
-    own = scaled / (1 - hat)
-    seed, seed_freedom = _seed_variance(table, fit.weights)
-    pooled = float(scaled.sum() / lost) if lost > 0 else np.nan
-    misfit = pooled / seed if seed_freedom > 0 and lost > 0 else np.nan
-    if seed_freedom <= 0:
-        variance, freedom = pooled, float(lost)
-    elif lost <= 0 or stats.f.sf(misfit, lost, seed_freedom) > 0.05:
-        total = max(lost, 0) + seed_freedom
-        variance = ((pooled * lost if lost > 0 else 0.0) + seed * seed_freedom) / total
-        freedom = total
-    else:
-        variance, freedom = pooled, float(lost)
-    if not np.isfinite(variance):
-        return Noise(np.full(fit.n, np.nan), 0.0, np.nan)
-    sigma = np.sqrt((PRIOR_FREEDOM * variance + own) / (PRIOR_FREEDOM + 1))
-    sigma *= np.sqrt(variance / np.mean(sigma**2)) if np.mean(sigma**2) > 0 else 1.0
-    return Noise(sigma / np.sqrt(fit.weights), freedom, misfit)
-
-
-def _seed_variance(table: Table, weights: Array) -> tuple[float, float]:
-    """Pooled variance of a row's mean log loss, and its degrees of freedom; (0, 0) without repeats."""
-    if table.se is None:
-        return 0.0, 0.0
-    known = np.isfinite(table.se) & (table.se > 0)
-    if not known.any():
-        return 0.0, 0.0
-    repeats = np.full(len(table), 2.0) if table.repeats is None else table.repeats
-    freedom = np.where(np.isfinite(repeats), np.maximum(repeats - 1, 0), 1.0)[known]
-    relative = (table.se[known] / table.loss[known]) ** 2 * weights[known]
-    total = float(freedom.sum())
-    return (float((relative * freedom).sum() / total), total) if total > 0 else (0.0, 0.0)
+    counts, noise, common = (int(seed) for seed in rng.integers(2**63, size=3))
+    return Draws(kind, number, n, (counts, noise, common), level)
 
 
 def bootstrap(fit: Fit, logs: Logs, y: Array, draws: Draws, noise: Noise, rows: np.ndarray) -> tuple[Array, float]:
@@ -143,16 +107,45 @@ def bootstrap(fit: Fit, logs: Logs, y: Array, draws: Draws, noise: Noise, rows: 
         Positions of these rows in the table.
     """
     start = np.repeat(fit.theta[None], draws.number, axis=0)
-    if draws.kind == "pairs" and fit.n >= PAIRS_FROM:
-        counts = draws.counts[:, rows]
-        solution = minimise(fit.law, logs, y, start, fit.delta.value, fit.weights * counts)
+    if draws.kind == "pairs" and fit.n >= PAIRS_FROM and noise.shared is None:
+        counts = draws.counts if len(rows) == draws.n else draws.counts[:, rows]
+        weights = counts if (fit.weights == 1).all() else fit.weights * counts
+        solution = _refit(fit, logs, y, _leap(fit, weights), weights)
         enough = (counts > 0).sum(axis=1) > fit.law.size
         return np.where(enough[:, None], solution.theta, np.nan), _share(solution.converged)
     if not np.isfinite(noise.sigma).all():
         return np.full_like(start, np.nan), 1.0
-    drawn = (y - fit.residual) + draws.noise[:, rows] * noise.sigma
-    solution = minimise(fit.law, logs, drawn, start, fit.delta.value, fit.weights)
+    own = draws.noise[:, rows]
+    drawn = (y - fit.residual) + noise.draw(own, own if noise.shared is None else draws.common[:, rows])
+    solution = _refit(fit, logs, drawn, start, fit.weights)
     return solution.theta, _share(solution.converged)
+
+
+def _leap(fit: Fit, weights: Array) -> Array:
+    """Where one Newton step from the fit takes the draws whose rows weigh so much, shape (draws, p).
+
+    All draws share the fit's residuals and gradients, so that two products of matrices make every step.
+    """
+    lower, upper = fit.law.bounds
+    free = (fit.theta > lower) & (fit.theta < upper)
+    rows = fit.jacobian[free]
+    length = np.maximum(np.linalg.norm(rows, axis=1), 1e-300)
+    rows = rows / length[:, None]
+    inside = np.abs(fit.residual) <= fit.delta.value
+    pull = rows * np.clip(fit.residual, -fit.delta.value, fit.delta.value)
+    bend = (rows[:, None] * rows[None] * inside).reshape(-1, fit.n)
+    start = np.repeat(fit.theta[None], len(weights), axis=0)
+    if fit.ridge:
+        return start  # one step along a ridge may lead anywhere
+    for low in range(0, len(weights), LEAP):
+        part = weights[low : low + LEAP].astype(float)
+        hessian = (part @ bend.T).reshape(len(part), len(rows), len(rows)) + 1e-9 * np.eye(len(rows))
+        start[low : low + LEAP, free] += np.linalg.solve(hessian, (part @ pull.T)[..., None])[..., 0] / length
+    return np.clip(start, lower, upper)
+
+
+def _refit(fit: Fit, logs: Logs, y: Array, start: Array, weights: Array) -> Solution:
+    return minimise_nested(fit.law, logs, y, start, fit.delta.value, weights, fit.nested)
 
 
 def _share(converged: np.ndarray) -> float:
@@ -164,7 +157,7 @@ def widening(freedom: float, level: float) -> float:
     if freedom <= 0:
         return np.nan
     tail = 0.5 + level / 2
-    return float(stats.t.ppf(tail, freedom) / stats.norm.ppf(tail))
+    return float(special.stdtrit(freedom, tail) / special.ndtri(tail))
 
 
 def interval(

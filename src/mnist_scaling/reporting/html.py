@@ -46,14 +46,14 @@ def page(study: Study, shown: Sequence[Shown], now: datetime | None = None, figu
     """
     change = next((s.data for s in shown if isinstance(s.data, Change)), None)
     return (
-        _environment()
+        environment()
         .get_template("report.html.j2")
         .render(
             study=study,
             kicker=KICKER,
             all_arms=layout.REPORT,
-            style=_style(),
-            date=_date(now),
+            style=style(),
+            date=date(now),
             opening=sentences.opening(study),
             findings=sentences.findings(study, change or Missing("")),
             not_shown=sentences.not_shown(study),
@@ -63,6 +63,7 @@ def page(study: Study, shown: Sequence[Shown], now: datetime | None = None, figu
             frontier=html_tables.frontier_table(study),
             sensitivity=html_tables.sensitivity_table(study),
             slopes=html_tables.slope_table(change) if change else None,
+            best_settings=html_tables.settings_table(study),
             cells=html_tables.cell_table(study),
             flags=flags(study),
             sections=sections(shown),
@@ -86,21 +87,22 @@ def overview(arms: Sequence[Study], pages: Sequence[str], now: datetime | None =
     now : datetime, optional
     """
     return (
-        _environment()
+        environment()
         .get_template("arms.html.j2")
         .render(
             study=arms[0],
             kicker=KICKER,
             by=listing([label(column) for column in arms[0].fits.get("settings", {}).get("by", [])]),
-            style=_style(),
-            date=_date(now),
+            style=style(),
+            date=date(now),
             arms=html_tables.arms_table(arms, pages),
             commands=recipe.commands(arms[0]),
         )
     )
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Where templates are found, and how they are filled."""
     return Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -110,11 +112,13 @@ def _environment() -> Environment:
     )
 
 
-def _style() -> Markup:
+def style() -> Markup:
+    """The style sheet of every page."""
     return Markup((TEMPLATES / "report.css").read_text(encoding="utf-8"))
 
 
-def _date(now: datetime | None) -> str:
+def date(now: datetime | None) -> str:
+    """A day as people write it; today for None."""
     return (now or datetime.now(UTC)).strftime("%-d %B %Y")
 
 

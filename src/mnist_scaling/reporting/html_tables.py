@@ -15,7 +15,7 @@ from mnist_scaling.fitting.tuning_change import CHANGE, SIMULTANEOUS, SOURCES
 from mnist_scaling.reporting.loading import ROLES, Study, axis_value
 from mnist_scaling.reporting.markup import GREEK, formula, symbol
 from mnist_scaling.reporting.prepare.change import Change
-from mnist_scaling.reporting.text import NB, count, decimals, estimate, number, power_of_ten
+from mnist_scaling.reporting.text import NB, count, decimals, estimate, listing, number, power_of_ten
 from mnist_scaling.study import flags
 from mnist_scaling.study.columns import label
 
@@ -25,7 +25,7 @@ MOST_ROWS = 200
 
 @dataclass(frozen=True)
 class Headline:
-    """One exponent that a reader came for."""
+    """One exponent, for the table of straight lines."""
 
     symbol: str
     """N, D or C for L ∝ symbol^-exponent; N* or D* for their growth with C."""
@@ -48,40 +48,57 @@ class Table:
     note: Any = ""
 
 
-QUOTED = {
+_SLOPE = {
     "slope_N": Markup("−∂ ln L/∂ ln N"), "slope_D": Markup("−∂ ln L/∂ ln D"), "slope_C": Markup("−d ln L/d ln C"),
+}  # fmt: skip
+
+QUOTED = {
+    **_SLOPE, **{f"middle_{key}": name for key, name in _SLOPE.items()},
     "N_exponent": Markup("a in N* ∝ C<sup>a</sup>"), "D_exponent": Markup("a in D* ∝ C<sup>a</sup>"),
-    "loss_exponent": Markup("−a in L* ∝ C<sup>a</sup>"), "floor": Markup("floor E"),
+    "loss_exponent": Markup("−a in L* ∝ C<sup>a</sup>"), "floor": Markup("floor E"), "loss": Markup("loss"),
 }  # fmt: skip
 """The keys of fits.json's headline, and how the page writes them."""
 
+ONLY_IF_KNOWN = ("slope_C", "middle_slope_C", "loss")
+"""Rows that are left out where there is no number: nobody asked for it, or other rows say the same."""
+
 
 def quoted(study: Study) -> list[tuple[Markup, Interval]]:
-    """The exponents to quote, as fits.json's headline has them: name and interval, also where there is none."""
+    """The numbers for one sentence: those of the headline at the largest cell, also where there is none."""
     found = study.fits.get("headline") or {}
     out = []
     for key, name in QUOTED.items():
+        if key.startswith("middle_") or key == "loss":
+            continue
         interval = Interval.of(found.get(key))
         out.append((name, -interval if key == "loss_exponent" else interval))
     return out
 
 
 def quoted_table(study: Study) -> Table | None:
-    """The first table of the page: the selected law's exponents, or why there are none; None for old fits."""
+    """The first table of the page: the headline over laws, or why there is none; None for old fits."""
     found = study.fits.get("headline")
     if not found:
         return None
     if not found.get("laws"):
         return Table([], [], found["slope_N"].get("why", ""))
+    asked = study.fits.get("predictions") or [{}]
+    point = ", ".join(f"{k} = {count(v)}" for k, v in asked[0].items() if k in "NDCU")
     rows = []
-    for (name, interval), key in zip(quoted(study), QUOTED, strict=True):
-        if key == "slope_C" and not interval.known:
+    for key, name in QUOTED.items():
+        interval = Interval.of(found.get(key))
+        if (key in ONLY_IF_KNOWN and not interval.known) or key not in found:
             continue
+        interval = -interval if key == "loss_exponent" else interval
         ends = f"{decimals(interval.low)} to {decimals(interval.high)}" if interval.bounded else "—"
         value = Markup("<b>{}</b>").format(decimals(interval.value)) if interval.known else "—"
-        where = "at the largest cell" if key.startswith("slope") else ""
+        places = {"slope": "at the largest cell", "middle": "in the middle of the grid", "loss": f"at {point}"}
+        where = places.get(key if key == "loss" else key.split("_")[0], "") if key != "loss_exponent" else ""
         rows.append([name, where, value, ends, found[key].get("why", "")])
-    return Table([f"of {found['laws'][0].replace('_', ' ')}", "", "value", _level(study), ""], rows)
+    weights = found.get("weights") or {}
+    names = [f"{law.replace('_', ' ')} ({100 * weights[law]:.0f} %)" for law in found["laws"] if law in weights]
+    note = f"Averages over the laws that the data do not reject, by their weights: {listing(names)}." if names else ""
+    return Table(["", "", "value", _level(study), ""], rows, note)
 
 
 def arms_table(arms: Sequence[Study], pages: Sequence[str]) -> Table:
@@ -116,8 +133,9 @@ def straight_lines(study: Study) -> list[Headline]:
     method = next((m for m in ("hull", "pareto") if study.fits["frontier"].get(m)), None)
     if method:
         found, name = study.fits["frontier"][method], METHODS[method]
+        corrected = ", corrected" if "as_read" in found else ""
         shared = (
-            f"along the compute frontier ({name})",
+            f"along the compute frontier ({name}{corrected})",
             method,
             len(found.get("points", [])),
             str(found.get("status", "ok")),
@@ -233,6 +251,28 @@ def slope_table(change: Change) -> Table:
         "losses in each cell."
     )
     return Table(head, rows, note)
+
+
+def settings_table(study: Study) -> Table | None:
+    """How the best value of each tuned key moves with the size of the cell; None where fits.json has nothing of it."""
+    found = study.fits.get("settings_laws")
+    if not found or found["status"] != "ok":
+        return None
+    rows: list[list[Any]] = []
+    for name, key in found["keys"].items():
+        beyond = sum(key["censored"].values())
+        for law in key["laws"]:
+            shown = ", ".join(f"{size} {estimate(Interval.of(e))}" for size, e in law["exponents"].items())
+            rows.append([label(name), shown, law["n"], beyond])
+        if not key["laws"]:
+            rows.append([label(name), key["status"], key["cells"], beyond])
+    note = (
+        "The best value of a cell is the vertex of a quadratic through its trials within "
+        f"{100 * found['within']:g} % of the lowest loss. For a key on a log scale the numbers are exponents (the best "
+        "learning rate goes as N to this power), else changes per unit of ln size. Cells beyond the range that was "
+        "searched only say on which side their best value lies. Intervals redraw the cells."
+    )
+    return Table(["key", "best value against size", "cells", "beyond the range"], rows, note)
 
 
 def row_table(study: Study) -> Table:

@@ -194,7 +194,7 @@ def read_fits(folder: Path) -> Mapping[str, Any]:
         When there is none, or it is of another schema.
     """
     path = folder / layout.FITS
-    again = f"run `python -m mnist_scaling.fit name={folder.name}`"
+    again = f"run `python -m mnist_scaling.fit {layout.name_argument(folder)}`"
     fits = read_json(path)
     if fits is None:
         raise InputError(f"A report needs the fits in {path}, but there are none: {again} first.")
@@ -230,13 +230,14 @@ def _read_table(path: Path, fits: Mapping[str, Any], folder: Path, required: Seq
 def _not_run(folder: Path) -> InputError:
     return InputError(
         f"A study must have {folder / layout.CELLS}, but there is none: run it first with "
-        f"`python -m mnist_scaling.train -m name={folder.name} …`."
+        f"`python -m mnist_scaling.train -m {layout.name_argument(folder)} …`."
     )
 
 
 def _again(fits: Mapping[str, Any], folder: Path) -> str:
     config = fits.get("config", {})
-    source = f"table={config['table']} …" if config.get("table") else f"name={config.get('name') or folder.name}"
+    study = layout.name_argument(Path(config.get("name") or folder))
+    source = f"table={config['table']} …" if config.get("table") else study
     return f"run `python -m mnist_scaling.fit {source}` again"
 
 

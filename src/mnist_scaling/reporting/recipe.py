@@ -9,13 +9,13 @@ from typing import Any
 from mnist_scaling.reporting.loading import Study, axis_value
 from mnist_scaling.reporting.prepare.change import describe
 from mnist_scaling.reporting.text import plural
-from mnist_scaling.study import provenance, records
+from mnist_scaling.study import layout, provenance, records
 from mnist_scaling.study.columns import label
 from mnist_scaling.study.identity import IDENTITY
 
 
 def commands(study: Study) -> list[str]:
-    """What to type to make all this again; the sweep's own words where study.json keeps them."""
+    """The commands that make all this again; the sweep's own command where study.json has it."""
     fitted = study.fits.get(provenance.COMMAND)
     if not study.is_study:
         return [
@@ -27,11 +27,11 @@ def commands(study: Study) -> list[str]:
         cells = _cell_records(study)
         keys = (cells[0].get("keys") if cells else None) or dict.fromkeys(study.axes)
         values = [f"{key}={_levels(study, axis)}" for key, axis in zip(keys, study.axes, strict=False)]
-        sweep = f"python -m mnist_scaling.train -m name={study.name} {' '.join(values)}"
-    target = f"name={study.name}" if study.fits_folder == study.folder else f"fits={study.fits_folder}"
+        sweep = f"python -m mnist_scaling.train -m {layout.name_argument(study.folder)} {' '.join(values)}"
+    target = layout.name_argument(study.folder) if study.fits_folder == study.folder else f"fits={study.fits_folder}"
     return [
         str(sweep),
-        str(fitted or f"python -m mnist_scaling.fit name={study.name}"),
+        str(fitted or f"python -m mnist_scaling.fit {layout.name_argument(study.folder)}"),
         f"python -m mnist_scaling.report {target}",
     ]
 

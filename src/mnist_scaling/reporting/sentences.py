@@ -81,25 +81,26 @@ def _how_tuned(study: Study) -> list[Markup]:
 
 
 def findings(study: Study, change: Change | Missing) -> list[Markup]:
-    """What came out: the exponents to quote, the law, where methods disagree, what tuning changed."""
+    """What came out: the law, the numbers to quote, where methods disagree, what tuning changed."""
     quoted = [Markup("{} {}").format(name, estimate(found)) for name, found in html_tables.quoted(study) if found.known]
     out = []
     selected = study.fits.get("selected")
-    reason = study.fits.get("selection", {}).get("reason", "")
+    reason = study.fits.get("selection", {}).get("reason", "").rstrip(".").replace("_", " ")
     if selected:
         out.append(
-            Markup("Of the {}, <b>{}</b> is preferred: {}.").format(
-                _rivals(study), selected.replace("_", " "), reason.rstrip(".")
-            )
+            Markup("Of the {}, <b>{}</b> is selected: {}.").format(_rivals(study), selected.replace("_", " "), reason)
         )
-        if quoted:
-            out.append(Markup("<b>Quote its exponents:</b> {}.").format(_join(quoted)))
+        simplest = study.fits.get("selection", {}).get("simplest")
+        if simplest and simplest != selected:
+            out.append(Markup("The simplest law that the data do not reject is {}.").format(simplest.replace("_", " ")))
     elif reason:
-        out.append(
-            Markup(
-                "None of the {} is selected: {}. <b>Quote no single exponent</b>; the tables hold each law's."
-            ).format(_rivals(study), reason.rstrip("."))
+        out.append(Markup("None of the {} is selected: {}.").format(_rivals(study), reason.rstrip(".")))
+    if quoted:
+        laws = [law.replace("_", " ") for law in study.fits["headline"]["laws"]]
+        over = (
+            f"of {laws[0]}" if len(laws) == 1 else f"the average over {listing(laws)}, intervals with their differences"
         )
+        out.append(Markup("<b>Quote</b>, at the largest cell, {}: {}.").format(over, _join(quoted)))
     conflict = conflict_sentence(study.fits) if study.fits.get("headline") else ""
     if conflict:
         out.append(Markup("{}").format(conflict))
@@ -123,7 +124,7 @@ def _rivals(study: Study) -> str:
 
 
 def certificate_sentence(study: Study) -> Markup | None:
-    """Is the tuning done? How many cells are, and what further trials should gain against a seed's noise."""
+    """How many cells are certified tuned, and what further trials should gain against the noise between seeds."""
     known = study.cells[study.cells["tuned"].isin([YES, NO])]
     if known.empty:
         return None
@@ -151,7 +152,7 @@ def certificate_sentence(study: Study) -> Markup | None:
 
 
 def tuning_sentence(change: Change) -> Markup:
-    """The tilt: exponents of one plane through all cells, untuned and tuned."""
+    """How tuning tilts the law: exponents of one plane through all cells, untuned and tuned."""
     used = list(change.plane["tuned"])
     shifts = {v: change.plane["change"][v] for v in used}
     greek = {"N": "α", "D": "β"}
@@ -198,10 +199,9 @@ def not_shown(study: Study) -> list[Markup]:
 
 
 def _not_shown(study: Study, flag: Mapping[str, Any]) -> str:
-    """What a flag keeps a reader from concluding; one of laws that were not selected says nothing of the data."""
-    code, laws = str(flag["code"]), flag.get("laws") or []
-    selected = study.fits.get("selected")
-    if code == flags.FLOOR_NOT_IDENTIFIED and selected and selected not in laws:
+    """What a flag keeps a reader from concluding; of the floor, what the headline's interval says."""
+    code = str(flag["code"])
+    if code == flags.FLOOR_NOT_IDENTIFIED and Interval.of(study.fits.get("headline", {}).get("floor")).low > 0:
         return ""
     return flags.kind(code).not_shown
 

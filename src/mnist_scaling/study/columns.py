@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 from mnist_scaling.study.result import EXAMPLES, FLOPS, NATS, SHARE, TrainResult
+from mnist_scaling.study.vocabulary import OFF_DISTRIBUTION
 
 RUN, SWEEP, TABLES, CERTIFICATE = "the run", "the sweep", "the mean over repeats", "the certificate"
+ALL_RUNS = "all runs of the cell"
 """Who fills a column."""
 
 
@@ -98,16 +100,16 @@ CELL_TABLE = (
     Column("test_error", "mean share of test images put in the wrong class by the repeats", SHARE, TABLES),
     Column("test_error_se", "standard error of test_error over the repeats, empty with fewer than two", SHARE, TABLES),
     Column("train_loss", "mean of the repeats' train_loss", NATS, TABLES),
-    Column("n_trials", "trials that count: COMPLETE, PRUNED, DIVERGED or FAILED", "", TABLES),
-    Column("n_diverged", "trials that diverged", "", TABLES),
-    Column("n_failed", "trials that ended in an error", "", TABLES),
-    Column("n_repeats", "repeats of the selected setting that ran to their end", "", TABLES),
-    Column("tuning_flops", "training FLOPs that all trials of the cell spent: what its tuning cost", FLOPS, TABLES),
+    Column("n_trials", "trials that count: COMPLETE, PRUNED, DIVERGED or FAILED", "", ALL_RUNS),
+    Column("n_diverged", "trials that diverged", "", ALL_RUNS),
+    Column("n_failed", "trials that ended in an error", "", ALL_RUNS),
+    Column("n_repeats", "repeats of the selected setting that ran to their end", "", ALL_RUNS),
+    Column("tuning_flops", "training FLOPs that all trials of the cell spent: what its tuning cost", FLOPS, ALL_RUNS),
     Column(
         "seconds",
         "wall time of all runs of the cell, added up; a run with branches is shared out by FLOPs",
         "s",
-        TABLES,
+        ALL_RUNS,
     ),
     Column(
         "expected_gain",
@@ -139,9 +141,29 @@ CELL_TABLE = (
         "",
         CERTIFICATE,
     ),
-    Column("flags", "codes separated by ;", "", TABLES),
+    Column("flags", "codes separated by ;", "", ALL_RUNS),
 )
 """Columns of cells.csv after the swept and the tuned keys."""
+
+
+def off_distribution(kind: str) -> tuple[str, str]:
+    """Columns of the loss and of the error rate on test images that are changed in one way."""
+    return f"test_loss_{kind}", f"test_error_{kind}"
+
+
+def _off_distribution(kind: str) -> tuple[Column, Column]:
+    loss, error = off_distribution(kind)
+    return (
+        Column(loss, f"loss on {kind} test images, the same ones for all runs; empty for trials", NATS, RUN),
+        Column(error, f"share of {kind} test images put in the wrong class; empty for trials", SHARE, RUN),
+    )
+
+
+OFF_DISTRIBUTION_TABLE = tuple(column for kind in OFF_DISTRIBUTION for column in _off_distribution(kind))
+"""Further columns of the tables of studies that ask for them by `data.off_distribution`: of a run in trials.csv; in
+cells.csv the mean over the repeats, each followed by its standard error, `<column>_se`."""
+
+OFF_DISTRIBUTION_COLUMNS = tuple(column.name for column in OFF_DISTRIBUTION_TABLE)
 
 CURVE_TABLE = (
     Column("cell", "row of cells.csv, from 0"),
@@ -207,9 +229,23 @@ def markdown() -> str:
         "curves.csv": CURVE_TABLE,
     }
     for name, columns in tables.items():
-        parts += ["", f"## {name}", "", "| column | meaning | unit | filled by |", "|---|---|---|---|"]
-        parts += [f"| `{c.name}` | {c.meaning} | {c.unit} | {c.filled_by} |" for c in columns]
+        parts += ["", f"## {name}", "", *_table(columns)]
+    parts += [
+        "",
+        "## Columns of `data.off_distribution`",
+        "",
+        "`trials.csv` and `cells.csv` have these, after all others, where the study asks for them; `cells.csv` has the",
+        "mean over the repeats, and its standard error as `<column>_se`. What is done to the images stands in",
+        "[data.md](data.md#off-distribution-scores).",
+        "",
+        *_table(OFF_DISTRIBUTION_TABLE),
+    ]
     return "\n".join(parts) + "\n"
+
+
+def _table(columns: Sequence[Column]) -> list[str]:
+    rows = [f"| `{c.name}` | {c.meaning} | {c.unit} | {c.filled_by} |" for c in columns]
+    return ["| column | meaning | unit | filled by |", "|---|---|---|---|", *rows]
 
 
 if __name__ == "__main__":

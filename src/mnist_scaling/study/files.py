@@ -6,12 +6,16 @@ import json
 import os
 import secrets
 import sys
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from mnist_scaling.errors import InputError
+
+CHECKSUM, COMPACT = "crc32", (",", ":")
+"""Key of a checksum, and the separators of the JSON that it is of."""
 
 DAMAGED = ".damaged"
 """Suffix of a file that could not be read and was set aside."""
@@ -59,7 +63,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Delete what writers of `path` left when they were killed; only where no other process can be writing it."""
+    """Delete temporary files that killed writers of `path` left; call it only when no other process can be writing."""
     for left in path.parent.glob(f".{path.name}.*"):
         left.unlink(missing_ok=True)
 
@@ -70,9 +74,25 @@ def write_atomically(path: Path, text: str) -> None:
         file.write(text.encode())
 
 
-def write_json(path: Path, content: Mapping[str, Any], indent: int | None = 1) -> None:
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write an object as JSON, atomically; NaN and infinities are refused, because they are not JSON."""
-    write_atomically(path, json.dumps(content, allow_nan=False, indent=indent) + "\n")
+    write_atomically(path, json.dumps(content, allow_nan=False, indent=1) + "\n")
+
+
+def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
+    """Write an object as `write_json` does, but on one line and with a checksum, which `read_json` compares."""
+    write_atomically(path, json.dumps(sealed(content), allow_nan=False, separators=COMPACT) + "\n")
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """An object with the CRC-32 of its JSON, without spaces, as its last entry."""
+    return {**content, CHECKSUM: zlib.crc32(json.dumps(content, separators=COMPACT).encode())}
+
+
+def is_unbroken(line: bytes) -> bool:
+    """Whether the JSON of one object is as it was written; nothing can be said of one without a checksum."""
+    head, mark, checksum = line.strip().rpartition(f',"{CHECKSUM}":'.encode())
+    return not mark or checksum == b"%d}" % zlib.crc32(head + b"}")
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -84,13 +104,16 @@ def read_json(path: Path) -> dict[str, Any] | None:
         When the file holds anything else.
     """
     try:
-        content = json.loads(path.read_bytes(), parse_constant=_refuse)
+        text = path.read_bytes()
+        content = json.loads(text, parse_constant=_refuse)
     except FileNotFoundError:
         return None
     except (ValueError, RecursionError) as error:  # bytes that are no text are a ValueError too
         raise DamagedFileError(path, f"not JSON: {error}") from error
     if not isinstance(content, dict):
         raise DamagedFileError(path, f"it must hold a JSON object, but holds {type(content).__name__}")
+    if not is_unbroken(text):
+        raise DamagedFileError(path, "its checksum is that of other content")
     return content
 
 

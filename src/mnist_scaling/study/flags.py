@@ -39,7 +39,14 @@ GRID_EDGE, FAR_EXTRAPOLATION = "grid_edge", "far_extrapolation"
 NON_MONOTONE, SEED_OUTLIER, CHANCE_LEVEL = "non_monotone", "seed_outlier", "chance_level"
 DOUBLE_SOFTMAX_FLOOR, UNIT_SUSPECT = "double_softmax_floor", "unit_suspect"
 DUPLICATE_ROWS, CONSTANT_LOSS = "duplicate_rows", "constant_loss"
+LACK_OF_FIT, SE_SUSPECT, OTHER_LAWS = "lack_of_fit", "se_suspect", "other_laws"
 """Found by `fit`."""
+
+NOT_PAIRED, CELLS_LEFT_OUT, NO_COMMON_LOSS, NOISE_UNKNOWN = (
+    "not_paired", "cells_left_out", "no_common_loss", "noise_unknown",
+)  # fmt: skip
+ARM_UNFINISHED, OTHER_DATA = "arm_unfinished", "other_data"
+"""Found by `compare`."""
 
 KINDS = (
     Kind(
@@ -86,6 +93,22 @@ KINDS = (
         "is conditional on its form.",
     ),
     Kind(
+        LACK_OF_FIT, WARNING, "residuals vary more than the repeats' standard errors explain (F test, 1 %)",
+        "Ask for a law with more parameters, look at the residuals by N and by D, and check what the standard errors "
+        "hold: repeats that share a subset of the data, or a tuned setting, don't show that part of the noise.",
+        "That the law's form is right. The residuals are larger than the noise of the repeats.",
+    ),
+    Kind(
+        SE_SUSPECT, WARNING, "the standard errors are far larger than the residuals of the best law (F test, 0.5 %)",
+        "Check the column: it should hold the standard error of the row's mean loss, not a standard deviation, a "
+        "percentage or a confidence interval. The intervals rest on the residuals alone.",
+        "How large the noise of a row is: its standard errors and the residuals contradict each other.",
+    ),
+    Kind(
+        OTHER_LAWS, INFO, "flags concern laws that are not quoted; `laws.<law>.flags` has them",
+        "There is nothing to do unless you quote these laws.",
+    ),
+    Kind(
         TOO_FEW_CELLS, WARNING, "a law lacks rows or distinct sizes",
         "Add cells (4 sizes x 5 amounts of data is the least that serves a joint law), or ask for simpler laws.",
         "Laws with more parameters than the grid has cells for; they were not fitted.",
@@ -107,7 +130,7 @@ KINDS = (
         "A smooth law everywhere: somewhere more data or a larger model gives a worse loss than noise explains.",
     ),
     Kind(
-        SEED_OUTLIER, WARNING, "repeats scatter far more than elsewhere, or the row lies far off the best law",
+        SEED_OUTLIER, WARNING, "repeats scatter far more than is usual there, or the row lies far off the best law",
         "Repeat these cells with fresh seeds, and compare exponents with sensitivity=true.",
         "Whether some cells are typical: they stand out by their repeats or from the best law.",
     ),
@@ -132,6 +155,30 @@ KINDS = (
     Kind(
         CONSTANT_LOSS, ERROR, "the loss does not vary",
         "Check which column holds the loss.",
+    ),
+    Kind(
+        NOT_PAIRED, WARNING, "two arms share fewer than four cells, or their N and D differ in every cell",
+        "Run both arms on the same grid, or give the columns that agree in both, such as columns.D=n_train.",
+    ),
+    Kind(
+        CELLS_LEFT_OUT, INFO, "one of two arms lacks a cell that the other has",
+        "Run the cells that are missing, if the range matters.",
+    ),
+    Kind(
+        NO_COMMON_LOSS, WARNING, "two arms reach no loss in common inside the compute that they cover",
+        "Give the worse arm more compute, or the better one less.",
+    ),
+    Kind(
+        NOISE_UNKNOWN, ERROR, "two arms share so few cells, without repeats, that no noise can be measured",
+        "Add cells or repeats: without them no difference has an interval.",
+    ),
+    Kind(
+        ARM_UNFINISHED, WARNING, "a study that is compared is not finished",
+        "Start its sweep again, which goes on with the cells that are missing, and compare again.",
+    ),
+    Kind(
+        OTHER_DATA, WARNING, "two arms were trained on different data, which allow=data permits",
+        "Read the offset as a difference of data and of training together.",
     ),
 )  # fmt: skip
 """In the order of the documentation: from runs over cells to fits."""

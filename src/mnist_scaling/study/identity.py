@@ -16,10 +16,11 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.study import files, layout
 
 VERSION = 1
-"""Of the layout of an identity on disk; one without a version is from before there was this module."""
+"""Version of the layout of an identity on disk; an identity without one is older than this module."""
 
-NO_EFFECT = ("device", "threads", "data.dir", "data.path", "name")
-"""Config keys that change no result: a resume may change them. Of arrays the checksum counts, not the place."""
+NO_EFFECT = ("device", "threads", "data.dir", "data.path", "init_from", "save_weights", "name")
+"""Config keys that change no result: a resume may change them. Of arrays and of weights to start from the checksum
+counts, not the place."""
 
 IDENTITY = "identity"
 """Key of study.json."""
@@ -98,7 +99,7 @@ def of(cells: Sequence[tuple[Mapping[str, Any], Mapping[str, str], Mapping[str, 
 def _groups(
     cells: Sequence[tuple[Mapping[str, Any], Mapping[str, str], Mapping[str, Any]]],
 ) -> dict[str, dict[str, Any]]:
-    """What the first cell with each combination of swept config groups has; a key without a dot is a group's."""
+    """What the first cell with each combination of swept config groups has; keys without a dot name groups."""
     out: dict[str, dict[str, Any]] = {}
     for found, ranges, keys in cells:
         name = " ".join(f"{key}={value}" for key, value in keys.items() if "." not in key)

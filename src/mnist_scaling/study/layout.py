@@ -9,6 +9,7 @@ multirun/<name>/width=16/data_fraction=0.25/cell.json
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,9 @@ TRIALS, CELLS, CURVES = "trials.csv", "cells.csv", "curves.csv"
 FITS, REPORT, FIGURES = "fits.json", "report.html", "figures"
 """Files that `fit` and `report` write."""
 
+COMPARISON, COMPARISON_PAGE = "comparison.json", "comparison.html"
+"""Files that `compare` writes."""
+
 STUDY, JOURNAL, LOCK = "study.json", "optuna.journal", ".lock"
 """How a study was made; the default storage of its Optuna studies; the lock that the study's one sweep holds."""
 
@@ -38,6 +42,9 @@ FINISHED = ".finished"
 CELL, RESULT, CHECKPOINT = "cell.json", "result.json", "checkpoint.pt"
 """A cell's record, a run's record, and the checkpoint of an unfinished run that can resume."""
 
+WEIGHTS = "weights.pt"
+"""The final weights of a run with `save_weights`."""
+
 RUN_PREFIXES = (f"{TRIAL}-", f"{REPEAT}-")
 """How the folders of runs begin."""
 
@@ -45,7 +52,16 @@ ONLY_CELL = "all"
 """Name of the cell of a study without axes."""
 
 _LONGEST = 200
-"""Bytes of a folder's name that a value of an axis may take; file systems allow 255."""
+"""Bytes of a folder's name that a study's name or a value of an axis may take; file systems allow 255."""
+
+
+ANSWERS = "answers"
+"""Folder inside `MULTIRUN` of answered questions; not the name of a study."""
+
+
+def answer_folder(question: str) -> Path:
+    """Folder of a question's answers: <scale>.json, <scale>.html and the figure, one of each for every scale."""
+    return Path(MULTIRUN) / ANSWERS / question
 
 
 def study_folder(name: str) -> Path:
@@ -56,13 +72,19 @@ def study_folder(name: str) -> Path:
     InputError
         When the name is not a plain name of one folder inside `MULTIRUN`.
     """
-    plain = name not in ("", ".", "..", SINGLE) and not set(name) & set("/\\[]\"'\n\0")
-    if not plain:
+    plain = name not in ("", ".", "..", SINGLE, ANSWERS) and not set(name) & set("/\\[]\"'*?") and name.isprintable()
+    if not plain or len(name.encode()) > _LONGEST:
+        shown = name if len(name) <= _LONGEST else f"{name[:40]}…"
         raise InputError(
-            f"`name` must be the name of one folder in {MULTIRUN}/, without slashes, brackets or quotes, but got "
-            f"{name!r}: choose a plain word such as name=first_study."
+            f"`name` must be the name of one folder in {MULTIRUN}/, without slashes, brackets, quotes or wildcards and "
+            f"of at most {_LONGEST} bytes, but got {shown!r}: choose a plain word such as name=first_study."
         )
     return Path(MULTIRUN) / name
+
+
+def name_argument(folder: Path) -> str:
+    """The argument that names the study in a folder, as a shell takes it: ``name=first_study``."""
+    return shlex.quote(f"name={folder.name}")
 
 
 def arm_names(arms: Sequence[str]) -> list[str]:

@@ -70,7 +70,7 @@ def _comparable(folder: Path, path: Path) -> tuple[str, ...]:
 
 
 def _listed(folder: Path) -> list[Path]:
-    """The folders of the runs in trials.csv, each once; of a table that can't be read its other readers complain."""
+    """The folders of the runs in trials.csv, each once; none for an unreadable table, which other readers report."""
     try:
         grid = records.known_axes(folder) or []
         with (folder / layout.TRIALS).open(encoding="utf-8", newline="") as file:

@@ -7,8 +7,8 @@
 
 A record is written by the run itself before anything else learns of it, so whatever dies later (the tuner, its
 storage, the machine), a finished run is never lost and never run twice. A record is checked for its shape when it is
-read: the keys that later stages need, their types, finite losses. It has no checksum, so a digit that a faulty disk
-changes within a valid record is not seen.
+read: the keys that later stages need, their types, finite losses. A run's record has a checksum, so that a digit that
+a faulty disk changes is seen too.
 """
 
 from __future__ import annotations
@@ -200,7 +200,9 @@ def row(record: Mapping[str, Any], axes: Mapping[str, Any], tuned: Mapping[str, 
     head = {key: record[key] for key in ("stage", "number", "seed", "origin", "state", "seconds", "error")}
     if "seed" in axes:
         head[RUN_SEED] = head.pop("seed")
-    return {**axes, **settings, **head, WANTED: _wanted(record["config"]), **(record["result"] or {})}
+    result = dict(record["result"] or {})
+    further = result.pop("off_distribution", {})
+    return {**axes, **settings, **head, WANTED: _wanted(record["config"]), **result, **further}
 
 
 def _wanted(config: Mapping[str, Any]) -> list[float]:

@@ -56,6 +56,8 @@ class TrainResult:
     flops_spent: int | None = measured(
         "training FLOPs that were really run, patience and branches included", FLOPS, default=None
     )
+    off_distribution: dict[str, float] = field(default_factory=dict)
+    """Losses and error rates on changed test images, by their columns (`columns.OFF_DISTRIBUTION_TABLE`)."""
     flags: str = measured("codes that the regime gives the run, separated by ;", default="")
     reports: tuple[tuple[float, float], ...] = ()
     """Per report to the pruner: the share of the run, and the loss on a slice of the validation images."""

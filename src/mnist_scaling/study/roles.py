@@ -22,7 +22,7 @@ class Roles:
     data: str | None
     """The axis that sets D, such as data_fraction."""
     others: tuple[str, ...]
-    """All further axes, such as optimizer: one panel each combination."""
+    """All further axes, such as optimizer: one panel per combination."""
     arms: tuple[str, ...] = ()
     """Those of the others that set neither N nor D and are no seed: laws of their values are never pooled."""
 

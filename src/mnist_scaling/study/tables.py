@@ -11,7 +11,13 @@ import numpy as np
 import pandas as pd
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.study.columns import CELL_COLUMNS, LENGTHS, RESULT_COLUMNS, TRIAL_COLUMNS
+from mnist_scaling.study.columns import (
+    CELL_COLUMNS,
+    LENGTHS,
+    OFF_DISTRIBUTION_COLUMNS,
+    RESULT_COLUMNS,
+    TRIAL_COLUMNS,
+)
 from mnist_scaling.study.files import write_atomically
 from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, FAILED, REPEAT, TRIAL
 
@@ -95,7 +101,8 @@ def trials_table(rows: Sequence[Mapping[str, Any]], axes: Sequence[str], tuned: 
     axes, tuned : sequence of str
         Column names of the swept scientific keys and of the tuned ones.
     """
-    return pd.DataFrame(rows, columns=list(dict.fromkeys([*axes, *tuned, *TRIAL_COLUMNS])))
+    further = [name for name in OFF_DISTRIBUTION_COLUMNS if any(name in row for row in rows)]
+    return pd.DataFrame(rows, columns=list(dict.fromkeys([*axes, *tuned, *TRIAL_COLUMNS, *further])))
 
 
 def cells_table(trials: pd.DataFrame, axes: Sequence[str], tuned: Sequence[str]) -> pd.DataFrame:
@@ -121,7 +128,8 @@ def cells_table(trials: pd.DataFrame, axes: Sequence[str], tuned: Sequence[str])
     groups = trials.groupby(list(axes), sort=True, dropna=False) if axes else [((), trials)]
     for key, runs in groups:
         rows.append(dict(zip(axes, key, strict=True)) | _cell(runs, tuned))
-    return pd.DataFrame(rows, columns=list(dict.fromkeys([*axes, *tuned, *CELL_COLUMNS])))
+    further = [name + end for name in OFF_DISTRIBUTION_COLUMNS if name in trials for end in ("", "_se")]
+    return pd.DataFrame(rows, columns=list(dict.fromkeys([*axes, *tuned, *CELL_COLUMNS, *further])))
 
 
 def best_trial(rows: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
@@ -165,6 +173,7 @@ def _cell(runs: pd.DataFrame, tuned: Sequence[str]) -> dict[str, Any]:
     if repeats.empty:
         return row
     means = {"val_loss": "repeat_val_loss", "test_loss": "test_loss", "test_error": "test_error"}
+    means |= {name: name for name in OFF_DISTRIBUTION_COLUMNS if name in repeats}
     for source, target in means.items():
         values = repeats[source].to_numpy(float)
         row[target] = values.mean()

@@ -17,3 +17,6 @@ YES, NO, NOTHING_TUNED = "yes", "no", "nothing tuned"
 NEIGHBOURS, INDEPENDENT = "neighbours", "independent"
 TRANSFER_RULES = (NEIGHBOURS, INDEPENDENT)
 """Values of `hydra.sweeper.transfer`."""
+
+OFF_DISTRIBUTION = ("rotated", "shifted", "noisy")
+"""Members of `data.off_distribution`: the ways in which test images are changed for further scores."""

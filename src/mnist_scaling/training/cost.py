@@ -7,6 +7,9 @@ from mnist_scaling.study.vocabulary import TRIAL
 from mnist_scaling.training import data, regimes
 from mnist_scaling.training.model_size import Size, measure
 
+_AUGMENTED = {"none": 0.0, "affine": 8e-6, "elastic": 1.9e-5}
+"""Seconds that augmenting an example adds; its FLOPs are no part of C."""
+
 
 def cost(run: RunConfig) -> float:
     """Relative cost of a run, about its seconds on one core: what packing and the time left go by.
@@ -25,12 +28,14 @@ def cost(run: RunConfig) -> float:
     spec = data.spec(run.data)
     size = measure(run.model, spec.image_shape, spec.classes)
     _, seen = _examples(run, size)
-    n_evaluated = (run.data.max_eval or spec.n_validation) * (1 if run.trial.stage == TRIAL else 3)
+    parts = 1 if run.trial.stage == TRIAL else 3 + len(run.data.off_distribution)
+    n_evaluated = (run.data.max_eval or spec.n_validation) * parts
     if run.model.name == "cnn" and run.model.depth == 2:
         step, example = 8e-5, 5e-7 + 7e-7 * run.model.width + size.training / 220e9
         forward = 1e-6 + example / 3
     else:
         step, example, forward = 6e-4, size.training / 15e9, size.forward / 15e9
+    example += _AUGMENTED[run.data.augment]
     return seen * (example + step / run.optim.batch_size) + n_evaluated * forward
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from math import ceil
 
+from torch import nn
+
 from mnist_scaling.config import RunConfig
 from mnist_scaling.training import data, scoring
-from mnist_scaling.training.engine import Learner
 
 FIRST = 1 / 64
 """Share of the run at the first of its log-spaced points."""
@@ -26,10 +27,10 @@ class CurveRecorder:
     stratified too.
     """
 
-    def __init__(self, learner: Learner, validation: data.Part, config: RunConfig) -> None:
-        self.model, self.config = learner.model, config
+    def __init__(self, model: nn.Module, part: data.Part, validation: data.Part, config: RunConfig) -> None:
+        self.model, self.config = model, config
         self.points: list[Point] = []
-        self._train = learner.part.head(config.curve.images)
+        self._train = part.head(config.curve.images)
         images = min(config.curve.images, config.data.max_eval or len(validation))
         self._slice = validation.take(data.validation_order(validation)[:images]) if config.curve.points else None
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mnist_scaling.config import ARRAYS, DataConfig
 from mnist_scaling.training import arrays, seeding, sources, stratified
+from mnist_scaling.training.label_noise import wrong_labels
 from mnist_scaling.training.sources import DataSpec
 
 _SPLIT_SEED = 0
@@ -99,7 +100,7 @@ def load(config: DataConfig, device: torch.device) -> Dataset:
     Dataset
         As large as its `sources.DataSpec` says. Validation images are drawn from the training files, stratified.
     """
-    return _load(replace(config, fraction=1.0, max_train=None, max_eval=None), device)
+    return _load(config.whole, device)
 
 
 @functools.lru_cache(maxsize=2)
@@ -167,6 +168,12 @@ def subset(labels: Tensor, n: int, seed: int) -> Tensor:
     """
     order = stratified.stratified_order(labels.cpu().numpy(), seeding.generator(seed, "subset"))
     return torch.from_numpy(order[:n]).to(labels.device)
+
+
+def training_part(dataset: Dataset, n: int, config: DataConfig, seed: int) -> Part:
+    """What a run trains on: the subset of size `n` of its seed, with its share of wrong labels."""
+    part = dataset.train.take(subset(dataset.train.labels, n, seed))
+    return replace(part, labels=wrong_labels(part.labels, config.label_noise, dataset.classes, seed))
 
 
 def validation_order(validation: Part) -> Tensor:

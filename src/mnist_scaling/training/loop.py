@@ -10,9 +10,10 @@ from typing import Any
 import torch
 
 from mnist_scaling.config import RunConfig
+from mnist_scaling.study.columns import OFF_DISTRIBUTION_COLUMNS
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import COMPLETE
-from mnist_scaling.training import data, models, regimes, seeding
+from mnist_scaling.training import augmentation, data, regimes, seeding, weights
 from mnist_scaling.training.acceleration import build_engine
 from mnist_scaling.training.model_size import Size, measure
 from mnist_scaling.training.run_monitor import Ended, RunMonitor
@@ -26,7 +27,8 @@ def train_model(
     """Train one model as `config` says and score it.
 
     The same config gives bit-identical losses on the same machine and number of threads: the subset,
-    the initial weights, the order and the dropout masks each have their own stream of `config.seed`.
+    the initial weights, the order, the dropout masks, the wrong labels and the augmentation each have their own
+    stream of `config.seed`.
 
     Parameters
     ----------
@@ -37,8 +39,8 @@ def train_model(
         Receives the loss on a slice of the validation images at ``config.reports.points`` points of the
         run. It changes no bit of a run that it lets finish.
     folder : Path, optional
-        The run's own folder, where a regime that can resume keeps its checkpoint. It is left there: whoever
-        records the result deletes it then.
+        The run's own folder, where a regime that can resume keeps its checkpoint, and where `save_weights` leaves
+        the final weights. The checkpoint is left there: whoever records the result deletes it then.
     watch : callable, optional
         Told now and then how far the run is, for a person to see; it changes no bit either.
 
@@ -57,17 +59,20 @@ def train_model(
     size = measure(config.model, dataset.image_shape, dataset.classes)
     regime = regimes.build(config, size.training)
     n_train = regime.n_train(data.n_train(config.data))
-    part = dataset.train.take(data.subset(dataset.train.labels, n_train, config.seed))
-    with seeding.global_stream(config.seed, "init", torch.device("cpu")):
-        model = models.build(config.model, dataset.image_shape, dataset.classes).to(device)
+    part = data.training_part(dataset, n_train, config.data, config.seed)
+    augmenter = augmentation.augmenter(part, config.data, config.seed)
+    model = weights.initial_model(config, dataset.image_shape, dataset.classes).to(device)
     with seeding.global_stream(config.seed, "dropout", device):
-        engine = build_engine(model, part, config.optim)
-        session = Session(config, engine, dataset, size, regime.n_seen(n_train), report, folder, watch)
+        engine = build_engine(model, part if augmenter is None else augmenter.part, config.optim)
+        session = Session(config, engine, dataset, size, regime.n_seen(n_train), report, folder, watch, augmenter)
         try:
             outcome: regimes.Outcome | Ended = regime.train(session)
         except Ended as end:
             outcome = end
-        return finish(session, size, outcome)
+        result = finish(session, size, outcome)
+    if result.state == COMPLETE and folder is not None and weights.saves(config):
+        weights.save(folder, config, model, dataset.image_shape, dataset.classes)
+    return result
 
 
 def pick_device(name: str) -> torch.device:
@@ -122,7 +127,8 @@ def _result(run: RunMonitor, size: Size, state: str, outcome: regimes.Outcome, s
         branches=tuple(_branch(branch, size) for branch in run.branches),
         resumed_at=run.resumed_at,
         device=run.learner.part.rows.device.type,
-        **scores,
+        off_distribution={name: value for name, value in scores.items() if name in OFF_DISTRIBUTION_COLUMNS},
+        **{name: value for name, value in scores.items() if name not in OFF_DISTRIBUTION_COLUMNS},
     )
 
 

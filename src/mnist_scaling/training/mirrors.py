@@ -35,7 +35,7 @@ class Mirror:
     label: str
     """Its name for people."""
     fetch: Callable[[Path], None]
-    """Fills an empty folder with `FILES`, or raises any exception."""
+    """Fills an empty folder, two levels below the data set's, with `FILES`, or raises any exception."""
 
 
 def torchvision(class_name: str) -> Mirror:
@@ -50,6 +50,44 @@ def torchvision(class_name: str) -> Mirror:
             shutil.move(Path(dataset.raw_folder) / file, folder / file)
 
     return Mirror("torchvision's mirrors", fetch)
+
+
+MNIST_TEST = 10_000
+"""The first of QMNIST's test images, which are MNIST's."""
+
+QMNIST_FILES = (
+    "qmnist-train-images-idx3-ubyte", "qmnist-train-labels-idx2-int",
+    "qmnist-test-images-idx3-ubyte", "qmnist-test-labels-idx2-int",
+)  # fmt: skip
+"""QMNIST's own files, unpacked; as they are published, each ends in .gz."""
+
+
+def qmnist(folder: Path) -> None:
+    """QMNIST by torchvision: its training images and the 50,000 digits that MNIST lacks, and MNIST's test images.
+
+    torchvision takes QMNIST's own files where they lie in the data set's folder, ``folder.parents[1]``, and fetches
+    what is missing; it compares the published md5 of all that it unpacks.
+    """
+    from torchvision import datasets
+
+    with _socket_timeout(_TIMEOUT), contextlib.redirect_stderr(io.StringIO()):
+        train, test = (datasets.QMNIST(str(folder.parents[3]), what=what, download=True) for what in ("train", "test"))
+    for part in (train, test):
+        # Of the eight numbers of a digit the first is its class; the others say where it comes from.
+        shapes = tuple(part.data.shape), tuple(part.targets.shape)
+        if (
+            shapes != ((60_000, 28, 28), (60_000, 8))
+            or not ((part.targets[:, 0] >= 0) & (part.targets[:, 0] <= 9)).all()
+        ):
+            raise ValueError(
+                f"QMNIST's {part.what} files must hold 60,000 digits with 8 numbers each, but hold {shapes}"
+            )
+    images = np.concatenate([train.data.numpy(), test.data.numpy()])
+    classes = np.concatenate([train.targets[:, 0].numpy(), test.targets[:, 0].numpy()]).astype(np.uint8)
+    known = np.arange(len(train.data), len(train.data) + MNIST_TEST)
+    for rows, names in ((np.delete(np.arange(len(images)), known), FILES[:2]), (known, FILES[2:])):
+        write_idx(folder / names[0], images[rows])
+        write_idx(folder / names[1], classes[rows])
 
 
 @contextlib.contextmanager

@@ -6,10 +6,12 @@ from math import isfinite, log
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from mnist_scaling.config import RunConfig
 from mnist_scaling.study.vocabulary import DIVERGED
 from mnist_scaling.training import data, parametrization, scoring, seeding
+from mnist_scaling.training.augmentation import Augmenter
 from mnist_scaling.training.curve_recorder import CurveRecorder
 from mnist_scaling.training.engine import Learner
 
@@ -38,11 +40,17 @@ class RunMonitor:
         Its model and its examples.
     dataset : data.Dataset
         For evaluations.
+    augmenter : Augmenter, optional
+        Draws the learner's images anew before each step; the learner then trains on its part.
     """
 
-    def __init__(self, config: RunConfig, learner: Learner, dataset: data.Dataset) -> None:
-        self.config, self.learner, self.dataset = config, learner, dataset
-        self.n_train = len(learner.part)
+    def __init__(
+        self, config: RunConfig, learner: Learner, dataset: data.Dataset, augmenter: Augmenter | None = None
+    ) -> None:
+        self.config, self.learner, self.dataset, self._augmenter = config, learner, dataset, augmenter
+        self.part = learner.part if augmenter is None else augmenter.base
+        """The run's training images as they are."""
+        self.n_train = len(self.part)
         self.batch_size = min(config.optim.batch_size, self.n_train)
         self.peak_lr = parametrization.peak_lr(config.model, config.optim)
         """What the factors of the schedule multiply."""
@@ -56,7 +64,7 @@ class RunMonitor:
         """Share of the run and loss of each report so far."""
         self.branches: list[dict[str, Any]] = []
         """Counts and losses of each finished decay, of a regime that has several."""
-        self.curve = CurveRecorder(learner, dataset.validation, config)
+        self.curve = CurveRecorder(learner.model, self.part, dataset.validation, config)
         self._worst = DIVERGED_AT * log(dataset.classes)
         self._unchecked = 0
         learner.model.train()
@@ -69,6 +77,10 @@ class RunMonitor:
     def device(self) -> torch.device:
         """Where the examples lie."""
         return self.learner.part.rows.device
+
+    def drawn(self, rows: Tensor) -> Tensor:
+        """Positions in the learner's part of the next step's examples, given theirs in the run's training images."""
+        return rows if self._augmenter is None else self._augmenter.draw(rows, self.seen)
 
     def count_step(self, examples: int) -> None:
         """Count a step that was taken on so many examples; looks at the loss now and then.
@@ -122,7 +134,7 @@ class RunMonitor:
         Ended
             When the validation loss is that of a diverged run.
         """
-        scores = scoring.score(self.learner.model, self.dataset, self.learner.part.head(known), self.config)
+        scores = scoring.score(self.learner.model, self.dataset, self.part.head(known), self.config)
         self.learner.model.train()
         if not scores["val_loss"] <= self._worst:
             raise Ended(DIVERGED)

@@ -10,8 +10,9 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from mnist_scaling.config import RunConfig
+from mnist_scaling.study import columns
 from mnist_scaling.study.vocabulary import TRIAL
-from mnist_scaling.training import acceleration, data
+from mnist_scaling.training import acceleration, data, off_distribution
 from mnist_scaling.training.model_size import Size
 
 EVAL_BATCH = 128
@@ -42,11 +43,24 @@ def evaluate(model: nn.Module, part: data.Part) -> tuple[float, float]:
 
 
 def score(model: nn.Module, dataset: data.Dataset, part: data.Part, config: RunConfig) -> dict[str, float]:
-    """The losses that a finished run's stage may see: a trial's on validation only, else on all parts."""
+    """The losses that a finished run's stage may see: a trial's on validation only, else on all parts.
+
+    Parameters
+    ----------
+    model : nn.Module
+    dataset : data.Dataset
+    part : data.Part
+        The run's own training images, as they are.
+    config : RunConfig
+        Its stage, how many images count, and the `data.off_distribution` scores that it is to have.
+    """
     limit = config.data.max_eval
     scores = dict(zip(("val_loss", "val_error"), evaluate(model, dataset.validation.head(limit)), strict=True))
     if config.trial.stage != TRIAL:
         scores |= zip(("test_loss", "test_error"), evaluate(model, dataset.test.head(limit)), strict=True)
+        for kind in config.data.off_distribution:
+            changed = off_distribution.part(config.data, kind, dataset.test.rows.device)
+            scores |= zip(columns.off_distribution(kind), evaluate(model, changed.head(limit)), strict=True)
         scores["train_loss"] = evaluate(model, part.head(len(dataset.validation)))[0]
     return scores
 

@@ -13,6 +13,7 @@ from mnist_scaling.config import RunConfig
 from mnist_scaling.study.columns import BRANCH
 from mnist_scaling.study.vocabulary import DIVERGED, PRUNED
 from mnist_scaling.training import data, scoring
+from mnist_scaling.training.augmentation import Augmenter
 from mnist_scaling.training.checkpoint import Checkpoint
 from mnist_scaling.training.engine import Engine
 from mnist_scaling.training.model_size import Size
@@ -43,6 +44,8 @@ class Session(RunMonitor):
         Where a regime that can resume has its checkpoint.
     watch : callable, optional
         Shows a person how far the run is; it changes nothing.
+    augmenter : Augmenter, optional
+        Draws the engine's images anew before each step.
     """
 
     def __init__(
@@ -55,8 +58,9 @@ class Session(RunMonitor):
         report: Report | None = None,
         folder: Path | None = None,
         watch: Watch | None = None,
+        augmenter: Augmenter | None = None,
     ) -> None:
-        super().__init__(config, engine, dataset)
+        super().__init__(config, engine, dataset, augmenter)
         self._watch, self._n_seen = watch, n_seen
         self.engine = engine
         self._report = report
@@ -77,7 +81,7 @@ class Session(RunMonitor):
         Ended
             See `count_step`.
         """
-        self.engine.step(rows, self.peak_lr * factor)
+        self.engine.step(self.drawn(rows), self.peak_lr * factor)
         self.count_step(len(rows))
 
     def report_if_due(self, step: int, total: int) -> None:

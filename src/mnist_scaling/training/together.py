@@ -10,7 +10,7 @@ from torch import nn
 
 from mnist_scaling.config import RunConfig, TrialConfig
 from mnist_scaling.study.result import TrainResult
-from mnist_scaling.training import data, loop, models, regimes, seeding
+from mnist_scaling.training import augmentation, data, loop, regimes, seeding, weights
 from mnist_scaling.training.acceleration import ACCELERATOR, StackedEngine
 from mnist_scaling.training.model_size import measure
 from mnist_scaling.training.regimes import Lockstep
@@ -87,20 +87,20 @@ def _train_stack(configs: Sequence[RunConfig]) -> list[TrainResult]:
     regime = regimes.build(first, size.training)
     assert isinstance(regime, Lockstep)
     n = regime.n_train(data.n_train(first.data))
-    parts = [dataset.train.take(data.subset(dataset.train.labels, n, config.seed)) for config in configs]
-    built = [_build(config, dataset) for config in configs]
+    bases = [data.training_part(dataset, n, config.data, config.seed) for config in configs]
+    augmenters = augmentation.side_by_side(bases, first.data, [config.seed for config in configs])
+    parts = [a.part if a else base for a, base in zip(augmenters, bases, strict=True)]
+    built = [weights.initial_model(config, dataset.image_shape, dataset.classes) for config in configs]
     streams = [seeding.generator(config.seed, "dropout") for config in configs]
     assert ACCELERATOR is not None
     stack = ACCELERATOR.stack(built, parts, first.optim, [config.model.dropout for config in configs], streams)
     members = [_Member(model, part, stack, i) for i, (model, part) in enumerate(zip(built, parts, strict=True))]
-    runs = [RunMonitor(config, member, dataset) for config, member in zip(configs, members, strict=True)]
+    runs = [
+        RunMonitor(config, member, dataset, augmenter)
+        for config, member, augmenter in zip(configs, members, augmenters, strict=True)
+    ]
     ends = _take_steps(stack, runs, regime)
     return [loop.finish(run, size, end or regime.outcome(run)) for run, end in zip(runs, ends, strict=True)]
-
-
-def _build(config: RunConfig, dataset: data.Dataset) -> nn.Module:
-    with seeding.global_stream(config.seed, "init", torch.device("cpu")):
-        return models.build(config.model, dataset.image_shape, dataset.classes)
 
 
 def _take_steps(stack: StackedEngine, runs: Sequence[RunMonitor], regime: Lockstep) -> list[Ended | None]:
@@ -109,7 +109,7 @@ def _take_steps(stack: StackedEngine, runs: Sequence[RunMonitor], regime: Lockst
     plans = [regime.plan(run.n_train, run.batch_size, run.order()) for run in runs]
     for steps in zip(*plans, strict=True):
         rates = [run.peak_lr * step.factor for run, step in zip(runs, steps, strict=True)]
-        stack.step(torch.stack([step.rows for step in steps]), rates)
+        stack.step(torch.stack([run.drawn(step.rows) for run, step in zip(runs, steps, strict=True)]), rates)
         for place, (run, step) in enumerate(zip(runs, steps, strict=True)):
             if ends[place] is None:
                 try:

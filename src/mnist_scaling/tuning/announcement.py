@@ -143,7 +143,10 @@ def _fixed(sweep: Sweep) -> list[str]:
     swept = {key for cell in cells for key in (*cell.keys, *cell.space)}
     untuned = [key for key, spec in sweep.parts.space.items() if spec is None and key not in swept]
     values = cells[0].values
-    told = {key: _number(value) for key, value in common.items() if key != "data.sha256"}
+    told = {key: _number(value) for key, value in common.items() if key not in ("data.sha256", "init_sha256")}
+    if values["init_from"] is not None and "init_from" not in swept:
+        mark = f"   (sha256 {common['init_sha256'][:12]}…)" if "init_sha256" in common else "   (and so for each cell)"
+        told["init_from"] = values["init_from"] + mark
     told |= {key: f"{_number(values[key])}   (not tuned)" for key in untuned if key in values}
     return [f"{key} = {text}" for key, text in sorted(told.items())]
 

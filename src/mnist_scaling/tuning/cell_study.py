@@ -18,14 +18,14 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.study import identity
+from mnist_scaling.study import identity, layout
 from mnist_scaling.study.identity import IDENTITY
 from mnist_scaling.study.vocabulary import CONTROL, SAMPLER, TRANSFER
 from mnist_scaling.tuning import optuna_objects, search_space
 from mnist_scaling.tuning.grid import Cell
 from mnist_scaling.tuning.storage import open_trial
 from mnist_scaling.tuning.trials import (
-    FORGIVEN,
+    EXCLUDED,
     GROUP,
     INDEX,
     ORIGIN,
@@ -162,12 +162,12 @@ class CellStudy:
         plan = [[dict(setting), TRANSFER] for setting in transferred]
         control = search_space.baseline(self.cell.space, self.cell.values)
         if control:
-            # Every cell tries the same setting: what an untuned grid would be.
+            # Every cell tries the same setting, which is what an untuned grid would run.
             plan.append([control, CONTROL])
         self._remember(OPENED, plan)
 
     def _remember(self, key: str, value: Any) -> None:
-        """Set an attribute of the study; this process alone writes them, so that a copy saves reading."""
+        """Set an attribute of the study. Only this process writes them, so it reads them from a copy of its own."""
         self._attributes[key] = value
         self.study.set_user_attr(key, value)
 
@@ -181,14 +181,14 @@ class CellStudy:
         return sum(t.state.is_finished() for t in counting(self.study))
 
     def running(self) -> list[FrozenTrial]:
-        """Trials that were asked and never told: after a kill, the zombies."""
+        """Trials that were asked for and never told, which a kill leaves behind."""
         return [t for t in self.trials() if t.state == TrialState.RUNNING]
 
     def ask(self, together: int = 1) -> Ask:
         """The next setting: the one that is planned for this place in the cell, else the sampler's.
 
-        The sampler is seeded afresh from (seed, cell, index): a seeded sampler that lives on would
-        replay its first draws after a resume, and one seed would give all cells the same draws.
+        A new sampler is made for each trial, seeded with (seed, cell, index). If one seeded sampler served all trials,
+        it would repeat its first draws after a resume, and one seed would give all cells the same draws.
 
         Parameters
         ----------
@@ -224,19 +224,19 @@ class CellStudy:
     def _proposed(self, index: int, group: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """A setting that the sampler proposes, and the state that it wants kept with the trial.
 
-        It proposes in a copy in memory: the study itself keeps to what was really run in it. In the copy all trials
-        have the ranges of now, without which a range that was widened would drop out of a multivariate model.
+        It proposes in a copy in memory, so that the study itself holds only what was really run. In the copy all trials
+        have the present ranges; otherwise a multivariate model would leave out a key whose range was widened.
         """
         sampler = self._make_sampler(index)
         copy = optuna.create_study(direction="minimize", sampler=sampler)
-        # A place that is asked for anew, in a storage that was emptied, knows no more than it did at first.
+        # A trial that is asked for again, in a storage that was emptied, must learn from no more than it did at first.
         earlier = [t for t in counting(self.study) if t.user_attrs.get(INDEX, -1) < index]
         own = [t for t in earlier if t.params.keys() == self.space.keys()]
         if isinstance(sampler, LEARNERS):
             copy.add_trials(self.neighbour_trials([t for t in own if t.user_attrs.get(GROUP) != group]))
-        # Companions count as running, also where a resume finds them finished.
+        # Trials of the same group count as running, also where a resume finds them finished.
         copy.add_trials([in_ranges(t, self.space, running=t.user_attrs.get(GROUP) == group) for t in own])
-        # A quasi-random sequence counts its own steps: it is walked again from its first.
+        # A quasi-random sequence counts its own steps, so all earlier ones are drawn again.
         drawn = [t for t in own if self._is_drawn(t)] if isinstance(sampler, optuna.samplers.QMCSampler) else []
         trial = [copy.ask(self.space) for _ in range(len(drawn) + 1)][-1]
         return trial.params, copy.get_trials(deepcopy=False)[trial.number].system_attrs
@@ -265,8 +265,8 @@ class CellStudy:
     def reclaim(self, number: int) -> None:
         """Take a trial out of the count; its setting comes back at the same place."""
         if self.trials()[number].state.is_finished():
-            # Optuna changes nothing about such a trial, but its study can still be marked.
-            self._remember(FORGIVEN, [*self._attributes.get(FORGIVEN, []), number])
+            # Optuna changes no finished trial, so the number is noted on the study.
+            self._remember(EXCLUDED, [*self._attributes.get(EXCLUDED, []), number])
         else:
             open_trial(self.study, number).set_user_attr(RECLAIMED, True)
             self.study.tell(number, state=TrialState.FAIL)
@@ -295,5 +295,6 @@ def _check(cell: Cell, known: Mapping[str, Any]) -> None:
     if found:
         raise InputError(
             f"A study must keep its configuration, but that of cell '{cell.name}' differs: {', '.join(found)}; "
-            "set it back, or give the new study another `name=`."
+            "set it back, or give the new study another `name=`. If nothing was changed, the storage is damaged: "
+            f"delete the study's Optuna studies (of the default one, the file {layout.JOURNAL}): they are made again."
         )

@@ -1,21 +1,21 @@
-"""One cell's way from its first trial to its last repeat: what it needs next, and when it is done."""
+"""One cell, from its first trial to its last repeat: what it needs next, and when it is done."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import count, pairwise
 from math import ceil
 from typing import Any
 
 from mnist_scaling.config import RunConfig
 from mnist_scaling.study import files, layout
 from mnist_scaling.study.columns import SEED
-from mnist_scaling.study.records import WANTED
 from mnist_scaling.study.vocabulary import REPEAT, TRIAL
 from mnist_scaling.tuning import certificate, search_space
 from mnist_scaling.tuning.cell_study import PLAN, CellStudy
 from mnist_scaling.tuning.job import Job
-from mnist_scaling.tuning.ledger import Ledger
+from mnist_scaling.tuning.ledger import LAST, Ledger
 from mnist_scaling.tuning.storage import tell
 from mnist_scaling.tuning.trials import counting
 
@@ -37,7 +37,7 @@ class Effort:
 
 
 class CellTuner:
-    """Asks, until the cell has its trials; then repeats its selected setting.
+    """Asks for trials until the cell has all of them; then repeats its selected setting.
 
     Parameters
     ----------
@@ -82,12 +82,12 @@ class CellTuner:
     def _count_left(self) -> int:
         effort, counted = self._effort, self.study.counted()
         if effort.stop_below is not None and counted >= max(certificate.LEAST_TRIALS, effort.n_trials / 2):
-            # Between rounds only: in the middle of one the answer depends on who was faster, or was killed.
+            # Between rounds only, because within one the answer depends on which worker was faster or was killed.
             if self._between_rounds():
                 gain = certificate.expected_gain(*certificate.losses(counting(self.study.study)))
                 if gain is not None and gain < effort.stop_below:
                     return 0
-        # With nothing to tune all trials would be one run over again.
+        # With nothing to tune, all trials would be the same run.
         wanted = effort.n_trials if self.cell.space else min(effort.n_trials, 1)
         return max(wanted - counted, 0)
 
@@ -102,16 +102,21 @@ class CellTuner:
 
     @property
     def tuned(self) -> bool:
-        """Whether all trials are done."""
-        return self.study.opened and self.trials_left == 0
+        """Whether all trials are done, and their records were taken in.
+
+        A worker tells its trial to the storage before the sweep hears that the job has ended, so the storage may be
+        ahead of the ledger, from which the selected setting is read.
+        """
+        asked = any(job.stage == TRIAL for job in self.running)
+        return self.study.opened and not asked and self.trials_left == 0
 
     def next_trials(self) -> list[Job]:
         """The next trials, none while the last ones run: they are to learn from each other."""
         left = self.trials_left
         if self.running or not left:
             return []
-        # Rounds of trials start at multiples of their size, also after a kill in the middle of one; nothing
-        # that the first of them have found by then may matter to the others.
+        # Rounds of trials start at multiples of their size, also after a kill within a round; the later trials of a
+        # round must not depend on what the first ones have found.
         size = self._effort.trials_per_batch
         first = self.study.next_index()
         end = first - first % size + size
@@ -124,26 +129,28 @@ class CellTuner:
         return jobs
 
     def next_repeats(self) -> list[Job]:
-        """Repeats of the selected setting that have no record yet; records of an older selection go."""
+        """Repeats of the selected setting that have no record yet.
+
+        With branches there may be several selected settings. A repeat of an older selection keeps its record, which
+        counts for nothing.
+        """
         if self._repeated or self.running or not self.tuned:
             return []
         jobs, settings = [], self._ledger.to_repeat(self.cell)
-        for row in self._ledger.cell(self.cell, REPEAT):
-            # With branches a setting's place may have moved: what it left further on would count twice.
-            if row[WANTED] and row["number"] >= len(settings) * self._effort.n_repeats:
-                self._ledger.delete(Job(self.cell, REPEAT, row["number"], row["number"], row["seed"], {}, ""))
-        for place, setting in enumerate(settings):
-            missing = self._missing_repeats(setting, place * self._effort.n_repeats)
-            in_a_row = len(missing) > 1 and missing[-1].seed - missing[0].seed == len(missing) - 1
+        self._delete_shorter(settings)
+        for missing in self._missing_repeats(settings):
+            in_a_row = len(missing) > 1 and _are_in_a_row(missing)
             if in_a_row and self._effort.together is not None and self._effort.together(self.cell.run):
                 missing = [replace(missing[0], count=len(missing))]
             jobs += missing
         self.running += [part for job in jobs for part in job.parts]
-        self._repeated = True  # until a run fails to leave a record, which is the tuner's to see to
+        self._repeated = True  # a run that leaves no record is handled by the tuner
         return jobs
 
     def repeats_left(self) -> int:
         """Repeats that have no record yet, as far as is known before the selection."""
+        if self.tuned:
+            return sum(map(len, self._missing_repeats(self._ledger.to_repeat(self.cell))))
         return max(self._effort.n_repeats - len(self._ledger.cell(self.cell, REPEAT)), 0)
 
     def ended(self, job: Job) -> None:
@@ -174,29 +181,54 @@ class CellTuner:
 
     def _trial(self) -> Job:
         ask = self.study.ask(self._effort.trials_per_batch)
-        # Every trial of a cell has the config's own seed: they differ by their setting alone.
+        # Every trial of a cell has the config's own seed, so that trials differ by their setting alone.
         name = self.study.study.study_name
         return Job(self.cell, TRIAL, ask.index, ask.number, self.cell.run.seed, ask.params, name, ask.origin)
 
-    def _missing_repeats(self, setting: Mapping[str, Any], first: int) -> list[Job]:
-        """Repeats of one setting that have no record yet, numbered from `first` on."""
-        jobs = []
+    def _delete_shorter(self, settings: Sequence[Mapping[str, Any]]) -> None:
+        """Delete repeats whose branches a longer run of the same setting and seed is about to measure with its own.
+
+        Otherwise these branches would count twice.
+        """
+        for record in self._repeats():
+            for setting in settings:
+                tuned = {key: setting[key] for key in self.cell.space}
+                if _is_of(record, tuned) and not _is_of(record, setting):
+                    number = record["number"]
+                    self._ledger.delete(Job(self.cell, REPEAT, number, number, record["seed"], {}, ""))
+
+    def _missing_repeats(self, settings: Sequence[Mapping[str, Any]]) -> list[list[Job]]:
+        """For each selected setting its repeats that have no record yet.
+
+        Repeat i of setting j has the number j n_repeats + i or, where another run has that number, the next free one:
+        no finished run gives way to another.
+        """
         apart = _SEEDS_APART if SEED in self.cell.keys else 1
-        for place in range(self._effort.n_repeats):
-            # Seeds that no trial has seen: the selection is not to profit from its own luck.
-            seed = self.cell.run.seed + apart * (place + 1)
-            name, index = self.study.study.study_name, first + place
-            job = Job(self.cell, REPEAT, index, index, seed, dict(setting), name)
-            record = files.read_json(self._ledger.record_path(self.cell, REPEAT, index))
-            if record is None:
-                jobs.append(job)  # its folder may hold a checkpoint to go on from
-            elif record["seed"] != seed or any(record["config"].get(key) != value for key, value in setting.items()):
-                self._ledger.delete(job)
-                jobs.append(job)
-        return jobs
+        # No trial has seen these seeds, so the repeats don't share the luck of the selected trial.
+        seeds = [self.cell.run.seed + apart * (place + 1) for place in range(self._effort.n_repeats)]
+        known = self._repeats()
+        taken = {record["number"] for record in known}
+        missing: list[list[Job]] = []
+        for j, setting in enumerate(settings):
+            measured = {record["seed"] for record in known if _is_of(record, setting)}
+            missing.append([])
+            for i, seed in enumerate(seeds):
+                if seed in measured:
+                    continue
+                number = next(n for n in count(j * self._effort.n_repeats + i) if n not in taken)
+                taken.add(number)
+                name = self.study.study.study_name
+                missing[-1].append(Job(self.cell, REPEAT, number, number, seed, dict(setting), name))
+        return missing
+
+    def _repeats(self) -> list[dict[str, Any]]:
+        """The records of the cell's repeats."""
+        numbers = [row["number"] for row in self._ledger.cell(self.cell, REPEAT)]
+        paths = (self._ledger.record_path(self.cell, REPEAT, number) for number in numbers)
+        return [record for path in paths if (record := files.read_json(path)) is not None]
 
     def _widen(self) -> None:
-        """Halfway, and once a key: if the best setting lies on the edge of a range, give the range more room."""
+        """Widen a range on whose edge the best setting lies: halfway through the trials, and once per key."""
         if not self._effort.widen or self.study.counted() < ceil(self._effort.n_trials / 2):
             return
         best = self._ledger.selected(self.cell)
@@ -209,4 +241,16 @@ class CellTuner:
             if wider is not None:
                 self.study.widen(key, wider[0], best | {key: wider[1]})
                 self.write()
-                return  # one at a time: its setting is the next trial
+                return  # one key at a time, because its setting is the next trial
+
+
+def _is_of(record: Mapping[str, Any], setting: Mapping[str, Any]) -> bool:
+    """Whether a record's run had this setting, and went as far as its last branch."""
+    found = record["config"]
+    same = all(found.get(key) == value for key, value in setting.items() if key != LAST)
+    return same and (LAST not in setting or found[LAST] >= setting[LAST])
+
+
+def _are_in_a_row(jobs: Sequence[Job]) -> bool:
+    """Whether both the numbers and the seeds of some runs follow each other, as `Job.parts` counts them."""
+    return all(b.seed - a.seed == 1 and b.index - a.index == 1 for a, b in pairwise(jobs))

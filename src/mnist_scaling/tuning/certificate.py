@@ -1,4 +1,4 @@
-"""Is a cell tuned? What ten more trials should gain, against the noise of a run, and what mattered."""
+"""Whether a cell is tuned: the expected gain of ten more trials, the noise between seeds, and importances."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ def expected_gain(known: Sequence[float], beaten: int = 0, more: int = MORE) -> 
 
     exactly, for k up to n. Its steps d_k = q_k - q_(k+1) fall as a power of k for any distribution with
     a smooth lower end (extreme-value theory: k^(-1 - 1/a) with shape a); the power is fitted to the upper
-    half of the steps and summed over k = n ... n + more - 1. As if the next trials came from where
-    the last ones did: a sampler that still learns does better, one that is done does worse.
+    half of the steps and summed over k = n ... n + more - 1. The estimate assumes that the next trials are drawn as the
+    last ones were: a sampler that still learns does better, and one that has converged does worse.
 
     Parameters
     ----------
     known : sequence of float
         Losses of the trials that ran to their end.
     beaten : int
-        Further trials known only to be worse than the best; they stand at the worst known loss.
+        Further trials known only to be worse than the best; they are given the worst known loss.
     more : int
 
     Returns
@@ -68,15 +68,15 @@ def expected_gain(known: Sequence[float], beaten: int = 0, more: int = MORE) -> 
         return 0.0
     slope, start = np.polyfit(np.log(k[upper]), np.log(steps[upper]), 1)
     ahead = np.arange(n, n + more)
-    # A step never grows with k: a slope above -1 is a small sample's.
+    # Steps never grow with k, so a slope above -1 comes from a small sample.
     return float(np.exp(start + min(slope, -1.0) * np.log(ahead) + (slope - min(slope, -1.0)) * log(n)).sum())
 
 
 def noise(repeats: Sequence[float], pooled: float | None) -> float | None:
     """Standard deviation of the log loss between seeds.
 
-    Few repeats know it badly, so that the cell's own variance and the study's are averaged, weighted by
-    their degrees of freedom: n - 1 and 2.
+    A few repeats estimate it badly, so the cell's own variance and the study's are averaged with weights n - 1, the
+    degrees of freedom, and 2.
 
     Parameters
     ----------

@@ -44,7 +44,7 @@ class Channel:
 
     @property
     def prunes(self) -> bool:
-        """Whether anyone listens to reports: repeats are never pruned."""
+        """Whether reports are sent to a pruner; repeats are never pruned."""
         return self._pruner is not None and self._trial.stage == vocabulary.TRIAL
 
     def report(self, number: int, loss: float) -> bool:
@@ -57,7 +57,7 @@ class Channel:
         MachineError
             When the storage could not be reached for some seconds.
         """
-        return faults.insist(lambda: self._report(number, loss))
+        return faults.retry(lambda: self._report(number, loss))
 
     def _report(self, number: int, loss: float) -> bool:
         from mnist_scaling.tuning import storage, trials
@@ -69,14 +69,13 @@ class Channel:
         return stop and self._trial.origin != vocabulary.CONTROL
 
     def check(self) -> FrozenTrial:
-        """The trial, if it still waits for this run.
+        """The trial, as long as it waits for this run.
 
         Raises
         ------
         SupersededError
-            When a sweep that was resumed has given the trial's setting to another run, or its storage was made again.
-            A worker may outlive its sweep, for long on a cluster: what it then leaves behind must not take the other
-            run's place.
+            When a resumed sweep has given the trial's setting to another run, or the storage was made again. On a
+            cluster a worker may outlive its sweep for long, and its record must not take the other run's place.
         """
         from mnist_scaling.tuning import trials
 
@@ -90,7 +89,7 @@ class Channel:
         return trial
 
     def notes(self) -> dict[str, Any]:
-        """What sampler and pruner noted on the trial: a storage that was emptied gets it back from the record.
+        """What sampler and pruner noted on the trial. The record keeps it for a storage that is emptied later.
 
         Raises
         ------

@@ -1,10 +1,11 @@
-"""What optuna-dashboard shows beside the trials: a note and the repeats of each cell, and the grid as one study."""
+"""What optuna-dashboard shows beside the trials: a note and the repeats of each cell, and the whole grid as a study."""
 
 from __future__ import annotations
 
 import contextlib
 import warnings
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,10 @@ from mnist_scaling.study.columns import RUN_SEED
 from mnist_scaling.study.vocabulary import REPEAT
 from mnist_scaling.tuning.cell_study import CellStudy
 from mnist_scaling.tuning.grid import Cell
+from mnist_scaling.tuning.trials import counting
+
+Times = tuple[datetime, datetime] | tuple[None, None]
+"""When the tuning of a cell began and ended, as far as its storage knows."""
 
 SUMMARY = "best per cell"
 """Name of the study with one trial per cell."""
@@ -43,6 +48,7 @@ def publish(folder: Path, studies: Sequence[CellStudy], storage: BaseStorage, pr
     cells, trials = tables.read_table(folder / layout.CELLS), tables.read_table(folder / layout.TRIALS)
     record = files.read_json(folder / layout.STUDY) or {}
     grid = list(studies[0].cell.axes)
+    times = {_key(study.cell.axes, grid): _times(study) for study in studies}
     rows: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in cells.to_dict("records"):
         rows.setdefault(_key(row, grid), []).append(row)
@@ -64,7 +70,16 @@ def publish(folder: Path, studies: Sequence[CellStudy], storage: BaseStorage, pr
         for name, value in attributes.items():
             study.study.set_user_attr(name, value)
         _note(study.study, "\n\n".join(_text(study.cell, row, record["axes"], folder) for row in own))
-    _summarise(cells, record["axes"], record["tuned"], storage, prefix + SUMMARY)
+    when = [times.get(_key(row, grid), (None, None)) for row in cells.to_dict("records")]
+    _summarise(cells, record["axes"], record["tuned"], when, storage, prefix + SUMMARY)
+
+
+def _times(study: CellStudy) -> Times:
+    """When the first trial of a cell was asked for, and when its last one ended."""
+    trials = counting(study.study)
+    begun = min((t.datetime_start for t in trials if t.datetime_start), default=None)
+    ended = max((t.datetime_complete for t in trials if t.datetime_complete), default=None)
+    return (begun, ended) if begun and ended else (None, None)
 
 
 def _note(study: optuna.Study, text: str) -> None:
@@ -95,10 +110,21 @@ def _number(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _summarise(cells: pd.DataFrame, axes: Sequence[str], tuned: Sequence[str], storage: BaseStorage, name: str) -> None:
-    """One trial per cell: axes and selected setting as parameters, its test loss as value; written anew."""
+def _summarise(
+    cells: pd.DataFrame,
+    axes: Sequence[str],
+    tuned: Sequence[str],
+    when: Sequence[Times],
+    storage: BaseStorage,
+    name: str,
+) -> None:
+    """One trial per cell: axes and selected setting as parameters, its test loss as value; written anew.
+
+    A trial begins and ends with the tuning of its cell, so that the dashboard's timeline shows when each was tuned.
+    """
     loss = "test_loss" if cells["test_loss"].notna().any() else "val_loss"
-    cells = cells[cells[loss].notna()]
+    known = cells[loss].notna().to_numpy()
+    cells, when = cells[known], [times for times, is_known in zip(when, known, strict=True) if is_known]
     with contextlib.suppress(KeyError):
         optuna.delete_study(study_name=name, storage=storage)
     study = optuna.create_study(study_name=name, storage=storage, direction="minimize")
@@ -108,10 +134,13 @@ def _summarise(cells: pd.DataFrame, axes: Sequence[str], tuned: Sequence[str], s
     columns = [c for c in (*axes, *tuned) if cells[c].notna().all()]
     ranges = {column: _range(cells[column]) for column in columns}
     trials = []
-    for row in cells.to_dict("records"):
+    for row, (begun, ended) in zip(cells.to_dict("records"), when, strict=True):
         params = {column: _plain(row[column]) for column in columns}
         attributes = {c: _plain(row[c]) for c in (*_NOTED, *_COUNTED, *_JUDGED) if c in row and not _missing(row[c])}
-        trials.append(create_trial(params=params, distributions=ranges, value=float(row[loss]), user_attrs=attributes))
+        trial = create_trial(params=params, distributions=ranges, value=float(row[loss]), user_attrs=attributes)
+        if begun is not None:
+            trial.datetime_start, trial.datetime_complete = begun, ended
+        trials.append(trial)
     study.add_trials(trials)
     _note(study, "One trial per cell: the setting that tuning selected, valued by the mean loss of its repeats.")
 

@@ -1,4 +1,4 @@
-"""The job's side of a sweep: run one trial, record it, tell its study. Runs in any launcher's process."""
+"""The job's side of a sweep, in whatever process a launcher starts: run one trial, record it, tell its study."""
 
 from __future__ import annotations
 
@@ -75,14 +75,14 @@ def _work_alone(run: RunConfig, folder: Path, channel: Channel, trainer: Trainer
         print(f"Warning: a run in {folder} ends without a record: {reason}.", file=sys.stderr)
         return
     write_record(folder, record)
-    if is_trial and record["state"] != FAILED:  # of failures the sweep decides
+    if is_trial and record["state"] != FAILED:  # the sweep decides what follows a failure
         _if_reachable(lambda: channel.tell(record))  # else the sweep tells it
 
 
 def _if_reachable(ask: Callable[[], Any]) -> Any:
-    """What a storage says; None when it can't be reached, for which a run that is finished must not be lost."""
+    """What a storage answers; None when it can't be reached, because a finished run must not be lost for that."""
     try:
-        return faults.insist(ask)
+        return faults.retry(ask)
     except Exception as error:
         if not faults.is_fault(error):
             raise
@@ -118,7 +118,7 @@ def _in(folder: Path, trainer: Trainer) -> Train:
 
 def write_record(folder: Path, record: dict[str, Any]) -> None:
     """Write a run's record, and only then delete its checkpoint: a kill in between loses neither."""
-    faults.insist(lambda: files.write_json(folder / layout.RESULT, record, indent=None))
+    faults.retry(lambda: files.write_sealed(folder / layout.RESULT, record))
     (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
@@ -142,7 +142,7 @@ def measure(run: RunConfig, train: Train, report: Report | None = None, keep_err
     except SupersededError:
         raise
     except Exception as failure:  # any error of one run is that run's; the sweep decides what follows
-        # But a fault of the machine is nobody's: without a record the run is made again once it is mended.
+        # A fault of the machine leaves no record, so the run is made again once the machine works.
         if not keep_errors or faults.is_fault(failure):
             raise
         error = traceback.format_exc(limit=-3).strip()

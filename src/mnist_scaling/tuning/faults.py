@@ -1,8 +1,8 @@
-"""Faults of the machine, its disk, its storage or its network: they are nobody's run.
+"""Faults of the machine, that is of its disk, its storage or its network: they are charged to no run.
 
-A run computes. What the operating system or a database refuses says nothing about the run's setting, so that such a
-run leaves no record: the small step that failed is tried again (`insist`), then the whole sweep is taken up where it
-was, as the same command would (`resume_after`), and at last one sentence says what is at fault.
+An error that the operating system or a database raises says nothing about a run's setting, so a run that meets one
+leaves no record. The step that failed is tried again (`retry`); if it fails again, the whole sweep is resumed, as the
+same command would resume it (`resume_after`); and if that does not help, one sentence says what is at fault.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ STEP_WAITS = (1.0, 4.0)
 """Seconds before a small step, such as writing a record, is tried once more."""
 
 SWEEP_WAITS = (2.0, 10.0)
-"""Seconds before a sweep is taken up again that measured nothing in between."""
+"""Seconds before a sweep is resumed, as long as no resumed sweep measures anything."""
 
 _CLASSES = (("optuna", "StorageInternalError"), ("sqlalchemy", "SQLAlchemyError"))
 """Package and name of the classes of errors that databases raise; neither is imported for this."""
@@ -34,7 +34,7 @@ Result = TypeVar("Result")
 
 
 class MachineError(Exception):
-    """A fault of the machine in words, which survive a pickle whatever its cause was."""
+    """A fault of the machine, as text: text can be pickled, whatever the error was that caused it."""
 
 
 def is_fault(error: BaseException) -> bool:
@@ -84,13 +84,13 @@ def from_text(text: str) -> MachineError:
     return MachineError(text.removeprefix(f"{MachineError.__name__}: "))
 
 
-def insist(step: Callable[[], Result]) -> Result:
-    """Take a small step that does no harm when it is taken twice; after a fault wait and take it again.
+def retry(step: Callable[[], Result]) -> Result:
+    """Take a step that may safely be taken twice; after a fault of the machine, wait and take it again.
 
     Raises
     ------
     Exception
-        The step's own when it is no fault; the last fault when waiting did not help.
+        The step's own error when the machine is not at fault; the last fault when waiting did not help.
     """
     for seconds in STEP_WAITS:
         try:
@@ -104,26 +104,26 @@ def insist(step: Callable[[], Result]) -> Result:
 
 
 def resume_after(sweep: Callable[[], None], measured: Callable[[], int]) -> None:
-    """Run a sweep to its end; after a fault wait and take it up again, as the same command would.
+    """Run a sweep to its end; after a fault of the machine, wait and resume it, as the same command would.
 
     Parameters
     ----------
     sweep : callable
         Resumes what is there.
     measured : callable
-        How many runs have a record: while there are more each time, the sweep is tried again.
+        How many runs have a record. As long as the number grows, the sweep is resumed again.
 
     Raises
     ------
     InputError
-        When nothing more was measured in `SWEEP_WAITS`: what is at fault, in one sentence.
+        When no run was added in all of `SWEEP_WAITS`; the message says what is at fault.
     """
     tries, before = 0, -1
     while True:
         try:
             return sweep()
         except Exception as error:
-            # Before anything has run, a storage that does not open is a mistyped one.
+            # A storage that does not open before any run is probably misspelt, so the user hears of it at once.
             if not is_fault(error) or (isinstance(error, InputError) and before < 0):
                 raise
             now = measured()

@@ -56,8 +56,13 @@ def _digest(folder: Path, cells: Sequence[Cell], sweeper: DictConfig) -> str:
     asked = [[cell.name, cell.settings, cell.ranges] for cell in cells]
     total = hashlib.sha256(json.dumps([asked, OmegaConf.to_yaml(sweeper, resolve=False)]).encode())
     package = Path(mnist_scaling.__file__).parent
-    own = sorted({Path(path) for cell in cells if (path := cell.values.get("data.path"))})
-    for root, paths in ((package, sorted(package.rglob("*.py"))), (folder, _written(folder)), (Path(), own)):
+    own = {Path(path) for cell in cells if (path := cell.values["data.path"])}
+    own |= {
+        path
+        for cell in cells
+        if (start := cell.values["init_from"]) and (path := Path(start, layout.WEIGHTS)).is_file()
+    }
+    for root, paths in ((package, sorted(package.rglob("*.py"))), (folder, _written(folder)), (Path(), sorted(own))):
         for path in paths:
             name, content = os.path.relpath(path, root), path.read_bytes()
             total.update(f"{name} {len(content)}\n".encode())

@@ -27,22 +27,8 @@ _NO_AXES = ("name",)
 """Config keys that belong to a sweep as a whole, beside Hydra's own."""
 
 _NO_WORDS = (
-    "",
-    "NA",
-    "N/A",
-    "n/a",
-    "#N/A",
-    "#N/A N/A",
-    "#NA",
-    "<NA>",
-    "NaN",
-    "nan",
-    "-NaN",
-    "-nan",
-    "NULL",
-    "null",
-    "None",
-)
+    "", "NA", "N/A", "n/a", "#N/A", "#N/A N/A", "#NA", "<NA>", "NaN", "nan", "-NaN", "-nan", "NULL", "null", "None",
+)  # fmt: skip
 """Words that pandas takes for an empty field of a CSV file."""
 
 
@@ -86,6 +72,11 @@ class Cell:
             return self
         run = replace(self.run, data=replace(self.run.data, sha256=sha256))
         return replace(self, run=run, overrides=(*self.overrides, f"data.sha256='{sha256}'"))
+
+    def starting_at(self, sha256: str) -> Cell:
+        """The cell, bound to weights to start from of that checksum: its jobs refuse others."""
+        run = replace(self.run, init_sha256=sha256)
+        return replace(self, run=run, overrides=(*self.overrides, f"init_sha256='{sha256}'"))
 
     @cached_property
     def cost(self) -> float:

@@ -1,7 +1,7 @@
-"""The default storage on disk: Optuna's journal, one JSON object per line, checked before it is opened.
+"""The default storage on disk: Optuna's journal, one JSON object with a checksum per line, checked before it is opened.
 
-Optuna drops a line that it can't read, or stops at it; with a line the numbers of all later trials shift, and the study
-goes on with other rows. So a damaged journal is never opened.
+Optuna drops a line that it can't read, or stops at it. When a line is dropped, the numbers of all later trials shift,
+and the study goes on with other rows. So a damaged journal is never opened.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class _Backend(JournalFileBackend):
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         try:
-            super().append_logs(logs)
+            super().append_logs([files.sealed(entry) for entry in logs])
         except OSError:
             with contextlib.suppress(OSError):
                 self._cut_torn_end()
@@ -95,17 +95,17 @@ def open_journal(path: Path) -> JournalStorage:
 def mend(path: Path) -> None:
     """Take torn entries out of a journal: a kill or a full disk leaves half of one, and the next one behind it.
 
-    Whoever wrote the half was told that it had failed, or is dead, so that nothing is lost with it. An entry behind it
-    on the same line counts and stays.
+    The process that wrote half an entry was told that the write had failed, or was killed, so no finished run is lost
+    with it. A whole entry that follows on the same line stays.
 
     Raises
     ------
     DamagedJournalError
-        When another line is no entry: that nobody wrote.
+        When any other line is no entry, which no process of ours wrote.
     """
     if not path.exists():
         return
-    # Nobody but a sweep that was killed keeps the lock for so long: its successor is the one who mends.
+    # Only a sweep that was killed holds the lock for so long, and the sweep that resumes it is this one.
     with get_lock_file(_Lock(str(path), grace_period=_GRACE_SECONDS)):
         content = path.read_bytes()
         mended = b"".join(entry + b"\n" for entry in _entries(content))
@@ -132,7 +132,7 @@ def _entries(content: bytes) -> Iterator[bytes]:
             start = line.find(_ENTRY, start + 1)
             if start < 0:
                 raise DamagedJournalError(number)
-        # In front of an entry there may be the beginnings of others, but neither a whole one nor anything else.
+        # Only the beginnings of other entries may stand in front of an entry.
         if start and not all(_is_torn(part) for part in _beginnings(line[:start])):
             raise DamagedJournalError(number)
         yield line[start:]
@@ -151,7 +151,7 @@ def _is_torn(part: bytes) -> bool:
 
 def _is_whole(line: bytes) -> bool:
     try:
-        return _is_entry(json.loads(line))
+        return files.is_unbroken(line) and _is_entry(json.loads(line))
     except ValueError:  # of JSON, or of UTF-8
         return False
 

@@ -1,4 +1,4 @@
-"""One study, one driver: the claim of a sweep on its study in a storage that several sweeps may share.
+"""The claim of a sweep on its study, in a storage that several sweeps may share: one sweep per study.
 
 The lock in the study's folder keeps two sweeps of one folder apart. Two checkouts that share a database have a folder
 each, but the same names of studies; there the claim decides. Claims are the trials of an Optuna study of their own,
@@ -78,7 +78,7 @@ class Lease:
         claim = create_trial(state=TrialState.RUNNING, user_attrs=attributes)
         self._claim = self._storage.create_new_trial(study._study_id, template_trial=claim)
         self._started = self._renewed = time.monotonic()
-        self._thread.start()  # from here on, since looking at the others' claims may take longer than ours lasts
+        self._thread.start()  # before the others' claims are looked at, which may take longer than our claim lasts
         try:
             self._settle_earlier(study._study_id)
         except BaseException:
@@ -92,7 +92,7 @@ class Lease:
         self._end(TrialState.COMPLETE)
 
     def check(self) -> None:
-        """See that the study is still ours, after this process was stopped for long, for example.
+        """Check that this sweep still holds the study, which it may have lost while its process was stopped.
 
         Raises
         ------
@@ -139,12 +139,12 @@ class Lease:
         while not self._ended.wait(self._beat):
             try:
                 self._renew()
-            except Exception as error:  # the sweep meets a storage that is gone by itself
+            except Exception as error:  # a storage that is gone is found by the sweep itself
                 if not is_fault(error):
                     return
 
     def _renew(self) -> None:
-        # Optuna refuses to change a claim that another sweep has ended: that one is for `check` to find.
+        # Optuna refuses to change a claim that another sweep has ended, which `check` finds.
         with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
             self._storage.set_trial_user_attr(self._claim, SEEN, time.time())
         self._renewed = time.monotonic()

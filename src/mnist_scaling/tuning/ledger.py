@@ -1,4 +1,4 @@
-"""What the runs of a study have left behind: their rows, each read once from its record."""
+"""The rows of all runs of a study, each read once from the run's record."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from mnist_scaling.study.files import DamagedFileError
 from mnist_scaling.study.vocabulary import FAILED, TRIAL
 from mnist_scaling.tuning.grid import Cell
 from mnist_scaling.tuning.job import Job
+
+LAST = "regime.last"
+"""Config key of the largest data size that a run with branches goes to."""
 
 
 class Ledger:
@@ -85,7 +88,7 @@ class Ledger:
         for number, last in branches.selected(self.cell(cell, TRIAL)).items():
             row = next(row for row in self.cell(cell, TRIAL) if row["number"] == number)
             setting = {key: row[column_of(key)] for key in cell.space}
-            settings.append(setting if last is None else setting | {"regime.last": last})
+            settings.append(setting if last is None else setting | {LAST: last})
         return settings
 
     def make_room(self, job: Job) -> None:
@@ -94,7 +97,7 @@ class Ledger:
         Raises
         ------
         InputError
-            When there is one: whoever asks for this run has not seen it.
+            When there is one, of which the caller did not know.
         """
         path = self.folder / job.folder
         record = self._record(path)
@@ -103,9 +106,9 @@ class Ledger:
                 f"A finished run must not be overwritten, but {path / layout.RESULT} holds one of another setting than "
                 "this sweep is about to run there: give the new study another `name=`, or move that folder away."
             )
-        self._forget(job)
+        self._remove_record(job)
 
-    def _forget(self, job: Job) -> None:
+    def _remove_record(self, job: Job) -> None:
         path = self.folder / job.folder
         self._cells.get(path.parent, {}).pop(path, None)
         (path / layout.RESULT).unlink(missing_ok=True)
@@ -113,7 +116,7 @@ class Ledger:
 
     def delete(self, job: Job) -> None:
         """Remove a run and its folder: one that failed with all others, or a repeat of an older selection."""
-        self._forget(job)
+        self._remove_record(job)
         shutil.rmtree(self.folder / job.folder, ignore_errors=True)
 
     def record_failure(self, job: Job, error: str | None) -> None:
@@ -129,7 +132,7 @@ class Ledger:
             "config": {key: job.settings.get(key, value) for key, value in job.cell.values.items()},
             "result": None,
         }
-        files.write_json(self.folder / job.folder / layout.RESULT, record, indent=None)
+        files.write_sealed(self.folder / job.folder / layout.RESULT, record)
         self.row(job)
 
     def _record(self, folder: Path) -> dict[str, Any] | None:

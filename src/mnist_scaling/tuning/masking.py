@@ -1,4 +1,4 @@
-"""Passwords in storage URLs, masked before anything is printed or written."""
+"""Masks the passwords of storage URLs in everything that is printed or written."""
 
 from __future__ import annotations
 

@@ -38,9 +38,9 @@ def make(node: DictConfig, **arguments: Any) -> Any:
         Further arguments, such as a seed.
     """
     with warnings.catch_warnings():
-        # Whoever names an experimental class has chosen it; every worker would say so again.
+        # The user chose the experimental class by naming it, and every worker would repeat the warning.
         warnings.simplefilter("ignore", ExperimentalWarning)
-        # Without the config around it, which Hydra would copy whole.
+        # Hydra would copy the whole config around the node.
         alone = DictConfig(OmegaConf.to_container(node, resolve=True))
         return instantiate(alone, **arguments, _execution_whitelist_=list(_targets(alone)))
 

@@ -1,7 +1,8 @@
-"""What a finished sweep prints: the tuned test loss of every cell."""
+"""What a finished sweep prints: the tuned test loss of every cell, and how many cells are tuned."""
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +12,7 @@ from rich.table import Table
 
 from mnist_scaling.study import files, layout, tables
 from mnist_scaling.study.flags import SEARCH_EDGE
+from mnist_scaling.study.vocabulary import NO, YES
 
 
 def show(folder: Path, console: Console | None = None) -> None:
@@ -29,8 +31,27 @@ def show(folder: Path, console: Console | None = None) -> None:
     edges = cells["flags"].astype(object).fillna("").astype(str).str.contains(SEARCH_EDGE).sum()
     if edges:
         console.print(f"[yellow]{edges} of {len(cells)} cells have their optimum at an edge of the search space.[/]")
+    if sentence := _certified(cells):
+        console.print(escape(sentence), highlight=False, soft_wrap=True)
     console.print(f"Tables: {folder / layout.TRIALS}, {folder / layout.CELLS}")
-    console.print(f"Next:   python -m mnist_scaling.fit name={folder.name}", highlight=False)
+    console.print(f"Next:   python -m mnist_scaling.fit {layout.name_argument(folder)}", highlight=False)
+
+
+def _certified(cells: pd.DataFrame) -> str:
+    """How many cells are certified tuned, and which limits of ranges their settings reach; empty where none is judged.
+
+    docs/tuning.md has the certificate.
+    """
+    judged = cells.reindex(columns=["tuned", "limits"])
+    judged = judged[judged["tuned"].isin([YES, NO])]
+    if judged.empty:
+        return ""
+    done = f"{(judged['tuned'] == YES).sum()} of {len(judged)} cells are certified tuned"
+    reached = Counter(column for text in judged["limits"].dropna() for column in str(text).split(";"))
+    if not reached:
+        return f"{done}."
+    where = ", ".join(f"{column} is at its limit in {n} cell{'s' * (n != 1)}" for column, n in reached.items())
+    return f"{done} within limits: {where}."
 
 
 def _matrix(cells: pd.DataFrame, axes: list[str], loss: str) -> Table:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import exp
-from types import TracebackType
+from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
@@ -28,7 +28,7 @@ _PRIOR_SECONDS = 10.0
 """Weight of `BUSY` against what is measured: seconds of the clock."""
 
 _MEMORY_SECONDS, _MEMORY_SHARE = 30.0, 0.25
-"""How far back the pace is looked at: so many seconds, and this share of the time so far where that is more."""
+"""Memory of `Throughput`: this many seconds, or this share of the time so far where that is longer."""
 
 
 @dataclass
@@ -54,15 +54,15 @@ class CellLeft:
         return self.left * self.cost * (self.slowness + 1) / (self.runs + 1)
 
 
-class Pace:
-    """How fast work is done of late: means over the past, weighted by exp(-age / memory).
+class Throughput:
+    """How much work is done per second of late: means over the past, weighted by exp(-age / memory).
 
-    Speed changes while a study runs: other programs come and go, and so do the batch sizes that are tried.
+    The speed changes while a study runs, because other programs start and end, and batch sizes differ.
 
     Parameters
     ----------
     workers : int
-        Runs side by side, for the pace before the first runs end.
+        Runs side by side, for the estimate before the first runs end.
     """
 
     def __init__(self, workers: int) -> None:
@@ -82,7 +82,7 @@ class Pace:
             Seconds of the run.
         """
         usual = self.measured / self.predicted
-        self._forget(elapsed)
+        self._discount(elapsed)
         self.predicted += predicted
         self.measured += measured
         return measured / (predicted * usual)
@@ -91,22 +91,35 @@ class Pace:
         """Predicted seconds of work that are done per second of the clock."""
         return self.predicted / self.clock
 
-    def _forget(self, elapsed: float) -> None:
+    def _discount(self, elapsed: float) -> None:
         memory = max(_MEMORY_SECONDS, _MEMORY_SHARE * elapsed)
-        kept = exp(-max(elapsed - self._at, 0.0) / memory)
-        self.predicted, self.measured = kept * self.predicted, kept * self.measured
-        self.clock = kept * self.clock + memory * (1 - kept)
+        weight = exp(-max(elapsed - self._at, 0.0) / memory)
+        self.predicted, self.measured = weight * self.predicted, weight * self.measured
+        self.clock = weight * self.clock + memory * (1 - weight)
         self._at = elapsed
 
 
-class StudyProgress:
+class _Shown:
+    """Draws a bar from the beginning of a `with` block to its end."""
+
+    _bar: Progress
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+
+class StudyProgress(_Shown):
     """One bar over all runs of a study, measured in work, so that the time left means something.
 
     The time left is max(W / v, longest / (v / workers)). W is the work that is left: runs times their predicted
     seconds, corrected in each cell by how long its own runs took, because its batch sizes are not those that the
-    prediction assumes. v is the work that is done per second of the clock of late (`Pace`). longest is the most that is
+    prediction assumes. v is the work that is done per second of late (`Throughput`). longest is the most that is
     left in one cell, whose trials wait for each other. On a terminal the bar is redrawn as runs finish; elsewhere
-    `line` prints one line a round.
+    `line` prints one line per round.
 
     Parameters
     ----------
@@ -122,11 +135,10 @@ class StudyProgress:
     ) -> None:
         self.console = console or Console()
         self.cells, self.workers = dict(cells), workers or 1
-        self._pace = Pace(self.workers)
+        self._throughput = Throughput(self.workers)
         self._done = 0.0
         self.best: tuple[float, str] | None = None
         self._started = time.monotonic()
-        self._ends = self._started
         self._bar = Progress(
             _TimeLeft(self.time_left),
             BarColumn(bar_width=10),
@@ -135,16 +147,7 @@ class StudyProgress:
             disable=not self.console.is_terminal,
         )
         self._task = self._bar.add_task("", total=1.0, text=self._text())
-
-    def __enter__(self) -> StudyProgress:
         self._expect()
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
 
     def seen(self, stage: str, cell: str, seconds: float | None, val_loss: float | None) -> None:
         """Count a finished run.
@@ -166,7 +169,7 @@ class StudyProgress:
             counts.repeats -= 1
         self._done += counts.cost
         if seconds is not None:
-            slowness = self._pace.ended(time.monotonic() - self._started, counts.cost, seconds)
+            slowness = self._throughput.ended(time.monotonic() - self._started, counts.cost, seconds)
             counts.runs, counts.slowness = counts.runs + 1, counts.slowness + slowness
         if stage == TRIAL and val_loss is not None and (self.best is None or val_loss < self.best[0]):
             self.best = (val_loss, cell)
@@ -186,7 +189,7 @@ class StudyProgress:
     def seconds_left(self) -> float:
         """Seconds until the study ends, as expected when the last run ended."""
         work = [cell.work for cell in self.cells.values()]
-        return max(sum(work), self.workers * max(work, default=0.0)) / self._pace.per_second()
+        return max(sum(work), self.workers * max(work, default=0.0)) / self._throughput.per_second()
 
     def _expect(self) -> None:
         self._ends = time.monotonic() + self.seconds_left()
@@ -210,7 +213,7 @@ class StudyProgress:
         return longer if len(longer) <= room else text
 
 
-class RunProgress:
+class RunProgress(_Shown):
     """What a person sees of one run: a bar on a terminal, a line now and then elsewhere.
 
     Parameters
@@ -235,15 +238,6 @@ class RunProgress:
             transient=True,
         )
         self._task = self._bar.add_task("", total=1.0, text="")
-
-    def __enter__(self) -> RunProgress:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
 
     def seen(self, step: int, total: int, loss: float) -> None:
         """Show how far the run is.

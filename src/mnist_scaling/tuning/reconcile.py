@@ -1,7 +1,7 @@
 """Before a sweep submits anything: the records of its runs against the trials in its storage.
 
 A record (result.json) is what was measured; the storage is what samplers and pruners learn from, and it can be emptied,
-changed or damaged. The records are the truth: what the storage lacks is imported from them, so that the study goes on
+changed or damaged. The records take precedence: what the storage lacks is imported from them, so that the study goes on
 with the same rows as if nothing had happened. A run without a record is made again. Where both speak of one place in a
 cell but differ, the place is named and nothing is touched.
 """

@@ -1,4 +1,4 @@
-"""A word when no run has ended for long: a worker that hangs is waited for, but not in silence."""
+"""A message when no run has ended for long, so that the user learns which runs the sweep waits for."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import time
 from collections.abc import Callable
 
 LEAST_SECONDS = 120.0
-"""Silence that is worth a word, unless the runs of this study take long."""
+"""Time without an ended run after which a message is printed, unless the runs of this study take long."""
 
 _TIMES_LONGEST = 3.0
-"""Silence of so many times the longest run so far is worth a word, where that is more."""
+"""The message waits for this many times the longest run so far, where that is longer."""
 
 _NAMED = 4
-"""Runs that the word names."""
+"""Runs that the message names."""
 
 
 class Silence:
-    """How long no run has ended, and which runs are waited for.
+    """Keeps track of how long no run has ended, and of the runs that the sweep waits for.
 
     Parameters
     ----------
@@ -47,8 +47,8 @@ class Silence:
             self._longest = max(self._longest, self._clock() - begun)
         self._restart()
 
-    def word(self) -> str | None:
-        """What to print now, if anything: first after some minutes, then each time the silence has doubled."""
+    def message(self) -> str | None:
+        """What to print now, or None. The first comes after some minutes, each further one after twice the time."""
         now = self._clock()
         if not self._started or now - self._since < self._next:
             return None

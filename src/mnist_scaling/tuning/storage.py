@@ -1,4 +1,4 @@
-"""Where Optuna's studies are stored, and what is told to them."""
+"""Where Optuna's studies are stored, and how results are reported to them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def open_storage(url: str | None, folder: Path) -> BaseStorage:
     if (path := journal_path(url, folder)) is not None:
         return journal.open_journal(path)
     assert url is not None
-    # Connections that a restart of the server has ended are made again; SQLite waits for whoever writes.
+    # Connections that a restart of the server has ended are made again; SQLite waits while another process writes.
     options: dict[str, Any] = {"pool_pre_ping": True}
     if url.startswith("sqlite"):
         options["connect_args"] = {"timeout": _SQLITE_SECONDS}
@@ -72,7 +72,7 @@ def open_storage(url: str | None, folder: Path) -> BaseStorage:
 
 @functools.lru_cache(maxsize=1)
 def open_once(url: str | None, folder: Path) -> BaseStorage:
-    """`open_storage`, once a process: a journal is read when it is opened, and read on from there afterwards."""
+    """`open_storage`, once per process: a journal is read in full once, and then only its new lines."""
     return open_storage(url, folder)
 
 

@@ -1,4 +1,4 @@
-"""The Hydra plugin. Every Hydra app in the environment imports this module, so optuna stays out of it."""
+"""The Hydra plugin. Every Hydra app in the environment imports this module, so it imports optuna late."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import functools
 import importlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ from mnist_scaling.tuning.masking import masked
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
+    from mnist_scaling.tuning import announcement
     from mnist_scaling.tuning.cell_study import CellStudy
     from mnist_scaling.tuning.cell_tuner import Effort
     from mnist_scaling.tuning.grid import Cell, Partition
@@ -40,7 +41,7 @@ Sweep = Callable[["CellSweeper", list[str]], None]
 
 
 def _taken_up_after_faults(sweep: Sweep) -> Sweep:
-    """A sweep that a fault of the machine only delays (`faults.resume_after`)."""
+    """A sweep that is resumed after a fault of the machine (`faults.resume_after`)."""
 
     @functools.wraps(sweep)
     def sweep_to_the_end(self: CellSweeper, arguments: list[str]) -> None:
@@ -142,7 +143,7 @@ class CellSweeper(Sweeper):
         from mnist_scaling.tuning.storage import mend, open_storage
         from mnist_scaling.tuning.tuner import Tuner
 
-        # The pool first: its processes import torch while the cells are composed.
+        # The pool is opened first, so that its processes import torch while the cells are composed.
         with self._pool(folder) as pool:
             cells = known or self._cells(arguments)
             for cell in cells:
@@ -160,7 +161,7 @@ class CellSweeper(Sweeper):
                 given = [o for o in self.config.hydra.overrides.hydra if o != "hydra.mode=MULTIRUN"]  # what -m is
                 made = provenance.collect([masked(o) for o in (*given, *arguments)]) | joined
                 made |= {provenance.DATA: [asdict(known) for known in facts]}
-                # Seconds to import, and needed at the end only: meanwhile, while runs keep the cores busy.
+                # This import takes seconds and is needed at the end only, so it runs beside the training.
                 threading.Thread(target=importlib.import_module, args=("optuna_dashboard",), daemon=True).start()
                 tuner = Tuner(folder, studies, pool, self._effort(), self.transfer, made, check)
                 self._announce(folder, arguments, cells, facts, tuner.ledger)
@@ -179,8 +180,9 @@ class CellSweeper(Sweeper):
         scale = self.config.hydra.runtime.choices.get("scale")
         default = TrainConfig.name
         shrunk = f"{default}_{scale}"
-        # Its own name is there already when a sweep is taken up again.
-        if self.config.name not in (default, shrunk) or scale in (None, _FULL):
+        # A list of names is refused later on. The shrunk name is there already when a sweep is taken up again.
+        given = any(argument.lstrip("+").startswith("name=") for argument in arguments)
+        if given or self.config.name not in (default, shrunk) or scale in (None, _FULL):
             return arguments
         self.config.name = shrunk
         return [*arguments, f"name={self.config.name}"]
@@ -191,13 +193,35 @@ class CellSweeper(Sweeper):
         """Print what was understood."""
         from mnist_scaling.tuning import announcement
 
+        announcement.show(self._understood(folder, arguments, cells, facts), ledger)
+
+    def _understood(
+        self, folder: Path, arguments: list[str], cells: Sequence[Cell], facts: Sequence[DataFacts]
+    ) -> announcement.Sweep:
+        """The sweep, ready to train."""
+        from mnist_scaling.tuning import announcement
+
         named = (str(node["_target_"]).rsplit(".", 1)[-1] for node in (self.sampler, self.pruner) if node)
         workers = self.launcher.count() if hasattr(self.launcher, "count") else None
-        sweep = announcement.Sweep(
+        return announcement.Sweep(
             folder, self._partition(arguments), cells, facts, self.n_trials, self.n_repeats,
             ", ".join([*named, f"transfer={self.transfer}"]), self.max_values_per_axis, workers, self.trainer.cost,
         )  # fmt: skip
-        announcement.show(sweep, ledger)
+
+    def foreseen(self, arguments: list[str]) -> announcement.Sweep:
+        """The sweep that these overrides ask for, checked against its study's folder; nothing is fetched or written.
+
+        Raises
+        ------
+        InputError
+            When an override or a config is at fault, or the study in the folder is another one.
+        """
+        from mnist_scaling.tuning.tuner import join
+
+        arguments = self._named(arguments)
+        folder, cells = Path(str(self.config.hydra.sweep.dir)), self._cells(arguments)
+        join(folder, cells)
+        return self._understood(folder, arguments, cells, ())
 
     def _effort(self) -> Effort:
         from mnist_scaling.tuning.cell_tuner import Effort
@@ -207,12 +231,16 @@ class CellSweeper(Sweeper):
 
     def _prepare(self, cells: Sequence[Cell]) -> tuple[list[Cell], list[DataFacts]]:
         """Fetch or check every data set of the grid, once; the cells bound to it, and what is known of each."""
-        whole = [replace(cell.run.data, fraction=1.0) for cell in cells]
+        whole = [cell.run.data.whole for cell in cells]
         known = {data: self.trainer.prepare(data) for data in dict.fromkeys(whole)}
         facts = {data: found for data, found in known.items() if found is not None}
         bound = [
             cell.on(facts[data].sha256) if data in facts else cell for cell, data in zip(cells, whole, strict=True)
         ]
+        starts = [self.trainer.start(cell.run) for cell in bound]
+        for note in dict.fromkeys(start.note for start in starts if start and start.note):
+            print(f"Note: {note}.")
+        bound = [cell.starting_at(start.sha256) if start else cell for cell, start in zip(bound, starts, strict=True)]
         return bound, list(facts.values())
 
     def _partition(self, arguments: list[str]) -> Partition:
@@ -242,7 +270,7 @@ class CellSweeper(Sweeper):
         return [CellStudy(cell, storage, self.sampler, prefix) for cell in cells]
 
     def _lease(self, held: contextlib.ExitStack, storage: BaseStorage, prefix: str, folder: Path) -> Callable[[], None]:
-        """Claim the study where other folders may share its storage; what makes sure of the claim later on."""
+        """Claim the study where other folders may share its storage; returns a function that checks the claim."""
         import optuna
 
         from mnist_scaling.tuning.lease import Lease

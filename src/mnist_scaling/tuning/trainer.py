@@ -37,6 +37,15 @@ class DataFacts:
 
 
 @dataclass(frozen=True)
+class Start:
+    """What is known of the weights that a run starts from."""
+
+    sha256: str
+    note: str = ""
+    """What of them is not taken over, in words."""
+
+
+@dataclass(frozen=True)
 class Trainer:
     """Everything of training that a sweep calls; its functions import what is heavy when they are called."""
 
@@ -52,6 +61,8 @@ class Trainer:
     """Fetches or checks a data set before the first run needs it; what is known of it, if anything."""
     warm_up: Callable[[], object]
     """Imports what every run needs, while the sweep gets ready."""
+    start: Callable[[RunConfig], Start | None] = lambda run: None
+    """Checks the weights that a run starts from, if any, before the first run needs them; what is known of them."""
 
 
 def uses(trainer: Trainer) -> Callable[[Task], Task]:

@@ -40,7 +40,7 @@ def parents(cells: Sequence[Cell], rule: str) -> dict[str, list[Cell]]:
     found: dict[str, list[Cell]] = {cell.name: [] for cell in cells}
     if rule == INDEPENDENT:
         return found
-    # Seeds are there for independent answers: no cell starts from what another seed's has found.
+    # Seeds are replicates, so no cell starts from what a cell of another seed has selected.
     for key in [key for key in cells[0].keys if key != SEED] if cells else ():
         lines: dict[tuple[Any, ...], list[Cell]] = {}
         for cell in cells:
@@ -86,7 +86,7 @@ def shifted_trials(
     here = [t.value for t in own if t.state == TrialState.COMPLETE and t.value]
     if best is None or not here or neighbour.setting.keys() != cell.space.keys():
         return []
-    # The carried settings come first of all, so that the best so far is one of them, or better.
+    # The carried settings are tried first, so the best loss so far is at most that of the carried setting.
     shift = min(here) / best
     found = []
     for trial in trials:

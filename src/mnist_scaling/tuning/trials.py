@@ -15,8 +15,8 @@ INDEX, RECLAIMED, OWNER, ORIGIN, GROUP = "index", "reclaimed", "owner", "origin"
 """User attributes of a trial. Its index is its place in the cell, from 0, which a setting keeps when its trial is
 reclaimed; its group is the index of the first of those that were asked for together."""
 
-FORGIVEN = "forgiven"
-"""User attribute of a study: numbers of finished trials that don't count."""
+EXCLUDED = "forgiven"
+"""User attribute of a study: numbers of finished trials that don't count. Studies on disk have it by this name."""
 
 
 def in_ranges(
@@ -52,10 +52,10 @@ def in_ranges(
 
 def counting(study: optuna.Study, *arguments: Any, **options: Any) -> list[FrozenTrial]:
     """`optuna.Study.get_trials` without the reclaimed ones, whose settings come back as new trials."""
-    forgiven = storage.user_attributes(study).get(FORGIVEN, [])
+    excluded = storage.user_attributes(study).get(EXCLUDED, [])
     options.setdefault("deepcopy", False)
     trials = study.get_trials(*arguments, **options)
-    found = [t for t in trials if not t.user_attrs.get(RECLAIMED) and t.number not in forgiven]
+    found = [t for t in trials if not t.user_attrs.get(RECLAIMED) and t.number not in excluded]
     # By place: a setting that came back has a later number, and a sampler must not see that it was away.
     return sorted(found, key=lambda t: (_place(t), t.number))
 

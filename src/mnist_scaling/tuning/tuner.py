@@ -1,4 +1,4 @@
-"""A study from its first cell to its tables: which cell is ready, which job is next, what to do when one dies."""
+"""The whole study: which cell is ready, which job is next, what follows when a job dies, and the tables."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ class Tuner:
     folder : Path
         multirun/<name>.
     studies : list of CellStudy
-        One a cell of the grid.
+        One per cell of the grid.
     pool : Pool
         Runs jobs; opened and closed by the caller.
     effort : Effort
-        Trials and repeats a cell.
+        Trials and repeats per cell.
     rule : {"neighbours", "independent"}
         How cells start from cheaper ones (`transfer.parents`).
     provenance : mapping, optional
@@ -86,7 +86,7 @@ class Tuner:
         self._written, self._writing = 0.0, 0.0
 
     def run(self) -> None:
-        """Tune until every cell has its trials and its repeats; what is there already is kept.
+        """Tune until every cell has its trials and its repeats; finished runs are never made again.
 
         Raises
         ------
@@ -114,9 +114,9 @@ class Tuner:
                 self._write_tables()
 
     def _chains(self) -> dict[str, float]:
-        """Cost of the longest chain of trials from each cell on: what is started late ends late."""
+        """Cost of the longest chain of cells that wait for each other, from each cell on; the longest starts first."""
         chains: dict[str, float] = {}
-        # A parent is no dearer than its child, so that children come first here.
+        # A parent costs no more than its child, so children come first here.
         for name, cell in sorted(self.cells.items(), key=lambda item: -item[1].cell.cost):
             chains[name] = chains.get(name, 0.0) + cell.cell.cost * self.effort.n_trials
             for parent in self.parents[name]:
@@ -131,9 +131,9 @@ class Tuner:
             if (room is None or room > 0) and not cell.running and self._ready(cell):
                 room = self._submit(cell.next_trials(), room)
         longest = max((job.cell.cost for cell in self.cells.values() for job in cell.running), default=None)
-        # Repeats wait for nobody and nobody waits for them: they fill what the trials leave.
+        # No job waits for a repeat, so repeats take the places that trials leave free.
         for cell in self._by_cost:
-            # A round ends with its longest job: a repeat must not be the one that trials wait for.
+            # A round ends with its longest job, and trials must not wait for a repeat.
             fits = self.pool.isolates or longest is None or cell.cell.cost <= longest
             if (room is None or room > 0) and not cell.running and fits:
                 room = self._submit(cell.next_repeats(), room)
@@ -201,7 +201,7 @@ class Tuner:
             return self.pool.wait(_WAIT_SECONDS)
 
     def _settle(self, ended: list[tuple[Job, str | None]]) -> None:
-        """Take in what jobs left; what left nothing is tried once more, alone, and then recorded as failed."""
+        """Take in the records of jobs. A run without one is tried once more, alone, and then recorded as failed."""
         for job, _ in ended:
             self._silence.ended(str(job.folder))
         parts = [(part, error) for job, error in ended for part in job.parts]
@@ -226,16 +226,16 @@ class Tuner:
                 self._settle(self.pool.wait(_WAIT_SECONDS))
 
     def _without_faults(self, lost: list[tuple[Job, str | None]]) -> list[tuple[Job, str | None]]:
-        """The runs that left no record by their own fault; a fault of the machine ends the sweep, for now."""
+        """The runs whose missing record is their own fault: none after a fault of the machine, which ends the sweep."""
         self._fault = self._fault or next((error for _, error in lost if faults.is_text(error)), None)
         if self._fault is None:
             return lost
-        for job, _ in lost:  # the sweep that is taken up again sees to all of them
+        for job, _ in lost:  # the resumed sweep makes all of them again
             self.cells[job.cell.name].ended(job)
         return []
 
     def _judge(self, settled: list[Job]) -> None:
-        """Stop when nothing works: a fault of the set-up must not count as trials."""
+        """Stop after several failures in a row, because a fault of the set-up must not count as trials."""
         failed = [job for job in settled if (self.ledger.row(job) or {})["state"] == FAILED]
         self._failed = self._failed + failed if len(failed) == len(settled) else []
         if len(self._failed) < _FAILURES:
@@ -252,7 +252,7 @@ class Tuner:
         self.progress.seen(job.stage, job.cell.name, row.get("seconds"), row.get("val_loss"))
 
     def _say_if_silent(self) -> None:
-        if (word := self._silence.word()) is not None:
+        if (word := self._silence.message()) is not None:
             self.progress.console.print(word, highlight=False, soft_wrap=True)
 
     def _write_tables(self, seldom: bool = False) -> None:
@@ -265,7 +265,7 @@ class Tuner:
         self._writing = self._written - start
 
     def _certify(self, cell: CellTuner) -> None:
-        """Once a cell is tuned: what mattered in it, for the tables; while other cells keep the cores busy."""
+        """Write a tuned cell's importances, while other cells keep the cores busy."""
         if cell.study.opened and cell.cell.name not in self._certified:
             cell.write(importances=certificate.importances(cell.study.space, counting(cell.study.study)))
             self._certified.add(cell.cell.name)
@@ -274,7 +274,7 @@ class Tuner:
         left = {
             name: CellLeft(cell.trials_left, cell.repeats_left(), cell.cell.cost) for name, cell in self.cells.items()
         }
-        room = self.pool.free()  # a worker each, and one job that waits
+        room = self.pool.free()  # one job per worker, and one that waits
         return StudyProgress(left, None if room is None else max(room - 1, 1))
 
 

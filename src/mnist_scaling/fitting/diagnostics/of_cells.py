@@ -6,12 +6,15 @@ from collections.abc import Iterable
 from itertools import pairwise
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from mnist_scaling.fitting.diagnostics.found import Flag, cells_of
 from mnist_scaling.fitting.estimate import Fit
+from mnist_scaling.fitting.laws.base import Array
+from mnist_scaling.fitting.noise import LARGEST_LEVERAGE, place, repeated, seed_noise
 from mnist_scaling.fitting.objective import robust_scale
 from mnist_scaling.fitting.rows import Table
+from mnist_scaling.fitting.variance import squeeze
 from mnist_scaling.study import flags
 
 FAMILY_ERROR = 0.01
@@ -19,6 +22,9 @@ FAMILY_ERROR = 0.01
 
 SMALLEST_NOISE = 0.003
 """Relative noise assumed at least, so that rounding in a table without noise raises nothing."""
+
+IGNORED = 1e-9
+"""Degrees of freedom of a row that is to have no say."""
 
 
 def carried(table: Table) -> list[Flag]:
@@ -42,7 +48,7 @@ def non_monotone(table: Table, noise: float) -> list[Flag]:
     pairs = list(_neighbours(table))
     if not pairs or not np.isfinite(noise):
         return []
-    limit = stats.norm.isf(FAMILY_ERROR / len(pairs)) * np.sqrt(2) * max(noise, SMALLEST_NOISE)
+    limit = -special.ndtri(FAMILY_ERROR / len(pairs)) * np.sqrt(2) * max(noise, SMALLEST_NOISE)
     bad = [(a, b, k) for a, b, k in pairs if table.y[b] - table.y[a] > limit]
     if not bad:
         return []
@@ -86,9 +92,13 @@ def usual_noise(table: Table, fit: Fit | None) -> float:
 
 
 def seed_outlier(table: Table, fit: Fit | None) -> list[Flag]:
-    """Rows whose repeats scatter far more than the others', or that lie far off the best law."""
+    """Rows whose repeats scatter far more than is usual at their place, or that lie far off the best law.
+
+    A row is held against the others' noise, which may differ from place to place and from row to row as far as a test
+    sees it: in a table with unequal noise a loud row is no outlier.
+    """
     wide = _wide_repeats(table)
-    far = _far_residuals(fit, usual_noise(table, fit)) if fit is not None else np.empty(0, int)
+    far = _far_residuals(table, fit) if fit is not None else np.empty(0, int)
     index = sorted({*map(int, wide), *map(int, far)})
     if not index:
         return []
@@ -100,28 +110,49 @@ def seed_outlier(table: Table, fit: Fit | None) -> list[Flag]:
 
 
 def _wide_repeats(table: Table) -> np.ndarray:
-    if table.se is None:
-        return np.empty(0, int)
-    known = np.flatnonzero(np.isfinite(table.se) & (table.se > 0))
-    if len(known) < 4:
+    known = np.flatnonzero(repeated(table))
+    if table.se is None or len(known) < 4:
         return np.empty(0, int)
     variance = (table.se[known] / table.loss[known]) ** 2
-    repeats = np.full(len(table), 3.0) if table.repeats is None else table.repeats
-    freedom = np.maximum(np.nan_to_num(repeats[known], nan=2.0) - 1, 1)
-    others = (variance.sum() - variance) / (len(known) - 1)
-    limit = stats.f.isf(FAMILY_ERROR / len(known), freedom, freedom.sum() - freedom)
-    return known[variance > limit * np.maximum(others, SMALLEST_NOISE**2 / 9)]
+    repeats = np.full(len(known), 3.0) if table.repeats is None else np.nan_to_num(table.repeats[known], nan=3.0)
+    return known[_loud(variance, np.maximum(repeats - 1, 1.0), place(table)[known], SMALLEST_NOISE**2 / 9)]
 
 
-def _far_residuals(fit: Fit, noise: float) -> np.ndarray:
+def _far_residuals(table: Table, fit: Fit) -> np.ndarray:
+    """Rows whose residuals are too large, in units of their repeats' noise where that differs between rows."""
     lost = fit.n - fit.law.size
     if lost < 5:
         return np.empty(0, int)
-    scale = max(robust_scale(fit.residual, fit.law.size), noise)
-    size = np.abs(fit.residual) / np.sqrt(1 - np.minimum(fit.leverage, 0.95))
-    # A median of n residuals is as uncertain as a root mean square of 0.37 n.
-    limit = stats.t.isf(FAMILY_ERROR / 2 / fit.n, max(0.37 * lost, 2.0))
-    return np.flatnonzero(size > limit * max(scale, SMALLEST_NOISE))
+    seeds = seed_noise(table)
+    shape = np.ones(fit.n) if seeds is None else seeds.variance / seeds.scale**2
+    square = fit.residual**2 / (1 - np.minimum(fit.leverage, LARGEST_LEVERAGE)) / shape
+    least = SMALLEST_NOISE**2 if seeds is None else max(SMALLEST_NOISE**2, seeds.scale**2)
+    return _loud(square, np.ones(fit.n), place(table), least)
+
+
+def _loud(variance: Array, freedom: Array, where: Array, least: float) -> np.ndarray:
+    """Positions whose variance exceeds what the others' make likely, the loudest first and then without it.
+
+    Parameters
+    ----------
+    variance, freedom : array, shape (n,)
+    where : array, shape (n, k)
+        What the usual variance may depend on, see `squeeze`.
+    least : float
+        Smallest variance that counts as usual.
+    """
+    weight, found = freedom.astype(float).copy(), []
+    for _ in range(max(1, len(variance) // 10)):
+        usual = squeeze(variance, weight, where).usual
+        row = int(np.argmax(np.where(weight > IGNORED, variance / np.maximum(usual, least), 0.0)))
+        weight[row] = IGNORED
+        others = squeeze(variance, weight, where)
+        lost = float(weight.sum())
+        limit = special.fdtri(freedom[row], min(others.prior, lost), 1 - FAMILY_ERROR / len(variance))
+        if variance[row] <= limit * max(float(others.usual[row]), least):
+            break
+        found.append(row)
+    return np.array(sorted(found), int)
 
 
 def duplicate_rows(table: Table) -> list[Flag]:

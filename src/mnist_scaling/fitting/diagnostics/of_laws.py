@@ -9,11 +9,16 @@ import numpy as np
 from mnist_scaling.fitting.diagnostics.found import Flag
 from mnist_scaling.fitting.estimate import Fit
 from mnist_scaling.fitting.interval import Interval
+from mnist_scaling.fitting.noise import Noise
 from mnist_scaling.fitting.rows import Table
+from mnist_scaling.fitting.variance import TOO_SMALL
 from mnist_scaling.study import flags
 
 FEWEST_SETTLED = 0.7
 """Share of converged draws below which a law's parameters are called undetermined."""
+
+UNLIKELY = 0.01
+"""Chance below which residuals as large as these are called a lack of fit."""
 
 CHANCE_AT_BOUND = (
     "Chance is that of a guess among the classes, which is right where some cells are near it. Where all lie far "
@@ -81,6 +86,50 @@ def forms_disagree(disagree: bool, reason: str) -> list[Flag]:
     if not disagree:
         return []
     return [Flag(flags.FORMS_DISAGREE, f"The laws disagree: {reason}.")]
+
+
+def lack_of_fit(noises: Mapping[str, Noise]) -> list[Flag]:
+    """Residuals are larger than the repeats' noise explains: the law misses something, or the se leaves it out.
+
+    Parameters
+    ----------
+    noises : mapping of str to Noise
+        Of the laws that matter.
+    """
+    bad = {k: v for k, v in noises.items() if np.isfinite(v.misfit) and v.p_value < UNLIKELY}
+    if not bad:
+        return []
+    what = "; ".join(f"{k}: {v.misfit:.1f} times, p = {max(v.p_value, 1e-300):.1g}" for k, v in bad.items())
+    text = f"Residuals have a larger variance than the standard errors explain ({what})."
+    return [Flag(flags.LACK_OF_FIT, text, laws=tuple(bad))]
+
+
+def se_suspect(noise: Noise | None) -> list[Flag]:
+    """Standard errors that are far larger than the residuals of the best law can be by chance.
+
+    Parameters
+    ----------
+    noise : Noise or None
+        Of the law that fits best.
+    """
+    if noise is None or not np.isfinite(noise.misfit) or 1 - noise.p_value >= TOO_SMALL:
+        return []
+    times = 1 / np.sqrt(max(noise.misfit, 1e-300))
+    text = f"The standard errors are {times:.3g} times as large as the residuals of the best law make likely."
+    return [Flag(flags.SE_SUSPECT, text)]
+
+
+def other_laws(found: Sequence[Flag], leading: Sequence[str]) -> list[Flag]:
+    """One line for all flags about laws that are not quoted."""
+    codes: dict[str, list[str]] = {}
+    for flag in found:
+        for law in flag.laws:
+            codes.setdefault(law, []).append(flag.code)
+    if not codes:
+        return []
+    what = "; ".join(f"{law}: {', '.join(dict.fromkeys(seen))}" for law, seen in codes.items())
+    text = f"Laws other than {', '.join(leading)} have flags of their own ({what})."
+    return [Flag(flags.OTHER_LAWS, text, laws=tuple(codes))]
 
 
 def too_few_cells(table: Table, starved: Sequence[str]) -> list[Flag]:

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from mnist_scaling.fitting.diagnostics.found import Flag, cells_of
 from mnist_scaling.fitting.interval import Interval
+from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.rows import MEANINGS, Table
 from mnist_scaling.study import flags
 
@@ -73,7 +73,7 @@ def unit_suspect(table: Table, classes: int | None) -> list[Flag]:
         out.append(Flag(flags.UNIT_SUSPECT, text, cells_of(table, [int(table.loss.argmax())])))
     key = next((k for k in ("C", "D", "N") if k in table.inputs), None)
     if key and len(table) >= 5 and np.ptp(table.loss) > 0 and np.ptp(table.inputs[key]) > 0:
-        rank = float(stats.spearmanr(table.inputs[key], table.loss).statistic)
+        rank = rank_correlation(table.inputs[key], table.loss)
         if rank > 0.5:
             text = (
                 f"The loss grows with {key} ({MEANINGS[key]}; rank correlation {rank:.2f}): the column may be an "
@@ -89,3 +89,13 @@ def constant_loss(table: Table) -> list[Flag]:
         return []
     text = f"Every loss is {table.loss[0]:.6g}, so no law has anything to fit."
     return [Flag(flags.CONSTANT_LOSS, text)]
+
+
+def rank_correlation(a: Array, b: Array) -> float:
+    """Spearman's rank correlation; equal values share the mean of their ranks."""
+
+    def ranks(values: Array) -> Array:
+        _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+        return (np.cumsum(counts) - (counts - 1) / 2)[place]
+
+    return float(np.corrcoef(ranks(a), ranks(b))[0, 1])

@@ -55,6 +55,10 @@ class Law(ABC):
     parameters: tuple[Parameter, ...]
     levels: int = 2
     """Distinct values that every input must have: three where each brings a scale, an exponent and a share of E."""
+    nests: tuple[str, ...] = ()
+    """Laws that are this one with parameters held at certain values: it fits no worse than they do."""
+    empirical: bool = False
+    """A surface that fits rows and explains nothing: it is never selected, and tests whether any law fits."""
     default: bool = True
     """Fitted when nobody asks for particular laws and the table has its inputs."""
 
@@ -144,6 +148,11 @@ class Law(ABC):
 def power(log_scale: Array, exponent: Array, log_x: Array) -> Array:
     """exp(log_scale) * x^-exponent for parameters of shape (batch,) and log x of shape (n,): (batch, n)."""
     return np.exp(np.clip(log_scale[:, None] - exponent[:, None] * log_x, -LARGEST_EXPONENT, LARGEST_EXPONENT))
+
+
+def log_add(a: Array, b: Array) -> Array:
+    """log(e^a + e^b) without overflow; several times as fast as numpy's own."""
+    return np.maximum(a, b) + np.log1p(np.exp(-np.abs(a - b)))
 
 
 def floor_parameter() -> Parameter:

@@ -1,8 +1,8 @@
 """L = E + (A / N^alpha + B / D^beta)^gamma: gamma < 1 bends the corner between the two regimes.
 
-gamma = 1 is the additive law; with E = 0, alpha = alpha_N / alpha_D, beta = 1 and gamma = alpha_D it is
-Kaplan's. Source: the common generalisation of both; see Caballero et al. 2022, arXiv 2210.14891, for why a
-smooth corner is wanted.
+gamma = 1 is the additive law; with alpha = alpha_N / alpha_D, beta = 1 and gamma = alpha_D it is Kaplan's, on top of a
+floor. The product form is its limit for gamma to infinity only, which no gamma in the bounds comes near. Source: the
+common generalisation of these; see Caballero et al. 2022, arXiv 2210.14891, for why a smooth corner is wanted.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ class Coupled(Law):
     inputs = ("N", "D")
     source = "between Kaplan et al. 2020, eq. 1.5, and Hoffmann et al. 2022, eq. 2"
     levels = 3
+    nests = ("additive", "kaplan", "kaplan_floor")
     parameters = (
         floor_parameter(),
         *SCALES_AND_EXPONENTS,

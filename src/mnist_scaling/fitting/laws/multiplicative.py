@@ -55,6 +55,7 @@ class MultiplicativeFloor(Law):
 
     name = "multiplicative_floor"
     formula = "E + A * N^-alpha * D^-beta"
+    nests = ("multiplicative",)
     inputs = ("N", "D")
     source = Multiplicative.source
     parameters = (floor_parameter(), *POWERS)

@@ -63,6 +63,7 @@ class PowerLawFloor(Law):
     def __init__(self, variable: str) -> None:
         scale, exponent = SYMBOLS[variable]
         self.name = f"power_{variable}_floor"
+        self.nests = (f"power_{variable}",)
         self.formula = f"E + {scale} / {variable}^{exponent}"
         self.inputs = (variable,)
         self.parameters = (

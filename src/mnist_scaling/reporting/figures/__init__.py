@@ -106,9 +106,9 @@ FIGURES = (
     Plot(
         "exponents",
         LAWS,
-        "The same exponent by different roads",
+        "The same exponent by different laws and methods",
         "Local exponents at the largest cell with 95 % intervals: laws of one variable in blue, joint laws in red, "
-        "frontier methods in purple. Roads that miss each other mean that the data do not settle the exponent.",
+        "frontier methods in purple. Estimates that miss each other mean that the data do not settle the exponent.",
         laws.exponents,
         draw_l.draw_exponents,
     ),

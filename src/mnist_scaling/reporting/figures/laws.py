@@ -1,4 +1,4 @@
-"""Exponents by every road, and the joint laws' residuals."""
+"""Exponents by every law and method, and the joint laws' residuals."""
 
 from __future__ import annotations
 

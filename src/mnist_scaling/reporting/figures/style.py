@@ -89,7 +89,7 @@ def new_figure(width: float = TEXT_WIDTH, height: float = 3.0) -> Figure:
 
 
 def ordered_colours(levels: Iterable[float], palette: str) -> dict[float, str]:
-    """One colour a level, light for small and dark for large."""
+    """One colour per level, light for small and dark for large."""
     distinct = sorted(set(levels))
     shades = sns.color_palette(palette, n_colors=max(len(distinct), 3)).as_hex()
     return dict(zip(distinct, shades if len(distinct) > 1 else [shades[-1]], strict=False))

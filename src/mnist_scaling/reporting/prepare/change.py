@@ -12,6 +12,7 @@ from mnist_scaling.fitting.interval import Interval
 from mnist_scaling.fitting.tuning_change import CHANGE, SIMULTANEOUS, SOURCES
 from mnist_scaling.reporting.loading import Study, axis_value
 from mnist_scaling.reporting.prepare import Missing
+from mnist_scaling.study import layout
 from mnist_scaling.study.columns import label
 
 COLUMNS = ("N", "D", *SOURCES, "tuned_se")
@@ -61,7 +62,8 @@ def change(study: Study) -> Change | Missing:
     """Untuned against tuned, on the cells that have both."""
     record = study.fits.get("tuning_change")
     if record is None:
-        return Missing(f"fits.json has no tuning_change: run `python -m mnist_scaling.fit name={study.name}` again.")
+        named = layout.name_argument(study.folder)
+        return Missing(f"fits.json has no tuning_change: run `python -m mnist_scaling.fit {named}` again.")
     if record["status"] != "ok":
         return Missing(record["status"])
     table = losses(study)

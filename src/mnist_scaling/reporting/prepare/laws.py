@@ -30,7 +30,7 @@ def is_joint(law: dict[str, Any]) -> bool:
 
 @dataclass(frozen=True)
 class Exponents:
-    """Estimates of the same thing by different roads."""
+    """Estimates of the same exponent by different laws and methods."""
 
     groups: dict[str, pd.DataFrame]
     """By title; columns label, value, low, high, kind (one-variable law, joint law, method)."""

@@ -15,7 +15,7 @@ from mnist_scaling.reporting.prepare import Missing
 from mnist_scaling.study.columns import label
 
 MOST_PANELS, MOST_LINES, BINS = 6, 15, 6
-"""Rows with more levels than `MOST_LINES`, or hardly two rows a level, are scattered: they are drawn in `BINS` groups.
+"""Rows with more levels than `MOST_LINES`, or hardly two rows per level, are scattered and drawn in `BINS` groups.
 """
 
 

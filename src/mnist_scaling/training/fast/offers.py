@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -41,7 +40,7 @@ def fastest_stack(run: RunConfig, count: int) -> int:
     """The fastest number of models per stack, measured once per process and shape."""
     n_train = data.n_train(run.data)
     optim = OptimConfig(run.optim.name, batch_size=min(run.optim.batch_size, n_train))
-    return fastest(run.model, optim, replace(run.data, fraction=1.0), count)
+    return fastest(run.model, optim, run.data.whole, count)
 
 
 def stack(

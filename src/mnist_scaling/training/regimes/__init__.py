@@ -62,5 +62,5 @@ def build(run: RunConfig, flops_per_example: int) -> Regime:
 
 
 def in_lockstep(run: RunConfig) -> bool:
-    """Whether every batch of a run is known beforehand and nothing happens between them."""
-    return issubclass(REGIMES[run.regime.name], Lockstep) and run.curve.points == 0
+    """Whether every batch of a run is known beforehand, nothing happens between them, and no weights are kept."""
+    return issubclass(REGIMES[run.regime.name], Lockstep) and run.curve.points == 0 and not run.save_weights

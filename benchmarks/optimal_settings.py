@@ -1,0 +1,181 @@
+"""Laws of the best settings on simulated studies of known truth: how often intervals hold it, and how wide they are.
+
+    python benchmarks/optimal_settings.py                      200 studies per scene: about 4 minutes on one core
+    python benchmarks/optimal_settings.py --studies 20
+    python benchmarks/optimal_settings.py --json FILE
+
+A study is a grid of cells whose best settings follow lr* ~ N^-0.3 D^0.1, batch* ~ D^0.4 and
+dropout* = 0.03 ln N - 0.02 ln D + constant, with a scatter about it. Every cell is sampled as a tuner does: six
+settings at random, then near its best ones, one in five at random still. The loss is no quadratic: it rises more
+steeply towards large rates, and each run has noise.
+
+    held       share of studies whose 95 % interval of the exponent holds the truth
+    width      mean width of that interval, and of the one from each cell's best trial by least squares (arg-min)
+    ratio      arg-min's width over ours
+    prior      share of new cells, a factor of 2 beyond the grid, whose true best value lies in the predicted interval
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from scipy.special import stdtrit
+
+from mnist_scaling.fitting.optimal_settings import Options, SettingsLaws, TunedKey, optimal_settings, prior
+from mnist_scaling.fitting.vertices import CellTrials
+
+KEYS = (TunedKey("lr", True), TunedKey("batch_size", True), TunedKey("dropout", False))
+TRUTH = np.array([[-0.3, 0.1], [0.0, 0.4], [0.03, -0.02]])
+MIDDLE = np.array([np.log(4e-3), np.log(32), 0.15])
+LOW, HIGH = np.array([1e-4, 4.0, 0.0]), np.array([1e-1, 256.0, 0.5])
+CURVATURE = np.array([[0.10, -0.03, 0.0], [-0.03, 0.05, 0.0], [0.0, 0.0, 3.0]])
+SCATTER = np.array([1.0, 1.0, 0.1])
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What is simulated."""
+
+    name: str
+    trials: int = 16
+    noise: float = 0.04
+    """Standard deviation of ln L between runs of one setting."""
+    scatter: float = 0.15
+    """Of a cell's true best ln lr and ln batch size about the law; a tenth of it for dropout."""
+    varying: float = 0.0
+    """How much the curvature varies between cells, in ln."""
+    shape: tuple[int, int] = (6, 5)
+    """Model sizes and data sizes."""
+    least_batch: float = 4.0
+    """Lower end of the range of the batch size: some best ones lie below a large one."""
+
+
+SCENES = (
+    Scene("quiet, on the law", scatter=0.0),
+    Scene("quiet"),
+    Scene("noisy", noise=0.08),
+    Scene("40 trials", trials=40),
+    Scene("16 cells, varying curvature", varying=0.1, shape=(4, 4)),
+    Scene("batch at its limit", least_batch=24.0),
+)
+
+
+def best_setting(n: float, d: float) -> np.ndarray:
+    """The true best ln lr, ln batch size and dropout, (3,)."""
+    return np.asarray(MIDDLE + TRUTH @ np.log([n / 8e3, d / 6e3]))
+
+
+def study(scene: Scene, rng: np.random.Generator) -> list[CellTrials]:
+    """The finished trials of every cell of a simulated study."""
+    ends = np.array([[np.log(LOW[0]), np.log(scene.least_batch), LOW[2]], [*np.log(HIGH[:2]), HIGH[2]]])
+    cells = []
+    for i in range(scene.shape[0]):
+        for j in range(scene.shape[1]):
+            n, d = 1e3 * 2.0**i, 1.5e3 * 2.0**j
+            best = best_setting(n, d) + scene.scatter * SCATTER * rng.normal(size=3)
+            bend = CURVATURE * np.exp(scene.varying * rng.normal())
+            tried = _tried(scene, best, bend, ends, rng)
+            losses = 6 * n**-0.3 * np.exp([y for _, y in tried])
+            settings = np.array([u for u, _ in tried])
+            settings[:, :2] = np.exp(settings[:, :2])
+            settings[:, 1] = settings[:, 1].round()
+            low = np.array([LOW[0], scene.least_batch, LOW[2]])
+            cells.append(CellTrials(losses, settings, low, HIGH, {"N": n, "D": d}))
+    return cells
+
+
+def _tried(
+    scene: Scene, best: np.ndarray, bend: np.ndarray, ends: np.ndarray, rng: np.random.Generator
+) -> list[tuple[np.ndarray, float]]:
+    """Settings that a tuner tries in one cell, and their ln L above the lowest."""
+    low, high = ends
+    tried: list[tuple[np.ndarray, float]] = []
+    for number in range(scene.trials):
+        u = low + (high - low) * rng.random(3)
+        if number >= 6 and rng.random() >= 0.2:
+            good = sorted(tried, key=lambda one: one[1])[: max(1, number // 5)]
+            u = good[rng.integers(len(good))][0] + 0.18 * (high - low) * rng.normal(size=3)
+        u = np.clip(u, low, high)
+        away = u - best
+        loss = 0.5 * away @ bend @ away * (1 + 0.3 * np.tanh(away[0])) + scene.noise * rng.normal()
+        tried.append((u, float(loss)))
+    return tried
+
+
+def argmin(cells: list[CellTrials], column: int) -> tuple[np.ndarray, np.ndarray]:
+    """Exponents from each cell's best trial by least squares, and half of their 95 % intervals, (2,) each."""
+    x = np.array([[1.0, np.log(c.sizes["N"]), np.log(c.sizes["D"])] for c in cells])
+    v = np.array([c.settings[c.losses.argmin(), column] for c in cells])
+    v = np.log(v) if KEYS[column].log else v
+    b = np.linalg.lstsq(x, v, rcond=None)[0]
+    free = len(v) - 3
+    error = np.sqrt(((v - x @ b) ** 2).sum() / free * np.diag(np.linalg.inv(x.T @ x)))
+    return b[1:], float(stdtrit(free, 0.975)) * error[1:]
+
+
+def measure(scene: Scene, studies: int, seed: int = 0, draws: int = 200) -> list[dict[str, Any]]:
+    """One row per key and size of a scene."""
+    seen: dict[tuple[int, int], list[tuple[bool, float, bool, float]]] = {}
+    held: dict[int, list[bool]] = {}
+    for number in range(studies):
+        rng = np.random.default_rng((seed, number))
+        cells = study(scene, rng)
+        laws = optimal_settings(cells, KEYS, (("N", "D"),), Options(draws=draws))
+        for column, known in enumerate(laws.keys):
+            value, half = argmin(cells, column)
+            for law in known.laws:
+                for place, size in enumerate("ND"):
+                    i, truth = law.coefficients[size], TRUTH[column, place]
+                    other = bool(abs(value[place] - truth) <= half[place])
+                    one = (i.holds(truth), i.high - i.low, other, 2 * float(half[place]))
+                    seen.setdefault((column, place), []).append(one)
+            held.setdefault(column, []).extend(_prior_holds(scene, laws, column, rng))
+    return [
+        {
+            "scene": scene.name, "key": KEYS[column].name, "size": "ND"[place], "studies": len(rows), "asked": studies,
+            "held": np.mean([r[0] for r in rows]), "width": np.median([r[1] for r in rows]),
+            "argmin_held": np.mean([r[2] for r in rows]), "argmin_width": np.median([r[3] for r in rows]),
+            "ratio": np.median([r[3] for r in rows]) / np.median([r[1] for r in rows]), "prior": np.mean(held[column]),
+        }
+        for (column, place), rows in sorted(seen.items())
+    ]  # fmt: skip
+
+
+def _prior_holds(scene: Scene, laws: SettingsLaws, column: int, rng: np.random.Generator) -> list[bool]:
+    n, d = 1e3 * 2.0 ** scene.shape[0], 1.5e3 * 2.0 ** scene.shape[1]
+    found = prior(laws.keys, KEYS[column].name, {"N": n, "D": d})
+    if found is None:
+        return []
+    true = (best_setting(n, d) + scene.scatter * SCATTER * rng.normal(size=3))[column]
+    return [found.holds(float(np.exp(true) if KEYS[column].log else true))]
+
+
+def main() -> None:
+    """Measure every scene and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--studies", type=int, default=200, help="simulated studies per scene")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, help="where to write the numbers")
+    arguments = parser.parse_args()
+    rows = [row for scene in SCENES for row in measure(scene, arguments.studies, arguments.seed)]
+    table = Table("scene", "exponent", "laws", "held", "width", "arg-min held", "width", "ratio", "prior")
+    for r in rows:
+        table.add_row(
+            r["scene"], f"{r['key']} in {r['size']}", f"{r['studies']}/{r['asked']}", f"{r['held']:.2f}",
+            f"{r['width']:.3f}", f"{r['argmin_held']:.2f}", f"{r['argmin_width']:.3f}", f"{r['ratio']:.1f}",
+            f"{r['prior']:.2f}",
+        )  # fmt: skip
+    Console(width=120).print(table)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(rows, indent=1, default=float) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,211 @@
+"""python -m mnist_scaling.ask: answer a question of scaling by running its studies and measuring them, or list them."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+import pandas as pd
+from omegaconf import DictConfig
+
+from mnist_scaling import cli
+from mnist_scaling.ask_config import NAME, AskConfig
+from mnist_scaling.asking import catalogue, measures, question_list
+from mnist_scaling.asking.answered import Answer, answer, record
+from mnist_scaling.asking.question import Question
+from mnist_scaling.asking.study_arms import checksum, study_name, sweep, tables_of
+from mnist_scaling.config import build
+from mnist_scaling.errors import InputError
+from mnist_scaling.reporting import answer_page, figure_files
+from mnist_scaling.reporting.figures import answer as draw_answer
+from mnist_scaling.reporting.figures import style
+from mnist_scaling.reporting.prepare.answer import ARM, AnswerFigure, answer_figure
+from mnist_scaling.reporting.text import estimate
+from mnist_scaling.run_trainer import TRAINER
+from mnist_scaling.study import layout
+from mnist_scaling.study.files import read_json, write_atomically, write_json
+from mnist_scaling.tuning import trainer
+from mnist_scaling.tuning.preview import Preview, preview
+
+FORMATS, DPI = ("png", "svg"), 200
+"""Files of an answer's figure."""
+
+
+@hydra.main(config_path=None, config_name=NAME)
+def main(cfg: DictConfig) -> None:
+    """List the questions, or answer one."""
+    with cli.user_errors(NAME):
+        config = build(AskConfig, cfg)
+        conf = Path(cli.conf_dir())
+        if config.question is None:
+            show_list(conf, config.scale)
+            return
+        name, question = catalogue.find(config.question, conf)
+        ask(config, conf, name, question)
+
+
+def ask(config: AskConfig, conf: Path, name: str, question: Question) -> None:
+    """Run what is missing, measure, write page, JSON and figure, and print the sentence."""
+    parts = {part: catalogue.find(part, conf)[1] for part in question.parts} or {name: question}
+    for part in parts.values():
+        for spec in part.measures:
+            measures.keys_of(spec)  # a mistake in the file costs no training
+    if config.run:
+        run_studies(parts, config.scale)
+    folder = layout.answer_folder(name)
+    folder.mkdir(parents=True, exist_ok=True)
+    sections = [_section(part, asked, config.scale, folder, len(parts) > 1) for part, asked in parts.items()]
+    command = ["python", "-m", "mnist_scaling.ask", f"question={config.question}", f"scale={config.scale}"]
+    files = {suffix: folder / f"{config.scale}.{suffix}" for suffix in ("json", "html")}
+    records = [dict(section.record) for section in sections]
+    whole = records[0] if not question.parts else {"name": name, "scale": config.scale, "parts": records}
+    write_json(files["json"], whole)
+    page = answer_page.page(
+        question.title, question.question, config.scale, sections, shlex.join(command), files["json"].name
+    )
+    write_atomically(files["html"], page)
+    print()
+    for found in records:
+        print(f"{found['title']}: {found['sentence']}\n" if question.parts else found["sentence"] + "\n")
+        for note in found["notes"]:
+            print(f"Note: {note}")
+    print(f"Answer: {files['json']}\nPage:   {files['html']}")
+
+
+def run_studies(parts: Mapping[str, Question], scale: str) -> None:
+    """Run every study that is not finished, each as `train -m` does; those that questions share run once.
+
+    Raises
+    ------
+    InputError
+        When a study of that name has another identity; before anything is run.
+    SystemExit
+        With the status of a sweep that did not end well.
+    """
+    every = {study_name(k, scale): sweep(k, spec, scale) for q in parts.values() for k, spec in q.studies.items()}
+    foreseen = {name: foresee(tuple(overrides)) for name, overrides in every.items()}
+    left = {name: found for name, found in foreseen.items() if not is_finished(name, found)}
+    done = len(every) - len(left)
+    minutes = sum(found.left for found in left.values()) / 60
+    print(
+        f"{len(every)} studies, {done} of them finished; about {minutes:.1f} minutes to run, as predicted.", flush=True
+    )
+    for place, (name, found) in enumerate(left.items(), 1):
+        print(f"\nStudy {place} of {len(left)}: {name}, {found.finished} of {found.cells} cells finished.", flush=True)
+        status = subprocess.run(
+            [sys.executable, "-m", "mnist_scaling.train", "-m", *every[name]], check=False
+        ).returncode
+        if status:
+            print(
+                f"The study {name} did not end: every run that has ended is kept, and the same command goes on.",
+                file=sys.stderr,
+            )
+            raise SystemExit(status)
+
+
+def is_finished(name: str, found: Preview) -> bool:
+    """Whether a sweep of the study had nothing more to do, and no record of a run has gone since."""
+    folder = layout.study_folder(name)
+    return found.finished == found.cells and (folder / layout.FINISHED).is_file() and (folder / layout.CELLS).is_file()
+
+
+def foresee(overrides: tuple[str, ...]) -> Preview:
+    """What `train -m` would do with these overrides."""
+    return preview(overrides, cli.conf_dir(), _task)
+
+
+@trainer.uses(TRAINER)
+def _task(cfg: DictConfig) -> None:
+    """What a preview takes the trainer from; it is never called."""
+
+
+def show_list(conf: Path, scale: str) -> None:
+    """Print every question with its cost and its state."""
+    known: dict[tuple[str, ...], Preview | str] = {}
+
+    def foreseen(overrides: tuple[str, ...]) -> Preview | str:
+        if overrides not in known:
+            try:
+                known[overrides] = foresee(overrides)
+            except Exception as error:  # one question's fault must not hide the others
+                known[overrides] = cli.explain(error, "train") or f"{type(error).__name__}: {error}"
+        return known[overrides]
+
+    rows = []
+    for name in catalogue.names(conf):
+        try:
+            _, question = catalogue.find(name, conf)
+            parts = [catalogue.find(part, conf)[1] for part in question.parts] or [question]
+        except InputError as error:
+            rows.append(question_list.Row(name, "", 0, None, f"refused: {error}"))
+            continue
+        studies = {study_name(k, scale): sweep(k, s, scale) for q in parts for k, s in q.studies.items()}
+        found = {study: foreseen(tuple(overrides)) for study, overrides in studies.items()}
+        refused = next((text for text in found.values() if isinstance(text, str)), None)
+        if refused is not None:
+            rows.append(question_list.Row(name, question.question, 0, None, f"refused: {refused}"))
+            continue
+        previews = [p for p in found.values() if isinstance(p, Preview)]
+        cells, finished = sum(p.cells for p in previews), sum(p.finished for p in previews)
+        state = "not begun" if not any(p.runs for p in previews) else f"{finished} of {cells} cells"
+        if _answered(name, scale):
+            state = "answered"
+        elif finished == cells:
+            state = "all cells; not yet asked"
+        rows.append(question_list.Row(name, question.question, cells, sum(p.seconds for p in previews) / 60, state))
+    question_list.show(rows, scale)
+
+
+def _answered(name: str, scale: str) -> bool:
+    """Whether there is an answer made of the tables as they are now."""
+    found: Any = read_json(layout.answer_folder(name) / f"{scale}.json")
+    if found is None:
+        return False
+    parts = found.get("parts", [found])
+    tables = {s["study"]: s["sha256"] for part in parts for s in part["studies"].values()}
+    paths = {layout.study_folder(study) / layout.CELLS: sha256 for study, sha256 in tables.items()}
+    return all(path.is_file() and checksum(path) == sha256 for path, sha256 in paths.items())
+
+
+def _section(name: str, question: Question, scale: str, folder: Path, several: bool) -> answer_page.Section:
+    """One answer: its record, and its figure, drawn and saved."""
+    found = answer(name, question, scale, tables_of(question, scale), estimate)
+    file = f"{scale}-{name}" if several else scale
+    svg = draw(figure_of(found), folder, file, FORMATS, DPI)
+    return answer_page.Section(record(found), figure_files.inline(svg, name, question.title), f"{file}.svg")
+
+
+def figure_of(found: Answer) -> AnswerFigure:
+    """The data of an answer's figure.
+
+    Raises
+    ------
+    InputError
+        When `figure` names a column or a slot that there is not.
+    """
+    spec = found.question.figure
+    rows = pd.concat([arm.rows.assign(**{ARM: arm.label}) for arm in found.arms.values()], ignore_index=True)
+    numbers = found.found.numbers
+    for slot in spec.intervals:
+        if slot not in numbers:
+            raise InputError(
+                f"`figure.intervals` must hold slots of numbers, but got {slot!r}: choose among {', '.join(numbers)}."
+            )
+    drawn = {slot: (numbers[slot].meaning, numbers[slot].interval) for slot in spec.intervals}
+    return answer_figure(rows, {key: getattr(spec, key) for key in ("x", "y", "colour", "panel", "lines")}, drawn)
+
+
+def draw(data: AnswerFigure, folder: Path, file: str, formats: Sequence[str], dpi: int) -> str:
+    """Draw an answer's figure into files of these formats; its SVG."""
+    with style.theme():
+        figure = draw_answer.draw(data)
+    return figure_files.save(figure, folder, file, formats, dpi)
+
+
+if __name__ == "__main__":
+    cli.run(main, NAME)

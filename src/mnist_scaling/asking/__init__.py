@@ -1,0 +1,1 @@
+"""Questions: which studies one needs, and how their tables become a sentence with intervals."""

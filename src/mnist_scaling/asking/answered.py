@@ -1,0 +1,140 @@
+"""From the tables of a question's studies to its answer: numbers, words, the sentence, and the record of it all."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from mnist_scaling.asking import measures
+from mnist_scaling.asking.measures.base import Found
+from mnist_scaling.asking.question import SLOT, Question
+from mnist_scaling.asking.study_arms import Arm, checksum, read_arms, study_name, sweep
+from mnist_scaling.errors import InputError
+from mnist_scaling.fitting.interval import Interval
+from mnist_scaling.study.tables import read_table
+
+SCHEMA = 1
+"""Of an answer's record."""
+
+UNKNOWN = "(the cells do not tell)"
+"""What stands in a slot whose number could not be measured."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answered question."""
+
+    name: str
+    question: Question
+    scale: str
+    arms: Mapping[str, Arm]
+    found: Found
+    sentence: str
+    cells: int
+    """Of all its studies."""
+    minutes: float
+    """Of all runs of its studies, added up, whichever question they were run for."""
+    sha256: Mapping[str, str]
+    """Checksum of each study's cells.csv."""
+
+
+def answer(
+    name: str, question: Question, scale: str, tables: Mapping[str, Path], show: Callable[[Interval], str]
+) -> Answer:
+    """Measure a question's arms and fill its sentence.
+
+    Parameters
+    ----------
+    name : str
+    question : Question
+    scale : str
+    tables : mapping
+        Study of the question to its cells.csv.
+    show : callable
+        An interval as text.
+
+    Raises
+    ------
+    InputError
+        When a table, an arm, a measure or a slot of the sentence is at fault.
+    """
+    arms = read_arms(question, tables)
+    found = Found()
+    for spec in question.measures:
+        found = found | measures.measure(spec, arms)
+    frames = [read_table(path) for path in tables.values()]
+    seconds = sum(float(frame["seconds"].sum()) for frame in frames if "seconds" in frame)
+    return Answer(
+        name,
+        question,
+        scale,
+        arms,
+        found,
+        fill(question.sentence, found, show),
+        sum(len(frame) for frame in frames),
+        seconds / 60,
+        {key: checksum(path) for key, path in tables.items()},
+    )
+
+
+def fill(sentence: str, found: Found, show: Callable[[Interval], str]) -> str:
+    """A sentence with its slots filled.
+
+    Raises
+    ------
+    InputError
+        When a slot is none that the measures fill, with the nearest one.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        slot = match.group(1)
+        if slot in found.words:
+            return found.words[slot]
+        if slot not in found.numbers:
+            known = [*found.numbers, *found.words]
+            close = difflib.get_close_matches(slot, known, n=1, cutoff=0.5)
+            fix = f"did you mean {{{close[0]}}}?" if close else f"choose one of {', '.join(known)}."
+            notes = f" ({' '.join(found.notes)})" if found.notes else ""
+            raise InputError(
+                f"Every slot of a sentence must be filled by a measure, but none of them gives {{{slot}}}{notes}: {fix}"
+            )
+        interval = found.numbers[slot].interval
+        return show(interval) if interval.known else UNKNOWN
+
+    return SLOT.sub(value, " ".join(sentence.split()))
+
+
+def record(found: Answer) -> dict[str, Any]:
+    """An answer as its JSON file has it; a number that is not known is null."""
+    return {
+        "schema": SCHEMA,
+        "name": found.name,
+        "title": found.question.title,
+        "question": found.question.question,
+        "scale": found.scale,
+        "sentence": found.sentence,
+        "numbers": {
+            slot: {k: v if isfinite(v) else None for k, v in number.interval.record().items()}
+            | {"meaning": number.meaning}
+            for slot, number in found.found.numbers.items()
+        },
+        "words": dict(found.found.words),
+        "notes": list(found.found.notes),
+        "cells": found.cells,
+        "minutes": found.minutes,
+        "measures": found.question.measures,
+        "arms": {name: asdict(arm) for name, arm in found.question.arms.items()},
+        "studies": {
+            key: {
+                "study": study_name(key, found.scale),
+                "overrides": sweep(key, spec, found.scale),
+                "sha256": found.sha256[key],
+            }
+            for key, spec in found.question.studies.items()
+        },
+    }

@@ -1,0 +1,129 @@
+"""What every kind of measure is: its keys, a function of arms, and the numbers that fill a sentence's slots."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import stdtrit
+
+from mnist_scaling.asking.study_arms import LOSS, LOSS_SE, Arm
+from mnist_scaling.errors import InputError
+from mnist_scaling.fitting.interval import Interval
+from mnist_scaling.fitting.least_squares import LEVEL
+from mnist_scaling.fitting.read import read_columns
+from mnist_scaling.fitting.rows import Table
+from mnist_scaling.study.columns import FITTED
+
+DRAWS, SEED = 1000, 0
+"""Draws of a measure's bootstrap, and the seed of its random numbers."""
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number of an answer."""
+
+    interval: Interval
+    meaning: str
+    """As the page's table says it."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a measure found."""
+
+    numbers: Mapping[str, Number] = field(default_factory=dict)
+    """By slot."""
+    words: Mapping[str, str] = field(default_factory=dict)
+    """Slots that are filled by words, such as a verdict."""
+    notes: tuple[str, ...] = ()
+    """What a reader must know, as sentences: cells that were left out, and why."""
+
+    def __or__(self, other: Found) -> Found:
+        return Found({**self.numbers, **other.numbers}, {**self.words, **other.words}, self.notes + other.notes)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of measure, as a module of this folder states it by `KIND`."""
+
+    keys: type
+    """A dataclass: the keys beside `kind`, with defaults."""
+    measure: Callable[[Any, Mapping[str, Arm]], Found]
+    """Keys and arms to what was found."""
+
+
+def arm(arms: Mapping[str, Arm], name: str, key: str) -> Arm:
+    """The arm that a key names.
+
+    Raises
+    ------
+    InputError
+        When there is none.
+    """
+    if name not in arms:
+        raise InputError(f"`{key}` of a measure must be one of the arms {', '.join(arms)}, but got {name!r}: mend it.")
+    return arms[name]
+
+
+def columns(arm: Arm, *names: str) -> list[np.ndarray]:
+    """Columns of an arm as numbers.
+
+    Raises
+    ------
+    InputError
+        When a column is not there.
+    """
+    for name in names:
+        if name not in arm.rows:
+            raise InputError(
+                f"A measure must name columns of cells.csv, but {name!r} is none of the arm {arm.name!r}: it has "
+                f"{', '.join(map(str, arm.rows.columns))}."
+            )
+    return [arm.rows[name].to_numpy(float) for name in names]
+
+
+def table(arm: Arm, names: Mapping[str, str] = {}) -> Table:
+    """An arm's rows as laws are fitted to them.
+
+    Parameters
+    ----------
+    arm : Arm
+    names : mapping
+        Columns of "N", "D", "C" or "U" that are not the usual ones.
+    """
+    roles = {**FITTED, "loss": LOSS, "se": LOSS_SE, **names}
+    roles = {role: header if header in arm.rows else None for role, header in roles.items()}
+    values = {str(c): arm.rows[c].astype(object).where(arm.rows[c].notna(), None).tolist() for c in arm.rows}
+    return read_columns(values, roles, None, f"the arm {arm.name}")[0]
+
+
+def mean(values: ArrayLike, level: float = LEVEL) -> Interval:
+    """The mean of independent values with Student's interval; without an interval below two values."""
+    found = np.asarray(values, float)
+    found = found[np.isfinite(found)]
+    if not len(found):
+        return Interval()
+    centre = float(found.mean())
+    if len(found) < 2:
+        return Interval(centre)
+    half = float(stdtrit(len(found) - 1, 0.5 + level / 2) * found.std(ddof=1) / np.sqrt(len(found)))
+    return Interval(centre, centre - half, centre + half)
+
+
+def exponential(interval: Interval) -> Interval:
+    """exp of a value and of both ends."""
+    return Interval(*(float(np.exp(x)) for x in (interval.value, interval.low, interval.high)))
+
+
+def quantiles(value: float, draws: ArrayLike, level: float = LEVEL) -> Interval:
+    """A value with the percentile interval of its draws; none where fewer than 70 % of them have the quantity."""
+    found = np.asarray(draws, float)
+    kept = found[np.isfinite(found)]
+    if len(kept) < 0.7 * len(found) or not np.isfinite(value):
+        return Interval(value)
+    low, high = np.quantile(kept, [0.5 - level / 2, 0.5 + level / 2])
+    return Interval(value, float(low), float(high))

@@ -1,0 +1,52 @@
+"""kind: compute_optimal. The best size, data and loss at each compute, by every frontier method, for each arm.
+
+N* = k C^a    D* = k C^b    L* = k C^-c
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mnist_scaling.asking.measures.base import Found, Kind, Number, table
+from mnist_scaling.asking.study_arms import Arm
+from mnist_scaling.errors import InputError
+from mnist_scaling.fitting.analysis import analyse
+from mnist_scaling.fitting.fitted import Options
+from mnist_scaling.fitting.interval import Interval
+
+WORDS = {"N_exponent": "N*", "D_exponent": "D*", "loss_exponent": "L*"}
+"""Exponents of a frontier, and what they are exponents of."""
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Keys of this kind."""
+
+    draws: int = 1000
+    """Draws of the bootstrap."""
+
+
+def measure(keys: Keys, arms: Mapping[str, Arm]) -> Found:
+    """Exponents <arm>_<method>_N, _D and _loss; <arm>_law is the law that the data choose, or none."""
+    numbers: dict[str, Number] = {}
+    words: dict[str, str] = {}
+    notes: list[str] = []
+    for name, arm in arms.items():
+        try:
+            result = analyse(table(arm), Options(draws=keys.draws))
+        except InputError as error:
+            notes.append(f"{arm.label}: {error}")
+            continue
+        words[f"{name}_law"] = result.choice.selected or "no law"
+        for method, found in result.frontier.items():
+            for exponent, star in WORDS.items():
+                interval = found.intervals.get(exponent, Interval())
+                slot = f"{name}_{method}_{exponent.removesuffix('_exponent')}"
+                numbers[slot] = Number(interval, f"{arm.label}: exponent of {star} in C, by {method}")
+            if not found.intervals.get("N_exponent", Interval()).known:
+                notes.append(f"{arm.label}: {method} gives no exponent of N* ({found.frontier.status}).")
+    return Found(numbers, words, tuple(notes))
+
+
+KIND = Kind(Keys, measure)

@@ -1,0 +1,88 @@
+"""kind: difference. Exponents of each arm, and how far they are from one arm's: what `compare` says of each pair.
+
+L ∝ N^-alpha D^-beta        difference = arm - reference
+multiplier                  compute that the arm needs for the reference's loss, over the reference's compute
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mnist_scaling.asking.measures.base import Found, Kind, Number, exponential, table
+from mnist_scaling.asking.measures.base import arm as arm_named
+from mnist_scaling.asking.study_arms import Arm
+from mnist_scaling.errors import InputError
+from mnist_scaling.fitting.comparing import Arm as Compared
+from mnist_scaling.fitting.comparing import Comparison, ComparisonOptions, compare
+from mnist_scaling.fitting.comparing.comparison import MARGIN
+from mnist_scaling.fitting.comparing.slopes import Difference
+from mnist_scaling.fitting.comparing.verdict import verdict
+from mnist_scaling.fitting.interval import Interval
+
+EXPONENTS = {"alpha": "N", "beta": "D"}
+"""The variable that each exponent is one of."""
+
+UNKNOWN = Difference(Interval(), Interval(), Interval())
+"""Of arms that do not tell an exponent."""
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Keys of this kind."""
+
+    reference: str
+    """The arm that the others are compared with."""
+    columns: dict[str, str] = field(default_factory=dict)
+    """Columns of N, D or C that are not the usual ones, such as D: n_train for converged runs."""
+    margin: float = MARGIN
+    """Differences up to this size don't matter: of an exponent, or of the log loss in the middle of the grid."""
+
+
+def measure(keys: Keys, arms: Mapping[str, Arm]) -> Found:
+    """Exponents by arm; differences, ratio of the losses, compute multipliers and verdicts by arm but the reference."""
+    reference = arm_named(arms, keys.reference, "reference")
+    others = [arm for name, arm in arms.items() if name != reference.name]
+    options = ComparisonOptions(margin=keys.margin, exponents=False)
+    numbers: dict[str, Number] = {}
+    words: dict[str, str] = {}
+    notes: list[str] = []
+    for arm in others:
+        try:
+            pair = [Compared(one.label, table(one, keys.columns)) for one in (reference, arm)]
+            found = compare(*pair, options)
+        except InputError as error:
+            notes.append(f"{arm.label}: {error}")
+            found = None
+        for exponent in EXPONENTS:
+            slope = found.slopes.get(exponent, UNKNOWN) if found else UNKNOWN
+            _exponents(exponent, arm, reference, slope, numbers)
+            words[f"{arm.name}_{exponent}_verdict"] = verdict(slope.difference, keys.margin)
+        _losses(arm, reference, found, numbers)
+        notes += [f"{arm.label}: {flag.message}" for flag in (found.flags if found else ())]
+    return Found(numbers, words, tuple(notes))
+
+
+def _exponents(exponent: str, arm: Arm, reference: Arm, slope: Difference, numbers: dict[str, Number]) -> None:
+    """One exponent of both arms, and its difference."""
+    variable = EXPONENTS[exponent]
+    for one, interval in ((reference, slope.a), (arm, slope.b)):
+        numbers.setdefault(
+            f"{one.name}_{exponent}", Number(interval, f"{one.label}: exponent of the loss in {variable}")
+        )
+    meaning = f"{arm.label} minus {reference.label}: exponent in {variable}"
+    numbers[f"{arm.name}_{exponent}_difference"] = Number(slope.difference, meaning)
+
+
+def _losses(arm: Arm, reference: Arm, found: Comparison | None, numbers: dict[str, Number]) -> None:
+    """Ratio of the losses in the middle of the grid, and compute multipliers at both ends of the shared compute."""
+    meaning = f"loss of {arm.label} over that of {reference.label}, in the middle of the grid"
+    numbers[f"{arm.name}_loss_ratio"] = Number(exponential(found.offset if found else Interval()), meaning)
+    ends = found.multipliers if found else []
+    for name, known in (("small", ends[:1]), ("large", ends[-1:])):
+        where = f"at C = {known[0].C:.2g}" if known else f"at the {name}est shared compute"
+        meaning = f"compute of {arm.label} for the loss of {reference.label} {where}, over that compute"
+        numbers[f"{arm.name}_multiplier_{name}"] = Number(known[0].value if known else Interval(), meaning)
+
+
+KIND = Kind(Keys, measure)

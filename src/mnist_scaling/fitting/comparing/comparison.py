@@ -1,0 +1,138 @@
+"""Everything that is said of two arms: differences, compute multiplier, shared exponents, verdict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mnist_scaling.errors import InputError
+from mnist_scaling.fitting.comparing.exponents import ExponentDifference, exponent_differences, joint_laws
+from mnist_scaling.fitting.comparing.multiplier import Frontiers, Multiplier, frontiers, multipliers
+from mnist_scaling.fitting.comparing.pairing import Arm, Cells, match
+from mnist_scaling.fitting.comparing.shared_exponents import SharedFit, preferred, shared_fits
+from mnist_scaling.fitting.comparing.slopes import Difference, slopes
+from mnist_scaling.fitting.comparing.surface import Surfaces, fit_surfaces
+from mnist_scaling.fitting.comparing.verdict import verdict
+from mnist_scaling.fitting.diagnostics.found import Flag
+from mnist_scaling.fitting.interval import Interval
+from mnist_scaling.fitting.laws.base import Array
+from mnist_scaling.study.flags import CELLS_LEFT_OUT, NO_COMMON_LOSS, NOISE_UNKNOWN, NOT_PAIRED
+
+MARGIN = 0.03
+"""Differences of exponents, and of log losses, up to this size don't matter unless the user says otherwise."""
+
+
+@dataclass(frozen=True)
+class ComparisonOptions:
+    """How two arms are compared; `conf/compare.yaml` explains each key."""
+
+    draws: int = 1000
+    level: float = 0.95
+    seed: int = 0
+    margin: float = MARGIN
+    exponents: bool = True
+    """Whether every law is fitted to both arms, which takes seconds; False: only slopes, offset and multiplier."""
+
+    def __post_init__(self) -> None:
+        if self.draws < 100:
+            raise InputError(f"`bootstrap.draws >= 100` must hold, but got {self.draws}: 1000 is usual.")
+        if not 0 < self.level < 1:
+            raise InputError(f"`0 < bootstrap.level < 1` must hold, but got {self.level:g}: 0.95 is usual.")
+        if not self.margin > 0:
+            raise InputError(f"`margin > 0` must hold, but got {self.margin:g}: 0.03 is usual.")
+        if self.seed < 0:
+            raise InputError(f"`seed >= 0` must hold, but got {self.seed}.")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two arms compared."""
+
+    a: Arm
+    b: Arm
+    cells: Cells
+    surfaces: Surfaces
+    options: ComparisonOptions
+    slopes: dict[str, Difference]
+    """By "alpha", "beta", or "gamma" where tables have C alone."""
+    offset: Interval
+    """log(L_b / L_a) in the middle of the shared sizes."""
+    multipliers: list[Multiplier]
+    frontiers: Frontiers | None
+    """L*(C) of both arms, on which the multipliers rest."""
+    exponents: list[ExponentDifference]
+    shared: list[SharedFit]
+    flags: list[Flag]
+
+    @property
+    def verdict(self) -> dict[str, str]:
+        """What the interval of each difference says."""
+        known = {k: v.difference for k, v in self.slopes.items()} | {"offset": self.offset}
+        return {k: verdict(i, self.options.margin) for k, i in known.items()}
+
+    @property
+    def preferred(self) -> SharedFit | None:
+        """What AICc says of shared exponents."""
+        return preferred(self.shared)
+
+    @property
+    def log_ratio(self) -> Array:
+        """log(L_b / L_a) of each paired cell, shape (cells,); empty where cells are not paired."""
+        return self.cells.b.y - self.cells.a.y if self.cells.paired else np.empty(0)
+
+
+def compare(a: Arm, b: Arm, options: ComparisonOptions | None = None) -> Comparison:
+    """Compare arm b with arm a: differences are b - a.
+
+    Parameters
+    ----------
+    a, b : Arm
+    options : ComparisonOptions, optional
+
+    Raises
+    ------
+    InputError
+        When the arms share no range of sizes, or too few cells.
+    """
+    options = options or ComparisonOptions()
+    rng = np.random.default_rng(options.seed)
+    cells = match(a, b)
+    surfaces = fit_surfaces(cells)
+    noise, normal = surfaces.draw(options.draws, rng)
+    differences, offset = slopes(surfaces, noise, options.level)
+    fronts = frontiers(surfaces, noise)
+    multiplier = multipliers(fronts, options.level, surfaces.freedom) if fronts else []
+    exponents, shared = [], []
+    if options.exponents:
+        exponents = exponent_differences(surfaces, normal, options.level, rng)
+        shared = shared_fits(cells, joint_laws(cells))
+    flags = _flags(a, b, surfaces, multiplier, fronts is not None)
+    return Comparison(a, b, cells, surfaces, options, differences, offset, multiplier, fronts, exponents, shared, flags)
+
+
+def _flags(a: Arm, b: Arm, surfaces: Surfaces, multiplier: list[Multiplier], costed: bool) -> list[Flag]:
+    cells, out = surfaces.cells, []
+    if not cells.paired:
+        out.append(
+            Flag(
+                NOT_PAIRED,
+                f"{a.name} and {b.name} share too few cells to be compared cell by cell, so each arm's rows in the "
+                "range of sizes that both cover are compared as they are, and no noise cancels.",
+            )
+        )
+    if any(cells.left_out):
+        where = "that the other arm lacks" if cells.paired else "outside the range that both cover"
+        parts = [f"{n} of {arm.name}" for arm, n in zip((a, b), cells.left_out, strict=True) if n]
+        out.append(Flag(CELLS_LEFT_OUT, f"Cells {where} are not compared: {' and '.join(parts)}."))
+    if not surfaces.freedom > 0:
+        out.append(Flag(NOISE_UNKNOWN, f"{len(cells.a)} cells leave nothing to measure the noise by."))
+    if costed and not multiplier:
+        out.append(
+            Flag(
+                NO_COMMON_LOSS,
+                "No loss is reached by both arms inside the compute that they cover, so there is no compute "
+                "multiplier without extrapolation.",
+            )
+        )
+    return out

@@ -1,0 +1,146 @@
+"""How often the intervals of a comparison hold the truth, and how often equal arms are said to differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from mnist_scaling.fitting.comparing.multiplier import frontiers, multipliers, path, true_multiplier
+from mnist_scaling.fitting.comparing.pairing import Arm, match
+from mnist_scaling.fitting.comparing.slopes import slopes, solve_slopes
+from mnist_scaling.fitting.comparing.surface import Surfaces, fit_surfaces
+from mnist_scaling.fitting.comparing.verdict import DIFFERS, verdict
+from mnist_scaling.fitting.coverage import Coverage, summary
+from mnist_scaling.fitting.interval import Interval
+from mnist_scaling.fitting.laws.base import Array, Law
+from mnist_scaling.fitting.rows import Table, make_table
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What both arms obey."""
+
+    law: Law
+    a: Mapping[str, float]
+    b: Mapping[str, float]
+    """Natural parameters of each arm."""
+
+    def logs(self, x: Array) -> tuple[Array, Array]:
+        """Log losses of both arms at log N and log D of shape (…, 2)."""
+        logs = {"N": x[..., 0].ravel(), "D": x[..., 1].ravel()}
+        one, two = (
+            self.law.evaluate(self.law.internal(p)[None], logs)[0][0].reshape(x.shape[:-1]) for p in (self.a, self.b)
+        )
+        return one, two
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Noise of one run's log loss."""
+
+    sigma: float
+    shared: float
+    """Share of its variance that a seed gives to both arms; 0 where they share no seed."""
+    repeats: int = 3
+
+
+def simulate(n: Array, d: Array, truth: Truth, noise: Noise, rng: np.random.Generator) -> tuple[Arm, Arm]:
+    """Two arms on the same cells, with log-normal noise of which a part is the seed's and common to both."""
+    exact = truth.logs(np.stack([np.log(n), np.log(d)], axis=-1))
+    size = (len(n), noise.repeats)
+    common = np.sqrt(noise.shared) * rng.standard_normal(size)
+    arms = []
+    for name, y in zip("ab", exact, strict=True):
+        own = np.sqrt(1 - noise.shared) * rng.standard_normal(size)
+        losses = np.exp(y[:, None] + noise.sigma * (common + own))
+        se = losses.std(axis=1, ddof=1) / np.sqrt(noise.repeats) if noise.repeats > 1 else None
+        table = make_table(losses.mean(axis=1), {"N": n, "D": d, "C": 6 * n * d}, se, np.full(len(n), noise.repeats))
+        # Arms that share no seed have seeds of their own.
+        first = 0 if noise.shared or name == "a" else noise.repeats
+        runs = [{first + k: float(loss) for k, loss in enumerate(row)} for row in losses]
+        arms.append(Arm(name, table, runs))
+    return arms[0], arms[1]
+
+
+def exact_slopes(arms: tuple[Table, Table], truth: Truth) -> dict[str, float]:
+    """The differences that a comparison finds where there is no noise: of planes through the true losses."""
+    cells = match(Arm("a", arms[0]), Arm("b", arms[1]))
+    surfaces = fit_surfaces(cells)
+    x_a, x_b = cells.x
+    y = np.concatenate([truth.logs(x_a)[0], truth.logs(x_b)[1]])
+    a, b = (solve @ y for solve in solve_slopes(surfaces))
+    return {"alpha": float(a[1] - b[1]), "beta": float(a[2] - b[2]), "offset": float(b[0] - a[0])}
+
+
+def comparison_coverage(
+    n: Array,
+    d: Array,
+    truth: Truth,
+    noise: Noise,
+    tables: int,
+    rng: np.random.Generator,
+    draws: int = 300,
+    level: float = 0.95,
+    margin: float = 0.03,
+) -> tuple[list[Coverage], dict[str, float]]:
+    """Simulate pairs of arms on the same cells and count.
+
+    Parameters
+    ----------
+    n, d : array, shape (cells,)
+    truth : Truth
+    noise : Noise
+    tables : int
+        Pairs of arms to simulate.
+    rng : numpy.random.Generator
+    draws : int
+        Of the bootstrap of each pair.
+    level, margin : float
+        Of the intervals, and of equivalence.
+
+    Returns
+    -------
+    coverages : list of Coverage
+        Of the differences alpha, beta and offset, and of the log multiplier at both ends.
+    differs : dict
+        Share of pairs of which "differs" is said, by quantity.
+    """
+    seen: dict[str, list[tuple[Interval, float]]] = {}
+    said: dict[str, int] = dict.fromkeys(("alpha", "beta", "offset"), 0)
+    exact: dict[str, float] = {}
+    for _ in range(tables):
+        arms = simulate(n, d, truth, noise, rng)
+        exact = exact or exact_slopes((arms[0].table, arms[1].table), truth)
+        surfaces = fit_surfaces(match(*arms))
+        drawn, _ = surfaces.draw(draws, rng)
+        found, offset = slopes(surfaces, drawn, level)
+        quantities = {k: v.difference for k, v in found.items()} | {"offset": offset}
+        for key, interval in quantities.items():
+            seen.setdefault(key, []).append((interval, exact[key]))
+            said[key] += verdict(interval, margin) == DIFFERS
+        for key, interval, value in _multipliers(surfaces, drawn, truth, level):
+            seen.setdefault(key, []).append((interval, value))
+    return [_counted(key, pairs) for key, pairs in seen.items()], {k: v / tables for k, v in said.items()}
+
+
+def _multipliers(surfaces: Surfaces, drawn: Array, truth: Truth, level: float) -> Iterable[tuple[str, Interval, float]]:
+    cells = surfaces.cells
+    found = frontiers(surfaces, drawn)
+    ways = [path(table, cells.variables, *cells.corners) for table in (cells.a, cells.b)]
+    assert found is not None
+    assert ways[0] is not None
+    assert ways[1] is not None
+    ends = multipliers(found, level, surfaces.freedom)
+    for name, m in zip(("multiplier, least C", "multiplier, most C"), ends, strict=False):
+        at = float(np.log(m.C))
+        exact = true_multiplier(lambda x: truth.logs(x)[0], lambda x: truth.logs(x)[1], (ways[0], ways[1]), at)
+        i = m.value
+        yield name, Interval(*np.log([i.value, i.low, i.high])), exact
+
+
+def _counted(name: str, pairs: list[tuple[Interval, float]]) -> Coverage:
+    """Each interval against its own truth: that of a multiplier lies at the compute that the pair has."""
+    moved = [Interval(i.value - t, i.low - t, i.high - t) for i, t in pairs]
+    return summary(name, 0.0, moved)

@@ -1,0 +1,84 @@
+"""A comparison in sentences: what was compared, the verdict, the compute multiplier."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mnist_scaling.fitting.comparing.verdict import DIFFERS, EQUIVALENT
+from mnist_scaling.fitting.interval import Interval
+
+EXPONENTS = {"alpha": "N", "beta": "D", "gamma": "C"}
+"""The variable whose exponent each name is."""
+
+
+def what(record: Mapping[str, Any]) -> str:
+    """What was compared."""
+    a, b = (arm["name"] for arm in record["arms"])
+    cells = record["cells"]
+    if record["paired"]:
+        seeds = " and by seed" if record["by_seed"] else ""
+        return f"{b} was compared with {a} on {cells} shared cells, paired by cell{seeds}."
+    rows = " and ".join(f"{arm['cells']} of {arm['name']}" for arm in record["arms"])
+    return f"{b} was compared with {a} on the range of sizes that both cover, unpaired ({rows})."
+
+
+def sentence(record: Mapping[str, Any]) -> str:
+    """The verdict: exponents, offset, and the compute multiplier where there is one."""
+    a, b = (arm["name"] for arm in record["arms"])
+    words, slopes = record["verdict"], record["slopes"]
+    names = [k for k in EXPONENTS if slopes.get(k, {}).get("difference", {}).get("value") is not None]
+    parts = [_of_slope(k, Interval.of(slopes[k]["difference"]), words[k], record["margin"]) for k in names]
+    text = f"{_join(parts)}." if parts else ""
+    offset = Interval.of(record["offset"])
+    text += f" {_of_offset(a, b, offset, words['offset'], all(words[k] == EQUIVALENT for k in names))}"
+    return f"{text} {_of_compute(a, b, record['multiplier'])}".strip()
+
+
+def _of_slope(name: str, difference: Interval, word: str, margin: float) -> str:
+    shown = f"{name}, the exponent of {EXPONENTS[name]},"
+    if word == DIFFERS:
+        return f"{shown} differs by {_signed(difference)}"
+    if word == EQUIVALENT:
+        return f"{shown} is equivalent within {margin:g} ({_signed(difference)})"
+    return f"whether {shown} differs is not settled ({_signed(difference)})"
+
+
+def _of_offset(a: str, b: str, offset: Interval, word: str, only: bool) -> str:
+    import math
+
+    def percent(value: float) -> str:
+        return f"{100 * math.expm1(value):+.1f} %".replace("-", "−")
+
+    size = percent(offset.value)
+    if offset.bounded:
+        size += f" [{percent(offset.low)}, {percent(offset.high)}]"
+    if word == DIFFERS:
+        better = b if offset.value < 0 else a
+        alone = "Only the offset differs" if only else "In the middle of the grid the losses differ"
+        return f"{alone}: {b} has {size} of {a}'s loss, so {better} is better."
+    if word == EQUIVALENT:
+        return f"In the middle of the grid the losses are equivalent ({size})."
+    return f"In the middle of the grid it is not settled which loss is lower ({size})."
+
+
+def _of_compute(a: str, b: str, multiplier: list[Mapping[str, Any]]) -> str:
+    known = [m for m in multiplier if m["value"] is not None]
+    if not known:
+        return ""
+    parts = [f"{_times(Interval.of(m))} the compute at C = {m['C']:.2g}" for m in known]
+    return f"For {a}'s loss {b} needs {' and '.join(parts)}."
+
+
+def _times(i: Interval) -> str:
+    return f"{i.value:.2f}" + (f" [{i.low:.2f}, {i.high:.2f}]" if i.bounded else "") + " times"
+
+
+def _signed(i: Interval) -> str:
+    text = f"{i.value:+.3f}" + (f" [{i.low:+.3f}, {i.high:+.3f}]" if i.bounded else "")
+    return text.replace("-", "−")
+
+
+def _join(parts: list[str]) -> str:
+    text = " and ".join(parts)
+    return text[:1].upper() + text[1:]

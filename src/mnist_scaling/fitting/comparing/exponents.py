@@ -1,0 +1,166 @@
+"""Differences of every exponent that `fit` has: parameters of laws, exponents of slices, exponents of frontiers.
+
+Each arm is fitted alone; the draws of both arms share their noise as far as the cells do, so that it cancels in the
+difference. Exponents of frontiers come with intervals that hold the method's own bias: their difference is bounded
+by the square-root rule for two intervals (Zou & Donner 2008), which takes them as independent and is wide otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mnist_scaling.fitting.comparing.pairing import Cells
+from mnist_scaling.fitting.comparing.slopes import Difference
+from mnist_scaling.fitting.comparing.surface import Surfaces
+from mnist_scaling.fitting.fitted import Fitted, Options, fit_part, is_joint, whole
+from mnist_scaling.fitting.frontier import EXPONENTS
+from mnist_scaling.fitting.frontier_intervals import all_frontiers
+from mnist_scaling.fitting.interval import Interval
+from mnist_scaling.fitting.laws import ALL
+from mnist_scaling.fitting.laws.base import Array, Law
+from mnist_scaling.fitting.parametric import fit_cost
+from mnist_scaling.fitting.rows import Table
+from mnist_scaling.fitting.slices import Slice, all_slices, main_slice, refusal
+from mnist_scaling.fitting.uncertainty import PAIRS_FROM, Draws, interval
+
+SAME_LEVEL = 1e-6
+"""Slices of two arms whose fixed variable agrees to this share lie at one level."""
+
+
+@dataclass(frozen=True)
+class ExponentDifference:
+    """One exponent of one law or method in both arms."""
+
+    source: str
+    """Law, or frontier method."""
+    is_method: bool
+    parameter: str
+    at: str
+    """Of a slice: "D=50000"; empty otherwise."""
+    found: Difference
+
+
+def joint_laws(cells: Cells) -> list[Law]:
+    """The default joint laws that the rows of both arms can hold."""
+    if cells.variables != ("N", "D"):
+        return []
+    laws = [law for law in ALL.values() if is_joint(law) and law.default and set(law.inputs) <= {"N", "D"}]
+    return [law for law in laws if all(_holds(table, law) for table in (cells.a, cells.b))]
+
+
+def _holds(table: Table, law: Law) -> bool:
+    return len(table) > law.size and all(len(table.levels(k)) >= law.levels for k in law.inputs)
+
+
+def exponent_differences(
+    surfaces: Surfaces, normal: Array, level: float, rng: np.random.Generator
+) -> list[ExponentDifference]:
+    """Every exponent of both arms, and b's minus a's.
+
+    Parameters
+    ----------
+    surfaces : Surfaces
+    normal : array, shape (draws, rows of both)
+        The standard normal numbers of `Surfaces.draw`.
+    level : float
+        Of the intervals.
+    rng : numpy.random.Generator
+        For the rows that tables of many rows resample.
+    """
+    cells = surfaces.cells
+    draws = _draws(cells, normal, level, rng)
+    options = Options(draws=len(normal), level=level)
+    joint = joint_laws(cells)
+    out: list[ExponentDifference] = []
+    fitted: tuple[dict[str, Fitted], dict[str, Fitted]] = ({}, {})
+    for law in joint:
+        both = [
+            fit_part(law, t, whole(t), options, d, deep=False) for t, d in zip((cells.a, cells.b), draws, strict=True)
+        ]
+        fitted[0][law.name], fitted[1][law.name] = both
+        out += _of_laws(both[0], both[1], level)
+    out += _lines(cells, options, draws, level)
+    return out + _frontiers(cells, fitted, draws)
+
+
+def _draws(cells: Cells, normal: Array, level: float, rng: np.random.Generator) -> tuple[Draws, Draws]:
+    """Draws of each arm: redrawn noise, or resampled rows, the same cells of both arms where they are paired."""
+    sizes = len(cells.a), len(cells.b)
+    parts = normal[:, : sizes[0]], normal[:, sizes[0] :]
+    counts = [rng.multinomial(n, np.full(n, 1 / n), size=len(normal)).astype(float) for n in sizes]
+    if cells.paired:
+        counts[1] = counts[0]
+    kinds = ["pairs" if n >= PAIRS_FROM else "wild" for n in sizes]
+    a, b = (Draws(k, c, z, level) for k, c, z in zip(kinds, counts, parts, strict=True))
+    return a, b
+
+
+def _of_laws(a: Fitted, b: Fitted, level: float, at: str = "") -> list[ExponentDifference]:
+    """Exponents of one law that was fitted to both arms; scales are no exponents."""
+    out = []
+    wider = max(a.wider, b.wider)
+    for k, p in enumerate(a.law.parameters):
+        if p.log:
+            continue
+        drawn = b.thetas[:, k] - a.thetas[:, k]
+        difference = interval(float(b.fit.theta[k] - a.fit.theta[k]), drawn, level, wider)
+        out.append(
+            ExponentDifference(
+                a.law.name, False, p.name, at, Difference(a.params[p.name], b.params[p.name], difference)
+            )
+        )
+    return out
+
+
+def _lines(cells: Cells, options: Options, draws: tuple[Draws, Draws], level: float) -> list[ExponentDifference]:
+    """Laws of one variable: at the largest size of the other (and along the hull for C), and at each of its levels."""
+    tables = (cells.a, cells.b)
+    pairs: list[tuple[Law, Slice, Slice, str]] = []
+    for law in ALL.values():
+        if law.default and not is_joint(law) and all(t.has(law.inputs) for t in tables):
+            a, b = (main_slice(t, law.inputs[0]) for t in tables)
+            pairs.append((law, a, b, ""))
+    for one in all_slices(cells.a):
+        for two in all_slices(cells.b):
+            same = one.variable == two.variable and abs(np.log((one.value or 1) / (two.value or 1))) < SAME_LEVEL
+            if same:
+                pairs.append((ALL[f"power_{one.variable}"], one, two, f"{one.fixed}={one.value:.6g}"))
+    out: list[ExponentDifference] = []
+    for law, *parts, at in pairs:
+        if any(refusal(part, table, law) for part, table in zip(parts, tables, strict=True)):
+            continue
+        fits = [fit_part(law, t, p, options, d, deep=False) for t, p, d in zip(tables, parts, draws, strict=True)]
+        out += _of_laws(fits[0], fits[1], level, at)
+    return out
+
+
+def _frontiers(
+    cells: Cells, fitted: tuple[dict[str, Fitted], dict[str, Fitted]], draws: tuple[Draws, Draws]
+) -> list[ExponentDifference]:
+    """Exponents of N*, D* and L* by every method that both arms have."""
+    found = []
+    for table, laws, drawn in zip((cells.a, cells.b), fitted, draws, strict=True):
+        known = [f for f in laws.values() if np.isfinite(f.aicc) and np.isfinite(f.noise.sigma).all()]
+        reference = min(known, key=lambda f: f.aicc) if known else None
+        found.append(all_frontiers(table, laws, reference, fit_cost(table), drawn, "parabola"))
+    out = []
+    for method in found[0]:
+        for key in EXPONENTS:
+            a, b = (result[method].intervals[key] for result in found)
+            if a.known and b.known:
+                out.append(ExponentDifference(method, True, key, "", Difference(a, b, difference_of(a, b))))
+    return out
+
+
+def difference_of(a: Interval, b: Interval) -> Interval:
+    """b - a of two independent estimates: low = d - sqrt((b - b_low)^2 + (a_high - a)^2), and high likewise."""
+    value = b.value - a.value
+    if not (a.bounded and b.bounded):
+        return Interval(value)
+    return Interval(
+        value,
+        value - float(np.hypot(b.value - b.low, a.high - a.value)),
+        value + float(np.hypot(b.high - b.value, a.value - a.low)),
+    )

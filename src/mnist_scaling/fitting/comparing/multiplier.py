@@ -1,0 +1,178 @@
+"""The compute multiplier: how much compute arm b needs for the loss that arm a reaches, over a's compute.
+
+    m(C) = C_b / C    with    L_b*(C_b) = L_a*(C)
+    L*(C) = the least loss over sizes of compute C inside the range of N and D that both arms cover
+
+m = 0.5 means that b needs half of a's compute. It is given where both arms reach the loss inside the compute that
+they cover, so that nothing is extrapolated: at the largest loss that both reach and at the smallest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from mnist_scaling.fitting.comparing.surface import Surfaces
+from mnist_scaling.fitting.interval import Interval
+from mnist_scaling.fitting.laws.base import Array
+from mnist_scaling.fitting.rows import Table
+from mnist_scaling.fitting.uncertainty import interval, widening
+
+BUDGETS, SIZES = 33, 17
+"""Budgets between the smallest and the largest compute, and sizes tried at each of them."""
+
+END = 5
+"""Budgets at either end whose secant goes on beyond it, for draws that leave the range by a little."""
+
+SLOWEST = 1e-3
+"""Least exponent of L*(C) that is followed beyond an end: a flatter curve never reaches another loss."""
+
+
+@dataclass(frozen=True)
+class Path:
+    """Sizes of each budget inside a box: where the frontier of an arm is looked for."""
+
+    log_c: Array
+    """Budgets, shape (BUDGETS,)."""
+    x: Array
+    """Log sizes, shape (BUDGETS, SIZES, variables)."""
+
+
+@dataclass(frozen=True)
+class Frontiers:
+    """L*(C) of two arms in logarithms, and draws of it."""
+
+    log_c: tuple[Array, Array]
+    y: tuple[Array, Array]
+    """Shape (BUDGETS,) each."""
+    draws: tuple[Array, Array]
+    """Shape (draws, BUDGETS) each."""
+
+
+@dataclass(frozen=True)
+class Multiplier:
+    """The compute of b over that of a at equal loss."""
+
+    C: float
+    """Compute of a."""
+    loss: float
+    """Loss that both reach."""
+    value: Interval
+
+
+def path(table: Table, variables: tuple[str, ...], low: Array, high: Array) -> Path | None:
+    """Budgets and their sizes in the box between `low` and `high`; None where compute does not grow with each size.
+
+    Compute is log C = k + sum_i kappa_i x_i, by least squares on the table's own C, or 6 N D where it has none.
+    """
+    kappa, constant = _cost(table, variables)
+    if kappa is None:
+        return None
+    ends = constant + kappa @ low, constant + kappa @ high
+    log_c = np.linspace(*ends, BUDGETS)
+    if len(variables) == 1:
+        return Path(log_c, ((log_c - constant) / kappa[0])[:, None, None])
+    left = np.maximum(low[0], (log_c - constant - kappa[1] * high[1]) / kappa[0])
+    right = np.minimum(high[0], (log_c - constant - kappa[1] * low[1]) / kappa[0])
+    first = left[:, None] + (right - left)[:, None] * np.linspace(0, 1, SIZES)
+    second = (log_c[:, None] - constant - kappa[0] * first) / kappa[1]
+    return Path(log_c, np.stack([first, second], axis=-1))
+
+
+def _cost(table: Table, variables: tuple[str, ...]) -> tuple[Array | None, float]:
+    x = np.column_stack([np.log(table.inputs[k]) for k in variables])
+    if "C" in table.inputs:
+        design = np.column_stack([np.ones(len(x)), x])
+        solved = np.linalg.lstsq(design, np.log(table.inputs["C"]), rcond=None)[0]
+        return (solved[1:], float(solved[0])) if (solved[1:] > 0.05).all() else (None, 0.0)
+    if variables == ("N", "D"):
+        return np.ones(2), float(np.log(6))
+    return None, 0.0
+
+
+def frontiers(surfaces: Surfaces, noise: Array) -> Frontiers | None:
+    """L*(C) of both arms from their surfaces; None where a table does not say what a run costs.
+
+    Parameters
+    ----------
+    surfaces : Surfaces
+    noise : array, shape (draws, rows of both)
+        What `Surfaces.draw` gave.
+    """
+    cells = surfaces.cells
+    paths = [path(table, cells.variables, *cells.corners) for table in (cells.a, cells.b)]
+    if paths[0] is None or paths[1] is None:
+        return None
+    y, draws = [], []
+    for way, solve in zip(paths, surfaces.solve, strict=True):
+        assert way is not None
+        values = surfaces.basis(way.x)
+        y.append(lowest(values @ (solve @ surfaces.y)))
+        coefficients = (surfaces.y + noise) @ solve.T
+        draws.append(lowest(np.tensordot(coefficients, values, axes=(1, 2))))
+    return Frontiers((paths[0].log_c, paths[1].log_c), (y[0], y[1]), (draws[0], draws[1]))
+
+
+def lowest(values: Array) -> Array:
+    """Least log loss at each budget or any below it, from log losses of shape (…, budgets, sizes)."""
+    return np.minimum.accumulate(values.min(axis=-1), axis=-1)
+
+
+def multipliers(found: Frontiers, level: float, freedom: float) -> list[Multiplier]:
+    """The multiplier at the smallest and at the largest compute of a at which both arms reach a's loss.
+
+    Parameters
+    ----------
+    found : Frontiers
+    level : float
+        Of the intervals.
+    freedom : float
+        Degrees of freedom of the noise.
+
+    Returns
+    -------
+    list of Multiplier
+        By rising compute; empty where no loss is reached by both arms.
+    """
+    y_a, y_b = found.y
+    top, bottom = min(y_a[0], y_b[0]), max(y_a[-1], y_b[-1])
+    if not top > bottom:
+        return []
+    return [multiplier_at(found, reach(found.log_c[0], y_a, y), level, freedom) for y in (top, bottom)]
+
+
+def multiplier_at(found: Frontiers, at: float, level: float, freedom: float) -> Multiplier:
+    """The multiplier at log compute `at` of a; the other parameters are those of `multipliers`."""
+    (c_a, c_b), (y_a, y_b) = found.log_c, found.y
+    y = float(np.interp(at, c_a, y_a))
+    drawn = [
+        reach(c_b, b, float(np.interp(at, c_a, a))) - at for a, b in zip(found.draws[0], found.draws[1], strict=True)
+    ]
+    log_m = interval(reach(c_b, y_b, y) - at, np.array(drawn), level, widening(freedom, level))
+    value = Interval(*(float(v) for v in np.exp([log_m.value, log_m.low, log_m.high])))
+    return Multiplier(float(np.exp(at)), float(np.exp(y)), value)
+
+
+def reach(log_c: Array, y: Array, target: float) -> float:
+    """Least log C whose log loss is `target` on a falling curve; its ends go on as straight lines.
+
+    NaN where an end is too flat to go on.
+    """
+    if y[-1] <= target <= y[0]:
+        # np.interp wants a rising axis; of equal losses the least compute counts.
+        first = np.concatenate([[True], np.diff(y) < 0])
+        return float(np.interp(-target, -y[first], log_c[first]))
+    k, end = (0, END) if target > y[0] else (len(y) - 1, len(y) - 1 - END)
+    slope = (y[k] - y[end]) / (log_c[k] - log_c[end])
+    return float(log_c[k] + (target - y[k]) / slope) if slope < -SLOWEST else float("nan")
+
+
+def true_multiplier(
+    law_a: Callable[[Array], Array], law_b: Callable[[Array], Array], ways: tuple[Path, Path], at: float
+) -> float:
+    """log m at log compute `at` of known laws of the log sizes, on the same paths: what simulations compare with."""
+    y_a, y_b = lowest(law_a(ways[0].x)), lowest(law_b(ways[1].x))
+    target = float(np.interp(at, ways[0].log_c, y_a))
+    return reach(ways[1].log_c, y_b, target) - at

@@ -1,0 +1,182 @@
+"""Which cells two arms are compared on: the same cells of both, or the range of sizes that both cover.
+
+Arms of one study, or of two studies of one grid, share cells and seeds. Then the subset of the images, the initial
+weights and the order are the same on both sides, so that much of the noise cancels in the ratio of their losses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mnist_scaling.errors import InputError
+from mnist_scaling.fitting.laws.base import Array
+from mnist_scaling.fitting.rows import Table
+
+FEWEST_CELLS = 4
+"""Cells that a comparison needs of each arm: a plane in two variables has three coefficients, and one is noise."""
+
+TOLERANCE = 1e-6
+"""Sizes of two arms that differ by less than this share are the same."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to train, and the losses that it gave."""
+
+    name: str
+    table: Table
+    runs: Sequence[Mapping[int, float]] | None = None
+    """Loss of each repeat by its seed, one mapping per row of the table; None where only means are known."""
+
+
+@dataclass(frozen=True)
+class SeedNoise:
+    """Noise of the mean log losses of two arms in one cell, as their repeats show it."""
+
+    covariance: Array
+    """Of (a, b), shape (2, 2)."""
+    freedom: float
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The rows of two arms that are compared."""
+
+    a: Table
+    b: Table
+    """In the order of `a` where the rows are paired."""
+    paired: bool
+    variables: tuple[str, ...]
+    """What moves over the rows of both arms: "N", "D", or "C" where a table has neither."""
+    seeds: SeedNoise | None
+    """None where no cell has two repeats of the same seeds in both arms."""
+    left_out: tuple[int, int]
+    """Cells of each arm that are not compared."""
+
+    @property
+    def x(self) -> tuple[Array, Array]:
+        """Logarithms of the variables of each arm, shape (rows, variables)."""
+        a, b = (np.column_stack([np.log(t.inputs[k]) for k in self.variables]) for t in (self.a, self.b))
+        return a, b
+
+    @property
+    def y(self) -> tuple[Array, Array]:
+        """Log losses of each arm, shape (rows,)."""
+        return self.a.y, self.b.y
+
+    @property
+    def corners(self) -> tuple[Array, Array]:
+        """Smallest and largest log value of each variable that both arms cover, shape (variables,) each."""
+        a, b = self.x
+        return np.maximum(a.min(axis=0), b.min(axis=0)), np.minimum(a.max(axis=0), b.max(axis=0))
+
+
+def match(a: Arm, b: Arm) -> Cells:
+    """The cells of both arms where enough of them are the same, else the rows in the range that both cover.
+
+    Raises
+    ------
+    InputError
+        When the arms share no variable, their ranges miss each other, or too few cells are left.
+    """
+    roles = [k for k in ("N", "D") if k in a.table.inputs and k in b.table.inputs] or [
+        k for k in ("C",) if k in a.table.inputs and k in b.table.inputs
+    ]
+    if not roles:
+        raise InputError(
+            f"Arms must share a column of sizes, but {a.name} has {', '.join(a.table.inputs)} and {b.name} has "
+            f"{', '.join(b.table.inputs)}: name the same columns.N=…, columns.D=… or columns.C=… for both."
+        )
+    one, two = _distinct(a, roles), _distinct(b, roles)
+    keys_a, keys_b = _keys(one.table, roles), _keys(two.table, roles)
+    places = {key: i for i, key in enumerate(keys_b)}
+    shared = [(i, places[key]) for i, key in enumerate(keys_a) if key in places]
+    rows_a, rows_b = (np.array([pair[k] for pair in shared], int) for k in (0, 1))
+    variables = _moving(one.table.take(rows_a), two.table.take(rows_b), roles) if shared else ()
+    if len(shared) >= max(FEWEST_CELLS, len(variables) + 2) and variables:
+        table_a, table_b, seeds = _by_seed(one, two, rows_a, rows_b)
+        left_out = (len(one.table) - len(shared), len(two.table) - len(shared))
+        return Cells(table_a, table_b, True, variables, seeds, left_out)
+    return _overlapping(one, two, roles)
+
+
+def _distinct(arm: Arm, roles: Sequence[str]) -> Arm:
+    """The arm with rows of the same sizes averaged into one, as a mean of logarithms."""
+    keys = _keys(arm.table, roles)
+    first: dict[tuple[float, ...], int] = {}
+    for i, key in enumerate(keys):
+        first.setdefault(key, i)
+    if len(first) == len(keys):
+        return arm
+    groups = [[i for i, key in enumerate(keys) if key == wanted] for wanted in first]
+    table = arm.table.take(np.array(list(first.values())))
+    loss = np.array([np.exp(arm.table.y[rows].mean()) for rows in groups])
+    return Arm(arm.name, replace(table, loss=loss, se=None, repeats=None))
+
+
+def _keys(table: Table, roles: Sequence[str]) -> list[tuple[float, ...]]:
+    logs = np.column_stack([np.round(np.log(table.inputs[k]) / TOLERANCE) for k in roles])
+    return [tuple(row) for row in logs]
+
+
+def _moving(a: Table, b: Table, roles: Sequence[str]) -> tuple[str, ...]:
+    """The roles that have several values in both arms and do not move together."""
+    found = [k for k in roles if min(len(a.levels(k)), len(b.levels(k))) > 1]
+    for table in (a, b):
+        design = np.column_stack([np.log(table.inputs[k]) for k in found]) if found else np.empty((len(table), 0))
+        if len(found) > 1 and np.linalg.matrix_rank(design - design.mean(axis=0), tol=1e-6) < len(found):
+            found = found[:1]
+    return tuple(found)
+
+
+def _by_seed(a: Arm, b: Arm, rows_a: np.ndarray, rows_b: np.ndarray) -> tuple[Table, Table, SeedNoise | None]:
+    """Shared cells with the mean loss over the seeds that both arms have, and the noise of these means."""
+    table_a, table_b = a.table.take(rows_a), b.table.take(rows_b)
+    if a.runs is None or b.runs is None:
+        return table_a, table_b, None
+    loss_a, loss_b = table_a.loss.copy(), table_b.loss.copy()
+    scatter, freedom = np.zeros((2, 2)), 0.0
+    for i, (j, k) in enumerate(zip(rows_a, rows_b, strict=True)):
+        seeds = sorted(set(a.runs[j]) & set(b.runs[k]))
+        if not seeds:
+            continue
+        pair = np.array([[a.runs[j][seed], b.runs[k][seed]] for seed in seeds])
+        loss_a[i], loss_b[i] = pair.mean(axis=0)
+        if len(seeds) > 1:
+            off = np.log(pair) - np.log(pair).mean(axis=0)
+            scatter += off.T @ off / len(seeds)
+            freedom += len(seeds) - 1
+    seeds_found = SeedNoise(scatter / freedom, freedom) if freedom else None
+    return replace(table_a, loss=loss_a), replace(table_b, loss=loss_b), seeds_found
+
+
+def _overlapping(a: Arm, b: Arm, roles: Sequence[str]) -> Cells:
+    """The rows of each arm inside the range of sizes that both cover."""
+    kept_a, kept_b = np.ones(len(a.table), bool), np.ones(len(b.table), bool)
+    for role in roles:
+        one, two = a.table.inputs[role], b.table.inputs[role]
+        low, high = max(one.min(), two.min()), min(one.max(), two.max())
+        if low > high * (1 + TOLERANCE):
+            raise InputError(
+                f"Arms must cover a common range of {role}, but {a.name} has {one.min():g} to {one.max():g} and "
+                f"{b.name} has {two.min():g} to {two.max():g}: run one of them at sizes of the other."
+            )
+        kept_a &= (one >= low * (1 - TOLERANCE)) & (one <= high * (1 + TOLERANCE))
+        kept_b &= (two >= low * (1 - TOLERANCE)) & (two <= high * (1 + TOLERANCE))
+    for arm, kept in ((a, kept_a), (b, kept_b)):
+        if kept.sum() < FEWEST_CELLS:
+            raise InputError(
+                f"A comparison needs at least {FEWEST_CELLS} cells of each arm in the range that both cover, but "
+                f"{arm.name} has {kept.sum()}: run it on cells of the other arm."
+            )
+    table_a, table_b = a.table.take(kept_a), b.table.take(kept_b)
+    variables = _moving(table_a, table_b, roles)
+    if not variables:
+        raise InputError(
+            f"A comparison needs {' or '.join(roles)} to vary in both arms, but in the range that both cover it "
+            f"does not: add cells to {a.name} or to {b.name}."
+        )
+    return Cells(table_a, table_b, False, variables, None, (int((~kept_a).sum()), int((~kept_b).sum())))

@@ -1,0 +1,134 @@
+"""Do the arms need exponents of their own? One law for both, with more and more of it their own, by AICc and hold-out.
+
+    offset      L_b = k L_a: every parameter shared, one factor k on the loss
+    shared      exponents and floor shared, scales (A, B, …) of each arm its own
+    separate    every parameter of each arm its own
+
+Separate fits are ill-conditioned: a floor, scales and exponents trade off within each arm, so that their differences
+are mostly noise. Source: Volkova et al. 2026 (arXiv 2602.07712), who share exponents between optimisers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mnist_scaling.fitting.choice import aicc, hold_out
+from mnist_scaling.fitting.comparing.pairing import Cells
+from mnist_scaling.fitting.estimate import Settings, fit_law
+from mnist_scaling.fitting.laws.base import Array, Law, Logs, Parameter
+
+OFFSET, SHARED, SEPARATE = "offset", "shared", "separate"
+VARIANTS = (OFFSET, SHARED, SEPARATE)
+
+ARM = "arm"
+"""Input of a law of two arms: 0 in the rows of a, 1 in those of b."""
+
+TOLD_APART = 2.0
+"""A variant with more parameters must be better by more than this in AICc to be preferred."""
+
+
+@dataclass(frozen=True)
+class SharedFit:
+    """One law for both arms with one way to share its parameters."""
+
+    law: str
+    variant: str
+    size: int
+    """Number of parameters."""
+    aicc: float
+    held_out: float
+    """Root mean square log error of the rows of largest compute; NaN without a hold-out."""
+    rmse: float
+
+
+class TwoArms(Law):
+    """A law whose parameters are shared between two arms or are each arm's own; inputs are the law's own and `ARM`."""
+
+    levels = 2
+
+    def __init__(self, law: Law, variant: str) -> None:
+        self.law, self.variant = law, variant
+        self.name, self.formula = f"{law.name} ({variant})", law.formula
+        self.inputs = (*law.inputs, ARM)
+        own = [variant == SEPARATE or (variant == SHARED and p.log) for p in law.parameters]
+        first = list(law.parameters)
+        second = [p for p, is_own in zip(law.parameters, own, strict=True) if is_own]
+        factor = [Parameter("k", "factor on the loss", log=True)] if variant == OFFSET else []
+        self.parameters = (*first, *second, *factor)
+        places = iter(range(len(first), len(self.parameters)))
+        self._of = (np.arange(len(first)), np.array([next(places) if is_own else k for k, is_own in enumerate(own)]))
+
+    def evaluate(self, theta: Array, logs: Logs) -> tuple[Array, Array]:
+        """See `Law.evaluate`."""
+        arm = logs[ARM] > 0.5
+        value = np.empty((len(theta), len(arm)))
+        gradient = np.zeros((*theta.shape, len(arm)))
+        for places, rows in zip(self._of, (~arm, arm), strict=True):
+            inside = {k: logs[k][rows] for k in self.law.inputs}
+            value[:, rows], part = self.law.evaluate(theta[:, places], inside)
+            gradient[:, places[:, None], np.flatnonzero(rows)[None]] = part
+        if self.variant == OFFSET:
+            value = value + theta[:, -1:] * arm
+            gradient[:, -1] = arm
+        return value, gradient
+
+    def starts(self, logs: Logs, log_loss: Array) -> Array:
+        """See `Law.starts`: the best starts of both arms taken as one, and of each arm alone."""
+        arm = logs[ARM] > 0.5
+        out = []
+        for rows in (np.ones_like(arm), ~arm, arm):
+            inside = {k: logs[k][rows] for k in self.law.inputs}
+            if rows.sum() < self.law.size:
+                continue
+            found = self.law.starts(inside, log_loss[rows])
+            value = self.law.evaluate(np.clip(found, *self.law.bounds), inside)[0]
+            best = np.argsort(np.abs(log_loss[rows] - value).sum(axis=1))[:8]
+            theta = np.zeros((len(best), self.size))
+            for places in self._of:
+                theta[:, places] = found[best]
+            out.append(theta)
+        return np.vstack(out)
+
+
+def shared_fits(cells: Cells, laws: list[Law]) -> list[SharedFit]:
+    """Every law in every variant that the rows of both arms can hold.
+
+    Parameters
+    ----------
+    cells : Cells
+    laws : list of Law
+        Joint laws of the variables that both arms vary.
+    """
+    y = np.concatenate(cells.y)
+    arm = np.repeat([0.0, 1.0], [len(cells.a), len(cells.b)])
+    cost = np.concatenate([_cost(table.inputs, cells.variables) for table in (cells.a, cells.b)])
+    out = []
+    for law in laws:
+        logs = {k: np.concatenate([np.log(t.inputs[k]) for t in (cells.a, cells.b)]) for k in law.inputs} | {ARM: arm}
+        for variant in VARIANTS:
+            both = TwoArms(law, variant)
+            if len(y) < both.size + 2:
+                continue
+            fit = fit_law(both, logs, y, Settings(), polished=8)
+            held = hold_out(fit, logs, y, cost)
+            error = held.rmse_log if held is not None else np.nan
+            out.append(SharedFit(law.name, variant, both.size, aicc(fit.residual, both.size), error, fit.rmse))
+    return out
+
+
+def _cost(inputs: Logs, variables: tuple[str, ...]) -> Array:
+    """log C, or what stands for it."""
+    if "C" in inputs:
+        return np.log(inputs["C"])
+    return np.log([inputs[k] for k in variables]).sum(axis=0)
+
+
+def preferred(fits: list[SharedFit]) -> SharedFit | None:
+    """The variant with the fewest parameters whose AICc is within `TOLD_APART` of the best, of the best law."""
+    known = [f for f in fits if np.isfinite(f.aicc)]
+    if not known:
+        return None
+    best = min(known, key=lambda f: f.aicc)
+    return min((f for f in known if f.law == best.law and f.aicc <= best.aicc + TOLD_APART), key=lambda f: f.size)

@@ -1,0 +1,250 @@
+"""The noise of a table's rows: the one model that draws, profiles, weights, delta and flags all use.
+
+    log L_i = log f_i + e_i + u_level(i)        e_i ~ N(0, s_i^2)        u ~ N(0, t^2), one for each amount of data
+
+Repeats say what e_i is without a law (`seed_noise`), residuals say it with one (`row_noise`). Where an F test does not
+tell the two apart, their variances are pooled by degrees of freedom; where it does, the residuals stand alone, because
+they hold the noise of seeds and what the law misses both. Rows are pooled too, unless a test sees that they differ
+(`variance`). u is what rows of one amount of data share, such as one draw of the training images.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special
+
+from mnist_scaling.errors import InputError
+from mnist_scaling.fitting.estimate import Fit
+from mnist_scaling.fitting.laws.base import Array
+from mnist_scaling.fitting.objective import Scale
+from mnist_scaling.fitting.rows import Table
+from mnist_scaling.fitting.variance import pool, squeeze
+
+SHARED_BELOW = 0.25
+"""Levels of data share an error where their means differ by what is rarer than this. A test with less power would
+leave half of the shared error out in the tables in which it happens to look small (Bancroft & Han 1983 use 0.25)."""
+
+MOST_LEVELS = 64
+"""Levels of data among which a shared error is looked for; over more than that it averages out."""
+
+LARGEST_LEVERAGE = 0.95
+"""A residual tells nothing of the noise of a row that the law passes through."""
+
+
+@dataclass(frozen=True)
+class SeedNoise:
+    """What the repeats say of the rows' mean log losses."""
+
+    variance: Array
+    """Of each row's mean log loss, shape (n,); the pooled one where a row has no repeats."""
+    freedom: float
+    """Degrees of freedom of all rows together."""
+    equal: bool
+    """Whether one variance serves all rows."""
+
+    @property
+    def scale(self) -> float:
+        """Root mean square over rows."""
+        return float(np.sqrt(self.variance.mean()))
+
+
+@dataclass(frozen=True)
+class Shared:
+    """An error that rows of one level share."""
+
+    level: np.ndarray
+    """Number of each row's level, shape (n,)."""
+    size: float
+    """t, widened for how few levels it is known from."""
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Noise of the rows of one fit: standard deviations in log loss, and their degrees of freedom."""
+
+    sigma: Array
+    """s_i, shape (n,); NaN where neither repeats nor residuals tell."""
+    freedom: float
+    misfit: float
+    """Residual variance over the repeats' variance; NaN without repeats. Far above 1: the law is too simple."""
+    p_value: float = np.nan
+    """Chance of such a ratio, or a larger one, where the law and the standard errors are right."""
+    shared: Shared | None = None
+
+    def draw(self, own: Array, common: Array) -> Array:
+        """Errors of every draw, shape (draws, n), from standard normal numbers of that shape.
+
+        Parameters
+        ----------
+        own : array, shape (draws, n)
+            For each row's own error.
+        common : array, shape (draws, n)
+            For the shared one: rows of one level all take their first row's number.
+        """
+        errors = own * self.sigma
+        if self.shared is None:
+            return errors
+        _, first = np.unique(self.shared.level, return_index=True)
+        return errors + self.shared.size * common[:, first[self.shared.level]]
+
+
+def seed_noise(table: Table) -> SeedNoise | None:
+    """Noise of a row's mean log loss by the repeats alone, se / L to first order; None where no row has a se."""
+    if table.se is None:
+        return None
+    known = repeated(table)
+    repeats = np.full(len(table), 2.0) if table.repeats is None else np.nan_to_num(table.repeats, nan=2.0)
+    if known.sum() < 2:
+        return None
+    freedom = repeats[known] - 1
+    found = squeeze((table.se[known] / table.loss[known]) ** 2, freedom, place(table)[known])
+    variance = np.full(len(table), float((found.usual * freedom).sum() / freedom.sum()))
+    variance[known] = found.variance
+    return SeedNoise(variance, _effective(found.variance, float(freedom.sum())), found.equal)
+
+
+def seed_scale(table: Table) -> Scale | None:
+    """The same as one number for all rows, which delta=auto is taken from."""
+    seeds = seed_noise(table)
+    return None if seeds is None else Scale(seeds.scale, seeds.freedom)
+
+
+def weights_from(kind: str, table: Table) -> Array:
+    """Weight of each row: 1, or the inverse variance of log loss by its repeats, scaled to a mean of 1, shape (n,).
+
+    A standard error of three repeats is itself off by half, so the variances are those of `seed_noise`: equal, unless a
+    test tells them apart. Without a number of repeats a table's standard errors are taken half-way to their mean.
+
+    Raises
+    ------
+    InputError
+        When the kind is unknown, or inverse variances are asked for and some row has no standard error.
+    """
+    if kind == "equal":
+        return np.ones(len(table))
+    if kind != "inverse_variance":
+        raise InputError(f"`weights` must be equal or inverse_variance, but got {kind!r}.")
+    if table.se is None or not np.all(np.isfinite(table.se) & (table.se > 0)):
+        raise InputError(
+            "`weights=inverse_variance` needs a positive standard error in every row, but some rows have none: "
+            "name the column with columns.se=…, or use weights=equal."
+        )
+    seeds = seed_noise(table) if table.repeats is not None else None
+    relative = (table.se / table.loss) ** 2
+    inverse = 1 / (0.5 * relative + 0.5 * relative.mean() if seeds is None else seeds.variance)
+    return inverse / inverse.mean()
+
+
+def repeated(table: Table) -> np.ndarray:
+    """Mask of the rows that have a standard error over two repeats or more; unknown numbers count as two."""
+    if table.se is None:
+        return np.zeros(len(table), bool)
+    known = np.isfinite(table.se) & (table.se > 0)
+    return known if table.repeats is None else known & (np.nan_to_num(table.repeats, nan=2.0) > 1)
+
+
+def place(table: Table) -> Array:
+    """What noise may depend on, shape (n, k): log N and log D as far as they are known, else log C."""
+    names = [k for k in ("N", "D") if k in table.inputs] or [k for k in ("C",) if k in table.inputs]
+    return np.column_stack([np.log(table.inputs[k]) for k in names]) if names else np.empty((len(table), 0))
+
+
+def _effective(variance: Array, freedom: float) -> float:
+    """Degrees of freedom of a mean of unequal variances (Satterthwaite 1946): fewer, as the loud rows decide."""
+    return freedom * float(variance.sum() ** 2 / (len(variance) * (variance**2).sum()))
+
+
+def row_noise(fit: Fit, table: Table) -> Noise:
+    """Standard deviation of each row's noise in log loss, from residuals and repeats.
+
+    Parameters
+    ----------
+    fit : Fit
+    table : Table
+        The rows that were fitted.
+    """
+    seeds = seed_noise(table)
+    shape = np.ones(fit.n) if seeds is None else seeds.variance / seeds.variance.mean()
+    residual = fit.residual / np.sqrt(shape)
+    shared, explained, rank = _shared(fit, table, residual, seeds)
+    noise = _own_noise(fit, table, seeds, residual, explained, rank)
+    if shared is None or not np.isfinite(noise.sigma).all():
+        return noise
+    return _with_shared(noise, shared, explained, rank)
+
+
+def _own_noise(fit: Fit, table: Table, seeds: SeedNoise | None, residual: Array, explained: float, rank: int) -> Noise:
+    """Noise of the rows alone: without the sum of squares, and the degrees of freedom, of a shared error."""
+    lost = fit.n - fit.free - rank
+    variance = (float((residual**2).sum()) - explained) / lost if lost > 0 else np.nan
+    of_seeds, freedom = (0.0, 0.0) if seeds is None else (float(seeds.variance.mean()), seeds.freedom)
+    pooled, total, _, _ = pool(variance, lost, of_seeds, freedom)
+    if not np.isfinite(pooled):
+        return Noise(np.full(fit.n, np.nan), 0.0, np.nan)
+    # Whether the law fits is asked of all that the residuals hold: an error by level may be the law's own.
+    whole = float((residual**2).sum()) / (lost + rank) if lost + rank > 0 else np.nan
+    _, _, ratio, rarer = pool(whole, lost + rank, of_seeds, freedom)
+    if seeds is not None and total > lost:
+        return Noise(np.sqrt(pooled * seeds.variance / of_seeds), total, ratio, rarer)
+    own = fit.residual**2 / (1 - np.minimum(fit.leverage, LARGEST_LEVERAGE))
+    found = squeeze(own, np.ones(fit.n), place(table))
+    sigma = np.sqrt(found.variance)
+    sigma *= np.sqrt(pooled / np.mean(sigma**2)) if np.mean(sigma**2) > 0 else 1.0
+    return Noise(sigma, _effective(found.variance, total) if pooled > 0 else total, ratio, rarer)
+
+
+@dataclass(frozen=True)
+class _Levels:
+    """What levels of data explain of the residuals beyond the law."""
+
+    level: np.ndarray
+    trace: float
+    """Sum of squares that a shared error of variance 1 adds."""
+
+
+def _shared(fit: Fit, table: Table, residual: Array, seeds: SeedNoise | None) -> tuple[_Levels | None, float, int]:
+    """Levels of data whose residuals' means differ beyond chance, their sum of squares and its rank; else nothing."""
+    nothing = (None, 0.0, 0)
+    if "D" not in table.inputs:
+        return nothing
+    _, level = np.unique(np.round(np.log(table.inputs["D"]), 6), return_inverse=True)
+    level = np.asarray(level).ravel()
+    counts = np.bincount(level)
+    if not 3 <= len(counts) <= min(MOST_LEVELS, fit.n / 2) or (counts > 1).sum() < 3:
+        return nothing
+    basis = _range(fit)
+    dummies = (level[:, None] == np.arange(len(counts))).astype(float)
+    left = dummies - basis @ (basis.T @ dummies)
+    u, size, _ = np.linalg.svd(left, full_matrices=False)
+    rank = int((size > 0.05 * np.sqrt(fit.n / len(counts))).sum())
+    lost = fit.n - fit.free - rank
+    if rank < 1 or lost < 3:
+        return nothing
+    explained = float(((u[:, :rank].T @ residual) ** 2).sum())
+    rest = (float((residual**2).sum()) - explained) / lost
+    of_seeds, freedom = (0.0, 0.0) if seeds is None else (float(seeds.variance.mean()), seeds.freedom)
+    error, total, _, _ = pool(rest, lost, of_seeds, freedom)
+    if not error > 0 or special.fdtrc(rank, total, explained / rank / error) > SHARED_BELOW:
+        return nothing
+    return _Levels(level, float((size[:rank] ** 2).sum())), explained, rank
+
+
+def _range(fit: Fit) -> Array:
+    """Orthonormal basis of what the law's free parameters can do to the fitted values, shape (n, free)."""
+    free = np.array([name not in fit.at_bound for name in fit.law.names])
+    rows = fit.jacobian[free].T
+    rows = rows / np.maximum(np.linalg.norm(rows, axis=0), 1e-300)
+    u, size, _ = np.linalg.svd(rows, full_matrices=False)
+    return u[:, size > 1e-10 * size.max()] if size.size else u
+
+
+def _with_shared(noise: Noise, levels: _Levels, explained: float, rank: int) -> Noise:
+    """t^2 = (explained - rank s^2) / trace, its size widened for the few degrees of freedom that it has."""
+    variance = (explained - rank * float(np.mean(noise.sigma**2))) / levels.trace
+    if not variance > 0:
+        return noise
+    few = special.stdtrit(float(rank), 0.975) / special.stdtrit(max(noise.freedom, 1.0), 0.975)
+    size = float(np.sqrt(variance) * max(few, 1.0))
+    return Noise(noise.sigma, noise.freedom, noise.misfit, noise.p_value, Shared(levels.level, size))

@@ -1,0 +1,175 @@
+"""Variances of single rows that are each known badly: pooled where a test allows it, the row's own where it doesn't.
+
+    s_i^2 ~ mu_i F(d_i, d_0)        mu_i = exp(b . z_i)        estimate (d_0 mu_i + d_i s_i^2) / (d_0 + d_i)
+
+Here s_i^2 is a row's sample variance with d_i degrees of freedom, mu_i is what is usual at the row's place z_i, and d_0
+says how much rows of one place differ in truth: with d_0 infinite they don't, so every row gets mu_i. The trend b is
+kept only where a quasi-likelihood F test sees it, and a finite d_0 only where a likelihood ratio asks for it.
+
+Source: Smyth 2004 (Stat. Appl. Genet. Mol. Biol. 3, article 3), sections 4 and 5; the trend is a gamma regression
+(McCullagh & Nelder 1989, chapter 8).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special
+
+from mnist_scaling.fitting.laws.base import Array
+
+POOLED_ABOVE = 0.05
+"""Residuals and repeats are pooled unless residuals this large, or larger, are rarer than this."""
+
+TOO_SMALL = 0.005
+"""The same for residuals that are smaller than the repeats say: standard errors that are far too large."""
+
+TREND_LEVEL = 0.02
+"""Chance that equal variances are given a trend."""
+
+SPREAD_LEVEL = 0.02
+"""Chance that variances which differ by their trend alone are given more scatter than that."""
+
+PRIORS = np.array([0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0])
+"""Values of d_0 that are tried beside infinity."""
+
+FEWEST = 8
+"""Rows that a test of unequal variances needs; fewer are pooled."""
+
+SMALLEST = 1e-6
+"""A variance below this share of the mean counts as this share: two equal repeats don't show that noise is absent."""
+
+
+@dataclass(frozen=True)
+class Squeezed:
+    """Estimates of the rows' variances; arrays of shape (n,)."""
+
+    variance: Array
+    """(d_0 mu_i + d_i s_i^2) / (d_0 + d_i)."""
+    usual: Array
+    """mu_i."""
+    prior: float
+    """d_0; inf where rows of one place have one variance."""
+    equal: bool
+    """Whether all rows were pooled: neither a trend nor more scatter than chance."""
+
+
+def squeeze(variance: Array, freedom: Array, place: Array) -> Squeezed:
+    """Estimate each row's variance from its own and all others'.
+
+    Parameters
+    ----------
+    variance : array, shape (n,)
+        Sample variances.
+    freedom : array, shape (n,)
+        Degrees of freedom of each, positive.
+    place : array, shape (n, k)
+        What the usual variance may depend on, such as log N and log D; k = 0 for nothing.
+    """
+    mean = float((variance * freedom).sum() / freedom.sum())
+    if len(variance) < FEWEST or mean <= 0:
+        pooled = np.full(len(variance), mean)
+        return Squeezed(pooled, pooled, np.inf, True)
+    kept = np.maximum(variance, SMALLEST * mean)
+    usual = _usual(kept, freedom, place)
+    prior, factor = _prior(kept / usual, freedom)
+    equal = np.isinf(prior) and float(np.ptp(usual)) <= 1e-9 * mean
+    usual = usual * factor
+    if np.isinf(prior):
+        return Squeezed(usual, usual, prior, equal)
+    own = (prior * usual + freedom * kept) / (prior + freedom)
+    # Estimates that lean towards what is usual would lose the few loud rows' share of the whole.
+    return Squeezed(own * mean / float((own * freedom).sum() / freedom.sum()), usual, prior, equal)
+
+
+def pool(residual: float, lost: float, seeds: float, freedom: float) -> tuple[float, float, float, float]:
+    """One variance of two: variance, its degrees of freedom, their ratio, and the chance of so large a ratio.
+
+    Parameters
+    ----------
+    residual, lost : float
+        Variance of the residuals and its degrees of freedom; none where they are not positive.
+    seeds, freedom : float
+        The same of the repeats.
+    """
+    if lost <= 0 and freedom <= 0:
+        return np.nan, 0.0, np.nan, np.nan
+    if freedom <= 0:
+        return residual, lost, np.nan, np.nan
+    if lost <= 0:
+        return seeds, freedom, np.nan, np.nan
+    ratio = residual / seeds
+    rarer = float(special.fdtrc(lost, freedom, ratio))
+    if rarer < POOLED_ABOVE or 1 - rarer < TOO_SMALL:
+        return residual, lost, ratio, rarer
+    total = lost + freedom
+    return (residual * lost + seeds * freedom) / total, total, ratio, rarer
+
+
+def _usual(variance: Array, freedom: Array, place: Array) -> Array:
+    """The trend where a test sees one, else the mean, shape (n,)."""
+    n = len(variance)
+    flat = np.full(n, float((variance * freedom).sum() / freedom.sum()))
+    design = _design(place)
+    lost = design.shape[1]
+    if lost < 2 or n < lost + FEWEST // 2:
+        return flat
+    trend = _gamma_regression(variance, freedom, design)
+    gain = _deviance(variance, flat, freedom) - _deviance(variance, trend, freedom)
+    # Pearson's statistic estimates how much more than chi-squared the variances scatter: an outlier is no trend.
+    scatter = max(1.0, float((freedom / 2 * (variance / trend - 1) ** 2).sum() / (n - lost)))
+    seen = special.fdtrc(lost - 1, n - lost, max(gain, 0.0) / (lost - 1) / scatter) < TREND_LEVEL
+    return trend if seen else flat
+
+
+def _design(place: Array) -> Array:
+    """A column of ones beside the standardised places, without those that never vary or move with another."""
+    columns = [np.ones(len(place))]
+    for values in place.T:
+        spread = float(values.std())
+        if spread < 1e-9:
+            continue
+        tried = np.column_stack([*columns, (values - values.mean()) / spread])
+        if np.linalg.matrix_rank(tried, tol=1e-6 * len(place)) == tried.shape[1]:
+            columns.append(tried[:, -1])
+    return np.column_stack(columns)
+
+
+def _gamma_regression(variance: Array, freedom: Array, design: Array) -> Array:
+    """The exp(b . z) of greatest gamma likelihood, by iteratively reweighted least squares in logs."""
+    weight = np.sqrt(freedom)[:, None]
+    eta = np.full(len(variance), np.log((variance * freedom).sum() / freedom.sum()))
+    solve = np.linalg.pinv(design * weight)
+    for _ in range(30):
+        work = eta + np.clip(variance * np.exp(-eta) - 1, -1.0, 3.0)
+        new = design @ (solve @ (work * weight[:, 0]))
+        moved, eta = np.abs(new - eta).max(), new
+        if moved < 1e-6:
+            break
+    return np.exp(eta)
+
+
+def _deviance(variance: Array, usual: Array, freedom: Array) -> float:
+    ratio = variance / usual
+    return float((freedom * (ratio - 1 - np.log(ratio))).sum())
+
+
+def _prior(ratio: Array, freedom: Array) -> tuple[float, float]:
+    """d_0 and the factor on mu that are most likely for s_i^2 / mu_i; (inf, 1) unless they are far likelier."""
+    half = freedom / 2
+    constant = half * np.log(half) - special.gammaln(half) + (half - 1) * np.log(ratio)
+    pooled = float((constant - half * ratio).sum())
+    best = (-np.inf, np.inf, 1.0)
+    for prior in PRIORS:
+        # x = ratio / factor has an F density; its log, with the terms that depend on the factor.
+        factors = np.geomspace(0.05, 1.5, 40)[:, None]
+        beta = special.gammaln(half + prior / 2) - special.gammaln(prior / 2) - half * np.log(prior / 2)
+        tail = (half + prior / 2) * np.log1p(freedom * ratio / (prior * factors))
+        values = (constant + beta - half * np.log(factors) - tail).sum(axis=1)
+        k = int(np.argmax(values))
+        if values[k] > best[0]:
+            best = (float(values[k]), float(prior), float(factors[k, 0]))
+    # d_0 = inf is the edge of what is allowed, so the ratio is chi-squared with one degree only half of the time.
+    needed = 0.5 * float(special.chdtri(1, 2 * SPREAD_LEVEL))
+    return (best[1], best[2]) if best[0] - pooled > needed else (np.inf, 1.0)

@@ -1,0 +1,83 @@
+"""The figure of an answer."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Any
+
+import matplotlib.colors as mcolors
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from mnist_scaling.reporting.figures import style
+from mnist_scaling.reporting.prepare.answer import AnswerFigure, AnswerLine
+from mnist_scaling.reporting.text import estimate
+
+PALEST = 0.35
+"""Share of its colour that the palest line keeps; the rest is white."""
+
+MOST_IN_A_ROW = 4
+"""Panels side by side."""
+
+
+def draw(data: AnswerFigure) -> Figure:
+    """Panels of the cells; below them, where there are any, the numbers of the sentence with their intervals."""
+    columns = min(len(data.panels), MOST_IN_A_ROW)
+    rows = -(-len(data.panels) // columns)
+    below = 0.55 + 0.27 * len(data.intervals) if data.intervals else 0.0
+    figure = style.new_figure(height=0.35 + 2.7 * rows + below)
+    parts = figure.subfigures(2, 1, height_ratios=[2.7 * rows, below]) if below else np.array([figure])
+    grid = parts[0].subplots(rows, columns, squeeze=False, sharey=True).ravel()
+    colours = _colours(data)
+    every = np.concatenate([line.points["y"] for lines in data.panels.values() for line in lines])
+    for axes, (title, lines) in zip(grid, data.panels.items(), strict=False):
+        axes.set_title(style.plain(title))
+        for line in lines:
+            _line(axes, line, colours[line.colour])
+        style.level_axis(axes.xaxis, np.concatenate([line.points["x"] for line in lines]), most=5)
+        axes.set_xlabel(style.plain(data.labels[0]))
+    style.log_axis(grid[0].yaxis, float(every.min()), float(every.max()))
+    grid[0].set_ylabel(style.plain(data.labels[1]))
+    for axes in grid[len(data.panels) :]:
+        axes.set_visible(False)
+    words = {text: colours[value] for value, text in data.colours.items()}
+    style.key(figure, "; ".join(filter(None, [data.key, data.shades])), words if len(words) > 1 else {})
+    if below:
+        _intervals(parts[1].subplots(), data)
+    return figure
+
+
+def _colours(data: AnswerFigure) -> dict[Any, str]:
+    if data.numbered:
+        return dict(style.ordered_colours(data.colours, style.SIZE_PALETTE))
+    return {value: style.KINDS[i % len(style.KINDS)] for i, value in enumerate(data.colours)}
+
+
+def _line(axes: Axes, line: AnswerLine, colour: str) -> None:
+    kept = PALEST + (1 - PALEST) * line.shade
+    shade = tuple(1 - kept * (1 - channel) for channel in mcolors.to_rgb(colour))
+    points = line.points
+    axes.errorbar(
+        points["x"], points["y"], points["se"], fmt="o-", color=shade, linewidth=1.1, elinewidth=0.9, capsize=2,
+        markersize=4, markeredgecolor="white", markeredgewidth=0.5,
+    )  # fmt: skip
+
+
+def _intervals(axes: Axes, data: AnswerFigure) -> None:
+    """One row per number, its words to the left and its text to the right; a line at zero where it is in reach."""
+    names = list(data.intervals)
+    ends: list[float] = []
+    for place, name in enumerate(names):
+        found = data.intervals[name]
+        if found.known:
+            arms = [[found.value - found.low], [found.high - found.value]] if found.bounded else None
+            axes.errorbar([found.value], [place], xerr=arms, fmt="o", color=style.INK, capsize=2.5, linewidth=1.1)
+            ends += [found.value, *((found.low, found.high) if found.bounded else ())]
+        text = estimate(found)
+        axes.annotate(text, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=8)
+    if ends and min(ends) <= 0 <= max(ends):
+        axes.axvline(0, color=style.MUTED, linewidth=0.8, zorder=0)
+    axes.set_yticks(range(len(names)), [textwrap.fill(style.plain(name), 44) for name in names])
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.grid(axis="y", visible=False)

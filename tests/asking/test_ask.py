@@ -1,0 +1,107 @@
+"""The command: real questions on real MNIST at scale=smoke."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+Ask = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def ask(command, data_dir: str, tmp_path: Path) -> Ask:
+    """Run ask in a folder of its own that has the data."""
+    (tmp_path / "data").symlink_to(data_dir)
+    return lambda *arguments: command("mnist_scaling.ask", *arguments)
+
+
+def test_questions_share_studies_resume_and_are_listed(ask: Ask, tmp_path: Path) -> None:
+    first = ask("question=model_size", "scale=smoke")
+    assert first.returncode == 0, first.stderr
+    assert "1 study, 0 of them finished" in first.stdout
+    assert "The best number of parameters grows as C to the power" in first.stdout
+    answers = tmp_path / "multirun/answers/model_size"
+    record = json.loads((answers / "smoke.json").read_text())
+    assert record["cells"] == 4
+    assert record["studies"]["width_x_data"]["study"] == "width_x_data_smoke"
+    assert {path.name for path in answers.iterdir()} == {"smoke.json", "smoke.html", "smoke.png", "smoke.svg"}
+    assert record["sentence"] in (answers / "smoke.html").read_text()
+    assert not (tmp_path / "multirun/width_x_data").exists()
+
+    # A second question on the same study trains nothing.
+    shared = ask("question=accuracy", "scale=smoke")
+    assert shared.returncode == 0, shared.stderr
+    assert "1 study, 1 of them finished" in shared.stdout
+    assert "Study 1 of" not in shared.stdout
+
+    # A study that was stopped half-way goes on, and gives the same table.
+    study = tmp_path / "multirun/width_x_data_smoke"
+    before = (study / "cells.csv").read_text().splitlines()
+    (study / ".finished").unlink()
+    shutil.rmtree(next(study.glob("*/*/repeat-001")))
+    stopped = ask("question=model_size", "scale=smoke")
+    assert stopped.returncode == 0, stopped.stderr
+    assert "Study 1 of 1: width_x_data_smoke, 3 of 4 cells finished." in stopped.stdout
+    after = (study / "cells.csv").read_text().splitlines()
+    seconds = before[0].split(",").index("seconds")
+    for old, new in zip(before, after, strict=True):
+        assert [x for i, x in enumerate(old.split(",")) if i != seconds] == [
+            x for i, x in enumerate(new.split(",")) if i != seconds
+        ]
+
+    # A study of that name that is another one is refused before anything is trained, and the difference is named.
+    text = (
+        (ROOT / "conf/question/model_size.yaml")
+        .read_text()
+        .replace("{experiment:", "{overrides: [seed=7], experiment:")
+    )
+    (tmp_path / "mine.yaml").write_text(text)
+    refused = ask("question=mine.yaml", "scale=smoke")
+    assert refused.returncode == 1
+    assert "seed was 0 and is now 7" in refused.stderr
+    assert len(refused.stderr.strip().splitlines()) == 1
+
+    # A mistake in the sentence costs no training.
+    text = (ROOT / "conf/question/model_size.yaml").read_text().replace("{grid_hull_N} along", "{grid_hul_N} along")
+    (tmp_path / "mine.yaml").write_text(text)
+    mistaken = ask("question=mine.yaml", "scale=smoke")
+    assert "none of them gives {grid_hul_N}: did you mean {grid_hull_N}?" in mistaken.stderr
+
+    listed = ask("scale=smoke")
+    assert listed.returncode == 0, listed.stderr
+    rows = {line.split()[0]: line for line in listed.stdout.splitlines() if line.strip()}
+    assert "answered" in rows["accuracy"]
+    assert "4 of 8 cells" in rows["optimizer"]
+    assert "not begun" in rows["repetition"]
+
+
+def test_a_question_of_several_arms_and_one_of_parts(ask: Ask, tmp_path: Path) -> None:
+    text = (ROOT / "conf/question/learning_rate.yaml").read_text()
+    (tmp_path / "mine.yaml").write_text(text.replace("width_x_data", "smoke"))
+    done = ask("question=mine.yaml", "scale=smoke")
+    assert done.returncode == 0, done.stderr
+    assert "3 studies, 0 of them finished" in done.stdout
+    assert "(differs)" in done.stdout or "(not settled)" in done.stdout or "(equivalent)" in done.stdout
+    assert "—" not in json.loads((tmp_path / "multirun/answers/mine/smoke.json").read_text())["sentence"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["question=dropuot"], "did you mean `dropout`?"),
+        (["question=absent.yaml"], "there is no absent.yaml"),
+        (["question=dropout", "scale=small"], "`scale` must be one of full, quick, smoke, but got 'small'"),
+        (["qestion=dropout"], "got `qestion`: did you mean `question`?"),
+    ],
+)
+def test_mistakes_are_one_sentence(arguments: list[str], sentence: str, ask: Ask) -> None:
+    done = ask(*arguments)
+    assert done.returncode == 1
+    assert sentence in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1

@@ -1,0 +1,152 @@
+"""Measures on tables with known answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mnist_scaling.asking import measures
+from mnist_scaling.asking.answered import fill
+from mnist_scaling.asking.measures.base import Found, Number, exponential, mean, quantiles
+from mnist_scaling.asking.question import ArmSpec, Question, StudySpec
+from mnist_scaling.asking.study_arms import LOSS, LOSS_SE, Arm, read_arms
+from mnist_scaling.errors import InputError
+from mnist_scaling.fitting.interval import Interval
+from mnist_scaling.reporting.text import estimate
+
+RNG = np.random.default_rng(20261126)
+
+
+def grid(loss, widths=(3, 6, 12, 24), data=(1000, 3000, 9000, 27000), noise: float = 0.005) -> pd.DataFrame:
+    """Cells of a width x data study whose loss is a known function of N and D."""
+    rows = [(w, 100 * w, d, 300 * w * d) for w in widths for d in data]
+    frame = pd.DataFrame(rows, columns=["width", "n_params", "n_train", "flops"]).assign(n_seen=lambda f: f["n_train"])
+    true = loss(frame["n_params"].to_numpy(float), frame["n_seen"].to_numpy(float))
+    return frame.assign(**{LOSS: true * np.exp(noise * RNG.standard_normal(len(frame))), LOSS_SE: np.nan})
+
+
+def arm(name: str, rows: pd.DataFrame) -> Arm:
+    return Arm(name, name, rows)
+
+
+def test_difference_finds_a_known_difference() -> None:
+    arms = {
+        "a": arm("a", grid(lambda n, d: 9 * n**-0.3 * d**-0.4)),
+        "b": arm("b", grid(lambda n, d: 9 * n**-0.3 * d**-0.5)),
+    }
+    found = measures.measure({"kind": "difference", "reference": "a"}, arms)
+    assert found.numbers["b_beta_difference"].interval.value == pytest.approx(0.1, abs=0.01)
+    assert found.numbers["a_alpha"].interval.value == pytest.approx(0.3, abs=0.02)
+    assert found.words["b_beta_verdict"] == "differs"
+    assert found.words["b_alpha_verdict"] == "equivalent"
+    # Half the loss at D = e^m takes less compute, by far.
+    assert found.numbers["b_multiplier_large"].interval.value < 0.5
+    assert found.numbers["b_loss_ratio"].interval.value == pytest.approx(np.sqrt(1000 * 27000) ** -0.1, rel=0.05)
+
+
+def test_relation_finds_a_known_power() -> None:
+    rows = grid(lambda n, d: n**-0.3 * d**-0.4, noise=0.0).assign(test_error=lambda f: 0.2 * f[LOSS] ** 1.3)
+    found = measures.measure({"kind": "relation", "x": [LOSS], "y": "test_error"}, {"a": arm("a", rows)})
+    assert found.numbers["a_loss"].interval.value == pytest.approx(1.3)
+    assert found.numbers["a_scatter"].interval.value == pytest.approx(0, abs=1e-9)
+
+
+def test_basin_finds_the_best_ratio_and_its_width() -> None:
+    rows = pd.DataFrame([(w, d) for w in (4, 8, 16, 32, 64) for d in (2, 3, 4)], columns=["width", "depth"])
+    z = np.log(rows["width"] / rows["depth"])
+    rows = rows.assign(**{LOSS: 0.1 * np.exp(0.2 * (z - np.log(6)) ** 2 + 0.002 * RNG.standard_normal(len(z)))})
+    spec = {"kind": "basin", "over": "width", "per": "depth", "tolerance": 0.05}
+    found = measures.measure(spec, {"a": arm("a", rows)})
+    assert found.numbers["a_best"].interval.value == pytest.approx(6, rel=0.03)
+    assert found.numbers["a_basin"].interval.value == pytest.approx(np.exp(2 * np.sqrt(np.log(1.05) / 0.2)), rel=0.03)
+    assert found.words["a_edge"].startswith("inside")
+
+
+def test_a_basin_without_a_minimum_is_unknown() -> None:
+    rows = pd.DataFrame([(w, 2) for w in (4, 8, 16, 32)], columns=["width", "depth"])
+    rows = rows.assign(**{LOSS: np.exp(-((np.log(rows["width"]) - 2.5) ** 2))})
+    found = measures.measure({"kind": "basin", "over": "width", "per": "depth"}, {"a": arm("a", rows)})
+    assert not found.numbers["a_best"].interval.known
+
+
+def test_worth_of_examples_that_count_a_third() -> None:
+    fresh = grid(lambda n, d: 9 * n**-0.3 * d**-0.4, noise=0.0)
+    noisy = grid(lambda n, d: 9 * n**-0.3 * (d / 3) ** -0.4, data=(3000, 9000, 27000), noise=0.0)
+    found = measures.measure(
+        {"kind": "worth", "baseline": "fresh"}, {"fresh": arm("fresh", fresh), "noisy": arm("noisy", noisy)}
+    )
+    assert found.numbers["noisy_worth"].interval.value == pytest.approx(1 / 3)
+
+
+def test_worth_of_further_passes() -> None:
+    """Four passes over U images, each further one worth a half: D_eff = U + 0.5 (4 U - U)."""
+    fresh = grid(lambda n, d: 9 * n**-0.3 * d**-0.4, noise=0.0)
+    again = grid(lambda n, d: 9 * n**-0.3 * (2.5 * d) ** -0.4, data=(1000, 3000), noise=0.0)
+    again = again.assign(n_seen=4 * again["n_train"])
+    arms = {"fresh": arm("fresh", fresh), "again": arm("again", again)}
+    found = measures.measure({"kind": "worth", "baseline": "fresh", "of": "further"}, arms)
+    assert found.numbers["again_worth"].interval.value == pytest.approx(0.5)
+
+
+def test_worth_leaves_out_and_counts_what_the_baseline_does_not_reach() -> None:
+    fresh = grid(lambda n, d: 9 * n**-0.3 * d**-0.4, noise=0.0)
+    better = grid(lambda n, d: 9 * n**-0.3 * (100 * d) ** -0.4, noise=0.0)
+    arms = {"fresh": arm("fresh", fresh), "better": arm("better", better)}
+    found = measures.measure({"kind": "worth", "baseline": "fresh"}, arms)
+    assert "better: 16 of 16 cells lie beyond" in found.notes[0]
+    assert not found.numbers["better_worth"].interval.known
+
+
+def test_critical_batch_of_a_known_law() -> None:
+    """Examples to a loss are E_min (1 + B / 64), with E_min = loss^-2.5: so L(D, B) = (D / (1 + B / 64))^-0.4."""
+    rows = pd.DataFrame([(b, d) for b in (8, 32, 128, 512) for d in np.geomspace(500, 64000, 9)])
+    rows.columns = ["batch_size", "n_seen"]
+    rows = rows.assign(**{LOSS: (rows["n_seen"] / (1 + rows["batch_size"] / 64)) ** -0.4})
+    found = measures.measure({"kind": "critical_batch"}, {"a": arm("a", rows)})
+    assert found.numbers["a_first"].interval.value == pytest.approx(64, rel=0.02)
+    assert found.numbers["a_last"].interval.value == pytest.approx(64, rel=0.02)
+    assert found.numbers["a_growth"].interval.value == pytest.approx(0, abs=0.02)
+
+
+def test_compute_optimal_gives_every_method() -> None:
+    arms = {"a": arm("a", grid(lambda n, d: 30 * n**-0.7 + 40 * d**-0.6, noise=0.01))}
+    found = measures.measure({"kind": "compute_optimal", "draws": 50}, arms)
+    assert {"a_pareto_N", "a_hull_D", "a_isoflop_loss", "a_parametric_N"} <= set(found.numbers)
+    # N* grows as C^(beta / (alpha + beta)).
+    assert found.numbers["a_parametric_N"].interval.value == pytest.approx(0.6 / 1.3, abs=0.1)
+
+
+def test_intervals_of_the_helpers() -> None:
+    found = mean([1.0, 2.0, 3.0])
+    assert (found.value, found.low) == pytest.approx((2, 2 - 4.302653 / np.sqrt(3)))
+    assert mean([5.0]) == Interval(5.0) or not mean([5.0]).bounded
+    assert exponential(Interval(0, -1, 1)).high == pytest.approx(np.e)
+    assert not quantiles(1.0, [np.nan] * 8 + [1.0, 2.0]).bounded
+
+
+def test_a_slot_without_a_number_says_so_and_an_unknown_one_is_refused() -> None:
+    found = Found({"a_alpha": Number(Interval(0.3, 0.2, 0.4), ""), "b_alpha": Number(Interval(), "")}, {"w": "differs"})
+    text = fill("{a_alpha}, {b_alpha}, {w}", found, estimate)
+    assert text == "0.300\xa0[0.200,\xa00.400], (the cells do not tell), differs"
+    with pytest.raises(InputError, match=r"none of them gives \{a_alfa\}: did you mean \{a_alpha\}\?"):
+        fill("{a_alfa}", found, estimate)
+
+
+def test_an_arm_is_the_rows_and_the_loss_that_it_names(tmp_path: Path) -> None:
+    path = tmp_path / "cells.csv"
+    frame = pd.DataFrame(
+        {"optimizer": ["adam", "sgd", "sgd"], "test_loss": [1, 2, None], "test_error": [0.1, 0.2, 0.3]}
+    )
+    frame.to_csv(path, index=False)
+    specs = {"sgd": ArmSpec("s", "optimizer == 'sgd'"), "all": ArmSpec("s", loss="test_error", label="errors")}
+    asked = Question("t", "q?", {"s": StudySpec("smoke")}, specs)
+    arms = read_arms(asked, {"s": path})
+    assert arms["sgd"].rows[LOSS].tolist() == [2.0]
+    assert arms["all"].rows[LOSS].tolist() == [0.1, 0.2, 0.3]
+    assert arms["all"].label == "errors"
+    none = Question("t", "q?", {"s": StudySpec("smoke")}, {"rms": ArmSpec("s", "optimizer == 'rms'")})
+    with pytest.raises(InputError, match="'rms' must have measured cells"):
+        read_arms(none, {"s": path})

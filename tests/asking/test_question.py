@@ -1,0 +1,118 @@
+"""Question files: what is refused, with which sentence; every committed question asks for studies that compose."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mnist_scaling import cli
+from mnist_scaling.asking import catalogue, measures
+from mnist_scaling.asking.question import Question, read
+from mnist_scaling.asking.study_arms import study_name, sweep
+from mnist_scaling.errors import InputError
+from mnist_scaling.run_trainer import TRAINER
+from mnist_scaling.tuning import trainer
+from mnist_scaling.tuning.preview import preview
+
+CONF = Path(cli.conf_dir())
+NAMES = catalogue.names(CONF)
+
+GOOD = """
+title: A title
+question: A question?
+studies: {mine: {experiment: smoke}}
+measures: [{kind: compute_optimal}]
+sentence: N goes as {mine_hull_N}.
+"""
+
+
+def question(tmp_path: Path, text: str) -> Question:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    return read(path)
+
+
+def test_a_good_question_is_read(tmp_path: Path) -> None:
+    assert question(tmp_path, GOOD).studies["mine"].experiment == "smoke"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("title:", "titel:", "has `titel`: did you mean `title`?"),
+        ("{experiment: smoke}", "{experiment: smoke, override: [seed=1]}", "did you mean `overrides`?"),
+        ("{experiment: smoke}", "{overrides: [seed=1]}", "lacks `studies.mine.experiment`"),
+        ("sentence: N goes as {mine_hull_N}.", "", "must have `sentence`"),
+        ("question: A question?", "", "must have `question`"),
+        ("measures:", "arms: {a: {study: mien}}\nmeasures:", "did you mean `mine`?"),
+        ("measures:", "parts: [dropout]\nmeasures:", "has `parts` and `studies`: leave one out"),
+        ("title: A title", "title: [", "must be a YAML file"),
+    ],
+)
+def test_a_bad_file_is_one_sentence(old: str, new: str, sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        question(tmp_path, GOOD.replace(old, new))
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("spec", "sentence"),
+    [
+        ({"kind": "diference"}, "did you mean `difference`?"),
+        ({"kind": "difference", "refrence": "a"}, "has no `refrence`: did you mean `reference`?"),
+        ({"kind": "basin", "over": "width", "per": "depth", "tolerance": "wide"}, "must have a value of its type"),
+    ],
+)
+def test_a_bad_measure_is_one_sentence(spec: dict[str, str], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence.replace("?", r"\?")):
+        measures.keys_of(spec)
+
+
+def test_the_nearest_name_is_said() -> None:
+    with pytest.raises(InputError, match=r"got 'dropuot': did you mean `dropout`\?"):
+        catalogue.find("dropuot", CONF)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_committed_question_names_known_parts_and_measures(name: str) -> None:
+    _, asked = catalogue.find(name, CONF)
+    assert asked.question.endswith("?")
+    assert (
+        f"#   python -m mnist_scaling.ask question={name} scale=quick\n" in (CONF / f"question/{name}.yaml").read_text()
+    )
+    assert set(asked.parts) <= set(NAMES)
+    for spec in asked.measures:
+        measures.keys_of(spec)
+
+
+def test_questions_that_share_a_study_agree_on_it() -> None:
+    """Otherwise the second one would be refused, because the folder holds another study."""
+    seen: dict[str, object] = {}
+    for name in NAMES:
+        for key, spec in catalogue.find(name, CONF)[1].studies.items():
+            assert seen.setdefault(key, spec) == spec, f"{name} has another study {key}"
+
+
+@trainer.uses(TRAINER)
+def task(cfg: object) -> None:
+    """What a preview takes the trainer from."""
+
+
+STUDIES = {key: spec for name in NAMES for key, spec in catalogue.find(name, CONF)[1].studies.items()}
+
+
+@pytest.mark.parametrize("scale", ["smoke", "quick"])
+def test_every_study_composes_into_cells(scale: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dry run of each; a name holds its scale, so that sizes never mix."""
+    monkeypatch.chdir(tmp_path)
+    for key, spec in STUDIES.items():
+        overrides = sweep(key, spec, scale)
+        assert f"name={study_name(key, scale)}" in overrides
+        # Two values per axis are enough to compose every corner, and quicker.
+        found = preview([*overrides, "hydra.sweeper.max_values_per_axis=2"], str(CONF), task)
+        assert found.cells >= 2, key
+        assert found.left == found.seconds > 0, key
+    assert study_name("dropout", "quick") == "dropout_quick"
+    assert study_name("dropout", "full") == "dropout"

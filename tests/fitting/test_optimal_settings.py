@@ -1,0 +1,264 @@
+"""Laws of the best settings: exact on exact tables, honest where there is nothing, and covered on simulated studies."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+from scipy.stats import norm
+
+from mnist_scaling.fitting import censored, fits_json, vertices
+from mnist_scaling.fitting.censored import Observed
+from mnist_scaling.fitting.optimal_settings import (
+    Options,
+    TunedKey,
+    optimal_settings,
+    predict,
+    prior,
+)
+from mnist_scaling.fitting.vertices import CellTrials
+
+KEYS = (TunedKey("lr", True), TunedKey("dropout", False))
+LOW, HIGH = np.array([1e-4, 0.0]), np.array([1e-1, 0.5])
+CURVATURE = np.array([[0.2, 0.1], [0.1, 4.0]])
+
+
+def best(n: float, d: float) -> np.ndarray:
+    """lr* = 0.01 (N / 1000)^-0.5 (D / 1000)^0.2, dropout* = 0.2 + 0.02 ln(N / 1000)."""
+    n, d = np.log([n / 1e3, d / 1e3])
+    return np.array([np.log(0.01) - 0.5 * n + 0.2 * d, 0.2 + 0.02 * n])
+
+
+def cells(
+    noise: float = 0.0, trials: int = 12, seed: int = 0, curvature: np.ndarray = CURVATURE, shift: float = 0.0
+) -> list[CellTrials]:
+    """3 x 3 cells with an exact quadratic in ln lr and dropout, settings drawn about the best."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for n in (1e3, 3e3, 9e3):
+        for d in (1e3, 4e3, 16e3):
+            top = best(n, d) + np.array([shift, 0.0])
+            u = top + np.array([1.0, 0.15]) * rng.normal(size=(trials, 2))
+            u[:, 0] = np.clip(u[:, 0], *np.log([LOW[0], HIGH[0]]))
+            u[:, 1] = np.clip(u[:, 1], LOW[1], HIGH[1])
+            rise = 0.5 * np.einsum("na,ab,nb->n", u - top, curvature, u - top) + noise * rng.normal(size=trials)
+            settings = np.stack([np.exp(u[:, 0]), u[:, 1]], 1)
+            sizes = {"N": n, "D": d, "steps": d / 32, "loss": 9 * n**-0.2 * d**-0.3}
+            found.append(CellTrials(9 * n**-0.2 * d**-0.3 * np.exp(rise), settings, LOW, HIGH, sizes))
+    return found
+
+
+# Vertices
+
+
+def test_an_exact_quadratic_gives_its_vertices_and_its_curvature() -> None:
+    table = cells()
+    found = optimal_settings(table, KEYS, options=Options(within=5.0))
+    lr, dropout = found.keys
+    for i, cell in enumerate(table):
+        top = best(cell.sizes["N"], cell.sizes["D"])
+        assert lr.best[i].value == pytest.approx(np.exp(top[0]), rel=1e-6)
+        assert dropout.best[i].value == pytest.approx(top[1], abs=1e-7)
+    assert lr.curvature.value == pytest.approx(0.2, rel=1e-6)
+    assert dropout.curvature.value == pytest.approx(4.0, rel=1e-6)
+    assert found.noise < 1e-6
+    (law, steps, loss) = lr.laws
+    assert (law.against, steps.against, loss.against) == (("N", "D"), ("steps",), ("loss",))
+    assert [law.coefficients[k].value for k in "ND"] == pytest.approx([-0.5, 0.2], abs=1e-6)
+    assert dropout.laws[0].coefficients["N"].value == pytest.approx(0.02, abs=1e-6)
+    assert predict(law, KEYS[0], {"N": 27e3, "D": 1e3}).value == pytest.approx(np.exp(best(27e3, 1e3)[0]), rel=1e-5)
+    assert steps.coefficients["steps"].value == pytest.approx(0.2, abs=1e-6)  # N and D are crossed
+
+
+def test_curvature_and_vertices_are_those_of_one_dense_least_squares() -> None:
+    table = cells(noise=0.05, seed=3)
+    trials, *_ = vertices.standardise(table, [True, False], 0.5)
+    at = vertices.solve(vertices.sums(trials, [0, 1]))
+    z, m = trials.z, trials.count
+    own = np.zeros((len(z), 3 * m))
+    for row, (cell, point) in enumerate(zip(trials.cell, z, strict=True)):
+        own[row, 3 * cell : 3 * cell + 3] = [1, *point]
+    shared = np.stack([z[:, 0] ** 2 / 2, z[:, 0] * z[:, 1], z[:, 1] ** 2 / 2], 1)
+    design = np.concatenate([own, shared], 1)
+    b, (rest,), *_ = np.linalg.lstsq(design, trials.y, rcond=None)
+    h = np.array([[b[-3], b[-2]], [b[-2], b[-1]]])
+    np.testing.assert_allclose(at.curvature, h, rtol=1e-8)
+    np.testing.assert_allclose(at.value, -b[:-3].reshape(m, 3)[:, 1:] @ np.linalg.inv(h), rtol=1e-7)
+    assert at.freedom == len(z) - 3 * m - 3
+    assert at.noise == pytest.approx(np.sqrt(rest / at.freedom))
+    # Standard errors by the delta method on the whole covariance, derivatives taken numerically.
+    covariance = at.noise**2 * np.linalg.inv(design.T @ design)
+    errors = vertices.curvature_error(vertices.sums(trials, [0, 1]), at)
+    np.testing.assert_allclose(errors, np.sqrt(np.diag(covariance))[[-3, -1]], rtol=1e-6)
+
+    def vertex(parameters: np.ndarray, cell: int) -> np.ndarray:
+        matrix = np.array([[parameters[-3], parameters[-2]], [parameters[-2], parameters[-1]]])
+        return -np.linalg.solve(matrix, parameters[3 * cell + 1 : 3 * cell + 3])
+
+    step = 1e-6
+    for cell in (0, 4):
+        slopes = np.array([(vertex(b + step * e, cell) - vertex(b, cell)) / step for e in np.eye(len(b))])
+        np.testing.assert_allclose(at.error[cell], np.sqrt(np.diag(slopes.T @ covariance @ slopes)), rtol=1e-3)
+
+
+def test_trials_far_from_the_best_do_not_count() -> None:
+    table = cells(trials=20)
+    far = [replace(c, losses=np.where(np.arange(20) < 3, c.losses * 40, c.losses)) for c in table]
+    found = optimal_settings(far, KEYS, options=Options(within=3.0))
+    assert found.keys[0].laws[0].coefficients["N"].value == pytest.approx(-0.5, abs=1e-6)
+    assert all(found.trials <= 17)
+
+
+# Cells beyond their range
+
+
+def test_a_cell_beyond_its_range_says_only_on_which_side() -> None:
+    """With the upper end of lr cut, clipped vertices bend the law; censored ones don't."""
+    table = [replace(c, high=np.array([0.008, 0.5])) for c in cells(noise=0.002, trials=30, seed=1)]
+    found = optimal_settings(table, KEYS, options=Options(within=5.0))
+    lr = found.keys[0]
+    beyond = lr.side == 1
+    assert 2 <= beyond.sum() <= 5
+    assert all(lr.best[i].value == pytest.approx(0.008) for i in np.flatnonzero(beyond))
+    exponents = lr.laws[0].coefficients
+    assert [exponents[k].value for k in "ND"] == pytest.approx([-0.5, 0.2], abs=0.03)
+    x = np.array([[1, np.log(c.sizes["N"]), np.log(c.sizes["D"])] for c in table])
+    clipped = np.linalg.lstsq(x, np.log([b.value for b in lr.best]), rcond=None)[0]
+    assert abs(clipped[1] + 0.5) > 0.1
+
+
+def test_the_censored_line_has_the_highest_likelihood() -> None:
+    rng = np.random.default_rng(6)
+    x = np.stack([np.ones(40), rng.normal(size=40)], 1)
+    error = rng.uniform(0.1, 0.5, 40)
+    true = x @ [0.3, 0.8] + np.sqrt(0.2**2 + error**2) * rng.normal(size=40)
+    side = np.where(true > 0.9, 1.0, np.where(true < -0.8, -1.0, 0.0))
+    seen = Observed(x, np.clip(true, -0.8, 0.9), error, side)
+    assert {*side} == {-1, 0, 1}
+
+    def minus(b: np.ndarray) -> float:
+        t = (seen.v - x @ b) / np.sqrt(0.2**2 + error**2)
+        return -float(np.where(side == 0, norm.logpdf(t), np.where(side < 0, norm.logcdf(t), norm.logsf(t))).sum())
+
+    np.testing.assert_allclose(censored.line(seen, 0.2), minimize(minus, [0, 0], tol=1e-10).x, atol=1e-4)
+    twice = np.where(np.arange(40) < 10, 2, 1)
+    both = np.concatenate([np.arange(40), np.arange(10)])
+    repeated = Observed(x[both], seen.v[both], error[both], side[both])
+    np.testing.assert_allclose(censored.line(seen, 0.2, twice), censored.line(repeated, 0.2), atol=1e-10)
+
+
+def test_the_spread_is_what_the_errors_leave() -> None:
+    rng = np.random.default_rng(2)
+    x = np.stack([np.ones(400), rng.normal(size=400)], 1)
+    error = np.full(400, 0.1)
+    on_the_line = Observed(x, x @ [0, 1] + error * rng.normal(size=400), error, np.zeros(400))
+    about_it = replace(on_the_line, v=on_the_line.v + 0.3 * rng.normal(size=400))
+    assert censored.spread_of(on_the_line) < 0.05
+    assert censored.spread_of(about_it) == pytest.approx(0.3, rel=0.2)
+
+
+# Refusals
+
+
+def test_a_key_that_does_not_bend_is_refused_and_the_others_are_fitted() -> None:
+    flat = np.array([[0.2, 0.0], [0.0, 0.0]])
+    found = optimal_settings(cells(noise=0.03, trials=20, curvature=flat), KEYS)
+    lr, dropout = found.keys
+    assert dropout.status == "The loss does not bend in dropout beyond its noise, so it shows no best value."
+    assert dropout.laws == []
+    assert not dropout.curvature.low > 0
+    assert lr.status == "ok"
+    assert lr.laws[0].coefficients["N"].holds(-0.5)
+
+
+def test_nothing_that_bends_has_no_law() -> None:
+    found = optimal_settings(cells(noise=0.05, trials=20, curvature=np.zeros((2, 2))), KEYS)
+    assert [key.laws for key in found.keys] == [[], []]
+    assert all("does not bend" in key.status for key in found.keys)
+
+
+def test_too_few_trials_too_few_cells_and_one_size_are_refused() -> None:
+    few = optimal_settings(cells(trials=4), KEYS)
+    assert few.keys[0].status == "Too few cells have 5 trials within 50 % of their lowest loss: give the tuner more."
+    assert not few.used.any()
+    one_size = [replace(c, sizes={"N": 1e3, "D": 1e3}) for c in cells(noise=0.01)]
+    assert optimal_settings(one_size, KEYS).keys[0].status == "9 cells are too few, or all of one size."
+    two = optimal_settings(cells(noise=0.01)[:4], KEYS)
+    assert all(law.n >= 1 + len(law.against) + 2 for key in two.keys for law in key.laws)
+
+
+def test_cells_that_are_mostly_beyond_their_range_have_no_law() -> None:
+    cut = [replace(c, high=np.array([0.002, 0.5])) for c in cells(noise=0.01, trials=30)]
+    status = optimal_settings(cut, KEYS, options=Options(within=5.0)).keys[0].status
+    assert status.startswith("Only ")
+    assert status.endswith(" % of the cells have their best lr inside the range.")
+
+
+def test_a_size_that_all_cells_share_is_left_out() -> None:
+    wide = [c for c in cells(noise=0.01, trials=20) if c.sizes["D"] == 1e3]
+    three = [replace(c, sizes=c.sizes | {"N": c.sizes["N"] * f}) for c in wide for f in (1.0, 1.001)]
+    assert {law.against for law in optimal_settings(three, KEYS).keys[0].laws} >= {("N",)}
+
+
+# What leaves the library
+
+
+def test_the_record_gives_the_same_predictions() -> None:
+    found = optimal_settings(cells(noise=0.03, trials=20), KEYS)
+    record = json.loads(json.dumps(fits_json.settings_laws_record(found, range(9)), allow_nan=False))
+    assert record["status"] == "ok"
+    assert record["keys"]["lr"]["scale"] == "log"
+    assert [cell["row"] for cell in record["cells"]] == list(range(9))
+    sizes = {"N": 5e4, "D": 1e5}
+    again = fits_json.known_settings_laws(record)
+    for key in KEYS:
+        known = prior(found.keys, key.name, sizes)
+        assert known is not None
+        assert known.low < known.value < known.high
+        assert prior(again, key.name, sizes) == known
+    assert prior(again, "momentum", sizes) is None
+    assert fits_json.settings_laws_record(None, why="Nothing was tuned.")["status"] == "Nothing was tuned."
+
+
+def test_the_seed_decides_the_intervals_and_nothing_else() -> None:
+    table = cells(noise=0.05, trials=16)
+    a, b, c = (optimal_settings(table, KEYS, options=Options(seed=s)).keys[0].laws[0] for s in (0, 0, 1))
+    assert a.coefficients == b.coefficients
+    assert a.coefficients["N"].value == c.coefficients["N"].value
+    assert a.coefficients["N"].low != c.coefficients["N"].low
+
+
+# Coverage
+
+
+@pytest.fixture(scope="module")
+def benchmark_of() -> ModuleType:
+    """benchmarks/optimal_settings.py, which makes the table of docs/fitting.md."""
+    path = Path(__file__).parents[2] / "benchmarks" / "optimal_settings.py"
+    spec = importlib.util.spec_from_file_location("benchmark_of_settings", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_intervals_hold_the_truth_and_are_narrower_than_those_of_the_best_trials(benchmark_of: ModuleType) -> None:
+    scene = next(s for s in benchmark_of.SCENES if s.name == "quiet")
+    rows = benchmark_of.measure(scene, studies=25, draws=100)
+    assert [r["studies"] for r in rows] == [25] * 6
+    assert np.mean([r["held"] for r in rows]) > 0.84  # 0.95, of 25 studies whose six exponents hang together
+    assert min(r["held"] for r in rows) >= 0.76
+    assert np.mean([r["prior"] for r in rows]) > 0.8
+    assert min(r["prior"] for r in rows) > 0.6  # of lr, towards whose large values these losses are steeper
+    ratios = {(r["key"], r["size"]): r["ratio"] for r in rows}
+    assert ratios["lr", "N"] > 2
+    assert min(ratios.values()) > 1.2
