@@ -66,7 +66,8 @@ class ModelConfig:
                 f"`model.{alias}` must equal `model.{key}`, whose other name it is, but got {given.get(alias)} and "
                 f"{given.get(key)}: give one of the two.",
             )
-            found |= {key: value for value in given.values()}
+            if given:
+                found[key] = next(iter(given.values()))
         return found
 
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from mnist_scaling.training.models.base import FAMILIES, Family, Parts, build, register
+from mnist_scaling.training.models.base import FAMILIES, Family, Pace, Parts, build, family, register
 
-__all__ = ["FAMILIES", "Family", "Parts", "build", "register"]
+__all__ = ["FAMILIES", "Family", "Pace", "Parts", "build", "family", "register"]

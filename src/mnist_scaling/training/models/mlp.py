@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import torch
 from torch import Tensor, nn
 
+from mnist_scaling.config import ModelConfig
 from mnist_scaling.config.models.mlp import MLPConfig
 from mnist_scaling.training import parametrization
-from mnist_scaling.training.models.base import Family, Parts, labels_by_layer, register
+from mnist_scaling.training.models.base import Family, Pace, Parts, labels_by_layer, register
 from mnist_scaling.training.parametrization import Label
 
 
@@ -53,3 +56,10 @@ class MLP(Family):
     def labels(self) -> dict[str, Label]:
         """Role and growth of every parameter: each layer's units grow as the width."""
         return labels_by_layer(self, self.growth)
+
+    @classmethod
+    def pace(cls, config: ModelConfig, image_shape: tuple[int, ...], flops: int) -> Pace:
+        """0.18 ms per step, 15 us per layer, 1.5 ns per weight (the optimiser); per example 2.5 us and 80 GFLOP/s."""
+        weights = flops / 6  # two FLOPs forward and four backward each, nearly
+        example = 2.5e-6 * prod(image_shape) / 784 + flops / 80e9
+        return Pace(1.8e-4 + 1.5e-5 * config.depth + 1.5e-9 * weights, example, example / 3)
