@@ -7,7 +7,7 @@ NAME ?= quickstart
 BY ?= optimizer
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data study smoke fit compare report test test-crash reliability lint format bench dashboard clean
+.PHONY: help setup data study smoke fit compare report ask test test-crash reliability lint format bench dashboard clean
 
 help:  ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -45,6 +45,9 @@ compare: setup  ## compare the values of an axis of a study: make compare NAME=o
 
 report: setup  ## write a study's report again: make report NAME=width_x_data
 	@$(RUN) -m mnist_scaling.report name=$(NAME)
+
+ask: setup  ## list the questions, or answer one: make ask QUESTION=dropout SCALE=quick
+	@$(RUN) -m mnist_scaling.ask $(if $(QUESTION),question=$(QUESTION)) $(if $(SCALE),scale=$(SCALE))
 
 test: setup  ## run the tests, real runs on real MNIST among them
 	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile

@@ -28,7 +28,7 @@ from mnist_scaling.study.files import read_json, write_atomically
 
 ROOT = Path(__file__).parents[1]
 KEPT, FIGURES, PAGE = ROOT / "tests/asking/kept", ROOT / "docs/images/questions", ROOT / "docs/questions.md"
-SCALE, DPI = "quick", 100
+SCALE, DPI = "quick", 80
 
 HEAD = """# Questions and their answers
 
@@ -42,10 +42,10 @@ stopped resumes, and studies that questions share run once. [docs/extending.md](
 | `quick` | a first look in minutes: four values per axis, six trials, two repeats, at most 12,500 images |
 | `smoke` | does everything run? Its numbers mean nothing |
 
-Below is what `scale=quick` answered. These are small grids: 16 cells in most, of 781 to 12,500 images and widths 3 to 32.
-Where an interval holds zero the answer is "not settled", not "no difference". Brackets hold 95 % intervals; minutes are
-those of all runs of the question's studies, added up, on one core that other work shared. Every row is computed from the
-tables in tests/asking/kept/ by `python benchmarks/questions.py`, and a test computes it again.
+Below is what `scale=quick` answered. These are small grids: 16 cells in most, of 781 to 12,500 images and widths 3 to
+32. Where an interval holds zero the answer is "not settled", not "no difference". Brackets hold 95 % intervals; minutes
+are those of all runs of the question's studies, added up, on one core that other work shared. Every answer is computed
+from the tables in tests/asking/kept/ by `python benchmarks/questions.py`, and a test computes it again.
 """
 
 

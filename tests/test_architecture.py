@@ -181,8 +181,9 @@ def test_training_meets_its_fast_folder_in_one_module() -> None:
     assert users == {"mnist_scaling.training.acceleration"}
 
 
-MIRRORED = ("reporting/prepare", "reporting/figures")
-"""Folders with one file of a name each on purpose: what one computes the other draws."""
+MIRRORED = ("reporting/prepare", "reporting/figures", "config/models", "training/models")
+"""Folders with one file of a name each on purpose: what one computes the other draws, or what one configures the other
+builds."""
 
 TOPICS = {"base", "laws", "parametrization", "tuning"}
 """Names that several packages have for one thing: what the files beside it share, or a figure about the package."""

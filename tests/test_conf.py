@@ -39,7 +39,7 @@ def test_no_group_states_a_default_again(group: str) -> None:
         content = OmegaConf.to_container(OmegaConf.load(path))
         nodes = content if "@package _global_" in path.read_text() else {group: content}
         stated = {k: v for k, v in config.flatten(nodes).items() if not k.startswith(("search_space.", "defaults"))}
-        again = [key for key, value in stated.items() if not key.endswith(".name") and defaults.get(key) == value]
+        again = [key for key, value in stated.items() if not key.endswith(".name") and defaults.get(key, key) == value]
         assert again == [], path
 
 

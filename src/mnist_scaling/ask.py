@@ -92,9 +92,8 @@ def run_studies(parts: Mapping[str, Question], scale: str) -> None:
     left = {name: found for name, found in foreseen.items() if not is_finished(name, found)}
     done = len(every) - len(left)
     minutes = sum(found.left for found in left.values()) / 60
-    print(
-        f"{len(every)} studies, {done} of them finished; about {minutes:.1f} minutes to run, as predicted.", flush=True
-    )
+    to_run = f"about {minutes:.1f} minutes to run, as predicted" if left else "nothing to run"
+    print(f"{len(every)} {'study' if len(every) == 1 else 'studies'}, {done} of them finished; {to_run}.", flush=True)
     for place, (name, found) in enumerate(left.items(), 1):
         print(f"\nStudy {place} of {len(left)}: {name}, {found.finished} of {found.cells} cells finished.", flush=True)
         status = subprocess.run(

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils import parameters_to_vector
 
 from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig
-from mnist_scaling.training import data, engine, models, seeding
+from mnist_scaling.training import data, models, optimizers, seeding
 from mnist_scaling.training.acceleration import build_engine
 from mnist_scaling.training.engine import AutogradEngine, Engine
 from mnist_scaling.training.models.cnn import CNN
@@ -34,7 +34,7 @@ def batches(n: int, size: int) -> list[Tensor]:
 
 def reference(model: nn.Module, part: data.Part, config: OptimConfig, rows: list[Tensor]) -> list[float]:
     """Losses of plain steps: autograd and torch's optimiser, the rate halved at every step."""
-    optimizer = engine.build_optimizer(model, config)
+    optimizer = optimizers.build(model, config)
     losses = []
     for step, chosen in enumerate(rows):
         for group in optimizer.param_groups:

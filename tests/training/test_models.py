@@ -1,4 +1,4 @@
-"""A family with keys of its own fits in by one file and one YAML file."""
+"""Families: a new one fits in by its two files and one YAML file, and those that we have train in every regime."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RegimeCon
 from mnist_scaling.errors import InputError
 from mnist_scaling.study.vocabulary import COMPLETE
 from mnist_scaling.training import cost, loop, model_size, models
-from tests.training import toy_transformer
-from tests.training.toy_transformer import ToyConfig, ToyTransformer
+from tests.training import toy_config, toy_transformer
+from tests.training.toy_config import ToyConfig
+from tests.training.toy_transformer import ToyTransformer
 
 SHAPE = (1, 28, 28)
 
@@ -106,14 +107,18 @@ def test_every_family_has_its_yaml_file_and_its_defaults_agree(name: str) -> Non
     assert model_size.measure(run.model, SHAPE, 10).n_params > 0
 
 
-def test_one_file_and_one_yaml_file_make_a_family(data_dir: str, tmp_path: Path) -> None:
+def test_two_files_and_one_yaml_file_make_a_family(data_dir: str, tmp_path: Path) -> None:
     """In a copy of the package, by the command: no other file knows of it."""
     package = Path(mnist_scaling.__file__).parent
     shutil.copytree(package, tmp_path / "src" / "mnist_scaling", ignore=shutil.ignore_patterns("__pycache__", "conf"))
     shutil.copytree(cli.conf_dir(), tmp_path / "conf")
     source = (
-        Path(toy_transformer.__file__).read_text().replace("class ToyT", '@register("toy_transformer")\nclass ToyT')
+        Path(toy_transformer.__file__)
+        .read_text()
+        .replace("class ToyT", '@register("toy_transformer")\nclass ToyT')
+        .replace("tests.training.toy_config", "mnist_scaling.config.models.toy_transformer")
     )
+    shutil.copy(toy_config.__file__, tmp_path / "src/mnist_scaling/config/models/toy_transformer.py")
     (tmp_path / "src/mnist_scaling/training/models/toy_transformer.py").write_text(source)
     (tmp_path / "conf/model/toy_transformer.yaml").write_text(
         "# @package _global_\n"

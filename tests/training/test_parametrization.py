@@ -14,7 +14,7 @@ from torch import nn
 from mnist_scaling import cli
 from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RegimeConfig, RunConfig
 from mnist_scaling.errors import InputError
-from mnist_scaling.training import cost, engine, loop, models, parametrization, seeding
+from mnist_scaling.training import cost, loop, models, optimizers, parametrization, seeding
 from mnist_scaling.training.coordinate_check import COLUMNS, coordinate_check, slopes
 from mnist_scaling.training.models.cnn import CNN
 from mnist_scaling.training.parametrization import Factors, Label, Role
@@ -87,7 +87,7 @@ def test_standard_is_torchs_own_draw_in_one_group(width: int) -> None:
         plain = nn.ModuleList([nn.Conv2d(1, width, 3), nn.Conv2d(width, 2 * width, 3), nn.Linear(2 * width * 49, 10)])
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), plain.parameters(), strict=True))
     assert model.head.multiplier == 1
-    (group,) = engine.build_optimizer(model, OptimConfig(lr=0.3, weight_decay=0.1)).param_groups
+    (group,) = optimizers.build(model, OptimConfig(lr=0.3, weight_decay=0.1)).param_groups
     assert (group["lr"], group["lr_factor"], group["weight_decay"]) == (0.3, 1, 0.1)
     assert group["params"] == list(model.parameters())
 
@@ -193,7 +193,7 @@ def test_a_family_that_forgets_a_parameter_is_told_so() -> None:
 
     model = Forgetful(SHAPE, 10, ModelConfig())
     with pytest.raises(TypeError, match=r"Forgetful.labels\(\) must name every parameter .* differs in hidden.0.bias"):
-        engine.build_optimizer(model, OptimConfig())
+        optimizers.build(model, OptimConfig())
 
 
 @pytest.mark.parametrize(

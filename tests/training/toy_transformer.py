@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import unfold
 
-from mnist_scaling.config import ModelConfig, require
 from mnist_scaling.training import parametrization
 from mnist_scaling.training.models import Family, Parts, register
 from mnist_scaling.training.parametrization import Label, Role
+from tests.training.toy_config import ToyConfig
 
 PATCH = 7
-
-
-@dataclass(frozen=True)
-class ToyConfig(ModelConfig):
-    name: str = "toy_transformer"
-    depth: int = 1
-    heads: int = 2
-    attention_dropout: float = 0.0
-    residual_dropout: float = 0.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(
-            self.width % self.heads == 0,
-            f"`model.heads` must divide `model.width`, but got {self.heads} and {self.width}: give a divisor.",
-        )
 
 
 class Block(nn.Module):

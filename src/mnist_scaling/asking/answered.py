@@ -21,7 +21,7 @@ from mnist_scaling.study.tables import read_table
 SCHEMA = 1
 """Of an answer's record."""
 
-UNKNOWN = "(the cells do not tell)"
+UNKNOWN = "(unknown from these cells)"
 """What stands in a slot whose number could not be measured."""
 
 

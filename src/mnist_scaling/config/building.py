@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from difflib import get_close_matches
 from typing import Any, TypeVar
@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_scaling.config.family import model_config
+from mnist_scaling.config.family import ModelConfig, model_config
 from mnist_scaling.config.run import RunConfig, TrainConfig
 from mnist_scaling.errors import InputError
 
@@ -61,7 +61,9 @@ def build(cls: type[T], cfg: DictConfig) -> T:
     values = {f.name: _plain(cfg[f.name]) for f in fields(cls) if f.name in cfg}  # type: ignore[arg-type]
     _make_writable(schema)
     if cls is RunConfig and "name" in values.get("model", {}):
-        schema.model = OmegaConf.structured(model_config(values["model"]["name"]))
+        kind = model_config(values["model"]["name"])
+        values["model"] = kind.without_aliases(values["model"])
+        schema.model = OmegaConf.structured(kind)
         _make_writable(schema.model)
     merged = OmegaConf.merge(schema, values)
     return OmegaConf.to_object(merged)  # type: ignore[return-value]
@@ -80,12 +82,18 @@ def _check_added(cfg: DictConfig) -> None:
 def with_values(run: RunConfig, values: Mapping[str, Any]) -> RunConfig:
     """A run with other values of some dotted keys: {"optim.lr": 0.1, "seed": 2}."""
     for key, value in values.items():
-        node, _, leaf = key.rpartition(".")
-        if node:
-            run = replace(run, **{node: replace(getattr(run, node), **{leaf: value})})
-        else:
-            run = replace(run, **{leaf: value})
+        run = _with_value(run, key.split("."), value)
     return run
+
+
+def _with_value(node: Any, path: Sequence[str], value: Any) -> Any:
+    """A dataclass or a mapping with another value at the end of a path of keys."""
+    key, *rest = path
+    if isinstance(node, ModelConfig):
+        key = node.ALIASES.get(key, key)
+    if isinstance(node, Mapping):
+        return type(node)({**node, key: _with_value(node[key], rest, value) if rest else value})  # type: ignore[call-arg]
+    return replace(node, **{key: _with_value(getattr(node, key), rest, value) if rest else value})
 
 
 def defaults_like(run: RunConfig) -> RunConfig:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Any, ClassVar
 
 from mnist_scaling.config.rules import one_of, require
 
@@ -13,15 +15,18 @@ from mnist_scaling.config.rules import one_of, require
 class ModelConfig:
     """A model family and its shape: what every family has, and all that the CNN needs.
 
-    A family with further keys declares a frozen subclass in its file in training/models/.
+    Any other family declares a frozen subclass in config/models/, with the keys that it has beside these.
     """
 
+    ALIASES: ClassVar[Mapping[str, str]] = {}
+    """Further names that a family's literature has for keys, such as embed_dim for width: alias to key."""
+
     name: str = "cnn"
-    """Family: a file in training/models/."""
+    """Family: a file in config/models/, and the network of that name in training/models/."""
     width: int = 8
-    """What grows from model to model, the scientific key of most studies: for the CNN, channels of the first layer."""
+    """What scales the hidden layers, the scientific key of most studies: for the CNN, channels of the first layer."""
     depth: int = 2
-    """Layers before the one that makes the logits: for the CNN, convolutions."""
+    """Layers before the one that makes the logits: for the CNN, convolutions; for others see docs/families.md."""
     dropout: float = 0.0
     """Probability that a feature before the layer that makes the logits is dropped while training."""
     parametrization: str = "standard"
@@ -41,25 +46,46 @@ class ModelConfig:
             f"`model.base_width >= 1` must hold, but got {self.base_width}: give the width at which lr was tuned.",
         )
 
+    @classmethod
+    def without_aliases(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Values of a model's keys with each alias under the key that it stands for.
 
-MODEL_CONFIGS: dict[str, type[ModelConfig]] = {"cnn": ModelConfig}
-"""Config class of a family by the value of `model.name`. `training.models.register` adds a family's when its file
-is imported; the default one stands here so that composing a config needs no torch."""
+        A key and its alias may both be there if they agree; where one is null, the other counts, and where both are,
+        the class's default.
 
-_MODELS = Path(__file__).parents[1] / "training" / "models"
+        Raises
+        ------
+        InputError
+            When they contradict each other.
+        """
+        found = dict(values)
+        for alias, key in cls.ALIASES.items():
+            given = {name: value for name in (key, alias) if (value := found.pop(name, None)) is not None}
+            require(
+                len({str(value) for value in given.values()}) <= 1,
+                f"`model.{alias}` must equal `model.{key}`, whose other name it is, but got {given.get(alias)} and "
+                f"{given.get(key)}: give one of the two.",
+            )
+            if given:
+                found[key] = next(iter(given.values()))
+        return found
+
+
+MODEL_CONFIGS: dict[str, type[ModelConfig]] = {}
+"""Config classes that have been asked for, by the value of `model.name`; `model_config` adds those of config/models/,
+and `training.models.register` those of families that stand elsewhere."""
+
+_FOLDER = Path(__file__).parent / "models"
 
 
 def model_names() -> tuple[str, ...]:
-    """Names of all families: the files of training/models/, and those registered elsewhere."""
-    files = {path.stem for path in _MODELS.glob("*.py")} - {"__init__", "base"}
+    """Names of all families: the files of config/models/, and those registered elsewhere."""
+    files = {path.stem for path in _FOLDER.glob("*.py")} - {"__init__"}
     return tuple(sorted(files | set(MODEL_CONFIGS)))
 
 
 def model_config(name: str) -> type[ModelConfig]:
-    """Config class of a family.
-
-    A file of training/models/ is a plug-in that is found by its name. It holds network and config class, so
-    asking for one beside the CNN's imports torch, which whoever composes such a run needs next.
+    """Config class of a family: what its file in config/models/ calls `CONFIG`. No torch is imported.
 
     Raises
     ------
@@ -68,5 +94,5 @@ def model_config(name: str) -> type[ModelConfig]:
     """
     one_of("model.name", name, model_names())
     if name not in MODEL_CONFIGS:
-        import_module(f"mnist_scaling.training.models.{name}")
+        MODEL_CONFIGS[name] = import_module(f"mnist_scaling.config.models.{name}").CONFIG
     return MODEL_CONFIGS[name]

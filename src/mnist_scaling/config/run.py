@@ -113,12 +113,23 @@ class DataConfig:
         )
 
 
+KNOWN_OPTIMIZERS = ("adam", "adamw", "sgd")
+"""Values of `optim.name` that need no `optim._target_`."""
+
+
+class FrozenDict(dict[str, Any]):
+    """Arguments by name that can be compared and hashed with the configuration that holds them."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(repr(sorted(self.items())))
+
+
 @dataclass(frozen=True)
 class OptimConfig:
     """Optimiser, its learning-rate schedule and the batch size."""
 
     name: str = "adam"
-    """Optimiser: adam, adamw or sgd."""
+    """Optimiser: adam, adamw or sgd; one of `_target_` has its class's name unless it is given another."""
     lr: float = 5e-3
     """Peak learning rate, times what `lr_scaling` says."""
     batch_size: int = 32
@@ -126,7 +137,9 @@ class OptimConfig:
     weight_decay: float = 0.0
     """Decoupled for adamw, L2 for adam and sgd."""
     momentum: float = 0.9
-    """Momentum of sgd; Adam's beta1."""
+    """Momentum of sgd; Adam's beta1. Like the further keys of the three, `_target_` does not get it."""
+    nesterov: bool = False
+    """sgd: whether the gradient is taken ahead, where the momentum leads."""
     beta2: float = 0.999
     """Adam's beta2; unused by sgd."""
     schedule: str = "cosine"
@@ -141,9 +154,36 @@ class OptimConfig:
     lr_scaling: str = "none"
     """How the peak changes with width, in place of tuning it at each: none, or fan_in, which is
     lr * sqrt(base_width / width), the rule of thumb lr ~ 1 / sqrt(fan_in) relative to `model.base_width`."""
+    clip: float | None = None
+    """Most that the norm of all gradients together may be: longer ones are scaled down to it; null: no clipping."""
+    _target_: str | None = None
+    """An optimiser from anywhere, package.module.Class, in place of the three: a subclass of torch.optim.Optimizer."""
+    kwargs: dict[str, Any] = field(default_factory=FrozenDict)
+    """_target_: its further arguments by name, beside lr and weight_decay."""
+    scales_like: str = "adam"
+    """_target_: how mup scales its rates with width: adam, adamw or sgd, whichever it is most like."""
 
     def __post_init__(self) -> None:
-        one_of("optim.name", self.name, ("adam", "adamw", "sgd"))
+        object.__setattr__(self, "kwargs", FrozenDict(self.kwargs))
+        if self._target_ is None:
+            one_of("optim.name", self.name, KNOWN_OPTIMIZERS)
+            require(
+                not self.kwargs,
+                f"`optim.kwargs` must be given with optim._target_ only, but got {dict(self.kwargs)} with "
+                f"optim.name={self.name}: use optim's own keys.",
+            )
+        elif self.name in KNOWN_OPTIMIZERS:
+            object.__setattr__(self, "name", self._target_.rpartition(".")[2].lower())
+        one_of("optim.scales_like", self.scales_like, KNOWN_OPTIMIZERS)
+        require(
+            self.clip is None or self.clip > 0,
+            f"`optim.clip > 0` must hold, but got {self.clip}: give the largest norm, such as 1.0, or null for none.",
+        )
+        require(
+            not self.nesterov or (self.name == "sgd" and self.momentum > 0),
+            f"`optim.nesterov=true` must go with optim=sgd and a momentum, but got optim.name={self.name} and "
+            f"optim.momentum={self.momentum:g}: set it back.",
+        )
         one_of("optim.lr_scaling", self.lr_scaling, ("none", "fan_in"))
         one_of("optim.schedule", self.schedule, ("cosine", "constant", "linear", "wsd", "plateau"))
         one_of("optim.decay_shape", self.decay_shape, ("sqrt", "linear"))
@@ -168,6 +208,11 @@ class OptimConfig:
         require(
             0 < self.decay < 1, f"`0 < optim.decay < 1` must hold, but got {self.decay:g}: 0.2 is a fifth of the steps."
         )
+
+    @property
+    def rule(self) -> str:
+        """By which optimiser's rule mup scales learning rates and decay."""
+        return self.name if self._target_ is None else self.scales_like
 
 
 @dataclass(frozen=True)

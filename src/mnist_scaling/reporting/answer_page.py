@@ -68,7 +68,7 @@ def page(
 def _section(section: Section) -> dict[str, Any]:
     record = section.record
     rows = [[number["meaning"], slot, estimate(Interval.of(number))] for slot, number in record["numbers"].items()]
-    rows += [[words, slot, ""] for slot, words in record["words"].items()]
+    rows += [["in words", slot, words] for slot, words in record["words"].items()]
     return {
         **{key: record[key] for key in ("name", "title", "question", "sentence", "notes")},
         "svg": section.svg,

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from mnist_scaling.config import OptimConfig, RunConfig
-from mnist_scaling.training import data
+from mnist_scaling.training import data, models
 from mnist_scaling.training.engine import AutogradEngine, Engine
+from mnist_scaling.training.models import Pace
 
 Forward = Callable[[Tensor], Tensor]
 """From rows of a part's pixels, (batch,), to logits (batch, classes), dropout off; the next call may overwrite them."""
@@ -37,6 +38,10 @@ class Accelerator(Protocol):
 
     def forward(self, model: nn.Module, part: data.Part) -> Forward | None:
         """A model's weights as they are now, for evaluations on a part."""
+        ...
+
+    def pace(self, run: RunConfig, image_shape: tuple[int, ...], flops: int) -> Pace | None:
+        """Predicted seconds of a step, an example and an evaluation of a run, where it is faster here."""
         ...
 
     def can_stack(self, run: RunConfig) -> bool:
@@ -73,6 +78,12 @@ def build_engine(model: nn.Module, part: data.Part, config: OptimConfig) -> Engi
     """The fastest engine that there is for a model on a part."""
     fast = ACCELERATOR.engine(model, part, config) if ACCELERATOR else None
     return fast or AutogradEngine(model, part, config)
+
+
+def pace(run: RunConfig, image_shape: tuple[int, ...], flops: int) -> Pace:
+    """Predicted seconds of the fastest engine that there is for a run; `flops` are those of training on an example."""
+    fast = ACCELERATOR.pace(run, image_shape, flops) if ACCELERATOR else None
+    return fast or models.family(run.model.name).pace(run.model, image_shape, flops)
 
 
 def forward(model: nn.Module, part: data.Part) -> Forward:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from mnist_scaling.config import RunConfig
-from mnist_scaling.training import data, engine, models, parametrization, seeding
+from mnist_scaling.training import data, models, optimizers, parametrization, seeding
 
 COLUMNS = ("parametrization", "optimizer", "width", "seed", "step", "layer", "scale", "change")
 """Columns of the table: `scale` = mean |x_t|, `change` = mean |x_t - x_0|, over units and probe images."""
@@ -67,7 +67,7 @@ def _trajectory(run: RunConfig, dataset: data.Dataset, steps: int) -> Iterator[d
     with seeding.global_stream(run.seed, "init", torch.device("cpu")):
         model = models.build(run.model, dataset.image_shape, dataset.classes).eval()  # dropout off
     rate = parametrization.peak_lr(run.model, run.optim)
-    optimizer = engine.build_optimizer(model, replace(run.optim, lr=rate))
+    optimizer = optimizers.build(model, replace(run.optim, lr=rate))
     order = torch.randperm(len(dataset.train), generator=seeding.generator(run.seed, "order"))
     probe, *batches = (dataset.train.take(rows) for rows in order.split(run.optim.batch_size)[: steps + 1])
     yield activations(model, probe.images)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mnist_scaling.config import RunConfig
 from mnist_scaling.study.vocabulary import TRIAL
-from mnist_scaling.training import data, regimes
+from mnist_scaling.training import acceleration, data, optimizers, regimes
 from mnist_scaling.training.model_size import Size, measure
 
 _AUGMENTED = {"none": 0.0, "affine": 8e-6, "elastic": 1.9e-5}
@@ -14,29 +14,25 @@ _AUGMENTED = {"none": 0.0, "affine": 8e-6, "elastic": 1.9e-5}
 def cost(run: RunConfig) -> float:
     """Relative cost of a run, about its seconds on one core: what packing and the time left go by.
 
-    With the hand-written step a two-layer CNN takes 80 us per step and, per example, 0.5 us, 0.7 us for each unit of
-    width (memory traffic) and its FLOPs at 220 GFLOP/s; a forward pass takes about a third of that. Other models, by
-    autograd, take 0.6 ms per step and compute 15 GFLOP/s. These numbers were fitted by hand to steps timed alone
-    (docs/performance.md), not to whole runs: a busy machine takes about twice as long. For a run that itself decides
-    when to stop the prediction is an upper bound, because its cap counts.
+    The pace of a step is what the fast folder says of the models that it has, and each family of its own
+    (`Family.pace`). These numbers were fitted by hand to steps timed alone (docs/performance.md, docs/families.md), not
+    to whole runs: a busy machine takes about twice as long. For a run that itself decides when to stop the prediction
+    is an upper bound, because its cap counts.
 
     Raises
     ------
     InputError
-        When the run's regime refuses its configuration, so before anything of a sweep is trained.
+        When the run's regime, model or optimiser refuses its configuration, so before anything of a sweep is trained.
     """
     spec = data.spec(run.data)
     size = measure(run.model, spec.image_shape, spec.classes)
     _, seen = _examples(run, size)
     parts = 1 if run.trial.stage == TRIAL else 3 + len(run.data.off_distribution)
     n_evaluated = (run.data.max_eval or spec.n_validation) * parts
-    if run.model.name == "cnn" and run.model.depth == 2:
-        step, example = 8e-5, 5e-7 + 7e-7 * run.model.width + size.training / 220e9
-        forward = 1e-6 + example / 3
-    else:
-        step, example, forward = 6e-4, size.training / 15e9, size.forward / 15e9
-    example += _AUGMENTED[run.data.augment]
-    return seen * (example + step / run.optim.batch_size) + n_evaluated * forward
+    optimizers.check(run.optim)
+    pace = acceleration.pace(run, spec.image_shape, size.training)
+    example = pace.example + _AUGMENTED[run.data.augment]
+    return seen * (example + pace.step / run.optim.batch_size) + n_evaluated * pace.forward
 
 
 def _examples(run: RunConfig, size: Size) -> tuple[int, int]:

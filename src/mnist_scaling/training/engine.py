@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from mnist_scaling.config import OptimConfig
-from mnist_scaling.training import data, parametrization
+from mnist_scaling.training import data, optimizers
 
 
 class Learner(Protocol):
@@ -98,12 +98,13 @@ class AutogradEngine(Engine):
     model : nn.Module
     part : data.Part
     config : OptimConfig
-        Optimiser; the schedule is the caller's.
+        Optimiser and clipping; the schedule is the caller's.
     """
 
     def __init__(self, model: nn.Module, part: data.Part, config: OptimConfig) -> None:
         super().__init__(model, part)
-        self._optimizer = build_optimizer(model, config)
+        self._optimizer = optimizers.build(model, config)
+        self._clip = config.clip
 
     def _update(self, rows: Tensor, rate: float) -> Tensor:
         for group in self._optimizer.param_groups:
@@ -111,6 +112,7 @@ class AutogradEngine(Engine):
         loss = cross_entropy(self.model(self.part.pictures(self.part.rows[rows])), self.part.labels[rows])
         self._optimizer.zero_grad()
         loss.backward()
+        optimizers.clip(self.model.parameters(), self._clip)
         self._optimizer.step()
         return loss.detach()
 
@@ -123,15 +125,3 @@ class AutogradEngine(Engine):
         for parameter, weights in zip(self.model.parameters(), state["weights"], strict=True):
             parameter.copy_(weights)
         self._optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
-
-
-def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
-    """Torch's optimiser of `config` over all parameters of a model, in the groups its parametrization makes.
-
-    It defines what an optimiser is here: any faster one must agree with it.
-    """
-    groups = parametrization.groups(model, config)
-    if config.name == "sgd":
-        return torch.optim.SGD(groups, config.lr, momentum=config.momentum)
-    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.name]
-    return kind(groups, config.lr, betas=(config.momentum, config.beta2))

@@ -13,7 +13,7 @@ from mnist_scaling.config import RunConfig
 from mnist_scaling.study.columns import OFF_DISTRIBUTION_COLUMNS
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import COMPLETE
-from mnist_scaling.training import augmentation, data, regimes, seeding, weights
+from mnist_scaling.training import augmentation, data, optimizers, regimes, seeding, weights
 from mnist_scaling.training.acceleration import build_engine
 from mnist_scaling.training.model_size import Size, measure
 from mnist_scaling.training.run_monitor import Ended, RunMonitor
@@ -56,6 +56,7 @@ def train_model(
     if device.type == "cuda":
         _repeatable_on_cuda()
     dataset = data.load(config.data, device)
+    optimizers.check(config.optim)
     size = measure(config.model, dataset.image_shape, dataset.classes)
     regime = regimes.build(config, size.training)
     n_train = regime.n_train(data.n_train(config.data))

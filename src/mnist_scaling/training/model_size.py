@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -34,7 +36,7 @@ class Size:
 def measure(config: ModelConfig, image_shape: tuple[int, ...], classes: int) -> Size:
     """Size of a model counted exactly by `torch.utils.flop_counter` while a copy of the model sees one image.
 
-    FLOPs of convolutions and matrix products are counted, as every published count does; biases,
+    FLOPs of convolutions, matrix products and attention are counted, as every published count does; biases,
     ReLUs, dropout, the loss and the optimiser's own arithmetic (about 10 FLOPs per parameter and step)
     are not. All counted FLOPs are proportional to the batch, so one example is representative.
 
@@ -55,15 +57,15 @@ def _measure(config: ModelConfig, image_shape: tuple[int, ...], classes: int) ->
     _keep_compiler_out()
     # On real tensors: the first operation on meta tensors imports torch's compiler too.
     with seeding.global_stream(0, "size", torch.device("cpu")):
-        model = models.build(config, image_shape, classes)
+        model = models.build(config, image_shape, classes).eval()  # no dropout, as in every family
     image, label = torch.zeros(1, *image_shape), torch.zeros(1, dtype=torch.long)
     parts = model.parts()
-    with FlopCounterMode(display=False) as forward_counter:
+    with _counter() as forward_counter:
         logits = model(image)
     features = torch.zeros(1, parts.output.in_features, requires_grad=True)
-    with FlopCounterMode(display=False) as backward_counter:
+    with _counter() as backward_counter:
         cross_entropy(logits, label).backward()
-    with FlopCounterMode(display=False) as output_counter:
+    with _counter() as output_counter:
         cross_entropy(parts.output(features), label).backward()
     return Size(
         n_params=_count(model),
@@ -74,6 +76,37 @@ def _measure(config: ModelConfig, image_shape: tuple[int, ...], classes: int) ->
         training=forward_counter.get_total_flops() + backward_counter.get_total_flops(),
         output=output_counter.get_total_flops(),
     )
+
+
+def _counter() -> FlopCounterMode:
+    """Torch's counter, and the fused attention of CPUs, which torch 2.15 counts as nothing."""
+    aten = torch.ops.aten
+    ours = {
+        aten._scaled_dot_product_flash_attention_for_cpu: attention_flops,
+        aten._scaled_dot_product_flash_attention_for_cpu_backward: attention_backward_flops,
+    }
+    return FlopCounterMode(display=False, custom_mapping=ours)
+
+
+def attention_flops(q: Sequence[int], k: Sequence[int], v: Sequence[int], *_: Any, **__: Any) -> int:
+    """FLOPs of softmax(q k') v: two products.
+
+    Parameters
+    ----------
+    q, k, v : sequence of int
+        Shapes (batch, heads, tokens, entries); `v` may have another number of entries.
+    """
+    batch, heads, tokens, entries = q
+    return 2 * batch * heads * tokens * k[-2] * (entries + v[-1])
+
+
+def attention_backward_flops(_: Any, q: Sequence[int], k: Sequence[int], v: Sequence[int], *__: Any, **___: Any) -> int:
+    """FLOPs of its gradient: two products for each of the two.
+
+    The fused operation computes the attention weights once more. That is not counted: it trades time for memory, and
+    the plain products of the same model (with dropout on the weights) don't do it.
+    """
+    return 2 * attention_flops(q, k, v)
 
 
 def _keep_compiler_out() -> None:

@@ -161,7 +161,7 @@ def groups(model: nn.Module, config: OptimConfig) -> list[dict[str, Any]]:
     found: dict[tuple[float, float], list[nn.Parameter]] = {}
     stated = labels(model)
     for name, parameter in model.named_parameters():
-        wanted = factors(stated[name], config.name)
+        wanted = factors(stated[name], config.rule)
         found.setdefault((wanted.lr, wanted.weight_decay), []).append(parameter)
     return [
         {

@@ -25,7 +25,7 @@ def draw(data: AnswerFigure) -> Figure:
     """Panels of the cells; below them, where there are any, the numbers of the sentence with their intervals."""
     columns = min(len(data.panels), MOST_IN_A_ROW)
     rows = -(-len(data.panels) // columns)
-    below = 0.55 + 0.27 * len(data.intervals) if data.intervals else 0.0
+    below = 0.55 + 0.31 * len(data.intervals) if data.intervals else 0.0
     figure = style.new_figure(height=0.35 + 2.7 * rows + below)
     parts = figure.subfigures(2, 1, height_ratios=[2.7 * rows, below]) if below else np.array([figure])
     grid = parts[0].subplots(rows, columns, squeeze=False, sharey=True).ravel()
@@ -74,10 +74,15 @@ def _intervals(axes: Axes, data: AnswerFigure) -> None:
             arms = [[found.value - found.low], [found.high - found.value]] if found.bounded else None
             axes.errorbar([found.value], [place], xerr=arms, fmt="o", color=style.INK, capsize=2.5, linewidth=1.1)
             ends += [found.value, *((found.low, found.high) if found.bounded else ())]
-        text = estimate(found)
-        axes.annotate(text, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=8)
     if ends and min(ends) <= 0 <= max(ends):
         axes.axvline(0, color=style.MUTED, linewidth=0.8, zorder=0)
-    axes.set_yticks(range(len(names)), [textwrap.fill(style.plain(name), 44) for name in names])
-    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_yticks(range(len(names)), [textwrap.fill(style.plain(name), 38) for name in names])
     axes.grid(axis="y", visible=False)
+    right = axes.twinx()  # tick labels, for which the layout makes room
+    right.set_yticks(range(len(names)), [estimate(data.intervals[name]) for name in names])
+    right.tick_params(axis="y", length=0)
+    right.grid(visible=False)
+    for both in (axes, right):
+        both.set_ylim(len(names) - 0.5, -0.5)
+    if not ends:
+        axes.set_xticks([])

@@ -88,8 +88,11 @@ class FlatOptimizer:
         return tuple([row[c] for row in t[rows] for c in columns] for t in tensors)
 
     def step(self, rates: Sequence[float]) -> None:
-        """One step of each model at its own rate, from the gradients as they are."""
+        """One step of each model at its own rate, from the gradients as they are, or as clipping leaves them."""
         self._step += 1
+        if self.config.clip is not None:
+            for gradients in self._flat.gradients:  # one by one: alone and in a stack a row has the same bits
+                gradients *= (self.config.clip / (torch.linalg.vector_norm(gradients) + 1e-6)).clamp(max=1.0)
         if len(set(rates)) == 1:
             self._update(self._together, rates[0])
             return
@@ -103,7 +106,7 @@ class FlatOptimizer:
                 momenta = first if c.momentum else []
                 torch._fused_sgd_(  # type: ignore[attr-defined]
                     weights, gradients, momenta, weight_decay=decay, momentum=c.momentum, lr=rate * factor,
-                    dampening=0.0, nesterov=False, maximize=False, is_first_step=False,
+                    dampening=0.0, nesterov=c.nesterov, maximize=False, is_first_step=False,
                 )  # fmt: skip
                 continue
             kernel = torch._fused_adam_ if c.name == "adam" else torch._fused_adamw_  # type: ignore[attr-defined]

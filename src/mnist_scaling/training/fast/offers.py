@@ -13,11 +13,14 @@ from mnist_scaling.training.fast import small_cnn
 from mnist_scaling.training.fast.flat_engine import FlatEngine
 from mnist_scaling.training.fast.masks import Dropout
 from mnist_scaling.training.fast.stack import Stack, fastest
+from mnist_scaling.training.models.base import Pace
+from mnist_scaling.training.models.cnn import CNN
 
 
 def engine(model: nn.Module, part: data.Part, config: OptimConfig) -> FlatEngine | None:
     """Flat parameters where torch has a fused optimiser, with gradients by hand where `small_cnn` has them."""
-    return FlatEngine(model, part, config) if part.rows.device.type in ("cpu", "cuda") else None
+    fused = config._target_ is None and part.rows.device.type in ("cpu", "cuda")
+    return FlatEngine(model, part, config) if fused else None
 
 
 def forward(model: nn.Module, part: data.Part) -> Callable[[Tensor], Tensor] | None:
@@ -29,7 +32,9 @@ def forward(model: nn.Module, part: data.Part) -> Callable[[Tensor], Tensor] | N
 
 
 def can_stack(run: RunConfig) -> bool:
-    """Stacks are by hand alone."""
+    """Stacks are by hand alone, gradients and optimiser."""
+    if run.optim._target_ is not None:
+        return False
     dataset = data.load(run.data, torch.device("cpu"))
     with torch.device("meta"):
         model = models.build(run.model, dataset.image_shape, dataset.classes)
@@ -39,8 +44,21 @@ def can_stack(run: RunConfig) -> bool:
 def fastest_stack(run: RunConfig, count: int) -> int:
     """The fastest number of models per stack, measured once per process and shape."""
     n_train = data.n_train(run.data)
-    optim = OptimConfig(run.optim.name, batch_size=min(run.optim.batch_size, n_train))
+    optim = OptimConfig(run.optim.name, batch_size=min(run.optim.batch_size, n_train), clip=run.optim.clip)
     return fastest(run.model, optim, run.data.whole, count)
+
+
+def pace(run: RunConfig, image_shape: tuple[int, ...], flops: int) -> Pace | None:
+    """Of a model that `small_cnn` takes; fitted by hand to steps timed alone (docs/performance.md).
+
+    80 us per step and, per example, 0.5 us, 0.7 us for each unit of width (memory traffic) and FLOPs at 220 GFLOP/s.
+    """
+    config = run.model
+    by_hand = models.family(config.name) is CNN and run.optim._target_ is None
+    if not by_hand or not small_cnn.fits(config.depth, config.width, image_shape):
+        return None
+    example = 5e-7 + 7e-7 * config.width + flops / 220e9
+    return Pace(8e-5, example, 1e-6 + example / 3)
 
 
 def stack(

@@ -47,12 +47,15 @@ def supports(model: nn.Module, part: data.Part) -> bool:
     """Whether `Gradients` is this model's mathematics, on a device and at a width where it is the faster."""
     return (
         type(model) is CNN
-        and len(model.hidden) == 2  # one convolution and its ReLU
-        and model.first.out_channels <= WIDEST
         and part.pixels.device.type == "cpu"
-        and part.pixels.shape[1] == 1
-        and all(side % 4 == 0 for side in part.pixels.shape[2:])
+        and fits(1 + len(model.hidden) // 2, model.first.out_channels, tuple(part.pixels.shape[1:]))
     )
+
+
+def fits(depth: int, width: int, image_shape: tuple[int, ...]) -> bool:
+    """Whether a CNN of this shape is one that is written out here, on a CPU."""
+    channels, *sides = image_shape
+    return depth == 2 and width <= WIDEST and channels == 1 and all(side % 4 == 0 for side in sides)
 
 
 def forward(model: CNN, part: data.Part) -> Gradients:

@@ -1,7 +1,7 @@
-"""Model families, one file each. A new one is training/models/<name>.py and conf/model/<name>.yaml."""
+"""Model families, one file each. config/models/<name>.py configures one, conf/model/<name>.yaml names it."""
 
 from __future__ import annotations
 
-from mnist_scaling.training.models.base import FAMILIES, Family, Parts, build, register
+from mnist_scaling.training.models.base import FAMILIES, Family, Pace, Parts, build, family, register
 
-__all__ = ["FAMILIES", "Family", "Parts", "build", "register"]
+__all__ = ["FAMILIES", "Family", "Pace", "Parts", "build", "family", "register"]

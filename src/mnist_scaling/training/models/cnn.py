@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from mnist_scaling.config import ModelConfig
 from mnist_scaling.training import parametrization
-from mnist_scaling.training.models.base import Family, Parts, register
-from mnist_scaling.training.parametrization import Label, Role
+from mnist_scaling.training.models.base import Family, Parts, labels_by_layer, register
+from mnist_scaling.training.parametrization import Label
 
 
 @register("cnn")
@@ -59,16 +59,4 @@ class CNN(Family):
 
     def labels(self) -> dict[str, Label]:
         """Role and growth of every parameter: all channels, and so the head's fan-in, grow as the width."""
-        n = self.growth
-        hidden = {
-            name: Label(Role.VECTOR if name.endswith("bias") else Role.HIDDEN, n, n)
-            for name, _ in self.named_parameters()
-            if name.startswith("hidden")
-        }
-        return {
-            "first.weight": Label(Role.INPUT, fan_out=n),
-            "first.bias": Label(Role.VECTOR, fan_out=n),
-            **hidden,
-            "head.weight": Label(Role.OUTPUT, fan_in=n),
-            "head.bias": Label(Role.VECTOR, fan_in=n),
-        }
+        return labels_by_layer(self, self.growth)

@@ -1,0 +1,1 @@
+"""What a model of each family is configured by, one file each, without torch."""

@@ -1,0 +1,58 @@
+"""docs/questions.md says what the kept tables give, and nothing else."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from mnist_scaling import cli
+from mnist_scaling.asking import catalogue
+from mnist_scaling.fitting.least_squares import exponents
+
+ROOT = Path(__file__).parents[2]
+SPEC = importlib.util.spec_from_file_location("questions", ROOT / "benchmarks/questions.py")
+assert SPEC is not None
+assert SPEC.loader is not None
+QUESTIONS = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(QUESTIONS)
+CONF = Path(cli.conf_dir())
+PAGE = (ROOT / "docs/questions.md").read_text(encoding="utf-8")
+
+
+def numbers(text: str) -> list[float]:
+    """Every number of a text; a true minus counts as one."""
+    return [float(n) for n in re.findall(r"-?\d+(?:\.\d+)?", text.replace("−", "-"))]
+
+
+@pytest.mark.parametrize("name", catalogue.names(CONF))
+def test_a_row_is_what_its_kept_tables_give(name: str) -> None:
+    """Words as they stand, numbers to the last digits that another processor may round otherwise."""
+    title = catalogue.find(name, CONF)[1].title
+    said = next(part for part in PAGE.split("\n## ") if part.startswith(f"{title}\n")).strip()
+    computed = QUESTIONS.entry(name, CONF).strip().removeprefix("## ")
+    assert re.sub(r"[−-]?\d+(\.\d+)?", "#", said) == re.sub(r"[−-]?\d+(\.\d+)?", "#", computed)
+    assert numbers(said) == pytest.approx(numbers(computed), rel=0.02, abs=0.011)
+
+
+def test_the_exponents_of_one_row_by_least_squares_alone() -> None:
+    """An independent computation: the plane through the tuned cells' log losses."""
+    cells = pd.read_csv(QUESTIONS.KEPT / "lr_tuned_quick" / "cells.csv")
+    alpha, beta = exponents(cells["test_loss"], cells["n_params"], cells["n_seen"])
+    found = QUESTIONS.answered("learning_rate", catalogue.find("learning_rate", CONF)[1]).found.numbers
+    assert found["tuned_alpha"].interval.value == pytest.approx(alpha.value, abs=1e-6)
+    assert found["tuned_beta"].interval.value == pytest.approx(beta.value, abs=1e-6)
+
+
+def test_every_kept_figure_and_table_is_used() -> None:
+    used = {f"images/questions/{name}.png" for name in catalogue.names(CONF)}
+    figures = {f"images/questions/{path.name}" for path in QUESTIONS.FIGURES.glob("*")}
+    assert figures <= used
+    assert figures == set(re.findall(r"\((images/questions/\w+\.png)\)", PAGE))
+    studies = {
+        p.parent.name for n in catalogue.names(CONF) for p in QUESTIONS.kept_tables(catalogue.find(n, CONF)[1]).values()
+    }
+    assert {path.name for path in QUESTIONS.KEPT.iterdir()} <= studies
