@@ -1,11 +1,14 @@
 """What reaches the reader after the law was chosen: how often headline intervals hold the truth, and what is named.
 
-    python benchmarks/coverage.py --json FILE       every condition: about 20 minutes on two cores
-    python benchmarks/coverage.py --quick           four conditions, 20 tables each: about half a minute
+    python benchmarks/coverage.py --records FILE       every condition: about 20 minutes on two cores
+    python benchmarks/coverage.py --quick              four conditions, 20 tables each: about half a minute
+    python benchmarks/coverage.py --records FILE --seconds 280     so long only; the next call goes on from there
+    python benchmarks/coverage.py --records FILE --tables 0 --write docs/fitting.md      the page, from what is there
 
 Tables obey a known law on a grid of this project's sizes, with seed noise. Each is analysed as a user's would be
 (`fitting.analysis.analyse`, the joint laws, 200 draws), and then the truth is looked up in the headline. Table number k
-of a condition has the seed (k, number of the condition). For every quantity:
+of a condition has the seed (k, number of the condition), so that a second call gives the same figures. For every
+quantity:
 
     held        share of the tables whose 95 % interval holds the truth
     width       median width over that of the interval that the true law alone gives, the oracle's
@@ -23,270 +26,235 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
-from functools import partial
-from itertools import product
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table as Grid
+from coverage_suite import HEADLINE, METHODS, QUANTITIES, QUICK, conditions, one, true_values
 
-from mnist_scaling.fitting.analysis import Result, analyse
-from mnist_scaling.fitting.choice import not_rejected
-from mnist_scaling.fitting.fitted import Options
-from mnist_scaling.fitting.frontier_intervals import budgets, parametric
-from mnist_scaling.fitting.headline import headline
-from mnist_scaling.fitting.kept import Kept
-from mnist_scaling.fitting.laws import get_law
-from mnist_scaling.fitting.laws.base import Array
-from mnist_scaling.fitting.local_slopes import STEP, largest, middle
-from mnist_scaling.fitting.parametric import exponents_of, fit_cost
-from mnist_scaling.fitting.rows import Table, make_table
-
-LAWS = ("additive", "coupled", "kaplan", "kaplan_floor", "multiplicative", "multiplicative_floor", "quadratic")
-
-COUPLED = {"E": 0.015, "A": 92.4, "B": 15.94, "alpha": 0.8463, "beta": 0.4938, "gamma": 1.4}
-TRUTHS: dict[str, tuple[str, dict[str, float]]] = {
-    "additive": ("additive", {"E": 0.02, "A": 650.0, "B": 72.9, "alpha": 1.148, "beta": 0.7306}),
-    "additive, E = 0": ("additive", {"E": 0.0, "A": 150.4, "B": 27.66, "alpha": 0.9552, "beta": 0.606}),
-    "multiplicative": ("multiplicative", {"A": 113.0, "alpha": 0.2995, "beta": 0.4347}),
-    "multiplicative_floor": ("multiplicative_floor", {"E": 0.02, "A": 333.2, "alpha": 0.3578, "beta": 0.5154}),
-    "coupled, gamma = 0.6": (
-        "coupled",
-        {"E": 0.015, "A": 10645.6, "B": 671.04, "alpha": 1.6513, "beta": 1.1185, "gamma": 0.6},
-    ),
-    "coupled, gamma = 1.4": ("coupled", COUPLED),
-    "kaplan": ("kaplan", {"Nc": 124.4, "Dc": 373.6, "alpha_N": 0.7067, "alpha_D": 0.6846}),
-    "kaplan_floor": ("kaplan_floor", {"E": 0.02, "Nc": 220.5, "Dc": 476.2, "alpha_N": 0.9481, "alpha_D": 0.8015}),
+NAMES = {
+    "slope_N": "slope N",
+    "slope_D": "slope D",
+    "middle_slope_N": "middle N",
+    "middle_slope_D": "middle D",
+    "N_exponent": "N*",
+    "loss_exponent": "L*",
+    "loss": "loss at 2 N, 2 D",
+    "hull N": "N* of hull",
+    "pareto N": "N* of pareto",
+    "isoflop N": "N* of isoflop",
 }
-"""Each law's best fit to one quickstart study, its floor and gamma held at a round number."""
 
-BROKEN = "broken_D"
-"""A truth that none of the laws is: the exponent of D falls from 0.6 to 0.3 at D = 12,500."""
+WAYS = {
+    "oracle": "the true law, told beforehand",
+    "lowest AICc": "the law with the lowest AICc",
+    "union": "union of the intervals of all laws that are not rejected",
+    HEADLINE: "mixture of their draws by weight: the headline",
+}
 
-SIZES = np.array([2066, 3148, 4266, 6610, 9098, 13100, 20490, 37000.0])
-"""Parameters of the CNN at widths 2, 3, 4, 6, 8, 11, 16 and 22."""
+BEGIN, END = "<!-- tables of benchmarks/coverage.py -->", "<!-- end of the tables -->"
+"""Marks on the page between which `--write` puts the tables."""
 
-COST = (np.log(0.377), 1.5335, 1.0)
-"""log C = constant + kappa_N log N + kappa_D log D of the quickstart's cells."""
 
-QUANTITIES = ("slope_N", "slope_D", "middle_slope_N", "middle_slope_D", "floor", "N_exponent", "loss_exponent", "loss")
-METHODS = ("hull", "pareto", "isoflop")
+def run(jobs: Iterable[tuple[int, int]], draws: int, workers: int, seconds: float = np.inf) -> Iterator[dict[str, Any]]:
+    """Analyse tables, as they come about, until the time is up.
+
+    Parameters
+    ----------
+    jobs : iterable of (int, int)
+        Number of a table and number of its condition among `conditions()`.
+    draws : int
+    workers : int
+        Processes.
+    seconds : float
+        No table is begun later.
+    """
+    every, start = list(conditions()), time.monotonic()
+    waiting = iter(jobs)
+    with ProcessPoolExecutor(workers) as pool:
+        begun: dict[Any, tuple[int, int]] = {}
+        while True:
+            if time.monotonic() - start < seconds:
+                for k, number in islice(waiting, 2 * workers - len(begun)):
+                    begun[pool.submit(one, every[number], (k, number), draws)] = (k, number)
+            if not begun:
+                return
+            for ended in wait(begun, return_when=FIRST_COMPLETED).done:
+                k, number = begun.pop(ended)
+                yield {"table": k, "condition": number} | ended.result()
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The tables that were analysed before; a line that was cut off is left out."""
+    out = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            out.append(json.loads(line))
+        except ValueError:
+            continue
+    return out
+
+
+@cache
+def _truths() -> list[dict[str, float]]:
+    return [true_values(condition) for condition in conditions()]
 
 
 @dataclass(frozen=True)
-class Condition:
-    """How a table comes about."""
+class Tally:
+    """One quantity over some tables, by one way."""
 
-    truth: str
-    grid: str = "7x5"
-    noise: float = 0.04
-    """Standard deviation of one run's log loss."""
-    what: str = "se"
-    """se (3 repeats with their standard error), no se, unequal (noise twice to half by cell), outlier (one cell 20 %
-    too high), shared (a shared 3 % error for each amount of data beside the seeds' own)."""
-
-
-def points(grid: str) -> tuple[Array, Array]:
-    """N and D of every row."""
-    if grid == "scattered":
-        rng = np.random.default_rng(11)
-        return (np.exp(rng.uniform(*np.log(ends), 40)) for ends in ((2e3, 4e4), (1.5e3, 5e4)))  # type: ignore[return-value]
-    sizes = {"4x5": SIZES[[0, 2, 4, 6]], "7x5": SIZES[:7], "8x7": SIZES}[grid]
-    amounts = 50_000 / 2.0 ** np.arange(7 if grid == "8x7" else 5)
-    n, d = np.meshgrid(sizes, amounts, indexing="ij")
-    return n.ravel(), d.ravel()
+    tables: int
+    given: int
+    """Tables that gave an interval."""
+    held: int
+    exists: int
+    """Tables of a truth that has the quantity, and that gave an interval."""
+    width: float
+    """Median width over the oracle's; NaN without one."""
 
 
-def log_loss(truth: str, log_n: Array, log_d: Array) -> Array:
-    """The true mean log loss."""
-    if truth == BROKEN:
-        bend = 0.3 * 0.3 * np.logaddexp(0, (log_d - np.log(12_500)) / 0.3)
-        return np.log(113) + 1.5 - 0.2995 * log_n - 0.6 * log_d + bend
-    name, values = TRUTHS[truth]
-    law = get_law(name)
-    return law.evaluate(law.internal(values)[None], {"N": log_n, "D": log_d})[0][0]
-
-
-def table_of(condition: Condition, rng: np.random.Generator) -> Table:
-    """One simulated table."""
-    n, d = points(condition.grid)
-    y, size = log_loss(condition.truth, np.log(n), np.log(d)), np.full(len(n), condition.noise)
-    if condition.what == "unequal":
-        size = size * np.exp(rng.uniform(-np.log(2), np.log(2), len(n)))
-    if condition.what == "outlier":
-        y = y + np.log(1.2) * (np.arange(len(n)) == rng.integers(len(n)))
-    if condition.what == "shared":
-        _, level = np.unique(d, return_inverse=True)
-        y = y + 0.03 * rng.standard_normal(level.max() + 1)[level]
-    runs = np.exp(y[:, None] + size[:, None] * rng.standard_normal((len(n), 3)))
-    with_se = condition.what != "no se"
-    c = np.exp(COST[0] + COST[1] * np.log(n) + COST[2] * np.log(d))
-    return make_table(
-        runs.mean(axis=1),
-        {"N": n, "D": d, "C": c},
-        se=runs.std(axis=1, ddof=1) / np.sqrt(3) if with_se else None,
-        repeats=np.full(len(n), 3.0) if with_se else None,
-    )
-
-
-def true_values(condition: Condition) -> dict[str, float]:
-    """The truth of every quantity; absent where it does not exist."""
-    n, d = points(condition.grid)
-    logs = {"N": np.log(n), "D": np.log(d)}
-    out: dict[str, float] = {}
-    for prefix, at in (("", largest(logs)), ("middle_", middle(logs))):
-        for key in "ND":
-            ends = [
-                log_loss(condition.truth, *(np.array([at[k] + h * (k == key)]) for k in "ND")) for h in (-STEP, STEP)
-            ]
-            out[f"{prefix}slope_{key}"] = float(ends[0][0] - ends[1][0]) / (2 * STEP)
-    far = {k: np.array([v + np.log(2)]) for k, v in largest(logs).items()}
-    out["loss"] = float(np.exp(log_loss(condition.truth, far["N"], far["D"])[0]))
-    out["floor"] = 0.0
-    if condition.truth == BROKEN:
-        return out
-    name, values = TRUTHS[condition.truth]
-    law, table = get_law(name), table_of(condition, np.random.default_rng(0))
-    cost = fit_cost(table)
-    assert cost is not None
-    found = exponents_of(law, law.internal(values)[None], cost, budgets(table, cost))
-    if found is not None:
-        out |= {key: float(found[key][0]) for key in ("N_exponent", "loss_exponent")}
-    return out | {"floor": values.get("E", 0.0)}
-
-
-def one(condition: Condition, seed: tuple[int, int], draws: int) -> dict[str, Any]:
-    """One table: intervals of the headline and of the true law alone, and what was selected."""
-    table = table_of(condition, np.random.default_rng(seed))
-    beyond = {k: 2 * float(table.inputs[k].max()) for k in ("N", "D")}
-    result = analyse(table, Options(laws=LAWS, draws=draws, seed=seed[0], predict=beyond))
-    mine = headline(result)
-    out: dict[str, Any] = {"selected": result.choice.selected, "settled": mine["settled"]}
-    out["headline"] = {key: _ends(mine[key]) for key in QUANTITIES}
-    for method in METHODS:
-        out["headline"][f"{method} N"] = _ends(result.frontier[method].intervals["N_exponent"].record())
-    aicc = {name: f.aicc for name, f in result.fitted.items() if not f.law.empirical}
-    if condition.truth != BROKEN:
-        name = TRUTHS[condition.truth][0]
-        alone = headline(_alone(result, name))
-        out["oracle"] = {key: _ends(alone[key]) for key in QUANTITIES}
-        right = {name} | {law for law in aicc if name in get_law(law).nests}
-        out["able"] = set(not_rejected(aicc)) <= right
-        out["right"], out["wrong"] = (
-            result.choice.selected in right,
-            result.choice.selected not in (None, *right),
-        )
-    else:
-        out["able"], out["right"], out["wrong"] = False, False, result.choice.selected is not None
-    return out
-
-
-def _alone(result: Result, name: str) -> Result:
-    """The same analysis by somebody who was told the law."""
-
-    kept = (Kept(result.fitted[name], 1.0),)
-    frontier = {"parametric": parametric(result.table, kept, result.cost, result.draws)}
-    return replace(result, kept=kept, frontier=frontier)
-
-
-def _ends(record: dict[str, Any]) -> tuple[float, float] | None:
-    low, high = record["low"], record["high"]
-    return None if low is None or high is None or not np.isfinite([low, high]).all() else (float(low), float(high))
-
-
-def summary(condition: Condition, found: list[dict[str, Any]]) -> dict[str, Any]:
-    """The figures of one condition."""
-    truth = true_values(condition)
-    out: dict[str, Any] = asdict(condition) | {"tables": len(found)}
-    for key in ("wrong", "right", "able"):
-        out[key] = float(np.mean([one[key] for one in found]))
-    out["held"], out["width"], out["given"] = {}, {}, {}
-    for key in found[0]["headline"]:
-        value = truth.get(key if key in QUANTITIES else "N_exponent")
-        ends = [one["headline"][key] for one in found]
-        known = [e for e in ends if e is not None]
-        out["given"][key] = len(known) / len(ends)
-        if value is None or not known:
+def tally(records: Sequence[dict[str, Any]], key: str, way: str = HEADLINE) -> Tally:
+    """How often the intervals of one quantity hold its truth."""
+    given = held = exists = 0
+    ratios = []
+    for record in records:
+        ends, truth = record[way][key], _truths()[record["condition"]].get(key if key in QUANTITIES else "N_exponent")
+        if ends is None:
             continue
-        slack = 1e-9 * max(1.0, abs(value))
-        out["held"][key] = float(np.mean([low - slack <= value <= high + slack for low, high in known]))
-        pairs = [(one["headline"][key], one.get("oracle", {}).get(key)) for one in found]
-        ratios = [(a[1] - a[0]) / (b[1] - b[0]) for a, b in pairs if a and b and b[1] > b[0]]
-        if ratios:
-            out["width"][key] = float(np.median(ratios))
+        given += 1
+        if truth is None:
+            continue
+        exists += 1
+        slack = 1e-9 * max(1.0, abs(truth))
+        held += ends[0] - slack <= truth <= ends[1] + slack
+        oracle = record.get("oracle", {}).get(key)
+        if oracle is not None and oracle[1] > oracle[0]:
+            ratios.append((ends[1] - ends[0]) / (oracle[1] - oracle[0]))
+    return Tally(len(records), given, held, exists, float(np.median(ratios)) if ratios else np.nan)
+
+
+def _cell(t: Tally) -> str:
+    """Held in per cent, and the width; of a quantity that does not exist, how often it was given nevertheless."""
+    if not t.exists:
+        return f"none: {100 * t.given / t.tables:.0f}" if t.given else "none"
+    text = f"{100 * t.held / t.exists:.0f}"
+    return f"{text} ({t.width:.1f})" if np.isfinite(t.width) else text
+
+
+def groups(records: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """The records by truth, by grid and noise, and by what else is wrong with the table."""
+    every = list(conditions())
+    out: dict[str, list[dict[str, Any]]] = {}
+    plain = [r for r in records if every[r["condition"]].what == "se"]
+    for record in plain:
+        out.setdefault(every[record["condition"]].truth, []).append(record)
+    for record in plain:
+        c = every[record["condition"]]
+        out.setdefault(f"{c.grid}, {100 * c.noise:.0f} %", []).append(record)
+    for record in records:
+        c = every[record["condition"]]
+        if c.what != "se":
+            out.setdefault(f"{c.grid}, {100 * c.noise:.0f} %, {c.what}", []).append(record)
     return out
 
 
-def conditions() -> Iterator[Condition]:
-    """The whole suite."""
-    truths = (*TRUTHS, BROKEN)
-    for grid, noise, truth in product(("4x5", "7x5", "8x7", "scattered"), (0.04, 0.1), truths):
-        yield Condition(truth, grid, noise)
-    for what, truth in product(("no se", "unequal", "outlier", "shared"), truths):
-        yield Condition(truth, what=what)
+def choice_table(records: Sequence[dict[str, Any]]) -> list[str]:
+    """Markdown: what is named, by group; "worst" is the condition with the most wrong names."""
+    lines = [
+        "| tables | number | wrong | worst | right | able | right where able |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for name, group in groups(records).items():
+        size = Counter(r["condition"] for r in group)
+        wrong = Counter(r["condition"] for r in group if r["wrong"])
+        worst = max(wrong[c] / size[c] for c in size)
+        able = [r["right"] for r in group if r["able"]]
+        shares = [np.mean([r[k] for r in group]) for k in ("wrong", "right", "able")]
+        texts = [f"{100 * v:.0f} %" for v in (shares[0], worst, *shares[1:])]
+        texts.append(f"{100 * np.mean(able):.0f} %" if able else "—")
+        lines.append(f"| {name} | {len(group)} | {' | '.join(texts)} |")
+    return lines
 
 
-QUICK = (
-    Condition("additive"),
-    Condition("multiplicative", "4x5"),
-    Condition("coupled, gamma = 1.4", noise=0.1),
-    Condition("kaplan_floor", what="no se"),
-)
+def held_table(records: Sequence[dict[str, Any]]) -> list[str]:
+    """Markdown: share held in per cent, and width over the oracle's, by group and quantity."""
+    keys = (*QUANTITIES, *(f"{m} N" for m in METHODS))
+    lines = [f"| tables | {' | '.join(NAMES.get(k, k) for k in keys)} |", "|---" * (len(keys) + 1) + "|"]
+    for name, group in [*groups(records).items(), ("all", list(records))]:
+        lines.append(f"| {name} | {' | '.join(_cell(tally(group, k)) for k in keys)} |")
+    return lines
 
 
-def run(wanted: list[Condition], tables: int, draws: int, workers: int) -> list[dict[str, Any]]:
-    """Every condition's figures."""
-    every, out = list(conditions()), []
-    with ProcessPoolExecutor(workers) as pool:
-        for condition in wanted:
-            number = every.index(condition)
-            seeds = [(k, number) for k in range(tables)]
-            found = list(
-                pool.map(partial(one, condition, draws=draws), seeds, chunksize=max(1, tables // (4 * workers)))
-            )
-            out.append(summary(condition, found))
-    return out
-
-
-def show(rows: list[dict[str, Any]], console: Console) -> None:
-    """A table: held in per cent (width over the oracle's), by condition."""
-    grid = Grid("condition", "wrong", "right (able)", *QUANTITIES, *(f"{m} N" for m in METHODS))
-    for row in rows:
+def ways_table(records: Sequence[dict[str, Any]]) -> list[str]:
+    """Markdown: lowest and highest share held over the groups, and over all; width over the oracle's."""
+    known = [r for r in records if "oracle" in r]
+    lines = [f"| way | {' | '.join(NAMES.get(k, k) for k in QUANTITIES)} |", "|---" * (len(QUANTITIES) + 1) + "|"]
+    for way in ("oracle", "lowest AICc", "union", HEADLINE):
         cells = []
-        for key in (*QUANTITIES, *(f"{m} N" for m in METHODS)):
-            held, width = row["held"].get(key), row["width"].get(key)
-            text = "—" if held is None else f"{100 * held:.0f}"
-            cells.append(text if width is None else f"{text} ({width:.1f})")
-        name = f"{row['truth']}, {row['grid']}, {100 * row['noise']:.0f} %" + (
-            "" if row["what"] == "se" else f", {row['what']}"
-        )
-        able = f"{100 * row['right']:.0f} ({100 * row['able']:.0f})"
-        grid.add_row(name, f"{100 * row['wrong']:.0f}", able, *cells)
-    console.print(grid)
+        for key in QUANTITIES:
+            found = [t for g in groups(known).values() if (t := tally(g, key, way)).exists]
+            shares = [100 * t.held / t.exists for t in found]
+            cells.append(f"{min(shares):.0f}–{max(shares):.0f}, {_cell(tally(known, key, way))}" if shares else "—")
+        lines.append(f"| {WAYS[way]} | {' | '.join(cells)} |")
+    return lines
+
+
+def page(records: Sequence[dict[str, Any]]) -> str:
+    """All tables, in markdown."""
+    number = Counter(r["condition"] for r in records)
+    sizes = sorted(set(number.values()))
+    each = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} or {sizes[-1]}"
+    parts = (choice_table(records), held_table(records), ways_table(records))
+    titles = (
+        "What is named",
+        "Share of 95 % intervals that hold the truth, in per cent (median width over the oracle's)",
+        "Ways to one interval over laws: lowest to highest row of the table above, then all tables",
+    )
+    text = "\n\n".join(f"**{title}**\n\n" + "\n".join(lines) for title, lines in zip(titles, parts, strict=True))
+    return f"{len(records)} tables, {each} of each of {len(number)} conditions.\n\n{text}\n"
+
+
+def write(path: Path, text: str) -> None:
+    """Put the tables between the page's two marks."""
+    before, rest = path.read_text().split(BEGIN, 1)
+    after = rest.split(END, 1)[1]
+    path.write_text(f"{before}{BEGIN}\n{text}{END}{after}")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="four conditions, 20 tables each")
-    parser.add_argument("--tables", type=int, default=60, help="of each condition")
+    parser.add_argument("--tables", type=int, default=40, help="of each condition")
+    parser.add_argument("--first", type=int, default=0, help="number of the first table, to share the work")
     parser.add_argument("--draws", type=int, default=200, help="of each table's bootstrap")
-    parser.add_argument("--part", default="0/1", help="K/N: every Nth condition from the Kth on, to run it in parts")
-    parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--seconds", type=float, default=np.inf, help="begin no table later")
+    parser.add_argument("--records", type=Path, help="one line per table; those that are there are not run again")
+    parser.add_argument("--write", type=Path, help="page whose tables are replaced")
     given = parser.parse_args()
-    k, n = map(int, given.part.split("/"))
-    wanted, tables = (list(QUICK), 20) if given.quick else (list(conditions())[k::n], given.tables)
-    start = time.monotonic()
-    rows = run(wanted, tables, given.draws, len(os.sched_getaffinity(0)))
-    show(rows, Console(width=220))
-    print(f"{len(rows)} conditions, {tables} tables each: {time.monotonic() - start:.0f} s")
-    if given.json:
-        given.json.parent.mkdir(parents=True, exist_ok=True)
-        given.json.write_text(json.dumps(rows, indent=1) + "\n")
+    every = list(conditions())
+    numbers, tables = ([every.index(c) for c in QUICK], 20) if given.quick else (list(range(len(every))), given.tables)
+    records = read(given.records) if given.records else []
+    done, start = {(r["table"], r["condition"]) for r in records}, time.monotonic()
+    jobs = (
+        (k, number) for k in range(given.first, given.first + tables) for number in numbers if (k, number) not in done
+    )
+    for record in run(jobs, given.draws, len(os.sched_getaffinity(0)), given.seconds):
+        records.append(record)
+        if given.records:
+            with given.records.open("a") as file:
+                file.write(json.dumps(record) + "\n")
+    text = page(records)
+    print(text)
+    print(f"{len(records) - len(done)} tables more in {time.monotonic() - start:.0f} s")
+    if given.write:
+        write(given.write, text)
 
 
 if __name__ == "__main__":

@@ -53,7 +53,8 @@ def single(run: RunConfig, folder: Path) -> float | None:
     """One run by hand: show how far it is, record it and print what it measured; its validation loss."""
     from mnist_scaling.training.loop import train_model
 
-    run = replace(run, data=replace(run.data, sha256=TRAINER.prepare(run.data).sha256))
+    known = TRAINER.prepare(run.data)
+    run = replace(run, data=replace(run.data, sha256=known.sha256 if known is not None else None))
     if (start := TRAINER.start(run)) is not None:
         run = replace(run, init_sha256=start.sha256)
         print(f"Starting from the weights in {run.init_from}" + (f"; {start.note}" if start.note else "") + ".")

@@ -1,0 +1,202 @@
+"""The simulated tables of `coverage.py`: their truths, their grids, their noise, and what one of them gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from mnist_scaling.fitting.analysis import Result, analyse
+from mnist_scaling.fitting.choice import not_rejected
+from mnist_scaling.fitting.fitted import Options
+from mnist_scaling.fitting.frontier_intervals import budgets, parametric
+from mnist_scaling.fitting.headline import headline
+from mnist_scaling.fitting.kept import Kept
+from mnist_scaling.fitting.laws import get_law
+from mnist_scaling.fitting.laws.base import Array
+from mnist_scaling.fitting.local_slopes import STEP, largest, middle
+from mnist_scaling.fitting.parametric import exponents_of, fit_cost
+from mnist_scaling.fitting.rows import Table, make_table
+
+LAWS = ("additive", "coupled", "kaplan", "kaplan_floor", "multiplicative", "multiplicative_floor", "quadratic")
+
+COUPLED = {"E": 0.015, "A": 92.4, "B": 15.94, "alpha": 0.8463, "beta": 0.4938, "gamma": 1.4}
+TRUTHS: dict[str, tuple[str, dict[str, float]]] = {
+    "additive": ("additive", {"E": 0.02, "A": 650.0, "B": 72.9, "alpha": 1.148, "beta": 0.7306}),
+    "additive, E = 0": ("additive", {"E": 0.0, "A": 150.4, "B": 27.66, "alpha": 0.9552, "beta": 0.606}),
+    "multiplicative": ("multiplicative", {"A": 113.0, "alpha": 0.2995, "beta": 0.4347}),
+    "multiplicative_floor": ("multiplicative_floor", {"E": 0.02, "A": 333.2, "alpha": 0.3578, "beta": 0.5154}),
+    "coupled, gamma = 0.6": (
+        "coupled",
+        {"E": 0.015, "A": 10645.6, "B": 671.04, "alpha": 1.6513, "beta": 1.1185, "gamma": 0.6},
+    ),
+    "coupled, gamma = 1.4": ("coupled", COUPLED),
+    "kaplan": ("kaplan", {"Nc": 124.4, "Dc": 373.6, "alpha_N": 0.7067, "alpha_D": 0.6846}),
+    "kaplan_floor": ("kaplan_floor", {"E": 0.02, "Nc": 220.5, "Dc": 476.2, "alpha_N": 0.9481, "alpha_D": 0.8015}),
+}
+"""Each law's best fit to one quickstart study, its floor and gamma held at a round number."""
+
+BROKEN = "broken_D"
+"""A truth that none of the laws is: the exponent of D falls from 0.6 to 0.3 at D = 12,500."""
+
+SIZES = np.array([2066, 3148, 4266, 6610, 9098, 13100, 20490, 37000.0])
+"""Parameters of the CNN at widths 2, 3, 4, 6, 8, 11, 16 and 22."""
+
+COST = (np.log(0.377), 1.5335, 1.0)
+"""log C = constant + kappa_N log N + kappa_D log D of the quickstart's cells."""
+
+QUANTITIES = ("slope_N", "slope_D", "middle_slope_N", "middle_slope_D", "floor", "N_exponent", "loss_exponent", "loss")
+METHODS = ("hull", "pareto", "isoflop")
+
+HEADLINE = "headline"
+
+
+@dataclass(frozen=True)
+class Condition:
+    """How a table comes about."""
+
+    truth: str
+    grid: str = "7x5"
+    noise: float = 0.04
+    """Standard deviation of one run's log loss."""
+    what: str = "se"
+    """se (3 repeats with their standard error), no se, unequal (noise twice to half by cell), outlier (one cell 20 %
+    too high), shared (a shared 3 % error for each amount of data beside the seeds' own)."""
+
+
+def points(grid: str) -> tuple[Array, Array]:
+    """N and D of every row."""
+    if grid == "scattered":
+        rng = np.random.default_rng(11)
+        return (np.exp(rng.uniform(*np.log(ends), 40)) for ends in ((2e3, 4e4), (1.5e3, 5e4)))  # type: ignore[return-value]
+    sizes = {"4x5": SIZES[[0, 2, 4, 6]], "7x5": SIZES[:7], "8x7": SIZES}[grid]
+    amounts = 50_000 / 2.0 ** np.arange(7 if grid == "8x7" else 5)
+    n, d = np.meshgrid(sizes, amounts, indexing="ij")
+    return n.ravel(), d.ravel()
+
+
+def log_loss(truth: str, log_n: Array, log_d: Array) -> Array:
+    """The true mean log loss."""
+    if truth == BROKEN:
+        bend = 0.3 * 0.3 * np.logaddexp(0, (log_d - np.log(12_500)) / 0.3)
+        return np.log(113) + 1.5 - 0.2995 * log_n - 0.6 * log_d + bend
+    name, values = TRUTHS[truth]
+    law = get_law(name)
+    return law.evaluate(law.internal(values)[None], {"N": log_n, "D": log_d})[0][0]
+
+
+def table_of(condition: Condition, rng: np.random.Generator) -> Table:
+    """One simulated table."""
+    n, d = points(condition.grid)
+    y, size = log_loss(condition.truth, np.log(n), np.log(d)), np.full(len(n), condition.noise)
+    if condition.what == "unequal":
+        size = size * np.exp(rng.uniform(-np.log(2), np.log(2), len(n)))
+    if condition.what == "outlier":
+        y = y + np.log(1.2) * (np.arange(len(n)) == rng.integers(len(n)))
+    if condition.what == "shared":
+        _, level = np.unique(d, return_inverse=True)
+        y = y + 0.03 * rng.standard_normal(level.max() + 1)[level]
+    runs = np.exp(y[:, None] + size[:, None] * rng.standard_normal((len(n), 3)))
+    with_se = condition.what != "no se"
+    c = np.exp(COST[0] + COST[1] * np.log(n) + COST[2] * np.log(d))
+    return make_table(
+        runs.mean(axis=1),
+        {"N": n, "D": d, "C": c},
+        se=runs.std(axis=1, ddof=1) / np.sqrt(3) if with_se else None,
+        repeats=np.full(len(n), 3.0) if with_se else None,
+    )
+
+
+def true_values(condition: Condition) -> dict[str, float]:
+    """The truth of every quantity; absent where it does not exist."""
+    n, d = points(condition.grid)
+    logs = {"N": np.log(n), "D": np.log(d)}
+    out: dict[str, float] = {}
+    for prefix, at in (("", largest(logs)), ("middle_", middle(logs))):
+        for key in "ND":
+            ends = [
+                log_loss(condition.truth, *(np.array([at[k] + h * (k == key)]) for k in "ND")) for h in (-STEP, STEP)
+            ]
+            out[f"{prefix}slope_{key}"] = float(ends[0][0] - ends[1][0]) / (2 * STEP)
+    far = {k: np.array([v + np.log(2)]) for k, v in largest(logs).items()}
+    out["loss"] = float(np.exp(log_loss(condition.truth, far["N"], far["D"])[0]))
+    out["floor"] = 0.0
+    if condition.truth == BROKEN:
+        return out
+    name, values = TRUTHS[condition.truth]
+    law, table = get_law(name), table_of(condition, np.random.default_rng(0))
+    cost = fit_cost(table)
+    assert cost is not None
+    found = exponents_of(law, law.internal(values)[None], cost, budgets(table, cost))
+    if found is not None:
+        out |= {key: float(found[key][0]) for key in ("N_exponent", "loss_exponent")}
+    return out | {"floor": values.get("E", 0.0)}
+
+
+def one(condition: Condition, seed: tuple[int, int], draws: int) -> dict[str, Any]:
+    """One table: intervals of the headline, of the true law alone and of two other ways; and what was selected."""
+    table = table_of(condition, np.random.default_rng(seed))
+    beyond = {k: 2 * float(table.inputs[k].max()) for k in ("N", "D")}
+    result = analyse(table, Options(laws=LAWS, draws=draws, seed=seed[0], predict=beyond))
+    out: dict[str, Any] = {"selected": result.choice.selected, HEADLINE: _intervals(headline(result))}
+    for method in METHODS:
+        out[HEADLINE][f"{method} N"] = _ends(result.frontier[method].intervals["N_exponent"].record())
+    aicc = {name: f.aicc for name, f in result.fitted.items() if not f.law.empirical}
+    kept = not_rejected(aicc)
+    alone = {name: _intervals(headline(_alone(result, name))) for name in {*kept, _law_of(condition)} - {None}}
+    out["lowest AICc"] = alone[next(iter(kept))]
+    out["union"] = {key: _union([alone[name][key] for name in kept]) for key in QUANTITIES}
+    truth = _law_of(condition)
+    right = {name for name in aicc if name == truth or truth in get_law(name).nests}
+    if truth is not None:
+        out["oracle"] = alone[truth]
+    out["able"] = set(kept) <= right
+    out["right"] = result.choice.selected in right
+    out["wrong"] = result.choice.selected not in (None, *right)
+    return out
+
+
+def _law_of(condition: Condition) -> str | None:
+    return None if condition.truth == BROKEN else TRUTHS[condition.truth][0]
+
+
+def _alone(result: Result, name: str) -> Result:
+    """The same analysis by somebody who was told the law."""
+
+    kept = (Kept(result.fitted[name], 1.0),)
+    frontier = {"parametric": parametric(result.table, kept, result.cost, result.draws)}
+    return replace(result, kept=kept, frontier=frontier)
+
+
+def _intervals(record: dict[str, Any]) -> dict[str, tuple[float, float] | None]:
+    return {key: _ends(record[key]) for key in QUANTITIES}
+
+
+def _ends(record: dict[str, Any]) -> tuple[float, float] | None:
+    low, high = record["low"], record["high"]
+    return None if low is None or high is None or not np.isfinite([low, high]).all() else (float(low), float(high))
+
+
+def _union(ends: Sequence[tuple[float, float] | None]) -> tuple[float, float] | None:
+    known = [e for e in ends if e is not None]
+    return (min(low for low, _ in known), max(high for _, high in known)) if known else None
+
+
+def conditions() -> Iterator[Condition]:
+    """The whole suite."""
+    truths = (*TRUTHS, BROKEN)
+    for grid, noise, truth in product(("4x5", "7x5", "8x7", "scattered"), (0.04, 0.1), truths):
+        yield Condition(truth, grid, noise)
+    for what, truth in product(("no se", "unequal", "outlier", "shared"), truths):
+        yield Condition(truth, what=what)
+
+
+QUICK = (
+    Condition("additive"),
+    Condition("multiplicative", "4x5"),
+    Condition("coupled, gamma = 1.4", noise=0.1),
+    Condition("kaplan_floor", what="no se"),
+)
