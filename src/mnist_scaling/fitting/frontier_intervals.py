@@ -101,7 +101,7 @@ def _drawn(table: Table, kept: Sequence[Kept], draws: Draws) -> list[_Drawn]:
         thetas, fitted = f.thetas[:FRONTIER_DRAWS][good], table.y - f.fit.residual
         smooth = f.law.evaluate(thetas, f.logs)[0]
         if pairs:
-            ys, counts = np.broadcast_to(table.y, smooth.shape), draws.counts[:FRONTIER_DRAWS][good]
+            ys, counts = np.broadcast_to(table.y, smooth.shape), draws.counts[:FRONTIER_DRAWS][good].astype(float)
         else:
             ys, counts = fitted + _errors(f, draws)[good], None
         out.append(_Drawn(one, thetas, ys, counts, smooth, fitted))

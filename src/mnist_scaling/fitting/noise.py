@@ -17,7 +17,7 @@ from scipy import special
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.estimate import Fit
-from mnist_scaling.fitting.laws.base import Array
+from mnist_scaling.fitting.laws.base import Array, Numbers
 from mnist_scaling.fitting.objective import Scale
 from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.shared import SHARED_BELOW, Explained, explained_by_levels
@@ -67,7 +67,7 @@ class Noise:
     """Chance of such a ratio, or a larger one, where the law and the standard errors are right."""
     shared: Shared | None = None
 
-    def draw(self, own: Array, common: Array) -> Array:
+    def draw(self, own: Numbers, common: Numbers) -> Array:
         """Errors of every draw, shape (draws, n), from standard normal numbers of that shape.
 
         Parameters

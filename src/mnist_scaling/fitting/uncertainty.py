@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,7 +110,7 @@ def bootstrap(fit: Fit, logs: Logs, y: Array, draws: Draws, noise: Noise, rows: 
     start = np.repeat(fit.theta[None], draws.number, axis=0)
     if draws.kind == "pairs" and fit.n >= PAIRS_FROM and noise.shared is None:
         counts = draws.counts if len(rows) == draws.n else draws.counts[:, rows]
-        weights = counts if (fit.weights == 1).all() else fit.weights * counts
+        weights: NDArray[Any] = counts if (fit.weights == 1).all() else fit.weights * counts
         solution = _refit(fit, logs, y, _leap(fit, weights), weights)
         enough = (counts > 0).sum(axis=1) > fit.law.size
         return np.where(enough[:, None], solution.theta, np.nan), _share(solution.converged)
@@ -121,7 +122,7 @@ def bootstrap(fit: Fit, logs: Logs, y: Array, draws: Draws, noise: Noise, rows: 
     return solution.theta, _share(solution.converged)
 
 
-def _leap(fit: Fit, weights: Array) -> Array:
+def _leap(fit: Fit, weights: NDArray[Any]) -> Array:
     """Where one Newton step from the fit takes the draws whose rows weigh so much, shape (draws, p).
 
     All draws share the fit's residuals and gradients, so that two products of matrices make every step.
@@ -144,7 +145,7 @@ def _leap(fit: Fit, weights: Array) -> Array:
     return np.clip(start, lower, upper)
 
 
-def _refit(fit: Fit, logs: Logs, y: Array, start: Array, weights: Array) -> Solution:
+def _refit(fit: Fit, logs: Logs, y: Array, start: Array, weights: NDArray[Any]) -> Solution:
     return minimise_nested(fit.law, logs, y, start, fit.delta.value, weights, fit.nested)
 
 

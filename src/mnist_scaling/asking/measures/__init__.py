@@ -6,6 +6,7 @@ import difflib
 import importlib
 import pkgutil
 from collections.abc import Mapping
+from dataclasses import fields
 from functools import cache
 from typing import Any
 
@@ -43,7 +44,7 @@ def keys_of(spec: Mapping[str, Any]) -> tuple[Kind, Any]:
         raise InputError(f"`kind` of a measure must be one of {', '.join(kinds())}, but got {name!r}: {fix}")
     kind = kinds()[name]
     given = {key: value for key, value in spec.items() if key != "kind"}
-    known = list(kind.keys.__dataclass_fields__)
+    known = [one.name for one in fields(kind.keys)]
     for key in given:
         if key not in known:
             close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)

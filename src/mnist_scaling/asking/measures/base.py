@@ -95,8 +95,8 @@ def table(arm: Arm, names: Mapping[str, str] = {}) -> Table:
     names : mapping
         Columns of "N", "D", "C" or "U" that are not the usual ones.
     """
-    roles = {**FITTED, "loss": LOSS, "se": LOSS_SE, **names}
-    roles = {role: header if header in arm.rows else None for role, header in roles.items()}
+    wanted = {**FITTED, "loss": LOSS, "se": LOSS_SE, **names}
+    roles = {role: header if header in arm.rows else None for role, header in wanted.items()}
     values = {str(c): arm.rows[c].astype(object).where(arm.rows[c].notna(), None).tolist() for c in arm.rows}
     return read_columns(values, roles, None, f"the arm {arm.name}")[0]
 

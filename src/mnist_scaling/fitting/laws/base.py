@@ -9,11 +9,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Numbers = NDArray[np.floating[Any]]
+"""Numbers of any precision, such as draws that are kept in single precision for their size."""
 Logs = Mapping[str, Array]
 """Natural logarithms of the inputs, by name ("N", "D", "C", "U"), each of shape (n,)."""
 

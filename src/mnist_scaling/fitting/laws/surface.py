@@ -41,7 +41,7 @@ class Quadratic(Law):
 
     def starts(self, logs: Logs, log_loss: Array) -> Array:
         """See `Law.starts`: least squares, which is the optimum but for outliers."""
-        return np.linalg.lstsq(_terms(logs).T, log_loss, rcond=None)[0][None]
+        return np.asarray(np.linalg.lstsq(_terms(logs).T, log_loss, rcond=None)[0][None], float)
 
 
 def _terms(logs: Logs) -> Array:

@@ -27,7 +27,7 @@ def draw(data: AnswerFigure) -> Figure:
     rows = -(-len(data.panels) // columns)
     below = 0.55 + 0.31 * len(data.intervals) if data.intervals else 0.0
     figure = style.new_figure(height=0.35 + 2.7 * rows + below)
-    parts = figure.subfigures(2, 1, height_ratios=[2.7 * rows, below]) if below else np.array([figure])
+    parts: Any = figure.subfigures(2, 1, height_ratios=[2.7 * rows, below]) if below else [figure]
     grid = parts[0].subplots(rows, columns, squeeze=False, sharey=True).ravel()
     colours = _colours(data)
     every = np.concatenate([line.points["y"] for lines in data.panels.values() for line in lines])
