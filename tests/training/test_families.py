@@ -181,8 +181,7 @@ def test_coordinates_are_flat_in_mup_and_grow_in_standard(
         run = RunConfig(device="cpu", model=one, data=DataConfig(dir=data_dir), optim=optim)
         table = slopes(coordinate_check(run, widths, (0, 1), steps=3))
         found[name] = table[table["step"] > 0].set_index(["layer", "step"])["change"]
-    print(found["mup"].abs().sort_values().tail(4), found["standard"].loc["head"])
-    assert found["mup"].abs().max() < 0.3  # every layer, every step
+    assert found["mup"].abs().max() < 0.25  # every layer, every step
     assert (found["standard"].loc["head"] > found["mup"].loc["head"] + 0.25).all()
 
 
