@@ -121,7 +121,7 @@ def check_built(config_name: str, schema: type, arguments: list[str]) -> None:
 
 
 def check_ask(arguments: list[str]) -> None:
-    with initialize(config_path=None, version_base=None):
+    with initialize(config_path=None):
         asked = config.build(ask_config.AskConfig, load("ask", arguments, RunMode.RUN))
     if asked.question is not None and asked.question in catalogue.names(CONF):
         catalogue.find(asked.question, CONF)

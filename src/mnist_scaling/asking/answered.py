@@ -99,9 +99,8 @@ def fill(sentence: str, found: Found, show: Callable[[Interval], str]) -> str:
             known = [*found.numbers, *found.words]
             close = difflib.get_close_matches(slot, known, n=1, cutoff=0.5)
             fix = f"did you mean {{{close[0]}}}?" if close else f"choose one of {', '.join(known)}."
-            notes = f" ({' '.join(found.notes)})" if found.notes else ""
             raise InputError(
-                f"Every slot of a sentence must be filled by a measure, but none of them gives {{{slot}}}{notes}: {fix}"
+                f"Every slot of a sentence must be filled by a measure, but none of them gives {{{slot}}}: {fix}"
             )
         interval = found.numbers[slot].interval
         return show(interval) if interval.known else UNKNOWN
