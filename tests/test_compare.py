@@ -144,6 +144,16 @@ def test_two_tables_as_a_user_types_them(home: Path, command: Callable[..., Comp
     assert record["command"].startswith("python -m mnist_scaling.compare 'tables=[a.csv,b.csv]'")
 
 
+def test_arms_inside_one_table(home: Path) -> None:
+    tables = [pd.read_csv(home / f"{name}.csv").assign(model=name) for name in ("a", "b")]
+    pd.concat(tables).to_csv(home / "long.csv", index=False)
+    record = run(home, tables=["long.csv"], by="model", out="inside", columns=COLUMNS)
+    apart = run(home, tables=["a.csv", "b.csv"], out="apart", columns=COLUMNS)
+    assert [arm["axes"] for arm in record["arms"]] == [{"model": "a"}, {"model": "b"}]
+    assert record["slopes"] == apart["slopes"]
+    assert record["multiplier"] == apart["multiplier"]
+
+
 def test_two_seeds_give_two_answers_and_one_seed_one(home: Path) -> None:
     first, again, other = (run(home, studies=["fast", "slow"], name="c", seed=s)["offset"] for s in (0, 0, 1))
     assert first == again
