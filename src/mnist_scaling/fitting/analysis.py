@@ -90,10 +90,9 @@ def analyse(table: Table, options: Options | None = None) -> Result:
     options = options or Options()
     given, rng = table, np.random.default_rng(options.seed)
     table, masked = _mask(table, options)
-    cells = table.folded()
-    table, notes = _thin(cells if len(cells) >= FEWEST_ROWS else table, rng)
-    if len(table) < len(given) - len(masked) and not notes:
-        notes = [f"{len(given) - len(masked)} rows are {len(table)} cells: rows of one N and D are repeats of one cell"]
+    table, folded = _fold(table)
+    table, thinned = _thin(table, rng)
+    notes = folded + thinned
     if len(table) < FEWEST_ROWS:
         raise InputError(f"A fit needs at least {FEWEST_ROWS} rows with a loss, but {len(table)} are left: add cells.")
     draws = make_draws(len(table), options.draws, rng, options.kind, options.level)
@@ -140,6 +139,13 @@ def _mask(table: Table, options: Options) -> tuple[Table, list[dict[str, Any]]]:
     if not options.mask_chance or not at_chance.any():
         return table, []
     return table.take(~at_chance), [table.cell(int(i)) for i in np.flatnonzero(at_chance)]
+
+
+def _fold(table: Table) -> tuple[Table, list[str]]:
+    cells = table.folded()
+    if not FEWEST_ROWS <= len(cells) < len(table):
+        return table, []
+    return cells, [f"{len(table)} rows are {len(cells)} cells: rows of one N and D are repeats of one cell"]
 
 
 def _thin(table: Table, rng: np.random.Generator) -> tuple[Table, list[str]]:
