@@ -82,7 +82,8 @@ def test_a_huge_table_is_thinned_and_says_so():
     n = rng.uniform(1e3, 1e6, 100_000)
     table = make_table(3 / n**0.3 * np.exp(0.05 * rng.standard_normal(len(n))), {"N": n})
     result = analyse(table, Options(laws=("power_N",), draws=20))
-    assert "4000 of 100000 rows" in result.notes[0]
+    assert "100000 rows are 99998 cells" in result.notes[0]
+    assert "4000 of 99998 rows" in result.notes[1]
     assert result.fitted["power_N"].fit.values["alpha"] == pytest.approx(0.3, abs=0.01)
 
 

@@ -24,6 +24,9 @@ from mnist_scaling.fitting.solve import minimise
 from mnist_scaling.fitting.uncertainty import Draws, make_draws
 from mnist_scaling.study.flags import LACK_OF_FIT
 
+FEWEST_ROWS = 3
+"""Rows that a fit needs."""
+
 MOST_ROWS = 4000
 """Larger tables are thinned to so many rows, at random, and say so."""
 
@@ -87,11 +90,11 @@ def analyse(table: Table, options: Options | None = None) -> Result:
     options = options or Options()
     given, rng = table, np.random.default_rng(options.seed)
     table, masked = _mask(table, options)
-    table, notes = _thin(table.folded(), rng)
-    if len(table) < len(given) - len(masked) and not notes:
-        notes = [f"{len(given) - len(masked)} rows are {len(table)} cells: rows of one N and D are repeats of one cell"]
-    if len(table) < 3:
-        raise InputError(f"A fit needs at least 3 rows with a loss, but {len(table)} are left: add cells.")
+    table, folded = _fold(table)
+    table, thinned = _thin(table, rng)
+    notes = folded + thinned
+    if len(table) < FEWEST_ROWS:
+        raise InputError(f"A fit needs at least {FEWEST_ROWS} rows with a loss, but {len(table)} are left: add cells.")
     draws = make_draws(len(table), options.draws, rng, options.kind, options.level)
     fitted, refused = _fit_all(table, options, draws)
     joint = {k: f for k, f in fitted.items() if is_joint(f.law)}
@@ -136,6 +139,13 @@ def _mask(table: Table, options: Options) -> tuple[Table, list[dict[str, Any]]]:
     if not options.mask_chance or not at_chance.any():
         return table, []
     return table.take(~at_chance), [table.cell(int(i)) for i in np.flatnonzero(at_chance)]
+
+
+def _fold(table: Table) -> tuple[Table, list[str]]:
+    cells = table.folded()
+    if not FEWEST_ROWS <= len(cells) < len(table):
+        return table, []
+    return cells, [f"{len(table)} rows are {len(cells)} cells: rows of one N and D are repeats of one cell"]
 
 
 def _thin(table: Table, rng: np.random.Generator) -> tuple[Table, list[str]]:

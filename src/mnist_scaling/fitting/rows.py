@@ -95,10 +95,12 @@ class Table:
         """One row for each cell: rows of the same N and D (and U) are its repeats, which are not independent cells.
 
         The loss is their mean and its standard error their scatter over the root of their number; copies, which agree
-        in the loss, too, count once. A cell of one row stays as it is. Without N and D, rows that agree in every input
-        are one cell.
+        in the loss, too, count once. A cell of one row stays as it is. With C and without N or D nothing is
+        folded: runs of one budget may be of different models.
         """
-        keys = [k for k in VARIABLES if k in self.inputs and not (k == "C" and self.has(("N", "D")))]
+        if "C" in self.inputs and not self.has(("N", "D")):
+            return self
+        keys = [k for k in VARIABLES if k in self.inputs and k != "C"]
         places = np.round(np.log(np.stack([self.inputs[k] for k in keys], axis=1)), 9)
         _, first, cell = np.unique(places, axis=0, return_index=True, return_inverse=True)
         if len(first) == len(self):

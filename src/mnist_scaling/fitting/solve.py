@@ -123,6 +123,11 @@ def _minimise_chunk(
         step, gain = _step(state, damping, lower, upper, fixed)
         iterations[live] += 1
         reached = np.isfinite(state.objective) & (gain <= tolerance * state.objective + tiny[live])
+        if tolerance > TOLERANCE and reached.all():
+            # So little is left to gain that the last step needs no second look.
+            theta[live], best[live] = np.clip(state.theta + step, lower, upper), state.objective - gain
+            converged[live] = True
+            break
         trial = _State(law, logs, state.y, state.w, np.clip(state.theta + step, lower, upper), delta)
         better = trial.objective < state.objective
         # Where no step lowers the objective any more, this is the optimum if hardly anything was left to gain.

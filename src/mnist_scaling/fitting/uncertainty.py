@@ -50,7 +50,7 @@ class Draws:
     level: float = 0.95
 
     @cached_property
-    def counts(self) -> NDArray[np.uint8]:
+    def counts(self) -> NDArray[Any]:
         """How often each row was drawn (pairs)."""
         rng = np.random.default_rng(self.seeds[0])
         out = np.empty((self.number, self.n), np.uint8)
@@ -59,12 +59,12 @@ class Draws:
         return out
 
     @cached_property
-    def noise(self) -> NDArray[np.float32]:
+    def noise(self) -> NDArray[Any]:
         """Standard normal multipliers of the rows' noise (wild)."""
         return np.random.default_rng(self.seeds[1]).standard_normal((self.number, self.n), np.float32)
 
     @cached_property
-    def common(self) -> NDArray[np.float32]:
+    def common(self) -> NDArray[Any]:
         """The same of the errors that rows share; rows of one level take their first row's."""
         return np.random.default_rng(self.seeds[2]).standard_normal((self.number, self.n), np.float32)
 

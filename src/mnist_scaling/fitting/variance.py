@@ -37,6 +37,9 @@ PRIORS = np.array([0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0])
 FEWEST = 8
 """Rows that a test of unequal variances needs; fewer are pooled."""
 
+MOST = 400
+"""Rows that d_0 is estimated from; of more, as many quantiles."""
+
 SMALLEST = 1e-6
 """A variance below this share of the mean counts as this share: two equal repeats don't show that noise is absent."""
 
@@ -164,6 +167,9 @@ def _deviance(variance: Array, usual: Array, freedom: Array) -> float:
 
 def _prior(ratio: Array, freedom: Array, doubt: bool) -> tuple[float, float]:
     """d_0 and the factor on mu that are most likely for s_i^2 / mu_i; (inf, 1) unless they are far likelier."""
+    if len(ratio) > MOST:
+        some = np.argsort(ratio, kind="stable")[np.linspace(0, len(ratio) - 1, MOST).astype(int)]
+        ratio, freedom = ratio[some], freedom[some]
     half = freedom / 2
     constant = half * np.log(half) - special.gammaln(half) + (half - 1) * np.log(ratio)
     pooled = float((constant - half * ratio).sum())

@@ -20,8 +20,8 @@ Numbers = NDArray[np.floating[Any]]
 Logs = Mapping[str, Array]
 """Natural logarithms of the inputs, by name ("N", "D", "C", "U"), each of shape (n,)."""
 
-LARGEST_EXPONENT = 690.0
-"""exp() of more than this is taken as exp(690), near the largest number there is, so that a wild trial step stays
+LARGEST_EXPONENT = 340.0
+"""exp() of more than this is taken as exp(340), whose square is still a number, so that a wild trial step stays
 finite; scales lie within it, too, whatever the unit of the losses."""
 
 

@@ -74,7 +74,7 @@ class ErrorRate(_ErrorLaw):
         data = power(theta[:, 2], theta[:, 4], logs["D"])
         s = np.clip(model + data + theta[:, 5:6], 1e-150, 1e150)
         # d log(s / sqrt(1 + s^2)) / d s = 1 / (s (1 + s^2))
-        slope = 1 / (s * (1 + s * s))
+        slope = 1 / s / (1 + s * s)
         gradient = np.empty((*theta.shape, model.shape[1]))
         gradient[:, 0] = 1.0
         gradient[:, 1] = slope * model
