@@ -52,6 +52,10 @@ ask: setup  ## list the questions, or answer one: make ask QUESTION=dropout SCAL
 test: setup  ## run the tests, real runs on real MNIST among them
 	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile
 
+test-distributed: setup  ## the same study on real clusters of Dask and Ray on this machine, and a node killed
+	@$(RUN) -m pip install --quiet --editable '.[dask,ray]'
+	@OMP_NUM_THREADS=1 $(RUN) -m pytest -m distributed tests/distributed
+
 test-crash: setup  ## kill a sweep 400 times in every mode: ten minutes; make test-crash SEED=1 repeats one
 	@OMP_NUM_THREADS=1 $(RUN) -m tests.tuning.crash_simulator $(if $(SEED),--seed $(SEED))
 

@@ -174,12 +174,18 @@ def _serve(pipe: Connection, path: str) -> None:
     setup_globals()
     application, singletons, warm_up = cloudpickle.loads(Path(path).read_bytes())
     Singleton.set_state(singletons)
-    _APPLICATION[:] = [application]
+    serve(application)
     if warm_up is not None:
         warm_up()
     with contextlib.suppress(EOFError, OSError):
         while True:
-            pipe.send(_run(*pipe.recv()))
+            pipe.send(run(*pipe.recv()))
+
+
+def serve(application: Application) -> None:
+    """Make this process a worker of an application; configs composed for an earlier one are forgotten."""
+    _APPLICATION[:] = [application]
+    _composed.cache_clear()
 
 
 @functools.lru_cache(maxsize=32)
@@ -188,7 +194,7 @@ def _composed(overrides: tuple[str, ...]) -> DictConfig:
     return app.context.config_loader.load_sweep_config(app.config, list(overrides))
 
 
-def _run(cell: tuple[str, ...], settings: dict[str, Any], overrides: list[str], number: int) -> str | None:
+def run(cell: tuple[str, ...], settings: dict[str, Any], overrides: list[str], number: int) -> str | None:
     """Run a job as Hydra's launchers do; its error as text, because not every exception survives a pickle.
 
     Plain values come last in Hydra's own composition too, so that setting them afterwards is the same.

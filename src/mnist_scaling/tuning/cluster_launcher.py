@@ -1,0 +1,76 @@
+"""Launchers of clusters, Hydra plugins: Dask and Ray. Imported by every Hydra app, so it is light."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.utils import JobReturn
+from omegaconf import DictConfig
+
+from mnist_scaling.errors import InputError
+from mnist_scaling.tuning.launcher import LocalLauncher
+
+if TYPE_CHECKING:
+    from mnist_scaling.tuning.pools.remote import Engine, Remote
+
+
+class _ClusterLauncher(LocalLauncher):
+    """What Dask and Ray have in common; parameters are documented in conf/hydra/launcher/."""
+
+    def __init__(self, address: str | None = None, n_workers: int | None = None) -> None:
+        super().__init__(n_workers=n_workers, warm_up=False)
+        self.address = address
+
+    def workers(self) -> Remote:  # type: ignore[override]
+        """The cluster's workers as a pool."""
+        from mnist_scaling.tuning.pools import local, remote
+        from mnist_scaling.tuning.storage import journal_path
+
+        application = local.Application(self.hydra_context, self.config, self.task_function)
+        folder = Path(str(self.config.hydra.sweep.dir))
+        url = self.config.hydra.sweeper.get("storage")
+        one_host = journal_path(url, folder) is not None or str(url).startswith("sqlite")
+        return remote.Remote(application, self._engine(), folder, one_host)
+
+    def _engine(self) -> Engine:
+        raise NotImplementedError
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Refuse a sweeper other than this project's.
+
+        Raises
+        ------
+        InputError
+            Always.
+        """
+        raise InputError(
+            "This launcher must be run by `hydra/sweeper=cells`, but another sweeper calls it: leave `hydra/sweeper` "
+            "out, or take another `hydra/launcher`."
+        )
+
+
+class DaskLauncher(_ClusterLauncher):
+    """Workers of Dask."""
+
+    def _engine(self) -> Engine:
+        from mnist_scaling.tuning.pools.dask import Dask
+
+        return Dask(self.address, self.count())
+
+
+class RayLauncher(_ClusterLauncher):
+    """Workers of Ray."""
+
+    def __init__(
+        self, address: str | None = None, n_workers: int | None = None, init: DictConfig | dict[str, Any] | None = None
+    ) -> None:
+        super().__init__(address, n_workers)
+        self.init = init
+
+    def _engine(self) -> Engine:
+        from mnist_scaling.tuning.pools import remote
+        from mnist_scaling.tuning.pools.ray import Ray
+
+        return Ray(self.address, self.count(), remote.options(self.init))
