@@ -210,7 +210,7 @@ def page(records: Sequence[dict[str, Any]]) -> str:
     """All tables, in markdown."""
     number = Counter(r["condition"] for r in records)
     sizes = sorted(set(number.values()))
-    each = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} or {sizes[-1]}"
+    each = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
     parts = (choice_table(records), held_table(records), ways_table(records))
     titles = (
         "What is named",
