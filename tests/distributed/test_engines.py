@@ -59,7 +59,12 @@ def sweep(folder: Path, script: str) -> pd.DataFrame:
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with (folder / "log").open("w") as log:
         done = subprocess.run(
-            [*isolated, f"ip link set lo up\n{script}"], cwd=folder, env=environment, stdout=log, stderr=log, timeout=300
+            [*isolated, f"ip link set lo up\n{script}"],
+            cwd=folder,
+            env=environment,
+            stdout=log,
+            stderr=log,
+            timeout=300,
         )
     assert done.returncode == 0, (folder / "log").read_text()[-3000:]
     return pd.read_csv(folder / "multirun/smoke" / layout.TRIALS).drop(columns="seconds")
@@ -80,7 +85,9 @@ def test_a_cluster_gives_the_rows_of_one_machine(
     if importlib.util.find_spec(package) is None:
         pytest.skip(f"{package} is not installed: make test-distributed installs it")
     undisturbed = request.getfixturevalue("undisturbed")
-    script = f"{cluster}\n{SWEEP} data.dir={data_dir} hydra/launcher={engine} hydra.launcher.address=$ADDRESS &\nSWEEP=$!\n"
+    script = (
+        f"{cluster}\n{SWEEP} data.dir={data_dir} hydra/launcher={engine} hydra.launcher.address=$ADDRESS &\nSWEEP=$!\n"
+    )
     if kill:
         script += (
             "for i in $(seq 1200); do n=$(find . -name result.json | wc -l)\n"

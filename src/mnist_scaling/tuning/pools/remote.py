@@ -190,4 +190,5 @@ def options(node: Any) -> dict[str, Any]:
     """Keyword arguments from a node of the configuration."""
     from omegaconf import OmegaConf
 
-    return {} if node is None else dict(OmegaConf.to_container(node, resolve=True))
+    found: Any = {} if node is None else OmegaConf.to_container(node, resolve=True)
+    return dict(found)
