@@ -33,6 +33,7 @@ class Dask:
     def __init__(self, address: str | None, n_workers: int) -> None:
         try:
             import dask
+
             from distributed import Client, LocalCluster
         except ImportError as error:
             raise remote.missing("distributed", "dask") from error
