@@ -9,7 +9,8 @@ import numpy as np
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting import diagnostics as diag
-from mnist_scaling.fitting.choice import Again, Candidate, Choice, aicc_of_each, choose, not_rejected
+from mnist_scaling.fitting.choice import Again, Candidate, Choice, choose, not_rejected
+from mnist_scaling.fitting.criteria import aicc_of_each
 from mnist_scaling.fitting.fitted import Fitted, Options, fit_part, is_joint, whole
 from mnist_scaling.fitting.frontier import Frontier
 from mnist_scaling.fitting.frontier_intervals import FrontierResult, all_frontiers

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from mnist_scaling.fitting.analysis import Result
-from mnist_scaling.fitting.choice import HoldOut
 from mnist_scaling.fitting.coverage import Coverage
+from mnist_scaling.fitting.criteria import HoldOut
 from mnist_scaling.fitting.diagnostics import FEWEST_SETTLED
 from mnist_scaling.fitting.fitted import Fitted
 from mnist_scaling.fitting.frontier_intervals import FrontierResult, agreement

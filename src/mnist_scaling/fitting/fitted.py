@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.fitting.choice import HoldOut, aicc, hold_out, rolling_origin
+from mnist_scaling.fitting.criteria import HoldOut, aicc, hold_out, rolling_origin
 from mnist_scaling.fitting.estimate import Fit, Settings, fit_law
 from mnist_scaling.fitting.interval import Interval
 from mnist_scaling.fitting.laws.base import Array, Law, Logs

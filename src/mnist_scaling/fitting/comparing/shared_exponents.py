@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mnist_scaling.fitting.choice import aicc, hold_out
 from mnist_scaling.fitting.comparing.pairing import Cells
+from mnist_scaling.fitting.criteria import aicc, hold_out
 from mnist_scaling.fitting.estimate import Settings, fit_law
 from mnist_scaling.fitting.laws.base import Array, Law, Logs, Parameter
 
