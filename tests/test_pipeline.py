@@ -95,8 +95,8 @@ def test_fit_and_report_of_the_study(study: Path, command: Command) -> None:
             ("-m", "hydra.sweeper.n_trails=8"),
             "but got `hydra.sweeper.n_trails`: did you mean `hydra.sweeper.n_trials`?",
         ),
-        (("optim=adagrad",), "`optim` must be one of adam, adamw, sgd, but got 'adagrad'"),
-        (("-m", "optim=adam,adagrad"), "`optim` must be one of adam, adamw, sgd, but got 'adagrad'"),
+        (("optim=adagrad",), "`optim` must be one of adam, adamw, nesterov, sgd, but got 'adagrad'"),
+        (("-m", "optim=adam,adagrad"), "`optim` must be one of adam, adamw, nesterov, sgd, but got 'adagrad'"),
         (("experiment=nonsense",), "`experiment` must be one of "),
         (
             ("-m", "model.width=interval(4,32)"),

@@ -62,3 +62,11 @@ def test_nothing_to_compare_is_a_sentence():
     table = make_table(np.ones(4), {"N": np.full(4, 1e3)})
     with pytest.raises(InputError, match="needs at least one fitted law"):
         sensitivity(analyse(table, Options(draws=0)))
+
+
+def test_runs_of_one_size_and_data_but_another_cost_are_other_cells():
+    """A gap in C parts them, however C is laid out; smaller differences don't."""
+    n, d = np.array([1e3, 1e3, 1e3, 1e3, 2e3]), np.array([1e4, 1e4, 1e4, 1e4, 1e4])
+    c = np.array([1.0e9, 1.04e9, 1.09e9, 3e9, 1e9])
+    table = make_table(np.array([1.0, 1.1, 1.2, 0.9, 0.8]), {"N": n, "D": d, "C": c}).folded()
+    assert table.loss.tolist() == pytest.approx([1.1, 0.9, 0.8])

@@ -201,4 +201,5 @@ def test_counts_and_costs_go_by_the_data_set(monkeypatch: pytest.MonkeyPatch) ->
     before = cost.cost(run)
     monkeypatch.setitem(DATASETS, "mnist", replace(DATASETS["mnist"], spec=small))
     assert data.n_train(run.data) == 500
-    assert cost.cost(run) < before / 20
+    # A twenty-fifth of the examples, a twentieth of the validation images, and each of them smaller.
+    assert cost.cost(run) < before / 19

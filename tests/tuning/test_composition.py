@@ -80,7 +80,7 @@ def test_every_experiment_has_the_cells_that_hydra_composes(experiment: str) -> 
         (["data.dir=${data.name},x", "model.width=4,8"], 4),
         (["data.dir=x,${data.name}", "model.width=4,8"], 3),
         (["data.name=mnist,kmnist", "data.dir=${data.name}"], 2),
-        (["+tag=a,b", "model.width=4,8"], 2),
+        (["+tag=a,b", "data.dir=${tag}", "model.width=4,8"], 4),
         (["++model.width=4,8"], 2),
         (["~curve", "model.width=4,8"], 1),
         (["model.name=cnn", "model.width=4,8"], 1),

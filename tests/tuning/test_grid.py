@@ -161,6 +161,10 @@ def test_axes_whose_keys_end_alike_have_columns_of_their_own() -> None:
     assert set(cell.axes) == {"optimizer", "curve_points", "report_points"}
 
 
+READ = "data.dir=d${tag}"
+"""What reads a key that + adds: one that nothing reads is refused."""
+
+
 @pytest.mark.parametrize(
     ("arguments", "folders"),
     [
@@ -168,7 +172,7 @@ def test_axes_whose_keys_end_alike_have_columns_of_their_own() -> None:
         (["data.dir='a b','a=b','a,b'"], ["dir=a%20b", "dir=a%3Db", "dir=a%2Cb"]),
         (["data.dir='it\\'s','say \"x\"','back\\slash'"], ["dir=it%27s", "dir=say%20%22x%22", "dir=back%5Cslash"]),
         (["data.dir='größe','50%',.,.."], ["dir=gr%C3%B6%C3%9Fe", "dir=50%25", "dir=.", "dir=.."]),
-        (["+tag=null,a"], ["tag=None", "tag=a"]),
+        (["+tag=null,a", READ], ["tag=None", "tag=a"]),
         (["data.max_train=null,1000"], ["max_train=None", "max_train=1000"]),
         (["scale=full,smoke"], ["scale=full", "scale=smoke"]),
     ],
@@ -192,17 +196,17 @@ def test_names_of_two_axes_do_not_run_together() -> None:
     ("arguments", "message"),
     [
         (["regime.branches=[0.5],[0.25,0.5]"], "must be a number, a word, .* one of `regime.branches` is"),
-        (["+tag={a:1},{a:2}"], "must be a number, a word, .* one of `tag` is"),
+        (["+tag={a:1},{a:2}", READ], "must be a number, a word, .* one of `tag` is"),
         (
             ["data.dir=" + "x" * 300 + ",y"],
             "must be short enough for the name of a folder, 200 bytes, but `dir=xxx.*304",
         ),
         (["data.dir='" + "ß" * 50 + "',y"], "must be short enough for the name of a folder, 200 bytes, but `dir=%C3"),
-        (["+tag=a,A"], "must differ by more than upper and lower case"),
-        (["+tag=1,'1'"], "or the type of a value"),
-        (["+tag=nan,1"], "must be finite, but one of `tag` is nan"),
-        (["+tag='NA',a"], "must not read as an empty field of a table, but one of `tag` is 'NA'"),
-        (["+tag='',a"], "must not read as an empty field of a table, but one of `tag` is ''"),
+        (["+tag=a,A", READ], "must differ by more than upper and lower case"),
+        (["+tag=1,'1'", READ], "or the type of a value"),
+        (["+tag=nan,1", READ], "must be finite, but one of `tag` is nan"),
+        (["+tag='NA',a", READ], "must not read as an empty field of a table, but one of `tag` is 'NA'"),
+        (["+tag='',a", READ], "must not read as an empty field of a table, but one of `tag` is ''"),
         (
             ["hydra.sweeper.n_trials=1,2"],
             "must be a key of a run, but `hydra.sweeper.n_trials` is one of the whole sweep",

@@ -13,6 +13,9 @@ from mnist_scaling.fitting.laws.base import Array, Logs
 SMALLEST_LOSS, LARGEST_LOSS = 1e-30, 1e30
 """Losses that can be fitted: beyond them the bounds of the laws' scales, which are absolute, would decide the fit."""
 
+SAME_COST = 0.1
+"""Gap in log C beyond which runs of the same N and D are no repeats of each other."""
+
 VARIABLES = ("N", "D", "C", "U")
 MEANINGS = {
     "N": "parameters",
@@ -95,13 +98,16 @@ class Table:
         """One row for each cell: rows of the same N and D (and U) are its repeats, which are not independent cells.
 
         The loss is their mean and its standard error their scatter over the root of their number; copies, which agree
-        in the loss, too, count once. A cell of one row stays as it is. With C and without N or D nothing is
-        folded: runs of one budget may be of different models.
+        in the loss, too, count once. A cell of one row stays as it is. Rows whose C differs by more than
+        `SAME_COST` are other cells, and with C and without N or D nothing is folded: runs of one budget may be of
+        different models.
         """
         if "C" in self.inputs and not self.has(("N", "D")):
             return self
         keys = [k for k in VARIABLES if k in self.inputs and k != "C"]
-        places = np.round(np.log(np.stack([self.inputs[k] for k in keys], axis=1)), 9)
+        places: Array = np.asarray(np.log(np.stack([self.inputs[k] for k in keys], axis=1)).round(9), float)
+        if "C" in self.inputs:
+            places = _split_by_cost(places, np.log(self.inputs["C"]))
         _, first, cell = np.unique(places, axis=0, return_index=True, return_inverse=True)
         if len(first) == len(self):
             return self
@@ -177,6 +183,17 @@ def _mean_cells(table: Table, first: np.ndarray, cell: np.ndarray, kept: np.ndar
         table.curves,
         cell[table.run_of] if len(table.run_of) else table.run_of,
     )
+
+
+def _split_by_cost(places: Array, log_c: Array) -> Array:
+    """Numbers of the cells, shape (n, 1): rows of one place, but not across a gap of `SAME_COST` in log C."""
+    _, place = np.unique(places, axis=0, return_inverse=True)
+    place = np.asarray(place).ravel()
+    order = np.lexsort((log_c, place))
+    begins = (np.diff(place[order]) != 0) | (np.diff(log_c[order]) > SAME_COST)
+    cell = np.empty(len(order))
+    cell[order] = np.concatenate([[0], np.cumsum(begins)])
+    return cell[:, None]
 
 
 def make_table(
