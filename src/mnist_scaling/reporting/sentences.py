@@ -98,7 +98,7 @@ def findings(study: Study, change: Change | Missing) -> list[Markup]:
     if quoted:
         laws = [law.replace("_", " ") for law in study.fits["headline"]["laws"]]
         over = (
-            f"of {laws[0]}" if len(laws) == 1 else f"the average over {listing(laws)}, intervals with their differences"
+            f"of {laws[0]}" if len(laws) == 1 else f"the average over {listing(laws)}, with what they differ by in the intervals"
         )
         out.append(Markup("<b>Quote</b>, at the largest cell, {}: {}.").format(over, _join(quoted)))
     conflict = conflict_sentence(study.fits) if study.fits.get("headline") else ""
