@@ -97,9 +97,8 @@ def findings(study: Study, change: Change | Missing) -> list[Markup]:
         out.append(Markup("None of the {} is selected: {}.").format(_rivals(study), reason.rstrip(".")))
     if quoted:
         laws = [law.replace("_", " ") for law in study.fits["headline"]["laws"]]
-        over = (
-            f"of {laws[0]}" if len(laws) == 1 else f"the average over {listing(laws)}, with what they differ by in the intervals"
-        )
+        several = f"the average over {listing(laws)}, with what they differ by in the intervals"
+        over = several if len(laws) > 1 else f"of {laws[0]}"
         out.append(Markup("<b>Quote</b>, at the largest cell, {}: {}.").format(over, _join(quoted)))
     conflict = conflict_sentence(study.fits) if study.fits.get("headline") else ""
     if conflict:
