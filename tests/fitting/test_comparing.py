@@ -117,7 +117,7 @@ def test_verdicts() -> None:
 def test_the_sentence_says_that_only_the_offset_differs() -> None:
     record = comparison_record(compare(*arms({"A": 32.0}, 0.01), QUICK), [{}, {}])
     assert record["verdict"] == {"alpha": "equivalent", "beta": "equivalent", "offset": "differs"}
-    assert "Only the offset differs: b has −2" in record["sentence"]
+    assert "Only the offset differs: the loss of b is that of a −2" in record["sentence"]
     assert record["sentence"] == sentence(record)
     wide = comparison_record(compare(*arms({}, 0.3, 0.0), QUICK), [{}, {}])
     assert wide["verdict"]["alpha"] == "not settled"

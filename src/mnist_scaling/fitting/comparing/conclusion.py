@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -45,8 +46,6 @@ def _of_slope(name: str, difference: Interval, word: str, margin: float) -> str:
 
 
 def _of_offset(a: str, b: str, offset: Interval, word: str, only: bool) -> str:
-    import math
-
     def percent(value: float) -> str:
         return f"{100 * math.expm1(value):+.1f} %".replace("-", "−")
 
@@ -56,7 +55,7 @@ def _of_offset(a: str, b: str, offset: Interval, word: str, only: bool) -> str:
     if word == DIFFERS:
         better = b if offset.value < 0 else a
         alone = "Only the offset differs" if only else "In the middle of the grid the losses differ"
-        return f"{alone}: {b} has {size} of {a}'s loss, so {better} is better."
+        return f"{alone}: the loss of {b} is that of {a} {size}, so {better} is better."
     if word == EQUIVALENT:
         return f"In the middle of the grid the losses are equivalent ({size})."
     return f"In the middle of the grid it is not settled which loss is lower ({size})."
