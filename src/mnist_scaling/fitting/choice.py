@@ -17,7 +17,7 @@ at 20 cells with 10 % noise a wrong law was then named in up to a fifth of simul
 
 TEMPERATURE = 1.5
 """Weights go as exp(-AICc / 2 / this). Intervals of plain Akaike weights held the truth a little too seldom where
-several laws were near each other (benchmarks/coverage.py): with tens of rows an AICc is itself uncertain."""
+several laws were near each other (LOG.md, 2026-11-26): with tens of rows an AICc is itself uncertain."""
 
 SAME = 0.02
 """Laws whose local slopes agree within this, ends of intervals included, need not be told apart. At 0.03 a wrong law

@@ -87,10 +87,9 @@ KINDS = (
         "an assumption.",
     ),
     Kind(
-        FORMS_DISAGREE, WARNING, "AICc and hold-out accept no law in common, or accepted laws contradict each other",
-        "Quote a range over laws, or add cells at larger compute.",
-        "Which joint law holds. The forms disagree by more than their intervals, so any one exponent of a joint law "
-        "is conditional on its form.",
+        FORMS_DISAGREE, WARNING, "no law holds all that are not rejected, or another predicts or is chosen as often",
+        "Quote the headline, which is an average over these laws, or add cells at larger compute.",
+        "Which joint law holds: several fit, and the exponents of any one of them are conditional on its form.",
     ),
     Kind(
         LACK_OF_FIT, WARNING, "residuals vary more than the repeats' standard errors explain (F test, 1 %)",
