@@ -65,6 +65,20 @@ def test_basin_finds_the_best_ratio_and_its_width() -> None:
     assert found.words["a_edge"].startswith("inside")
 
 
+def test_the_best_ratio_is_the_one_in_the_middle_where_it_moves_with_the_size() -> None:
+    """log L falls with N, and the best log ratio moves by 0.5 per e-fold of N: at the mean of log N it is log 3."""
+    rows = pd.DataFrame([(w, d) for w in (2, 3, 4, 6, 8) for d in (2, 3, 4, 5)], columns=["width", "depth"])
+    n = 50.0 * rows["width"] ** 2 * rows["depth"]
+    g = np.log(n) - np.log(n).mean()
+    z = np.log(rows["width"] / rows["depth"])
+    log_loss = -0.3 * g + 0.2 * (z - np.log(3) - 0.5 * g) ** 2 + 0.002 * RNG.standard_normal(len(z))
+    rows = rows.assign(**{"n_params": n, LOSS: np.exp(log_loss)})
+    spec = {"kind": "basin", "over": "width", "per": "depth", "given": "n_params"}
+    found = measures.measure(spec, {"a": arm("a", rows)})
+    assert found.numbers["a_best"].interval.value == pytest.approx(3, rel=0.05)
+    assert found.numbers["a_basin"].interval.value == pytest.approx(np.exp(2 * np.sqrt(np.log(1.05) / 0.2)), rel=0.03)
+
+
 def test_a_basin_without_a_minimum_is_unknown() -> None:
     rows = pd.DataFrame([(w, 2) for w in (4, 8, 16, 32)], columns=["width", "depth"])
     rows = rows.assign(**{LOSS: np.exp(-((np.log(rows["width"]) - 2.5) ** 2))})

@@ -9,13 +9,18 @@ from mnist_scaling.fitting.interval import Interval
 NB = "\N{NO-BREAK SPACE}"
 """Between the parts of one number, so that no line ends inside it."""
 
+LARGE = 10
+"""From here on an estimate is no exponent: all its numbers have three digits, in place of three decimals."""
+
 
 def estimate(found: Interval) -> str:
-    """0.280 [0.250, 0.310], or the value alone where there is no interval, or a dash."""
+    """0.280 [0.250, 0.310], or the value alone where there is no interval, or a dash; 155 [50.8, 772] of large numbers."""
     if not found.known:
         return "—"
-    text = decimals(found.value)
-    return f"{text}{NB}[{decimals(found.low)},{NB}{decimals(found.high)}]" if found.bounded else text
+    every = [found.value, *((found.low, found.high) if found.bounded else ())]
+    digits = number if max(map(abs, every)) >= LARGE else decimals
+    text, *ends = map(digits, every)
+    return f"{text}{NB}[{ends[0]},{NB}{ends[1]}]" if ends else text
 
 
 def decimals(value: float) -> str:

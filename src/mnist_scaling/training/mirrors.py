@@ -179,7 +179,7 @@ def from_debian(folder: Path) -> None:
     if not place.is_dir():
         _run(["apt-get", "download", "--quiet", "dataset-fashion-mnist"], folder)
         (package,) = folder.glob("*.deb")
-        _run(["dpkg", "--extract", str(package), "unpacked"], folder)
+        _run(["dpkg", "--extract", package.name, "unpacked"], folder)
         place = folder / "unpacked" / place.relative_to("/")
     for file in FILES:
         (folder / file).write_bytes(gzip.decompress((place / f"{file}.gz").read_bytes()))

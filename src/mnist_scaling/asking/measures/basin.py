@@ -1,10 +1,11 @@
 """kind: basin. Where the loss is lowest along the ratio of two columns, and how far one may stray from there.
 
-    log L = c + b1 z + b2 z^2 + d1 g + d2 g^2        z = log(over / per), g = log of the column `given`
-    best ratio = exp(-b1 / 2 b2)                     basin = exp(2 sqrt(log(1 + tolerance) / b2))
+    log L = c + b1 z + b2 z^2 + d1 g + d2 g^2 + e z g        z = log(over / per), g = log of the column `given`
+    best ratio = exp(-b1 / 2 b2)                             basin = exp(2 sqrt(log(1 + tolerance) / b2))
 
 The basin is a factor: the largest ratio within the tolerance of the best loss, over the smallest such ratio. The
-column `given` takes up what merely goes along with the ratio, such as the number of parameters.
+column `given` takes up what merely goes along with the ratio, such as the number of parameters; its logarithm counts
+from its mean over the cells, so the best ratio, which may move with it, is the one in the middle of the cells.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Keys:
 
 
 def measure(keys: Keys, arms: Mapping[str, Arm]) -> Found:
-    """Slots <arm>_best and <arm>_basin, and <arm>_edge: whether the best ratio lies inside those that were tried."""
+    """Slots <arm>_best and <arm>_basin, and <arm>_edge: whether there is a best ratio and those tried hold it."""
     numbers: dict[str, Number] = {}
     words: dict[str, str] = {}
     notes: list[str] = []
@@ -45,7 +46,7 @@ def measure(keys: Keys, arms: Mapping[str, Arm]) -> Found:
         if keys.given is not None:
             g = np.log(columns(arm, keys.given)[0])
             g = g - g.mean()
-            terms += [g, g**2]
+            terms += [g, g**2, z * g]
         if len(z) <= len(terms) or len(np.unique(np.round(z, 6))) < 3:
             notes.append(f"{arm.label}: {len(z)} cells are too few to tell a basin.")
             continue
@@ -61,8 +62,11 @@ def measure(keys: Keys, arms: Mapping[str, Arm]) -> Found:
         numbers[f"{name}_basin"] = Number(
             quantiles(basin[0], basins), f"{arm.label}: factor of {ratio} within {share} of the best loss"
         )
-        inside = bool(np.isfinite(best[0])) and z.min() <= np.log(best[0]) <= z.max()
-        words[f"{name}_edge"] = "inside the ratios that were tried" if inside else "not inside the ratios tried"
+        if np.isfinite(best[0]):
+            inside = z.min() <= np.log(best[0]) <= z.max()
+            words[f"{name}_edge"] = f"{'inside' if inside else 'outside'} the ratios that were tried"
+        else:
+            words[f"{name}_edge"] = "the loss has no minimum along it"
     return Found(numbers, words, tuple(notes))
 
 
