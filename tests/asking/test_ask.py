@@ -91,12 +91,23 @@ def test_a_question_of_several_arms_and_one_of_parts(ask: Ask, tmp_path: Path) -
     assert "—" not in json.loads((tmp_path / "multirun/answers/mine/smoke.json").read_text())["sentence"]
 
 
+def test_a_study_that_can_not_run_is_one_sentence_and_how_to_go_on(ask: Ask, tmp_path: Path) -> None:
+    text = (ROOT / "conf/question/model_size.yaml").read_text()
+    text = text.replace("experiment:", "overrides: [data=arrays, data.path=absent.npz]\n    experiment:")
+    (tmp_path / "mine.yaml").write_text(text)
+    done = ask("question=mine.yaml", "scale=smoke")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "absent.npz" in done.stderr.splitlines()[0]
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         (["question=dropuot"], "did you mean `dropout`?"),
         (["question=absent.yaml"], "there is no absent.yaml"),
         (["question=dropout", "scale=small"], "`scale` must be one of full, quick, smoke, but got 'small'"),
+        (["question=exercise", "without=[dropout_0]"], "exercise has parts: ask them one by one"),
         (["qestion=dropout"], "got `qestion`: did you mean `question`?"),
     ],
 )

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import gzip
 import io
 import multiprocessing
+import os
 import pickle
+import shutil
+import subprocess
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -115,6 +119,32 @@ def test_the_wheels_pickle_can_hold_arrays_only() -> None:
 
     with pytest.raises(pickle.UnpicklingError, match="not allowed"):
         mirrors.ArraysOnly(io.BytesIO(pickle.dumps(Evil()))).load()
+
+
+@pytest.mark.skipif(
+    shutil.which("dpkg-deb") is None or Path("/usr/share/datasets/fashion-mnist").is_dir(),
+    reason="needs dpkg, and Debian's package not installed",
+)
+def test_debians_package_is_unpacked_into_a_relative_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """apt-get, which needs a network, is a script that leaves a package of the same layout."""
+    tree = tmp_path / "tree"
+    images = tree / "usr/share/datasets/fashion-mnist"
+    images.mkdir(parents=True)
+    for file in FILES:
+        (images / f"{file}.gz").write_bytes(gzip.compress(file.encode()))
+    (tree / "DEBIAN").mkdir()
+    control = "Package: some\nVersion: 1\nArchitecture: all\nMaintainer: none\nDescription: none\n"
+    (tree / "DEBIAN/control").write_text(control)
+    subprocess.run(["dpkg-deb", "--build", str(tree), str(tmp_path / "some.deb")], check=True, capture_output=True)
+    apt = tmp_path / "bin/apt-get"
+    apt.parent.mkdir()
+    apt.write_text(f"#!/bin/sh\ncp {tmp_path}/some.deb .\n")
+    apt.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{apt.parent}:{os.environ['PATH']}")
+    monkeypatch.chdir(tmp_path)
+    Path("scratch").mkdir()
+    mirrors.from_debian(Path("scratch"))
+    assert {file: (tmp_path / "scratch" / file).read_bytes() for file in FILES} == {f: f.encode() for f in FILES}
 
 
 def source_distribution(folder: Path, mark: Path) -> None:

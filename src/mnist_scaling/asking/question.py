@@ -237,7 +237,7 @@ def leave_out(question: Question, names: Collection[str]) -> Question:
     kept = [text for text in sentences if all(is_left(slot) for slot in SLOT.findall(text))]
     if not kept:
         raise InputError(
-            f"`without` must leave a sentence to say, but each one speaks of {' or '.join(names)}: leave out fewer studies."
+            f"`without` must leave a sentence to say, but each one speaks of {' or '.join(names)}: leave out fewer."
         )
     intervals = tuple(slot for slot in question.figure.intervals if is_left(slot))
     figure = replace(question.figure, intervals=intervals)

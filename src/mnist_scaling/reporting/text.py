@@ -14,7 +14,7 @@ LARGE = 10
 
 
 def estimate(found: Interval) -> str:
-    """0.280 [0.250, 0.310], or the value alone where there is no interval, or a dash; 155 [50.8, 772] of large numbers."""
+    """0.280 [0.250, 0.310], or the value alone where there is no interval, or a dash; 155 [50.8, 772] where large."""
     if not found.known:
         return "—"
     every = [found.value, *((found.low, found.high) if found.bounded else ())]

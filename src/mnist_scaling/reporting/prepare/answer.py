@@ -10,6 +10,7 @@ import pandas as pd
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.interval import Interval
+from mnist_scaling.reporting.text import short
 from mnist_scaling.study.columns import label
 
 ARM = "arm"
@@ -89,7 +90,7 @@ def answer_figure(
     numbered = colour != ARM and pd.api.types.is_numeric_dtype(rows[colour])
     return AnswerFigure(
         panels,
-        {value: f"{value:g}" if numbered else str(value) for value in values},
+        {value: short(value) if numbered else str(value) for value in values},
         numbered,
         "" if colour == ARM else label(str(colour)),
         (_axis(str(x)), y_label or _axis(str(y))),
