@@ -110,7 +110,7 @@ def test_worth_leaves_out_and_counts_what_the_baseline_does_not_reach() -> None:
     better = grid(lambda n, d: 9 * n**-0.3 * (100 * d) ** -0.4, noise=0.0)
     arms = {"fresh": arm("fresh", fresh), "better": arm("better", better)}
     found = measures.measure({"kind": "worth", "baseline": "fresh"}, arms)
-    assert "better: 16 of 16 cells lie beyond" in found.notes[0]
+    assert "better: 16 of 16 cells have losses that" in found.notes[0]
     assert not found.numbers["better_worth"].interval.known
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -51,3 +53,21 @@ def test_words_of_an_arm_are_never_left_out_of_the_key() -> None:
     data = answer_figure(many, {"x": "n_seen", "y": "loss", "colour": ARM}, {})
     assert answer._named(data) == [f"arm {k}" for k in range(9)]
     assert np.isfinite(answer._reach(data.panels[""])).all()
+
+
+@pytest.mark.parametrize("panels", [1, 2, 4])
+def test_tick_labels_do_not_overlap(panels: int) -> None:
+    """FLOPs of a grid: up to 24 levels, which lie in groups of close ones."""
+    grid = pd.DataFrame(
+        [(n, d) for n in SIZES[:6] for d in (3125, 12500, 25000, 50000)], columns=["n_params", "n_seen"]
+    )
+    grid = grid.assign(flops=90 * grid["n_params"] * grid["n_seen"], loss=0.2, loss_se=0.01)
+    many = pd.concat([grid.assign(**{ARM: f"arm {k}"}) for k in range(panels)])
+    spec = {"x": "flops", "y": "loss", "colour": "n_params", "panel": ARM}
+    with style.theme():
+        figure = answer.draw(answer_figure(many, spec, {}))
+        figure.canvas.draw()
+    for axes in figure.axes[:panels]:
+        boxes = [label.get_window_extent() for label in axes.get_xticklabels() if label.get_text()]
+        assert len(boxes) >= 2
+        assert all(left.x1 < right.x0 for left, right in pairwise(boxes))

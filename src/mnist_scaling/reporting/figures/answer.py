@@ -22,6 +22,9 @@ PALEST = 0.35
 MOST_IN_A_ROW = 4
 """Panels side by side."""
 
+MOST_TICKS = {1: 7, 2: 6, 3: 5, 4: 4}
+"""Tick labels that an axis has room for, by the panels in its row."""
+
 MOST_IN_THE_KEY = 7
 """Numbers that the row above the panels has room for."""
 
@@ -40,7 +43,7 @@ def draw(data: AnswerFigure) -> Figure:
         axes.set_title(style.plain(title))
         for line in lines:
             _line(axes, line, colours[line.colour])
-        style.level_axis(axes.xaxis, np.concatenate([line.points["x"] for line in lines]), most=5)
+        style.level_axis(axes.xaxis, np.concatenate([line.points["x"] for line in lines]), most=MOST_TICKS[columns])
         axes.set_xlabel(style.plain(data.labels[0]))
     style.log_axis(grid[0].yaxis, low, high)
     grid[0].set_ylabel(style.plain(data.labels[1]))
