@@ -55,8 +55,8 @@ def measure(keys: Keys, arms: Mapping[str, Arm]) -> Found:
         if not known.all():
             beyond = int((~known).sum())
             notes.append(
-                f"{arm.label}: {beyond} of {len(known)} cells have losses that {baseline.label} does not reach, and are "
-                "left out."
+                f"{arm.label}: {beyond} of {len(known)} cells have losses that {baseline.label} does not reach, and "
+                "are left out."
             )
         unique, seen = arm.rows[keys.D].to_numpy(float), arm.rows["n_seen"].to_numpy(float)
         if keys.of == "all":
