@@ -17,14 +17,14 @@ from mnist_scaling import cli
 from mnist_scaling.ask_config import NAME, AskConfig
 from mnist_scaling.asking import catalogue, measures, question_list
 from mnist_scaling.asking.answered import Answer, answer, record
-from mnist_scaling.asking.question import Question, leave_out, order_of
-from mnist_scaling.asking.study_arms import checksum, study_name, sweep, tables_of
+from mnist_scaling.asking.question import Question, arms_of, leave_out, order_of
+from mnist_scaling.asking.study_arms import LOSS, checksum, study_name, sweep, tables_of
 from mnist_scaling.config import build
 from mnist_scaling.errors import InputError
 from mnist_scaling.reporting import answer_page, figure_files
 from mnist_scaling.reporting.figures import answer as draw_answer
 from mnist_scaling.reporting.figures import style
-from mnist_scaling.reporting.prepare.answer import ARM, AnswerFigure, answer_figure
+from mnist_scaling.reporting.prepare.answer import ARM, AnswerFigure, answer_figure, axis
 from mnist_scaling.reporting.text import estimate
 from mnist_scaling.run_trainer import TRAINER
 from mnist_scaling.study import layout
@@ -202,7 +202,9 @@ def figure_of(found: Answer) -> AnswerFigure:
                 f"`figure.intervals` must hold slots of numbers, but got {slot!r}: choose among {', '.join(numbers)}."
             )
     drawn = {slot: (numbers[slot].meaning, numbers[slot].interval) for slot in spec.intervals}
-    return answer_figure(rows, {key: getattr(spec, key) for key in ("x", "y", "colour", "panel", "lines")}, drawn)
+    losses = dict.fromkeys(axis(arm.loss) for arm in arms_of(found.question).values())
+    keys = {key: getattr(spec, key) for key in ("x", "y", "colour", "panel", "lines")}
+    return answer_figure(rows, keys, drawn, " or ".join(losses) if spec.y == LOSS and len(losses) == 2 else "")
 
 
 def draw(data: AnswerFigure, folder: Path, file: str, formats: Sequence[str], dpi: int) -> str:

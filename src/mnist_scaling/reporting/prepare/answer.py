@@ -93,7 +93,7 @@ def answer_figure(
         {value: short(value) if numbered else str(value) for value in values},
         numbered,
         "" if colour == ARM else label(str(colour)),
-        (_axis(str(x)), y_label or _axis(str(y))),
+        (axis(str(x)), y_label or axis(str(y))),
         "" if lines is None else f"darker: larger {label(lines)}",
         dict(intervals.values()),
     )
@@ -124,5 +124,6 @@ def _word(column: str, value: Any) -> str:
     return text if column == ARM else f"{label(column)} {text}"
 
 
-def _axis(column: str) -> str:
+def axis(column: str) -> str:
+    """What the axis of a column says."""
     return AXES.get(column) or label(column)
