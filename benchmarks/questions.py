@@ -41,13 +41,13 @@ stopped resumes, and studies that questions share run once. [docs/extending.md](
 | scale | what it is for |
 |---|---|
 | `full` (the default) | an answer: the whole grids, an hour or less each on two cores |
-| `quick` | a first look in minutes: four values per axis, six trials, two repeats, 12,500 images, unless the question says else |
+| `quick` | a first look in minutes: four values per axis, six trials, two repeats, 12,500 images, or as its file says |
 | `smoke` | does everything run? Its numbers mean nothing |
 
 Below is what `scale=quick` answered. These are small grids: 16 cells in most, of 781 to 12,500 images and widths 3 to
 32; the questions about compute go to 50,000 images. Where an interval holds zero the answer is "not settled", not "no
-difference". Brackets hold 95 % intervals; minutes are those of all runs of the question's studies, added up, on one core
-that other work shared. Every answer is computed from the tables in tests/asking/kept/ by
+difference". Brackets hold 95 % intervals; minutes are those of all runs of the question's studies, added up, on one
+core that other work shared. Every answer is computed from the tables in tests/asking/kept/ by
 `python benchmarks/questions.py`, and a test computes it again.
 """
 
