@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -116,13 +117,45 @@ def test_worth_leaves_out_and_counts_what_the_baseline_does_not_reach() -> None:
 
 def test_critical_batch_of_a_known_law() -> None:
     """Examples to a loss are E_min (1 + B / 64), with E_min = loss^-2.5: so L(D, B) = (D / (1 + B / 64))^-0.4."""
-    rows = pd.DataFrame([(b, d) for b in (8, 32, 128, 512) for d in np.geomspace(500, 64000, 9)])
-    rows.columns = ["batch_size", "n_seen"]
-    rows = rows.assign(**{LOSS: (rows["n_seen"] / (1 + rows["batch_size"] / 64)) ** -0.4})
+    rows = batches_and_data(lambda data: 64.0)
+    rows = rows.assign(gradient_norm_squared=rows[LOSS] ** 3, gradient_variance=5 * rows[LOSS])
+    found = measures.measure({"kind": "critical_batch"}, {"a": arm("a", rows)}).numbers
+    for slot in ("first", "last", "data_first", "data_last"):
+        assert found[f"a_{slot}"].interval.value == pytest.approx(64, rel=0.02)
+    assert found["a_growth"].interval.value == pytest.approx(0, abs=0.02)
+    assert found["a_data_growth"].interval.value == pytest.approx(0, abs=1e-6)
+    # The noise scale is that of the same losses, whatever B_crit is.
+    first, last = (float(re.search(r"loss (\S+)", found[f"a_{end}"].meaning).group(1)) for end in ("first", "last"))
+    assert found["a_noise_first"].interval.value == pytest.approx(5 / first**2, rel=0.01)
+    assert found["a_noise_last"].interval.value == pytest.approx(5 / last**2, rel=0.01)
+    assert found["a_noise_growth"].interval.value == pytest.approx(2)
+
+
+def test_critical_batch_that_grows_with_the_data() -> None:
+    rows = batches_and_data(lambda data: 64 * (data / 500) ** 0.5)
     found = measures.measure({"kind": "critical_batch"}, {"a": arm("a", rows)})
-    assert found.numbers["a_first"].interval.value == pytest.approx(64, rel=0.02)
-    assert found.numbers["a_last"].interval.value == pytest.approx(64, rel=0.02)
-    assert found.numbers["a_growth"].interval.value == pytest.approx(0, abs=0.02)
+    assert found.numbers["a_data_first"].interval.value == pytest.approx(64, rel=1e-3)
+    assert found.numbers["a_data_last"].interval.value == pytest.approx(64 * 128**0.5, rel=1e-3)
+    assert found.numbers["a_data_growth"].interval.value == pytest.approx(0.5, abs=1e-3)
+    assert found.numbers["a_growth"].interval.value > 0.5  # in 1 / loss
+    assert not found.numbers["a_noise_first"].interval.known
+    assert found.notes == ("a: gradient_noise_scale was not measured (gradient_noise=256 would).",)
+
+
+def test_batch_sizes_without_a_common_loss_leave_every_slot_unknown() -> None:
+    rows = batches_and_data(lambda data: 64.0, batches=(8, 100_000))
+    found = measures.measure({"kind": "critical_batch"}, {"a": arm("a", rows)})
+    assert len(found.numbers) == 9
+    assert not any(number.interval.known for number in found.numbers.values())
+    assert found.words["a_last_loss"] == "no common loss"
+
+
+def batches_and_data(critical, batches=(8, 32, 128, 512)) -> pd.DataFrame:
+    """L(D, B) = (D / (1 + B / B_crit(D)))^-0.4."""
+    rows = pd.DataFrame([(b, d) for b in batches for d in np.geomspace(500, 64000, 9)])
+    rows.columns = ["batch_size", "n_seen"]
+    effective = rows["n_seen"] / (1 + rows["batch_size"] / critical(rows["n_seen"]))
+    return rows.assign(**{LOSS: effective**-0.4})
 
 
 def test_compute_optimal_gives_every_method() -> None:

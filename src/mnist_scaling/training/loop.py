@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from mnist_scaling.config import RunConfig
-from mnist_scaling.study.columns import OFF_DISTRIBUTION_COLUMNS
+from mnist_scaling.study.columns import FURTHER, FURTHER_COLUMNS
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import COMPLETE
 from mnist_scaling.training import augmentation, data, optimizers, regimes, seeding, weights
@@ -128,8 +128,8 @@ def _result(run: RunMonitor, size: Size, state: str, outcome: regimes.Outcome, s
         branches=tuple(_branch(branch, size) for branch in run.branches),
         resumed_at=run.resumed_at,
         device=run.learner.part.rows.device.type,
-        off_distribution={name: value for name, value in scores.items() if name in OFF_DISTRIBUTION_COLUMNS},
-        **{name: value for name, value in scores.items() if name not in OFF_DISTRIBUTION_COLUMNS},
+        **{kind: {name: scores[name] for name in names if name in scores} for kind, names in FURTHER.items()},
+        **{name: value for name, value in scores.items() if name not in FURTHER_COLUMNS},
     )
 
 

@@ -19,6 +19,9 @@ from mnist_scaling.reporting.text import estimate
 PALEST = 0.35
 """Share of its colour that the palest line keeps; the rest is white."""
 
+WIDE = 30
+"""Positive numbers that span more than this factor are drawn in their logarithm."""
+
 MOST_IN_A_ROW = 4
 """Panels side by side."""
 
@@ -97,6 +100,8 @@ def _intervals(axes: Axes, data: AnswerFigure) -> None:
             arms = [[found.value - found.low], [found.high - found.value]] if found.bounded else None
             axes.errorbar([found.value], [place], xerr=arms, fmt="o", color=style.INK, capsize=2.5, linewidth=1.1)
             ends += [found.value, *((found.low, found.high) if found.bounded else ())]
+    if ends and min(ends) > 0 and max(ends) > WIDE * min(ends):
+        axes.set_xscale("log")
     if ends and min(ends) <= 0 <= max(ends):
         axes.axvline(0, color=style.MUTED, linewidth=0.8, zorder=0)
     axes.set_yticks(range(len(names)), [textwrap.fill(style.plain(name), 42) for name in names])
