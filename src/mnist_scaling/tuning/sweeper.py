@@ -19,6 +19,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from mnist_scaling.errors import InputError
+from mnist_scaling.study import identity
 from mnist_scaling.study.vocabulary import TRANSFER_RULES
 from mnist_scaling.tuning import faults, trainer
 from mnist_scaling.tuning.masking import masked
@@ -215,6 +216,8 @@ class CellSweeper(Sweeper):
     def foreseen(self, arguments: list[str]) -> announcement.Sweep:
         """The sweep that these overrides ask for, checked against its study's folder; nothing is fetched or written.
 
+        Files of images and of weights are not opened, so their checksums are left to the sweep itself.
+
         Raises
         ------
         InputError
@@ -224,7 +227,7 @@ class CellSweeper(Sweeper):
 
         arguments = self._named(arguments)
         folder, cells = Path(str(self.config.hydra.sweep.dir)), self._cells(arguments)
-        join(folder, cells)
+        join(folder, cells, identity.CHECKSUMS)
         return self._understood(folder, arguments, cells, ())
 
     def _effort(self) -> Effort:

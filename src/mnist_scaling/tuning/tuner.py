@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -278,7 +278,7 @@ class Tuner:
         return StudyProgress(left, None if room is None else max(room - 1, 1))
 
 
-def join(folder: Path, cells: Sequence[Cell]) -> dict[str, Any]:
+def join(folder: Path, cells: Sequence[Cell], not_yet_known: Iterable[str] = ()) -> dict[str, Any]:
     """Check that cells may join the study in a folder; its identity, for study.json.
 
     This comes before any of them has an Optuna study, so that a refused sweep leaves nothing behind.
@@ -288,6 +288,8 @@ def join(folder: Path, cells: Sequence[Cell]) -> dict[str, Any]:
     folder : Path
         multirun/<name>.
     cells : sequence of Cell
+    not_yet_known : iterable of str
+        Config keys that are not compared.
 
     Raises
     ------
@@ -301,4 +303,4 @@ def join(folder: Path, cells: Sequence[Cell]) -> dict[str, Any]:
             f"and this sweep has {', '.join(axes) or 'none'}: give the new study another `name=`."
         )
     mine = identity.of([(cell.settings, cell.ranges, cell.keys) for cell in cells])
-    return {identity.IDENTITY: identity.check(folder, mine, cells[0].defaults).record()}
+    return {identity.IDENTITY: identity.check(folder, mine, cells[0].defaults, not_yet_known).record()}
