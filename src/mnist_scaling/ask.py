@@ -105,8 +105,10 @@ def run_studies(parts: Mapping[str, Question], scale: str) -> None:
         command = [sys.executable, "-m", "mnist_scaling.train", "-m", *every[name]]
         status = subprocess.run(command, env=cli.environment(), check=False).returncode
         if status:
+            key = name.removesuffix(study_name("", scale))
+            fix = f" To answer from the other studies, add without=[{key}]." if 1 == len(parts) < len(every) else ""
             print(
-                f"The study {name} did not end: every run that has ended is kept, and the same command goes on.",
+                f"The study {name} did not end: every run that has ended is kept, and the same command goes on.{fix}",
                 file=sys.stderr,
             )
             raise SystemExit(status)
