@@ -102,8 +102,8 @@ def test_worth_leaves_out_and_counts_what_the_baseline_does_not_reach() -> None:
 
 
 def test_critical_batch_of_a_known_law() -> None:
-    """Examples to a loss are E_min (1 + B / 64), with E_min = loss^-2.5: so L(D, B) = (D / (1 + B / 64))^-0.4."""
-    rows = batches_and_data(lambda data: 64.0)
+    """Examples to a loss are E (1 + B / 64), with E = loss^-2.5."""
+    rows = batches_and_data(lambda enough: 64.0)
     rows = rows.assign(gradient_norm_squared=rows[LOSS] ** 3, gradient_variance=5 * rows[LOSS])
     found = measures.measure({"kind": "critical_batch"}, {"a": arm("a", rows)}).numbers
     for slot in ("first", "last", "data_first", "data_last"):
@@ -118,18 +118,18 @@ def test_critical_batch_of_a_known_law() -> None:
 
 
 def test_critical_batch_that_grows_with_the_data() -> None:
-    rows = batches_and_data(lambda data: 64 * (data / 500) ** 0.5)
+    rows = batches_and_data(lambda enough: 64 * (enough / 500) ** 0.5)
     found = measures.measure({"kind": "critical_batch"}, {"a": arm("a", rows)})
-    assert found.numbers["a_data_first"].interval.value == pytest.approx(64, rel=1e-3)
-    assert found.numbers["a_data_last"].interval.value == pytest.approx(64 * 128**0.5, rel=1e-3)
+    for slot, seen in (("first", rows["n_seen"].min()), ("last", rows["n_seen"].max())):
+        assert found.numbers[f"a_data_{slot}"].interval.value == pytest.approx(64 * (seen / 500) ** 0.5, rel=1e-3)
     assert found.numbers["a_data_growth"].interval.value == pytest.approx(0.5, abs=1e-3)
-    assert found.numbers["a_growth"].interval.value > 0.5  # in 1 / loss
+    assert found.numbers["a_growth"].interval.value == pytest.approx(0.5 / 0.4, rel=0.1)  # in 1 / loss
     assert not found.numbers["a_noise_first"].interval.known
     assert found.notes == ("a: gradient_noise_scale was not measured (gradient_noise=256 would).",)
 
 
 def test_batch_sizes_without_a_common_loss_leave_every_slot_unknown() -> None:
-    rows = batches_and_data(lambda data: 64.0, batches=(8, 100_000))
+    rows = batches_and_data(lambda enough: 64.0, batches=(8, 100_000))
     found = measures.measure({"kind": "critical_batch"}, {"a": arm("a", rows)})
     assert len(found.numbers) == 9
     assert not any(number.interval.known for number in found.numbers.values())
@@ -137,11 +137,10 @@ def test_batch_sizes_without_a_common_loss_leave_every_slot_unknown() -> None:
 
 
 def batches_and_data(critical, batches=(8, 32, 128, 512)) -> pd.DataFrame:
-    """L(D, B) = (D / (1 + B / B_crit(D)))^-0.4."""
-    rows = pd.DataFrame([(b, d) for b in batches for d in np.geomspace(500, 64000, 9)])
-    rows.columns = ["batch_size", "n_seen"]
-    effective = rows["n_seen"] / (1 + rows["batch_size"] / critical(rows["n_seen"]))
-    return rows.assign(**{LOSS: effective**-0.4})
+    """E examples would do at small batches, D = E (1 + B / B_crit(E)) are seen, and L = E^-0.4."""
+    rows = pd.DataFrame([(b, e) for b in batches for e in np.geomspace(500, 64000, 9)], columns=["batch_size", "e"])
+    seen = rows["e"] * (1 + rows["batch_size"] / critical(rows["e"]))
+    return rows.assign(n_seen=seen, **{LOSS: rows["e"] ** -0.4})
 
 
 def test_compute_optimal_gives_every_method() -> None:
