@@ -11,7 +11,7 @@ import pytest
 
 from mnist_scaling.asking import measures
 from mnist_scaling.asking.answered import fill
-from mnist_scaling.asking.measures.base import Found, Number, exponential, mean, quantiles
+from mnist_scaling.asking.measures.base import Found, Number, exponential, mean, mean_of_dependent, quantiles
 from mnist_scaling.asking.question import ArmSpec, Question, StudySpec
 from mnist_scaling.asking.study_arms import LOSS, LOSS_SE, Arm, read_arms
 from mnist_scaling.errors import InputError
@@ -149,6 +149,63 @@ def test_compute_optimal_gives_every_method() -> None:
     assert {"a_pareto_N", "a_hull_D", "a_isoflop_loss", "a_parametric_N"} <= set(found.numbers)
     # N* grows as C^(beta / (alpha + beta)).
     assert found.numbers["a_parametric_N"].interval.value == pytest.approx(0.6 / 1.3, abs=0.1)
+
+
+def test_a_mean_of_dependent_values() -> None:
+    alone, usual = mean_of_dependent([1.0, 2.0, 3.0], np.eye(3)), mean([1.0, 2.0, 3.0])
+    assert (alone.value, alone.low, alone.high) == pytest.approx((usual.value, usual.low, usual.high))
+    # Two pairs, each with one noise for both: as wide as the mean of two values, one per pair.
+    pairs = mean_of_dependent([1.0, 1.0, 3.0, 3.0], np.repeat(np.eye(2), 2, axis=0))
+    assert (pairs.low, pairs.high) == pytest.approx((mean([1.0, 3.0]).low, mean([1.0, 3.0]).high))
+    assert not mean_of_dependent([1.0], [[1.0]]).bounded
+    assert not mean_of_dependent([], np.empty((0, 2))).known
+
+
+def test_worth_knows_how_much_of_its_noise_is_the_baselines() -> None:
+    """Two cells of one width at the same piece of the baseline's curve err together: the interval is wider than that of
+    two cells of two widths that scatter by as much.
+    """
+    fresh = grid(lambda n, d: 9 * n**-0.3 * d**-0.4, widths=(3, 6), noise=0.0)
+    far = grid(lambda n, d: 9 * n**-0.3 * (d / 3) ** -0.4, widths=(3, 6), data=(9000,), noise=0.0)
+    near = grid(lambda n, d: 9 * n**-0.3 * (d / 3) ** -0.4, widths=(3,), data=(8000, 9000), noise=0.0)
+    spec, found = {"kind": "worth", "baseline": "fresh"}, []
+    for rows in (far, near):
+        rows = rows.assign(**{LOSS: rows[LOSS] * np.array([0.99, 1.01])})
+        arms = {"fresh": arm("fresh", fresh), "noisy": arm("noisy", rows)}
+        found.append(measures.measure(spec, arms).numbers["noisy_worth"].interval)
+    assert found[1].high / found[1].low > 1.2 * found[0].high / found[0].low
+
+
+def test_a_basin_whose_curvature_is_not_told_has_no_upper_end() -> None:
+    rows = pd.DataFrame([(w, d) for w in (4, 8, 16, 32) for d in (2, 3, 4)], columns=["width", "depth"])
+    z = np.log(rows["width"] / rows["depth"])
+    noise = 0.2 * np.random.default_rng(3).standard_normal(len(z))
+    rows = rows.assign(**{LOSS: np.exp(0.05 * (z - np.log(6)) ** 2 + noise)})
+    found = measures.measure({"kind": "basin", "over": "width", "per": "depth"}, {"a": arm("a", rows)})
+    basin, best = (found.numbers[f"a_{slot}"].interval for slot in ("basin", "best"))
+    assert basin.low > 1
+    assert basin.high == np.inf
+    assert best.known
+    assert not best.bounded
+    assert found.notes == ("a: these cells do not tell that the loss rises to both sides of the best width / depth.",)
+    assert estimate(basin).endswith("∞)")
+
+
+def test_the_interval_of_a_quotient_is_fiellers() -> None:
+    """Its ends are where the slope of the curve is at the edge of Student's interval around zero."""
+    rows = pd.DataFrame([(w, d) for w in (4, 8, 16, 32) for d in (2, 3, 4)], columns=["width", "depth"])
+    z = np.log(rows["width"] / rows["depth"]).to_numpy()
+    y = 0.2 * (z - np.log(6)) ** 2 + 0.05 * np.random.default_rng(4).standard_normal(len(z))
+    found = measures.measure(
+        {"kind": "basin", "over": "width", "per": "depth"}, {"a": arm("a", rows.assign(**{LOSS: np.exp(y)}))}
+    )
+    best = found.numbers["a_best"].interval
+    for end in (best.low, best.high):
+        shifted = z - np.log(end)
+        design = np.stack([np.ones_like(z), shifted, shifted**2], axis=1)
+        beta, rest = np.linalg.lstsq(design, y, rcond=None)[:2]
+        se = np.sqrt(np.linalg.inv(design.T @ design)[1, 1] * rest[0] / 9)
+        assert abs(beta[1] / se) == pytest.approx(2.262157, abs=1e-4)  # Student's 97.5 % with 9 degrees of freedom
 
 
 def test_intervals_of_the_helpers() -> None:

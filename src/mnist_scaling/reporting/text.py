@@ -11,10 +11,12 @@ NB = "\N{NO-BREAK SPACE}"
 
 
 def estimate(found: Interval) -> str:
-    """0.280 [0.250, 0.310], or the value alone where there is no interval, or a dash."""
+    """0.280 [0.250, 0.310], 2.00 [1.20, ∞) without an upper end, the value alone without an interval, or a dash."""
     if not found.known:
         return "—"
     text = decimals(found.value)
+    if math.isfinite(found.low) and found.high == math.inf:
+        return f"{text}{NB}[{decimals(found.low)},{NB}∞)"
     return f"{text}{NB}[{decimals(found.low)},{NB}{decimals(found.high)}]" if found.bounded else text
 
 
