@@ -14,13 +14,15 @@ LARGE = 10
 
 
 def estimate(found: Interval) -> str:
-    """0.280 [0.250, 0.310], or the value alone where there is no interval, or a dash; 155 [50.8, 772] where large."""
+    """0.280 [0.250, 0.310], the value alone, or a dash; 155 [50.8, 772] where large, 2.00 [1.20, ∞) without an end."""
     if not found.known:
         return "—"
-    every = [found.value, *((found.low, found.high) if found.bounded else ())]
-    digits = number if max(map(abs, every)) >= LARGE else decimals
-    text, *ends = map(digits, every)
-    return f"{text}{NB}[{ends[0]},{NB}{ends[1]}]" if ends else text
+    shown = [x for x in (found.value, found.low, found.high) if math.isfinite(x)]
+    digits = number if max(map(abs, shown)) >= LARGE else decimals
+    if found.bounded:
+        return f"{digits(found.value)}{NB}[{digits(found.low)},{NB}{digits(found.high)}]"
+    open_end = math.isfinite(found.low) and found.high == math.inf
+    return f"{digits(found.value)}{NB}[{digits(found.low)},{NB}∞)" if open_end else digits(found.value)
 
 
 def decimals(value: float) -> str:

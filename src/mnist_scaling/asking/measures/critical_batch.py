@@ -1,13 +1,14 @@
 """kind: critical_batch. Up to which batch size more examples per step save steps, found in three ways.
 
     to a loss        E = E_min (1 + B / B_crit), so S = E / B = S_min (1 + B_crit / B)
-    at equal data    L(B, D) = f(D / (1 + B / B_crit)), log f quadratic in log D, B_crit = k D^g
+    by the branches  L(B, D) = f(E), D = E (1 + B / B_crit), B_crit = k E^g: one surface through all cells
     gradient noise   B_simple = tr(S) / |G|^2 of the gradients on the way
 
 E examples and S steps reach a target loss at batch size B, with the learning rate tuned at each. Below B_crit a larger
 batch saves steps and costs few examples; at B_crit it costs twice the examples; beyond it examples are wasted. The
-first way looks along the losses that all batch sizes reach, the second at each amount of data; the third compares no
-batch sizes, but predicts B_crit, to a factor, from the gradients of single runs.
+first way takes the losses that all batch sizes reach one by one; the second takes all cells, and gives B_crit where
+small batches would see E examples; the third compares no batch sizes, but predicts B_crit, to a factor, from the
+gradients of single runs.
 
 Source: McCandlish et al. 2018 (arXiv 1812.06162), section 2.3, equation 2.11, and section 2.2, equation 2.9.
 """
@@ -19,18 +20,20 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import least_squares
 from scipy.special import stdtrit
 
 from mnist_scaling.asking.measures import base
 from mnist_scaling.asking.measures.base import Found, Kind, Number, columns, exponential, mean, quantiles
+from mnist_scaling.asking.measures.batch_surface import Array, BatchSurface, fit_surface
 from mnist_scaling.asking.study_arms import LOSS, Arm
 from mnist_scaling.fitting.interval import Interval
-from mnist_scaling.fitting.least_squares import LEVEL
 from mnist_scaling.study.columns import GRADIENT_NOISE_COLUMNS
 
-GRID = np.exp(np.linspace(np.log(0.25), np.log(65536), 2000))
-"""Values of B_crit that are tried."""
+GRID = np.linspace(np.log(0.25), np.log(65536), 150)
+"""Values of log B_crit that are tried, before a parabola through the best three."""
+
+FLATTEST = 0.05
+"""Power of the loss in the data that an outermost slope has at the least."""
 
 ENDS = (("first", 0), ("last", -1))
 """Slots' endings, and places: the highest and the lowest loss, the least and the most data."""
@@ -48,106 +51,97 @@ class Keys:
 
 def measure(keys: Keys, arms: Mapping[str, Arm]) -> Found:
     """By arm, each with _first, _last and _growth: <arm> at the highest and the lowest target loss and its power in
-    1 / loss; <arm>_data at the least and the most data and its power in D; <arm>_noise like <arm>.
+    1 / loss; <arm>_data at the least and the most examples and its power in them; <arm>_noise like <arm>.
     """
     found = Found()
     for name, arm in arms.items():
-        columns(arm, keys.batch, "n_seen", LOSS)
+        batch, data, loss = (np.log(column) for column in columns(arm, keys.batch, "n_seen", LOSS))
         targets = _targets(arm.rows, keys)
-        batches = np.unique(arm.rows[keys.batch].to_numpy(float))
-        if not len(targets) or len(batches) < 3:
+        surface = fit_surface(batch, data, loss)
+        if not len(targets) or len(np.unique(batch)) < 3 or surface is None:
             note = f"{arm.label}: no loss is reached at three batch sizes or more."
             found = found | _unknown(name, arm) | Found({}, {}, (note,))
             continue
         words = {f"{name}_{end}_loss": f"a loss of {targets[place]:.3g}" for end, place in ENDS}
-        found = found | Found(_to_a_loss(name, arm, keys, batches, targets), words)
-        found = found | _at_equal_data(name, arm, keys) | _gradient_noise(name, arm, keys, targets)
+        found = found | Found(_to_a_loss(name, arm, (batch, data, loss), np.log(targets), surface), words)
+        found = found | _by_branches(name, arm, surface) | _gradient_noise(name, arm, keys, targets)
     return found
 
 
 def _targets(rows: pd.DataFrame, keys: Keys) -> np.ndarray:
-    """Losses that every batch size passes."""
+    """Losses that every batch size passes; none where one has a single cell."""
+    if (rows[keys.batch].value_counts() < 2).any():
+        return np.array([])
     ends = rows.groupby(keys.batch)[LOSS].agg(["min", "max"])
     low, high = ends["min"].max(), ends["max"].min()
     return np.geomspace(high * 0.98, low * 1.02, keys.targets) if high * 0.98 > low * 1.02 else np.array([])
 
 
-def _examples(rows: pd.DataFrame, keys: Keys, batch: float, target: float) -> float:
-    """Examples after which a batch size reaches the target, interpolated in logs."""
-    own = rows[rows[keys.batch] == batch].sort_values("n_seen")
-    loss = np.minimum.accumulate(np.log(own[LOSS].to_numpy(float)))
-    return float(np.exp(np.interp(-np.log(target), -loss, np.log(own["n_seen"].to_numpy(float)))))
-
-
-def _critical(batches: np.ndarray, examples: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """B_crit of each target, by least squares of log E, and its draws under the residuals' own scatter."""
-    shape = np.log1p(batches[None, :] / GRID[:, None])
-    shape = shape - shape.mean(axis=1, keepdims=True)
-
-    def fit(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        y = y - y.mean(axis=-1, keepdims=True)
-        wrong = ((y[..., None, :] - shape) ** 2).sum(axis=-1)
-        at = wrong.argmin(axis=-1)
-        return GRID[at], y - shape[at]
-
-    found, residual = fit(np.log(examples))
-    scatter = np.sqrt((residual**2).sum() / max(residual.size - 2 * len(examples), 1))
-    drawn = [
-        fit(np.log(examples) - residual + scatter * rng.standard_normal(examples.shape))[0] for _ in range(base.DRAWS)
-    ]
-    return found, np.array(drawn)
-
-
-def _to_a_loss(name: str, arm: Arm, keys: Keys, batches: np.ndarray, targets: np.ndarray) -> dict[str, Number]:
-    """B_crit from the examples that each batch size takes to each target."""
-    examples = np.array([[_examples(arm.rows, keys, b, t) for b in batches] for t in targets])
-    found, drawn = _critical(batches, examples, np.random.default_rng(base.SEED))
+def _to_a_loss(
+    name: str, arm: Arm, logs: tuple[Array, Array, Array], targets: Array, surface: BatchSurface
+) -> dict[str, Number]:
+    """B_crit from the examples that each batch size takes to each target, with draws of the cells' noise."""
+    batch, data, loss = logs
+    noise = surface.sigma * np.random.default_rng(base.SEED).standard_normal((base.DRAWS, len(loss)))
+    noise *= stdtrit(surface.free, 0.975) / stdtrit(np.inf, 0.975)
+    found = _critical(batch, data, loss[None], targets)[0]
+    # How far draws about the surface are from its own B_crit: what the surface misses cancels.
+    off = _critical(batch, data, surface.fitted + noise, targets) - _critical(
+        batch, data, surface.fitted[None], targets
+    )
+    drawn = found + off
     at = {
         f"{name}_{end}": Number(
-            quantiles(found[place], drawn[:, place]),
-            f"{arm.label}: critical batch size for the loss {targets[place]:.3g}",
+            exponential(quantiles(found[place], drawn[:, place])),
+            f"{arm.label}: critical batch size for the loss {np.exp(targets[place]):.3g}",
         )
         for end, place in ENDS
     }
-    slope = np.polyfit(np.log(targets), np.log(found), 1)[0]
-    slopes = np.polyfit(np.log(targets), np.log(drawn).T, 1)[0]
+    slopes = -np.polyfit(targets, np.vstack([found, drawn]).T, 1)[0]
     meaning = f"{arm.label}: power of the critical batch size in 1 / loss"
-    return at | {f"{name}_growth": Number(quantiles(float(-slope), -slopes), meaning)}
+    return at | {f"{name}_growth": Number(quantiles(float(slopes[0]), slopes[1:]), meaning)}
 
 
-def _at_equal_data(name: str, arm: Arm, keys: Keys) -> Found:
-    """B_crit and its power in D from one surface of the loss over batch size and data, by least squares."""
-    batch, data, loss = (np.log(column) for column in columns(arm, keys.batch, "n_seen", LOSS))
-    middle = (data.min() + data.max()) / 2
-    x, ends = data - middle, np.array([data.min(), data.max()]) - middle
+def _critical(batch: Array, data: Array, losses: Array, targets: Array) -> Array:
+    """log B_crit for each row of log losses and each target: least squares of the log examples that a batch size takes.
 
-    def residual(p: np.ndarray) -> np.ndarray:
-        effective = x - np.logaddexp(0, batch - p[0] - p[1] * x)
-        return np.polyval(p[2:], effective) - loss
+    Examples are interpolated between a batch size's cells in logs; more data at a higher loss is noise. Beyond its ends
+    the outermost slope goes on for one more interval: a draw may lie there, though the table does not.
+    """
+    sizes = np.unique(batch)
+    examples = np.empty((len(losses), len(targets), len(sizes)))
+    for k, size in enumerate(sizes):
+        rows = np.flatnonzero(batch == size)
+        rows = rows[np.argsort(data[rows])]
+        falling = np.minimum.accumulate(losses[:, rows], axis=1)
+        ends = [falling[:, :1] - falling[:, 1:2], falling[:, -2:-1] - falling[:, -1:]]
+        gaps = [float(np.diff(data[rows])[place]) for _, place in ENDS]
+        first, last = (np.maximum(fall, FLATTEST * gap) for fall, gap in zip(ends, gaps, strict=True))
+        x = np.concatenate([[data[rows[0]] - gaps[0]], data[rows], [data[rows[-1]] + gaps[1]]])
+        for i, row in enumerate(np.hstack([falling[:, :1] + first, falling, falling[:, -1:] - last])):
+            examples[i, :, k] = np.interp(-targets, -row, x)
+    shape = np.logaddexp(0, sizes - GRID[:, None])
+    shape -= shape.mean(axis=1, keepdims=True)
+    y = examples - examples.mean(axis=2, keepdims=True)
+    # The sum of squares of y - shape, less what no B_crit changes.
+    wrong = (shape**2).sum(axis=1) - 2 * y @ shape.T
+    at = wrong.argmin(axis=2).clip(1, len(GRID) - 2)
+    before, here, after = (np.take_along_axis(wrong, at[..., None] + k, axis=2)[..., 0] for k in (-1, 0, 1))
+    bend = np.maximum(before - 2 * here + after, 1e-12)
+    return GRID[at] + np.clip((before - after) / (2 * bend), -1, 1) * (GRID[1] - GRID[0])
 
-    start = [batch.mean(), 0.0, *np.polyfit(x, loss, 2)]
-    limits = [np.log(GRID[0]), -3.0, -np.inf, -np.inf, -np.inf], [np.log(GRID[-1]), 3.0, np.inf, np.inf, np.inf]
-    fitted = least_squares(residual, start, bounds=limits, x_scale="jac")
-    free = len(x) - len(start)
-    known = free > 0 and not fitted.active_mask.any()
-    cov = np.linalg.pinv(fitted.jac.T @ fitted.jac) * 2 * fitted.cost / max(free, 1)
 
-    def estimate(weights: list[float]) -> Interval:
-        if not known:
-            return Interval()
-        w = np.array(weights)
-        value, half = w @ fitted.x[:2], stdtrit(free, 0.5 + LEVEL / 2) * np.sqrt(w @ cov[:2, :2] @ w)
-        return Interval(float(value), float(value - half), float(value + half))
-
+def _by_branches(name: str, arm: Arm, surface: BatchSurface) -> Found:
+    """B_crit at both ends of the data, and its power in E."""
     numbers = {
         f"{name}_data_{end}": Number(
-            exponential(estimate([1.0, ends[place]])),
-            f"{arm.label}: critical batch size at equal data, {np.exp(ends[place] + middle):.3g} examples",
+            exponential(surface.critical(place)),
+            f"{arm.label}: critical batch size by the branches at {np.exp(surface.ends[place]):.3g} examples",
         )
         for end, place in ENDS
     }
-    meaning = f"{arm.label}: power of the critical batch size in the data"
-    return Found(numbers | {f"{name}_data_growth": Number(estimate([0.0, 1.0]), meaning)})
+    meaning = f"{arm.label}: power of the critical batch size in the examples"
+    return Found(numbers | {f"{name}_data_growth": Number(surface.growth, meaning)})
 
 
 def _gradient_noise(name: str, arm: Arm, keys: Keys, targets: np.ndarray) -> Found:
@@ -176,7 +170,7 @@ def _gradient_noise(name: str, arm: Arm, keys: Keys, targets: np.ndarray) -> Fou
 
 def _unknown(name: str, arm: Arm) -> Found:
     """All slots of an arm that does not tell them."""
-    ways = {"": "critical batch size", "data_": "critical batch size at equal data", "noise_": "gradient noise scale"}
+    ways = {"": "critical batch size", "data_": "critical batch size by the branches", "noise_": "gradient noise scale"}
     places = {"first": "at its least", "last": "at its most", "growth": "its growth"}
     numbers = {
         f"{name}_{way}{end}": Number(Interval(), f"{arm.label}: {what}, {place}")
