@@ -10,7 +10,7 @@ from torch import nn
 
 from mnist_scaling.config import RunConfig, TrialConfig
 from mnist_scaling.study.result import TrainResult
-from mnist_scaling.training import augmentation, data, loop, regimes, seeding, weights
+from mnist_scaling.training import augmentation, data, device, loop, regimes, run_end, seeding, sharing, weights
 from mnist_scaling.training.acceleration import ACCELERATOR, StackedEngine
 from mnist_scaling.training.model_size import measure
 from mnist_scaling.training.regimes import Lockstep
@@ -40,6 +40,12 @@ def train_models(configs: Sequence[RunConfig], size: int | None = None) -> list[
         groups.setdefault(_shape(config), []).append(index)
     results: dict[int, TrainResult] = {}
     for shape, members in groups.items():
+        here = device.pick(shape)
+        if here.type == "cuda" and sharing.can_share(shape, here):
+            device.make_repeatable()
+            answers = [sharing.shared(here).start(configs[i]) for i in members]
+            results |= {i: answer.result() for i, answer in zip(members, answers, strict=True)}
+            continue
         per_stack = _stack_size(shape, len(members), size)
         for start in range(0, len(members), per_stack):
             chosen = members[start : start + per_stack]
@@ -57,7 +63,7 @@ def _shape(config: RunConfig) -> RunConfig:
 
 def _stack_size(shape: RunConfig, count: int, wanted: int | None) -> int:
     """Models in a stack of runs of one shape, of which there are so many."""
-    on_cpu = loop.pick_device(shape.device).type == "cpu"
+    on_cpu = device.pick(shape).type == "cpu"
     if ACCELERATOR is None or count == 1 or not on_cpu or not regimes.in_lockstep(shape):
         return 1
     if not ACCELERATOR.can_stack(shape):
@@ -80,6 +86,11 @@ class _Member:
 
 def _train_stack(configs: Sequence[RunConfig]) -> list[TrainResult]:
     """One stack from start to scores."""
+    with sharing.PREPARING:
+        return _train_stack_alone(configs)
+
+
+def _train_stack_alone(configs: Sequence[RunConfig]) -> list[TrainResult]:
     first = configs[0]
     torch.set_num_threads(first.threads)
     dataset = data.load(first.data, torch.device("cpu"))
@@ -100,7 +111,7 @@ def _train_stack(configs: Sequence[RunConfig]) -> list[TrainResult]:
         for config, member, augmenter in zip(configs, members, augmenters, strict=True)
     ]
     ends = _take_steps(stack, runs, regime)
-    return [loop.finish(run, size, end or regime.outcome(run)) for run, end in zip(runs, ends, strict=True)]
+    return [run_end.finish(run, size, end or regime.outcome(run)) for run, end in zip(runs, ends, strict=True)]
 
 
 def _take_steps(stack: StackedEngine, runs: Sequence[RunMonitor], regime: Lockstep) -> list[Ended | None]:

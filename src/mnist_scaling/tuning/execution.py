@@ -14,6 +14,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig
+
 from mnist_scaling import config
 from mnist_scaling.config import RunConfig
 from mnist_scaling.study import files, layout
@@ -28,6 +30,23 @@ Train = Callable[[RunConfig, Report | None], TrainResult]
 """One run, wherever its checkpoint goes."""
 
 _ORPHAN_CHECK_SECONDS = 2.0
+
+
+def task(cfg: DictConfig, hydra: Any, folder: Path) -> Callable[[Trainer], None]:
+    """A job as its configuration says, to be worked on by a trainer.
+
+    Parameters
+    ----------
+    cfg : DictConfig
+        Of the job.
+    hydra : node of the configuration
+        Hydra's own part of it.
+    folder : Path
+        The run's own folder.
+    """
+    run = config.build(RunConfig, cfg)
+    channel = Channel(run.trial, hydra.sweeper.storage, Path(hydra.sweep.dir), hydra.sweeper.pruner)
+    return lambda trainer: work(run, folder, channel, trainer)
 
 
 def work(run: RunConfig, folder: Path, channel: Channel, trainer: Trainer) -> None:

@@ -14,6 +14,7 @@ from mnist_scaling.config import RunConfig
 from mnist_scaling.training import schedules
 
 if TYPE_CHECKING:
+    from mnist_scaling.training.observed_run import ObservedRun
     from mnist_scaling.training.run_monitor import RunMonitor
     from mnist_scaling.training.session import Session
 
@@ -135,8 +136,12 @@ class Lockstep:
         """Take every planned step."""
         for step in self.plan(session.n_train, session.batch_size, session.order(), session.device):
             session.step(step.rows, step.factor)
-            if step.is_last:
-                session.check()
-            session.report_if_due(step.number, step.total)
-            session.add_curve_point_if_due(self.n_seen(session.n_train), step.phase)
+            self.after(session, step)
         return self.outcome(session)
+
+    def after(self, run: ObservedRun, step: PlannedStep) -> None:
+        """Measure what is due after a step that was taken and counted; `run_monitor.Ended` passes through."""
+        if step.is_last:
+            run.check()
+        run.report_if_due(step.number, step.total)
+        run.add_curve_point_if_due(self.n_seen(run.n_train), step.phase)
