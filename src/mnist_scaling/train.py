@@ -41,7 +41,7 @@ def main(cfg: DictConfig) -> float | None:
         with cli.user_errors("train"), _honest_when_interrupted(folder):
             return single(config.build(RunConfig, cfg), folder)
     else:
-        execution.task(cfg, hydra_config, folder)(TRAINER)
+        execution.task(config.build(RunConfig, cfg), hydra_config, folder)(TRAINER)
     return None
 
 

@@ -67,10 +67,10 @@ class Session(ObservedRun):
         Raises
         ------
         Ended
-            See `count_step`.
+            See `count_steps`.
         """
         self.engine.step(self.drawn(rows), self.peak_lr * factor)
-        self.count_step(len(rows))
+        self.count_steps(1, len(rows))
 
     def evaluate(self, phase: str) -> float:
         """Validation loss of the weights as they are, also a point of the learning curve.

@@ -11,22 +11,22 @@ from __future__ import annotations
 import functools
 import hashlib
 import threading
-from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from math import ceil
 from pathlib import Path
 
 import torch
 from torch import nn
+from torch.nn.functional import pad
 
 from mnist_scaling.config import OptimConfig, RunConfig
 from mnist_scaling.study.result import TrainResult
-from mnist_scaling.training import data, models, regimes, run_end, seeding, weights
+from mnist_scaling.training import data, models, regimes, run_end, schedules, seeding, weights
 from mnist_scaling.training.acceleration import ACCELERATOR, Lane
 from mnist_scaling.training.model_size import Size, measure
 from mnist_scaling.training.observed_run import ObservedRun, Watch
 from mnist_scaling.training.regimes import Lockstep
-from mnist_scaling.training.regimes.base import PlannedStep
 from mnist_scaling.training.run_monitor import CHECK_EVERY, Ended
 from mnist_scaling.training.scoring import Report
 
@@ -36,8 +36,8 @@ PREPARING = threading.RLock()
 MOST_PLACES = 32
 """Runs of one shape that are under way at a time; the others wait."""
 
-SMALLEST_BATCH = 8
-"""Least room for examples of a lane; others have twice as much, four times as much, and so on."""
+SMALLEST_ROOM = 16
+"""Room for examples in the smallest batch of a lane; others have 4 times, 16 times as much, and so on."""
 
 
 def can_share(run: RunConfig, device: torch.device) -> bool:
@@ -58,8 +58,10 @@ def _places(run: RunConfig, device: torch.device) -> int:
 
 def _room(run: RunConfig) -> int:
     """Examples per step of the run's lane."""
-    wanted = min(run.optim.batch_size, data.n_train(run.data))
-    return max(SMALLEST_BATCH, 1 << (wanted - 1).bit_length())
+    room = SMALLEST_ROOM
+    while room < min(run.optim.batch_size, data.n_train(run.data)):
+        room *= 4
+    return room
 
 
 def _shape(run: RunConfig) -> RunConfig:
@@ -101,8 +103,8 @@ class _Run:
         self.model: nn.Module = weights.initial_model(config, self.dataset.image_shape, self.dataset.classes).to(device)
         n_seen = regime.n_seen(n)
         self.session = ObservedRun(config, self, self.dataset, self.size, n_seen, self.report, self.watch)
-        self.steps = list(regime.plan(n, self.session.batch_size, self.session.order()))
-        self.plan = _plan(self.session, self.steps, _room(config))
+        self.total = ceil(n_seen / self.session.batch_size)
+        self.plan = self._plan(n_seen)
 
     def mean_loss(self) -> float:
         """Mean training loss of the steps since the last call."""
@@ -110,51 +112,53 @@ class _Run:
         self._sums.clear()
         return mean
 
+    def _plan(self, n_seen: int) -> object:
+        """The steps as the lane takes them."""
+        assert ACCELERATOR is not None
+        config, batch, room = self.config, self.session.batch_size, _room(self.config)
+        order = torch.cat(list(self.regime.passes(len(self.part), batch, self.session.order())))
+        order = order.to(self.part.rows.device)
+        padded = torch.zeros(self.total * batch, dtype=torch.int64)
+        numbers = []
+        for known in (self.part.rows, self.part.labels):
+            padded[:n_seen] = known[order].cpu()
+            numbers.append(pad(padded.view(-1, batch), (0, room - batch)))
+        sizes = torch.full((self.total,), batch)
+        sizes[-1] = n_seen - batch * (self.total - 1)
+        optim = config.optim
+        found = schedules.factors(optim.schedule, self.total, optim.warmup, optim.decay, optim.decay_shape)
+        rates = self.session.peak_lr * torch.tensor(found, dtype=torch.float64)
+        # Consecutive keys of a counter-based generator are as good as any; the seed decides where they start.
+        keys = (seeding.stream_seed(config.seed, "dropout") >> 1) + torch.arange(self.total)
+        return ACCELERATOR.plan(*numbers, sizes, rates, keys, config.model.dropout, optim)
+
     def go_on(self) -> tuple[int, int]:
         """From which step on, and to which, it can go before it is looked at."""
-        seen, total = self.session.seen, self.regime.n_seen(self.session.n_train)
-        for step in self.steps[self.taken :]:
-            seen += len(step.rows)
-            looked_at = step.number % CHECK_EVERY == 0 or step.is_last
-            if looked_at or self.session.is_due(step.number, step.total, seen, total):
-                self.until = step.number
-                break
+        batch, examples = self.session.batch_size, self.regime.n_seen(self.session.n_train)
+        until = min(self.total, (self.taken // CHECK_EVERY + 1) * CHECK_EVERY)
+        due = (
+            number for number in range(self.taken + 1, until)
+            if self.session.is_due(number, self.total, number * batch, examples)
+        )  # fmt: skip
+        self.until = next(due, until)
         return self.taken, self.until
 
     def take_in(self, summed: float) -> TrainResult | None:
         """Look at the run after its steps; its result once it has ended."""
         self._sums.append((summed, self.until - self.taken))
+        examples = min(self.until * self.session.batch_size, self.regime.n_seen(self.session.n_train))
         end: Ended | None = None
         try:
-            for step in self.steps[self.taken : self.until]:
-                self.session.count_step(len(step.rows))
-                self.regime.after(self.session, step)
+            self.session.count_steps(self.until - self.taken, examples - self.session.seen)
+            self.regime.after(self.session, self.until, self.total)
         except Ended as ended:
             end = ended
         self.taken = self.until
-        if end is None and self.taken < len(self.steps):
+        if end is None and self.taken < self.total:
             return None
         result = run_end.finish(self.session, self.size, end or self.regime.outcome(self.session))
         run_end.leave_weights(self.config, result, self.model, self.dataset, self.folder)
         return result
-
-
-def _plan(session: ObservedRun, steps: Sequence[PlannedStep], room: int) -> object:
-    """The steps as the lane takes them."""
-    assert ACCELERATOR is not None
-    batch, config = session.batch_size, session.config
-    positions = torch.cat([step.rows for step in steps]).to(session.part.rows.device)
-    padded = torch.zeros(len(steps) * batch, dtype=torch.int64)
-    numbers = []
-    for known in (session.part.rows, session.part.labels):
-        padded[: len(positions)] = known[positions].cpu()
-        numbers.append(torch.nn.functional.pad(padded.view(-1, batch), (0, room - batch)))
-    sizes = torch.tensor([len(step.rows) for step in steps])
-    rates = torch.tensor([session.peak_lr * step.factor for step in steps], dtype=torch.float64)
-    # Consecutive keys of a counter-based generator are as good as any; the seed decides where they start.
-    start = seeding.stream_seed(config.seed, "dropout") >> 1
-    keys = start + torch.arange(len(steps))
-    return ACCELERATOR.plan(*numbers, sizes, rates, keys, config.model.dropout, config.optim)
 
 
 class _Places:

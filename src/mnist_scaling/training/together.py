@@ -124,7 +124,7 @@ def _take_steps(stack: StackedEngine, runs: Sequence[RunMonitor], regime: Lockst
         for place, (run, step) in enumerate(zip(runs, steps, strict=True)):
             if ends[place] is None:
                 try:
-                    run.count_step(len(step.rows))
+                    run.count_steps(1, len(step.rows))
                     if step.is_last:
                         run.check()
                 except Ended as end:

@@ -14,8 +14,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
-
 from mnist_scaling import config
 from mnist_scaling.config import RunConfig
 from mnist_scaling.study import files, layout
@@ -32,19 +30,17 @@ Train = Callable[[RunConfig, Report | None], TrainResult]
 _ORPHAN_CHECK_SECONDS = 2.0
 
 
-def task(cfg: DictConfig, hydra: Any, folder: Path) -> Callable[[Trainer], None]:
-    """A job as its configuration says, to be worked on by a trainer.
+def task(run: RunConfig, hydra: Any, folder: Path) -> Callable[[Trainer], None]:
+    """A job, to be worked on by a trainer.
 
     Parameters
     ----------
-    cfg : DictConfig
-        Of the job.
+    run : RunConfig
     hydra : node of the configuration
-        Hydra's own part of it.
+        Hydra's own part of the job's.
     folder : Path
         The run's own folder.
     """
-    run = config.build(RunConfig, cfg)
     channel = Channel(run.trial, hydra.sweeper.storage, Path(hydra.sweep.dir), hydra.sweeper.pruner)
     return lambda trainer: work(run, folder, channel, trainer)
 

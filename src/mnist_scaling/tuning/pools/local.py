@@ -12,7 +12,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -27,10 +27,15 @@ from hydra.core.utils import run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from mnist_scaling import config
+from mnist_scaling.config import RunConfig
 from mnist_scaling.tuning import execution, faults, trainer
 from mnist_scaling.tuning.job import Job
 
 _STOP_SECONDS = 5.0
+
+_SWITCH_SECONDS = 2e-4
+"""How long a thread may keep the others from Python: the one that feeds a GPU must not wait for 5 ms at every turn."""
 
 
 @dataclass(frozen=True)
@@ -221,6 +226,7 @@ def _serve(pipe: Connection, path: str, at_once: int, gpu: str | None) -> None:
 
 def _serve_side_by_side(pipe: Connection, at_once: int) -> None:
     """Jobs in threads, as many as come, until the pipe is closed; it does not return."""
+    sys.setswitchinterval(_SWITCH_SECONDS)
     answering = threading.Lock()
 
     def answer(*task: Any) -> None:
@@ -276,20 +282,38 @@ def run_beside_others(
 ) -> str | None:
     """Run a job in one of several threads; its error as text.
 
-    Hydra's own way to run a job keeps its state in the process until the job ends, so that only the job's configuration is
-    Hydra's here: its callbacks and its logging to a file in the run's folder are not.
+    Hydra's own way to run a job keeps its state in the process until the job ends, so that only the job's configuration
+    is Hydra's here: its callbacks and its logging to a file in the run's folder are not.
     """
     (app,) = _APPLICATION
     try:
         with _COMPOSING:
-            cfg = _job(cell, settings, overrides, number)
-            folder = Path(cfg.hydra.sweep.dir, cfg.hydra.sweep.subdir).absolute()
-            folder.mkdir(parents=True, exist_ok=True)
-            task = execution.task(cfg, cfg.hydra, folder)
-        task(trainer.of(app.task))
+            found = _cell_run(cell)
+            if found is None:  # a key may follow a tuned one
+                cfg = _job(cell, settings, overrides, number)
+                found = config.build(RunConfig, cfg), cfg.hydra
+            run, hydra = found
+        folder = Path(hydra.sweep.dir, settings["hydra.sweep.subdir"]).absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        own = {key: value for key, value in settings.items() if not key.startswith("hydra.")}
+        execution.task(config.with_values(run, own), hydra, folder)(trainer.of(app.task))
     except Exception as error:
         return faults.as_text(error)
     return None
+
+
+@functools.lru_cache(maxsize=64)
+def _cell_run(overrides: tuple[str, ...]) -> tuple[RunConfig, Any] | None:
+    """A cell's run and Hydra's part of its configuration; None where a key's value follows another one's.
+
+    Building a run from a configuration takes a hundred times as long as replacing some of its values.
+    """
+    cfg = _composed(overrides)
+    own = OmegaConf.masked_copy(cfg, [f.name for f in fields(RunConfig) if f.name in cfg])
+    if "${" in OmegaConf.to_yaml(own):
+        return None
+    HydraConfig.instance().set_config(cfg)
+    return config.build(RunConfig, cfg), cfg.hydra
 
 
 def _job(cell: tuple[str, ...], settings: dict[str, Any], overrides: list[str], number: int) -> DictConfig:
