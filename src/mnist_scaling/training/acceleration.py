@@ -100,9 +100,9 @@ class Accelerator(Protocol):
         ...
 
     def lane(
-        self, models: Sequence[nn.Module], part: data.Part, config: OptimConfig, batch: int, steps: int, dropout: bool
+        self, model: nn.Module, places: int, part: data.Part, config: OptimConfig, batch: int, steps: int, dropout: bool
     ) -> Lane:
-        """A lane with a place for each of these models, of the shape of those that will enter."""
+        """A lane with so many places for models of this one's shape."""
         ...
 
     def plan(

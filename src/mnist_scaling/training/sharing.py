@@ -92,6 +92,13 @@ class _Run:
 
     def prepare(self, device: torch.device) -> None:
         """Everything that does not need the lane."""
+        with PREPARING:
+            self._prepare(device)
+        self.plan = self._plan()
+        if device.type == "cuda":
+            torch.cuda.current_stream(device).synchronize()  # a lane's stream reads what was prepared
+
+    def _prepare(self, device: torch.device) -> None:
         config = self.config
         self.dataset = data.load(config.data, device)
         self.size = measure(config.model, self.dataset.image_shape, self.dataset.classes)
@@ -103,8 +110,8 @@ class _Run:
         self.model: nn.Module = weights.initial_model(config, self.dataset.image_shape, self.dataset.classes).to(device)
         n_seen = regime.n_seen(n)
         self.session = ObservedRun(config, self, self.dataset, self.size, n_seen, self.report, self.watch)
+        self.n_seen = n_seen
         self.total = ceil(n_seen / self.session.batch_size)
-        self.plan = self._plan(n_seen)
 
     def mean_loss(self) -> float:
         """Mean training loss of the steps since the last call."""
@@ -112,19 +119,18 @@ class _Run:
         self._sums.clear()
         return mean
 
-    def _plan(self, n_seen: int) -> object:
+    def _plan(self) -> object:
         """The steps as the lane takes them."""
         assert ACCELERATOR is not None
         config, batch, room = self.config, self.session.batch_size, _room(self.config)
         order = torch.cat(list(self.regime.passes(len(self.part), batch, self.session.order())))
-        order = order.to(self.part.rows.device)
         padded = torch.zeros(self.total * batch, dtype=torch.int64)
         numbers = []
         for known in (self.part.rows, self.part.labels):
-            padded[:n_seen] = known[order].cpu()
+            padded[: self.n_seen] = known.cpu()[order]
             numbers.append(pad(padded.view(-1, batch), (0, room - batch)))
         sizes = torch.full((self.total,), batch)
-        sizes[-1] = n_seen - batch * (self.total - 1)
+        sizes[-1] = self.n_seen - batch * (self.total - 1)
         optim = config.optim
         found = schedules.factors(optim.schedule, self.total, optim.warmup, optim.decay, optim.decay_shape)
         rates = self.session.peak_lr * torch.tensor(found, dtype=torch.float64)
@@ -134,7 +140,7 @@ class _Run:
 
     def go_on(self) -> tuple[int, int]:
         """From which step on, and to which, it can go before it is looked at."""
-        batch, examples = self.session.batch_size, self.regime.n_seen(self.session.n_train)
+        batch, examples = self.session.batch_size, self.n_seen
         until = min(self.total, (self.taken // CHECK_EVERY + 1) * CHECK_EVERY)
         due = (
             number for number in range(self.taken + 1, until)
@@ -146,7 +152,7 @@ class _Run:
     def take_in(self, summed: float) -> TrainResult | None:
         """Look at the run after its steps; its result once it has ended."""
         self._sums.append((summed, self.until - self.taken))
-        examples = min(self.until * self.session.batch_size, self.regime.n_seen(self.session.n_train))
+        examples = min(self.until * self.session.batch_size, self.n_seen)
         end: Ended | None = None
         try:
             self.session.count_steps(self.until - self.taken, examples - self.session.seen)
@@ -227,10 +233,7 @@ class Sharing:
     ) -> Future[TrainResult]:
         """Train one run beside those that other threads have started; parameters and result of `loop.train_model`."""
         run = _Run(config, report, folder, watch)
-        with PREPARING:  # torch's global stream of random numbers belongs to one run at a time
-            run.prepare(self._device)
-            if self._device.type == "cuda":
-                torch.cuda.current_stream(self._device).synchronize()  # a lane's stream reads what was prepared
+        run.prepare(self._device)
         with self._change:
             self._waiting.append(run)
             if self._thread is None:
@@ -299,11 +302,9 @@ class Sharing:
         shape, dataset = _shape(run.config), run.dataset
         count = ACCELERATOR.places(shape, shape.optim.batch_size, run.size.training, self._device)
         with PREPARING:
-            members = [
-                models.build(shape.model, dataset.image_shape, dataset.classes).to(self._device) for _ in range(count)
-            ]
+            model = models.build(shape.model, dataset.image_shape, dataset.classes).to(self._device)
         dropout = shape.model.dropout > 0
-        return ACCELERATOR.lane(members, dataset.train, shape.optim, shape.optim.batch_size, CHECK_EVERY, dropout)
+        return ACCELERATOR.lane(model, count, dataset.train, shape.optim, shape.optim.batch_size, CHECK_EVERY, dropout)
 
 
 @functools.cache

@@ -24,8 +24,11 @@ from mnist_scaling.training.fast import row_kernels, small_cnn
 from mnist_scaling.training.fast.flat import Flat, bind
 from mnist_scaling.training.fast.masks import Dropout
 
-_WARM_UPS = 3
+_WARM_UPS = 2
 """Steps before the graph is captured: libraries allocate in their first calls."""
+
+_CAPTURED = 5
+"""Steps in a graph. It takes one launch for all of them, and capturing more makes a new lane late."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +61,10 @@ class Lane:
 
     Parameters
     ----------
-    models : sequence of nn.Module
-        One per place, of the shape of all that will enter, on the device.
+    model : nn.Module
+        Of the shape of all that will enter, on the device.
+    places : int
+        S.
     part : data.Part
         Whose pixels the rows of all runs point to.
     config : OptimConfig
@@ -67,15 +72,16 @@ class Lane:
     batch : int
         Room for examples per step, a multiple of 8.
     steps : int
-        Most steps that a run takes between two looks at it.
+        Most steps that a run takes between two looks at it, a multiple of 5.
     dropout : bool
         Whether any run may have dropout.
     """
 
     def __init__(
-        self, models: Sequence[nn.Module], part: data.Part, config: OptimConfig, batch: int, steps: int, dropout: bool
+        self, model: nn.Module, places: int, part: data.Part, config: OptimConfig, batch: int, steps: int, dropout: bool
     ) -> None:
-        self.places, self.batch, self.steps, self._config = len(models), batch, steps, config
+        self.places, self.batch, self.steps, self._config = places, batch, steps, config
+        models = [model] * places
         flat = Flat(models)
         device = flat.weights.device
         self._cuda = device.type == "cuda"
@@ -87,6 +93,8 @@ class Lane:
         shape = (steps, self.places)
         self._numbers = torch.zeros(*shape, 2 * batch + 2, dtype=torch.int64, device=device)
         self._factors = torch.zeros(*shape, 4, device=device)
+        # Those of the steps that are taken next, which a graph reads at the same place each time.
+        self._next_numbers, self._next_factors = self._numbers[:_CAPTURED].clone(), self._factors[:_CAPTURED].clone()
         # What the host fills while no step is being taken, and what it reads then.
         self._host_numbers = torch.zeros(self._numbers.shape, dtype=torch.int64, pin_memory=self._cuda)
         self._host_factors = torch.zeros(self._factors.shape, pin_memory=self._cuda)
@@ -120,10 +128,14 @@ class Lane:
         with self.here():
             self._numbers.copy_(self._host_numbers, non_blocking=True)
             self._factors.copy_(self._host_factors, non_blocking=True)
-            if self._graph is not None:
-                self._graph.replay()
-            else:
-                self._take_steps(max((last - first for _, _, first, last in work), default=0))
+            self._losses.zero_()
+            for start in range(0, max((last - first for _, _, first, last in work), default=0), _CAPTURED):
+                self._next_numbers.copy_(self._numbers[start : start + _CAPTURED])
+                self._next_factors.copy_(self._factors[start : start + _CAPTURED])
+                if self._graph is not None:
+                    self._graph.replay()
+                else:
+                    self._take_steps()
             self._host_losses.copy_(self._losses, non_blocking=True)
             if self._done is not None:
                 self._done.record()
@@ -150,13 +162,12 @@ class Lane:
         self._graph = torch.cuda.CUDAGraph()
         # Other threads go on using the GPU.
         with torch.cuda.graph(self._graph, stream=self.stream, capture_error_mode="thread_local"):
-            self._take_steps(self.steps)
+            self._take_steps()
 
     @torch.no_grad()
-    def _take_steps(self, count: int) -> None:
-        self._losses.zero_()
+    def _take_steps(self, count: int = _CAPTURED) -> None:
         b = self.batch
-        for numbers, factors in zip(self._numbers[:count], self._factors[:count], strict=True):
+        for numbers, factors in zip(self._next_numbers[:count], self._next_factors[:count], strict=True):
             taken = numbers[:, 2 * b]
             if isinstance(self._masks, _Masks):
                 self._masks.keys, self._masks.rates = numbers[:, 2 * b + 1], factors[:, 3]

@@ -96,7 +96,7 @@ def places(run: RunConfig, batch: int, flops: int, device: torch.device) -> int:
 
 
 def lane(
-    members: Sequence[nn.Module], part: data.Part, config: OptimConfig, batch: int, steps: int, dropout: bool
+    model: nn.Module, places: int, part: data.Part, config: OptimConfig, batch: int, steps: int, dropout: bool
 ) -> Lane:
-    """A lane with a place for each of these models."""
-    return Lane(members, part, config, batch, steps, dropout)
+    """A lane with so many places for models of this one's shape."""
+    return Lane(model, places, part, config, batch, steps, dropout)

@@ -91,7 +91,7 @@ def _update_by_torch(rows: Rows, steps: Steps, c: OptimConfig) -> None:
     before = rows.weights * (1 - rate * rows.decay) if c.name == "adamw" else rows.weights
     gradients = rows.gradients if c.name == "adamw" else rows.gradients + rows.decay * rows.weights
     first = c.momentum * rows.first + (gradients if c.name == "sgd" else (1 - c.momentum) * gradients)
-    second = c.beta2 * rows.second + (1 - c.beta2) * gradients**2
+    second = rows.second if c.name == "sgd" else c.beta2 * rows.second + (1 - c.beta2) * gradients**2
     if c.name == "sgd":
         change = gradients + c.momentum * first if c.nesterov else first
     else:
