@@ -58,14 +58,14 @@ def train_model(
         losses are empty, when `report` stopped it. Decays that were finished before keep theirs.
     """
     torch.set_num_threads(config.threads)
-    here = device.pick(config)
     optimizers.check(config.optim)
-    if here.type == "cuda":
-        device.make_repeatable()
-        if sharing.can_share(config, here):
-            return sharing.shared(here).start(config, report, folder, watch).result()
-    with sharing.PREPARING:
-        return _train_alone(config, here, report, folder, watch)
+    with sharing.PREPARING:  # what is measured once per shape must not be measured by a hundred threads at once
+        here = device.pick(config)
+        if here.type == "cuda":
+            device.make_repeatable()
+        if here.type != "cuda" or not sharing.can_share(config, here):
+            return _train_alone(config, here, report, folder, watch)
+    return sharing.shared(here).start(config, report, folder, watch).result()
 
 
 def _train_alone(
