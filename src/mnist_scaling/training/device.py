@@ -11,7 +11,8 @@ from mnist_scaling.training import acceleration, data, sharing
 from mnist_scaling.training.model_size import measure
 
 GPU_STEP = 1.5e-3
-"""Seconds of a step on a GPU whose kernels are started one by one, whatever the network's size (an H100: 1.4e-3 to 1.8e-3)."""
+"""Seconds of a step on a GPU whose kernels are started one by one, whatever the network's size: 1.4e-3 to 1.8e-3 on an
+H100 (docs/performance.md)."""
 
 
 def pick(run: RunConfig) -> torch.device:

@@ -83,7 +83,9 @@ class RunMonitor:
         return rows if self._augmenter is None else self._augmenter.draw(rows, self.seen)
 
     def count_steps(self, steps: int, examples: int) -> None:
-        """Count steps that were taken on so many examples, up to the next multiple of `CHECK_EVERY`; look at the loss there.
+        """Count steps that were taken on so many examples; look at the loss at each multiple of `CHECK_EVERY`.
+
+        No multiple may lie between the first and the last of them.
 
         Raises
         ------

@@ -9,7 +9,6 @@ curve, at its end.
 from __future__ import annotations
 
 import functools
-import hashlib
 import threading
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
@@ -24,7 +23,7 @@ from mnist_scaling.config import OptimConfig, RunConfig
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.training import data, models, regimes, run_end, schedules, seeding, weights
 from mnist_scaling.training.acceleration import ACCELERATOR, Lane
-from mnist_scaling.training.model_size import Size, measure
+from mnist_scaling.training.model_size import measure
 from mnist_scaling.training.observed_run import ObservedRun, Watch
 from mnist_scaling.training.regimes import Lockstep
 from mnist_scaling.training.run_monitor import CHECK_EVERY, Ended
@@ -125,10 +124,10 @@ class _Run:
         config, batch, room = self.config, self.session.batch_size, _room(self.config)
         order = torch.cat(list(self.regime.passes(len(self.part), batch, self.session.order())))
         padded = torch.zeros(self.total * batch, dtype=torch.int64)
-        numbers = []
-        for known in (self.part.rows, self.part.labels):
+        rows, labels = torch.empty(2, self.total, room, dtype=torch.int64)
+        for known, numbers in ((self.part.rows, rows), (self.part.labels, labels)):
             padded[: self.n_seen] = known.cpu()[order]
-            numbers.append(pad(padded.view(-1, batch), (0, room - batch)))
+            numbers.copy_(pad(padded.view(-1, batch), (0, room - batch)))
         sizes = torch.full((self.total,), batch)
         sizes[-1] = self.n_seen - batch * (self.total - 1)
         optim = config.optim
@@ -136,7 +135,7 @@ class _Run:
         rates = self.session.peak_lr * torch.tensor(found, dtype=torch.float64)
         # Consecutive keys of a counter-based generator are as good as any; the seed decides where they start.
         keys = (seeding.stream_seed(config.seed, "dropout") >> 1) + torch.arange(self.total)
-        return ACCELERATOR.plan(*numbers, sizes, rates, keys, config.model.dropout, optim)
+        return ACCELERATOR.plan(rows, labels, sizes, rates, keys, config.model.dropout, optim)
 
     def go_on(self) -> tuple[int, int]:
         """From which step on, and to which, it can go before it is looked at."""

@@ -40,19 +40,25 @@ def train_models(configs: Sequence[RunConfig], size: int | None = None) -> list[
         groups.setdefault(_shape(config), []).append(index)
     results: dict[int, TrainResult] = {}
     for shape, members in groups.items():
-        here = device.pick(shape)
-        if here.type == "cuda" and sharing.can_share(shape, here):
-            device.make_repeatable()
-            answers = [sharing.shared(here).start(configs[i]) for i in members]
-            results |= {i: answer.result() for i, answer in zip(members, answers, strict=True)}
-            continue
-        per_stack = _stack_size(shape, len(members), size)
-        for start in range(0, len(members), per_stack):
-            chosen = members[start : start + per_stack]
-            runs = [configs[i] for i in chosen]
-            found = [loop.train_model(runs[0])] if len(runs) == 1 else _train_stack(runs)
-            results |= zip(chosen, found, strict=True)
+        found = _train_alike(shape, [configs[i] for i in members], size)
+        results |= zip(members, found, strict=True)
     return [results[i] for i in range(len(configs))]
+
+
+def _train_alike(shape: RunConfig, runs: Sequence[RunConfig], size: int | None) -> list[TrainResult]:
+    """Runs of one shape: on a GPU side by side with whatever else it trains, on the CPU in stacks."""
+    with sharing.PREPARING:
+        here = device.pick(shape)
+        if here.type != "cuda" or not sharing.can_share(shape, here):
+            found: list[TrainResult] = []
+            per_stack = _stack_size(shape, len(runs), size)
+            for start in range(0, len(runs), per_stack):
+                chosen = runs[start : start + per_stack]
+                found += [loop.train_model(chosen[0])] if len(chosen) == 1 else _train_stack(chosen)
+            return found
+        device.make_repeatable()
+    answers = [sharing.shared(here).start(run) for run in runs]
+    return [answer.result() for answer in answers]
 
 
 def _shape(config: RunConfig) -> RunConfig:
@@ -86,11 +92,6 @@ class _Member:
 
 def _train_stack(configs: Sequence[RunConfig]) -> list[TrainResult]:
     """One stack from start to scores."""
-    with sharing.PREPARING:
-        return _train_stack_alone(configs)
-
-
-def _train_stack_alone(configs: Sequence[RunConfig]) -> list[TrainResult]:
     first = configs[0]
     torch.set_num_threads(first.threads)
     dataset = data.load(first.data, torch.device("cpu"))

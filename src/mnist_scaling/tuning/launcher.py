@@ -17,7 +17,7 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.tuning import trainer
 
 AT_ONCE = 256
-"""Runs that share a GPU, in one process, unless `runs_per_gpu` says otherwise: more than a sweep usually has ready."""
+"""Runs that share a GPU, in one process, unless `per_process` says otherwise: more than a sweep usually has ready."""
 
 _NVIDIA = Path("/dev/nvidiactl")
 """What Linux has where there is a GPU of NVIDIA's."""
@@ -33,16 +33,17 @@ class LocalLauncher(Launcher):
     that runs batches it is Hydra's joblib launcher.
     """
 
-    def __init__(self, n_workers: int | None = None, runs_per_gpu: int | None = None, warm_up: bool = True) -> None:
+    def __init__(self, n_workers: int | None = None, per_process: int | None = None, warm_up: bool = True) -> None:
         for key, value, default in (
             ("n_workers", n_workers, "one per core, or per GPU"),
-            ("runs_per_gpu", runs_per_gpu, f"{AT_ONCE}"),
+            ("per_process", per_process, f"{AT_ONCE} on a GPU and 1 on a CPU"),
         ):
             if value is not None and (not isinstance(value, int) or value < 1):
                 raise InputError(
-                    f"`hydra.launcher.{key}` must be a whole number of 1 or more, or null for {default}, but got {value}."
+                    f"`hydra.launcher.{key}` must be a whole number of 1 or more, or null for {default}, but got "
+                    f"{value}."
                 )
-        self.n_workers, self.runs_per_gpu, self.warm_up = n_workers, runs_per_gpu, warm_up
+        self.n_workers, self._per_process, self.warm_up = n_workers, per_process, warm_up
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep what the workers will need."""
@@ -54,6 +55,11 @@ class LocalLauncher(Launcher):
 
         return len(self.gpus) if self.n_workers is None and self.gpus else local.count(self.n_workers)
 
+    @property
+    def per_process(self) -> int:
+        """Runs at a time of each process."""
+        return self._per_process or (AT_ONCE if self.gpus else 1)
+
     def workers(self) -> Workers:
         """The pool of processes."""
         from mnist_scaling.tuning.pools import local
@@ -61,8 +67,7 @@ class LocalLauncher(Launcher):
         training = trainer.of(self.task_function)
         warm_up = training.warm_up if self.warm_up else None
         application = local.Application(self.hydra_context, self.config, self.task_function)
-        at_once = (self.runs_per_gpu or AT_ONCE) if self.gpus else 1
-        return local.Workers(application, self.count(), warm_up, at_once, self.gpus)
+        return local.Workers(application, self.count(), warm_up, self.per_process, self.gpus)
 
     @functools.cached_property
     def gpus(self) -> list[str]:

@@ -1,9 +1,9 @@
 """A stack with places: runs of one shape enter it, take their own steps at their own pace, and leave it.
 
 A narrow network leaves a GPU idle, because a step is some forty kernels that each end in microseconds. Here a
-step's kernels serve S models at once, and a CUDA graph starts all kernels of several steps together. What differs between
-the models (examples, batch size, learning rate, dropout, number of the step) is data that the kernels read, so the graph stays the same
-while runs come and go. A place without a run computes what nobody reads.
+step's kernels serve S models at once, and a CUDA graph starts all kernels of several steps together. What differs
+between the models (examples, batch size, learning rate, dropout, number of the step) is data that the kernels read, so
+the graph stays the same while runs come and go. A place without a run computes what nobody reads.
 
 All places have room for the same batch; a smaller one is filled up with examples that count for nothing. What a
 model computes depends on the number of places, which depends on its shape alone, and not on its neighbours.

@@ -17,7 +17,6 @@ from mnist_scaling.training.fast.stack import Stack, fastest
 from mnist_scaling.training.models.base import Pace
 from mnist_scaling.training.models.cnn import CNN
 
-
 __all__ = [
     "Lane", "Plan", "can_stack", "engine", "fastest_stack", "forward", "lane", "pace", "places", "plan", "stack",
 ]  # fmt: skip
@@ -27,7 +26,7 @@ PLACES = 16
 
 NARROW = 2e8
 """FLOPs of a model's step up to which `PLACES` steps at once take less than four times as long as one (H100,
-docs/performance.md). Of wider ones each has a lane to itself, because a stack gains them too little for what its steps last longer."""
+docs/performance.md). Each wider one has a lane to itself: a stack's steps last too much longer for what it gains."""
 
 
 def engine(model: nn.Module, part: data.Part, config: OptimConfig) -> FlatEngine | None:

@@ -109,8 +109,8 @@ def masks(out: Tensor, dropped: Tensor, keys: Tensor) -> None:
     dropped : Tensor of shape (S,), float32
         p of each row.
     keys : Tensor of shape (S,), int64, of any stride
-        Key of each row's mask: Philox, a counter-based generator, makes the same mask of the same key wherever in a stack
-        its model has its place.
+        Key of each row's mask: Philox, a counter-based generator, makes the same mask of the same key, wherever in a
+        stack its model has its place.
     """
     count, length = len(out), out[0].numel()
     _mask_kernel[(count, triton.cdiv(length, _BLOCK))](
@@ -142,10 +142,7 @@ if triton is not None:
                 g = g + decay * w
             if SGD:
                 m = beta1 * m + g
-                if NESTEROV:
-                    change = g + beta1 * m
-                else:
-                    change = m
+                change = g + beta1 * m if NESTEROV else m
             else:
                 v = beta2 * tl.load(second + at, inside) + rest2 * g * g
                 m = beta1 * m + rest1 * g

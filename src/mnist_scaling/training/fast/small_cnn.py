@@ -119,7 +119,9 @@ class Gradients:
         log_p = torch.log_softmax(buffers.logits, 1)
         targets = labels.unsqueeze(1)
         losses = log_p.gather(1, targets).neg_()[..., :batch]
-        error = log_p.exp_().add_(targets == buffers.classes, alpha=-1).mul_(buffers.shares if shares is None else shares)
+        error = (
+            log_p.exp_().add_(targets == buffers.classes, alpha=-1).mul_(buffers.shares if shares is None else shares)
+        )
         self._backward(buffers, error)
         return losses
 

@@ -1,4 +1,4 @@
-"""This machine's own workers: processes that run one job after another, or on a GPU many side by side, and die alone."""
+"""This machine's own workers: processes that run one job after another, or many side by side, and die alone."""
 
 from __future__ import annotations
 
@@ -109,6 +109,10 @@ class Workers:
         """Room in the processes, and one more: the next job is ready when a process is."""
         return self._n * self._at_once + 1 - len(self._queue) - sum(len(worker.jobs) for worker in self._workers)
 
+    def workers(self) -> int:
+        """Processes: runs that share one share its speed."""
+        return self._n
+
     def submit(self, job: Job) -> None:
         """Give a job to the first idle process."""
         self._queue.append(job)
@@ -206,7 +210,7 @@ _APPLICATION: list[Application] = []
 
 
 def _serve(pipe: Connection, path: str, at_once: int, gpu: str | None) -> None:
-    """A worker's life: jobs from its pipe until that is closed; each answered with its number, and its error or None."""
+    """A worker's life: jobs from its pipe until that is closed, each answered with its number and its error if any."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C the sweep decides
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # read when CUDA is first used
@@ -220,8 +224,8 @@ def _serve(pipe: Connection, path: str, at_once: int, gpu: str | None) -> None:
         if at_once > 1:
             _serve_side_by_side(pipe, at_once)
         while True:
-            *task, number = pipe.recv()
-            pipe.send((number, run(*task, number)))
+            task = pipe.recv()
+            pipe.send((task[-1], run(*task)))
 
 
 def _serve_side_by_side(pipe: Connection, at_once: int) -> None:
@@ -277,9 +281,7 @@ _COMPOSING = threading.Lock()
 """Hydra's state belongs to the process, so that one thread at a time uses it."""
 
 
-def run_beside_others(
-    cell: tuple[str, ...], settings: dict[str, Any], overrides: list[str], number: int
-) -> str | None:
+def run_beside_others(cell: tuple[str, ...], settings: dict[str, Any], overrides: list[str], number: int) -> str | None:
     """Run a job in one of several threads; its error as text.
 
     Hydra's own way to run a job keeps its state in the process until the job ends, so that only the job's configuration
