@@ -91,11 +91,10 @@ def tuning_table(records: list[dict[str, Any]]) -> str:
     head = ["grid", "noise of a run", "left by tuning", "correlation", *names, "differs (alpha, beta, offset)"]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for r in records:
-        held = " | ".join(f"{100 * r['coverage'][k]:.1f}" for k in names)
+        held = [f"{100 * r['coverage'][k]:.1f}" for k in names]
         said = ", ".join(f"{100 * r['differs'][k]:.1f}" for k in ("alpha", "beta", "offset"))
-        lines.append(
-            f"| {r['grid']} | {100 * r['noise']:g} % | {100 * r['tuning']:g} % | {r['correlation']:g} | {held} | {said} |"
-        )
+        sizes = [f"{100 * r['noise']:g} %", f"{100 * r['tuning']:g} %", f"{r['correlation']:g}"]
+        lines.append(f"| {' | '.join([r['grid'], *sizes, *held, said])} |")
     return "\n".join(lines)
 
 
