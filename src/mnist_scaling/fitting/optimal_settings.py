@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
-from scipy.special import ndtri, stdtrit
+from scipy.special import ndtri
 
 from mnist_scaling.fitting import censored, vertices
 from mnist_scaling.fitting.censored import Observed
@@ -90,6 +90,9 @@ class KeyLaws:
     """Of each cell, in the key's own units; without a value where the cell has too few trials."""
     side: Array
     """(cells,): -1 or 1 where the vertex lies below or above the range that was searched, 0 inside; NaN if unknown."""
+    low: float
+    """Ends of the range that was searched, over all cells, in the key's own units."""
+    high: float
     laws: list[SettingLaw] = field(default_factory=list)
 
 
@@ -140,9 +143,8 @@ def optimal_settings(
         bent = [column for place, column in enumerate(bent) if place != weakest]
         if bent:
             view = _View(cells, keys, bent, centre, half, trials, options)
-    nothing, unknown = [Interval()] * len(cells), np.full(len(cells), np.nan)
     found = {column: view.laws(place, against) for place, column in enumerate(bent)}
-    found |= {c: KeyLaws(keys[c], why, curvature, nothing, unknown) for c, (why, curvature) in flat.items()}
+    found |= {column: view.without(column, why, curvature) for column, (why, curvature) in flat.items()}
     return SettingsLaws([found[c] for c in range(len(keys))], view.sums.n, view.sums.used, view.at.noise, options)
 
 
@@ -186,26 +188,38 @@ class _View:
 
     def why_flat(self, place: int) -> tuple[str, Interval]:
         """A sentence about a key that does not bend, and how much it bends."""
-        name = self.keys[self.bent[place]].name
-        return f"The loss does not bend in {name} beyond its noise, so it shows no best value.", self._curvature(place)
+        name, curvature = self.keys[self.bent[place]].name, self._curvature(place)
+        if curvature.low > 0:
+            kept, all_ = len(self.drawn), self.options.draws
+            return f"The loss has a minimum in {name} in only {kept} of {all_} redrawn sets of cells.", curvature
+        return f"The loss does not bend in {name} beyond its noise, so it shows no best value.", curvature
 
     def laws(self, place: int, against: Sequence[tuple[str, ...]]) -> KeyLaws:
         """The laws of one of the bent keys."""
-        key = self.keys[self.bent[place]]
+        column = self.bent[place]
+        key, ends = self.keys[column], self._range(column)
         if not self.at.minimum:
             least, near = len(self.bent) + 3, f"{100 * self.options.within:g} % of their lowest loss"
-            why = f"Too few cells have {least} trials within {near}: give the tuner more."
-            unknown = np.full(len(self.cells), np.nan)
-            return KeyLaws(key, why, Interval(), [Interval()] * len(self.cells), unknown)
+            return self.without(column, f"Too few cells have {least} trials within {near}: give the tuner more.")
         curvature, (best, side) = self._curvature(place), self._best(place)
         known = self.sums.used
         inside = float((side[known] == 0).mean())
         if inside < FEWEST_INSIDE:
             why = f"Only {100 * inside:.0f} % of the cells have their best {key.name} inside the range."
-            return KeyLaws(key, why, curvature, best, side)
+            return KeyLaws(key, why, curvature, best, side, *ends)
         fitted = [law for names in against if (law := self._law(place, names)) is not None]
         why = "ok" if fitted else f"{int(known.sum())} cells are too few, or all of one size."
-        return KeyLaws(key, why, curvature, best, side, fitted)
+        return KeyLaws(key, why, curvature, best, side, *ends, fitted)
+
+    def without(self, column: int, why: str, curvature: Interval | None = None) -> KeyLaws:
+        """A key that has no law, and why."""
+        nothing, unknown = [Interval()] * len(self.cells), np.full(len(self.cells), np.nan)
+        return KeyLaws(self.keys[column], why, curvature or Interval(), nothing, unknown, *self._range(column))
+
+    def _range(self, column: int) -> tuple[float, float]:
+        ends = self.centre[column] + self.half[column] * np.array([-1.0, 1.0])
+        low, high = np.exp(ends) if self.keys[column].log else ends
+        return float(low), float(high)
 
     def _curvature(self, place: int) -> Interval:
         error = vertices.curvature_error(self.sums, self.at)[place]
@@ -279,47 +293,3 @@ def _covariance(draws: Array) -> Array:
     low, start, end, high = np.percentile(draws, [5, 16, 84, 95], axis=0)
     correlation = np.corrcoef(np.clip(draws, low, high).T)
     return np.asarray(correlation * np.outer(end - start, end - start) / 4)
-
-
-def predict(law: SettingLaw, key: TunedKey, sizes: Mapping[str, float], level: float = 0.95) -> Interval:
-    """The best setting of a new cell by a law, with the interval that its own best setting should lie in.
-
-    The deviation of the coordinate is sqrt(x' Cov x + spread^2): that of the line, and that of a cell about it. The
-    interval is Student's with the cells beyond the line's coefficients as its degrees of freedom.
-
-    Parameters
-    ----------
-    law : SettingLaw
-    key : TunedKey
-    sizes : mapping
-        Of the new cell, with the names of `law.against`.
-    level : float
-    """
-    x = np.array([1.0, *(np.log(sizes[name]) - middle for name, middle in zip(law.against, law.centre, strict=True))])
-    slopes = np.array([law.constant, *(law.coefficients[name].value for name in law.against)])
-    deviation = float(np.sqrt(x @ law.covariance @ x + law.spread**2))
-    reach = float(stdtrit(law.n - len(x), 0.5 + level / 2)) * deviation
-    ends = [float(x @ slopes) + step * reach for step in (0, -1, 1)]
-    return Interval(*(float(np.exp(e)) if key.log else e for e in ends))
-
-
-def prior(keys: Sequence[KeyLaws], name: str, sizes: Mapping[str, float], level: float = 0.95) -> Interval | None:
-    """The best value of a key that the laws predict for a new cell, with its interval.
-
-    Parameters
-    ----------
-    keys : sequence of KeyLaws
-        Of `SettingsLaws.keys`, or of `fits_json.known_settings_laws`.
-    name : str
-        Of a tuned key.
-    sizes : mapping
-        The new cell's N and D; further sizes are used where there is no law against these.
-    level : float
-
-    Returns
-    -------
-    Interval or None
-        None where no law of that key is against the sizes that are given.
-    """
-    laws = [(found.key, law) for found in keys if found.key.name == name for law in found.laws]
-    return next((predict(law, key, sizes, level) for key, law in laws if set(law.against) <= set(sizes)), None)
