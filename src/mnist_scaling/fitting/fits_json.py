@@ -18,9 +18,9 @@ from mnist_scaling.fitting.headline import headline, nothing_to_quote
 from mnist_scaling.fitting.interval import Interval
 from mnist_scaling.fitting.laws.base import Law
 from mnist_scaling.fitting.optimal_settings import KeyLaws, SettingLaw, SettingsLaws, TunedKey
-from mnist_scaling.fitting.setting_prior import prior, share_of_range
 from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.sensitivity import Variant
+from mnist_scaling.fitting.setting_prior import prior, share_of_range
 from mnist_scaling.fitting.slices import Slice
 from mnist_scaling.fitting.tuning_change import SOURCES, TunedCells, TuningChange
 from mnist_scaling.study.flags import NOT_CONVERGED

@@ -222,6 +222,13 @@ def _settings_laws(record: Mapping[str, Any] | None, console: Console) -> None:
         if not key["laws"]:
             grid.add_row(name, Text(key["status"], style="dim"), str(key["cells"]), beyond)
     console.print(grid)
+    known = record["predicted"]
+    if known and known["settings"]:
+        at = " and ".join(f"{size} = {value:.3g}" for size, value in known["at"].items())
+        best = ", ".join(
+            f"{k} {v['value']:.3g} [{v['low']:.3g}, {v['high']:.3g}]" for k, v in known["settings"].items()
+        )
+        console.print(f"Best settings to be expected for {at}: {best}")
 
 
 def _outlook(record: Mapping[str, Any], console: Console) -> None:
