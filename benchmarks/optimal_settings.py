@@ -161,15 +161,15 @@ def measure(scene: Scene, studies: int, seed: int = 0, draws: int = 200) -> list
             "scene": scene.name, "key": KEYS[column].name, "size": "ND"[place], "studies": len(rows), "asked": studies,
             "held": np.mean([r[0] for r in rows]), "width": np.median([r[1] for r in rows]),
             "argmin_held": np.mean([r[2] for r in rows]), "argmin_width": np.median([r[3] for r in rows]),
-            "ratio": np.median([r[3] for r in rows]) / np.median([r[1] for r in rows]), "prior": np.mean(new[column], 0)[0],
-            "of_range": np.median(new[column], 0)[1],
+            "ratio": np.median([r[3] for r in rows]) / np.median([r[1] for r in rows]),
+            "prior": np.mean(new[column], 0)[0], "of_range": np.median(new[column], 0)[1],
         }
         for (column, place), rows in sorted(seen.items())
     ]  # fmt: skip
 
 
 def _new_cells(scene: Scene, laws: SettingsLaws, column: int, rng: np.random.Generator) -> list[tuple[float, float]]:
-    """Share of new cells whose best value the prediction holds, and its width over that of the range, if there is one."""
+    """Share of new cells whose best value a prediction holds, and its width over that of the range, if there is one."""
     n, d = 1e3 * 2.0 ** scene.shape[0], 1.5e3 * 2.0 ** scene.shape[1]
     found = prior(laws.keys, N=n, D=d).get(KEYS[column].name)
     if found is None:

@@ -156,7 +156,7 @@ def tune(world: World, best: np.ndarray, arm: str, n_trials: int, seed: int) -> 
 
 
 def _predicted(world: World, done: list[Any], i: int, log: list[bool]) -> np.ndarray | None:
-    """The laws' prediction for a cell from those that are tuned; a key without a narrow one as its neighbours have it."""
+    """The laws' prediction from the cells that are tuned; a key without a narrow one as the neighbours have it."""
     table = [
         CellTrials(np.exp([t[1] for t in mine]), _values(np.array([t[0] for t in mine]), log), world.low, world.high, s)
         for mine, s in zip(done, world.sizes, strict=False)
@@ -194,7 +194,7 @@ def _ask(
     asked: list[Any],
     seed: int,
 ) -> np.ndarray:
-    """What the sweeper's sampler proposes next, from the cell's own trials and its neighbours', shifted to its level."""
+    """What the sweeper's sampler proposes next, from the cell's own trials and the neighbours' at its level."""
     sampler = optuna.samplers.TPESampler(n_startup_trials=4, multivariate=True, constant_liar=True, seed=seed)
     study = optuna.create_study(sampler=sampler)
     names, distributions = list(space), dict(space)
@@ -243,8 +243,11 @@ def main() -> None:
         fewer = trials - per["neighbours"][:, 1].mean(1)
         half = [float(stdtrit(len(loss) - 1, 0.975) * x.std(ddof=1) / np.sqrt(len(x))) for x in (more, fewer)]
         ratio = np.exp([more.mean(), more.mean() - half[0], more.mean() + half[0]])
-        rows.append({"arm": arm, "above": float(np.expm1(loss.mean())), "ratio": ratio.tolist(),
-                     "trials": float(trials.mean()), "fewer": [float(fewer.mean() + s * half[1]) for s in (0, -1, 1)]})  # fmt: skip
+        less = [float(fewer.mean() + s * half[1]) for s in (0, -1, 1)]
+        above = float(np.expm1(loss.mean()))
+        rows.append(
+            {"arm": arm, "above": above, "ratio": ratio.tolist(), "trials": float(trials.mean()), "fewer": less}
+        )
         table.add_row(
             arm, f"{100 * np.expm1(loss.mean()):.2f}", "{:.4f} [{:.4f}, {:.4f}]".format(*ratio), f"{trials.mean():.2f}",
             "{:.2f} [{:.2f}, {:.2f}]".format(*rows[-1]["fewer"]),

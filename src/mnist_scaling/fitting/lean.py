@@ -3,10 +3,10 @@
     ln L = c_i + b' b / 2 + |b| sum_m theta_m P_m(b / |b|) / 2,        theta_m ~ Normal(0, SIDED^2)
 
 b is the distance from the cell's minimum, scaled by the root of each key's curvature; P_m are the products of three of
-its parts. For one key the last term is theta b |b| / 2: the curvature is 1 + theta above the minimum and 1 - theta below
-it. A quadratic through such trials has its vertex on the side on which the loss rises more slowly, by about the same
-distance in every cell. That distance is where the mean slope at the minimum, estimated with the terms theta that all
-cells share, vanishes. Without the terms it would be 0 by construction.
+its parts. For one key the last term is theta b |b| / 2: the curvature is 1 + theta above the minimum and 1 - theta
+below it. A quadratic through such trials has its vertex on the side on which the loss rises more slowly, by about the
+same distance in every cell. That distance is where the mean slope at the minimum, estimated with the terms theta that
+all cells share, vanishes.
 """
 
 from __future__ import annotations
