@@ -13,7 +13,9 @@ between runs. Cells are tuned in the sweeper's order by its own sampler, two tri
     law           the law's prediction from the cells tuned so far, where there is one, in place of the neighbours'
     both          the law's prediction before the neighbours' settings
 
-All see the neighbours' trials. Losses of the selected settings are compared without noise, cell by cell, and so are the
+All see the neighbours' trials. Last, the laws of each study that was tuned by the sweeper's own rule predict the best
+settings of twice the largest model on twice the most data: `held` is the share of such cells whose own best value lies
+in the interval. Losses of the selected settings are compared without noise, cell by cell, and so are the
 trials that a cell takes until its best setting so far is within 2 % of the lowest possible loss.
 """
 
@@ -21,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,8 +39,8 @@ from scipy.special import stdtrit
 
 from mnist_scaling.fitting import vertices
 from mnist_scaling.fitting.fits_json import known_settings_laws
-from mnist_scaling.fitting.optimal_settings import Options, TunedKey, optimal_settings
-from mnist_scaling.fitting.setting_prior import prior
+from mnist_scaling.fitting.optimal_settings import Options, SettingsLaws, TunedKey, optimal_settings
+from mnist_scaling.fitting.setting_prior import prior, share_of_range
 from mnist_scaling.fitting.vertices import CellTrials
 from mnist_scaling.study.files import read_json
 from mnist_scaling.study.layout import CELLS, FITS, STUDY, TRIALS
@@ -49,6 +52,8 @@ PER_BATCH = 2
 CLOSE = 0.02
 FEWEST = 6
 """Tuned cells before a law is fitted."""
+NEW_CELLS = 20
+"""New cells of one size that each study's prediction is held against."""
 NARROW = 0.5
 """A prediction is used whose interval is at most this share of the range."""
 
@@ -107,11 +112,11 @@ def _parents(cells: pd.DataFrame, axes: list[str]) -> list[list[int]]:
     return found
 
 
-def minima(world: World, rng: np.random.Generator) -> np.ndarray:
-    """Each cell's best setting in coordinates, (cells, k), within the ranges."""
+def minima(world: World, cells: Sequence[Mapping[str, float]], rng: np.random.Generator) -> np.ndarray:
+    """The best settings of cells in coordinates, (cells, k), within the ranges."""
     low, high = (vertices.coordinate(v, [key.log for key in world.keys]) for v in (world.low, world.high))
-    out = np.empty((len(world.sizes), len(world.keys)))
-    for i, sizes in enumerate(world.sizes):
+    out = np.empty((len(cells), len(world.keys)))
+    for i, sizes in enumerate(cells):
         for k, law in enumerate(world.laws):
             if law is None:
                 out[i, k] = low[k] + 0.2 * (high[k] - low[k])
@@ -128,11 +133,17 @@ def rise(world: World, u: np.ndarray, best: np.ndarray) -> float:
     return float(0.5 * away @ world.curvature @ away * (1 + 0.3 * np.tanh(away[0])))
 
 
-def tune(world: World, best: np.ndarray, arm: str, n_trials: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """For each cell ln L of the selected setting above the lowest, and trials until one is close."""
+Tried = list[tuple[np.ndarray, float, float]]
+"""The trials of a cell: a setting, its measured and its true loss."""
+
+
+def tune(
+    world: World, best: np.ndarray, arm: str, n_trials: int, seed: int
+) -> tuple[np.ndarray, np.ndarray, list[Tried]]:
+    """For each cell ln L of the selected setting above the lowest, trials until one is close, and what was tried."""
     log = [key.log for key in world.keys]
     space = _space(world)
-    done: list[list[tuple[np.ndarray, float, float]]] = []
+    done: list[Tried] = []
     for i in range(len(world.sizes)):
         rng = np.random.default_rng((seed, i))  # the same noise in every arm
         noise = world.noise * rng.normal(size=n_trials + 1)
@@ -140,7 +151,7 @@ def tune(world: World, best: np.ndarray, arm: str, n_trials: int, seed: int) -> 
         predicted = _predicted(world, done, i, log) if arm != "neighbours" and i >= FEWEST else None
         starts = chosen if predicted is None else [predicted, *(chosen if arm == "both" else [])]
         queue = [*starts, world.control]
-        mine: list[tuple[np.ndarray, float, float]] = []
+        mine: Tried = []
         while len(mine) < n_trials:
             asked = []
             for j in range(len(mine), min(len(mine) + PER_BATCH, n_trials)):
@@ -152,16 +163,12 @@ def tune(world: World, best: np.ndarray, arm: str, n_trials: int, seed: int) -> 
         done.append(mine)
     selected = np.array([min(mine, key=lambda t: t[1])[2] for mine in done])
     close = [next((j + 1 for j, t in enumerate(mine) if t[2] < np.log1p(CLOSE)), n_trials + 1) for mine in done]
-    return selected, np.array(close)
+    return selected, np.array(close), done
 
 
 def _predicted(world: World, done: list[Any], i: int, log: list[bool]) -> np.ndarray | None:
     """The laws' prediction from the cells that are tuned; a key without a narrow one as the neighbours have it."""
-    table = [
-        CellTrials(np.exp([t[1] for t in mine]), _values(np.array([t[0] for t in mine]), log), world.low, world.high, s)
-        for mine, s in zip(done, world.sizes, strict=False)
-    ]
-    laws = optimal_settings(table, world.keys, (("N", "D"),), Options(draws=30))
+    laws = _laws(world, done, log, draws=30)
     nearest = [min(done[p], key=lambda t: t[1])[0] for p in world.parents[i]] or [world.control]
     out, used = np.mean(nearest, 0), False
     low, high = (vertices.coordinate(v, log) for v in (world.low, world.high))
@@ -173,6 +180,32 @@ def _predicted(world: World, done: list[Any], i: int, log: list[bool]) -> np.nda
             if b - a <= NARROW * (high[k] - low[k]):
                 out[k], used = np.clip(value, low[k], high[k]), True
     return out if used else None
+
+
+def _laws(world: World, done: list[Tried], log: list[bool], draws: int) -> SettingsLaws:
+    """The laws of the best settings of the cells that are tuned."""
+    table = [
+        CellTrials(np.exp([t[1] for t in mine]), _values(np.array([t[0] for t in mine]), log), world.low, world.high, s)
+        for mine, s in zip(done, world.sizes, strict=False)
+    ]
+    return optimal_settings(table, world.keys, (("N", "D"),), Options(draws=draws))
+
+
+def held(world: World, done: list[Tried], rng: np.random.Generator) -> dict[str, list[tuple[float, float]]]:
+    """For each key with a law: share of new cells that its prediction holds, and its width over the range's."""
+    log = [key.log for key in world.keys]
+    larger = {size: 2 * max(sizes[size] for sizes in world.sizes) for size in ("N", "D")}
+    laws = _laws(world, done, log, draws=200)
+    best = _values(minima(world, [larger] * NEW_CELLS, rng), log)
+    found = prior(laws.keys, **larger)
+    return {
+        one.key.name: [
+            (float(np.mean([guess.holds(v) for v in best[:, k]])), share_of_range(guess, one))
+            for guess in [found.get(one.key.name)]
+            if guess is not None and world.laws[k] is not None
+        ]
+        for k, one in enumerate(laws.keys)
+    }
 
 
 def _values(u: np.ndarray, log: list[bool]) -> np.ndarray:
@@ -229,10 +262,17 @@ def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     world = world_of(arguments.study)
     found: dict[str, list[np.ndarray]] = {arm: [] for arm in ARMS}
+    predicted: dict[str, list[tuple[float, float]]] = {}
     for number in range(arguments.studies):
-        best = minima(world, np.random.default_rng((arguments.seed, number)))
+        rng = np.random.default_rng((arguments.seed, number))
+        best = minima(world, world.sizes, rng)
         for arm in ARMS:
-            found[arm].append(np.array(tune(world, best, arm, arguments.trials, arguments.seed * 1000 + number)))
+            selected, close, done = tune(world, best, arm, arguments.trials, arguments.seed * 1000 + number)
+            found[arm].append(np.array([selected, close]))
+            if arm == "neighbours":
+                for name, one in held(world, done, rng).items():
+                    predicted.setdefault(name, []).extend(one)
+    shares = {name: np.mean(values, 0).tolist() for name, values in predicted.items() if values}
     per = {arm: np.array(rows) for arm, rows in found.items()}  # (studies, 2, cells)
     rows = []
     table = Table("start", "loss above the lowest, %", "loss over neighbours'", "trials until within 2 %", "fewer")
@@ -253,8 +293,11 @@ def main() -> None:
             "{:.2f} [{:.2f}, {:.2f}]".format(*rows[-1]["fewer"]),
         )  # fmt: skip
     Console(width=110).print(table)
+    for name, (share, width) in shares.items():
+        laws = len(predicted[name])
+        print(f"{name}: held {share:.3f}, width {width:.2f} of the range, in {laws} of {arguments.studies} studies")
     if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        arguments.json.write_text(json.dumps({"arms": rows, "predicted": shares}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
