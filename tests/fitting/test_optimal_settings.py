@@ -6,16 +6,18 @@ import importlib.util
 import json
 import sys
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+from rich.console import Console
 from scipy.optimize import minimize
 from scipy.stats import norm
 from scipy.stats import t as student
 
-from mnist_scaling.fitting import censored, fits_json, vertices
+from mnist_scaling.fitting import censored, fits_json, terminal, vertices
 from mnist_scaling.fitting.censored import Observed
 from mnist_scaling.fitting.lean import lean_of
 from mnist_scaling.fitting.optimal_settings import (
@@ -289,6 +291,10 @@ def test_the_record_gives_the_same_predictions() -> None:
         assert settings[one.key.name]["low"] == guess.low
         assert settings[one.key.name]["share_of_range"] == share_of_range(guess, one)
     lr = known["lr"]
+    text = StringIO()
+    terminal.settings_laws(record | {"predicted": {"at": at, "settings": settings}}, Console(file=text, width=200))
+    told = f"should have its best settings at lr {lr.value:.3g} [{lr.low:.3g}, {lr.high:.3g}], dropout"
+    assert f"A new cell with N = 5e+04 and D = 1e+05 {told}" in text.getvalue()
     assert share_of_range(lr, found.keys[0]) == pytest.approx(np.log(lr.high / lr.low) / np.log(1e3))
     assert fits_json.settings_laws_record(None, why="Nothing was tuned.")["status"] == "Nothing was tuned."
 

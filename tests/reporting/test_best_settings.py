@@ -89,7 +89,9 @@ def test_there_is_no_figure_without_laws(grid: Path) -> None:
     assert found.reason.startswith("No tuned setting has a law against size: learning rate (the loss does not bend in")
     absent = best_settings(replace(study, fits={**study.fits, "settings_laws": {"status": "Nothing was tuned."}}))
     assert absent == Missing("Nothing was tuned.")
-    with_steps_alone = study.fits | {"settings_laws": None}
-    assert best_settings(replace(study, fits=with_steps_alone)) == Missing(
+    older = {k: v for k, v in study.fits["settings_laws"].items() if k != "predicted"}
+    told = best_settings(replace(study, fits={**study.fits, "settings_laws": older}))
+    assert told == Missing("fits.json is older than this figure: run `fit` again.")
+    assert best_settings(replace(study, fits={**study.fits, "settings_laws": None})) == Missing(
         "fits.json has no laws of the best settings: run `fit` again."
     )

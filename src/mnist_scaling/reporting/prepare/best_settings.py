@@ -56,6 +56,8 @@ def best_settings(study: Study) -> BestSettings | Missing:
     found = study.fits.get("settings_laws")
     if not found or found["status"] != "ok":
         return Missing(found["status"] if found else "fits.json has no laws of the best settings: run `fit` again.")
+    if "predicted" not in found:
+        return Missing("fits.json is older than this figure: run `fit` again.")
     laws = known_settings_laws(found)
     rows = [panels for one in laws if (panels := _panels(study, found, one))]
     without = [f"{label(one.key.name)} ({_within(one.status)})" for one in laws if not one.laws]
