@@ -23,6 +23,9 @@ from mnist_scaling.fitting.vertices import Trials, Vertices
 SIDED = 0.5
 """Standard deviation of theta before any trial is seen: sides whose curvatures differ by a factor of 3."""
 
+DOUBT = 0.3
+"""Share of the lean by which it may be wrong: where the sides differ only further off, the terms take off too much."""
+
 _ROUNDS = 30
 _CLOSE = 1e-4
 _STEP = 0.02
@@ -80,7 +83,7 @@ def lean_of(trials: Trials, bent: list[int], at: Vertices) -> Lean:
         return unknown
     # A shift of the mean move by d shifts the place where it vanishes by -slope^-1 d.
     inverse = np.linalg.inv(slope)
-    return Lean(by, np.asarray(inverse @ covariance @ inverse.T))
+    return Lean(by, np.asarray(inverse @ covariance @ inverse.T + np.diag((DOUBT * by) ** 2)))
 
 
 def _mean_move(
