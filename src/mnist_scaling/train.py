@@ -44,7 +44,9 @@ def main(cfg: DictConfig) -> float | None:
     else:
         run = config.build(RunConfig, cfg)
         sweeper = hydra_config.sweeper
-        channel = Channel(run.trial, sweeper.storage, Path(hydra_config.sweep.dir), sweeper.pruner)
+        channel = Channel(
+            run.trial, sweeper.storage, Path(hydra_config.sweep.dir), sweeper.pruner, sweeper.storage_patience
+        )
         execution.work(run, folder, channel, TRAINER)
     return None
 

@@ -37,10 +37,20 @@ class Channel:
         multirun/<name>.
     pruner : DictConfig or None
         Node of the ``hydra/sweeper/pruner`` group; None never stops a run.
+    patience : float
+        Seconds to wait for a database that does not answer.
     """
 
-    def __init__(self, trial: TrialConfig, storage: str | None, folder: Path, pruner: DictConfig | None = None) -> None:
+    def __init__(
+        self,
+        trial: TrialConfig,
+        storage: str | None,
+        folder: Path,
+        pruner: DictConfig | None = None,
+        patience: float = 0.0,
+    ) -> None:
         self._trial, self._url, self._folder, self._pruner = trial, storage, folder, pruner
+        self._patience = patience
 
     @property
     def prunes(self) -> bool:
@@ -115,5 +125,7 @@ class Channel:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         pruner = None if self._pruner is None else optuna_objects.make(self._pruner)
         return optuna.load_study(
-            study_name=str(self._trial.study), storage=open_once(self._url, self._folder), pruner=pruner
+            study_name=str(self._trial.study),
+            storage=open_once(self._url, self._folder, self._patience),
+            pruner=pruner,
         )
