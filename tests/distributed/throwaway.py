@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
+import re
 import secrets
 import shutil
 import socket
 import subprocess
 import tempfile
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import Any, ClassVar
 
-SERVER = "the programs of a PostgreSQL server (initdb, pg_ctl) are not installed: on Debian, apt-get install postgresql"
+MISSING = (
+    "the programs of a PostgreSQL server (initdb, pg_ctl) are not installed: on Debian, apt-get install postgresql"
+)
 
 
 def programs() -> Path | None:
@@ -39,7 +46,7 @@ class Server:
 
     def __init__(self, settings: dict[str, str] | None = None, folder: Path | None = None) -> None:
         found = programs()
-        assert found is not None, SERVER
+        assert found is not None, MISSING
         self._programs, self._own = found, folder is None
         self.folder = folder or Path(tempfile.mkdtemp(prefix="mnist-scaling-postgres-"))
         self.password = secrets.token_hex(12)
@@ -81,13 +88,33 @@ class Server:
         """End it; `immediate` is what a crash is: every connection is cut in whatever it does."""
         self._run("pg_ctl", "-D", str(self._data), "-m", mode, "-w", "stop")
 
-    def sql(self, statement: str, database: str = DATABASE) -> list[tuple[object, ...]]:
-        import psycopg
+    def create(self, name: str) -> str:
+        """An empty database; its URL."""
+        plain = re.sub(r"\W+", "_", name)[-60:]
+        self.sql(f'CREATE DATABASE "{plain}"')
+        return self.url(plain)
 
-        address = self.url(database).replace("+psycopg", "")
-        with psycopg.connect(address, autocommit=True) as connection:
+    def sql(self, statement: str, url: str | None = None) -> list[tuple[object, ...]]:
+        """The rows of a statement in a database."""
+        with self._connect(url) as connection:
             cursor = connection.execute(statement)
             return cursor.fetchall() if cursor.description else []
+
+    @contextlib.contextmanager
+    def all_connections(self) -> Iterator[None]:
+        """Leave no connection to anybody."""
+        import psycopg
+
+        with contextlib.ExitStack() as held:
+            with contextlib.suppress(psycopg.OperationalError):
+                while True:
+                    held.enter_context(self._connect())
+            yield
+
+    def _connect(self, url: str | None = None) -> Any:
+        import psycopg
+
+        return psycopg.connect((url or self.url()).replace("+psycopg", ""), autocommit=True)
 
     def _run(self, program: str, *arguments: str) -> None:
         command = [str(self._programs / program), *arguments]
@@ -115,3 +142,60 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+class LossyLink:
+    """A way to the server that is cut again and again, at a chosen moment of a transaction.
+
+    Parameters
+    ----------
+    port : int
+        The server's.
+    lost : {"answer", "question"}
+        Whether the server's answer to COMMIT is lost, so that what was asked for is done, or COMMIT itself.
+    every : int
+        Of how many commits one.
+    """
+
+    _COMMIT: ClassVar = {"answer": b"C\0\0\0\x0bCOMMIT\0", "question": b"Q\0\0\0\x0bCOMMIT\0"}
+
+    def __init__(self, port: int, lost: str, every: int) -> None:
+        self._server, self._lost, self._every = port, lost, every
+        self.cuts, self._seen, self._lock = 0, 0, threading.Lock()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+
+    def __enter__(self) -> LossyLink:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.create_connection(("127.0.0.1", self._server))
+                for source, sink, what in ((client, server, "question"), (server, client, "answer")):
+                    threading.Thread(target=self._forward, args=(source, sink, what), daemon=True).start()
+
+    def _forward(self, source: socket.socket, sink: socket.socket, what: str) -> None:
+        with contextlib.suppress(OSError):
+            while (data := source.recv(65536)) and not self._is_cut(data, what):
+                sink.sendall(data)
+        for end in (source, sink):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+    def _is_cut(self, data: bytes, what: str) -> bool:
+        if what != self._lost or self._COMMIT[what] not in data:
+            return False
+        with self._lock:
+            self._seen += 1
+            cut = self._seen % self._every == 0
+            self.cuts += cut
+        return cut

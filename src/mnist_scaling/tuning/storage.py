@@ -29,7 +29,7 @@ _SCHEMA_WAITS = (0.2, 0.5, 1.0)
 """Seconds between tries to open an empty database in which another sweep makes the tables."""
 
 _RACES = ("OperationalError", "ProgrammingError", "IntegrityError")
-"""Names of SQLAlchemy's classes for what the loser of that race is told; an unreachable server is one of them."""
+"""Names of SQLAlchemy's classes for what the loser of that race is told; of SQLite it is the first."""
 
 _NETWORK = {
     "connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3,
@@ -90,7 +90,7 @@ def _open_database(url: str) -> RDBStorage:
         try:
             return RDBStorage(url, engine_kwargs=_options(url))
         except Exception as error:  # SQLAlchemy and the drivers raise their own types
-            if seconds is None or not _is_race(error):
+            if seconds is None or not _is_race(error, is_file(url)):
                 reason = masked(str(error).splitlines()[0])
                 raise InputError(
                     f"`hydra.sweeper.storage` must be a database that opens, but {masked(url)} does not: {reason}"
@@ -119,8 +119,10 @@ def open_once(url: str | None, folder: Path, seconds: float = 0.0) -> BaseStorag
     return open_storage(url, folder, seconds)
 
 
-def _is_race(error: Exception) -> bool:
+def _is_race(error: Exception, in_a_file: bool) -> bool:
     """Whether another sweep is making the tables of an empty database at the same time."""
+    if not in_a_file and patience.is_away(error):
+        return False
     return any(kind in {c.__name__ for c in type(error).__mro__} for kind in _RACES)
 
 
