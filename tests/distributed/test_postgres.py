@@ -142,27 +142,42 @@ def test_three_drivers_on_one_empty_database(
     assert_nowhere(server.password, tmp_path)
 
 
-def test_a_killed_driver_is_resumed_and_a_copy_of_its_folder_waits(
-    url: str, undisturbed: pd.DataFrame, data_dir: str, tmp_path: Path
+def test_a_server_that_stays_away_and_then_a_killed_driver(
+    server: Server, url: str, undisturbed: pd.DataFrame, data_dir: str, tmp_path: Path
 ) -> None:
-    storage = f"hydra.sweeper.storage={url}"
-    first = Driver(tmp_path / "one", data_dir, storage).until(6)
-    shutil.copytree(tmp_path / "one", tmp_path / "copy", ignore=shutil.ignore_patterns("out", "err", ".lock"))
-    copy = Driver(tmp_path / "copy", data_dir, storage, "hydra.sweeper.n_trials=4")
-    # The copy must find the first one at work: it is stopped, not dead, until the copy was refused.
-    os.killpg(first.process.pid, signal.SIGSTOP)
-    assert copy.code() == 1
-    words = f"process {first.process.pid} on {socket.gethostname()} is running smoke"
-    assert words in copy.err()
-    assert f"in {tmp_path}/one/multirun/smoke on the same storage" in copy.err()
-    os.killpg(first.process.pid, signal.SIGKILL)
-    first.process.wait()
+    """Three sweeps one after the other, of which two come to harm; a copy of the folder is refused meanwhile."""
+    one, storage = tmp_path / "one", f"hydra.sweeper.storage={url}"
+    first = Driver(one, data_dir, storage, "hydra.sweeper.storage_patience=3").until(4)
+    server.stop()
+    try:
+        assert first.code() == 1
+    finally:
+        server.start()
+    *_, last = first.err().strip().splitlines()
+    assert last.startswith("Error: A study needs a disk, a storage and a network that work, but one does not: the ")
+    assert ", for 3 s (" in last
+    assert last.endswith("Nothing that was measured is lost: mend it, and run the same command again.")
+    assert "Traceback" not in first.err()
     kept = first.records()
-    assert 6 <= len(kept) < N_RUNS
-    again = Driver(tmp_path / "one", data_dir, storage)
-    pd.testing.assert_frame_equal(again.trials(), undisturbed)
-    assert {path: text for path, text in again.records().items() if path in kept} == kept
-    assert len(again.records()) == N_RUNS
+
+    second = Driver(one, data_dir, storage).until(len(kept) + 4)
+    # It is stopped, not dead, until the copy was refused.
+    os.killpg(second.process.pid, signal.SIGSTOP)
+    shutil.copytree(one, tmp_path / "copy", ignore=shutil.ignore_patterns("out", "err", layout.LOCK))
+    copy = Driver(tmp_path / "copy", data_dir, storage)
+    assert copy.code() == 1
+    assert f"process {second.process.pid} on {socket.gethostname()} is running smoke" in copy.err()
+    assert f"in {one}/multirun/smoke on the same storage" in copy.err()
+    os.killpg(second.process.pid, signal.SIGKILL)
+    second.process.wait()
+    kept |= second.records()
+    assert 8 <= len(kept) < N_RUNS
+
+    third = Driver(one, data_dir, storage)
+    pd.testing.assert_frame_equal(third.trials(), undisturbed)
+    assert {path: text for path, text in third.records().items() if path in kept} == kept
+    assert len(third.records()) == N_RUNS
+    assert_nowhere(server.password, tmp_path)
 
 
 def test_a_server_that_restarts_and_cuts_connections_costs_nothing(
@@ -186,28 +201,6 @@ def test_a_server_that_restarts_and_cuts_connections_costs_nothing(
     assert "Warning: the storage answers again, after" in driver.err()
     assert "Traceback" not in driver.err()
     assert_nowhere(server.password, tmp_path)
-
-
-def test_a_server_that_stays_away_ends_the_sweep_with_one_sentence(
-    server: Server, url: str, undisturbed: pd.DataFrame, data_dir: str, tmp_path: Path
-) -> None:
-    storage = f"hydra.sweeper.storage={url}"
-    driver = Driver(tmp_path, data_dir, storage, "hydra.sweeper.storage_patience=3").until(7)
-    server.stop()
-    try:
-        assert driver.code() == 1
-    finally:
-        server.start()
-    *_, last = driver.err().strip().splitlines()
-    assert last.startswith("Error: A study needs a disk, a storage and a network that work, but one does not: the ")
-    assert ", for 3 s (" in last
-    assert last.endswith("Nothing that was measured is lost: mend it, and run the same command again.")
-    assert "Traceback" not in driver.err()
-    assert_nowhere(server.password, tmp_path)
-    kept = driver.records()
-    again = Driver(tmp_path, data_dir, storage)
-    pd.testing.assert_frame_equal(again.trials(), undisturbed)
-    assert {path: text for path, text in again.records().items() if path in kept} == kept
 
 
 def test_what_keeps_a_database_from_opening_is_said_at_once_without_a_password(
