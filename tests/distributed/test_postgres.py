@@ -1,7 +1,7 @@
 """Studies on a real PostgreSQL: several drivers, kills, a server that goes away, answers that are lost, passwords.
 
-The server is a throw-away one on loopback (`throwaway.Server`). After each fault the rows must be those of a study on
-the default storage.
+The server is a throw-away one on loopback (`postgres_server.Server`). After each fault the rows must be those of a
+study on the default storage.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.study import layout
 from mnist_scaling.tuning import patience
 from mnist_scaling.tuning.storage import open_once, open_storage
-from tests.distributed import throwaway
-from tests.distributed.throwaway import LossyLink, Server
+from tests.distributed import postgres_server
+from tests.distributed.postgres_server import LossyLink, Server
 from tests.tuning import analytic_training
 from tests.tuning.helpers import InProcess, composed, make_tuner
 
@@ -47,8 +47,8 @@ N_RUNS = 4 * (4 + 2)
 def server() -> Iterator[Server]:
     if importlib.util.find_spec("psycopg") is None:
         pytest.skip("psycopg is not installed: make test-distributed installs it")
-    if throwaway.programs() is None:
-        pytest.skip(throwaway.MISSING)
+    if postgres_server.programs() is None:
+        pytest.skip(postgres_server.MISSING)
     with Server({"max_connections": "60", "log_min_messages": "fatal"}) as running:
         yield running
 
@@ -118,6 +118,7 @@ def undisturbed(data_dir: str, tmp_path_factory: pytest.TempPathFactory) -> pd.D
     return found
 
 
+@pytest.mark.in_ci
 def test_three_drivers_on_one_empty_database(
     server: Server, url: str, undisturbed: pd.DataFrame, data_dir: str, tmp_path: Path
 ) -> None:
@@ -180,6 +181,7 @@ def test_a_server_that_stays_away_and_then_a_killed_driver(
     assert_nowhere(server.password, tmp_path)
 
 
+@pytest.mark.in_ci
 def test_a_server_that_restarts_and_cuts_connections_costs_nothing(
     server: Server, url: str, undisturbed: pd.DataFrame, data_dir: str, tmp_path: Path
 ) -> None:
@@ -228,7 +230,9 @@ def test_what_keeps_a_database_from_opening_is_said_at_once_without_a_password(
     assert_nowhere("wr0ng-w0rd", tmp_path)
 
 
-@pytest.mark.parametrize(("lost", "every"), [("answer", 5), ("answer", 8), ("question", 13)])
+@pytest.mark.parametrize(
+    ("lost", "every"), [pytest.param("answer", 5, marks=pytest.mark.in_ci), ("answer", 8), ("question", 13)]
+)
 def test_answers_that_are_lost_leave_each_trial_once(
     lost: str, every: int, server: Server, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -154,7 +154,14 @@ class LossyLink:
     lost : {"answer", "question"}
         Whether the server's answer to COMMIT is lost, so that what was asked for is done, or COMMIT itself.
     every : int
-        Of how many commits one.
+        Of how many commits one; 0 for none.
+
+    Attributes
+    ----------
+    cuts : int
+        How often it was cut.
+    carried : dict
+        Bytes of questions and of answers.
     """
 
     _COMMIT: ClassVar = {"answer": b"C\0\0\0\x0bCOMMIT\0", "question": b"Q\0\0\0\x0bCOMMIT\0"}
@@ -162,6 +169,7 @@ class LossyLink:
     def __init__(self, port: int, lost: str, every: int) -> None:
         self._server, self._lost, self._every = port, lost, every
         self.cuts, self._seen, self._lock = 0, 0, threading.Lock()
+        self.carried = {"question": 0, "answer": 0}
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
 
@@ -192,9 +200,10 @@ class LossyLink:
             end.close()
 
     def _is_cut(self, data: bytes, what: str) -> bool:
-        if what != self._lost or self._COMMIT[what] not in data:
-            return False
         with self._lock:
+            self.carried[what] += len(data)
+            if what != self._lost or self._COMMIT[what] not in data or not self._every:
+                return False
             self._seen += 1
             cut = self._seen % self._every == 0
             self.cuts += cut
