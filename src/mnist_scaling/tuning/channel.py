@@ -87,10 +87,11 @@ class Channel:
             When a resumed sweep has given the trial's setting to another run, or the storage was made again. On a
             cluster a worker may outlive its sweep for long, and its record must not take the other run's place.
         """
-        from mnist_scaling.tuning import trials
+        from mnist_scaling.tuning import patience, trials
 
         number = self._trial.number
         try:
+            patience.forget(self._study)
             trial = self._study.get_trials(deepcopy=False)[number]
         except LookupError as error:  # no such study, or fewer trials
             raise SupersededError(f"there is no trial {number} of '{self._trial.study}' any more") from error

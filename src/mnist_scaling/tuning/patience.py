@@ -16,6 +16,7 @@ from contextvars import ContextVar
 from datetime import datetime
 from typing import Any, TypeVar, cast
 
+import optuna
 from optuna.exceptions import DuplicatedStudyError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 
@@ -26,6 +27,9 @@ FIRST_SECONDS, LONGEST_SECONDS = 1.0, 10.0
 
 _AWAY = ("OperationalError", "InterfaceError", "PendingRollbackError", "TimeoutError")
 """Names of SQLAlchemy's classes for a server that does not answer, or has cut a connection within a transaction."""
+
+_AS_THEY_ARE = {"deepcopy": False, "states": None}
+"""Options of a request for all trials of a study, not to be changed."""
 
 _hurried: ContextVar[bool] = ContextVar("hurried", default=False)
 
@@ -97,7 +101,10 @@ def is_away(error: BaseException) -> bool:
 
 
 class _PatientStorage:
-    """A storage of which every call waits for its server.
+    """A storage of which every call waits for its server, and that asks it for the same thing once.
+
+    The trials of a study and its attributes are asked for many times between two events. They are remembered until this
+    process writes anything, or is told that others have written (`forget`).
 
     A call whose answer was lost may have been carried out, so that the second try finds its own work done. That is
     taken for success; only a trial may be made twice, which whoever asked for it mends (`CellStudy.ask`).
@@ -105,6 +112,11 @@ class _PatientStorage:
 
     def __init__(self, storage: BaseStorage, name: str, seconds: float) -> None:
         self._storage, self._name, self._seconds = storage, name, seconds
+        self._known: dict[Any, Any] = {}
+
+    def forget(self) -> None:
+        """Ask anew for what was remembered."""
+        self._known.clear()
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # what Python asks any object for, such as how it is copied
@@ -113,6 +125,16 @@ class _PatientStorage:
         return functools.partial(self._call, name, found) if callable(found) else found
 
     def _call(self, name: str, method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        if name == "get_study_user_attrs" or (name == "get_all_trials" and options == _AS_THEY_ARE):
+            key = name, arguments
+            if key not in self._known:
+                self._known[key] = self._ask(name, method, *arguments, **options)
+            return self._known[key]
+        if not name.startswith("get_"):
+            self.forget()
+        return self._ask(name, method, *arguments, **options)
+
+    def _ask(self, name: str, method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         tries = 0
 
         def step() -> Any:
@@ -130,6 +152,12 @@ class _PatientStorage:
                 return self._storage.get_study_id_from_name(options.get("study_name") or arguments[1])
 
         return wait_for(step, self._name, self._seconds)
+
+
+def forget(study: optuna.Study) -> None:
+    """Ask a study's database anew for what was remembered of it, because others may have written to it."""
+    if isinstance(study._storage, _PatientStorage):
+        study._storage.forget()
 
 
 def patient(storage: BaseStorage, name: str, seconds: float) -> BaseStorage:

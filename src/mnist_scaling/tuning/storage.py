@@ -191,6 +191,9 @@ def loss_for_optuna(state: str, val_loss: float | None) -> float | None:
 
 def tell(study: optuna.Study, number: int, state: str, val_loss: float | None) -> None:
     """Tell a finished run to its study; a trial that is finished already is left as it is."""
+    # Optuna would find that out too, with four requests to a database.
+    if study.get_trials(deepcopy=False)[number].state.is_finished():
+        return
     value = loss_for_optuna(state, val_loss)
     if value is not None:
         study.tell(number, value, skip_if_finished=True)
