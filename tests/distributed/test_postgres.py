@@ -42,6 +42,11 @@ SWEEP = (
 )  # fmt: skip
 N_RUNS = 4 * (4 + 2)
 
+FEW = {
+    "max_connections": "8", "superuser_reserved_connections": "0", "max_wal_senders": "0", "log_min_messages": "fatal",
+}  # fmt: skip
+"""Settings of a server with fewer connections than processes that may want one."""
+
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
@@ -49,7 +54,7 @@ def server() -> Iterator[Server]:
         pytest.skip("psycopg is not installed: make test-distributed installs it")
     if postgres_server.programs() is None:
         pytest.skip(postgres_server.MISSING)
-    with Server({"max_connections": "60", "log_min_messages": "fatal"}) as running:
+    with Server(FEW) as running:
         yield running
 
 

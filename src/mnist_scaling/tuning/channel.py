@@ -67,7 +67,11 @@ class Channel:
         MachineError
             When the storage could not be reached for some seconds.
         """
-        return faults.retry(lambda: self._report(number, loss))
+        from mnist_scaling.tuning import patience
+
+        stop = faults.retry(lambda: self._report(number, loss))
+        patience.hang_up(self._study)
+        return stop
 
     def _report(self, number: int, loss: float) -> bool:
         from mnist_scaling.tuning import storage, trials
@@ -111,10 +115,11 @@ class Channel:
 
     def tell(self, record: dict[str, Any]) -> None:
         """Tell how the run ended."""
-        from mnist_scaling.tuning import storage
+        from mnist_scaling.tuning import patience, storage
 
         loss = (record["result"] or {}).get("val_loss")
         storage.tell(self._study, self._trial.number, record["state"], loss)
+        patience.hang_up(self._study)
 
     @functools.cached_property
     def _study(self) -> optuna.Study:

@@ -110,8 +110,9 @@ class _PatientStorage:
     taken for success; only a trial may be made twice, which whoever asked for it mends (`CellStudy.ask`).
     """
 
-    def __init__(self, storage: BaseStorage, name: str, seconds: float) -> None:
+    def __init__(self, storage: BaseStorage, name: str, seconds: float, hang_up: Callable[[], None]) -> None:
         self._storage, self._name, self._seconds = storage, name, seconds
+        self.hang_up = hang_up
         self._known: dict[Any, Any] = {}
 
     def forget(self) -> None:
@@ -160,6 +161,26 @@ def forget(study: optuna.Study) -> None:
         study._storage.forget()
 
 
-def patient(storage: BaseStorage, name: str, seconds: float) -> BaseStorage:
-    """A storage that waits for its server, as Optuna takes one; parameters as in `wait_for`."""
-    return cast(BaseStorage, _PatientStorage(storage, name, seconds))
+def hang_up(study: optuna.Study) -> None:
+    """End the connections to a study's database, which come back when it is asked next.
+
+    A server has a limited number of them, 100 by default, and a worker that trains needs none.
+    """
+    if isinstance(study._storage, _PatientStorage):
+        study._storage.hang_up()
+
+
+def patient(storage: BaseStorage, name: str, seconds: float, hang_up: Callable[[], None] = lambda: None) -> BaseStorage:
+    """A storage that waits for its server, as Optuna takes one.
+
+    Parameters
+    ----------
+    storage : BaseStorage
+    name : str
+        Its URL for messages, without a password.
+    seconds : float
+        As in `wait_for`.
+    hang_up : callable
+        Ends its connections.
+    """
+    return cast(BaseStorage, _PatientStorage(storage, name, seconds, hang_up))

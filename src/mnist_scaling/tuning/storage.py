@@ -77,7 +77,7 @@ def open_storage(url: str | None, folder: Path, seconds: float = 0.0) -> BaseSto
     # What Optuna says of a cut connection is said by `patience` in words.
     logging.getLogger(RDBStorage.__module__).setLevel(logging.ERROR)
     opened = patience.wait_for(lambda: _open_database(url), masked(url), seconds)
-    return patience.patient(get_storage(opened), masked(url), seconds)
+    return patience.patient(get_storage(opened), masked(url), seconds, opened.engine.dispose)
 
 
 def is_file(url: str | None) -> bool:
@@ -107,9 +107,12 @@ def _options(url: str) -> dict[str, Any]:
         return options | {"connect_args": {"timeout": _SQLITE_SECONDS}}
     import sqlalchemy
 
+    # A process keeps one connection; what Optuna opens beside it, when it opens a database, is closed again.
+    options |= {"pool_size": 1}
     parsed = sqlalchemy.make_url(url)
     if parsed.get_driver_name() not in _LIBPQ:
         return options
+    options |= {"use_native_hstore": False}  # saves three statements per connection
     return options | {"connect_args": {key: value for key, value in _NETWORK.items() if key not in parsed.query}}
 
 
