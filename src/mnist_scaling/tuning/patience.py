@@ -107,7 +107,7 @@ class _PatientStorage:
     process writes anything, or is told that others have written (`forget`).
 
     A call whose answer was lost may have been carried out, so that the second try finds its own work done. That is
-    taken for success; only a trial may be made twice, which whoever asked for it mends (`CellStudy.ask`).
+    taken for success; only a trial may be made twice, which whoever asked for it mends (`CellStudy.store`).
     """
 
     def __init__(self, storage: BaseStorage, name: str, seconds: float, hang_up: Callable[[], None]) -> None:
@@ -128,9 +128,10 @@ class _PatientStorage:
     def _call(self, name: str, method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         if name == "get_study_user_attrs" or (name == "get_all_trials" and options == _AS_THEY_ARE):
             key = name, arguments
-            if key not in self._known:
-                self._known[key] = self._ask(name, method, *arguments, **options)
-            return self._known[key]
+            known = self._known.get(key)
+            if known is None:
+                known = self._known[key] = self._ask(name, method, *arguments, **options)
+            return known
         if not name.startswith("get_"):
             self.forget()
         return self._ask(name, method, *arguments, **options)
