@@ -116,3 +116,33 @@ def test_studies_of_two_folders_of_one_name_have_two_names_that_stay(tmp_path: P
     assert study_prefix(None, tmp_path / "one/smoke") == ""
     (tmp_path / "one/smoke/.storage-id").write_text("half")
     assert study_prefix(url, tmp_path / "one/smoke") not in (one, two)
+
+
+def test_what_was_asked_before_a_write_is_asked_again_after_it() -> None:
+    storage = patience.patient(optuna.storages.InMemoryStorage(), "postgresql://host/db", 60.0)
+    study = optuna.create_study(storage=storage)
+    for n in range(3):
+        assert len(study.get_trials(deepcopy=False)) == n
+        study.ask()
+
+
+def test_what_one_thread_asked_for_before_another_ones_write_is_not_remembered() -> None:
+    """A run reports and asks for all reports; what a run beside it has asked for earlier lacks that report."""
+    asked, written = threading.Event(), threading.Event()
+
+    class Slow(optuna.storages.InMemoryStorage):
+        def get_all_trials(self, *arguments: Any, **options: Any) -> Any:
+            found = super().get_all_trials(*arguments, **options)
+            if threading.current_thread() is beside:
+                asked.set()
+                written.wait(60)
+            return found
+
+    study = optuna.create_study(storage=patience.patient(Slow(), "postgresql://host/db", 60.0))
+    beside = threading.Thread(target=lambda: study.get_trials(deepcopy=False))
+    beside.start()
+    asked.wait(60)
+    study.ask()
+    written.set()
+    beside.join()
+    assert len(study.get_trials(deepcopy=False)) == 1

@@ -117,7 +117,7 @@ class _PatientStorage:
 
     def forget(self) -> None:
         """Ask anew for what was remembered."""
-        self._known.clear()
+        self._known = {}  # a new one: what another thread is asking for at the moment is remembered in the old one
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # what Python asks any object for, such as how it is copied
@@ -128,13 +128,15 @@ class _PatientStorage:
     def _call(self, name: str, method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         if name == "get_study_user_attrs" or (name == "get_all_trials" and options == _AS_THEY_ARE):
             key = name, arguments
-            known = self._known.get(key)
-            if known is None:
-                known = self._known[key] = self._ask(name, method, *arguments, **options)
-            return known
-        if not name.startswith("get_"):
-            self.forget()
-        return self._ask(name, method, *arguments, **options)
+            known = self._known
+            if key not in known:
+                known[key] = self._ask(name, method, *arguments, **options)
+            return known[key]
+        try:
+            return self._ask(name, method, *arguments, **options)
+        finally:
+            if not name.startswith("get_"):
+                self.forget()
 
     def _ask(self, name: str, method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         tries = 0
