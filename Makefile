@@ -61,7 +61,7 @@ test-distributed-ci: setup  ## a few minutes of test-distributed: Ray, Dask and 
 	@$(RUN) -m pip install --quiet --editable '.[dask,ray,postgres]' \
 		|| echo "pip could not install the engines: the tests that need them are skipped."
 	@tests/distributed/packages.sh postgresql
-	@OMP_NUM_THREADS=1 $(RUN) -m pytest -m in_ci tests/distributed
+	@OMP_NUM_THREADS=1 $(RUN) -m pytest -m distributed -k "in_ci or undisturbed" tests/distributed
 
 test-crash: setup  ## kill a sweep 400 times in every mode: ten minutes; make test-crash SEED=1 repeats one
 	@OMP_NUM_THREADS=1 $(RUN) -m tests.tuning.crash_simulator $(if $(SEED),--seed $(SEED))
