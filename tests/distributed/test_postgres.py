@@ -266,7 +266,7 @@ def test_answers_that_are_lost_leave_each_trial_once(
 
 
 def test_workers_of_dask_report_to_a_pruner_through_it(
-    url: str, undisturbed: pd.DataFrame, data_dir: str, tmp_path: Path
+    server: Server, url: str, undisturbed: pd.DataFrame, data_dir: str, tmp_path: Path
 ) -> None:
     if importlib.util.find_spec("distributed") is None:
         pytest.skip("distributed is not installed: make test-distributed installs it")
@@ -274,3 +274,4 @@ def test_workers_of_dask_report_to_a_pruner_through_it(
         tmp_path, data_dir, f"hydra.sweeper.storage={url}", "hydra/launcher=dask", "hydra.launcher.n_workers=2"
     )
     pd.testing.assert_frame_equal(driver.trials(), undisturbed)
+    assert_nowhere(server.password, tmp_path)
