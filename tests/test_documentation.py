@@ -195,8 +195,9 @@ MODULE: dict[str, Callable[[list[str]], None]] = {
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=str)
-def test_every_command_can_be_run(command: Command) -> None:
+def test_every_command_can_be_run(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """The commands themselves run in test_pipeline.py, test_fit.py, test_faults.py and in the test below."""
+    monkeypatch.setenv("DBURL", "postgresql+psycopg://me@host/studies")  # as a page tells its reader
     program, first, *rest = command.words
     if program != "python":
         PROGRAM[program]([first, *rest])

@@ -39,6 +39,9 @@ STUDY, JOURNAL, LOCK = "study.json", "optuna.journal", ".lock"
 FINISHED = ".finished"
 """Left by a sweep that had nothing more to do: the digest of what it found (`tuning.finished`)."""
 
+STORAGE_ID = ".storage-id"
+"""What tells this folder's studies from those of another folder of that name in a storage that both share."""
+
 CELL, RESULT, CHECKPOINT = "cell.json", "result.json", "checkpoint.pt"
 """A cell's record, a run's record, and the checkpoint of an unfinished run that can resume."""
 

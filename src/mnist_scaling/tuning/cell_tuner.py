@@ -16,6 +16,7 @@ from mnist_scaling.tuning import certificate, search_space
 from mnist_scaling.tuning.cell_study import PLAN, CellStudy
 from mnist_scaling.tuning.job import Job
 from mnist_scaling.tuning.ledger import LAST, Ledger
+from mnist_scaling.tuning.patience import forget
 from mnist_scaling.tuning.storage import tell
 from mnist_scaling.tuning.trials import counting
 
@@ -158,6 +159,7 @@ class CellTuner:
         self.running = [other for other in self.running if (other.stage, other.index) != (job.stage, job.index)]
         row = self._ledger.row(job)
         if row is not None and job.stage == TRIAL:
+            forget(self.study.study)  # its worker has written to the storage
             tell(self.study.study, job.number, row["state"], row.get("val_loss"))
             self._left = None
 

@@ -26,13 +26,11 @@ class _ClusterLauncher(LocalLauncher):
     def workers(self) -> Remote:  # type: ignore[override]
         """The cluster's workers as a pool."""
         from mnist_scaling.tuning.pools import local, remote
-        from mnist_scaling.tuning.storage import journal_path
+        from mnist_scaling.tuning.storage import is_file
 
         application = local.Application(self.hydra_context, self.config, self.task_function)
         folder = Path(str(self.config.hydra.sweep.dir))
-        url = self.config.hydra.sweeper.get("storage")
-        one_host = journal_path(url, folder) is not None or str(url).startswith("sqlite")
-        return remote.Remote(application, self._engine(), folder, one_host)
+        return remote.Remote(application, self._engine(), folder, is_file(self.config.hydra.sweeper.get("storage")))
 
     def _engine(self) -> Engine:
         raise NotImplementedError

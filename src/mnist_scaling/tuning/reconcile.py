@@ -85,7 +85,7 @@ def reconcile(studies: Sequence[CellStudy], ledger: Ledger, together: int) -> No
             one.study.reclaim(trial.number)
         for trial, row in one.untold:
             tell(one.study.study, trial.number, row["state"], row.get("val_loss"))
-        one.study.study.add_trials(trials)
+        one.study.store(trials)
     if lost := [f"{one.study.cell.name} trial {t.user_attrs[INDEX]}" for one in found for t in one.lost]:
         more = f" and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
         print(
