@@ -1,0 +1,247 @@
+"""Jobs of Slurm, one for each run, handed over by submitit as arrays."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mnist_scaling.errors import InputError
+from mnist_scaling.study import layout
+from mnist_scaling.tuning.pools import remote, slurm_queue
+from mnist_scaling.tuning.pools.remote import Task
+
+_LOOK_SECONDS = 0.5
+"""Time between two looks for results; what was handed over since the last look goes as one array."""
+
+_LARGEST_ARRAY = 1000
+"""Jobs per array: what a cluster takes that leaves MaxArraySize as it is."""
+
+_GRACE_SECONDS = 10.0
+"""How long a result may need on a shared file system to be seen here, once its job has ended."""
+
+_WAITS = (2.0, 5.0, 15.0, 30.0)
+"""Seconds between two tries while Slurm's controller does not answer; the last is repeated."""
+
+
+@dataclass
+class _Running:
+    """A job that Slurm has, and since when it is known to have ended without a result."""
+
+    job: Any
+    answer: Future[str | None]
+    ended: float | None = None
+
+
+class Slurm:
+    """Jobs of Slurm for a study.
+
+    A result comes as a file in the study's folder. Slurm is asked only about jobs that have left none, and by the name
+    that all jobs of a study share.
+
+    Parameters
+    ----------
+    folder : Path
+        The study's, which all nodes see.
+    max_jobs : int
+        Jobs that wait or run at a time.
+    ask_seconds : float
+        Time between two questions to Slurm.
+    options : mapping
+        Of submitit's ``SlurmExecutor``: partition, time (minutes), mem and others.
+
+    Raises
+    ------
+    InputError
+        When submitit or Slurm is missing, the controller does not answer, or an option is unknown.
+    """
+
+    def __init__(self, folder: Path, max_jobs: int, ask_seconds: float, options: Mapping[str, Any]) -> None:
+        try:
+            import submitit
+        except ImportError as error:
+            raise remote.missing("submitit", "slurm") from error
+        self._partition, self._max_jobs, self._ask_seconds = options.get("partition"), max_jobs, ask_seconds
+        self._name = f"{folder.name}-{hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:8]}"
+        self._hosts = self._answered(lambda: slurm_queue.hosts(self._partition))
+        # Ids start again where a cluster is set up anew, so that each sweep has its own folder of results.
+        self._all = folder / layout.SLURM
+        self._own = self._all / f"{time.strftime('%Y-%m-%d-%H-%M-%S')}-{os.getpid()}"
+        self._executor: Any = submitit.SlurmExecutor(folder=self._own, max_num_timeout=0)
+        try:
+            self._executor.update_parameters(job_name=self._name, **options)
+        except ValueError as error:
+            raise InputError(f"`hydra.launcher` must have keys that submitit knows, but: {error}") from error
+        self._lock = threading.Lock()
+        self._asked: list[tuple[Task, Future[str | None]]] = []
+        self._running: list[_Running] = []
+        self._error: BaseException | None = None
+        self._refused = 0
+        self._next_try = self._next_question = 0.0
+        self._closed = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def submit(self, task: Task) -> Future[str | None]:
+        """Run a task once, as a job of its own."""
+        answer: Future[str | None] = Future()
+        with self._lock:
+            self._asked.append((task, answer))
+        return answer
+
+    def workers(self) -> int:
+        """Jobs at a time.
+
+        The first call comes when the sweep holds its study, before it asks for settings. What an earlier sweep of the
+        study has left in the queue is ended then, because its runs are about to be made again.
+
+        Raises
+        ------
+        InputError
+            When Slurm refuses a job.
+        """
+        if self._error is not None:
+            raise self._error
+        if self._thread is None:
+            self._answered(lambda: slurm_queue.cancel(self._name))
+            shutil.rmtree(self._all, ignore_errors=True)
+            self._thread = threading.Thread(target=self._serve, daemon=True, name="slurm")
+            self._thread.start()
+        return self._max_jobs
+
+    def hosts(self) -> set[str]:
+        """Names of the hosts where jobs may run."""
+        return self._hosts
+
+    def close(self) -> None:
+        """Cancel what waits or runs."""
+        self._closed.set()
+        if self._thread is None:
+            return
+        self._thread.join()
+        if self._running:
+            with contextlib.suppress(slurm_queue.SilentError):  # the study's next sweep cancels them
+                slurm_queue.cancel(self._name)
+        for path in self._own.glob("*") if self._own.exists() else ():
+            if "_log." not in path.name:
+                path.unlink()
+        for path in (self._own, self._all):
+            with contextlib.suppress(OSError):  # logs of jobs that died stay
+                path.rmdir()
+
+    def _answered(self, ask: Any) -> Any:
+        try:
+            return ask()
+        except slurm_queue.SilentError as error:
+            raise InputError(f"Slurm must answer before a study starts, but it does not: {error}.") from error
+
+    def _serve(self) -> None:
+        """Hand over what was asked for, and look for results, until the pool is closed."""
+        try:
+            while not self._closed.wait(_LOOK_SECONDS):
+                self._hand_over()
+                self._look()
+        except BaseException as error:
+            self._error = error
+
+    def _hand_over(self) -> None:
+        if time.monotonic() < self._next_try:
+            return
+        with self._lock:
+            batch, self._asked = self._asked[:_LARGEST_ARRAY], self._asked[_LARGEST_ARRAY:]
+        if not batch:
+            return
+        try:
+            with self._executor.batch():
+                jobs = [self._executor.submit(_run, task) for task, _ in batch]
+        except RuntimeError as error:  # all of submitit's errors of a submission
+            self._wait_or_raise(error)
+            with self._lock:
+                self._asked = batch + self._asked
+            return
+        self._refused = 0
+        self._running += [_Running(job, answer) for job, (_, answer) in zip(jobs, batch, strict=True)]
+
+    def _wait_or_raise(self, error: RuntimeError) -> None:
+        """Wait for a controller that is away; of one that answers and refuses, the user must hear."""
+        reason = str(error).strip()
+        if slurm_queue.answers():
+            raise InputError(
+                f"Slurm must take the study's jobs, but sbatch refuses them: {reason}. Mend the keys of "
+                "`hydra.launcher`, and run the same command again: nothing that was measured is lost."
+            ) from error
+        if self._refused == 0:
+            print("Warning: Slurm's controller does not answer; jobs wait until it does.", file=sys.stderr)
+        self._next_try = time.monotonic() + _WAITS[min(self._refused, len(_WAITS) - 1)]
+        self._refused += 1
+
+    def _look(self) -> None:
+        """Answer for the jobs that have ended."""
+        if not self._running:
+            return
+        with contextlib.suppress(OSError):
+            self._own.chmod(self._own.stat().st_mode)  # makes a network file system look again
+        there = {path.name for path in self._own.iterdir()}
+        for running in list(self._running):
+            if running.job.paths.result_pickle.name in there:
+                self._running.remove(running)
+                _settle(running)
+        if time.monotonic() >= self._next_question:
+            self._ask()
+            self._next_question = time.monotonic() + self._ask_seconds
+
+    def _ask(self) -> None:
+        """Ask Slurm about the jobs that have no result, and give up those that will have none."""
+        try:
+            states = slurm_queue.states(self._name)
+        except slurm_queue.SilentError:
+            return
+        for running in list(self._running):
+            state = states.get(running.job.job_id)
+            if state is None:  # Slurm forgets jobs after some minutes, its accounting does not
+                state = running.job.watcher.get_state(running.job.job_id, mode="force").split(" ")[0]
+            alive = state not in slurm_queue.DIED | slurm_queue.FAILED | {"UNKNOWN": ""}
+            if alive or running.ended is None:
+                running.ended = None if alive else time.monotonic()
+            elif time.monotonic() - running.ended > _GRACE_SECONDS:
+                self._running.remove(running)
+                _give_up(running, state)
+
+
+def _run(task: Task) -> str | None:
+    """A job's life; submitit would let it live on after SIGTERM, and start it again after SIGUSR2."""
+    for number in (signal.SIGTERM, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_DFL)
+    return task()
+
+
+def _settle(running: _Running) -> None:
+    """Answer with a job's result, and delete its files."""
+    job = running.job
+    try:
+        running.answer.set_result(job.result())
+    except Exception as error:
+        running.answer.set_exception(error)
+        return
+    paths = job.paths
+    for path in (paths.submitted_pickle, paths.result_pickle, paths.stdout, paths.stderr, paths.submission_file):
+        path.unlink(missing_ok=True)
+
+
+def _give_up(running: _Running, state: str) -> None:
+    """Answer for a job that has ended without a result."""
+    if state in slurm_queue.FAILED:
+        # As a job's own error, not as the death of its worker: it is not started again as if nothing had happened.
+        running.answer.set_result(f"job {running.job.job_id} of Slurm is lost: {slurm_queue.FAILED[state]} ({state})")
+        return
+    reason = slurm_queue.DIED.get(state, "Slurm does not know it any more")
+    running.answer.set_exception(RuntimeError(f"job {running.job.job_id} of Slurm: {reason} ({state})"))
