@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import subprocess
+from pathlib import Path
 
 DAEMONS = ("munged", "slurmctld", "slurmd", "sbatch")
 
@@ -56,3 +58,19 @@ def missing() -> str | None:
     if os.geteuid() != 0:
         return "slurmd must be started by root"
     return None
+
+
+def run(folder: Path, script: str, seconds: int = 300) -> str:
+    """Run a script beside a Slurm of its own, in namespaces that end with it; what it printed."""
+    # As process 1 of a namespace the script takes everything that it started with it when it ends.
+    isolated = ["unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "bash", "-c"]
+    whole = f"ip link set lo up\n{START}\ntrap 'rm -rf $SLURM_HOME' EXIT\n{script}"
+    log = folder / "log"
+    with log.open("w") as written:
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            [*isolated, whole], cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=written, stderr=written,
+            timeout=seconds,
+        )  # fmt: skip
+    assert done.returncode == 0, log.read_text()[-3000:]
+    return log.read_text()

@@ -34,12 +34,27 @@ _WAITS = (2.0, 5.0, 15.0, 30.0)
 """Seconds between two tries while Slurm's controller does not answer; the last is repeated."""
 
 
+_ONE_RUN: dict[str, Any] = {
+    "additional_parameters": {"no-requeue": True},  # what Slurm starts again would be the same run a second time
+    "signal_delay_s": 0,  # submitit's signal before the time limit may come a minute early, and ends a run
+    "use_srun": False,  # a single process needs no step
+}
+"""Options of every job."""
+
+BEGUN = "The run begins."
+"""What a job prints before its run; without it, the job's end is no run's fault."""
+
+
+class LostJobError(Exception):
+    """A job of Slurm that ended without a result."""
+
+
 @dataclass
 class _Running:
     """A job that Slurm has, and since when it is known to have ended without a result."""
 
     job: Any
-    answer: Future[str | None]
+    answer: Future[Any]
     ended: float | None = None
 
 
@@ -78,12 +93,17 @@ class Slurm:
         self._all = folder / layout.SLURM
         self._own = self._all / f"{time.strftime('%Y-%m-%d-%H-%M-%S')}-{os.getpid()}"
         self._executor: Any = submitit.SlurmExecutor(folder=self._own, max_num_timeout=0)
+        more = {**_ONE_RUN["additional_parameters"], **options.get("additional_parameters", {})}
+        whole = {**options, **_ONE_RUN, "additional_parameters": more, "array_parallelism": max_jobs}
         try:
-            self._executor.update_parameters(job_name=self._name, **options)
-        except ValueError as error:
-            raise InputError(f"`hydra.launcher` must have keys that submitit knows, but: {error}") from error
+            self._executor.update_parameters(job_name=self._name, **whole)
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"`hydra.launcher` must be as conf/hydra/launcher/slurm.yaml documents it, but {_first_line(error)}; "
+                "any other option of sbatch goes into `hydra.launcher.additional_parameters`."
+            ) from error
         self._lock = threading.Lock()
-        self._asked: list[tuple[Task, Future[str | None]]] = []
+        self._asked: list[tuple[Task, Future[Any]]] = []
         self._running: list[_Running] = []
         self._error: BaseException | None = None
         self._refused = 0
@@ -91,9 +111,9 @@ class Slurm:
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def submit(self, task: Task) -> Future[str | None]:
+    def submit(self, task: Task) -> Future[Any]:
         """Run a task once, as a job of its own."""
-        answer: Future[str | None] = Future()
+        answer: Future[Any] = Future()
         with self._lock:
             self._asked.append((task, answer))
         return answer
@@ -128,10 +148,12 @@ class Slurm:
         if self._thread is None:
             return
         self._thread.join()
-        if self._running:
-            with contextlib.suppress(slurm_queue.SilentError):  # the study's next sweep cancels them
-                slurm_queue.cancel(self._name)
-        for path in self._own.glob("*") if self._own.exists() else ():
+        # By their name, because a Ctrl-C may have ended an sbatch whose job was taken.
+        with contextlib.suppress(slurm_queue.SilentError):  # the study's next sweep cancels them
+            slurm_queue.cancel(self._name)
+        for running in self._running:
+            _delete_files(running.job)
+        for path in self._own.glob("*"):
             if "_log." not in path.name:
                 path.unlink()
         for path in (self._own, self._all):
@@ -173,10 +195,9 @@ class Slurm:
 
     def _wait_or_raise(self, error: RuntimeError) -> None:
         """Wait for a controller that is away; of one that answers and refuses, the user must hear."""
-        reason = str(error).strip()
         if slurm_queue.answers():
             raise InputError(
-                f"Slurm must take the study's jobs, but sbatch refuses them: {reason}. Mend the keys of "
+                f"Slurm must take the study's jobs, but sbatch refuses them: {_first_line(error)}. Mend the keys of "
                 "`hydra.launcher`, and run the same command again: nothing that was measured is lost."
             ) from error
         if self._refused == 0:
@@ -209,39 +230,71 @@ class Slurm:
             state = states.get(running.job.job_id)
             if state is None:  # Slurm forgets jobs after some minutes, its accounting does not
                 state = running.job.watcher.get_state(running.job.job_id, mode="force").split(" ")[0]
-            alive = state not in slurm_queue.DIED | slurm_queue.FAILED | {"UNKNOWN": ""}
-            if alive or running.ended is None:
-                running.ended = None if alive else time.monotonic()
+            if state not in slurm_queue.ENDED:
+                running.ended = None
+            elif running.ended is None:
+                running.ended = time.monotonic()
             elif time.monotonic() - running.ended > _GRACE_SECONDS:
                 self._running.remove(running)
                 _give_up(running, state)
 
 
-def _run(task: Task) -> str | None:
+def _run(task: Task) -> Any:
     """A job's life; submitit would let it live on after SIGTERM, and start it again after SIGUSR2."""
     for number in (signal.SIGTERM, signal.SIGUSR2):
         signal.signal(number, signal.SIG_DFL)
+    print(BEGUN, flush=True)
     return task()
 
 
 def _settle(running: _Running) -> None:
-    """Answer with a job's result, and delete its files."""
+    """Answer with a job's result, and delete its files.
+
+    Raises
+    ------
+    InputError
+        When the job could not load its run.
+    """
     job = running.job
     try:
-        running.answer.set_result(job.result())
-    except Exception as error:
-        running.answer.set_exception(error)
-        return
+        result = job.result()
+    except RuntimeError as error:  # what a run raises is text in its result
+        reason = str(job.exception()).strip().splitlines()
+        trace = [line for line in reason if line and not line.startswith(("-", "You can check", "or at", " "))]
+        raise _no_start(running, trace[-1] if trace else _first_line(error)) from error
+    _delete_files(job)
+    running.answer.set_result(result)
+
+
+def _delete_files(job: Any) -> None:
     paths = job.paths
     for path in (paths.submitted_pickle, paths.result_pickle, paths.stdout, paths.stderr, paths.submission_file):
         path.unlink(missing_ok=True)
 
 
 def _give_up(running: _Running, state: str) -> None:
-    """Answer for a job that has ended without a result."""
-    if state in slurm_queue.FAILED:
-        # As a job's own error, not as the death of its worker: it is not started again as if nothing had happened.
-        running.answer.set_result(f"job {running.job.job_id} of Slurm is lost: {slurm_queue.FAILED[state]} ({state})")
-        return
-    reason = slurm_queue.DIED.get(state, "Slurm does not know it any more")
-    running.answer.set_exception(RuntimeError(f"job {running.job.job_id} of Slurm: {reason} ({state})"))
+    """Answer for a job that has ended without a result.
+
+    Raises
+    ------
+    InputError
+        When the job's set-up has failed.
+    """
+    log = running.job.paths.stdout
+    begun = log.exists() and BEGUN in log.read_text(errors="replace")
+    if state in slurm_queue.BY_ITSELF and not begun:
+        errors = running.job.paths.stderr
+        said = errors.read_text(errors="replace").split("\n") if errors.exists() else []
+        raise _no_start(running, next((line for line in reversed(said) if line.strip()), state))
+    running.answer.set_exception(LostJobError(f"job {running.job.job_id}: {slurm_queue.ENDED[state]} ({state})"))
+
+
+def _no_start(running: _Running, reason: str) -> InputError:
+    return InputError(
+        f"A job of Slurm must be able to start a run, but job {running.job.job_id} ended before: {reason.strip()}. "
+        f"Mend `hydra.launcher.setup` or what the job needs; its logs are {running.job.paths.folder}/*_log.*."
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]

@@ -12,23 +12,23 @@ from mnist_scaling.errors import InputError
 _PATIENCE_SECONDS = 60.0
 """How long one command of Slurm's may take, and how long cancelled jobs may take to end."""
 
-DIED = {
+ENDED = {
     "BOOT_FAIL": "its node did not start",
     "CANCELLED": "it was cancelled",
     "COMPLETED": "it left no result",
     "DEADLINE": "its deadline ended it",
+    "FAILED": "its process died",
     "NODE_FAIL": "its node failed",
+    "OUT_OF_MEMORY": "it took more memory than `hydra.launcher.mem` allows",
     "PREEMPTED": "another job took its place",
     "REVOKED": "it was moved to another cluster",
-}
-"""States of jobs that something else than their run has ended, in words."""
-
-FAILED = {
-    "FAILED": "its process died",
-    "OUT_OF_MEMORY": "it took more memory than `hydra.launcher.mem` allows",
     "TIMEOUT": "its time limit, `hydra.launcher.time`, ended it",
+    "UNKNOWN": "Slurm knows nothing of it any more",
 }
-"""States of jobs that may have ended because of their run, in words."""
+"""States of jobs that have ended, in words; UNKNOWN is submitit's, for a job that Slurm has forgotten."""
+
+BY_ITSELF = ("COMPLETED", "FAILED", "OUT_OF_MEMORY", "TIMEOUT")
+"""States of jobs that nobody else has ended."""
 
 
 class SilentError(Exception):
@@ -73,7 +73,7 @@ def hosts(partition: str | None) -> set[str]:
     if not mine:
         known = ", ".join(sorted({of.rstrip("*") for _, of in found})) or "none"
         raise InputError(
-            f"`hydra.launcher.partition` must be one of this cluster's, but got {partition}: the partitions are {known}."
+            f"`hydra.launcher.partition` must be one of this cluster's, but got {partition}: it has {known}."
         )
     return mine
 
