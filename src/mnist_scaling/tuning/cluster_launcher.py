@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,10 +54,16 @@ class _ClusterLauncher(LocalLauncher):
 class DaskLauncher(_ClusterLauncher):
     """Workers of Dask."""
 
+    def __init__(
+        self, address: str | None = None, n_workers: int | None = None, cluster: Callable[[], Any] | None = None
+    ) -> None:
+        super().__init__(address, n_workers)
+        self.cluster = cluster
+
     def _engine(self) -> Engine:
         from mnist_scaling.tuning.pools.dask import Dask
 
-        return Dask(self.address, self.count())
+        return Dask(self.address, self.count(), self.cluster)
 
 
 class RayLauncher(_ClusterLauncher):
