@@ -77,14 +77,14 @@ def test_jobs_daemons_and_the_sweep_may_be_killed(
 
 @pytest.mark.distributed
 def test_a_run_that_its_time_limit_ends_is_recorded_with_that_reason(data_dir: str, tmp_path: Path) -> None:
-    # Slurm's shortest limit is a minute. Instead of waiting, each job is stopped and its end moved to the next second.
+    # Slurm's shortest limit is a minute: the end of each job is moved to the next second, and the job waits for it.
     script = f"""
     {COMMAND} data.dir={data_dir} {LAUNCHER} hydra.launcher.time=1 hydra.sweeper.n_trials=1 model.width=4 \\
         data.fraction=1 data.max_train=null regime.scale=1 optim.batch_size=1 &
     SWEEP=$!
     for job in 1 2; do
         until grep -qs '{BEGUN}' multirun/smoke/{layout.SLURM}/*/${{job}}_0_log.out; do sleep 0.1; done
-        scancel --full --signal=STOP $job; scontrol update jobid=$job EndTime=now+1 && echo $job >> ended
+        pkill -STOP -f submitit.core._submit; scontrol update jobid=$job EndTime=now+1 && echo $job >> ended
         while squeue --noheader --states=running --format=%i | grep -qx $job; do sleep 0.2; done
         while [ $job = 1 ] && ! squeue --noheader --states=running | grep -q .; do sleep 0.2; done
     done

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import shutil
 import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from mnist_scaling.study import layout
 from mnist_scaling.tuning.pools import remote, slurm_queue
 from mnist_scaling.tuning.pools.remote import Task
 
-_LOOK_SECONDS = 0.5
+_LOOK_SECONDS = 1.0
 """Time between two looks for results; what was handed over since the last look goes as one array."""
 
 _LARGEST_ARRAY = 1000
@@ -87,7 +88,8 @@ class Slurm:
         except ImportError as error:
             raise remote.missing("submitit", "slurm") from error
         self._partition, self._max_jobs, self._ask_seconds = options.get("partition"), max_jobs, ask_seconds
-        self._name = f"{folder.name}-{hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:8]}"
+        plain = re.sub(r"[^\w.=-]", "_", folder.name)
+        self._name = f"{plain}-{hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:8]}"
         self._hosts = self._answered(lambda: slurm_queue.hosts(self._partition))
         # Ids start again where a cluster is set up anew, so that each sweep has its own folder of results.
         self._all = folder / layout.SLURM
@@ -160,7 +162,7 @@ class Slurm:
             with contextlib.suppress(OSError):  # logs of jobs that died stay
                 path.rmdir()
 
-    def _answered(self, ask: Any) -> Any:
+    def _answered(self, ask: Callable[[], Any]) -> Any:
         try:
             return ask()
         except slurm_queue.SilentError as error:
@@ -183,9 +185,11 @@ class Slurm:
         if not batch:
             return
         try:
+            if self._refused:  # an sbatch that heard no answer may have been heard
+                slurm_queue.cancel_others(self._name, {running.job.job_id for running in self._running})
             with self._executor.batch():
                 jobs = [self._executor.submit(_run, task) for task, _ in batch]
-        except RuntimeError as error:  # all of submitit's errors of a submission
+        except (slurm_queue.SilentError, RuntimeError) as error:  # the latter is submitit's
             self._wait_or_raise(error)
             with self._lock:
                 self._asked = batch + self._asked
@@ -193,9 +197,9 @@ class Slurm:
         self._refused = 0
         self._running += [_Running(job, answer) for job, (_, answer) in zip(jobs, batch, strict=True)]
 
-    def _wait_or_raise(self, error: RuntimeError) -> None:
+    def _wait_or_raise(self, error: Exception) -> None:
         """Wait for a controller that is away; of one that answers and refuses, the user must hear."""
-        if slurm_queue.answers():
+        if slurm_queue.answers() and not any(word in str(error) for word in slurm_queue.AWAY):
             raise InputError(
                 f"Slurm must take the study's jobs, but sbatch refuses them: {_first_line(error)}. Mend the keys of "
                 "`hydra.launcher`, and run the same command again: nothing that was measured is lost."
@@ -259,9 +263,7 @@ def _settle(running: _Running) -> None:
     try:
         result = job.result()
     except RuntimeError as error:  # what a run raises is text in its result
-        reason = str(job.exception()).strip().splitlines()
-        trace = [line for line in reason if line and not line.startswith(("-", "You can check", "or at", " "))]
-        raise _no_start(running, trace[-1] if trace else _first_line(error)) from error
+        raise _no_start(job, _first_line(error)) from error
     _delete_files(job)
     running.answer.set_result(result)
 
@@ -283,16 +285,18 @@ def _give_up(running: _Running, state: str) -> None:
     log = running.job.paths.stdout
     begun = log.exists() and BEGUN in log.read_text(errors="replace")
     if state in slurm_queue.BY_ITSELF and not begun:
-        errors = running.job.paths.stderr
-        said = errors.read_text(errors="replace").split("\n") if errors.exists() else []
-        raise _no_start(running, next((line for line in reversed(said) if line.strip()), state))
+        raise _no_start(running.job, slurm_queue.ENDED[state])
     running.answer.set_exception(LostJobError(f"job {running.job.job_id}: {slurm_queue.ENDED[state]} ({state})"))
 
 
-def _no_start(running: _Running, reason: str) -> InputError:
+def _no_start(job: Any, otherwise: str) -> InputError:
+    """The sentence for a job that ended before its run; the last line of its log says why, where there is one."""
+    errors = job.paths.stderr
+    said = errors.read_text(errors="replace").strip() if errors.exists() else ""
     return InputError(
-        f"A job of Slurm must be able to start a run, but job {running.job.job_id} ended before: {reason.strip()}. "
-        f"Mend `hydra.launcher.setup` or what the job needs; its logs are {running.job.paths.folder}/*_log.*."
+        f"A job of Slurm must be able to start a run, but job {job.job_id} ended before: "
+        f"{said.splitlines()[-1] if said else otherwise}. Mend `hydra.launcher.setup` or what the job needs; its logs "
+        f"are {job.paths.folder}/*_log.*."
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from mnist_scaling.errors import InputError
 
@@ -29,6 +29,10 @@ ENDED = {
 
 BY_ITSELF = ("COMPLETED", "FAILED", "OUT_OF_MEMORY", "TIMEOUT")
 """States of jobs that nobody else has ended."""
+
+
+AWAY = ("Unable to contact", "timed out", "temporarily unable", "Zero Bytes", "Connection refused")
+"""Words of a command of Slurm's to which the controller did not answer in time."""
 
 
 class SilentError(Exception):
@@ -98,6 +102,19 @@ def cancel(name: str) -> None:
         if time.monotonic() > until:
             raise SilentError(f"the jobs {', '.join(running)} were cancelled, but still run")
         time.sleep(0.5)
+
+
+def cancel_others(name: str, known: Set[str]) -> None:
+    """End the jobs of that name whose ids are not known.
+
+    Raises
+    ------
+    SilentError
+        When Slurm does not answer.
+    """
+    others = [job for job, state in states(name).items() if state not in ENDED and job not in known]
+    if others:
+        run(["scancel", "--quiet", *others])
 
 
 def answers() -> bool:
