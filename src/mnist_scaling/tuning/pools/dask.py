@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
@@ -33,7 +32,7 @@ class Dask:
         When Dask is not installed, or no scheduler answers.
     """
 
-    def __init__(self, address: str | None, n_workers: int, cluster: Callable[[], Any] | None = None) -> None:
+    def __init__(self, address: str | None, n_workers: int, cluster: Any = None) -> None:
         try:
             import dask
 
@@ -46,6 +45,8 @@ class Dask:
             if cluster is not None:
                 self._cluster = cluster()
                 self._cluster.scale(n_workers)
+                print(f"Waiting for the first of {n_workers} workers.", flush=True)
+                self._cluster.wait_for_workers(1)
             elif address is None:
                 self._cluster = LocalCluster(
                     n_workers=n_workers, threads_per_worker=1, processes=True, dashboard_address=None
@@ -57,9 +58,6 @@ class Dask:
                 f"`hydra.launcher.address` must be a Dask scheduler's that runs, but none answers at "
                 f"{masked(str(address))}: start one with `dask scheduler`, or mend the address."
             ) from error
-        if cluster is not None:
-            print(f"Waiting for the first of {n_workers} workers.")
-            self._client.wait_for_workers(1)
         self._running: dict[Future[str | None], Any] = {}
 
     def submit(self, task: Task) -> Future[str | None]:
