@@ -83,7 +83,9 @@ def test_a_run_that_its_time_limit_ends_is_recorded_with_that_reason(data_dir: s
         data.fraction=1 data.max_train=null regime.scale=1 optim.batch_size=1 &
     SWEEP=$!
     for job in 1 2; do
-        until grep -qs '{BEGUN}' multirun/smoke/{layout.SLURM}/*/${{job}}_0_log.out; do sleep 0.1; done
+        log=multirun/smoke/{layout.SLURM}/*/${{job}}_0_log.out
+        until grep -qs '{BEGUN}' $log; do sleep 0.1; done
+        until [ multirun/smoke/all/trial-000 -nt $(echo $log) ]; do sleep 0.1; done
         pkill -STOP -f submitit.core._submit; scontrol update jobid=$job EndTime=now+1 && echo $job >> ended
         while squeue --noheader --states=running --format=%i | grep -qx $job; do sleep 0.2; done
         while [ $job = 1 ] && ! squeue --noheader --states=running | grep -q .; do sleep 0.2; done

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.utils import JobReturn
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_scaling.errors import InputError
@@ -55,7 +57,7 @@ class DaskLauncher(_ClusterLauncher):
     """Workers of Dask."""
 
     def __init__(
-        self, address: str | None = None, n_workers: int | None = None, cluster: Callable[[], Any] | None = None
+        self, address: str | None = None, n_workers: int | None = None, cluster: DictConfig | None = None
     ) -> None:
         super().__init__(address, n_workers)
         self.cluster = cluster
@@ -63,7 +65,8 @@ class DaskLauncher(_ClusterLauncher):
     def _engine(self) -> Engine:
         from mnist_scaling.tuning.pools.dask import Dask
 
-        return Dask(self.address, self.count(), self.cluster)
+        cluster = None if self.cluster is None else functools.partial(instantiate, self.cluster)
+        return Dask(self.address, self.count(), cluster)
 
 
 class RayLauncher(_ClusterLauncher):
