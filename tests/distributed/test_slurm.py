@@ -119,15 +119,21 @@ def test_what_slurm_refuses_is_named_and_ctrl_c_ends_all_jobs(data_dir: str, tmp
 
 
 @pytest.mark.distributed
-def test_an_allocation_that_runs_dasks_workers_gives_the_rows_of_one_machine(
+def test_an_allocation_with_dasks_workers_gives_the_rows_of_one_machine_also_when_it_ends_early(
     request: pytest.FixtureRequest, data_dir: str, tmp_path: Path
 ) -> None:
     pytest.importorskip("distributed")
     overrides = COMMAND.partition(" -m mnist_scaling.train -m ")[2]
+    pilot = f"--output=pilot.log --ntasks=2 --mem-per-cpu=200 {ROOT}/cluster/pilot.sbatch {overrides}"
     script = f"""
-    PYTHON={sys.executable} sbatch --wait --output=pilot.log --ntasks=2 --mem-per-cpu=200 {ROOT}/cluster/pilot.sbatch \\
-        {overrides} data.dir={data_dir} || {{ cat pilot.log; exit 1; }}
+    {FUNCTIONS}
+    export PYTHON={sys.executable}
+    job=$(sbatch --parsable {pilot} data.dir={data_dir}); SWEEP=$$
+    until_records 5; scancel $job; records > ended_at
+    until [ -z "$(squeue --noheader)" ]; do sleep 0.2; done
+    sbatch --wait {pilot} data.dir={data_dir} || {{ cat pilot.log; exit 1; }}
     """
     slurm_cluster.run(tmp_path, script)
+    assert 5 <= int((tmp_path / "ended_at").read_text()) < len(request.getfixturevalue("undisturbed"))
     pd.testing.assert_frame_equal(trials(tmp_path), request.getfixturevalue("undisturbed"))
     assert not list(tmp_path.glob(".pilot-*"))  # the key went with the allocation

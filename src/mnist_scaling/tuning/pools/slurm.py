@@ -150,9 +150,9 @@ class Slurm:
         if self._thread is None:
             return
         self._thread.join()
-        # By their name, because a Ctrl-C may have ended an sbatch whose job was taken.
-        with contextlib.suppress(slurm_queue.SilentError):  # the study's next sweep cancels them
-            slurm_queue.cancel(self._name)
+        if self._running or self._asked:  # by name, because a Ctrl-C may have ended an sbatch whose job was taken
+            with contextlib.suppress(slurm_queue.SilentError):  # the study's next sweep cancels them
+                slurm_queue.cancel(self._name)
         for running in self._running:
             _delete_files(running.job)
         for path in self._own.glob("*"):
