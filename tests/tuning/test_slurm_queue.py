@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 
 import pytest
 
@@ -10,8 +10,8 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.tuning.pools import slurm_queue
 
 
-def test_a_host_without_slurm_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", os.devnull)
+def test_a_host_without_slurm_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InputError, match="needs the commands of Slurm, but there is no `sinfo` here"):
         slurm_queue.hosts(None)
 
