@@ -60,7 +60,7 @@ def missing() -> str | None:
     return None
 
 
-def run(folder: Path, script: str, seconds: int = 300) -> str:
+def run(folder: Path, script: str, seconds: int = 600) -> str:
     """Run a script beside a Slurm of its own, in namespaces that end with it; what it printed."""
     # As process 1 of a namespace the script takes everything that it started with it when it ends.
     isolated = ["unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "bash", "-c"]
