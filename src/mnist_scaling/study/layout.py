@@ -45,6 +45,9 @@ STORAGE_ID = ".storage-id"
 CELL, RESULT, CHECKPOINT = "cell.json", "result.json", "checkpoint.pt"
 """A cell's record, a run's record, and the checkpoint of an unfinished run that can resume."""
 
+SLURM = "slurm"
+"""Folder of a study in which jobs of Slurm leave their results, and those that died their logs."""
+
 WEIGHTS = "weights.pt"
 """The final weights of a run with `save_weights`."""
 

@@ -23,6 +23,8 @@ class Dask:
         Of a scheduler, such as ``tcp://node1:8786``; None starts a cluster of this machine's processes.
     n_workers : int
         Processes of a cluster that is started here.
+    cluster : callable, optional
+        Makes a cluster of another kind, such as ``dask_jobqueue.SLURMCluster``; in place of an address.
 
     Raises
     ------
@@ -30,7 +32,7 @@ class Dask:
         When Dask is not installed, or no scheduler answers.
     """
 
-    def __init__(self, address: str | None, n_workers: int) -> None:
+    def __init__(self, address: str | None, n_workers: int, cluster: Any = None) -> None:
         try:
             import dask
 
@@ -38,9 +40,14 @@ class Dask:
         except ImportError as error:
             raise remote.missing("distributed", "dask") from error
         self._cluster: Any = None
-        if address is None:
-            # The scheduler would run a job whose worker died up to three times more; the sweep decides that.
-            with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
+        # The scheduler would run a job whose worker died up to three times more; the sweep decides that.
+        with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
+            if cluster is not None:
+                self._cluster = cluster()
+                self._cluster.scale(n_workers)
+                print(f"Waiting for the first of {n_workers} workers.", flush=True)
+                self._cluster.wait_for_workers(1)
+            elif address is None:
                 self._cluster = LocalCluster(
                     n_workers=n_workers, threads_per_worker=1, processes=True, dashboard_address=None
                 )
