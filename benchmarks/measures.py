@@ -1,11 +1,11 @@
 """How often do the intervals of a question's measures hold the truth? Simulated arms, of the sizes of scale=quick.
 
-    python benchmarks/measures.py                 400 tables for each of 14 settings: about 2 minutes
+    python benchmarks/measures.py                 400 tables for each of 16 settings: about 3 minutes
     python benchmarks/measures.py --tables 50
     python benchmarks/measures.py --seed 1 --json FILE
 
 Losses of cells have log-normal noise of 2 or 4 %, each cell's own; in one setting a batch size also shares an error
-over its branches, because the branches of a run share its trunk. The table is that of docs/questions.md. `difference`
+over its branches, because the branches of a run share its trunk. The table is that of docs/extending.md. `difference`
 and `compute_optimal` are those of `compare` and `fit`, for which benchmarks/comparison.py and benchmarks/coverage.py
 count.
 """

@@ -9,7 +9,13 @@ import pytest
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.comparing import Arm, ComparisonOptions, compare, comparison_record
-from mnist_scaling.fitting.comparing.comparison_coverage import Noise, Truth, comparison_coverage, simulate
+from mnist_scaling.fitting.comparing.comparison_coverage import (
+    Noise,
+    Truth,
+    comparison_coverage,
+    left_by_tuning,
+    simulate,
+)
 from mnist_scaling.fitting.comparing.conclusion import sentence, shared_sentence
 from mnist_scaling.fitting.comparing.exponents import difference_of
 from mnist_scaling.fitting.comparing.multiplier import reach
@@ -261,3 +267,16 @@ def test_aicc_sees_what_the_seeds_noise_would_hide() -> None:
     assert by_pair is not None
     assert by_row is not None
     assert (by_pair.variant, by_row.variant) == ("separate", "offset")
+
+
+def test_what_tuning_leaves_is_smooth_over_the_grid() -> None:
+    x = np.log(np.column_stack(grid()))
+    rng = np.random.default_rng(0)
+    drawn = np.array([left_by_tuning(x, Noise(0.04, 0.5, tuning=0.02, reach=0.5), rng) for _ in range(4000)])
+    found = np.cov(drawn.T) / 0.02**2
+    assert found[0, 0] == pytest.approx(1, abs=0.1)
+    assert found[0, 1] == pytest.approx(0.5, abs=0.1)  # one step along D
+    assert found[0, 4] == pytest.approx(0.5, abs=0.1)  # one step along N
+    assert found[0, 5] == pytest.approx(0.25, abs=0.1)
+    alone = np.array([left_by_tuning(x, Noise(0.04, 0.5, tuning=0.02), rng) for _ in range(1000)])
+    assert np.corrcoef(alone[:, 0], alone[:, 1])[0, 1] == pytest.approx(0, abs=0.15)
