@@ -8,7 +8,7 @@ import functools
 import os
 import signal
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
@@ -195,13 +195,21 @@ def _composed(overrides: tuple[str, ...]) -> DictConfig:
 
 
 def run(cell: tuple[str, ...], settings: dict[str, Any], overrides: list[str], number: int) -> str | None:
-    """Run a job as Hydra's launchers do; its error as text, because not every exception survives a pickle.
+    """Run a job as Hydra's launchers do; its error as text, because not every exception survives a pickle."""
+    try:
+        cfg = copy.deepcopy(_composed(cell))
+    except Exception as error:
+        return faults.as_text(error)
+    return run_composed(cfg, settings, overrides, number)
+
+
+def run_composed(cfg: DictConfig, settings: Mapping[str, Any], overrides: list[str], number: int) -> str | None:
+    """`run` with a cell's config that was composed before, which is changed.
 
     Plain values come last in Hydra's own composition too, so that setting them afterwards is the same.
     """
     (app,) = _APPLICATION
     try:
-        cfg = copy.deepcopy(_composed(cell))
         with open_dict(cfg):
             for key, value in settings.items():
                 OmegaConf.update(cfg, key, value)
