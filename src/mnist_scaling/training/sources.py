@@ -141,7 +141,7 @@ def _fetch_once(name: str, files: DatasetFiles, raw: Path) -> None:
     """Fetch the files unless another process, which held the lock before, has done so."""
     try:
         raw.mkdir(parents=True, exist_ok=True)
-        with FileLock(raw / ".lock"):
+        with FileLock(raw.with_name(".lock")):
             if not _is_complete(raw):
                 _fetch(name, files, raw)
     except OSError as error:
