@@ -96,6 +96,8 @@ class Luggage:
     """Config keys of `_PLACES` with the sweep's absolute paths."""
     folders: tuple[str, ...]
     """Of the job's runs, inside the study's folder."""
+    start: bytes | None = None
+    """The file of the weights that the run starts from, where it does not start from scratch."""
 
     @classmethod
     def of(cls, job: Job, config: bytes) -> Luggage:
@@ -103,7 +105,9 @@ class Luggage:
         given = {key: job.cell.values.get(key) for key in _PLACES}
         places = {key: str(Path(value).absolute()) for key, value in given.items() if value is not None}
         study = None if job.study_copy is None else job.study_copy()
-        return cls(config, study, job.cell.run.data.whole, places, tuple(str(part.folder) for part in job.parts))
+        folders = tuple(str(part.folder) for part in job.parts)
+        start = (Path(places["init_from"]) / layout.WEIGHTS).read_bytes() if "init_from" in places else None
+        return cls(config, study, job.cell.run.data.whole, places, folders, start)
 
     def run(self, trainer: Trainer, settings: Mapping[str, Any], overrides: list[str], number: int) -> Answer:
         """Run the job in this process, a worker's.
@@ -123,11 +127,14 @@ class Luggage:
             raise faults.MachineError(f"{socket.gethostname()}: {error}") from error
         with tempfile.TemporaryDirectory(prefix="mnist_scaling-", ignore_cleanup_errors=True) as temporary:
             folder = Path(temporary)
+            if self.start is not None:
+                (folder / layout.WEIGHTS).write_bytes(self.start)
+                places["init_from"] = temporary
             here = {**settings, **places, "hydra.sweep.dir": temporary, "hydra.sweeper.storage": None}
             with contextlib.nullcontext() if self.study is None else self.study.held(folder):
-                error = local.run_composed(cloudpickle.loads(self.config), here, overrides, number)
+                failure = local.run_composed(cloudpickle.loads(self.config), here, overrides, number)
             found = {name: _left(folder / name) for name in self.folders}
-        return Answer(error, {name: left for name, left in found.items() if left is not None})
+        return Answer(failure, {name: left for name, left in found.items() if left is not None})
 
 
 def keep(job: Job, answer: Answer, folder: Path) -> None:
