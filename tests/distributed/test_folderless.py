@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +24,14 @@ from mnist_scaling import cli
 from mnist_scaling.study import layout
 from mnist_scaling.tuning import journal
 
-from .test_engines import PYTHON, SWEEP, sweep
-
 pytestmark = pytest.mark.distributed
 
 ROOT = Path(__file__).resolve().parents[2]
-STUDY = f"{SWEEP} data.dir=data save_weights=true"
+PYTHON = sys.executable
+STUDY = (
+    f"timeout 240 {PYTHON} -m mnist_scaling.train -m experiment=smoke scale=smoke hydra.sweeper.n_trials=4 "
+    "reports.least=16 reports.cost=0.5 data.dir=data save_weights=true"
+)
 
 HIDE = """
 for hidden in {folder} {root}/src {root}/conf; do mount -t tmpfs none $hidden; done
@@ -70,6 +75,26 @@ for i in $(seq 1200); do n=$(find . -name result.json | wc -l)
 kill -9 $NODE || exit 7
 echo $n > killed_at
 """
+
+
+def sweep(folder: Path, script: str) -> pd.DataFrame:
+    """Run a script in namespaces of its own; the study's trials."""
+    # As process 1 of a namespace the script takes everything that it started with it when it ends.
+    isolated = ["unshare", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    probe = subprocess.run([*isolated, "ip", "link", "set", "lo", "up"], capture_output=True, text=True)
+    if probe.returncode != 0:
+        pytest.skip(f"this system allows no namespaces of one's own: {probe.stderr.strip()}")
+    with (folder / "log").open("w") as log:
+        done = subprocess.run(
+            [*isolated, "bash", "-c", f"ip link set lo up\n{script}"],
+            cwd=folder,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            stdout=log,
+            stderr=log,
+            timeout=300,
+        )
+    assert done.returncode == 0, (folder / "log").read_text()[-3000:]
+    return pd.read_csv(folder / "multirun/smoke" / layout.TRIALS).drop(columns="seconds")
 
 
 def with_data(folder: Path, data_dir: str) -> Path:

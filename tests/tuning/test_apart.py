@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import socket
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,15 @@ from mnist_scaling.tuning.channel import Channel
 from mnist_scaling.tuning.job import Job
 from mnist_scaling.tuning.pools import apart
 from mnist_scaling.tuning.pools.apart import Answer, Luggage, Token
+from mnist_scaling.tuning.pools.local import Application
+from mnist_scaling.tuning.pools.remote import Remote, Task
 from mnist_scaling.tuning.storage import open_storage
 from mnist_scaling.tuning.study_copy import StudyCopy, held
 from mnist_scaling.tuning.trainer import Report
 from mnist_scaling.tuning.trials import EXCLUDED, counting
 from mnist_scaling.tuning.tuner import Tuner
 
-from .helpers import InProcess, bowl, make_cells, make_tuner, trains_by
+from .helpers import InProcess, bowl, composed, make_cells, make_tuner, trains_by
 from .test_pruning import curve, pruner
 
 
@@ -175,3 +178,25 @@ def test_a_copy_keeps_which_trials_count(tmp_path: Path) -> None:
         copy = optuna.load_study(study_name="all", storage=held(tmp_path / "far"))
         assert [t.number for t in counting(copy)] == [t.number for t in counting(study)] == [1]
     assert held(tmp_path / "far") is None
+
+
+class Idle:
+    """An engine that is given nothing to do."""
+
+    def submit(self, task: Task) -> Future[Any]:
+        raise AssertionError
+
+    def workers(self) -> int:
+        return 1
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_sweep_that_is_refused_leaves_the_token_of_the_one_that_runs(tmp_path: Path) -> None:
+    token = Token(tmp_path)
+    files.write_atomically(token.path, token.text)
+    application = Application(None, composed(), None)  # type: ignore[arg-type]
+    with pytest.raises(InputError), Remote(application, Idle(), tmp_path, one_host=True):
+        raise InputError("A study takes one sweep at a time")
+    assert token.why_apart() is None

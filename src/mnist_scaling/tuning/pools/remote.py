@@ -46,10 +46,6 @@ class Engine(Protocol):
         """Workers there are at the moment."""
         ...
 
-    def hosts(self) -> set[str]:
-        """Names of the hosts of the workers."""
-        ...
-
     def close(self) -> None:
         """End what is still running and what was started here."""
         ...
@@ -223,7 +219,8 @@ class Remote:
     ) -> None:
         """End what is running."""
         self._engine.close()
-        self._token.path.unlink(missing_ok=True)
+        if self._launched:  # else the file may be that of a sweep beside which this one was refused
+            self._token.path.unlink(missing_ok=True)
 
 
 def missing(package: str, extra: str) -> InputError:
