@@ -42,6 +42,9 @@ FINISHED = ".finished"
 STORAGE_ID = ".storage-id"
 """What tells this folder's studies from those of another folder of that name in a storage that both share."""
 
+TOKEN = ".sweep"
+"""Written by a sweep on a cluster while it runs: a worker that finds its content shares the study's folder."""
+
 CELL, RESULT, CHECKPOINT = "cell.json", "result.json", "checkpoint.pt"
 """A cell's record, a run's record, and the checkpoint of an unfinished run that can resume."""
 

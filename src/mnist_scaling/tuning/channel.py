@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
 
-NOTES = "system_attrs"
-"""Key of a trial's record for what `Channel.notes` says."""
-
 
 class SupersededError(Exception):
     """A trial has ended, or was given to another run, while this run still trained."""
@@ -125,13 +122,10 @@ class Channel:
     def _study(self) -> optuna.Study:
         import optuna
 
-        from mnist_scaling.tuning import optuna_objects
+        from mnist_scaling.tuning import optuna_objects, study_copy
         from mnist_scaling.tuning.storage import open_once
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         pruner = None if self._pruner is None else optuna_objects.make(self._pruner)
-        return optuna.load_study(
-            study_name=str(self._trial.study),
-            storage=open_once(self._url, self._folder, self._patience),
-            pruner=pruner,
-        )
+        storage = study_copy.held(self._folder) or open_once(self._url, self._folder, self._patience)
+        return optuna.load_study(study_name=str(self._trial.study), storage=storage, pruner=pruner)

@@ -72,5 +72,5 @@ class Ray:
         self._ray.shutdown()
 
 
-def _call(task: Task) -> str | None:
+def _call(task: Task) -> object:
     return task()
