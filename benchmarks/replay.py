@@ -1,8 +1,9 @@
-"""A study replayed on a simulated clock: the shipped tuner orders the jobs, nothing is trained, asked or stored.
+"""A study replayed on a simulated clock: the shipped tuner orders the jobs, and nothing is trained.
 
-`tuning.tuner.Tuner` and `tuning.cell_tuner.CellTuner` decide what is handed over when, as in a sweep. In place of an
-Optuna study, of records on disk and of workers stand small objects in memory, so that a study of a thousand runs is
-replayed in a fraction of a second. Benchmarks share this module; it is no command.
+`tuning.tuner.Tuner` and `tuning.cell_tuner.CellTuner` decide what is handed over when, as in a sweep. In place of
+workers, of records on disk and, unless a benchmark asks for the shipped ones, of Optuna studies stand small objects in
+memory, so that a study of a thousand runs is replayed in a fraction of a second. Benchmarks share this module; it is
+no command.
 """
 
 from __future__ import annotations
@@ -17,9 +18,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from mnist_scaling import cli, config
+from mnist_scaling.config import RunConfig
 from mnist_scaling.study.columns import column_of
 from mnist_scaling.study.records import WANTED
 from mnist_scaling.study.vocabulary import COMPLETE, TRIAL
+from mnist_scaling.tuning import grid
 from mnist_scaling.tuning.cell_study import Ask
 from mnist_scaling.tuning.cell_tuner import Effort
 from mnist_scaling.tuning.grid import Cell
@@ -29,6 +36,29 @@ from mnist_scaling.tuning.tuner import Tuner
 
 Seconds = Callable[[Job], float]
 """How long a job takes."""
+
+Loss = Callable[[Job], float]
+"""The validation loss of a run."""
+
+
+def composed(overrides: Sequence[str] = ()) -> DictConfig:
+    """The train config, with Hydra's own node."""
+    with initialize_config_dir(cli.conf_dir()):
+        return compose("train", list(overrides), return_hydra_config=True)
+
+
+def cells(cost: Callable[[RunConfig], float], *axes: str) -> list[Cell]:
+    """The cells of a sweep.
+
+    Parameters
+    ----------
+    cost : callable
+        Predicted seconds of a run.
+    *axes : str
+        Overrides such as ``model.width=8,16``.
+    """
+    space = config.flatten(composed()["search_space"])
+    return grid.cells(grid.partition(axes, space), composed, cost)
 
 
 @dataclass(frozen=True)
@@ -92,9 +122,12 @@ class _Study:
 class _Ledger(Ledger):
     """Rows in memory: every run is complete."""
 
+    loss: Loss = staticmethod(lambda job: 1.0)
+
     def put(self, job: Job) -> None:
-        row = {column_of(key): 0 for key in job.cell.space} | {WANTED: [], "state": COMPLETE, "seed": job.seed}
-        row |= {"stage": job.stage, "number": job.index, "val_loss": 1.0}
+        row = {column_of(key): job.params.get(key) for key in job.cell.space}
+        row |= {WANTED: [], "state": COMPLETE, "seed": job.seed}
+        row |= {"stage": job.stage, "number": job.index, "val_loss": self.loss(job)}
         path = self.folder / job.folder
         self._cells.setdefault(path.parent, {})[path] = row
 
@@ -107,7 +140,7 @@ class _Ledger(Ledger):
 
 
 @dataclass
-class _Pool:
+class Pool:
     """Workers that take no real time: `wait` turns the clock to the end of the next job.
 
     Like `pools.remote`, it asks for a job per free worker. What it is given beyond that waits for the next free one.
@@ -151,7 +184,7 @@ class _Pool:
             self.ended(part)
         return [(job, None)]
 
-    def __enter__(self) -> _Pool:
+    def __enter__(self) -> Pool:
         return self
 
     def __exit__(
@@ -185,23 +218,36 @@ class _Replay(Tuner):
         pass
 
 
-def replay(cells: Sequence[Cell], workers: int, seconds: Seconds, effort: Effort, rule: str) -> Outcome:
-    """Replay a study.
+def replay(
+    given: Sequence[Cell],
+    workers: int,
+    seconds: Seconds,
+    effort: Effort,
+    rule: str,
+    make_study: Callable[[Cell], Any] = _Study,
+    loss: Loss | None = None,
+) -> tuple[Outcome, Ledger]:
+    """Replay a study; what came of the clock, and the rows of its runs.
 
     Parameters
     ----------
-    cells : sequence of Cell
+    given : sequence of Cell
     workers : int
     seconds : callable
     effort : Effort
+        Without `widen` where the studies are not Optuna's.
     rule : {"neighbours", "independent"}
+    make_study : callable
+        A cell's study, such as the shipped `CellStudy`; one that only counts its trials unless given.
+    loss : callable, optional
     """
-    pool = _Pool(workers, seconds)
+    pool = Pool(workers, seconds)
     lost = [0.0, 0.0]
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        tuner = _Replay(folder, [_Study(cell) for cell in cells], pool, effort, rule)  # type: ignore[misc]
-        ledger = tuner.ledger = _Ledger(folder)
+        tuner = _Replay(Path(name), [make_study(cell) for cell in given], pool, effort, rule)
+        ledger = tuner.ledger = _Ledger(Path(name))
+        if loss is not None:
+            ledger.loss = loss
         for cell in tuner.cells.values():
             cell._ledger = ledger
             cell.write = lambda **more: None  # type: ignore[method-assign]
@@ -215,4 +261,4 @@ def replay(cells: Sequence[Cell], workers: int, seconds: Seconds, effort: Effort
 
         pool.passing, pool.ended = passing, ledger.put
         tuner.run()
-    return Outcome(pool.clock, pool.work, pool.longest, workers, *lost)
+    return Outcome(pool.clock, pool.work, pool.longest, workers, *lost), ledger
