@@ -118,12 +118,13 @@ def run_study(folder: Path, given: list[grid.Cell]) -> dict[str, float]:
 
 def measure(folder: Path, given: list[grid.Cell]) -> dict[str, float]:
     """What a finished study costs to open, to read and to write again."""
+    sampler = composed().hydra.sweeper.sampler
     clocks, trials = Clocks(), len(given) * TRIALS
     journal = folder / layout.JOURNAL
     with clocks.of("start (s)"):
         with clocks.of("open journal (s)"):
             storage = open_storage(None, folder)
-        opened = [cell_study.CellStudy(cell, storage, composed().hydra.sweeper.sampler) for cell in given]
+        opened = [cell_study.CellStudy(cell, storage, sampler) for cell in given]
         for own in opened:
             own.running()
             own.counted()

@@ -17,7 +17,7 @@ import csv
 import hashlib
 import json
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -105,18 +105,18 @@ def _with_seed(cell: Cell, seed: int) -> Cell:
     return replace(cell, run=replace(cell.run, seed=seed))
 
 
-def measured(records: Path, seeds: int) -> dict[tuple[str, int], list[float]]:
+def measured(records: Path, seeds: Sequence[int]) -> dict[tuple[str, int], list[float]]:
     """Mean log loss over the cells, per setting and seed; what is in the file is not made again."""
     lines = records.read_text().splitlines() if records.exists() else []
     known = {(line["rule"], line["batch"], line["seed"]): line["loss"] for line in map(json.loads, lines)}
-    for seed in range(seeds):
+    for seed in seeds:
         for rule, batch in SETTINGS:
             if (rule, batch, seed) not in known:
                 loss = float(np.mean(list(tune(rule, batch, seed).values())))
                 known[rule, batch, seed] = loss
                 with records.open("a") as file:
                     file.write(json.dumps({"rule": rule, "batch": batch, "seed": seed, "loss": loss}) + "\n")
-    return {(rule, batch): [known[rule, batch, seed] for seed in range(seeds)] for rule, batch in SETTINGS}
+    return {(rule, batch): [known[rule, batch, seed] for seed in seeds] for rule, batch in SETTINGS}
 
 
 def tables(found: Mapping[tuple[str, int], list[float]]) -> Iterator[str]:
@@ -144,7 +144,7 @@ def main() -> None:
     """Print the table, and write it into a page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=Path, required=True, metavar="FILE", help="JSON lines, one per tuned grid")
-    parser.add_argument("--seeds", type=int, default=8)
+    parser.add_argument("--seeds", type=int, nargs="+", default=range(8), help="0 to 7")
     parser.add_argument("--write", type=Path, metavar="PAGE", help="put the table into this page")
     given = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
