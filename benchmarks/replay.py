@@ -14,6 +14,7 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -28,7 +29,7 @@ from mnist_scaling.study.records import WANTED
 from mnist_scaling.study.vocabulary import COMPLETE, TRIAL
 from mnist_scaling.tuning import grid
 from mnist_scaling.tuning.cell_study import Ask
-from mnist_scaling.tuning.cell_tuner import Effort
+from mnist_scaling.tuning.cell_tuner import CellTuner, Effort
 from mnist_scaling.tuning.grid import Cell
 from mnist_scaling.tuning.job import Job
 from mnist_scaling.tuning.ledger import Ledger
@@ -122,7 +123,9 @@ class _Study:
 class _Ledger(Ledger):
     """Rows in memory: every run is complete."""
 
-    loss: Loss = staticmethod(lambda job: 1.0)
+    def __init__(self, folder: Path, loss: Loss) -> None:
+        super().__init__(folder)
+        self.loss = loss
 
     def put(self, job: Job) -> None:
         row = {column_of(key): job.params.get(key) for key in job.cell.space}
@@ -218,6 +221,14 @@ class _Replay(Tuner):
         pass
 
 
+def _ended(cell: CellTuner, ledger: _Ledger, job: Job) -> None:
+    """`CellTuner.ended`, where no record lies on disk."""
+    cell.running = [other for other in cell.running if (other.stage, other.index) != (job.stage, job.index)]
+    if job.stage == TRIAL:
+        cell.study.study.tell(job.number, ledger.loss(job))
+        cell._left = None
+
+
 def replay(
     given: Sequence[Cell],
     workers: int,
@@ -225,7 +236,7 @@ def replay(
     effort: Effort,
     rule: str,
     make_study: Callable[[Cell], Any] = _Study,
-    loss: Loss | None = None,
+    loss: Loss = lambda job: 1.0,
 ) -> tuple[Outcome, Ledger]:
     """Replay a study; what came of the clock, and the rows of its runs.
 
@@ -239,17 +250,16 @@ def replay(
     rule : {"neighbours", "independent"}
     make_study : callable
         A cell's study, such as the shipped `CellStudy`; one that only counts its trials unless given.
-    loss : callable, optional
+    loss : callable
     """
     pool = Pool(workers, seconds)
     lost = [0.0, 0.0]
     with tempfile.TemporaryDirectory() as name:
         tuner = _Replay(Path(name), [make_study(cell) for cell in given], pool, effort, rule)
-        ledger = tuner.ledger = _Ledger(Path(name))
-        if loss is not None:
-            ledger.loss = loss
+        ledger = tuner.ledger = _Ledger(Path(name), loss)
         for cell in tuner.cells.values():
             cell._ledger = ledger
+            cell.ended = partial(_ended, cell, ledger)  # type: ignore[method-assign]
             cell.write = lambda **more: None  # type: ignore[method-assign]
 
         def passing(seconds: float, idle: int) -> None:

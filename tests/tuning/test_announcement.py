@@ -24,7 +24,9 @@ def partition(*arguments: str) -> grid.Partition:
     return grid.partition(arguments, config.flatten(composed()["search_space"]))
 
 
-def said(folder: Path, *arguments: str, most: int | None = None, workers: int | None = 2, rule: str = "neighbours") -> str:
+def said(
+    folder: Path, *arguments: str, most: int | None = None, workers: int | None = 2, rule: str = "neighbours"
+) -> str:
     parts = partition(*arguments)
     cells = grid.cells(parts, composed, lambda run: 60.0, most)
     sweep = Sweep(folder, parts, cells, [MNIST], 3, 2, "TPESampler", most, workers, lambda run: 60.0, rule, 2)

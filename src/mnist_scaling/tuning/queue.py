@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Iterator, Mapping, Sequence
+from graphlib import TopologicalSorter
 
 from mnist_scaling.tuning.cell_tuner import CellTuner
 
@@ -84,9 +85,9 @@ def _chains(
 ) -> dict[str, float]:
     """Cost of the longest chain of cells that wait for each other, from each cell on."""
     chains: dict[str, float] = {}
-    # A parent costs no more than its child, so children come first here.
-    for name, cell in sorted(cells.items(), key=lambda item: -item[1].cell.cost):
-        chains[name] = chains.get(name, 0.0) + cell.cell.cost * n_trials
-        for parent in parents[name]:
-            chains[parent.cell.name] = max(chains.get(parent.cell.name, 0.0), chains[name])
+    waits = {name: [parent.cell.name for parent in found] for name, found in parents.items()}
+    for name in reversed([*TopologicalSorter(waits).static_order()]):  # children before their parents
+        chains[name] = chains.get(name, 0.0) + cells[name].cell.cost * n_trials
+        for parent in waits[name]:
+            chains[parent] = max(chains.get(parent, 0.0), chains[name])
     return chains
