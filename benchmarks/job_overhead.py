@@ -23,8 +23,8 @@ from mnist_scaling.tuning.job import Job
 from mnist_scaling.tuning.sweeper import CellSweeper
 
 STUDY = (
-    "model.width=2,4,8",
-    "data.fraction=0.0625,0.125",
+    "model.width=2,8",
+    "data.fraction=0.0625",
     "hydra.sweeper.n_trials=12",
     "hydra.launcher.n_workers=1",
 )
