@@ -41,6 +41,9 @@ class Timed:
     def free(self) -> int | None:
         return self._pool.free()
 
+    def workers(self) -> int | None:
+        return self._pool.workers()
+
     def submit(self, job: Job) -> None:
         self.submitted[job.folder] = time.perf_counter()
         self._pool.submit(job)

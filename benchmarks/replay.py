@@ -149,7 +149,7 @@ class Pool:
     Like `pools.remote`, it asks for a job per free worker. What it is given beyond that waits for the next free one.
     """
 
-    workers: int
+    n: int
     seconds: Seconds
     isolates = True
     clock: float = 0.0
@@ -162,14 +162,17 @@ class Pool:
     _order: Iterator[int] = field(default_factory=itertools.count)
 
     def free(self) -> int | None:
-        return self.workers - len(self.running) - len(self.queue)
+        return self.n - len(self.running) - len(self.queue)
+
+    def workers(self) -> int | None:
+        return self.n
 
     def submit(self, job: Job) -> None:
         self.queue.append(job)
         self._start()
 
     def _start(self) -> None:
-        while self.queue and len(self.running) < self.workers:
+        while self.queue and len(self.running) < self.n:
             job = self.queue.popleft()
             seconds = self.seconds(job)
             self.work += seconds
@@ -179,7 +182,7 @@ class Pool:
     def wait(self, seconds: float) -> list[tuple[Job, str | None]]:
         del seconds
         end, _, job = self.running[0]
-        self.passing(end - self.clock, self.workers - len(self.running))
+        self.passing(end - self.clock, self.n - len(self.running))
         heapq.heappop(self.running)
         self.clock = end
         self._start()

@@ -52,6 +52,8 @@ class Sweep:
     transfer: str
     """Rule of transfer: which cells wait for which."""
     trials_per_batch: int
+    per_process: int = 1
+    """Runs that share each of the workers, and its GPU."""
 
     @property
     def trials(self) -> int:
@@ -87,7 +89,10 @@ def _rows(sweep: Sweep, ledger: Ledger) -> list[tuple[str, list[str]]]:
     devices = dict.fromkeys(cell.run.device for cell in cells)
     device = ", ".join("cuda where there is one, else cpu" if d == "auto" else d for d in devices)
     side_by_side = "as many runs at a time as the launcher has room for"
-    if sweep.workers is not None:
+    if sweep.workers is not None and sweep.per_process > 1:
+        side_by_side = f"up to {sweep.per_process} runs at a time on each of {sweep.workers} GPUs"
+        side_by_side = side_by_side.replace("each of 1 GPUs", "one GPU")
+    elif sweep.workers is not None:
         side_by_side = f"{sweep.workers} run{'s' * (sweep.workers != 1)} at a time"
     return [
         ("axes", _axes(sweep) or ["none: one cell"]),
@@ -171,7 +176,9 @@ def _runs(sweep: Sweep, ledger: Ledger) -> list[str]:
     to_do = sum(trials + repeats for trials, repeats in left.values())
     per_cell = f"{sweep.trials} trial{'s' * (sweep.trials != 1)} + {sweep.n_repeats} repeats"
     lines = [f"{n} cell{'s' * (n != 1)} × ({per_cell}) = {total:,} runs; {total - to_do:,} done, {to_do:,} to do"]
-    if to_do and sweep.workers is not None:
+    if to_do and sweep.per_process > 1:
+        lines.append(f"about {_duration(_work(sweep, left)[0])} of one core; how fast a GPU is shows on the way")
+    elif to_do and sweep.workers is not None:
         lines.append(f"about {_duration(seconds(sweep, left))}, as predicted; the time left is measured on the way")
     return lines
 
@@ -187,13 +194,14 @@ def seconds(sweep: Sweep, left: dict[str, tuple[int, int]]) -> float:
 
     (BUSY * predicted + OVERHEAD * runs) / workers, but no less than the longest chain of runs that wait for each other.
     """
-    work, chain = _work(sweep, left, sweep.transfer, sweep.trials_per_batch)
+    work, chain = _work(sweep, left)
     return max(work / (sweep.workers or 1), chain)
 
 
 def idle_workers(sweep: Sweep) -> str | None:
     """A sentence where there are more workers than the study can keep busy: what would keep more of them busy."""
-    if sweep.workers is None or sweep.trials == 1:
+    # How fast runs that share a GPU are depends on how many they are, so nothing is foretold of them.
+    if sweep.workers is None or sweep.trials == 1 or sweep.per_process > 1:
         return None
     whole = {cell.name: (sweep.trials, sweep.n_repeats) for cell in sweep.cells}
 
@@ -204,8 +212,11 @@ def idle_workers(sweep: Sweep) -> str | None:
     return parallelism.advice(sweep.workers, busy, sweep.transfer, sweep.trials_per_batch, sweep.trials)
 
 
-def _work(sweep: Sweep, left: dict[str, tuple[int, int]], rule: str, batch: int) -> tuple[float, float]:
-    """Predicted seconds of runs, and of the longest chain of them that wait for each other."""
+def _work(
+    sweep: Sweep, left: dict[str, tuple[int, int]], rule: str | None = None, batch: int | None = None
+) -> tuple[float, float]:
+    """Predicted seconds of one core for runs, and for the longest chain of them that wait for each other."""
+    rule, batch = rule or sweep.transfer, batch or sweep.trials_per_batch
     total, trials, repeats = 0.0, {}, {}
     for cell in sweep.cells:
         trial = BUSY * sweep.cost(replace(cell.run, trial=replace(cell.run.trial, stage=TRIAL))) + OVERHEAD
