@@ -1,6 +1,6 @@
 """What it costs in quality to keep more workers busy: larger batches of trials, and cells that wait for no others.
 
-    python benchmarks/scheduling_quality.py --records FILE                     8 seeds: about 10 minutes of one core
+    python benchmarks/scheduling_quality.py --records FILE                     8 seeds: about 6 minutes of one core
     python benchmarks/scheduling_quality.py --records FILE --write docs/scaling_out.md
 
 The shipped tuner and sampler tune the quickstart's 35 cells with 12 trials each, on a surrogate of its training: a
@@ -121,7 +121,7 @@ def measured(records: Path, seeds: Sequence[int]) -> dict[tuple[str, int], list[
 
 def tables(found: Mapping[tuple[str, int], list[float]]) -> Iterator[str]:
     """The table, line by line."""
-    yield "| transfer | " + " | ".join(str(b) if b < QUICKSTART.n_trials else "all" for b in _batches()) + " |"
+    yield f"| transfer ({len(found[DEFAULT])} seeds) | " + " | ".join(str(b) if b < QUICKSTART.n_trials else "all" for b in _batches()) + " |"
     yield "|---|" + "---|" * len(_batches())
     for rule in (NEIGHBOURS, INDEPENDENT):
         entries = [_entry(np.subtract(found[rule, batch], found[DEFAULT])) for batch in _batches()]

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from mnist_scaling import config
 from mnist_scaling.study import files, layout
-from mnist_scaling.tuning import announcement, execution, grid
+from mnist_scaling.tuning import announcement, execution, grid, parallelism
 from mnist_scaling.tuning.announcement import Sweep
 from mnist_scaling.tuning.ledger import Ledger
 from mnist_scaling.tuning.trainer import DataFacts
@@ -142,3 +142,15 @@ def test_workers_that_would_be_idle_are_said_with_what_would_keep_them_busy(
     assert ("Note:" not in text) if words is None else (words in text)
     if rule == "independent":
         assert "transfer=" not in text
+
+
+def test_the_cost_that_is_said_is_the_one_that_the_page_has() -> None:
+    page = Path(__file__).parents[2] / "docs/scaling_out.md"
+    table = page.read_text().split("benchmarks/scheduling_quality.py -->")[1].strip().splitlines()
+    batches = [entry.strip() for entry in table[0].strip("|").split("|")][1:]
+    for line in table[2:4]:
+        rule, *entries = [entry.strip() for entry in line.strip("|").split("|")]
+        for (given, batch), rise in parallelism.RISE.items():
+            if f"`{given}`" == rule:
+                told = float(entries[batches.index(str(batch))].split()[0])
+                assert rise == pytest.approx(100 * (told - 1), abs=0.051)

@@ -19,7 +19,7 @@ LARGE_BATCH = 8
 MANY = 1.4
 """Workers per worker that can be busy, from which on something is said: about half of them were idle in replays."""
 
-RISE = {(NEIGHBOURS, LARGE_BATCH): 0.0, (INDEPENDENT, 2): 0.0, (INDEPENDENT, LARGE_BATCH): 0.0}
+RISE = {(NEIGHBOURS, LARGE_BATCH): 0.1, (INDEPENDENT, 2): 2.2, (INDEPENDENT, LARGE_BATCH): 2.6}
 """By how much the tuned loss rises against the defaults (neighbours, 2), in per cent, on a surrogate of the quickstart:
 docs/scaling_out.md, `python benchmarks/scheduling_quality.py`."""
 
@@ -45,7 +45,7 @@ def advice(workers: int, busy: Callable[[str, int], float], rule: str, batch: in
     """What would keep more workers busy; None where all of them are, or nothing would.
 
     Work / longest chain is the most workers that can be busy on average (Brent 1974). It is predicted as if runs of
-    one cell took equally long; in replays of recorded studies 0.55 to 1 of it were busy.
+    one cell took equally long; in replays of recorded studies 0.4 to 1 of it were busy.
 
     Parameters
     ----------
