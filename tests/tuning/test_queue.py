@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import random
+from math import ceil
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from mnist_scaling.study.vocabulary import NEIGHBOURS
+from mnist_scaling.study.vocabulary import NEIGHBOURS, TRANSFER_RULES
 from mnist_scaling.tuning import parallelism, transfer
+from mnist_scaling.tuning.cell_tuner import Effort
 from mnist_scaling.tuning.queue import Queue
 
 from .helpers import make_cells
@@ -77,3 +81,22 @@ def test_the_longest_chain_goes_through_the_costly_neighbours() -> None:
     repeats = dict.fromkeys(trials, 5.0)
     assert parallelism.longest_chain(cells, NEIGHBOURS, trials, repeats) == 1 + 10 + 20 + 5
     assert parallelism.longest_chain(cells, "independent", trials, repeats) == 20 + 5
+
+
+@pytest.mark.parametrize("rule", TRANSFER_RULES)
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_a_replayed_study_takes_its_work_with_one_worker_and_its_longest_chain_with_many(rule: str, batch: int) -> None:
+    """The shipped tuner on a simulated clock: it never lets a worker wait where there is something to do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+        replay = importlib.import_module("replay").replay
+    cells, effort = make_cells(*GRID), Effort(5, 2, batch, together=lambda run: True)
+    run = {cell.name: cell.cost * cell.run.model.width for cell in cells}
+    work = sum(7 * seconds for seconds in run.values())
+    chain = parallelism.longest_chain(
+        cells, rule, {k: ceil(5 / batch) * s for k, s in run.items()}, {k: 2 * s for k, s in run.items()}
+    )
+    for workers, expected in ((1, work), (1000, chain)):
+        outcome, _ = replay(cells, workers, lambda job: run[job.cell.name] * job.count, effort, rule)
+        assert outcome.makespan == pytest.approx(expected)
+        assert outcome.work == pytest.approx(work)
