@@ -2,6 +2,7 @@
 
     python benchmarks/growth.py                 1,000, 3,000 and 10,000 trials of 16 per cell: 10 minutes of one core
     python benchmarks/growth.py --quick         300 and 1,000
+    python benchmarks/growth.py --sqlite        what a trial with three reports costs SQLite: statements, bytes, CPU
 
 The shipped tuner runs a study on a simulated cluster of 64 workers, with the default sampler, storage and records;
 only training is a formula. Nothing is pruned, and the trials' own reports are left out. Seconds are CPU seconds.
@@ -33,6 +34,7 @@ from replay import Pool, cells, composed
 from rich.console import Console
 from rich.table import Table
 
+from mnist_scaling import config
 from mnist_scaling.config import RunConfig, with_values
 from mnist_scaling.study import layout
 from mnist_scaling.study.result import TrainResult
@@ -40,9 +42,10 @@ from mnist_scaling.study.tables import read_table
 from mnist_scaling.study.vocabulary import COMPLETE, NEIGHBOURS, TRIAL
 from mnist_scaling.tuning import cell_study, dashboard, execution, grid, tuner, write_tables
 from mnist_scaling.tuning.cell_tuner import Effort
+from mnist_scaling.tuning.channel import Channel
 from mnist_scaling.tuning.job import Job
 from mnist_scaling.tuning.ledger import Ledger
-from mnist_scaling.tuning.storage import open_storage
+from mnist_scaling.tuning.storage import open_storage, tell
 
 WIDTHS, TRIALS, REPEATS, WORKERS = (2, 3, 4, 6, 8, 11, 16, 23, 32, 45), 16, 3, 64
 
@@ -147,13 +150,58 @@ def measure(folder: Path, given: list[grid.Cell]) -> dict[str, float]:
     }
 
 
+def sqlite_load(folder: Path, n: int = 12) -> dict[str, float]:
+    """Statements, commits, bytes and CPU milliseconds per trial, sweep and worker together."""
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    counts: dict[str, float] = defaultdict(float)
+
+    def count(what: str) -> Callable[..., None]:
+        def one(*arguments: Any) -> None:
+            counts[what] += 1 / n
+
+        return one
+
+    url, (cell, *_), sweeper = f"sqlite:///{folder}/studies.db", some_cells(1), composed().hydra.sweeper
+    own = cell_study.CellStudy(cell, open_storage(url, folder), sweeper.sampler)
+    own.open()
+
+    def trial() -> None:
+        ask = own.ask(2)
+        name = own.study.study_name
+        run = config.TrialConfig(stage=TRIAL, index=ask.index, number=ask.number, study=name)
+        channel = Channel(run, url, folder, sweeper.pruner)
+        for report in range(1, 4):
+            channel.report(report, 1 / report)
+        channel.notes()
+        channel.tell({"state": COMPLETE, "result": {"val_loss": 1 / (ask.index + 2)}})
+        tell(own.study, ask.number, COMPLETE, 1.0)
+
+    for _ in range(4):
+        trial()
+    event.listen(Engine, "before_cursor_execute", count("statements"))
+    event.listen(Engine, "commit", count("commits"))
+    size, start = (folder / "studies.db").stat().st_size, time.process_time()
+    for _ in range(n):
+        trial()
+    counts["CPU ms"] = 1000 * (time.process_time() - start) / n
+    counts["bytes"] = ((folder / "studies.db").stat().st_size - size) / n
+    return counts
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--sqlite", action="store_true")
     parser.add_argument("--trials", type=int, nargs="+", help="other numbers of trials")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if options.sqlite:
+        with tempfile.TemporaryDirectory() as name:
+            print("SQLite, per trial:", ", ".join(f"{k} {v:.0f}" for k, v in sqlite_load(Path(name)).items()))
+        return
     found: dict[int, dict[str, float]] = {}
     for total in options.trials or ((300, 1_000) if options.quick else (1_000, 3_000, 10_000)):
         memory = Path("/dev/shm")

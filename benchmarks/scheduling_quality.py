@@ -121,7 +121,11 @@ def measured(records: Path, seeds: Sequence[int]) -> dict[tuple[str, int], list[
 
 def tables(found: Mapping[tuple[str, int], list[float]]) -> Iterator[str]:
     """The table, line by line."""
-    yield f"| transfer ({len(found[DEFAULT])} seeds) | " + " | ".join(str(b) if b < QUICKSTART.n_trials else "all" for b in _batches()) + " |"
+    yield (
+        f"| transfer ({len(found[DEFAULT])} seeds) | "
+        + " | ".join(str(b) if b < QUICKSTART.n_trials else "all" for b in _batches())
+        + " |"
+    )
     yield "|---|" + "---|" * len(_batches())
     for rule in (NEIGHBOURS, INDEPENDENT):
         entries = [_entry(np.subtract(found[rule, batch], found[DEFAULT])) for batch in _batches()]
