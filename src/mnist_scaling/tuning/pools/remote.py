@@ -33,11 +33,14 @@ class Engine(Protocol):
     """What carries jobs to workers: a client of Dask or of Ray."""
 
     def submit(self, task: Task) -> Future[str | None]:
-        """Run a task once on any worker; the future has the job's error as text, or None, or raises for a death."""
+        """Run a task once on any worker; the future has the job's error as text, or None.
+
+        It raises `faults.MachineError` when the cluster itself is gone, and another error when the worker is.
+        """
         ...
 
     def workers(self) -> int:
-        """Workers there are at the moment."""
+        """Workers there are at the moment; 0 once the cluster is gone."""
         ...
 
     def hosts(self) -> set[str]:
@@ -66,7 +69,7 @@ class Task:
         # The sweep's process may be another host's: a cluster's worker that outlives it is told so by its storage.
         self._settings = {**job.settings, "trial.owner": None}
         self._cell, self._overrides, self._number = job.cell.overrides, job.overrides, number
-        self._folder, self.cost = os.getcwd(), job.cell.cost  # noqa: PTH109, a plain string travels
+        self._folder = os.getcwd()  # noqa: PTH109, a plain string travels
 
     def __call__(self) -> str | None:
         """Run the job here, in a worker; its error as text."""
@@ -153,6 +156,8 @@ class Remote:
             job, starts = self._jobs.pop(future)
             try:
                 ended.append((job, future.result()))
+            except faults.MachineError as error:  # the cluster is gone: the sweep is resumed, or ends
+                ended.append((job, faults.as_text(error)))
             except Exception as error:  # the engine's own: what a job raises comes as text
                 if starts < _STARTS and not (self._folder / job.folder).exists():
                     self._start(job, starts + 1)  # its worker died of something else before the job began
