@@ -22,7 +22,6 @@ from mnist_scaling.study import layout
 from mnist_scaling.study.columns import BRANCH
 from mnist_scaling.study.vocabulary import SINGLE
 from mnist_scaling.tuning import execution, trainer
-from mnist_scaling.tuning.channel import Channel
 from mnist_scaling.tuning.progress import RunProgress
 
 
@@ -42,10 +41,7 @@ def main(cfg: DictConfig) -> float | None:
         with cli.user_errors("train"), _honest_when_interrupted(folder):
             return single(config.build(RunConfig, cfg), folder)
     else:
-        run = config.build(RunConfig, cfg)
-        sweeper = hydra_config.sweeper
-        channel = Channel(run.trial, sweeper.storage, Path(hydra_config.sweep.dir), sweeper.pruner)
-        execution.work(run, folder, channel, TRAINER)
+        execution.task(config.build(RunConfig, cfg), hydra_config, folder)(TRAINER)
     return None
 
 

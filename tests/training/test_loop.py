@@ -18,9 +18,10 @@ from mnist_scaling.config import (
     RunConfig,
     TrialConfig,
 )
+from mnist_scaling.config.models.mlp import MLPConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, PRUNED
-from mnist_scaling.training import data, loop, model_size, models, regimes, scoring, seeding
+from mnist_scaling.training import data, device, loop, model_size, models, regimes, scoring, seeding
 from mnist_scaling.training.run_monitor import CHECK_EVERY
 
 
@@ -185,18 +186,19 @@ def test_the_slice_is_a_fair_sample(data_dir: str) -> None:
     assert (part.labels.bincount() - 500 * shares).abs().max() <= 1
 
 
-def test_auto_takes_cuda_else_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_takes_cuda_where_it_is_faster_than_a_core(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
-    for available, expected in ((True, "cuda"), (False, "cpu")):
+    narrow, wide = (RunConfig(model=MLPConfig(width=width)) for width in (8, 2048))
+    for available, expected in ((True, ("cpu", "cuda")), (False, ("cpu", "cpu"))):
         monkeypatch.setattr(torch.cuda, "is_available", lambda available=available: available)
-        assert loop.pick_device("auto").type == expected
-    assert loop.pick_device("mps").type == "mps"
+        assert (device.pick(narrow).type, device.pick(wide).type) == expected
+    assert device.pick(replace(narrow, device="mps")).type == "mps"
 
 
 def test_what_makes_cuda_repeatable_is_set_without_one() -> None:
     """In a process of its own, because it is for good; what it does on a GPU was never seen."""
     script = (
-        "import os, torch; from mnist_scaling.training import loop; loop._repeatable_on_cuda();"
+        "import os, torch; from mnist_scaling.training import device; device.make_repeatable();"
         "print(os.environ['CUBLAS_WORKSPACE_CONFIG'], torch.are_deterministic_algorithms_enabled(),"
         " torch.is_deterministic_algorithms_warn_only_enabled(), torch.utils.deterministic.fill_uninitialized_memory)"
     )

@@ -123,6 +123,9 @@ class Workers:
         """As many as `pools.local.Workers` takes."""
         return self._n + 1 - len(self._queue) - len(self._busy)
 
+    def workers(self) -> int | None:
+        return None
+
     def submit(self, job: Job) -> None:
         """Put a job behind the others."""
         self._queue.append(job)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,38 @@ class StackedEngine(Protocol):
 
     def mean_losses(self) -> list[float]:
         """Mean training loss of each model over the steps since the last look, which all take after the same step."""
+        ...
+
+
+class Lane(Protocol):
+    """A stack with places, which models of one shape enter and leave while it goes on (training/fast/lane.py)."""
+
+    places: int
+    batch: int
+    steps: int
+
+    def here(self) -> AbstractContextManager[object]:
+        """Whatever a GPU is told inside this block comes after the steps that were launched before it."""
+        ...
+
+    def enter(self, place: int, model: nn.Module) -> None:
+        """Give a place to a model: its weights are copied there, and its parameters become views of them."""
+        ...
+
+    def launch(self, work: Sequence[tuple[int, Any, int, int]]) -> None:
+        """Take steps: of each (place, plan, first, last) those from `first` to before `last`; waits for nothing."""
+        ...
+
+    def is_done(self) -> bool:
+        """Whether the steps that were launched last have been taken."""
+        ...
+
+    def wait(self) -> None:
+        """Until they have been taken."""
+        ...
+
+    def losses(self) -> list[float]:
+        """Sum over the steps that were launched last of each place's mean training loss."""
         ...
 
 
@@ -57,6 +90,26 @@ class Accelerator(Protocol):
         dropout: Sequence[float], streams: Sequence[torch.Generator],
     ) -> StackedEngine:  # fmt: skip
         """Models of one shape, each on its part, with its rate of dropout and its stream of masks."""
+        ...
+
+    def places(self, run: RunConfig, batch: int, flops: int, device: torch.device) -> int:
+        """Places of a lane for runs like this one, from their shape alone; 0 for none.
+
+        `batch` is the room for examples per step, and `flops` are those of training on an example.
+        """
+        ...
+
+    def lane(
+        self, model: nn.Module, places: int, part: data.Part, config: OptimConfig, batch: int, steps: int, dropout: bool
+    ) -> Lane:
+        """A lane with so many places for models of this one's shape."""
+        ...
+
+    def plan(
+        self, rows: Tensor, labels: Tensor, sizes: Tensor, rates: Tensor, keys: Tensor, dropout: float,
+        config: OptimConfig,
+    ) -> Any:  # fmt: skip
+        """A run's steps as a lane takes them: see training/fast/lane.py."""
         ...
 
 

@@ -174,8 +174,14 @@ def subset(labels: Tensor, n: int, seed: int) -> Tensor:
     -------
     Tensor of shape (n,), int64, on the device of `labels`
     """
-    order = stratified.stratified_order(labels.cpu().numpy(), seeding.generator(seed, "subset"))
-    return torch.from_numpy(order[:n]).to(labels.device)
+    return _order(labels, seed)[:n]
+
+
+@functools.lru_cache(maxsize=16)
+def _order(labels: Tensor, seed: int | None) -> Tensor:
+    """A seed's stratified order of all rows; the same tensor of labels gives it at once, as trials of one seed ask."""
+    generator = torch.Generator().manual_seed(_SPLIT_SEED) if seed is None else seeding.generator(seed, "subset")
+    return torch.from_numpy(stratified.stratified_order(labels.cpu().numpy(), generator)).to(labels.device)
 
 
 def training_part(dataset: Dataset, n: int, config: DataConfig, seed: int) -> Part:
@@ -186,8 +192,7 @@ def training_part(dataset: Dataset, n: int, config: DataConfig, seed: int) -> Pa
 
 def validation_order(validation: Part) -> Tensor:
     """One fixed stratified order of the validation images: every prefix is a fair sample of them."""
-    order = stratified.stratified_order(validation.labels.cpu().numpy(), torch.Generator().manual_seed(_SPLIT_SEED))
-    return torch.from_numpy(order).to(validation.labels.device)
+    return _order(validation.labels, None)
 
 
 def prepare(config: DataConfig) -> DataConfig:

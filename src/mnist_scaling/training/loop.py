@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-import os
-from math import exp, fsum, log
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from mnist_scaling.config import RunConfig
-from mnist_scaling.study.columns import OFF_DISTRIBUTION_COLUMNS
 from mnist_scaling.study.result import TrainResult
-from mnist_scaling.study.vocabulary import COMPLETE
-from mnist_scaling.training import augmentation, data, optimizers, regimes, seeding, weights
+from mnist_scaling.training import (
+    augmentation,
+    data,
+    device,
+    optimizers,
+    regimes,
+    run_end,
+    seeding,
+    sharing,
+    weights,
+)
 from mnist_scaling.training.acceleration import build_engine
-from mnist_scaling.training.model_size import Size, measure
-from mnist_scaling.training.run_monitor import Ended, RunMonitor
+from mnist_scaling.training.model_size import measure
+from mnist_scaling.training.observed_run import Watch
+from mnist_scaling.training.run_monitor import Ended
 from mnist_scaling.training.scoring import Report
-from mnist_scaling.training.session import Session, Watch
+from mnist_scaling.training.session import Session
 
 
 def train_model(
@@ -52,100 +58,34 @@ def train_model(
         losses are empty, when `report` stopped it. Decays that were finished before keep theirs.
     """
     torch.set_num_threads(config.threads)
-    device = pick_device(config.device)
-    if device.type == "cuda":
-        _repeatable_on_cuda()
-    dataset = data.load(config.data, device)
     optimizers.check(config.optim)
+    with sharing.PREPARING:  # what is measured once per shape must not be measured by a hundred threads at once
+        here = device.pick(config)
+        if here.type == "cuda":
+            device.make_repeatable()
+        if here.type != "cuda" or not sharing.can_share(config, here):
+            return _train_alone(config, here, report, folder, watch)
+    return sharing.shared(here).start(config, report, folder, watch).result()
+
+
+def _train_alone(
+    config: RunConfig, here: torch.device, report: Report | None, folder: Path | None, watch: Watch | None
+) -> TrainResult:
+    """One run by an engine of its own."""
+    dataset = data.load(config.data, here)
     size = measure(config.model, dataset.image_shape, dataset.classes)
     regime = regimes.build(config, size.training)
     n_train = regime.n_train(data.n_train(config.data))
     part = data.training_part(dataset, n_train, config.data, config.seed)
     augmenter = augmentation.augmenter(part, config.data, config.seed)
-    model = weights.initial_model(config, dataset.image_shape, dataset.classes).to(device)
-    with seeding.global_stream(config.seed, "dropout", device):
+    model = weights.initial_model(config, dataset.image_shape, dataset.classes).to(here)
+    with seeding.global_stream(config.seed, "dropout", here):
         engine = build_engine(model, part if augmenter is None else augmenter.part, config.optim)
         session = Session(config, engine, dataset, size, regime.n_seen(n_train), report, folder, watch, augmenter)
         try:
             outcome: regimes.Outcome | Ended = regime.train(session)
         except Ended as end:
             outcome = end
-        result = finish(session, size, outcome)
-    if result.state == COMPLETE and folder is not None and weights.saves(config):
-        weights.save(folder, config, model, dataset.image_shape, dataset.classes)
+        result = run_end.finish(session, size, outcome)
+    run_end.leave_weights(config, result, model, dataset, folder)
     return result
-
-
-def pick_device(name: str) -> torch.device:
-    """The device of that name; auto takes cuda, else the cpu: mps is used only when it is asked for."""
-    if name != "auto":
-        return torch.device(name)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def _repeatable_on_cuda() -> None:
-    """Let a seed give the same bits again, where torch has such a version of an operation.
-
-    cuBLAS reads its variable when the process first uses the GPU.
-    """
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.backends.cudnn.benchmark = False  # which would time algorithms, and choose by the clock
-    # An operation without a deterministic version warns, rather than ends a run that could have finished.
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    # It costs time, and nothing here reads such memory.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-
-
-def finish(run: RunMonitor, size: Size, outcome: regimes.Outcome | Ended) -> TrainResult:
-    """Score a run that took its last step; a run that ended before that keeps only its counts."""
-    if isinstance(outcome, Ended):
-        return _result(run, size, outcome.state, regimes.Outcome(run.seen, run.steps), {})
-    try:
-        # With branches the run itself has one number, which the tuner sees: their geometric mean.
-        losses = [branch["val_loss"] for branch in run.branches]
-        scores = {"val_loss": exp(fsum(map(log, losses)) / len(losses))} if losses else run.score()
-    except Ended as end:
-        return finish(run, size, end)
-    return _result(run, size, COMPLETE, outcome, scores)
-
-
-def _result(run: RunMonitor, size: Size, state: str, outcome: regimes.Outcome, scores: dict[str, Any]) -> TrainResult:
-    n = run.n_train
-    return TrainResult(
-        state=state,
-        n_params=size.n_params,
-        n_params_input=size.n_params_input,
-        n_params_hidden=size.n_params_hidden,
-        n_params_output=size.n_params_output,
-        n_train=n,
-        **_counts(outcome.n_seen, n, size),
-        steps=outcome.steps,
-        epochs_spent=run.spent / n,
-        flops_spent=run.spent * size.training,
-        flags=";".join(outcome.flags),
-        reports=tuple(run.reports),
-        curve=run.curve.thinned(),
-        branches=tuple(_branch(branch, size) for branch in run.branches),
-        resumed_at=run.resumed_at,
-        device=run.learner.part.rows.device.type,
-        off_distribution={name: value for name, value in scores.items() if name in OFF_DISTRIBUTION_COLUMNS},
-        **{name: value for name, value in scores.items() if name not in OFF_DISTRIBUTION_COLUMNS},
-    )
-
-
-def _counts(n_seen: int, n_train: int, size: Size) -> dict[str, Any]:
-    return {
-        "n_seen": n_seen,
-        "epochs": n_seen / n_train,
-        "flops": n_seen * size.training,
-        "flops_forward": n_seen * size.forward,
-        "flops_output": n_seen * size.output,
-    }
-
-
-def _branch(branch: dict[str, Any], size: Size) -> dict[str, Any]:
-    """A branch's columns: all of its images are unique, and its FLOPs are those of a run of its own."""
-    n, spent = branch["n_seen"], branch["spent"]
-    rest = {key: value for key, value in branch.items() if key != "spent"}
-    spending = {"epochs_spent": spent / n, "flops_spent": spent * size.training}
-    return rest | {"n_train": n} | _counts(n, n, size) | spending

@@ -82,18 +82,20 @@ class RunMonitor:
         """Positions in the learner's part of the next step's examples, given theirs in the run's training images."""
         return rows if self._augmenter is None else self._augmenter.draw(rows, self.seen)
 
-    def count_step(self, examples: int) -> None:
-        """Count a step that was taken on so many examples; looks at the loss now and then.
+    def count_steps(self, steps: int, examples: int) -> None:
+        """Count steps that were taken on so many examples; look at the loss at each multiple of `CHECK_EVERY`.
+
+        No multiple may lie between the first and the last of them.
 
         Raises
         ------
         Ended
             When the training loss shows that the run has diverged.
         """
-        self.steps += 1
+        self.steps += steps
         self.seen += examples
         self.spent += examples
-        self._unchecked += 1
+        self._unchecked += steps
         if self.steps % CHECK_EVERY == 0:
             self.check()
 

@@ -18,6 +18,9 @@ from mnist_scaling.training.model_size import Size
 EVAL_BATCH = 128
 """Images per forward pass of an evaluation, few enough for a core's cache; the loss depends on it by rounding only."""
 
+EVAL_BATCH_ON_GPU = 2500
+"""The same where a forward pass of a few images takes as long as one of thousands."""
+
 Report = Callable[[int, float], bool]
 """Receives the number of a report, from 1, and a validation loss; True asks the run to stop."""
 
@@ -35,7 +38,8 @@ def evaluate(model: nn.Module, part: data.Part) -> tuple[float, float]:
     loss = torch.zeros((), dtype=torch.float64, device=sums_on)
     wrong = torch.zeros((), dtype=torch.int64, device=sums_on)
     forward = acceleration.forward(model, part)
-    for rows, labels in zip(part.rows.split(EVAL_BATCH), part.labels.split(EVAL_BATCH), strict=True):
+    batch = EVAL_BATCH if device.type == "cpu" else EVAL_BATCH_ON_GPU
+    for rows, labels in zip(part.rows.split(batch), part.labels.split(batch), strict=True):
         logits = forward(rows)
         loss += cross_entropy(logits, labels, reduction="sum").to(sums_on)
         wrong += (logits.argmax(1) != labels).sum().to(sums_on)

@@ -1,9 +1,8 @@
-"""What a regime works with while one model trains: steps, evaluations, reports, saved states."""
+"""What a regime works with while one model trains: steps, evaluations, saved states."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from math import ceil, isfinite
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +10,18 @@ from torch import Tensor
 
 from mnist_scaling.config import RunConfig
 from mnist_scaling.study.columns import BRANCH
-from mnist_scaling.study.vocabulary import DIVERGED, PRUNED
+from mnist_scaling.study.vocabulary import DIVERGED
 from mnist_scaling.training import data, scoring
 from mnist_scaling.training.augmentation import Augmenter
 from mnist_scaling.training.checkpoint import Checkpoint
 from mnist_scaling.training.engine import Engine
 from mnist_scaling.training.model_size import Size
-from mnist_scaling.training.run_monitor import Ended, RunMonitor
-from mnist_scaling.training.scoring import Report, ReportSlice
-
-Watch = Callable[[int, int, float], None]
-"""Receives the steps that a run has taken, those it will take at the most, and its mean training loss of late."""
+from mnist_scaling.training.observed_run import ObservedRun, Watch
+from mnist_scaling.training.run_monitor import Ended
+from mnist_scaling.training.scoring import Report
 
 
-class Session(RunMonitor):
+class Session(ObservedRun):
     """One run that takes its own steps.
 
     Parameters
@@ -60,18 +57,9 @@ class Session(RunMonitor):
         watch: Watch | None = None,
         augmenter: Augmenter | None = None,
     ) -> None:
-        super().__init__(config, engine, dataset, augmenter)
-        self._watch, self._n_seen = watch, n_seen
+        super().__init__(config, engine, dataset, size, n_seen, report, watch, augmenter)
         self.engine = engine
-        self._report = report
-        self._report_slice = None if report is None else ReportSlice(dataset.validation, config, size, n_seen)
         self._checkpoint = None if folder is None else Checkpoint(folder, config)
-
-    def watched(self, mean_loss: float) -> None:
-        """Tell whoever watches the steps taken, those to be taken at the most, and the loss."""
-        if self._watch is not None:
-            taken, most = (ceil(examples / self.batch_size) for examples in (self.spent, self._n_seen))
-            self._watch(taken, max(taken, most), mean_loss)
 
     def step(self, rows: Tensor, factor: float) -> None:
         """One optimiser step on the examples at `rows`, at a factor on the peak rate.
@@ -79,46 +67,10 @@ class Session(RunMonitor):
         Raises
         ------
         Ended
-            See `count_step`.
+            See `count_steps`.
         """
         self.engine.step(self.drawn(rows), self.peak_lr * factor)
-        self.count_step(len(rows))
-
-    def report_if_due(self, step: int, total: int) -> None:
-        """Measure and report a loss to the pruner when a report is due after this step of so many.
-
-        Raises
-        ------
-        Ended
-            When the run is told to stop.
-        """
-        due = self._report_slice
-        if due is None or due.part is None or not due.is_due(len(self.reports) + 1, step, total):
-            return
-        loss, _ = scoring.evaluate(self.engine.model, due.part)
-        self.engine.model.train()
-        self.report(len(self.reports) + 1, step / total, loss)
-
-    def report(self, number: int, share: float, loss: float) -> None:
-        """Report a loss that is known; a number may be used once, in ascending order.
-
-        A loss that is not finite is not reported: the next look at the training loss calls the run diverged.
-
-        Raises
-        ------
-        Ended
-            When the run is told to stop.
-        """
-        if self._report is None or number > self.config.reports.points or not isfinite(loss):
-            return
-        self.reports.append((share, loss))
-        if self._report(number, loss):
-            raise Ended(PRUNED)
-
-    def add_curve_point_if_due(self, total: int, phase: str) -> None:
-        """Add a point to the learning curve when one is due at these examples of so many."""
-        if self.curve.is_due(self.seen, total):
-            self.curve.add(self.seen, phase)
+        self.count_steps(1, len(rows))
 
     def evaluate(self, phase: str) -> float:
         """Validation loss of the weights as they are, also a point of the learning curve.

@@ -10,7 +10,7 @@ from torch import nn
 
 from mnist_scaling.config import RunConfig, TrialConfig
 from mnist_scaling.study.result import TrainResult
-from mnist_scaling.training import augmentation, data, loop, regimes, seeding, weights
+from mnist_scaling.training import augmentation, data, device, loop, regimes, run_end, seeding, sharing, weights
 from mnist_scaling.training.acceleration import ACCELERATOR, StackedEngine
 from mnist_scaling.training.model_size import measure
 from mnist_scaling.training.regimes import Lockstep
@@ -40,13 +40,25 @@ def train_models(configs: Sequence[RunConfig], size: int | None = None) -> list[
         groups.setdefault(_shape(config), []).append(index)
     results: dict[int, TrainResult] = {}
     for shape, members in groups.items():
-        per_stack = _stack_size(shape, len(members), size)
-        for start in range(0, len(members), per_stack):
-            chosen = members[start : start + per_stack]
-            runs = [configs[i] for i in chosen]
-            found = [loop.train_model(runs[0])] if len(runs) == 1 else _train_stack(runs)
-            results |= zip(chosen, found, strict=True)
+        found = _train_alike(shape, [configs[i] for i in members], size)
+        results |= zip(members, found, strict=True)
     return [results[i] for i in range(len(configs))]
+
+
+def _train_alike(shape: RunConfig, runs: Sequence[RunConfig], size: int | None) -> list[TrainResult]:
+    """Runs of one shape: on a GPU side by side with whatever else it trains, on the CPU in stacks."""
+    with sharing.PREPARING:
+        here = device.pick(shape)
+        if here.type != "cuda" or not sharing.can_share(shape, here):
+            found: list[TrainResult] = []
+            per_stack = _stack_size(shape, len(runs), size)
+            for start in range(0, len(runs), per_stack):
+                chosen = runs[start : start + per_stack]
+                found += [loop.train_model(chosen[0])] if len(chosen) == 1 else _train_stack(chosen)
+            return found
+        device.make_repeatable()
+    answers = [sharing.shared(here).start(run) for run in runs]
+    return [answer.result() for answer in answers]
 
 
 def _shape(config: RunConfig) -> RunConfig:
@@ -57,7 +69,7 @@ def _shape(config: RunConfig) -> RunConfig:
 
 def _stack_size(shape: RunConfig, count: int, wanted: int | None) -> int:
     """Models in a stack of runs of one shape, of which there are so many."""
-    on_cpu = loop.pick_device(shape.device).type == "cpu"
+    on_cpu = device.pick(shape).type == "cpu"
     if ACCELERATOR is None or count == 1 or not on_cpu or not regimes.in_lockstep(shape):
         return 1
     if not ACCELERATOR.can_stack(shape):
@@ -100,7 +112,7 @@ def _train_stack(configs: Sequence[RunConfig]) -> list[TrainResult]:
         for config, member, augmenter in zip(configs, members, augmenters, strict=True)
     ]
     ends = _take_steps(stack, runs, regime)
-    return [loop.finish(run, size, end or regime.outcome(run)) for run, end in zip(runs, ends, strict=True)]
+    return [run_end.finish(run, size, end or regime.outcome(run)) for run, end in zip(runs, ends, strict=True)]
 
 
 def _take_steps(stack: StackedEngine, runs: Sequence[RunMonitor], regime: Lockstep) -> list[Ended | None]:
@@ -113,7 +125,7 @@ def _take_steps(stack: StackedEngine, runs: Sequence[RunMonitor], regime: Lockst
         for place, (run, step) in enumerate(zip(runs, steps, strict=True)):
             if ends[place] is None:
                 try:
-                    run.count_step(len(step.rows))
+                    run.count_steps(1, len(step.rows))
                     if step.is_last:
                         run.check()
                 except Ended as end:

@@ -48,6 +48,8 @@ class Sweep:
     """Runs at a time; None where the launcher decides."""
     cost: Callable[[RunConfig], float]
     """Predicted seconds of a run on an idle core."""
+    per_process: int = 1
+    """Runs that share each of the workers, and its GPU."""
 
     @property
     def trials(self) -> int:
@@ -82,7 +84,10 @@ def _rows(sweep: Sweep, ledger: Ledger) -> list[tuple[str, list[str]]]:
     devices = dict.fromkeys(cell.run.device for cell in cells)
     device = ", ".join("cuda where there is one, else cpu" if d == "auto" else d for d in devices)
     side_by_side = "as many runs at a time as the launcher has room for"
-    if sweep.workers is not None:
+    if sweep.workers is not None and sweep.per_process > 1:
+        side_by_side = f"up to {sweep.per_process} runs at a time on each of {sweep.workers} GPUs"
+        side_by_side = side_by_side.replace("each of 1 GPUs", "one GPU")
+    elif sweep.workers is not None:
         side_by_side = f"{sweep.workers} run{'s' * (sweep.workers != 1)} at a time"
     return [
         ("axes", _axes(sweep) or ["none: one cell"]),
@@ -166,7 +171,9 @@ def _runs(sweep: Sweep, ledger: Ledger) -> list[str]:
     to_do = sum(trials + repeats for trials, repeats in left.values())
     per_cell = f"{sweep.trials} trial{'s' * (sweep.trials != 1)} + {sweep.n_repeats} repeats"
     lines = [f"{n} cell{'s' * (n != 1)} × ({per_cell}) = {total:,} runs; {total - to_do:,} done, {to_do:,} to do"]
-    if to_do and sweep.workers is not None:
+    if to_do and sweep.per_process > 1:
+        lines.append(f"about {_duration(sum(alone(sweep, left)))} of one core; how fast a GPU is shows on the way")
+    elif to_do and sweep.workers is not None:
         lines.append(f"about {_duration(seconds(sweep, left))}, as predicted; the time left is measured on the way")
     return lines
 
@@ -183,14 +190,20 @@ def seconds(sweep: Sweep, left: dict[str, tuple[int, int]]) -> float:
     (BUSY * predicted + OVERHEAD * runs) / workers, but no less than the cell with the most to do takes, whose trials
     wait for each other.
     """
-    alone = []
+    per_cell = alone(sweep, left)
+    side_by_side = min(sweep.workers or 1, len(per_cell))
+    return max(sum(per_cell) / side_by_side, max(per_cell) / min(sweep.workers or 1, 2))
+
+
+def alone(sweep: Sweep, left: dict[str, tuple[int, int]]) -> list[float]:
+    """Predicted seconds of one core for the runs of each cell that are left."""
+    found = []
     for cell in sweep.cells:
         trials, repeats = left[cell.name]
         trial = replace(cell.run, trial=replace(cell.run.trial, stage=TRIAL))
         predicted = trials * sweep.cost(trial) + repeats * sweep.cost(cell.run)
-        alone.append(BUSY * predicted + OVERHEAD * (trials + repeats))
-    side_by_side = min(sweep.workers or 1, len(alone))
-    return max(sum(alone) / side_by_side, max(alone) / min(sweep.workers or 1, 2))
+        found.append(BUSY * predicted + OVERHEAD * (trials + repeats))
+    return found
 
 
 def remarks(parts: Partition, most: int | None) -> list[str]:

@@ -30,6 +30,21 @@ Train = Callable[[RunConfig, Report | None], TrainResult]
 _ORPHAN_CHECK_SECONDS = 2.0
 
 
+def task(run: RunConfig, hydra: Any, folder: Path) -> Callable[[Trainer], None]:
+    """A job, to be worked on by a trainer.
+
+    Parameters
+    ----------
+    run : RunConfig
+    hydra : node of the configuration
+        Hydra's own part of the job's.
+    folder : Path
+        The run's own folder.
+    """
+    channel = Channel(run.trial, hydra.sweeper.storage, Path(hydra.sweep.dir), hydra.sweeper.pruner)
+    return lambda trainer: work(run, folder, channel, trainer)
+
+
 def work(run: RunConfig, folder: Path, channel: Channel, trainer: Trainer) -> None:
     """Run one job of a sweep to its record, whatever happens inside it.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,12 +16,11 @@ from omegaconf import DictConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.tuning import trainer
 
-PER_GPU = 4
-"""Processes that share a GPU unless `n_workers` says otherwise: each has a CUDA context of its own, of some hundred
-megabytes, and a kernel of one waits while another's runs. The number was chosen, not measured."""
+AT_ONCE = 256
+"""Runs that share a GPU, in one process, unless `per_process` says otherwise: more than a sweep usually has ready."""
 
-_NVIDIA = Path("/proc/driver/nvidia/gpus")
-"""Where Linux lists NVIDIA's GPUs."""
+_NVIDIA = Path("/dev/nvidiactl")
+"""What Linux has where there is a GPU of NVIDIA's."""
 
 if TYPE_CHECKING:
     from mnist_scaling.tuning.pools.local import Workers
@@ -32,33 +33,46 @@ class LocalLauncher(Launcher):
     that runs batches it is Hydra's joblib launcher.
     """
 
-    def __init__(self, n_workers: int | None = None, warm_up: bool = True) -> None:
-        if n_workers is not None and (not isinstance(n_workers, int) or n_workers < 1):
-            raise InputError(
-                f"`hydra.launcher.n_workers` must be a whole number of 1 or more, or null for one per core, but got "
-                f"{n_workers}."
-            )
-        self.n_workers, self.warm_up = n_workers, warm_up
+    def __init__(self, n_workers: int | None = None, per_process: int | None = None, warm_up: bool = True) -> None:
+        for key, value, default in (
+            ("n_workers", n_workers, "one per core, or per GPU"),
+            ("per_process", per_process, f"{AT_ONCE} on a GPU and 1 on a CPU"),
+        ):
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise InputError(
+                    f"`hydra.launcher.{key}` must be a whole number of 1 or more, or null for {default}, but got "
+                    f"{value}."
+                )
+        self.n_workers, self._per_process, self.warm_up = n_workers, per_process, warm_up
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep what the workers will need."""
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
 
     def count(self) -> int:
-        """Runs at a time."""
+        """Processes."""
         from mnist_scaling.tuning.pools import local
 
-        if self.n_workers is None and _may_use_a_gpu(str(self.config.get("device"))):
-            return min(local.count(None), PER_GPU)
-        return local.count(self.n_workers)
+        return len(self.gpus) if self.n_workers is None and self.gpus else local.count(self.n_workers)
+
+    @property
+    def per_process(self) -> int:
+        """Runs at a time of each process."""
+        return self._per_process or (AT_ONCE if self.gpus else 1)
 
     def workers(self) -> Workers:
         """The pool of processes."""
         from mnist_scaling.tuning.pools import local
 
-        warm_up = trainer.of(self.task_function).warm_up if self.warm_up else None
+        training = trainer.of(self.task_function)
+        warm_up = training.warm_up if self.warm_up else None
         application = local.Application(self.hydra_context, self.config, self.task_function)
-        return local.Workers(application, self.count(), warm_up)
+        return local.Workers(application, self.count(), warm_up, self.per_process, self.gpus)
+
+    @functools.cached_property
+    def gpus(self) -> list[str]:
+        """The GPUs that the runs of this study may train on, as CUDA_VISIBLE_DEVICES names them."""
+        return visible_gpus() if str(self.config.get("device")) in ("auto", "cuda") else []
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run a batch for a sweeper other than this project's, by Hydra's joblib launcher."""
@@ -69,12 +83,16 @@ class LocalLauncher(Launcher):
         return launcher.launch(job_overrides, initial_job_idx)
 
 
-def _may_use_a_gpu(device: str) -> bool:
-    """Whether runs of `device` train on a GPU; torch is asked only where there is one, because it takes a second."""
-    if device == "cuda":
-        return True
-    if device != "auto" or not _NVIDIA.is_dir():
-        return False
+def visible_gpus() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them.
+
+    torch is asked only where there seems to be one, because its import takes a second.
+    """
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if not _NVIDIA.exists() or named == "":
+        return []
     import torch
 
-    return torch.cuda.is_available()
+    if not torch.cuda.is_available():
+        return []
+    return named.split(",") if named else [str(i) for i in range(torch.cuda.device_count())]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from typing import Any
 
@@ -37,12 +38,20 @@ def make(node: DictConfig, **arguments: Any) -> Any:
     **arguments
         Further arguments, such as a seed.
     """
+    alone = DictConfig(OmegaConf.to_container(node, resolve=True))  # Hydra would copy the whole config around the node
+    targets = list(_targets(alone))
     with warnings.catch_warnings():
         # The user chose the experimental class by naming it, and every worker would repeat the warning.
         warnings.simplefilter("ignore", ExperimentalWarning)
-        # Hydra would copy the whole config around the node.
-        alone = DictConfig(OmegaConf.to_container(node, resolve=True))
-        return instantiate(alone, **arguments, _execution_whitelist_=list(_targets(alone)))
+        if len(targets) > 1:
+            return instantiate(alone, **arguments, _execution_whitelist_=targets)
+        return _call(OmegaConf.to_yaml(alone), targets[0])(**arguments)
+
+
+@functools.lru_cache(maxsize=16)
+def _call(node: str, target: str) -> Callable[..., Any]:
+    """What makes the object of a node that wraps no other; found once, because every trial has a sampler of its own."""
+    return instantiate(OmegaConf.create(node), _partial_=True, _execution_whitelist_=[target])  # type: ignore[no-any-return]
 
 
 def check_sampler(node: DictConfig) -> None:

@@ -210,6 +210,7 @@ class CellSweeper(Sweeper):
         return announcement.Sweep(
             folder, self._partition(arguments), cells, facts, self.n_trials, self.n_repeats,
             ", ".join([*named, f"transfer={self.transfer}"]), self.max_values_per_axis, workers, self.trainer.cost,
+            getattr(self.launcher, "per_process", 1),
         )  # fmt: skip
 
     def foreseen(self, arguments: list[str]) -> announcement.Sweep:

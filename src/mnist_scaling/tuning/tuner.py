@@ -274,8 +274,7 @@ class Tuner:
         left = {
             name: CellLeft(cell.trials_left, cell.repeats_left(), cell.cell.cost) for name, cell in self.cells.items()
         }
-        room = self.pool.free()  # one job per worker, and one that waits
-        return StudyProgress(left, None if room is None else max(room - 1, 1))
+        return StudyProgress(left, self.pool.workers())
 
 
 def join(folder: Path, cells: Sequence[Cell]) -> dict[str, Any]:

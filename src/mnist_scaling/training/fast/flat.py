@@ -31,12 +31,7 @@ class Flat:
         length = -(-sum(self.sizes) // _ALIGN) * _ALIGN
         self.weights, self.gradients = (torch.zeros(len(models), length, device=parameters[0].device) for _ in range(2))
         for model, weights, gradients in zip(models, self.weights, self.gradients, strict=True):
-            start = 0
-            for p in model.parameters():
-                here = slice(start, start + p.numel())
-                weights[here].view_as(p).copy_(p.detach())
-                p.data, p.grad = weights[here].view_as(p), gradients[here].view_as(p)
-                start = here.stop
+            bind(model, weights, gradients)
 
     def rows_of(self, parameters: Sequence[nn.Parameter]) -> list[slice]:
         """Columns of some of the first model's parameters, neighbours joined."""
@@ -50,6 +45,16 @@ class Flat:
                 found.append(slice(joined, stop))
             start = stop
         return found
+
+
+def bind(model: nn.Module, weights: Tensor, gradients: Tensor) -> None:
+    """Copy a model's parameters into a row of weights (P,), and make them, and their gradients, views of rows."""
+    start = 0
+    for p in model.parameters():
+        here = slice(start, start + p.numel())
+        weights[here].view_as(p).copy_(p.detach())
+        p.data, p.grad = weights[here].view_as(p), gradients[here].view_as(p)
+        start = here.stop
 
 
 class FlatOptimizer:

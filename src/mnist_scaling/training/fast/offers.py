@@ -9,12 +9,24 @@ from torch import Tensor, nn
 
 from mnist_scaling.config import OptimConfig, RunConfig
 from mnist_scaling.training import data, models
-from mnist_scaling.training.fast import small_cnn
+from mnist_scaling.training.fast import row_kernels, small_cnn
 from mnist_scaling.training.fast.flat_engine import FlatEngine
+from mnist_scaling.training.fast.lane import Lane, Plan, plan
 from mnist_scaling.training.fast.masks import Dropout
 from mnist_scaling.training.fast.stack import Stack, fastest
 from mnist_scaling.training.models.base import Pace
 from mnist_scaling.training.models.cnn import CNN
+
+__all__ = [
+    "Lane", "Plan", "can_stack", "engine", "fastest_stack", "forward", "lane", "pace", "places", "plan", "stack",
+]  # fmt: skip
+
+PLACES = 16
+"""Places of a lane of narrow networks."""
+
+NARROW = 2e8
+"""FLOPs of a model's step up to which `PLACES` steps at once take less than four times as long as one (H100,
+docs/performance.md). Each wider one has a lane to itself: a stack's steps last too much longer for what it gains."""
 
 
 def engine(model: nn.Module, part: data.Part, config: OptimConfig) -> FlatEngine | None:
@@ -70,3 +82,20 @@ def stack(
 ) -> Stack:
     """Models stepped as one, by hand."""
     return Stack(members, parts, config, Dropout(dropout, streams))
+
+
+def places(run: RunConfig, batch: int, flops: int, device: torch.device) -> int:
+    """`PLACES` for narrow networks, 1 for wide ones; 0 for runs that no lane can train."""
+    if run.optim._target_ is not None or (device.type == "cuda" and not row_kernels.AVAILABLE):
+        return 0
+    image_shape = data.spec(run.data).image_shape
+    if models.family(run.model.name) is not CNN or not small_cnn.is_written_out(run.model.depth, image_shape):
+        return 0
+    return PLACES if batch * flops <= NARROW else 1
+
+
+def lane(
+    model: nn.Module, places: int, part: data.Part, config: OptimConfig, batch: int, steps: int, dropout: bool
+) -> Lane:
+    """A lane with so many places for models of this one's shape."""
+    return Lane(model, places, part, config, batch, steps, dropout)

@@ -54,8 +54,13 @@ def supports(model: nn.Module, part: data.Part) -> bool:
 
 def fits(depth: int, width: int, image_shape: tuple[int, ...]) -> bool:
     """Whether a CNN of this shape is one that is written out here, on a CPU."""
+    return width <= WIDEST and is_written_out(depth, image_shape)
+
+
+def is_written_out(depth: int, image_shape: tuple[int, ...]) -> bool:
+    """Whether the formulas here are those of a CNN of this shape, fast or not."""
     channels, *sides = image_shape
-    return depth == 2 and width <= WIDEST and channels == 1 and all(side % 4 == 0 for side in sides)
+    return depth == 2 and channels == 1 and all(side % 4 == 0 for side in sides)
 
 
 def forward(model: CNN, part: data.Part) -> Gradients:
@@ -89,7 +94,7 @@ class Gradients:
         self.pixels = part.pixels.flatten(1)
         self.count, self.width, self.classes = len(models), model.first.out_channels, model.head.out_features
         self.multiplier = model.head.multiplier
-        self.order = _order(self.width)
+        self.order = _order(self.width).to(weights.device)
         self.back = self.order.argsort()
         sizes = [len(self.order), model.head.weight.numel(), model.head.bias.numel()]
         self.filters, head, bias = weights[:, : sum(sizes)].split(sizes, 1)
@@ -100,8 +105,11 @@ class Gradients:
         self._buffers: dict[int, _Buffers] = {}
 
     @torch.no_grad()
-    def __call__(self, rows: Tensor, labels: Tensor) -> Tensor:
-        """Losses (S, 1, batch) of the images at `rows` (S, batch), with `labels` like them; sets the gradients."""
+    def __call__(self, rows: Tensor, labels: Tensor, shares: Tensor | None = None) -> Tensor:
+        """Losses (S, 1, batch) of the images at `rows` (S, batch), with `labels` like them; sets the gradients.
+
+        `shares` (S, 1, batch) are the weights of the examples in each model's loss, where they are not all the same.
+        """
         batch = rows.shape[1]
         if batch not in self._buffers:
             self._buffers[batch] = _Buffers(self, batch)
@@ -111,7 +119,9 @@ class Gradients:
         log_p = torch.log_softmax(buffers.logits, 1)
         targets = labels.unsqueeze(1)
         losses = log_p.gather(1, targets).neg_()[..., :batch]
-        error = log_p.exp_().scatter_add_(1, targets, buffers.minus_one).mul_(buffers.shares)
+        error = (
+            log_p.exp_().add_(targets == buffers.classes, alpha=-1).mul_(buffers.shares if shares is None else shares)
+        )
         self._backward(buffers, error)
         return losses
 
@@ -167,39 +177,39 @@ class _Buffers:
 
     def __init__(self, model: Gradients, size: int) -> None:
         batch = size + -size % _ALIGN
-        s, w = model.count, model.width
+        s, w, device = model.count, model.width, model.filters.device
         height, width = model.part.pixels.shape[2:]
         y, x = height // 4, width // 4
         n = y * x * batch
         # Images by pixel, below a row of zeros (the padding) and a row of ones (the bias).
-        self.bytes = torch.empty(s * batch, height * width, dtype=model.part.pixels.dtype)
+        self.bytes = torch.empty(s * batch, height * width, dtype=model.part.pixels.dtype, device=device)
         self.bytes_by_pixel = self.bytes.view(s, batch, -1).mT
-        by_pixel = torch.zeros(s, 2 + height * width, batch)
+        by_pixel = torch.zeros(s, 2 + height * width, batch, device=device)
         by_pixel[:, 1] = 1
         self.rows, self.image = by_pixel.view(-1, batch), by_pixel[:, 2:]
         offsets = torch.arange(s).unsqueeze(1) * by_pixel.shape[1]
-        self.patch_rows = (_patch_rows(height, width) + offsets).flatten()
-        self.patches = torch.empty(s, 10, 4 * n)
+        self.patch_rows = (_patch_rows(height, width) + offsets).flatten().to(device)
+        self.patches = torch.empty(s, 10, 4 * n, device=device)
         self.patches_flat = self.patches.view(-1, batch)
         # Weights and gradients of the convolutions in the order of the products.
-        self.filters, self.filters_gradient = torch.empty(2, s, len(model.order))
+        self.filters, self.filters_gradient = torch.empty(2, s, len(model.order), device=device)
         self.first, self.second = _by_layer(self.filters, w)
         self.first_gradient, self.second_gradient = _by_layer(self.filters_gradient, w)
         self.second_taps = self.second[..., :-1]
         # Activations and their gradients.
-        self.columns = torch.zeros(s, 9 * w + 1, n)
+        self.columns = torch.zeros(s, 9 * w + 1, n, device=device)
         self.columns[:, -1] = 1
         self.active = self.columns[:, : 4 * w].view(s, w, 4 * n)
-        self.columns_gradient = torch.empty(s, 9 * w, n)
+        self.columns_gradient = torch.empty(s, 9 * w, n, device=device)
         self.shape = (s, w, y, x, batch)
         self.shifts = _shifts(self.columns, self.shape)
-        self.features, self.features_gradient = (torch.empty(s, 2 * w, n) for _ in range(2))
+        self.features, self.features_gradient = (torch.empty(s, 2 * w, n, device=device) for _ in range(2))
         self.by_example = self.features.view(s, -1, batch)
         self.by_example_gradient = self.features_gradient.view(s, -1, batch)
-        self.mask, self.kept = torch.empty(2, *self.by_example.shape)
-        self.logits = torch.empty(s, model.classes, batch)
-        self.minus_one = torch.full((s, 1, batch), -1.0)
-        self.shares = (torch.arange(batch) < size) / size
+        self.mask, self.kept = torch.empty(2, *self.by_example.shape, device=device)
+        self.logits = torch.empty(s, model.classes, batch, device=device)
+        self.classes = torch.arange(model.classes, device=device).unsqueeze(1)
+        self.shares = (torch.arange(batch, device=device) < size) / size
 
 
 def _multiply(a: Tensor, b: Tensor, out: Tensor) -> Tensor:
@@ -229,7 +239,7 @@ def _weight_gradient(gradient: Tensor, inputs: Tensor, out: Tensor) -> None:
 def _large(a: Tensor, b: Tensor) -> bool:
     """Whether oneDNN takes each model's a @ b."""
     rows, inner, columns = *a.shape[1:], b.shape[2]
-    return ONEDNN is not None and rows * inner * columns >= ONEDNN_FROM
+    return ONEDNN is not None and a.device.type == "cpu" and rows * inner * columns >= ONEDNN_FROM
 
 
 def _through_relu(gradient: Tensor, output: Tensor) -> None:

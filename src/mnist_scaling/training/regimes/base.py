@@ -14,6 +14,7 @@ from mnist_scaling.config import RunConfig
 from mnist_scaling.training import schedules
 
 if TYPE_CHECKING:
+    from mnist_scaling.training.observed_run import ObservedRun
     from mnist_scaling.training.run_monitor import RunMonitor
     from mnist_scaling.training.session import Session
 
@@ -97,14 +98,8 @@ class Lockstep:
         del n_train
         return ()
 
-    def batches(
-        self, n_train: int, batch_size: int, generator: torch.Generator, device: torch.device | None = None
-    ) -> Iterator[Tensor]:
-        """Positions in the subset, one batch at a time; they add up to `n_seen` examples.
-
-        The order is drawn on the CPU, so that it is the same everywhere, and goes to the device once per pass: a copy
-        per step would wait for the device.
-        """
+    def passes(self, n_train: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
+        """Positions in the subset, whole batches of about one pass at a time; they add up to `n_seen` examples."""
         left = self.n_seen(n_train)
         rest = torch.empty(0, dtype=torch.int64)
         while left:
@@ -112,20 +107,33 @@ class Lockstep:
             # The last batch of a pass waits for the next pass, unless the run ends here.
             whole = len(rows) if len(rows) == left else len(rows) // batch_size * batch_size
             if whole:
-                yield from rows[:whole].to(device).split(batch_size)
+                yield rows[:whole]
             rest, left = rows[whole:], left - whole
+
+    def batches(
+        self, n_train: int, batch_size: int, generator: torch.Generator, device: torch.device | None = None
+    ) -> Iterator[Tensor]:
+        """Positions in the subset, one batch at a time.
+
+        The order is drawn on the CPU, so that it is the same everywhere, and goes to the device once per pass: a copy
+        per step would wait for the device.
+        """
+        for rows in self.passes(n_train, batch_size, generator):
+            yield from rows.to(device).split(batch_size)
 
     def plan(
         self, n_train: int, batch_size: int, generator: torch.Generator, device: torch.device | None = None
     ) -> Iterator[PlannedStep]:
         """Every step of a run, from its first to its last."""
-        optim, examples = self.run.optim, self.n_seen(n_train)
-        total = ceil(examples / batch_size)
+        total = ceil(self.n_seen(n_train) / batch_size)
         for number, rows in enumerate(self.batches(n_train, batch_size, generator, device), start=1):
-            progress = (number - 0.5) / total
-            factor = schedules.factor(optim.schedule, progress, optim.warmup, optim.decay, optim.decay_shape)
-            phase = schedules.phase(optim.schedule, progress, optim.warmup, optim.decay)
-            yield PlannedStep(rows, factor, phase, number, total)
+            yield PlannedStep(rows, *self.pace(number, total), number, total)
+
+    def pace(self, number: int, total: int) -> tuple[float, str]:
+        """Factor on the peak learning rate at a step of so many, and what the rate is doing."""
+        optim, progress = self.run.optim, schedules.progress(number, total)
+        factor = schedules.factor(optim.schedule, progress, optim.warmup, optim.decay, optim.decay_shape)
+        return factor, schedules.phase(optim.schedule, progress, optim.warmup, optim.decay)
 
     def outcome(self, run: RunMonitor) -> Outcome:
         """What a run that has taken every step is to record."""
@@ -135,8 +143,12 @@ class Lockstep:
         """Take every planned step."""
         for step in self.plan(session.n_train, session.batch_size, session.order(), session.device):
             session.step(step.rows, step.factor)
-            if step.is_last:
-                session.check()
-            session.report_if_due(step.number, step.total)
-            session.add_curve_point_if_due(self.n_seen(session.n_train), step.phase)
+            self.after(session, step.number, step.total)
         return self.outcome(session)
+
+    def after(self, run: ObservedRun, number: int, total: int) -> None:
+        """Measure what is due after a step that was taken and counted; `run_monitor.Ended` passes through."""
+        if number == total:
+            run.check()
+        run.report_if_due(number, total)
+        run.add_curve_point_if_due(self.n_seen(run.n_train), self.pace(number, total)[1])

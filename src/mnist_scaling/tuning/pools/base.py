@@ -18,6 +18,10 @@ class Pool(Protocol):
         """How many jobs to hand over now; None for any number."""
         ...
 
+    def workers(self) -> int | None:
+        """Runs that go on side by side without slowing each other, for the time that is left; None where unknown."""
+        ...
+
     def submit(self, job: Job) -> None:
         """Hand over a job."""
         ...

@@ -1,4 +1,4 @@
-"""This machine's own workers: processes that run one job after another, and die alone."""
+"""This machine's own workers: processes that run one job after another, or many side by side, and die alone."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ import copy
 import functools
 import os
 import signal
+import sys
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, fields
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -24,10 +27,15 @@ from hydra.core.utils import run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from mnist_scaling.tuning import faults
+from mnist_scaling import config
+from mnist_scaling.config import RunConfig
+from mnist_scaling.tuning import execution, faults, trainer
 from mnist_scaling.tuning.job import Job
 
 _STOP_SECONDS = 5.0
+
+_SWITCH_SECONDS = 2e-4
+"""How long a thread may keep the others from Python: the one that feeds a GPU must not wait for 5 ms at every turn."""
 
 
 @dataclass(frozen=True)
@@ -41,15 +49,22 @@ class Application:
 
 @dataclass
 class _Worker:
-    """A process, our end of its pipe, and the job it has."""
+    """A process, our end of its pipe, and the jobs that it has, by their numbers."""
 
     process: SpawnProcess
     pipe: Connection
-    job: Job | None = None
+    place: int
+    jobs: dict[int, Job] = field(default_factory=dict)
+
+    def takes(self, job: Job, at_once: int) -> bool:
+        """Whether the process has room; a run that may have killed a process before has one to itself."""
+        if job.alone or any(other.alone for other in self.jobs.values()):
+            return not self.jobs
+        return len(self.jobs) < at_once
 
 
 class Workers:
-    """Processes of this machine, one job each at a time, handed the next as soon as one is free.
+    """Processes of this machine, one job each at a time or several, handed the next as soon as there is room.
 
     Every process has a pipe of its own and shares no lock with another, so that one that is killed at any
     moment, even while it starts, takes nothing but its job with it. (loky breaks the whole pool then; pebble
@@ -63,12 +78,24 @@ class Workers:
         Processes.
     warm_up : callable, optional
         Called by every process at once, while the sweep is still getting ready.
+    at_once : int
+        Jobs that a process has at a time, each in a thread, for runs that share a GPU. A process that dies takes
+        all of them with it, and each is then tried again in a process of its own.
+    gpus : sequence of str
+        One for each process, in turn; none leaves that to CUDA.
     """
 
     isolates = True
 
-    def __init__(self, application: Application, n: int, warm_up: Callable[[], object] | None = None) -> None:
-        self._n = n
+    def __init__(
+        self,
+        application: Application,
+        n: int,
+        warm_up: Callable[[], object] | None = None,
+        at_once: int = 1,
+        gpus: Sequence[str] = (),
+    ) -> None:
+        self._n, self._at_once, self._gpus = n, at_once, gpus
         # In a file, because what is handed to a starting process goes through a pipe: should that process be
         # killed before it has read more than a pipe holds, the write would wait for it for ever.
         self._state = tempfile.NamedTemporaryFile(prefix="mnist_scaling-")  # noqa: SIM115, closed with the pool
@@ -79,8 +106,12 @@ class Workers:
         self._launched = 0
 
     def free(self) -> int | None:
-        """Idle processes, and one more: the next job is ready when a process is."""
-        return self._n + 1 - len(self._queue) - sum(worker.job is not None for worker in self._workers)
+        """Room in the processes, and one more: the next job is ready when a process is."""
+        return self._n * self._at_once + 1 - len(self._queue) - sum(len(worker.jobs) for worker in self._workers)
+
+    def workers(self) -> int:
+        """Processes: runs that share one share its speed."""
+        return self._n
 
     def submit(self, job: Job) -> None:
         """Give a job to the first idle process."""
@@ -89,20 +120,22 @@ class Workers:
 
     def wait(self, seconds: float) -> list[tuple[Job, str | None]]:
         """Jobs that ended."""
-        busy = [worker for worker in self._workers if worker.job is not None]
+        busy = [worker for worker in self._workers if worker.jobs]
         wait([*(w.pipe for w in busy), *(w.process.sentinel for w in busy)], timeout=seconds)
         ended: list[tuple[Job, str | None]] = []
         for worker in busy:
-            job = worker.job
-            assert job is not None
             try:
-                if not worker.pipe.poll() and worker.process.is_alive():
-                    continue
-                ended.append((job, worker.pipe.recv()))
-                worker.job = None
+                while worker.jobs:
+                    if not worker.pipe.poll():
+                        # What it sent before it died is read first.
+                        if worker.process.is_alive() or worker.pipe.poll():
+                            break
+                        raise EOFError
+                    number, error = worker.pipe.recv()
+                    ended.append((worker.jobs.pop(number), error))
             except (EOFError, OSError):
                 worker.process.join(_STOP_SECONDS)
-                ended.append((job, _death(worker.process.exitcode)))
+                ended += [(job, _death(worker.process.exitcode)) for job in worker.jobs.values()]
                 self._drop(worker)
         self._hand_out()
         return ended
@@ -122,33 +155,41 @@ class Workers:
         self._state.close()
 
     def _hand_out(self) -> None:
-        """Give queued jobs to idle processes, started as they are needed."""
+        """Give queued jobs to processes with room, started as they are needed."""
         while self._queue:
-            idle = next((worker for worker in self._workers if worker.job is None), None)
-            if idle is None and len(self._workers) < self._n:
-                idle = self._start()
-            if idle is None:
-                return
             job = self._queue[0]
+            worker = min(
+                (worker for worker in self._workers if worker.takes(job, self._at_once)),
+                key=lambda worker: len(worker.jobs),
+                default=None,
+            )
+            if worker is None and len(self._workers) < self._n:
+                worker = self._start()
+            if worker is None:
+                return
             task = (job.cell.overrides, job.settings, job.overrides, self._launched)
             try:
-                idle.pipe.send(task)
+                worker.pipe.send(task)
             except OSError:  # killed while it was idle: nobody's fault
-                self._drop(idle)
+                if worker.jobs:  # `wait` says what became of them
+                    return
+                self._drop(worker)
                 continue
-            idle.job = self._queue.pop(0)
+            worker.jobs[self._launched] = self._queue.pop(0)
             self._launched += 1
 
     def _start(self) -> _Worker:
         # Spawned, not forked: a forked child of a process with threads, or with CUDA, may hang.
         context = get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, self._state.name), daemon=True)
+        place = min(set(range(self._n)) - {worker.place for worker in self._workers})
+        gpu = self._gpus[place % len(self._gpus)] if self._gpus else None
+        process = context.Process(target=_serve, args=(theirs, self._state.name, self._at_once, gpu), daemon=True)
         # If the child dies during start-up, ignore the broken pipe: the first message detects it.
         with contextlib.suppress(BrokenPipeError):
             process.start()
         theirs.close()
-        worker = _Worker(process, ours)
+        worker = _Worker(process, ours, place)
         self._workers.append(worker)
         return worker
 
@@ -158,7 +199,7 @@ class Workers:
         worker.pipe.close()
         if worker.process.pid is None:
             return
-        if worker.job is None:
+        if not worker.jobs:
             worker.process.join(_STOP_SECONDS)  # its pipe is closed: it ends by itself
         if worker.process.is_alive():
             worker.process.kill()
@@ -168,9 +209,11 @@ class Workers:
 _APPLICATION: list[Application] = []
 
 
-def _serve(pipe: Connection, path: str) -> None:
-    """A worker's life: jobs from its pipe until that is closed; each answered with its error, or None."""
+def _serve(pipe: Connection, path: str, at_once: int, gpu: str | None) -> None:
+    """A worker's life: jobs from its pipe until that is closed, each answered with its number and its error if any."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C the sweep decides
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # read when CUDA is first used
     setup_globals()
     application, singletons, warm_up = cloudpickle.loads(Path(path).read_bytes())
     Singleton.set_state(singletons)
@@ -178,8 +221,30 @@ def _serve(pipe: Connection, path: str) -> None:
     if warm_up is not None:
         warm_up()
     with contextlib.suppress(EOFError, OSError):
+        if at_once > 1:
+            _serve_side_by_side(pipe, at_once)
         while True:
-            pipe.send(run(*pipe.recv()))
+            task = pipe.recv()
+            pipe.send((task[-1], run(*task)))
+
+
+def _serve_side_by_side(pipe: Connection, at_once: int) -> None:
+    """Jobs in threads, as many as come, until the pipe is closed; it does not return."""
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    answering = threading.Lock()
+
+    def answer(*task: Any) -> None:
+        error = run_beside_others(*task)
+        with answering, contextlib.suppress(OSError):
+            pipe.send((task[-1], error))
+
+    threads = ThreadPoolExecutor(at_once)
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            threads.submit(answer, *pipe.recv())
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # nobody waits any more for the runs of the threads, which would keep the process alive
 
 
 def serve(application: Application) -> None:
@@ -195,19 +260,10 @@ def _composed(overrides: tuple[str, ...]) -> DictConfig:
 
 
 def run(cell: tuple[str, ...], settings: dict[str, Any], overrides: list[str], number: int) -> str | None:
-    """Run a job as Hydra's launchers do; its error as text, because not every exception survives a pickle.
-
-    Plain values come last in Hydra's own composition too, so that setting them afterwards is the same.
-    """
+    """Run a job as Hydra's launchers do; its error as text, because not every exception survives a pickle."""
     (app,) = _APPLICATION
     try:
-        cfg = copy.deepcopy(_composed(cell))
-        with open_dict(cfg):
-            for key, value in settings.items():
-                OmegaConf.update(cfg, key, value)
-            cfg.hydra.overrides.task = overrides
-            cfg.hydra.job.id, cfg.hydra.job.num = f"{cfg.hydra.job.name}_{number}", number
-        HydraConfig.instance().set_config(cfg)
+        cfg = _job(cell, settings, overrides, number)
         done = run_job(
             task_function=app.task,
             config=cfg,
@@ -219,6 +275,62 @@ def run(cell: tuple[str, ...], settings: dict[str, Any], overrides: list[str], n
     except Exception as error:
         return faults.as_text(error)
     return None
+
+
+_COMPOSING = threading.Lock()
+"""Hydra's state belongs to the process, so that one thread at a time uses it."""
+
+
+def run_beside_others(cell: tuple[str, ...], settings: dict[str, Any], overrides: list[str], number: int) -> str | None:
+    """Run a job in one of several threads; its error as text.
+
+    Hydra's own way to run a job keeps its state in the process until the job ends, so that only the job's configuration
+    is Hydra's here: its callbacks and its logging to a file in the run's folder are not.
+    """
+    (app,) = _APPLICATION
+    try:
+        with _COMPOSING:
+            found = _cell_run(cell)
+            if found is None:  # a key may follow a tuned one
+                cfg = _job(cell, settings, overrides, number)
+                found = config.build(RunConfig, cfg), cfg.hydra
+            run, hydra = found
+        folder = Path(hydra.sweep.dir, settings["hydra.sweep.subdir"]).absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        own = {key: value for key, value in settings.items() if not key.startswith("hydra.")}
+        execution.task(config.with_values(run, own), hydra, folder)(trainer.of(app.task))
+    except Exception as error:
+        return faults.as_text(error)
+    return None
+
+
+@functools.lru_cache(maxsize=64)
+def _cell_run(overrides: tuple[str, ...]) -> tuple[RunConfig, Any] | None:
+    """A cell's run and Hydra's part of its configuration; None where a key's value follows another one's.
+
+    Building a run from a configuration takes a hundred times as long as replacing some of its values.
+    """
+    cfg = _composed(overrides)
+    own = OmegaConf.masked_copy(cfg, [f.name for f in fields(RunConfig) if f.name in cfg])
+    if "${" in OmegaConf.to_yaml(own):
+        return None
+    HydraConfig.instance().set_config(cfg)
+    return config.build(RunConfig, cfg), cfg.hydra
+
+
+def _job(cell: tuple[str, ...], settings: dict[str, Any], overrides: list[str], number: int) -> DictConfig:
+    """The configuration of a job, as Hydra's global state too.
+
+    Plain values come last in Hydra's own composition too, so that setting them afterwards is the same.
+    """
+    cfg = copy.deepcopy(_composed(cell))
+    with open_dict(cfg):
+        for key, value in settings.items():
+            OmegaConf.update(cfg, key, value)
+        cfg.hydra.overrides.task = overrides
+        cfg.hydra.job.id, cfg.hydra.job.num = f"{cfg.hydra.job.name}_{number}", number
+    HydraConfig.instance().set_config(cfg)
+    return cfg
 
 
 def _death(code: int | None) -> str:

@@ -144,6 +144,10 @@ class Remote:
         """Workers without a job: a job that waited at a worker would die with the worker's own one."""
         return max(self._engine.workers(), 1) - len(self._jobs)
 
+    def workers(self) -> int:
+        """Those of the engine."""
+        return max(self._engine.workers(), 1)
+
     def submit(self, job: Job) -> None:
         """Hand a job to the engine."""
         self._start(job, 1)

@@ -35,6 +35,10 @@ class Rounds:
         """Any number: the launcher has its own queue."""
         return None
 
+    def workers(self) -> int | None:
+        """Unknown: it is the launcher's."""
+        return None
+
     def submit(self, job: Job) -> None:
         """Put a job into the next round."""
         self._jobs.append(job)

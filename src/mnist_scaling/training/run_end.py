@@ -1,0 +1,80 @@
+"""The end of a run: its last scores, its `TrainResult`, and the weights that it leaves."""
+
+from __future__ import annotations
+
+from math import exp, fsum, log
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from mnist_scaling.config import RunConfig
+from mnist_scaling.study.columns import OFF_DISTRIBUTION_COLUMNS
+from mnist_scaling.study.result import TrainResult
+from mnist_scaling.study.vocabulary import COMPLETE
+from mnist_scaling.training import data, regimes, weights
+from mnist_scaling.training.model_size import Size
+from mnist_scaling.training.run_monitor import Ended, RunMonitor
+
+
+def finish(run: RunMonitor, size: Size, outcome: regimes.Outcome | Ended) -> TrainResult:
+    """Score a run that took its last step; a run that ended before that keeps only its counts."""
+    if isinstance(outcome, Ended):
+        return _result(run, size, outcome.state, regimes.Outcome(run.seen, run.steps), {})
+    try:
+        # With branches the run itself has one number, which the tuner sees: their geometric mean.
+        losses = [branch["val_loss"] for branch in run.branches]
+        scores = {"val_loss": exp(fsum(map(log, losses)) / len(losses))} if losses else run.score()
+    except Ended as end:
+        return finish(run, size, end)
+    return _result(run, size, COMPLETE, outcome, scores)
+
+
+def _result(run: RunMonitor, size: Size, state: str, outcome: regimes.Outcome, scores: dict[str, Any]) -> TrainResult:
+    n = run.n_train
+    return TrainResult(
+        state=state,
+        n_params=size.n_params,
+        n_params_input=size.n_params_input,
+        n_params_hidden=size.n_params_hidden,
+        n_params_output=size.n_params_output,
+        n_train=n,
+        **_counts(outcome.n_seen, n, size),
+        steps=outcome.steps,
+        epochs_spent=run.spent / n,
+        flops_spent=run.spent * size.training,
+        flags=";".join(outcome.flags),
+        reports=tuple(run.reports),
+        curve=run.curve.thinned(),
+        branches=tuple(_branch(branch, size) for branch in run.branches),
+        resumed_at=run.resumed_at,
+        device=run.learner.part.rows.device.type,
+        off_distribution={name: value for name, value in scores.items() if name in OFF_DISTRIBUTION_COLUMNS},
+        **{name: value for name, value in scores.items() if name not in OFF_DISTRIBUTION_COLUMNS},
+    )
+
+
+def _counts(n_seen: int, n_train: int, size: Size) -> dict[str, Any]:
+    return {
+        "n_seen": n_seen,
+        "epochs": n_seen / n_train,
+        "flops": n_seen * size.training,
+        "flops_forward": n_seen * size.forward,
+        "flops_output": n_seen * size.output,
+    }
+
+
+def _branch(branch: dict[str, Any], size: Size) -> dict[str, Any]:
+    """A branch's columns: all of its images are unique, and its FLOPs are those of a run of its own."""
+    n, spent = branch["n_seen"], branch["spent"]
+    rest = {key: value for key, value in branch.items() if key != "spent"}
+    spending = {"epochs_spent": spent / n, "flops_spent": spent * size.training}
+    return rest | {"n_train": n} | _counts(n, n, size) | spending
+
+
+def leave_weights(
+    config: RunConfig, result: TrainResult, model: nn.Module, dataset: data.Dataset, folder: Path | None
+) -> None:
+    """Write the weights of a finished run that was asked to leave them, into its folder."""
+    if result.state == COMPLETE and folder is not None and weights.saves(config):
+        weights.save(folder, config, model, dataset.image_shape, dataset.classes)
