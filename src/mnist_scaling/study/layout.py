@@ -39,6 +39,9 @@ STUDY, JOURNAL, LOCK = "study.json", "optuna.journal", ".lock"
 FINISHED = ".finished"
 """Left by a sweep that had nothing more to do: the digest of what it found (`tuning.finished`)."""
 
+TOKEN = ".sweep"
+"""Written by a sweep on a cluster while it runs: a worker that finds its content shares the study's folder."""
+
 CELL, RESULT, CHECKPOINT = "cell.json", "result.json", "checkpoint.pt"
 """A cell's record, a run's record, and the checkpoint of an unfinished run that can resume."""
 

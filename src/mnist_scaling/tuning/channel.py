@@ -111,11 +111,10 @@ class Channel:
     def _study(self) -> optuna.Study:
         import optuna
 
-        from mnist_scaling.tuning import optuna_objects
+        from mnist_scaling.tuning import optuna_objects, study_copy
         from mnist_scaling.tuning.storage import open_once
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         pruner = None if self._pruner is None else optuna_objects.make(self._pruner)
-        return optuna.load_study(
-            study_name=str(self._trial.study), storage=open_once(self._url, self._folder), pruner=pruner
-        )
+        storage = study_copy.held(self._folder) or open_once(self._url, self._folder)
+        return optuna.load_study(study_name=str(self._trial.study), storage=storage, pruner=pruner)

@@ -17,6 +17,7 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.study import layout
 from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, PRUNED
 from mnist_scaling.tuning import journal
+from mnist_scaling.tuning.channel import NOTES
 from mnist_scaling.tuning.masking import masked
 
 _SQLITE_SECONDS = 60.0
@@ -133,6 +134,30 @@ def tell(study: optuna.Study, number: int, state: str, val_loss: float | None) -
     else:
         failed = TrialState.PRUNED if state == PRUNED else TrialState.FAIL
         study.tell(number, state=failed, skip_if_finished=True)
+
+
+def tell_record(study: optuna.Study, number: int, record: Mapping[str, Any]) -> None:
+    """Tell a finished run with all that its trial lacks: reports and notes, which a run without a connection kept.
+
+    Parameters
+    ----------
+    study : optuna.Study
+    number : int
+        Optuna's number of the trial; one that is finished already is left as it is.
+    record : mapping
+        Content of the run's result.json.
+    """
+    trial = study.get_trials(deepcopy=False)[number]
+    if trial.state.is_finished():
+        return
+    result = record["result"] or {}
+    for step, (_, loss) in enumerate(result.get("reports", []), start=1):
+        if step not in trial.intermediate_values:
+            open_trial(study, number).report(loss, step)
+    for key, value in (record.get(NOTES) or {}).items():
+        if trial.system_attrs.get(key) != value:
+            study._storage.set_trial_system_attr(trial._trial_id, key, value)
+    tell(study, number, record["state"], result.get("val_loss"))
 
 
 def user_attributes(study: optuna.Study) -> Mapping[str, Any]:

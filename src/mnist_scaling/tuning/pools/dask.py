@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import threading
 from concurrent.futures import CancelledError, Future
 from typing import Any
@@ -59,11 +58,11 @@ class Dask:
                 "one with `dask scheduler`, or mend the address."
             ) from MachineError(f"no scheduler of Dask answers at {where} ({type(error).__name__})")
         self._address = str(address or self._cluster.scheduler_address)
-        self._running: dict[Future[str | None], Any] = {}
+        self._running: dict[Future[Any], Any] = {}
 
-    def submit(self, task: Task) -> Future[str | None]:
+    def submit(self, task: Task) -> Future[Any]:
         """Run a task once; its name is its own, so that an equal task is no copy of it."""
-        answer: Future[str | None] = Future()
+        answer: Future[Any] = Future()
 
         def settle(done: Any) -> None:
             del self._running[answer]
@@ -92,10 +91,6 @@ class Dask:
         except OSError:
             return 0
 
-    def hosts(self) -> set[str]:
-        """Names of the workers' hosts."""
-        return set(self._client.run(socket.gethostname).values())
-
     def close(self) -> None:
         """Forget what is still running, which ends it, and end a cluster that was started here."""
         if self._client.status == "running":
@@ -110,7 +105,7 @@ class Dask:
         return error
 
 
-def _carry_out(task: Task) -> str | None:
+def _carry_out(task: Task) -> Any:
     """Run a task in a worker, which ends with it once the sweep has gone: no thread of Python can be ended alone."""
     from distributed import get_worker
 

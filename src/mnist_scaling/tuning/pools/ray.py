@@ -66,7 +66,7 @@ class Ray:
             ) from MachineError(f"no Ray cluster at {self._address} answers: {reason}")
         threading.Thread(target=self._listen, daemon=True, name="ray").start()
 
-    def submit(self, task: Task) -> Future[str | None]:
+    def submit(self, task: Task) -> Future[Any]:
         """Run a task once."""
         return self._ask("submit", task)
 
@@ -76,10 +76,6 @@ class Ray:
             return int(self._ask("workers").result())
         except MachineError:
             return 0
-
-    def hosts(self) -> set[str]:
-        """Names of the nodes' hosts."""
-        return set(self._ask("hosts").result())
 
     def close(self) -> None:
         """End what is still running, and a cluster that was started here."""
@@ -163,11 +159,8 @@ class _Answers:
             number, what, arguments = self._pipe.recv()
             if what == "submit":
                 self._run.remote(*arguments).future().add_done_callback(functools.partial(self._settle, number))
-            elif what == "workers":
+            else:  # workers
                 self._give(number, self._ray.cluster_resources().get("CPU", 0))
-            else:
-                alive = [node for node in self._ray.nodes() if node["Alive"]]
-                self._give(number, {str(node["NodeManagerHostname"]) for node in alive})
 
     def _settle(self, number: int, done: Future[Any]) -> None:
         error = done.exception()
@@ -181,5 +174,5 @@ class _Answers:
             self._pipe.send((number, found, error))
 
 
-def _call(task: Task) -> str | None:
+def _call(task: Task) -> object:
     return task()
