@@ -103,7 +103,7 @@ kill_cluster() {
 # sweep: runs the study's command (start: beside this script, until ended), its output in the file `said`; its exit status in the file `status`.
 sweep() {
   rm --force status
-  timeout --signal KILL 240 $SWEEP hydra/launcher=$ENGINE hydra.launcher.address=${ADDRESS[$ENGINE]} "$@" >said 2>&1
+  timeout --signal KILL 500 $SWEEP hydra/launcher=$ENGINE hydra.launcher.address=${ADDRESS[$ENGINE]} "$@" >said 2>&1
   echo $? >status
   cat said
 }
