@@ -73,7 +73,9 @@ class Channel:
     def _report(self, number: int, loss: float) -> bool:
         from mnist_scaling.tuning import storage, trials
 
-        self.check()
+        if max(self.check().intermediate_values, default=number) > number:
+            # A cluster may start a run again whose worker died; the sweep must ask for its trial anew.
+            raise SupersededError(f"another run of trial {self._trial.number} of '{self._trial.study}' came further")
         storage.open_trial(self._study, self._trial.number).report(loss, step=number)
         stop = trials.is_stopped(self._study, self._trial.number)
         # The control shows what an untuned grid would measure: it runs to its end.

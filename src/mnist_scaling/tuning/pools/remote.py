@@ -39,11 +39,14 @@ class Engine(Protocol):
     """What carries jobs to workers: a client of Dask or of Ray."""
 
     def submit(self, task: Task) -> Future[Any]:
-        """Run a task once on any worker; the future has the task's `Answer`, or raises for a death."""
+        """Run a task once on any worker; the future has the task's `Answer`.
+
+        It raises `faults.MachineError` when the cluster itself is gone, and another error when the worker is.
+        """
         ...
 
     def workers(self) -> int:
-        """Workers there are at the moment."""
+        """Workers there are at the moment; 0 once the cluster is gone."""
         ...
 
     def close(self) -> None:
@@ -72,7 +75,7 @@ class Task:
         # The sweep's process may be another host's: a cluster's worker that outlives it is told so by its storage.
         self._settings = {**job.settings, "trial.owner": None}
         self._cell, self._overrides, self._number = job.cell.overrides, job.overrides, number
-        self._folder, self.cost = os.getcwd(), job.cell.cost  # noqa: PTH109, a plain string travels
+        self._folder = os.getcwd()  # noqa: PTH109, a plain string travels
 
     def __call__(self) -> Answer:
         """Run the job here, in a worker."""
@@ -163,6 +166,9 @@ class Remote:
             job, starts = self._jobs.pop(future)
             try:
                 answer: Answer = future.result()
+            except faults.MachineError as error:  # the cluster is gone: the sweep is resumed, or ends
+                ended.append((job, faults.as_text(error)))
+                continue
             except Exception as error:  # the engine's own: what a job raises comes as text
                 if self._may_start_again(job, starts):
                     self._start(job, starts + 1)
