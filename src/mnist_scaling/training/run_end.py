@@ -32,6 +32,7 @@ def finish(run: RunMonitor, size: Size, outcome: regimes.Outcome | Ended) -> Tra
 
 def _result(run: RunMonitor, size: Size, state: str, outcome: regimes.Outcome, scores: dict[str, Any]) -> TrainResult:
     n = run.n_train
+    further: dict[str, Any] = {k: {c: scores[c] for c in names if c in scores} for k, names in FURTHER.items()}
     return TrainResult(
         state=state,
         n_params=size.n_params,
@@ -49,7 +50,7 @@ def _result(run: RunMonitor, size: Size, state: str, outcome: regimes.Outcome, s
         branches=tuple(_branch(branch, size) for branch in run.branches),
         resumed_at=run.resumed_at,
         device=run.learner.part.rows.device.type,
-        **{kind: {name: scores[name] for name in names if name in scores} for kind, names in FURTHER.items()},
+        **further,
         **{name: value for name, value in scores.items() if name not in FURTHER_COLUMNS},
     )
 
