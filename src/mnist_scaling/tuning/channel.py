@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
 
-NOTES = "system_attrs"
-"""Key of a trial's record for what `Channel.notes` says."""
-
 
 class SupersededError(Exception):
     """A trial has ended, or was given to another run, while this run still trained."""

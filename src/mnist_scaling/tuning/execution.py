@@ -19,9 +19,9 @@ from mnist_scaling.config import RunConfig
 from mnist_scaling.study import files, layout
 from mnist_scaling.study.layout import CHECKPOINT
 from mnist_scaling.study.result import TrainResult
-from mnist_scaling.study.vocabulary import FAILED, TRIAL
+from mnist_scaling.study.vocabulary import FAILED, NOTES, TRIAL
 from mnist_scaling.tuning import faults
-from mnist_scaling.tuning.channel import NOTES, Channel, SupersededError
+from mnist_scaling.tuning.channel import Channel, SupersededError
 from mnist_scaling.tuning.trainer import Report, Trainer
 
 Train = Callable[[RunConfig, Report | None], TrainResult]

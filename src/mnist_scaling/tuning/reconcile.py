@@ -20,9 +20,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import files, identity, layout
 from mnist_scaling.study.columns import column_of
-from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, FAILED, PRUNED, TRIAL
+from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, FAILED, NOTES, PRUNED, TRIAL
 from mnist_scaling.tuning.cell_study import PLAN, CellStudy
-from mnist_scaling.tuning.channel import NOTES
 from mnist_scaling.tuning.ledger import Ledger
 from mnist_scaling.tuning.storage import loss_for_optuna, tell_record
 from mnist_scaling.tuning.trials import GROUP, INDEX, ORIGIN, OWNER, counting

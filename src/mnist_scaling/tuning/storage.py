@@ -15,9 +15,8 @@ from optuna.trial import TrialState
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import layout
-from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, PRUNED
+from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, NOTES, PRUNED
 from mnist_scaling.tuning import journal
-from mnist_scaling.tuning.channel import NOTES
 from mnist_scaling.tuning.masking import masked
 
 _SQLITE_SECONDS = 60.0

@@ -124,7 +124,8 @@ class Luggage:
         try:
             trainer.prepare(data)
         except InputError as error:  # nobody's run is at fault where a node has no data
-            raise faults.MachineError(f"{socket.gethostname()}: {error}") from error
+            # The last cause is what is told, and that one does not name the node.
+            raise faults.MachineError(f"on {socket.gethostname()}: {str(error).rstrip('.')}") from None
         with tempfile.TemporaryDirectory(prefix="mnist_scaling-", ignore_cleanup_errors=True) as temporary:
             folder = Path(temporary)
             if self.start is not None:
