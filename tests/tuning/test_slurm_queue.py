@@ -13,7 +13,7 @@ from mnist_scaling.tuning.pools import slurm_queue
 def test_a_host_without_slurm_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InputError, match="needs the commands of Slurm, but there is no `sinfo` here"):
-        slurm_queue.hosts(None)
+        slurm_queue.check_partition(None)
 
 
 def test_a_command_that_fails_is_no_error_of_the_users() -> None:

@@ -90,7 +90,7 @@ class Slurm:
         self._partition, self._max_jobs, self._ask_seconds = options.get("partition"), max_jobs, ask_seconds
         plain = re.sub(r"[^\w.=-]", "_", folder.name)
         self._name = f"{plain}-{hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:8]}"
-        self._hosts = self._answered(lambda: slurm_queue.hosts(self._partition))
+        self._answered(lambda: slurm_queue.check_partition(self._partition))
         # Ids start again where a cluster is set up anew, so that each sweep has its own folder of results.
         self._all = folder / layout.SLURM
         self._own = self._all / f"{time.strftime('%Y-%m-%d-%H-%M-%S')}-{os.getpid()}"
@@ -139,10 +139,6 @@ class Slurm:
             self._thread = threading.Thread(target=self._serve, daemon=True, name="slurm")
             self._thread.start()
         return self._max_jobs
-
-    def hosts(self) -> set[str]:
-        """Names of the hosts where jobs may run."""
-        return self._hosts
 
     def close(self) -> None:
         """Cancel what waits or runs."""

@@ -1,4 +1,4 @@
-"""What Slurm's own commands say and do: the nodes of a partition, the states of jobs, and their end."""
+"""What Slurm's own commands say and do: its partitions, the states of jobs, and their end."""
 
 from __future__ import annotations
 
@@ -63,23 +63,20 @@ def run(command: Sequence[str]) -> str:
     return done.stdout
 
 
-def hosts(partition: str | None) -> set[str]:
-    """Names of the hosts of a partition; None is the cluster's default one.
+def check_partition(partition: str | None) -> None:
+    """Refuse a partition that the cluster lacks before anything is asked; None is its default one.
 
     Raises
     ------
     InputError
         When there is no such partition.
     """
-    found = [line.split("|") for line in run(["sinfo", "--noheader", "--Node", "--format=%n|%P"]).splitlines()]
-    wanted = None if partition is None else set(partition.split(","))
-    mine = {host for host, of in found if (of.endswith("*") if wanted is None else of.rstrip("*") in wanted)}
-    if not mine:
-        known = ", ".join(sorted({of.rstrip("*") for _, of in found})) or "none"
+    found = run(["sinfo", "--noheader", "--format=%P"]).split()
+    known = sorted({name.rstrip("*") for name in found})
+    if not (any(name.endswith("*") for name in found) if partition is None else set(partition.split(",")) <= set(known)):
         raise InputError(
-            f"`hydra.launcher.partition` must be one of this cluster's, but got {partition}: it has {known}."
+            f"`hydra.launcher.partition` must be one of this cluster's, but got {partition}: it has {', '.join(known) or 'none'}."
         )
-    return mine
 
 
 def states(name: str) -> dict[str, str]:
