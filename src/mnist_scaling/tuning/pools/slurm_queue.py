@@ -73,7 +73,9 @@ def check_partition(partition: str | None) -> None:
     """
     found = run(["sinfo", "--noheader", "--format=%P"]).split()
     known = sorted({name.rstrip("*") for name in found})
-    if not (any(name.endswith("*") for name in found) if partition is None else set(partition.split(",")) <= set(known)):
+    if not (
+        any(name.endswith("*") for name in found) if partition is None else set(partition.split(",")) <= set(known)
+    ):
         raise InputError(
             f"`hydra.launcher.partition` must be one of this cluster's, but got {partition}: it has {', '.join(known) or 'none'}."
         )
