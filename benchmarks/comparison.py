@@ -2,6 +2,7 @@
 
     python benchmarks/comparison.py                 300 pairs for each of 56 settings: about 5 minutes
     python benchmarks/comparison.py --quick         40 pairs each
+    python benchmarks/comparison.py --tuning        instead: equal arms with what tuning leaves in each cell
     python benchmarks/comparison.py --json FILE     the numbers, too
 
 Grids of 7 x 5 and of 4 x 4 cells; 3 repeats per cell, whose noise of one run is 4 or 10 % of the loss; seeds that are
@@ -63,6 +64,40 @@ def measure(pairs: int, draws: int) -> Iterator[dict[str, Any]]:
         }  # fmt: skip
 
 
+TUNING = ((0.04, 0.01, 0.0), (0.04, 0.02, 0.0), (0.04, 0.03, 0.0), (0.02, 0.03, 0.0),
+          (0.04, 0.02, 0.3), (0.04, 0.02, 0.5), (0.04, 0.03, 0.5))  # fmt: skip
+"""Noise of a run, what tuning leaves in a cell, and its correlation between neighbouring cells."""
+
+
+def measure_tuning(pairs: int, draws: int) -> Iterator[dict[str, Any]]:
+    """One record per grid and row of `TUNING`: two equal arms that share seeds, each tuned on its own."""
+    for name, (sigma, tuning, reach) in product(GRIDS, TUNING):
+        seen = []
+        for truth in ("multiplicative, equal arms", "coupled, equal arms"):
+            law, a, _ = TRUTHS[truth]
+            noise = Noise(sigma, 0.5, tuning=tuning, reach=reach)
+            rng = np.random.default_rng(3)
+            seen.append(comparison_coverage(*grid(*GRIDS[name]), Truth(get_law(law), a, a), noise, pairs, rng, draws))
+        yield {
+            "grid": name, "noise": sigma, "tuning": tuning, "correlation": reach,
+            "coverage": {c.quantity: float(np.mean([f[i].share for f, _ in seen])) for i, c in enumerate(seen[0][0])},
+            "differs": {k: float(np.mean([said[k] for _, said in seen])) for k in seen[0][1]},
+        }  # fmt: skip
+
+
+def tuning_table(records: list[dict[str, Any]]) -> str:
+    """As Markdown."""
+    names = list(records[0]["coverage"])
+    head = ["grid", "noise of a run", "left by tuning", "correlation", *names, "differs (alpha, beta, offset)"]
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    for r in records:
+        held = [f"{100 * r['coverage'][k]:.1f}" for k in names]
+        said = ", ".join(f"{100 * r['differs'][k]:.1f}" for k in ("alpha", "beta", "offset"))
+        sizes = [f"{100 * r['noise']:g} %", f"{100 * r['tuning']:g} %", f"{r['correlation']:g}"]
+        lines.append(f"| {' | '.join([r['grid'], *sizes, *held, said])} |")
+    return "\n".join(lines)
+
+
 def table(records: list[dict[str, Any]]) -> str:
     """Means over the noise and the seeds, by grid and truth, as Markdown."""
     names = list(records[0]["coverage"])
@@ -84,9 +119,13 @@ def main() -> None:
     """Measure, print, and write where a file is named."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="40 pairs for each setting instead of 300")
+    parser.add_argument("--tuning", action="store_true", help="what becomes of the noise of tuning")
     parser.add_argument("--json", type=Path, help="file for the numbers")
     arguments = parser.parse_args()
     pairs, draws = (40, 300) if arguments.quick else (300, 1000)
+    if arguments.tuning:
+        print(tuning_table(list(measure_tuning(pairs, draws))))
+        return
     records = list(measure(pairs, draws))
     print(table(records))
     worst = sorted(

@@ -50,6 +50,10 @@ def test_a_family_a_data_set_and_a_question_of_ones_own(data_dir: str, tmp_path:
     answer = json.loads((tmp_path / "multirun/answers/mine/smoke.json").read_text())
     assert answer["sentence"].startswith("With more data the perceptron's loss falls")
     assert answer["cells"] == 8
+    again = subprocess.run(
+        [sys.executable, *ran[-1][1:]], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert "2 studies, 2 of them finished; nothing to run." in again.stdout, again.stderr
 
 
 def test_the_table_of_kinds_is_what_there_is() -> None:

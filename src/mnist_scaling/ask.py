@@ -17,14 +17,14 @@ from mnist_scaling import cli
 from mnist_scaling.ask_config import NAME, AskConfig
 from mnist_scaling.asking import catalogue, measures, question_list
 from mnist_scaling.asking.answered import Answer, answer, record
-from mnist_scaling.asking.question import Question
-from mnist_scaling.asking.study_arms import checksum, study_name, sweep, tables_of
+from mnist_scaling.asking.question import Question, arms_of, leave_out, order_of
+from mnist_scaling.asking.study_arms import LOSS, checksum, study_name, sweep, tables_of
 from mnist_scaling.config import build
 from mnist_scaling.errors import InputError
 from mnist_scaling.reporting import answer_page, figure_files
 from mnist_scaling.reporting.figures import answer as draw_answer
 from mnist_scaling.reporting.figures import style
-from mnist_scaling.reporting.prepare.answer import ARM, AnswerFigure, answer_figure
+from mnist_scaling.reporting.prepare.answer import ARM, AnswerFigure, answer_figure, axis
 from mnist_scaling.reporting.text import estimate
 from mnist_scaling.run_trainer import TRAINER
 from mnist_scaling.study import layout
@@ -52,15 +52,21 @@ def main(cfg: DictConfig) -> None:
 def ask(config: AskConfig, conf: Path, name: str, question: Question) -> None:
     """Run what is missing, measure, write page, JSON and figure, and print the sentence."""
     parts = {part: catalogue.find(part, conf)[1] for part in question.parts} or {name: question}
+    if question.parts and config.without:
+        raise InputError(
+            f"`without` must name studies of the question, but {name} has parts: ask them one by one, such as "
+            f"question={question.parts[0]}."
+        )
     for part in parts.values():
         for spec in part.measures:
             measures.keys_of(spec)  # a mistake in the file costs no training
     if config.run:
-        run_studies(parts, config.scale)
+        run_studies({part: leave_out(asked, config.without) for part, asked in parts.items()}, config.scale)
     folder = layout.answer_folder(name)
     folder.mkdir(parents=True, exist_ok=True)
-    sections = [_section(part, asked, config.scale, folder, len(parts) > 1) for part, asked in parts.items()]
+    sections = [_section(part, asked, config, folder, len(parts) > 1) for part, asked in parts.items()]
     command = ["python", "-m", "mnist_scaling.ask", f"question={config.question}", f"scale={config.scale}"]
+    command += [f"without=[{','.join(config.without)}]"] if config.without else []
     files = {suffix: folder / f"{config.scale}.{suffix}" for suffix in ("json", "html")}
     records = [dict(section.record) for section in sections]
     whole = records[0] if not question.parts else {"name": name, "scale": config.scale, "parts": records}
@@ -78,7 +84,7 @@ def ask(config: AskConfig, conf: Path, name: str, question: Question) -> None:
 
 
 def run_studies(parts: Mapping[str, Question], scale: str) -> None:
-    """Run every study that is not finished, each as `train -m` does; those that questions share run once.
+    """Run every study that is not finished, each as `train -m` does and after those that it needs; shared ones once.
 
     Raises
     ------
@@ -87,7 +93,7 @@ def run_studies(parts: Mapping[str, Question], scale: str) -> None:
     SystemExit
         With the status of a sweep that did not end well.
     """
-    every = {study_name(k, scale): sweep(k, spec, scale) for q in parts.values() for k, spec in q.studies.items()}
+    every = {study_name(k, scale): sweep(k, q.studies[k], scale) for q in parts.values() for k in order_of(q)}
     foreseen = {name: foresee(tuple(overrides)) for name, overrides in every.items()}
     left = {name: found for name, found in foreseen.items() if not is_finished(name, found)}
     done = len(every) - len(left)
@@ -96,12 +102,13 @@ def run_studies(parts: Mapping[str, Question], scale: str) -> None:
     print(f"{len(every)} {'study' if len(every) == 1 else 'studies'}, {done} of them finished; {to_run}.", flush=True)
     for place, (name, found) in enumerate(left.items(), 1):
         print(f"\nStudy {place} of {len(left)}: {name}, {found.finished} of {found.cells} cells finished.", flush=True)
-        status = subprocess.run(
-            [sys.executable, "-m", "mnist_scaling.train", "-m", *every[name]], check=False
-        ).returncode
+        command = [sys.executable, "-m", "mnist_scaling.train", "-m", *every[name]]
+        status = subprocess.run(command, env=cli.environment(), check=False).returncode
         if status:
+            key = name.removesuffix(study_name("", scale))
+            fix = f" To answer from the other studies, add without=[{key}]." if 1 == len(parts) < len(every) else ""
             print(
-                f"The study {name} did not end: every run that has ended is kept, and the same command goes on.",
+                f"The study {name} did not end: every run that has ended is kept, and the same command goes on.{fix}",
                 file=sys.stderr,
             )
             raise SystemExit(status)
@@ -152,29 +159,30 @@ def show_list(conf: Path, scale: str) -> None:
         previews = [p for p in found.values() if isinstance(p, Preview)]
         cells, finished = sum(p.cells for p in previews), sum(p.finished for p in previews)
         state = "not begun" if not any(p.runs for p in previews) else f"{finished} of {cells} cells"
-        if _answered(name, scale):
-            state = "answered"
+        if (without := _answered(name, scale)) is not None:
+            state = f"answered without {', '.join(without)}" if without else "answered"
         elif finished == cells:
             state = "all cells; not yet asked"
         rows.append(question_list.Row(name, question.question, cells, sum(p.seconds for p in previews) / 60, state))
     question_list.show(rows, scale)
 
 
-def _answered(name: str, scale: str) -> bool:
-    """Whether there is an answer made of the tables as they are now."""
+def _answered(name: str, scale: str) -> list[str] | None:
+    """The studies that an answer left out, if there is one made of the tables as they are now."""
     found: Any = read_json(layout.answer_folder(name) / f"{scale}.json")
     if found is None:
-        return False
+        return None
     parts = found.get("parts", [found])
     tables = {s["study"]: s["sha256"] for part in parts for s in part["studies"].values()}
     paths = {layout.study_folder(study) / layout.CELLS: sha256 for study, sha256 in tables.items()}
-    return all(path.is_file() and checksum(path) == sha256 for path, sha256 in paths.items())
+    current = all(path.is_file() and checksum(path) == sha256 for path, sha256 in paths.items())
+    return [study for part in parts for study in part.get("without", [])] if current else None
 
 
-def _section(name: str, question: Question, scale: str, folder: Path, several: bool) -> answer_page.Section:
+def _section(name: str, question: Question, config: AskConfig, folder: Path, several: bool) -> answer_page.Section:
     """One answer: its record, and its figure, drawn and saved."""
-    found = answer(name, question, scale, tables_of(question, scale), estimate)
-    file = f"{scale}-{name}" if several else scale
+    found = answer(name, question, config.scale, tables_of(question, config.scale), estimate, config.without)
+    file = f"{config.scale}-{name}" if several else config.scale
     svg = draw(figure_of(found), folder, file, FORMATS, DPI)
     return answer_page.Section(record(found), figure_files.inline(svg, name, question.title), f"{file}.svg")
 
@@ -196,7 +204,9 @@ def figure_of(found: Answer) -> AnswerFigure:
                 f"`figure.intervals` must hold slots of numbers, but got {slot!r}: choose among {', '.join(numbers)}."
             )
     drawn = {slot: (numbers[slot].meaning, numbers[slot].interval) for slot in spec.intervals}
-    return answer_figure(rows, {key: getattr(spec, key) for key in ("x", "y", "colour", "panel", "lines")}, drawn)
+    losses = dict.fromkeys(axis(arm.loss) for arm in arms_of(found.question).values())
+    keys = {key: getattr(spec, key) for key in ("x", "y", "colour", "panel", "lines")}
+    return answer_figure(rows, keys, drawn, " or ".join(losses) if spec.y == LOSS and len(losses) == 2 else "")
 
 
 def draw(data: AnswerFigure, folder: Path, file: str, formats: Sequence[str], dpi: int) -> str:

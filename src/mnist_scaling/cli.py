@@ -74,6 +74,11 @@ def run(main: Callable[[], object], config_name: str) -> None:
         _wants_traceback.pop()
 
 
+def environment() -> dict[str, str]:
+    """The environment for a command that this one starts: as the user set it, not as `run` did."""
+    return {**os.environ, _DEBUG: "1" if any(_wants_traceback) else "0"}
+
+
 @contextlib.contextmanager
 def user_errors(config_name: str) -> Iterator[None]:
     """Turn a user's error into one sentence on stderr and exit status 1.

@@ -19,7 +19,7 @@ from mnist_scaling.cli import INTERRUPTED
 from mnist_scaling.config import RunConfig
 from mnist_scaling.run_trainer import TRAINER
 from mnist_scaling.study import layout
-from mnist_scaling.study.columns import BRANCH
+from mnist_scaling.study.columns import BRANCH, FURTHER
 from mnist_scaling.study.vocabulary import SINGLE
 from mnist_scaling.tuning import execution, trainer
 from mnist_scaling.tuning.progress import RunProgress
@@ -64,7 +64,8 @@ def single(run: RunConfig, folder: Path) -> float | None:
     execution.write_record(folder, record)
     table = Table("measured", "value", title=f"{run.model.name}, width {run.model.width}: {record['state']}")
     result = record["result"] or {}
-    for name, value in {**result, **result.get("off_distribution", {}), "seconds": record["seconds"]}.items():
+    further = {name: value for kind in FURTHER for name, value in result.get(kind, {}).items()}
+    for name, value in {**result, **further, "seconds": record["seconds"]}.items():
         if isinstance(value, int | float):
             table.add_row(name, f"{value:,}" if isinstance(value, int) else f"{value:.4f}")
     console = Console()

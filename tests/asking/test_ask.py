@@ -29,25 +29,25 @@ def test_questions_share_studies_resume_and_are_listed(ask: Ask, tmp_path: Path)
     answers = tmp_path / "multirun/answers/model_size"
     record = json.loads((answers / "smoke.json").read_text())
     assert record["cells"] == 4
-    assert record["studies"]["width_x_data"]["study"] == "width_x_data_smoke"
+    assert record["studies"]["quickstart"]["study"] == "quickstart_smoke"
     assert {path.name for path in answers.iterdir()} == {"smoke.json", "smoke.html", "smoke.png", "smoke.svg"}
     assert record["sentence"] in (answers / "smoke.html").read_text()
-    assert not (tmp_path / "multirun/width_x_data").exists()
+    assert not (tmp_path / "multirun/quickstart").exists()
 
     # A second question on the same study trains nothing.
-    shared = ask("question=accuracy", "scale=smoke")
+    shared = ask("question=compute_frontier", "scale=smoke")
     assert shared.returncode == 0, shared.stderr
     assert "1 study, 1 of them finished" in shared.stdout
     assert "Study 1 of" not in shared.stdout
 
     # A study that was stopped half-way goes on, and gives the same table.
-    study = tmp_path / "multirun/width_x_data_smoke"
+    study = tmp_path / "multirun/quickstart_smoke"
     before = (study / "cells.csv").read_text().splitlines()
     (study / ".finished").unlink()
     shutil.rmtree(next(study.glob("*/*/repeat-001")))
     stopped = ask("question=model_size", "scale=smoke")
     assert stopped.returncode == 0, stopped.stderr
-    assert "Study 1 of 1: width_x_data_smoke, 3 of 4 cells finished." in stopped.stdout
+    assert "Study 1 of 1: quickstart_smoke, 3 of 4 cells finished." in stopped.stdout
     after = (study / "cells.csv").read_text().splitlines()
     seconds = before[0].split(",").index("seconds")
     for old, new in zip(before, after, strict=True):
@@ -59,7 +59,7 @@ def test_questions_share_studies_resume_and_are_listed(ask: Ask, tmp_path: Path)
     text = (
         (ROOT / "conf/question/model_size.yaml")
         .read_text()
-        .replace("{experiment:", "{overrides: [seed=7], experiment:")
+        .replace("experiment:", "overrides: [seed=7]\n    experiment:")
     )
     (tmp_path / "mine.yaml").write_text(text)
     refused = ask("question=mine.yaml", "scale=smoke")
@@ -76,8 +76,8 @@ def test_questions_share_studies_resume_and_are_listed(ask: Ask, tmp_path: Path)
     listed = ask("scale=smoke")
     assert listed.returncode == 0, listed.stderr
     rows = {line.split()[0]: line for line in listed.stdout.splitlines() if line.strip()}
-    assert "all cells; not yet" in rows["accuracy"]  # it shares the studies of the question that was answered
-    assert "4 of 8 cells" in rows["optimizer"]
+    assert "all cells; not yet" in rows["compute_frontier"]  # it shares the studies of the question that was answered
+    assert "4 of " in rows["regimes"]
     assert "not begun" in rows["repetition"]
 
 
@@ -91,12 +91,23 @@ def test_a_question_of_several_arms_and_one_of_parts(ask: Ask, tmp_path: Path) -
     assert "—" not in json.loads((tmp_path / "multirun/answers/mine/smoke.json").read_text())["sentence"]
 
 
+def test_a_study_that_can_not_run_is_one_sentence_and_how_to_go_on(ask: Ask, tmp_path: Path) -> None:
+    text = (ROOT / "conf/question/model_size.yaml").read_text()
+    text = text.replace("experiment:", "overrides: [data=arrays, data.path=absent.npz]\n    experiment:")
+    (tmp_path / "mine.yaml").write_text(text)
+    done = ask("question=mine.yaml", "scale=smoke")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "absent.npz" in done.stderr.splitlines()[0]
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         (["question=dropuot"], "did you mean `dropout`?"),
         (["question=absent.yaml"], "there is no absent.yaml"),
         (["question=dropout", "scale=small"], "`scale` must be one of full, quick, smoke, but got 'small'"),
+        (["question=exercise", "without=[dropout_0]"], "exercise has parts: ask them one by one"),
         (["qestion=dropout"], "got `qestion`: did you mean `question`?"),
     ],
 )

@@ -53,6 +53,6 @@ def test_every_kept_figure_and_table_is_used() -> None:
     assert figures <= used
     assert figures == set(re.findall(r"\((images/questions/\w+\.png)\)", PAGE))
     studies = {
-        p.parent.name for n in catalogue.names(CONF) for p in QUESTIONS.kept_tables(catalogue.find(n, CONF)[1]).values()
+        p.parent.name for n in catalogue.names(CONF) for p in QUESTIONS.kept_tables(QUESTIONS.find(n, CONF)).values()
     }
     assert {path.name for path in QUESTIONS.KEPT.iterdir()} <= studies

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from mnist_scaling.asking import measures
 from mnist_scaling.asking.answered import fill
-from mnist_scaling.asking.measures.base import Found, Number, exponential, mean, quantiles
+from mnist_scaling.asking.measures.base import Found, Number, exponential, mean, mean_of_dependent, quantiles
 from mnist_scaling.asking.question import ArmSpec, Question, StudySpec
 from mnist_scaling.asking.study_arms import LOSS, LOSS_SE, Arm, read_arms
 from mnist_scaling.errors import InputError
@@ -65,6 +66,20 @@ def test_basin_finds_the_best_ratio_and_its_width() -> None:
     assert found.words["a_edge"].startswith("inside")
 
 
+def test_the_best_ratio_is_the_one_in_the_middle_where_it_moves_with_the_size() -> None:
+    """log L falls with N, and the best log ratio moves by 0.5 per e-fold of N: at the mean of log N it is log 3."""
+    rows = pd.DataFrame([(w, d) for w in (2, 3, 4, 6, 8) for d in (2, 3, 4, 5)], columns=["width", "depth"])
+    n = 50.0 * rows["width"] ** 2 * rows["depth"]
+    g = np.log(n) - np.log(n).mean()
+    z = np.log(rows["width"] / rows["depth"])
+    log_loss = -0.3 * g + 0.2 * (z - np.log(3) - 0.5 * g) ** 2 + 0.002 * RNG.standard_normal(len(z))
+    rows = rows.assign(**{"n_params": n, LOSS: np.exp(log_loss)})
+    spec = {"kind": "basin", "over": "width", "per": "depth", "given": "n_params"}
+    found = measures.measure(spec, {"a": arm("a", rows)})
+    assert found.numbers["a_best"].interval.value == pytest.approx(3, rel=0.05)
+    assert found.numbers["a_basin"].interval.value == pytest.approx(np.exp(2 * np.sqrt(np.log(1.05) / 0.2)), rel=0.03)
+
+
 def test_a_basin_without_a_minimum_is_unknown() -> None:
     rows = pd.DataFrame([(w, 2) for w in (4, 8, 16, 32)], columns=["width", "depth"])
     rows = rows.assign(**{LOSS: np.exp(-((np.log(rows["width"]) - 2.5) ** 2))})
@@ -96,19 +111,50 @@ def test_worth_leaves_out_and_counts_what_the_baseline_does_not_reach() -> None:
     better = grid(lambda n, d: 9 * n**-0.3 * (100 * d) ** -0.4, noise=0.0)
     arms = {"fresh": arm("fresh", fresh), "better": arm("better", better)}
     found = measures.measure({"kind": "worth", "baseline": "fresh"}, arms)
-    assert "better: 16 of 16 cells lie beyond" in found.notes[0]
+    assert "better: 16 of 16 cells have losses that" in found.notes[0]
     assert not found.numbers["better_worth"].interval.known
 
 
 def test_critical_batch_of_a_known_law() -> None:
-    """Examples to a loss are E_min (1 + B / 64), with E_min = loss^-2.5: so L(D, B) = (D / (1 + B / 64))^-0.4."""
-    rows = pd.DataFrame([(b, d) for b in (8, 32, 128, 512) for d in np.geomspace(500, 64000, 9)])
-    rows.columns = ["batch_size", "n_seen"]
-    rows = rows.assign(**{LOSS: (rows["n_seen"] / (1 + rows["batch_size"] / 64)) ** -0.4})
+    """Examples to a loss are E (1 + B / 64), with E = loss^-2.5."""
+    rows = batches_and_data(lambda enough: 64.0)
+    rows = rows.assign(gradient_norm_squared=rows[LOSS] ** 3, gradient_variance=5 * rows[LOSS])
+    found = measures.measure({"kind": "critical_batch"}, {"a": arm("a", rows)}).numbers
+    for slot in ("first", "last", "data_first", "data_last"):
+        assert found[f"a_{slot}"].interval.value == pytest.approx(64, rel=0.02)
+    assert found["a_growth"].interval.value == pytest.approx(0, abs=0.02)
+    assert found["a_data_growth"].interval.value == pytest.approx(0, abs=1e-6)
+    # The noise scale is that of the same losses, whatever B_crit is.
+    first, last = (float(re.search(r"loss (\S+)", found[f"a_{end}"].meaning).group(1)) for end in ("first", "last"))
+    assert found["a_noise_first"].interval.value == pytest.approx(5 / first**2, rel=0.01)
+    assert found["a_noise_last"].interval.value == pytest.approx(5 / last**2, rel=0.01)
+    assert found["a_noise_growth"].interval.value == pytest.approx(2)
+
+
+def test_critical_batch_that_grows_with_the_data() -> None:
+    rows = batches_and_data(lambda enough: 64 * (enough / 500) ** 0.5)
     found = measures.measure({"kind": "critical_batch"}, {"a": arm("a", rows)})
-    assert found.numbers["a_first"].interval.value == pytest.approx(64, rel=0.02)
-    assert found.numbers["a_last"].interval.value == pytest.approx(64, rel=0.02)
-    assert found.numbers["a_growth"].interval.value == pytest.approx(0, abs=0.02)
+    for slot, seen in (("first", rows["n_seen"].min()), ("last", rows["n_seen"].max())):
+        assert found.numbers[f"a_data_{slot}"].interval.value == pytest.approx(64 * (seen / 500) ** 0.5, rel=1e-3)
+    assert found.numbers["a_data_growth"].interval.value == pytest.approx(0.5, abs=1e-3)
+    assert found.numbers["a_growth"].interval.value == pytest.approx(0.5 / 0.4, rel=0.1)  # in 1 / loss
+    assert not found.numbers["a_noise_first"].interval.known
+    assert found.notes == ("a: gradient_noise_scale was not measured (gradient_noise=256 would).",)
+
+
+def test_batch_sizes_without_a_common_loss_leave_every_slot_unknown() -> None:
+    rows = batches_and_data(lambda enough: 64.0, batches=(8, 100_000))
+    found = measures.measure({"kind": "critical_batch"}, {"a": arm("a", rows)})
+    assert len(found.numbers) == 9
+    assert not any(number.interval.known for number in found.numbers.values())
+    assert found.words["a_last_loss"] == "no common loss"
+
+
+def batches_and_data(critical, batches=(8, 32, 128, 512)) -> pd.DataFrame:
+    """E examples would do at small batches, D = E (1 + B / B_crit(E)) are seen, and L = E^-0.4."""
+    rows = pd.DataFrame([(b, e) for b in batches for e in np.geomspace(500, 64000, 9)], columns=["batch_size", "e"])
+    seen = rows["e"] * (1 + rows["batch_size"] / critical(rows["e"]))
+    return rows.assign(n_seen=seen, **{LOSS: rows["e"] ** -0.4})
 
 
 def test_compute_optimal_gives_every_method() -> None:
@@ -117,6 +163,63 @@ def test_compute_optimal_gives_every_method() -> None:
     assert {"a_pareto_N", "a_hull_D", "a_isoflop_loss", "a_parametric_N"} <= set(found.numbers)
     # N* grows as C^(beta / (alpha + beta)).
     assert found.numbers["a_parametric_N"].interval.value == pytest.approx(0.6 / 1.3, abs=0.1)
+
+
+def test_a_mean_of_dependent_values() -> None:
+    alone, usual = mean_of_dependent([1.0, 2.0, 3.0], np.eye(3)), mean([1.0, 2.0, 3.0])
+    assert (alone.value, alone.low, alone.high) == pytest.approx((usual.value, usual.low, usual.high))
+    # Two pairs, each with one noise for both: as wide as the mean of two values, one per pair.
+    pairs = mean_of_dependent([1.0, 1.0, 3.0, 3.0], np.repeat(np.eye(2), 2, axis=0))
+    assert (pairs.low, pairs.high) == pytest.approx((mean([1.0, 3.0]).low, mean([1.0, 3.0]).high))
+    assert not mean_of_dependent([1.0], [[1.0]]).bounded
+    assert not mean_of_dependent([], np.empty((0, 2))).known
+
+
+def test_worth_knows_how_much_of_its_noise_is_the_baselines() -> None:
+    """Two cells of one width at the same piece of the baseline's curve err together: the interval is wider than that of
+    two cells of two widths that scatter by as much.
+    """
+    fresh = grid(lambda n, d: 9 * n**-0.3 * d**-0.4, widths=(3, 6), noise=0.0)
+    far = grid(lambda n, d: 9 * n**-0.3 * (d / 3) ** -0.4, widths=(3, 6), data=(9000,), noise=0.0)
+    near = grid(lambda n, d: 9 * n**-0.3 * (d / 3) ** -0.4, widths=(3,), data=(8000, 9000), noise=0.0)
+    spec, found = {"kind": "worth", "baseline": "fresh"}, []
+    for rows in (far, near):
+        rows = rows.assign(**{LOSS: rows[LOSS] * np.array([0.99, 1.01])})
+        arms = {"fresh": arm("fresh", fresh), "noisy": arm("noisy", rows)}
+        found.append(measures.measure(spec, arms).numbers["noisy_worth"].interval)
+    assert found[1].high / found[1].low > 1.2 * found[0].high / found[0].low
+
+
+def test_a_basin_whose_curvature_is_not_told_has_no_upper_end() -> None:
+    rows = pd.DataFrame([(w, d) for w in (4, 8, 16, 32) for d in (2, 3, 4)], columns=["width", "depth"])
+    z = np.log(rows["width"] / rows["depth"])
+    noise = 0.2 * np.random.default_rng(3).standard_normal(len(z))
+    rows = rows.assign(**{LOSS: np.exp(0.05 * (z - np.log(6)) ** 2 + noise)})
+    found = measures.measure({"kind": "basin", "over": "width", "per": "depth"}, {"a": arm("a", rows)})
+    basin, best = (found.numbers[f"a_{slot}"].interval for slot in ("basin", "best"))
+    assert basin.low > 1
+    assert basin.high == np.inf
+    assert best.known
+    assert not best.bounded
+    assert found.notes == ("a: these cells do not tell that the loss rises to both sides of the best width / depth.",)
+    assert estimate(basin).endswith("∞)")
+
+
+def test_the_interval_of_a_quotient_is_fiellers() -> None:
+    """Its ends are where the slope of the curve is at the edge of Student's interval around zero."""
+    rows = pd.DataFrame([(w, d) for w in (4, 8, 16, 32) for d in (2, 3, 4)], columns=["width", "depth"])
+    z = np.log(rows["width"] / rows["depth"]).to_numpy()
+    y = 0.2 * (z - np.log(6)) ** 2 + 0.05 * np.random.default_rng(4).standard_normal(len(z))
+    found = measures.measure(
+        {"kind": "basin", "over": "width", "per": "depth"}, {"a": arm("a", rows.assign(**{LOSS: np.exp(y)}))}
+    )
+    best = found.numbers["a_best"].interval
+    for end in (best.low, best.high):
+        shifted = z - np.log(end)
+        design = np.stack([np.ones_like(z), shifted, shifted**2], axis=1)
+        beta, rest = np.linalg.lstsq(design, y, rcond=None)[:2]
+        se = np.sqrt(np.linalg.inv(design.T @ design)[1, 1] * rest[0] / 9)
+        assert abs(beta[1] / se) == pytest.approx(2.262157, abs=1e-4)  # Student's 97.5 % with 9 degrees of freedom
 
 
 def test_intervals_of_the_helpers() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from mnist_scaling import cli
 from mnist_scaling.asking import catalogue, measures
-from mnist_scaling.asking.question import Question, read
+from mnist_scaling.asking.question import Question, leave_out, order_of, read
 from mnist_scaling.asking.study_arms import study_name, sweep
 from mnist_scaling.errors import InputError
 from mnist_scaling.run_trainer import TRAINER
@@ -116,3 +116,40 @@ def test_every_study_composes_into_cells(scale: str, tmp_path: Path, monkeypatch
         assert found.left == found.seconds > 0, key
     assert study_name("dropout", "quick") == "dropout_quick"
     assert study_name("dropout", "full") == "dropout"
+
+
+def test_a_study_runs_after_those_that_it_needs(tmp_path: Path) -> None:
+    """Whatever the order of the file; transfer starts from the weights of another study."""
+    needs = "{a: {experiment: smoke, needs: [b]}, b: {experiment: smoke, needs: [mine]}, mine: {experiment: smoke}}"
+    text = GOOD.replace("{mine: {experiment: smoke}}", needs)
+    assert order_of(question(tmp_path, text)) == ["mine", "b", "a"]
+    order = order_of(catalogue.find("transfer", CONF)[1])
+    assert order.index("source") < order.index("tuned_on")
+    with pytest.raises(InputError, match="b needs mine needs b: drop one of these `needs`"):
+        question(tmp_path, text.replace("mine: {experiment: smoke}}", "mine: {experiment: smoke, needs: [b]}}"))
+
+
+def test_what_is_left_out_is_not_spoken_of() -> None:
+    """Of data sets, one that can't be had; each sentence, arm and interval about it goes, and all others stay."""
+    whole = catalogue.find("datasets", CONF)[1]
+    left = leave_out(whole, ["kmnist"])
+    assert set(left.studies) == {"width_x_data", "fashion"}
+    assert set(left.arms) == {"mnist", "fashion"}
+    assert "kmnist" not in left.sentence.lower()
+    assert whole.sentence.startswith(left.sentence)
+    assert left.figure.intervals == tuple(slot for slot in whole.figure.intervals if not slot.startswith("kmnist"))
+    assert leave_out(whole, []) == whole
+
+
+@pytest.mark.parametrize(
+    ("name", "without", "sentence"),
+    [
+        ("datasets", "kmnits", "did you mean `kmnist`?"),
+        ("transfer", "source", "tuned_on needs source: leave tuned_on out too"),
+        ("label_noise", "noise_20", "must leave a sentence to say"),
+    ],
+)
+def test_what_can_not_be_left_out(name: str, without: str, sentence: str) -> None:
+    with pytest.raises(InputError) as caught:
+        leave_out(catalogue.find(name, CONF)[1], [without])
+    assert sentence in str(caught.value)

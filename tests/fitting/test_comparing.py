@@ -9,12 +9,18 @@ import pytest
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.comparing import Arm, ComparisonOptions, compare, comparison_record
-from mnist_scaling.fitting.comparing.comparison_coverage import Noise, Truth, comparison_coverage, simulate
-from mnist_scaling.fitting.comparing.conclusion import sentence
+from mnist_scaling.fitting.comparing.comparison_coverage import (
+    Noise,
+    Truth,
+    comparison_coverage,
+    left_by_tuning,
+    simulate,
+)
+from mnist_scaling.fitting.comparing.conclusion import sentence, shared_sentence
 from mnist_scaling.fitting.comparing.exponents import difference_of
 from mnist_scaling.fitting.comparing.multiplier import reach
 from mnist_scaling.fitting.comparing.pairing import match
-from mnist_scaling.fitting.comparing.shared_exponents import TwoArms
+from mnist_scaling.fitting.comparing.shared_exponents import TwoArms, preferred, shared_fits
 from mnist_scaling.fitting.comparing.surface import fit_surfaces
 from mnist_scaling.fitting.comparing.verdict import verdict
 from mnist_scaling.fitting.interval import Interval
@@ -222,3 +228,55 @@ def test_intervals_hold_the_truth(law: str, a: dict[str, float], change: dict[st
         assert 0.89 <= quantity.share <= 0.995, quantity
     if not change:
         assert max(differs.values()) <= 0.08
+
+
+def said_of(seed: int, b: dict[str, float], sigma: float, shared: float) -> tuple[dict[str, str], str, str]:
+    """Verdict, the variant that AICc prefers of the true law, and the sentence about it."""
+    found = compare(*arms(b, sigma, shared, seed), QUICK)
+    fits = shared_fits(found.cells, [get_law("multiplicative")], found.surfaces.covariance)
+    record = comparison_record(replace(found, shared=fits), [{}, {}])
+    return record["verdict"], record["shared"]["preferred"]["variant"], shared_sentence(record)
+
+
+def test_aicc_and_the_verdict_speak_with_one_voice() -> None:
+    """Tables on which they say the same, and ones on which a small difference makes them part."""
+    words, variant, text = said_of(79, {"alpha": 0.335}, 0.06, 0.5)
+    assert (words["alpha"], words["beta"], variant) == ("differs", "equivalent", "offset")
+    assert text == (
+        "By AICc (multiplicative), one factor on the loss is all that the arms need of their own to be predicted as "
+        "well: alpha differs by what is told from zero, but is small against the noise."
+    )
+    words, variant, text = said_of(0, {"alpha": 0.4}, 0.02, 0.5)
+    assert (words["alpha"], variant) == ("differs", "separate")
+    assert text.endswith("the arms need exponents of their own, as the verdict says.")
+    words, variant, text = said_of(0, {"alpha": 0.315}, 0.005, 0.5)
+    assert (words["alpha"], words["beta"], variant) == ("equivalent", "equivalent", "separate")
+    assert text.endswith("they differ, but in no exponent by more than the margin.")
+    words, variant, text = said_of(0, {}, 0.02, 0.5)
+    assert (words["alpha"], variant) == ("equivalent", "offset")
+    assert text.endswith("one factor on the loss is all that the arms need of their own.")
+
+
+def test_aicc_sees_what_the_seeds_noise_would_hide() -> None:
+    """A difference that is plain cell by cell is lost if the noise that a seed gives to both arms counts twice."""
+    found = compare(*arms({"alpha": 0.34}, 0.1, 0.95, 0), QUICK)
+    law = [get_law("multiplicative")]
+    assert found.verdict["alpha"] == "differs"
+    by_pair = preferred(shared_fits(found.cells, law, found.surfaces.covariance))
+    by_row = preferred(shared_fits(found.cells, law, np.eye(2)))
+    assert by_pair is not None
+    assert by_row is not None
+    assert (by_pair.variant, by_row.variant) == ("separate", "offset")
+
+
+def test_what_tuning_leaves_is_smooth_over_the_grid() -> None:
+    x = np.log(np.column_stack(grid()))
+    rng = np.random.default_rng(0)
+    drawn = np.array([left_by_tuning(x, Noise(0.04, 0.5, tuning=0.02, reach=0.5), rng) for _ in range(4000)])
+    found = np.cov(drawn.T) / 0.02**2
+    assert found[0, 0] == pytest.approx(1, abs=0.1)
+    assert found[0, 1] == pytest.approx(0.5, abs=0.1)  # one step along D
+    assert found[0, 4] == pytest.approx(0.5, abs=0.1)  # one step along N
+    assert found[0, 5] == pytest.approx(0.25, abs=0.1)
+    alone = np.array([left_by_tuning(x, Noise(0.04, 0.5, tuning=0.02), rng) for _ in range(1000)])
+    assert np.corrcoef(alone[:, 0], alone[:, 1])[0, 1] == pytest.approx(0, abs=0.15)

@@ -106,3 +106,19 @@ def test_an_identity_of_another_version_is_refused(tmp_path: Path) -> None:
     files.write_json(tmp_path / layout.STUDY, {identity.IDENTITY: {"version": 9}})
     with pytest.raises(InputError, match="must have an identity of version 1, but .*study.json has version 9"):
         identity.check(tmp_path, Identity({}), DEFAULTS)
+
+
+def test_checksums_that_a_sweep_does_not_know_yet_are_not_compared(tmp_path: Path) -> None:
+    """A preview opens no files; the sweep itself compares them."""
+    first = Identity({"data.sha256": "a", "init_sha256": "b", "seed": 1})
+    join(tmp_path, first, first)
+    identity.check(tmp_path, Identity({"seed": 1}), DEFAULTS, identity.CHECKSUMS)
+    with pytest.raises(InputError, match="seed was 1 and is now 2"):
+        identity.check(tmp_path, Identity({"seed": 2}), DEFAULTS, identity.CHECKSUMS)
+    with pytest.raises(InputError, match="data.sha256 was a and is now c"):
+        identity.check(tmp_path, Identity({"data.sha256": "c", "init_sha256": "b", "seed": 1}), DEFAULTS)
+
+
+def test_cells_that_start_from_weights_of_their_own_may_come_in_another_order(tmp_path: Path) -> None:
+    cells = [({"init_sha256": s}, {"optim.lr": "a"}, {"model.width": w}) for s, w in (("a", 4), ("b", 8))]
+    assert join(tmp_path, of(cells), of(cells[::-1])).varying == ("init_sha256", "model.width")

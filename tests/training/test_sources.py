@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import gzip
 import io
 import multiprocessing
+import os
 import pickle
+import shutil
+import subprocess
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -90,22 +94,30 @@ def test_an_unknown_name_lists_the_known_ones(tmp_path: Path) -> None:
 
 
 def _ensure_from(raw: str, root: str, barrier: multiprocessing.synchronize.Barrier) -> None:
-    DATASETS["mnist"] = replace(DATASETS["mnist"], mirrors=(copy_from(Path(raw)),))
+    copies = copy_from(Path(raw))
+
+    def fetch(folder: Path) -> None:
+        with (Path(root) / "fetches").open("a") as log:
+            log.write("one\n")
+        copies.fetch(folder)
+
+    DATASETS["mnist"] = replace(DATASETS["mnist"], mirrors=(Mirror("counted", fetch),))
     barrier.wait()
     sources.ensure("mnist", root)
 
 
-def test_two_processes_at_once_both_succeed(data_dir: str, tmp_path: Path) -> None:
+def test_of_processes_that_start_at_once_one_fetches(data_dir: str, tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
-    barrier = context.Barrier(2)
+    barrier = context.Barrier(3)
     raw = str(Path(data_dir) / "MNIST" / "raw")
-    processes = [context.Process(target=_ensure_from, args=(raw, str(tmp_path), barrier)) for _ in range(2)]
+    processes = [context.Process(target=_ensure_from, args=(raw, str(tmp_path), barrier)) for _ in range(3)]
     for process in processes:
         process.start()
     for process in processes:
         process.join()
-    assert [process.exitcode for process in processes] == [0, 0]
+    assert [process.exitcode for process in processes] == [0, 0, 0]
     assert sorted(path.name for path in (tmp_path / "MNIST" / "raw").iterdir()) == sorted(FILES)
+    assert (tmp_path / "fetches").read_text() == "one\n"
 
 
 def test_the_wheels_pickle_can_hold_arrays_only() -> None:
@@ -115,6 +127,32 @@ def test_the_wheels_pickle_can_hold_arrays_only() -> None:
 
     with pytest.raises(pickle.UnpicklingError, match="not allowed"):
         mirrors.ArraysOnly(io.BytesIO(pickle.dumps(Evil()))).load()
+
+
+@pytest.mark.skipif(
+    shutil.which("dpkg-deb") is None or Path("/usr/share/datasets/fashion-mnist").is_dir(),
+    reason="needs dpkg, and Debian's package not installed",
+)
+def test_debians_package_is_unpacked_into_a_relative_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """apt-get, which needs a network, is a script that leaves a package of the same layout."""
+    tree = tmp_path / "tree"
+    images = tree / "usr/share/datasets/fashion-mnist"
+    images.mkdir(parents=True)
+    for file in FILES:
+        (images / f"{file}.gz").write_bytes(gzip.compress(file.encode()))
+    (tree / "DEBIAN").mkdir()
+    control = "Package: some\nVersion: 1\nArchitecture: all\nMaintainer: none\nDescription: none\n"
+    (tree / "DEBIAN/control").write_text(control)
+    subprocess.run(["dpkg-deb", "--build", str(tree), str(tmp_path / "some.deb")], check=True, capture_output=True)
+    apt = tmp_path / "bin/apt-get"
+    apt.parent.mkdir()
+    apt.write_text(f"#!/bin/sh\ncp {tmp_path}/some.deb .\n")
+    apt.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{apt.parent}:{os.environ['PATH']}")
+    monkeypatch.chdir(tmp_path)
+    Path("scratch").mkdir()
+    mirrors.from_debian(Path("scratch"))
+    assert {file: (tmp_path / "scratch" / file).read_bytes() for file in FILES} == {f: f.encode() for f in FILES}
 
 
 def source_distribution(folder: Path, mark: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 from math import isfinite
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 
 from mnist_scaling.asking import measures
 from mnist_scaling.asking.measures.base import Found
-from mnist_scaling.asking.question import SLOT, Question
+from mnist_scaling.asking.question import SLOT, Question, leave_out
 from mnist_scaling.asking.study_arms import Arm, checksum, read_arms, study_name, sweep
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.interval import Interval
@@ -31,6 +31,9 @@ class Answer:
 
     name: str
     question: Question
+    """Without what was left out."""
+    without: tuple[str, ...]
+    """Studies that were left out."""
     scale: str
     arms: Mapping[str, Arm]
     found: Found
@@ -44,7 +47,12 @@ class Answer:
 
 
 def answer(
-    name: str, question: Question, scale: str, tables: Mapping[str, Path], show: Callable[[Interval], str]
+    name: str,
+    question: Question,
+    scale: str,
+    tables: Mapping[str, Path],
+    show: Callable[[Interval], str],
+    without: Collection[str] = (),
 ) -> Answer:
     """Measure a question's arms and fill its sentence.
 
@@ -57,14 +65,18 @@ def answer(
         Study of the question to its cells.csv.
     show : callable
         An interval as text.
+    without : collection of str
+        Studies that are left out, with all that is said of them.
 
     Raises
     ------
     InputError
         When a table, an arm, a measure or a slot of the sentence is at fault.
     """
+    question = leave_out(question, without)
+    tables = {key: tables[key] for key in question.studies}
     arms = read_arms(question, tables)
-    found = Found()
+    found = Found(notes=tuple(f"The study {key} was left out." for key in without))
     for spec in question.measures:
         found = found | measures.measure(spec, arms)
     frames = [read_table(path) for path in tables.values()]
@@ -72,6 +84,7 @@ def answer(
     return Answer(
         name,
         question,
+        tuple(without),
         scale,
         arms,
         found,
@@ -116,6 +129,7 @@ def record(found: Answer) -> dict[str, Any]:
         "title": found.question.title,
         "question": found.question.question,
         "scale": found.scale,
+        "without": list(found.without),
         "sentence": found.sentence,
         "numbers": {
             slot: {k: v if isfinite(v) else None for k, v in number.interval.record().items()}

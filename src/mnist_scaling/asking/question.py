@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +174,13 @@ def _check(path: Path, question: Question) -> None:
     for name, study in question.studies.items():
         layout.study_folder(name)
         _known_studies(path, f"`studies.{name}.needs`", study.needs, question)
+    try:
+        order_of(question)
+    except CycleError as error:
+        circle = " needs ".join(reversed(error.args[1]))
+        raise InputError(
+            f"A study must be able to run after those that it needs, but in {path} {circle}: drop one of these `needs`."
+        ) from None
     for name, arm in question.arms.items():
         _known_studies(path, f"`arms.{name}.study`", (arm.study,), question)
 
@@ -189,3 +197,48 @@ def _known_studies(path: Path, where: str, names: tuple[str, ...], question: Que
 def arms_of(question: Question) -> Mapping[str, ArmSpec]:
     """The question's arms; each study as one where it names none."""
     return question.arms or {name: ArmSpec(name) for name in question.studies}
+
+
+def order_of(question: Question) -> list[str]:
+    """The question's studies, each after those that it needs; a study that needs none stands where the file has it."""
+    return list(TopologicalSorter({name: study.needs for name, study in question.studies.items()}).static_order())
+
+
+def leave_out(question: Question, names: Collection[str]) -> Question:
+    """The question without some of its studies: their arms go, and every sentence and interval that needs one of them.
+
+    Raises
+    ------
+    InputError
+        When a name is no study of it, a study that is left needs one that is not, or nothing is left to say.
+    """
+    if not names:
+        return question
+    for name in names:
+        if name not in question.studies:
+            raise InputError(
+                f"`without` must name studies of the question, but got {name!r}: "
+                f"{_nearest(name, list(question.studies))}"
+            )
+    studies = {name: study for name, study in question.studies.items() if name not in names}
+    for name, study in studies.items():
+        if gone := set(study.needs) & set(names):
+            raise InputError(
+                f"A study must keep those that it needs, but {name} needs {sorted(gone)[0]}: leave {name} out too."
+            )
+    every = arms_of(question)
+    arms = {name: arm for name, arm in every.items() if arm.study in studies}
+
+    def is_left(slot: str) -> bool:
+        owners = [name for name in every if slot.startswith(f"{name}_")]
+        return not owners or max(owners, key=len) in arms
+
+    sentences = re.split(r"(?<=[.!?])\s+", question.sentence.strip())
+    kept = [text for text in sentences if all(is_left(slot) for slot in SLOT.findall(text))]
+    if not kept:
+        raise InputError(
+            f"`without` must leave a sentence to say, but each one speaks of {' or '.join(names)}: leave out fewer."
+        )
+    intervals = tuple(slot for slot in question.figure.intervals if is_left(slot))
+    figure = replace(question.figure, intervals=intervals)
+    return replace(question, studies=studies, arms=arms, figure=figure, sentence=" ".join(kept))

@@ -10,8 +10,8 @@ from typing import Any
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from mnist_scaling.fitting.comparing.comparison_terminal import shared_sentence
-from mnist_scaling.fitting.comparing.conclusion import EXPONENTS
+from mnist_scaling.fitting.comparing.conclusion import EXPONENTS, shared_sentence
+from mnist_scaling.fitting.comparing.shared_exponents import TOLD_APART
 from mnist_scaling.fitting.interval import Interval
 from mnist_scaling.reporting import figure_files, html
 from mnist_scaling.reporting.figures import style
@@ -161,7 +161,8 @@ def shared_table(record: Mapping[str, Any]) -> Table | None:
     ]
     note = (
         "offset: every parameter shared, one factor on the loss. shared: exponents and floor shared, scales each arm's "
-        "own. separate: everything each arm's own. Bold: the fewest parameters within 2 of the best AICc."
+        "own. separate: everything each arm's own. Bold: the fewest parameters within "
+        f"{TOLD_APART:g} of the best AICc."
     )
     return Table(["law", "what is each arm's own", "parameters", "AICc", "hold-out rmse"], rows, note) if rows else None
 

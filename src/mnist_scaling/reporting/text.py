@@ -9,13 +9,20 @@ from mnist_scaling.fitting.interval import Interval
 NB = "\N{NO-BREAK SPACE}"
 """Between the parts of one number, so that no line ends inside it."""
 
+LARGE = 10
+"""From here on an estimate is no exponent: all its numbers have three digits, in place of three decimals."""
+
 
 def estimate(found: Interval) -> str:
-    """0.280 [0.250, 0.310], or the value alone where there is no interval, or a dash."""
+    """0.280 [0.250, 0.310], the value alone, or a dash; 155 [50.8, 772] where large, 2.00 [1.20, ∞) without an end."""
     if not found.known:
         return "—"
-    text = decimals(found.value)
-    return f"{text}{NB}[{decimals(found.low)},{NB}{decimals(found.high)}]" if found.bounded else text
+    shown = [x for x in (found.value, found.low, found.high) if math.isfinite(x)]
+    digits = number if max(map(abs, shown)) >= LARGE else decimals
+    if found.bounded:
+        return f"{digits(found.value)}{NB}[{digits(found.low)},{NB}{digits(found.high)}]"
+    open_end = math.isfinite(found.low) and found.high == math.inf
+    return f"{digits(found.value)}{NB}[{digits(found.low)},{NB}∞)" if open_end else digits(found.value)
 
 
 def decimals(value: float) -> str:

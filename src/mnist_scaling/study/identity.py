@@ -23,6 +23,9 @@ NO_EFFECT = ("device", "threads", "data.dir", "data.path", "init_from", "save_we
 """Config keys that change no result: a resume may change them. Of arrays and of weights to start from the checksum
 counts, not the place."""
 
+CHECKSUMS = ("data.sha256", "init_sha256")
+"""Config keys of files' contents, which a sweep fills in when it opens the files."""
+
 IDENTITY = "identity"
 """Key of study.json."""
 
@@ -146,7 +149,7 @@ def range_in_words(value: Any) -> str:
         return str(value)
 
 
-def check(folder: Path, identity: Identity, defaults: Mapping[str, Any]) -> Identity:
+def check(folder: Path, identity: Identity, defaults: Mapping[str, Any], not_yet_known: Iterable[str] = ()) -> Identity:
     """Compare a sweep with the study that it wants to join; the identity to write into study.json.
 
     Parameters
@@ -157,6 +160,8 @@ def check(folder: Path, identity: Identity, defaults: Mapping[str, Any]) -> Iden
         The sweep's.
     defaults : mapping
         Dotted config key to default.
+    not_yet_known : iterable of str
+        Keys that are not compared, because the sweep has not looked at the files yet.
 
     Raises
     ------
@@ -174,11 +179,14 @@ def check(folder: Path, identity: Identity, defaults: Mapping[str, Any]) -> Iden
             "another `name=`."
         )
     varying = tuple(sorted({*record["varying"], *identity.varying}))
-    found = differences(record["settings"], identity.settings, defaults, varying)
+    left_out = set(not_yet_known)
+    found = differences(record["settings"], identity.settings, defaults, {*varying, *left_out})
     found += differences(record["ranges"], identity.ranges, {}, varying)
     groups = record.get("groups", {})
+    # Weights to start from may differ between cells: a group has those of its first one, and each cell checks its own.
+    left_out |= {key for key in CHECKSUMS if key in varying}
     for name in groups.keys() & identity.groups.keys():
-        found += differences(groups[name], identity.groups[name], defaults)
+        found += differences(groups[name], identity.groups[name], defaults, left_out)
     found = list(dict.fromkeys(found))
     if found:
         raise InputError(

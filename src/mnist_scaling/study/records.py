@@ -201,7 +201,7 @@ def row(record: Mapping[str, Any], axes: Mapping[str, Any], tuned: Mapping[str, 
     if "seed" in axes:
         head[RUN_SEED] = head.pop("seed")
     result = dict(record["result"] or {})
-    further = result.pop("off_distribution", {})
+    further = {name: value for kind in columns.FURTHER for name, value in result.pop(kind, {}).items()}
     return {**axes, **settings, **head, WANTED: _wanted(record["config"]), **result, **further}
 
 

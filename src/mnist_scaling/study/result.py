@@ -58,6 +58,8 @@ class TrainResult:
     )
     off_distribution: dict[str, float] = field(default_factory=dict)
     """Losses and error rates on changed test images, by their columns (`columns.OFF_DISTRIBUTION_TABLE`)."""
+    gradient_noise: dict[str, float | None] = field(default_factory=dict)
+    """The gradient noise scale and its parts, by their columns (`columns.GRADIENT_NOISE_TABLE`)."""
     flags: str = measured("codes that the regime gives the run, separated by ;", default="")
     reports: tuple[tuple[float, float], ...] = ()
     """Per report to the pruner: the share of the run, and the loss on a slice of the validation images."""

@@ -13,8 +13,8 @@ import pandas as pd
 from mnist_scaling.errors import InputError
 from mnist_scaling.study.columns import (
     CELL_COLUMNS,
+    FURTHER_COLUMNS,
     LENGTHS,
-    OFF_DISTRIBUTION_COLUMNS,
     RESULT_COLUMNS,
     TRIAL_COLUMNS,
 )
@@ -101,7 +101,7 @@ def trials_table(rows: Sequence[Mapping[str, Any]], axes: Sequence[str], tuned: 
     axes, tuned : sequence of str
         Column names of the swept scientific keys and of the tuned ones.
     """
-    further = [name for name in OFF_DISTRIBUTION_COLUMNS if any(name in row for row in rows)]
+    further = [name for name in FURTHER_COLUMNS if any(name in row for row in rows)]
     return pd.DataFrame(rows, columns=list(dict.fromkeys([*axes, *tuned, *TRIAL_COLUMNS, *further])))
 
 
@@ -128,7 +128,7 @@ def cells_table(trials: pd.DataFrame, axes: Sequence[str], tuned: Sequence[str])
     groups = trials.groupby(list(axes), sort=True, dropna=False) if axes else [((), trials)]
     for key, runs in groups:
         rows.append(dict(zip(axes, key, strict=True)) | _cell(runs, tuned))
-    further = [name + end for name in OFF_DISTRIBUTION_COLUMNS if name in trials for end in ("", "_se")]
+    further = [name + end for name in FURTHER_COLUMNS if name in trials for end in ("", "_se")]
     return pd.DataFrame(rows, columns=list(dict.fromkeys([*axes, *tuned, *CELL_COLUMNS, *further])))
 
 
@@ -173,7 +173,7 @@ def _cell(runs: pd.DataFrame, tuned: Sequence[str]) -> dict[str, Any]:
     if repeats.empty:
         return row
     means = {"val_loss": "repeat_val_loss", "test_loss": "test_loss", "test_error": "test_error"}
-    means |= {name: name for name in OFF_DISTRIBUTION_COLUMNS if name in repeats}
+    means |= {name: name for name in FURTHER_COLUMNS if name in repeats}
     for source, target in means.items():
         values = repeats[source].to_numpy(float)
         row[target] = values.mean()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mnist_scaling.config import RunConfig
 from mnist_scaling.study.vocabulary import TRIAL
-from mnist_scaling.training import acceleration, data, optimizers, regimes
+from mnist_scaling.training import acceleration, data, gradient_noise, models, optimizers, regimes
 from mnist_scaling.training.model_size import Size, measure
 
 _AUGMENTED = {"none": 0.0, "affine": 8e-6, "elastic": 1.9e-5}
@@ -26,13 +26,19 @@ def cost(run: RunConfig) -> float:
     """
     spec = data.spec(run.data)
     size = measure(run.model, spec.image_shape, spec.classes)
-    _, seen = _examples(run, size)
+    n_train, seen = _examples(run, size)
     parts = 1 if run.trial.stage == TRIAL else 3 + len(run.data.off_distribution)
     n_evaluated = (run.data.max_eval or spec.n_validation) * parts
     optimizers.check(run.optim)
     pace = acceleration.pace(run, spec.image_shape, size.training)
     example = pace.example + _AUGMENTED[run.data.augment]
-    return seen * (example + pace.step / run.optim.batch_size) + n_evaluated * pace.forward
+    own = seen * (example + pace.step / run.optim.batch_size) + n_evaluated * pace.forward
+    images = gradient_noise.images(run, n_train, seen)
+    if not images:
+        return own
+    # Its gradients are autograd's, whatever takes the steps.
+    plain = models.family(run.model.name).pace(run.model, spec.image_shape, size.training)
+    return own + images * (plain.example + plain.step / gradient_noise.SMALL_BATCH)
 
 
 def _examples(run: RunConfig, size: Size) -> tuple[int, int]:

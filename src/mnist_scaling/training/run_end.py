@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from mnist_scaling.config import RunConfig
-from mnist_scaling.study.columns import OFF_DISTRIBUTION_COLUMNS
+from mnist_scaling.study.columns import FURTHER, FURTHER_COLUMNS
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import COMPLETE
 from mnist_scaling.training import data, regimes, weights
@@ -24,7 +24,7 @@ def finish(run: RunMonitor, size: Size, outcome: regimes.Outcome | Ended) -> Tra
     try:
         # With branches the run itself has one number, which the tuner sees: their geometric mean.
         losses = [branch["val_loss"] for branch in run.branches]
-        scores = {"val_loss": exp(fsum(map(log, losses)) / len(losses))} if losses else run.score()
+        scores: dict[str, Any] = {"val_loss": exp(fsum(map(log, losses)) / len(losses))} if losses else run.score()
     except Ended as end:
         return finish(run, size, end)
     return _result(run, size, COMPLETE, outcome, scores)
@@ -32,6 +32,7 @@ def finish(run: RunMonitor, size: Size, outcome: regimes.Outcome | Ended) -> Tra
 
 def _result(run: RunMonitor, size: Size, state: str, outcome: regimes.Outcome, scores: dict[str, Any]) -> TrainResult:
     n = run.n_train
+    further: dict[str, Any] = {k: {c: scores[c] for c in names if c in scores} for k, names in FURTHER.items()}
     return TrainResult(
         state=state,
         n_params=size.n_params,
@@ -49,8 +50,8 @@ def _result(run: RunMonitor, size: Size, state: str, outcome: regimes.Outcome, s
         branches=tuple(_branch(branch, size) for branch in run.branches),
         resumed_at=run.resumed_at,
         device=run.learner.part.rows.device.type,
-        off_distribution={name: value for name, value in scores.items() if name in OFF_DISTRIBUTION_COLUMNS},
-        **{name: value for name, value in scores.items() if name not in OFF_DISTRIBUTION_COLUMNS},
+        **further,
+        **{name: value for name, value in scores.items() if name not in FURTHER_COLUMNS},
     )
 
 

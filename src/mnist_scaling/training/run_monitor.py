@@ -14,6 +14,7 @@ from mnist_scaling.training import data, parametrization, scoring, seeding
 from mnist_scaling.training.augmentation import Augmenter
 from mnist_scaling.training.curve_recorder import CurveRecorder
 from mnist_scaling.training.engine import Learner
+from mnist_scaling.training.gradient_noise import GradientNoiseRecorder
 
 CHECK_EVERY = 25
 """Steps between looks at the loss; each look waits for the device."""
@@ -65,6 +66,7 @@ class RunMonitor:
         self.branches: list[dict[str, Any]] = []
         """Counts and losses of each finished decay, of a regime that has several."""
         self.curve = CurveRecorder(learner.model, self.part, dataset.validation, config)
+        self.noise = GradientNoiseRecorder(learner.model, self.part, config)
         self._worst = DIVERGED_AT * log(dataset.classes)
         self._unchecked = 0
         learner.model.train()
@@ -98,6 +100,7 @@ class RunMonitor:
         self._unchecked += steps
         if self.steps % CHECK_EVERY == 0:
             self.check()
+        self.noise.add_if_due(self.seen - examples, self.seen)
 
     def check(self, cut_short: bool = False) -> None:
         """Look at the mean training loss since the last look.
@@ -123,7 +126,7 @@ class RunMonitor:
     def watched(self, mean_loss: float) -> None:
         """Tell whoever watches the run its mean training loss since the last look; here nobody does."""
 
-    def score(self, known: int | None = None) -> dict[str, float]:
+    def score(self, known: int | None = None) -> dict[str, float | None]:
         """The losses that the run's stage may see, of the weights as they are.
 
         Parameters
@@ -136,8 +139,10 @@ class RunMonitor:
         Ended
             When the validation loss is that of a diverged run.
         """
-        scores = scoring.score(self.learner.model, self.dataset, self.part.head(known), self.config)
+        scores: dict[str, float | None] = {**self.noise.columns(self.seen)}
+        scores |= scoring.score(self.learner.model, self.dataset, self.part.head(known), self.config)
         self.learner.model.train()
-        if not scores["val_loss"] <= self._worst:
+        val_loss = scores["val_loss"]
+        if val_loss is None or not val_loss <= self._worst:
             raise Ended(DIVERGED)
         return scores

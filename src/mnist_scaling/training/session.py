@@ -104,13 +104,15 @@ class Session(ObservedRun):
     def save(self) -> dict[str, Any]:
         """All that the next step depends on, copied: weights, optimiser, dropout's stream, counts."""
         self.check(cut_short=True)  # so that no half-filled window has to be saved
-        return {"seen": self.seen, "steps": self.steps, "engine": self.engine.state_dict()}
+        noise = [list(point) for point in self.noise.points]
+        return {"seen": self.seen, "steps": self.steps, "engine": self.engine.state_dict(), "noise": noise}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go back to a saved state, bit for bit; what was spent stays spent."""
         self.check(cut_short=True)
         self.seen, self.steps = state["seen"], state["steps"]
         self.engine.load_state_dict(state["engine"])
+        self.noise.points[:] = [(seen, norm, variance) for seen, norm, variance in state.get("noise", ())]
 
     def save_checkpoint(self) -> None:
         """Write a checkpoint of the run as it is now; nothing for a run without a folder."""

@@ -21,7 +21,7 @@ from torch.nn.functional import pad
 
 from mnist_scaling.config import OptimConfig, RunConfig
 from mnist_scaling.study.result import TrainResult
-from mnist_scaling.training import data, models, regimes, run_end, schedules, seeding, weights
+from mnist_scaling.training import data, gradient_noise, models, regimes, run_end, schedules, seeding, weights
 from mnist_scaling.training.acceleration import ACCELERATOR, Lane
 from mnist_scaling.training.model_size import measure
 from mnist_scaling.training.observed_run import ObservedRun, Watch
@@ -40,11 +40,15 @@ SMALLEST_ROOM = 16
 
 
 def can_share(run: RunConfig, device: torch.device) -> bool:
-    """Whether a run can be trained in a lane: its batches are known beforehand, and its model is written out."""
+    """Whether a run can be trained in a lane: its batches are known beforehand, and its model is written out.
+
+    One that measures its gradient noise on the way trains alone: a lane looks at its runs every few steps only.
+    """
     return (
         ACCELERATOR is not None
         and issubclass(regimes.REGIMES[run.regime.name], Lockstep)
         and run.data.augment == "none"
+        and not gradient_noise.per_measurement(run)
         and _places(run, device) > 0
     )
 

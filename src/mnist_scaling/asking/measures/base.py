@@ -114,6 +114,34 @@ def mean(values: ArrayLike, level: float = LEVEL) -> Interval:
     return Interval(centre, centre - half, centre + half)
 
 
+def mean_of_dependent(values: ArrayLike, slopes: ArrayLike, level: float = LEVEL) -> Interval:
+    """The mean of values that depend on common noise, with Student's interval.
+
+    values = m + J e, where e has one unknown variance: that follows from the scatter of the values about their mean,
+    with Satterthwaite's degrees of freedom. Values that move together scatter little, and err together.
+
+    Parameters
+    ----------
+    values : array, shape (n,)
+    slopes : array, shape (n, sources)
+        J: how far each value moves with each source of noise.
+    level : float
+    """
+    found, j = np.asarray(values, float), np.asarray(slopes, float)
+    if not len(found):
+        return Interval()
+    centre = float(found.mean())
+    about = j - j.mean(axis=0)
+    shared = about @ about.T
+    trace = float(np.trace(shared))
+    if len(found) < 2 or trace <= 0:
+        return Interval(centre)
+    freedom = trace**2 / float((shared**2).sum())
+    variance = float(((found - centre) ** 2).sum()) / trace * float((j.mean(axis=0) ** 2).sum())
+    half = float(stdtrit(freedom, 0.5 + level / 2) * np.sqrt(variance))
+    return Interval(centre, centre - half, centre + half)
+
+
 def exponential(interval: Interval) -> Interval:
     """exp of a value and of both ends."""
     return Interval(*(float(np.exp(x)) for x in (interval.value, interval.low, interval.high)))

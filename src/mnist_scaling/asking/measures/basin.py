@@ -1,10 +1,16 @@
 """kind: basin. Where the loss is lowest along the ratio of two columns, and how far one may stray from there.
 
-    log L = c + b1 z + b2 z^2 + d1 g + d2 g^2        z = log(over / per), g = log of the column `given`
-    best ratio = exp(-b1 / 2 b2)                     basin = exp(2 sqrt(log(1 + tolerance) / b2))
+    log L = c + b1 z + b2 z^2 + d1 g + d2 g^2 + e z g        z = log(over / per), g = log of the column `given`
+    best ratio = exp(-b1 / 2 b2)                             basin = exp(2 sqrt(log(1 + tolerance) / b2))
 
 The basin is a factor: the largest ratio within the tolerance of the best loss, over the smallest such ratio. The
-column `given` takes up what merely goes along with the ratio, such as the number of parameters.
+column `given` takes up what merely goes along with the ratio, such as the number of parameters; its logarithm counts
+from its mean over the cells, so the best ratio, which may move with it, is the one in the middle of the cells.
+
+Both intervals are exact for normal noise of one size: Student's of b2, of which the basin is a function, and Fieller's
+of the quotient -b1 / 2 b2. Where b2 is not told from zero, the basin has no upper end, and the best ratio no interval.
+
+Source: Fieller 1954, J. R. Stat. Soc. B 16, 175.
 """
 
 from __future__ import annotations
@@ -13,9 +19,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import stdtrit
 
-from mnist_scaling.asking.measures.base import DRAWS, SEED, Found, Kind, Number, columns, quantiles
+from mnist_scaling.asking.measures.base import Found, Kind, Number, columns, exponential
 from mnist_scaling.asking.study_arms import LOSS, Arm
+from mnist_scaling.fitting.interval import Interval
+from mnist_scaling.fitting.laws.base import Array
+from mnist_scaling.fitting.least_squares import LEVEL
 
 
 @dataclass(frozen=True)
@@ -33,11 +43,10 @@ class Keys:
 
 
 def measure(keys: Keys, arms: Mapping[str, Arm]) -> Found:
-    """Slots <arm>_best and <arm>_basin, and <arm>_edge: whether the best ratio lies inside those that were tried."""
+    """Slots <arm>_best and <arm>_basin, and <arm>_edge: whether there is a best ratio and those tried hold it."""
     numbers: dict[str, Number] = {}
     words: dict[str, str] = {}
     notes: list[str] = []
-    rng = np.random.default_rng(SEED)
     for name, arm in arms.items():
         over, per, loss = columns(arm, keys.over, keys.per, LOSS)
         z = np.log(over / per)
@@ -45,33 +54,55 @@ def measure(keys: Keys, arms: Mapping[str, Arm]) -> Found:
         if keys.given is not None:
             g = np.log(columns(arm, keys.given)[0])
             g = g - g.mean()
-            terms += [g, g**2]
+            terms += [g, g**2, z * g]
         if len(z) <= len(terms) or len(np.unique(np.round(z, 6))) < 3:
             notes.append(f"{arm.label}: {len(z)} cells are too few to tell a basin.")
             continue
-        design = np.stack(terms, axis=1)
-        fitted = design @ np.linalg.lstsq(design, np.log(loss), rcond=None)[0]
-        residual = (np.log(loss) - fitted) * np.sqrt(len(z) / (len(z) - len(terms)))
-        draws = fitted + residual * rng.standard_normal((DRAWS, len(z)))
-        best, basin = _basin(design, np.log(loss)[None], keys.tolerance)
-        bests, basins = _basin(design, draws, keys.tolerance)
+        best, basin = _basin(np.stack(terms, axis=1), np.log(loss), keys.tolerance)
         ratio = f"{keys.over} / {keys.per}"
-        numbers[f"{name}_best"] = Number(quantiles(best[0], bests), f"{arm.label}: best {ratio}")
+        numbers[f"{name}_best"] = Number(best, f"{arm.label}: best {ratio}")
         share = f"{100 * keys.tolerance:g} %"
-        numbers[f"{name}_basin"] = Number(
-            quantiles(basin[0], basins), f"{arm.label}: factor of {ratio} within {share} of the best loss"
-        )
-        inside = bool(np.isfinite(best[0])) and z.min() <= np.log(best[0]) <= z.max()
-        words[f"{name}_edge"] = "inside the ratios that were tried" if inside else "not inside the ratios tried"
+        numbers[f"{name}_basin"] = Number(basin, f"{arm.label}: factor of {ratio} within {share} of the best loss")
+        if best.known and not best.bounded:
+            notes.append(f"{arm.label}: these cells do not tell that the loss rises to both sides of the best {ratio}.")
+        if best.known:
+            inside = z.min() <= np.log(best.value) <= z.max()
+            words[f"{name}_edge"] = f"{'inside' if inside else 'outside'} the ratios that were tried"
+        else:
+            words[f"{name}_edge"] = "the loss has no minimum along it"
     return Found(numbers, words, tuple(notes))
 
 
-def _basin(design: np.ndarray, y: np.ndarray, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
-    """Best ratio and width of the basin for each row of log losses; NaN where the curve has no minimum."""
-    _, b1, b2 = np.linalg.lstsq(design, y.T, rcond=None)[0][:3]
-    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        best = np.where(b2 > 0, np.exp(-b1 / (2 * b2)), np.nan)
-        return best, np.where(b2 > 0, np.exp(2 * np.sqrt(np.log1p(tolerance) / b2)), np.nan)
+def _basin(design: Array, y: Array, tolerance: float) -> tuple[Interval, Interval]:
+    """Best ratio and width of the basin; unknown where the curve has no minimum."""
+    inverse = np.linalg.pinv(design)
+    free = len(y) - design.shape[1]
+    beta = inverse @ y
+    b1, b2 = beta[1:3]
+    if b2 <= 0:
+        return Interval(), Interval()
+    cov = (inverse @ inverse.T)[1:3, 1:3] * float(((y - design @ beta) ** 2).sum()) / free
+    t = stdtrit(free, 0.5 + LEVEL / 2)
+    half = t * np.sqrt(cov[1, 1])
+
+    def width(curvature: float) -> float:
+        return 2 * np.sqrt(np.log1p(tolerance) / curvature) if curvature > 0 else np.inf
+
+    basin = Interval(width(b2), width(b2 + half), width(b2 - half))
+    return exponential(_quotient(b1, b2, t**2 * cov)), exponential(basin)
+
+
+def _quotient(b1: float, b2: float, squares: Array) -> Interval:
+    """-b1 / 2 b2 with Fieller's interval: every z at which |b1 + 2 b2 z| is within t standard errors of zero.
+
+    `squares` is t^2 times the covariance of b1 and b2.
+    """
+    value = float(-b1 / (2 * b2))
+    square, line, constant = 4 * (b2**2 - squares[1, 1]), 4 * (b1 * b2 - squares[0, 1]), b1**2 - squares[0, 0]
+    if square <= 0:
+        return Interval(value)
+    root = np.sqrt(max(line**2 - 4 * square * constant, 0.0))
+    return Interval(value, float((-line - root) / (2 * square)), float((-line + root) / (2 * square)))
 
 
 KIND = Kind(Keys, measure)

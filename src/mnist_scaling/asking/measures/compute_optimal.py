@@ -13,6 +13,7 @@ from mnist_scaling.asking.study_arms import Arm
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.analysis import analyse
 from mnist_scaling.fitting.fitted import Options
+from mnist_scaling.fitting.frontier import METHODS
 from mnist_scaling.fitting.interval import Interval
 
 WORDS = {"N_exponent": "N*", "D_exponent": "D*", "loss_exponent": "L*"}
@@ -43,9 +44,9 @@ def measure(keys: Keys, arms: Mapping[str, Arm]) -> Found:
             for exponent, star in WORDS.items():
                 interval = found.intervals.get(exponent, Interval())
                 slot = f"{name}_{method}_{exponent.removesuffix('_exponent')}"
-                numbers[slot] = Number(interval, f"{arm.label}: exponent of {star} in C, by {method}")
+                numbers[slot] = Number(interval, f"{arm.label}: exponent of {star} in C, {METHODS[method]}")
             if not found.intervals.get("N_exponent", Interval()).known:
-                notes.append(f"{arm.label}: {method} gives no exponent of N* ({found.frontier.status}).")
+                notes.append(f"{arm.label}: no exponent of N* by {METHODS[method]} ({found.frontier.status}).")
     return Found(numbers, words, tuple(notes))
 
 

@@ -80,7 +80,7 @@ def _losses(arm: Arm, reference: Arm, found: Comparison | None, numbers: dict[st
     numbers[f"{arm.name}_loss_ratio"] = Number(exponential(found.offset if found else Interval()), meaning)
     ends = found.multipliers if found else []
     for name, known in (("small", ends[:1]), ("large", ends[-1:])):
-        where = f"at C = {known[0].C:.2g}" if known else f"at the {name}est shared compute"
+        where = f"at C = {known[0].C:.2g}".replace("e+", "e") if known else f"at the {name}est shared compute"
         meaning = f"compute of {arm.label} for the loss of {reference.label} {where}, over that compute"
         numbers[f"{arm.name}_multiplier_{name}"] = Number(known[0].value if known else Interval(), meaning)
 

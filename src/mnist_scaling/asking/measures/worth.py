@@ -5,7 +5,8 @@
     of: further  (D_eff - U) / (D - U)  what one further, repeated example is worth; U unique examples count fully
 
 The curve is interpolated in logs between the baseline's cells, and followed beyond them by at most the factor `reach`;
-cells farther away are left out and counted.
+cells farther away are left out and counted. Cells of one size share a curve and so its errors, which the interval
+of their mean holds.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mnist_scaling.asking.measures.base import Found, Kind, Number, columns, exponential, mean
+from mnist_scaling.asking.measures.base import Found, Kind, Number, columns, exponential, mean_of_dependent
 from mnist_scaling.asking.measures.base import arm as arm_named
 from mnist_scaling.asking.study_arms import LOSS, Arm
 from mnist_scaling.errors import InputError
@@ -39,7 +40,7 @@ class Keys:
 
 
 def measure(keys: Keys, arms: Mapping[str, Arm]) -> Found:
-    """Slots <arm>_worth: the mean over cells, with Student's interval, geometric for `all`."""
+    """Slots <arm>_worth: the mean over cells, geometric for `all`, with an interval that holds what cells share."""
     if keys.of not in ("all", "further"):
         raise InputError(f"`of` of kind worth must be all or further, but got {keys.of!r}: choose one.")
     baseline = arm_named(arms, keys.baseline, "baseline")
@@ -50,43 +51,48 @@ def measure(keys: Keys, arms: Mapping[str, Arm]) -> Found:
         if name == baseline.name:
             continue
         columns(arm, *keys.same, "n_seen", keys.D)
-        effective = np.array([_effective(baseline.rows, cell, keys) for _, cell in arm.rows.iterrows()])
-        known = np.isfinite(effective)
+        found = [_effective(baseline.rows, cell, keys) for _, cell in arm.rows.iterrows()]
+        logs, slopes = np.array([one[0] for one in found]), np.array([one[1] for one in found])
+        known = np.isfinite(logs)
         if not known.all():
             beyond = int((~known).sum())
             notes.append(
-                f"{arm.label}: {beyond} of {len(known)} cells lie beyond the losses of {baseline.label}: left out."
+                f"{arm.label}: {beyond} of {len(known)} cells have losses that {baseline.label} does not reach, and "
+                "are left out."
             )
-        unique, seen = arm.rows[keys.D].to_numpy(float), arm.rows["n_seen"].to_numpy(float)
+        # Each cell has noise of its own, beside that of the baseline's cells.
+        sources = np.hstack([slopes, np.diag(-slopes.sum(axis=1))])[known]
+        logs, (unique, seen) = logs[known], arm.rows[[keys.D, "n_seen"]].to_numpy(float)[known].T
         if keys.of == "all":
-            found = exponential(mean(np.log(effective / unique)))
+            worth = exponential(mean_of_dependent(logs - np.log(unique), sources))
             meaning = f"{arm.label}: what one example is worth in examples of {baseline.label}"
         else:
-            found = mean((effective - unique) / (seen - unique))
+            further = np.exp(logs) / (seen - unique)
+            worth = mean_of_dependent(further - unique / (seen - unique), further[:, None] * sources)
             meaning = f"{arm.label}: what one further example is worth in examples of {baseline.label}"
-        numbers[f"{name}_worth"] = Number(found, meaning)
+        numbers[f"{name}_worth"] = Number(worth, meaning)
     return Found(numbers, {}, tuple(notes))
 
 
-def _effective(baseline: pd.DataFrame, cell: pd.Series, keys: Keys) -> float:
-    """D of the baseline at the cell's loss; NaN where its curve does not reach there."""
-    rows = baseline[(baseline[list(keys.same)] == cell[list(keys.same)]).all(axis=1)].sort_values("n_seen")
-    if len(rows) < 2:
-        return float("nan")
-    d = np.log(rows["n_seen"].to_numpy(float))
-    loss = np.minimum.accumulate(np.log(rows[LOSS].to_numpy(float)))  # more data at a higher loss is noise
-    kept = np.concatenate([[True], np.diff(loss) < 0])
-    d, loss, at = d[kept], loss[kept], float(np.log(cell[LOSS]))
+def _effective(baseline: pd.DataFrame, cell: pd.Series, keys: Keys) -> tuple[float, np.ndarray]:
+    """log D of the baseline at the cell's loss, NaN where its curve does not reach there; its slopes in the log losses
+    of the baseline's rows. In the cell's own log loss the slope is minus their sum: a common factor changes nothing.
+    """
+    slopes = np.zeros(len(baseline))
+    own = np.flatnonzero((baseline[list(keys.same)] == cell[list(keys.same)]).all(axis=1))
+    own = own[np.argsort(baseline["n_seen"].to_numpy(float)[own], kind="stable")]
+    d, loss = (np.log(baseline[column].to_numpy(float)[own]) for column in ("n_seen", LOSS))
+    kept = np.ones(len(own), bool)
+    kept[1:] = loss[1:] < np.minimum.accumulate(loss)[:-1]  # more data at a higher loss is noise
+    own, d, loss, at = own[kept], d[kept], loss[kept], float(np.log(cell[LOSS]))
     if len(d) < 2:
-        return float("nan")
-    if at > loss[0]:
-        found = d[0] + (at - loss[0]) * (d[1] - d[0]) / (loss[1] - loss[0])
-    elif at < loss[-1]:
-        found = d[-1] + (at - loss[-1]) * (d[-1] - d[-2]) / (loss[-1] - loss[-2])
-    else:
-        found = float(np.interp(-at, -loss, d))
+        return float("nan"), slopes
+    k = int(np.clip(np.searchsorted(-loss, -at) - 1, 0, len(d) - 2))  # the piece that holds it, or the outermost one
+    share = (at - loss[k]) / (loss[k + 1] - loss[k])
+    found = d[k] + share * (d[k + 1] - d[k])
+    slopes[own[k : k + 2]] = np.array([share - 1, -share]) * (d[k + 1] - d[k]) / (loss[k + 1] - loss[k])
     far = np.log(keys.reach)
-    return float(np.exp(found)) if d[0] - far <= found <= d[-1] + far else float("nan")
+    return (float(found) if d[0] - far <= found <= d[-1] + far else float("nan")), slopes
 
 
 KIND = Kind(Keys, measure)

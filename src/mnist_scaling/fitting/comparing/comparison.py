@@ -106,7 +106,7 @@ def compare(a: Arm, b: Arm, options: ComparisonOptions | None = None) -> Compari
     exponents, shared = [], []
     if options.exponents:
         exponents = exponent_differences(surfaces, normal, options.level, rng)
-        shared = shared_fits(cells, joint_laws(cells))
+        shared = shared_fits(cells, joint_laws(cells), surfaces.covariance)
     flags = _flags(a, b, surfaces, multiplier, fronts is not None)
     return Comparison(a, b, cells, surfaces, options, differences, offset, multiplier, fronts, exponents, shared, flags)
 

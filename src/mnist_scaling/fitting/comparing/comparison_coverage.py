@@ -44,17 +44,33 @@ class Noise:
     shared: float
     """Share of its variance that a seed gives to both arms; 0 where they share no seed."""
     repeats: int = 3
+    tuning: float = 0.0
+    """Standard deviation of what the tuning of a cell leaves, which all repeats of the cell have, and no other arm."""
+    reach: float = 0.0
+    """Correlation of what it leaves between neighbouring cells, of which one starts from the other's best setting."""
+
+
+def left_by_tuning(x: Array, noise: Noise, rng: np.random.Generator) -> Array:
+    """Log loss that tuning leaves in each cell of log sizes x, shape (cells, 2): noise smooth over the grid.
+
+    Cells that are k steps of the grid apart along each variable have the correlation reach^(sum of k).
+    """
+    steps = sum(np.abs(np.subtract.outer(*2 * [np.unique(c, return_inverse=True)[1]])) for c in np.round(x, 6).T)
+    correlation = np.where(steps == 0, 1.0, noise.reach**steps)
+    return noise.tuning * np.linalg.cholesky(correlation) @ rng.standard_normal(len(x))
 
 
 def simulate(n: Array, d: Array, truth: Truth, noise: Noise, rng: np.random.Generator) -> tuple[Arm, Arm]:
     """Two arms on the same cells, with log-normal noise of which a part is the seed's and common to both."""
-    exact = truth.logs(np.stack([np.log(n), np.log(d)], axis=-1))
+    x = np.stack([np.log(n), np.log(d)], axis=-1)
+    exact = truth.logs(x)
     size = (len(n), noise.repeats)
     common = np.sqrt(noise.shared) * rng.standard_normal(size)
     arms = []
     for name, y in zip("ab", exact, strict=True):
         own = np.sqrt(1 - noise.shared) * rng.standard_normal(size)
-        losses = np.exp(y[:, None] + noise.sigma * (common + own))
+        tuned = y + left_by_tuning(x, noise, rng) if noise.tuning else y
+        losses = np.exp(tuned[:, None] + noise.sigma * (common + own))
         se = losses.std(axis=1, ddof=1) / np.sqrt(noise.repeats) if noise.repeats > 1 else None
         table = make_table(losses.mean(axis=1), {"N": n, "D": d, "C": 6 * n * d}, se, np.full(len(n), noise.repeats))
         # Arms that share no seed have seeds of their own.

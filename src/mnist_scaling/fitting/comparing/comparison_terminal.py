@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mnist_scaling.fitting.comparing.conclusion import EXPONENTS, factor
+from mnist_scaling.fitting.comparing.conclusion import EXPONENTS, factor, shared_sentence
 from mnist_scaling.fitting.interval import Interval
 
 COLOURS = {"error": "bold red", "warning": "yellow", "info": "cyan"}
@@ -31,17 +31,6 @@ def show(record: Mapping[str, Any], console: Console | None = None) -> None:
             text = Text(f"{flag['code']}: ", style=COLOURS.get(flag["severity"], ""))
             console.print(text + Text(f"{flag['message']} {flag['remedy']}", style="default"))
         console.print(Text(f"\n{pair['sentence']}", style="bold"))
-
-
-def shared_sentence(record: Mapping[str, Any]) -> str:
-    """What AICc says of exponents that both arms share."""
-    best = record["shared"]["preferred"]
-    words = {
-        "offset": "one factor on the loss is all that the arms need of their own",
-        "shared": "the arms need scales of their own, but no exponents",
-        "separate": "the arms need exponents of their own",
-    }
-    return f"By AICc ({best['law'].replace('_', ' ')}), {words[best['variant']]}."
 
 
 def _slopes(record: Mapping[str, Any]) -> Table:

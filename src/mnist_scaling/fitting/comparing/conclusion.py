@@ -36,6 +36,32 @@ def sentence(record: Mapping[str, Any]) -> str:
     return f"{text} {_of_compute(a, b, record['multiplier'])}".strip()
 
 
+def shared_sentence(record: Mapping[str, Any]) -> str:
+    """What AICc says of exponents that both arms share, in accord with the verdict.
+
+    The two ask different questions. An interval asks whether one difference is told from zero, for which it must be two
+    standard errors large; AICc asks whether exponents of each arm's own predict better than shared ones, for which one
+    difference among two must be two and a half.
+    """
+    best, words = record["shared"]["preferred"], record["verdict"]
+    names = [k for k in EXPONENTS if record["slopes"].get(k, {}).get("difference", {}).get("value") is not None]
+    differing = [k for k in names if words[k] == DIFFERS]
+    alike = bool(names) and all(words[k] == EQUIVALENT for k in names)
+    enough = "one factor on the loss" if best["variant"] == "offset" else "a scale of each arm's own"
+    if best["variant"] != "separate":
+        text = f"{enough} is all that the arms need of their own"
+        if differing:
+            what = f"{' and '.join(differing)} differ{'s' * (len(differing) == 1)}"
+            text += f" to be predicted as well: {what} by what is told from zero, but is small against the noise"
+    elif differing:
+        text = "the arms need exponents of their own, as the verdict says"
+    elif alike:
+        text = "the arms need parameters of their own: they differ, but in no exponent by more than the margin"
+    else:
+        text = "the arms need parameters of their own, but the intervals do not settle which exponent differs"
+    return f"By AICc ({best['law'].replace('_', ' ')}), {text}."
+
+
 def _of_slope(name: str, difference: Interval, word: str, margin: float) -> str:
     shown = f"{name}, the exponent of {EXPONENTS[name]},"
     if word == DIFFERS:

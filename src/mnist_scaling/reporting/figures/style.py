@@ -34,6 +34,9 @@ TEXT_WIDTH = 7.2
 MOST_LEVELS = 24
 """Levels that an axis takes its ticks from."""
 
+CLOSE = 0.8
+"""Of levels nearer to each other than this share of an even step, whose labels would overlap, one has a tick."""
+
 _RC = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
@@ -121,16 +124,20 @@ def log_axis(axis: Axis, low: float, high: float, pad: float = 0.06, most: int =
 
 
 def level_axis(axis: Axis, levels: ArrayLike, pad: float = 0.06, most: int = 7) -> None:
-    """Logarithmic scale whose ticks are the levels themselves, thinned where they are many; round numbers where there
-    are more than `MOST_LEVELS`, as in a table whose every model has a size of its own."""
+    """Logarithmic scale whose ticks are the levels themselves, thinned where they are many or close; round numbers
+    where there are more than `MOST_LEVELS`, as in a table whose every model has a size of its own."""
     distinct = np.unique(np.asarray(levels, float))
     if len(distinct) > MOST_LEVELS:
         log_axis(axis, distinct[0], distinct[-1], pad, most)
         return
-    span = max(np.log(distinct[-1] / distinct[0]), 0.05) * pad
+    whole = np.log(distinct[-1] / distinct[0])
+    span = max(whole, 0.05) * pad
     step = int(np.ceil(len(distinct) / most))
-    ticks = distinct[::-1][::step][::-1]
-    _log_ticks(axis, list(ticks), distinct[0] * np.exp(-span), distinct[-1] * np.exp(span))
+    ticks: list[float] = []
+    for level in distinct[::-1][::step]:
+        if not ticks or np.log(ticks[-1] / level) >= CLOSE * whole / max(most - 1, 1):
+            ticks.append(float(level))
+    _log_ticks(axis, ticks[::-1], distinct[0] * np.exp(-span), distinct[-1] * np.exp(span))
 
 
 def _log_ticks(axis: Axis, ticks: Sequence[float], low: float, high: float) -> None:

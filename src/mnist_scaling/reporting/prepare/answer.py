@@ -10,6 +10,7 @@ import pandas as pd
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.interval import Interval
+from mnist_scaling.reporting.text import short
 from mnist_scaling.study.columns import label
 
 ARM = "arm"
@@ -89,10 +90,10 @@ def answer_figure(
     numbered = colour != ARM and pd.api.types.is_numeric_dtype(rows[colour])
     return AnswerFigure(
         panels,
-        {value: f"{value:g}" if numbered else str(value) for value in values},
+        {value: short(value) if numbered else str(value) for value in values},
         numbered,
         "" if colour == ARM else label(str(colour)),
-        (_axis(str(x)), y_label or _axis(str(y))),
+        (axis(str(x)), y_label or axis(str(y))),
         "" if lines is None else f"darker: larger {label(lines)}",
         dict(intervals.values()),
     )
@@ -123,5 +124,6 @@ def _word(column: str, value: Any) -> str:
     return text if column == ARM else f"{label(column)} {text}"
 
 
-def _axis(column: str) -> str:
+def axis(column: str) -> str:
+    """What the axis of a column says."""
     return AXES.get(column) or label(column)

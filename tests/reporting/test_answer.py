@@ -1,0 +1,73 @@
+"""The figure of an answer: what is drawn lies inside, and its key has room for many values."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mnist_scaling.fitting.interval import Interval
+from mnist_scaling.reporting.figures import answer, style
+from mnist_scaling.reporting.prepare.answer import ARM, answer_figure
+
+SIZES = [2500 * 1.3**k for k in range(16)]
+
+
+def rows(se: float) -> pd.DataFrame:
+    """A grid of 16 sizes and 4 amounts of data, with a standard error of that share of the loss."""
+    found = pd.DataFrame([(n, d) for n in SIZES for d in (781, 2000, 5000, 12500)], columns=["n_params", "n_seen"])
+    loss = found["n_seen"] ** -0.4 * found["n_params"] ** -0.2
+    return found.assign(loss=loss, loss_se=se * loss, **{ARM: "one"})
+
+
+def test_error_bars_end_inside_the_axes() -> None:
+    data = answer_figure(rows(0.5), {"x": "n_seen", "y": "loss", "colour": "n_params"}, {})
+    low, high = answer.draw(data).axes[0].get_ylim()
+    every = pd.concat([line.points for line in data.panels[""]])
+    assert low < (every["y"] - every["se"]).min()
+    assert high > (every["y"] + every["se"]).max()
+    # A bar that would end below zero has no lower end on this axis; the point itself still lies inside.
+    wide = answer.draw(answer_figure(rows(2.0), {"x": "n_seen", "y": "loss", "colour": "n_params"}, {}))
+    assert 0 < wide.axes[0].get_ylim()[0] < every["y"].min()
+
+
+@pytest.mark.parametrize("intervals", [{}, {"a_alpha": ("one: exponent", Interval(0.2, 0.1, 0.3))}])
+def test_a_key_of_many_sizes_fits_the_figure(intervals: dict[str, tuple[str, Interval]]) -> None:
+    with style.theme():
+        figure = answer.draw(answer_figure(rows(0.1), {"x": "n_seen", "y": "loss", "colour": "n_params"}, intervals))
+        figure.canvas.draw()
+    (legend,) = figure.legends
+    texts = [text.get_text() for text in legend.get_texts()]
+    assert texts[1] == "2.5k"
+    assert texts[-1] == "128k"
+    assert len(texts) == 1 + answer.MOST_IN_THE_KEY
+    assert legend.get_window_extent().x1 <= figure.bbox.x1
+    drawn = {line.get_color() for line in figure.axes[0].get_lines() if len(line.get_xdata()) > 1}  # type: ignore[arg-type]
+    assert len(drawn) == len(SIZES)
+
+
+def test_words_of_an_arm_are_never_left_out_of_the_key() -> None:
+    many = pd.concat([rows(0.1).assign(**{ARM: f"arm {k}"}) for k in range(9)])
+    data = answer_figure(many, {"x": "n_seen", "y": "loss", "colour": ARM}, {})
+    assert answer._named(data) == [f"arm {k}" for k in range(9)]
+    assert np.isfinite(answer._reach(data.panels[""])).all()
+
+
+@pytest.mark.parametrize("panels", [1, 2, 4])
+def test_tick_labels_do_not_overlap(panels: int) -> None:
+    """FLOPs of a grid: up to 24 levels, which lie in groups of close ones."""
+    grid = pd.DataFrame(
+        [(n, d) for n in SIZES[:6] for d in (3125, 12500, 25000, 50000)], columns=["n_params", "n_seen"]
+    )
+    grid = grid.assign(flops=90 * grid["n_params"] * grid["n_seen"], loss=0.2, loss_se=0.01)
+    many = pd.concat([grid.assign(**{ARM: f"arm {k}"}) for k in range(panels)])
+    spec = {"x": "flops", "y": "loss", "colour": "n_params", "panel": ARM}
+    with style.theme():
+        figure = answer.draw(answer_figure(many, spec, {}))
+        figure.canvas.draw()
+    for axes in figure.axes[:panels]:
+        boxes = [label.get_window_extent() for label in axes.get_xticklabels() if label.get_text()]
+        assert len(boxes) >= 2
+        assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
