@@ -2,7 +2,7 @@
 # everything that is started here is seen by nobody else, and ends with the first process of these namespaces.
 # Needs PYTHON, the interpreter with the packages of Dask and Ray; ENGINE, dask or ray; SWEEP, the command of a study.
 
-# A node of Ray that fails sends this signal to more than its own processes.
+# A node of Ray that fails sends this signal to more than its own processes (and to its whole group: setsid below).
 trap '' TERM
 
 ip link set lo up
@@ -72,7 +72,7 @@ export RAY_AUTH_MODE=token RAY_AUTH_TOKEN=$($PYTHON -c 'import secrets; print(se
 export RAY_USAGE_STATS_ENABLED=0 PATH=$(dirname $PYTHON):$PATH
 
 ray_start() {
-  on $1 env RAY_TMPDIR=$(mktemp -d /tmp/ray-XXXX) ray start --num-cpus 1 --object-store-memory 100000000 \
+  on $1 env RAY_TMPDIR=$(mktemp -d /tmp/ray-XXXX) setsid ray start --num-cpus 1 --object-store-memory 100000000 \
     --block --disable-usage-stats --node-ip-address 10.9.0.$1 "${@:2}" &
 }
 ray_head() { ray_start 1 --head --port 6379 --include-dashboard false; }
