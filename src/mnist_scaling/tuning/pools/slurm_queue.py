@@ -77,7 +77,8 @@ def check_partition(partition: str | None) -> None:
         any(name.endswith("*") for name in found) if partition is None else set(partition.split(",")) <= set(known)
     ):
         raise InputError(
-            f"`hydra.launcher.partition` must be one of this cluster's, but got {partition}: it has {', '.join(known) or 'none'}."
+            f"`hydra.launcher.partition` must be one of this cluster's, but got {partition}: it has "
+            f"{', '.join(known) or 'none'}."
         )
 
 
