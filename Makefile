@@ -7,10 +7,10 @@ NAME ?= quickstart
 BY ?= optimizer
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data study smoke fit compare report ask test test-crash reliability lint format bench dashboard clean
+.PHONY: help setup data study smoke fit compare report ask test test-distributed test-distributed-ci test-crash reliability lint format bench dashboard clean
 
 help:  ## print this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 22
 
 # pip, not a resolver of its own: a torch that pip's configuration offers is taken as it is.
 $(VENV)/.installed: pyproject.toml
@@ -50,11 +50,18 @@ ask: setup  ## list the questions, or answer one: make ask QUESTION=dropout SCAL
 	@$(RUN) -m mnist_scaling.ask $(if $(QUESTION),question=$(QUESTION)) $(if $(SCALE),scale=$(SCALE))
 
 test: setup  ## run the tests, real runs on real MNIST among them
-	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile
+	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile -m "not distributed"
 
-test-distributed: setup  ## the same study on real clusters of Dask and Ray on this machine, and a node killed
-	@$(RUN) -m pip install --quiet --editable '.[dask,ray]'
+test-distributed: setup  ## the same study on real Ray, Dask, Slurm and PostgreSQL, started here, and their faults
+	@$(RUN) -m pip install --quiet --editable '.[dask,ray,slurm,postgres]'
+	@tests/distributed/packages.sh
 	@OMP_NUM_THREADS=1 $(RUN) -m pytest -m distributed tests/distributed
+
+test-distributed-ci: setup  ## a few minutes of test-distributed: Ray, Dask and PostgreSQL; what is missing is skipped
+	@$(RUN) -m pip install --quiet --editable '.[dask,ray,postgres]' \
+		|| echo "pip could not install the engines: the tests that need them are skipped."
+	@tests/distributed/packages.sh postgresql
+	@OMP_NUM_THREADS=1 $(RUN) -m pytest -m distributed -k "in_ci or undisturbed" tests/distributed
 
 test-crash: setup  ## kill a sweep 400 times in every mode: ten minutes; make test-crash SEED=1 repeats one
 	@OMP_NUM_THREADS=1 $(RUN) -m tests.tuning.crash_simulator $(if $(SEED),--seed $(SEED))

@@ -6,19 +6,22 @@
 
 A study is a grid of cells whose best settings follow lr* ~ N^-0.3 D^0.1, batch* ~ D^0.4 and
 dropout* = 0.03 ln N - 0.02 ln D + constant, with a scatter about it. Every cell is sampled as a tuner does: six
-settings at random, then near its best ones, one in five at random still. The loss is no quadratic: it rises more
-steeply towards large rates, and each run has noise.
+settings at random, then near its best ones, one in five at random still. Each run has noise. The loss is no quadratic:
+from its minimum on it rises more steeply towards large rates, in some scenes smoothly so, or from a cliff on.
 
     held       share of studies whose 95 % interval of the exponent holds the truth
     width      mean width of that interval, and of the one from each cell's best trial by least squares (arg-min)
     ratio      arg-min's width over ours
-    prior      share of new cells, a factor of 2 beyond the grid, whose true best value lies in the predicted interval
+    prior      share of new cells, a factor of 2 beyond the grid in N and D, whose true best value lies in the interval
+               that is predicted for it
+    of range   median of that interval's width over that of the range that is searched
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +31,8 @@ from rich.console import Console
 from rich.table import Table
 from scipy.special import stdtrit
 
-from mnist_scaling.fitting.optimal_settings import Options, SettingsLaws, TunedKey, optimal_settings, prior
+from mnist_scaling.fitting.optimal_settings import Options, SettingsLaws, TunedKey, optimal_settings
+from mnist_scaling.fitting.setting_prior import prior
 from mnist_scaling.fitting.vertices import CellTrials
 
 KEYS = (TunedKey("lr", True), TunedKey("batch_size", True), TunedKey("dropout", False))
@@ -37,6 +41,8 @@ MIDDLE = np.array([np.log(4e-3), np.log(32), 0.15])
 LOW, HIGH = np.array([1e-4, 4.0, 0.0]), np.array([1e-1, 256.0, 0.5])
 CURVATURE = np.array([[0.10, -0.03, 0.0], [-0.03, 0.05, 0.0], [0.0, 0.0, 3.0]])
 SCATTER = np.array([1.0, 1.0, 0.1])
+NEW_CELLS = 20
+"""New cells of one size that each study's prediction is held against."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,8 @@ class Scene:
     """How much the curvature varies between cells, in ln."""
     shape: tuple[int, int] = (6, 5)
     """Model sizes and data sizes."""
+    side: str = "from the minimum"
+    """How the loss is steeper towards large rates: a key of `SIDES`."""
     least_batch: float = 4.0
     """Lower end of the range of the batch size: some best ones lie below a large one."""
 
@@ -64,7 +72,18 @@ SCENES = (
     Scene("40 trials", trials=40),
     Scene("16 cells, varying curvature", varying=0.1, shape=(4, 4)),
     Scene("batch at its limit", least_batch=24.0),
+    Scene("the same on both sides", side="not"),
+    Scene("smoothly steeper", side="smoothly"),
+    Scene("a cliff", side="cliff"),
 )
+
+SIDES: dict[str, Callable[[float], float]] = {
+    "from the minimum": lambda a: 1 + 0.3 * float(np.tanh(a)),
+    "not": lambda a: 1.0,
+    "smoothly": lambda a: float(np.exp(0.15 * a)),
+    "cliff": lambda a: 1 + max(a - 1.5, 0) ** 2,
+}
+"""What the quadratic is multiplied by at a distance `a` in ln lr from the minimum."""
 
 
 def best_setting(n: float, d: float) -> np.ndarray:
@@ -104,7 +123,7 @@ def _tried(
             u = good[rng.integers(len(good))][0] + 0.18 * (high - low) * rng.normal(size=3)
         u = np.clip(u, low, high)
         away = u - best
-        loss = 0.5 * away @ bend @ away * (1 + 0.3 * np.tanh(away[0])) + scene.noise * rng.normal()
+        loss = 0.5 * away @ bend @ away * SIDES[scene.side](away[0]) + scene.noise * rng.normal()
         tried.append((u, float(loss)))
     return tried
 
@@ -123,7 +142,7 @@ def argmin(cells: list[CellTrials], column: int) -> tuple[np.ndarray, np.ndarray
 def measure(scene: Scene, studies: int, seed: int = 0, draws: int = 200) -> list[dict[str, Any]]:
     """One row per key and size of a scene."""
     seen: dict[tuple[int, int], list[tuple[bool, float, bool, float]]] = {}
-    held: dict[int, list[bool]] = {}
+    new: dict[int, list[tuple[float, float]]] = {}
     for number in range(studies):
         rng = np.random.default_rng((seed, number))
         cells = study(scene, rng)
@@ -136,41 +155,46 @@ def measure(scene: Scene, studies: int, seed: int = 0, draws: int = 200) -> list
                     other = bool(abs(value[place] - truth) <= half[place])
                     one = (i.holds(truth), i.high - i.low, other, 2 * float(half[place]))
                     seen.setdefault((column, place), []).append(one)
-            held.setdefault(column, []).extend(_prior_holds(scene, laws, column, rng))
+            new.setdefault(column, []).extend(_new_cells(scene, laws, column, rng))
     return [
         {
             "scene": scene.name, "key": KEYS[column].name, "size": "ND"[place], "studies": len(rows), "asked": studies,
             "held": np.mean([r[0] for r in rows]), "width": np.median([r[1] for r in rows]),
             "argmin_held": np.mean([r[2] for r in rows]), "argmin_width": np.median([r[3] for r in rows]),
-            "ratio": np.median([r[3] for r in rows]) / np.median([r[1] for r in rows]), "prior": np.mean(held[column]),
+            "ratio": np.median([r[3] for r in rows]) / np.median([r[1] for r in rows]),
+            "prior": np.mean(new[column], 0)[0], "of_range": np.median(new[column], 0)[1],
         }
         for (column, place), rows in sorted(seen.items())
     ]  # fmt: skip
 
 
-def _prior_holds(scene: Scene, laws: SettingsLaws, column: int, rng: np.random.Generator) -> list[bool]:
+def _new_cells(scene: Scene, laws: SettingsLaws, column: int, rng: np.random.Generator) -> list[tuple[float, float]]:
+    """Share of new cells whose best value a prediction holds, and its width over that of the range, if there is one."""
     n, d = 1e3 * 2.0 ** scene.shape[0], 1.5e3 * 2.0 ** scene.shape[1]
-    found = prior(laws.keys, KEYS[column].name, {"N": n, "D": d})
+    found = prior(laws.keys, N=n, D=d).get(KEYS[column].name)
     if found is None:
         return []
-    true = (best_setting(n, d) + scene.scatter * SCATTER * rng.normal(size=3))[column]
-    return [found.holds(float(np.exp(true) if KEYS[column].log else true))]
+    true = best_setting(n, d)[column] + scene.scatter * SCATTER[column] * rng.normal(size=NEW_CELLS)
+    ends = np.array([found.low, found.high, [LOW[0], scene.least_batch, LOW[2]][column], HIGH[column]])
+    low, high, least, most = np.log(ends) if KEYS[column].log else ends
+    return [(float(np.mean((low <= true) & (true <= high))), (high - low) / (most - least))]
 
 
 def main() -> None:
     """Measure every scene and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--studies", type=int, default=200, help="simulated studies per scene")
+    parser.add_argument("--scenes", nargs="*", default=[s.name for s in SCENES], help="names of scenes, all by default")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="where to write the numbers")
     arguments = parser.parse_args()
-    rows = [row for scene in SCENES for row in measure(scene, arguments.studies, arguments.seed)]
-    table = Table("scene", "exponent", "laws", "held", "width", "arg-min held", "width", "ratio", "prior")
+    rows = [row for s in SCENES if s.name in arguments.scenes for row in measure(s, arguments.studies, arguments.seed)]
+    table = Table("scene", "exponent", "laws", "held", "width", "arg-min held", "width", "ratio", "prior", "of range")
     for r in rows:
         table.add_row(
             r["scene"], f"{r['key']} in {r['size']}", f"{r['studies']}/{r['asked']}", f"{r['held']:.2f}",
             f"{r['width']:.3f}", f"{r['argmin_held']:.2f}", f"{r['argmin_width']:.3f}", f"{r['ratio']:.1f}",
-            f"{r['prior']:.2f}",
+            f"{r['prior']:.2f}", f"{r['of_range']:.2f}",
         )  # fmt: skip
     Console(width=120).print(table)
     if arguments.json:

@@ -97,7 +97,7 @@ TESTS = {
         "test_faults.py::test_a_killed_study_whose_storage_is_lost_runs_no_finished_run_again"
     ),
     "a second sweep of the same name, from another checkout on one database": (
-        "test_faults.py::test_a_second_checkout_on_one_database_is_refused"
+        "test_faults.py::test_a_second_checkout_on_one_database_is_a_study_of_its_own_and_a_copy_is_refused"
     ),
     "a second sweep of the same study": "test_faults.py::test_a_second_sweep_is_refused_and_harms_nothing",
     "`kill -9` during a run that has a checkpoint": (

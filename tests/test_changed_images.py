@@ -49,5 +49,7 @@ def test_a_study_of_changed_images_from_the_sweep_to_the_fit(data_dir: str, tmp_
     assert set(best["keys"]) == {"lr", "batch_size", "dropout"}
     assert all("Too few cells have 6 trials within 50 %" in key["status"] for key in best["keys"].values())
     assert "Best settings against size" in done.stdout
+    larger = {"N": 4 * cells["n_params"].max(), "D": cells["n_seen"].max()}
+    assert best["predicted"] == {"at": larger, "settings": {}}
     fitted = record["settings"]["columns"]
     assert (fitted["loss"], fitted["se"]) == ("test_loss_rotated", "test_loss_rotated_se")

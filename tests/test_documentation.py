@@ -36,7 +36,7 @@ PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "multirun/README.md")),
     *(ROOT / "docs").glob("*.md"),
 ]
-STARTS = ("python ", "make ", "pip ", "optuna-dashboard ")
+STARTS = ("python ", "make ", "pip ", "optuna-dashboard ", "sbatch ")
 
 
 class Command(NamedTuple):
@@ -178,10 +178,20 @@ def check_pip(arguments: list[str]) -> None:
     assert arguments[1].strip(".[]") in project["optional-dependencies"]
 
 
+def check_sbatch(arguments: list[str]) -> None:
+    """Overrides follow the script, as they follow `python -m mnist_scaling.train -m`."""
+    script = next((i for i, argument in enumerate(arguments) if not argument.startswith("--")), None)
+    if script is None:  # an option is spoken of
+        return
+    assert (ROOT / arguments[script]).is_file()
+    check_sweep(arguments[script + 1 :])
+
+
 PROGRAM: dict[str, Callable[[list[str]], None]] = {
     "make": check_make,
     "pip": check_pip,
     "optuna-dashboard": check_dashboard,
+    "sbatch": check_sbatch,
 }
 MODULE: dict[str, Callable[[list[str]], None]] = {
     "mnist_scaling.train": check_train,
@@ -195,8 +205,9 @@ MODULE: dict[str, Callable[[list[str]], None]] = {
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=str)
-def test_every_command_can_be_run(command: Command) -> None:
+def test_every_command_can_be_run(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """The commands themselves run in test_pipeline.py, test_fit.py, test_faults.py and in the test below."""
+    monkeypatch.setenv("DBURL", "postgresql+psycopg://me@host/studies")  # as a page tells its reader
     program, first, *rest = command.words
     if program != "python":
         PROGRAM[program]([first, *rest])

@@ -7,6 +7,7 @@ finished one again.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +18,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+
+from mnist_scaling.study import layout
 
 # Short runs report too, so that what a pruner decides is under test as well.
 REPORTS = ("reports.least=16", "reports.cost=0.5")
@@ -173,17 +176,21 @@ def test_a_killed_study_whose_storage_is_lost_runs_no_finished_run_again(
     pd.testing.assert_frame_equal(resume(tmp_path, data_dir, command, finished(tmp_path), other), undisturbed)
 
 
-def test_a_second_checkout_on_one_database_is_refused(data_dir: str, tmp_path: Path, command: Command) -> None:
+def test_a_second_checkout_on_one_database_is_a_study_of_its_own_and_a_copy_is_refused(
+    undisturbed: pd.DataFrame, data_dir: str, tmp_path: Path, command: Command
+) -> None:
     storage = f"hydra.sweeper.storage=sqlite:///{tmp_path}/shared.db"
-    one, two = tmp_path / "one", tmp_path / "two"
+    one, two, copy = tmp_path / "one", tmp_path / "two", tmp_path / "copy"
     one.mkdir()
     two.mkdir()
-    first = start(one, data_dir, "hydra.sweeper.n_trials=20", storage)
+    first = start(one, data_dir, "hydra.sweeper.n_trials=60", storage)
     wait_for(lambda: len(finished(one)) >= 2)
-    second = command(*SWEEP, f"data.dir={data_dir}", storage, cwd=two)
-    assert second.returncode == 1
-    assert f"process {first.pid} on {socket.gethostname()} is running smoke in {one}/multirun/smoke" in second.stderr
-    assert finished(two) == {}
+    shutil.copytree(one, copy, ignore=shutil.ignore_patterns(layout.LOCK))
+    refused = command(*SWEEP, f"data.dir={data_dir}", storage, cwd=copy)
+    assert refused.returncode == 1
+    assert f"process {first.pid} on {socket.gethostname()} is running smoke" in refused.stderr
+    assert f"in {one}/multirun/smoke on the same storage" in refused.stderr
+    pd.testing.assert_frame_equal(resume(two, data_dir, command, {}, storage), undisturbed)
     assert first.poll() is None
     first.terminate()
     first.wait()

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,9 @@ CURVE_ROLES = {"row": "cell", "N": "n_params", "D": "n_seen", "C": "flops", "los
 
 TUNED_LOSSES = ("val_loss", "repeat_val_loss", "repeat_val_loss_se")
 """Columns of cells.csv beside the untuned loss: selected, tuned and its error, all on validation images."""
+
+LARGER = 4.0
+"""Best settings are predicted for a model that is so many times the largest, where no other is asked for."""
 
 
 def _with_curves(table: Table, config: FitConfig, source: Source) -> tuple[Table, str]:
@@ -118,7 +121,16 @@ def _settings_laws(source: Source, arm: Arm, config: FitConfig) -> dict[str, Any
     options = SettingsOptions(
         draws=min(config.bootstrap.draws, SettingsOptions.draws), level=config.bootstrap.level, seed=config.seed
     )
-    return fits_json.settings_laws_record(optimal_settings(tried, keys, options=options), cells.index.tolist())
+    laws = optimal_settings(tried, keys, options=options)
+    return fits_json.settings_laws_record(laws, cells.index.tolist(), at=_new_cell(config, there))
+
+
+def _new_cell(config: FitConfig, sizes: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """N and D of the cell whose best settings are predicted: what `predict` asks for, else `LARGER` times the largest N
+    on the most data."""
+    asked = {"N": config.predict.N, "D": config.predict.D}
+    usual = {"N": LARGER * float(np.nanmax(sizes["N"])), "D": float(np.nanmax(sizes["D"]))}
+    return {size: usual[size] if value is None else value for size, value in asked.items()}
 
 
 @hydra.main(config_path=cli.conf_dir(), config_name="fit")

@@ -1,6 +1,7 @@
-"""Real clusters on this machine: the same rows as without one, also after one of two nodes was killed.
+"""Clusters of Dask and Ray with two hosts, undisturbed and under faults: the rows of one machine, nothing made again.
 
-Everything runs in a network namespace that has only loopback, and ends with it.
+The hosts are namespaces of this machine, joined by cables that can be cut (hosts.sh). `-k undisturbed` is one test per
+engine, for CI.
 """
 
 from __future__ import annotations
@@ -16,85 +17,145 @@ import pytest
 
 from mnist_scaling.study import layout
 
-PYTHON = sys.executable
-SWEEP = (
-    f"timeout 240 {PYTHON} -m mnist_scaling.train -m experiment=smoke scale=smoke hydra.sweeper.n_trials=4 "
-    "reports.least=16 reports.cost=0.5"
-)
+HOSTS = Path(__file__).with_name("hosts.sh")
+ENGINES = {"dask": "distributed", "ray": "ray"}
+STUDY = "multirun/smoke"
 
-DASK = f"""
-{PYTHON} -m distributed.cli.dask_scheduler --host 127.0.0.1 --port 8786 --no-dashboard &
-for i in 1 2; do
-  {PYTHON} -m distributed.cli.dask_worker tcp://127.0.0.1:8786 --no-nanny --nthreads 1 --no-dashboard &
-  NODE=$!
-done
-sleep 5
-ADDRESS=tcp://127.0.0.1:8786
-"""
-
-RAY = f"""
-# The cluster asks for a token: one of its own, that ends with it.
-export RAY_AUTH_MODE=token RAY_AUTH_TOKEN=$({PYTHON} -c 'import secrets; print(secrets.token_hex(32))')
-export RAY_TMPDIR=$(mktemp -d /tmp/ray-XXXX) RAY_USAGE_STATS_ENABLED=0 PATH={Path(PYTHON).parent}:$PATH
-start="ray start --num-cpus 1 --object-store-memory 100000000 --block --disable-usage-stats"
-$start --head --port 6379 --node-ip-address 127.0.0.1 --include-dashboard false &
-sleep 8
-$start --address 127.0.0.1:6379 --node-ip-address 127.0.0.1 &
-NODE=$!
-sleep 8
-NODE=$(pgrep -P $NODE raylet || pgrep -n raylet)
-ADDRESS=127.0.0.1:6379
-"""
-
-CLUSTERS = {"dask": ("distributed", DASK), "ray": ("ray", RAY)}
+pytestmark = pytest.mark.distributed
 
 
-def sweep(folder: Path, script: str) -> pd.DataFrame:
-    """Run a script in a namespace of its own; the study's trials."""
-    # As process 1 of a namespace the script takes everything that it started with it when it ends.
-    isolated = ["unshare", "--map-root-user", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "bash", "-c"]
-    probe = subprocess.run([*isolated, "ip link set lo up"], capture_output=True, text=True)
-    if probe.returncode != 0:
-        pytest.skip(f"this system allows no network namespace: {probe.stderr.strip()}")
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    with (folder / "log").open("w") as log:
-        done = subprocess.run(
-            [*isolated, f"ip link set lo up\n{script}"],
-            cwd=folder,
-            env=environment,
-            stdout=log,
-            stderr=log,
-            timeout=300,
-        )
-    assert done.returncode == 0, (folder / "log").read_text()[-3000:]
-    return pd.read_csv(folder / "multirun/smoke" / layout.TRIALS).drop(columns="seconds")
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> str:
+    if importlib.util.find_spec(ENGINES[request.param]) is None:
+        pytest.skip(f"{ENGINES[request.param]} is not installed: make test-distributed installs it")
+    return str(request.param)
 
 
 @pytest.fixture(scope="module")
-def undisturbed(data_dir: str, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
-    return sweep(tmp_path_factory.mktemp("local"), f"{SWEEP} data.dir={data_dir} hydra.launcher.n_workers=2")
-
-
-@pytest.mark.distributed
-@pytest.mark.parametrize("kill", [False, True], ids=["undisturbed", "a node killed"])
-@pytest.mark.parametrize("engine", CLUSTERS)
-def test_a_cluster_gives_the_rows_of_one_machine(
-    engine: str, kill: bool, request: pytest.FixtureRequest, data_dir: str, tmp_path: Path
-) -> None:
-    package, cluster = CLUSTERS[engine]
-    if importlib.util.find_spec(package) is None:
-        pytest.skip(f"{package} is not installed: make test-distributed installs it")
-    undisturbed = request.getfixturevalue("undisturbed")
-    script = (
-        f"{cluster}\n{SWEEP} data.dir={data_dir} hydra/launcher={engine} hydra.launcher.address=$ADDRESS &\nSWEEP=$!\n"
+def command(data_dir: str) -> str:
+    return (
+        f"{sys.executable} -m mnist_scaling.train -m experiment=smoke scale=smoke hydra.sweeper.n_trials=4 "
+        f"reports.least=16 reports.cost=0.5 data.dir={data_dir}"
     )
-    if kill:
-        script += (
-            "for i in $(seq 1200); do n=$(find . -name result.json | wc -l)\n"
-            "[ $n -ge 5 ] && break; kill -0 $SWEEP || exit 8; sleep 0.1; done\n"
-            "kill -9 $NODE || exit 7; echo $n > killed_at\n"
+
+
+def run(folder: Path, script: str, command: str = "", engine: str = "") -> None:
+    """Run a script with the words of hosts.sh in namespaces that have only its hosts."""
+    isolated = ["unshare", "--map-root-user", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "bash", "-c"]
+    probe = subprocess.run([*isolated, "ip link add probe type bridge"], capture_output=True, text=True)
+    if probe.returncode != 0:
+        pytest.skip(f"this system allows no network namespace: {probe.stderr.strip()}")
+    given = {"OMP_NUM_THREADS": "1", "PYTHON": sys.executable, "SWEEP": command, "ENGINE": engine}
+    with (folder / "log").open("w") as log:
+        done = subprocess.run(
+            [*isolated, f"source {HOSTS}\n{script}"],
+            cwd=folder,
+            env=os.environ | given,
+            stdout=log,
+            stderr=log,
+            timeout=600,
         )
-    found = sweep(tmp_path, f"{script}wait $SWEEP")
-    if kill:
-        assert 5 <= int((tmp_path / "killed_at").read_text()) < len(undisturbed)
-    pd.testing.assert_frame_equal(found, undisturbed)
+    assert done.returncode == 0, (done.returncode, (folder / "log").read_text()[-3000:])
+
+
+def rows(folder: Path) -> pd.DataFrame:
+    return pd.read_csv(folder / STUDY / layout.TRIALS).drop(columns="seconds")
+
+
+def check(folder: Path, undisturbed: pd.DataFrame) -> None:
+    """The rows are those of one machine, and what was finished before a fault is the file that it was."""
+    pd.testing.assert_frame_equal(rows(folder), undisturbed)
+    noted = folder / "finished"
+    for line in noted.read_text().splitlines() if noted.exists() else ():
+        path, written = line.rsplit(" ", 1)
+        assert (folder / path).stat().st_mtime == pytest.approx(float(written), abs=1e-6), f"{path} was made again"
+
+
+@pytest.fixture(scope="module")
+def undisturbed(command: str, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    folder = tmp_path_factory.mktemp("local")
+    run(folder, f"{command} hydra.launcher.n_workers=2")
+    return rows(folder)
+
+
+def test_undisturbed_a_cluster_gives_the_rows_of_one_machine(
+    engine: str, command: str, undisturbed: pd.DataFrame, tmp_path: Path
+) -> None:
+    run(tmp_path, "host 2; cluster; sweep", command, engine)
+    check(tmp_path, undisturbed)
+
+
+def test_a_cluster_that_the_sweep_starts_gives_the_rows_of_one_machine(
+    engine: str, command: str, undisturbed: pd.DataFrame, tmp_path: Path
+) -> None:
+    run(tmp_path, f"$SWEEP hydra/launcher={engine} hydra.launcher.n_workers=2; pgrep 'raylet|gcs'; [ $? = 1 ]", command)
+    check(tmp_path, undisturbed)
+
+
+def test_a_killed_worker_and_then_its_killed_node_change_no_row(
+    engine: str, command: str, undisturbed: pd.DataFrame, tmp_path: Path
+) -> None:
+    script = (
+        "host 2; cluster; start\n"
+        "records 5; kill -9 $(training 2) || exit 7\n"
+        "records 8; training 2; kill -9 $(processes 2)\n"
+        "ended"
+    )
+    run(tmp_path, script, command, engine)
+    check(tmp_path, undisturbed)
+
+
+def test_a_node_without_network_for_a_while_changes_no_row(
+    engine: str, command: str, undisturbed: pd.DataFrame, tmp_path: Path
+) -> None:
+    script = (
+        "host 2; cluster; start\nrecords 6; training 2; ip link set cable2 down; sleep 45; ip link set cable2 up\nended"
+    )
+    run(tmp_path, script, command, engine)
+    check(tmp_path, undisturbed)
+
+
+def test_a_head_that_stays_away_ends_the_sweep_with_a_sentence_and_a_new_one_resumes_it(
+    engine: str, command: str, undisturbed: pd.DataFrame, tmp_path: Path
+) -> None:
+    script = (
+        "host 2; cluster; start\n"
+        "records 5; kill_head; ended; mv said first; mv status first_status\n"
+        "kill_cluster; cluster; start\n"
+        "records 10; kill_head; kill_cluster; cluster; ended"
+    )
+    run(tmp_path, script, command, engine)
+    said = (tmp_path / "first").read_text()
+    assert (tmp_path / "first_status").read_text() == "1\n"
+    assert "`hydra.launcher.address` must be a" in said.splitlines()[-1], said
+    assert "Traceback (most recent call last)" not in said.partition("must be a")[2]
+    check(tmp_path, undisturbed)
+
+
+def test_a_second_sweep_is_refused_and_a_killed_one_leaves_no_training_behind(
+    engine: str, command: str, tmp_path: Path
+) -> None:
+    long = f"{command} name=long model.width=64 data.fraction=1 data.max_train=null regime.scale=1"
+    script = (
+        "host 2; cluster; start; worker=$(training 2) || exit 6\n"
+        "$SWEEP hydra/launcher=$ENGINE hydra.launcher.address=${ADDRESS[$ENGINE]} >second 2>&1 && exit 7\n"
+        "kill_sweep; ended; cat second\n"
+        "for i in $(seq 60); do [ -d /proc/$worker ] || break; sleep 0.5; done; [ -d /proc/$worker ] && exit 8\n"
+        "find multirun/long -name result.json | wc -l >left"
+    )
+    run(tmp_path, script, long, engine)
+    assert "A study takes one sweep at a time" in (tmp_path / "second").read_text().splitlines()[-1]
+    assert (tmp_path / "left").read_text() == "0\n"
+
+
+def test_a_killed_sweep_is_resumed(engine: str, command: str, undisturbed: pd.DataFrame, tmp_path: Path) -> None:
+    run(tmp_path, "host 2; cluster; start; records 5; kill_sweep; ended; sweep", command, engine)
+    check(tmp_path, undisturbed)
+
+
+def test_a_worker_on_another_host_never_writes_to_a_storage_that_is_a_file(
+    engine: str, command: str, undisturbed: pd.DataFrame, tmp_path: Path
+) -> None:
+    run(tmp_path, "host 2 elsewhere; cluster; sweep", command, engine)
+    check(tmp_path, undisturbed)
+    assert "such as those on elsewhere must not write to a storage that is a file" in (tmp_path / "said").read_text()

@@ -123,7 +123,11 @@ def test_verdicts() -> None:
 def test_the_sentence_says_that_only_the_offset_differs() -> None:
     record = comparison_record(compare(*arms({"A": 32.0}, 0.01), QUICK), [{}, {}])
     assert record["verdict"] == {"alpha": "equivalent", "beta": "equivalent", "offset": "differs"}
-    assert "Only the offset differs: the loss of b is that of a −2" in record["sentence"]
+    more, least, most = (f"{100 * np.expm1(-record['offset'][end]):.1f} %" for end in ("value", "high", "low"))
+    told = f"Only the offset differs: the loss of a is {more} [{least}, {most}] higher than that of b."
+    assert told in record["sentence"]
+    other = sentence(record | {"offset": {"value": 0.1, "low": 0.05, "high": 0.2}})
+    assert "the loss of b is 10.5 % [5.1 %, 22.1 %] higher than that of a." in other
     assert record["sentence"] == sentence(record)
     wide = comparison_record(compare(*arms({}, 0.3, 0.0), QUICK), [{}, {}])
     assert wide["verdict"]["alpha"] == "not settled"

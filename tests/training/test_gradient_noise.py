@@ -139,7 +139,7 @@ def test_branches_have_their_own_and_a_cut_run_resumes_with_them(
     whole = loop.train_model(run)
     assert len({branch[VARIANCE] for branch in whole.branches}) == 3
     monkeypatch.setattr(wsd, "CHECKPOINT_EVERY", 25)
-    step, left = session.Session.step, [61]
+    step, left = session.Session.step, [95]
 
     def cut(self: session.Session, rows: Tensor, factor: float) -> None:
         left[0] -= 1

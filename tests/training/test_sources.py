@@ -94,22 +94,30 @@ def test_an_unknown_name_lists_the_known_ones(tmp_path: Path) -> None:
 
 
 def _ensure_from(raw: str, root: str, barrier: multiprocessing.synchronize.Barrier) -> None:
-    DATASETS["mnist"] = replace(DATASETS["mnist"], mirrors=(copy_from(Path(raw)),))
+    copies = copy_from(Path(raw))
+
+    def fetch(folder: Path) -> None:
+        with (Path(root) / "fetches").open("a") as log:
+            log.write("one\n")
+        copies.fetch(folder)
+
+    DATASETS["mnist"] = replace(DATASETS["mnist"], mirrors=(Mirror("counted", fetch),))
     barrier.wait()
     sources.ensure("mnist", root)
 
 
-def test_two_processes_at_once_both_succeed(data_dir: str, tmp_path: Path) -> None:
+def test_of_processes_that_start_at_once_one_fetches(data_dir: str, tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
-    barrier = context.Barrier(2)
+    barrier = context.Barrier(3)
     raw = str(Path(data_dir) / "MNIST" / "raw")
-    processes = [context.Process(target=_ensure_from, args=(raw, str(tmp_path), barrier)) for _ in range(2)]
+    processes = [context.Process(target=_ensure_from, args=(raw, str(tmp_path), barrier)) for _ in range(3)]
     for process in processes:
         process.start()
     for process in processes:
         process.join()
-    assert [process.exitcode for process in processes] == [0, 0]
+    assert [process.exitcode for process in processes] == [0, 0, 0]
     assert sorted(path.name for path in (tmp_path / "MNIST" / "raw").iterdir()) == sorted(FILES)
+    assert (tmp_path / "fetches").read_text() == "one\n"
 
 
 def test_the_wheels_pickle_can_hold_arrays_only() -> None:

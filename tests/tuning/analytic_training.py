@@ -34,13 +34,13 @@ def trainer(before: Callable[[RunConfig, Path], None], between: Callable[[], Non
         Called before each report: where runs that are side by side may take turns.
     """
 
-    def train(run: RunConfig, report: Report | None, folder: Path) -> TrainResult:
+    def train_in(run: RunConfig, report: Report | None, folder: Path) -> TrainResult:
         before(run, folder)
-        return _train(run, report, between)
+        return train(run, report, between)
 
     return Trainer(
-        train=train,
-        train_together=lambda runs: [_train(run, None, between) for run in runs],
+        train=train_in,
+        train_together=lambda runs: [train(run, None, between) for run in runs],
         can_train_together=lambda run: run.model.width == 8,
         cost=lambda run: run.data.fraction * run.model.width,
         prepare=lambda data: None,
@@ -48,7 +48,8 @@ def trainer(before: Callable[[RunConfig, Path], None], between: Callable[[], Non
     )
 
 
-def _train(run: RunConfig, report: Report | None, between: Callable[[], None]) -> TrainResult:
+def train(run: RunConfig, report: Report | None, between: Callable[[], None] = lambda: None) -> TrainResult:
+    """One run in closed form."""
     loss = _loss(run)
     if run.model.width == 8 and run.trial.stage == TRIAL and _noise(run, "fails") > 0.7:
         raise ZeroDivisionError(f"this setting fails: {run.optim.lr}")

@@ -23,6 +23,9 @@ from mnist_scaling.tuning.trainer import Report, Trainer
 
 Together = Callable[[Sequence[RunConfig]], Sequence[TrainResult]]
 
+PATIENCE = 60.0
+"""Seconds to wait for a database."""
+
 SAMPLER = OmegaConf.create({"_target_": "optuna.samplers.TPESampler", "n_startup_trials": 2, "multivariate": True})
 
 
@@ -76,8 +79,9 @@ class InProcess:
         train: execution.Train = bowl,
         before: Callable[[RunConfig], None] | None = None,
         pruner: DictConfig | None = None,
+        storage: str | None = None,
     ) -> None:
-        self.folder, self.train, self.before, self.pruner = folder, train, before, pruner
+        self.folder, self.train, self.before, self.pruner, self.storage = folder, train, before, pruner, storage
         self.batches: list[list[str]] = []
 
     def __call__(self, jobs: Sequence[Sequence[str]]) -> None:
@@ -90,7 +94,7 @@ class InProcess:
             (self.folder / subdir).mkdir(parents=True, exist_ok=True)
             if self.before:
                 self.before(run)
-            channel = Channel(run.trial, None, self.folder, self.pruner)
+            channel = Channel(run.trial, self.storage, self.folder, self.pruner, PATIENCE)
             execution.work(run, self.folder / subdir, channel, trains_by(self.train))
 
 
@@ -102,10 +106,11 @@ def make_tuner(
     n_repeats: int = 2,
     batch: int = 1,
     rule: str = INDEPENDENT,
+    url: str | None = None,
     **effort: Any,
 ) -> tuner.Tuner:
-    """A tuner over a grid, on the default storage in `folder`."""
-    storage = open_storage(None, folder)
+    """A tuner over a grid, on the default storage in `folder` or another one."""
+    storage = open_storage(url, folder, PATIENCE)
     cells = make_cells(*arguments)
     joined = tuner.join(folder, cells)
     studies = [cell_study.CellStudy(cell, storage, SAMPLER) for cell in cells]

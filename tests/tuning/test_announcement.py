@@ -10,7 +10,7 @@ from rich.console import Console
 
 from mnist_scaling import config
 from mnist_scaling.study import files, layout
-from mnist_scaling.tuning import announcement, execution, grid
+from mnist_scaling.tuning import announcement, execution, grid, parallelism
 from mnist_scaling.tuning.announcement import Sweep
 from mnist_scaling.tuning.ledger import Ledger
 from mnist_scaling.tuning.trainer import DataFacts
@@ -24,10 +24,12 @@ def partition(*arguments: str) -> grid.Partition:
     return grid.partition(arguments, config.flatten(composed()["search_space"]))
 
 
-def said(folder: Path, *arguments: str, most: int | None = None, workers: int | None = 2) -> str:
+def said(
+    folder: Path, *arguments: str, most: int | None = None, workers: int | None = 2, rule: str = "neighbours"
+) -> str:
     parts = partition(*arguments)
     cells = grid.cells(parts, composed, lambda run: 60.0, most)
-    sweep = Sweep(folder, parts, cells, [MNIST], 3, 2, "TPESampler", most, workers, lambda run: 60.0)
+    sweep = Sweep(folder, parts, cells, [MNIST], 3, 2, "TPESampler", most, workers, lambda run: 60.0, rule, 2)
     out = io.StringIO()
     announcement.show(sweep, Ledger(folder), Console(file=out, width=80))
     return out.getvalue()
@@ -103,10 +105,12 @@ def test_what_is_done_is_counted_and_costs_nothing_more(tmp_path: Path) -> None:
     files.write_json(tmp_path / "width=4" / layout.CELL, cell)
     for number in range(3):
         files.write_json(tmp_path / f"width=4/trial-{number:03d}" / layout.RESULT, record | {"number": number})
-    text = said(tmp_path, "model.width=4,8")
-    assert "2 cells × (3 trials + 2 repeats) = 10 runs; 3 done, 7 to do" in text
-    minutes = (7 * (60 * announcement.BUSY + announcement.OVERHEAD)) / 2 / 60
-    assert f"about {minutes:.0f} minutes" in text
+    one = 60 * announcement.BUSY + announcement.OVERHEAD
+    # With two workers the other cell sets the time: two trials together, the third, two repeats in one job.
+    for workers, runs in ((1, 7), (2, 4), (50, 4)):
+        text = said(tmp_path, "model.width=4,8", workers=workers)
+        assert "2 cells × (3 trials + 2 repeats) = 10 runs; 3 done, 7 to do" in text
+        assert f"about {runs * one / 60:.0f} minutes" in text
 
 
 def test_one_cell_with_nothing_tuned(tmp_path: Path) -> None:
@@ -115,3 +119,38 @@ def test_one_cell_with_nothing_tuned(tmp_path: Path) -> None:
     assert "tuned   nothing: one trial per cell" in text
     assert "1 cell × (1 trial + 2 repeats) = 3 runs" in text
     assert "about" not in text, "the time is unknown where the launcher decides what runs side by side"
+
+
+@pytest.mark.parametrize(
+    ("rule", "workers", "words"),
+    [
+        # 4 cells in a square take 3 x 2 rounds and 2 repeats one after another, of 20 runs: 20 / 8 are busy.
+        ("neighbours", 3, None),
+        ("neighbours", 8, "no more than about 2 of 8 workers busy"),
+        ("neighbours", 8, "`hydra.sweeper.trials_per_batch=3` keeps about 4 busy"),
+        ("neighbours", 8, "`hydra.sweeper.transfer=independent` keeps about 5 busy"),
+        ("neighbours", 8, "`hydra.sweeper.trials_per_batch=3 hydra.sweeper.transfer=independent` keeps about 7 busy"),
+        # 20 / 4 are busy; one round of all trials leaves 20 / 3.
+        ("independent", 6, None),
+        ("independent", 8, "`hydra.sweeper.trials_per_batch=3` keeps about 7 busy"),
+    ],
+)
+def test_workers_that_would_be_idle_are_said_with_what_would_keep_them_busy(
+    tmp_path: Path, rule: str, workers: int, words: str | None
+) -> None:
+    text = said(tmp_path, "model.width=4,8", "data.fraction=1,0.5", workers=workers, rule=rule)
+    assert ("Note:" not in text) if words is None else (words in text)
+    if rule == "independent":
+        assert "transfer=" not in text
+
+
+def test_the_cost_that_is_said_is_the_one_that_the_page_has() -> None:
+    page = Path(__file__).parents[2] / "docs/scaling_out.md"
+    table = page.read_text().split("benchmarks/scheduling_quality.py -->")[1].strip().splitlines()
+    batches = [entry.strip() for entry in table[0].strip("|").split("|")][1:]
+    for line in table[2:4]:
+        rule, *entries = [entry.strip() for entry in line.strip("|").split("|")]
+        for (given, batch), rise in parallelism.RISE.items():
+            if f"`{given}`" == rule:
+                told = float(entries[batches.index(str(batch))].split()[0])
+                assert rise == pytest.approx(100 * (told - 1), abs=0.051)

@@ -142,6 +142,30 @@ def test_a_run_whose_trial_was_given_away_leaves_no_record(tmp_path: Path, fails
     assert not (tmp_path / "trial-000/result.json").exists()
 
 
+def test_a_run_that_a_cluster_starts_again_by_itself_leaves_its_trial_to_the_sweep(tmp_path: Path) -> None:
+    """The pruner must not judge the second run by how far the first, whose worker died, had come."""
+    cell = make_tuner(tmp_path, None, "model.width=8").cells["all"].study
+    ask = cell.ask()
+    run = RunConfig(trial=TrialConfig(stage="trial", study="all", index=ask.index, number=ask.number))
+    node = OmegaConf.create({"_target_": "optuna.pruners.NopPruner"})
+    reached = []
+
+    def train(run: RunConfig, report: Report | None = None) -> TrainResult:
+        assert report is not None
+        for number in (1, 2):
+            report(number, 0.5)
+            reached.append(number)
+        if len(reached) == 2:
+            raise KeyboardInterrupt  # the worker dies
+        return bowl(run)
+
+    with pytest.raises(KeyboardInterrupt):
+        execution.work(run, tmp_path / "trial-000", Channel(run.trial, None, tmp_path, node), trains_by(train))
+    execution.work(run, tmp_path / "trial-000", Channel(run.trial, None, tmp_path, node), trains_by(train))
+    assert reached == [1, 2]
+    assert not (tmp_path / "trial-000/result.json").exists()
+
+
 def torch_says(text: str) -> RuntimeError:
     return RuntimeError(f"[enforce fail at inline_container.cc:588] . {text}")
 

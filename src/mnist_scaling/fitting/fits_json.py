@@ -20,6 +20,7 @@ from mnist_scaling.fitting.laws.base import Law
 from mnist_scaling.fitting.optimal_settings import KeyLaws, SettingLaw, SettingsLaws, TunedKey
 from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.sensitivity import Variant
+from mnist_scaling.fitting.setting_prior import prior, share_of_range
 from mnist_scaling.fitting.slices import Slice
 from mnist_scaling.fitting.tuning_change import SOURCES, TunedCells, TuningChange
 from mnist_scaling.study.flags import NOT_CONVERGED
@@ -142,7 +143,9 @@ def tuning_change_record(
     return dict(strict(out))
 
 
-def settings_laws_record(found: SettingsLaws | None, rows: Sequence[int] = (), why: str = "") -> dict[str, Any]:
+def settings_laws_record(
+    found: SettingsLaws | None, rows: Sequence[int] = (), why: str = "", at: Mapping[str, float] | None = None
+) -> dict[str, Any]:
     """The key "settings_laws" of fits.json; where there are none its status says why.
 
     Parameters
@@ -152,8 +155,10 @@ def settings_laws_record(found: SettingsLaws | None, rows: Sequence[int] = (), w
         Number of each cell in its file.
     why : str
         The reason where nothing was found.
+    at : mapping, optional
+        N and D of a cell whose best settings are to be predicted.
     """
-    out: dict[str, Any] = {"status": why or "ok", "keys": {}, "cells": []}
+    out: dict[str, Any] = {"status": why or "ok", "keys": {}, "cells": [], "predicted": None}
     if found is None:
         return out
     out |= {"within": found.options.within, "level": found.options.level, "noise_log": found.noise}
@@ -161,12 +166,20 @@ def settings_laws_record(found: SettingsLaws | None, rows: Sequence[int] = (), w
         known = found.used & np.isfinite(one.side)
         out["keys"][one.key.name] = {
             "scale": "log" if one.key.log else "linear",
+            "range": {"low": one.low, "high": one.high},
             "status": one.status,
             "curvature": one.curvature,
             "cells": int(known.sum()),
             "censored": {"low": int((one.side[known] < 0).sum()), "high": int((one.side[known] > 0).sum())},
             "laws": [_setting_law(law) for law in one.laws],
         }
+    if at:
+        settings = {
+            name: {**guess.record(), "share_of_range": share_of_range(guess, one)}
+            for one in found.keys
+            for name, guess in prior([one], found.options.level, **at).items()
+        }
+        out["predicted"] = {"at": at, "settings": settings}
     for i, row in enumerate(rows):
         best = {one.key.name: {**one.best[i].record(), "side": one.side[i]} for one in found.keys}
         out["cells"].append({"row": row, "trials": found.trials[i], "used": bool(found.used[i]), "best": best})
@@ -191,6 +204,7 @@ def known_settings_laws(record: Mapping[str, Any]) -> list[KeyLaws]:
     return [
         KeyLaws(
             TunedKey(name, key["scale"] == "log"), key["status"], Interval.of(key["curvature"]), [], np.array([]),
+            key["range"]["low"], key["range"]["high"],
             [
                 SettingLaw(
                     tuple(law["against"]), {k: Interval.of(v) for k, v in law["exponents"].items()},

@@ -10,7 +10,8 @@ the cells, curvature and vertices included.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from scipy.special import ndtri
@@ -19,6 +20,7 @@ from mnist_scaling.fitting import censored, vertices
 from mnist_scaling.fitting.censored import Observed
 from mnist_scaling.fitting.interval import Interval
 from mnist_scaling.fitting.laws.base import Array
+from mnist_scaling.fitting.lean import Lean, lean_of
 from mnist_scaling.fitting.vertices import CellTrials, Trials, Vertices
 
 AGAINST = (("N", "D"), ("steps",), ("loss",))
@@ -32,11 +34,6 @@ FEWEST_INSIDE = 0.5
 
 FEWEST_MINIMA = 0.95
 """Share of the redrawn sets of cells whose curvature must have a minimum."""
-
-
-LEAN = 1 / (1 - 0.5**0.5)
-"""The whole lean over its change when the window is halved, for a loss that is steeper on one side from the minimum on:
-it goes as the reach of the window, the root of `Options.within`. For a cubic it would be 2."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +73,7 @@ class SettingLaw:
     spread: float
     """Standard deviation of the cells' true best settings about the line."""
     lean: float
-    """How far the vertices may all lean to the side on which the loss, no exact quadratic, rises more slowly:
-    `LEAN` times their mean move when only trials within half of `Options.within` count."""
+    """What was added to all vertices, because the loss is steeper on one side of its minimum (`lean`)."""
     n: int
 
 
@@ -94,6 +90,9 @@ class KeyLaws:
     """Of each cell, in the key's own units; without a value where the cell has too few trials."""
     side: Array
     """(cells,): -1 or 1 where the vertex lies below or above the range that was searched, 0 inside; NaN if unknown."""
+    low: float
+    """Ends of the range that was searched, over all cells, in the key's own units."""
+    high: float
     laws: list[SettingLaw] = field(default_factory=list)
 
 
@@ -138,16 +137,14 @@ def optimal_settings(
     trials, centre, half = vertices.standardise(cells, [key.log for key in keys], options.within)
     bent = list(range(len(keys)))
     flat: dict[int, tuple[str, Interval]] = {}
-    near, *_ = vertices.standardise(cells, [key.log for key in keys], options.within / 2)
-    view = _View(cells, keys, bent, centre, half, trials, near, options)
+    view = _View(cells, keys, bent, centre, half, trials, options)
     while bent and (weakest := view.weakest()) is not None:
         flat[bent[weakest]] = view.why_flat(weakest)
         bent = [column for place, column in enumerate(bent) if place != weakest]
         if bent:
-            view = _View(cells, keys, bent, centre, half, trials, near, options)
-    nothing, unknown = [Interval()] * len(cells), np.full(len(cells), np.nan)
+            view = _View(cells, keys, bent, centre, half, trials, options)
     found = {column: view.laws(place, against) for place, column in enumerate(bent)}
-    found |= {c: KeyLaws(keys[c], why, curvature, nothing, unknown) for c, (why, curvature) in flat.items()}
+    found |= {column: view.without(column, why, curvature) for column, (why, curvature) in flat.items()}
     return SettingsLaws([found[c] for c in range(len(keys))], view.sums.n, view.sums.used, view.at.noise, options)
 
 
@@ -165,14 +162,19 @@ class _View:
 
     def __init__(
         self, cells: Sequence[CellTrials], keys: Sequence[TunedKey], bent: Sequence[int], centre: Array, half: Array,
-        trials: Trials, near: Trials, options: Options,
+        trials: Trials, options: Options,
     ) -> None:  # fmt: skip
         self.cells, self.keys, self.bent, self.centre, self.half = cells, keys, bent, centre, half
-        self.sums, self.near, self.options = vertices.sums(trials, bent), near, options
+        self.trials, self.sums, self.options = trials, vertices.sums(trials, bent), options
         self.at = vertices.solve(self.sums)
         times = _redrawn(self.sums.used, options) if self.at.minimum else ()
         drawn = [(vertices.solve(self.sums, row), row) for row in times]
         self.drawn = [(one, row) for one, row in drawn if one.minimum]
+
+    @cached_property
+    def lean(self) -> Lean:
+        """What all vertices are moved by, where there are vertices."""
+        return lean_of(self.trials, list(self.bent), self.at)
 
     def weakest(self) -> int | None:
         """The key that bends least for its error, where the loss has no sure minimum over all keys; else None."""
@@ -186,26 +188,38 @@ class _View:
 
     def why_flat(self, place: int) -> tuple[str, Interval]:
         """A sentence about a key that does not bend, and how much it bends."""
-        name = self.keys[self.bent[place]].name
-        return f"The loss does not bend in {name} beyond its noise, so it shows no best value.", self._curvature(place)
+        name, curvature = self.keys[self.bent[place]].name, self._curvature(place)
+        if curvature.low > 0:
+            kept, all_ = len(self.drawn), self.options.draws
+            return f"The loss has a minimum in {name} in only {kept} of {all_} redrawn sets of cells.", curvature
+        return f"The loss does not bend in {name} beyond its noise, so it shows no best value.", curvature
 
     def laws(self, place: int, against: Sequence[tuple[str, ...]]) -> KeyLaws:
         """The laws of one of the bent keys."""
-        key = self.keys[self.bent[place]]
+        column = self.bent[place]
+        key, ends = self.keys[column], self._range(column)
         if not self.at.minimum:
             least, near = len(self.bent) + 3, f"{100 * self.options.within:g} % of their lowest loss"
-            why = f"Too few cells have {least} trials within {near}: give the tuner more."
-            unknown = np.full(len(self.cells), np.nan)
-            return KeyLaws(key, why, Interval(), [Interval()] * len(self.cells), unknown)
+            return self.without(column, f"Too few cells have {least} trials within {near}: give the tuner more.")
         curvature, (best, side) = self._curvature(place), self._best(place)
         known = self.sums.used
         inside = float((side[known] == 0).mean())
         if inside < FEWEST_INSIDE:
             why = f"Only {100 * inside:.0f} % of the cells have their best {key.name} inside the range."
-            return KeyLaws(key, why, curvature, best, side)
+            return KeyLaws(key, why, curvature, best, side, *ends)
         fitted = [law for names in against if (law := self._law(place, names)) is not None]
         why = "ok" if fitted else f"{int(known.sum())} cells are too few, or all of one size."
-        return KeyLaws(key, why, curvature, best, side, fitted)
+        return KeyLaws(key, why, curvature, best, side, *ends, fitted)
+
+    def without(self, column: int, why: str, curvature: Interval | None = None) -> KeyLaws:
+        """A key that has no law, and why."""
+        nothing, unknown = [Interval()] * len(self.cells), np.full(len(self.cells), np.nan)
+        return KeyLaws(self.keys[column], why, curvature or Interval(), nothing, unknown, *self._range(column))
+
+    def _range(self, column: int) -> tuple[float, float]:
+        ends = self.centre[column] + self.half[column] * np.array([-1.0, 1.0])
+        low, high = np.exp(ends) if self.keys[column].log else ends
+        return float(low), float(high)
 
     def _curvature(self, place: int) -> Interval:
         error = vertices.curvature_error(self.sums, self.at)[place]
@@ -214,14 +228,14 @@ class _View:
         return Interval(*(float(v) / self.half[self.bent[place]] ** 2 for v in (value, value - reach, value + reach)))
 
     def _observed(self, place: int, at: Vertices) -> tuple[Array, Array]:
-        """Vertices, those beyond a range at its end, and on which side they lie."""
+        """Best settings, those beyond a range at its end, and on which side they lie."""
         column = self.bent[place]
         low, high = (
             (vertices.coordinate(ends[:, None], [self.keys[column].log])[:, 0] - self.centre[column])
             / self.half[column]
             for ends in (np.array([getattr(cell, end)[column] for cell in self.cells]) for end in ("low", "high"))
         )
-        value = at.value[:, place]
+        value = at.value[:, place] + self.lean.value[place]
         side = np.where(np.isnan(value), np.nan, np.where(value <= low, -1.0, np.where(value >= high, 1.0, 0.0)))
         return np.clip(value, low, high), side
 
@@ -229,18 +243,11 @@ class _View:
         """Best values in the key's own units, and on which side of the range each vertex lies."""
         value, side = self._observed(place, self.at)
         column = self.bent[place]
-        reach = self.at.half_width(self.options.level)[:, place]
+        error = np.sqrt(self.at.error[:, place] ** 2 + self.lean.covariance[place, place])
+        reach = replace(self.at, error=error).half_width(self.options.level)
         ends = [self.centre[column] + self.half[column] * (value + step * reach) for step in (0, -1, 1)]
         ends = [np.exp(u) for u in ends] if self.keys[column].log else ends
         return [Interval(*(float(e) for e in row)) for row in zip(*ends, strict=True)], side
-
-    def _move(self, place: int) -> float:
-        """Mean move of the vertices inside the range when half the window counts; 0 where that leaves no vertices."""
-        near = vertices.solve(vertices.sums(self.near, self.bent))
-        moves = (near.value - self.at.value)[:, place]
-        weight = np.where(np.abs(self.at.value[:, place]) < 1, near.error[:, place] ** -2.0, 0.0)
-        known = np.isfinite(moves) & np.isfinite(weight) & (weight > 0)
-        return float(np.average(moves[known], weights=weight[known])) if known.any() else 0.0
 
     def _law(self, place: int, names: tuple[str, ...]) -> SettingLaw | None:
         """The line of the key against some sizes; None where the cells don't hold one."""
@@ -270,10 +277,11 @@ class _View:
         low, high = b + wider * (np.percentile(draws, [tail, 100 - tail], axis=0) - b)
         scale = float(self.half[column])
         covariance = _covariance(draws) * (wider * scale) ** 2
+        covariance[0, 0] += self.lean.covariance[place, place] * scale**2
         ends = [Interval(*(float(v) for v in row)) for row in zip(b * scale, low * scale, high * scale, strict=True)]
         return SettingLaw(
             names, dict(zip(names, ends[1:], strict=True)), middle, float(self.centre[column] + scale * b[0]),
-            covariance, spread * scale, LEAN * scale * self._move(place), n,
+            covariance, spread * scale, scale * float(self.lean.value[place]), n,
         )  # fmt: skip
 
 
@@ -285,47 +293,3 @@ def _covariance(draws: Array) -> Array:
     low, start, end, high = np.percentile(draws, [5, 16, 84, 95], axis=0)
     correlation = np.corrcoef(np.clip(draws, low, high).T)
     return np.asarray(correlation * np.outer(end - start, end - start) / 4)
-
-
-def predict(law: SettingLaw, key: TunedKey, sizes: Mapping[str, float], level: float = 0.95) -> Interval:
-    """The best setting of a new cell by a law, with the interval that its own best setting should lie in.
-
-    The deviation of the coordinate is sqrt(x' Cov x + spread^2 + lean^2): that of the line, that of a cell about it,
-    and how far the vertices may lean to one side.
-
-    Parameters
-    ----------
-    law : SettingLaw
-    key : TunedKey
-    sizes : mapping
-        Of the new cell, with the names of `law.against`.
-    level : float
-    """
-    x = np.array([1.0, *(np.log(sizes[name]) - middle for name, middle in zip(law.against, law.centre, strict=True))])
-    slopes = np.array([law.constant, *(law.coefficients[name].value for name in law.against)])
-    deviation = float(np.sqrt(x @ law.covariance @ x + law.spread**2 + law.lean**2))
-    reach = float(ndtri(0.5 + level / 2)) * deviation
-    ends = [float(x @ slopes) + step * reach for step in (0, -1, 1)]
-    return Interval(*(float(np.exp(e)) if key.log else e for e in ends))
-
-
-def prior(keys: Sequence[KeyLaws], name: str, sizes: Mapping[str, float], level: float = 0.95) -> Interval | None:
-    """The best value of a key that the laws predict for a new cell, with its interval.
-
-    Parameters
-    ----------
-    keys : sequence of KeyLaws
-        Of `SettingsLaws.keys`, or of `fits_json.known_settings_laws`.
-    name : str
-        Of a tuned key.
-    sizes : mapping
-        The new cell's N and D; further sizes are used where there is no law against these.
-    level : float
-
-    Returns
-    -------
-    Interval or None
-        None where no law of that key is against the sizes that are given.
-    """
-    laws = [(found.key, law) for found in keys if found.key.name == name for law in found.laws]
-    return next((predict(law, key, sizes, level) for key, law in laws if set(law.against) <= set(sizes)), None)

@@ -50,7 +50,7 @@ def _analysis(record: Mapping[str, Any], console: Console) -> None:
     _frontier(record, console)
     _outlook(record, console)
     _tuning_change(record.get("tuning_change"), console)
-    _settings_laws(record.get("settings_laws"), console)
+    settings_laws(record.get("settings_laws"), console)
     if "sensitivity" in record:
         console.print(_sensitivity(record))
     if "coverage" in record:
@@ -202,7 +202,7 @@ def _tuning_change(record: Mapping[str, Any] | None, console: Console) -> None:
     console.print(grid)
 
 
-def _settings_laws(record: Mapping[str, Any] | None, console: Console) -> None:
+def settings_laws(record: Mapping[str, Any] | None, console: Console) -> None:
     """How each tuned key's best value moves with the size of the cell; one row per key and law."""
     if record is None:
         return
@@ -222,6 +222,13 @@ def _settings_laws(record: Mapping[str, Any] | None, console: Console) -> None:
         if not key["laws"]:
             grid.add_row(name, Text(key["status"], style="dim"), str(key["cells"]), beyond)
     console.print(grid)
+    known = record["predicted"]
+    if known and known["settings"]:
+        at = " and ".join(f"{size} = {value:.3g}" for size, value in known["at"].items())
+        best = ", ".join(
+            f"{k} {v['value']:.3g} [{v['low']:.3g}, {v['high']:.3g}]" for k, v in known["settings"].items()
+        )
+        console.print(f"A new cell with {at} should have its best settings at {best}")
 
 
 def _outlook(record: Mapping[str, Any], console: Console) -> None:

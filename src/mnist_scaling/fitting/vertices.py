@@ -133,7 +133,7 @@ def coordinate(values: Array, log: Sequence[bool]) -> Array:
     return out
 
 
-def sums(trials: Trials, bent: Sequence[int]) -> CellSums:
+def sums(trials: Trials, bent: Sequence[int], further: Array | None = None) -> CellSums:
     """Each cell's part of the least-squares problem, its own level and gradient solved beforehand.
 
     A cell is used when it has two trials more than its own 1 + k parameters, spread over all k bent keys.
@@ -143,9 +143,12 @@ def sums(trials: Trials, bent: Sequence[int]) -> CellSums:
     trials : Trials
     bent : sequence of int
         Columns of the keys that have a vertex, k of them.
+    further : array, shape (n, terms), optional
+        More terms whose coefficients all cells share.
     """
     own, k = trials.z[:, bent], len(bent)
     shared = np.concatenate([_products(own), np.delete(trials.z, bent, axis=1)], 1)
+    shared = shared if further is None else np.concatenate([shared, further], 1)
     q, m = shared.shape[1], trials.count
     out = CellSums(
         np.zeros((m, q, q)), np.zeros((m, q)), np.full((m, k), np.nan), np.zeros((m, k, q)), np.zeros((m, k, k)),
@@ -165,7 +168,7 @@ def sums(trials: Trials, bent: Sequence[int]) -> CellSums:
     return out
 
 
-def solve(found: CellSums, times: Array | None = None) -> Vertices:
+def solve(found: CellSums, times: Array | None = None, ridge: Array | None = None) -> Vertices:
     """Curvature and vertices of the bent keys, in the order of `sums`.
 
     The error of a vertex holds the noise of its own trials and that of the common curvature.
@@ -175,10 +178,13 @@ def solve(found: CellSums, times: Array | None = None) -> Vertices:
     found : CellSums
     times : array of int, shape (cells,), optional
         How often each cell counts, for a bootstrap by cell; each once by default.
+    ridge : array, shape (q,), optional
+        What is added to the shared terms' sums of squares, which draws their coefficients towards 0.
     """
     k = found.gradient.shape[1]
     weight = found.used * (1 if times is None else times)
     normal, right = np.tensordot(weight, found.normal, 1), np.tensordot(weight, found.right, 1)
+    normal = normal if ridge is None else normal + np.diag(ridge)
     n = int((weight * (found.n - 1 - k)).sum()) - len(right)
     unknown = np.full((len(weight), k), np.nan)
     if n < 1 or np.linalg.cond(normal) > 1e12:

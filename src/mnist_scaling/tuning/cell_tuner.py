@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count, pairwise
 from math import ceil
 from typing import Any
@@ -16,7 +17,9 @@ from mnist_scaling.tuning import certificate, search_space
 from mnist_scaling.tuning.cell_study import PLAN, CellStudy
 from mnist_scaling.tuning.job import Job
 from mnist_scaling.tuning.ledger import LAST, Ledger
-from mnist_scaling.tuning.storage import tell
+from mnist_scaling.tuning.patience import forget
+from mnist_scaling.tuning.storage import tell_record
+from mnist_scaling.tuning.study_copy import StudyCopy
 from mnist_scaling.tuning.trials import counting
 
 _SEEDS_APART = 1000
@@ -156,10 +159,13 @@ class CellTuner:
     def ended(self, job: Job) -> None:
         """Take a run off those that are under way, and tell Optuna what the run could not tell itself."""
         self.running = [other for other in self.running if (other.stage, other.index) != (job.stage, job.index)]
-        row = self._ledger.row(job)
-        if row is not None and job.stage == TRIAL:
-            tell(self.study.study, job.number, row["state"], row.get("val_loss"))
-            self._left = None
+        if job.stage != TRIAL or self._ledger.row(job) is None:
+            return
+        record = files.read_json(self._ledger.record_path(self.cell, TRIAL, job.index))
+        assert record is not None, "a row comes from its record"
+        forget(self.study.study)  # its worker has written to the storage
+        tell_record(self.study.study, job.number, record)
+        self._left = None
 
     def reclaim(self, job: Job) -> None:
         """Take a trial back, as if it had never been asked for."""
@@ -182,8 +188,11 @@ class CellTuner:
     def _trial(self) -> Job:
         ask = self.study.ask(self._effort.trials_per_batch)
         # Every trial of a cell has the config's own seed, so that trials differ by their setting alone.
-        name = self.study.study.study_name
-        return Job(self.cell, TRIAL, ask.index, ask.number, self.cell.run.seed, ask.params, name, ask.origin)
+        study = self.study.study
+        return Job(
+            self.cell, TRIAL, ask.index, ask.number, self.cell.run.seed, ask.params, study.study_name, ask.origin,
+            study_copy=partial(StudyCopy.of, study),
+        )  # fmt: skip
 
     def _delete_shorter(self, settings: Sequence[Mapping[str, Any]]) -> None:
         """Delete repeats whose branches a longer run of the same setting and seed is about to measure with its own.

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial
 
-NOTES = "system_attrs"
-"""Key of a trial's record for what `Channel.notes` says."""
-
 
 class SupersededError(Exception):
     """A trial has ended, or was given to another run, while this run still trained."""
@@ -37,10 +34,20 @@ class Channel:
         multirun/<name>.
     pruner : DictConfig or None
         Node of the ``hydra/sweeper/pruner`` group; None never stops a run.
+    patience : float
+        Seconds to wait for a database that does not answer.
     """
 
-    def __init__(self, trial: TrialConfig, storage: str | None, folder: Path, pruner: DictConfig | None = None) -> None:
+    def __init__(
+        self,
+        trial: TrialConfig,
+        storage: str | None,
+        folder: Path,
+        pruner: DictConfig | None = None,
+        patience: float = 0.0,
+    ) -> None:
         self._trial, self._url, self._folder, self._pruner = trial, storage, folder, pruner
+        self._patience = patience
 
     @property
     def prunes(self) -> bool:
@@ -57,12 +64,18 @@ class Channel:
         MachineError
             When the storage could not be reached for some seconds.
         """
-        return faults.retry(lambda: self._report(number, loss))
+        from mnist_scaling.tuning import patience
+
+        stop = faults.retry(lambda: self._report(number, loss))
+        patience.hang_up(self._study)
+        return stop
 
     def _report(self, number: int, loss: float) -> bool:
         from mnist_scaling.tuning import storage, trials
 
-        self.check()
+        if max(self.check().intermediate_values, default=number) > number:
+            # A cluster may start a run again whose worker died; the sweep must ask for its trial anew.
+            raise SupersededError(f"another run of trial {self._trial.number} of '{self._trial.study}' came further")
         storage.open_trial(self._study, self._trial.number).report(loss, step=number)
         stop = trials.is_stopped(self._study, self._trial.number)
         # The control shows what an untuned grid would measure: it runs to its end.
@@ -77,10 +90,11 @@ class Channel:
             When a resumed sweep has given the trial's setting to another run, or the storage was made again. On a
             cluster a worker may outlive its sweep for long, and its record must not take the other run's place.
         """
-        from mnist_scaling.tuning import trials
+        from mnist_scaling.tuning import patience, trials
 
         number = self._trial.number
         try:
+            patience.forget(self._study)
             trial = self._study.get_trials(deepcopy=False)[number]
         except LookupError as error:  # no such study, or fewer trials
             raise SupersededError(f"there is no trial {number} of '{self._trial.study}' any more") from error
@@ -100,20 +114,20 @@ class Channel:
 
     def tell(self, record: dict[str, Any]) -> None:
         """Tell how the run ended."""
-        from mnist_scaling.tuning import storage
+        from mnist_scaling.tuning import patience, storage
 
         loss = (record["result"] or {}).get("val_loss")
         storage.tell(self._study, self._trial.number, record["state"], loss)
+        patience.hang_up(self._study)
 
     @functools.cached_property
     def _study(self) -> optuna.Study:
         import optuna
 
-        from mnist_scaling.tuning import optuna_objects
+        from mnist_scaling.tuning import optuna_objects, study_copy
         from mnist_scaling.tuning.storage import open_once
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         pruner = None if self._pruner is None else optuna_objects.make(self._pruner)
-        return optuna.load_study(
-            study_name=str(self._trial.study), storage=open_once(self._url, self._folder), pruner=pruner
-        )
+        storage = study_copy.held(self._folder) or open_once(self._url, self._folder, self._patience)
+        return optuna.load_study(study_name=str(self._trial.study), storage=storage, pruner=pruner)

@@ -1,13 +1,15 @@
-"""Launchers of clusters, Hydra plugins: Dask and Ray. Imported by every Hydra app, so it is light."""
+"""Launchers of clusters, Hydra plugins: Dask, Ray and Slurm. Imported by every Hydra app, so it is light."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.utils import JobReturn
-from omegaconf import DictConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.tuning.launcher import LocalLauncher
@@ -20,19 +22,17 @@ class _ClusterLauncher(LocalLauncher):
     """What Dask and Ray have in common; parameters are documented in conf/hydra/launcher/."""
 
     def __init__(self, address: str | None = None, n_workers: int | None = None) -> None:
-        super().__init__(n_workers=n_workers, warm_up=False)
+        super().__init__(n_workers=n_workers, per_process=1, warm_up=False)
         self.address = address
 
     def workers(self) -> Remote:  # type: ignore[override]
         """The cluster's workers as a pool."""
         from mnist_scaling.tuning.pools import local, remote
-        from mnist_scaling.tuning.storage import journal_path
+        from mnist_scaling.tuning.storage import is_file
 
         application = local.Application(self.hydra_context, self.config, self.task_function)
         folder = Path(str(self.config.hydra.sweep.dir))
-        url = self.config.hydra.sweeper.get("storage")
-        one_host = journal_path(url, folder) is not None or str(url).startswith("sqlite")
-        return remote.Remote(application, self._engine(), folder, one_host)
+        return remote.Remote(application, self._engine(), folder, is_file(self.config.hydra.sweeper.get("storage")))
 
     def _engine(self) -> Engine:
         raise NotImplementedError
@@ -54,10 +54,17 @@ class _ClusterLauncher(LocalLauncher):
 class DaskLauncher(_ClusterLauncher):
     """Workers of Dask."""
 
+    def __init__(
+        self, address: str | None = None, n_workers: int | None = None, cluster: DictConfig | None = None
+    ) -> None:
+        super().__init__(address, n_workers)
+        self.cluster = cluster
+
     def _engine(self) -> Engine:
         from mnist_scaling.tuning.pools.dask import Dask
 
-        return Dask(self.address, self.count())
+        cluster = None if self.cluster is None else functools.partial(instantiate, self.cluster)
+        return Dask(self.address, self.count(), cluster)
 
 
 class RayLauncher(_ClusterLauncher):
@@ -74,3 +81,21 @@ class RayLauncher(_ClusterLauncher):
         from mnist_scaling.tuning.pools.ray import Ray
 
         return Ray(self.address, self.count(), remote.options(self.init))
+
+
+class SlurmLauncher(_ClusterLauncher):
+    """Jobs of Slurm."""
+
+    def __init__(self, max_jobs: int, ask_seconds: float, **options: Any) -> None:
+        if not isinstance(max_jobs, int) or max_jobs < 1:
+            raise InputError(f"`hydra.launcher.max_jobs` must be a whole number of 1 or more, but got {max_jobs}.")
+        super().__init__(n_workers=max_jobs)
+        self.ask_seconds, self.options = ask_seconds, options
+
+    def _engine(self) -> Engine:
+        from mnist_scaling.tuning.pools import remote
+        from mnist_scaling.tuning.pools.slurm import Slurm
+
+        given = {key: value for key, value in self.options.items() if value is not None}
+        options = remote.options(OmegaConf.create(given))
+        return Slurm(Path(str(self.config.hydra.sweep.dir)), self.count(), self.ask_seconds, options)

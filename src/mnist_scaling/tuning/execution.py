@@ -19,9 +19,9 @@ from mnist_scaling.config import RunConfig
 from mnist_scaling.study import files, layout
 from mnist_scaling.study.layout import CHECKPOINT
 from mnist_scaling.study.result import TrainResult
-from mnist_scaling.study.vocabulary import FAILED, TRIAL
+from mnist_scaling.study.vocabulary import FAILED, NOTES, TRIAL
 from mnist_scaling.tuning import faults
-from mnist_scaling.tuning.channel import NOTES, Channel, SupersededError
+from mnist_scaling.tuning.channel import Channel, SupersededError
 from mnist_scaling.tuning.trainer import Report, Trainer
 
 Train = Callable[[RunConfig, Report | None], TrainResult]
@@ -41,7 +41,8 @@ def task(run: RunConfig, hydra: Any, folder: Path) -> Callable[[Trainer], None]:
     folder : Path
         The run's own folder.
     """
-    channel = Channel(run.trial, hydra.sweeper.storage, Path(hydra.sweep.dir), hydra.sweeper.pruner)
+    sweeper = hydra.sweeper
+    channel = Channel(run.trial, sweeper.storage, Path(hydra.sweep.dir), sweeper.pruner, sweeper.storage_patience)
     return lambda trainer: work(run, folder, channel, trainer)
 
 
@@ -90,14 +91,18 @@ def _work_alone(run: RunConfig, folder: Path, channel: Channel, trainer: Trainer
         print(f"Warning: a run in {folder} ends without a record: {reason}.", file=sys.stderr)
         return
     write_record(folder, record)
-    if is_trial and record["state"] != FAILED:  # the sweep decides what follows a failure
-        _if_reachable(lambda: channel.tell(record))  # else the sweep tells it
+    # The sweep decides what follows a failure; and it tells what a storage that was away just now can't be told.
+    if is_trial and record["state"] != FAILED and record[NOTES] is not None:
+        _if_reachable(lambda: channel.tell(record))
 
 
 def _if_reachable(ask: Callable[[], Any]) -> Any:
     """What a storage answers; None when it can't be reached, because a finished run must not be lost for that."""
+    from mnist_scaling.tuning import patience  # it imports optuna, which only the trials of a study need
+
     try:
-        return faults.retry(ask)
+        with patience.hurry():
+            return faults.retry(ask)
     except Exception as error:
         if not faults.is_fault(error):
             raise

@@ -37,12 +37,17 @@ class MachineError(Exception):
     """A fault of the machine, as text: text can be pickled, whatever the error was that caused it."""
 
 
+class LastingFaultError(MachineError):
+    """A fault that was waited for already (`patience`): to wait again would not help."""
+
+
 def is_fault(error: BaseException) -> bool:
     """Whether the machine is at fault, and neither the run nor the program."""
-    return any(_is_one(cause) for cause in _causes(error))
+    return any(_is_one(cause) for cause in causes(error))
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, what caused it, and so on."""
     while error is not None:
         yield error
         error = error.__cause__
@@ -60,13 +65,16 @@ def _is_one(error: BaseException) -> bool:
 
 def describe(error: BaseException) -> str:
     """What is at fault, in a few words, without a password."""
-    last = next((cause for cause in _causes(error) if isinstance(cause, OSError)), None)
+    said = next((cause for cause in causes(error) if isinstance(cause, MachineError)), None)
+    if said is not None:
+        return masked(str(said))
+    last = next((cause for cause in causes(error) if isinstance(cause, OSError)), None)
     if last is not None and last.strerror:
         reason = "the disk is full" if last.errno in _FULL else last.strerror
         return masked(f"{reason} ({last.filename})" if last.filename else reason)
-    *_, deepest = _causes(error)
+    *_, deepest = causes(error)
     text = str(deepest).strip().split("\n")[0]
-    return masked(text if isinstance(deepest, MachineError) else f"{type(deepest).__name__}: {text}")
+    return masked(f"{type(deepest).__name__}: {text}")
 
 
 def as_text(error: BaseException) -> str:
@@ -96,7 +104,7 @@ def retry(step: Callable[[], Result]) -> Result:
         try:
             return step()
         except Exception as error:
-            if not is_fault(error):
+            if not is_fault(error) or isinstance(error, LastingFaultError):
                 raise
             _say(error, seconds)
         time.sleep(seconds)
@@ -126,6 +134,8 @@ def resume_after(sweep: Callable[[], None], measured: Callable[[], int]) -> None
             # A storage that does not open before any run is probably misspelt, so the user hears of it at once.
             if not is_fault(error) or (isinstance(error, InputError) and before < 0):
                 raise
+            if isinstance(error, LastingFaultError):
+                raise InputError(_sentence(error)) from error
             now = measured()
             tries, before = tries if now <= before else 0, now
             if tries == len(SWEEP_WAITS):

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import socket
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.types import Quote, QuotedString
 
 from mnist_scaling.study import layout
 from mnist_scaling.study.vocabulary import SAMPLER
 from mnist_scaling.tuning.grid import Cell
+
+if TYPE_CHECKING:
+    from mnist_scaling.tuning.study_copy import StudyCopy
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,9 @@ class Job:
     """Runs in this job: repeats of one setting with consecutive seeds may share a process, and a model."""
     alone: bool = False
     """Whether it is the second attempt of a run that left no record."""
+    study_copy: Callable[[], StudyCopy] | None = field(default=None, compare=False, repr=False)
+    """The cell's study as it is now, for a trial whose worker can't reach the storage; None for a repeat, which asks
+    nothing of it."""
 
     @property
     def parts(self) -> list[Job]:

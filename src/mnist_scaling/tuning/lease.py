@@ -24,6 +24,7 @@ from optuna.trial import TrialState, create_trial
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.tuning.faults import is_fault
+from mnist_scaling.tuning.patience import hurry
 
 NAME = "sweeps"
 """Of the Optuna study: one trial per sweep, its value the seconds that the sweep took."""
@@ -80,7 +81,7 @@ class Lease:
         self._started = self._renewed = time.monotonic()
         self._thread.start()  # before the others' claims are looked at, which may take longer than our claim lasts
         try:
-            self._settle_earlier(study._study_id)
+            self._settle_earlier(study._study_id, attributes)
         except BaseException:
             self._end(TrialState.FAIL)
             raise
@@ -107,13 +108,17 @@ class Lease:
                 "not heard of: let that one finish; what this one measured is kept."
             )
 
-    def _settle_earlier(self, study: int) -> None:
+    def _settle_earlier(self, study: int, own: Mapping[str, Any]) -> None:
         """Void the earlier claims whose sweeps are gone; refuse to go on beside one that is not."""
         mine = self._storage.get_trial(self._claim).number
         for trial in self._storage.get_all_trials(study, deepcopy=False, states=(TrialState.RUNNING,)):
             if trial.number >= mine:
                 continue
             owner = trial.user_attrs
+            if all(owner[key] == own[key] for key in (HOST, PID, NAMESPACE, FOLDER)):
+                # This sweep's own, from before a fault: the storage could not be told its end, or its answer was lost.
+                self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+                continue
             if not self._is_gone(trial._trial_id, owner):
                 raise InputError(
                     f"A study takes one sweep at a time, but process {owner[PID]} on {owner[HOST]} is running "
@@ -136,12 +141,13 @@ class Lease:
         return self._storage.get_trial(claim).user_attrs[SEEN] == owner[SEEN]
 
     def _renew_on(self) -> None:
-        while not self._ended.wait(self._beat):
-            try:
-                self._renew()
-            except Exception as error:  # a storage that is gone is found by the sweep itself
-                if not is_fault(error):
-                    return
+        with hurry():
+            while not self._ended.wait(self._beat):
+                try:
+                    self._renew()
+                except Exception as error:  # a storage that is gone is found by the sweep itself
+                    if not is_fault(error):
+                        return
 
     def _renew(self) -> None:
         # Optuna refuses to change a claim that another sweep has ended, which `check` finds.
@@ -154,7 +160,7 @@ class Lease:
         self._thread.join()
         values = [time.monotonic() - self._started] if state == TrialState.COMPLETE else None
         try:
-            with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+            with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError), hurry():
                 self._storage.set_trial_state_values(self._claim, state, values)
         except Exception as error:
             if not is_fault(error):  # the claim is void once this process is gone

@@ -27,6 +27,9 @@ BUSY = 1.9
 _PRIOR_SECONDS = 10.0
 """Weight of `BUSY` against what is measured: seconds of the clock."""
 
+_DRAWING_SHARE = 20
+"""The bar is drawn again only after this many times the time that it takes."""
+
 _MEMORY_SECONDS, _MEMORY_SHARE = 30.0, 0.25
 """Memory of `Throughput`: this many seconds, or this share of the time so far where that is longer."""
 
@@ -147,7 +150,13 @@ class StudyProgress(_Shown):
             disable=not self.console.is_terminal,
         )
         self._task = self._bar.add_task("", total=1.0, text=self._text())
-        self._expect()
+        self._drawing = 0.0
+        self._draw()
+
+    def __exit__(self, *error: object) -> None:
+        if self._stale:
+            self._draw()
+        super().__exit__(*error)
 
     def seen(self, stage: str, cell: str, seconds: float | None, val_loss: float | None) -> None:
         """Count a finished run.
@@ -173,8 +182,10 @@ class StudyProgress(_Shown):
             counts.runs, counts.slowness = counts.runs + 1, counts.slowness + slowness
         if stage == TRIAL and val_loss is not None and (self.best is None or val_loss < self.best[0]):
             self.best = (val_loss, cell)
-        self._expect()
-        self._bar.update(self._task, completed=self._share(), text=self._text())
+        self._stale = True
+        # A sum over all cells for every run would be quadratic in their number.
+        if time.monotonic() - self._drawn >= _DRAWING_SHARE * self._drawing:
+            self._draw()
 
     def line(self) -> None:
         """One line of plain text where there is no terminal to redraw."""
@@ -184,6 +195,8 @@ class StudyProgress(_Shown):
 
     def time_left(self) -> str:
         """The time left, counted down since the last run that ended."""
+        if self._stale:
+            self._expect()
         return f"{clock(max(self._ends - time.monotonic(), 0.0))} left"
 
     def seconds_left(self) -> float:
@@ -191,8 +204,17 @@ class StudyProgress(_Shown):
         work = [cell.work for cell in self.cells.values()]
         return max(sum(work), self.workers * max(work, default=0.0)) / self._throughput.per_second()
 
+    def _draw(self) -> None:
+        """Work out what is left, and redraw the bar."""
+        start = time.monotonic()
+        self._expect()
+        self._bar.update(self._task, completed=self._share(), text=self._text())
+        self._drawn = time.monotonic()
+        self._drawing = self._drawn - start
+
     def _expect(self) -> None:
         self._ends = time.monotonic() + self.seconds_left()
+        self._stale = False
 
     def _share(self) -> float:
         """Share of the work that is done."""

@@ -20,11 +20,10 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import files, identity, layout
 from mnist_scaling.study.columns import column_of
-from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, FAILED, PRUNED, TRIAL
+from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, FAILED, NOTES, PRUNED, TRIAL
 from mnist_scaling.tuning.cell_study import PLAN, CellStudy
-from mnist_scaling.tuning.channel import NOTES
 from mnist_scaling.tuning.ledger import Ledger
-from mnist_scaling.tuning.storage import loss_for_optuna, tell
+from mnist_scaling.tuning.storage import loss_for_optuna, tell_record
 from mnist_scaling.tuning.trials import GROUP, INDEX, ORIGIN, OWNER, counting
 
 _STATES = {
@@ -46,8 +45,8 @@ class _Differences:
     study: CellStudy
     unknown: list[int] = field(default_factory=list)
     """Places that have a record but no trial."""
-    untold: list[tuple[FrozenTrial, Mapping[str, Any]]] = field(default_factory=list)
-    """Trials that have not ended, and the rows of their records."""
+    untold: list[FrozenTrial] = field(default_factory=list)
+    """Trials that have not ended, and that have a record."""
     half: list[FrozenTrial] = field(default_factory=list)
     """Trials that were killed while their settings were written, at places that have a record."""
     lost: list[FrozenTrial] = field(default_factory=list)
@@ -83,9 +82,10 @@ def reconcile(studies: Sequence[CellStudy], ledger: Ledger, together: int) -> No
         one.study.restore(plan)
         for trial in (*one.half, *one.lost):
             one.study.reclaim(trial.number)
-        for trial, row in one.untold:
-            tell(one.study.study, trial.number, row["state"], row.get("val_loss"))
-        one.study.study.add_trials(trials)
+        for trial in one.untold:
+            record = _record(one.study, ledger, trial.user_attrs[INDEX])
+            tell_record(one.study.study, trial.number, record)
+        one.study.store(trials)
     if lost := [f"{one.study.cell.name} trial {t.user_attrs[INDEX]}" for one in found for t in one.lost]:
         more = f" and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
         print(
@@ -127,7 +127,7 @@ def _compare(study: CellStudy, ledger: Ledger) -> _Differences:
         elif not same_setting(trial.params, row):
             raise _differ(study, place, "another setting")
         elif not trial.state.is_finished():
-            found.untold.append((trial, row))
+            found.untold.append(trial)
         elif not _same_outcome(trial, row):
             raise _differ(study, place, "another outcome")
     found.lost = [t for place, t in trials.items() if t.state.is_finished() and place not in rows]
@@ -169,9 +169,7 @@ def _imported(
     together: int,
 ) -> FrozenTrial:
     """The trial of a record, as the storage would have it."""
-    path = ledger.record_path(study.cell, TRIAL, place)
-    record = files.read_json(path)
-    assert record is not None, "a row comes from its record"
+    path, record = ledger.record_path(study.cell, TRIAL, place), _record(study, ledger, place)
     config, result = record["config"], record["result"] or {}
     cell = study.cell
     settings = identity.settings(config, cell.defaults, cell.space)
@@ -205,6 +203,12 @@ def _imported(
             f"A trial must lie in the ranges of its cell, but that of {path} does not ({error}): restore "
             f"{ledger.folder / cell.folder / layout.CELL}, which has the ranges that were widened."
         ) from error
+
+
+def _record(study: CellStudy, ledger: Ledger, place: int) -> dict[str, Any]:
+    record = files.read_json(ledger.record_path(study.cell, TRIAL, place))
+    assert record is not None, "a row comes from its record"
+    return record
 
 
 def _choice(distribution: BaseDistribution, value: Any) -> Any:

@@ -69,6 +69,7 @@ class CellSweeper(Sweeper):
         n_repeats: int,
         trials_per_batch: int,
         storage: str | None,
+        storage_patience: float,
         params: DictConfig | None,
         cells: str | None,
         max_values_per_axis: int | None,
@@ -95,11 +96,18 @@ class CellSweeper(Sweeper):
             raise InputError(
                 f"`hydra.sweeper.stop_below` must be null or a share of the loss from 0 to 1, but got {stop_below}."
             )
+        if not isinstance(storage_patience, int | float) or storage_patience < 0:
+            raise InputError(
+                f"`hydra.sweeper.storage_patience` must be a number of seconds of 0 or more, but got "
+                f"{storage_patience}."
+            )
         if transfer not in TRANSFER_RULES:
             raise InputError(
                 f"`hydra.sweeper.transfer` must be one of {', '.join(TRANSFER_RULES)}, but got {transfer!r}."
             )
-        self.sampler, self.storage, self.params = sampler, storage, params
+        self.sampler, self.params = sampler, params
+        self.storage, self.storage_patience = storage, float(storage_patience)
+        self._was_opened = False
         self.n_trials, self.n_repeats, self.trials_per_batch = n_trials, n_repeats, trials_per_batch
         self.cells = cells
         self.max_values_per_axis = max_values_per_axis
@@ -145,7 +153,7 @@ class CellSweeper(Sweeper):
             printout.show(folder)
             return
         from mnist_scaling.tuning import dashboard
-        from mnist_scaling.tuning.storage import mend, open_storage
+        from mnist_scaling.tuning.storage import mend, study_prefix
         from mnist_scaling.tuning.tuner import Tuner
 
         # The pool is opened first, so that its processes import torch while the cells are composed.
@@ -157,10 +165,9 @@ class CellSweeper(Sweeper):
             with _lock(folder), contextlib.ExitStack() as held:
                 asked, (cells, facts) = cells, self._prepare(cells)
                 mend(self.storage, folder)
-                storage = open_storage(self.storage, folder)
-                # Studies of several sweeps may share a database; the default storage is the sweep's own.
-                prefix = "" if self.storage is None else f"{folder.name}: "
+                storage = self._open(folder)
                 joined = join(folder, cells)
+                prefix = study_prefix(self.storage, folder)
                 check = self._lease(held, storage, prefix, folder)
                 studies = self._studies(cells, storage, prefix)
                 given = [o for o in self.config.hydra.overrides.hydra if o != "hydra.mode=MULTIRUN"]  # what -m is
@@ -211,7 +218,7 @@ class CellSweeper(Sweeper):
         return announcement.Sweep(
             folder, self._partition(arguments), cells, facts, self.n_trials, self.n_repeats,
             ", ".join([*named, f"transfer={self.transfer}"]), self.max_values_per_axis, workers, self.trainer.cost,
-            getattr(self.launcher, "per_process", 1),
+            self.transfer, self.trials_per_batch, getattr(self.launcher, "per_process", 1),
         )  # fmt: skip
 
     def foreseen(self, arguments: list[str]) -> announcement.Sweep:
@@ -276,6 +283,16 @@ class CellSweeper(Sweeper):
         from mnist_scaling.tuning.cell_study import CellStudy
 
         return [CellStudy(cell, storage, self.sampler, prefix) for cell in cells]
+
+    def _open(self, folder: Path) -> BaseStorage:
+        """The storage; one that has never answered is not waited for, because its URL is probably misspelt."""
+        from mnist_scaling.tuning import patience
+        from mnist_scaling.tuning.storage import open_storage
+
+        with contextlib.nullcontext() if self._was_opened else patience.hurry():
+            storage = open_storage(self.storage, folder, self.storage_patience)
+        self._was_opened = True
+        return storage
 
     def _lease(self, held: contextlib.ExitStack, storage: BaseStorage, prefix: str, folder: Path) -> Callable[[], None]:
         """Claim the study where other folders may share its storage; returns a function that checks the claim."""

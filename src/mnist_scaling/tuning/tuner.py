@@ -22,6 +22,7 @@ from mnist_scaling.tuning.job import Job
 from mnist_scaling.tuning.ledger import Ledger, known_axes
 from mnist_scaling.tuning.pools.base import Pool
 from mnist_scaling.tuning.progress import CellLeft, StudyProgress, polling
+from mnist_scaling.tuning.queue import Queue
 from mnist_scaling.tuning.silence import Silence
 from mnist_scaling.tuning.transfer import Tuned
 from mnist_scaling.tuning.trials import counting
@@ -74,13 +75,12 @@ class Tuner:
         given = [cell.cell for cell in self.cells.values()]
         found = transfer.parents(given, rule)
         self.parents = {name: [self.cells[cell.name] for cell in found.get(name, [])] for name in self.cells}
-        chain = self._chains()
-        self._by_chain = sorted(self.cells.values(), key=lambda c: -chain[c.cell.name])
-        self._by_cost = sorted(self.cells.values(), key=lambda c: -c.cell.cost)
+        self._queue = Queue(self.cells, self.parents, effort.n_trials)
         for cell in self.cells.values():
             cell.study.neighbour_trials = partial(self._neighbour_trials, cell)
         self._failed: list[Job] = []
         self._fault: str | None = None
+        self._busy: set[str] = set()
         self._silence = Silence()
         self._certified: set[str] = set()
         self._written, self._writing = 0.0, 0.0
@@ -113,34 +113,35 @@ class Tuner:
             finally:
                 self._write_tables()
 
-    def _chains(self) -> dict[str, float]:
-        """Cost of the longest chain of cells that wait for each other, from each cell on; the longest starts first."""
-        chains: dict[str, float] = {}
-        # A parent costs no more than its child, so children come first here.
-        for name, cell in sorted(self.cells.items(), key=lambda item: -item[1].cell.cost):
-            chains[name] = chains.get(name, 0.0) + cell.cell.cost * self.effort.n_trials
-            for parent in self.parents[name]:
-                chains[parent.cell.name] = max(chains.get(parent.cell.name, 0.0), chains[name])
-        return chains
-
     def _fill(self) -> bool:
         """Hand over jobs while there is room; whether any job is under way."""
         self._check()
         room = self.pool.free() if self._fault is None else 0
-        for cell in self._by_chain:
-            if (room is None or room > 0) and not cell.running and self._ready(cell):
-                room = self._submit(cell.next_trials(), room)
-        longest = max((job.cell.cost for cell in self.cells.values() for job in cell.running), default=None)
+        for cell in self._queue.tuning():
+            if room is not None and room <= 0:
+                break
+            if not cell.running:
+                self._open(cell)
+                room = self._submit(cell, cell.next_trials(), room)
+        # A round ends with its longest job, and trials must not wait for a repeat.
+        longest = None if self.pool.isolates else self._longest()
         # No job waits for a repeat, so repeats take the places that trials leave free.
-        for cell in self._by_cost:
-            # A round ends with its longest job, and trials must not wait for a repeat.
-            fits = self.pool.isolates or longest is None or cell.cell.cost <= longest
-            if (room is None or room > 0) and not cell.running and fits:
-                room = self._submit(cell.next_repeats(), room)
-        return any(cell.running for cell in self.cells.values())
+        for cell in self._queue.repeating():
+            if room is not None and room <= 0:
+                break
+            if longest is None or cell.cell.cost <= longest:
+                room = self._submit(cell, cell.next_repeats(), room)
+                self._queue.repeated(cell)
+        return bool(self._busy)
 
-    def _submit(self, jobs: list[Job], room: int | None) -> int | None:
+    def _longest(self) -> float | None:
+        """Cost of the longest run under way."""
+        return max((job.cell.cost for name in self._busy for job in self.cells[name].running), default=None)
+
+    def _submit(self, cell: CellTuner, jobs: list[Job], room: int | None) -> int | None:
         jobs = [job for job in jobs if not self._is_done(job)]
+        if jobs:
+            self._busy.add(cell.cell.name)
         for job in jobs:
             for part in job.parts:
                 self.ledger.make_room(part)
@@ -157,16 +158,11 @@ class Tuner:
             self.cells[job.cell.name].ended(part)
         return True
 
-    def _ready(self, cell: CellTuner) -> bool:
-        """Whether a cell may try its next setting; opens it when all that it waits for are tuned."""
-        if cell.study.opened:
-            return True
-        parents = self.parents[cell.cell.name]
-        if not all(parent.tuned for parent in parents):
-            return False
-        known = [tuned for parent in parents if (tuned := self._tuned(parent)) is not None]
-        cell.open(transfer.settings(cell.cell, known))
-        return True
+    def _open(self, cell: CellTuner) -> None:
+        """Fix a cell's first settings, once all cells that it waits for are tuned."""
+        if not cell.study.opened:
+            known = [tuned for parent in self.parents[cell.cell.name] if (tuned := self._tuned(parent)) is not None]
+            cell.open(transfer.settings(cell.cell, known))
 
     def _neighbour_trials(self, cell: CellTuner, own: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         """The trials of the cells that a cell waited for, as if they were its own."""
@@ -219,6 +215,7 @@ class Tuner:
         for cell in {job.cell.name: self.cells[job.cell.name] for job in settled}.values():
             if cell.tuned and not cell.running:
                 self._certify(cell)
+        self._busy -= {job.cell.name for job, _ in parts if not self.cells[job.cell.name].running}
         for job in again:
             self._silence.started(str(job.folder))
             self.pool.submit(job)

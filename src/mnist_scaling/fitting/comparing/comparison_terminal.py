@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rich import box
@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mnist_scaling.fitting.comparing.conclusion import EXPONENTS, shared_sentence
+from mnist_scaling.fitting.comparing.conclusion import EXPONENTS, factor, shared_sentence
 from mnist_scaling.fitting.interval import Interval
 
 COLOURS = {"error": "bold red", "warning": "yellow", "info": "cyan"}
@@ -40,14 +40,14 @@ def _slopes(record: Mapping[str, Any]) -> Table:
         if found and found["difference"]["value"] is not None:
             values = [f"{found[key]['value']:.3f}" for key in ("a", "b")]
             grid.add_row(name, *values, _interval(found["difference"]), record["verdict"][name])
-    grid.add_row("log ratio", "", "", _interval(record["offset"]), record["verdict"]["offset"])
+    grid.add_row("ln(loss b / loss a)", "", "", _interval(record["offset"]), record["verdict"]["offset"])
     return grid
 
 
 def _multiplier(record: Mapping[str, Any]) -> Table:
     grid = _grid(("compute of a", "loss", "compute of b, over a's"))
     for m in record["multiplier"]:
-        grid.add_row(f"{m['C']:.3g}", f"{m['loss']:.4g}", _interval(m, 2))
+        grid.add_row(f"{m['C']:.3g}", f"{m['loss']:.4g}", _interval(m, factor))
     return grid
 
 
@@ -58,9 +58,9 @@ def _grid(head: tuple[str, ...]) -> Table:
     return grid
 
 
-def _interval(record: Mapping[str, Any], digits: int = 3) -> str:
+def _interval(record: Mapping[str, Any], shown: Callable[[float], str] = "{:.3f}".format) -> str:
     found = Interval.of(record)
     if not found.known:
         return "-"
-    value, low, high = (f"{v:.{digits}f}" for v in (found.value, found.low, found.high))
+    value, low, high = (shown(v) for v in (found.value, found.low, found.high))
     return f"{value} [{low}, {high}]" if found.bounded else value

@@ -79,9 +79,12 @@ def _of_offset(a: str, b: str, offset: Interval, word: str, only: bool) -> str:
     if offset.bounded:
         size += f" [{percent(offset.low)}, {percent(offset.high)}]"
     if word == DIFFERS:
-        better = b if offset.value < 0 else a
+        higher, lower = (a, b) if offset.value < 0 else (b, a)
+        apart = -offset if offset.value < 0 else offset  # of the higher loss over the lower one
+        more = percent(apart.value).lstrip("+")
+        more += f" [{percent(apart.low)}, {percent(apart.high)}]".replace("+", "") if apart.bounded else ""
         alone = "Only the offset differs" if only else "In the middle of the grid the losses differ"
-        return f"{alone}: the loss of {b} is that of {a} {size}, so {better} is better."
+        return f"{alone}: the loss of {higher} is {more} higher than that of {lower}."
     if word == EQUIVALENT:
         return f"In the middle of the grid the losses are equivalent ({size})."
     return f"In the middle of the grid it is not settled which loss is lower ({size})."
@@ -91,12 +94,18 @@ def _of_compute(a: str, b: str, multiplier: list[Mapping[str, Any]]) -> str:
     known = [m for m in multiplier if m["value"] is not None]
     if not known:
         return ""
-    parts = [f"{_times(Interval.of(m))} the compute at C = {m['C']:.2g}" for m in known]
+    parts = [f"{_times(Interval.of(m))} the compute at C = {m['C']:.2g} FLOPs" for m in known]
     return f"For {a}'s loss {b} needs {' and '.join(parts)}."
 
 
 def _times(i: Interval) -> str:
-    return f"{i.value:.2f}" + (f" [{i.low:.2f}, {i.high:.2f}]" if i.bounded else "") + " times"
+    value, low, high = (factor(v) for v in (i.value, i.low, i.high))
+    return f"{value} [{low}, {high}] times" if i.bounded else f"{value} times"
+
+
+def factor(value: float) -> str:
+    """How many times as much: 1.28, or 41,455."""
+    return f"{value:.2f}" if value < 100 else f"{value:,.0f}"
 
 
 def _signed(i: Interval) -> str:

@@ -10,13 +10,14 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from mnist_scaling.reporting.figures import accuracy as draw_a
+from mnist_scaling.reporting.figures import best_settings as draw_b
 from mnist_scaling.reporting.figures import compute as draw_c
 from mnist_scaling.reporting.figures import laws as draw_l
 from mnist_scaling.reporting.figures import losses as draw_loss
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.figures import tuning as draw_t
 from mnist_scaling.reporting.loading import Study
-from mnist_scaling.reporting.prepare import Missing, accuracy, change, compute, laws, losses, tuning
+from mnist_scaling.reporting.prepare import Missing, accuracy, best_settings, change, compute, laws, losses, tuning
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,18 @@ FIGURES = (
         "underline: at the edge of its search range, so that a better value may lie outside.",
         tuning.hyperparameters,
         draw_t.draw_hyperparameters,
+        needs_trials=True,
+    ),
+    Plot(
+        "best_settings",
+        SEARCH,
+        "Best settings against size",
+        "The best value of each cell: the minimum of a smooth surface through its trials, with its 95 % interval. "
+        "Lines are the fitted law at the smallest, a middle and the largest level of the other size, light to dark; "
+        "the shade, drawn for the middle one, is where the best value of a single cell should lie. Dashed: the ends of "
+        "the range that was searched.",
+        best_settings.best_settings,
+        draw_b.draw_best_settings,
         needs_trials=True,
     ),
     Plot(

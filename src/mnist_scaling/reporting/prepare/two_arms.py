@@ -15,12 +15,9 @@ from mnist_scaling.reporting.prepare import Missing
 MOST_ROWS = 30
 """Differences of exponents that the figure holds; the table has them all."""
 
-FLOORS = ("E", "c")
-"""Parameters that are no exponents; they stand in the table alone."""
-
 SYMBOLS = {"alpha": "α", "beta": "β", "gamma": "γ", "N_exponent": "N* in C", "D_exponent": "D* in C",
            "loss_exponent": "L* in C"}  # fmt: skip
-"""What the figure calls parameters."""
+"""What the figure calls exponents; other parameters, such as floors, stand in the table alone."""
 
 
 @dataclass(frozen=True)
@@ -108,10 +105,13 @@ def differences(record: Mapping[str, Any]) -> Differences | Missing:
         for k, found in record["slopes"].items()
     ]
     head = len([1 for _, d in rows if Interval.of(d).bounded])
-    for e in (e for e in record["exponents"] if e["parameter"] not in FLOORS):
+    for e in record["exponents"]:
+        name = _called(e["parameter"])
+        if name is None:
+            continue
         source = str(e.get("law") or e.get("method")).replace("_", " ")
         at = f", {e['at']}" if e.get("at") else ""
-        rows.append((f"{SYMBOLS.get(e['parameter'], e['parameter'])}, {source}{at}", e["difference"]))
+        rows.append((f"{name}, {source}{at}", e["difference"]))
     known = [(label, Interval.of(d)) for label, d in rows if Interval.of(d).bounded]
     if not known:
         return Missing("No difference of exponents has an interval.")
@@ -120,3 +120,10 @@ def differences(record: Mapping[str, Any]) -> Differences | Missing:
     more = len(known) - len(shown)
     note = f"{more} more, with wider intervals, stand in the table." if more else ""
     return Differences(pd.DataFrame(shown), float(record["margin"]), note)
+
+
+def _called(parameter: str) -> str | None:
+    """An exponent as the figure writes it, such as "α of N" for alpha_N; None for a parameter that is no exponent."""
+    head, _, size = parameter.partition("_")
+    known = SYMBOLS.get(parameter) or SYMBOLS.get(head)
+    return known if known is None or parameter in SYMBOLS else f"{known} of {size}"

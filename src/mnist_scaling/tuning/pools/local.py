@@ -10,7 +10,7 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from multiprocessing import get_context
@@ -261,9 +261,18 @@ def _composed(overrides: tuple[str, ...]) -> DictConfig:
 
 def run(cell: tuple[str, ...], settings: dict[str, Any], overrides: list[str], number: int) -> str | None:
     """Run a job as Hydra's launchers do; its error as text, because not every exception survives a pickle."""
+    try:
+        cfg = copy.deepcopy(_composed(cell))
+    except Exception as error:
+        return faults.as_text(error)
+    return run_composed(cfg, settings, overrides, number)
+
+
+def run_composed(cfg: DictConfig, settings: Mapping[str, Any], overrides: list[str], number: int) -> str | None:
+    """`run` with a cell's config that was composed before, and is changed."""
     (app,) = _APPLICATION
     try:
-        cfg = _job(cell, settings, overrides, number)
+        _make_job(cfg, settings, overrides, number)
         done = run_job(
             task_function=app.task,
             config=cfg,
@@ -292,7 +301,8 @@ def run_beside_others(cell: tuple[str, ...], settings: dict[str, Any], overrides
         with _COMPOSING:
             found = _cell_run(cell)
             if found is None:  # a key may follow a tuned one
-                cfg = _job(cell, settings, overrides, number)
+                cfg = copy.deepcopy(_composed(cell))
+                _make_job(cfg, settings, overrides, number)
                 found = config.build(RunConfig, cfg), cfg.hydra
             run, hydra = found
         folder = Path(hydra.sweep.dir, settings["hydra.sweep.subdir"]).absolute()
@@ -318,19 +328,17 @@ def _cell_run(overrides: tuple[str, ...]) -> tuple[RunConfig, Any] | None:
     return config.build(RunConfig, cfg), cfg.hydra
 
 
-def _job(cell: tuple[str, ...], settings: dict[str, Any], overrides: list[str], number: int) -> DictConfig:
-    """The configuration of a job, as Hydra's global state too.
+def _make_job(cfg: DictConfig, settings: Mapping[str, Any], overrides: list[str], number: int) -> None:
+    """Make a cell's configuration a job's, and Hydra's global state too.
 
     Plain values come last in Hydra's own composition too, so that setting them afterwards is the same.
     """
-    cfg = copy.deepcopy(_composed(cell))
     with open_dict(cfg):
         for key, value in settings.items():
             OmegaConf.update(cfg, key, value)
         cfg.hydra.overrides.task = overrides
         cfg.hydra.job.id, cfg.hydra.job.num = f"{cfg.hydra.job.name}_{number}", number
     HydraConfig.instance().set_config(cfg)
-    return cfg
 
 
 def _death(code: int | None) -> str:

@@ -17,13 +17,19 @@ from hydra.core.singleton import Singleton
 from hydra.core.utils import setup_globals
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.tuning import faults
+from mnist_scaling.study import files
+from mnist_scaling.tuning import faults, trainer
+from mnist_scaling.tuning.grid import Cell
 from mnist_scaling.tuning.job import Job
-from mnist_scaling.tuning.pools import local
+from mnist_scaling.tuning.pools import apart, local
+from mnist_scaling.tuning.pools.apart import Answer, Luggage, Token
 from mnist_scaling.tuning.pools.local import Application
 
 _STARTS = 5
 """How often a job is handed over that its worker's death kept from starting."""
+
+_STARTS_APART = 2
+"""The same where no shared folder shows whether it had started: a setting that kills its worker must not kill many."""
 
 _ONE_AT_A_TIME = threading.Lock()
 """Hydra's state belongs to the process, so that a worker with several threads still runs one job at a time."""
@@ -32,16 +38,15 @@ _ONE_AT_A_TIME = threading.Lock()
 class Engine(Protocol):
     """What carries jobs to workers: a client of Dask or of Ray."""
 
-    def submit(self, task: Task) -> Future[str | None]:
-        """Run a task once on any worker; the future has the job's error as text, or None, or raises for a death."""
+    def submit(self, task: Task) -> Future[Any]:
+        """Run a task once on any worker; the future has the task's `Answer`.
+
+        It raises `faults.MachineError` when the cluster itself is gone, and another error when the worker is.
+        """
         ...
 
     def workers(self) -> int:
-        """Workers there are at the moment."""
-        ...
-
-    def hosts(self) -> set[str]:
-        """Names of the hosts of the workers."""
+        """Workers there are at the moment; 0 once the cluster is gone."""
         ...
 
     def close(self) -> None:
@@ -59,24 +64,33 @@ class Task:
     job : Job
     number : int
         Hydra's number of the job.
+    token : Token
+        By which the worker knows that it shares the study's folder.
+    luggage : Luggage or None
+        For a worker that need not share it.
     """
 
-    def __init__(self, application: bytes, job: Job, number: int) -> None:
-        self._application = application
+    def __init__(self, application: bytes, job: Job, number: int, token: Token, luggage: Luggage | None) -> None:
+        self._application, self._token, self._luggage = application, token, luggage
         # The sweep's process may be another host's: a cluster's worker that outlives it is told so by its storage.
         self._settings = {**job.settings, "trial.owner": None}
         self._cell, self._overrides, self._number = job.cell.overrides, job.overrides, number
-        self._folder, self.cost = os.getcwd(), job.cell.cost  # noqa: PTH109, a plain string travels
+        self._folder = os.getcwd()  # noqa: PTH109, a plain string travels
 
-    def __call__(self) -> str | None:
-        """Run the job here, in a worker; its error as text."""
+    def __call__(self) -> Answer:
+        """Run the job here, in a worker."""
+        if self._luggage is None and (reason := self._token.why_apart()) is not None:
+            return Answer(apart=reason)
         with _ONE_AT_A_TIME:
             try:
-                _load(hashlib.sha256(self._application).hexdigest(), _Opaque(self._application))
+                application = _load(hashlib.sha256(self._application).hexdigest(), _Opaque(self._application))
+                if self._luggage is not None:
+                    trains = trainer.of(application.task)
+                    return self._luggage.run(trains, self._settings, self._overrides, self._number)
                 os.chdir(self._folder)
             except Exception as error:
-                return faults.as_text(error)
-            return local.run(self._cell, self._settings, self._overrides, self._number)
+                return Answer(faults.as_text(error))
+            return Answer(local.run(self._cell, self._settings, self._overrides, self._number))
 
 
 class _Opaque:
@@ -93,17 +107,22 @@ class _Opaque:
 
 
 @functools.lru_cache(maxsize=1)
-def _load(checksum: str, application: _Opaque) -> None:
+def _load(checksum: str, application: _Opaque) -> Application:
     """Make this process a worker of an application."""
     del checksum
     setup_globals()
+    unpickled: Application
     unpickled, singletons = cloudpickle.loads(application.data)
     Singleton.set_state(singletons)
     local.serve(unpickled)
+    return unpickled
 
 
 class Remote:
-    """A cluster's workers that share the study's folder with the sweep.
+    """A cluster's workers, whether or not they share the study's folder with the sweep.
+
+    A job is first handed over as one that writes into that folder. The first worker that can't do so says why, and
+    from then on every job takes along what it needs, and its records come back through its future (`apart`).
 
     Parameters
     ----------
@@ -114,28 +133,18 @@ class Remote:
         The study's.
     one_host : bool
         Whether the study's storage is a file that only one host may write to.
-
-    Raises
-    ------
-    InputError
-        When workers are on other hosts and the storage is a journal.
     """
 
     isolates = True
 
     def __init__(self, application: Application, engine: Engine, folder: Path, one_host: bool) -> None:
-        self._application = cloudpickle.dumps((application, Singleton.get_state()))
-        self._engine, self._folder = engine, folder
-        self._jobs: dict[Future[str | None], tuple[Job, int]] = {}
+        self._pickled = cloudpickle.dumps((application, Singleton.get_state()))
+        self._application, self._engine, self._folder = application, engine, folder
+        self._token = Token(folder.absolute(), only_host=socket.gethostname() if one_host else None)
+        self._jobs: dict[Future[Any], tuple[Job, int]] = {}
+        self._configs: dict[tuple[str, ...], bytes] = {}
         self._launched = 0
-        others = sorted(engine.hosts() - {socket.gethostname()})
-        if one_host and others:
-            engine.close()
-            raise InputError(
-                "A storage that workers of several hosts write to must be a database, because a file on a network "
-                f"file system can be damaged by two writers, but there are workers on {', '.join(others)} and "
-                "the storage is a file: give `hydra.sweeper.storage=postgresql+psycopg://…`."
-            )
+        self._apart, self._said = False, False
 
     def free(self) -> int | None:
         """Workers without a job: a job that waited at a worker would die with the worker's own one."""
@@ -156,21 +165,57 @@ class Remote:
         for future in done:
             job, starts = self._jobs.pop(future)
             try:
-                ended.append((job, future.result()))
+                answer: Answer = future.result()
+            except faults.MachineError as error:  # the cluster is gone: the sweep is resumed, or ends
+                ended.append((job, faults.as_text(error)))
+                continue
             except Exception as error:  # the engine's own: what a job raises comes as text
-                if starts < _STARTS and not (self._folder / job.folder).exists():
-                    self._start(job, starts + 1)  # its worker died of something else before the job began
+                if self._may_start_again(job, starts):
+                    self._start(job, starts + 1)
                 else:
                     ended.append((job, f"its worker was lost: {faults.as_text(error)}"))
+                continue
+            self._say(answer)
+            if answer.apart is not None:
+                self._apart = True
+                self._start(job, starts)
+                continue
+            apart.keep(job, answer, self._folder)
+            ended.append((job, answer.error))
         return ended
+
+    def _may_start_again(self, job: Job, starts: int) -> bool:
+        """Whether the worker may have died of something else before the job began."""
+        if self._apart:
+            return starts < _STARTS_APART
+        return starts < _STARTS and not (self._folder / job.folder).exists()
 
     def _start(self, job: Job, starts: int) -> None:
         folder = self._folder / job.folder
         if folder.is_dir() and not any(folder.iterdir()):  # what an earlier attempt has left is none of this one's
             folder.rmdir()
-        future = self._engine.submit(Task(self._application, job, self._launched))
+        if not self._launched:
+            files.write_atomically(self._token.path, self._token.text)
+        luggage = Luggage.of(job, self._config(job.cell)) if self._apart else None
+        future = self._engine.submit(Task(self._pickled, job, self._launched, self._token, luggage))
         self._launched += 1
         self._jobs[future] = job, starts
+
+    def _config(self, cell: Cell) -> bytes:
+        """A cell's config, composed here."""
+        if cell.overrides not in self._configs:
+            app = self._application
+            composed = app.context.config_loader.load_sweep_config(app.config, list(cell.overrides))
+            self._configs[cell.overrides] = cloudpickle.dumps(composed)
+        return self._configs[cell.overrides]
+
+    def _say(self, answer: Answer) -> None:
+        """Say once of each which way records take."""
+        if answer.apart is not None and not self._apart:
+            print(f"Note: {answer.apart}, so that records come back to this sweep, which writes them.")
+        elif not (self._said or self._apart):
+            print(f"Note: the workers share {self._token.folder} and write their records there.")
+        self._said = True
 
     def __enter__(self) -> Remote:
         return self
@@ -180,6 +225,8 @@ class Remote:
     ) -> None:
         """End what is running."""
         self._engine.close()
+        if self._launched:  # else the file may be that of a sweep beside which this one was refused
+            self._token.path.unlink(missing_ok=True)
 
 
 def missing(package: str, extra: str) -> InputError:

@@ -1,0 +1,97 @@
+"""The figure of the best settings against size: its data, its words, and where there is none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mnist_scaling.fitting import fits_json
+from mnist_scaling.fitting.optimal_settings import Options, SettingsLaws, optimal_settings
+from mnist_scaling.fitting.setting_prior import prior
+from mnist_scaling.fitting.vertices import CellTrials
+from mnist_scaling.reporting.figures.best_settings import draw_best_settings
+from mnist_scaling.reporting.loading import Study, load
+from mnist_scaling.reporting.prepare import Missing
+from mnist_scaling.reporting.prepare.best_settings import BestSettings, best_settings
+from tests.fitting.test_optimal_settings import KEYS, cells
+
+AT = {"N": 4e4, "D": 16e3}
+
+
+def fitted(grid: Path, tried: Sequence[CellTrials]) -> tuple[Study, SettingsLaws]:
+    """A study whose first nine cells are these, and the laws of their best settings."""
+    study = load(grid)
+    table = study.cells.iloc[:9].assign(N=[c.sizes["N"] for c in tried], D=[c.sizes["D"] for c in tried])
+    laws = optimal_settings(tried, KEYS, options=Options(within=5.0, draws=40))
+    record = fits_json.settings_laws_record(laws, table.index.tolist(), at=AT)
+    return replace(study, cells=table, fits={**study.fits, "settings_laws": json.loads(json.dumps(record))}), laws
+
+
+def test_every_key_stands_against_both_sizes_with_its_law(grid: Path) -> None:
+    tried = cells(noise=0.02, trials=20)
+    study, laws = fitted(grid, tried)
+    found = best_settings(study)
+    assert isinstance(found, BestSettings)
+    assert [[p.variable for p in row] for row in found.rows] == [["N", "D"], ["N", "D"]]
+    for row, one in zip(found.rows, laws.keys, strict=True):
+        for panel in row:
+            np.testing.assert_array_equal(panel.points["value"], [best.value for best in one.best])
+            np.testing.assert_array_equal(panel.points["x"], [c.sizes[panel.variable] for c in tried])
+            assert panel.other is not None
+            assert set(panel.lines["level"]) == {c.sizes[panel.other] for c in tried}
+            for _, at in panel.lines.iloc[::37].iterrows():
+                here = prior([one], **{panel.variable: at["x"], panel.other: at["level"]})[one.key.name]
+                assert (at["value"], at["low"], at["high"]) == pytest.approx((here.value, here.low, here.high))
+            assert panel.lines["x"].max() == pytest.approx(panel.target["x"].item())
+            assert panel.target["value"].item() == prior([one], **AT)[one.key.name].value
+        assert row[0].ends == (one.low, one.high)
+    assert found.rows[0][0].ends == pytest.approx((1e-4, 0.1))
+
+
+def test_the_note_says_what_a_new_cell_should_need_and_which_key_has_no_law(grid: Path) -> None:
+    study, laws = fitted(grid, cells(noise=0.02, trials=20))
+    guess = prior(laws.keys, **AT)["lr"]
+    found = best_settings(study)
+    assert isinstance(found, BestSettings)
+    told = f"N = 40k and D = 16k the laws predict learning rate {guess.value:.3g} [{guess.low:.3g}, {guess.high:.3g}]"
+    assert told in found.note
+    assert "of little use" not in found.note
+    study, _ = fitted(grid, cells(noise=0.02, trials=20, curvature=np.array([[0.2, 0.0], [0.0, 0.0]])))
+    study.fits["settings_laws"]["predicted"]["settings"]["lr"]["share_of_range"] = 0.8
+    flat = best_settings(study)
+    assert isinstance(flat, BestSettings)
+    assert [row[0].key for row in flat.rows] == ["learning rate"]
+    assert "(80 % of the range, so of little use)" in flat.note
+    assert "no law for dropout (the loss does not bend in dropout beyond its noise, so it shows no best" in flat.note
+
+
+def test_cells_beyond_their_range_are_arrows(grid: Path) -> None:
+    cut = [replace(c, high=np.array([0.008, 0.5])) for c in cells(noise=0.002, trials=30, seed=1)]
+    study, laws = fitted(grid, cut)
+    found = best_settings(study)
+    assert isinstance(found, BestSettings)
+    beyond = int((laws.keys[0].side == 1).sum())
+    assert beyond >= 2
+    assert (found.rows[0][0].points["side"] == 1).sum() == beyond
+    axes = draw_best_settings(found).axes[0]
+    assert sum(line.get_marker() == "^" for line in axes.lines) == beyond
+
+
+def test_there_is_no_figure_without_laws(grid: Path) -> None:
+    study, _ = fitted(grid, cells(noise=0.05, trials=20, curvature=np.zeros((2, 2))))
+    found = best_settings(study)
+    assert isinstance(found, Missing)
+    assert found.reason.startswith("No tuned setting has a law against size: learning rate (the loss does not bend in")
+    absent = best_settings(replace(study, fits={**study.fits, "settings_laws": {"status": "Nothing was tuned."}}))
+    assert absent == Missing("Nothing was tuned.")
+    older = {k: v for k, v in study.fits["settings_laws"].items() if k != "predicted"}
+    told = best_settings(replace(study, fits={**study.fits, "settings_laws": older}))
+    assert told == Missing("fits.json is older than this figure: run `fit` again.")
+    assert best_settings(replace(study, fits={**study.fits, "settings_laws": None})) == Missing(
+        "fits.json has no laws of the best settings: run `fit` again."
+    )

@@ -1,0 +1,33 @@
+"""The figure of differences of exponents: every exponent by its name, and nothing that is none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mnist_scaling.reporting.prepare import two_arms
+
+
+def entry(parameter: str, width: float, **more: str) -> dict[str, Any]:
+    return {"parameter": parameter, "difference": {"value": 0.0, "low": -width, "high": width}, **more}
+
+
+def test_exponents_stand_in_the_figure_and_other_parameters_do_not() -> None:
+    slope = {"difference": {"value": 0.01, "low": -0.5, "high": 0.5}}
+    record = {
+        "paired": True,
+        "margin": 0.03,
+        "slopes": {"alpha": slope},
+        "exponents": [
+            entry("E", 0.1, law="additive"),
+            entry("beta", 0.3, law="additive"),
+            entry("alpha_N", 0.2, law="kaplan_floor"),
+            entry("N_exponent", 0.4, method="hull"),
+            entry("alpha", 0.1, law="power_N", at="D=781"),
+            *(entry(name, 0.01, law="quadratic") for name in ("c", "n", "nd", "n2")),
+        ],
+    }
+    found = two_arms.differences(record)
+    assert isinstance(found, two_arms.Differences)
+    assert found.rows["label"].tolist() == [
+        "α, cell by cell", "α, power N, D=781", "α of N, kaplan floor", "β, additive", "N* in C, hull",
+    ]  # fmt: skip
