@@ -135,7 +135,7 @@ def test_a_head_that_stays_away_ends_the_sweep_with_a_sentence_and_a_new_one_res
 def test_a_second_sweep_is_refused_and_a_killed_one_leaves_no_training_behind(
     engine: str, command: str, tmp_path: Path
 ) -> None:
-    long = f"{command} name=long model.width=64 data.fraction=1 data.max_train=null regime.scale=1"
+    long = f"{command} name=long model.width=128 optim.batch_size=2 data.fraction=1 data.max_train=null regime.scale=1"
     script = (
         "host 2; cluster; start; worker=$(training 2) || exit 6\n"
         "$SWEEP hydra/launcher=$ENGINE hydra.launcher.address=${ADDRESS[$ENGINE]} >second 2>&1 && exit 7\n"
