@@ -15,11 +15,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mnist_scaling.study import layout
+from tests.distributed.study import SWEEP, rows
 
 HOSTS = Path(__file__).with_name("hosts.sh")
 ENGINES = {"dask": "distributed", "ray": "ray"}
-STUDY = "multirun/smoke"
 
 pytestmark = pytest.mark.distributed
 
@@ -33,10 +32,7 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def command(data_dir: str) -> str:
-    return (
-        f"{sys.executable} -m mnist_scaling.train -m experiment=smoke scale=smoke hydra.sweeper.n_trials=4 "
-        f"reports.least=16 reports.cost=0.5 data.dir={data_dir}"
-    )
+    return " ".join((*SWEEP, f"data.dir={data_dir}"))
 
 
 def run(folder: Path, script: str, command: str = "", engine: str = "") -> None:
@@ -58,10 +54,6 @@ def run(folder: Path, script: str, command: str = "", engine: str = "") -> None:
     assert done.returncode == 0, (done.returncode, (folder / "log").read_text()[-3000:])
 
 
-def rows(folder: Path) -> pd.DataFrame:
-    return pd.read_csv(folder / STUDY / layout.TRIALS).drop(columns="seconds")
-
-
 def check(folder: Path, undisturbed: pd.DataFrame) -> None:
     """The rows are those of one machine, and what was finished before a fault is the file that it was."""
     pd.testing.assert_frame_equal(rows(folder), undisturbed)
@@ -69,13 +61,6 @@ def check(folder: Path, undisturbed: pd.DataFrame) -> None:
     for line in noted.read_text().splitlines() if noted.exists() else ():
         path, written = line.rsplit(" ", 1)
         assert (folder / path).stat().st_mtime == pytest.approx(float(written), abs=1e-6), f"{path} was made again"
-
-
-@pytest.fixture(scope="module")
-def undisturbed(command: str, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
-    folder = tmp_path_factory.mktemp("local")
-    run(folder, f"{command} hydra.launcher.n_workers=2")
-    return rows(folder)
 
 
 def test_undisturbed_a_cluster_gives_the_rows_of_one_machine(
