@@ -261,6 +261,8 @@ class Sharing:
                         run.answer.set_exception(error)
                 under_way.clear()
                 self._lanes.clear()
+                with self._change:  # of the runs that had just arrived, some wait for a place
+                    self._waiting = [run for run in self._waiting if not run.answer.done()]
 
     def _turn(self, arrived: list[_Run], under_way: list[_Places]) -> None:
         """Give arrived runs places, launch what is not under way, and take in what is done."""
