@@ -122,6 +122,22 @@ def test_a_device_that_fails_ends_the_runs_that_were_there_and_none_that_come_la
     assert shared.start(wide[0]).result(60).state == COMPLETE
 
 
+def test_a_lane_without_runs_makes_room_for_one_of_another_shape(
+    runs: list[RunConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = sharing.Sharing(CPU)
+    open_lane = shared._open
+
+    def with_memory_for_one(run: sharing._Run) -> sharing.Lane:
+        if shared._all():
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return open_lane(run)
+
+    monkeypatch.setattr(shared, "_open", with_memory_for_one)
+    for run in (runs[0], runs[3], runs[0]):
+        assert shared.start(replace(run, device="cpu")).result(60).state == COMPLETE
+
+
 @NEEDS_CUDA
 def test_a_run_on_a_gpu_has_the_same_bits_alone_and_in_company(runs: list[RunConfig]) -> None:
     device = torch.device("cuda")

@@ -295,12 +295,18 @@ class Sharing:
             try:
                 places = _Places(self._open(run))
             except torch.OutOfMemoryError:
-                if not any(found.occupied for found in self._all()):
+                if not self._give_up_idle_lanes() and not any(found.occupied for found in self._all()):
                     raise
                 return False
             lanes.append(places)
         places.enter(run)
         return True
+
+    def _give_up_idle_lanes(self) -> bool:
+        """Free the memory of lanes without a run, if there are any; whether there were."""
+        idle = [places for places in self._all() if not places.occupied]
+        self._lanes = {shape: [places for places in found if places.occupied] for shape, found in self._lanes.items()}
+        return bool(idle)
 
     def _open(self, run: _Run) -> Lane:
         assert ACCELERATOR is not None
