@@ -320,5 +320,5 @@ class Sharing:
 
 @functools.cache
 def shared(device: torch.device) -> Sharing:
-    """The runs of this process on a device."""
+    """The runs of this process on a device; `PREPARING` must be held, because two threads at once would make two."""
     return Sharing(device)
