@@ -136,7 +136,7 @@ def _by_branches(name: str, arm: Arm, surface: BatchSurface) -> Found:
     numbers = {
         f"{name}_data_{end}": Number(
             exponential(surface.critical(place)),
-            f"{arm.label}: critical batch size by the branches at {np.exp(surface.ends[place]):.3g} examples",
+            f"{arm.label}: critical batch size by the branches at {np.exp(surface.ends[place]):,.0f} examples",
         )
         for end, place in ENDS
     }

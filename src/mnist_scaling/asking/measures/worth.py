@@ -58,7 +58,7 @@ def measure(keys: Keys, arms: Mapping[str, Arm]) -> Found:
             beyond = int((~known).sum())
             notes.append(
                 f"{arm.label}: {beyond} of {len(known)} cells have losses that {baseline.label} does not reach, and "
-                "are left out."
+                "are left out: the worth is that of the others alone."
             )
         # Each cell has noise of its own, beside that of the baseline's cells.
         sources = np.hstack([slopes, np.diag(-slopes.sum(axis=1))])[known]
