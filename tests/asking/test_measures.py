@@ -145,6 +145,22 @@ def test_critical_batch_of_a_known_law() -> None:
     assert found["a_noise_growth"].interval.value == pytest.approx(2)
 
 
+def test_noise_scales_that_agree_by_chance_are_no_better_known_than_their_lines() -> None:
+    """Every batch size has the same scatter about the same line, so that the lines agree exactly."""
+    rows = batches_and_data(lambda enough: 64.0)
+    off = np.tile(0.3 * np.random.default_rng(0).standard_normal(9), 4)
+    rows = rows.assign(gradient_norm_squared=1.0, gradient_variance=np.exp(off) / rows[LOSS])
+    found = measures.measure({"kind": "critical_batch"}, {"a": arm("a", rows)}).numbers["a_noise_growth"].interval
+    x = np.log(rows[LOSS].to_numpy()[:9])
+    x = x - x.mean()
+    slope = x @ off[:9] / (x @ x)
+    variance = ((off[:9] - off.mean() - slope * x) ** 2).sum() / 7 / (x @ x)
+    assert found.value == pytest.approx(1 - slope)
+    assert found.high - found.value == pytest.approx(
+        2.048407 * np.sqrt(variance / 4)
+    )  # Student's, 28 degrees of freedom
+
+
 def test_critical_batch_that_grows_with_the_data() -> None:
     rows = batches_and_data(lambda enough: 64 * (enough / 500) ** 0.5)
     found = measures.measure({"kind": "critical_batch"}, {"a": arm("a", rows)})
