@@ -74,9 +74,10 @@ def is_kept(question: Question) -> bool:
     return bool(question.studies) and all(path.is_file() for path in kept_tables(question).values())
 
 
-def answered(name: str, question: Question) -> Answer:
+def answered(name: str, conf: Path) -> Answer:
     """The answer that the kept tables give."""
-    return answer(name, question, SCALE, kept_tables(question), estimate)
+    question = catalogue.find(name, conf)[1]
+    return answer(name, question, SCALE, kept_tables(question), estimate, WITHOUT.get(name, ()))
 
 
 def entry(name: str, conf: Path) -> str:
@@ -90,9 +91,8 @@ def entry(name: str, conf: Path) -> str:
         return f"{head}\nOne page with the answers to {parts}, in this order; they stand here one by one.\n"
     if not is_kept(question):
         return f"{head}\nNot run at this scale yet, so there is no answer.\n"
-    found = answered(name, question)
-    left_out = [f"The study {key} was left out." for key in without]
-    notes = "".join(f"\n- {note}" for note in [*left_out, *found.found.notes])
+    found = answered(name, conf)
+    notes = "".join(f"\n- {note}" for note in found.found.notes)
     return (
         f"{head}\n**{found.sentence}**\n\n![{question.title}](images/questions/{name}.png)\n\n"
         f"{found.cells} cells, {found.minutes:.1f} minutes, {date(question)}.\n{notes}{chr(10) if notes else ''}"
@@ -125,7 +125,7 @@ def keep(conf: Path) -> None:
                 facts = {key: study.get(key) for key in ("command", "started", "commit")}
                 write_atomically(target / layout.STUDY, json.dumps(facts, indent=1) + "\n")
         if is_kept(question):
-            draw(figure_of(answered(name, question)), FIGURES, name, ("png",), DPI)
+            draw(figure_of(answered(name, conf)), FIGURES, name, ("png",), DPI)
 
 
 def main() -> None:

@@ -156,9 +156,8 @@ def test_noise_scales_that_agree_by_chance_are_no_better_known_than_their_lines(
     slope = x @ off[:9] / (x @ x)
     variance = ((off[:9] - off.mean() - slope * x) ** 2).sum() / 7 / (x @ x)
     assert found.value == pytest.approx(1 - slope)
-    assert found.high - found.value == pytest.approx(
-        2.048407 * np.sqrt(variance / 4)
-    )  # Student's, 28 degrees of freedom
+    student = 2.048407  # 97.5 %, 28 degrees of freedom
+    assert found.high - found.value == pytest.approx(student * np.sqrt(variance / 4))
 
 
 def test_critical_batch_that_grows_with_the_data() -> None:
