@@ -129,6 +129,17 @@ def test_worth_leaves_out_and_counts_what_the_baseline_does_not_reach() -> None:
     assert not found.numbers["better_worth"].interval.known
 
 
+def test_worth_says_how_it_varies_and_how_much_is_extrapolated() -> None:
+    """The images of one arm are worth a half and a fifth; the fewest of them less than the least of the baseline's."""
+    fresh = grid(lambda n, d: 9 * n**-0.3 * d**-0.4, data=(1000, 3000, 9000), noise=0.0)
+    other = grid(lambda n, d: 9 * n**-0.3 * np.where(d < 5000, d / 2, d / 5) ** -0.4, data=(1800, 9000), noise=0.0)
+    arms = {"fresh": arm("fresh", fresh), "other": arm("other", other)}
+    (note,) = measures.measure({"kind": "worth", "baseline": "fresh"}, arms).notes
+    n = len(other)
+    told = f"single cells give 0.2 to 0.5; {n // 2} of these {n} rest on the curve of fresh beyond its own cells."
+    assert note == f"other: {told}"
+
+
 def test_critical_batch_of_a_known_law() -> None:
     """Examples to a loss are E (1 + B / 64), with E = loss^-2.5."""
     rows = batches_and_data(lambda enough: 64.0)
