@@ -71,11 +71,11 @@ class InProcess:
     isolates = True
 
     def __init__(self, sweeper: CellSweeper) -> None:
-        from mnist_scaling.tuning.pools import local
+        from mnist_scaling.tuning.pools import hydra_job
 
         launcher: Any = sweeper.launcher
-        local.serve(local.Application(launcher.hydra_context, launcher.config, launcher.task_function))
-        self._run, self._queue, self._done = local.run, list[Job](), 0
+        hydra_job.serve(hydra_job.Application(launcher.hydra_context, launcher.config, launcher.task_function))
+        self._run, self._queue, self._done = hydra_job.run, list[Job](), 0
         self.seconds: list[float] = []
 
     def free(self) -> int | None:

@@ -15,11 +15,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mnist_scaling.study import layout
+from tests.distributed.study import SWEEP, rows
 
 HOSTS = Path(__file__).with_name("hosts.sh")
 ENGINES = {"dask": "distributed", "ray": "ray"}
-STUDY = "multirun/smoke"
 
 pytestmark = pytest.mark.distributed
 
@@ -33,10 +32,7 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def command(data_dir: str) -> str:
-    return (
-        f"{sys.executable} -m mnist_scaling.train -m experiment=smoke scale=smoke hydra.sweeper.n_trials=4 "
-        f"reports.least=16 reports.cost=0.5 data.dir={data_dir}"
-    )
+    return " ".join((*SWEEP, f"data.dir={data_dir}"))
 
 
 def run(folder: Path, script: str, command: str = "", engine: str = "") -> None:
@@ -58,10 +54,6 @@ def run(folder: Path, script: str, command: str = "", engine: str = "") -> None:
     assert done.returncode == 0, (done.returncode, (folder / "log").read_text()[-3000:])
 
 
-def rows(folder: Path) -> pd.DataFrame:
-    return pd.read_csv(folder / STUDY / layout.TRIALS).drop(columns="seconds")
-
-
 def check(folder: Path, undisturbed: pd.DataFrame) -> None:
     """The rows are those of one machine, and what was finished before a fault is the file that it was."""
     pd.testing.assert_frame_equal(rows(folder), undisturbed)
@@ -69,13 +61,6 @@ def check(folder: Path, undisturbed: pd.DataFrame) -> None:
     for line in noted.read_text().splitlines() if noted.exists() else ():
         path, written = line.rsplit(" ", 1)
         assert (folder / path).stat().st_mtime == pytest.approx(float(written), abs=1e-6), f"{path} was made again"
-
-
-@pytest.fixture(scope="module")
-def undisturbed(command: str, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
-    folder = tmp_path_factory.mktemp("local")
-    run(folder, f"{command} hydra.launcher.n_workers=2")
-    return rows(folder)
 
 
 def test_undisturbed_a_cluster_gives_the_rows_of_one_machine(
@@ -135,7 +120,7 @@ def test_a_head_that_stays_away_ends_the_sweep_with_a_sentence_and_a_new_one_res
 def test_a_second_sweep_is_refused_and_a_killed_one_leaves_no_training_behind(
     engine: str, command: str, tmp_path: Path
 ) -> None:
-    long = f"{command} name=long model.width=64 data.fraction=1 data.max_train=null regime.scale=1"
+    long = f"{command} name=long model.width=128 optim.batch_size=2 data.fraction=1 data.max_train=null regime.scale=1"
     script = (
         "host 2; cluster; start; worker=$(training 2) || exit 6\n"
         "$SWEEP hydra/launcher=$ENGINE hydra.launcher.address=${ADDRESS[$ENGINE]} >second 2>&1 && exit 7\n"

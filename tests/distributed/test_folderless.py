@@ -23,15 +23,13 @@ import pytest
 from mnist_scaling import cli
 from mnist_scaling.study import layout
 from mnist_scaling.tuning import journal
+from tests.distributed.study import SWEEP
 
 pytestmark = pytest.mark.distributed
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = sys.executable
-STUDY = (
-    f"timeout 240 {PYTHON} -m mnist_scaling.train -m experiment=smoke scale=smoke hydra.sweeper.n_trials=4 "
-    "reports.least=16 reports.cost=0.5 data.dir=data save_weights=true"
-)
+STUDY = " ".join(("timeout 240", *SWEEP, "data.dir=data save_weights=true"))
 
 HIDE = """
 for hidden in {folder} {root}/src {root}/conf; do mount -t tmpfs none $hidden; done

@@ -27,6 +27,7 @@ from mnist_scaling.tuning import patience
 from mnist_scaling.tuning.storage import open_once, open_storage
 from tests.distributed import postgres_server
 from tests.distributed.postgres_server import LossyLink, Server
+from tests.distributed.study import N_RUNS, SWEEP
 from tests.tuning import analytic_training
 from tests.tuning.helpers import InProcess, composed, make_tuner
 
@@ -35,12 +36,6 @@ pytestmark = [
     # Storages that a test opens in this process are never closed: a sweep's end with its process.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-
-SWEEP = (
-    "mnist_scaling.train", "-m", "experiment=smoke", "scale=smoke", "hydra.sweeper.n_trials=4",
-    "reports.least=16", "reports.cost=0.5",
-)  # fmt: skip
-N_RUNS = 4 * (4 + 2)
 
 FEW = {
     "max_connections": "8", "superuser_reserved_connections": "0", "max_wal_senders": "0", "log_min_messages": "fatal",
@@ -77,7 +72,7 @@ class Driver:
     def __init__(self, folder: Path, data_dir: str, *more: str) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", *SWEEP, f"data.dir={data_dir}", *more]
+        command = [*SWEEP, f"data.dir={data_dir}", *more]
         with (folder / "out").open("a") as out, (folder / "err").open("a") as err:
             environment = os.environ | {"OMP_NUM_THREADS": "1"}
             self.process = subprocess.Popen(
@@ -113,14 +108,6 @@ def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
 
 def assert_nowhere(word: str, folder: Path) -> None:
     assert not [path for path in folder.rglob("*") if path.is_file() and word.encode() in path.read_bytes()]
-
-
-@pytest.fixture(scope="module")
-def undisturbed(data_dir: str, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
-    """Rows of the default storage."""
-    found = Driver(tmp_path_factory.mktemp("journal"), data_dir).trials()
-    assert (found["state"] == "PRUNED").any()  # so that what a pruner decides is under test as well
-    return found
 
 
 @pytest.mark.in_ci

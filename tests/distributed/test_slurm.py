@@ -11,10 +11,10 @@ import pytest
 from mnist_scaling.study import layout
 from mnist_scaling.tuning.pools.slurm import BEGUN
 from tests.distributed import slurm_cluster
-from tests.distributed.test_engines import SWEEP, undisturbed  # noqa: F401, a fixture
+from tests.distributed.study import SWEEP, rows
 
 ROOT = Path(__file__).parents[2]
-COMMAND = SWEEP[SWEEP.index(sys.executable) :]  # without its `timeout`, which would get the signals
+COMMAND = " ".join(SWEEP)
 LAUNCHER = "hydra/launcher=slurm hydra.launcher.max_jobs=2 hydra.launcher.ask_seconds=2 hydra.launcher.mem=200MB"
 
 FUNCTIONS = """
@@ -51,28 +51,20 @@ def _only_where_slurm_can_be_started() -> None:
         pytest.skip(reason)
 
 
-def trials(folder: Path) -> pd.DataFrame:
-    return pd.read_csv(folder / "multirun/smoke" / layout.TRIALS).drop(columns="seconds")
-
-
 @pytest.mark.distributed
-def test_jobs_of_slurm_give_the_rows_of_one_machine(
-    request: pytest.FixtureRequest, data_dir: str, tmp_path: Path
-) -> None:
+def test_jobs_of_slurm_give_the_rows_of_one_machine(undisturbed: pd.DataFrame, data_dir: str, tmp_path: Path) -> None:
     slurm_cluster.run(tmp_path, f"{COMMAND} data.dir={data_dir} {LAUNCHER}")
-    pd.testing.assert_frame_equal(trials(tmp_path), request.getfixturevalue("undisturbed"))
+    pd.testing.assert_frame_equal(rows(tmp_path), undisturbed)
     assert not (tmp_path / "multirun/smoke" / layout.SLURM).exists()  # nothing died, so no log is kept
 
 
 @pytest.mark.distributed
-def test_jobs_daemons_and_the_sweep_may_be_killed(
-    request: pytest.FixtureRequest, data_dir: str, tmp_path: Path
-) -> None:
+def test_jobs_daemons_and_the_sweep_may_be_killed(undisturbed: pd.DataFrame, data_dir: str, tmp_path: Path) -> None:
     slurm_cluster.run(tmp_path, FAULTS.replace("{sweep}", f"{COMMAND} data.dir={data_dir} {LAUNCHER}"))
     happened = (tmp_path / "happened").read_text().splitlines()
     assert happened == ["jobs cancelled", "slurmd killed", "slurmctld killed", "sweep killed", "resumed"]
     assert (tmp_path / "left").read_text().split()  # the killed sweep had jobs, which the resumed one has ended
-    pd.testing.assert_frame_equal(trials(tmp_path), request.getfixturevalue("undisturbed"))
+    pd.testing.assert_frame_equal(rows(tmp_path), undisturbed)
 
 
 @pytest.mark.distributed
@@ -93,7 +85,7 @@ def test_a_run_that_its_time_limit_ends_is_recorded_with_that_reason(data_dir: s
     wait $SWEEP
     """
     slurm_cluster.run(tmp_path, script)
-    (trial,) = trials(tmp_path).to_dict("records")
+    (trial,) = rows(tmp_path).to_dict("records")
     assert trial["state"] == "FAILED"
     assert "its time limit, `hydra.launcher.time`, ended it (TIMEOUT)" in trial["error"]
 
@@ -120,7 +112,7 @@ def test_what_slurm_refuses_is_named_and_ctrl_c_ends_all_jobs(data_dir: str, tmp
 
 @pytest.mark.distributed
 def test_an_allocation_with_dasks_workers_gives_the_rows_of_one_machine_also_when_it_ends_early(
-    request: pytest.FixtureRequest, data_dir: str, tmp_path: Path
+    undisturbed: pd.DataFrame, data_dir: str, tmp_path: Path
 ) -> None:
     pytest.importorskip("distributed")
     overrides = COMMAND.partition(" -m mnist_scaling.train -m ")[2]
@@ -134,6 +126,6 @@ def test_an_allocation_with_dasks_workers_gives_the_rows_of_one_machine_also_whe
     sbatch --wait {pilot} data.dir={data_dir} || {{ cat pilot.log; exit 1; }}
     """
     slurm_cluster.run(tmp_path, script)
-    assert 5 <= int((tmp_path / "ended_at").read_text()) < len(request.getfixturevalue("undisturbed"))
-    pd.testing.assert_frame_equal(trials(tmp_path), request.getfixturevalue("undisturbed"))
+    assert 5 <= int((tmp_path / "ended_at").read_text()) < len(undisturbed)
+    pd.testing.assert_frame_equal(rows(tmp_path), undisturbed)
     assert not list(tmp_path.glob(".pilot-*"))  # the key went with the allocation

@@ -23,7 +23,7 @@ from mnist_scaling.tuning.channel import Channel
 from mnist_scaling.tuning.job import Job
 from mnist_scaling.tuning.pools import apart
 from mnist_scaling.tuning.pools.apart import Answer, Luggage, Token
-from mnist_scaling.tuning.pools.local import Application
+from mnist_scaling.tuning.pools.hydra_job import Application
 from mnist_scaling.tuning.pools.remote import Remote, Task
 from mnist_scaling.tuning.storage import open_storage
 from mnist_scaling.tuning.study_copy import StudyCopy, held

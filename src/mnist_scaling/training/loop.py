@@ -16,6 +16,7 @@ from mnist_scaling.training import (
     regimes,
     run_end,
     seeding,
+    shared_run,
     sharing,
     weights,
 )
@@ -59,7 +60,7 @@ def train_model(
     """
     torch.set_num_threads(config.threads)
     optimizers.check(config.optim)
-    with sharing.PREPARING:  # what is measured once per shape must not be measured by a hundred threads at once
+    with shared_run.PREPARING:  # what is measured once per shape must not be measured by a hundred threads at once
         here = device.pick(config)
         if here.type == "cuda":
             device.make_repeatable()

@@ -10,7 +10,18 @@ from torch import nn
 
 from mnist_scaling.config import RunConfig, TrialConfig
 from mnist_scaling.study.result import TrainResult
-from mnist_scaling.training import augmentation, data, device, loop, regimes, run_end, seeding, sharing, weights
+from mnist_scaling.training import (
+    augmentation,
+    data,
+    device,
+    loop,
+    regimes,
+    run_end,
+    seeding,
+    shared_run,
+    sharing,
+    weights,
+)
 from mnist_scaling.training.acceleration import ACCELERATOR, StackedEngine
 from mnist_scaling.training.model_size import measure
 from mnist_scaling.training.regimes import Lockstep
@@ -47,7 +58,7 @@ def train_models(configs: Sequence[RunConfig], size: int | None = None) -> list[
 
 def _train_alike(shape: RunConfig, runs: Sequence[RunConfig], size: int | None) -> list[TrainResult]:
     """Runs of one shape: on a GPU side by side with whatever else it trains, on the CPU in stacks."""
-    with sharing.PREPARING:
+    with shared_run.PREPARING:
         here = device.pick(shape)
         if here.type != "cuda" or not sharing.can_share(shape, here):
             found: list[TrainResult] = []

@@ -27,10 +27,10 @@ class _ClusterLauncher(LocalLauncher):
 
     def workers(self) -> Remote:  # type: ignore[override]
         """The cluster's workers as a pool."""
-        from mnist_scaling.tuning.pools import local, remote
+        from mnist_scaling.tuning.pools import hydra_job, remote
         from mnist_scaling.tuning.storage import is_file
 
-        application = local.Application(self.hydra_context, self.config, self.task_function)
+        application = hydra_job.Application(self.hydra_context, self.config, self.task_function)
         folder = Path(str(self.config.hydra.sweep.dir))
         return remote.Remote(application, self._engine(), folder, is_file(self.config.hydra.sweeper.get("storage")))
 

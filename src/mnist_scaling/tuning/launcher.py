@@ -62,11 +62,11 @@ class LocalLauncher(Launcher):
 
     def workers(self) -> Workers:
         """The pool of processes."""
-        from mnist_scaling.tuning.pools import local
+        from mnist_scaling.tuning.pools import hydra_job, local
 
         training = trainer.of(self.task_function)
         warm_up = training.warm_up if self.warm_up else None
-        application = local.Application(self.hydra_context, self.config, self.task_function)
+        application = hydra_job.Application(self.hydra_context, self.config, self.task_function)
         return local.Workers(application, self.count(), warm_up, self.per_process, self.gpus)
 
     @functools.cached_property

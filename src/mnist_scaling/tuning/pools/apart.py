@@ -24,7 +24,7 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.study import files, layout
 from mnist_scaling.tuning import execution, faults
 from mnist_scaling.tuning.job import Job
-from mnist_scaling.tuning.pools import local
+from mnist_scaling.tuning.pools import hydra_job
 from mnist_scaling.tuning.study_copy import StudyCopy
 from mnist_scaling.tuning.trainer import Trainer
 
@@ -117,7 +117,7 @@ class Luggage:
         trainer : Trainer
             The application's.
         settings, overrides, number
-            See `local.run`.
+            See `hydra_job.run`.
         """
         places = {**self.places, "data.dir": _data_folder(self.places["data.dir"])}
         data = replace(self.data, dir=places["data.dir"], path=places.get("data.path"))
@@ -133,7 +133,7 @@ class Luggage:
                 places["init_from"] = temporary
             here = {**settings, **places, "hydra.sweep.dir": temporary, "hydra.sweeper.storage": None}
             with contextlib.nullcontext() if self.study is None else self.study.held(folder):
-                failure = local.run_composed(cloudpickle.loads(self.config), here, overrides, number)
+                failure = hydra_job.run_composed(cloudpickle.loads(self.config), here, overrides, number)
             found = {name: _left(folder / name) for name in self.folders}
         return Answer(failure, {name: left for name, left in found.items() if left is not None})
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import copy
-import functools
 import os
 import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -21,30 +19,18 @@ from types import TracebackType
 from typing import Any
 
 import cloudpickle
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
-from hydra.core.utils import run_job, setup_globals
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict
+from hydra.core.utils import setup_globals
 
-from mnist_scaling import config
-from mnist_scaling.config import RunConfig
-from mnist_scaling.tuning import execution, faults, trainer
+from mnist_scaling.tuning import faults
 from mnist_scaling.tuning.job import Job
+from mnist_scaling.tuning.pools import hydra_job
+from mnist_scaling.tuning.pools.hydra_job import Application
 
 _STOP_SECONDS = 5.0
 
 _SWITCH_SECONDS = 2e-4
 """How long a thread may keep the others from Python: the one that feeds a GPU must not wait for 5 ms at every turn."""
-
-
-@dataclass(frozen=True)
-class Application:
-    """What a worker needs of the Hydra application to run any of its jobs."""
-
-    context: HydraContext
-    config: DictConfig
-    task: TaskFunction
 
 
 @dataclass
@@ -206,9 +192,6 @@ class Workers:
         worker.process.join(_STOP_SECONDS)
 
 
-_APPLICATION: list[Application] = []
-
-
 def _serve(pipe: Connection, path: str, at_once: int, gpu: str | None) -> None:
     """A worker's life: jobs from its pipe until that is closed, each answered with its number and its error if any."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C the sweep decides
@@ -217,7 +200,7 @@ def _serve(pipe: Connection, path: str, at_once: int, gpu: str | None) -> None:
     setup_globals()
     application, singletons, warm_up = cloudpickle.loads(Path(path).read_bytes())
     Singleton.set_state(singletons)
-    serve(application)
+    hydra_job.serve(application)
     if warm_up is not None:
         warm_up()
     with contextlib.suppress(EOFError, OSError):
@@ -225,7 +208,7 @@ def _serve(pipe: Connection, path: str, at_once: int, gpu: str | None) -> None:
             _serve_side_by_side(pipe, at_once)
         while True:
             task = pipe.recv()
-            pipe.send((task[-1], run(*task)))
+            pipe.send((task[-1], hydra_job.run(*task)))
 
 
 def _serve_side_by_side(pipe: Connection, at_once: int) -> None:
@@ -234,7 +217,7 @@ def _serve_side_by_side(pipe: Connection, at_once: int) -> None:
     answering = threading.Lock()
 
     def answer(*task: Any) -> None:
-        error = run_beside_others(*task)
+        error = hydra_job.run_beside_others(*task)
         with answering, contextlib.suppress(OSError):
             pipe.send((task[-1], error))
 
@@ -245,100 +228,6 @@ def _serve_side_by_side(pipe: Connection, at_once: int) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # nobody waits any more for the runs of the threads, which would keep the process alive
-
-
-def serve(application: Application) -> None:
-    """Make this process a worker of an application; configs composed for an earlier one are forgotten."""
-    _APPLICATION[:] = [application]
-    _composed.cache_clear()
-
-
-@functools.lru_cache(maxsize=32)
-def _composed(overrides: tuple[str, ...]) -> DictConfig:
-    (app,) = _APPLICATION
-    return app.context.config_loader.load_sweep_config(app.config, list(overrides))
-
-
-def run(cell: tuple[str, ...], settings: dict[str, Any], overrides: list[str], number: int) -> str | None:
-    """Run a job as Hydra's launchers do; its error as text, because not every exception survives a pickle."""
-    try:
-        cfg = copy.deepcopy(_composed(cell))
-    except Exception as error:
-        return faults.as_text(error)
-    return run_composed(cfg, settings, overrides, number)
-
-
-def run_composed(cfg: DictConfig, settings: Mapping[str, Any], overrides: list[str], number: int) -> str | None:
-    """`run` with a cell's config that was composed before, and is changed."""
-    (app,) = _APPLICATION
-    try:
-        _make_job(cfg, settings, overrides, number)
-        done = run_job(
-            task_function=app.task,
-            config=cfg,
-            job_dir_key="hydra.sweep.dir",
-            job_subdir_key="hydra.sweep.subdir",
-            hydra_context=app.context,
-        )
-        _ = done.return_value
-    except Exception as error:
-        return faults.as_text(error)
-    return None
-
-
-_COMPOSING = threading.Lock()
-"""Hydra's state belongs to the process, so that one thread at a time uses it."""
-
-
-def run_beside_others(cell: tuple[str, ...], settings: dict[str, Any], overrides: list[str], number: int) -> str | None:
-    """Run a job in one of several threads; its error as text.
-
-    Hydra's own way to run a job keeps its state in the process until the job ends, so that only the job's configuration
-    is Hydra's here: its callbacks and its logging to a file in the run's folder are not.
-    """
-    (app,) = _APPLICATION
-    try:
-        with _COMPOSING:
-            found = _cell_run(cell)
-            if found is None:  # a key may follow a tuned one
-                cfg = copy.deepcopy(_composed(cell))
-                _make_job(cfg, settings, overrides, number)
-                found = config.build(RunConfig, cfg), cfg.hydra
-            run, hydra = found
-        folder = Path(hydra.sweep.dir, settings["hydra.sweep.subdir"]).absolute()
-        folder.mkdir(parents=True, exist_ok=True)
-        own = {key: value for key, value in settings.items() if not key.startswith("hydra.")}
-        execution.task(config.with_values(run, own), hydra, folder)(trainer.of(app.task))
-    except Exception as error:
-        return faults.as_text(error)
-    return None
-
-
-@functools.lru_cache(maxsize=64)
-def _cell_run(overrides: tuple[str, ...]) -> tuple[RunConfig, Any] | None:
-    """A cell's run and Hydra's part of its configuration; None where a key's value follows another one's.
-
-    Building a run from a configuration takes a hundred times as long as replacing some of its values.
-    """
-    cfg = _composed(overrides)
-    own = OmegaConf.masked_copy(cfg, [f.name for f in fields(RunConfig) if f.name in cfg])
-    if "${" in OmegaConf.to_yaml(own):
-        return None
-    HydraConfig.instance().set_config(cfg)
-    return config.build(RunConfig, cfg), cfg.hydra
-
-
-def _make_job(cfg: DictConfig, settings: Mapping[str, Any], overrides: list[str], number: int) -> None:
-    """Make a cell's configuration a job's, and Hydra's global state too.
-
-    Plain values come last in Hydra's own composition too, so that setting them afterwards is the same.
-    """
-    with open_dict(cfg):
-        for key, value in settings.items():
-            OmegaConf.update(cfg, key, value)
-        cfg.hydra.overrides.task = overrides
-        cfg.hydra.job.id, cfg.hydra.job.num = f"{cfg.hydra.job.name}_{number}", number
-    HydraConfig.instance().set_config(cfg)
 
 
 def _death(code: int | None) -> str:

@@ -21,9 +21,9 @@ from mnist_scaling.study import files
 from mnist_scaling.tuning import faults, trainer
 from mnist_scaling.tuning.grid import Cell
 from mnist_scaling.tuning.job import Job
-from mnist_scaling.tuning.pools import apart, local
+from mnist_scaling.tuning.pools import apart, hydra_job
 from mnist_scaling.tuning.pools.apart import Answer, Luggage, Token
-from mnist_scaling.tuning.pools.local import Application
+from mnist_scaling.tuning.pools.hydra_job import Application
 
 _STARTS = 5
 """How often a job is handed over that its worker's death kept from starting."""
@@ -90,7 +90,7 @@ class Task:
                 os.chdir(self._folder)
             except Exception as error:
                 return Answer(faults.as_text(error))
-            return Answer(local.run(self._cell, self._settings, self._overrides, self._number))
+            return Answer(hydra_job.run(self._cell, self._settings, self._overrides, self._number))
 
 
 class _Opaque:
@@ -114,7 +114,7 @@ def _load(checksum: str, application: _Opaque) -> Application:
     unpickled: Application
     unpickled, singletons = cloudpickle.loads(application.data)
     Singleton.set_state(singletons)
-    local.serve(unpickled)
+    hydra_job.serve(unpickled)
     return unpickled
 
 
