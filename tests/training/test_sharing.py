@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -65,7 +66,8 @@ def test_more_runs_of_one_shape_than_places_wait_for_their_turn(
     runs: list[RunConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sharing, "MOST_PLACES", 1)
-    wide = [replace(runs[0], device="cpu", seed=seed, model=ModelConfig(width=32)) for seed in range(3)]
+    wide = [replace(runs[0], device="cpu", seed=seed, model=ModelConfig(width=64)) for seed in range(3)]
+    assert sharing._places(wide[0], CPU) == 1
     found = beside_each_other(wide, CPU)
     assert len({result.val_loss for result in found}) == 3
 
@@ -94,6 +96,46 @@ def test_an_error_is_that_runs_own(runs: list[RunConfig]) -> None:
     with pytest.raises(RuntimeError, match="the storage is gone"):
         answers[0].result(60)
     assert answers[1].result(60).state == COMPLETE
+
+
+def test_a_device_that_fails_ends_the_runs_that_were_there_and_none_that_come_later(
+    runs: list[RunConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three of one shape arrive at once, of which one waits for a place when the device fails."""
+    monkeypatch.setattr(sharing, "MOST_PLACES", 1)
+    wide = [replace(runs[0], device="cpu", seed=seed, model=ModelConfig(width=64)) for seed in range(3)]
+    assert sharing._places(wide[0], CPU) == 1
+    shared = sharing.Sharing(CPU)
+    launch = sharing._Places.launch
+
+    def fail(places: sharing._Places) -> None:
+        raise RuntimeError("the device is gone")
+
+    monkeypatch.setattr(sharing._Places, "launch", fail)
+    monkeypatch.setattr(shared, "_thread", threading.Thread())  # so that all three are there at the first turn
+    answers = [shared.start(run) for run in wide]
+    threading.Thread(target=shared._serve, daemon=True).start()
+    for answer in answers:
+        with pytest.raises(RuntimeError, match="the device is gone"):
+            answer.result(60)
+    monkeypatch.setattr(sharing._Places, "launch", launch)
+    assert shared.start(wide[0]).result(60).state == COMPLETE
+
+
+def test_a_lane_without_runs_makes_room_for_one_of_another_shape(
+    runs: list[RunConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = sharing.Sharing(CPU)
+    open_lane = shared._open
+
+    def with_memory_for_one(run: sharing._Run) -> sharing.Lane:
+        if shared._all():
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return open_lane(run)
+
+    monkeypatch.setattr(shared, "_open", with_memory_for_one)
+    for run in (runs[0], runs[3], runs[0]):
+        assert shared.start(replace(run, device="cpu")).result(60).state == COMPLETE
 
 
 @NEEDS_CUDA

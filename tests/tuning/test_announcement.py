@@ -12,6 +12,7 @@ from mnist_scaling import config
 from mnist_scaling.study import files, layout
 from mnist_scaling.tuning import announcement, execution, grid, parallelism
 from mnist_scaling.tuning.announcement import Sweep
+from mnist_scaling.tuning.cluster_launcher import DaskLauncher, RayLauncher, SlurmLauncher
 from mnist_scaling.tuning.ledger import Ledger
 from mnist_scaling.tuning.trainer import DataFacts
 
@@ -25,11 +26,14 @@ def partition(*arguments: str) -> grid.Partition:
 
 
 def said(
-    folder: Path, *arguments: str, most: int | None = None, workers: int | None = 2, rule: str = "neighbours"
-) -> str:
+    folder: Path, *arguments: str, most: int | None = None, workers: int | None = 2, rule: str = "neighbours",
+    per_process: int = 1,
+) -> str:  # fmt: skip
     parts = partition(*arguments)
     cells = grid.cells(parts, composed, lambda run: 60.0, most)
-    sweep = Sweep(folder, parts, cells, [MNIST], 3, 2, "TPESampler", most, workers, lambda run: 60.0, rule, 2)
+    sweep = Sweep(
+        folder, parts, cells, [MNIST], 3, 2, "TPESampler", most, workers, lambda run: 60.0, rule, 2, per_process
+    )  # fmt: skip
     out = io.StringIO()
     announcement.show(sweep, Ledger(folder), Console(file=out, width=80))
     return out.getvalue()
@@ -119,6 +123,19 @@ def test_one_cell_with_nothing_tuned(tmp_path: Path) -> None:
     assert "tuned   nothing: one trial per cell" in text
     assert "1 cell × (1 trial + 2 repeats) = 3 runs" in text
     assert "about" not in text, "the time is unknown where the launcher decides what runs side by side"
+
+
+@pytest.mark.parametrize(("workers", "words"), [(1, "in one process"), (2, "in each of 2 processes")])
+def test_runs_that_share_a_process_are_counted_by_process(tmp_path: Path, workers: int, words: str) -> None:
+    text = said(tmp_path, "model.width=4,8", workers=workers, per_process=6)
+    assert f"device cuda where that is faster, else cpu; up to 6 runs at a time {words}" in " ".join(text.split())
+
+
+def test_workers_of_a_cluster_that_runs_already_are_not_guessed() -> None:
+    assert DaskLauncher("tcp://node1:8786").expected_workers() is None
+    assert DaskLauncher("tcp://node1:8786", 64).expected_workers() == 64
+    assert RayLauncher(n_workers=3).expected_workers() == 3
+    assert SlurmLauncher(max_jobs=5, ask_seconds=30).expected_workers() == 5
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.tables import read_table
 from mnist_scaling.tuning import faults
 from mnist_scaling.tuning.faults import MachineError
+from mnist_scaling.tuning.job import Job
 from mnist_scaling.tuning.trainer import Report
 
 from .helpers import InProcess, bowl, make_tuner
@@ -127,3 +128,33 @@ def test_a_fault_in_runs_charges_nobody_and_a_resume_has_the_same_rows(tmp_path:
     whole, got = (read_table(tmp_path / name / "trials.csv").drop(columns="seconds") for name in ("whole", "broken"))
     assert got.equals(whole)
     assert len(started) > len(whole)
+
+
+def test_a_pool_that_ends_while_the_last_runs_of_a_fault_are_waited_for_ends_the_sweep(tmp_path: Path) -> None:
+    class Ends:
+        """Says that the machine is at fault in one of two runs, and has ended before the other has."""
+
+        isolates = True
+
+        def __init__(self) -> None:
+            self.jobs: list[Job] = []
+
+        def free(self) -> int:
+            if not self.jobs or len(self.jobs) == 2:
+                return 2 - len(self.jobs)
+            raise InputError("Slurm must take the study's jobs, but sbatch refuses them.")
+
+        def workers(self) -> int:
+            return 2
+
+        def submit(self, job: Job) -> None:
+            self.jobs.append(job)
+
+        def wait(self, seconds: float) -> list[tuple[Job, str | None]]:
+            assert len(self.jobs) == 2, "the sweep waits for a run that nobody has"
+            return [(self.jobs.pop(), faults.as_text(FULL))]
+
+    tuner = make_tuner(tmp_path, None, "model.width=8", batch=2)
+    tuner.pool = Ends()  # type: ignore[assignment]
+    with pytest.raises(InputError, match="sbatch refuses them"):
+        tuner.run()

@@ -66,7 +66,8 @@ def train_model(
             device.make_repeatable()
         if here.type != "cuda" or not sharing.can_share(config, here):
             return _train_alone(config, here, report, folder, watch)
-    return sharing.shared(here).start(config, report, folder, watch).result()
+        shared = sharing.shared(here)
+    return shared.start(config, report, folder, watch).result()
 
 
 def _train_alone(

@@ -141,6 +141,8 @@ class Sharing:
                         run.answer.set_exception(error)
                 under_way.clear()
                 self._lanes.clear()
+                with self._change:  # of the runs that had just arrived, some wait for a place
+                    self._waiting = [run for run in self._waiting if not run.answer.done()]
 
     def _turn(self, arrived: list[SharedRun], under_way: list[_Places]) -> None:
         """Give arrived runs places, launch what is not under way, and take in what is done."""
@@ -173,12 +175,18 @@ class Sharing:
             try:
                 places = _Places(self._open(run))
             except torch.OutOfMemoryError:
-                if not any(found.occupied for found in self._all()):
+                if not self._give_up_idle_lanes() and not any(found.occupied for found in self._all()):
                     raise
                 return False
             lanes.append(places)
         places.enter(run)
         return True
+
+    def _give_up_idle_lanes(self) -> bool:
+        """Free the memory of lanes without a run, if there are any; whether there were."""
+        idle = [places for places in self._all() if not places.occupied]
+        self._lanes = {shape: [places for places in found if places.occupied] for shape, found in self._lanes.items()}
+        return bool(idle)
 
     def _open(self, run: SharedRun) -> Lane:
         assert ACCELERATOR is not None
@@ -192,5 +200,5 @@ class Sharing:
 
 @functools.cache
 def shared(device: torch.device) -> Sharing:
-    """The runs of this process on a device."""
+    """The runs of this process on a device; `PREPARING` must be held, because two threads at once would make two."""
     return Sharing(device)

@@ -68,7 +68,8 @@ def _train_alike(shape: RunConfig, runs: Sequence[RunConfig], size: int | None) 
                 found += [loop.train_model(chosen[0])] if len(chosen) == 1 else _train_stack(chosen)
             return found
         device.make_repeatable()
-    answers = [sharing.shared(here).start(run) for run in runs]
+        shared = sharing.shared(here)
+    answers = [shared.start(run) for run in runs]
     return [answer.result() for answer in answers]
 
 

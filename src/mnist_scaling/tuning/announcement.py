@@ -53,7 +53,7 @@ class Sweep:
     """Rule of transfer: which cells wait for which."""
     trials_per_batch: int
     per_process: int = 1
-    """Runs that share each of the workers, and its GPU."""
+    """Runs that share each of the workers, and its GPU if it has one."""
 
     @property
     def trials(self) -> int:
@@ -87,11 +87,11 @@ def _rows(sweep: Sweep, ledger: Ledger) -> list[tuple[str, list[str]]]:
     cells = sweep.cells
     regimes = dict.fromkeys(f"{cell.run.regime.name}, {cell.run.optim.schedule} schedule" for cell in cells)
     devices = dict.fromkeys(cell.run.device for cell in cells)
-    device = ", ".join("cuda where there is one, else cpu" if d == "auto" else d for d in devices)
+    device = ", ".join("cuda where that is faster, else cpu" if d == "auto" else d for d in devices)
     side_by_side = "as many runs at a time as the launcher has room for"
     if sweep.workers is not None and sweep.per_process > 1:
-        side_by_side = f"up to {sweep.per_process} runs at a time on each of {sweep.workers} GPUs"
-        side_by_side = side_by_side.replace("each of 1 GPUs", "one GPU")
+        processes = "one process" if sweep.workers == 1 else f"each of {sweep.workers} processes"
+        side_by_side = f"up to {sweep.per_process} runs at a time in {processes}"
     elif sweep.workers is not None:
         side_by_side = f"{sweep.workers} run{'s' * (sweep.workers != 1)} at a time"
     return [
@@ -153,7 +153,7 @@ def _fixed(sweep: Sweep) -> list[str]:
     swept = {key for cell in cells for key in (*cell.keys, *cell.space)}
     untuned = [key for key, spec in sweep.parts.space.items() if spec is None and key not in swept]
     values = cells[0].values
-    told = {key: _number(value) for key, value in common.items() if key not in ("data.sha256", "init_sha256")}
+    told = {key: _number(value) for key, value in common.items() if key not in identity.CHECKSUMS}
     if values["init_from"] is not None and "init_from" not in swept:
         mark = f"   (sha256 {common['init_sha256'][:12]}…)" if "init_sha256" in common else "   (and so for each cell)"
         told["init_from"] = values["init_from"] + mark
@@ -177,7 +177,9 @@ def _runs(sweep: Sweep, ledger: Ledger) -> list[str]:
     per_cell = f"{sweep.trials} trial{'s' * (sweep.trials != 1)} + {sweep.n_repeats} repeats"
     lines = [f"{n} cell{'s' * (n != 1)} × ({per_cell}) = {total:,} runs; {total - to_do:,} done, {to_do:,} to do"]
     if to_do and sweep.per_process > 1:
-        lines.append(f"about {_duration(_work(sweep, left)[0])} of one core; how fast a GPU is shows on the way")
+        lines.append(
+            f"about {_duration(_work(sweep, left)[0])} of one core; how fast runs are side by side shows on the way"
+        )
     elif to_do and sweep.workers is not None:
         lines.append(f"about {_duration(seconds(sweep, left))}, as predicted; the time left is measured on the way")
     return lines

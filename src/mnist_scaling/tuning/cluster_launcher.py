@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class _ClusterLauncher(LocalLauncher):
-    """What Dask and Ray have in common; parameters are documented in conf/hydra/launcher/."""
+    """What Dask, Ray and Slurm have in common; parameters are documented in conf/hydra/launcher/."""
 
     def __init__(self, address: str | None = None, n_workers: int | None = None) -> None:
         super().__init__(n_workers=n_workers, per_process=1, warm_up=False)
@@ -33,6 +33,10 @@ class _ClusterLauncher(LocalLauncher):
         application = hydra_job.Application(self.hydra_context, self.config, self.task_function)
         folder = Path(str(self.config.hydra.sweep.dir))
         return remote.Remote(application, self._engine(), folder, is_file(self.config.hydra.sweeper.get("storage")))
+
+    def expected_workers(self) -> int | None:
+        """Those of a cluster that is started here, or as many as were named."""
+        return self.count() if self.address is None or self.n_workers is not None else None
 
     def _engine(self) -> Engine:
         raise NotImplementedError

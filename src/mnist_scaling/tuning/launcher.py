@@ -55,6 +55,10 @@ class LocalLauncher(Launcher):
 
         return len(self.gpus) if self.n_workers is None and self.gpus else local.count(self.n_workers)
 
+    def expected_workers(self) -> int | None:
+        """Workers before there are any; None where only a cluster that runs already knows."""
+        return self.count()
+
     @property
     def per_process(self) -> int:
         """Runs at a time of each process."""

@@ -214,7 +214,7 @@ class CellSweeper(Sweeper):
         from mnist_scaling.tuning import announcement
 
         named = (str(node["_target_"]).rsplit(".", 1)[-1] for node in (self.sampler, self.pruner) if node)
-        workers = self.launcher.count() if hasattr(self.launcher, "count") else None
+        workers = self.launcher.expected_workers() if hasattr(self.launcher, "expected_workers") else None
         return announcement.Sweep(
             folder, self._partition(arguments), cells, facts, self.n_trials, self.n_repeats,
             ", ".join([*named, f"transfer={self.transfer}"]), self.max_values_per_axis, workers, self.trainer.cost,

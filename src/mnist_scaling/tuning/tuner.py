@@ -116,7 +116,9 @@ class Tuner:
     def _fill(self) -> bool:
         """Hand over jobs while there is room; whether any job is under way."""
         self._check()
-        room = self.pool.free() if self._fault is None else 0
+        room = self.pool.free()  # raises where the pool itself has ended, also while a fault's last runs are waited for
+        if self._fault is not None:
+            room = 0
         for cell in self._queue.tuning():
             if room is not None and room <= 0:
                 break

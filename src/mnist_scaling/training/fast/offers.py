@@ -29,6 +29,10 @@ NARROW = 2e8
 docs/performance.md). Each wider one has a lane to itself: a stack's steps last too much longer for what it gains."""
 
 
+WIDEST = 5e10
+"""FLOPs of a model's step beyond which torch's own convolutions are faster than the products of a lane."""
+
+
 def engine(model: nn.Module, part: data.Part, config: OptimConfig) -> FlatEngine | None:
     """Flat parameters where torch has a fused optimiser, with gradients by hand where `small_cnn` has them."""
     fused = config._target_ is None and part.rows.device.type in ("cpu", "cuda")
@@ -85,11 +89,13 @@ def stack(
 
 
 def places(run: RunConfig, batch: int, flops: int, device: torch.device) -> int:
-    """`PLACES` for narrow networks, 1 for wide ones; 0 for runs that no lane can train."""
+    """`PLACES` for narrow networks, 1 for wide ones; 0 for runs that no lane trains, or not as fast as torch does."""
     if run.optim._target_ is not None or (device.type == "cuda" and not row_kernels.AVAILABLE):
         return 0
     image_shape = data.spec(run.data).image_shape
     if models.family(run.model.name) is not CNN or not small_cnn.is_written_out(run.model.depth, image_shape):
+        return 0
+    if batch * flops > WIDEST:
         return 0
     return PLACES if batch * flops <= NARROW else 1
 

@@ -45,7 +45,8 @@ class Dask:
         except ImportError as error:
             raise remote.missing("distributed", "dask") from error
         self._cluster: Any = None
-        # The scheduler would run a job whose worker died up to three times more; the sweep decides that.
+        # The scheduler would run a job whose worker died up to three times more; the sweep decides that. A scheduler
+        # that runs already has a setting of its own (docs/scaling_out.md).
         with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
             if cluster is not None:
                 self._cluster = cluster()

@@ -79,7 +79,9 @@ class Ray:
 
     def close(self) -> None:
         """End what is still running, and a cluster that was started here."""
-        self._pipe.close()
+        # Said in words: as long as a thread of ours reads the pipe, the driver would not notice that it was closed.
+        with contextlib.suppress(OSError):
+            self._pipe.send(None)
         self._process.join(_STOP_SECONDS)
         self._process.kill()
 
@@ -126,7 +128,7 @@ _MISSING = "Ray is not installed"
 
 
 def _drive(pipe: Connection, options: dict[str, Any]) -> None:
-    """The driver's life: what it is asked through its pipe, until that is closed; Ray ends its tasks with it."""
+    """The driver's life: what it is asked through its pipe, until it hears None; Ray ends its tasks with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C the sweep decides
     try:
         import ray
@@ -154,9 +156,9 @@ class _Answers:
         self._run = ray.remote(num_cpus=1, max_retries=0)(_call)
 
     def give_all(self) -> None:
-        """Answer everything that is asked."""
-        while True:
-            number, what, arguments = self._pipe.recv()
+        """Answer everything that is asked, until None is."""
+        while (asked := self._pipe.recv()) is not None:
+            number, what, arguments = asked
             if what == "submit":
                 self._run.remote(*arguments).future().add_done_callback(functools.partial(self._settle, number))
             else:  # workers

@@ -1,4 +1,4 @@
-"""Workers of a cluster engine (Dask, Ray) as a pool: one job per free worker, each answered through a future."""
+"""Workers of a cluster engine (Dask, Ray, Slurm) as a pool: one job per free worker, each answered through a future."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _ONE_AT_A_TIME = threading.Lock()
 
 
 class Engine(Protocol):
-    """What carries jobs to workers: a client of Dask or of Ray."""
+    """What carries jobs to workers: a client of Dask, of Ray or of Slurm."""
 
     def submit(self, task: Task) -> Future[Any]:
         """Run a task once on any worker; the future has the task's `Answer`.
