@@ -38,11 +38,15 @@ def test_a_row_is_what_its_kept_tables_give(name: str) -> None:
     assert numbers(said) == pytest.approx(numbers(computed), rel=0.02, abs=0.011)
 
 
+def test_the_page_begins_as_the_script_has_it() -> None:
+    assert PAGE.startswith(QUESTIONS.HEAD)
+
+
 def test_the_exponents_of_one_row_by_least_squares_alone() -> None:
     """An independent computation: the plane through the tuned cells' log losses."""
     cells = pd.read_csv(QUESTIONS.KEPT / "lr_tuned_quick" / "cells.csv")
     alpha, beta = exponents(cells["test_loss"], cells["n_params"], cells["n_seen"])
-    found = QUESTIONS.answered("learning_rate", catalogue.find("learning_rate", CONF)[1]).found.numbers
+    found = QUESTIONS.answered("learning_rate", CONF).found.numbers
     assert found["tuned_alpha"].interval.value == pytest.approx(alpha.value, abs=1e-6)
     assert found["tuned_beta"].interval.value == pytest.approx(beta.value, abs=1e-6)
 

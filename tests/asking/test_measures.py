@@ -13,7 +13,7 @@ from mnist_scaling.asking import measures
 from mnist_scaling.asking.answered import fill
 from mnist_scaling.asking.measures.base import Found, Number, exponential, mean, mean_of_dependent, quantiles
 from mnist_scaling.asking.question import ArmSpec, Question, StudySpec
-from mnist_scaling.asking.study_arms import LOSS, LOSS_SE, Arm, read_arms
+from mnist_scaling.asking.study_arms import LOSS, LOSS_SE, Arm, flagged_rows, read_arms, rows_in_no_arm
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.interval import Interval
 from mnist_scaling.reporting.text import estimate
@@ -80,6 +80,20 @@ def test_the_best_ratio_is_the_one_in_the_middle_where_it_moves_with_the_size() 
     assert found.numbers["a_basin"].interval.value == pytest.approx(np.exp(2 * np.sqrt(np.log(1.05) / 0.2)), rel=0.03)
 
 
+@pytest.mark.parametrize(
+    ("best", "word"), [(1.6, "inside"), (2.05, "its interval goes beyond"), (3.0, "outside the ratios that were tried")]
+)
+def test_ratios_tried_at_other_sizes_only_do_not_hold_the_best_one(best: float, word: str) -> None:
+    """Widths 2 to 8 at depths 2 to 4 give ratios of 0.5 to 4, but at the mean size none above 2.1."""
+    rows = pd.DataFrame([(w, d) for w in (2, 3, 4, 6, 8) for d in (2, 3, 4)], columns=["width", "depth"])
+    n = 1000.0 * rows["width"] + 100.0 * rows["depth"]
+    z = np.log(rows["width"] / rows["depth"])
+    noise = 0.01 * np.random.default_rng(0).standard_normal(len(z))
+    rows = rows.assign(**{"n_params": n, LOSS: np.exp(0.2 * (z - np.log(best)) ** 2 + noise)})
+    spec = {"kind": "basin", "over": "width", "per": "depth", "given": "n_params"}
+    assert measures.measure(spec, {"a": arm("a", rows)}).words["a_edge"].startswith(word)
+
+
 def test_a_basin_without_a_minimum_is_unknown() -> None:
     rows = pd.DataFrame([(w, 2) for w in (4, 8, 16, 32)], columns=["width", "depth"])
     rows = rows.assign(**{LOSS: np.exp(-((np.log(rows["width"]) - 2.5) ** 2))})
@@ -115,6 +129,17 @@ def test_worth_leaves_out_and_counts_what_the_baseline_does_not_reach() -> None:
     assert not found.numbers["better_worth"].interval.known
 
 
+def test_worth_says_how_it_varies_and_how_much_is_extrapolated() -> None:
+    """The images of one arm are worth a half and a fifth; the fewest of them less than the least of the baseline's."""
+    fresh = grid(lambda n, d: 9 * n**-0.3 * d**-0.4, data=(1000, 3000, 9000), noise=0.0)
+    other = grid(lambda n, d: 9 * n**-0.3 * np.where(d < 5000, d / 2, d / 5) ** -0.4, data=(1800, 9000), noise=0.0)
+    arms = {"fresh": arm("fresh", fresh), "other": arm("other", other)}
+    (note,) = measures.measure({"kind": "worth", "baseline": "fresh"}, arms).notes
+    n = len(other)
+    told = f"single cells give 0.2 to 0.5; {n // 2} of these {n} rest on the curve of fresh beyond its own cells."
+    assert note == f"other: {told}"
+
+
 def test_critical_batch_of_a_known_law() -> None:
     """Examples to a loss are E (1 + B / 64), with E = loss^-2.5."""
     rows = batches_and_data(lambda enough: 64.0)
@@ -129,6 +154,21 @@ def test_critical_batch_of_a_known_law() -> None:
     assert found["a_noise_first"].interval.value == pytest.approx(5 / first**2, rel=0.01)
     assert found["a_noise_last"].interval.value == pytest.approx(5 / last**2, rel=0.01)
     assert found["a_noise_growth"].interval.value == pytest.approx(2)
+
+
+def test_noise_scales_that_agree_by_chance_are_no_better_known_than_their_lines() -> None:
+    """Every batch size has the same scatter about the same line, so that the lines agree exactly."""
+    rows = batches_and_data(lambda enough: 64.0)
+    off = np.tile(0.3 * np.random.default_rng(0).standard_normal(9), 4)
+    rows = rows.assign(gradient_norm_squared=1.0, gradient_variance=np.exp(off) / rows[LOSS])
+    found = measures.measure({"kind": "critical_batch"}, {"a": arm("a", rows)}).numbers["a_noise_growth"].interval
+    x = np.log(rows[LOSS].to_numpy()[:9])
+    x = x - x.mean()
+    slope = x @ off[:9] / (x @ x)
+    variance = ((off[:9] - off.mean() - slope * x) ** 2).sum() / 7 / (x @ x)
+    assert found.value == pytest.approx(1 - slope)
+    student = 2.048407  # 97.5 %, 28 degrees of freedom
+    assert found.high - found.value == pytest.approx(student * np.sqrt(variance / 4))
 
 
 def test_critical_batch_that_grows_with_the_data() -> None:
@@ -238,6 +278,18 @@ def test_a_slot_without_a_number_says_so_and_an_unknown_one_is_refused() -> None
         fill("{a_alfa}", found, estimate)
 
 
+def test_flags_that_warn_of_cells_are_told_with_their_number(tmp_path: Path) -> None:
+    path = tmp_path / "cells.csv"
+    flags = ["search_edge;undertrained", None, "undertrained", "repeated_data"]
+    pd.DataFrame({"test_loss": [0.1, 0.2, 0.3, 0.4], "flags": flags}).to_csv(path, index=False)
+    assert flagged_rows({"s": path}) == [
+        "1 of the 4 cells of s is flagged search_edge: a selected value lies on the edge of its search range.",
+        "2 of the 4 cells of s are flagged undertrained: a run ended at its cap before it had converged.",
+    ]
+    pd.DataFrame({"test_loss": [0.1], "flags": [None]}).to_csv(path, index=False)
+    assert flagged_rows({"s": path}) == []
+
+
 def test_an_arm_is_the_rows_and_the_loss_that_it_names(tmp_path: Path) -> None:
     path = tmp_path / "cells.csv"
     frame = pd.DataFrame(
@@ -250,6 +302,11 @@ def test_an_arm_is_the_rows_and_the_loss_that_it_names(tmp_path: Path) -> None:
     assert arms["sgd"].rows[LOSS].tolist() == [2.0]
     assert arms["all"].rows[LOSS].tolist() == [0.1, 0.2, 0.3]
     assert arms["all"].label == "errors"
+    assert rows_in_no_arm(asked, {"s": path}) == []
+    some = Question("t", "q?", {"s": StudySpec("smoke")}, {"sgd": specs["sgd"]})
+    assert rows_in_no_arm(some, {"s": path}) == [
+        "1 of the 3 cells of s is left out: the question takes those where optimizer == 'sgd'."
+    ]
     none = Question("t", "q?", {"s": StudySpec("smoke")}, {"rms": ArmSpec("s", "optimizer == 'rms'")})
     with pytest.raises(InputError, match="'rms' must have measured cells"):
         read_arms(none, {"s": path})

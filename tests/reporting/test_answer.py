@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from mnist_scaling.fitting.interval import Interval
+from mnist_scaling.reporting import figure_files
 from mnist_scaling.reporting.figures import answer, style
 from mnist_scaling.reporting.prepare.answer import ARM, answer_figure
 
@@ -46,6 +47,21 @@ def test_a_key_of_many_sizes_fits_the_figure(intervals: dict[str, tuple[str, Int
     assert legend.get_window_extent().x1 <= figure.bbox.x1
     drawn = {line.get_color() for line in figure.axes[0].get_lines() if len(line.get_xdata()) > 1}  # type: ignore[arg-type]
     assert len(drawn) == len(SIZES)
+
+
+def test_no_words_are_cut_at_the_resolution_of_the_documentation() -> None:
+    """The layout is made once, for the SVG; a PNG of few dots per inch must not have wider words."""
+    names = [f"a rather long name of an arm {k}: exponent of the loss in N" for k in range(4)]
+    intervals = {name: (name, Interval(-0.2, -0.3, -0.1)) for name in names}
+    with style.theme():
+        figure = answer.draw(answer_figure(rows(0.1), {"x": "n_seen", "y": "loss", "colour": "n_params"}, intervals))
+        figure_files.as_svg(figure)
+        figure.set_layout_engine("none")
+        figure.dpi = 80
+        figure.canvas.draw()
+        boxes = [label.get_window_extent() for axes in figure.axes[-2:] for label in axes.get_yticklabels()]
+    assert len(boxes) == 2 * len(names)
+    assert all(figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 for box in boxes)
 
 
 def test_words_of_an_arm_are_never_left_out_of_the_key() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from mnist_scaling.asking import measures
 from mnist_scaling.asking.measures.base import Found
 from mnist_scaling.asking.question import SLOT, Question, leave_out
-from mnist_scaling.asking.study_arms import Arm, checksum, read_arms, study_name, sweep
+from mnist_scaling.asking.study_arms import Arm, checksum, flagged_rows, read_arms, rows_in_no_arm, study_name, sweep
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.interval import Interval
 from mnist_scaling.study.tables import read_table
@@ -76,7 +76,8 @@ def answer(
     question = leave_out(question, without)
     tables = {key: tables[key] for key in question.studies}
     arms = read_arms(question, tables)
-    found = Found(notes=tuple(f"The study {key} was left out." for key in without))
+    left_out = [f"The study {key} was left out." for key in without]
+    found = Found(notes=(*left_out, *rows_in_no_arm(question, tables), *flagged_rows(tables)))
     for spec in question.measures:
         found = found | measures.measure(spec, arms)
     frames = [read_table(path) for path in tables.values()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +11,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mnist_scaling.asking.question import FULL, Question, StudySpec, arms_of
+from mnist_scaling.asking.question import FULL, ArmSpec, Question, StudySpec, arms_of
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import layout
+from mnist_scaling.study.columns import FITTED
 from mnist_scaling.study.conditions import rows_where
 from mnist_scaling.study.fitted_rows import STANDARD_ERROR
+from mnist_scaling.study.flags import INFO, kind
 from mnist_scaling.study.tables import read_table
 
 ARM, LOSS, LOSS_SE = "arm", "loss", "loss_se"
@@ -66,8 +69,7 @@ def read_arms(question: Question, tables: Mapping[str, Path]) -> dict[str, Arm]:
     for name, spec in arms_of(question).items():
         path = tables[spec.study]
         frame = read_table(path, [spec.loss])
-        if spec.where:
-            frame = frame[rows_where(spec.where, {str(c): frame[c].to_numpy() for c in frame.columns})]
+        frame = frame[_kept(spec, frame)]
         se = f"{spec.loss}{STANDARD_ERROR}"
         frame = frame[frame[spec.loss].notna()].assign(**{LOSS: frame[spec.loss], LOSS_SE: frame.get(se, np.nan)})
         if frame.empty:
@@ -77,6 +79,42 @@ def read_arms(question: Question, tables: Mapping[str, Path]) -> dict[str, Arm]:
             )
         found[name] = Arm(name, spec.label or name.replace("_", " "), frame.reset_index(drop=True))
     return found
+
+
+def rows_in_no_arm(question: Question, tables: Mapping[str, Path]) -> list[str]:
+    """A sentence for each study of which the arms' `where` leaves out cells."""
+    notes = []
+    for key, path in tables.items():
+        frame = read_table(path)
+        specs = [spec for spec in arms_of(question).values() if spec.study == key]
+        n = int((~np.any([_kept(spec, frame) for spec in specs], axis=0)).sum()) if specs else 0
+        if n:
+            verb = "is" if n == 1 else "are"
+            kept = " or ".join(dict.fromkeys(spec.where for spec in specs if spec.where))
+            head = f"{n} of the {len(frame)} cells of {key} {verb} left out"
+            notes.append(f"{head}: the question takes those where {kept}.")
+    return notes
+
+
+def flagged_rows(tables: Mapping[str, Path]) -> list[str]:
+    """A sentence for each study and flag that warns of its cells."""
+    notes = []
+    for key, path in tables.items():
+        frame = read_table(path)
+        column = frame.get(FITTED["flags"], pd.Series(dtype=str)).dropna().astype(str)
+        for code, n in Counter(code for text in column for code in text.split(";")).items():
+            found = kind(code)
+            if found.severity != INFO:
+                shown = f"{n} of the {len(frame)} cells of {key} {'is' if n == 1 else 'are'} flagged {code}"
+                notes.append(f"{shown}: {found.seen_when}." if found.seen_when else f"{shown}.")
+    return notes
+
+
+def _kept(spec: ArmSpec, frame: pd.DataFrame) -> np.ndarray:
+    """Whether an arm's `where` keeps each row."""
+    if not spec.where:
+        return np.ones(len(frame), bool)
+    return np.asarray(rows_where(spec.where, {str(c): frame[c].to_numpy() for c in frame.columns}), bool)
 
 
 def tables_of(question: Question, scale: str) -> dict[str, Path]:

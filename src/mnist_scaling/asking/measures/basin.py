@@ -10,6 +10,9 @@ from its mean over the cells, so the best ratio, which may move with it, is the 
 Both intervals are exact for normal noise of one size: Student's of b2, of which the basin is a function, and Fieller's
 of the quotient -b1 / 2 b2. Where b2 is not told from zero, the basin has no upper end, and the best ratio no interval.
 
+Whether the ratios that were tried hold the best one is asked of those at the mean of `given`: of each value of `per`
+the ratio that has it, between its cells. A grid may try other ratios, but only for smaller or larger models.
+
 Source: Fieller 1954, J. R. Stat. Soc. B 16, 175.
 """
 
@@ -43,18 +46,19 @@ class Keys:
 
 
 def measure(keys: Keys, arms: Mapping[str, Arm]) -> Found:
-    """Slots <arm>_best and <arm>_basin, and <arm>_edge: whether there is a best ratio and those tried hold it."""
+    """Slots <arm>_best and <arm>_basin, and <arm>_edge: whether there is a best ratio, and those tried hold it."""
     numbers: dict[str, Number] = {}
     words: dict[str, str] = {}
     notes: list[str] = []
     for name, arm in arms.items():
         over, per, loss = columns(arm, keys.over, keys.per, LOSS)
         z = np.log(over / per)
-        terms = [np.ones_like(z), z, z**2]
+        terms, tried = [np.ones_like(z), z, z**2], z
         if keys.given is not None:
             g = np.log(columns(arm, keys.given)[0])
             g = g - g.mean()
             terms += [g, g**2, z * g]
+            tried = _at_the_mean(z, g, per)
         if len(z) <= len(terms) or len(np.unique(np.round(z, 6))) < 3:
             notes.append(f"{arm.label}: {len(z)} cells are too few to tell a basin.")
             continue
@@ -66,11 +70,31 @@ def measure(keys: Keys, arms: Mapping[str, Arm]) -> Found:
         if best.known and not best.bounded:
             notes.append(f"{arm.label}: these cells do not tell that the loss rises to both sides of the best {ratio}.")
         if best.known:
-            inside = z.min() <= np.log(best.value) <= z.max()
-            words[f"{name}_edge"] = f"{'inside' if inside else 'outside'} the ratios that were tried"
+            words[f"{name}_edge"] = _edge(best, np.exp(tried))
         else:
             words[f"{name}_edge"] = "the loss has no minimum along it"
     return Found(numbers, words, tuple(notes))
+
+
+def _at_the_mean(z: Array, g: Array, per: Array) -> Array:
+    """z at g = 0 of each value of `per` whose cells lie on both sides of it; all z where fewer than two values do."""
+    found = []
+    for value in np.unique(per):
+        own = np.flatnonzero(per == value)
+        own = own[np.argsort(g[own])]
+        if g[own[0]] <= 0 <= g[own[-1]]:
+            found.append(np.interp(0.0, g[own], z[own]))
+    return np.array(found) if len(found) > 1 else z
+
+
+def _edge(best: Interval, tried: Array) -> str:
+    """Where the best ratio and its interval lie among those that were tried."""
+    low, high = tried.min(), tried.max()
+    if not low <= best.value <= high:
+        return f"outside the ratios that were tried there, {low:.2g} to {high:.2g}"
+    if best.bounded and not low <= best.low <= best.high <= high:
+        return f"its interval goes beyond the ratios that were tried there, {low:.2g} to {high:.2g}"
+    return "inside the ratios that were tried"
 
 
 def _basin(design: Array, y: Array, tolerance: float) -> tuple[Interval, Interval]:

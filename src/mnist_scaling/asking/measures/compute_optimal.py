@@ -45,8 +45,10 @@ def measure(keys: Keys, arms: Mapping[str, Arm]) -> Found:
                 interval = found.intervals.get(exponent, Interval())
                 slot = f"{name}_{method}_{exponent.removesuffix('_exponent')}"
                 numbers[slot] = Number(interval, f"{arm.label}: exponent of {star} in C, {METHODS[method]}")
-            if not found.intervals.get("N_exponent", Interval()).known:
-                notes.append(f"{arm.label}: no exponent of N* by {METHODS[method]} ({found.frontier.status}).")
+            size = found.intervals.get("N_exponent", Interval())
+            if not size.bounded:
+                what = "no interval of the" if size.known else "no"
+                notes.append(f"{arm.label}: {what} exponent of N* by {METHODS[method]} ({found.frontier.status}).")
     return Found(numbers, words, tuple(notes))
 
 

@@ -27,6 +27,7 @@ from mnist_scaling.asking.measures.base import Found, Kind, Number, columns, exp
 from mnist_scaling.asking.measures.batch_surface import Array, BatchSurface, fit_surface
 from mnist_scaling.asking.study_arms import LOSS, Arm
 from mnist_scaling.fitting.interval import Interval
+from mnist_scaling.fitting.least_squares import LEVEL
 from mnist_scaling.study.columns import GRADIENT_NOISE_COLUMNS
 
 GRID = np.linspace(np.log(0.25), np.log(65536), 150)
@@ -136,7 +137,7 @@ def _by_branches(name: str, arm: Arm, surface: BatchSurface) -> Found:
     numbers = {
         f"{name}_data_{end}": Number(
             exponential(surface.critical(place)),
-            f"{arm.label}: critical batch size by the branches at {np.exp(surface.ends[place]):.3g} examples",
+            f"{arm.label}: critical batch size by the branches at {np.exp(surface.ends[place]):,.0f} examples",
         )
         for end, place in ENDS
     }
@@ -152,20 +153,52 @@ def _gradient_noise(name: str, arm: Arm, keys: Keys, targets: np.ndarray) -> Fou
         return Found({k: v for k, v in _unknown(name, arm).numbers.items() if "_noise_" in k}, {}, (note,))
     # A ratio of means over repeats, because each mean is unbiased and a mean of ratios is not.
     rows = arm.rows.assign(noise=arm.rows[variance] / arm.rows[squared])
-    lines = [
-        np.polyfit(np.log(own[LOSS]), np.log(own["noise"]), 1)
-        for _, own in rows[rows["noise"] > 0].groupby(keys.batch)
-        if len(own) > 1
-    ]
+    kept = [own for _, own in rows[rows["noise"] > 0].groupby(keys.batch) if len(own) > 1]
+    lines = [_Line.of(np.log(own[LOSS].to_numpy(float)), np.log(own["noise"].to_numpy(float))) for own in kept]
     at = {
         f"{name}_noise_{end}": Number(
-            exponential(mean([np.polyval(line, np.log(targets[place])) for line in lines])),
+            exponential(_mean_of_lines(lines, np.array([1.0, np.log(targets[place])]))),
             f"{arm.label}: gradient noise scale at the loss {targets[place]:.3g}",
         )
         for end, place in ENDS
     }
     meaning = f"{arm.label}: power of the gradient noise scale in 1 / loss"
-    return Found(at | {f"{name}_noise_growth": Number(mean([-line[0] for line in lines]), meaning)})
+    return Found(at | {f"{name}_noise_growth": Number(_mean_of_lines(lines, np.array([0.0, -1.0])), meaning)})
+
+
+@dataclass(frozen=True)
+class _Line:
+    """y = a + b x through the cells of one batch size."""
+
+    found: Array
+    """a and b."""
+    inverse: Array
+    """Of the normal matrix, (2, 2)."""
+    squares: float
+    """Sum of the squared residuals."""
+    free: int
+
+    @classmethod
+    def of(cls, x: Array, y: Array) -> _Line:
+        design = np.stack([np.ones_like(x), x], axis=1)
+        inverse = np.linalg.pinv(design.T @ design)
+        found = inverse @ design.T @ y
+        return cls(found, inverse, float(((y - design @ found) ** 2).sum()), len(y) - 2)
+
+
+def _mean_of_lines(lines: list[_Line], weights: Array) -> Interval:
+    """The mean over lines of weights . (a, b), with the wider of two intervals: by their scatter, or their residuals.
+
+    Few lines may agree by chance more closely than each of them is known.
+    """
+    by_scatter = mean([weights @ line.found for line in lines])
+    free = sum(line.free for line in lines)
+    if not by_scatter.bounded or not free:
+        return by_scatter
+    variance = sum(line.squares for line in lines) / free * sum(weights @ line.inverse @ weights for line in lines)
+    half = float(stdtrit(free, 0.5 + LEVEL / 2) * np.sqrt(variance)) / len(lines)
+    centre, half = by_scatter.value, max(half, by_scatter.high - by_scatter.value)
+    return Interval(centre, centre - half, centre + half)
 
 
 def _unknown(name: str, arm: Arm) -> Found:

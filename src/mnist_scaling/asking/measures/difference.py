@@ -67,9 +67,7 @@ def _exponents(exponent: str, arm: Arm, reference: Arm, slope: Difference, numbe
     """One exponent of both arms, and its difference."""
     variable = EXPONENTS[exponent]
     for one, interval in ((reference, slope.a), (arm, slope.b)):
-        numbers.setdefault(
-            f"{one.name}_{exponent}", Number(interval, f"{one.label}: exponent of the loss in {variable}")
-        )
+        numbers.setdefault(f"{one.name}_{exponent}", Number(interval, f"{one.label}: exponent in {variable}"))
     meaning = f"{arm.label} minus {reference.label}: exponent in {variable}"
     numbers[f"{arm.name}_{exponent}_difference"] = Number(slope.difference, meaning)
 

@@ -5,8 +5,9 @@
     of: further  (D_eff - U) / (D - U)  what one further, repeated example is worth; U unique examples count fully
 
 The curve is interpolated in logs between the baseline's cells, and followed beyond them by at most the factor `reach`;
-cells farther away are left out and counted. Cells of one size share a curve and so its errors, which the interval
-of their mean holds.
+cells farther away are left out and counted. A worth need not be the same in all cells, so a note has its range, and how
+many cells rest on the curve beyond the baseline's own. Cells of one size share a curve and so its errors, which the
+interval of their mean holds.
 """
 
 from __future__ import annotations
@@ -55,28 +56,37 @@ def measure(keys: Keys, arms: Mapping[str, Arm]) -> Found:
         logs, slopes = np.array([one[0] for one in found]), np.array([one[1] for one in found])
         known = np.isfinite(logs)
         if not known.all():
-            beyond = int((~known).sum())
+            unknown = int((~known).sum())
             notes.append(
-                f"{arm.label}: {beyond} of {len(known)} cells have losses that {baseline.label} does not reach, and "
-                "are left out."
+                f"{arm.label}: {unknown} of {len(known)} cells have losses that {baseline.label} does not reach, and "
+                "are left out: the worth is that of the others alone."
             )
         # Each cell has noise of its own, beside that of the baseline's cells.
         sources = np.hstack([slopes, np.diag(-slopes.sum(axis=1))])[known]
         logs, (unique, seen) = logs[known], arm.rows[[keys.D, "n_seen"]].to_numpy(float)[known].T
+        beyond = sum(one[2] for one, is_known in zip(found, known, strict=True) if is_known)
         if keys.of == "all":
+            single = np.exp(logs) / unique
             worth = exponential(mean_of_dependent(logs - np.log(unique), sources))
             meaning = f"{arm.label}: what one example is worth in examples of {baseline.label}"
         else:
             further = np.exp(logs) / (seen - unique)
-            worth = mean_of_dependent(further - unique / (seen - unique), further[:, None] * sources)
+            single = further - unique / (seen - unique)
+            worth = mean_of_dependent(single, further[:, None] * sources)
             meaning = f"{arm.label}: what one further example is worth in examples of {baseline.label}"
         numbers[f"{name}_worth"] = Number(worth, meaning)
+        if len(single):
+            notes.append(
+                f"{arm.label}: single cells give {single.min():.2g} to {single.max():.2g}; {beyond} of these "
+                f"{len(single)} rest on the curve of {baseline.label} beyond its own cells."
+            )
     return Found(numbers, {}, tuple(notes))
 
 
-def _effective(baseline: pd.DataFrame, cell: pd.Series, keys: Keys) -> tuple[float, np.ndarray]:
+def _effective(baseline: pd.DataFrame, cell: pd.Series, keys: Keys) -> tuple[float, np.ndarray, bool]:
     """log D of the baseline at the cell's loss, NaN where its curve does not reach there; its slopes in the log losses
-    of the baseline's rows. In the cell's own log loss the slope is minus their sum: a common factor changes nothing.
+    of the baseline's rows; whether it lies beyond the baseline's cells. In the cell's own log loss the slope is minus
+    their sum: a common factor changes nothing.
     """
     slopes = np.zeros(len(baseline))
     own = np.flatnonzero((baseline[list(keys.same)] == cell[list(keys.same)]).all(axis=1))
@@ -86,13 +96,14 @@ def _effective(baseline: pd.DataFrame, cell: pd.Series, keys: Keys) -> tuple[flo
     kept[1:] = loss[1:] < np.minimum.accumulate(loss)[:-1]  # more data at a higher loss is noise
     own, d, loss, at = own[kept], d[kept], loss[kept], float(np.log(cell[LOSS]))
     if len(d) < 2:
-        return float("nan"), slopes
+        return float("nan"), slopes, True
     k = int(np.clip(np.searchsorted(-loss, -at) - 1, 0, len(d) - 2))  # the piece that holds it, or the outermost one
     share = (at - loss[k]) / (loss[k + 1] - loss[k])
     found = d[k] + share * (d[k + 1] - d[k])
     slopes[own[k : k + 2]] = np.array([share - 1, -share]) * (d[k + 1] - d[k]) / (loss[k + 1] - loss[k])
     far = np.log(keys.reach)
-    return (float(found) if d[0] - far <= found <= d[-1] + far else float("nan")), slopes
+    beyond = not d[0] <= found <= d[-1]
+    return (float(found) if d[0] - far <= found <= d[-1] + far else float("nan")), slopes, beyond
 
 
 KIND = Kind(Keys, measure)

@@ -16,7 +16,6 @@ from mnist_scaling.fitting.comparing.surface import Surfaces, fit_surfaces
 from mnist_scaling.fitting.comparing.verdict import verdict
 from mnist_scaling.fitting.diagnostics.found import Flag
 from mnist_scaling.fitting.interval import Interval
-from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.study.flags import CELLS_LEFT_OUT, NO_COMMON_LOSS, NOISE_UNKNOWN, NOT_PAIRED
 
 MARGIN = 0.03
@@ -75,11 +74,6 @@ class Comparison:
     def preferred(self) -> SharedFit | None:
         """What AICc says of shared exponents."""
         return preferred(self.shared)
-
-    @property
-    def log_ratio(self) -> Array:
-        """log(L_b / L_a) of each paired cell, shape (cells,); empty where cells are not paired."""
-        return self.cells.b.y - self.cells.a.y if self.cells.paired else np.empty(0)
 
 
 def compare(a: Arm, b: Arm, options: ComparisonOptions | None = None) -> Comparison:

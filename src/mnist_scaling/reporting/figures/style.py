@@ -41,6 +41,7 @@ _RC = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 8.5,
+    "text.hinting": "no_hinting",  # else words are wider at few dots per inch than in the layout, and are cut
     "axes.titlesize": 9,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
