@@ -19,7 +19,10 @@ import torch
 
 from mnist_scaling import config
 from mnist_scaling.config import DataConfig, OptimConfig, RunConfig, TrialConfig
-from mnist_scaling.training import acceleration, cost, data, model_size, models
+from mnist_scaling.training import cost, models
+from mnist_scaling.training.data import splits
+from mnist_scaling.training.models import model_size
+from mnist_scaling.training.step import acceleration
 
 SHAPES: list[tuple[str, dict[str, Any]]] = [
     ("cnn", {"width": 8}),
@@ -48,7 +51,7 @@ def main() -> None:
     parser.add_argument("--data-dir", default="data")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    dataset = data.load(DataConfig(dir=options.data_dir), torch.device("cpu"))
+    dataset = splits.load(DataConfig(dir=options.data_dir), torch.device("cpu"))
     rows = [row for batch in (8, 64) for row in steps(dataset, batch)]
     for row in rows:
         print("  ".join(f"{key} {value}" for key, value in row.items()))
@@ -62,7 +65,7 @@ def built(family: str, shape: dict[str, Any]) -> config.ModelConfig:
     return config.model_config(family)(**shape)
 
 
-def steps(dataset: data.Dataset, batch: int) -> list[dict[str, Any]]:
+def steps(dataset: splits.Dataset, batch: int) -> list[dict[str, Any]]:
     """Microseconds per step of every shape, in turns, beside what `Family.pace` predicts."""
     stream = torch.Generator().manual_seed(0)
     optim = OptimConfig(batch_size=batch)

@@ -33,9 +33,9 @@ from scipy.optimize import minimize
 from scipy.special import logsumexp
 
 from mnist_scaling.fitting import Options, Settings, analyse, fit_law, get_law, make_table
-from mnist_scaling.fitting.change_coverage import change_coverage
 from mnist_scaling.fitting.coverage import Coverage, coverage
-from mnist_scaling.fitting.solve import minimise
+from mnist_scaling.fitting.estimation.solve import minimise
+from mnist_scaling.settings.change_coverage import change_coverage
 
 DELTA = 1e-3
 SHARED = Path(os.environ.get("MNIST_SCALING_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))

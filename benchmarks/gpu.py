@@ -17,9 +17,11 @@ from pathlib import Path
 import torch
 
 from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig
-from mnist_scaling.training import data, device, models
-from mnist_scaling.training.acceleration import ACCELERATOR, build_engine
-from mnist_scaling.training.run_monitor import CHECK_EVERY
+from mnist_scaling.training import models
+from mnist_scaling.training.data import splits
+from mnist_scaling.training.run import device
+from mnist_scaling.training.run.run_monitor import CHECK_EVERY
+from mnist_scaling.training.step.acceleration import ACCELERATOR, build_engine
 
 WIDTHS, BATCHES, PLACES = (8, 16, 32, 64, 128, 512), (16, 64), (1, 4, 16, 48)
 LARGEST = 512**2 * 64 * 4
@@ -36,7 +38,7 @@ def seconds(take: Callable[[], None], steps: int, rounds: int = 4) -> float:
     return min(found[1:])
 
 
-def one_by_one(width: int, batch: int, dataset: data.Dataset, here: torch.device) -> float:
+def one_by_one(width: int, batch: int, dataset: splits.Dataset, here: torch.device) -> float:
     """Seconds per step of an engine whose kernels are started one by one."""
     model = models.build(ModelConfig(width=width, dropout=0.1), dataset.image_shape, dataset.classes).to(here)
     engine = build_engine(model, dataset.train, OptimConfig())
@@ -50,7 +52,7 @@ def one_by_one(width: int, batch: int, dataset: data.Dataset, here: torch.device
     return seconds(take, CHECK_EVERY)
 
 
-def in_a_lane(width: int, batch: int, places: int, dataset: data.Dataset, here: torch.device) -> float:
+def in_a_lane(width: int, batch: int, places: int, dataset: splits.Dataset, here: torch.device) -> float:
     """Seconds per step and model of a lane that is full."""
     assert ACCELERATOR is not None
     config, steps = OptimConfig(), CHECK_EVERY
@@ -77,7 +79,7 @@ def main() -> None:
     here = torch.device(asked.device)
     if here.type == "cuda":
         device.make_repeatable()
-    dataset = data.load(DataConfig(), here)
+    dataset = splits.load(DataConfig(), here)
     found = []
     print("| width, batch | one by one |", *(f"a lane of {places} |" for places in PLACES))
     print("|---" * (2 + len(PLACES)) + "|")

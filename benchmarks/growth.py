@@ -38,19 +38,23 @@ from mnist_scaling import config
 from mnist_scaling.config import RunConfig, with_values
 from mnist_scaling.study import layout
 from mnist_scaling.study.result import TrainResult
-from mnist_scaling.study.tables import read_table
+from mnist_scaling.study.tables.trials_and_cells import read_table
 from mnist_scaling.study.vocabulary import COMPLETE, NEIGHBOURS, TRIAL
-from mnist_scaling.tuning import cell_study, dashboard, execution, grid, tuner, write_tables
-from mnist_scaling.tuning.cell_tuner import Effort
-from mnist_scaling.tuning.channel import Channel
-from mnist_scaling.tuning.job import Job
-from mnist_scaling.tuning.ledger import Ledger
-from mnist_scaling.tuning.storage import open_storage, tell
+from mnist_scaling.tuning.cell import cell_study
+from mnist_scaling.tuning.cell.cell_tuner import Effort
+from mnist_scaling.tuning.grid import partitioning
+from mnist_scaling.tuning.stored import dashboard
+from mnist_scaling.tuning.stored.channel import Channel
+from mnist_scaling.tuning.stored.storage import open_storage, tell
+from mnist_scaling.tuning.sweep import tuner, write_tables
+from mnist_scaling.tuning.sweep.ledger import Ledger
+from mnist_scaling.tuning.workers import execution
+from mnist_scaling.tuning.workers.job import Job
 
 WIDTHS, TRIALS, REPEATS, WORKERS = (2, 3, 4, 6, 8, 11, 16, 23, 32, 45), 16, 3, 64
 
 
-def some_cells(n: int) -> list[grid.Cell]:
+def some_cells(n: int) -> list[partitioning.Cell]:
     """About as many cells, of ten widths."""
     fractions = ",".join(f"{0.97**i:.4g}" for i in range(max(round(n / len(WIDTHS)), 1)))
     widths = ",".join(map(str, WIDTHS))
@@ -89,7 +93,7 @@ class Clocks:
         return measured
 
 
-def run_study(folder: Path, given: list[grid.Cell]) -> dict[str, float]:
+def run_study(folder: Path, given: list[partitioning.Cell]) -> dict[str, float]:
     """Run a study to its end; what the sweep's process needs per run, in milliseconds."""
     clocks = Clocks()
     storage = open_storage(None, folder)
@@ -119,7 +123,7 @@ def run_study(folder: Path, given: list[grid.Cell]) -> dict[str, float]:
     return {f"{part} (ms/run)": found[part] * per_run for part in ("driver", "asks", "importances", "tables")}
 
 
-def measure(folder: Path, given: list[grid.Cell]) -> dict[str, float]:
+def measure(folder: Path, given: list[partitioning.Cell]) -> dict[str, float]:
     """What a finished study costs to open, to read and to write again."""
     sampler = composed().hydra.sweeper.sampler
     clocks, trials = Clocks(), len(given) * TRIALS

@@ -23,8 +23,8 @@ from typing import Any
 
 from mnist_scaling.study import files, layout
 from mnist_scaling.study.vocabulary import TRIAL
-from mnist_scaling.tuning.job import Job
 from mnist_scaling.tuning.sweeper import CellSweeper
+from mnist_scaling.tuning.workers.job import Job
 
 STUDY = (
     "model.width=2,8",
@@ -71,7 +71,7 @@ class InProcess:
     isolates = True
 
     def __init__(self, sweeper: CellSweeper) -> None:
-        from mnist_scaling.tuning.pools import hydra_job
+        from mnist_scaling.tuning.workers import hydra_job
 
         launcher: Any = sweeper.launcher
         hydra_job.serve(hydra_job.Application(launcher.hydra_context, launcher.config, launcher.task_function))
@@ -106,8 +106,8 @@ class InProcess:
 def parts() -> None:
     """Run a study in this process and print the CPU seconds of its jobs."""
     from mnist_scaling import config, train
-    from mnist_scaling.tuning import execution
-    from mnist_scaling.tuning.channel import Channel
+    from mnist_scaling.tuning.stored.channel import Channel
+    from mnist_scaling.tuning.workers import execution
 
     clocks: dict[str, list[float]] = {}
     for owner, name in ((execution, "measure"), (config, "build"), (Channel, "notes"), (Channel, "tell")):

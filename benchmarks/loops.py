@@ -12,12 +12,15 @@ from torch.utils.data import DataLoader, Subset
 from torchvision import datasets, transforms
 
 from mnist_scaling.config import ModelConfig, OptimConfig, RunConfig
-from mnist_scaling.training import data, models, schedules, scoring, seeding
-from mnist_scaling.training.acceleration import build_engine
+from mnist_scaling.training import models, seeding
+from mnist_scaling.training.data import splits
 from mnist_scaling.training.fast import small_cnn
 from mnist_scaling.training.fast.masks import Dropout
 from mnist_scaling.training.fast.stack import Stack
 from mnist_scaling.training.models.cnn import CNN
+from mnist_scaling.training.run import scoring
+from mnist_scaling.training.step import schedules
+from mnist_scaling.training.step.acceleration import build_engine
 
 Step = Callable[[], None]
 """Takes one step on a batch of its own choosing."""
@@ -75,8 +78,8 @@ def example(run: RunConfig) -> float:
     of `train_model`; the training and the evaluation (1,000 images at a time) are the example's.
     """
     torch.set_num_threads(1)
-    optim, dataset = run.optim, data.load(run.data, torch.device("cpu"))
-    chosen = data.subset(dataset.train.labels, data.n_train(run.data), run.seed)
+    optim, dataset = run.optim, splits.load(run.data, torch.device("cpu"))
+    chosen = splits.subset(dataset.train.labels, splits.n_train(run.data), run.seed)
     training, validation = (
         Subset(_pictures(run.data.dir), rows.tolist()) for rows in (dataset.train.rows[chosen], dataset.validation.rows)
     )
@@ -102,7 +105,7 @@ def example(run: RunConfig) -> float:
     return sum(losses) / len(validation)
 
 
-def tensors(part: data.Part, width: int, batch: int, model: nn.Module | None = None) -> Step:
+def tensors(part: splits.Part, width: int, batch: int, model: nn.Module | None = None) -> Step:
     """The plain loop over float tensors in memory: index, forward, backward, torch.optim.Adam as it comes."""
     images, labels = _floats(part)
     model = (build(width) if model is None else model).train()
@@ -122,13 +125,13 @@ def tensors(part: data.Part, width: int, batch: int, model: nn.Module | None = N
 _FLOATS: dict[int, tuple[Tensor, Tensor]] = {}
 
 
-def _floats(part: data.Part) -> tuple[Tensor, Tensor]:
+def _floats(part: splits.Part) -> tuple[Tensor, Tensor]:
     if id(part) not in _FLOATS:
         _FLOATS[id(part)] = part.images, part.labels
     return _FLOATS[id(part)]
 
 
-def ours(part: data.Part, width: int, batch: int, dropout: float = 0.0, by_hand: bool = True) -> Step:
+def ours(part: splits.Part, width: int, batch: int, dropout: float = 0.0, by_hand: bool = True) -> Step:
     """Our engine; without hand-written gradients it is autograd with a flat optimiser."""
     widest = small_cnn.WIDEST
     small_cnn.WIDEST = widest if by_hand else 0
@@ -147,7 +150,7 @@ def ours(part: data.Part, width: int, batch: int, dropout: float = 0.0, by_hand:
     return step
 
 
-def stacked(part: data.Part, width: int, batch: int, count: int, dropout: float = 0.0) -> Step:
+def stacked(part: splits.Part, width: int, batch: int, count: int, dropout: float = 0.0) -> Step:
     """`count` models at once, each on batches of its own."""
     streams = [torch.Generator().manual_seed(s) for s in range(count)]
     members = [build(width, dropout).train() for _ in range(count)]
@@ -165,7 +168,7 @@ def stacked(part: data.Part, width: int, batch: int, count: int, dropout: float 
     return step
 
 
-def evaluations(part: data.Part, width: int) -> dict[str, Step]:
+def evaluations(part: splits.Part, width: int) -> dict[str, Step]:
     """A pass over a part: ours, and torch's layers over floats in memory, 1,000 at a time."""
     model = build(width).eval()
     images, labels = _floats(part)

@@ -24,7 +24,7 @@ import pandas as pd
 from mnist_scaling.asking import measures
 from mnist_scaling.asking.measures.base import Found
 from mnist_scaling.asking.study_arms import LOSS, Arm
-from mnist_scaling.fitting.interval import Interval
+from mnist_scaling.fitting.uncertainty.interval import Interval
 
 NOISE = (0.02, 0.04)
 """Standard deviation of a cell's log loss: two repeats of 3 to 5 %, and the tuning's."""

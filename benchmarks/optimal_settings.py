@@ -31,9 +31,9 @@ from rich.console import Console
 from rich.table import Table
 from scipy.special import stdtrit
 
-from mnist_scaling.fitting.optimal_settings import Options, SettingsLaws, TunedKey, optimal_settings
-from mnist_scaling.fitting.setting_prior import prior
-from mnist_scaling.fitting.vertices import CellTrials
+from mnist_scaling.settings.optimal_settings import Options, SettingsLaws, TunedKey, optimal_settings
+from mnist_scaling.settings.setting_prior import prior
+from mnist_scaling.settings.vertices import CellTrials
 
 KEYS = (TunedKey("lr", True), TunedKey("batch_size", True), TunedKey("dropout", False))
 TRUTH = np.array([[-0.3, 0.1], [0.0, 0.4], [0.03, -0.02]])

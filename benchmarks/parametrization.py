@@ -27,8 +27,10 @@ from mnist_scaling.reporting.figures import parametrization as draw
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.prepare import Missing
 from mnist_scaling.reporting.prepare import parametrization as prepare
-from mnist_scaling.study import files, layout, tables
-from mnist_scaling.training import coordinate_check, data
+from mnist_scaling.study import files, layout
+from mnist_scaling.study.tables import trials_and_cells
+from mnist_scaling.training import coordinate_check
+from mnist_scaling.training.data import splits
 
 DEFAULTS = {
     "out": "multirun/parametrization",
@@ -62,7 +64,7 @@ def main() -> None:
 
 def check(options: DictConfig, out: Path) -> None:
     source = DataConfig(dir=options.data_dir)
-    data.prepare(source)
+    splits.prepare(source)
     optim = OptimConfig(name=options.optim, lr=options.lr, batch_size=options.batch_size)
     family = config.model_config(options.model.name)
     checks = []
@@ -75,7 +77,7 @@ def check(options: DictConfig, out: Path) -> None:
         )
     table = pd.concat(checks, ignore_index=True)
     slopes = coordinate_check.slopes(table)
-    tables.write_table(table, out / "coordinate_check.csv")
+    trials_and_cells.write_table(table, out / "coordinate_check.csv")
     write(out / "coordinate_check.json", {"options": OmegaConf.to_container(options), "slopes": rows(slopes)})
     with style.theme():
         figure = draw.draw_coordinates(prepare.coordinates(table, slopes))
@@ -84,10 +86,12 @@ def check(options: DictConfig, out: Path) -> None:
 
 
 def sensitivity(cells: Path, base: int, out: Path) -> None:
-    found = prepare.sensitivity(tables.read_table(cells, ["parametrization", "width", "lr", "test_loss"]), base)
+    found = prepare.sensitivity(
+        trials_and_cells.read_table(cells, ["parametrization", "width", "lr", "test_loss"]), base
+    )
     if isinstance(found, Missing):
         sys.exit(found.reason)
-    tables.write_table(found.points, out / "lr_sensitivity.csv")
+    trials_and_cells.write_table(found.points, out / "lr_sensitivity.csv")
     exponents = {name: asdict(interval) for name, interval in found.exponents.items()}
     record = {"exponents": exponents, "optima": rows(found.optima), "carried": rows(found.carried), "base": base}
     write(out / "lr_sensitivity.json", record)

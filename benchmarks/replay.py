@@ -27,13 +27,13 @@ from mnist_scaling.config import RunConfig
 from mnist_scaling.study.columns import column_of
 from mnist_scaling.study.records import WANTED
 from mnist_scaling.study.vocabulary import COMPLETE, TRIAL
-from mnist_scaling.tuning import grid
-from mnist_scaling.tuning.cell_study import Ask
-from mnist_scaling.tuning.cell_tuner import CellTuner, Effort
-from mnist_scaling.tuning.grid import Cell
-from mnist_scaling.tuning.job import Job
-from mnist_scaling.tuning.ledger import Ledger
-from mnist_scaling.tuning.tuner import Tuner
+from mnist_scaling.tuning.cell.cell_study import Ask
+from mnist_scaling.tuning.cell.cell_tuner import CellTuner, Effort
+from mnist_scaling.tuning.grid import partitioning
+from mnist_scaling.tuning.grid.partitioning import Cell
+from mnist_scaling.tuning.sweep.ledger import Ledger
+from mnist_scaling.tuning.sweep.tuner import Tuner
+from mnist_scaling.tuning.workers.job import Job
 
 Seconds = Callable[[Job], float]
 """How long a job takes."""
@@ -59,7 +59,7 @@ def cells(cost: Callable[[RunConfig], float], *axes: str) -> list[Cell]:
         Overrides such as ``model.width=8,16``.
     """
     space = config.flatten(composed()["search_space"])
-    return grid.cells(grid.partition(axes, space), composed, cost)
+    return partitioning.cells(partitioning.partition(axes, space), composed, cost)
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,8 @@ from replay import Outcome, Seconds, cells, replay
 
 from mnist_scaling.run_trainer import TRAINER
 from mnist_scaling.study.vocabulary import INDEPENDENT, NEIGHBOURS
-from mnist_scaling.tuning.cell_tuner import Effort
-from mnist_scaling.tuning.grid import Cell
+from mnist_scaling.tuning.cell.cell_tuner import Effort
+from mnist_scaling.tuning.grid.partitioning import Cell
 
 RECORDED = Path(__file__).with_name("recorded") / "quickstart.csv"
 WORKERS = (2, 4, 8, 16, 64, 256, 1024)

@@ -34,10 +34,10 @@ from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
 from mnist_scaling.study.columns import column_of
 from mnist_scaling.study.vocabulary import COMPLETE, INDEPENDENT, NEIGHBOURS
-from mnist_scaling.tuning.cell_study import CellStudy
-from mnist_scaling.tuning.cell_tuner import Effort
-from mnist_scaling.tuning.grid import Cell
-from mnist_scaling.tuning.job import Job
+from mnist_scaling.tuning.cell.cell_study import CellStudy
+from mnist_scaling.tuning.cell.cell_tuner import Effort
+from mnist_scaling.tuning.grid.partitioning import Cell
+from mnist_scaling.tuning.workers.job import Job
 
 QUICKSTART = GRIDS[0]
 DEFAULT = (NEIGHBOURS, 2)

@@ -18,10 +18,10 @@ from pathlib import Path
 
 from optuna.trial import TrialState, create_trial
 
-from mnist_scaling.tuning import search_space
-from mnist_scaling.tuning.cell_study import CellStudy
-from mnist_scaling.tuning.storage import open_storage, open_trial
-from mnist_scaling.tuning.trials import GROUP, INDEX, ORIGIN, OWNER
+from mnist_scaling.tuning.cell.cell_study import CellStudy
+from mnist_scaling.tuning.cell.trials import GROUP, INDEX, ORIGIN, OWNER
+from mnist_scaling.tuning.grid import search_space
+from mnist_scaling.tuning.stored.storage import open_storage, open_trial
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # the tests' server, link and closed-form training

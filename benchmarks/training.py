@@ -31,8 +31,9 @@ from rich.table import Table as Grid
 from torch.profiler import ProfilerActivity, profile
 
 from mnist_scaling.config import DataConfig, ModelConfig
-from mnist_scaling.training import data, model_size
+from mnist_scaling.training.data import splits
 from mnist_scaling.training.fast import small_cnn
+from mnist_scaling.training.models import model_size
 
 ROOT = str(Path(__file__).resolve().parents[1] / "data")
 CONSOLE = Console(width=140)
@@ -75,7 +76,7 @@ def grid(title: str, *columns: str) -> Grid:
     return table
 
 
-def one_trial(dataset: data.Dataset, quick: bool) -> dict:
+def one_trial(dataset: splits.Dataset, quick: bool) -> dict:
     """Ours against the DataLoader loop and against in-memory tensors."""
     table = grid("One trial, times faster", "width, batch", "µs a step", "DataLoader loop", "in-memory tensors")
     found = {}
@@ -97,7 +98,7 @@ def one_trial(dataset: data.Dataset, quick: bool) -> dict:
     return found
 
 
-def seeds(dataset: data.Dataset, quick: bool) -> dict:
+def seeds(dataset: splits.Dataset, quick: bool) -> dict:
     """Models a second of stacks, against the same models one after another: plain tensors, and our own engine."""
     table = grid(
         "Seeds together, throughput over one after another", "width, batch, models", "µs a model's step",
@@ -166,7 +167,7 @@ def shares(step: loops.Step, seconds: float) -> dict[str, float]:
     return {kind: value / total for kind, value in found.items()} | {"other": 1 - sum(found.values()) / total}
 
 
-def limit(dataset: data.Dataset, quick: bool) -> dict:
+def limit(dataset: splits.Dataset, quick: bool) -> dict:
     """GFLOP/s of whole steps at batch 64 against the core's peak, and the profile of each."""
     peak = peaks()
     best = max(peak.values())
@@ -196,7 +197,7 @@ def limit(dataset: data.Dataset, quick: bool) -> dict:
     return found
 
 
-def evaluation(dataset: data.Dataset, quick: bool) -> dict:
+def evaluation(dataset: splits.Dataset, quick: bool) -> dict:
     """A pass over the 10,000 validation images."""
     table = grid("Evaluation of 10,000 images", "width", "ms by hand", "times faster than torch's layers, batch 1,000")
     found = {}
@@ -247,7 +248,7 @@ def main() -> None:
     parser.add_argument("--tried", action="store_true", help="only what was tried and doesn't pay")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    dataset = data.load(DataConfig(dir=ROOT), torch.device("cpu"))
+    dataset = splits.load(DataConfig(dir=ROOT), torch.device("cpu"))
     if arguments.tried:
         import tried
 

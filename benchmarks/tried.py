@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 from torch.nn.functional import cross_entropy
 
-from mnist_scaling.training import data
+from mnist_scaling.training.data import splits
 from mnist_scaling.training.fast import small_cnn
 from mnist_scaling.training.fast.flat import Flat
 from mnist_scaling.training.fast.masks import Dropout
@@ -24,7 +24,7 @@ Case = tuple[str, str, loops.Step, loops.Step]
 """What, instead of what, its step, the step in use."""
 
 
-def floats(part: data.Part) -> tuple[Tensor, Tensor]:
+def floats(part: splits.Part) -> tuple[Tensor, Tensor]:
     return part.images.flatten(1), part.labels
 
 
@@ -40,7 +40,7 @@ def masks(shape: tuple[int, ...]) -> Case:
     )  # fmt: skip
 
 
-def vmapped(part: data.Part, width: int, batch: int, count: int) -> loops.Step:
+def vmapped(part: splits.Part, width: int, batch: int, count: int) -> loops.Step:
     """A stack by torch.func: vmap over models of autograd's gradients, then Adam on the stacked weights."""
     images, labels = part.images, part.labels
     members = [loops.build(width) for _ in range(count)]
@@ -64,11 +64,13 @@ def vmapped(part: data.Part, width: int, batch: int, count: int) -> loops.Step:
     return step
 
 
-def plain(part: data.Part, width: int, batch: int, change: Callable[[torch.nn.Module], torch.nn.Module]) -> loops.Step:
+def plain(
+    part: splits.Part, width: int, batch: int, change: Callable[[torch.nn.Module], torch.nn.Module]
+) -> loops.Step:
     return loops.tensors(part, width, batch, change(loops.build(width)))
 
 
-def input_pipelines(part: data.Part, batch: int) -> list[Case]:
+def input_pipelines(part: splits.Part, batch: int) -> list[Case]:
     """From row numbers to the first layer's patches, in three ways."""
     flat = Flat([loops.build(8)])
     model = small_cnn.Gradients(flat.models, part, flat.weights, flat.gradients, Dropout([0.0], [None]))
@@ -118,7 +120,7 @@ def under(step: loops.Step, change: Callable[[], object], back: Callable[[], obj
     return run
 
 
-def main(dataset: data.Dataset, root: str) -> None:
+def main(dataset: splits.Dataset, root: str) -> None:
     del root
     part = dataset.train
     threads = (lambda: torch.set_num_threads(2), lambda: torch.set_num_threads(1))

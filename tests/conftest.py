@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.fixture(scope="session")
 def data_dir() -> str:
     """Folder that holds MNIST, fetched on first use."""
-    from mnist_scaling.training import sources
+    from mnist_scaling.training.data import sources
 
     sources.ensure("mnist", ROOT / "data")
     return str(ROOT / "data")

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from mnist_scaling import cli, config
 from mnist_scaling.config import RunConfig
-from mnist_scaling.tuning import grid
+from mnist_scaling.tuning.grid import partitioning
 
 CONF = Path(cli.conf_dir())
 NEEDED = {"data=arrays": ["data.path=mine.npz"]}
@@ -82,7 +82,7 @@ def test_every_experiment_composes_into_cells(experiment: str, scale: str) -> No
     sweeper = cfg.hydra.sweeper  # type: ignore[attr-defined]
     space = config.flatten(cfg["search_space"])  # type: ignore[index]
     arguments = [f"{key}={value}" for key, value in sweeper.params.items()]
-    parts = grid.partition([*arguments, f"experiment={experiment}", f"scale={scale}"], space)
+    parts = partitioning.partition([*arguments, f"experiment={experiment}", f"scale={scale}"], space)
     assert parts.axes, "an experiment is a grid"
     ends = {key: (values[0], values[-1]) for key, values in parts.axes.items()}
     corner = [f"{key}={end[0]}" for key, end in ends.items()]
@@ -112,7 +112,7 @@ def test_the_default_launcher_is_this_machines_cores() -> None:
 
 def test_the_published_exercise() -> None:
     _, cfg = composed("experiment=width_x_data")
-    parts = grid.partition([f"{k}={v}" for k, v in cfg.hydra.sweeper.params.items()], [])  # type: ignore[attr-defined]
+    parts = partitioning.partition([f"{k}={v}" for k, v in cfg.hydra.sweeper.params.items()], [])  # type: ignore[attr-defined]
     widths = [int(w) for w in parts.axes["model.width"]]
     fractions = [float(f) for f in parts.axes["data.fraction"]]
     assert widths[-1] / widths[0] >= 8

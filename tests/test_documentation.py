@@ -24,9 +24,9 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from mnist_scaling import ask_config, cli, compare_config, config, fit_config, report, train
+from mnist_scaling import cli, config, report, train
 from mnist_scaling.asking import catalogue
-from mnist_scaling.config import RunConfig
+from mnist_scaling.config import RunConfig, ask_config, compare_config, fit_config
 from mnist_scaling.study import columns, layout
 
 ROOT = Path(__file__).parents[1]

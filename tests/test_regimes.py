@@ -15,10 +15,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from mnist_scaling import fit, fit_config
+from mnist_scaling import fit
+from mnist_scaling.config import fit_config
 from mnist_scaling.errors import InputError
-from mnist_scaling.fitting import budgets
 from mnist_scaling.fitting.analysis import Result, analyse
+from mnist_scaling.fitting.frontier import budgets
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -14,12 +14,12 @@ import pandas as pd
 from omegaconf import DictConfig
 
 from mnist_scaling import cli
-from mnist_scaling.ask_config import NAME, AskConfig
 from mnist_scaling.asking import catalogue, measures, question_list
 from mnist_scaling.asking.answered import Answer, answer, record
 from mnist_scaling.asking.question import Question, arms_of, leave_out, order_of
 from mnist_scaling.asking.study_arms import LOSS, checksum, study_name, sweep, tables_of
 from mnist_scaling.config import build
+from mnist_scaling.config.ask_config import NAME, AskConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.reporting import answer_page, figure_files
 from mnist_scaling.reporting.figures import answer as draw_answer
@@ -30,7 +30,7 @@ from mnist_scaling.run_trainer import TRAINER
 from mnist_scaling.study import layout
 from mnist_scaling.study.files import read_json, write_atomically, write_json
 from mnist_scaling.tuning import trainer
-from mnist_scaling.tuning.preview import Preview, preview
+from mnist_scaling.tuning.sweep.preview import Preview, preview
 
 FORMATS, DPI = ("png", "svg"), 200
 """Files of an answer's figure."""

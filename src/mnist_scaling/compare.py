@@ -17,22 +17,23 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from mnist_scaling import cli
-from mnist_scaling.compare_config import CompareConfig
 from mnist_scaling.config import build
+from mnist_scaling.config.compare_config import CompareConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.fit_source import Source, read
-from mnist_scaling.fitting.comparing import Arm, compare, comparison_record, of_pairs
-from mnist_scaling.fitting.comparing.comparison_terminal import show
+from mnist_scaling.fitting.comparing import Arm, compare
 from mnist_scaling.fitting.diagnostics.found import Flag
 from mnist_scaling.reporting import comparison_page
+from mnist_scaling.reporting.comparison_json import comparison_record, of_pairs
+from mnist_scaling.reporting.comparison_terminal import show
 from mnist_scaling.study import missing, provenance
 from mnist_scaling.study.files import write_atomically
-from mnist_scaling.study.fitted_rows import Arm as Rows
-from mnist_scaling.study.fitted_rows import arm_name
 from mnist_scaling.study.flags import ARM_UNFINISHED, OTHER_DATA
 from mnist_scaling.study.layout import COMPARISON, COMPARISON_PAGE, TRIALS
-from mnist_scaling.study.repeat_losses import repeat_losses
-from mnist_scaling.study.tables import read_table
+from mnist_scaling.study.tables.fitted_rows import Arm as Rows
+from mnist_scaling.study.tables.fitted_rows import arm_name
+from mnist_scaling.study.tables.repeat_losses import repeat_losses
+from mnist_scaling.study.tables.trials_and_cells import read_table
 
 
 @dataclass(frozen=True)

@@ -18,30 +18,30 @@ from omegaconf import DictConfig
 
 from mnist_scaling import cli
 from mnist_scaling.config import build
+from mnist_scaling.config.fit_config import FitConfig
 from mnist_scaling.errors import InputError
-from mnist_scaling.fit_config import FitConfig
 from mnist_scaling.fit_source import Source, read
-from mnist_scaling.fitting import fits_json
 from mnist_scaling.fitting.analysis import analyse
 from mnist_scaling.fitting.coverage import coverage_of
-from mnist_scaling.fitting.envelope import attach
-from mnist_scaling.fitting.optimal_settings import Options as SettingsOptions
-from mnist_scaling.fitting.optimal_settings import TunedKey, optimal_settings
-from mnist_scaling.fitting.rows import Table
+from mnist_scaling.fitting.frontier.envelope import attach
+from mnist_scaling.fitting.inputs.rows import Table
 from mnist_scaling.fitting.sensitivity import sensitivity
-from mnist_scaling.fitting.terminal import show
-from mnist_scaling.fitting.tuning_change import TunedCells, tuning_change
-from mnist_scaling.fitting.vertices import CellTrials
+from mnist_scaling.reporting import fits_json
+from mnist_scaling.reporting.terminal import show
+from mnist_scaling.settings.optimal_settings import Options as SettingsOptions
+from mnist_scaling.settings.optimal_settings import TunedKey, optimal_settings
+from mnist_scaling.settings.tuning_change import TunedCells, tuning_change
+from mnist_scaling.settings.vertices import CellTrials
 from mnist_scaling.study import missing, provenance
 from mnist_scaling.study.columns import SEED
 from mnist_scaling.study.files import write_atomically
-from mnist_scaling.study.fitted_rows import Arm
 from mnist_scaling.study.flags import TOO_FEW_CELLS
 from mnist_scaling.study.layout import CURVES, FITS, STUDY, TRIALS
 from mnist_scaling.study.roles import roles_of
-from mnist_scaling.study.tables import read_table
-from mnist_scaling.study.tuned_trials import tuned_trials
-from mnist_scaling.study.untuned import untuned_runs
+from mnist_scaling.study.tables.fitted_rows import Arm
+from mnist_scaling.study.tables.trials_and_cells import read_table
+from mnist_scaling.study.tables.tuned_trials import tuned_trials
+from mnist_scaling.study.tables.untuned import untuned_runs
 
 CURVE_ROLES = {"row": "cell", "N": "n_params", "D": "n_seen", "C": "flops", "loss": "val_loss", "phase": "phase"}
 """Columns of a study's curves.csv."""

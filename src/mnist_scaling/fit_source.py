@@ -9,17 +9,17 @@ from typing import Any
 
 import pandas as pd
 
+from mnist_scaling.config.fit_config import FitConfig
 from mnist_scaling.errors import InputError
-from mnist_scaling.fit_config import FitConfig
-from mnist_scaling.fitting.read import read_columns
-from mnist_scaling.fitting.rows import Table
+from mnist_scaling.fitting.inputs.read import read_columns
+from mnist_scaling.fitting.inputs.rows import Table
 from mnist_scaling.study import provenance
 from mnist_scaling.study.columns import CONVENTIONS
-from mnist_scaling.study.completeness import unfinished
 from mnist_scaling.study.files import read_json
-from mnist_scaling.study.fitted_rows import Arm, FittedRows, fitted_rows, study_columns
 from mnist_scaling.study.layout import CELLS, STUDY, TRIALS, study_folder
-from mnist_scaling.study.tables import read_table
+from mnist_scaling.study.tables.completeness import unfinished
+from mnist_scaling.study.tables.fitted_rows import Arm, FittedRows, fitted_rows, study_columns
+from mnist_scaling.study.tables.trials_and_cells import read_table
 
 OLD_CLASSES = 10
 """Classes of a study that does not state them: every data set had ten when such studies were made."""

@@ -38,10 +38,10 @@ def _cost(run: RunConfig) -> float:
 
 
 def _prepare(source: DataConfig) -> DataFacts:
-    from mnist_scaling.training import data
+    from mnist_scaling.training.data import splits
 
-    prepared = data.prepare(source)
-    about = data.spec(prepared)
+    prepared = splits.prepare(source)
+    about = splits.spec(prepared)
     counts = about.n_train, about.n_validation, about.n_test
     return DataFacts(source.name, about.image_shape, about.classes, *counts, prepared.sha256)
 
@@ -49,9 +49,10 @@ def _prepare(source: DataConfig) -> DataFacts:
 def _start(run: RunConfig) -> Start | None:
     if run.init_from is None:
         return None
-    from mnist_scaling.training import data, weights
+    from mnist_scaling.training.data import splits
+    from mnist_scaling.training.run import weights
 
-    about = data.spec(run.data)
+    about = splits.spec(run.data)
     found = weights.source(run, about.image_shape, about.classes)
     assert found is not None
     return Start(found.sha256, found.note)

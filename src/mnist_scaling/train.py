@@ -21,8 +21,9 @@ from mnist_scaling.run_trainer import TRAINER
 from mnist_scaling.study import layout
 from mnist_scaling.study.columns import BRANCH, FURTHER
 from mnist_scaling.study.vocabulary import SINGLE
-from mnist_scaling.tuning import execution, trainer
-from mnist_scaling.tuning.progress import RunProgress
+from mnist_scaling.tuning import trainer
+from mnist_scaling.tuning.sweep.progress import RunProgress
+from mnist_scaling.tuning.workers import execution
 
 
 @hydra.main(config_path=cli.conf_dir(), config_name="train")

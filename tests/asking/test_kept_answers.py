@@ -11,7 +11,7 @@ import pytest
 
 from mnist_scaling import cli
 from mnist_scaling.asking import catalogue
-from mnist_scaling.fitting.least_squares import exponents
+from mnist_scaling.fitting.uncertainty.least_squares import exponents
 
 ROOT = Path(__file__).parents[2]
 SPEC = importlib.util.spec_from_file_location("questions", ROOT / "benchmarks/questions.py")

@@ -15,7 +15,7 @@ from mnist_scaling.asking.measures.base import Found, Number, exponential, mean,
 from mnist_scaling.asking.question import ArmSpec, Question, StudySpec
 from mnist_scaling.asking.study_arms import LOSS, LOSS_SE, Arm, flagged_rows, read_arms, rows_in_no_arm
 from mnist_scaling.errors import InputError
-from mnist_scaling.fitting.interval import Interval
+from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.text import estimate
 
 RNG = np.random.default_rng(20261126)

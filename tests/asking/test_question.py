@@ -13,7 +13,7 @@ from mnist_scaling.asking.study_arms import study_name, sweep
 from mnist_scaling.errors import InputError
 from mnist_scaling.run_trainer import TRAINER
 from mnist_scaling.tuning import trainer
-from mnist_scaling.tuning.preview import preview
+from mnist_scaling.tuning.sweep.preview import preview
 
 CONF = Path(cli.conf_dir())
 NAMES = catalogue.names(CONF)

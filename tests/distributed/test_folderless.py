@@ -22,7 +22,7 @@ import pytest
 
 from mnist_scaling import cli
 from mnist_scaling.study import layout
-from mnist_scaling.tuning import journal
+from mnist_scaling.tuning.stored import journal
 from tests.distributed.study import SWEEP
 
 pytestmark = pytest.mark.distributed

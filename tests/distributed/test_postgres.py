@@ -23,8 +23,8 @@ import pytest
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import layout
-from mnist_scaling.tuning import patience
-from mnist_scaling.tuning.storage import open_once, open_storage
+from mnist_scaling.tuning.stored import patience
+from mnist_scaling.tuning.stored.storage import open_once, open_storage
 from tests.distributed import postgres_server
 from tests.distributed.postgres_server import LossyLink, Server
 from tests.distributed.study import N_RUNS, SWEEP

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from mnist_scaling.study import layout
-from mnist_scaling.tuning.pools.slurm import BEGUN
+from mnist_scaling.tuning.workers.slurm import BEGUN
 from tests.distributed import slurm_cluster
 from tests.distributed.study import SWEEP, rows
 

@@ -9,11 +9,11 @@ import pytest
 from scipy import stats
 
 from mnist_scaling.fitting import Options, Settings, analyse, fit_law, get_law
-from mnist_scaling.fitting.choice import Again, Candidate, choose
-from mnist_scaling.fitting.criteria import aicc, aicc_of_each, hold_out, rolling_origin
-from mnist_scaling.fitting.interval import Interval
+from mnist_scaling.fitting.estimation.objective import EFFICIENT, huber
 from mnist_scaling.fitting.laws import ALL
-from mnist_scaling.fitting.objective import EFFICIENT, huber
+from mnist_scaling.fitting.selection.choice import Again, Candidate, choose
+from mnist_scaling.fitting.selection.criteria import aicc, aicc_of_each, hold_out, rolling_origin
+from mnist_scaling.fitting.uncertainty.interval import Interval
 
 from .tables import ADDITIVE, design, grid
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.fitting.comparing import Arm, ComparisonOptions, compare, comparison_record
+from mnist_scaling.fitting.comparing import Arm, ComparisonOptions, compare
 from mnist_scaling.fitting.comparing.comparison_coverage import (
     Noise,
     Truth,
@@ -23,9 +23,10 @@ from mnist_scaling.fitting.comparing.pairing import match
 from mnist_scaling.fitting.comparing.shared_exponents import TwoArms, preferred, shared_fits
 from mnist_scaling.fitting.comparing.surface import fit_surfaces
 from mnist_scaling.fitting.comparing.verdict import verdict
-from mnist_scaling.fitting.interval import Interval
+from mnist_scaling.fitting.inputs.rows import make_table
 from mnist_scaling.fitting.laws import get_law
-from mnist_scaling.fitting.rows import make_table
+from mnist_scaling.fitting.uncertainty.interval import Interval
+from mnist_scaling.reporting.comparison_json import comparison_record
 
 QUICK = ComparisonOptions(draws=300, exponents=False)
 PLANE = {"A": 40.0, "alpha": 0.3, "beta": 0.4}

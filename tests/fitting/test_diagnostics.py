@@ -9,7 +9,7 @@ import pytest
 
 from mnist_scaling.fitting import Options, Settings, Table, analyse, fit_law, get_law, make_table
 from mnist_scaling.fitting import diagnostics as diag
-from mnist_scaling.fitting.interval import Interval
+from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.study import flags as study_flags
 
 from .tables import design, grid

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mnist_scaling.fitting.least_squares import exponent, exponents
+from mnist_scaling.fitting.uncertainty.least_squares import exponent, exponents
 
 
 def test_exact_plane_is_recovered_without_width() -> None:

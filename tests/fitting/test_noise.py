@@ -11,11 +11,11 @@ from scipy import stats
 from mnist_scaling.fitting import Options, analyse, fit_law, get_law
 from mnist_scaling.fitting import diagnostics as diag
 from mnist_scaling.fitting.diagnostics.of_losses import rank_correlation
-from mnist_scaling.fitting.least_squares import exponents
-from mnist_scaling.fitting.noise import row_noise, seed_scale
-from mnist_scaling.fitting.objective import EFFICIENT
-from mnist_scaling.fitting.profile import profile
-from mnist_scaling.fitting.variance import pool, squeeze
+from mnist_scaling.fitting.estimation.objective import EFFICIENT
+from mnist_scaling.fitting.estimation.variance import pool, squeeze
+from mnist_scaling.fitting.uncertainty.least_squares import exponents
+from mnist_scaling.fitting.uncertainty.noise import row_noise, seed_scale
+from mnist_scaling.fitting.uncertainty.profile import profile
 
 from .tables import ADDITIVE, design, grid
 

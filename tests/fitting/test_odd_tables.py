@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.fitting import Options, Settings, analyse, document, make_table
+from mnist_scaling.fitting import Options, Settings, analyse, make_table
 from mnist_scaling.fitting.sensitivity import sensitivity
+from mnist_scaling.reporting.fits_json import document
 
 LOSSES = {
     "constant": lambda n, rng: np.full(len(n), 2.0),

@@ -17,16 +17,13 @@ from scipy.optimize import minimize
 from scipy.stats import norm
 from scipy.stats import t as student
 
-from mnist_scaling.fitting import censored, fits_json, terminal, vertices
-from mnist_scaling.fitting.censored import Observed
-from mnist_scaling.fitting.lean import lean_of
-from mnist_scaling.fitting.optimal_settings import (
-    Options,
-    TunedKey,
-    optimal_settings,
-)
-from mnist_scaling.fitting.setting_prior import predict, prior, share_of_range
-from mnist_scaling.fitting.vertices import CellTrials
+from mnist_scaling.reporting import fits_json, terminal
+from mnist_scaling.settings import censored, vertices
+from mnist_scaling.settings.censored import Observed
+from mnist_scaling.settings.lean import lean_of
+from mnist_scaling.settings.optimal_settings import Options, TunedKey, optimal_settings
+from mnist_scaling.settings.setting_prior import predict, prior, share_of_range
+from mnist_scaling.settings.vertices import CellTrials
 
 KEYS = (TunedKey("lr", True), TunedKey("dropout", False))
 LOW, HIGH = np.array([1e-4, 0.0]), np.array([1e-1, 0.5])

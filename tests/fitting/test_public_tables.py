@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from mnist_scaling.fitting import Options, Settings, analyse, fit_law, get_law, make_table
-from mnist_scaling.fitting.frontier import slope
-from mnist_scaling.fitting.isoflop_minima import isoflop
-from mnist_scaling.fitting.solve import minimise
+from mnist_scaling.fitting.estimation.solve import minimise
+from mnist_scaling.fitting.frontier.fronts import slope
+from mnist_scaling.fitting.frontier.isoflop_minima import isoflop
 
 from .tables import numbers, public
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from mnist_scaling.fitting import Options, analyse, fit_law, get_law
-from mnist_scaling.fitting.noise import seed_scale
 from mnist_scaling.fitting.sensitivity import sensitivity
+from mnist_scaling.fitting.uncertainty.noise import seed_scale
 
 from .tables import grid
 

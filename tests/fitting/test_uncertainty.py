@@ -11,11 +11,11 @@ from scipy import stats
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting import Options, Settings, analyse, fit_law, get_law
 from mnist_scaling.fitting.coverage import coverage, coverage_of
-from mnist_scaling.fitting.fitted import fit_part, whole
-from mnist_scaling.fitting.interval import Interval
-from mnist_scaling.fitting.noise import row_noise
-from mnist_scaling.fitting.profile import profile
-from mnist_scaling.fitting.uncertainty import interval, make_draws, widening
+from mnist_scaling.fitting.selection.fitted import fit_part, whole
+from mnist_scaling.fitting.uncertainty.bootstrap import interval, make_draws, widening
+from mnist_scaling.fitting.uncertainty.interval import Interval
+from mnist_scaling.fitting.uncertainty.noise import row_noise
+from mnist_scaling.fitting.uncertainty.profile import profile
 
 from .tables import ADDITIVE, design, grid
 

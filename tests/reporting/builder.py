@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mnist_scaling import fit, fit_config
-from mnist_scaling.study import layout, tables, vocabulary
+from mnist_scaling import fit
+from mnist_scaling.config import fit_config
+from mnist_scaling.study import layout, vocabulary
+from mnist_scaling.study.tables import trials_and_cells
 from mnist_scaling.study.vocabulary import CONTROL, SAMPLER, TRANSFER
 
 N_PER_WIDTH, FULL = 100, 40_000
@@ -56,12 +58,12 @@ class Builder:
         rng = np.random.default_rng(self.seed)
         runs = [run for i, key in enumerate(product(*self.axes.values())) for run in self._cell(i, key, rng)]
         tuned = list(UNTUNED)
-        trials = tables.trials_table(runs, list(self.axes), tuned)
-        cells = tables.cells_table(trials, list(self.axes), tuned)
+        trials = trials_and_cells.trials_table(runs, list(self.axes), tuned)
+        cells = trials_and_cells.cells_table(trials, list(self.axes), tuned)
         cells["edges"] = ["lr" if i == 1 else "" for i in range(len(cells))]
         cells["flags"] = ["search_edge" if i == 1 else "" for i in range(len(cells))]
-        tables.write_table(trials, folder / layout.TRIALS)
-        tables.write_table(cells, folder / layout.CELLS)
+        trials_and_cells.write_table(trials, folder / layout.TRIALS)
+        trials_and_cells.write_table(cells, folder / layout.CELLS)
         study = {"name": folder.name, "axes": list(self.axes), "tuned": tuned}
         (folder / "study.json").write_text(json.dumps(study), encoding="utf-8")
         return folder

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mnist_scaling.fitting.interval import Interval
+from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting import figure_files
 from mnist_scaling.reporting.figures import answer, style
 from mnist_scaling.reporting.prepare.answer import ARM, answer_figure

@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mnist_scaling.fitting import fits_json
-from mnist_scaling.fitting.optimal_settings import Options, SettingsLaws, optimal_settings
-from mnist_scaling.fitting.setting_prior import prior
-from mnist_scaling.fitting.vertices import CellTrials
+from mnist_scaling.reporting import fits_json
 from mnist_scaling.reporting.figures.best_settings import draw_best_settings
 from mnist_scaling.reporting.loading import Study, load
 from mnist_scaling.reporting.prepare import Missing
 from mnist_scaling.reporting.prepare.best_settings import BestSettings, best_settings
+from mnist_scaling.settings.optimal_settings import Options, SettingsLaws, optimal_settings
+from mnist_scaling.settings.setting_prior import prior
+from mnist_scaling.settings.vertices import CellTrials
 from tests.fitting.test_optimal_settings import KEYS, cells
 
 AT = {"N": 4e4, "D": 16e3}

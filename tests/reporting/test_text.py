@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from mnist_scaling.fitting.interval import Interval
+from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting import text
 from mnist_scaling.reporting.markup import formula
 from mnist_scaling.reporting.text import NB

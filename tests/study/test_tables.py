@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.study import columns, files, tables
+from mnist_scaling.study import columns, files
 from mnist_scaling.study.result import TrainResult
+from mnist_scaling.study.tables import trials_and_cells
 from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED
 
 FIXED = dict(
@@ -55,7 +56,7 @@ def test_cells_by_hand() -> None:
         run(8, "repeat", 2, 0.10, 0.01, lr=0.2),  # of a setting that is not selected any more
         run(16, "trial", 0, None, state=DIVERGED),
     ]
-    cells = tables.cells_table(tables.trials_table(rows, ["width"], ["lr"]), ["width"], ["lr"])
+    cells = trials_and_cells.cells_table(trials_and_cells.trials_table(rows, ["width"], ["lr"]), ["width"], ["lr"])
     first, second = cells.to_dict("records")
     assert list(cells.columns[:2]) == ["width", "lr"]
     assert first["lr"] == 0.1
@@ -77,7 +78,7 @@ def test_cells_by_hand() -> None:
 def test_a_key_that_another_cell_tunes_costs_no_repeats() -> None:
     rows = [run(8, "trial", 0, 0.5), run(8, "repeat", 0, 0.5, 0.4), run(16, "trial", 0, 0.5, momentum=0.9)]
     tuned = ["lr", "momentum"]
-    cells = tables.cells_table(tables.trials_table(rows, ["width"], tuned), ["width"], tuned)
+    cells = trials_and_cells.cells_table(trials_and_cells.trials_table(rows, ["width"], tuned), ["width"], tuned)
     assert cells["n_repeats"].tolist() == [1, 0]
     assert cells["test_loss"][0] == 0.4
 
@@ -88,7 +89,9 @@ def test_a_cell_has_the_mean_length_of_repeats_that_stopped_apart() -> None:
         run(8, "repeat", 0, 0.5, 0.4, n_seen=200, epochs=4.0, flops=2000, flops_spent=2600, flags=""),
         run(8, "repeat", 1, 0.5, 0.4, n_seen=300, epochs=6.0, flops=3000, flops_spent=3400, flags="repeated_data"),
     ]
-    cell = tables.cells_table(tables.trials_table(rows, ["width"], ["lr"]), ["width"], ["lr"]).iloc[0]
+    cell = trials_and_cells.cells_table(trials_and_cells.trials_table(rows, ["width"], ["lr"]), ["width"], ["lr"]).iloc[
+        0
+    ]
     assert (cell["n_train"], cell["n_seen"], cell["epochs"], cell["steps"]) == (50, 250, 5.0, 4)
     assert (cell["flops"], cell["flops_spent"], cell["flops_6nd"]) == (2500, 3000, 6 * 6 * 250)
     assert cell["flags"] == "undertrained;repeated_data"
@@ -96,28 +99,32 @@ def test_a_cell_has_the_mean_length_of_repeats_that_stopped_apart() -> None:
 
 def test_tuning_costs_what_was_spent() -> None:
     rows = [run(8, "trial", 0, 0.5, flops_spent=1700), run(8, "trial", 1, 0.6), run(8, "repeat", 0, 0.5, 0.4)]
-    cell = tables.cells_table(tables.trials_table(rows, ["width"], ["lr"]), ["width"], ["lr"]).iloc[0]
+    cell = trials_and_cells.cells_table(trials_and_cells.trials_table(rows, ["width"], ["lr"]), ["width"], ["lr"]).iloc[
+        0
+    ]
     assert cell["tuning_flops"] == 1700 + 1000  # a record of before the column was there spent its flops
 
 
 def test_one_repeat_has_no_standard_error() -> None:
     rows = [run(8, "trial", 0, 0.5), run(8, "repeat", 0, 0.5, 0.4)]
-    cell = tables.cells_table(tables.trials_table(rows, ["width"], ["lr"]), ["width"], ["lr"]).iloc[0]
+    cell = trials_and_cells.cells_table(trials_and_cells.trials_table(rows, ["width"], ["lr"]), ["width"], ["lr"]).iloc[
+        0
+    ]
     assert cell["test_loss"] == 0.4
     assert pd.isna(cell["test_loss_se"])
 
 
 def test_equal_losses_select_the_earlier_trial() -> None:
     rows = [run(8, "trial", 1, 0.5), run(8, "trial", 0, 0.5)]
-    best = tables.best_trial(rows)
+    best = trials_and_cells.best_trial(rows)
     assert best is not None
     assert best["number"] == 0
 
 
 def test_a_table_round_trips_with_every_digit(tmp_path: Path) -> None:
     table = pd.DataFrame({"x": [0.1 + 0.2, 1 / 3], "y": [1, None]})
-    tables.write_table(table, tmp_path / "new" / "t.csv")
-    assert tables.read_table(tmp_path / "new" / "t.csv")["x"].tolist() == table["x"].tolist()
+    trials_and_cells.write_table(table, tmp_path / "new" / "t.csv")
+    assert trials_and_cells.read_table(tmp_path / "new" / "t.csv")["x"].tolist() == table["x"].tolist()
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,4 +154,4 @@ def test_a_table_that_cant_be_used_is_explained(tmp_path: Path, content: str | N
     if content is not None:
         path.write_text(content)
     with pytest.raises(InputError, match=message):
-        tables.read_table(path, required=("n_params", "n_seen"))
+        trials_and_cells.read_table(path, required=("n_params", "n_seen"))

@@ -13,7 +13,8 @@ import torch
 
 from mnist_scaling.config import DataConfig, ModelConfig, RunConfig
 from mnist_scaling.errors import InputError
-from mnist_scaling.training import arrays, data, loop
+from mnist_scaling.training import loop
+from mnist_scaling.training.data import arrays, splits
 
 CPU = torch.device("cpu")
 Save = Callable[..., DataConfig]
@@ -40,14 +41,14 @@ def labels(n: int, classes: int = 3) -> np.ndarray:
 
 def test_one_pair_is_split_by_class_and_by_its_seed(save: Save) -> None:
     config = save(images=images(300, 8, 12), labels=np.repeat([0, 1, 2], [150, 100, 50]))
-    found = data.load(config, CPU)
+    found = splits.load(config, CPU)
     assert found.image_shape == (1, 8, 12)
     assert found.classes == 3
     parts = (found.train, found.validation, found.test)
     assert [part.labels.bincount().tolist() for part in parts] == [[105, 70, 35], [30, 20, 10], [15, 10, 5]]
     assert sorted(torch.cat([part.rows for part in parts]).tolist()) == list(range(300))
-    again = data.load(replace(config, split_seed=0, fraction=0.5), CPU)
-    other = data.load(replace(config, split_seed=1), CPU)
+    again = splits.load(replace(config, split_seed=0, fraction=0.5), CPU)
+    other = splits.load(replace(config, split_seed=1), CPU)
     assert torch.equal(again.test.rows, found.test.rows)
     assert not torch.equal(other.test.rows, found.test.rows)
 
@@ -56,7 +57,7 @@ def test_pixels_are_standardised_by_the_training_part_alone(save: Save) -> None:
     x = images(100, 4, 4)
     for content in (x, (x / 255 - 7).astype(np.float64), x.astype(np.float16)):
         config = save(x_train=content, y_train=labels(100), x_test=np.zeros_like(content[:9]), y_test=labels(9))
-        found = data.load(config, CPU)
+        found = splits.load(config, CPU)
         assert found.train.images.mean().item() == pytest.approx(0, abs=1e-4)
         assert found.train.images.std(unbiased=False).item() == pytest.approx(1, rel=1e-4)
         raw = torch.from_numpy(content.astype(np.float64))[found.validation.rows]
@@ -72,7 +73,7 @@ def test_pixels_are_standardised_by_the_training_part_alone(save: Save) -> None:
 def test_parts_that_the_file_has_are_taken_as_they_are(save: Save, names: tuple[str, ...]) -> None:
     x, x_test = images(100, 3, 5, 6), images(30, 3, 5, 6, seed=1)
     config = save(**dict(zip(names, (x, labels(100)[:, None], x_test, labels(30)[:, None]), strict=True)))
-    found = data.load(config, CPU)
+    found = splits.load(config, CPU)
     assert (len(found.train), len(found.validation), len(found.test)) == (80, 20, 30)
     np.testing.assert_array_equal(found.test.pixels[found.test.rows].numpy(), x_test)
     np.testing.assert_array_equal(found.test.labels.numpy(), labels(30))
@@ -83,7 +84,7 @@ def test_a_validation_part_of_ones_own_is_kept(save: Save) -> None:
     config = save(
         x_train=x[:40], y_train=labels(40), x_val=x[40:50], y_val=labels(10), x_test=x[50:], y_test=labels(10)
     )
-    found = data.load(config, CPU)
+    found = splits.load(config, CPU)
     assert [len(part) for part in (found.train, found.validation, found.test)] == [40, 10, 10]
     np.testing.assert_array_equal(found.validation.pixels[found.validation.rows][:, 0].numpy(), x[40:50])
 
@@ -120,7 +121,7 @@ NAN = np.where(np.arange(60)[:, None, None] == 7, np.nan, np.ones((60, 4, 4)))
 )  # fmt: skip
 def test_what_cannot_be_trained_on_is_refused_in_a_sentence(save: Save, change: dict, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence) as caught:
-        data.spec(save(**GOOD | change))
+        splits.spec(save(**GOOD | change))
     assert "\n" not in str(caught.value)
 
 
@@ -138,27 +139,27 @@ def test_nothing_in_a_file_is_executed(save: Save, tmp_path: Path, monkeypatch: 
     for content in contents:
         Path(str(config.path)).write_bytes(content)
         with pytest.raises(InputError, match="must be an .npz file"):
-            data.spec(config)
+            splits.spec(config)
     assert not (tmp_path / "executed").exists()
 
 
 def test_a_file_that_is_not_there_or_a_lone_array_is_named(tmp_path: Path) -> None:
     config = DataConfig("arrays", path=str(tmp_path / "x.npz"), validation=0.1, test=0.1, split_seed=0)
     with pytest.raises(InputError, match="must be an .npz file, but .*x.npz can't be read"):
-        data.spec(config)
+        splits.spec(config)
     with (tmp_path / "x.npz").open("wb") as file:
         np.save(file, images(60, 4, 4))
     with pytest.raises(InputError, match="holds a single array"):
-        data.spec(config)
+        splits.spec(config)
 
 
 def test_a_file_that_changes_is_read_again_and_refused_by_its_checksum(save: Save) -> None:
-    config = data.prepare(save(**GOOD))
+    config = splits.prepare(save(**GOOD))
     assert len(config.sha256 or "") == 64
     assert arrays.read(config) is arrays.read(config), "read once while it does not change"
     save(**GOOD | {"images": images(60, 4, 4, seed=1)})
     with pytest.raises(InputError, match=f"has the sha256 .* and the study began with {config.sha256[:12]}"):
-        data.spec(config)
+        splits.spec(config)
 
 
 @pytest.mark.parametrize(
@@ -188,6 +189,6 @@ def test_any_shape_trains_and_the_engines_agree(save: Save, shape: tuple, kind: 
     fast = loop.train_model(run)
     assert fast.n_train == 280
     assert fast.test_loss is not None
-    monkeypatch.setattr("mnist_scaling.training.acceleration.ACCELERATOR", None)
+    monkeypatch.setattr("mnist_scaling.training.step.acceleration.ACCELERATOR", None)
     plain = loop.train_model(run)
     assert fast.val_loss == pytest.approx(plain.val_loss, rel=1e-3)

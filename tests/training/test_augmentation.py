@@ -13,21 +13,12 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
 from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RegimeConfig, RunConfig, TrialConfig
-from mnist_scaling.training import (
-    acceleration,
-    augmentation,
-    data,
-    distortions,
-    loop,
-    models,
-    regimes,
-    schedules,
-    scoring,
-    seeding,
-    session,
-)
-from mnist_scaling.training.augmentation import Augmenter
+from mnist_scaling.training import loop, models, regimes, seeding
+from mnist_scaling.training.data import augmentation, distortions, splits
+from mnist_scaling.training.data.augmentation import Augmenter
 from mnist_scaling.training.regimes import wsd
+from mnist_scaling.training.run import scoring, session
+from mnist_scaling.training.step import acceleration, schedules
 from mnist_scaling.training.together import train_models
 
 CPU = torch.device("cpu")
@@ -58,15 +49,15 @@ def under(run: RunConfig, name: str) -> RunConfig:
 
 
 @pytest.fixture(scope="module")
-def base(data_dir: str) -> data.Part:
-    return data.load(DataConfig(dir=data_dir), CPU).train.head(100)
+def base(data_dir: str) -> splits.Part:
+    return splits.load(DataConfig(dir=data_dir), CPU).train.head(100)
 
 
 # The transforms are torchvision's
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
-def test_affine_is_torchvisions(base: data.Part, dtype: torch.dtype) -> None:
+def test_affine_is_torchvisions(base: splits.Part, dtype: torch.dtype) -> None:
     images = base.pixels[base.rows[:6], :, :20].to(dtype)  # 20 x 28: height and width play different parts
     angles, scales = torch.tensor([0.0, 10, -90, 33, 7, 5]), torch.tensor([1.0, 1, 1, 0.8, 1.1, 1.3])
     shifts = torch.tensor([[3.0, 0], [0, -2], [0, 0], [1, 2], [-3, 4], [0, 1]])
@@ -106,7 +97,7 @@ def test_images_smaller_than_the_blur_can_be_bent() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_draw_depends_on_the_seed_and_on_the_examples_number_alone(base: data.Part, kind: str) -> None:
+def test_a_draw_depends_on_the_seed_and_on_the_examples_number_alone(base: splits.Part, kind: str) -> None:
     order = torch.randperm(100, generator=torch.Generator().manual_seed(3)).repeat(4)  # 400: more than one chunk
 
     def drawn(batch: int, seed: int = 5) -> torch.Tensor:
@@ -128,7 +119,7 @@ def test_a_draw_depends_on_the_seed_and_on_the_examples_number_alone(base: data.
     assert 5 < far < 60
 
 
-def test_going_back_gives_the_same_draws(base: data.Part) -> None:
+def test_going_back_gives_the_same_draws(base: splits.Part) -> None:
     one = Augmenter(base, "affine", 0)
     rows = torch.arange(10)
     before = one.part.pixels[one.part.rows[one.draw(rows, 40)]]
@@ -137,13 +128,13 @@ def test_going_back_gives_the_same_draws(base: data.Part) -> None:
 
 
 @pytest.mark.parametrize("later", [100, 256, 512])
-def test_draws_do_not_repeat(base: data.Part, later: int) -> None:
+def test_draws_do_not_repeat(base: splits.Part, later: int) -> None:
     one, rows = Augmenter(base, "affine", 0), torch.arange(10)
     first, second = (one.part.pixels[one.part.rows[one.draw(rows, seen)]] for seen in (0, later))
     assert (first != second).flatten(1).any(1).sum() >= 9
 
 
-def test_a_batch_across_two_passes_has_both_draws_of_an_image(base: data.Part) -> None:
+def test_a_batch_across_two_passes_has_both_draws_of_an_image(base: splits.Part) -> None:
     few = base.head(10)
     one = Augmenter(few, "affine", 0)
     regime = regimes.build(RunConfig(regime=RegimeConfig("repeat", epochs=5)), 1)
@@ -192,14 +183,14 @@ def test_the_step_by_hand_and_autograd_see_the_same_images(run: RunConfig, monke
 
 
 def test_the_training_loss_is_that_of_the_images_as_they_are(run: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    dataset, scored = data.load(run.data, CPU), []
+    dataset, scored = splits.load(run.data, CPU), []
     score = scoring.score
     monkeypatch.setattr(scoring, "score", lambda model, whole, part, config: (
         scored.append(part), score(model, whole, part, config))[1])  # fmt: skip
     loop.train_model(run)
     (part,) = scored
     assert part.pixels.data_ptr() == dataset.train.pixels.data_ptr()
-    rows = dataset.train.rows[data.subset(dataset.train.labels, 781, run.seed)]
+    rows = dataset.train.rows[splits.subset(dataset.train.labels, 781, run.seed)]
     assert torch.equal(part.rows, rows)
 
 
@@ -207,9 +198,9 @@ def test_a_branch_is_the_run_that_was_decayed_alone(run: RunConfig) -> None:
     """The second branch against a model trained by hand on its images alone, with the draws of its own examples."""
     run = under(replace(run, model=replace(run.model, dropout=0.0)), "wsd")
     branch = loop.train_model(run).branches[1]
-    dataset = data.load(run.data, CPU)
+    dataset = splits.load(run.data, CPU)
     order = wsd.in_stretches([195, 390, 781], seeding.generator(run.seed, "order"))[:390]
-    augmenter = Augmenter(data.training_part(dataset, 390, run.data, run.seed), "affine", run.seed)
+    augmenter = Augmenter(splits.training_part(dataset, 390, run.data, run.seed), "affine", run.seed)
     with seeding.global_stream(run.seed, "init", CPU):
         model = models.build(run.model, (1, 28, 28), 10)
     engine = acceleration.build_engine(model.train(), augmenter.part, run.optim)
@@ -262,7 +253,7 @@ def test_the_stream_of_draws_is_no_other_stream() -> None:
     assert len({seeding.stream_seed(0, purpose) for purpose in purposes}) == len(purposes)
 
 
-def test_memory_of_drawn_images(base: data.Part) -> None:
+def test_memory_of_drawn_images(base: splits.Part) -> None:
     three = augmentation.side_by_side([base] * 3, DataConfig(augment="affine"), [1, 2, 3])
     parts = [one.part for one in three if one]
     assert len({part.pixels.data_ptr() for part in parts}) == 1

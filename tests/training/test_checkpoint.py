@@ -24,9 +24,10 @@ from mnist_scaling.config import (
     TrialConfig,
 )
 from mnist_scaling.study.layout import CHECKPOINT
-from mnist_scaling.training import checkpoint, loop, session, tensor_file
-from mnist_scaling.training.checkpoint import Checkpoint
+from mnist_scaling.training import loop
 from mnist_scaling.training.regimes import wsd
+from mnist_scaling.training.run import checkpoint, session, tensor_file
+from mnist_scaling.training.run.checkpoint import Checkpoint
 
 
 class Killed(BaseException):

@@ -7,15 +7,15 @@ import pytest
 import torch
 
 from mnist_scaling.config import DataConfig
-from mnist_scaling.training import data, sources, stratified
+from mnist_scaling.training.data import sources, splits, stratified
 
 
 @pytest.fixture(scope="module")
-def mnist(data_dir: str) -> data.Dataset:
-    return data.load(DataConfig(dir=data_dir), torch.device("cpu"))
+def mnist(data_dir: str) -> splits.Dataset:
+    return splits.load(DataConfig(dir=data_dir), torch.device("cpu"))
 
 
-def test_split_sizes_and_class_counts(mnist: data.Dataset) -> None:
+def test_split_sizes_and_class_counts(mnist: splits.Dataset) -> None:
     assert (len(mnist.train), len(mnist.validation), len(mnist.test)) == (50_000, 10_000, 10_000)
     counts = mnist.validation.labels.bincount().numpy()
     whole = counts + mnist.train.labels.bincount().numpy()
@@ -28,12 +28,12 @@ def test_split_is_disjoint_and_complete(data_dir: str) -> None:
     assert sorted([*train, *validation]) == list(range(60_000))
 
 
-def test_test_part_is_the_test_files_in_order(mnist: data.Dataset, data_dir: str) -> None:
+def test_test_part_is_the_test_files_in_order(mnist: splits.Dataset, data_dir: str) -> None:
     labels = sources.map_idx(sources.ensure("mnist", data_dir) / sources.FILES[3])
     assert mnist.test.labels.tolist() == labels.tolist()
 
 
-def test_parts_share_the_mapped_file(mnist: data.Dataset, data_dir: str) -> None:
+def test_parts_share_the_mapped_file(mnist: splits.Dataset, data_dir: str) -> None:
     """No part holds pixels of its own, and the pixels lie in the file's pages, not in this process's memory."""
     part = mnist.train.take(torch.arange(0, 50_000, 7)).head(100)
     assert part.pixels.data_ptr() == mnist.train.pixels.data_ptr() == mnist.validation.pixels.data_ptr()
@@ -43,7 +43,7 @@ def test_parts_share_the_mapped_file(mnist: data.Dataset, data_dir: str) -> None
     assert backed[-1].endswith("train-images-idx3-ubyte")
 
 
-def test_a_part_of_a_part_is_the_same_images(mnist: data.Dataset, data_dir: str) -> None:
+def test_a_part_of_a_part_is_the_same_images(mnist: splits.Dataset, data_dir: str) -> None:
     raw = sources.ensure("mnist", data_dir)
     images = np.frombuffer((raw / sources.FILES[0]).read_bytes(), np.uint8, offset=16).reshape(-1, 28, 28)
     labels = np.frombuffer((raw / sources.FILES[1]).read_bytes(), np.uint8, offset=8)
@@ -54,28 +54,28 @@ def test_a_part_of_a_part_is_the_same_images(mnist: data.Dataset, data_dir: str)
     assert part.labels.tolist() == labels[rows].tolist()
 
 
-def test_images_are_standardised(mnist: data.Dataset) -> None:
+def test_images_are_standardised(mnist: splits.Dataset) -> None:
     assert mnist.image_shape == (1, 28, 28)
     assert mnist.train.images.mean().item() == pytest.approx(0, abs=2e-3)
     assert mnist.train.images.std().item() == pytest.approx(1, abs=2e-3)
 
 
 @pytest.mark.parametrize("seed", [0, 7])
-def test_subsets_are_nested_and_class_balanced(mnist: data.Dataset, seed: int) -> None:
+def test_subsets_are_nested_and_class_balanced(mnist: splits.Dataset, seed: int) -> None:
     labels = mnist.train.labels
     shares = labels.bincount() / len(labels)
     smaller: set[int] = set()
     for n in (100, 781, 3125, 6250, 12_500, 50_000):
-        rows = data.subset(labels, n, seed)
+        rows = splits.subset(labels, n, seed)
         assert len(set(rows.tolist())) == n
         assert smaller <= set(rows.tolist())
         assert (labels[rows].bincount(minlength=10) - n * shares).abs().max() <= 1.0
         smaller = set(rows.tolist())
 
 
-def test_the_seed_decides_the_subset(mnist: data.Dataset) -> None:
-    same = [set(data.subset(mnist.train.labels, 781, 3).tolist()) for _ in range(2)]
-    other = set(data.subset(mnist.train.labels, 781, 4).tolist())
+def test_the_seed_decides_the_subset(mnist: splits.Dataset) -> None:
+    same = [set(splits.subset(mnist.train.labels, 781, 3).tolist()) for _ in range(2)]
+    other = set(splits.subset(mnist.train.labels, 781, 4).tolist())
     assert same[0] == same[1]
     assert len(same[0] & other) < 100  # 781 * 781 / 50,000 = 12 are expected by chance
 
@@ -90,4 +90,4 @@ def test_the_seed_decides_the_subset(mnist: data.Dataset) -> None:
     ],
 )
 def test_n_train(config: DataConfig, expected: int) -> None:
-    assert data.n_train(config) == expected
+    assert splits.n_train(config) == expected

@@ -20,8 +20,9 @@ from mnist_scaling.config.models.resnet import ResNetConfig
 from mnist_scaling.config.models.transformer import TransformerConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.study.vocabulary import COMPLETE
-from mnist_scaling.training import cost, loop, model_size, models, seeding
+from mnist_scaling.training import cost, loop, models, seeding
 from mnist_scaling.training.coordinate_check import coordinate_check, slopes
+from mnist_scaling.training.models import model_size
 from mnist_scaling.training.models.transformer import Attention
 
 SHAPE, CLASSES = (1, 28, 28), 10
@@ -202,15 +203,15 @@ def test_embed_dim_is_another_name_of_the_width() -> None:
 
 
 def test_an_axis_of_embed_dims_is_the_grid_of_widths() -> None:
-    from mnist_scaling.tuning import grid
+    from mnist_scaling.tuning.grid import partitioning
 
     def composed(overrides: list[str]) -> Any:
         with initialize_config_dir(cli.conf_dir()):
             return compose("train", overrides, return_hydra_config=True)
 
     for key, column in (("model.width", "width"), ("model.embed_dim", "embed_dim")):
-        parts = grid.partition(["model=transformer", f"{key}=8,16", "data.fraction=1,0.5"], [])
-        cells = grid.cells(parts, composed, cost.cost)
+        parts = partitioning.partition(["model=transformer", f"{key}=8,16", "data.fraction=1,0.5"], [])
+        cells = partitioning.cells(parts, composed, cost.cost)
         assert [(cell.axes[column], cell.run.model.width) for cell in cells] == [(8, 8), (8, 8), (16, 16), (16, 16)]
 
 

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RegimeConfig, RunConfig, TrialConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.study.columns import GRADIENT_NOISE_COLUMNS
-from mnist_scaling.training import cost, gradient_noise, loop, session, together
-from mnist_scaling.training.data import Part
-from mnist_scaling.training.gradient_noise import GradientNoise, GradientNoiseRecorder, is_due
+from mnist_scaling.training import cost, loop, together
+from mnist_scaling.training.data.splits import Part
 from mnist_scaling.training.regimes import wsd
+from mnist_scaling.training.run import gradient_noise, session
+from mnist_scaling.training.run.gradient_noise import GradientNoise, GradientNoiseRecorder, is_due
 
 SCALE, SQUARED, VARIANCE = GRADIENT_NOISE_COLUMNS
 

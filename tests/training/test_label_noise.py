@@ -10,8 +10,9 @@ import torch
 
 from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RunConfig
 from mnist_scaling.errors import InputError
-from mnist_scaling.training import data, loop
-from mnist_scaling.training.label_noise import wrong_labels
+from mnist_scaling.training import loop
+from mnist_scaling.training.data import splits
+from mnist_scaling.training.data.label_noise import wrong_labels
 
 CPU = torch.device("cpu")
 RIGHT = torch.arange(50_000) % 10
@@ -59,11 +60,11 @@ def test_the_seed_decides() -> None:
 
 
 def test_validation_and_test_labels_stay_right(data_dir: str) -> None:
-    clean, noisy = (data.load(DataConfig(dir=data_dir, label_noise=share), CPU) for share in (0.0, 0.5))
+    clean, noisy = (splits.load(DataConfig(dir=data_dir, label_noise=share), CPU) for share in (0.0, 0.5))
     assert torch.equal(noisy.validation.labels, clean.validation.labels)
     assert torch.equal(noisy.test.labels, clean.test.labels)
-    part = data.training_part(noisy, 1000, DataConfig(dir=data_dir, label_noise=0.5), 3)
-    rows = data.subset(clean.train.labels, 1000, 3)
+    part = splits.training_part(noisy, 1000, DataConfig(dir=data_dir, label_noise=0.5), 3)
+    rows = splits.subset(clean.train.labels, 1000, 3)
     assert torch.equal(part.rows, clean.train.rows[rows])
     assert (part.labels != clean.train.labels[rows]).sum() == 500
     # The tensors of the data set itself are untouched, for the runs that follow in this process.

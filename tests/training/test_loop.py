@@ -21,8 +21,11 @@ from mnist_scaling.config import (
 from mnist_scaling.config.models.mlp import MLPConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, PRUNED
-from mnist_scaling.training import data, device, loop, model_size, models, regimes, scoring, seeding
-from mnist_scaling.training.run_monitor import CHECK_EVERY
+from mnist_scaling.training import loop, models, regimes, seeding
+from mnist_scaling.training.data import splits
+from mnist_scaling.training.models import model_size
+from mnist_scaling.training.run import device, scoring
+from mnist_scaling.training.run.run_monitor import CHECK_EVERY
 
 
 @pytest.fixture
@@ -92,7 +95,7 @@ def test_every_optimiser_and_schedule_learns(run: RunConfig, name: str, schedule
 
 
 def test_evaluation_is_the_mean_over_all_images(data_dir: str) -> None:
-    part = data.load(DataConfig(dir=data_dir), torch.device("cpu")).validation.head(2345)
+    part = splits.load(DataConfig(dir=data_dir), torch.device("cpu")).validation.head(2345)
     model = models.build(ModelConfig(width=2, dropout=0.5), (1, 28, 28), 10)
     loss, error = scoring.evaluate(model, part)
     model.eval()
@@ -109,8 +112,8 @@ def test_one_step_of_sgd_by_hand(data_dir: str) -> None:
         data=DataConfig(fraction=1e-6, dir=data_dir, max_eval=10),
         optim=OptimConfig(name="sgd", lr=0.5, batch_size=10, momentum=0.0, schedule="constant", warmup=0.0),
     )
-    dataset = data.load(DataConfig(dir=data_dir), torch.device("cpu"))
-    part = dataset.train.take(data.subset(dataset.train.labels, 10, config.seed))
+    dataset = splits.load(DataConfig(dir=data_dir), torch.device("cpu"))
+    part = dataset.train.take(splits.subset(dataset.train.labels, 10, config.seed))
     with seeding.global_stream(config.seed, "init", torch.device("cpu")):
         model = models.build(config.model, (1, 28, 28), 10)
     log_p = model(part.images).log_softmax(1)
@@ -169,7 +172,7 @@ def test_a_run_stops_where_its_report_says_so(run: RunConfig) -> None:
 def test_reports_cost_no_more_than_they_may(run: RunConfig) -> None:
     sizes: list[int] = []
     size = model_size.measure(run.model, (1, 28, 28), 10)
-    dataset = data.load(run.data, torch.device("cpu"))
+    dataset = splits.load(run.data, torch.device("cpu"))
     for n_seen, cost in ((50_000, 0.03), (12_500, 0.1), (3125, 0.03)):
         config = replace(run, reports=ReportsConfig(cost=cost), data=replace(run.data, max_eval=None))
         part = scoring.ReportSlice(dataset.validation, config, size, n_seen).part
@@ -180,8 +183,8 @@ def test_reports_cost_no_more_than_they_may(run: RunConfig) -> None:
 
 
 def test_the_slice_is_a_fair_sample(data_dir: str) -> None:
-    validation = data.load(DataConfig(dir=data_dir), torch.device("cpu")).validation
-    part = validation.take(data.validation_order(validation)[:500])
+    validation = splits.load(DataConfig(dir=data_dir), torch.device("cpu")).validation
+    part = validation.take(splits.validation_order(validation)[:500])
     shares = validation.labels.bincount() / len(validation)
     assert (part.labels.bincount() - 500 * shares).abs().max() <= 1
 

@@ -11,7 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mnist_scaling.config import DataConfig, ModelConfig, RunConfig
 from mnist_scaling.training import cost as run_cost
-from mnist_scaling.training import model_size, models
+from mnist_scaling.training import models
+from mnist_scaling.training.models import model_size
 
 SHAPE, CLASSES = (1, 28, 28), 10
 

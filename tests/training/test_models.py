@@ -20,7 +20,8 @@ from mnist_scaling import cli, config
 from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RegimeConfig, RunConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.study.vocabulary import COMPLETE
-from mnist_scaling.training import cost, loop, model_size, models
+from mnist_scaling.training import cost, loop, models
+from mnist_scaling.training.models import model_size
 from tests.training import toy_config, toy_transformer
 from tests.training.toy_config import ToyConfig
 from tests.training.toy_transformer import ToyTransformer

@@ -17,10 +17,12 @@ from torch.nn.utils import parameters_to_vector
 from mnist_scaling import cli, config
 from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RunConfig
 from mnist_scaling.errors import InputError
-from mnist_scaling.training import cost, data, loop, models, parametrization, seeding, together
-from mnist_scaling.training.acceleration import build_engine
-from mnist_scaling.training.engine import AutogradEngine
-from mnist_scaling.tuning import grid
+from mnist_scaling.training import cost, loop, models, seeding, together
+from mnist_scaling.training.data import splits
+from mnist_scaling.training.models import parametrization
+from mnist_scaling.training.step.acceleration import build_engine
+from mnist_scaling.training.step.engine import AutogradEngine
+from mnist_scaling.tuning.grid import partitioning
 
 CPU = torch.device("cpu")
 
@@ -48,7 +50,7 @@ def small_cnn() -> nn.Module:
 )
 def test_steps_by_hand_and_by_autograd_are_the_same(data_dir: str, values: dict[str, Any]) -> None:
     """Four steps at a rate that makes each option matter: without it the weights differ."""
-    part = data.load(DataConfig(dir=data_dir), CPU).train.take(torch.arange(500))
+    part = splits.load(DataConfig(dir=data_dir), CPU).train.take(torch.arange(500))
     optim = OptimConfig(lr=0.02, **values)
     plain = replace(optim, clip=None, nesterov=False)
     ends = []
@@ -63,7 +65,7 @@ def test_steps_by_hand_and_by_autograd_are_the_same(data_dir: str, values: dict[
 
 def test_a_clipped_step_is_as_long_as_clip_says(data_dir: str) -> None:
     """Plain SGD moves the weights by rate times gradient, so by no more than rate times clip."""
-    part = data.load(DataConfig(dir=data_dir), CPU).train.take(torch.arange(32))
+    part = splits.load(DataConfig(dir=data_dir), CPU).train.take(torch.arange(32))
     model = small_cnn()
     before = parameters_to_vector(model.parameters()).detach()
     loss = cross_entropy(model(part.images), part.labels)
@@ -118,7 +120,7 @@ def composed(*overrides: str) -> RunConfig:
 def test_a_study_is_told_apart_by_its_optimiser_and_its_arguments() -> None:
     def settings(*overrides: str) -> dict[str, Any]:
         run = composed(*overrides)
-        cell = grid.Cell({}, (), run, {}, cost.cost)
+        cell = partitioning.Cell({}, (), run, {}, cost.cost)
         return {key: value for key, value in cell.settings.items() if key.startswith("optim.")}
 
     assert settings() == {}  # the new keys at their defaults leave old studies as they were

@@ -14,10 +14,12 @@ from torch import nn
 from mnist_scaling import cli
 from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RegimeConfig, RunConfig
 from mnist_scaling.errors import InputError
-from mnist_scaling.training import cost, loop, models, optimizers, parametrization, seeding
+from mnist_scaling.training import cost, loop, models, seeding
 from mnist_scaling.training.coordinate_check import COLUMNS, coordinate_check, slopes
+from mnist_scaling.training.models import parametrization
 from mnist_scaling.training.models.cnn import CNN
-from mnist_scaling.training.parametrization import Factors, Label, Role
+from mnist_scaling.training.models.parametrization import Factors, Label, Role
+from mnist_scaling.training.step import optimizers
 
 SHAPE = (1, 28, 28)
 BASE_RATE = {"adam": 1e-3, "adamw": 1e-3, "sgd": 0.02}
@@ -209,14 +211,14 @@ def test_rules(values: dict[str, object], message: str) -> None:
 
 
 def test_an_axis_of_parametrizations_has_its_own_column() -> None:
-    from mnist_scaling.tuning import grid
+    from mnist_scaling.tuning.grid import partitioning
 
     def compose_(overrides: list[str]) -> DictConfig:
         with initialize_config_dir(cli.conf_dir()):
             return compose("train", overrides, return_hydra_config=True)
 
-    parts = grid.partition(["model.parametrization=standard,mup", "model.width=16"], [])
-    cells = grid.cells(parts, compose_, cost.cost)
+    parts = partitioning.partition(["model.parametrization=standard,mup", "model.width=16"], [])
+    cells = partitioning.cells(parts, compose_, cost.cost)
     assert [cell.axes for cell in cells] == [{"parametrization": "standard"}, {"parametrization": "mup"}]
     assert [parametrization.growth(cell.run.model) for cell in cells] == [1, 2]
 

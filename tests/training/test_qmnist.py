@@ -13,8 +13,9 @@ import torch
 
 from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RunConfig
 from mnist_scaling.errors import InputError
-from mnist_scaling.training import data, loop, mirrors, sources
-from mnist_scaling.training.mirrors import QMNIST_FILES
+from mnist_scaling.training import loop
+from mnist_scaling.training.data import mirrors, sources, splits
+from mnist_scaling.training.data.mirrors import QMNIST_FILES
 
 CPU = torch.device("cpu")
 
@@ -53,8 +54,8 @@ def root(arrays: dict[str, np.ndarray], tmp_path_factory: pytest.TempPathFactory
 
 def test_its_further_digits_are_training_images(root: Path, arrays: dict[str, np.ndarray]) -> None:
     config = DataConfig("qmnist", dir=str(root))
-    assert data.n_train(config) == 100_000
-    dataset = data.load(config, CPU)
+    assert splits.n_train(config) == 100_000
+    dataset = splits.load(config, CPU)
     assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (100_000, 10_000, 10_000)
     assert np.array_equal(dataset.test.pixels[dataset.test.rows, 0], arrays["test"][:10_000])
     assert dataset.test.labels.tolist() == arrays["test_labels"][:10_000].tolist()

@@ -22,12 +22,16 @@ from mnist_scaling.config import (
 )
 from mnist_scaling.errors import InputError
 from mnist_scaling.study.vocabulary import COMPLETE, PRUNED
-from mnist_scaling.training import cost, data, loop, model_size, models, regimes, schedules, scoring, seeding
-from mnist_scaling.training.acceleration import build_engine
-from mnist_scaling.training.engine import Engine
+from mnist_scaling.training import cost, loop, models, regimes, seeding
+from mnist_scaling.training.data import splits
+from mnist_scaling.training.models import model_size
 from mnist_scaling.training.regimes.early_stopping import DROP, EarlyStopping, Patience
 from mnist_scaling.training.regimes.wsd import in_stretches
-from mnist_scaling.training.session import Session
+from mnist_scaling.training.run import scoring
+from mnist_scaling.training.run.session import Session
+from mnist_scaling.training.step import schedules
+from mnist_scaling.training.step.acceleration import build_engine
+from mnist_scaling.training.step.engine import Engine
 
 CPU = torch.device("cpu")
 REGIMES = {
@@ -187,8 +191,8 @@ def scripted(run: RunConfig, losses: tuple[float, ...], max_epochs: int = 20, **
     """A run of early stopping on those losses: its session and its outcome."""
     limits = RegimeConfig("early_stopping", patience=3, max_epochs=max_epochs)
     run = replace(run, regime=limits, optim=replace(run.optim, **{"schedule": "constant"} | optim))
-    dataset = data.load(run.data, CPU)
-    part = dataset.train.take(data.subset(dataset.train.labels, 100, run.seed))
+    dataset = splits.load(run.data, CPU)
+    part = dataset.train.take(splits.subset(dataset.train.labels, 100, run.seed))
     with seeding.global_stream(run.seed, "init", CPU):
         model = models.build(run.model, (1, 28, 28), 10)
     with seeding.global_stream(run.seed, "dropout", CPU):
@@ -264,11 +268,11 @@ def test_a_branch_is_the_run_that_was_decayed_alone(run: RunConfig) -> None:
     result = loop.train_model(run)
     assert [b["branch"] for b in result.branches] == [0.25, 0.5, 1.0]
     sizes = [195, 390, 781]
-    dataset = data.load(run.data, CPU)
+    dataset = splits.load(run.data, CPU)
     warm = 0.2 * ceil(195 / 32)
     for size, branch in zip(sizes, result.branches, strict=True):
         # The nested subset of this size, in the order that the run had.
-        part = dataset.train.take(data.subset(dataset.train.labels, size, run.seed))
+        part = dataset.train.take(splits.subset(dataset.train.labels, size, run.seed))
         order = in_stretches(sizes, seeding.generator(run.seed, "order"))[:size]
         assert sorted(order.tolist()) == list(range(size))
         with seeding.global_stream(run.seed, "init", CPU):

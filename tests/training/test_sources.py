@@ -17,9 +17,10 @@ import torch
 
 from mnist_scaling.config import DataConfig, RunConfig
 from mnist_scaling.errors import InputError
-from mnist_scaling.training import cost, data, mirrors, sources
-from mnist_scaling.training.mirrors import FILES, Mirror
-from mnist_scaling.training.sources import DATASETS
+from mnist_scaling.training import cost
+from mnist_scaling.training.data import mirrors, sources, splits
+from mnist_scaling.training.data.mirrors import FILES, Mirror
+from mnist_scaling.training.data.sources import DATASETS
 
 
 def copy_from(folder: Path) -> Mirror:
@@ -224,7 +225,7 @@ def test_files_that_may_not_be_written_are_mapped_all_the_same(tmp_path: Path) -
 
 
 def test_what_is_known_of_a_data_set_is_what_its_files_hold(data_dir: str) -> None:
-    dataset = data.load(DataConfig(dir=data_dir), torch.device("cpu"))
+    dataset = splits.load(DataConfig(dir=data_dir), torch.device("cpu"))
     spec = sources.spec("mnist")
     assert spec.image_shape == dataset.image_shape
     parts = (dataset.train, dataset.validation, dataset.test)
@@ -238,6 +239,6 @@ def test_counts_and_costs_go_by_the_data_set(monkeypatch: pytest.MonkeyPatch) ->
     run = RunConfig(data=DataConfig("mnist", fraction=0.25, dir="nowhere"))
     before = cost.cost(run)
     monkeypatch.setitem(DATASETS, "mnist", replace(DATASETS["mnist"], spec=small))
-    assert data.n_train(run.data) == 500
+    assert splits.n_train(run.data) == 500
     # A twenty-fifth of the examples, a twentieth of the validation images, and each of them smaller.
     assert cost.cost(run) < before / 19

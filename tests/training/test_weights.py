@@ -11,8 +11,10 @@ import torch
 from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RegimeConfig, RunConfig, TrialConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.study.layout import WEIGHTS
-from mnist_scaling.training import data, loop, models, regimes, scoring, seeding, tensor_file, weights
-from mnist_scaling.training.checkpoint import Checkpoint
+from mnist_scaling.training import loop, models, regimes, seeding
+from mnist_scaling.training.data import splits
+from mnist_scaling.training.run import scoring, tensor_file, weights
+from mnist_scaling.training.run.checkpoint import Checkpoint
 from mnist_scaling.training.together import train_models
 
 CPU = torch.device("cpu")
@@ -49,7 +51,7 @@ def test_the_weights_that_count_are_saved(run: RunConfig, name: str, tmp_path: P
     result = loop.train_model(run, folder=tmp_path)
     assert loop.train_model(replace(run, save_weights=False)) == result  # and saving them changes nothing
     model = weights.initial_model(replace(run, init_from=str(tmp_path)), SHAPE, 10)
-    loss, _ = scoring.evaluate(model, data.load(run.data, CPU).validation.head(300))
+    loss, _ = scoring.evaluate(model, splits.load(run.data, CPU).validation.head(300))
     assert loss == (result.branches[-1]["val_loss"] if name == "wsd" else result.val_loss)
 
 

@@ -37,9 +37,11 @@ from omegaconf import DictConfig
 
 from mnist_scaling.config import RunConfig
 from mnist_scaling.study import layout
-from mnist_scaling.tuning import grid, storage, tuner
-from mnist_scaling.tuning.cell_study import CellStudy
-from mnist_scaling.tuning.cell_tuner import Effort
+from mnist_scaling.tuning.cell.cell_study import CellStudy
+from mnist_scaling.tuning.cell.cell_tuner import Effort
+from mnist_scaling.tuning.grid import partitioning
+from mnist_scaling.tuning.stored import storage
+from mnist_scaling.tuning.sweep import tuner
 
 from .helpers import composed, make_cells
 from .simulated_disk import Disk, Killed, Moment
@@ -208,7 +210,7 @@ class Simulator:
 
 
 @cache
-def cells() -> list[grid.Cell]:
+def cells() -> list[partitioning.Cell]:
     """The cells of the simulated study."""
     return make_cells(*GRID)
 

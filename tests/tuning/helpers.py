@@ -14,12 +14,15 @@ from mnist_scaling import cli, config
 from mnist_scaling.config import RunConfig
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import COMPLETE, INDEPENDENT
-from mnist_scaling.tuning import cell_study, execution, grid, tuner
-from mnist_scaling.tuning.cell_tuner import Effort
-from mnist_scaling.tuning.channel import Channel
-from mnist_scaling.tuning.pools.rounds import Rounds
-from mnist_scaling.tuning.storage import open_storage
+from mnist_scaling.tuning.cell import cell_study
+from mnist_scaling.tuning.cell.cell_tuner import Effort
+from mnist_scaling.tuning.grid import partitioning
+from mnist_scaling.tuning.stored.channel import Channel
+from mnist_scaling.tuning.stored.storage import open_storage
+from mnist_scaling.tuning.sweep import tuner
 from mnist_scaling.tuning.trainer import Report, Trainer
+from mnist_scaling.tuning.workers import execution
+from mnist_scaling.tuning.workers.rounds import Rounds
 
 Together = Callable[[Sequence[RunConfig]], Sequence[TrainResult]]
 
@@ -37,10 +40,12 @@ def composed(overrides: Sequence[str] = ()) -> DictConfig:
 
 def make_cells(
     *arguments: str, most: int | None = None, listed: Sequence[Mapping[str, str]] = ({},)
-) -> list[grid.Cell]:
+) -> list[partitioning.Cell]:
     """Cells of a sweep's overrides, and of an explicit list."""
     space = config.flatten(composed()["search_space"])
-    return grid.cells(grid.partition(arguments, space), composed, lambda run: run.data.fraction, most, listed)
+    return partitioning.cells(
+        partitioning.partition(arguments, space), composed, lambda run: run.data.fraction, most, listed
+    )
 
 
 def bowl(run: RunConfig, report: Report | None = None) -> TrainResult:

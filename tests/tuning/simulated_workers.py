@@ -11,9 +11,9 @@ from types import TracebackType
 from omegaconf import DictConfig
 
 from mnist_scaling.config import RunConfig, with_values
-from mnist_scaling.tuning import execution
-from mnist_scaling.tuning.channel import Channel
-from mnist_scaling.tuning.job import Job
+from mnist_scaling.tuning.stored.channel import Channel
+from mnist_scaling.tuning.workers import execution
+from mnist_scaling.tuning.workers.job import Job
 
 from . import analytic_training
 from .simulated_disk import Disk, Killed, releases_lock

@@ -10,19 +10,21 @@ from rich.console import Console
 
 from mnist_scaling import config
 from mnist_scaling.study import files, layout
-from mnist_scaling.tuning import announcement, execution, grid, parallelism
-from mnist_scaling.tuning.announcement import Sweep
 from mnist_scaling.tuning.cluster_launcher import DaskLauncher, RayLauncher, SlurmLauncher
-from mnist_scaling.tuning.ledger import Ledger
+from mnist_scaling.tuning.grid import partitioning
+from mnist_scaling.tuning.sweep import announcement, parallelism
+from mnist_scaling.tuning.sweep.announcement import Sweep
+from mnist_scaling.tuning.sweep.ledger import Ledger
 from mnist_scaling.tuning.trainer import DataFacts
+from mnist_scaling.tuning.workers import execution
 
 from .helpers import bowl, composed
 
 MNIST = DataFacts("mnist", (1, 28, 28), 10, 50_000, 10_000, 10_000)
 
 
-def partition(*arguments: str) -> grid.Partition:
-    return grid.partition(arguments, config.flatten(composed()["search_space"]))
+def partition(*arguments: str) -> partitioning.Partition:
+    return partitioning.partition(arguments, config.flatten(composed()["search_space"]))
 
 
 def said(
@@ -30,7 +32,7 @@ def said(
     per_process: int = 1,
 ) -> str:  # fmt: skip
     parts = partition(*arguments)
-    cells = grid.cells(parts, composed, lambda run: 60.0, most)
+    cells = partitioning.cells(parts, composed, lambda run: 60.0, most)
     sweep = Sweep(
         folder, parts, cells, [MNIST], 3, 2, "TPESampler", most, workers, lambda run: 60.0, rule, 2, per_process
     )  # fmt: skip
@@ -92,8 +94,8 @@ def test_what_may_be_meant_otherwise_is_remarked_on(
 def test_what_a_remark_tells_to_write_is_understood_so() -> None:
     arguments = ["search_space.optim.lr=null", "optim.lr=1e-3,1e-2"]
     space = config.flatten(composed(arguments[:1])["search_space"])
-    parts = grid.partition(arguments, [key for key, spec in space.items() if spec is not None])
-    cells = grid.cells(parts, composed, lambda run: 1.0)
+    parts = partitioning.partition(arguments, [key for key, spec in space.items() if spec is not None])
+    cells = partitioning.cells(parts, composed, lambda run: 1.0)
     assert [cell.keys for cell in cells] == [{"optim.lr": 1e-3}, {"optim.lr": 1e-2}]
 
 

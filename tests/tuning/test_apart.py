@@ -18,18 +18,17 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.study import files, layout
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import COMPLETE, PRUNED
-from mnist_scaling.tuning import execution, faults
-from mnist_scaling.tuning.channel import Channel
-from mnist_scaling.tuning.job import Job
-from mnist_scaling.tuning.pools import apart
-from mnist_scaling.tuning.pools.apart import Answer, Luggage, Token
-from mnist_scaling.tuning.pools.hydra_job import Application
-from mnist_scaling.tuning.pools.remote import Remote, Task
-from mnist_scaling.tuning.storage import open_storage
-from mnist_scaling.tuning.study_copy import StudyCopy, held
+from mnist_scaling.tuning.cell.trials import EXCLUDED, counting
+from mnist_scaling.tuning.stored.channel import Channel
+from mnist_scaling.tuning.stored.storage import open_storage
+from mnist_scaling.tuning.stored.study_copy import StudyCopy, held
+from mnist_scaling.tuning.sweep.tuner import Tuner
 from mnist_scaling.tuning.trainer import Report
-from mnist_scaling.tuning.trials import EXCLUDED, counting
-from mnist_scaling.tuning.tuner import Tuner
+from mnist_scaling.tuning.workers import apart, execution, faults
+from mnist_scaling.tuning.workers.apart import Answer, Luggage, Token
+from mnist_scaling.tuning.workers.hydra_job import Application
+from mnist_scaling.tuning.workers.job import Job
+from mnist_scaling.tuning.workers.remote import Remote, Task
 
 from .helpers import InProcess, bowl, composed, make_cells, make_tuner, trains_by
 from .test_pruning import curve, pruner

@@ -9,7 +9,7 @@ from hydra.errors import HydraException
 
 from mnist_scaling import cli
 from mnist_scaling.errors import InputError
-from mnist_scaling.tuning import cell_list, grid
+from mnist_scaling.tuning.grid import cell_list, partitioning
 
 from .helpers import make_cells
 
@@ -82,7 +82,7 @@ def test_a_file_that_is_not_there_is_named() -> None:
 def test_a_key_has_one_home(tmp_path: Path, argument: str) -> None:
     path = write(tmp_path, "a.csv", "model.width,data.fraction\n4,0.5\n")
     with pytest.raises(InputError, match=r"`model.width` is set by .*a.csv and beside it"):
-        cell_list.read(path, grid.partition([argument], ()).keys)
+        cell_list.read(path, partitioning.partition([argument], ()).keys)
 
 
 def test_an_unknown_key_is_named(tmp_path: Path) -> None:

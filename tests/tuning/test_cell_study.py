@@ -10,8 +10,8 @@ from optuna.trial import create_trial
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import vocabulary
 from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, FAILED, PRUNED
-from mnist_scaling.tuning.cell_study import CellStudy
-from mnist_scaling.tuning.storage import DIVERGED_VALUE, mend, open_storage, tell
+from mnist_scaling.tuning.cell.cell_study import CellStudy
+from mnist_scaling.tuning.stored.storage import DIVERGED_VALUE, mend, open_storage, tell
 
 from .helpers import SAMPLER, make_cells
 

@@ -9,7 +9,7 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
-from mnist_scaling.tuning import certificate
+from mnist_scaling.tuning.cell import certificate
 
 SPACE = {"x": FloatDistribution(-1, 1), "y": FloatDistribution(-1, 1)}
 

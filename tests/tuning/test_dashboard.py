@@ -7,10 +7,10 @@ from pathlib import Path
 import optuna
 import pytest
 
-from mnist_scaling.study import tables
-from mnist_scaling.tuning import dashboard
-from mnist_scaling.tuning.cell_study import CellStudy
-from mnist_scaling.tuning.storage import open_storage
+from mnist_scaling.study.tables import trials_and_cells
+from mnist_scaling.tuning.cell.cell_study import CellStudy
+from mnist_scaling.tuning.stored import dashboard
+from mnist_scaling.tuning.stored.storage import open_storage
 
 from .helpers import SAMPLER, InProcess, make_cells, make_tuner
 
@@ -32,7 +32,7 @@ def test_the_grid_is_one_study_and_every_cell_has_its_note(tmp_path: Path) -> No
     storage = open_storage(None, tmp_path)
     names = sorted(optuna.get_all_study_names(storage))
     assert names == [dashboard.SUMMARY, *(f"width={w} data_fraction={f}" for w in (16, 8) for f in (0.5, 1))]
-    cells = tables.read_table(tmp_path / "cells.csv")
+    cells = trials_and_cells.read_table(tmp_path / "cells.csv")
     summary = optuna.load_study(study_name=dashboard.SUMMARY, storage=storage)
     assert [t.value for t in summary.trials] == cells["test_loss"].tolist()
     assert [t.params["width"] for t in summary.trials] == cells["width"].tolist()

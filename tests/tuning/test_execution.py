@@ -21,9 +21,9 @@ from mnist_scaling.config import RunConfig, TrialConfig
 from mnist_scaling.study import files
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import FAILED
-from mnist_scaling.tuning import execution, faults
-from mnist_scaling.tuning.channel import Channel
+from mnist_scaling.tuning.stored.channel import Channel
 from mnist_scaling.tuning.trainer import Report
+from mnist_scaling.tuning.workers import execution, faults
 
 from .helpers import bowl, make_tuner, trains_by
 

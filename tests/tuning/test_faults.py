@@ -11,11 +11,11 @@ import pytest
 from mnist_scaling.config import RunConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.study.result import TrainResult
-from mnist_scaling.study.tables import read_table
-from mnist_scaling.tuning import faults
-from mnist_scaling.tuning.faults import MachineError
-from mnist_scaling.tuning.job import Job
+from mnist_scaling.study.tables.trials_and_cells import read_table
 from mnist_scaling.tuning.trainer import Report
+from mnist_scaling.tuning.workers import faults
+from mnist_scaling.tuning.workers.faults import MachineError
+from mnist_scaling.tuning.workers.job import Job
 
 from .helpers import InProcess, bowl, make_tuner
 

@@ -9,7 +9,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from mnist_scaling.study import layout
-from mnist_scaling.tuning import finished
+from mnist_scaling.tuning.sweep import finished
 
 from .helpers import InProcess, make_cells, make_tuner
 

@@ -7,7 +7,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.tuning import grid
+from mnist_scaling.tuning.grid import partitioning
 
 from .helpers import make_cells
 
@@ -44,7 +44,7 @@ SPACE = {"optim.lr", "optim.batch_size", "model.dropout"}
     ],
 )
 def test_role_of_an_override(argument: str, role: dict[str, object]) -> None:
-    parts = grid.partition([argument], SPACE)
+    parts = partitioning.partition([argument], SPACE)
     assert {"fixed": parts.fixed, "axes": parts.axes, "space": parts.space} == {
         "fixed": (),
         "axes": {},
@@ -53,15 +53,17 @@ def test_role_of_an_override(argument: str, role: dict[str, object]) -> None:
 
 
 def test_the_last_override_of_a_key_counts() -> None:
-    parts = grid.partition(["model.width=8,16", "optim.lr=1e-3", "model.width=4", "optim.lr=interval(1,2)"], SPACE)
-    assert parts == grid.Partition(("model.width=4",), {}, {"optim.lr": "interval(1,2)"})
+    parts = partitioning.partition(
+        ["model.width=8,16", "optim.lr=1e-3", "model.width=4", "optim.lr=interval(1,2)"], SPACE
+    )
+    assert parts == partitioning.Partition(("model.width=4",), {}, {"optim.lr": "interval(1,2)"})
 
 
 @pytest.mark.parametrize("argument", ["model.width=interval(4,32)", "data.fraction=tag(log,interval(0.1,1))"])
 def test_an_interval_on_an_axis_is_refused_with_both_ways_out(argument: str) -> None:
     key = argument.split("=")[0]
     with pytest.raises(InputError, match=rf"takes a list of values, but got `{key}=.*`{key}=a,b,c`.*nuisance"):
-        grid.partition([argument], SPACE)
+        partitioning.partition([argument], SPACE)
 
 
 def test_cells_are_the_product_with_readable_names() -> None:
@@ -111,7 +113,7 @@ def test_the_space_follows_the_command_line() -> None:
 
 def test_a_key_of_the_space_can_be_made_an_axis() -> None:
     space = SPACE - {"optim.lr"}  # as `search_space.optim.lr=null` leaves it
-    parts = grid.partition(["search_space.optim.lr=null", "optim.lr=1e-3,1e-2"], space)
+    parts = partitioning.partition(["search_space.optim.lr=null", "optim.lr=1e-3,1e-2"], space)
     assert parts.axes == {"optim.lr": ("0.001", "0.01")}
     cells = make_cells("search_space.optim.lr=null", "model.width=4,8")
     assert all("optim.lr" not in cell.space for cell in cells)

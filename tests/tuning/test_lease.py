@@ -16,8 +16,8 @@ import pytest
 from optuna.trial import TrialState
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.tuning.lease import HOST, NAMESPACE, PID, SEEN, Lease
-from mnist_scaling.tuning.storage import open_storage
+from mnist_scaling.tuning.stored.lease import HOST, NAMESPACE, PID, SEEN, Lease
+from mnist_scaling.tuning.stored.storage import open_storage
 
 KINDS = ("sqlite:///{}/shared.db", "journal://{}/shared.log")
 

@@ -12,8 +12,8 @@ import pytest
 
 from mnist_scaling.study import layout, missing, records
 from mnist_scaling.study.vocabulary import REPEAT, TRIAL
-from mnist_scaling.tuning import tuner
-from mnist_scaling.tuning.ledger import Ledger
+from mnist_scaling.tuning.sweep import tuner
+from mnist_scaling.tuning.sweep.ledger import Ledger
 
 from .helpers import InProcess, make_cells, make_tuner
 

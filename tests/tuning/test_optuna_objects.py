@@ -13,11 +13,12 @@ from omegaconf import DictConfig
 
 from mnist_scaling import cli
 from mnist_scaling.errors import InputError
-from mnist_scaling.study import tables
-from mnist_scaling.tuning import cell_study, optuna_objects, tuner
-from mnist_scaling.tuning.cell_tuner import Effort
-from mnist_scaling.tuning.pools.rounds import Rounds
-from mnist_scaling.tuning.storage import open_storage
+from mnist_scaling.study.tables import trials_and_cells
+from mnist_scaling.tuning.cell import cell_study, optuna_objects
+from mnist_scaling.tuning.cell.cell_tuner import Effort
+from mnist_scaling.tuning.stored.storage import open_storage
+from mnist_scaling.tuning.sweep import tuner
+from mnist_scaling.tuning.workers.rounds import Rounds
 
 from .helpers import InProcess, composed, make_cells
 from .test_pruning import curve
@@ -42,7 +43,7 @@ def tune(folder: Path, sampler: DictConfig, pruner: DictConfig | None = None) ->
     studies = [cell_study.CellStudy(cell, storage, sampler) for cell in cells]
     pool = Rounds(InProcess(folder, curve, pruner=pruner), folder)
     tuner.Tuner(folder, studies, pool, Effort(6, 1, 2), "neighbours", joined).run()
-    trials = tables.read_table(folder / "trials.csv")
+    trials = trials_and_cells.read_table(folder / "trials.csv")
     return trials[trials["stage"] == "trial"]["state"].tolist()
 
 

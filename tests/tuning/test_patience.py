@@ -12,9 +12,9 @@ import pytest
 from optuna.trial import TrialState
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
-from mnist_scaling.tuning import patience
-from mnist_scaling.tuning.faults import LastingFaultError
-from mnist_scaling.tuning.storage import study_prefix
+from mnist_scaling.tuning.stored import patience
+from mnist_scaling.tuning.stored.storage import study_prefix
+from mnist_scaling.tuning.workers.faults import LastingFaultError
 
 REFUSED = OperationalError("SELECT 1", None, Exception("connection to me:w0rd@host failed: Connection refused"))
 

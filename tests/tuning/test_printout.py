@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from mnist_scaling.tuning import printout
+from mnist_scaling.tuning.sweep import printout
 
 
 @pytest.mark.parametrize("axes", [["tag"], ["tag", "width"]])

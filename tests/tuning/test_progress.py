@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from mnist_scaling.tuning.progress import BUSY, CellLeft, RunProgress, StudyProgress, clock
+from mnist_scaling.tuning.sweep.progress import BUSY, CellLeft, RunProgress, StudyProgress, clock
 
 
 def make(width: int = 80, terminal: bool = False) -> tuple[StudyProgress, io.StringIO]:

@@ -10,12 +10,13 @@ import pytest
 from omegaconf import OmegaConf
 
 from mnist_scaling.config import RunConfig, TrialConfig
-from mnist_scaling.study import tables, vocabulary
+from mnist_scaling.study import vocabulary
 from mnist_scaling.study.result import TrainResult
+from mnist_scaling.study.tables import trials_and_cells
 from mnist_scaling.study.vocabulary import PRUNED
-from mnist_scaling.tuning import cell_study, optuna_objects
-from mnist_scaling.tuning.channel import Channel
-from mnist_scaling.tuning.storage import open_storage, tell
+from mnist_scaling.tuning.cell import cell_study, optuna_objects
+from mnist_scaling.tuning.stored.channel import Channel
+from mnist_scaling.tuning.stored.storage import open_storage, tell
 from mnist_scaling.tuning.trainer import Report
 
 from .helpers import InProcess, bowl, composed, make_tuner
@@ -52,8 +53,8 @@ def test_every_pruner_composes_and_is_optunas(name: str) -> None:
 def test_bad_trials_are_stopped_and_recorded_as_pruned(tmp_path: Path, name: str) -> None:
     launch = InProcess(tmp_path, curve, pruner=pruner(name))  # type: ignore[arg-type]
     make_tuner(tmp_path, launch, "model.width=8", n_trials=16).run()
-    trials = tables.read_table(tmp_path / "trials.csv")
-    cells = tables.read_table(tmp_path / "cells.csv")
+    trials = trials_and_cells.read_table(tmp_path / "trials.csv")
+    cells = trials_and_cells.read_table(tmp_path / "cells.csv")
     pruned = trials[trials["state"] == PRUNED]
     assert 2 <= len(pruned) <= 13
     assert set(pruned["stage"]) == {"trial"}, "repeats are never pruned"

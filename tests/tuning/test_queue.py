@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from mnist_scaling.study.vocabulary import NEIGHBOURS, TRANSFER_RULES
-from mnist_scaling.tuning import parallelism, transfer
-from mnist_scaling.tuning.cell_tuner import Effort
-from mnist_scaling.tuning.queue import Queue
+from mnist_scaling.tuning.cell import transfer
+from mnist_scaling.tuning.cell.cell_tuner import Effort
+from mnist_scaling.tuning.sweep import parallelism
+from mnist_scaling.tuning.sweep.queue import Queue
 
 from .helpers import make_cells
 

@@ -16,13 +16,13 @@ import pytest
 from mnist_scaling.config import RunConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.study.result import TrainResult
-from mnist_scaling.study.tables import read_table
+from mnist_scaling.study.tables.trials_and_cells import read_table
 from mnist_scaling.study.vocabulary import NEIGHBOURS
-from mnist_scaling.tuning import reconcile
-from mnist_scaling.tuning.cell_study import CellStudy
-from mnist_scaling.tuning.job import Job
-from mnist_scaling.tuning.storage import mend, open_storage
+from mnist_scaling.tuning.cell.cell_study import CellStudy
+from mnist_scaling.tuning.stored import reconcile
+from mnist_scaling.tuning.stored.storage import mend, open_storage
 from mnist_scaling.tuning.trainer import Report
+from mnist_scaling.tuning.workers.job import Job
 
 from .helpers import SAMPLER, InProcess, make_cells, make_tuner
 from .test_pruning import curve, pruner

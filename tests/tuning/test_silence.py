@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from mnist_scaling.tuning.silence import LEAST_SECONDS, Silence
+from mnist_scaling.tuning.sweep.silence import LEAST_SECONDS, Silence
 
 
 class Clock:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.tuning.pools import slurm_queue
+from mnist_scaling.tuning.workers import slurm_queue
 
 
 def test_a_host_without_slurm_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

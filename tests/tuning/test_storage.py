@@ -14,9 +14,9 @@ import optuna
 import pytest
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.tuning import journal
-from mnist_scaling.tuning.masking import masked
-from mnist_scaling.tuning.storage import mend, open_storage
+from mnist_scaling.tuning.stored import journal
+from mnist_scaling.tuning.stored.masking import masked
+from mnist_scaling.tuning.stored.storage import mend, open_storage
 
 HEAD = b'{"op_code":0,"worker_id":"a","study_name":"s","directions":[1]}\n'
 TAIL = b'{"op_code":2,"worker_id":"a","study_id":0,"user_attr":{"x":1}}\n'

@@ -9,10 +9,10 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from mnist_scaling.config import RunConfig
-from mnist_scaling.study import tables
+from mnist_scaling.study.tables import trials_and_cells
 from mnist_scaling.study.vocabulary import INDEPENDENT, NEIGHBOURS
-from mnist_scaling.tuning import transfer
-from mnist_scaling.tuning.transfer import Tuned
+from mnist_scaling.tuning.cell import transfer
+from mnist_scaling.tuning.cell.transfer import Tuned
 
 from .helpers import InProcess, make_cells, make_tuner
 
@@ -71,13 +71,13 @@ def test_a_neighbours_trials_are_shifted_to_where_the_carried_setting_lies() -> 
 
 
 def trials(folder: Path) -> pd.DataFrame:
-    return tables.read_table(folder / "trials.csv")
+    return trials_and_cells.read_table(folder / "trials.csv")
 
 
 def test_a_cell_starts_from_what_its_neighbours_selected(tmp_path: Path) -> None:
     launch = InProcess(tmp_path)
     make_tuner(tmp_path, launch, *GRID, n_trials=5, rule=NEIGHBOURS).run()
-    table, cells = trials(tmp_path), tables.read_table(tmp_path / "cells.csv")
+    table, cells = trials(tmp_path), trials_and_cells.read_table(tmp_path / "cells.csv")
     assert cells["n_trials"].tolist() == [5] * 6
     found = table[table["stage"] == "trial"].groupby(["width", "data_fraction"])["origin"].agg(list)
     assert found[4, 0.5] == ["control"] + ["sampler"] * 4

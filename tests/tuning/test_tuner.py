@@ -13,9 +13,9 @@ import pytest
 from mnist_scaling.config import RunConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.study.result import TrainResult
-from mnist_scaling.study.tables import read_table
+from mnist_scaling.study.tables.trials_and_cells import read_table
 from mnist_scaling.study.vocabulary import DIVERGED
-from mnist_scaling.tuning.storage import DIVERGED_VALUE, open_storage
+from mnist_scaling.tuning.stored.storage import DIVERGED_VALUE, open_storage
 from mnist_scaling.tuning.trainer import Report
 
 from .helpers import InProcess, bowl, make_tuner

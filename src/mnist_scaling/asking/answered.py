@@ -15,8 +15,8 @@ from mnist_scaling.asking.measures.base import Found
 from mnist_scaling.asking.question import SLOT, Question, leave_out
 from mnist_scaling.asking.study_arms import Arm, checksum, flagged_rows, read_arms, rows_in_no_arm, study_name, sweep
 from mnist_scaling.errors import InputError
-from mnist_scaling.fitting.interval import Interval
-from mnist_scaling.study.tables import read_table
+from mnist_scaling.fitting.uncertainty.interval import Interval
+from mnist_scaling.study.tables.trials_and_cells import read_table
 
 SCHEMA = 1
 """Of an answer's record."""

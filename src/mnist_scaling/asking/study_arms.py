@@ -15,10 +15,10 @@ from mnist_scaling.asking.question import FULL, ArmSpec, Question, StudySpec, ar
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import layout
 from mnist_scaling.study.columns import FITTED
-from mnist_scaling.study.conditions import rows_where
-from mnist_scaling.study.fitted_rows import STANDARD_ERROR
 from mnist_scaling.study.flags import INFO, kind
-from mnist_scaling.study.tables import read_table
+from mnist_scaling.study.tables.conditions import rows_where
+from mnist_scaling.study.tables.fitted_rows import STANDARD_ERROR
+from mnist_scaling.study.tables.trials_and_cells import read_table
 
 ARM, LOSS, LOSS_SE = "arm", "loss", "loss_se"
 """Columns that an arm's rows have beside those of cells.csv."""

@@ -1,11 +1,10 @@
 """Fit scaling laws to any table of N, D, C and loss. Plain arrays in, plain objects out; no torch, no files."""
 
 from mnist_scaling.fitting.analysis import Result, analyse
-from mnist_scaling.fitting.estimate import Fit, Settings, fit_law
-from mnist_scaling.fitting.fits_json import document
-from mnist_scaling.fitting.fitted import Options
+from mnist_scaling.fitting.estimation.estimate import Fit, Settings, fit_law
+from mnist_scaling.fitting.inputs.rows import Table, make_table
 from mnist_scaling.fitting.laws import ALL, get_law
-from mnist_scaling.fitting.rows import Table, make_table
+from mnist_scaling.fitting.selection.fitted import Options
 
 __all__ = [
     "ALL",
@@ -15,7 +14,6 @@ __all__ = [
     "Settings",
     "Table",
     "analyse",
-    "document",
     "fit_law",
     "get_law",
     "make_table",

@@ -9,20 +9,20 @@ import numpy as np
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting import diagnostics as diag
-from mnist_scaling.fitting.choice import Again, Candidate, Choice, choose, not_rejected
-from mnist_scaling.fitting.criteria import aicc_of_each
-from mnist_scaling.fitting.fitted import Fitted, Options, fit_part, is_joint, whole
-from mnist_scaling.fitting.frontier import Frontier
+from mnist_scaling.fitting.estimation.solve import minimise
+from mnist_scaling.fitting.frontier.fronts import Frontier
+from mnist_scaling.fitting.frontier.parametric import Cost, fit_cost
 from mnist_scaling.fitting.frontier_intervals import FrontierResult, all_frontiers
-from mnist_scaling.fitting.kept import Kept, kept_laws
+from mnist_scaling.fitting.inputs.rows import Table
 from mnist_scaling.fitting.laws import ALL, get_law
 from mnist_scaling.fitting.laws.base import Array, Law
 from mnist_scaling.fitting.outlook import Lifetime, Prediction, lifetime, predict
-from mnist_scaling.fitting.parametric import Cost, fit_cost
-from mnist_scaling.fitting.rows import Table
-from mnist_scaling.fitting.slices import Slice, all_slices, main_slice, refusal
-from mnist_scaling.fitting.solve import minimise
-from mnist_scaling.fitting.uncertainty import Draws, make_draws
+from mnist_scaling.fitting.selection.choice import Again, Candidate, Choice, choose, not_rejected
+from mnist_scaling.fitting.selection.criteria import aicc_of_each
+from mnist_scaling.fitting.selection.fitted import Fitted, Options, fit_part, is_joint, whole
+from mnist_scaling.fitting.selection.kept import Kept, kept_laws
+from mnist_scaling.fitting.selection.slices import Slice, all_slices, main_slice, refusal
+from mnist_scaling.fitting.uncertainty.bootstrap import Draws, make_draws
 from mnist_scaling.study.flags import LACK_OF_FIT
 
 FEWEST_ROWS = 3

@@ -12,16 +12,16 @@ import numpy as np
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.analysis import Result
-from mnist_scaling.fitting.fitted import Fitted, Options, fit_part, whole
-from mnist_scaling.fitting.frontier import EXPONENTS
+from mnist_scaling.fitting.frontier.fronts import EXPONENTS
+from mnist_scaling.fitting.frontier.parametric import Cost, fit_cost
 from mnist_scaling.fitting.frontier_intervals import all_frontiers
-from mnist_scaling.fitting.interval import Interval
-from mnist_scaling.fitting.kept import Kept
+from mnist_scaling.fitting.inputs.rows import Table
 from mnist_scaling.fitting.laws.base import Array, Law
-from mnist_scaling.fitting.parametric import Cost, fit_cost
-from mnist_scaling.fitting.rows import Table
-from mnist_scaling.fitting.slices import main_slice
-from mnist_scaling.fitting.uncertainty import Draws, make_draws
+from mnist_scaling.fitting.selection.fitted import Fitted, Options, fit_part, whole
+from mnist_scaling.fitting.selection.kept import Kept
+from mnist_scaling.fitting.selection.slices import main_slice
+from mnist_scaling.fitting.uncertainty.bootstrap import Draws, make_draws
+from mnist_scaling.fitting.uncertainty.interval import Interval
 
 
 @dataclass(frozen=True)

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnist_scaling.fitting.averaging import MAJORITY, Part, average
-from mnist_scaling.fitting.budgets import curves
-from mnist_scaling.fitting.frontier import EXPONENTS, METHODS, Frontier, nothing, observed, observed_draws
-from mnist_scaling.fitting.interval import Interval
-from mnist_scaling.fitting.isoflop_minima import MOST_EDGES, counted, isoflop, isoflop_draws
-from mnist_scaling.fitting.kept import Kept, averaged
+from mnist_scaling.fitting.frontier.budgets import curves
+from mnist_scaling.fitting.frontier.fronts import EXPONENTS, METHODS, Frontier, nothing, observed, observed_draws
+from mnist_scaling.fitting.frontier.isoflop_minima import MOST_EDGES, counted, isoflop, isoflop_draws
+from mnist_scaling.fitting.frontier.parametric import Cost, exponents_of, frontier_of
+from mnist_scaling.fitting.inputs.rows import Table
 from mnist_scaling.fitting.laws.base import Array, Law
-from mnist_scaling.fitting.parametric import Cost, exponents_of, frontier_of
-from mnist_scaling.fitting.rows import Table
-from mnist_scaling.fitting.uncertainty import FEWEST_VALID, PAIRS_FROM, Draws
+from mnist_scaling.fitting.selection.averaging import MAJORITY, Part, average
+from mnist_scaling.fitting.selection.kept import Kept, averaged
+from mnist_scaling.fitting.uncertainty.bootstrap import FEWEST_VALID, PAIRS_FROM, Draws
+from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.study.flags import GRID_EDGE
 
 if TYPE_CHECKING:
-    from mnist_scaling.fitting.fitted import Fitted
+    from mnist_scaling.fitting.selection.fitted import Fitted
 
 FRONTIER_DRAWS = 300
 """Draws that the methods which go row by row are repeated for: an end of their intervals is then off by a tenth."""

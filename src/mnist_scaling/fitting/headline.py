@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnist_scaling.fitting.frontier import EXPONENTS, METHODS
-from mnist_scaling.fitting.interval import Interval
-from mnist_scaling.fitting.kept import Kept, averaged
+from mnist_scaling.fitting.estimation.local_slopes import largest, local_slope, middle
+from mnist_scaling.fitting.frontier.fronts import EXPONENTS, METHODS
 from mnist_scaling.fitting.laws.base import Array, Law
-from mnist_scaling.fitting.local_slopes import largest, local_slope, middle
+from mnist_scaling.fitting.selection.kept import Kept, averaged
+from mnist_scaling.fitting.uncertainty.interval import Interval
 
 if TYPE_CHECKING:
     from mnist_scaling.fitting.analysis import Result

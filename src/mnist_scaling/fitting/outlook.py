@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mnist_scaling.fitting.frontier.parametric import Cost
+from mnist_scaling.fitting.frontier.serving import lifetime_optimum
 from mnist_scaling.fitting.frontier_intervals import able_laws
-from mnist_scaling.fitting.interval import Interval
-from mnist_scaling.fitting.kept import Kept
+from mnist_scaling.fitting.inputs.rows import Table
 from mnist_scaling.fitting.laws.base import Array
-from mnist_scaling.fitting.parametric import Cost
-from mnist_scaling.fitting.rows import Table
-from mnist_scaling.fitting.serving import lifetime_optimum
-from mnist_scaling.fitting.uncertainty import interval, predictions
+from mnist_scaling.fitting.selection.kept import Kept
+from mnist_scaling.fitting.uncertainty.bootstrap import interval, predictions
+from mnist_scaling.fitting.uncertainty.interval import Interval
 
 if TYPE_CHECKING:
-    from mnist_scaling.fitting.fitted import Fitted, Options
+    from mnist_scaling.fitting.selection.fitted import Fitted, Options
 
 LIFETIME_DRAWS = 200
 """Draws that the search for the cheapest model is repeated for."""

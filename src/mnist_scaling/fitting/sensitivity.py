@@ -13,16 +13,16 @@ import numpy as np
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.analysis import Result
-from mnist_scaling.fitting.estimate import Settings
-from mnist_scaling.fitting.fitted import Options, fit_part, whole
-from mnist_scaling.fitting.frontier import observed
+from mnist_scaling.fitting.estimation.estimate import Settings
+from mnist_scaling.fitting.frontier.fronts import observed
+from mnist_scaling.fitting.frontier.isoflop_minima import isoflop
+from mnist_scaling.fitting.frontier.parametric import exponents_of, fit_cost
 from mnist_scaling.fitting.frontier_intervals import budgets
-from mnist_scaling.fitting.isoflop_minima import isoflop
+from mnist_scaling.fitting.inputs.rows import Table
 from mnist_scaling.fitting.laws.base import Law
-from mnist_scaling.fitting.parametric import exponents_of, fit_cost
-from mnist_scaling.fitting.rows import Table
-from mnist_scaling.fitting.slices import FEWEST_POINTS, main_slice
-from mnist_scaling.fitting.uncertainty import make_draws
+from mnist_scaling.fitting.selection.fitted import Options, fit_part, whole
+from mnist_scaling.fitting.selection.slices import FEWEST_POINTS, main_slice
+from mnist_scaling.fitting.uncertainty.bootstrap import make_draws
 from mnist_scaling.study import flags
 
 DELTAS = ("auto", 1e-3, 1e-2, 1e-1)

@@ -10,7 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from mnist_scaling.fitting.interval import Interval
+from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting import html
 from mnist_scaling.reporting.html_tables import Table
 from mnist_scaling.reporting.text import estimate, plural

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from mnist_scaling.fitting.comparing.conclusion import EXPONENTS, shared_sentence
 from mnist_scaling.fitting.comparing.shared_exponents import TOLD_APART
-from mnist_scaling.fitting.interval import Interval
+from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting import figure_files, html
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.figures import two_arms as draw

@@ -9,13 +9,13 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from mnist_scaling.fitting.frontier import METHODS
-from mnist_scaling.fitting.interval import Interval
-from mnist_scaling.fitting.tuning_change import CHANGE, SIMULTANEOUS, SOURCES
+from mnist_scaling.fitting.frontier.fronts import METHODS
+from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.loading import ROLES, Study, axis_value
 from mnist_scaling.reporting.markup import GREEK, formula, symbol
 from mnist_scaling.reporting.prepare.change import Change
 from mnist_scaling.reporting.text import NB, count, decimals, estimate, listing, number, power_of_ten
+from mnist_scaling.settings.tuning_change import CHANGE, SIMULTANEOUS, SOURCES
 from mnist_scaling.study import flags
 from mnist_scaling.study.columns import label
 

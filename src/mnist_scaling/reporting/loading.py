@@ -13,12 +13,13 @@ import pandas as pd
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.reporting.text import short
-from mnist_scaling.study import columns, layout, tables
+from mnist_scaling.study import columns, layout
 from mnist_scaling.study.columns import FITTED, label
 from mnist_scaling.study.files import read_json
-from mnist_scaling.study.fitted_rows import Arm, fitted_rows
 from mnist_scaling.study.provenance import COMMAND
 from mnist_scaling.study.roles import Roles, roles_of
+from mnist_scaling.study.tables import trials_and_cells
+from mnist_scaling.study.tables.fitted_rows import Arm, fitted_rows
 
 REQUIRED = ("n_params", "n_seen", "flops", "val_loss", "test_loss", "test_loss_se", "n_trials", "n_repeats", "flags")
 """Columns of a study's cells.csv that no report can do without; all others may be absent."""
@@ -230,7 +231,7 @@ def _read_table(path: Path, fits: Mapping[str, Any], folder: Path, required: Seq
         raise InputError(
             f"fits.json must be made from the table as it is, but {path} has changed since: {_again(fits, folder)}."
         )
-    frame = tables.read_table(path, required)
+    frame = trials_and_cells.read_table(path, required)
     if frame.empty:
         raise InputError(f"A study must have at least one cell, but {path} has no row: run the study.")
     return frame
@@ -270,7 +271,7 @@ def _study_record(folder: Path, cells: pd.DataFrame) -> tuple[Mapping[str, Any],
 def _trials(folder: Path, axes: Sequence[str], tuned: Sequence[str]) -> pd.DataFrame:
     """trials.csv, or a table without rows."""
     path = folder / layout.TRIALS
-    trials = tables.read_table(path) if path.is_file() else pd.DataFrame()
+    trials = trials_and_cells.read_table(path) if path.is_file() else pd.DataFrame()
     return _with(trials, (*axes, *tuned, *columns.TRIAL_COLUMNS))
 
 

@@ -6,7 +6,7 @@ import re
 
 from markupsafe import Markup, escape
 
-from mnist_scaling.fitting.interval import Interval
+from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.text import NB, number
 
 GREEK = {"alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ"}

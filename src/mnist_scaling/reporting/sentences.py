@@ -8,8 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from mnist_scaling.fitting.headline import conflict_sentence
-from mnist_scaling.fitting.interval import Interval
-from mnist_scaling.fitting.tuning_change import SIMULTANEOUS
+from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting import html_tables
 from mnist_scaling.reporting.loading import Study
 from mnist_scaling.reporting.markup import power
@@ -17,6 +16,7 @@ from mnist_scaling.reporting.prepare import Missing
 from mnist_scaling.reporting.prepare.change import Change
 from mnist_scaling.reporting.prepare.laws import is_joint
 from mnist_scaling.reporting.text import count, duration, estimate, listing, number, plural, power_of_ten
+from mnist_scaling.settings.tuning_change import SIMULTANEOUS
 from mnist_scaling.study import flags
 from mnist_scaling.study.columns import IMPORTANCE, label
 from mnist_scaling.study.vocabulary import DIVERGED, FAILED, NO, PRUNED, TRIAL, YES

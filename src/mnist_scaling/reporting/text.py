@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from mnist_scaling.fitting.interval import Interval
+from mnist_scaling.fitting.uncertainty.interval import Interval
 
 NB = "\N{NO-BREAK SPACE}"
 """Between the parts of one number, so that no line ends inside it."""

@@ -12,7 +12,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from mnist_scaling.config import RunConfig
-from mnist_scaling.training import data, models, optimizers, parametrization, seeding
+from mnist_scaling.training import models, seeding
+from mnist_scaling.training.data import splits
+from mnist_scaling.training.models import parametrization
+from mnist_scaling.training.step import optimizers
 
 COLUMNS = ("parametrization", "optimizer", "width", "seed", "step", "layer", "scale", "change")
 """Columns of the table: `scale` = mean |x_t|, `change` = mean |x_t - x_0|, over units and probe images."""
@@ -46,7 +49,7 @@ def coordinate_check(run: RunConfig, widths: Sequence[int], seeds: Sequence[int]
     ------
     Yang et al. 2022 (arXiv 2203.03466), appendix D.1.
     """
-    dataset = data.load(run.data, torch.device("cpu"))
+    dataset = splits.load(run.data, torch.device("cpu"))
     rows = []
     for width in widths:
         for seed in seeds:
@@ -62,7 +65,7 @@ def coordinate_check(run: RunConfig, widths: Sequence[int], seeds: Sequence[int]
     return table
 
 
-def _trajectory(run: RunConfig, dataset: data.Dataset, steps: int) -> Iterator[dict[str, Tensor]]:
+def _trajectory(run: RunConfig, dataset: splits.Dataset, steps: int) -> Iterator[dict[str, Tensor]]:
     """Activations on the probe batch at steps 0 to `steps`; the probe is a batch that is not trained on."""
     with seeding.global_stream(run.seed, "init", torch.device("cpu")):
         model = models.build(run.model, dataset.image_shape, dataset.classes).eval()  # dropout off

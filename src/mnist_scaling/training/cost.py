@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from mnist_scaling.config import RunConfig
 from mnist_scaling.study.vocabulary import TRIAL
-from mnist_scaling.training import acceleration, data, gradient_noise, models, optimizers, regimes
-from mnist_scaling.training.model_size import Size, measure
+from mnist_scaling.training import models, regimes
+from mnist_scaling.training.data import splits
+from mnist_scaling.training.models.model_size import Size, measure
+from mnist_scaling.training.run import gradient_noise
+from mnist_scaling.training.step import acceleration, optimizers
 
 _AUGMENTED = {"none": 0.0, "affine": 8e-6, "elastic": 1.9e-5}
 """Seconds that augmenting an example adds; its FLOPs are no part of C."""
@@ -24,7 +27,7 @@ def cost(run: RunConfig) -> float:
     InputError
         When the run's regime, model or optimiser refuses its configuration, so before anything of a sweep is trained.
     """
-    spec = data.spec(run.data)
+    spec = splits.spec(run.data)
     size = measure(run.model, spec.image_shape, spec.classes)
     n_train, seen = _examples(run, size)
     parts = 1 if run.trial.stage == TRIAL else 3 + len(run.data.off_distribution)
@@ -44,5 +47,5 @@ def cost(run: RunConfig) -> float:
 def _examples(run: RunConfig, size: Size) -> tuple[int, int]:
     """Unique examples of a run, and those that it processes."""
     regime = regimes.build(run, size.training)
-    n_train = regime.n_train(data.n_train(run.data))
+    n_train = regime.n_train(splits.n_train(run.data))
     return n_train, regime.n_seen(n_train)

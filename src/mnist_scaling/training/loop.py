@@ -8,24 +8,16 @@ import torch
 
 from mnist_scaling.config import RunConfig
 from mnist_scaling.study.result import TrainResult
-from mnist_scaling.training import (
-    augmentation,
-    data,
-    device,
-    optimizers,
-    regimes,
-    run_end,
-    seeding,
-    shared_run,
-    sharing,
-    weights,
-)
-from mnist_scaling.training.acceleration import build_engine
-from mnist_scaling.training.model_size import measure
-from mnist_scaling.training.observed_run import Watch
-from mnist_scaling.training.run_monitor import Ended
-from mnist_scaling.training.scoring import Report
-from mnist_scaling.training.session import Session
+from mnist_scaling.training import regimes, run_end, seeding, shared_run, sharing
+from mnist_scaling.training.data import augmentation, splits
+from mnist_scaling.training.models.model_size import measure
+from mnist_scaling.training.run import device, weights
+from mnist_scaling.training.run.observed_run import Watch
+from mnist_scaling.training.run.run_monitor import Ended
+from mnist_scaling.training.run.scoring import Report
+from mnist_scaling.training.run.session import Session
+from mnist_scaling.training.step import optimizers
+from mnist_scaling.training.step.acceleration import build_engine
 
 
 def train_model(
@@ -74,11 +66,11 @@ def _train_alone(
     config: RunConfig, here: torch.device, report: Report | None, folder: Path | None, watch: Watch | None
 ) -> TrainResult:
     """One run by an engine of its own."""
-    dataset = data.load(config.data, here)
+    dataset = splits.load(config.data, here)
     size = measure(config.model, dataset.image_shape, dataset.classes)
     regime = regimes.build(config, size.training)
-    n_train = regime.n_train(data.n_train(config.data))
-    part = data.training_part(dataset, n_train, config.data, config.seed)
+    n_train = regime.n_train(splits.n_train(config.data))
+    part = splits.training_part(dataset, n_train, config.data, config.seed)
     augmenter = augmentation.augmenter(part, config.data, config.seed)
     model = weights.initial_model(config, dataset.image_shape, dataset.classes).to(here)
     with seeding.global_stream(config.seed, "dropout", here):

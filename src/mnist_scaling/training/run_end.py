@@ -12,9 +12,11 @@ from mnist_scaling.config import RunConfig
 from mnist_scaling.study.columns import FURTHER, FURTHER_COLUMNS
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import COMPLETE
-from mnist_scaling.training import data, regimes, weights
-from mnist_scaling.training.model_size import Size
-from mnist_scaling.training.run_monitor import Ended, RunMonitor
+from mnist_scaling.training import regimes
+from mnist_scaling.training.data import splits
+from mnist_scaling.training.models.model_size import Size
+from mnist_scaling.training.run import weights
+from mnist_scaling.training.run.run_monitor import Ended, RunMonitor
 
 
 def finish(run: RunMonitor, size: Size, outcome: regimes.Outcome | Ended) -> TrainResult:
@@ -74,7 +76,7 @@ def _branch(branch: dict[str, Any], size: Size) -> dict[str, Any]:
 
 
 def leave_weights(
-    config: RunConfig, result: TrainResult, model: nn.Module, dataset: data.Dataset, folder: Path | None
+    config: RunConfig, result: TrainResult, model: nn.Module, dataset: splits.Dataset, folder: Path | None
 ) -> None:
     """Write the weights of a finished run that was asked to leave them, into its folder."""
     if result.state == COMPLETE and folder is not None and weights.saves(config):

@@ -14,13 +14,16 @@ from torch.nn.functional import pad
 
 from mnist_scaling.config import OptimConfig, RunConfig
 from mnist_scaling.study.result import TrainResult
-from mnist_scaling.training import data, regimes, run_end, schedules, seeding, weights
-from mnist_scaling.training.acceleration import ACCELERATOR
-from mnist_scaling.training.model_size import measure
-from mnist_scaling.training.observed_run import ObservedRun, Watch
+from mnist_scaling.training import regimes, run_end, seeding
+from mnist_scaling.training.data import splits
+from mnist_scaling.training.models.model_size import measure
 from mnist_scaling.training.regimes import Lockstep
-from mnist_scaling.training.run_monitor import CHECK_EVERY, Ended
-from mnist_scaling.training.scoring import Report
+from mnist_scaling.training.run import weights
+from mnist_scaling.training.run.observed_run import ObservedRun, Watch
+from mnist_scaling.training.run.run_monitor import CHECK_EVERY, Ended
+from mnist_scaling.training.run.scoring import Report
+from mnist_scaling.training.step import schedules
+from mnist_scaling.training.step.acceleration import ACCELERATOR
 
 PREPARING = threading.RLock()
 """Held while a run uses what the runs of a process have in common: torch's global stream of random numbers."""
@@ -32,7 +35,7 @@ SMALLEST_ROOM = 16
 def room(run: RunConfig) -> int:
     """Examples per step of the run's lane."""
     found = SMALLEST_ROOM
-    while found < min(run.optim.batch_size, data.n_train(run.data)):
+    while found < min(run.optim.batch_size, splits.n_train(run.data)):
         found *= 4
     return found
 
@@ -73,13 +76,13 @@ class SharedRun:
 
     def _prepare(self, device: torch.device) -> None:
         config = self.config
-        self.dataset = data.load(config.data, device)
+        self.dataset = splits.load(config.data, device)
         self.size = measure(config.model, self.dataset.image_shape, self.dataset.classes)
         regime = regimes.build(config, self.size.training)
         assert isinstance(regime, Lockstep)
         self.regime = regime
-        n = regime.n_train(data.n_train(config.data))
-        self.part = data.training_part(self.dataset, n, config.data, config.seed)
+        n = regime.n_train(splits.n_train(config.data))
+        self.part = splits.training_part(self.dataset, n, config.data, config.seed)
         self.model: nn.Module = weights.initial_model(config, self.dataset.image_shape, self.dataset.classes).to(device)
         n_seen = regime.n_seen(n)
         self.session = ObservedRun(config, self, self.dataset, self.size, n_seen, self.report, self.watch)

@@ -17,14 +17,16 @@ import torch
 
 from mnist_scaling.config import RunConfig
 from mnist_scaling.study.result import TrainResult
-from mnist_scaling.training import data, gradient_noise, models, regimes, shared_run
-from mnist_scaling.training.acceleration import ACCELERATOR, Lane
-from mnist_scaling.training.model_size import measure
-from mnist_scaling.training.observed_run import Watch
+from mnist_scaling.training import models, regimes, shared_run
+from mnist_scaling.training.data import splits
+from mnist_scaling.training.models.model_size import measure
 from mnist_scaling.training.regimes import Lockstep
-from mnist_scaling.training.run_monitor import CHECK_EVERY
-from mnist_scaling.training.scoring import Report
+from mnist_scaling.training.run import gradient_noise
+from mnist_scaling.training.run.observed_run import Watch
+from mnist_scaling.training.run.run_monitor import CHECK_EVERY
+from mnist_scaling.training.run.scoring import Report
 from mnist_scaling.training.shared_run import PREPARING, SharedRun
+from mnist_scaling.training.step.acceleration import ACCELERATOR, Lane
 
 MOST_PLACES = 32
 """Runs of one shape that are under way at a time; the others wait."""
@@ -46,7 +48,7 @@ def can_share(run: RunConfig, device: torch.device) -> bool:
 
 def _places(run: RunConfig, device: torch.device) -> int:
     assert ACCELERATOR is not None
-    size = measure(run.model, data.spec(run.data).image_shape, data.spec(run.data).classes)
+    size = measure(run.model, splits.spec(run.data).image_shape, splits.spec(run.data).classes)
     return ACCELERATOR.places(run, shared_run.room(run), size.training, device)
 
 

@@ -10,22 +10,13 @@ from torch import nn
 
 from mnist_scaling.config import RunConfig, TrialConfig
 from mnist_scaling.study.result import TrainResult
-from mnist_scaling.training import (
-    augmentation,
-    data,
-    device,
-    loop,
-    regimes,
-    run_end,
-    seeding,
-    shared_run,
-    sharing,
-    weights,
-)
-from mnist_scaling.training.acceleration import ACCELERATOR, StackedEngine
-from mnist_scaling.training.model_size import measure
+from mnist_scaling.training import loop, regimes, run_end, seeding, shared_run, sharing
+from mnist_scaling.training.data import augmentation, splits
+from mnist_scaling.training.models.model_size import measure
 from mnist_scaling.training.regimes import Lockstep
-from mnist_scaling.training.run_monitor import Ended, RunMonitor
+from mnist_scaling.training.run import device, weights
+from mnist_scaling.training.run.run_monitor import Ended, RunMonitor
+from mnist_scaling.training.step.acceleration import ACCELERATOR, StackedEngine
 
 
 def train_models(configs: Sequence[RunConfig], size: int | None = None) -> list[TrainResult]:
@@ -93,7 +84,7 @@ def _stack_size(shape: RunConfig, count: int, wanted: int | None) -> int:
 class _Member:
     """One model of a stack as its run sees it."""
 
-    def __init__(self, model: nn.Module, part: data.Part, stack: StackedEngine, place: int) -> None:
+    def __init__(self, model: nn.Module, part: splits.Part, stack: StackedEngine, place: int) -> None:
         self.model, self.part = model, part
         self._stack, self._place = stack, place
 
@@ -106,12 +97,12 @@ def _train_stack(configs: Sequence[RunConfig]) -> list[TrainResult]:
     """One stack from start to scores."""
     first = configs[0]
     torch.set_num_threads(first.threads)
-    dataset = data.load(first.data, torch.device("cpu"))
+    dataset = splits.load(first.data, torch.device("cpu"))
     size = measure(first.model, dataset.image_shape, dataset.classes)
     regime = regimes.build(first, size.training)
     assert isinstance(regime, Lockstep)
-    n = regime.n_train(data.n_train(first.data))
-    bases = [data.training_part(dataset, n, config.data, config.seed) for config in configs]
+    n = regime.n_train(splits.n_train(first.data))
+    bases = [splits.training_part(dataset, n, config.data, config.seed) for config in configs]
     augmenters = augmentation.side_by_side(bases, first.data, [config.seed for config in configs])
     parts = [a.part if a else base for a, base in zip(augmenters, bases, strict=True)]
     built = [weights.initial_model(config, dataset.image_shape, dataset.classes) for config in configs]

@@ -17,7 +17,7 @@ from typing import Any
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import records
-from mnist_scaling.tuning.job import literal
+from mnist_scaling.tuning.workers.job import literal
 
 
 def command(config: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.tuning.launcher import LocalLauncher
 
 if TYPE_CHECKING:
-    from mnist_scaling.tuning.pools.remote import Engine, Remote
+    from mnist_scaling.tuning.workers.remote import Engine, Remote
 
 
 class _ClusterLauncher(LocalLauncher):
@@ -27,8 +27,8 @@ class _ClusterLauncher(LocalLauncher):
 
     def workers(self) -> Remote:  # type: ignore[override]
         """The cluster's workers as a pool."""
-        from mnist_scaling.tuning.pools import hydra_job, remote
-        from mnist_scaling.tuning.storage import is_file
+        from mnist_scaling.tuning.stored.storage import is_file
+        from mnist_scaling.tuning.workers import hydra_job, remote
 
         application = hydra_job.Application(self.hydra_context, self.config, self.task_function)
         folder = Path(str(self.config.hydra.sweep.dir))
@@ -65,7 +65,7 @@ class DaskLauncher(_ClusterLauncher):
         self.cluster = cluster
 
     def _engine(self) -> Engine:
-        from mnist_scaling.tuning.pools.dask import Dask
+        from mnist_scaling.tuning.workers.dask import Dask
 
         cluster = None if self.cluster is None else functools.partial(instantiate, self.cluster)
         return Dask(self.address, self.count(), cluster)
@@ -81,8 +81,8 @@ class RayLauncher(_ClusterLauncher):
         self.init = init
 
     def _engine(self) -> Engine:
-        from mnist_scaling.tuning.pools import remote
-        from mnist_scaling.tuning.pools.ray import Ray
+        from mnist_scaling.tuning.workers import remote
+        from mnist_scaling.tuning.workers.ray import Ray
 
         return Ray(self.address, self.count(), remote.options(self.init))
 
@@ -97,8 +97,8 @@ class SlurmLauncher(_ClusterLauncher):
         self.ask_seconds, self.options = ask_seconds, options
 
     def _engine(self) -> Engine:
-        from mnist_scaling.tuning.pools import remote
-        from mnist_scaling.tuning.pools.slurm import Slurm
+        from mnist_scaling.tuning.workers import remote
+        from mnist_scaling.tuning.workers.slurm import Slurm
 
         given = {key: value for key, value in self.options.items() if value is not None}
         options = remote.options(OmegaConf.create(given))

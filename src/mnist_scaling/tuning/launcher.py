@@ -23,7 +23,7 @@ _NVIDIA = Path("/dev/nvidiactl")
 """What Linux has where there is a GPU of NVIDIA's."""
 
 if TYPE_CHECKING:
-    from mnist_scaling.tuning.pools.local import Workers
+    from mnist_scaling.tuning.workers.local import Workers
 
 
 class LocalLauncher(Launcher):
@@ -51,7 +51,7 @@ class LocalLauncher(Launcher):
 
     def count(self) -> int:
         """Processes."""
-        from mnist_scaling.tuning.pools import local
+        from mnist_scaling.tuning.workers import local
 
         return len(self.gpus) if self.n_workers is None and self.gpus else local.count(self.n_workers)
 
@@ -66,7 +66,7 @@ class LocalLauncher(Launcher):
 
     def workers(self) -> Workers:
         """The pool of processes."""
-        from mnist_scaling.tuning.pools import hydra_job, local
+        from mnist_scaling.tuning.workers import hydra_job, local
 
         training = trainer.of(self.task_function)
         warm_up = training.warm_up if self.warm_up else None

@@ -21,19 +21,20 @@ from omegaconf import DictConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import identity
 from mnist_scaling.study.vocabulary import TRANSFER_RULES
-from mnist_scaling.tuning import faults, trainer
-from mnist_scaling.tuning.masking import masked
+from mnist_scaling.tuning import trainer
+from mnist_scaling.tuning.stored.masking import masked
+from mnist_scaling.tuning.workers import faults
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
-    from mnist_scaling.tuning import announcement
-    from mnist_scaling.tuning.cell_study import CellStudy
-    from mnist_scaling.tuning.cell_tuner import Effort
-    from mnist_scaling.tuning.grid import Cell, Partition
-    from mnist_scaling.tuning.ledger import Ledger
-    from mnist_scaling.tuning.pools.base import Pool
+    from mnist_scaling.tuning.cell.cell_study import CellStudy
+    from mnist_scaling.tuning.cell.cell_tuner import Effort
+    from mnist_scaling.tuning.grid.partitioning import Cell, Partition
+    from mnist_scaling.tuning.sweep import announcement
+    from mnist_scaling.tuning.sweep.ledger import Ledger
     from mnist_scaling.tuning.trainer import DataFacts
+    from mnist_scaling.tuning.workers.pool import Pool
 
 _FULL = "full"
 """Value of `scale` that shrinks nothing."""
@@ -134,9 +135,10 @@ class CellSweeper(Sweeper):
             When an override, a config, the study's folder or its storage is at fault.
         """
         from mnist_scaling.study import layout, provenance
-        from mnist_scaling.tuning import finished, optuna_objects, printout
-        from mnist_scaling.tuning.ledger import Ledger
-        from mnist_scaling.tuning.tuner import join
+        from mnist_scaling.tuning.cell import optuna_objects
+        from mnist_scaling.tuning.sweep import finished, printout
+        from mnist_scaling.tuning.sweep.ledger import Ledger
+        from mnist_scaling.tuning.sweep.tuner import join
 
         optuna_objects.check_sampler(self.sampler)
         arguments = self._named(arguments)
@@ -152,9 +154,9 @@ class CellSweeper(Sweeper):
             print("Every cell has its trials and repeats: nothing is left to do.")
             printout.show(folder)
             return
-        from mnist_scaling.tuning import dashboard
-        from mnist_scaling.tuning.storage import mend, study_prefix
-        from mnist_scaling.tuning.tuner import Tuner
+        from mnist_scaling.tuning.stored import dashboard
+        from mnist_scaling.tuning.stored.storage import mend, study_prefix
+        from mnist_scaling.tuning.sweep.tuner import Tuner
 
         # The pool is opened first, so that its processes import torch while the cells are composed.
         with self._pool(folder) as pool:
@@ -203,7 +205,7 @@ class CellSweeper(Sweeper):
         self, folder: Path, arguments: list[str], cells: Sequence[Cell], facts: Sequence[DataFacts], ledger: Ledger
     ) -> None:
         """Print what was understood."""
-        from mnist_scaling.tuning import announcement
+        from mnist_scaling.tuning.sweep import announcement
 
         announcement.show(self._understood(folder, arguments, cells, facts), ledger)
 
@@ -211,7 +213,7 @@ class CellSweeper(Sweeper):
         self, folder: Path, arguments: list[str], cells: Sequence[Cell], facts: Sequence[DataFacts]
     ) -> announcement.Sweep:
         """The sweep, ready to train."""
-        from mnist_scaling.tuning import announcement
+        from mnist_scaling.tuning.sweep import announcement
 
         named = (str(node["_target_"]).rsplit(".", 1)[-1] for node in (self.sampler, self.pruner) if node)
         workers = self.launcher.expected_workers() if hasattr(self.launcher, "expected_workers") else None
@@ -231,7 +233,7 @@ class CellSweeper(Sweeper):
         InputError
             When an override or a config is at fault, or the study in the folder is another one.
         """
-        from mnist_scaling.tuning.tuner import join
+        from mnist_scaling.tuning.sweep.tuner import join
 
         arguments = self._named(arguments)
         folder, cells = Path(str(self.config.hydra.sweep.dir)), self._cells(arguments)
@@ -239,7 +241,7 @@ class CellSweeper(Sweeper):
         return self._understood(folder, arguments, cells, ())
 
     def _effort(self) -> Effort:
-        from mnist_scaling.tuning.cell_tuner import Effort
+        from mnist_scaling.tuning.cell.cell_tuner import Effort
 
         together = self.trainer.can_train_together
         return Effort(self.n_trials, self.n_repeats, self.trials_per_batch, self.widen, self.stop_below, together)
@@ -260,14 +262,14 @@ class CellSweeper(Sweeper):
 
     def _partition(self, arguments: list[str]) -> Partition:
         from mnist_scaling import config
-        from mnist_scaling.tuning import grid
+        from mnist_scaling.tuning.grid import partitioning
 
         given = [f"{key!s}={value}" for key, value in (self.params or {}).items()]
         space = config.flatten(self.config.get("search_space") or {})
-        return grid.partition([*given, *arguments], (key for key, spec in space.items() if spec is not None))
+        return partitioning.partition([*given, *arguments], (key for key, spec in space.items() if spec is not None))
 
     def _cells(self, arguments: list[str]) -> list[Cell]:
-        from mnist_scaling.tuning import cell_list, grid
+        from mnist_scaling.tuning.grid import cell_list, partitioning
 
         parts = self._partition(arguments)
 
@@ -277,17 +279,17 @@ class CellSweeper(Sweeper):
         listed: Sequence[Mapping[str, str]] = ({},)
         if self.cells is not None:
             listed = cell_list.read(self.cells, parts.keys)
-        return grid.cells(parts, compose, self.trainer.cost, self.max_values_per_axis, listed)
+        return partitioning.cells(parts, compose, self.trainer.cost, self.max_values_per_axis, listed)
 
     def _studies(self, cells: Sequence[Cell], storage: BaseStorage, prefix: str) -> list[CellStudy]:
-        from mnist_scaling.tuning.cell_study import CellStudy
+        from mnist_scaling.tuning.cell.cell_study import CellStudy
 
         return [CellStudy(cell, storage, self.sampler, prefix) for cell in cells]
 
     def _open(self, folder: Path) -> BaseStorage:
         """The storage; one that has never answered is not waited for, because its URL is probably misspelt."""
-        from mnist_scaling.tuning import patience
-        from mnist_scaling.tuning.storage import open_storage
+        from mnist_scaling.tuning.stored import patience
+        from mnist_scaling.tuning.stored.storage import open_storage
 
         with contextlib.nullcontext() if self._was_opened else patience.hurry():
             storage = open_storage(self.storage, folder, self.storage_patience)
@@ -298,7 +300,7 @@ class CellSweeper(Sweeper):
         """Claim the study where other folders may share its storage; returns a function that checks the claim."""
         import optuna
 
-        from mnist_scaling.tuning.lease import Lease
+        from mnist_scaling.tuning.stored.lease import Lease
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         if self.storage is None:  # the folder's own journal, under the folder's lock
@@ -307,7 +309,7 @@ class CellSweeper(Sweeper):
 
     def _pool(self, folder: Path) -> Pool:
         """This machine's workers where the launcher has them, else rounds of whatever launcher it is."""
-        from mnist_scaling.tuning.pools.rounds import Rounds
+        from mnist_scaling.tuning.workers.rounds import Rounds
 
         if hasattr(self.launcher, "workers"):
             return self.launcher.workers()

@@ -9,9 +9,10 @@ import torch
 
 from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RegimeConfig, RunConfig, TrialConfig
 from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED
-from mnist_scaling.training import data, loop
+from mnist_scaling.training import loop
+from mnist_scaling.training.data import splits
 from mnist_scaling.training.fast import stack
-from mnist_scaling.training.run_monitor import CHECK_EVERY
+from mnist_scaling.training.run.run_monitor import CHECK_EVERY
 from mnist_scaling.training.together import train_models
 
 
@@ -98,7 +99,7 @@ def test_only_a_clear_gain_makes_a_stack() -> None:
 
 
 def test_every_size_is_timed(data_dir: str) -> None:
-    dataset = data.load(DataConfig(dir=data_dir), torch.device("cpu"))
+    dataset = splits.load(DataConfig(dir=data_dir), torch.device("cpu"))
     times = stack.seconds(ModelConfig(width=1), OptimConfig(batch_size=8), dataset, [1, 2])
     assert list(times) == [1, 2]
     assert all(0 < t < 1 for t in times.values())

@@ -26,9 +26,9 @@ from scipy.special import stdtrit
 
 from mnist_scaling.asking.measures.base import Found, Kind, Number, columns, exponential
 from mnist_scaling.asking.study_arms import LOSS, Arm
-from mnist_scaling.fitting.interval import Interval
 from mnist_scaling.fitting.laws.base import Array
-from mnist_scaling.fitting.least_squares import LEVEL
+from mnist_scaling.fitting.uncertainty.interval import Interval
+from mnist_scaling.fitting.uncertainty.least_squares import LEVEL
 
 
 @dataclass(frozen=True)

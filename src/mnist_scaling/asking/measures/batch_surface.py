@@ -13,9 +13,9 @@ import numpy as np
 from scipy.optimize import least_squares
 from scipy.special import expit, stdtrit
 
-from mnist_scaling.fitting.interval import Interval
 from mnist_scaling.fitting.laws.base import Array
-from mnist_scaling.fitting.least_squares import LEVEL
+from mnist_scaling.fitting.uncertainty.interval import Interval
+from mnist_scaling.fitting.uncertainty.least_squares import LEVEL
 
 LIMITS = (np.log(0.25), np.log(65536)), (-1.0, 1.0)
 """Of log B_crit in the middle of the data, and of its power in E; beyond 1 more data would not mean a lower loss."""

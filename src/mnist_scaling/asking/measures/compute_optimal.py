@@ -12,9 +12,9 @@ from mnist_scaling.asking.measures.base import Found, Kind, Number, table
 from mnist_scaling.asking.study_arms import Arm
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.analysis import analyse
-from mnist_scaling.fitting.fitted import Options
-from mnist_scaling.fitting.frontier import METHODS
-from mnist_scaling.fitting.interval import Interval
+from mnist_scaling.fitting.frontier.fronts import METHODS
+from mnist_scaling.fitting.selection.fitted import Options
+from mnist_scaling.fitting.uncertainty.interval import Interval
 
 WORDS = {"N_exponent": "N*", "D_exponent": "D*", "loss_exponent": "L*"}
 """Exponents of a frontier, and what they are exponents of."""

@@ -26,8 +26,8 @@ from mnist_scaling.asking.measures import base
 from mnist_scaling.asking.measures.base import Found, Kind, Number, columns, exponential, mean, quantiles
 from mnist_scaling.asking.measures.batch_surface import Array, BatchSurface, fit_surface
 from mnist_scaling.asking.study_arms import LOSS, Arm
-from mnist_scaling.fitting.interval import Interval
-from mnist_scaling.fitting.least_squares import LEVEL
+from mnist_scaling.fitting.uncertainty.interval import Interval
+from mnist_scaling.fitting.uncertainty.least_squares import LEVEL
 from mnist_scaling.study.columns import GRADIENT_NOISE_COLUMNS
 
 GRID = np.linspace(np.log(0.25), np.log(65536), 150)

@@ -18,7 +18,7 @@ from mnist_scaling.fitting.comparing import Comparison, ComparisonOptions, compa
 from mnist_scaling.fitting.comparing.comparison import MARGIN
 from mnist_scaling.fitting.comparing.slopes import Difference
 from mnist_scaling.fitting.comparing.verdict import verdict
-from mnist_scaling.fitting.interval import Interval
+from mnist_scaling.fitting.uncertainty.interval import Interval
 
 EXPONENTS = {"alpha": "N", "beta": "D"}
 """The variable that each exponent is one of."""

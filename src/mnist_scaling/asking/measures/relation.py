@@ -9,8 +9,8 @@ import numpy as np
 
 from mnist_scaling.asking.measures.base import Found, Kind, Number, columns
 from mnist_scaling.asking.study_arms import LOSS, Arm
-from mnist_scaling.fitting.interval import Interval
-from mnist_scaling.fitting.least_squares import exponents
+from mnist_scaling.fitting.uncertainty.interval import Interval
+from mnist_scaling.fitting.uncertainty.least_squares import exponents
 
 
 @dataclass(frozen=True)

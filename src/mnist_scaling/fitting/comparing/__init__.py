@@ -1,7 +1,6 @@
 """Two arms compared, such as two optimisers or the same grid with and without dropout."""
 
 from mnist_scaling.fitting.comparing.comparison import Comparison, ComparisonOptions, compare
-from mnist_scaling.fitting.comparing.comparison_json import comparison_record, of_pairs
 from mnist_scaling.fitting.comparing.pairing import Arm
 
-__all__ = ["Arm", "Comparison", "ComparisonOptions", "compare", "comparison_record", "of_pairs"]
+__all__ = ["Arm", "Comparison", "ComparisonOptions", "compare"]

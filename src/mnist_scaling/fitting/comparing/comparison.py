@@ -15,7 +15,7 @@ from mnist_scaling.fitting.comparing.slopes import Difference, slopes
 from mnist_scaling.fitting.comparing.surface import Surfaces, fit_surfaces
 from mnist_scaling.fitting.comparing.verdict import verdict
 from mnist_scaling.fitting.diagnostics.found import Flag
-from mnist_scaling.fitting.interval import Interval
+from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.study.flags import CELLS_LEFT_OUT, NO_COMMON_LOSS, NOISE_UNKNOWN, NOT_PAIRED
 
 MARGIN = 0.03

@@ -13,9 +13,9 @@ from mnist_scaling.fitting.comparing.slopes import slopes, solve_slopes
 from mnist_scaling.fitting.comparing.surface import Surfaces, fit_surfaces
 from mnist_scaling.fitting.comparing.verdict import DIFFERS, verdict
 from mnist_scaling.fitting.coverage import Coverage, summary
-from mnist_scaling.fitting.interval import Interval
+from mnist_scaling.fitting.inputs.rows import Table, make_table
 from mnist_scaling.fitting.laws.base import Array, Law
-from mnist_scaling.fitting.rows import Table, make_table
+from mnist_scaling.fitting.uncertainty.interval import Interval
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mnist_scaling.fitting.comparing.verdict import DIFFERS, EQUIVALENT
-from mnist_scaling.fitting.interval import Interval
+from mnist_scaling.fitting.uncertainty.interval import Interval
 
 EXPONENTS = {"alpha": "N", "beta": "D", "gamma": "C"}
 """The variable whose exponent each name is."""

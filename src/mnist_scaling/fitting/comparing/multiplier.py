@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from mnist_scaling.fitting.comparing.surface import Surfaces
-from mnist_scaling.fitting.interval import Interval
+from mnist_scaling.fitting.inputs.rows import Table
 from mnist_scaling.fitting.laws.base import Array
-from mnist_scaling.fitting.rows import Table
-from mnist_scaling.fitting.uncertainty import interval, widening
+from mnist_scaling.fitting.uncertainty.bootstrap import interval, widening
+from mnist_scaling.fitting.uncertainty.interval import Interval
 
 BUDGETS, SIZES = 33, 17
 """Budgets between the smallest and the largest compute, and sizes tried at each of them."""

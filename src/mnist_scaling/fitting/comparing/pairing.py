@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mnist_scaling.errors import InputError
+from mnist_scaling.fitting.inputs.rows import Table
 from mnist_scaling.fitting.laws.base import Array
-from mnist_scaling.fitting.rows import Table
 
 FEWEST_CELLS = 4
 """Cells that a comparison needs of each arm: a plane in two variables has three coefficients, and one is noise."""

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from mnist_scaling.fitting.comparing.surface import Surfaces, basis
-from mnist_scaling.fitting.interval import Interval
 from mnist_scaling.fitting.laws.base import Array
-from mnist_scaling.fitting.uncertainty import interval, widening
+from mnist_scaling.fitting.uncertainty.bootstrap import interval, widening
+from mnist_scaling.fitting.uncertainty.interval import Interval
 
 NAMES = {"N": "alpha", "D": "beta", "C": "gamma"}
 """What the exponent of each variable is called."""

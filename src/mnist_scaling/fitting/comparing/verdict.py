@@ -6,7 +6,7 @@ the whole interval lies within the margin (two one-sided tests; Schuirmann 1987)
 
 from __future__ import annotations
 
-from mnist_scaling.fitting.interval import Interval
+from mnist_scaling.fitting.uncertainty.interval import Interval
 
 DIFFERS, EQUIVALENT, NOT_SETTLED = "differs", "equivalent", "not settled"
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from mnist_scaling.fitting.rows import Table
+from mnist_scaling.fitting.inputs.rows import Table
 from mnist_scaling.study import flags
 
 

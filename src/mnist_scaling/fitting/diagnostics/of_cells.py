@@ -9,12 +9,12 @@ import numpy as np
 from scipy import special
 
 from mnist_scaling.fitting.diagnostics.found import Flag, cells_of
-from mnist_scaling.fitting.estimate import Fit
+from mnist_scaling.fitting.estimation.estimate import Fit
+from mnist_scaling.fitting.estimation.objective import robust_scale
+from mnist_scaling.fitting.estimation.variance import squeeze
+from mnist_scaling.fitting.inputs.rows import Table
 from mnist_scaling.fitting.laws.base import Array
-from mnist_scaling.fitting.noise import LARGEST_LEVERAGE, place, repeated, seed_noise
-from mnist_scaling.fitting.objective import robust_scale
-from mnist_scaling.fitting.rows import Table
-from mnist_scaling.fitting.variance import squeeze
+from mnist_scaling.fitting.uncertainty.noise import LARGEST_LEVERAGE, place, repeated, seed_noise
 from mnist_scaling.study import flags
 
 FAMILY_ERROR = 0.01

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from mnist_scaling.fitting.diagnostics.found import Flag, cells_of
-from mnist_scaling.fitting.frontier import Frontier
-from mnist_scaling.fitting.rows import Table
+from mnist_scaling.fitting.frontier.fronts import Frontier
+from mnist_scaling.fitting.inputs.rows import Table
 from mnist_scaling.study import flags
 
 FAR = 10.0

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from mnist_scaling.fitting.diagnostics.found import Flag
-from mnist_scaling.fitting.estimate import Fit
-from mnist_scaling.fitting.interval import Interval
-from mnist_scaling.fitting.noise import Noise
-from mnist_scaling.fitting.rows import Table
-from mnist_scaling.fitting.variance import TOO_SMALL
+from mnist_scaling.fitting.estimation.estimate import Fit
+from mnist_scaling.fitting.estimation.variance import TOO_SMALL
+from mnist_scaling.fitting.inputs.rows import Table
+from mnist_scaling.fitting.uncertainty.interval import Interval
+from mnist_scaling.fitting.uncertainty.noise import Noise
 from mnist_scaling.study import flags
 
 FEWEST_SETTLED = 0.7

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from mnist_scaling.fitting.diagnostics.found import Flag, cells_of
-from mnist_scaling.fitting.interval import Interval
+from mnist_scaling.fitting.inputs.rows import MEANINGS, Table
 from mnist_scaling.fitting.laws.base import Array
-from mnist_scaling.fitting.rows import MEANINGS, Table
+from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.study import flags
 
 CHANCE_SHARE = 0.95

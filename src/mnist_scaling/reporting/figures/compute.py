@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogFormatterMathtext, LogLocator, NullLocator
 
-from mnist_scaling.fitting.frontier import METHODS
+from mnist_scaling.fitting.frontier.fronts import METHODS
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.prepare.compute import Compute, Frontier, IsoFlops, Optimum, exponent_label
 from mnist_scaling.reporting.text import number

@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
-from mnist_scaling.fitting.interval import Interval
 from mnist_scaling.fitting.laws.base import Array
-from mnist_scaling.fitting.least_squares import LEVEL, exponent
+from mnist_scaling.fitting.uncertainty.interval import Interval
+from mnist_scaling.fitting.uncertainty.least_squares import LEVEL, exponent
 from mnist_scaling.reporting.loading import Study
 from mnist_scaling.reporting.prepare import Missing
 from mnist_scaling.reporting.text import listing, plural

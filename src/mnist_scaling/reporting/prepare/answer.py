@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.fitting.interval import Interval
+from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.text import short
 from mnist_scaling.study.columns import label
 

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mnist_scaling.fitting.fits_json import known_settings_laws
-from mnist_scaling.fitting.interval import Interval
-from mnist_scaling.fitting.optimal_settings import KeyLaws
-from mnist_scaling.fitting.setting_prior import predict
+from mnist_scaling.fitting.uncertainty.interval import Interval
+from mnist_scaling.reporting.fits_json import known_settings_laws
 from mnist_scaling.reporting.loading import Study
 from mnist_scaling.reporting.prepare import Missing
 from mnist_scaling.reporting.text import listing, short
+from mnist_scaling.settings.optimal_settings import KeyLaws
+from mnist_scaling.settings.setting_prior import predict
 from mnist_scaling.study.columns import label
 
 SIZES = ("N", "D")

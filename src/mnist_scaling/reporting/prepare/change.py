@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from mnist_scaling.fitting.interval import Interval
-from mnist_scaling.fitting.tuning_change import CHANGE, SIMULTANEOUS, SOURCES
+from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.loading import Study, axis_value
 from mnist_scaling.reporting.prepare import Missing
+from mnist_scaling.settings.tuning_change import CHANGE, SIMULTANEOUS, SOURCES
 from mnist_scaling.study import layout
 from mnist_scaling.study.columns import label
 

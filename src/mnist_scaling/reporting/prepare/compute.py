@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mnist_scaling.fitting.frontier import METHODS
-from mnist_scaling.fitting.interval import Interval
+from mnist_scaling.fitting.frontier.fronts import METHODS
+from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.loading import Study
 from mnist_scaling.reporting.prepare import Missing
 from mnist_scaling.reporting.prepare.losses import levels, selected_law

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from mnist_scaling.fitting.interval import Interval
+from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.loading import Study
 from mnist_scaling.reporting.prepare import Missing
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mnist_scaling.fitting.interval import Interval
 from mnist_scaling.fitting.laws import ALL
+from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.loading import Study, axis_value
 from mnist_scaling.reporting.prepare import Missing
 from mnist_scaling.study.columns import label

@@ -10,8 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from mnist_scaling.fitting.interval import Interval
-from mnist_scaling.fitting.least_squares import LEVEL
+from mnist_scaling.fitting.uncertainty.interval import Interval
+from mnist_scaling.fitting.uncertainty.least_squares import LEVEL
 from mnist_scaling.reporting.prepare import Missing
 
 AROUND = 2

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mnist_scaling.fitting.interval import Interval
+from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.prepare import Missing
 
 MOST_ROWS = 30

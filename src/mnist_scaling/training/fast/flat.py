@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mnist_scaling.config import OptimConfig
-from mnist_scaling.training import parametrization
+from mnist_scaling.training.models import parametrization
 
 _ALIGN = 16
 """Rows start at multiples of this many floats, so that vector instructions cut every row alike, alone or in a stack."""

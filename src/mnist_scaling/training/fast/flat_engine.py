@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from mnist_scaling.config import OptimConfig
-from mnist_scaling.training import data
-from mnist_scaling.training.engine import Engine
+from mnist_scaling.training.data import splits
 from mnist_scaling.training.fast import small_cnn
 from mnist_scaling.training.fast.flat import Flat, FlatOptimizer
 from mnist_scaling.training.fast.masks import Dropout
+from mnist_scaling.training.step.engine import Engine
 
 Losses = Callable[[Tensor, Tensor], Tensor]
 """From rows of the shared pixels (1, batch) and their labels to losses; leaves gradients in the flat ones."""
@@ -30,7 +30,7 @@ class FlatEngine(Engine):
     config : OptimConfig
     """
 
-    def __init__(self, model: nn.Module, part: data.Part, config: OptimConfig) -> None:
+    def __init__(self, model: nn.Module, part: splits.Part, config: OptimConfig) -> None:
         super().__init__(model, part)
         self._flat = Flat([model])
         self._optimizer = FlatOptimizer(self._flat, config)

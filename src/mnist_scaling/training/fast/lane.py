@@ -19,10 +19,11 @@ import torch
 from torch import Tensor, nn
 
 from mnist_scaling.config import OptimConfig
-from mnist_scaling.training import data, parametrization
+from mnist_scaling.training.data import splits
 from mnist_scaling.training.fast import row_kernels, small_cnn
 from mnist_scaling.training.fast.flat import Flat, bind
 from mnist_scaling.training.fast.masks import Dropout
+from mnist_scaling.training.models import parametrization
 
 _WARM_UPS = 2
 """Steps before the graph is captured: libraries allocate in their first calls."""
@@ -78,7 +79,14 @@ class Lane:
     """
 
     def __init__(
-        self, model: nn.Module, places: int, part: data.Part, config: OptimConfig, batch: int, steps: int, dropout: bool
+        self,
+        model: nn.Module,
+        places: int,
+        part: splits.Part,
+        config: OptimConfig,
+        batch: int,
+        steps: int,
+        dropout: bool,
     ) -> None:
         self.places, self.batch, self.steps, self._config = places, batch, steps, config
         models = [model] * places

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from mnist_scaling.config import OptimConfig, RunConfig
-from mnist_scaling.training import data, models
+from mnist_scaling.training import models
+from mnist_scaling.training.data import splits
 from mnist_scaling.training.fast import row_kernels, small_cnn
 from mnist_scaling.training.fast.flat_engine import FlatEngine
 from mnist_scaling.training.fast.lane import Lane, Plan, plan
@@ -33,13 +34,13 @@ WIDEST = 5e10
 """FLOPs of a model's step beyond which torch's own convolutions are faster than the products of a lane."""
 
 
-def engine(model: nn.Module, part: data.Part, config: OptimConfig) -> FlatEngine | None:
+def engine(model: nn.Module, part: splits.Part, config: OptimConfig) -> FlatEngine | None:
     """Flat parameters where torch has a fused optimiser, with gradients by hand where `small_cnn` has them."""
     fused = config._target_ is None and part.rows.device.type in ("cpu", "cuda")
     return FlatEngine(model, part, config) if fused else None
 
 
-def forward(model: nn.Module, part: data.Part) -> Callable[[Tensor], Tensor] | None:
+def forward(model: nn.Module, part: splits.Part) -> Callable[[Tensor], Tensor] | None:
     """Logits by hand, of a model that `small_cnn` supports."""
     if not small_cnn.supports(model, part):
         return None
@@ -51,7 +52,7 @@ def can_stack(run: RunConfig) -> bool:
     """Stacks are by hand alone, gradients and optimiser."""
     if run.optim._target_ is not None:
         return False
-    dataset = data.load(run.data, torch.device("cpu"))
+    dataset = splits.load(run.data, torch.device("cpu"))
     with torch.device("meta"):
         model = models.build(run.model, dataset.image_shape, dataset.classes)
     return small_cnn.supports(model, dataset.train)
@@ -59,7 +60,7 @@ def can_stack(run: RunConfig) -> bool:
 
 def fastest_stack(run: RunConfig, count: int) -> int:
     """The fastest number of models per stack, measured once per process and shape."""
-    n_train = data.n_train(run.data)
+    n_train = splits.n_train(run.data)
     optim = OptimConfig(run.optim.name, batch_size=min(run.optim.batch_size, n_train), clip=run.optim.clip)
     return fastest(run.model, optim, run.data.whole, count)
 
@@ -79,7 +80,7 @@ def pace(run: RunConfig, image_shape: tuple[int, ...], flops: int) -> Pace | Non
 
 def stack(
     members: Sequence[nn.Module],
-    parts: Sequence[data.Part],
+    parts: Sequence[splits.Part],
     config: OptimConfig,
     dropout: Sequence[float],
     streams: Sequence[torch.Generator],
@@ -92,7 +93,7 @@ def places(run: RunConfig, batch: int, flops: int, device: torch.device) -> int:
     """`PLACES` for narrow networks, 1 for wide ones; 0 for runs that no lane trains, or not as fast as torch does."""
     if run.optim._target_ is not None or (device.type == "cuda" and not row_kernels.AVAILABLE):
         return 0
-    image_shape = data.spec(run.data).image_shape
+    image_shape = splits.spec(run.data).image_shape
     if models.family(run.model.name) is not CNN or not small_cnn.is_written_out(run.model.depth, image_shape):
         return 0
     if batch * flops > WIDEST:
@@ -101,7 +102,7 @@ def places(run: RunConfig, batch: int, flops: int, device: torch.device) -> int:
 
 
 def lane(
-    model: nn.Module, places: int, part: data.Part, config: OptimConfig, batch: int, steps: int, dropout: bool
+    model: nn.Module, places: int, part: splits.Part, config: OptimConfig, batch: int, steps: int, dropout: bool
 ) -> Lane:
     """A lane with so many places for models of this one's shape."""
     return Lane(model, places, part, config, batch, steps, dropout)

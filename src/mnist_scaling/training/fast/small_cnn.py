@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 from torch.nn.utils import parameters_to_vector
 
-from mnist_scaling.training import data
+from mnist_scaling.training.data import splits
 from mnist_scaling.training.fast.masks import Dropout
 from mnist_scaling.training.models.cnn import CNN
 
@@ -43,7 +43,7 @@ _ALIGN = 8
 odd addresses are summed in another order, and a model would get other bits in a stack than alone."""
 
 
-def supports(model: nn.Module, part: data.Part) -> bool:
+def supports(model: nn.Module, part: splits.Part) -> bool:
     """Whether `Gradients` is this model's mathematics, on a device and at a width where it is the faster."""
     return (
         type(model) is CNN
@@ -63,7 +63,7 @@ def is_written_out(depth: int, image_shape: tuple[int, ...]) -> bool:
     return depth == 2 and channels == 1 and all(side % 4 == 0 for side in sides)
 
 
-def forward(model: CNN, part: data.Part) -> Gradients:
+def forward(model: CNN, part: splits.Part) -> Gradients:
     """A model's weights as they are now, for evaluations on a part."""
     weights = parameters_to_vector(model.parameters()).detach().unsqueeze(0)
     return Gradients([model], part, weights, torch.empty_like(weights), Dropout([0.0], [None]))
@@ -86,7 +86,7 @@ class Gradients:
     """
 
     def __init__(
-        self, models: Sequence[nn.Module], part: data.Part, weights: Tensor, gradients: Tensor, dropout: Dropout
+        self, models: Sequence[nn.Module], part: splits.Part, weights: Tensor, gradients: Tensor, dropout: Dropout
     ) -> None:
         model = models[0]
         assert isinstance(model, CNN)

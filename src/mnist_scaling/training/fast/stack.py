@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig
-from mnist_scaling.training import data, models, seeding
+from mnist_scaling.training import models, seeding
+from mnist_scaling.training.data import splits
 from mnist_scaling.training.fast import small_cnn
 from mnist_scaling.training.fast.flat import Flat, FlatOptimizer
 from mnist_scaling.training.fast.masks import Dropout
@@ -39,7 +40,7 @@ class Stack:
     """
 
     def __init__(
-        self, members: Sequence[nn.Module], parts: Sequence[data.Part], config: OptimConfig, dropout: Dropout
+        self, members: Sequence[nn.Module], parts: Sequence[splits.Part], config: OptimConfig, dropout: Dropout
     ) -> None:
         flat = Flat(members)
         self._optimizer = FlatOptimizer(flat, config)
@@ -66,7 +67,7 @@ class Stack:
 @functools.lru_cache(maxsize=256)
 def fastest(model: ModelConfig, optim: OptimConfig, source: DataConfig, count: int) -> int:
     """Models in a stack at which `count` of them train fastest, measured; 1 unless a stack is clearly faster."""
-    return choose(seconds(model, optim, data.load(source, torch.device("cpu")), [k for k in SIZES if k <= count]))
+    return choose(seconds(model, optim, splits.load(source, torch.device("cpu")), [k for k in SIZES if k <= count]))
 
 
 def choose(times: Mapping[int, float]) -> int:
@@ -75,7 +76,7 @@ def choose(times: Mapping[int, float]) -> int:
     return best if times[best] < WORTH * times[1] else 1
 
 
-def seconds(model: ModelConfig, optim: OptimConfig, dataset: data.Dataset, sizes: Sequence[int]) -> dict[int, float]:
+def seconds(model: ModelConfig, optim: OptimConfig, dataset: splits.Dataset, sizes: Sequence[int]) -> dict[int, float]:
     """Seconds per step and model of stacks of some sizes: the best of a few rounds in which all take turns."""
     stream = torch.Generator().manual_seed(0)
     stacks = {}

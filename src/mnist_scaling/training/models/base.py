@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from mnist_scaling import config as schema
 from mnist_scaling.config import ModelConfig
-from mnist_scaling.training import parametrization
-from mnist_scaling.training.parametrization import Label, Role
+from mnist_scaling.training.models import parametrization
+from mnist_scaling.training.models.parametrization import Label, Role
 
 
 @dataclass(frozen=True)

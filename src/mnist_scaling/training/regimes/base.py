@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from mnist_scaling.config import RunConfig
-from mnist_scaling.training import schedules
+from mnist_scaling.training.step import schedules
 
 if TYPE_CHECKING:
-    from mnist_scaling.training.observed_run import ObservedRun
-    from mnist_scaling.training.run_monitor import RunMonitor
-    from mnist_scaling.training.session import Session
+    from mnist_scaling.training.run.observed_run import ObservedRun
+    from mnist_scaling.training.run.run_monitor import RunMonitor
+    from mnist_scaling.training.run.session import Session
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from mnist_scaling.config import RunConfig, require
 from mnist_scaling.study.flags import UNDERTRAINED
-from mnist_scaling.training import schedules
 from mnist_scaling.training.regimes.base import Outcome
+from mnist_scaling.training.step import schedules
 
 if TYPE_CHECKING:
-    from mnist_scaling.training.session import Session
+    from mnist_scaling.training.run.session import Session
 
 DROP = 0.3
 """Factor on the rate at each drop of schedule=plateau."""

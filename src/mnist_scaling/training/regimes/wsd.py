@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from mnist_scaling.config import RunConfig, require
-from mnist_scaling.training import data, schedules
+from mnist_scaling.training.data import splits
 from mnist_scaling.training.regimes.base import Outcome
+from mnist_scaling.training.step import schedules
 
 if TYPE_CHECKING:
-    from mnist_scaling.training.session import Session
+    from mnist_scaling.training.run.session import Session
 
 CHECKPOINT_EVERY = 200
 """Steps between checkpoints of the trunk; each costs some milliseconds."""
@@ -47,7 +48,7 @@ class Wsd:
             f"`regime.last` must be at least the first of `regime.branches`, {run.regime.branches[0]:g}, but got "
             f"{run.regime.last:g}: raise it.",
         )
-        self.sizes = [max(1, round(share * data.n_train(run.data))) for share in self.shares]
+        self.sizes = [max(1, round(share * splits.n_train(run.data))) for share in self.shares]
 
     def n_train(self, available: int) -> int:
         """As many as the largest branch sees."""

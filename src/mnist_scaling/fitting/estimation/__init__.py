@@ -1,0 +1,1 @@
+"""One law fitted to one table: objective, solver, starts."""

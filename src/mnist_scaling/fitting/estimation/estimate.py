@@ -1,0 +1,332 @@
+"""Fit one law to rows: screen many starts, polish the best, say how sure the optimum is.
+
+Source: the multi-start of Hoffmann et al. 2022, section 3.3, with the scales solved for each set of
+exponents (variable projection, Golub & Pereyra 1973) instead of being gridded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mnist_scaling.errors import InputError
+from mnist_scaling.fitting.estimation.nesting import EMBEDDINGS, nested_in
+from mnist_scaling.fitting.estimation.objective import LOSSES, Delta, Scale, choose_delta, huber
+from mnist_scaling.fitting.estimation.solve import Solution, minimise
+from mnist_scaling.fitting.laws.base import Array, Law, Logs
+
+POLISHED = 24
+"""Starts that are followed to the end; the others are only screened."""
+
+SCREENED = 400
+"""Rows that starts are screened on; longer tables are sampled for it, and the fit itself takes all rows."""
+
+ROUGH, FEW = 8, 3
+"""Starts of the first fit that delta=auto comes from, and starts that are followed on all rows of a long table."""
+
+HEAT, BEHIND = 30, 1.2
+"""Steps after which a start is given up whose objective is so many times the best one's."""
+
+SAME_OBJECTIVE = 1e-6
+"""Starts agree when their objectives differ by less than this share."""
+
+ILL_CONDITIONED = 1e4
+"""Condition number beyond which floor and exponents trade off: a correlation of 0.9998 between two of them."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to estimate; `conf/fit.yaml` explains each key."""
+
+    delta: float | str = "auto"
+    loss: str = "huber"
+    weights: str = "equal"
+
+    def __post_init__(self) -> None:
+        if self.loss not in LOSSES:
+            raise InputError(f"`loss` must be one of {', '.join(LOSSES)}, but got {self.loss!r}.")
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One law fitted to one set of rows."""
+
+    law: Law
+    theta: Array
+    """Parameters in the solver's coordinates, shape (p,)."""
+    objective: float
+    """Sum over rows of w * huber_delta(log residual)."""
+    delta: Delta
+    residual: Array
+    """log L - log f, shape (n,)."""
+    jacobian: Array
+    """Gradient of log f, shape (p, n)."""
+    weights: Array
+    converged: bool
+    starts: int
+    """Starts that were screened."""
+    agreeing: int
+    """Polished starts that ended in the same optimum, of `polished`."""
+    polished: int
+    at_bound: tuple[str, ...]
+    """Parameters that stopped at a bound."""
+    condition: float
+    """Condition number of floor and exponents given the scales (`_conditioning`); inf where singular."""
+    ridge: tuple[str, ...]
+    """Parameters that trade off along the worst direction, when the condition number is too large."""
+    leverage: Array
+    """Diagonal of the hat matrix, shape (n,)."""
+    nested: Mapping[str, Array] = field(default_factory=dict)
+    """Optimum of each law that this one holds (`nesting`), where draws are compared with it."""
+
+    @property
+    def values(self) -> dict[str, float]:
+        """Natural parameter values by name."""
+        return dict(zip(self.law.names, map(float, self.law.natural(self.theta)), strict=True))
+
+    @property
+    def n(self) -> int:
+        """Number of rows."""
+        return len(self.residual)
+
+    @property
+    def free(self) -> int:
+        """Parameters that are not at a bound."""
+        return self.law.size - len(self.at_bound)
+
+    @property
+    def rmse(self) -> float:
+        """Root mean square of the log residuals."""
+        return float(np.sqrt(np.mean(self.residual**2)))
+
+    def log_predict(self, logs: Logs) -> Array:
+        """log f at other inputs, shape (n,)."""
+        return self.law.evaluate(self.theta[None], logs)[0][0]
+
+
+def fit_law(
+    law: Law,
+    logs: Logs,
+    y: Array,
+    settings: Settings | None = None,
+    weights: Array | None = None,
+    seeds: Scale | None = None,
+    start: Array | None = None,
+    polished: int = POLISHED,
+) -> Fit:
+    """Minimise the sum of Huber losses of log residuals over a law's parameters.
+
+    Parameters
+    ----------
+    law : Law
+    logs : mapping of str to array, shape (n,)
+        Logarithms of the law's inputs.
+    y : array, shape (n,)
+        Logarithms of the losses.
+    settings : Settings, optional
+    weights : array, shape (n,), optional
+        Weights of the rows; 1 when left out.
+    seeds : Scale, optional
+        Noise of a row's log loss by the repeats, for ``delta=auto``.
+    start : array, shape (starts, p), optional
+        Starts to screen instead of the law's own.
+    polished : int
+        How many of the screened starts are followed to the end.
+
+    Raises
+    ------
+    InputError
+        When there are fewer rows than parameters or an input never varies.
+    """
+    settings = settings or Settings()
+    weights = np.ones_like(y) if weights is None else weights
+    check_rows(law, logs, y)
+    starts = _starts(law, logs, y) if start is None else np.atleast_2d(start)
+    delta = _delta(law, logs, y, weights, settings, seeds)
+    nested = _nested(law, logs, y, delta.value, weights)
+    held = [EMBEDDINGS[law.name, name](theta[None]) for name, theta in nested.items()]
+    solution, polished = _polish(law, logs, y, starts, delta.value, weights, polished, held)
+    best = int(np.argmin(solution.objective))
+    limit = solution.objective[best] * (1 + SAME_OBJECTIVE) + 1e-24 * len(y)
+    agreeing = int((solution.objective <= limit).sum())
+    return _describe(law, logs, y, weights, solution, best, delta, (len(starts), agreeing, polished), nested)
+
+
+def _nested(law: Law, logs: Logs, y: Array, delta: float, weights: Array) -> dict[str, Array]:
+    """Optimum of every law that this one holds, shape (q,) each."""
+    out = {}
+    for small in nested_in(law):
+        found, _ = _polish(small, logs, y, _starts(small, logs, y), delta, weights, FEW)
+        out[small.name] = found.theta[np.argmin(found.objective)]
+    return out
+
+
+def check_rows(law: Law, logs: Logs, y: Array) -> None:
+    """Refuse what no estimator can do: fewer rows than parameters, an input that never varies."""
+    if len(y) < law.size:
+        raise InputError(
+            f"The law {law.name} needs at least as many rows as its {law.size} parameters, but got {len(y)}: "
+            "add cells, or fit a law with fewer parameters."
+        )
+    for name in law.inputs:
+        distinct = len(np.unique(np.round(logs[name], 9)))
+        if distinct < law.levels and name != "U":
+            raise InputError(
+                f"The law {law.name} needs at least {law.levels} distinct values of {name}, but got {distinct}: "
+                f"vary {name}, or fit a simpler law."
+            )
+
+
+def _delta(law: Law, logs: Logs, y: Array, weights: Array, settings: Settings, seeds: Scale | None) -> Delta:
+    """The threshold; "auto" takes its scale from a first fit that is nearly least absolute deviations."""
+    if settings.loss == "squared":
+        return Delta(np.inf, "loss=squared")
+    if settings.loss == "absolute":
+        return Delta(1e-6, "loss=absolute: Huber's loss so near to |r| that the difference does not show")
+    if settings.delta != "auto":
+        return choose_delta(settings.delta, y, law.size, seeds)
+    spread = max(1e-6, float(np.std(y)))
+    logs, y = _centred(law, logs, y)
+    part = _sample(logs, y)
+    inside, some, heavy = {k: v[part] for k, v in logs.items()}, y[part], weights[part]
+    starts = law.starts(inside, some)
+    chosen = _screen(law, inside, some, starts, 0.02 * spread, heavy)[:ROUGH]
+    rough = minimise(law, inside, some, starts[chosen], 0.02 * spread, heavy, max_iterations=60, tolerance=1e-6)
+    theta = rough.theta[np.argmin(rough.objective)]
+    lower, upper = law.bounds
+    free = int(((theta > lower) & (theta < upper)).sum())
+    return choose_delta("auto", y - law.evaluate(theta[None], logs)[0][0], free, seeds)
+
+
+def _centred(law: Law, logs: Logs, y: Array) -> tuple[dict[str, Array], Array]:
+    """Inputs and losses around their geometric means: residuals stay, and no unit decides where this fit ends.
+
+    D and U keep their ratio; an error rate keeps its unit, because chance is absolute.
+    """
+    middle = {k: float(logs["D" if k == "U" and "D" in logs else k].mean()) for k in logs}
+    return {k: v - middle[k] for k, v in logs.items()}, y if "chance" in law.names else y - y.mean()
+
+
+def _sample(logs: Logs, y: Array) -> np.ndarray:
+    """Positions of up to `SCREENED` rows, evenly spread over the table whatever its order."""
+    if len(y) <= SCREENED:
+        return np.arange(len(y))
+    order = np.lexsort((y, *logs.values()))
+    return order[np.linspace(0, len(y) - 1, SCREENED).astype(int)]
+
+
+def _starts(law: Law, logs: Logs, y: Array) -> Array:
+    part = _sample(logs, y)
+    return law.starts({k: v[part] for k, v in logs.items()}, y[part])
+
+
+def _screen(law: Law, logs: Logs, y: Array, starts: Array, delta: float, weights: Array) -> np.ndarray:
+    """Positions of the starts, the lowest objective first."""
+    value, _ = law.evaluate(np.clip(starts, *law.bounds), logs)
+    return np.argsort(huber(y - value, delta) @ weights, kind="stable")
+
+
+def _polish(
+    law: Law,
+    logs: Logs,
+    y: Array,
+    starts: Array,
+    delta: float,
+    weights: Array,
+    most: int = POLISHED,
+    held: Sequence[Array] = (),
+) -> tuple[Solution, int]:
+    """Follow the best `most` starts to the end; of a long table, on a sample first and then the `FEW` best on all rows.
+
+    `held` are further starts, of shape (1, p) each, that are followed in any case.
+    """
+    part = _sample(logs, y)
+    inside = {k: v[part] for k, v in logs.items()}
+    chosen = starts[_screen(law, inside, y[part], starts, delta, weights[part])[:most]]
+    chosen = np.vstack([chosen, *held])
+    if len(part) < len(y):
+        rough = minimise(law, inside, y[part], chosen, delta, weights[part], max_iterations=60, tolerance=1e-8)
+        chosen = np.vstack([rough.theta[np.argsort(rough.objective, kind="stable")[:FEW]], *held])
+    return _follow(law, logs, y, chosen, delta, weights), len(chosen)
+
+
+def _follow(law: Law, logs: Logs, y: Array, starts: Array, delta: float, weights: Array) -> Solution:
+    """Minima from these starts; those that are far behind after `HEAT` steps are left where they are."""
+    found = minimise(law, logs, y, starts, delta, weights, max_iterations=HEAT)
+    near = found.objective <= found.objective.min() * BEHIND + 1e-24 * len(y)
+    left = np.flatnonzero(~found.converged & near)
+    if not len(left):
+        return found
+    rest = minimise(law, logs, y, found.theta[left], delta, weights, max_iterations=300)
+    for name in Solution.__dataclass_fields__:
+        getattr(found, name)[left] = getattr(rest, name)
+    return found
+
+
+def _describe(
+    law: Law,
+    logs: Logs,
+    y: Array,
+    weights: Array,
+    solution: Solution,
+    best: int,
+    delta: Delta,
+    counts: tuple[int, int, int],
+    nested: Mapping[str, Array],
+) -> Fit:
+    theta = solution.theta[best]
+    value, jacobian = law.evaluate(theta[None], logs)
+    lower, upper = law.bounds
+    bound = (theta <= lower) | (theta >= upper)
+    condition, ridge, leverage = _conditioning(law, jacobian[0], weights, ~bound)
+    return Fit(
+        law=law,
+        theta=theta,
+        objective=float(solution.objective[best]),
+        delta=delta,
+        residual=y - value[0],
+        jacobian=jacobian[0],
+        weights=weights,
+        converged=bool(solution.converged[best]),
+        starts=counts[0],
+        agreeing=counts[1],
+        polished=counts[2],
+        at_bound=tuple(name for name, hit in zip(law.names, bound, strict=True) if hit),
+        condition=condition,
+        ridge=ridge,
+        leverage=leverage,
+        nested=nested,
+    )
+
+
+def _conditioning(law: Law, jacobian: Array, weights: Array, free: np.ndarray) -> tuple[float, tuple[str, ...], Array]:
+    """Condition number of the floor's and the exponents' directions, the worst of them, and the leverages.
+
+    A scale and its exponent are correlated merely because the data lie far from N = 1. So what the
+    scales can explain is projected out first; what is left is scaled to a unit diagonal.
+    """
+    names = [name for name, is_free in zip(law.names, free, strict=True) if is_free]
+    logged = np.array([p.log for p in law.parameters])[free]
+    if not free.any():
+        return 1.0, (), np.zeros(jacobian.shape[1])
+    rows = (jacobian[free] * np.sqrt(weights)).T
+    rows = rows / np.maximum(np.linalg.norm(rows, axis=0), 1e-300)
+    basis, singular, _ = np.linalg.svd(rows, full_matrices=False)
+    leverage = np.minimum((basis[:, singular > 1e-12 * singular.max()] ** 2).sum(axis=1), 1.0)
+    scales, shape = rows[:, logged], rows[:, ~logged]
+    shown = [name for name, is_log in zip(names, logged, strict=True) if not is_log]
+    if scales.shape[1]:
+        shape = shape - scales @ np.linalg.lstsq(scales, shape, rcond=None)[0]
+    length = np.linalg.norm(shape, axis=0)
+    if not len(length):
+        return 1.0, (), leverage
+    if (length < 1e-9).any():
+        return np.inf, tuple(shown[k] for k in np.flatnonzero(length < 1e-9)), leverage
+    _, size, directions = np.linalg.svd(shape / length, full_matrices=False)
+    condition = float((size[0] / size[-1]) ** 2) if size[-1] > 0 else np.inf
+    worst = np.abs(directions[-1])
+    large = np.flatnonzero(worst > 0.3 * worst.max()) if condition > ILL_CONDITIONED else ()
+    ridge = tuple(shown[k] for k in large)
+    return condition, ridge, leverage

@@ -1,0 +1,1 @@
+"""The compute-efficient frontier, by four methods."""

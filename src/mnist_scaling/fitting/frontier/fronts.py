@@ -1,0 +1,183 @@
+"""The compute-efficient frontier read off the rows: N*(C), D*(C), L*(C) as power laws of C.
+
+*pareto*: rows that no cheaper row beats. *hull*: corners of the lower convex hull of log L over log C
+(Hoffmann et al. 2022, approach 1, without its smoothing of whole curves). *isoflop* is in isoflop_minima.py,
+*parametric* in parametric.py. Exponents are slopes of ordinary least squares in logs, so
+L* ~ C^loss_exponent has a negative one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from mnist_scaling.fitting.inputs.rows import Table
+from mnist_scaling.fitting.laws.base import Array
+
+METHODS = {"pareto": "Pareto front", "hull": "convex hull", "isoflop": "isoFLOP", "parametric": "parametric"}
+"""Names of the methods for readers, in the order of tables and legends."""
+
+EXPONENTS = ("N_exponent", "D_exponent", "loss_exponent")
+"""Keys of fits.json: the exponents of N*, D* and L* in C."""
+
+FEWEST_POINTS = 3
+"""Points that a slope of the frontier needs: two always lie on a line."""
+
+
+@dataclass(frozen=True)
+class Frontier:
+    """One method's frontier."""
+
+    method: str
+    exponents: dict[str, float]
+    """By the names of `EXPONENTS`; NaN where the rows do not hold one."""
+    points: list[dict[str, float]]
+    """What the slopes were fitted to: C, N, D, loss of each, and "row" where it is one of the table's."""
+    status: str = "ok"
+    extra: dict[str, Any] = field(default_factory=dict)
+    """What only this method has: isoFLOP curves, the cost model."""
+
+
+def nothing(method: str, status: str) -> Frontier:
+    """A frontier that could not be formed, with the reason in words."""
+    return Frontier(method, dict.fromkeys(EXPONENTS, np.nan), [], status)
+
+
+def pareto_rows(cost: Array, y: Array) -> np.ndarray:
+    """Positions of the rows that no row of equal or lower cost equals or beats, in order of cost.
+
+    Parameters
+    ----------
+    cost, y : array, shape (n,)
+        Any increasing functions of compute and loss.
+    """
+    return _ahead(np.lexsort((y, cost)), y)
+
+
+def _ahead(order: np.ndarray, y: Array) -> np.ndarray:
+    """Those of the rows, which are in order of cost, that are below all before them."""
+    ranked = y[order]
+    best = np.minimum.accumulate(ranked)
+    return order[np.concatenate([[True], ranked[1:] < best[:-1]])]
+
+
+def hull_rows(cost: Array, y: Array) -> np.ndarray:
+    """Positions of the lower convex hull's corners, from the cheapest row down to the lowest loss.
+
+    Andrew's monotone chain over the Pareto rows: only those can be corners of the descending part.
+    """
+    return _corners(pareto_rows(cost, y), cost, y)
+
+
+def _corners(rows: np.ndarray, cost: Array, y: Array) -> np.ndarray:
+    kept: list[int] = []
+    for row in rows:
+        while len(kept) >= 2:
+            a, b = kept[-2], kept[-1]
+            if (cost[b] - cost[a]) * (y[row] - y[a]) - (y[b] - y[a]) * (cost[row] - cost[a]) > 0:
+                break
+            kept.pop()
+        kept.append(int(row))
+    return np.array(kept)
+
+
+def slope(x: Array, y: Array, weights: Array | None = None) -> float:
+    """Slope of the least-squares line; NaN with fewer than `FEWEST_POINTS` points or one distinct x."""
+    if len(x) < FEWEST_POINTS or np.ptp(x) <= 0:
+        return np.nan
+    if weights is None:
+        centred = x - x.mean()
+        return float(centred @ y / (centred @ centred))
+    centred = x - np.average(x, weights=weights)
+    return float((weights * centred * y).sum() / (weights * centred**2).sum())
+
+
+def observed(table: Table, method: str, y: Array | None = None) -> Frontier:
+    """The Pareto front or the hull of a table with C, and with N and D as far as it has them.
+
+    Parameters
+    ----------
+    table : Table
+    method : str
+        pareto or hull.
+    y : array, shape (n,), optional
+        Log losses to use instead of the table's: a bootstrap draw.
+    """
+    if "C" not in table.inputs:
+        return nothing(method, "needs C: name the column of training FLOPs")
+    shown, ys = _points(table, (table.y if y is None else y)[None])
+    rows = (pareto_rows if method == "pareto" else hull_rows)(np.log(shown.inputs["C"]), ys[0])
+    values = _slopes(shown, rows, ys[0])
+    points = [shown.cell(int(i)) for i in rows]
+    if len(rows) < FEWEST_POINTS:
+        few = f"{len(rows)} row{'s' * (len(rows) != 1)} on the frontier, but a slope needs {FEWEST_POINTS}"
+        return Frontier(method, values, points, few)
+    return Frontier(method, values, points)
+
+
+def _points(table: Table, ys: Array) -> tuple[Table, Array]:
+    """What the envelope is taken of: the rows, or all points of their curves, moved as their run's end is."""
+    if table.curves is None:
+        return table, ys
+    return table.curves, table.curves.y + (ys - table.y)[:, table.run_of]
+
+
+def _slopes(table: Table, rows: np.ndarray, y: Array) -> dict[str, float]:
+    return _slopes_of(_axes(table), rows, y)
+
+
+def _axes(table: Table) -> dict[str, Array]:
+    """log C, and log N and log D where compute was free to go into either."""
+    names = ["C", *(k for k in ("N", "D") if k in table.inputs and _varies(table))]
+    return {k: np.log(table.inputs[k]) for k in names}
+
+
+def _slopes_of(axes: dict[str, Array], rows: np.ndarray, y: Array) -> dict[str, float]:
+    c = axes["C"][rows]
+    values = {"loss_exponent": slope(c, y[rows])}
+    for key in ("N", "D"):
+        values[f"{key}_exponent"] = slope(c, axes[key][rows]) if key in axes else np.nan
+    return {key: values[key] for key in EXPONENTS}
+
+
+def _varies(table: Table) -> bool:
+    """Whether compute was free to go into size or data: with either held still its share is no finding."""
+    return all(np.ptp(np.log(table.inputs[key])) > 1e-9 for key in ("N", "D") if key in table.inputs)
+
+
+def observed_draws(table: Table, method: str, ys: Array, counts: Array | None) -> dict[str, Array]:
+    """Exponents of every draw: rows' losses redrawn, or rows left out.
+
+    Parameters
+    ----------
+    ys : array, shape (draws, n)
+        Log losses of each draw.
+    counts : array, shape (draws, n), optional
+        How often each row was drawn; a row that was never drawn is absent.
+
+    Returns
+    -------
+    dict of str to array, shape (draws,)
+    """
+    out = {key: np.full(len(ys), np.nan) for key in EXPONENTS}
+    if "C" not in table.inputs:
+        return out
+    shown, ys = _points(table, ys)
+    if counts is not None and table.curves is not None:
+        counts = counts[:, table.run_of]
+    cost = np.log(shown.inputs["C"])
+    axes, order = _axes(shown), np.argsort(cost, kind="stable")
+    alone = len(order) < 2 or float(np.diff(cost[order]).min()) > 0
+    for b, y in enumerate(ys):
+        # Where no two rows cost the same, all draws share one order of cost.
+        ranked = order if alone else np.lexsort((y, cost))
+        if counts is not None:
+            ranked = ranked[counts[b][ranked] > 0]
+        rows = _ahead(ranked, y)
+        if method == "hull":
+            rows = _corners(rows, cost, y)
+        for key, value in _slopes_of(axes, rows, y).items():
+            out[key][b] = value
+    return out

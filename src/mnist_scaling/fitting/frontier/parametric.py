@@ -1,0 +1,87 @@
+"""The frontier of a fitted joint law under the table's own cost, log C = k + kappa_N log N + kappa_D log D.
+
+Hoffmann et al. 2022, approach 3, without assuming C = 6 N D: convolutions and small nets do not obey it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mnist_scaling.fitting.frontier.fronts import EXPONENTS
+from mnist_scaling.fitting.inputs.rows import Table
+from mnist_scaling.fitting.laws.base import Array, Law
+
+
+@dataclass(frozen=True)
+class Cost:
+    """log C = constant + kappa_n log N + kappa_d log D."""
+
+    constant: float
+    kappa_n: float
+    kappa_d: float
+    rmse_log: float
+    """How far the rows are from it: 0.05 is 5 % of C."""
+    assumed: bool = False
+    """True when the table has no C and 6 N D stands in."""
+
+
+def fit_cost(table: Table) -> Cost | None:
+    """Least squares of log C on log N and log D; None where one of them never varies, or the fit makes no sense."""
+    if not table.has(("N", "D")):
+        return None
+    n, d = np.log(table.inputs["N"]), np.log(table.inputs["D"])
+    if "C" not in table.inputs:
+        return Cost(float(np.log(6)), 1.0, 1.0, 0.0, True)
+    c = np.log(table.inputs["C"])
+    design = np.column_stack([np.ones_like(n), n, d])
+    solved, _, rank, _ = np.linalg.lstsq(design, c, rcond=None)
+    if rank < 3 or solved[1] <= 0.05 or solved[2] <= 0.05:
+        return None
+    rmse = float(np.sqrt(np.mean((c - design @ solved) ** 2)))
+    return Cost(float(solved[0]), float(solved[1]), float(solved[2]), rmse)
+
+
+def frontier_of(law: Law, theta: Array, cost: Cost, log_c: Array) -> dict[str, Array] | None:
+    """N*, D* and L* of every set of parameters at every budget.
+
+    Parameters
+    ----------
+    theta : array, shape (batch, p)
+    log_c : array, shape (m,)
+
+    Returns
+    -------
+    dict or None
+        log_n, log_d, y, each of shape (batch, m); None for a law that has no interior optimum.
+    """
+    line = law.optimum(theta, cost.kappa_n, cost.kappa_d)
+    if line is None:
+        return None
+    log_n = line["n0"][:, None] + line["n1"][:, None] * (log_c - cost.constant)
+    log_d = (log_c - cost.constant - cost.kappa_n * log_n) / cost.kappa_d
+    y = np.full(log_n.shape, np.nan)
+    for b in np.flatnonzero(np.isfinite(log_n).all(axis=1)):
+        y[b] = law.evaluate(theta[b : b + 1], {"N": log_n[b], "D": log_d[b]})[0][0]
+    return {"log_n": log_n, "log_d": log_d, "y": y}
+
+
+def exponents_of(law: Law, theta: Array, cost: Cost, log_c: Array) -> dict[str, Array] | None:
+    """Exponents of N*, D*, L* in C over the budgets `log_c`, shape (batch,) each.
+
+    The first two are constants of the law; L*'s is the slope between the first and the last budget, with
+    the floor in it as it is in the rows. "reducible_exponent" is that of L* - E.
+    """
+    ends = log_c[[0, -1]]
+    found = frontier_of(law, theta, cost, ends)
+    if found is None:
+        return None
+    width = ends[1] - ends[0]
+    slopes = [(found[k][:, 1] - found[k][:, 0]) / width for k in ("log_n", "log_d", "y")]
+    out = dict(zip(EXPONENTS, slopes, strict=True))
+    floor = theta[:, law.floor][:, None] if law.floor is not None else 0.0
+    with np.errstate(all="ignore"):
+        reducible = np.log(np.maximum(np.exp(found["y"]) - floor, 1e-300))
+        out["reducible_exponent"] = (reducible[:, 1] - reducible[:, 0]) / width
+    return out

@@ -1,0 +1,1 @@
+"""Anyone's table as plain arrays."""

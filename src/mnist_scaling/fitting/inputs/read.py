@@ -1,0 +1,151 @@
+"""Columns of anyone's file to a `Table`: what is text, empty, zero or negative is said, never guessed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from mnist_scaling.errors import InputError
+from mnist_scaling.fitting.inputs.rows import VARIABLES, Table, make_table
+from mnist_scaling.fitting.laws.base import Array
+
+
+def read_columns(
+    columns: Mapping[str, Sequence[Any]],
+    names: Mapping[str, str | None],
+    conventions: Mapping[str, Mapping[str, str]] | None = None,
+    source: str = "the table",
+    rows: Sequence[int] | None = None,
+) -> tuple[Table, list[dict[str, Any]]]:
+    """A checked `Table` of named columns, and the rows that were left out because a number is empty.
+
+    Parameters
+    ----------
+    columns : mapping of str to sequence, each of length n
+        The file's columns by header; numbers, or text that reads as numbers.
+    names : mapping of str to str or None
+        Header of "N", "D", "C", "U", "loss", "se", "repeats", "flags", "run"; None where the file has none.
+        With "run" the rows are points of training curves, and the last one of each run is fitted.
+    conventions : mapping, optional
+        Headers of other ways to count, {"N": {"hidden": "n_params_hidden"}}; absent headers are skipped.
+    source : str
+        What errors call the file.
+    rows : sequence of int, optional
+        Number of each row in the file, when some were filtered out before.
+
+    Returns
+    -------
+    table : Table
+    left_out : list of dict
+        {"row", "why"} of each row without a loss or an input.
+
+    Raises
+    ------
+    InputError
+        When a column is missing or holds text, or a number is not positive.
+    """
+    known = {role: header for role, header in names.items() if header is not None}
+    if "loss" not in known:
+        raise InputError(f"The loss of {source} must be named, but columns.loss is empty: give columns.loss=NAME.")
+    missing = [header for header in known.values() if header not in columns]
+    if missing:
+        raise InputError(
+            f"{source} must have the column{'s' * (len(missing) > 1)} {', '.join(missing)}, but has only "
+            f"{', '.join(map(str, columns))}: mend columns.* or the file's header."
+        )
+    place = np.arange(len(columns[known["loss"]])) if rows is None else np.asarray(rows)
+    if not len(place):
+        raise InputError(f"{source} must have at least one row, but has none beneath its header: add rows.")
+    numbers = {r: _numbers(columns[h], h, source, place) for r, h in known.items() if r not in ("flags", "run")}
+    needed = {role: numbers[role] for role in ("loss", *VARIABLES) if role in numbers}
+    empty = np.any([np.isnan(v) for v in needed.values()], axis=0)
+    left_out = [
+        {"row": int(place[i]), "why": "no " + ", ".join(r for r, v in needed.items() if np.isnan(v[i]))}
+        for i in np.flatnonzero(empty)
+    ]
+    if empty.all():
+        why = ", ".join(sorted({str(row["why"]) for row in left_out}))
+        raise InputError(
+            f"{source} must have at least one row with every number, but all {len(empty)} lack one ({why}): "
+            "finish the runs, or name other columns."
+        )
+    for role, values in needed.items():
+        _positive(values, role, known[role], source, place)
+    se = _standard_errors(numbers.get("se"), known.get("se"), source, place)
+    table = make_table(
+        numbers["loss"][~empty],
+        {k: numbers[k][~empty] for k in VARIABLES if k in numbers},
+        None if se is None else se[~empty],
+        numbers["repeats"][~empty] if "repeats" in numbers else None,
+        _flag_codes(columns[known["flags"]], ~empty) if "flags" in known else (),
+        _conventions(columns, conventions or {}, ~empty, source, place),
+        source,
+    )
+    table = replace(table, rows=place[~empty])
+    if "run" in known:
+        table = table.last_points([columns[known["run"]][int(i)] for i in np.flatnonzero(~empty)])
+    return table, left_out
+
+
+def _numbers(values: Sequence[Any], header: str, source: str, place: np.ndarray) -> Array:
+    out = np.empty(len(values))
+    for i, value in enumerate(values):
+        text = str(value).strip()
+        try:
+            out[i] = np.nan if value is None or text == "" else float(text)
+        except ValueError:
+            raise InputError(
+                f"Column {header} of {source} must hold numbers, but row {place[i]} has {text!r}: "
+                "mend it, leave it empty, or leave the row out."
+            ) from None
+    return out
+
+
+def _positive(values: Array, role: str, header: str, source: str, place: np.ndarray) -> None:
+    bad = np.flatnonzero((values <= 0) | np.isinf(values))
+    if len(bad):
+        more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+        meaning = "A logarithm is taken of it" if role != "loss" else "A cross-entropy or an error rate is positive"
+        raise InputError(
+            f"`{header} > 0` must hold in every row of {source}, but row {place[bad[0]]} has {values[bad[0]]:g}{more}. "
+            f"{meaning}: mend or remove the row."
+        )
+
+
+def _standard_errors(se: Array | None, header: str | None, source: str, place: np.ndarray) -> Array | None:
+    if se is None:
+        return None
+    bad = np.flatnonzero(se < 0)
+    if len(bad):
+        raise InputError(
+            f"`{header} >= 0` must hold in every row of {source}, but row {place[bad[0]]} has {se[bad[0]]:g}: "
+            "give a standard error."
+        )
+    return None if np.isnan(se).all() else se
+
+
+def _flag_codes(values: Sequence[Any], kept: np.ndarray) -> list[tuple[str, ...]]:
+    texts = ["" if v is None or v != v else str(v) for v in values]
+    return [tuple(c.strip() for c in texts[i].split(";") if c.strip()) for i in np.flatnonzero(kept)]
+
+
+def _conventions(
+    columns: Mapping[str, Sequence[Any]],
+    wanted: Mapping[str, Mapping[str, str]],
+    kept: np.ndarray,
+    source: str,
+    place: np.ndarray,
+) -> dict[str, dict[str, Array]]:
+    """Those of the other counts that the file has, positive in every row."""
+    out: dict[str, dict[str, Array]] = {}
+    for role, group in wanted.items():
+        for label, header in group.items():
+            if header not in columns:
+                continue
+            values = _numbers(columns[header], header, source, place)[kept]
+            if np.isfinite(values).all() and (values > 0).all():
+                out.setdefault(role, {})[label] = values
+    return out

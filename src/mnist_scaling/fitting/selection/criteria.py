@@ -1,0 +1,143 @@
+"""How well a law fits and predicts: AICc, hold-out of the largest compute, rolling origin.
+
+AICc = -2 log likelihood + 2 k + 2 k (k + 1) / (n - k - 1), k = parameters + 1 for the scale
+(Hurvich & Tsai 1989). The likelihood is that of Huber's least favourable density, exp(-rho_c(r / s)) / (s Z),
+c = 1.345, maximised over s: normal for clean residuals, and one outlier does not decide between laws.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from scipy.special import ndtr
+
+from mnist_scaling.fitting.estimation.estimate import SCREENED, Fit, Settings, fit_law
+from mnist_scaling.fitting.estimation.objective import EFFICIENT, huber
+from mnist_scaling.fitting.laws.base import Array, Logs
+
+EXACT = 1e-7
+"""Residuals in log loss below this are rounding, not a reason to prefer a law."""
+
+_GOLDEN = (np.sqrt(5) - 1) / 2
+
+_SECTIONS = 40
+"""Golden sections: the scale is exact to 11 * 0.618^40 = 5e-8 in logs, its cost to the square of that."""
+
+HELD_OUT = 0.2
+"""Share of the rows, those of largest compute, that the hold-out keeps back."""
+
+_NORMALISER = float(np.sqrt(2 * np.pi) * (2 * ndtr(EFFICIENT) - 1) + 2 / EFFICIENT * np.exp(-(EFFICIENT**2) / 2))
+
+
+def aicc(residual: Array, parameters: int) -> float:
+    """AICc of log residuals; NaN where n <= k + 1 leaves it undefined.
+
+    Parameters
+    ----------
+    residual : array, shape (n,)
+    parameters : int
+        Parameters of the law; the scale is counted here.
+    """
+    return float(aicc_of_each(residual[None], parameters)[0])
+
+
+def aicc_of_each(residual: Array, parameters: int) -> Array:
+    """The same for every row of residuals, shape (batch, n); the result has shape (batch,)."""
+    n, k = residual.shape[1], parameters + 1
+    if n - k - 1 <= 0:
+        return np.full(len(residual), np.nan)
+    return 2 * _half_deviance(residual) + 2 * k + 2 * k * (k + 1) / (n - k - 1)
+
+
+def _half_deviance(residual: Array) -> Array:
+    """Minus log likelihood of every row at its best scale, by a golden-section search over log s.
+
+    It is convex in log s: its slope there, n - sum psi(r / s) r / s, rises with s.
+    """
+    r = np.sqrt(residual**2 + EXACT**2)
+    n = r.shape[1]
+
+    def cost(log_s: Array) -> Array:
+        return n * (log_s + np.log(_NORMALISER)) + huber(r / np.exp(log_s)[:, None], EFFICIENT).sum(axis=1)
+
+    middle = np.log(np.sqrt(np.mean(r**2, axis=1)))
+    low, high = middle - 8, middle + 3
+    for _ in range(_SECTIONS):
+        a, b = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
+        left = cost(a) < cost(b)
+        low, high = np.where(left, low, a), np.where(left, b, high)
+    return cost((low + high) / 2)
+
+
+@dataclass(frozen=True)
+class HoldOut:
+    """Errors of predictions of rows that the fit had not seen."""
+
+    rmse_log: float
+    n: int
+    rows: np.ndarray
+    """Positions of the predicted rows, shape (n,)."""
+    reach: float
+    """Largest predicted cost over the largest fitted one."""
+
+
+def hold_out(fit: Fit, logs: Logs, y: Array, cost: Array, share: float = HELD_OUT) -> HoldOut | None:
+    """Fit without the rows of largest compute, predict them.
+
+    Parameters
+    ----------
+    fit : Fit
+        Of all rows; its delta is kept.
+    cost : array, shape (n,)
+        log C, or what stands for it.
+    share : float
+        Of the rows; at least two, fewer where the law would run out of rows.
+
+    Returns
+    -------
+    HoldOut or None
+        None where fewer than one row can be spared.
+    """
+    n = len(y)
+    held = min(max(2, round(share * n)), n - fit.law.size - 1)
+    if held < 1:
+        return None
+    order = np.argsort(cost, kind="stable")
+    return _predict(fit, logs, y, cost, [(order[: n - held], order[n - held :])])
+
+
+def rolling_origin(fit: Fit, logs: Logs, y: Array, cost: Array, folds: int = 4) -> HoldOut | None:
+    """Grow the fitted rows by compute from half of them up, each time predicting the next block.
+
+    Source: Tashman 2000 (Int. J. Forecasting 16): rolling-origin evaluation.
+    """
+    n = len(y)
+    order = np.argsort(cost, kind="stable")
+    first = max(n // 2, fit.law.size + 1)
+    cuts = np.unique(np.linspace(first, n, folds + 1).astype(int))
+    blocks = [(order[:a], order[a:b]) for a, b in pairwise(cuts)]
+    return _predict(fit, logs, y, cost, blocks) if blocks else None
+
+
+def _predict(
+    fit: Fit, logs: Logs, y: Array, cost: Array, blocks: list[tuple[np.ndarray, np.ndarray]]
+) -> HoldOut | None:
+    settings = Settings(delta=fit.delta.value)
+    errors, rows, reach = [], [], 1.0
+    for seen, held in blocks:
+        inside = {k: v[seen] for k, v in logs.items()}
+        if any(len(np.unique(np.round(v, 9))) < fit.law.levels for k, v in inside.items() if k != "U"):
+            continue
+        # Many rows leave no second optimum to look for.
+        others = [fit.law.starts(inside, y[seen])] if len(seen) <= SCREENED else []
+        starts = np.vstack([fit.theta[None], *others])
+        again = fit_law(fit.law, inside, y[seen], settings, fit.weights[seen], start=starts, polished=8)
+        errors.append(y[held] - again.log_predict({k: v[held] for k, v in logs.items()}))
+        rows.append(held)
+        reach = max(reach, float(np.exp(cost[held].max() - cost[seen].max())))
+    if not errors:
+        return None
+    error, where = np.concatenate(errors), np.concatenate(rows)
+    return HoldOut(float(np.sqrt(np.mean(error**2))), len(error), where, reach)

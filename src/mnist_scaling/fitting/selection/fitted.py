@@ -1,0 +1,172 @@
+"""One law on the rows of one slice: estimate, bootstrap, profiles, hold-out, local slopes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mnist_scaling.errors import InputError
+from mnist_scaling.fitting.estimation.estimate import Fit, Settings, fit_law
+from mnist_scaling.fitting.estimation.local_slopes import largest, local_slope, middle
+from mnist_scaling.fitting.inputs.rows import Table
+from mnist_scaling.fitting.laws.base import Array, Law, Logs
+from mnist_scaling.fitting.selection.criteria import HoldOut, aicc, hold_out, rolling_origin
+from mnist_scaling.fitting.selection.slices import Slice
+from mnist_scaling.fitting.uncertainty.bootstrap import Draws, bootstrap, interval, parameter_intervals, widening
+from mnist_scaling.fitting.uncertainty.interval import Interval
+from mnist_scaling.fitting.uncertainty.noise import Noise, row_noise, seed_scale, weights_from
+from mnist_scaling.fitting.uncertainty.profile import profile
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to do with a table; `conf/fit.yaml` explains each key."""
+
+    laws: tuple[str, ...] | str = "default"
+    settings: Settings = field(default_factory=Settings)
+    draws: int = 1000
+    kind: str = "auto"
+    level: float = 0.95
+    seed: int = 0
+    classes: int | None = None
+    mask_chance: bool = False
+    isoflop: str = "parabola"
+    queries: float | None = None
+    predict: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.classes is not None and self.classes < 2:
+            raise InputError(f"`classes >= 2` or null must hold, but got {self.classes}.")
+        if self.seed < 0:
+            raise InputError(f"`seed >= 0` must hold, but got {self.seed}.")
+        if self.queries is not None and not self.queries > 0:
+            raise InputError(
+                f"`queries > 0` or null must hold, but got {self.queries:g}: give the number of inferences."
+            )
+        for name, value in self.predict.items():
+            if not value > 0:
+                raise InputError(f"`predict.{name} > 0` must hold, but got {value:g}.")
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """One law on its rows, with all that was worked out about it."""
+
+    law: Law
+    part: Slice
+    fit: Fit
+    logs: Logs
+    y: Array
+    noise: Noise
+    thetas: Array
+    """Parameters of every draw, shape (draws, p)."""
+    settled: float
+    """Share of the draws whose fit converged; the others wander along a ridge."""
+    wider: float
+    """Factor on the bootstrap's arms."""
+    params: dict[str, Interval]
+    aicc: float
+    holdout: HoldOut | None
+    rolling: HoldOut | None
+    slopes: dict[str, Interval]
+    """-d log L / d log x at the largest cell: comparable between laws of any form."""
+    middle_slopes: dict[str, Interval]
+    """The same in the middle of the grid."""
+    profiles: dict[str, tuple[Interval, Array, Array]]
+    floor_rejected: bool | None
+    """Whether E = 0 is rejected; None for a law without a floor."""
+
+    @property
+    def held_out(self) -> float:
+        """Root mean square of the errors of both hold-outs, which the choice goes by; NaN without either."""
+        errors = [h.rmse_log for h in (self.holdout, self.rolling) if h is not None]
+        return float(np.sqrt(np.mean(np.square(errors)))) if errors else np.nan
+
+
+def is_joint(law: Law) -> bool:
+    """Whether a law has more than one input, so that it is fitted to all rows."""
+    return len(law.inputs) > 1
+
+
+def whole(table: Table) -> Slice:
+    """All rows: what a joint law is fitted to."""
+    return Slice("", None, None, np.arange(len(table)))
+
+
+def fit_part(law: Law, table: Table, part: Slice, options: Options, draws: Draws, deep: bool = True) -> Fitted:
+    """Estimate, bootstrap, profile and hold-out of one law on the rows of a slice."""
+    rows = table.take(part.index)
+    logs, y = rows.logs(law.inputs), rows.y
+    weights = weights_from(options.settings.weights, rows)
+    fit = fit_law(law, logs, y, options.settings, weights, seed_scale(rows))
+    noise = row_noise(fit, rows)
+    thetas, settled = bootstrap(fit, logs, y, draws, noise, part.index)
+    wider = widening(noise.freedom, draws.level)
+    cost = _cost_axis(rows, law)
+    profiles = _profiles(fit, logs, y, noise, draws.level) if deep and fit.n > fit.free else {}
+    rejected = _rejected(fit, profiles)
+    params = parameter_intervals(fit, thetas, draws.level, wider)
+    if rejected is False:
+        params |= {k: _wider_of(params[k], found[0]) for k, found in profiles.items() if k != "E"}
+    return Fitted(
+        law=law,
+        part=part,
+        fit=fit,
+        logs=logs,
+        y=y,
+        noise=noise,
+        thetas=thetas,
+        settled=settled,
+        wider=wider,
+        params=params,
+        aicc=aicc(fit.residual, law.size),
+        holdout=hold_out(fit, logs, y, cost) if deep else None,
+        rolling=rolling_origin(fit, logs, y, cost) if deep and is_joint(law) else None,
+        slopes=_slopes(fit, largest(logs), thetas, draws.level, wider) if deep else {},
+        middle_slopes=_slopes(fit, middle(logs), thetas, draws.level, wider) if deep else {},
+        profiles=profiles,
+        floor_rejected=rejected,
+    )
+
+
+def _profiles(fit: Fit, logs: Logs, y: Array, noise: Noise, level: float) -> dict[str, tuple[Interval, Array, Array]]:
+    """Profiles of floor and exponents; those of exponents are wider where the floor is not told from 0."""
+    if fit.law.empirical:
+        return {}
+    wanted = sorted((p.name for p in fit.law.parameters if not p.log), key=lambda name: name != "E")
+    found: dict[str, tuple[Interval, Array, Array]] = {}
+    for name in wanted:
+        unsure = name != "E" and _rejected(fit, found) is False
+        found[name] = profile(fit, logs, y, name, noise, level, beside_bound=unsure)
+    return found
+
+
+def _wider_of(drawn: Interval, profiled: Interval) -> Interval:
+    """An interval that holds both: beside a bound the draws of an exponent pile up, and say too little."""
+    if not drawn.bounded or not profiled.bounded:
+        return drawn
+    return Interval(drawn.value, min(drawn.low, profiled.low), max(drawn.high, profiled.high))
+
+
+def _rejected(fit: Fit, profiles: dict[str, tuple[Interval, Array, Array]]) -> bool | None:
+    if fit.law.floor is None or "E" not in profiles:
+        return None
+    return profiles["E"][0].low > 0
+
+
+def _cost_axis(rows: Table, law: Law) -> Array:
+    """log C, or log of what stands for it: the product of the law's inputs."""
+    if "C" in rows.inputs:
+        return np.log(rows.inputs["C"])
+    return sum((np.log(rows.inputs[k]) for k in law.inputs if k != "U"), np.zeros(len(rows)))
+
+
+def _slopes(fit: Fit, at: dict[str, float], thetas: Array, level: float, wider: float) -> dict[str, Interval]:
+    """-d log L / d log x at a point, for every N, D or C of the law."""
+    out = {}
+    for name in (k for k in fit.law.inputs if k != "U"):
+        value = float(local_slope(fit.law, fit.theta[None], at, name)[0])
+        out[name] = interval(value, local_slope(fit.law, thetas, at, name), level, wider)
+    return out

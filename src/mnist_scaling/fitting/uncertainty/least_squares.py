@@ -1,0 +1,86 @@
+"""Exponents by least squares in logs, with Student intervals: log L = c - sum_i a_i log x_i."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import fdtrc, stdtrit
+
+from mnist_scaling.fitting.laws.base import Array
+from mnist_scaling.fitting.uncertainty.interval import Interval
+from mnist_scaling.fitting.uncertainty.shared import SHARED_BELOW, explained_by_levels
+
+LEVEL = 0.95
+
+
+def exponents(
+    loss: ArrayLike, *inputs: ArrayLike, level: float = LEVEL, shared: ArrayLike | None = None
+) -> list[Interval]:
+    """Exponents of a power law in several inputs.
+
+    loss = k * prod_i x_i^-a_i. The interval is Student's with n - p - 1 degrees of freedom; with none
+    left, or inputs that move together, it is NaN. Where rows share an error by the level of one input, its variance is
+    added, and degrees of freedom are Satterthwaite's.
+
+    Parameters
+    ----------
+    loss : array_like, shape (n,)
+        Positive; rows that are not finite are left out.
+    *inputs : array_like, shape (n,)
+        x_i, positive.
+    level : float
+        Of each interval, such as 0.95.
+    shared : array_like, shape (n,), optional
+        Rows of one of its values may share an error, such as the amount of data that they were trained on.
+
+    Returns
+    -------
+    list of Interval
+        One a_i for each input.
+    """
+    y = np.log(np.asarray(loss, float))
+    x = np.log(np.array([np.asarray(column, float) for column in inputs]).T)
+    kept = np.isfinite(y) & np.isfinite(x).all(axis=1)
+    y, x = y[kept], x[kept]
+    free = len(y) - x.shape[1] - 1
+    if free < 0:
+        return [Interval()] * len(inputs)
+    x = x - x.mean(axis=0)
+    if np.linalg.matrix_rank(x, tol=1e-8) < x.shape[1]:
+        return [Interval()] * len(inputs)
+    solve = np.linalg.pinv(x)
+    slopes = solve @ y
+    if free == 0:
+        return [Interval(-float(s)) for s in slopes]
+    residual = y - y.mean() - x @ slopes
+    levels = None if shared is None else np.log(np.asarray(shared, float))[kept]
+    variance, freedom = _variances(solve, x, residual, free, levels)
+    half = stdtrit(freedom, 0.5 + level / 2) * np.sqrt(variance)
+    return [Interval(-float(s), -float(s + h), -float(s - h)) for s, h in zip(slopes, half, strict=True)]
+
+
+def _variances(solve: Array, x: Array, residual: Array, free: int, levels: Array | None) -> tuple[Array, Array]:
+    """Variance of each slope and its degrees of freedom, shape (p,) each, with a shared error where levels show one."""
+    own = (solve**2).sum(axis=1)
+    total = float(residual @ residual)
+    alone = total / free * own, np.full(len(own), float(free))
+    basis = np.linalg.qr(np.column_stack([np.ones(len(x)), x]))[0]
+    found = None if levels is None else explained_by_levels(levels, residual, basis)
+    if found is None:
+        return alone
+    rest = free - found.rank
+    square = (total - found.square) / rest
+    between = found.square / found.rank
+    if not square > 0 or fdtrc(found.rank, rest, between / square) > SHARED_BELOW or found.variance(square) <= 0:
+        return alone
+    dummies = found.level[:, None] == np.arange(found.level.max() + 1)
+    # The variance is a sum of the two mean squares, each with its own degrees of freedom.
+    share = ((solve @ dummies) ** 2).sum(axis=1) * found.rank / found.trace
+    parts = np.array([(own - share) * square, share * between])
+    variance = parts.sum(axis=0)
+    return variance, variance**2 / (parts**2 / np.array([[rest], [found.rank]])).sum(axis=0)
+
+
+def exponent(loss: ArrayLike, x: ArrayLike, level: float = LEVEL) -> Interval:
+    """The one exponent of loss = k * x^-a."""
+    return exponents(loss, x, level=level)[0]

@@ -1,0 +1,239 @@
+"""The noise of a table's rows: the one model that draws, profiles, weights, delta and flags all use.
+
+    log L_i = log f_i + e_i + u_level(i)        e_i ~ N(0, s_i^2)        u ~ N(0, t^2), one for each amount of data
+
+Repeats say what e_i is without a law (`seed_noise`), residuals say it with one (`row_noise`). Where an F test does not
+tell the two apart, their variances are pooled by degrees of freedom; where it does, the residuals stand alone, because
+they hold the noise of seeds and what the law misses both. Rows are pooled too, unless a test sees that they differ
+(`variance`). u is what rows of one amount of data share, such as one draw of the training images.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import special
+
+from mnist_scaling.errors import InputError
+from mnist_scaling.fitting.estimation.estimate import Fit
+from mnist_scaling.fitting.estimation.objective import Scale
+from mnist_scaling.fitting.estimation.variance import pool, squeeze
+from mnist_scaling.fitting.inputs.rows import Table
+from mnist_scaling.fitting.laws.base import Array, Numbers
+from mnist_scaling.fitting.uncertainty.shared import SHARED_BELOW, Explained, explained_by_levels
+
+LARGEST_LEVERAGE = 0.95
+"""A residual tells nothing of the noise of a row that the law passes through."""
+
+
+OUTLYING = 4.5
+"""Robust standard deviations beyond which a residual is a broken cell's: of 35 normal ones, one in 4,000 tables."""
+
+MOST_OUTLYING = 0.05
+"""Share of the rows, or one row, that may be broken cells; where more are far off, the law is what misses them."""
+
+
+@dataclass(frozen=True)
+class SeedNoise:
+    """What the repeats say of the rows' mean log losses."""
+
+    variance: Array
+    """Of each row's mean log loss, shape (n,); the pooled one where a row has no repeats."""
+    freedom: float
+    """Degrees of freedom of all rows together."""
+    equal: bool
+    """Whether one variance serves all rows."""
+
+    @property
+    def scale(self) -> float:
+        """Root mean square over rows."""
+        return float(np.sqrt(self.variance.mean()))
+
+
+@dataclass(frozen=True)
+class Shared:
+    """An error that rows of one level share."""
+
+    level: np.ndarray
+    """Number of each row's level, shape (n,)."""
+    size: float
+    """t, widened for how few levels it is known from."""
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Noise of the rows of one fit: standard deviations in log loss, and their degrees of freedom."""
+
+    sigma: Array
+    """s_i, shape (n,); NaN where neither repeats nor residuals tell."""
+    freedom: float
+    misfit: float
+    """Residual variance over the repeats' variance; NaN without repeats. Far above 1: the law is too simple."""
+    p_value: float = np.nan
+    """Chance of such a ratio, or a larger one, where the law and the standard errors are right."""
+    shared: Shared | None = None
+
+    def draw(self, own: Numbers, common: Numbers) -> Array:
+        """Errors of every draw, shape (draws, n), from standard normal numbers of that shape.
+
+        Parameters
+        ----------
+        own : array, shape (draws, n)
+            For each row's own error.
+        common : array, shape (draws, n)
+            For the shared one: rows of one level all take their first row's number.
+        """
+        errors = own * self.sigma
+        if self.shared is None:
+            return errors
+        _, first = np.unique(self.shared.level, return_index=True)
+        return errors + self.shared.size * common[:, first[self.shared.level]]
+
+
+def seed_noise(table: Table) -> SeedNoise | None:
+    """Noise of a row's mean log loss by the repeats alone, se / L to first order; None where no row has a se."""
+    if table.se is None:
+        return None
+    known = repeated(table)
+    repeats = np.full(len(table), 2.0) if table.repeats is None else np.nan_to_num(table.repeats, nan=2.0)
+    if known.sum() < 2:
+        return None
+    freedom = repeats[known] - 1
+    found = squeeze((table.se[known] / table.loss[known]) ** 2, freedom, place(table)[known])
+    variance = np.full(len(table), float((found.usual * freedom).sum() / freedom.sum()))
+    variance[known] = found.variance
+    return SeedNoise(variance, _effective(found.variance, float(freedom.sum())), found.equal)
+
+
+def seed_scale(table: Table) -> Scale | None:
+    """The same as one number for all rows, which delta=auto is taken from."""
+    seeds = seed_noise(table)
+    return None if seeds is None else Scale(seeds.scale, seeds.freedom)
+
+
+def weights_from(kind: str, table: Table) -> Array:
+    """Weight of each row: 1, or the inverse variance of log loss by its repeats, scaled to a mean of 1, shape (n,).
+
+    A standard error of three repeats is itself off by half, so the variances are those of `seed_noise`: equal, unless a
+    test tells them apart. Without a number of repeats a table's standard errors are taken half-way to their mean.
+
+    Raises
+    ------
+    InputError
+        When the kind is unknown, or inverse variances are asked for and some row has no standard error.
+    """
+    if kind == "equal":
+        return np.ones(len(table))
+    if kind != "inverse_variance":
+        raise InputError(f"`weights` must be equal or inverse_variance, but got {kind!r}.")
+    if table.se is None or not np.all(np.isfinite(table.se) & (table.se > 0)):
+        raise InputError(
+            "`weights=inverse_variance` needs a positive standard error in every row, but some rows have none: "
+            "name the column with columns.se=…, or use weights=equal."
+        )
+    seeds = seed_noise(table) if table.repeats is not None else None
+    relative = (table.se / table.loss) ** 2
+    inverse = 1 / (0.5 * relative + 0.5 * relative.mean() if seeds is None else seeds.variance)
+    return inverse / inverse.mean()
+
+
+def repeated(table: Table) -> np.ndarray:
+    """Mask of the rows that have a standard error over two repeats or more; unknown numbers count as two."""
+    if table.se is None:
+        return np.zeros(len(table), bool)
+    known = np.isfinite(table.se) & (table.se > 0)
+    return known if table.repeats is None else known & (np.nan_to_num(table.repeats, nan=2.0) > 1)
+
+
+def place(table: Table) -> Array:
+    """What noise may depend on, shape (n, k): log N and log D as far as they are known, else log C."""
+    names = [k for k in ("N", "D") if k in table.inputs] or [k for k in ("C",) if k in table.inputs]
+    return np.column_stack([np.log(table.inputs[k]) for k in names]) if names else np.empty((len(table), 0))
+
+
+def _effective(variance: Array, freedom: float) -> float:
+    """Degrees of freedom of a mean of unequal variances (Satterthwaite 1946): fewer, as the loud rows decide."""
+    return freedom * float(variance.sum() ** 2 / (len(variance) * (variance**2).sum()))
+
+
+def row_noise(fit: Fit, table: Table) -> Noise:
+    """Standard deviation of each row's noise in log loss, from residuals and repeats.
+
+    Parameters
+    ----------
+    fit : Fit
+    table : Table
+        The rows that were fitted.
+    """
+    seeds = seed_noise(table)
+    shape = np.ones(fit.n) if seeds is None else seeds.variance / seeds.variance.mean()
+    residual = fit.residual / np.sqrt(shape)
+    levels = _shared(fit, table, residual, seeds)
+    noise = _own_noise(fit, table, seeds, residual, levels)
+    return noise if levels is None or not np.isfinite(noise.sigma).all() else _with_shared(noise, levels)
+
+
+def _own_noise(fit: Fit, table: Table, seeds: SeedNoise | None, residual: Array, levels: Explained | None) -> Noise:
+    """Noise of the rows alone: without the sum of squares, and the degrees of freedom, of a shared error."""
+    explained, rank = (0.0, 0) if levels is None else (levels.square, levels.rank)
+    lost = fit.n - fit.free - rank
+    variance = (float((residual**2).sum()) - explained) / lost if lost > 0 else np.nan
+    of_seeds, freedom = (0.0, 0.0) if seeds is None else (float(seeds.variance.mean()), seeds.freedom)
+    pooled, total, _, _ = pool(variance, lost, of_seeds, freedom)
+    if not np.isfinite(pooled):
+        return Noise(np.full(fit.n, np.nan), 0.0, np.nan)
+    # Whether the law fits is asked of all that the residuals hold: an error by level may be the law's own.
+    near = ~_outlying(residual, lost + rank, of_seeds)
+    left = lost + rank - int((~near).sum())
+    whole = float((residual[near] ** 2).sum()) / left if left > 0 else np.nan
+    _, _, ratio, rarer = pool(whole, left, of_seeds, freedom)
+    if seeds is not None and total > lost:
+        return Noise(np.sqrt(pooled * seeds.variance / of_seeds), total, ratio, rarer)
+    own = fit.residual**2 / (1 - np.minimum(fit.leverage, LARGEST_LEVERAGE))
+    found = squeeze(own, np.ones(fit.n), place(table))
+    sigma = np.sqrt(found.variance)
+    sigma *= np.sqrt(pooled / np.mean(sigma**2)) if np.mean(sigma**2) > 0 else 1.0
+    return Noise(sigma, _effective(found.variance, total) if pooled > 0 else total, ratio, rarer)
+
+
+def _outlying(residual: Array, freedom: int, of_seeds: float) -> np.ndarray:
+    """Mask of the few rows that are so far off that they are broken cells, and no misfit of the law."""
+    if freedom <= 0:
+        return np.zeros(len(residual), bool)
+    size = np.abs(residual)
+    scale = max(1.4826 * float(np.median(size)) * np.sqrt(len(size) / freedom), np.sqrt(of_seeds))
+    far = size > OUTLYING * scale
+    return far if far.sum() <= max(1, MOST_OUTLYING * len(far)) else np.zeros(len(far), bool)
+
+
+def _shared(fit: Fit, table: Table, residual: Array, seeds: SeedNoise | None) -> Explained | None:
+    """What levels of data explain of the residuals, where that is beyond chance."""
+    found = explained_by_levels(np.log(table.inputs["D"]), residual, _range(fit)) if "D" in table.inputs else None
+    if found is None:
+        return None
+    lost = fit.n - fit.free - found.rank
+    rest = (float((residual**2).sum()) - found.square) / max(lost, 1)
+    of_seeds, freedom = (0.0, 0.0) if seeds is None else (float(seeds.variance.mean()), seeds.freedom)
+    error, total, _, _ = pool(rest, lost, of_seeds, freedom)
+    if not error > 0 or special.fdtrc(found.rank, total, found.square / found.rank / error) > SHARED_BELOW:
+        return None
+    return found
+
+
+def _range(fit: Fit) -> Array:
+    """Orthonormal basis of what the law's free parameters can do to the fitted values, shape (n, free)."""
+    free = np.array([name not in fit.at_bound for name in fit.law.names])
+    rows = fit.jacobian[free].T
+    rows = rows / np.maximum(np.linalg.norm(rows, axis=0), 1e-300)
+    u, size, _ = np.linalg.svd(rows, full_matrices=False)
+    return u[:, size > 1e-10 * size.max()] if size.size else u
+
+
+def _with_shared(noise: Noise, levels: Explained) -> Noise:
+    """The same with an error by level, whose size is widened for the few degrees of freedom that it has."""
+    variance = levels.variance(float(np.mean(noise.sigma**2)))
+    if not variance > 0:
+        return noise
+    few = special.stdtrit(float(levels.rank), 0.975) / special.stdtrit(max(noise.freedom, 1.0), 0.975)
+    return replace(noise, shared=Shared(levels.level, float(np.sqrt(variance) * max(few, 1.0))))

@@ -1,0 +1,1 @@
+"""Laws of the tuned settings, and what tuning changed."""

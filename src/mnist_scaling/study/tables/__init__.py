@@ -1,0 +1,1 @@
+"""The tables of a study: trials.csv, cells.csv, curves.csv, and what is read from them."""

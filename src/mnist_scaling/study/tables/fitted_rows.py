@@ -1,0 +1,161 @@
+"""Which rows and columns of a table a fit is made of: headers by role, a condition, arms, and seeds as replicates.
+
+`fit` and `report` both ask this module, so that a figure shows the rows that its law was fitted to.
+
+An arm is one combination of values of the axes that set neither the model's size nor the amount of data, such as
+``optimizer=sgd``. Laws of different arms differ, so no fit pools them. A seed is no arm: it is a replicate of its cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mnist_scaling.errors import InputError
+from mnist_scaling.study.columns import FITTED, SEED
+from mnist_scaling.study.roles import roles_of
+from mnist_scaling.study.tables.conditions import rows_where
+
+STANDARD_ERROR = "_se"
+"""Suffix of the column with a loss's standard error."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """The rows of one arm; a table without arms is one arm without a name."""
+
+    frame: pd.DataFrame
+    """Rows by their number in the file, counted from 0; a cell whose seeds were combined has its first row's."""
+    name: str = ""
+    """Such as ``optimizer=sgd, dropout=0.2``."""
+    axes: Mapping[str, Any] = field(default_factory=dict)
+    """Column to value."""
+
+
+@dataclass(frozen=True)
+class FittedRows:
+    """All arms of a table."""
+
+    arms: list[Arm]
+    names: dict[str, str | None]
+    """Header of each role; None where the table has no such column."""
+    by: tuple[str, ...]
+    """Columns that tell the arms apart."""
+    seeds: int = 0
+    """Rows that were combined over seeds, or 0."""
+
+
+def study_columns(wanted: Mapping[str, str | None], headers: Iterable[str]) -> dict[str, str | None]:
+    """Header of each role in a study's cells.csv: the usual one, or the one that was asked for.
+
+    A loss brings its own standard error, ``<loss>_se``, or none: that of another column says nothing about it.
+
+    Parameters
+    ----------
+    wanted : mapping of str to str or None
+        Headers that the user gave.
+    headers : iterable of str
+        Of cells.csv.
+    """
+    given = {role: header for role, header in wanted.items() if header}
+    names: dict[str, str | None] = {**dict.fromkeys(wanted), **FITTED, **given}
+    if names["loss"] != FITTED["loss"] and "se" not in given:
+        own = f"{names['loss']}{STANDARD_ERROR}"
+        names["se"] = own if own in headers else None
+        if names["se"] is None and "repeats" not in given:
+            names["repeats"] = None
+    return names
+
+
+def fitted_rows(
+    frame: pd.DataFrame,
+    names: Mapping[str, str | None],
+    axes: Sequence[str] = (),
+    tuned: Sequence[str] = (),
+    where: str | None = None,
+    by: Sequence[str] = (),
+) -> FittedRows:
+    """The rows that meet a condition, split into arms.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        The whole table, one row per cell.
+    names : mapping of str to str or None
+        Header of each role, "N", "D", "C", "loss", "se", …
+    axes, tuned : sequence of str
+        Swept and tuned columns of a study; empty for a table from elsewhere.
+    where : str, optional
+        A condition, see `study.conditions`.
+    by : sequence of str
+        Further columns that tell arms apart.
+
+    Raises
+    ------
+    InputError
+        When the condition is none, keeps no row, or a column of `by` is not there.
+    """
+    absent = [column for column in by if column not in frame]
+    if absent:
+        raise InputError(
+            f"`by` must name columns of the table, but it has no {', '.join(absent)}: it has "
+            f"{', '.join(map(str, frame.columns))}."
+        )
+    if where:
+        columns = {str(header): frame[header].to_numpy() for header in frame.columns}
+        frame = frame[rows_where(where, columns)]
+        if frame.empty:
+            raise InputError(f"`where` must keep some rows, but {where!r} keeps none: widen it.")
+    split = [c for c in (*roles_of(frame, axes).arms, *by) if frame[c].nunique(dropna=False) > 1]
+    split = list(dict.fromkeys(split))
+    seeds = 0
+    found = dict(names)
+    if SEED in axes and SEED not in split and frame[SEED].nunique() > 1:
+        seeds = len(frame)
+        frame, found = _over_seeds(frame, found, [a for a in axes if a != SEED], tuned)
+    if not split:
+        return FittedRows([Arm(frame)], found, (), seeds)
+    arms = []
+    for key, rows in frame.groupby(split, sort=True, dropna=False):
+        values = {c: v.item() if hasattr(v, "item") else v for c, v in zip(split, key, strict=True)}
+        arms.append(Arm(rows, arm_name(values), values))
+    return FittedRows(arms, found, tuple(split), seeds)
+
+
+def arm_name(values: Mapping[str, Any]) -> str:
+    """``optimizer=sgd, dropout=0.2``."""
+    return ", ".join(f"{c}={f'{v:g}' if isinstance(v, int | float) else v}" for c, v in values.items())
+
+
+def _over_seeds(
+    frame: pd.DataFrame, names: dict[str, str | None], axes: Sequence[str], tuned: Sequence[str]
+) -> tuple[pd.DataFrame, dict[str, str | None]]:
+    """One row per cell: the mean over its seeds, whose scatter is the standard error.
+
+    se = std(loss of each seed, ddof=1) / sqrt(seeds). It holds all that differs between seeds: the subset of the
+    images, the initial weights, and the tuning itself. A cell with one seed keeps its row as it is.
+    """
+    names = {**names, "se": names.get("se") or f"{names['loss']}{STANDARD_ERROR}"}
+    loss, se, repeats = (str(names[role]) for role in ("loss", "se", "repeats"))
+    frame = frame.assign(**{se: frame[se].astype(float) if se in frame else np.nan})
+    rows = []
+    for _, cell in frame.groupby(list(axes), sort=False, dropna=False) if axes else [((), frame)]:
+        first = cell.iloc[0].astype(object)
+        measured = cell[cell[loss].notna()]
+        if len(measured) > 1:
+            first = measured.iloc[0].astype(object).rename(first.name)
+            numbers = measured.select_dtypes("number").drop(columns=[*axes, *tuned], errors="ignore")
+            first[numbers.columns] = numbers.mean()
+            for key in (k for k in tuned if measured[k].nunique(dropna=False) > 1):
+                first[key] = np.nan
+            first[se] = measured[loss].std(ddof=1) / np.sqrt(len(measured))
+            if names.get("repeats"):
+                first[repeats] = len(measured)
+        elif len(measured):
+            first = measured.iloc[0].astype(object).rename(first.name)
+        rows.append(first)
+    return pd.DataFrame(rows, columns=frame.columns).infer_objects(), names

@@ -1,0 +1,204 @@
+"""Images as bytes in shared memory: the fixed split, and nested class-balanced subsets of the training part."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from mnist_scaling.config import ARRAYS, DataConfig
+from mnist_scaling.training import seeding
+from mnist_scaling.training.data import arrays, sources, stratified
+from mnist_scaling.training.data.label_noise import wrong_labels
+from mnist_scaling.training.data.sources import DataSpec
+
+_SPLIT_SEED = 0
+"""The split is part of the benchmark, not of a run: no run's seed changes it."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some images of a data set: a list of row numbers into pixels that all parts share.
+
+    Nothing is copied but the rows and the labels, so a part takes 16 bytes an image.
+    """
+
+    pixels: Tensor
+    """Every image of the file, (N, channels, height, width), uint8, or float32 from arrays of one's own; MNIST's are
+    on the CPU the file itself, mapped."""
+    rows: Tensor
+    """Which of them are this part, (n,), int64."""
+    labels: Tensor
+    """Their classes, (n,), int64."""
+    mean: float
+    """Of the training pixels over `scale`."""
+    std: float
+    """Standard deviation of the same."""
+    scale: float = 255.0
+    """What a pixel's value is divided by before the mean is taken off."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @functools.cached_property
+    def shift(self) -> Tensor:
+        """-mean / std on the pixels' device; made once, because making it waits for the device."""
+        return torch.tensor(-self.mean / self.std, device=self.pixels.device)
+
+    @property
+    def images(self) -> Tensor:
+        """All images of the part, (n, channels, height, width), float32, standardised; made anew at each call."""
+        return self.pictures(self.rows)
+
+    def pictures(self, rows: Tensor) -> Tensor:
+        """The images (batch, channels, height, width) at `rows` of the pixels, float32, standardised."""
+        return self.standardise(self.pixels[rows].float())
+
+    def standardise(self, values: Tensor) -> Tensor:
+        """x / (scale std) - mean / std of float pixels, in place."""
+        return torch.add(self.shift, values, alpha=1 / (self.scale * self.std), out=values)
+
+    def take(self, indices: Tensor) -> Part:
+        """The examples at `indices`, in that order; no pixel is copied."""
+        return replace(self, rows=self.rows[indices], labels=self.labels[indices])
+
+    def head(self, n: int | None) -> Part:
+        """The first `n` examples; all of them for None."""
+        return self if n is None else replace(self, rows=self.rows[:n], labels=self.labels[:n])
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The three parts of a data set; `test` never selects anything."""
+
+    train: Part
+    validation: Part
+    test: Part
+    classes: int
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Channels, height, width."""
+        return tuple(self.train.pixels.shape[1:])
+
+
+def load(config: DataConfig, device: torch.device) -> Dataset:
+    """The data set of a run on a device, fetched if need be; kept for the process's later runs.
+
+    On the CPU the pixels of a named data set are the verified files, mapped: processes share one copy of them.
+
+    Parameters
+    ----------
+    config : DataConfig
+        Which data set; how much of it a run may see plays no part here.
+    device : torch.device
+        Where the tensors live.
+
+    Returns
+    -------
+    Dataset
+        As large as its `sources.DataSpec` says. Validation images are drawn from the training files, stratified.
+    """
+    return _load(config.whole, device)
+
+
+@functools.lru_cache(maxsize=2)
+def _load(config: DataConfig, device: torch.device) -> Dataset:
+    about = spec(config)
+
+    def part(pixels: Tensor, labels: Tensor, rows: Tensor) -> Part:
+        return Part(pixels, rows.to(device), labels[rows].long().to(device), about.mean, about.std, about.scale)
+
+    if config.name == ARRAYS:
+        found = arrays.read(config)
+        shared = found.pixels.to(device)
+        train, validation, test = (
+            part(shared, found.labels, found.rows[name]) for name in (arrays.TRAIN, arrays.VALIDATION, arrays.TEST)
+        )
+        return Dataset(train, validation, test, about.classes)
+    raw = sources.ensure(config.name, config.dir)
+    images, labels, test_images, test_labels = (sources.map_idx(raw / file) for file in sources.FILES)
+    split = stratified.split(labels.numpy(), (about.n_validation,), _SPLIT_SEED)
+    validation_rows, train_rows = (torch.from_numpy(rows) for rows in split)
+    pixels = images.unsqueeze(1).to(device)
+    return Dataset(
+        part(pixels, labels, train_rows),
+        part(pixels, labels, validation_rows),
+        part(test_images.unsqueeze(1).to(device), test_labels, torch.arange(len(test_labels))),
+        about.classes,
+    )
+
+
+def spec(config: DataConfig) -> DataSpec:
+    """What is known of the data set of a run: of a named one without its files, of arrays from the file.
+
+    Raises
+    ------
+    InputError
+        When the name is unknown, or the file can't be trained on.
+    """
+    return arrays.read(config).spec if config.name == ARRAYS else sources.spec(config.name)
+
+
+def label_names(config: DataConfig) -> str:
+    """What the class numbers of a data set mean, as a name that data sets share whose classes are the same ones.
+
+    One's own arrays are known by the checksum of their file: no other file's classes are taken to be the same.
+    """
+    return f"{ARRAYS} {arrays.read(config).sha256[:12]}" if config.name == ARRAYS else sources.label_names(config.name)
+
+
+def n_train(config: DataConfig) -> int:
+    """Unique training images of a run: `fraction` of all, or of `max_train` if that is less; at least one per class."""
+    about = spec(config)
+    pool = about.n_train if config.max_train is None else min(about.n_train, config.max_train)
+    return max(about.classes, round(config.fraction * pool))
+
+
+def subset(labels: Tensor, n: int, seed: int) -> Tensor:
+    """Row numbers of the training subset of size `n`: a prefix of one stratified order a seed.
+
+    For the same seed the subset of a smaller `n` lies inside that of a larger one.
+
+    Parameters
+    ----------
+    labels : Tensor of shape (n_train,)
+        Labels of the training part.
+    n : int
+        Size of the subset.
+    seed : int
+        The run's seed.
+
+    Returns
+    -------
+    Tensor of shape (n,), int64, on the device of `labels`
+    """
+    return _order(labels, seed)[:n]
+
+
+@functools.lru_cache(maxsize=16)
+def _order(labels: Tensor, seed: int | None) -> Tensor:
+    """A seed's stratified order of all rows; the same tensor of labels gives it at once, as trials of one seed ask."""
+    generator = torch.Generator().manual_seed(_SPLIT_SEED) if seed is None else seeding.generator(seed, "subset")
+    return torch.from_numpy(stratified.stratified_order(labels.cpu().numpy(), generator)).to(labels.device)
+
+
+def training_part(dataset: Dataset, n: int, config: DataConfig, seed: int) -> Part:
+    """What a run trains on: the subset of size `n` of its seed, with its share of wrong labels."""
+    part = dataset.train.take(subset(dataset.train.labels, n, seed))
+    return replace(part, labels=wrong_labels(part.labels, config.label_noise, dataset.classes, seed))
+
+
+def validation_order(validation: Part) -> Tensor:
+    """One fixed stratified order of the validation images: every prefix is a fair sample of them."""
+    return _order(validation.labels, None)
+
+
+def prepare(config: DataConfig) -> DataConfig:
+    """Fetch or check a run's data set before any run needs it; its configuration, with the checksum of arrays."""
+    if config.name == ARRAYS:
+        return replace(config, sha256=arrays.read(config).sha256)
+    sources.ensure(config.name, config.dir)
+    return config

@@ -1,0 +1,1 @@
+"""One run on its way: its counts, scores, reports and files."""

@@ -1,0 +1,151 @@
+"""Weights that one run leaves and another one starts from: `save_weights` and `init_from`."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mnist_scaling.config import RunConfig, require
+from mnist_scaling.errors import InputError
+from mnist_scaling.study.files import DamagedFileError
+from mnist_scaling.study.layout import WEIGHTS
+from mnist_scaling.study.vocabulary import TRIAL
+from mnist_scaling.training import models, seeding
+from mnist_scaling.training.data import splits
+from mnist_scaling.training.run import tensor_file
+
+_KIND = "weights"
+_SAME = ("name", "width", "depth", "parametrization", "base_width")
+"""Keys of `model` that are named where two models differ; what decides is the shape of every weight."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Weights to start from, as far as they fit."""
+
+    sha256: str
+    """Checksum of the file."""
+    weights: dict[str, Tensor]
+    """What is taken over, by name."""
+    note: str
+    """What is not taken over, in words; empty when all is."""
+
+
+def saves(config: RunConfig) -> bool:
+    """Whether a run leaves its weights: one that was asked to, and is no trial of the tuner."""
+    return config.save_weights and config.trial.stage != TRIAL
+
+
+def save(folder: Path, config: RunConfig, model: nn.Module, image_shape: tuple[int, ...], classes: int) -> None:
+    """Write the weights of a finished run into its folder, with the shape that they are of."""
+    weights = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+    shape = {key: getattr(config.model, key) for key in _SAME}
+    labels = splits.label_names(config.data)
+    content = {
+        "model": shape,
+        "image_shape": list(image_shape),
+        "classes": classes,
+        "labels": labels,
+        "weights": weights,
+    }
+    tensor_file.write(folder / WEIGHTS, _KIND, content)
+
+
+def source(config: RunConfig, image_shape: tuple[int, ...], classes: int) -> Source | None:
+    """What a run with `init_from` starts from; None for a run that starts from scratch.
+
+    All weights are taken over, but those of the layer that makes the logits only where the classes are the same: as
+    many, of the same meaning. Class 3 is a digit in one data set and a dress in another.
+
+    Parameters
+    ----------
+    config : RunConfig
+    image_shape, classes
+        Of the run's data set.
+
+    Raises
+    ------
+    InputError
+        When there is no such file, it is damaged or has changed, or its model has another shape.
+    """
+    if config.init_from is None:
+        return None
+    path = Path(config.init_from) / WEIGHTS
+    sha256, found = _read(path)
+    require(
+        config.init_sha256 in (None, sha256),
+        f"A study must keep the weights that it starts from, but {path} has the sha256 {sha256[:12]}… and the study "
+        f"began with {str(config.init_sha256)[:12]}…: put the old file back, or give the new study another `name=`.",
+    )
+    with torch.device("meta"):
+        model = models.build(config.model, image_shape, classes)
+    labels = splits.label_names(config.data)
+    same_classes = (found["classes"], found["labels"]) == (classes, labels)
+    head = set() if same_classes else {name for name, _ in _named(model, model.parts().output)}
+    wanted = {name: tensor.shape for name, tensor in model.state_dict().items() if name not in head}
+    taken = {name: tensor for name, tensor in found["weights"].items() if name not in head}
+    here = {key: getattr(config.model, key) for key in _SAME}
+    fits = {name: tensor.shape for name, tensor in taken.items()} == wanted
+    same = all(here[key] == found["model"].get(key) for key in ("name", "parametrization"))
+    require(
+        fits and same and found["image_shape"] == list(image_shape),
+        f"A run must start from a model of its own shape, but {path} has {_told(found['model'])} for images of "
+        f"{_size(found['image_shape'])}, and the run has {_told(here)} for images of {_size(image_shape)}: give "
+        "`model` and `data` of that shape, or another run's folder as `init_from`.",
+    )
+    note = ""
+    if head:
+        note = (
+            f"the layer that makes the logits starts afresh, because {path} has the {found['classes']} classes of "
+            f"{found['labels']} and this data set the {classes} of {labels}"
+        )
+    return Source(sha256, taken, note)
+
+
+def initial_model(config: RunConfig, image_shape: tuple[int, ...], classes: int) -> models.Family:
+    """A run's model before its first step: fresh weights from the run's own stream, and what `init_from` replaces.
+
+    Raises
+    ------
+    InputError
+        See `source`.
+    """
+    with seeding.global_stream(config.seed, "init", torch.device("cpu")):
+        model = models.build(config.model, image_shape, classes)
+    if (found := source(config, image_shape, classes)) is not None:
+        model.load_state_dict(model.state_dict() | found.weights)
+    return model
+
+
+def _read(path: Path) -> tuple[str, dict[str, Any]]:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest(), tensor_file.read(path, _KIND)
+    except OSError as error:
+        raise InputError(
+            f"`init_from` must be the folder of a run that ended with save_weights=true, but {path} can't be read "
+            f"({error.strerror}): give the folder of such a run."
+        ) from error
+    except DamagedFileError as error:
+        raise InputError(
+            f"`init_from` must name whole weights, but {path} is damaged ({error.reason}): train that run again."
+        ) from error
+
+
+def _named(model: nn.Module, layer: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    """Parameters of a layer by their names in the model."""
+    own = {id(parameter) for parameter in layer.parameters()}
+    return [(name, parameter) for name, parameter in model.named_parameters() if id(parameter) in own]
+
+
+def _told(model: dict[str, Any]) -> str:
+    rest = "" if model.get("parametrization") == "standard" else f", {model.get('parametrization')}"
+    return f"a {model.get('name')} of width {model.get('width')} and depth {model.get('depth')}{rest}"
+
+
+def _size(shape: list[int] | tuple[int, ...]) -> str:
+    return " × ".join(map(str, shape))

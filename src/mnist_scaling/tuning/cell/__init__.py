@@ -1,0 +1,1 @@
+"""One cell: what it tries next, and how far it is tuned."""

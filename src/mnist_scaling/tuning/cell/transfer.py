@@ -1,0 +1,101 @@
+"""Transfer between cells: a cell starts from what its cheaper neighbours selected, and its sampler sees their trials.
+
+A setting is carried as it is. Two rules that change the learning rate on the way, 1 / sqrt(fan-in) and a regression
+on fan-in and steps, were measured to lose to this one by more than two to one (LOG.md, 2026-11-22) and were removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from mnist_scaling.study.columns import SEED
+from mnist_scaling.study.vocabulary import INDEPENDENT
+from mnist_scaling.tuning.cell.trials import in_ranges
+from mnist_scaling.tuning.grid.partitioning import Cell
+from mnist_scaling.tuning.stored.storage import DIVERGED_VALUE
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A finished cell and its selected setting."""
+
+    cell: Cell
+    setting: Mapping[str, Any]
+
+
+def parents(cells: Sequence[Cell], rule: str) -> dict[str, list[Cell]]:
+    """The cells that each cell waits for, by its name: along every axis of numbers the next cheaper one.
+
+    Parameters
+    ----------
+    cells : sequence of Cell
+    rule : {"neighbours", "independent"}
+        Independent cells wait for none.
+    """
+    found: dict[str, list[Cell]] = {cell.name: [] for cell in cells}
+    if rule == INDEPENDENT:
+        return found
+    # Seeds are replicates, so no cell starts from what a cell of another seed has selected.
+    for key in [key for key in cells[0].keys if key != SEED] if cells else ():
+        lines: dict[tuple[Any, ...], list[Cell]] = {}
+        for cell in cells:
+            if _is_number(cell.keys[key]):
+                lines.setdefault(tuple(v for k, v in cell.keys.items() if k != key), []).append(cell)
+        for line in lines.values():
+            line.sort(key=lambda cell: (cell.cost, cell.keys[key]))
+            for cheaper, cell in pairwise(line):
+                found[cell.name].append(cheaper)
+    return found
+
+
+def settings(cell: Cell, neighbours: Sequence[Tuned]) -> list[dict[str, Any]]:
+    """What a cell tries first: its neighbours' selected settings, duplicates left out.
+
+    A neighbour that tunes other keys, another optimiser's for example, has nothing to carry.
+    """
+    found: list[dict[str, Any]] = []
+    for neighbour in neighbours:
+        setting = dict(neighbour.setting)
+        if setting.keys() == cell.space.keys() and setting not in found:
+            found.append(setting)
+    return found
+
+
+def shifted_trials(
+    cell: Cell, own: Sequence[FrozenTrial], neighbour: Tuned, trials: Sequence[FrozenTrial]
+) -> list[FrozenTrial]:
+    """A neighbour's trials as if they were this cell's, for a sampler to learn from.
+
+    Losses are shifted, in logs, so that the neighbour's best is where this cell's run of the same setting is: the
+    two loss landscapes are taken to differ in height only.
+
+    Parameters
+    ----------
+    cell : Cell
+        With the ranges that the trials are to lie in; a value outside is moved to the end.
+    own, trials : sequence of FrozenTrial
+        The cell's trials, and the neighbour's.
+    neighbour : Tuned
+    """
+    best = min((t.value for t in trials if t.state == TrialState.COMPLETE and t.value), default=None)
+    here = [t.value for t in own if t.state == TrialState.COMPLETE and t.value]
+    if best is None or not here or neighbour.setting.keys() != cell.space.keys():
+        return []
+    # The carried settings are tried first, so the best loss so far is at most that of the carried setting.
+    shift = min(here) / best
+    found = []
+    for trial in trials:
+        if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED) or trial.params.keys() != cell.space.keys():
+            continue
+        value = None if trial.value is None else min(trial.value * shift, DIVERGED_VALUE)
+        found.append(in_ranges(trial, cell.space, value))
+    return found
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,1 @@
+"""All cells of a study: which job is next, tables, progress."""

@@ -1,0 +1,163 @@
+"""trials.csv and cells.csv from the records of the runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from optuna.distributions import json_to_distribution
+
+from mnist_scaling.study import files, layout, records
+from mnist_scaling.study.columns import BRANCH, IMPORTANCE, RUN_SEED, column_of
+from mnist_scaling.study.flags import REPEAT_LOST, SEARCH_EDGE
+from mnist_scaling.study.tables import branches, learning_curves, trials_and_cells
+from mnist_scaling.study.tables.learning_curves import same
+from mnist_scaling.study.vocabulary import COMPLETE, NO, NOTHING_TUNED, REPEAT, TRIAL, YES
+from mnist_scaling.tuning.cell import certificate
+from mnist_scaling.tuning.grid import search_space
+
+
+def write(folder: Path, rows: Mapping[Path, Mapping[str, Any]], provenance: Mapping[str, Any]) -> None:
+    """Rewrite both tables of a study and its study.json, each atomically.
+
+    Parameters
+    ----------
+    folder : Path
+        multirun/<name>.
+    rows : mapping
+        A run's folder to its row for trials.csv (`records.row`).
+    provenance : mapping
+        Further entries of study.json: how the study was made.
+    """
+    described = records.read_cells(folder)
+    cells = list(described.values())
+    # Rows of a cell wait for its record: without one nobody knows the ranges that it was tuned in.
+    rows = {path: row for path, row in rows.items() if path.parent in described}
+    grid = list(dict.fromkeys(column for cell in cells for column in cell["axes"]))
+    tuned = list(dict.fromkeys(column_of(key) for cell in cells for key in cell["space"]))
+    ordered = sorted(rows.items(), key=lambda item: (*(_sortable(item[1][a]) for a in grid), str(item[0])))
+    expanded = [row for _, run in ordered for row in branches.expand(run)]
+    axes = [*grid, *([BRANCH] if any(BRANCH in row for row in expanded) else [])]
+    devices = sorted({row["device"] for row in rows.values() if row.get("device")})
+    study = {"name": folder.name, "axes": axes, "grid": grid, "tuned": tuned, "devices": devices}
+    files.write_json(folder / layout.STUDY, {**study, **provenance})
+
+    trials = trials_and_cells.trials_table(expanded, axes, tuned)
+    if "seed" in axes:
+        trials.insert(trials.columns.get_loc("number") + 1, RUN_SEED, [row[RUN_SEED] for row in expanded])
+    trials_and_cells.write_table(trials, folder / layout.TRIALS)
+    if trials.empty:
+        return
+    table = trials_and_cells.cells_table(trials, axes, tuned)
+    by_key = {_key(cell["axes"], grid): cell for cell in cells}
+    trials_and_cells.write_table(_certified(table, trials, axes, tuned, by_key), folder / layout.CELLS)
+    points = learning_curves.table(expanded, table, axes, tuned)
+    if not points.empty:
+        trials_and_cells.write_table(points, folder / layout.CURVES)
+
+
+def _certified(
+    table: pd.DataFrame,
+    trials: pd.DataFrame,
+    axes: list[str],
+    tuned: list[str],
+    cells: Mapping[tuple[Any, ...], Mapping[str, Any]],
+) -> pd.DataFrame:
+    """cells.csv with what says how far each cell is tuned: the columns that the certificate fills."""
+    runs = _grouped(trials, axes)
+    rows = table.to_dict("records")
+    selected = {_key(row, axes): row for row in rows}
+    # Other branches of one run may have selected, and repeated, other settings.
+    repeats = {
+        key: [r for r in mine if r["stage"] == REPEAT and all(same(r[t], selected[key][t]) for t in tuned)]
+        for key, mine in runs.items()
+    }
+    pooled = certificate.pooled_noise([_losses(mine) for mine in repeats.values()])
+    found = []
+    for row in rows:
+        key = _key(row, axes)
+        cell = cells[_key(row, [a for a in axes if a != BRANCH])]
+        found.append(_certificate(row, cell, runs[key], repeats[key], pooled))
+    certified = pd.DataFrame(found, index=table.index)
+    return table.drop(columns=[c for c in certified if c in table]).join(certified)[
+        [*table.columns, *(c for c in certified if c not in table)]
+    ]
+
+
+def _certificate(
+    row: Mapping[str, Any],
+    cell: Mapping[str, Any],
+    runs: Sequence[Mapping[str, Any]],
+    repeats: Sequence[Mapping[str, Any]],
+    pooled: float | None,
+) -> dict[str, Any]:
+    """The columns of one cell.
+
+    Parameters
+    ----------
+    row : mapping
+        The cell's row of cells.csv so far.
+    cell : mapping
+        Its cell.json.
+    runs, repeats : sequence of mapping
+        Rows of trials.csv: of the cell, and of the repeats of its selected setting.
+    pooled : float or None
+        `certificate.pooled_noise` of the study.
+    """
+    done = [r for r in runs if r["stage"] == TRIAL]
+    known = _losses(done)
+    gain = certificate.expected_gain(known, len(done) - len(known)) if cell["space"] else None
+    noise = certificate.noise(_losses(repeats), pooled)
+    edges, limits = _at_ends(row, cell)
+    lost = any(r["state"] != COMPLETE for r in repeats)
+    tuned = None
+    if not cell["space"]:
+        tuned = NOTHING_TUNED
+    elif gain is not None and noise is not None:
+        tuned = YES if not edges and gain < noise else NO
+    return {
+        "expected_gain": gain,
+        "noise": noise,
+        "tuned": tuned,
+        "edges": ";".join(edges),
+        "limits": ";".join(limits),
+        "widened": ";".join(column_of(k) for k in cell.get("widened", [])),
+        "flags": ";".join(filter(None, [SEARCH_EDGE if edges else "", REPEAT_LOST if lost else "", row["flags"]])),
+        **{f"{IMPORTANCE}{column_of(k)}": v for k, v in cell.get("importances", {}).items()},
+    }
+
+
+def _grouped(trials: pd.DataFrame, axes: list[str]) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in trials.to_dict("records"):
+        groups.setdefault(_key(row, axes), []).append(row)
+    return groups
+
+
+def _key(row: Mapping[str, Any], axes: Sequence[str]) -> tuple[Any, ...]:
+    """A row's place in the grid; an empty field, which a row without branches has for its branch, is None."""
+    return tuple(None if pd.isna(row[a]) else row[a] for a in axes)
+
+
+def _losses(rows: Sequence[Mapping[str, Any]]) -> list[float]:
+    """Validation losses of the runs that ran to their end."""
+    return [float(r["val_loss"]) for r in rows if r["state"] == COMPLETE and r["val_loss"] > 0]
+
+
+def _at_ends(row: Mapping[str, Any], cell: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """Columns of the tuned keys whose selected value lies on an edge of its range, and those with one at a limit."""
+    edges, limits = [], []
+    for key, text in cell["space"].items():
+        value, distribution = row[column_of(key)], json_to_distribution(text)
+        declared = cell.get("limits", {}).get(key, ())  # studies of before there were limits have none
+        if pd.notna(value) and search_space.on_edge(distribution, value, declared):
+            edges.append(column_of(key))
+        elif pd.notna(value) and search_space.at_limit(distribution, value, declared):
+            limits.append(column_of(key))
+    return edges, limits
+
+
+def _sortable(value: Any) -> tuple[bool, bool, Any]:
+    return value is not None, isinstance(value, str), value

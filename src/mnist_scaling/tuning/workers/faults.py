@@ -1,0 +1,156 @@
+"""Faults of the machine, that is of its disk, its storage or its network: they are charged to no run.
+
+An error that the operating system or a database raises says nothing about a run's setting, so a run that meets one
+leaves no record. The step that failed is tried again (`retry`); if it fails again, the whole sweep is resumed, as the
+same command would resume it (`resume_after`); and if that does not help, one sentence says what is at fault.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from mnist_scaling.errors import InputError
+from mnist_scaling.tuning.stored.masking import masked
+
+STEP_WAITS = (1.0, 4.0)
+"""Seconds before a small step, such as writing a record, is tried once more."""
+
+SWEEP_WAITS = (2.0, 10.0)
+"""Seconds before a sweep is resumed, as long as no resumed sweep measures anything."""
+
+_CLASSES = (("optuna", "StorageInternalError"), ("sqlalchemy", "SQLAlchemyError"))
+"""Package and name of the classes of errors that databases raise; neither is imported for this."""
+
+_TORCH = ("PytorchStreamWriter", "unexpected pos")
+"""In the RuntimeError that torch raises when the disk takes only a part of a file."""
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+Result = TypeVar("Result")
+
+
+class MachineError(Exception):
+    """A fault of the machine, as text: text can be pickled, whatever the error was that caused it."""
+
+
+class LastingFaultError(MachineError):
+    """A fault that was waited for already (`patience`): to wait again would not help."""
+
+
+def is_fault(error: BaseException) -> bool:
+    """Whether the machine is at fault, and neither the run nor the program."""
+    return any(_is_one(cause) for cause in causes(error))
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, what caused it, and so on."""
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def _is_one(error: BaseException) -> bool:
+    if type(error).__module__.partition(".")[0] == "hydra":
+        return False  # one of its errors of configuration is an OSError too
+    if isinstance(error, MachineError | OSError):
+        return True
+    if isinstance(error, RuntimeError) and any(words in str(error) for words in _TORCH):
+        return True
+    return any((kind.__module__.split(".")[0], kind.__name__) in _CLASSES for kind in type(error).__mro__)
+
+
+def describe(error: BaseException) -> str:
+    """What is at fault, in a few words, without a password."""
+    said = next((cause for cause in causes(error) if isinstance(cause, MachineError)), None)
+    if said is not None:
+        return masked(str(said))
+    last = next((cause for cause in causes(error) if isinstance(cause, OSError)), None)
+    if last is not None and last.strerror:
+        reason = "the disk is full" if last.errno in _FULL else last.strerror
+        return masked(f"{reason} ({last.filename})" if last.filename else reason)
+    *_, deepest = causes(error)
+    text = str(deepest).strip().split("\n")[0]
+    return masked(f"{type(deepest).__name__}: {text}")
+
+
+def as_text(error: BaseException) -> str:
+    """An error as a worker sends it to its sweep: `is_text` knows a fault by it."""
+    return f"{MachineError.__name__}: {describe(error)}" if is_fault(error) else f"{type(error).__name__}: {error}"
+
+
+def is_text(text: str | None) -> bool:
+    """Whether a worker's error was a fault."""
+    return text is not None and text.startswith(f"{MachineError.__name__}: ")
+
+
+def from_text(text: str) -> MachineError:
+    """The fault that a worker sent."""
+    return MachineError(text.removeprefix(f"{MachineError.__name__}: "))
+
+
+def retry(step: Callable[[], Result]) -> Result:
+    """Take a step that may safely be taken twice; after a fault of the machine, wait and take it again.
+
+    Raises
+    ------
+    Exception
+        The step's own error when the machine is not at fault; the last fault when waiting did not help.
+    """
+    for seconds in STEP_WAITS:
+        try:
+            return step()
+        except Exception as error:
+            if not is_fault(error) or isinstance(error, LastingFaultError):
+                raise
+            _say(error, seconds)
+        time.sleep(seconds)
+    return step()
+
+
+def resume_after(sweep: Callable[[], None], measured: Callable[[], int]) -> None:
+    """Run a sweep to its end; after a fault of the machine, wait and resume it, as the same command would.
+
+    Parameters
+    ----------
+    sweep : callable
+        Resumes what is there.
+    measured : callable
+        How many runs have a record. As long as the number grows, the sweep is resumed again.
+
+    Raises
+    ------
+    InputError
+        When no run was added in all of `SWEEP_WAITS`; the message says what is at fault.
+    """
+    tries, before = 0, -1
+    while True:
+        try:
+            return sweep()
+        except Exception as error:
+            # A storage that does not open before any run is probably misspelt, so the user hears of it at once.
+            if not is_fault(error) or (isinstance(error, InputError) and before < 0):
+                raise
+            if isinstance(error, LastingFaultError):
+                raise InputError(_sentence(error)) from error
+            now = measured()
+            tries, before = tries if now <= before else 0, now
+            if tries == len(SWEEP_WAITS):
+                raise error if isinstance(error, InputError) else InputError(_sentence(error)) from error
+            _say(error, SWEEP_WAITS[tries])
+        time.sleep(SWEEP_WAITS[tries])
+        tries += 1
+
+
+def _say(error: BaseException, seconds: float) -> None:
+    print(f"Warning: {describe(error)}; the next try is in {seconds:g} s.", file=sys.stderr)
+
+
+def _sentence(error: BaseException) -> str:
+    return (
+        f"A study needs a disk, a storage and a network that work, but one does not: {describe(error)}. Nothing that "
+        "was measured is lost: mend it, and run the same command again."
+    )
