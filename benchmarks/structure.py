@@ -1,4 +1,6 @@
-"""The structure of src/: rooms with their files and lines, and the map of docs/architecture.md from first docstring lines.
+"""The structure of src/: rooms with their files and lines, and the map of docs/architecture.md.
+
+The map is made of the first lines of docstrings.
 
 python benchmarks/structure.py                                   a table of rooms: files, lines, the longest file
 python benchmarks/structure.py --write docs/architecture.md      the map, between its two marks

@@ -21,7 +21,7 @@ DEFAULTS = {
 
 
 def test_settings_are_what_differs_from_the_defaults() -> None:
-    values = DEFAULTS | {"optim.name": "sgd", "model.width": 16, "threads": 2, "trial.owner": 7, "seed": 3}
+    values = DEFAULTS | {"optim.name": "sgd", "model.width": 16, "name": "another", "trial.owner": 7, "seed": 3}
     assert settings(values, DEFAULTS, ["seed"]) == {"optim.name": "sgd", "model.width": 16}
 
 
