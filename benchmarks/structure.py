@@ -56,9 +56,11 @@ def table() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", type=Path, help="page to write the map into")
-    page = parser.parse_args().write
+    parser.add_argument("--map", action="store_true", help="print the map")
+    given = parser.parse_args()
+    page = given.write
     if page is None:
-        print(table())
+        print(the_map() if given.map else table())
         return
     text = page.read_text(encoding="utf-8")
     before, after = text[: text.index(BEGIN)], text[text.index(END) + len(END) :]
