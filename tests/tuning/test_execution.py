@@ -58,7 +58,7 @@ def test_a_job_ends_when_its_sweep_is_gone() -> None:
     """A killed sweep's loky workers would train on for ever."""
     owner = subprocess.Popen(["sleep", "60"])
     code = (
-        "import socket, sys, time; from mnist_scaling.tuning import execution;"
+        "import socket, sys, time; from mnist_scaling.tuning.workers import execution;"
         "execution._end_with(socket.gethostname(), int(sys.argv[1])); print('on', flush=True); time.sleep(60)"
     )
     job = subprocess.Popen([sys.executable, "-c", code, str(owner.pid)], stdout=subprocess.PIPE, text=True)
