@@ -105,7 +105,7 @@ def example(run: RunConfig) -> float:
     return sum(losses) / len(validation)
 
 
-def tensors(part: splits.Part, width: int, batch: int, model: nn.Module | None = None) -> Step:
+def tensors(part: splits.Examples, width: int, batch: int, model: nn.Module | None = None) -> Step:
     """The plain loop over float tensors in memory: index, forward, backward, torch.optim.Adam as it comes."""
     images, labels = _floats(part)
     model = (build(width) if model is None else model).train()
@@ -125,13 +125,13 @@ def tensors(part: splits.Part, width: int, batch: int, model: nn.Module | None =
 _FLOATS: dict[int, tuple[Tensor, Tensor]] = {}
 
 
-def _floats(part: splits.Part) -> tuple[Tensor, Tensor]:
+def _floats(part: splits.Examples) -> tuple[Tensor, Tensor]:
     if id(part) not in _FLOATS:
         _FLOATS[id(part)] = part.images, part.labels
     return _FLOATS[id(part)]
 
 
-def ours(part: splits.Part, width: int, batch: int, dropout: float = 0.0, by_hand: bool = True) -> Step:
+def ours(part: splits.Examples, width: int, batch: int, dropout: float = 0.0, by_hand: bool = True) -> Step:
     """Our engine; without hand-written gradients it is autograd with a flat optimiser."""
     widest = small_cnn.WIDEST
     small_cnn.WIDEST = widest if by_hand else 0
@@ -150,7 +150,7 @@ def ours(part: splits.Part, width: int, batch: int, dropout: float = 0.0, by_han
     return step
 
 
-def stacked(part: splits.Part, width: int, batch: int, count: int, dropout: float = 0.0) -> Step:
+def stacked(part: splits.Examples, width: int, batch: int, count: int, dropout: float = 0.0) -> Step:
     """`count` models at once, each on batches of its own."""
     streams = [torch.Generator().manual_seed(s) for s in range(count)]
     members = [build(width, dropout).train() for _ in range(count)]
@@ -168,7 +168,7 @@ def stacked(part: splits.Part, width: int, batch: int, count: int, dropout: floa
     return step
 
 
-def evaluations(part: splits.Part, width: int) -> dict[str, Step]:
+def evaluations(part: splits.Examples, width: int) -> dict[str, Step]:
     """A pass over a part: ours, and torch's layers over floats in memory, 1,000 at a time."""
     model = build(width).eval()
     images, labels = _floats(part)

@@ -24,7 +24,7 @@ Case = tuple[str, str, loops.Step, loops.Step]
 """What, instead of what, its step, the step in use."""
 
 
-def floats(part: splits.Part) -> tuple[Tensor, Tensor]:
+def floats(part: splits.Examples) -> tuple[Tensor, Tensor]:
     return part.images.flatten(1), part.labels
 
 
@@ -40,7 +40,7 @@ def masks(shape: tuple[int, ...]) -> Case:
     )  # fmt: skip
 
 
-def vmapped(part: splits.Part, width: int, batch: int, count: int) -> loops.Step:
+def vmapped(part: splits.Examples, width: int, batch: int, count: int) -> loops.Step:
     """A stack by torch.func: vmap over models of autograd's gradients, then Adam on the stacked weights."""
     images, labels = part.images, part.labels
     members = [loops.build(width) for _ in range(count)]
@@ -65,12 +65,12 @@ def vmapped(part: splits.Part, width: int, batch: int, count: int) -> loops.Step
 
 
 def plain(
-    part: splits.Part, width: int, batch: int, change: Callable[[torch.nn.Module], torch.nn.Module]
+    part: splits.Examples, width: int, batch: int, change: Callable[[torch.nn.Module], torch.nn.Module]
 ) -> loops.Step:
     return loops.tensors(part, width, batch, change(loops.build(width)))
 
 
-def input_pipelines(part: splits.Part, batch: int) -> list[Case]:
+def input_pipelines(part: splits.Examples, batch: int) -> list[Case]:
     """From row numbers to the first layer's patches, in three ways."""
     flat = Flat([loops.build(8)])
     model = small_cnn.Gradients(flat.models, part, flat.weights, flat.gradients, Dropout([0.0], [None]))

@@ -20,15 +20,13 @@ def _train(run: RunConfig, report: Report | None, folder: Path) -> TrainResult:
 
 
 def _train_together(runs: Sequence[RunConfig]) -> list[TrainResult]:
-    from mnist_scaling.training.together import train_models
+    from mnist_scaling.training.loop import train_model
 
-    return train_models(runs)
+    return [train_model(run) for run in runs]
 
 
 def _can_train_together(run: RunConfig) -> bool:
-    from mnist_scaling.training import regimes
-
-    return regimes.in_lockstep(run)
+    return False
 
 
 def _cost(run: RunConfig) -> float:
@@ -59,7 +57,7 @@ def _start(run: RunConfig) -> Start | None:
 
 
 def _warm_up() -> None:
-    import mnist_scaling.training.together  # noqa: F401
+    import mnist_scaling.training.loop  # noqa: F401
 
 
 TRAINER = Trainer(_train, _train_together, _can_train_together, _cost, _prepare, _warm_up, _start)

@@ -49,7 +49,7 @@ def under(run: RunConfig, name: str) -> RunConfig:
 
 
 @pytest.fixture(scope="module")
-def base(data_dir: str) -> splits.Part:
+def base(data_dir: str) -> splits.Examples:
     return splits.load(DataConfig(dir=data_dir), CPU).train.head(100)
 
 
@@ -57,7 +57,7 @@ def base(data_dir: str) -> splits.Part:
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
-def test_affine_is_torchvisions(base: splits.Part, dtype: torch.dtype) -> None:
+def test_affine_is_torchvisions(base: splits.Examples, dtype: torch.dtype) -> None:
     images = base.pixels[base.rows[:6], :, :20].to(dtype)  # 20 x 28: height and width play different parts
     angles, scales = torch.tensor([0.0, 10, -90, 33, 7, 5]), torch.tensor([1.0, 1, 1, 0.8, 1.1, 1.3])
     shifts = torch.tensor([[3.0, 0], [0, -2], [0, 0], [1, 2], [-3, 4], [0, 1]])
@@ -97,7 +97,7 @@ def test_images_smaller_than_the_blur_can_be_bent() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_draw_depends_on_the_seed_and_on_the_examples_number_alone(base: splits.Part, kind: str) -> None:
+def test_a_draw_depends_on_the_seed_and_on_the_examples_number_alone(base: splits.Examples, kind: str) -> None:
     order = torch.randperm(100, generator=torch.Generator().manual_seed(3)).repeat(4)  # 400: more than one chunk
 
     def drawn(batch: int, seed: int = 5) -> torch.Tensor:
@@ -119,7 +119,7 @@ def test_a_draw_depends_on_the_seed_and_on_the_examples_number_alone(base: split
     assert 5 < far < 60
 
 
-def test_going_back_gives_the_same_draws(base: splits.Part) -> None:
+def test_going_back_gives_the_same_draws(base: splits.Examples) -> None:
     one = Augmenter(base, "affine", 0)
     rows = torch.arange(10)
     before = one.part.pixels[one.part.rows[one.draw(rows, 40)]]
@@ -128,13 +128,13 @@ def test_going_back_gives_the_same_draws(base: splits.Part) -> None:
 
 
 @pytest.mark.parametrize("later", [100, 256, 512])
-def test_draws_do_not_repeat(base: splits.Part, later: int) -> None:
+def test_draws_do_not_repeat(base: splits.Examples, later: int) -> None:
     one, rows = Augmenter(base, "affine", 0), torch.arange(10)
     first, second = (one.part.pixels[one.part.rows[one.draw(rows, seen)]] for seen in (0, later))
     assert (first != second).flatten(1).any(1).sum() >= 9
 
 
-def test_a_batch_across_two_passes_has_both_draws_of_an_image(base: splits.Part) -> None:
+def test_a_batch_across_two_passes_has_both_draws_of_an_image(base: splits.Examples) -> None:
     few = base.head(10)
     one = Augmenter(few, "affine", 0)
     regime = regimes.build(RunConfig(regime=RegimeConfig("repeat", epochs=5)), 1)
@@ -253,7 +253,7 @@ def test_the_stream_of_draws_is_no_other_stream() -> None:
     assert len({seeding.stream_seed(0, purpose) for purpose in purposes}) == len(purposes)
 
 
-def test_memory_of_drawn_images(base: splits.Part) -> None:
+def test_memory_of_drawn_images(base: splits.Examples) -> None:
     three = augmentation.side_by_side([base] * 3, DataConfig(augment="affine"), [1, 2, 3])
     parts = [one.part for one in three if one]
     assert len({part.pixels.data_ptr() for part in parts}) == 1

@@ -21,7 +21,7 @@ from mnist_scaling.training.step.engine import AutogradEngine, Engine
 
 
 @pytest.fixture(scope="module")
-def part(data_dir: str) -> splits.Part:
+def part(data_dir: str) -> splits.Examples:
     return splits.load(DataConfig(dir=data_dir), torch.device("cpu")).train.take(torch.arange(40, 1000))
 
 
@@ -34,7 +34,7 @@ def batches(n: int, size: int) -> list[Tensor]:
     return list(torch.randperm(n, generator=torch.Generator().manual_seed(5)).split(size))
 
 
-def reference(model: nn.Module, part: splits.Part, config: OptimConfig, rows: list[Tensor]) -> list[float]:
+def reference(model: nn.Module, part: splits.Examples, config: OptimConfig, rows: list[Tensor]) -> list[float]:
     """Losses of plain steps: autograd and torch's optimiser, the rate halved at every step."""
     optimizer = optimizers.build(model, config)
     losses = []
@@ -62,7 +62,7 @@ def reference(model: nn.Module, part: splits.Part, config: OptimConfig, rows: li
     ],
     ids=str,
 )
-def test_the_first_steps_are_those_of_torch(part: splits.Part, optimizer: str, shape: dict) -> None:
+def test_the_first_steps_are_those_of_torch(part: splits.Examples, optimizer: str, shape: dict) -> None:
     config = OptimConfig(optimizer, 0.05 if optimizer == "sgd" else 3e-3, weight_decay=0.1)
     rows = [*batches(len(part), 32)[:4], torch.arange(21)]  # the last batch of a pass is smaller
     plain, model = built(**shape), built(**shape)
@@ -82,7 +82,7 @@ def test_the_first_steps_are_those_of_torch(part: splits.Part, optimizer: str, s
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 @pytest.mark.parametrize("build", [AutogradEngine, build_engine])
 def test_a_saved_state_goes_on_bit_for_bit(
-    part: splits.Part, shape: dict, optimizer: str, build: Callable[..., Engine]
+    part: splits.Examples, shape: dict, optimizer: str, build: Callable[..., Engine]
 ) -> None:
     """A state from the middle, loaded into a new engine, gives the same end."""
     rows, ends, state = batches(len(part), 32)[:12], [], {}
@@ -101,7 +101,7 @@ def test_a_saved_state_goes_on_bit_for_bit(
     assert torch.equal(ends[0][1], ends[1][1])
 
 
-def test_the_models_own_state_is_the_engines(part: splits.Part) -> None:
+def test_the_models_own_state_is_the_engines(part: splits.Examples) -> None:
     """Whoever loads weights into the model, or reads them, meets what the steps use."""
     stepper = build_engine(built(width=4), part, OptimConfig())
     before = {name: value.clone() for name, value in stepper.model.state_dict().items()}
@@ -120,7 +120,7 @@ class Subclassed(CNN):
         return super().forward(-images)
 
 
-def test_a_new_family_is_trained_by_its_own_forward(part: splits.Part) -> None:
+def test_a_new_family_is_trained_by_its_own_forward(part: splits.Examples) -> None:
     rows = torch.arange(32)
     with seeding.global_stream(0, "init", torch.device("cpu")):
         model = Subclassed((1, 28, 28), 10, ModelConfig(width=4))
@@ -162,7 +162,7 @@ def test_cuda_gives_the_losses_of_the_cpu(data_dir: str) -> None:
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
 @pytest.mark.parametrize("shape", [{"width": 3}, {"width": 11, "parametrization": "mup"}, {"depth": 3}], ids=str)
-def test_the_chosen_engine_takes_the_steps_of_the_plain_one(part: splits.Part, optimizer: str, shape: dict) -> None:
+def test_the_chosen_engine_takes_the_steps_of_the_plain_one(part: splits.Examples, optimizer: str, shape: dict) -> None:
     config = OptimConfig(optimizer, 0.05 if optimizer == "sgd" else 3e-3, weight_decay=0.1)
     losses = []
     for build in (AutogradEngine, build_engine):

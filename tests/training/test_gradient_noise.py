@@ -14,7 +14,7 @@ from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RegimeCon
 from mnist_scaling.errors import InputError
 from mnist_scaling.study.columns import GRADIENT_NOISE_COLUMNS
 from mnist_scaling.training import cost, loop, together
-from mnist_scaling.training.data.splits import Part
+from mnist_scaling.training.data.splits import Examples
 from mnist_scaling.training.regimes import wsd
 from mnist_scaling.training.run import gradient_noise, session
 from mnist_scaling.training.run.gradient_noise import GradientNoise, GradientNoiseRecorder, is_due
@@ -72,7 +72,7 @@ def test_a_linear_model_at_zero_whose_noise_is_known() -> None:
     for seed in range(300):
         labels = torch.randint(classes, (n,), generator=random)
         pixels = (centres[labels] + s * torch.randn(n, p, generator=random)).reshape(n, 1, 2, 3)
-        part = Part(pixels, torch.arange(n), labels, 0.0, 1.0, 1.0)
+        part = Examples(pixels, torch.arange(n), labels, 0.0, 1.0, 1.0)
         one = gradient_noise.measure(Linear(p, classes), part, n, seed)
         assert one is not None
         found.append(one)
@@ -85,7 +85,7 @@ def test_a_linear_model_at_zero_whose_noise_is_known() -> None:
 def test_no_scale_where_the_gradient_is_lost_in_the_noise() -> None:
     assert GradientNoise(2.0, 6.0).scale == 3.0
     assert GradientNoise(-0.1, 6.0).scale is None
-    part = Part(torch.zeros(31, 1, 2, 3), torch.arange(31), torch.zeros(31, dtype=torch.int64), 0.0, 1.0, 1.0)
+    part = Examples(torch.zeros(31, 1, 2, 3), torch.arange(31), torch.zeros(31, dtype=torch.int64), 0.0, 1.0, 1.0)
     assert gradient_noise.measure(Linear(6, 4), part, 256, 0) is None  # not two small batches
 
 

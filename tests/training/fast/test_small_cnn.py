@@ -18,11 +18,11 @@ from tests.training.test_engine import batches, built
 
 
 @pytest.fixture(scope="module")
-def part(data_dir: str) -> splits.Part:
+def part(data_dir: str) -> splits.Examples:
     return splits.load(DataConfig(dir=data_dir), torch.device("cpu")).train.take(torch.arange(40, 1000))
 
 
-def gradients(model: nn.Module, part: splits.Part, rows: Tensor, dropout: Dropout) -> tuple[Tensor, Tensor]:
+def gradients(model: nn.Module, part: splits.Examples, rows: Tensor, dropout: Dropout) -> tuple[Tensor, Tensor]:
     """Losses and gradient by hand, of one model."""
     flat = Flat([model])
     by_hand = small_cnn.Gradients([model], part, flat.weights, flat.gradients, dropout)
@@ -34,7 +34,7 @@ def gradients(model: nn.Module, part: splits.Part, rows: Tensor, dropout: Dropou
 @pytest.mark.parametrize(
     "shape", [{"width": 1}, {"width": 6}, {"width": 16, "parametrization": "mup"}, {"width": 32}], ids=str
 )
-def test_gradients_by_hand_are_those_of_autograd(part: splits.Part, batch: int, shape: dict) -> None:
+def test_gradients_by_hand_are_those_of_autograd(part: splits.Examples, batch: int, shape: dict) -> None:
     rows = batches(len(part), batch)[0]
     plain, model = built(**shape), built(**shape)
     expected = cross_entropy(plain(part.images[rows]), part.labels[rows], reduction="none")
@@ -45,7 +45,7 @@ def test_gradients_by_hand_are_those_of_autograd(part: splits.Part, batch: int, 
     torch.testing.assert_close(gradient, wanted, rtol=1e-4, atol=1e-5 * wanted.abs().max().item())
 
 
-def test_dropout_by_hand_is_autograds_through_the_same_mask(part: splits.Part) -> None:
+def test_dropout_by_hand_is_autograds_through_the_same_mask(part: splits.Examples) -> None:
     rows, stream = batches(len(part), 16)[0], torch.Generator().manual_seed(3)
     plain, model = built(width=5), built(width=5, dropout=0.4)
     losses, gradient = gradients(model, part, rows, Dropout([0.4], [stream]))
@@ -60,7 +60,7 @@ def test_dropout_by_hand_is_autograds_through_the_same_mask(part: splits.Part) -
 
 
 @pytest.mark.parametrize("width", [4, 32], ids=["BLAS", "oneDNN"])
-def test_what_is_not_a_number_reaches_the_loss(part: splits.Part, width: int) -> None:
+def test_what_is_not_a_number_reaches_the_loss(part: splits.Examples, width: int) -> None:
     """A diverged run ends because its loss is NaN; a ReLU that makes 0 of NaN would hide it."""
     model = built(width=width)
     with torch.no_grad():
@@ -84,7 +84,7 @@ def test_masks_keep_what_they_should() -> None:
 
 
 @pytest.mark.parametrize("shape", [{"width": 3}, {"width": 3, "depth": 1}], ids=str)
-def test_a_step_waits_for_nothing(part: splits.Part, shape: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_waits_for_nothing(part: splits.Examples, shape: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever would make a host wait for a device is never called in a step."""
     stepper = build_engine(built(**shape), part, OptimConfig())
 
