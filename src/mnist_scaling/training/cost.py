@@ -17,9 +17,9 @@ _AUGMENTED = {"none": 0.0, "affine": 8e-6, "elastic": 1.9e-5}
 def cost(run: RunConfig) -> float:
     """Relative cost of a run, about its seconds on one core: what packing and the time left go by.
 
-    The pace of a step is that of the engine which the run will have. These numbers were fitted by hand to steps timed alone (docs/performance.md, docs/families.md), not
-    to whole runs: a busy machine takes about twice as long. For a run that itself decides when to stop the prediction
-    is an upper bound, because its cap counts.
+    The pace of a step is that of the engine which the run will have. The numbers behind it were fitted by hand to steps
+    timed alone (docs/performance.md, docs/families.md), not to whole runs: a busy machine takes about twice as long.
+    For a run that itself decides when to stop the prediction is an upper bound, because its cap counts.
 
     Raises
     ------

@@ -37,8 +37,8 @@ class IsoFlopBudget(Passes):
         require(
             self.examples >= least,
             f"`regime.flops` must pay for {FEWEST_BATCHES} batches and {FEWEST_EXAMPLES} examples, which is "
-            f"{least * flops_per_example:.3g} at width {config.model.width} and batch size {config.optim.batch_size}, but "
-            f"got {budget:.3g}: raise the budget, or give a smaller model or batch.",
+            f"{least * flops_per_example:.3g} at width {config.model.width} and batch size {config.optim.batch_size}, "
+            f"but got {budget:.3g}: raise the budget, or give a smaller model or batch.",
         )
 
     def n_train(self, available: int) -> int:

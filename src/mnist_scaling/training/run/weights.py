@@ -36,9 +36,7 @@ class InitialWeights:
     """What is not taken over, in words; empty when all is."""
 
 
-def save(
-    folder: Path | None, config: RunConfig, model: nn.Module, image_shape: tuple[int, ...], classes: int
-) -> None:
+def save(folder: Path | None, config: RunConfig, model: nn.Module, image_shape: tuple[int, ...], classes: int) -> None:
     """Write the weights of a finished run into its folder, with the shape that they are of.
 
     A run leaves them that was asked to, has a folder, and is no trial of the tuner.

@@ -33,9 +33,7 @@ class FlatOptimizer:
         parameters = list(model.parameters())
         length = -(-sum(p.numel() for p in parameters) // _ALIGN) * _ALIGN
         device = parameters[0].device
-        self.weights, self.gradients, self._first, self._second = (
-            torch.zeros(length, device=device) for _ in range(4)
-        )
+        self.weights, self.gradients, self._first, self._second = (torch.zeros(length, device=device) for _ in range(4))
         self._step = torch.zeros((), device=device)
         groups = parametrization.groups(model, config)
         places = _bind(parameters, self.weights, self.gradients)
