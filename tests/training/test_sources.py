@@ -216,7 +216,7 @@ def test_files_that_may_not_be_written_are_mapped_all_the_same(tmp_path: Path) -
 
 def test_what_is_known_of_a_data_set_is_what_its_files_hold(data_dir: str) -> None:
     dataset = splits.load(DataConfig(dir=data_dir), torch.device("cpu"))
-    spec = sources.spec("mnist")
+    spec = sources.known("mnist").spec
     assert spec.image_shape == dataset.image_shape
     parts = (dataset.train, dataset.validation, dataset.test)
     assert (spec.n_train, spec.n_validation, spec.n_test) == tuple(len(part) for part in parts)

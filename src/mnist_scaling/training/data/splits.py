@@ -139,7 +139,7 @@ def spec(config: DataConfig) -> DataSpec:
     InputError
         When the name is unknown, or the file can't be trained on.
     """
-    return arrays.read(config).spec if config.name == ARRAYS else sources.spec(config.name)
+    return arrays.read(config).spec if config.name == ARRAYS else sources.known(config.name).spec
 
 
 def label_names(config: DataConfig) -> str:
@@ -147,7 +147,9 @@ def label_names(config: DataConfig) -> str:
 
     One's own arrays are known by the checksum of their file: no other file's classes are taken to be the same.
     """
-    return f"{ARRAYS} {arrays.read(config).sha256[:12]}" if config.name == ARRAYS else sources.label_names(config.name)
+    if config.name == ARRAYS:
+        return f"{ARRAYS} {arrays.read(config).sha256[:12]}"
+    return sources.known(config.name).labels or config.name
 
 
 def n_train(config: DataConfig) -> int:

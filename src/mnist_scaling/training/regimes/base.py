@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from math import ceil
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -14,28 +15,30 @@ from mnist_scaling.training.run.run import Outcome, Run
 from mnist_scaling.training.step import schedules
 
 
-class Regime(Protocol):
+class Regime(ABC):
     """One way to decide how long a run trains; each run gets an object of its own."""
 
     schedules: ClassVar[tuple[str, ...]]
     """Values of `optim.schedule` that it can work with."""
 
-    def __init__(self, config: RunConfig, flops_per_example: int) -> None: ...
+    def __init__(self, config: RunConfig, flops_per_example: int) -> None:
+        del flops_per_example  # which a budget asks for
+        self.config = config
 
     def n_train(self, available: int) -> int:
-        """Unique examples that are used, U, of so many in the subset."""
-        ...
+        """Unique examples that are used, U, of so many in the subset: here all of them."""
+        return available
 
+    @abstractmethod
     def n_seen(self, n_train: int) -> int:
         """Examples processed, D, of a run on `n_train` unique ones; an upper bound where the run itself decides."""
-        ...
 
+    @abstractmethod
     def train(self, run: Run) -> Outcome:
         """Train the run's model; `run.Ended` passes through."""
-        ...
 
 
-class Passes:
+class Passes(Regime):
     """A regime whose batches are all known beforehand: passes over the unique examples until D is reached.
 
     Each pass is a fresh random order. Passes follow each other without a gap: a batch may hold the end of
@@ -43,13 +46,6 @@ class Passes:
     """
 
     schedules: ClassVar[tuple[str, ...]] = ("cosine", "linear", "constant", "wsd")
-
-    def __init__(self, config: RunConfig, flops_per_example: int) -> None:
-        self.config, self.flops_per_example = config, flops_per_example
-
-    def n_train(self, available: int) -> int:
-        """The whole subset."""
-        return available
 
     def n_seen(self, n_train: int) -> int:
         """Every example once."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mnist_scaling.config import RunConfig, require
 from mnist_scaling.study.flags import UNDERTRAINED
+from mnist_scaling.training.regimes.base import Regime
 from mnist_scaling.training.run.run import Outcome, Run
 from mnist_scaling.training.step import schedules
 
@@ -45,7 +46,7 @@ class Patience:
         return self.bad >= self.most
 
 
-class EarlyStopping:
+class EarlyStopping(Regime):
     """Passes over the unique examples until the validation loss was `patience` times worse than its best.
 
     It is evaluated after every pass. The best weights count: D, epochs, steps and C of the row are those
@@ -61,7 +62,7 @@ class EarlyStopping:
     schedules: ClassVar[tuple[str, ...]] = schedules.ENDLESS
 
     def __init__(self, config: RunConfig, flops_per_example: int) -> None:
-        del flops_per_example
+        super().__init__(config, flops_per_example)
         for key in ("patience", "max_epochs"):
             require(
                 getattr(config.regime, key) is not None,
@@ -71,10 +72,6 @@ class EarlyStopping:
         self.patience = Patience(int(config.regime.patience or 0))
         self.optim = config.optim
         self._best: dict[str, Any] = {}
-
-    def n_train(self, available: int) -> int:
-        """The whole subset."""
-        return available
 
     def n_seen(self, n_train: int) -> int:
         """At the most: the cap. Where the run ends is not known before."""

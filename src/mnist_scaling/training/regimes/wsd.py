@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mnist_scaling.config import RunConfig, require
 from mnist_scaling.training.data import splits
+from mnist_scaling.training.regimes.base import Regime
 from mnist_scaling.training.run.run import Outcome, Run
 from mnist_scaling.training.step import schedules
 
@@ -17,7 +18,7 @@ CHECKPOINT_EVERY = 200
 """Steps between checkpoints of the trunk; each costs some milliseconds."""
 
 
-class Wsd:
+class Wsd(Regime):
     """Warm-up, constant rate, and a short decay to zero branched off before each of several data sizes.
 
     The branch of D examples is the run with schedule=wsd on D examples: it shares the trunk's first
@@ -33,8 +34,7 @@ class Wsd:
     schedules: ClassVar[tuple[str, ...]] = ("wsd",)
 
     def __init__(self, config: RunConfig, flops_per_example: int) -> None:
-        del flops_per_example
-        self.config = config
+        super().__init__(config, flops_per_example)
         require(
             len(config.regime.branches) > 0,
             "`regime.branches` must be given with regime=wsd, but got none: give shares such as [0.25,0.5,1].",

@@ -22,21 +22,18 @@ def pick(run: RunConfig) -> torch.device:
     That is so where a step is predicted to take a core longer than `GPU_STEP`. A GPU that is picked is made to give the
     same bits again.
     """
-    device = torch.device(_fastest(run) if run.device == "auto" else run.device)
-    if device.type == "cuda":
+    name = run.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() and _step_on_a_core(run) > GPU_STEP else "cpu"
+    if name == "cuda":
         _make_repeatable()
-    return device
-
-
-def _fastest(run: RunConfig) -> str:
-    return "cuda" if torch.cuda.is_available() and _step_on_a_core(run) > GPU_STEP else "cpu"
+    return torch.device(name)
 
 
 def _step_on_a_core(run: RunConfig) -> float:
     """Predicted seconds."""
     about = splits.spec(run.data)
-    flops = measure(run.model, about.image_shape, about.classes).training
-    pace = engine.pace(run, about.image_shape, flops)
+    pace = engine.pace(run, about.image_shape, measure(run.model, about.image_shape, about.classes).training)
     return pace.step + run.optim.batch_size * pace.example
 
 

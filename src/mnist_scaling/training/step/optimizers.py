@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,38 +13,6 @@ from mnist_scaling.config import OptimConfig, require
 from mnist_scaling.errors import InputError
 from mnist_scaling.training.models import parametrization
 from mnist_scaling.training.step.flat import FlatOptimizer
-
-
-class Optimizer(Protocol):
-    """What an engine needs of an optimiser."""
-
-    def zero_grad(self) -> None:
-        """Forget the gradients."""
-        ...
-
-    def step(self, rate: float) -> None:
-        """Clip the gradients as the configuration says, and take one step at a learning rate."""
-        ...
-
-    def state_dict(self) -> dict[str, Any]:
-        """All that steps to come depend on but the weights, copied."""
-        ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what `state_dict` gave."""
-        ...
-
-
-def build(model: nn.Module, config: OptimConfig) -> Optimizer:
-    """The fastest optimiser that there is for a model on its device.
-
-    Raises
-    ------
-    InputError
-        See `of_torch`.
-    """
-    fused = config._target_ is None and next(model.parameters()).device.type in ("cpu", "cuda")
-    return FlatOptimizer(model, config) if fused else TorchOptimizer(model, config)
 
 
 class TorchOptimizer:
@@ -73,6 +41,22 @@ class TorchOptimizer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` gave."""
         self._optimizer.load_state_dict(copy.deepcopy(state))
+
+
+Optimizer = FlatOptimizer | TorchOptimizer
+"""What an engine takes."""
+
+
+def build(model: nn.Module, config: OptimConfig) -> Optimizer:
+    """The fastest optimiser that there is for a model on its device.
+
+    Raises
+    ------
+    InputError
+        See `of_torch`.
+    """
+    fused = config._target_ is None and next(model.parameters()).device.type in ("cpu", "cuda")
+    return FlatOptimizer(model, config) if fused else TorchOptimizer(model, config)
 
 
 def of_torch(model: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
