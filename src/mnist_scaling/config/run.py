@@ -26,7 +26,7 @@ class DataConfig:
     """A data set and how much of it a run may see."""
 
     name: str = "mnist"
-    """Data set: a key of `training.sources.DATASETS`, or arrays for a file of one's own."""
+    """Data set: a key of `training.data.sources.DATASETS`, or arrays for a file of one's own."""
     fraction: float = 1.0
     """Share of the training images (MNIST has 50,000); nested and class-balanced for one seed."""
     dir: str = "data"

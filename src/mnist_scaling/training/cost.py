@@ -6,7 +6,7 @@ from mnist_scaling.config import RunConfig
 from mnist_scaling.study.vocabulary import TRIAL
 from mnist_scaling.training import models, regimes
 from mnist_scaling.training.data import splits
-from mnist_scaling.training.models.model_size import Size, measure
+from mnist_scaling.training.models.model_size import measure
 from mnist_scaling.training.run import gradient_noise
 from mnist_scaling.training.step import engine, optimizers
 
@@ -28,7 +28,9 @@ def cost(run: RunConfig) -> float:
     """
     spec = splits.spec(run.data)
     size = measure(run.model, spec.image_shape, spec.classes)
-    n_train, seen = _examples(run, size)
+    regime = regimes.build(run, size.training)
+    n_train = regime.n_train(splits.n_train(run.data))
+    seen = regime.n_seen(n_train)
     parts = 1 if run.trial.stage == TRIAL else 3 + len(run.data.off_distribution)
     n_evaluated = (run.data.max_eval or spec.n_validation) * parts
     optimizers.check(run.optim)
@@ -42,9 +44,3 @@ def cost(run: RunConfig) -> float:
     plain = models.family(run.model.name).pace(run.model, spec.image_shape, size.training)
     return own + images * (plain.example + plain.step / gradient_noise.SMALL_BATCH)
 
-
-def _examples(run: RunConfig, size: Size) -> tuple[int, int]:
-    """Unique examples of a run, and those that it processes."""
-    regime = regimes.build(run, size.training)
-    n_train = regime.n_train(splits.n_train(run.data))
-    return n_train, regime.n_seen(n_train)
