@@ -43,4 +43,3 @@ def cost(run: RunConfig) -> float:
     # Its gradients are autograd's, whatever takes the steps.
     plain = models.family(run.model.name).pace(run.model, spec.image_shape, size.training)
     return own + images * (plain.example + plain.step / gradient_noise.SMALL_BATCH)
-
