@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import torch
+from stacked_seeds import Stack
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import LambdaLR
@@ -14,13 +15,11 @@ from torchvision import datasets, transforms
 from mnist_scaling.config import ModelConfig, OptimConfig, RunConfig
 from mnist_scaling.training import models, seeding
 from mnist_scaling.training.data import splits
-from mnist_scaling.training.fast import small_cnn
-from mnist_scaling.training.fast.masks import Dropout
-from mnist_scaling.training.fast.stack import Stack
 from mnist_scaling.training.models.cnn import CNN
 from mnist_scaling.training.run import scoring
-from mnist_scaling.training.step import schedules
-from mnist_scaling.training.step.acceleration import build_engine
+from mnist_scaling.training.step import schedules, small_cnn
+from mnist_scaling.training.step.fastest import build_engine
+from mnist_scaling.training.step.masks import Dropout
 
 Step = Callable[[], None]
 """Takes one step on a batch of its own choosing."""

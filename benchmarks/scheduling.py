@@ -127,17 +127,12 @@ def outcomes(grid: Grid, records: Path | None) -> Iterator[tuple[int, str, int |
     for workers, rule, batch in itertools.product(WORKERS, RULES, BATCHES):
         key = f"{grid.name}/{workers}/{rule}/{batch}"
         if key not in known:
-            effort = Effort(grid.n_trials, grid.n_repeats, batch or grid.n_trials, False, None, _together)
+            effort = Effort(grid.n_trials, grid.n_repeats, batch or grid.n_trials, False, None)
             known[key], _ = replay(cells_of(grid), workers, seconds, effort, rule)
             if records is not None:
                 with records.open("a") as file:
                     file.write(json.dumps({"key": key, "outcome": asdict(known[key])}) + "\n")
         yield workers, rule, batch, known[key]
-
-
-def _together(run: object) -> bool:
-    """Repeats of a cell share a job, as those of one epoch do."""
-    return True
 
 
 def tables(records: Path | None = None) -> Iterator[str]:

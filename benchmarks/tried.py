@@ -15,9 +15,9 @@ from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 from torch.nn.functional import cross_entropy
 
 from mnist_scaling.training.data import splits
-from mnist_scaling.training.fast import small_cnn
-from mnist_scaling.training.fast.flat import Flat
-from mnist_scaling.training.fast.masks import Dropout
+from mnist_scaling.training.step import small_cnn
+from mnist_scaling.training.step.flat import Flat
+from mnist_scaling.training.step.masks import Dropout
 from training import alternate, ratio, text
 
 Case = tuple[str, str, loops.Step, loops.Step]

@@ -202,17 +202,6 @@ def test_a_folder_is_short() -> None:
     assert not {str(folder): n for folder, n in counts.items() if n > MOST_MODULES}
 
 
-def test_training_meets_its_fast_folder_in_one_module() -> None:
-    known = modules()
-    fast = "mnist_scaling.training.fast"
-    users = {
-        name
-        for name, path in known.items()
-        if not name.startswith(fast) and any(target.startswith(fast) for target in imports(path, known))
-    }
-    assert users == {"mnist_scaling.training.step.acceleration"}
-
-
 MIRRORED = ("reporting/prepare", "reporting/figures", "config/models", "training/models")
 """Folders with one file of a name each on purpose: what one computes the other draws, or what one configures the other
 builds."""

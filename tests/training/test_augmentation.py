@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from math import ceil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -18,8 +17,8 @@ from mnist_scaling.training.data import augmentation, distortions, splits
 from mnist_scaling.training.data.augmentation import Augmenter
 from mnist_scaling.training.regimes import wsd
 from mnist_scaling.training.run import scoring, session
-from mnist_scaling.training.step import acceleration, schedules
-from mnist_scaling.training.together import train_models
+from mnist_scaling.training.step import fastest, schedules
+from mnist_scaling.training.step.engine import AutogradEngine
 
 CPU = torch.device("cpu")
 KINDS = ("affine", "elastic")
@@ -165,20 +164,10 @@ def test_counts_are_those_of_base_images_and_base_passes(run: RunConfig, name: s
             assert (result.n_seen, result.steps, result.flops_spent) == (plain.n_seen, plain.steps, plain.flops_spent)
 
 
-@pytest.mark.parametrize("values", [{}, {"regime": RegimeConfig("repeat", epochs=2)}], ids=["once", "twice"])
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_stack_gives_what_its_runs_give_alone_to_the_bit(run: RunConfig, kind: str, values: dict[str, Any]) -> None:
-    run = replace(run, data=replace(run.data, augment=kind), **values)
-    configs = [replace(run, seed=seed) for seed in (1, 2, 3)]
-    together = train_models(configs, size=3)
-    assert together == [loop.train_model(config) for config in configs]
-    assert len({result.test_loss for result in together}) == 3
-
-
 def test_the_step_by_hand_and_autograd_see_the_same_images(run: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     run = replace(run, model=replace(run.model, dropout=0.0))
     by_hand = loop.train_model(run)
-    monkeypatch.setattr(acceleration, "ACCELERATOR", None)
+    monkeypatch.setattr(loop, "build_engine", AutogradEngine)
     assert loop.train_model(run).val_loss == pytest.approx(by_hand.val_loss, rel=1e-3)
 
 
@@ -203,7 +192,7 @@ def test_a_branch_is_the_run_that_was_decayed_alone(run: RunConfig) -> None:
     augmenter = Augmenter(splits.training_part(dataset, 390, run.data, run.seed), "affine", run.seed)
     with seeding.global_stream(run.seed, "init", CPU):
         model = models.build(run.model, (1, 28, 28), 10)
-    engine = acceleration.build_engine(model.train(), augmenter.part, run.optim)
+    engine = fastest.build_engine(model.train(), augmenter.part, run.optim)
     warm = run.optim.warmup * ceil(195 / 32)
     batches = order.split(32)
     for i, rows in enumerate(batches):

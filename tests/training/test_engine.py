@@ -16,8 +16,8 @@ from mnist_scaling.training import models, seeding
 from mnist_scaling.training.data import splits
 from mnist_scaling.training.models.cnn import CNN
 from mnist_scaling.training.step import optimizers
-from mnist_scaling.training.step.acceleration import build_engine
 from mnist_scaling.training.step.engine import AutogradEngine, Engine
+from mnist_scaling.training.step.fastest import build_engine
 
 
 @pytest.fixture(scope="module")

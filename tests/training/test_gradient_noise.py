@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RegimeConfig, RunConfig, TrialConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.study.columns import GRADIENT_NOISE_COLUMNS
-from mnist_scaling.training import cost, loop, together
+from mnist_scaling.training import cost, loop
 from mnist_scaling.training.data.splits import Part
 from mnist_scaling.training.regimes import wsd
 from mnist_scaling.training.run import gradient_noise, session
@@ -128,9 +128,7 @@ def test_a_run_has_its_noise_and_is_otherwise_the_same_run(run: RunConfig) -> No
     assert result.gradient_noise[VARIANCE] > 0
     assert loop.train_model(run).gradient_noise == result.gradient_noise
     assert loop.train_model(replace(run, trial=TrialConfig("trial"))).gradient_noise == {}
-    stacked = together.train_models([run, replace(run, seed=1)], size=2)
-    assert stacked[0] == result
-    assert stacked[1].gradient_noise != result.gradient_noise
+    assert loop.train_model(replace(run, seed=1)).gradient_noise != result.gradient_noise
 
 
 def test_branches_have_their_own_and_a_cut_run_resumes_with_them(

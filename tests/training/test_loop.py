@@ -199,7 +199,7 @@ def test_auto_takes_cuda_where_it_is_faster_than_a_core(monkeypatch: pytest.Monk
 
 
 def test_what_makes_cuda_repeatable_is_set_without_one() -> None:
-    """In a process of its own, because it is for good; a GPU's bits are tested in test_sharing.py."""
+    """In a process of its own, because it is for good; a GPU is not to be had here."""
     script = (
         "import os, torch; from mnist_scaling.training.run import device; device.make_repeatable();"
         "print(os.environ['CUBLAS_WORKSPACE_CONFIG'], torch.are_deterministic_algorithms_enabled(),"

@@ -17,11 +17,11 @@ from torch.nn.utils import parameters_to_vector
 from mnist_scaling import cli, config
 from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RunConfig
 from mnist_scaling.errors import InputError
-from mnist_scaling.training import cost, loop, models, seeding, together
+from mnist_scaling.training import cost, loop, models, seeding
 from mnist_scaling.training.data import splits
 from mnist_scaling.training.models import parametrization
-from mnist_scaling.training.step.acceleration import build_engine
 from mnist_scaling.training.step.engine import AutogradEngine
+from mnist_scaling.training.step.fastest import build_engine
 from mnist_scaling.tuning.grid import partitioning
 
 CPU = torch.device("cpu")
@@ -77,12 +77,6 @@ def test_a_clipped_step_is_as_long_as_clip_says(data_dir: str) -> None:
         assert (after - before).norm().item() == pytest.approx(0.1 * moved, rel=1e-3)
 
 
-@pytest.mark.parametrize("values", [{"clip": 0.3}, {"name": "sgd", "nesterov": True, "clip": 0.3}], ids=str)
-def test_a_stack_gives_each_run_the_same_bits_as_alone(run: RunConfig, values: dict[str, Any]) -> None:
-    runs = [replace(run, seed=seed, optim=OptimConfig(lr=0.01, **values)) for seed in (0, 1)]
-    assert together.train_models(runs, 2) == [loop.train_model(one) for one in runs]
-
-
 def test_a_class_by_its_place_is_the_one_by_its_name(run: RunConfig) -> None:
     """Torch's own SGD, given as anyone's class would be: same training, though not by the same code."""
     named = OptimConfig("sgd", 0.05, weight_decay=1e-3)
@@ -93,7 +87,6 @@ def test_a_class_by_its_place_is_the_one_by_its_name(run: RunConfig) -> None:
     for model in (run.model, replace(run.model, width=12, parametrization="mup")):
         by_name, by_place = (loop.train_model(replace(run, model=model, optim=optim)) for optim in (named, own))
         assert by_place.val_loss == pytest.approx(by_name.val_loss, rel=1e-4)
-    assert together.train_models([replace(run, optim=own)] * 2, 2)[1] == loop.train_model(replace(run, optim=own))
     groups = parametrization.groups(small_cnn(), replace(own, scales_like="adam"))
     assert len(groups) == 1
 

@@ -30,8 +30,8 @@ from mnist_scaling.training.regimes.wsd import in_stretches
 from mnist_scaling.training.run import scoring
 from mnist_scaling.training.run.session import Session
 from mnist_scaling.training.step import schedules
-from mnist_scaling.training.step.acceleration import build_engine
 from mnist_scaling.training.step.engine import Engine
+from mnist_scaling.training.step.fastest import build_engine
 
 CPU = torch.device("cpu")
 REGIMES = {
@@ -361,14 +361,3 @@ def test_a_curve_is_log_spaced_to_the_end(run: RunConfig) -> None:
     assert [point[3] for point in curve] == ["warmup"] * 2 + ["constant"] * 5
     assert curve[-1][0] == 781
     assert curve[-1][1] < curve[0][1]
-
-
-def test_in_lockstep_says_whose_batches_are_known_beforehand(run: RunConfig) -> None:
-    known = {name: regimes.in_lockstep(under(run, name)) for name in REGIMES}
-    assert known == {"single_epoch": True, "repeat": True, "isoflop": True, "early_stopping": False, "wsd": False}
-    assert not regimes.in_lockstep(replace(run, curve=CurveConfig(points=3)))
-
-
-def test_cost_grows_with_what_a_regime_runs(run: RunConfig) -> None:
-    costs = {name: cost.cost(under(run, name)) for name in REGIMES}
-    assert costs["single_epoch"] < costs["wsd"] < costs["repeat"] < costs["early_stopping"]

@@ -8,7 +8,7 @@ import torch
 
 from mnist_scaling.config import RunConfig
 from mnist_scaling.study.result import TrainResult
-from mnist_scaling.training import regimes, run_end, seeding, shared_run, sharing
+from mnist_scaling.training import regimes, run_end, seeding
 from mnist_scaling.training.data import augmentation, splits
 from mnist_scaling.training.models.model_size import measure
 from mnist_scaling.training.run import device, weights
@@ -17,7 +17,7 @@ from mnist_scaling.training.run.run_monitor import Ended
 from mnist_scaling.training.run.scoring import Report
 from mnist_scaling.training.run.session import Session
 from mnist_scaling.training.step import optimizers
-from mnist_scaling.training.step.acceleration import build_engine
+from mnist_scaling.training.step.fastest import build_engine
 
 
 def train_model(
@@ -52,20 +52,9 @@ def train_model(
     """
     torch.set_num_threads(config.threads)
     optimizers.check(config.optim)
-    with shared_run.PREPARING:  # what is measured once per shape must not be measured by a hundred threads at once
-        here = device.pick(config)
-        if here.type == "cuda":
-            device.make_repeatable()
-        if here.type != "cuda" or not sharing.can_share(config, here):
-            return _train_alone(config, here, report, folder, watch)
-        shared = sharing.shared(here)
-    return shared.start(config, report, folder, watch).result()
-
-
-def _train_alone(
-    config: RunConfig, here: torch.device, report: Report | None, folder: Path | None, watch: Watch | None
-) -> TrainResult:
-    """One run by an engine of its own."""
+    here = device.pick(config)
+    if here.type == "cuda":
+        device.make_repeatable()
     dataset = splits.load(config.data, here)
     size = measure(config.model, dataset.image_shape, dataset.classes)
     regime = regimes.build(config, size.training)

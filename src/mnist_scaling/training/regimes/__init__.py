@@ -11,7 +11,7 @@ A regime answers six questions (`base.Regime`):
     what to record             the `base.Outcome` that `train` returns
 
 Regimes whose batches are all known beforehand are `base.Lockstep`: they say how many examples and passes,
-and inherit the rest. Several seeds of such a run can be trained side by side, step by step.
+and inherit the rest.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from mnist_scaling.training.regimes.repeat import Repeat
 from mnist_scaling.training.regimes.single_epoch import SingleEpoch
 from mnist_scaling.training.regimes.wsd import Wsd
 
-__all__ = ["REGIMES", "Lockstep", "Outcome", "Regime", "build", "in_lockstep"]
+__all__ = ["REGIMES", "Lockstep", "Outcome", "Regime", "build"]
 
 REGIMES: dict[str, type[Regime]] = {
     "single_epoch": SingleEpoch,
@@ -59,8 +59,3 @@ def build(run: RunConfig, flops_per_example: int) -> Regime:
         f"but got {schedule!r}: choose one of them.",
     )
     return kind(run, flops_per_example)
-
-
-def in_lockstep(run: RunConfig) -> bool:
-    """Whether every batch of a run is known beforehand, nothing happens between them, and no weights are kept."""
-    return issubclass(REGIMES[run.regime.name], Lockstep) and run.curve.points == 0 and not run.save_weights

@@ -14,7 +14,7 @@ from mnist_scaling.study import columns
 from mnist_scaling.study.vocabulary import TRIAL
 from mnist_scaling.training.data import off_distribution, splits
 from mnist_scaling.training.models.model_size import Size
-from mnist_scaling.training.step import acceleration
+from mnist_scaling.training.step import fastest
 
 EVAL_BATCH = 128
 """Images per forward pass of an evaluation, few enough for a core's cache; the loss depends on it by rounding only."""
@@ -38,7 +38,7 @@ def evaluate(model: nn.Module, part: splits.Part) -> tuple[float, float]:
     model.eval()
     loss = torch.zeros((), dtype=torch.float64, device=sums_on)
     wrong = torch.zeros((), dtype=torch.int64, device=sums_on)
-    forward = acceleration.forward(model, part)
+    forward = fastest.forward(model, part)
     batch = EVAL_BATCH if device.type == "cpu" else EVAL_BATCH_ON_GPU
     for rows, labels in zip(part.rows.split(batch), part.labels.split(batch), strict=True):
         logits = forward(rows)

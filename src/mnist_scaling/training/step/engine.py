@@ -36,8 +36,8 @@ class Learner(Protocol):
 class Engine(ABC):
     """One model in training on one part; what to train on and for how long is the regime's.
 
-    `AutogradEngine` says what a step is; any other engine (training/fast/) takes the same steps to rounding,
-    whatever its speed. Which one `acceleration.build_engine` chooses depends on the model and the device
+    `AutogradEngine` says what a step is; any other engine (`fastest.build_engine`) takes the same steps to rounding,
+    whatever its speed. Which one `fastest.build_engine` chooses depends on the model and the device
     alone, so a seed gives the same bits again.
 
     Parameters

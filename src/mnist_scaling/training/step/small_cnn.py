@@ -26,8 +26,8 @@ from torch.nn.functional import pad
 from torch.nn.utils import parameters_to_vector
 
 from mnist_scaling.training.data import splits
-from mnist_scaling.training.fast.masks import Dropout
 from mnist_scaling.training.models.cnn import CNN
+from mnist_scaling.training.step.masks import Dropout
 
 ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
 """x, W -> x W', the operation that torch's own compiler takes for linear layers."""

@@ -10,10 +10,10 @@ from torch.nn.utils import parameters_to_vector
 
 from mnist_scaling.config import DataConfig, OptimConfig
 from mnist_scaling.training.data import splits
-from mnist_scaling.training.fast import small_cnn
-from mnist_scaling.training.fast.flat import Flat
-from mnist_scaling.training.fast.masks import Dropout
-from mnist_scaling.training.step.acceleration import build_engine
+from mnist_scaling.training.step import small_cnn
+from mnist_scaling.training.step.fastest import build_engine
+from mnist_scaling.training.step.flat import Flat
+from mnist_scaling.training.step.masks import Dropout
 from tests.training.test_engine import batches, built
 
 

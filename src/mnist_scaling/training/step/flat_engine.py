@@ -10,10 +10,10 @@ from torch.nn.functional import cross_entropy
 
 from mnist_scaling.config import OptimConfig
 from mnist_scaling.training.data import splits
-from mnist_scaling.training.fast import small_cnn
-from mnist_scaling.training.fast.flat import Flat, FlatOptimizer
-from mnist_scaling.training.fast.masks import Dropout
+from mnist_scaling.training.step import small_cnn
 from mnist_scaling.training.step.engine import Engine
+from mnist_scaling.training.step.flat import Flat, FlatOptimizer
+from mnist_scaling.training.step.masks import Dropout
 
 Losses = Callable[[Tensor, Tensor], Tensor]
 """From rows of the shared pixels (1, batch) and their labels to losses; leaves gradients in the flat ones."""
