@@ -20,9 +20,8 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.training import cost, loop, models, seeding
 from mnist_scaling.training.data import splits
 from mnist_scaling.training.models import parametrization
-from mnist_scaling.training.step.engine import AutogradEngine
-from mnist_scaling.training.step.fastest import build_engine
 from mnist_scaling.tuning.grid import partitioning
+from tests.training.engines import chosen, plain
 
 CPU = torch.device("cpu")
 
@@ -52,10 +51,10 @@ def test_steps_by_hand_and_by_autograd_are_the_same(data_dir: str, values: dict[
     """Four steps at a rate that makes each option matter: without it the weights differ."""
     part = splits.load(DataConfig(dir=data_dir), CPU).train.take(torch.arange(500))
     optim = OptimConfig(lr=0.02, **values)
-    plain = replace(optim, clip=None, nesterov=False)
+    without = replace(optim, clip=None, nesterov=False)
     ends = []
-    for build, chosen in ((AutogradEngine, optim), (build_engine, optim), (build_engine, plain)):
-        stepper = build(small_cnn(), part, chosen)
+    for build, own in ((plain, optim), (chosen, optim), (chosen, without)):
+        stepper = build(small_cnn(), part, own)
         for rows in torch.arange(128).split(32):
             stepper.step(rows, 0.02)
         ends.append(parameters_to_vector(stepper.model.parameters()).detach())
@@ -71,7 +70,7 @@ def test_a_clipped_step_is_as_long_as_clip_says(data_dir: str) -> None:
     loss = cross_entropy(model(part.images), part.labels)
     norm = torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(model.parameters()))]).norm().item()
     for most, moved in ((norm / 3, norm / 3), (norm * 3, norm)):
-        stepper = build_engine(small_cnn(), part, OptimConfig("sgd", momentum=0.0, clip=most))
+        stepper = chosen(small_cnn(), part, OptimConfig("sgd", momentum=0.0, clip=most))
         stepper.step(torch.arange(32), 0.1)
         after = parameters_to_vector(stepper.model.parameters()).detach()
         assert (after - before).norm().item() == pytest.approx(0.1 * moved, rel=1e-3)

@@ -4,32 +4,32 @@ one file in conf/regime/.
 A regime answers six questions (`base.Regime`):
 
     what to train on           `n_train`: how many of the subset's images are used
-    when to evaluate           inside `train`, by `Session.evaluate`
+    when to evaluate           inside `train`, by `Run.evaluate`
     when to stop               inside `train`, by returning
-    which weights count        those in the session's engine when `train` returns; `Session.restore` brings back others
+    which weights count        those of the run's model when `train` returns; `Run.restore` brings back others
     which schedule is usual    its file in conf/regime/; those that it can work with: `schedules`
-    what to record             the `base.Outcome` that `train` returns
+    what to record             the `Outcome` that `train` returns
 
-Regimes whose batches are all known beforehand are `base.Lockstep`: they say how many examples and passes,
+Regimes whose batches are all known beforehand are `base.Passes`: they say how many examples and passes,
 and inherit the rest.
 """
 
 from __future__ import annotations
 
 from mnist_scaling.config import RunConfig, one_of, require
-from mnist_scaling.training.regimes.base import Lockstep, Outcome, Regime
+from mnist_scaling.training.regimes.base import Passes, Regime
 from mnist_scaling.training.regimes.early_stopping import EarlyStopping
-from mnist_scaling.training.regimes.isoflop import IsoFlop
+from mnist_scaling.training.regimes.isoflop import IsoFlopBudget
 from mnist_scaling.training.regimes.repeat import Repeat
 from mnist_scaling.training.regimes.single_epoch import SingleEpoch
 from mnist_scaling.training.regimes.wsd import Wsd
 
-__all__ = ["REGIMES", "Lockstep", "Outcome", "Regime", "build"]
+__all__ = ["REGIMES", "Passes", "Regime", "build"]
 
 REGIMES: dict[str, type[Regime]] = {
     "single_epoch": SingleEpoch,
     "early_stopping": EarlyStopping,
-    "isoflop": IsoFlop,
+    "isoflop": IsoFlopBudget,
     "wsd": Wsd,
     "repeat": Repeat,
 }

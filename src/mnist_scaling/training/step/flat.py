@@ -1,4 +1,4 @@
-"""Parameters of several models of one shape as rows of one tensor, and the optimisers that step them in one kernel."""
+"""All parameters of a model in one tensor, so that an optimiser's step is one kernel."""
 
 from __future__ import annotations
 
@@ -12,101 +12,56 @@ from mnist_scaling.config import OptimConfig
 from mnist_scaling.training.models import parametrization
 
 _ALIGN = 16
-"""Rows start at multiples of this many floats, so that vector instructions cut every row alike, alone or in a stack."""
-
-
-class Flat:
-    """Weights and gradients of S models as rows, (S, P); the models' parameters become views of them.
-
-    Parameters
-    ----------
-    models : sequence of nn.Module
-        Of one shape, on one device, float32.
-    """
-
-    def __init__(self, models: Sequence[nn.Module]) -> None:
-        self.models = models
-        parameters = list(models[0].parameters())
-        self.sizes = [p.numel() for p in parameters]
-        length = -(-sum(self.sizes) // _ALIGN) * _ALIGN
-        self.weights, self.gradients = (torch.zeros(len(models), length, device=parameters[0].device) for _ in range(2))
-        for model, weights, gradients in zip(models, self.weights, self.gradients, strict=True):
-            bind(model, weights, gradients)
-
-    def rows_of(self, parameters: Sequence[nn.Parameter]) -> list[slice]:
-        """Columns of some of the first model's parameters, neighbours joined."""
-        wanted = {id(p) for p in parameters}
-        found: list[slice] = []
-        start = 0
-        for p in self.models[0].parameters():
-            stop = start + p.numel()
-            if id(p) in wanted:
-                joined = found.pop().start if found and found[-1].stop == start else start
-                found.append(slice(joined, stop))
-            start = stop
-        return found
-
-
-def bind(model: nn.Module, weights: Tensor, gradients: Tensor) -> None:
-    """Copy a model's parameters into a row of weights (P,), and make them, and their gradients, views of rows."""
-    start = 0
-    for p in model.parameters():
-        here = slice(start, start + p.numel())
-        weights[here].view_as(p).copy_(p.detach())
-        p.data, p.grad = weights[here].view_as(p), gradients[here].view_as(p)
-        start = here.stop
+"""Tensors are filled up to a multiple of this many floats, so that vector instructions reach every weight."""
 
 
 class FlatOptimizer:
-    """SGD, Adam or AdamW on the rows of a `Flat`: torch's own fused kernels, without the 40 us of Python
+    """SGD, Adam or AdamW on one tensor of weights: torch's own fused kernels, without the 40 us of Python
     that torch's optimisers spend per step.
 
     Parameters
     ----------
-    flat : Flat
-        On a CPU or a CUDA device.
+    model : nn.Module
+        On a CPU or a CUDA device, float32. Its parameters, and their gradients, become views of `weights` and
+        `gradients` (P,), in the order and layout of ``model.parameters()``.
     config : OptimConfig
         The kind and its constants; groups are those of the parametrization.
     """
 
-    def __init__(self, flat: Flat, config: OptimConfig) -> None:
-        self.config, self._flat = config, flat
-        self._first, self._second = torch.zeros_like(flat.weights), torch.zeros_like(flat.weights)
-        self._step = torch.zeros((), device=flat.weights.device)
-        groups = parametrization.groups(flat.models[0], config)
-        whole = [slice(0, flat.weights.shape[1])]
+    def __init__(self, model: nn.Module, config: OptimConfig) -> None:
+        self.config = config
+        parameters = list(model.parameters())
+        length = -(-sum(p.numel() for p in parameters) // _ALIGN) * _ALIGN
+        device = parameters[0].device
+        self.weights, self.gradients, self._first, self._second = (torch.zeros(length, device=device) for _ in range(4))
+        self._step = torch.zeros((), device=device)
+        groups = parametrization.groups(model, config)
+        places = _bind(parameters, self.weights, self.gradients)
         self._groups = [
-            (whole if len(groups) == 1 else flat.rows_of(g["params"]), g["lr_factor"], g["weight_decay"])
-            for g in groups
-        ]
-        self._together = [self._lists(columns, slice(None)) for columns, _, _ in self._groups]
-        self._alone = [
-            [self._lists(columns, slice(s, s + 1)) for columns, _, _ in self._groups] for s in range(len(flat.models))
+            (
+                self._views([slice(0, length)] if len(groups) == 1 else _joined([places[p] for p in group["params"]])),
+                group["lr_factor"],
+                group["weight_decay"],
+            )
+            for group in groups
         ]
 
-    def _lists(self, columns: list[slice], rows: slice) -> tuple[list[Tensor], ...]:
+    def _views(self, places: Sequence[slice]) -> tuple[list[Tensor], ...]:
         """Contiguous views of weights, gradients and moments: what one kernel takes."""
-        tensors = (self._flat.weights, self._flat.gradients, self._first, self._second)
-        whole = columns[0].stop - columns[0].start == tensors[0].shape[1]
-        if whole:
-            return tuple([t[rows]] for t in tensors)
-        return tuple([row[c] for row in t[rows] for c in columns] for t in tensors)
+        tensors = (self.weights, self.gradients, self._first, self._second)
+        return tuple([tensor[place] for place in places] for tensor in tensors)
 
-    def step(self, rates: Sequence[float]) -> None:
-        """One step of each model at its own rate, from the gradients as they are, or as clipping leaves them."""
-        self._step += 1
-        if self.config.clip is not None:
-            for gradients in self._flat.gradients:  # one by one: alone and in a stack a row has the same bits
-                gradients *= (self.config.clip / (torch.linalg.vector_norm(gradients) + 1e-6)).clamp(max=1.0)
-        if len(set(rates)) == 1:
-            self._update(self._together, rates[0])
-            return
-        for views, rate in zip(self._alone, rates, strict=True):
-            self._update(views, rate)
+    def zero_grad(self) -> None:
+        """Set the gradients to zero."""
+        self.gradients.zero_()
 
-    def _update(self, views: list[tuple[list[Tensor], ...]], rate: float) -> None:
+    def step(self, rate: float) -> None:
+        """One step at a learning rate, from the gradients as they are, or as clipping leaves them."""
         c = self.config
-        for (weights, gradients, first, second), (_, factor, decay) in zip(views, self._groups, strict=True):
+        self._step += 1
+        if c.clip is not None:
+            self.gradients *= (c.clip / (torch.linalg.vector_norm(self.gradients) + 1e-6)).clamp(max=1.0)
+        for (weights, gradients, first, second), factor, decay in self._groups:
             if c.name == "sgd":
                 momenta = first if c.momentum else []
                 torch._fused_sgd_(  # type: ignore[attr-defined]
@@ -129,3 +84,24 @@ class FlatOptimizer:
         self._first.copy_(state["first"])
         self._second.copy_(state["second"])
         self._step.copy_(state["step"])
+
+
+def _bind(parameters: Sequence[nn.Parameter], weights: Tensor, gradients: Tensor) -> dict[nn.Parameter, slice]:
+    """Copy parameters into `weights` and make them, and their gradients, views; where each lies."""
+    places: dict[nn.Parameter, slice] = {}
+    start = 0
+    for p in parameters:
+        place = places[p] = slice(start, start + p.numel())
+        weights[place].view_as(p).copy_(p.detach())
+        p.data, p.grad = weights[place].view_as(p), gradients[place].view_as(p)
+        start = place.stop
+    return places
+
+
+def _joined(places: Sequence[slice]) -> list[slice]:
+    """Ascending slices, neighbours as one."""
+    found: list[slice] = []
+    for place in places:
+        start = found.pop().start if found and found[-1].stop == place.start else place.start
+        found.append(slice(start, place.stop))
+    return found
