@@ -111,8 +111,8 @@ def test_what_is_done_is_counted_and_costs_nothing_more(tmp_path: Path) -> None:
     for number in range(3):
         files.write_json(tmp_path / f"width=4/trial-{number:03d}" / layout.RESULT, record | {"number": number})
     one = 60 * announcement.BUSY + announcement.OVERHEAD
-    # With two workers the other cell sets the time: two trials together, the third, the repeats side by side.
-    for workers, runs in ((1, 7), (2, 4), (50, 3)):
+    # With two workers the other cell sets the time: two trials together, the third, two repeats.
+    for workers, runs in ((1, 7), (2, 4), (50, 4)):
         text = said(tmp_path, "model.width=4,8", workers=workers)
         assert "2 cells × (3 trials + 2 repeats) = 10 runs; 3 done, 7 to do" in text
         assert f"about {runs * one / 60:.0f} minutes" in text

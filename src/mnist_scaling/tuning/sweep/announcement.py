@@ -216,8 +216,8 @@ def _work(
         repeat = BUSY * sweep.cost(cell.run) + OVERHEAD
         n_trials, n_repeats = left[cell.name]
         total += n_trials * trial + n_repeats * repeat
-        # The repeats of a cell wait for each other no more than for another cell's.
-        trials[cell.name], repeats[cell.name] = ceil(n_trials / batch) * trial, min(n_repeats, 1) * repeat
+        # As if the repeats of a cell came one after another, as they do where all workers are busy.
+        trials[cell.name], repeats[cell.name] = ceil(n_trials / batch) * trial, n_repeats * repeat
     return total, parallelism.longest_chain(sweep.cells, rule, trials, repeats)
 
 

@@ -32,7 +32,7 @@ def longest_chain(cells: Sequence[Cell], rule: str, trials: Mapping[str, float],
     cells : sequence of Cell
     rule : {"neighbours", "independent"}
     trials, repeats : mapping
-        A cell's name to the seconds of its batches of trials one after another, and of a repeat.
+        A cell's name to the seconds of its batches of trials one after another, and of its repeats.
     """
     waits = {name: [parent.name for parent in found] for name, found in transfer.parents(cells, rule).items()}
     tuned: dict[str, float] = {}
