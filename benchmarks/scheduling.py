@@ -115,7 +115,7 @@ def seconds_of(grid: Grid) -> Seconds:
         return predicted(cell, stage) * ratios[place % len(ratios)]
 
     by_name = {cell.name: cell for cell in cells_of(grid)}
-    return lambda job: sum(one(part.cell.name, part.stage, part.index) for part in job.parts)
+    return lambda job: one(job.cell.name, job.stage, job.index)
 
 
 def outcomes(grid: Grid, records: Path | None) -> Iterator[tuple[int, str, int | None, Outcome]]:
