@@ -301,8 +301,6 @@ class TrialConfig:
     """Optuna's number of the trial."""
     origin: str = "sampler"
     """Where a trial's setting comes from: control (the config's own), transfer (another cell's) or sampler."""
-    count: int = 1
-    """Runs in this job: this one and its successors, with the seeds that follow."""
     host: str | None = None
     """Host of the sweep that launched the run."""
     owner: int | None = None
