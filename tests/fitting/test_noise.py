@@ -69,8 +69,8 @@ def test_profiles_hold_beside_a_floor_of_nothing():
         table = grid("power_D_floor", truth, noise=0.1, seed=seed, inputs=inputs)
         fit = fit_law(law, table.logs("D"), table.y, seeds=seed_scale(table))
         noise = row_noise(fit, table)
-        rejected += profile(fit, table.logs("D"), table.y, "E", noise)[0].low > 0
-        held += profile(fit, table.logs("D"), table.y, "beta", noise, beside_bound=True)[0].holds(0.5)
+        rejected += profile(fit, "E", noise)[0].low > 0
+        held += profile(fit, "beta", noise, beside_bound=True)[0].holds(0.5)
     assert rejected <= 10
     assert held >= 88
 

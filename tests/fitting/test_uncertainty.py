@@ -61,7 +61,7 @@ def test_profile_is_students_on_a_plane():
     table, error = plane_and_theory()
     law, logs = get_law("multiplicative"), table.logs(("N", "D"))
     fit = fit_law(law, logs, table.y, Settings(loss="squared"))
-    found, grid_, deviance = profile(fit, logs, table.y, "beta", row_noise(fit, table))
+    found, grid_, deviance = profile(fit, "beta", row_noise(fit, table))
     half = stats.t.ppf(0.975, len(table) - 3) * error[2]
     assert found.high - found.value == pytest.approx(half, rel=0.02)
     assert found.value - found.low == pytest.approx(half, rel=0.02)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -259,13 +259,12 @@ def _again(rivals: dict[str, Fitted], draws: Draws) -> Again | None:
         f = laws[source]
         number = min(REDRAWN, draws.number, max(5, MOST_REDRAWN // f.fit.n))
         own, common = (numbers[:number][:, f.part.index] for numbers in (draws.noise, draws.common))
-        y = (f.y - f.fit.residual) + f.noise.draw(own, common)
+        y = (f.fit.problem.y - f.fit.residual) + f.noise.draw(own, common)
         found[source] = {}
         for name, other in laws.items():
             start = np.repeat(other.fit.theta[None], number, axis=0)
-            solved = minimise(other.law, other.logs, y, start, other.fit.delta.value, other.fit.weights)
-            residual = y - other.law.evaluate(solved.theta, other.logs)[0]
-            found[source][name] = aicc_of_each(residual, other.law.size)
+            problem = replace(other.fit.problem, y=y)
+            found[source][name] = aicc_of_each(problem.residual(minimise(problem, start).theta), other.law.size)
     return Again(sources, found)
 
 

@@ -99,7 +99,7 @@ def _drawn(table: Table, kept: Sequence[Kept], draws: Draws) -> list[_Drawn]:
             continue
         good = np.isfinite(f.thetas[:FRONTIER_DRAWS]).all(axis=1)
         thetas, fitted = f.thetas[:FRONTIER_DRAWS][good], table.y - f.fit.residual
-        smooth = f.law.evaluate(thetas, f.logs)[0]
+        smooth = f.law.evaluate(thetas, f.fit.problem.logs)[0]
         if pairs:
             ys, counts = np.broadcast_to(table.y, smooth.shape), draws.counts[:FRONTIER_DRAWS][good].astype(float)
         else:

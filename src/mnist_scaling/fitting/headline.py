@@ -58,7 +58,7 @@ def _absent(why: str) -> dict[str, Any]:
 
 def _slopes(kept: Sequence[Kept], level: float) -> dict[str, Any]:
     out: dict[str, Any] = {}
-    logs = kept[0].fitted.logs
+    logs = kept[0].fitted.fit.problem.logs
     for keys, at in ((SLOPES, largest(logs)), (MIDDLE_SLOPES, middle(logs))):
         for key, variable in keys.items():
             if variable not in kept[0].fitted.law.inputs:

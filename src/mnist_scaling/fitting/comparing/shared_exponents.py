@@ -122,7 +122,7 @@ def shared_fits(cells: Cells, laws: list[Law], covariance: Array) -> list[Shared
             if len(y) < both.size + 2:
                 continue
             fit = fit_law(both, logs, y, Settings(), polished=8)
-            held = hold_out(fit, logs, y, cost)
+            held = hold_out(fit, cost)
             error = held.rmse_log if held is not None else np.nan
             residual = (whiten @ fit.residual.reshape(2, -1)).ravel() if cells.paired else fit.residual
             out.append(SharedFit(law.name, variant, both.size, aicc(residual, both.size), error, fit.rmse))
