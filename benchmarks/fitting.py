@@ -28,6 +28,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from change_coverage import change_coverage
 from rich.console import Console
 from rich.table import Table as Grid
 from scipy.optimize import minimize
@@ -36,7 +37,6 @@ from scipy.special import logsumexp
 from mnist_scaling.fitting import Options, Settings, analyse, fit_law, get_law, make_table
 from mnist_scaling.fitting.coverage import Coverage, coverage
 from mnist_scaling.fitting.estimation.solve import minimise
-from mnist_scaling.settings.change_coverage import change_coverage
 
 DELTA = 1e-3
 SHARED = Path(os.environ.get("MNIST_SCALING_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))

@@ -6,16 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
-from mnist_scaling.errors import InputError
-from mnist_scaling.fitting.comparing import Arm, ComparisonOptions, compare
-from mnist_scaling.fitting.comparing.comparison_coverage import (
-    Noise,
+from benchmarks.comparison_coverage import (
+    RunNoise,
     Truth,
     comparison_coverage,
     left_by_tuning,
     simulate,
 )
+
+from mnist_scaling.errors import InputError
+from mnist_scaling.fitting.comparing import Arm, ComparisonOptions, compare
 from mnist_scaling.fitting.comparing.conclusion import sentence, shared_sentence
 from mnist_scaling.fitting.comparing.exponents import difference_of
 from mnist_scaling.fitting.comparing.multiplier import reach
@@ -42,7 +42,7 @@ def grid(n: np.ndarray = SIZES[0], d: np.ndarray = SIZES[1]) -> tuple[np.ndarray
 def arms(b: dict[str, float], sigma: float = 0.0, shared: float = 0.5, seed: int = 0) -> tuple[Arm, Arm]:
     """Two multiplicative arms on 4 x 4 cells."""
     truth = Truth(get_law("multiplicative"), PLANE, PLANE | b)
-    return simulate(*grid(), truth, Noise(sigma, shared), np.random.default_rng(seed))
+    return simulate(*grid(), truth, RunNoise(sigma, shared), np.random.default_rng(seed))
 
 
 def test_exact_arms_give_exact_differences() -> None:
@@ -93,17 +93,17 @@ def test_only_seeds_of_both_arms_count() -> None:
 def test_the_noise_is_the_scatter_about_a_curved_surface() -> None:
     """Curvature of the losses is no noise: an exact additive law leaves almost none."""
     truth = Truth(get_law("additive"), ADDITIVE, ADDITIVE | {"E": 0.03})
-    exact = fit_surfaces(match(*simulate(*grid(), truth, Noise(0.0, 0.5, 1), np.random.default_rng(0))))
-    noisy = fit_surfaces(match(*simulate(*grid(), truth, Noise(0.1, 0.5, 1), np.random.default_rng(0))))
+    exact = fit_surfaces(match(*simulate(*grid(), truth, RunNoise(0.0, 0.5, 1), np.random.default_rng(0))))
+    noisy = fit_surfaces(match(*simulate(*grid(), truth, RunNoise(0.1, 0.5, 1), np.random.default_rng(0))))
     assert np.sqrt(exact.covariance[0, 0]) < 0.02
     assert np.sqrt(noisy.covariance[0, 0]) == pytest.approx(0.1, rel=0.5)
 
 
 def test_arms_on_other_cells_are_compared_over_the_shared_range() -> None:
     truth = Truth(get_law("additive"), ADDITIVE, ADDITIVE)
-    a, _ = simulate(*grid(), truth, Noise(0.0, 0.0, 1), np.random.default_rng(0))
+    a, _ = simulate(*grid(), truth, RunNoise(0.0, 0.0, 1), np.random.default_rng(0))
     other = grid(np.geomspace(1.3e3, 6e4, 5), np.geomspace(4e3, 3e4, 4))
-    _, b = simulate(*other, truth, Noise(0.0, 0.0, 1), np.random.default_rng(0))
+    _, b = simulate(*other, truth, RunNoise(0.0, 0.0, 1), np.random.default_rng(0))
     found = compare(a, b, QUICK)
     assert not found.cells.paired
     assert [flag.code for flag in found.flags] == ["not_paired", "cells_left_out"]
@@ -224,7 +224,7 @@ def test_rows_of_the_same_size_count_once() -> None:
 def test_intervals_hold_the_truth(law: str, a: dict[str, float], change: dict[str, float]) -> None:
     """A small part of benchmarks/comparison.py: 200 pairs, whose share of 95 % has a standard error of 1.5 %."""
     truth = Truth(get_law(law), a, a | change)
-    found, differs = comparison_coverage(*grid(), truth, Noise(0.06, 0.5), 200, np.random.default_rng(3), draws=300)
+    found, differs = comparison_coverage(*grid(), truth, RunNoise(0.06, 0.5), 200, np.random.default_rng(3), draws=300)
     for quantity in found:
         assert 0.89 <= quantity.share <= 0.995, quantity
     if not change:
@@ -273,11 +273,11 @@ def test_aicc_sees_what_the_seeds_noise_would_hide() -> None:
 def test_what_tuning_leaves_is_smooth_over_the_grid() -> None:
     x = np.log(np.column_stack(grid()))
     rng = np.random.default_rng(0)
-    drawn = np.array([left_by_tuning(x, Noise(0.04, 0.5, tuning=0.02, reach=0.5), rng) for _ in range(4000)])
+    drawn = np.array([left_by_tuning(x, RunNoise(0.04, 0.5, tuning=0.02, reach=0.5), rng) for _ in range(4000)])
     found = np.cov(drawn.T) / 0.02**2
     assert found[0, 0] == pytest.approx(1, abs=0.1)
     assert found[0, 1] == pytest.approx(0.5, abs=0.1)  # one step along D
     assert found[0, 4] == pytest.approx(0.5, abs=0.1)  # one step along N
     assert found[0, 5] == pytest.approx(0.25, abs=0.1)
-    alone = np.array([left_by_tuning(x, Noise(0.04, 0.5, tuning=0.02), rng) for _ in range(1000)])
+    alone = np.array([left_by_tuning(x, RunNoise(0.04, 0.5, tuning=0.02), rng) for _ in range(1000)])
     assert np.corrcoef(alone[:, 0], alone[:, 1])[0, 1] == pytest.approx(0, abs=0.15)

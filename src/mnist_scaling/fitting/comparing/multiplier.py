@@ -9,7 +9,6 @@ they cover, so that nothing is extrapolated: at the largest loss that both reach
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -167,12 +166,3 @@ def reach(log_c: Array, y: Array, target: float) -> float:
     k, end = (0, END) if target > y[0] else (len(y) - 1, len(y) - 1 - END)
     slope = (y[k] - y[end]) / (log_c[k] - log_c[end])
     return float(log_c[k] + (target - y[k]) / slope) if slope < -SLOWEST else float("nan")
-
-
-def true_multiplier(
-    law_a: Callable[[Array], Array], law_b: Callable[[Array], Array], ways: tuple[Path, Path], at: float
-) -> float:
-    """log m at log compute `at` of known laws of the log sizes, on the same paths: what simulations compare with."""
-    y_a, y_b = lowest(law_a(ways[0].x)), lowest(law_b(ways[1].x))
-    target = float(np.interp(at, ways[0].log_c, y_a))
-    return reach(ways[1].log_c, y_b, target) - at
