@@ -87,7 +87,7 @@ def test_only_seeds_of_both_arms_count() -> None:
     expected = [np.mean([run[0], run[1]]) for run in a.runs]
     np.testing.assert_allclose(cells.a.loss, expected)
     assert cells.seeds is not None
-    assert cells.seeds.freedom == 16
+    assert cells.seeds.dof == 16
 
 
 def test_the_noise_is_the_scatter_about_a_curved_surface() -> None:

@@ -20,8 +20,8 @@ from mnist_scaling.fitting.outlook import Lifetime, Prediction, lifetime, predic
 from mnist_scaling.fitting.selection.choice import Again, Candidate, Choice, choose, not_rejected
 from mnist_scaling.fitting.selection.criteria import aicc_of_each
 from mnist_scaling.fitting.selection.fitted import Fitted, Options, fit_part, is_joint, whole
-from mnist_scaling.fitting.selection.kept import Kept, kept_laws
 from mnist_scaling.fitting.selection.slices import Slice, all_slices, main_slice, refusal
+from mnist_scaling.fitting.selection.weighted_laws import WeightedLaw, weighted_laws
 from mnist_scaling.fitting.uncertainty.bootstrap import Draws, make_draws
 from mnist_scaling.study.flags import LACK_OF_FIT
 
@@ -56,7 +56,7 @@ class Result:
     frontier: dict[str, FrontierResult]
     cost: Cost | None
     choice: Choice
-    kept: tuple[Kept, ...]
+    kept: tuple[WeightedLaw, ...]
     """The laws that the data do not reject, with their weights: what the headline is made of."""
     flags: list[diag.Flag]
     """For the reader: those about quoted laws in full, those about other laws in one."""
@@ -105,7 +105,7 @@ def analyse(table: Table, options: Options | None = None) -> Result:
     choice = NOTHING_VARIES
     if not diag.constant_loss(table):
         choice = choose(_candidates(rivals), _again(rivals, draws))
-    kept = kept_laws(rivals, choice.weights)
+    kept = weighted_laws(rivals, choice.weights)
     frontier = all_frontiers(table, kept if joint else (), cost, draws, options.isoflop)
     extra = [(part, *_fit_slice(table, part, options, draws)) for part in all_slices(table)]
     wanted = predict(table, fitted, cost, options)

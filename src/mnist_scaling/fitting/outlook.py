@@ -13,7 +13,7 @@ from mnist_scaling.fitting.frontier.serving import lifetime_optimum
 from mnist_scaling.fitting.frontier_intervals import able_laws
 from mnist_scaling.fitting.inputs.rows import Table
 from mnist_scaling.fitting.laws.base import Array
-from mnist_scaling.fitting.selection.kept import Kept
+from mnist_scaling.fitting.selection.weighted_laws import WeightedLaw
 from mnist_scaling.fitting.uncertainty.bootstrap import interval, predictions
 from mnist_scaling.fitting.uncertainty.interval import Interval
 
@@ -62,7 +62,7 @@ def predict(table: Table, fitted: Mapping[str, Fitted], cost: Cost | None, optio
             continue
         drawn = predictions(f.law, f.thetas, point)[:, 0]
         middle = float(f.fit.log_predict(point)[0])
-        found = interval(middle, drawn, options.level, f.wider)
+        found = interval(middle, drawn, options.level, f.t_factor)
         ends = np.exp([found.value, found.low, found.high])
         out.append(Prediction(name, Interval(*map(float, ends)), _reach(table, point, cost, f)))
     return out
@@ -78,7 +78,7 @@ def _reach(table: Table, point: Mapping[str, Array], cost: Cost | None, f: Fitte
     return max(float(np.exp(point[k][0]) / table.inputs[k].max()) for k in f.law.inputs)
 
 
-def lifetime(table: Table, kept: Sequence[Kept], cost: Cost | None, options: Options) -> Lifetime | None:
+def lifetime(table: Table, kept: Sequence[WeightedLaw], cost: Cost | None, options: Options) -> Lifetime | None:
     """The optimum for ``options.queries`` inferences, at the loss that is best for the table's largest C.
 
     It is that of the kept law with the largest weight that has a frontier.
@@ -96,7 +96,7 @@ def lifetime(table: Table, kept: Sequence[Kept], cost: Cost | None, options: Opt
         return None
 
     def ratio(values: Array) -> Interval:
-        return interval(float(values[0]), values[1:], options.level, best.wider)
+        return interval(float(values[0]), values[1:], options.level, best.t_factor)
 
     def point(n: Array, d: Array) -> dict[str, float]:
         train = cost.constant + cost.kappa_n * n[0] + cost.kappa_d * d[0]

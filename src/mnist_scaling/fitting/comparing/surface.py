@@ -16,7 +16,7 @@ from scipy import stats
 from mnist_scaling.fitting.comparing.pairing import Cells
 from mnist_scaling.fitting.laws.base import Array
 
-PRIOR_FREEDOM = 10.0
+PRIOR_DOF = 10.0
 """Weight, in rows, of the pooled noise against a row's own residual. Cells of one grid have much the same relative
 noise; the 2 rows of `fitting.uncertainty` made simulated comparisons fall short by 1 to 2 points of coverage."""
 
@@ -47,7 +47,7 @@ class Surfaces:
     """Of the noise of (a, b) in one cell, shape (2, 2)."""
     spread: Array
     """Factor on the noise of each row, shape (rows of both,)."""
-    freedom: float
+    dof: float
     """Degrees of freedom of the noise."""
 
     @property
@@ -99,8 +99,8 @@ def fit_surfaces(cells: Cells) -> Surfaces:
     else:
         solve = _shared_curvature(x_a, x_b, linear, curved)
     design = (basis(x_a, terms), basis(x_b, terms))
-    covariance, spread, freedom = _noise(cells, design, solve)
-    return Surfaces(cells, centre, terms, solve, covariance, spread, freedom)
+    covariance, spread, dof = _noise(cells, design, solve)
+    return Surfaces(cells, centre, terms, solve, covariance, spread, dof)
 
 
 def _curved(x_a: Array, x_b: Array) -> tuple[tuple[int, ...], ...]:
@@ -147,7 +147,7 @@ def _noise(cells: Cells, design: tuple[Array, Array], solve: tuple[Array, Array]
 
     The scatter about the surfaces and, where repeats of shared seeds are known, their scatter. They are pooled unless
     an F test of the noise of the log ratio tells them apart; then the scatter about the surfaces, which holds all
-    noise, stands alone. A row's own residual counts as one of PRIOR_FREEDOM + 1 rows of the pooled noise.
+    noise, stands alone. A row's own residual counts as one of PRIOR_DOF + 1 rows of the pooled noise.
     """
     y, n = np.concatenate(cells.y), len(cells.a)
     residual = y - np.concatenate([design[0] @ solve[0] @ y, design[1] @ solve[1] @ y])
@@ -161,32 +161,32 @@ def _noise(cells: Cells, design: tuple[Array, Array], solve: tuple[Array, Array]
         own = residual**2 / free / np.repeat(np.maximum(np.diag(covariance), 1e-300), [n, len(y) - n])
         return covariance, _factors(own), float((1 - hat).sum())
     pair = np.stack([residual[:n], residual[n:]], axis=1)
-    freedom = max(float((1 - hat[:n]).sum()), 0.0)
-    covariance = pair.T @ pair / freedom if freedom > 0.5 else np.full((2, 2), np.nan)
-    covariance, freedom = _pooled(covariance, freedom, cells)
+    dof = max(float((1 - hat[:n]).sum()), 0.0)
+    covariance = pair.T @ pair / dof if dof > 0.5 else np.full((2, 2), np.nan)
+    covariance, dof = _pooled(covariance, dof, cells)
     ratio = np.array([-1.0, 1.0])
     size = float(ratio @ covariance @ ratio)
     own = (pair @ ratio) ** 2 / free[:n] / max(size, 1e-300)
-    return covariance, np.tile(_factors(own), 2), freedom
+    return covariance, np.tile(_factors(own), 2), dof
 
 
-def _pooled(covariance: Array, freedom: float, cells: Cells) -> tuple[Array, float]:
+def _pooled(covariance: Array, dof: float, cells: Cells) -> tuple[Array, float]:
     seeds = cells.seeds
     if seeds is None:
-        return covariance, freedom
+        return covariance, dof
     ratio = np.array([-1.0, 1.0])
     about, repeats = (float(ratio @ c @ ratio) for c in (covariance, seeds.covariance))
     if not np.isfinite(about):
-        return seeds.covariance, seeds.freedom
-    if repeats <= 0 or stats.f.sf(about / repeats, freedom, seeds.freedom) <= SUSPECT:
-        return covariance, freedom
-    total = freedom + seeds.freedom
-    return (covariance * freedom + seeds.covariance * seeds.freedom) / total, total
+        return seeds.covariance, seeds.dof
+    if repeats <= 0 or stats.f.sf(about / repeats, dof, seeds.dof) <= SUSPECT:
+        return covariance, dof
+    total = dof + seeds.dof
+    return (covariance * dof + seeds.covariance * seeds.dof) / total, total
 
 
 def _factors(own: Array) -> Array:
     """Standard deviation of each row relative to the pooled one; its mean square is 1."""
-    square = (PRIOR_FREEDOM + own) / (PRIOR_FREEDOM + 1)
+    square = (PRIOR_DOF + own) / (PRIOR_DOF + 1)
     mean = float(np.mean(square))
     return np.sqrt(square / mean) if np.isfinite(mean) and mean > 0 else np.ones_like(own)
 

@@ -146,7 +146,7 @@ def fit_law(
         When there are fewer rows than parameters or an input never varies.
     """
     settings = settings or Settings()
-    problem = Problem(law, logs, y, weights)
+    problem = Problem(law, logs, y, np.ones_like(y) if weights is None else weights)
     check_rows(problem)
     return fit_problem(problem, _delta(problem, settings, seeds), start, polished)
 

@@ -14,7 +14,7 @@ from mnist_scaling.fitting.inputs.rows import Table
 from mnist_scaling.fitting.laws.base import Array, Law
 from mnist_scaling.fitting.selection.criteria import HoldOut, aicc, hold_out, rolling_origin
 from mnist_scaling.fitting.selection.slices import Slice
-from mnist_scaling.fitting.uncertainty.bootstrap import Draws, bootstrap, interval, parameter_intervals, widening
+from mnist_scaling.fitting.uncertainty.bootstrap import Draws, bootstrap, interval, parameter_intervals, student_factor
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.fitting.uncertainty.noise import Noise, row_noise, seed_scale, weights_from
 from mnist_scaling.fitting.uncertainty.profile import profile
@@ -61,7 +61,7 @@ class Fitted:
     """Parameters of every draw, shape (draws, p)."""
     settled: float
     """Share of the draws whose fit converged; the others wander along a ridge."""
-    wider: float
+    t_factor: float
     """Factor on the bootstrap's arms."""
     params: dict[str, Interval]
     aicc: float
@@ -105,26 +105,26 @@ def fit_part(law: Law, table: Table, part: Slice, options: Options, draws: Draws
     fit = fit_law(law, logs, rows.y, options.settings, weights, seed_scale(rows))
     noise = row_noise(fit, rows)
     thetas, settled = bootstrap(fit, draws, noise, part.index)
-    wider = widening(noise.freedom, draws.level)
+    t_factor = student_factor(noise.dof, draws.level)
     cost = _cost_axis(rows, law)
     profiles = _profiles(fit, noise, draws.level) if deep and fit.n > fit.free else {}
     rejected = _rejected(fit, profiles)
-    params = parameter_intervals(fit, thetas, draws.level, wider)
+    params = parameter_intervals(fit, thetas, draws.level, t_factor)
     if rejected is False:
-        params |= {k: _wider_of(params[k], found[0]) for k, found in profiles.items() if k != "E"}
+        params |= {k: _hull(params[k], found[0]) for k, found in profiles.items() if k != "E"}
     return Fitted(
         part=part,
         fit=fit,
         noise=noise,
         thetas=thetas,
         settled=settled,
-        wider=wider,
+        t_factor=t_factor,
         params=params,
         aicc=aicc(fit.residual, law.size),
         holdout=hold_out(fit, cost) if deep else None,
         rolling=rolling_origin(fit, cost) if deep and is_joint(law) else None,
-        slopes=_slopes(fit, largest(logs), thetas, draws.level, wider) if deep else {},
-        middle_slopes=_slopes(fit, middle(logs), thetas, draws.level, wider) if deep else {},
+        slopes=_slopes(fit, largest(logs), thetas, draws.level, t_factor) if deep else {},
+        middle_slopes=_slopes(fit, middle(logs), thetas, draws.level, t_factor) if deep else {},
         profiles=profiles,
         floor_rejected=rejected,
     )
@@ -142,7 +142,7 @@ def _profiles(fit: Fit, noise: Noise, level: float) -> dict[str, tuple[Interval,
     return found
 
 
-def _wider_of(drawn: Interval, profiled: Interval) -> Interval:
+def _hull(drawn: Interval, profiled: Interval) -> Interval:
     """An interval that holds both: beside a bound the draws of an exponent pile up, and say too little."""
     if not drawn.bounded or not profiled.bounded:
         return drawn
@@ -162,10 +162,10 @@ def _cost_axis(rows: Table, law: Law) -> Array:
     return sum((np.log(rows.inputs[k]) for k in law.inputs if k != "U"), np.zeros(len(rows)))
 
 
-def _slopes(fit: Fit, at: dict[str, float], thetas: Array, level: float, wider: float) -> dict[str, Interval]:
+def _slopes(fit: Fit, at: dict[str, float], thetas: Array, level: float, t_factor: float) -> dict[str, Interval]:
     """-d log L / d log x at a point, for every N, D or C of the law."""
     out = {}
     for name in (k for k in fit.law.inputs if k != "U"):
         value = float(local_slope(fit.law, fit.theta[None], at, name)[0])
-        out[name] = interval(value, local_slope(fit.law, thetas, at, name), level, wider)
+        out[name] = interval(value, local_slope(fit.law, thetas, at, name), level, t_factor)
     return out

@@ -147,18 +147,18 @@ def _share(converged: np.ndarray) -> float:
     return float(converged.mean()) if len(converged) else 1.0
 
 
-def widening(freedom: float, level: float) -> float:
+def student_factor(dof: float, level: float) -> float:
     """Student's quantile over the normal one: 1.13 at 10 degrees of freedom, 2.2 at 2."""
-    if freedom <= 0:
+    if dof <= 0:
         return np.nan
     tail = 0.5 + level / 2
-    return float(special.stdtrit(freedom, tail) / special.ndtri(tail))
+    return float(special.stdtrit(dof, tail) / special.ndtri(tail))
 
 
 def interval(
-    value: float, draws: Array, level: float, wider: float, bounds: tuple[float, float] | None = None
+    value: float, draws: Array, level: float, t_factor: float, bounds: tuple[float, float] | None = None
 ) -> Interval:
-    """Percentile interval around `value`, its arms widened by `wider` and cut at `bounds`.
+    """Percentile interval around `value`, its arms widened by `t_factor` and cut at `bounds`.
 
     Parameters
     ----------
@@ -167,26 +167,26 @@ def interval(
         NaN where a draw lacks the quantity.
     level : float
         Such as 0.95.
-    wider : float
-        `widening`, 1 for none.
+    t_factor : float
+        `student_factor`, 1 for none.
     bounds : pair of float, optional
     """
     valid = draws[np.isfinite(draws)]
-    if not np.isfinite(value) or not np.isfinite(wider) or len(valid) < max(20, FEWEST_VALID * len(draws)):
+    if not np.isfinite(value) or not np.isfinite(t_factor) or len(valid) < max(20, FEWEST_VALID * len(draws)):
         return Interval(value)
     low, high = np.quantile(valid, [0.5 - level / 2, 0.5 + level / 2])
-    low, high = value + (low - value) * wider, value + (high - value) * wider
+    low, high = value + (low - value) * t_factor, value + (high - value) * t_factor
     if bounds is not None:
         low, high = np.clip([low, high], *bounds)
     return Interval(value, float(min(low, value)), float(max(high, value)))
 
 
-def parameter_intervals(fit: Fit, thetas: Array, level: float, wider: float) -> dict[str, Interval]:
+def parameter_intervals(fit: Fit, thetas: Array, level: float, t_factor: float) -> dict[str, Interval]:
     """Interval of every parameter in natural units; scales are treated on their logarithm."""
     lower, upper = fit.law.bounds
     out = {}
     for k, parameter in enumerate(fit.law.parameters):
-        found = interval(float(fit.theta[k]), thetas[:, k], level, wider, (lower[k], upper[k]))
+        found = interval(float(fit.theta[k]), thetas[:, k], level, t_factor, (lower[k], upper[k]))
         numbers = np.array([found.value, found.low, found.high])
         out[parameter.name] = Interval(*map(float, np.exp(numbers) if parameter.log else numbers))
     return out

@@ -62,7 +62,7 @@ def profile(
     thetas[:, k] = grid
     solution = minimise(fit.problem, thetas, (k,), STEPS, 1e-8)
     deviance = np.maximum(2 * _unit(fit, k, noise) * (solution.objective - fit.objective), 0.0)
-    limit = _limit(noise.freedom, level, beside_bound)
+    limit = _limit(noise.dof, level, beside_bound)
     low, high = _crossings(grid, deviance, float(fit.theta[k]), limit, lower, upper)
     ends = np.array([fit.theta[k], low, high])
     logged = fit.law.parameters[k].log
@@ -73,20 +73,20 @@ def profile(
     )
 
 
-def _limit(freedom: float, level: float, beside_bound: bool) -> float:
+def _limit(dof: float, level: float, beside_bound: bool) -> float:
     """The deviance that `level` of tables stay below: F_1,nu, or half F_1,nu and half 2 F_2,nu beside a bound.
 
     Source: Self & Liang 1987 (J. Amer. Statist. Assoc. 82), case 6, for the mixture.
     """
-    if freedom <= 0:
+    if dof <= 0:
         return np.inf
-    low = float(special.fdtri(1, freedom, level))
+    low = float(special.fdtri(1, dof, level))
     if not beside_bound:
         return low
-    high = 2 * float(special.fdtri(2, freedom, level))
+    high = 2 * float(special.fdtri(2, dof, level))
     for _ in range(40):
         middle = (low + high) / 2
-        beyond = 0.5 * special.fdtrc(1, freedom, middle) + 0.5 * special.fdtrc(2, freedom, middle / 2)
+        beyond = 0.5 * special.fdtrc(1, dof, middle) + 0.5 * special.fdtrc(2, dof, middle / 2)
         low, high = (middle, high) if beyond > 1 - level else (low, middle)
     return high
 
@@ -111,9 +111,9 @@ def _unit(fit: Fit, k: int, noise: Noise) -> float:
         levels = noise.shared.level[:, None] == np.arange(noise.shared.level.max() + 1)
         pulls = (jacobian * weights * slope) @ levels
         middle = middle + noise.shared.size**2 * pulls @ pulls.T
-    place = free.index(k)
-    variance = float(inverse[place] @ middle @ inverse[place])
-    return float(inverse[place, place]) / max(variance, 1e-100)
+    index = free.index(k)
+    variance = float(inverse[index] @ middle @ inverse[index])
+    return float(inverse[index, index]) / max(variance, 1e-100)
 
 
 def _moments(clip: Array) -> tuple[Array, Array]:
