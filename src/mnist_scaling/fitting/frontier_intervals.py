@@ -232,10 +232,7 @@ def able_laws(kept: Sequence[WeightedLaw]) -> list[WeightedLaw]:
 
 def budgets(table: Table, cost: Cost) -> Array:
     """Nine budgets in logs over the table's range of compute, shape (9,)."""
-    if "C" in table.inputs:
-        c = np.log(table.inputs["C"])
-    else:
-        c = cost.constant + cost.kappa_n * np.log(table.inputs["N"]) + cost.kappa_d * np.log(table.inputs["D"])
+    c = cost.of(table)
     return np.linspace(c.min(), c.max(), 9)
 
 

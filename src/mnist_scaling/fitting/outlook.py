@@ -88,9 +88,8 @@ def lifetime(table: Table, kept: Sequence[WeightedLaw], cost: Cost | None, optio
         return None
     best = able[0].fitted
     valid = best.thetas[np.isfinite(best.thetas).all(axis=1)][:LIFETIME_DRAWS]
-    sizes = np.log(table.inputs["C"]) if "C" in table.inputs else np.array([_largest(table, cost)])
     found = lifetime_optimum(
-        best.law, np.vstack([best.fit.theta[None], valid]), cost, float(sizes.max()), options.queries
+        best.law, np.vstack([best.fit.theta[None], valid]), cost, float(cost.of(table).max()), options.queries
     )
     if found is None or not np.isfinite(found.log_n[0]):
         return None
@@ -99,8 +98,7 @@ def lifetime(table: Table, kept: Sequence[WeightedLaw], cost: Cost | None, optio
         return interval(float(values[0]), values[1:], options.level, best.t_factor)
 
     def point(n: Array, d: Array) -> dict[str, float]:
-        train = cost.constant + cost.kappa_n * n[0] + cost.kappa_d * d[0]
-        return {"N": float(np.exp(n[0])), "D": float(np.exp(d[0])), "C": float(np.exp(train))}
+        return {"N": float(np.exp(n[0])), "D": float(np.exp(d[0])), "C": float(np.exp(cost.log_c(n[0], d[0])))}
 
     def exp(i: Interval) -> Interval:
         return Interval(*(float(np.exp(v)) for v in (i.value, i.low, i.high)))
@@ -115,8 +113,3 @@ def lifetime(table: Table, kept: Sequence[WeightedLaw], cost: Cost | None, optio
         exp(ratio(found.log_d - found.train_d)),
         ratio(found.saved),
     )
-
-
-def _largest(table: Table, cost: Cost) -> float:
-    n, d = np.log(table.inputs["N"]), np.log(table.inputs["D"])
-    return float((cost.constant + cost.kappa_n * n + cost.kappa_d * d).max())

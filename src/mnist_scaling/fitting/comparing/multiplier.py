@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mnist_scaling.fitting.comparing.surface import Surfaces
+from mnist_scaling.fitting.frontier.parametric import cost_coefficients
 from mnist_scaling.fitting.inputs.rows import Table
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.uncertainty.bootstrap import interval, student_factor
@@ -66,9 +67,10 @@ def path(table: Table, variables: tuple[str, ...], low: Array, high: Array) -> P
 
     Compute is log C = k + sum_i kappa_i x_i, by least squares on the table's own C, or 6 N D where it has none.
     """
-    kappa, constant = _cost(table, variables)
-    if kappa is None:
+    solved = cost_coefficients(table, variables)
+    if solved is None:
         return None
+    constant, kappa = float(solved[0]), solved[1:]
     ends = constant + kappa @ low, constant + kappa @ high
     log_c = np.linspace(*ends, BUDGETS)
     if len(variables) == 1:
@@ -78,17 +80,6 @@ def path(table: Table, variables: tuple[str, ...], low: Array, high: Array) -> P
     first = left[:, None] + (right - left)[:, None] * np.linspace(0, 1, SIZES)
     second = (log_c[:, None] - constant - kappa[0] * first) / kappa[1]
     return Path(log_c, np.stack([first, second], axis=-1))
-
-
-def _cost(table: Table, variables: tuple[str, ...]) -> tuple[Array | None, float]:
-    x = np.column_stack([np.log(table.inputs[k]) for k in variables])
-    if "C" in table.inputs:
-        design = np.column_stack([np.ones(len(x)), x])
-        solved = np.linalg.lstsq(design, np.log(table.inputs["C"]), rcond=None)[0]
-        return (solved[1:], float(solved[0])) if (solved[1:] > 0.05).all() else (None, 0.0)
-    if variables == ("N", "D"):
-        return np.ones(2), float(np.log(6))
-    return None, 0.0
 
 
 def frontiers(surfaces: Surfaces, noise: Array) -> Frontiers | None:

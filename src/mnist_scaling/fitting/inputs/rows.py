@@ -67,6 +67,12 @@ class Table:
         """Natural logarithms of these inputs."""
         return {name: np.log(self.inputs[name]) for name in inputs}
 
+    def log_cost(self, inputs: Sequence[str]) -> Array:
+        """log C, or what stands for it: the log of the product of these inputs without U, shape (n,)."""
+        if "C" in self.inputs:
+            return np.log(self.inputs["C"])
+        return sum((np.log(self.inputs[k]) for k in inputs if k != "U"), np.zeros(len(self)))
+
     @property
     def y(self) -> Array:
         """Natural logarithm of the loss."""

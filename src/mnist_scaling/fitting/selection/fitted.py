@@ -106,7 +106,7 @@ def fit_part(law: Law, table: Table, part: Slice, options: Options, draws: Draws
     noise = row_noise(fit, rows)
     thetas, settled = bootstrap(fit, draws, noise, part.index)
     t_factor = student_factor(noise.dof, draws.level)
-    cost = _cost_axis(rows, law)
+    cost = rows.log_cost(law.inputs)
     profiles = _profiles(fit, noise, draws.level) if deep and fit.n > fit.free else {}
     rejected = _rejected(fit, profiles)
     params = parameter_intervals(fit, thetas, draws.level, t_factor)
@@ -153,13 +153,6 @@ def _rejected(fit: Fit, profiles: dict[str, tuple[Interval, Array, Array]]) -> b
     if fit.law.floor is None or "E" not in profiles:
         return None
     return profiles["E"][0].low > 0
-
-
-def _cost_axis(rows: Table, law: Law) -> Array:
-    """log C, or log of what stands for it: the product of the law's inputs."""
-    if "C" in rows.inputs:
-        return np.log(rows.inputs["C"])
-    return sum((np.log(rows.inputs[k]) for k in law.inputs if k != "U"), np.zeros(len(rows)))
 
 
 def _slopes(fit: Fit, at: dict[str, float], thetas: Array, level: float, t_factor: float) -> dict[str, Interval]:
