@@ -218,6 +218,31 @@ def test_rows_of_the_same_size_count_once() -> None:
     assert len(found.cells.a) == 16
 
 
+def test_replicates_are_folded_as_in_a_fit() -> None:
+    """Losses of 1, 2 and 2 (a copy) are 1.5 with a standard error of 0.5, wherever they stand."""
+    a, b = arms({"A": 32.0}, 0.01)
+    rows = np.concatenate([np.arange(16), [0, 0]])
+    loss = a.table.loss[rows].copy()
+    loss[[0, 16, 17]] = 1.0, 2.0, 2.0
+    repeated = make_table(loss, {k: a.table.inputs[k][rows] for k in ("N", "D")})
+    cells = match(Arm("a", repeated), b)
+    assert cells.a.loss[0] == pytest.approx(1.5) == repeated.folded().loss[0]
+    assert cells.a.se is not None
+    assert cells.a.se[0] == pytest.approx(0.5)
+
+
+def test_standard_errors_of_arms_on_other_cells_count() -> None:
+    """Three repeats of each cell add degrees of freedom where arms share no cell."""
+    a, b = (one.table for one in arms({}, 0.05, 0.0))
+    moved = replace(b, inputs=b.inputs | {"N": 1.1 * b.inputs["N"]})
+    with_se, without = (
+        fit_surfaces(match(Arm("a", replace(a, se=s)), Arm("b", replace(moved, se=t))))
+        for s, t in ((a.se, b.se), (None, None))
+    )
+    assert not with_se.cells.paired
+    assert with_se.dof > without.dof + 20
+
+
 @pytest.mark.parametrize(
     ("law", "a", "change"), [("multiplicative", PLANE, {}), ("additive", ADDITIVE, {"beta": 0.5, "B": 25.0})]
 )

@@ -34,7 +34,7 @@ class Arm:
 
 @dataclass(frozen=True)
 class PairNoise:
-    """Noise of the mean log losses of two arms in one cell, as their repeats show it."""
+    """Noise of the mean log losses of two arms in one cell, as repeats of the same seeds show it."""
 
     covariance: Array
     """Of (a, b), shape (2, 2)."""
@@ -90,7 +90,7 @@ def match(a: Arm, b: Arm) -> Cells:
             f"Arms must share a column of sizes, but {a.name} has {', '.join(a.table.inputs)} and {b.name} has "
             f"{', '.join(b.table.inputs)}: name the same columns.N=…, columns.D=… or columns.C=… for both."
         )
-    one, two = _distinct(a, roles), _distinct(b, roles)
+    one, two = _folded(a, roles), _folded(b, roles)
     keys_a, keys_b = _keys(one.table, roles), _keys(two.table, roles)
     places = {key: i for i, key in enumerate(keys_b)}
     shared = [(i, places[key]) for i, key in enumerate(keys_a) if key in places]
@@ -103,18 +103,10 @@ def match(a: Arm, b: Arm) -> Cells:
     return _overlapping(one, two, roles)
 
 
-def _distinct(arm: Arm, roles: Sequence[str]) -> Arm:
-    """The arm with rows of the same sizes averaged into one, as a mean of logarithms."""
-    keys = _keys(arm.table, roles)
-    first: dict[tuple[float, ...], int] = {}
-    for i, key in enumerate(keys):
-        first.setdefault(key, i)
-    if len(first) == len(keys):
-        return arm
-    groups = [[i for i, key in enumerate(keys) if key == wanted] for wanted in first]
-    table = arm.table.take(np.array(list(first.values())))
-    loss = np.array([np.exp(arm.table.y[rows].mean()) for rows in groups])
-    return Arm(arm.name, replace(table, loss=loss, se=None, repeats=None))
+def _folded(arm: Arm, roles: Sequence[str]) -> Arm:
+    """The arm with one row for each cell, its runs forgotten where rows were folded (`Table.folded`)."""
+    table = arm.table.folded(roles)
+    return arm if len(table) == len(arm.table) else Arm(arm.name, table)
 
 
 def _keys(table: Table, roles: Sequence[str]) -> list[tuple[float, ...]]:

@@ -92,7 +92,9 @@ def squeeze(variance: Array, dof: Array, covariates: Array, doubt: bool = False)
     return Squeezed(own * mean / float((own * dof).sum() / dof.sum()), usual, prior, equal)
 
 
-def pool(residual: float, residual_dof: float, seeds: float, dof: float) -> tuple[float, float, float, float]:
+def pool(
+    residual: float, residual_dof: float, seeds: float, dof: float, above: float = POOLED_ABOVE
+) -> tuple[float, float, float, float]:
     """One variance of two: variance, its degrees of freedom, their ratio, and the chance of so large a ratio.
 
     Parameters
@@ -101,6 +103,8 @@ def pool(residual: float, residual_dof: float, seeds: float, dof: float) -> tupl
         Variance of the residuals and its degrees of freedom; none where they are not positive.
     seeds, dof : float
         The same of the repeats.
+    above : float
+        Level of the F test: they are pooled where so large a ratio has this chance, or a greater one.
     """
     if residual_dof <= 0 and dof <= 0:
         return np.nan, 0.0, np.nan, np.nan
@@ -110,7 +114,7 @@ def pool(residual: float, residual_dof: float, seeds: float, dof: float) -> tupl
         return seeds, dof, np.nan, np.nan
     ratio = residual / seeds
     rarer = float(special.fdtrc(residual_dof, dof, ratio))
-    if rarer < POOLED_ABOVE or 1 - rarer < TOO_SMALL:
+    if rarer < above or 1 - rarer < TOO_SMALL:
         return residual, residual_dof, ratio, rarer
     total = residual_dof + dof
     return (residual * residual_dof + seeds * dof) / total, total, ratio, rarer
