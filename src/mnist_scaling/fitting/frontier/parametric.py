@@ -57,7 +57,8 @@ def fit_cost(table: Table) -> Cost | None:
     solved = cost_coefficients(table, ("N", "D"))
     if solved is None:
         return None
-    cost = Cost(*map(float, solved), 0.0, "C" not in table.inputs)
+    constant, kappa_n, kappa_d = map(float, solved)
+    cost = Cost(constant, kappa_n, kappa_d, 0.0, "C" not in table.inputs)
     if cost.assumed:
         return cost
     design = np.column_stack([np.ones(len(table)), np.log(table.inputs["N"]), np.log(table.inputs["D"])])
