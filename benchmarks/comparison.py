@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from comparison_coverage import RunNoise, Truth, comparison_coverage
 
-from mnist_scaling.fitting.comparing.comparison_coverage import Noise, Truth, comparison_coverage
 from mnist_scaling.fitting.laws import get_law
 from mnist_scaling.fitting.laws.base import Array
 
@@ -55,7 +55,7 @@ def measure(pairs: int, draws: int) -> Iterator[dict[str, Any]]:
     for name, truth, sigma, shared in product(GRIDS, TRUTHS, SIGMAS, SHARES):
         law, a, change = TRUTHS[truth]
         found, differs = comparison_coverage(
-            *grid(*GRIDS[name]), Truth(get_law(law), a, a | change), Noise(sigma, shared), pairs, rng, draws
+            *grid(*GRIDS[name]), Truth(get_law(law), a, a | change), RunNoise(sigma, shared), pairs, rng, draws
         )
         yield {
             "grid": name, "truth": truth, "noise": sigma, "shared": shared,
@@ -75,7 +75,7 @@ def measure_tuning(pairs: int, draws: int) -> Iterator[dict[str, Any]]:
         seen = []
         for truth in ("multiplicative, equal arms", "coupled, equal arms"):
             law, a, _ = TRUTHS[truth]
-            noise = Noise(sigma, 0.5, tuning=tuning, reach=reach)
+            noise = RunNoise(sigma, 0.5, tuning=tuning, reach=reach)
             rng = np.random.default_rng(3)
             seen.append(comparison_coverage(*grid(*GRIDS[name]), Truth(get_law(law), a, a), noise, pairs, rng, draws))
         yield {

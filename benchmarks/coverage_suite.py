@@ -19,7 +19,7 @@ from mnist_scaling.fitting.laws import get_law
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.selection.choice import not_rejected
 from mnist_scaling.fitting.selection.fitted import Options
-from mnist_scaling.fitting.selection.kept import Kept
+from mnist_scaling.fitting.selection.weighted_laws import WeightedLaw
 
 LAWS = ("additive", "coupled", "kaplan", "kaplan_floor", "multiplicative", "multiplicative_floor", "quadratic")
 
@@ -166,7 +166,7 @@ def _law_of(condition: Condition) -> str | None:
 def _alone(result: Result, name: str) -> Result:
     """The same analysis by somebody who was told the law."""
 
-    kept = (Kept(result.fitted[name], 1.0),)
+    kept = (WeightedLaw(result.fitted[name], 1.0),)
     frontier = {"parametric": parametric(result.table, kept, result.cost, result.draws)}
     return replace(result, kept=kept, frontier=frontier)
 

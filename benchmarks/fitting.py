@@ -24,9 +24,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from change_coverage import change_coverage
 from rich.console import Console
 from rich.table import Table as Grid
 from scipy.optimize import minimize
@@ -35,7 +37,6 @@ from scipy.special import logsumexp
 from mnist_scaling.fitting import Options, Settings, analyse, fit_law, get_law, make_table
 from mnist_scaling.fitting.coverage import Coverage, coverage
 from mnist_scaling.fitting.estimation.solve import minimise
-from mnist_scaling.settings.change_coverage import change_coverage
 
 DELTA = 1e-3
 SHARED = Path(os.environ.get("MNIST_SCALING_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
@@ -96,7 +97,7 @@ def ours(n: np.ndarray, d: np.ndarray, loss: np.ndarray) -> dict[str, float]:
     seconds, fit = timed(lambda: fit_law(law, logs, y, settings), 5)
     counts = np.random.default_rng(0).multinomial(len(y), np.full(len(y), 1 / len(y)), size=1000).astype(float)
     start = np.repeat(fit.theta[None], 1000, axis=0)
-    boot, draws = timed(lambda: minimise(law, logs, y, start, DELTA, counts), 3)
+    boot, draws = timed(lambda: minimise(replace(fit.problem, weights=counts), start), 3)
     table = make_table(loss, {"N": n, "D": d, "C": 6 * n * d})
     whole, _ = timed(lambda: analyse(table, Options(settings=settings)))
     spread = draws.theta.std(axis=0)

@@ -31,7 +31,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy.special import stdtrit
 
-from mnist_scaling.settings.optimal_settings import Options, SettingsLaws, TunedKey, optimal_settings
+from mnist_scaling.settings.optimal_settings import SettingsLaws, SettingsOptions, TunedKey, optimal_settings
 from mnist_scaling.settings.setting_prior import prior
 from mnist_scaling.settings.vertices import CellTrials
 
@@ -146,7 +146,7 @@ def measure(scene: Scene, studies: int, seed: int = 0, draws: int = 200) -> list
     for number in range(studies):
         rng = np.random.default_rng((seed, number))
         cells = study(scene, rng)
-        laws = optimal_settings(cells, KEYS, (("N", "D"),), Options(draws=draws))
+        laws = optimal_settings(cells, KEYS, (("N", "D"),), SettingsOptions(draws=draws))
         for column, known in enumerate(laws.keys):
             value, half = argmin(cells, column)
             for law in known.laws:

@@ -39,7 +39,7 @@ from scipy.special import stdtrit
 
 from mnist_scaling.reporting.fits_json import known_settings_laws
 from mnist_scaling.settings import vertices
-from mnist_scaling.settings.optimal_settings import Options, SettingsLaws, TunedKey, optimal_settings
+from mnist_scaling.settings.optimal_settings import SettingsLaws, SettingsOptions, TunedKey, optimal_settings
 from mnist_scaling.settings.setting_prior import prior, share_of_range
 from mnist_scaling.settings.vertices import CellTrials
 from mnist_scaling.study.files import read_json
@@ -85,7 +85,7 @@ def world_of(folder: Path) -> World:
     keys = tuple(TunedKey(name, log) for name, log in tried.keys.items())
     log = [key.log for key in keys]
     given = [CellTrials(**vars(cell)) for cell in tried.cells]
-    sample, _, half = vertices.standardise(given, log, Options.within)
+    sample, _, half = vertices.standardise(given, log, SettingsOptions.within)
     at = vertices.solve(vertices.sums(sample, range(len(keys))))
     roots, vectors = np.linalg.eigh(at.curvature)
     # A direction without a sure bend gets a weak one.
@@ -188,7 +188,7 @@ def _laws(world: World, done: list[Tried], log: list[bool], draws: int) -> Setti
         CellTrials(np.exp([t[1] for t in mine]), _values(np.array([t[0] for t in mine]), log), world.low, world.high, s)
         for mine, s in zip(done, world.sizes, strict=False)
     ]
-    return optimal_settings(table, world.keys, (("N", "D"),), Options(draws=draws))
+    return optimal_settings(table, world.keys, (("N", "D"),), SettingsOptions(draws=draws))
 
 
 def held(world: World, done: list[Tried], rng: np.random.Generator) -> dict[str, list[tuple[float, float]]]:

@@ -30,8 +30,7 @@ from mnist_scaling.study import missing, provenance
 from mnist_scaling.study.files import write_atomically
 from mnist_scaling.study.flags import ARM_UNFINISHED, OTHER_DATA
 from mnist_scaling.study.layout import COMPARISON, COMPARISON_PAGE, TRIALS
-from mnist_scaling.study.tables.fitted_rows import Arm as Rows
-from mnist_scaling.study.tables.fitted_rows import arm_name
+from mnist_scaling.study.tables.fitted_rows import ArmRows, arm_name
 from mnist_scaling.study.tables.repeat_losses import repeat_losses
 from mnist_scaling.study.tables.trials_and_cells import read_table
 
@@ -147,7 +146,7 @@ def _inside(config: CompareConfig, source: Source) -> list[tuple[Member, Member]
     return pairs
 
 
-def _member(source: Source, rows: Rows, name: str) -> Member:
+def _member(source: Source, rows: ArmRows, name: str) -> Member:
     try:
         table, _ = source.table(rows)
     except InputError as error:
@@ -155,7 +154,7 @@ def _member(source: Source, rows: Rows, name: str) -> Member:
     return Member(Arm(name, table, _runs(source, rows, table.rows)), source, rows.axes, _data(source, rows))
 
 
-def _runs(source: Source, rows: Rows, kept: Iterable[int]) -> list[dict[int, float]] | None:
+def _runs(source: Source, rows: ArmRows, kept: Iterable[int]) -> list[dict[int, float]] | None:
     """Loss of each repeat by seed; None for a table that is no study's, or whose rows are means over seeds."""
     path = source.folder / TRIALS
     if source.study is None or source.rows.seeds or not path.is_file():
@@ -164,7 +163,7 @@ def _runs(source: Source, rows: Rows, kept: Iterable[int]) -> list[dict[int, flo
     return repeat_losses(rows.frame.loc[list(kept)], read_table(path), source.axes, source.tuned, loss)
 
 
-def _data(source: Source, rows: Rows) -> tuple[str, ...]:
+def _data(source: Source, rows: ArmRows) -> tuple[str, ...]:
     """The data sets of an arm: those of its study, or the one that it names itself."""
     facts = (source.study or {}).get(provenance.DATA, [])
     own = rows.axes.get("data")

@@ -28,8 +28,7 @@ from mnist_scaling.fitting.inputs.rows import Table
 from mnist_scaling.fitting.sensitivity import sensitivity
 from mnist_scaling.reporting import fits_json
 from mnist_scaling.reporting.terminal import show
-from mnist_scaling.settings.optimal_settings import Options as SettingsOptions
-from mnist_scaling.settings.optimal_settings import TunedKey, optimal_settings
+from mnist_scaling.settings.optimal_settings import SettingsOptions, TunedKey, optimal_settings
 from mnist_scaling.settings.tuning_change import TunedCells, tuning_change
 from mnist_scaling.settings.vertices import CellTrials
 from mnist_scaling.study import missing, provenance
@@ -38,7 +37,7 @@ from mnist_scaling.study.files import write_atomically
 from mnist_scaling.study.flags import TOO_FEW_CELLS
 from mnist_scaling.study.layout import CURVES, FITS, STUDY, TRIALS
 from mnist_scaling.study.roles import roles_of
-from mnist_scaling.study.tables.fitted_rows import Arm
+from mnist_scaling.study.tables.fitted_rows import ArmRows
 from mnist_scaling.study.tables.trials_and_cells import read_table
 from mnist_scaling.study.tables.tuned_trials import tuned_trials
 from mnist_scaling.study.tables.untuned import untuned_runs
@@ -77,7 +76,7 @@ def _with_curves(table: Table, config: FitConfig, source: Source) -> tuple[Table
     return table, why if path.is_file() else ""
 
 
-def _tuning_change(source: Source, arm: Arm, level: float) -> dict[str, Any]:
+def _tuning_change(source: Source, arm: ArmRows, level: float) -> dict[str, Any]:
     """What tuning changed in one arm of a study: the record that stands in fits.json."""
     cells, axes, path = arm.frame, source.axes, source.folder / TRIALS
     if not source.study or not path.is_file():
@@ -101,7 +100,7 @@ def _tuning_change(source: Source, arm: Arm, level: float) -> dict[str, Any]:
     return fits_json.tuning_change_record(grid, rows, None if why else tuning_change(grid, level), found.setting, why)
 
 
-def _settings_laws(source: Source, arm: Arm, config: FitConfig) -> dict[str, Any]:
+def _settings_laws(source: Source, arm: ArmRows, config: FitConfig) -> dict[str, Any]:
     """How the best settings of one arm of a study move with its sizes: the record that stands in fits.json."""
     cells, path, names = arm.frame, source.folder / TRIALS, source.rows.names
     if not source.tuned or not path.is_file():
@@ -190,7 +189,7 @@ def _arms(source: Source, config: FitConfig) -> list[dict[str, Any]]:
     return records
 
 
-def _fit(source: Source, arm: Arm, config: FitConfig) -> dict[str, Any]:
+def _fit(source: Source, arm: ArmRows, config: FitConfig) -> dict[str, Any]:
     """Everything that is asked for of one arm, as fits.json has it."""
     table, left_out = source.table(arm)
     table, why_not = _with_curves(table, config, source)

@@ -18,7 +18,7 @@ from mnist_scaling.study.columns import CONVENTIONS
 from mnist_scaling.study.files import read_json
 from mnist_scaling.study.layout import CELLS, STUDY, TRIALS, study_folder
 from mnist_scaling.study.tables.completeness import unfinished
-from mnist_scaling.study.tables.fitted_rows import Arm, FittedRows, fitted_rows, study_columns
+from mnist_scaling.study.tables.fitted_rows import ArmRows, FittedRows, fitted_rows, study_columns
 from mnist_scaling.study.tables.trials_and_cells import read_table
 
 OLD_CLASSES = 10
@@ -44,7 +44,7 @@ class Source:
         """Folder of the table."""
         return self.path.parent
 
-    def table(self, arm: Arm) -> tuple[Table, list[dict[str, Any]]]:
+    def table(self, arm: ArmRows) -> tuple[Table, list[dict[str, Any]]]:
         """What is fitted of one arm, and the rows left out of it."""
         frame = arm.frame
         columns = {str(c): frame[c].astype(object).where(frame[c].notna(), None).tolist() for c in frame.columns}

@@ -13,7 +13,7 @@ from mnist_scaling.asking import measures
 from mnist_scaling.asking.answered import fill
 from mnist_scaling.asking.measures.base import Found, Number, exponential, mean, mean_of_dependent, quantiles
 from mnist_scaling.asking.question import ArmSpec, Question, StudySpec
-from mnist_scaling.asking.study_arms import LOSS, LOSS_SE, Arm, flagged_rows, read_arms, rows_in_no_arm
+from mnist_scaling.asking.study_arms import LOSS, LOSS_SE, StudyArm, flagged_rows, read_arms, rows_in_no_arm
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.text import estimate
@@ -29,8 +29,8 @@ def grid(loss, widths=(3, 6, 12, 24), data=(1000, 3000, 9000, 27000), noise: flo
     return frame.assign(**{LOSS: true * np.exp(noise * RNG.standard_normal(len(frame))), LOSS_SE: np.nan})
 
 
-def arm(name: str, rows: pd.DataFrame) -> Arm:
-    return Arm(name, name, rows)
+def arm(name: str, rows: pd.DataFrame) -> StudyArm:
+    return StudyArm(name, name, rows)
 
 
 def test_difference_finds_a_known_difference() -> None:

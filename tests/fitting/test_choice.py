@@ -58,7 +58,7 @@ def test_hold_out_predicts_the_largest_compute():
     table = grid(noise=0.02)
     law, logs = get_law("additive"), table.logs(("N", "D"))
     fit = fit_law(law, logs, table.y)
-    found = hold_out(fit, logs, table.y, np.log(table.inputs["C"]))
+    found = hold_out(fit, np.log(table.inputs["C"]))
     assert found.n == 6
     assert table.inputs["C"][found.rows].min() > np.delete(table.inputs["C"], found.rows).max()
     seen = np.setdiff1d(np.arange(len(table)), found.rows)
@@ -70,7 +70,7 @@ def test_hold_out_predicts_the_largest_compute():
 def test_rolling_origin_predicts_the_upper_half_once():
     table = grid(noise=0.02)
     law, logs = get_law("multiplicative"), table.logs(("N", "D"))
-    found = rolling_origin(fit_law(law, logs, table.y), logs, table.y, np.log(table.inputs["C"]))
+    found = rolling_origin(fit_law(law, logs, table.y), np.log(table.inputs["C"]))
     assert found.n == len(table) - len(table) // 2
     assert len(set(found.rows.tolist())) == found.n
 

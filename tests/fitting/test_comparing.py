@@ -6,16 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
-from mnist_scaling.errors import InputError
-from mnist_scaling.fitting.comparing import Arm, ComparisonOptions, compare
-from mnist_scaling.fitting.comparing.comparison_coverage import (
-    Noise,
+from benchmarks.comparison_coverage import (
+    RunNoise,
     Truth,
     comparison_coverage,
     left_by_tuning,
     simulate,
 )
+
+from mnist_scaling.errors import InputError
+from mnist_scaling.fitting.comparing import Arm, ComparisonOptions, compare
 from mnist_scaling.fitting.comparing.conclusion import sentence, shared_sentence
 from mnist_scaling.fitting.comparing.exponents import difference_of
 from mnist_scaling.fitting.comparing.multiplier import reach
@@ -42,7 +42,7 @@ def grid(n: np.ndarray = SIZES[0], d: np.ndarray = SIZES[1]) -> tuple[np.ndarray
 def arms(b: dict[str, float], sigma: float = 0.0, shared: float = 0.5, seed: int = 0) -> tuple[Arm, Arm]:
     """Two multiplicative arms on 4 x 4 cells."""
     truth = Truth(get_law("multiplicative"), PLANE, PLANE | b)
-    return simulate(*grid(), truth, Noise(sigma, shared), np.random.default_rng(seed))
+    return simulate(*grid(), truth, RunNoise(sigma, shared), np.random.default_rng(seed))
 
 
 def test_exact_arms_give_exact_differences() -> None:
@@ -87,23 +87,23 @@ def test_only_seeds_of_both_arms_count() -> None:
     expected = [np.mean([run[0], run[1]]) for run in a.runs]
     np.testing.assert_allclose(cells.a.loss, expected)
     assert cells.seeds is not None
-    assert cells.seeds.freedom == 16
+    assert cells.seeds.dof == 16
 
 
 def test_the_noise_is_the_scatter_about_a_curved_surface() -> None:
     """Curvature of the losses is no noise: an exact additive law leaves almost none."""
     truth = Truth(get_law("additive"), ADDITIVE, ADDITIVE | {"E": 0.03})
-    exact = fit_surfaces(match(*simulate(*grid(), truth, Noise(0.0, 0.5, 1), np.random.default_rng(0))))
-    noisy = fit_surfaces(match(*simulate(*grid(), truth, Noise(0.1, 0.5, 1), np.random.default_rng(0))))
+    exact = fit_surfaces(match(*simulate(*grid(), truth, RunNoise(0.0, 0.5, 1), np.random.default_rng(0))))
+    noisy = fit_surfaces(match(*simulate(*grid(), truth, RunNoise(0.1, 0.5, 1), np.random.default_rng(0))))
     assert np.sqrt(exact.covariance[0, 0]) < 0.02
     assert np.sqrt(noisy.covariance[0, 0]) == pytest.approx(0.1, rel=0.5)
 
 
 def test_arms_on_other_cells_are_compared_over_the_shared_range() -> None:
     truth = Truth(get_law("additive"), ADDITIVE, ADDITIVE)
-    a, _ = simulate(*grid(), truth, Noise(0.0, 0.0, 1), np.random.default_rng(0))
+    a, _ = simulate(*grid(), truth, RunNoise(0.0, 0.0, 1), np.random.default_rng(0))
     other = grid(np.geomspace(1.3e3, 6e4, 5), np.geomspace(4e3, 3e4, 4))
-    _, b = simulate(*other, truth, Noise(0.0, 0.0, 1), np.random.default_rng(0))
+    _, b = simulate(*other, truth, RunNoise(0.0, 0.0, 1), np.random.default_rng(0))
     found = compare(a, b, QUICK)
     assert not found.cells.paired
     assert [flag.code for flag in found.flags] == ["not_paired", "cells_left_out"]
@@ -218,13 +218,38 @@ def test_rows_of_the_same_size_count_once() -> None:
     assert len(found.cells.a) == 16
 
 
+def test_replicates_are_folded_as_in_a_fit() -> None:
+    """Losses of 1, 2 and 2 (a copy) are 1.5 with a standard error of 0.5, wherever they stand."""
+    a, b = arms({"A": 32.0}, 0.01)
+    rows = np.concatenate([np.arange(16), [0, 0]])
+    loss = a.table.loss[rows].copy()
+    loss[[0, 16, 17]] = 1.0, 2.0, 2.0
+    repeated = make_table(loss, {k: a.table.inputs[k][rows] for k in ("N", "D")})
+    cells = match(Arm("a", repeated), b)
+    assert cells.a.loss[0] == pytest.approx(1.5) == repeated.folded().loss[0]
+    assert cells.a.se is not None
+    assert cells.a.se[0] == pytest.approx(0.5)
+
+
+def test_standard_errors_of_arms_on_other_cells_count() -> None:
+    """Three repeats of each cell add degrees of freedom where arms share no cell."""
+    a, b = (one.table for one in arms({}, 0.05, 0.0))
+    moved = replace(b, inputs=b.inputs | {"N": 1.1 * b.inputs["N"]})
+    with_se, without = (
+        fit_surfaces(match(Arm("a", replace(a, se=s)), Arm("b", replace(moved, se=t))))
+        for s, t in ((a.se, b.se), (None, None))
+    )
+    assert not with_se.cells.paired
+    assert with_se.dof > without.dof + 20
+
+
 @pytest.mark.parametrize(
     ("law", "a", "change"), [("multiplicative", PLANE, {}), ("additive", ADDITIVE, {"beta": 0.5, "B": 25.0})]
 )
 def test_intervals_hold_the_truth(law: str, a: dict[str, float], change: dict[str, float]) -> None:
     """A small part of benchmarks/comparison.py: 200 pairs, whose share of 95 % has a standard error of 1.5 %."""
     truth = Truth(get_law(law), a, a | change)
-    found, differs = comparison_coverage(*grid(), truth, Noise(0.06, 0.5), 200, np.random.default_rng(3), draws=300)
+    found, differs = comparison_coverage(*grid(), truth, RunNoise(0.06, 0.5), 200, np.random.default_rng(3), draws=300)
     for quantity in found:
         assert 0.89 <= quantity.share <= 0.995, quantity
     if not change:
@@ -273,11 +298,11 @@ def test_aicc_sees_what_the_seeds_noise_would_hide() -> None:
 def test_what_tuning_leaves_is_smooth_over_the_grid() -> None:
     x = np.log(np.column_stack(grid()))
     rng = np.random.default_rng(0)
-    drawn = np.array([left_by_tuning(x, Noise(0.04, 0.5, tuning=0.02, reach=0.5), rng) for _ in range(4000)])
+    drawn = np.array([left_by_tuning(x, RunNoise(0.04, 0.5, tuning=0.02, reach=0.5), rng) for _ in range(4000)])
     found = np.cov(drawn.T) / 0.02**2
     assert found[0, 0] == pytest.approx(1, abs=0.1)
     assert found[0, 1] == pytest.approx(0.5, abs=0.1)  # one step along D
     assert found[0, 4] == pytest.approx(0.5, abs=0.1)  # one step along N
     assert found[0, 5] == pytest.approx(0.25, abs=0.1)
-    alone = np.array([left_by_tuning(x, Noise(0.04, 0.5, tuning=0.02), rng) for _ in range(1000)])
+    alone = np.array([left_by_tuning(x, RunNoise(0.04, 0.5, tuning=0.02), rng) for _ in range(1000)])
     assert np.corrcoef(alone[:, 0], alone[:, 1])[0, 1] == pytest.approx(0, abs=0.15)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -45,12 +47,12 @@ def test_no_draw_ends_above_a_nested_law(big, small):
         logs, rng = table.logs(law.inputs), np.random.default_rng(seed)
         fit = fit_law(law, logs, table.y)
         alone = fit_law(nested, logs, table.y)
-        rival = minimise(nested, logs, table.y, alone.theta[None], fit.delta.value).objective[0]
+        rival = minimise(replace(fit.problem, law=nested), alone.theta[None]).objective[0]
         assert fit.objective <= rival * (1 + 1e-6)
         ys = table.y - fit.residual + fit.rmse * rng.standard_normal((250, len(table)))
         start = np.repeat(fit.theta[None], 250, axis=0)
-        found = minimise_nested(law, logs, ys, start, fit.delta.value, None, fit.nested)
-        below = minimise(nested, logs, ys, np.repeat(alone.theta[None], 250, axis=0), fit.delta.value)
+        found = minimise_nested(replace(fit.problem, y=ys), start, fit.nested)
+        below = minimise(replace(fit.problem, law=nested, y=ys), np.repeat(alone.theta[None], 250, axis=0))
         inside = EMBEDDINGS[big, small](below.theta)
         allowed = ((inside >= law.bounds[0]) & (inside <= law.bounds[1])).all(axis=1)
         assert allowed.mean() > 0.9
@@ -64,8 +66,8 @@ def test_a_stalled_member_starts_again_from_the_nested_law():
     law, logs = get_law("multiplicative_floor"), table.logs(("N", "D"))
     fit = fit_law(law, logs, table.y)
     dead = law.internal({"E": 0.1, "A": 1e-80, "alpha": 0.1, "beta": 0.1})[None]
-    stuck = minimise(law, logs, table.y, dead, fit.delta.value)
-    freed = minimise_nested(law, logs, table.y, dead, fit.delta.value, None, fit.nested)
+    stuck = minimise(fit.problem, dead)
+    freed = minimise_nested(fit.problem, dead, fit.nested)
     assert stuck.objective[0] > 2 * fit.objective
     assert freed.objective[0] == pytest.approx(fit.objective, rel=1e-6)
 

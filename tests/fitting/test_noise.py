@@ -36,23 +36,23 @@ def scattered(sigma, seed, repeats=3):
 
 def test_pooling_is_an_f_test():
     assert pool(2.0, 10.0, 1.0, 20.0)[:2] == (pytest.approx((20 + 20) / 30), 30.0)
-    variance, freedom, ratio, rarer = pool(4.0, 10.0, 1.0, 20.0)
-    assert (variance, freedom, ratio) == (4.0, 10.0, 4.0)
+    variance, dof, ratio, rarer = pool(4.0, 10.0, 1.0, 20.0)
+    assert (variance, dof, ratio) == (4.0, 10.0, 4.0)
     assert rarer == pytest.approx(stats.f.sf(4.0, 10, 20))
     assert pool(0.01, 10.0, 1.0, 20.0)[:2] == (0.01, 10.0)  # standard errors that are far too large are no help
     assert pool(np.nan, 0.0, 1.0, 20.0)[:2] == (1.0, 20.0)
     assert pool(1.0, 3.0, 0.0, 0.0)[:2] == (1.0, 3.0)
 
 
-@pytest.mark.parametrize("freedom", [1.0, 2.0])
-def test_variances_are_told_apart_only_where_they_differ(freedom):
+@pytest.mark.parametrize("dof", [1.0, 2.0])
+def test_variances_are_told_apart_only_where_they_differ(dof):
     rng = np.random.default_rng(0)
     normal = (PLACE[:, 1] - PLACE[:, 1].mean()) / PLACE[:, 1].std()
     kinds = {"equal": np.ones(35), "trend": np.exp(0.6 * normal), "outlier": np.r_[np.ones(34), 5.0]}
     seen = {}
     for name, sigma in kinds.items():
-        drawn = [sigma**2 * rng.chisquare(freedom, 35) / freedom for _ in range(100)]
-        found = [squeeze(v, np.full(35, freedom), PLACE) for v in drawn]
+        drawn = [sigma**2 * rng.chisquare(dof, 35) / dof for _ in range(100)]
+        found = [squeeze(v, np.full(35, dof), PLACE) for v in drawn]
         seen[name] = (np.mean([f.equal for f in found]), np.mean([np.ptp(np.log(f.usual)) > 1e-6 for f in found]))
         assert np.mean([f.variance.mean() for f in found]) == pytest.approx(np.mean(sigma**2), rel=0.15)
     assert seen["equal"][0] >= 0.9
@@ -69,8 +69,8 @@ def test_profiles_hold_beside_a_floor_of_nothing():
         table = grid("power_D_floor", truth, noise=0.1, seed=seed, inputs=inputs)
         fit = fit_law(law, table.logs("D"), table.y, seeds=seed_scale(table))
         noise = row_noise(fit, table)
-        rejected += profile(fit, table.logs("D"), table.y, "E", noise)[0].low > 0
-        held += profile(fit, table.logs("D"), table.y, "beta", noise, beside_bound=True)[0].holds(0.5)
+        rejected += profile(fit, "E", noise)[0].low > 0
+        held += profile(fit, "beta", noise, beside_bound=True)[0].holds(0.5)
     assert rejected <= 10
     assert held >= 88
 

@@ -20,9 +20,9 @@ from scipy.stats import t as student
 from mnist_scaling.reporting import fits_json, terminal
 from mnist_scaling.settings import censored, vertices
 from mnist_scaling.settings.censored import Observed
-from mnist_scaling.settings.lean import lean_of
-from mnist_scaling.settings.optimal_settings import Options, TunedKey, optimal_settings
+from mnist_scaling.settings.optimal_settings import SettingsOptions, TunedKey, optimal_settings
 from mnist_scaling.settings.setting_prior import predict, prior, share_of_range
+from mnist_scaling.settings.vertex_bias import vertex_bias
 from mnist_scaling.settings.vertices import CellTrials
 
 KEYS = (TunedKey("lr", True), TunedKey("dropout", False))
@@ -60,7 +60,7 @@ def cells(
 
 def test_an_exact_quadratic_gives_its_vertices_and_its_curvature() -> None:
     table = cells()
-    found = optimal_settings(table, KEYS, options=Options(within=5.0))
+    found = optimal_settings(table, KEYS, options=SettingsOptions(within=5.0))
     lr, dropout = found.keys
     for i, cell in enumerate(table):
         top = best(cell.sizes["N"], cell.sizes["D"])
@@ -91,8 +91,8 @@ def test_curvature_and_vertices_are_those_of_one_dense_least_squares() -> None:
     h = np.array([[b[-3], b[-2]], [b[-2], b[-1]]])
     np.testing.assert_allclose(at.curvature, h, rtol=1e-8)
     np.testing.assert_allclose(at.value, -b[:-3].reshape(m, 3)[:, 1:] @ np.linalg.inv(h), rtol=1e-7)
-    assert at.freedom == len(z) - 3 * m - 3
-    assert at.noise == pytest.approx(np.sqrt(rest / at.freedom))
+    assert at.dof == len(z) - 3 * m - 3
+    assert at.noise == pytest.approx(np.sqrt(rest / at.dof))
     # Standard errors by the delta method on the whole covariance, derivatives taken numerically.
     covariance = at.noise**2 * np.linalg.inv(design.T @ design)
     errors = vertices.curvature_error(vertices.sums(trials, [0, 1]), at)
@@ -111,7 +111,7 @@ def test_curvature_and_vertices_are_those_of_one_dense_least_squares() -> None:
 def test_trials_far_from_the_best_do_not_count() -> None:
     table = cells(trials=20)
     far = [replace(c, losses=np.where(np.arange(20) < 3, c.losses * 40, c.losses)) for c in table]
-    found = optimal_settings(far, KEYS, options=Options(within=3.0))
+    found = optimal_settings(far, KEYS, options=SettingsOptions(within=3.0))
     assert found.keys[0].laws[0].coefficients["N"].value == pytest.approx(-0.5, abs=1e-6)
     assert all(found.trials <= 17)
 
@@ -122,7 +122,7 @@ def test_trials_far_from_the_best_do_not_count() -> None:
 def test_a_cell_beyond_its_range_says_only_on_which_side() -> None:
     """With the upper end of lr cut, clipped vertices bend the law; censored ones don't."""
     table = [replace(c, high=np.array([0.008, 0.5])) for c in cells(noise=0.002, trials=30, seed=1)]
-    found = optimal_settings(table, KEYS, options=Options(within=5.0))
+    found = optimal_settings(table, KEYS, options=SettingsOptions(within=5.0))
     lr = found.keys[0]
     beyond = lr.side == 1
     assert 2 <= beyond.sum() <= 5
@@ -181,15 +181,15 @@ def sided(steeper: float, noise: float = 0.02, seed: int = 0) -> list[CellTrials
 
 
 def test_a_loss_that_is_steeper_on_one_side_does_not_move_the_best_settings() -> None:
-    """Vertices of plain quadratics all lie on the flat side; the lean takes that off, and is 0 on an even loss."""
+    """Vertices of plain quadratics all lie on the flat side; the bias takes that off, and is 0 on an even loss."""
     for steeper, least, most in ((0.4, 0.1, 0.6), (-0.4, -0.6, -0.1), (0.0, -0.1, 0.1)):
         table = sided(steeper)
         trials, centre, half = vertices.standardise(table, [True, False], 0.5)
         at = vertices.solve(vertices.sums(trials, [0, 1]))
         truth = np.array([best(c.sizes["N"], c.sizes["D"])[0] for c in table])
         plain = float(np.mean(centre[0] + half[0] * at.value[:, 0] - truth))
-        law = optimal_settings(table, KEYS, options=Options(draws=50)).keys[0].laws[0]
-        assert least < law.lean < most
+        law = optimal_settings(table, KEYS, options=SettingsOptions(draws=50)).keys[0].laws[0]
+        assert least < law.bias < most
         ours = law.constant - best(*np.exp(law.centre))[0]
         assert abs(ours) < 0.08
         assert abs(ours) < 0.5 * abs(plain) or steeper == 0
@@ -199,10 +199,10 @@ def test_where_the_lean_can_not_be_known_it_is_half_of_the_range() -> None:
     table = cells(noise=0.02, trials=24)
     trials, *_ = vertices.standardise(table, [True, False], 0.5)
     at = vertices.solve(vertices.sums(trials, [0, 1]))
-    known = lean_of(trials, [0, 1], at)
+    known = vertex_bias(trials, [0, 1], at)
     assert np.sqrt(np.diag(known.covariance)).max() < 0.2
     no_minimum = replace(trials, y=-trials.y)
-    unknown = lean_of(no_minimum, [0, 1], at)
+    unknown = vertex_bias(no_minimum, [0, 1], at)
     np.testing.assert_array_equal(unknown.value, [0, 0])
     np.testing.assert_array_equal(unknown.covariance, np.eye(2))
 
@@ -254,7 +254,7 @@ def test_too_few_trials_too_few_cells_and_one_size_are_refused() -> None:
 
 def test_cells_that_are_mostly_beyond_their_range_have_no_law() -> None:
     cut = [replace(c, high=np.array([0.002, 0.5])) for c in cells(noise=0.01, trials=30)]
-    status = optimal_settings(cut, KEYS, options=Options(within=5.0)).keys[0].status
+    status = optimal_settings(cut, KEYS, options=SettingsOptions(within=5.0)).keys[0].status
     assert status.startswith("Only ")
     assert status.endswith(" % of the cells have their best lr inside the range.")
 
@@ -298,7 +298,7 @@ def test_the_record_gives_the_same_predictions() -> None:
 
 def test_the_seed_decides_the_intervals_and_nothing_else() -> None:
     table = cells(noise=0.05, trials=16)
-    a, b, c = (optimal_settings(table, KEYS, options=Options(seed=s)).keys[0].laws[0] for s in (0, 0, 1))
+    a, b, c = (optimal_settings(table, KEYS, options=SettingsOptions(seed=s)).keys[0].laws[0] for s in (0, 0, 1))
     assert a.coefficients == b.coefficients
     assert a.coefficients["N"].value == c.coefficients["N"].value
     assert a.coefficients["N"].low != c.coefficients["N"].low

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -43,7 +45,7 @@ def test_besiroglu_standard_errors(chinchilla):
     law, logs = get_law("additive"), table.logs(("N", "D"))
     fit = fit_law(law, logs, table.y, PUBLISHED)
     counts = np.random.default_rng(0).multinomial(240, np.full(240, 1 / 240), size=1000).astype(float)
-    found = minimise(law, logs, table.y, np.repeat(fit.theta[None], 1000, axis=0), 1e-3, counts)
+    found = minimise(replace(fit.problem, weights=counts), np.repeat(fit.theta[None], 1000, axis=0))
     assert found.converged.all()
     spread = dict(zip(law.names, found.theta.std(axis=0), strict=True))
     for key, value in {"alpha": 0.0154, "beta": 0.0206, "E": 0.0257}.items():

@@ -8,6 +8,7 @@ from scipy import optimize
 
 from mnist_scaling.fitting import get_law
 from mnist_scaling.fitting.estimation.objective import huber
+from mnist_scaling.fitting.estimation.problem import Problem
 from mnist_scaling.fitting.estimation.solve import minimise
 
 from .tables import grid
@@ -22,7 +23,7 @@ def noisy():
 def test_least_squares_is_lstsq(noisy):
     logs, y = noisy
     design = np.column_stack([np.ones_like(y), -logs["N"], -logs["D"]])
-    found = minimise(get_law("multiplicative"), logs, y, np.array([[0.0, 0.1, 0.1]]), np.inf)
+    found = minimise(Problem(get_law("multiplicative"), logs, y), np.array([[0.0, 0.1, 0.1]]))
     np.testing.assert_allclose(found.theta[0], np.linalg.lstsq(design, y, rcond=None)[0], rtol=1e-9)
     assert found.converged.all()
 
@@ -35,7 +36,9 @@ def test_small_delta_is_least_absolute_deviations(noisy):
     equal = np.hstack([design, np.eye(n), -np.eye(n)])
     exact = optimize.linprog(cost, A_eq=equal, b_eq=y, bounds=[(None, None)] * 3 + [(0, None)] * (2 * n))
     delta = 1e-7
-    found = minimise(get_law("multiplicative"), logs, y, np.array([[0.0, 0.1, 0.1]]), delta, max_iterations=500)
+    found = minimise(
+        Problem(get_law("multiplicative"), logs, y, delta=delta), np.array([[0.0, 0.1, 0.1]]), max_iterations=500
+    )
     assert found.objective[0] / delta == pytest.approx(exact.fun, rel=1e-5)
 
 
@@ -45,7 +48,7 @@ def test_no_other_optimiser_does_better(noisy, name, delta):
     logs, y = noisy
     law = get_law(name)
     starts = law.starts(logs, y)
-    found = minimise(law, logs, y, starts[:: max(1, len(starts) // 16)], delta, max_iterations=500)
+    found = minimise(Problem(law, logs, y, delta=delta), starts[:: max(1, len(starts) // 16)], max_iterations=500)
     best = found.theta[found.objective.argmin()]
 
     def objective(theta):
@@ -65,9 +68,9 @@ def test_members_of_a_batch_do_not_disturb_each_other(noisy):
     start = law.starts(logs, y)[:5]
     ys = y + 0.05 * rng.standard_normal((5, len(y)))
     weights = rng.integers(0, 3, (5, len(y))).astype(float)
-    together = minimise(law, logs, ys, start, 0.03, weights)
+    together = minimise(Problem(law, logs, ys, weights, 0.03), start)
     for k in range(5):
-        alone = minimise(law, logs, ys[k], start[k : k + 1], 0.03, weights[k])
+        alone = minimise(Problem(law, logs, ys[k], weights[k], 0.03), start[k : k + 1])
         assert together.objective[k] == pytest.approx(alone.objective[0], rel=1e-9)
 
 
@@ -78,8 +81,8 @@ def test_weight_two_is_the_row_twice(noisy):
     weights = np.ones(len(y))
     weights[[3, 7]] = 2
     start = law.starts(logs, y)
-    a = minimise(law, logs, y, start, 0.02, weights)
-    b = minimise(law, {k: v[twice] for k, v in logs.items()}, y[twice], start, 0.02)
+    a = minimise(Problem(law, logs, y, weights, 0.02), start)
+    b = minimise(Problem(law, logs, y, delta=0.02).rows(twice), start)
     np.testing.assert_allclose(a.theta, b.theta, rtol=1e-7)
 
 
@@ -88,14 +91,14 @@ def test_a_fixed_parameter_stays(noisy):
     law = get_law("additive")
     start = law.starts(logs, y)[:3].copy()
     start[:, 3] = [0.1, 0.3, 0.5]
-    found = minimise(law, logs, y, start, 0.03, fixed=(3,))
+    found = minimise(Problem(law, logs, y, delta=0.03), start, fixed=(3,))
     np.testing.assert_array_equal(found.theta[:, 3], [0.1, 0.3, 0.5])
 
 
 def test_giving_up_is_said(noisy):
     logs, y = noisy
     law = get_law("additive")
-    found = minimise(law, logs, y, law.starts(logs, y)[:3], 1e-3, max_iterations=2)
+    found = minimise(Problem(law, logs, y, delta=1e-3), law.starts(logs, y)[:3], max_iterations=2)
     assert not found.converged.any()
     assert (found.iterations == 2).all()
 
@@ -104,7 +107,7 @@ def test_an_infinite_objective_is_no_optimum(noisy):
     """No step helps where squares overflow; the solver used to call that converged."""
     logs, y = noisy
     with np.errstate(all="ignore"):
-        found = minimise(get_law("multiplicative"), logs, 1e200 * y, np.array([[0.0, 0.1, 0.1]]), np.inf)
+        found = minimise(Problem(get_law("multiplicative"), logs, 1e200 * y), np.array([[0.0, 0.1, 0.1]]))
     assert not np.isfinite(found.objective).any()
     assert not found.converged.any()
 
@@ -114,6 +117,6 @@ def test_bounds_hold(noisy):
     logs, _ = noisy
     y = -0.05 * (logs["N"] - 5) ** 2 - 0.3 * logs["D"]
     law = get_law("additive")
-    found = minimise(law, logs, y, law.starts(logs, y)[:20], 0.05, max_iterations=400)
+    found = minimise(Problem(law, logs, y, delta=0.05), law.starts(logs, y)[:20], max_iterations=400)
     assert (found.theta >= law.bounds[0]).all()
     assert found.theta[found.objective.argmin(), 0] == 0

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from benchmarks.change_coverage import change_coverage
 from scipy import stats
 
-from mnist_scaling.settings.change_coverage import change_coverage
 from mnist_scaling.settings.tuning_change import TunedCells, tuning_change
 
 UNTUNED, TUNED = {"k": 240.0, "N": 0.4, "D": 0.5}, {"k": 30.0, "N": 0.3, "D": 0.4}

@@ -12,7 +12,7 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.fitting import Options, Settings, analyse, fit_law, get_law
 from mnist_scaling.fitting.coverage import coverage, coverage_of
 from mnist_scaling.fitting.selection.fitted import fit_part, whole
-from mnist_scaling.fitting.uncertainty.bootstrap import interval, make_draws, widening
+from mnist_scaling.fitting.uncertainty.bootstrap import interval, make_draws, student_factor
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.fitting.uncertainty.noise import row_noise
 from mnist_scaling.fitting.uncertainty.profile import profile
@@ -61,7 +61,7 @@ def test_profile_is_students_on_a_plane():
     table, error = plane_and_theory()
     law, logs = get_law("multiplicative"), table.logs(("N", "D"))
     fit = fit_law(law, logs, table.y, Settings(loss="squared"))
-    found, grid_, deviance = profile(fit, logs, table.y, "beta", row_noise(fit, table))
+    found, grid_, deviance = profile(fit, "beta", row_noise(fit, table))
     half = stats.t.ppf(0.975, len(table) - 3) * error[2]
     assert found.high - found.value == pytest.approx(half, rel=0.02)
     assert found.value - found.low == pytest.approx(half, rel=0.02)
@@ -72,9 +72,9 @@ def test_repeats_lend_a_short_slice_their_degrees_of_freedom():
     """Five cells leave 3 degrees of freedom; 3 repeats each add 10 where the law holds."""
     table = grid("power_N", {"A": 3.0, "alpha": 0.3}, noise=0.05, seed=3, inputs=design(5, 1))
     fit = fit_law(get_law("power_N"), table.logs("N"), table.y)
-    assert row_noise(fit, table).freedom == pytest.approx(13)
-    assert row_noise(fit, replace(table, se=None)).freedom == pytest.approx(3)
-    assert widening(3, 0.95) > 1.3 * widening(13, 0.95)
+    assert row_noise(fit, table).dof == pytest.approx(13)
+    assert row_noise(fit, replace(table, se=None)).dof == pytest.approx(3)
+    assert student_factor(3, 0.95) > 1.3 * student_factor(13, 0.95)
 
 
 def test_lack_of_fit_is_not_hidden_by_small_seed_noise():
@@ -83,7 +83,7 @@ def test_lack_of_fit_is_not_hidden_by_small_seed_noise():
     noise = row_noise(fit, table)
     assert noise.misfit > 100
     assert noise.p_value < 1e-6
-    assert noise.freedom < len(table)
+    assert noise.dof < len(table)
     normal = np.random.default_rng(0).standard_normal((2, 2000, len(table)))
     assert noise.draw(*normal).std() > 0.9 * fit.rmse
 

@@ -15,7 +15,7 @@ from mnist_scaling.reporting.figures.best_settings import draw_best_settings
 from mnist_scaling.reporting.loading import Study, load
 from mnist_scaling.reporting.prepare import Missing
 from mnist_scaling.reporting.prepare.best_settings import BestSettings, best_settings
-from mnist_scaling.settings.optimal_settings import Options, SettingsLaws, optimal_settings
+from mnist_scaling.settings.optimal_settings import SettingsLaws, SettingsOptions, optimal_settings
 from mnist_scaling.settings.setting_prior import prior
 from mnist_scaling.settings.vertices import CellTrials
 from tests.fitting.test_optimal_settings import KEYS, cells
@@ -27,7 +27,7 @@ def fitted(grid: Path, tried: Sequence[CellTrials]) -> tuple[Study, SettingsLaws
     """A study whose first nine cells are these, and the laws of their best settings."""
     study = load(grid)
     table = study.cells.iloc[:9].assign(N=[c.sizes["N"] for c in tried], D=[c.sizes["D"] for c in tried])
-    laws = optimal_settings(tried, KEYS, options=Options(within=5.0, draws=40))
+    laws = optimal_settings(tried, KEYS, options=SettingsOptions(within=5.0, draws=40))
     record = fits_json.settings_laws_record(laws, table.index.tolist(), at=AT)
     return replace(study, cells=table, fits={**study.fits, "settings_laws": json.loads(json.dumps(record))}), laws
 

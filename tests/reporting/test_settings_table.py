@@ -8,7 +8,7 @@ from pathlib import Path
 from mnist_scaling.reporting import fits_json, html
 from mnist_scaling.reporting.html_tables import settings_table
 from mnist_scaling.reporting.loading import load
-from mnist_scaling.settings.optimal_settings import Options, optimal_settings
+from mnist_scaling.settings.optimal_settings import SettingsOptions, optimal_settings
 from tests.fitting.test_optimal_settings import KEYS, cells
 
 
@@ -20,7 +20,7 @@ def test_the_page_has_every_law_and_every_refusal(grid: Path) -> None:
     table = cells()
     flat = [replace(c, settings=c.settings * [1, 0] + [0, 0.2]) for c in table]  # dropout was never varied
     for source, laws in ((table, 6), (flat, 0)):
-        found = optimal_settings(source, KEYS, options=Options(within=5.0, draws=20))
+        found = optimal_settings(source, KEYS, options=SettingsOptions(within=5.0, draws=20))
         shown = settings_table(
             replace(study, fits={**study.fits, "settings_laws": fits_json.settings_laws_record(found)})
         )

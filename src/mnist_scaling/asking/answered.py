@@ -13,7 +13,15 @@ from typing import Any
 from mnist_scaling.asking import measures
 from mnist_scaling.asking.measures.base import Found
 from mnist_scaling.asking.question import SLOT, Question, leave_out
-from mnist_scaling.asking.study_arms import Arm, checksum, flagged_rows, read_arms, rows_in_no_arm, study_name, sweep
+from mnist_scaling.asking.study_arms import (
+    StudyArm,
+    checksum,
+    flagged_rows,
+    read_arms,
+    rows_in_no_arm,
+    study_name,
+    sweep,
+)
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.study.tables.trials_and_cells import read_table
@@ -35,7 +43,7 @@ class Answer:
     without: tuple[str, ...]
     """Studies that were left out."""
     scale: str
-    arms: Mapping[str, Arm]
+    arms: Mapping[str, StudyArm]
     found: Found
     sentence: str
     cells: int

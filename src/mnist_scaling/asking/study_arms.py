@@ -25,7 +25,7 @@ ARM, LOSS, LOSS_SE = "arm", "loss", "loss_se"
 
 
 @dataclass(frozen=True)
-class Arm:
+class StudyArm:
     """The rows of one arm."""
 
     name: str
@@ -51,7 +51,7 @@ def sweep(key: str, spec: StudySpec, scale: str) -> list[str]:
     return [f"experiment={spec.experiment}", f"scale={scale}", f"name={study_name(key, scale)}", *texts]
 
 
-def read_arms(question: Question, tables: Mapping[str, Path]) -> dict[str, Arm]:
+def read_arms(question: Question, tables: Mapping[str, Path]) -> dict[str, StudyArm]:
     """The rows of every arm.
 
     Parameters
@@ -77,7 +77,7 @@ def read_arms(question: Question, tables: Mapping[str, Path]) -> dict[str, Arm]:
                 f"The arm {name!r} must have measured cells, but {path} has none"
                 f"{f' where {spec.where}' if spec.where else ''}: mend `arms.{name}`, or see why its runs failed."
             )
-        found[name] = Arm(name, spec.label or name.replace("_", " "), frame.reset_index(drop=True))
+        found[name] = StudyArm(name, spec.label or name.replace("_", " "), frame.reset_index(drop=True))
     return found
 
 

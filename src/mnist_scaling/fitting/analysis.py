@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,8 @@ from mnist_scaling.fitting.outlook import Lifetime, Prediction, lifetime, predic
 from mnist_scaling.fitting.selection.choice import Again, Candidate, Choice, choose, not_rejected
 from mnist_scaling.fitting.selection.criteria import aicc_of_each
 from mnist_scaling.fitting.selection.fitted import Fitted, Options, fit_part, is_joint, whole
-from mnist_scaling.fitting.selection.kept import Kept, kept_laws
 from mnist_scaling.fitting.selection.slices import Slice, all_slices, main_slice, refusal
+from mnist_scaling.fitting.selection.weighted_laws import WeightedLaw, weighted_laws
 from mnist_scaling.fitting.uncertainty.bootstrap import Draws, make_draws
 from mnist_scaling.study.flags import LACK_OF_FIT
 
@@ -56,7 +56,7 @@ class Result:
     frontier: dict[str, FrontierResult]
     cost: Cost | None
     choice: Choice
-    kept: tuple[Kept, ...]
+    kept: tuple[WeightedLaw, ...]
     """The laws that the data do not reject, with their weights: what the headline is made of."""
     flags: list[diag.Flag]
     """For the reader: those about quoted laws in full, those about other laws in one."""
@@ -105,7 +105,7 @@ def analyse(table: Table, options: Options | None = None) -> Result:
     choice = NOTHING_VARIES
     if not diag.constant_loss(table):
         choice = choose(_candidates(rivals), _again(rivals, draws))
-    kept = kept_laws(rivals, choice.weights)
+    kept = weighted_laws(rivals, choice.weights)
     frontier = all_frontiers(table, kept if joint else (), cost, draws, options.isoflop)
     extra = [(part, *_fit_slice(table, part, options, draws)) for part in all_slices(table)]
     wanted = predict(table, fitted, cost, options)
@@ -259,13 +259,12 @@ def _again(rivals: dict[str, Fitted], draws: Draws) -> Again | None:
         f = laws[source]
         number = min(REDRAWN, draws.number, max(5, MOST_REDRAWN // f.fit.n))
         own, common = (numbers[:number][:, f.part.index] for numbers in (draws.noise, draws.common))
-        y = (f.y - f.fit.residual) + f.noise.draw(own, common)
+        y = (f.fit.problem.y - f.fit.residual) + f.noise.draw(own, common)
         found[source] = {}
         for name, other in laws.items():
             start = np.repeat(other.fit.theta[None], number, axis=0)
-            solved = minimise(other.law, other.logs, y, start, other.fit.delta.value, other.fit.weights)
-            residual = y - other.law.evaluate(solved.theta, other.logs)[0]
-            found[source][name] = aicc_of_each(residual, other.law.size)
+            problem = replace(other.fit.problem, y=y)
+            found[source][name] = aicc_of_each(problem.residual(minimise(problem, start).theta), other.law.size)
     return Again(sources, found)
 
 

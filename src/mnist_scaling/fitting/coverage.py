@@ -18,8 +18,8 @@ from mnist_scaling.fitting.frontier_intervals import all_frontiers
 from mnist_scaling.fitting.inputs.rows import Table
 from mnist_scaling.fitting.laws.base import Array, Law
 from mnist_scaling.fitting.selection.fitted import Fitted, Options, fit_part, whole
-from mnist_scaling.fitting.selection.kept import Kept
 from mnist_scaling.fitting.selection.slices import main_slice
+from mnist_scaling.fitting.selection.weighted_laws import WeightedLaw
 from mnist_scaling.fitting.uncertainty.bootstrap import Draws, make_draws
 from mnist_scaling.fitting.uncertainty.interval import Interval
 
@@ -166,7 +166,7 @@ def _intervals(
     fitted, draws = _fit(table, law, options, rng)
     out = {f"{law.name} {k}": v for k, v in fitted.params.items()}
     if frontier and len(law.inputs) > 1:
-        found = all_frontiers(table, (Kept(fitted, 1.0),), cost, draws, options.isoflop)
+        found = all_frontiers(table, (WeightedLaw(fitted, 1.0),), cost, draws, options.isoflop)
         out |= {f"{m} {k}": r.intervals[k] for m, r in found.items() for k in EXPONENTS}
     return out
 
@@ -175,7 +175,7 @@ def _truth(exact: Table, law: Law, theta: Array, cost: Cost | None, options: Opt
     fitted, draws = _fit(exact, law, replace(options, draws=0), np.random.default_rng(0))
     if len(law.inputs) < 2:
         return {}
-    found = all_frontiers(exact, (Kept(fitted, 1.0),), cost, draws, options.isoflop)
+    found = all_frontiers(exact, (WeightedLaw(fitted, 1.0),), cost, draws, options.isoflop)
     values = {f"{m} {k}": r.frontier.exponents[k] for m, r in found.items() for k in EXPONENTS}
     return {k: v for k, v in values.items() if np.isfinite(v)}
 

@@ -14,8 +14,8 @@ from mnist_scaling.fitting.frontier.isoflop_minima import MOST_EDGES, counted, i
 from mnist_scaling.fitting.frontier.parametric import Cost, exponents_of, frontier_of
 from mnist_scaling.fitting.inputs.rows import Table
 from mnist_scaling.fitting.laws.base import Array, Law
-from mnist_scaling.fitting.selection.averaging import MAJORITY, Part, average
-from mnist_scaling.fitting.selection.kept import Kept, averaged
+from mnist_scaling.fitting.selection.averaging import MAJORITY, LawQuantity, average
+from mnist_scaling.fitting.selection.weighted_laws import WeightedLaw, averaged
 from mnist_scaling.fitting.uncertainty.bootstrap import FEWEST_VALID, PAIRS_FROM, Draws
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.study.flags import GRID_EDGE
@@ -40,7 +40,7 @@ class FrontierResult:
 class _Drawn:
     """One kept law's draws: parameters, and losses of the rows with their noise and without it."""
 
-    kept: Kept
+    kept: WeightedLaw
     thetas: Array
     """Shape (draws, p)."""
     ys: Array
@@ -54,7 +54,7 @@ class _Drawn:
 
 
 def all_frontiers(
-    table: Table, kept: Sequence[Kept], cost: Cost | None, draws: Draws, curve: str
+    table: Table, kept: Sequence[WeightedLaw], cost: Cost | None, draws: Draws, curve: str
 ) -> dict[str, FrontierResult]:
     """Every method of `METHODS` on one table.
 
@@ -66,7 +66,7 @@ def all_frontiers(
     Parameters
     ----------
     table : Table
-    kept : sequence of Kept
+    kept : sequence of WeightedLaw
         Joint laws that the data do not reject.
     cost : Cost or None
     draws : Draws
@@ -87,7 +87,7 @@ def all_frontiers(
     return out
 
 
-def _drawn(table: Table, kept: Sequence[Kept], draws: Draws) -> list[_Drawn]:
+def _drawn(table: Table, kept: Sequence[WeightedLaw], draws: Draws) -> list[_Drawn]:
     """The first `FRONTIER_DRAWS` draws of every kept law; none where the noise is not known."""
     if not draws.number or any(not np.isfinite(k.fitted.noise.sigma).all() for k in kept):
         return []
@@ -99,7 +99,7 @@ def _drawn(table: Table, kept: Sequence[Kept], draws: Draws) -> list[_Drawn]:
             continue
         good = np.isfinite(f.thetas[:FRONTIER_DRAWS]).all(axis=1)
         thetas, fitted = f.thetas[:FRONTIER_DRAWS][good], table.y - f.fit.residual
-        smooth = f.law.evaluate(thetas, f.logs)[0]
+        smooth = f.law.evaluate(thetas, f.fit.problem.logs)[0]
         if pairs:
             ys, counts = np.broadcast_to(table.y, smooth.shape), draws.counts[:FRONTIER_DRAWS][good].astype(float)
         else:
@@ -124,7 +124,7 @@ def _corrected(
     flags = (GRID_EDGE,) if edges else ()
     if cost is None or not drawn or found.status != "ok":
         return FrontierResult(found, {key: Interval(found.exponents[key]) for key in EXPONENTS}, flags)
-    parts: dict[str, list[Part]] = {key: [] for key in EXPONENTS}
+    parts: dict[str, list[LawQuantity]] = {key: [] for key in EXPONENTS}
     log_c = budgets(table, cost)
     for one in drawn:
         law, f = one.kept.fitted.law, one.kept.fitted
@@ -132,13 +132,13 @@ def _corrected(
         if own is None or draws is None:
             nothing_known = np.full(len(one.thetas), np.nan)
             for key in EXPONENTS:
-                parts[key].append(Part(one.kept.weight, np.nan, nothing_known))
+                parts[key].append(LawQuantity(one.kept.weight, np.nan, nothing_known))
             continue
         smooth, noisy = measure(one.fitted[None], None), measure(one.ys, one.counts)
         without = measure(one.smooth, one.counts)
         for key in EXPONENTS:
             value = found.exponents[key] - float(smooth[key][0]) + float(own[key][0])
-            parts[key].append(Part(one.kept.weight, value, noisy[key] - without[key] + draws[key], f.wider))
+            parts[key].append(LawQuantity(one.kept.weight, value, noisy[key] - without[key] + draws[key], f.t_factor))
     intervals = {key: average(parts[key], level) for key in EXPONENTS}
     if not any(i.bounded for i in intervals.values()):
         why = "as read off the rows, without an interval: its bias is not known, because "
@@ -169,7 +169,7 @@ def _isoflop(table: Table, drawn: Sequence[_Drawn], cost: Cost | None, draws: Dr
     return out
 
 
-def parametric(table: Table, kept: Sequence[Kept], cost: Cost | None, draws: Draws) -> FrontierResult:
+def parametric(table: Table, kept: Sequence[WeightedLaw], cost: Cost | None, draws: Draws) -> FrontierResult:
     """The average frontier of the kept laws that have one, under the table's own cost.
 
     A law has one when it has an optimum at fixed C (the product form has none) and none of its parameters but the
@@ -211,7 +211,7 @@ def parametric(table: Table, kept: Sequence[Kept], cost: Cost | None, draws: Dra
     return FrontierResult(Frontier("parametric", exponents, _points(best, cost, log_c), status, extra), intervals, ())
 
 
-def _why_none(laws: Sequence[Kept], able: Sequence[Kept]) -> str:
+def _why_none(laws: Sequence[WeightedLaw], able: Sequence[WeightedLaw]) -> str:
     """Why the kept laws have no frontier, in words."""
     without = [k.fitted.law.name for k in laws if not has_optimum(k)]
     if without:
@@ -220,22 +220,19 @@ def _why_none(laws: Sequence[Kept], able: Sequence[Kept]) -> str:
     return f"no optimum to trust: {' and '.join(names)} ended at a bound"
 
 
-def has_optimum(one: Kept) -> bool:
+def has_optimum(one: WeightedLaw) -> bool:
     """Whether a law has a best N and D at fixed C."""
     return one.fitted.law.optimum(one.fitted.fit.theta[None], 1.0, 1.0) is not None
 
 
-def able_laws(kept: Sequence[Kept]) -> list[Kept]:
+def able_laws(kept: Sequence[WeightedLaw]) -> list[WeightedLaw]:
     """The kept laws that have a frontier: an optimum at fixed C, and no parameter but the floor at a bound."""
     return [k for k in kept if not k.fitted.law.empirical and has_optimum(k) and not set(k.fitted.fit.at_bound) - {"E"}]
 
 
 def budgets(table: Table, cost: Cost) -> Array:
     """Nine budgets in logs over the table's range of compute, shape (9,)."""
-    if "C" in table.inputs:
-        c = np.log(table.inputs["C"])
-    else:
-        c = cost.constant + cost.kappa_n * np.log(table.inputs["N"]) + cost.kappa_d * np.log(table.inputs["D"])
+    c = cost.of(table)
     return np.linspace(c.min(), c.max(), 9)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from mnist_scaling.fitting.estimation.local_slopes import largest, local_slope, middle
 from mnist_scaling.fitting.frontier.fronts import EXPONENTS, METHODS
 from mnist_scaling.fitting.laws.base import Array, Law
-from mnist_scaling.fitting.selection.kept import Kept, averaged
+from mnist_scaling.fitting.selection.weighted_laws import WeightedLaw, averaged
 from mnist_scaling.fitting.uncertainty.interval import Interval
 
 if TYPE_CHECKING:
@@ -56,9 +56,9 @@ def _absent(why: str) -> dict[str, Any]:
     return {"value": None, "low": None, "high": None, "why": why}
 
 
-def _slopes(kept: Sequence[Kept], level: float) -> dict[str, Any]:
+def _slopes(kept: Sequence[WeightedLaw], level: float) -> dict[str, Any]:
     out: dict[str, Any] = {}
-    logs = kept[0].fitted.logs
+    logs = kept[0].fitted.fit.problem.logs
     for keys, at in ((SLOPES, largest(logs)), (MIDDLE_SLOPES, middle(logs))):
         for key, variable in keys.items():
             if variable not in kept[0].fitted.law.inputs:
@@ -84,7 +84,7 @@ def _frontier(result: Result) -> dict[str, Any]:
     return {key: found.intervals[key].record() for key in EXPONENTS}
 
 
-def _floor(kept: Sequence[Kept], level: float) -> dict[str, Any]:
+def _floor(kept: Sequence[WeightedLaw], level: float) -> dict[str, Any]:
     """The average floor; a law without one says 0, and an empirical surface nothing."""
 
     def floor(law: Law, theta: Array) -> Array:

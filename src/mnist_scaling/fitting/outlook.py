@@ -13,7 +13,7 @@ from mnist_scaling.fitting.frontier.serving import lifetime_optimum
 from mnist_scaling.fitting.frontier_intervals import able_laws
 from mnist_scaling.fitting.inputs.rows import Table
 from mnist_scaling.fitting.laws.base import Array
-from mnist_scaling.fitting.selection.kept import Kept
+from mnist_scaling.fitting.selection.weighted_laws import WeightedLaw
 from mnist_scaling.fitting.uncertainty.bootstrap import interval, predictions
 from mnist_scaling.fitting.uncertainty.interval import Interval
 
@@ -62,7 +62,7 @@ def predict(table: Table, fitted: Mapping[str, Fitted], cost: Cost | None, optio
             continue
         drawn = predictions(f.law, f.thetas, point)[:, 0]
         middle = float(f.fit.log_predict(point)[0])
-        found = interval(middle, drawn, options.level, f.wider)
+        found = interval(middle, drawn, options.level, f.t_factor)
         ends = np.exp([found.value, found.low, found.high])
         out.append(Prediction(name, Interval(*map(float, ends)), _reach(table, point, cost, f)))
     return out
@@ -78,7 +78,7 @@ def _reach(table: Table, point: Mapping[str, Array], cost: Cost | None, f: Fitte
     return max(float(np.exp(point[k][0]) / table.inputs[k].max()) for k in f.law.inputs)
 
 
-def lifetime(table: Table, kept: Sequence[Kept], cost: Cost | None, options: Options) -> Lifetime | None:
+def lifetime(table: Table, kept: Sequence[WeightedLaw], cost: Cost | None, options: Options) -> Lifetime | None:
     """The optimum for ``options.queries`` inferences, at the loss that is best for the table's largest C.
 
     It is that of the kept law with the largest weight that has a frontier.
@@ -88,19 +88,17 @@ def lifetime(table: Table, kept: Sequence[Kept], cost: Cost | None, options: Opt
         return None
     best = able[0].fitted
     valid = best.thetas[np.isfinite(best.thetas).all(axis=1)][:LIFETIME_DRAWS]
-    sizes = np.log(table.inputs["C"]) if "C" in table.inputs else np.array([_largest(table, cost)])
     found = lifetime_optimum(
-        best.law, np.vstack([best.fit.theta[None], valid]), cost, float(sizes.max()), options.queries
+        best.law, np.vstack([best.fit.theta[None], valid]), cost, float(cost.of(table).max()), options.queries
     )
     if found is None or not np.isfinite(found.log_n[0]):
         return None
 
     def ratio(values: Array) -> Interval:
-        return interval(float(values[0]), values[1:], options.level, best.wider)
+        return interval(float(values[0]), values[1:], options.level, best.t_factor)
 
     def point(n: Array, d: Array) -> dict[str, float]:
-        train = cost.constant + cost.kappa_n * n[0] + cost.kappa_d * d[0]
-        return {"N": float(np.exp(n[0])), "D": float(np.exp(d[0])), "C": float(np.exp(train))}
+        return {"N": float(np.exp(n[0])), "D": float(np.exp(d[0])), "C": float(np.exp(cost.log_c(n[0], d[0])))}
 
     def exp(i: Interval) -> Interval:
         return Interval(*(float(np.exp(v)) for v in (i.value, i.low, i.high)))
@@ -115,8 +113,3 @@ def lifetime(table: Table, kept: Sequence[Kept], cost: Cost | None, options: Opt
         exp(ratio(found.log_d - found.train_d)),
         ratio(found.saved),
     )
-
-
-def _largest(table: Table, cost: Cost) -> float:
-    n, d = np.log(table.inputs["N"]), np.log(table.inputs["D"])
-    return float((cost.constant + cost.kappa_n * n + cost.kappa_d * d).max())

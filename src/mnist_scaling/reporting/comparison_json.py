@@ -108,7 +108,7 @@ def _noise(found: Comparison) -> dict[str, Any]:
         "b": sizes[1],
         "ratio": np.sqrt(max(c[0, 0] + c[1, 1] - 2 * c[0, 1], 0.0)),
         "correlation": c[0, 1] / product if product > 0 else np.nan,
-        "freedom": found.surfaces.freedom,
+        "freedom": found.surfaces.dof,
     }
 
 
@@ -132,7 +132,7 @@ def _curve(found: Comparison) -> list[dict[str, Any]]:
     if found.frontiers is None or not found.multipliers:
         return []
     low, high = (np.log(m.C) for m in (found.multipliers[0], found.multipliers[-1]))
-    level, freedom = found.options.level, found.surfaces.freedom
+    level, freedom = found.options.level, found.surfaces.dof
     return [_multiplier(multiplier_at(found.frontiers, at, level, freedom)) for at in np.linspace(low, high, BUDGETS)]
 
 

@@ -194,7 +194,7 @@ def _setting_law(law: SettingLaw) -> dict[str, Any]:
         "constant": law.constant,
         "covariance": law.covariance,
         "spread": law.spread,
-        "lean": law.lean,
+        "lean": law.bias,
         "n": law.n,
     }
 
@@ -266,7 +266,7 @@ def _law(f: Fitted, result: Result) -> dict[str, Any]:
             "ridge": list(fit.ridge),
             "at_bound": list(fit.at_bound),
             "noise_log": float(np.sqrt(np.mean(f.noise.sigma**2))),
-            "freedom": f.noise.freedom,
+            "freedom": f.noise.dof,
             "misfit": f.noise.misfit,
             "misfit_p_value": f.noise.p_value,
             "shared_noise_log": 0.0 if f.noise.shared is None else f.noise.shared.size,

@@ -19,7 +19,7 @@ from mnist_scaling.study.files import read_json
 from mnist_scaling.study.provenance import COMMAND
 from mnist_scaling.study.roles import Roles, roles_of
 from mnist_scaling.study.tables import trials_and_cells
-from mnist_scaling.study.tables.fitted_rows import Arm, fitted_rows
+from mnist_scaling.study.tables.fitted_rows import ArmRows, fitted_rows
 
 REQUIRED = ("n_params", "n_seen", "flops", "val_loss", "test_loss", "test_loss_se", "n_trials", "n_repeats", "flags")
 """Columns of a study's cells.csv that no report can do without; all others may be absent."""
@@ -284,7 +284,7 @@ def _of_arm(fits: Mapping[str, Any], arm: Mapping[str, Any]) -> dict[str, Any]:
     return {**arm, **shared, "data": {**arm["data"], **data}}
 
 
-def _cells(arm: Arm, fits: Mapping[str, Any], names: Mapping[str, str | None], is_study: bool) -> pd.DataFrame:
+def _cells(arm: ArmRows, fits: Mapping[str, Any], names: Mapping[str, str | None], is_study: bool) -> pd.DataFrame:
     """The rows of one arm that were fitted or lack a number, with a column for each of `ROLES`."""
     cells = arm.frame
     if is_study:

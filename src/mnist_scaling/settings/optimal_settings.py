@@ -20,7 +20,7 @@ from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.settings import censored, vertices
 from mnist_scaling.settings.censored import Observed
-from mnist_scaling.settings.lean import Lean, lean_of
+from mnist_scaling.settings.vertex_bias import VertexBias, vertex_bias
 from mnist_scaling.settings.vertices import CellTrials, Trials, Vertices
 
 AGAINST = (("N", "D"), ("steps",), ("loss",))
@@ -46,7 +46,7 @@ class TunedKey:
 
 
 @dataclass(frozen=True)
-class Options:
+class SettingsOptions:
     """How the laws are estimated."""
 
     within: float = 0.5
@@ -72,8 +72,8 @@ class SettingLaw:
     """Of the constant and the coefficients over the draws, (1 + p, 1 + p)."""
     spread: float
     """Standard deviation of the cells' true best settings about the line."""
-    lean: float
-    """What was added to all vertices, because the loss is steeper on one side of its minimum (`lean`)."""
+    bias: float
+    """What was added to all vertices, because the loss is steeper on one side of its minimum (`vertex_bias`)."""
     n: int
 
 
@@ -107,14 +107,14 @@ class SettingsLaws:
     """(cells,), bool."""
     noise: float
     """Standard deviation of ln L between runs of one setting, as the quadratic sees it."""
-    options: Options
+    options: SettingsOptions
 
 
 def optimal_settings(
     cells: Sequence[CellTrials],
     keys: Sequence[TunedKey],
     against: Sequence[tuple[str, ...]] = AGAINST,
-    options: Options | None = None,
+    options: SettingsOptions | None = None,
 ) -> SettingsLaws:
     """Fit the laws.
 
@@ -126,29 +126,29 @@ def optimal_settings(
         In the order of the columns of `CellTrials.settings`.
     against : sequence of tuple of str
         Names in `CellTrials.sizes`; a size that all cells share is left out.
-    options : Options, optional
+    options : SettingsOptions, optional
 
     Returns
     -------
     SettingsLaws
         A key without a law says why in its status.
     """
-    options = options or Options()
+    options = options or SettingsOptions()
     trials, centre, half = vertices.standardise(cells, [key.log for key in keys], options.within)
     bent = list(range(len(keys)))
     flat: dict[int, tuple[str, Interval]] = {}
     view = _View(cells, keys, bent, centre, half, trials, options)
     while bent and (weakest := view.weakest()) is not None:
         flat[bent[weakest]] = view.why_flat(weakest)
-        bent = [column for place, column in enumerate(bent) if place != weakest]
+        bent = [column for index, column in enumerate(bent) if index != weakest]
         if bent:
             view = _View(cells, keys, bent, centre, half, trials, options)
-    found = {column: view.laws(place, against) for place, column in enumerate(bent)}
+    found = {column: view.laws(index, against) for index, column in enumerate(bent)}
     found |= {column: view.without(column, why, curvature) for column, (why, curvature) in flat.items()}
     return SettingsLaws([found[c] for c in range(len(keys))], view.sums.n, view.sums.used, view.at.noise, options)
 
 
-def _redrawn(used: np.ndarray, options: Options) -> np.ndarray:
+def _redrawn(used: np.ndarray, options: SettingsOptions) -> np.ndarray:
     """How often each cell is drawn, (draws, cells): those that are used, with replacement."""
     rng, n = np.random.default_rng(options.seed), int(used.sum())
     out = np.zeros((options.draws, len(used)), int)
@@ -162,7 +162,7 @@ class _View:
 
     def __init__(
         self, cells: Sequence[CellTrials], keys: Sequence[TunedKey], bent: Sequence[int], centre: Array, half: Array,
-        trials: Trials, options: Options,
+        trials: Trials, options: SettingsOptions,
     ) -> None:  # fmt: skip
         self.cells, self.keys, self.bent, self.centre, self.half = cells, keys, bent, centre, half
         self.trials, self.sums, self.options = trials, vertices.sums(trials, bent), options
@@ -172,9 +172,9 @@ class _View:
         self.drawn = [(one, row) for one, row in drawn if one.minimum]
 
     @cached_property
-    def lean(self) -> Lean:
+    def bias(self) -> VertexBias:
         """What all vertices are moved by, where there are vertices."""
-        return lean_of(self.trials, list(self.bent), self.at)
+        return vertex_bias(self.trials, list(self.bent), self.at)
 
     def weakest(self) -> int | None:
         """The key that bends least for its error, where the loss has no sure minimum over all keys; else None."""
@@ -186,28 +186,28 @@ class _View:
             return None
         return int(bends.argmin())
 
-    def why_flat(self, place: int) -> tuple[str, Interval]:
+    def why_flat(self, index: int) -> tuple[str, Interval]:
         """A sentence about a key that does not bend, and how much it bends."""
-        name, curvature = self.keys[self.bent[place]].name, self._curvature(place)
+        name, curvature = self.keys[self.bent[index]].name, self._curvature(index)
         if curvature.low > 0:
             kept, all_ = len(self.drawn), self.options.draws
             return f"The loss has a minimum in {name} in only {kept} of {all_} redrawn sets of cells.", curvature
         return f"The loss does not bend in {name} beyond its noise, so it shows no best value.", curvature
 
-    def laws(self, place: int, against: Sequence[tuple[str, ...]]) -> KeyLaws:
+    def laws(self, index: int, against: Sequence[tuple[str, ...]]) -> KeyLaws:
         """The laws of one of the bent keys."""
-        column = self.bent[place]
+        column = self.bent[index]
         key, ends = self.keys[column], self._range(column)
         if not self.at.minimum:
             least, near = len(self.bent) + 3, f"{100 * self.options.within:g} % of their lowest loss"
             return self.without(column, f"Too few cells have {least} trials within {near}: give the tuner more.")
-        curvature, (best, side) = self._curvature(place), self._best(place)
+        curvature, (best, side) = self._curvature(index), self._best(index)
         known = self.sums.used
         inside = float((side[known] == 0).mean())
         if inside < FEWEST_INSIDE:
             why = f"Only {100 * inside:.0f} % of the cells have their best {key.name} inside the range."
             return KeyLaws(key, why, curvature, best, side, *ends)
-        fitted = [law for names in against if (law := self._law(place, names)) is not None]
+        fitted = [law for names in against if (law := self._law(index, names)) is not None]
         why = "ok" if fitted else f"{int(known.sum())} cells are too few, or all of one size."
         return KeyLaws(key, why, curvature, best, side, *ends, fitted)
 
@@ -221,40 +221,40 @@ class _View:
         low, high = np.exp(ends) if self.keys[column].log else ends
         return float(low), float(high)
 
-    def _curvature(self, place: int) -> Interval:
-        error = vertices.curvature_error(self.sums, self.at)[place]
-        value = self.at.curvature[place, place]
+    def _curvature(self, index: int) -> Interval:
+        error = vertices.curvature_error(self.sums, self.at)[index]
+        value = self.at.curvature[index, index]
         reach = float(ndtri(0.5 + self.options.level / 2)) * error
-        return Interval(*(float(v) / self.half[self.bent[place]] ** 2 for v in (value, value - reach, value + reach)))
+        return Interval(*(float(v) / self.half[self.bent[index]] ** 2 for v in (value, value - reach, value + reach)))
 
-    def _observed(self, place: int, at: Vertices) -> tuple[Array, Array]:
+    def _observed(self, index: int, at: Vertices) -> tuple[Array, Array]:
         """Best settings, those beyond a range at its end, and on which side they lie."""
-        column = self.bent[place]
+        column = self.bent[index]
         low, high = (
             (vertices.coordinate(ends[:, None], [self.keys[column].log])[:, 0] - self.centre[column])
             / self.half[column]
             for ends in (np.array([getattr(cell, end)[column] for cell in self.cells]) for end in ("low", "high"))
         )
-        value = at.value[:, place] + self.lean.value[place]
+        value = at.value[:, index] + self.bias.value[index]
         side = np.where(np.isnan(value), np.nan, np.where(value <= low, -1.0, np.where(value >= high, 1.0, 0.0)))
         return np.clip(value, low, high), side
 
-    def _best(self, place: int) -> tuple[list[Interval], Array]:
+    def _best(self, index: int) -> tuple[list[Interval], Array]:
         """Best values in the key's own units, and on which side of the range each vertex lies."""
-        value, side = self._observed(place, self.at)
-        column = self.bent[place]
-        error = np.sqrt(self.at.error[:, place] ** 2 + self.lean.covariance[place, place])
+        value, side = self._observed(index, self.at)
+        column = self.bent[index]
+        error = np.sqrt(self.at.error[:, index] ** 2 + self.bias.covariance[index, index])
         reach = replace(self.at, error=error).half_width(self.options.level)
         ends = [self.centre[column] + self.half[column] * (value + step * reach) for step in (0, -1, 1)]
         ends = [np.exp(u) for u in ends] if self.keys[column].log else ends
         return [Interval(*(float(e) for e in row)) for row in zip(*ends, strict=True)], side
 
-    def _law(self, place: int, names: tuple[str, ...]) -> SettingLaw | None:
+    def _law(self, index: int, names: tuple[str, ...]) -> SettingLaw | None:
         """The line of the key against some sizes; None where the cells don't hold one."""
-        column = self.bent[place]
+        column = self.bent[index]
         sizes = np.log([[cell.sizes.get(name, np.nan) for name in names] for cell in self.cells])
-        value, side = self._observed(place, self.at)
-        error = self.at.error[:, place]
+        value, side = self._observed(index, self.at)
+        error = self.at.error[:, index]
         kept = self.sums.used & np.all(np.isfinite(sizes), axis=1) & np.isfinite(value)
         varying = [i for i in range(len(names)) if np.ptp(sizes[kept, i]) > 1e-6] if kept.any() else []
         names, sizes = tuple(names[i] for i in varying), sizes[:, varying]
@@ -268,20 +268,20 @@ class _View:
         b = censored.line(seen, spread)
         again = []
         for one, row in self.drawn:
-            v, s = self._observed(place, one)
-            again.append(censored.line(Observed(x, v[kept], one.error[kept, place], s[kept]), spread, row[kept]))
+            v, s = self._observed(index, one)
+            again.append(censored.line(Observed(x, v[kept], one.error[kept, index], s[kept]), spread, row[kept]))
         draws = np.array([d for d in again if np.isfinite(d).all()])
         # A redrawn set of n cells scatters about its line by sqrt((n - p) / n) of what the cells do.
-        wider = np.sqrt(n / (n - p))
+        correction = np.sqrt(n / (n - p))
         tail = 50 * (1 - self.options.level)
-        low, high = b + wider * (np.percentile(draws, [tail, 100 - tail], axis=0) - b)
+        low, high = b + correction * (np.percentile(draws, [tail, 100 - tail], axis=0) - b)
         scale = float(self.half[column])
-        covariance = _covariance(draws) * (wider * scale) ** 2
-        covariance[0, 0] += self.lean.covariance[place, place] * scale**2
+        covariance = _covariance(draws) * (correction * scale) ** 2
+        covariance[0, 0] += self.bias.covariance[index, index] * scale**2
         ends = [Interval(*(float(v) for v in row)) for row in zip(b * scale, low * scale, high * scale, strict=True)]
         return SettingLaw(
             names, dict(zip(names, ends[1:], strict=True)), middle, float(self.centre[column] + scale * b[0]),
-            covariance, spread * scale, scale * float(self.lean.value[place]), n,
+            covariance, spread * scale, scale * float(self.bias.value[index]), n,
         )  # fmt: skip
 
 

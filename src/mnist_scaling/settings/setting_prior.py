@@ -2,9 +2,9 @@
 
     v = a + b . (ln x - centre) +- t sqrt(x' Cov x + spread^2)        t: Student's, of the cells beyond the coefficients
 
-It is an interval for a new cell, not for the line: it holds the covariance of the line, with the lean of the vertices
-in it (`lean`), and the scatter of single cells about the line. `python benchmarks/optimal_settings.py` says how often
-it holds.
+It is an interval for a new cell, not for the line: it holds the covariance of the line, with the bias of the vertices
+in it (`vertex_bias`), and the scatter of single cells about the line. `python benchmarks/optimal_settings.py` says how
+often it holds.
 """
 
 from __future__ import annotations

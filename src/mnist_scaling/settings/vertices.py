@@ -82,14 +82,14 @@ class Vertices:
     """H, (k, k); NaN where there are too few trials."""
     noise: float
     """Standard deviation of ln L about the quadratic."""
-    freedom: int
+    dof: int
     """Degrees of freedom of `noise`."""
     minimum: bool = True
     """Whether the quadratic has a minimum."""
 
     def half_width(self, level: float) -> Array:
         """Half of each vertex's interval, (cells, k)."""
-        return float(stdtrit(max(self.freedom, 1), 0.5 + level / 2)) * self.error
+        return float(stdtrit(max(self.dof, 1), 0.5 + level / 2)) * self.error
 
 
 def standardise(cells: Sequence[CellTrials], log: Sequence[bool], within: float) -> tuple[Trials, Array, Array]:
@@ -228,8 +228,8 @@ def _products(z: Array) -> Array:
 def _basis(k: int, q: int) -> Array:
     """The symmetric matrix that each of q shared coefficients adds to H, (q, k, k); those of slopes add nothing."""
     out = np.zeros((q, k, k))
-    for place, (a, b) in enumerate(_pairs(k)):
-        out[place, a, b] = out[place, b, a] = 1
+    for index, (a, b) in enumerate(_pairs(k)):
+        out[index, a, b] = out[index, b, a] = 1
     return out
 
 

@@ -13,13 +13,13 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mnist_scaling.asking.measures.base import Found, Kind
-from mnist_scaling.asking.study_arms import Arm
+from mnist_scaling.asking.measures.base import Found, MeasureKind
+from mnist_scaling.asking.study_arms import StudyArm
 from mnist_scaling.errors import InputError
 
 
 @cache
-def kinds() -> dict[str, Kind]:
+def kinds() -> dict[str, MeasureKind]:
     """Every kind by its name."""
     found = {}
     for module in pkgutil.iter_modules(__path__):
@@ -29,7 +29,7 @@ def kinds() -> dict[str, Kind]:
     return found
 
 
-def keys_of(spec: Mapping[str, Any]) -> tuple[Kind, Any]:
+def keys_of(spec: Mapping[str, Any]) -> tuple[MeasureKind, Any]:
     """The kind that a question's measure names, and its keys, checked.
 
     Raises
@@ -61,7 +61,7 @@ def keys_of(spec: Mapping[str, Any]) -> tuple[Kind, Any]:
         ) from None
 
 
-def measure(spec: Mapping[str, Any], arms: Mapping[str, Arm]) -> Found:
+def measure(spec: Mapping[str, Any], arms: Mapping[str, StudyArm]) -> Found:
     """What one measure of a question finds in the question's arms."""
     kind, keys = keys_of(spec)
     return kind.measure(keys, arms)

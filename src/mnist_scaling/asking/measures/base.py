@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import stdtrit
 
-from mnist_scaling.asking.study_arms import LOSS, LOSS_SE, Arm
+from mnist_scaling.asking.study_arms import LOSS, LOSS_SE, StudyArm
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.inputs.read import read_columns
 from mnist_scaling.fitting.inputs.rows import Table
@@ -47,16 +47,16 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Kind:
+class MeasureKind:
     """A kind of measure, as a module of this folder states it by `KIND`."""
 
     keys: type
     """A dataclass: the keys beside `kind`, with defaults."""
-    measure: Callable[[Any, Mapping[str, Arm]], Found]
+    measure: Callable[[Any, Mapping[str, StudyArm]], Found]
     """Keys and arms to what was found."""
 
 
-def arm(arms: Mapping[str, Arm], name: str, key: str) -> Arm:
+def arm(arms: Mapping[str, StudyArm], name: str, key: str) -> StudyArm:
     """The arm that a key names.
 
     Raises
@@ -69,7 +69,7 @@ def arm(arms: Mapping[str, Arm], name: str, key: str) -> Arm:
     return arms[name]
 
 
-def columns(arm: Arm, *names: str) -> list[np.ndarray]:
+def columns(arm: StudyArm, *names: str) -> list[np.ndarray]:
     """Columns of an arm as numbers.
 
     Raises
@@ -86,12 +86,12 @@ def columns(arm: Arm, *names: str) -> list[np.ndarray]:
     return [arm.rows[name].to_numpy(float) for name in names]
 
 
-def table(arm: Arm, names: Mapping[str, str] = {}) -> Table:
+def table(arm: StudyArm, names: Mapping[str, str] = {}) -> Table:
     """An arm's rows as laws are fitted to them.
 
     Parameters
     ----------
-    arm : Arm
+    arm : StudyArm
     names : mapping
         Columns of "N", "D", "C" or "U" that are not the usual ones.
     """

@@ -24,15 +24,15 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtrit
 
-from mnist_scaling.asking.measures.base import Found, Kind, Number, columns, exponential
-from mnist_scaling.asking.study_arms import LOSS, Arm
+from mnist_scaling.asking.measures.base import Found, MeasureKind, Number, columns, exponential
+from mnist_scaling.asking.study_arms import LOSS, StudyArm
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.fitting.uncertainty.least_squares import LEVEL
 
 
 @dataclass(frozen=True)
-class Keys:
+class BasinKeys:
     """Keys of this kind."""
 
     over: str
@@ -45,7 +45,7 @@ class Keys:
     """Share by which the loss may exceed the best one inside the basin."""
 
 
-def measure(keys: Keys, arms: Mapping[str, Arm]) -> Found:
+def measure(keys: BasinKeys, arms: Mapping[str, StudyArm]) -> Found:
     """Slots <arm>_best and <arm>_basin, and <arm>_edge: whether there is a best ratio, and those tried hold it."""
     numbers: dict[str, Number] = {}
     words: dict[str, str] = {}
@@ -129,4 +129,4 @@ def _quotient(b1: float, b2: float, squares: Array) -> Interval:
     return Interval(value, float((-line - root) / (2 * square)), float((-line + root) / (2 * square)))
 
 
-KIND = Kind(Keys, measure)
+KIND = MeasureKind(BasinKeys, measure)

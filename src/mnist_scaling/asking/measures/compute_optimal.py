@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mnist_scaling.asking.measures.base import Found, Kind, Number, table
-from mnist_scaling.asking.study_arms import Arm
+from mnist_scaling.asking.measures.base import Found, MeasureKind, Number, table
+from mnist_scaling.asking.study_arms import StudyArm
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.analysis import analyse
 from mnist_scaling.fitting.frontier.fronts import METHODS
@@ -21,14 +21,14 @@ WORDS = {"N_exponent": "N*", "D_exponent": "D*", "loss_exponent": "L*"}
 
 
 @dataclass(frozen=True)
-class Keys:
+class ComputeOptimalKeys:
     """Keys of this kind."""
 
     draws: int = 1000
     """Draws of the bootstrap."""
 
 
-def measure(keys: Keys, arms: Mapping[str, Arm]) -> Found:
+def measure(keys: ComputeOptimalKeys, arms: Mapping[str, StudyArm]) -> Found:
     """Exponents <arm>_<method>_N, _D and _loss; <arm>_law is the law that the data choose, or none."""
     numbers: dict[str, Number] = {}
     words: dict[str, str] = {}
@@ -52,4 +52,4 @@ def measure(keys: Keys, arms: Mapping[str, Arm]) -> Found:
     return Found(numbers, words, tuple(notes))
 
 
-KIND = Kind(Keys, measure)
+KIND = MeasureKind(ComputeOptimalKeys, measure)

@@ -23,9 +23,9 @@ import pandas as pd
 from scipy.special import stdtrit
 
 from mnist_scaling.asking.measures import base
-from mnist_scaling.asking.measures.base import Found, Kind, Number, columns, exponential, mean, quantiles
+from mnist_scaling.asking.measures.base import Found, MeasureKind, Number, columns, exponential, mean, quantiles
 from mnist_scaling.asking.measures.batch_surface import Array, BatchSurface, fit_surface
-from mnist_scaling.asking.study_arms import LOSS, Arm
+from mnist_scaling.asking.study_arms import LOSS, StudyArm
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.fitting.uncertainty.least_squares import LEVEL
 from mnist_scaling.study.columns import GRADIENT_NOISE_COLUMNS
@@ -41,7 +41,7 @@ ENDS = (("first", 0), ("last", -1))
 
 
 @dataclass(frozen=True)
-class Keys:
+class CriticalBatchKeys:
     """Keys of this kind."""
 
     targets: int = 4
@@ -50,7 +50,7 @@ class Keys:
     """Column of the batch size."""
 
 
-def measure(keys: Keys, arms: Mapping[str, Arm]) -> Found:
+def measure(keys: CriticalBatchKeys, arms: Mapping[str, StudyArm]) -> Found:
     """By arm, each with _first, _last and _growth: <arm> at the highest and the lowest target loss and its power in
     1 / loss; <arm>_data at the least and the most examples and its power in them; <arm>_noise like <arm>.
     """
@@ -69,7 +69,7 @@ def measure(keys: Keys, arms: Mapping[str, Arm]) -> Found:
     return found
 
 
-def _targets(rows: pd.DataFrame, keys: Keys) -> np.ndarray:
+def _targets(rows: pd.DataFrame, keys: CriticalBatchKeys) -> np.ndarray:
     """Losses that every batch size passes; none where one has a single cell."""
     if (rows[keys.batch].value_counts() < 2).any():
         return np.array([])
@@ -79,7 +79,7 @@ def _targets(rows: pd.DataFrame, keys: Keys) -> np.ndarray:
 
 
 def _to_a_loss(
-    name: str, arm: Arm, logs: tuple[Array, Array, Array], targets: Array, surface: BatchSurface
+    name: str, arm: StudyArm, logs: tuple[Array, Array, Array], targets: Array, surface: BatchSurface
 ) -> dict[str, Number]:
     """B_crit from the examples that each batch size takes to each target, with draws of the cells' noise."""
     batch, data, loss = logs
@@ -132,7 +132,7 @@ def _critical(batch: Array, data: Array, losses: Array, targets: Array) -> Array
     return GRID[at] + np.clip((before - after) / (2 * bend), -1, 1) * (GRID[1] - GRID[0])
 
 
-def _by_branches(name: str, arm: Arm, surface: BatchSurface) -> Found:
+def _by_branches(name: str, arm: StudyArm, surface: BatchSurface) -> Found:
     """B_crit at both ends of the data, and its power in E."""
     numbers = {
         f"{name}_data_{end}": Number(
@@ -145,7 +145,7 @@ def _by_branches(name: str, arm: Arm, surface: BatchSurface) -> Found:
     return Found(numbers | {f"{name}_data_growth": Number(surface.growth, meaning)})
 
 
-def _gradient_noise(name: str, arm: Arm, keys: Keys, targets: np.ndarray) -> Found:
+def _gradient_noise(name: str, arm: StudyArm, keys: CriticalBatchKeys, targets: np.ndarray) -> Found:
     """B_simple at the targets: for each batch size a power of its loss, then the mean over batch sizes in logs."""
     scale, squared, variance = GRADIENT_NOISE_COLUMNS
     if not {squared, variance} <= set(arm.rows):
@@ -201,7 +201,7 @@ def _mean_of_lines(lines: list[_Line], weights: Array) -> Interval:
     return Interval(centre, centre - half, centre + half)
 
 
-def _unknown(name: str, arm: Arm) -> Found:
+def _unknown(name: str, arm: StudyArm) -> Found:
     """All slots of an arm that does not tell them."""
     ways = {"": "critical batch size", "data_": "critical batch size by the branches", "noise_": "gradient noise scale"}
     places = {"first": "at its least", "last": "at its most", "growth": "its growth"}
@@ -213,4 +213,4 @@ def _unknown(name: str, arm: Arm) -> Found:
     return Found(numbers, {f"{name}_{end}_loss": "no common loss" for end, _ in ENDS})
 
 
-KIND = Kind(Keys, measure)
+KIND = MeasureKind(CriticalBatchKeys, measure)

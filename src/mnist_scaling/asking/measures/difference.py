@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mnist_scaling.asking.measures.base import Found, Kind, Number, exponential, table
+from mnist_scaling.asking.measures.base import Found, MeasureKind, Number, exponential, table
 from mnist_scaling.asking.measures.base import arm as arm_named
-from mnist_scaling.asking.study_arms import Arm
+from mnist_scaling.asking.study_arms import StudyArm
 from mnist_scaling.errors import InputError
-from mnist_scaling.fitting.comparing import Arm as Compared
-from mnist_scaling.fitting.comparing import Comparison, ComparisonOptions, compare
+from mnist_scaling.fitting.comparing import Arm, Comparison, ComparisonOptions, compare
 from mnist_scaling.fitting.comparing.comparison import MARGIN
 from mnist_scaling.fitting.comparing.slopes import Difference
 from mnist_scaling.fitting.comparing.verdict import verdict
@@ -28,7 +27,7 @@ UNKNOWN = Difference(Interval(), Interval(), Interval())
 
 
 @dataclass(frozen=True)
-class Keys:
+class DifferenceKeys:
     """Keys of this kind."""
 
     reference: str
@@ -39,7 +38,7 @@ class Keys:
     """Differences up to this size don't matter: of an exponent, or of the log loss in the middle of the grid."""
 
 
-def measure(keys: Keys, arms: Mapping[str, Arm]) -> Found:
+def measure(keys: DifferenceKeys, arms: Mapping[str, StudyArm]) -> Found:
     """Exponents by arm; differences, ratio of the losses, compute multipliers and verdicts by arm but the reference."""
     reference = arm_named(arms, keys.reference, "reference")
     others = [arm for name, arm in arms.items() if name != reference.name]
@@ -49,7 +48,7 @@ def measure(keys: Keys, arms: Mapping[str, Arm]) -> Found:
     notes: list[str] = []
     for arm in others:
         try:
-            a, b = (Compared(one.label, table(one, keys.columns)) for one in (reference, arm))
+            a, b = (Arm(one.label, table(one, keys.columns)) for one in (reference, arm))
             found = compare(a, b, options)
         except InputError as error:
             notes.append(f"{arm.label}: {error}")
@@ -63,7 +62,9 @@ def measure(keys: Keys, arms: Mapping[str, Arm]) -> Found:
     return Found(numbers, words, tuple(notes))
 
 
-def _exponents(exponent: str, arm: Arm, reference: Arm, slope: Difference, numbers: dict[str, Number]) -> None:
+def _exponents(
+    exponent: str, arm: StudyArm, reference: StudyArm, slope: Difference, numbers: dict[str, Number]
+) -> None:
     """One exponent of both arms, and its difference."""
     variable = EXPONENTS[exponent]
     for one, interval in ((reference, slope.a), (arm, slope.b)):
@@ -72,7 +73,7 @@ def _exponents(exponent: str, arm: Arm, reference: Arm, slope: Difference, numbe
     numbers[f"{arm.name}_{exponent}_difference"] = Number(slope.difference, meaning)
 
 
-def _losses(arm: Arm, reference: Arm, found: Comparison | None, numbers: dict[str, Number]) -> None:
+def _losses(arm: StudyArm, reference: StudyArm, found: Comparison | None, numbers: dict[str, Number]) -> None:
     """Ratio of the losses in the middle of the grid, and compute multipliers at both ends of the shared compute."""
     meaning = f"loss of {arm.label} over that of {reference.label}, in the middle of the grid"
     numbers[f"{arm.name}_loss_ratio"] = Number(exponential(found.offset if found else Interval()), meaning)
@@ -83,4 +84,4 @@ def _losses(arm: Arm, reference: Arm, found: Comparison | None, numbers: dict[st
         numbers[f"{arm.name}_multiplier_{name}"] = Number(known[0].value if known else Interval(), meaning)
 
 
-KIND = Kind(Keys, measure)
+KIND = MeasureKind(DifferenceKeys, measure)

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mnist_scaling.asking.measures.base import Found, Kind, Number, columns
-from mnist_scaling.asking.study_arms import LOSS, Arm
+from mnist_scaling.asking.measures.base import Found, MeasureKind, Number, columns
+from mnist_scaling.asking.study_arms import LOSS, StudyArm
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.fitting.uncertainty.least_squares import exponents
 
 
 @dataclass(frozen=True)
-class Keys:
+class RelationKeys:
     """Keys of this kind."""
 
     x: tuple[str, ...]
@@ -23,7 +23,7 @@ class Keys:
     """A column of cells.csv; `loss` is that of each arm."""
 
 
-def measure(keys: Keys, arms: Mapping[str, Arm]) -> Found:
+def measure(keys: RelationKeys, arms: Mapping[str, StudyArm]) -> Found:
     """Powers <arm>_<x>, and <arm>_scatter: the root mean square of the residuals of log y."""
     numbers: dict[str, Number] = {}
     notes: list[str] = []
@@ -42,4 +42,4 @@ def measure(keys: Keys, arms: Mapping[str, Arm]) -> Found:
     return Found(numbers, {}, tuple(notes))
 
 
-KIND = Kind(Keys, measure)
+KIND = MeasureKind(RelationKeys, measure)

@@ -18,14 +18,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mnist_scaling.asking.measures.base import Found, Kind, Number, columns, exponential, mean_of_dependent
+from mnist_scaling.asking.measures.base import Found, MeasureKind, Number, columns, exponential, mean_of_dependent
 from mnist_scaling.asking.measures.base import arm as arm_named
-from mnist_scaling.asking.study_arms import LOSS, Arm
+from mnist_scaling.asking.study_arms import LOSS, StudyArm
 from mnist_scaling.errors import InputError
 
 
 @dataclass(frozen=True)
-class Keys:
+class WorthKeys:
     """Keys of this kind."""
 
     baseline: str
@@ -40,7 +40,7 @@ class Keys:
     """How far beyond its cells the baseline's curve is followed, as a factor of D."""
 
 
-def measure(keys: Keys, arms: Mapping[str, Arm]) -> Found:
+def measure(keys: WorthKeys, arms: Mapping[str, StudyArm]) -> Found:
     """Slots <arm>_worth: the mean over cells, geometric for `all`, with an interval that holds what cells share."""
     if keys.of not in ("all", "further"):
         raise InputError(f"`of` of kind worth must be all or further, but got {keys.of!r}: choose one.")
@@ -83,7 +83,7 @@ def measure(keys: Keys, arms: Mapping[str, Arm]) -> Found:
     return Found(numbers, {}, tuple(notes))
 
 
-def _effective(baseline: pd.DataFrame, cell: pd.Series, keys: Keys) -> tuple[float, np.ndarray, bool]:
+def _effective(baseline: pd.DataFrame, cell: pd.Series, keys: WorthKeys) -> tuple[float, np.ndarray, bool]:
     """log D of the baseline at the cell's loss, NaN where its curve does not reach there; its slopes in the log losses
     of the baseline's rows; whether it lies beyond the baseline's cells. In the cell's own log loss the slope is minus
     their sum: a common factor changes nothing.
@@ -106,4 +106,4 @@ def _effective(baseline: pd.DataFrame, cell: pd.Series, keys: Keys) -> tuple[flo
     return (float(found) if d[0] - far <= found <= d[-1] + far else float("nan")), slopes, beyond
 
 
-KIND = Kind(Keys, measure)
+KIND = MeasureKind(WorthKeys, measure)

@@ -96,7 +96,7 @@ def compare(a: Arm, b: Arm, options: ComparisonOptions | None = None) -> Compari
     noise, normal = surfaces.draw(options.draws, rng)
     differences, offset = slopes(surfaces, noise, options.level)
     fronts = frontiers(surfaces, noise)
-    multiplier = multipliers(fronts, options.level, surfaces.freedom) if fronts else []
+    multiplier = multipliers(fronts, options.level, surfaces.dof) if fronts else []
     exponents, shared = [], []
     if options.exponents:
         exponents = exponent_differences(surfaces, normal, options.level, rng)
@@ -119,7 +119,7 @@ def _flags(a: Arm, b: Arm, surfaces: Surfaces, multiplier: list[Multiplier], cos
         where = "that the other arm lacks" if cells.paired else "outside the range that both cover"
         parts = [f"{n} of {arm.name}" for arm, n in zip((a, b), cells.left_out, strict=True) if n]
         out.append(Flag(CELLS_LEFT_OUT, f"Cells {where} are not compared: {' and '.join(parts)}."))
-    if not surfaces.freedom > 0:
+    if not surfaces.dof > 0:
         out.append(Flag(NOISE_UNKNOWN, f"{len(cells.a)} cells leave nothing to measure the noise by."))
     if costed and not multiplier:
         out.append(

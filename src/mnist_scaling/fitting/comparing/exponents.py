@@ -23,8 +23,8 @@ from mnist_scaling.fitting.laws import ALL
 from mnist_scaling.fitting.laws.base import Array, Law
 from mnist_scaling.fitting.selection.choice import not_rejected
 from mnist_scaling.fitting.selection.fitted import Fitted, Options, fit_part, is_joint, whole
-from mnist_scaling.fitting.selection.kept import kept_laws
 from mnist_scaling.fitting.selection.slices import Slice, all_slices, main_slice, refusal
+from mnist_scaling.fitting.selection.weighted_laws import weighted_laws
 from mnist_scaling.fitting.uncertainty.bootstrap import PAIRS_FROM, Draws, interval
 from mnist_scaling.fitting.uncertainty.interval import Interval
 
@@ -118,12 +118,12 @@ class _Given(Draws):
 def _of_laws(a: Fitted, b: Fitted, level: float, at: str = "") -> list[ExponentDifference]:
     """Exponents of one law that was fitted to both arms; scales are no exponents."""
     out = []
-    wider = max(a.wider, b.wider)
+    t_factor = max(a.t_factor, b.t_factor)
     for k, p in enumerate(a.law.parameters):
         if p.log:
             continue
         drawn = b.thetas[:, k] - a.thetas[:, k]
-        difference = interval(float(b.fit.theta[k] - a.fit.theta[k]), drawn, level, wider)
+        difference = interval(float(b.fit.theta[k] - a.fit.theta[k]), drawn, level, t_factor)
         out.append(
             ExponentDifference(
                 a.law.name, False, p.name, at, Difference(a.params[p.name], b.params[p.name], difference)
@@ -160,7 +160,7 @@ def _frontiers(
     """Exponents of N*, D* and L* by every method that both arms have."""
     found = []
     for table, laws, drawn in zip((cells.a, cells.b), fitted, draws, strict=True):
-        kept = kept_laws(laws, not_rejected({name: f.aicc for name, f in laws.items()}))
+        kept = weighted_laws(laws, not_rejected({name: f.aicc for name, f in laws.items()}))
         found.append(all_frontiers(table, kept, fit_cost(table), drawn, "parabola"))
     out = []
     for method in found[0]:

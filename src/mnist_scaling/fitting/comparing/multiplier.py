@@ -9,15 +9,15 @@ they cover, so that nothing is extrapolated: at the largest loss that both reach
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from mnist_scaling.fitting.comparing.surface import Surfaces
+from mnist_scaling.fitting.frontier.parametric import cost_coefficients
 from mnist_scaling.fitting.inputs.rows import Table
 from mnist_scaling.fitting.laws.base import Array
-from mnist_scaling.fitting.uncertainty.bootstrap import interval, widening
+from mnist_scaling.fitting.uncertainty.bootstrap import interval, student_factor
 from mnist_scaling.fitting.uncertainty.interval import Interval
 
 BUDGETS, SIZES = 33, 17
@@ -67,9 +67,10 @@ def path(table: Table, variables: tuple[str, ...], low: Array, high: Array) -> P
 
     Compute is log C = k + sum_i kappa_i x_i, by least squares on the table's own C, or 6 N D where it has none.
     """
-    kappa, constant = _cost(table, variables)
-    if kappa is None:
+    solved = cost_coefficients(table, variables)
+    if solved is None:
         return None
+    constant, kappa = float(solved[0]), solved[1:]
     ends = constant + kappa @ low, constant + kappa @ high
     log_c = np.linspace(*ends, BUDGETS)
     if len(variables) == 1:
@@ -79,17 +80,6 @@ def path(table: Table, variables: tuple[str, ...], low: Array, high: Array) -> P
     first = left[:, None] + (right - left)[:, None] * np.linspace(0, 1, SIZES)
     second = (log_c[:, None] - constant - kappa[0] * first) / kappa[1]
     return Path(log_c, np.stack([first, second], axis=-1))
-
-
-def _cost(table: Table, variables: tuple[str, ...]) -> tuple[Array | None, float]:
-    x = np.column_stack([np.log(table.inputs[k]) for k in variables])
-    if "C" in table.inputs:
-        design = np.column_stack([np.ones(len(x)), x])
-        solved = np.linalg.lstsq(design, np.log(table.inputs["C"]), rcond=None)[0]
-        return (solved[1:], float(solved[0])) if (solved[1:] > 0.05).all() else (None, 0.0)
-    if variables == ("N", "D"):
-        return np.ones(2), float(np.log(6))
-    return None, 0.0
 
 
 def frontiers(surfaces: Surfaces, noise: Array) -> Frontiers | None:
@@ -120,7 +110,7 @@ def lowest(values: Array) -> Array:
     return np.minimum.accumulate(values.min(axis=-1), axis=-1)
 
 
-def multipliers(found: Frontiers, level: float, freedom: float) -> list[Multiplier]:
+def multipliers(found: Frontiers, level: float, dof: float) -> list[Multiplier]:
     """The multiplier at the smallest and at the largest compute of a at which both arms reach a's loss.
 
     Parameters
@@ -128,7 +118,7 @@ def multipliers(found: Frontiers, level: float, freedom: float) -> list[Multipli
     found : Frontiers
     level : float
         Of the intervals.
-    freedom : float
+    dof : float
         Degrees of freedom of the noise.
 
     Returns
@@ -140,17 +130,17 @@ def multipliers(found: Frontiers, level: float, freedom: float) -> list[Multipli
     top, bottom = min(y_a[0], y_b[0]), max(y_a[-1], y_b[-1])
     if not top > bottom:
         return []
-    return [multiplier_at(found, reach(found.log_c[0], y_a, y), level, freedom) for y in (top, bottom)]
+    return [multiplier_at(found, reach(found.log_c[0], y_a, y), level, dof) for y in (top, bottom)]
 
 
-def multiplier_at(found: Frontiers, at: float, level: float, freedom: float) -> Multiplier:
+def multiplier_at(found: Frontiers, at: float, level: float, dof: float) -> Multiplier:
     """The multiplier at log compute `at` of a; the other parameters are those of `multipliers`."""
     (c_a, c_b), (y_a, y_b) = found.log_c, found.y
     y = float(np.interp(at, c_a, y_a))
     drawn = [
         reach(c_b, b, float(np.interp(at, c_a, a))) - at for a, b in zip(found.draws[0], found.draws[1], strict=True)
     ]
-    log_m = interval(reach(c_b, y_b, y) - at, np.array(drawn), level, widening(freedom, level))
+    log_m = interval(reach(c_b, y_b, y) - at, np.array(drawn), level, student_factor(dof, level))
     value = Interval(*(float(v) for v in np.exp([log_m.value, log_m.low, log_m.high])))
     return Multiplier(float(np.exp(at)), float(np.exp(y)), value)
 
@@ -167,12 +157,3 @@ def reach(log_c: Array, y: Array, target: float) -> float:
     k, end = (0, END) if target > y[0] else (len(y) - 1, len(y) - 1 - END)
     slope = (y[k] - y[end]) / (log_c[k] - log_c[end])
     return float(log_c[k] + (target - y[k]) / slope) if slope < -SLOWEST else float("nan")
-
-
-def true_multiplier(
-    law_a: Callable[[Array], Array], law_b: Callable[[Array], Array], ways: tuple[Path, Path], at: float
-) -> float:
-    """log m at log compute `at` of known laws of the log sizes, on the same paths: what simulations compare with."""
-    y_a, y_b = lowest(law_a(ways[0].x)), lowest(law_b(ways[1].x))
-    target = float(np.interp(at, ways[0].log_c, y_a))
-    return reach(ways[1].log_c, y_b, target) - at

@@ -33,12 +33,12 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class SeedNoise:
-    """Noise of the mean log losses of two arms in one cell, as their repeats show it."""
+class PairNoise:
+    """Noise of the mean log losses of two arms in one cell, as repeats of the same seeds show it."""
 
     covariance: Array
     """Of (a, b), shape (2, 2)."""
-    freedom: float
+    dof: float
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Cells:
     paired: bool
     variables: tuple[str, ...]
     """What moves over the rows of both arms: "N", "D", or "C" where a table has neither."""
-    seeds: SeedNoise | None
+    seeds: PairNoise | None
     """None where no cell has two repeats of the same seeds in both arms."""
     left_out: tuple[int, int]
     """Cells of each arm that are not compared."""
@@ -90,7 +90,7 @@ def match(a: Arm, b: Arm) -> Cells:
             f"Arms must share a column of sizes, but {a.name} has {', '.join(a.table.inputs)} and {b.name} has "
             f"{', '.join(b.table.inputs)}: name the same columns.N=…, columns.D=… or columns.C=… for both."
         )
-    one, two = _distinct(a, roles), _distinct(b, roles)
+    one, two = _folded(a, roles), _folded(b, roles)
     keys_a, keys_b = _keys(one.table, roles), _keys(two.table, roles)
     places = {key: i for i, key in enumerate(keys_b)}
     shared = [(i, places[key]) for i, key in enumerate(keys_a) if key in places]
@@ -103,18 +103,10 @@ def match(a: Arm, b: Arm) -> Cells:
     return _overlapping(one, two, roles)
 
 
-def _distinct(arm: Arm, roles: Sequence[str]) -> Arm:
-    """The arm with rows of the same sizes averaged into one, as a mean of logarithms."""
-    keys = _keys(arm.table, roles)
-    first: dict[tuple[float, ...], int] = {}
-    for i, key in enumerate(keys):
-        first.setdefault(key, i)
-    if len(first) == len(keys):
-        return arm
-    groups = [[i for i, key in enumerate(keys) if key == wanted] for wanted in first]
-    table = arm.table.take(np.array(list(first.values())))
-    loss = np.array([np.exp(arm.table.y[rows].mean()) for rows in groups])
-    return Arm(arm.name, replace(table, loss=loss, se=None, repeats=None))
+def _folded(arm: Arm, roles: Sequence[str]) -> Arm:
+    """The arm with one row for each cell, its runs forgotten where rows were folded (`Table.folded`)."""
+    table = arm.table.folded(roles)
+    return arm if len(table) == len(arm.table) else Arm(arm.name, table)
 
 
 def _keys(table: Table, roles: Sequence[str]) -> list[tuple[float, ...]]:
@@ -132,13 +124,13 @@ def _moving(a: Table, b: Table, roles: Sequence[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _by_seed(a: Arm, b: Arm, rows_a: np.ndarray, rows_b: np.ndarray) -> tuple[Table, Table, SeedNoise | None]:
+def _by_seed(a: Arm, b: Arm, rows_a: np.ndarray, rows_b: np.ndarray) -> tuple[Table, Table, PairNoise | None]:
     """Shared cells with the mean loss over the seeds that both arms have, and the noise of these means."""
     table_a, table_b = a.table.take(rows_a), b.table.take(rows_b)
     if a.runs is None or b.runs is None:
         return table_a, table_b, None
     loss_a, loss_b = table_a.loss.copy(), table_b.loss.copy()
-    scatter, freedom = np.zeros((2, 2)), 0.0
+    scatter, dof = np.zeros((2, 2)), 0.0
     for i, (j, k) in enumerate(zip(rows_a, rows_b, strict=True)):
         seeds = sorted(set(a.runs[j]) & set(b.runs[k]))
         if not seeds:
@@ -149,8 +141,8 @@ def _by_seed(a: Arm, b: Arm, rows_a: np.ndarray, rows_b: np.ndarray) -> tuple[Ta
         if len(seeds) > 1:
             off = np.log(pair) - np.log(pair).mean(axis=0)
             scatter += off.T @ off / len(seeds)
-            freedom += len(seeds) - 1
-    seeds_found = SeedNoise(scatter / freedom, freedom) if freedom else None
+            dof += len(seeds) - 1
+    seeds_found = PairNoise(scatter / dof, dof) if dof else None
     return replace(table_a, loss=loss_a), replace(table_b, loss=loss_b), seeds_found
 
 

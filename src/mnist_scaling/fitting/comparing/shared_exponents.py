@@ -113,7 +113,7 @@ def shared_fits(cells: Cells, laws: list[Law], covariance: Array) -> list[Shared
     whiten = _whitening(covariance) if cells.paired else np.eye(2)
     y = np.concatenate(cells.y)
     arm = np.repeat([0.0, 1.0], [len(cells.a), len(cells.b)])
-    cost = np.concatenate([_cost(table.inputs, cells.variables) for table in (cells.a, cells.b)])
+    cost = np.concatenate([table.log_cost(cells.variables) for table in (cells.a, cells.b)])
     out = []
     for law in laws:
         logs = {k: np.concatenate([np.log(t.inputs[k]) for t in (cells.a, cells.b)]) for k in law.inputs} | {ARM: arm}
@@ -122,7 +122,7 @@ def shared_fits(cells: Cells, laws: list[Law], covariance: Array) -> list[Shared
             if len(y) < both.size + 2:
                 continue
             fit = fit_law(both, logs, y, Settings(), polished=8)
-            held = hold_out(fit, logs, y, cost)
+            held = hold_out(fit, cost)
             error = held.rmse_log if held is not None else np.nan
             residual = (whiten @ fit.residual.reshape(2, -1)).ravel() if cells.paired else fit.residual
             out.append(SharedFit(law.name, variant, both.size, aicc(residual, both.size), error, fit.rmse))
@@ -140,13 +140,6 @@ def _whitening(covariance: Array) -> Array:
 def _is_offset(law: Law) -> bool:
     """Whether a scale of each arm's own is no more than a factor on its loss."""
     return law.floor is None and sum(p.log for p in law.parameters) == 1
-
-
-def _cost(inputs: Logs, variables: tuple[str, ...]) -> Array:
-    """log C, or what stands for it."""
-    if "C" in inputs:
-        return np.log(inputs["C"])
-    return np.log([inputs[k] for k in variables]).sum(axis=0)
 
 
 def preferred(fits: list[SharedFit]) -> SharedFit | None:

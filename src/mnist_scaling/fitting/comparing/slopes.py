@@ -14,7 +14,7 @@ import numpy as np
 
 from mnist_scaling.fitting.comparing.surface import Surfaces, basis
 from mnist_scaling.fitting.laws.base import Array
-from mnist_scaling.fitting.uncertainty.bootstrap import interval, widening
+from mnist_scaling.fitting.uncertainty.bootstrap import interval, student_factor
 from mnist_scaling.fitting.uncertainty.interval import Interval
 
 NAMES = {"N": "alpha", "D": "beta", "C": "gamma"}
@@ -54,10 +54,10 @@ def slopes(surfaces: Surfaces, noise: Array, level: float) -> tuple[dict[str, Di
         Of the intervals.
     """
     solve_a, solve_b = solve_slopes(surfaces)
-    wider = widening(surfaces.freedom, level)
+    t_factor = student_factor(surfaces.dof, level)
 
     def estimate(row: Array) -> Interval:
-        return interval(float(row @ surfaces.y), (surfaces.y + noise) @ row, level, wider)
+        return interval(float(row @ surfaces.y), (surfaces.y + noise) @ row, level, t_factor)
 
     found = {}
     for k, variable in enumerate(surfaces.cells.variables, start=1):

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from mnist_scaling.fitting.comparing.pairing import Cells
+from mnist_scaling.fitting.comparing.pairing import Cells, PairNoise
+from mnist_scaling.fitting.estimation.variance import pool, squeeze
+from mnist_scaling.fitting.inputs.rows import Table
 from mnist_scaling.fitting.laws.base import Array
+from mnist_scaling.fitting.uncertainty.noise import LARGEST_LEVERAGE, seed_noise
 
-PRIOR_FREEDOM = 10.0
-"""Weight, in rows, of the pooled noise against a row's own residual. Cells of one grid have much the same relative
-noise; the 2 rows of `fitting.uncertainty` made simulated comparisons fall short by 1 to 2 points of coverage."""
+RATIO = np.array([-1.0, 1.0])
+"""What makes the log ratio of two log losses (a, b)."""
 
 FEWEST_FREE = 3
 """Degrees of freedom that a curved surface must leave; a plane is fitted where it would leave fewer."""
@@ -47,7 +49,7 @@ class Surfaces:
     """Of the noise of (a, b) in one cell, shape (2, 2)."""
     spread: Array
     """Factor on the noise of each row, shape (rows of both,)."""
-    freedom: float
+    dof: float
     """Degrees of freedom of the noise."""
 
     @property
@@ -99,8 +101,8 @@ def fit_surfaces(cells: Cells) -> Surfaces:
     else:
         solve = _shared_curvature(x_a, x_b, linear, curved)
     design = (basis(x_a, terms), basis(x_b, terms))
-    covariance, spread, freedom = _noise(cells, design, solve)
-    return Surfaces(cells, centre, terms, solve, covariance, spread, freedom)
+    covariance, spread, dof = _noise(cells, design, solve)
+    return Surfaces(cells, centre, terms, solve, covariance, spread, dof)
 
 
 def _curved(x_a: Array, x_b: Array) -> tuple[tuple[int, ...], ...]:
@@ -145,50 +147,61 @@ def _shared_curvature(
 def _noise(cells: Cells, design: tuple[Array, Array], solve: tuple[Array, Array]) -> tuple[Array, Array, float]:
     """Covariance of the noise, factor of each row, degrees of freedom.
 
-    The scatter about the surfaces and, where repeats of shared seeds are known, their scatter. They are pooled unless
-    an F test of the noise of the log ratio tells them apart; then the scatter about the surfaces, which holds all
-    noise, stands alone. A row's own residual counts as one of PRIOR_FREEDOM + 1 rows of the pooled noise.
+    The scatter about the surfaces and that of the repeats are pooled as in a fit (`variance.pool`): where cells are
+    paired by the noise of the log ratio in repeats of shared seeds, else arm by arm by standard errors. Rows differ in
+    noise as far as a test sees it (`variance.squeeze`).
     """
     y, n = np.concatenate(cells.y), len(cells.a)
     residual = y - np.concatenate([design[0] @ solve[0] @ y, design[1] @ solve[1] @ y])
     hat = np.concatenate(
         [np.einsum("ij,ji->i", design[0], solve[0][:, :n]), np.einsum("ij,ji->i", design[1], solve[1][:, n:])]
     )
-    free = np.maximum(1 - hat, 0.05)
+    free = np.maximum(1 - hat, 1 - LARGEST_LEVERAGE)
     if not cells.paired:
-        parts = ((residual[:n], free[:n]), (residual[n:], free[n:]))
-        covariance = np.diag([float((r**2).sum() / f.sum()) for r, f in parts])
+        parts = [
+            _of_arm(residual[rows], free[rows], table)
+            for rows, table in ((slice(None, n), cells.a), (slice(n, None), cells.b))
+        ]
+        covariance = np.diag([variance for variance, _ in parts])
         own = residual**2 / free / np.repeat(np.maximum(np.diag(covariance), 1e-300), [n, len(y) - n])
-        return covariance, _factors(own), float((1 - hat).sum())
+        return covariance, _factors(own, np.concatenate(cells.x)), sum(dof for _, dof in parts)
     pair = np.stack([residual[:n], residual[n:]], axis=1)
-    freedom = max(float((1 - hat[:n]).sum()), 0.0)
-    covariance = pair.T @ pair / freedom if freedom > 0.5 else np.full((2, 2), np.nan)
-    covariance, freedom = _pooled(covariance, freedom, cells)
-    ratio = np.array([-1.0, 1.0])
-    size = float(ratio @ covariance @ ratio)
-    own = (pair @ ratio) ** 2 / free[:n] / max(size, 1e-300)
-    return covariance, np.tile(_factors(own), 2), freedom
+    dof = max(float((1 - hat[:n]).sum()), 0.0)
+    covariance = pair.T @ pair / dof if dof > 0.5 else np.full((2, 2), np.nan)
+    covariance, dof = _pooled(covariance, dof, cells.seeds)
+    size = float(RATIO @ covariance @ RATIO)
+    own = (pair @ RATIO) ** 2 / free[:n] / max(size, 1e-300)
+    return covariance, np.tile(_factors(own, cells.x[0]), 2), dof
 
 
-def _pooled(covariance: Array, freedom: float, cells: Cells) -> tuple[Array, float]:
-    seeds = cells.seeds
+def _of_arm(residual: Array, free: Array, table: Table) -> tuple[float, float]:
+    """Variance of the noise of one arm's rows, and its degrees of freedom."""
+    seeds = seed_noise(table)
+    of_seeds, dof = (0.0, 0.0) if seeds is None else (float(seeds.variance.mean()), seeds.dof)
+    variance, total, _, _ = pool(float((residual**2).sum() / free.sum()), float(free.sum()), of_seeds, dof, SUSPECT)
+    return variance, total
+
+
+def _pooled(covariance: Array, dof: float, seeds: PairNoise | None) -> tuple[Array, float]:
     if seeds is None:
-        return covariance, freedom
-    ratio = np.array([-1.0, 1.0])
-    about, repeats = (float(ratio @ c @ ratio) for c in (covariance, seeds.covariance))
+        return covariance, dof
+    about, repeats = (float(RATIO @ c @ RATIO) for c in (covariance, seeds.covariance))
     if not np.isfinite(about):
-        return seeds.covariance, seeds.freedom
-    if repeats <= 0 or stats.f.sf(about / repeats, freedom, seeds.freedom) <= SUSPECT:
-        return covariance, freedom
-    total = freedom + seeds.freedom
-    return (covariance * freedom + seeds.covariance * seeds.freedom) / total, total
+        return seeds.covariance, seeds.dof
+    if repeats <= 0:
+        return covariance, dof
+    _, total, _, _ = pool(about, dof, repeats, seeds.dof, SUSPECT)
+    if total <= dof:
+        return covariance, dof
+    return (covariance * dof + seeds.covariance * seeds.dof) / total, total
 
 
-def _factors(own: Array) -> Array:
+def _factors(own: Array, x: Array) -> Array:
     """Standard deviation of each row relative to the pooled one; its mean square is 1."""
-    square = (PRIOR_FREEDOM + own) / (PRIOR_FREEDOM + 1)
-    mean = float(np.mean(square))
-    return np.sqrt(square / mean) if np.isfinite(mean) and mean > 0 else np.ones_like(own)
+    if not np.isfinite(own).all() or not own.any():
+        return np.ones_like(own)
+    variance = squeeze(own, np.ones(len(own)), x).variance
+    return np.sqrt(variance / variance.mean())
 
 
 def _root(covariance: Array) -> Array:

@@ -14,7 +14,7 @@ from mnist_scaling.fitting.estimation.objective import robust_scale
 from mnist_scaling.fitting.estimation.variance import squeeze
 from mnist_scaling.fitting.inputs.rows import Table
 from mnist_scaling.fitting.laws.base import Array
-from mnist_scaling.fitting.uncertainty.noise import LARGEST_LEVERAGE, place, repeated, seed_noise
+from mnist_scaling.fitting.uncertainty.noise import LARGEST_LEVERAGE, covariates, repeated, seed_noise
 from mnist_scaling.study import flags
 
 FAMILY_ERROR = 0.01
@@ -118,40 +118,39 @@ def _wide_repeats(table: Table) -> np.ndarray:
         return np.empty(0, int)
     variance = (table.se[known] / table.loss[known]) ** 2
     repeats = np.full(len(known), 3.0) if table.repeats is None else np.nan_to_num(table.repeats[known], nan=3.0)
-    return known[_loud(variance, np.maximum(repeats - 1, 1.0), place(table)[known], SMALLEST_NOISE**2 / 9)]
+    return known[_loud(variance, np.maximum(repeats - 1, 1.0), covariates(table)[known], SMALLEST_NOISE**2 / 9)]
 
 
 def _far_residuals(table: Table, fit: Fit) -> np.ndarray:
     """Rows whose residuals are too large, in units of their repeats' noise where that differs between rows."""
-    lost = fit.n - fit.law.size
-    if lost < 5:
+    if fit.n - fit.law.size < 5:
         return np.empty(0, int)
     seeds = seed_noise(table)
     shape = np.ones(fit.n) if seeds is None else seeds.variance / seeds.scale**2
     square = fit.residual**2 / (1 - np.minimum(fit.leverage, LARGEST_LEVERAGE)) / shape
     least = SMALLEST_NOISE**2 if seeds is None else max(SMALLEST_NOISE**2, seeds.scale**2)
-    return _loud(square, np.ones(fit.n), place(table), least)
+    return _loud(square, np.ones(fit.n), covariates(table), least)
 
 
-def _loud(variance: Array, freedom: Array, where: Array, least: float) -> np.ndarray:
+def _loud(variance: Array, dof: Array, where: Array, least: float) -> np.ndarray:
     """Positions whose variance exceeds what the others' make likely, the loudest first and then without it.
 
     Parameters
     ----------
-    variance, freedom : array, shape (n,)
+    variance, dof : array, shape (n,)
     where : array, shape (n, k)
         What the usual variance may depend on, see `squeeze`.
     least : float
         Smallest variance that counts as usual.
     """
-    weight, found = freedom.astype(float).copy(), []
+    weight, found = dof.astype(float).copy(), []
     for _ in range(max(1, len(variance) // 10)):
         usual = squeeze(variance, weight, where).usual
         row = int(np.argmax(np.where(weight > IGNORED, variance / np.maximum(usual, least), 0.0)))
         weight[row] = IGNORED
         others = squeeze(variance, weight, where, doubt=True)
-        lost = float(weight.sum())
-        limit = special.fdtri(freedom[row], min(others.prior, lost, HEAVIEST), 1 - FAMILY_ERROR / len(variance))
+        total_dof = float(weight.sum())
+        limit = special.fdtri(dof[row], min(others.prior, total_dof, HEAVIEST), 1 - FAMILY_ERROR / len(variance))
         if variance[row] <= limit * max(float(others.usual[row]), least):
             break
         found.append(row)

@@ -95,7 +95,7 @@ def rank_correlation(a: Array, b: Array) -> float:
     """Spearman's rank correlation; equal values share the mean of their ranks."""
 
     def ranks(values: Array) -> Array:
-        _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-        return (np.cumsum(counts) - (counts - 1) / 2)[place]
+        _, index, counts = np.unique(values, return_inverse=True, return_counts=True)
+        return (np.cumsum(counts) - (counts - 1) / 2)[index]
 
     return float(np.corrcoef(ranks(a), ranks(b))[0, 1])

@@ -7,13 +7,14 @@ exponents (variable projection, Golub & Pereyra 1973) instead of being gridded.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.estimation.nesting import EMBEDDINGS, nested_in
 from mnist_scaling.fitting.estimation.objective import LOSSES, Delta, Scale, choose_delta, huber
+from mnist_scaling.fitting.estimation.problem import Problem
 from mnist_scaling.fitting.estimation.solve import Solution, minimise
 from mnist_scaling.fitting.laws.base import Array, Law, Logs
 
@@ -53,7 +54,7 @@ class Settings:
 class Fit:
     """One law fitted to one set of rows."""
 
-    law: Law
+    problem: Problem
     theta: Array
     """Parameters in the solver's coordinates, shape (p,)."""
     objective: float
@@ -63,7 +64,6 @@ class Fit:
     """log L - log f, shape (n,)."""
     jacobian: Array
     """Gradient of log f, shape (p, n)."""
-    weights: Array
     converged: bool
     starts: int
     """Starts that were screened."""
@@ -80,6 +80,11 @@ class Fit:
     """Diagonal of the hat matrix, shape (n,)."""
     nested: Mapping[str, Array] = field(default_factory=dict)
     """Optimum of each law that this one holds (`nesting`), where draws are compared with it."""
+
+    @property
+    def law(self) -> Law:
+        """The law that was fitted."""
+        return self.problem.law
 
     @property
     def values(self) -> dict[str, float]:
@@ -141,37 +146,44 @@ def fit_law(
         When there are fewer rows than parameters or an input never varies.
     """
     settings = settings or Settings()
-    weights = np.ones_like(y) if weights is None else weights
-    check_rows(law, logs, y)
-    starts = _starts(law, logs, y) if start is None else np.atleast_2d(start)
-    delta = _delta(law, logs, y, weights, settings, seeds)
-    nested = _nested(law, logs, y, delta.value, weights)
-    held = [EMBEDDINGS[law.name, name](theta[None]) for name, theta in nested.items()]
-    solution, polished = _polish(law, logs, y, starts, delta.value, weights, polished, held)
+    problem = Problem(law, logs, y, np.ones_like(y) if weights is None else weights)
+    check_rows(problem)
+    return fit_problem(problem, _delta(problem, settings, seeds), start, polished)
+
+
+def fit_problem(problem: Problem, delta: Delta, start: Array | None = None, polished: int = POLISHED) -> Fit:
+    """`fit_law` with a threshold that is known; the other parameters are those of `fit_law`."""
+    problem = replace(problem, delta=delta.value)
+    starts = _starts(problem) if start is None else np.atleast_2d(start)
+    nested = _nested(problem)
+    held = [EMBEDDINGS[problem.law.name, name](theta[None]) for name, theta in nested.items()]
+    solution, polished = _polish(problem, starts, polished, held)
     best = int(np.argmin(solution.objective))
-    limit = solution.objective[best] * (1 + SAME_OBJECTIVE) + 1e-24 * len(y)
+    limit = solution.objective[best] * (1 + SAME_OBJECTIVE) + 1e-24 * problem.n
     agreeing = int((solution.objective <= limit).sum())
-    return _describe(law, logs, y, weights, solution, best, delta, (len(starts), agreeing, polished), nested)
+    return _describe(problem, solution, best, delta, (len(starts), agreeing, polished), nested)
 
 
-def _nested(law: Law, logs: Logs, y: Array, delta: float, weights: Array) -> dict[str, Array]:
+def _nested(problem: Problem) -> dict[str, Array]:
     """Optimum of every law that this one holds, shape (q,) each."""
     out = {}
-    for small in nested_in(law):
-        found, _ = _polish(small, logs, y, _starts(small, logs, y), delta, weights, FEW)
-        out[small.name] = found.theta[np.argmin(found.objective)]
+    for law in nested_in(problem.law):
+        small = replace(problem, law=law)
+        found, _ = _polish(small, _starts(small), FEW)
+        out[law.name] = found.theta[np.argmin(found.objective)]
     return out
 
 
-def check_rows(law: Law, logs: Logs, y: Array) -> None:
+def check_rows(problem: Problem) -> None:
     """Refuse what no estimator can do: fewer rows than parameters, an input that never varies."""
-    if len(y) < law.size:
+    law = problem.law
+    if problem.n < law.size:
         raise InputError(
-            f"The law {law.name} needs at least as many rows as its {law.size} parameters, but got {len(y)}: "
+            f"The law {law.name} needs at least as many rows as its {law.size} parameters, but got {problem.n}: "
             "add cells, or fit a law with fewer parameters."
         )
     for name in law.inputs:
-        distinct = len(np.unique(np.round(logs[name], 9)))
+        distinct = len(np.unique(np.round(problem.logs[name], 9)))
         if distinct < law.levels and name != "U":
             raise InputError(
                 f"The law {law.name} needs at least {law.levels} distinct values of {name}, but got {distinct}: "
@@ -179,116 +191,102 @@ def check_rows(law: Law, logs: Logs, y: Array) -> None:
             )
 
 
-def _delta(law: Law, logs: Logs, y: Array, weights: Array, settings: Settings, seeds: Scale | None) -> Delta:
+def _delta(problem: Problem, settings: Settings, seeds: Scale | None) -> Delta:
     """The threshold; "auto" takes its scale from a first fit that is nearly least absolute deviations."""
+    law = problem.law
     if settings.loss == "squared":
         return Delta(np.inf, "loss=squared")
     if settings.loss == "absolute":
         return Delta(1e-6, "loss=absolute: Huber's loss so near to |r| that the difference does not show")
     if settings.delta != "auto":
-        return choose_delta(settings.delta, y, law.size, seeds)
-    spread = max(1e-6, float(np.std(y)))
-    logs, y = _centred(law, logs, y)
-    part = _sample(logs, y)
-    inside, some, heavy = {k: v[part] for k, v in logs.items()}, y[part], weights[part]
-    starts = law.starts(inside, some)
-    chosen = _screen(law, inside, some, starts, 0.02 * spread, heavy)[:ROUGH]
-    rough = minimise(law, inside, some, starts[chosen], 0.02 * spread, heavy, max_iterations=60, tolerance=1e-6)
+        return choose_delta(settings.delta, problem.y, law.size, seeds)
+    spread = max(1e-6, float(np.std(problem.y)))
+    centred = replace(_centred(problem), delta=0.02 * spread)
+    some = centred.rows(_sample(centred))
+    starts = law.starts(some.logs, some.y)
+    rough = minimise(some, starts[_screen(some, starts)[:ROUGH]], max_iterations=60, tolerance=1e-6)
     theta = rough.theta[np.argmin(rough.objective)]
     lower, upper = law.bounds
     free = int(((theta > lower) & (theta < upper)).sum())
-    return choose_delta("auto", y - law.evaluate(theta[None], logs)[0][0], free, seeds)
+    return choose_delta("auto", centred.residual(theta[None])[0], free, seeds)
 
 
-def _centred(law: Law, logs: Logs, y: Array) -> tuple[dict[str, Array], Array]:
+def _centred(problem: Problem) -> Problem:
     """Inputs and losses around their geometric means: residuals stay, and no unit decides where this fit ends.
 
     D and U keep their ratio; an error rate keeps its unit, because chance is absolute.
     """
+    logs, y = problem.logs, problem.y
     middle = {k: float(logs["D" if k == "U" and "D" in logs else k].mean()) for k in logs}
-    return {k: v - middle[k] for k, v in logs.items()}, y if "chance" in law.names else y - y.mean()
+    centred = y if "chance" in problem.law.names else y - y.mean()
+    return replace(problem, logs={k: v - middle[k] for k, v in logs.items()}, y=centred)
 
 
-def _sample(logs: Logs, y: Array) -> np.ndarray:
+def _sample(problem: Problem) -> np.ndarray:
     """Positions of up to `SCREENED` rows, evenly spread over the table whatever its order."""
-    if len(y) <= SCREENED:
-        return np.arange(len(y))
-    order = np.lexsort((y, *logs.values()))
-    return order[np.linspace(0, len(y) - 1, SCREENED).astype(int)]
+    if problem.n <= SCREENED:
+        return np.arange(problem.n)
+    order = np.lexsort((problem.y, *problem.logs.values()))
+    return order[np.linspace(0, problem.n - 1, SCREENED).astype(int)]
 
 
-def _starts(law: Law, logs: Logs, y: Array) -> Array:
-    part = _sample(logs, y)
-    return law.starts({k: v[part] for k, v in logs.items()}, y[part])
+def _starts(problem: Problem) -> Array:
+    some = problem.rows(_sample(problem))
+    return problem.law.starts(some.logs, some.y)
 
 
-def _screen(law: Law, logs: Logs, y: Array, starts: Array, delta: float, weights: Array) -> np.ndarray:
+def _screen(problem: Problem, starts: Array) -> np.ndarray:
     """Positions of the starts, the lowest objective first."""
-    value, _ = law.evaluate(np.clip(starts, *law.bounds), logs)
-    return np.argsort(huber(y - value, delta) @ weights, kind="stable")
+    residual = problem.residual(np.clip(starts, *problem.law.bounds))
+    return np.argsort(huber(residual, problem.delta) @ problem.weights, kind="stable")
 
 
-def _polish(
-    law: Law,
-    logs: Logs,
-    y: Array,
-    starts: Array,
-    delta: float,
-    weights: Array,
-    most: int = POLISHED,
-    held: Sequence[Array] = (),
-) -> tuple[Solution, int]:
+def _polish(problem: Problem, starts: Array, most: int = POLISHED, held: Sequence[Array] = ()) -> tuple[Solution, int]:
     """Follow the best `most` starts to the end; of a long table, on a sample first and then the `FEW` best on all rows.
 
     `held` are further starts, of shape (1, p) each, that are followed in any case.
     """
-    part = _sample(logs, y)
-    inside = {k: v[part] for k, v in logs.items()}
-    chosen = starts[_screen(law, inside, y[part], starts, delta, weights[part])[:most]]
-    chosen = np.vstack([chosen, *held])
-    if len(part) < len(y):
-        rough = minimise(law, inside, y[part], chosen, delta, weights[part], max_iterations=60, tolerance=1e-8)
+    some = problem.rows(_sample(problem))
+    chosen = np.vstack([starts[_screen(some, starts)[:most]], *held])
+    if some.n < problem.n:
+        rough = minimise(some, chosen, max_iterations=60, tolerance=1e-8)
         chosen = np.vstack([rough.theta[np.argsort(rough.objective, kind="stable")[:FEW]], *held])
-    return _follow(law, logs, y, chosen, delta, weights), len(chosen)
+    return _follow(problem, chosen), len(chosen)
 
 
-def _follow(law: Law, logs: Logs, y: Array, starts: Array, delta: float, weights: Array) -> Solution:
+def _follow(problem: Problem, starts: Array) -> Solution:
     """Minima from these starts; those that are far behind after `HEAT` steps are left where they are."""
-    found = minimise(law, logs, y, starts, delta, weights, max_iterations=HEAT)
-    near = found.objective <= found.objective.min() * BEHIND + 1e-24 * len(y)
+    found = minimise(problem, starts, max_iterations=HEAT)
+    near = found.objective <= found.objective.min() * BEHIND + 1e-24 * problem.n
     left = np.flatnonzero(~found.converged & near)
     if not len(left):
         return found
-    rest = minimise(law, logs, y, found.theta[left], delta, weights, max_iterations=300)
+    rest = minimise(problem, found.theta[left], max_iterations=300)
     for name in Solution.__dataclass_fields__:
         getattr(found, name)[left] = getattr(rest, name)
     return found
 
 
 def _describe(
-    law: Law,
-    logs: Logs,
-    y: Array,
-    weights: Array,
+    problem: Problem,
     solution: Solution,
     best: int,
     delta: Delta,
     counts: tuple[int, int, int],
     nested: Mapping[str, Array],
 ) -> Fit:
-    theta = solution.theta[best]
-    value, jacobian = law.evaluate(theta[None], logs)
+    law, theta = problem.law, solution.theta[best]
+    value, jacobian = law.evaluate(theta[None], problem.logs)
     lower, upper = law.bounds
     bound = (theta <= lower) | (theta >= upper)
-    condition, ridge, leverage = _conditioning(law, jacobian[0], weights, ~bound)
+    condition, ridge, leverage = _conditioning(law, jacobian[0], problem.weights, ~bound)
     return Fit(
-        law=law,
+        problem=problem,
         theta=theta,
         objective=float(solution.objective[best]),
         delta=delta,
-        residual=y - value[0],
+        residual=problem.y - value[0],
         jacobian=jacobian[0],
-        weights=weights,
         converged=bool(solution.converged[best]),
         starts=counts[0],
         agreeing=counts[1],

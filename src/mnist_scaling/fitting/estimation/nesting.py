@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
+from mnist_scaling.fitting.estimation.problem import Problem
 from mnist_scaling.fitting.estimation.solve import Solution, minimise
 from mnist_scaling.fitting.laws import ALL
-from mnist_scaling.fitting.laws.base import Array, Law, Logs
+from mnist_scaling.fitting.laws.base import Array, Law
 
 BETTER = 1e-9
 """A nested law is better when its objective is lower by more than this share."""
@@ -63,12 +63,8 @@ def nested_in(law: Law) -> list[Law]:
 
 
 def minimise_nested(
-    law: Law,
-    logs: Logs,
-    y: Array,
+    problem: Problem,
     start: Array,
-    delta: float,
-    weights: Array | None,
     nested: Mapping[str, Array],
     max_iterations: int = 200,
     tolerance: float = GAIN,
@@ -77,7 +73,7 @@ def minimise_nested(
 
     Parameters
     ----------
-    law, logs, y, start, delta, weights, max_iterations, tolerance
+    problem, start, max_iterations, tolerance
         As for `minimise`.
     nested : mapping of str to array, shape (q,)
         Name of each nested law, and where its members start.
@@ -87,40 +83,24 @@ def minimise_nested(
     Solution
         No member's objective is above that of a nested law, as far as a nested optimum lies inside the law's bounds.
     """
-    found = minimise(law, logs, y, start, delta, weights, (), max_iterations, tolerance)
+    found = minimise(problem, start, (), max_iterations, tolerance)
     for name, begin in nested.items():
         # In a long table a member that has converged has no second optimum to be stuck in.
-        asked = np.arange(len(start)) if y.shape[-1] <= LONG else np.flatnonzero(~found.converged)
+        asked = np.arange(len(start)) if problem.n <= LONG else np.flatnonzero(~found.converged)
         if not len(asked):
             continue
-        ys, ws = _of(y, asked), _of(weights, asked)
-        rival = minimise(
-            ALL[name], logs, ys, np.repeat(begin[None], len(asked), axis=0), delta, ws, (), STEPS, tolerance
-        )
+        small = replace(problem.members(asked), law=ALL[name])
+        rival = minimise(small, np.repeat(begin[None], len(asked), axis=0), (), STEPS, tolerance)
         ahead = rival.objective < found.objective[asked] * (1 - BETTER)
         if ahead.any():
-            starts = EMBEDDINGS[law.name, name](rival.theta[ahead])
-            found = _again(law, logs, y, delta, weights, found, starts, asked[ahead])
+            starts = EMBEDDINGS[problem.law.name, name](rival.theta[ahead])
+            found = _again(problem, found, starts, asked[ahead])
     return found
 
 
-def _of(values: Any, members: np.ndarray) -> Any:
-    """What belongs to these members; values of shape (n,) belong to all."""
-    return values if values is None or values.ndim == 1 else values[members]
-
-
-def _again(
-    law: Law,
-    logs: Logs,
-    y: Array,
-    delta: float,
-    weights: Array | None,
-    found: Solution,
-    start: Array,
-    members: np.ndarray,
-) -> Solution:
+def _again(problem: Problem, found: Solution, start: Array, members: np.ndarray) -> Solution:
     """The solution with these members from new starts, where they end lower."""
-    other = minimise(law, logs, _of(y, members), start, delta, _of(weights, members))
+    other = minimise(problem.members(members), start)
     better = other.objective < found.objective[members]
     fields = {}
     for name in Solution.__dataclass_fields__:

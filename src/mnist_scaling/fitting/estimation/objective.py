@@ -19,7 +19,7 @@ EFFICIENT = 1.345
 SMALLEST_DELTA = 1e-4
 """A table without noise has no scale to take delta from; below this every delta gives the same fit."""
 
-MEDIAN_FREEDOM = 0.37
+MEDIAN_DOF = 0.37
 """A median of n residuals is as uncertain as a root mean square of 0.37 n."""
 
 LOSSES = ("huber", "squared", "absolute")
@@ -38,7 +38,7 @@ class Scale:
     """A standard deviation of log loss and the degrees of freedom that it is known with."""
 
     value: float
-    freedom: float
+    dof: float
 
 
 def huber(residual: Array, delta: float) -> Array:
@@ -47,23 +47,23 @@ def huber(residual: Array, delta: float) -> Array:
     return clipped * (residual - 0.5 * clipped)
 
 
-def robust_scale(residual: Array, lost: int = 0) -> float:
-    """1.4826 * median |r|, with sqrt(n / (n - lost)) for the parameters that the residuals were fitted with."""
+def robust_scale(residual: Array, parameters: int = 0) -> float:
+    """1.4826 * median |r|, with sqrt(n / (n - parameters)) for the parameters that the residuals were fitted with."""
     n = residual.size
-    freedom = np.sqrt(n / (n - lost)) if n > lost else 1.0
-    return float(1.4826 * np.median(np.abs(residual)) * freedom)
+    correction = np.sqrt(n / (n - parameters)) if n > parameters else 1.0
+    return float(1.4826 * np.median(np.abs(residual)) * correction)
 
 
-def absolute_scale(residual: Array, lost: int) -> float:
-    """1.4826 * the median of the n - lost largest |r|: a fit of least absolute deviations passes through `lost` rows.
+def absolute_scale(residual: Array, parameters: int) -> float:
+    """1.4826 * the median of the n - parameters largest |r|: least absolute deviations pass through the other rows.
 
     Source: Hill & Holland 1977 (J. Amer. Statist. Assoc. 72), section 2.
     """
     size = np.sort(np.abs(residual))
-    return float(1.4826 * np.median(size[min(lost, len(size) - 1) :]))
+    return float(1.4826 * np.median(size[min(parameters, len(size) - 1) :]))
 
 
-def choose_delta(delta: float | str, residual: Array, lost: int, seeds: Scale | None) -> Delta:
+def choose_delta(delta: float | str, residual: Array, parameters: int, seeds: Scale | None) -> Delta:
     """The threshold asked for, or 1.345 sigma with sigma from the table.
 
     sigma^2 is the residuals' robust variance, pooled with the repeats' where an F test does not tell the two apart.
@@ -74,7 +74,7 @@ def choose_delta(delta: float | str, residual: Array, lost: int, seeds: Scale | 
         A number is taken as it is; 1e-3 is the published convention.
     residual : array, shape (n,)
         Log residuals of a first, least-absolute-deviation-like fit.
-    lost : int
+    parameters : int
         Free parameters of that fit.
     seeds : Scale or None
         What the repeats say.
@@ -90,12 +90,12 @@ def choose_delta(delta: float | str, residual: Array, lost: int, seeds: Scale | 
         return Delta(float(delta), "given")
     if delta != "auto":
         raise InputError(f"`delta` must be a positive number or auto, but got {delta!r}.")
-    spread = absolute_scale(residual, lost)
+    spread = absolute_scale(residual, parameters)
     sigma, why = spread, "the robust scale of the residuals"
     if seeds is not None:
-        freedom = MEDIAN_FREEDOM * (len(residual) - lost)
-        pooled, together, ratio, _ = pool(spread**2, freedom, seeds.value**2, seeds.freedom)
-        if together > freedom:
+        dof = MEDIAN_DOF * (len(residual) - parameters)
+        pooled, together, ratio, _ = pool(spread**2, dof, seeds.value**2, seeds.dof)
+        if together > dof:
             sigma, why = float(np.sqrt(pooled)), "the residuals' robust scale and the repeats' standard errors, pooled"
         elif ratio > 1:
             why += f", which exceeds the repeats' {seeds.value:.2g}: the law misses by more than seed noise"

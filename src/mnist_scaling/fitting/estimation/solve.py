@@ -17,7 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mnist_scaling.fitting.laws.base import Array, Law, Logs
+from mnist_scaling.fitting.estimation.problem import Problem
+from mnist_scaling.fitting.laws.base import Array
 
 TOLERANCE = 1e-13
 """A fit has converged when one more step is expected to lower the objective by less than this share."""
@@ -43,12 +44,8 @@ class Solution:
 
 
 def minimise(
-    law: Law,
-    logs: Logs,
-    y: Array,
+    problem: Problem,
     start: Array,
-    delta: float,
-    weights: Array | None = None,
     fixed: tuple[int, ...] = (),
     max_iterations: int = 200,
     tolerance: float = TOLERANCE,
@@ -57,17 +54,9 @@ def minimise(
 
     Parameters
     ----------
-    law : Law
-    logs : mapping of str to array, shape (n,)
-        Logarithms of the law's inputs.
-    y : array, shape (n,) or (batch, n)
-        Logarithms of the losses.
+    problem : Problem
     start : array, shape (batch, p)
         Where each member begins.
-    delta : float
-        Huber's threshold in log loss; inf for least squares.
-    weights : array, shape (n,) or (batch, n), optional
-        Non-negative weights of the rows; a resampled row's count.
     fixed : tuple of int
         Parameters that stay at their start: profile likelihood.
     max_iterations : int
@@ -75,48 +64,26 @@ def minimise(
     tolerance : float
         Share of the objective that one more step, which is still taken, may promise at the optimum.
     """
-    batch, n = len(start), y.shape[-1]
-    size = max(1, CHUNK // max(n, 1))
-    parts = [
-        _minimise_chunk(
-            law,
-            logs,
-            y if y.ndim == 1 else y[low : low + size],
-            start[low : low + size],
-            delta,
-            weights if weights is None or weights.ndim == 1 else weights[low : low + size],
-            fixed,
-            max_iterations,
-            tolerance,
-        )
-        for low in range(0, max(batch, 1), size)
-    ]
+    size = max(1, CHUNK // max(problem.n, 1))
+    chunks = [slice(low, low + size) for low in range(0, max(len(start), 1), size)]
+    parts = [_minimise_chunk(problem.members(c), start[c], fixed, max_iterations, tolerance) for c in chunks]
     return Solution(*(np.concatenate([getattr(p, f) for p in parts]) for f in Solution.__dataclass_fields__))
 
 
 def _minimise_chunk(
-    law: Law,
-    logs: Logs,
-    y: Array,
-    start: Array,
-    delta: float,
-    weights: Array | None,
-    fixed: tuple[int, ...],
-    max_iterations: int,
-    tolerance: float,
+    problem: Problem, start: Array, fixed: tuple[int, ...], max_iterations: int, tolerance: float
 ) -> Solution:
-    lower, upper = law.bounds
+    lower, upper = problem.law.bounds
     batch = len(start)
     theta = np.clip(start, lower, upper)
-    y = np.broadcast_to(y, (batch, y.shape[-1]))
-    w = np.broadcast_to(1.0 if weights is None else np.asarray(weights, float), y.shape)
-    total = np.maximum(w.sum(axis=1), 1.0)
+    problem = problem.batch(batch)
+    total = np.maximum(problem.weights.sum(axis=1), 1.0)
     tiny, exact = 1e-30 * total, EXACT * total
     best = np.full(batch, np.inf)
     converged = np.zeros(batch, bool)
     iterations = np.zeros(batch, int)
     live = np.arange(batch)
-    state = _State(law, logs, y, w, theta, delta)
+    state = _State(problem, theta)
     best[:] = state.objective
     damping = np.ones(batch)
     for _ in range(max_iterations):
@@ -128,14 +95,14 @@ def _minimise_chunk(
             theta[live], best[live] = np.clip(state.theta + step, lower, upper), state.objective - gain
             converged[live] = True
             break
-        trial = _State(law, logs, state.y, state.w, np.clip(state.theta + step, lower, upper), delta)
-        better = trial.objective < state.objective
+        tried = _State(state.problem, np.clip(state.theta + step, lower, upper))
+        better = tried.objective < state.objective
         # Where no step lowers the objective any more, this is the optimum if hardly anything was left to gain.
         stuck = ~better & (damping > 1e12)
         left = STALLED * np.where(np.isfinite(state.objective), state.objective, 0.0) + exact[live]
         reached |= stuck & np.isfinite(state.objective) & (gain <= left)
         done = reached | stuck
-        state.take(trial, better)
+        state.take(tried, better)
         damping = np.where(better, np.maximum(damping * 0.15, 1e-10), np.maximum(damping, 1e-4) * 6.0)
         theta[live], best[live] = state.theta, state.objective
         converged[live[reached]] = True
@@ -144,7 +111,7 @@ def _minimise_chunk(
         if done.any():
             keep = ~done
             live, damping = live[keep], damping[keep]
-            state = state.keep(keep)
+            state.keep(keep)
     return Solution(theta, best, converged, iterations)
 
 
@@ -153,13 +120,14 @@ class _State:
 
     FIELDS = ("theta", "residual", "clipped", "jacobian", "objective")
 
-    def __init__(self, law: Law, logs: Logs, y: Array, w: Array, theta: Array, delta: float) -> None:
-        self.y, self.w, self.theta, self.delta = y, w, theta, delta
-        value, self.jacobian = law.evaluate(theta, logs)
-        self.residual = y - value
+    def __init__(self, problem: Problem, theta: Array) -> None:
+        self.problem, self.theta = problem, theta
+        value, self.jacobian = problem.law.evaluate(theta, problem.logs)
+        self.residual = problem.y - value
+        delta = problem.delta
         self.clipped = self.residual if np.isinf(delta) else np.clip(self.residual, -delta, delta)
         # c (r - c / 2) is r^2 / 2 where c = r, and delta (|r| - delta / 2) where c = +- delta.
-        objective = (w * self.clipped * (self.residual - 0.5 * self.clipped)).sum(axis=1)
+        objective = (problem.weights * self.clipped * (self.residual - 0.5 * self.clipped)).sum(axis=1)
         self.objective = np.where(np.isfinite(objective), objective, np.inf)
 
     def take(self, other: _State, rows: np.ndarray) -> None:
@@ -171,11 +139,11 @@ class _State:
             else:
                 getattr(self, name)[rows] = getattr(other, name)[rows]
 
-    def keep(self, rows: np.ndarray) -> _State:
+    def keep(self, rows: np.ndarray) -> None:
         """Drop the members that are done."""
-        for name in ("y", "w", *self.FIELDS):
+        self.problem = self.problem.members(rows)
+        for name in self.FIELDS:
             setattr(self, name, getattr(self, name)[rows])
-        return self
 
 
 def _step(state: _State, damping: Array, lower: Array, upper: Array, fixed: tuple[int, ...]) -> tuple[Array, Array]:
@@ -184,13 +152,14 @@ def _step(state: _State, damping: Array, lower: Array, upper: Array, fixed: tupl
     Where the step would leave the bounds, those parameters go to their bound and the others are solved for again:
     cutting the step instead would turn it away from the descent, and let a floor near 0 stall.
     """
-    pull = state.w * state.clipped
-    if np.isinf(state.delta):
-        curvature = state.w * (1.0 + damping[:, None])
+    weights, delta = state.problem.weights, state.problem.delta
+    pull = weights * state.clipped
+    if np.isinf(delta):
+        curvature = weights * (1.0 + damping[:, None])
     else:
         size = np.abs(state.residual)
-        shrink = state.delta / np.maximum(size, state.delta)
-        curvature = state.w * ((size <= state.delta) + damping[:, None] * shrink)
+        shrink = delta / np.maximum(size, delta)
+        curvature = weights * ((size <= delta) + damping[:, None] * shrink)
     gradient = (state.jacobian @ pull[..., None])[..., 0]
     hessian = (state.jacobian * curvature[:, None, :]) @ state.jacobian.transpose(0, 2, 1)
     frozen = ((state.theta <= lower) & (gradient < 0)) | ((state.theta >= upper) & (gradient > 0))

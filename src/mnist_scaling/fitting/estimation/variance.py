@@ -2,9 +2,10 @@
 
     s_i^2 ~ mu_i F(d_i, d_0)        mu_i = exp(b . z_i)        estimate (d_0 mu_i + d_i s_i^2) / (d_0 + d_i)
 
-Here s_i^2 is a row's sample variance with d_i degrees of freedom, mu_i is what is usual at the row's place z_i, and d_0
-says how much rows of one place differ in truth: with d_0 infinite they don't, so every row gets mu_i. The trend b is
-kept only where a quasi-likelihood F test sees it, and a finite d_0 only where a likelihood ratio asks for it.
+Here s_i^2 is a row's sample variance with d_i degrees of freedom, mu_i is what is usual at the row's covariates z_i,
+and d_0 says how much rows with the same covariates differ in truth: with d_0 infinite they don't, so every row gets
+mu_i. The trend b is kept only where a quasi-likelihood F test sees it, and a finite d_0 only where a likelihood ratio
+asks for it.
 
 Source: Smyth 2004 (Stat. Appl. Genet. Mol. Biol. 3, article 3), sections 4 and 5; the trend is a gamma regression
 (McCullagh & Nelder 1989, chapter 8).
@@ -53,103 +54,107 @@ class Squeezed:
     usual: Array
     """mu_i."""
     prior: float
-    """d_0; inf where rows of one place have one variance."""
+    """d_0; inf where rows with the same covariates have one variance."""
     equal: bool
     """Whether all rows were pooled: neither a trend nor more scatter than chance."""
 
 
-def squeeze(variance: Array, freedom: Array, place: Array, doubt: bool = False) -> Squeezed:
+def squeeze(variance: Array, dof: Array, covariates: Array, doubt: bool = False) -> Squeezed:
     """Estimate each row's variance from its own and all others'.
 
     Parameters
     ----------
     variance : array, shape (n,)
         Sample variances.
-    freedom : array, shape (n,)
+    dof : array, shape (n,)
         Degrees of freedom of each, positive.
-    place : array, shape (n, k)
+    covariates : array, shape (n, k)
         What the usual variance may depend on, such as log N and log D; k = 0 for nothing.
     doubt : bool
         Take the trend and d_0 that are likeliest without asking whether a test sees them, and the larger of trend and
         mean as usual: what a row is held against that may be an outlier, since a test overlooks much.
     """
-    mean = float((variance * freedom).sum() / freedom.sum())
+    mean = float((variance * dof).sum() / dof.sum())
     if len(variance) < FEWEST or mean <= 0:
         pooled = np.full(len(variance), mean)
         return Squeezed(pooled, pooled, np.inf, True)
     kept = np.maximum(variance, SMALLEST * mean)
-    usual = _usual(kept, freedom, place, doubt)
-    prior, factor = _prior(kept / usual, freedom, doubt)
+    usual = _usual(kept, dof, covariates, doubt)
+    prior, factor = _prior(kept / usual, dof, doubt)
     if doubt:
         usual = np.maximum(usual, mean)
     equal = np.isinf(prior) and float(np.ptp(usual)) <= 1e-9 * mean
     usual = usual * factor
     if np.isinf(prior):
         return Squeezed(usual, usual, prior, equal)
-    own = (prior * usual + freedom * kept) / (prior + freedom)
+    own = (prior * usual + dof * kept) / (prior + dof)
     # Estimates that lean towards what is usual would lose the few loud rows' share of the whole.
-    return Squeezed(own * mean / float((own * freedom).sum() / freedom.sum()), usual, prior, equal)
+    return Squeezed(own * mean / float((own * dof).sum() / dof.sum()), usual, prior, equal)
 
 
-def pool(residual: float, lost: float, seeds: float, freedom: float) -> tuple[float, float, float, float]:
+def pool(
+    residual: float, residual_dof: float, seeds: float, dof: float, above: float = POOLED_ABOVE
+) -> tuple[float, float, float, float]:
     """One variance of two: variance, its degrees of freedom, their ratio, and the chance of so large a ratio.
 
     Parameters
     ----------
-    residual, lost : float
+    residual, residual_dof : float
         Variance of the residuals and its degrees of freedom; none where they are not positive.
-    seeds, freedom : float
+    seeds, dof : float
         The same of the repeats.
+    above : float
+        Level of the F test: they are pooled where so large a ratio has this chance, or a greater one.
     """
-    if lost <= 0 and freedom <= 0:
+    if residual_dof <= 0 and dof <= 0:
         return np.nan, 0.0, np.nan, np.nan
-    if freedom <= 0:
-        return residual, lost, np.nan, np.nan
-    if lost <= 0:
-        return seeds, freedom, np.nan, np.nan
+    if dof <= 0:
+        return residual, residual_dof, np.nan, np.nan
+    if residual_dof <= 0:
+        return seeds, dof, np.nan, np.nan
     ratio = residual / seeds
-    rarer = float(special.fdtrc(lost, freedom, ratio))
-    if rarer < POOLED_ABOVE or 1 - rarer < TOO_SMALL:
-        return residual, lost, ratio, rarer
-    total = lost + freedom
-    return (residual * lost + seeds * freedom) / total, total, ratio, rarer
+    rarer = float(special.fdtrc(residual_dof, dof, ratio))
+    if rarer < above or 1 - rarer < TOO_SMALL:
+        return residual, residual_dof, ratio, rarer
+    total = residual_dof + dof
+    return (residual * residual_dof + seeds * dof) / total, total, ratio, rarer
 
 
-def _usual(variance: Array, freedom: Array, place: Array, doubt: bool) -> Array:
+def _usual(variance: Array, dof: Array, covariates: Array, doubt: bool) -> Array:
     """The trend where a test sees one, else the mean, shape (n,)."""
     n = len(variance)
-    flat = np.full(n, float((variance * freedom).sum() / freedom.sum()))
-    design = _design(place)
-    lost = design.shape[1]
-    if lost < 2 or n < lost + FEWEST // 2:
+    flat = np.full(n, float((variance * dof).sum() / dof.sum()))
+    design = _design(covariates)
+    size = design.shape[1]
+    if size < 2 or n < size + FEWEST // 2:
         return flat
-    trend = _gamma_regression(variance, freedom, design)
+    trend = _gamma_regression(variance, dof, design)
     if doubt:
         return trend
-    gain = _deviance(variance, flat, freedom) - _deviance(variance, trend, freedom)
+    gain = _deviance(variance, flat, dof) - _deviance(variance, trend, dof)
     # Pearson's statistic estimates how much more than chi-squared the variances scatter: an outlier is no trend.
-    scatter = max(1.0, float((freedom / 2 * (variance / trend - 1) ** 2).sum() / (n - lost)))
-    seen = special.fdtrc(lost - 1, n - lost, max(gain, 0.0) / (lost - 1) / scatter) < TREND_LEVEL
+    scatter = max(1.0, float((dof / 2 * (variance / trend - 1) ** 2).sum() / (n - size)))
+    seen = special.fdtrc(size - 1, n - size, max(gain, 0.0) / (size - 1) / scatter) < TREND_LEVEL
     return trend if seen else flat
 
 
-def _design(place: Array) -> Array:
-    """A column of ones beside the standardised places, without those that never vary or move with another."""
-    columns = [np.ones(len(place))]
-    for values in place.T:
+def _design(covariates: Array) -> Array:
+    """A column of ones beside the standardised covariates, without those that never vary or move with another."""
+    columns = [np.ones(len(covariates))]
+    for values in covariates.T:
         spread = float(values.std())
         if spread < 1e-9:
             continue
         tried = np.column_stack([*columns, (values - values.mean()) / spread])
-        if np.linalg.matrix_rank(tried, tol=1e-6 * len(place)) == tried.shape[1]:
+        if np.linalg.matrix_rank(tried, tol=1e-6 * len(covariates)) == tried.shape[1]:
             columns.append(tried[:, -1])
     return np.column_stack(columns)
 
 
-def _gamma_regression(variance: Array, freedom: Array, design: Array) -> Array:
+def _gamma_regression(variance: Array, dof: Array, design: Array) -> Array:
     """The exp(b . z) of greatest gamma likelihood, by iteratively reweighted least squares in logs."""
-    weight = np.sqrt(freedom)[:, None]
-    eta = np.full(len(variance), np.log((variance * freedom).sum() / freedom.sum()))
+    weight = np.sqrt(dof)[:, None]
+    eta = np.full(len(variance), np.log((variance * dof).sum() / dof.sum()))
     solve = np.linalg.pinv(design * weight)
     for _ in range(30):
         work = eta + np.clip(variance * np.exp(-eta) - 1, -1.0, 3.0)
@@ -160,17 +165,17 @@ def _gamma_regression(variance: Array, freedom: Array, design: Array) -> Array:
     return np.exp(eta)
 
 
-def _deviance(variance: Array, usual: Array, freedom: Array) -> float:
+def _deviance(variance: Array, usual: Array, dof: Array) -> float:
     ratio = variance / usual
-    return float((freedom * (ratio - 1 - np.log(ratio))).sum())
+    return float((dof * (ratio - 1 - np.log(ratio))).sum())
 
 
-def _prior(ratio: Array, freedom: Array, doubt: bool) -> tuple[float, float]:
+def _prior(ratio: Array, dof: Array, doubt: bool) -> tuple[float, float]:
     """d_0 and the factor on mu that are most likely for s_i^2 / mu_i; (inf, 1) unless they are far likelier."""
     if len(ratio) > MOST:
         some = np.argsort(ratio, kind="stable")[np.linspace(0, len(ratio) - 1, MOST).astype(int)]
-        ratio, freedom = ratio[some], freedom[some]
-    half = freedom / 2
+        ratio, dof = ratio[some], dof[some]
+    half = dof / 2
     constant = half * np.log(half) - special.gammaln(half) + (half - 1) * np.log(ratio)
     pooled = float((constant - half * ratio).sum())
     best = (-np.inf, np.inf, 1.0)
@@ -178,7 +183,7 @@ def _prior(ratio: Array, freedom: Array, doubt: bool) -> tuple[float, float]:
         # x = ratio / factor has an F density; its log, with the terms that depend on the factor.
         factors = np.geomspace(0.05, 1.5, 40)[:, None]
         beta = special.gammaln(half + prior / 2) - special.gammaln(prior / 2) - half * np.log(prior / 2)
-        tail = (half + prior / 2) * np.log1p(freedom * ratio / (prior * factors))
+        tail = (half + prior / 2) * np.log1p(dof * ratio / (prior * factors))
         values = (constant + beta - half * np.log(factors) - tail).sum(axis=1)
         k = int(np.argmax(values))
         if values[k] > best[0]:

@@ -5,7 +5,8 @@ Hoffmann et al. 2022, approach 3, without assuming C = 6 N D: convolutions and s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -26,21 +27,42 @@ class Cost:
     assumed: bool = False
     """True when the table has no C and 6 N D stands in."""
 
+    def log_c(self, log_n: Array, log_d: Array) -> Array:
+        """log C of models of log N and log D, of any shape."""
+        return self.constant + self.kappa_n * log_n + self.kappa_d * log_d
+
+    def of(self, table: Table) -> Array:
+        """log C of the rows, or what stands for it, shape (n,)."""
+        if "C" in table.inputs:
+            return np.log(table.inputs["C"])
+        return self.log_c(np.log(table.inputs["N"]), np.log(table.inputs["D"]))
+
+
+def cost_coefficients(table: Table, variables: Sequence[str]) -> Array | None:
+    """(k, kappa_1, …) of log C = k + sum_i kappa_i log x_i, by least squares, or of 6 N D where the table has no C.
+
+    None where C does not grow with each of the variables.
+    """
+    if "C" not in table.inputs:
+        return np.array([np.log(6), 1.0, 1.0]) if tuple(variables) == ("N", "D") else None
+    design = np.column_stack([np.ones(len(table)), *(np.log(table.inputs[k]) for k in variables)])
+    solved, _, rank, _ = np.linalg.lstsq(design, np.log(table.inputs["C"]), rcond=None)
+    return None if rank < len(solved) or (solved[1:] <= 0.05).any() else solved
+
 
 def fit_cost(table: Table) -> Cost | None:
-    """Least squares of log C on log N and log D; None where one of them never varies, or the fit makes no sense."""
+    """The table's own cost; None where N or D never varies, or C does not grow with both."""
     if not table.has(("N", "D")):
         return None
-    n, d = np.log(table.inputs["N"]), np.log(table.inputs["D"])
-    if "C" not in table.inputs:
-        return Cost(float(np.log(6)), 1.0, 1.0, 0.0, True)
-    c = np.log(table.inputs["C"])
-    design = np.column_stack([np.ones_like(n), n, d])
-    solved, _, rank, _ = np.linalg.lstsq(design, c, rcond=None)
-    if rank < 3 or solved[1] <= 0.05 or solved[2] <= 0.05:
+    solved = cost_coefficients(table, ("N", "D"))
+    if solved is None:
         return None
-    rmse = float(np.sqrt(np.mean((c - design @ solved) ** 2)))
-    return Cost(float(solved[0]), float(solved[1]), float(solved[2]), rmse)
+    constant, kappa_n, kappa_d = map(float, solved)
+    cost = Cost(constant, kappa_n, kappa_d, 0.0, "C" not in table.inputs)
+    if cost.assumed:
+        return cost
+    design = np.column_stack([np.ones(len(table)), np.log(table.inputs["N"]), np.log(table.inputs["D"])])
+    return replace(cost, rmse_log=float(np.sqrt(np.mean((np.log(table.inputs["C"]) - design @ solved) ** 2))))
 
 
 def frontier_of(law: Law, theta: Array, cost: Cost, log_c: Array) -> dict[str, Array] | None:

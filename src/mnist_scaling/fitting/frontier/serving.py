@@ -81,7 +81,7 @@ def lifetime_optimum(
 
 def _total(cost: Cost, log_n: Array, log_d: Array, queries: float) -> Array:
     """Log of training + inference FLOPs."""
-    train = cost.constant + cost.kappa_n * log_n + cost.kappa_d * log_d
+    train = cost.log_c(log_n, log_d)
     with np.errstate(invalid="ignore"):
         total = np.logaddexp(train, np.log(queries / 3) + train - log_d)
     return np.where(np.isfinite(total), total, np.inf)

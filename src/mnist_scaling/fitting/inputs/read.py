@@ -56,14 +56,14 @@ def read_columns(
             f"{source} must have the column{'s' * (len(missing) > 1)} {', '.join(missing)}, but has only "
             f"{', '.join(map(str, columns))}: mend columns.* or the file's header."
         )
-    place = np.arange(len(columns[known["loss"]])) if rows is None else np.asarray(rows)
-    if not len(place):
+    row_numbers = np.arange(len(columns[known["loss"]])) if rows is None else np.asarray(rows)
+    if not len(row_numbers):
         raise InputError(f"{source} must have at least one row, but has none beneath its header: add rows.")
-    numbers = {r: _numbers(columns[h], h, source, place) for r, h in known.items() if r not in ("flags", "run")}
+    numbers = {r: _numbers(columns[h], h, source, row_numbers) for r, h in known.items() if r not in ("flags", "run")}
     needed = {role: numbers[role] for role in ("loss", *VARIABLES) if role in numbers}
     empty = np.any([np.isnan(v) for v in needed.values()], axis=0)
     left_out = [
-        {"row": int(place[i]), "why": "no " + ", ".join(r for r, v in needed.items() if np.isnan(v[i]))}
+        {"row": int(row_numbers[i]), "why": "no " + ", ".join(r for r, v in needed.items() if np.isnan(v[i]))}
         for i in np.flatnonzero(empty)
     ]
     if empty.all():
@@ -73,24 +73,24 @@ def read_columns(
             "finish the runs, or name other columns."
         )
     for role, values in needed.items():
-        _positive(values, role, known[role], source, place)
-    se = _standard_errors(numbers.get("se"), known.get("se"), source, place)
+        _positive(values, role, known[role], source, row_numbers)
+    se = _standard_errors(numbers.get("se"), known.get("se"), source, row_numbers)
     table = make_table(
         numbers["loss"][~empty],
         {k: numbers[k][~empty] for k in VARIABLES if k in numbers},
         None if se is None else se[~empty],
         numbers["repeats"][~empty] if "repeats" in numbers else None,
         _flag_codes(columns[known["flags"]], ~empty) if "flags" in known else (),
-        _conventions(columns, conventions or {}, ~empty, source, place),
+        _conventions(columns, conventions or {}, ~empty, source, row_numbers),
         source,
     )
-    table = replace(table, rows=place[~empty])
+    table = replace(table, rows=row_numbers[~empty])
     if "run" in known:
         table = table.last_points([columns[known["run"]][int(i)] for i in np.flatnonzero(~empty)])
     return table, left_out
 
 
-def _numbers(values: Sequence[Any], header: str, source: str, place: np.ndarray) -> Array:
+def _numbers(values: Sequence[Any], header: str, source: str, row_numbers: np.ndarray) -> Array:
     out = np.empty(len(values))
     for i, value in enumerate(values):
         text = str(value).strip()
@@ -98,30 +98,30 @@ def _numbers(values: Sequence[Any], header: str, source: str, place: np.ndarray)
             out[i] = np.nan if value is None or text == "" else float(text)
         except ValueError:
             raise InputError(
-                f"Column {header} of {source} must hold numbers, but row {place[i]} has {text!r}: "
+                f"Column {header} of {source} must hold numbers, but row {row_numbers[i]} has {text!r}: "
                 "mend it, leave it empty, or leave the row out."
             ) from None
     return out
 
 
-def _positive(values: Array, role: str, header: str, source: str, place: np.ndarray) -> None:
+def _positive(values: Array, role: str, header: str, source: str, row_numbers: np.ndarray) -> None:
     bad = np.flatnonzero((values <= 0) | np.isinf(values))
     if len(bad):
         more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
         meaning = "A logarithm is taken of it" if role != "loss" else "A cross-entropy or an error rate is positive"
         raise InputError(
-            f"`{header} > 0` must hold in every row of {source}, but row {place[bad[0]]} has {values[bad[0]]:g}{more}. "
-            f"{meaning}: mend or remove the row."
+            f"`{header} > 0` must hold in every row of {source}, but row {row_numbers[bad[0]]} has "
+            f"{values[bad[0]]:g}{more}. {meaning}: mend or remove the row."
         )
 
 
-def _standard_errors(se: Array | None, header: str | None, source: str, place: np.ndarray) -> Array | None:
+def _standard_errors(se: Array | None, header: str | None, source: str, row_numbers: np.ndarray) -> Array | None:
     if se is None:
         return None
     bad = np.flatnonzero(se < 0)
     if len(bad):
         raise InputError(
-            f"`{header} >= 0` must hold in every row of {source}, but row {place[bad[0]]} has {se[bad[0]]:g}: "
+            f"`{header} >= 0` must hold in every row of {source}, but row {row_numbers[bad[0]]} has {se[bad[0]]:g}: "
             "give a standard error."
         )
     return None if np.isnan(se).all() else se
@@ -137,7 +137,7 @@ def _conventions(
     wanted: Mapping[str, Mapping[str, str]],
     kept: np.ndarray,
     source: str,
-    place: np.ndarray,
+    row_numbers: np.ndarray,
 ) -> dict[str, dict[str, Array]]:
     """Those of the other counts that the file has, positive in every row."""
     out: dict[str, dict[str, Array]] = {}
@@ -145,7 +145,7 @@ def _conventions(
         for label, header in group.items():
             if header not in columns:
                 continue
-            values = _numbers(columns[header], header, source, place)[kept]
+            values = _numbers(columns[header], header, source, row_numbers)[kept]
             if np.isfinite(values).all() and (values > 0).all():
                 out.setdefault(role, {})[label] = values
     return out

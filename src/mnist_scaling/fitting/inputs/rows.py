@@ -67,6 +67,12 @@ class Table:
         """Natural logarithms of these inputs."""
         return {name: np.log(self.inputs[name]) for name in inputs}
 
+    def log_cost(self, inputs: Sequence[str]) -> Array:
+        """log C, or what stands for it: the log of the product of these inputs without U, shape (n,)."""
+        if "C" in self.inputs:
+            return np.log(self.inputs["C"])
+        return sum((np.log(self.inputs[k]) for k in inputs if k != "U"), np.zeros(len(self)))
+
     @property
     def y(self) -> Array:
         """Natural logarithm of the loss."""
@@ -80,8 +86,8 @@ class Table:
             return None if a is None else a[where]
 
         kept = np.isin(self.run_of, where)
-        place = np.full(len(self), -1)
-        place[where] = np.arange(len(where))
+        position = np.full(len(self), -1)
+        position[where] = np.arange(len(where))
         return Table(
             self.loss[where],
             {k: v[where] for k, v in self.inputs.items()},
@@ -91,24 +97,29 @@ class Table:
             tuple(self.flags[i] for i in where),
             {k: {c: v[where] for c, v in group.items()} for k, group in self.conventions.items()},
             None if self.curves is None else self.curves.take(kept),
-            place[self.run_of[kept]] if len(self.run_of) else self.run_of,
+            position[self.run_of[kept]] if len(self.run_of) else self.run_of,
         )
 
-    def folded(self) -> Table:
+    def folded(self, keys: Sequence[str] = ()) -> Table:
         """One row for each cell: rows of the same N and D (and U) are its repeats, which are not independent cells.
 
         The loss is their mean and its standard error their scatter over the root of their number; copies, which agree
         in the loss, too, count once. A cell of one row stays as it is. Rows whose C differs by more than
         `SAME_COST` are other cells, and with C and without N or D nothing is folded: runs of one budget may be of
         different models.
+
+        Parameters
+        ----------
+        keys : sequence of str, optional
+            Inputs whose equality makes rows one cell, instead of that rule: what two arms are compared by.
         """
-        if "C" in self.inputs and not self.has(("N", "D")):
+        if not keys and "C" in self.inputs and not self.has(("N", "D")):
             return self
-        keys = [k for k in VARIABLES if k in self.inputs and k != "C"]
-        places: Array = np.asarray(np.log(np.stack([self.inputs[k] for k in keys], axis=1)).round(9), float)
-        if "C" in self.inputs:
-            places = _split_by_cost(places, np.log(self.inputs["C"]))
-        _, first, cell = np.unique(places, axis=0, return_index=True, return_inverse=True)
+        names = keys or [k for k in VARIABLES if k in self.inputs and k != "C"]
+        sizes: Array = np.asarray(np.log(np.stack([self.inputs[k] for k in names], axis=1)).round(9), float)
+        if not keys and "C" in self.inputs:
+            sizes = _split_by_cost(sizes, np.log(self.inputs["C"]))
+        _, first, cell = np.unique(sizes, axis=0, return_index=True, return_inverse=True)
         if len(first) == len(self):
             return self
         order = np.argsort(first)
@@ -185,12 +196,12 @@ def _mean_cells(table: Table, first: np.ndarray, cell: np.ndarray, kept: np.ndar
     )
 
 
-def _split_by_cost(places: Array, log_c: Array) -> Array:
-    """Numbers of the cells, shape (n, 1): rows of one place, but not across a gap of `SAME_COST` in log C."""
-    _, place = np.unique(places, axis=0, return_inverse=True)
-    place = np.asarray(place).ravel()
-    order = np.lexsort((log_c, place))
-    begins = (np.diff(place[order]) != 0) | (np.diff(log_c[order]) > SAME_COST)
+def _split_by_cost(sizes: Array, log_c: Array) -> Array:
+    """Numbers of the cells, shape (n, 1): rows of the same sizes, but not across a gap of `SAME_COST` in log C."""
+    _, group = np.unique(sizes, axis=0, return_inverse=True)
+    group = np.asarray(group).ravel()
+    order = np.lexsort((log_c, group))
+    begins = (np.diff(group[order]) != 0) | (np.diff(log_c[order]) > SAME_COST)
     cell = np.empty(len(order))
     cell[order] = np.concatenate([[0], np.cumsum(begins)])
     return cell[:, None]

@@ -24,7 +24,7 @@ MAJORITY = 0.5
 
 
 @dataclass(frozen=True)
-class Part:
+class LawQuantity:
     """What one law says of a quantity."""
 
     weight: float
@@ -33,16 +33,16 @@ class Part:
     """NaN where the law does not have the quantity."""
     draws: Array
     """The quantity in every draw of the bootstrap, shape (draws,); NaN where a draw lacks it."""
-    wider: float = 1.0
-    """Factor on the distance of the draws from the value (`uncertainty.widening`)."""
+    t_factor: float = 1.0
+    """Factor on the distance of the draws from the value (`uncertainty.student_factor`)."""
 
 
-def average(parts: Sequence[Part], level: float, bounds: tuple[float, float] | None = None) -> Interval:
+def average(parts: Sequence[LawQuantity], level: float, bounds: tuple[float, float] | None = None) -> Interval:
     """Weighted mean of the laws' values, with the quantiles of their mixed draws.
 
     Parameters
     ----------
-    parts : sequence of Part
+    parts : sequence of LawQuantity
     level : float
         Such as 0.95.
     bounds : pair of float, optional
@@ -64,9 +64,9 @@ def average(parts: Sequence[Part], level: float, bounds: tuple[float, float] | N
     for part in having:
         valid = part.draws[np.isfinite(part.draws)]
         enough = len(valid) >= max(FEWEST_DRAWS, FEWEST_VALID * len(part.draws))
-        if not enough or not np.isfinite(part.wider):
+        if not enough or not np.isfinite(part.t_factor):
             return Interval(value)
-        draws.append(part.value + (valid - part.value) * part.wider)
+        draws.append(part.value + (valid - part.value) * part.t_factor)
         weights.append(np.full(len(valid), part.weight / len(valid)))
     tails = (0.5 - level / 2, 0.5 + level / 2)
     low, high = weighted_quantiles(np.concatenate(draws), np.concatenate(weights), tails)

@@ -13,9 +13,9 @@ from itertools import pairwise
 import numpy as np
 from scipy.special import ndtr
 
-from mnist_scaling.fitting.estimation.estimate import SCREENED, Fit, Settings, fit_law
+from mnist_scaling.fitting.estimation.estimate import SCREENED, Fit, fit_problem
 from mnist_scaling.fitting.estimation.objective import EFFICIENT, huber
-from mnist_scaling.fitting.laws.base import Array, Logs
+from mnist_scaling.fitting.laws.base import Array
 
 EXACT = 1e-7
 """Residuals in log loss below this are rounding, not a reason to prefer a law."""
@@ -83,7 +83,7 @@ class HoldOut:
     """Largest predicted cost over the largest fitted one."""
 
 
-def hold_out(fit: Fit, logs: Logs, y: Array, cost: Array, share: float = HELD_OUT) -> HoldOut | None:
+def hold_out(fit: Fit, cost: Array, share: float = HELD_OUT) -> HoldOut | None:
     """Fit without the rows of largest compute, predict them.
 
     Parameters
@@ -100,41 +100,37 @@ def hold_out(fit: Fit, logs: Logs, y: Array, cost: Array, share: float = HELD_OU
     HoldOut or None
         None where fewer than one row can be spared.
     """
-    n = len(y)
+    n = fit.n
     held = min(max(2, round(share * n)), n - fit.law.size - 1)
     if held < 1:
         return None
     order = np.argsort(cost, kind="stable")
-    return _predict(fit, logs, y, cost, [(order[: n - held], order[n - held :])])
+    return _predict(fit, cost, [(order[: n - held], order[n - held :])])
 
 
-def rolling_origin(fit: Fit, logs: Logs, y: Array, cost: Array, folds: int = 4) -> HoldOut | None:
+def rolling_origin(fit: Fit, cost: Array, folds: int = 4) -> HoldOut | None:
     """Grow the fitted rows by compute from half of them up, each time predicting the next block.
 
     Source: Tashman 2000 (Int. J. Forecasting 16): rolling-origin evaluation.
     """
-    n = len(y)
+    n = fit.n
     order = np.argsort(cost, kind="stable")
     first = max(n // 2, fit.law.size + 1)
     cuts = np.unique(np.linspace(first, n, folds + 1).astype(int))
     blocks = [(order[:a], order[a:b]) for a, b in pairwise(cuts)]
-    return _predict(fit, logs, y, cost, blocks) if blocks else None
+    return _predict(fit, cost, blocks) if blocks else None
 
 
-def _predict(
-    fit: Fit, logs: Logs, y: Array, cost: Array, blocks: list[tuple[np.ndarray, np.ndarray]]
-) -> HoldOut | None:
-    settings = Settings(delta=fit.delta.value)
+def _predict(fit: Fit, cost: Array, blocks: list[tuple[np.ndarray, np.ndarray]]) -> HoldOut | None:
     errors, rows, reach = [], [], 1.0
     for seen, held in blocks:
-        inside = {k: v[seen] for k, v in logs.items()}
-        if any(len(np.unique(np.round(v, 9))) < fit.law.levels for k, v in inside.items() if k != "U"):
+        inside, outside = fit.problem.rows(seen), fit.problem.rows(held)
+        if any(len(np.unique(np.round(v, 9))) < fit.law.levels for k, v in inside.logs.items() if k != "U"):
             continue
         # Many rows leave no second optimum to look for.
-        others = [fit.law.starts(inside, y[seen])] if len(seen) <= SCREENED else []
-        starts = np.vstack([fit.theta[None], *others])
-        again = fit_law(fit.law, inside, y[seen], settings, fit.weights[seen], start=starts, polished=8)
-        errors.append(y[held] - again.log_predict({k: v[held] for k, v in logs.items()}))
+        others = [fit.law.starts(inside.logs, inside.y)] if inside.n <= SCREENED else []
+        again = fit_problem(inside, fit.delta, np.vstack([fit.theta[None], *others]), polished=8)
+        errors.append(outside.residual(again.theta[None])[0])
         rows.append(held)
         reach = max(reach, float(np.exp(cost[held].max() - cost[seen].max())))
     if not errors:

@@ -11,10 +11,10 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.estimation.estimate import Fit, Settings, fit_law
 from mnist_scaling.fitting.estimation.local_slopes import largest, local_slope, middle
 from mnist_scaling.fitting.inputs.rows import Table
-from mnist_scaling.fitting.laws.base import Array, Law, Logs
+from mnist_scaling.fitting.laws.base import Array, Law
 from mnist_scaling.fitting.selection.criteria import HoldOut, aicc, hold_out, rolling_origin
 from mnist_scaling.fitting.selection.slices import Slice
-from mnist_scaling.fitting.uncertainty.bootstrap import Draws, bootstrap, interval, parameter_intervals, widening
+from mnist_scaling.fitting.uncertainty.bootstrap import Draws, bootstrap, interval, parameter_intervals, student_factor
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.fitting.uncertainty.noise import Noise, row_noise, seed_scale, weights_from
 from mnist_scaling.fitting.uncertainty.profile import profile
@@ -54,17 +54,14 @@ class Options:
 class Fitted:
     """One law on its rows, with all that was worked out about it."""
 
-    law: Law
     part: Slice
     fit: Fit
-    logs: Logs
-    y: Array
     noise: Noise
     thetas: Array
     """Parameters of every draw, shape (draws, p)."""
     settled: float
     """Share of the draws whose fit converged; the others wander along a ridge."""
-    wider: float
+    t_factor: float
     """Factor on the bootstrap's arms."""
     params: dict[str, Interval]
     aicc: float
@@ -77,6 +74,11 @@ class Fitted:
     profiles: dict[str, tuple[Interval, Array, Array]]
     floor_rejected: bool | None
     """Whether E = 0 is rejected; None for a law without a floor."""
+
+    @property
+    def law(self) -> Law:
+        """The law that was fitted."""
+        return self.fit.law
 
     @property
     def held_out(self) -> float:
@@ -98,40 +100,37 @@ def whole(table: Table) -> Slice:
 def fit_part(law: Law, table: Table, part: Slice, options: Options, draws: Draws, deep: bool = True) -> Fitted:
     """Estimate, bootstrap, profile and hold-out of one law on the rows of a slice."""
     rows = table.take(part.index)
-    logs, y = rows.logs(law.inputs), rows.y
+    logs = rows.logs(law.inputs)
     weights = weights_from(options.settings.weights, rows)
-    fit = fit_law(law, logs, y, options.settings, weights, seed_scale(rows))
+    fit = fit_law(law, logs, rows.y, options.settings, weights, seed_scale(rows))
     noise = row_noise(fit, rows)
-    thetas, settled = bootstrap(fit, logs, y, draws, noise, part.index)
-    wider = widening(noise.freedom, draws.level)
-    cost = _cost_axis(rows, law)
-    profiles = _profiles(fit, logs, y, noise, draws.level) if deep and fit.n > fit.free else {}
+    thetas, settled = bootstrap(fit, draws, noise, part.index)
+    t_factor = student_factor(noise.dof, draws.level)
+    cost = rows.log_cost(law.inputs)
+    profiles = _profiles(fit, noise, draws.level) if deep and fit.n > fit.free else {}
     rejected = _rejected(fit, profiles)
-    params = parameter_intervals(fit, thetas, draws.level, wider)
+    params = parameter_intervals(fit, thetas, draws.level, t_factor)
     if rejected is False:
-        params |= {k: _wider_of(params[k], found[0]) for k, found in profiles.items() if k != "E"}
+        params |= {k: _hull(params[k], found[0]) for k, found in profiles.items() if k != "E"}
     return Fitted(
-        law=law,
         part=part,
         fit=fit,
-        logs=logs,
-        y=y,
         noise=noise,
         thetas=thetas,
         settled=settled,
-        wider=wider,
+        t_factor=t_factor,
         params=params,
         aicc=aicc(fit.residual, law.size),
-        holdout=hold_out(fit, logs, y, cost) if deep else None,
-        rolling=rolling_origin(fit, logs, y, cost) if deep and is_joint(law) else None,
-        slopes=_slopes(fit, largest(logs), thetas, draws.level, wider) if deep else {},
-        middle_slopes=_slopes(fit, middle(logs), thetas, draws.level, wider) if deep else {},
+        holdout=hold_out(fit, cost) if deep else None,
+        rolling=rolling_origin(fit, cost) if deep and is_joint(law) else None,
+        slopes=_slopes(fit, largest(logs), thetas, draws.level, t_factor) if deep else {},
+        middle_slopes=_slopes(fit, middle(logs), thetas, draws.level, t_factor) if deep else {},
         profiles=profiles,
         floor_rejected=rejected,
     )
 
 
-def _profiles(fit: Fit, logs: Logs, y: Array, noise: Noise, level: float) -> dict[str, tuple[Interval, Array, Array]]:
+def _profiles(fit: Fit, noise: Noise, level: float) -> dict[str, tuple[Interval, Array, Array]]:
     """Profiles of floor and exponents; those of exponents are wider where the floor is not told from 0."""
     if fit.law.empirical:
         return {}
@@ -139,11 +138,11 @@ def _profiles(fit: Fit, logs: Logs, y: Array, noise: Noise, level: float) -> dic
     found: dict[str, tuple[Interval, Array, Array]] = {}
     for name in wanted:
         unsure = name != "E" and _rejected(fit, found) is False
-        found[name] = profile(fit, logs, y, name, noise, level, beside_bound=unsure)
+        found[name] = profile(fit, name, noise, level, beside_bound=unsure)
     return found
 
 
-def _wider_of(drawn: Interval, profiled: Interval) -> Interval:
+def _hull(drawn: Interval, profiled: Interval) -> Interval:
     """An interval that holds both: beside a bound the draws of an exponent pile up, and say too little."""
     if not drawn.bounded or not profiled.bounded:
         return drawn
@@ -156,17 +155,10 @@ def _rejected(fit: Fit, profiles: dict[str, tuple[Interval, Array, Array]]) -> b
     return profiles["E"][0].low > 0
 
 
-def _cost_axis(rows: Table, law: Law) -> Array:
-    """log C, or log of what stands for it: the product of the law's inputs."""
-    if "C" in rows.inputs:
-        return np.log(rows.inputs["C"])
-    return sum((np.log(rows.inputs[k]) for k in law.inputs if k != "U"), np.zeros(len(rows)))
-
-
-def _slopes(fit: Fit, at: dict[str, float], thetas: Array, level: float, wider: float) -> dict[str, Interval]:
+def _slopes(fit: Fit, at: dict[str, float], thetas: Array, level: float, t_factor: float) -> dict[str, Interval]:
     """-d log L / d log x at a point, for every N, D or C of the law."""
     out = {}
     for name in (k for k in fit.law.inputs if k != "U"):
         value = float(local_slope(fit.law, fit.theta[None], at, name)[0])
-        out[name] = interval(value, local_slope(fit.law, thetas, at, name), level, wider)
+        out[name] = interval(value, local_slope(fit.law, thetas, at, name), level, t_factor)
     return out

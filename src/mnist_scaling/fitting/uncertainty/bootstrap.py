@@ -9,7 +9,7 @@ correction.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -20,7 +20,6 @@ from scipy import special
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.estimation.estimate import Fit
 from mnist_scaling.fitting.estimation.nesting import minimise_nested
-from mnist_scaling.fitting.estimation.solve import Solution
 from mnist_scaling.fitting.laws.base import Array, Law, Logs
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.fitting.uncertainty.noise import Noise
@@ -89,7 +88,7 @@ def make_draws(n: int, number: int, rng: np.random.Generator, kind: str = "auto"
     return Draws(kind, number, n, (counts, noise, common), level)
 
 
-def bootstrap(fit: Fit, logs: Logs, y: Array, draws: Draws, noise: Noise, rows: np.ndarray) -> tuple[Array, float]:
+def bootstrap(fit: Fit, draws: Draws, noise: Noise, rows: np.ndarray) -> tuple[Array, float]:
     """Theta of every draw, shape (draws, p), NaN where a draw has too few rows; and the share that converged.
 
     A draw that is still wandering along a ridge is kept: where it has got to says how little is known.
@@ -98,8 +97,6 @@ def bootstrap(fit: Fit, logs: Logs, y: Array, draws: Draws, noise: Noise, rows: 
     ----------
     fit : Fit
         The fit to the rows themselves, where every draw starts.
-    logs, y
-        What it was fitted to.
     draws : Draws
         For the whole table.
     noise : Noise
@@ -110,15 +107,16 @@ def bootstrap(fit: Fit, logs: Logs, y: Array, draws: Draws, noise: Noise, rows: 
     start = np.repeat(fit.theta[None], draws.number, axis=0)
     if draws.kind == "pairs" and fit.n >= PAIRS_FROM and noise.shared is None:
         counts = draws.counts if len(rows) == draws.n else draws.counts[:, rows]
-        weights: NDArray[Any] = counts if (fit.weights == 1).all() else fit.weights * counts
-        solution = _refit(fit, logs, y, _leap(fit, weights), weights)
+        own_weights = fit.problem.weights
+        weights: NDArray[Any] = counts if (own_weights == 1).all() else own_weights * counts
+        solution = minimise_nested(replace(fit.problem, weights=weights), _leap(fit, weights), fit.nested)
         enough = (counts > 0).sum(axis=1) > fit.law.size
         return np.where(enough[:, None], solution.theta, np.nan), _share(solution.converged)
     if not np.isfinite(noise.sigma).all():
         return np.full_like(start, np.nan), 1.0
     own = draws.noise[:, rows]
-    drawn = (y - fit.residual) + noise.draw(own, own if noise.shared is None else draws.common[:, rows])
-    solution = _refit(fit, logs, drawn, start, fit.weights)
+    drawn = (fit.problem.y - fit.residual) + noise.draw(own, own if noise.shared is None else draws.common[:, rows])
+    solution = minimise_nested(replace(fit.problem, y=drawn), start, fit.nested)
     return solution.theta, _share(solution.converged)
 
 
@@ -145,26 +143,22 @@ def _leap(fit: Fit, weights: NDArray[Any]) -> Array:
     return np.clip(start, lower, upper)
 
 
-def _refit(fit: Fit, logs: Logs, y: Array, start: Array, weights: NDArray[Any]) -> Solution:
-    return minimise_nested(fit.law, logs, y, start, fit.delta.value, weights, fit.nested)
-
-
 def _share(converged: np.ndarray) -> float:
     return float(converged.mean()) if len(converged) else 1.0
 
 
-def widening(freedom: float, level: float) -> float:
+def student_factor(dof: float, level: float) -> float:
     """Student's quantile over the normal one: 1.13 at 10 degrees of freedom, 2.2 at 2."""
-    if freedom <= 0:
+    if dof <= 0:
         return np.nan
     tail = 0.5 + level / 2
-    return float(special.stdtrit(freedom, tail) / special.ndtri(tail))
+    return float(special.stdtrit(dof, tail) / special.ndtri(tail))
 
 
 def interval(
-    value: float, draws: Array, level: float, wider: float, bounds: tuple[float, float] | None = None
+    value: float, draws: Array, level: float, t_factor: float, bounds: tuple[float, float] | None = None
 ) -> Interval:
-    """Percentile interval around `value`, its arms widened by `wider` and cut at `bounds`.
+    """Percentile interval around `value`, its arms widened by `t_factor` and cut at `bounds`.
 
     Parameters
     ----------
@@ -173,26 +167,26 @@ def interval(
         NaN where a draw lacks the quantity.
     level : float
         Such as 0.95.
-    wider : float
-        `widening`, 1 for none.
+    t_factor : float
+        `student_factor`, 1 for none.
     bounds : pair of float, optional
     """
     valid = draws[np.isfinite(draws)]
-    if not np.isfinite(value) or not np.isfinite(wider) or len(valid) < max(20, FEWEST_VALID * len(draws)):
+    if not np.isfinite(value) or not np.isfinite(t_factor) or len(valid) < max(20, FEWEST_VALID * len(draws)):
         return Interval(value)
     low, high = np.quantile(valid, [0.5 - level / 2, 0.5 + level / 2])
-    low, high = value + (low - value) * wider, value + (high - value) * wider
+    low, high = value + (low - value) * t_factor, value + (high - value) * t_factor
     if bounds is not None:
         low, high = np.clip([low, high], *bounds)
     return Interval(value, float(min(low, value)), float(max(high, value)))
 
 
-def parameter_intervals(fit: Fit, thetas: Array, level: float, wider: float) -> dict[str, Interval]:
+def parameter_intervals(fit: Fit, thetas: Array, level: float, t_factor: float) -> dict[str, Interval]:
     """Interval of every parameter in natural units; scales are treated on their logarithm."""
     lower, upper = fit.law.bounds
     out = {}
     for k, parameter in enumerate(fit.law.parameters):
-        found = interval(float(fit.theta[k]), thetas[:, k], level, wider, (lower[k], upper[k]))
+        found = interval(float(fit.theta[k]), thetas[:, k], level, t_factor, (lower[k], upper[k]))
         numbers = np.array([found.value, found.low, found.high])
         out[parameter.name] = Interval(*map(float, np.exp(numbers) if parameter.log else numbers))
     return out

@@ -54,8 +54,8 @@ def exponents(
         return [Interval(-float(s)) for s in slopes]
     residual = y - y.mean() - x @ slopes
     levels = None if shared is None else np.log(np.asarray(shared, float))[kept]
-    variance, freedom = _variances(solve, x, residual, free, levels)
-    half = stdtrit(freedom, 0.5 + level / 2) * np.sqrt(variance)
+    variance, dof = _variances(solve, x, residual, free, levels)
+    half = stdtrit(dof, 0.5 + level / 2) * np.sqrt(variance)
     return [Interval(-float(s), -float(s + h), -float(s - h)) for s, h in zip(slopes, half, strict=True)]
 
 

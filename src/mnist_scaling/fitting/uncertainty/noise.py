@@ -40,7 +40,7 @@ class SeedNoise:
 
     variance: Array
     """Of each row's mean log loss, shape (n,); the pooled one where a row has no repeats."""
-    freedom: float
+    dof: float
     """Degrees of freedom of all rows together."""
     equal: bool
     """Whether one variance serves all rows."""
@@ -67,7 +67,7 @@ class Noise:
 
     sigma: Array
     """s_i, shape (n,); NaN where neither repeats nor residuals tell."""
-    freedom: float
+    dof: float
     misfit: float
     """Residual variance over the repeats' variance; NaN without repeats. Far above 1: the law is too simple."""
     p_value: float = np.nan
@@ -99,17 +99,17 @@ def seed_noise(table: Table) -> SeedNoise | None:
     repeats = np.full(len(table), 2.0) if table.repeats is None else np.nan_to_num(table.repeats, nan=2.0)
     if known.sum() < 2:
         return None
-    freedom = repeats[known] - 1
-    found = squeeze((table.se[known] / table.loss[known]) ** 2, freedom, place(table)[known])
-    variance = np.full(len(table), float((found.usual * freedom).sum() / freedom.sum()))
+    dof = repeats[known] - 1
+    found = squeeze((table.se[known] / table.loss[known]) ** 2, dof, covariates(table)[known])
+    variance = np.full(len(table), float((found.usual * dof).sum() / dof.sum()))
     variance[known] = found.variance
-    return SeedNoise(variance, _effective(found.variance, float(freedom.sum())), found.equal)
+    return SeedNoise(variance, _effective(found.variance, float(dof.sum())), found.equal)
 
 
 def seed_scale(table: Table) -> Scale | None:
     """The same as one number for all rows, which delta=auto is taken from."""
     seeds = seed_noise(table)
-    return None if seeds is None else Scale(seeds.scale, seeds.freedom)
+    return None if seeds is None else Scale(seeds.scale, seeds.dof)
 
 
 def weights_from(kind: str, table: Table) -> Array:
@@ -146,15 +146,15 @@ def repeated(table: Table) -> np.ndarray:
     return known if table.repeats is None else known & (np.nan_to_num(table.repeats, nan=2.0) > 1)
 
 
-def place(table: Table) -> Array:
+def covariates(table: Table) -> Array:
     """What noise may depend on, shape (n, k): log N and log D as far as they are known, else log C."""
     names = [k for k in ("N", "D") if k in table.inputs] or [k for k in ("C",) if k in table.inputs]
     return np.column_stack([np.log(table.inputs[k]) for k in names]) if names else np.empty((len(table), 0))
 
 
-def _effective(variance: Array, freedom: float) -> float:
+def _effective(variance: Array, dof: float) -> float:
     """Degrees of freedom of a mean of unequal variances (Satterthwaite 1946): fewer, as the loud rows decide."""
-    return freedom * float(variance.sum() ** 2 / (len(variance) * (variance**2).sum()))
+    return dof * float(variance.sum() ** 2 / (len(variance) * (variance**2).sum()))
 
 
 def row_noise(fit: Fit, table: Table) -> Noise:
@@ -177,32 +177,32 @@ def row_noise(fit: Fit, table: Table) -> Noise:
 def _own_noise(fit: Fit, table: Table, seeds: SeedNoise | None, residual: Array, levels: Explained | None) -> Noise:
     """Noise of the rows alone: without the sum of squares, and the degrees of freedom, of a shared error."""
     explained, rank = (0.0, 0) if levels is None else (levels.square, levels.rank)
-    lost = fit.n - fit.free - rank
-    variance = (float((residual**2).sum()) - explained) / lost if lost > 0 else np.nan
-    of_seeds, freedom = (0.0, 0.0) if seeds is None else (float(seeds.variance.mean()), seeds.freedom)
-    pooled, total, _, _ = pool(variance, lost, of_seeds, freedom)
+    residual_dof = fit.n - fit.free - rank
+    variance = (float((residual**2).sum()) - explained) / residual_dof if residual_dof > 0 else np.nan
+    of_seeds, dof = (0.0, 0.0) if seeds is None else (float(seeds.variance.mean()), seeds.dof)
+    pooled, total, _, _ = pool(variance, residual_dof, of_seeds, dof)
     if not np.isfinite(pooled):
         return Noise(np.full(fit.n, np.nan), 0.0, np.nan)
     # Whether the law fits is asked of all that the residuals hold: an error by level may be the law's own.
-    near = ~_outlying(residual, lost + rank, of_seeds)
-    left = lost + rank - int((~near).sum())
+    near = ~_outlying(residual, residual_dof + rank, of_seeds)
+    left = residual_dof + rank - int((~near).sum())
     whole = float((residual[near] ** 2).sum()) / left if left > 0 else np.nan
-    _, _, ratio, rarer = pool(whole, left, of_seeds, freedom)
-    if seeds is not None and total > lost:
+    _, _, ratio, rarer = pool(whole, left, of_seeds, dof)
+    if seeds is not None and total > residual_dof:
         return Noise(np.sqrt(pooled * seeds.variance / of_seeds), total, ratio, rarer)
     own = fit.residual**2 / (1 - np.minimum(fit.leverage, LARGEST_LEVERAGE))
-    found = squeeze(own, np.ones(fit.n), place(table))
+    found = squeeze(own, np.ones(fit.n), covariates(table))
     sigma = np.sqrt(found.variance)
     sigma *= np.sqrt(pooled / np.mean(sigma**2)) if np.mean(sigma**2) > 0 else 1.0
     return Noise(sigma, _effective(found.variance, total) if pooled > 0 else total, ratio, rarer)
 
 
-def _outlying(residual: Array, freedom: int, of_seeds: float) -> np.ndarray:
+def _outlying(residual: Array, dof: int, of_seeds: float) -> np.ndarray:
     """Mask of the few rows that are so far off that they are broken cells, and no misfit of the law."""
-    if freedom <= 0:
+    if dof <= 0:
         return np.zeros(len(residual), bool)
     size = np.abs(residual)
-    scale = max(1.4826 * float(np.median(size)) * np.sqrt(len(size) / freedom), np.sqrt(of_seeds))
+    scale = max(1.4826 * float(np.median(size)) * np.sqrt(len(size) / dof), np.sqrt(of_seeds))
     far = size > OUTLYING * scale
     return far if far.sum() <= max(1, MOST_OUTLYING * len(far)) else np.zeros(len(far), bool)
 
@@ -212,10 +212,10 @@ def _shared(fit: Fit, table: Table, residual: Array, seeds: SeedNoise | None) ->
     found = explained_by_levels(np.log(table.inputs["D"]), residual, _range(fit)) if "D" in table.inputs else None
     if found is None:
         return None
-    lost = fit.n - fit.free - found.rank
-    rest = (float((residual**2).sum()) - found.square) / max(lost, 1)
-    of_seeds, freedom = (0.0, 0.0) if seeds is None else (float(seeds.variance.mean()), seeds.freedom)
-    error, total, _, _ = pool(rest, lost, of_seeds, freedom)
+    residual_dof = fit.n - fit.free - found.rank
+    rest = (float((residual**2).sum()) - found.square) / max(residual_dof, 1)
+    of_seeds, dof = (0.0, 0.0) if seeds is None else (float(seeds.variance.mean()), seeds.dof)
+    error, total, _, _ = pool(rest, residual_dof, of_seeds, dof)
     if not error > 0 or special.fdtrc(found.rank, total, found.square / found.rank / error) > SHARED_BELOW:
         return None
     return found
@@ -235,5 +235,5 @@ def _with_shared(noise: Noise, levels: Explained) -> Noise:
     variance = levels.variance(float(np.mean(noise.sigma**2)))
     if not variance > 0:
         return noise
-    few = special.stdtrit(float(levels.rank), 0.975) / special.stdtrit(max(noise.freedom, 1.0), 0.975)
+    few = special.stdtrit(float(levels.rank), 0.975) / special.stdtrit(max(noise.dof, 1.0), 0.975)
     return replace(noise, shared=Shared(levels.level, float(np.sqrt(variance) * max(few, 1.0))))

@@ -7,7 +7,7 @@ from scipy import special
 
 from mnist_scaling.fitting.estimation.estimate import Fit
 from mnist_scaling.fitting.estimation.solve import minimise
-from mnist_scaling.fitting.laws.base import Array, Logs
+from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.fitting.uncertainty.noise import Noise
 
@@ -20,8 +20,6 @@ LONG = 1000
 
 def profile(
     fit: Fit,
-    logs: Logs,
-    y: Array,
     name: str,
     noise: Noise,
     level: float = 0.95,
@@ -37,8 +35,6 @@ def profile(
     Parameters
     ----------
     fit : Fit
-    logs, y
-        What it was fitted to.
     name : str
         The parameter.
     noise : Noise
@@ -61,12 +57,12 @@ def profile(
     """
     k = fit.law.names.index(name)
     lower, upper = (b[k] for b in fit.law.bounds)
-    grid = _profile_grid(fit, y, k, lower, upper, points if fit.n <= LONG else points // 2)
+    grid = _profile_grid(fit, k, lower, upper, points if fit.n <= LONG else points // 2)
     thetas = np.repeat(fit.theta[None], len(grid), axis=0)
     thetas[:, k] = grid
-    solution = minimise(fit.law, logs, y, thetas, fit.delta.value, fit.weights, (k,), STEPS, 1e-8)
+    solution = minimise(fit.problem, thetas, (k,), STEPS, 1e-8)
     deviance = np.maximum(2 * _unit(fit, k, noise) * (solution.objective - fit.objective), 0.0)
-    limit = _limit(noise.freedom, level, beside_bound)
+    limit = _limit(noise.dof, level, beside_bound)
     low, high = _crossings(grid, deviance, float(fit.theta[k]), limit, lower, upper)
     ends = np.array([fit.theta[k], low, high])
     logged = fit.law.parameters[k].log
@@ -77,20 +73,20 @@ def profile(
     )
 
 
-def _limit(freedom: float, level: float, beside_bound: bool) -> float:
+def _limit(dof: float, level: float, beside_bound: bool) -> float:
     """The deviance that `level` of tables stay below: F_1,nu, or half F_1,nu and half 2 F_2,nu beside a bound.
 
     Source: Self & Liang 1987 (J. Amer. Statist. Assoc. 82), case 6, for the mixture.
     """
-    if freedom <= 0:
+    if dof <= 0:
         return np.inf
-    low = float(special.fdtri(1, freedom, level))
+    low = float(special.fdtri(1, dof, level))
     if not beside_bound:
         return low
-    high = 2 * float(special.fdtri(2, freedom, level))
+    high = 2 * float(special.fdtri(2, dof, level))
     for _ in range(40):
         middle = (low + high) / 2
-        beyond = 0.5 * special.fdtrc(1, freedom, middle) + 0.5 * special.fdtrc(2, freedom, middle / 2)
+        beyond = 0.5 * special.fdtrc(1, dof, middle) + 0.5 * special.fdtrc(2, dof, middle / 2)
         low, high = (middle, high) if beyond > 1 - level else (low, middle)
     return high
 
@@ -107,17 +103,17 @@ def _unit(fit: Fit, k: int, noise: Noise) -> float:
     jacobian = fit.jacobian[free]
     length = np.maximum(np.linalg.norm(jacobian, axis=1), 1e-300)
     jacobian = jacobian / length[:, None]
-    sigma = np.maximum(noise.sigma, 1e-12)
+    sigma, weights = np.maximum(noise.sigma, 1e-12), fit.problem.weights
     slope, square = _moments(fit.delta.value / sigma)
-    inverse = np.linalg.pinv((jacobian * fit.weights * slope) @ jacobian.T, rcond=1e-14, hermitian=True)
-    middle = (jacobian * fit.weights**2 * sigma**2 * square) @ jacobian.T
+    inverse = np.linalg.pinv((jacobian * weights * slope) @ jacobian.T, rcond=1e-14, hermitian=True)
+    middle = (jacobian * weights**2 * sigma**2 * square) @ jacobian.T
     if noise.shared is not None:
         levels = noise.shared.level[:, None] == np.arange(noise.shared.level.max() + 1)
-        pulls = (jacobian * fit.weights * slope) @ levels
+        pulls = (jacobian * weights * slope) @ levels
         middle = middle + noise.shared.size**2 * pulls @ pulls.T
-    place = free.index(k)
-    variance = float(inverse[place] @ middle @ inverse[place])
-    return float(inverse[place, place]) / max(variance, 1e-100)
+    index = free.index(k)
+    variance = float(inverse[index] @ middle @ inverse[index])
+    return float(inverse[index, index]) / max(variance, 1e-100)
 
 
 def _moments(clip: Array) -> tuple[Array, Array]:
@@ -129,12 +125,12 @@ def _moments(clip: Array) -> tuple[Array, Array]:
     return inside, inside - 2 * clip * density + clip**2 * (1 - inside)
 
 
-def _profile_grid(fit: Fit, y: Array, k: int, lower: float, upper: float, points: int) -> Array:
+def _profile_grid(fit: Fit, k: int, lower: float, upper: float, points: int) -> Array:
     """Values from near one bound to near the other, denser around the estimate."""
     centre = float(fit.theta[k])
     parameter = fit.law.parameters[k]
     if parameter.name == "E":
-        lowest = float(np.exp(y.min()))
+        lowest = float(np.exp(fit.problem.y.min()))
         return np.unique(np.append(np.linspace(0.0, 0.999 * lowest, points), min(centre, 0.999 * lowest)))
     reach = 4.0 if parameter.log else max(abs(centre), 0.1) * 3
     low, high = max(lower, centre - reach), min(upper, centre + reach)

@@ -25,7 +25,7 @@ STANDARD_ERROR = "_se"
 
 
 @dataclass(frozen=True)
-class Arm:
+class ArmRows:
     """The rows of one arm; a table without arms is one arm without a name."""
 
     frame: pd.DataFrame
@@ -40,7 +40,7 @@ class Arm:
 class FittedRows:
     """All arms of a table."""
 
-    arms: list[Arm]
+    arms: list[ArmRows]
     names: dict[str, str | None]
     """Header of each role; None where the table has no such column."""
     by: tuple[str, ...]
@@ -118,11 +118,11 @@ def fitted_rows(
         seeds = len(frame)
         frame, found = _over_seeds(frame, found, [a for a in axes if a != SEED], tuned)
     if not split:
-        return FittedRows([Arm(frame)], found, (), seeds)
+        return FittedRows([ArmRows(frame)], found, (), seeds)
     arms = []
     for key, rows in frame.groupby(split, sort=True, dropna=False):
         values = {c: v.item() if hasattr(v, "item") else v for c, v in zip(split, key, strict=True)}
-        arms.append(Arm(rows, arm_name(values), values))
+        arms.append(ArmRows(rows, arm_name(values), values))
     return FittedRows(arms, found, tuple(split), seeds)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from mnist_scaling.fitting.comparing.multiplier import frontiers, multipliers, path, true_multiplier
+from mnist_scaling.fitting.comparing.multiplier import Path, frontiers, lowest, multipliers, path, reach
 from mnist_scaling.fitting.comparing.pairing import Arm, match
 from mnist_scaling.fitting.comparing.slopes import slopes, solve_slopes
 from mnist_scaling.fitting.comparing.surface import Surfaces, fit_surfaces
@@ -37,7 +37,7 @@ class Truth:
 
 
 @dataclass(frozen=True)
-class Noise:
+class RunNoise:
     """Noise of one run's log loss."""
 
     sigma: float
@@ -50,7 +50,7 @@ class Noise:
     """Correlation of what it leaves between neighbouring cells, of which one starts from the other's best setting."""
 
 
-def left_by_tuning(x: Array, noise: Noise, rng: np.random.Generator) -> Array:
+def left_by_tuning(x: Array, noise: RunNoise, rng: np.random.Generator) -> Array:
     """Log loss that tuning leaves in each cell of log sizes x, shape (cells, 2): noise smooth over the grid.
 
     Cells that are k steps of the grid apart along each variable have the correlation reach^(sum of k).
@@ -60,7 +60,7 @@ def left_by_tuning(x: Array, noise: Noise, rng: np.random.Generator) -> Array:
     return noise.tuning * np.linalg.cholesky(correlation) @ rng.standard_normal(len(x))
 
 
-def simulate(n: Array, d: Array, truth: Truth, noise: Noise, rng: np.random.Generator) -> tuple[Arm, Arm]:
+def simulate(n: Array, d: Array, truth: Truth, noise: RunNoise, rng: np.random.Generator) -> tuple[Arm, Arm]:
     """Two arms on the same cells, with log-normal noise of which a part is the seed's and common to both."""
     x = np.stack([np.log(n), np.log(d)], axis=-1)
     exact = truth.logs(x)
@@ -94,7 +94,7 @@ def comparison_coverage(
     n: Array,
     d: Array,
     truth: Truth,
-    noise: Noise,
+    noise: RunNoise,
     tables: int,
     rng: np.random.Generator,
     draws: int = 300,
@@ -148,7 +148,7 @@ def _multipliers(surfaces: Surfaces, drawn: Array, truth: Truth, level: float) -
     assert found is not None
     assert ways[0] is not None
     assert ways[1] is not None
-    ends = multipliers(found, level, surfaces.freedom)
+    ends = multipliers(found, level, surfaces.dof)
     for name, m in zip(("multiplier, least C", "multiplier, most C"), ends, strict=False):
         at = float(np.log(m.C))
         exact = true_multiplier(lambda x: truth.logs(x)[0], lambda x: truth.logs(x)[1], (ways[0], ways[1]), at)
@@ -160,3 +160,12 @@ def _counted(name: str, pairs: list[tuple[Interval, float]]) -> Coverage:
     """Each interval against its own truth: that of a multiplier lies at the compute that the pair has."""
     moved = [Interval(i.value - t, i.low - t, i.high - t) for i, t in pairs]
     return summary(name, 0.0, moved)
+
+
+def true_multiplier(
+    law_a: Callable[[Array], Array], law_b: Callable[[Array], Array], ways: tuple[Path, Path], at: float
+) -> float:
+    """log m at log compute `at` of known laws of the log sizes, on the same paths: what simulations compare with."""
+    y_a, y_b = lowest(law_a(ways[0].x)), lowest(law_b(ways[1].x))
+    target = float(np.interp(at, ways[0].log_c, y_a))
+    return reach(ways[1].log_c, y_b, target) - at

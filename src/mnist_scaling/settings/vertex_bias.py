@@ -1,4 +1,4 @@
-"""Lean: how far the vertices of quadratics all lie from the minima of a loss that is steeper on one side.
+"""Vertex bias: how far the vertices of quadratics all lie from the minima of a loss that is steeper on one side.
 
     ln L = c_i + b' b / 2 + |b| sum_m theta_m P_m(b / |b|) / 2,        theta_m ~ Normal(0, SIDED^2)
 
@@ -24,7 +24,7 @@ SIDED = 0.5
 """Standard deviation of theta before any trial is seen: sides whose curvatures differ by a factor of 3."""
 
 DOUBT = 0.3
-"""Share of the lean by which it may be wrong: where the sides differ only further off, the terms take off too much."""
+"""Share of the bias by which it may be wrong: where the sides differ only further off, the terms take off too much."""
 
 _ROUNDS = 30
 _CLOSE = 1e-4
@@ -35,7 +35,7 @@ _FARTHEST = 0.3
 
 
 @dataclass(frozen=True)
-class Lean:
+class VertexBias:
     """How much is to be added to all vertices, in standardised coordinates."""
 
     value: Array
@@ -44,7 +44,7 @@ class Lean:
     """(k, k)."""
 
 
-def lean_of(trials: Trials, bent: list[int], at: Vertices) -> Lean:
+def vertex_bias(trials: Trials, bent: list[int], at: Vertices) -> VertexBias:
     """The common distance from the vertices of quadratics to the minima.
 
     Parameters
@@ -57,7 +57,7 @@ def lean_of(trials: Trials, bent: list[int], at: Vertices) -> Lean:
 
     Returns
     -------
-    Lean
+    VertexBias
         Where the terms leave no minimum, 0 with a deviation of 1, which is half of the range.
     """
     k = len(bent)
@@ -69,7 +69,7 @@ def lean_of(trials: Trials, bent: list[int], at: Vertices) -> Lean:
     def move(by: Array) -> tuple[Array, Array]:
         return _mean_move(trials, bent, start + by, scale, weight, at.noise)
 
-    unknown = Lean(np.zeros(k), np.eye(k))
+    unknown = VertexBias(np.zeros(k), np.eye(k))
     by = np.zeros(k)
     for _ in range(_ROUNDS):
         step, covariance = move(by)
@@ -83,7 +83,7 @@ def lean_of(trials: Trials, bent: list[int], at: Vertices) -> Lean:
         return unknown
     # A shift of the mean move by d shifts the place where it vanishes by -slope^-1 d.
     inverse = np.linalg.inv(slope)
-    return Lean(by, np.asarray(inverse @ covariance @ inverse.T + np.diag((DOUBT * by) ** 2)))
+    return VertexBias(by, np.asarray(inverse @ covariance @ inverse.T + np.diag((DOUBT * by) ** 2)))
 
 
 def _mean_move(

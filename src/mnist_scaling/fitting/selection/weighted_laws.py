@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mnist_scaling.fitting.laws.base import Array, Law
-from mnist_scaling.fitting.selection.averaging import Part, average
+from mnist_scaling.fitting.selection.averaging import LawQuantity, average
 from mnist_scaling.fitting.uncertainty.interval import Interval
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ Quantity = Callable[[Law, Array], Array]
 
 
 @dataclass(frozen=True)
-class Kept:
+class WeightedLaw:
     """One law that the data do not reject."""
 
     fitted: Fitted
@@ -26,18 +26,18 @@ class Kept:
     """Weights of all kept laws sum to 1."""
 
 
-def kept_laws(fitted: Mapping[str, Fitted], weights: Mapping[str, float]) -> tuple[Kept, ...]:
+def weighted_laws(fitted: Mapping[str, Fitted], weights: Mapping[str, float]) -> tuple[WeightedLaw, ...]:
     """The fitted laws that have a weight, the largest first."""
-    return tuple(Kept(fitted[name], weight) for name, weight in weights.items())
+    return tuple(WeightedLaw(fitted[name], weight) for name, weight in weights.items())
 
 
 def averaged(
-    kept: Sequence[Kept], quantity: Quantity, level: float, bounds: tuple[float, float] | None = None
+    kept: Sequence[WeightedLaw], quantity: Quantity, level: float, bounds: tuple[float, float] | None = None
 ) -> Interval:
     """A quantity over all kept laws (`averaging.average`)."""
     parts = []
     for one in kept:
         f = one.fitted
         value = float(quantity(f.law, f.fit.theta[None])[0])
-        parts.append(Part(one.weight, value, quantity(f.law, f.thetas), f.wider))
+        parts.append(LawQuantity(one.weight, value, quantity(f.law, f.thetas), f.t_factor))
     return average(parts, level, bounds)
