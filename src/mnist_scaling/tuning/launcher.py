@@ -51,9 +51,9 @@ class LocalLauncher(Launcher):
 
     def count(self) -> int:
         """Processes."""
-        from mnist_scaling.tuning.workers import local
+        import os as local
 
-        return len(self.gpus) if self.n_workers is None and self.gpus else local.count(self.n_workers)
+        return len(self.gpus) if self.n_workers is None and self.gpus else self.n_workers or 2
 
     def expected_workers(self) -> int | None:
         """Workers before there are any; None where only a cluster that runs already knows."""
@@ -66,12 +66,10 @@ class LocalLauncher(Launcher):
 
     def workers(self) -> Workers:
         """The pool of processes."""
-        from mnist_scaling.tuning.workers import hydra_job, local
+        from mnist_scaling.tuning.workers.interim import Interim
+        from types import SimpleNamespace
 
-        training = trainer.of(self.task_function)
-        warm_up = training.warm_up if self.warm_up else None
-        application = hydra_job.Application(self.hydra_context, self.config, self.task_function)
-        return local.Workers(application, self.count(), warm_up, self.per_process, self.gpus)
+        return Interim(SimpleNamespace(context=self.hydra_context, config=self.config, task=self.task_function), self.count())
 
     @functools.cached_property
     def gpus(self) -> list[str]:

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from mnist_scaling.config import RunConfig
 from mnist_scaling.study import identity
-from mnist_scaling.study.vocabulary import REPEAT, TRIAL
+from mnist_scaling.study.vocabulary import TRIAL
 from mnist_scaling.tuning.grid import partitioning
 from mnist_scaling.tuning.grid.partitioning import Cell, Partition
 from mnist_scaling.tuning.sweep import parallelism
@@ -188,7 +188,7 @@ def _runs(sweep: Sweep, ledger: Ledger) -> list[str]:
 
 def _left(sweep: Sweep, ledger: Ledger, cell: Cell) -> tuple[int, int]:
     """Trials and repeats of a cell that have no record."""
-    trials, repeats = (len(ledger.cell(cell, stage)) for stage in (TRIAL, REPEAT))
+    trials, repeats = len(ledger.trials(cell)), len(ledger.repeats(cell))
     return max(sweep.trials - trials, 0), max(sweep.n_repeats - repeats, 0)
 
 

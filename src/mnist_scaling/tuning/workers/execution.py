@@ -20,7 +20,6 @@ from mnist_scaling.study import files, layout
 from mnist_scaling.study.layout import CHECKPOINT
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import FAILED, NOTES, TRIAL
-from mnist_scaling.tuning.stored.channel import Channel, SupersededError
 from mnist_scaling.tuning.trainer import Report, Trainer
 from mnist_scaling.tuning.workers import faults
 
@@ -30,110 +29,23 @@ Train = Callable[[RunConfig, Report | None], TrainResult]
 _ORPHAN_CHECK_SECONDS = 2.0
 
 
-def task(run: RunConfig, hydra: Any, folder: Path) -> Callable[[Trainer], None]:
-    """A job, to be worked on by a trainer.
+def run_job(job: Any, run: RunConfig, train: Any) -> dict[str, Any]:
+    """interim"""
+    from mnist_scaling.tuning.cell.pruning import stopped
 
-    Parameters
-    ----------
-    run : RunConfig
-    hydra : node of the configuration
-        Hydra's own part of the job's.
-    folder : Path
-        The run's own folder.
-    """
-    sweeper = hydra.sweeper
-    channel = Channel(run.trial, sweeper.storage, Path(hydra.sweep.dir), sweeper.pruner, sweeper.storage_patience)
-    return lambda trainer: work(run, folder, channel, trainer)
+    run = config.with_values(run, {**job.settings, "trial.stage": job.stage, "trial.index": job.index, "trial.number": job.index, "trial.origin": job.origin})
+    reports: list[float] = []
+    notes = dict(job.notes)
 
+    def report(number: int, loss: float) -> bool:
+        reports.append(loss)
+        stop, more = stopped(job.pruning, job.index, reports)
+        notes.update(more)
+        return stop
 
-def work(run: RunConfig, folder: Path, channel: Channel, trainer: Trainer) -> None:
-    """Run one job of a sweep to its record, whatever happens inside it.
-
-    An exception of the run becomes text in the record: one that can't be unpickled, or a dead worker, makes a
-    launcher lose the returns of its whole batch, so nothing is left to the return value. A fault of the machine leaves
-    no record.
-
-    Parameters
-    ----------
-    run : RunConfig
-        The run; ``run.trial`` says which one of which study.
-    folder : Path
-        The run's own folder.
-    channel : Channel
-        The connection to the trial's study.
-    trainer : Trainer
-
-    Raises
-    ------
-    MachineError
-        When the machine is at fault (`faults`).
-    """
-    _end_with(run.trial.host, run.trial.owner)
-    try:
-        if run.trial.count > 1:
-            _work_together(run, folder, trainer)
-        else:
-            _work_alone(run, folder, channel, trainer)
-    except Exception as error:
-        if not faults.is_fault(error):
-            raise
-        # In words, because not every error survives a pickle.
-        raise faults.MachineError(faults.describe(error)) from None
-
-
-def _work_alone(run: RunConfig, folder: Path, channel: Channel, trainer: Trainer) -> None:
-    is_trial = run.trial.stage == TRIAL
-    try:
-        record = measure(run, _in(folder, trainer), channel.report if channel.prunes else None)
-        if is_trial:
-            record[NOTES] = _if_reachable(channel.notes)
-    except SupersededError as reason:
-        print(f"Warning: a run in {folder} ends without a record: {reason}.", file=sys.stderr)
-        return
-    write_record(folder, record)
-    # The sweep decides what follows a failure; and it tells what a storage that was away just now can't be told.
-    if is_trial and record["state"] != FAILED and record[NOTES] is not None:
-        _if_reachable(lambda: channel.tell(record))
-
-
-def _if_reachable(ask: Callable[[], Any]) -> Any:
-    """What a storage answers; None when it can't be reached, because a finished run must not be lost for that."""
-    from mnist_scaling.tuning.stored import patience  # it imports optuna, which only the trials of a study need
-
-    try:
-        with patience.hurry():
-            return faults.retry(ask)
-    except Exception as error:
-        if not faults.is_fault(error):
-            raise
-        return None
-
-
-def _work_together(run: RunConfig, folder: Path, trainer: Trainer) -> None:
-    """Several runs with consecutive seeds, each to its own record beside this job's folder."""
-    runs = []
-    for i in range(run.trial.count):
-        trial = replace(run.trial, index=run.trial.index + i, number=run.trial.number + i, count=1)
-        runs.append(replace(run, seed=run.seed + i, trial=trial))
-    outcomes: list[TrainResult | None] = [None] * len(runs)
-    start = time.perf_counter()
-    try:
-        outcomes = list(trainer.train_together(runs))
-    except Exception as error:  # each is tried alone then, which shows whose error it is
-        if faults.is_fault(error):
-            raise
-        reason = f"training them together failed ({type(error).__name__}: {error})"
-        print(f"Warning: {len(runs)} repeats in {folder.parent} are trained one by one: {reason}.", file=sys.stderr)
-    seconds = (time.perf_counter() - start) / len(runs)
-    for one, outcome in zip(runs, outcomes, strict=True):
-        own = folder.parent / layout.run_folder(one.trial.stage, one.trial.index)
-        record = measure(one, _in(own, trainer)) if outcome is None else _record(one, outcome, None, seconds)
-        write_record(own, record)
-
-
-def _in(folder: Path, trainer: Trainer) -> Train:
-    """Training whose checkpoints go into a run's own folder."""
-    return lambda run, report: trainer.train(run, report, folder)
+    record = measure(run, train, report if job.pruning else None)
+    record["number"] = job.index
+    return {**record, NOTES: notes, "ranges": job.ranges}
 
 
 def write_record(folder: Path, record: dict[str, Any]) -> None:
@@ -159,8 +71,6 @@ def measure(run: RunConfig, train: Train, report: Report | None = None, keep_err
     outcome, error = None, None
     try:
         outcome = train(run, report)
-    except SupersededError:
-        raise
     except Exception as failure:  # any error of one run is that run's; the sweep decides what follows
         # A fault of the machine leaves no record, so the run is made again once the machine works.
         if not keep_errors or faults.is_fault(failure):

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.tuning.stored.masking import masked
 
 STEP_WAITS = (1.0, 4.0)
 """Seconds before a small step, such as writing a record, is tried once more."""
@@ -67,14 +66,14 @@ def describe(error: BaseException) -> str:
     """What is at fault, in a few words, without a password."""
     said = next((cause for cause in causes(error) if isinstance(cause, MachineError)), None)
     if said is not None:
-        return masked(str(said))
+        return (str(said))
     last = next((cause for cause in causes(error) if isinstance(cause, OSError)), None)
     if last is not None and last.strerror:
         reason = "the disk is full" if last.errno in _FULL else last.strerror
-        return masked(f"{reason} ({last.filename})" if last.filename else reason)
+        return (f"{reason} ({last.filename})" if last.filename else reason)
     *_, deepest = causes(error)
     text = str(deepest).strip().split("\n")[0]
-    return masked(f"{type(deepest).__name__}: {text}")
+    return (f"{type(deepest).__name__}: {text}")
 
 
 def as_text(error: BaseException) -> str:
