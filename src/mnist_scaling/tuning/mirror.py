@@ -53,6 +53,7 @@ class Mirror:
         self._url, self._folder = url, folder
         self._storage: BaseStorage | None = None
         self._studies: dict[str, optuna.Study] = {}
+        self._names: set[str] = set()
         self._is_away = False
         self._thread = ThreadPoolExecutor(1, "mirror")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -120,17 +121,24 @@ class Mirror:
         if cell.name not in self._studies:
             if self._storage is None:
                 self._storage = _opened(self._url, self._folder)
+                self._names = set(optuna.get_all_study_names(self._storage))
             name = _prefix(self._url, self._folder) + cell.name
-            study = optuna.create_study(study_name=name, storage=self._storage, load_if_exists=True)
-            for column, value in cell.axes.items():
-                if study.user_attrs.get(column) != value:
-                    study.set_user_attr(column, value)
-            with warnings.catch_warnings():
-                # Experimental since 2023; the name is what the dashboard's axes show.
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                study.set_metric_names(["val_loss"])
-            self._studies[cell.name] = study
+            if name in self._names:
+                self._studies[cell.name] = optuna.load_study(study_name=name, storage=self._storage)
+            else:
+                self._studies[cell.name] = _begun(name, cell, self._storage)
         return self._studies[cell.name]
+
+
+def _begun(name: str, cell: Cell, storage: BaseStorage) -> optuna.Study:
+    study = optuna.create_study(study_name=name, storage=storage)
+    for column, value in cell.axes.items():
+        study.set_user_attr(column, value)
+    with warnings.catch_warnings():
+        # Experimental since 2023; the name is what the dashboard's axes show.
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names(["val_loss"])
+    return study
 
 
 def _opened(url: str | None, folder: Path) -> BaseStorage:

@@ -319,7 +319,10 @@ def _lock(folder: Path) -> Iterator[None]:
         ) from error
     with lock:
         owner.write_text(f"process {os.getpid()} on {socket.gethostname()}")
-        yield
+        try:
+            yield
+        finally:
+            owner.unlink(missing_ok=True)
 
 
 def _make_writable(folder: Path) -> None:

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
+from mnist_scaling.study import files, layout
 from mnist_scaling.study.vocabulary import FAILED, TRIAL
 from mnist_scaling.tuning.cell import transfer
-from mnist_scaling.tuning.cell.trial import Trial
 from mnist_scaling.tuning.grid.partitioning import Cell
 from mnist_scaling.tuning.sweep import write_tables
 from mnist_scaling.tuning.sweep.cell_state import CellState, Method
@@ -24,6 +24,9 @@ from mnist_scaling.tuning.workers import faults
 from mnist_scaling.tuning.workers.job import Job, Outcome
 from mnist_scaling.tuning.workers.workers import Workers
 
+if TYPE_CHECKING:
+    from mnist_scaling.tuning.mirror import Mirror
+
 _WAIT_SECONDS = 10.0
 """Time without an ended job after which the tables are looked at all the same."""
 
@@ -32,14 +35,6 @@ _TABLES_SHARE = 20
 
 _FAILURES = 3
 """Failed runs in a row, with none that worked between them, after which the set-up is at fault."""
-
-
-class Shows(Protocol):
-    """Shows finished trials elsewhere (`mirror.Mirror`)."""
-
-    def add(self, cell: Cell, trial: Trial) -> None:
-        """Show one more."""
-        ...
 
 
 class Driver:
@@ -54,7 +49,7 @@ class Driver:
     method : Method
     provenance : mapping, optional
         How the study was made, for study.json.
-    mirror : Shows, optional
+    mirror : Mirror, optional
         Told of every finished trial; nothing is read from it.
     """
 
@@ -64,7 +59,7 @@ class Driver:
         cells: Sequence[Cell],
         method: Method,
         provenance: Mapping[str, Any] | None = None,
-        mirror: Shows | None = None,
+        mirror: Mirror | None = None,
     ) -> None:
         self.folder, self._provenance, self._mirror = folder, provenance or {}, mirror
         self.ledger = Ledger(folder, cells)
@@ -84,10 +79,11 @@ class Driver:
         return all(cell.tuned and not cell.repeats_left for cell in self.cells.values())
 
     def finish(self) -> None:
-        """Write what the tables say beyond the records, and the tables."""
+        """Write whatever a finished study lacks beside its records; study.json stays that of the sweep that trained."""
         for cell in self.cells.values():
             cell.certify()
-        write_tables.write(self.folder, self.ledger.rows, self._provenance)
+        known = files.read_json(self.folder / layout.STUDY) or self._provenance
+        write_tables.write(self.folder, self.ledger.rows, known)
 
     def run(self, workers: Workers) -> None:
         """Tune until every cell has its trials and its repeats; finished runs are never made again.

@@ -45,7 +45,7 @@ def write(folder: Path, rows: Mapping[Path, Mapping[str, Any]], provenance: Mapp
     axes = [*grid, *([BRANCH] if any(BRANCH in row for row in expanded) else [])]
     devices = sorted({row["device"] for row in rows.values() if row.get("device")})
     study = {"version": VERSION, "name": folder.name, "axes": axes, "grid": grid, "tuned": tuned, "devices": devices}
-    files.write_json(folder / layout.STUDY, {**study, **provenance})
+    files.write_json(folder / layout.STUDY, {**study, **{k: v for k, v in provenance.items() if k not in study}})
 
     trials = trials_and_cells.trials_table(expanded, axes, tuned)
     if "seed" in axes:
