@@ -65,7 +65,7 @@ class LocalLauncher(Launcher):
         return self._per_process or (AT_ONCE if self.gpus else 1)
 
     def workers(self) -> Workers:
-        """The pool of processes."""
+        """The processes."""
         from mnist_scaling.tuning.workers.interim import Interim
         from types import SimpleNamespace
 
