@@ -138,12 +138,13 @@ class CellSweeper(Sweeper):
             join(folder, cells)
             self._announce(folder, arguments, cells, facts, Ledger(folder, cells))
             return
-        _make_writable(folder)
         with contextlib.ExitStack() as opened:
-            opened.enter_context(_lock(folder))
             # The workers of a new study import torch while its cells are composed; one with tables may be finished.
             workers = None if (folder / layout.CELLS).exists() else opened.enter_context(self._workers(folder))
-            cells, facts = self._prepare(self._cells(arguments))
+            cells = self._cells(arguments)
+            _make_writable(folder)
+            opened.enter_context(_lock(folder))
+            cells, facts = self._prepare(cells)
             driver = self._driver(folder, arguments, cells, facts, opened)
             if driver.is_finished():
                 print("Every cell has its trials and repeats: nothing is left to do.")
@@ -224,7 +225,7 @@ class CellSweeper(Sweeper):
         return announcement.Sweep(
             folder, self._partition(arguments), cells, facts, self.n_trials, self.n_repeats,
             ", ".join([*named, f"transfer={self.transfer}"]), self.max_values_per_axis, workers, self.trainer.cost,
-            self.transfer, self.trials_per_batch, getattr(self.launcher, "per_process", 1),
+            self.transfer, self.trials_per_batch,
         )  # fmt: skip
 
     def foreseen(self, arguments: list[str]) -> announcement.Sweep:
