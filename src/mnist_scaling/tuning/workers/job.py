@@ -15,6 +15,10 @@ class Pruning:
     """Node of ``hydra/sweeper/pruner`` as plain values."""
     earlier: tuple[dict[str, Any], ...]
     """Finished trials of earlier rounds, which is all that the pruner may see beside the trial itself."""
+    study: str = ""
+    """The cell's name: Hyperband takes a trial's bracket from it."""
+    stops: bool = True
+    """Whether the trial may be stopped: the control reports, for others to be judged by, and runs to its end."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class Job:
     ranges: dict[str, str] = field(default_factory=dict)
     """Tuned key to the range, as Optuna's JSON, in which the setting was asked for; it goes into the record."""
     pruning: Pruning | None = None
-    """None where no report may stop the run: a repeat, the control, a study without a pruner."""
+    """None where nothing is reported: a repeat, a study without a pruner."""
     values: Mapping[str, Any] | None = None
     """Every config key of the cell's run with its plain value (`Cell.values`). None where one value follows another
     one: then the overrides and the settings are composed, for every job."""
@@ -61,15 +65,3 @@ class Outcome:
     files: dict[str, bytes] = field(default_factory=dict)
     """Further files of the run's folder, such as weights, by name: to be written before the record."""
 
-
-def literal(value: Any) -> str:
-    """A value as Hydra's override grammar reads it back."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        from hydra.core.override_parser.types import Quote, QuotedString
-
-        return QuotedString(value, Quote.single).with_quotes()
-    return repr(value)
