@@ -115,9 +115,9 @@ def run_studies(parts: Mapping[str, Question], scale: str) -> None:
 
 
 def is_finished(name: str, found: Preview) -> bool:
-    """Whether a sweep of the study had nothing more to do, and no record of a run has gone since."""
-    folder = layout.study_folder(name)
-    return found.finished == found.cells and (folder / layout.FINISHED).is_file() and (folder / layout.CELLS).is_file()
+    """Whether every run of the study has its record, and its tables have them all."""
+    table = layout.study_folder(name) / layout.CELLS
+    return found.finished == found.cells and table.is_file() and table.stat().st_mtime >= found.latest
 
 
 def foresee(overrides: tuple[str, ...]) -> Preview:
