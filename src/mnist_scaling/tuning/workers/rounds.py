@@ -6,7 +6,10 @@ the launcher's hosts see, and its outcome comes back in another: a batch that di
 
 from __future__ import annotations
 
+import contextlib
 import pickle
+import threading
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +29,11 @@ from mnist_scaling.tuning.workers.workers import Application
 
 _JOB, _OUTCOME = ".job", ".outcome"
 """Files in a run's folder; the first is gone once the job has begun."""
+
+_LOOK_SECONDS = 1.0
+"""Time between looks at what a round has left so far."""
+
+_Round = Sequence[tuple[Job, Path, Future[Outcome]]]
 
 
 class Rounds:
@@ -76,17 +84,20 @@ class Rounds:
             return
         first, self._launched = self._launched, self._launched + len(jobs)
         try:
-            errors = [_error(done) for done in self._launcher.launch([_overrides(job) for job, _, _ in jobs], first)]
+            with _watched(jobs):
+                done = self._launcher.launch([_overrides(job) for job, _, _ in jobs], first)
+            errors = [_error(one) for one in done]
         except Exception as error:
             # A dead worker takes the whole batch's returns with it. If no job has begun, the launcher is at fault.
             if all((folder / _JOB).exists() for _, folder, _ in jobs):
                 raise _no_start(error) from error
             text = faults.as_text(error)
             errors = [text if faults.is_text(text) else f"the launcher ended with {text}"] * len(jobs)
+        _settle(jobs)
         for (_, folder, future), said in zip(jobs, errors, strict=True):
-            future.set_result(_outcome(folder) or Outcome(None, said))
-            for name in (_JOB, _OUTCOME):
-                (folder / name).unlink(missing_ok=True)
+            if not future.done():
+                (folder / _JOB).unlink(missing_ok=True)
+                future.set_result(Outcome(None, said))
 
     def __enter__(self) -> Rounds:
         return self
@@ -117,10 +128,31 @@ def _write(path: Path, content: Parcel | Outcome) -> None:
         file.write(pickle.dumps(content))
 
 
-def _outcome(folder: Path) -> Outcome | None:
-    path = folder / _OUTCOME
-    found: Outcome | None = pickle.loads(path.read_bytes()) if path.exists() else None
-    return found
+def _settle(jobs: _Round) -> None:
+    """Take in the outcomes that are there."""
+    for _, folder, future in jobs:
+        path = folder / _OUTCOME
+        if not future.done() and path.exists():
+            future.set_result(pickle.loads(path.read_bytes()))
+            path.unlink()
+
+
+@contextlib.contextmanager
+def _watched(jobs: _Round) -> Iterator[None]:
+    """Take in outcomes while their round goes on."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(_LOOK_SECONDS):
+            _settle(jobs)
+
+    thread = threading.Thread(target=watch, daemon=True, name="rounds")
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def _error(done: JobReturn) -> str | None:
