@@ -21,16 +21,16 @@ from mnist_scaling.asking.study_arms import LOSS, checksum, study_name, sweep, t
 from mnist_scaling.config import build
 from mnist_scaling.config.ask_config import NAME, AskConfig
 from mnist_scaling.errors import InputError
+from mnist_scaling.image_task import TASK
 from mnist_scaling.reporting import answer_page, figure_files
 from mnist_scaling.reporting.figures import answer as draw_answer
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.prepare.answer import ARM, AnswerFigure, answer_figure, axis
 from mnist_scaling.reporting.text import estimate
-from mnist_scaling.run_trainer import TRAINER
 from mnist_scaling.study import layout
 from mnist_scaling.study.files import read_json, write_atomically, write_json
-from mnist_scaling.tuning import trainer
 from mnist_scaling.tuning.sweep.preview import Preview, preview
+from mnist_scaling.tuning.task import tunes
 
 FORMATS, DPI = ("png", "svg"), 200
 """Files of an answer's figure."""
@@ -125,9 +125,9 @@ def foresee(overrides: tuple[str, ...]) -> Preview:
     return preview(overrides, cli.conf_dir(), _task)
 
 
-@trainer.uses(TRAINER)
+@tunes(TASK)
 def _task(cfg: DictConfig) -> None:
-    """What a preview takes the trainer from; it is never called."""
+    """What a preview takes the task from; it is never called."""
 
 
 def show_list(conf: Path, scale: str) -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra.core.plugins import Plugins
-from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
@@ -21,7 +20,7 @@ from omegaconf import DictConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import identity
 from mnist_scaling.study.vocabulary import TRANSFER_RULES
-from mnist_scaling.tuning import trainer
+from mnist_scaling.tuning import task
 from mnist_scaling.tuning.workers import faults
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from mnist_scaling.tuning.sweep import announcement
     from mnist_scaling.tuning.sweep.driver import Driver
     from mnist_scaling.tuning.sweep.ledger import Ledger
-    from mnist_scaling.tuning.trainer import DataFacts
+    from mnist_scaling.tuning.task import DataFacts
     from mnist_scaling.tuning.workers.workers import Workers
 
 _FULL = "full"
@@ -56,7 +55,7 @@ def _taken_up_after_faults(sweep: Sweep) -> Sweep:
 class CellSweeper(Sweeper):
     """Optuna inside every cell of a grid; parameters are documented in conf/hydra/sweeper/cells.yaml.
 
-    The application says how it trains by `trainer.uses`.
+    The application says how it trains by `task.tunes`.
     """
 
     def __init__(
@@ -106,13 +105,12 @@ class CellSweeper(Sweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep Hydra's context and how the application trains, and make the launcher."""
-        self.trainer = trainer.of(task_function)
-        self.config: DictConfig = config
+        self.task = task.of(task_function)
+        self.task_function, self.config = task_function, config
         self.hydra_context: HydraContext = hydra_context
         self.launcher: Launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
-        self._launched = 0
 
     @_taken_up_after_faults
     def sweep(self, arguments: list[str]) -> None:
@@ -140,7 +138,7 @@ class CellSweeper(Sweeper):
             return
         with contextlib.ExitStack() as opened:
             # The workers of a new study import torch while its cells are composed; one with tables may be finished.
-            workers = None if (folder / layout.CELLS).exists() else opened.enter_context(self._workers(folder))
+            workers = None if (folder / layout.CELLS).exists() else opened.enter_context(self._workers())
             cells = self._cells(arguments)
             _make_writable(folder)
             opened.enter_context(_lock(folder))
@@ -153,7 +151,7 @@ class CellSweeper(Sweeper):
                 for cell in cells:
                     _ = cell.cost  # raises where a run can't be trained
                 self._announce(folder, arguments, cells, facts, driver.ledger)
-                driver.run(workers or opened.enter_context(self._workers(folder)))
+                driver.run(workers or opened.enter_context(self._workers()))
         printout.show(folder)
 
     def _driver(
@@ -224,7 +222,7 @@ class CellSweeper(Sweeper):
         workers = self.launcher.expected_workers() if hasattr(self.launcher, "expected_workers") else None
         return announcement.Sweep(
             folder, self._partition(arguments), cells, facts, self.n_trials, self.n_repeats,
-            ", ".join([*named, f"transfer={self.transfer}"]), self.max_values_per_axis, workers, self.trainer.cost,
+            ", ".join([*named, f"transfer={self.transfer}"]), self.max_values_per_axis, workers, self.task.cost,
             self.transfer, self.trials_per_batch,
         )  # fmt: skip
 
@@ -248,12 +246,12 @@ class CellSweeper(Sweeper):
     def _prepare(self, cells: Sequence[Cell]) -> tuple[list[Cell], list[DataFacts]]:
         """Fetch or check every data set of the grid, once; the cells bound to it, and what is known of each."""
         whole = [cell.run.data.whole for cell in cells]
-        known = {data: self.trainer.prepare(data) for data in dict.fromkeys(whole)}
+        known = {data: self.task.prepare(data) for data in dict.fromkeys(whole)}
         facts = {data: found for data, found in known.items() if found is not None}
         bound = [
             cell.on(facts[data].sha256) if data in facts else cell for cell, data in zip(cells, whole, strict=True)
         ]
-        starts = [self.trainer.start(cell.run) for cell in bound]
+        starts = [self.task.start(cell.run) for cell in bound]
         for note in dict.fromkeys(start.note for start in starts if start and start.note):
             print(f"Note: {note}.")
         bound = [cell.starting_at(start.sha256) if start else cell for cell, start in zip(bound, starts, strict=True)]
@@ -278,28 +276,16 @@ class CellSweeper(Sweeper):
         listed: Sequence[Mapping[str, str]] = ({},)
         if self.cells is not None:
             listed = cell_list.read(self.cells, parts.keys)
-        return partitioning.cells(parts, compose, self.trainer.cost, self.max_values_per_axis, listed)
+        return partitioning.cells(parts, compose, self.task.cost, self.max_values_per_axis, listed)
 
-    def _workers(self, folder: Path) -> Workers:
+    def _workers(self) -> Workers:
         """The launcher's own workers, else rounds of whatever launcher it is."""
         from mnist_scaling.tuning.workers.rounds import Rounds
+        from mnist_scaling.tuning.workers.workers import Application
 
         if hasattr(self.launcher, "workers"):
             return self.launcher.workers()  # type: ignore[no-any-return]
-        return Rounds(self._launch, folder)
-
-    def _launch(self, jobs: Sequence[Sequence[str]]) -> list[str | None]:
-        first, self._launched = self._launched, self._launched + len(jobs)
-        return [_error(done) for done in self.launcher.launch(jobs, initial_job_idx=first)]
-
-
-def _error(done: JobReturn) -> str | None:
-    """What a job raised, as text."""
-    try:
-        _ = done.return_value
-    except Exception as error:
-        return faults.as_text(error)
-    return None
+        return Rounds(Application(self.hydra_context, self.config, self.task_function), self.launcher)
 
 
 @contextlib.contextmanager

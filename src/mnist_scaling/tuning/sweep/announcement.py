@@ -21,7 +21,7 @@ from mnist_scaling.tuning.grid.partitioning import Cell, Partition
 from mnist_scaling.tuning.sweep import parallelism
 from mnist_scaling.tuning.sweep.ledger import Ledger
 from mnist_scaling.tuning.sweep.progress import BUSY
-from mnist_scaling.tuning.trainer import DataFacts
+from mnist_scaling.tuning.task import DataFacts
 
 OVERHEAD = 0.2
 """Seconds that a worker spends per run on all but training: composing, recording, waiting for its turn."""

@@ -47,7 +47,7 @@ def preview(overrides: Sequence[str], conf_dir: str, task: Callable[..., Any]) -
     conf_dir : str
         Absolute path of conf/.
     task : callable
-        A function with a trainer (`trainer.uses`), whose prediction of a run's cost is taken.
+        A function with a task (`task.tunes`), whose prediction of a run's cost is taken.
 
     Raises
     ------

@@ -3,10 +3,36 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from mnist_scaling.tuning import task
+from mnist_scaling.tuning.task import Task
 from mnist_scaling.tuning.workers.job import Job, Outcome
+
+
+@dataclass(frozen=True)
+class Application:
+    """The Hydra application whose runs these are."""
+
+    context: HydraContext
+    config: DictConfig
+    main: TaskFunction
+
+    @property
+    def task(self) -> Task:
+        """What it trains."""
+        return task.of(self.main)
+
+    @property
+    def folder(self) -> Path:
+        """The study's folder, absolute."""
+        return Path(str(self.config.hydra.sweep.dir)).absolute()
 
 
 class Workers(Protocol):
