@@ -16,13 +16,13 @@ from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import COMPLETE, INDEPENDENT
 from mnist_scaling.tuning.cell.next_settings import Effort
 from mnist_scaling.tuning.grid import partitioning
-from mnist_scaling.tuning.grid.partitioning import Cell
 from mnist_scaling.tuning.sweep.cell_state import Method
 from mnist_scaling.tuning.sweep.driver import Driver
 from mnist_scaling.tuning.sweep.joining import join
-from mnist_scaling.tuning.trainer import Report
-from mnist_scaling.tuning.workers import execution
+from mnist_scaling.tuning.task import Report, Task
 from mnist_scaling.tuning.workers.job import Job, Outcome
+from mnist_scaling.tuning.workers.parcel import Parcel
+from mnist_scaling.tuning.workers.perform import perform
 
 Train = Callable[[RunConfig, Report | None], TrainResult]
 
@@ -57,6 +57,17 @@ def bowl(run: RunConfig, report: Report | None = None) -> TrainResult:
     )
 
 
+class Trains(Task):
+    """What is tuned in tests: a function of a run."""
+
+    def __init__(self, function: Train = bowl) -> None:
+        self.function = function
+
+    def train(self, run: RunConfig, report: Report | None, folder: Path) -> TrainResult:
+        del folder
+        return self.function(run, report)
+
+
 class InProcess:
     """Workers for tests: jobs run in this process, in rounds or, where they are isolated, one at a time.
 
@@ -65,15 +76,15 @@ class InProcess:
     train : callable
         Trains a run.
     before : callable, optional
-        Called with each run before it starts: raising plays a process that dies.
+        Called with each job before it starts: raising plays a process that dies.
     isolates : bool
     """
 
     def __init__(
-        self, train: Train = bowl, before: Callable[[RunConfig], None] | None = None, isolates: bool = False
+        self, train: Train = bowl, before: Callable[[Job], None] | None = None, isolates: bool = False
     ) -> None:
         self.train, self.before, self.isolates = train, before, isolates
-        self.cells: dict[str, Cell] = {}
+        self.folder = Path()
         self.batches: list[list[str]] = []
         self._submitted: list[tuple[Job, Future[Outcome]]] = []
 
@@ -103,10 +114,13 @@ class InProcess:
                 future.set_result(Outcome(None, f"the launcher ended with {type(error).__name__}: {error}"))
 
     def _run(self, job: Job) -> Outcome:
-        run = self.cells[job.cell].run
         if self.before:
-            self.before(config.with_values(run, {**job.settings, "trial.stage": job.stage, "trial.index": job.index}))
-        return Outcome(execution.run_job(job, run, self.train))
+            self.before(job)
+        assert job.values is not None
+        values = {**job.values, **job.settings, "trial.stage": job.stage}
+        folder = self.folder / job.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        return perform(Parcel(job, values, str(folder), {"data.dir": str(self.folder)}), Trains(self.train))
 
     def __enter__(self) -> InProcess:
         return self
@@ -144,7 +158,7 @@ class Study:
     ) -> None:
         self.cells = make_cells(*arguments)
         self.workers = workers
-        workers.cells = {cell.name: cell for cell in self.cells}
+        workers.folder = folder
         joined = join(folder, self.cells)
         method = Method(Effort(n_trials, n_repeats, batch, **effort), sampler, pruner, rule)
         self.driver = Driver(folder, self.cells, method, joined, mirror)

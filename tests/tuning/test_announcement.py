@@ -15,7 +15,7 @@ from mnist_scaling.tuning.grid import partitioning
 from mnist_scaling.tuning.sweep import announcement, parallelism
 from mnist_scaling.tuning.sweep.announcement import Sweep
 from mnist_scaling.tuning.sweep.ledger import Ledger
-from mnist_scaling.tuning.trainer import DataFacts
+from mnist_scaling.tuning.task import DataFacts
 from mnist_scaling.tuning.workers import execution
 
 from .helpers import bowl, composed

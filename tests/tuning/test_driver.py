@@ -15,7 +15,8 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.tables.trials_and_cells import read_table
 from mnist_scaling.study.vocabulary import DIVERGED, NEIGHBOURS
-from mnist_scaling.tuning.trainer import Report
+from mnist_scaling.tuning.task import Report
+from mnist_scaling.tuning.workers.job import Job
 
 from .helpers import InProcess, Study, bowl
 
@@ -106,7 +107,7 @@ def test_an_interrupted_study_resumes_to_the_same_numbers(tmp_path: Path) -> Non
 
     started = []
 
-    def die_at_seventh(run: RunConfig) -> None:
+    def die_at_seventh(run: Job) -> None:
         started.append(run)
         if len(started) == 7:
             raise Killed
@@ -198,8 +199,8 @@ def test_a_worker_that_dies_twice_costs_one_trial_only(tmp_path: Path) -> None:
     class Died(Exception):
         """A launcher's way to say that a process is gone; the rest of its batch is lost with it."""
 
-    def die(run: RunConfig) -> None:
-        if run.model.width == 16 and run.trial.index == 1 and run.trial.stage == "trial":
+    def die(job: Job) -> None:
+        if job.cell.startswith("width=16") and job.index == 1 and job.stage == "trial":
             raise Died
 
     launch = InProcess(before=die)
@@ -340,8 +341,8 @@ def test_a_launchers_error_stands_in_the_record_of_what_it_lost(tmp_path: Path) 
     class NodeLost(Exception):
         pass
 
-    def die(run: RunConfig) -> None:
-        if run.trial.index == 1 and run.trial.stage == "trial":
+    def die(job: Job) -> None:
+        if job.index == 1 and job.stage == "trial":
             raise NodeLost("node 7 is gone")
 
     Study(tmp_path, InProcess(before=die), "model.width=4,8").run()

@@ -7,12 +7,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mnist_scaling.config import RunConfig
 from mnist_scaling.study.tables import trials_and_cells
 from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, FAILED, INDEPENDENT, NEIGHBOURS, PRUNED
 from mnist_scaling.tuning.cell import transfer
 from mnist_scaling.tuning.cell.transfer import Neighbour
 from mnist_scaling.tuning.cell.trial import DIVERGED_VALUE, Trial
+from mnist_scaling.tuning.workers.job import Job
 
 from .helpers import InProcess, Study, make_cells
 
@@ -99,7 +99,7 @@ def test_an_interrupted_study_with_transfer_ends_at_the_same_numbers(tmp_path: P
     for at in (1, 6, 11, 17, 24):
         parts, started = tmp_path / str(at), []
 
-        def die(run: RunConfig, started: list[RunConfig] = started, at: int = at) -> None:
+        def die(run: Job, started: list[Job] = started, at: int = at) -> None:
             started.append(run)
             if len(started) == at:
                 raise Killed

@@ -44,7 +44,7 @@ def stopped(given: Pruning, index: int, reports: Sequence[float]) -> tuple[bool,
         study.add_trials([*(seen.get(place, empty) for place in range(index)), judged])
         stop = pruner.prune(study, study.get_trials(deepcopy=False)[index])
         notes = dict(study.get_trials(deepcopy=False)[index].system_attrs)
-    return stop and given.stops, notes
+    return stop, notes
 
 
 def _shown(trial: Mapping[str, Any]) -> optuna.trial.FrozenTrial:

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from mnist_scaling.study import files, layout, records
 from mnist_scaling.study.columns import column_of
 from mnist_scaling.study.tables import branches
-from mnist_scaling.study.vocabulary import CONTROL, REPEAT, SAMPLER, TRIAL
+from mnist_scaling.study.vocabulary import REPEAT, SAMPLER, TRIAL
 from mnist_scaling.tuning.cell import certificate, next_settings, repeats
 from mnist_scaling.tuning.cell.next_settings import Effort
 from mnist_scaling.tuning.cell.repeats import LAST, Repeat
@@ -131,8 +131,7 @@ class CellState:
             if t.index < start
         )
         node: Any = OmegaConf.to_container(self._method.pruner, resolve=True)
-        # The control shows what an untuned grid would measure: it runs to its end, but its reports count for others.
-        return Pruning(node, earlier, self.cell.name, trial.origin != CONTROL)
+        return Pruning(node, earlier, self.cell.name)
 
     def _job(self, stage: str, index: int, seed: int, setting: dict[str, Any], **more: Any) -> Job:
         cell = self.cell

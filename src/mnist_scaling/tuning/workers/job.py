@@ -17,8 +17,6 @@ class Pruning:
     """Finished trials of earlier rounds, which is all that the pruner may see beside the trial itself."""
     study: str = ""
     """The cell's name: Hyperband takes a trial's bracket from it."""
-    stops: bool = True
-    """Whether the trial may be stopped: the control reports, for others to be judged by, and runs to its end."""
 
 
 @dataclass(frozen=True)
