@@ -22,7 +22,7 @@ from mnist_scaling.config import DataConfig, RunConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import files, layout
 from mnist_scaling.study.result import TrainResult
-from mnist_scaling.study.vocabulary import FAILED, NOTES, RANGES, TRIAL
+from mnist_scaling.study.vocabulary import CONTROL, FAILED, NOTES, RANGES, TRIAL
 from mnist_scaling.tuning.task import Report, Task
 from mnist_scaling.tuning.workers import faults
 from mnist_scaling.tuning.workers.job import Job, Outcome
@@ -84,7 +84,8 @@ class _Judge:
         assert number == len(self._reports) + 1, "reports are numbered from 1"
         self._reports.append(loss)
         stop, self.notes = pruning.stopped(self._job.pruning, self._job.index, self._reports)
-        return stop
+        # The control shows what an untuned grid would measure: it runs to its end, but later trials are judged by it.
+        return stop and self._job.origin != CONTROL
 
 
 def measure(run: RunConfig, train: Callable[[], TrainResult], keep_errors: bool = True) -> dict[str, Any]:
