@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from difflib import get_close_matches
 from functools import lru_cache
+from types import UnionType
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from hydra.core.config_store import ConfigStore
@@ -130,7 +131,7 @@ def _made(cls: type[T], node: Mapping[str, Any]) -> T:
     values = {}
     for key, value in node.items():
         hint = hints.get(key)
-        kinds = get_args(hint) or (hint,)
+        kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
         if isinstance(value, Mapping) and is_dataclass(hint):
             value = _made(hint, value)  # type: ignore[arg-type]
         elif isinstance(value, list):

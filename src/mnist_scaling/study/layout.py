@@ -42,14 +42,8 @@ LOCK, OWNER = ".lock", ".owner"
 STORAGE_ID = ".storage-id"
 """What tells this folder's studies from those of another folder of that name in a database that mirrors both."""
 
-TOKEN = ".sweep"
-"""Written by a sweep on a cluster while it runs: a worker that finds its content shares the study's folder."""
-
 CELL, RESULT, CHECKPOINT = "cell.json", "result.json", "checkpoint.pt"
 """A cell's record, a run's record, and the checkpoint of an unfinished run that can resume."""
-
-SLURM = "slurm"
-"""Folder of a study in which jobs of Slurm leave their results, and those that died their logs."""
 
 WEIGHTS = "weights.pt"
 """The final weights of a run with `save_weights`."""
