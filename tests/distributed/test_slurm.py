@@ -68,6 +68,6 @@ def test_rounds_through_submitit_give_the_rows_of_one_machine(
 ) -> None:
     if importlib.util.find_spec("hydra_plugins.hydra_submitit_launcher") is None:
         pytest.skip("hydra-submitit-launcher is not installed")
-    launcher = "hydra/launcher=submitit_slurm hydra.launcher.mem_gb=0.2 hydra.launcher.timeout_min=10"
+    launcher = "hydra/launcher=submitit_slurm hydra.launcher.mem_gb=1 hydra.launcher.timeout_min=10"
     slurm_cluster.run(tmp_path, f"{COMMAND} data.dir={data_dir} {launcher}")
     pd.testing.assert_frame_equal(rows(tmp_path), undisturbed)
