@@ -16,16 +16,19 @@ class ImageTask(Task):
     """Classifiers of images."""
 
     def train(self, run: RunConfig, report: Report | None, folder: Path) -> TrainResult:
+        """One run (`training.loop`)."""
         from mnist_scaling.training.loop import train_model
 
         return train_model(run, report, folder)
 
     def cost(self, run: RunConfig) -> float:
+        """Predicted seconds of a run on one core (`training.cost`)."""
         from mnist_scaling.training.cost import cost
 
         return cost(run)
 
     def prepare(self, data: DataConfig) -> DataFacts:
+        """Fetch or check the images."""
         from mnist_scaling.training.data import splits
 
         prepared = splits.prepare(data)
@@ -34,6 +37,7 @@ class ImageTask(Task):
         return DataFacts(data.name, about.image_shape, about.classes, *counts, prepared.sha256)
 
     def start(self, run: RunConfig) -> Start | None:
+        """Check the weights of `init_from`."""
         if run.init_from is None:
             return None
         from mnist_scaling.training.data import splits
@@ -45,6 +49,7 @@ class ImageTask(Task):
         return Start(found.sha256, found.note)
 
     def warm_up(self) -> None:
+        """Import torch and what trains by it."""
         import mnist_scaling.training.loop  # noqa: F401
 
 

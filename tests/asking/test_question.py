@@ -12,8 +12,8 @@ from mnist_scaling.asking.question import Question, leave_out, order_of, read
 from mnist_scaling.asking.study_arms import study_name, sweep
 from mnist_scaling.errors import InputError
 from mnist_scaling.image_task import TASK
-from mnist_scaling.tuning.task import tunes
 from mnist_scaling.tuning.sweep.preview import preview
+from mnist_scaling.tuning.task import tunes
 
 CONF = Path(cli.conf_dir())
 NAMES = catalogue.names(CONF)

@@ -136,4 +136,3 @@ def test_a_second_sweep_is_refused_and_a_killed_one_leaves_no_training_behind(
 def test_a_killed_sweep_is_resumed(engine: str, command: str, undisturbed: pd.DataFrame, tmp_path: Path) -> None:
     run(tmp_path, "host 2; cluster; start; records 5; kill_sweep; ended; sweep", command, engine)
     check(tmp_path, undisturbed)
-

@@ -49,7 +49,7 @@ def test_workers_that_slurm_starts_for_dask_give_the_rows_of_one_machine_also_wh
 ) -> None:
     cluster = (
         "hydra/launcher=dask hydra.launcher.n_workers=2 'hydra.launcher.cluster={_target_: dask_jobqueue.SLURMCluster, "
-        "cores: 1, memory: 2GB, walltime: \"00:30:00\", interface: lo}'"
+        'cores: 1, memory: 2GB, walltime: "00:30:00", interface: lo}\''
     )
     script = f"""
     {COMMAND} data.dir={data_dir} {cluster} & SWEEP=$!

@@ -127,7 +127,7 @@ def from_values(values: Mapping[str, Any]) -> RunConfig:
 
 def _made(cls: type[T], node: Mapping[str, Any]) -> T:
     """A dataclass from plain values, each converted to its field's type as OmegaConf does."""
-    hints = _hints(cls)
+    hints: Mapping[str, Any] = _hints(cls)  # type: ignore[arg-type]
     values = {}
     for key, value in node.items():
         hint = hints.get(key)

@@ -106,7 +106,8 @@ class CellSweeper(Sweeper):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep Hydra's context and how the application trains, and make the launcher."""
         self.task = task.of(task_function)
-        self.task_function, self.config = task_function, config
+        self.task_function: TaskFunction = task_function
+        self.config: DictConfig = config
         self.hydra_context: HydraContext = hydra_context
         self.launcher: Launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config

@@ -1,4 +1,4 @@
-"""What a program brings that is tuned: how it trains and, if it likes, what is known before. Tuning imports no training."""
+"""What a program that is tuned brings: how it trains and, if it likes, what is known before."""
 
 from __future__ import annotations
 

@@ -133,4 +133,3 @@ def missing(package: str, extra: str) -> InputError:
         f"`hydra/launcher={extra}` needs the package {package}, which is not installed: run "
         f"`pip install 'mnist-scaling[{extra}]'`."
     )
-

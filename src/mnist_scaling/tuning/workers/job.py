@@ -62,4 +62,3 @@ class Outcome:
     """Why there is no record; `faults.is_text` tells a fault of the machine."""
     files: dict[str, bytes] = field(default_factory=dict)
     """Further files of the run's folder, such as weights, by name: to be written before the record."""
-

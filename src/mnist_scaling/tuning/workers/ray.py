@@ -175,4 +175,3 @@ class _Answers:
     def _give(self, number: int, found: Any, error: Exception | None = None) -> None:
         with self._one_at_a_time, contextlib.suppress(OSError):  # the sweep is gone
             self._pipe.send((number, found, error))
-

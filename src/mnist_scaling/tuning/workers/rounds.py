@@ -1,7 +1,7 @@
 """Any Hydra launcher (joblib, submitit…): what was handed over is launched together, and waited for together.
 
-Such a launcher runs the application itself, given as overrides. The job lies in a file of the run's folder, which all of
-the launcher's hosts see, and its outcome comes back in another: a batch that dies loses only the runs without one.
+Such a launcher runs the application itself, given as overrides. The job lies in a file of the run's folder, which all
+of the launcher's hosts see, and its outcome comes back in another: a batch that dies loses only the runs without one.
 """
 
 from __future__ import annotations
