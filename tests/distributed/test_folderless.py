@@ -32,7 +32,7 @@ STUDY = " ".join(("timeout 240", *SWEEP, "data.dir=data save_weights=true"))
 HIDE = """
 for hidden in {folder} {root}/src {root}/conf; do mount -t tmpfs none $hidden; done
 cd {elsewhere}
-export PYTHONPATH={elsewhere}/package XDG_CACHE_HOME={elsewhere}/cache
+export PYTHONPATH={elsewhere}/package${{PYTHONPATH:+:$PYTHONPATH}} XDG_CACHE_HOME={elsewhere}/cache
 """
 
 DASK = """
