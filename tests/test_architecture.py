@@ -14,7 +14,7 @@ import mnist_scaling
 
 PACKAGE = Path(mnist_scaling.__file__).parent
 COMMANDS = ("train", "fit", "compare", "report", "ask")
-BESIDE_COMMANDS = ("fit_source", "run_trainer")
+BESIDE_COMMANDS = ("fit_source", "image_task")
 """What stands beside commands for them alone: training as sweeps see it, and the reading of tables that two of them
 share."""
 
@@ -206,7 +206,7 @@ MIRRORED = ("reporting/prepare", "reporting/figures", "config/models", "training
 """Folders with one file of a name each on purpose: what one computes the other draws, or what one configures the other
 builds."""
 
-TOPICS = {"base", "laws", "parametrization", "run", "tuning"}
+TOPICS = {"base", "laws", "parametrization", "run", "tuning", "workers"}
 """Names that several packages have for one thing: what the files beside it share, or a figure about the package."""
 
 

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import json
 from dataclasses import FrozenInstanceError, asdict
 
 import pytest
+from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError, ValidationError
 
-from mnist_scaling import config
+from mnist_scaling import cli, config
 from mnist_scaling.config import CurveConfig, DataConfig, ModelConfig, OptimConfig, RegimeConfig, RunConfig
 from mnist_scaling.errors import InputError
 
@@ -83,3 +85,35 @@ def test_flatten() -> None:
     flat = config.flatten(asdict(RunConfig(regime=RegimeConfig(branches=(0.5, 1.0)))))
     assert flat["optim.batch_size"] == 32
     assert flat["regime.branches"] == [0.5, 1.0]  # a fingerprint comes back from JSON with lists
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [(), ("model=transformer", "regime=wsd", "optim=sgd"), ("model=resnet", "data.off_distribution=[noisy]"),
+     ("optim._target_=torch.optim.RMSprop", "+optim.kwargs.alpha=0.9", "optim.clip=1.5")],
+)  # fmt: skip
+def test_a_run_comes_back_from_its_values(choices: tuple[str, ...]) -> None:
+    with initialize_config_dir(cli.conf_dir()):
+        run = config.build(RunConfig, compose("train", list(choices)))
+    values = json.loads(json.dumps(config.flatten(asdict(run))))
+    assert config.from_values(values) == run
+
+
+def test_values_of_a_setting_have_the_types_of_their_keys() -> None:
+    values = config.flatten(asdict(RunConfig()))
+    run = config.from_values(values | {"optim.weight_decay": 0, "optim.clip": 2, "model.width": 16, "seed": 3})
+    kinds = [type(value) for value in (run.optim.weight_decay, run.optim.clip, run.model.width, run.seed)]
+    assert kinds == [float, float, int, int]
+    assert config.from_values(values | {"optim.clip": None}).optim.clip is None
+
+
+def test_an_alias_among_values_counts_before_its_key() -> None:
+    values = config.flatten(asdict(RunConfig(model=config.model_config("transformer")())))
+    assert config.from_values(values | {"model.embed_dim": 48}).model.width == 48
+
+
+def test_values_that_break_a_rule_together_are_refused_and_no_half_of_them() -> None:
+    values = config.flatten(asdict(RunConfig(optim=OptimConfig("sgd", nesterov=True))))
+    assert not config.from_values(values | {"optim.momentum": 0.0, "optim.nesterov": False}).optim.nesterov
+    with pytest.raises(InputError, match="must go with optim=sgd and a momentum"):
+        config.from_values(values | {"optim.momentum": 0.0})

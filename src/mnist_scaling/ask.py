@@ -21,16 +21,16 @@ from mnist_scaling.asking.study_arms import LOSS, checksum, study_name, sweep, t
 from mnist_scaling.config import build
 from mnist_scaling.config.ask_config import NAME, AskConfig
 from mnist_scaling.errors import InputError
+from mnist_scaling.image_task import TASK
 from mnist_scaling.reporting import answer_page, figure_files
 from mnist_scaling.reporting.figures import answer as draw_answer
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.prepare.answer import ARM, AnswerFigure, answer_figure, axis
 from mnist_scaling.reporting.text import estimate
-from mnist_scaling.run_trainer import TRAINER
 from mnist_scaling.study import layout
 from mnist_scaling.study.files import read_json, write_atomically, write_json
-from mnist_scaling.tuning import trainer
 from mnist_scaling.tuning.sweep.preview import Preview, preview
+from mnist_scaling.tuning.task import tunes
 
 FORMATS, DPI = ("png", "svg"), 200
 """Files of an answer's figure."""
@@ -115,9 +115,9 @@ def run_studies(parts: Mapping[str, Question], scale: str) -> None:
 
 
 def is_finished(name: str, found: Preview) -> bool:
-    """Whether a sweep of the study had nothing more to do, and no record of a run has gone since."""
-    folder = layout.study_folder(name)
-    return found.finished == found.cells and (folder / layout.FINISHED).is_file() and (folder / layout.CELLS).is_file()
+    """Whether every run of the study has its record, and its tables have them all."""
+    table = layout.study_folder(name) / layout.CELLS
+    return found.finished == found.cells and table.is_file() and table.stat().st_mtime >= found.latest
 
 
 def foresee(overrides: tuple[str, ...]) -> Preview:
@@ -125,9 +125,9 @@ def foresee(overrides: tuple[str, ...]) -> Preview:
     return preview(overrides, cli.conf_dir(), _task)
 
 
-@trainer.uses(TRAINER)
+@tunes(TASK)
 def _task(cfg: DictConfig) -> None:
-    """What a preview takes the trainer from; it is never called."""
+    """What a preview takes the task from; it is never called."""
 
 
 def show_list(conf: Path, scale: str) -> None:

@@ -17,17 +17,17 @@ from rich.table import Table
 from mnist_scaling import cli, config
 from mnist_scaling.cli import INTERRUPTED
 from mnist_scaling.config import RunConfig
-from mnist_scaling.run_trainer import TRAINER
+from mnist_scaling.image_task import TASK
 from mnist_scaling.study import layout
 from mnist_scaling.study.columns import BRANCH, FURTHER
 from mnist_scaling.study.vocabulary import SINGLE
-from mnist_scaling.tuning import trainer
 from mnist_scaling.tuning.sweep.progress import RunProgress
-from mnist_scaling.tuning.workers import execution
+from mnist_scaling.tuning.task import tunes
+from mnist_scaling.tuning.workers import perform, rounds
 
 
 @hydra.main(config_path=cli.conf_dir(), config_name="train")
-@trainer.uses(TRAINER)
+@tunes(TASK)
 def main(cfg: DictConfig) -> float | None:
     """Train once: for the sweep that launched this job, or for the person at the keyboard.
 
@@ -36,33 +36,29 @@ def main(cfg: DictConfig) -> float | None:
     float or None
         Validation loss of a run that no sweep of ours launched: what another sweeper can minimise.
     """
-    hydra_config = HydraConfig.get()
-    folder = Path(hydra_config.runtime.output_dir)
-    if cfg.trial.stage == SINGLE:
-        with cli.user_errors("train"), _honest_when_interrupted(folder):
-            return single(config.build(RunConfig, cfg), folder)
-    else:
-        execution.task(config.build(RunConfig, cfg), hydra_config, folder)(TRAINER)
-    return None
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    if cfg.trial.stage != SINGLE:
+        rounds.run_from(folder, TASK)
+        return None
+    with cli.user_errors("train"), _honest_when_interrupted(folder):
+        return single(config.build(RunConfig, cfg), folder)
 
 
 def single(run: RunConfig, folder: Path) -> float | None:
     """One run by hand: show how far it is, record it and print what it measured; its validation loss."""
     from mnist_scaling.training.loop import train_model
 
-    known = TRAINER.prepare(run.data)
+    known = TASK.prepare(run.data)
     run = replace(run, data=replace(run.data, sha256=known.sha256 if known is not None else None))
-    if (start := TRAINER.start(run)) is not None:
+    if (start := TASK.start(run)) is not None:
         run = replace(run, init_sha256=start.sha256)
         print(f"Starting from the weights in {run.init_from}" + (f"; {start.note}" if start.note else "") + ".")
     about = (
         f"Training {run.model.name} of width {run.model.width} on {100 * run.data.fraction:.3g} % of {run.data.name}"
     )
     with RunProgress(f"{about}, regime {run.regime.name}.") as progress:
-        record = execution.measure(
-            run, lambda one, report: train_model(one, report, folder, progress.seen), keep_errors=False
-        )
-    execution.write_record(folder, record)
+        record = perform.measure(run, lambda: train_model(run, None, folder, progress.seen), keep_errors=False)
+    perform.write_record(folder, record)
     table = Table("measured", "value", title=f"{run.model.name}, width {run.model.width}: {record['state']}")
     result = record["result"] or {}
     further = {name: value for kind in FURTHER for name, value in result.get(kind, {}).items()}

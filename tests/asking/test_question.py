@@ -11,9 +11,9 @@ from mnist_scaling.asking import catalogue, measures
 from mnist_scaling.asking.question import Question, leave_out, order_of, read
 from mnist_scaling.asking.study_arms import study_name, sweep
 from mnist_scaling.errors import InputError
-from mnist_scaling.run_trainer import TRAINER
-from mnist_scaling.tuning import trainer
+from mnist_scaling.image_task import TASK
 from mnist_scaling.tuning.sweep.preview import preview
+from mnist_scaling.tuning.task import tunes
 
 CONF = Path(cli.conf_dir())
 NAMES = catalogue.names(CONF)
@@ -95,9 +95,9 @@ def test_questions_that_share_a_study_agree_on_it() -> None:
             assert seen.setdefault(key, spec) == spec, f"{name} has another study {key}"
 
 
-@trainer.uses(TRAINER)
+@tunes(TASK)
 def task(cfg: object) -> None:
-    """What a preview takes the trainer from."""
+    """What a preview takes the task from."""
 
 
 STUDIES = {key: spec for name in NAMES for key, spec in catalogue.find(name, CONF)[1].studies.items()}

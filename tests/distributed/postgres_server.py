@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pwd
 import re
@@ -11,11 +10,9 @@ import shutil
 import socket
 import subprocess
 import tempfile
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar
+from typing import Any
 
 MISSING = (
     "the programs of a PostgreSQL server (initdb, pg_ctl) are not installed: on Debian, apt-get install postgresql"
@@ -100,17 +97,6 @@ class Server:
             cursor = connection.execute(statement)
             return cursor.fetchall() if cursor.description else []
 
-    @contextlib.contextmanager
-    def all_connections(self) -> Iterator[None]:
-        """Leave no connection to anybody."""
-        import psycopg
-
-        with contextlib.ExitStack() as held:
-            with contextlib.suppress(psycopg.OperationalError):
-                while True:
-                    held.enter_context(self._connect())
-            yield
-
     def _connect(self, url: str | None = None) -> Any:
         import psycopg
 
@@ -142,69 +128,3 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-class LossyLink:
-    """A way to the server that is cut again and again, at a chosen moment of a transaction.
-
-    Parameters
-    ----------
-    port : int
-        The server's.
-    lost : {"answer", "question"}
-        Whether the server's answer to COMMIT is lost, so that what was asked for is done, or COMMIT itself.
-    every : int
-        Of how many commits one; 0 for none.
-
-    Attributes
-    ----------
-    cuts : int
-        How often it was cut.
-    carried : dict
-        Bytes of questions and of answers.
-    """
-
-    _COMMIT: ClassVar = {"answer": b"C\0\0\0\x0bCOMMIT\0", "question": b"Q\0\0\0\x0bCOMMIT\0"}
-
-    def __init__(self, port: int, lost: str, every: int) -> None:
-        self._server, self._lost, self._every = port, lost, every
-        self.cuts, self._seen, self._lock = 0, 0, threading.Lock()
-        self.carried = {"question": 0, "answer": 0}
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = int(self._listener.getsockname()[1])
-
-    def __enter__(self) -> LossyLink:
-        threading.Thread(target=self._accept, daemon=True).start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._listener.close()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                server = socket.create_connection(("127.0.0.1", self._server))
-                for source, sink, what in ((client, server, "question"), (server, client, "answer")):
-                    threading.Thread(target=self._forward, args=(source, sink, what), daemon=True).start()
-
-    def _forward(self, source: socket.socket, sink: socket.socket, what: str) -> None:
-        with contextlib.suppress(OSError):
-            while (data := source.recv(65536)) and not self._is_cut(data, what):
-                sink.sendall(data)
-        for end in (source, sink):
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-            end.close()
-
-    def _is_cut(self, data: bytes, what: str) -> bool:
-        with self._lock:
-            self.carried[what] += len(data)
-            if what != self._lost or self._COMMIT[what] not in data or not self._every:
-                return False
-            self._seen += 1
-            cut = self._seen % self._every == 0
-            self.cuts += cut
-        return cut

@@ -53,8 +53,9 @@ def missing() -> str | None:
     absent = [name for name in DAEMONS if shutil.which(name) is None]
     if absent:
         return f"{', '.join(absent)} are not installed: apt-get install slurmctld slurmd slurm-client munge"
-    if importlib.util.find_spec("submitit") is None:
-        return "submitit is not installed: make test-distributed installs it"
+    lacks = [name for name in ("distributed", "dask_jobqueue") if importlib.util.find_spec(name) is None]
+    if lacks:
+        return f"{', '.join(lacks)} are not installed: make test-distributed installs them"
     if os.geteuid() != 0:
         return "slurmd must be started by root"
     return None

@@ -136,11 +136,3 @@ def test_a_second_sweep_is_refused_and_a_killed_one_leaves_no_training_behind(
 def test_a_killed_sweep_is_resumed(engine: str, command: str, undisturbed: pd.DataFrame, tmp_path: Path) -> None:
     run(tmp_path, "host 2; cluster; start; records 5; kill_sweep; ended; sweep", command, engine)
     check(tmp_path, undisturbed)
-
-
-def test_a_worker_on_another_host_never_writes_to_a_storage_that_is_a_file(
-    engine: str, command: str, undisturbed: pd.DataFrame, tmp_path: Path
-) -> None:
-    run(tmp_path, "host 2 elsewhere; cluster; sweep", command, engine)
-    check(tmp_path, undisturbed)
-    assert "such as those on elsewhere must not write to a storage that is a file" in (tmp_path / "said").read_text()

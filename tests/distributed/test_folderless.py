@@ -16,13 +16,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pandas as pd
 import pytest
 
 from mnist_scaling import cli
 from mnist_scaling.study import layout
-from mnist_scaling.tuning.stored import journal
 from tests.distributed.study import SWEEP
 
 pytestmark = pytest.mark.distributed
@@ -34,7 +32,7 @@ STUDY = " ".join(("timeout 240", *SWEEP, "data.dir=data save_weights=true"))
 HIDE = """
 for hidden in {folder} {root}/src {root}/conf; do mount -t tmpfs none $hidden; done
 cd {elsewhere}
-export PYTHONPATH={elsewhere}/package XDG_CACHE_HOME={elsewhere}/cache
+export PYTHONPATH={elsewhere}/package${{PYTHONPATH:+:$PYTHONPATH}} XDG_CACHE_HOME={elsewhere}/cache
 """
 
 DASK = """
@@ -129,21 +127,7 @@ def records(folder: Path) -> dict[str, Any]:
         record = json.loads(path.read_text())
         for key in ("seconds", "crc32"):
             del record[key]
-        for key in ("trial.host", "trial.owner"):
-            del record["config"][key]
         found[str(path.relative_to(folder))] = record
-    return found
-
-
-def told(folder: Path) -> dict[str, Any]:
-    """What the storage knows of every trial: reports, the pruner's notes and the sampler's included."""
-    storage = journal.open_journal(folder / "multirun/smoke" / layout.JOURNAL)
-    found = {}
-    for study in optuna.get_all_study_summaries(storage):
-        trials = optuna.load_study(study_name=study.study_name, storage=storage).get_trials()
-        found[study.study_name] = [
-            (t.number, t.state, t.value, t.params, t.intermediate_values, t.system_attrs) for t in trials
-        ]
     return found
 
 
@@ -168,10 +152,5 @@ def test_workers_without_the_study_folder_give_the_rows_of_one_machine(
     assert records(folder) == records(reference)
     weights = [path.parent.name for path in folder.rglob(layout.WEIGHTS)]
     assert len(weights) == (rows["stage"] == "repeat").sum()
-    log = (folder / "log").read_text()
-    assert f"can't write to {folder}/multirun/smoke, so that records come back to this sweep" in log
-    assert not (folder / "multirun/smoke" / layout.TOKEN).exists()
     if kill:
         assert 5 <= int((folder / "killed_at").read_text()) < len(rows)
-    else:
-        assert told(folder) == told(reference)

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_scaling import cli, config
 from mnist_scaling.config import RunConfig
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import COMPLETE, INDEPENDENT
-from mnist_scaling.tuning.cell import cell_study
-from mnist_scaling.tuning.cell.cell_tuner import Effort
+from mnist_scaling.tuning.cell.next_settings import Effort
 from mnist_scaling.tuning.grid import partitioning
-from mnist_scaling.tuning.stored.channel import Channel
-from mnist_scaling.tuning.stored.storage import open_storage
-from mnist_scaling.tuning.sweep import tuner
-from mnist_scaling.tuning.trainer import Report, Trainer
-from mnist_scaling.tuning.workers import execution
-from mnist_scaling.tuning.workers.rounds import Rounds
+from mnist_scaling.tuning.sweep.cell_state import Method
+from mnist_scaling.tuning.sweep.driver import Driver
+from mnist_scaling.tuning.sweep.joining import join
+from mnist_scaling.tuning.task import Report, Task
+from mnist_scaling.tuning.workers.job import Job, Outcome
+from mnist_scaling.tuning.workers.parcel import Parcel
+from mnist_scaling.tuning.workers.perform import perform
 
-PATIENCE = 60.0
-"""Seconds to wait for a database."""
+Train = Callable[[RunConfig, Report | None], TrainResult]
 
 SAMPLER = OmegaConf.create({"_target_": "optuna.samplers.TPESampler", "n_startup_trials": 2, "multivariate": True})
 
@@ -58,62 +57,113 @@ def bowl(run: RunConfig, report: Report | None = None) -> TrainResult:
     )
 
 
-def trains_by(train: execution.Train = bowl) -> Trainer:
-    """A trainer whose runs are `train`."""
-    return Trainer(
-        train=lambda run, report, folder: train(run, report),
-        cost=lambda run: run.data.fraction,
-        prepare=lambda data: None,
-        warm_up=lambda: None,
-    )
+class Trains(Task):
+    """What is tuned in tests: a function of a run."""
+
+    def __init__(self, function: Train = bowl) -> None:
+        self.function = function
+
+    def train(self, run: RunConfig, report: Report | None, folder: Path) -> TrainResult:
+        del folder
+        return self.function(run, report)
 
 
 class InProcess:
-    """A launcher for tests: composes each job's config from its overrides, as Hydra's basic launcher does.
+    """Workers for tests: jobs run in this process, in rounds or, where they are isolated, one at a time.
 
-    It runs the shipped worker on whatever `train` is given; `before` can raise to play a dying process.
+    Parameters
+    ----------
+    train : callable
+        Trains a run.
+    before : callable, optional
+        Called with each job before it starts: raising plays a process that dies.
+    isolates : bool
+    """
+
+    def __init__(
+        self, train: Train = bowl, before: Callable[[Job], None] | None = None, isolates: bool = False
+    ) -> None:
+        self.train, self.before, self.isolates = train, before, isolates
+        self.folder = Path()
+        self.batches: list[list[str]] = []
+        self._submitted: list[tuple[Job, Future[Outcome]]] = []
+
+    def room(self) -> int | None:
+        return 2 - len(self._submitted) if self.isolates else None
+
+    def count(self) -> int | None:
+        return None
+
+    def submit(self, job: Job) -> Future[Outcome]:
+        future: Future[Outcome] = Future()
+        self._submitted.append((job, future))
+        return future
+
+    def flush(self) -> None:
+        jobs, self._submitted = self._submitted, []
+        if self.isolates:
+            jobs, self._submitted = jobs[:1], jobs[1:]
+        self.batches.append([job.folder for job, _ in jobs])
+        lost: Exception | None = None
+        for job, future in jobs:
+            outcome = Outcome(None, f"the launcher ended with {type(lost).__name__}: {lost}") if lost else None
+            try:
+                future.set_result(outcome or self._run(job))
+            except Exception as error:  # it takes what follows in its batch with it
+                lost = error
+                future.set_result(Outcome(None, f"the launcher ended with {type(error).__name__}: {error}"))
+
+    def _run(self, job: Job) -> Outcome:
+        if self.before:
+            self.before(job)
+        assert job.values is not None
+        values = {**job.values, **job.settings, "trial.stage": job.stage}
+        folder = self.folder / job.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        return perform(Parcel(job, values, str(folder), {"data.dir": str(self.folder)}), Trains(self.train))
+
+    def __enter__(self) -> InProcess:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+
+class Study:
+    """A study over an analytic loss, ready to be run.
+
+    Parameters
+    ----------
+    folder : Path
+    workers : InProcess
+    *arguments : str
+        Hydra overrides of the sweep.
+    n_trials, n_repeats, batch, rule, sampler, pruner, **effort
+        See `Method`.
     """
 
     def __init__(
         self,
         folder: Path,
-        train: execution.Train = bowl,
-        before: Callable[[RunConfig], None] | None = None,
+        workers: InProcess,
+        *arguments: str,
+        n_trials: int = 3,
+        n_repeats: int = 2,
+        batch: int = 1,
+        rule: str = INDEPENDENT,
+        sampler: DictConfig = SAMPLER,
         pruner: DictConfig | None = None,
-        storage: str | None = None,
+        mirror: Any = None,
+        **effort: Any,
     ) -> None:
-        self.folder, self.train, self.before, self.pruner, self.storage = folder, train, before, pruner, storage
-        self.batches: list[list[str]] = []
+        self.cells = make_cells(*arguments)
+        self.workers = workers
+        workers.folder = folder
+        joined = join(folder, self.cells)
+        method = Method(Effort(n_trials, n_repeats, batch, **effort), sampler, pruner, rule)
+        self.driver = Driver(folder, self.cells, method, joined, mirror)
 
-    def __call__(self, jobs: Sequence[Sequence[str]]) -> None:
-        self.batches.append([])
-        for overrides in jobs:
-            parsed = OverridesParser.create().parse_overrides(list(overrides))
-            subdir = next(str(o.value()) for o in parsed if o.key_or_group == "hydra.sweep.subdir")
-            run = config.build(RunConfig, composed([o for o in overrides if not o.startswith("hydra.")]))
-            self.batches[-1].append(subdir)
-            (self.folder / subdir).mkdir(parents=True, exist_ok=True)
-            if self.before:
-                self.before(run)
-            channel = Channel(run.trial, self.storage, self.folder, self.pruner, PATIENCE)
-            execution.work(run, self.folder / subdir, channel, trains_by(self.train))
-
-
-def make_tuner(
-    folder: Path,
-    launch: Any,
-    *arguments: str,
-    n_trials: int = 3,
-    n_repeats: int = 2,
-    batch: int = 1,
-    rule: str = INDEPENDENT,
-    url: str | None = None,
-    **effort: Any,
-) -> tuner.Tuner:
-    """A tuner over a grid, on the default storage in `folder` or another one."""
-    storage = open_storage(url, folder, PATIENCE)
-    cells = make_cells(*arguments)
-    joined = tuner.join(folder, cells)
-    studies = [cell_study.CellStudy(cell, storage, SAMPLER) for cell in cells]
-    tried = Effort(n_trials, n_repeats, batch, **effort)
-    return tuner.Tuner(folder, studies, Rounds(launch, folder), tried, rule, joined)
+    def run(self) -> None:
+        """Tune to the end."""
+        with self.workers:
+            self.driver.run(self.workers)

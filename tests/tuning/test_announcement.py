@@ -10,13 +10,13 @@ from rich.console import Console
 
 from mnist_scaling import config
 from mnist_scaling.study import files, layout
-from mnist_scaling.tuning.cluster_launcher import DaskLauncher, RayLauncher, SlurmLauncher
+from mnist_scaling.tuning.cluster_launcher import DaskLauncher, RayLauncher
 from mnist_scaling.tuning.grid import partitioning
 from mnist_scaling.tuning.sweep import announcement, parallelism
 from mnist_scaling.tuning.sweep.announcement import Sweep
 from mnist_scaling.tuning.sweep.ledger import Ledger
-from mnist_scaling.tuning.trainer import DataFacts
-from mnist_scaling.tuning.workers import execution
+from mnist_scaling.tuning.task import DataFacts
+from mnist_scaling.tuning.workers.perform import measure
 
 from .helpers import bowl, composed
 
@@ -105,7 +105,8 @@ def test_values_that_scale_leaves_out_are_named(tmp_path: Path) -> None:
 
 
 def test_what_is_done_is_counted_and_costs_nothing_more(tmp_path: Path) -> None:
-    record = execution.measure(config.RunConfig(trial=config.TrialConfig(stage="trial")), bowl)
+    run = config.RunConfig(trial=config.TrialConfig(stage="trial"))
+    record = measure(run, lambda: bowl(run))
     cell = {"name": "width=4", "keys": {}, "axes": {"width": 4}, "space": {}, "limits": {}, "widened": []}
     files.write_json(tmp_path / "width=4" / layout.CELL, cell)
     for number in range(3):
@@ -130,7 +131,6 @@ def test_workers_of_a_cluster_that_runs_already_are_not_guessed() -> None:
     assert DaskLauncher("tcp://node1:8786").expected_workers() is None
     assert DaskLauncher("tcp://node1:8786", 64).expected_workers() == 64
     assert RayLauncher(n_workers=3).expected_workers() == 3
-    assert SlurmLauncher(max_jobs=5, ask_seconds=30).expected_workers() == 5
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,10 @@ import math
 import numpy as np
 import pytest
 from optuna.distributions import FloatDistribution
-from optuna.trial import TrialState, create_trial
 
+from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, FAILED, PRUNED
 from mnist_scaling.tuning.cell import certificate
+from mnist_scaling.tuning.cell.trial import DIVERGED_VALUE, Trial
 
 SPACE = {"x": FloatDistribution(-1, 1), "y": FloatDistribution(-1, 1)}
 
@@ -46,12 +47,9 @@ def test_equal_losses_promise_nothing() -> None:
 
 
 def test_which_trials_count() -> None:
-    def trial(state: TrialState, value: float | None = None) -> object:
-        return create_trial(state=state, value=value, params={"x": 0.0, "y": 0.0}, distributions=SPACE)
-
-    states = [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.COMPLETE]
-    trials = [trial(s, v) for s, v in zip(states, (0.5, None, None, 100.0), strict=True)]
-    assert certificate.losses(trials) == ([0.5], 3)  # type: ignore[arg-type]
+    outcomes = ((COMPLETE, 0.5), (PRUNED, 0.4), (FAILED, None), (DIVERGED, DIVERGED_VALUE))
+    trials = [Trial(i, {}, {}, state=state, value=value) for i, (state, value) in enumerate(outcomes)]
+    assert certificate.losses(trials) == ([0.5], 3)
 
 
 def test_noise_is_averaged_by_degrees_of_freedom() -> None:
@@ -69,7 +67,7 @@ def test_importances_find_what_matters() -> None:
     trials = []
     for _ in range(40):
         x, y = rng.uniform(-1, 1, 2)
-        trials.append(create_trial(params={"x": x, "y": y}, distributions=SPACE, value=1 + x**2 + 0.05 * y**2))
+        trials.append(Trial(0, {"x": x, "y": y}, SPACE, state=COMPLETE, value=1 + x**2 + 0.05 * y**2))
     found = certificate.importances(SPACE, trials)
     assert sum(found.values()) == pytest.approx(1)
     assert found["x"] > 0.7
@@ -81,7 +79,7 @@ def test_importances_take_a_range_that_was_widened() -> None:
     rng = np.random.default_rng(0)
     wide = {**SPACE, "x": FloatDistribution(-2, 2)}
     trials = [
-        create_trial(params={"x": x, "y": y}, distributions=space, value=1 + x**2)
+        Trial(0, {"x": x, "y": y}, space, state=COMPLETE, value=1 + x**2)
         for space in (SPACE, wide)
         for x, y in rng.uniform(-1, 1, (10, 2))
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,12 @@ from mnist_scaling.config import RunConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.tables.trials_and_cells import read_table
-from mnist_scaling.tuning.trainer import Report
+from mnist_scaling.tuning.task import Report
 from mnist_scaling.tuning.workers import faults
 from mnist_scaling.tuning.workers.faults import MachineError
-from mnist_scaling.tuning.workers.job import Job
+from mnist_scaling.tuning.workers.job import Job, Outcome
 
-from .helpers import InProcess, bowl, make_tuner
+from .helpers import InProcess, Study, bowl
 
 FULL = OSError(errno.ENOSPC, "No space left on device", "/x")
 
@@ -79,33 +80,27 @@ def test_a_lasting_fault_ends_in_one_sentence(capsys: pytest.CaptureFixture[str]
         faults.resume_after(sweep, lambda: 0)
     assert len(tries) == 3
     assert str(raised.value) == (
-        "A study needs a disk, a storage and a network that work, but one does not: the disk is full (/x). Nothing "
-        "that was measured is lost: mend it, and run the same command again."
+        "A study needs a disk and a network that work, but one does not: the disk is full (/x). Nothing that was "
+        "measured is lost: mend it, and run the same command again."
     )
     assert capsys.readouterr().err.count("Warning: the disk is full (/x); the next try is in 0 s.") == 2
 
 
-def test_a_mistyped_storage_is_an_error_at_once_but_one_that_went_away_is_waited_for() -> None:
+def test_a_mistyped_address_is_an_error_at_once_but_one_that_went_away_is_waited_for() -> None:
     tries: list[int] = []
 
     def sweep() -> None:
         tries.append(1)
         if len(tries) == 2:
-            raise MachineError("the server closed the connection")
-        if len(tries) == 3:
-            raise InputError("`hydra.sweeper.storage` must be a database that opens") from ConnectionError("refused")
-        if len(tries) == 1:
-            raise InputError("`hydra.sweeper.storage` must be a database that opens") from ConnectionError("refused")
+            raise MachineError("the scheduler closed the connection")
+        if len(tries) in (1, 3):
+            raise InputError("`hydra.launcher.address` must be a scheduler's") from ConnectionError("refused")
 
     with pytest.raises(InputError):
         faults.resume_after(sweep, lambda: 0)
     assert len(tries) == 1
     faults.resume_after(sweep, lambda: 0)
     assert len(tries) == 4
-
-
-def test_passwords_are_masked_in_what_is_said() -> None:
-    assert faults.describe(RuntimeError("postgresql://me:w0rd@host")) == "RuntimeError: postgresql://me:***@host"
 
 
 def test_a_fault_in_runs_charges_nobody_and_a_resume_has_the_same_rows(tmp_path: Path) -> None:
@@ -121,40 +116,37 @@ def test_a_fault_in_runs_charges_nobody_and_a_resume_has_the_same_rows(tmp_path:
     grid, broken = ("model.width=8,16",), tmp_path / "broken"
 
     def sweep() -> None:
-        make_tuner(broken, InProcess(broken, train), *grid).run()
+        Study(broken, InProcess(train), *grid).run()
 
     faults.resume_after(sweep, lambda: len(list(broken.rglob("result.json"))))
-    make_tuner(tmp_path / "whole", InProcess(tmp_path / "whole"), *grid).run()
+    Study(tmp_path / "whole", InProcess(), *grid).run()
     whole, got = (read_table(tmp_path / name / "trials.csv").drop(columns="seconds") for name in ("whole", "broken"))
     assert got.equals(whole)
     assert len(started) > len(whole)
 
 
-def test_a_pool_that_ends_while_the_last_runs_of_a_fault_are_waited_for_ends_the_sweep(tmp_path: Path) -> None:
-    class Ends:
+def test_workers_that_end_while_the_last_runs_of_a_fault_are_waited_for_end_the_sweep(tmp_path: Path) -> None:
+    class Ends(InProcess):
         """Says that the machine is at fault in one of two runs, and has ended before the other has."""
 
-        isolates = True
-
         def __init__(self) -> None:
-            self.jobs: list[Job] = []
+            super().__init__(isolates=True)
+            self.jobs: list[Future[Outcome]] = []
 
-        def free(self) -> int:
-            if not self.jobs or len(self.jobs) == 2:
+        def room(self) -> int:
+            if len(self.jobs) < 2:
                 return 2 - len(self.jobs)
-            raise InputError("Slurm must take the study's jobs, but sbatch refuses them.")
+            if not self.jobs[0].done():
+                return 0
+            raise InputError("The cluster must take the study's jobs, but it has ended.")
 
-        def workers(self) -> int:
-            return 2
+        def submit(self, job: Job) -> Future[Outcome]:
+            self.jobs.append(Future())
+            return self.jobs[-1]
 
-        def submit(self, job: Job) -> None:
-            self.jobs.append(job)
+        def flush(self) -> None:
+            assert not self.jobs[0].done(), "the sweep waits for a run that nobody has"
+            self.jobs[0].set_result(Outcome(None, faults.as_text(FULL)))
 
-        def wait(self, seconds: float) -> list[tuple[Job, str | None]]:
-            assert len(self.jobs) == 2, "the sweep waits for a run that nobody has"
-            return [(self.jobs.pop(), faults.as_text(FULL))]
-
-    tuner = make_tuner(tmp_path, None, "model.width=8", batch=2)
-    tuner.pool = Ends()  # type: ignore[assignment]
-    with pytest.raises(InputError, match="sbatch refuses them"):
-        tuner.run()
+    with pytest.raises(InputError, match="it has ended"):
+        Study(tmp_path, Ends(), "model.width=8", batch=2).run()

@@ -11,11 +11,10 @@ import pandas as pd
 import pytest
 
 from mnist_scaling.study import layout, missing, records
-from mnist_scaling.study.vocabulary import REPEAT, TRIAL
-from mnist_scaling.tuning.sweep import tuner
+from mnist_scaling.tuning.sweep.joining import join
 from mnist_scaling.tuning.sweep.ledger import Ledger
 
-from .helpers import InProcess, make_cells, make_tuner
+from .helpers import InProcess, Study, make_cells
 
 AXIS = "data.fraction=1,0.5"
 CELL = "data_fraction=1"
@@ -39,8 +38,8 @@ def folder(finished: Path, tmp_path: Path) -> Path:
 
 def sweep(folder: Path) -> list[str]:
     """Run the study's sweep; the runs that it launched."""
-    launch = InProcess(folder)
-    make_tuner(folder, launch, AXIS, n_trials=2, n_repeats=1).run()
+    launch = InProcess()
+    Study(folder, launch, AXIS, n_trials=2, n_repeats=1).run()
     return [job for batch in launch.batches for job in batch]
 
 
@@ -108,8 +107,8 @@ def test_a_damaged_trial_counts_for_nothing(damage: str, folder: Path, capsys: p
     path.write_bytes(RECORD_DAMAGES[damage](path.read_bytes()))
     (cell, _) = make_cells(AXIS)
     ledger = Ledger(folder, [cell])
-    assert [row["number"] for row in ledger.cell(cell, TRIAL)] == [0]
-    assert len(ledger.cell(cell, REPEAT)) == 1
+    assert [trial.index for trial in ledger.trials(cell)] == [0]
+    assert len(ledger.repeats(cell)) == 1
     assert capsys.readouterr().err.count("\n") == 1
     assert not path.exists()
 
@@ -171,7 +170,7 @@ def test_a_cell_of_another_sweep_without_description_is_left_out_in_words(
 def test_the_axes_of_a_study_are_known_without_study_json(folder: Path) -> None:
     (folder / layout.STUDY).write_text("{")
     with pytest.raises(ValueError, match="A study must keep the axes of its grid, but .* has data_fraction"):
-        tuner.join(folder, make_cells("model.width=4,8"))
+        join(folder, make_cells("model.width=4,8"))
 
 
 def test_a_sound_study_has_no_complaints(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,13 +14,9 @@ from omegaconf import DictConfig
 from mnist_scaling import cli
 from mnist_scaling.errors import InputError
 from mnist_scaling.study.tables import trials_and_cells
-from mnist_scaling.tuning.cell import cell_study, optuna_objects
-from mnist_scaling.tuning.cell.cell_tuner import Effort
-from mnist_scaling.tuning.stored.storage import open_storage
-from mnist_scaling.tuning.sweep import tuner
-from mnist_scaling.tuning.workers.rounds import Rounds
+from mnist_scaling.tuning.cell import optuna_objects
 
-from .helpers import InProcess, composed, make_cells
+from .helpers import InProcess, Study, composed
 from .test_pruning import curve
 
 
@@ -37,12 +33,11 @@ if find_spec("cmaes") is None:
 
 def tune(folder: Path, sampler: DictConfig, pruner: DictConfig | None = None) -> list[str]:
     """States of six trials in each of two cells on an analytic loss, by the shipped worker."""
-    cells = make_cells("model.width=4,8")
-    joined = tuner.join(folder, cells)
-    storage = open_storage(None, folder)
-    studies = [cell_study.CellStudy(cell, storage, sampler) for cell in cells]
-    pool = Rounds(InProcess(folder, curve, pruner=pruner), folder)
-    tuner.Tuner(folder, studies, pool, Effort(6, 1, 2), "neighbours", joined).run()
+    study = Study(
+        folder, InProcess(curve), "model.width=4,8", n_trials=6, n_repeats=1, batch=2, rule="neighbours",
+        sampler=sampler, pruner=pruner,
+    )  # fmt: skip
+    study.run()
     trials = trials_and_cells.read_table(folder / "trials.csv")
     return trials[trials["stage"] == "trial"]["state"].tolist()
 

@@ -13,7 +13,7 @@ import pytest
 
 from mnist_scaling.study.vocabulary import NEIGHBOURS, TRANSFER_RULES
 from mnist_scaling.tuning.cell import transfer
-from mnist_scaling.tuning.cell.cell_tuner import Effort
+from mnist_scaling.tuning.cell.next_settings import Effort
 from mnist_scaling.tuning.sweep import parallelism
 from mnist_scaling.tuning.sweep.queue import Queue
 
@@ -26,7 +26,7 @@ def some_cells() -> tuple[dict[str, Any], dict[str, list[Any]]]:
     """Cells of a grid as the queue sees them, and their parents."""
     given = make_cells(*GRID)
     cells: dict[str, Any] = {
-        cell.name: SimpleNamespace(cell=cell, tuned=False, study=SimpleNamespace(opened=False)) for cell in given
+        cell.name: SimpleNamespace(cell=cell, tuned=False) for cell in given
     }
     found = transfer.parents(given, NEIGHBOURS)
     return cells, {name: [cells[parent.name] for parent in found[name]] for name in cells}
@@ -55,24 +55,16 @@ def test_cells_come_when_their_parents_are_tuned_and_the_longest_chain_comes_fir
             queue.repeated(cells[name])
             repeated.add(name)
         for name in rng.sample(names, rng.randint(1, len(names))):
-            cells[name].study.opened = cells[name].tuned = True
+            cells[name].tuned = True
 
 
 def test_a_cell_that_becomes_tuned_at_its_turn_makes_room_at_once() -> None:
     cells, parents = some_cells()
     queue, seen = Queue(cells, parents, 3), []
     for cell in queue.tuning():  # as when a job that is handed over turns out to be done
-        cell.study.opened = cell.tuned = True
+        cell.tuned = True
         seen.append(cell.cell.name)
     assert sorted(seen) == sorted(cells)
-
-
-def test_a_cell_that_an_earlier_sweep_has_opened_waits_for_none() -> None:
-    cells, parents = some_cells()
-    last = cells["width=32 data_fraction=1"]
-    last.study.opened = True
-    names = [cell.cell.name for cell in Queue(cells, parents, 3).tuning()]
-    assert set(names) == {"width=4 data_fraction=0.25", "width=32 data_fraction=1"}
 
 
 def test_the_longest_chain_goes_through_the_costly_neighbours() -> None:
@@ -96,6 +88,6 @@ def test_a_replayed_study_takes_its_work_with_one_worker_and_its_longest_chain_w
     work = sum(7 * seconds for seconds in run.values())
     chain = parallelism.longest_chain(cells, rule, {k: ceil(5 / batch) * s for k, s in run.items()}, run)
     for workers, expected in ((1, work), (1000, chain)):
-        outcome, _ = replay(cells, workers, lambda job: run[job.cell.name], effort, rule)
+        outcome, _ = replay(cells, workers, lambda job: run[job.cell], effort, rule)
         assert outcome.makespan == pytest.approx(expected)
         assert outcome.work == pytest.approx(work)

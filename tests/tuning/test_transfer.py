@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from mnist_scaling.config import RunConfig
 from mnist_scaling.study.tables import trials_and_cells
-from mnist_scaling.study.vocabulary import INDEPENDENT, NEIGHBOURS
+from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, FAILED, INDEPENDENT, NEIGHBOURS, PRUNED
 from mnist_scaling.tuning.cell import transfer
-from mnist_scaling.tuning.cell.transfer import Tuned
+from mnist_scaling.tuning.cell.transfer import Neighbour
+from mnist_scaling.tuning.cell.trial import DIVERGED_VALUE, Trial
+from mnist_scaling.tuning.workers.job import Job
 
-from .helpers import InProcess, make_cells, make_tuner
+from .helpers import InProcess, Study, make_cells
 
 GRID = ("model.width=4,8,16", "data.fraction=1,0.5")
 
@@ -42,32 +42,32 @@ def test_independent_cells_wait_for_nobody() -> None:
     assert not any(transfer.parents(make_cells(*GRID), INDEPENDENT).values())
 
 
+def selecting(params: dict[str, float]) -> Neighbour:
+    return Neighbour([Trial(0, params, {}, state=COMPLETE, value=0.5)])
+
+
 def test_a_setting_is_carried_as_it_is() -> None:
-    four, eight = make_cells("model.width=4,8")
-    assert transfer.settings(eight, [Tuned(four, setting(1e-2))]) == [setting(1e-2)]
+    (eight,) = make_cells("model.width=8")
+    assert transfer.settings(eight, [selecting(setting(1e-2))]) == [setting(1e-2)]
 
 
 def test_twins_are_left_out_and_other_spaces_not_carried() -> None:
-    four, eight = make_cells("model.width=4,8")
-    assert len(transfer.settings(eight, [Tuned(four, setting(1e-2)), Tuned(four, setting(1e-2))])) == 1
-    assert transfer.settings(eight, [Tuned(four, {"optim.lr": 1e-2})]) == []
+    (eight,) = make_cells("model.width=8")
+    assert len(transfer.settings(eight, [selecting(setting(1e-2)), selecting(setting(1e-2))])) == 1
+    assert transfer.settings(eight, [selecting({"optim.lr": 1e-2})]) == []
+    assert transfer.settings(eight, [Neighbour([])]) == []
 
 
 def test_a_neighbours_trials_are_shifted_to_where_the_carried_setting_lies() -> None:
-    four, eight = make_cells("model.width=4,8")
-    distributions = four.space
-
-    def trial(lr: float, loss: float | None, state: TrialState = TrialState.COMPLETE) -> FrozenTrial:
-        return create_trial(state=state, value=loss, params=setting(lr), distributions=distributions)
-
-    trials = [trial(1e-2, 0.2), trial(2e-2, 0.3), trial(4e-2, None, TrialState.PRUNED), trial(1e-3, 100.0)]
-    trials.append(trial(5e-3, None, TrialState.FAIL))
-    own = [trial(1e-2, 0.1)]
-    shifted = transfer.shifted_trials(eight, own, Tuned(four, setting(1e-2)), trials)
+    (eight,) = make_cells("model.width=8")
+    outcomes = [(1e-2, COMPLETE, 0.2), (2e-2, COMPLETE, 0.3), (4e-2, PRUNED, None), (1e-3, DIVERGED, DIVERGED_VALUE)]
+    outcomes.append((5e-3, FAILED, None))
+    theirs = Neighbour([Trial(i, setting(lr), eight.space, "", *of) for i, (lr, *of) in enumerate(outcomes)])
+    own = [Trial(0, setting(1e-2), eight.space, state=COMPLETE, value=0.1)]
+    shifted = transfer.shifted_trials(eight.space, own, theirs)
     assert [t.value for t in shifted] == pytest.approx([0.1, 0.15, None, 50.0])
-    expected = [1e-2, 2e-2, 4e-2, 1e-3]
-    assert [t.params["optim.lr"] for t in shifted] == pytest.approx(expected)
-    assert transfer.shifted_trials(eight, [], Tuned(four, setting(1e-2)), trials) == []
+    assert [t.params["optim.lr"] for t in shifted] == pytest.approx([1e-2, 2e-2, 4e-2, 1e-3])
+    assert transfer.shifted_trials(eight.space, [], theirs) == []
 
 
 def trials(folder: Path) -> pd.DataFrame:
@@ -75,8 +75,8 @@ def trials(folder: Path) -> pd.DataFrame:
 
 
 def test_a_cell_starts_from_what_its_neighbours_selected(tmp_path: Path) -> None:
-    launch = InProcess(tmp_path)
-    make_tuner(tmp_path, launch, *GRID, n_trials=5, rule=NEIGHBOURS).run()
+    launch = InProcess()
+    Study(tmp_path, launch, *GRID, n_trials=5, rule=NEIGHBOURS).run()
     table, cells = trials(tmp_path), trials_and_cells.read_table(tmp_path / "cells.csv")
     assert cells["n_trials"].tolist() == [5] * 6
     found = table[table["stage"] == "trial"].groupby(["width", "data_fraction"])["origin"].agg(list)
@@ -91,7 +91,7 @@ def test_a_cell_starts_from_what_its_neighbours_selected(tmp_path: Path) -> None
 
 def test_an_interrupted_study_with_transfer_ends_at_the_same_numbers(tmp_path: Path) -> None:
     whole = tmp_path / "whole"
-    make_tuner(whole, InProcess(whole), *GRID, n_trials=4, rule=NEIGHBOURS, widen=True).run()
+    Study(whole, InProcess(), *GRID, n_trials=4, rule=NEIGHBOURS, widen=True).run()
 
     class Killed(BaseException):
         pass
@@ -99,15 +99,15 @@ def test_an_interrupted_study_with_transfer_ends_at_the_same_numbers(tmp_path: P
     for at in (1, 6, 11, 17, 24):
         parts, started = tmp_path / str(at), []
 
-        def die(run: RunConfig, started: list[RunConfig] = started, at: int = at) -> None:
+        def die(run: Job, started: list[Job] = started, at: int = at) -> None:
             started.append(run)
             if len(started) == at:
                 raise Killed
 
         with pytest.raises(Killed):
-            launch = InProcess(parts, before=die)
-            make_tuner(parts, launch, *GRID, n_trials=4, rule=NEIGHBOURS, widen=True).run()
-        make_tuner(parts, InProcess(parts), *GRID, n_trials=4, rule=NEIGHBOURS, widen=True).run()
+            launch = InProcess(before=die)
+            Study(parts, launch, *GRID, n_trials=4, rule=NEIGHBOURS, widen=True).run()
+        Study(parts, InProcess(), *GRID, n_trials=4, rule=NEIGHBOURS, widen=True).run()
         pd.testing.assert_frame_equal(trials(parts).drop(columns="seconds"), trials(whole).drop(columns="seconds"))
 
 

@@ -289,22 +289,10 @@ class ReportsConfig:
 
 @dataclass(frozen=True)
 class TrialConfig:
-    """Which trial of which study a run is; the sweeper fills it in, a run by hand leaves it alone."""
+    """What a run is to its study; the sweeper fills it in, a run by hand leaves it alone."""
 
     stage: str = "single"
     """single (by hand), trial (the tuner's) or repeat (of a cell's selected setting)."""
-    study: str | None = None
-    """The cell's study, by its readable name."""
-    index: int = 0
-    """Place within the cell, from 0: of the trial, or of the repeat."""
-    number: int = 0
-    """Optuna's number of the trial."""
-    origin: str = "sampler"
-    """Where a trial's setting comes from: control (the config's own), transfer (another cell's) or sampler."""
-    host: str | None = None
-    """Host of the sweep that launched the run."""
-    owner: int | None = None
-    """Process id of that sweep."""
 
     def __post_init__(self) -> None:
         one_of("trial.stage", self.stage, ("single", "trial", "repeat"))

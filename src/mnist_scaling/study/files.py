@@ -69,7 +69,9 @@ def remove_leftovers(path: Path) -> None:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Replace the text file at `path`, as `replacing` does."""
+    """Replace the text file at `path`, as `replacing` does, unless it holds that text already."""
+    if path.is_file() and path.read_bytes() == text.encode():
+        return
     with replacing(path) as file:
         file.write(text.encode())
 

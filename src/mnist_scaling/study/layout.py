@@ -33,23 +33,17 @@ FITS, REPORT, FIGURES = "fits.json", "report.html", "figures"
 COMPARISON, COMPARISON_PAGE = "comparison.json", "comparison.html"
 """Files that `compare` writes."""
 
-STUDY, JOURNAL, LOCK = "study.json", "optuna.journal", ".lock"
-"""How a study was made; the default storage of its Optuna studies; the lock that the study's one sweep holds."""
+STUDY, JOURNAL = "study.json", "optuna.journal"
+"""How a study was made; the mirror of its trials for Optuna's dashboard."""
 
-FINISHED = ".finished"
-"""Left by a sweep that had nothing more to do: the digest of what it found (`tuning.finished`)."""
+LOCK, OWNER = ".lock", ".owner"
+"""The lock that the study's one sweep holds, and which process that is."""
 
 STORAGE_ID = ".storage-id"
-"""What tells this folder's studies from those of another folder of that name in a storage that both share."""
-
-TOKEN = ".sweep"
-"""Written by a sweep on a cluster while it runs: a worker that finds its content shares the study's folder."""
+"""What tells this folder's studies from those of another folder of that name in a database that mirrors both."""
 
 CELL, RESULT, CHECKPOINT = "cell.json", "result.json", "checkpoint.pt"
 """A cell's record, a run's record, and the checkpoint of an unfinished run that can resume."""
-
-SLURM = "slurm"
-"""Folder of a study in which jobs of Slurm leave their results, and those that died their logs."""
 
 WEIGHTS = "weights.pt"
 """The final weights of a run with `save_weights`."""

@@ -5,8 +5,8 @@
                                                /trial-003/result.json
                                                /repeat-000/result.json
 
-A record is written by the run itself before anything else learns of it, so whatever dies later (the tuner, its
-storage, the machine), a finished run is never lost and never run twice. A record is checked for its shape when it is
+A record is all that is kept of a run: what was tried, what came of it, and what decides what its cell tries next. A
+record is checked for its shape when it is
 read: the keys that later stages need, their types, finite losses. A run's record has a checksum, so that a digit that
 a faulty disk changes is seen too.
 """
@@ -48,6 +48,8 @@ class StudyRecords:
 
     rows: dict[Path, dict[str, Any]] = field(default_factory=dict)
     """A run's folder to its row for trials.csv."""
+    records: dict[Path, dict[str, Any]] = field(default_factory=dict)
+    """A run's folder to its record."""
     damaged: list[DamagedFileError] = field(default_factory=list)
     """Records that can't be read."""
     undescribed: list[Path] = field(default_factory=list)
@@ -80,6 +82,7 @@ def read_study(folder: Path, known: Mapping[Path, tuple[Mapping[str, Any], Mappi
                 record = read_run(path) if path.name.startswith(layout.RUN_PREFIXES) else None
                 if record is not None:
                     found.rows[path] = row(record, *described)
+                    found.records[path] = record
             except DamagedFileError as error:
                 found.damaged.append(error)
             except KeyError as error:

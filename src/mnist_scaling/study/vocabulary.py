@@ -11,8 +11,8 @@ CONTROL, TRANSFER, SAMPLER = "control", "transfer", "sampler"
 """Origins of a trial's setting: the config's own values (untuned, the same in every cell), another cell's selected
 setting, or the sampler."""
 
-NOTES = "system_attrs"
-"""Key of a trial's record: what sampler and pruner noted on the trial."""
+NOTES, RANGES = "notes", "ranges"
+"""Keys of a trial's record: what sampler and pruner noted on the trial, and the ranges it was asked for in."""
 
 YES, NO, NOTHING_TUNED = "yes", "no", "nothing tuned"
 """Whether a cell is tuned; the third where every key was fixed or an axis."""

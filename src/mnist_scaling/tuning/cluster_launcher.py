@@ -1,10 +1,9 @@
-"""Launchers of clusters, Hydra plugins: Dask, Ray and Slurm. Imported by every Hydra app, so it is light."""
+"""Launchers of clusters, Hydra plugins: Dask and Ray. Imported by every Hydra app, so it is light."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.utils import JobReturn
@@ -15,24 +14,23 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.tuning.launcher import LocalLauncher
 
 if TYPE_CHECKING:
-    from mnist_scaling.tuning.workers.remote import Engine, Remote
+    from mnist_scaling.tuning.workers.futures import Engine
+    from mnist_scaling.tuning.workers.workers import Workers
 
 
 class _ClusterLauncher(LocalLauncher):
-    """What Dask, Ray and Slurm have in common; parameters are documented in conf/hydra/launcher/."""
+    """What Dask and Ray have in common; parameters are documented in conf/hydra/launcher/."""
 
     def __init__(self, address: str | None = None, n_workers: int | None = None) -> None:
         super().__init__(n_workers=n_workers, warm_up=False)
         self.address = address
 
-    def workers(self) -> Remote:  # type: ignore[override]
-        """The cluster's workers as a pool."""
-        from mnist_scaling.tuning.stored.storage import is_file
-        from mnist_scaling.tuning.workers import hydra_job, remote
+    def workers(self) -> Workers:
+        """The cluster's workers."""
+        from mnist_scaling.tuning.workers.futures import FutureWorkers
+        from mnist_scaling.tuning.workers.workers import Application
 
-        application = hydra_job.Application(self.hydra_context, self.config, self.task_function)
-        folder = Path(str(self.config.hydra.sweep.dir))
-        return remote.Remote(application, self._engine(), folder, is_file(self.config.hydra.sweeper.get("storage")))
+        return FutureWorkers(Application(self.hydra_context, self.config, self.task_function), self._engine())
 
     def expected_workers(self) -> int | None:
         """Those of a cluster that is started here, or as many as were named."""
@@ -81,25 +79,7 @@ class RayLauncher(_ClusterLauncher):
         self.init = init
 
     def _engine(self) -> Engine:
-        from mnist_scaling.tuning.workers import remote
         from mnist_scaling.tuning.workers.ray import Ray
 
-        return Ray(self.address, self.count(), remote.options(self.init))
-
-
-class SlurmLauncher(_ClusterLauncher):
-    """Jobs of Slurm."""
-
-    def __init__(self, max_jobs: int, ask_seconds: float, **options: Any) -> None:
-        if not isinstance(max_jobs, int) or max_jobs < 1:
-            raise InputError(f"`hydra.launcher.max_jobs` must be a whole number of 1 or more, but got {max_jobs}.")
-        super().__init__(n_workers=max_jobs)
-        self.ask_seconds, self.options = ask_seconds, options
-
-    def _engine(self) -> Engine:
-        from mnist_scaling.tuning.workers import remote
-        from mnist_scaling.tuning.workers.slurm import Slurm
-
-        given = {key: value for key, value in self.options.items() if value is not None}
-        options = remote.options(OmegaConf.create(given))
-        return Slurm(Path(str(self.config.hydra.sweep.dir)), self.count(), self.ask_seconds, options)
+        options: Any = OmegaConf.to_container(OmegaConf.create(self.init or {}), resolve=True)
+        return Ray(self.address, self.count(), options)

@@ -14,7 +14,6 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.tuning import trainer
 
 GPU_MEMORY = 2**31
 """Bytes of a GPU's memory that each process on it is given room for: CUDA's own part, and a small network's run."""
@@ -23,7 +22,7 @@ _NVIDIA = Path("/dev/nvidiactl")
 """What Linux has where there is a GPU of NVIDIA's."""
 
 if TYPE_CHECKING:
-    from mnist_scaling.tuning.workers.local import Workers
+    from mnist_scaling.tuning.workers.workers import Workers
 
 
 class LocalLauncher(Launcher):
@@ -49,21 +48,21 @@ class LocalLauncher(Launcher):
         """Processes: as many as were asked for, else one per core, as far as the GPUs have room for them."""
         from mnist_scaling.tuning.workers import local
 
-        cores = local.count(self.n_workers)
-        return cores if self.n_workers is not None or not self.gpus else max(1, min(cores, _room_on_gpus()))
+        if self.n_workers is not None:
+            return self.n_workers
+        return max(1, min(local.cores(), _room_on_gpus())) if self.gpus else local.cores()
 
     def expected_workers(self) -> int | None:
         """Workers before there are any; None where only a cluster that runs already knows."""
         return self.count()
 
     def workers(self) -> Workers:
-        """The pool of processes."""
-        from mnist_scaling.tuning.workers import hydra_job, local
+        """The processes."""
+        from mnist_scaling.tuning.workers import local
+        from mnist_scaling.tuning.workers.workers import Application
 
-        training = trainer.of(self.task_function)
-        warm_up = training.warm_up if self.warm_up else None
-        application = hydra_job.Application(self.hydra_context, self.config, self.task_function)
-        return local.Workers(application, self.count(), warm_up, self.gpus)
+        application = Application(self.hydra_context, self.config, self.task_function)
+        return local.LocalWorkers(application, self.count(), self.warm_up, self.gpus)
 
     @functools.cached_property
     def gpus(self) -> list[str]:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib
-import threading
+import os
+import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra.core.plugins import Plugins
-from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
@@ -21,20 +20,16 @@ from omegaconf import DictConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import identity
 from mnist_scaling.study.vocabulary import TRANSFER_RULES
-from mnist_scaling.tuning import trainer
-from mnist_scaling.tuning.stored.masking import masked
+from mnist_scaling.tuning import task
 from mnist_scaling.tuning.workers import faults
 
 if TYPE_CHECKING:
-    from optuna.storages import BaseStorage
-
-    from mnist_scaling.tuning.cell.cell_study import CellStudy
-    from mnist_scaling.tuning.cell.cell_tuner import Effort
     from mnist_scaling.tuning.grid.partitioning import Cell, Partition
     from mnist_scaling.tuning.sweep import announcement
+    from mnist_scaling.tuning.sweep.driver import Driver
     from mnist_scaling.tuning.sweep.ledger import Ledger
-    from mnist_scaling.tuning.trainer import DataFacts
-    from mnist_scaling.tuning.workers.pool import Pool
+    from mnist_scaling.tuning.task import DataFacts
+    from mnist_scaling.tuning.workers.workers import Workers
 
 _FULL = "full"
 """Value of `scale` that shrinks nothing."""
@@ -60,7 +55,7 @@ def _taken_up_after_faults(sweep: Sweep) -> Sweep:
 class CellSweeper(Sweeper):
     """Optuna inside every cell of a grid; parameters are documented in conf/hydra/sweeper/cells.yaml.
 
-    The application says how it trains by `trainer.uses`.
+    The application says how it trains by `task.tunes`.
     """
 
     def __init__(
@@ -70,7 +65,6 @@ class CellSweeper(Sweeper):
         n_repeats: int,
         trials_per_batch: int,
         storage: str | None,
-        storage_patience: float,
         params: DictConfig | None,
         cells: str | None,
         max_values_per_axis: int | None,
@@ -97,18 +91,12 @@ class CellSweeper(Sweeper):
             raise InputError(
                 f"`hydra.sweeper.stop_below` must be null or a share of the loss from 0 to 1, but got {stop_below}."
             )
-        if not isinstance(storage_patience, int | float) or storage_patience < 0:
-            raise InputError(
-                f"`hydra.sweeper.storage_patience` must be a number of seconds of 0 or more, but got "
-                f"{storage_patience}."
-            )
         if transfer not in TRANSFER_RULES:
             raise InputError(
                 f"`hydra.sweeper.transfer` must be one of {', '.join(TRANSFER_RULES)}, but got {transfer!r}."
             )
         self.sampler, self.params = sampler, params
-        self.storage, self.storage_patience = storage, float(storage_patience)
-        self._was_opened = False
+        self.storage = storage
         self.n_trials, self.n_repeats, self.trials_per_batch = n_trials, n_repeats, trials_per_batch
         self.cells = cells
         self.max_values_per_axis = max_values_per_axis
@@ -117,13 +105,13 @@ class CellSweeper(Sweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep Hydra's context and how the application trains, and make the launcher."""
-        self.trainer = trainer.of(task_function)
+        self.task = task.of(task_function)
+        self.task_function: TaskFunction = task_function
         self.config: DictConfig = config
         self.hydra_context: HydraContext = hydra_context
         self.launcher: Launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
-        self._launched = 0
 
     @_taken_up_after_faults
     def sweep(self, arguments: list[str]) -> None:
@@ -132,13 +120,13 @@ class CellSweeper(Sweeper):
         Raises
         ------
         InputError
-            When an override, a config, the study's folder or its storage is at fault.
+            When an override, a config or the study's folder is at fault.
         """
-        from mnist_scaling.study import layout, provenance
+        from mnist_scaling.study import layout
         from mnist_scaling.tuning.cell import optuna_objects
-        from mnist_scaling.tuning.sweep import finished, printout
+        from mnist_scaling.tuning.sweep import printout
+        from mnist_scaling.tuning.sweep.joining import join
         from mnist_scaling.tuning.sweep.ledger import Ledger
-        from mnist_scaling.tuning.sweep.tuner import join
 
         optuna_objects.check_sampler(self.sampler)
         arguments = self._named(arguments)
@@ -147,42 +135,58 @@ class CellSweeper(Sweeper):
         if self.dry_run:
             cells, facts = self._prepare(self._cells(arguments))
             join(folder, cells)
-            self._announce(folder, arguments, cells, facts, Ledger(folder))
+            self._announce(folder, arguments, cells, facts, Ledger(folder, cells))
             return
-        known = self._cells(arguments) if finished.is_stamped(folder) else None
-        if known is not None and finished.is_unchanged(folder, known, self.config.hydra.sweeper):
-            print("Every cell has its trials and repeats: nothing is left to do.")
-            printout.show(folder)
-            return
-        from mnist_scaling.tuning.stored import dashboard
-        from mnist_scaling.tuning.stored.storage import mend, study_prefix
-        from mnist_scaling.tuning.sweep.tuner import Tuner
-
-        # The pool is opened first, so that its processes import torch while the cells are composed.
-        with self._pool(folder) as pool:
-            cells = known or self._cells(arguments)
-            for cell in cells:
-                _ = cell.cost  # raises where a run can't be trained
+        with contextlib.ExitStack() as opened:
+            # The workers of a new study import torch while its cells are composed; one with tables may be finished.
+            workers = None if (folder / layout.CELLS).exists() else opened.enter_context(self._workers())
+            cells = self._cells(arguments)
             _make_writable(folder)
-            with _lock(folder), contextlib.ExitStack() as held:
-                asked, (cells, facts) = cells, self._prepare(cells)
-                mend(self.storage, folder)
-                storage = self._open(folder)
-                joined = join(folder, cells)
-                prefix = study_prefix(self.storage, folder)
-                check = self._lease(held, storage, prefix, folder)
-                studies = self._studies(cells, storage, prefix)
-                given = [o for o in self.config.hydra.overrides.hydra if o != "hydra.mode=MULTIRUN"]  # what -m is
-                made = provenance.collect([masked(o) for o in (*given, *arguments)]) | joined
-                made |= {provenance.DATA: [asdict(known) for known in facts]}
-                # This import takes seconds and is needed at the end only, so it runs beside the training.
-                threading.Thread(target=importlib.import_module, args=("optuna_dashboard",), daemon=True).start()
-                tuner = Tuner(folder, studies, pool, self._effort(), self.transfer, made, check)
-                self._announce(folder, arguments, cells, facts, tuner.ledger)
-                tuner.run()
-                dashboard.publish(folder, studies, storage, prefix)
-                finished.stamp(folder, asked, self.config.hydra.sweeper)
-                printout.show(folder)
+            opened.enter_context(_lock(folder))
+            cells, facts = self._prepare(cells)
+            driver = self._driver(folder, arguments, cells, facts, opened)
+            if driver.is_finished():
+                print("Every cell has its trials and repeats: nothing is left to do.")
+                driver.finish()
+            else:
+                for cell in cells:
+                    _ = cell.cost  # raises where a run can't be trained
+                self._announce(folder, arguments, cells, facts, driver.ledger)
+                driver.run(workers or opened.enter_context(self._workers()))
+        printout.show(folder)
+
+    def _driver(
+        self,
+        folder: Path,
+        arguments: list[str],
+        cells: Sequence[Cell],
+        facts: Sequence[DataFacts],
+        opened: contextlib.ExitStack,
+    ) -> Driver:
+        """What drives the study, with its mirror, which is filled before `opened` ends."""
+        from mnist_scaling.study import provenance
+        from mnist_scaling.tuning.cell.next_settings import Effort
+        from mnist_scaling.tuning.mirror import Mirror, without_password
+        from mnist_scaling.tuning.sweep.cell_state import Method
+        from mnist_scaling.tuning.sweep.driver import Driver
+        from mnist_scaling.tuning.sweep.joining import join
+
+        joined = join(folder, cells)
+        given = [o for o in self.config.hydra.overrides.hydra if o != "hydra.mode=MULTIRUN"]  # what -m is
+        made = provenance.collect([without_password(o) for o in (*given, *arguments)]) | joined
+        made |= {provenance.DATA: [asdict(known) for known in facts]}
+        effort = Effort(self.n_trials, self.n_repeats, self.trials_per_batch, self.widen, self.stop_below)
+        method = Method(effort, self.sampler, self.pruner, self.transfer)
+        mirror = Mirror(self.storage, folder)
+        driver = Driver(folder, cells, method, made, mirror)
+
+        def catch_up() -> None:
+            mirror.catch_up([(cell, driver.ledger.trials(cell)) for cell in cells])
+
+        catch_up()
+        opened.callback(mirror.close)
+        opened.callback(catch_up)
+        return driver
 
     def _named(self, arguments: list[str]) -> list[str]:
         """The overrides, with a name of its own for a study that was shrunk and given none.
@@ -219,7 +223,7 @@ class CellSweeper(Sweeper):
         workers = self.launcher.expected_workers() if hasattr(self.launcher, "expected_workers") else None
         return announcement.Sweep(
             folder, self._partition(arguments), cells, facts, self.n_trials, self.n_repeats,
-            ", ".join([*named, f"transfer={self.transfer}"]), self.max_values_per_axis, workers, self.trainer.cost,
+            ", ".join([*named, f"transfer={self.transfer}"]), self.max_values_per_axis, workers, self.task.cost,
             self.transfer, self.trials_per_batch,
         )  # fmt: skip
 
@@ -233,27 +237,22 @@ class CellSweeper(Sweeper):
         InputError
             When an override or a config is at fault, or the study in the folder is another one.
         """
-        from mnist_scaling.tuning.sweep.tuner import join
+        from mnist_scaling.tuning.sweep.joining import join
 
         arguments = self._named(arguments)
         folder, cells = Path(str(self.config.hydra.sweep.dir)), self._cells(arguments)
         join(folder, cells, identity.CHECKSUMS)
         return self._understood(folder, arguments, cells, ())
 
-    def _effort(self) -> Effort:
-        from mnist_scaling.tuning.cell.cell_tuner import Effort
-
-        return Effort(self.n_trials, self.n_repeats, self.trials_per_batch, self.widen, self.stop_below)
-
     def _prepare(self, cells: Sequence[Cell]) -> tuple[list[Cell], list[DataFacts]]:
         """Fetch or check every data set of the grid, once; the cells bound to it, and what is known of each."""
         whole = [cell.run.data.whole for cell in cells]
-        known = {data: self.trainer.prepare(data) for data in dict.fromkeys(whole)}
+        known = {data: self.task.prepare(data) for data in dict.fromkeys(whole)}
         facts = {data: found for data, found in known.items() if found is not None}
         bound = [
             cell.on(facts[data].sha256) if data in facts else cell for cell, data in zip(cells, whole, strict=True)
         ]
-        starts = [self.trainer.start(cell.run) for cell in bound]
+        starts = [self.task.start(cell.run) for cell in bound]
         for note in dict.fromkeys(start.note for start in starts if start and start.note):
             print(f"Note: {note}.")
         bound = [cell.starting_at(start.sha256) if start else cell for cell, start in zip(bound, starts, strict=True)]
@@ -278,54 +277,16 @@ class CellSweeper(Sweeper):
         listed: Sequence[Mapping[str, str]] = ({},)
         if self.cells is not None:
             listed = cell_list.read(self.cells, parts.keys)
-        return partitioning.cells(parts, compose, self.trainer.cost, self.max_values_per_axis, listed)
+        return partitioning.cells(parts, compose, self.task.cost, self.max_values_per_axis, listed)
 
-    def _studies(self, cells: Sequence[Cell], storage: BaseStorage, prefix: str) -> list[CellStudy]:
-        from mnist_scaling.tuning.cell.cell_study import CellStudy
-
-        return [CellStudy(cell, storage, self.sampler, prefix) for cell in cells]
-
-    def _open(self, folder: Path) -> BaseStorage:
-        """The storage; one that has never answered is not waited for, because its URL is probably misspelt."""
-        from mnist_scaling.tuning.stored import patience
-        from mnist_scaling.tuning.stored.storage import open_storage
-
-        with contextlib.nullcontext() if self._was_opened else patience.hurry():
-            storage = open_storage(self.storage, folder, self.storage_patience)
-        self._was_opened = True
-        return storage
-
-    def _lease(self, held: contextlib.ExitStack, storage: BaseStorage, prefix: str, folder: Path) -> Callable[[], None]:
-        """Claim the study where other folders may share its storage; returns a function that checks the claim."""
-        import optuna
-
-        from mnist_scaling.tuning.stored.lease import Lease
-
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        if self.storage is None:  # the folder's own journal, under the folder's lock
-            return lambda: None
-        return held.enter_context(Lease(storage, prefix, folder)).check
-
-    def _pool(self, folder: Path) -> Pool:
-        """This machine's workers where the launcher has them, else rounds of whatever launcher it is."""
+    def _workers(self) -> Workers:
+        """The launcher's own workers, else rounds of whatever launcher it is."""
         from mnist_scaling.tuning.workers.rounds import Rounds
+        from mnist_scaling.tuning.workers.workers import Application
 
         if hasattr(self.launcher, "workers"):
-            return self.launcher.workers()
-        return Rounds(self._launch, folder)
-
-    def _launch(self, jobs: Sequence[Sequence[str]]) -> list[str | None]:
-        first, self._launched = self._launched, self._launched + len(jobs)
-        return [_error(done) for done in self.launcher.launch(jobs, initial_job_idx=first)]
-
-
-def _error(done: JobReturn) -> str | None:
-    """What a job raised, as text."""
-    try:
-        _ = done.return_value
-    except Exception as error:
-        return faults.as_text(error)
-    return None
+            return self.launcher.workers()  # type: ignore[no-any-return]
+        return Rounds(Application(self.hydra_context, self.config, self.task_function), self.launcher)
 
 
 @contextlib.contextmanager
@@ -335,16 +296,21 @@ def _lock(folder: Path) -> Iterator[None]:
 
     from mnist_scaling.study import layout
 
-    lock = FileLock(folder / layout.LOCK)
+    lock, owner = FileLock(folder / layout.LOCK), folder / layout.OWNER
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
+        who = owner.read_text() if owner.exists() else "another process"
         raise InputError(
-            f"A study takes one sweep at a time, but another process is running {folder}: wait for it, or give "
+            f"A study takes one sweep at a time, but {who} is running {folder}: wait for it, or give "
             "this one another `name=`."
         ) from error
     with lock:
-        yield
+        owner.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+        try:
+            yield
+        finally:
+            owner.unlink(missing_ok=True)
 
 
 def _make_writable(folder: Path) -> None:

@@ -9,9 +9,9 @@ from math import comb, isfinite, log
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import create_trial
 
-from mnist_scaling.tuning.stored.storage import DIVERGED_VALUE
+from mnist_scaling.tuning.cell.trial import DIVERGED_VALUE, Trial
 
 MORE = 10
 """Trials ahead that the expected gain is about."""
@@ -20,15 +20,13 @@ LEAST_TRIALS = 6
 """Finished trials below which a tail can't be extrapolated."""
 
 
-def losses(trials: Sequence[FrozenTrial]) -> tuple[list[float], int]:
+def losses(trials: Sequence[Trial]) -> tuple[list[float], int]:
     """Losses of the trials that ran to their end, and the number of those that didn't, which were worse.
 
     A pruned, diverged or failed trial counts as one that the best of the cell has beaten.
     """
-    finished = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)]
-    known = [t.value for t in finished if t.state == TrialState.COMPLETE and t.value is not None]
-    known = [value for value in known if isfinite(value) and 0 < value < DIVERGED_VALUE]
-    return known, len(finished) - len(known)
+    known = [t.loss for t in trials if t.loss is not None and isfinite(t.loss) and 0 < t.loss < DIVERGED_VALUE]
+    return known, len(trials) - len(known)
 
 
 def expected_gain(known: Sequence[float], beaten: int = 0, more: int = MORE) -> float | None:
@@ -102,7 +100,7 @@ def pooled_noise(cells: Sequence[Sequence[float]]) -> float | None:
 
 
 def importances(
-    space: Mapping[str, BaseDistribution], trials: Sequence[FrozenTrial], seed: int = 0
+    space: Mapping[str, BaseDistribution], trials: Sequence[Trial], seed: int = 0
 ) -> dict[str, float]:
     """Share of the variance of the loss that each tuned key explains: fANOVA (Hutter et al. 2014), sums to 1.
 
@@ -113,19 +111,18 @@ def importances(
     ----------
     space : mapping
         Config key to its range, the widest there was.
-    trials : sequence of FrozenTrial
+    trials : sequence of Trial
     """
     from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
-    done = [t for t in trials if t.state == TrialState.COMPLETE and t.value is not None and t.value < DIVERGED_VALUE]
-    done = [t for t in done if t.params.keys() == space.keys()]
+    done = [t for t in trials if t.loss is not None and t.loss < DIVERGED_VALUE]
     done.sort(key=lambda t: t.value or 0.0)
     done = done[: max(len(done) // 2, 3 * LEAST_TRIALS)]
     if len(done) < LEAST_TRIALS or done[0].value == done[-1].value:
         return {}
     temporary = optuna.create_study(direction="minimize")
     # fANOVA takes a key with one range only, but a range may have been widened on the way.
-    temporary.add_trials([create_trial(params=t.params, distributions=dict(space), value=t.value) for t in done])
+    temporary.add_trials([create_trial(params=dict(t.params), distributions=dict(space), value=t.value) for t in done])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = get_param_importances(temporary, evaluator=FanovaImportanceEvaluator(seed=seed, n_trees=16))

@@ -11,21 +11,26 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial
 
 from mnist_scaling.study.columns import SEED
-from mnist_scaling.study.vocabulary import INDEPENDENT
-from mnist_scaling.tuning.cell.trials import in_ranges
+from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, INDEPENDENT, PRUNED
+from mnist_scaling.tuning.cell.trial import DIVERGED_VALUE, Trial, best, frozen
 from mnist_scaling.tuning.grid.partitioning import Cell
-from mnist_scaling.tuning.stored.storage import DIVERGED_VALUE
 
 
 @dataclass(frozen=True)
-class Tuned:
-    """A finished cell and its selected setting."""
+class Neighbour:
+    """A cell that another one starts from: all of its trials, in the order of their places."""
 
-    cell: Cell
-    setting: Mapping[str, Any]
+    trials: Sequence[Trial]
+
+    @property
+    def setting(self) -> Mapping[str, Any] | None:
+        """The selected setting; None while no trial has come to its end."""
+        selected = best(self.trials)
+        return None if selected is None else selected.params
 
 
 def parents(cells: Sequence[Cell], rule: str) -> dict[str, list[Cell]]:
@@ -53,21 +58,21 @@ def parents(cells: Sequence[Cell], rule: str) -> dict[str, list[Cell]]:
     return found
 
 
-def settings(cell: Cell, neighbours: Sequence[Tuned]) -> list[dict[str, Any]]:
+def settings(cell: Cell, neighbours: Sequence[Neighbour]) -> list[dict[str, Any]]:
     """What a cell tries first: its neighbours' selected settings, duplicates left out.
 
     A neighbour that tunes other keys, another optimiser's for example, has nothing to carry.
     """
     found: list[dict[str, Any]] = []
     for neighbour in neighbours:
-        setting = dict(neighbour.setting)
-        if setting.keys() == cell.space.keys() and setting not in found:
+        setting = dict(neighbour.setting or {})
+        if setting and setting.keys() == cell.space.keys() and setting not in found:
             found.append(setting)
     return found
 
 
 def shifted_trials(
-    cell: Cell, own: Sequence[FrozenTrial], neighbour: Tuned, trials: Sequence[FrozenTrial]
+    ranges: Mapping[str, BaseDistribution], own: Sequence[Trial], neighbour: Neighbour
 ) -> list[FrozenTrial]:
     """A neighbour's trials as if they were this cell's, for a sampler to learn from.
 
@@ -76,25 +81,25 @@ def shifted_trials(
 
     Parameters
     ----------
-    cell : Cell
-        With the ranges that the trials are to lie in; a value outside is moved to the end.
-    own, trials : sequence of FrozenTrial
-        The cell's trials, and the neighbour's.
-    neighbour : Tuned
+    ranges : mapping
+        Those of the cell that are tuned now, in which the trials are to lie; a value outside is moved to the end.
+    own : sequence of Trial
+        The cell's own.
+    neighbour : Neighbour
     """
-    best = min((t.value for t in trials if t.state == TrialState.COMPLETE and t.value), default=None)
-    here = [t.value for t in own if t.state == TrialState.COMPLETE and t.value]
-    if best is None or not here or neighbour.setting.keys() != cell.space.keys():
+    best_value, here = (
+        min((t.value for t in trials if t.state in (COMPLETE, DIVERGED) and t.value), default=None)
+        for trials in (neighbour.trials, own)
+    )
+    if best_value is None or here is None or neighbour.setting is None or neighbour.setting.keys() != ranges.keys():
         return []
     # The carried settings are tried first, so the best loss so far is at most that of the carried setting.
-    shift = min(here) / best
-    found = []
-    for trial in trials:
-        if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED) or trial.params.keys() != cell.space.keys():
-            continue
-        value = None if trial.value is None else min(trial.value * shift, DIVERGED_VALUE)
-        found.append(in_ranges(trial, cell.space, value))
-    return found
+    shift = here / best_value
+    return [
+        frozen(trial, ranges, None if trial.value is None else min(trial.value * shift, DIVERGED_VALUE))
+        for trial in neighbour.trials
+        if trial.state in (COMPLETE, DIVERGED, PRUNED)
+    ]
 
 
 def _is_number(value: Any) -> bool:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 
 from mnist_scaling import config
 from mnist_scaling.errors import InputError
-from mnist_scaling.tuning.workers.job import literal
 
 
 def read(path: str, given: Iterable[str] = ()) -> list[dict[str, str]]:
@@ -81,3 +81,14 @@ def _check(key: str, value: str, number: int, path: str) -> None:
             f"Every cell of a list must set each key to one plain value, but cell {number} of {path} has "
             f"`{key}={value}`: write a config key and a value, such as model.width and 8."
         )
+
+
+def literal(value: object) -> str:
+    """A value as Hydra's override grammar reads it back."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return QuotedString(value, Quote.single).with_quotes()
+    return repr(value)

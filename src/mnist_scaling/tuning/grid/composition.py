@@ -45,6 +45,8 @@ class Composed:
     """The config's `_NODES`."""
     simple: frozenset[str]
     """Axes whose values can be set afterwards."""
+    is_plain: bool
+    """Whether no value follows another one, so that any of a run's values can be set afterwards."""
 
 
 class Composer:
@@ -111,9 +113,10 @@ class Composer:
             (key.lstrip("+") for key in chosen), key=lambda key: (order.get(key.split(".")[0], len(order)), key)
         )
         choices = cfg.hydra.runtime.choices
-        simple = () if _has_interpolations(node) else (k for k in chosen if k in values and k not in choices)
+        is_plain = not _has_interpolations(node)
+        simple = (k for k in chosen if k in values and k not in choices) if is_plain else ()
         found = {key: choices[key] if key in choices else OmegaConf.select(cfg, key) for key in keys}
-        return Composed(run, space, limits, found, node, frozenset(simple) - {"model.name"})
+        return Composed(run, space, limits, found, node, frozenset(simple) - {"model.name"}, is_plain)
 
     def _shifted(self, base: Composed, chosen: Mapping[str, str]) -> Composed | None:
         """A cell's config from that of another one with the same config groups; None where Hydra must compose it."""

@@ -15,13 +15,13 @@ from rich.table import Table
 
 from mnist_scaling.config import RunConfig
 from mnist_scaling.study import identity
-from mnist_scaling.study.vocabulary import REPEAT, TRIAL
+from mnist_scaling.study.vocabulary import TRIAL
 from mnist_scaling.tuning.grid import partitioning
 from mnist_scaling.tuning.grid.partitioning import Cell, Partition
 from mnist_scaling.tuning.sweep import parallelism
 from mnist_scaling.tuning.sweep.ledger import Ledger
 from mnist_scaling.tuning.sweep.progress import BUSY
-from mnist_scaling.tuning.trainer import DataFacts
+from mnist_scaling.tuning.task import DataFacts
 
 OVERHEAD = 0.2
 """Seconds that a worker spends per run on all but training: composing, recording, waiting for its turn."""
@@ -179,7 +179,7 @@ def _runs(sweep: Sweep, ledger: Ledger) -> list[str]:
 
 def _left(sweep: Sweep, ledger: Ledger, cell: Cell) -> tuple[int, int]:
     """Trials and repeats of a cell that have no record."""
-    trials, repeats = (len(ledger.cell(cell, stage)) for stage in (TRIAL, REPEAT))
+    trials, repeats = len(ledger.trials(cell)), len(ledger.repeats(cell))
     return max(sweep.trials - trials, 0), max(sweep.n_repeats - repeats, 0)
 
 

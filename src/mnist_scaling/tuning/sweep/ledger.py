@@ -1,4 +1,4 @@
-"""The rows of all runs of a study, each read once from the run's record."""
+"""The records of a study: read once, written as runs end, and each of them known to be of its own cell."""
 
 from __future__ import annotations
 
@@ -9,139 +9,144 @@ from pathlib import Path
 from typing import Any
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.study import files, layout, missing, records
-from mnist_scaling.study.columns import column_of
+from mnist_scaling.study import files, identity, layout, missing, records
 from mnist_scaling.study.files import DamagedFileError
-from mnist_scaling.study.tables import branches, trials_and_cells
-from mnist_scaling.study.vocabulary import FAILED, TRIAL
+from mnist_scaling.study.vocabulary import FAILED, NOTES, RANGES, TRIAL
+from mnist_scaling.tuning.cell import repeats, trial
+from mnist_scaling.tuning.cell.repeats import LAST, Repeat
+from mnist_scaling.tuning.cell.trial import Trial
 from mnist_scaling.tuning.grid.partitioning import Cell
-from mnist_scaling.tuning.workers.job import Job
-
-LAST = "regime.last"
-"""Config key of the largest data size that a run with branches goes to."""
+from mnist_scaling.tuning.workers import faults
+from mnist_scaling.tuning.workers.job import Job, Outcome
 
 
 class Ledger:
-    """The rows of trials.csv by run folder, kept cell by cell.
+    """The records below a study's folder, and their rows for trials.csv.
 
     Damaged records are set aside and missing ones are said, on stderr: the runs are made again like any that is
-    missing, and `CellTuner` writes the cells' records anew.
+    missing.
 
     Parameters
     ----------
     folder : Path
         multirun/<name>.
     cells : sequence of Cell
-        Those of the sweep; their rows need no cell.json.
+        Those of the sweep.
+
+    Raises
+    ------
+    InputError
+        When a record is of another configuration than its cell.
     """
 
     def __init__(self, folder: Path, cells: Sequence[Cell] = ()) -> None:
         self.folder = folder
-        self._cells: dict[Path, dict[Path, dict[str, Any]]] = {}
-        known = {folder / cell.folder: (cell.axes, cell.space) for cell in cells}
-        found = records.read_study(folder, known)
-        for error in found.damaged:
-            again = "and its run is made again" if error.path.name == layout.RESULT else "and is written anew"
-            outside = error.path.name == layout.CELL and error.path.parent in found.undescribed
-            files.set_aside(error, "and is written by the next sweep of this cell" if outside else again)
+        self._cells = {folder / cell.folder: cell for cell in cells}
+        found = records.read_study(folder, {place: (cell.axes, cell.space) for place, cell in self._cells.items()})
+        self.rows: dict[Path, dict[str, Any]] = found.rows
+        """A run's folder to its row."""
+        self._trials: dict[Path, dict[int, Trial]] = {place: {} for place in self._cells}
+        self._repeats: dict[Path, dict[int, Repeat]] = {place: {} for place in self._cells}
+        for path, record in found.records.items():
+            if path.parent in self._cells:
+                try:
+                    self._note(path, record)
+                except (KeyError, ValueError) as error:
+                    if isinstance(error, InputError):
+                        raise
+                    found.damaged.append(DamagedFileError(path / layout.RESULT, f"it has no setting ({error})"))
+                    del self.rows[path]
+        for damage in found.damaged:
+            again = "and its run is made again" if damage.path.name == layout.RESULT else "and is written anew"
+            outside = damage.path.name == layout.CELL and damage.path.parent in found.undescribed
+            files.set_aside(damage, "and is written by the next sweep of this cell" if outside else again)
         for place in found.undescribed:
             _warn(f"{place} has no {layout.CELL}: the tables are without it until a sweep of this cell.")
         if gone := missing.lost_runs(folder, found):
             _warn(f"{gone}: what this sweep needs of it is made again.")
-        for path, row in found.rows.items():
-            self._cells.setdefault(path.parent, {})[path] = row
 
-    @property
-    def rows(self) -> Mapping[Path, Mapping[str, Any]]:
-        """Every row by its run's folder."""
-        return {path: row for rows in self._cells.values() for path, row in rows.items()}
+    def _note(self, path: Path, record: Mapping[str, Any]) -> None:
+        """Take in a record of a cell of the sweep."""
+        cell = self._cells[path.parent]
+        is_trial = record["stage"] == TRIAL
+        _check(path, record["config"], cell, () if is_trial else ("seed", LAST))
+        if is_trial:
+            self._trials[path.parent][record["number"]] = trial.from_record(record, cell.space)
+        else:
+            self._repeats[path.parent][record["number"]] = repeats.from_record(record, cell.space)
 
-    def record_path(self, cell: Cell, stage: str, index: int) -> Path:
-        """Where the record of a run lies."""
-        return self.folder / cell.folder / layout.run_folder(stage, index) / layout.RESULT
+    def trials(self, cell: Cell) -> list[Trial]:
+        """A cell's finished trials, in the order of their places."""
+        known = self._trials[self.folder / cell.folder]
+        return [known[index] for index in sorted(known)]
+
+    def repeats(self, cell: Cell) -> list[Repeat]:
+        """A cell's finished repeats, in the order of their numbers."""
+        known = self._repeats[self.folder / cell.folder]
+        return [known[number] for number in sorted(known)]
 
     def row(self, job: Job) -> dict[str, Any] | None:
         """The row of a job's record; None while there is none."""
-        path = self.folder / job.folder
-        rows = self._cells.setdefault(path.parent, {})
-        if path not in rows:
-            record = self._record(path)
-            if record is None:
-                return None
-            rows[path] = records.row(record, job.cell.axes, job.cell.space)
-        return rows[path]
+        return self.rows.get(self.folder / job.folder)
 
-    def cell(self, cell: Cell, stage: str) -> list[dict[str, Any]]:
-        """The rows of a cell's runs of one stage, in the order of their numbers."""
-        rows = self._cells.get(self.folder / cell.folder, {}).values()
-        return sorted((row for row in rows if row["stage"] == stage), key=lambda row: row["number"])
+    def cell_rows(self, cell: Cell) -> list[dict[str, Any]]:
+        """The rows of a cell's trials, in the order of their places."""
+        places = (self.folder / cell.folder / layout.run_folder(TRIAL, t.index) for t in self.trials(cell))
+        return [self.rows[place] for place in places]
 
-    def selected(self, cell: Cell) -> dict[str, Any] | None:
-        """The setting of a cell's best trial, by config key; None while none is complete."""
-        best = trials_and_cells.best_trial(self.cell(cell, TRIAL))
-        if best is None:
-            return None
-        return {key: best[column_of(key)] for key in cell.space}
+    def keep(self, job: Job, outcome: Outcome) -> None:
+        """Write what came back of a run into its folder: the record last, and only then its checkpoint is deleted."""
+        folder = self.folder / job.folder
+        assert outcome.record is not None
+        for name, content in outcome.files.items():
+            with files.replacing(folder / Path(name).name) as file:
+                file.write(content)
+        self._write(folder, outcome.record)
 
-    def to_repeat(self, cell: Cell) -> list[dict[str, Any]]:
-        """The settings to repeat: the selected one, or those of all branches, each no further than needed."""
-        settings = []
-        for number, last in branches.selected(self.cell(cell, TRIAL)).items():
-            row = next(row for row in self.cell(cell, TRIAL) if row["number"] == number)
-            setting = {key: row[column_of(key)] for key in cell.space}
-            settings.append(setting if last is None else setting | {LAST: last})
-        return settings
-
-    def make_room(self, job: Job) -> None:
-        """Make room for a run: the record of a failed attempt goes, but never that of a finished run.
-
-        Raises
-        ------
-        InputError
-            When there is one, of which the caller did not know.
-        """
-        path = self.folder / job.folder
-        record = self._record(path)
-        if record is not None and record["state"] != FAILED:
-            raise InputError(
-                f"A finished run must not be overwritten, but {path / layout.RESULT} holds one of another setting than "
-                "this sweep is about to run there: give the new study another `name=`, or move that folder away."
-            )
-        self._remove_record(job)
-
-    def _remove_record(self, job: Job) -> None:
-        path = self.folder / job.folder
-        self._cells.get(path.parent, {}).pop(path, None)
-        (path / layout.RESULT).unlink(missing_ok=True)
-        files.remove_leftovers(path / layout.RESULT)
-
-    def delete(self, job: Job) -> None:
-        """Remove a run and its folder: one that failed with all others, or a repeat of an older selection."""
-        self._remove_record(job)
-        shutil.rmtree(self.folder / job.folder, ignore_errors=True)
-
-    def record_failure(self, job: Job, error: str | None) -> None:
-        """Record a run that left no record twice as FAILED, so that the study goes on."""
+    def fail(self, job: Job, values: Mapping[str, Any], error: str | None) -> None:
+        """Record a run that left no record twice as FAILED, so that the study goes on; `values` are its cell's."""
         record = {
             "stage": job.stage,
             "number": job.index,
             "seed": job.seed,
-            "origin": job.origin,
+            "origin": job.origin if job.stage == TRIAL else None,
             "state": FAILED,
             "seconds": None,
             "error": f"it left no record twice: {error or 'its process died, or refused its configuration'}",
-            "config": {key: job.settings.get(key, value) for key, value in job.cell.values.items()},
+            "config": {**values, **job.settings},
             "result": None,
+            NOTES: job.notes,
+            RANGES: job.ranges,
         }
-        files.write_sealed(self.folder / job.folder / layout.RESULT, record)
-        self.row(job)
+        self._write(self.folder / job.folder, record)
 
-    def _record(self, folder: Path) -> dict[str, Any] | None:
-        try:
-            return records.read_run(folder)
-        except DamagedFileError as error:
-            files.set_aside(error, "and its run is made again")
-            return None
+    def _write(self, folder: Path, record: Mapping[str, Any]) -> None:
+        files.remove_leftovers(folder / layout.RESULT)  # of a sweep that was killed
+        faults.retry(lambda: files.write_sealed(folder / layout.RESULT, record))
+        (folder / layout.CHECKPOINT).unlink(missing_ok=True)
+        cell = self._cells[folder.parent]
+        self._note(folder, record)
+        self.rows[folder] = records.row(record, cell.axes, cell.space)
+
+    def delete(self, cell: Cell, stage: str, index: int) -> None:
+        """Remove a run and its folder: one that failed with all others, or a repeat of an older selection."""
+        place = self.folder / cell.folder
+        folder = place / layout.run_folder(stage, index)
+        self.rows.pop(folder, None)
+        (self._trials if stage == TRIAL else self._repeats)[place].pop(index, None)  # type: ignore[attr-defined]
+        (folder / layout.RESULT).unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check(path: Path, config: Mapping[str, Any], cell: Cell, varying: Sequence[str]) -> None:
+    """Refuse a record of another configuration than its cell's."""
+    left_out = (*cell.space, *varying)
+    mine = identity.settings(config, cell.defaults, left_out)
+    if found := identity.differences(mine, cell.settings, cell.defaults, left_out):
+        raise InputError(
+            f"A record must be its study's own, but {path / layout.RESULT} differs from cell '{cell.name}': "
+            f"{', '.join(found)}; move it away, or set the configuration back."
+        )
 
 
 def known_axes(folder: Path) -> list[str] | None:

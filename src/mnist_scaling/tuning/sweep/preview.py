@@ -33,6 +33,8 @@ class Preview:
     """Predicted for the whole study."""
     left: float
     """Predicted for the runs that have no record."""
+    latest: float
+    """When the last record was written, in seconds since 1970; 0 before the first."""
 
 
 def preview(overrides: Sequence[str], conf_dir: str, task: Callable[..., Any]) -> Preview:
@@ -45,7 +47,7 @@ def preview(overrides: Sequence[str], conf_dir: str, task: Callable[..., Any]) -
     conf_dir : str
         Absolute path of conf/.
     task : callable
-        A function with a trainer (`trainer.uses`), whose prediction of a run's cost is taken.
+        A function with a task (`task.tunes`), whose prediction of a run's cost is taken.
 
     Raises
     ------
@@ -68,6 +70,7 @@ def preview(overrides: Sequence[str], conf_dir: str, task: Callable[..., Any]) -
         sum(sum(wanted[name]) - sum(runs) for name, runs in left.items()),
         announcement.seconds(sweep, wanted),
         announcement.seconds(sweep, left),
+        max((path.stat().st_mtime for path in sweep.folder.rglob(layout.RESULT)), default=0.0),
     )
 
 

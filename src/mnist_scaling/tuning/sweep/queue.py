@@ -6,7 +6,7 @@ from bisect import insort
 from collections.abc import Iterator, Mapping, Sequence
 from graphlib import TopologicalSorter
 
-from mnist_scaling.tuning.cell.cell_tuner import CellTuner
+from mnist_scaling.tuning.sweep.cell_state import CellState
 
 
 class Queue:
@@ -26,7 +26,7 @@ class Queue:
     """
 
     def __init__(
-        self, cells: Mapping[str, CellTuner], parents: Mapping[str, Sequence[CellTuner]], n_trials: int
+        self, cells: Mapping[str, CellState], parents: Mapping[str, Sequence[CellState]], n_trials: int
     ) -> None:
         place = {name: n for n, name in enumerate(cells)}
         chain = _chains(cells, parents, n_trials)
@@ -34,19 +34,18 @@ class Queue:
         self._by_chain = {name: (-chain[name], place[name]) for name in cells}
         self._by_cost = {name: (-cell.cell.cost, place[name]) for name, cell in cells.items()}
         self._cells = cells
-        self._children: dict[str, list[CellTuner]] = {name: [] for name in cells}
+        self._children: dict[str, list[CellState]] = {name: [] for name in cells}
         for name, found in parents.items():
             for parent in found:
                 self._children[parent.cell.name].append(cells[name])
         self._waits_for = {name: len(found) for name, found in parents.items()}
-        self._tuning: list[CellTuner] | None = None
-        self._repeating: list[CellTuner] = []
+        self._tuning: list[CellState] | None = None
+        self._repeating: list[CellState] = []
 
-    def tuning(self) -> Iterator[CellTuner]:
+    def tuning(self) -> Iterator[CellState]:
         """Cells with trials left, or under way; those that turn out to be tuned make room for what waited for them."""
         if self._tuning is None:
-            # A cell that an earlier sweep has opened waits for none.
-            ready = [c for c in self._cells.values() if c.study.opened or not self._waits_for[c.cell.name]]
+            ready = [cell for cell in self._cells.values() if not self._waits_for[cell.cell.name]]
             self._tuning = sorted(ready, key=self._chain)
         place = 0
         while place < len(self._tuning):
@@ -59,29 +58,29 @@ class Queue:
             if not cell.tuned:
                 place += 1
 
-    def repeating(self) -> list[CellTuner]:
+    def repeating(self) -> list[CellState]:
         """Cells that are tuned and not yet repeated."""
         return list(self._repeating)
 
-    def repeated(self, cell: CellTuner) -> None:
+    def repeated(self, cell: CellState) -> None:
         """Take off a cell whose repeats were handed over."""
         self._repeating.remove(cell)
 
-    def _advance(self, cell: CellTuner, place: int) -> None:
+    def _advance(self, cell: CellState, place: int) -> None:
         """A cell is tuned: it may be repeated, and cells that waited for it alone may begin, none before this place."""
         assert self._tuning is not None
         insort(self._repeating, cell, key=lambda other: self._by_cost[other.cell.name])
         for child in self._children[cell.cell.name]:
             self._waits_for[child.cell.name] -= 1
-            if not self._waits_for[child.cell.name] and not child.study.opened:
+            if not self._waits_for[child.cell.name]:
                 insort(self._tuning, child, lo=place, key=self._chain)
 
-    def _chain(self, cell: CellTuner) -> tuple[float, int]:
+    def _chain(self, cell: CellState) -> tuple[float, int]:
         return self._by_chain[cell.cell.name]
 
 
 def _chains(
-    cells: Mapping[str, CellTuner], parents: Mapping[str, Sequence[CellTuner]], n_trials: int
+    cells: Mapping[str, CellState], parents: Mapping[str, Sequence[CellState]], n_trials: int
 ) -> dict[str, float]:
     """Cost of the longest chain of cells that wait for each other, from each cell on."""
     chains: dict[str, float] = {}

@@ -18,6 +18,9 @@ from mnist_scaling.study.vocabulary import COMPLETE, NO, NOTHING_TUNED, REPEAT, 
 from mnist_scaling.tuning.cell import certificate
 from mnist_scaling.tuning.grid import search_space
 
+VERSION = 2
+"""Version of a study's records, in its study.json."""
+
 
 def write(folder: Path, rows: Mapping[Path, Mapping[str, Any]], provenance: Mapping[str, Any]) -> None:
     """Rewrite both tables of a study and its study.json, each atomically.
@@ -41,8 +44,8 @@ def write(folder: Path, rows: Mapping[Path, Mapping[str, Any]], provenance: Mapp
     expanded = [row for _, run in ordered for row in branches.expand(run)]
     axes = [*grid, *([BRANCH] if any(BRANCH in row for row in expanded) else [])]
     devices = sorted({row["device"] for row in rows.values() if row.get("device")})
-    study = {"name": folder.name, "axes": axes, "grid": grid, "tuned": tuned, "devices": devices}
-    files.write_json(folder / layout.STUDY, {**study, **provenance})
+    study = {"version": VERSION, "name": folder.name, "axes": axes, "grid": grid, "tuned": tuned, "devices": devices}
+    files.write_json(folder / layout.STUDY, {**study, **{k: v for k, v in provenance.items() if k not in study}})
 
     trials = trials_and_cells.trials_table(expanded, axes, tuned)
     if "seed" in axes:
@@ -151,7 +154,7 @@ def _at_ends(row: Mapping[str, Any], cell: Mapping[str, Any]) -> tuple[list[str]
     edges, limits = [], []
     for key, text in cell["space"].items():
         value, distribution = row[column_of(key)], json_to_distribution(text)
-        declared = cell.get("limits", {}).get(key, ())  # studies of before there were limits have none
+        declared = cell.get("limits", {}).get(key, ())
         if pd.notna(value) and search_space.on_edge(distribution, value, declared):
             edges.append(column_of(key))
         elif pd.notna(value) and search_space.at_limit(distribution, value, declared):

@@ -8,10 +8,10 @@ from concurrent.futures import CancelledError, Future
 from typing import Any
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.tuning.stored.masking import masked
-from mnist_scaling.tuning.workers import remote
+from mnist_scaling.tuning.workers import futures
 from mnist_scaling.tuning.workers.faults import MachineError
-from mnist_scaling.tuning.workers.remote import Task
+from mnist_scaling.tuning.workers.job import Outcome
+from mnist_scaling.tuning.workers.parcel import Parcel
 
 _CONNECT_SECONDS = 10
 """How long a scheduler may take to answer, at the start and after its connection was lost."""
@@ -43,7 +43,7 @@ class Dask:
 
             from distributed import Client, LocalCluster
         except ImportError as error:
-            raise remote.missing("distributed", "dask") from error
+            raise futures.missing("distributed", "dask") from error
         self._cluster: Any = None
         # The scheduler would run a job whose worker died up to three times more; the sweep decides that. A scheduler
         # that runs already has a setting of its own (docs/scaling_out.md).
@@ -60,7 +60,7 @@ class Dask:
         try:
             self._client: Any = Client(self._cluster or address, timeout=_CONNECT_SECONDS, set_as_default=False)
         except OSError as error:
-            where = masked(str(address))
+            where = str(address)
             raise InputError(
                 f"`hydra.launcher.address` must be a Dask scheduler's that runs, but none answers at {where}: start "
                 "one with `dask scheduler`, or mend the address."
@@ -68,9 +68,9 @@ class Dask:
         self._address = str(address or self._cluster.scheduler_address)
         self._running: dict[Future[Any], Any] = {}
 
-    def submit(self, task: Task) -> Future[Any]:
-        """Run a task once; its name is its own, so that an equal task is no copy of it."""
-        answer: Future[Any] = Future()
+    def submit(self, task: bytes, parcel: Parcel) -> Future[Outcome]:
+        """Run a job once; its name is its own, so that an equal job is no copy of it."""
+        answer: Future[Outcome] = Future()
 
         def settle(done: Any) -> None:
             del self._running[answer]
@@ -82,7 +82,7 @@ class Dask:
                 answer.set_exception(error)
 
         try:
-            self._running[answer] = self._client.submit(_carry_out, task, pure=False, retries=0)
+            self._running[answer] = self._client.submit(_carry_out, task, parcel, pure=False, retries=0)
             self._running[answer].add_done_callback(settle)
         except Exception as error:
             if self._client.status == "running":
@@ -108,13 +108,13 @@ class Dask:
             self._cluster.close()
 
     def _gone(self, cause: Exception | None = None) -> MachineError:
-        error = MachineError(f"the connection to Dask's scheduler at {masked(self._address)} was lost")
+        error = MachineError(f"the connection to Dask's scheduler at {self._address} was lost")
         error.__cause__ = cause
         return error
 
 
-def _carry_out(task: Task) -> Any:
-    """Run a task in a worker, which ends with it once the sweep has gone: no thread of Python can be ended alone."""
+def _carry_out(task: bytes, parcel: Parcel) -> Outcome:
+    """Run a job in a worker, which ends with it once the sweep has gone: no thread of Python can be ended alone."""
     from distributed import get_worker
 
     worker, ended = get_worker(), threading.Event()
@@ -128,6 +128,6 @@ def _carry_out(task: Task) -> Any:
 
     threading.Thread(target=watch, daemon=True, name="orphan-watch").start()
     try:
-        return task()
+        return futures.carry_out(task, parcel)
     finally:
         ended.set()

@@ -1,8 +1,8 @@
-"""Faults of the machine, that is of its disk, its storage or its network: they are charged to no run.
+"""Faults of the machine, that is of its disk, its memory or its network: they are charged to no run.
 
-An error that the operating system or a database raises says nothing about a run's setting, so a run that meets one
-leaves no record. The step that failed is tried again (`retry`); if it fails again, the whole sweep is resumed, as the
-same command would resume it (`resume_after`); and if that does not help, one sentence says what is at fault.
+An error that the operating system raises says nothing about a run's setting, so a run that meets one leaves no record.
+The step that failed is tried again (`retry`); if it fails again, the whole sweep is resumed, as the same command would
+resume it (`resume_after`); and if that does not help, one sentence says what is at fault.
 """
 
 from __future__ import annotations
@@ -14,16 +14,12 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.tuning.stored.masking import masked
 
 STEP_WAITS = (1.0, 4.0)
 """Seconds before a small step, such as writing a record, is tried once more."""
 
 SWEEP_WAITS = (2.0, 10.0)
 """Seconds before a sweep is resumed, as long as no resumed sweep measures anything."""
-
-_CLASSES = (("optuna", "StorageInternalError"), ("sqlalchemy", "SQLAlchemyError"))
-"""Package and name of the classes of errors that databases raise; neither is imported for this."""
 
 _TORCH = ("PytorchStreamWriter", "unexpected pos")
 """In the RuntimeError that torch raises when the disk takes only a part of a file."""
@@ -35,10 +31,6 @@ Result = TypeVar("Result")
 
 class MachineError(Exception):
     """A fault of the machine, as text: text can be pickled, whatever the error was that caused it."""
-
-
-class LastingFaultError(MachineError):
-    """A fault that was waited for already (`patience`): to wait again would not help."""
 
 
 def is_fault(error: BaseException) -> bool:
@@ -58,23 +50,21 @@ def _is_one(error: BaseException) -> bool:
         return False  # one of its errors of configuration is an OSError too
     if isinstance(error, MachineError | OSError):
         return True
-    if isinstance(error, RuntimeError) and any(words in str(error) for words in _TORCH):
-        return True
-    return any((kind.__module__.split(".")[0], kind.__name__) in _CLASSES for kind in type(error).__mro__)
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _TORCH)
 
 
 def describe(error: BaseException) -> str:
-    """What is at fault, in a few words, without a password."""
+    """What is at fault, in a few words."""
     said = next((cause for cause in causes(error) if isinstance(cause, MachineError)), None)
     if said is not None:
-        return masked(str(said))
+        return str(said)
     last = next((cause for cause in causes(error) if isinstance(cause, OSError)), None)
     if last is not None and last.strerror:
         reason = "the disk is full" if last.errno in _FULL else last.strerror
-        return masked(f"{reason} ({last.filename})" if last.filename else reason)
+        return f"{reason} ({last.filename})" if last.filename else reason
     *_, deepest = causes(error)
     text = str(deepest).strip().split("\n")[0]
-    return masked(f"{type(deepest).__name__}: {text}")
+    return f"{type(deepest).__name__}: {text}"
 
 
 def as_text(error: BaseException) -> str:
@@ -104,7 +94,7 @@ def retry(step: Callable[[], Result]) -> Result:
         try:
             return step()
         except Exception as error:
-            if not is_fault(error) or isinstance(error, LastingFaultError):
+            if not is_fault(error):
                 raise
             _say(error, seconds)
         time.sleep(seconds)
@@ -131,11 +121,9 @@ def resume_after(sweep: Callable[[], None], measured: Callable[[], int]) -> None
         try:
             return sweep()
         except Exception as error:
-            # A storage that does not open before any run is probably misspelt, so the user hears of it at once.
+            # An address that does not answer before any run is probably misspelt, so the user hears of it at once.
             if not is_fault(error) or (isinstance(error, InputError) and before < 0):
                 raise
-            if isinstance(error, LastingFaultError):
-                raise InputError(_sentence(error)) from error
             now = measured()
             tries, before = tries if now <= before else 0, now
             if tries == len(SWEEP_WAITS):
@@ -151,6 +139,6 @@ def _say(error: BaseException, seconds: float) -> None:
 
 def _sentence(error: BaseException) -> str:
     return (
-        f"A study needs a disk, a storage and a network that work, but one does not: {describe(error)}. Nothing that "
-        "was measured is lost: mend it, and run the same command again."
+        f"A study needs a disk and a network that work, but one does not: {describe(error)}. Nothing that was measured "
+        "is lost: mend it, and run the same command again."
     )

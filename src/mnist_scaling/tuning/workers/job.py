@@ -1,79 +1,64 @@
-"""One run to launch, as the overrides that turn a cell's config into it."""
+"""What goes to a worker, one run, and what comes back of it: plain values that any process can read."""
 
 from __future__ import annotations
 
-import os
-import socket
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from hydra.core.override_parser.types import Quote, QuotedString
 
-from mnist_scaling.study import layout
-from mnist_scaling.study.vocabulary import SAMPLER
-from mnist_scaling.tuning.grid.partitioning import Cell
+@dataclass(frozen=True)
+class Pruning:
+    """What a worker needs to judge a trial's reports, without a storage (`tuning.cell.pruning.stopped`)."""
 
-if TYPE_CHECKING:
-    from mnist_scaling.tuning.stored.study_copy import StudyCopy
+    pruner: dict[str, Any]
+    """Node of ``hydra/sweeper/pruner`` as plain values."""
+    earlier: tuple[dict[str, Any], ...]
+    """Finished trials of earlier rounds, which is all that the pruner may see beside the trial itself."""
+    study: str = ""
+    """The cell's name: Hyperband takes a trial's bracket from it."""
 
 
 @dataclass(frozen=True)
 class Job:
     """One run to launch."""
 
-    cell: Cell
+    cell: str
+    """The cell's name."""
+    folder: str
+    """The run's folder, relative to the study's."""
+    overrides: tuple[str, ...]
+    """Hydra overrides of the cell."""
+    settings: dict[str, Any]
+    """What turns the cell's run into this one: config key to plain value, the tuned keys and the seed."""
     stage: str
     index: int
-    number: int
+    """Place within the cell, from 0: of the trial, or of the repeat."""
     seed: int
-    params: dict[str, Any]
-    study: str
-    """Name of the cell's study in its storage."""
-    origin: str = SAMPLER
+    origin: str
     """Where the setting of a trial comes from."""
+    notes: dict[str, Any] = field(default_factory=dict)
+    """What the sampler noted; it goes into the record together with what the pruner notes."""
+    ranges: dict[str, str] = field(default_factory=dict)
+    """Tuned key to the range, as Optuna's JSON, in which the setting was asked for; it goes into the record."""
+    pruning: Pruning | None = None
+    """None where nothing is reported: a repeat, a study without a pruner."""
+    values: Mapping[str, Any] | None = None
+    """Every config key of the cell's run with its plain value (`Cell.values`). None where one value follows another
+    one: then the overrides and the settings are composed, for every job."""
+    cost: float = 0.0
+    """Relative cost, which decides nothing but the order."""
     alone: bool = False
     """Whether it is the second attempt of a run that left no record."""
-    study_copy: Callable[[], StudyCopy] | None = field(default=None, compare=False, repr=False)
-    """The cell's study as it is now, for a trial whose worker can't reach the storage; None for a repeat, which asks
-    nothing of it."""
-
-    @property
-    def folder(self) -> Path:
-        """The run's folder, relative to the study's."""
-        return Path(self.cell.folder) / layout.run_folder(self.stage, self.index)
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What turns the cell's config into this run's: config key to plain value."""
-        return {
-            **self.params,
-            "seed": self.seed,
-            "trial.stage": self.stage,
-            "trial.study": self.study,
-            "trial.index": self.index,
-            "trial.number": self.number,
-            "trial.origin": self.origin,
-            "trial.host": socket.gethostname(),
-            "trial.owner": os.getpid(),
-            "hydra.sweep.subdir": str(self.folder),
-            # The record has the whole config; Hydra's own three files would be two thirds of a study's disk space.
-            "hydra.output_subdir": None,
-        }
-
-    @property
-    def overrides(self) -> list[str]:
-        """The whole run as Hydra overrides."""
-        return [*self.cell.overrides, *(f"{key}={literal(value)}" for key, value in self.settings.items())]
 
 
-def literal(value: Any) -> str:
-    """A value as Hydra's override grammar reads it back."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        return QuotedString(value, Quote.single).with_quotes()
-    return repr(value)
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended."""
+
+    record: dict[str, Any] | None
+    """Content of the run's result.json, without its checksum; None when the process died or the machine is at fault."""
+    error: str | None = None
+    """Why there is no record; `faults.is_text` tells a fault of the machine."""
+    files: dict[str, bytes] = field(default_factory=dict)
+    """Further files of the run's folder, such as weights, by name: to be written before the record."""

@@ -14,10 +14,10 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.tuning.stored.masking import masked
-from mnist_scaling.tuning.workers import remote
+from mnist_scaling.tuning.workers import futures
 from mnist_scaling.tuning.workers.faults import MachineError
-from mnist_scaling.tuning.workers.remote import Task
+from mnist_scaling.tuning.workers.job import Outcome
+from mnist_scaling.tuning.workers.parcel import Parcel
 
 _STOP_SECONDS = 10.0
 
@@ -46,9 +46,9 @@ class Ray:
     def __init__(self, address: str | None, n_workers: int, init: Mapping[str, Any]) -> None:
         # "local" starts a cluster, even where RAY_ADDRESS or an earlier cluster's file names another one.
         where = {"address": "local", "num_cpus": n_workers} if address is None else {"address": address}
-        self._address = "this machine" if address is None else masked(address)
+        self._address = "this machine" if address is None else address
         self._asked: dict[int, Future[Any]] = {}
-        self._numbers = itertools.count()
+        self._numbers, self._sending = itertools.count(), threading.Lock()
         context = get_context("spawn")
         self._pipe, theirs = context.Pipe()
         options = {**where, "include_dashboard": False if address is None else None, "log_to_driver": False, **init}
@@ -59,16 +59,16 @@ class Ray:
         if reason is not None:
             self._process.kill()
             if reason == _MISSING:
-                raise remote.missing("ray", "ray")
+                raise futures.missing("ray", "ray")
             raise InputError(
                 f"`hydra.launcher.address` must be a Ray cluster's that runs, or null to start one, but got "
                 f"{address and self._address}: {reason}"
             ) from MachineError(f"no Ray cluster at {self._address} answers: {reason}")
         threading.Thread(target=self._listen, daemon=True, name="ray").start()
 
-    def submit(self, task: Task) -> Future[Any]:
-        """Run a task once."""
-        return self._ask("submit", task)
+    def submit(self, task: bytes, parcel: Parcel) -> Future[Outcome]:
+        """Run a job once."""
+        return self._ask("submit", task, parcel)
 
     def workers(self) -> int:
         """Processors of the cluster; 0 once it is gone."""
@@ -93,13 +93,14 @@ class Ray:
             reason: str | None = self._pipe.recv()
         except EOFError:
             return "Ray ended its driver"
-        return None if reason is None else masked(reason)
+        return None if reason is None else reason
 
     def _ask(self, what: str, *arguments: Any) -> Future[Any]:
         number, answer = next(self._numbers), Future[Any]()
         self._asked[number] = answer
         try:
-            self._pipe.send((number, what, arguments))
+            with self._sending:
+                self._pipe.send((number, what, arguments))
         except OSError:
             self._lose_all()
         return answer
@@ -153,7 +154,7 @@ class _Answers:
         self._pipe, self._ray = pipe, ray
         self._one_at_a_time = threading.Lock()
         # A task that is tried again by Ray would be the same trial a second time; the sweep decides that.
-        self._run = ray.remote(num_cpus=1, max_retries=0)(_call)
+        self._run = ray.remote(num_cpus=1, max_retries=0)(futures.carry_out)
 
     def give_all(self) -> None:
         """Answer everything that is asked, until None is."""
@@ -174,7 +175,3 @@ class _Answers:
     def _give(self, number: int, found: Any, error: Exception | None = None) -> None:
         with self._one_at_a_time, contextlib.suppress(OSError):  # the sweep is gone
             self._pipe.send((number, found, error))
-
-
-def _call(task: Task) -> object:
-    return task()

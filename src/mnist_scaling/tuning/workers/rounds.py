@@ -1,71 +1,103 @@
-"""Any Hydra launcher as a pool: what was handed over is launched together, and waited for together."""
+"""Any Hydra launcher (joblib, submitit…): what was handed over is launched together, and waited for together.
+
+Such a launcher runs the application itself, given as overrides. The job lies in a file of the run's folder, which all
+of the launcher's hosts see, and its outcome comes back in another: a batch that dies loses only the runs without one.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+import pickle
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
 
-from mnist_scaling.errors import InputError
-from mnist_scaling.tuning.workers import faults
-from mnist_scaling.tuning.workers.job import Job
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
 
-Launch = Callable[[Sequence[Sequence[str]]], Sequence[str | None] | None]
-"""Runs jobs, given as lists of Hydra overrides, and returns when all have ended or died: their errors, where known."""
+from mnist_scaling.errors import InputError
+from mnist_scaling.study import files
+from mnist_scaling.tuning.grid.cell_list import literal
+from mnist_scaling.tuning.task import Task
+from mnist_scaling.tuning.workers import faults
+from mnist_scaling.tuning.workers.job import Job, Outcome
+from mnist_scaling.tuning.workers.parcel import Packer, Parcel
+from mnist_scaling.tuning.workers.perform import perform
+from mnist_scaling.tuning.workers.workers import Application
+
+_JOB, _OUTCOME = ".job", ".outcome"
+"""Files in a run's folder; the first is gone once the job has begun."""
+
+_LOOK_SECONDS = 1.0
+"""Time between looks at what a round has left so far."""
+
+_Round = Sequence[tuple[Job, Path, Future[Outcome]]]
 
 
 class Rounds:
-    """Any Hydra launcher: what was handed over is launched together, and waited for together.
+    """The runs of an application through a launcher.
 
     Parameters
     ----------
-    launch : callable
-    folder : Path
-        The study's, to tell a launcher that started nothing.
+    application : Application
+    launcher : Launcher
     """
 
     isolates = False
 
-    def __init__(self, launch: Launch, folder: Path) -> None:
-        self._launch, self._folder = launch, folder
-        self._jobs: list[Job] = []
+    def __init__(self, application: Application, launcher: Launcher) -> None:
+        self._packer, self._launcher = Packer(application), launcher
+        self._round: list[tuple[Job, Path, Future[Outcome]]] = []
+        self._launched = 0
 
-    def free(self) -> int | None:
+    def room(self) -> None:
         """Any number: the launcher has its own queue."""
-        return None
 
-    def workers(self) -> int | None:
+    def count(self) -> None:
         """Unknown: it is the launcher's."""
-        return None
 
-    def submit(self, job: Job) -> None:
+    def submit(self, job: Job) -> Future[Outcome]:
         """Put a job into the next round."""
-        self._jobs.append(job)
+        future: Future[Outcome] = Future()
+        parcel = self._packer.pack(job)
+        if isinstance(parcel, Outcome):
+            future.set_result(parcel)
+            return future
+        folder = Path(parcel.folder)
+        (folder / _OUTCOME).unlink(missing_ok=True)
+        _write(folder / _JOB, parcel)
+        self._round.append((job, folder, future))
+        return future
 
-    def wait(self, seconds: float) -> list[tuple[Job, str | None]]:
-        """Run the round.
+    def flush(self) -> None:
+        """Launch the round, wait for all of it, and settle its futures.
 
         Raises
         ------
         InputError
             When the launcher has started nothing.
         """
-        del seconds  # a launcher says nothing before its batch is done
-        jobs, self._jobs = self._jobs, []
-        for job in jobs:
-            with contextlib.suppress(OSError):  # what an earlier attempt has left in it is none of ours
-                (self._folder / job.folder).rmdir()
+        jobs, self._round = self._round, []
+        if not jobs:
+            return
+        first, self._launched = self._launched, self._launched + len(jobs)
         try:
-            errors = self._launch([job.overrides for job in jobs]) or [None] * len(jobs)
+            with _watched(jobs):
+                done = self._launcher.launch([_overrides(job) for job, _, _ in jobs], first)
+            errors = [_error(one) for one in done]
         except Exception as error:
-            # A dead worker takes the whole batch's returns with it; records tell what was done, and of a run
-            # without one this is all that is known. If no run has as much as its folder, the launcher is at fault.
-            if not any((self._folder / job.folder).exists() for job in jobs):
+            # A dead worker takes the whole batch's returns with it. If no job has begun, the launcher is at fault.
+            if all((folder / _JOB).exists() for _, folder, _ in jobs):
                 raise _no_start(error) from error
             text = faults.as_text(error)
             errors = [text if faults.is_text(text) else f"the launcher ended with {text}"] * len(jobs)
-        return list(zip(jobs, errors, strict=True))
+        _settle(jobs)
+        for (_, folder, future), said in zip(jobs, errors, strict=True):
+            if not future.done():
+                (folder / _JOB).unlink(missing_ok=True)
+                future.set_result(Outcome(None, said))
 
     def __enter__(self) -> Rounds:
         return self
@@ -74,6 +106,62 @@ class Rounds:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         pass
+
+
+def run_from(folder: Path, task: Task) -> None:
+    """Run the job that lies in a folder, as the application that a launcher has started."""
+    parcel: Parcel = pickle.loads((folder / _JOB).read_bytes())
+    (folder / _JOB).unlink()
+    _write(folder / _OUTCOME, perform(parcel, task))
+
+
+def _overrides(job: Job) -> list[str]:
+    """A run as Hydra overrides."""
+    settings = {**job.settings, "trial.stage": job.stage, "hydra.sweep.subdir": job.folder}
+    # The record has the whole config; Hydra's own three files would be two thirds of a study's disk space.
+    settings["hydra.output_subdir"] = None
+    return [*job.overrides, *(f"{key}={literal(value)}" for key, value in settings.items())]
+
+
+def _write(path: Path, content: Parcel | Outcome) -> None:
+    with files.replacing(path) as file:
+        file.write(pickle.dumps(content))
+
+
+def _settle(jobs: _Round) -> None:
+    """Take in the outcomes that are there."""
+    for _, folder, future in jobs:
+        path = folder / _OUTCOME
+        if not future.done() and path.exists():
+            future.set_result(pickle.loads(path.read_bytes()))
+            path.unlink()
+
+
+@contextlib.contextmanager
+def _watched(jobs: _Round) -> Iterator[None]:
+    """Take in outcomes while their round goes on."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(_LOOK_SECONDS):
+            _settle(jobs)
+
+    thread = threading.Thread(target=watch, daemon=True, name="rounds")
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _error(done: JobReturn) -> str | None:
+    """What a job raised, as text."""
+    try:
+        _ = done.return_value
+    except Exception as error:
+        return faults.as_text(error)
+    return None
 
 
 def _no_start(error: Exception) -> InputError:

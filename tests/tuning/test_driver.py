@@ -1,12 +1,12 @@
-"""Rounds, resume and tables, with the shipped worker, storage and records on an analytic loss."""
+"""Rounds, resume and tables, on an analytic loss."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import optuna
 import pandas as pd
 import pytest
 
@@ -14,11 +14,11 @@ from mnist_scaling.config import RunConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.tables.trials_and_cells import read_table
-from mnist_scaling.study.vocabulary import DIVERGED
-from mnist_scaling.tuning.stored.storage import DIVERGED_VALUE, open_storage
-from mnist_scaling.tuning.trainer import Report
+from mnist_scaling.study.vocabulary import DIVERGED, NEIGHBOURS
+from mnist_scaling.tuning.task import Report
+from mnist_scaling.tuning.workers.job import Job
 
-from .helpers import InProcess, bowl, make_tuner
+from .helpers import InProcess, Study, bowl
 
 GRID = ("model.width=8,16", "data.fraction=1,0.5")
 
@@ -28,8 +28,8 @@ def tables(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def test_every_cell_gets_its_trials_and_repeats(tmp_path: Path) -> None:
-    launch = InProcess(tmp_path)
-    make_tuner(tmp_path, launch, *GRID).run()
+    launch = InProcess()
+    Study(tmp_path, launch, *GRID).run()
     trials, cells = tables(tmp_path)
     assert trials.groupby(["width", "data_fraction", "stage"]).size().unstack().to_numpy().tolist() == [[2, 3]] * 4
     assert cells["n_trials"].tolist() == [3] * 4
@@ -40,22 +40,22 @@ def test_every_cell_gets_its_trials_and_repeats(tmp_path: Path) -> None:
 
 
 def test_the_first_trial_is_the_untuned_setting_in_every_cell(tmp_path: Path) -> None:
-    make_tuner(tmp_path, InProcess(tmp_path), *GRID).run()
+    Study(tmp_path, InProcess(), *GRID).run()
     trials, _ = tables(tmp_path)
     first = trials[(trials["stage"] == "trial") & (trials["number"] == 0)]
     assert first[["lr", "batch_size", "dropout"]].drop_duplicates().to_numpy().tolist() == [[5e-3, 32, 0.0]]
 
 
 def test_cells_and_seeds_draw_differently(tmp_path: Path) -> None:
-    make_tuner(tmp_path / "a", InProcess(tmp_path / "a"), *GRID).run()
-    make_tuner(tmp_path / "b", InProcess(tmp_path / "b"), *GRID, "seed=5").run()
+    Study(tmp_path / "a", InProcess(), *GRID).run()
+    Study(tmp_path / "b", InProcess(), *GRID, "seed=5").run()
     drawn = [tables(tmp_path / x)[0].query("stage == 'trial' and number > 0")["lr"] for x in "ab"]
     assert drawn[0].nunique() == drawn[1].nunique() == 8
     assert not set(drawn[0]) & set(drawn[1])
 
 
 def test_cells_row_is_the_best_trial_and_the_mean_over_repeats(tmp_path: Path) -> None:
-    make_tuner(tmp_path, InProcess(tmp_path), "data.fraction=1,0.5", n_trials=5, n_repeats=3).run()
+    Study(tmp_path, InProcess(), "data.fraction=1,0.5", n_trials=5, n_repeats=3).run()
     trials, cells = tables(tmp_path)
     for _, cell in cells.iterrows():
         runs = trials[trials["data_fraction"] == cell["data_fraction"]]
@@ -72,14 +72,14 @@ def test_cells_row_is_the_best_trial_and_the_mean_over_repeats(tmp_path: Path) -
 
 
 def test_a_rerun_adds_nothing_and_more_trials_top_up(tmp_path: Path) -> None:
-    make_tuner(tmp_path, InProcess(tmp_path), *GRID).run()
+    Study(tmp_path, InProcess(), *GRID).run()
     before = (tmp_path / "trials.csv").read_text()
-    again = InProcess(tmp_path)
-    make_tuner(tmp_path, again, *GRID).run()
+    again = InProcess()
+    Study(tmp_path, again, *GRID).run()
     assert again.batches == []
     assert (tmp_path / "trials.csv").read_text() == before
 
-    make_tuner(tmp_path, InProcess(tmp_path), *GRID, n_trials=5).run()
+    Study(tmp_path, InProcess(), *GRID, n_trials=5).run()
     trials, cells = tables(tmp_path)
     assert cells["n_trials"].tolist() == [5] * 4
     kept = pd.read_csv(tmp_path / "trials.csv").query("stage == 'trial' and number < 3")["lr"].tolist()
@@ -98,120 +98,74 @@ def test_a_rerun_adds_nothing_and_more_trials_top_up(tmp_path: Path) -> None:
     assert set(known) <= set(repeats["test_loss"])
 
 
-def test_a_cell_is_tuned_once_all_of_its_trials_were_taken_in(tmp_path: Path) -> None:
-    """A worker tells a trial to the storage before its sweep hears of the job's end: no cell may start from half."""
-    launch = InProcess(tmp_path)
-    cell = make_tuner(tmp_path, launch, n_trials=2, batch=2).cells["all"]
-    cell.open([])
-    jobs = cell.next_trials()
-    assert len(jobs) == 2
-    launch([job.overrides for job in jobs])  # both have told
-    cell.ended(jobs[0])
-    assert not cell.tuned
-    assert cell.next_repeats() == []
-    cell.ended(jobs[1])
-    assert cell.tuned
-    assert len(cell.next_repeats()) == 2
-    assert cell.tuned  # while its repeats run
-
-
 def test_an_interrupted_study_resumes_to_the_same_numbers(tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    make_tuner(whole, InProcess(whole), *GRID, n_trials=4).run()
+    Study(whole, InProcess(), *GRID, n_trials=4).run()
 
     class Killed(BaseException):
         """Like kill -9 in that nothing after it runs: neither the record nor the tell."""
 
     started = []
 
-    def die_at_seventh(run: RunConfig) -> None:
+    def die_at_seventh(run: Job) -> None:
         started.append(run)
         if len(started) == 7:
             raise Killed
 
     with pytest.raises(Killed):
-        make_tuner(parts, InProcess(parts, before=die_at_seventh), *GRID, n_trials=4).run()
+        Study(parts, InProcess(before=die_at_seventh), *GRID, n_trials=4).run()
     trials, _ = tables(parts)
     assert len(trials) == 6  # a stopped study leaves valid tables
-    make_tuner(parts, InProcess(parts), *GRID, n_trials=4).run()
+    Study(parts, InProcess(), *GRID, n_trials=4).run()
     expected, got = (tables(folder)[0].drop(columns="seconds") for folder in (whole, parts))
     pd.testing.assert_frame_equal(got, expected)
 
 
-def test_a_finished_but_untold_run_is_not_repeated(tmp_path: Path) -> None:
-    """The record is written, then the process dies before it tells Optuna."""
-    runs: list[RunConfig] = []
-
-    def count(run: RunConfig, report: Report | None = None) -> TrainResult:
-        runs.append(run)
-        return bowl(run)
-
-    tuner = make_tuner(tmp_path, InProcess(tmp_path, count), "model.width=8", n_trials=1, n_repeats=0)
-    tuner.run()
-    storage = open_storage(None, tmp_path)
-    told = optuna.load_study(study_name="all", storage=storage).trials
-    assert [t.state.name for t in told] == ["COMPLETE"]
-    # Put a second trial back to RUNNING, with its record in place.
-    cell_study = tuner.cells["all"].study
-    ask = cell_study.ask()
-    record = json.loads((tmp_path / "all/trial-000/result.json").read_text())
-    record["number"], record["config"]["trial.number"], record["config"]["trial.index"] = 1, ask.number, 1
-    record["config"] |= ask.params
-    (tmp_path / "all/trial-001").mkdir()
-    (tmp_path / "all/trial-001/result.json").write_text(json.dumps(record))
-    runs.clear()
-    make_tuner(tmp_path, InProcess(tmp_path, count), "model.width=8", n_trials=2, n_repeats=0).run()
-    assert runs == []
-    assert tables(tmp_path)[1]["n_trials"].tolist() == [2]
-
-
 def test_a_changed_config_is_refused_with_the_difference_named(tmp_path: Path) -> None:
-    make_tuner(tmp_path, InProcess(tmp_path), *GRID).run()
+    Study(tmp_path, InProcess(), *GRID).run()
     with pytest.raises(InputError, match=r"optim.schedule was cosine and is now linear; set it back.*another `name="):
-        make_tuner(tmp_path, InProcess(tmp_path), *GRID, "optim.schedule=linear")
+        Study(tmp_path, InProcess(), *GRID, "optim.schedule=linear")
 
 
 def test_a_new_cell_with_another_optimiser_or_seed_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
-    make_tuner(tmp_path, InProcess(tmp_path), *GRID).run()
-    before = (tmp_path / "optuna.journal").read_bytes()
+    Study(tmp_path, InProcess(), *GRID).run()
+    before = (tmp_path / "study.json").read_bytes()
     for given, difference in (
         ("optim=sgd", "optim.name was adam and is now sgd"),
         ("seed=1", "seed was 0 and is now 1"),
     ):
         with pytest.raises(InputError, match=difference):
-            make_tuner(tmp_path, InProcess(tmp_path), "model.width=32,64", "data.fraction=1,0.5", given)
-    assert (tmp_path / "optuna.journal").read_bytes() == before
+            Study(tmp_path, InProcess(), "model.width=32,64", "data.fraction=1,0.5", given)
+    assert (tmp_path / "study.json").read_bytes() == before
 
 
 def test_other_axes_are_refused(tmp_path: Path) -> None:
-    make_tuner(tmp_path, InProcess(tmp_path), *GRID).run()
+    Study(tmp_path, InProcess(), *GRID).run()
     with pytest.raises(InputError, match="has width, data_fraction and this sweep has width"):
-        make_tuner(tmp_path, InProcess(tmp_path), "model.width=8,16").run()
+        Study(tmp_path, InProcess(), "model.width=8,16").run()
 
 
 def test_new_cells_join_a_study(tmp_path: Path) -> None:
-    make_tuner(tmp_path, InProcess(tmp_path), *GRID).run()
-    launch = InProcess(tmp_path)
-    make_tuner(tmp_path, launch, "model.width=8,32", "data.fraction=1,0.5").run()
+    Study(tmp_path, InProcess(), *GRID).run()
+    launch = InProcess()
+    Study(tmp_path, launch, "model.width=8,32", "data.fraction=1,0.5").run()
     assert all(subdir.startswith("width=32/") for batch in launch.batches for subdir in batch)
     assert tables(tmp_path)[1]["width"].tolist() == [8, 8, 16, 16, 32, 32]
 
 
-def test_diverged_runs_are_told_as_very_bad_and_stay_empty(tmp_path: Path) -> None:
+def test_diverged_runs_have_no_loss_and_are_never_selected(tmp_path: Path) -> None:
     def diverge(run: RunConfig, report: Report | None = None) -> TrainResult:
         good = bowl(run)
         empty = {"val_loss": None, "val_error": None, "test_loss": None, "test_error": None, "train_loss": None}
         return replace(good, state=DIVERGED, **empty) if run.optim.lr > 1e-2 else good
 
-    make_tuner(tmp_path, InProcess(tmp_path, diverge), "model.width=8", n_trials=12).run()
+    Study(tmp_path, InProcess(diverge), "model.width=8", n_trials=12).run()
     trials, cells = tables(tmp_path)
     diverged = trials[trials["state"] == DIVERGED]
     assert len(diverged) >= 2
     assert diverged["val_loss"].isna().all()
     assert cells["n_diverged"].tolist() == [len(diverged)]
     assert (cells["lr"] <= 1e-2).all()
-    told = optuna.load_study(study_name="all", storage=open_storage(None, tmp_path)).trials
-    assert {t.value for t in told if t.params["optim.lr"] > 1e-2} == {DIVERGED_VALUE}
 
 
 def test_a_failing_setting_is_recorded_and_the_study_goes_on(tmp_path: Path) -> None:
@@ -220,7 +174,7 @@ def test_a_failing_setting_is_recorded_and_the_study_goes_on(tmp_path: Path) -> 
             raise ZeroDivisionError("an odd setting")
         return bowl(run)
 
-    make_tuner(tmp_path, InProcess(tmp_path, fail), "model.width=8,16", n_trials=8).run()
+    Study(tmp_path, InProcess(fail), "model.width=8,16", n_trials=8).run()
     trials, cells = tables(tmp_path)
     failed = trials[trials["state"] == "FAILED"]
     assert set(failed["batch_size"]) == {8}
@@ -234,8 +188,8 @@ def test_when_everything_fails_the_study_stops_and_nothing_counts(tmp_path: Path
         raise LookupError("no such layer")
 
     with pytest.raises(RuntimeError, match="no such layer"):
-        make_tuner(tmp_path, InProcess(tmp_path, fail), *GRID).run()
-    make_tuner(tmp_path, InProcess(tmp_path), *GRID).run()
+        Study(tmp_path, InProcess(fail), *GRID).run()
+    Study(tmp_path, InProcess(), *GRID).run()
     trials, cells = tables(tmp_path)
     assert cells["n_trials"].tolist() == [3] * 4
     assert (trials["state"] == "COMPLETE").all()
@@ -245,12 +199,12 @@ def test_a_worker_that_dies_twice_costs_one_trial_only(tmp_path: Path) -> None:
     class Died(Exception):
         """A launcher's way to say that a process is gone; the rest of its batch is lost with it."""
 
-    def die(run: RunConfig) -> None:
-        if run.model.width == 16 and run.trial.index == 1 and run.trial.stage == "trial":
+    def die(job: Job) -> None:
+        if job.cell.startswith("width=16") and job.index == 1 and job.stage == "trial":
             raise Died
 
-    launch = InProcess(tmp_path, before=die)
-    make_tuner(tmp_path, launch, *GRID).run()
+    launch = InProcess(before=die)
+    Study(tmp_path, launch, *GRID).run()
     trials, cells = tables(tmp_path)
     failed = trials[trials["state"] == "FAILED"]
     assert failed[["width", "number"]].drop_duplicates().to_numpy().tolist() == [[16, 1]]
@@ -259,32 +213,24 @@ def test_a_worker_that_dies_twice_costs_one_trial_only(tmp_path: Path) -> None:
     assert cells["n_trials"].tolist() == [3] * 4
 
 
-def test_a_launcher_that_starts_nothing_is_an_error(tmp_path: Path) -> None:
-    def broken(jobs: object) -> None:
-        raise ConnectionError("no cluster")
-
-    with pytest.raises(InputError, match="must be able to start runs.*ConnectionError: no cluster"):
-        make_tuner(tmp_path, broken, *GRID).run()
-
-
 def test_more_trials_a_batch_fill_more_workers(tmp_path: Path) -> None:
-    launch = InProcess(tmp_path)
-    make_tuner(tmp_path, launch, "model.width=8,16", n_trials=5, batch=2).run()
+    launch = InProcess()
+    Study(tmp_path, launch, "model.width=8,16", n_trials=5, batch=2).run()
     assert [len(batch) for batch in launch.batches] == [4, 4, 2, 4]
     assert tables(tmp_path)[1]["n_trials"].tolist() == [5, 5]
 
 
 def test_tables_can_be_rebuilt_from_the_records(tmp_path: Path) -> None:
-    make_tuner(tmp_path, InProcess(tmp_path), *GRID).run()
+    Study(tmp_path, InProcess(), *GRID).run()
     before = [(tmp_path / name).read_bytes() for name in ("trials.csv", "cells.csv")]
     for name in ("trials.csv", "cells.csv"):
         (tmp_path / name).unlink()
-    make_tuner(tmp_path, InProcess(tmp_path), *GRID).run()
+    Study(tmp_path, InProcess(), *GRID).run()
     assert [(tmp_path / name).read_bytes() for name in ("trials.csv", "cells.csv")] == before
 
 
 def test_an_optimum_at_the_edge_is_flagged(tmp_path: Path) -> None:
-    make_tuner(tmp_path, InProcess(tmp_path), "optim.lr=tag(log,interval(0.05,0.5))", n_trials=10).run()
+    Study(tmp_path, InProcess(), "optim.lr=tag(log,interval(0.05,0.5))", n_trials=10).run()
     _, cells = tables(tmp_path)
     assert cells["flags"].tolist() == ["search_edge"]  # the bowl's optimum, 0.01, lies below the range
     assert "lr" in cells["edges"][0].split(";")
@@ -292,7 +238,7 @@ def test_an_optimum_at_the_edge_is_flagged(tmp_path: Path) -> None:
 
 def test_an_optimum_at_a_limit_is_tuned_within_limits(tmp_path: Path) -> None:
     bound = "optim.lr=tag(log,limit_low,interval(0.05,0.5))"  # the bowl's optimum, 0.01, lies below
-    make_tuner(tmp_path, InProcess(tmp_path), bound, n_trials=20, widen=True).run()
+    Study(tmp_path, InProcess(), bound, n_trials=20, widen=True).run()
     trials, cells = tables(tmp_path)
     assert cells["widened"].isna().all() or "lr" not in cells["widened"][0].split(";")
     assert trials["lr"].min() >= 0.05
@@ -304,7 +250,7 @@ def test_an_optimum_at_a_limit_is_tuned_within_limits(tmp_path: Path) -> None:
 
 def test_a_range_is_widened_once_and_halfway(tmp_path: Path) -> None:
     narrow = "optim.lr=tag(log,interval(0.05,0.5))"  # the bowl's optimum, 0.01, lies below
-    make_tuner(tmp_path, InProcess(tmp_path), narrow, n_trials=16, widen=True).run()
+    Study(tmp_path, InProcess(), narrow, n_trials=16, widen=True).run()
     trials, cells = tables(tmp_path)
     tried = trials[trials["stage"] == "trial"].sort_values("number")["lr"]
     assert tried[:8].min() >= 0.05
@@ -316,32 +262,31 @@ def test_a_range_is_widened_once_and_halfway(tmp_path: Path) -> None:
 
 
 def test_a_cell_stops_when_more_trials_promise_too_little(tmp_path: Path) -> None:
-    make_tuner(tmp_path, InProcess(tmp_path), "model.width=8", n_trials=60, stop_below=0.05).run()
+    Study(tmp_path, InProcess(), "model.width=8", n_trials=60, stop_below=0.05).run()
     _, cells = tables(tmp_path)
     assert 30 <= cells["n_trials"][0] < 60
     assert cells["expected_gain"][0] < 0.05
-    again = InProcess(tmp_path)
-    make_tuner(tmp_path, again, "model.width=8", n_trials=60, stop_below=0.05).run()
+    again = InProcess()
+    Study(tmp_path, again, "model.width=8", n_trials=60, stop_below=0.05).run()
     assert again.batches == []
 
 
 def test_a_cell_stops_at_the_end_of_a_round_only(tmp_path: Path) -> None:
     """In the middle of one the expected gain depends on which of its trials was faster, or was killed."""
     kwargs = {"n_trials": 60, "n_repeats": 0, "batch": 4, "stop_below": 0.05}
-    make_tuner(tmp_path, InProcess(tmp_path), "model.width=8", **kwargs).run()  # type: ignore[arg-type]
+    Study(tmp_path, InProcess(), "model.width=8", **kwargs).run()  # type: ignore[arg-type]
     (n,) = tables(tmp_path)[1]["n_trials"]
     assert n < 60
     assert n % 4 == 0
     # One trial of the last round is lost: the round is filled, although the others would be enough to stop.
     (tmp_path / f"all/trial-{n - 1:03d}/result.json").unlink()
-    cell = make_tuner(tmp_path, InProcess(tmp_path), "model.width=8", **kwargs).cells["all"]  # type: ignore[arg-type]
-    cell.study.reclaim(cell.study.trials()[-1].number)
-    assert cell.trials_left > 0
-    assert [job.index for job in cell.next_trials()] == [n - 1]
+    again = InProcess()
+    Study(tmp_path, again, "model.width=8", **kwargs).run()  # type: ignore[arg-type]
+    assert again.batches == [[f"all/trial-{n - 1:03d}"]]
 
 
 def test_a_cell_is_certified(tmp_path: Path) -> None:
-    make_tuner(tmp_path, InProcess(tmp_path), *GRID, n_trials=20, n_repeats=3).run()
+    Study(tmp_path, InProcess(), *GRID, n_trials=20, n_repeats=3).run()
     _, cells = tables(tmp_path)
     # The bowl's seeds differ by a millionth: no search is done against such a noise.
     assert cells["tuned"].tolist() == ["no"] * 4
@@ -352,7 +297,7 @@ def test_a_cell_is_certified(tmp_path: Path) -> None:
 
 
 def test_seeds_are_an_axis(tmp_path: Path) -> None:
-    make_tuner(tmp_path, InProcess(tmp_path), "seed=0,1,2", "model.width=4,8").run()
+    Study(tmp_path, InProcess(), "seed=0,1,2", "model.width=4,8").run()
     trials, cells = tables(tmp_path)
     assert sorted(cells["seed"]) == [0, 0, 1, 1, 2, 2]
     assert (cells["n_repeats"] == 2).all()
@@ -360,14 +305,14 @@ def test_seeds_are_an_axis(tmp_path: Path) -> None:
     assert (tried["run_seed"] == tried["seed"]).all()
     seeds = repeated[repeated["width"] == 4].set_index("seed")["run_seed"]
     assert seeds.groupby("seed").agg(list).to_dict() == {0: [1000, 2000], 1: [1001, 2001], 2: [1002, 2002]}
-    again = InProcess(tmp_path)
-    make_tuner(tmp_path, again, "seed=0,1,2", "model.width=4,8").run()
+    again = InProcess()
+    Study(tmp_path, again, "seed=0,1,2", "model.width=4,8").run()
     assert again.batches == []
 
 
 def test_with_nothing_to_tune_a_cell_has_one_trial_and_says_so(tmp_path: Path) -> None:
     fixed = ("optim.lr=0.01", "optim.batch_size=32", "model.dropout=0.1")
-    make_tuner(tmp_path, InProcess(tmp_path), "model.width=4,8", *fixed, n_trials=8, n_repeats=3).run()
+    Study(tmp_path, InProcess(), "model.width=4,8", *fixed, n_trials=8, n_repeats=3).run()
     trials, cells = tables(tmp_path)
     assert cells["n_trials"].tolist() == [1, 1]
     assert cells["n_repeats"].tolist() == [3, 3]
@@ -386,7 +331,7 @@ def test_a_repeat_that_is_lost_leaves_a_flag(tmp_path: Path, fails: bool) -> Non
             raise ZeroDivisionError
         return replace(good, state=DIVERGED, **empty) if lost else good
 
-    make_tuner(tmp_path, InProcess(tmp_path, train), "model.width=4,8", n_repeats=3).run()
+    Study(tmp_path, InProcess(train), "model.width=4,8", n_repeats=3).run()
     _, cells = tables(tmp_path)
     assert cells["n_repeats"].tolist() == [3, 2]
     assert ["repeat_lost" in str(flags).split(";") for flags in cells["flags"]] == [False, True]
@@ -396,12 +341,56 @@ def test_a_launchers_error_stands_in_the_record_of_what_it_lost(tmp_path: Path) 
     class NodeLost(Exception):
         pass
 
-    def die(run: RunConfig) -> None:
-        if run.trial.index == 1 and run.trial.stage == "trial":
+    def die(job: Job) -> None:
+        if job.index == 1 and job.stage == "trial":
             raise NodeLost("node 7 is gone")
 
-    make_tuner(tmp_path, InProcess(tmp_path, before=die), "model.width=4,8").run()
+    Study(tmp_path, InProcess(before=die), "model.width=4,8").run()
     trials, _ = tables(tmp_path)
     errors = trials[trials["state"] == "FAILED"]["error"]
     assert len(errors) == 2
     assert errors.str.contains("the launcher ended with NodeLost: node 7 is gone").all()
+
+
+def test_a_study_of_another_version_is_refused(tmp_path: Path) -> None:
+    Study(tmp_path, InProcess(), "model.width=4").run()
+    path = tmp_path / "study.json"
+    path.write_text(path.read_text().replace('"version": 2,', "", 1))
+    with pytest.raises(InputError, match=r"must be of version 2, but .*study.json has version 1: go on with the version"):
+        Study(tmp_path, InProcess(), "model.width=4")
+
+
+@pytest.mark.parametrize("stage", ["trial", "repeat"])
+def test_a_record_of_another_cell_is_refused(tmp_path: Path, stage: str) -> None:
+    Study(tmp_path, InProcess(), "model.width=4,8").run()
+    (tmp_path / f"width=8/{stage}-000/result.json").replace(tmp_path / f"width=4/{stage}-000/result.json")
+    with pytest.raises(InputError, match=f"width=4/{stage}-000.* differs from cell 'width=4': model.width was 8"):
+        Study(tmp_path, InProcess(), "model.width=4,8")
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3])
+def test_a_lost_trial_is_made_again_with_the_same_setting(tmp_path: Path, batch: int) -> None:
+    """Whichever it is, the one that tests a wider range included."""
+    narrow = ("model.width=8,16", "optim.lr=tag(log,interval(0.05,0.5))")
+    options: dict[str, Any] = {"n_trials": 9, "batch": batch, "rule": NEIGHBOURS, "widen": True, "n_repeats": 0}
+    Study(tmp_path, InProcess(), *narrow, **options).run()
+    expected = tables(tmp_path)
+    assert set(expected[1]["widened"]) == {"lr"}
+    for index in range(9):
+        for width in (8, 16):
+            (tmp_path / f"width={width}/trial-{index:03d}/result.json").unlink()
+        again = InProcess()
+        Study(tmp_path, again, *narrow, **options).run()
+        assert sorted(sum(again.batches, [])) == [f"width={width}/trial-{index:03d}" for width in (16, 8)]
+        for found, wanted in zip(tables(tmp_path), expected, strict=True):
+            pd.testing.assert_frame_equal(found.drop(columns="seconds"), wanted.drop(columns="seconds"))
+
+
+def test_rows_do_not_depend_on_who_was_faster(tmp_path: Path) -> None:
+    tables_of = []
+    for isolates in (False, True):
+        folder = tmp_path / str(isolates)
+        Study(folder, InProcess(isolates=isolates), *GRID, n_trials=8, batch=2, rule=NEIGHBOURS, widen=True).run()
+        tables_of.append([table.drop(columns="seconds") for table in tables(folder)])
+    for one, other in zip(*tables_of, strict=True):
+        pd.testing.assert_frame_equal(one, other)

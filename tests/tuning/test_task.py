@@ -15,10 +15,10 @@ import mnist_scaling
 from mnist_scaling import cli, train
 from mnist_scaling.config import DataConfig
 from mnist_scaling.errors import InputError
-from mnist_scaling.tuning import trainer
+from mnist_scaling.tuning import task
 from mnist_scaling.tuning.sweeper import CellSweeper
 
-from .helpers import composed, make_cells, trains_by
+from .helpers import Trains, composed, make_cells
 
 ROOT = Path(mnist_scaling.__file__).parent
 
@@ -30,24 +30,30 @@ def sweeper(**changes: object) -> CellSweeper:
 
 
 def test_the_command_hands_over_how_it_trains() -> None:
-    assert trainer.of(train.main) is train.TRAINER
+    assert task.of(train.main) is train.TASK
+    assert train.TASK.program == "mnist_scaling.image_task"
 
 
-def test_an_application_without_a_trainer_is_told_so() -> None:
-    def task(cfg: DictConfig) -> None: ...
+def test_an_application_without_a_task_is_told_so() -> None:
+    def main(cfg: DictConfig) -> None: ...
 
     cfg = composed(["hydra/launcher=basic"])
     HydraConfig.instance().set_config(cfg)
     path = create_config_search_path(cli.conf_dir())
     context = HydraContext(config_loader=ConfigLoaderImpl(path), callbacks=None)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=r"says how it trains, but this one does not: put `@trainer\.uses"):
-        sweeper().setup(hydra_context=context, task_function=task, config=cfg)
+    with pytest.raises(InputError, match=r"says how it trains, but this one does not: put `@tunes"):
+        sweeper().setup(hydra_context=context, task_function=main, config=cfg)
 
 
 def test_every_data_set_of_a_grid_is_prepared_once() -> None:
     prepared: list[DataConfig] = []
+
+    class Prepares(Trains):
+        def prepare(self, data: DataConfig) -> None:
+            prepared.append(data)
+
     made = sweeper()
-    made.trainer = trainer.Trainer(**vars(trains_by()) | {"prepare": prepared.append})
+    made.task = Prepares()
     made._prepare(make_cells("data.name=mnist,fashion_mnist", "model.width=4,8"))
     assert [data.name for data in prepared] == ["mnist", "fashion_mnist"]
 

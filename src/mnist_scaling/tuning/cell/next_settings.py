@@ -1,0 +1,229 @@
+"""What a cell tries next: a pure function of its finished trials and of its neighbours'.
+
+The trials of a cell go in rounds of `trials_per_batch`. None of a round learns from another, and all that is decided
+between rounds, such as a wider range, follows from the trials of earlier rounds. So it does not matter which worker
+was faster, or what was killed: a trial whose record was lost is asked for again with the same setting.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import ceil
+from typing import Any
+
+import optuna
+from omegaconf import DictConfig
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+
+from mnist_scaling.study.vocabulary import CONTROL, SAMPLER, TRANSFER
+from mnist_scaling.tuning.cell import certificate, optuna_objects, transfer
+from mnist_scaling.tuning.cell.transfer import Neighbour
+from mnist_scaling.tuning.cell.trial import Trial, best, frozen
+from mnist_scaling.tuning.grid import search_space
+from mnist_scaling.tuning.grid.partitioning import Cell
+
+LEARNERS = (optuna.samplers.TPESampler, optuna.samplers.GPSampler)
+"""Samplers that are told other cells' trials; others follow a sequence of their own, or keep a state."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is tried in every cell; meanings in conf/hydra/sweeper/cells.yaml."""
+
+    n_trials: int
+    n_repeats: int
+    trials_per_batch: int = 1
+    widen: bool = False
+    stop_below: float | None = None
+
+
+def trials_left(cell: Cell, trials: Sequence[Trial], effort: Effort) -> int:
+    """Trials still to be finished, none once further ones are expected to gain too little.
+
+    Parameters
+    ----------
+    cell : Cell
+    trials : sequence of Trial
+        The cell's finished ones.
+    effort : Effort
+    """
+    n = len(trials)
+    # Between rounds only, because within one the answer depends on which worker was faster or was killed.
+    between = n == _first_missing(trials) and n % effort.trials_per_batch == 0
+    if effort.stop_below is not None and between and n >= max(certificate.LEAST_TRIALS, effort.n_trials / 2):
+        gain = certificate.expected_gain(*certificate.losses(trials))
+        if gain is not None and gain < effort.stop_below:
+            return 0
+    # With nothing to tune, all trials would be the same run.
+    wanted = effort.n_trials if cell.space else min(effort.n_trials, 1)
+    return max(wanted - n, 0)
+
+
+def next_trials(
+    cell: Cell, trials: Sequence[Trial], neighbours: Sequence[Neighbour], effort: Effort, sampler: DictConfig
+) -> list[Trial]:
+    """The trials that the cell's first unfinished round lacks.
+
+    Parameters
+    ----------
+    cell : Cell
+    trials : sequence of Trial
+        The cell's finished ones.
+    neighbours : sequence of Neighbour
+        The cells that it starts from, all finished.
+    effort : Effort
+    sampler : DictConfig
+        Node of the ``hydra/sweeper/sampler`` group.
+
+    Returns
+    -------
+    list of Trial
+        Running ones; empty when the cell has all of its trials.
+    """
+    left, first = trials_left(cell, trials, effort), _first_missing(trials)
+    start = first - first % effort.trials_per_batch
+    known = {trial.index: trial for trial in trials}
+    current = _round(cell, known, start, neighbours, effort)
+    found: list[Trial] = []
+    for index in range(first, start + effort.trials_per_batch):
+        if index not in known and len(found) < left:
+            known[index] = _trial(cell, index, known, current, neighbours, sampler)
+            found.append(known[index])
+    return found
+
+
+@dataclass(frozen=True)
+class _Round:
+    """What was settled before a round began."""
+
+    earlier: Sequence[Trial]
+    """Trials of earlier rounds."""
+    ranges: Mapping[str, BaseDistribution]
+    planned: Mapping[int, tuple[Mapping[str, Any], str]]
+    """Place in the cell to the setting that is tried there and its origin, where the sampler is not asked."""
+
+
+def _round(
+    cell: Cell, known: Mapping[int, Trial], start: int, neighbours: Sequence[Neighbour], effort: Effort
+) -> _Round:
+    """The round that begins at a place in the cell."""
+    earlier = [known[index] for index in range(start)]
+    beside = [known[i] for i in range(start, start + effort.trials_per_batch) if i in known]
+    carried = transfer.settings(cell, neighbours)
+    planned: list[tuple[Mapping[str, Any], str]] = [(setting, TRANSFER) for setting in carried]
+    if control := search_space.baseline(cell.space, cell.values):
+        # Every cell tries the same setting, which is what an untuned grid would run.
+        planned.append((control, CONTROL))
+    before = earlier[-1].ranges if earlier else _holding(cell.space, carried)
+    ranges, tested = _widened(cell, earlier, before, effort, beside[0].ranges if beside else None)
+    places = {start: (tested, SAMPLER)} if tested else {}
+    return _Round(earlier, ranges, places | dict(enumerate(planned)))
+
+
+def _holding(
+    space: Mapping[str, BaseDistribution], settings: Sequence[Mapping[str, Any]]
+) -> dict[str, BaseDistribution]:
+    """Ranges that grow to hold values that other cells found beyond them."""
+    ranges = dict(space)
+    for setting in settings:
+        ranges = {key: search_space.including(ranges[key], setting[key]) for key in ranges}
+    return ranges
+
+
+def _widened(
+    cell: Cell,
+    earlier: Sequence[Trial],
+    before: Mapping[str, BaseDistribution],
+    effort: Effort,
+    known: Mapping[str, BaseDistribution] | None,
+) -> tuple[Mapping[str, BaseDistribution], dict[str, Any]]:
+    """The ranges of the round that follows, and the setting that tests a range that was widened for it, if any.
+
+    A range on whose edge the best setting lies is widened from halfway through the trials on, once per key, and one
+    key at a time, because its setting is the next trial. Where a trial of the round is `known`, its ranges tell.
+    """
+    selected = best(earlier)
+    if selected is None:
+        return known or before, {}
+    if known is not None:
+        keys = [key for key in before if known[key] != before[key]]
+    elif effort.widen and len(earlier) >= ceil(effort.n_trials / 2):
+        keys = [key for key in before if before[key] == cell.space[key]]
+    else:
+        keys = []
+    for key in keys:
+        wider = search_space.widened(before[key], selected.params[key], cell.limits.get(key, ()))
+        if wider is not None:
+            return known or {**before, key: wider[0]}, {**selected.params, key: wider[1]}
+    return known or before, {}
+
+
+def _trial(
+    cell: Cell,
+    index: int,
+    known: Mapping[int, Trial],
+    current: _Round,
+    neighbours: Sequence[Neighbour],
+    sampler: DictConfig,
+) -> Trial:
+    """The trial at a place in the cell: what is planned for it, else what the sampler proposes."""
+    if index in current.planned:
+        setting, origin = current.planned[index]
+        return Trial(index, {key: setting[key] for key in cell.space}, current.ranges, origin)
+    beside = [known[i] for i in range(len(current.earlier), index) if i in known]
+    params, notes = _proposed(current, beside, neighbours, _make_sampler(sampler, cell, index))
+    return Trial(index, params, current.ranges, SAMPLER, notes=notes)
+
+
+def _proposed(
+    current: _Round,
+    beside: Sequence[Trial],
+    neighbours: Sequence[Neighbour],
+    sampler: BaseSampler,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A setting that the sampler proposes, and the state that it wants kept with the trial.
+
+    All trials are shown in the present ranges; otherwise a multivariate model would leave out a key whose range was
+    widened.
+    """
+    study = optuna.create_study(direction="minimize", sampler=sampler)
+    ranges = current.ranges
+    if isinstance(sampler, LEARNERS):
+        for neighbour in neighbours:
+            study.add_trials(transfer.shifted_trials(ranges, current.earlier, neighbour))
+    study.add_trials([frozen(trial, ranges) for trial in current.earlier])
+    # Trials of the same round count as running, also where a resume finds them finished.
+    study.add_trials([frozen(trial, ranges, running=True) for trial in beside])
+    # A quasi-random sequence counts its own steps, so all earlier ones are drawn again.
+    drawn = _drawn([*current.earlier, *beside]) if isinstance(sampler, optuna.samplers.QMCSampler) else 0
+    trial = [study.ask(dict(ranges)) for _ in range(drawn + 1)][-1]
+    return trial.params, study.get_trials(deepcopy=False)[trial.number].system_attrs
+
+
+def _drawn(trials: Sequence[Trial]) -> int:
+    """Trials whose setting is one of a quasi-random sequence, which a cell's very first trial never is."""
+    tested = {trial.index for before, trial in pairwise(trials) if trial.ranges != before.ranges}
+    return sum(t.index > 0 and t.index not in tested and t.origin == SAMPLER for t in trials)
+
+
+def _make_sampler(node: DictConfig, cell: Cell, index: int) -> BaseSampler:
+    """A new sampler for each trial, seeded with (seed, cell, index).
+
+    If one seeded sampler served all trials, it would repeat its first draws after a resume, and one seed would give
+    all cells the same draws.
+    """
+    # A quasi-random sequence is one sequence: its seed scrambles it and must not change on the way.
+    place = 0 if str(node.get("_target_")).endswith("QMCSampler") else index
+    text = f"{cell.run.seed}/{cell.name}/{place}"
+    seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
+    return optuna_objects.make(node, seed=seed)  # type: ignore[no-any-return]
+
+
+def _first_missing(trials: Sequence[Trial]) -> int:
+    """The first place in the cell that no finished trial has."""
+    taken = {trial.index for trial in trials}
+    return next(index for index in range(len(taken) + 1) if index not in taken)

@@ -1,0 +1,135 @@
+"""A trial: a setting that was tried, and what came of it. Read from a run's record, and shown to Optuna as its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, json_to_distribution
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, FAILED, NOTES, PRUNED, RANGES, SAMPLER
+from mnist_scaling.tuning.grid import search_space
+
+DIVERGED_VALUE = 100.0
+"""Told to Optuna for a diverged run: worse than any finished one, yet a value, so that the sampler
+learns to stay away. As a failure the trial would be invisible to it."""
+
+RUNNING = "RUNNING"
+"""State of a trial beside finished ones: its setting is known, its outcome not."""
+
+_STATES = {
+    COMPLETE: TrialState.COMPLETE,
+    DIVERGED: TrialState.COMPLETE,
+    PRUNED: TrialState.PRUNED,
+    FAILED: TrialState.FAIL,
+    RUNNING: TrialState.RUNNING,
+}
+"""Optuna's state of a trial in each of ours."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A setting at its place in a cell, with its outcome once there is one."""
+
+    index: int
+    """Place within the cell, from 0."""
+    params: Mapping[str, Any]
+    """Config key to value."""
+    ranges: Mapping[str, BaseDistribution]
+    """Config key to the range in which the setting was asked for."""
+    origin: str = SAMPLER
+    state: str = RUNNING
+    value: float | None = None
+    """What Optuna is told: the loss, of a pruned run the last report, of a diverged one `DIVERGED_VALUE`."""
+    reports: tuple[float, ...] = ()
+    """Losses on the way."""
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    """What sampler and pruner keep with the trial."""
+    seconds: float | None = None
+
+    @property
+    def loss(self) -> float | None:
+        """The validation loss of a run that came to its end; None for any other."""
+        return self.value if self.state == COMPLETE else None
+
+
+def from_record(record: Mapping[str, Any], space: Mapping[str, BaseDistribution]) -> Trial:
+    """The trial of a run's record.
+
+    Parameters
+    ----------
+    record : mapping
+        Content of a result.json.
+    space : mapping
+        What the cell tunes, by config key.
+
+    Raises
+    ------
+    KeyError, ValueError
+        When the record has no range or value of a tuned key.
+    """
+    asked = record[RANGES]
+    ranges = {key: json_to_distribution(asked[key]) for key in space}
+    result = record["result"] or {}
+    reports = tuple(float(loss) for _, loss in result.get("reports", []))
+    value = {COMPLETE: result.get("val_loss"), DIVERGED: DIVERGED_VALUE, PRUNED: reports[-1] if reports else None}
+    return Trial(
+        record["number"],
+        {key: _choice(ranges[key], record["config"][key]) for key in space},
+        ranges,
+        record["origin"],
+        record["state"],
+        value.get(record["state"]),
+        reports,
+        record[NOTES],
+        record["seconds"],
+    )
+
+
+def _choice(distribution: BaseDistribution, value: Any) -> Any:
+    """A value of a config as its range has it: a choice may be a number there and text in a config."""
+    if isinstance(distribution, CategoricalDistribution):
+        return next((choice for choice in distribution.choices if choice == value or str(choice) == str(value)), value)
+    return value
+
+
+def frozen(
+    trial: Trial,
+    ranges: Mapping[str, BaseDistribution] | None = None,
+    value: float | None = None,
+    running: bool = False,
+    **more: Any,
+) -> FrozenTrial:
+    """A trial as Optuna has it.
+
+    Parameters
+    ----------
+    trial : Trial
+    ranges : mapping, optional
+        Ranges to show it in, where they are other ones; a value outside is moved to the end.
+    value : float, optional
+        Its loss, where that is to be another one too.
+    running : bool
+        As if it had not ended yet.
+    **more
+        For `optuna.trial.create_trial`.
+    """
+    ranges = trial.ranges if ranges is None else ranges
+    state = RUNNING if running else trial.state
+    return create_trial(
+        state=_STATES[state],
+        value=None if running else trial.value if value is None else value,
+        params={key: search_space.clipped(ranges[key], v) for key, v in trial.params.items()},
+        distributions=dict(ranges),
+        system_attrs=dict(trial.notes),
+        intermediate_values={} if running else dict(enumerate(trial.reports, start=1)),
+        **more,
+    )
+
+
+def best(trials: Iterable[Trial]) -> Trial | None:
+    """The trial with the lowest validation loss of those that came to their end, the earliest of equals."""
+    complete = [trial for trial in trials if trial.loss is not None]
+    return min(complete, key=lambda trial: (trial.value, trial.index), default=None)

@@ -1,0 +1,179 @@
+"""A study's trials in an Optuna storage: for people, optuna-dashboard and Optuna's own plots. Nothing reads it back.
+
+A mirror that is away, full or deleted costs a warning, and what it lacks is added from the records at the next start
+or end of a sweep.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import optuna
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+
+from mnist_scaling.study import files, layout
+from mnist_scaling.study.vocabulary import TRIAL
+from mnist_scaling.tuning.cell.trial import Trial, frozen
+from mnist_scaling.tuning.grid.partitioning import Cell
+
+_PLACE = "index"
+"""User attribute of a trial: its place in its cell."""
+
+_PLAIN = re.compile(r"[\w.-]*(:\d+)?(/[\w./-]*)?")
+"""Host, port and database that hide nothing."""
+
+_VARIABLE = re.compile(r"\$\{oc\.env:\w+\}")
+"""A URL that Hydra takes from the environment."""
+
+_GRACE_SECONDS = 5
+"""How long the lock of a journal may be there before it counts as left by a kill."""
+
+
+class Mirror:
+    """Trials of a study in a storage, one Optuna study for each cell; filled by a thread of its own.
+
+    Parameters
+    ----------
+    url : str or None
+        ``sqlite:///studies.db``, ``postgresql+psycopg://host/db`` or ``journal:///path``; None for `layout.JOURNAL`
+        in `folder`.
+    folder : Path
+        multirun/<name>.
+    """
+
+    def __init__(self, url: str | None, folder: Path) -> None:
+        self._url, self._folder = url, folder
+        self._storage: BaseStorage | None = None
+        self._studies: dict[str, optuna.Study] = {}
+        self._names: set[str] = set()
+        self._is_away = False
+        self._thread = ThreadPoolExecutor(1, "mirror")
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+    def add(self, cell: Cell, trial: Trial) -> None:
+        """Show a finished trial, soon."""
+        self._thread.submit(self._guarded, lambda: self._add(cell, [trial]))
+
+    def catch_up(self, trials: Iterable[tuple[Cell, Sequence[Trial]]]) -> None:
+        """Add what the mirror lacks of all cells' trials, soon."""
+        found = list(trials)
+
+        def add() -> None:
+            for cell, known in found:
+                there = {trial.user_attrs.get(_PLACE) for trial in self._study(cell).get_trials(deepcopy=False)}
+                self._add(cell, [trial for trial in known if trial.index not in there])
+
+        def mended() -> None:
+            try:
+                add()
+            except Exception:
+                if self._url is not None:
+                    raise
+                # A kill or a full disk leaves half a line, at which Optuna stops. All of it is in the records.
+                (self._folder / layout.JOURNAL).unlink(missing_ok=True)
+                self._forget()
+                add()
+
+        self._thread.submit(self._guarded, mended, again=True)
+
+    def close(self) -> None:
+        """Wait until everything is shown."""
+        self._thread.shutdown()
+
+    def _guarded(self, step: Callable[[], None], again: bool = False) -> None:
+        """Take a step, unless an earlier one has failed; after a failure say so, once."""
+        if self._is_away and not again:
+            return
+        try:
+            step()
+            self._is_away = False
+        except Exception as error:  # SQLAlchemy and the drivers raise their own types
+            if not self._is_away:
+                print(
+                    f"Warning: the mirror for Optuna's dashboard, {shown(self._url or layout.JOURNAL)}, can't be written "
+                    f"({type(error).__name__}). The study goes on without it, and a later sweep fills it.",
+                    file=sys.stderr,
+                )
+            self._is_away = True
+            self._forget()
+
+    def _forget(self) -> None:
+        self._storage, self._studies = None, {}
+
+    def _add(self, cell: Cell, trials: Sequence[Trial]) -> None:
+        for trial in trials:
+            shown_trial = frozen(trial, user_attrs={_PLACE: trial.index, "origin": trial.origin})
+            path = self._folder / cell.folder / layout.run_folder(TRIAL, trial.index) / layout.RESULT
+            ended = datetime.fromtimestamp(path.stat().st_mtime)
+            shown_trial.datetime_start = ended - timedelta(seconds=trial.seconds or 0.0)
+            shown_trial.datetime_complete = ended
+            self._study(cell).add_trial(shown_trial)
+
+    def _study(self, cell: Cell) -> optuna.Study:
+        if cell.name not in self._studies:
+            if self._storage is None:
+                self._storage = _opened(self._url, self._folder)
+                self._names = set(optuna.get_all_study_names(self._storage))
+            name = _prefix(self._url, self._folder) + cell.name
+            if name in self._names:
+                self._studies[cell.name] = optuna.load_study(study_name=name, storage=self._storage)
+            else:
+                self._studies[cell.name] = _begun(name, cell, self._storage)
+        return self._studies[cell.name]
+
+
+def _begun(name: str, cell: Cell, storage: BaseStorage) -> optuna.Study:
+    study = optuna.create_study(study_name=name, storage=storage)
+    for column, value in cell.axes.items():
+        study.set_user_attr(column, value)
+    with warnings.catch_warnings():
+        # Experimental since 2023; the name is what the dashboard's axes show.
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names(["val_loss"])
+    return study
+
+
+def _opened(url: str | None, folder: Path) -> BaseStorage:
+    if url is None or url.startswith("journal:"):
+        path = folder / layout.JOURNAL if url is None else Path(url.removeprefix("journal:").removeprefix("//"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = JournalFileOpenLock(str(path), grace_period=_GRACE_SECONDS)
+        return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
+    seconds = {"timeout": 60.0} if url.startswith("sqlite") else {"connect_timeout": 10} if "psycopg" in url else {}
+    return RDBStorage(url, engine_kwargs={"pool_pre_ping": True, "connect_args": seconds})
+
+
+def _prefix(url: str | None, folder: Path) -> str:
+    """What stands before the cells' names: several folders of one name may share a database, so a word drawn by lot."""
+    if url is None:
+        return ""
+    path = folder / layout.STORAGE_ID
+    if not path.exists():
+        files.write_atomically(path, secrets.token_hex(4) + "\n")
+    return f"{folder.name} {path.read_text().strip()}: "
+
+
+def shown(url: str) -> str:
+    """A storage's URL without what may be a password: scheme, host and database, where these are plain words."""
+    scheme, mark, rest = url.partition("://")
+    if not mark or scheme.startswith(("sqlite", "journal")):
+        return url.partition("?")[0] if not _VARIABLE.fullmatch(url) else url
+    login, _, place = rest.rpartition("@")
+    place = place.partition("?")[0]
+    is_plain = _PLAIN.fullmatch(place) and not set(login) & {"@", "?"}
+    return f"{scheme}://{place if is_plain else '…'}"
+
+
+def without_password(override: str) -> str:
+    """A Hydra override, with a storage's URL as it may be `shown`."""
+    key, _, value = override.partition("=")
+    quote = value[:1] if value[:1] in ("'", '"') else ""
+    return f"{key}={quote}{shown(value.strip(quote or None))}{quote}" if key == "hydra.sweeper.storage" else override

@@ -1,1 +1,0 @@
-"""Optuna's storages."""

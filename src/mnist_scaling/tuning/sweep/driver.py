@@ -1,0 +1,227 @@
+"""The whole study: which cell is ready, which job is next, what follows when a job dies, and the tables."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mnist_scaling.study import files, layout
+from mnist_scaling.study.vocabulary import FAILED, TRIAL
+from mnist_scaling.tuning.cell import transfer
+from mnist_scaling.tuning.grid.partitioning import Cell
+from mnist_scaling.tuning.sweep import write_tables
+from mnist_scaling.tuning.sweep.cell_state import CellState, Method
+from mnist_scaling.tuning.sweep.ledger import Ledger
+from mnist_scaling.tuning.sweep.progress import CellLeft, StudyProgress, polling
+from mnist_scaling.tuning.sweep.queue import Queue
+from mnist_scaling.tuning.sweep.silence import Silence
+from mnist_scaling.tuning.workers import faults
+from mnist_scaling.tuning.workers.job import Job, Outcome
+from mnist_scaling.tuning.workers.workers import Workers
+
+if TYPE_CHECKING:
+    from mnist_scaling.tuning.mirror import Mirror
+
+_WAIT_SECONDS = 10.0
+"""Time without an ended job after which the tables are looked at all the same."""
+
+_TABLES_SHARE = 20
+"""Tables are written again only after this many times the time that it takes."""
+
+_FAILURES = 3
+"""Failed runs in a row, with none that worked between them, after which the set-up is at fault."""
+
+
+class Driver:
+    """Tunes the cells of a study and keeps its tables.
+
+    Parameters
+    ----------
+    folder : Path
+        multirun/<name>.
+    cells : sequence of Cell
+        Those of the grid.
+    method : Method
+    provenance : mapping, optional
+        How the study was made, for study.json.
+    mirror : Mirror, optional
+        Told of every finished trial; nothing is read from it.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        cells: Sequence[Cell],
+        method: Method,
+        provenance: Mapping[str, Any] | None = None,
+        mirror: Mirror | None = None,
+    ) -> None:
+        self.folder, self._provenance, self._mirror = folder, provenance or {}, mirror
+        self.ledger = Ledger(folder, cells)
+        self.cells = {cell.name: CellState(cell, self.ledger, method) for cell in cells}
+        found = transfer.parents(cells, method.transfer)
+        self.parents = {name: [self.cells[cell.name] for cell in found[name]] for name in self.cells}
+        self._n_trials = method.effort.n_trials
+        self._running: dict[Future[Outcome], Job] = {}
+        self._kept: set[Future[Outcome]] = set()
+        self._failed: list[Job] = []
+        self._fault: str | None = None
+        self._silence = Silence()
+        self._written, self._writing = 0.0, 0.0
+
+    def is_finished(self) -> bool:
+        """Whether no run is left to do."""
+        return all(cell.tuned and not cell.repeats_left for cell in self.cells.values())
+
+    def finish(self) -> None:
+        """Write whatever a finished study lacks beside its records; study.json stays that of the sweep that trained."""
+        for cell in self.cells.values():
+            cell.certify()
+        known = files.read_json(self.folder / layout.STUDY) or self._provenance
+        write_tables.write(self.folder, self.ledger.rows, known)
+
+    def run(self, workers: Workers) -> None:
+        """Tune until every cell has its trials and its repeats; finished runs are never made again.
+
+        Raises
+        ------
+        MachineError
+            When the machine is at fault, once the runs that were under way have ended.
+        RuntimeError
+            When run after run fails: then the set-up is at fault, not a setting.
+        """
+        self._workers = workers
+        self._queue = Queue(self.cells, self.parents, self._n_trials)
+        left = {name: CellLeft(cell.trials_left, cell.repeats_left, cell.cell.cost) for name, cell in self.cells.items()}
+        self.progress = StudyProgress(left, workers.count())
+        with self.progress:
+            try:
+                while self._fill():
+                    self._settle(self._ended())
+                    self._write_tables(seldom=True)
+                if self._fault is not None:
+                    raise faults.from_text(self._fault)
+                for cell in self.cells.values():
+                    cell.certify()
+            finally:
+                self._write_tables()
+
+    def _fill(self) -> bool:
+        """Hand over jobs while there is room; whether any job is under way."""
+        # It raises where the workers themselves have ended, also while a fault's last runs are waited for.
+        room = self._workers.room()
+        if self._fault is not None:
+            room = 0
+        for cell in self._queue.tuning():
+            if room is not None and room <= 0:
+                break
+            room = self._submit(cell.next_trials(self.parents[cell.cell.name]), room)
+        # A round ends with its longest job, and trials must not wait for a repeat.
+        longest = None if self._workers.isolates else max((job.cost for job in self._running.values()), default=None)
+        # No job waits for a repeat, so repeats take the places that trials leave free.
+        for cell in self._queue.repeating():
+            if room is not None and room <= 0:
+                break
+            if longest is None or cell.cell.cost <= longest:
+                room = self._submit(cell.next_repeats(), room)
+                self._queue.repeated(cell)
+        return bool(self._running)
+
+    def _submit(self, jobs: Sequence[Job], room: int | None) -> int | None:
+        for job in jobs:
+            self._silence.started(job.folder)
+            self._running[self._workers.submit(job)] = job
+        return None if room is None else room - len(jobs)
+
+    def _ended(self) -> list[tuple[Job, Outcome]]:
+        """Jobs that ended, their records kept; may be empty after some seconds."""
+        with contextlib.nullcontext() if self._workers.isolates else polling(self._look):
+            self._workers.flush()
+        done = wait(self._running, _WAIT_SECONDS, FIRST_COMPLETED).done
+        ended = [(future, self._running[future]) for future in self._running if future in done]
+        for future, job in ended:
+            self._keep(future, job)
+            del self._running[future]
+            self._kept.discard(future)
+        self._say_if_silent()
+        return [(job, future.result()) for future, job in ended]
+
+    def _look(self) -> None:
+        """Keep the records that are there while a round goes on, so that a kill loses none of them."""
+        with contextlib.suppress(Exception):  # it is tried again when the round is over, and raises there
+            for future, job in self._running.items():
+                if future.done():
+                    self._keep(future, job)
+        self._say_if_silent()
+
+    def _keep(self, future: Future[Outcome], job: Job) -> None:
+        """Write a run's record, if it left one, and tell who watches."""
+        outcome = future.result()
+        if future in self._kept:
+            return
+        self._silence.ended(job.folder)
+        if outcome.record is not None:
+            self.ledger.keep(job, outcome)
+            self._show(job)
+        self._kept.add(future)
+
+    def _show(self, job: Job) -> None:
+        row = self.ledger.row(job) or {}
+        self.progress.seen(job.stage, job.cell, row.get("seconds"), row.get("val_loss"))
+        if self._mirror is not None and job.stage == TRIAL:
+            cell = self.cells[job.cell].cell
+            self._mirror.add(cell, next(t for t in self.ledger.trials(cell) if t.index == job.index))
+
+    def _settle(self, ended: Sequence[tuple[Job, Outcome]]) -> None:
+        """Go on from jobs that ended. A run without a record is tried once more, alone, then recorded as failed."""
+        lost = [(job, outcome.error) for job, outcome in ended if outcome.record is None]
+        self._fault = self._fault or next((error for _, error in lost if faults.is_text(error)), None)
+        again: list[Job] = []
+        for job, error in lost if self._fault is None else ():  # after a fault the resumed sweep makes them again
+            if job.alone:
+                self.ledger.fail(job, self.cells[job.cell].cell.values, error)
+                self._show(job)
+            else:
+                again.append(replace(job, alone=True))
+        for job, _ in ended:
+            cell = self.cells[job.cell]
+            if job.folder not in [other.folder for other in again]:
+                cell.running = [other for other in cell.running if other.folder != job.folder]
+                cell.changed()
+        self._judge([job for job, _ in ended if self.ledger.row(job) is not None])
+        for cell in {job.cell: self.cells[job.cell] for job, _ in ended}.values():
+            if cell.tuned and not cell.running:
+                cell.certify()  # while other cells keep the workers busy
+        for job in again:
+            self._submit([job], None)
+            if not self._workers.isolates:
+                self._settle(self._ended())
+
+    def _judge(self, settled: Sequence[Job]) -> None:
+        """Stop after several failures in a row, because a fault of the set-up must not count as trials."""
+        failed = [job for job in settled if (self.ledger.row(job) or {})["state"] == FAILED]
+        self._failed = [*self._failed, *failed] if len(failed) == len(settled) else []
+        if len(self._failed) < _FAILURES:
+            return
+        error = (self.ledger.row(self._failed[0]) or {})["error"]
+        for job in self._failed:
+            self.ledger.delete(self.cells[job.cell].cell, job.stage, job.index)
+        raise RuntimeError(f"{len(self._failed)} runs in a row failed, the first with:\n{error}")
+
+    def _say_if_silent(self) -> None:
+        if (word := self._silence.message()) is not None:
+            self.progress.console.print(word, highlight=False, soft_wrap=True)
+
+    def _write_tables(self, seldom: bool = False) -> None:
+        start = time.monotonic()
+        if seldom and start - self._written < max(_TABLES_SHARE * self._writing, 1.0):
+            return
+        write_tables.write(self.folder, self.ledger.rows, self._provenance)
+        self.progress.line()
+        self._written = time.monotonic()
+        self._writing = self._written - start

@@ -1,0 +1,135 @@
+"""Workers of an engine that hands out futures (Dask, Ray): one job per free worker, wherever that worker is."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Protocol
+
+import cloudpickle
+
+from mnist_scaling.errors import InputError
+from mnist_scaling.tuning.task import Task
+from mnist_scaling.tuning.workers import faults
+from mnist_scaling.tuning.workers.job import Job, Outcome
+from mnist_scaling.tuning.workers.parcel import Packer, Parcel
+from mnist_scaling.tuning.workers.perform import perform
+from mnist_scaling.tuning.workers.workers import Application
+
+_STARTS = 2
+"""How often a job is handed over whose worker was lost: it may have died before it began, and a setting that kills its
+worker must not kill many."""
+
+_ONE_AT_A_TIME = threading.Lock()
+"""torch's random state belongs to the process, so that a worker with several threads still runs one job at a time."""
+
+
+class Engine(Protocol):
+    """What carries jobs to workers: a client of Dask or of Ray."""
+
+    def submit(self, task: bytes, parcel: Parcel) -> Future[Outcome]:
+        """Have some worker `carry_out` a job, once.
+
+        The future raises `faults.MachineError` when the cluster itself is gone, and another error when the worker is.
+        """
+        ...
+
+    def workers(self) -> int:
+        """Workers there are at the moment; 0 once the cluster is gone."""
+        ...
+
+    def close(self) -> None:
+        """End what is still running and what was started here."""
+        ...
+
+
+def carry_out(task: bytes, parcel: Parcel) -> Outcome:
+    """Run a job here, in a worker."""
+    with _ONE_AT_A_TIME:
+        try:
+            return perform(parcel, _loaded(task))
+        except Exception as error:  # a program that this worker lacks
+            return Outcome(None, faults.as_text(error))
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(task: bytes) -> Task:
+    found: Task = cloudpickle.loads(task)
+    return found
+
+
+class FutureWorkers:
+    """An engine's workers, whether or not they share the study's folder with the sweep.
+
+    Parameters
+    ----------
+    application : Application
+    engine : Engine
+        Opened by the caller, and closed with the workers.
+    """
+
+    isolates = True
+
+    def __init__(self, application: Application, engine: Engine) -> None:
+        self._task = cloudpickle.dumps(application.task)
+        self._packer, self._engine = Packer(application, far=True), engine
+        self._open: set[Future[Outcome]] = set()
+
+    def room(self) -> int:
+        """Workers without a job: a job that waited at a worker would die with the worker's own one."""
+        return self.count() - len(self._open)
+
+    def count(self) -> int:
+        """Those of the engine."""
+        return max(self._engine.workers(), 1)
+
+    def submit(self, job: Job) -> Future[Outcome]:
+        """Hand a job to the engine."""
+        future: Future[Outcome] = Future()
+        self._open.add(future)
+        future.add_done_callback(self._open.discard)
+        parcel = self._packer.pack(job)
+        if isinstance(parcel, Outcome):
+            future.set_result(parcel)
+        else:
+            self._start(future, parcel, 1)
+        return future
+
+    def _start(self, future: Future[Outcome], parcel: Parcel, starts: int) -> None:
+        def settle(done: Future[Outcome]) -> None:
+            error = done.exception()
+            if error is None:
+                future.set_result(done.result())
+            elif isinstance(error, faults.MachineError):  # the cluster is gone: the sweep is resumed, or ends
+                future.set_result(Outcome(None, faults.as_text(error)))
+            elif starts < _STARTS:
+                self._start(future, parcel, starts + 1)
+            else:
+                future.set_result(Outcome(None, f"its worker was lost: {faults.as_text(error)}"))
+
+        try:
+            self._engine.submit(self._task, parcel).add_done_callback(settle)
+        except Exception as error:
+            future.set_result(Outcome(None, faults.as_text(error)))
+
+    def flush(self) -> None:
+        """Nothing: every job is run as it comes."""
+
+    def __enter__(self) -> FutureWorkers:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End what is running."""
+        self._engine.close()
+
+
+def missing(package: str, extra: str) -> InputError:
+    """The sentence for an engine whose package is not installed."""
+    return InputError(
+        f"`hydra/launcher={extra}` needs the package {package}, which is not installed: run "
+        f"`pip install 'mnist-scaling[{extra}]'`."
+    )

@@ -1,0 +1,188 @@
+"""The worker's side: a job becomes an outcome, whatever happens inside it, in whatever process it has come to."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import socket
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from mnist_scaling import config
+from mnist_scaling.config import DataConfig, RunConfig
+from mnist_scaling.errors import InputError
+from mnist_scaling.study import files, layout
+from mnist_scaling.study.result import TrainResult
+from mnist_scaling.study.vocabulary import CONTROL, FAILED, NOTES, RANGES, TRIAL
+from mnist_scaling.tuning.task import Task
+from mnist_scaling.tuning.workers import faults
+from mnist_scaling.tuning.workers.job import Job, Outcome
+from mnist_scaling.tuning.workers.parcel import Parcel
+
+_ORPHAN_CHECK_SECONDS = 2.0
+
+
+def perform(parcel: Parcel, task: Task) -> Outcome:
+    """Run one job to its outcome.
+
+    An exception of the run becomes text in the record. A fault of the machine, and a configuration that breaks a rule,
+    leave none: they become the text of the outcome, because not every exception survives a pickle.
+
+    Parameters
+    ----------
+    parcel : Parcel
+    task : Task
+        What the application trains.
+    """
+    if parcel.owner is not None and parcel.is_at_home:
+        _end_with(parcel.owner)
+    try:
+        with contextlib.ExitStack() as held:
+            return _perform(parcel, task, held)
+    except Exception as error:
+        return Outcome(None, faults.as_text(error))
+
+
+def _perform(parcel: Parcel, task: Task, held: contextlib.ExitStack) -> Outcome:
+    folder = Path(parcel.folder)
+    if not os.access(folder, os.W_OK):  # a worker that does not share the study's folder
+        folder = _temporary(held)
+    here = config.from_values({**parcel.values, **_places(parcel, held)})
+    if not (parcel.is_at_home and Path(here.data.dir).is_dir()):
+        _prepare(task, here.data.whole)
+    judge = _Judge(parcel.job)
+    run = config.from_values(parcel.values)
+    record = measure(run, lambda: task.train(here, judge if parcel.job.pruning else None, folder))
+    record["number"] = parcel.job.index
+    if parcel.job.stage == TRIAL:
+        record |= {"origin": parcel.job.origin, NOTES: parcel.job.notes | judge.notes, RANGES: parcel.job.ranges}
+    return Outcome(record, files=_left(folder))
+
+
+class _Judge:
+    """Hears a trial's reports, and says whether its study's pruner stops it."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._reports: list[float] = []
+        self.notes: dict[str, Any] = {}
+        """What the pruner noted on the trial."""
+
+    def __call__(self, number: int, loss: float) -> bool:
+        from mnist_scaling.tuning.cell import pruning  # it imports optuna, which only such trials need
+
+        assert self._job.pruning is not None
+        assert number == len(self._reports) + 1, "reports are numbered from 1"
+        self._reports.append(loss)
+        stop, self.notes = pruning.stopped(self._job.pruning, self._job.index, self._reports)
+        # The control shows what an untuned grid would measure: it runs to its end, but later trials are judged by it.
+        return stop and self._job.origin != CONTROL
+
+
+def measure(run: RunConfig, train: Callable[[], TrainResult], keep_errors: bool = True) -> dict[str, Any]:
+    """The record of a run: its result, or the error that ended it.
+
+    Parameters
+    ----------
+    run : RunConfig
+        As the record is to have it.
+    train : callable
+    keep_errors : bool
+        Put an exception into the record as text; otherwise let it through.
+    """
+    start = time.perf_counter()
+    outcome, error = None, None
+    try:
+        outcome = train()
+    except Exception as failure:  # any error of one run is that run's; the sweep decides what follows
+        # A fault of the machine leaves no record, so the run is made again once the machine works.
+        if not keep_errors or faults.is_fault(failure):
+            raise
+        error = traceback.format_exc(limit=-3).strip()
+    seconds = time.perf_counter() - start
+    return {
+        "stage": run.trial.stage,
+        "number": 0,
+        "seed": run.seed,
+        "origin": None,
+        "state": FAILED if outcome is None else outcome.state,
+        "seconds": round(seconds, 4),
+        "error": error,
+        "config": config.flatten(asdict(run)),
+        "result": None if outcome is None else _plain(outcome),
+    }
+
+
+def _plain(outcome: TrainResult) -> dict[str, Any]:
+    """A result as JSON has it, without its state."""
+    result = asdict(outcome)
+    del result["state"]
+    for name in ("reports", "curve"):
+        result[name] = [list(point) for point in result[name]]  # JSON has no tuples
+    result["branches"] = list(outcome.branches)
+    return result
+
+
+def write_record(folder: Path, record: dict[str, Any]) -> None:
+    """Write a run's record, and only then delete its checkpoint: a kill in between loses neither."""
+    faults.retry(lambda: files.write_sealed(folder / layout.RESULT, record))
+    (folder / layout.CHECKPOINT).unlink(missing_ok=True)
+
+
+def _places(parcel: Parcel, held: contextlib.ExitStack) -> dict[str, str]:
+    """Where things lie at this worker: at the sweep's own path if they are there, else where they can be put."""
+    found = dict(parcel.places)
+    if not Path(found["data.dir"]).is_dir():
+        found["data.dir"] = str(platformdirs.user_cache_path("mnist_scaling") / "data")
+    if parcel.weights is not None and not (Path(found["init_from"]) / layout.WEIGHTS).is_file():
+        found["init_from"] = str(_temporary(held))
+        (Path(found["init_from"]) / layout.WEIGHTS).write_bytes(parcel.weights)
+    return found
+
+
+def _temporary(held: contextlib.ExitStack) -> Path:
+    return Path(held.enter_context(tempfile.TemporaryDirectory(prefix="mnist_scaling-", ignore_cleanup_errors=True)))
+
+
+@functools.lru_cache(maxsize=16)
+def _prepare(task: Task, data: DataConfig) -> None:
+    """Fetch or check a data set at this worker, once."""
+    try:
+        task.prepare(data)
+    except InputError as error:  # nobody's run is at fault where a node has no data
+        # The last cause is what is told, and that one does not name the node.
+        raise faults.MachineError(f"on {socket.gethostname()}: {str(error).rstrip('.')}") from None
+
+
+def _left(folder: Path) -> dict[str, bytes]:
+    """What a run has left beside its checkpoint, which is of use to this worker only."""
+    kept = (path for path in sorted(folder.iterdir()) if path.name not in (layout.RESULT, layout.CHECKPOINT))
+    return {path.name: path.read_bytes() for path in kept if path.is_file() and not path.name.startswith(".")}
+
+
+@functools.cache
+def _end_with(owner: int) -> None:
+    """End this process when the sweep's is gone: a killed sweep's workers would train on for ever."""
+    if owner == os.getpid():
+        return
+
+    def watch() -> None:
+        while True:
+            time.sleep(_ORPHAN_CHECK_SECONDS)
+            try:
+                os.kill(owner, 0)
+            except ProcessLookupError:
+                os._exit(1)
+            except PermissionError:  # it lives, under another user
+                pass
+
+    threading.Thread(target=watch, daemon=True, name="orphan-watch").start()

@@ -1,0 +1,125 @@
+"""Optuna's storages as a mirror: filled after each trial, caught up whole, and read by nobody."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import optuna
+import pandas as pd
+import pytest
+
+from mnist_scaling.study.vocabulary import NEIGHBOURS
+from mnist_scaling.tuning.mirror import Mirror, shown, without_password
+
+from .helpers import InProcess, Study
+
+
+def sweep(folder: Path, url: str | None = None, n_trials: int = 3) -> None:
+    """A sweep with its mirror, as `CellSweeper` does it."""
+    mirror = Mirror(url, folder)
+    study = Study(folder, InProcess(), "model.width=4,8", n_trials=n_trials, rule=NEIGHBOURS, mirror=mirror)
+    for _ in range(2):
+        mirror.catch_up((cell, study.driver.ledger.trials(cell)) for cell in study.cells)
+        study.run()
+    mirror.close()
+
+
+def mirrored(url: str) -> dict[str, list[tuple[int, float | None]]]:
+    """What a storage has of each cell: the places and losses of its trials."""
+    storage: str | optuna.storages.BaseStorage = url
+    if url.startswith("/"):
+        storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(url))
+    found = {}
+    for name in optuna.get_all_study_names(storage):
+        study = optuna.load_study(study_name=name, storage=storage)
+        assert study.metric_names == ["val_loss"]
+        assert f"width={study.user_attrs['width']}" == name.split()[-1]
+        trials = study.get_trials()
+        found[name.split()[-1]] = sorted((t.user_attrs["index"], t.value) for t in trials)
+    return found
+
+
+def expected(folder: Path) -> dict[str, list[tuple[int, float | None]]]:
+    table = pd.read_csv(folder / "trials.csv").query("stage == 'trial'")
+    return {f"width={w}": list(zip(own["number"], own["val_loss"], strict=True)) for w, own in table.groupby("width")}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "study"
+
+
+def test_every_trial_is_in_the_folders_journal(folder: Path) -> None:
+    sweep(folder)
+    assert mirrored(str(folder / "optuna.journal")) == expected(folder)
+    before = (folder / "optuna.journal").read_bytes()
+    sweep(folder)
+    assert (folder / "optuna.journal").read_bytes() == before, "nothing is added twice"
+
+
+def test_a_finished_study_fills_another_storage(folder: Path) -> None:
+    sweep(folder)
+    url = f"sqlite:///{folder.parent}/all.db"
+    sweep(folder, url)
+    assert mirrored(url) == expected(folder)
+
+
+def test_two_folders_of_one_name_share_a_database(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/all.db"
+    sweep(tmp_path / "a/study", url)
+    sweep(tmp_path / "b/study", url)
+    assert len(optuna.get_all_study_names(url)) == 4
+
+
+@pytest.mark.parametrize("damage", ["deleted", "torn", "nonsense"])
+def test_a_damaged_journal_is_made_again(folder: Path, damage: str, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep(folder)
+    path = folder / "optuna.journal"
+    content = path.read_bytes()
+    if damage == "deleted":
+        path.unlink()
+    else:
+        path.write_bytes(content[: len(content) // 2] if damage == "torn" else b"nonsense\n" + content)
+    sweep(folder, n_trials=4)
+    assert mirrored(str(path)) == expected(folder)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_mirror_that_is_away_costs_one_warning_and_no_row(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    away = folder.parent / "away"
+    url = f"sqlite:///{away}/all.db"
+    sweep(folder, url)
+    said = capsys.readouterr().err
+    assert said.count("Warning: the mirror for Optuna's dashboard") == 1
+    assert "can't be written (OperationalError). The study goes on without it" in said
+    assert len(pd.read_csv(folder / "trials.csv")) == 10
+    away.mkdir()
+    sweep(folder, url)
+    assert mirrored(url) == expected(folder)
+    shutil.rmtree(away)
+
+
+@pytest.mark.parametrize(
+    ("url", "kept"),
+    [
+        ("sqlite:///studies.db", "sqlite:///studies.db"),
+        ("${oc.env:DBURL}", "${oc.env:DBURL}"),
+        ("postgresql+psycopg://me:word@dbhost:5432/studies", "postgresql+psycopg://dbhost:5432/studies"),
+        ("postgresql://host/db", "postgresql://host/db"),
+        ("postgresql://me:word/with/slashes@host/db", "postgresql://host/db"),
+        ("postgresql://me:word@more@host/db", "postgresql://…"),
+        ("postgresql://me:word?@host/db", "postgresql://…"),
+        ("postgresql://host/db?sslpassword=word", "postgresql://host/db"),
+        ("postgresql://host/db?sslpassword=word@host", "postgresql://…"),
+        ("postgresql://host/db password='word'", "postgresql://…"),
+        ("mssql+pyodbc:///?odbc_connect=PWD%3Dword", "mssql+pyodbc:///"),
+        ("mssql+pyodbc://host/PWD%3Dword", "mssql+pyodbc://…"),
+        ("postgresql://me:word@${oc.env:HOST}/db", "postgresql://…"),
+    ],
+)
+def test_a_url_is_shown_without_what_may_be_a_password(url: str, kept: str) -> None:
+    assert shown(url) == kept
+    assert without_password(f"hydra.sweeper.storage='{url}'") == f"hydra.sweeper.storage='{kept}'"
+    assert without_password(f"hydra.sweeper.storage={url}") == f"hydra.sweeper.storage={kept}"
+    assert without_password(f"name={url}") == f"name={url}"
