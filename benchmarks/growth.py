@@ -1,17 +1,15 @@
-"""How a study's own overhead grows with its number of trials: driver, resume, storage, tables, dashboard, disk.
+"""How a study's own overhead grows with its number of trials: driver, resume, mirror, tables, disk.
 
     python benchmarks/growth.py                 1,000, 3,000 and 10,000 trials of 16 per cell: 10 minutes of one core
     python benchmarks/growth.py --quick         300 and 1,000
-    python benchmarks/growth.py --sqlite        what a trial with three reports costs SQLite: statements, bytes, CPU
 
-The shipped tuner runs a study on a simulated cluster of 64 workers, with the default sampler, storage and records;
-only training is a formula. Nothing is pruned, and the trials' own reports are left out. Seconds are CPU seconds.
+The shipped driver runs a study on a simulated cluster of 64 workers, with the default sampler and records; only
+training is a formula. Nothing is pruned, and the trials' own reports are left out. Seconds are CPU seconds.
 
     driver      the sweep's process per run, and what of it are asks, importances of a tuned cell, and tables
-    start       open the storage and all cells' studies, read all records: what a resume does before its first run
-    journal     lines and bytes per trial, and what a process reads in a second when it opens it
+    start       read all records: what a resume does before its first run
+    mirror      fill an empty journal for optuna-dashboard
     tables      write trials.csv and cells.csv; `read` parses trials.csv
-    publish     notes, repeats and the summary study for the dashboard
 """
 
 from __future__ import annotations
@@ -25,31 +23,30 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
-import optuna
-from replay import Pool, cells, composed
+from replay import Pool, cells, composed, record_of
 from rich.console import Console
 from rich.table import Table
 
-from mnist_scaling import config
-from mnist_scaling.config import RunConfig, with_values
 from mnist_scaling.study import layout
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.tables.trials_and_cells import read_table
 from mnist_scaling.study.vocabulary import COMPLETE, NEIGHBOURS, TRIAL
-from mnist_scaling.tuning.cell import cell_study
-from mnist_scaling.tuning.cell.cell_tuner import Effort
+from mnist_scaling.tuning.cell import next_settings
+from mnist_scaling.tuning.cell.next_settings import Effort
 from mnist_scaling.tuning.grid import partitioning
-from mnist_scaling.tuning.stored import dashboard
-from mnist_scaling.tuning.stored.channel import Channel
-from mnist_scaling.tuning.stored.storage import open_storage, tell
-from mnist_scaling.tuning.sweep import tuner, write_tables
+from mnist_scaling.tuning.mirror import Mirror
+from mnist_scaling.tuning.sweep import write_tables
+from mnist_scaling.tuning.sweep.cell_state import CellState, Method
+from mnist_scaling.tuning.sweep.driver import Driver
+from mnist_scaling.tuning.sweep.joining import join
 from mnist_scaling.tuning.sweep.ledger import Ledger
-from mnist_scaling.tuning.workers import execution
-from mnist_scaling.tuning.workers.job import Job
+from mnist_scaling.tuning.workers.job import Job, Outcome
 
 WIDTHS, TRIALS, REPEATS, WORKERS = (2, 3, 4, 6, 8, 11, 16, 23, 32, 45), 16, 3, 64
 
@@ -61,16 +58,25 @@ def some_cells(n: int) -> list[partitioning.Cell]:
     return cells(lambda run: run.model.width * run.data.fraction, f"model.width={widths}", f"data.fraction={fractions}")
 
 
-def made_up(run: RunConfig, report: Any = None) -> TrainResult:
-    """A result of the right shape, whose loss is a bowl in the learning rate with noise."""
-    del report
-    n = round(50_000 * run.data.fraction)
-    noise = np.random.default_rng([run.seed, *np.float64(run.optim.lr).tobytes()]).normal(0, 0.02)
-    loss = float(n**-0.3 * (1 + np.log10(run.optim.lr / 1e-2) ** 2) * np.exp(noise))
-    test = None if run.trial.stage == TRIAL else loss
-    return TrainResult(
+def made_up(job: Job) -> dict[str, Any]:
+    """A record of the right shape, whose loss is a bowl in the learning rate with noise."""
+    values = {**(job.values or {}), **job.settings}
+    n, lr = round(50_000 * values["data.fraction"]), values["optim.lr"]
+    noise = np.random.default_rng([job.seed, *np.float64(lr).tobytes()]).normal(0, 0.02)
+    loss = float(n**-0.3 * (1 + np.log10(lr / 1e-2) ** 2) * np.exp(noise))
+    test = None if job.stage == TRIAL else loss
+    found = TrainResult(
         COMPLETE, 100, 10, 20, 70, n, n, 1.0, n // 32, 600 * n, 200 * n, 60 * n, loss, 0.1, test, test, test
     )
+    result = {key: value for key, value in asdict(found).items() if key not in ("state", "val_loss")}
+    return record_of(job, loss, **result)
+
+
+class Cluster(Pool):
+    """A simulated cluster whose runs have whole records."""
+
+    def record(self, job: Job) -> dict[str, Any]:
+        return made_up(job)
 
 
 class Clocks:
@@ -96,116 +102,53 @@ class Clocks:
 def run_study(folder: Path, given: list[partitioning.Cell]) -> dict[str, float]:
     """Run a study to its end; what the sweep's process needs per run, in milliseconds."""
     clocks = Clocks()
-    storage = open_storage(None, folder)
-    sampler = composed().hydra.sweeper.sampler
-    pool = Pool(WORKERS, lambda job: job.cell.cost)
-
-    def work(job: Job) -> None:
-        with clocks.of("workers"):
-            settings = {key: value for key, value in job.settings.items() if not key.startswith("hydra.")}
-            record = execution.measure(with_values(job.cell.run, settings), made_up)
-            execution.write_record(folder / job.folder, record)
-
-    pool.ended = work
-    with clocks.of("all"):
-        joined = tuner.join(folder, given)
-        studies = [cell_study.CellStudy(cell, storage, sampler) for cell in given]
-        for study in studies:
-            study.ask = clocks.timed("asks", study.ask)  # type: ignore[method-assign]
-        swept = tuner.Tuner(folder, studies, pool, Effort(TRIALS, REPEATS, 2, True), NEIGHBOURS, joined)
-        swept._certify = clocks.timed("importances", swept._certify)  # type: ignore[method-assign]
-        swept._write_tables = clocks.timed("tables", swept._write_tables)  # type: ignore[method-assign]
-        with contextlib.redirect_stdout(io.StringIO()):
-            swept.run()
+    method = Method(Effort(TRIALS, REPEATS, 2, True), composed().hydra.sweeper.sampler, None, NEIGHBOURS)
+    with contextlib.ExitStack() as stack:
+        for part, place, name in (
+            ("asks", next_settings, "next_trials"),
+            ("importances", CellState, "certify"),
+            ("tables", Driver, "_write_tables"),
+        ):
+            stack.enter_context(mock.patch.object(place, name, clocks.timed(part, getattr(place, name))))
+        stack.enter_context(clocks.of("driver"))
+        stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+        swept = Driver(folder, given, method, join(folder, given))
+        swept.run(Cluster(WORKERS, lambda job: job.cost))
     per_run = 1000 / len(swept.ledger.rows)
-    found = clocks.seconds
-    found["driver"] = found["all"] - found["workers"]
-    return {f"{part} (ms/run)": found[part] * per_run for part in ("driver", "asks", "importances", "tables")}
+    return {f"{part} (ms/run)": clocks.seconds[part] * per_run for part in ("driver", "asks", "importances", "tables")}
 
 
 def measure(folder: Path, given: list[partitioning.Cell]) -> dict[str, float]:
-    """What a finished study costs to open, to read and to write again."""
-    sampler = composed().hydra.sweeper.sampler
-    clocks, trials = Clocks(), len(given) * TRIALS
-    journal = folder / layout.JOURNAL
+    """What a finished study costs to read, to mirror and to write again."""
+    clocks = Clocks()
     with clocks.of("start (s)"):
-        with clocks.of("open journal (s)"):
-            storage = open_storage(None, folder)
-        opened = [cell_study.CellStudy(cell, storage, sampler) for cell in given]
-        for own in opened:
-            own.running()
-            own.counted()
-        ledger = Ledger(folder)
+        ledger = Ledger(folder, given)
+    with clocks.of("mirror (s)"):
+        mirror = Mirror(None, folder)
+        mirror.catch_up((cell, ledger.trials(cell)) for cell in given)
+        mirror.close()
+    (folder / layout.CELLS).unlink()
+    (folder / layout.TRIALS).unlink()
     with clocks.of("write tables (s)"):
         write_tables.write(folder, ledger.rows, {})
     with clocks.of("read trials.csv (s)"):
         read_table(folder / layout.TRIALS)
-    with clocks.of("publish (s)"):
-        dashboard.publish(folder, opened, storage)
-    lines = journal.read_bytes().count(b"\n")
-    files = [path for path in folder.rglob("*") if path.is_file() and path != journal]
+    written = [path for path in folder.rglob("*") if path.name == layout.RESULT]
     return {
         **clocks.seconds,
-        "journal lines/trial": lines / trials,
-        "journal B/trial": journal.stat().st_size / trials,
+        "journal B/trial": (folder / layout.JOURNAL).stat().st_size / (len(given) * TRIALS),
         "trials.csv B/run": (folder / layout.TRIALS).stat().st_size / len(ledger.rows),
         "inodes/run": sum(1 for _ in folder.rglob("*")) / len(ledger.rows),
-        "record B/run": sum(path.stat().st_size for path in files if path.name == layout.RESULT) / len(ledger.rows),
+        "record B/run": sum(path.stat().st_size for path in written) / len(ledger.rows),
     }
-
-
-def sqlite_load(folder: Path, n: int = 12) -> dict[str, float]:
-    """Statements, commits, bytes and CPU milliseconds per trial, sweep and worker together."""
-    from sqlalchemy import event
-    from sqlalchemy.engine import Engine
-
-    counts: dict[str, float] = defaultdict(float)
-
-    def count(what: str) -> Callable[..., None]:
-        def one(*arguments: Any) -> None:
-            counts[what] += 1 / n
-
-        return one
-
-    url, (cell, *_), sweeper = f"sqlite:///{folder}/studies.db", some_cells(1), composed().hydra.sweeper
-    own = cell_study.CellStudy(cell, open_storage(url, folder), sweeper.sampler)
-    own.open()
-
-    def trial() -> None:
-        ask = own.ask(2)
-        name = own.study.study_name
-        run = config.TrialConfig(stage=TRIAL, index=ask.index, number=ask.number, study=name)
-        channel = Channel(run, url, folder, sweeper.pruner)
-        for report in range(1, 4):
-            channel.report(report, 1 / report)
-        channel.notes()
-        channel.tell({"state": COMPLETE, "result": {"val_loss": 1 / (ask.index + 2)}})
-        tell(own.study, ask.number, COMPLETE, 1.0)
-
-    for _ in range(4):
-        trial()
-    event.listen(Engine, "before_cursor_execute", count("statements"))
-    event.listen(Engine, "commit", count("commits"))
-    size, start = (folder / "studies.db").stat().st_size, time.process_time()
-    for _ in range(n):
-        trial()
-    counts["CPU ms"] = 1000 * (time.process_time() - start) / n
-    counts["bytes"] = ((folder / "studies.db").stat().st_size - size) / n
-    return counts
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--sqlite", action="store_true")
     parser.add_argument("--trials", type=int, nargs="+", help="other numbers of trials")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    if options.sqlite:
-        with tempfile.TemporaryDirectory() as name:
-            print("SQLite, per trial:", ", ".join(f"{k} {v:.0f}" for k, v in sqlite_load(Path(name)).items()))
-        return
     found: dict[int, dict[str, float]] = {}
     for total in options.trials or ((300, 1_000) if options.quick else (1_000, 3_000, 10_000)):
         memory = Path("/dev/shm")

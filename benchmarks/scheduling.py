@@ -24,11 +24,11 @@ from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from replay import Outcome, Seconds, cells, replay
+from replay import Replayed, Seconds, cells, replay
 
 from mnist_scaling.run_trainer import TRAINER
 from mnist_scaling.study.vocabulary import INDEPENDENT, NEIGHBOURS
-from mnist_scaling.tuning.cell.cell_tuner import Effort
+from mnist_scaling.tuning.cell.next_settings import Effort
 from mnist_scaling.tuning.grid.partitioning import Cell
 
 RECORDED = Path(__file__).with_name("recorded") / "quickstart.csv"
@@ -103,7 +103,7 @@ def predicted(cell: Cell, stage: str) -> float:
 
 
 def seconds_of(grid: Grid) -> Seconds:
-    """How long a job of a study takes; that of several repeats is the sum of theirs, as recorded."""
+    """How long a job of a study takes."""
 
     @cache
     def one(name: str, stage: str, index: int) -> float:
@@ -115,14 +115,14 @@ def seconds_of(grid: Grid) -> Seconds:
         return predicted(cell, stage) * ratios[place % len(ratios)]
 
     by_name = {cell.name: cell for cell in cells_of(grid)}
-    return lambda job: one(job.cell.name, job.stage, job.index)
+    return lambda job: one(job.cell, job.stage, job.index)
 
 
-def outcomes(grid: Grid, records: Path | None) -> Iterator[tuple[int, str, int | None, Outcome]]:
+def outcomes(grid: Grid, records: Path | None) -> Iterator[tuple[int, str, int | None, Replayed]]:
     """Every replay of a study, those that are recorded read from their file."""
     known = {}
     if records is not None and records.exists():
-        known = {line["key"]: Outcome(**line["outcome"]) for line in map(json.loads, records.read_text().splitlines())}
+        known = {line["key"]: Replayed(**line["outcome"]) for line in map(json.loads, records.read_text().splitlines())}
     seconds = seconds_of(grid)
     for workers, rule, batch in itertools.product(WORKERS, RULES, BATCHES):
         key = f"{grid.name}/{workers}/{rule}/{batch}"
@@ -150,7 +150,7 @@ def tables(records: Path | None = None) -> Iterator[str]:
             yield f"| {workers:,} | `{rule}` | " + " | ".join(row) + " |"
 
 
-def _entry(found: Outcome) -> str:
+def _entry(found: Replayed) -> str:
     shares = (found.idle, found.parents / (found.workers * found.makespan))
     return f"{found.makespan / found.ideal:.2f} · {100 * shares[0]:.0f} % · {100 * shares[1]:.0f} %"
 

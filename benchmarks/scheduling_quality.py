@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import optuna
 from replay import composed
 from replay import replay as replayed
 from scheduling import GRIDS, RECORDED, cells_of, write
@@ -34,8 +33,8 @@ from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
 from mnist_scaling.study.columns import column_of
 from mnist_scaling.study.vocabulary import COMPLETE, INDEPENDENT, NEIGHBOURS
-from mnist_scaling.tuning.cell.cell_study import CellStudy
-from mnist_scaling.tuning.cell.cell_tuner import Effort
+from mnist_scaling.tuning.cell.next_settings import Effort
+from mnist_scaling.tuning.cell.trial import best
 from mnist_scaling.tuning.grid.partitioning import Cell
 from mnist_scaling.tuning.workers.job import Job
 
@@ -88,17 +87,19 @@ def surrogate() -> Surrogate:
 def tune(rule: str, batch: int, seed: int) -> dict[str, float]:
     """Log loss of each cell's selected setting."""
     sampler = composed().hydra.sweeper.sampler
-    storage = optuna.storages.InMemoryStorage()
     given = [_with_seed(cell, seed) for cell in cells_of(QUICKSTART)]
+    cells = {cell.name: cell for cell in given}
 
     def loss(job: Job) -> float:
-        text = f"{seed}/{job.cell.name}/{sorted(job.params.items())}/{job.seed}"
+        setting = {key: value for key, value in job.settings.items() if key != "seed"}
+        text = f"{seed}/{job.cell}/{sorted(setting.items())}/{job.seed}"
         rng = np.random.default_rng(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big"))
-        return float(np.exp(surrogate().mean(job.cell, job.params) + surrogate().noise * rng.standard_normal()))
+        return float(np.exp(surrogate().mean(cells[job.cell], setting) + surrogate().noise * rng.standard_normal()))
 
     effort = Effort(QUICKSTART.n_trials, 0, batch, True)
-    _, ledger = replayed(given, 1, lambda job: 1.0, effort, rule, lambda c: CellStudy(c, storage, sampler), loss)
-    return {cell.name: surrogate().mean(cell, ledger.selected(cell) or {}) for cell in given}
+    _, ledger = replayed(given, 1, lambda job: 1.0, effort, rule, sampler, loss)
+    selected = {name: best(ledger.trials(cell)) for name, cell in cells.items()}
+    return {name: surrogate().mean(cells[name], trial.params) for name, trial in selected.items() if trial}
 
 
 def _with_seed(cell: Cell, seed: int) -> Cell:

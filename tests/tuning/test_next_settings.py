@@ -99,8 +99,11 @@ def test_a_sampler_learns_from_its_neighbours_trials() -> None:
         lr, dropout = float(np.exp(rng.uniform(np.log(1e-3), np.log(5e-2)))), float(rng.uniform(0, 0.3))
         params = {"optim.lr": lr, "model.dropout": dropout}
         theirs.append(Trial(index, params, cell.space, state=COMPLETE, value=0.1 + abs(np.log(lr / 0.02))))
-    told = tuned(cell, 3, neighbours=[Neighbour(theirs)])[2].params["optim.lr"]
-    alone = tuned(cell, 3)[2].params["optim.lr"]
+    own = [replace(theirs[0], value=1.0), replace(theirs[1], value=1.0)]
+    told, alone = (
+        next_trials(cell, own, neighbours, Effort(3, 0), helpers.SAMPLER)[0].params["optim.lr"]
+        for neighbours in ([Neighbour(theirs)], [])
+    )
     assert abs(np.log(told / 0.02)) < 0.7
     assert told != alone
 
