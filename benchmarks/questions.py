@@ -20,8 +20,9 @@ import pandas as pd
 from mnist_scaling.ask import draw, figure_of
 from mnist_scaling.asking import catalogue
 from mnist_scaling.asking.answered import Answer, answer
-from mnist_scaling.asking.question import Question, leave_out
+from mnist_scaling.asking.question import leave_out
 from mnist_scaling.asking.study_arms import study_name, tables_of
+from mnist_scaling.config.question_schema import Question
 from mnist_scaling.reporting.text import estimate
 from mnist_scaling.study import layout
 from mnist_scaling.study.files import read_json, write_atomically

@@ -20,14 +20,14 @@ share."""
 
 ALLOWED = {
     "errors": set(),
-    "config": {"errors", "study", "cli", "fitting", "settings", "asking"},
+    "config": {"errors", "study", "cli", "fitting", "settings"},
     "study": {"errors"},
     "cli": {"errors"},
     "training": {"errors", "config", "study"},
     "tuning": {"errors", "config", "study"},
     "fitting": {"errors", "study"},
     "settings": {"errors", "study", "fitting"},
-    "asking": {"errors", "study", "fitting", "settings", "reporting"},
+    "asking": {"errors", "config", "study", "fitting", "settings", "reporting"},
     "reporting": {"errors", "study", "fitting", "settings"},
 }
 """Which parts of the package a part may import besides itself. Commands may import anything but each other."""

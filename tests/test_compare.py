@@ -15,8 +15,8 @@ import pandas as pd
 import pytest
 
 from mnist_scaling import compare, report
-from mnist_scaling.config.compare_config import CompareConfig
-from mnist_scaling.config.fit_config import BootstrapConfig, ColumnsConfig
+from mnist_scaling.config.compare_schema import CompareConfig
+from mnist_scaling.config.fit_schema import BootstrapConfig, ColumnsConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.reporting import html
 from mnist_scaling.reporting.loading import load_arms, load_comparison

@@ -16,10 +16,11 @@ from omegaconf import DictConfig
 from mnist_scaling import cli
 from mnist_scaling.asking import catalogue, measures, question_list
 from mnist_scaling.asking.answered import Answer, answer, record
-from mnist_scaling.asking.question import Question, arms_of, leave_out, order_of
+from mnist_scaling.asking.question import arms_of, leave_out, order_of
 from mnist_scaling.asking.study_arms import LOSS, checksum, study_name, sweep, tables_of
 from mnist_scaling.config import build
-from mnist_scaling.config.ask_config import NAME, AskConfig
+from mnist_scaling.config.ask_schema import NAME, AskConfig
+from mnist_scaling.config.question_schema import Question
 from mnist_scaling.errors import InputError
 from mnist_scaling.reporting import answer_page, figure_files
 from mnist_scaling.reporting.figures import answer as draw_answer

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import errno
 import os
 import re
@@ -12,7 +11,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from mnist_scaling.errors import InputError
+from mnist_scaling.errors import InputError, nearest
 
 _PACKAGE = Path(__file__).resolve().parent
 _DEBUG = "HYDRA_FULL_ERROR"
@@ -171,8 +170,7 @@ def _explain_hydra(error: BaseException, config_name: str) -> str:
 
 
 def _unknown_key(key: str, config_name: str, where: str = "got") -> str:
-    close = difflib.get_close_matches(key, _known_keys(config_name), n=1, cutoff=0.6)
-    fix = f"did you mean `{close[0]}`?" if close else "`--cfg all` prints every key there is."
+    fix = nearest(key, _known_keys(config_name), "`--cfg all` prints every key there is.")
     return f"Every key must exist in the configuration, but {where} `{key}`: {fix}"
 
 

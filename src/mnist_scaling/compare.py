@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 
 from mnist_scaling import cli
 from mnist_scaling.config import build
-from mnist_scaling.config.compare_config import CompareConfig
+from mnist_scaling.config.compare_schema import CompareConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.fit_source import Source, read
 from mnist_scaling.fitting.comparing import Arm, compare

@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 
 from mnist_scaling import cli
 from mnist_scaling.config import build
-from mnist_scaling.config.fit_config import FitConfig
+from mnist_scaling.config.fit_schema import FitConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.fit_source import Source, read
 from mnist_scaling.fitting.analysis import analyse

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from mnist_scaling.config.fit_config import FitConfig
+from mnist_scaling.config.fit_schema import FitConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.inputs.read import read_columns
 from mnist_scaling.fitting.inputs.rows import Table

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from mnist_scaling import fit, report
-from mnist_scaling.config.fit_config import BootstrapConfig, ColumnsConfig, FitConfig
+from mnist_scaling.config.fit_schema import BootstrapConfig, ColumnsConfig, FitConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.report import ReportConfig
 from mnist_scaling.reporting.figures import FIGURES

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
@@ -12,9 +11,10 @@ from typing import Any
 
 from mnist_scaling.asking import measures
 from mnist_scaling.asking.measures.base import Found
-from mnist_scaling.asking.question import SLOT, Question, leave_out
+from mnist_scaling.asking.question import SLOT, leave_out
 from mnist_scaling.asking.study_arms import Arm, checksum, flagged_rows, read_arms, rows_in_no_arm, study_name, sweep
-from mnist_scaling.errors import InputError
+from mnist_scaling.config.question_schema import Question
+from mnist_scaling.errors import InputError, nearest
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.study.tables.trials_and_cells import read_table
 
@@ -110,9 +110,7 @@ def fill(sentence: str, found: Found, show: Callable[[Interval], str]) -> str:
         if slot in found.words:
             return found.words[slot]
         if slot not in found.numbers:
-            known = [*found.numbers, *found.words]
-            close = difflib.get_close_matches(slot, known, n=1, cutoff=0.5)
-            fix = f"did you mean {{{close[0]}}}?" if close else f"choose one of {', '.join(known)}."
+            fix = nearest(slot, [*found.numbers, *found.words])
             raise InputError(
                 f"Every slot of a sentence must be filled by a measure, but none of them gives {{{slot}}}: {fix}"
             )

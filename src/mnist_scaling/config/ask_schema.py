@@ -9,8 +9,8 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from mnist_scaling import cli
-from mnist_scaling.asking.question import FULL, SCALES
 from mnist_scaling.config import register
+from mnist_scaling.config.question_schema import FULL, SCALES
 from mnist_scaling.errors import InputError
 
 

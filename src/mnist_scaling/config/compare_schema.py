@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_scaling.config import register, require
-from mnist_scaling.config.fit_config import BootstrapConfig, ColumnsConfig, FitConfig
+from mnist_scaling.config.fit_schema import BootstrapConfig, ColumnsConfig, FitConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.comparing import ComparisonOptions
 from mnist_scaling.study import layout
