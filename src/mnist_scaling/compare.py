@@ -30,9 +30,9 @@ from mnist_scaling.study import missing, provenance
 from mnist_scaling.study.files import write_atomically
 from mnist_scaling.study.flags import ARM_UNFINISHED, OTHER_DATA
 from mnist_scaling.study.layout import COMPARISON, COMPARISON_PAGE, TRIALS
+from mnist_scaling.study.tables.cell_runs import repeat_losses
 from mnist_scaling.study.tables.fitted_rows import Arm as Rows
 from mnist_scaling.study.tables.fitted_rows import arm_name
-from mnist_scaling.study.tables.repeat_losses import repeat_losses
 from mnist_scaling.study.tables.trials_and_cells import read_table
 
 

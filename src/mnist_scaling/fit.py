@@ -37,11 +37,9 @@ from mnist_scaling.study.columns import SEED
 from mnist_scaling.study.files import write_atomically
 from mnist_scaling.study.flags import TOO_FEW_CELLS
 from mnist_scaling.study.layout import CURVES, FITS, STUDY, TRIALS
-from mnist_scaling.study.roles import roles_of
-from mnist_scaling.study.tables.fitted_rows import Arm
+from mnist_scaling.study.tables.cell_runs import tuned_trials, untuned_runs
+from mnist_scaling.study.tables.fitted_rows import Arm, roles_of
 from mnist_scaling.study.tables.trials_and_cells import read_table
-from mnist_scaling.study.tables.tuned_trials import tuned_trials
-from mnist_scaling.study.tables.untuned import untuned_runs
 
 CURVE_ROLES = {"row": "cell", "N": "n_params", "D": "n_seen", "C": "flops", "loss": "val_loss", "phase": "phase"}
 """Columns of a study's curves.csv."""

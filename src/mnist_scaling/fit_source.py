@@ -17,7 +17,7 @@ from mnist_scaling.study import provenance
 from mnist_scaling.study.columns import CONVENTIONS
 from mnist_scaling.study.files import read_json
 from mnist_scaling.study.layout import CELLS, STUDY, TRIALS, study_folder
-from mnist_scaling.study.tables.completeness import unfinished
+from mnist_scaling.study.missing import unfinished
 from mnist_scaling.study.tables.fitted_rows import Arm, FittedRows, fitted_rows, study_columns
 from mnist_scaling.study.tables.trials_and_cells import read_table
 

@@ -17,9 +17,8 @@ from mnist_scaling.study import columns, layout
 from mnist_scaling.study.columns import FITTED, label
 from mnist_scaling.study.files import read_json
 from mnist_scaling.study.provenance import COMMAND
-from mnist_scaling.study.roles import Roles, roles_of
 from mnist_scaling.study.tables import trials_and_cells
-from mnist_scaling.study.tables.fitted_rows import Arm, fitted_rows
+from mnist_scaling.study.tables.fitted_rows import Arm, Roles, fitted_rows, roles_of
 
 REQUIRED = ("n_params", "n_seen", "flops", "val_loss", "test_loss", "test_loss_se", "n_trials", "n_repeats", "flags")
 """Columns of a study's cells.csv that no report can do without; all others may be absent."""

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mnist_scaling.study.tables.tuned_trials import tuned_trials
+from mnist_scaling.study.tables.cell_runs import tuned_trials
 
 
 def ranged(name: str, **attributes: object) -> str:
