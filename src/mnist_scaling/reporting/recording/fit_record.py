@@ -1,9 +1,9 @@
-"""fits.json from a `Result`: plain lists and numbers, strict JSON (a missing number is null)."""
+"""The record of a fit, from a `Result`."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,245 +18,81 @@ from mnist_scaling.fitting.laws.base import Law
 from mnist_scaling.fitting.selection.criteria import HoldOut
 from mnist_scaling.fitting.selection.fitted import Fitted
 from mnist_scaling.fitting.selection.slices import Slice
-from mnist_scaling.fitting.sensitivity import Variant
 from mnist_scaling.fitting.uncertainty.interval import Interval
-from mnist_scaling.settings.optimal_settings import KeyLaws, SettingLaw, SettingsLaws, TunedKey
-from mnist_scaling.settings.setting_prior import prior, share_of_range
-from mnist_scaling.settings.tuning_change import SOURCES, TunedCells, TuningChange
+from mnist_scaling.reporting.files.fits import (
+    OK, CoverageRecord, DataRecord, Disagreement, Fits, FlagRecord, FrontierRecord, HeadlineRecord, HoldOutRecord,
+    LawRecord, PredictionRecord, Residual, Selection, SliceRecord,
+)  # fmt: skip
+from mnist_scaling.reporting.files.json_form import read
 from mnist_scaling.study.flags import NOT_CONVERGED
 
-SCHEMA = 1
 
-
-def document(result: Result) -> dict[str, Any]:
-    """The whole of fits.json; docs/fitting.md says what each key is."""
-    table = result.table
-    laws: dict[str, Any] = {k: _law(f, result) for k, f in result.fitted.items()}
+def fit_record(result: Result) -> Fits:
+    """The whole of fits.json."""
+    table, choice = result.table, result.choice
+    laws = {k: _law(f, result) for k, f in result.fitted.items()}
     laws |= {k: _refused(*v, result) for k, v in result.refused.items()}
-    out = {
-        "schema": SCHEMA,
-        "laws": laws,
-        "selected": result.choice.selected,
-        "selection": {
-            "reason": result.choice.reason,
-            "reference": result.reference,
-            "weights": result.choice.weights,
-            "simplest": result.choice.simplest,
-            "stability": result.choice.stability,
-        },
-        "headline": headline(result),
-        "frontier": {k: _frontier(v) for k, v in result.frontier.items()},
-        "agreement": agreement(result.frontier),
-        "slices": [_slice(part, fitted, why, table) for part, fitted, why in result.extra_slices],
-        "predictions": [
-            {**result.options.predict, "law": p.law, "loss": p.loss, "reach": p.reach} for p in result.predictions
-        ],
-        "lifetime": None if result.lifetime is None else vars(result.lifetime),
-        "flags": [f.record() for f in result.flags],
-        "cost": None if result.cost is None else vars(result.cost),
-        "data": {"n": len(table), "rows": table.rows.tolist(), "masked": result.masked, "notes": result.notes},
-        "settings": _settings(result),
-    }
-    return strict(out)
+    return Fits(
+        laws=laws,
+        selected=choice.selected,
+        selection=Selection(choice.reason, result.reference, choice.weights, choice.simplest, choice.stability),
+        headline=read(HeadlineRecord, headline(result)),
+        frontier={k: _frontier(v) for k, v in result.frontier.items()},
+        agreement=[Disagreement(**pair) for pair in agreement(result.frontier)],
+        slices=[_slice(part, fitted, why, table) for part, fitted, why in result.extra_slices],
+        predictions=[PredictionRecord(result.options.predict, p.law, p.loss, p.reach) for p in result.predictions],
+        lifetime=result.lifetime,
+        flags=[FlagRecord(**f.record()) for f in result.flags],
+        cost=None if result.cost is None else vars(result.cost),
+        data=DataRecord(len(table), table.rows.tolist(), result.masked, result.notes),
+        settings=_settings(result),
+    )
 
 
-def not_fitted(why: str) -> dict[str, Any]:
-    """The record of a table, or of an arm, to which nothing was fitted: the keys of `document` without a number."""
-    return {
-        "schema": SCHEMA,
-        "why": why,
-        "laws": {},
-        "selected": None,
-        "selection": {"reason": why, "reference": None, "weights": {}, "simplest": None, "stability": None},
-        "headline": nothing_to_quote(why),
-        "frontier": {},
-        "agreement": [],
-        "slices": [],
-        "predictions": [],
-        "lifetime": None,
-        "flags": [],
-        "cost": None,
-        "data": {"n": 0, "rows": [], "left_out": [], "masked": [], "notes": []},
-        "settings": {},
-    }
+def not_fitted(why: str) -> Fits:
+    """The record of a table, or of an arm, to which nothing was fitted."""
+    return Fits(
+        why=why,
+        selection=Selection(why),
+        headline=read(HeadlineRecord, nothing_to_quote(why)),
+        data=DataRecord(rows=[]),
+    )
 
 
-def of_arms(arms: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The whole of fits.json for a table of several arms.
-
-    Parameters
-    ----------
-    arms : sequence of dict
-        One record of `document`, or of `not_fitted`, per arm, each with its "name" and "axes".
-    """
-    why = "Laws are fitted to each arm alone and never to several together: see `arms`."
-    out = not_fitted(why) | {"arms": list(arms)}
-    fitted = next(arm for arm in arms if arm["laws"])
-    out["settings"] = dict(fitted["settings"])
-    out["data"]["n"] = sum(arm["data"]["n"] for arm in arms)
-    return out
+def of_arms(arms: Sequence[Fits]) -> Fits:
+    """The whole of fits.json for a table of several arms: one record of `fit_record` or `not_fitted` per arm."""
+    whole = not_fitted("Laws are fitted to each arm alone and never to several together: see `arms`.")
+    fitted = next(arm for arm in arms if arm.laws)
+    data = replace(whole.data, n=sum(arm.data.n for arm in arms))
+    return replace(whole, arms=arms, settings=dict(fitted.settings), data=data)
 
 
-def sensitivity_record(variants: Sequence[Variant]) -> list[dict[str, Any]]:
-    """The key "sensitivity" of fits.json."""
-    return list(strict([vars(v) for v in variants]))
+def coverage_record(law: str, found: Sequence[Coverage]) -> CoverageRecord:
+    """How often intervals held the truth."""
+    return CoverageRecord(law, [vars(c) | {"share": c.share} for c in found])
 
 
-def coverage_record(law: str, found: Sequence[Coverage]) -> dict[str, Any]:
-    """The key "coverage" of fits.json."""
-    return dict(strict({"law": law, "quantities": [vars(c) | {"share": c.share} for c in found]}))
-
-
-def tuning_change_record(
-    cells: TunedCells | None,
-    rows: np.ndarray | None = None,
-    found: TuningChange | None = None,
-    setting: Mapping[str, Any] | None = None,
-    why: str = "",
-) -> dict[str, Any]:
-    """The key "tuning_change" of fits.json; where it can't be computed its status says why.
-
-    Parameters
-    ----------
-    cells : TunedCells, optional
-        None where not even the cells' untuned losses are known.
-    rows : array of int, shape (n,)
-        Number of each cell in its file.
-    found : TuningChange, optional
-    setting : mapping, optional
-        The untuned setting.
-    why : str
-        The reason where nothing was found.
-    """
-    if found is not None and not found.slices:
-        why = "Fewer than three cells in a line have both an untuned run and repeats of the tuned setting."
-    out: dict[str, Any] = {"status": why or "ok", "setting": setting or {}, "slices": [], "plane": {}, "cells": []}
-    if cells is not None and rows is not None:
-        columns = {k: getattr(cells, k) for k in ("N", "D", *SOURCES, "tuned_se")}
-        out["cells"] = [{"row": rows[i], **{k: v[i] for k, v in columns.items()}} for i in range(len(rows))]
-    if found is not None and rows is not None and not why:
-        out |= {"level": found.level, "plane": found.plane, "left_out": rows[found.left_out]}
-        out["slices"] = [
-            {"variable": s.variable, "fixed": s.fixed, "at": s.at, "rows": rows[s.index], **s.exponents}
-            for s in found.slices
-        ]
-    return dict(strict(out))
-
-
-def settings_laws_record(
-    found: SettingsLaws | None, rows: Sequence[int] = (), why: str = "", at: Mapping[str, float] | None = None
-) -> dict[str, Any]:
-    """The key "settings_laws" of fits.json; where there are none its status says why.
-
-    Parameters
-    ----------
-    found : SettingsLaws, optional
-    rows : sequence of int
-        Number of each cell in its file.
-    why : str
-        The reason where nothing was found.
-    at : mapping, optional
-        N and D of a cell whose best settings are to be predicted.
-    """
-    out: dict[str, Any] = {"status": why or "ok", "keys": {}, "cells": [], "predicted": None}
-    if found is None:
-        return out
-    out |= {"within": found.options.within, "level": found.options.level, "noise_log": found.noise}
-    for one in found.keys:
-        known = found.used & np.isfinite(one.side)
-        out["keys"][one.key.name] = {
-            "scale": "log" if one.key.log else "linear",
-            "range": {"low": one.low, "high": one.high},
-            "status": one.status,
-            "curvature": one.curvature,
-            "cells": int(known.sum()),
-            "censored": {"low": int((one.side[known] < 0).sum()), "high": int((one.side[known] > 0).sum())},
-            "laws": [_setting_law(law) for law in one.laws],
-        }
-    if at:
-        settings = {
-            name: {**guess.record(), "share_of_range": share_of_range(guess, one)}
-            for one in found.keys
-            for name, guess in prior([one], found.options.level, **at).items()
-        }
-        out["predicted"] = {"at": at, "settings": settings}
-    for i, row in enumerate(rows):
-        best = {one.key.name: {**one.best[i].record(), "side": one.side[i]} for one in found.keys}
-        out["cells"].append({"row": row, "trials": found.trials[i], "used": bool(found.used[i]), "best": best})
-    return dict(strict(out))
-
-
-def _setting_law(law: SettingLaw) -> dict[str, Any]:
-    return {
-        "against": law.against,
-        "exponents": dict(law.coefficients),
-        "centre": dict(zip(law.against, law.centre, strict=True)),
-        "constant": law.constant,
-        "covariance": law.covariance,
-        "spread": law.spread,
-        "lean": law.lean,
-        "n": law.n,
-    }
-
-
-def known_settings_laws(record: Mapping[str, Any]) -> list[KeyLaws]:
-    """The laws in the key "settings_laws" of a fits.json, as `optimal_settings.prior` takes them."""
-    return [
-        KeyLaws(
-            TunedKey(name, key["scale"] == "log"), key["status"], Interval.of(key["curvature"]), [], np.array([]),
-            key["range"]["low"], key["range"]["high"],
-            [
-                SettingLaw(
-                    tuple(law["against"]), {k: Interval.of(v) for k, v in law["exponents"].items()},
-                    np.array([law["centre"][k] for k in law["against"]]), law["constant"],
-                    np.array(law["covariance"], float), law["spread"], law["lean"], law["n"],
-                )
-                for law in key["laws"]
-            ],
-        )
-        for name, key in record["keys"].items()
-    ]  # fmt: skip
-
-
-def strict(value: Any) -> Any:
-    """NaN and infinities as None, numpy as Python, so that any JSON reader takes it."""
-    if isinstance(value, dict):
-        return {str(k): strict(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [strict(v) for v in value]
-    if isinstance(value, np.ndarray):
-        return strict(value.tolist())
-    if isinstance(value, Interval):
-        return strict(value.record())
-    if isinstance(value, np.generic):
-        return strict(value.item())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
-
-
-def _law(f: Fitted, result: Result) -> dict[str, Any]:
+def _law(f: Fitted, result: Result) -> LawRecord:
     fit = f.fit
-    concerned = result.law_flags.get(f.law.name, [])
-    return {
-        "formula": f.law.formula,
-        "source": f.law.source,
-        "inputs": list(f.law.inputs),
-        "empirical": f.law.empirical,
-        "status": _status(f),
-        "n": fit.n,
-        "objective": fit.objective,
-        "rmse_log": fit.rmse,
-        "aicc": f.aicc,
-        "holdout": _holdout(f.holdout, result.table, f.part),
-        "rolling_origin": _holdout(f.rolling, result.table, f.part),
-        "held_out_rmse_log": f.held_out,
-        "params": f.params,
-        "units": {p.name: p.unit for p in f.law.parameters},
-        "slopes": f.slopes,
-        "flags": concerned,
-        "slice": f.part.record(result.table) if f.part.variable else None,
-        "fit": {
+    return LawRecord(
+        formula=f.law.formula,
+        source=f.law.source,
+        inputs=f.law.inputs,
+        empirical=f.law.empirical,
+        status=_status(f),
+        n=fit.n,
+        objective=fit.objective,
+        rmse_log=fit.rmse,
+        aicc=f.aicc,
+        holdout=_holdout(f.holdout, result.table, f.part),
+        rolling_origin=_holdout(f.rolling, result.table, f.part),
+        held_out_rmse_log=f.held_out,
+        params=f.params,
+        units={p.name: p.unit for p in f.law.parameters},
+        slopes=f.slopes,
+        flags=result.law_flags.get(f.law.name, []),
+        slice=_part(f.part, result.table),
+        fit={
             "delta": fit.delta.value,
             "delta_reason": fit.delta.reason,
             "starts": fit.starts,
@@ -272,14 +108,13 @@ def _law(f: Fitted, result: Result) -> dict[str, Any]:
             "shared_noise_log": 0.0 if f.noise.shared is None else f.noise.shared.size,
             "draws_converged": f.settled,
         },
-        "profiles": {
+        profiles={
             k: {"low": i.low, "high": i.high, "value": g, "deviance": d} for k, (i, g, d) in f.profiles.items()
         },
-        "residuals": [
-            {"row": int(result.table.rows[i]), "residual": float(r)}
-            for i, r in zip(f.part.index, fit.residual, strict=True)
+        residuals=[
+            Residual(int(result.table.rows[i]), float(r)) for i, r in zip(f.part.index, fit.residual, strict=True)
         ],
-    }
+    )
 
 
 def _status(f: Fitted) -> str:
@@ -295,55 +130,42 @@ def _status(f: Fitted) -> str:
         return "floor not identified"
     if f.fit.ridge:
         return f"undetermined: {' and '.join(f.fit.ridge)} trade off"
-    return "ok"
+    return OK
 
 
-def _holdout(found: HoldOut | None, table: Table, part: Slice) -> dict[str, Any]:
+def _holdout(found: HoldOut | None, table: Table, part: Slice) -> HoldOutRecord:
     if found is None:
-        return {"rmse_log": None, "n": 0, "rows": []}
+        return HoldOutRecord()
     rows = [int(table.rows[part.index[i]]) for i in found.rows]
-    return {"rmse_log": found.rmse_log, "n": found.n, "rows": rows, "reach": found.reach}
+    return HoldOutRecord(found.rmse_log, found.n, rows, found.reach)
 
 
-def _refused(law: Law, part: Slice, why: str, result: Result) -> dict[str, Any]:
-    nothing = {p.name: Interval(np.nan) for p in law.parameters}
-    empty: dict[str, Any] = {"rmse_log": None, "n": 0, "rows": []}
-    return {
-        "formula": law.formula,
-        "source": law.source,
-        "inputs": list(law.inputs),
-        "status": why,
-        "n": len(part.index),
-        "objective": None,
-        "rmse_log": None,
-        "aicc": None,
-        "holdout": empty,
-        "rolling_origin": empty,
-        "held_out_rmse_log": None,
-        "params": nothing,
-        "units": {p.name: p.unit for p in law.parameters},
-        "slopes": {},
-        "flags": result.law_flags.get(law.name, []),
-        "slice": part.record(result.table) if part.variable else None,
-    }
+def _refused(law: Law, part: Slice, why: str, result: Result) -> LawRecord:
+    return LawRecord(
+        formula=law.formula,
+        source=law.source,
+        inputs=law.inputs,
+        status=why,
+        n=len(part.index),
+        params={p.name: Interval() for p in law.parameters},
+        units={p.name: p.unit for p in law.parameters},
+        flags=result.law_flags.get(law.name, []),
+        slice=_part(part, result.table),
+    )
 
 
-def _frontier(found: FrontierResult) -> dict[str, Any]:
+def _frontier(found: FrontierResult) -> FrontierRecord:
     f = found.frontier
-    return {
-        **{k: v.record() for k, v in found.intervals.items()},
-        "status": f.status,
-        "flags": list(found.flags),
-        "points": f.points,
-        **f.extra,
-    }
+    return FrontierRecord(**found.intervals, status=f.status, flags=found.flags, points=f.points, extra=f.extra)
 
 
-def _slice(part: Slice, fitted: Fitted | None, why: str, table: Table) -> dict[str, Any]:
-    record = part.record(table) | {"law": f"power_{part.variable}", "status": why}
-    if fitted is not None:
-        record |= {"params": fitted.params, "rmse_log": fitted.fit.rmse, "n": fitted.fit.n}
-    return record
+def _part(part: Slice, table: Table) -> SliceRecord | None:
+    return SliceRecord(**part.record(table)) if part.variable else None  # type: ignore[arg-type]
+
+
+def _slice(part: Slice, fitted: Fitted | None, why: str, table: Table) -> SliceRecord:
+    found = SliceRecord(**part.record(table), law=f"power_{part.variable}", status=why)  # type: ignore[arg-type]
+    return found if fitted is None else replace(found, params=fitted.params, rmse_log=fitted.fit.rmse, n=fitted.fit.n)
 
 
 def _settings(result: Result) -> dict[str, Any]:
