@@ -62,6 +62,7 @@ def words(cell: object) -> Text:
     reader = _Marks()
     reader.feed(str(text) if isinstance(text, Markup) else str(Markup.escape(text)))
     reader.close()
+    reader.text.rstrip()
     return reader.text
 
 
