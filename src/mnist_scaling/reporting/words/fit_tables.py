@@ -94,7 +94,7 @@ def arms_table(arms: Sequence[Fits], names: Sequence[str], cells: Sequence[int])
             name,
             n,
             arm.why or spaced(arm.selected or "none selected"),
-            *(Interval(*(getattr(getattr(arm.headline, key), end) for end in ("value", "low", "high"))) for key in keys),
+            *(getattr(arm.headline, key) for key in keys),
         ]
         for arm, name, n in zip(arms, names, cells, strict=True)
     ]
@@ -134,8 +134,7 @@ def straight_line_table(study: Study) -> TextTable:
     rows = []
     for row in straight_lines(study):
         what = Markup("L ∝ {}<sup>−a</sup>") if not row.symbol.endswith("*") else Markup("{} ∝ C<sup>a</sup>")
-        value = Markup("<b>{}</b>").format(_bold(row.exponent)) if not row.exponent.known else _bold(row.exponent)
-        rows.append([what.format(row.symbol), row.short, value, ends(row.exponent), row.points, row.status])
+        rows.append([what.format(row.symbol), row.short, _bold(row.exponent), ends(row.exponent), row.points, row.status])
     return TextTable(["", "where", "a", f"{study.fits.level} interval", "cells", "status"], rows)
 
 
