@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from pathlib import Path
+from datetime import datetime
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from mnist_scaling.reporting import html_tables, recipe, sentences
 from mnist_scaling.reporting.figure_files import Shown
 from mnist_scaling.reporting.figures import NO_TRIALS
-from mnist_scaling.reporting.loading import Study
+from mnist_scaling.reporting.files.fits import FlagRecord
+from mnist_scaling.reporting.files.loading import Study
+from mnist_scaling.reporting.pages.template import draw
 from mnist_scaling.reporting.prepare import Missing
 from mnist_scaling.reporting.prepare.change import Change
 from mnist_scaling.reporting.text import listing
+from mnist_scaling.reporting.words import fit_tables, recipe, sentences
+from mnist_scaling.reporting.words.cell_tables import cell_table
+from mnist_scaling.reporting.words.tuning_tables import settings_table, slope_table
 from mnist_scaling.study import layout
 from mnist_scaling.study.columns import label
 
-TEMPLATES = Path(__file__).parent / "templates"
 SEVERITIES = ("error", "warning", "info")
 """In the order of the page."""
 
@@ -45,34 +46,31 @@ def page(study: Study, shown: Sequence[Shown], now: datetime | None = None, figu
         Folder of the figures' files, as the captions name it.
     """
     change = next((s.data for s in shown if isinstance(s.data, Change)), None)
-    return (
-        environment()
-        .get_template("report.html.j2")
-        .render(
-            study=study,
-            kicker=KICKER,
-            all_arms=layout.REPORT,
-            style=style_sheet(),
-            date=date(now),
-            opening=sentences.opening(study),
-            findings=sentences.findings(study, change or Missing("")),
-            not_shown=sentences.not_shown(study),
-            quoted=html_tables.quoted_table(study),
-            straight=html_tables.straight_line_table(study),
-            laws=html_tables.law_table(study),
-            frontier=html_tables.frontier_table(study),
-            sensitivity=html_tables.sensitivity_table(study),
-            slopes=html_tables.slope_table(change) if change else None,
-            best_settings=html_tables.settings_table(study),
-            cells=html_tables.cell_table(study),
-            flags=flags(study),
-            sections=sections(shown),
-            figures_at=figures_at,
-            commands=recipe.commands(study),
-            settings=recipe.settings(study),
-            versions=recipe.versions(study),
-            stored_versions="versions" in study.record,
-        )
+    fits = study.fits
+    return draw(
+        "report.html.j2",
+        now,
+        study=study,
+        kicker=KICKER,
+        all_arms=layout.REPORT,
+        opening=sentences.opening(study),
+        findings=sentences.findings(study, change or Missing("")),
+        not_shown=sentences.not_shown(study),
+        quoted=fit_tables.quoted_table(fits),
+        straight=fit_tables.straight_line_table(study),
+        laws=fit_tables.law_table(fits),
+        frontier=fit_tables.frontier_table(fits),
+        sensitivity=fit_tables.sensitivity_table(fits),
+        slopes=slope_table(change) if change else None,
+        best_settings=settings_table(fits.settings_laws),
+        cells=cell_table(study),
+        flags=flags(study),
+        sections=sections(shown),
+        figures_at=figures_at,
+        commands=recipe.commands(study),
+        settings=recipe.settings(study),
+        versions=recipe.versions(study),
+        stored_versions="versions" in study.record,
     )
 
 
@@ -90,43 +88,20 @@ def overview(
         Output of `loading.load_comparison`.
     now : datetime, optional
     """
-    return (
-        environment()
-        .get_template("arms.html.j2")
-        .render(
-            study=arms[0],
-            kicker=KICKER,
-            by=listing([label(column) for column in arms[0].fits.get("settings", {}).get("by", [])]),
-            style=style_sheet(),
-            date=date(now),
-            arms=html_tables.arms_table(arms, pages),
-            compared=compared,
-            comparison=layout.COMPARISON_PAGE,
-            columns=",".join(arms[0].fits.get("settings", {}).get("by", [])),
-            commands=recipe.commands(arms[0]),
-        )
+    by = arms[0].fits.settings.get("by", [])
+    links = [Markup('<a href="{}">{}</a>').format(page, arm.arm) for arm, page in zip(arms, pages, strict=True)]
+    return draw(
+        "arms.html.j2",
+        now,
+        study=arms[0],
+        kicker=KICKER,
+        by=listing([label(column) for column in by]),
+        arms=fit_tables.arms_table([arm.fits for arm in arms], links, [len(arm.cells) for arm in arms]),
+        compared=compared,
+        comparison=layout.COMPARISON_PAGE,
+        columns=",".join(by),
+        commands=recipe.commands(arms[0]),
     )
-
-
-def environment() -> Environment:
-    """The templates of this package's pages."""
-    return Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
-def style_sheet() -> Markup:
-    """The look of every page."""
-    return Markup((TEMPLATES / "report.css").read_text(encoding="utf-8"))
-
-
-def date(now: datetime | None = None) -> str:
-    """A day as pages write it; today's where none is given."""
-    return (now or datetime.now(UTC)).strftime("%-d %B %Y")
 
 
 def sections(shown: Sequence[Shown]) -> dict[str, list[Shown]]:
@@ -138,14 +113,14 @@ def sections(shown: Sequence[Shown]) -> dict[str, list[Shown]]:
     return out
 
 
-def flags(study: Study) -> list[dict[str, Any]]:
+def flags(study: Study) -> list[tuple[FlagRecord, str]]:
     """Flags, the gravest first, with their cells by name."""
     order = {severity: i for i, severity in enumerate(SEVERITIES)}
     out = []
-    for flag in sorted(study.fits["flags"], key=lambda f: order.get(f["severity"], len(order))):
-        names = [_cell_name(study, cell) for cell in flag.get("cells", [])]
+    for flag in sorted(study.fits.flags, key=lambda f: order.get(f.severity, len(order))):
+        names = [_cell_name(study, cell) for cell in flag.cells]
         more = f" and {len(names) - MOST_CELLS} more" if len(names) > MOST_CELLS else ""
-        out.append({**flag, "names": "; ".join(names[:MOST_CELLS]) + more, "remedy": flag.get("remedy", "")})
+        out.append((flag, "; ".join(names[:MOST_CELLS]) + more))
     return out
 
 
