@@ -21,9 +21,10 @@ from mnist_scaling.asking.study_arms import LOSS, checksum, study_name, sweep, t
 from mnist_scaling.config import build
 from mnist_scaling.config.ask_config import NAME, AskConfig
 from mnist_scaling.errors import InputError
-from mnist_scaling.reporting import answer_page, figure_files
+from mnist_scaling.reporting import figure_files
 from mnist_scaling.reporting.figures import answer as draw_answer
 from mnist_scaling.reporting.figures import style
+from mnist_scaling.reporting.pages import answer_page
 from mnist_scaling.reporting.prepare.answer import ARM, AnswerFigure, answer_figure, axis
 from mnist_scaling.reporting.text import estimate
 from mnist_scaling.run_trainer import TRAINER

@@ -16,7 +16,7 @@ from mnist_scaling.reporting.figures import laws as draw_l
 from mnist_scaling.reporting.figures import losses as draw_loss
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.figures import tuning as draw_t
-from mnist_scaling.reporting.loading import Study
+from mnist_scaling.reporting.files.loading import Study
 from mnist_scaling.reporting.prepare import Missing, accuracy, best_settings, change, compute, laws, losses, tuning
 
 
