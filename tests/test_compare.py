@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from mnist_scaling.reporting.loading import load_arms, load_comparison
 
 from mnist_scaling import compare, report
 from mnist_scaling.config.compare_config import CompareConfig
 from mnist_scaling.config.fit_config import BootstrapConfig, ColumnsConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.reporting import html
-from mnist_scaling.reporting.loading import load_arms, load_comparison
 from tests.reporting.builder import Builder, power_law
 
 GRID = {"data_fraction": (0.125, 0.25, 0.5, 1.0), "width": (4, 8, 16, 32)}

@@ -26,8 +26,9 @@ from mnist_scaling.fitting.frontier.envelope import attach
 from mnist_scaling.fitting.inputs.rows import Table
 from mnist_scaling.fitting.sensitivity import sensitivity
 from mnist_scaling.reporting import terminal
-from mnist_scaling.reporting.files.fits import CoverageRecord, Fits, LeftOut, SettingsRecord, TuningRecord
+from mnist_scaling.reporting.files.fits import CoverageRecord, Fits, LeftOut
 from mnist_scaling.reporting.files.json_form import plain
+from mnist_scaling.reporting.files.settings import SettingsRecord, TuningRecord
 from mnist_scaling.reporting.recording.fit_record import coverage_record, fit_record, not_fitted, of_arms
 from mnist_scaling.reporting.recording.settings_record import settings_laws_record, tuning_change_record
 from mnist_scaling.reporting.words.fit_summary import fit_summary
@@ -166,9 +167,7 @@ def run(config: FitConfig, overrides: Sequence[str] = ()) -> None:
     )
     settings = {"columns": source.rows.names, "where": config.where, "by": list(source.rows.by)}
     command = shlex.join(["python", "-m", "mnist_scaling.fit", *overrides]) if overrides else ""
-    found = replace(
-        found, data=data, settings={**found.settings, **settings}, config=asdict(config), command=command
-    )
+    found = replace(found, data=data, settings={**found.settings, **settings}, config=asdict(config), command=command)
     write_atomically(path, json.dumps(plain(found), indent=1, allow_nan=False) + "\n")
     terminal.show(fit_summary(found))
     print(f"\nWritten: {path}")

@@ -1,4 +1,4 @@
-"""``python -m mnist_scaling.report``: draw the figures of a fitted study or table and write its report.html"""
+"""``python -m mnist_scaling.report``: draw the figures of a fitted study or table and write its report.html."""
 
 from __future__ import annotations
 

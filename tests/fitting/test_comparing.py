@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from mnist_scaling.fitting.comparing.conclusion import sentence, shared_sentence
+from mnist_scaling.reporting.comparison_json import comparison_record
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.comparing import Arm, ComparisonOptions, compare
@@ -16,7 +18,6 @@ from mnist_scaling.fitting.comparing.comparison_coverage import (
     left_by_tuning,
     simulate,
 )
-from mnist_scaling.fitting.comparing.conclusion import sentence, shared_sentence
 from mnist_scaling.fitting.comparing.exponents import difference_of
 from mnist_scaling.fitting.comparing.multiplier import reach
 from mnist_scaling.fitting.comparing.pairing import match
@@ -26,7 +27,6 @@ from mnist_scaling.fitting.comparing.verdict import verdict
 from mnist_scaling.fitting.inputs.rows import make_table
 from mnist_scaling.fitting.laws import get_law
 from mnist_scaling.fitting.uncertainty.interval import Interval
-from mnist_scaling.reporting.comparison_json import comparison_record
 
 QUICK = ComparisonOptions(draws=300, exponents=False)
 PLANE = {"A": 40.0, "alpha": 0.3, "beta": 0.4}

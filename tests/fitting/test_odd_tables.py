@@ -6,11 +6,11 @@ import json
 
 import numpy as np
 import pytest
+from mnist_scaling.reporting.fits_json import document
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting import Options, Settings, analyse, make_table
 from mnist_scaling.fitting.sensitivity import sensitivity
-from mnist_scaling.reporting.fits_json import document
 
 LOSSES = {
     "constant": lambda n, rng: np.full(len(n), 2.0),

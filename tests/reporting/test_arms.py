@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from mnist_scaling.reporting.fits_json import SCHEMA
+from mnist_scaling.reporting.loading import load_arms
 
 from mnist_scaling import fit, report
 from mnist_scaling.config.fit_config import BootstrapConfig, ColumnsConfig, FitConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.report import ReportConfig
 from mnist_scaling.reporting.figures import FIGURES
-from mnist_scaling.reporting.fits_json import SCHEMA
-from mnist_scaling.reporting.loading import load_arms
 from mnist_scaling.reporting.prepare import losses, tuning
 from tests.reporting.builder import Builder, power_law, refit
 

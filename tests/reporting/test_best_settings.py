@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mnist_scaling.reporting.loading import Study, load
 
 from mnist_scaling.reporting import fits_json
 from mnist_scaling.reporting.figures.best_settings import draw_best_settings
-from mnist_scaling.reporting.loading import Study, load
 from mnist_scaling.reporting.prepare import Missing
 from mnist_scaling.reporting.prepare.best_settings import BestSettings, best_settings
 from mnist_scaling.settings.optimal_settings import Options, SettingsLaws, optimal_settings

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from mnist_scaling.reporting.loading import axis_value, load, load_arms
 
 from mnist_scaling.config.fit_config import ColumnsConfig
 from mnist_scaling.errors import InputError
-from mnist_scaling.reporting.loading import axis_value, load, load_arms
 from tests.reporting.builder import refit, replace_cells
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import matplotlib as mpl
 import pandas as pd
 import pytest
+from mnist_scaling.reporting.loading import load
 
 from mnist_scaling.reporting import figure_files, figures, html
-from mnist_scaling.reporting.loading import load
 from mnist_scaling.reporting.prepare import Missing
 from mnist_scaling.reporting.text import power_of_ten
 from tests.reporting.builder import refit, replace_cells

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-
 from mnist_scaling.reporting.loading import load
+
 from mnist_scaling.reporting.prepare import Missing, change, compute, laws, losses, tuning
 from tests.reporting.builder import refit, replace_cells
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from mnist_scaling.reporting import fits_json, html
 from mnist_scaling.reporting.html_tables import settings_table
 from mnist_scaling.reporting.loading import load
+
+from mnist_scaling.reporting import fits_json, html
 from mnist_scaling.settings.optimal_settings import Options, optimal_settings
 from tests.fitting.test_optimal_settings import KEYS, cells
 

@@ -13,7 +13,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mnist_scaling.reporting.parts import ERROR, GOOD, INFO, QUIET, STRONG, WARNING, Part, Sentence, TextTable, cell_text
+from mnist_scaling.reporting.parts import (
+    ERROR,
+    GOOD,
+    INFO,
+    QUIET,
+    STRONG,
+    WARNING,
+    Part,
+    Sentence,
+    TextTable,
+    cell_text,
+)
 
 STYLES = {ERROR: "bold red", WARNING: "yellow", INFO: "cyan", GOOD: "green", QUIET: "dim", STRONG: "bold"}
 

@@ -7,17 +7,18 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mnist_scaling.reporting.files.fits import OK, SettingsRecord
 from mnist_scaling.reporting.files.loading import Study
+from mnist_scaling.reporting.files.settings import OK, PredictedSettings, SettingsRecord, known_settings_laws
 from mnist_scaling.reporting.prepare import Missing
-from mnist_scaling.reporting.recording.settings_record import known_settings_laws
-from mnist_scaling.reporting.text import listing
-from mnist_scaling.reporting.words.fit_sentences import predicted_settings
+from mnist_scaling.reporting.text import estimate, listing, short, three_digits
 from mnist_scaling.settings.optimal_settings import KeyLaws
 from mnist_scaling.settings.setting_prior import predict
 from mnist_scaling.study.columns import label
 
 SIZES = ("N", "D")
+USELESS = 0.5
+"""A prediction that spans more than this share of the range is said to be of little use."""
+
 _POINTS = 50
 
 
@@ -111,3 +112,17 @@ def _levels(values: pd.Series) -> list[float]:
     """Smallest, middle and largest level."""
     distinct = sorted(set(values))
     return sorted({distinct[0], distinct[len(distinct) // 2], distinct[-1]})
+
+
+def predicted_settings(predicted: PredictedSettings | None) -> str:
+    """The best settings of the cell that `fit` predicted; empty where it predicted none."""
+    if predicted is None or not predicted.settings:
+        return ""
+    at = " and ".join(f"{size} = {short(value)}" for size, value in predicted.at.items())
+    parts = []
+    for name, guess in predicted.settings.items():
+        wide = f" ({100 * guess.share_of_range:.0f} % of the range, so of little use)"
+        parts.append(
+            f"{label(name)} {estimate(guess, three_digits, ' ')}{wide if guess.share_of_range > USELESS else ''}"
+        )
+    return f"For a new cell with {at} the laws predict {listing(parts)}."

@@ -15,7 +15,14 @@ from mnist_scaling.fitting.comparing.slopes import Difference
 from mnist_scaling.fitting.diagnostics.found import Flag
 from mnist_scaling.fitting.inputs.rows import Table
 from mnist_scaling.reporting.files.comparison import (
-    SCHEMA, DifferenceRecord, ExponentRecord, MultiplierRecord, NoiseRecord, Pair, SharedRecord, SharedVariant,
+    SCHEMA,
+    DifferenceRecord,
+    ExponentRecord,
+    MultiplierRecord,
+    NoiseRecord,
+    Pair,
+    SharedRecord,
+    SharedVariant,
 )  # fmt: skip
 from mnist_scaling.reporting.files.fits import FlagRecord
 from mnist_scaling.reporting.words.conclusion import sentence, what

@@ -20,8 +20,20 @@ from mnist_scaling.fitting.selection.fitted import Fitted
 from mnist_scaling.fitting.selection.slices import Slice
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.files.fits import (
-    OK, CoverageRecord, DataRecord, Disagreement, Fits, FlagRecord, FrontierRecord, HeadlineRecord, HoldOutRecord,
-    LawRecord, PredictionRecord, Residual, Selection, SliceRecord,
+    OK,
+    CoverageRecord,
+    DataRecord,
+    Disagreement,
+    Fits,
+    FlagRecord,
+    FrontierRecord,
+    HeadlineRecord,
+    HoldOutRecord,
+    LawRecord,
+    PredictionRecord,
+    Residual,
+    Selection,
+    SliceRecord,
 )  # fmt: skip
 from mnist_scaling.reporting.files.json_form import read
 from mnist_scaling.study.flags import NOT_CONVERGED
@@ -108,9 +120,7 @@ def _law(f: Fitted, result: Result) -> LawRecord:
             "shared_noise_log": 0.0 if f.noise.shared is None else f.noise.shared.size,
             "draws_converged": f.settled,
         },
-        profiles={
-            k: {"low": i.low, "high": i.high, "value": g, "deviance": d} for k, (i, g, d) in f.profiles.items()
-        },
+        profiles={k: {"low": i.low, "high": i.high, "value": g, "deviance": d} for k, (i, g, d) in f.profiles.items()},
         residuals=[
             Residual(int(result.table.rows[i]), float(r)) for i, r in zip(f.part.index, fit.residual, strict=True)
         ],

@@ -7,10 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from mnist_scaling.reporting.files.fits import (
-    OK, ChangeSlice, Ends, Guess, KeyRecord, PredictedSettings, SettingLawRecord, SettingsRecord, TuningRecord,
+from mnist_scaling.reporting.files.settings import (
+    OK,
+    ChangeSlice,
+    Ends,
+    Guess,
+    KeyRecord,
+    PredictedSettings,
+    SettingLawRecord,
+    SettingsRecord,
+    TuningRecord,
 )  # fmt: skip
-from mnist_scaling.settings.optimal_settings import KeyLaws, SettingLaw, SettingsLaws, TunedKey
+from mnist_scaling.settings.optimal_settings import KeyLaws, SettingLaw, SettingsLaws
 from mnist_scaling.settings.setting_prior import prior, share_of_range
 from mnist_scaling.settings.tuning_change import SOURCES, TunedCells, TuningChange
 
@@ -100,21 +108,3 @@ def _setting_law(law: SettingLaw) -> SettingLawRecord:
     return SettingLawRecord(
         law.against, dict(law.coefficients), centre, law.constant, law.covariance.tolist(), law.spread, law.lean, law.n
     )
-
-
-def known_settings_laws(record: SettingsRecord) -> list[KeyLaws]:
-    """The laws of a record, as `setting_prior.prior` takes them."""
-    return [
-        KeyLaws(
-            TunedKey(name, key.scale == "log"), key.status, key.curvature, [], np.array([]),
-            key.range.low, key.range.high,
-            [
-                SettingLaw(
-                    tuple(law.against), law.exponents, np.array([law.centre[k] for k in law.against]), law.constant,
-                    np.array(law.covariance, float), law.spread, law.lean, law.n,
-                )
-                for law in key.laws
-            ],
-        )
-        for name, key in record.keys.items()
-    ]  # fmt: skip

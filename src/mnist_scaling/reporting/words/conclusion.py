@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+
 from mnist_scaling.fitting.comparing.verdict import DIFFERS, EQUIVALENT
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.files.comparison import Pair

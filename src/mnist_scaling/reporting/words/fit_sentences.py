@@ -8,14 +8,10 @@ from typing import Any
 from markupsafe import Markup
 
 from mnist_scaling.fitting.frontier.fronts import METHODS
-from mnist_scaling.reporting.files.fits import Fits, PredictedSettings
+from mnist_scaling.reporting.files.fits import Fits
 from mnist_scaling.reporting.parts import QUIET, Sentence
-from mnist_scaling.reporting.text import estimate, listing, short, spaced, three_digits
+from mnist_scaling.reporting.text import estimate, listing, spaced
 from mnist_scaling.reporting.words.fit_tables import QUOTED, quoted_as
-from mnist_scaling.study.columns import label
-
-USELESS = 0.5
-"""A prediction that spans more than this share of the range is said to be of little use."""
 
 MOST_CELLS = 6
 """Cells named under a flag; the rest are counted."""
@@ -82,20 +78,6 @@ def lifetime(fits: Fits) -> str:
         f"the compute-efficient size, trained on {estimate(found.data_ratio)} times its data, saves "
         f"{estimate(found.saved)} of all FLOPs."
     )
-
-
-def predicted_settings(predicted: PredictedSettings | None) -> str:
-    """The best settings of the cell that `fit` predicted; empty where it predicted none."""
-    if predicted is None or not predicted.settings:
-        return ""
-    at = " and ".join(f"{size} = {short(value)}" for size, value in predicted.at.items())
-    parts = []
-    for name, guess in predicted.settings.items():
-        wide = f" ({100 * guess.share_of_range:.0f} % of the range, so of little use)"
-        parts.append(
-            f"{label(name)} {estimate(guess, three_digits, ' ')}{wide if guess.share_of_range > USELESS else ''}"
-        )
-    return f"For a new cell with {at} the laws predict {listing(parts)}."
 
 
 def flags(fits: Fits) -> list[Sentence]:

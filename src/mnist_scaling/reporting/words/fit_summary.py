@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from mnist_scaling.reporting.files.fits import OK, Fits, SettingsRecord
+from mnist_scaling.reporting.files.fits import Fits
+from mnist_scaling.reporting.files.settings import OK, SettingsRecord
 from mnist_scaling.reporting.parts import GOOD, QUIET, STRONG, WARNING, Part, Sentence
+from mnist_scaling.reporting.prepare.best_settings import predicted_settings
 from mnist_scaling.reporting.words import fit_sentences as say
 from mnist_scaling.reporting.words import fit_tables as tables
 from mnist_scaling.reporting.words.tuning_tables import plane_table, settings_table
@@ -71,7 +73,7 @@ def settings_summary(record: SettingsRecord | None) -> Iterator[Part]:
         yield table
     if record is not None and record.status != OK:
         yield Sentence(f"Best settings against size: {record.status}", QUIET, apart=True)
-    if record is not None and (text := say.predicted_settings(record.predicted)):
+    if record is not None and (text := predicted_settings(record.predicted)):
         yield Sentence(text)
 
 

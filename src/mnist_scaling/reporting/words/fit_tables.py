@@ -53,8 +53,7 @@ def quoted_as(headline: HeadlineRecord, key: str) -> Quoted:
 
 
 def quoted_table(fits: Fits) -> TextTable:
-    """The first table of the page: the headline over laws; without rows, and the reason as its note, where it has none.
-    """
+    """The first table of the page: the headline over laws; without rows, and the reason as its note, where it has none."""
     headline = fits.headline
     if not headline.laws:
         return TextTable([], [], headline.slope_N.why)
@@ -134,13 +133,23 @@ def straight_line_table(study: Study) -> TextTable:
     rows = []
     for row in straight_lines(study):
         what = Markup("L ∝ {}<sup>−a</sup>") if not row.symbol.endswith("*") else Markup("{} ∝ C<sup>a</sup>")
-        rows.append([what.format(row.symbol), row.short, _bold(row.exponent), ends(row.exponent), row.points, row.status])
+        rows.append(
+            [what.format(row.symbol), row.short, _bold(row.exponent), ends(row.exponent), row.points, row.status]
+        )
     return TextTable(["", "where", "a", f"{study.fits.level} interval", "cells", "status"], rows)
 
 
 def law_table(fits: Fits) -> TextTable:
     """Every law of fits.json; the ones that were refused say why."""
-    head = ["law", f"floor and exponents, {fits.level} interval", "n", "rmse of ln L", "AICc", "hold-out rmse", "status"]
+    head = [
+        "law",
+        f"floor and exponents, {fits.level} interval",
+        "n",
+        "rmse of ln L",
+        "AICc",
+        "hold-out rmse",
+        "status",
+    ]
     rows = [_law_row(name, law, name == fits.selected) for name, law in fits.laws.items()]
     return TextTable(head, rows, title="Laws", right=(2, 3, 4, 5), aside=6)
 
