@@ -15,6 +15,7 @@ from mnist_scaling.fitting.comparing.shared_exponents import SharedFit
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.files.fits import FlagRecord
 from mnist_scaling.reporting.files.json_form import OMITTED, read
+from mnist_scaling.reporting.files.settings import UNKNOWN
 from mnist_scaling.study import layout
 from mnist_scaling.study.files import read_json
 
@@ -25,9 +26,9 @@ SCHEMA = 1
 class DifferenceRecord:
     """A number of both arms, and b's less a's."""
 
-    a: Interval = Interval()
-    b: Interval = Interval()
-    difference: Interval = Interval()
+    a: Interval = UNKNOWN
+    b: Interval = UNKNOWN
+    difference: Interval = UNKNOWN
     why: str = field(default="", metadata=OMITTED)
     """Why there is none."""
 
@@ -41,9 +42,9 @@ class ExponentRecord:
     """Of the frontier; instead of a law."""
     parameter: str = ""
     at: str = field(default="", metadata=OMITTED)
-    a: Interval = Interval()
-    b: Interval = Interval()
-    difference: Interval = Interval()
+    a: Interval = UNKNOWN
+    b: Interval = UNKNOWN
+    difference: Interval = UNKNOWN
 
 
 @dataclass(frozen=True)

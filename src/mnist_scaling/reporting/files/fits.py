@@ -16,7 +16,7 @@ from mnist_scaling.fitting.outlook import Lifetime
 from mnist_scaling.fitting.sensitivity import Variant
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.files.json_form import INLINE, OMITTED, read
-from mnist_scaling.reporting.files.settings import OK, SettingsRecord, TuningRecord
+from mnist_scaling.reporting.files.settings import OK, UNKNOWN, SettingsRecord, TuningRecord
 from mnist_scaling.study import layout
 from mnist_scaling.study.files import read_json
 
@@ -107,8 +107,8 @@ class LawRecord:
     objective: float = math.nan
     rmse_log: float = math.nan
     aicc: float = math.nan
-    holdout: HoldOutRecord = HoldOutRecord()
-    rolling_origin: HoldOutRecord = HoldOutRecord()
+    holdout: HoldOutRecord = field(default_factory=HoldOutRecord)
+    rolling_origin: HoldOutRecord = field(default_factory=HoldOutRecord)
     held_out_rmse_log: float = math.nan
     params: Mapping[str, Interval] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
@@ -139,9 +139,9 @@ class LawRecord:
 class FrontierRecord:
     """The compute-efficient frontier by one method."""
 
-    N_exponent: Interval = Interval()
-    D_exponent: Interval = Interval()
-    loss_exponent: Interval = Interval()
+    N_exponent: Interval = UNKNOWN
+    D_exponent: Interval = UNKNOWN
+    loss_exponent: Interval = UNKNOWN
     status: str = OK
     flags: Sequence[str] = ()
     points: Sequence[Mapping[str, float]] = ()
@@ -165,7 +165,7 @@ class PredictionRecord:
 
     at: Mapping[str, float] = field(default_factory=dict, metadata=INLINE)
     law: str = ""
-    loss: Interval = Interval()
+    loss: Interval = UNKNOWN
     reach: float = math.nan
 
 
@@ -220,7 +220,7 @@ class Fits:
     """Why nothing was fitted."""
     laws: Mapping[str, LawRecord] = field(default_factory=dict)
     selected: str | None = None
-    selection: Selection = Selection()
+    selection: Selection = field(default_factory=Selection)
     headline: HeadlineRecord = field(default_factory=HeadlineRecord)
     frontier: Mapping[str, FrontierRecord] = field(default_factory=dict)
     agreement: Sequence[Disagreement] = ()
@@ -229,7 +229,7 @@ class Fits:
     lifetime: Lifetime | None = None
     flags: Sequence[FlagRecord] = ()
     cost: Mapping[str, Any] | None = None
-    data: DataRecord = DataRecord()
+    data: DataRecord = field(default_factory=DataRecord)
     settings: Mapping[str, Any] = field(default_factory=dict)
     tuning_change: TuningRecord | None = field(default=None, metadata=OMITTED)
     settings_laws: SettingsRecord | None = field(default=None, metadata=OMITTED)

@@ -16,6 +16,9 @@ from mnist_scaling.settings.optimal_settings import KeyLaws, SettingLaw, TunedKe
 OK = "ok"
 """Status of what could be computed."""
 
+UNKNOWN = Interval()
+"""A number of which nothing is known."""
+
 
 @dataclass(frozen=True)
 class ChangeSlice:
