@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from mnist_scaling.reporting.files.settings import OK
 from mnist_scaling.reporting.parts import (
     ERROR,
     GOOD,
@@ -33,6 +34,9 @@ UNLIMITED = 100_000
 
 FOLDED = 14
 """A column of words is folded where the terminal is narrow, but not below this width; numbers never are."""
+
+GAP = 2
+"""Spaces between columns."""
 
 LETTERS = str.maketrans(
     {
@@ -55,11 +59,13 @@ def show(parts: Iterable[Part], console: Console | None = None) -> None:
     for part in parts:
         if isinstance(part, Sentence):
             console.print(_sentence(part))
-        else:
-            console.print(_table(part))
-            for row in part.rows if part.aside is not None else ():
-                if row[part.aside]:
-                    console.print(Text(": ").join([words(row[0]), words(row[part.aside])]), style=STYLES[QUIET])
+            continue
+        if part.title:
+            console.print(Text(f"\n{part.title}", "bold"))
+        console.print(_table(part, console.width), crop=False)
+        for row in part.rows if part.aside is not None else ():
+            if row[part.aside] not in ("", OK):
+                console.print(words(row[0]) + ": " + words(row[part.aside]), style=STYLES[QUIET])
 
 
 def make_console() -> Console:
@@ -90,7 +96,7 @@ class _Marks(HTMLParser):
             self.text.append("\n")
             return
         self.open.append("formula" if ("class", "formula") in attrs else tag)
-        self.text.append({"sup": "^", "sub": "_"}.get(tag, ""))
+        self.handle_data({"sup": "^", "sub": "_"}.get(tag, ""))
 
     def handle_endtag(self, tag: str) -> None:
         self.open.pop()
@@ -111,20 +117,24 @@ def _sentence(part: Sentence) -> Text:
     return Text("\n") + text if part.apart else text
 
 
-def _table(part: TextTable) -> Table:
-    table = Table(
-        title=f"\n{part.title}" if part.title else None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD,
-        show_edge=False, padding=(0, 1, 0, 0), pad_edge=False,
-    )  # fmt: skip
+def _table(part: TextTable, width: int) -> Table:
+    """The table, within a width as far as its numbers and the longest words of its head allow."""
     kept = [i for i in range(len(part.head)) if i != part.aside]
-    columns = [[words(row[i]) for row in part.rows] for i in kept]
-    for i, cells in zip(kept, columns, strict=True):
+    heads, columns = [words(part.head[i]) for i in kept], [[words(row[i]) for row in part.rows] for i in kept]
+    natural, least = [], []
+    for i, head, cells in zip(kept, heads, columns, strict=True):
         widest = max((len(line) for cell in cells for line in cell.plain.splitlines()), default=0)
         numbers = i in part.right or any(re.search(r"\d \[", cell.plain) for cell in cells)
-        table.add_column(
-            words(part.head[i]), justify="right" if i in part.right else "left", overflow="fold",
-            min_width=widest if numbers else min(widest, FOLDED),
-        )  # fmt: skip
+        natural.append(max(widest, len(head)))
+        least.append(max(widest if numbers else min(widest, FOLDED), *map(len, head.plain.split() or [""]), 1))
+    widths = list(natural)
+    while sum(widths) + GAP * (len(widths) - 1) > width and widths != least:
+        spare = [w - low for w, low in zip(widths, least, strict=True)]
+        widths[spare.index(max(spare))] -= 1
+    whole = sum(widths) + GAP * (len(widths) - 1)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, GAP - 1, 0, 0), pad_edge=False, width=whole)
+    for i, head, own in zip(kept, heads, widths, strict=True):
+        table.add_column(head, justify="right" if i in part.right else "left", overflow="fold", width=own)
     for row in zip(*columns, strict=True):
         table.add_row(*row)
     return table

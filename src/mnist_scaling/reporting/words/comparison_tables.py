@@ -10,7 +10,7 @@ from mnist_scaling.fitting.comparing.shared_exponents import TOLD_APART
 from mnist_scaling.reporting.files.comparison import Pair
 from mnist_scaling.reporting.markup import symbol
 from mnist_scaling.reporting.parts import STRONG, Part, Sentence, TextTable
-from mnist_scaling.reporting.text import estimate, number, one_decimal, power_of_ten, spaced
+from mnist_scaling.reporting.text import estimate, factor, number, one_decimal, power_of_ten, spaced
 from mnist_scaling.reporting.words.conclusion import EXPONENTS, shared_sentence
 
 
@@ -44,7 +44,7 @@ def slope_table(pair: Pair) -> TextTable:
 def multiplier_table(pair: Pair) -> TextTable | None:
     """The multiplier at both ends; None where there is none."""
     rows = [
-        [power_of_ten(m.C), number(m.loss), estimate(m.interval, lambda value: number(value, 2), " ")]
+        [power_of_ten(m.C), number(m.loss), estimate(m.interval, factor, " ")]
         for m in pair.multiplier
         if m.interval.known
     ]

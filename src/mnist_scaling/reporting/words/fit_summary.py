@@ -9,6 +9,7 @@ from mnist_scaling.reporting.files.fits import Fits
 from mnist_scaling.reporting.files.settings import OK, SettingsRecord
 from mnist_scaling.reporting.parts import GOOD, QUIET, STRONG, WARNING, Part, Sentence
 from mnist_scaling.reporting.prepare.best_settings import predicted_settings
+from mnist_scaling.reporting.text import spaced
 from mnist_scaling.reporting.words import fit_sentences as say
 from mnist_scaling.reporting.words import fit_tables as tables
 from mnist_scaling.reporting.words.tuning_tables import plane_table, settings_table
@@ -36,7 +37,7 @@ def _analysis(fits: Fits) -> Iterator[Part]:
     yield from (Sentence(text) for text in say.selection(fits))
     for name, law in fits.laws.items():
         if not law.fitted:
-            yield Sentence(law.status, QUIET, lead=name)
+            yield Sentence(law.status, QUIET, lead=spaced(name))
     yield tables.frontier_table(fits)
     if table := tables.prediction_table(fits):
         yield table

@@ -53,7 +53,7 @@ def quoted_as(headline: HeadlineRecord, key: str) -> Quoted:
 
 
 def quoted_table(fits: Fits) -> TextTable:
-    """The first table of the page: the headline over laws; without rows, and the reason as its note, where it has none."""
+    """The first table of the page: the headline over laws; where there is none it has no row, and says why in its note."""
     headline = fits.headline
     if not headline.laws:
         return TextTable([], [], headline.slope_N.why)
@@ -198,7 +198,7 @@ def sensitivity_table(fits: Fits) -> TextTable | None:
 
 def prediction_table(fits: Fits) -> TextTable | None:
     """The loss at the point that was asked for, by every law."""
-    rows = [[p.law, p.loss, f"× {p.reach:.3g}"] for p in fits.predictions]
+    rows = [[spaced(p.law), p.loss, f"× {p.reach:.3g}"] for p in fits.predictions]
     return TextTable(["law", "loss", "beyond the largest compute"], rows, title="Predicted loss") if rows else None
 
 
