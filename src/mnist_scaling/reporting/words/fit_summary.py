@@ -24,7 +24,8 @@ def fit_summary(fits: Fits) -> Iterator[Part]:
             yield Sentence(f"Arm {arm.name}", STRONG, apart=True)
         yield from _analysis(arm)
     if fits.arms:
-        yield tables.arms_table(fits.arms, [arm.name for arm in fits.arms], [arm.data.n for arm in fits.arms])
+        names, cells = [arm.name for arm in fits.arms], [arm.data.n for arm in fits.arms]
+        yield tables.arms_table(fits.arms, names, cells, tables.OF_ARMS[:3])
 
 
 def _analysis(fits: Fits) -> Iterator[Part]:

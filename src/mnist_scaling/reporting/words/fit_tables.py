@@ -32,6 +32,10 @@ ONLY_IF_KNOWN = ("slope_C", "middle_slope_C", "loss")
 """Rows that are left out where there is no number: nobody asked for it, or other rows say the same."""
 
 
+OF_ARMS = ("slope_N", "slope_D", "N_exponent", "D_exponent", "floor")
+"""What is quoted of arms side by side."""
+
+
 @dataclass(frozen=True)
 class StraightLine:
     """One exponent of a straight line in logs."""
@@ -77,7 +81,9 @@ def _bold(found: Interval) -> str:
     return Markup("<b>{}</b>").format(decimals(found.value)) if found.known else DASH
 
 
-def arms_table(arms: Sequence[Fits], names: Sequence[str], cells: Sequence[int]) -> TextTable:
+def arms_table(
+    arms: Sequence[Fits], names: Sequence[str], cells: Sequence[int], keys: Sequence[str] = OF_ARMS
+) -> TextTable:
     """Arms side by side: what to quote of each.
 
     Parameters
@@ -86,8 +92,9 @@ def arms_table(arms: Sequence[Fits], names: Sequence[str], cells: Sequence[int])
     names : sequence of str
         As the first column has them.
     cells : sequence of int
+    keys : sequence of str
+        Of the headline.
     """
-    keys = ("slope_N", "slope_D", "N_exponent", "D_exponent", "floor")
     rows = [
         [
             name,
