@@ -31,13 +31,13 @@ from typing import Any
 import numpy as np
 import optuna
 import pandas as pd
-from mnist_scaling.reporting.fits_json import known_settings_laws
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 from rich.console import Console
 from rich.table import Table
 from scipy.special import stdtrit
 
+from mnist_scaling.reporting.files.settings import known_settings_laws
 from mnist_scaling.settings import vertices
 from mnist_scaling.settings.optimal_settings import Options, SettingsLaws, TunedKey, optimal_settings
 from mnist_scaling.settings.setting_prior import prior, share_of_range

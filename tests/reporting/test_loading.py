@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from mnist_scaling.reporting.loading import axis_value, load, load_arms
 
 from mnist_scaling.config.fit_config import ColumnsConfig
 from mnist_scaling.errors import InputError
+from mnist_scaling.reporting.files.loading import axis_value, load, load_arms
 from tests.reporting.builder import refit, replace_cells
 
 
@@ -111,7 +111,7 @@ def test_fits_without_optional_keys_are_enough(copy: Path) -> None:
         for key in set(method) - {"N_exponent", "D_exponent", "loss_exponent", "flags"}:
             del method[key]
     (copy / "fits.json").write_text(json.dumps(kept))
-    assert load(copy).fits["selected"] == fits["selected"]
+    assert load(copy).fits.selected == fits.selected
 
 
 @pytest.mark.parametrize(

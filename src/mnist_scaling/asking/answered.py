@@ -130,8 +130,7 @@ def record(found: Answer) -> dict[str, Any]:
         "without": list(found.without),
         "sentence": found.sentence,
         "numbers": {
-            slot: plain(number.interval) | {"meaning": number.meaning}
-            for slot, number in found.found.numbers.items()
+            slot: plain(number.interval) | {"meaning": number.meaning} for slot, number in found.found.numbers.items()
         },
         "words": dict(found.found.words),
         "notes": list(found.found.notes),

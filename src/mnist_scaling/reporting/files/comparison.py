@@ -83,37 +83,37 @@ class SharedRecord:
 class NoiseRecord:
     """Standard deviations of a cell's log loss in each arm and of its log ratio, and their correlation."""
 
-    a: float
-    b: float
-    ratio: float
-    correlation: float
-    freedom: float
+    a: float = math.nan
+    b: float = math.nan
+    ratio: float = math.nan
+    correlation: float = math.nan
+    freedom: float = math.nan
 
 
 @dataclass(frozen=True)
 class Pair:
     """Two arms that were compared: the whole of comparison.json, or one of its pairs."""
 
-    schema: int
-    arms: Sequence[Mapping[str, Any]]
+    schema: int = SCHEMA
+    arms: Sequence[Mapping[str, Any]] = ()
     """Of a and of b: name, cells, and where the arm is from."""
-    paired: bool
-    by_seed: bool
-    cells: int
-    slopes: Mapping[str, DifferenceRecord]
-    offset: Interval
-    exponents: Sequence[ExponentRecord]
-    multiplier: Sequence[MultiplierRecord]
-    verdict: Mapping[str, str]
-    margin: float
-    shared: SharedRecord
-    flags: Sequence[FlagRecord]
-    noise: NoiseRecord
-    settings: Mapping[str, Any]
-    points: Sequence[Mapping[str, Any]]
+    paired: bool = False
+    by_seed: bool = False
+    cells: int = 0
+    slopes: Mapping[str, DifferenceRecord] = field(default_factory=dict)
+    offset: Interval = UNKNOWN
+    exponents: Sequence[ExponentRecord] = ()
+    multiplier: Sequence[MultiplierRecord] = ()
+    verdict: Mapping[str, str] = field(default_factory=dict)
+    margin: float = math.nan
+    shared: SharedRecord = field(default_factory=SharedRecord)
+    flags: Sequence[FlagRecord] = ()
+    noise: NoiseRecord = field(default_factory=NoiseRecord)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    points: Sequence[Mapping[str, Any]] = ()
     """The cells that were compared: of both arms where they are paired, else of either."""
-    curve: Sequence[MultiplierRecord]
-    frontiers: Mapping[str, Sequence[Mapping[str, float]]]
+    curve: Sequence[MultiplierRecord] = ()
+    frontiers: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
     """L*(C) of each arm's surface."""
     what: str = ""
     sentence: str = ""
