@@ -18,8 +18,8 @@ from mnist_scaling import compare, report
 from mnist_scaling.config.compare_config import CompareConfig
 from mnist_scaling.config.fit_config import BootstrapConfig, ColumnsConfig
 from mnist_scaling.errors import InputError
-from mnist_scaling.reporting.files.json_form import plain
-from mnist_scaling.reporting.files.loading import load_arms, load_comparison
+from mnist_scaling.reporting.documents.json_form import plain
+from mnist_scaling.reporting.documents.loading import load_arms, load_comparison
 from mnist_scaling.reporting.pages import report_page
 from tests.reporting.builder import Builder, power_law
 

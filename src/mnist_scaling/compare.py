@@ -24,8 +24,8 @@ from mnist_scaling.fit_source import Source, read
 from mnist_scaling.fitting.comparing import Arm, compare
 from mnist_scaling.fitting.diagnostics.found import Flag
 from mnist_scaling.reporting import terminal
-from mnist_scaling.reporting.files.comparison import Pair
-from mnist_scaling.reporting.files.json_form import plain
+from mnist_scaling.reporting.documents.comparison_json import Pair
+from mnist_scaling.reporting.documents.json_form import plain
 from mnist_scaling.reporting.pages import comparison_page
 from mnist_scaling.reporting.recording.comparison_record import comparison_record, of_pairs
 from mnist_scaling.reporting.words.comparison_tables import comparison_summary

@@ -26,9 +26,9 @@ from mnist_scaling.fitting.frontier.envelope import attach
 from mnist_scaling.fitting.inputs.rows import Table
 from mnist_scaling.fitting.sensitivity import sensitivity
 from mnist_scaling.reporting import terminal
-from mnist_scaling.reporting.files.fits import CoverageRecord, Fits, LeftOut
-from mnist_scaling.reporting.files.json_form import plain
-from mnist_scaling.reporting.files.settings import SettingsRecord, TuningRecord
+from mnist_scaling.reporting.documents.fits_json import CoverageRecord, Fits, LeftOut
+from mnist_scaling.reporting.documents.json_form import plain
+from mnist_scaling.reporting.documents.tuning_records import SettingsRecord, TuningRecord
 from mnist_scaling.reporting.recording.fit_record import coverage_record, fit_record, not_fitted, of_arms
 from mnist_scaling.reporting.recording.settings_record import settings_laws_record, tuning_change_record
 from mnist_scaling.reporting.words.fit_summary import fit_summary

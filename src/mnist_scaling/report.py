@@ -12,7 +12,7 @@ from mnist_scaling import cli
 from mnist_scaling.config import build, register, require
 from mnist_scaling.errors import InputError
 from mnist_scaling.reporting import figure_files
-from mnist_scaling.reporting.files import loading
+from mnist_scaling.reporting.documents import loading
 from mnist_scaling.reporting.pages import report_page
 from mnist_scaling.study import layout, missing
 from mnist_scaling.study.files import write_atomically

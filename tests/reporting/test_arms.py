@@ -16,9 +16,9 @@ from mnist_scaling import fit, report
 from mnist_scaling.config.fit_config import BootstrapConfig, ColumnsConfig, FitConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.report import ReportConfig
+from mnist_scaling.reporting.documents.fits_json import SCHEMA
+from mnist_scaling.reporting.documents.loading import load_arms
 from mnist_scaling.reporting.figures import FIGURES
-from mnist_scaling.reporting.files.fits import SCHEMA
-from mnist_scaling.reporting.files.loading import load_arms
 from mnist_scaling.reporting.prepare import losses, tuning
 from tests.reporting.builder import Builder, power_law, refit
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mnist_scaling.reporting.documents.json_form import plain, read
+from mnist_scaling.reporting.documents.loading import Study, load
+from mnist_scaling.reporting.documents.tuning_records import SettingsRecord
 from mnist_scaling.reporting.figures.best_settings import draw_best_settings
-from mnist_scaling.reporting.files.json_form import plain, read
-from mnist_scaling.reporting.files.loading import Study, load
-from mnist_scaling.reporting.files.settings import SettingsRecord
 from mnist_scaling.reporting.prepare import Missing
 from mnist_scaling.reporting.prepare.best_settings import BestSettings, best_settings
 from mnist_scaling.reporting.recording.settings_record import settings_laws_record

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from mnist_scaling.reporting import figure_files, figures
-from mnist_scaling.reporting.files.loading import load
+from mnist_scaling.reporting.documents.loading import load
 from mnist_scaling.reporting.pages import report_page
 from mnist_scaling.reporting.prepare import Missing
 from mnist_scaling.reporting.text import power_of_ten
@@ -207,7 +207,7 @@ def test_html_is_escaped(copy: Path, tmp_path: Path) -> None:
     assert "script" not in Page(text).tags
     assert text.count("&lt;script&gt;") >= 8
     severities = re.findall(r'class="flag (\w+)"', text)
-    assert severities == sorted(severities, key=html.SEVERITIES.index)
+    assert severities == sorted(severities, key=report_page.SEVERITIES.index)
     assert severities[0] == "error"
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mnist_scaling.reporting.files.loading import load
+from mnist_scaling.reporting.documents.loading import load
 from mnist_scaling.reporting.prepare import Missing, change, compute, laws, losses, tuning
 from tests.reporting.builder import refit, replace_cells
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from mnist_scaling.reporting.files.loading import load
+from mnist_scaling.reporting.documents.loading import load
 from mnist_scaling.reporting.pages import report_page
 from mnist_scaling.reporting.recording.settings_record import settings_laws_record
 from mnist_scaling.reporting.words.tuning_tables import settings_table

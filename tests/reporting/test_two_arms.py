@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from mnist_scaling.reporting.files.comparison import Pair
-from mnist_scaling.reporting.files.json_form import read
+from mnist_scaling.reporting.documents.comparison_json import Pair
+from mnist_scaling.reporting.documents.json_form import read
 from mnist_scaling.reporting.prepare import two_arms
 
 

@@ -14,7 +14,7 @@ from mnist_scaling.asking.measures.base import Found
 from mnist_scaling.asking.question import SLOT, Question, leave_out
 from mnist_scaling.asking.study_arms import Arm, checksum, flagged_rows, read_arms, rows_in_no_arm, study_name, sweep
 from mnist_scaling.errors import InputError
-from mnist_scaling.reporting.files.json_form import plain
+from mnist_scaling.reporting.documents.json_form import plain
 from mnist_scaling.reporting.text import estimate
 from mnist_scaling.study.tables.trials_and_cells import read_table
 

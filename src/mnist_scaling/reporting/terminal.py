@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mnist_scaling.reporting.files.settings import OK
+from mnist_scaling.reporting.documents.tuning_records import OK
 from mnist_scaling.reporting.parts import (
     ERROR,
     GOOD,

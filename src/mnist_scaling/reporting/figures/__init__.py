@@ -9,6 +9,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.figures import accuracy as draw_a
 from mnist_scaling.reporting.figures import best_settings as draw_b
 from mnist_scaling.reporting.figures import compute as draw_c
@@ -16,7 +17,6 @@ from mnist_scaling.reporting.figures import laws as draw_l
 from mnist_scaling.reporting.figures import losses as draw_loss
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.figures import tuning as draw_t
-from mnist_scaling.reporting.files.loading import Study
 from mnist_scaling.reporting.prepare import Missing, accuracy, best_settings, change, compute, laws, losses, tuning
 
 

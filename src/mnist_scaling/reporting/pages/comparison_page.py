@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from mnist_scaling.reporting import figure_files, figures
+from mnist_scaling.reporting.documents.comparison_json import Pair
 from mnist_scaling.reporting.figures import Plot, two_arms
-from mnist_scaling.reporting.files.comparison import Pair
 from mnist_scaling.reporting.pages.template import draw
 from mnist_scaling.reporting.prepare import Missing
 from mnist_scaling.reporting.prepare import two_arms as prepare

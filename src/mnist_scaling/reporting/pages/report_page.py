@@ -8,10 +8,10 @@ from typing import Any
 
 from markupsafe import Markup
 
+from mnist_scaling.reporting.documents.fits_json import FlagRecord
+from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.figure_files import Shown
 from mnist_scaling.reporting.figures import NO_TRIALS
-from mnist_scaling.reporting.files.fits import FlagRecord
-from mnist_scaling.reporting.files.loading import Study
 from mnist_scaling.reporting.pages.template import draw
 from mnist_scaling.reporting.prepare import Missing
 from mnist_scaling.reporting.prepare.change import Change

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mnist_scaling.reporting.files.loading import Study
-from mnist_scaling.reporting.files.settings import OK, PredictedSettings, SettingsRecord, known_settings_laws
+from mnist_scaling.reporting.documents.loading import Study
+from mnist_scaling.reporting.documents.tuning_records import OK, PredictedSettings, SettingsRecord, known_settings_laws
 from mnist_scaling.reporting.prepare import Missing
 from mnist_scaling.reporting.text import estimate, listing, short, three_digits
 from mnist_scaling.settings.optimal_settings import KeyLaws

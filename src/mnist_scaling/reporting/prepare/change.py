@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from mnist_scaling.fitting.uncertainty.interval import Interval
-from mnist_scaling.reporting.files.loading import Study, axis_value
-from mnist_scaling.reporting.files.settings import OK, ChangeSlice
+from mnist_scaling.reporting.documents.loading import Study, axis_value
+from mnist_scaling.reporting.documents.tuning_records import OK, ChangeSlice
 from mnist_scaling.reporting.prepare import Missing
 from mnist_scaling.settings.tuning_change import SOURCES
 from mnist_scaling.study import layout

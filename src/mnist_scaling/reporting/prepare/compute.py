@@ -10,8 +10,8 @@ import pandas as pd
 
 from mnist_scaling.fitting.frontier.fronts import METHODS
 from mnist_scaling.fitting.uncertainty.interval import Interval
-from mnist_scaling.reporting.files.fits import OK
-from mnist_scaling.reporting.files.loading import Study
+from mnist_scaling.reporting.documents.fits_json import OK
+from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.prepare import Missing
 from mnist_scaling.reporting.prepare.losses import levels, selected_law
 from mnist_scaling.reporting.text import number

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mnist_scaling.reporting.files.fits import LawRecord
-from mnist_scaling.reporting.files.loading import Study
+from mnist_scaling.reporting.documents.fits_json import LawRecord
+from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.prepare import Missing
 
 MOST_LAWS = 6

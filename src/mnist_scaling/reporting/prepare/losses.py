@@ -10,7 +10,7 @@ import pandas as pd
 
 from mnist_scaling.fitting.laws import ALL
 from mnist_scaling.fitting.uncertainty.interval import Interval
-from mnist_scaling.reporting.files.loading import Study, axis_value
+from mnist_scaling.reporting.documents.loading import Study, axis_value
 from mnist_scaling.reporting.prepare import Missing
 from mnist_scaling.study.columns import label
 

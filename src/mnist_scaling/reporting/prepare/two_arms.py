@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mnist_scaling.reporting.files.comparison import Pair
+from mnist_scaling.reporting.documents.comparison_json import Pair
 from mnist_scaling.reporting.prepare import Missing
 from mnist_scaling.reporting.text import spaced
 

@@ -14,7 +14,7 @@ from mnist_scaling.fitting.comparing.multiplier import Multiplier, multiplier_at
 from mnist_scaling.fitting.comparing.slopes import Difference
 from mnist_scaling.fitting.diagnostics.found import Flag
 from mnist_scaling.fitting.inputs.rows import Table
-from mnist_scaling.reporting.files.comparison import (
+from mnist_scaling.reporting.documents.comparison_json import (
     SCHEMA,
     DifferenceRecord,
     ExponentRecord,
@@ -24,7 +24,7 @@ from mnist_scaling.reporting.files.comparison import (
     SharedRecord,
     SharedVariant,
 )  # fmt: skip
-from mnist_scaling.reporting.files.fits import FlagRecord
+from mnist_scaling.reporting.documents.fits_json import FlagRecord
 from mnist_scaling.reporting.words.conclusion import sentence, what
 
 BUDGETS = 13

@@ -19,7 +19,7 @@ from mnist_scaling.fitting.selection.criteria import HoldOut
 from mnist_scaling.fitting.selection.fitted import Fitted
 from mnist_scaling.fitting.selection.slices import Slice
 from mnist_scaling.fitting.uncertainty.interval import Interval
-from mnist_scaling.reporting.files.fits import (
+from mnist_scaling.reporting.documents.fits_json import (
     OK,
     CoverageRecord,
     DataRecord,
@@ -35,7 +35,7 @@ from mnist_scaling.reporting.files.fits import (
     Selection,
     SliceRecord,
 )  # fmt: skip
-from mnist_scaling.reporting.files.json_form import read
+from mnist_scaling.reporting.documents.json_form import read
 from mnist_scaling.study.flags import NOT_CONVERGED
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mnist_scaling.reporting.files.settings import (
+from mnist_scaling.reporting.documents.tuning_records import (
     OK,
     ChangeSlice,
     Ends,

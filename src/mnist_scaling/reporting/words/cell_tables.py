@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from mnist_scaling.reporting.files.loading import ROLES, Study, axis_value
+from mnist_scaling.reporting.documents.loading import ROLES, Study, axis_value
 from mnist_scaling.reporting.parts import TextTable
 from mnist_scaling.reporting.text import DASH, count, power_of_ten
 from mnist_scaling.study import flags

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from markupsafe import Markup
 
 from mnist_scaling.fitting.comparing.shared_exponents import TOLD_APART
-from mnist_scaling.reporting.files.comparison import Pair
+from mnist_scaling.reporting.documents.comparison_json import Pair
 from mnist_scaling.reporting.markup import symbol
 from mnist_scaling.reporting.parts import STRONG, Part, Sentence, TextTable
 from mnist_scaling.reporting.text import estimate, factor, number, one_decimal, power_of_ten, spaced

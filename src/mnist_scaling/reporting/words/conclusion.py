@@ -6,7 +6,7 @@ import math
 
 from mnist_scaling.fitting.comparing.verdict import DIFFERS, EQUIVALENT
 from mnist_scaling.fitting.uncertainty.interval import Interval
-from mnist_scaling.reporting.files.comparison import Pair
+from mnist_scaling.reporting.documents.comparison_json import Pair
 from mnist_scaling.reporting.text import decimals, estimate, factor, number, percent, signed, spaced
 
 EXPONENTS = {"alpha": "N", "beta": "D", "gamma": "C"}

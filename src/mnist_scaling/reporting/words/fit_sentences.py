@@ -8,7 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from mnist_scaling.fitting.frontier.fronts import METHODS
-from mnist_scaling.reporting.files.fits import Fits
+from mnist_scaling.reporting.documents.fits_json import Fits
 from mnist_scaling.reporting.parts import QUIET, Sentence
 from mnist_scaling.reporting.text import estimate, listing, spaced
 from mnist_scaling.reporting.words.fit_tables import QUOTED, quoted_as

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from mnist_scaling.reporting.files.fits import Fits
-from mnist_scaling.reporting.files.settings import OK, SettingsRecord
+from mnist_scaling.reporting.documents.fits_json import Fits
+from mnist_scaling.reporting.documents.tuning_records import OK, SettingsRecord
 from mnist_scaling.reporting.parts import GOOD, QUIET, STRONG, WARNING, Part, Sentence
 from mnist_scaling.reporting.prepare.best_settings import predicted_settings
 from mnist_scaling.reporting.text import spaced

@@ -10,8 +10,8 @@ from markupsafe import Markup
 
 from mnist_scaling.fitting.frontier.fronts import METHODS
 from mnist_scaling.fitting.uncertainty.interval import Interval
-from mnist_scaling.reporting.files.fits import Fits, HeadlineRecord, LawRecord, Quoted
-from mnist_scaling.reporting.files.loading import Study
+from mnist_scaling.reporting.documents.fits_json import Fits, HeadlineRecord, LawRecord, Quoted
+from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.markup import GREEK, formula, symbol
 from mnist_scaling.reporting.parts import TextTable
 from mnist_scaling.reporting.text import DASH, NB, count, decimals, ends, estimate, listing, number, one_decimal, spaced
@@ -57,7 +57,7 @@ def quoted_as(headline: HeadlineRecord, key: str) -> Quoted:
 
 
 def quoted_table(fits: Fits) -> TextTable:
-    """The first table of the page: the headline over laws; where there is none it has no row, and says why in its note."""
+    """The first table of the page: the headline over laws; where there is none, no row and the reason as its note."""
     headline = fits.headline
     if not headline.laws:
         return TextTable([], [], headline.slope_N.why)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from mnist_scaling.reporting.files.loading import Study, axis_value
+from mnist_scaling.reporting.documents.loading import Study, axis_value
 from mnist_scaling.reporting.prepare.change import describe
 from mnist_scaling.reporting.text import plural
 from mnist_scaling.study import layout, provenance, records

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from mnist_scaling.reporting.files.loading import Study
+from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.markup import power
 from mnist_scaling.reporting.prepare import Missing
 from mnist_scaling.reporting.prepare.change import Change

@@ -7,7 +7,7 @@ from typing import Any
 from markupsafe import Markup
 
 from mnist_scaling.fitting.uncertainty.interval import Interval
-from mnist_scaling.reporting.files.settings import OK, SettingsRecord, TuningRecord
+from mnist_scaling.reporting.documents.tuning_records import OK, SettingsRecord, TuningRecord
 from mnist_scaling.reporting.parts import TextTable
 from mnist_scaling.reporting.prepare.change import Change
 from mnist_scaling.reporting.text import NB, estimate

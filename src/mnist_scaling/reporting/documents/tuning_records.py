@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mnist_scaling.fitting.uncertainty.interval import Interval
-from mnist_scaling.reporting.files.json_form import INLINE, OMITTED
+from mnist_scaling.reporting.documents.json_form import INLINE, OMITTED
 from mnist_scaling.settings.optimal_settings import KeyLaws, SettingLaw, TunedKey
 
 OK = "ok"

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.reporting.files.comparison import read_comparison
-from mnist_scaling.reporting.files.fits import Fits, read_fits
+from mnist_scaling.reporting.documents.comparison_json import read_comparison
+from mnist_scaling.reporting.documents.fits_json import Fits, read_fits
 from mnist_scaling.reporting.text import short
 from mnist_scaling.study import columns, layout
 from mnist_scaling.study.columns import FITTED, label

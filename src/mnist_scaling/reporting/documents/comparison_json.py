@@ -13,9 +13,9 @@ from typing import Any
 
 from mnist_scaling.fitting.comparing.shared_exponents import SharedFit
 from mnist_scaling.fitting.uncertainty.interval import Interval
-from mnist_scaling.reporting.files.fits import FlagRecord
-from mnist_scaling.reporting.files.json_form import OMITTED, read
-from mnist_scaling.reporting.files.settings import UNKNOWN
+from mnist_scaling.reporting.documents.fits_json import FlagRecord
+from mnist_scaling.reporting.documents.json_form import OMITTED, read
+from mnist_scaling.reporting.documents.tuning_records import UNKNOWN
 from mnist_scaling.study import layout
 from mnist_scaling.study.files import read_json
 

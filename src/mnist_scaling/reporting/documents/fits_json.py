@@ -3,6 +3,8 @@
 Numbers that are not known are NaN here and null in the file. The order of the fields is that of the file.
 """
 
+# ruff: noqa: N815 (the names are those of the file)
+
 from __future__ import annotations
 
 import math
@@ -15,8 +17,8 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.outlook import Lifetime
 from mnist_scaling.fitting.sensitivity import Variant
 from mnist_scaling.fitting.uncertainty.interval import Interval
-from mnist_scaling.reporting.files.json_form import INLINE, OMITTED, read
-from mnist_scaling.reporting.files.settings import OK, UNKNOWN, SettingsRecord, TuningRecord
+from mnist_scaling.reporting.documents.json_form import INLINE, OMITTED, read
+from mnist_scaling.reporting.documents.tuning_records import OK, UNKNOWN, SettingsRecord, TuningRecord
 from mnist_scaling.study import layout
 from mnist_scaling.study.files import read_json
 
