@@ -176,7 +176,7 @@ def test_no_module_imports_itself_through_others() -> None:
 UNSORTED = ("mnist_scaling.training", "mnist_scaling.tuning")
 """Packages whose rooms still import each other in circles."""
 
-MOST_MODULES = 12
+MOST_MODULES = 14
 """Modules that a folder may have of its own."""
 
 

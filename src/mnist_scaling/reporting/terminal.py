@@ -63,9 +63,10 @@ def show(parts: Iterable[Part], console: Console | None = None) -> None:
         if part.title:
             console.print(Text(f"\n{part.title}", "bold"))
         console.print(_table(part, console.width), crop=False)
-        for row in part.rows if part.aside is not None else ():
-            if row[part.aside] not in ("", OK):
-                console.print(words(row[0]) + ": " + words(row[part.aside]), style=STYLES[QUIET])
+        if part.aside is not None:
+            for name, prose in ((row[0], row[part.aside]) for row in part.rows):
+                if prose not in ("", OK):
+                    console.print(words(name) + ": " + words(prose), style=STYLES[QUIET])
 
 
 def make_console() -> Console:

@@ -72,7 +72,7 @@ def _read(kind: Any, value: Any) -> Any:
     if isinstance(origin, type) and issubclass(origin, Sequence):
         parts = [_read(inner[0], v) for v in _checked(value, list)]
         return tuple(parts) if origin is tuple else parts
-    if not is_dataclass(kind):
+    if not (isinstance(kind, type) and is_dataclass(kind)):
         return value
     given, hints = dict(_checked(value, dict)), _hints(kind)
     own = {f.name: _read(hints[f.name], given.pop(f.name)) for f in fields(kind) if f.name in given}

@@ -22,7 +22,7 @@ COLUMNS = ("N", "D", *SOURCES, "tuned_se")
 
 
 @dataclass(frozen=True)
-class Level:
+class LevelExponents:
     """Exponents along one line of the grid."""
 
     level: float
@@ -42,7 +42,7 @@ class Direction:
     """N or D."""
     other: str | None
     """Axis whose levels the slices are listed by."""
-    slices: list[Level]
+    slices: list[LevelExponents]
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def change(study: Study) -> Change | Missing:
     table = losses(study)
     both = table.dropna(subset=["untuned", "tuned"])
     other = {"N": study.roles.data, "D": study.roles.size}
-    found: dict[str, list[Level]] = {}
+    found: dict[str, list[LevelExponents]] = {}
     for part in record.slices:
         found.setdefault(part.variable, []).append(_slice(part, other[part.variable], both))
     directions = [Direction(variable, other[variable], slices) for variable, slices in found.items()]
@@ -98,7 +98,7 @@ def describe(setting: Mapping[str, Any]) -> str:
     return ", ".join(f"{label(k)} {axis_value(v)}" for k, v in sorted(setting.items(), reverse=True))
 
 
-def _slice(part: ChangeSlice, other: str | None, both: pd.DataFrame) -> Level:
+def _slice(part: ChangeSlice, other: str | None, both: pd.DataFrame) -> LevelExponents:
     cells = both.loc[list(part.rows), [part.variable, "untuned", "tuned", "tuned_se"]]
     name = f"{label(other)} {axis_value(part.at, other)}" if other and part.fixed else ""
-    return Level(part.at or np.nan, name, cells.rename(columns={part.variable: "x"}), dict(part.exponents))
+    return LevelExponents(part.at or np.nan, name, cells.rename(columns={part.variable: "x"}), dict(part.exponents))

@@ -20,7 +20,7 @@ MOST_PANELS, MOST_LINES, BINS = 6, 15, 6
 
 
 @dataclass(frozen=True)
-class PowerLaw:
+class StraightFit:
     """loss = scale * x^-exponent as fits.json has it, and the x that it was fitted on."""
 
     scale: float
@@ -48,7 +48,7 @@ class Line:
     """N or D that the line holds still."""
     points: pd.DataFrame
     """Columns x, loss, se; sorted by x."""
-    law: PowerLaw | None
+    law: StraightFit | None
     """The power law of these cells alone."""
     selected: pd.DataFrame | None = None
     """Columns x, loss: the selected law at `fixed`."""
@@ -167,7 +167,7 @@ def selected_law(
     return pd.DataFrame({"x": x, "loss": ALL[name].predict(values, **sizes)})
 
 
-def _law(study: Study, variable: str, rows: pd.DataFrame) -> PowerLaw | None:
+def _law(study: Study, variable: str, rows: pd.DataFrame) -> StraightFit | None:
     """The fitted slice that used exactly these cells."""
     found = [s for s in study.fits.slices if s.variable == variable and set(s.rows) == set(rows.index)]
     if not found or not found[0].params:
@@ -176,7 +176,7 @@ def _law(study: Study, variable: str, rows: pd.DataFrame) -> PowerLaw | None:
     if not scale.known or not exponent.known:
         return None
     x = rows[variable].to_numpy(float)
-    return PowerLaw(scale.value, exponent, (x.min(), x.max()), float(np.exp(np.log(x).mean())))
+    return StraightFit(scale.value, exponent, (x.min(), x.max()), float(np.exp(np.log(x).mean())))
 
 
 def _note(study: Study, panels: dict[str, list[Line]]) -> str:
