@@ -101,4 +101,5 @@ def describe(setting: Mapping[str, Any]) -> str:
 def _slice(part: ChangeSlice, other: str | None, both: pd.DataFrame) -> LevelExponents:
     cells = both.loc[list(part.rows), [part.variable, "untuned", "tuned", "tuned_se"]]
     name = f"{label(other)} {axis_value(part.at, other)}" if other and part.fixed else ""
-    return LevelExponents(part.at or np.nan, name, cells.rename(columns={part.variable: "x"}), dict(part.exponents))
+    at = np.nan if part.at is None else part.at
+    return LevelExponents(at, name, cells.rename(columns={part.variable: "x"}), dict(part.exponents))
