@@ -37,7 +37,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy.special import stdtrit
 
-from mnist_scaling.reporting.fits_json import known_settings_laws
+from mnist_scaling.reporting.documents.tuning_records import known_settings_laws
 from mnist_scaling.settings import vertices
 from mnist_scaling.settings.optimal_settings import Options, SettingsLaws, TunedKey, optimal_settings
 from mnist_scaling.settings.setting_prior import prior, share_of_range

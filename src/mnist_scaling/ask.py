@@ -22,11 +22,11 @@ from mnist_scaling.config import build
 from mnist_scaling.config.ask_schema import NAME, AskConfig
 from mnist_scaling.config.question_schema import Question
 from mnist_scaling.errors import InputError
-from mnist_scaling.reporting import answer_page, figure_files
+from mnist_scaling.reporting import figure_files, terminal
 from mnist_scaling.reporting.figures import answer as draw_answer
 from mnist_scaling.reporting.figures import style
+from mnist_scaling.reporting.pages import answer_page
 from mnist_scaling.reporting.prepare.answer import ARM, AnswerFigure, answer_figure, axis
-from mnist_scaling.reporting.text import estimate
 from mnist_scaling.run_trainer import TRAINER
 from mnist_scaling.study import layout
 from mnist_scaling.study.files import read_json, write_atomically, write_json
@@ -165,7 +165,7 @@ def show_list(conf: Path, scale: str) -> None:
         elif finished == cells:
             state = "all cells; not yet asked"
         rows.append(question_list.Row(name, question.question, cells, sum(p.seconds for p in previews) / 60, state))
-    question_list.show(rows, scale)
+    terminal.show(question_list.listed(rows, scale))
 
 
 def _answered(name: str, scale: str) -> list[str] | None:
@@ -182,7 +182,7 @@ def _answered(name: str, scale: str) -> list[str] | None:
 
 def _section(name: str, question: Question, config: AskConfig, folder: Path, several: bool) -> answer_page.Section:
     """One answer: its record, and its figure, drawn and saved."""
-    found = answer(name, question, config.scale, tables_of(question, config.scale), estimate, config.without)
+    found = answer(name, question, config.scale, tables_of(question, config.scale), config.without)
     file = f"{config.scale}-{name}" if several else config.scale
     svg = draw(figure_of(found), folder, file, FORMATS, DPI)
     return answer_page.Section(record(found), figure_files.inline(svg, name, question.title), f"{file}.svg")

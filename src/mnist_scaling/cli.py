@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import re
 import sys
@@ -57,6 +58,9 @@ def run(main: Callable[[], object], config_name: str) -> None:
     config_name : str
         The command's file in conf/, without ``.yaml``; suggestions for misspelt keys come from it.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that lacks a letter must not cost a result
     given = os.environ.get(_DEBUG)
     _wants_traceback.append(given not in (None, "", "0"))
     # With this variable set, Hydra re-raises what it catches, so one place decides what is printed.

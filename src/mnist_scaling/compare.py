@@ -7,7 +7,7 @@ import json
 import os
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,12 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.fit_source import Source, read
 from mnist_scaling.fitting.comparing import Arm, compare
 from mnist_scaling.fitting.diagnostics.found import Flag
-from mnist_scaling.reporting import comparison_page
-from mnist_scaling.reporting.comparison_json import comparison_record, of_pairs
-from mnist_scaling.reporting.comparison_terminal import show
+from mnist_scaling.reporting import terminal
+from mnist_scaling.reporting.documents.comparison_json import Pair
+from mnist_scaling.reporting.documents.json_form import plain
+from mnist_scaling.reporting.pages import comparison_page
+from mnist_scaling.reporting.recording.comparison_record import comparison_record, of_pairs
+from mnist_scaling.reporting.words.comparison_tables import comparison_summary
 from mnist_scaling.study import missing, provenance
 from mnist_scaling.study.files import write_atomically
 from mnist_scaling.study.flags import ARM_UNFINISHED, OTHER_DATA
@@ -63,7 +66,7 @@ def main(cfg: DictConfig) -> None:
         run(build(CompareConfig, cfg), HydraConfig.get().overrides.task)
 
 
-def run(config: CompareConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
+def run(config: CompareConfig, overrides: Sequence[str] = ()) -> Pair:
     """Compare every pair of arms, write comparison.json and its page, print what they say.
 
     Parameters
@@ -74,25 +77,23 @@ def run(config: CompareConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
 
     Returns
     -------
-    dict
-        comparison.json.
+    Pair
+        As comparison.json has it.
     """
     pairs, folder = pairs_of(config), config.folder
     records = []
     for a, b in pairs:
-        found = compare(a.arm, b.arm, config.options())
+        measured = compare(a.arm, b.arm, config.options())
         flags = [*_unfinished(a, b), *_other_data(a, b, config)]
-        records.append(comparison_record(found, [a.record(folder), b.record(folder)], flags))
-    record = of_pairs(records)
-    record["config"] = asdict(config)
-    if overrides:
-        record[provenance.COMMAND] = shlex.join(["python", "-m", "mnist_scaling.compare", *overrides])
-    write_atomically(folder / COMPARISON, json.dumps(record, indent=1, allow_nan=False) + "\n")
+        records.append(comparison_record(measured, [a.record(folder), b.record(folder)], flags))
+    command = shlex.join(["python", "-m", "mnist_scaling.compare", *overrides]) if overrides else ""
+    found = replace(of_pairs(records), config=asdict(config), command=command)
+    write_atomically(folder / COMPARISON, json.dumps(plain(found), indent=1, allow_nan=False) + "\n")
     title = str(config.name or folder.name)
-    write_atomically(folder / COMPARISON_PAGE, comparison_page.page(record, title))
-    show(record)
+    write_atomically(folder / COMPARISON_PAGE, comparison_page.page(found, title))
+    terminal.show(comparison_summary(found))
     print(f"\nWritten: {folder / COMPARISON}\nPage:    {folder / COMPARISON_PAGE}")
-    return record
+    return found
 
 
 def pairs_of(config: CompareConfig) -> list[tuple[Member, Member]]:

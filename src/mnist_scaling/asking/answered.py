@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ from mnist_scaling.asking.question import SLOT, leave_out
 from mnist_scaling.asking.study_arms import Arm, checksum, flagged_rows, read_arms, rows_in_no_arm, study_name, sweep
 from mnist_scaling.config.question_schema import Question
 from mnist_scaling.errors import InputError, nearest
-from mnist_scaling.fitting.uncertainty.interval import Interval
+from mnist_scaling.reporting.documents.json_form import plain
+from mnist_scaling.reporting.text import estimate
 from mnist_scaling.study.tables.trials_and_cells import read_table
 
 SCHEMA = 1
@@ -51,7 +51,6 @@ def answer(
     question: Question,
     scale: str,
     tables: Mapping[str, Path],
-    show: Callable[[Interval], str],
     without: Collection[str] = (),
 ) -> Answer:
     """Measure a question's arms and fill its sentence.
@@ -63,8 +62,6 @@ def answer(
     scale : str
     tables : mapping
         Study of the question to its cells.csv.
-    show : callable
-        An interval as text.
     without : collection of str
         Studies that are left out, with all that is said of them.
 
@@ -89,14 +86,14 @@ def answer(
         scale,
         arms,
         found,
-        fill(question.sentence, found, show),
+        fill(question.sentence, found),
         sum(len(frame) for frame in frames),
         seconds / 60,
         {key: checksum(path) for key, path in tables.items()},
     )
 
 
-def fill(sentence: str, found: Found, show: Callable[[Interval], str]) -> str:
+def fill(sentence: str, found: Found) -> str:
     """A sentence with its slots filled.
 
     Raises
@@ -115,7 +112,7 @@ def fill(sentence: str, found: Found, show: Callable[[Interval], str]) -> str:
                 f"Every slot of a sentence must be filled by a measure, but none of them gives {{{slot}}}: {fix}"
             )
         interval = found.numbers[slot].interval
-        return show(interval) if interval.known else UNKNOWN
+        return estimate(interval) if interval.known else UNKNOWN
 
     return SLOT.sub(value, " ".join(sentence.split()))
 
@@ -131,9 +128,7 @@ def record(found: Answer) -> dict[str, Any]:
         "without": list(found.without),
         "sentence": found.sentence,
         "numbers": {
-            slot: {k: v if isfinite(v) else None for k, v in number.interval.record().items()}
-            | {"meaning": number.meaning}
-            for slot, number in found.found.numbers.items()
+            slot: plain(number.interval) | {"meaning": number.meaning} for slot, number in found.found.numbers.items()
         },
         "words": dict(found.found.words),
         "notes": list(found.found.notes),

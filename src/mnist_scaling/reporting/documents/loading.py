@@ -12,11 +12,12 @@ import numpy as np
 import pandas as pd
 
 from mnist_scaling.errors import InputError
+from mnist_scaling.reporting.documents.comparison_json import read_comparison
+from mnist_scaling.reporting.documents.fits_json import Fits, read_fits
 from mnist_scaling.reporting.text import short
 from mnist_scaling.study import columns, layout
 from mnist_scaling.study.columns import FITTED, label
 from mnist_scaling.study.files import read_json
-from mnist_scaling.study.provenance import COMMAND
 from mnist_scaling.study.tables import trials_and_cells
 from mnist_scaling.study.tables.fitted_rows import Arm, Roles, fitted_rows, roles_of
 
@@ -50,8 +51,8 @@ class Study:
     """Empty where there are none."""
     axes: tuple[str, ...]
     tuned: tuple[str, ...]
-    fits: Mapping[str, Any]
-    """fits.json, or what it holds of this arm; docs/fitting.md says what each key is."""
+    fits: Fits
+    """What was found in it, or in this arm."""
     record: Mapping[str, Any] = field(default_factory=dict)
     """study.json; empty for a table that is no study's."""
     names: Mapping[str, str | None] = field(default_factory=lambda: dict(FITTED))
@@ -137,15 +138,15 @@ def load_arms(folder: Path) -> list[Study]:
     if not (path.is_file() or (folder / layout.CELLS).is_file()):
         raise _not_run(folder)
     fits = read_fits(folder)
-    foreign = fits.get("config", {}).get("table") is not None
-    table = folder / fits.get("data", {}).get("table", layout.CELLS)
+    foreign = fits.config.get("table") is not None
+    table = folder / (fits.data.table or layout.CELLS)
     frame = _read_table(table, fits, folder, () if foreign else REQUIRED)
     record, axes, tuned = ({}, (), ()) if foreign else _study_record(table.parent, frame)
     trials = pd.DataFrame() if foreign else _trials(table.parent, axes, tuned)
-    settings = fits.get("settings", {})
+    settings = fits.settings
     names = settings.get("columns") or dict(FITTED)
     chosen = fitted_rows(frame, names, axes, tuned, settings.get("where"), settings.get("by") or ())
-    records = {arm["name"]: arm for arm in fits["arms"]} if "arms" in fits else {"": fits}
+    records = {arm.name: arm for arm in fits.arms or (fits,)}
     if {arm.name for arm in chosen.arms} != set(records):
         raise InputError(
             f"The arms of {path} must be those of its table, but it holds {', '.join(filter(None, records)) or 'one'} "
@@ -178,11 +179,12 @@ def load_arms(folder: Path) -> list[Study]:
 
 def load_comparison(study: Study) -> list[str]:
     """What `compare` said of the arms of this very table, one sentence per pair; empty where it was not run on it."""
-    found = read_json(study.fits_folder / layout.COMPARISON) or {}
-    pairs = found.get("pairs", [found] if "sentence" in found else [])
-    table = study.fits["data"].get("sha256")
-    same = [pair for pair in pairs if all(arm.get("sha256") == table for arm in pair["arms"])]
-    return [f"{pair['what']} {pair['sentence']}" for pair in same]
+    found = read_comparison(study.fits_folder)
+    if found is None:
+        return []
+    table = study.fits.data.sha256
+    same = [pair for pair in found.pairs or (found,) if all(arm.get("sha256") == table for arm in pair.arms)]
+    return [f"{pair.what} {pair.sentence}" for pair in same]
 
 
 def axis_value(value: Any, axis: str = "") -> str:
@@ -194,38 +196,16 @@ def axis_value(value: Any, axis: str = "") -> str:
     return f"{value:g}" if isinstance(value, int | float | np.number) else str(value)
 
 
-def read_fits(folder: Path) -> Mapping[str, Any]:
-    """fits.json of a folder.
-
-    Raises
-    ------
-    InputError
-        When there is none, or it is of another schema.
-    """
-    path = folder / layout.FITS
-    again = f"run `python -m mnist_scaling.fit {layout.name_argument(folder)}`"
-    fits = read_json(path)
-    if fits is None:
-        raise InputError(f"A report needs the fits in {path}, but there are none: {again} first.")
-    if fits.get("schema") != 1 or not isinstance(fits.get("laws"), dict):
-        raise InputError(f"{path} must have schema 1 and laws, but has schema {fits.get('schema')}: {again} again.")
-    arms = fits.get("arms", [])
-    parts = [*fits["laws"].values(), *(arms if isinstance(arms, list) else [arms])]
-    if not all(isinstance(part, dict) for part in parts) or not all("name" in arm for arm in arms):
-        raise InputError(f"{path} must hold laws and arms as `fit` writes them, but is damaged: {again} again.")
-    return {"frontier": {}, "flags": [], "selected": None} | fits
-
-
-def _read_table(path: Path, fits: Mapping[str, Any], folder: Path, required: Sequence[str]) -> pd.DataFrame:
+def _read_table(path: Path, fits: Fits, folder: Path, required: Sequence[str]) -> pd.DataFrame:
     """The table of some fits; a table that has changed since is refused, and the reason said."""
-    if not path.is_file() and path.parent == folder and not fits.get("config", {}).get("table"):
+    if not path.is_file() and path.parent == folder and not fits.config.get("table"):
         raise _not_run(folder)
     if not path.is_file():
         raise InputError(
             f"A report needs the table that was fitted, but {path} is not there any more: put it back, or "
             f"{_again(fits, folder)}."
         )
-    known = fits.get("data", {}).get("sha256")  # fits of before there was one lack it
+    known = fits.data.sha256
     if known is not None and known != hashlib.sha256(path.read_bytes()).hexdigest():
         raise InputError(
             f"fits.json must be made from the table as it is, but {path} has changed since: {_again(fits, folder)}."
@@ -243,10 +223,9 @@ def _not_run(folder: Path) -> InputError:
     )
 
 
-def _again(fits: Mapping[str, Any], folder: Path) -> str:
-    config = fits.get("config", {})
-    study = layout.name_argument(Path(config.get("name") or folder))
-    source = f"table={config['table']} …" if config.get("table") else study
+def _again(fits: Fits, folder: Path) -> str:
+    study = layout.name_argument(Path(fits.config.get("name") or folder))
+    source = f"table={fits.config['table']} …" if fits.config.get("table") else study
     return f"run `python -m mnist_scaling.fit {source}` again"
 
 
@@ -274,28 +253,22 @@ def _trials(folder: Path, axes: Sequence[str], tuned: Sequence[str]) -> pd.DataF
     return _with(trials, (*axes, *tuned, *columns.TRIAL_COLUMNS))
 
 
-def _of_arm(fits: Mapping[str, Any], arm: Mapping[str, Any]) -> dict[str, Any]:
+def _of_arm(fits: Fits, arm: Fits) -> Fits:
     """One arm's record with what all arms share."""
-    if arm is fits:
-        return dict(fits)
-    shared = {k: fits[k] for k in ("config", "settings", COMMAND) if k in fits}
-    data = {k: v for k, v in fits["data"].items() if k in ("sha256", "table", "unfinished")}
-    return {**arm, **shared, "data": {**arm["data"], **data}}
+    data = replace(arm.data, sha256=fits.data.sha256, table=fits.data.table, unfinished=fits.data.unfinished)
+    return replace(arm, config=fits.config, settings=fits.settings, command=fits.command, data=data)
 
 
-def _cells(arm: Arm, fits: Mapping[str, Any], names: Mapping[str, str | None], is_study: bool) -> pd.DataFrame:
+def _cells(arm: Arm, fits: Fits, names: Mapping[str, str | None], is_study: bool) -> pd.DataFrame:
     """The rows of one arm that were fitted or lack a number, with a column for each of `ROLES`."""
     cells = arm.frame
     if is_study:
         cells = _with(cells, columns.CELL_COLUMNS)
     roles = {role: cells[header] if (header := names.get(role)) in cells else np.nan for role in ROLES}
     cells = cells.assign(**{role: pd.Series(values, cells.index, dtype=float) for role, values in roles.items()})
-    data = fits.get("data", {})
-    if "rows" not in data or fits.get("why"):
+    if fits.data.rows is None or fits.why:
         return cells
-    lacking = [row["row"] for row in data.get("left_out", [])]
-    ends = set(data["rows"]) | set(lacking)
-    return cells[cells.index.isin(ends)]
+    return cells[cells.index.isin({*fits.data.rows, *(left.row for left in fits.data.left_out)})]
 
 
 def _with(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
@@ -320,13 +293,13 @@ def _check_rows(study: Study, path: Path) -> None:
 
     The hash tells tables apart; fits from before there was one are compared by the losses on their frontier.
     """
-    data, losses = study.fits.get("data", {}), study.cells["loss"]
-    if study.fits.get("why"):
+    data, losses = study.fits.data, study.cells["loss"]
+    if study.fits.why:
         return
-    points = [p for m in study.fits["frontier"].values() for p in m.get("points", []) if "row" in p]
+    points = [p for m in study.fits.frontier.values() for p in m.points if "row" in p]
     same = all(p["row"] in losses.index and np.isclose(losses[p["row"]], p["loss"], rtol=1e-6) for p in points)
-    fitted = len(data.get("rows", losses)) + len(data.get("left_out", ()))
-    if fitted != len(losses) or not (same or "sha256" in data):
+    fitted = len(losses if data.rows is None else data.rows) + len(data.left_out)
+    if fitted != len(losses) or not (same or data.sha256):
         raise InputError(
             f"{path} must be made from the rows of {study.folder / study.table}, but holds others: "
             f"{_again(study.fits, path.parent)}."

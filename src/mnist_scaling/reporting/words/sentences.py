@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from markupsafe import Markup
 
-from mnist_scaling.fitting.headline import conflict_sentence
-from mnist_scaling.fitting.uncertainty.interval import Interval
-from mnist_scaling.reporting import html_tables
-from mnist_scaling.reporting.loading import Study
+from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.markup import power
 from mnist_scaling.reporting.prepare import Missing
 from mnist_scaling.reporting.prepare.change import Change
-from mnist_scaling.reporting.prepare.laws import is_joint
 from mnist_scaling.reporting.text import count, duration, estimate, listing, number, plural, power_of_ten
+from mnist_scaling.reporting.words.fit_sentences import conflict, joined, quote, selection
+from mnist_scaling.reporting.words.fit_tables import straight_lines
 from mnist_scaling.settings.tuning_change import SIMULTANEOUS
 from mnist_scaling.study import flags
 from mnist_scaling.study.columns import IMPORTANCE, label
@@ -35,8 +30,8 @@ def opening(study: Study) -> list[Markup]:
             f"{what} ({grid})" if grid else what, "" if study.is_study else f" of {study.table}", ", ".join(sizes)
         )
     ]
-    if study.fits.get("data", {}).get("unfinished"):
-        out.append(Markup("<b>{}</b>").format(study.fits["data"]["unfinished"]))
+    if study.fits.data.unfinished:
+        out.append(Markup("<b>{}</b>").format(study.fits.data.unfinished))
     out += [Markup("{}").format(sentence) for sentence in _left_out(study)]
     if study.is_study:
         out += _how_tuned(study)
@@ -60,10 +55,10 @@ def opening(study: Study) -> list[Markup]:
 def _left_out(study: Study) -> list[str]:
     """Which rows of the table this page is not about."""
     out = []
-    where = study.fits.get("settings", {}).get("where")
+    where = study.fits.settings.get("where")
     if where and study.whole:
         out.append(f"Only rows with {where} were fitted, and only they are shown.")
-    return [*out, *(f"{note.rstrip('.')}." for note in study.fits.get("data", {}).get("notes", []))]
+    return [*out, *(f"{note.rstrip('.')}." for note in study.fits.data.notes)]
 
 
 def _how_tuned(study: Study) -> list[Markup]:
@@ -82,44 +77,22 @@ def _how_tuned(study: Study) -> list[Markup]:
 
 def findings(study: Study, change: Change | Missing) -> list[Markup]:
     """What came out: the law, the numbers to quote, where methods disagree, what tuning changed."""
-    quoted = [Markup("{} {}").format(name, estimate(found)) for name, found in html_tables.quoted(study) if found.known]
-    out = []
-    selected = study.fits.get("selected")
-    reason = study.fits.get("selection", {}).get("reason", "").rstrip(".").replace("_", " ")
-    if selected:
-        out.append(
-            Markup("Of the {}, <b>{}</b> is selected: {}.").format(_rivals(study), selected.replace("_", " "), reason)
-        )
-        simplest = study.fits.get("selection", {}).get("simplest")
-        if simplest and simplest != selected:
-            out.append(Markup("The simplest law that the data do not reject is {}.").format(simplest.replace("_", " ")))
-    elif reason:
-        out.append(Markup("None of the {} is selected: {}.").format(_rivals(study), reason.rstrip(".")))
-    if quoted:
-        laws = [law.replace("_", " ") for law in study.fits["headline"]["laws"]]
-        several = f"the average over {listing(laws)}, with what they differ by in the intervals"
-        over = several if len(laws) > 1 else f"of {laws[0]}"
-        out.append(Markup("<b>Quote</b>, at the largest cell, {}: {}.").format(over, _join(quoted)))
-    conflict = conflict_sentence(study.fits) if study.fits.get("headline") else ""
-    if conflict:
-        out.append(Markup("{}").format(conflict))
+    out = selection(study.fits)
+    if quoted := quote(study.fits):
+        out.append(quoted)
+    if told := conflict(study.fits):
+        out.append(Markup("{}").format(told))
     parts = [
         Markup("as {} {}").format(power(row.symbol, -row.exponent), row.short)
-        for row in html_tables.straight_lines(study)
+        for row in straight_lines(study)
         if row.exponent.known and row.symbol in "NDC"
     ]
     if parts:
-        out.append(Markup("A straight line in logs, which no floor bends, falls {}.").format(_join(parts)))
+        out.append(Markup("A straight line in logs, which no floor bends, falls {}.").format(joined(parts)))
     if isinstance(change, Change):
         out.append(tuning_sentence(change))
     certificate = certificate_sentence(study) if study.is_study else None
     return [*out, certificate] if certificate else out
-
-
-def _rivals(study: Study) -> str:
-    """What the choice was made between: laws of several variables where any was fitted, else those of one."""
-    fitted = [law for law in study.fits["laws"].values() if law.get("rmse_log") is not None]
-    return "joint laws" if any(is_joint(law) for law in fitted) else "laws of one variable"
 
 
 def certificate_sentence(study: Study) -> Markup | None:
@@ -169,14 +142,14 @@ def tuning_sentence(change: Change) -> Markup:
         "Tuning takes up to {:.0f} % off a cell's loss (median {:.0f} %){}."
     ).format(
         "Tuning tilts" if certain else "Tuning shifts", change.setting, untuned, tuned,
-        _join([Markup("{} by {}").format(greek[v], signed(i)) for v, i in shifts.items()]),
+        joined([Markup("{} by {}").format(greek[v], f"{'+' * (i.value > 0)}{estimate(i)}") for v, i in shifts.items()]),
         verdict, saved.max(), saved.median(), luck,
     )  # fmt: skip
 
 
 def not_shown(study: Study) -> list[Markup]:
     """What a reader must not take from this study, from the flags and from what is absent."""
-    sentences = dict.fromkeys(_not_shown(study, f) for f in study.fits["flags"])
+    sentences = dict.fromkeys(_not_shown(study, flag.code) for flag in study.fits.flags)
     out = [Markup("{}").format(sentence) for sentence in sentences if sentence]
     lost = int(study.cells["loss"].isna().sum())
     if lost:
@@ -188,26 +161,20 @@ def not_shown(study: Study) -> list[Markup]:
                 "How much a seed moves a loss: no cell has two repeats, so intervals rest on the laws' misfit alone."
             )
         )
-    for name, found in study.fits["frontier"].items():
-        if name == "isoflop" and not Interval.of(found.get("N_exponent")).known and found.get("status"):
-            out.append(Markup("The frontier by isoFLOP curves: {}.").format(found["status"]))
+    isoflop = study.fits.frontier.get("isoflop")
+    if isoflop is not None and not isoflop.N_exponent.known:
+        out.append(Markup("The frontier by isoFLOP curves: {}.").format(isoflop.status))
     top = [f"{count(study.cells[role].max())} {study.call(role)}" for role in ("N", "D") if study.cells[role].max() > 0]
     if top:
         out.append(Markup("Anything beyond {}: no such run was made.").format(" and ".join(top)))
     return out
 
 
-def _not_shown(study: Study, flag: Mapping[str, Any]) -> str:
+def _not_shown(study: Study, code: str) -> str:
     """What a flag keeps a reader from concluding; of the floor, what the headline's interval says."""
-    code = str(flag["code"])
-    if code == flags.FLOOR_NOT_IDENTIFIED and Interval.of(study.fits.get("headline", {}).get("floor")).low > 0:
+    if code == flags.FLOOR_NOT_IDENTIFIED and study.fits.headline.floor.low > 0:
         return ""
     return flags.kind(code).not_shown
-
-
-def signed(interval: Interval) -> str:
-    """A difference, with its sign: +0.031 [−0.01, 0.07]."""
-    return f"+{estimate(interval)}" if interval.value > 0 else estimate(interval)
 
 
 def _cost(study: Study) -> Markup:
@@ -233,9 +200,3 @@ def _levels(n: int, name: str) -> str:
 def _range(study: Study, column: str) -> str:
     low, high = study.cells[column].min(), study.cells[column].max()
     return count(low) if low == high else f"{count(low)} to {count(high)}"
-
-
-def _join(parts: list[Markup]) -> Markup:
-    if len(parts) < 2:
-        return Markup("").join(parts)
-    return Markup(", ").join(parts[:-1]) + Markup(" and ") + parts[-1]

@@ -11,9 +11,9 @@ from typing import Any
 from markupsafe import Markup
 
 from mnist_scaling.fitting.uncertainty.interval import Interval
-from mnist_scaling.reporting import html
-from mnist_scaling.reporting.html_tables import Table
-from mnist_scaling.reporting.text import estimate, plural
+from mnist_scaling.reporting.pages.template import draw
+from mnist_scaling.reporting.parts import TextTable
+from mnist_scaling.reporting.text import plural
 
 KICKER = "Answer"
 """The first word of every page of an answer."""
@@ -48,32 +48,28 @@ def page(
     now : datetime, optional
         Date at the foot.
     """
-    return (
-        html.environment()
-        .get_template("answer.html.j2")
-        .render(
-            title=title,
-            question=question,
-            scale=scale,
-            kicker=f"{KICKER}, scale {scale}",
-            sections=[_section(section) for section in sections],
-            command=command,
-            json=json,
-            style=html.style_sheet(),
-            date=html.date(now),
-        )
+    return draw(
+        "answer.html.j2",
+        now,
+        title=title,
+        question=question,
+        scale=scale,
+        kicker=f"{KICKER}, scale {scale}",
+        sections=[_section(section) for section in sections],
+        command=command,
+        json=json,
     )
 
 
 def _section(section: Section) -> dict[str, Any]:
     record = section.record
-    rows = [[number["meaning"], estimate(Interval.of(number)), slot] for slot, number in record["numbers"].items()]
+    rows = [[number["meaning"], Interval.of(number), slot] for slot, number in record["numbers"].items()]
     rows += [["what that says", words, slot] for slot, words in record["words"].items()]
     return {
         **{key: record[key] for key in ("name", "title", "question", "sentence", "notes")},
         "svg": section.svg,
         "file": section.file,
-        "numbers": Table(["number", "value and 95 % interval", "slot of the question's file"], rows),
+        "numbers": TextTable(["number", "value and 95 % interval", "slot of the question's file"], rows),
         "effort": f"{plural(record['cells'], 'cell')}, {record['minutes']:.1f} minutes of runs, added up.",
         "commands": [
             shlex.join(["python", "-m", "mnist_scaling.train", "-m", *study["overrides"]])

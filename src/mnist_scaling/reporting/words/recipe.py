@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from mnist_scaling.reporting.loading import Study, axis_value
+from mnist_scaling.reporting.documents.loading import Study, axis_value
 from mnist_scaling.reporting.prepare.change import describe
 from mnist_scaling.reporting.text import plural
 from mnist_scaling.study import layout, provenance, records
@@ -15,10 +15,10 @@ from mnist_scaling.study.identity import IDENTITY, range_in_words
 
 def commands(study: Study) -> list[str]:
     """The commands that make all this again; the sweep's own command where study.json has it."""
-    fitted = study.fits.get(provenance.COMMAND)
+    fitted = study.fits.command
     if not study.is_study:
         return [
-            str(fitted or f"python -m mnist_scaling.fit table={study.table} …"),
+            fitted or f"python -m mnist_scaling.fit table={study.table} …",
             f"python -m mnist_scaling.report fits={study.fits_folder}",
         ]
     sweep = study.record.get(provenance.COMMAND)
@@ -30,7 +30,7 @@ def commands(study: Study) -> list[str]:
     target = layout.name_argument(study.folder) if study.fits_folder == study.folder else f"fits={study.fits_folder}"
     return [
         str(sweep),
-        str(fitted or f"python -m mnist_scaling.fit {layout.name_argument(study.folder)}"),
+        fitted or f"python -m mnist_scaling.fit {layout.name_argument(study.folder)}",
         f"python -m mnist_scaling.report {target}",
     ]
 
@@ -39,10 +39,10 @@ def settings(study: Study) -> list[tuple[str, str]]:
     """Pairs of name and value, in reading order."""
     out = [("grid", f"{label(a)} {_levels(study, a).replace(',', ', ')}") for a in study.axes]
     out += [(f"search range of {key}", text) for key, text in _ranges(_cell_records(study)).items()]
-    untuned = study.fits.get("tuning_change", {}).get("setting")
-    if untuned:
-        out.append(("untuned setting (the control of every cell)", describe(untuned)))
-    out += [("fit", _flat(study.fits.get("settings", {})))] if study.fits.get("settings") else []
+    change = study.fits.tuning_change
+    if change is not None and change.setting:
+        out.append(("untuned setting (the control of every cell)", describe(change.setting)))
+    out += [("fit", _flat(study.fits.settings))] if study.fits.settings else []
     known = {"name", "axes", "grid", "tuned", IDENTITY, provenance.COMMAND, provenance.VERSIONS}
     out += [(label(k), _flat(v)) for k, v in study.record.items() if k not in known]
     return out
