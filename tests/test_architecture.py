@@ -14,9 +14,8 @@ import mnist_scaling
 
 PACKAGE = Path(mnist_scaling.__file__).parent
 COMMANDS = ("train", "fit", "compare", "report", "ask")
-BESIDE_COMMANDS = ("fit_source", "run_trainer")
-"""What stands beside commands for them alone: training as sweeps see it, and the reading of tables that two of them
-share."""
+BESIDE_COMMANDS = ("run_trainer",)
+"""What stands beside commands for them alone: training as sweeps see it."""
 
 ALLOWED = {
     "errors": set(),
@@ -27,6 +26,7 @@ ALLOWED = {
     "tuning": {"errors", "config", "study"},
     "fitting": {"errors", "study"},
     "settings": {"errors", "study", "fitting"},
+    "arms": {"errors", "config", "study", "fitting", "settings"},
     "asking": {"errors", "config", "study", "fitting", "settings", "reporting"},
     "reporting": {"errors", "study", "fitting", "settings"},
 }

@@ -274,7 +274,7 @@ def test_a_slot_without_a_number_says_so_and_an_unknown_one_is_refused() -> None
     found = Found({"a_alpha": Number(Interval(0.3, 0.2, 0.4), ""), "b_alpha": Number(Interval(), "")}, {"w": "differs"})
     text = fill("{a_alpha}, {b_alpha}, {w}", found)
     assert text == "0.300\xa0[0.200,\xa00.400], (unknown from these cells), differs"
-    with pytest.raises(InputError, match=r"none of them gives \{a_alfa\}: did you mean \{a_alpha\}\?"):
+    with pytest.raises(InputError, match=r"none of them gives \{a_alfa\}: did you mean `a_alpha`\?"):
         fill("{a_alfa}", found)
 
 

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from mnist_scaling.config import register
-from mnist_scaling.errors import InputError
+from mnist_scaling.config import register, require
 from mnist_scaling.fitting.estimation.estimate import Settings
 from mnist_scaling.fitting.selection.fitted import Options
 
@@ -124,16 +123,19 @@ class FitConfig:
     """How often the intervals hold the truth, on simulated tables."""
 
     def __post_init__(self) -> None:
-        if (self.name is None) == (self.table is None):
-            given = "both" if self.name else "neither"
-            raise InputError(
-                f"Exactly one of `name` and `table` must be given, but got {given}: name=STUDY or table=FILE.csv."
-            )
-
-        if self.curves not in ("auto", True, False):
-            raise InputError(f"`curves` must be one of auto, true, false, but got {self.curves!r}: choose one of them.")
-        if not (self.by is None or isinstance(self.by, str | list | tuple)):
-            raise InputError(f"`by` must be a column or a list of columns, but got {self.by!r}: give by=COLUMN.")
+        require(
+            (self.name is None) != (self.table is None),
+            f"Exactly one of `name` and `table` must be given, but got {'both' if self.name else 'neither'}: name=STUDY "
+            "or table=FILE.csv.",
+        )
+        require(
+            self.curves in ("auto", True, False),
+            f"`curves` must be one of auto, true, false, but got {self.curves!r}: choose one of them.",
+        )
+        require(
+            self.by is None or isinstance(self.by, str | list | tuple),
+            f"`by` must be a column or a list of columns, but got {self.by!r}: give by=COLUMN.",
+        )
 
     @property
     def arm_columns(self) -> Sequence[str]:
@@ -148,6 +150,12 @@ class FitConfig:
         classes : int, optional
             Number of classes that the study states; the key `classes` goes before it.
         """
+        classes = classes if self.classes is None else self.classes
+        require(
+            not (self.mask_chance and classes is None),
+            "`mask_chance=true` must go with a number of classes, but the table states none: give classes=10, or "
+            "whatever it is.",
+        )
         return Options(
             laws=self.laws if isinstance(self.laws, str) else tuple(self.laws),
             settings=Settings(delta=_delta(self.delta), loss=self.loss, weights=self.weights),
@@ -155,7 +163,7 @@ class FitConfig:
             kind=self.bootstrap.kind,
             level=self.bootstrap.level,
             seed=self.seed,
-            classes=classes if self.classes is None else self.classes,
+            classes=classes,
             mask_chance=self.mask_chance,
             isoflop=self.isoflop,
             queries=self.queries,
