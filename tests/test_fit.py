@@ -181,6 +181,8 @@ def test_the_smallest_study_says_what_it_lacks(command, tmp_path):
         ({}, ("name=mine",), "Exactly one of `name` and `table` must be given, but got both"),
         ({}, ("deltaa=1",), "did you mean `delta`?"),
         ({}, ("queries=-5",), "`queries > 0` or null must hold"),
+        ({}, ("mask_chance=true",), "`mask_chance=true` must go with a number of classes"),
+        ({}, ("curves=true",), "runs.csv is no study's table, so it has none"),
         ({}, ("by=family",), "`by` must name columns of the table, but it has no family"),
         ({"loss": [1e-300 * (k + 1) for k in range(20)]}, (), "`1e-30 <= loss <= 1e+30` must hold in every row"),
         ({}, ("where='__import__(\\'os\\').system(\\'touch touched\\') == 0'",), "`where` must be a condition"),
