@@ -196,7 +196,7 @@ class DataRecord:
     """Which table, and which of its rows."""
 
     n: int = 0
-    rows: Sequence[int] | None = None
+    rows: Sequence[int] = ()
     masked: Sequence[Any] = ()
     notes: Sequence[str] = ()
     left_out: Sequence[LeftOut] = ()

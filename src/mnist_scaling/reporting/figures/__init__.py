@@ -30,7 +30,7 @@ class Plot:
     title: str
     caption: str
     prepare: Callable[[Any], Any]
-    """From a `Study`, or a `Pair` of arms, the data of the figure, or `Missing` with the reason; a ``note`` attribute is
+    """From a `Study`, or a `Pair` of arms, the data of the figure or `Missing` with the reason; a ``note`` attribute is
     added to the caption."""
     draw: Callable[[Any], Figure]
     needs_trials: bool = False
