@@ -76,7 +76,7 @@ def test_two_studies(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert {key for e in record["exponents"] for key in e} >= {"law", "method", "parameter", "a", "b", "difference"}
     assert all(m["low"] <= m["value"] <= m["high"] for m in record["multiplier"])
     printed = " ".join(capsys.readouterr().out.split())
-    assert record["sentence"] in printed
+    assert record["sentence"].replace("−", "-") in printed
     assert "paired by cell and by seed" in printed
     page = (home / "multirun" / "c" / "comparison.html").read_text()
     assert page.count("<svg") == 4

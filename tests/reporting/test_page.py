@@ -168,24 +168,6 @@ def test_odd_studies_render_with_words(make: Callable[..., Path], tmp_path: Path
     assert "nan" not in re.sub(r"<svg.*?</svg>|<style>.*?</style>", "", text, flags=re.DOTALL).lower().split()
 
 
-def test_missing_optional_keys_and_tables(copy: Path, tmp_path: Path) -> None:
-    fits = json.loads((copy / "fits.json").read_text())
-    for key in set(fits) - {"schema", "laws", "selected", "frontier", "flags"}:
-        del fits[key]
-    for law in fits["laws"].values():
-        for key in ("residuals", "slopes", "slice", "inputs", "units", "profiles"):
-            law.pop(key, None)
-    for method in fits["frontier"].values():
-        for key in ("points", "status", "curves"):
-            method.pop(key, None)
-    (copy / "fits.json").write_text(json.dumps(fits))
-    (copy / "trials.csv").unlink()
-    text, _ = render(copy, tmp_path / "figures")
-    Page(text)
-    assert "A straight line in logs, which no floor bends, falls as" in text
-    assert "trials.csv holds no trial" in text
-
-
 def test_html_is_escaped(copy: Path, tmp_path: Path) -> None:
     evil = "<script>alert('x')</script>"
     fits = json.loads((copy / "fits.json").read_text())

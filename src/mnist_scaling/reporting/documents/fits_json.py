@@ -146,7 +146,7 @@ class FrontierRecord:
     loss_exponent: Interval = UNKNOWN
     status: str = OK
     flags: Sequence[str] = ()
-    points: Sequence[Mapping[str, float]] = ()
+    points: Sequence[Mapping[str, Any]] = ()
     extra: Mapping[str, Any] = field(default_factory=dict, metadata=INLINE)
     """Of the method: curves, how they were formed, exponents as they were read off before correction."""
 
@@ -196,7 +196,7 @@ class DataRecord:
     """Which table, and which of its rows."""
 
     n: int = 0
-    rows: Sequence[int] | None = None
+    rows: Sequence[int] = ()
     masked: Sequence[Any] = ()
     notes: Sequence[str] = ()
     left_out: Sequence[LeftOut] = ()

@@ -58,7 +58,7 @@ def read(kind: type[T], value: Any) -> T:
     TypeError
         Where an object or a list is something else, or a key without a default is absent.
     """
-    return _read(kind, value)  # type: ignore[no-any-return]
+    return _read(kind, value)
 
 
 def _read(kind: Any, value: Any) -> Any:

@@ -173,7 +173,6 @@ def load_arms(folder: Path) -> list[Study]:
         mine = trials if foreign else trials[_same(trials, arm.axes)]
         cells = _cells(arm, own, chosen.names, not foreign)
         studies.append(replace(whole, cells=cells, trials=mine, fits=own, arm=arm.name))
-        _check_rows(studies[-1], path)
     return studies
 
 
@@ -205,8 +204,7 @@ def _read_table(path: Path, fits: Fits, folder: Path, required: Sequence[str]) -
             f"A report needs the table that was fitted, but {path} is not there any more: put it back, or "
             f"{_again(fits, folder)}."
         )
-    known = fits.data.sha256
-    if known is not None and known != hashlib.sha256(path.read_bytes()).hexdigest():
+    if fits.data.sha256 != hashlib.sha256(path.read_bytes()).hexdigest():
         raise InputError(
             f"fits.json must be made from the table as it is, but {path} has changed since: {_again(fits, folder)}."
         )
@@ -266,7 +264,7 @@ def _cells(arm: Arm, fits: Fits, names: Mapping[str, str | None], is_study: bool
         cells = _with(cells, columns.CELL_COLUMNS)
     roles = {role: cells[header] if (header := names.get(role)) in cells else np.nan for role in ROLES}
     cells = cells.assign(**{role: pd.Series(values, cells.index, dtype=float) for role, values in roles.items()})
-    if fits.data.rows is None or fits.why:
+    if fits.why:
         return cells
     return cells[cells.index.isin({*fits.data.rows, *(left.row for left in fits.data.left_out)})]
 
@@ -286,24 +284,6 @@ def _same(trials: pd.DataFrame, axes: Mapping[str, Any]) -> pd.Series:
     for column, value in axes.items():
         kept &= trials[column].isna() if value != value else trials[column] == value
     return kept
-
-
-def _check_rows(study: Study, path: Path) -> None:
-    """Refuse fits of other rows than the table has: an exponent beside the wrong cells is worse than none.
-
-    The hash tells tables apart; fits from before there was one are compared by the losses on their frontier.
-    """
-    data, losses = study.fits.data, study.cells["loss"]
-    if study.fits.why:
-        return
-    points = [p for m in study.fits.frontier.values() for p in m.points if "row" in p]
-    same = all(p["row"] in losses.index and np.isclose(losses[p["row"]], p["loss"], rtol=1e-6) for p in points)
-    fitted = len(losses if data.rows is None else data.rows) + len(data.left_out)
-    if fitted != len(losses) or not (same or data.sha256):
-        raise InputError(
-            f"{path} must be made from the rows of {study.folder / study.table}, but holds others: "
-            f"{_again(study.fits, path.parent)}."
-        )
 
 
 def _known(multirun: Path) -> str:

@@ -30,7 +30,8 @@ class Plot:
     title: str
     caption: str
     prepare: Callable[[Any], Any]
-    """From a `Study`, or from a comparison's `Pair`, the data of the figure, or `Missing` with the reason; a ``note`` attribute is added to the caption."""
+    """From a `Study`, or a `Pair` of arms, the data of the figure or `Missing` with the reason; a ``note`` attribute is
+    added to the caption."""
     draw: Callable[[Any], Figure]
     needs_trials: bool = False
     """Whether it is about how a study was tuned, so that a table from elsewhere can't have it."""

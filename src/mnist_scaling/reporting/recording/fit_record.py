@@ -67,7 +67,6 @@ def not_fitted(why: str) -> Fits:
         why=why,
         selection=Selection(why),
         headline=read(HeadlineRecord, nothing_to_quote(why)),
-        data=DataRecord(rows=[]),
     )
 
 
