@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from mnist_scaling.ask import draw, figure_of
 from mnist_scaling.asking import catalogue
 from mnist_scaling.asking.answered import Answer, answer
+from mnist_scaling.asking.drawn import draw, figure_of
 from mnist_scaling.asking.question import leave_out
 from mnist_scaling.asking.study_arms import study_name, tables_of
 from mnist_scaling.config.question_schema import Question

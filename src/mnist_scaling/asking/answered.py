@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +15,8 @@ from mnist_scaling.config.question_schema import Question
 from mnist_scaling.errors import InputError, nearest
 from mnist_scaling.reporting.documents.json_form import plain
 from mnist_scaling.reporting.text import estimate
+from mnist_scaling.study import layout
+from mnist_scaling.study.files import read_json
 from mnist_scaling.study.tables.trials_and_cells import read_table
 
 SCHEMA = 1
@@ -101,20 +102,16 @@ def fill(sentence: str, found: Found) -> str:
     InputError
         When a slot is none that the measures fill, with the nearest one.
     """
-
-    def value(match: re.Match[str]) -> str:
-        slot = match.group(1)
-        if slot in found.words:
-            return found.words[slot]
-        if slot not in found.numbers:
-            fix = nearest(slot, [*found.numbers, *found.words])
-            raise InputError(
-                f"Every slot of a sentence must be filled by a measure, but none of them gives {{{slot}}}: {fix}"
-            )
-        interval = found.numbers[slot].interval
-        return estimate(interval) if interval.known else UNKNOWN
-
-    return SLOT.sub(value, " ".join(sentence.split()))
+    shown = {k: estimate(n.interval) if n.interval.known else UNKNOWN for k, n in found.numbers.items()}
+    shown |= found.words
+    try:
+        return SLOT.sub(lambda slot: shown[slot[1]], " ".join(sentence.split()))
+    except KeyError as error:
+        (slot,) = error.args
+        raise InputError(
+            f"Every slot of a sentence must be filled by a measure, but none of them gives {{{slot}}}: "
+            f"{nearest(slot, shown)}"
+        ) from None
 
 
 def record(found: Answer) -> dict[str, Any]:
@@ -145,3 +142,15 @@ def record(found: Answer) -> dict[str, Any]:
             for key, spec in found.question.studies.items()
         },
     }
+
+
+def answered_without(name: str, scale: str) -> list[str] | None:
+    """The studies that an answer left out, if there is one made of the tables as they are now."""
+    found: Any = read_json(layout.answer_folder(name) / f"{scale}.json")
+    if found is None:
+        return None
+    parts = found.get("parts", [found])
+    tables = {s["study"]: s["sha256"] for part in parts for s in part["studies"].values()}
+    paths = {layout.study_folder(study) / layout.CELLS: sha256 for study, sha256 in tables.items()}
+    current = all(path.is_file() and checksum(path) == sha256 for path, sha256 in paths.items())
+    return [study for part in parts for study in part.get("without", [])] if current else None

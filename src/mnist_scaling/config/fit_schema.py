@@ -125,8 +125,8 @@ class FitConfig:
     def __post_init__(self) -> None:
         require(
             (self.name is None) != (self.table is None),
-            f"Exactly one of `name` and `table` must be given, but got {'both' if self.name else 'neither'}: name=STUDY "
-            "or table=FILE.csv.",
+            f"Exactly one of `name` and `table` must be given, but got {'both' if self.name else 'neither'}: "
+            "name=STUDY or table=FILE.csv.",
         )
         require(
             self.curves in ("auto", True, False),
