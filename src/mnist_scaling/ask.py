@@ -52,9 +52,8 @@ def ask(config: AskConfig, conf: Path, name: str, question: Question) -> None:
             f"`without` must name studies of the question, but {name} has parts: ask them one by one, such as "
             f"question={question.parts[0]}."
         )
-    for part in parts.values():
-        for spec in part.measures:
-            measures.keys_of(spec)  # a mistake in the file costs no training
+    for spec in (spec for asked in parts.values() for spec in asked.measures):
+        measures.keys_of(spec)  # a mistake in the file costs no training
     if config.run:
         run_studies({part: leave_out(asked, config.without) for part, asked in parts.items()}, config.scale)
     folder = layout.answer_folder(name)

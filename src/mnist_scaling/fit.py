@@ -60,9 +60,9 @@ def _settings_laws(source: Source, arm: Arm, config: FitConfig) -> SettingsRecor
         draws=min(config.bootstrap.draws, SettingsOptions.draws), level=config.bootstrap.level, seed=config.seed
     )
     # Predicted are those of the cell that `predict` asks for, else of `LARGER` times the largest N on the most data.
-    n, d = (float(np.nanmax([cell.sizes[size] for cell in tried])) for size in ("N", "D"))
-    asked = {"N": config.predict.N, "D": config.predict.D}
-    at = {size: usual if asked[size] is None else asked[size] for size, usual in (("N", LARGER * n), ("D", d))}
+    n, d = config.predict.N, config.predict.D
+    largest = {size: float(np.nanmax([cell.sizes[size] for cell in tried])) for size in ("N", "D")}
+    at = {"N": LARGER * largest["N"] if n is None else n, "D": largest["D"] if d is None else d}
     return settings_laws_record(optimal_settings(tried, keys, options=options), arm.frame.index.tolist(), at=at)
 
 

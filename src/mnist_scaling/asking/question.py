@@ -34,7 +34,7 @@ def read(path: Path) -> Question:
         raise InputError(f"A question must be a YAML file, but {path} is not ({said}): mend it.") from None
     if not isinstance(content, dict):
         raise InputError(f"A question must be a mapping of keys to values, but {path} is none: see docs/extending.md.")
-    question = typed(Question, content, str(path))
+    question = typed(Question, {str(key): value for key, value in content.items()}, str(path))
     _check(path, question)
     return question
 
