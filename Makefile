@@ -7,7 +7,7 @@ NAME ?= quickstart
 BY ?= optimizer
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data study smoke fit compare report ask test test-distributed test-distributed-ci test-crash reliability lint format bench dashboard clean
+.PHONY: help setup data study smoke fit compare report ask test test-distributed test-distributed-ci test-crash reliability lint format bench golden dashboard clean
 
 help:  ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 22
@@ -25,7 +25,7 @@ $(VENV)/.installed: pyproject.toml
 setup: $(VENV)/.installed  ## make .venv and install everything
 
 data: setup  ## fetch MNIST into data/ (every study does so by itself)
-	@$(RUN) -c 'from mnist_scaling.training import sources; print(sources.ensure("mnist", "data"))'
+	@$(RUN) -c 'from mnist_scaling.training.data import sources; print(sources.ensure("mnist", "data"))'
 
 study: setup  ## tune, fit and report a small real study: multirun/quickstart/report.html
 	@$(RUN) -m mnist_scaling.train -m experiment=quickstart
@@ -83,6 +83,10 @@ bench: setup  ## time what is claimed to be fast; ratios within one run
 	@$(RUN) benchmarks/training.py --json multirun/bench_training.json
 	@$(RUN) benchmarks/whole_study.py --quick --json multirun/bench_whole_study.json
 	@$(RUN) benchmarks/fitting.py --quick --json multirun/bench_fitting.json
+
+golden: setup  ## record what the commands give: make golden OUT=DIR [CASES=a,b]; with AGAINST=DIR, compare the two
+	@test -n "$(OUT)" || { echo "A recording must have a folder: make golden OUT=DIR" >&2; exit 1; }
+	@$(RUN) benchmarks/golden.py $(OUT) $(if $(CASES),--cases $(CASES)) $(if $(AGAINST),--against $(AGAINST))
 
 dashboard: setup  ## look at a study's trials in a browser: make dashboard NAME=quickstart
 	@test -f multirun/$(NAME)/optuna.journal || { echo "A study must have its journal to be shown, but there is no" \

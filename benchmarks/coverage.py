@@ -3,7 +3,7 @@
     python benchmarks/coverage.py --records FILE       every condition: about 20 minutes on two cores
     python benchmarks/coverage.py --quick              four conditions, 20 tables each: about half a minute
     python benchmarks/coverage.py --records FILE --seconds 280     so long only; the next call goes on from there
-    python benchmarks/coverage.py --records FILE --tables 0 --write docs/fitting.md      the page, from what is there
+    python benchmarks/coverage.py --records FILE --tables 0 --write docs/fitting_evidence.md      the page as it is
 
 Tables obey a known law on a grid of this project's sizes, with seed noise. Each is analysed as a user's would be
 (`fitting.analysis.analyse`, the joint laws, 200 draws), and then the truth is looked up in the headline. Table number k

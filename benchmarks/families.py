@@ -22,7 +22,7 @@ from mnist_scaling.config import DataConfig, OptimConfig, RunConfig, TrialConfig
 from mnist_scaling.training import cost, models
 from mnist_scaling.training.data import splits
 from mnist_scaling.training.models import model_size
-from mnist_scaling.training.step import acceleration
+from mnist_scaling.training.step import engine, optimizers
 
 SHAPES: list[tuple[str, dict[str, Any]]] = [
     ("cnn", {"width": 8}),
@@ -72,21 +72,21 @@ def steps(dataset: splits.Dataset, batch: int) -> list[dict[str, Any]]:
     engines = []
     for family, shape in SHAPES:
         model = models.build(built(family, shape), dataset.image_shape, dataset.classes).train()
-        engines.append(acceleration.build_engine(model, dataset.train, optim))
+        engines.append(engine.build_engine(model, optimizers.build(model, optim), dataset.train))
     times: list[list[float]] = [[] for _ in engines]
     for _ in range(TURNS):
-        for found, engine in zip(times, engines, strict=True):
+        for found, stepper in zip(times, engines, strict=True):
             chosen = torch.randint(len(dataset.train), (STEPS, batch), generator=stream)
             start = time.process_time()
             for rows in chosen:
-                engine.step(rows, 1e-3)
+                stepper.step(rows, 1e-3)
             found.append((time.process_time() - start) / STEPS)
     medians = [statistics.median(found) for found in times]
     rows = []
     for (family, shape), seconds in zip(SHAPES, medians, strict=True):
         run = RunConfig(model=built(family, shape), optim=optim)
         size = model_size.measure(run.model, dataset.image_shape, dataset.classes)
-        pace = acceleration.pace(run, dataset.image_shape, size.training)
+        pace = engine.pace(run, dataset.image_shape, size.training)
         rows.append(
             {"family": family, **shape, "batch": batch, "n_params": size.n_params, "flops": size.training,
              "us": round(1e6 * seconds), "over_cnn8": round(seconds / medians[0], 2),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Subset
@@ -14,13 +15,10 @@ from torchvision import datasets, transforms
 from mnist_scaling.config import ModelConfig, OptimConfig, RunConfig
 from mnist_scaling.training import models, seeding
 from mnist_scaling.training.data import splits
-from mnist_scaling.training.fast import small_cnn
-from mnist_scaling.training.fast.masks import Dropout
-from mnist_scaling.training.fast.stack import Stack
 from mnist_scaling.training.models.cnn import CNN
 from mnist_scaling.training.run import scoring
-from mnist_scaling.training.step import schedules
-from mnist_scaling.training.step.acceleration import build_engine
+from mnist_scaling.training.step import optimizers, schedules, small_cnn
+from mnist_scaling.training.step.engine import build_engine
 
 Step = Callable[[], None]
 """Takes one step on a batch of its own choosing."""
@@ -105,7 +103,7 @@ def example(run: RunConfig) -> float:
     return sum(losses) / len(validation)
 
 
-def tensors(part: splits.Part, width: int, batch: int, model: nn.Module | None = None) -> Step:
+def tensors(part: splits.Examples, width: int, batch: int, model: nn.Module | None = None) -> Step:
     """The plain loop over float tensors in memory: index, forward, backward, torch.optim.Adam as it comes."""
     images, labels = _floats(part)
     model = (build(width) if model is None else model).train()
@@ -125,17 +123,18 @@ def tensors(part: splits.Part, width: int, batch: int, model: nn.Module | None =
 _FLOATS: dict[int, tuple[Tensor, Tensor]] = {}
 
 
-def _floats(part: splits.Part) -> tuple[Tensor, Tensor]:
+def _floats(part: splits.Examples) -> tuple[Tensor, Tensor]:
     if id(part) not in _FLOATS:
         _FLOATS[id(part)] = part.images, part.labels
     return _FLOATS[id(part)]
 
 
-def ours(part: splits.Part, width: int, batch: int, dropout: float = 0.0, by_hand: bool = True) -> Step:
+def ours(part: splits.Examples, width: int, batch: int, dropout: float = 0.0, by_hand: bool = True) -> Step:
     """Our engine; without hand-written gradients it is autograd with a flat optimiser."""
     widest = small_cnn.WIDEST
     small_cnn.WIDEST = widest if by_hand else 0
-    engine = build_engine(build(width, dropout).train(), part, OptimConfig(lr=RATE, batch_size=batch))
+    model = build(width, dropout).train()
+    engine = build_engine(model, optimizers.build(model, OptimConfig(lr=RATE, batch_size=batch)), part)
     small_cnn.WIDEST = widest
     rows = shuffled(len(part), batch)
     taken = 0
@@ -150,25 +149,35 @@ def ours(part: splits.Part, width: int, batch: int, dropout: float = 0.0, by_han
     return step
 
 
-def stacked(part: splits.Part, width: int, batch: int, count: int, dropout: float = 0.0) -> Step:
-    """`count` models at once, each on batches of its own."""
-    streams = [torch.Generator().manual_seed(s) for s in range(count)]
-    members = [build(width, dropout).train() for _ in range(count)]
-    stack = Stack(members, [part] * count, OptimConfig(lr=RATE, batch_size=batch), Dropout([dropout] * count, streams))
+def stacked(part: splits.Examples, width: int, batch: int, count: int) -> Step:
+    """`count` models at once, each on batches of its own: torch.func.vmap over autograd, then Adam on all weights."""
+    images, labels = _floats(part)
+    members = [build(width) for _ in range(count)]
+    weights, _ = stack_module_state(members)  # type: ignore[arg-type]
+
+    def loss(own: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+        return cross_entropy(functional_call(members[0], (own, {}), (x,)), y)
+
+    gradients = vmap(grad_and_value(loss))
+    optimizer = torch.optim.Adam(weights.values(), lr=RATE, fused=True)
     orders = [shuffled(len(part), batch) for _ in range(count)]
     taken = 0
 
     def step() -> None:
         nonlocal taken
-        stack.step(torch.stack([next(rows) for rows in orders]), [RATE] * count)
+        rows = torch.stack([next(order) for order in orders])
+        found, losses = gradients(dict(weights), images[rows], labels[rows])
+        for name, weight in weights.items():
+            weight.grad = found[name].detach()
+        optimizer.step()
         taken += 1
         if taken % 25 == 0:
-            stack.mean_losses()
+            losses.tolist()
 
     return step
 
 
-def evaluations(part: splits.Part, width: int) -> dict[str, Step]:
+def evaluations(part: splits.Examples, width: int) -> dict[str, Step]:
     """A pass over a part: ours, and torch's layers over floats in memory, 1,000 at a time."""
     model = build(width).eval()
     images, labels = _floats(part)

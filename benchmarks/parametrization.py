@@ -16,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import coordinate_check
 import pandas as pd
 import parametrization_figures as figures
 import torch
@@ -28,7 +29,6 @@ from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.prepare import Missing
 from mnist_scaling.study import files, layout
 from mnist_scaling.study.tables import trials_and_cells
-from mnist_scaling.training import coordinate_check
 from mnist_scaling.training.data import splits
 
 DEFAULTS = {

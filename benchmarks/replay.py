@@ -186,7 +186,7 @@ class Pool:
         heapq.heappop(self.running)
         self.clock = end
         self._start()
-        for part in job.parts:
+        for part in (job,):
             self.ended(part)
         return [(job, None)]
 

@@ -115,7 +115,7 @@ def seconds_of(grid: Grid) -> Seconds:
         return predicted(cell, stage) * ratios[place % len(ratios)]
 
     by_name = {cell.name: cell for cell in cells_of(grid)}
-    return lambda job: sum(one(part.cell.name, part.stage, part.index) for part in job.parts)
+    return lambda job: one(job.cell.name, job.stage, job.index)
 
 
 def outcomes(grid: Grid, records: Path | None) -> Iterator[tuple[int, str, int | None, Outcome]]:
@@ -127,17 +127,12 @@ def outcomes(grid: Grid, records: Path | None) -> Iterator[tuple[int, str, int |
     for workers, rule, batch in itertools.product(WORKERS, RULES, BATCHES):
         key = f"{grid.name}/{workers}/{rule}/{batch}"
         if key not in known:
-            effort = Effort(grid.n_trials, grid.n_repeats, batch or grid.n_trials, False, None, _together)
+            effort = Effort(grid.n_trials, grid.n_repeats, batch or grid.n_trials, False, None)
             known[key], _ = replay(cells_of(grid), workers, seconds, effort, rule)
             if records is not None:
                 with records.open("a") as file:
                     file.write(json.dumps({"key": key, "outcome": asdict(known[key])}) + "\n")
         yield workers, rule, batch, known[key]
-
-
-def _together(run: object) -> bool:
-    """Repeats of a cell share a job, as those of one epoch do."""
-    return True
 
 
 def tables(records: Path | None = None) -> Iterator[str]:

@@ -32,8 +32,8 @@ from torch.profiler import ProfilerActivity, profile
 
 from mnist_scaling.config import DataConfig, ModelConfig
 from mnist_scaling.training.data import splits
-from mnist_scaling.training.fast import small_cnn
 from mnist_scaling.training.models import model_size
+from mnist_scaling.training.step import small_cnn
 
 ROOT = str(Path(__file__).resolve().parents[1] / "data")
 CONSOLE = Console(width=140)
@@ -99,33 +99,33 @@ def one_trial(dataset: splits.Dataset, quick: bool) -> dict:
 
 
 def seeds(dataset: splits.Dataset, quick: bool) -> dict:
-    """Models a second of stacks, against the same models one after another: plain tensors, and our own engine."""
+    """Models a second of stacks by torch.func.vmap, against the same models one after another.
+
+    One after another they are plain tensors, or our step, which is what a sweep has.
+    """
     table = grid(
-        "Seeds together, throughput over one after another", "width, batch, models", "µs a model's step",
-        "over plain loops", "over our engine alone", "stack chosen", "chosen over plain",
+        "Seeds together by torch.func.vmap, throughput over one after another", "width, batch, models",
+        "µs a model's step", "over plain loops", "over our step",
     )  # fmt: skip
     found = {}
     widths, batches, counts = ((4, 8), (8, 32), (4,)) if quick else ((2, 4, 8, 11), (8, 32, 64), (4, 8))
     for width in widths:
         for batch in batches:
             contenders = {"tensors": loops.tensors(dataset.train, width, batch)}
-            contenders |= {str(k): loops.stacked(dataset.train, width, batch, k) for k in (1, 2, *counts)}
+            contenders["ours"] = loops.ours(dataset.train, width, batch)
+            contenders |= {str(k): loops.stacked(dataset.train, width, batch, k) for k in counts}
             times = alternate(contenders, 0.06, 5)
             for count in counts:
-                each = {k: [t / k for t in times[str(k)]] for k in (1, 2, 4, 8) if str(k) in times and k <= count}
-                best = min(each, key=lambda k: median(each[k]))
+                each = [t / count for t in times[str(count)]]
                 row = {
-                    "step_us": 1e6 * median(each[count]),
-                    "over_plain": ratio(times["tensors"], each[count]),
-                    "over_alone": ratio(each[1], each[count]),
-                    "chosen": best,
-                    "chosen_over_plain": ratio(times["tensors"], each[best]),
-                    "chosen_over_alone": ratio(each[1], each[best]),
+                    "step_us": 1e6 * median(each),
+                    "over_plain": ratio(times["tensors"], each),
+                    "over_alone": ratio(times["ours"], each),
                 }
                 found[f"w{width}_b{batch}_s{count}"] = row
                 table.add_row(
                     f"{width}, {batch}, {count}", f"{row['step_us']:.0f}", text(row["over_plain"]),
-                    text(row["over_alone"]), str(best), text(row["chosen_over_plain"]),
+                    text(row["over_alone"]),
                 )  # fmt: skip
     CONSOLE.print(table)
     return found
@@ -260,7 +260,7 @@ def main() -> None:
         "dataloader_ratio_w8": trial["w8_b64"]["dataloader"]["median"],
         "dataloader_ratio_w32": trial["w32_b64"]["dataloader"]["median"],
         "tensor_loop_ratio_w8": trial["w8_b64"]["tensors"]["median"],
-        # All four against the loops people write; the next two against our own engine, one run after another.
+        # Stacks against our own step, one run after another, and against the plain loop.
         "stacked_seeds_ratio_w8": together["w8_b32_s4"]["over_alone"]["median"],
         "stacked_over_plain_loop_w8": together["w8_b32_s4"]["over_plain"]["median"],
         "stacked_seeds_ratio_w4_b8": together["w4_b8_s4"]["over_alone"]["median"],

@@ -11,20 +11,17 @@ import torch
 from rich.console import Console
 from rich.table import Table as Grid
 from torch import Tensor
-from torch.func import functional_call, grad_and_value, stack_module_state, vmap
-from torch.nn.functional import cross_entropy
 
 from mnist_scaling.training.data import splits
-from mnist_scaling.training.fast import small_cnn
-from mnist_scaling.training.fast.flat import Flat
-from mnist_scaling.training.fast.masks import Dropout
+from mnist_scaling.training.step import small_cnn
+from mnist_scaling.training.step.masks import Dropout
 from training import alternate, ratio, text
 
 Case = tuple[str, str, loops.Step, loops.Step]
 """What, instead of what, its step, the step in use."""
 
 
-def floats(part: splits.Part) -> tuple[Tensor, Tensor]:
+def floats(part: splits.Examples) -> tuple[Tensor, Tensor]:
     return part.images.flatten(1), part.labels
 
 
@@ -33,47 +30,22 @@ def dropout_of_torch(mask: Tensor) -> None:
 
 
 def masks(shape: tuple[int, ...]) -> Case:
-    mask, dropout = torch.empty(1, *shape), Dropout([0.1], [None])
+    mask, dropout = torch.empty(1, *shape), Dropout(0.1)
     return (
         "bernoulli_ for dropout's masks", "sixteen random bits an entry",
         lambda: dropout_of_torch(mask), lambda: dropout.fill(mask),
     )  # fmt: skip
 
 
-def vmapped(part: splits.Part, width: int, batch: int, count: int) -> loops.Step:
-    """A stack by torch.func: vmap over models of autograd's gradients, then Adam on the stacked weights."""
-    images, labels = part.images, part.labels
-    members = [loops.build(width) for _ in range(count)]
-    weights, buffers = stack_module_state(members)  # type: ignore[arg-type]
-
-    def loss(own: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
-        return cross_entropy(functional_call(members[0], (own, {}), (x,)), y)
-
-    gradients = vmap(grad_and_value(loss))
-    optimizer = torch.optim.Adam(weights.values(), lr=loops.RATE, fused=True)
-    orders = [loops.shuffled(len(part), batch) for _ in range(count)]
-    del buffers
-
-    def step() -> None:
-        rows = torch.stack([next(order) for order in orders])
-        found, _ = gradients(dict(weights), images[rows], labels[rows])
-        for name, weight in weights.items():
-            weight.grad = found[name].detach()
-        optimizer.step()
-
-    return step
-
-
 def plain(
-    part: splits.Part, width: int, batch: int, change: Callable[[torch.nn.Module], torch.nn.Module]
+    part: splits.Examples, width: int, batch: int, change: Callable[[torch.nn.Module], torch.nn.Module]
 ) -> loops.Step:
     return loops.tensors(part, width, batch, change(loops.build(width)))
 
 
-def input_pipelines(part: splits.Part, batch: int) -> list[Case]:
+def input_pipelines(part: splits.Examples, batch: int) -> list[Case]:
     """From row numbers to the first layer's patches, in three ways."""
-    flat = Flat([loops.build(8)])
-    model = small_cnn.Gradients(flat.models, part, flat.weights, flat.gradients, Dropout([0.0], [None]))
+    model = small_cnn.forward(loops.build(8), part)
     at = small_cnn._Buffers(model, batch)
     order = loops.shuffled(len(part), batch)
     values, _ = floats(part)
@@ -87,7 +59,7 @@ def input_pipelines(part: splits.Part, batch: int) -> list[Case]:
         torch.index_select(at.rows, 0, at.patch_rows, out=at.patches_flat)
 
     def from_floats() -> None:
-        at.image[0].copy_(values[next(order)].T)
+        at.image.copy_(values[next(order)].T)
         torch.index_select(at.rows, 0, at.patch_rows, out=at.patches_flat)
 
     def precomputed() -> None:
@@ -139,16 +111,6 @@ def main(dataset: splits.Dataset, root: str) -> None:
             ("two threads" + name, "one", under(used, *threads), used),
             ("denormals flushed" + name, "kept", under(used, *denormals), used),
         ]
-    for width, batch in ((4, 8), (8, 32)):
-        name = f", 4 models, width {width}, batch {batch}"
-        cases.append(
-            (
-                "torch.func.vmap" + name,
-                "stacked by hand",
-                vmapped(part, width, batch, 4),
-                loops.stacked(part, width, batch, 4),
-            )
-        )
     start = time.perf_counter()
     compiled = plain(part, 8, 64, lambda model: torch.compile(model))  # type: ignore[arg-type,return-value]
     compiled()

@@ -5,7 +5,6 @@ torch takes seconds to import: every function below does so when it is called, s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from mnist_scaling.config import DataConfig, RunConfig
@@ -17,18 +16,6 @@ def _train(run: RunConfig, report: Report | None, folder: Path) -> TrainResult:
     from mnist_scaling.training.loop import train_model
 
     return train_model(run, report, folder)
-
-
-def _train_together(runs: Sequence[RunConfig]) -> list[TrainResult]:
-    from mnist_scaling.training.together import train_models
-
-    return train_models(runs)
-
-
-def _can_train_together(run: RunConfig) -> bool:
-    from mnist_scaling.training import regimes
-
-    return regimes.in_lockstep(run)
 
 
 def _cost(run: RunConfig) -> float:
@@ -59,8 +46,8 @@ def _start(run: RunConfig) -> Start | None:
 
 
 def _warm_up() -> None:
-    import mnist_scaling.training.together  # noqa: F401
+    import mnist_scaling.training.loop  # noqa: F401
 
 
-TRAINER = Trainer(_train, _train_together, _can_train_together, _cost, _prepare, _warm_up, _start)
+TRAINER = Trainer(_train, _cost, _prepare, _warm_up, _start)
 """Training, as sweeps see it."""

@@ -21,7 +21,7 @@ DEFAULTS = {
 
 
 def test_settings_are_what_differs_from_the_defaults() -> None:
-    values = DEFAULTS | {"optim.name": "sgd", "model.width": 16, "threads": 2, "trial.owner": 7, "seed": 3}
+    values = DEFAULTS | {"optim.name": "sgd", "model.width": 16, "name": "another", "trial.owner": 7, "seed": 3}
     assert settings(values, DEFAULTS, ["seed"]) == {"optim.name": "sgd", "model.width": 16}
 
 
@@ -122,3 +122,8 @@ def test_checksums_that_a_sweep_does_not_know_yet_are_not_compared(tmp_path: Pat
 def test_cells_that_start_from_weights_of_their_own_may_come_in_another_order(tmp_path: Path) -> None:
     cells = [({"init_sha256": s}, {"optim.lr": "a"}, {"model.width": w}) for s, w in (("a", 4), ("b", 8))]
     assert join(tmp_path, of(cells), of(cells[::-1])).varying == ("init_sha256", "model.width")
+
+
+@pytest.mark.parametrize(("key", "value"), [("threads", 2), ("device", "cuda")])
+def test_what_changes_the_last_bits_of_a_loss_counts(key: str, value: object) -> None:
+    assert identity.settings({key: value}, {key: "the default"}) == {key: value}

@@ -15,6 +15,7 @@ from mnist_scaling.config import DataConfig, ModelConfig, RunConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.training import loop
 from mnist_scaling.training.data import arrays, splits
+from tests.training.engines import use_plain_ones
 
 CPU = torch.device("cpu")
 Save = Callable[..., DataConfig]
@@ -189,6 +190,6 @@ def test_any_shape_trains_and_the_engines_agree(save: Save, shape: tuple, kind: 
     fast = loop.train_model(run)
     assert fast.n_train == 280
     assert fast.test_loss is not None
-    monkeypatch.setattr("mnist_scaling.training.step.acceleration.ACCELERATOR", None)
+    use_plain_ones(monkeypatch)
     plain = loop.train_model(run)
     assert fast.val_loss == pytest.approx(plain.val_loss, rel=1e-3)

@@ -1,11 +1,10 @@
-"""Augmented images: torchvision's transforms, one draw per example, whatever engine, batch or stack sees them."""
+"""Augmented images: torchvision's transforms, one draw per example, whatever engine or batch sees them."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from math import ceil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -14,12 +13,13 @@ from torchvision.transforms.v2 import functional
 
 from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RegimeConfig, RunConfig, TrialConfig
 from mnist_scaling.training import loop, models, regimes, seeding
-from mnist_scaling.training.data import augmentation, distortions, splits
+from mnist_scaling.training.data import distortions, splits
 from mnist_scaling.training.data.augmentation import Augmenter
 from mnist_scaling.training.regimes import wsd
-from mnist_scaling.training.run import scoring, session
-from mnist_scaling.training.step import acceleration, schedules
-from mnist_scaling.training.together import train_models
+from mnist_scaling.training.run import scoring
+from mnist_scaling.training.run.run import Run
+from mnist_scaling.training.step import schedules
+from tests.training.engines import chosen, use_plain_ones
 
 CPU = torch.device("cpu")
 KINDS = ("affine", "elastic")
@@ -49,7 +49,7 @@ def under(run: RunConfig, name: str) -> RunConfig:
 
 
 @pytest.fixture(scope="module")
-def base(data_dir: str) -> splits.Part:
+def base(data_dir: str) -> splits.Examples:
     return splits.load(DataConfig(dir=data_dir), CPU).train.head(100)
 
 
@@ -57,7 +57,7 @@ def base(data_dir: str) -> splits.Part:
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
-def test_affine_is_torchvisions(base: splits.Part, dtype: torch.dtype) -> None:
+def test_affine_is_torchvisions(base: splits.Examples, dtype: torch.dtype) -> None:
     images = base.pixels[base.rows[:6], :, :20].to(dtype)  # 20 x 28: height and width play different parts
     angles, scales = torch.tensor([0.0, 10, -90, 33, 7, 5]), torch.tensor([1.0, 1, 1, 0.8, 1.1, 1.3])
     shifts = torch.tensor([[3.0, 0], [0, -2], [0, 0], [1, 2], [-3, 4], [0, 1]])
@@ -97,7 +97,7 @@ def test_images_smaller_than_the_blur_can_be_bent() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_draw_depends_on_the_seed_and_on_the_examples_number_alone(base: splits.Part, kind: str) -> None:
+def test_a_draw_depends_on_the_seed_and_on_the_examples_number_alone(base: splits.Examples, kind: str) -> None:
     order = torch.randperm(100, generator=torch.Generator().manual_seed(3)).repeat(4)  # 400: more than one chunk
 
     def drawn(batch: int, seed: int = 5) -> torch.Tensor:
@@ -119,7 +119,7 @@ def test_a_draw_depends_on_the_seed_and_on_the_examples_number_alone(base: split
     assert 5 < far < 60
 
 
-def test_going_back_gives_the_same_draws(base: splits.Part) -> None:
+def test_going_back_gives_the_same_draws(base: splits.Examples) -> None:
     one = Augmenter(base, "affine", 0)
     rows = torch.arange(10)
     before = one.part.pixels[one.part.rows[one.draw(rows, 40)]]
@@ -128,13 +128,13 @@ def test_going_back_gives_the_same_draws(base: splits.Part) -> None:
 
 
 @pytest.mark.parametrize("later", [100, 256, 512])
-def test_draws_do_not_repeat(base: splits.Part, later: int) -> None:
+def test_draws_do_not_repeat(base: splits.Examples, later: int) -> None:
     one, rows = Augmenter(base, "affine", 0), torch.arange(10)
     first, second = (one.part.pixels[one.part.rows[one.draw(rows, seen)]] for seen in (0, later))
     assert (first != second).flatten(1).any(1).sum() >= 9
 
 
-def test_a_batch_across_two_passes_has_both_draws_of_an_image(base: splits.Part) -> None:
+def test_a_batch_across_two_passes_has_both_draws_of_an_image(base: splits.Examples) -> None:
     few = base.head(10)
     one = Augmenter(few, "affine", 0)
     regime = regimes.build(RunConfig(regime=RegimeConfig("repeat", epochs=5)), 1)
@@ -165,20 +165,10 @@ def test_counts_are_those_of_base_images_and_base_passes(run: RunConfig, name: s
             assert (result.n_seen, result.steps, result.flops_spent) == (plain.n_seen, plain.steps, plain.flops_spent)
 
 
-@pytest.mark.parametrize("values", [{}, {"regime": RegimeConfig("repeat", epochs=2)}], ids=["once", "twice"])
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_stack_gives_what_its_runs_give_alone_to_the_bit(run: RunConfig, kind: str, values: dict[str, Any]) -> None:
-    run = replace(run, data=replace(run.data, augment=kind), **values)
-    configs = [replace(run, seed=seed) for seed in (1, 2, 3)]
-    together = train_models(configs, size=3)
-    assert together == [loop.train_model(config) for config in configs]
-    assert len({result.test_loss for result in together}) == 3
-
-
 def test_the_step_by_hand_and_autograd_see_the_same_images(run: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     run = replace(run, model=replace(run.model, dropout=0.0))
     by_hand = loop.train_model(run)
-    monkeypatch.setattr(acceleration, "ACCELERATOR", None)
+    use_plain_ones(monkeypatch)
     assert loop.train_model(run).val_loss == pytest.approx(by_hand.val_loss, rel=1e-3)
 
 
@@ -203,7 +193,7 @@ def test_a_branch_is_the_run_that_was_decayed_alone(run: RunConfig) -> None:
     augmenter = Augmenter(splits.training_part(dataset, 390, run.data, run.seed), "affine", run.seed)
     with seeding.global_stream(run.seed, "init", CPU):
         model = models.build(run.model, (1, 28, 28), 10)
-    engine = acceleration.build_engine(model.train(), augmenter.part, run.optim)
+    engine = chosen(model.train(), augmenter.part, run.optim)
     warm = run.optim.warmup * ceil(195 / 32)
     batches = order.split(32)
     for i, rows in enumerate(batches):
@@ -230,19 +220,19 @@ def test_an_augmented_run_that_was_cut_resumes_bit_for_bit(
     monkeypatch.setattr(wsd, "CHECKPOINT_EVERY", 5)
     run = under(run, "wsd")
     whole = loop.train_model(run)
-    step, taken = session.Session.step, 0
+    step, taken = Run.step, 0
 
-    def cut(self: session.Session, rows: torch.Tensor, factor: float) -> None:
+    def cut(self: Run, rows: torch.Tensor, factor: float) -> None:
         nonlocal taken
         taken += 1
         if taken > 12:
             raise Killed
         step(self, rows, factor)
 
-    monkeypatch.setattr(session.Session, "step", cut)
+    monkeypatch.setattr(Run, "step", cut)
     with pytest.raises(Killed):
         loop.train_model(run, folder=tmp_path)
-    monkeypatch.setattr(session.Session, "step", step)
+    monkeypatch.setattr(Run, "step", step)
     resumed = loop.train_model(run, folder=tmp_path)
     assert resumed.resumed_at > 0
     assert replace(resumed, resumed_at=0) == whole
@@ -251,12 +241,3 @@ def test_an_augmented_run_that_was_cut_resumes_bit_for_bit(
 def test_the_stream_of_draws_is_no_other_stream() -> None:
     purposes = ("init", "order", "dropout", "subset", "label_noise", "augment/0", "augment/1")
     assert len({seeding.stream_seed(0, purpose) for purpose in purposes}) == len(purposes)
-
-
-def test_memory_of_drawn_images(base: splits.Part) -> None:
-    three = augmentation.side_by_side([base] * 3, DataConfig(augment="affine"), [1, 2, 3])
-    parts = [one.part for one in three if one]
-    assert len({part.pixels.data_ptr() for part in parts}) == 1
-    rows = torch.cat([part.rows for part in parts])
-    assert sorted(rows.tolist()) == list(range(len(parts[0].pixels)))
-    assert augmentation.side_by_side([base], DataConfig(), [1]) == [None]

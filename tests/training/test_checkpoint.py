@@ -26,8 +26,9 @@ from mnist_scaling.config import (
 from mnist_scaling.study.layout import CHECKPOINT
 from mnist_scaling.training import loop
 from mnist_scaling.training.regimes import wsd
-from mnist_scaling.training.run import checkpoint, session, tensor_file
+from mnist_scaling.training.run import checkpoint, tensor_file
 from mnist_scaling.training.run.checkpoint import Checkpoint
+from mnist_scaling.training.run.run import Run
 
 
 class Killed(BaseException):
@@ -54,20 +55,20 @@ def test_a_run_cut_anywhere_resumes_bit_for_bit(
     run = replace(run, optim=replace(run.optim, name=optimizer))
     whole = loop.train_model(run)
     assert loop.train_model(run, folder=tmp_path / "whole") == whole  # keeping checkpoints changes nothing
-    step = session.Session.step
+    step = Run.step
     taken = 0
 
-    def cut(self: session.Session, rows: torch.Tensor, factor: float) -> None:
+    def cut(self: Run, rows: torch.Tensor, factor: float) -> None:
         nonlocal taken
         taken += 1
         if taken > at:
             raise Killed
         step(self, rows, factor)
 
-    monkeypatch.setattr(session.Session, "step", cut)
+    monkeypatch.setattr(Run, "step", cut)
     with pytest.raises(Killed):
         loop.train_model(run, folder=tmp_path)
-    monkeypatch.setattr(session.Session, "step", step)
+    monkeypatch.setattr(Run, "step", step)
     # Another number of the trial, another sweep: it is the same run.
     resumed = loop.train_model(replace(run, trial=TrialConfig(number=7, owner=1, host="x")), folder=tmp_path)
     assert replace(resumed, resumed_at=0) == whole

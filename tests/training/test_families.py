@@ -21,9 +21,9 @@ from mnist_scaling.config.models.transformer import TransformerConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.study.vocabulary import COMPLETE
 from mnist_scaling.training import cost, loop, models, seeding
-from mnist_scaling.training.coordinate_check import coordinate_check, slopes
 from mnist_scaling.training.models import model_size
 from mnist_scaling.training.models.transformer import Attention
+from tests.training.coordinates import coordinate_check, slopes
 
 SHAPE, CLASSES = (1, 28, 28), 10
 SMALLEST: dict[str, ModelConfig] = {

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RegimeConfig, RunConfig, TrialConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.study.columns import GRADIENT_NOISE_COLUMNS
-from mnist_scaling.training import cost, loop, together
-from mnist_scaling.training.data.splits import Part
+from mnist_scaling.training import cost, loop
+from mnist_scaling.training.data.splits import Examples
 from mnist_scaling.training.regimes import wsd
-from mnist_scaling.training.run import gradient_noise, session
+from mnist_scaling.training.run import gradient_noise
 from mnist_scaling.training.run.gradient_noise import GradientNoise, GradientNoiseRecorder, is_due
+from mnist_scaling.training.run.run import Run
 
 SCALE, SQUARED, VARIANCE = GRADIENT_NOISE_COLUMNS
 
@@ -72,7 +73,7 @@ def test_a_linear_model_at_zero_whose_noise_is_known() -> None:
     for seed in range(300):
         labels = torch.randint(classes, (n,), generator=random)
         pixels = (centres[labels] + s * torch.randn(n, p, generator=random)).reshape(n, 1, 2, 3)
-        part = Part(pixels, torch.arange(n), labels, 0.0, 1.0, 1.0)
+        part = Examples(pixels, torch.arange(n), labels, 0.0, 1.0, 1.0)
         one = gradient_noise.measure(Linear(p, classes), part, n, seed)
         assert one is not None
         found.append(one)
@@ -85,7 +86,7 @@ def test_a_linear_model_at_zero_whose_noise_is_known() -> None:
 def test_no_scale_where_the_gradient_is_lost_in_the_noise() -> None:
     assert GradientNoise(2.0, 6.0).scale == 3.0
     assert GradientNoise(-0.1, 6.0).scale is None
-    part = Part(torch.zeros(31, 1, 2, 3), torch.arange(31), torch.zeros(31, dtype=torch.int64), 0.0, 1.0, 1.0)
+    part = Examples(torch.zeros(31, 1, 2, 3), torch.arange(31), torch.zeros(31, dtype=torch.int64), 0.0, 1.0, 1.0)
     assert gradient_noise.measure(Linear(6, 4), part, 256, 0) is None  # not two small batches
 
 
@@ -128,9 +129,7 @@ def test_a_run_has_its_noise_and_is_otherwise_the_same_run(run: RunConfig) -> No
     assert result.gradient_noise[VARIANCE] > 0
     assert loop.train_model(run).gradient_noise == result.gradient_noise
     assert loop.train_model(replace(run, trial=TrialConfig("trial"))).gradient_noise == {}
-    stacked = together.train_models([run, replace(run, seed=1)], size=2)
-    assert stacked[0] == result
-    assert stacked[1].gradient_noise != result.gradient_noise
+    assert loop.train_model(replace(run, seed=1)).gradient_noise != result.gradient_noise
 
 
 def test_branches_have_their_own_and_a_cut_run_resumes_with_them(
@@ -140,18 +139,18 @@ def test_branches_have_their_own_and_a_cut_run_resumes_with_them(
     whole = loop.train_model(run)
     assert len({branch[VARIANCE] for branch in whole.branches}) == 3
     monkeypatch.setattr(wsd, "CHECKPOINT_EVERY", 25)
-    step, left = session.Session.step, [95]
+    step, left = Run.step, [95]
 
-    def cut(self: session.Session, rows: Tensor, factor: float) -> None:
+    def cut(self: Run, rows: Tensor, factor: float) -> None:
         left[0] -= 1
         if left[0] < 0:
             raise KeyboardInterrupt
         step(self, rows, factor)
 
-    monkeypatch.setattr(session.Session, "step", cut)
+    monkeypatch.setattr(Run, "step", cut)
     with pytest.raises(KeyboardInterrupt):
         loop.train_model(run, folder=tmp_path)
-    monkeypatch.setattr(session.Session, "step", step)
+    monkeypatch.setattr(Run, "step", step)
     resumed = loop.train_model(run, folder=tmp_path)
     assert resumed.resumed_at > 0
     assert replace(resumed, resumed_at=0) == whole

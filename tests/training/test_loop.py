@@ -25,7 +25,7 @@ from mnist_scaling.training import loop, models, regimes, seeding
 from mnist_scaling.training.data import splits
 from mnist_scaling.training.models import model_size
 from mnist_scaling.training.run import device, scoring
-from mnist_scaling.training.run.run_monitor import CHECK_EVERY
+from mnist_scaling.training.run.run import CHECK_EVERY
 
 
 @pytest.fixture
@@ -199,12 +199,22 @@ def test_auto_takes_cuda_where_it_is_faster_than_a_core(monkeypatch: pytest.Monk
 
 
 def test_what_makes_cuda_repeatable_is_set_without_one() -> None:
-    """In a process of its own, because it is for good; a GPU's bits are tested in test_sharing.py."""
+    """In a process of its own, because it is for good; a GPU's bits are tested below."""
     script = (
-        "import os, torch; from mnist_scaling.training import device; device.make_repeatable();"
+        "import os, torch; from mnist_scaling.training.run import device; device._make_repeatable();"
         "print(os.environ['CUBLAS_WORKSPACE_CONFIG'], torch.are_deterministic_algorithms_enabled(),"
         " torch.is_deterministic_algorithms_warn_only_enabled(), torch.utils.deterministic.fill_uninitialized_memory)"
     )
     environment = {k: v for k, v in os.environ.items() if k != "CUBLAS_WORKSPACE_CONFIG"}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.split() == [":4096:8", "True", "True", "False"]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs cuda: would train on it twice, and beside the CPU")
+@pytest.mark.parametrize("model", [ModelConfig(width=8), MLPConfig(width=16)], ids=["cnn", "mlp"])
+def test_a_gpu_gives_the_same_bits_again_and_the_losses_of_the_cpu(run: RunConfig, model: ModelConfig) -> None:
+    run = replace(run, model=model)
+    on_gpu = replace(run, device="cuda")
+    assert loop.train_model(on_gpu).val_loss == pytest.approx(loop.train_model(run).val_loss, rel=1e-2)
+    with_dropout = replace(on_gpu, model=replace(model, dropout=0.2))
+    assert loop.train_model(with_dropout) == loop.train_model(with_dropout)

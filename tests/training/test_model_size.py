@@ -78,7 +78,8 @@ def test_cost_orders_runs_by_what_they_take() -> None:
 def test_counting_does_not_import_the_compiler() -> None:
     """Which torch's counter would do by itself: seconds and 75 MB of every process."""
     code = (
-        "import sys; from mnist_scaling.training import model_size; from mnist_scaling.config import ModelConfig; "
+        "import sys; from mnist_scaling.training.models import model_size; "
+        "from mnist_scaling.config import ModelConfig; "
         "model_size.measure(ModelConfig(), (1, 28, 28), 10); print('torch._dynamo' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -20,11 +20,11 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def images(data_dir: str) -> splits.Part:
+def images(data_dir: str) -> splits.Examples:
     return splits.load(DataConfig(dir=data_dir), CPU).test.head(1500)
 
 
-def test_images_are_turned_by_up_to_30_degrees(images: splits.Part) -> None:
+def test_images_are_turned_by_up_to_30_degrees(images: splits.Examples) -> None:
     found = off_distribution.changed(images, "rotated")
     stream = seeding.generator(0, "off_distribution/rotated")
     angles = torch.cat([2 * torch.rand(n, 2, generator=stream)[:, 0] - 1 for n in (1000, 500)]) * 30
@@ -36,7 +36,7 @@ def test_images_are_turned_by_up_to_30_degrees(images: splits.Part) -> None:
         assert (found.pixels[i].float() - one.float()).abs().max() <= 1
 
 
-def test_images_are_moved_by_whole_pixels_up_to_a_fourteenth(images: splits.Part) -> None:
+def test_images_are_moved_by_whole_pixels_up_to_a_fourteenth(images: splits.Examples) -> None:
     found = off_distribution.changed(images, "shifted")
     moves = []
     for i in range(60):
@@ -52,14 +52,14 @@ def test_images_are_moved_by_whole_pixels_up_to_a_fourteenth(images: splits.Part
     assert {x for move in moves for x in move} == {-2, -1, 0, 1, 2}
 
 
-def test_sides_that_a_fourteenth_does_not_divide_are_moved_by_whole_pixels_too(images: splits.Part) -> None:
+def test_sides_that_a_fourteenth_does_not_divide_are_moved_by_whole_pixels_too(images: splits.Examples) -> None:
     low = replace(images, pixels=images.pixels[images.rows[:50], :, :20], rows=torch.arange(50))
     found = off_distribution.changed(low, "shifted").pixels
     values = [set(image.unique().tolist()) for image in (*found, *low.pixels)]
     assert all(after <= before | {0} for after, before in zip(values[:50], values[50:], strict=True))
 
 
-def test_noise_has_the_deviation_of_the_training_pixels(images: splits.Part) -> None:
+def test_noise_has_the_deviation_of_the_training_pixels(images: splits.Examples) -> None:
     found = off_distribution.changed(images, "noisy")
     assert found.pixels.dtype == torch.uint8
     before, after = images.pixels[images.rows].float(), found.pixels.float()
@@ -72,7 +72,7 @@ def test_noise_has_the_deviation_of_the_training_pixels(images: splits.Part) -> 
 
 
 @pytest.mark.parametrize("kind", OFF_DISTRIBUTION)
-def test_an_image_is_changed_in_one_way_whatever_is_scored_beside_it(images: splits.Part, kind: str) -> None:
+def test_an_image_is_changed_in_one_way_whatever_is_scored_beside_it(images: splits.Examples, kind: str) -> None:
     whole, few = off_distribution.changed(images, kind), off_distribution.changed(images.head(40), kind)
     again = off_distribution.changed(images, kind)
     assert torch.equal(whole.pixels, again.pixels)

@@ -17,12 +17,11 @@ from torch.nn.utils import parameters_to_vector
 from mnist_scaling import cli, config
 from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RunConfig
 from mnist_scaling.errors import InputError
-from mnist_scaling.training import cost, loop, models, seeding, together
+from mnist_scaling.training import cost, loop, models, seeding
 from mnist_scaling.training.data import splits
 from mnist_scaling.training.models import parametrization
-from mnist_scaling.training.step.acceleration import build_engine
-from mnist_scaling.training.step.engine import AutogradEngine
 from mnist_scaling.tuning.grid import partitioning
+from tests.training.engines import chosen, plain
 
 CPU = torch.device("cpu")
 
@@ -52,10 +51,10 @@ def test_steps_by_hand_and_by_autograd_are_the_same(data_dir: str, values: dict[
     """Four steps at a rate that makes each option matter: without it the weights differ."""
     part = splits.load(DataConfig(dir=data_dir), CPU).train.take(torch.arange(500))
     optim = OptimConfig(lr=0.02, **values)
-    plain = replace(optim, clip=None, nesterov=False)
+    without = replace(optim, clip=None, nesterov=False)
     ends = []
-    for build, chosen in ((AutogradEngine, optim), (build_engine, optim), (build_engine, plain)):
-        stepper = build(small_cnn(), part, chosen)
+    for build, own in ((plain, optim), (chosen, optim), (chosen, without)):
+        stepper = build(small_cnn(), part, own)
         for rows in torch.arange(128).split(32):
             stepper.step(rows, 0.02)
         ends.append(parameters_to_vector(stepper.model.parameters()).detach())
@@ -71,16 +70,10 @@ def test_a_clipped_step_is_as_long_as_clip_says(data_dir: str) -> None:
     loss = cross_entropy(model(part.images), part.labels)
     norm = torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(model.parameters()))]).norm().item()
     for most, moved in ((norm / 3, norm / 3), (norm * 3, norm)):
-        stepper = build_engine(small_cnn(), part, OptimConfig("sgd", momentum=0.0, clip=most))
+        stepper = chosen(small_cnn(), part, OptimConfig("sgd", momentum=0.0, clip=most))
         stepper.step(torch.arange(32), 0.1)
         after = parameters_to_vector(stepper.model.parameters()).detach()
         assert (after - before).norm().item() == pytest.approx(0.1 * moved, rel=1e-3)
-
-
-@pytest.mark.parametrize("values", [{"clip": 0.3}, {"name": "sgd", "nesterov": True, "clip": 0.3}], ids=str)
-def test_a_stack_gives_each_run_the_same_bits_as_alone(run: RunConfig, values: dict[str, Any]) -> None:
-    runs = [replace(run, seed=seed, optim=OptimConfig(lr=0.01, **values)) for seed in (0, 1)]
-    assert together.train_models(runs, 2) == [loop.train_model(one) for one in runs]
 
 
 def test_a_class_by_its_place_is_the_one_by_its_name(run: RunConfig) -> None:
@@ -93,7 +86,6 @@ def test_a_class_by_its_place_is_the_one_by_its_name(run: RunConfig) -> None:
     for model in (run.model, replace(run.model, width=12, parametrization="mup")):
         by_name, by_place = (loop.train_model(replace(run, model=model, optim=optim)) for optim in (named, own))
         assert by_place.val_loss == pytest.approx(by_name.val_loss, rel=1e-4)
-    assert together.train_models([replace(run, optim=own)] * 2, 2)[1] == loop.train_model(replace(run, optim=own))
     groups = parametrization.groups(small_cnn(), replace(own, scales_like="adam"))
     assert len(groups) == 1
 

@@ -15,11 +15,11 @@ from mnist_scaling import cli
 from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RegimeConfig, RunConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.training import cost, loop, models, seeding
-from mnist_scaling.training.coordinate_check import COLUMNS, coordinate_check, slopes
 from mnist_scaling.training.models import parametrization
 from mnist_scaling.training.models.cnn import CNN
 from mnist_scaling.training.models.parametrization import Factors, Label, Role
 from mnist_scaling.training.step import optimizers
+from tests.training.coordinates import COLUMNS, coordinate_check, slopes
 
 SHAPE = (1, 28, 28)
 BASE_RATE = {"adam": 1e-3, "adamw": 1e-3, "sgd": 0.02}
@@ -89,7 +89,7 @@ def test_standard_is_torchs_own_draw_in_one_group(width: int) -> None:
         plain = nn.ModuleList([nn.Conv2d(1, width, 3), nn.Conv2d(width, 2 * width, 3), nn.Linear(2 * width * 49, 10)])
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), plain.parameters(), strict=True))
     assert model.head.multiplier == 1
-    (group,) = optimizers.build(model, OptimConfig(lr=0.3, weight_decay=0.1)).param_groups
+    (group,) = optimizers.of_torch(model, OptimConfig(lr=0.3, weight_decay=0.1)).param_groups
     assert (group["lr"], group["lr_factor"], group["weight_decay"]) == (0.3, 1, 0.1)
     assert group["params"] == list(model.parameters())
 
@@ -195,7 +195,7 @@ def test_a_family_that_forgets_a_parameter_is_told_so() -> None:
 
     model = Forgetful(SHAPE, 10, ModelConfig())
     with pytest.raises(TypeError, match=r"Forgetful.labels\(\) must name every parameter .* differs in hidden.0.bias"):
-        optimizers.build(model, OptimConfig())
+        optimizers.of_torch(model, OptimConfig())
 
 
 @pytest.mark.parametrize(
@@ -225,9 +225,9 @@ def test_an_axis_of_parametrizations_has_its_own_column() -> None:
 
 @pytest.mark.parametrize(("width", "expected"), [(8, 0.4), (2, 0.8), (32, 0.2), (16, 0.4 / sqrt(2))])
 def test_the_rule_of_thumb_for_the_rate(width: int, expected: float) -> None:
-    model = ModelConfig(width=width, base_width=8)
-    assert parametrization.peak_lr(model, OptimConfig(lr=0.4, lr_scaling="fan_in")) == pytest.approx(expected)
-    assert parametrization.peak_lr(model, OptimConfig(lr=0.4)) == 0.4
+    run = RunConfig(model=ModelConfig(width=width, base_width=8), optim=OptimConfig(lr=0.4, lr_scaling="fan_in"))
+    assert run.peak_lr == pytest.approx(expected)
+    assert replace(run, optim=OptimConfig(lr=0.4)).peak_lr == 0.4
 
 
 @pytest.mark.parametrize("regime", [RegimeConfig(), RegimeConfig("wsd", branches=(0.5, 1.0))], ids=["plan", "wsd"])

@@ -28,10 +28,10 @@ from mnist_scaling.training.models import model_size
 from mnist_scaling.training.regimes.early_stopping import DROP, EarlyStopping, Patience
 from mnist_scaling.training.regimes.wsd import in_stretches
 from mnist_scaling.training.run import scoring
-from mnist_scaling.training.run.session import Session
+from mnist_scaling.training.run.run import Run
 from mnist_scaling.training.step import schedules
-from mnist_scaling.training.step.acceleration import build_engine
 from mnist_scaling.training.step.engine import Engine
+from tests.training.engines import chosen
 
 CPU = torch.device("cpu")
 REGIMES = {
@@ -177,8 +177,8 @@ def test_patience_by_hand() -> None:
     assert patience.over
 
 
-class Scripted(Session):
-    """A session whose validation losses are written down beforehand; the training is real."""
+class Scripted(Run):
+    """A run whose validation losses are written down beforehand; the training is real."""
 
     script: tuple[float, ...]
 
@@ -187,8 +187,8 @@ class Scripted(Session):
         return self.script[len(self.curve.points) - 1]
 
 
-def scripted(run: RunConfig, losses: tuple[float, ...], max_epochs: int = 20, **optim: Any) -> tuple[Session, Any]:
-    """A run of early stopping on those losses: its session and its outcome."""
+def scripted(run: RunConfig, losses: tuple[float, ...], max_epochs: int = 20, **optim: Any) -> tuple[Run, Any]:
+    """Early stopping on those losses: the run and its outcome."""
     limits = RegimeConfig("early_stopping", patience=3, max_epochs=max_epochs)
     run = replace(run, regime=limits, optim=replace(run.optim, **{"schedule": "constant"} | optim))
     dataset = splits.load(run.data, CPU)
@@ -197,36 +197,36 @@ def scripted(run: RunConfig, losses: tuple[float, ...], max_epochs: int = 20, **
         model = models.build(run.model, (1, 28, 28), 10)
     with seeding.global_stream(run.seed, "dropout", CPU):
         size = model_size.measure(run.model, (1, 28, 28), 10)
-        session = Scripted(run, build_engine(model, part, run.optim), dataset, size, 100)
-        session.script = losses
-        return session, EarlyStopping(run, 1).train(session)
+        trained = Scripted(run, chosen(model, part, run.optim), dataset, size, 100)
+        trained.script = losses
+        return trained, EarlyStopping(run, 1).train(trained)
 
 
 def test_it_stops_exactly_when_the_losses_say_so(run: RunConfig) -> None:
-    session, outcome = scripted(run, (5.0, 4.0, 4.5, 3.0, 3.1, 3.0, 3.2, 1.0))
-    assert session.spent == 700  # three evaluations after the best, the fourth; the eighth never comes
+    trained, outcome = scripted(run, (5.0, 4.0, 4.5, 3.0, 3.1, 3.0, 3.2, 1.0))
+    assert trained.spent == 700  # three evaluations after the best, the fourth; the eighth never comes
     assert (outcome.n_seen, outcome.steps, outcome.flags) == (400, 4 * 4, ())
     # The weights are those after the fourth pass: the same run cut there has them, too.
     cut, at_cap = scripted(run, (5.0, 4.0, 4.5, 3.0), max_epochs=4)
     assert at_cap.flags == ("undertrained",)
-    for key, value in session.engine.model.state_dict().items():
+    for key, value in trained.engine.model.state_dict().items():
         assert torch.equal(value, cut.engine.model.state_dict()[key])
 
 
 def test_the_cap_marks_a_run_undertrained_even_if_it_got_worse(run: RunConfig) -> None:
-    session, outcome = scripted(run, (5.0, 4.0, 4.5, 4.6), max_epochs=4)
+    trained, outcome = scripted(run, (5.0, 4.0, 4.5, 4.6), max_epochs=4)
     assert outcome.flags == ("undertrained",)
-    assert (outcome.n_seen, session.spent) == (200, 400)
+    assert (outcome.n_seen, trained.spent) == (200, 400)
 
 
 def test_the_decay_starts_at_the_best_weights_and_counts_if_it_is_better(run: RunConfig) -> None:
     losses = (5.0, 3.0, 4.0, 4.0, 4.0)
     decay = {"schedule": "wsd", "decay": 0.5}
-    session, better = scripted(run, (*losses, 2.9, 2.8), **decay)
-    assert session.spent == 700  # 2 passes, 3 of patience, and as many again as the best had: 2
+    trained, better = scripted(run, (*losses, 2.9, 2.8), **decay)
+    assert trained.spent == 700  # 2 passes, 3 of patience, and as many again as the best had: 2
     assert better.n_seen == 400
-    session, worse = scripted(run, (*losses, 3.1, 3.2), **decay)
-    assert (worse.n_seen, session.spent) == (200, 700)
+    trained, worse = scripted(run, (*losses, 3.1, 3.2), **decay)
+    assert (worse.n_seen, trained.spent) == (200, 700)
 
 
 def test_plateau_drops_the_rate_after_half_the_patience(run: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -278,7 +278,7 @@ def test_a_branch_is_the_run_that_was_decayed_alone(run: RunConfig) -> None:
         with seeding.global_stream(run.seed, "init", CPU):
             model = models.build(run.model, (1, 28, 28), 10)
         with seeding.global_stream(run.seed, "dropout", CPU):
-            engine = build_engine(model.train(), part, run.optim)
+            engine = chosen(model.train(), part, run.optim)
             batches = order.split(32)
             for i, rows in enumerate(batches):
                 progress = (i + 0.5) / len(batches)
@@ -361,12 +361,6 @@ def test_a_curve_is_log_spaced_to_the_end(run: RunConfig) -> None:
     assert [point[3] for point in curve] == ["warmup"] * 2 + ["constant"] * 5
     assert curve[-1][0] == 781
     assert curve[-1][1] < curve[0][1]
-
-
-def test_in_lockstep_says_whose_batches_are_known_beforehand(run: RunConfig) -> None:
-    known = {name: regimes.in_lockstep(under(run, name)) for name in REGIMES}
-    assert known == {"single_epoch": True, "repeat": True, "isoflop": True, "early_stopping": False, "wsd": False}
-    assert not regimes.in_lockstep(replace(run, curve=CurveConfig(points=3)))
 
 
 def test_cost_grows_with_what_a_regime_runs(run: RunConfig) -> None:

@@ -11,11 +11,10 @@ import torch
 from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RegimeConfig, RunConfig, TrialConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.study.layout import WEIGHTS
-from mnist_scaling.training import loop, models, regimes, seeding
+from mnist_scaling.training import loop, models, seeding
 from mnist_scaling.training.data import splits
 from mnist_scaling.training.run import scoring, tensor_file, weights
 from mnist_scaling.training.run.checkpoint import Checkpoint
-from mnist_scaling.training.together import train_models
 
 CPU = torch.device("cpu")
 SHAPE = (1, 28, 28)
@@ -73,16 +72,6 @@ def test_trials_and_pruned_runs_leave_none(run: RunConfig, tmp_path: Path) -> No
     assert not list(tmp_path.iterdir())
     loop.train_model(replace(run, trial=TrialConfig(stage="repeat")), folder=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [WEIGHTS]
-
-
-def test_a_stack_starts_from_them_too(tuned: RunConfig) -> None:
-    configs = [replace(tuned, seed=seed, trial=TrialConfig(stage="repeat")) for seed in (1, 2)]
-    assert train_models(configs, size=2) == [loop.train_model(config) for config in configs]
-
-
-def test_runs_that_save_are_not_stacked(run: RunConfig) -> None:
-    assert not regimes.in_lockstep(run)
-    assert regimes.in_lockstep(replace(run, save_weights=False))
 
 
 def test_the_layer_of_the_logits_starts_afresh_where_classes_differ(tuned: RunConfig, tmp_path: Path) -> None:

@@ -40,8 +40,6 @@ def trainer(before: Callable[[RunConfig, Path], None], between: Callable[[], Non
 
     return Trainer(
         train=train_in,
-        train_together=lambda runs: [train(run, None, between) for run in runs],
-        can_train_together=lambda run: run.model.width == 8,
         cost=lambda run: run.data.fraction * run.model.width,
         prepare=lambda data: None,
         warm_up=lambda: None,

@@ -188,9 +188,7 @@ class Simulator:
             opened = storage.open_storage(None, folder)
             joined = tuner.join(folder, cells())
             studies = [CellStudy(cell, opened, cfg.sampler) for cell in cells()]
-            effort = Effort(
-                cfg.n_trials, cfg.n_repeats, cfg.trials_per_batch, cfg.widen, cfg.stop_below, workers.together
-            )
+            effort = Effort(cfg.n_trials, cfg.n_repeats, cfg.trials_per_batch, cfg.widen, cfg.stop_below)
             tuner.Tuner(folder, studies, workers, effort, cfg.transfer, joined).run()
 
     def _count_workers(self, workers: Workers) -> None:

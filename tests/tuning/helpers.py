@@ -24,8 +24,6 @@ from mnist_scaling.tuning.trainer import Report, Trainer
 from mnist_scaling.tuning.workers import execution
 from mnist_scaling.tuning.workers.rounds import Rounds
 
-Together = Callable[[Sequence[RunConfig]], Sequence[TrainResult]]
-
 PATIENCE = 60.0
 """Seconds to wait for a database."""
 
@@ -60,12 +58,10 @@ def bowl(run: RunConfig, report: Report | None = None) -> TrainResult:
     )
 
 
-def trains_by(train: execution.Train = bowl, together: Together | None = None) -> Trainer:
-    """A trainer whose runs are `train`, one after another unless there is a `together`."""
+def trains_by(train: execution.Train = bowl) -> Trainer:
+    """A trainer whose runs are `train`."""
     return Trainer(
         train=lambda run, report, folder: train(run, report),
-        train_together=together or (lambda runs: [train(run, None) for run in runs]),
-        can_train_together=lambda run: True,
         cost=lambda run: run.data.fraction,
         prepare=lambda data: None,
         warm_up=lambda: None,

@@ -116,7 +116,6 @@ class Workers:
         self._queue: list[Job] = []
         self._busy: list[_Worker] = []
         self.killed = 0
-        self.together = analytic_training.trainer(started, lambda: None).can_train_together
         disk.before_write = self._before_write
 
     def free(self) -> int | None:

@@ -29,12 +29,11 @@ def partition(*arguments: str) -> partitioning.Partition:
 
 def said(
     folder: Path, *arguments: str, most: int | None = None, workers: int | None = 2, rule: str = "neighbours",
-    per_process: int = 1,
 ) -> str:  # fmt: skip
     parts = partition(*arguments)
     cells = partitioning.cells(parts, composed, lambda run: 60.0, most)
     sweep = Sweep(
-        folder, parts, cells, [MNIST], 3, 2, "TPESampler", most, workers, lambda run: 60.0, rule, 2, per_process
+        folder, parts, cells, [MNIST], 3, 2, "TPESampler", most, workers, lambda run: 60.0, rule, 2
     )  # fmt: skip
     out = io.StringIO()
     announcement.show(sweep, Ledger(folder), Console(file=out, width=80))
@@ -112,7 +111,7 @@ def test_what_is_done_is_counted_and_costs_nothing_more(tmp_path: Path) -> None:
     for number in range(3):
         files.write_json(tmp_path / f"width=4/trial-{number:03d}" / layout.RESULT, record | {"number": number})
     one = 60 * announcement.BUSY + announcement.OVERHEAD
-    # With two workers the other cell sets the time: two trials together, the third, two repeats in one job.
+    # With two workers the other cell sets the time: two trials together, the third, two repeats.
     for workers, runs in ((1, 7), (2, 4), (50, 4)):
         text = said(tmp_path, "model.width=4,8", workers=workers)
         assert "2 cells × (3 trials + 2 repeats) = 10 runs; 3 done, 7 to do" in text
@@ -125,12 +124,6 @@ def test_one_cell_with_nothing_tuned(tmp_path: Path) -> None:
     assert "tuned   nothing: one trial per cell" in text
     assert "1 cell × (1 trial + 2 repeats) = 3 runs" in text
     assert "about" not in text, "the time is unknown where the launcher decides what runs side by side"
-
-
-@pytest.mark.parametrize(("workers", "words"), [(1, "in one process"), (2, "in each of 2 processes")])
-def test_runs_that_share_a_process_are_counted_by_process(tmp_path: Path, workers: int, words: str) -> None:
-    text = said(tmp_path, "model.width=4,8", workers=workers, per_process=6)
-    assert f"device cuda where that is faster, else cpu; up to 6 runs at a time {words}" in " ".join(text.split())
 
 
 def test_workers_of_a_cluster_that_runs_already_are_not_guessed() -> None:

@@ -9,7 +9,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import optuna
@@ -58,7 +57,7 @@ def test_a_job_ends_when_its_sweep_is_gone() -> None:
     """A killed sweep's loky workers would train on for ever."""
     owner = subprocess.Popen(["sleep", "60"])
     code = (
-        "import socket, sys, time; from mnist_scaling.tuning import execution;"
+        "import socket, sys, time; from mnist_scaling.tuning.workers import execution;"
         "execution._end_with(socket.gethostname(), int(sys.argv[1])); print('on', flush=True); time.sleep(60)"
     )
     job = subprocess.Popen([sys.executable, "-c", code, str(owner.pid)], stdout=subprocess.PIPE, text=True)
@@ -77,48 +76,6 @@ def test_a_job_in_the_sweeps_own_process_needs_no_watch() -> None:
 
     execution._end_with(None, os.getpid())
     assert "orphan-watch" not in [thread.name for thread in threading.enumerate()]
-
-
-def several(tmp_path: Path) -> tuple[RunConfig, Path, Channel]:
-    """A job of three repeats."""
-    run = RunConfig(seed=5, trial=TrialConfig(stage="repeat", index=1, number=1, count=3))
-    return run, tmp_path / "repeat-001", Channel(run.trial, None, tmp_path)
-
-
-def test_a_job_of_several_runs_leaves_a_record_each(tmp_path: Path) -> None:
-    run, folder, channel = several(tmp_path)
-    seen: list[RunConfig] = []
-
-    def together(runs: Sequence[RunConfig]) -> list[TrainResult]:
-        seen.extend(runs)
-        return [bowl(run) for run in runs]
-
-    execution.work(run, folder, channel, trains_by(bowl, together))
-    assert [r.seed for r in seen] == [5, 6, 7]
-    assert [r.trial.count for r in seen] == [1, 1, 1]
-    for index, seed in ((1, 5), (2, 6), (3, 7)):
-        record = files.read_json(tmp_path / f"repeat-{index:03d}/result.json")
-        assert record is not None
-        assert (record["number"], record["seed"], record["state"]) == (index, seed, "COMPLETE")
-
-
-def test_when_runs_fail_together_each_is_tried_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run, folder, channel = several(tmp_path)
-
-    def together(runs: Sequence[RunConfig]) -> list[TrainResult]:
-        raise MemoryError("too many at once")
-
-    def train(run: RunConfig, report: Report | None = None) -> TrainResult:
-        if run.seed == 6:
-            raise ZeroDivisionError("an odd seed")
-        return bowl(run)
-
-    execution.work(run, folder, channel, trains_by(train, together))
-    found = [files.read_json(tmp_path / f"repeat-{i:03d}/result.json") for i in (1, 2, 3)]
-    assert [record["state"] for record in found if record] == ["COMPLETE", FAILED, "COMPLETE"]
-    assert found[1] is not None
-    assert found[1]["error"].endswith("ZeroDivisionError: an odd seed")
-    assert "failed (MemoryError: too many at once)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("fails", [True, False])

@@ -155,3 +155,21 @@ def test_a_trial_is_not_judged_by_those_that_run_beside_it(tmp_path: Path) -> No
     second = [cell.ask(together=2) for _ in range(2)]
     assert report(second[0], 9.0), "those before it are"
     assert not report(second[1], 0.5)
+
+
+def test_an_early_trial_that_is_made_again_is_not_judged_by_later_rounds(tmp_path: Path) -> None:
+    """Its record was lost; with later, better trials as judges it would come back pruned."""
+    tuner = make_tuner(tmp_path, InProcess(tmp_path), "model.width=8", n_trials=0, n_repeats=0)
+    tuner.run()
+    cell = tuner.cells["all"].study
+    node = pruner("successive_halving")
+    for _ in range(2):
+        for ask in [cell.ask(together=2) for _ in range(2)]:
+            trial = TrialConfig(stage="trial", study="all", index=ask.index, number=ask.number, origin=ask.origin)
+            Channel(trial, None, tmp_path, node).report(1, 1.0 - 0.2 * ask.index)  # type: ignore[arg-type]
+            tell(cell.study, ask.number, vocabulary.COMPLETE, 1.0 - 0.2 * ask.index)
+    cell.reclaim(0)
+    again = cell.ask(together=2)
+    assert again.index == 0
+    trial = TrialConfig(stage="trial", study="all", index=0, number=again.number, origin="sampler")
+    assert not Channel(trial, None, tmp_path, node).report(1, 1.0)  # type: ignore[arg-type]

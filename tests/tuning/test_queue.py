@@ -91,13 +91,11 @@ def test_a_replayed_study_takes_its_work_with_one_worker_and_its_longest_chain_w
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
         replay = importlib.import_module("replay").replay
-    cells, effort = make_cells(*GRID), Effort(5, 2, batch, together=lambda run: True)
+    cells, effort = make_cells(*GRID), Effort(5, 2, batch)
     run = {cell.name: cell.cost * cell.run.model.width for cell in cells}
     work = sum(7 * seconds for seconds in run.values())
-    chain = parallelism.longest_chain(
-        cells, rule, {k: ceil(5 / batch) * s for k, s in run.items()}, {k: 2 * s for k, s in run.items()}
-    )
+    chain = parallelism.longest_chain(cells, rule, {k: ceil(5 / batch) * s for k, s in run.items()}, run)
     for workers, expected in ((1, work), (1000, chain)):
-        outcome, _ = replay(cells, workers, lambda job: run[job.cell.name] * job.count, effort, rule)
+        outcome, _ = replay(cells, workers, lambda job: run[job.cell.name], effort, rule)
         assert outcome.makespan == pytest.approx(expected)
         assert outcome.work == pytest.approx(work)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -158,3 +159,19 @@ def test_a_limit_is_part_of_what_a_resume_compares_and_optuna_still_reads_it() -
     assert free["c"] == bound["c"]
     assert free["a"] != bound["a"]
     assert json_to_distribution(bound["a"]) == BATCHES
+
+
+def test_a_range_with_steps_keeps_its_grid() -> None:
+    grid = IntDistribution(16, 64, step=16)
+    assert search_space.including(grid, 48) == grid
+    assert search_space.including(grid, 100) == IntDistribution(16, 112, step=16)
+    assert [search_space.clipped(grid, value) for value in (3, 34, 55, 90)] == [16, 32, 48, 64]
+    assert search_space.clipped(FloatDistribution(0.0, 0.5, step=0.25), 0.4) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("spec", "fix"), [("interval(7.9,64.9)", "interval(8,64)"), ("tag(log, interval(0.5,64))", "interval(1,64)")]
+)
+def test_ends_that_a_whole_number_can_not_have_are_refused(spec: str, fix: str) -> None:
+    with pytest.raises(InputError, match="must have whole ends, but .* give " + re.escape(fix)):
+        search_space.distributions({"x": spec}, {"x": 16})

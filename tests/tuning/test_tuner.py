@@ -351,21 +351,8 @@ def test_a_cell_is_certified(tmp_path: Path) -> None:
     assert (shares["importance_batch_size"] < 0.3).all()  # of which the bowl knows nothing
 
 
-def test_repeats_in_one_job_are_the_same_repeats(tmp_path: Path) -> None:
-    alone, together = tmp_path / "alone", tmp_path / "together"
-    make_tuner(alone, InProcess(alone), *GRID, n_repeats=3).run()
-    launch = InProcess(together)
-    make_tuner(together, launch, *GRID, n_repeats=3, together=lambda run: run.model.width == 8).run()
-    assert sorted(s for s in launch.batches[-1] if "repeat" in s and "width=8" in s) == [
-        f"width=8/data_fraction={f}/repeat-000" for f in (0.5, 1)
-    ]
-    assert sum("width=16" in s for s in launch.batches[-1]) == 6
-    one, other = (tables(folder)[0].drop(columns="seconds") for folder in (alone, together))
-    pd.testing.assert_frame_equal(one, other)
-
-
 def test_seeds_are_an_axis(tmp_path: Path) -> None:
-    make_tuner(tmp_path, InProcess(tmp_path), "seed=0,1,2", "model.width=4,8", together=lambda run: True).run()
+    make_tuner(tmp_path, InProcess(tmp_path), "seed=0,1,2", "model.width=4,8").run()
     trials, cells = tables(tmp_path)
     assert sorted(cells["seed"]) == [0, 0, 1, 1, 2, 2]
     assert (cells["n_repeats"] == 2).all()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import asdict, dataclass, field, replace
-from math import isfinite
+from math import isfinite, sqrt
 from typing import Any
 
 from mnist_scaling.config.family import ModelConfig
@@ -301,8 +301,6 @@ class TrialConfig:
     """Optuna's number of the trial."""
     origin: str = "sampler"
     """Where a trial's setting comes from: control (the config's own), transfer (another cell's) or sampler."""
-    count: int = 1
-    """Runs in this job: this one and its successors, with the seeds that follow."""
     host: str | None = None
     """Host of the sweep that launched the run."""
     owner: int | None = None
@@ -338,6 +336,16 @@ class RunConfig:
     reports: ReportsConfig = field(default_factory=ReportsConfig)
     curve: CurveConfig = field(default_factory=CurveConfig)
     trial: TrialConfig = field(default_factory=TrialConfig)
+
+    @property
+    def peak_lr(self) -> float:
+        """Peak learning rate: lr, or lr * (width / base width)^-1/2 with lr_scaling=fan_in.
+
+        The rule of thumb lr ~ 1 / sqrt(fan_in), for all parameters alike: every fan-in that grows, grows as the width.
+        It stands for what people do instead of tuning; µP scales each role by its own factor.
+        """
+        scaled = self.optim.lr_scaling == "fan_in"
+        return self.optim.lr * sqrt(self.model.base_width / self.model.width) if scaled else self.optim.lr
 
     def __post_init__(self) -> None:
         one_of("device", self.device, ("auto", "cpu", "cuda", "mps"))

@@ -19,9 +19,9 @@ from mnist_scaling.study import files, layout
 VERSION = 1
 """Version of the layout of an identity on disk; an identity without one is older than this module."""
 
-NO_EFFECT = ("device", "threads", "data.dir", "data.path", "init_from", "save_weights", "name")
+NO_EFFECT = ("data.dir", "data.path", "init_from", "save_weights", "name")
 """Config keys that change no result: a resume may change them. Of arrays and of weights to start from the checksum
-counts, not the place."""
+counts, not the place. The device and the threads are not among them: both change the last bits of a loss."""
 
 CHECKSUMS = ("data.sha256", "init_sha256")
 """Config keys of files' contents, which a sweep fills in when it opens the files."""

@@ -8,7 +8,7 @@ from mnist_scaling.training import models, regimes
 from mnist_scaling.training.data import splits
 from mnist_scaling.training.models.model_size import Size, measure
 from mnist_scaling.training.run import gradient_noise
-from mnist_scaling.training.step import acceleration, optimizers
+from mnist_scaling.training.step import engine, optimizers
 
 _AUGMENTED = {"none": 0.0, "affine": 8e-6, "elastic": 1.9e-5}
 """Seconds that augmenting an example adds; its FLOPs are no part of C."""
@@ -17,10 +17,9 @@ _AUGMENTED = {"none": 0.0, "affine": 8e-6, "elastic": 1.9e-5}
 def cost(run: RunConfig) -> float:
     """Relative cost of a run, about its seconds on one core: what packing and the time left go by.
 
-    The pace of a step is what the fast folder says of the models that it has, and each family of its own
-    (`Family.pace`). These numbers were fitted by hand to steps timed alone (docs/performance.md, docs/families.md), not
-    to whole runs: a busy machine takes about twice as long. For a run that itself decides when to stop the prediction
-    is an upper bound, because its cap counts.
+    The pace of a step is that of the engine which the run will have. The numbers behind it were fitted by hand to steps
+    timed alone (docs/performance.md, docs/families.md), not to whole runs: a busy machine takes about twice as long.
+    For a run that itself decides when to stop the prediction is an upper bound, because its cap counts.
 
     Raises
     ------
@@ -33,7 +32,7 @@ def cost(run: RunConfig) -> float:
     parts = 1 if run.trial.stage == TRIAL else 3 + len(run.data.off_distribution)
     n_evaluated = (run.data.max_eval or spec.n_validation) * parts
     optimizers.check(run.optim)
-    pace = acceleration.pace(run, spec.image_shape, size.training)
+    pace = engine.pace(run, spec.image_shape, size.training)
     example = pace.example + _AUGMENTED[run.data.augment]
     own = seen * (example + pace.step / run.optim.batch_size) + n_evaluated * pace.forward
     images = gradient_noise.images(run, n_train, seen)

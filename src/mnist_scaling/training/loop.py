@@ -8,16 +8,15 @@ import torch
 
 from mnist_scaling.config import RunConfig
 from mnist_scaling.study.result import TrainResult
-from mnist_scaling.training import regimes, run_end, seeding, shared_run, sharing
+from mnist_scaling.study.vocabulary import COMPLETE
+from mnist_scaling.training import regimes, seeding
 from mnist_scaling.training.data import augmentation, splits
 from mnist_scaling.training.models.model_size import measure
-from mnist_scaling.training.run import device, weights
-from mnist_scaling.training.run.observed_run import Watch
-from mnist_scaling.training.run.run_monitor import Ended
+from mnist_scaling.training.run import device, run_end, weights
+from mnist_scaling.training.run.run import Ended, Outcome, Run, Watch
 from mnist_scaling.training.run.scoring import Report
-from mnist_scaling.training.run.session import Session
 from mnist_scaling.training.step import optimizers
-from mnist_scaling.training.step.acceleration import build_engine
+from mnist_scaling.training.step.engine import build_engine
 
 
 def train_model(
@@ -47,25 +46,12 @@ def train_model(
     -------
     TrainResult
         ``state`` is DIVERGED, and the losses are empty, when the training loss stops being finite or
-        a mean of it, or the validation loss, rises above `run_monitor.DIVERGED_AT` times chance; PRUNED, and the
+        a mean of it, or the validation loss, rises above `run.DIVERGED_AT` times chance; PRUNED, and the
         losses are empty, when `report` stopped it. Decays that were finished before keep theirs.
     """
     torch.set_num_threads(config.threads)
     optimizers.check(config.optim)
-    with shared_run.PREPARING:  # what is measured once per shape must not be measured by a hundred threads at once
-        here = device.pick(config)
-        if here.type == "cuda":
-            device.make_repeatable()
-        if here.type != "cuda" or not sharing.can_share(config, here):
-            return _train_alone(config, here, report, folder, watch)
-        shared = sharing.shared(here)
-    return shared.start(config, report, folder, watch).result()
-
-
-def _train_alone(
-    config: RunConfig, here: torch.device, report: Report | None, folder: Path | None, watch: Watch | None
-) -> TrainResult:
-    """One run by an engine of its own."""
+    here = device.pick(config)
     dataset = splits.load(config.data, here)
     size = measure(config.model, dataset.image_shape, dataset.classes)
     regime = regimes.build(config, size.training)
@@ -73,13 +59,15 @@ def _train_alone(
     part = splits.training_part(dataset, n_train, config.data, config.seed)
     augmenter = augmentation.augmenter(part, config.data, config.seed)
     model = weights.initial_model(config, dataset.image_shape, dataset.classes).to(here)
+    optimizer = optimizers.build(model, config.optim)
+    engine = build_engine(model, optimizer, part if augmenter is None else augmenter.part)
     with seeding.global_stream(config.seed, "dropout", here):
-        engine = build_engine(model, part if augmenter is None else augmenter.part, config.optim)
-        session = Session(config, engine, dataset, size, regime.n_seen(n_train), report, folder, watch, augmenter)
+        run = Run(config, engine, dataset, size, regime.n_seen(n_train), report, folder, watch, augmenter)
         try:
-            outcome: regimes.Outcome | Ended = regime.train(session)
+            outcome: Outcome | Ended = regime.train(run)
         except Ended as end:
             outcome = end
-        result = run_end.finish(session, size, outcome)
-    run_end.leave_weights(config, result, model, dataset, folder)
+        result = run_end.finish(run, outcome)
+    if result.state == COMPLETE:
+        weights.save(folder, config, model, dataset.image_shape, dataset.classes)
     return result

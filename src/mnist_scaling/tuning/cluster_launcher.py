@@ -22,7 +22,7 @@ class _ClusterLauncher(LocalLauncher):
     """What Dask, Ray and Slurm have in common; parameters are documented in conf/hydra/launcher/."""
 
     def __init__(self, address: str | None = None, n_workers: int | None = None) -> None:
-        super().__init__(n_workers=n_workers, per_process=1, warm_up=False)
+        super().__init__(n_workers=n_workers, warm_up=False)
         self.address = address
 
     def workers(self) -> Remote:  # type: ignore[override]

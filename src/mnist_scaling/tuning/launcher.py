@@ -16,8 +16,8 @@ from omegaconf import DictConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.tuning import trainer
 
-AT_ONCE = 256
-"""Runs that share a GPU, in one process, unless `per_process` says otherwise: more than a sweep usually has ready."""
+GPU_MEMORY = 2**31
+"""Bytes of a GPU's memory that each process on it is given room for: CUDA's own part, and a small network's run."""
 
 _NVIDIA = Path("/dev/nvidiactl")
 """What Linux has where there is a GPU of NVIDIA's."""
@@ -33,36 +33,28 @@ class LocalLauncher(Launcher):
     that runs batches it is Hydra's joblib launcher.
     """
 
-    def __init__(self, n_workers: int | None = None, per_process: int | None = None, warm_up: bool = True) -> None:
-        for key, value, default in (
-            ("n_workers", n_workers, "one per core, or per GPU"),
-            ("per_process", per_process, f"{AT_ONCE} on a GPU and 1 on a CPU"),
-        ):
-            if value is not None and (not isinstance(value, int) or value < 1):
-                raise InputError(
-                    f"`hydra.launcher.{key}` must be a whole number of 1 or more, or null for {default}, but got "
-                    f"{value}."
-                )
-        self.n_workers, self._per_process, self.warm_up = n_workers, per_process, warm_up
+    def __init__(self, n_workers: int | None = None, warm_up: bool = True) -> None:
+        if n_workers is not None and (not isinstance(n_workers, int) or n_workers < 1):
+            raise InputError(
+                "`hydra.launcher.n_workers` must be a whole number of 1 or more, or null for one per core, but got "
+                f"{n_workers}."
+            )
+        self.n_workers, self.warm_up = n_workers, warm_up
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep what the workers will need."""
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
 
     def count(self) -> int:
-        """Processes."""
+        """Processes: as many as were asked for, else one per core, as far as the GPUs have room for them."""
         from mnist_scaling.tuning.workers import local
 
-        return len(self.gpus) if self.n_workers is None and self.gpus else local.count(self.n_workers)
+        cores = local.count(self.n_workers)
+        return cores if self.n_workers is not None or not self.gpus else max(1, min(cores, _room_on_gpus()))
 
     def expected_workers(self) -> int | None:
         """Workers before there are any; None where only a cluster that runs already knows."""
         return self.count()
-
-    @property
-    def per_process(self) -> int:
-        """Runs at a time of each process."""
-        return self._per_process or (AT_ONCE if self.gpus else 1)
 
     def workers(self) -> Workers:
         """The pool of processes."""
@@ -71,7 +63,7 @@ class LocalLauncher(Launcher):
         training = trainer.of(self.task_function)
         warm_up = training.warm_up if self.warm_up else None
         application = hydra_job.Application(self.hydra_context, self.config, self.task_function)
-        return local.Workers(application, self.count(), warm_up, self.per_process, self.gpus)
+        return local.Workers(application, self.count(), warm_up, self.gpus)
 
     @functools.cached_property
     def gpus(self) -> list[str]:
@@ -100,3 +92,11 @@ def visible_gpus() -> list[str]:
     if not torch.cuda.is_available():
         return []
     return named.split(",") if named else [str(i) for i in range(torch.cuda.device_count())]
+
+
+def _room_on_gpus() -> int:
+    """Processes that the memory of all visible GPUs has room for."""
+    import torch
+
+    devices = range(torch.cuda.device_count())
+    return sum(int(torch.cuda.get_device_properties(i).total_memory) // GPU_MEMORY for i in devices)

@@ -220,7 +220,7 @@ class CellSweeper(Sweeper):
         return announcement.Sweep(
             folder, self._partition(arguments), cells, facts, self.n_trials, self.n_repeats,
             ", ".join([*named, f"transfer={self.transfer}"]), self.max_values_per_axis, workers, self.trainer.cost,
-            self.transfer, self.trials_per_batch, getattr(self.launcher, "per_process", 1),
+            self.transfer, self.trials_per_batch,
         )  # fmt: skip
 
     def foreseen(self, arguments: list[str]) -> announcement.Sweep:
@@ -243,8 +243,7 @@ class CellSweeper(Sweeper):
     def _effort(self) -> Effort:
         from mnist_scaling.tuning.cell.cell_tuner import Effort
 
-        together = self.trainer.can_train_together
-        return Effort(self.n_trials, self.n_repeats, self.trials_per_batch, self.widen, self.stop_below, together)
+        return Effort(self.n_trials, self.n_repeats, self.trials_per_batch, self.widen, self.stop_below)
 
     def _prepare(self, cells: Sequence[Cell]) -> tuple[list[Cell], list[DataFacts]]:
         """Fetch or check every data set of the grid, once; the cells bound to it, and what is known of each."""

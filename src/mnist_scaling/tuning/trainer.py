@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -51,10 +51,6 @@ class Trainer:
 
     train: Callable[[RunConfig, Report | None, Path], TrainResult]
     """One run: its config, what listens to its reports, and the folder for its checkpoint."""
-    train_together: Callable[[Sequence[RunConfig]], Sequence[TrainResult]]
-    """Several runs at once, with the results that they would have alone, in the same order."""
-    can_train_together: Callable[[RunConfig], bool]
-    """Whether the repeats of such a run may be one job."""
     cost: Callable[[RunConfig], float]
     """Relative cost of a run; raises InputError where the run's configuration can't be trained."""
     prepare: Callable[[DataConfig], DataFacts | None]

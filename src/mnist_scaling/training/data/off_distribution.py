@@ -11,7 +11,7 @@ from torch import Tensor
 from mnist_scaling.config import DataConfig
 from mnist_scaling.training import seeding
 from mnist_scaling.training.data import distortions, splits
-from mnist_scaling.training.data.splits import Part
+from mnist_scaling.training.data.splits import Examples
 
 DEGREES = 30.0
 """rotated: the largest turn; turns are uniform up to it, both ways."""
@@ -28,24 +28,24 @@ _SEED = 0
 _AT_A_TIME = 1000
 
 
-def part(config: DataConfig, kind: str, device: torch.device) -> Part:
+def part(config: DataConfig, kind: str, device: torch.device) -> Examples:
     """The test images of a run's data set changed in one way; kept for the process's later runs."""
     return _part(config.whole, kind, device)
 
 
 @functools.lru_cache(maxsize=6)
-def _part(config: DataConfig, kind: str, device: torch.device) -> Part:
+def _part(config: DataConfig, kind: str, device: torch.device) -> Examples:
     return changed(splits.load(config, device).test, kind)
 
 
-def changed(test: Part, kind: str) -> Part:
+def changed(test: Examples, kind: str) -> Examples:
     """The test images changed in one way, in the same order and with the same labels.
 
     Each image has a draw of its own, from a fixed stream, whatever is scored beside it.
 
     Parameters
     ----------
-    test : Part
+    test : Examples
         The test images as they are.
     kind : str
         rotated, shifted or noisy: a member of `config.OFF_DISTRIBUTION`.
@@ -55,7 +55,7 @@ def changed(test: Part, kind: str) -> Part:
     return replace(test, pixels=pixels, rows=torch.arange(len(test), device=test.rows.device))
 
 
-def _pixels(test: Part, rows: Tensor, kind: str, stream: torch.Generator) -> Tensor:
+def _pixels(test: Examples, rows: Tensor, kind: str, stream: torch.Generator) -> Tensor:
     pixels = test.pixels[rows]
     n, (height, width) = len(rows), pixels.shape[2:]
     if kind == "noisy":

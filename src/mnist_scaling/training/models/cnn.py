@@ -1,4 +1,4 @@
-"""The convolutional network: the default family, and the one with a hand-written step (training/fast/)."""
+"""The convolutional network: the default family, and the one with a hand-written step (step/small_cnn.py)."""
 
 from __future__ import annotations
 

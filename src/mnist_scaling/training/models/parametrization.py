@@ -90,15 +90,6 @@ def growth(config: ModelConfig) -> float:
     return config.width / config.base_width if config.parametrization == "mup" else 1.0
 
 
-def peak_lr(model: ModelConfig, optim: OptimConfig) -> float:
-    """Peak learning rate of a run: lr, or lr * (width / base width)^-1/2 with lr_scaling=fan_in.
-
-    The rule of thumb lr ~ 1 / sqrt(fan_in), for all parameters alike: every fan-in that grows, grows as the width.
-    It stands for what people do instead of tuning; µP scales each role by its own factor.
-    """
-    return optim.lr * sqrt(model.base_width / model.width) if optim.lr_scaling == "fan_in" else optim.lr
-
-
 def factors(label: Label, optimizer: str) -> Factors:
     """One row of the table above.
 

@@ -15,7 +15,7 @@ from mnist_scaling.training.models.base import Family, Pace, Parts, labels_by_la
 from mnist_scaling.training.models.parametrization import Label
 
 
-class Block(nn.Module):
+class ResidualBlock(nn.Module):
     """x + conv(relu(norm(conv(relu(norm(x)))))), with 3 x 3 convolutions (He et al. 2016, arXiv 1603.05027).
 
     The norm is group norm with one group: it standardises each example over all channels and positions, so no
@@ -67,8 +67,8 @@ class ResNet(Family):
         channels, height, width = image_shape
         wide = 2 * config.width
         self.first = nn.Conv2d(channels, config.width, 3, stride=2, padding=1)
-        later = [Block(wide, wide, 1) for _ in range(config.depth - 1)]
-        self.hidden = nn.Sequential(Block(config.width, wide, 2), *later, nn.GroupNorm(1, wide), nn.ReLU())
+        later = [ResidualBlock(wide, wide, 1) for _ in range(config.depth - 1)]
+        self.hidden = nn.Sequential(ResidualBlock(config.width, wide, 2), *later, nn.GroupNorm(1, wide), nn.ReLU())
         self.dropout = nn.Dropout(config.dropout)
         self.head = parametrization.Readout(wide * ((height + 3) // 4) * ((width + 3) // 4), classes)
         self.growth = parametrization.growth(config)

@@ -77,7 +77,7 @@ class Attention(nn.Module):
         return cast(Tensor, self.combine(y_BxHxLxE.transpose(1, 2).reshape(b, n, d)))
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """x + attention(norm(x)), then x + perceptron(norm(x)): pre-norm, with dropout on both branches."""
 
     def __init__(self, config: TransformerConfig) -> None:
@@ -125,7 +125,7 @@ class Transformer(Family):
     def __init__(self, image_shape: tuple[int, ...], classes: int, config: TransformerConfig) -> None:
         super().__init__()
         self.embed = Embedding(image_shape, config)
-        blocks = [Block(config) for _ in range(config.depth)]
+        blocks = [TransformerBlock(config) for _ in range(config.depth)]
         self.hidden = nn.Sequential(*blocks, nn.LayerNorm(config.width))
         self.dropout = nn.Dropout(config.dropout)
         self.head = parametrization.Readout(self.embed.positions.numel(), classes)

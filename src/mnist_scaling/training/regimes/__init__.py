@@ -4,32 +4,32 @@ one file in conf/regime/.
 A regime answers six questions (`base.Regime`):
 
     what to train on           `n_train`: how many of the subset's images are used
-    when to evaluate           inside `train`, by `Session.evaluate`
+    when to evaluate           inside `train`, by `Run.evaluate`
     when to stop               inside `train`, by returning
-    which weights count        those in the session's engine when `train` returns; `Session.restore` brings back others
+    which weights count        those of the run's model when `train` returns; `Run.restore` brings back others
     which schedule is usual    its file in conf/regime/; those that it can work with: `schedules`
-    what to record             the `base.Outcome` that `train` returns
+    what to record             the `Outcome` that `train` returns
 
-Regimes whose batches are all known beforehand are `base.Lockstep`: they say how many examples and passes,
-and inherit the rest. Several seeds of such a run can be trained side by side, step by step.
+Regimes whose batches are all known beforehand are `base.Passes`: they say how many examples and passes,
+and inherit the rest.
 """
 
 from __future__ import annotations
 
 from mnist_scaling.config import RunConfig, one_of, require
-from mnist_scaling.training.regimes.base import Lockstep, Outcome, Regime
+from mnist_scaling.training.regimes.base import Passes, Regime
 from mnist_scaling.training.regimes.early_stopping import EarlyStopping
-from mnist_scaling.training.regimes.isoflop import IsoFlop
+from mnist_scaling.training.regimes.isoflop import IsoFlopBudget
 from mnist_scaling.training.regimes.repeat import Repeat
 from mnist_scaling.training.regimes.single_epoch import SingleEpoch
 from mnist_scaling.training.regimes.wsd import Wsd
 
-__all__ = ["REGIMES", "Lockstep", "Outcome", "Regime", "build", "in_lockstep"]
+__all__ = ["REGIMES", "Passes", "Regime", "build"]
 
 REGIMES: dict[str, type[Regime]] = {
     "single_epoch": SingleEpoch,
     "early_stopping": EarlyStopping,
-    "isoflop": IsoFlop,
+    "isoflop": IsoFlopBudget,
     "wsd": Wsd,
     "repeat": Repeat,
 }
@@ -59,8 +59,3 @@ def build(run: RunConfig, flops_per_example: int) -> Regime:
         f"but got {schedule!r}: choose one of them.",
     )
     return kind(run, flops_per_example)
-
-
-def in_lockstep(run: RunConfig) -> bool:
-    """Whether every batch of a run is known beforehand, nothing happens between them, and no weights are kept."""
-    return issubclass(REGIMES[run.regime.name], Lockstep) and run.curve.points == 0 and not run.save_weights

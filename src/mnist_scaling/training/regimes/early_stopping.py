@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import ceil
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from mnist_scaling.config import RunConfig, require
 from mnist_scaling.study.flags import UNDERTRAINED
-from mnist_scaling.training.regimes.base import Outcome
+from mnist_scaling.training.regimes.base import Regime
+from mnist_scaling.training.run.run import Outcome, Run
 from mnist_scaling.training.step import schedules
-
-if TYPE_CHECKING:
-    from mnist_scaling.training.run.session import Session
 
 DROP = 0.3
 """Factor on the rate at each drop of schedule=plateau."""
@@ -48,7 +46,7 @@ class Patience:
         return self.bad >= self.most
 
 
-class EarlyStopping:
+class EarlyStopping(Regime):
     """Passes over the unique examples until the validation loss was `patience` times worse than its best.
 
     It is evaluated after every pass. The best weights count: D, epochs, steps and C of the row are those
@@ -63,66 +61,62 @@ class EarlyStopping:
 
     schedules: ClassVar[tuple[str, ...]] = schedules.ENDLESS
 
-    def __init__(self, run: RunConfig, flops_per_example: int) -> None:
-        del flops_per_example
+    def __init__(self, config: RunConfig, flops_per_example: int) -> None:
+        super().__init__(config, flops_per_example)
         for key in ("patience", "max_epochs"):
             require(
-                getattr(run.regime, key) is not None,
+                getattr(config.regime, key) is not None,
                 f"`regime.{key}` must be given with regime=early_stopping, but got none: give a whole number.",
             )
-        self.most = int(run.regime.max_epochs or 0)
-        self.patience = Patience(int(run.regime.patience or 0))
-        self.optim = run.optim
+        self.most = int(config.regime.max_epochs or 0)
+        self.patience = Patience(int(config.regime.patience or 0))
+        self.optim = config.optim
         self._best: dict[str, Any] = {}
-
-    def n_train(self, available: int) -> int:
-        """The whole subset."""
-        return available
 
     def n_seen(self, n_train: int) -> int:
         """At the most: the cap. Where the run ends is not known before."""
         return n_train * self.most
 
-    def train(self, session: Session) -> Outcome:
+    def train(self, run: Run) -> Outcome:
         """Passes until patience or cap, then the decay, if any; the best weights at the end."""
-        order = session.order()
-        per_pass = ceil(session.n_train / session.batch_size)
+        order = run.order()
+        per_pass = ceil(run.n_train / run.batch_size)
         drops, epoch = 0, 0
         while epoch < self.most and not self.patience.over:
             epoch += 1
-            for rows in self._pass(session, order):
-                rise = min(1.0, (session.steps + 0.5) / per_pass / self.optim.warmup) if self.optim.warmup else 1.0
-                session.step(rows, rise * DROP**drops)
-            self._look(session, self.optim.schedule if drops else "constant")
+            for rows in self._pass(run, order):
+                rise = min(1.0, (run.steps + 0.5) / per_pass / self.optim.warmup) if self.optim.warmup else 1.0
+                run.step(rows, rise * DROP**drops)
+            self._look(run, self.optim.schedule if drops else "constant")
             if epoch & (epoch - 1) == 0:
                 assert self.patience.best is not None
-                session.report(epoch.bit_length(), epoch / self.most, self.patience.best)
+                run.report(epoch.bit_length(), epoch / self.most, self.patience.best)
             if self.optim.schedule == "plateau" and self.patience.bad:
                 drops += self.patience.bad % ceil(self.patience.most / 2) == 0
         flags = () if self.patience.over else (UNDERTRAINED,)
         if self.optim.schedule == "wsd":
-            self._decay(session, order)
-        session.restore(self._best)
-        return Outcome(session.seen, session.steps, flags)
+            self._decay(run, order)
+        run.restore(self._best)
+        return Outcome(run.seen, run.steps, flags)
 
-    def _pass(self, session: Session, order: torch.Generator) -> Sequence[Tensor]:
+    def _pass(self, run: Run, order: torch.Generator) -> Sequence[Tensor]:
         """Positions of every example in a fresh order, one batch at a time, on the run's device."""
-        return torch.randperm(session.n_train, generator=order).to(session.device).split(session.batch_size)
+        return torch.randperm(run.n_train, generator=order).to(run.device).split(run.batch_size)
 
-    def _look(self, session: Session, phase: str) -> None:
-        session.check(cut_short=True)
-        if self.patience.better(session.evaluate(phase)):
-            self._best = session.save()
+    def _look(self, run: Run, phase: str) -> None:
+        run.check(cut_short=True)
+        if self.patience.better(run.evaluate(phase)):
+            self._best = run.save()
 
-    def _decay(self, session: Session, order: torch.Generator) -> None:
+    def _decay(self, run: Run, order: torch.Generator) -> None:
         """From the best weights to a rate of zero; the best evaluation on the way counts, if it is a new best."""
-        session.restore(self._best)
-        per_pass = ceil(session.n_train / session.batch_size)
+        run.restore(self._best)
+        per_pass = ceil(run.n_train / run.batch_size)
         share = self.optim.decay
-        passes = max(1, round(share / (1 - share) * session.steps / per_pass))
+        passes = max(1, round(share / (1 - share) * run.steps / per_pass))
         done, total = 0, passes * per_pass
         for _ in range(passes):
-            for rows in self._pass(session, order):
-                session.step(rows, schedules.fall((done + 0.5) / total, self.optim.decay_shape))
+            for rows in self._pass(run, order):
+                run.step(rows, schedules.fall((done + 0.5) / total, self.optim.decay_shape))
                 done += 1
-            self._look(session, "decay")
+            self._look(run, "decay")

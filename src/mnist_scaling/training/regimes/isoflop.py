@@ -5,7 +5,7 @@ from __future__ import annotations
 from mnist_scaling.config import RunConfig, require
 from mnist_scaling.study.flags import REPEATED_DATA
 from mnist_scaling.study.vocabulary import SINGLE
-from mnist_scaling.training.regimes.base import Lockstep
+from mnist_scaling.training.regimes.base import Passes
 
 FEWEST_BATCHES = 4
 """A budget must pay for at least this many steps: a shorter run would be little more than its warm-up."""
@@ -14,7 +14,7 @@ FEWEST_EXAMPLES = 50
 """A budget must pay for at least this many examples: with fewer, rounding to whole ones misses it by more than 1 %."""
 
 
-class IsoFlop(Lockstep):
+class IsoFlopBudget(Passes):
     """C is given and D follows: D = round(`regime.flops` / FLOPs per example), at most 1 % off the budget.
 
     A D below the subset's size uses only D unique images (U = D, one epoch); one above it repeats them, and
@@ -22,23 +22,23 @@ class IsoFlop(Lockstep):
     approach 2, has no such rows).
     """
 
-    def __init__(self, run: RunConfig, flops_per_example: int) -> None:
-        super().__init__(run, flops_per_example)
+    def __init__(self, config: RunConfig, flops_per_example: int) -> None:
+        super().__init__(config, flops_per_example)
         require(
-            run.regime.flops is not None,
+            config.regime.flops is not None,
             "`regime.flops` must be given with regime=isoflop, but got none: give a budget, such as 4e9.",
         )
-        budget = (run.regime.flops or 0.0) * run.regime.scale
+        budget = (config.regime.flops or 0.0) * config.regime.scale
         self.examples = round(budget / flops_per_example)
         # A sweep asks before it starts, with the config's own batch size. What its tuner tries then may be too
         # large for the budget; that is a poor trial, and the tuner learns from it.
-        tuned = run.trial.stage != SINGLE
-        least = FEWEST_EXAMPLES if tuned else max(FEWEST_BATCHES * run.optim.batch_size, FEWEST_EXAMPLES)
+        tuned = config.trial.stage != SINGLE
+        least = FEWEST_EXAMPLES if tuned else max(FEWEST_BATCHES * config.optim.batch_size, FEWEST_EXAMPLES)
         require(
             self.examples >= least,
             f"`regime.flops` must pay for {FEWEST_BATCHES} batches and {FEWEST_EXAMPLES} examples, which is "
-            f"{least * flops_per_example:.3g} at width {run.model.width} and batch size {run.optim.batch_size}, but "
-            f"got {budget:.3g}: raise the budget, or give a smaller model or batch.",
+            f"{least * flops_per_example:.3g} at width {config.model.width} and batch size {config.optim.batch_size}, "
+            f"but got {budget:.3g}: raise the budget, or give a smaller model or batch.",
         )
 
     def n_train(self, available: int) -> int:

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from math import ceil
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from mnist_scaling.config import RunConfig, require
 from mnist_scaling.training.data import splits
-from mnist_scaling.training.regimes.base import Outcome
+from mnist_scaling.training.regimes.base import Regime
+from mnist_scaling.training.run.run import Outcome, Run
 from mnist_scaling.training.step import schedules
-
-if TYPE_CHECKING:
-    from mnist_scaling.training.run.session import Session
 
 CHECKPOINT_EVERY = 200
 """Steps between checkpoints of the trunk; each costs some milliseconds."""
 
 
-class Wsd:
+class Wsd(Regime):
     """Warm-up, constant rate, and a short decay to zero branched off before each of several data sizes.
 
     The branch of D examples is the run with schedule=wsd on D examples: it shares the trunk's first
@@ -35,20 +33,19 @@ class Wsd:
 
     schedules: ClassVar[tuple[str, ...]] = ("wsd",)
 
-    def __init__(self, run: RunConfig, flops_per_example: int) -> None:
-        del flops_per_example
-        self.run = run
+    def __init__(self, config: RunConfig, flops_per_example: int) -> None:
+        super().__init__(config, flops_per_example)
         require(
-            len(run.regime.branches) > 0,
+            len(config.regime.branches) > 0,
             "`regime.branches` must be given with regime=wsd, but got none: give shares such as [0.25,0.5,1].",
         )
-        self.shares = [share for share in run.regime.branches if share <= run.regime.last]
+        self.shares = [share for share in config.regime.branches if share <= config.regime.last]
         require(
             len(self.shares) > 0,
-            f"`regime.last` must be at least the first of `regime.branches`, {run.regime.branches[0]:g}, but got "
-            f"{run.regime.last:g}: raise it.",
+            f"`regime.last` must be at least the first of `regime.branches`, {config.regime.branches[0]:g}, but got "
+            f"{config.regime.last:g}: raise it.",
         )
-        self.sizes = [max(1, round(share * splits.n_train(run.data))) for share in self.shares]
+        self.sizes = [max(1, round(share * splits.n_train(config.data))) for share in self.shares]
 
     def n_train(self, available: int) -> int:
         """As many as the largest branch sees."""
@@ -56,44 +53,44 @@ class Wsd:
 
     def n_seen(self, n_train: int) -> int:
         """The trunk and every decay: what is really processed."""
-        return round((1 - self.run.optim.decay) * n_train + self.run.optim.decay * sum(self.sizes))
+        return round((1 - self.config.optim.decay) * n_train + self.config.optim.decay * sum(self.sizes))
 
-    def train(self, session: Session) -> Outcome:
+    def train(self, run: Run) -> Outcome:
         """Trunk and branches; goes on from a checkpoint."""
-        order = in_stretches(self.sizes, session.order()).to(session.device)  # once, not in every step
-        session.resume()
-        for share, size in list(zip(self.shares, self.sizes, strict=True))[len(session.branches) :]:
-            total = ceil(size / session.batch_size)
-            start = min(sum((i + 0.5) / total <= 1 - self.run.optim.decay for i in range(total)), total - 1)
-            self._trunk(session, order, start)
-            trunk = session.save()
-            self._branch(session, order[:size], total, share)
+        order = in_stretches(self.sizes, run.order()).to(run.device)  # once, not in every step
+        run.resume()
+        for share, size in list(zip(self.shares, self.sizes, strict=True))[len(run.branches) :]:
+            total = ceil(size / run.batch_size)
+            start = min(sum((i + 0.5) / total <= 1 - self.config.optim.decay for i in range(total)), total - 1)
+            self._trunk(run, order, start)
+            trunk = run.save()
+            self._branch(run, order[:size], total, share)
             if size < self.sizes[-1]:
-                session.restore(trunk)
-                session.save_checkpoint()
-        return Outcome(session.seen, session.steps)
+                run.restore(trunk)
+                run.save_checkpoint()
+        return Outcome(run.seen, run.steps)
 
-    def _trunk(self, session: Session, order: Tensor, end: int) -> None:
+    def _trunk(self, run: Run, order: Tensor, end: int) -> None:
         """On at the constant rate to this step."""
-        total = ceil(self.sizes[-1] / session.batch_size)
-        warm = self.run.optim.warmup * ceil(self.sizes[0] / session.batch_size)
-        while session.steps < end:
-            i = session.steps
-            rows = order[i * session.batch_size : (i + 1) * session.batch_size]
-            session.step(rows, min(1.0, (i + 0.5) / warm) if warm else 1.0)
-            session.report_if_due(session.steps, total)
-            session.add_curve_point_if_due(self.sizes[-1], "warmup" if i + 0.5 < warm else "constant")
-            if session.steps % CHECKPOINT_EVERY == 0:
-                session.save_checkpoint()
+        total = ceil(self.sizes[-1] / run.batch_size)
+        warm = self.config.optim.warmup * ceil(self.sizes[0] / run.batch_size)
+        while run.steps < end:
+            i = run.steps
+            rows = order[i * run.batch_size : (i + 1) * run.batch_size]
+            run.step(rows, min(1.0, (i + 0.5) / warm) if warm else 1.0)
+            run.report_if_due(run.steps, total)
+            run.add_curve_point_if_due(self.sizes[-1], "warmup" if i + 0.5 < warm else "constant")
+            if run.steps % CHECKPOINT_EVERY == 0:
+                run.save_checkpoint()
 
-    def _branch(self, session: Session, order: Tensor, total: int, share: float) -> None:
+    def _branch(self, run: Run, order: Tensor, total: int, share: float) -> None:
         """From here to a rate of zero over the rest of a branch's own examples."""
-        optim = self.run.optim
-        for rows in order[session.seen :].split(session.batch_size):
-            done = (session.steps + 0.5) / total - (1 - optim.decay)
-            session.step(rows, schedules.fall(max(0.0, done / optim.decay), optim.decay_shape))
-        session.check(cut_short=True)
-        session.add_branch(share)
+        optim = self.config.optim
+        for rows in order[run.seen :].split(run.batch_size):
+            done = (run.steps + 0.5) / total - (1 - optim.decay)
+            run.step(rows, schedules.fall(max(0.0, done / optim.decay), optim.decay_shape))
+        run.check(cut_short=True)
+        run.add_branch(share)
 
 
 def in_stretches(ends: list[int], generator: torch.Generator) -> Tensor:

@@ -28,7 +28,7 @@ class CurveRecorder:
     stratified too.
     """
 
-    def __init__(self, model: nn.Module, part: splits.Part, validation: splits.Part, config: RunConfig) -> None:
+    def __init__(self, model: nn.Module, part: splits.Examples, validation: splits.Examples, config: RunConfig) -> None:
         self.model, self.config = model, config
         self.points: list[Point] = []
         self._train = part.head(config.curve.images)

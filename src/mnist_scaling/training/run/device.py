@@ -7,10 +7,9 @@ import os
 import torch
 
 from mnist_scaling.config import RunConfig
-from mnist_scaling.training import sharing
 from mnist_scaling.training.data import splits
 from mnist_scaling.training.models.model_size import measure
-from mnist_scaling.training.step import acceleration
+from mnist_scaling.training.step import engine
 
 GPU_STEP = 1.5e-3
 """Seconds of a step on a GPU whose kernels are started one by one, whatever the network's size: 1.4e-3 to 1.8e-3 on an
@@ -20,25 +19,25 @@ H100 (docs/performance.md)."""
 def pick(run: RunConfig) -> torch.device:
     """The device that a run names; auto takes cuda where that is faster than a core of the CPU, and mps never.
 
-    That is so for runs that share a GPU, and for those whose step is predicted to take a core longer than `GPU_STEP`.
+    That is so where a step is predicted to take a core longer than `GPU_STEP`. A GPU that is picked is made to give the
+    same bits again.
     """
-    if run.device != "auto":
-        return torch.device(run.device)
-    cuda, cpu = torch.device("cuda"), torch.device("cpu")
-    if not torch.cuda.is_available():
-        return cpu
-    return cuda if sharing.can_share(run, cuda) or _step_on_a_core(run) > GPU_STEP else cpu
+    name = run.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() and _step_on_a_core(run) > GPU_STEP else "cpu"
+    if name == "cuda":
+        _make_repeatable()
+    return torch.device(name)
 
 
 def _step_on_a_core(run: RunConfig) -> float:
     """Predicted seconds."""
     about = splits.spec(run.data)
-    flops = measure(run.model, about.image_shape, about.classes).training
-    pace = acceleration.pace(run, about.image_shape, flops)
+    pace = engine.pace(run, about.image_shape, measure(run.model, about.image_shape, about.classes).training)
     return pace.step + run.optim.batch_size * pace.example
 
 
-def make_repeatable() -> None:
+def _make_repeatable() -> None:
     """Let a seed give the same bits again, where torch has such a version of an operation.
 
     cuBLAS reads its variable when the process first uses the GPU.

@@ -19,7 +19,7 @@ from mnist_scaling.config import RunConfig
 from mnist_scaling.study.columns import GRADIENT_NOISE_COLUMNS
 from mnist_scaling.study.vocabulary import TRIAL
 from mnist_scaling.training import seeding
-from mnist_scaling.training.data.splits import Part
+from mnist_scaling.training.data.splits import Examples
 
 SMALL_BATCH = 16
 """Examples of a small batch; all small batches together are the large one."""
@@ -68,7 +68,7 @@ def of_norms(small: int, of_small: float, large: int, of_large: float) -> Gradie
     return GradientNoise(norm_squared, (of_small - of_large) / (1 / small - 1 / large))
 
 
-def measure(model: nn.Module, part: Part, images: int, seed: int) -> GradientNoise | None:
+def measure(model: nn.Module, part: Examples, images: int, seed: int) -> GradientNoise | None:
     """The gradient noise of a model as it is, on training images drawn at random.
 
     Images are taken as they are, not augmented; dropout is on, as in training. No bit of a run changes.
@@ -76,7 +76,7 @@ def measure(model: nn.Module, part: Part, images: int, seed: int) -> GradientNoi
     Parameters
     ----------
     model : nn.Module
-    part : Part
+    part : Examples
         The run's own training images.
     images : int
         Of them, to the next lower multiple of `SMALL_BATCH`.
@@ -116,13 +116,13 @@ class GradientNoiseRecorder:
     Parameters
     ----------
     model : nn.Module
-    part : Part
+    part : Examples
         The run's own training images, as they are.
     config : RunConfig
         See `per_measurement`.
     """
 
-    def __init__(self, model: nn.Module, part: Part, config: RunConfig) -> None:
+    def __init__(self, model: nn.Module, part: Examples, config: RunConfig) -> None:
         self.model, self.part, self.seed = model, part, config.seed
         self.images = per_measurement(config)
         self.points: list[Point] = []

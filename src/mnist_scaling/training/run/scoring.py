@@ -14,7 +14,7 @@ from mnist_scaling.study import columns
 from mnist_scaling.study.vocabulary import TRIAL
 from mnist_scaling.training.data import off_distribution, splits
 from mnist_scaling.training.models.model_size import Size
-from mnist_scaling.training.step import acceleration
+from mnist_scaling.training.step import engine
 
 EVAL_BATCH = 128
 """Images per forward pass of an evaluation, few enough for a core's cache; the loss depends on it by rounding only."""
@@ -27,7 +27,7 @@ Report = Callable[[int, float], bool]
 
 
 @torch.inference_mode()
-def evaluate(model: nn.Module, part: splits.Part) -> tuple[float, float]:
+def evaluate(model: nn.Module, part: splits.Examples) -> tuple[float, float]:
     """Mean cross-entropy and error rate of a model on a part, dropout off.
 
     Sums are float64, so the mean is exact to rounding whatever the batch: on the device, which then need not be
@@ -38,7 +38,7 @@ def evaluate(model: nn.Module, part: splits.Part) -> tuple[float, float]:
     model.eval()
     loss = torch.zeros((), dtype=torch.float64, device=sums_on)
     wrong = torch.zeros((), dtype=torch.int64, device=sums_on)
-    forward = acceleration.forward(model, part)
+    forward = engine.forward(model, part)
     batch = EVAL_BATCH if device.type == "cpu" else EVAL_BATCH_ON_GPU
     for rows, labels in zip(part.rows.split(batch), part.labels.split(batch), strict=True):
         logits = forward(rows)
@@ -47,14 +47,14 @@ def evaluate(model: nn.Module, part: splits.Part) -> tuple[float, float]:
     return loss.item() / len(part), wrong.item() / len(part)
 
 
-def score(model: nn.Module, dataset: splits.Dataset, part: splits.Part, config: RunConfig) -> dict[str, float]:
+def score(model: nn.Module, dataset: splits.Dataset, part: splits.Examples, config: RunConfig) -> dict[str, float]:
     """The losses that a finished run's stage may see: a trial's on validation only, else on all parts.
 
     Parameters
     ----------
     model : nn.Module
     dataset : data.Dataset
-    part : data.Part
+    part : data.Examples
         The run's own training images, as they are.
     config : RunConfig
         Its stage, how many images count, and the `data.off_distribution` scores that it is to have.
@@ -79,7 +79,7 @@ class ReportSlice:
 
     Parameters
     ----------
-    validation : data.Part
+    validation : data.Examples
     config : RunConfig
     size : Size
         Of the model.
@@ -87,7 +87,7 @@ class ReportSlice:
         Examples that the run is expected to process.
     """
 
-    def __init__(self, validation: splits.Part, config: RunConfig, size: Size, n_seen: int) -> None:
+    def __init__(self, validation: splits.Examples, config: RunConfig, size: Size, n_seen: int) -> None:
         self.points = config.reports.points
         wanted = config.reports.cost * n_seen * size.training / (self.points * size.forward)
         m = min(len(validation), config.data.max_eval or len(validation), floor(wanted))

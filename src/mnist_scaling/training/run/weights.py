@@ -25,7 +25,7 @@ _SAME = ("name", "width", "depth", "parametrization", "base_width")
 
 
 @dataclass(frozen=True)
-class Source:
+class InitialWeights:
     """Weights to start from, as far as they fit."""
 
     sha256: str
@@ -36,13 +36,13 @@ class Source:
     """What is not taken over, in words; empty when all is."""
 
 
-def saves(config: RunConfig) -> bool:
-    """Whether a run leaves its weights: one that was asked to, and is no trial of the tuner."""
-    return config.save_weights and config.trial.stage != TRIAL
+def save(folder: Path | None, config: RunConfig, model: nn.Module, image_shape: tuple[int, ...], classes: int) -> None:
+    """Write the weights of a finished run into its folder, with the shape that they are of.
 
-
-def save(folder: Path, config: RunConfig, model: nn.Module, image_shape: tuple[int, ...], classes: int) -> None:
-    """Write the weights of a finished run into its folder, with the shape that they are of."""
+    A run leaves them that was asked to, has a folder, and is no trial of the tuner.
+    """
+    if folder is None or not config.save_weights or config.trial.stage == TRIAL:
+        return
     weights = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
     shape = {key: getattr(config.model, key) for key in _SAME}
     labels = splits.label_names(config.data)
@@ -56,7 +56,7 @@ def save(folder: Path, config: RunConfig, model: nn.Module, image_shape: tuple[i
     tensor_file.write(folder / WEIGHTS, _KIND, content)
 
 
-def source(config: RunConfig, image_shape: tuple[int, ...], classes: int) -> Source | None:
+def source(config: RunConfig, image_shape: tuple[int, ...], classes: int) -> InitialWeights | None:
     """What a run with `init_from` starts from; None for a run that starts from scratch.
 
     All weights are taken over, but those of the layer that makes the logits only where the classes are the same: as
@@ -104,7 +104,7 @@ def source(config: RunConfig, image_shape: tuple[int, ...], classes: int) -> Sou
             f"the layer that makes the logits starts afresh, because {path} has the {found['classes']} classes of "
             f"{found['labels']} and this data set the {classes} of {labels}"
         )
-    return Source(sha256, taken, note)
+    return InitialWeights(sha256, taken, note)
 
 
 def initial_model(config: RunConfig, image_shape: tuple[int, ...], classes: int) -> models.Family:

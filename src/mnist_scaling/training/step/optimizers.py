@@ -1,8 +1,8 @@
-"""The optimiser of a run: one of torch's, or a class of anyone's that is named by its place."""
+"""The optimiser of a run: one of torch's, by its own fused kernel where there is one, or anyone's class."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import copy
 from importlib import import_module
 from typing import Any
 
@@ -12,12 +12,55 @@ from torch import nn
 from mnist_scaling.config import OptimConfig, require
 from mnist_scaling.errors import InputError
 from mnist_scaling.training.models import parametrization
+from mnist_scaling.training.step.flat import FlatOptimizer
 
 
-def build(model: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
-    """The optimiser of `config` over all parameters of a model, in the groups its parametrization makes.
+class TorchOptimizer:
+    """An optimiser of torch's kind: what any faster one must agree with to rounding."""
 
-    It defines what an optimiser is here: any faster one must agree with it.
+    def __init__(self, model: nn.Module, config: OptimConfig) -> None:
+        self._optimizer = of_torch(model, config)
+        self._parameters, self._clip = list(model.parameters()), config.clip
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        self._optimizer.zero_grad()
+
+    def step(self, rate: float) -> None:
+        """Clip, then one step: each group at the rate times its factor."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate * group["lr_factor"]
+        if self._clip is not None:
+            nn.utils.clip_grad_norm_(self._parameters, self._clip)
+        self._optimizer.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Its state, copied."""
+        return copy.deepcopy(self._optimizer.state_dict())
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` gave."""
+        self._optimizer.load_state_dict(copy.deepcopy(state))
+
+
+Optimizer = FlatOptimizer | TorchOptimizer
+"""What an engine takes."""
+
+
+def build(model: nn.Module, config: OptimConfig) -> Optimizer:
+    """The fastest optimiser that there is for a model on its device.
+
+    Raises
+    ------
+    InputError
+        See `of_torch`.
+    """
+    fused = config._target_ is None and next(model.parameters()).device.type in ("cpu", "cuda")
+    return FlatOptimizer(model, config) if fused else TorchOptimizer(model, config)
+
+
+def of_torch(model: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
+    """Torch's optimiser over all parameters of a model, in the groups its parametrization makes.
 
     Raises
     ------
@@ -58,12 +101,6 @@ def check(config: OptimConfig) -> None:
             f"`optim._target_` must be an optimiser whose `step()` needs nothing but gradients, but "
             f"{config._target_} says: {_one_line(error)}; give another class."
         ) from error
-
-
-def clip(parameters: Iterable[nn.Parameter], most: float | None) -> None:
-    """Scale gradients, if need be, so that the norm of all of them together is at most `most`; null leaves them."""
-    if most is not None:
-        nn.utils.clip_grad_norm_(parameters, most)
 
 
 def _imported(groups: list[dict[str, Any]], config: OptimConfig) -> torch.optim.Optimizer:

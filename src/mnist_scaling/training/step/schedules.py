@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from math import cos, pi, sqrt
 
 ENDLESS = ("constant", "plateau", "wsd")
@@ -39,12 +38,6 @@ def factor(schedule: str, progress: float, warmup: float, decay: float = 0.2, sh
     if schedule == "wsd" and progress > 1 - decay:
         return fall((progress - (1 - decay)) / decay, shape)
     return 1.0
-
-
-@functools.lru_cache(maxsize=256)
-def factors(schedule: str, steps: int, warmup: float, decay: float = 0.2, shape: str = "sqrt") -> tuple[float, ...]:
-    """The factor of every step of a run of so many, each at its middle; parameters of `factor`."""
-    return tuple(factor(schedule, progress(number, steps), warmup, decay, shape) for number in range(1, steps + 1))
 
 
 def progress(number: int, steps: int) -> float:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import count, pairwise
+from itertools import count
 from math import ceil
 from typing import Any
 
-from mnist_scaling.config import RunConfig
 from mnist_scaling.study import files, layout
 from mnist_scaling.study.columns import SEED
 from mnist_scaling.study.vocabulary import REPEAT, TRIAL
@@ -36,8 +35,6 @@ class Effort:
     trials_per_batch: int = 1
     widen: bool = False
     stop_below: float | None = None
-    together: Callable[[RunConfig], bool] | None = None
-    """Whether the repeats of a cell may be one job; None: never."""
 
 
 class CellTuner:
@@ -143,11 +140,8 @@ class CellTuner:
         jobs, settings = [], self._ledger.to_repeat(self.cell)
         self._delete_shorter(settings)
         for missing in self._missing_repeats(settings):
-            in_a_row = len(missing) > 1 and _are_in_a_row(missing)
-            if in_a_row and self._effort.together is not None and self._effort.together(self.cell.run):
-                missing = [replace(missing[0], count=len(missing))]
             jobs += missing
-        self.running += [part for job in jobs for part in job.parts]
+        self.running += jobs
         self._repeated = True  # a run that leaves no record is handled by the tuner
         return jobs
 
@@ -259,8 +253,3 @@ def _is_of(record: Mapping[str, Any], setting: Mapping[str, Any]) -> bool:
     found = record["config"]
     same = all(found.get(key) == value for key, value in setting.items() if key != LAST)
     return same and (LAST not in setting or found[LAST] >= setting[LAST])
-
-
-def _are_in_a_row(jobs: Sequence[Job]) -> bool:
-    """Whether both the numbers and the seeds of some runs follow each other, as `Job.parts` counts them."""
-    return all(b.seed - a.seed == 1 and b.index - a.index == 1 for a, b in pairwise(jobs))

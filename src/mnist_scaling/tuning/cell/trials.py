@@ -66,7 +66,7 @@ def judged(study: optuna.Study, trial: FrozenTrial) -> tuple[optuna.Study, Froze
 
     The view is a study in memory in which a trial's number is its place in the cell, because Hyperband takes a
     trial's bracket from its number. Reclaimed trials are left out. The trials that run beside the judged one are
-    empty: what they have reported by now depends on who is faster.
+    empty: what they have reported by now depends on who is faster. So are those of later rounds.
 
     Parameters
     ----------
@@ -80,7 +80,8 @@ def judged(study: optuna.Study, trial: FrozenTrial) -> tuple[optuna.Study, Froze
         The view, and the trial in it.
     """
     own, group = _place(trial), trial.user_attrs.get(GROUP)
-    seen = {_place(t): t for t in counting(study) if group is None or t.user_attrs.get(GROUP) != group}
+    # An early trial that is made again, because its record was lost, must not be judged by rounds that came after it.
+    seen = {_place(t): t for t in counting(study) if group is None or _place(t) < group}
     seen[own] = trial
     view = optuna.create_study(study_name=study.study_name, directions=study.directions)
     empty = create_trial(state=TrialState.WAITING)

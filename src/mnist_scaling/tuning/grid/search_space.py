@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from math import log, sqrt
+from math import ceil, floor, isfinite, log, sqrt
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -104,8 +104,20 @@ def _distribution(key: str, spec: str, value: Any) -> BaseDistribution:
         raise InputError(f"`search_space.{key}` must be a Hydra sweep, {example}, but got the plain value `{spec}`.")
     if isinstance(distribution, FloatDistribution) and isinstance(value, int) and not isinstance(value, bool):
         # Hydra reads interval(1, 8) as floats whatever the key's type.
-        return IntDistribution(int(distribution.low), int(distribution.high), log=distribution.log)
+        low, high, step = distribution.low, distribution.high, distribution.step or 1
+        if not (float(low).is_integer() and float(high).is_integer() and float(step).is_integer()):
+            raise InputError(
+                f"The range of a whole number must have whole ends, but `search_space.{key}` is `{spec}`: give "
+                f"{_around(low, high)}."
+            )
+        return IntDistribution(int(low), int(high), log=distribution.log, step=int(step))
     return distribution
+
+
+def _around(low: float, high: float) -> str:
+    """The whole numbers inside an interval, as a range to give in its place."""
+    inside = (ceil(low), floor(high)) if isfinite(low) and isfinite(high) else (1, 64)
+    return f"interval({min(inside)},{max(inside)})"
 
 
 def contains(space: Mapping[str, BaseDistribution], setting: Mapping[str, Any]) -> bool:
@@ -209,18 +221,24 @@ def widened(
 
 
 def including(distribution: BaseDistribution, value: Any) -> BaseDistribution:
-    """The range, grown to hold a value; a choice stays as it is."""
-    if isinstance(distribution, FloatDistribution | IntDistribution):
-        low, high = min(distribution.low, value), max(distribution.high, value)
-        return type(distribution)(low, high, log=distribution.log)
-    return distribution
+    """The range, grown to hold a value, by whole steps where it has steps; a choice stays as it is."""
+    if not isinstance(distribution, FloatDistribution | IntDistribution):
+        return distribution
+    low, high = min(distribution.low, value), max(distribution.high, value)
+    if (step := distribution.step) is not None:
+        low = distribution.low - ceil((distribution.low - low) / step) * step
+        high = distribution.high + ceil((high - distribution.high) / step) * step
+    return type(distribution)(low, high, log=distribution.log, step=distribution.step)  # type: ignore[arg-type]
 
 
 def clipped(distribution: BaseDistribution, value: Any) -> Any:
-    """A value moved into its interval; a choice stays as it is."""
-    if isinstance(distribution, FloatDistribution | IntDistribution):
-        return type(distribution.low)(min(max(value, distribution.low), distribution.high))
-    return value
+    """A value moved into its interval, and there to the nearest step; a choice stays as it is."""
+    if not isinstance(distribution, FloatDistribution | IntDistribution):
+        return value
+    value = min(max(value, distribution.low), distribution.high)
+    if (step := distribution.step) is not None:
+        value = distribution.low + round((value - distribution.low) / step) * step
+    return type(distribution.low)(value)
 
 
 def describe(

@@ -53,8 +53,6 @@ class Sweep:
     transfer: str
     """Rule of transfer: which cells wait for which."""
     trials_per_batch: int
-    per_process: int = 1
-    """Runs that share each of the workers, and its GPU if it has one."""
 
     @property
     def trials(self) -> int:
@@ -90,10 +88,7 @@ def _rows(sweep: Sweep, ledger: Ledger) -> list[tuple[str, list[str]]]:
     devices = dict.fromkeys(cell.run.device for cell in cells)
     device = ", ".join("cuda where that is faster, else cpu" if d == "auto" else d for d in devices)
     side_by_side = "as many runs at a time as the launcher has room for"
-    if sweep.workers is not None and sweep.per_process > 1:
-        processes = "one process" if sweep.workers == 1 else f"each of {sweep.workers} processes"
-        side_by_side = f"up to {sweep.per_process} runs at a time in {processes}"
-    elif sweep.workers is not None:
+    if sweep.workers is not None:
         side_by_side = f"{sweep.workers} run{'s' * (sweep.workers != 1)} at a time"
     return [
         ("axes", _axes(sweep) or ["none: one cell"]),
@@ -177,11 +172,7 @@ def _runs(sweep: Sweep, ledger: Ledger) -> list[str]:
     to_do = sum(trials + repeats for trials, repeats in left.values())
     per_cell = f"{sweep.trials} trial{'s' * (sweep.trials != 1)} + {sweep.n_repeats} repeats"
     lines = [f"{n} cell{'s' * (n != 1)} × ({per_cell}) = {total:,} runs; {total - to_do:,} done, {to_do:,} to do"]
-    if to_do and sweep.per_process > 1:
-        lines.append(
-            f"about {_duration(_work(sweep, left)[0])} of one core; how fast runs are side by side shows on the way"
-        )
-    elif to_do and sweep.workers is not None:
+    if to_do and sweep.workers is not None:
         lines.append(f"about {_duration(seconds(sweep, left))}, as predicted; the time left is measured on the way")
     return lines
 
@@ -203,8 +194,7 @@ def seconds(sweep: Sweep, left: dict[str, tuple[int, int]]) -> float:
 
 def idle_workers(sweep: Sweep) -> str | None:
     """A sentence where there are more workers than the study can keep busy: what would keep more of them busy."""
-    # How fast runs that share a GPU are depends on how many they are, so nothing is foretold of them.
-    if sweep.workers is None or sweep.trials == 1 or sweep.per_process > 1:
+    if sweep.workers is None or sweep.trials == 1:
         return None
     whole = {cell.name: (sweep.trials, sweep.n_repeats) for cell in sweep.cells}
 
@@ -226,6 +216,7 @@ def _work(
         repeat = BUSY * sweep.cost(cell.run) + OVERHEAD
         n_trials, n_repeats = left[cell.name]
         total += n_trials * trial + n_repeats * repeat
+        # As if the repeats of a cell came one after another, as they do where all workers are busy.
         trials[cell.name], repeats[cell.name] = ceil(n_trials / batch) * trial, n_repeats * repeat
     return total, parallelism.longest_chain(sweep.cells, rule, trials, repeats)
 

@@ -148,19 +148,17 @@ class Tuner:
         if jobs:
             self._busy.add(cell.cell.name)
         for job in jobs:
-            for part in job.parts:
-                self.ledger.make_room(part)
+            self.ledger.make_room(job)
             self._silence.started(str(job.folder))
             self.pool.submit(job)
         return None if room is None else room - len(jobs)
 
     def _is_done(self, job: Job) -> bool:
         """Whether a run has its record by now: a worker may outlive its sweep and leave one to the next sweep."""
-        rows = [self.ledger.row(part) for part in job.parts]
-        if any(row is None or not reconcile.same_setting(job.params, row) for row in rows):
+        row = self.ledger.row(job)
+        if row is None or not reconcile.same_setting(job.params, row):
             return False
-        for part in job.parts:
-            self.cells[job.cell.name].ended(part)
+        self.cells[job.cell.name].ended(job)
         return True
 
     def _open(self, cell: CellTuner) -> None:
@@ -188,7 +186,7 @@ class Tuner:
             ended = self.pool.wait(_WAIT_SECONDS)
             self._say_if_silent()
             return ended
-        waiting = [part for cell in self.cells.values() for part in cell.running]
+        waiting = [job for cell in self.cells.values() for job in cell.running]
 
         def look() -> None:
             for job in list(waiting):
@@ -205,13 +203,12 @@ class Tuner:
         """Take in the records of jobs. A run without one is tried once more, alone, and then recorded as failed."""
         for job, _ in ended:
             self._silence.ended(str(job.folder))
-        parts = [(part, error) for job, error in ended for part in job.parts]
-        lost = self._without_faults([(job, error) for job, error in parts if self.ledger.row(job) is None])
+        lost = self._without_faults([(job, error) for job, error in ended if self.ledger.row(job) is None])
         again = [self.cells[job.cell.name].again(job) for job, _ in lost if not job.alone]
         for job, error in lost:
             if job.alone:
                 self.ledger.record_failure(job, error)
-        settled = [job for job, _ in parts if self.ledger.row(job) is not None]
+        settled = [job for job, _ in ended if self.ledger.row(job) is not None]
         for job in settled:
             self.cells[job.cell.name].ended(job)
             if self.pool.isolates:
@@ -220,7 +217,7 @@ class Tuner:
         for cell in {job.cell.name: self.cells[job.cell.name] for job in settled}.values():
             if cell.tuned and not cell.running:
                 self._certify(cell)
-        self._busy -= {job.cell.name for job, _ in parts if not self.cells[job.cell.name].running}
+        self._busy -= {job.cell.name for job, _ in ended if not self.cells[job.cell.name].running}
         for job in again:
             self._silence.started(str(job.folder))
             self.pool.submit(job)

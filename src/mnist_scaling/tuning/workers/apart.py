@@ -104,7 +104,7 @@ class Luggage:
         given = {key: job.cell.values.get(key) for key in _PLACES}
         places = {key: str(Path(value).absolute()) for key, value in given.items() if value is not None}
         study = None if job.study_copy is None else job.study_copy()
-        folders = tuple(str(part.folder) for part in job.parts)
+        folders = (str(job.folder),)
         start = (Path(places["init_from"]) / layout.WEIGHTS).read_bytes() if "init_from" in places else None
         return cls(config, study, job.cell.run.data.whole, places, folders, start)
 
@@ -147,16 +147,15 @@ def keep(job: Job, answer: Answer, folder: Path) -> None:
     folder : Path
         The study's.
     """
-    for part in job.parts:
-        left = answer.runs.get(str(part.folder))
-        if left is None:
-            continue
-        own = folder / part.folder
-        for name, content in left.others.items():
-            with files.replacing(own / Path(name).name) as file:
-                file.write(content)
-        places = {key: job.cell.values[key] for key in _PLACES if key in job.cell.values}
-        execution.write_record(own, {**left.record, "config": left.record["config"] | places})
+    left = answer.runs.get(str(job.folder))
+    if left is None:
+        return
+    own = folder / job.folder
+    for name, content in left.others.items():
+        with files.replacing(own / Path(name).name) as file:
+            file.write(content)
+    places = {key: job.cell.values[key] for key in _PLACES if key in job.cell.values}
+    execution.write_record(own, {**left.record, "config": left.record["config"] | places})
 
 
 def _data_folder(given: str) -> str:

@@ -10,7 +10,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -70,10 +70,7 @@ def work(run: RunConfig, folder: Path, channel: Channel, trainer: Trainer) -> No
     """
     _end_with(run.trial.host, run.trial.owner)
     try:
-        if run.trial.count > 1:
-            _work_together(run, folder, trainer)
-        else:
-            _work_alone(run, folder, channel, trainer)
+        _work(run, folder, channel, trainer)
     except Exception as error:
         if not faults.is_fault(error):
             raise
@@ -81,7 +78,7 @@ def work(run: RunConfig, folder: Path, channel: Channel, trainer: Trainer) -> No
         raise faults.MachineError(faults.describe(error)) from None
 
 
-def _work_alone(run: RunConfig, folder: Path, channel: Channel, trainer: Trainer) -> None:
+def _work(run: RunConfig, folder: Path, channel: Channel, trainer: Trainer) -> None:
     is_trial = run.trial.stage == TRIAL
     try:
         record = measure(run, _in(folder, trainer), channel.report if channel.prunes else None)
@@ -107,28 +104,6 @@ def _if_reachable(ask: Callable[[], Any]) -> Any:
         if not faults.is_fault(error):
             raise
         return None
-
-
-def _work_together(run: RunConfig, folder: Path, trainer: Trainer) -> None:
-    """Several runs with consecutive seeds, each to its own record beside this job's folder."""
-    runs = []
-    for i in range(run.trial.count):
-        trial = replace(run.trial, index=run.trial.index + i, number=run.trial.number + i, count=1)
-        runs.append(replace(run, seed=run.seed + i, trial=trial))
-    outcomes: list[TrainResult | None] = [None] * len(runs)
-    start = time.perf_counter()
-    try:
-        outcomes = list(trainer.train_together(runs))
-    except Exception as error:  # each is tried alone then, which shows whose error it is
-        if faults.is_fault(error):
-            raise
-        reason = f"training them together failed ({type(error).__name__}: {error})"
-        print(f"Warning: {len(runs)} repeats in {folder.parent} are trained one by one: {reason}.", file=sys.stderr)
-    seconds = (time.perf_counter() - start) / len(runs)
-    for one, outcome in zip(runs, outcomes, strict=True):
-        own = folder.parent / layout.run_folder(one.trial.stage, one.trial.index)
-        record = measure(one, _in(own, trainer)) if outcome is None else _record(one, outcome, None, seconds)
-        write_record(own, record)
 
 
 def _in(folder: Path, trainer: Trainer) -> Train:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -47,16 +46,30 @@ def _composed(overrides: tuple[str, ...]) -> DictConfig:
 
 
 def run(cell: tuple[str, ...], settings: dict[str, Any], overrides: list[str], number: int) -> str | None:
-    """Run a job as Hydra's launchers do; its error as text, because not every exception survives a pickle."""
+    """Run a job in this worker; its error as text, because not every exception survives a pickle.
+
+    A cell's run is built once, and a job's values take their place in it. Hydra's own way to run a job composes, copies
+    and builds for each; its callbacks and its logging to a file in the run's folder belong to that way.
+    """
+    (app,) = _APPLICATION
     try:
-        cfg = copy.deepcopy(_composed(cell))
+        found = _cell_run(cell)
+        if found is None:  # a key may follow a tuned one
+            cfg = copy.deepcopy(_composed(cell))
+            _make_job(cfg, settings, overrides, number)
+            found = config.build(RunConfig, cfg), cfg.hydra
+        one, hydra = found
+        folder = Path(hydra.sweep.dir, settings["hydra.sweep.subdir"]).absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        own = {key: value for key, value in settings.items() if not key.startswith("hydra.")}
+        execution.task(config.with_values(one, own), hydra, folder)(trainer.of(app.task))
     except Exception as error:
         return faults.as_text(error)
-    return run_composed(cfg, settings, overrides, number)
+    return None
 
 
 def run_composed(cfg: DictConfig, settings: Mapping[str, Any], overrides: list[str], number: int) -> str | None:
-    """`run` with a cell's config that was composed before, and is changed."""
+    """Run a job as Hydra's launchers do, with a cell's config that was composed before, and is changed."""
     (app,) = _APPLICATION
     try:
         _make_job(cfg, settings, overrides, number)
@@ -68,34 +81,6 @@ def run_composed(cfg: DictConfig, settings: Mapping[str, Any], overrides: list[s
             hydra_context=app.context,
         )
         _ = done.return_value
-    except Exception as error:
-        return faults.as_text(error)
-    return None
-
-
-_COMPOSING = threading.Lock()
-"""Hydra's state belongs to the process, so that one thread at a time uses it."""
-
-
-def run_beside_others(cell: tuple[str, ...], settings: dict[str, Any], overrides: list[str], number: int) -> str | None:
-    """Run a job in one of several threads; its error as text.
-
-    Hydra's own way to run a job keeps its state in the process until the job ends, so that only the job's configuration
-    is Hydra's here: its callbacks and its logging to a file in the run's folder are not.
-    """
-    (app,) = _APPLICATION
-    try:
-        with _COMPOSING:
-            found = _cell_run(cell)
-            if found is None:  # a key may follow a tuned one
-                cfg = copy.deepcopy(_composed(cell))
-                _make_job(cfg, settings, overrides, number)
-                found = config.build(RunConfig, cfg), cfg.hydra
-            run, hydra = found
-        folder = Path(hydra.sweep.dir, settings["hydra.sweep.subdir"]).absolute()
-        folder.mkdir(parents=True, exist_ok=True)
-        own = {key: value for key, value in settings.items() if not key.startswith("hydra.")}
-        execution.task(config.with_values(run, own), hydra, folder)(trainer.of(app.task))
     except Exception as error:
         return faults.as_text(error)
     return None

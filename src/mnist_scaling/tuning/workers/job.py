@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,23 +33,11 @@ class Job:
     """Name of the cell's study in its storage."""
     origin: str = SAMPLER
     """Where the setting of a trial comes from."""
-    count: int = 1
-    """Runs in this job: repeats of one setting with consecutive seeds may share a process, and a model."""
     alone: bool = False
     """Whether it is the second attempt of a run that left no record."""
     study_copy: Callable[[], StudyCopy] | None = field(default=None, compare=False, repr=False)
     """The cell's study as it is now, for a trial whose worker can't reach the storage; None for a repeat, which asks
     nothing of it."""
-
-    @property
-    def parts(self) -> list[Job]:
-        """The runs of the job, one each."""
-        if self.count == 1:
-            return [self]
-        shifts = range(self.count)
-        return [
-            replace(self, index=self.index + i, number=self.number + i, seed=self.seed + i, count=1) for i in shifts
-        ]
 
     @property
     def folder(self) -> Path:
@@ -67,7 +55,6 @@ class Job:
             "trial.index": self.index,
             "trial.number": self.number,
             "trial.origin": self.origin,
-            "trial.count": self.count,
             "trial.host": socket.gethostname(),
             "trial.owner": os.getpid(),
             "hydra.sweep.subdir": str(self.folder),

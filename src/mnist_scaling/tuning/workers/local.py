@@ -1,22 +1,18 @@
-"""This machine's own workers: processes that run one job after another, or many side by side, and die alone."""
+"""This machine's own workers: processes that run one job after another, and die alone."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import signal
-import sys
 import tempfile
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import cloudpickle
 from hydra.core.singleton import Singleton
@@ -28,28 +24,19 @@ from mnist_scaling.tuning.workers.job import Job
 
 _STOP_SECONDS = 5.0
 
-_SWITCH_SECONDS = 2e-4
-"""How long a thread may keep the others from Python: the one that feeds a GPU must not wait for 5 ms at every turn."""
-
 
 @dataclass
 class _Worker:
-    """A process, our end of its pipe, and the jobs that it has, by their numbers."""
+    """A process, our end of its pipe, and the job that it has, by its number."""
 
     process: SpawnProcess
     pipe: Connection
     place: int
     jobs: dict[int, Job] = field(default_factory=dict)
 
-    def takes(self, job: Job, at_once: int) -> bool:
-        """Whether the process has room; a run that may have killed a process before has one to itself."""
-        if job.alone or any(other.alone for other in self.jobs.values()):
-            return not self.jobs
-        return len(self.jobs) < at_once
-
 
 class Workers:
-    """Processes of this machine, one job each at a time or several, handed the next as soon as there is room.
+    """Processes of this machine, one job each at a time, handed the next as soon as it is free.
 
     Every process has a pipe of its own and shares no lock with another, so that one that is killed at any
     moment, even while it starts, takes nothing but its job with it. (loky breaks the whole pool then; pebble
@@ -63,9 +50,6 @@ class Workers:
         Processes.
     warm_up : callable, optional
         Called by every process at once, while the sweep is still getting ready.
-    at_once : int
-        Jobs that a process has at a time, each in a thread, for runs that share a GPU. A process that dies takes
-        all of them with it, and each is then tried again in a process of its own.
     gpus : sequence of str
         One for each process, in turn; none leaves that to CUDA.
     """
@@ -77,10 +61,9 @@ class Workers:
         application: Application,
         n: int,
         warm_up: Callable[[], object] | None = None,
-        at_once: int = 1,
         gpus: Sequence[str] = (),
     ) -> None:
-        self._n, self._at_once, self._gpus = n, at_once, gpus
+        self._n, self._gpus = n, gpus
         # In a file, because what is handed to a starting process goes through a pipe: should that process be
         # killed before it has read more than a pipe holds, the write would wait for it for ever.
         self._state = tempfile.NamedTemporaryFile(prefix="mnist_scaling-")  # noqa: SIM115, closed with the pool
@@ -92,10 +75,10 @@ class Workers:
 
     def free(self) -> int | None:
         """Room in the processes, and one more: the next job is ready when a process is."""
-        return self._n * self._at_once + 1 - len(self._queue) - sum(len(worker.jobs) for worker in self._workers)
+        return self._n + 1 - len(self._queue) - sum(len(worker.jobs) for worker in self._workers)
 
     def workers(self) -> int:
-        """Processes: runs that share one share its speed."""
+        """Processes."""
         return self._n
 
     def submit(self, job: Job) -> None:
@@ -143,11 +126,7 @@ class Workers:
         """Give queued jobs to processes with room, started as they are needed."""
         while self._queue:
             job = self._queue[0]
-            worker = min(
-                (worker for worker in self._workers if worker.takes(job, self._at_once)),
-                key=lambda worker: len(worker.jobs),
-                default=None,
-            )
+            worker = next((worker for worker in self._workers if not worker.jobs), None)
             if worker is None and len(self._workers) < self._n:
                 worker = self._start()
             if worker is None:
@@ -156,8 +135,6 @@ class Workers:
             try:
                 worker.pipe.send(task)
             except OSError:  # killed while it was idle: nobody's fault
-                if worker.jobs:  # `wait` says what became of them
-                    return
                 self._drop(worker)
                 continue
             worker.jobs[self._launched] = self._queue.pop(0)
@@ -169,7 +146,7 @@ class Workers:
         ours, theirs = context.Pipe()
         place = min(set(range(self._n)) - {worker.place for worker in self._workers})
         gpu = self._gpus[place % len(self._gpus)] if self._gpus else None
-        process = context.Process(target=_serve, args=(theirs, self._state.name, self._at_once, gpu), daemon=True)
+        process = context.Process(target=_serve, args=(theirs, self._state.name, gpu), daemon=True)
         # If the child dies during start-up, ignore the broken pipe: the first message detects it.
         with contextlib.suppress(BrokenPipeError):
             process.start()
@@ -191,7 +168,7 @@ class Workers:
         worker.process.join(_STOP_SECONDS)
 
 
-def _serve(pipe: Connection, path: str, at_once: int, gpu: str | None) -> None:
+def _serve(pipe: Connection, path: str, gpu: str | None) -> None:
     """A worker's life: jobs from its pipe until that is closed, each answered with its number and its error if any."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C the sweep decides
     if gpu is not None:
@@ -203,30 +180,9 @@ def _serve(pipe: Connection, path: str, at_once: int, gpu: str | None) -> None:
     if warm_up is not None:
         warm_up()
     with contextlib.suppress(EOFError, OSError):
-        if at_once > 1:
-            _serve_side_by_side(pipe, at_once)
         while True:
             task = pipe.recv()
             pipe.send((task[-1], hydra_job.run(*task)))
-
-
-def _serve_side_by_side(pipe: Connection, at_once: int) -> None:
-    """Jobs in threads, as many as come, until the pipe is closed; it does not return."""
-    sys.setswitchinterval(_SWITCH_SECONDS)
-    answering = threading.Lock()
-
-    def answer(*task: Any) -> None:
-        error = hydra_job.run_beside_others(*task)
-        with answering, contextlib.suppress(OSError):
-            pipe.send((task[-1], error))
-
-    threads = ThreadPoolExecutor(at_once)
-    with contextlib.suppress(EOFError, OSError):
-        while True:
-            threads.submit(answer, *pipe.recv())
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)  # nobody waits any more for the runs of the threads, which would keep the process alive
 
 
 def _death(code: int | None) -> str:

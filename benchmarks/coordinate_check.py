@@ -69,8 +69,7 @@ def _trajectory(run: RunConfig, dataset: splits.Dataset, steps: int) -> Iterator
     """Activations on the probe batch at steps 0 to `steps`; the probe is a batch that is not trained on."""
     with seeding.global_stream(run.seed, "init", torch.device("cpu")):
         model = models.build(run.model, dataset.image_shape, dataset.classes).eval()  # dropout off
-    rate = parametrization.peak_lr(run.model, run.optim)
-    optimizer = optimizers.build(model, replace(run.optim, lr=rate))
+    optimizer = optimizers.of_torch(model, replace(run.optim, lr=run.peak_lr))
     order = torch.randperm(len(dataset.train), generator=seeding.generator(run.seed, "order"))
     probe, *batches = (dataset.train.take(rows) for rows in order.split(run.optim.batch_size)[: steps + 1])
     yield activations(model, probe.images)

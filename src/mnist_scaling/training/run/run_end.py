@@ -1,39 +1,32 @@
-"""The end of a run: its last scores, its `TrainResult`, and the weights that it leaves."""
+"""The end of a run: its last scores and its `TrainResult`."""
 
 from __future__ import annotations
 
 from math import exp, fsum, log
-from pathlib import Path
 from typing import Any
 
-from torch import nn
-
-from mnist_scaling.config import RunConfig
 from mnist_scaling.study.columns import FURTHER, FURTHER_COLUMNS
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import COMPLETE
-from mnist_scaling.training import regimes
-from mnist_scaling.training.data import splits
 from mnist_scaling.training.models.model_size import Size
-from mnist_scaling.training.run import weights
-from mnist_scaling.training.run.run_monitor import Ended, RunMonitor
+from mnist_scaling.training.run.run import Ended, Outcome, Run
 
 
-def finish(run: RunMonitor, size: Size, outcome: regimes.Outcome | Ended) -> TrainResult:
+def finish(run: Run, outcome: Outcome | Ended) -> TrainResult:
     """Score a run that took its last step; a run that ended before that keeps only its counts."""
     if isinstance(outcome, Ended):
-        return _result(run, size, outcome.state, regimes.Outcome(run.seen, run.steps), {})
+        return _result(run, outcome.state, Outcome(run.seen, run.steps), {})
     try:
         # With branches the run itself has one number, which the tuner sees: their geometric mean.
         losses = [branch["val_loss"] for branch in run.branches]
         scores: dict[str, Any] = {"val_loss": exp(fsum(map(log, losses)) / len(losses))} if losses else run.score()
     except Ended as end:
-        return finish(run, size, end)
-    return _result(run, size, COMPLETE, outcome, scores)
+        return finish(run, end)
+    return _result(run, COMPLETE, outcome, scores)
 
 
-def _result(run: RunMonitor, size: Size, state: str, outcome: regimes.Outcome, scores: dict[str, Any]) -> TrainResult:
-    n = run.n_train
+def _result(run: Run, state: str, outcome: Outcome, scores: dict[str, Any]) -> TrainResult:
+    n, size = run.n_train, run.size
     further: dict[str, Any] = {k: {c: scores[c] for c in names if c in scores} for k, names in FURTHER.items()}
     return TrainResult(
         state=state,
@@ -51,7 +44,7 @@ def _result(run: RunMonitor, size: Size, state: str, outcome: regimes.Outcome, s
         curve=run.curve.thinned(),
         branches=tuple(_branch(branch, size) for branch in run.branches),
         resumed_at=run.resumed_at,
-        device=run.learner.part.rows.device.type,
+        device=run.device.type,
         **further,
         **{name: value for name, value in scores.items() if name not in FURTHER_COLUMNS},
     )
@@ -73,11 +66,3 @@ def _branch(branch: dict[str, Any], size: Size) -> dict[str, Any]:
     rest = {key: value for key, value in branch.items() if key != "spent"}
     spending = {"epochs_spent": spent / n, "flops_spent": spent * size.training}
     return rest | {"n_train": n} | _counts(n, n, size) | spending
-
-
-def leave_weights(
-    config: RunConfig, result: TrainResult, model: nn.Module, dataset: splits.Dataset, folder: Path | None
-) -> None:
-    """Write the weights of a finished run that was asked to leave them, into its folder."""
-    if result.state == COMPLETE and folder is not None and weights.saves(config):
-        weights.save(folder, config, model, dataset.image_shape, dataset.classes)

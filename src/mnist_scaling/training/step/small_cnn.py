@@ -1,9 +1,10 @@
-"""Loss and gradient of several two-layer CNNs at once, by hand: matrix products in a layout made for them.
+"""Loss and gradient of a two-layer CNN, by hand: matrix products in a layout made for them.
 
-The same mathematics as `models.cnn.CNN` with depth 2, for S models of one shape, without autograd and its
-bookkeeping, without the copies of torch's narrow convolutions, and with all memory kept between steps.
+The same mathematics as `models.cnn.CNN` with depth 2, without autograd and its bookkeeping, without the copies of
+torch's narrow convolutions, and with all memory kept between steps.
 
-The batch is the innermost dimension: an activation is (S, channels, y, x, example). A shift of an image by
+The batch is the innermost dimension: an activation is (1, channels, y, x, example), because torch.bmm, which takes
+matrices with such a leading dimension, is the fastest for small ones. A shift of an image by
 one row or column is then a shift by thousands of contiguous numbers, so that the columns that a convolution
 multiplies (im2col) and the sums over them on the way back (col2im) are a few long copies, and every matrix
 product has its long side contiguous.
@@ -18,16 +19,14 @@ Biases are a column of the weights that meets a row of ones, which also gives th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 from torch.nn.utils import parameters_to_vector
 
 from mnist_scaling.training.data import splits
-from mnist_scaling.training.fast.masks import Dropout
 from mnist_scaling.training.models.cnn import CNN
+from mnist_scaling.training.step.masks import Dropout
 
 ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
 """x, W -> x W', the operation that torch's own compiler takes for linear layers."""
@@ -39,11 +38,11 @@ WIDEST = 91 if ONEDNN else 16
 """Widest network for which this was seen to beat torch's convolutions (docs/performance.md)."""
 
 _ALIGN = 8
-"""Batches are filled up to a multiple of this, with examples that count for nothing: matrices that start at
-odd addresses are summed in another order, and a model would get other bits in a stack than alone."""
+"""Batches are filled up to a multiple of this, with examples that count for nothing: rows of matrices then start at
+addresses that vector instructions like."""
 
 
-def supports(model: nn.Module, part: splits.Part) -> bool:
+def supports(model: nn.Module, part: splits.Examples) -> bool:
     """Whether `Gradients` is this model's mathematics, on a device and at a width where it is the faster."""
     return (
         type(model) is CNN
@@ -53,94 +52,75 @@ def supports(model: nn.Module, part: splits.Part) -> bool:
 
 
 def fits(depth: int, width: int, image_shape: tuple[int, ...]) -> bool:
-    """Whether a CNN of this shape is one that is written out here, on a CPU."""
-    return width <= WIDEST and is_written_out(depth, image_shape)
-
-
-def is_written_out(depth: int, image_shape: tuple[int, ...]) -> bool:
-    """Whether the formulas here are those of a CNN of this shape, fast or not."""
+    """Whether a CNN of this shape is one that is written out here, and faster so on a CPU."""
     channels, *sides = image_shape
-    return depth == 2 and channels == 1 and all(side % 4 == 0 for side in sides)
+    return width <= WIDEST and depth == 2 and channels == 1 and all(side % 4 == 0 for side in sides)
 
 
-def forward(model: CNN, part: splits.Part) -> Gradients:
+def forward(model: CNN, part: splits.Examples) -> Gradients:
     """A model's weights as they are now, for evaluations on a part."""
-    weights = parameters_to_vector(model.parameters()).detach().unsqueeze(0)
-    return Gradients([model], part, weights, torch.empty_like(weights), Dropout([0.0], [None]))
+    weights = parameters_to_vector(model.parameters()).detach()
+    return Gradients(model, part, weights, torch.empty_like(weights))
 
 
 class Gradients:
-    """Losses and gradients of S models of one shape.
+    """Losses and gradients of one model.
 
     Parameters
     ----------
-    models : sequence of CNN
-        All of one shape, for which `supports` holds; only their shape is read.
-    part : data.Part
+    model : CNN
+        One for which `supports` holds; only its shape and its rate of dropout are read.
+    part : data.Examples
         The examples that row numbers point to.
-    weights, gradients : Tensor of shape (S, P)
-        A row is a model's parameters, in the order and layout of ``model.parameters()``, or where their
-        gradients go.
-    dropout : Dropout
-        Makes the masks.
+    weights, gradients : Tensor of shape (P,)
+        The model's parameters, in the order and layout of ``model.parameters()``, and where their gradients go.
     """
 
-    def __init__(
-        self, models: Sequence[nn.Module], part: splits.Part, weights: Tensor, gradients: Tensor, dropout: Dropout
-    ) -> None:
-        model = models[0]
-        assert isinstance(model, CNN)
-        self.part, self.dropout = part, dropout
+    def __init__(self, model: CNN, part: splits.Examples, weights: Tensor, gradients: Tensor) -> None:
+        self.part, self.dropout = part, Dropout(model.dropout.p)
         self.pixels = part.pixels.flatten(1)
-        self.count, self.width, self.classes = len(models), model.first.out_channels, model.head.out_features
+        self.width, self.classes = model.first.out_channels, model.head.out_features
         self.multiplier = model.head.multiplier
-        self.order = _order(self.width).to(weights.device)
+        self.order = _order(self.width)
         self.back = self.order.argsort()
         sizes = [len(self.order), model.head.weight.numel(), model.head.bias.numel()]
-        self.filters, head, bias = weights[:, : sum(sizes)].split(sizes, 1)
-        self.filters_gradient, head_gradient, bias_gradient = gradients[:, : sum(sizes)].split(sizes, 1)
-        shape = (self.count, self.classes, -1)
+        self.filters, head, bias = weights[: sum(sizes)].split(sizes)
+        self.filters_gradient, head_gradient, bias_gradient = gradients[: sum(sizes)].split(sizes)
+        shape = (1, self.classes, -1)
         self.head, self.head_gradient = head.view(shape), head_gradient.view(shape)
         self.bias, self.bias_gradient = bias.view(shape), bias_gradient.view(shape)
         self._buffers: dict[int, _Buffers] = {}
 
     @torch.no_grad()
-    def __call__(self, rows: Tensor, labels: Tensor, shares: Tensor | None = None) -> Tensor:
-        """Losses (S, 1, batch) of the images at `rows` (S, batch), with `labels` like them; sets the gradients.
-
-        `shares` (S, 1, batch) are the weights of the examples in each model's loss, where they are not all the same.
-        """
-        batch = rows.shape[1]
-        if batch not in self._buffers:
-            self._buffers[batch] = _Buffers(self, batch)
-        buffers = self._buffers[batch]
-        rows, labels = (pad(x, (0, -batch % _ALIGN)) if batch % _ALIGN else x for x in (rows, labels))
-        self._forward(buffers, rows, self.dropout.active)
-        log_p = torch.log_softmax(buffers.logits, 1)
-        targets = labels.unsqueeze(1)
+    def __call__(self, rows: Tensor, labels: Tensor) -> Tensor:
+        """Losses (1, 1, batch) of the images at `rows` (batch,), with `labels` like them; sets the gradients."""
+        batch = len(rows)
+        at = self._at(batch)
+        self._forward(at, _filled(rows), self.dropout.active)
+        log_p = torch.log_softmax(at.logits, 1)
+        targets = _filled(labels).view(1, 1, -1)
         losses = log_p.gather(1, targets).neg_()[..., :batch]
-        error = (
-            log_p.exp_().add_(targets == buffers.classes, alpha=-1).mul_(buffers.shares if shares is None else shares)
-        )
-        self._backward(buffers, error)
+        self._backward(at, log_p.exp_().add_(targets == at.classes, alpha=-1).mul_(at.shares))
         return losses
 
     @torch.no_grad()
     def logits(self, rows: Tensor) -> Tensor:
-        """Logits (S, classes, batch) of the images at `rows` (S, batch), dropout off; overwritten by the next call."""
-        batch = rows.shape[1]
+        """Logits (batch, classes) of the images at `rows` (batch,), dropout off; overwritten by the next call."""
+        at = self._at(len(rows))
+        self._forward(at, _filled(rows), dropout=False)
+        return at.logits[0, :, : len(rows)].mT
+
+    def _at(self, batch: int) -> _Buffers:
         if batch not in self._buffers:
             self._buffers[batch] = _Buffers(self, batch)
-        rows = pad(rows, (0, -batch % _ALIGN)) if batch % _ALIGN else rows
-        self._forward(self._buffers[batch], rows, dropout=False)
-        return self._buffers[batch].logits[..., :batch]
+        return self._buffers[batch]
 
     def _forward(self, at: _Buffers, rows: Tensor, dropout: bool) -> None:
-        torch.index_select(self.pixels, 0, rows.flatten(), out=at.bytes)
+        torch.index_select(self.pixels, 0, rows, out=at.bytes)
         at.image.copy_(at.bytes_by_pixel)
         self.part.standardise(at.image)
         torch.index_select(at.rows, 0, at.patch_rows, out=at.patches_flat)
-        torch.index_select(self.filters, 1, self.order, out=at.filters)
+        torch.index_select(self.filters, 0, self.order, out=at.filters)
         torch.clamp_(torch.bmm(at.first, at.patches, out=at.active), min=0)
         for columns, source in at.shifts:
             columns.copy_(source)
@@ -169,62 +149,61 @@ class Gradients:
         active_gradient = columns_gradient[:, : 4 * self.width].view_as(at.active)
         _through_relu(active_gradient, at.active)
         _weight_gradient(active_gradient, at.patches, at.first_gradient)
-        torch.index_select(at.filters_gradient, 1, self.back, out=self.filters_gradient)
+        torch.index_select(at.filters_gradient, 0, self.back, out=self.filters_gradient)
 
 
 class _Buffers:
     """All memory of a step at one batch size, and the views that its operations take."""
 
     def __init__(self, model: Gradients, size: int) -> None:
-        batch = size + -size % _ALIGN
-        s, w, device = model.count, model.width, model.filters.device
+        batch, w = size + -size % _ALIGN, model.width
         height, width = model.part.pixels.shape[2:]
         y, x = height // 4, width // 4
         n = y * x * batch
         # Images by pixel, below a row of zeros (the padding) and a row of ones (the bias).
-        self.bytes = torch.empty(s * batch, height * width, dtype=model.part.pixels.dtype, device=device)
-        self.bytes_by_pixel = self.bytes.view(s, batch, -1).mT
-        by_pixel = torch.zeros(s, 2 + height * width, batch, device=device)
-        by_pixel[:, 1] = 1
-        self.rows, self.image = by_pixel.view(-1, batch), by_pixel[:, 2:]
-        offsets = torch.arange(s).unsqueeze(1) * by_pixel.shape[1]
-        self.patch_rows = (_patch_rows(height, width) + offsets).flatten().to(device)
-        self.patches = torch.empty(s, 10, 4 * n, device=device)
+        self.bytes = torch.empty(batch, height * width, dtype=model.part.pixels.dtype)
+        self.bytes_by_pixel = self.bytes.mT
+        self.rows = torch.zeros(2 + height * width, batch)
+        self.rows[1] = 1
+        self.image = self.rows[2:]
+        self.patch_rows = _patch_rows(height, width)
+        self.patches = torch.empty(1, 10, 4 * n)
         self.patches_flat = self.patches.view(-1, batch)
         # Weights and gradients of the convolutions in the order of the products.
-        self.filters, self.filters_gradient = torch.empty(2, s, len(model.order), device=device)
+        self.filters, self.filters_gradient = torch.empty(2, len(model.order))
         self.first, self.second = _by_layer(self.filters, w)
         self.first_gradient, self.second_gradient = _by_layer(self.filters_gradient, w)
         self.second_taps = self.second[..., :-1]
         # Activations and their gradients.
-        self.columns = torch.zeros(s, 9 * w + 1, n, device=device)
+        self.columns = torch.zeros(1, 9 * w + 1, n)
         self.columns[:, -1] = 1
-        self.active = self.columns[:, : 4 * w].view(s, w, 4 * n)
-        self.columns_gradient = torch.empty(s, 9 * w, n, device=device)
-        self.shape = (s, w, y, x, batch)
+        self.active = self.columns[:, : 4 * w].view(1, w, 4 * n)
+        self.columns_gradient = torch.empty(1, 9 * w, n)
+        self.shape = (w, y, x, batch)
         self.shifts = _shifts(self.columns, self.shape)
-        self.features, self.features_gradient = (torch.empty(s, 2 * w, n, device=device) for _ in range(2))
-        self.by_example = self.features.view(s, -1, batch)
-        self.by_example_gradient = self.features_gradient.view(s, -1, batch)
-        self.mask, self.kept = torch.empty(2, *self.by_example.shape, device=device)
-        self.logits = torch.empty(s, model.classes, batch, device=device)
-        self.classes = torch.arange(model.classes, device=device).unsqueeze(1)
-        self.shares = (torch.arange(batch, device=device) < size) / size
+        self.features, self.features_gradient = (torch.empty(1, 2 * w, n) for _ in range(2))
+        self.by_example = self.features.view(1, -1, batch)
+        self.by_example_gradient = self.features_gradient.view(1, -1, batch)
+        self.mask, self.kept = torch.empty(2, *self.by_example.shape)
+        self.logits = torch.empty(1, model.classes, batch)
+        self.classes = torch.arange(model.classes).unsqueeze(1)
+        self.shares = (torch.arange(batch) < size) / size
+
+
+def _filled(values: Tensor) -> Tensor:
+    """Row numbers or labels up to the next multiple of `_ALIGN`, with zeros that count for nothing."""
+    return pad(values, (0, -len(values) % _ALIGN)) if len(values) % _ALIGN else values
 
 
 def _multiply(a: Tensor, b: Tensor, out: Tensor) -> Tensor:
-    """a @ b for each model; large products by oneDNN, small ones by BLAS into `out`."""
+    """a @ b; a large product by oneDNN, a small one by BLAS into `out`."""
     if not _large(a, b):
         return torch.bmm(a, b, out=out)
-    if len(a) == 1:
-        return ONEDNN(a[0], b[0].mT, None, "none", [], "").unsqueeze(0)  # type: ignore[no-any-return, misc]
-    for x, y, product in zip(a, b.mT, out, strict=True):
-        product.copy_(ONEDNN(x, y, None, "none", [], ""))  # type: ignore[misc]
-    return out
+    return ONEDNN(a[0], b[0].mT, None, "none", [], "").unsqueeze(0)  # type: ignore[no-any-return, misc]
 
 
 def _weight_gradient(gradient: Tensor, inputs: Tensor, out: Tensor) -> None:
-    """gradient @ inputs' for each model, into `out`: (S, channels, n), (S, taps, n) to (S, channels, taps).
+    """gradient @ inputs', into `out`: (1, channels, n), (1, taps, n) to (1, channels, taps).
 
     oneDNN gets it transposed, because it fills its registers along the last dimension, and the number of channels
     fits them better than that of taps (docs/performance.md).
@@ -232,14 +211,13 @@ def _weight_gradient(gradient: Tensor, inputs: Tensor, out: Tensor) -> None:
     if not _large(gradient, inputs.mT):
         torch.bmm(gradient, inputs.mT, out=out)
         return
-    for x, y, product in zip(inputs, gradient, out, strict=True):
-        product.copy_(ONEDNN(x, y, None, "none", [], "").mT)  # type: ignore[misc]
+    out[0].copy_(ONEDNN(inputs[0], gradient[0], None, "none", [], "").mT)  # type: ignore[misc]
 
 
 def _large(a: Tensor, b: Tensor) -> bool:
-    """Whether oneDNN takes each model's a @ b."""
+    """Whether oneDNN takes a @ b."""
     rows, inner, columns = *a.shape[1:], b.shape[2]
-    return ONEDNN is not None and a.device.type == "cpu" and rows * inner * columns >= ONEDNN_FROM
+    return ONEDNN is not None and rows * inner * columns >= ONEDNN_FROM
 
 
 def _through_relu(gradient: Tensor, output: Tensor) -> None:
@@ -248,20 +226,20 @@ def _through_relu(gradient: Tensor, output: Tensor) -> None:
 
 
 def _by_layer(filters: Tensor, w: int) -> tuple[Tensor, Tensor]:
-    """Rows of assembled filters as the matrices of the first, (S, w, 10), and the second layer, (S, 2 w, 9 w + 1)."""
-    first, second = filters[:, : 10 * w], filters[:, 10 * w :]
-    return first.view(-1, w, 10), second.view(-1, 2 * w, 9 * w + 1)
+    """Assembled filters as the matrices of the first, (1, w, 10), and the second layer, (1, 2 w, 9 w + 1)."""
+    first, second = filters[: 10 * w], filters[10 * w :]
+    return first.view(1, w, 10), second.view(1, 2 * w, 9 * w + 1)
 
 
-def _shifts(columns: Tensor, shape: tuple[int, int, int, int, int]) -> list[tuple[Tensor, Tensor]]:
+def _shifts(columns: Tensor, shape: tuple[int, int, int, int]) -> list[tuple[Tensor, Tensor]]:
     """For a row's shift, a column's and both: the columns away from the border, and what they are copies of."""
-    s, w, y, x, batch = shape
-    source = columns[:, : 4 * w].view(s, w, 2, 2, y, x, batch)
-    row, column, both = columns[:, 4 * w : 9 * w].split([2 * w, 2 * w, w], 1)
+    w, y, x, batch = shape
+    source = columns[0, : 4 * w].view(w, 2, 2, y, x, batch)
+    row, column, both = columns[0, 4 * w : 9 * w].split([2 * w, 2 * w, w])
     return [
-        (row.view(s, w, 2, y, x, batch)[..., 1:, :, :], source[:, :, 1, :, :-1]),
-        (column.view(s, w, 2, y, x, batch)[..., 1:, :], source[:, :, :, 1, :, :-1]),
-        (both.view(s, w, y, x, batch)[..., 1:, 1:, :], source[:, :, 1, 1, :-1, :-1]),
+        (row.view(w, 2, y, x, batch)[..., 1:, :, :], source[:, 1, :, :-1]),
+        (column.view(w, 2, y, x, batch)[..., 1:, :], source[:, :, 1, :, :-1]),
+        (both.view(w, y, x, batch)[..., 1:, 1:, :], source[:, 1, 1, :-1, :-1]),
     ]
 
 

@@ -1,0 +1,294 @@
+"""One run in training: what a regime steps, and what is counted, looked at, reported, scored and saved on its way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil, isfinite, log
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mnist_scaling.config import RunConfig
+from mnist_scaling.study.columns import BRANCH
+from mnist_scaling.study.vocabulary import DIVERGED, PRUNED
+from mnist_scaling.training import seeding
+from mnist_scaling.training.data import splits
+from mnist_scaling.training.data.augmentation import Augmenter
+from mnist_scaling.training.models.model_size import Size
+from mnist_scaling.training.run import scoring
+from mnist_scaling.training.run.checkpoint import Checkpoint
+from mnist_scaling.training.run.curve_recorder import CurveRecorder
+from mnist_scaling.training.run.gradient_noise import GradientNoiseRecorder
+from mnist_scaling.training.run.scoring import Report, ReportSlice
+from mnist_scaling.training.step.engine import Engine
+
+CHECK_EVERY = 25
+"""Steps between looks at the loss; each look waits for the device."""
+
+DIVERGED_AT = 2.0
+"""A mean loss above this many times ln(classes), that of a uniform guess, is a diverged run."""
+
+Watch = Callable[[int, int, float], None]
+"""Receives the steps that a run has taken, those it will take at the most, and its mean training loss of late."""
+
+
+class Ended(Exception):  # noqa: N818  (the end of a run is no error)
+    """The run is over before its regime says so: diverged, or pruned."""
+
+    def __init__(self, state: str) -> None:
+        super().__init__(state)
+        self.state = state
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a finished run is to record; its D, epochs and C follow from `n_seen`."""
+
+    n_seen: int
+    """Examples processed until the weights that count."""
+    steps: int
+    """Optimiser steps until then."""
+    flags: tuple[str, ...] = ()
+    """Codes for the run's row."""
+
+
+class Run:
+    """One model that is trained as one configuration says.
+
+    Parameters
+    ----------
+    config : RunConfig
+    engine : Engine
+        Holds the model and the optimiser.
+    dataset : data.Dataset
+        For evaluations.
+    size : Size
+        Of the model.
+    n_seen : int
+        Examples that the run is expected to process, for the size of reports.
+    report : callable, optional
+        Receives losses on the way; True stops the run.
+    folder : Path, optional
+        Where a regime that can resume has its checkpoint.
+    watch : callable, optional
+        Shows a person how far the run is; it changes nothing.
+    augmenter : Augmenter, optional
+        Draws the engine's images anew before each step; the engine then trains on its part.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        engine: Engine,
+        dataset: splits.Dataset,
+        size: Size,
+        n_seen: int,
+        report: Report | None = None,
+        folder: Path | None = None,
+        watch: Watch | None = None,
+        augmenter: Augmenter | None = None,
+    ) -> None:
+        self.config, self.engine, self.dataset, self.size = config, engine, dataset, size
+        self.part = engine.part if augmenter is None else augmenter.base
+        """The run's training images as they are."""
+        self.n_train = len(self.part)
+        self.batch_size = min(config.optim.batch_size, self.n_train)
+        self.seen = self.steps = 0
+        """Examples and steps behind the weights as they are now."""
+        self.spent = 0
+        """Examples processed in all, also those whose weights were given up."""
+        self.resumed_at = 0
+        """Of those, the ones processed before the run was killed and resumed."""
+        self.reports: list[tuple[float, float]] = []
+        """Share of the run and loss of each report so far."""
+        self.branches: list[dict[str, Any]] = []
+        """Counts and losses of each finished decay, of a regime that has several."""
+        self.curve = CurveRecorder(engine.model, self.part, dataset.validation, config)
+        self.noise = GradientNoiseRecorder(engine.model, self.part, config)
+        self._n_seen, self._report, self._watch, self._augmenter = n_seen, report, watch, augmenter
+        self._report_slice = None if report is None else ReportSlice(dataset.validation, config, size, n_seen)
+        self._checkpoint = None if folder is None else Checkpoint(folder, config)
+        self._worst = DIVERGED_AT * log(dataset.classes)
+        self._unchecked = 0
+        engine.model.train()
+
+    def order(self) -> torch.Generator:
+        """The run's own stream for the order of its examples, from its start."""
+        return seeding.generator(self.config.seed, "order")
+
+    @property
+    def device(self) -> torch.device:
+        """Where the examples lie."""
+        return self.part.rows.device
+
+    # Steps
+
+    def step(self, rows: Tensor, factor: float) -> None:
+        """One optimiser step on the training images at `rows`, at a factor on the peak rate, and a look now and then.
+
+        Raises
+        ------
+        Ended
+            When the training loss shows that the run has diverged.
+        """
+        drawn = rows if self._augmenter is None else self._augmenter.draw(rows, self.seen)
+        self.engine.step(drawn, self.config.peak_lr * factor)
+        self.steps += 1
+        self.seen += len(rows)
+        self.spent += len(rows)
+        self._unchecked += 1
+        if self.steps % CHECK_EVERY == 0:
+            self.check()
+        self.noise.add_if_due(self.seen - len(rows), self.seen)
+
+    def check(self, cut_short: bool = False) -> None:
+        """Look at the mean training loss since the last look.
+
+        Parameters
+        ----------
+        cut_short : bool
+            Only ask whether it is finite: a mean of few steps may be high by chance.
+
+        Raises
+        ------
+        Ended
+            When it is not finite, or above `DIVERGED_AT` times chance.
+        """
+        if not self._unchecked:
+            return
+        mean = self.engine.mean_loss()
+        self._unchecked = 0
+        if self._watch is not None:
+            taken, most = (ceil(examples / self.batch_size) for examples in (self.spent, self._n_seen))
+            self._watch(taken, max(taken, most), mean)
+        if not isfinite(mean) or (mean > self._worst and not cut_short):
+            raise Ended(DIVERGED)
+
+    # Losses on the way
+
+    def report_if_due(self, step: int, total: int) -> None:
+        """Measure and report a loss to the pruner when a report is due after this step of so many.
+
+        Raises
+        ------
+        Ended
+            When the run is told to stop.
+        """
+        due, number = self._report_slice, len(self.reports) + 1
+        if due is None or due.part is None or not due.is_due(number, step, total):
+            return
+        loss, _ = scoring.evaluate(self.engine.model, due.part)
+        self.engine.model.train()
+        self.report(number, step / total, loss)
+
+    def report(self, number: int, share: float, loss: float) -> None:
+        """Report a loss that is known; a number may be used once, in ascending order.
+
+        A loss that is not finite is not reported: the next look at the training loss calls the run diverged.
+
+        Raises
+        ------
+        Ended
+            When the run is told to stop.
+        """
+        if self._report is None or number > self.config.reports.points or not isfinite(loss):
+            return
+        self.reports.append((share, loss))
+        if self._report(number, loss):
+            raise Ended(PRUNED)
+
+    def add_curve_point_if_due(self, total: int, phase: str) -> None:
+        """Add a point to the learning curve when one is due at these examples of so many."""
+        if self.curve.is_due(self.seen, total):
+            self.curve.add(self.seen, phase)
+
+    def evaluate(self, phase: str) -> float:
+        """Validation loss of the weights as they are, also a point of the learning curve.
+
+        Raises
+        ------
+        Ended
+            When it is not finite: the run has diverged.
+        """
+        part = self.dataset.validation.head(self.config.data.max_eval)
+        loss, _ = scoring.evaluate(self.engine.model, part)
+        self.engine.model.train()
+        if not isfinite(loss):
+            raise Ended(DIVERGED)
+        self.curve.add(self.seen, phase, loss)
+        return loss
+
+    # Scores
+
+    def score(self, known: int | None = None) -> dict[str, float | None]:
+        """The losses that the run's stage may see, of the weights as they are.
+
+        Parameters
+        ----------
+        known : int, optional
+            Only the first so many of the training images have been seen.
+
+        Raises
+        ------
+        Ended
+            When the validation loss is that of a diverged run.
+        """
+        scores: dict[str, float | None] = {**self.noise.columns(self.seen)}
+        scores |= scoring.score(self.engine.model, self.dataset, self.part.head(known), self.config)
+        self.engine.model.train()
+        val_loss = scores["val_loss"]
+        if val_loss is None or not val_loss <= self._worst:
+            raise Ended(DIVERGED)
+        return scores
+
+    def add_branch(self, share: float) -> None:
+        """Score the weights as they are and record them as the end of a run of that share of the data.
+
+        Raises
+        ------
+        Ended
+            See `score`.
+        """
+        before = sum(branch["spent"] for branch in self.branches)
+        counts = {BRANCH: share, "n_seen": self.seen, "steps": self.steps, "spent": self.spent - before}
+        # The first `seen` images are those of this branch; the rest it has not seen yet.
+        self.branches.append(counts | self.score(self.seen))
+
+    # Saved states
+
+    def save(self) -> dict[str, Any]:
+        """All that the next step depends on, copied: weights, optimiser, dropout's stream, counts."""
+        self.check(cut_short=True)  # so that no half-filled window has to be saved
+        noise = [list(point) for point in self.noise.points]
+        return {"seen": self.seen, "steps": self.steps, "engine": self.engine.state_dict(), "noise": noise}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to a saved state, bit for bit; what was spent stays spent."""
+        self.check(cut_short=True)
+        self.seen, self.steps = state["seen"], state["steps"]
+        self.engine.load_state_dict(state["engine"])
+        self.noise.points[:] = [(seen, norm, variance) for seen, norm, variance in state["noise"]]
+
+    def save_checkpoint(self) -> None:
+        """Write a checkpoint of the run as it is now; nothing for a run without a folder."""
+        if self._checkpoint is None:
+            return
+        reports, curve = [list(r) for r in self.reports], [list(point) for point in self.curve.points]
+        done = {"spent": self.spent, "reports": reports, "curve": curve, "branches": self.branches}
+        self._checkpoint.write({"state": self.save(), **done})
+
+    def resume(self) -> None:
+        """Go on from this run's checkpoint, if there is one."""
+        saved = self._checkpoint.read() if self._checkpoint is not None else None
+        if saved is None:
+            return
+        self.restore(saved["state"])
+        self.spent = self.resumed_at = saved["spent"]
+        self.curve.points.extend((seen, val, train, phase) for seen, val, train, phase in saved["curve"])
+        self.branches.extend(saved["branches"])
+        # The killed attempt's trial is gone from its study, and the pruner judges by what this one has reported.
+        for number, (share, loss) in enumerate(saved["reports"], 1):
+            self.report(number, share, loss)
