@@ -1,4 +1,4 @@
-"""Does a parametrization do what it promises: tables and figures of a coordinate check and of losses on a grid of rates."""
+"""Does a parametrization do what it promises: figures of a coordinate check, and of losses on a grid of rates."""
 
 from __future__ import annotations
 

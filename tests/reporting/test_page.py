@@ -168,6 +168,13 @@ def test_odd_studies_render_with_words(make: Callable[..., Path], tmp_path: Path
     assert "nan" not in re.sub(r"<svg.*?</svg>|<style>.*?</style>", "", text, flags=re.DOTALL).lower().split()
 
 
+def test_a_study_whose_trials_are_gone(copy: Path, tmp_path: Path) -> None:
+    (copy / "trials.csv").unlink()
+    text, _ = render(copy, tmp_path / "figures", only={"tuning_history", "hyperparameters"})
+    Page(text)
+    assert "trials.csv holds no trial" in text
+
+
 def test_html_is_escaped(copy: Path, tmp_path: Path) -> None:
     evil = "<script>alert('x')</script>"
     fits = json.loads((copy / "fits.json").read_text())
