@@ -46,7 +46,7 @@ from mnist_scaling.tuning.sweep.cell_state import CellState, Method
 from mnist_scaling.tuning.sweep.driver import Driver
 from mnist_scaling.tuning.sweep.joining import join
 from mnist_scaling.tuning.sweep.ledger import Ledger
-from mnist_scaling.tuning.workers.job import Job, Outcome
+from mnist_scaling.tuning.workers.job import Job
 
 WIDTHS, TRIALS, REPEATS, WORKERS = (2, 3, 4, 6, 8, 11, 16, 23, 32, 45), 16, 3, 64
 

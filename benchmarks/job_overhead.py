@@ -4,9 +4,9 @@
     python benchmarks/job_overhead.py clock                        by the clock, with one process of this machine
     python benchmarks/job_overhead.py clock hydra/launcher=dask    with one worker of Dask, started here; also ray
 
-A small real study runs. By the clock, which needs a quiet machine, a job takes from the moment when its worker could have
-begun it (it was handed over, and the last job had ended) to the moment when its outcome is here, less the seconds of its
-record; `handing` is what the worker waited for the sweep: its asks, its records, its tables.
+A small real study runs. By the clock, which needs a quiet machine, a job takes from the moment when its worker could
+have begun it (it was handed over, and the last job had ended) to the moment when its outcome is here, less the seconds
+of its record; `handing` is what the worker waited for the sweep: its asks, its records, its tables.
 """
 
 from __future__ import annotations

@@ -18,16 +18,15 @@ from typing import Any
 
 import coordinate_check
 import pandas as pd
+import parametrization_figures as figures
 import torch
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_scaling import config
 from mnist_scaling.config import DataConfig, OptimConfig, RunConfig
 from mnist_scaling.reporting.figure_files import save
-from mnist_scaling.reporting.figures import parametrization as draw
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.prepare import Missing
-from mnist_scaling.reporting.prepare import parametrization as prepare
 from mnist_scaling.study import files, layout
 from mnist_scaling.study.tables import trials_and_cells
 from mnist_scaling.training.data import splits
@@ -80,13 +79,13 @@ def check(options: DictConfig, out: Path) -> None:
     trials_and_cells.write_table(table, out / "coordinate_check.csv")
     write(out / "coordinate_check.json", {"options": OmegaConf.to_container(options), "slopes": rows(slopes)})
     with style.theme():
-        figure = draw.draw_coordinates(prepare.coordinates(table, slopes))
+        figure = figures.draw_coordinates(figures.coordinates(table, slopes))
     save(figure, out, "coordinate_check", ["png"], dpi=110)
     print(slopes.pivot_table(index=["parametrization", "layer"], columns="step", values="change", sort=False).round(3))
 
 
 def sensitivity(cells: Path, base: int, out: Path) -> None:
-    found = prepare.sensitivity(
+    found = figures.sensitivity(
         trials_and_cells.read_table(cells, ["parametrization", "width", "lr", "test_loss"]), base
     )
     if isinstance(found, Missing):
@@ -96,7 +95,7 @@ def sensitivity(cells: Path, base: int, out: Path) -> None:
     record = {"exponents": exponents, "optima": rows(found.optima), "carried": rows(found.carried), "base": base}
     write(out / "lr_sensitivity.json", record)
     with style.theme():
-        figure = draw.draw_sensitivity(found)
+        figure = figures.draw_sensitivity(found)
     save(figure, out, "lr_sensitivity", ["png"], dpi=110)
     print(found.optima.to_string(index=False))
     print(found.carried.to_string(index=False))

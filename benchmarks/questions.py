@@ -17,12 +17,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from mnist_scaling.ask import draw, figure_of
 from mnist_scaling.asking import catalogue
 from mnist_scaling.asking.answered import Answer, answer
-from mnist_scaling.asking.question import Question, leave_out
+from mnist_scaling.asking.drawn import draw, figure_of
+from mnist_scaling.asking.question import leave_out
 from mnist_scaling.asking.study_arms import study_name, tables_of
-from mnist_scaling.reporting.text import estimate
+from mnist_scaling.config.question_schema import Question
 from mnist_scaling.study import layout
 from mnist_scaling.study.files import read_json, write_atomically
 
@@ -77,7 +77,7 @@ def is_kept(question: Question) -> bool:
 def answered(name: str, conf: Path) -> Answer:
     """The answer that the kept tables give."""
     question = catalogue.find(name, conf)[1]
-    return answer(name, question, SCALE, kept_tables(question), estimate, WITHOUT.get(name, ()))
+    return answer(name, question, SCALE, kept_tables(question), WITHOUT.get(name, ()))
 
 
 def entry(name: str, conf: Path) -> str:

@@ -219,7 +219,7 @@ def replay(
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as patched:
         patched.enter_context(mock.patch.object(driver, "Ledger", _Memory))
         for unneeded in ("certify", "describe"):
-            patched.enter_context(mock.patch.object(CellState, unneeded, lambda *given, **more: None))
+            patched.enter_context(mock.patch.object(CellState, unneeded, return_value=None))
         swept = _Replay(Path(name), given, Method(effort, sampler, None, rule))
 
         def passing(seconds: float, idle: int) -> None:

@@ -24,9 +24,9 @@ from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 
+from mnist_scaling.run_trainer import TRAINER
 from replay import Replayed, Seconds, cells, replay
 
-from mnist_scaling.run_trainer import TRAINER
 from mnist_scaling.study.vocabulary import INDEPENDENT, NEIGHBOURS
 from mnist_scaling.tuning.cell.next_settings import Effort
 from mnist_scaling.tuning.grid.partitioning import Cell

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 from replay import composed
 from replay import replay as replayed
 from scheduling import GRIDS, RECORDED, cells_of, write

@@ -37,15 +37,15 @@ from rich.console import Console
 from rich.table import Table
 from scipy.special import stdtrit
 
-from mnist_scaling.reporting.fits_json import known_settings_laws
+from mnist_scaling.reporting.documents.tuning_records import known_settings_laws
 from mnist_scaling.settings import vertices
 from mnist_scaling.settings.optimal_settings import SettingsLaws, SettingsOptions, TunedKey, optimal_settings
 from mnist_scaling.settings.setting_prior import prior, share_of_range
 from mnist_scaling.settings.vertices import CellTrials
 from mnist_scaling.study.files import read_json
 from mnist_scaling.study.layout import CELLS, FITS, STUDY, TRIALS
+from mnist_scaling.study.tables.cell_runs import tuned_trials
 from mnist_scaling.study.tables.trials_and_cells import read_table
-from mnist_scaling.study.tables.tuned_trials import tuned_trials
 
 ARMS = ("neighbours", "law", "both")
 PER_BATCH = 2

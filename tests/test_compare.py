@@ -15,11 +15,12 @@ import pandas as pd
 import pytest
 
 from mnist_scaling import compare, report
-from mnist_scaling.config.compare_config import CompareConfig
-from mnist_scaling.config.fit_config import BootstrapConfig, ColumnsConfig
+from mnist_scaling.config.compare_schema import CompareConfig
+from mnist_scaling.config.fit_schema import BootstrapConfig, ColumnsConfig
 from mnist_scaling.errors import InputError
-from mnist_scaling.reporting import html
-from mnist_scaling.reporting.loading import load_arms, load_comparison
+from mnist_scaling.reporting.documents.json_form import plain
+from mnist_scaling.reporting.documents.loading import load_arms, load_comparison
+from mnist_scaling.reporting.pages import report_page
 from tests.reporting.builder import Builder, power_law
 
 GRID = {"data_fraction": (0.125, 0.25, 0.5, 1.0), "width": (4, 8, 16, 32)}
@@ -60,7 +61,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(home: Path, **config: Any) -> dict[str, Any]:
     config = {"bootstrap": DRAWS, "exponents": False} | config
     with chdir(home):
-        return compare.run(CompareConfig(**config))
+        return dict(plain(compare.run(CompareConfig(**config))))
 
 
 def test_two_studies(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -75,7 +76,7 @@ def test_two_studies(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert {key for e in record["exponents"] for key in e} >= {"law", "method", "parameter", "a", "b", "difference"}
     assert all(m["low"] <= m["value"] <= m["high"] for m in record["multiplier"])
     printed = " ".join(capsys.readouterr().out.split())
-    assert record["sentence"] in printed
+    assert record["sentence"].replace("−", "-") in printed
     assert "paired by cell and by seed" in printed
     page = (home / "multirun" / "c" / "comparison.html").read_text()
     assert page.count("<svg") == 4
@@ -115,7 +116,7 @@ def test_the_report_of_arms_repeats_what_was_compared(home: Path) -> None:
     record = run(home, by="optimizer", name="told")
     arms = load_arms(folder)
     assert load_comparison(arms[0]) == [f"{record['what']} {record['sentence']}"]
-    assert "The whole comparison" in html.overview(arms, ["a", "b"], load_comparison(arms[0]))
+    assert "The whole comparison" in report_page.overview(arms, ["a", "b"], load_comparison(arms[0]))
     other = json.loads((folder / "comparison.json").read_text())
     other["arms"][0]["sha256"] = "another table"
     (folder / "comparison.json").write_text(json.dumps(other))

@@ -37,7 +37,7 @@ from mnist_scaling.errors import InputError
         (RegimeConfig, {"epochs": 0}, "`regime.epochs >= 1` must hold, but got 0: "),
         (RegimeConfig, {"patience": 0}, "`regime.patience >= 1` must hold, but got 0: "),
         (RegimeConfig, {"max_epochs": -1}, "`regime.max_epochs >= 1` must hold, but got -1: "),
-        (RegimeConfig, {"flops": 0.0}, "`regime.flops > 0` must hold, but got 0.0: "),
+        (RegimeConfig, {"flops": 0.0}, "`regime.flops > 0` must hold, but got 0: "),
         (RegimeConfig, {"flops": float("inf")}, "`regime.flops > 0` must hold, but got inf"),
         (RegimeConfig, {"scale": 0.0}, "`regime.scale > 0` must hold, but got 0: "),
         (RegimeConfig, {"branches": (0.5, 0.25)}, "`regime.branches` must ascend within 0 < share <= 1, but got [0.5,"),

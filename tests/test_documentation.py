@@ -26,7 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mnist_scaling import cli, config, report, train
 from mnist_scaling.asking import catalogue
-from mnist_scaling.config import RunConfig, ask_config, compare_config, fit_config
+from mnist_scaling.config import RunConfig, ask_schema, compare_schema, fit_schema
 from mnist_scaling.study import columns, layout
 
 ROOT = Path(__file__).parents[1]
@@ -130,7 +130,7 @@ def check_built(config_name: str, schema: type, arguments: list[str]) -> None:
 
 def check_ask(arguments: list[str]) -> None:
     with initialize(config_path=None):
-        asked = config.build(ask_config.AskConfig, load("ask", arguments, RunMode.RUN))
+        asked = config.build(ask_schema.AskConfig, load("ask", arguments, RunMode.RUN))
     if asked.question is not None and asked.question in catalogue.names(CONF):
         catalogue.find(asked.question, CONF)
     else:
@@ -195,8 +195,8 @@ PROGRAM: dict[str, Callable[[list[str]], None]] = {
 }
 MODULE: dict[str, Callable[[list[str]], None]] = {
     "mnist_scaling.train": check_train,
-    "mnist_scaling.fit": functools.partial(check_built, "fit", fit_config.FitConfig),
-    "mnist_scaling.compare": functools.partial(check_built, "compare", compare_config.CompareConfig),
+    "mnist_scaling.fit": functools.partial(check_built, "fit", fit_schema.FitConfig),
+    "mnist_scaling.compare": functools.partial(check_built, "compare", compare_schema.CompareConfig),
     "mnist_scaling.report": functools.partial(check_built, "report", report.ReportConfig),
     "mnist_scaling.ask": check_ask,
     "mnist_scaling.tuning.by_hand": check_by_hand,

@@ -15,8 +15,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from mnist_scaling import fit
-from mnist_scaling.config import fit_config
+from mnist_scaling.arms.from_runs import with_curves
+from mnist_scaling.arms.reading import read
+from mnist_scaling.config import fit_schema
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.analysis import Result, analyse
 from mnist_scaling.fitting.frontier import budgets
@@ -51,10 +52,10 @@ def run(folder: Path, experiment: str, data_dir: str, *more: str) -> Path:
 def fitted(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch, arm: str = "", **more: Any) -> Result:
     """What `fit` makes of one arm of a study, in this process: a second instead of four."""
     monkeypatch.chdir(folder)
-    config = fit_config.FitConfig(name=name, bootstrap=fit_config.BootstrapConfig(draws=20), **more)
-    source = fit.read(config)
+    config = fit_schema.FitConfig(name=name, bootstrap=fit_schema.BootstrapConfig(draws=20), **more)
+    source = read(config)
     (rows,) = [one for one in source.rows.arms if one.name == arm]
-    table, _ = fit._with_curves(source.table(rows)[0], config, source)
+    table, _ = with_curves(source.table(rows)[0], source, config.curves)
     return analyse(table, config.options())
 
 

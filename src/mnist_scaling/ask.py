@@ -5,35 +5,30 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
-from typing import Any
 
 import hydra
-import pandas as pd
 from omegaconf import DictConfig
 
 from mnist_scaling import cli
 from mnist_scaling.asking import catalogue, measures, question_list
-from mnist_scaling.asking.answered import Answer, answer, record
-from mnist_scaling.asking.question import Question, arms_of, leave_out, order_of
-from mnist_scaling.asking.study_arms import LOSS, checksum, study_name, sweep, tables_of
+from mnist_scaling.asking.answered import answer, answered_without, record
+from mnist_scaling.asking.drawn import draw, figure_of
+from mnist_scaling.asking.question import leave_out, order_of
+from mnist_scaling.asking.study_arms import study_name, sweep, tables_of
 from mnist_scaling.config import build
-from mnist_scaling.config.ask_config import NAME, AskConfig
+from mnist_scaling.config.ask_schema import NAME, AskConfig
+from mnist_scaling.config.question_schema import Question
 from mnist_scaling.errors import InputError
 from mnist_scaling.image_task import TASK
-from mnist_scaling.reporting import answer_page, figure_files
-from mnist_scaling.reporting.figures import answer as draw_answer
-from mnist_scaling.reporting.figures import style
-from mnist_scaling.reporting.prepare.answer import ARM, AnswerFigure, answer_figure, axis
-from mnist_scaling.reporting.text import estimate
+from mnist_scaling.reporting import figure_files, terminal
+from mnist_scaling.reporting.pages import answer_page
 from mnist_scaling.study import layout
-from mnist_scaling.study.files import read_json, write_atomically, write_json
+from mnist_scaling.study.files import write_atomically, write_json
 from mnist_scaling.tuning.sweep.preview import Preview, preview
 from mnist_scaling.tuning.task import tunes
-
-FORMATS, DPI = ("png", "svg"), 200
-"""Files of an answer's figure."""
 
 
 @hydra.main(config_path=None, config_name=NAME)
@@ -57,14 +52,18 @@ def ask(config: AskConfig, conf: Path, name: str, question: Question) -> None:
             f"`without` must name studies of the question, but {name} has parts: ask them one by one, such as "
             f"question={question.parts[0]}."
         )
-    for part in parts.values():
-        for spec in part.measures:
-            measures.keys_of(spec)  # a mistake in the file costs no training
+    for spec in (spec for asked in parts.values() for spec in asked.measures):
+        measures.keys_of(spec)  # a mistake in the file costs no training
     if config.run:
         run_studies({part: leave_out(asked, config.without) for part, asked in parts.items()}, config.scale)
     folder = layout.answer_folder(name)
     folder.mkdir(parents=True, exist_ok=True)
-    sections = [_section(part, asked, config, folder, len(parts) > 1) for part, asked in parts.items()]
+    sections = []
+    for part, asked in parts.items():
+        found = answer(part, asked, config.scale, tables_of(asked, config.scale), config.without)
+        file = f"{config.scale}-{part}" if len(parts) > 1 else config.scale
+        svg = figure_files.inline(draw(figure_of(found), folder, file), part, asked.title)
+        sections.append(answer_page.Section(record(found), svg, f"{file}.svg"))
     command = ["python", "-m", "mnist_scaling.ask", f"question={config.question}", f"scale={config.scale}"]
     command += [f"without=[{','.join(config.without)}]"] if config.without else []
     files = {suffix: folder / f"{config.scale}.{suffix}" for suffix in ("json", "html")}
@@ -76,9 +75,9 @@ def ask(config: AskConfig, conf: Path, name: str, question: Question) -> None:
     )
     write_atomically(files["html"], page)
     print()
-    for found in records:
-        print(f"{found['title']}: {found['sentence']}\n" if question.parts else found["sentence"] + "\n")
-        for note in found["notes"]:
+    for one in records:
+        print(f"{one['title']}: {one['sentence']}\n" if question.parts else one["sentence"] + "\n")
+        for note in one["notes"]:
             print(f"Note: {note}")
     print(f"Answer: {files['json']}\nPage:   {files['html']}")
 
@@ -132,88 +131,34 @@ def _task(cfg: DictConfig) -> None:
 
 def show_list(conf: Path, scale: str) -> None:
     """Print every question with its cost and its state."""
-    known: dict[tuple[str, ...], Preview | str] = {}
 
-    def foreseen(overrides: tuple[str, ...]) -> Preview | str:
-        if overrides not in known:
-            try:
-                known[overrides] = foresee(overrides)
-            except Exception as error:  # one question's fault must not hide the others
-                known[overrides] = cli.explain(error, "train") or f"{type(error).__name__}: {error}"
-        return known[overrides]
+    @cache
+    def foreseen(*overrides: str) -> Preview:
+        try:
+            return foresee(overrides)
+        except Exception as error:  # one question's fault must not hide the others
+            raise InputError(cli.explain(error, "train") or f"{type(error).__name__}: {error}") from None
 
     rows = []
     for name in catalogue.names(conf):
+        asked = ""
         try:
             _, question = catalogue.find(name, conf)
             parts = [catalogue.find(part, conf)[1] for part in question.parts] or [question]
+            asked = question.question
+            studies = {study_name(k, scale): sweep(k, s, scale) for q in parts for k, s in q.studies.items()}
+            previews = [foreseen(*overrides) for overrides in studies.values()]
         except InputError as error:
-            rows.append(question_list.Row(name, "", 0, None, f"refused: {error}"))
+            rows.append(question_list.Row(name, asked, 0, None, f"refused: {error}"))
             continue
-        studies = {study_name(k, scale): sweep(k, s, scale) for q in parts for k, s in q.studies.items()}
-        found = {study: foreseen(tuple(overrides)) for study, overrides in studies.items()}
-        refused = next((text for text in found.values() if isinstance(text, str)), None)
-        if refused is not None:
-            rows.append(question_list.Row(name, question.question, 0, None, f"refused: {refused}"))
-            continue
-        previews = [p for p in found.values() if isinstance(p, Preview)]
         cells, finished = sum(p.cells for p in previews), sum(p.finished for p in previews)
         state = "not begun" if not any(p.runs for p in previews) else f"{finished} of {cells} cells"
-        if (without := _answered(name, scale)) is not None:
+        if (without := answered_without(name, scale)) is not None:
             state = f"answered without {', '.join(without)}" if without else "answered"
         elif finished == cells:
             state = "all cells; not yet asked"
-        rows.append(question_list.Row(name, question.question, cells, sum(p.seconds for p in previews) / 60, state))
-    question_list.show(rows, scale)
-
-
-def _answered(name: str, scale: str) -> list[str] | None:
-    """The studies that an answer left out, if there is one made of the tables as they are now."""
-    found: Any = read_json(layout.answer_folder(name) / f"{scale}.json")
-    if found is None:
-        return None
-    parts = found.get("parts", [found])
-    tables = {s["study"]: s["sha256"] for part in parts for s in part["studies"].values()}
-    paths = {layout.study_folder(study) / layout.CELLS: sha256 for study, sha256 in tables.items()}
-    current = all(path.is_file() and checksum(path) == sha256 for path, sha256 in paths.items())
-    return [study for part in parts for study in part.get("without", [])] if current else None
-
-
-def _section(name: str, question: Question, config: AskConfig, folder: Path, several: bool) -> answer_page.Section:
-    """One answer: its record, and its figure, drawn and saved."""
-    found = answer(name, question, config.scale, tables_of(question, config.scale), estimate, config.without)
-    file = f"{config.scale}-{name}" if several else config.scale
-    svg = draw(figure_of(found), folder, file, FORMATS, DPI)
-    return answer_page.Section(record(found), figure_files.inline(svg, name, question.title), f"{file}.svg")
-
-
-def figure_of(found: Answer) -> AnswerFigure:
-    """The data of an answer's figure.
-
-    Raises
-    ------
-    InputError
-        When `figure` names a column or a slot that there is not.
-    """
-    spec = found.question.figure
-    rows = pd.concat([arm.rows.assign(**{ARM: arm.label}) for arm in found.arms.values()], ignore_index=True)
-    numbers = found.found.numbers
-    for slot in spec.intervals:
-        if slot not in numbers:
-            raise InputError(
-                f"`figure.intervals` must hold slots of numbers, but got {slot!r}: choose among {', '.join(numbers)}."
-            )
-    drawn = {slot: (numbers[slot].meaning, numbers[slot].interval) for slot in spec.intervals}
-    losses = dict.fromkeys(axis(arm.loss) for arm in arms_of(found.question).values())
-    keys = {key: getattr(spec, key) for key in ("x", "y", "colour", "panel", "lines")}
-    return answer_figure(rows, keys, drawn, " or ".join(losses) if spec.y == LOSS and len(losses) == 2 else "")
-
-
-def draw(data: AnswerFigure, folder: Path, file: str, formats: Sequence[str], dpi: int) -> str:
-    """Draw an answer's figure into files of these formats; its SVG."""
-    with style.theme():
-        figure = draw_answer.draw(data)
-    return figure_files.save(figure, folder, file, formats, dpi)
+        rows.append(question_list.Row(name, asked, cells, sum(p.seconds for p in previews) / 60, state))
+    terminal.show(question_list.listed(rows, scale))
 
 
 if __name__ == "__main__":

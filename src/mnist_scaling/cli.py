@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import errno
+import io
 import os
 import re
 import sys
@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from mnist_scaling.errors import InputError
+from mnist_scaling.errors import InputError, nearest
 
 _PACKAGE = Path(__file__).resolve().parent
 _DEBUG = "HYDRA_FULL_ERROR"
@@ -58,6 +58,9 @@ def run(main: Callable[[], object], config_name: str) -> None:
     config_name : str
         The command's file in conf/, without ``.yaml``; suggestions for misspelt keys come from it.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that lacks a letter must not cost a result
     given = os.environ.get(_DEBUG)
     _wants_traceback.append(given not in (None, "", "0"))
     # With this variable set, Hydra re-raises what it catches, so one place decides what is printed.
@@ -171,8 +174,7 @@ def _explain_hydra(error: BaseException, config_name: str) -> str:
 
 
 def _unknown_key(key: str, config_name: str, where: str = "got") -> str:
-    close = difflib.get_close_matches(key, _known_keys(config_name), n=1, cutoff=0.6)
-    fix = f"did you mean `{close[0]}`?" if close else "`--cfg all` prints every key there is."
+    fix = nearest(key, _known_keys(config_name), "`--cfg all` prints every key there is.")
     return f"Every key must exist in the configuration, but {where} `{key}`: {fix}"
 
 

@@ -2,57 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from itertools import combinations
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from mnist_scaling import cli
+from mnist_scaling.arms.pairs import flags_of, pairs_of
 from mnist_scaling.config import build
-from mnist_scaling.config.compare_config import CompareConfig
-from mnist_scaling.errors import InputError
-from mnist_scaling.fit_source import Source, read
-from mnist_scaling.fitting.comparing import Arm, compare
-from mnist_scaling.fitting.diagnostics.found import Flag
-from mnist_scaling.reporting import comparison_page
-from mnist_scaling.reporting.comparison_json import comparison_record, of_pairs
-from mnist_scaling.reporting.comparison_terminal import show
-from mnist_scaling.study import missing, provenance
+from mnist_scaling.config.compare_schema import CompareConfig
+from mnist_scaling.fitting.comparing import compare
+from mnist_scaling.reporting import terminal
+from mnist_scaling.reporting.documents.comparison_json import Pair
+from mnist_scaling.reporting.documents.json_form import plain
+from mnist_scaling.reporting.pages import comparison_page
+from mnist_scaling.reporting.recording.comparison_record import comparison_record, of_pairs
+from mnist_scaling.reporting.words.comparison_tables import comparison_summary
 from mnist_scaling.study.files import write_atomically
-from mnist_scaling.study.flags import ARM_UNFINISHED, OTHER_DATA
-from mnist_scaling.study.layout import COMPARISON, COMPARISON_PAGE, TRIALS
-from mnist_scaling.study.tables.fitted_rows import ArmRows, arm_name
-from mnist_scaling.study.tables.repeat_losses import repeat_losses
-from mnist_scaling.study.tables.trials_and_cells import read_table
-
-
-@dataclass(frozen=True)
-class Member:
-    """An arm, and where it comes from."""
-
-    arm: Arm
-    source: Source
-    axes: Mapping[str, Any] = field(default_factory=dict)
-    """Column to value, of an arm inside a study."""
-    data: tuple[str, ...] = ()
-    """What is known of its data sets."""
-
-    def record(self, folder: Path) -> dict[str, Any]:
-        """As comparison.json has it."""
-        path = self.source.path
-        place = {"table": os.path.relpath(path, folder)}
-        if self.source.study is not None:
-            place = {"study": path.parent.name, **place}
-        return place | {"axes": dict(self.axes), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+from mnist_scaling.study.layout import COMPARISON, COMPARISON_PAGE
 
 
 @hydra.main(config_path=cli.conf_dir(), config_name="compare")
@@ -62,7 +33,7 @@ def main(cfg: DictConfig) -> None:
         run(build(CompareConfig, cfg), HydraConfig.get().overrides.task)
 
 
-def run(config: CompareConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
+def run(config: CompareConfig, overrides: Sequence[str] = ()) -> Pair:
     """Compare every pair of arms, write comparison.json and its page, print what they say.
 
     Parameters
@@ -73,125 +44,22 @@ def run(config: CompareConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
 
     Returns
     -------
-    dict
-        comparison.json.
+    Pair
+        As comparison.json has it.
     """
     pairs, folder = pairs_of(config), config.folder
     records = []
     for a, b in pairs:
-        found = compare(a.arm, b.arm, config.options())
-        flags = [*_unfinished(a, b), *_other_data(a, b, config)]
-        records.append(comparison_record(found, [a.record(folder), b.record(folder)], flags))
-    record = of_pairs(records)
-    record["config"] = asdict(config)
-    if overrides:
-        record[provenance.COMMAND] = shlex.join(["python", "-m", "mnist_scaling.compare", *overrides])
-    write_atomically(folder / COMPARISON, json.dumps(record, indent=1, allow_nan=False) + "\n")
+        measured = compare(a.arm, b.arm, config.options())
+        records.append(comparison_record(measured, [a.record(folder), b.record(folder)], flags_of(a, b, config)))
+    command = shlex.join(["python", "-m", "mnist_scaling.compare", *overrides]) if overrides else ""
+    found = replace(of_pairs(records), config=asdict(config), command=command)
+    write_atomically(folder / COMPARISON, json.dumps(plain(found), indent=1, allow_nan=False) + "\n")
     title = str(config.name or folder.name)
-    write_atomically(folder / COMPARISON_PAGE, comparison_page.page(record, title))
-    show(record)
+    write_atomically(folder / COMPARISON_PAGE, comparison_page.page(found, title))
+    terminal.show(comparison_summary(found))
     print(f"\nWritten: {folder / COMPARISON}\nPage:    {folder / COMPARISON_PAGE}")
-    return record
-
-
-def pairs_of(config: CompareConfig) -> list[tuple[Member, Member]]:
-    """The arms to compare, two at a time, in the order that they were named.
-
-    Raises
-    ------
-    InputError
-        When there are fewer than two arms, or a study that should be one arm has several.
-    """
-    sources = [read(source) for source in config.sources()]
-    for source in sources:
-        if source.study is not None:
-            missing.warn(source.folder)
-    if config.by:
-        return _inside(config, sources[0])
-    members = [_whole(source, name) for source, name in zip(sources, _names(sources), strict=True)]
-    return list(combinations(members, 2))
-
-
-def _names(sources: Sequence[Source]) -> list[str]:
-    """Studies by their folder, tables by their file; by the whole path where two would be the same."""
-    short = [s.path.parent.name if s.study is not None else s.path.stem for s in sources]
-    return [name if short.count(name) == 1 else str(s.path) for name, s in zip(short, sources, strict=True)]
-
-
-def _whole(source: Source, name: str) -> Member:
-    """A study or a table that is one arm."""
-    if len(source.rows.arms) > 1:
-        arms = "; ".join(arm.name for arm in source.rows.arms)
-        raise InputError(
-            f"Each study must be one arm, but {name} has {len(source.rows.arms)} ({arms}): keep one with where=…, or "
-            f"compare them with by={source.rows.by[0]} name={name}."
-        )
-    return _member(source, source.rows.arms[0], name)
-
-
-def _inside(config: CompareConfig, source: Source) -> list[tuple[Member, Member]]:
-    """Arms of one table that differ in the columns of `by` and agree in all other axes."""
-    columns = config.by_columns
-    members = [_member(source, rows, rows.name) for rows in source.rows.arms]
-    groups: dict[str, list[Member]] = {}
-    for member in members:
-        rest = {k: v for k, v in member.axes.items() if k not in columns}
-        groups.setdefault(arm_name(rest), []).append(member)
-    pairs = [pair for group in groups.values() for pair in combinations(group, 2)]
-    if not pairs:
-        raise InputError(
-            f"`by` must name a column with at least two values, but {' and '.join(columns)} of {source.path} has one: "
-            "name another column, or widen where=…."
-        )
-    return pairs
-
-
-def _member(source: Source, rows: ArmRows, name: str) -> Member:
-    try:
-        table, _ = source.table(rows)
-    except InputError as error:
-        raise InputError(f"{source.unfinished} {error}".strip()) from None
-    return Member(Arm(name, table, _runs(source, rows, table.rows)), source, rows.axes, _data(source, rows))
-
-
-def _runs(source: Source, rows: ArmRows, kept: Iterable[int]) -> list[dict[int, float]] | None:
-    """Loss of each repeat by seed; None for a table that is no study's, or whose rows are means over seeds."""
-    path = source.folder / TRIALS
-    if source.study is None or source.rows.seeds or not path.is_file():
-        return None
-    loss = str(source.rows.names["loss"])
-    return repeat_losses(rows.frame.loc[list(kept)], read_table(path), source.axes, source.tuned, loss)
-
-
-def _data(source: Source, rows: ArmRows) -> tuple[str, ...]:
-    """The data sets of an arm: those of its study, or the one that it names itself."""
-    facts = (source.study or {}).get(provenance.DATA, [])
-    own = rows.axes.get("data")
-    mine = [f for f in facts if own in (None, f.get("name"))]
-    return tuple(sorted(f"{f.get('name')} {f.get('sha256') or ''}".strip() for f in mine))
-
-
-def _unfinished(a: Member, b: Member) -> list[Flag]:
-    found = {str(m.source.path): m for m in (a, b) if m.source.unfinished}
-    return [Flag(ARM_UNFINISHED, f"{m.source.folder.name}: {m.source.unfinished}") for m in found.values()]
-
-
-def _other_data(a: Member, b: Member, config: CompareConfig) -> list[Flag]:
-    """That the arms were trained on different data.
-
-    Raises
-    ------
-    InputError
-        When nobody asked for that.
-    """
-    if not (a.data and b.data) or a.data == b.data:
-        return []
-    said = f"{a.arm.name} was trained on {', '.join(a.data)}, {b.arm.name} on {', '.join(b.data)}"
-    if "data" not in config.allow and "data" not in config.by_columns:
-        raise InputError(
-            f"Arms must be trained on the same data, but {said}: give allow=[data] if that is what you compare."
-        )
-    return [Flag(OTHER_DATA, f"{said}.")]
+    return found
 
 
 if __name__ == "__main__":

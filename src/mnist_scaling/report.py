@@ -11,7 +11,9 @@ from omegaconf import DictConfig
 from mnist_scaling import cli
 from mnist_scaling.config import build, register, require
 from mnist_scaling.errors import InputError
-from mnist_scaling.reporting import figure_files, html, loading
+from mnist_scaling.reporting import figure_files
+from mnist_scaling.reporting.documents import loading
+from mnist_scaling.reporting.pages import report_page
 from mnist_scaling.study import layout, missing
 from mnist_scaling.study.files import write_atomically
 
@@ -73,7 +75,7 @@ def write(config: ReportConfig) -> None:
     if config.name:
         missing.warn(folder)
     for old in folder.glob(layout.arm_page("*")):
-        if html.KICKER in old.read_text(encoding="utf-8", errors="replace"):  # of arms that there may be no more
+        if report_page.KICKER in old.read_text(encoding="utf-8", errors="replace"):  # of arms that there may be no more
             old.unlink()
     if len(arms) == 1:
         _page(arms[0], folder / layout.FIGURES, folder / layout.REPORT, config)
@@ -82,7 +84,7 @@ def write(config: ReportConfig) -> None:
         for arm, name in zip(arms, names, strict=True):
             _page(arm, folder / layout.FIGURES / name, folder / layout.arm_page(name), config)
         pages = [layout.arm_page(name) for name in names]
-        write_atomically(folder / layout.REPORT, html.overview(arms, pages, loading.load_comparison(arms[0])))
+        write_atomically(folder / layout.REPORT, report_page.overview(arms, pages, loading.load_comparison(arms[0])))
     print(f"Figures: {folder / layout.FIGURES}")
     print(f"Report:  {folder / layout.REPORT}")
 
@@ -90,7 +92,7 @@ def write(config: ReportConfig) -> None:
 def _page(arm: loading.Study, figures: Path, page: Path, config: ReportConfig) -> None:
     """Figures and page of one arm; figures that can't be drawn are named."""
     shown = figure_files.make_all(arm, figures, config.formats, config.dpi)
-    write_atomically(page, html.page(arm, shown, figures_at=str(figures.relative_to(page.parent))))
+    write_atomically(page, report_page.page(arm, shown, figures_at=str(figures.relative_to(page.parent))))
     absent = [figure for figure in shown if figure.svg is None]
     if not arm.is_study:
         trials = [figure.plot.name for figure in absent if figure.plot.needs_trials]

@@ -71,7 +71,7 @@ def test_questions_share_studies_resume_and_are_listed(ask: Ask, tmp_path: Path)
     text = (ROOT / "conf/question/model_size.yaml").read_text().replace("{grid_hull_N} along", "{grid_hul_N} along")
     (tmp_path / "mine.yaml").write_text(text)
     mistaken = ask("question=mine.yaml", "scale=smoke")
-    assert "none of them gives {grid_hul_N}: did you mean {grid_hull_N}?" in mistaken.stderr
+    assert "none of them gives {grid_hul_N}: did you mean `grid_hull_N`?" in mistaken.stderr
 
     listed = ask("scale=smoke")
     assert listed.returncode == 0, listed.stderr

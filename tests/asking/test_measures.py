@@ -12,8 +12,8 @@ import pytest
 from mnist_scaling.asking import measures
 from mnist_scaling.asking.answered import fill
 from mnist_scaling.asking.measures.base import Found, Number, exponential, mean, mean_of_dependent, quantiles
-from mnist_scaling.asking.question import ArmSpec, Question, StudySpec
 from mnist_scaling.asking.study_arms import LOSS, LOSS_SE, StudyArm, flagged_rows, read_arms, rows_in_no_arm
+from mnist_scaling.config.question_schema import ArmSpec, Question, StudySpec
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.text import estimate
@@ -272,10 +272,10 @@ def test_intervals_of_the_helpers() -> None:
 
 def test_a_slot_without_a_number_says_so_and_an_unknown_one_is_refused() -> None:
     found = Found({"a_alpha": Number(Interval(0.3, 0.2, 0.4), ""), "b_alpha": Number(Interval(), "")}, {"w": "differs"})
-    text = fill("{a_alpha}, {b_alpha}, {w}", found, estimate)
+    text = fill("{a_alpha}, {b_alpha}, {w}", found)
     assert text == "0.300\xa0[0.200,\xa00.400], (unknown from these cells), differs"
-    with pytest.raises(InputError, match=r"none of them gives \{a_alfa\}: did you mean \{a_alpha\}\?"):
-        fill("{a_alfa}", found, estimate)
+    with pytest.raises(InputError, match=r"none of them gives \{a_alfa\}: did you mean `a_alpha`\?"):
+        fill("{a_alfa}", found)
 
 
 def test_flags_that_warn_of_cells_are_told_with_their_number(tmp_path: Path) -> None:

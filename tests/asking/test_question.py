@@ -8,8 +8,9 @@ import pytest
 
 from mnist_scaling import cli
 from mnist_scaling.asking import catalogue, measures
-from mnist_scaling.asking.question import Question, leave_out, order_of, read
+from mnist_scaling.asking.question import leave_out, order_of, read
 from mnist_scaling.asking.study_arms import study_name, sweep
+from mnist_scaling.config.question_schema import Question
 from mnist_scaling.errors import InputError
 from mnist_scaling.image_task import TASK
 from mnist_scaling.tuning.sweep.preview import preview
@@ -61,7 +62,7 @@ def test_a_bad_file_is_one_sentence(old: str, new: str, sentence: str, tmp_path:
     ("spec", "sentence"),
     [
         ({"kind": "diference"}, "did you mean `difference`?"),
-        ({"kind": "difference", "refrence": "a"}, "has no `refrence`: did you mean `reference`?"),
+        ({"kind": "difference", "refrence": "a"}, "kind difference has `refrence`: did you mean `reference`?"),
         ({"kind": "basin", "over": "width", "per": "depth", "tolerance": "wide"}, "must have a value of its type"),
     ],
 )

@@ -16,7 +16,6 @@ from benchmarks.comparison_coverage import (
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.comparing import Arm, ComparisonOptions, compare
-from mnist_scaling.fitting.comparing.conclusion import sentence, shared_sentence
 from mnist_scaling.fitting.comparing.exponents import difference_of
 from mnist_scaling.fitting.comparing.multiplier import reach
 from mnist_scaling.fitting.comparing.pairing import match
@@ -26,7 +25,8 @@ from mnist_scaling.fitting.comparing.verdict import verdict
 from mnist_scaling.fitting.inputs.rows import make_table
 from mnist_scaling.fitting.laws import get_law
 from mnist_scaling.fitting.uncertainty.interval import Interval
-from mnist_scaling.reporting.comparison_json import comparison_record
+from mnist_scaling.reporting.recording.comparison_record import comparison_record
+from mnist_scaling.reporting.words.conclusion import sentence, shared_sentence
 
 QUICK = ComparisonOptions(draws=300, exponents=False)
 PLANE = {"A": 40.0, "alpha": 0.3, "beta": 0.4}
@@ -110,7 +110,7 @@ def test_arms_on_other_cells_are_compared_over_the_shared_range() -> None:
     # Planes of their own would differ by much more, because the two grids see other parts of a curved surface.
     assert abs(found.slopes["alpha"].difference.value) < 0.01
     assert found.offset.value == pytest.approx(0, abs=0.02)
-    assert "unpaired" in comparison_record(found, [{}, {}])["what"]
+    assert "unpaired" in comparison_record(found, [{}, {}]).what
 
 
 def test_verdicts() -> None:
@@ -123,16 +123,16 @@ def test_verdicts() -> None:
 
 def test_the_sentence_says_that_only_the_offset_differs() -> None:
     record = comparison_record(compare(*arms({"A": 32.0}, 0.01), QUICK), [{}, {}])
-    assert record["verdict"] == {"alpha": "equivalent", "beta": "equivalent", "offset": "differs"}
-    more, least, most = (f"{100 * np.expm1(-record['offset'][end]):.1f} %" for end in ("value", "high", "low"))
+    assert record.verdict == {"alpha": "equivalent", "beta": "equivalent", "offset": "differs"}
+    more, least, most = (f"{100 * np.expm1(-getattr(record.offset, end)):.1f} %" for end in ("value", "high", "low"))
     told = f"Only the offset differs: the loss of a is {more} [{least}, {most}] higher than that of b."
-    assert told in record["sentence"]
-    other = sentence(record | {"offset": {"value": 0.1, "low": 0.05, "high": 0.2}})
+    assert told in record.sentence
+    other = sentence(replace(record, offset=Interval(0.1, 0.05, 0.2)))
     assert "the loss of b is 10.5 % [5.1 %, 22.1 %] higher than that of a." in other
-    assert record["sentence"] == sentence(record)
+    assert record.sentence == sentence(record)
     wide = comparison_record(compare(*arms({}, 0.3, 0.0), QUICK), [{}, {}])
-    assert wide["verdict"]["alpha"] == "not settled"
-    assert "not settled" in wide["sentence"]
+    assert wide.verdict["alpha"] == "not settled"
+    assert "not settled" in wide.sentence
 
 
 def test_arms_without_a_common_loss_have_no_multiplier() -> None:
@@ -206,8 +206,8 @@ def test_one_moving_variable_is_enough() -> None:
     found = compare(*(Arm(x.name, x.table.take(rows)) for x in (a, b)), QUICK)
     assert list(found.slopes) == ["beta"]
     record = comparison_record(found, [{}, {}])
-    assert record["slopes"]["alpha"]["difference"]["value"] is None
-    assert "N does not vary" in record["slopes"]["alpha"]["why"]
+    assert not record.slopes["alpha"].difference.known
+    assert "N does not vary" in record.slopes["alpha"].why
     assert found.slopes["beta"].difference.value == pytest.approx(0.1, abs=0.03)
 
 
@@ -261,7 +261,8 @@ def said_of(seed: int, b: dict[str, float], sigma: float, shared: float) -> tupl
     found = compare(*arms(b, sigma, shared, seed), QUICK)
     fits = shared_fits(found.cells, [get_law("multiplicative")], found.surfaces.covariance)
     record = comparison_record(replace(found, shared=fits), [{}, {}])
-    return record["verdict"], record["shared"]["preferred"]["variant"], shared_sentence(record)
+    assert record.shared.preferred is not None
+    return dict(record.verdict), record.shared.preferred.variant, shared_sentence(record)
 
 
 def test_aicc_and_the_verdict_speak_with_one_voice() -> None:

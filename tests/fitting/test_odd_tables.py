@@ -10,7 +10,8 @@ import pytest
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting import Options, Settings, analyse, make_table
 from mnist_scaling.fitting.sensitivity import sensitivity
-from mnist_scaling.reporting.fits_json import document
+from mnist_scaling.reporting.documents.json_form import plain
+from mnist_scaling.reporting.recording.fit_record import fit_record
 
 LOSSES = {
     "constant": lambda n, rng: np.full(len(n), 2.0),
@@ -38,7 +39,7 @@ def test_a_result_or_a_sentence(design, loss):
     table = make_table(LOSSES[loss](n, rng), {"N": n, "D": d, "C": 6 * n * d, "U": d / 2})
     options = Options(draws=20, classes=10, queries=1e6, predict={"N": 1e9, "D": 1e9, "U": 1e9}, seed=1)
     result = analyse(table, options)
-    text = json.dumps(document(result), allow_nan=False)
+    text = json.dumps(plain(fit_record(result)), allow_nan=False)
     assert json.loads(text)["schema"] == 1
     for name, law in json.loads(text)["laws"].items():
         fitted = law["objective"] is not None
@@ -56,7 +57,7 @@ def test_any_subset_of_columns(variables, loss):
     result = analyse(table, Options(draws=20, settings=Settings(loss=loss)))
     assert set(result.fitted) | set(result.refused) >= {f"power_{v}" for v in variables}
     assert sensitivity(result)[0].group == "base"
-    json.dumps(document(result), allow_nan=False)
+    json.dumps(plain(fit_record(result)), allow_nan=False)
 
 
 def test_nothing_to_compare_is_a_sentence():

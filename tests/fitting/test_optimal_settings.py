@@ -17,7 +17,12 @@ from scipy.optimize import minimize
 from scipy.stats import norm
 from scipy.stats import t as student
 
-from mnist_scaling.reporting import fits_json, terminal
+from mnist_scaling.reporting import terminal
+from mnist_scaling.reporting.documents.json_form import plain, read
+from mnist_scaling.reporting.documents.tuning_records import SettingsRecord, known_settings_laws
+from mnist_scaling.reporting.recording.settings_record import settings_laws_record
+from mnist_scaling.reporting.text import three_digits
+from mnist_scaling.reporting.words.fit_summary import settings_summary
 from mnist_scaling.settings import censored, vertices
 from mnist_scaling.settings.censored import Observed
 from mnist_scaling.settings.optimal_settings import SettingsOptions, TunedKey, optimal_settings
@@ -270,30 +275,33 @@ def test_a_size_that_all_cells_share_is_left_out() -> None:
 
 def test_the_record_gives_the_same_predictions() -> None:
     found = optimal_settings(cells(noise=0.03, trials=20), KEYS)
-    record = json.loads(json.dumps(fits_json.settings_laws_record(found, range(9)), allow_nan=False))
+    record = json.loads(json.dumps(plain(settings_laws_record(found, range(9))), allow_nan=False))
     assert record["status"] == "ok"
     assert record["keys"]["lr"]["scale"] == "log"
     assert [cell["row"] for cell in record["cells"]] == list(range(9))
-    again = fits_json.known_settings_laws(record)
+    again = known_settings_laws(read(SettingsRecord, record))
     known = prior(found.keys, N=5e4, D=1e5)
     assert set(known) == {"lr", "dropout"}
     assert prior(again, N=5e4, D=1e5) == known
     assert prior(again, D=1e5) == {}  # no law of either key is against D alone
     assert set(prior(again, steps=3e3)) == {"lr", "dropout"}
     at = {"N": 5e4, "D": 1e5}
-    settings = fits_json.settings_laws_record(found, at=at)["predicted"]["settings"]
+    told = settings_laws_record(found, at=at)
+    assert told.predicted is not None
+    settings = told.predicted.settings
     for one in found.keys:
         guess = known[one.key.name]
         assert guess.low < guess.value < guess.high
-        assert settings[one.key.name]["low"] == guess.low
-        assert settings[one.key.name]["share_of_range"] == share_of_range(guess, one)
+        assert settings[one.key.name].low == guess.low
+        assert settings[one.key.name].share_of_range == share_of_range(guess, one)
     lr = known["lr"]
     text = StringIO()
-    terminal.settings_laws(record | {"predicted": {"at": at, "settings": settings}}, Console(file=text, width=200))
-    told = f"should have its best settings at lr {lr.value:.3g} [{lr.low:.3g}, {lr.high:.3g}], dropout"
-    assert f"A new cell with N = 5e+04 and D = 1e+05 {told}" in text.getvalue()
+    terminal.show(settings_summary(told), Console(file=text, width=200))
+    numbers = ", ".join(map(three_digits, (lr.low, lr.high)))
+    predicted = f"the laws predict learning rate {three_digits(lr.value)} [{numbers}] and dropout"
+    assert f"For a new cell with N = 50k and D = 100k {predicted}" in " ".join(text.getvalue().split())
     assert share_of_range(lr, found.keys[0]) == pytest.approx(np.log(lr.high / lr.low) / np.log(1e3))
-    assert fits_json.settings_laws_record(None, why="Nothing was tuned.")["status"] == "Nothing was tuned."
+    assert settings_laws_record(None, why="Nothing was tuned.").status == "Nothing was tuned."
 
 
 def test_the_seed_decides_the_intervals_and_nothing_else() -> None:

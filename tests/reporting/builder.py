@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from mnist_scaling import fit
-from mnist_scaling.config import fit_config
+from mnist_scaling.config import fit_schema
 from mnist_scaling.study import layout, vocabulary
 from mnist_scaling.study.tables import trials_and_cells
 from mnist_scaling.study.vocabulary import CONTROL, SAMPLER, TRANSFER
@@ -27,7 +27,7 @@ UNTUNED = {"lr": 3e-3, "batch_size": 32}
 def refit(folder: Path, draws: int = 40, **config: Any) -> None:
     """fits.json of a study in multirun/, as `fit` writes it."""
     with chdir(folder.parent.parent):
-        fit.run(fit_config.FitConfig(name=folder.name, bootstrap=fit_config.BootstrapConfig(draws=draws), **config))
+        fit.run(fit_schema.FitConfig(name=folder.name, bootstrap=fit_schema.BootstrapConfig(draws=draws), **config))
 
 
 def power_law(n: float, d: float, alpha: float = 0.3, beta: float = 0.5) -> float:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mnist_scaling.reporting.loading import Study, load
+from mnist_scaling.reporting.documents.loading import Study, load
 from mnist_scaling.reporting.prepare import Missing
 from mnist_scaling.reporting.prepare.accuracy import accuracy
 from tests.reporting.builder import Builder

@@ -13,12 +13,12 @@ import pandas as pd
 import pytest
 
 from mnist_scaling import fit, report
-from mnist_scaling.config.fit_config import BootstrapConfig, ColumnsConfig, FitConfig
+from mnist_scaling.config.fit_schema import BootstrapConfig, ColumnsConfig, FitConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.report import ReportConfig
+from mnist_scaling.reporting.documents.fits_json import SCHEMA
+from mnist_scaling.reporting.documents.loading import load_arms
 from mnist_scaling.reporting.figures import FIGURES
-from mnist_scaling.reporting.fits_json import SCHEMA
-from mnist_scaling.reporting.loading import load_arms
 from mnist_scaling.reporting.prepare import losses, tuning
 from tests.reporting.builder import Builder, power_law, refit
 
@@ -103,7 +103,7 @@ def test_an_arm_that_cannot_be_fitted_says_why_and_the_others_are(make: Callable
     assert adam["laws"]
     assert sgd["laws"] == {}
     assert sgd["why"]
-    assert [arm.fits.get("why", "") for arm in load_arms(folder)] == ["", sgd["why"]]
+    assert [arm.fits.why for arm in load_arms(folder)] == ["", sgd["why"]]
 
 
 def test_where_all_arms_fail_the_first_reason_is_the_error(make: Callable[..., Path]) -> None:
@@ -173,7 +173,7 @@ def test_the_report_shows_the_rows_and_columns_of_the_fit(make: Callable[..., Pa
     assert data.labels[0].startswith("hidden parameters N")
     points = pd.concat([line.points for line in data.panels[""]])
     assert set(points["x"]) == set(study.cells["n_params_hidden"])
-    assert all(line.selected is not None for line in data.panels[""]) == (study.fits["selected"] is not None)
+    assert all(line.selected is not None for line in data.panels[""]) == (study.fits.selected is not None)
 
 
 def test_settings_that_were_carried_over_are_counted(make: Callable[..., Path]) -> None:

@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mnist_scaling.reporting import fits_json
+from mnist_scaling.reporting.documents.json_form import plain, read
+from mnist_scaling.reporting.documents.loading import Study, load
+from mnist_scaling.reporting.documents.tuning_records import SettingsRecord
 from mnist_scaling.reporting.figures.best_settings import draw_best_settings
-from mnist_scaling.reporting.loading import Study, load
 from mnist_scaling.reporting.prepare import Missing
 from mnist_scaling.reporting.prepare.best_settings import BestSettings, best_settings
+from mnist_scaling.reporting.recording.settings_record import settings_laws_record
 from mnist_scaling.settings.optimal_settings import SettingsLaws, SettingsOptions, optimal_settings
 from mnist_scaling.settings.setting_prior import prior
 from mnist_scaling.settings.vertices import CellTrials
@@ -28,8 +30,13 @@ def fitted(grid: Path, tried: Sequence[CellTrials]) -> tuple[Study, SettingsLaws
     study = load(grid)
     table = study.cells.iloc[:9].assign(N=[c.sizes["N"] for c in tried], D=[c.sizes["D"] for c in tried])
     laws = optimal_settings(tried, KEYS, options=SettingsOptions(within=5.0, draws=40))
-    record = fits_json.settings_laws_record(laws, table.index.tolist(), at=AT)
-    return replace(study, cells=table, fits={**study.fits, "settings_laws": json.loads(json.dumps(record))}), laws
+    written = json.dumps(plain(settings_laws_record(laws, table.index.tolist(), at=AT)))
+    return replace(told(study, read(SettingsRecord, json.loads(written))), cells=table), laws
+
+
+def told(study: Study, record: SettingsRecord | None) -> Study:
+    """The study with another record of its best settings."""
+    return replace(study, fits=replace(study.fits, settings_laws=record))
 
 
 def test_every_key_stands_against_both_sizes_with_its_law(grid: Path) -> None:
@@ -58,12 +65,15 @@ def test_the_note_says_what_a_new_cell_should_need_and_which_key_has_no_law(grid
     guess = prior(laws.keys, **AT)["lr"]
     found = best_settings(study)
     assert isinstance(found, BestSettings)
-    told = f"N = 40k and D = 16k the laws predict learning rate {guess.value:.3g} [{guess.low:.3g}, {guess.high:.3g}]"
-    assert told in found.note
+    said = f"N = 40k and D = 16k the laws predict learning rate {guess.value:.3g} [{guess.low:.3g}, {guess.high:.3g}]"
+    assert said in found.note
     assert "of little use" not in found.note
     study, _ = fitted(grid, cells(noise=0.02, trials=20, curvature=np.array([[0.2, 0.0], [0.0, 0.0]])))
-    study.fits["settings_laws"]["predicted"]["settings"]["lr"]["share_of_range"] = 0.8
-    flat = best_settings(study)
+    record = study.fits.settings_laws
+    assert record is not None
+    assert record.predicted is not None
+    wide = {key: replace(guess, share_of_range=0.8) for key, guess in record.predicted.settings.items()}
+    flat = best_settings(told(study, replace(record, predicted=replace(record.predicted, settings=wide))))
     assert isinstance(flat, BestSettings)
     assert [row[0].key for row in flat.rows] == ["learning rate"]
     assert "(80 % of the range, so of little use)" in flat.note
@@ -87,11 +97,5 @@ def test_there_is_no_figure_without_laws(grid: Path) -> None:
     found = best_settings(study)
     assert isinstance(found, Missing)
     assert found.reason.startswith("No tuned setting has a law against size: learning rate (the loss does not bend in")
-    absent = best_settings(replace(study, fits={**study.fits, "settings_laws": {"status": "Nothing was tuned."}}))
-    assert absent == Missing("Nothing was tuned.")
-    older = {k: v for k, v in study.fits["settings_laws"].items() if k != "predicted"}
-    told = best_settings(replace(study, fits={**study.fits, "settings_laws": older}))
-    assert told == Missing("fits.json is older than this figure: run `fit` again.")
-    assert best_settings(replace(study, fits={**study.fits, "settings_laws": None})) == Missing(
-        "fits.json has no laws of the best settings: run `fit` again."
-    )
+    assert best_settings(told(study, SettingsRecord("Nothing was tuned."))) == Missing("Nothing was tuned.")
+    assert best_settings(told(study, None)) == Missing("fits.json has no laws of the best settings: run `fit` again.")

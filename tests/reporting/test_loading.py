@@ -1,16 +1,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from mnist_scaling.config.fit_config import ColumnsConfig
+from mnist_scaling.config.fit_schema import ColumnsConfig
 from mnist_scaling.errors import InputError
-from mnist_scaling.reporting.loading import axis_value, load, load_arms
+from mnist_scaling.reporting.documents.loading import axis_value, load, load_arms
 from tests.reporting.builder import refit, replace_cells
 
 
@@ -95,23 +94,11 @@ def test_fits_of_another_table_are_refused(copy: Path) -> None:
 def test_fits_of_other_rows_or_another_loss_are_no_other_table(copy: Path, config: dict[str, object]) -> None:
     refit(copy, **config)
     fits = load(copy).fits
-    assert fits["settings"]["where"] == config.get("where")
-    assert len(fits["data"]["rows"]) == (12 if "where" in config else 16)
-    assert fits["data"]["sha256"] == hashlib.sha256((copy / "cells.csv").read_bytes()).hexdigest()
-    assert fits["tuning_change"]["status"] == "ok"
-
-
-def test_fits_without_optional_keys_are_enough(copy: Path) -> None:
-    fits = json.loads((copy / "fits.json").read_text())
-    kept = {k: fits[k] for k in ("schema", "laws", "selected", "frontier", "flags")}
-    for law in kept["laws"].values():
-        for key in set(law) - {"formula", "status", "n", "objective", "rmse_log", "aicc", "holdout", "params", "flags"}:
-            del law[key]
-    for method in kept["frontier"].values():
-        for key in set(method) - {"N_exponent", "D_exponent", "loss_exponent", "flags"}:
-            del method[key]
-    (copy / "fits.json").write_text(json.dumps(kept))
-    assert load(copy).fits["selected"] == fits["selected"]
+    assert fits.settings["where"] == config.get("where")
+    assert len(fits.data.rows) == (12 if "where" in config else 16)
+    assert fits.data.sha256 == hashlib.sha256((copy / "cells.csv").read_bytes()).hexdigest()
+    assert fits.tuning_change is not None
+    assert fits.tuning_change.status == "ok"
 
 
 @pytest.mark.parametrize(

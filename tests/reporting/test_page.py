@@ -13,8 +13,9 @@ import matplotlib as mpl
 import pandas as pd
 import pytest
 
-from mnist_scaling.reporting import figure_files, figures, html
-from mnist_scaling.reporting.loading import load
+from mnist_scaling.reporting import figure_files, figures
+from mnist_scaling.reporting.documents.loading import load
+from mnist_scaling.reporting.pages import report_page
 from mnist_scaling.reporting.prepare import Missing
 from mnist_scaling.reporting.text import power_of_ten
 from tests.reporting.builder import refit, replace_cells
@@ -59,7 +60,7 @@ def render(
 ) -> tuple[str, list[figure_files.Shown]]:
     study = load(folder)
     shown = figure_files.make_all(study, out, formats, 40, [p for p in figures.FIGURES if p.name in only])
-    return html.page(study, shown, datetime(2026, 1, 2, tzinfo=UTC)), shown
+    return report_page.page(study, shown, datetime(2026, 1, 2, tzinfo=UTC)), shown
 
 
 @pytest.fixture(scope="module")
@@ -167,21 +168,10 @@ def test_odd_studies_render_with_words(make: Callable[..., Path], tmp_path: Path
     assert "nan" not in re.sub(r"<svg.*?</svg>|<style>.*?</style>", "", text, flags=re.DOTALL).lower().split()
 
 
-def test_missing_optional_keys_and_tables(copy: Path, tmp_path: Path) -> None:
-    fits = json.loads((copy / "fits.json").read_text())
-    for key in set(fits) - {"schema", "laws", "selected", "frontier", "flags"}:
-        del fits[key]
-    for law in fits["laws"].values():
-        for key in ("residuals", "slopes", "slice", "inputs", "units", "profiles"):
-            law.pop(key, None)
-    for method in fits["frontier"].values():
-        for key in ("points", "status", "curves"):
-            method.pop(key, None)
-    (copy / "fits.json").write_text(json.dumps(fits))
+def test_a_study_whose_trials_are_gone(copy: Path, tmp_path: Path) -> None:
     (copy / "trials.csv").unlink()
-    text, _ = render(copy, tmp_path / "figures")
+    text, _ = render(copy, tmp_path / "figures", only={"tuning_history", "hyperparameters"})
     Page(text)
-    assert "A straight line in logs, which no floor bends, falls as" in text
     assert "trials.csv holds no trial" in text
 
 
@@ -206,7 +196,7 @@ def test_html_is_escaped(copy: Path, tmp_path: Path) -> None:
     assert "script" not in Page(text).tags
     assert text.count("&lt;script&gt;") >= 8
     severities = re.findall(r'class="flag (\w+)"', text)
-    assert severities == sorted(severities, key=html.SEVERITIES.index)
+    assert severities == sorted(severities, key=report_page.SEVERITIES.index)
     assert severities[0] == "error"
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mnist_scaling.reporting.loading import load
+from mnist_scaling.reporting.documents.loading import load
 from mnist_scaling.reporting.prepare import Missing, change, compute, laws, losses, tuning
 from tests.reporting.builder import refit, replace_cells
 
@@ -181,10 +181,10 @@ def test_residuals_are_those_of_fits_json_at_their_cells(grid: Path) -> None:
     study = load(grid)
     data = laws.residuals(study)
     assert isinstance(data, laws.Residuals)
-    record = study.fits["laws"]["multiplicative"]["residuals"][5]
-    cell = study.cells.loc[record["row"]]
+    record = (study.fits.laws["multiplicative"].residuals or [])[5]
+    cell = study.cells.loc[record.row]
     table = data.laws["multiplicative"]
-    assert table.loc[cell["n_params"], cell["n_seen"]] == record["residual"]
+    assert table.loc[cell["n_params"], cell["n_seen"]] == record.residual
     assert table.shape == (4, 4)
 
 

@@ -5,25 +5,25 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from mnist_scaling.reporting import fits_json, html
-from mnist_scaling.reporting.html_tables import settings_table
-from mnist_scaling.reporting.loading import load
+from mnist_scaling.reporting.documents.loading import load
+from mnist_scaling.reporting.pages import report_page
+from mnist_scaling.reporting.recording.settings_record import settings_laws_record
+from mnist_scaling.reporting.words.tuning_tables import settings_table
 from mnist_scaling.settings.optimal_settings import SettingsOptions, optimal_settings
 from tests.fitting.test_optimal_settings import KEYS, cells
 
 
 def test_the_page_has_every_law_and_every_refusal(grid: Path) -> None:
     study = load(grid)
-    assert study.fits["settings_laws"]["status"] == "There is no record of what each cell tried."
-    assert settings_table(study) is None
-    assert "Best settings against size" not in html.page(study, [])
+    assert study.fits.settings_laws is not None
+    assert study.fits.settings_laws.status == "There is no record of what each cell tried."
+    assert settings_table(study.fits.settings_laws) is None
+    assert "Best settings against size" not in report_page.page(study, [])
     table = cells()
     flat = [replace(c, settings=c.settings * [1, 0] + [0, 0.2]) for c in table]  # dropout was never varied
     for source, laws in ((table, 6), (flat, 0)):
         found = optimal_settings(source, KEYS, options=SettingsOptions(within=5.0, draws=20))
-        shown = settings_table(
-            replace(study, fits={**study.fits, "settings_laws": fits_json.settings_laws_record(found)})
-        )
+        shown = settings_table(settings_laws_record(found))
         assert shown is not None
         texts = [str(row[1]) for row in shown.rows]
         assert sum("[" in text for text in texts) == laws

@@ -6,7 +6,7 @@ import pytest
 
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting import text
-from mnist_scaling.reporting.markup import formula
+from mnist_scaling.reporting.markup import formula, power
 from mnist_scaling.reporting.text import NB
 
 
@@ -41,7 +41,17 @@ def test_an_interval_is_printed_whole_and_never_broken_over_lines() -> None:
     assert text.estimate(Interval(6.994, 1.205, 41000)) == f"6.99{NB}[1.21,{NB}4.1{NB}×{NB}10⁴]"
     assert text.estimate(Interval(2, 1.2, math.inf)) == f"2.000{NB}[1.200,{NB}∞)"
     assert text.estimate(Interval(20, 12.34, math.inf)) == f"20.0{NB}[12.3,{NB}∞)"
+    assert text.estimate(Interval(2, -math.inf, 3)) == f"2.000{NB}(−∞,{NB}3.000]"
     assert text.estimate(Interval()) == "—"
+
+
+def test_an_end_that_a_file_can_not_hold_is_open_in_every_form() -> None:
+    """An infinite end is null in JSON."""
+    found = Interval.of({"value": 2.0, "low": 1.2, "high": None})
+    assert text.estimate(found) == text.estimate(Interval(2, 1.2, math.inf)) == f"2.000{NB}[1.200,{NB}∞)"
+    assert text.ends(found) == "1.200 or more"
+    assert text.ends(Interval(2, math.nan, 3)) == "up to 3.000"
+    assert str(power("N", found)) == f"N<sup>2.0</sup>{NB}[1.2,{NB}∞)"
 
 
 def test_interval_from_json_with_nulls() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from mnist_scaling.reporting.documents.comparison_json import Pair
+from mnist_scaling.reporting.documents.json_form import read
 from mnist_scaling.reporting.prepare import two_arms
 
 
@@ -26,7 +28,7 @@ def test_exponents_stand_in_the_figure_and_other_parameters_do_not() -> None:
             *(entry(name, 0.01, law="quadratic") for name in ("c", "n", "nd", "n2")),
         ],
     }
-    found = two_arms.differences(record)
+    found = two_arms.differences(read(Pair, record))
     assert isinstance(found, two_arms.Differences)
     assert found.rows["label"].tolist() == [
         "α, cell by cell", "α, power N, D=781", "α of N, kaplan floor", "β, additive", "N* in C, hull",

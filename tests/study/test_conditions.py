@@ -39,6 +39,7 @@ FRAME = pd.DataFrame(
         ("family == '`N`'", []),
         ("9 ** 9 ** 9 ** 9 > D", [0, 1, 2, 3]),
         ("kept == 1", [0, 2, 3]),
+        ("not " * 400 + "kept", [0, 2, 3]),
     ],
 )
 def test_rows_that_are_kept(condition: str, kept: list[int]) -> None:
@@ -78,7 +79,6 @@ HOSTILE = [
     "N and D",
     "\x00 == N",
     "(" * 300 + "N" + ")" * 300 + " > 1",
-    "not " * 400 + "kept",
     "N > 1" + " or N > 1" * LONGEST,
     "D ** (10 ** 400) > 1" + "0" * 5000,
 ]
@@ -94,5 +94,5 @@ def test_everything_else_is_one_sentence_and_does_nothing(condition: str, tmp_pa
 
 
 def test_an_unknown_name_lists_the_columns() -> None:
-    with pytest.raises(InputError, match=r"names nope: the table has N, D, family, kept, loss \(nats\)"):
+    with pytest.raises(InputError, match=r"names 'nope': the table has N, D, family, kept, loss \(nats\)"):
         rows_where("nope == 1", FRAME)

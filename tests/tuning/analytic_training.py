@@ -15,10 +15,11 @@ from dataclasses import replace
 from math import log10
 from pathlib import Path
 
+from mnist_scaling.tuning.trainer import Report, Trainer
+
 from mnist_scaling.config import RunConfig
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, PRUNED, TRIAL
-from mnist_scaling.tuning.trainer import Report, Trainer
 
 REPORTS = 3
 

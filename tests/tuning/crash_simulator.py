@@ -33,14 +33,14 @@ from pathlib import Path
 from unittest import mock
 
 import optuna
+from mnist_scaling.tuning.cell.cell_study import CellStudy
+from mnist_scaling.tuning.cell.cell_tuner import Effort
+from mnist_scaling.tuning.stored import storage
 from omegaconf import DictConfig
 
 from mnist_scaling.config import RunConfig
 from mnist_scaling.study import layout
-from mnist_scaling.tuning.cell.cell_study import CellStudy
-from mnist_scaling.tuning.cell.cell_tuner import Effort
 from mnist_scaling.tuning.grid import partitioning
-from mnist_scaling.tuning.stored import storage
 from mnist_scaling.tuning.sweep import tuner
 
 from .helpers import composed, make_cells

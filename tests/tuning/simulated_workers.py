@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
+from mnist_scaling.tuning.stored.channel import Channel
 from omegaconf import DictConfig
 
 from mnist_scaling.config import RunConfig, with_values
-from mnist_scaling.tuning.stored.channel import Channel
 from mnist_scaling.tuning.workers import execution
 from mnist_scaling.tuning.workers.job import Job
 

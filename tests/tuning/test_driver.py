@@ -356,7 +356,7 @@ def test_a_study_of_another_version_is_refused(tmp_path: Path) -> None:
     Study(tmp_path, InProcess(), "model.width=4").run()
     path = tmp_path / "study.json"
     path.write_text(path.read_text().replace('"version": 2,', "", 1))
-    with pytest.raises(InputError, match=r"must be of version 2, but .*study.json has version 1: go on with the version"):
+    with pytest.raises(InputError, match=r"of version 2, but .*study.json has version 1: go on with the version"):
         Study(tmp_path, InProcess(), "model.width=4")
 
 
@@ -381,7 +381,9 @@ def test_a_lost_trial_is_made_again_with_the_same_setting(tmp_path: Path, batch:
             (tmp_path / f"width={width}/trial-{index:03d}/result.json").unlink()
         again = InProcess()
         Study(tmp_path, again, *narrow, **options).run()
-        assert sorted(sum(again.batches, [])) == [f"width={width}/trial-{index:03d}" for width in (16, 8)]
+        assert sorted(run for batch in again.batches for run in batch) == [
+            f"width={width}/trial-{index:03d}" for width in (16, 8)
+        ]
         for found, wanted in zip(tables(tmp_path), expected, strict=True):
             pd.testing.assert_frame_equal(found.drop(columns="seconds"), wanted.drop(columns="seconds"))
 

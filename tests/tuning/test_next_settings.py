@@ -63,7 +63,7 @@ def test_a_carried_value_beyond_a_range_makes_room_for_itself() -> None:
     setting = {"optim.lr": 0.2, "model.dropout": 0.1}
     theirs = Neighbour([Trial(0, setting, cell.space, state=COMPLETE, value=0.5)])
     found = tuned(cell, 3, neighbours=[theirs])
-    assert [(trial.origin, dict(trial.params)) for trial in found][0] == (TRANSFER, setting)
+    assert next((trial.origin, dict(trial.params)) for trial in found) == (TRANSFER, setting)
     assert [trial.origin for trial in found] == [TRANSFER, CONTROL, SAMPLER]
     assert {trial.ranges["optim.lr"].high for trial in found} == {0.2}  # type: ignore[attr-defined]
 

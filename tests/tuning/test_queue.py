@@ -25,9 +25,7 @@ GRID = ("model.width=4,8,16,32", "data.fraction=1,0.5,0.25")
 def some_cells() -> tuple[dict[str, Any], dict[str, list[Any]]]:
     """Cells of a grid as the queue sees them, and their parents."""
     given = make_cells(*GRID)
-    cells: dict[str, Any] = {
-        cell.name: SimpleNamespace(cell=cell, tuned=False) for cell in given
-    }
+    cells: dict[str, Any] = {cell.name: SimpleNamespace(cell=cell, tuned=False) for cell in given}
     found = transfer.parents(given, NEIGHBOURS)
     return cells, {name: [cells[parent.name] for parent in found[name]] for name in cells}
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
-import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from mnist_scaling.asking import measures
 from mnist_scaling.asking.measures.base import Found
-from mnist_scaling.asking.question import SLOT, Question, leave_out
+from mnist_scaling.asking.question import SLOT, leave_out
 from mnist_scaling.asking.study_arms import (
     StudyArm,
     checksum,
@@ -22,8 +19,12 @@ from mnist_scaling.asking.study_arms import (
     study_name,
     sweep,
 )
-from mnist_scaling.errors import InputError
-from mnist_scaling.fitting.uncertainty.interval import Interval
+from mnist_scaling.config.question_schema import Question
+from mnist_scaling.errors import InputError, nearest
+from mnist_scaling.reporting.documents.json_form import plain
+from mnist_scaling.reporting.text import estimate
+from mnist_scaling.study import layout
+from mnist_scaling.study.files import read_json
 from mnist_scaling.study.tables.trials_and_cells import read_table
 
 SCHEMA = 1
@@ -59,7 +60,6 @@ def answer(
     question: Question,
     scale: str,
     tables: Mapping[str, Path],
-    show: Callable[[Interval], str],
     without: Collection[str] = (),
 ) -> Answer:
     """Measure a question's arms and fill its sentence.
@@ -71,8 +71,6 @@ def answer(
     scale : str
     tables : mapping
         Study of the question to its cells.csv.
-    show : callable
-        An interval as text.
     without : collection of str
         Studies that are left out, with all that is said of them.
 
@@ -97,14 +95,14 @@ def answer(
         scale,
         arms,
         found,
-        fill(question.sentence, found, show),
+        fill(question.sentence, found),
         sum(len(frame) for frame in frames),
         seconds / 60,
         {key: checksum(path) for key, path in tables.items()},
     )
 
 
-def fill(sentence: str, found: Found, show: Callable[[Interval], str]) -> str:
+def fill(sentence: str, found: Found) -> str:
     """A sentence with its slots filled.
 
     Raises
@@ -112,22 +110,16 @@ def fill(sentence: str, found: Found, show: Callable[[Interval], str]) -> str:
     InputError
         When a slot is none that the measures fill, with the nearest one.
     """
-
-    def value(match: re.Match[str]) -> str:
-        slot = match.group(1)
-        if slot in found.words:
-            return found.words[slot]
-        if slot not in found.numbers:
-            known = [*found.numbers, *found.words]
-            close = difflib.get_close_matches(slot, known, n=1, cutoff=0.5)
-            fix = f"did you mean {{{close[0]}}}?" if close else f"choose one of {', '.join(known)}."
-            raise InputError(
-                f"Every slot of a sentence must be filled by a measure, but none of them gives {{{slot}}}: {fix}"
-            )
-        interval = found.numbers[slot].interval
-        return show(interval) if interval.known else UNKNOWN
-
-    return SLOT.sub(value, " ".join(sentence.split()))
+    shown = {k: estimate(n.interval) if n.interval.known else UNKNOWN for k, n in found.numbers.items()}
+    shown |= found.words
+    try:
+        return SLOT.sub(lambda slot: shown[slot[1]], " ".join(sentence.split()))
+    except KeyError as error:
+        (slot,) = error.args
+        raise InputError(
+            f"Every slot of a sentence must be filled by a measure, but none of them gives {{{slot}}}: "
+            f"{nearest(slot, shown)}"
+        ) from None
 
 
 def record(found: Answer) -> dict[str, Any]:
@@ -141,9 +133,7 @@ def record(found: Answer) -> dict[str, Any]:
         "without": list(found.without),
         "sentence": found.sentence,
         "numbers": {
-            slot: {k: v if isfinite(v) else None for k, v in number.interval.record().items()}
-            | {"meaning": number.meaning}
-            for slot, number in found.found.numbers.items()
+            slot: plain(number.interval) | {"meaning": number.meaning} for slot, number in found.found.numbers.items()
         },
         "words": dict(found.found.words),
         "notes": list(found.found.notes),
@@ -160,3 +150,15 @@ def record(found: Answer) -> dict[str, Any]:
             for key, spec in found.question.studies.items()
         },
     }
+
+
+def answered_without(name: str, scale: str) -> list[str] | None:
+    """The studies that an answer left out, if there is one made of the tables as they are now."""
+    found: Any = read_json(layout.answer_folder(name) / f"{scale}.json")
+    if found is None:
+        return None
+    parts = found.get("parts", [found])
+    tables = {s["study"]: s["sha256"] for part in parts for s in part["studies"].values()}
+    paths = {layout.study_folder(study) / layout.CELLS: sha256 for study, sha256 in tables.items()}
+    current = all(path.is_file() and checksum(path) == sha256 for path, sha256 in paths.items())
+    return [study for part in parts for study in part.get("without", [])] if current else None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
-from mnist_scaling.asking.question import Question, read
-from mnist_scaling.errors import InputError
+from mnist_scaling.asking.question import read
+from mnist_scaling.config.question_schema import Question
+from mnist_scaling.errors import InputError, nearest
 
 FOLDER = "question"
 """Folder of questions in conf/, and of a user's own in the folder that the command is started from."""
@@ -41,7 +41,6 @@ def find(name: str, conf: Path) -> tuple[str, Question]:
         return path.stem, read(path)
     known = names(conf)
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-        fix = f"did you mean `{close[0]}`?" if close else "choose one of them, or give a YAML file of your own."
+        fix = nearest(name, known, "choose one of them, or give a YAML file of your own.")
         raise InputError(f"`question` must be one of {', '.join(known)}, but got {name!r}: {fix}")
     return name, read(conf / FOLDER / f"{name}.yaml")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from markupsafe import Markup
+
+from mnist_scaling.reporting.parts import Part, Sentence, TextTable
 
 
 @dataclass(frozen=True)
@@ -22,23 +22,14 @@ class Row:
     state: str
 
 
-def show(rows: Sequence[Row], scale: str, console: Console | None = None) -> None:
-    """Print the list.
-
-    Parameters
-    ----------
-    rows : sequence of Row
-    scale : str
-    console : rich Console, optional
-    """
-    console = console or Console()
-    table = Table("question", "asks", "cells", "minutes", "state", box=None, pad_edge=False, title_justify="left")
-    table.title = f"Questions at scale={scale}: minutes as predicted for this machine, shared studies counted in each"
-    for column in (2, 3):
-        table.columns[column].justify = "right"
+def listed(rows: Sequence[Row], scale: str) -> list[Part]:
+    """The list, as the terminal draws it."""
+    shown = []
     for row in rows:
-        minutes = "—" if row.minutes is None else f"{row.minutes:.1f}" if row.minutes < 10 else f"{row.minutes:.0f}"
-        cells = str(row.cells) if row.cells else "—"
-        table.add_row(f"[bold]{row.name}[/]", escape(row.question), cells, minutes, escape(row.state))
-    console.print(table, highlight=False)
-    console.print(f"\nAnswer one with: python -m mnist_scaling.ask question=NAME scale={scale}", soft_wrap=True)
+        minutes = None if row.minutes is None else f"{row.minutes:.1f}" if row.minutes < 10 else f"{row.minutes:.0f}"
+        shown.append([Markup("<b>{}</b>").format(row.name), row.question, row.cells or None, minutes, row.state])
+    title = f"Questions at scale={scale}: minutes as predicted for this machine, shared studies counted in each"
+    return [
+        TextTable(["question", "asks", "cells", "minutes", "state"], shown, title=title, right=(2, 3)),
+        Sentence(f"Answer one with: python -m mnist_scaling.ask question=NAME scale={scale}", apart=True),
+    ]

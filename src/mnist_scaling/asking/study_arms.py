@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mnist_scaling.asking.question import FULL, ArmSpec, Question, StudySpec, arms_of
+from mnist_scaling.asking.question import arms_of
+from mnist_scaling.config.question_schema import FULL, ArmSpec, Question, StudySpec
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import layout
 from mnist_scaling.study.columns import FITTED

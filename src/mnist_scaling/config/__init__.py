@@ -4,7 +4,7 @@ Each default stands here once and conf/ holds what differs from it; a key that n
 `build` is the border: above it lives Hydra's DictConfig, below it nothing but what is declared here.
 """
 
-from mnist_scaling.config.building import build, defaults_like, flatten, from_values, register, with_values
+from mnist_scaling.config.building import build, defaults_like, flatten, from_values, register, typed, with_values
 from mnist_scaling.config.family import MODEL_CONFIGS, ModelConfig, model_config, model_names
 from mnist_scaling.config.rules import one_of, require
 from mnist_scaling.config.run import (
@@ -42,6 +42,7 @@ __all__ = [
     "one_of",
     "register",
     "require",
+    "typed",
     "with_values",
 ]
 

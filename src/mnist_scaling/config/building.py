@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
-from difflib import get_close_matches
 from functools import lru_cache
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from mnist_scaling.config.family import ModelConfig, model_config
 from mnist_scaling.config.run import RunConfig, TrainConfig
-from mnist_scaling.errors import InputError
+from mnist_scaling.errors import InputError, nearest
 
 T = TypeVar("T")
 
@@ -29,9 +30,7 @@ def register(name: str, cls: type) -> None:
     cls : type
         A dataclass; its defaults are the command's.
     """
-    schema = OmegaConf.structured(cls)
-    _make_writable(schema)
-    ConfigStore.instance().store(group="schema", name=name, node=schema, package="_global_")
+    ConfigStore.instance().store(group="schema", name=name, node=_schema(cls), package="_global_")
 
 
 def build(cls: type[T], cfg: DictConfig) -> T:
@@ -58,17 +57,45 @@ def build(cls: type[T], cfg: DictConfig) -> T:
     """
     if cls is RunConfig:
         _check_added(cfg)
-    schema = OmegaConf.structured(cls)
+    schema = _schema(cls)
     # Node by node: Hydra's own part of a sweep's config has values that only a job can resolve.
     values = {f.name: _plain(cfg[f.name]) for f in fields(cls) if f.name in cfg}  # type: ignore[arg-type]
-    _make_writable(schema)
     if cls is RunConfig and "name" in values.get("model", {}):
         kind = model_config(values["model"]["name"])
         values["model"] = kind.without_aliases(values["model"])
-        schema.model = OmegaConf.structured(kind)
-        _make_writable(schema.model)
-    merged = OmegaConf.merge(schema, values)
-    return OmegaConf.to_object(merged)  # type: ignore[return-value]
+        schema.model = _schema(kind)
+    return OmegaConf.to_object(OmegaConf.merge(schema, values))  # type: ignore[return-value]
+
+
+def typed(cls: type[T], values: Mapping[str, Any], owner: str) -> T:
+    """A frozen dataclass from plain values of a user's own file, whose ``${`` are text.
+
+    Parameters
+    ----------
+    cls : type
+        A dataclass, whose fields may be dataclasses.
+    values : mapping
+        Nested as the dataclass is.
+    owner : str
+        What has these values, as errors name it.
+
+    Raises
+    ------
+    InputError
+        When a key is unknown or lacks its value, or a value is of another type.
+    """
+    literal = json.loads(json.dumps(values).replace("${", r"\\${"))
+    try:
+        return OmegaConf.to_object(OmegaConf.merge(_schema(cls), literal))  # type: ignore[return-value]
+    except OmegaConfBaseException as error:
+        key, where = str(error.key), f"`{error.full_key}`"
+        if isinstance(error, ConfigKeyError) and error.object_type is not None:
+            fix = nearest(key, (f.name for f in fields(error.object_type)))  # type: ignore[arg-type]
+            raise InputError(f"Every key must be known, but {owner} has {where}: {fix}") from None
+        if isinstance(error, MissingMandatoryValue):
+            raise InputError(f"Every key without a default must be given, but {owner} lacks {where}: add it.") from None
+        said = str(error).strip().splitlines()[0]
+        raise InputError(f"A key must have a value of its type, but {owner} has {where} ({said}): mend it.") from None
 
 
 def _check_added(cfg: DictConfig) -> None:
@@ -76,8 +103,7 @@ def _check_added(cfg: DictConfig) -> None:
     known = {"hydra", *(f.name for f in fields(TrainConfig))}
     for key in (str(key) for key in cfg if key not in known):
         if f"${{{key}" not in OmegaConf.to_yaml(cfg, resolve=False):
-            close = get_close_matches(key, known, n=1)
-            fix = f"did you mean `{close[0]}`?" if close else "`--cfg job` prints every key there is."
+            fix = nearest(key, known, "`--cfg job` prints every key there is.")
             raise InputError(f"Every key must exist in the configuration, but got `{key}`: {fix}")
 
 
@@ -162,6 +188,12 @@ def defaults_like(run: RunConfig) -> RunConfig:
 def _plain(node: Any) -> Any:
     """A node without interpolations, which can't be followed once it has left its tree."""
     return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+
+
+def _schema(cls: type) -> DictConfig:
+    schema: DictConfig = OmegaConf.structured(cls)
+    _make_writable(schema)
+    return schema
 
 
 def _make_writable(node: DictConfig) -> None:

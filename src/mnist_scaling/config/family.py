@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
-from mnist_scaling.config.rules import one_of, require
+from mnist_scaling.config.rules import holds, one_of, require
 
 
 @dataclass(frozen=True)
@@ -35,16 +35,11 @@ class ModelConfig:
     """Width at which mup is the same model as standard, and lr_scaling=fan_in the same rate as none."""
 
     def __post_init__(self) -> None:
-        require(self.width >= 1, f"`model.width >= 1` must hold, but got {self.width}: give a positive whole number.")
-        require(self.depth >= 1, f"`model.depth >= 1` must hold, but got {self.depth}: give a positive whole number.")
-        require(
-            0 <= self.dropout < 1, f"`0 <= model.dropout < 1` must hold, but got {self.dropout:g}: give a probability."
-        )
+        holds(self.width >= 1, "model.width >= 1", self.width, "give a positive whole number.")
+        holds(self.depth >= 1, "model.depth >= 1", self.depth, "give a positive whole number.")
+        holds(0 <= self.dropout < 1, "0 <= model.dropout < 1", self.dropout, "give a probability.")
         one_of("model.parametrization", self.parametrization, ("standard", "mup"))
-        require(
-            self.base_width >= 1,
-            f"`model.base_width >= 1` must hold, but got {self.base_width}: give the width at which lr was tuned.",
-        )
+        holds(self.base_width >= 1, "model.base_width >= 1", self.base_width, "give the width at which lr was tuned.")
 
     @classmethod
     def without_aliases(cls, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from math import isfinite, sqrt
 from typing import Any
 
 from mnist_scaling.config.family import ModelConfig
-from mnist_scaling.config.rules import one_of, require
+from mnist_scaling.config.rules import holds, one_of, require
 from mnist_scaling.study.vocabulary import OFF_DISTRIBUTION
 
 ARRAYS = "arrays"
@@ -53,18 +53,20 @@ class DataConfig:
     """arrays: checksum of the file; a sweep fills it in, and a file with another one is refused."""
 
     def __post_init__(self) -> None:
-        require(
+        holds(
             0 < self.fraction <= 1,
-            f"`0 < data.fraction <= 1` must hold, but got {self.fraction:g}: give the share of the training images, "
-            "such as 0.25.",
+            "0 < data.fraction <= 1",
+            self.fraction,
+            "give the share of the training images, such as 0.25.",
         )
         for key in ("max_train", "max_eval"):
             value = getattr(self, key)
             require(value is None or value >= 10, f"`data.{key}` must be at least 10 or null, but got {value}.")
-        require(
+        holds(
             0 <= self.label_noise < 1,
-            f"`0 <= data.label_noise < 1` must hold, but got {self.label_noise:g}: give the share of wrong training "
-            "labels, such as 0.2.",
+            "0 <= data.label_noise < 1",
+            self.label_noise,
+            "give the share of wrong training labels, such as 0.2.",
         )
         one_of("data.augment", self.augment, AUGMENT)
         for kind in self.off_distribution:
@@ -175,9 +177,11 @@ class OptimConfig:
         elif self.name in KNOWN_OPTIMIZERS:
             object.__setattr__(self, "name", self._target_.rpartition(".")[2].lower())
         one_of("optim.scales_like", self.scales_like, KNOWN_OPTIMIZERS)
-        require(
+        holds(
             self.clip is None or self.clip > 0,
-            f"`optim.clip > 0` must hold, but got {self.clip}: give the largest norm, such as 1.0, or null for none.",
+            "optim.clip > 0",
+            self.clip,
+            "give the largest norm, such as 1.0, or null for none.",
         )
         require(
             not self.nesterov or (self.name == "sgd" and self.momentum > 0),
@@ -187,27 +191,13 @@ class OptimConfig:
         one_of("optim.lr_scaling", self.lr_scaling, ("none", "fan_in"))
         one_of("optim.schedule", self.schedule, ("cosine", "constant", "linear", "wsd", "plateau"))
         one_of("optim.decay_shape", self.decay_shape, ("sqrt", "linear"))
-        require(
-            self.lr > 0 and isfinite(self.lr), f"`optim.lr > 0` must hold, but got {self.lr:g}: give a positive number."
-        )
-        require(
-            self.batch_size >= 1, f"`optim.batch_size >= 1` must hold, but got {self.batch_size}: give a whole number."
-        )
-        require(
-            self.weight_decay >= 0,
-            f"`optim.weight_decay >= 0` must hold, but got {self.weight_decay:g}: give 0 for none.",
-        )
-        require(
-            0 <= self.momentum < 1, f"`0 <= optim.momentum < 1` must hold, but got {self.momentum:g}: 0.9 is usual."
-        )
-        require(0 <= self.beta2 < 1, f"`0 <= optim.beta2 < 1` must hold, but got {self.beta2:g}: 0.999 is usual.")
-        require(
-            0 <= self.warmup < 1,
-            f"`0 <= optim.warmup < 1` must hold, but got {self.warmup:g}: give a share of the steps.",
-        )
-        require(
-            0 < self.decay < 1, f"`0 < optim.decay < 1` must hold, but got {self.decay:g}: 0.2 is a fifth of the steps."
-        )
+        holds(self.lr > 0 and isfinite(self.lr), "optim.lr > 0", self.lr, "give a positive number.")
+        holds(self.batch_size >= 1, "optim.batch_size >= 1", self.batch_size, "give a whole number.")
+        holds(self.weight_decay >= 0, "optim.weight_decay >= 0", self.weight_decay, "give 0 for none.")
+        holds(0 <= self.momentum < 1, "0 <= optim.momentum < 1", self.momentum, "0.9 is usual.")
+        holds(0 <= self.beta2 < 1, "0 <= optim.beta2 < 1", self.beta2, "0.999 is usual.")
+        holds(0 <= self.warmup < 1, "0 <= optim.warmup < 1", self.warmup, "give a share of the steps.")
+        holds(0 < self.decay < 1, "0 < optim.decay < 1", self.decay, "0.2 is a fifth of the steps.")
 
     @property
     def rule(self) -> str:
@@ -239,21 +229,21 @@ class RegimeConfig:
     def __post_init__(self) -> None:
         for key in ("epochs", "patience", "max_epochs"):
             value = getattr(self, key)
-            require(
-                value is None or value >= 1, f"`regime.{key} >= 1` must hold, but got {value}: give a whole number."
-            )
-        require(
+            holds(value is None or value >= 1, f"regime.{key} >= 1", value, "give a whole number.")
+        holds(
             self.flops is None or (self.flops > 0 and isfinite(self.flops)),
-            f"`regime.flops > 0` must hold, but got {self.flops}: give the training FLOPs of a run, such as 4e9.",
+            "regime.flops > 0",
+            self.flops,
+            "give the training FLOPs of a run, such as 4e9.",
         )
-        require(self.scale > 0, f"`regime.scale > 0` must hold, but got {self.scale:g}: 1 leaves budgets alone.")
+        holds(self.scale > 0, "regime.scale > 0", self.scale, "1 leaves budgets alone.")
         ascending = all(a < b for a, b in itertools.pairwise(self.branches))
         require(
             ascending and all(0 < b <= 1 for b in self.branches),
             f"`regime.branches` must ascend within 0 < share <= 1, but got {list(self.branches)}: give shares of the "
             "training images, such as [0.25,0.5,1].",
         )
-        require(0 < self.last <= 1, f"`0 < regime.last <= 1` must hold, but got {self.last:g}: 1 keeps every branch.")
+        holds(0 < self.last <= 1, "0 < regime.last <= 1", self.last, "1 keeps every branch.")
 
 
 @dataclass(frozen=True)
@@ -266,8 +256,8 @@ class CurveConfig:
     """Validation images, and training images, of each."""
 
     def __post_init__(self) -> None:
-        require(self.points >= 0, f"`curve.points >= 0` must hold, but got {self.points}: give 0 for no curve.")
-        require(self.images >= 10, f"`curve.images >= 10` must hold, but got {self.images}: give one image a class.")
+        holds(self.points >= 0, "curve.points >= 0", self.points, "give 0 for no curve.")
+        holds(self.images >= 10, "curve.images >= 10", self.images, "give one image a class.")
 
 
 @dataclass(frozen=True)
@@ -282,9 +272,9 @@ class ReportsConfig:
     """With fewer validation images than this within the cost, a run reports nothing: it is too short to prune."""
 
     def __post_init__(self) -> None:
-        require(self.points >= 1, f"`reports.points >= 1` must hold, but got {self.points}: give a whole number.")
-        require(0 < self.cost <= 1, f"`0 < reports.cost <= 1` must hold, but got {self.cost:g}: 0.03 is 3 %.")
-        require(self.least >= 1, f"`reports.least >= 1` must hold, but got {self.least}: give a whole number.")
+        holds(self.points >= 1, "reports.points >= 1", self.points, "give a whole number.")
+        holds(0 < self.cost <= 1, "0 < reports.cost <= 1", self.cost, "0.03 is 3 %.")
+        holds(self.least >= 1, "reports.least >= 1", self.least, "give a whole number.")
 
 
 @dataclass(frozen=True)
@@ -337,8 +327,8 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         one_of("device", self.device, ("auto", "cpu", "cuda", "mps"))
-        require(self.seed >= 0, f"`seed >= 0` must hold, but got {self.seed}: give a whole number from 0.")
-        require(self.threads >= 1, f"`threads >= 1` must hold, but got {self.threads}: give 1 for one core per run.")
+        holds(self.seed >= 0, "seed >= 0", self.seed, "give a whole number from 0.")
+        holds(self.threads >= 1, "threads >= 1", self.threads, "give 1 for one core per run.")
         require(
             self.gradient_noise == 0 or self.gradient_noise >= 32,
             f"`gradient_noise` must be 0 or at least 32 images, but got {self.gradient_noise}: 256 is usual.",

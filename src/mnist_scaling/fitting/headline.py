@@ -8,13 +8,13 @@ right. Straight lines in logs and the other frontier methods stand in tables bes
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mnist_scaling.fitting.estimation.local_slopes import largest, local_slope, middle
-from mnist_scaling.fitting.frontier.fronts import EXPONENTS, METHODS
+from mnist_scaling.fitting.frontier.fronts import EXPONENTS
 from mnist_scaling.fitting.laws.base import Array, Law
 from mnist_scaling.fitting.selection.weighted_laws import WeightedLaw, averaged
 from mnist_scaling.fitting.uncertainty.interval import Interval
@@ -113,49 +113,3 @@ def _loss(result: Result) -> dict[str, Any]:
 
     found = averaged(laws, log_loss, result.draws.level)
     return Interval(*(float(np.exp(v)) for v in (found.value, found.low, found.high))).record()
-
-
-def conflicts(record: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Pairs of frontier methods whose intervals of N* miss each other.
-
-    Parameters
-    ----------
-    record : mapping
-        fits.json, or one of its arms.
-
-    Returns
-    -------
-    list of dict
-        "methods": two names, and "intervals": the two `Interval` of the exponent of N*.
-    """
-    out = []
-    for pair in record.get("agreement", []):
-        if pair["exponent"] == "N_exponent" and pair["overlap"] is False:
-            intervals = [Interval.of(record["frontier"][name]["N_exponent"]) for name in pair["methods"]]
-            out.append({"methods": pair["methods"], "intervals": intervals})
-    return out
-
-
-def conflict_sentence(record: Mapping[str, Any]) -> str:
-    """That frontier methods contradict each other, and what follows; empty where none do."""
-    found = conflicts(record)
-    if not found:
-        return ""
-    names = dict.fromkeys(name for conflict in found for name in conflict["methods"])
-    values = [
-        f"{METHODS.get(name, name)} {_words(Interval.of(record['frontier'][name]['N_exponent']))}" for name in names
-    ]
-    quoted = record.get("headline", {}).get("N_exponent", {}).get("value") is not None
-    advice = (
-        "quote that of the laws (parametric)" if quoted else "the data do not settle it, so quote the range or none"
-    )
-    return f"The frontier methods disagree on the exponent of N* beyond their intervals ({_list(values)}): {advice}."
-
-
-def _words(i: Interval) -> str:
-    text = f"{i.value:.3f}"
-    return f"{text} [{i.low:.3f}, {i.high:.3f}]" if i.bounded else text
-
-
-def _list(parts: Sequence[str]) -> str:
-    return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))

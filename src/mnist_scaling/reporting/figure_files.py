@@ -13,8 +13,8 @@ from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
 from mnist_scaling.reporting import figures
+from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.figures import Plot, style
-from mnist_scaling.reporting.loading import Study
 from mnist_scaling.reporting.prepare import Missing
 
 FORMATS = ("png", "svg", "pdf")

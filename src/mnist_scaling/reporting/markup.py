@@ -7,17 +7,20 @@ import re
 from markupsafe import Markup, escape
 
 from mnist_scaling.fitting.uncertainty.interval import Interval
-from mnist_scaling.reporting.text import NB, number
+from mnist_scaling.reporting.text import NB, bracket, number
 
 GREEK = {"alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ"}
 
 
 def power(symbol: str, exponent: Interval, bare: bool = False) -> Markup:
     """N<sup>−0.28</sup> [−0.32, −0.24]."""
-    raised = Markup("{}<sup>{}</sup>").format(symbol, number(exponent.value, 2))
-    if bare or not exponent.bounded:
-        return raised
-    return Markup("{}{}[{},{}{}]").format(raised, NB, number(exponent.low, 2), NB, number(exponent.high, 2))
+    raised = Markup("{}<sup>{}</sup>").format(symbol, _two_digits(exponent.value))
+    interval = "" if bare else bracket(exponent, _two_digits)
+    return Markup("{}{}{}").format(raised, NB, interval) if interval else raised
+
+
+def _two_digits(value: float) -> str:
+    return number(value, 2)
 
 
 def symbol(name: str) -> Markup:

@@ -1,41 +1,97 @@
-"""Numbers as people read them; text for figures and for the page alike."""
+"""Numbers as people read them: the one place where a number, or one with its interval, becomes text."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from mnist_scaling.fitting.uncertainty.interval import Interval
 
 NB = "\N{NO-BREAK SPACE}"
 """Between the parts of one number, so that no line ends inside it."""
 
+DASH = "—"
+"""Where there is no number."""
+
 LARGE = 10
 """From here on an estimate is no exponent: all its numbers have three digits, in place of three decimals."""
 
 
-def estimate(found: Interval) -> str:
-    """0.280 [0.250, 0.310], the value alone, or a dash; 155 [50.8, 772] where large, 2.00 [1.20, ∞) without an end."""
+def estimate(found: Interval, show: Callable[[float], str] | None = None, gap: str = NB) -> str:
+    """0.280 [0.250, 0.310], 2.00 [1.20, ∞) where an end is open, the value alone without an interval, or a dash.
+
+    Parameters
+    ----------
+    found : Interval
+    show : callable, optional
+        One number as text; without it `decimals`, or three digits where a number is large: 155 [50.8, 772].
+    gap : str
+        Between the parts.
+    """
     if not found.known:
-        return "—"
-    shown = [x for x in (found.value, found.low, found.high) if math.isfinite(x)]
-    digits = number if max(map(abs, shown)) >= LARGE else decimals
-    if found.bounded:
-        return f"{digits(found.value)}{NB}[{digits(found.low)},{NB}{digits(found.high)}]"
-    open_end = math.isfinite(found.low) and found.high == math.inf
-    return f"{digits(found.value)}{NB}[{digits(found.low)},{NB}∞)" if open_end else digits(found.value)
+        return DASH
+    show = show or digits(found)
+    return gap.join(filter(None, [show(found.value), bracket(found, show, gap)]))
+
+
+def bracket(found: Interval, show: Callable[[float], str] | None = None, gap: str = NB) -> str:
+    """The interval alone: [0.250, 0.310], [1.20, ∞), (−∞, 3.00]; empty where neither end is known."""
+    low, high = map(math.isfinite, (found.low, found.high))
+    if not (low or high):
+        return ""
+    show = show or digits(found)
+    start = f"[{show(found.low)}" if low else "(−∞"
+    return f"{start},{gap}{show(found.high)}]" if high else f"{start},{gap}∞)"
+
+
+def ends(found: Interval) -> str:
+    """The interval in a column of its own: 0.250 to 0.310, 1.200 or more, up to 3.000, or a dash."""
+    low, high = map(math.isfinite, (found.low, found.high))
+    if low and high:
+        return f"{decimals(found.low)} to {decimals(found.high)}"
+    return f"{decimals(found.low)} or more" if low else f"up to {decimals(found.high)}" if high else DASH
+
+
+def digits(found: Interval) -> Callable[[float], str]:
+    """How the numbers of an estimate are shown, so that all of them are shown alike."""
+    known = [abs(x) for x in (found.value, found.low, found.high) if math.isfinite(x)]
+    return number if max(known) >= LARGE else decimals
 
 
 def decimals(value: float) -> str:
     """An exponent or a floor: three decimals, so that a column of them lines up."""
-    if value == 0 or not abs(value) < 100:
-        return number(value)
-    return f"{value:.3f}".replace("-", "−")
+    return f"{value:.3f}".replace("-", "−") if 0 < abs(value) < 100 else number(value)
+
+
+def signed(value: float) -> str:
+    """A difference, with its sign: +0.031, −0.010."""
+    return f"{value:+.3f}".replace("-", "−")
+
+
+def percent(value: float) -> str:
+    """A log ratio as a change in per cent, with its sign: +1.5 %."""
+    return f"{100 * math.expm1(value):+.1f} %".replace("-", "−")
+
+
+def factor(value: float) -> str:
+    """How many times as much: 1.28, or 41,455."""
+    return f"{value:.2f}" if value < 100 else f"{value:,.0f}"
+
+
+def three_digits(value: float) -> str:
+    """A setting, a hold-out error: 0.0021, 5e+04."""
+    return f"{value:.3g}".replace("-", "−") if math.isfinite(value) else DASH
+
+
+def one_decimal(value: float) -> str:
+    """An AICc: −29.2."""
+    return f"{value:.1f}".replace("-", "−") if math.isfinite(value) else DASH
 
 
 def number(value: float | None, digits: int = 3) -> str:
     """A measured number: fixed decimals where that reads well, a power of ten beyond, a true minus sign."""
     if value is None or not math.isfinite(value):
-        return "—"
+        return DASH
     if value == 0:
         return "0"
     if 1e-3 <= abs(value) < 1e3:
@@ -48,6 +104,8 @@ def number(value: float | None, digits: int = 3) -> str:
 
 def power_of_ten(value: float) -> str:
     """1.7e13 as 1.7 × 10¹³."""
+    if not math.isfinite(value):
+        return DASH
     mantissa, exponent = f"{value:.1e}".split("e")
     raised = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
     return f"{mantissa}{NB}×{NB}10{raised}".replace("-", "−")
@@ -55,7 +113,7 @@ def power_of_ten(value: float) -> str:
 
 def count(value: float) -> str:
     """A whole number with thousands separated; a power of ten from a billion on."""
-    return "—" if not math.isfinite(value) else f"{value:,.0f}" if abs(value) < 1e9 else power_of_ten(value)
+    return f"{value:,.0f}" if abs(value) < 1e9 else power_of_ten(value)
 
 
 def short(value: float) -> str:
@@ -64,6 +122,11 @@ def short(value: float) -> str:
         if abs(value) >= size * 0.9995:
             return f"{value / size * (1 + 1e-9):.3g}{letter}"  # 3.125k is 3.13k, not to even
     return f"{value:.3g}"
+
+
+def spaced(name: str) -> str:
+    """The name of a law or of a flag in words: power N floor."""
+    return name.replace("_", " ")
 
 
 def plural(how_many: int, word: str) -> str:

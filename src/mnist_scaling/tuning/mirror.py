@@ -98,8 +98,8 @@ class Mirror:
         except Exception as error:  # SQLAlchemy and the drivers raise their own types
             if not self._is_away:
                 print(
-                    f"Warning: the mirror for Optuna's dashboard, {shown(self._url or layout.JOURNAL)}, can't be written "
-                    f"({type(error).__name__}). The study goes on without it, and a later sweep fills it.",
+                    f"Warning: the mirror for Optuna's dashboard, {shown(self._url or layout.JOURNAL)}, can't be "
+                    f"written ({type(error).__name__}). The study goes on without it, and a later sweep fills it.",
                     file=sys.stderr,
                 )
             self._is_away = True

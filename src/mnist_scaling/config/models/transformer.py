@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mnist_scaling.config.family import ModelConfig
-from mnist_scaling.config.rules import require
+from mnist_scaling.config.rules import holds, require
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class TransformerConfig(ModelConfig):
         super().__post_init__()
         for key in ("heads", "patch"):
             value = getattr(self, key)
-            require(value >= 1, f"`model.{key} >= 1` must hold, but got {value}: give a positive whole number.")
+            holds(value >= 1, f"model.{key} >= 1", value, "give a positive whole number.")
         divisors = [str(n) for n in range(1, self.width + 1) if self.width % n == 0]
         require(
             self.width % self.heads == 0,
@@ -40,7 +40,7 @@ class TransformerConfig(ModelConfig):
         )
         for key in ("attention_dropout", "residual_dropout"):
             value = getattr(self, key)
-            require(0 <= value < 1, f"`0 <= model.{key} < 1` must hold, but got {value:g}: give a probability.")
+            holds(0 <= value < 1, f"0 <= model.{key} < 1", value, "give a probability.")
 
     @property
     def embed_dim(self) -> int:

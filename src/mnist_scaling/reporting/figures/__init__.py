@@ -9,6 +9,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.figures import accuracy as draw_a
 from mnist_scaling.reporting.figures import best_settings as draw_b
 from mnist_scaling.reporting.figures import compute as draw_c
@@ -16,7 +17,6 @@ from mnist_scaling.reporting.figures import laws as draw_l
 from mnist_scaling.reporting.figures import losses as draw_loss
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.figures import tuning as draw_t
-from mnist_scaling.reporting.loading import Study
 from mnist_scaling.reporting.prepare import Missing, accuracy, best_settings, change, compute, laws, losses, tuning
 
 
@@ -29,8 +29,9 @@ class Plot:
     section: str
     title: str
     caption: str
-    prepare: Callable[[Study], Any]
-    """Data of the figure, or `Missing` with the reason; a ``note`` attribute is added to the caption."""
+    prepare: Callable[[Any], Any]
+    """From a `Study`, or a `Pair` of arms, the data of the figure or `Missing` with the reason; a ``note`` attribute is
+    added to the caption."""
     draw: Callable[[Any], Figure]
     needs_trials: bool = False
     """Whether it is about how a study was tuned, so that a table from elsewhere can't have it."""

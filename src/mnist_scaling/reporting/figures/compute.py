@@ -12,7 +12,7 @@ from matplotlib.ticker import LogFormatterMathtext, LogLocator, NullLocator
 
 from mnist_scaling.fitting.frontier.fronts import METHODS
 from mnist_scaling.reporting.figures import style
-from mnist_scaling.reporting.prepare.compute import Compute, Frontier, IsoFlops, Optimum, exponent_label
+from mnist_scaling.reporting.prepare.compute import Compute, IsoFlops, Optima, Optimum, exponent_label
 from mnist_scaling.reporting.text import number
 
 MARKERS = "osD^vPX"
@@ -59,7 +59,7 @@ def draw_compute(data: Compute) -> Figure:
     return figure
 
 
-def draw_frontier(data: Frontier) -> Figure:
+def draw_frontier(data: Optima) -> Figure:
     """N*(C) and D*(C) by every method; the band is the range that was run."""
     figure = style.new_figure(height=3.3)
     panels = figure.subplots(1, 2)

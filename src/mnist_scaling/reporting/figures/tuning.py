@@ -11,9 +11,9 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
+from mnist_scaling.reporting.documents.loading import axis_value
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.figures.maps import draw_map
-from mnist_scaling.reporting.loading import axis_value
 from mnist_scaling.reporting.prepare.change import Change, Direction
 from mnist_scaling.reporting.prepare.tuning import Curse, Grid, Grids, History
 from mnist_scaling.reporting.text import estimate

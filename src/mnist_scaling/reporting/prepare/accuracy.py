@@ -18,7 +18,7 @@ from scipy.special import stdtrit
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.fitting.uncertainty.least_squares import LEVEL, exponent
-from mnist_scaling.reporting.loading import Study
+from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.prepare import Missing
 from mnist_scaling.reporting.text import listing, plural
 from mnist_scaling.study.provenance import DATA

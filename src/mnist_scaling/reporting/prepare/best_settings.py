@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from mnist_scaling.fitting.uncertainty.interval import Interval
-from mnist_scaling.reporting.fits_json import known_settings_laws
-from mnist_scaling.reporting.loading import Study
+from mnist_scaling.reporting.documents.loading import Study
+from mnist_scaling.reporting.documents.tuning_records import OK, PredictedSettings, SettingsRecord, known_settings_laws
 from mnist_scaling.reporting.prepare import Missing
-from mnist_scaling.reporting.text import listing, short
+from mnist_scaling.reporting.text import estimate, listing, short, three_digits
 from mnist_scaling.settings.optimal_settings import KeyLaws
 from mnist_scaling.settings.setting_prior import predict
 from mnist_scaling.study.columns import label
@@ -20,6 +18,7 @@ from mnist_scaling.study.columns import label
 SIZES = ("N", "D")
 USELESS = 0.5
 """A prediction that spans more than this share of the range is said to be of little use."""
+
 _POINTS = 50
 
 
@@ -53,17 +52,15 @@ class BestSettings:
 
 def best_settings(study: Study) -> BestSettings | Missing:
     """Best settings and their laws, from `settings_laws` of fits.json."""
-    found = study.fits.get("settings_laws")
-    if not found or found["status"] != "ok":
-        return Missing(found["status"] if found else "fits.json has no laws of the best settings: run `fit` again.")
-    if "predicted" not in found:
-        return Missing("fits.json is older than this figure: run `fit` again.")
+    found = study.fits.settings_laws
+    if found is None or found.status != OK:
+        return Missing(found.status if found else "fits.json has no laws of the best settings: run `fit` again.")
     laws = known_settings_laws(found)
     rows = [panels for one in laws if (panels := _panels(study, found, one))]
     without = [f"{label(one.key.name)} ({_within(one.status)})" for one in laws if not one.laws]
     if not rows:
         return Missing(f"No tuned setting has a law against size: {listing(without)}.")
-    note = [predicted_settings(found), f"There is no law for {listing(without)}." if without else ""]
+    note = [predicted_settings(found.predicted), f"There is no law for {listing(without)}." if without else ""]
     return BestSettings(rows, " ".join(filter(None, note)))
 
 
@@ -72,18 +69,18 @@ def _within(sentence: str) -> str:
     return sentence[:1].lower() + sentence[1:].rstrip(".")
 
 
-def _panels(study: Study, found: dict[str, Any], one: KeyLaws) -> list[Panel]:
+def _panels(study: Study, found: SettingsRecord, one: KeyLaws) -> list[Panel]:
     """A key against each size that its law holds; none where its only laws are against steps or loss."""
     law = next((law for law in one.laws if set(law.against) <= set(SIZES)), None)
     if law is None:
         return []
-    cells = pd.DataFrame([{"row": c["row"], **c["best"][one.key.name]} for c in found["cells"] if c["used"]]).set_index(
+    cells = pd.DataFrame([{"row": c["row"], **c["best"][one.key.name]} for c in found.cells if c["used"]]).set_index(
         "row"
     )
     cells = cells.join(study.cells[list(SIZES)]).astype(float).dropna(subset=["value", *SIZES])
-    known = found.get("predicted")
-    guess = (known or {"settings": {}})["settings"].get(one.key.name)
-    target = pd.DataFrame([{**known["at"], **guess, "side": 0.0}] if known and guess else [])
+    known = found.predicted
+    guess = known.settings.get(one.key.name) if known else None
+    target = pd.DataFrame([{**known.at, **guess.record(), "side": 0.0}] if known and guess else [])
     panels = []
     for variable in law.against:
         other = next((size for size in law.against if size != variable), None)
@@ -93,7 +90,7 @@ def _panels(study: Study, found: dict[str, Any], one: KeyLaws) -> list[Panel]:
         lines = []
         for level in levels:
             for x in grid:
-                at = predict(law, one, {variable: x, **({other: level} if other else {})}, found["level"])
+                at = predict(law, one, {variable: x, **({other: level} if other else {})}, found.level or np.nan)
                 lines.append({"level": level, "x": x, **at.record()})
         panels.append(
             Panel(
@@ -117,21 +114,15 @@ def _levels(values: pd.Series) -> list[float]:
     return sorted({distinct[0], distinct[len(distinct) // 2], distinct[-1]})
 
 
-def predicted_settings(found: dict[str, Any]) -> str:
-    """A sentence about the cell whose settings `fit` predicted; empty where it predicted none."""
-    known = found.get("predicted")
-    if not known or not known["settings"]:
+def predicted_settings(predicted: PredictedSettings | None) -> str:
+    """The best settings of the cell that `fit` predicted; empty where it predicted none."""
+    if predicted is None or not predicted.settings:
         return ""
-    at = " and ".join(f"{size} = {short(value)}" for size, value in known["at"].items())
+    at = " and ".join(f"{size} = {short(value)}" for size, value in predicted.at.items())
     parts = []
-    for name, guess in known["settings"].items():
-        wide = f" ({100 * guess['share_of_range']:.0f} % of the range, so of little use)"
-        wide = wide if guess["share_of_range"] > USELESS else ""
-        parts.append(f"{label(name)} {value_and_ends(Interval.of(guess))}{wide}")
+    for name, guess in predicted.settings.items():
+        wide = f" ({100 * guess.share_of_range:.0f} % of the range, so of little use)"
+        parts.append(
+            f"{label(name)} {estimate(guess, three_digits, ' ')}{wide if guess.share_of_range > USELESS else ''}"
+        )
     return f"For a new cell with {at} the laws predict {listing(parts)}."
-
-
-def value_and_ends(found: Interval) -> str:
-    """0.0021 [0.0014, 0.0032]: a setting, in three digits."""
-    value, low, high = (f"{v:.3g}" for v in (found.value, found.low, found.high))
-    return f"{value} [{low}, {high}]"

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from mnist_scaling.fitting.uncertainty.interval import Interval
-from mnist_scaling.reporting.loading import Study, axis_value
+from mnist_scaling.reporting.documents.loading import Study, axis_value
+from mnist_scaling.reporting.documents.tuning_records import OK, ChangeSlice
 from mnist_scaling.reporting.prepare import Missing
-from mnist_scaling.settings.tuning_change import CHANGE, SIMULTANEOUS, SOURCES
+from mnist_scaling.settings.tuning_change import SOURCES
 from mnist_scaling.study import layout
 from mnist_scaling.study.columns import label
 
@@ -20,7 +22,7 @@ COLUMNS = ("N", "D", *SOURCES, "tuned_se")
 
 
 @dataclass(frozen=True)
-class Slice:
+class LevelExponents:
     """Exponents along one line of the grid."""
 
     level: float
@@ -40,7 +42,7 @@ class Direction:
     """N or D."""
     other: str | None
     """Axis whose levels the slices are listed by."""
-    slices: list[Slice]
+    slices: list[LevelExponents]
 
 
 @dataclass(frozen=True)
@@ -60,23 +62,23 @@ class Change:
 
 def change(study: Study) -> Change | Missing:
     """Untuned against tuned, on the cells that have both."""
-    record = study.fits.get("tuning_change")
+    record = study.fits.tuning_change
     if record is None:
         named = layout.name_argument(study.folder)
         return Missing(f"fits.json has no tuning_change: run `python -m mnist_scaling.fit {named}` again.")
-    if record["status"] != "ok":
-        return Missing(record["status"])
+    if record.status != OK:
+        return Missing(record.status)
     table = losses(study)
     both = table.dropna(subset=["untuned", "tuned"])
     other = {"N": study.roles.data, "D": study.roles.size}
-    found: dict[str, list[Slice]] = {}
-    for part in record["slices"]:
-        found.setdefault(part["variable"], []).append(_slice(part, other[part["variable"]], both))
+    found: dict[str, list[LevelExponents]] = {}
+    for part in record.slices:
+        found.setdefault(part.variable, []).append(_slice(part, other[part.variable], both))
     directions = [Direction(variable, other[variable], slices) for variable, slices in found.items()]
-    plane = {source: {k: Interval.of(i) for k, i in by.items()} for source, by in record["plane"].items()}
-    lost = len(record["left_out"])
+    plane = {source: dict(by) for source, by in record.plane.items()}
+    lost = len(record.left_out or ())
     note = f"{lost} of {len(table)} cells lack one of the two and are left out." if lost else ""
-    return Change(directions, plane, both, record["level"], describe(record["setting"]), note)
+    return Change(directions, plane, both, record.level or np.nan, describe(record.setting), note)
 
 
 def losses(study: Study) -> pd.DataFrame:
@@ -87,7 +89,7 @@ def losses(study: Study) -> pd.DataFrame:
     pandas.DataFrame
         `COLUMNS`; without rows where fits.json has no untuned losses.
     """
-    rows = study.fits.get("tuning_change", {}).get("cells", [])
+    rows = study.fits.tuning_change.cells if study.fits.tuning_change else []
     return pd.DataFrame(rows, columns=["row", *COLUMNS]).set_index("row").astype(float)
 
 
@@ -96,8 +98,8 @@ def describe(setting: Mapping[str, Any]) -> str:
     return ", ".join(f"{label(k)} {axis_value(v)}" for k, v in sorted(setting.items(), reverse=True))
 
 
-def _slice(part: Mapping[str, Any], other: str | None, both: pd.DataFrame) -> Slice:
-    cells = both.loc[part["rows"], [part["variable"], "untuned", "tuned", "tuned_se"]]
-    name = f"{label(other)} {axis_value(part['at'], other)}" if other and part["fixed"] else ""
-    exponents = {source: Interval.of(part[source]) for source in (*SOURCES, CHANGE, SIMULTANEOUS)}
-    return Slice(part["at"], name, cells.rename(columns={part["variable"]: "x"}), exponents)
+def _slice(part: ChangeSlice, other: str | None, both: pd.DataFrame) -> LevelExponents:
+    cells = both.loc[list(part.rows), [part.variable, "untuned", "tuned", "tuned_se"]]
+    name = f"{label(other)} {axis_value(part.at, other)}" if other and part.fixed else ""
+    at = np.nan if part.at is None else part.at
+    return LevelExponents(at, name, cells.rename(columns={part.variable: "x"}), dict(part.exponents))

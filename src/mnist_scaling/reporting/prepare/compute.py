@@ -10,7 +10,8 @@ import pandas as pd
 
 from mnist_scaling.fitting.frontier.fronts import METHODS
 from mnist_scaling.fitting.uncertainty.interval import Interval
-from mnist_scaling.reporting.loading import Study
+from mnist_scaling.reporting.documents.fits_json import OK
+from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.prepare import Missing
 from mnist_scaling.reporting.prepare.losses import levels, selected_law
 from mnist_scaling.reporting.text import number
@@ -50,10 +51,10 @@ def compute(study: Study) -> Compute | Missing:
         alone = np.arange(len(cells)) if level.scattered else group  # no line joins scattered cells
         parts.append(cells.assign(level=level.value, label=level.label, group=place * len(rows) + alone))
     cells = pd.concat(parts)
-    found = study.fits["frontier"]
-    method = next((m for m in ("hull", "pareto") if found.get(m, {}).get("points")), "")
-    frontier = pd.DataFrame(found[method]["points"] if method else [], columns=["C", "loss"]).astype(float)
-    exponent = Interval.of(found[method].get("loss_exponent")) if method else Interval()
+    found = study.fits.frontier
+    method = next((m for m in ("hull", "pareto") if m in found and found[m].points), "")
+    frontier = pd.DataFrame(found[method].points if method else [], columns=["C", "loss"]).astype(float)
+    exponent = found[method].loss_exponent if method else Interval()
     note = f"It stands on {len(frontier)} of {len(cells)} cells." if len(frontier) else "No frontier could be formed."
     law = selected_law(study, "C", (cells["C"].min(), cells["C"].max()), np.nan)
     names = (f"{study.call('loss')}{study.unit}", label(size) if size and study.is_study else study.call("N"))
@@ -74,7 +75,7 @@ class Optimum:
 
 
 @dataclass(frozen=True)
-class Frontier:
+class Optima:
     """All methods side by side, and the box of what was run."""
 
     optima: list[Optimum]
@@ -83,16 +84,16 @@ class Frontier:
     note: str
 
 
-def frontier(study: Study) -> Frontier | Missing:
+def frontier(study: Study) -> Optima | Missing:
     """The compute-efficient frontier by every method that has points."""
     optima, absent = [], []
-    for method, found in study.fits["frontier"].items():
-        points = pd.DataFrame(found.get("points", []), columns=["C", "N", "D"]).astype(float).dropna().sort_values("C")
-        exponents = {k: Interval.of(found.get(f"{k}_exponent")) for k in ("N", "D")}
+    for method, found in study.fits.frontier.items():
+        points = pd.DataFrame(found.points, columns=["C", "N", "D"]).astype(float).dropna().sort_values("C")
+        exponents = {"N": found.N_exponent, "D": found.D_exponent}
         if len(points) and any(e.known for e in exponents.values()):
             optima.append(Optimum(method, METHODS.get(method, method), points, exponents))
         else:
-            absent.append(f"{METHODS.get(method, method)}: {found.get('status', 'no exponent')}.")
+            absent.append(f"{METHODS.get(method, method)}: {found.status}.")
     if study.roles.size is None or study.roles.data is None:
         what = "grid holds one of them still" if study.is_study else "table has one of them still, or not at all"
         return Missing(f"A frontier needs model size and data size to vary; this {what}.")
@@ -102,11 +103,11 @@ def frontier(study: Study) -> Frontier | Missing:
     if not np.isfinite(ranges["C"]).all():
         ends = [(o.points["C"].min(), o.points["C"].max()) for o in optima]
         ranges["C"] = (min(low for low, _ in ends), max(high for _, high in ends))
-    return Frontier(optima, ranges, " ".join(absent))
+    return Optima(optima, ranges, " ".join(absent))
 
 
 @dataclass(frozen=True)
-class IsoFlop:
+class IsoFlopCurve:
     """Loss over N at one budget."""
 
     budget: float
@@ -124,7 +125,7 @@ class IsoFlop:
 class IsoFlops:
     """All budgets."""
 
-    curves: list[IsoFlop]
+    curves: list[IsoFlopCurve]
     note: str
     loss: str = "loss"
     """What the loss is called."""
@@ -132,10 +133,10 @@ class IsoFlops:
 
 def isoflops(study: Study) -> IsoFlops | Missing:
     """The isoFLOP curves of fits.json."""
-    found = study.fits["frontier"].get("isoflop", {})
-    records = found.get("curves", [])
-    if not records:
-        return Missing(f"No isoFLOP curve: {found.get('status', 'fits.json has none')}.")
+    found = study.fits.frontier.get("isoflop")
+    records = found.extra.get("curves") if found else None
+    if found is None or not records:
+        return Missing(f"No isoFLOP curve: {found.status if found else 'fits.json has none'}.")
     curves = [_isoflop(r) for r in sorted(records, key=lambda r: r["C"])]
     kinds = pd.Series([c.quality for c in curves]).value_counts()
     words = {
@@ -145,13 +146,13 @@ def isoflops(study: Study) -> IsoFlops | Missing:
         "not_convex": "no minimum",
     }
     shares = ", ".join(f"{words.get(str(k), k)} {v}" for k, v in kinds.items())
-    how = found.get("how", "")
-    status = "" if found.get("status", "ok") == "ok" else f" {found['status']}."
+    how = found.extra.get("how", "")
+    status = "" if found.status == OK else f" {found.status}."
     note = f"Points: {how}. Of {len(curves)} budgets: {shares}.{status}"
     return IsoFlops(curves, note, f"{study.call('loss')}{study.unit}")
 
 
-def _isoflop(record: dict[str, Any]) -> IsoFlop:
+def _isoflop(record: dict[str, Any]) -> IsoFlopCurve:
     points = pd.DataFrame({"N": record["N"], "loss": record["loss"]}).astype(float).sort_values("N")
     log_n = np.linspace(np.log(points["N"].min()), np.log(points["N"].max()), 60)
     coefficients = record.get("coefficients") or [None]
@@ -161,7 +162,7 @@ def _isoflop(record: dict[str, Any]) -> IsoFlop:
         curve = pd.DataFrame({"N": np.exp(log_n), "loss": loss})
     least = record.get("minimum")
     minimum = (float(least["N"]), float(least["loss"])) if least else None
-    return IsoFlop(float(record["C"]), points, curve, minimum, str(record.get("quality", "")))
+    return IsoFlopCurve(float(record["C"]), points, curve, minimum, str(record.get("quality", "")))
 
 
 def exponent_label(symbol: str, exponent: Interval) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from mnist_scaling.fitting.uncertainty.interval import Interval
-from mnist_scaling.reporting.loading import Study
+from mnist_scaling.reporting.documents.fits_json import LawRecord
+from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.prepare import Missing
 
 MOST_LAWS = 6
@@ -17,15 +17,9 @@ MOST_LEVELS = 20
 """Rows or columns of a map of residuals that can still be read."""
 
 
-def fitted(study: Study) -> dict[str, dict[str, Any]]:
+def fitted(study: Study) -> dict[str, LawRecord]:
     """Laws with numbers, by name; those that were refused are left out."""
-    return {k: law for k, law in study.fits["laws"].items() if law.get("rmse_log") is not None}
-
-
-def is_joint(law: dict[str, Any]) -> bool:
-    """Whether a law holds both N and D."""
-    inputs = law.get("inputs")
-    return len(inputs) > 1 if inputs else {"N", "D"} <= set(law["formula"].replace("^", " ").replace("/", " ").split())
+    return {k: law for k, law in study.fits.laws.items() if law.fitted}
 
 
 @dataclass(frozen=True)
@@ -45,18 +39,18 @@ def exponents(study: Study) -> Exponents | Missing:
             {
                 "label": name.replace("_", " "),
                 **vars(slope),
-                "kind": "joint law" if is_joint(law) else "one-variable law",
+                "kind": "joint law" if law.is_joint else "one-variable law",
             }
             for name, law in fitted(study).items()
-            if (slope := Interval.of(law.get("slopes", {}).get(variable))).known
+            if (slope := law.slopes.get(variable)) and slope.known
         ]
         if rows:
             title = f"$-\\partial\\ln L/\\partial\\ln {variable}$ at the largest cell"
             groups[title] = pd.DataFrame(rows).sort_values("kind", ascending=False, kind="stable")
     methods = [
-        {"label": name, **vars(-e), "kind": "frontier"}
-        for name, found in study.fits["frontier"].items()
-        if (e := Interval.of(found.get("loss_exponent"))).known
+        {"label": name, **vars(-found.loss_exponent), "kind": "frontier"}
+        for name, found in study.fits.frontier.items()
+        if found.loss_exponent.known
     ]
     if methods:
         groups["$-\\mathrm{d}\\ln L/\\mathrm{d}\\ln C$ on the frontier"] = pd.DataFrame(methods)
@@ -79,7 +73,7 @@ class Residuals:
 
 def residuals(study: Study) -> Residuals | Missing:
     """Where each joint law misses, best by AICc first."""
-    joint = {k: law for k, law in fitted(study).items() if is_joint(law) and law.get("residuals")}
+    joint = {k: law for k, law in fitted(study).items() if law.is_joint and law.residuals}
     if not joint:
         return Missing(
             "No joint law in N and D was fitted: it needs a grid in which both vary, with more cells than parameters."
@@ -93,21 +87,21 @@ def residuals(study: Study) -> Residuals | Missing:
     # A floor that ended at zero leaves the law without one: the same map twice.
     twice = [k for k, law in joint.items() if k.endswith("_floor") and _without_floor(law) and k[:-6] in joint]
     joint = {k: law for k, law in joint.items() if k not in twice}
-    ordered = sorted(joint, key=lambda k: float("inf") if joint[k]["aicc"] is None else joint[k]["aicc"])
+    ordered = sorted(joint, key=lambda k: float(np.nan_to_num(joint[k].aicc, nan=np.inf)))
     laws = {name: _grid(study, joint[name]) for name in ordered[:MOST_LAWS]}
     relative = study.cells["se"] / study.cells["loss"]
-    rmse = {name: float(joint[name]["rmse_log"]) for name in laws}
+    rmse = {name: joint[name].rmse_log for name in laws}
     noise = float((relative**2).mean() ** 0.5)
     note = f"Repeats say that seeds move a cell's mean by about {100 * noise:.1f} %." if noise == noise else ""
     return Residuals(laws, rmse, noise, note)
 
 
-def _without_floor(law: dict[str, Any]) -> bool:
-    return "E" in law["params"] and law["params"]["E"]["value"] == 0
+def _without_floor(law: LawRecord) -> bool:
+    return "E" in law.params and law.params["E"].value == 0
 
 
-def _grid(study: Study, law: dict[str, Any]) -> pd.DataFrame:
-    rows = pd.DataFrame(law["residuals"]).set_index("row")["residual"].astype(float)
+def _grid(study: Study, law: LawRecord) -> pd.DataFrame:
+    rows = pd.Series({one.row: one.residual for one in law.residuals or ()})
     cells = study.cells.loc[rows.index]
     long = pd.DataFrame({"N": cells["N"], "D": cells["D"], "residual": rows})
     return long.pivot_table(index="N", columns="D", values="residual").sort_index(ascending=False)

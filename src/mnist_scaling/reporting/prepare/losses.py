@@ -10,7 +10,7 @@ import pandas as pd
 
 from mnist_scaling.fitting.laws import ALL
 from mnist_scaling.fitting.uncertainty.interval import Interval
-from mnist_scaling.reporting.loading import Study, axis_value
+from mnist_scaling.reporting.documents.loading import Study, axis_value
 from mnist_scaling.reporting.prepare import Missing
 from mnist_scaling.study.columns import label
 
@@ -20,7 +20,7 @@ MOST_PANELS, MOST_LINES, BINS = 6, 15, 6
 
 
 @dataclass(frozen=True)
-class Law:
+class StraightFit:
     """loss = scale * x^-exponent as fits.json has it, and the x that it was fitted on."""
 
     scale: float
@@ -48,7 +48,7 @@ class Line:
     """N or D that the line holds still."""
     points: pd.DataFrame
     """Columns x, loss, se; sorted by x."""
-    law: Law | None
+    law: StraightFit | None
     """The power law of these cells alone."""
     selected: pd.DataFrame | None = None
     """Columns x, loss: the selected law at `fixed`."""
@@ -151,31 +151,32 @@ def selected_law(
     pandas.DataFrame or None
         Columns x, loss.
     """
-    name = study.fits.get("selected")
-    record = study.fits["laws"].get(name, {}) if name else {}
-    inputs, other = set(record.get("inputs", ())), "D" if variable == "N" else "N"
-    values = {key: found["value"] for key, found in record.get("params", {}).items()}
-    if name not in ALL or variable not in inputs or not inputs <= {variable, other} or None in values.values():
+    name = study.fits.selected
+    record = study.fits.laws.get(name or "")
+    if record is None or name not in ALL:
         return None
-    part = record.get("slice") or {}
-    if len(inputs) == 1 and part.get("value") and not np.isclose(part["value"], fixed, rtol=1e-6):
+    inputs, other = set(record.inputs), "D" if variable == "N" else "N"
+    values = {key: found.value for key, found in record.params.items()}
+    if variable not in inputs or not inputs <= {variable, other} or not np.isfinite([*values.values()]).all():
+        return None
+    at = record.slice.value if record.slice else None
+    if len(inputs) == 1 and at and not np.isclose(at, fixed, rtol=1e-6):
         return None
     x = np.geomspace(*ends, points)
     sizes = {variable: x} | ({other: fixed} if len(inputs) > 1 else {})
     return pd.DataFrame({"x": x, "loss": ALL[name].predict(values, **sizes)})
 
 
-def _law(study: Study, variable: str, rows: pd.DataFrame) -> Law | None:
+def _law(study: Study, variable: str, rows: pd.DataFrame) -> StraightFit | None:
     """The fitted slice that used exactly these cells."""
-    found = [s for s in study.fits.get("slices", []) if s["variable"] == variable and set(s["rows"]) == set(rows.index)]
-    if not found or "params" not in found[0]:
+    found = [s for s in study.fits.slices if s.variable == variable and set(s.rows) == set(rows.index)]
+    if not found or not found[0].params:
         return None
-    scale, exponent = found[0]["params"].values()
-    exponent = Interval.of(exponent)
-    if scale["value"] is None or not exponent.known:
+    scale, exponent = found[0].params.values()
+    if not scale.known or not exponent.known:
         return None
     x = rows[variable].to_numpy(float)
-    return Law(float(scale["value"]), exponent, (x.min(), x.max()), float(np.exp(np.log(x).mean())))
+    return StraightFit(scale.value, exponent, (x.min(), x.max()), float(np.exp(np.log(x).mean())))
 
 
 def _note(study: Study, panels: dict[str, list[Line]]) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mnist_scaling.reporting.loading import Study, axis_value
+from mnist_scaling.reporting.documents.loading import Study, axis_value
 from mnist_scaling.reporting.prepare import Missing
 from mnist_scaling.reporting.prepare.change import losses
 from mnist_scaling.reporting.text import count, number

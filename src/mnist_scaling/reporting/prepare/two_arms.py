@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from mnist_scaling.fitting.uncertainty.interval import Interval
+from mnist_scaling.reporting.documents.comparison_json import Pair
 from mnist_scaling.reporting.prepare import Missing
+from mnist_scaling.reporting.text import spaced
 
 MOST_ROWS = 30
 """Differences of exponents that the figure holds; the table has them all."""
@@ -58,17 +57,11 @@ class Differences:
     note: str
 
 
-def names_of(record: Mapping[str, Any]) -> tuple[str, str]:
-    """Names of a and b."""
-    a, b = (str(arm["name"]) for arm in record["arms"])
-    return a, b
-
-
-def ratios(record: Mapping[str, Any]) -> Ratios | Missing:
+def ratios(pair: Pair) -> Ratios | Missing:
     """Ratio of the losses of each cell."""
-    if not record["paired"]:
+    if not pair.paired:
         return Missing("The arms share too few cells, so no cell has a ratio of losses.")
-    points = pd.DataFrame(record["points"])
+    points = pd.DataFrame(pair.points)
     variables = tuple(v for v in ("N", "D", "C") if v in points and points[v].nunique() > 1)[:2]
     points["ratio"] = points["loss_b"] / points["loss_a"]
     design = np.column_stack([np.ones(len(points)), *(np.log(points[v]) for v in variables)])
@@ -76,50 +69,49 @@ def ratios(record: Mapping[str, Any]) -> Ratios | Missing:
     return Ratios(points, variables)
 
 
-def curves(record: Mapping[str, Any]) -> Curves | Missing:
+def curves(pair: Pair) -> Curves | Missing:
     """Loss against compute."""
     rows = [
         {"arm": arm, "C": p["C"], "loss": p[f"loss_{arm}"]}
-        for p in record["points"]
+        for p in pair.points
         for arm in "ab"
         if p.get("C") and p[f"loss_{arm}"] is not None
     ]
     if not rows:
         return Missing("The tables have no C, so nothing is said of compute.")
-    lines = [{"arm": arm, **point} for arm, points in record["frontiers"].items() for point in points]
-    return Curves(pd.DataFrame(rows), pd.DataFrame(lines, columns=["arm", "C", "loss"]), names_of(record))
+    lines = [{"arm": arm, **point} for arm, points in pair.frontiers.items() for point in points]
+    return Curves(pd.DataFrame(rows), pd.DataFrame(lines, columns=["arm", "C", "loss"]), pair.names)
 
 
-def multiples(record: Mapping[str, Any]) -> Multiples | Missing:
+def multiples(pair: Pair) -> Multiples | Missing:
     """The multiplier between the smallest and the largest compute."""
-    line = pd.DataFrame(record["curve"], columns=["C", "value", "low", "high"]).astype(float)
+    line = pd.DataFrame([vars(point) for point in pair.curve], columns=["C", "value", "low", "high"]).astype(float)
     if not line["value"].notna().any():
         return Missing("No loss is reached by both arms inside the compute that they cover, or the tables have no C.")
     return Multiples(line[line["value"].notna()])
 
 
-def differences(record: Mapping[str, Any]) -> Differences | Missing:
+def differences(pair: Pair) -> Differences | Missing:
     """Every difference that has an interval, the paired slopes first, then from narrow to wide."""
     rows = [
-        (f"{SYMBOLS[k]}, cell by cell" if record["paired"] else f"{SYMBOLS[k]}, shared range", found["difference"])
-        for k, found in record["slopes"].items()
+        (f"{SYMBOLS[k]}, cell by cell" if pair.paired else f"{SYMBOLS[k]}, shared range", found.difference)
+        for k, found in pair.slopes.items()
     ]
-    head = len([1 for _, d in rows if Interval.of(d).bounded])
-    for e in record["exponents"]:
-        name = _called(e["parameter"])
+    head = len([1 for _, d in rows if d.bounded])
+    for e in pair.exponents:
+        name = _called(e.parameter)
         if name is None:
             continue
-        source = str(e.get("law") or e.get("method")).replace("_", " ")
-        at = f", {e['at']}" if e.get("at") else ""
-        rows.append((f"{name}, {source}{at}", e["difference"]))
-    known = [(label, Interval.of(d)) for label, d in rows if Interval.of(d).bounded]
+        at = f", {e.at}" if e.at else ""
+        rows.append((f"{name}, {spaced(e.law or e.method)}{at}", e.difference))
+    known = [(label, d) for label, d in rows if d.bounded]
     if not known:
         return Missing("No difference of exponents has an interval.")
     known[head:] = sorted(known[head:], key=lambda row: row[1].high - row[1].low)
     shown = [{"label": label, "value": i.value, "low": i.low, "high": i.high} for label, i in known[:MOST_ROWS]]
     more = len(known) - len(shown)
     note = f"{more} more, with wider intervals, stand in the table." if more else ""
-    return Differences(pd.DataFrame(shown), float(record["margin"]), note)
+    return Differences(pd.DataFrame(shown), pair.margin, note)
 
 
 def _called(parameter: str) -> str | None:

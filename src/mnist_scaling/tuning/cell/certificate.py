@@ -99,9 +99,7 @@ def pooled_noise(cells: Sequence[Sequence[float]]) -> float | None:
     return float(np.sqrt(np.average([np.var(x, ddof=1) for x in several], weights=freedom)))
 
 
-def importances(
-    space: Mapping[str, BaseDistribution], trials: Sequence[Trial], seed: int = 0
-) -> dict[str, float]:
+def importances(space: Mapping[str, BaseDistribution], trials: Sequence[Trial], seed: int = 0) -> dict[str, float]:
     """Share of the variance of the loss that each tuned key explains: fANOVA (Hutter et al. 2014), sums to 1.
 
     Over the better half of the finished trials where they are many: what matters near the optimum is the

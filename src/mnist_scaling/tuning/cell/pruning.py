@@ -49,4 +49,5 @@ def stopped(given: Pruning, index: int, reports: Sequence[float]) -> tuple[bool,
 
 def _shown(trial: Mapping[str, Any]) -> optuna.trial.FrozenTrial:
     """A finished trial of an earlier round, without its setting, which no pruner looks at."""
-    return frozen(Trial(trial["index"], {}, {}, "", trial["state"], trial["value"], tuple(trial["reports"]), trial["notes"]))
+    seen = trial["state"], trial["value"], tuple(trial["reports"]), trial["notes"]
+    return frozen(Trial(trial["index"], {}, {}, "", *seen))

@@ -38,9 +38,7 @@ def from_record(record: Mapping[str, Any], space: Mapping[str, Any]) -> Repeat:
     return Repeat(record["number"], record["seed"], {key: config[key] for key in (*space, LAST)})
 
 
-def missing(
-    cell: Cell, selected: Sequence[Mapping[str, Any]], known: Sequence[Repeat], n_repeats: int
-) -> list[Repeat]:
+def missing(cell: Cell, selected: Sequence[Mapping[str, Any]], known: Sequence[Repeat], n_repeats: int) -> list[Repeat]:
     """For each selected setting its repeats that have no record yet.
 
     Repeat i of setting j has the number j n_repeats + i or, where another run has that number, the next free one:

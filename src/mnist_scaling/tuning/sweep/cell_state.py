@@ -155,4 +155,4 @@ class CellState:
         trials = self._ledger.trials(self.cell)
         known = records.read_cell(self._ledger.folder / self.cell.folder)
         if trials and (known is None or IMPORTANCES not in known):
-            self.describe(**{IMPORTANCES: certificate.importances(trials[-1].ranges, trials)})
+            self.describe((), **{IMPORTANCES: certificate.importances(trials[-1].ranges, trials)})

@@ -97,7 +97,8 @@ class Driver:
         """
         self._workers = workers
         self._queue = Queue(self.cells, self.parents, self._n_trials)
-        left = {name: CellLeft(cell.trials_left, cell.repeats_left, cell.cell.cost) for name, cell in self.cells.items()}
+        cells = self.cells.items()
+        left = {name: CellLeft(cell.trials_left, cell.repeats_left, cell.cell.cost) for name, cell in cells}
         self.progress = StudyProgress(left, workers.count())
         with self.progress:
             try:

@@ -35,8 +35,8 @@ def join(folder: Path, cells: Sequence[Cell], not_yet_known: Iterable[str] = ())
     had, axes = known_axes(folder), list(cells[0].axes)
     if (made := files.read_json(folder / layout.STUDY)) is not None and made.get("version") != VERSION:
         raise InputError(
-            f"A study must be of version {VERSION}, but {folder / layout.STUDY} has version {made.get('version', 1)}: go "
-            "on with the version of mnist_scaling that made it, or give the new study another `name=`."
+            f"A study must be of version {VERSION}, but {folder / layout.STUDY} has version {made.get('version', 1)}: "
+            "go on with the version of mnist_scaling that made it, or give the new study another `name=`."
         )
     if had is not None and had != axes:
         raise InputError(

@@ -12,8 +12,8 @@ from optuna.distributions import json_to_distribution
 from mnist_scaling.study import files, layout, records
 from mnist_scaling.study.columns import BRANCH, IMPORTANCE, RUN_SEED, column_of
 from mnist_scaling.study.flags import REPEAT_LOST, SEARCH_EDGE
-from mnist_scaling.study.tables import branches, learning_curves, trials_and_cells
-from mnist_scaling.study.tables.learning_curves import same
+from mnist_scaling.study.tables import branches, trials_and_cells
+from mnist_scaling.study.tables.trials_and_cells import same
 from mnist_scaling.study.vocabulary import COMPLETE, NO, NOTHING_TUNED, REPEAT, TRIAL, YES
 from mnist_scaling.tuning.cell import certificate
 from mnist_scaling.tuning.grid import search_space
@@ -56,7 +56,7 @@ def write(folder: Path, rows: Mapping[Path, Mapping[str, Any]], provenance: Mapp
     table = trials_and_cells.cells_table(trials, axes, tuned)
     by_key = {_key(cell["axes"], grid): cell for cell in cells}
     trials_and_cells.write_table(_certified(table, trials, axes, tuned, by_key), folder / layout.CELLS)
-    points = learning_curves.table(expanded, table, axes, tuned)
+    points = trials_and_cells.curves_table(expanded, table, axes, tuned)
     if not points.empty:
         trials_and_cells.write_table(points, folder / layout.CURVES)
 

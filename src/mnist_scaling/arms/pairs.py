@@ -1,0 +1,130 @@
+"""The arms that are compared, two at a time: each its own study or table, or the values of a column of one."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from mnist_scaling.arms.from_runs import repeats
+from mnist_scaling.arms.reading import Source, read
+from mnist_scaling.config.compare_schema import CompareConfig
+from mnist_scaling.errors import InputError
+from mnist_scaling.fitting.comparing import Arm
+from mnist_scaling.fitting.diagnostics.found import Flag
+from mnist_scaling.study import missing, provenance
+from mnist_scaling.study.flags import ARM_UNFINISHED, OTHER_DATA
+from mnist_scaling.study.tables.fitted_rows import ArmRows as Rows
+from mnist_scaling.study.tables.fitted_rows import arm_name
+
+
+@dataclass(frozen=True)
+class Member:
+    """An arm, and where it comes from."""
+
+    arm: Arm
+    source: Source
+    axes: Mapping[str, Any] = field(default_factory=dict)
+    """Column to value, of an arm inside a study."""
+    data: tuple[str, ...] = ()
+    """What is known of its data sets."""
+
+    def record(self, folder: Path) -> dict[str, Any]:
+        """As comparison.json has it."""
+        path = self.source.path
+        place = {"table": os.path.relpath(path, folder)}
+        if self.source.study is not None:
+            place = {"study": path.parent.name, **place}
+        return place | {"axes": dict(self.axes), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+def pairs_of(config: CompareConfig) -> list[tuple[Member, Member]]:
+    """The arms to compare, two at a time, in the order that they were named.
+
+    Raises
+    ------
+    InputError
+        When there are fewer than two arms, or a study that should be one arm has several.
+    """
+    sources = [read(source) for source in config.sources()]
+    for source in sources:
+        if source.study is not None:
+            missing.warn(source.folder)
+    if config.by:
+        return _inside(config, sources[0])
+    members = [_whole(source, name) for source, name in zip(sources, _names(sources), strict=True)]
+    return list(combinations(members, 2))
+
+
+def _names(sources: Sequence[Source]) -> list[str]:
+    """Studies by their folder, tables by their file; by the whole path where two would be the same."""
+    short = [s.path.parent.name if s.study is not None else s.path.stem for s in sources]
+    return [name if short.count(name) == 1 else str(s.path) for name, s in zip(short, sources, strict=True)]
+
+
+def _whole(source: Source, name: str) -> Member:
+    """A study or a table that is one arm."""
+    if len(source.rows.arms) > 1:
+        arms = "; ".join(arm.name for arm in source.rows.arms)
+        raise InputError(
+            f"Each study must be one arm, but {name} has {len(source.rows.arms)} ({arms}): keep one with where=…, or "
+            f"compare them with by={source.rows.by[0]} name={name}."
+        )
+    return _member(source, source.rows.arms[0], name)
+
+
+def _inside(config: CompareConfig, source: Source) -> list[tuple[Member, Member]]:
+    """Arms of one table that differ in the columns of `by` and agree in all other axes."""
+    columns = config.by_columns
+    members = [_member(source, rows, rows.name) for rows in source.rows.arms]
+    groups: dict[str, list[Member]] = {}
+    for member in members:
+        rest = {k: v for k, v in member.axes.items() if k not in columns}
+        groups.setdefault(arm_name(rest), []).append(member)
+    pairs = [pair for group in groups.values() for pair in combinations(group, 2)]
+    if not pairs:
+        raise InputError(
+            f"`by` must name a column with at least two values, but {' and '.join(columns)} of {source.path} has one: "
+            "name another column, or widen where=…."
+        )
+    return pairs
+
+
+def _member(source: Source, rows: Rows, name: str) -> Member:
+    try:
+        table, _ = source.table(rows)
+    except InputError as error:
+        raise InputError(f"{source.unfinished} {error}".strip()) from None
+    return Member(Arm(name, table, repeats(source, rows, table.rows)), source, rows.axes, _data(source, rows))
+
+
+def _data(source: Source, rows: Rows) -> tuple[str, ...]:
+    """The data sets of an arm: those of its study, or the one that it names itself."""
+    facts = (source.study or {}).get(provenance.DATA, [])
+    own = rows.axes.get("data")
+    mine = [f for f in facts if own in (None, f.get("name"))]
+    return tuple(sorted(f"{f.get('name')} {f.get('sha256') or ''}".strip() for f in mine))
+
+
+def flags_of(a: Member, b: Member, config: CompareConfig) -> list[Flag]:
+    """That an arm's study is unfinished, and that the arms were trained on different data.
+
+    Raises
+    ------
+    InputError
+        When nobody asked for different data.
+    """
+    unfinished = {str(m.source.path): m for m in (a, b) if m.source.unfinished}
+    flags = [Flag(ARM_UNFINISHED, f"{m.source.folder.name}: {m.source.unfinished}") for m in unfinished.values()]
+    if not (a.data and b.data) or a.data == b.data:
+        return flags
+    said = f"{a.arm.name} was trained on {', '.join(a.data)}, {b.arm.name} on {', '.join(b.data)}"
+    if "data" not in config.allow and "data" not in config.by_columns:
+        raise InputError(
+            f"Arms must be trained on the same data, but {said}: give allow=[data] if that is what you compare."
+        )
+    return [*flags, Flag(OTHER_DATA, f"{said}.")]

@@ -1,0 +1,49 @@
+"""The figure of an answer: its data, and its files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from mnist_scaling.asking.answered import Answer
+from mnist_scaling.asking.question import arms_of
+from mnist_scaling.asking.study_arms import LOSS
+from mnist_scaling.errors import InputError
+from mnist_scaling.reporting import figure_files
+from mnist_scaling.reporting.figures import answer as draw_answer
+from mnist_scaling.reporting.figures import style
+from mnist_scaling.reporting.prepare.answer import ARM, AnswerFigure, answer_figure, axis
+
+FORMATS, DPI = ("png", "svg"), 200
+"""Files of an answer's figure."""
+
+
+def figure_of(found: Answer) -> AnswerFigure:
+    """The data of an answer's figure.
+
+    Raises
+    ------
+    InputError
+        When `figure` names a column or a slot that there is not.
+    """
+    spec = found.question.figure
+    rows = pd.concat([arm.rows.assign(**{ARM: arm.label}) for arm in found.arms.values()], ignore_index=True)
+    numbers = found.found.numbers
+    for slot in spec.intervals:
+        if slot not in numbers:
+            raise InputError(
+                f"`figure.intervals` must hold slots of numbers, but got {slot!r}: choose among {', '.join(numbers)}."
+            )
+    drawn = {slot: (numbers[slot].meaning, numbers[slot].interval) for slot in spec.intervals}
+    losses = dict.fromkeys(axis(arm.loss) for arm in arms_of(found.question).values())
+    keys = {key: getattr(spec, key) for key in ("x", "y", "colour", "panel", "lines")}
+    return answer_figure(rows, keys, drawn, " or ".join(losses) if spec.y == LOSS and len(losses) == 2 else "")
+
+
+def draw(data: AnswerFigure, folder: Path, file: str, formats: Sequence[str] = FORMATS, dpi: int = DPI) -> str:
+    """Draw an answer's figure into files of these formats; its SVG."""
+    with style.theme():
+        figure = draw_answer.draw(data)
+    return figure_files.save(figure, folder, file, formats, dpi)

@@ -1,0 +1,49 @@
+"""The schema of conf/ask.yaml: every key of the ask command, with its default, its meaning and its rules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
+
+from mnist_scaling import cli
+from mnist_scaling.config import register
+from mnist_scaling.config.question_schema import FULL, SCALES
+from mnist_scaling.errors import InputError
+
+
+@dataclass(frozen=True)
+class AskConfig:
+    """What is asked, and how much may be spent on it."""
+
+    question: str | None = None
+    """A question of conf/question/, or the path of a YAML file of your own; null lists the questions."""
+    scale: str = FULL
+    """full, quick (minutes) or smoke (seconds; its numbers mean nothing). Studies of different scales never mix."""
+    without: tuple[str, ...] = ()
+    """Studies of the question to leave out, such as one whose images can't be had; the answer says nothing of them."""
+    run: bool = True
+    """False: answer from the studies as they are, and run nothing."""
+
+    def __post_init__(self) -> None:
+        if self.scale not in SCALES:
+            raise InputError(f"`scale` must be one of {', '.join(SCALES)}, but got {self.scale!r}: choose one of them.")
+
+
+NAME = "ask"
+"""The command's file in conf/, and its name in Hydra's store."""
+
+
+def store() -> None:
+    """Make conf/ask.yaml known to Hydra without the folder that it lies in.
+
+    conf/ also holds folders named question and scale, which Hydra would take for config groups of this command; here
+    both are plain keys, so that a file of one's own is a question like any other.
+    """
+    register(NAME, AskConfig)
+    ConfigStore.instance().store(name=NAME, node=OmegaConf.load(Path(cli.conf_dir()) / f"{NAME}.yaml"))
+
+
+store()

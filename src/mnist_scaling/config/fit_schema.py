@@ -1,0 +1,181 @@
+"""The schema of conf/fit.yaml: every key of the fit command, with its default, its meaning and its rules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from mnist_scaling.config import register, require
+from mnist_scaling.fitting.estimation.estimate import Settings
+from mnist_scaling.fitting.selection.fitted import Options
+
+
+@dataclass(frozen=True)
+class ColumnsConfig:
+    """Headers of the table; null where it has no such column."""
+
+    N: str | None = None
+    """Parameters."""
+    D: str | None = None
+    """Examples or tokens processed."""
+    C: str | None = None
+    """Training FLOPs."""
+    U: str | None = None
+    """Unique examples or tokens, for the repeated-data law."""
+    loss: str | None = None
+    """In nats; an error rate for the error-rate laws."""
+    se: str | None = None
+    """Standard error of the loss over repeats."""
+    repeats: str | None = None
+    """Number of repeats; 3 are assumed where only se is given."""
+    flags: str | None = None
+    """Flag codes, separated by ;."""
+    run: str | None = None
+    """Name of the run, if rows are points of training curves: the envelope uses all points."""
+
+
+@dataclass(frozen=True)
+class PredictConfig:
+    """A point whose loss is wanted."""
+
+    N: float | None = None
+    """Parameters."""
+    D: float | None = None
+    """Examples or tokens processed."""
+    C: float | None = None
+    """Training FLOPs."""
+    U: float | None = None
+    """Unique examples or tokens."""
+
+
+@dataclass(frozen=True)
+class BootstrapConfig:
+    """Draws, kind and level of the one bootstrap."""
+
+    draws: int = 1000
+    """Draws of each fit."""
+    kind: str = "auto"
+    """One of wild (redraw noise), pairs (resample rows), or auto: pairs from 60 rows on."""
+    level: float = 0.95
+    """Level of every interval."""
+
+
+@dataclass(frozen=True)
+class CoverageConfig:
+    """Simulated tables, the law that they obey, and the draws of each."""
+
+    draws: int = 0
+    """Number of simulated tables; 200 tables show how often the 95 % intervals hold the truth."""
+    law: str | None = None
+    """Law of the simulated tables; null: the selected law."""
+    bootstrap: int = 200
+    """Draws of the bootstrap of each simulated table."""
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """A fit: which rows, which laws, how they are estimated and what else is worked out."""
+
+    name: str | None = None
+    """A study, read from multirun/<name>/cells.csv, written by train -m."""
+    table: str | None = None
+    """Any CSV file with a header, instead of a study."""
+    out: str | None = None
+    """Folder of fits.json; the study's own by default, else the table's."""
+    columns: ColumnsConfig = field(default_factory=ColumnsConfig)
+    """Which column plays which role: a table needs loss, and whichever of N, D, C it has. A study's columns are known,
+    and a name given here replaces them: columns.D=n_train takes unique images as D, for runs trained until they
+    converged. Another loss brings its own standard error, <loss>_se, or none."""
+    where: str | None = None
+    """Rows to keep, such as "kept == 1" or "family == 'cnn' and D > 1e9": a condition on columns; it runs no code."""
+    by: Any = None
+    """A column, or a list of columns, whose values are arms: each is fitted alone and never pooled with another. A
+    study's axes that set neither N nor D, such as optimizer, are arms without being named here."""
+    curves: Any = "auto"
+    """Pareto front and hull use a study's curves.csv: auto (if the rate was constant), true (or an error), false."""
+    laws: Any = "default"
+    """One of default and all, or a list such as [additive,kaplan]."""
+    delta: Any = "auto"
+    """Huber's threshold in log loss; auto = 1.345 sigma of the noise, 1e-3 is the published convention."""
+    loss: str = "huber"
+    """One of huber, squared (least squares in logs) or absolute."""
+    weights: str = "equal"
+    """One of equal and inverse_variance (needs columns.se)."""
+    isoflop: str = "parabola"
+    """One of parabola, cubic, argmin: how an isoFLOP minimum is found."""
+    classes: int | None = None
+    """Number of classes, for the tests on chance and units, and the chance of error laws; null for the study's own,
+    which is in its study.json."""
+    mask_chance: bool = False
+    """Leave out rows with a loss above 95 % of ln(classes)."""
+    queries: float | None = None
+    """Inferences that a model will serve; null: training cost only."""
+    predict: PredictConfig = field(default_factory=PredictConfig)
+    """A point; every law whose inputs are given predicts its loss."""
+    bootstrap: BootstrapConfig = field(default_factory=BootstrapConfig)
+    """The one bootstrap behind every interval."""
+    seed: int = 0
+    """Seed of every random number."""
+    sensitivity: bool = False
+    """True: also the exponents under each convention, law and delta, and without each flagged row."""
+    coverage: CoverageConfig = field(default_factory=CoverageConfig)
+    """How often the intervals hold the truth, on simulated tables."""
+
+    def __post_init__(self) -> None:
+        require(
+            (self.name is None) != (self.table is None),
+            f"Exactly one of `name` and `table` must be given, but got {'both' if self.name else 'neither'}: "
+            "name=STUDY or table=FILE.csv.",
+        )
+        require(
+            self.curves in ("auto", True, False),
+            f"`curves` must be one of auto, true, false, but got {self.curves!r}: choose one of them.",
+        )
+        require(
+            self.by is None or isinstance(self.by, str | list | tuple),
+            f"`by` must be a column or a list of columns, but got {self.by!r}: give by=COLUMN.",
+        )
+
+    @property
+    def arm_columns(self) -> Sequence[str]:
+        """The columns of `by`."""
+        return () if self.by is None else (self.by,) if isinstance(self.by, str) else [str(c) for c in self.by]
+
+    def options(self, classes: int | None = None) -> Options:
+        """What the library is asked to do.
+
+        Parameters
+        ----------
+        classes : int, optional
+            Number of classes that the study states; the key `classes` goes before it.
+        """
+        classes = classes if self.classes is None else self.classes
+        require(
+            not (self.mask_chance and classes is None),
+            "`mask_chance=true` must go with a number of classes, but the table states none: give classes=10, or "
+            "whatever it is.",
+        )
+        return Options(
+            laws=self.laws if isinstance(self.laws, str) else tuple(self.laws),
+            settings=Settings(delta=_delta(self.delta), loss=self.loss, weights=self.weights),
+            draws=self.bootstrap.draws,
+            kind=self.bootstrap.kind,
+            level=self.bootstrap.level,
+            seed=self.seed,
+            classes=classes,
+            mask_chance=self.mask_chance,
+            isoflop=self.isoflop,
+            queries=self.queries,
+            predict={k: v for k, v in asdict(self.predict).items() if v is not None},
+        )
+
+
+def _delta(value: Any) -> float | str:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return str(value)
+
+
+register("fit", FitConfig)

@@ -1,0 +1,276 @@
+"""fits.json: what `fit` writes and everything else reads. docs/fitting.md says what each key is.
+
+Numbers that are not known are NaN here and null in the file. The order of the fields is that of the file.
+"""
+
+# ruff: noqa: N815 (the names are those of the file)
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mnist_scaling.errors import InputError
+from mnist_scaling.fitting.outlook import Lifetime
+from mnist_scaling.fitting.sensitivity import Variant
+from mnist_scaling.fitting.uncertainty.interval import Interval
+from mnist_scaling.reporting.documents.json_form import INLINE, OMITTED, read
+from mnist_scaling.reporting.documents.tuning_records import OK, UNKNOWN, SettingsRecord, TuningRecord
+from mnist_scaling.study import layout
+from mnist_scaling.study.files import read_json
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Quoted(Interval):
+    """A number of the headline, or why there is none."""
+
+    why: str = field(default="", metadata=OMITTED)
+
+
+@dataclass(frozen=True)
+class HeadlineRecord:
+    """What to quote: averages over the laws that the data do not reject (`fitting.headline`)."""
+
+    slope_N: Quoted = field(default_factory=Quoted)
+    slope_D: Quoted = field(default_factory=Quoted)
+    slope_C: Quoted = field(default_factory=Quoted)
+    middle_slope_N: Quoted = field(default_factory=Quoted)
+    middle_slope_D: Quoted = field(default_factory=Quoted)
+    middle_slope_C: Quoted = field(default_factory=Quoted)
+    N_exponent: Quoted = field(default_factory=Quoted)
+    D_exponent: Quoted = field(default_factory=Quoted)
+    loss_exponent: Quoted = field(default_factory=Quoted)
+    floor: Quoted = field(default_factory=Quoted)
+    loss: Quoted = field(default_factory=Quoted)
+    laws: Sequence[str] = ()
+    weights: Mapping[str, float] = field(default_factory=dict)
+    settled: bool = False
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Why which law was selected, or none."""
+
+    reason: str = ""
+    reference: str | None = None
+    weights: Mapping[str, float] = field(default_factory=dict)
+    simplest: str | None = None
+    stability: Any = None
+
+
+@dataclass(frozen=True)
+class HoldOutRecord:
+    """How well a law predicts rows that it was not fitted to."""
+
+    rmse_log: float = math.nan
+    n: int = 0
+    rows: Sequence[int] = ()
+    reach: float | None = field(default=None, metadata=OMITTED)
+
+
+@dataclass(frozen=True)
+class SliceRecord:
+    """Rows along which one variable moves, and the power law of them alone."""
+
+    variable: str
+    fixed: str | None
+    value: float | None
+    rows: Sequence[int]
+    law: str = field(default="", metadata=OMITTED)
+    status: str = field(default="", metadata=OMITTED)
+    params: Mapping[str, Interval] = field(default_factory=dict, metadata=OMITTED)
+    rmse_log: float | None = field(default=None, metadata=OMITTED)
+    n: int | None = field(default=None, metadata=OMITTED)
+
+
+@dataclass(frozen=True)
+class Residual:
+    """ln(measured / fitted) of one row."""
+
+    row: int
+    residual: float
+
+
+@dataclass(frozen=True)
+class LawRecord:
+    """One law, fitted or refused; one that was refused has no number."""
+
+    formula: str
+    source: str = ""
+    inputs: Sequence[str] = ()
+    empirical: bool | None = field(default=None, metadata=OMITTED)
+    status: str = ""
+    n: int = 0
+    objective: float = math.nan
+    rmse_log: float = math.nan
+    aicc: float = math.nan
+    holdout: HoldOutRecord = field(default_factory=HoldOutRecord)
+    rolling_origin: HoldOutRecord = field(default_factory=HoldOutRecord)
+    held_out_rmse_log: float = math.nan
+    params: Mapping[str, Interval] = field(default_factory=dict)
+    units: Mapping[str, str] = field(default_factory=dict)
+    slopes: Mapping[str, Interval] = field(default_factory=dict)
+    flags: Sequence[str] = ()
+    slice: SliceRecord | None = None
+    fit: Mapping[str, Any] | None = field(default=None, metadata=OMITTED)
+    profiles: Mapping[str, Any] | None = field(default=None, metadata=OMITTED)
+    residuals: Sequence[Residual] | None = field(default=None, metadata=OMITTED)
+
+    @property
+    def fitted(self) -> bool:
+        """Whether it has numbers."""
+        return math.isfinite(self.rmse_log)
+
+    @property
+    def is_joint(self) -> bool:
+        """Whether it holds both N and D."""
+        return len(self.inputs) > 1
+
+    @property
+    def shown(self) -> dict[str, Interval]:
+        """Floor and exponents: parameters that do not hang on the units of N and D."""
+        return {k: p for k, p in self.params.items() if self.units.get(k, "1") in ("1", "loss")}
+
+
+@dataclass(frozen=True)
+class FrontierRecord:
+    """The compute-efficient frontier by one method."""
+
+    N_exponent: Interval = UNKNOWN
+    D_exponent: Interval = UNKNOWN
+    loss_exponent: Interval = UNKNOWN
+    status: str = OK
+    flags: Sequence[str] = ()
+    points: Sequence[Mapping[str, Any]] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict, metadata=INLINE)
+    """Of the method: curves, how they were formed, exponents as they were read off before correction."""
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """Two frontier methods: whether their intervals of one exponent overlap."""
+
+    methods: Sequence[str]
+    exponent: str
+    difference: float
+    overlap: bool | None
+
+
+@dataclass(frozen=True)
+class PredictionRecord:
+    """The loss that a law predicts at the point that was asked for."""
+
+    at: Mapping[str, float] = field(default_factory=dict, metadata=INLINE)
+    law: str = ""
+    loss: Interval = UNKNOWN
+    reach: float = math.nan
+
+
+@dataclass(frozen=True)
+class FlagRecord:
+    """A flag that was raised (`fitting.diagnostics.Flag`)."""
+
+    code: str
+    severity: str
+    message: str
+    remedy: str = ""
+    cells: Sequence[Any] = ()
+    laws: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A row that is not in the fit, and why."""
+
+    row: int
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class DataRecord:
+    """Which table, and which of its rows."""
+
+    n: int = 0
+    rows: Sequence[int] = ()
+    masked: Sequence[Any] = ()
+    notes: Sequence[str] = ()
+    left_out: Sequence[LeftOut] = ()
+    sha256: str | None = field(default=None, metadata=OMITTED)
+    table: str = field(default="", metadata=OMITTED)
+    unfinished: str | None = field(default=None, metadata=OMITTED)
+
+
+@dataclass(frozen=True)
+class CoverageRecord:
+    """How often intervals held the truth on simulated tables that obey a law."""
+
+    law: str
+    quantities: Sequence[Mapping[str, Any]] = ()
+
+
+@dataclass(frozen=True)
+class Fits:
+    """A table, or one of its arms: everything that was found."""
+
+    schema: int = SCHEMA
+    why: str = field(default="", metadata=OMITTED)
+    """Why nothing was fitted."""
+    laws: Mapping[str, LawRecord] = field(default_factory=dict)
+    selected: str | None = None
+    selection: Selection = field(default_factory=Selection)
+    headline: HeadlineRecord = field(default_factory=HeadlineRecord)
+    frontier: Mapping[str, FrontierRecord] = field(default_factory=dict)
+    agreement: Sequence[Disagreement] = ()
+    slices: Sequence[SliceRecord] = ()
+    predictions: Sequence[PredictionRecord] = ()
+    lifetime: Lifetime | None = None
+    flags: Sequence[FlagRecord] = ()
+    cost: Mapping[str, Any] | None = None
+    data: DataRecord = field(default_factory=DataRecord)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    tuning_change: TuningRecord | None = field(default=None, metadata=OMITTED)
+    settings_laws: SettingsRecord | None = field(default=None, metadata=OMITTED)
+    sensitivity: Sequence[Variant] | None = field(default=None, metadata=OMITTED)
+    coverage: CoverageRecord | None = field(default=None, metadata=OMITTED)
+    name: str = field(default="", metadata=OMITTED)
+    """Of the arm, such as ``optimizer=sgd``; empty for a whole table."""
+    axes: Mapping[str, Any] = field(default_factory=dict, metadata=OMITTED)
+    """Column to value, of an arm."""
+    arms: Sequence[Fits] = field(default=(), metadata=OMITTED)
+    """Of a table of several arms, each fitted alone."""
+    config: Mapping[str, Any] = field(default_factory=dict, metadata=OMITTED)
+    command: str = field(default="", metadata=OMITTED)
+
+    @property
+    def level(self) -> str:
+        """Of the intervals, in per cent."""
+        return f"{100 * self.settings.get('bootstrap', {}).get('level', 0.95):g} %"
+
+
+def read_fits(folder: Path) -> Fits:
+    """fits.json of a folder.
+
+    Raises
+    ------
+    InputError
+        When there is none, or it is of another schema.
+    """
+    path = folder / layout.FITS
+    again = f"run `python -m mnist_scaling.fit {layout.name_argument(folder)}`"
+    found = read_json(path)
+    if found is None:
+        raise InputError(f"A report needs the fits in {path}, but there are none: {again} first.")
+    if found.get("schema") != SCHEMA or not isinstance(found.get("laws"), dict):
+        raise InputError(f"{path} must have schema 1 and laws, but has schema {found.get('schema')}: {again} again.")
+    try:
+        fits = read(Fits, found)
+    except (TypeError, ValueError):
+        fits = None
+    if fits is None or not all(arm.name for arm in fits.arms):
+        raise InputError(f"{path} must hold laws and arms as `fit` writes them, but is damaged: {again} again.")
+    return fits

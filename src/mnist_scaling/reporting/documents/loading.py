@@ -1,0 +1,291 @@
+"""What a report is drawn of: the rows and columns that fits.json was fitted to, and the study that they come from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mnist_scaling.errors import InputError
+from mnist_scaling.reporting.documents.comparison_json import read_comparison
+from mnist_scaling.reporting.documents.fits_json import Fits, read_fits
+from mnist_scaling.reporting.text import short
+from mnist_scaling.study import columns, layout
+from mnist_scaling.study.columns import FITTED, label
+from mnist_scaling.study.files import read_json
+from mnist_scaling.study.tables import trials_and_cells
+from mnist_scaling.study.tables.fitted_rows import ArmRows, Roles, fitted_rows, roles_of
+
+REQUIRED = ("n_params", "n_seen", "flops", "val_loss", "test_loss", "test_loss_se", "n_trials", "n_repeats", "flags")
+"""Columns of a study's cells.csv that no report can do without; all others may be absent."""
+
+ROLES = ("N", "D", "C", "U", "loss", "se")
+"""Columns that `Study.cells` has beside its table's own: what was fitted, by its role."""
+
+LABELS = {
+    "n_train": "unique training images", "n_params_hidden": "hidden parameters", "test_error": "test error",
+    "flops_6nd": "compute, 6ND", "val_loss": "validation loss of the selected trial",
+    "repeat_val_loss": "validation loss",
+}  # fmt: skip
+"""What readers see instead of some columns that can be fitted in place of the usual ones."""
+
+DEFAULT_LABELS = {"N": "parameters", "D": "training examples seen", "C": "training compute", "loss": "loss"}
+"""What the roles are called where a table's header says no more than the role itself."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """One arm of a study's or of anyone's table: the whole of it where there are no arms."""
+
+    name: str
+    folder: Path
+    """Where the table lies; for a study, multirun/<name>."""
+    cells: pd.DataFrame
+    """The rows that were fitted, and those that only lack a number, by their number in the file; also `ROLES`."""
+    trials: pd.DataFrame
+    """Empty where there are none."""
+    axes: tuple[str, ...]
+    tuned: tuple[str, ...]
+    fits: Fits
+    """What was found in it, or in this arm."""
+    record: Mapping[str, Any] = field(default_factory=dict)
+    """study.json; empty for a table that is no study's."""
+    names: Mapping[str, str | None] = field(default_factory=lambda: dict(FITTED))
+    """Header of each role."""
+    fits_folder: Path = Path()
+    """Where fits.json lies, and the report goes."""
+    arm: str = ""
+    """Such as ``optimizer=sgd``."""
+    is_study: bool = True
+    """False for a table from elsewhere, which has no trials."""
+    table: str = layout.CELLS
+    """File name of the table."""
+    whole: int = 0
+    """Rows of the whole table, before any condition and in all arms."""
+
+    @property
+    def roles(self) -> Roles:
+        """Which axis sets N, which sets D, and which are left over."""
+        if self.is_study:
+            return roles_of(self.cells, self.axes)
+        varying = [role if self.cells[role].nunique() > 1 else None for role in ("N", "D")]
+        return Roles(varying[0], varying[1], ())
+
+    def label(self, row: Mapping[Any, Any] | pd.Series) -> str:
+        """A cell by its axes, such as ``width 8, data fraction 0.25``."""
+        axes = self.axes or (() if self.is_study else tuple(r for r in ("N", "D", "C") if self.cells[r].notna().any()))
+        varying = [a for a in axes if self.cells[a].nunique(dropna=False) > 1] or list(axes)
+        return ", ".join(f"{label(a)} {axis_value(row[a], a)}" for a in varying) or self.name
+
+    def call(self, role: str) -> str:
+        """What readers see for a role: the label of its column, such as "test loss"."""
+        header = self.names.get(role)
+        if header is None or header in (role, role.lower()):
+            return DEFAULT_LABELS.get(role, role)
+        if self.is_study and header == FITTED.get(role):
+            return {**DEFAULT_LABELS, "loss": "test loss"}.get(role, label(header))
+        return LABELS.get(header, label(header)) if self.is_study else header
+
+    @property
+    def unit(self) -> str:
+        """Unit of the loss in parentheses, as far as it is known."""
+        if not self.is_study:
+            return ""
+        return " (share of images)" if str(self.names.get("loss")).endswith("_error") else " (nats per example)"
+
+
+def load(folder: Path) -> Study:
+    """A fitted study, or a folder with fits.json of anyone's table; its arms must be one.
+
+    Raises
+    ------
+    InputError
+        As `load_arms`, and when there are several arms.
+    """
+    arms = load_arms(folder)
+    if len(arms) > 1:
+        names = "; ".join(arm.arm for arm in arms)
+        raise InputError(
+            f"`load` reads a table of one arm, but {folder / layout.FITS} has {len(arms)} ({names}): take one of "
+            "`load_arms`."
+        )
+    return arms[0]
+
+
+def load_arms(folder: Path) -> list[Study]:
+    """Every arm that fits.json in this folder holds, with the rows that each was fitted to.
+
+    Parameters
+    ----------
+    folder : Path
+        multirun/<name>, or the folder that ``fit out=`` was given.
+
+    Raises
+    ------
+    InputError
+        When fits.json or its table is absent, damaged, or no longer what was fitted.
+    """
+    path = folder / layout.FITS
+    if not folder.is_dir():
+        raise InputError(
+            f"`name` must be a study in {folder.parent}, but there is no {folder}: {_known(folder.parent)}."
+        )
+    if not (path.is_file() or (folder / layout.CELLS).is_file()):
+        raise _not_run(folder)
+    fits = read_fits(folder)
+    foreign = fits.config.get("table") is not None
+    table = folder / (fits.data.table or layout.CELLS)
+    frame = _read_table(table, fits, folder, () if foreign else REQUIRED)
+    record, axes, tuned = ({}, (), ()) if foreign else _study_record(table.parent, frame)
+    trials = pd.DataFrame() if foreign else _trials(table.parent, axes, tuned)
+    settings = fits.settings
+    names = settings.get("columns") or dict(FITTED)
+    chosen = fitted_rows(frame, names, axes, tuned, settings.get("where"), settings.get("by") or ())
+    records = {arm.name: arm for arm in fits.arms or (fits,)}
+    if {arm.name for arm in chosen.arms} != set(records):
+        raise InputError(
+            f"The arms of {path} must be those of its table, but it holds {', '.join(filter(None, records)) or 'one'} "
+            f"and the table {', '.join(filter(None, (a.name for a in chosen.arms))) or 'one'}: {_again(fits, folder)}."
+        )
+    whole = Study(
+        name=table.stem if foreign else table.resolve().parent.name,
+        folder=table.parent,
+        cells=frame,
+        trials=trials,
+        axes=tuple(a for a in axes if not (chosen.seeds and a == columns.SEED)),
+        tuned=tuned,
+        fits=fits,
+        record=record,
+        names=chosen.names,
+        fits_folder=folder,
+        is_study=not foreign,
+        table=table.name,
+        whole=len(frame),
+    )
+    studies = []
+    for arm in chosen.arms:
+        own = _of_arm(fits, records[arm.name])
+        mine = trials if foreign else trials[_same(trials, arm.axes)]
+        cells = _cells(arm, own, chosen.names, not foreign)
+        studies.append(replace(whole, cells=cells, trials=mine, fits=own, arm=arm.name))
+    return studies
+
+
+def load_comparison(study: Study) -> list[str]:
+    """What `compare` said of the arms of this very table, one sentence per pair; empty where it was not run on it."""
+    found = read_comparison(study.fits_folder)
+    if found is None:
+        return []
+    table = study.fits.data.sha256
+    same = [pair for pair in found.pairs or (found,) if all(arm.get("sha256") == table for arm in pair.arms)]
+    return [f"{pair.what} {pair.sentence}" for pair in same]
+
+
+def axis_value(value: Any, axis: str = "") -> str:
+    """A value of an axis, without the digits that nobody typed; a fraction as 1/64 where it is one."""
+    if axis in ("N", "D", "C"):
+        return short(value)
+    if axis.endswith("fraction") and 0 < value < 1 and abs(1 / value - round(1 / value)) < 1e-6:
+        return f"1/{round(1 / value)}"
+    return f"{value:g}" if isinstance(value, int | float | np.number) else str(value)
+
+
+def _read_table(path: Path, fits: Fits, folder: Path, required: Sequence[str]) -> pd.DataFrame:
+    """The table of some fits; a table that has changed since is refused, and the reason said."""
+    if not path.is_file() and path.parent == folder and not fits.config.get("table"):
+        raise _not_run(folder)
+    if not path.is_file():
+        raise InputError(
+            f"A report needs the table that was fitted, but {path} is not there any more: put it back, or "
+            f"{_again(fits, folder)}."
+        )
+    if fits.data.sha256 != hashlib.sha256(path.read_bytes()).hexdigest():
+        raise InputError(
+            f"fits.json must be made from the table as it is, but {path} has changed since: {_again(fits, folder)}."
+        )
+    frame = trials_and_cells.read_table(path, required)
+    if frame.empty:
+        raise InputError(f"A study must have at least one cell, but {path} has no row: run the study.")
+    return frame
+
+
+def _not_run(folder: Path) -> InputError:
+    return InputError(
+        f"A study must have {folder / layout.CELLS}, but there is none: run it first with "
+        f"`python -m mnist_scaling.train -m {layout.name_argument(folder)} …`."
+    )
+
+
+def _again(fits: Fits, folder: Path) -> str:
+    study = layout.name_argument(Path(fits.config.get("name") or folder))
+    source = f"table={fits.config['table']} …" if fits.config.get("table") else study
+    return f"run `python -m mnist_scaling.fit {source}` again"
+
+
+def _study_record(folder: Path, cells: pd.DataFrame) -> tuple[Mapping[str, Any], tuple[str, ...], tuple[str, ...]]:
+    """study.json, and the columns that were swept and tuned."""
+    record = read_json(folder / layout.STUDY)
+    if record is None:
+        raise InputError(
+            f"A study must have {folder / layout.STUDY}, which says what was swept and tuned, but there is none: "
+            "start its sweep again, which writes it."
+        )
+    axes, tuned = record.get("axes", []), record.get("tuned", [])
+    missing = [c for c in axes if c not in cells.columns]
+    if missing:
+        raise InputError(
+            f"cells.csv must have the axes of study.json, but lacks {', '.join(missing)}: rerun the study."
+        )
+    return record, tuple(axes), tuple(c for c in tuned if c in cells.columns)
+
+
+def _trials(folder: Path, axes: Sequence[str], tuned: Sequence[str]) -> pd.DataFrame:
+    """trials.csv, or a table without rows."""
+    path = folder / layout.TRIALS
+    trials = trials_and_cells.read_table(path) if path.is_file() else pd.DataFrame()
+    return _with(trials, (*axes, *tuned, *columns.TRIAL_COLUMNS))
+
+
+def _of_arm(fits: Fits, arm: Fits) -> Fits:
+    """One arm's record with what all arms share."""
+    data = replace(arm.data, sha256=fits.data.sha256, table=fits.data.table, unfinished=fits.data.unfinished)
+    return replace(arm, config=fits.config, settings=fits.settings, command=fits.command, data=data)
+
+
+def _cells(arm: ArmRows, fits: Fits, names: Mapping[str, str | None], is_study: bool) -> pd.DataFrame:
+    """The rows of one arm that were fitted or lack a number, with a column for each of `ROLES`."""
+    cells = arm.frame
+    if is_study:
+        cells = _with(cells, columns.CELL_COLUMNS)
+    roles = {role: cells[header] if (header := names.get(role)) in cells else np.nan for role in ROLES}
+    cells = cells.assign(**{role: pd.Series(values, cells.index, dtype=float) for role, values in roles.items()})
+    if fits.why:
+        return cells
+    return cells[cells.index.isin({*fits.data.rows, *(left.row for left in fits.data.left_out)})]
+
+
+def _with(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """The table with every column that the report may read; text columns are never NaN."""
+    table = table.reindex(columns=list(dict.fromkeys([*table.columns, *columns])))
+    for column in ("edges", "limits", "widened", "flags"):
+        if column in table:
+            table[column] = table[column].astype(object).where(table[column].notna(), "").astype(str)
+    return table
+
+
+def _same(trials: pd.DataFrame, axes: Mapping[str, Any]) -> pd.Series:
+    """Which runs belong to an arm."""
+    kept = pd.Series(True, trials.index)
+    for column, value in axes.items():
+        kept &= trials[column].isna() if value != value else trials[column] == value
+    return kept
+
+
+def _known(multirun: Path) -> str:
+    names = sorted(p.parent.name for p in multirun.glob(f"*/{layout.CELLS}"))
+    return f"there is {', '.join(names)}" if names else "run a study first"

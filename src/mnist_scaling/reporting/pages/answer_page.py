@@ -1,0 +1,78 @@
+"""The page of an answer, or of several that belong together: sentence, figure, all numbers, commands."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from markupsafe import Markup
+
+from mnist_scaling.fitting.uncertainty.interval import Interval
+from mnist_scaling.reporting.pages.template import draw
+from mnist_scaling.reporting.parts import TextTable
+from mnist_scaling.reporting.text import plural
+
+KICKER = "Answer"
+"""The first word of every page of an answer."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """One answer on a page."""
+
+    record: Mapping[str, Any]
+    """As its JSON file has it."""
+    svg: Markup
+    file: str
+    """The figure's file, beside the page."""
+
+
+def page(
+    title: str, question: str, scale: str, sections: Sequence[Section], command: str, json: str,
+    now: datetime | None = None,
+) -> str:  # fmt: skip
+    """The whole page as HTML.
+
+    Parameters
+    ----------
+    title, question, scale : str
+    sections : sequence of Section
+        One, or one for each part.
+    command : str
+        What makes the page again.
+    json : str
+        The file with the same numbers.
+    now : datetime, optional
+        Date at the foot.
+    """
+    return draw(
+        "answer.html.j2",
+        now,
+        title=title,
+        question=question,
+        scale=scale,
+        kicker=f"{KICKER}, scale {scale}",
+        sections=[_section(section) for section in sections],
+        command=command,
+        json=json,
+    )
+
+
+def _section(section: Section) -> dict[str, Any]:
+    record = section.record
+    rows = [[number["meaning"], Interval.of(number), slot] for slot, number in record["numbers"].items()]
+    rows += [["what that says", words, slot] for slot, words in record["words"].items()]
+    return {
+        **{key: record[key] for key in ("name", "title", "question", "sentence", "notes")},
+        "svg": section.svg,
+        "file": section.file,
+        "numbers": TextTable(["number", "value and 95 % interval", "slot of the question's file"], rows),
+        "effort": f"{plural(record['cells'], 'cell')}, {record['minutes']:.1f} minutes of runs, added up.",
+        "commands": [
+            shlex.join(["python", "-m", "mnist_scaling.train", "-m", *study["overrides"]])
+            for study in record["studies"].values()
+        ],
+    }

@@ -1,0 +1,132 @@
+"""The page: one self-contained HTML file from a study and its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from markupsafe import Markup
+
+from mnist_scaling.reporting.documents.fits_json import FlagRecord
+from mnist_scaling.reporting.documents.loading import Study
+from mnist_scaling.reporting.figure_files import Shown
+from mnist_scaling.reporting.figures import NO_TRIALS
+from mnist_scaling.reporting.pages.template import draw
+from mnist_scaling.reporting.prepare import Missing
+from mnist_scaling.reporting.prepare.change import Change
+from mnist_scaling.reporting.text import listing
+from mnist_scaling.reporting.words import fit_tables, recipe, sentences
+from mnist_scaling.reporting.words.cell_tables import cell_table
+from mnist_scaling.reporting.words.tuning_tables import settings_table, slope_table
+from mnist_scaling.study import layout
+from mnist_scaling.study.columns import label
+
+SEVERITIES = ("error", "warning", "info")
+"""In the order of the page."""
+
+KICKER = "Scaling report"
+"""The first words of every page that this package writes."""
+
+MOST_CELLS = 8
+"""Cells named under a flag; the rest are counted."""
+
+
+def page(study: Study, shown: Sequence[Shown], now: datetime | None = None, figures_at: str = layout.FIGURES) -> str:
+    """The whole report of one arm as HTML.
+
+    Parameters
+    ----------
+    study : Study
+    shown : sequence of Shown
+        Output of `figure_files.make_all`.
+    now : datetime, optional
+        Date under the title.
+    figures_at : str
+        Folder of the figures' files, as the captions name it.
+    """
+    change = next((s.data for s in shown if isinstance(s.data, Change)), None)
+    fits = study.fits
+    return draw(
+        "report.html.j2",
+        now,
+        study=study,
+        kicker=KICKER,
+        all_arms=layout.REPORT,
+        opening=sentences.opening(study),
+        findings=sentences.findings(study, change or Missing("")),
+        not_shown=sentences.not_shown(study),
+        quoted=fit_tables.quoted_table(fits),
+        straight=fit_tables.straight_line_table(study),
+        laws=fit_tables.law_table(fits),
+        frontier=fit_tables.frontier_table(fits),
+        sensitivity=fit_tables.sensitivity_table(fits),
+        slopes=slope_table(change) if change else None,
+        best_settings=settings_table(fits.settings_laws),
+        cells=cell_table(study),
+        flags=flags(study),
+        sections=sections(shown),
+        figures_at=figures_at,
+        commands=recipe.commands(study),
+        settings=recipe.settings(study),
+        versions=recipe.versions(study),
+        stored_versions="versions" in study.record,
+    )
+
+
+def overview(
+    arms: Sequence[Study], pages: Sequence[str], compared: Sequence[str] = (), now: datetime | None = None
+) -> str:
+    """The page before those of the arms: their exponents side by side, what `compare` said, and a link to each.
+
+    Parameters
+    ----------
+    arms : sequence of Study
+    pages : sequence of str
+        File name of each arm's own page.
+    compared : sequence of str
+        Output of `loading.load_comparison`.
+    now : datetime, optional
+    """
+    by = arms[0].fits.settings.get("by", [])
+    links = [Markup('<a href="{}">{}</a>').format(page, arm.arm) for arm, page in zip(arms, pages, strict=True)]
+    return draw(
+        "arms.html.j2",
+        now,
+        study=arms[0],
+        kicker=KICKER,
+        by=listing([label(column) for column in by]),
+        arms=fit_tables.arms_table([arm.fits for arm in arms], links, [len(arm.cells) for arm in arms]),
+        compared=compared,
+        comparison=layout.COMPARISON_PAGE,
+        columns=",".join(by),
+        commands=recipe.commands(arms[0]),
+    )
+
+
+def sections(shown: Sequence[Shown]) -> dict[str, list[Shown]]:
+    """Figures by section, both in the order of the registry; none of those that a table from elsewhere can't have."""
+    out: dict[str, list[Shown]] = {}
+    for figure in shown:
+        if figure.data is not NO_TRIALS:
+            out.setdefault(figure.plot.section, []).append(figure)
+    return out
+
+
+def flags(study: Study) -> list[tuple[FlagRecord, str]]:
+    """Flags, the gravest first, with their cells by name."""
+    order = {severity: i for i, severity in enumerate(SEVERITIES)}
+    out = []
+    for flag in sorted(study.fits.flags, key=lambda f: order.get(f.severity, len(order))):
+        names = [_cell_name(study, cell) for cell in flag.cells]
+        more = f" and {len(names) - MOST_CELLS} more" if len(names) > MOST_CELLS else ""
+        out.append((flag, "; ".join(names[:MOST_CELLS]) + more))
+    return out
+
+
+def _cell_name(study: Study, cell: Any) -> str:
+    if isinstance(cell, dict) and cell.get("row") in study.cells.index:
+        return study.label(study.cells.loc[cell["row"]])
+    if isinstance(cell, dict):
+        return ", ".join(f"{k} {v:g}" if isinstance(v, int | float) else f"{k} {v}" for k, v in cell.items())
+    return str(cell)

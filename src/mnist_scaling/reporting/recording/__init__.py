@@ -1,0 +1,1 @@
+"""From what the library found to what the files hold."""

@@ -1,0 +1,191 @@
+"""The record of a fit, from a `Result`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from mnist_scaling.fitting.analysis import Result
+from mnist_scaling.fitting.coverage import Coverage
+from mnist_scaling.fitting.diagnostics import FEWEST_SETTLED
+from mnist_scaling.fitting.frontier_intervals import FrontierResult, agreement
+from mnist_scaling.fitting.headline import headline, nothing_to_quote
+from mnist_scaling.fitting.inputs.rows import Table
+from mnist_scaling.fitting.laws.base import Law
+from mnist_scaling.fitting.selection.criteria import HoldOut
+from mnist_scaling.fitting.selection.fitted import Fitted
+from mnist_scaling.fitting.selection.slices import Slice
+from mnist_scaling.fitting.uncertainty.interval import Interval
+from mnist_scaling.reporting.documents.fits_json import (
+    OK,
+    CoverageRecord,
+    DataRecord,
+    Disagreement,
+    Fits,
+    FlagRecord,
+    FrontierRecord,
+    HeadlineRecord,
+    HoldOutRecord,
+    LawRecord,
+    PredictionRecord,
+    Residual,
+    Selection,
+    SliceRecord,
+)  # fmt: skip
+from mnist_scaling.reporting.documents.json_form import read
+from mnist_scaling.study.flags import NOT_CONVERGED
+
+
+def fit_record(result: Result) -> Fits:
+    """The whole of fits.json."""
+    table, choice = result.table, result.choice
+    laws = {k: _law(f, result) for k, f in result.fitted.items()}
+    laws |= {k: _refused(*v, result) for k, v in result.refused.items()}
+    return Fits(
+        laws=laws,
+        selected=choice.selected,
+        selection=Selection(choice.reason, result.reference, choice.weights, choice.simplest, choice.stability),
+        headline=read(HeadlineRecord, headline(result)),
+        frontier={k: _frontier(v) for k, v in result.frontier.items()},
+        agreement=[Disagreement(**pair) for pair in agreement(result.frontier)],
+        slices=[_slice(part, fitted, why, table) for part, fitted, why in result.extra_slices],
+        predictions=[PredictionRecord(result.options.predict, p.law, p.loss, p.reach) for p in result.predictions],
+        lifetime=result.lifetime,
+        flags=[FlagRecord(**f.record()) for f in result.flags],
+        cost=None if result.cost is None else vars(result.cost),
+        data=DataRecord(len(table), table.rows.tolist(), result.masked, result.notes),
+        settings=_settings(result),
+    )
+
+
+def not_fitted(why: str) -> Fits:
+    """The record of a table, or of an arm, to which nothing was fitted."""
+    return Fits(
+        why=why,
+        selection=Selection(why),
+        headline=read(HeadlineRecord, nothing_to_quote(why)),
+    )
+
+
+def of_arms(arms: Sequence[Fits]) -> Fits:
+    """The whole of fits.json for a table of several arms: one record of `fit_record` or `not_fitted` per arm."""
+    whole = not_fitted("Laws are fitted to each arm alone and never to several together: see `arms`.")
+    fitted = next(arm for arm in arms if arm.laws)
+    data = replace(whole.data, n=sum(arm.data.n for arm in arms))
+    return replace(whole, arms=arms, settings=dict(fitted.settings), data=data)
+
+
+def coverage_record(law: str, found: Sequence[Coverage]) -> CoverageRecord:
+    """How often intervals held the truth."""
+    return CoverageRecord(law, [vars(c) | {"share": c.share} for c in found])
+
+
+def _law(f: Fitted, result: Result) -> LawRecord:
+    fit = f.fit
+    return LawRecord(
+        formula=f.law.formula,
+        source=f.law.source,
+        inputs=f.law.inputs,
+        empirical=f.law.empirical,
+        status=_status(f),
+        n=fit.n,
+        objective=fit.objective,
+        rmse_log=fit.rmse,
+        aicc=f.aicc,
+        holdout=_holdout(f.holdout, result.table, f.part),
+        rolling_origin=_holdout(f.rolling, result.table, f.part),
+        held_out_rmse_log=f.held_out,
+        params=f.params,
+        units={p.name: p.unit for p in f.law.parameters},
+        slopes=f.slopes,
+        flags=result.law_flags.get(f.law.name, []),
+        slice=_part(f.part, result.table),
+        fit={
+            "delta": fit.delta.value,
+            "delta_reason": fit.delta.reason,
+            "starts": fit.starts,
+            "polished": fit.polished,
+            "agreeing": fit.agreeing,
+            "condition": fit.condition,
+            "ridge": list(fit.ridge),
+            "at_bound": list(fit.at_bound),
+            "noise_log": float(np.sqrt(np.mean(f.noise.sigma**2))),
+            "freedom": f.noise.dof,
+            "misfit": f.noise.misfit,
+            "misfit_p_value": f.noise.p_value,
+            "shared_noise_log": 0.0 if f.noise.shared is None else f.noise.shared.size,
+            "draws_converged": f.settled,
+        },
+        profiles={k: {"low": i.low, "high": i.high, "value": g, "deviance": d} for k, (i, g, d) in f.profiles.items()},
+        residuals=[
+            Residual(int(result.table.rows[i]), float(r)) for i, r in zip(f.part.index, fit.residual, strict=True)
+        ],
+    )
+
+
+def _status(f: Fitted) -> str:
+    if f.law.empirical:
+        return "a surface, no law"
+    if not f.fit.converged:
+        return NOT_CONVERGED
+    if f.settled < FEWEST_SETTLED:
+        return f"undetermined: {100 * f.settled:.0f} % of draws converge"
+    if f.fit.at_bound:
+        return f"at bound: {', '.join(f.fit.at_bound)}"
+    if f.floor_rejected is False:
+        return "floor not identified"
+    if f.fit.ridge:
+        return f"undetermined: {' and '.join(f.fit.ridge)} trade off"
+    return OK
+
+
+def _holdout(found: HoldOut | None, table: Table, part: Slice) -> HoldOutRecord:
+    if found is None:
+        return HoldOutRecord()
+    rows = [int(table.rows[part.index[i]]) for i in found.rows]
+    return HoldOutRecord(found.rmse_log, found.n, rows, found.reach)
+
+
+def _refused(law: Law, part: Slice, why: str, result: Result) -> LawRecord:
+    return LawRecord(
+        formula=law.formula,
+        source=law.source,
+        inputs=law.inputs,
+        status=why,
+        n=len(part.index),
+        params={p.name: Interval() for p in law.parameters},
+        units={p.name: p.unit for p in law.parameters},
+        flags=result.law_flags.get(law.name, []),
+        slice=_part(part, result.table),
+    )
+
+
+def _frontier(found: FrontierResult) -> FrontierRecord:
+    f = found.frontier
+    return FrontierRecord(**found.intervals, status=f.status, flags=found.flags, points=f.points, extra=f.extra)
+
+
+def _part(part: Slice, table: Table) -> SliceRecord | None:
+    return SliceRecord(**part.record(table)) if part.variable else None  # type: ignore[arg-type]
+
+
+def _slice(part: Slice, fitted: Fitted | None, why: str, table: Table) -> SliceRecord:
+    found = SliceRecord(**part.record(table), law=f"power_{part.variable}", status=why)  # type: ignore[arg-type]
+    return found if fitted is None else replace(found, params=fitted.params, rmse_log=fitted.fit.rmse, n=fitted.fit.n)
+
+
+def _settings(result: Result) -> dict[str, Any]:
+    o = result.options
+    return {
+        "delta": o.settings.delta,
+        "loss": o.settings.loss,
+        "weights": o.settings.weights,
+        "laws": o.laws,
+        "bootstrap": {"draws": result.draws.number, "kind": result.draws.kind, "level": o.level, "seed": o.seed},
+        "classes": o.classes,
+        "mask_chance": o.mask_chance,
+        "isoflop": o.isoflop,
+    }

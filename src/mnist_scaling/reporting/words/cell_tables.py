@@ -1,0 +1,80 @@
+"""The report's table of all cells: the grid, the selected settings, the losses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from mnist_scaling.reporting.documents.loading import ROLES, Study, axis_value
+from mnist_scaling.reporting.parts import TextTable
+from mnist_scaling.reporting.text import DASH, count, power_of_ten
+from mnist_scaling.study import flags
+from mnist_scaling.study.columns import label
+
+MOST_ROWS = 200
+"""Rows of a table from elsewhere that the page lists."""
+
+
+def row_table(study: Study) -> TextTable:
+    """The rows of a table from elsewhere: what was fitted of them."""
+    roles = [role for role in ROLES if study.cells[role].notna().any()]
+    rows = [
+        [number, *(DASH if pd.isna(row[role]) else f"{row[role]:.5g}" for role in roles)]
+        for number, row in study.cells.head(MOST_ROWS).iterrows()
+    ]
+    note = "Rows are counted from 0 without the header."
+    if len(study.cells) > MOST_ROWS:
+        note += f" The first {MOST_ROWS} of {len(study.cells):,} are shown."
+    return TextTable(["row", *(study.call(role) for role in roles)], rows, note)
+
+
+def cell_table(study: Study) -> TextTable:
+    """Every cell: the grid, the selected setting, losses with standard errors, what went wrong."""
+    if not study.is_study:
+        return row_table(study)
+    rows = []
+    for row in study.cells.to_dict("records"):
+        percent = {k: 100 * row[k] for k in ("test_error", "test_error_se")}
+        rows.append(
+            [
+                *(axis_value(row[a], a) for a in study.axes),
+                count(row["n_params"]),
+                count(row["n_seen"]),
+                power_of_ten(row["flops"]),
+                *(
+                    DASH if pd.isna(row[k]) else axis_value(row[k]) if isinstance(row[k], str) else f"{row[k]:.3g}"
+                    for k in study.tuned
+                ),
+                DASH if pd.isna(row["val_loss"]) else f"{row['val_loss']:.4f}",
+                _with_error(row["repeat_val_loss"], row["repeat_val_loss_se"], 4),
+                _with_error(row["test_loss"], row["test_loss_se"], 4),
+                _with_error(percent["test_error"], percent["test_error_se"], 2),
+                f"{row['n_trials']:.0f} + {row['n_repeats']:.0f}",
+                *(DASH if pd.isna(row[k]) else f"{100 * row[k]:.1f}" for k in ("expected_gain", "noise")),
+                _trouble(row),
+            ]
+        )
+    head = [*map(label, study.axes), "N", "D", "FLOPs", *map(label, study.tuned)]
+    head += ["val. loss, selected", "val. loss, repeats", "test loss", "test error (%)", "runs"]
+    head += ["gain of 10 more trials (%)", "seed noise (%)", "notes"]
+    note = (
+        "Losses in nats per example, mean over repeats ± one standard error. Runs: trials + repeats. The gain is "
+        "extrapolated from the cell's own trials, the noise is the standard deviation between repeats."
+    )
+    return TextTable(head, rows, note)
+
+
+def _trouble(row: Mapping[Any, Any]) -> str:
+    words = [f"{row[f'n_{k}']:.0f} {k}" for k in ("diverged", "failed") if row[f"n_{k}"] > 0]
+    words += [f"edge: {', '.join(label(e) for e in row['edges'].split(';'))}"] if row["edges"] else []
+    words += [f"widened: {', '.join(label(e) for e in row['widened'].split(';'))}"] if row["widened"] else []
+    words += [flag for flag in row["flags"].split(";") if flag and not (flag == flags.SEARCH_EDGE and row["edges"])]
+    return "; ".join(words if not pd.isna(row["test_loss"]) else ["no test loss", *words])
+
+
+def _with_error(value: float, error: float, digits: int) -> str:
+    if pd.isna(value):
+        return DASH
+    return f"{value:.{digits}f}" if pd.isna(error) else f"{value:.{digits}f} ± {error:.{digits}f}"

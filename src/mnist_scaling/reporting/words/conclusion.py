@@ -1,0 +1,104 @@
+"""A comparison in sentences: what was compared, the verdict, the compute multiplier."""
+
+from __future__ import annotations
+
+import math
+
+from mnist_scaling.fitting.comparing.verdict import DIFFERS, EQUIVALENT
+from mnist_scaling.fitting.uncertainty.interval import Interval
+from mnist_scaling.reporting.documents.comparison_json import Pair
+from mnist_scaling.reporting.text import decimals, estimate, factor, number, percent, signed, spaced
+
+EXPONENTS = {"alpha": "N", "beta": "D", "gamma": "C"}
+"""The variable whose exponent each name is."""
+
+
+def what(pair: Pair) -> str:
+    """What was compared."""
+    a, b = pair.names
+    if pair.paired:
+        seeds = " and by seed" if pair.by_seed else ""
+        return f"{b} was compared with {a} on {pair.cells} shared cells, paired by cell{seeds}."
+    rows = " and ".join(f"{arm['cells']} of {arm['name']}" for arm in pair.arms)
+    return f"{b} was compared with {a} on the range of sizes that both cover, unpaired ({rows})."
+
+
+def sentence(pair: Pair) -> str:
+    """The verdict: exponents, offset, and the compute multiplier where there is one."""
+    words, slopes = pair.verdict, pair.exponents_of_plane
+    names = [name for name in EXPONENTS if name in slopes]
+    parts = " and ".join(_of_slope(k, slopes[k].difference, words[k], pair.margin) for k in names)
+    text = f"{parts[:1].upper()}{parts[1:]}." if parts else ""
+    text += f" {_of_offset(pair, all(words[k] == EQUIVALENT for k in names))}"
+    return f"{text} {_of_compute(pair)}".strip()
+
+
+def shared_sentence(pair: Pair) -> str:
+    """What AICc says of exponents that both arms share, in accord with the verdict; empty where nothing was fitted.
+
+    The two ask different questions. An interval asks whether one difference is told from zero, for which it must be two
+    standard errors large; AICc asks whether exponents of each arm's own predict better than shared ones, for which one
+    difference among two must be two and a half.
+    """
+    best, words = pair.shared.preferred, pair.verdict
+    if best is None:
+        return ""
+    names = [name for name in EXPONENTS if name in pair.exponents_of_plane]
+    differing = [k for k in names if words[k] == DIFFERS]
+    alike = bool(names) and all(words[k] == EQUIVALENT for k in names)
+    enough = "one factor on the loss" if best.variant == "offset" else "a scale of each arm's own"
+    if best.variant != "separate":
+        text = f"{enough} is all that the arms need of their own"
+        if differing:
+            what = f"{' and '.join(differing)} differ{'s' * (len(differing) == 1)}"
+            text += f" to be predicted as well: {what} by what is told from zero, but is small against the noise"
+    elif differing:
+        text = "the arms need exponents of their own, as the verdict says"
+    elif alike:
+        text = "the arms need parameters of their own: they differ, but in no exponent by more than the margin"
+    else:
+        text = "the arms need parameters of their own, but the intervals do not settle which exponent differs"
+    return f"By AICc ({spaced(best.law)}), {text}."
+
+
+def noise_sentence(pair: Pair) -> str:
+    """What pairing has saved."""
+    noise = pair.noise
+    if not pair.paired or math.isnan(noise.ratio):
+        return ""
+    return (
+        f"The noise of one cell's log loss is {decimals(noise.a)} in a and {decimals(noise.b)} in b; of the log "
+        f"ratio it is {decimals(noise.ratio)}, because the two are correlated by {number(noise.correlation, 2)}."
+    )
+
+
+def _of_slope(name: str, difference: Interval, word: str, margin: float) -> str:
+    shown, size = f"{name}, the exponent of {EXPONENTS[name]},", estimate(difference, signed, " ")
+    if word == DIFFERS:
+        return f"{shown} differs by {size}"
+    if word == EQUIVALENT:
+        return f"{shown} is equivalent within {margin:g} ({size})"
+    return f"whether {shown} differs is not settled ({size})"
+
+
+def _of_offset(pair: Pair, only: bool) -> str:
+    (a, b), offset, word = pair.names, pair.offset, pair.verdict["offset"]
+    size = estimate(offset, percent, " ")
+    if word == DIFFERS:
+        higher, lower = (a, b) if offset.value < 0 else (b, a)
+        apart = -offset if offset.value < 0 else offset  # of the higher loss over the lower one
+        more = estimate(apart, percent, " ").replace("+", "")
+        alone = "Only the offset differs" if only else "In the middle of the grid the losses differ"
+        return f"{alone}: the loss of {higher} is {more} higher than that of {lower}."
+    if word == EQUIVALENT:
+        return f"In the middle of the grid the losses are equivalent ({size})."
+    return f"In the middle of the grid it is not settled which loss is lower ({size})."
+
+
+def _of_compute(pair: Pair) -> str:
+    a, b = pair.names
+    known = [m for m in pair.multiplier if m.interval.known]
+    if not known:
+        return ""
+    parts = [f"{estimate(m.interval, factor, ' ')} times the compute at C = {m.C:.2g} FLOPs" for m in known]
+    return f"For {a}'s loss {b} needs {' and '.join(parts)}."

@@ -1,0 +1,103 @@
+"""Sentences of a fit: which law, what to quote, what contradicts what, and what the flags say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from mnist_scaling.fitting.frontier.fronts import METHODS
+from mnist_scaling.reporting.documents.fits_json import Fits
+from mnist_scaling.reporting.parts import QUIET, Sentence
+from mnist_scaling.reporting.text import estimate, listing, spaced
+from mnist_scaling.reporting.words.fit_tables import QUOTED, quoted_as
+
+MOST_CELLS = 6
+"""Cells named under a flag; the rest are counted."""
+
+
+def selection(fits: Fits) -> list[Markup]:
+    """Which law was selected, or why none was; the simplest that would do."""
+    fitted = [law for law in fits.laws.values() if law.fitted]
+    rivals = "joint laws" if any(law.is_joint for law in fitted) else "laws of one variable"
+    reason = fits.selection.reason.rstrip(".").replace("_", " ")
+    if not fits.selected:
+        return [Markup("None of the {} is selected: {}.").format(rivals, reason)] if reason else []
+    out = [Markup("Of the {}, <b>{}</b> is selected: {}.").format(rivals, spaced(fits.selected), reason)]
+    simplest = fits.selection.simplest
+    if simplest and simplest != fits.selected:
+        out.append(Markup("The simplest law that the data do not reject is {}.").format(spaced(simplest)))
+    return out
+
+
+def quote(fits: Fits, loss: bool = False) -> Markup | None:
+    """The numbers to quote; None where there are none.
+
+    Parameters
+    ----------
+    fits : Fits
+    loss : bool
+        Whether the loss at the point that was asked for is among them.
+    """
+    numbers = [
+        Markup("{} {}").format(name, estimate(found))
+        for key, name in QUOTED.items()
+        if (found := quoted_as(fits.headline, key)).known and not key.startswith("middle_") and (loss or key != "loss")
+    ]
+    if not numbers:
+        return None
+    laws = [spaced(law) for law in fits.headline.laws]
+    several = f"the average over {listing(laws)}, with what they differ by in the intervals"
+    over = several if len(laws) > 1 else f"of {laws[0]}"
+    return Markup("<b>Quote</b>, at the largest cell, {}: {}.").format(over, joined(numbers))
+
+
+def conflict(fits: Fits) -> str:
+    """That frontier methods contradict each other on N*, and what follows; empty where none do."""
+    pairs = [pair.methods for pair in fits.agreement if pair.exponent == "N_exponent" and pair.overlap is False]
+    if not pairs:
+        return ""
+    names = dict.fromkeys(name for pair in pairs for name in pair)
+    values = [f"{METHODS.get(name, name)} {estimate(fits.frontier[name].N_exponent)}" for name in names]
+    advice = (
+        "quote that of the laws (parametric)"
+        if fits.headline.N_exponent.known
+        else "the data do not settle it, so quote the range or none"
+    )
+    return f"The frontier methods disagree on the exponent of N* beyond their intervals ({listing(values)}): {advice}."
+
+
+def lifetime(fits: Fits) -> str:
+    """What over-training saves a model that serves many queries; empty where nobody asked."""
+    found = fits.lifetime
+    if found is None:
+        return ""
+    return (
+        f"For {found.queries:.3g} queries, by {found.law} at loss {found.loss:.3g}: {estimate(found.size_ratio)} times "
+        f"the compute-efficient size, trained on {estimate(found.data_ratio)} times its data, saves "
+        f"{estimate(found.saved)} of all FLOPs."
+    )
+
+
+def flags(fits: Fits) -> list[Sentence]:
+    """Every flag with its remedy and its cells."""
+    out = []
+    for flag in fits.flags:
+        out.append(Sentence(f"{flag.message} {flag.remedy}".strip(), flag.severity, lead=flag.code))
+        if flag.cells:
+            named = [f"({', '.join(_size(k, v) for k, v in cell.items() if k in 'NDC')})" for cell in flag.cells]
+            more = f" and {len(named) - MOST_CELLS} more" if len(named) > MOST_CELLS else ""
+            out.append(Sentence(f"  cells: {' '.join(named[:MOST_CELLS])}{more}", QUIET))
+    return out
+
+
+def _size(name: str, value: Any) -> str:
+    return f"{name} {value:.4g}" if isinstance(value, int | float) else f"{name} {value}"
+
+
+def joined(parts: Sequence[Markup]) -> Markup:
+    """a, b and c, as `text.listing` has it."""
+    if len(parts) < 2:
+        return Markup("").join(parts)
+    return Markup(", ").join(parts[:-1]) + Markup(" and ") + parts[-1]

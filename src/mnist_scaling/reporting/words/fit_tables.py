@@ -1,0 +1,221 @@
+"""Tables of a fit: what to quote, laws, frontier, sensitivity, coverage, arms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from mnist_scaling.fitting.frontier.fronts import METHODS
+from mnist_scaling.fitting.uncertainty.interval import Interval
+from mnist_scaling.reporting.documents.fits_json import Fits, HeadlineRecord, LawRecord, Quoted
+from mnist_scaling.reporting.documents.loading import Study
+from mnist_scaling.reporting.markup import GREEK, formula, symbol
+from mnist_scaling.reporting.parts import TextTable
+from mnist_scaling.reporting.text import DASH, NB, count, decimals, ends, estimate, listing, number, one_decimal, spaced
+from mnist_scaling.reporting.text import three_digits as digits
+
+_SLOPE = {
+    "slope_N": Markup("−∂ ln L/∂ ln N"), "slope_D": Markup("−∂ ln L/∂ ln D"), "slope_C": Markup("−d ln L/d ln C"),
+}  # fmt: skip
+
+QUOTED = {
+    **_SLOPE, **{f"middle_{key}": name for key, name in _SLOPE.items()},
+    "N_exponent": Markup("a in N* ∝ C<sup>a</sup>"), "D_exponent": Markup("a in D* ∝ C<sup>a</sup>"),
+    "loss_exponent": Markup("−a in L* ∝ C<sup>a</sup>"), "floor": Markup("floor E"), "loss": Markup("loss"),
+}  # fmt: skip
+"""The keys of the headline, and what they are called."""
+
+ONLY_IF_KNOWN = ("slope_C", "middle_slope_C", "loss")
+"""Rows that are left out where there is no number: nobody asked for it, or other rows say the same."""
+
+
+OF_ARMS = ("slope_N", "slope_D", "N_exponent", "D_exponent", "floor")
+"""What is quoted of arms side by side."""
+
+
+@dataclass(frozen=True)
+class StraightLine:
+    """One exponent of a straight line in logs."""
+
+    symbol: str
+    """N, D or C for L ∝ symbol^-exponent; N* or D* for their growth with C."""
+    exponent: Interval
+    """Positive where the loss falls."""
+    short: str
+    """Where it was read off, inside a sentence."""
+    points: int
+    status: str
+
+
+def quoted_as(headline: HeadlineRecord, key: str) -> Quoted:
+    """A number of the headline with the sign that it is quoted with: positive where the loss falls."""
+    found: Quoted = getattr(headline, key)
+    return Quoted(-found.value, -found.high, -found.low, found.why) if key == "loss_exponent" else found
+
+
+def quoted_table(fits: Fits) -> TextTable:
+    """The first table of the page: the headline over laws; where there is none, no row and the reason as its note."""
+    headline = fits.headline
+    if not headline.laws:
+        return TextTable([], [], headline.slope_N.why)
+    at = fits.predictions[0].at if fits.predictions else {}
+    point = ", ".join(f"{k} = {count(v)}" for k, v in at.items() if k in "NDCU")
+    places = {"slope": "at the largest cell", "middle": "in the middle of the grid", "loss": f"at {point}"}
+    rows = []
+    for key, name in QUOTED.items():
+        found = quoted_as(headline, key)
+        if key in ONLY_IF_KNOWN and not found.known:
+            continue
+        where = places.get(key if key == "loss" else key.split("_")[0], "") if key != "loss_exponent" else ""
+        rows.append([name, where, _bold(found), ends(found), found.why])
+    weights = headline.weights
+    names = [f"{spaced(law)} ({100 * weights[law]:.0f} %)" for law in headline.laws if law in weights]
+    note = f"Averages over the laws that the data do not reject, by their weights: {listing(names)}." if names else ""
+    return TextTable(["", "", "value", f"{fits.level} interval", ""], rows, note)
+
+
+def _bold(found: Interval) -> str:
+    return Markup("<b>{}</b>").format(decimals(found.value)) if found.known else DASH
+
+
+def arms_table(
+    arms: Sequence[Fits], names: Sequence[str], cells: Sequence[int], keys: Sequence[str] = OF_ARMS
+) -> TextTable:
+    """Arms side by side: what to quote of each.
+
+    Parameters
+    ----------
+    arms : sequence of Fits
+    names : sequence of str
+        As the first column has them.
+    cells : sequence of int
+    keys : sequence of str
+        Of the headline.
+    """
+    rows = [
+        [
+            name,
+            n,
+            arm.why or spaced(arm.selected or "none selected"),
+            *(getattr(arm.headline, key) for key in keys),
+        ]
+        for arm, name, n in zip(arms, names, cells, strict=True)
+    ]
+    note = (
+        "Each arm is fitted alone; its own page has its figures, laws and flags. Intervals of two arms that overlap do "
+        "not show that the arms are equal."
+    )
+    head = ["arm", "cells", "selected law", *(QUOTED[key] for key in keys)]
+    return TextTable(head, rows, note, "Arms side by side", right=(1,))
+
+
+def straight_lines(study: Study) -> list[StraightLine]:
+    """For comparison: L(N) at the largest D, L(D) at the largest N, and L(C), N*(C), D*(C) along the hull."""
+    out = []
+    places = {"N": "at the largest data size ({})", "D": "at the largest model ({})"}
+    for variable, where in places.items():
+        law = study.fits.laws.get(f"power_{variable}")
+        if law is None:
+            continue
+        value = law.slice.value if law.slice else None
+        other = study.call("D" if variable == "N" else "N").replace("training examples", "examples")
+        short = where.format(f"{count(value)} {other}") if value else f"along {variable}"
+        exponent = next((found for k, found in law.params.items() if k in GREEK), Interval())
+        out.append(StraightLine(variable, exponent, short, law.n, law.status))
+    method = next((m for m in ("hull", "pareto") if m in study.fits.frontier), None)
+    if method:
+        found = study.fits.frontier[method]
+        corrected = ", corrected" if "as_read" in found.extra else ""
+        where = f"along the compute frontier ({METHODS[method]}{corrected})"
+        exponents = {"C": -found.loss_exponent, "N*": found.N_exponent, "D*": found.D_exponent}
+        out += [StraightLine(s, e, where, len(found.points), found.status) for s, e in exponents.items()]
+    return out
+
+
+def straight_line_table(study: Study) -> TextTable:
+    """Straight lines in logs, and the frontier that is read off the cells without a law."""
+    rows = []
+    for row in straight_lines(study):
+        what = Markup("L ∝ {}<sup>−a</sup>") if not row.symbol.endswith("*") else Markup("{} ∝ C<sup>a</sup>")
+        rows.append(
+            [what.format(row.symbol), row.short, _bold(row.exponent), ends(row.exponent), row.points, row.status]
+        )
+    return TextTable(["", "where", "a", f"{study.fits.level} interval", "cells", "status"], rows)
+
+
+def law_table(fits: Fits) -> TextTable:
+    """Every law of fits.json; the ones that were refused say why."""
+    head = [
+        "law",
+        f"floor and exponents, {fits.level} interval",
+        "n",
+        "rmse of ln L",
+        "AICc",
+        "hold-out rmse",
+        "status",
+    ]
+    rows = [_law_row(name, law, name == fits.selected) for name, law in fits.laws.items()]
+    return TextTable(head, rows, title="Laws", right=(2, 3, 4, 5), aside=6)
+
+
+def _law_row(name: str, law: LawRecord, selected: bool) -> list[Any]:
+    values = Markup("<br>").join(Markup("{} = {}").format(symbol(k), estimate(p)) for k, p in law.shown.items())
+    called = Markup("<b>{}</b> (selected)" if selected else "{}").format(spaced(name))
+    return [
+        Markup("{}<br><span class=formula>{}</span>").format(called, formula(law.formula)),
+        values if law.fitted else None,
+        law.n,
+        number(law.rmse_log),
+        one_decimal(law.aicc),
+        digits(law.held_out_rmse_log),
+        law.status,
+    ]
+
+
+def frontier_table(fits: Fits) -> TextTable:
+    """The frontier's exponents in C by every method."""
+    rows = []
+    for name, found in fits.frontier.items():
+        status = "; ".join([found.status, *map(spaced, found.flags)])
+        exponents = [found.N_exponent, found.D_exponent, found.loss_exponent]
+        rows.append([METHODS.get(name, name).replace(" ", NB), *exponents, status])
+    head = [Markup(f"{s} ∝ C<sup>a</sup>") for s in ("N*", "D*", "L")]
+    note, title = f"Exponents in C with {fits.level} intervals.", "Compute-efficient frontier: exponents in C"
+    return TextTable(["method", *head, "status"], rows, note, title, aside=4)
+
+
+def sensitivity_table(fits: Fits) -> TextTable | None:
+    """Exponents under every other convention, where ``fit sensitivity=true`` has worked them out."""
+    variants = fits.sensitivity or []
+    names = [k for k in dict.fromkeys(k for v in variants for k in v.exponents) if k != "E"]
+    names = [k for k in names if any(Interval(v.exponents.get(k, float("nan"))).known for v in variants)]
+    if not variants:
+        return None
+    rows = [
+        [v.group, spaced(v.setting), spaced(v.law), *(number(v.exponents.get(k)) for k in names), v.note]
+        for v in variants
+    ]
+    head = ["what varies", "setting", "law", *(k if "*" in k else symbol(k) for k in names), "note"]
+    note = "The same exponents under other choices: a row that stands apart is a choice that matters."
+    return TextTable(head, rows, note, "Sensitivity", right=range(3, 3 + len(names)))
+
+
+def prediction_table(fits: Fits) -> TextTable | None:
+    """The loss at the point that was asked for, by every law."""
+    rows = [[spaced(p.law), p.loss, f"× {p.reach:.3g}"] for p in fits.predictions]
+    return TextTable(["law", "loss", "beyond the largest compute"], rows, title="Predicted loss") if rows else None
+
+
+def coverage_table(fits: Fits) -> TextTable | None:
+    """How often the intervals held the truth, where ``fit coverage.draws=…`` has tried it."""
+    if fits.coverage is None:
+        return None
+    rows = []
+    for c in fits.coverage.quantities:
+        held = DASH if c["share"] is None or c["share"] != c["share"] else f"{100 * c['share']:.0f} %"
+        rows.append([c["quantity"], number(c["truth"]), held, c["tables"], number(c["width"])])
+    title = f"Coverage of {fits.level} intervals on simulated tables that obey {fits.coverage.law}"
+    return TextTable(["quantity", "truth", "held", "tables", "width"], rows, title=title, right=(1, 2, 3, 4))

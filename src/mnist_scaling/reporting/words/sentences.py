@@ -1,0 +1,202 @@
+"""The study in words made from the data: what was measured, what came out, what the data do not show."""
+
+from __future__ import annotations
+
+from markupsafe import Markup
+
+from mnist_scaling.reporting.documents.loading import Study
+from mnist_scaling.reporting.markup import power
+from mnist_scaling.reporting.prepare import Missing
+from mnist_scaling.reporting.prepare.change import Change
+from mnist_scaling.reporting.text import count, duration, estimate, listing, number, plural, power_of_ten
+from mnist_scaling.reporting.words.fit_sentences import conflict, joined, quote, selection
+from mnist_scaling.reporting.words.fit_tables import straight_lines
+from mnist_scaling.settings.tuning_change import SIMULTANEOUS
+from mnist_scaling.study import flags
+from mnist_scaling.study.columns import IMPORTANCE, label
+from mnist_scaling.study.vocabulary import DIVERGED, FAILED, NO, PRUNED, TRIAL, YES
+
+
+def opening(study: Study) -> list[Markup]:
+    """The first paragraph, sentence by sentence: the grid, the runs, their cost, the best cell."""
+    cells = study.cells
+    varying = [(a, cells[a].nunique(dropna=False)) for a in study.axes if cells[a].nunique(dropna=False) > 1]
+    grid = " × ".join(_levels(n, label(a)) for a, n in varying)
+    sizes = [f"{_range(study, role)} {study.call(role)}" for role in ("N", "D", "C") if cells[role].notna().any()]
+    sizes = sizes[:2] if study.is_study else sizes
+    what = plural(len(cells), "cell" if study.is_study else "row")
+    out = [
+        Markup("{}{}; {}.").format(
+            f"{what} ({grid})" if grid else what, "" if study.is_study else f" of {study.table}", ", ".join(sizes)
+        )
+    ]
+    if study.fits.data.unfinished:
+        out.append(Markup("<b>{}</b>").format(study.fits.data.unfinished))
+    out += [Markup("{}").format(sentence) for sentence in _left_out(study)]
+    if study.is_study:
+        out += _how_tuned(study)
+    best = cells.loc[cells["loss"].idxmin()] if cells["loss"].notna().any() else None
+    if best is not None:
+        se = f" ± {best['se']:.4f}" if best["se"] > 0 else ""
+        error = best.get("test_error", float("nan"))
+        wrong = f", {100 * error:.2f} % of test images wrong" if study.is_study and error == error else ""
+        out.append(
+            Markup("The lowest {} is {}{} ({}{}).").format(
+                study.call("loss"),
+                f"{best['loss']:.4f}" if best["loss"] < 1e4 else f"{best['loss']:.4g}",
+                se,
+                study.label(best),
+                wrong,
+            )
+        )
+    return out
+
+
+def _left_out(study: Study) -> list[str]:
+    """Which rows of the table this page is not about."""
+    out = []
+    where = study.fits.settings.get("where")
+    if where and study.whole:
+        out.append(f"Only rows with {where} were fitted, and only they are shown.")
+    return [*out, *(f"{note.rstrip('.')}." for note in study.fits.data.notes)]
+
+
+def _how_tuned(study: Study) -> list[Markup]:
+    out = []
+    trials, repeats = study.cells["n_trials"].median(), study.cells["n_repeats"].median()
+    if study.tuned and trials == trials and repeats == repeats:
+        out.append(
+            Markup("Each cell was tuned over {} with {} and its best setting confirmed by {} with fresh seeds.").format(
+                listing([label(k) for k in study.tuned]),
+                plural(int(trials), "trial"),
+                plural(int(repeats), "repeat"),
+            )
+        )
+    return [*out, _cost(study)]
+
+
+def findings(study: Study, change: Change | Missing) -> list[Markup]:
+    """What came out: the law, the numbers to quote, where methods disagree, what tuning changed."""
+    out = selection(study.fits)
+    if quoted := quote(study.fits):
+        out.append(quoted)
+    if told := conflict(study.fits):
+        out.append(Markup("{}").format(told))
+    parts = [
+        Markup("as {} {}").format(power(row.symbol, -row.exponent), row.short)
+        for row in straight_lines(study)
+        if row.exponent.known and row.symbol in "NDC"
+    ]
+    if parts:
+        out.append(Markup("A straight line in logs, which no floor bends, falls {}.").format(joined(parts)))
+    if isinstance(change, Change):
+        out.append(tuning_sentence(change))
+    certificate = certificate_sentence(study) if study.is_study else None
+    return [*out, certificate] if certificate else out
+
+
+def certificate_sentence(study: Study) -> Markup | None:
+    """How many cells are certified tuned, and what further trials should gain against the noise between seeds."""
+    known = study.cells[study.cells["tuned"].isin([YES, NO])]
+    if known.empty:
+        return None
+    done, widened = int((known["tuned"] == YES).sum()), int((known["widened"] != "").sum())
+    edges = int((known["edges"] != "").sum())
+    text = Markup(
+        "<b>{} of {} cells are certified tuned:</b> no selected value on the edge of its range ({} have one), and ten "
+        "more trials should gain less than a seed's noise. Median over cells: a gain of {} % against a noise of {} %."
+    ).format(
+        done, len(known), edges,
+        number(100 * known["expected_gain"].median(), 2), number(100 * known["noise"].median(), 2),
+    )  # fmt: skip
+    at_limit = {k: int(known["limits"].map(lambda text, k=k: k in text.split(";")).sum()) for k in study.tuned}
+    reached = listing([f"{label(k)} in {plural(n, 'cell')}" for k, n in at_limit.items() if n])
+    if reached:
+        text += Markup(" Tuned within declared limits, which the selected value reaches for {}.").format(reached)
+    if widened:
+        text += Markup(" {} had a range widened on the way.").format(plural(widened, "cell"))
+    shares = {k: study.cells[f"{IMPORTANCE}{k}"].median() for k in study.tuned if f"{IMPORTANCE}{k}" in study.cells}
+    if shares and all(share == share for share in shares.values()):
+        text += Markup(" Within a cell, {} (fANOVA, median share of the variance of the loss).").format(
+            listing([f"{label(k)} explains {100 * share:.0f} %" for k, share in shares.items()])
+        )
+    return text
+
+
+def tuning_sentence(change: Change) -> Markup:
+    """How tuning tilts the law: exponents of one plane through all cells, untuned and tuned."""
+    used = list(change.plane["tuned"])
+    shifts = {v: change.plane["change"][v] for v in used}
+    greek = {"N": "α", "D": "β"}
+    untuned, tuned = (
+        Markup(" ").join(power(v, -change.plane[s][v], bare=True) for v in used) for s in ("untuned", "tuned")
+    )
+    certain = [v for v in used if change.plane[SIMULTANEOUS][v].excludes(0)]
+    words = [f"{'flatter' if shifts[v].value < 0 else 'steeper'} in {v}" for v in certain]
+    verdict = f"the tuned law is {listing(words)}" if words else "no tilt can be told from noise"
+    saved = 100 * (1 - change.cells["tuned"] / change.cells["untuned"])
+    worse = int((saved < 0).sum())
+    luck = f", and nothing in {worse} of {len(saved)}, whose one untuned run is no worse" if worse else ""
+    return Markup(
+        "<b>{} the law:</b> untuned ({}), validation loss goes as {}; tuned, as {}. That changes {}: {}. "
+        "Tuning takes up to {:.0f} % off a cell's loss (median {:.0f} %){}."
+    ).format(
+        "Tuning tilts" if certain else "Tuning shifts", change.setting, untuned, tuned,
+        joined([Markup("{} by {}").format(greek[v], f"{'+' * (i.value > 0)}{estimate(i)}") for v, i in shifts.items()]),
+        verdict, saved.max(), saved.median(), luck,
+    )  # fmt: skip
+
+
+def not_shown(study: Study) -> list[Markup]:
+    """What a reader must not take from this study, from the flags and from what is absent."""
+    sentences = dict.fromkeys(_not_shown(study, flag.code) for flag in study.fits.flags)
+    out = [Markup("{}").format(sentence) for sentence in sentences if sentence]
+    lost = int(study.cells["loss"].isna().sum())
+    if lost:
+        why = "no repeat of theirs has finished" if study.is_study else "their field is empty"
+        out.append(Markup("The loss of {} of {} cells: {}.").format(lost, len(study.cells), why))
+    if study.is_study and study.cells["n_repeats"].max() < 2:
+        out.append(
+            Markup(
+                "How much a seed moves a loss: no cell has two repeats, so intervals rest on the laws' misfit alone."
+            )
+        )
+    isoflop = study.fits.frontier.get("isoflop")
+    if isoflop is not None and not isoflop.N_exponent.known:
+        out.append(Markup("The frontier by isoFLOP curves: {}.").format(isoflop.status))
+    top = [f"{count(study.cells[role].max())} {study.call(role)}" for role in ("N", "D") if study.cells[role].max() > 0]
+    if top:
+        out.append(Markup("Anything beyond {}: no such run was made.").format(" and ".join(top)))
+    return out
+
+
+def _not_shown(study: Study, code: str) -> str:
+    """What a flag keeps a reader from concluding; of the floor, what the headline's interval says."""
+    if code == flags.FLOOR_NOT_IDENTIFIED and study.fits.headline.floor.low > 0:
+        return ""
+    return flags.kind(code).not_shown
+
+
+def _cost(study: Study) -> Markup:
+    trials = study.trials
+    runs = len(trials) or int((study.cells["n_trials"] + study.cells["n_repeats"]).sum())
+    text = f"{plural(runs, 'run')}"
+    spent = trials["flops_spent"].fillna(trials["flops"])  # a run that diverged may lack the first
+    total, tuning = spent.sum(), spent[trials["stage"] == TRIAL].sum()
+    if total > 0:
+        text += f", {power_of_ten(float(total))} training FLOPs ({100 * tuning / total:.0f} % of them for tuning)"
+    seconds = study.cells["seconds"].astype(float).sum()
+    if seconds > 0:
+        text += f", {duration(float(seconds))} of computing"
+    states = {s: int((trials["state"] == s).sum()) for s in (PRUNED, DIVERGED, FAILED)}
+    bad = listing([f"{n} {s.lower()}" for s, n in states.items() if n])
+    return Markup("{}{}.").format(text, f"; {bad}" if bad else "")
+
+
+def _levels(n: int, name: str) -> str:
+    return plural(n, name) if not name.endswith("s") else f"{n} {name}"
+
+
+def _range(study: Study, column: str) -> str:
+    low, high = study.cells[column].min(), study.cells[column].max()
+    return count(low) if low == high else f"{count(low)} to {count(high)}"

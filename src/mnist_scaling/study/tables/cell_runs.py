@@ -1,0 +1,180 @@
+"""What trials.csv says of each row of cells.csv: its untuned run, its repeats by their seeds, what its tuner tried."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mnist_scaling.study import records
+from mnist_scaling.study.columns import BRANCH, RUN_SEED, SEED, column_of
+from mnist_scaling.study.vocabulary import COMPLETE, CONTROL, REPEAT, TRIAL
+
+OF_RUN = {"test_loss": "test_loss", "test_error": "test_error", "repeat_val_loss": "val_loss"}
+"""Columns of cells.csv that are means over repeats, and the column of trials.csv that they are means of."""
+
+_DECADE = 10.0
+"""A choice between positive numbers whose largest is this many times the smallest is taken for one on a log scale."""
+
+_Key = tuple[str, ...]
+
+
+def _key(values: Sequence[Any]) -> _Key:
+    """Values as text, by which rows of two tables are matched; two empty fields are equal."""
+    numbers = (int, float)
+    return tuple(
+        "" if pd.isna(v) else f"{v:.12g}" if isinstance(v, numbers) and not isinstance(v, bool) else str(v)
+        for v in values
+    )
+
+
+def _keys(table: pd.DataFrame, columns: Sequence[str]) -> list[_Key]:
+    return [_key(values) for values in table[list(columns)].itertuples(index=False)] if columns else [()] * len(table)
+
+
+def _finished(trials: pd.DataFrame, stage: str) -> pd.DataFrame:
+    return trials[(trials["stage"] == stage) & (trials["state"] == COMPLETE)]
+
+
+@dataclass(frozen=True)
+class Untuned:
+    """Losses of the untuned setting."""
+
+    losses: pd.Series
+    """Validation loss of each cell, by the index of cells.csv; NaN where the cell has no finished control."""
+    setting: dict[str, Any] = field(default_factory=dict)
+    """The tuned keys that have one and the same value in every control."""
+    why: str = ""
+    """Why no cell has a loss, as a sentence; empty where one has."""
+
+
+def untuned_runs(cells: pd.DataFrame, trials: pd.DataFrame, axes: Sequence[str], tuned: Sequence[str]) -> Untuned:
+    """The untuned run of every cell: the finished trial whose origin is the control, never a guess.
+
+    Parameters
+    ----------
+    cells, trials : pandas.DataFrame
+        Rows of cells.csv, and trials.csv.
+    axes, tuned : sequence of str
+        Columns of the swept and of the tuned keys.
+    """
+    nothing = pd.Series(float("nan"), cells.index)
+    if not tuned:
+        return Untuned(nothing, why="Nothing was tuned in this study, so there is nothing to compare.")
+    lacking = [c for c in ("origin", "stage", "state", "number", "val_loss", *axes) if c not in trials]
+    if lacking:
+        why = f"trials.csv has no column {lacking[0]}, which says which run was untuned, and nothing is guessed."
+        return Untuned(nothing, why=why)
+    wanted = _keys(cells, axes)
+    runs = _finished(trials, TRIAL)
+    runs = runs[runs["origin"] == CONTROL].sort_values("number", kind="stable")
+    runs = runs[[key in set(wanted) for key in _keys(runs, axes)]]
+    if runs.empty:
+        return Untuned(nothing, why="No cell has a finished run of the untuned setting (a trial with origin control).")
+    first = dict(zip(reversed(_keys(runs, axes)), reversed(runs["val_loss"].tolist()), strict=True))
+    setting = {k: runs[k].iloc[0] for k in tuned if k in runs and runs[k].nunique(dropna=False) == 1}
+    setting = {k: v for k, v in setting.items() if pd.notna(v)}
+    return Untuned(pd.Series([first.get(key, float("nan")) for key in wanted], cells.index, float), setting)
+
+
+def repeat_losses(
+    cells: pd.DataFrame, trials: pd.DataFrame, axes: Sequence[str], tuned: Sequence[str], loss: str
+) -> list[dict[int, float]] | None:
+    """Loss by seed of the repeats behind each cell, by which two arms are paired; None where there is no such thing.
+
+    Parameters
+    ----------
+    cells, trials : pandas.DataFrame
+        Rows of cells.csv, and trials.csv.
+    axes, tuned : sequence of str
+        Columns of the swept and of the tuned keys. Repeats of a setting that is no longer selected don't count.
+    loss : str
+        Column of cells.csv; one that is no mean over repeats has none.
+    """
+    seed, keys = RUN_SEED if RUN_SEED in trials else SEED, [*axes, *tuned]
+    needed = ("stage", "state", seed, OF_RUN.get(loss, loss), *keys)
+    if loss not in OF_RUN or any(column not in trials for column in needed):
+        return None
+    runs = _finished(trials, REPEAT)
+    found: dict[_Key, dict[int, float]] = {}
+    for key, of_seed, value in zip(_keys(runs, keys), runs[seed], runs[OF_RUN[loss]], strict=True):
+        found.setdefault(key, {})[int(of_seed)] = float(value)
+    return [found.get(key, {}) for key in _keys(cells, keys)]
+
+
+@dataclass(frozen=True)
+class CellTried:
+    """One cell's finished trials."""
+
+    losses: np.ndarray
+    """Validation losses, (n,)."""
+    settings: np.ndarray
+    """(n, k)."""
+    low: np.ndarray
+    """Ends of the cell's ranges, widened ones included, (k,)."""
+    high: np.ndarray
+
+
+@dataclass(frozen=True)
+class Tried:
+    """The trials of some cells of a study."""
+
+    keys: Mapping[str, bool]
+    """Column of each tuned key to whether it was searched on a log scale."""
+    cells: Sequence[CellTried]
+    """In the order of the cells that were asked for."""
+    why: str = ""
+    """Why there are none, as a sentence."""
+
+
+def tuned_trials(folder: Path, cells: pd.DataFrame, trials: pd.DataFrame, axes: Sequence[str]) -> Tried:
+    """The finished trials of each cell and the ranges of the keys that all of these cells tuned.
+
+    Parameters
+    ----------
+    folder : Path
+        multirun/<name>, whose cell.json files hold the ranges.
+    cells, trials : pandas.DataFrame
+        Rows of cells.csv, and trials.csv.
+    axes : sequence of str
+        Columns of the swept keys.
+    """
+    described = list(records.read_cells(folder).values())
+    if not described or any(c not in trials for c in ("stage", "state", "val_loss", *axes)):
+        return Tried({}, (), "There is no record of what each cell tried.")
+    grid = [a for a in axes if a != BRANCH]
+    known = {_key([cell["axes"][a] for a in grid]): _ranges(cell["space"]) for cell in described}
+    ranges = [known.get(key) for key in _keys(cells, grid)]
+    every = [found for found in ranges if found is not None]
+    if len(every) < len(ranges):
+        return Tried({}, (), "A cell's record of its ranges is gone: start the study's sweep again, which writes it.")
+    shared = [key for key in (every[0] if every else ()) if key in trials and all(key in found for found in every)]
+    if not shared:
+        return Tried({}, (), "No key with a numeric range was tuned in all of these cells.")
+    done = _finished(trials, TRIAL)
+    of_run = _keys(done, axes)
+    tried = []
+    for cell, found in zip(_keys(cells, axes), every, strict=True):
+        mine = done[[key == cell for key in of_run]]
+        low, high, _ = np.array([found[key] for key in shared], float).T
+        tried.append(CellTried(mine["val_loss"].to_numpy(float), mine[shared].to_numpy(float), low, high))
+    return Tried({key: every[0][key][2] for key in shared}, tried)
+
+
+def _ranges(space: Mapping[str, str]) -> dict[str, tuple[float, float, bool]]:
+    """Column to low, high and whether it is searched in logs, of the tuned keys of a cell.json that are numbers."""
+    found = {}
+    for key, text in space.items():
+        a = json.loads(text)["attributes"]
+        choices = a.get("choices")
+        if choices is None:
+            found[column_of(key)] = a["low"], a["high"], bool(a["log"])
+        elif len(choices) > 1 and all(isinstance(c, int | float) and not isinstance(c, bool) for c in choices):
+            low, high = min(choices), max(choices)
+            found[column_of(key)] = low, high, low > 0 and high >= _DECADE * low
+    return found
