@@ -24,9 +24,9 @@ from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from mnist_scaling.run_trainer import TRAINER
 from replay import Replayed, Seconds, cells, replay
 
+from mnist_scaling.image_task import TASK
 from mnist_scaling.study.vocabulary import INDEPENDENT, NEIGHBOURS
 from mnist_scaling.tuning.cell.next_settings import Effort
 from mnist_scaling.tuning.grid.partitioning import Cell
@@ -75,7 +75,7 @@ GRIDS = (
 
 @cache
 def cells_of(grid: Grid) -> Sequence[Cell]:
-    return cells(TRAINER.cost, *grid.axes)
+    return cells(TASK.cost, *grid.axes)
 
 
 @cache
@@ -99,7 +99,7 @@ def slowness() -> dict[str, list[float]]:
 
 
 def predicted(cell: Cell, stage: str) -> float:
-    return TRAINER.cost(replace(cell.run, trial=replace(cell.run.trial, stage=stage)))
+    return TASK.cost(replace(cell.run, trial=replace(cell.run.trial, stage=stage)))
 
 
 def seconds_of(grid: Grid) -> Seconds:

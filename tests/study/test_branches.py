@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from mnist_scaling.tuning.trainer import Report
 
 from mnist_scaling.config import RunConfig
 from mnist_scaling.study import records
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.tables import branches
 from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, FAILED, PRUNED
+from mnist_scaling.tuning.task import Report
 from tests.tuning.helpers import InProcess, make_tuner
 
 SHARES = (0.25, 0.5, 1.0)

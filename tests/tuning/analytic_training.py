@@ -10,44 +10,18 @@ where r* = 0.03 sqrt(8 / w) may lie beyond the range, so that some ranges are wi
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import replace
 from math import log10
-from pathlib import Path
-
-from mnist_scaling.tuning.trainer import Report, Trainer
 
 from mnist_scaling.config import RunConfig
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, PRUNED, TRIAL
+from mnist_scaling.tuning.task import Report
 
 REPORTS = 3
 
 
-def trainer(before: Callable[[RunConfig, Path], None], between: Callable[[], None]) -> Trainer:
-    """A trainer in closed form.
-
-    Parameters
-    ----------
-    before : callable
-        Called with a run and its folder when the run starts.
-    between : callable
-        Called before each report: where runs that are side by side may take turns.
-    """
-
-    def train_in(run: RunConfig, report: Report | None, folder: Path) -> TrainResult:
-        before(run, folder)
-        return train(run, report, between)
-
-    return Trainer(
-        train=train_in,
-        cost=lambda run: run.data.fraction * run.model.width,
-        prepare=lambda data: None,
-        warm_up=lambda: None,
-    )
-
-
-def train(run: RunConfig, report: Report | None, between: Callable[[], None] = lambda: None) -> TrainResult:
+def train(run: RunConfig, report: Report | None) -> TrainResult:
     """One run in closed form."""
     loss = _loss(run)
     if run.model.width == 8 and run.trial.stage == TRIAL and _noise(run, "fails") > 0.7:
@@ -59,7 +33,6 @@ def train(run: RunConfig, report: Report | None, between: Callable[[], None] = l
         return replace(result, state=DIVERGED, **empty)
     reports: list[tuple[float, float]] = []
     for number in range(1, REPORTS + 1):
-        between()
         # The curves cross: a trial's first report says little about its end.
         on_the_way = loss * (1 + (REPORTS + 1 - number) * (0.25 + 0.2 * _noise(run, f"report {number}")))
         if report is None:

@@ -2,14 +2,13 @@
 
     python -m tests.tuning.crash_simulator --crashes 400 --seed 1
 
-Tuner, cells, worker, ledger, tables and Optuna's journal are the shipped ones; only training is a formula. Of a
-process that is killed nothing remains but its files. So the simulator copies the study's folder just before a write,
-which is exactly what a kill at that moment leaves, and resumes the copy. Some resumed sweeps are killed again: their
-copy is resumed in turn. Python's audit events tell of every write before it happens, so a file is seen before it
-exists, when it is empty, when it is filled, and after it has replaced the old one. A line of the journal is also torn
-in the middle, as a full disk or a power failure leaves it.
+Driver, cells, worker, ledger and tables are the shipped ones; only training is a formula. Of a process that is killed
+nothing remains but its files. So the simulator copies the study's folder just before a write, which is exactly what a
+kill at that moment leaves, and resumes the copy. Some resumed sweeps are killed again: their copy is resumed in turn.
+Python's audit events tell of every write before it happens.
 
-Workers take turns in random order, several at a time, and some of them are killed at a random write of theirs.
+Jobs end in random order, several at a time, and some of their processes die. First two faults are planted, which the
+simulator must see.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from math import ceil
@@ -33,15 +32,18 @@ from pathlib import Path
 from unittest import mock
 
 import optuna
-from mnist_scaling.tuning.cell.cell_study import CellStudy
-from mnist_scaling.tuning.cell.cell_tuner import Effort
-from mnist_scaling.tuning.stored import storage
 from omegaconf import DictConfig
+from optuna.samplers import BaseSampler
 
-from mnist_scaling.config import RunConfig
-from mnist_scaling.study import layout
+from mnist_scaling.study import files, layout
+from mnist_scaling.tuning.cell import next_settings
+from mnist_scaling.tuning.cell.next_settings import Effort
 from mnist_scaling.tuning.grid import partitioning
-from mnist_scaling.tuning.sweep import tuner
+from mnist_scaling.tuning.grid.partitioning import Cell
+from mnist_scaling.tuning.sweep import driver
+from mnist_scaling.tuning.sweep.cell_state import CellState, Method
+from mnist_scaling.tuning.sweep.joining import join
+from mnist_scaling.tuning.workers.job import Job
 
 from .helpers import composed, make_cells
 from .simulated_disk import Disk, Killed, Moment
@@ -138,7 +140,7 @@ class Simulator:
     def _take_copies(self, n: int) -> list[Moment]:
         """Run a sweep to its end, and copy its folder at some of its writes."""
         wanted = {self._rng.randint(1, self.writes): next(self._places) for _ in range(n)}
-        disk = Disk(next(self._places), wanted, rng=self._rng)
+        disk = Disk(next(self._places), wanted)
         self._sweep(disk.folder, self._rng, disk)
         self._compare(disk.folder, [])
         return disk.copies
@@ -153,7 +155,7 @@ class Simulator:
                 # Half of them while the resumed sweep still finds its feet.
                 latest = self._rng.choice((40, max(self.writes - moment.number, 40)))
                 wanted = {self._rng.randint(1, latest): next(self._places)}
-            disk = Disk(moment.folder, wanted, fatal=True, rng=self._rng)
+            disk = Disk(moment.folder, wanted, fatal=True)
             with contextlib.suppress(Killed):
                 self._sweep(disk.folder, self._rng, disk)
             if not disk.copies:
@@ -170,26 +172,21 @@ class Simulator:
         cfg = self.sweeper
         finished = {path.parent for path in folder.rglob(layout.RESULT)}
         folder.mkdir(parents=True, exist_ok=True)
-        # Optuna's lock outlives a killed process, and expires after 30 seconds.
-        (folder / f"{layout.JOURNAL}.lock").unlink(missing_ok=True)
 
-        def started(run: RunConfig, own: Path) -> None:
+        def started(own: Path) -> None:
             self.outcome.repeated += own in finished
 
-        workers = Workers(folder, cfg.pruner, rng, disk, started, deadly)
+        workers = Workers(folder, rng, started, deadly)
         # Between its first and its last moment a sweep writes tables by the clock, which a seed can't decide.
-        by_no_clock = mock.patch.object(tuner, "_TABLES_SHARE", 1e9)
+        by_no_clock = mock.patch.object(driver, "_TABLES_SHARE", 1e9)
         silent = contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO())
+        effort = Effort(cfg.n_trials, cfg.n_repeats, cfg.trials_per_batch, cfg.widen, cfg.stop_below)
+        method = Method(effort, cfg.sampler, cfg.pruner, cfg.transfer)
         with contextlib.ExitStack() as stack:
             stack.callback(self._count_workers, workers)
             for context in (disk, workers, by_no_clock, *silent):
                 stack.enter_context(context)
-            storage.mend(None, folder)
-            opened = storage.open_storage(None, folder)
-            joined = tuner.join(folder, cells())
-            studies = [CellStudy(cell, opened, cfg.sampler) for cell in cells()]
-            effort = Effort(cfg.n_trials, cfg.n_repeats, cfg.trials_per_batch, cfg.widen, cfg.stop_below)
-            tuner.Tuner(folder, studies, workers, effort, cfg.transfer, joined).run()
+            driver.Driver(folder, cells(), method, join(folder, cells())).run(workers)
 
     def _count_workers(self, workers: Workers) -> None:
         self.outcome.workers += workers.killed
@@ -247,8 +244,54 @@ def simulate(mode: str, crashes: int, seed: int) -> Outcome:
         return Simulator(mode, folder, seed).crash(crashes)
 
 
+@contextlib.contextmanager
+def in_place() -> Iterator[None]:
+    """A planted fault: files are written where they lie, so that a kill may leave half of one."""
+
+    @contextlib.contextmanager
+    def replacing(path: Path) -> Iterator[io.BytesIO]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = io.BytesIO()
+        yield content
+        half = len(content.getvalue()) // 2
+        for mode, part in (("wb", content.getvalue()[:half]), ("ab", content.getvalue()[half:])):
+            with path.open(mode) as file:
+                file.write(part)
+
+    with mock.patch.object(files, "replacing", replacing):
+        yield
+
+
+@contextlib.contextmanager
+def by_the_faster_worker() -> Iterator[None]:
+    """A planted fault: what a cell tries depends on how many runs of the study have ended by then."""
+    ask, make, ended = CellState.next_trials, next_settings._make_sampler, [0]
+
+    def next_trials(self: CellState, neighbours: Sequence[CellState]) -> list[Job]:
+        ended[0] = len(self._ledger.rows)
+        return ask(self, neighbours)
+
+    def make_sampler(node: DictConfig, cell: Cell, index: int) -> BaseSampler:
+        return make(node, cell, index + 1000 * ended[0])
+
+    asked = mock.patch.object(CellState, "next_trials", next_trials)
+    with asked, mock.patch.object(next_settings, "_make_sampler", make_sampler):
+        yield
+
+
+PLANTED = {"records in place": in_place, "the faster worker decides": by_the_faster_worker}
+"""Faults that the simulator must see."""
+
+
+def sees(fault: str, crashes: int = 12, seed: int = 0) -> bool:
+    """Whether rows differ, or finished runs are run again, once a fault is planted."""
+    with PLANTED[fault]():
+        outcome = simulate("defaults", crashes, seed)
+    return bool(outcome.differing or outcome.repeated)
+
+
 def main() -> None:
-    """Print the table; exit with 1 when a row differs."""
+    """Print the table; exit with 1 when a row differs, or a planted fault goes unseen."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--crashes", type=int, default=400, help="kills of the sweep in each mode")
     parser.add_argument("--seed", type=int, default=None, help="the same seed gives the same crashes")
@@ -256,7 +299,9 @@ def main() -> None:
     given = parser.parse_args()
     seed = random.randrange(10**6) if given.seed is None else given.seed
     print(f"seed {seed}\n\n{HEAD}", flush=True)
-    failed = False
+    unseen = [fault for fault in PLANTED if not sees(fault, seed=seed)]
+    print(*(f"planted and not seen: {fault}" for fault in unseen), sep="\n", file=sys.stderr, flush=True)
+    failed = bool(unseen)
     for mode in given.modes:
         outcome = simulate(mode, given.crashes, seed)
         failed = failed or bool(outcome.differing or outcome.repeated)

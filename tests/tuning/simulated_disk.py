@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-import random
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-
-from mnist_scaling.study import layout
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
@@ -34,10 +31,9 @@ class Moment:
     what: str
     """The write that it comes before."""
     folder: Path
-    torn: bool
 
     def __str__(self) -> str:
-        return f"{self.number}: {self.what}{' (torn)' if self.torn else ''}"
+        return f"{self.number}: {self.what}"
 
 
 class Disk:
@@ -50,8 +46,6 @@ class Disk:
         From the number of a write, counted from 1, to the folder for a copy of what is there before it.
     fatal : bool
         Whether the machine dies with the first copy.
-    rng : random.Random
-        Tears lines.
 
     Attributes
     ----------
@@ -60,17 +54,10 @@ class Disk:
     copies : list of Moment
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        wanted: Mapping[int, Path] | None = None,
-        fatal: bool = False,
-        rng: random.Random | None = None,
-    ) -> None:
-        self.folder, self._wanted, self._fatal, self._rng = folder, wanted or {}, fatal, rng or random.Random(0)
+    def __init__(self, folder: Path, wanted: Mapping[int, Path] | None = None, fatal: bool = False) -> None:
+        self.folder, self._wanted, self._fatal = folder, wanted or {}, fatal
         self.count = 0
         self.copies: list[Moment] = []
-        self.before_write: Callable[[str, str], None] = lambda event, path: None
         self._text = str(folder)
         self._busy = False
 
@@ -102,23 +89,10 @@ class Disk:
                 self._busy = False
             if self._fatal:
                 raise Killed
-        self.before_write(event, path)
 
     def _copy(self, event: str, path: str, to: Path) -> Moment:
         shutil.copytree(self.folder, to)
-        # A lock is released when its line has been written: the moment to tear it.
-        torn = releases_lock(event, path) and self._rng.random() < 0.5
-        if torn:
-            journal = to / layout.JOURNAL
-            content = journal.read_bytes()
-            start = content.rfind(b"\n", 0, len(content) - 1) + 1
-            os.truncate(journal, self._rng.randint(start + 1, len(content) - 1))
-        return Moment(self.count, f"{event.removeprefix('os.')} {path.removeprefix(self._text)}", to, torn)
-
-
-def releases_lock(event: str, path: str) -> bool:
-    """Whether a write gives the journal's lock back."""
-    return event == "os.rename" and path.endswith(f"{layout.JOURNAL}.lock")
+        return Moment(self.count, f"{event.removeprefix('os.')} {path.removeprefix(self._text)}", to)
 
 
 _watched: list[Disk] = []

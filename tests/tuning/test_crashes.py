@@ -38,6 +38,11 @@ def test_a_seed_gives_the_same_crashes() -> None:
     assert crash_simulator.simulate("defaults", crashes=3, seed=3).chains != first.chains
 
 
+@pytest.mark.parametrize("fault", crash_simulator.PLANTED)
+def test_a_planted_fault_is_seen(fault: str) -> None:
+    assert crash_simulator.sees(fault)
+
+
 def test_a_lost_row_is_seen(tmp_path: Path) -> None:
     """The comparison itself can fail."""
     simulator = Simulator("defaults", tmp_path)
