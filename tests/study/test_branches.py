@@ -15,7 +15,7 @@ from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.tables import branches
 from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, FAILED, PRUNED
 from mnist_scaling.tuning.task import Report
-from tests.tuning.helpers import InProcess, make_tuner
+from tests.tuning.helpers import InProcess, Study
 
 SHARES = (0.25, 0.5, 1.0)
 
@@ -68,8 +68,8 @@ def test_a_failed_run_fails_every_branch() -> None:
 def test_every_branch_selects_its_own_trial_and_is_repeated_no_further_than_needed(tmp_path: Path) -> None:
     arguments = ("model.width=4,8", "regime=wsd", f"regime.branches={list(SHARES)}", "optim.batch_size=32",
                  "model.dropout=0")  # fmt: skip
-    launch = InProcess(tmp_path, branched)
-    make_tuner(tmp_path, launch, *arguments, n_trials=8).run()
+    launch = InProcess(branched)
+    Study(tmp_path, launch, *arguments, n_trials=8).run()
     cells = pd.read_csv(tmp_path / "cells.csv")
     trials = pd.read_csv(tmp_path / "trials.csv")
     assert cells[["width", "branch"]].to_numpy().tolist() == [[w, s] for w in (4, 8) for s in SHARES]
@@ -99,14 +99,14 @@ def test_every_branch_selects_its_own_trial_and_is_repeated_no_further_than_need
     assert curves["flops"].tolist() == [3000, 3000, 6000, 6000] * 2
 
     launch.batches.clear()
-    make_tuner(tmp_path, launch, *arguments, n_trials=8).run()
+    Study(tmp_path, launch, *arguments, n_trials=8).run()
     assert launch.batches == []  # a rerun finds everything
 
     # Fewer repeats than before take none away and make none again; more make only those that are missing.
     before = (tmp_path / "trials.csv").read_text()
     for n_repeats, made in ((1, 0), (3, 4)):
         launch.batches.clear()
-        make_tuner(tmp_path, launch, *arguments, n_trials=8, n_repeats=n_repeats).run()
+        Study(tmp_path, launch, *arguments, n_trials=8, n_repeats=n_repeats).run()
         assert sum(map(len, launch.batches)) == made
         assert set(before.splitlines()) <= set((tmp_path / "trials.csv").read_text().splitlines())
     assert (pd.read_csv(tmp_path / "cells.csv")["n_repeats"] == 3).all()
