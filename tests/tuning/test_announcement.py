@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import io
+import shutil
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from mnist_scaling import config
-from mnist_scaling.study import files, layout
 from mnist_scaling.tuning.cluster_launcher import DaskLauncher, RayLauncher
 from mnist_scaling.tuning.grid import partitioning
 from mnist_scaling.tuning.sweep import announcement, parallelism
 from mnist_scaling.tuning.sweep.announcement import Sweep
 from mnist_scaling.tuning.sweep.ledger import Ledger
 from mnist_scaling.tuning.task import DataFacts
-from mnist_scaling.tuning.workers.perform import measure
 
-from .helpers import bowl, composed
+from .helpers import InProcess, Study, composed
 
 MNIST = DataFacts("mnist", (1, 28, 28), 10, 50_000, 10_000, 10_000)
 
@@ -36,7 +35,7 @@ def said(
         folder, parts, cells, [MNIST], 3, 2, "TPESampler", most, workers, lambda run: 60.0, rule, 2
     )  # fmt: skip
     out = io.StringIO()
-    announcement.show(sweep, Ledger(folder), Console(file=out, width=80))
+    announcement.show(sweep, Ledger(folder, cells), Console(file=out, width=80))
     return out.getvalue()
 
 
@@ -105,12 +104,8 @@ def test_values_that_scale_leaves_out_are_named(tmp_path: Path) -> None:
 
 
 def test_what_is_done_is_counted_and_costs_nothing_more(tmp_path: Path) -> None:
-    run = config.RunConfig(trial=config.TrialConfig(stage="trial"))
-    record = measure(run, lambda: bowl(run))
-    cell = {"name": "width=4", "keys": {}, "axes": {"width": 4}, "space": {}, "limits": {}, "widened": []}
-    files.write_json(tmp_path / "width=4" / layout.CELL, cell)
-    for number in range(3):
-        files.write_json(tmp_path / f"width=4/trial-{number:03d}" / layout.RESULT, record | {"number": number})
+    Study(tmp_path, InProcess(), "model.width=4,8", n_trials=3, n_repeats=0).run()
+    shutil.rmtree(tmp_path / "width=8")
     one = 60 * announcement.BUSY + announcement.OVERHEAD
     # With two workers the other cell sets the time: two trials together, the third, two repeats.
     for workers, runs in ((1, 7), (2, 4), (50, 4)):

@@ -147,7 +147,7 @@ def test_a_broken_search_space_is_explained(argument: str, message: str) -> None
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("curve.images=10,20", "trial.number=1,2"), "`trial.number` would fill `number`"),
+        (("curve.images=10,20", "trial.stage=trial,repeat"), "`trial.stage` would fill `stage`"),
         (("regime.name=single_epoch,repeat", "regime=single_epoch,repeat"), "`regime` and `regime.name` would both"),
         (("model.width=4,8", "seed=tag(nuisance,choice(0,1))"), "`seed` would fill `seed`"),
         (("optim.name=adam,sgd", "+search_space.optimizer=null", "optim=adam,sgd"), "would both fill `optimizer`"),
@@ -227,7 +227,7 @@ def test_settings_hold_what_matters_and_nothing_else() -> None:
         return {**cell.settings, **cell.ranges}
 
     assert make_cells()[0].settings == {}
-    assert shared() == shared("data.dir=/elsewhere", "trial.owner=3")
+    assert shared() == shared("data.dir=/elsewhere", "trial.stage=trial")
     assert shared() != shared("threads=2")
     assert shared() != shared("optim.schedule=linear")
     assert make_cells("seed=1")[0].settings == {"seed": 1}

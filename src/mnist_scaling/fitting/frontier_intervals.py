@@ -216,7 +216,7 @@ def _why_none(laws: Sequence[WeightedLaw], able: Sequence[WeightedLaw]) -> str:
     without = [k.fitted.law.name for k in laws if not has_optimum(k)]
     if without:
         return f"no optimum: {' and '.join(without)} {'has' if len(without) == 1 else 'have'} none at fixed C"
-    names = [k.fitted.law.name for k in laws if k not in able]
+    names = [k.fitted.law.name for k in laws if all(k is not other for other in able)]
     return f"no optimum to trust: {' and '.join(names)} ended at a bound"
 
 

@@ -45,8 +45,8 @@ class Composed:
     """The config's `_NODES`."""
     simple: frozenset[str]
     """Axes whose values can be set afterwards."""
-    is_plain: bool
-    """Whether no value follows another one, so that any of a run's values can be set afterwards."""
+    following: tuple[str, ...]
+    """Config keys whose values follow other ones."""
 
 
 class Composer:
@@ -113,10 +113,10 @@ class Composer:
             (key.lstrip("+") for key in chosen), key=lambda key: (order.get(key.split(".")[0], len(order)), key)
         )
         choices = cfg.hydra.runtime.choices
-        is_plain = not _has_interpolations(node)
-        simple = (k for k in chosen if k in values and k not in choices) if is_plain else ()
+        following = _following(node)
+        simple = () if following else (k for k in chosen if k in values and k not in choices)
         found = {key: choices[key] if key in choices else OmegaConf.select(cfg, key) for key in keys}
-        return Composed(run, space, limits, found, node, frozenset(simple) - {"model.name"}, is_plain)
+        return Composed(run, space, limits, found, node, frozenset(simple) - {"model.name"}, following)
 
     def _shifted(self, base: Composed, chosen: Mapping[str, str]) -> Composed | None:
         """A cell's config from that of another one with the same config groups; None where Hydra must compose it."""
@@ -146,6 +146,7 @@ class _NotPlain(Exception):  # noqa: N818, it never leaves this file
     """A value is a list, a mapping or an interpolation."""
 
 
-def _has_interpolations(node: DictConfig) -> bool:
-    """Whether a value refers to another one, which an axis might change."""
-    return "${" in str(OmegaConf.to_container(node, resolve=False))
+def _following(node: DictConfig) -> tuple[str, ...]:
+    """Dotted keys whose values are interpolations."""
+    written = config.flatten(OmegaConf.to_container(node, resolve=False))
+    return tuple(key for key, value in written.items() if "${" in str(value))

@@ -65,8 +65,8 @@ class Cell:
     """Relative cost of one run of a config."""
     limits: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Ends of ranges that are declared limits, by config key."""
-    is_plain: bool = True
-    """Whether no value of the cell's configuration follows another one."""
+    following: tuple[str, ...] = ()
+    """Config keys whose values follow other ones, such as a tuned one."""
 
     def on(self, sha256: str | None) -> Cell:
         """The cell, bound to a data file of that checksum, if there is one: its jobs refuse another."""
@@ -238,7 +238,7 @@ def _cell(composed: Composed, overrides: tuple[str, ...], cost: Callable[[RunCon
     _check_columns(composed.keys, composed.space)
     for key, value in composed.keys.items():
         _check_value(key, value)
-    cell = Cell(composed.keys, overrides, composed.run, composed.space, cost, composed.limits, composed.is_plain)
+    cell = Cell(composed.keys, overrides, composed.run, composed.space, cost, composed.limits, composed.following)
     assert cell.name, "a name that is too long for a folder is refused here, before anything is trained"
     return cell
 

@@ -137,7 +137,7 @@ class CellState:
         cell = self.cell
         return Job(
             cell.name, str(cell.folder / layout.run_folder(stage, index)), cell.overrides, {**setting, "seed": seed},
-            stage, index, seed, values=cell.values if cell.is_plain else None, cost=cell.cost,
+            stage, index, seed, values=None if cell.following else cell.values, cost=cell.cost,
             **{"origin": SAMPLER, **more},
         )  # fmt: skip
 

@@ -140,7 +140,7 @@ class Ledger:
 
 def _check(path: Path, config: Mapping[str, Any], cell: Cell, varying: Sequence[str]) -> None:
     """Refuse a record of another configuration than its cell's."""
-    left_out = (*cell.space, *varying)
+    left_out = (*cell.space, *cell.following, *varying)
     mine = identity.settings(config, cell.defaults, left_out)
     if found := identity.differences(mine, cell.settings, cell.defaults, left_out):
         raise InputError(
