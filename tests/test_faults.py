@@ -194,8 +194,6 @@ def test_a_password_stands_in_no_file_of_a_study_and_a_mirror_that_is_away_costs
     assert done.returncode == 0, done.stderr
     away = "the mirror for Optuna's dashboard, postgresql+psycopg://localhost:1/studies, can't be written"
     assert away in done.stderr
-        "the mirror for Optuna's dashboard, postgresql+psycopg://localhost:1/studies, can't be written" in done.stderr
-    )
     study = tmp_path / "multirun/smoke"
     assert "postgresql+psycopg://localhost:1/studies" in (study / "study.json").read_text()
     assert not [path for path in study.rglob("*") if path.is_file() and b"w0rd" in path.read_bytes()]
