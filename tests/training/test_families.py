@@ -15,8 +15,7 @@ from torch.nn.functional import softmax
 
 from mnist_scaling import cli, config
 from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RegimeConfig, RunConfig
-from mnist_scaling.config.models.mlp import MLPConfig
-from mnist_scaling.config.models.resnet import ResNetConfig
+from mnist_scaling.config.family import MLPConfig, ResNetConfig
 from mnist_scaling.config.models.transformer import TransformerConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.study.vocabulary import COMPLETE
