@@ -41,11 +41,11 @@ from mnist_scaling.tuning.cell import next_settings
 from mnist_scaling.tuning.cell.next_settings import Effort
 from mnist_scaling.tuning.grid import partitioning
 from mnist_scaling.tuning.mirror import Mirror
-from mnist_scaling.tuning.sweep import write_tables
-from mnist_scaling.tuning.sweep.cell_state import CellState, Method
+from mnist_scaling.tuning.sweep import study_tables
 from mnist_scaling.tuning.sweep.driver import Driver
-from mnist_scaling.tuning.sweep.joining import join
 from mnist_scaling.tuning.sweep.ledger import Ledger
+from mnist_scaling.tuning.sweep.next_jobs import CellState, Method
+from mnist_scaling.tuning.sweep.study_tables import join
 from mnist_scaling.tuning.workers.job import Job
 
 WIDTHS, TRIALS, REPEATS, WORKERS = (2, 3, 4, 6, 8, 11, 16, 23, 32, 45), 16, 3, 64
@@ -130,7 +130,7 @@ def measure(folder: Path, given: list[partitioning.Cell]) -> dict[str, float]:
     (folder / layout.CELLS).unlink()
     (folder / layout.TRIALS).unlink()
     with clocks.of("write tables (s)"):
-        write_tables.write(folder, ledger.rows, {})
+        study_tables.write(folder, ledger.rows, {})
     with clocks.of("read trials.csv (s)"):
         read_table(folder / layout.TRIALS)
     written = [path for path in folder.rglob("*") if path.name == layout.RESULT]

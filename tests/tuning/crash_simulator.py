@@ -41,8 +41,8 @@ from mnist_scaling.tuning.cell.next_settings import Effort
 from mnist_scaling.tuning.grid import partitioning
 from mnist_scaling.tuning.grid.partitioning import Cell
 from mnist_scaling.tuning.sweep import driver
-from mnist_scaling.tuning.sweep.cell_state import CellState, Method
-from mnist_scaling.tuning.sweep.joining import join
+from mnist_scaling.tuning.sweep.next_jobs import CellState, Method
+from mnist_scaling.tuning.sweep.study_tables import join
 from mnist_scaling.tuning.workers.job import Job
 
 from .helpers import composed, make_cells

@@ -16,9 +16,9 @@ from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import COMPLETE, INDEPENDENT
 from mnist_scaling.tuning.cell.next_settings import Effort
 from mnist_scaling.tuning.grid import partitioning
-from mnist_scaling.tuning.sweep.cell_state import Method
 from mnist_scaling.tuning.sweep.driver import Driver
-from mnist_scaling.tuning.sweep.joining import join
+from mnist_scaling.tuning.sweep.next_jobs import Method
+from mnist_scaling.tuning.sweep.study_tables import join
 from mnist_scaling.tuning.task import Report, Task
 from mnist_scaling.tuning.workers.job import Job, Outcome
 from mnist_scaling.tuning.workers.parcel import Parcel

@@ -15,7 +15,7 @@ from mnist_scaling.study.vocabulary import NEIGHBOURS, TRANSFER_RULES
 from mnist_scaling.tuning.cell import transfer
 from mnist_scaling.tuning.cell.next_settings import Effort
 from mnist_scaling.tuning.sweep import parallelism
-from mnist_scaling.tuning.sweep.queue import Queue
+from mnist_scaling.tuning.sweep.next_jobs import Queue
 
 from .helpers import make_cells
 

@@ -22,7 +22,7 @@ _NVIDIA = Path("/dev/nvidiactl")
 """What Linux has where there is a GPU of NVIDIA's."""
 
 if TYPE_CHECKING:
-    from mnist_scaling.tuning.workers.workers import Workers
+    from mnist_scaling.tuning.workers.job import Workers
 
 
 class LocalLauncher(Launcher):
@@ -59,7 +59,7 @@ class LocalLauncher(Launcher):
     def workers(self) -> Workers:
         """The processes."""
         from mnist_scaling.tuning.workers import local
-        from mnist_scaling.tuning.workers.workers import Application
+        from mnist_scaling.tuning.workers.parcel import Application
 
         application = Application(self.hydra_context, self.config, self.task_function)
         return local.LocalWorkers(application, self.count(), self.warm_up, self.gpus)

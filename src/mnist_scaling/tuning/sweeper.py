@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mnist_scaling.tuning.sweep.driver import Driver
     from mnist_scaling.tuning.sweep.ledger import Ledger
     from mnist_scaling.tuning.task import DataFacts
-    from mnist_scaling.tuning.workers.workers import Workers
+    from mnist_scaling.tuning.workers.job import Workers
 
 _FULL = "full"
 """Value of `scale` that shrinks nothing."""
@@ -125,8 +125,8 @@ class CellSweeper(Sweeper):
         from mnist_scaling.study import layout
         from mnist_scaling.tuning.cell import optuna_objects
         from mnist_scaling.tuning.sweep import printout
-        from mnist_scaling.tuning.sweep.joining import join
         from mnist_scaling.tuning.sweep.ledger import Ledger
+        from mnist_scaling.tuning.sweep.study_tables import join
 
         optuna_objects.check_sampler(self.sampler)
         arguments = self._named(arguments)
@@ -167,9 +167,9 @@ class CellSweeper(Sweeper):
         from mnist_scaling.study import provenance
         from mnist_scaling.tuning.cell.next_settings import Effort
         from mnist_scaling.tuning.mirror import Mirror, without_password
-        from mnist_scaling.tuning.sweep.cell_state import Method
         from mnist_scaling.tuning.sweep.driver import Driver
-        from mnist_scaling.tuning.sweep.joining import join
+        from mnist_scaling.tuning.sweep.next_jobs import Method
+        from mnist_scaling.tuning.sweep.study_tables import join
 
         joined = join(folder, cells)
         given = [o for o in self.config.hydra.overrides.hydra if o != "hydra.mode=MULTIRUN"]  # what -m is
@@ -237,7 +237,7 @@ class CellSweeper(Sweeper):
         InputError
             When an override or a config is at fault, or the study in the folder is another one.
         """
-        from mnist_scaling.tuning.sweep.joining import join
+        from mnist_scaling.tuning.sweep.study_tables import join
 
         arguments = self._named(arguments)
         folder, cells = Path(str(self.config.hydra.sweep.dir)), self._cells(arguments)
@@ -281,8 +281,8 @@ class CellSweeper(Sweeper):
 
     def _workers(self) -> Workers:
         """The launcher's own workers, else rounds of whatever launcher it is."""
+        from mnist_scaling.tuning.workers.parcel import Application
         from mnist_scaling.tuning.workers.rounds import Rounds
-        from mnist_scaling.tuning.workers.workers import Application
 
         if hasattr(self.launcher, "workers"):
             return self.launcher.workers()  # type: ignore[no-any-return]

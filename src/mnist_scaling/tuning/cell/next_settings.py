@@ -1,4 +1,4 @@
-"""What a cell tries next: a pure function of its finished trials and of its neighbours'.
+"""What a cell runs next: a pure function of its finished runs, and of its neighbours' finished trials.
 
 The trials of a cell go in rounds of `trials_per_batch`. None of a round learns from another, and all that is decided
 between rounds, such as a wider range, follows from the trials of earlier rounds. So it does not matter which worker
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import count, pairwise
 from math import ceil
 from typing import Any
 
@@ -19,15 +19,18 @@ from omegaconf import DictConfig
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 
+from mnist_scaling.study.columns import SEED
 from mnist_scaling.study.vocabulary import CONTROL, SAMPLER, TRANSFER
 from mnist_scaling.tuning.cell import certificate, optuna_objects, transfer
-from mnist_scaling.tuning.cell.transfer import Neighbour
-from mnist_scaling.tuning.cell.trial import Trial, best, frozen
+from mnist_scaling.tuning.cell.trial import RepeatRun, Trial, best, frozen
 from mnist_scaling.tuning.grid import search_space
 from mnist_scaling.tuning.grid.partitioning import Cell
 
 LEARNERS = (optuna.samplers.TPESampler, optuna.samplers.GPSampler)
 """Samplers that are told other cells' trials; others follow a sequence of their own, or keep a state."""
+
+_SEEDS_APART = 1000
+"""Distance between the seeds of a cell's repeats where cells differ by their seeds, which are neighbours."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ def trials_left(cell: Cell, trials: Sequence[Trial], effort: Effort) -> int:
 
 
 def next_trials(
-    cell: Cell, trials: Sequence[Trial], neighbours: Sequence[Neighbour], effort: Effort, sampler: DictConfig
+    cell: Cell, trials: Sequence[Trial], neighbours: Sequence[Sequence[Trial]], effort: Effort, sampler: DictConfig
 ) -> list[Trial]:
     """The trials that the cell's first unfinished round lacks.
 
@@ -73,8 +76,8 @@ def next_trials(
     cell : Cell
     trials : sequence of Trial
         The cell's finished ones.
-    neighbours : sequence of Neighbour
-        The cells that it starts from, all finished.
+    neighbours : sequence of sequence of Trial
+        All trials of each cell that it starts from.
     effort : Effort
     sampler : DictConfig
         Node of the ``hydra/sweeper/sampler`` group.
@@ -108,7 +111,7 @@ class _Round:
 
 
 def _round(
-    cell: Cell, known: Mapping[int, Trial], start: int, neighbours: Sequence[Neighbour], effort: Effort
+    cell: Cell, known: Mapping[int, Trial], start: int, neighbours: Sequence[Sequence[Trial]], effort: Effort
 ) -> _Round:
     """The round that begins at a place in the cell."""
     earlier = [known[index] for index in range(start)]
@@ -167,7 +170,7 @@ def _trial(
     index: int,
     known: Mapping[int, Trial],
     current: _Round,
-    neighbours: Sequence[Neighbour],
+    neighbours: Sequence[Sequence[Trial]],
     sampler: DictConfig,
 ) -> Trial:
     """The trial at a place in the cell: what is planned for it, else what the sampler proposes."""
@@ -182,7 +185,7 @@ def _trial(
 def _proposed(
     current: _Round,
     beside: Sequence[Trial],
-    neighbours: Sequence[Neighbour],
+    neighbours: Sequence[Sequence[Trial]],
     sampler: BaseSampler,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """A setting that the sampler proposes, and the state that it wants kept with the trial.
@@ -227,3 +230,51 @@ def _first_missing(trials: Sequence[Trial]) -> int:
     """The first place in the cell that no finished trial has."""
     taken = {trial.index for trial in trials}
     return next(index for index in range(len(taken) + 1) if index not in taken)
+
+
+def missing_repeats(
+    cell: Cell, selected: Sequence[Mapping[str, Any]], known: Sequence[RepeatRun], n_repeats: int
+) -> list[RepeatRun]:
+    """For each selected setting its repeats that have no record yet.
+
+    Repeat i of setting j has the number j n_repeats + i or, where another run has that number, the next free one:
+    no finished run gives way to another.
+
+    Parameters
+    ----------
+    cell : Cell
+    selected : sequence of mapping
+        Settings to repeat; with branches there may be several.
+    known : sequence of RepeatRun
+        The cell's repeats that have a record. One of an older selection keeps it, and counts for nothing.
+    n_repeats : int
+        Of each setting.
+    """
+    apart = _SEEDS_APART if SEED in cell.keys else 1
+    # No trial has seen these seeds, so the repeats don't share the luck of the selected trial.
+    seeds = [cell.run.seed + apart * (i + 1) for i in range(n_repeats)]
+    taken = {repeat.number for repeat in known}
+    found: list[RepeatRun] = []
+    for j, setting in enumerate(selected):
+        measured = {repeat.seed for repeat in known if repeat.covers(setting)}
+        for i, seed in enumerate(seeds):
+            if seed not in measured:
+                number = next(n for n in count(j * n_repeats + i) if n not in taken)
+                taken.add(number)
+                found.append(RepeatRun(number, seed, setting))
+    return found
+
+
+def shorter_repeats(cell: Cell, selected: Sequence[Mapping[str, Any]], known: Sequence[RepeatRun]) -> list[RepeatRun]:
+    """Repeats whose branches a longer run of the same setting and seed is about to measure with its own.
+
+    Their records go, or these branches would count twice. Parameters as in `missing_repeats`.
+    """
+    return [
+        repeat
+        for repeat in known
+        if any(
+            repeat.covers({key: setting[key] for key in cell.space}) and not repeat.covers(setting)
+            for setting in selected
+        )
+    ]

@@ -14,15 +14,13 @@ from mnist_scaling.study import files, layout
 from mnist_scaling.study.vocabulary import FAILED, TRIAL
 from mnist_scaling.tuning.cell import transfer
 from mnist_scaling.tuning.grid.partitioning import Cell
-from mnist_scaling.tuning.sweep import write_tables
-from mnist_scaling.tuning.sweep.cell_state import CellState, Method
+from mnist_scaling.tuning.sweep import study_tables
 from mnist_scaling.tuning.sweep.ledger import Ledger
+from mnist_scaling.tuning.sweep.next_jobs import CellState, Method, Queue
 from mnist_scaling.tuning.sweep.progress import CellLeft, StudyProgress, polling
-from mnist_scaling.tuning.sweep.queue import Queue
 from mnist_scaling.tuning.sweep.silence import Silence
 from mnist_scaling.tuning.workers import faults
-from mnist_scaling.tuning.workers.job import Job, Outcome
-from mnist_scaling.tuning.workers.workers import Workers
+from mnist_scaling.tuning.workers.job import Job, Outcome, Workers
 
 if TYPE_CHECKING:
     from mnist_scaling.tuning.mirror import Mirror
@@ -83,7 +81,7 @@ class Driver:
         for cell in self.cells.values():
             cell.certify()
         known = files.read_json(self.folder / layout.STUDY) or self._provenance
-        write_tables.write(self.folder, self.ledger.rows, known)
+        study_tables.write(self.folder, self.ledger.rows, known)
 
     def run(self, workers: Workers) -> None:
         """Tune until every cell has its trials and its repeats; finished runs are never made again.
@@ -114,10 +112,7 @@ class Driver:
 
     def _fill(self) -> bool:
         """Hand over jobs while there is room; whether any job is under way."""
-        # It raises where the workers themselves have ended, also while a fault's last runs are waited for.
-        room = self._workers.room()
-        if self._fault is not None:
-            room = 0
+        room = self._workers.room() if self._fault is None else 0
         for cell in self._queue.tuning():
             if room is not None and room <= 0:
                 break
@@ -222,7 +217,7 @@ class Driver:
         start = time.monotonic()
         if seldom and start - self._written < max(_TABLES_SHARE * self._writing, 1.0):
             return
-        write_tables.write(self.folder, self.ledger.rows, self._provenance)
+        study_tables.write(self.folder, self.ledger.rows, self._provenance)
         self.progress.line()
         self._written = time.monotonic()
         self._writing = self._written - start

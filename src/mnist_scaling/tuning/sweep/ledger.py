@@ -12,9 +12,7 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.study import files, identity, layout, missing, records
 from mnist_scaling.study.files import DamagedFileError
 from mnist_scaling.study.vocabulary import FAILED, NOTES, RANGES, TRIAL
-from mnist_scaling.tuning.cell import repeats, trial
-from mnist_scaling.tuning.cell.repeats import LAST, Repeat
-from mnist_scaling.tuning.cell.trial import Trial
+from mnist_scaling.tuning.cell.trial import LAST, RepeatRun, Trial, repeat_from_record, trial_from_record
 from mnist_scaling.tuning.grid.partitioning import Cell
 from mnist_scaling.tuning.workers import faults
 from mnist_scaling.tuning.workers.job import Job, Outcome
@@ -46,7 +44,7 @@ class Ledger:
         self.rows: dict[Path, dict[str, Any]] = found.rows
         """A run's folder to its row."""
         self._trials: dict[Path, dict[int, Trial]] = {place: {} for place in self._cells}
-        self._repeats: dict[Path, dict[int, Repeat]] = {place: {} for place in self._cells}
+        self._repeats: dict[Path, dict[int, RepeatRun]] = {place: {} for place in self._cells}
         for path, record in found.records.items():
             if path.parent in self._cells:
                 try:
@@ -71,16 +69,16 @@ class Ledger:
         is_trial = record["stage"] == TRIAL
         _check(path, record["config"], cell, () if is_trial else ("seed", LAST))
         if is_trial:
-            self._trials[path.parent][record["number"]] = trial.from_record(record, cell.space)
+            self._trials[path.parent][record["number"]] = trial_from_record(record, cell.space)
         else:
-            self._repeats[path.parent][record["number"]] = repeats.from_record(record, cell.space)
+            self._repeats[path.parent][record["number"]] = repeat_from_record(record, cell.space)
 
     def trials(self, cell: Cell) -> list[Trial]:
         """A cell's finished trials, in the order of their places."""
         known = self._trials[self.folder / cell.folder]
         return [known[index] for index in sorted(known)]
 
-    def repeats(self, cell: Cell) -> list[Repeat]:
+    def repeats(self, cell: Cell) -> list[RepeatRun]:
         """A cell's finished repeats, in the order of their numbers."""
         known = self._repeats[self.folder / cell.folder]
         return [known[number] for number in sorted(known)]
@@ -147,15 +145,6 @@ def _check(path: Path, config: Mapping[str, Any], cell: Cell, varying: Sequence[
             f"A record must be its study's own, but {path / layout.RESULT} differs from cell '{cell.name}': "
             f"{', '.join(found)}; move it away, or set the configuration back."
         )
-
-
-def known_axes(folder: Path) -> list[str] | None:
-    """`records.known_axes`; a damaged study.json is set aside, and the sweep writes it anew."""
-    try:
-        return records.known_axes(folder)
-    except DamagedFileError as error:
-        files.set_aside(error, "and is written anew")
-        return records.known_axes(folder)
 
 
 def _warn(sentence: str) -> None:

@@ -8,7 +8,7 @@ from concurrent.futures import CancelledError, Future
 from typing import Any
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.tuning.workers import futures
+from mnist_scaling.tuning.workers import cluster
 from mnist_scaling.tuning.workers.faults import MachineError
 from mnist_scaling.tuning.workers.job import Outcome
 from mnist_scaling.tuning.workers.parcel import Parcel
@@ -28,7 +28,7 @@ class Dask:
         Of a scheduler, such as ``tcp://node1:8786``; None starts a cluster of this machine's processes.
     n_workers : int
         Processes of a cluster that is started here.
-    cluster : callable, optional
+    make_cluster : callable, optional
         Makes a cluster of another kind, such as ``dask_jobqueue.SLURMCluster``; in place of an address.
 
     Raises
@@ -37,19 +37,19 @@ class Dask:
         When Dask is not installed, or no scheduler answers.
     """
 
-    def __init__(self, address: str | None, n_workers: int, cluster: Any = None) -> None:
+    def __init__(self, address: str | None, n_workers: int, make_cluster: Any = None) -> None:
         try:
             import dask
 
             from distributed import Client, LocalCluster
         except ImportError as error:
-            raise futures.missing("distributed", "dask") from error
+            raise cluster.missing("distributed", "dask") from error
         self._cluster: Any = None
         # The scheduler would run a job whose worker died up to three times more; the sweep decides that. A scheduler
         # that runs already has a setting of its own (docs/scaling_out.md).
         with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
-            if cluster is not None:
-                self._cluster = cluster()
+            if make_cluster is not None:
+                self._cluster = make_cluster()
                 self._cluster.scale(n_workers)
                 print(f"Waiting for the first of {n_workers} workers.", flush=True)
                 self._cluster.wait_for_workers(1)
@@ -128,6 +128,6 @@ def _carry_out(task: bytes, parcel: Parcel) -> Outcome:
 
     threading.Thread(target=watch, daemon=True, name="orphan-watch").start()
     try:
-        return futures.carry_out(task, parcel)
+        return cluster.carry_out(task, parcel)
     finally:
         ended.set()

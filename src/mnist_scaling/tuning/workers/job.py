@@ -1,15 +1,16 @@
-"""What goes to a worker, one run, and what comes back of it: plain values that any process can read."""
+"""A job, which is one run, what comes back of it, and what every place with workers can do."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 
 @dataclass(frozen=True)
 class Pruning:
-    """What a worker needs to judge a trial's reports, without a storage (`tuning.cell.pruning.stopped`)."""
+    """What a worker needs to judge a trial's reports, without a storage (`cell.optuna_objects.stopped`)."""
 
     pruner: dict[str, Any]
     """Node of ``hydra/sweeper/pruner`` as plain values."""
@@ -62,3 +63,34 @@ class Outcome:
     """Why there is no record; `faults.is_text` tells a fault of the machine."""
     files: dict[str, bytes] = field(default_factory=dict)
     """Further files of the run's folder, such as weights, by name: to be written before the record."""
+
+
+class Workers:
+    """Where jobs run: this machine's processes, a cluster's workers, or rounds of any Hydra launcher."""
+
+    isolates = True
+    """Whether a job that kills its process takes no other job with it."""
+
+    def room(self) -> int | None:
+        """How many jobs to hand over now; None for any number."""
+        raise NotImplementedError
+
+    def count(self) -> int | None:
+        """Runs that go on side by side, for the time that is left; None where unknown."""
+        raise NotImplementedError
+
+    def submit(self, job: Job) -> Future[Outcome]:
+        """Hand over a job; its future has an outcome whatever happens, and never an exception."""
+        raise NotImplementedError
+
+    def flush(self) -> None:
+        """Run what was handed over, together, where jobs go in rounds; elsewhere nothing is left to do."""
+
+    def close(self) -> None:
+        """End whatever is running."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()

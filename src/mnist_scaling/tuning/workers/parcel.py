@@ -10,17 +10,38 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from mnist_scaling import config
 from mnist_scaling.config import RunConfig
 from mnist_scaling.study import layout
+from mnist_scaling.tuning import task
+from mnist_scaling.tuning.task import Task
 from mnist_scaling.tuning.workers import faults
 from mnist_scaling.tuning.workers.job import Job, Outcome
-from mnist_scaling.tuning.workers.workers import Application
 
 _PLACES = ("data.dir", "data.path", "init_from")
 """Config keys that name a place, which may be another one at a worker; a record has the sweep's."""
+
+
+@dataclass(frozen=True)
+class Application:
+    """The Hydra application whose runs these are."""
+
+    context: HydraContext
+    config: DictConfig
+    main: TaskFunction
+
+    @property
+    def task(self) -> Task:
+        """What it trains."""
+        return task.of(self.main)
+
+    @property
+    def folder(self) -> Path:
+        """The study's folder, absolute."""
+        return Path(str(self.config.hydra.sweep.dir)).absolute()
 
 
 @dataclass(frozen=True)

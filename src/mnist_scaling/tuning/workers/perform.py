@@ -78,12 +78,12 @@ class _Judge:
         """What the pruner noted on the trial."""
 
     def __call__(self, number: int, loss: float) -> bool:
-        from mnist_scaling.tuning.cell import pruning  # it imports optuna, which only such trials need
+        from mnist_scaling.tuning.cell import optuna_objects  # it imports optuna, which only such trials need
 
         assert self._job.pruning is not None
         assert number == len(self._reports) + 1, "reports are numbered from 1"
         self._reports.append(loss)
-        stop, self.notes = pruning.stopped(self._job.pruning, self._job.index, self._reports)
+        stop, self.notes = optuna_objects.stopped(self._job.pruning, self._job.index, self._reports)
         # The control shows what an untuned grid would measure: it runs to its end, but later trials are judged by it.
         return stop and self._job.origin != CONTROL
 

@@ -12,7 +12,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from types import TracebackType
 
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
@@ -22,10 +21,9 @@ from mnist_scaling.study import files
 from mnist_scaling.tuning.grid.cell_list import literal
 from mnist_scaling.tuning.task import Task
 from mnist_scaling.tuning.workers import faults
-from mnist_scaling.tuning.workers.job import Job, Outcome
-from mnist_scaling.tuning.workers.parcel import Packer, Parcel
+from mnist_scaling.tuning.workers.job import Job, Outcome, Workers
+from mnist_scaling.tuning.workers.parcel import Application, Packer, Parcel
 from mnist_scaling.tuning.workers.perform import perform
-from mnist_scaling.tuning.workers.workers import Application
 
 _JOB, _OUTCOME = ".job", ".outcome"
 """Files in a run's folder; the first is gone once the job has begun."""
@@ -36,7 +34,7 @@ _LOOK_SECONDS = 1.0
 _Round = Sequence[tuple[Job, Path, Future[Outcome]]]
 
 
-class Rounds:
+class Rounds(Workers):
     """The runs of an application through a launcher.
 
     Parameters
@@ -98,14 +96,6 @@ class Rounds:
             if not future.done():
                 (folder / _JOB).unlink(missing_ok=True)
                 future.set_result(Outcome(None, said))
-
-    def __enter__(self) -> Rounds:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
 
 
 def run_from(folder: Path, task: Task) -> None:

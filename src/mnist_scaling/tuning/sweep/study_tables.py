@@ -1,25 +1,71 @@
-"""trials.csv and cells.csv from the records of the runs."""
+"""study.json, trials.csv and cells.csv: whether a sweep may join the study in a folder, and its tables written anew."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from optuna.distributions import json_to_distribution
 
-from mnist_scaling.study import files, layout, records
+from mnist_scaling.errors import InputError
+from mnist_scaling.study import files, identity, layout, records
 from mnist_scaling.study.columns import BRANCH, IMPORTANCE, RUN_SEED, column_of
+from mnist_scaling.study.files import DamagedFileError
 from mnist_scaling.study.flags import REPEAT_LOST, SEARCH_EDGE
 from mnist_scaling.study.tables import branches, trials_and_cells
 from mnist_scaling.study.tables.trials_and_cells import same
 from mnist_scaling.study.vocabulary import COMPLETE, NO, NOTHING_TUNED, REPEAT, TRIAL, YES
 from mnist_scaling.tuning.cell import certificate
 from mnist_scaling.tuning.grid import search_space
+from mnist_scaling.tuning.grid.partitioning import Cell
 
 VERSION = 2
 """Version of a study's records, in its study.json."""
+
+
+def join(folder: Path, cells: Sequence[Cell], not_yet_known: Iterable[str] = ()) -> dict[str, Any]:
+    """Check that cells may join the study in a folder; its identity, for study.json.
+
+    This comes before anything is written, so that a refused sweep leaves nothing behind.
+
+    Parameters
+    ----------
+    folder : Path
+        multirun/<name>.
+    cells : sequence of Cell
+    not_yet_known : iterable of str
+        Config keys that are not compared.
+
+    Raises
+    ------
+    InputError
+        When they differ along other axes than the study's cells, or in anything else, or when the study was made by
+        another version.
+    """
+    had, axes = _known_axes(folder), list(cells[0].axes)
+    if (made := files.read_json(folder / layout.STUDY)) is not None and made.get("version") != VERSION:
+        raise InputError(
+            f"A study must be of version {VERSION}, but {folder / layout.STUDY} has version {made.get('version', 1)}: "
+            "go on with the version of mnist_scaling that made it, or give the new study another `name=`."
+        )
+    if had is not None and had != axes:
+        raise InputError(
+            f"A study must keep the axes of its grid, but {folder} has {', '.join(had) or 'none'} "
+            f"and this sweep has {', '.join(axes) or 'none'}: give the new study another `name=`."
+        )
+    mine = identity.of([(cell.settings, cell.ranges, cell.keys) for cell in cells])
+    return {identity.IDENTITY: identity.check(folder, mine, cells[0].defaults, not_yet_known).record()}
+
+
+def _known_axes(folder: Path) -> list[str] | None:
+    """`records.known_axes`; a damaged study.json is set aside, and the sweep writes it anew."""
+    try:
+        return records.known_axes(folder)
+    except DamagedFileError as error:
+        files.set_aside(error, "and is written anew")
+        return records.known_axes(folder)
 
 
 def write(folder: Path, rows: Mapping[Path, Mapping[str, Any]], provenance: Mapping[str, Any]) -> None:
