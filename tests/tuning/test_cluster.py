@@ -14,8 +14,7 @@ import pytest
 from mnist_scaling.study import layout
 from mnist_scaling.tuning.workers import cluster, faults
 from mnist_scaling.tuning.workers.cluster import ClusterWorkers
-from mnist_scaling.tuning.workers.job import Outcome
-from mnist_scaling.tuning.workers.parcel import Parcel
+from mnist_scaling.tuning.workers.job import Outcome, Parcel
 
 from .helpers import Trains
 from .test_local_workers import job

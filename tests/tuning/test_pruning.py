@@ -18,8 +18,7 @@ from mnist_scaling.study.vocabulary import COMPLETE, CONTROL, PRUNED, SAMPLER, T
 from mnist_scaling.tuning.cell import optuna_objects
 from mnist_scaling.tuning.cell.optuna_objects import stopped
 from mnist_scaling.tuning.task import Report
-from mnist_scaling.tuning.workers.job import Job, Pruning
-from mnist_scaling.tuning.workers.parcel import Parcel
+from mnist_scaling.tuning.workers.job import Job, Parcel, Pruning
 from mnist_scaling.tuning.workers.perform import perform
 
 from .helpers import InProcess, Study, Trains, bowl, composed, make_cells

@@ -17,7 +17,7 @@ from typing import Any
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import records
-from mnist_scaling.tuning.grid.cell_list import literal
+from mnist_scaling.tuning.grid.partitioning import literal
 
 
 def command(config: Mapping[str, Any]) -> str:

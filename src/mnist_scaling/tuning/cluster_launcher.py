@@ -28,7 +28,7 @@ class _ClusterLauncher(LocalLauncher):
     def workers(self) -> Workers:
         """The cluster's workers."""
         from mnist_scaling.tuning.workers.cluster import ClusterWorkers
-        from mnist_scaling.tuning.workers.parcel import Application
+        from mnist_scaling.tuning.workers.job import Application
 
         return ClusterWorkers(Application(self.hydra_context, self.config, self.task_function), self._client())
 

@@ -59,7 +59,7 @@ class LocalLauncher(Launcher):
     def workers(self) -> Workers:
         """The processes."""
         from mnist_scaling.tuning.workers import local
-        from mnist_scaling.tuning.workers.parcel import Application
+        from mnist_scaling.tuning.workers.job import Application
 
         application = Application(self.hydra_context, self.config, self.task_function)
         return local.LocalWorkers(application, self.count(), self.warm_up, self.gpus)

@@ -22,7 +22,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from mnist_scaling.study import files, layout
 from mnist_scaling.study.vocabulary import TRIAL
 from mnist_scaling.tuning.cell.trial import Trial, frozen
-from mnist_scaling.tuning.grid.partitioning import Cell
+from mnist_scaling.tuning.grid.composition import Cell
 
 _PLACE = "index"
 """User attribute of a trial: its place in its cell."""

@@ -24,7 +24,7 @@ from mnist_scaling.study.vocabulary import CONTROL, SAMPLER, TRANSFER
 from mnist_scaling.tuning.cell import certificate, optuna_objects, transfer
 from mnist_scaling.tuning.cell.trial import RepeatRun, Trial, best, frozen
 from mnist_scaling.tuning.grid import search_space
-from mnist_scaling.tuning.grid.partitioning import Cell
+from mnist_scaling.tuning.grid.composition import Cell
 
 LEARNERS = (optuna.samplers.TPESampler, optuna.samplers.GPSampler)
 """Samplers that are told other cells' trials; others follow a sequence of their own, or keep a state."""

@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial
 from mnist_scaling.study.columns import SEED
 from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, INDEPENDENT, PRUNED
 from mnist_scaling.tuning.cell.trial import DIVERGED_VALUE, Trial, best, frozen
-from mnist_scaling.tuning.grid.partitioning import Cell
+from mnist_scaling.tuning.grid.composition import Cell
 
 
 def parents(cells: Sequence[Cell], rule: str) -> dict[str, list[Cell]]:

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any
 from mnist_scaling.study import files, layout
 from mnist_scaling.study.vocabulary import FAILED, TRIAL
 from mnist_scaling.tuning.cell import transfer
-from mnist_scaling.tuning.grid.partitioning import Cell
+from mnist_scaling.tuning.grid.composition import Cell
 from mnist_scaling.tuning.sweep import study_tables
 from mnist_scaling.tuning.sweep.ledger import Ledger
 from mnist_scaling.tuning.sweep.next_jobs import CellState, Method, Queue
-from mnist_scaling.tuning.sweep.progress import CellLeft, StudyProgress, polling
-from mnist_scaling.tuning.sweep.silence import Silence
+from mnist_scaling.tuning.sweep.progress import CellLeft, StallWatch, StudyProgress
 from mnist_scaling.tuning.workers import faults
 from mnist_scaling.tuning.workers.job import Job, Outcome, Workers
 
@@ -69,7 +68,7 @@ class Driver:
         self._kept: set[Future[Outcome]] = set()
         self._failed: list[Job] = []
         self._fault: str | None = None
-        self._silence = Silence()
+        self._stall_watch = StallWatch()
         self._written, self._writing = 0.0, 0.0
 
     def is_finished(self) -> bool:
@@ -130,21 +129,20 @@ class Driver:
 
     def _submit(self, jobs: Sequence[Job], room: int | None) -> int | None:
         for job in jobs:
-            self._silence.started(job.folder)
+            self._stall_watch.started(job.folder)
             self._running[self._workers.submit(job)] = job
         return None if room is None else room - len(jobs)
 
     def _ended(self) -> list[tuple[Job, Outcome]]:
         """Jobs that ended, their records kept; may be empty after some seconds."""
-        with contextlib.nullcontext() if self._workers.isolates else polling(self._look):
-            self._workers.flush()
+        self._workers.flush(self._look)
         done = wait(self._running, _WAIT_SECONDS, FIRST_COMPLETED).done
         ended = [(future, self._running[future]) for future in self._running if future in done]
         for future, job in ended:
             self._keep(future, job)
             del self._running[future]
             self._kept.discard(future)
-        self._say_if_silent()
+        self._say_if_stalled()
         return [(job, future.result()) for future, job in ended]
 
     def _look(self) -> None:
@@ -153,14 +151,14 @@ class Driver:
             for future, job in self._running.items():
                 if future.done():
                     self._keep(future, job)
-        self._say_if_silent()
+        self._say_if_stalled()
 
     def _keep(self, future: Future[Outcome], job: Job) -> None:
         """Write a run's record, if it left one, and tell who watches."""
         outcome = future.result()
         if future in self._kept:
             return
-        self._silence.ended(job.folder)
+        self._stall_watch.ended(job.folder)
         if outcome.record is not None:
             self.ledger.keep(job, outcome)
             self._show(job)
@@ -209,8 +207,8 @@ class Driver:
             self.ledger.delete(self.cells[job.cell].cell, job.stage, job.index)
         raise RuntimeError(f"{len(self._failed)} runs in a row failed, the first with:\n{error}")
 
-    def _say_if_silent(self) -> None:
-        if (word := self._silence.message()) is not None:
+    def _say_if_stalled(self) -> None:
+        if (word := self._stall_watch.message()) is not None:
             self.progress.console.print(word, highlight=False, soft_wrap=True)
 
     def _write_tables(self, seldom: bool = False) -> None:

@@ -1,21 +1,58 @@
-"""The records of a study: read once, written as runs end, and each of them known to be of its own cell."""
+"""The records of a study, in a folder that one sweep holds: read once, written as runs end, each of its own cell."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
+import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import files, identity, layout, missing, records
 from mnist_scaling.study.files import DamagedFileError
 from mnist_scaling.study.vocabulary import FAILED, NOTES, RANGES, TRIAL
 from mnist_scaling.tuning.cell.trial import LAST, RepeatRun, Trial, repeat_from_record, trial_from_record
-from mnist_scaling.tuning.grid.partitioning import Cell
+from mnist_scaling.tuning.grid.composition import Cell
 from mnist_scaling.tuning.workers import faults
 from mnist_scaling.tuning.workers.job import Job, Outcome
+
+
+@contextlib.contextmanager
+def opened(folder: Path) -> Iterator[None]:
+    """Make a study's folder and hold its lock: a study takes one sweep at a time.
+
+    Raises
+    ------
+    InputError
+        When nothing can be kept in the folder, or another process holds the lock.
+    """
+    lock, owner = FileLock(folder / layout.LOCK), folder / layout.OWNER
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        who = owner.read_text() if owner.exists() else "another process"
+        raise InputError(
+            f"A study takes one sweep at a time, but {who} is running {folder}: wait for it, or give "
+            "this one another `name=`."
+        ) from error
+    except OSError as error:
+        raise InputError(
+            f"The study's folder must be writable, but {folder} is not ({error.strerror}): mend its permissions, or "
+            "run from another directory."
+        ) from error
+    with lock:
+        owner.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+        try:
+            yield
+        finally:
+            owner.unlink(missing_ok=True)
 
 
 class Ledger:

@@ -19,7 +19,7 @@ from mnist_scaling.study.tables.trials_and_cells import same
 from mnist_scaling.study.vocabulary import COMPLETE, NO, NOTHING_TUNED, REPEAT, TRIAL, YES
 from mnist_scaling.tuning.cell import certificate
 from mnist_scaling.tuning.grid import search_space
-from mnist_scaling.tuning.grid.partitioning import Cell
+from mnist_scaling.tuning.grid.composition import Cell
 
 VERSION = 2
 """Version of a study's records, in its study.json."""

@@ -12,8 +12,7 @@ import cloudpickle
 from mnist_scaling.errors import InputError
 from mnist_scaling.tuning.task import Task
 from mnist_scaling.tuning.workers import faults
-from mnist_scaling.tuning.workers.job import Job, Outcome, Workers
-from mnist_scaling.tuning.workers.parcel import Application, Packer, Parcel
+from mnist_scaling.tuning.workers.job import Application, Job, Outcome, Packer, Parcel, Workers
 from mnist_scaling.tuning.workers.perform import perform
 
 _STARTS = 2

@@ -16,8 +16,7 @@ from typing import Self
 import cloudpickle
 
 from mnist_scaling.tuning.workers import faults
-from mnist_scaling.tuning.workers.job import Job, Outcome, Workers
-from mnist_scaling.tuning.workers.parcel import Application, Packer, Parcel
+from mnist_scaling.tuning.workers.job import Application, Job, Outcome, Packer, Parcel, Workers
 from mnist_scaling.tuning.workers.perform import perform
 
 _STOP_SECONDS = 5.0

@@ -16,8 +16,7 @@ from typing import Any
 from mnist_scaling.errors import InputError
 from mnist_scaling.tuning.workers import cluster
 from mnist_scaling.tuning.workers.faults import MachineError
-from mnist_scaling.tuning.workers.job import Outcome
-from mnist_scaling.tuning.workers.parcel import Parcel
+from mnist_scaling.tuning.workers.job import Outcome, Parcel
 
 _STOP_SECONDS = 10.0
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import pickle
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -18,11 +18,10 @@ from hydra.plugins.launcher import Launcher
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import files
-from mnist_scaling.tuning.grid.cell_list import literal
+from mnist_scaling.tuning.grid.partitioning import literal
 from mnist_scaling.tuning.task import Task
 from mnist_scaling.tuning.workers import faults
-from mnist_scaling.tuning.workers.job import Job, Outcome, Workers
-from mnist_scaling.tuning.workers.parcel import Application, Packer, Parcel
+from mnist_scaling.tuning.workers.job import Application, Job, Outcome, Packer, Parcel, Workers
 from mnist_scaling.tuning.workers.perform import perform
 
 _JOB, _OUTCOME = ".job", ".outcome"
@@ -69,7 +68,7 @@ class Rounds(Workers):
         self._round.append((job, folder, future))
         return future
 
-    def flush(self) -> None:
+    def flush(self, look: Callable[[], None]) -> None:
         """Launch the round, wait for all of it, and settle its futures.
 
         Raises
@@ -82,7 +81,7 @@ class Rounds(Workers):
             return
         first, self._launched = self._launched, self._launched + len(jobs)
         try:
-            with _watched(jobs):
+            with _watched(jobs, look):
                 done = self._launcher.launch([_overrides(job) for job, _, _ in jobs], first)
             errors = [_error(one) for one in done]
         except Exception as error:
@@ -128,13 +127,14 @@ def _settle(jobs: _Round) -> None:
 
 
 @contextlib.contextmanager
-def _watched(jobs: _Round) -> Iterator[None]:
+def _watched(jobs: _Round, look: Callable[[], None]) -> Iterator[None]:
     """Take in outcomes while their round goes on."""
     over = threading.Event()
 
     def watch() -> None:
         while not over.wait(_LOOK_SECONDS):
             _settle(jobs)
+            look()
 
     thread = threading.Thread(target=watch, daemon=True, name="rounds")
     thread.start()
