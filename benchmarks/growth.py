@@ -40,7 +40,7 @@ from mnist_scaling.study.vocabulary import COMPLETE, NEIGHBOURS, TRIAL
 from mnist_scaling.tuning.cell import next_settings
 from mnist_scaling.tuning.cell.next_settings import Effort
 from mnist_scaling.tuning.grid import composition
-from mnist_scaling.tuning.mirror import Mirror
+from mnist_scaling.tuning.optuna_mirror import Mirror
 from mnist_scaling.tuning.sweep import study_tables
 from mnist_scaling.tuning.sweep.driver import Driver
 from mnist_scaling.tuning.sweep.ledger import Ledger
@@ -125,7 +125,7 @@ def measure(folder: Path, given: list[composition.Cell]) -> dict[str, float]:
         ledger = Ledger(folder, given)
     with clocks.of("mirror (s)"):
         mirror = Mirror(None, folder)
-        mirror.catch_up((cell, ledger.trials(cell)) for cell in given)
+        mirror.show(((cell, ledger.trials(cell)) for cell in given), again=True)
         mirror.close()
     (folder / layout.CELLS).unlink()
     (folder / layout.TRIALS).unlink()

@@ -150,7 +150,7 @@ class CellSweeper(Sweeper):
         """What drives the study, with its mirror, which is filled before `held` ends."""
         from mnist_scaling.study import provenance
         from mnist_scaling.tuning.cell.next_settings import Effort
-        from mnist_scaling.tuning.mirror import Mirror, without_password
+        from mnist_scaling.tuning.optuna_mirror import Mirror, without_password
         from mnist_scaling.tuning.sweep import study_tables
         from mnist_scaling.tuning.sweep.driver import Driver
         from mnist_scaling.tuning.sweep.next_jobs import Method
@@ -164,7 +164,7 @@ class CellSweeper(Sweeper):
         driver = Driver(folder, cells, Method(effort, self.sampler, self.pruner, self.transfer), made, mirror)
 
         def catch_up() -> None:
-            mirror.catch_up([(cell, driver.ledger.trials(cell)) for cell in cells])
+            mirror.show([(cell, driver.ledger.trials(cell)) for cell in cells], again=True)
 
         catch_up()
         held.callback(mirror.close)

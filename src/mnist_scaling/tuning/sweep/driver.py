@@ -22,7 +22,7 @@ from mnist_scaling.tuning.workers import faults
 from mnist_scaling.tuning.workers.job import Job, Outcome, Workers
 
 if TYPE_CHECKING:
-    from mnist_scaling.tuning.mirror import Mirror
+    from mnist_scaling.tuning.optuna_mirror import Mirror
 
 _WAIT_SECONDS = 10.0
 """Time without an ended job after which the tables are looked at all the same."""
@@ -169,14 +169,14 @@ class Driver:
         self.progress.seen(job.stage, job.cell, row.get("seconds"), row.get("val_loss"))
         if self._mirror is not None and job.stage == TRIAL:
             cell = self.cells[job.cell].cell
-            self._mirror.add(cell, next(t for t in self.ledger.trials(cell) if t.index == job.index))
+            self._mirror.show([(cell, self.ledger.trials(cell))])
 
     def _settle(self, ended: Sequence[tuple[Job, Outcome]]) -> None:
         """Go on from jobs that ended. A run without a record is tried once more, alone, then recorded as failed."""
-        lost = [(job, outcome.error) for job, outcome in ended if outcome.record is None]
-        self._fault = self._fault or next((error for _, error in lost if faults.is_text(error)), None)
+        unrecorded = [(job, outcome.error) for job, outcome in ended if outcome.record is None]
+        self._fault = self._fault or next((error for _, error in unrecorded if faults.is_text(error)), None)
         again: list[Job] = []
-        for job, error in lost if self._fault is None else ():  # after a fault the resumed sweep makes them again
+        for job, error in unrecorded if self._fault is None else ():  # after a fault the resumed sweep makes them again
             if job.alone:
                 self.ledger.fail(job, self.cells[job.cell].cell.values, error)
                 self._show(job)
@@ -184,7 +184,7 @@ class Driver:
                 again.append(replace(job, alone=True))
         for job, _ in ended:
             cell = self.cells[job.cell]
-            if job.folder not in [other.folder for other in again]:
+            if all(other.folder != job.folder for other in again):
                 cell.running = [other for other in cell.running if other.folder != job.folder]
                 cell.changed()
         self._judge([job for job, _ in ended if self.ledger.row(job) is not None])

@@ -19,8 +19,8 @@ from mnist_scaling.study.files import DamagedFileError
 from mnist_scaling.study.vocabulary import FAILED, NOTES, RANGES, TRIAL
 from mnist_scaling.tuning.cell.trial import LAST, RepeatRun, Trial, repeat_from_record, trial_from_record
 from mnist_scaling.tuning.grid.composition import Cell
-from mnist_scaling.tuning.workers import faults
 from mnist_scaling.tuning.workers.job import Job, Outcome
+from mnist_scaling.tuning.workers.perform import write_record
 
 
 @contextlib.contextmanager
@@ -157,8 +157,7 @@ class Ledger:
 
     def _write(self, folder: Path, record: Mapping[str, Any]) -> None:
         files.remove_leftovers(folder / layout.RESULT)  # of a sweep that was killed
-        faults.retry(lambda: files.write_sealed(folder / layout.RESULT, record))
-        (folder / layout.CHECKPOINT).unlink(missing_ok=True)
+        write_record(folder, record)
         cell = self._cells[folder.parent]
         self._note(folder, record)
         self.rows[folder] = records.row(record, cell.axes, cell.space)

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mnist_scaling.study import files, layout, records
 from mnist_scaling.study.columns import column_of
-from mnist_scaling.study.tables import branches
+from mnist_scaling.study.tables import trials_and_cells
 from mnist_scaling.study.vocabulary import REPEAT, SAMPLER, TRIAL
 from mnist_scaling.tuning.cell import certificate, next_settings, transfer
 from mnist_scaling.tuning.cell.next_settings import Effort
@@ -107,7 +107,7 @@ class CellState:
         """The settings to repeat: the selected one, or those of all branches, each no further than needed."""
         rows = self._ledger.cell_rows(self.cell)
         settings = []
-        for number, last in branches.selected(rows).items():
+        for number, last in trials_and_cells.selected_trials(rows).items():
             row = next(row for row in rows if row["number"] == number)
             setting = {key: row[column_of(key)] for key in self.cell.space}
             settings.append(setting if last is None else setting | {LAST: last})

@@ -14,7 +14,7 @@ from mnist_scaling.study import files, identity, layout, records
 from mnist_scaling.study.columns import BRANCH, IMPORTANCE, RUN_SEED, column_of
 from mnist_scaling.study.files import DamagedFileError
 from mnist_scaling.study.flags import REPEAT_LOST, SEARCH_EDGE
-from mnist_scaling.study.tables import branches, trials_and_cells
+from mnist_scaling.study.tables import trials_and_cells
 from mnist_scaling.study.tables.trials_and_cells import same
 from mnist_scaling.study.vocabulary import COMPLETE, NO, NOTHING_TUNED, REPEAT, TRIAL, YES
 from mnist_scaling.tuning.cell import certificate
@@ -87,7 +87,7 @@ def write(folder: Path, rows: Mapping[Path, Mapping[str, Any]], provenance: Mapp
     grid = list(dict.fromkeys(column for cell in cells for column in cell["axes"]))
     tuned = list(dict.fromkeys(column_of(key) for cell in cells for key in cell["space"]))
     ordered = sorted(rows.items(), key=lambda item: (*(_sortable(item[1][a]) for a in grid), str(item[0])))
-    expanded = [row for _, run in ordered for row in branches.expand(run)]
+    expanded = [row for _, run in ordered for row in records.branch_rows(run)]
     axes = [*grid, *([BRANCH] if any(BRANCH in row for row in expanded) else [])]
     devices = sorted({row["device"] for row in rows.values() if row.get("device")})
     study = {"version": VERSION, "name": folder.name, "axes": axes, "grid": grid, "tuned": tuned, "devices": devices}
