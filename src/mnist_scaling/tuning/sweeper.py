@@ -119,7 +119,7 @@ class CellSweeper(Sweeper):
         folder = Path(str(self.config.hydra.sweep.dir))
         if self.dry_run:
             cells, facts = self._prepare(self._cells(arguments))
-            study_tables.join(folder, cells)
+            study_tables.join(folder, cells, program=self.task.program)
             announcement.show_plan(self._planned(folder, arguments, cells, facts), ledger.Ledger(folder, cells))
             return
         with contextlib.ExitStack() as held:
@@ -155,7 +155,7 @@ class CellSweeper(Sweeper):
         from mnist_scaling.tuning.sweep.driver import Driver
         from mnist_scaling.tuning.sweep.next_jobs import Method
 
-        joined = study_tables.join(folder, cells)
+        joined = study_tables.join(folder, cells, program=self.task.program)
         given = [o for o in self.config.hydra.overrides.hydra if o != "hydra.mode=MULTIRUN"]  # what -m is
         made = provenance.collect([without_password(o) for o in (*given, *arguments)]) | joined
         made |= {provenance.DATA: [asdict(known) for known in facts]}
@@ -216,7 +216,7 @@ class CellSweeper(Sweeper):
 
         arguments = self._named(arguments)
         folder, cells = Path(str(self.config.hydra.sweep.dir)), self._cells(arguments)
-        join(folder, cells, identity.CHECKSUMS)
+        join(folder, cells, identity.CHECKSUMS, self.task.program)
         return self._planned(folder, arguments, cells, ())
 
     def _prepare(self, cells: Sequence[Cell]) -> tuple[list[Cell], list[DataFacts]]:

@@ -65,7 +65,6 @@ class Driver:
         self.parents = {name: [self.cells[cell.name] for cell in found[name]] for name in self.cells}
         self._n_trials = method.effort.n_trials
         self._running: dict[Future[Outcome], Job] = {}
-        self._kept: set[Future[Outcome]] = set()
         self._failed: list[Job] = []
         self._fault: str | None = None
         self._stall_watch = StallWatch()
@@ -137,32 +136,27 @@ class Driver:
         """Jobs that ended, their records kept; may be empty after some seconds."""
         self._workers.flush(self._look)
         done = wait(self._running, _WAIT_SECONDS, FIRST_COMPLETED).done
-        ended = [(future, self._running[future]) for future in self._running if future in done]
-        for future, job in ended:
-            self._keep(future, job)
-            del self._running[future]
-            self._kept.discard(future)
+        ended = [(job, future.result()) for future, job in self._running.items() if future in done]
+        for job, outcome in ended:
+            self._keep(job, outcome)
+        self._running = {future: job for future, job in self._running.items() if future not in done}
         self._say_if_stalled()
-        return [(job, future.result()) for future, job in ended]
+        return ended
 
     def _look(self) -> None:
         """Keep the records that are there while a round goes on, so that a kill loses none of them."""
         with contextlib.suppress(Exception):  # it is tried again when the round is over, and raises there
             for future, job in self._running.items():
                 if future.done():
-                    self._keep(future, job)
+                    self._keep(job, future.result())
         self._say_if_stalled()
 
-    def _keep(self, future: Future[Outcome], job: Job) -> None:
-        """Write a run's record, if it left one, and tell who watches."""
-        outcome = future.result()
-        if future in self._kept:
-            return
+    def _keep(self, job: Job, outcome: Outcome) -> None:
+        """Write a run's record, if it left one and it is not there yet, and tell who watches."""
         self._stall_watch.ended(job.folder)
-        if outcome.record is not None:
+        if outcome.record is not None and self.ledger.row(job) is None:
             self.ledger.keep(job, outcome)
             self._show(job)
-        self._kept.add(future)
 
     def _show(self, job: Job) -> None:
         row = self.ledger.row(job) or {}

@@ -267,7 +267,7 @@ class StallWatch:
         begun = self._started.pop(run, None)
         if begun is not None:
             self._longest = max(self._longest, self._clock() - begun)
-        self._restart()
+            self._restart()
 
     def message(self) -> str | None:
         """What to print now, or None. The first comes after some minutes, each further one after twice the time."""

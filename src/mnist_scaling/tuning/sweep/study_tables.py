@@ -24,8 +24,11 @@ from mnist_scaling.tuning.grid.composition import Cell
 VERSION = 2
 """Version of a study's records, in its study.json."""
 
+PROGRAM = "program"
+"""Key of a study's identity: the module that trains."""
 
-def join(folder: Path, cells: Sequence[Cell], not_yet_known: Iterable[str] = ()) -> dict[str, Any]:
+
+def join(folder: Path, cells: Sequence[Cell], not_yet_known: Iterable[str] = (), program: str = "") -> dict[str, Any]:
     """Check that cells may join the study in a folder; its identity, for study.json.
 
     This comes before anything is written, so that a refused sweep leaves nothing behind.
@@ -37,12 +40,14 @@ def join(folder: Path, cells: Sequence[Cell], not_yet_known: Iterable[str] = ())
     cells : sequence of Cell
     not_yet_known : iterable of str
         Config keys that are not compared.
+    program : str
+        What trains the cells (`Task.program`).
 
     Raises
     ------
     InputError
         When they differ along other axes than the study's cells, or in anything else, or when the study was made by
-        another version.
+        another version or another program.
     """
     had, axes = _known_axes(folder), list(cells[0].axes)
     if (made := files.read_json(folder / layout.STUDY)) is not None and made.get("version") != VERSION:
@@ -55,8 +60,15 @@ def join(folder: Path, cells: Sequence[Cell], not_yet_known: Iterable[str] = ())
             f"A study must keep the axes of its grid, but {folder} has {', '.join(had) or 'none'} "
             f"and this sweep has {', '.join(axes) or 'none'}: give the new study another `name=`."
         )
+    other = (made or {}).get(identity.IDENTITY, {}).get(PROGRAM, program)
+    if other != program:
+        raise InputError(
+            f"A study's runs must be of one program, but {folder} was trained by {other} and this sweep trains by "
+            f"{program}: give the new study another `name=`."
+        )
     mine = identity.of([(cell.settings, cell.ranges, cell.keys) for cell in cells])
-    return {identity.IDENTITY: identity.check(folder, mine, cells[0].defaults, not_yet_known).record()}
+    joined = identity.check(folder, mine, cells[0].defaults, not_yet_known).record()
+    return {identity.IDENTITY: joined | {PROGRAM: program}}
 
 
 def _known_axes(folder: Path) -> list[str] | None:
