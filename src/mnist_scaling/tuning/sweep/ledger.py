@@ -111,7 +111,7 @@ class Ledger:
             self._repeats[path.parent][record["number"]] = repeat_from_record(record, cell.space)
 
     def trials(self, cell: Cell) -> list[Trial]:
-        """A cell's finished trials, in the order of their places."""
+        """A cell's finished trials, in the order of their numbers."""
         known = self._trials[self.folder / cell.folder]
         return [known[index] for index in sorted(known)]
 
@@ -125,9 +125,9 @@ class Ledger:
         return self.rows.get(self.folder / job.folder)
 
     def cell_rows(self, cell: Cell) -> list[dict[str, Any]]:
-        """The rows of a cell's trials, in the order of their places."""
-        places = (self.folder / cell.folder / layout.run_folder(TRIAL, t.index) for t in self.trials(cell))
-        return [self.rows[place] for place in places]
+        """The rows of a cell's trials, in the order of their numbers."""
+        folder = self.folder / cell.folder
+        return [self.rows[folder / layout.run_folder(TRIAL, trial.index)] for trial in self.trials(cell)]
 
     def keep(self, job: Job, outcome: Outcome) -> None:
         """Write what came back of a run into its folder: the record last, and only then its checkpoint is deleted."""

@@ -27,7 +27,7 @@ _PLACES = ("data.dir", "data.path", "init_from")
 
 @dataclass(frozen=True)
 class Pruning:
-    """What a worker needs to judge a trial's reports, without a storage (`cell.optuna_objects.stopped`)."""
+    """What a worker needs to judge a trial's reports (`cell.optuna_objects.stopped`)."""
 
     pruner: dict[str, Any]
     """Node of ``hydra/sweeper/pruner`` as plain values."""
@@ -148,7 +148,7 @@ class Parcel:
     host: str = field(default_factory=socket.gethostname)
     """The sweep's."""
     owner: int | None = None
-    """Process of the sweep, with which a worker on its host is to end; None where an engine sees to that."""
+    """Process of the sweep, with which a worker on its host is to end; None where a cluster sees to that."""
 
     @property
     def is_at_home(self) -> bool:

@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -131,7 +131,7 @@ def _plain(outcome: TrainResult) -> dict[str, Any]:
     return result
 
 
-def write_record(folder: Path, record: dict[str, Any]) -> None:
+def write_record(folder: Path, record: Mapping[str, Any]) -> None:
     """Write a run's record, and only then delete its checkpoint: a kill in between loses neither."""
     faults.retry(lambda: files.write_sealed(folder / layout.RESULT, record))
     (folder / layout.CHECKPOINT).unlink(missing_ok=True)
