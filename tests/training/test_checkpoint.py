@@ -21,7 +21,6 @@ from mnist_scaling.config import (
     RegimeConfig,
     ReportsConfig,
     RunConfig,
-    TrialConfig,
 )
 from mnist_scaling.study.layout import CHECKPOINT
 from mnist_scaling.training import loop
@@ -69,8 +68,7 @@ def test_a_run_cut_anywhere_resumes_bit_for_bit(
     with pytest.raises(Killed):
         loop.train_model(run, folder=tmp_path)
     monkeypatch.setattr(Run, "step", step)
-    # Another number of the trial, another sweep: it is the same run.
-    resumed = loop.train_model(replace(run, trial=TrialConfig(number=7, owner=1, host="x")), folder=tmp_path)
+    resumed = loop.train_model(run, folder=tmp_path)
     assert replace(resumed, resumed_at=0) == whole
     assert (resumed.resumed_at > 0) == (at > 25)
 
@@ -78,7 +76,7 @@ def test_a_run_cut_anywhere_resumes_bit_for_bit(
 def test_a_resumed_run_reports_again_what_it_had_reported(
     run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its trial is another one in its study by now, and the pruner judges that one by its own reports."""
+    """The process that judges it is another one, which heard none of them."""
     monkeypatch.setattr(wsd, "CHECKPOINT_EVERY", 5)
     run = replace(run, reports=ReportsConfig(cost=0.5, least=16))
     heard: list[tuple[int, float]] = []
