@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, fields, is_dataclass, replace
 from functools import lru_cache
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_type_hints
@@ -13,7 +13,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
-from mnist_scaling.config.family import ModelConfig, model_config
+from mnist_scaling.config.family import model_config
 from mnist_scaling.config.run import RunConfig, TrainConfig
 from mnist_scaling.errors import InputError, nearest
 
@@ -109,19 +109,7 @@ def _check_added(cfg: DictConfig) -> None:
 
 def with_values(run: RunConfig, values: Mapping[str, Any]) -> RunConfig:
     """A run with other values of some dotted keys: {"optim.lr": 0.1, "seed": 2}."""
-    for key, value in values.items():
-        run = _with_value(run, key.split("."), value)
-    return run
-
-
-def _with_value(node: Any, path: Sequence[str], value: Any) -> Any:
-    """A dataclass or a mapping with another value at the end of a path of keys."""
-    key, *rest = path
-    if isinstance(node, ModelConfig):
-        key = node.ALIASES.get(key, key)
-    if isinstance(node, Mapping):
-        return type(node)({**node, key: _with_value(node[key], rest, value) if rest else value})  # type: ignore[call-arg]
-    return replace(node, **{key: _with_value(getattr(node, key), rest, value) if rest else value})
+    return from_values({**flatten(asdict(run)), **values})
 
 
 def from_values(values: Mapping[str, Any]) -> RunConfig:
