@@ -15,7 +15,6 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.tables.trials_and_cells import read_table
 from mnist_scaling.study.vocabulary import DIVERGED, NEIGHBOURS
-from mnist_scaling.tuning.sweep.study_tables import join
 from mnist_scaling.tuning.task import Report
 from mnist_scaling.tuning.workers.job import Job
 
@@ -359,14 +358,6 @@ def test_a_study_of_another_version_is_refused(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace('"version": 2,', "", 1))
     with pytest.raises(InputError, match=r"of version 2, but .*study.json has version 1: go on with the version"):
         Study(tmp_path, InProcess(), "model.width=4")
-
-
-def test_a_study_of_another_program_is_refused(tmp_path: Path) -> None:
-    study = Study(tmp_path, InProcess(), "model.width=4")
-    study.run()
-    assert join(tmp_path, study.cells)["identity"]["program"] == ""
-    with pytest.raises(InputError, match=r"trained by .* and this sweep trains by mine: give the new study another"):
-        join(tmp_path, study.cells, program="mine")
 
 
 @pytest.mark.parametrize("stage", ["trial", "repeat"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,6 @@ from mnist_scaling.study.vocabulary import COMPLETE, NO, NOTHING_TUNED, REPEAT, 
 from mnist_scaling.tuning.cell import certificate
 from mnist_scaling.tuning.grid import search_space
 from mnist_scaling.tuning.grid.composition import Cell
-
-VERSION = 2
-"""Version of a study's records, in its study.json."""
-
-PROGRAM = "program"
-"""Key of a study's identity: the module that trains."""
 
 
 def join(folder: Path, cells: Sequence[Cell], not_yet_known: Iterable[str] = (), program: str = "") -> dict[str, Any]:
@@ -50,25 +45,13 @@ def join(folder: Path, cells: Sequence[Cell], not_yet_known: Iterable[str] = (),
         another version or another program.
     """
     had, axes = _known_axes(folder), list(cells[0].axes)
-    if (made := files.read_json(folder / layout.STUDY)) is not None and made.get("version") != VERSION:
-        raise InputError(
-            f"A study must be of version {VERSION}, but {folder / layout.STUDY} has version {made.get('version', 1)}: "
-            "go on with the version of mnist_scaling that made it, or give the new study another `name=`."
-        )
     if had is not None and had != axes:
         raise InputError(
             f"A study must keep the axes of its grid, but {folder} has {', '.join(had) or 'none'} "
             f"and this sweep has {', '.join(axes) or 'none'}: give the new study another `name=`."
         )
-    other = (made or {}).get(identity.IDENTITY, {}).get(PROGRAM, program)
-    if other != program:
-        raise InputError(
-            f"A study's runs must be of one program, but {folder} was trained by {other} and this sweep trains by "
-            f"{program}: give the new study another `name=`."
-        )
-    mine = identity.of([(cell.settings, cell.ranges, cell.keys) for cell in cells])
-    joined = identity.check(folder, mine, cells[0].defaults, not_yet_known).record()
-    return {identity.IDENTITY: joined | {PROGRAM: program}}
+    mine = replace(identity.of([(cell.settings, cell.ranges, cell.keys) for cell in cells]), program=program)
+    return {identity.IDENTITY: identity.check(folder, mine, cells[0].defaults, not_yet_known).record()}
 
 
 def _known_axes(folder: Path) -> list[str] | None:
@@ -102,7 +85,14 @@ def write(folder: Path, rows: Mapping[Path, Mapping[str, Any]], provenance: Mapp
     expanded = [row for _, run in ordered for row in records.branch_rows(run)]
     axes = [*grid, *([BRANCH] if any(BRANCH in row for row in expanded) else [])]
     devices = sorted({row["device"] for row in rows.values() if row.get("device")})
-    study = {"version": VERSION, "name": folder.name, "axes": axes, "grid": grid, "tuned": tuned, "devices": devices}
+    study = {
+        "version": identity.VERSION,
+        "name": folder.name,
+        "axes": axes,
+        "grid": grid,
+        "tuned": tuned,
+        "devices": devices,
+    }
     files.write_json(folder / layout.STUDY, {**study, **{k: v for k, v in provenance.items() if k not in study}})
 
     trials = trials_and_cells.trials_table(expanded, axes, tuned)
