@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,7 @@ def test_what_an_axis_brings_with_it_varies() -> None:
 
 
 def join(folder: Path, first: Identity, second: Identity) -> Identity:
-    record = {"version": identity.VERSION, identity.IDENTITY: identity.check(folder, first, DEFAULTS).record()}
+    record = {"version": identity.VERSION, identity.IDENTITY: asdict(identity.check(folder, first, DEFAULTS))}
     files.write_json(folder / layout.STUDY, record)
     return identity.check(folder, second, DEFAULTS)
 

@@ -45,16 +45,6 @@ class Identity:
     program: str = ""
     """The module that trains."""
 
-    def record(self) -> dict[str, Any]:
-        """As study.json has it."""
-        return {
-            "program": self.program,
-            "settings": dict(self.settings),
-            "ranges": dict(self.ranges),
-            "varying": list(self.varying),
-            "groups": {name: dict(found) for name, found in self.groups.items()},
-        }
-
 
 def settings(values: Mapping[str, Any], defaults: Mapping[str, Any], left_out: Iterable[str] = ()) -> dict[str, Any]:
     """The keys of a run's configuration that are not at their default.

@@ -28,9 +28,8 @@ class _ClusterLauncher(LocalLauncher):
     def workers(self) -> Workers:
         """The cluster's workers."""
         from mnist_scaling.tuning.workers.cluster import ClusterWorkers
-        from mnist_scaling.tuning.workers.job import Application
 
-        return ClusterWorkers(Application(self.hydra_context, self.config, self.task_function), self._client())
+        return ClusterWorkers(self.application(), self._client())
 
     def expected_workers(self) -> int | None:
         """Those of a cluster that is started here, or as many as were named."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ def join(folder: Path, cells: Sequence[Cell], not_yet_known: Iterable[str] = (),
             f"and this sweep has {', '.join(axes) or 'none'}: give the new study another `name=`."
         )
     mine = replace(identity.of([(cell.settings, cell.ranges, cell.keys) for cell in cells]), program=program)
-    return {identity.IDENTITY: identity.check(folder, mine, cells[0].defaults, not_yet_known).record()}
+    return {identity.IDENTITY: asdict(identity.check(folder, mine, cells[0].defaults, not_yet_known))}
 
 
 def _known_axes(folder: Path) -> list[str] | None:

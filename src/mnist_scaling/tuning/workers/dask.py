@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import threading
 from concurrent.futures import CancelledError, Future
 from typing import Any
 
@@ -11,11 +9,10 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.tuning.workers import cluster
 from mnist_scaling.tuning.workers.faults import MachineError
 from mnist_scaling.tuning.workers.job import Outcome, Parcel
+from mnist_scaling.tuning.workers.perform import end_when
 
 _CONNECT_SECONDS = 10
 """How long a scheduler may take to answer, at the start and after its connection was lost."""
-
-_ORPHAN_CHECK_SECONDS = 2.0
 
 
 class Dask:
@@ -113,20 +110,18 @@ class Dask:
 
 
 def _carry_out(task: bytes, parcel: Parcel) -> Outcome:
-    """Run a job in a worker, which ends with it once the sweep has gone: no thread of Python can be ended alone."""
+    """Run a job in a worker, which ends with it once the sweep has gone."""
     from distributed import get_worker
 
-    worker, ended = get_worker(), threading.Event()
+    worker = get_worker()
     key = worker.get_current_task()
 
-    def watch() -> None:
-        while not ended.wait(_ORPHAN_CHECK_SECONDS):
-            known = worker.state.tasks.get(key)
-            if (known is None or known.state == "cancelled") and worker.nanny:  # which starts another process
-                os._exit(1)
+    def is_gone() -> bool:
+        known = worker.state.tasks.get(key)
+        return (known is None or known.state == "cancelled") and bool(worker.nanny)  # which starts another process
 
-    threading.Thread(target=watch, daemon=True, name="orphan-watch").start()
+    over = end_when(is_gone)
     try:
         return cluster.carry_out(task, parcel)
     finally:
-        ended.set()
+        over.set()

@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -168,7 +168,7 @@ class Packer:
 
     def __init__(self, application: Application, far: bool = False) -> None:
         self._application, self._far, self._folder = application, far, application.folder
-        self._composed: dict[tuple[str, ...], tuple[DictConfig, dict[str, Any] | None]] = {}
+        self._composed: dict[tuple[str, ...], DictConfig] = {}
 
     def pack(self, job: Job) -> Parcel | Outcome:
         """A job with all of its values; its folder is made. What keeps it from that is the job's outcome."""
@@ -193,25 +193,11 @@ class Packer:
         """Plain values take their place in the cell's own; where one follows another, the whole run is composed."""
         if job.values is not None:
             return {**job.values, **job.settings}
-        cfg, values = self._cell(job.overrides)
-        if values is not None:
-            return {**values, **job.settings}
-        cfg = copy.deepcopy(cfg)
+        if job.overrides not in self._composed:
+            app = self._application
+            self._composed[job.overrides] = app.context.config_loader.load_sweep_config(app.config, [*job.overrides])
+        cfg = copy.deepcopy(self._composed[job.overrides])
         with open_dict(cfg):
             for key, value in job.settings.items():
                 OmegaConf.update(cfg, key, value)
-        return _flat(cfg)
-
-    def _cell(self, overrides: tuple[str, ...]) -> tuple[DictConfig, dict[str, Any] | None]:
-        """A cell's config, composed once, and its run's values; None where one follows another."""
-        if overrides not in self._composed:
-            app = self._application
-            cfg = app.context.config_loader.load_sweep_config(app.config, list(overrides))
-            own = OmegaConf.masked_copy(cfg, [f.name for f in fields(RunConfig) if f.name in cfg])
-            follows = "${" in str(OmegaConf.to_container(own, resolve=False))
-            self._composed[overrides] = cfg, None if follows else _flat(cfg)
-        return self._composed[overrides]
-
-
-def _flat(cfg: DictConfig) -> dict[str, Any]:
-    return config.flatten(asdict(config.build(RunConfig, cfg)))
+        return config.flatten(asdict(config.build(RunConfig, cfg)))

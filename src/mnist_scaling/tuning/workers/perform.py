@@ -171,17 +171,28 @@ def _left(folder: Path) -> dict[str, bytes]:
 @functools.cache
 def _end_with(owner: int) -> None:
     """End this process when the sweep's is gone: a killed sweep's workers would train on for ever."""
-    if owner == os.getpid():
-        return
+
+    def is_gone() -> bool:
+        try:
+            os.kill(owner, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:  # it lives, under another user
+            pass
+        return False
+
+    if owner != os.getpid():
+        end_when(is_gone)
+
+
+def end_when(is_gone: Callable[[], bool]) -> threading.Event:
+    """End this process once nobody waits for it, until the event is set: no thread of Python can be ended alone."""
+    over = threading.Event()
 
     def watch() -> None:
-        while True:
-            time.sleep(_ORPHAN_CHECK_SECONDS)
-            try:
-                os.kill(owner, 0)
-            except ProcessLookupError:
+        while not over.wait(_ORPHAN_CHECK_SECONDS):
+            if is_gone():
                 os._exit(1)
-            except PermissionError:  # it lives, under another user
-                pass
 
     threading.Thread(target=watch, daemon=True, name="orphan-watch").start()
+    return over
