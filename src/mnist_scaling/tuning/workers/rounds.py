@@ -90,7 +90,6 @@ class Rounds(Workers):
                 raise _no_start(error) from error
             text = faults.as_text(error)
             errors = [text if faults.is_text(text) else f"the launcher ended with {text}"] * len(jobs)
-        _settle(jobs)
         for (_, folder, future), said in zip(jobs, errors, strict=True):
             if not future.done():
                 (folder / _JOB).unlink(missing_ok=True)
@@ -128,7 +127,7 @@ def _settle(jobs: _Round) -> None:
 
 @contextlib.contextmanager
 def _watched(jobs: _Round, look: Callable[[], None]) -> Iterator[None]:
-    """Take in outcomes while their round goes on."""
+    """Take in outcomes while their round goes on, and when it is over."""
     over = threading.Event()
 
     def watch() -> None:
@@ -143,6 +142,8 @@ def _watched(jobs: _Round, look: Callable[[], None]) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
+        _settle(jobs)
+        look()
 
 
 def _error(done: JobReturn) -> str | None:
