@@ -111,6 +111,7 @@ class InProcess:
             except Exception as error:  # it takes what follows in its batch with it
                 lost = error
                 future.set_result(Outcome(None, f"the launcher ended with {type(error).__name__}: {error}"))
+            look()
 
     def _run(self, job: Job) -> Outcome:
         if self.before:
