@@ -87,6 +87,7 @@ def loaded_by(code: str) -> set[str]:
         # Every Hydra app in the environment imports the plugin.
         ("from hydra.core.plugins import Plugins; Plugins.instance()", {"torch", "optuna", "scipy"}),
         ("import mnist_scaling.fit", {"torch", "optuna", "seaborn"}),
+        ("import mnist_scaling.train", {"torch", "optuna"}),
         ("import mnist_scaling.compare", {"torch", "optuna"}),
         ("import mnist_scaling.report", {"torch", "optuna"}),
         ("import mnist_scaling.asking.answered", {"torch", "optuna", "seaborn"}),

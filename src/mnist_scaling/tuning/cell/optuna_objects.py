@@ -96,7 +96,7 @@ def _targets(node: Any) -> Iterator[str]:
 def stopped(given: Pruning, index: int, reports: Sequence[float]) -> tuple[bool, dict[str, Any]]:
     """Whether a trial is to stop after its latest report, and what the pruner notes on it.
 
-    The pruner sees a study in memory in which a trial's number is its place in the cell, because Hyperband takes a
+    The pruner sees a study in memory in which a trial's number is its index in the cell, because Hyperband takes a
     trial's bracket from its number. The trials that run beside the judged one are empty there: what they have reported
     by now depends on who is faster.
 
@@ -104,7 +104,7 @@ def stopped(given: Pruning, index: int, reports: Sequence[float]) -> tuple[bool,
     ----------
     given : Pruning
     index : int
-        The trial's place in its cell.
+        The trial's, in its cell.
     reports : sequence of float
         All of its reports so far.
     """

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, OverrideType, Quote, QuotedString
+from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
 
 from mnist_scaling import config
@@ -220,7 +220,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
         ) from error
     if not isinstance(content or [], list) or not all(isinstance(row, Mapping) for row in content or []):
         raise InputError(f"A YAML list of cells must be a list of mappings, but {path} is none: begin each with `- `.")
-    return [{key: literal(value) for key, value in config.flatten(row).items()} for row in content or []]
+    return [{key: config.literal(value) for key, value in config.flatten(row).items()} for row in content or []]
 
 
 def _check(key: str, value: str, number: int, path: str) -> None:
@@ -235,14 +235,3 @@ def _check(key: str, value: str, number: int, path: str) -> None:
             f"Every cell of a list must set each key to one plain value, but cell {number} of {path} has "
             f"`{key}={value}`: write a config key and a value, such as model.width and 8."
         )
-
-
-def literal(value: object) -> str:
-    """A value as Hydra's override grammar reads it back."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        return QuotedString(value, Quote.single).with_quotes()
-    return repr(value)

@@ -51,7 +51,7 @@ class Job:
     """What turns the cell's run into this one: config key to plain value, the tuned keys and the seed."""
     stage: str
     index: int
-    """Place within the cell, from 0: of the trial, or of the repeat."""
+    """Number within the cell, from 0: of the trial, or of the repeat."""
     seed: int
     origin: str
     """Where the setting of a trial comes from."""

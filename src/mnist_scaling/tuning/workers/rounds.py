@@ -16,9 +16,9 @@ from pathlib import Path
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 
+from mnist_scaling.config import literal
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import files
-from mnist_scaling.tuning.grid.partitioning import literal
 from mnist_scaling.tuning.task import Task
 from mnist_scaling.tuning.workers import faults
 from mnist_scaling.tuning.workers.job import Application, Job, Outcome, Packer, Parcel, Workers
