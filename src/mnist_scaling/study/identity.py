@@ -119,12 +119,12 @@ def differences(
         Keys that may differ.
     """
     skipped = {*left_out, *NO_EFFECT}
-    out = []
+    said = []
     for key in sorted((known.keys() | wanted.keys()) - skipped):
         before, now = (found.get(key, defaults.get(key)) for found in (known, wanted))
         if before != now:
-            out.append(f"{key} was {range_in_words(before)} and is now {range_in_words(now)}")
-    return out
+            said.append(f"{key} was {range_in_words(before)} and is now {range_in_words(now)}")
+    return said
 
 
 def range_in_words(value: Any) -> str:

@@ -91,12 +91,12 @@ def next_trials(
     start = first - first % effort.trials_per_batch
     known = {trial.index: trial for trial in trials}
     current = _round(cell, known, start, neighbours, effort)
-    found: list[Trial] = []
+    asked: list[Trial] = []
     for index in range(first, start + effort.trials_per_batch):
-        if index not in known and len(found) < left:
+        if index not in known and len(asked) < left:
             known[index] = _trial(cell, index, known, current, neighbours, sampler)
-            found.append(known[index])
-    return found
+            asked.append(known[index])
+    return asked
 
 
 @dataclass(frozen=True)
@@ -107,13 +107,13 @@ class _Round:
     """Trials of earlier rounds."""
     ranges: Mapping[str, BaseDistribution]
     planned: Mapping[int, tuple[Mapping[str, Any], str]]
-    """Place in the cell to the setting that is tried there and its origin, where the sampler is not asked."""
+    """Trial index to the setting that is tried there and its origin, where the sampler is not asked."""
 
 
 def _round(
     cell: Cell, known: Mapping[int, Trial], start: int, neighbours: Sequence[Sequence[Trial]], effort: Effort
 ) -> _Round:
-    """The round that begins at a place in the cell."""
+    """The round that begins at a trial index."""
     earlier = [known[index] for index in range(start)]
     beside = [known[i] for i in range(start, start + effort.trials_per_batch) if i in known]
     carried = transfer.settings(cell, neighbours)
@@ -123,8 +123,8 @@ def _round(
         planned.append((control, CONTROL))
     before = earlier[-1].ranges if earlier else _holding(cell.space, carried)
     ranges, tested = _widened(cell, earlier, before, effort, beside[0].ranges if beside else None)
-    places = {start: (tested, SAMPLER)} if tested else {}
-    return _Round(earlier, ranges, places | dict(enumerate(planned)))
+    tested_at = {start: (tested, SAMPLER)} if tested else {}
+    return _Round(earlier, ranges, tested_at | dict(enumerate(planned)))
 
 
 def _holding(
@@ -159,9 +159,9 @@ def _widened(
     else:
         keys = []
     for key in keys:
-        wider = search_space.widened(before[key], selected.params[key], cell.limits.get(key, ()))
-        if wider is not None:
-            return known or {**before, key: wider[0]}, {**selected.params, key: wider[1]}
+        widened = search_space.widened(before[key], selected.params[key], cell.limits.get(key, ()))
+        if widened is not None:
+            return known or {**before, key: widened[0]}, {**selected.params, key: widened[1]}
     return known or before, {}
 
 
@@ -173,7 +173,7 @@ def _trial(
     neighbours: Sequence[Sequence[Trial]],
     sampler: DictConfig,
 ) -> Trial:
-    """The trial at a place in the cell: what is planned for it, else what the sampler proposes."""
+    """The trial of an index: what is planned for it, else what the sampler proposes."""
     if index in current.planned:
         setting, origin = current.planned[index]
         return Trial(index, {key: setting[key] for key in cell.space}, current.ranges, origin)
@@ -220,14 +220,14 @@ def _make_sampler(node: DictConfig, cell: Cell, index: int) -> BaseSampler:
     all cells the same draws.
     """
     # A quasi-random sequence is one sequence: its seed scrambles it and must not change on the way.
-    place = 0 if str(node.get("_target_")).endswith("QMCSampler") else index
-    text = f"{cell.run.seed}/{cell.name}/{place}"
+    drawn_at = 0 if str(node.get("_target_")).endswith("QMCSampler") else index
+    text = f"{cell.run.seed}/{cell.name}/{drawn_at}"
     seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
     return optuna_objects.make(node, seed=seed)  # type: ignore[no-any-return]
 
 
 def _first_missing(trials: Sequence[Trial]) -> int:
-    """The first place in the cell that no finished trial has."""
+    """The first index that no finished trial has."""
     taken = {trial.index for trial in trials}
     return next(index for index in range(len(taken) + 1) if index not in taken)
 
@@ -254,15 +254,15 @@ def missing_repeats(
     # No trial has seen these seeds, so the repeats don't share the luck of the selected trial.
     seeds = [cell.run.seed + apart * (i + 1) for i in range(n_repeats)]
     taken = {repeat.number for repeat in known}
-    found: list[RepeatRun] = []
+    lacking: list[RepeatRun] = []
     for j, setting in enumerate(selected):
         measured = {repeat.seed for repeat in known if repeat.covers(setting)}
         for i, seed in enumerate(seeds):
             if seed not in measured:
                 number = next(n for n in count(j * n_repeats + i) if n not in taken)
                 taken.add(number)
-                found.append(RepeatRun(number, seed, setting))
-    return found
+                lacking.append(RepeatRun(number, seed, setting))
+    return lacking
 
 
 def shorter_repeats(cell: Cell, selected: Sequence[Mapping[str, Any]], known: Sequence[RepeatRun]) -> list[RepeatRun]:

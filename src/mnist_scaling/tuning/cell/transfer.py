@@ -29,9 +29,9 @@ def parents(cells: Sequence[Cell], rule: str) -> dict[str, list[Cell]]:
     rule : {"neighbours", "independent"}
         Independent cells wait for none.
     """
-    found: dict[str, list[Cell]] = {cell.name: [] for cell in cells}
+    waits: dict[str, list[Cell]] = {cell.name: [] for cell in cells}
     if rule == INDEPENDENT:
-        return found
+        return waits
     # Seeds are replicates, so no cell starts from what a cell of another seed has selected.
     for key in [key for key in cells[0].keys if key != SEED] if cells else ():
         lines: dict[tuple[Any, ...], list[Cell]] = {}
@@ -41,8 +41,8 @@ def parents(cells: Sequence[Cell], rule: str) -> dict[str, list[Cell]]:
         for line in lines.values():
             line.sort(key=lambda cell: (cell.cost, cell.keys[key]))
             for cheaper, cell in pairwise(line):
-                found[cell.name].append(cheaper)
-    return found
+                waits[cell.name].append(cheaper)
+    return waits
 
 
 def longest_chains(after: Mapping[str, Sequence[str]], weights: Mapping[str, float]) -> dict[str, float]:
@@ -58,13 +58,13 @@ def settings(cell: Cell, neighbours: Sequence[Sequence[Trial]]) -> list[dict[str
 
     A neighbour that tunes other keys, another optimiser's for example, has nothing to carry.
     """
-    found: list[dict[str, Any]] = []
+    carried: list[dict[str, Any]] = []
     for trials in neighbours:
         selected = best(trials)
         setting = dict(selected.params) if selected is not None else {}
-        if setting and setting.keys() == cell.space.keys() and setting not in found:
-            found.append(setting)
-    return found
+        if setting and setting.keys() == cell.space.keys() and setting not in carried:
+            carried.append(setting)
+    return carried
 
 
 def shifted_trials(

@@ -126,12 +126,12 @@ def _certified(
         for key, mine in runs.items()
     }
     pooled = certificate.pooled_noise([_losses(mine) for mine in repeats.values()])
-    found = []
+    certificates = []
     for row in rows:
         key = _key(row, axes)
         cell = cells[_key(row, [a for a in axes if a != BRANCH])]
-        found.append(_certificate(row, cell, runs[key], repeats[key], pooled))
-    certified = pd.DataFrame(found, index=table.index)
+        certificates.append(_certificate(row, cell, runs[key], repeats[key], pooled))
+    certified = pd.DataFrame(certificates, index=table.index)
     return table.drop(columns=[c for c in certified if c in table]).join(certified)[
         [*table.columns, *(c for c in certified if c not in table)]
     ]
