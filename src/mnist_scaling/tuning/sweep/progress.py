@@ -24,7 +24,7 @@ _NAMED = 4
 """Runs that the message names."""
 
 BUSY = 1.9
-"""Seconds that a run takes per predicted second (`Trainer.cost`) while every core is busy: LOG.md, 2026-11-24."""
+"""Seconds that a run takes per predicted second (`Task.cost`) while every core is busy: LOG.md, 2026-11-24."""
 
 _PRIOR_SECONDS = 10.0
 """Weight of `BUSY` against what is measured: seconds of the clock."""
