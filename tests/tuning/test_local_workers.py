@@ -104,9 +104,7 @@ def test_each_process_has_a_gpu_in_its_turn(tmp_path: Path) -> None:
 
     application: Any = SimpleNamespace(task=Sees(), folder=tmp_path)
     with LocalWorkers(application, 3, gpus=["3", "5"]) as workers:
-        assert [one._arguments for one in workers._processes] == [
-            (False, "3"), (False, "5"), (False, "3"),
-        ]  # fmt: skip
+        assert [gpu for _, gpu in (one._arguments for one in workers._processes)] == ["3", "5", "3"]
         assert str(pid(workers.submit(job(1)))) in ("3", "5")
 
 
