@@ -39,19 +39,19 @@ from mnist_scaling.study.tables.trials_and_cells import read_table
 from mnist_scaling.study.vocabulary import COMPLETE, NEIGHBOURS, TRIAL
 from mnist_scaling.tuning.cell import next_settings
 from mnist_scaling.tuning.cell.next_settings import Effort
-from mnist_scaling.tuning.grid import partitioning
-from mnist_scaling.tuning.mirror import Mirror
-from mnist_scaling.tuning.sweep import write_tables
-from mnist_scaling.tuning.sweep.cell_state import CellState, Method
+from mnist_scaling.tuning.grid import composition
+from mnist_scaling.tuning.optuna_mirror import Mirror
+from mnist_scaling.tuning.sweep import study_tables
 from mnist_scaling.tuning.sweep.driver import Driver
-from mnist_scaling.tuning.sweep.joining import join
 from mnist_scaling.tuning.sweep.ledger import Ledger
+from mnist_scaling.tuning.sweep.next_jobs import CellState, Method
+from mnist_scaling.tuning.sweep.study_tables import join
 from mnist_scaling.tuning.workers.job import Job
 
 WIDTHS, TRIALS, REPEATS, WORKERS = (2, 3, 4, 6, 8, 11, 16, 23, 32, 45), 16, 3, 64
 
 
-def some_cells(n: int) -> list[partitioning.Cell]:
+def some_cells(n: int) -> list[composition.Cell]:
     """About as many cells, of ten widths."""
     fractions = ",".join(f"{0.97**i:.4g}" for i in range(max(round(n / len(WIDTHS)), 1)))
     widths = ",".join(map(str, WIDTHS))
@@ -99,7 +99,7 @@ class Clocks:
         return measured
 
 
-def run_study(folder: Path, given: list[partitioning.Cell]) -> dict[str, float]:
+def run_study(folder: Path, given: list[composition.Cell]) -> dict[str, float]:
     """Run a study to its end; what the sweep's process needs per run, in milliseconds."""
     clocks = Clocks()
     method = Method(Effort(TRIALS, REPEATS, 2, True), composed().hydra.sweeper.sampler, None, NEIGHBOURS)
@@ -118,19 +118,19 @@ def run_study(folder: Path, given: list[partitioning.Cell]) -> dict[str, float]:
     return {f"{part} (ms/run)": clocks.seconds[part] * per_run for part in ("driver", "asks", "importances", "tables")}
 
 
-def measure(folder: Path, given: list[partitioning.Cell]) -> dict[str, float]:
+def measure(folder: Path, given: list[composition.Cell]) -> dict[str, float]:
     """What a finished study costs to read, to mirror and to write again."""
     clocks = Clocks()
     with clocks.of("start (s)"):
         ledger = Ledger(folder, given)
     with clocks.of("mirror (s)"):
         mirror = Mirror(None, folder)
-        mirror.catch_up((cell, ledger.trials(cell)) for cell in given)
+        mirror.show(((cell, ledger.trials(cell)) for cell in given), again=True)
         mirror.close()
     (folder / layout.CELLS).unlink()
     (folder / layout.TRIALS).unlink()
     with clocks.of("write tables (s)"):
-        write_tables.write(folder, ledger.rows, {})
+        study_tables.write(folder, ledger.rows, {})
     with clocks.of("read trials.csv (s)"):
         read_table(folder / layout.TRIALS)
     written = [path for path in folder.rglob("*") if path.name == layout.RESULT]

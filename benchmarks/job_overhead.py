@@ -21,10 +21,8 @@ from typing import Any
 
 from mnist_scaling.study.vocabulary import TRIAL
 from mnist_scaling.tuning.sweeper import CellSweeper
-from mnist_scaling.tuning.workers.job import Job, Outcome
-from mnist_scaling.tuning.workers.parcel import Packer
+from mnist_scaling.tuning.workers.job import Application, Job, Outcome, Packer
 from mnist_scaling.tuning.workers.perform import perform
-from mnist_scaling.tuning.workers.workers import Application
 
 STUDY = ("model.width=2,8", "data.fraction=0.0625", "hydra.sweeper.n_trials=12", "hydra.launcher.n_workers=1")
 
@@ -69,7 +67,7 @@ class InProcess:
         future.set_result(outcome)
         return future
 
-    def flush(self) -> None:
+    def flush(self, look: Any) -> None:
         pass
 
     def __enter__(self) -> InProcess:

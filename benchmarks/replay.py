@@ -28,11 +28,11 @@ from mnist_scaling.config import RunConfig
 from mnist_scaling.study import records
 from mnist_scaling.study.vocabulary import COMPLETE, NOTES, RANGES, TRIAL
 from mnist_scaling.tuning.cell.next_settings import Effort
-from mnist_scaling.tuning.grid import partitioning
-from mnist_scaling.tuning.grid.partitioning import Cell
+from mnist_scaling.tuning.grid import composition, partitioning
+from mnist_scaling.tuning.grid.composition import Cell
 from mnist_scaling.tuning.sweep import driver
-from mnist_scaling.tuning.sweep.cell_state import CellState, Method
 from mnist_scaling.tuning.sweep.ledger import Ledger
+from mnist_scaling.tuning.sweep.next_jobs import CellState, Method
 from mnist_scaling.tuning.workers.job import Job, Outcome
 
 Seconds = Callable[[Job], float]
@@ -59,7 +59,7 @@ def cells(cost: Callable[[RunConfig], float], *axes: str) -> list[Cell]:
         Overrides such as ``model.width=8,16``.
     """
     space = config.flatten(composed()["search_space"])
-    return partitioning.cells(partitioning.partition(axes, space), composed, cost)
+    return composition.cells(partitioning.partition(axes, space), composed, cost)
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class Pool:
             self.longest = max(self.longest, seconds)
             heapq.heappush(self.running, (self.clock + seconds, next(self._order), job, future))
 
-    def flush(self) -> None:
+    def flush(self, look: Callable[[], None]) -> None:
         end, _, job, future = self.running[0]
         self.passing(end - self.clock, self.n - len(self.running))
         heapq.heappop(self.running)
@@ -184,7 +184,7 @@ class _Replay(driver.Driver):
     def _show(self, job: Job) -> None:
         pass
 
-    def _say_if_silent(self) -> None:
+    def _say_if_stalled(self) -> None:
         pass
 
 

@@ -36,7 +36,7 @@ from mnist_scaling.study.columns import column_of
 from mnist_scaling.study.vocabulary import COMPLETE, INDEPENDENT, NEIGHBOURS
 from mnist_scaling.tuning.cell.next_settings import Effort
 from mnist_scaling.tuning.cell.trial import best
-from mnist_scaling.tuning.grid.partitioning import Cell
+from mnist_scaling.tuning.grid.composition import Cell
 from mnist_scaling.tuning.workers.job import Job
 
 QUICKSTART = GRIDS[0]

@@ -163,7 +163,7 @@ def incumbents(trials: Sequence[dict[str, Any]]) -> list[tuple[int, dict[str, An
 def _confirm(job: tuple[int, float, dict[str, Any], int]) -> list[float]:
     import torch
 
-    from mnist_scaling.config import DataConfig, ModelConfig, RunConfig, TrialConfig, with_values
+    from mnist_scaling.config import DataConfig, ModelConfig, RunConfig, with_values
     from mnist_scaling.training.loop import train_model
 
     torch.set_num_threads(1)
@@ -172,7 +172,7 @@ def _confirm(job: tuple[int, float, dict[str, Any], int]) -> list[float]:
     run = with_values(run, setting)
     losses = []
     for seed in range(101, 101 + seeds):  # which neither arm has seen
-        result = train_model(with_values(run, {"seed": seed, "trial": TrialConfig(stage="trial")}))
+        result = train_model(with_values(run, {"seed": seed, "trial.stage": "trial"}))
         losses.append(np.inf if result.val_loss is None else result.val_loss)
     return losses
 

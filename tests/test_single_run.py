@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import signal
@@ -12,6 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+
+from mnist_scaling import train
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 ROOT = Path(__file__).parents[1]
@@ -117,3 +121,15 @@ def test_a_sampler_that_cannot_tune_a_cell_is_a_sentence(
     assert "`hydra/sweeper/sampler` must tune a single cell" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_a_single_run_says_what_it_trains_and_how_far_it_is() -> None:
+    out = io.StringIO()
+    with train.RunProgress("Training a model.", Console(file=out, width=80)) as progress:
+        progress.seen(25, 100, 0.5)
+        progress._printed -= 60
+        progress._started -= 10
+        progress.seen(50, 100, 0.25)
+    first, second = out.getvalue().splitlines()
+    assert first == "Training a model."
+    assert second == "0:10 left · step 50 of 100 · training loss 0.2500"

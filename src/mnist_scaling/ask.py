@@ -27,7 +27,7 @@ from mnist_scaling.reporting import figure_files, terminal
 from mnist_scaling.reporting.pages import answer_page
 from mnist_scaling.study import layout
 from mnist_scaling.study.files import write_atomically, write_json
-from mnist_scaling.tuning.sweep.preview import Preview, preview
+from mnist_scaling.tuning.sweep.forecast import Preview, preview
 from mnist_scaling.tuning.task import tunes
 
 

@@ -1,4 +1,4 @@
-"""The exception that means "the input is at fault, not the program", and the fix that it names for a misspelt word."""
+"""The exception that means "the input is at fault, not the program", and the sentences of the rules that raise it."""
 
 from __future__ import annotations
 
@@ -19,3 +19,20 @@ def nearest(word: str, known: Iterable[str], otherwise: str = "") -> str:
     known = list(known)
     close = get_close_matches(word, known, n=1)
     return f"did you mean `{close[0]}`?" if close else otherwise or f"choose one of {', '.join(known)}."
+
+
+def require(rule: bool, sentence: str) -> None:
+    """Raise `InputError` with `sentence` unless `rule` holds."""
+    if not rule:
+        raise InputError(sentence)
+
+
+def holds(rule: bool, text: str, value: object, fix: str) -> None:
+    """Raise `InputError` unless `rule` holds, which `text` states."""
+    shown = f"{value:g}" if isinstance(value, float) else value
+    require(rule, f"`{text}` must hold, but got {shown}: {fix}")
+
+
+def one_of(key: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Raise `InputError` unless `value` is one of `allowed`."""
+    require(value in allowed, f"`{key}` must be one of {', '.join(allowed)}, but got {value!r}.")

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Self
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from mnist_scaling import cli, config
@@ -21,9 +24,12 @@ from mnist_scaling.image_task import TASK
 from mnist_scaling.study import layout
 from mnist_scaling.study.columns import BRANCH, FURTHER
 from mnist_scaling.study.vocabulary import SINGLE
-from mnist_scaling.tuning.sweep.progress import RunProgress
+from mnist_scaling.tuning.sweep.progress import clock
 from mnist_scaling.tuning.task import tunes
 from mnist_scaling.tuning.workers import perform, rounds
+
+_LINE_SECONDS = 10.0
+"""Seconds between lines about a single run where there is no terminal to redraw."""
 
 
 @hydra.main(config_path=cli.conf_dir(), config_name="train")
@@ -73,6 +79,56 @@ def single(run: RunConfig, folder: Path) -> float | None:
     if (folder / layout.WEIGHTS).is_file():
         console.print(f"Weights: {folder / layout.WEIGHTS}", soft_wrap=True)
     return (record["result"] or {}).get("val_loss")
+
+
+class RunProgress:
+    """What a person sees of one run: a bar on a terminal, a line now and then elsewhere.
+
+    Parameters
+    ----------
+    about : str
+        What is trained, for the first line.
+    console : rich Console, optional
+    """
+
+    def __init__(self, about: str, console: Console | None = None) -> None:
+        self.console = console or Console()
+        self.console.print(about, highlight=False, soft_wrap=True)
+        self._started = self._printed = time.monotonic()
+        self._bar = Progress(
+            TextColumn("[bold]{task.fields[left]}"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[text]}"),
+            console=self.console,
+            disable=not self.console.is_terminal,
+            transient=True,
+        )
+        self._task = self._bar.add_task("", total=1.0, left="", text="")
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+    def seen(self, step: int, total: int, loss: float) -> None:
+        """Show how far the run is.
+
+        Parameters
+        ----------
+        step, total : int
+            Steps taken, and to be taken at the most.
+        loss : float
+            Mean training loss of the last steps.
+        """
+        now = time.monotonic()
+        left = f"{clock((now - self._started) * max(total - step, 0) / step)} left"
+        text = f"step {step:,} of {total:,} · training loss {loss:.4f}"
+        self._bar.update(self._task, completed=step / total, left=left, text=text)
+        if not self.console.is_terminal and now - self._printed >= _LINE_SECONDS:
+            self.console.print(f"{left} · {text}", highlight=False, soft_wrap=True)
+            self._printed = now
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from mnist_scaling.asking.study_arms import study_name, sweep
 from mnist_scaling.config.question_schema import Question
 from mnist_scaling.errors import InputError
 from mnist_scaling.image_task import TASK
-from mnist_scaling.tuning.sweep.preview import preview
+from mnist_scaling.tuning.sweep.forecast import preview
 from mnist_scaling.tuning.task import tunes
 
 CONF = Path(cli.conf_dir())

@@ -12,7 +12,6 @@ import pytest
 from mnist_scaling.config import RunConfig
 from mnist_scaling.study import records
 from mnist_scaling.study.result import TrainResult
-from mnist_scaling.study.tables import branches
 from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, FAILED, PRUNED
 from mnist_scaling.tuning.task import Report
 from tests.tuning.helpers import InProcess, Study
@@ -44,12 +43,12 @@ def row(state: str, finished: int, flops_spent: int | None, **more: object) -> d
 
 def test_a_run_without_branches_is_one_row() -> None:
     plain = row(COMPLETE, 0, 100) | {records.WANTED: []}
-    assert branches.expand(plain) == [plain]
+    assert records.branch_rows(plain) == [plain]
 
 
 @pytest.mark.parametrize("state", [PRUNED, DIVERGED])
 def test_branches_finished_before_the_run_ended_count(state: str) -> None:
-    first, second, third = branches.expand(row(state, 1, 160, val_loss=None))
+    first, second, third = records.branch_rows(row(state, 1, 160, val_loss=None))
     assert (first["state"], first["val_loss"], first["n_seen"], first["flops_spent"]) == (COMPLETE, 0.25, 10, 100)
     assert (second["state"], second["branch"], second["flops_spent"], second["n_params"]) == (state, 0.5, 60, 7)
     assert (third["state"], third["branch"], third["flops_spent"]) == (state, 1.0, 0)
@@ -60,7 +59,7 @@ def test_branches_finished_before_the_run_ended_count(state: str) -> None:
 def test_a_failed_run_fails_every_branch() -> None:
     failed = row(FAILED, 0, None, error="why")
     del failed["branches"], failed["flops_spent"], failed["n_seen"]
-    rows = branches.expand(failed)
+    rows = records.branch_rows(failed)
     assert [(one["state"], one["branch"], one["error"]) for one in rows] == [(FAILED, s, "why") for s in SHARES]
     assert sum(one["seconds"] for one in rows) == pytest.approx(8.0)
 

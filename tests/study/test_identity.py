@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,7 @@ def test_what_an_axis_brings_with_it_varies() -> None:
 
 
 def join(folder: Path, first: Identity, second: Identity) -> Identity:
-    record = {identity.IDENTITY: identity.check(folder, first, DEFAULTS).record()}
+    record = {"version": identity.VERSION, identity.IDENTITY: asdict(identity.check(folder, first, DEFAULTS))}
     files.write_json(folder / layout.STUDY, record)
     return identity.check(folder, second, DEFAULTS)
 
@@ -93,7 +94,7 @@ def test_what_a_swept_group_brings_may_not_change_behind_it(tmp_path: Path) -> N
 
 def test_a_study_of_before_there_was_an_identity_takes_no_new_cells(tmp_path: Path) -> None:
     files.write_json(tmp_path / layout.STUDY, {"name": "old", "grid": ["width"]})
-    with pytest.raises(InputError, match="has version None"):
+    with pytest.raises(InputError, match="of version 2, but .*study.json has version 1: go on with the version"):
         identity.check(tmp_path, Identity({}), DEFAULTS)
 
 
@@ -102,10 +103,9 @@ def test_axes_may_differ(tmp_path: Path) -> None:
     assert join(tmp_path, first, Identity({"seed": 1, "model.width": 16}, {}, ())) == first
 
 
-def test_an_identity_of_another_version_is_refused(tmp_path: Path) -> None:
-    files.write_json(tmp_path / layout.STUDY, {identity.IDENTITY: {"version": 9}})
-    with pytest.raises(InputError, match="must have an identity of version 1, but .*study.json has version 9"):
-        identity.check(tmp_path, Identity({}), DEFAULTS)
+def test_another_program_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="trained by ours and this sweep trains by theirs: give the new study"):
+        join(tmp_path, Identity({}, program="ours"), Identity({}, program="theirs"))
 
 
 def test_checksums_that_a_sweep_does_not_know_yet_are_not_compared(tmp_path: Path) -> None:

@@ -15,8 +15,7 @@ from torch.nn.functional import softmax
 
 from mnist_scaling import cli, config
 from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RegimeConfig, RunConfig
-from mnist_scaling.config.models.mlp import MLPConfig
-from mnist_scaling.config.models.resnet import ResNetConfig
+from mnist_scaling.config.family import MLPConfig, ResNetConfig
 from mnist_scaling.config.models.transformer import TransformerConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.study.vocabulary import COMPLETE
@@ -203,7 +202,7 @@ def test_embed_dim_is_another_name_of_the_width() -> None:
 
 
 def test_an_axis_of_embed_dims_is_the_grid_of_widths() -> None:
-    from mnist_scaling.tuning.grid import partitioning
+    from mnist_scaling.tuning.grid import composition, partitioning
 
     def composed(overrides: list[str]) -> Any:
         with initialize_config_dir(cli.conf_dir()):
@@ -211,7 +210,7 @@ def test_an_axis_of_embed_dims_is_the_grid_of_widths() -> None:
 
     for key, column in (("model.width", "width"), ("model.embed_dim", "embed_dim")):
         parts = partitioning.partition(["model=transformer", f"{key}=8,16", "data.fraction=1,0.5"], [])
-        cells = partitioning.cells(parts, composed, cost.cost)
+        cells = composition.cells(parts, composed, cost.cost)
         assert [(cell.axes[column], cell.run.model.width) for cell in cells] == [(8, 8), (8, 8), (16, 16), (16, 16)]
 
 

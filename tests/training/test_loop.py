@@ -18,7 +18,7 @@ from mnist_scaling.config import (
     RunConfig,
     TrialConfig,
 )
-from mnist_scaling.config.models.mlp import MLPConfig
+from mnist_scaling.config.family import MLPConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, PRUNED
 from mnist_scaling.training import loop, models, regimes, seeding

@@ -20,7 +20,7 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.training import cost, loop, models, seeding
 from mnist_scaling.training.data import splits
 from mnist_scaling.training.models import parametrization
-from mnist_scaling.tuning.grid import partitioning
+from mnist_scaling.tuning.grid import composition
 from tests.training.engines import chosen, plain
 
 CPU = torch.device("cpu")
@@ -112,7 +112,7 @@ def composed(*overrides: str) -> RunConfig:
 def test_a_study_is_told_apart_by_its_optimiser_and_its_arguments() -> None:
     def settings(*overrides: str) -> dict[str, Any]:
         run = composed(*overrides)
-        cell = partitioning.Cell({}, (), run, {}, cost.cost)
+        cell = composition.Cell({}, (), run, {}, cost.cost)
         return {key: value for key, value in cell.settings.items() if key.startswith("optim.")}
 
     assert settings() == {}  # the new keys at their defaults leave old studies as they were

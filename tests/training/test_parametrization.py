@@ -211,14 +211,14 @@ def test_rules(values: dict[str, object], message: str) -> None:
 
 
 def test_an_axis_of_parametrizations_has_its_own_column() -> None:
-    from mnist_scaling.tuning.grid import partitioning
+    from mnist_scaling.tuning.grid import composition, partitioning
 
     def compose_(overrides: list[str]) -> DictConfig:
         with initialize_config_dir(cli.conf_dir()):
             return compose("train", overrides, return_hydra_config=True)
 
     parts = partitioning.partition(["model.parametrization=standard,mup", "model.width=16"], [])
-    cells = partitioning.cells(parts, compose_, cost.cost)
+    cells = composition.cells(parts, compose_, cost.cost)
     assert [cell.axes for cell in cells] == [{"parametrization": "standard"}, {"parametrization": "mup"}]
     assert [parametrization.growth(cell.run.model) for cell in cells] == [1, 2]
 

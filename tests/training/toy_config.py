@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mnist_scaling.config.family import ModelConfig
-from mnist_scaling.config.rules import require
+from mnist_scaling.errors import require
 
 
 @dataclass(frozen=True)

@@ -38,11 +38,11 @@ from optuna.samplers import BaseSampler
 from mnist_scaling.study import files, layout
 from mnist_scaling.tuning.cell import next_settings
 from mnist_scaling.tuning.cell.next_settings import Effort
-from mnist_scaling.tuning.grid import partitioning
-from mnist_scaling.tuning.grid.partitioning import Cell
+from mnist_scaling.tuning.grid import composition
+from mnist_scaling.tuning.grid.composition import Cell
 from mnist_scaling.tuning.sweep import driver
-from mnist_scaling.tuning.sweep.cell_state import CellState, Method
-from mnist_scaling.tuning.sweep.joining import join
+from mnist_scaling.tuning.sweep.next_jobs import CellState, Method
+from mnist_scaling.tuning.sweep.study_tables import join
 from mnist_scaling.tuning.workers.job import Job
 
 from .helpers import composed, make_cells
@@ -205,7 +205,7 @@ class Simulator:
 
 
 @cache
-def cells() -> list[partitioning.Cell]:
+def cells() -> list[composition.Cell]:
     """The cells of the simulated study."""
     return make_cells(*GRID)
 

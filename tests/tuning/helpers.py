@@ -15,13 +15,12 @@ from mnist_scaling.config import RunConfig
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import COMPLETE, INDEPENDENT
 from mnist_scaling.tuning.cell.next_settings import Effort
-from mnist_scaling.tuning.grid import partitioning
-from mnist_scaling.tuning.sweep.cell_state import Method
+from mnist_scaling.tuning.grid import composition, partitioning
 from mnist_scaling.tuning.sweep.driver import Driver
-from mnist_scaling.tuning.sweep.joining import join
+from mnist_scaling.tuning.sweep.next_jobs import Method
+from mnist_scaling.tuning.sweep.study_tables import join
 from mnist_scaling.tuning.task import Report, Task
-from mnist_scaling.tuning.workers.job import Job, Outcome
-from mnist_scaling.tuning.workers.parcel import Parcel
+from mnist_scaling.tuning.workers.job import Job, Outcome, Parcel
 from mnist_scaling.tuning.workers.perform import perform
 
 Train = Callable[[RunConfig, Report | None], TrainResult]
@@ -37,10 +36,10 @@ def composed(overrides: Sequence[str] = ()) -> DictConfig:
 
 def make_cells(
     *arguments: str, most: int | None = None, listed: Sequence[Mapping[str, str]] = ({},)
-) -> list[partitioning.Cell]:
+) -> list[composition.Cell]:
     """Cells of a sweep's overrides, and of an explicit list."""
     space = config.flatten(composed()["search_space"])
-    return partitioning.cells(
+    return composition.cells(
         partitioning.partition(arguments, space), composed, lambda run: run.data.fraction, most, listed
     )
 
@@ -99,7 +98,7 @@ class InProcess:
         self._submitted.append((job, future))
         return future
 
-    def flush(self) -> None:
+    def flush(self, look: Callable[[], None]) -> None:
         jobs, self._submitted = self._submitted, []
         if self.isolates:
             jobs, self._submitted = jobs[:1], jobs[1:]
@@ -112,6 +111,7 @@ class InProcess:
             except Exception as error:  # it takes what follows in its batch with it
                 lost = error
                 future.set_result(Outcome(None, f"the launcher ended with {type(error).__name__}: {error}"))
+            look()
 
     def _run(self, job: Job) -> Outcome:
         if self.before:

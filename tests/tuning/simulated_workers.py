@@ -10,8 +10,7 @@ from pathlib import Path
 from mnist_scaling.config import RunConfig
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.tuning.task import Report, Task
-from mnist_scaling.tuning.workers.job import Job, Outcome
-from mnist_scaling.tuning.workers.parcel import Parcel
+from mnist_scaling.tuning.workers.job import Job, Outcome, Parcel
 from mnist_scaling.tuning.workers.perform import perform
 
 from . import analytic_training
@@ -70,7 +69,7 @@ class Workers:
         self._jobs.append((job, future))
         return future
 
-    def flush(self) -> None:
+    def flush(self, look: Callable[[], None]) -> None:
         """End one of the jobs that are under way."""
         job, future = self._jobs.pop(self._rng.randrange(min(self._n, len(self._jobs))))
         if self._deadly and not job.alone and self._rng.random() < DYING:

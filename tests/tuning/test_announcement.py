@@ -11,9 +11,9 @@ from rich.console import Console
 
 from mnist_scaling import config
 from mnist_scaling.tuning.cluster_launcher import DaskLauncher, RayLauncher
-from mnist_scaling.tuning.grid import partitioning
-from mnist_scaling.tuning.sweep import announcement, parallelism
-from mnist_scaling.tuning.sweep.announcement import Sweep
+from mnist_scaling.tuning.grid import composition, partitioning
+from mnist_scaling.tuning.sweep import announcement, forecast
+from mnist_scaling.tuning.sweep.forecast import Sweep
 from mnist_scaling.tuning.sweep.ledger import Ledger
 from mnist_scaling.tuning.task import DataFacts
 
@@ -30,12 +30,12 @@ def said(
     folder: Path, *arguments: str, most: int | None = None, workers: int | None = 2, rule: str = "neighbours",
 ) -> str:  # fmt: skip
     parts = partition(*arguments)
-    cells = partitioning.cells(parts, composed, lambda run: 60.0, most)
+    cells = composition.cells(parts, composed, lambda run: 60.0, most)
     sweep = Sweep(
         folder, parts, cells, [MNIST], 3, 2, "TPESampler", most, workers, lambda run: 60.0, rule, 2
     )  # fmt: skip
     out = io.StringIO()
-    announcement.show(sweep, Ledger(folder, cells), Console(file=out, width=80))
+    announcement.show_plan(sweep, Ledger(folder, cells), Console(file=out, width=80))
     return out.getvalue()
 
 
@@ -93,7 +93,7 @@ def test_what_a_remark_tells_to_write_is_understood_so() -> None:
     arguments = ["search_space.optim.lr=null", "optim.lr=1e-3,1e-2"]
     space = config.flatten(composed(arguments[:1])["search_space"])
     parts = partitioning.partition(arguments, [key for key, spec in space.items() if spec is not None])
-    cells = partitioning.cells(parts, composed, lambda run: 1.0)
+    cells = composition.cells(parts, composed, lambda run: 1.0)
     assert [cell.keys for cell in cells] == [{"optim.lr": 1e-3}, {"optim.lr": 1e-2}]
 
 
@@ -106,7 +106,7 @@ def test_values_that_scale_leaves_out_are_named(tmp_path: Path) -> None:
 def test_what_is_done_is_counted_and_costs_nothing_more(tmp_path: Path) -> None:
     Study(tmp_path, InProcess(), "model.width=4,8", n_trials=3, n_repeats=0).run()
     shutil.rmtree(tmp_path / "width=8")
-    one = 60 * announcement.BUSY + announcement.OVERHEAD
+    one = 60 * forecast.BUSY + forecast.OVERHEAD
     # With two workers the other cell sets the time: two trials together, the third, two repeats.
     for workers, runs in ((1, 7), (2, 4), (50, 4)):
         text = said(tmp_path, "model.width=4,8", workers=workers)
@@ -157,7 +157,7 @@ def test_the_cost_that_is_said_is_the_one_that_the_page_has() -> None:
     batches = [entry.strip() for entry in table[0].strip("|").split("|")][1:]
     for line in table[2:4]:
         rule, *entries = [entry.strip() for entry in line.strip("|").split("|")]
-        for (given, batch), rise in parallelism.RISE.items():
+        for (given, batch), rise in forecast.RISE.items():
             if f"`{given}`" == rule:
                 told = float(entries[batches.index(str(batch))].split()[0])
                 assert rise == pytest.approx(100 * (told - 1), abs=0.051)

@@ -9,7 +9,7 @@ from hydra.errors import HydraException
 
 from mnist_scaling import cli
 from mnist_scaling.errors import InputError
-from mnist_scaling.tuning.grid import cell_list, partitioning
+from mnist_scaling.tuning.grid import partitioning
 
 from .helpers import make_cells
 
@@ -30,7 +30,7 @@ def write(folder: Path, name: str, text: str) -> str:
 
 @pytest.mark.parametrize(("name", "text"), [("a.csv", CSV), ("a.yaml", YAML)])
 def test_the_cells_are_those_of_the_list_and_its_columns_are_the_axes(tmp_path: Path, name: str, text: str) -> None:
-    cells = make_cells(listed=cell_list.read(write(tmp_path, name, text)))
+    cells = make_cells(listed=partitioning.read_cell_list(write(tmp_path, name, text)))
     assert [cell.axes for cell in cells] == [
         {"width": 4, "data_fraction": 0.5, "optimizer": "sgd"},
         {"width": 8, "data_fraction": 0.25, "optimizer": "adam"},
@@ -39,13 +39,15 @@ def test_the_cells_are_those_of_the_list_and_its_columns_are_the_axes(tmp_path: 
 
 
 def test_a_listed_cell_is_the_same_cell_as_in_a_grid(tmp_path: Path) -> None:
-    (listed,) = make_cells(listed=cell_list.read(write(tmp_path, "a.csv", "model.width,data.fraction\n4,0.5\n")))
+    (listed,) = make_cells(
+        listed=partitioning.read_cell_list(write(tmp_path, "a.csv", "model.width,data.fraction\n4,0.5\n"))
+    )
     of_grid = make_cells("data.fraction=0.5,1", "model.width=4,8")[0]
     assert (listed.name, listed.folder, listed.run) == (of_grid.name, of_grid.folder, of_grid.run)
 
 
 def test_a_list_can_be_crossed_with_an_axis_of_another_key(tmp_path: Path) -> None:
-    listed = cell_list.read(write(tmp_path, "a.csv", "model.width,data.fraction\n4,0.5\n8,0.25\n"))
+    listed = partitioning.read_cell_list(write(tmp_path, "a.csv", "model.width,data.fraction\n4,0.5\n8,0.25\n"))
     names = [cell.name for cell in make_cells("seed=0,1", listed=listed)]
     assert len(set(names)) == 4
     assert names[0] == "seed=0 width=4 data_fraction=0.5"
@@ -70,23 +72,23 @@ def test_a_list_can_be_crossed_with_an_axis_of_another_key(tmp_path: Path) -> No
 )
 def test_a_list_that_is_none_is_explained(tmp_path: Path, name: str, text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        cell_list.read(write(tmp_path, name, text))
+        partitioning.read_cell_list(write(tmp_path, name, text))
 
 
 def test_a_file_that_is_not_there_is_named() -> None:
     with pytest.raises(InputError, match="`hydra.sweeper.cells` must be a CSV or YAML file, but nowhere.csv"):
-        cell_list.read("nowhere.csv")
+        partitioning.read_cell_list("nowhere.csv")
 
 
 @pytest.mark.parametrize("argument", ["model.width=4,8", "model.width=4"])
 def test_a_key_has_one_home(tmp_path: Path, argument: str) -> None:
     path = write(tmp_path, "a.csv", "model.width,data.fraction\n4,0.5\n")
     with pytest.raises(InputError, match=r"`model.width` is set by .*a.csv and beside it"):
-        cell_list.read(path, partitioning.partition([argument], ()).keys)
+        partitioning.read_cell_list(path, partitioning.partition([argument], ()).keys)
 
 
 def test_an_unknown_key_is_named(tmp_path: Path) -> None:
-    listed = cell_list.read(write(tmp_path, "a.csv", "model.widht\n4\n"))
+    listed = partitioning.read_cell_list(write(tmp_path, "a.csv", "model.widht\n4\n"))
     with pytest.raises(HydraException) as error:
         make_cells(listed=listed)
     assert "did you mean `model.width`" in (cli.explain(error.value, "train") or "")

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from mnist_scaling import cli, config
 from mnist_scaling.errors import InputError
-from mnist_scaling.tuning.grid import partitioning
+from mnist_scaling.tuning.grid import composition, partitioning
 
 CONF = Path(cli.conf_dir())
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
@@ -28,20 +28,20 @@ class Counting:
         return compose("train", [*self.given, *overrides], return_hydra_config=True)
 
 
-def both_ways(arguments: Sequence[str], *given: str) -> tuple[list[partitioning.Cell], list[partitioning.Cell], int]:
+def both_ways(arguments: Sequence[str], *given: str) -> tuple[list[composition.Cell], list[composition.Cell], int]:
     """The cells of a sweep; the same, each from a composition of its own; compositions that the first took."""
     with initialize_config_dir(str(CONF)):
         count = Counting(*given)
         cfg = count([])
         count.calls = 0
         parts = partitioning.partition(arguments, config.flatten(cfg["search_space"]))
-        together = partitioning.cells(parts, count, price)
+        together = composition.cells(parts, count, price)
         calls = count.calls
         alone = []
         for cell in together:
             chosen = dict(text.split("=", 1) for text in cell.overrides[len(parts.fixed) :])
             single = partitioning.Partition(parts.fixed, {key: (value,) for key, value in chosen.items()}, parts.space)
-            alone += partitioning.cells(single, Counting(*given), price)
+            alone += composition.cells(single, Counting(*given), price)
     return together, alone, calls
 
 
@@ -49,7 +49,7 @@ def price(run: config.RunConfig) -> float:
     return run.data.fraction
 
 
-def assert_equal(together: list[partitioning.Cell], alone: list[partitioning.Cell]) -> None:
+def assert_equal(together: list[composition.Cell], alone: list[composition.Cell]) -> None:
     assert together == alone
     for a, b in zip(together, alone, strict=True):
         assert repr(a) == repr(b)  # of the same types too: 1 == 1.0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
-from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,6 @@ from mnist_scaling.study.tables.trials_and_cells import read_table
 from mnist_scaling.tuning.task import Report
 from mnist_scaling.tuning.workers import faults
 from mnist_scaling.tuning.workers.faults import MachineError
-from mnist_scaling.tuning.workers.job import Job, Outcome
 
 from .helpers import InProcess, Study, bowl
 
@@ -123,30 +121,3 @@ def test_a_fault_in_runs_charges_nobody_and_a_resume_has_the_same_rows(tmp_path:
     whole, got = (read_table(tmp_path / name / "trials.csv").drop(columns="seconds") for name in ("whole", "broken"))
     assert got.equals(whole)
     assert len(started) > len(whole)
-
-
-def test_workers_that_end_while_the_last_runs_of_a_fault_are_waited_for_end_the_sweep(tmp_path: Path) -> None:
-    class Ends(InProcess):
-        """Says that the machine is at fault in one of two runs, and has ended before the other has."""
-
-        def __init__(self) -> None:
-            super().__init__(isolates=True)
-            self.jobs: list[Future[Outcome]] = []
-
-        def room(self) -> int:
-            if len(self.jobs) < 2:
-                return 2 - len(self.jobs)
-            if not self.jobs[0].done():
-                return 0
-            raise InputError("The cluster must take the study's jobs, but it has ended.")
-
-        def submit(self, job: Job) -> Future[Outcome]:
-            self.jobs.append(Future())
-            return self.jobs[-1]
-
-        def flush(self) -> None:
-            assert not self.jobs[0].done(), "the sweep waits for a run that nobody has"
-            self.jobs[0].set_result(Outcome(None, faults.as_text(FULL)))
-
-    with pytest.raises(InputError, match="it has ended"):
-        Study(tmp_path, Ends(), "model.width=8", batch=2).run()

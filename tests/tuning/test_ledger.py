@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from mnist_scaling.study import layout, missing, records
-from mnist_scaling.tuning.sweep.joining import join
 from mnist_scaling.tuning.sweep.ledger import Ledger
+from mnist_scaling.tuning.sweep.study_tables import join
 
 from .helpers import InProcess, Study, make_cells
 

@@ -11,9 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from mnist_scaling.study.vocabulary import COMPLETE, CONTROL, PRUNED, SAMPLER, TRANSFER
 from mnist_scaling.tuning.cell.next_settings import Effort, next_trials
-from mnist_scaling.tuning.cell.transfer import Neighbour
 from mnist_scaling.tuning.cell.trial import Trial
-from mnist_scaling.tuning.grid.partitioning import Cell
+from mnist_scaling.tuning.grid.composition import Cell
 
 from . import helpers
 from .helpers import make_cells
@@ -33,7 +32,7 @@ def tuned(
     n: int,
     together: int = 1,
     sampler: DictConfig = helpers.SAMPLER,
-    neighbours: Sequence[Neighbour] = (),
+    neighbours: Sequence[Sequence[Trial]] = (),
     lost: int | None = None,
 ) -> list[Trial]:
     """The trials of a cell, of which one may have been lost on the way and asked for again."""
@@ -61,7 +60,7 @@ def test_a_quasi_random_sequence_stays_one_sequence() -> None:
 def test_a_carried_value_beyond_a_range_makes_room_for_itself() -> None:
     cell = one_cell()
     setting = {"optim.lr": 0.2, "model.dropout": 0.1}
-    theirs = Neighbour([Trial(0, setting, cell.space, state=COMPLETE, value=0.5)])
+    theirs = [Trial(0, setting, cell.space, state=COMPLETE, value=0.5)]
     found = tuned(cell, 3, neighbours=[theirs])
     assert next((trial.origin, dict(trial.params)) for trial in found) == (TRANSFER, setting)
     assert [trial.origin for trial in found] == [TRANSFER, CONTROL, SAMPLER]
@@ -103,7 +102,7 @@ def test_a_sampler_learns_from_its_neighbours_trials() -> None:
             theirs.append(Trial(index, params, cell.space, state=COMPLETE, value=loss))
         own = [replace(theirs[0], value=1.0), replace(theirs[1], value=1.0)]
         for told in (True, False):
-            neighbours = [Neighbour(theirs)] if told else []
+            neighbours = [theirs] if told else []
             (trial,) = next_trials(cell, own, neighbours, Effort(3, 0), helpers.SAMPLER)
             distances[told].append(abs(np.log(trial.params["optim.lr"] / 0.02)))
     assert np.mean(distances[True]) < 0.7 * np.mean(distances[False])

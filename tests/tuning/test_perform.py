@@ -24,11 +24,10 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.study import files, layout
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import CONTROL, FAILED, NOTES, PRUNED, RANGES, SAMPLER
-from mnist_scaling.tuning.grid.partitioning import Cell
+from mnist_scaling.tuning.grid.composition import Cell
 from mnist_scaling.tuning.task import Report
 from mnist_scaling.tuning.workers import faults, perform
-from mnist_scaling.tuning.workers.job import Job, Outcome, Pruning
-from mnist_scaling.tuning.workers.parcel import Parcel
+from mnist_scaling.tuning.workers.job import Job, Outcome, Parcel, Pruning
 from mnist_scaling.tuning.workers.perform import measure
 
 from .helpers import Train, Trains, bowl, make_cells

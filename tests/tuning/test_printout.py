@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from mnist_scaling.tuning.sweep import printout
+from mnist_scaling.tuning.sweep import announcement
 
 
 @pytest.mark.parametrize("axes", [["tag"], ["tag", "width"]])
@@ -20,7 +20,7 @@ def test_words_that_look_like_markup_are_printed_as_they_are(
         "\n".join(["tag,width,n_params,n_seen,test_loss,val_loss,n_trials,n_repeats,flags", *rows]) + "\n"
     )
     (tmp_path / "study.json").write_text(json.dumps({"axes": axes}))
-    printout.show(tmp_path, Console(width=80))
+    announcement.show_result(tmp_path, Console(width=80))
     shown = capsys.readouterr().out
     assert "x[/]" in shown
     assert "[red]y" in shown
@@ -33,11 +33,11 @@ def test_it_says_how_many_cells_are_tuned_and_within_which_limits(
     rows = ["4,9,10,0.5,0.6,1,1,,yes,batch_size", "8,9,10,0.5,0.6,1,1,,no,batch_size;dropout", "9,9,10,,,0,0,,,"]
     (tmp_path / "study.json").write_text(json.dumps({"axes": ["width"]}))
     (tmp_path / "cells.csv").write_text(header + "\n".join(rows) + "\n")
-    printout.show(tmp_path, Console(width=80))
+    announcement.show_result(tmp_path, Console(width=80))
     shown = capsys.readouterr().out
     assert "1 of 2 cells are certified tuned within limits: batch_size is at its limit in 2 cells, dropout" in shown
     (tmp_path / "cells.csv").write_text(header + "4,9,10,0.5,0.6,1,1,,yes,\n")
-    printout.show(tmp_path, Console(width=80))
+    announcement.show_result(tmp_path, Console(width=80))
     assert "1 of 1 cells are certified tuned.\n" in capsys.readouterr().out
 
 
@@ -48,5 +48,5 @@ def test_the_next_command_is_as_a_shell_takes_it(tmp_path: Path, capsys: pytest.
     (folder / "cells.csv").write_text(
         "width,n_params,n_seen,test_loss,val_loss,n_trials,n_repeats,flags\n4,9,10,0.5,0.6,1,1,\n"
     )
-    printout.show(folder, Console(width=80))
+    announcement.show_result(folder, Console(width=80))
     assert "python -m mnist_scaling.fit 'name=two words'" in capsys.readouterr().out

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from mnist_scaling.tuning.sweep.progress import BUSY, CellLeft, RunProgress, StudyProgress, clock
+from mnist_scaling.tuning.sweep.progress import BUSY, CellLeft, StudyProgress, clock
 
 
 def make(width: int = 80, terminal: bool = False) -> tuple[StudyProgress, io.StringIO]:
@@ -90,15 +90,3 @@ def test_no_less_is_left_than_one_cell_needs() -> None:
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (3599, "59:59"), (3670, "1:01:10")])
 def test_clock(seconds: float, text: str) -> None:
     assert clock(seconds) == text
-
-
-def test_a_single_run_says_what_it_trains_and_how_far_it_is() -> None:
-    out = io.StringIO()
-    with RunProgress("Training a model.", Console(file=out, width=80)) as progress:
-        progress.seen(25, 100, 0.5)
-        progress._printed -= 60
-        progress._started -= 10
-        progress.seen(50, 100, 0.25)
-    first, second = out.getvalue().splitlines()
-    assert first == "Training a model."
-    assert second == "0:10 left · step 50 of 100 · training loss 0.2500"

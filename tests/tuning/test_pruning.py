@@ -16,10 +16,9 @@ from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.tables import trials_and_cells
 from mnist_scaling.study.vocabulary import COMPLETE, CONTROL, PRUNED, SAMPLER, TRANSFER
 from mnist_scaling.tuning.cell import optuna_objects
-from mnist_scaling.tuning.cell.pruning import stopped
+from mnist_scaling.tuning.cell.optuna_objects import stopped
 from mnist_scaling.tuning.task import Report
-from mnist_scaling.tuning.workers.job import Job, Pruning
-from mnist_scaling.tuning.workers.parcel import Parcel
+from mnist_scaling.tuning.workers.job import Job, Parcel, Pruning
 from mnist_scaling.tuning.workers.perform import perform
 
 from .helpers import InProcess, Study, Trains, bowl, composed, make_cells

@@ -14,8 +14,8 @@ import pytest
 from mnist_scaling.study.vocabulary import NEIGHBOURS, TRANSFER_RULES
 from mnist_scaling.tuning.cell import transfer
 from mnist_scaling.tuning.cell.next_settings import Effort
-from mnist_scaling.tuning.sweep import parallelism
-from mnist_scaling.tuning.sweep.queue import Queue
+from mnist_scaling.tuning.sweep import forecast
+from mnist_scaling.tuning.sweep.next_jobs import Queue
 
 from .helpers import make_cells
 
@@ -70,8 +70,8 @@ def test_the_longest_chain_goes_through_the_costly_neighbours() -> None:
     trials = {"width=4 data_fraction=0.5": 1.0, "width=4 data_fraction=1": 10.0}
     trials |= {"width=8 data_fraction=0.5": 2.0, "width=8 data_fraction=1": 20.0}
     repeats = dict.fromkeys(trials, 5.0)
-    assert parallelism.longest_chain(cells, NEIGHBOURS, trials, repeats) == 1 + 10 + 20 + 5
-    assert parallelism.longest_chain(cells, "independent", trials, repeats) == 20 + 5
+    assert forecast.longest_chain(cells, NEIGHBOURS, trials, repeats) == 1 + 10 + 20 + 5
+    assert forecast.longest_chain(cells, "independent", trials, repeats) == 20 + 5
 
 
 @pytest.mark.parametrize("rule", TRANSFER_RULES)
@@ -84,7 +84,7 @@ def test_a_replayed_study_takes_its_work_with_one_worker_and_its_longest_chain_w
     cells, effort = make_cells(*GRID), Effort(5, 2, batch)
     run = {cell.name: cell.cost * cell.run.model.width for cell in cells}
     work = sum(7 * seconds for seconds in run.values())
-    chain = parallelism.longest_chain(cells, rule, {k: ceil(5 / batch) * s for k, s in run.items()}, run)
+    chain = forecast.longest_chain(cells, rule, {k: ceil(5 / batch) * s for k, s in run.items()}, run)
     for workers, expected in ((1, work), (1000, chain)):
         outcome, _ = replay(cells, workers, lambda job: run[job.cell], effort, rule)
         assert outcome.makespan == pytest.approx(expected)

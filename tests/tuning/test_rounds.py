@@ -55,12 +55,12 @@ def test_what_was_handed_over_is_launched_together(tmp_path: Path) -> None:
     launcher = Launches(tmp_path)
     with in_rounds(tmp_path, launcher) as workers:
         assert (workers.room(), workers.count(), workers.isolates) == (None, None, False)
-        workers.flush()
+        workers.flush(lambda: None)
         first = [workers.submit(job(seed)) for seed in (1, 2)]
         assert not any(future.done() for future in first)
-        workers.flush()
+        workers.flush(lambda: None)
         second = workers.submit(job(3))
-        workers.flush()
+        workers.flush(lambda: None)
     seeds = [(future.result(0).record or {})["seed"] for future in (*first, second)]
     assert seeds == [1, 2, 3]
     assert [place for place, _ in launcher.batches] == [0, 2]
@@ -77,7 +77,7 @@ def test_a_batch_that_dies_loses_only_runs_without_outcome(tmp_path: Path) -> No
 
     with in_rounds(tmp_path, Launches(tmp_path, die)) as workers:
         found = [workers.submit(job(seed)) for seed in (1, 2, 3)]
-        workers.flush()
+        workers.flush(lambda: None)
     assert [future.result(0).record is not None for future in found] == [True, False, False]
     assert found[2].result(0).error == "the launcher ended with NodeLost: node 7 is gone"
     assert left(tmp_path) == []
@@ -95,7 +95,7 @@ def test_an_error_of_one_job_is_that_jobs(tmp_path: Path) -> None:
 
     with in_rounds(tmp_path, Refuses(tmp_path)) as workers:
         found = [workers.submit(job(seed)) for seed in (1, 2)]
-        workers.flush()
+        workers.flush(lambda: None)
     assert found[0].result(0) == Outcome(None, "LookupError: no such option")
     assert found[1].result(0).record is not None
 
@@ -108,24 +108,25 @@ def test_a_launcher_that_starts_nothing_is_at_fault(tmp_path: Path) -> None:
     with in_rounds(tmp_path, Lacks()) as workers:
         workers.submit(job(1))
         with pytest.raises(InputError, match="A launcher must be able to start runs, .* RuntimeError: no sbatch here"):
-            workers.flush()
+            workers.flush(lambda: None)
 
 
 def test_outcomes_are_taken_in_while_their_round_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rounds, "_LOOK_SECONDS", 0.01)
     found: list[Future[Outcome]] = []
+    looks: list[bool] = []
     seen: list[bool] = []
 
     def look(place: int) -> None:
         if place == 1:
             deadline = time.monotonic() + 20
-            while not found[0].done() and time.monotonic() < deadline:
+            while not any(looks) and time.monotonic() < deadline:
                 time.sleep(0.01)
-            seen.append(found[0].done())
+            seen.append(any(looks))
 
     with in_rounds(tmp_path, Launches(tmp_path, look)) as workers:
         found += [workers.submit(job(seed)) for seed in (1, 2)]
-        workers.flush()
+        workers.flush(lambda: looks.append(found[0].done()))
     assert seen == [True]
 
 
@@ -135,5 +136,5 @@ def test_what_an_earlier_attempt_has_left_is_none_of_this_ones(tmp_path: Path) -
     (tmp_path / given.folder / rounds._OUTCOME).write_bytes(b"half of something")
     with in_rounds(tmp_path, Launches(tmp_path)) as workers:
         found = workers.submit(given)
-        workers.flush()
+        workers.flush(lambda: None)
     assert found.result(0).record is not None

@@ -10,7 +10,6 @@ import pytest
 from mnist_scaling.study.tables import trials_and_cells
 from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, FAILED, INDEPENDENT, NEIGHBOURS, PRUNED
 from mnist_scaling.tuning.cell import transfer
-from mnist_scaling.tuning.cell.transfer import Neighbour
 from mnist_scaling.tuning.cell.trial import DIVERGED_VALUE, Trial
 from mnist_scaling.tuning.workers.job import Job
 
@@ -42,8 +41,8 @@ def test_independent_cells_wait_for_nobody() -> None:
     assert not any(transfer.parents(make_cells(*GRID), INDEPENDENT).values())
 
 
-def selecting(params: dict[str, float]) -> Neighbour:
-    return Neighbour([Trial(0, params, {}, state=COMPLETE, value=0.5)])
+def selecting(params: dict[str, float]) -> list[Trial]:
+    return [Trial(0, params, {}, state=COMPLETE, value=0.5)]
 
 
 def test_a_setting_is_carried_as_it_is() -> None:
@@ -55,14 +54,14 @@ def test_twins_are_left_out_and_other_spaces_not_carried() -> None:
     (eight,) = make_cells("model.width=8")
     assert len(transfer.settings(eight, [selecting(setting(1e-2)), selecting(setting(1e-2))])) == 1
     assert transfer.settings(eight, [selecting({"optim.lr": 1e-2})]) == []
-    assert transfer.settings(eight, [Neighbour([])]) == []
+    assert transfer.settings(eight, [[]]) == []
 
 
 def test_a_neighbours_trials_are_shifted_to_where_the_carried_setting_lies() -> None:
     (eight,) = make_cells("model.width=8")
     outcomes = [(1e-2, COMPLETE, 0.2), (2e-2, COMPLETE, 0.3), (4e-2, PRUNED, None), (1e-3, DIVERGED, DIVERGED_VALUE)]
     outcomes.append((5e-3, FAILED, None))
-    theirs = Neighbour([Trial(i, setting(lr), eight.space, "", *of) for i, (lr, *of) in enumerate(outcomes)])
+    theirs = [Trial(i, setting(lr), eight.space, "", *of) for i, (lr, *of) in enumerate(outcomes)]
     own = [Trial(0, setting(1e-2), eight.space, state=COMPLETE, value=0.1)]
     shifted = transfer.shifted_trials(eight.space, own, theirs)
     assert [t.value for t in shifted] == pytest.approx([0.1, 0.15, None, 50.0])

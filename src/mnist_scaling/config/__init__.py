@@ -4,9 +4,17 @@ Each default stands here once and conf/ holds what differs from it; a key that n
 `build` is the border: above it lives Hydra's DictConfig, below it nothing but what is declared here.
 """
 
-from mnist_scaling.config.building import build, defaults_like, flatten, from_values, register, typed, with_values
+from mnist_scaling.config.building import (
+    build,
+    defaults_like,
+    flatten,
+    from_values,
+    literal,
+    register,
+    typed,
+    with_values,
+)
 from mnist_scaling.config.family import MODEL_CONFIGS, ModelConfig, model_config, model_names
-from mnist_scaling.config.rules import one_of, require
 from mnist_scaling.config.run import (
     ARRAYS,
     AUGMENT,
@@ -19,6 +27,7 @@ from mnist_scaling.config.run import (
     TrainConfig,
     TrialConfig,
 )
+from mnist_scaling.errors import one_of, require
 
 __all__ = [
     "ARRAYS",
@@ -37,6 +46,7 @@ __all__ = [
     "defaults_like",
     "flatten",
     "from_values",
+    "literal",
     "model_config",
     "model_names",
     "one_of",

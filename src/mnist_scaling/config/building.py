@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, fields, is_dataclass, replace
 from functools import lru_cache
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
-from mnist_scaling.config.family import ModelConfig, model_config
+from mnist_scaling.config.family import model_config
 from mnist_scaling.config.run import RunConfig, TrainConfig
 from mnist_scaling.errors import InputError, nearest
 
@@ -109,19 +110,7 @@ def _check_added(cfg: DictConfig) -> None:
 
 def with_values(run: RunConfig, values: Mapping[str, Any]) -> RunConfig:
     """A run with other values of some dotted keys: {"optim.lr": 0.1, "seed": 2}."""
-    for key, value in values.items():
-        run = _with_value(run, key.split("."), value)
-    return run
-
-
-def _with_value(node: Any, path: Sequence[str], value: Any) -> Any:
-    """A dataclass or a mapping with another value at the end of a path of keys."""
-    key, *rest = path
-    if isinstance(node, ModelConfig):
-        key = node.ALIASES.get(key, key)
-    if isinstance(node, Mapping):
-        return type(node)({**node, key: _with_value(node[key], rest, value) if rest else value})  # type: ignore[call-arg]
-    return replace(node, **{key: _with_value(getattr(node, key), rest, value) if rest else value})
+    return from_values({**flatten(asdict(run)), **values})
 
 
 def from_values(values: Mapping[str, Any]) -> RunConfig:
@@ -215,3 +204,14 @@ def flatten(values: Any, prefix: str = "") -> dict[str, Any]:
         else:
             flat[name] = list(value) if isinstance(value, tuple) else value  # as JSON gives it back
     return flat
+
+
+def literal(value: object) -> str:
+    """A value as Hydra's override grammar reads it back."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return QuotedString(value, Quote.single).with_quotes()
+    return repr(value)

@@ -8,21 +8,21 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
-from mnist_scaling.config.rules import holds, one_of, require
+from mnist_scaling.errors import holds, one_of, require
 
 
 @dataclass(frozen=True)
 class ModelConfig:
     """A model family and its shape: what every family has, and all that the CNN needs.
 
-    Any other family declares a frozen subclass in config/models/, with the keys that it has beside these.
+    A family with keys of its own declares a frozen subclass in config/models/<name>.py, as `CONFIG`, without torch.
     """
 
     ALIASES: ClassVar[Mapping[str, str]] = {}
     """Further names that a family's literature has for keys, such as embed_dim for width: alias to key."""
 
     name: str = "cnn"
-    """Family: a file in config/models/, and the network of that name in training/models/."""
+    """Family: the network of that name in training/models/."""
     width: int = 8
     """What scales the hidden layers, the scientific key of most studies: for the CNN, channels of the first layer."""
     depth: int = 2
@@ -66,21 +66,36 @@ class ModelConfig:
         return found
 
 
-MODEL_CONFIGS: dict[str, type[ModelConfig]] = {}
-"""Config classes that have been asked for, by the value of `model.name`; `model_config` adds those of config/models/,
-and `training.models.register` those of families that stand elsewhere."""
+@dataclass(frozen=True)
+class MLPConfig(ModelConfig):
+    """The keys that every family has: `width` counts the units of each hidden layer, `depth` the hidden layers."""
+
+    name: str = "mlp"
+    width: int = 32
+
+
+@dataclass(frozen=True)
+class ResNetConfig(ModelConfig):
+    """The keys that every family has: `width` counts the channels of the first layer, `depth` the residual blocks."""
+
+    name: str = "resnet"
+
+
+MODEL_CONFIGS: dict[str, type[ModelConfig]] = {"cnn": ModelConfig, "mlp": MLPConfig, "resnet": ResNetConfig}
+"""Config classes by the value of `model.name`; `model_config` adds those of config/models/ that are asked for, and
+`training.models.register` those of families that stand elsewhere."""
 
 _FOLDER = Path(__file__).parent / "models"
 
 
 def model_names() -> tuple[str, ...]:
-    """Names of all families: the files of config/models/, and those registered elsewhere."""
+    """Names of all families: those above, the files of config/models/, and those registered elsewhere."""
     files = {path.stem for path in _FOLDER.glob("*.py")} - {"__init__"}
     return tuple(sorted(files | set(MODEL_CONFIGS)))
 
 
 def model_config(name: str) -> type[ModelConfig]:
-    """Config class of a family: what its file in config/models/ calls `CONFIG`. No torch is imported.
+    """Config class of a family. No torch is imported.
 
     Raises
     ------

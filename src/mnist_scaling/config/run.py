@@ -8,7 +8,7 @@ from math import isfinite, sqrt
 from typing import Any
 
 from mnist_scaling.config.family import ModelConfig
-from mnist_scaling.config.rules import holds, one_of, require
+from mnist_scaling.errors import holds, one_of, require
 from mnist_scaling.study.vocabulary import OFF_DISTRIBUTION
 
 ARRAYS = "arrays"

@@ -16,8 +16,8 @@ from typing import Any
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import files, layout
 
-VERSION = 1
-"""Version of the layout of an identity on disk; an identity without one is older than this module."""
+VERSION = 2
+"""Version of a study's records and of its identity, in its study.json."""
 
 NO_EFFECT = ("data.dir", "data.path", "init_from", "save_weights", "name")
 """Config keys that change no result: a resume may change them. Of arrays and of weights to start from the checksum
@@ -42,16 +42,8 @@ class Identity:
     """Config keys that belong to an axis: those swept, and those that a swept config group brings with it."""
     groups: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """All settings and ranges that cells share by the options of their swept config groups, such as optim=sgd."""
-
-    def record(self) -> dict[str, Any]:
-        """As study.json has it."""
-        return {
-            "version": VERSION,
-            "settings": dict(self.settings),
-            "ranges": dict(self.ranges),
-            "varying": list(self.varying),
-            "groups": {name: dict(found) for name, found in self.groups.items()},
-        }
+    program: str = ""
+    """The module that trains."""
 
 
 def settings(values: Mapping[str, Any], defaults: Mapping[str, Any], left_out: Iterable[str] = ()) -> dict[str, Any]:
@@ -127,12 +119,12 @@ def differences(
         Keys that may differ.
     """
     skipped = {*left_out, *NO_EFFECT}
-    out = []
+    said = []
     for key in sorted((known.keys() | wanted.keys()) - skipped):
         before, now = (found.get(key, defaults.get(key)) for found in (known, wanted))
         if before != now:
-            out.append(f"{key} was {range_in_words(before)} and is now {range_in_words(now)}")
-    return out
+            said.append(f"{key} was {range_in_words(before)} and is now {range_in_words(now)}")
+    return said
 
 
 def range_in_words(value: Any) -> str:
@@ -166,17 +158,21 @@ def check(folder: Path, identity: Identity, defaults: Mapping[str, Any], not_yet
     Raises
     ------
     InputError
-        When they differ in a key that is no axis of either.
+        When they differ in a key that is no axis of either, or when another version or program made the study.
     """
     study = files.read_json(folder / layout.STUDY)
     if study is None:
         return identity
-    record = study.get(IDENTITY, {})
-    if record.get("version") != VERSION:
+    if study.get("version") != VERSION:
         raise InputError(
-            f"A study must have an identity of version {VERSION}, but {folder / layout.STUDY} has version "
-            f"{record.get('version')}: go on with the version of mnist_scaling that wrote it, or give the new study "
-            "another `name=`."
+            f"A study must be of version {VERSION}, but {folder / layout.STUDY} has version {study.get('version', 1)}: "
+            "go on with the version of mnist_scaling that made it, or give the new study another `name=`."
+        )
+    record = study[IDENTITY]
+    if (program := record.get("program", identity.program)) != identity.program:
+        raise InputError(
+            f"A study's runs must be of one program, but {folder} was trained by {program} and this sweep trains "
+            f"by {identity.program}: give the new study another `name=`."
         )
     varying = tuple(sorted({*record["varying"], *identity.varying}))
     left_out = set(not_yet_known)
@@ -195,4 +191,4 @@ def check(folder: Path, identity: Identity, defaults: Mapping[str, Any], not_yet
         )
     common = {k: v for k, v in record["settings"].items() if k not in varying}
     ranges = {k: v for k, v in record["ranges"].items() if k not in varying}
-    return Identity(common, ranges, varying, groups | dict(identity.groups))
+    return Identity(common, ranges, varying, groups | dict(identity.groups), identity.program)

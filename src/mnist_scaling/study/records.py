@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_scaling.study import columns, files, layout
-from mnist_scaling.study.columns import RUN_SEED, column_of
+from mnist_scaling.study.columns import BRANCH, PER_MODEL, RESULT_COLUMNS, RUN_SEED, column_of
 from mnist_scaling.study.files import DamagedFileError
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import COMPLETE, STATES
@@ -188,7 +188,7 @@ def _check(path: Path, content: Mapping[str, Any], kinds: Mapping[str, tuple[typ
 
 
 def row(record: Mapping[str, Any], axes: Mapping[str, Any], tuned: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of trials.csv from a record; `branches.expand` makes several of it where the run has branches.
+    """A row of trials.csv from a record; `branch_rows` makes several of it where the run has branches.
 
     Parameters
     ----------
@@ -212,3 +212,34 @@ def _wanted(config: Mapping[str, Any]) -> list[float]:
     if config.get("regime.name") not in columns.BRANCHED:
         return []
     return [share for share in config["regime.branches"] if share <= config["regime.last"]]
+
+
+def branch_rows(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A run's row for each data size at which it was to decay; the row itself where it was to have no such branches.
+
+    A finished branch counts, whatever happened to the run afterwards. An unfinished branch has the run's state and
+    empty losses, and the first unfinished one is charged what the run spent on it. Wall time is shared out in
+    proportion to FLOPs.
+
+    Parameters
+    ----------
+    row : mapping
+        `row` of a run.
+    """
+    if not row.get(WANTED):
+        return [dict(row)]
+    finished = {branch[BRANCH]: branch for branch in row.get("branches") or ()}
+    total = row.get("flops_spent") or 0
+    rest = total - sum(branch["flops_spent"] for branch in finished.values())
+    empty = {key: value for key, value in row.items() if key not in RESULT_COLUMNS or key in PER_MODEL}
+    rows = []
+    for share in row[WANTED]:
+        if share in finished:
+            rows.append({**empty, **finished[share], "state": COMPLETE})
+        else:
+            rows.append({**empty, BRANCH: share, "flops_spent": rest})
+            rest = 0
+    for one in rows:
+        part = one["flops_spent"] / total if total else 1 / len(rows)
+        one["seconds"] = None if row["seconds"] is None else row["seconds"] * part
+    return rows

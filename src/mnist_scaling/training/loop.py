@@ -13,7 +13,7 @@ from mnist_scaling.training import regimes, seeding
 from mnist_scaling.training.data import augmentation, splits
 from mnist_scaling.training.models.model_size import measure
 from mnist_scaling.training.run import device, run_end, weights
-from mnist_scaling.training.run.run import Ended, Outcome, Run, Watch
+from mnist_scaling.training.run.run import Ended, Run, RunOutcome, Watch
 from mnist_scaling.training.run.scoring import Report
 from mnist_scaling.training.step import optimizers
 from mnist_scaling.training.step.engine import build_engine
@@ -64,7 +64,7 @@ def train_model(
     with seeding.global_stream(config.seed, "dropout", here):
         run = Run(config, engine, dataset, size, regime.n_seen(n_train), report, folder, watch, augmenter)
         try:
-            outcome: Outcome | Ended = regime.train(run)
+            outcome: RunOutcome | Ended = regime.train(run)
         except Ended as end:
             outcome = end
         result = run_end.finish(run, outcome)

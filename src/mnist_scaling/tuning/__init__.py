@@ -1,1 +1,17 @@
-"""One Optuna study per cell of the grid, all cells side by side, through any Hydra launcher."""
+"""Tuning: one Optuna study per cell of the grid, all cells side by side, through any Hydra launcher.
+
+A study is a function of its records (result.json, one per run), so a killed sweep goes on with the same settings.
+
+Where a trial's setting is chosen
+    ``sweeper`` has the cells composed (``grid``), and ``sweep/driver`` asks the cell whose turn it is
+    (``sweep/next_jobs``). What this cell tries is a pure function of finished records, ``cell/next_settings:
+    next_trials``: first the settings that cheaper neighbours selected (``cell/transfer``), then the config's own, then
+    what Optuna's sampler proposes, seeded by (seed, cell, index). The trial becomes a ``workers/job: Job``.
+
+What happens when a worker dies
+    Each place with workers (``workers/local``, ``cluster``, ``rounds``) answers a job by an ``Outcome``, whatever
+    happens: the run's record, or none and the error. ``sweep/driver: _settle`` tries a run without a record once more,
+    alone; if that leaves none either, ``sweep/ledger: fail`` records it as FAILED, and the study goes on. A fault of
+    the machine (disk, network; ``workers/faults``) is charged to no run: the whole sweep is resumed, as the same
+    command would resume it.
+"""

@@ -15,9 +15,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mnist_scaling.config import literal
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import records
-from mnist_scaling.tuning.grid.cell_list import literal
 
 
 def command(config: Mapping[str, Any]) -> str:

@@ -14,8 +14,8 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.tuning.launcher import LocalLauncher
 
 if TYPE_CHECKING:
-    from mnist_scaling.tuning.workers.futures import Engine
-    from mnist_scaling.tuning.workers.workers import Workers
+    from mnist_scaling.tuning.workers.cluster import ClusterClient
+    from mnist_scaling.tuning.workers.job import Workers
 
 
 class _ClusterLauncher(LocalLauncher):
@@ -27,16 +27,15 @@ class _ClusterLauncher(LocalLauncher):
 
     def workers(self) -> Workers:
         """The cluster's workers."""
-        from mnist_scaling.tuning.workers.futures import FutureWorkers
-        from mnist_scaling.tuning.workers.workers import Application
+        from mnist_scaling.tuning.workers.cluster import ClusterWorkers
 
-        return FutureWorkers(Application(self.hydra_context, self.config, self.task_function), self._engine())
+        return ClusterWorkers(self.application(), self._client())
 
     def expected_workers(self) -> int | None:
         """Those of a cluster that is started here, or as many as were named."""
         return self.count() if self.address is None or self.n_workers is not None else None
 
-    def _engine(self) -> Engine:
+    def _client(self) -> ClusterClient:
         raise NotImplementedError
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
@@ -62,7 +61,7 @@ class DaskLauncher(_ClusterLauncher):
         super().__init__(address, n_workers)
         self.cluster = cluster
 
-    def _engine(self) -> Engine:
+    def _client(self) -> ClusterClient:
         from mnist_scaling.tuning.workers.dask import Dask
 
         cluster = None if self.cluster is None else functools.partial(instantiate, self.cluster)
@@ -78,7 +77,7 @@ class RayLauncher(_ClusterLauncher):
         super().__init__(address, n_workers)
         self.init = init
 
-    def _engine(self) -> Engine:
+    def _client(self) -> ClusterClient:
         from mnist_scaling.tuning.workers.ray import Ray
 
         options: Any = OmegaConf.to_container(OmegaConf.create(self.init or {}), resolve=True)

@@ -22,7 +22,7 @@ _NVIDIA = Path("/dev/nvidiactl")
 """What Linux has where there is a GPU of NVIDIA's."""
 
 if TYPE_CHECKING:
-    from mnist_scaling.tuning.workers.workers import Workers
+    from mnist_scaling.tuning.workers.job import Application, Workers
 
 
 class LocalLauncher(Launcher):
@@ -58,11 +58,15 @@ class LocalLauncher(Launcher):
 
     def workers(self) -> Workers:
         """The processes."""
-        from mnist_scaling.tuning.workers import local
-        from mnist_scaling.tuning.workers.workers import Application
+        from mnist_scaling.tuning.workers.local import LocalWorkers
 
-        application = Application(self.hydra_context, self.config, self.task_function)
-        return local.LocalWorkers(application, self.count(), self.gpus)
+        return LocalWorkers(self.application(), self.count(), self.gpus)
+
+    def application(self) -> Application:
+        """What the workers run."""
+        from mnist_scaling.tuning.workers.job import Application
+
+        return Application(self.hydra_context, self.config, self.task_function)
 
     @functools.cached_property
     def gpus(self) -> list[str]:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-import os
-import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,32 +21,15 @@ from mnist_scaling.tuning import task
 from mnist_scaling.tuning.workers import faults
 
 if TYPE_CHECKING:
-    from mnist_scaling.tuning.grid.partitioning import Cell, Partition
-    from mnist_scaling.tuning.sweep import announcement
+    from mnist_scaling.tuning.grid.composition import Cell
+    from mnist_scaling.tuning.grid.partitioning import Partition
+    from mnist_scaling.tuning.sweep import forecast
     from mnist_scaling.tuning.sweep.driver import Driver
-    from mnist_scaling.tuning.sweep.ledger import Ledger
     from mnist_scaling.tuning.task import DataFacts
-    from mnist_scaling.tuning.workers.workers import Workers
+    from mnist_scaling.tuning.workers.job import Workers
 
 _FULL = "full"
 """Value of `scale` that shrinks nothing."""
-
-Sweep = Callable[["CellSweeper", list[str]], None]
-
-
-def _taken_up_after_faults(sweep: Sweep) -> Sweep:
-    """A sweep that is resumed after a fault of the machine (`faults.resume_after`)."""
-
-    @functools.wraps(sweep)
-    def sweep_to_the_end(self: CellSweeper, arguments: list[str]) -> None:
-        from mnist_scaling.study import layout
-
-        def measured() -> int:
-            return sum(1 for _ in Path(str(self.config.hydra.sweep.dir)).rglob(layout.RESULT))
-
-        faults.resume_after(lambda: sweep(self, arguments), measured)
-
-    return sweep_to_the_end
 
 
 class CellSweeper(Sweeper):
@@ -113,9 +93,8 @@ class CellSweeper(Sweeper):
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
-    @_taken_up_after_faults
     def sweep(self, arguments: list[str]) -> None:
-        """Tune every cell of the grid that the overrides span; resume what is there.
+        """Tune every cell of the grid that the overrides span; resume what is there, also after a fault of the machine.
 
         Raises
         ------
@@ -123,10 +102,16 @@ class CellSweeper(Sweeper):
             When an override, a config or the study's folder is at fault.
         """
         from mnist_scaling.study import layout
+
+        def measured() -> int:
+            return sum(1 for _ in Path(str(self.config.hydra.sweep.dir)).rglob(layout.RESULT))
+
+        faults.resume_after(lambda: self._sweep(arguments), measured)
+
+    def _sweep(self, arguments: list[str]) -> None:
+        from mnist_scaling.study import layout
         from mnist_scaling.tuning.cell import optuna_objects
-        from mnist_scaling.tuning.sweep import printout
-        from mnist_scaling.tuning.sweep.joining import join
-        from mnist_scaling.tuning.sweep.ledger import Ledger
+        from mnist_scaling.tuning.sweep import announcement, ledger, study_tables
 
         optuna_objects.check_sampler(self.sampler)
         arguments = self._named(arguments)
@@ -134,26 +119,25 @@ class CellSweeper(Sweeper):
         folder = Path(str(self.config.hydra.sweep.dir))
         if self.dry_run:
             cells, facts = self._prepare(self._cells(arguments))
-            join(folder, cells)
-            self._announce(folder, arguments, cells, facts, Ledger(folder, cells))
+            study_tables.join(folder, cells, program=self.task.program)
+            announcement.show_plan(self._planned(folder, arguments, cells, facts), ledger.Ledger(folder, cells))
             return
-        with contextlib.ExitStack() as opened:
+        with contextlib.ExitStack() as held:
             # The workers of a new study import torch while its cells are composed; one with tables may be finished.
-            workers = None if (folder / layout.CELLS).exists() else opened.enter_context(self._workers())
+            workers = None if (folder / layout.CELLS).exists() else held.enter_context(self._workers())
             cells = self._cells(arguments)
-            _make_writable(folder)
-            opened.enter_context(_lock(folder))
+            held.enter_context(ledger.opened(folder))
             cells, facts = self._prepare(cells)
-            driver = self._driver(folder, arguments, cells, facts, opened)
+            driver = self._driver(folder, arguments, cells, facts, held)
             if driver.is_finished():
                 print("Every cell has its trials and repeats: nothing is left to do.")
                 driver.finish()
             else:
                 for cell in cells:
                     _ = cell.cost  # raises where a run can't be trained
-                self._announce(folder, arguments, cells, facts, driver.ledger)
-                driver.run(workers or opened.enter_context(self._workers()))
-        printout.show(folder)
+                announcement.show_plan(self._planned(folder, arguments, cells, facts), driver.ledger)
+                driver.run(workers or held.enter_context(self._workers()))
+        announcement.show_result(folder)
 
     def _driver(
         self,
@@ -161,31 +145,30 @@ class CellSweeper(Sweeper):
         arguments: list[str],
         cells: Sequence[Cell],
         facts: Sequence[DataFacts],
-        opened: contextlib.ExitStack,
+        held: contextlib.ExitStack,
     ) -> Driver:
-        """What drives the study, with its mirror, which is filled before `opened` ends."""
+        """What drives the study, with its mirror, which is filled before `held` ends."""
         from mnist_scaling.study import provenance
         from mnist_scaling.tuning.cell.next_settings import Effort
-        from mnist_scaling.tuning.mirror import Mirror, without_password
-        from mnist_scaling.tuning.sweep.cell_state import Method
+        from mnist_scaling.tuning.optuna_mirror import Mirror, without_password
+        from mnist_scaling.tuning.sweep import study_tables
         from mnist_scaling.tuning.sweep.driver import Driver
-        from mnist_scaling.tuning.sweep.joining import join
+        from mnist_scaling.tuning.sweep.next_jobs import Method
 
-        joined = join(folder, cells)
+        joined = study_tables.join(folder, cells, program=self.task.program)
         given = [o for o in self.config.hydra.overrides.hydra if o != "hydra.mode=MULTIRUN"]  # what -m is
         made = provenance.collect([without_password(o) for o in (*given, *arguments)]) | joined
         made |= {provenance.DATA: [asdict(known) for known in facts]}
         effort = Effort(self.n_trials, self.n_repeats, self.trials_per_batch, self.widen, self.stop_below)
-        method = Method(effort, self.sampler, self.pruner, self.transfer)
         mirror = Mirror(self.storage, folder)
-        driver = Driver(folder, cells, method, made, mirror)
+        driver = Driver(folder, cells, Method(effort, self.sampler, self.pruner, self.transfer), made, mirror)
 
         def catch_up() -> None:
-            mirror.catch_up([(cell, driver.ledger.trials(cell)) for cell in cells])
+            mirror.show([(cell, driver.ledger.trials(cell)) for cell in cells], again=True)
 
         catch_up()
-        opened.callback(mirror.close)
-        opened.callback(catch_up)
+        held.callback(mirror.close)
+        held.callback(catch_up)
         return driver
 
     def _named(self, arguments: list[str]) -> list[str]:
@@ -205,29 +188,21 @@ class CellSweeper(Sweeper):
         self.config.name = shrunk
         return [*arguments, f"name={self.config.name}"]
 
-    def _announce(
-        self, folder: Path, arguments: list[str], cells: Sequence[Cell], facts: Sequence[DataFacts], ledger: Ledger
-    ) -> None:
-        """Print what was understood."""
-        from mnist_scaling.tuning.sweep import announcement
-
-        announcement.show(self._understood(folder, arguments, cells, facts), ledger)
-
-    def _understood(
+    def _planned(
         self, folder: Path, arguments: list[str], cells: Sequence[Cell], facts: Sequence[DataFacts]
-    ) -> announcement.Sweep:
+    ) -> forecast.Sweep:
         """The sweep, ready to train."""
-        from mnist_scaling.tuning.sweep import announcement
+        from mnist_scaling.tuning.sweep import forecast
 
         named = (str(node["_target_"]).rsplit(".", 1)[-1] for node in (self.sampler, self.pruner) if node)
         workers = self.launcher.expected_workers() if hasattr(self.launcher, "expected_workers") else None
-        return announcement.Sweep(
+        return forecast.Sweep(
             folder, self._partition(arguments), cells, facts, self.n_trials, self.n_repeats,
             ", ".join([*named, f"transfer={self.transfer}"]), self.max_values_per_axis, workers, self.task.cost,
             self.transfer, self.trials_per_batch,
         )  # fmt: skip
 
-    def foreseen(self, arguments: list[str]) -> announcement.Sweep:
+    def foreseen(self, arguments: list[str]) -> forecast.Sweep:
         """The sweep that these overrides ask for, checked against its study's folder; nothing is fetched or written.
 
         Files of images and of weights are not opened, so their checksums are left to the sweep itself.
@@ -237,12 +212,12 @@ class CellSweeper(Sweeper):
         InputError
             When an override or a config is at fault, or the study in the folder is another one.
         """
-        from mnist_scaling.tuning.sweep.joining import join
+        from mnist_scaling.tuning.sweep.study_tables import join
 
         arguments = self._named(arguments)
         folder, cells = Path(str(self.config.hydra.sweep.dir)), self._cells(arguments)
-        join(folder, cells, identity.CHECKSUMS)
-        return self._understood(folder, arguments, cells, ())
+        join(folder, cells, identity.CHECKSUMS, self.task.program)
+        return self._planned(folder, arguments, cells, ())
 
     def _prepare(self, cells: Sequence[Cell]) -> tuple[list[Cell], list[DataFacts]]:
         """Fetch or check every data set of the grid, once; the cells bound to it, and what is known of each."""
@@ -267,7 +242,7 @@ class CellSweeper(Sweeper):
         return partitioning.partition([*given, *arguments], (key for key, spec in space.items() if spec is not None))
 
     def _cells(self, arguments: list[str]) -> list[Cell]:
-        from mnist_scaling.tuning.grid import cell_list, partitioning
+        from mnist_scaling.tuning.grid import composition, partitioning
 
         parts = self._partition(arguments)
 
@@ -276,52 +251,14 @@ class CellSweeper(Sweeper):
 
         listed: Sequence[Mapping[str, str]] = ({},)
         if self.cells is not None:
-            listed = cell_list.read(self.cells, parts.keys)
-        return partitioning.cells(parts, compose, self.task.cost, self.max_values_per_axis, listed)
+            listed = partitioning.read_cell_list(self.cells, parts.keys)
+        return composition.cells(parts, compose, self.task.cost, self.max_values_per_axis, listed)
 
     def _workers(self) -> Workers:
         """The launcher's own workers, else rounds of whatever launcher it is."""
+        from mnist_scaling.tuning.workers.job import Application
         from mnist_scaling.tuning.workers.rounds import Rounds
-        from mnist_scaling.tuning.workers.workers import Application
 
         if hasattr(self.launcher, "workers"):
             return self.launcher.workers()  # type: ignore[no-any-return]
         return Rounds(Application(self.hydra_context, self.config, self.task_function), self.launcher)
-
-
-@contextlib.contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """Hold the study's lock, or say who does."""
-    from filelock import FileLock, Timeout
-
-    from mnist_scaling.study import layout
-
-    lock, owner = FileLock(folder / layout.LOCK), folder / layout.OWNER
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        who = owner.read_text() if owner.exists() else "another process"
-        raise InputError(
-            f"A study takes one sweep at a time, but {who} is running {folder}: wait for it, or give "
-            "this one another `name=`."
-        ) from error
-    with lock:
-        owner.write_text(f"process {os.getpid()} on {socket.gethostname()}")
-        try:
-            yield
-        finally:
-            owner.unlink(missing_ok=True)
-
-
-def _make_writable(folder: Path) -> None:
-    """Fail before anything is trained when nothing can be kept."""
-    probe = folder / ".writable"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise InputError(
-            f"The study's folder must be writable, but {folder} is not ({error.strerror}): mend its permissions, or "
-            "run from another directory."
-        ) from error

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mnist_scaling.config.family import ModelConfig
-from mnist_scaling.config.rules import holds, require
+from mnist_scaling.errors import holds, require
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from mnist_scaling.study.columns import (
     TRIAL_COLUMNS,
 )
 from mnist_scaling.study.files import write_atomically
-from mnist_scaling.study.records import WANTED
+from mnist_scaling.study.records import WANTED, branch_rows
 from mnist_scaling.study.result import CURVE_FIELDS
 from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, FAILED, REPEAT, TRIAL
 
@@ -147,6 +147,30 @@ def best_trial(rows: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     """
     complete = [row for row in rows if row["stage"] == TRIAL and row["state"] == COMPLETE]
     return min(complete, key=lambda row: (float(row["val_loss"]), row["number"]), default=None)
+
+
+def selected_trials(rows: Iterable[Mapping[str, Any]]) -> dict[int, float | None]:
+    """Trials of one cell whose settings are to be repeated: the number, and the largest branch that selected it.
+
+    Parameters
+    ----------
+    rows : iterable of mapping
+        `records.row` of the cell's runs.
+
+    Returns
+    -------
+    dict
+        Without branches it has one entry, whose value is None. With branches each branch selects its own best trial,
+        and a repeat need not go beyond the largest branch that selected its setting.
+    """
+    expanded = [one for row in rows for one in branch_rows(row)]
+    last: dict[int, float | None] = {}
+    for share in sorted({one[BRANCH] for one in expanded if BRANCH in one}) or [None]:
+        mine = [one for one in expanded if one.get(BRANCH) == share]
+        best = best_trial(mine)
+        if best is not None:
+            last[int(best["number"])] = share
+    return last
 
 
 def _cell(runs: pd.DataFrame, tuned: Sequence[str]) -> dict[str, Any]:

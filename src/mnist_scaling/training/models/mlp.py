@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mnist_scaling.config import ModelConfig
-from mnist_scaling.config.models.mlp import MLPConfig
+from mnist_scaling.config.family import MLPConfig
 from mnist_scaling.training.models import parametrization
 from mnist_scaling.training.models.base import Family, Pace, Parts, labels_by_layer, register
 from mnist_scaling.training.models.parametrization import Label

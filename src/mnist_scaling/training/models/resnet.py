@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mnist_scaling.config import ModelConfig
-from mnist_scaling.config.models.resnet import ResNetConfig
+from mnist_scaling.config.family import ResNetConfig
 from mnist_scaling.training.models import parametrization
 from mnist_scaling.training.models.base import Family, Pace, Parts, labels_by_layer, register
 from mnist_scaling.training.models.parametrization import Label

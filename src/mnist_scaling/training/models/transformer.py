@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from mnist_scaling.config import ModelConfig
 from mnist_scaling.config.models.transformer import TransformerConfig
-from mnist_scaling.config.rules import require
+from mnist_scaling.errors import require
 from mnist_scaling.training.models import parametrization
 from mnist_scaling.training.models.base import Family, Pace, Parts, labels_by_layer, register
 from mnist_scaling.training.models.parametrization import Label, Role

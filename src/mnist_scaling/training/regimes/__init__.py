@@ -8,7 +8,7 @@ A regime answers six questions (`base.Regime`):
     when to stop               inside `train`, by returning
     which weights count        those of the run's model when `train` returns; `Run.restore` brings back others
     which schedule is usual    its file in conf/regime/; those that it can work with: `schedules`
-    what to record             the `Outcome` that `train` returns
+    what to record             the `RunOutcome` that `train` returns
 
 Regimes whose batches are all known beforehand are `base.Passes`: they say how many examples and passes,
 and inherit the rest.

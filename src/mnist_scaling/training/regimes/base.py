@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mnist_scaling.config import RunConfig
-from mnist_scaling.training.run.run import Outcome, Run
+from mnist_scaling.training.run.run import Run, RunOutcome
 from mnist_scaling.training.step import schedules
 
 
@@ -34,7 +34,7 @@ class Regime(ABC):
         """Examples processed, D, of a run on `n_train` unique ones; an upper bound where the run itself decides."""
 
     @abstractmethod
-    def train(self, run: Run) -> Outcome:
+    def train(self, run: Run) -> RunOutcome:
         """Train the run's model; `run.Ended` passes through."""
 
 
@@ -74,7 +74,7 @@ class Passes(Regime):
                 yield from rows[:whole].to(device).split(batch_size)
             rest, left = rows[whole:], left - whole
 
-    def train(self, run: Run) -> Outcome:
+    def train(self, run: Run) -> RunOutcome:
         """Take every step on the schedule, and measure what is due after it."""
         o, examples = self.config.optim, self.n_seen(run.n_train)
         total = ceil(examples / run.batch_size)
@@ -85,4 +85,4 @@ class Passes(Regime):
                 run.check()
             run.report_if_due(number, total)
             run.add_curve_point_if_due(examples, schedules.phase(o.schedule, progress, o.warmup, o.decay))
-        return Outcome(run.seen, run.steps, self.flags(run.n_train))
+        return RunOutcome(run.seen, run.steps, self.flags(run.n_train))

@@ -12,7 +12,7 @@ from torch import Tensor
 from mnist_scaling.config import RunConfig, require
 from mnist_scaling.study.flags import UNDERTRAINED
 from mnist_scaling.training.regimes.base import Regime
-from mnist_scaling.training.run.run import Outcome, Run
+from mnist_scaling.training.run.run import Run, RunOutcome
 from mnist_scaling.training.step import schedules
 
 DROP = 0.3
@@ -77,7 +77,7 @@ class EarlyStopping(Regime):
         """At the most: the cap. Where the run ends is not known before."""
         return n_train * self.most
 
-    def train(self, run: Run) -> Outcome:
+    def train(self, run: Run) -> RunOutcome:
         """Passes until patience or cap, then the decay, if any; the best weights at the end."""
         order = run.order()
         per_pass = ceil(run.n_train / run.batch_size)
@@ -97,7 +97,7 @@ class EarlyStopping(Regime):
         if self.optim.schedule == "wsd":
             self._decay(run, order)
         run.restore(self._best)
-        return Outcome(run.seen, run.steps, flags)
+        return RunOutcome(run.seen, run.steps, flags)
 
     def _pass(self, run: Run, order: torch.Generator) -> Sequence[Tensor]:
         """Positions of every example in a fresh order, one batch at a time, on the run's device."""

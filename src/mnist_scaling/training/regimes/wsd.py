@@ -11,7 +11,7 @@ from torch import Tensor
 from mnist_scaling.config import RunConfig, require
 from mnist_scaling.training.data import splits
 from mnist_scaling.training.regimes.base import Regime
-from mnist_scaling.training.run.run import Outcome, Run
+from mnist_scaling.training.run.run import Run, RunOutcome
 from mnist_scaling.training.step import schedules
 
 CHECKPOINT_EVERY = 200
@@ -55,7 +55,7 @@ class Wsd(Regime):
         """The trunk and every decay: what is really processed."""
         return round((1 - self.config.optim.decay) * n_train + self.config.optim.decay * sum(self.sizes))
 
-    def train(self, run: Run) -> Outcome:
+    def train(self, run: Run) -> RunOutcome:
         """Trunk and branches; goes on from a checkpoint."""
         order = in_stretches(self.sizes, run.order()).to(run.device)  # once, not in every step
         run.resume()
@@ -68,7 +68,7 @@ class Wsd(Regime):
             if size < self.sizes[-1]:
                 run.restore(trunk)
                 run.save_checkpoint()
-        return Outcome(run.seen, run.steps)
+        return RunOutcome(run.seen, run.steps)
 
     def _trunk(self, run: Run, order: Tensor, end: int) -> None:
         """On at the constant rate to this step."""

@@ -44,7 +44,7 @@ class Ended(Exception):  # noqa: N818  (the end of a run is no error)
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunOutcome:
     """What a finished run is to record; its D, epochs and C follow from `n_seen`."""
 
     n_seen: int

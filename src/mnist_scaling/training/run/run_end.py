@@ -9,13 +9,13 @@ from mnist_scaling.study.columns import FURTHER, FURTHER_COLUMNS
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import COMPLETE
 from mnist_scaling.training.models.model_size import Size
-from mnist_scaling.training.run.run import Ended, Outcome, Run
+from mnist_scaling.training.run.run import Ended, Run, RunOutcome
 
 
-def finish(run: Run, outcome: Outcome | Ended) -> TrainResult:
+def finish(run: Run, outcome: RunOutcome | Ended) -> TrainResult:
     """Score a run that took its last step; a run that ended before that keeps only its counts."""
     if isinstance(outcome, Ended):
-        return _result(run, outcome.state, Outcome(run.seen, run.steps), {})
+        return _result(run, outcome.state, RunOutcome(run.seen, run.steps), {})
     try:
         # With branches the run itself has one number, which the tuner sees: their geometric mean.
         losses = [branch["val_loss"] for branch in run.branches]
@@ -25,7 +25,7 @@ def finish(run: Run, outcome: Outcome | Ended) -> TrainResult:
     return _result(run, COMPLETE, outcome, scores)
 
 
-def _result(run: Run, state: str, outcome: Outcome, scores: dict[str, Any]) -> TrainResult:
+def _result(run: Run, state: str, outcome: RunOutcome, scores: dict[str, Any]) -> TrainResult:
     n, size = run.n_train, run.size
     further: dict[str, Any] = {k: {c: scores[c] for c in names if c in scores} for k, names in FURTHER.items()}
     return TrainResult(

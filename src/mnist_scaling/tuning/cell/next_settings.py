@@ -1,4 +1,4 @@
-"""What a cell tries next: a pure function of its finished trials and of its neighbours'.
+"""What a cell runs next: a pure function of its finished runs, and of its neighbours' finished trials.
 
 The trials of a cell go in rounds of `trials_per_batch`. None of a round learns from another, and all that is decided
 between rounds, such as a wider range, follows from the trials of earlier rounds. So it does not matter which worker
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import count, pairwise
 from math import ceil
 from typing import Any
 
@@ -19,15 +19,18 @@ from omegaconf import DictConfig
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 
+from mnist_scaling.study.columns import SEED
 from mnist_scaling.study.vocabulary import CONTROL, SAMPLER, TRANSFER
 from mnist_scaling.tuning.cell import certificate, optuna_objects, transfer
-from mnist_scaling.tuning.cell.transfer import Neighbour
-from mnist_scaling.tuning.cell.trial import Trial, best, frozen
+from mnist_scaling.tuning.cell.trial import RepeatRun, Trial, best, frozen
 from mnist_scaling.tuning.grid import search_space
-from mnist_scaling.tuning.grid.partitioning import Cell
+from mnist_scaling.tuning.grid.composition import Cell
 
 LEARNERS = (optuna.samplers.TPESampler, optuna.samplers.GPSampler)
 """Samplers that are told other cells' trials; others follow a sequence of their own, or keep a state."""
+
+_SEEDS_APART = 1000
+"""Distance between the seeds of a cell's repeats where cells differ by their seeds, which are neighbours."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ def trials_left(cell: Cell, trials: Sequence[Trial], effort: Effort) -> int:
 
 
 def next_trials(
-    cell: Cell, trials: Sequence[Trial], neighbours: Sequence[Neighbour], effort: Effort, sampler: DictConfig
+    cell: Cell, trials: Sequence[Trial], neighbours: Sequence[Sequence[Trial]], effort: Effort, sampler: DictConfig
 ) -> list[Trial]:
     """The trials that the cell's first unfinished round lacks.
 
@@ -73,8 +76,8 @@ def next_trials(
     cell : Cell
     trials : sequence of Trial
         The cell's finished ones.
-    neighbours : sequence of Neighbour
-        The cells that it starts from, all finished.
+    neighbours : sequence of sequence of Trial
+        All trials of each cell that it starts from.
     effort : Effort
     sampler : DictConfig
         Node of the ``hydra/sweeper/sampler`` group.
@@ -88,12 +91,12 @@ def next_trials(
     start = first - first % effort.trials_per_batch
     known = {trial.index: trial for trial in trials}
     current = _round(cell, known, start, neighbours, effort)
-    found: list[Trial] = []
+    asked: list[Trial] = []
     for index in range(first, start + effort.trials_per_batch):
-        if index not in known and len(found) < left:
+        if index not in known and len(asked) < left:
             known[index] = _trial(cell, index, known, current, neighbours, sampler)
-            found.append(known[index])
-    return found
+            asked.append(known[index])
+    return asked
 
 
 @dataclass(frozen=True)
@@ -104,13 +107,13 @@ class _Round:
     """Trials of earlier rounds."""
     ranges: Mapping[str, BaseDistribution]
     planned: Mapping[int, tuple[Mapping[str, Any], str]]
-    """Place in the cell to the setting that is tried there and its origin, where the sampler is not asked."""
+    """Trial index to the setting that is tried there and its origin, where the sampler is not asked."""
 
 
 def _round(
-    cell: Cell, known: Mapping[int, Trial], start: int, neighbours: Sequence[Neighbour], effort: Effort
+    cell: Cell, known: Mapping[int, Trial], start: int, neighbours: Sequence[Sequence[Trial]], effort: Effort
 ) -> _Round:
-    """The round that begins at a place in the cell."""
+    """The round that begins at a trial index."""
     earlier = [known[index] for index in range(start)]
     beside = [known[i] for i in range(start, start + effort.trials_per_batch) if i in known]
     carried = transfer.settings(cell, neighbours)
@@ -120,8 +123,8 @@ def _round(
         planned.append((control, CONTROL))
     before = earlier[-1].ranges if earlier else _holding(cell.space, carried)
     ranges, tested = _widened(cell, earlier, before, effort, beside[0].ranges if beside else None)
-    places = {start: (tested, SAMPLER)} if tested else {}
-    return _Round(earlier, ranges, places | dict(enumerate(planned)))
+    tested_at = {start: (tested, SAMPLER)} if tested else {}
+    return _Round(earlier, ranges, tested_at | dict(enumerate(planned)))
 
 
 def _holding(
@@ -156,9 +159,9 @@ def _widened(
     else:
         keys = []
     for key in keys:
-        wider = search_space.widened(before[key], selected.params[key], cell.limits.get(key, ()))
-        if wider is not None:
-            return known or {**before, key: wider[0]}, {**selected.params, key: wider[1]}
+        widened = search_space.widened(before[key], selected.params[key], cell.limits.get(key, ()))
+        if widened is not None:
+            return known or {**before, key: widened[0]}, {**selected.params, key: widened[1]}
     return known or before, {}
 
 
@@ -167,10 +170,10 @@ def _trial(
     index: int,
     known: Mapping[int, Trial],
     current: _Round,
-    neighbours: Sequence[Neighbour],
+    neighbours: Sequence[Sequence[Trial]],
     sampler: DictConfig,
 ) -> Trial:
-    """The trial at a place in the cell: what is planned for it, else what the sampler proposes."""
+    """The trial of an index: what is planned for it, else what the sampler proposes."""
     if index in current.planned:
         setting, origin = current.planned[index]
         return Trial(index, {key: setting[key] for key in cell.space}, current.ranges, origin)
@@ -182,7 +185,7 @@ def _trial(
 def _proposed(
     current: _Round,
     beside: Sequence[Trial],
-    neighbours: Sequence[Neighbour],
+    neighbours: Sequence[Sequence[Trial]],
     sampler: BaseSampler,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """A setting that the sampler proposes, and the state that it wants kept with the trial.
@@ -217,13 +220,61 @@ def _make_sampler(node: DictConfig, cell: Cell, index: int) -> BaseSampler:
     all cells the same draws.
     """
     # A quasi-random sequence is one sequence: its seed scrambles it and must not change on the way.
-    place = 0 if str(node.get("_target_")).endswith("QMCSampler") else index
-    text = f"{cell.run.seed}/{cell.name}/{place}"
+    drawn_at = 0 if str(node.get("_target_")).endswith("QMCSampler") else index
+    text = f"{cell.run.seed}/{cell.name}/{drawn_at}"
     seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
     return optuna_objects.make(node, seed=seed)  # type: ignore[no-any-return]
 
 
 def _first_missing(trials: Sequence[Trial]) -> int:
-    """The first place in the cell that no finished trial has."""
+    """The first index that no finished trial has."""
     taken = {trial.index for trial in trials}
     return next(index for index in range(len(taken) + 1) if index not in taken)
+
+
+def missing_repeats(
+    cell: Cell, selected: Sequence[Mapping[str, Any]], known: Sequence[RepeatRun], n_repeats: int
+) -> list[RepeatRun]:
+    """For each selected setting its repeats that have no record yet.
+
+    Repeat i of setting j has the number j n_repeats + i or, where another run has that number, the next free one:
+    no finished run gives way to another.
+
+    Parameters
+    ----------
+    cell : Cell
+    selected : sequence of mapping
+        Settings to repeat; with branches there may be several.
+    known : sequence of RepeatRun
+        The cell's repeats that have a record. One of an older selection keeps it, and counts for nothing.
+    n_repeats : int
+        Of each setting.
+    """
+    apart = _SEEDS_APART if SEED in cell.keys else 1
+    # No trial has seen these seeds, so the repeats don't share the luck of the selected trial.
+    seeds = [cell.run.seed + apart * (i + 1) for i in range(n_repeats)]
+    taken = {repeat.number for repeat in known}
+    lacking: list[RepeatRun] = []
+    for j, setting in enumerate(selected):
+        measured = {repeat.seed for repeat in known if repeat.covers(setting)}
+        for i, seed in enumerate(seeds):
+            if seed not in measured:
+                number = next(n for n in count(j * n_repeats + i) if n not in taken)
+                taken.add(number)
+                lacking.append(RepeatRun(number, seed, setting))
+    return lacking
+
+
+def shorter_repeats(cell: Cell, selected: Sequence[Mapping[str, Any]], known: Sequence[RepeatRun]) -> list[RepeatRun]:
+    """Repeats whose branches a longer run of the same setting and seed is about to measure with its own.
+
+    Their records go, or these branches would count twice. Parameters as in `missing_repeats`.
+    """
+    return [
+        repeat
+        for repeat in known
+        if any(
+            repeat.covers({key: setting[key] for key in cell.space}) and not repeat.covers(setting)
+            for setting in selected
+        )
+    ]

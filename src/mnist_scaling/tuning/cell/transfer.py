@@ -7,7 +7,7 @@ on fan-in and steps, were measured to lose to this one by more than two to one (
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from itertools import pairwise
 from typing import Any
 
@@ -17,20 +17,7 @@ from optuna.trial import FrozenTrial
 from mnist_scaling.study.columns import SEED
 from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, INDEPENDENT, PRUNED
 from mnist_scaling.tuning.cell.trial import DIVERGED_VALUE, Trial, best, frozen
-from mnist_scaling.tuning.grid.partitioning import Cell
-
-
-@dataclass(frozen=True)
-class Neighbour:
-    """A cell that another one starts from: all of its trials, in the order of their places."""
-
-    trials: Sequence[Trial]
-
-    @property
-    def setting(self) -> Mapping[str, Any] | None:
-        """The selected setting; None while no trial has come to its end."""
-        selected = best(self.trials)
-        return None if selected is None else selected.params
+from mnist_scaling.tuning.grid.composition import Cell
 
 
 def parents(cells: Sequence[Cell], rule: str) -> dict[str, list[Cell]]:
@@ -42,9 +29,9 @@ def parents(cells: Sequence[Cell], rule: str) -> dict[str, list[Cell]]:
     rule : {"neighbours", "independent"}
         Independent cells wait for none.
     """
-    found: dict[str, list[Cell]] = {cell.name: [] for cell in cells}
+    waits: dict[str, list[Cell]] = {cell.name: [] for cell in cells}
     if rule == INDEPENDENT:
-        return found
+        return waits
     # Seeds are replicates, so no cell starts from what a cell of another seed has selected.
     for key in [key for key in cells[0].keys if key != SEED] if cells else ():
         lines: dict[tuple[Any, ...], list[Cell]] = {}
@@ -54,25 +41,34 @@ def parents(cells: Sequence[Cell], rule: str) -> dict[str, list[Cell]]:
         for line in lines.values():
             line.sort(key=lambda cell: (cell.cost, cell.keys[key]))
             for cheaper, cell in pairwise(line):
-                found[cell.name].append(cheaper)
+                waits[cell.name].append(cheaper)
+    return waits
+
+
+def longest_chains(after: Mapping[str, Sequence[str]], weights: Mapping[str, float]) -> dict[str, float]:
+    """The weight of the longest chain from each cell on: its own, and the most of what comes `after` it."""
+    found: dict[str, float] = {}
+    for name in TopologicalSorter(after).static_order():
+        found[name] = weights[name] + max((found[other] for other in after[name]), default=0.0)
     return found
 
 
-def settings(cell: Cell, neighbours: Sequence[Neighbour]) -> list[dict[str, Any]]:
+def settings(cell: Cell, neighbours: Sequence[Sequence[Trial]]) -> list[dict[str, Any]]:
     """What a cell tries first: its neighbours' selected settings, duplicates left out.
 
     A neighbour that tunes other keys, another optimiser's for example, has nothing to carry.
     """
-    found: list[dict[str, Any]] = []
-    for neighbour in neighbours:
-        setting = dict(neighbour.setting or {})
-        if setting and setting.keys() == cell.space.keys() and setting not in found:
-            found.append(setting)
-    return found
+    carried: list[dict[str, Any]] = []
+    for trials in neighbours:
+        selected = best(trials)
+        setting = dict(selected.params) if selected is not None else {}
+        if setting and setting.keys() == cell.space.keys() and setting not in carried:
+            carried.append(setting)
+    return carried
 
 
 def shifted_trials(
-    ranges: Mapping[str, BaseDistribution], own: Sequence[Trial], neighbour: Neighbour
+    ranges: Mapping[str, BaseDistribution], own: Sequence[Trial], neighbour: Sequence[Trial]
 ) -> list[FrozenTrial]:
     """A neighbour's trials as if they were this cell's, for a sampler to learn from.
 
@@ -85,19 +81,20 @@ def shifted_trials(
         Those of the cell that are tuned now, in which the trials are to lie; a value outside is moved to the end.
     own : sequence of Trial
         The cell's own.
-    neighbour : Neighbour
+    neighbour : sequence of Trial
     """
-    best_value, here = (
+    least, here = (
         min((t.value for t in trials if t.state in (COMPLETE, DIVERGED) and t.value), default=None)
-        for trials in (neighbour.trials, own)
+        for trials in (neighbour, own)
     )
-    if best_value is None or here is None or neighbour.setting is None or neighbour.setting.keys() != ranges.keys():
+    selected = best(neighbour)
+    if least is None or here is None or selected is None or selected.params.keys() != ranges.keys():
         return []
     # The carried settings are tried first, so the best loss so far is at most that of the carried setting.
-    shift = here / best_value
+    shift = here / least
     return [
         frozen(trial, ranges, None if trial.value is None else min(trial.value * shift, DIVERGED_VALUE))
-        for trial in neighbour.trials
+        for trial in neighbour
         if trial.state in (COMPLETE, DIVERGED, PRUNED)
     ]
 

@@ -1,4 +1,4 @@
-"""A trial: a setting that was tried, and what came of it. Read from a run's record, and shown to Optuna as its own."""
+"""Trials and repeats as a cell's records have them, and trials as Optuna has them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ DIVERGED_VALUE = 100.0
 """Told to Optuna for a diverged run: worse than any finished one, yet a value, so that the sampler
 learns to stay away. As a failure the trial would be invisible to it."""
 
+LAST = "regime.last"
+"""Config key of the largest data size that a run with branches goes to."""
+
 RUNNING = "RUNNING"
 """State of a trial beside finished ones: its setting is known, its outcome not."""
 
@@ -31,10 +34,10 @@ _STATES = {
 
 @dataclass(frozen=True)
 class Trial:
-    """A setting at its place in a cell, with its outcome once there is one."""
+    """A setting that is tried, with its outcome once there is one."""
 
     index: int
-    """Place within the cell, from 0."""
+    """Number within the cell, from 0."""
     params: Mapping[str, Any]
     """Config key to value."""
     ranges: Mapping[str, BaseDistribution]
@@ -55,7 +58,22 @@ class Trial:
         return self.value if self.state == COMPLETE else None
 
 
-def from_record(record: Mapping[str, Any], space: Mapping[str, BaseDistribution]) -> Trial:
+@dataclass(frozen=True)
+class RepeatRun:
+    """A run of a selected setting with a seed of its own."""
+
+    number: int
+    seed: int
+    setting: Mapping[str, Any]
+    """Config key to value: the tuned keys, and `LAST` where the run has branches."""
+
+    def covers(self, setting: Mapping[str, Any]) -> bool:
+        """Whether the run had this setting, and went as far as its last branch."""
+        same = all(self.setting.get(key) == value for key, value in setting.items() if key != LAST)
+        return same and (LAST not in setting or self.setting[LAST] >= setting[LAST])
+
+
+def trial_from_record(record: Mapping[str, Any], space: Mapping[str, BaseDistribution]) -> Trial:
     """The trial of a run's record.
 
     Parameters
@@ -86,6 +104,12 @@ def from_record(record: Mapping[str, Any], space: Mapping[str, BaseDistribution]
         record[NOTES],
         record["seconds"],
     )
+
+
+def repeat_from_record(record: Mapping[str, Any], space: Mapping[str, Any]) -> RepeatRun:
+    """The repeat of a run's record; `space` has the cell's tuned keys."""
+    config = record["config"]
+    return RepeatRun(record["number"], record["seed"], {key: config[key] for key in (*space, LAST)})
 
 
 def _choice(distribution: BaseDistribution, value: Any) -> Any:

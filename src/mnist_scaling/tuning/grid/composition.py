@@ -1,4 +1,4 @@
-"""The configs of a grid's cells: composed by Hydra once per choice of config groups, not once per cell.
+"""The cells of a grid and their configurations: composed by Hydra once per choice of config groups, not once per cell.
 
 Hydra takes about 100 ms per composition, because it reads and merges every file again. Cells that differ in plain
 values of a run's own keys share all files, so these values can be set afterwards: Hydra sets them last too, with the
@@ -8,9 +8,12 @@ same conversion to the types of the schema. Whatever is not that simple is compo
 from __future__ import annotations
 
 import copy
+import itertools
 import operator
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
+from pathlib import PurePosixPath
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -21,7 +24,10 @@ from optuna.distributions import BaseDistribution
 from mnist_scaling import config
 from mnist_scaling.config import RunConfig
 from mnist_scaling.errors import InputError
-from mnist_scaling.tuning.grid import search_space
+from mnist_scaling.study import identity, layout
+from mnist_scaling.study.columns import column_of
+from mnist_scaling.tuning.grid import partitioning, search_space
+from mnist_scaling.tuning.grid.partitioning import Partition
 
 Compose = Callable[[list[str]], DictConfig]
 """Overrides to a composed config, with Hydra's own node."""
@@ -31,75 +37,175 @@ _NODES = (*(f.name for f in fields(RunConfig)), "search_space")
 
 
 @dataclass(frozen=True)
-class Composed:
-    """What a grid needs of one cell's config."""
+class Cell:
+    """One point of the grid: all runs in it differ in nuisance hyperparameters and seeds only."""
 
+    keys: dict[str, Any]
+    """Swept config keys and their values, in canonical order."""
+    overrides: tuple[str, ...]
+    """Hydra overrides that compose the cell's config."""
     run: RunConfig
+    """The cell's config with its own values of the tuned keys."""
     space: dict[str, BaseDistribution]
     """What is tuned, by config key."""
-    limits: dict[str, tuple[str, ...]]
+    price: Callable[[RunConfig], float]
+    """Relative cost of one run of a config."""
+    limits: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Ends of ranges that are declared limits, by config key."""
-    keys: dict[str, Any]
-    """Config keys of the axes and their values, in the order of the config: a group's is the name of its option."""
-    node: DictConfig
-    """The config's `_NODES`."""
-    simple: frozenset[str]
-    """Axes whose values can be set afterwards."""
-    following: tuple[str, ...]
-    """Config keys whose values follow other ones."""
+    following: tuple[str, ...] = ()
+    """Config keys whose values follow other ones, such as a tuned one."""
 
+    def on(self, sha256: str | None) -> Cell:
+        """The cell, bound to a data file of that checksum, if there is one: its jobs refuse another."""
+        if sha256 is None:
+            return self
+        run = replace(self.run, data=replace(self.run.data, sha256=sha256))
+        return replace(self, run=run, overrides=(*self.overrides, f"data.sha256='{sha256}'"))
 
-class Composer:
-    """Composes the cells of one sweep.
+    def starting_at(self, sha256: str) -> Cell:
+        """The cell, bound to weights to start from of that checksum: its jobs refuse others."""
+        run = replace(self.run, init_sha256=sha256)
+        return replace(self, run=run, overrides=(*self.overrides, f"init_sha256='{sha256}'"))
 
-    Parameters
-    ----------
-    compose : callable
-        Hydra's own composition.
-    fixed : tuple of str
-        The overrides that all cells share; they come first.
-    space : mapping
-        Config key to Hydra sweep: what the sweep changes about the config's search space (`grid.Partition.space`).
-    """
+    @cached_property
+    def cost(self) -> float:
+        """Relative cost of one run.
 
-    def __init__(self, compose: Compose, fixed: tuple[str, ...], space: Mapping[str, str | None]) -> None:
-        self._compose, self._fixed, self._space = compose, fixed, space
-        self._simple: frozenset[str] | None = None
-        self._bases: dict[tuple[tuple[str, str], ...], Composed] = {}
-        self._values: dict[tuple[int, str, str], tuple[Any, Any]] = {}
-
-    def __call__(self, chosen: Mapping[str, str]) -> Composed:
-        """The config of the cell with these values.
-
-        Parameters
-        ----------
-        chosen : mapping
-            Override key of an axis, with its + or ++, to the text of a value; the same keys in every call.
+        It is computed when it is first asked for, because that imports torch, and a finished study never asks.
 
         Raises
         ------
         InputError
-            When the config breaks a rule, or its search space can't be read.
+            When the run can't be trained.
         """
-        rest = tuple(item for item in chosen.items() if self._simple is None or item[0] not in self._simple)
-        base = self._bases.get(rest)
-        found = None if base is None else self._shifted(base, chosen)
-        if found is not None:
-            return found
-        found = self._whole(chosen)
-        if self._simple is None:  # known only now: the first composition tells groups from values
-            self._simple = found.simple
-            rest = tuple(item for item in rest if item[0] not in found.simple)
-        if found.simple == self._simple:
-            self._bases.setdefault(rest, found)
-        return found
+        return self.price(self.run)
 
-    def _whole(self, chosen: Mapping[str, str]) -> Composed:
-        """A cell's config as Hydra composes it."""
-        cfg = self._compose([*self._fixed, *(f"{key}={text}" for key, text in chosen.items())])
+    @cached_property
+    def axes(self) -> dict[str, Any]:
+        """Column name to value."""
+        return {column_of(key): value for key, value in self.keys.items()}
+
+    @cached_property
+    def name(self) -> str:
+        """The study's name: ``width=16 data_fraction=0.25``."""
+        return " ".join(layout.cell_parts(self.axes))
+
+    @cached_property
+    def folder(self) -> PurePosixPath:
+        """Where the cell's runs go, relative to the study's folder."""
+        return PurePosixPath(*layout.cell_parts(self.axes))
+
+    @cached_property
+    def values(self) -> dict[str, Any]:
+        """Every config key of a run and the cell's own value of it."""
+        return config.flatten(asdict(self.run))
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """What the cell's runs share and the defaults lack: its part of the study's identity."""
+        return identity.settings(self.values, self.defaults, self.space)
+
+    @cached_property
+    def defaults(self) -> dict[str, Any]:
+        """Every config key of a run at its default."""
+        return config.flatten(asdict(config.defaults_like(self.run)))
+
+    @cached_property
+    def ranges(self) -> dict[str, str]:
+        """What is tuned, by config key, as text."""
+        return search_space.describe(self.space, self.limits)
+
+
+def cells(
+    parts: Partition,
+    compose: Compose,
+    cost: Callable[[RunConfig], float],
+    max_values_per_axis: int | None = None,
+    listed: Sequence[Mapping[str, str]] = ({},),
+) -> list[Cell]:
+    """Every cell of the grid, composed and checked.
+
+    Parameters
+    ----------
+    parts : Partition
+        The sweep's overrides.
+    compose : callable
+        Overrides to a composed config.
+    cost : callable
+        Relative cost of one run of a config.
+    max_values_per_axis : int, optional
+        Keep only that many values of each axis, evenly spread with both ends.
+    listed : sequence of mapping
+        Settings of an explicit list (`read_cell_list`), its keys being axes too: each is crossed with the axes.
+
+    Raises
+    ------
+    InputError
+        When a config breaks a rule, a key is both axis and tuned, a value of an axis has no place in a table, or two
+        cells have no names of their own.
+    """
+    axes = {key: partitioning.thinned(values, max_values_per_axis) for key, values in parts.axes.items()}
+    composer = _Composer(compose, parts, cost)
+    found: dict[str, Cell] = {}
+    for one, values in itertools.product(listed, itertools.product(*axes.values())):
+        cell = composer({**one, **dict(zip(axes, values, strict=True))})
+        partitioning.check_axes(cell.keys, cell.space)
+        # A name that is too long for a folder is refused here. Some file systems don't tell upper from lower case.
+        same = found.setdefault(cell.name.casefold(), cell)
+        if same.keys != cell.keys:  # 1 and 1.0 are one cell
+            raise InputError(
+                "Two cells must differ by more than upper and lower case, or the type of a value, but "
+                f"{same.keys} and {cell.keys} do not: choose values whose text differs."
+            )
+    return list(found.values())
+
+
+@dataclass(frozen=True)
+class _Base:
+    """A composed cell, from which cells with other plain values follow."""
+
+    cell: Cell
+    node: DictConfig
+    """The config's `_NODES`."""
+    simple: frozenset[str]
+    """Axes whose values can be set afterwards."""
+    values: dict[tuple[str, str], tuple[Any, Any]] = field(default_factory=dict)
+    """Axis and text to the value in a config, and in the run that is built of it."""
+
+
+class _Composer:
+    """Composes the cells of one sweep, from their values by override key, with its + or ++."""
+
+    def __init__(self, compose: Compose, parts: Partition, price: Callable[[RunConfig], float]) -> None:
+        self._compose, self._parts, self._price = compose, parts, price
+        self._simple: frozenset[str] | None = None
+        self._bases: dict[tuple[tuple[str, str], ...], _Base] = {}
+
+    def __call__(self, chosen: Mapping[str, str]) -> Cell:
+        base = self._bases.get(self._rest(chosen))
+        cell = None if base is None else self._shifted(base, chosen)
+        if cell is not None:
+            return cell
+        base = self._whole(chosen)
+        if self._simple is None:  # known only now: the first composition tells groups from values
+            self._simple = base.simple
+        if base.simple == self._simple:
+            self._bases.setdefault(self._rest(chosen), base)
+        return base.cell
+
+    def _rest(self, chosen: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+        """The values that Hydra must compose."""
+        return tuple(item for item in chosen.items() if self._simple is None or item[0] not in self._simple)
+
+    def _overrides(self, chosen: Mapping[str, str]) -> tuple[str, ...]:
+        return (*self._parts.fixed, *(f"{key}={text}" for key, text in chosen.items()))
+
+    def _whole(self, chosen: Mapping[str, str]) -> _Base:
+        """A cell as Hydra composes it."""
+        cfg = self._compose([*self._overrides(chosen)])
         run = config.build(RunConfig, cfg)
         values = config.flatten(asdict(run))
-        specs = config.flatten(cfg.get("search_space") or {}) | dict(self._space)
+        specs = config.flatten(cfg.get("search_space") or {}) | dict(self._parts.space)
         unknown = [key for key, spec in specs.items() if spec is not None and key not in values]
         if unknown:
             raise InputError(
@@ -109,37 +215,39 @@ class Composer:
         node = OmegaConf.masked_copy(cfg, [name for name in _NODES if name in cfg])
         order = {name: place for place, name in enumerate(cfg)}
         # Canonical order, whatever the order on the command line, so that a resume finds its studies.
-        keys = sorted(
+        axes = sorted(
             (key.lstrip("+") for key in chosen), key=lambda key: (order.get(key.split(".")[0], len(order)), key)
         )
         choices = cfg.hydra.runtime.choices
         following = _following(node)
         simple = () if following else (k for k in chosen if k in values and k not in choices)
-        found = {key: choices[key] if key in choices else OmegaConf.select(cfg, key) for key in keys}
-        return Composed(run, space, limits, found, node, frozenset(simple) - {"model.name"}, following)
+        keys = {key: choices[key] if key in choices else OmegaConf.select(cfg, key) for key in axes}
+        cell = Cell(keys, self._overrides(chosen), run, space, self._price, limits, following)
+        return _Base(cell, node, frozenset(simple) - {"model.name"})
 
-    def _shifted(self, base: Composed, chosen: Mapping[str, str]) -> Composed | None:
-        """A cell's config from that of another one with the same config groups; None where Hydra must compose it."""
-        keys, values = dict(base.keys), {}
+    def _shifted(self, base: _Base, chosen: Mapping[str, str]) -> Cell | None:
+        """A cell from another one with the same config groups; None where Hydra must compose it."""
+        keys, values = dict(base.cell.keys), {}
         try:
             for key in base.simple:
-                keys[key], values[key] = self._value(base, key, chosen[key])
-            return replace(base, run=config.with_values(base.run, values), keys=keys)
+                keys[key], values[key] = _value(base, key, chosen[key])
+            run = config.with_values(base.cell.run, values)
         except (InputError, OmegaConfBaseException, _NotPlain):
             return None
+        return replace(base.cell, keys=keys, overrides=self._overrides(chosen), run=run)
 
-    def _value(self, base: Composed, key: str, text: str) -> tuple[Any, Any]:
-        """The value of a key in a config and in the run that is built of it, each converted as its schema says."""
-        known = (id(base.node), key, text)
-        if known not in self._values:
-            value = OverridesParser.create().parse_override(f"{key}={text}").value()
-            if not isinstance(value, bool | int | float | str | None) or "${" in str(value):
-                raise _NotPlain
-            node = copy.deepcopy(base.node)
-            OmegaConf.update(node, key, value, merge=True)
-            run = config.build(RunConfig, node)
-            self._values[known] = OmegaConf.select(node, key), operator.attrgetter(key)(run)
-        return self._values[known]
+
+def _value(base: _Base, key: str, text: str) -> tuple[Any, Any]:
+    """The value of a key in a config and in the run that is built of it, each converted as its schema says."""
+    if (key, text) not in base.values:
+        value = OverridesParser.create().parse_override(f"{key}={text}").value()
+        if not isinstance(value, bool | int | float | str | None) or "${" in str(value):
+            raise _NotPlain
+        node = copy.deepcopy(base.node)
+        OmegaConf.update(node, key, value, merge=True)
+        run = config.build(RunConfig, node)
+        base.values[key, text] = OmegaConf.select(node, key), operator.attrgetter(key)(run)
+    return base.values[key, text]
 
 
 class _NotPlain(Exception):  # noqa: N818, it never leaves this file

@@ -1,26 +1,23 @@
-"""The grid: which overrides are axes, which are tuned, which are fixed; and the cells that follow."""
+"""What a sweep asks for: which overrides are axes, which are tuned, which are fixed; or an explicit list of cells."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from math import isfinite
-from pathlib import PurePosixPath
+from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
-from optuna.distributions import BaseDistribution
+from hydra.errors import HydraException
 
 from mnist_scaling import config
-from mnist_scaling.config import RunConfig
 from mnist_scaling.errors import InputError
-from mnist_scaling.study import identity, layout
 from mnist_scaling.study.columns import BRANCH, CELL_COLUMNS, RUN_SEED, SEED, TRIAL_COLUMNS, column_of
 from mnist_scaling.tuning.grid import search_space
-from mnist_scaling.tuning.grid.composition import Compose, Composed, Composer
 from mnist_scaling.tuning.grid.search_space import NUISANCE
 
 _NO_AXES = ("name",)
@@ -47,86 +44,6 @@ class Partition:
     def keys(self) -> set[str]:
         """Config keys that the sweep sets, to one value or to several."""
         return {text.split("=", 1)[0].lstrip("+~") for text in (*self.fixed, *self.axes)}
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One point of the grid: all runs in it differ in nuisance hyperparameters and seeds only."""
-
-    keys: dict[str, Any]
-    """Swept config keys and their values, in canonical order."""
-    overrides: tuple[str, ...]
-    """Hydra overrides that compose the cell's config."""
-    run: RunConfig
-    """The cell's config with its own values of the tuned keys."""
-    space: dict[str, BaseDistribution]
-    """What is tuned, by config key."""
-    price: Callable[[RunConfig], float]
-    """Relative cost of one run of a config."""
-    limits: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """Ends of ranges that are declared limits, by config key."""
-    following: tuple[str, ...] = ()
-    """Config keys whose values follow other ones, such as a tuned one."""
-
-    def on(self, sha256: str | None) -> Cell:
-        """The cell, bound to a data file of that checksum, if there is one: its jobs refuse another."""
-        if sha256 is None:
-            return self
-        run = replace(self.run, data=replace(self.run.data, sha256=sha256))
-        return replace(self, run=run, overrides=(*self.overrides, f"data.sha256='{sha256}'"))
-
-    def starting_at(self, sha256: str) -> Cell:
-        """The cell, bound to weights to start from of that checksum: its jobs refuse others."""
-        run = replace(self.run, init_sha256=sha256)
-        return replace(self, run=run, overrides=(*self.overrides, f"init_sha256='{sha256}'"))
-
-    @cached_property
-    def cost(self) -> float:
-        """Relative cost of one run.
-
-        It is computed when it is first asked for, because that imports torch, and a finished study never asks.
-
-        Raises
-        ------
-        InputError
-            When the run can't be trained.
-        """
-        return self.price(self.run)
-
-    @cached_property
-    def axes(self) -> dict[str, Any]:
-        """Column name to value."""
-        return {column_of(key): value for key, value in self.keys.items()}
-
-    @cached_property
-    def name(self) -> str:
-        """The study's name: ``width=16 data_fraction=0.25``."""
-        return " ".join(layout.cell_parts(self.axes))
-
-    @cached_property
-    def folder(self) -> PurePosixPath:
-        """Where the cell's runs go, relative to the study's folder."""
-        return PurePosixPath(*layout.cell_parts(self.axes))
-
-    @cached_property
-    def values(self) -> dict[str, Any]:
-        """Every config key of a run and the cell's own value of it."""
-        return config.flatten(asdict(self.run))
-
-    @cached_property
-    def settings(self) -> dict[str, Any]:
-        """What the cell's runs share and the defaults lack: its part of the study's identity."""
-        return identity.settings(self.values, self.defaults, self.space)
-
-    @cached_property
-    def defaults(self) -> dict[str, Any]:
-        """Every config key of a run at its default."""
-        return config.flatten(asdict(config.defaults_like(self.run)))
-
-    @cached_property
-    def ranges(self) -> dict[str, str]:
-        """What is tuned, by config key, as text."""
-        return search_space.describe(self.space, self.limits)
 
 
 def partition(arguments: Sequence[str], space_keys: Iterable[str]) -> Partition:
@@ -183,64 +100,30 @@ def partition(arguments: Sequence[str], space_keys: Iterable[str]) -> Partition:
     return Partition(tuple(fixed), axes, space)
 
 
-def cells(
-    parts: Partition,
-    compose: Compose,
-    cost: Callable[[RunConfig], float],
-    max_values_per_axis: int | None = None,
-    listed: Sequence[Mapping[str, str]] = ({},),
-) -> list[Cell]:
-    """Every cell of the grid, composed and checked.
+def check_axes(axes: Mapping[str, Any], tuned: Iterable[str]) -> None:
+    """Refuse axes that tables have no place for.
 
     Parameters
     ----------
-    parts : Partition
-        The sweep's overrides.
-    compose : callable
-        Overrides to a composed config.
-    cost : callable
-        Relative cost of one run of a config.
-    max_values_per_axis : int, optional
-        Keep only that many values of each axis, evenly spread with both ends.
-    listed : sequence of mapping
-        Settings of an explicit list (`cell_list.read`), its keys being axes too: each is crossed with the axes.
+    axes : mapping
+        Swept config key to a cell's value.
+    tuned : iterable of str
+        Config keys that the cell tunes.
 
     Raises
     ------
     InputError
-        When a config breaks a rule, a key is both axis and tuned, a value of an axis has no place in a table, or two
-        cells have no names of their own.
+        When a key is both, two keys share a column, or a value does not come back from a field of a table.
     """
-    axes = {key: thinned(values, max_values_per_axis) for key, values in parts.axes.items()}
-    composer = Composer(compose, parts.fixed, parts.space)
-    found: dict[str, Cell] = {}
-    for one, values in itertools.product(listed, itertools.product(*axes.values())):
-        chosen = {**one, **dict(zip(axes, values, strict=True))}
-        overrides = (*parts.fixed, *(f"{key}={value}" for key, value in chosen.items()))
-        cell = _cell(composer(chosen), overrides, cost)
-        # Some file systems don't tell upper from lower case.
-        same = found.setdefault(cell.name.casefold(), cell)
-        if same.keys != cell.keys:  # 1 and 1.0 are one cell
-            raise InputError(
-                "Two cells must differ by more than upper and lower case, or the type of a value, but "
-                f"{same.keys} and {cell.keys} do not: choose values whose text differs."
-            )
-    return list(found.values())
-
-
-def _cell(composed: Composed, overrides: tuple[str, ...], cost: Callable[[RunConfig], float]) -> Cell:
-    both = [key for key in composed.keys if key in composed.space]
+    both = [key for key in axes if key in set(tuned)]
     if both:
         raise InputError(
             f"A key is an axis or is tuned, but `{both[0]}` is both in this cell: set `search_space.{both[0]}=null` "
             "to make it an axis."
         )
-    _check_columns(composed.keys, composed.space)
-    for key, value in composed.keys.items():
+    _check_columns(axes, tuned)
+    for key, value in axes.items():
         _check_value(key, value)
-    cell = Cell(composed.keys, overrides, composed.run, composed.space, cost, composed.limits, composed.following)
-    assert cell.name, "a name that is too long for a folder is refused here, before anything is trained"
-    return cell
 
 
 def _check_value(key: str, value: Any) -> None:
@@ -284,3 +167,71 @@ def thinned(values: tuple[str, ...], most: int | None) -> tuple[str, ...]:
     if most == 1:
         return values[:1]
     return tuple(values[round(i * (len(values) - 1) / (most - 1))] for i in range(most))
+
+
+def read_cell_list(path: str, given: Iterable[str] = ()) -> list[dict[str, str]]:
+    """The cells of a list, each as config key to override text.
+
+    Parameters
+    ----------
+    path : str
+        A CSV file whose header holds config keys, one row per cell; or a YAML file with a list of mappings.
+    given : iterable of str
+        Keys that the sweep sets otherwise, as axes or fixed values: none of them may be in the list.
+
+    Raises
+    ------
+    InputError
+        When the file is absent, empty or of another shape, or when a key has two homes.
+    """
+    rows = _rows(Path(path))
+    if not rows or not rows[0]:
+        raise InputError(f"`hydra.sweeper.cells` must list one cell or more, but {path} has none: add a row.")
+    for number, row in enumerate(rows, start=1):
+        if row.keys() != rows[0].keys():
+            raise InputError(
+                f"Every cell of a list must set the same keys, but cell {number} of {path} sets "
+                f"{', '.join(row)} and cell 1 sets {', '.join(rows[0])}: give each cell a value of each key."
+            )
+        for key, value in row.items():
+            _check(key, value, number, path)
+    twice = [key for key in rows[0] if key in set(given)]
+    if twice:
+        raise InputError(
+            f"A key is set by `hydra.sweeper.cells` or by the sweep, but `{twice[0]}` is set by {path} and beside it: "
+            "take it out of one of them (`hydra.sweeper.params=null` drops an experiment's)."
+        )
+    return rows
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            if path.suffix == ".csv":
+                return [
+                    {key: str(value) for key, value in row.items()}
+                    for row in csv.DictReader(file, restkey="", restval="")
+                ]
+            content = yaml.safe_load(file)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"`hydra.sweeper.cells` must be a CSV or YAML file, but {path} can't be read: {reason}."
+        ) from error
+    if not isinstance(content or [], list) or not all(isinstance(row, Mapping) for row in content or []):
+        raise InputError(f"A YAML list of cells must be a list of mappings, but {path} is none: begin each with `- `.")
+    return [{key: config.literal(value) for key, value in config.flatten(row).items()} for row in content or []]
+
+
+def _check(key: str, value: str, number: int, path: str) -> None:
+    """A plain value for a plain key."""
+    try:
+        override = OverridesParser.create().parse_override(f"{key}={value}")
+        plain = bool(key and value) and not override.is_sweep_override() and override.get_key_element() == key
+    except HydraException:
+        plain = False
+    if not plain:
+        raise InputError(
+            f"Every cell of a list must set each key to one plain value, but cell {number} of {path} has "
+            f"`{key}={value}`: write a config key and a value, such as model.width and 8."
+        )

@@ -120,11 +120,6 @@ def _around(low: float, high: float) -> str:
     return f"interval({min(inside)},{max(inside)})"
 
 
-def contains(space: Mapping[str, BaseDistribution], setting: Mapping[str, Any]) -> bool:
-    """Whether a setting has a value inside the range of every tuned key."""
-    return all(key in setting and _holds(distribution, setting[key]) for key, distribution in space.items())
-
-
 def _holds(distribution: BaseDistribution, value: Any) -> bool:
     if isinstance(distribution, CategoricalDistribution):
         return value in distribution.choices
@@ -139,7 +134,7 @@ def _holds(distribution: BaseDistribution, value: Any) -> bool:
 def baseline(space: Mapping[str, BaseDistribution], values: Mapping[str, Any]) -> dict[str, Any] | None:
     """The config's own values of the tuned keys as a first setting; None when one lies outside the space."""
     setting = {key: values[key] for key in space}
-    return setting if contains(space, setting) else None
+    return setting if all(_holds(space[key], value) for key, value in setting.items()) else None
 
 
 def on_edge(distribution: BaseDistribution, value: Any, declared: Collection[str] = ()) -> bool:

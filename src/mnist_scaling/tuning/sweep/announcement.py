@@ -1,66 +1,35 @@
-"""What a sweep has understood, as one table before it trains: axes, tuned keys, fixed keys, runs, time."""
+"""What a sweep prints: before it trains what it has understood, as one table, and at its end what came out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from math import ceil
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mnist_scaling.config import RunConfig
-from mnist_scaling.study import identity
-from mnist_scaling.study.vocabulary import TRIAL
+from mnist_scaling.study import files, identity, layout
+from mnist_scaling.study.flags import SEARCH_EDGE
+from mnist_scaling.study.tables import trials_and_cells
+from mnist_scaling.study.vocabulary import NO, YES
 from mnist_scaling.tuning.grid import partitioning
-from mnist_scaling.tuning.grid.partitioning import Cell, Partition
-from mnist_scaling.tuning.sweep import parallelism
+from mnist_scaling.tuning.grid.composition import Cell
+from mnist_scaling.tuning.grid.partitioning import Partition
+from mnist_scaling.tuning.sweep import forecast
+from mnist_scaling.tuning.sweep.forecast import Sweep
 from mnist_scaling.tuning.sweep.ledger import Ledger
-from mnist_scaling.tuning.sweep.progress import BUSY
 from mnist_scaling.tuning.task import DataFacts
-
-OVERHEAD = 0.2
-"""Seconds that a worker spends per run on all but training: composing, recording, waiting for its turn."""
 
 _WIDE = 10.0
 """A linear range whose upper end is this many times the lower one may have been meant to be logarithmic."""
 
 
-@dataclass(frozen=True)
-class Sweep:
-    """A sweep that is ready to train."""
-
-    folder: Path
-    parts: Partition
-    """What the overrides were taken for."""
-    cells: Sequence[Cell]
-    facts: Sequence[DataFacts]
-    """What is known of the data sets."""
-    n_trials: int
-    n_repeats: int
-    method: str
-    """Sampler, pruner and rule of transfer."""
-    most: int | None
-    """Values that are kept of each axis."""
-    workers: int | None
-    """Runs at a time; None where the launcher decides."""
-    cost: Callable[[RunConfig], float]
-    """Predicted seconds of a run on an idle core."""
-    transfer: str
-    """Rule of transfer: which cells wait for which."""
-    trials_per_batch: int
-
-    @property
-    def trials(self) -> int:
-        """Trials per cell: with nothing to tune, one."""
-        return self.n_trials if any(cell.space for cell in self.cells) else 1
-
-
-def show(sweep: Sweep, ledger: Ledger, console: Console | None = None) -> None:
+def show_plan(sweep: Sweep, ledger: Ledger, console: Console | None = None) -> None:
     """Print the table, and below it what may have been meant otherwise.
 
     Parameters
@@ -77,7 +46,7 @@ def show(sweep: Sweep, ledger: Ledger, console: Console | None = None) -> None:
         for place, line in enumerate(lines):
             table.add_row("" if place else f"[bold]{label}[/]", escape(line))
     console.print(table, highlight=False)
-    idle = idle_workers(sweep)
+    idle = forecast.idle_workers(sweep)
     for remark in [*remarks(sweep.parts, sweep.most), *([idle] if idle else [])]:
         console.print(f"[yellow]Note:[/] {escape(remark)}", highlight=False, soft_wrap=True)
 
@@ -168,57 +137,15 @@ def _runs(sweep: Sweep, ledger: Ledger) -> list[str]:
     """How many runs there are, how many of them are done, and about how long the others take."""
     n = len(sweep.cells)
     total = n * (sweep.trials + sweep.n_repeats)
-    left = {cell.name: _left(sweep, ledger, cell) for cell in sweep.cells}
+    left = {c.name: sweep.left(len(ledger.trials(c)), len(ledger.repeats(c))) for c in sweep.cells}
     to_do = sum(trials + repeats for trials, repeats in left.values())
     per_cell = f"{sweep.trials} trial{'s' * (sweep.trials != 1)} + {sweep.n_repeats} repeats"
     lines = [f"{n} cell{'s' * (n != 1)} × ({per_cell}) = {total:,} runs; {total - to_do:,} done, {to_do:,} to do"]
     if to_do and sweep.workers is not None:
-        lines.append(f"about {_duration(seconds(sweep, left))}, as predicted; the time left is measured on the way")
+        lines.append(
+            f"about {_duration(forecast.seconds(sweep, left))}, as predicted; the time left is measured on the way"
+        )
     return lines
-
-
-def _left(sweep: Sweep, ledger: Ledger, cell: Cell) -> tuple[int, int]:
-    """Trials and repeats of a cell that have no record."""
-    trials, repeats = len(ledger.trials(cell)), len(ledger.repeats(cell))
-    return max(sweep.trials - trials, 0), max(sweep.n_repeats - repeats, 0)
-
-
-def seconds(sweep: Sweep, left: dict[str, tuple[int, int]]) -> float:
-    """Predicted seconds of the runs that are left.
-
-    (BUSY * predicted + OVERHEAD * runs) / workers, but no less than the longest chain of runs that wait for each other.
-    """
-    work, chain = _work(sweep, left)
-    return max(work / (sweep.workers or 1), chain)
-
-
-def idle_workers(sweep: Sweep) -> str | None:
-    """A sentence where there are more workers than the study can keep busy: what would keep more of them busy."""
-    if sweep.workers is None or sweep.trials == 1:
-        return None
-    whole = {cell.name: (sweep.trials, sweep.n_repeats) for cell in sweep.cells}
-
-    def busy(rule: str, batch: int) -> float:
-        work, chain = _work(sweep, whole, rule, batch)
-        return work / chain if chain else 1.0
-
-    return parallelism.advice(sweep.workers, busy, sweep.transfer, sweep.trials_per_batch, sweep.trials)
-
-
-def _work(
-    sweep: Sweep, left: dict[str, tuple[int, int]], rule: str | None = None, batch: int | None = None
-) -> tuple[float, float]:
-    """Predicted seconds of one core for runs, and for the longest chain of them that wait for each other."""
-    rule, batch = rule or sweep.transfer, batch or sweep.trials_per_batch
-    total, trials, repeats = 0.0, {}, {}
-    for cell in sweep.cells:
-        trial = BUSY * sweep.cost(replace(cell.run, trial=replace(cell.run.trial, stage=TRIAL))) + OVERHEAD
-        repeat = BUSY * sweep.cost(cell.run) + OVERHEAD
-        n_trials, n_repeats = left[cell.name]
-        total += n_trials * trial + n_repeats * repeat
-        # As if the repeats of a cell came one after another, as they do where all workers are busy.
-        trials[cell.name], repeats[cell.name] = ceil(n_trials / batch) * trial, n_repeats * repeat
-    return total, parallelism.longest_chain(sweep.cells, rule, trials, repeats)
 
 
 def remarks(parts: Partition, most: int | None) -> list[str]:
@@ -262,3 +189,65 @@ def _duration(seconds: float) -> str:
     if seconds < 5400:
         return f"{seconds / 60:.0f} minutes"
     return f"{seconds / 3600:.1f} hours"
+
+
+def show_result(folder: Path, console: Console | None = None) -> None:
+    """Print the loss of every cell, as a matrix where the grid has two axes, and where the tables are."""
+    console = console or Console()
+    cells = trials_and_cells.read_table(folder / layout.CELLS)
+    study = files.read_json(folder / layout.STUDY) or {}
+    axes = [column for column in study["axes"] if cells[column].nunique() > 1]
+    loss = "test_loss" if cells["test_loss"].notna().any() else "val_loss"
+    by = f", by {axes[0]} (rows) and {axes[1]}" if len(axes) == 2 else ""
+    console.print(f"{loss} of the tuned cells{by}", highlight=False)
+    console.print(_matrix(cells, axes, loss) if len(axes) == 2 else _list(cells, axes, loss))
+    untuned = cells["val_loss"].isna().sum()
+    if untuned:
+        console.print(f"[yellow]{untuned} cells have no finished trial; see {folder / layout.TRIALS}.[/]")
+    edges = cells["flags"].astype(object).fillna("").astype(str).str.contains(SEARCH_EDGE).sum()
+    if edges:
+        console.print(f"[yellow]{edges} of {len(cells)} cells have their optimum at an edge of the search space.[/]")
+    if sentence := _certified_share(cells):
+        console.print(escape(sentence), highlight=False, soft_wrap=True)
+    console.print(f"Tables: {folder / layout.TRIALS}, {folder / layout.CELLS}")
+    console.print(f"Next:   python -m mnist_scaling.fit {layout.name_argument(folder)}", highlight=False)
+
+
+def _certified_share(cells: pd.DataFrame) -> str:
+    """How many cells are certified tuned, and which limits of ranges their settings reach; empty where none is judged.
+
+    docs/tuning.md has the certificate.
+    """
+    judged = cells.reindex(columns=["tuned", "limits"])
+    judged = judged[judged["tuned"].isin([YES, NO])]
+    if judged.empty:
+        return ""
+    done = f"{(judged['tuned'] == YES).sum()} of {len(judged)} cells are certified tuned"
+    reached = Counter(column for text in judged["limits"].dropna() for column in str(text).split(";"))
+    if not reached:
+        return f"{done}."
+    where = ", ".join(f"{column} is at its limit in {n} cell{'s' * (n != 1)}" for column, n in reached.items())
+    return f"{done} within limits: {where}."
+
+
+def _matrix(cells: pd.DataFrame, axes: list[str], loss: str) -> Table:
+    rows, columns = axes
+    table = Table()
+    table.add_column(rows, justify="right")
+    wide = cells.pivot_table(index=rows, columns=columns, values=loss, dropna=False)
+    for value in wide.columns:
+        table.add_column(escape(_number(value)), justify="right")
+    for value, losses in wide.iterrows():
+        table.add_row(escape(str(value)), *(f"{x:.4f}" if pd.notna(x) else "–" for x in losses))
+    return table
+
+
+def _list(cells: pd.DataFrame, axes: list[str], loss: str) -> Table:
+    columns = [*axes, "n_params", "n_seen", loss, "n_trials", "n_repeats"]
+    table = Table()
+    for column in columns:
+        table.add_column(column, justify="right")
+    for row in cells[columns].to_dict("records"):
+        values = (f"{v:.4f}" if isinstance(v, float) and v % 1 else escape(_number(v)) for v in row.values())
+        table.add_row(*values)
+    return table

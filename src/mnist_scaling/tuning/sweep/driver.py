@@ -13,19 +13,16 @@ from typing import TYPE_CHECKING, Any
 from mnist_scaling.study import files, layout
 from mnist_scaling.study.vocabulary import FAILED, TRIAL
 from mnist_scaling.tuning.cell import transfer
-from mnist_scaling.tuning.grid.partitioning import Cell
-from mnist_scaling.tuning.sweep import write_tables
-from mnist_scaling.tuning.sweep.cell_state import CellState, Method
+from mnist_scaling.tuning.grid.composition import Cell
+from mnist_scaling.tuning.sweep import study_tables
 from mnist_scaling.tuning.sweep.ledger import Ledger
-from mnist_scaling.tuning.sweep.progress import CellLeft, StudyProgress, polling
-from mnist_scaling.tuning.sweep.queue import Queue
-from mnist_scaling.tuning.sweep.silence import Silence
+from mnist_scaling.tuning.sweep.next_jobs import CellState, Method, Queue
+from mnist_scaling.tuning.sweep.progress import CellLeft, StallWatch, StudyProgress
 from mnist_scaling.tuning.workers import faults
-from mnist_scaling.tuning.workers.job import Job, Outcome
-from mnist_scaling.tuning.workers.workers import Workers
+from mnist_scaling.tuning.workers.job import Job, Outcome, Workers
 
 if TYPE_CHECKING:
-    from mnist_scaling.tuning.mirror import Mirror
+    from mnist_scaling.tuning.optuna_mirror import Mirror
 
 _WAIT_SECONDS = 10.0
 """Time without an ended job after which the tables are looked at all the same."""
@@ -68,10 +65,9 @@ class Driver:
         self.parents = {name: [self.cells[cell.name] for cell in found[name]] for name in self.cells}
         self._n_trials = method.effort.n_trials
         self._running: dict[Future[Outcome], Job] = {}
-        self._kept: set[Future[Outcome]] = set()
         self._failed: list[Job] = []
         self._fault: str | None = None
-        self._silence = Silence()
+        self._stall_watch = StallWatch()
         self._written, self._writing = 0.0, 0.0
 
     def is_finished(self) -> bool:
@@ -83,7 +79,7 @@ class Driver:
         for cell in self.cells.values():
             cell.certify()
         known = files.read_json(self.folder / layout.STUDY) or self._provenance
-        write_tables.write(self.folder, self.ledger.rows, known)
+        study_tables.write(self.folder, self.ledger.rows, known)
 
     def run(self, workers: Workers) -> None:
         """Tune until every cell has its trials and its repeats; finished runs are never made again.
@@ -114,10 +110,7 @@ class Driver:
 
     def _fill(self) -> bool:
         """Hand over jobs while there is room; whether any job is under way."""
-        # It raises where the workers themselves have ended, also while a fault's last runs are waited for.
-        room = self._workers.room()
-        if self._fault is not None:
-            room = 0
+        room = self._workers.room() if self._fault is None else 0
         for cell in self._queue.tuning():
             if room is not None and room <= 0:
                 break
@@ -135,55 +128,49 @@ class Driver:
 
     def _submit(self, jobs: Sequence[Job], room: int | None) -> int | None:
         for job in jobs:
-            self._silence.started(job.folder)
+            self._stall_watch.started(job.folder)
             self._running[self._workers.submit(job)] = job
         return None if room is None else room - len(jobs)
 
     def _ended(self) -> list[tuple[Job, Outcome]]:
         """Jobs that ended, their records kept; may be empty after some seconds."""
-        with contextlib.nullcontext() if self._workers.isolates else polling(self._look):
-            self._workers.flush()
+        self._workers.flush(self._look)
         done = wait(self._running, _WAIT_SECONDS, FIRST_COMPLETED).done
-        ended = [(future, self._running[future]) for future in self._running if future in done]
-        for future, job in ended:
-            self._keep(future, job)
-            del self._running[future]
-            self._kept.discard(future)
-        self._say_if_silent()
-        return [(job, future.result()) for future, job in ended]
+        ended = [(job, future.result()) for future, job in self._running.items() if future in done]
+        for job, outcome in ended:
+            self._keep(job, outcome)
+        self._running = {future: job for future, job in self._running.items() if future not in done}
+        self._say_if_stalled()
+        return ended
 
     def _look(self) -> None:
         """Keep the records that are there while a round goes on, so that a kill loses none of them."""
         with contextlib.suppress(Exception):  # it is tried again when the round is over, and raises there
             for future, job in self._running.items():
                 if future.done():
-                    self._keep(future, job)
-        self._say_if_silent()
+                    self._keep(job, future.result())
+        self._say_if_stalled()
 
-    def _keep(self, future: Future[Outcome], job: Job) -> None:
-        """Write a run's record, if it left one, and tell who watches."""
-        outcome = future.result()
-        if future in self._kept:
-            return
-        self._silence.ended(job.folder)
-        if outcome.record is not None:
+    def _keep(self, job: Job, outcome: Outcome) -> None:
+        """Write a run's record, if it left one and it is not there yet, and tell who watches."""
+        self._stall_watch.ended(job.folder)
+        if outcome.record is not None and self.ledger.row(job) is None:
             self.ledger.keep(job, outcome)
             self._show(job)
-        self._kept.add(future)
 
     def _show(self, job: Job) -> None:
         row = self.ledger.row(job) or {}
         self.progress.seen(job.stage, job.cell, row.get("seconds"), row.get("val_loss"))
         if self._mirror is not None and job.stage == TRIAL:
             cell = self.cells[job.cell].cell
-            self._mirror.add(cell, next(t for t in self.ledger.trials(cell) if t.index == job.index))
+            self._mirror.show([(cell, self.ledger.trials(cell))])
 
     def _settle(self, ended: Sequence[tuple[Job, Outcome]]) -> None:
         """Go on from jobs that ended. A run without a record is tried once more, alone, then recorded as failed."""
-        lost = [(job, outcome.error) for job, outcome in ended if outcome.record is None]
-        self._fault = self._fault or next((error for _, error in lost if faults.is_text(error)), None)
+        unrecorded = [(job, outcome.error) for job, outcome in ended if outcome.record is None]
+        self._fault = self._fault or next((error for _, error in unrecorded if faults.is_text(error)), None)
         again: list[Job] = []
-        for job, error in lost if self._fault is None else ():  # after a fault the resumed sweep makes them again
+        for job, error in unrecorded if self._fault is None else ():  # after a fault the resumed sweep makes them again
             if job.alone:
                 self.ledger.fail(job, self.cells[job.cell].cell.values, error)
                 self._show(job)
@@ -191,7 +178,7 @@ class Driver:
                 again.append(replace(job, alone=True))
         for job, _ in ended:
             cell = self.cells[job.cell]
-            if job.folder not in [other.folder for other in again]:
+            if all(other.folder != job.folder for other in again):
                 cell.running = [other for other in cell.running if other.folder != job.folder]
                 cell.changed()
         self._judge([job for job, _ in ended if self.ledger.row(job) is not None])
@@ -214,15 +201,15 @@ class Driver:
             self.ledger.delete(self.cells[job.cell].cell, job.stage, job.index)
         raise RuntimeError(f"{len(self._failed)} runs in a row failed, the first with:\n{error}")
 
-    def _say_if_silent(self) -> None:
-        if (word := self._silence.message()) is not None:
+    def _say_if_stalled(self) -> None:
+        if (word := self._stall_watch.message()) is not None:
             self.progress.console.print(word, highlight=False, soft_wrap=True)
 
     def _write_tables(self, seldom: bool = False) -> None:
         start = time.monotonic()
         if seldom and start - self._written < max(_TABLES_SHARE * self._writing, 1.0):
             return
-        write_tables.write(self.folder, self.ledger.rows, self._provenance)
+        study_tables.write(self.folder, self.ledger.rows, self._provenance)
         self.progress.line()
         self._written = time.monotonic()
         self._writing = self._written - start

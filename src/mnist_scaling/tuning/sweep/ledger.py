@@ -1,23 +1,58 @@
-"""The records of a study: read once, written as runs end, and each of them known to be of its own cell."""
+"""The records of a study, in a folder that one sweep holds: read once, written as runs end, each of its own cell."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
+import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import files, identity, layout, missing, records
 from mnist_scaling.study.files import DamagedFileError
 from mnist_scaling.study.vocabulary import FAILED, NOTES, RANGES, TRIAL
-from mnist_scaling.tuning.cell import repeats, trial
-from mnist_scaling.tuning.cell.repeats import LAST, Repeat
-from mnist_scaling.tuning.cell.trial import Trial
-from mnist_scaling.tuning.grid.partitioning import Cell
-from mnist_scaling.tuning.workers import faults
+from mnist_scaling.tuning.cell.trial import LAST, RepeatRun, Trial, repeat_from_record, trial_from_record
+from mnist_scaling.tuning.grid.composition import Cell
 from mnist_scaling.tuning.workers.job import Job, Outcome
+from mnist_scaling.tuning.workers.perform import write_record
+
+
+@contextlib.contextmanager
+def opened(folder: Path) -> Iterator[None]:
+    """Make a study's folder and hold its lock: a study takes one sweep at a time.
+
+    Raises
+    ------
+    InputError
+        When nothing can be kept in the folder, or another process holds the lock.
+    """
+    lock, owner = FileLock(folder / layout.LOCK), folder / layout.OWNER
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        who = owner.read_text() if owner.exists() else "another process"
+        raise InputError(
+            f"A study takes one sweep at a time, but {who} is running {folder}: wait for it, or give "
+            "this one another `name=`."
+        ) from error
+    except OSError as error:
+        raise InputError(
+            f"The study's folder must be writable, but {folder} is not ({error.strerror}): mend its permissions, or "
+            "run from another directory."
+        ) from error
+    with lock:
+        owner.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+        try:
+            yield
+        finally:
+            owner.unlink(missing_ok=True)
 
 
 class Ledger:
@@ -46,7 +81,7 @@ class Ledger:
         self.rows: dict[Path, dict[str, Any]] = found.rows
         """A run's folder to its row."""
         self._trials: dict[Path, dict[int, Trial]] = {place: {} for place in self._cells}
-        self._repeats: dict[Path, dict[int, Repeat]] = {place: {} for place in self._cells}
+        self._repeats: dict[Path, dict[int, RepeatRun]] = {place: {} for place in self._cells}
         for path, record in found.records.items():
             if path.parent in self._cells:
                 try:
@@ -71,16 +106,16 @@ class Ledger:
         is_trial = record["stage"] == TRIAL
         _check(path, record["config"], cell, () if is_trial else ("seed", LAST))
         if is_trial:
-            self._trials[path.parent][record["number"]] = trial.from_record(record, cell.space)
+            self._trials[path.parent][record["number"]] = trial_from_record(record, cell.space)
         else:
-            self._repeats[path.parent][record["number"]] = repeats.from_record(record, cell.space)
+            self._repeats[path.parent][record["number"]] = repeat_from_record(record, cell.space)
 
     def trials(self, cell: Cell) -> list[Trial]:
-        """A cell's finished trials, in the order of their places."""
+        """A cell's finished trials, in the order of their numbers."""
         known = self._trials[self.folder / cell.folder]
         return [known[index] for index in sorted(known)]
 
-    def repeats(self, cell: Cell) -> list[Repeat]:
+    def repeats(self, cell: Cell) -> list[RepeatRun]:
         """A cell's finished repeats, in the order of their numbers."""
         known = self._repeats[self.folder / cell.folder]
         return [known[number] for number in sorted(known)]
@@ -90,9 +125,9 @@ class Ledger:
         return self.rows.get(self.folder / job.folder)
 
     def cell_rows(self, cell: Cell) -> list[dict[str, Any]]:
-        """The rows of a cell's trials, in the order of their places."""
-        places = (self.folder / cell.folder / layout.run_folder(TRIAL, t.index) for t in self.trials(cell))
-        return [self.rows[place] for place in places]
+        """The rows of a cell's trials, in the order of their numbers."""
+        folder = self.folder / cell.folder
+        return [self.rows[folder / layout.run_folder(TRIAL, trial.index)] for trial in self.trials(cell)]
 
     def keep(self, job: Job, outcome: Outcome) -> None:
         """Write what came back of a run into its folder: the record last, and only then its checkpoint is deleted."""
@@ -122,8 +157,7 @@ class Ledger:
 
     def _write(self, folder: Path, record: Mapping[str, Any]) -> None:
         files.remove_leftovers(folder / layout.RESULT)  # of a sweep that was killed
-        faults.retry(lambda: files.write_sealed(folder / layout.RESULT, record))
-        (folder / layout.CHECKPOINT).unlink(missing_ok=True)
+        write_record(folder, record)
         cell = self._cells[folder.parent]
         self._note(folder, record)
         self.rows[folder] = records.row(record, cell.axes, cell.space)
@@ -147,15 +181,6 @@ def _check(path: Path, config: Mapping[str, Any], cell: Cell, varying: Sequence[
             f"A record must be its study's own, but {path / layout.RESULT} differs from cell '{cell.name}': "
             f"{', '.join(found)}; move it away, or set the configuration back."
         )
-
-
-def known_axes(folder: Path) -> list[str] | None:
-    """`records.known_axes`; a damaged study.json is set aside, and the sweep writes it anew."""
-    try:
-        return records.known_axes(folder)
-    except DamagedFileError as error:
-        files.set_aside(error, "and is written anew")
-        return records.known_axes(folder)
 
 
 def _warn(sentence: str) -> None:

@@ -1,11 +1,9 @@
-"""What a person sees while a study or a single run goes on: the time left first, how far it is, the best loss."""
+"""What a person sees while a study goes on: the time left, how far it is, the best loss, and when no run ends."""
 
 from __future__ import annotations
 
-import contextlib
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import exp
 from typing import Self
@@ -16,10 +14,14 @@ from rich.text import Text
 
 from mnist_scaling.study.vocabulary import REPEAT, TRIAL
 
-_POLL_SECONDS = 0.5
+LEAST_SECONDS = 120.0
+"""Time without an ended run after which a message is printed, unless the runs of this study take long."""
 
-_LINE_SECONDS = 10.0
-"""Seconds between lines about a single run where there is no terminal to redraw."""
+_TIMES_LONGEST = 3.0
+"""The message waits for this many times the longest run so far, where that is longer."""
+
+_NAMED = 4
+"""Runs that the message names."""
 
 BUSY = 1.9
 """Seconds that a run takes per predicted second (`Task.cost`) while every core is busy: LOG.md, 2026-11-24."""
@@ -27,8 +29,8 @@ BUSY = 1.9
 _PRIOR_SECONDS = 10.0
 """Weight of `BUSY` against what is measured: seconds of the clock."""
 
-_DRAWING_SHARE = 20
-"""The bar is drawn again only after this many times the time that it takes."""
+_DRAW_SECONDS = 0.2
+"""Least time between two drawings: each passes over all cells."""
 
 _MEMORY_SECONDS, _MEMORY_SHARE = 30.0, 0.25
 """Memory of `Throughput`: this many seconds, or this share of the time so far where that is longer."""
@@ -102,20 +104,7 @@ class Throughput:
         self._at = elapsed
 
 
-class _Shown:
-    """Draws a bar from the beginning of a `with` block to its end."""
-
-    _bar: Progress
-
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._bar.stop()
-
-
-class StudyProgress(_Shown):
+class StudyProgress:
     """One bar over all runs of a study, measured in work, so that the time left means something.
 
     The time left is max(W / v, longest / (v / workers)). W is the work that is left: runs times their predicted
@@ -150,13 +139,15 @@ class StudyProgress(_Shown):
             disable=not self.console.is_terminal,
         )
         self._task = self._bar.add_task("", total=1.0, text=self._text())
-        self._drawing = 0.0
         self._draw()
 
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
     def __exit__(self, *error: object) -> None:
-        if self._stale:
-            self._draw()
-        super().__exit__(*error)
+        self._draw()
+        self._bar.stop()
 
     def seen(self, stage: str, cell: str, seconds: float | None, val_loss: float | None) -> None:
         """Count a finished run.
@@ -183,8 +174,7 @@ class StudyProgress(_Shown):
         if stage == TRIAL and val_loss is not None and (self.best is None or val_loss < self.best[0]):
             self.best = (val_loss, cell)
         self._stale = True
-        # A sum over all cells for every run would be quadratic in their number.
-        if time.monotonic() - self._drawn >= _DRAWING_SHARE * self._drawing:
+        if time.monotonic() - self._drawn >= _DRAW_SECONDS:
             self._draw()
 
     def line(self) -> None:
@@ -206,15 +196,12 @@ class StudyProgress(_Shown):
 
     def _draw(self) -> None:
         """Work out what is left, and redraw the bar."""
-        start = time.monotonic()
         self._expect()
         self._bar.update(self._task, completed=self._share(), text=self._text())
         self._drawn = time.monotonic()
-        self._drawing = self._drawn - start
 
     def _expect(self) -> None:
-        self._ends = time.monotonic() + self.seconds_left()
-        self._stale = False
+        self._ends, self._stale = time.monotonic() + self.seconds_left(), False
 
     def _share(self) -> float:
         """Share of the work that is done."""
@@ -235,51 +222,6 @@ class StudyProgress(_Shown):
         return longer if len(longer) <= room else text
 
 
-class RunProgress(_Shown):
-    """What a person sees of one run: a bar on a terminal, a line now and then elsewhere.
-
-    Parameters
-    ----------
-    about : str
-        What is trained, for the first line.
-    console : rich Console, optional
-    """
-
-    def __init__(self, about: str, console: Console | None = None) -> None:
-        self.console = console or Console()
-        self.console.print(about, highlight=False, soft_wrap=True)
-        self._started = self._printed = time.monotonic()
-        self._text = ""
-        self._left = "          "
-        self._bar = Progress(
-            _TimeLeft(lambda: self._left),
-            BarColumn(bar_width=20),
-            TextColumn("{task.fields[text]}"),
-            console=self.console,
-            disable=not self.console.is_terminal,
-            transient=True,
-        )
-        self._task = self._bar.add_task("", total=1.0, text="")
-
-    def seen(self, step: int, total: int, loss: float) -> None:
-        """Show how far the run is.
-
-        Parameters
-        ----------
-        step, total : int
-            Steps taken, and to be taken at the most.
-        loss : float
-            Mean training loss of the last steps.
-        """
-        now = time.monotonic()
-        self._left = f"{clock((now - self._started) * max(total - step, 0) / step)} left"
-        self._text = f"step {step:,} of {total:,} · training loss {loss:.4f}"
-        self._bar.update(self._task, completed=step / total, text=self._text)
-        if not self.console.is_terminal and now - self._printed >= _LINE_SECONDS:
-            self.console.print(f"{self._left} · {self._text}", highlight=False, soft_wrap=True)
-            self._printed = now
-
-
 class _TimeLeft(ProgressColumn):
     """The time left, asked for at every redraw, so that it counts down between runs."""
 
@@ -295,27 +237,59 @@ class _TimeLeft(ProgressColumn):
         return Text(self._ask(), style="bold")
 
 
+class StallWatch:
+    """Keeps track of how long no run has ended, and of the runs that the sweep waits for.
+
+    Parameters
+    ----------
+    clock : callable
+        Seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._started: dict[str, float] = {}
+        self._longest = 0.0
+        self._restart()
+
+    def _restart(self) -> None:
+        self._since = self._clock()
+        self._next = max(LEAST_SECONDS, _TIMES_LONGEST * self._longest)
+
+    def started(self, run: str) -> None:
+        """Note that a run was handed over."""
+        if not self._started:
+            self._restart()
+        self._started[run] = self._clock()
+
+    def ended(self, run: str) -> None:
+        """Note that a run ended, or died."""
+        begun = self._started.pop(run, None)
+        if begun is not None:
+            self._longest = max(self._longest, self._clock() - begun)
+            self._restart()
+
+    def message(self) -> str | None:
+        """What to print now, or None. The first comes after some minutes, each further one after twice the time."""
+        now = self._clock()
+        if not self._started or now - self._since < self._next:
+            return None
+        self._next *= 2
+        oldest = sorted(self._started.items(), key=lambda item: item[1])
+        names = [f"{run} for {_minutes(now - begun)}" for run, begun in oldest[:_NAMED]]
+        more = f" and {len(oldest) - _NAMED} more" if len(oldest) > _NAMED else ""
+        return (
+            f"No run has ended for {_minutes(now - self._since)}. Waiting for {', '.join(names)}{more}. If one hangs, "
+            "end its process: the run is tried once more."
+        )
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min"
+
+
 def clock(seconds: float) -> str:
     """Seconds as m:ss, or as h:mm:ss from an hour on."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
-@contextlib.contextmanager
-def polling(look: Callable[[], None]) -> Iterator[None]:
-    """Call `look` every half second in the background: a launcher says nothing until its batch is done."""
-    stop = threading.Event()
-
-    def loop() -> None:
-        while not stop.wait(_POLL_SECONDS):
-            look()
-
-    thread = threading.Thread(target=loop, daemon=True, name="progress")
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-        look()

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import threading
 from concurrent.futures import CancelledError, Future
 from typing import Any
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.tuning.workers import futures
+from mnist_scaling.tuning.workers import cluster
 from mnist_scaling.tuning.workers.faults import MachineError
-from mnist_scaling.tuning.workers.job import Outcome
-from mnist_scaling.tuning.workers.parcel import Parcel
+from mnist_scaling.tuning.workers.job import Outcome, Parcel
+from mnist_scaling.tuning.workers.perform import end_when
 
 _CONNECT_SECONDS = 10
 """How long a scheduler may take to answer, at the start and after its connection was lost."""
-
-_ORPHAN_CHECK_SECONDS = 2.0
 
 
 class Dask:
@@ -28,7 +24,7 @@ class Dask:
         Of a scheduler, such as ``tcp://node1:8786``; None starts a cluster of this machine's processes.
     n_workers : int
         Processes of a cluster that is started here.
-    cluster : callable, optional
+    make_cluster : callable, optional
         Makes a cluster of another kind, such as ``dask_jobqueue.SLURMCluster``; in place of an address.
 
     Raises
@@ -37,19 +33,19 @@ class Dask:
         When Dask is not installed, or no scheduler answers.
     """
 
-    def __init__(self, address: str | None, n_workers: int, cluster: Any = None) -> None:
+    def __init__(self, address: str | None, n_workers: int, make_cluster: Any = None) -> None:
         try:
             import dask
 
             from distributed import Client, LocalCluster
         except ImportError as error:
-            raise futures.missing("distributed", "dask") from error
+            raise cluster.missing("distributed", "dask") from error
         self._cluster: Any = None
         # The scheduler would run a job whose worker died up to three times more; the sweep decides that. A scheduler
         # that runs already has a setting of its own (docs/scaling_out.md).
         with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
-            if cluster is not None:
-                self._cluster = cluster()
+            if make_cluster is not None:
+                self._cluster = make_cluster()
                 self._cluster.scale(n_workers)
                 print(f"Waiting for the first of {n_workers} workers.", flush=True)
                 self._cluster.wait_for_workers(1)
@@ -114,20 +110,18 @@ class Dask:
 
 
 def _carry_out(task: bytes, parcel: Parcel) -> Outcome:
-    """Run a job in a worker, which ends with it once the sweep has gone: no thread of Python can be ended alone."""
+    """Run a job in a worker, which ends with it once the sweep has gone."""
     from distributed import get_worker
 
-    worker, ended = get_worker(), threading.Event()
+    worker = get_worker()
     key = worker.get_current_task()
 
-    def watch() -> None:
-        while not ended.wait(_ORPHAN_CHECK_SECONDS):
-            known = worker.state.tasks.get(key)
-            if (known is None or known.state == "cancelled") and worker.nanny:  # which starts another process
-                os._exit(1)
+    def is_gone() -> bool:
+        known = worker.state.tasks.get(key)
+        return (known is None or known.state == "cancelled") and bool(worker.nanny)  # which starts another process
 
-    threading.Thread(target=watch, daemon=True, name="orphan-watch").start()
+    over = end_when(is_gone)
     try:
-        return futures.carry_out(task, parcel)
+        return cluster.carry_out(task, parcel)
     finally:
-        ended.set()
+        over.set()

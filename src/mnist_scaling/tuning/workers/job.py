@@ -1,15 +1,33 @@
-"""What goes to a worker, one run, and what comes back of it: plain values that any process can read."""
+"""A job, which is one run: as the sweep asks for it, as it travels to any worker, and what comes back of it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+import copy
+import os
+import socket
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from mnist_scaling import config
+from mnist_scaling.config import RunConfig
+from mnist_scaling.study import layout
+from mnist_scaling.tuning import task
+from mnist_scaling.tuning.task import Task
+from mnist_scaling.tuning.workers import faults
+
+_PLACES = ("data.dir", "data.path", "init_from")
+"""Config keys that name a place, which may be another one at a worker; a record has the sweep's."""
 
 
 @dataclass(frozen=True)
 class Pruning:
-    """What a worker needs to judge a trial's reports, without a storage (`tuning.cell.pruning.stopped`)."""
+    """What a worker needs to judge a trial's reports (`cell.optuna_objects.stopped`)."""
 
     pruner: dict[str, Any]
     """Node of ``hydra/sweeper/pruner`` as plain values."""
@@ -33,7 +51,7 @@ class Job:
     """What turns the cell's run into this one: config key to plain value, the tuned keys and the seed."""
     stage: str
     index: int
-    """Place within the cell, from 0: of the trial, or of the repeat."""
+    """Number within the cell, from 0: of the trial, or of the repeat."""
     seed: int
     origin: str
     """Where the setting of a trial comes from."""
@@ -62,3 +80,124 @@ class Outcome:
     """Why there is no record; `faults.is_text` tells a fault of the machine."""
     files: dict[str, bytes] = field(default_factory=dict)
     """Further files of the run's folder, such as weights, by name: to be written before the record."""
+
+
+class Workers:
+    """Where jobs run: this machine's processes, a cluster's workers, or rounds of any Hydra launcher."""
+
+    isolates = True
+    """Whether a job that kills its process takes no other job with it."""
+
+    def room(self) -> int | None:
+        """How many jobs to hand over now; None for any number."""
+        raise NotImplementedError
+
+    def count(self) -> int | None:
+        """Runs that go on side by side, for the time that is left; None where unknown."""
+        raise NotImplementedError
+
+    def submit(self, job: Job) -> Future[Outcome]:
+        """Hand over a job; its future has an outcome whatever happens, and never an exception."""
+        raise NotImplementedError
+
+    def flush(self, look: Callable[[], None]) -> None:
+        """Run what was handed over, where jobs go in rounds, and `look` now and then; elsewhere nothing is to do."""
+
+    def close(self) -> None:
+        """End whatever is running."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+@dataclass(frozen=True)
+class Application:
+    """The Hydra application whose runs these are."""
+
+    context: HydraContext
+    config: DictConfig
+    main: TaskFunction
+
+    @property
+    def task(self) -> Task:
+        """What it trains."""
+        return task.of(self.main)
+
+    @property
+    def folder(self) -> Path:
+        """The study's folder, absolute."""
+        return Path(str(self.config.hydra.sweep.dir)).absolute()
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """A job as it travels: with everything that a worker needs which shares nothing with the sweep but the program."""
+
+    job: Job
+    values: Mapping[str, Any]
+    """Every config key of the run."""
+    folder: str
+    """The run's own, absolute, as the sweep has made it."""
+    places: Mapping[str, str]
+    """Config keys of `_PLACES` with the sweep's absolute paths."""
+    weights: bytes | None = None
+    """The file of the weights that the run starts from, for a worker that may not find it."""
+    host: str = field(default_factory=socket.gethostname)
+    """The sweep's."""
+    owner: int | None = None
+    """Process of the sweep, with which a worker on its host is to end; None where a cluster sees to that."""
+
+    @property
+    def is_at_home(self) -> bool:
+        """Whether this process is on the sweep's host."""
+        return self.host == socket.gethostname()
+
+
+class Packer:
+    """Makes parcels of an application's jobs.
+
+    Parameters
+    ----------
+    application : Application
+    far : bool
+        Whether workers may be on other hosts, and outlive the sweep.
+    """
+
+    def __init__(self, application: Application, far: bool = False) -> None:
+        self._application, self._far, self._folder = application, far, application.folder
+        self._composed: dict[tuple[str, ...], DictConfig] = {}
+
+    def pack(self, job: Job) -> Parcel | Outcome:
+        """A job with all of its values; its folder is made. What keeps it from that is the job's outcome."""
+        try:
+            return self._pack(job)
+        except Exception as error:  # a rule that a setting breaks, weights that are gone, a disk that is full
+            return Outcome(None, faults.as_text(error))
+
+    def _pack(self, job: Job) -> Parcel:
+        values = {**self._values(job), "trial.stage": job.stage}
+        folder = self._folder / job.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        places = {key: str(Path(values[key]).absolute()) for key in _PLACES if values.get(key) is not None}
+        weights = None
+        if self._far and "init_from" in places:
+            weights = (Path(places["init_from"]) / layout.WEIGHTS).read_bytes()
+        owner = None if self._far else os.getpid()
+        # What the values are made of stays here.
+        return Parcel(replace(job, overrides=(), values=None), values, str(folder), places, weights, owner=owner)
+
+    def _values(self, job: Job) -> dict[str, Any]:
+        """Plain values take their place in the cell's own; where one follows another, the whole run is composed."""
+        if job.values is not None:
+            return {**job.values, **job.settings}
+        if job.overrides not in self._composed:
+            app = self._application
+            self._composed[job.overrides] = app.context.config_loader.load_sweep_config(app.config, [*job.overrides])
+        cfg = copy.deepcopy(self._composed[job.overrides])
+        with open_dict(cfg):
+            for key, value in job.settings.items():
+                OmegaConf.update(cfg, key, value)
+        return config.flatten(asdict(config.build(RunConfig, cfg)))

@@ -13,15 +13,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing import forkserver, get_context
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from types import TracebackType
+from typing import Self
 
 import cloudpickle
 
 from mnist_scaling.tuning.workers import faults
-from mnist_scaling.tuning.workers.job import Job, Outcome
-from mnist_scaling.tuning.workers.parcel import Packer, Parcel
+from mnist_scaling.tuning.workers.job import Application, Job, Outcome, Packer, Parcel, Workers
 from mnist_scaling.tuning.workers.perform import perform
-from mnist_scaling.tuning.workers.workers import Application
 
 _STOP_SECONDS = 5.0
 
@@ -31,7 +29,7 @@ _IS_FORKED = sys.platform == "linux"
 _CONTEXT = get_context("forkserver") if _IS_FORKED else get_context("spawn")
 
 
-class LocalWorkers:
+class LocalWorkers(Workers):
     """Processes of this machine, one job each at a time, handed the next as soon as it is free.
 
     Every process has a pipe and a thread of its own and shares no lock with another, so that one that is killed at any
@@ -46,8 +44,6 @@ class LocalWorkers:
     gpus : sequence of str
         One for each process, in turn; none leaves that to CUDA.
     """
-
-    isolates = True
 
     def __init__(self, application: Application, n: int, gpus: Sequence[str] = ()) -> None:
         task = cloudpickle.dumps(application.task)
@@ -82,10 +78,7 @@ class LocalWorkers:
         finally:
             self._idle.put(process)
 
-    def flush(self) -> None:
-        """Nothing: every job is run as it comes."""
-
-    def __enter__(self) -> LocalWorkers:
+    def __enter__(self) -> Self:
         """Import what runs need, in the background, while the sweep gets ready."""
         if _IS_FORKED:
             forkserver.set_forkserver_preload([__name__, *self._preload])
@@ -96,9 +89,7 @@ class LocalWorkers:
             self._idle.put(process)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         """End all processes: idle ones by themselves, others at once."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         for process in self._processes:

@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,7 @@ from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import CONTROL, FAILED, NOTES, RANGES, TRIAL
 from mnist_scaling.tuning.task import Task
 from mnist_scaling.tuning.workers import faults
-from mnist_scaling.tuning.workers.job import Job, Outcome
-from mnist_scaling.tuning.workers.parcel import Parcel
+from mnist_scaling.tuning.workers.job import Job, Outcome, Parcel
 
 _ORPHAN_CHECK_SECONDS = 2.0
 
@@ -78,12 +77,12 @@ class _Judge:
         """What the pruner noted on the trial."""
 
     def __call__(self, number: int, loss: float) -> bool:
-        from mnist_scaling.tuning.cell import pruning  # it imports optuna, which only such trials need
+        from mnist_scaling.tuning.cell import optuna_objects  # it imports optuna, which only such trials need
 
         assert self._job.pruning is not None
         assert number == len(self._reports) + 1, "reports are numbered from 1"
         self._reports.append(loss)
-        stop, self.notes = pruning.stopped(self._job.pruning, self._job.index, self._reports)
+        stop, self.notes = optuna_objects.stopped(self._job.pruning, self._job.index, self._reports)
         # The control shows what an untuned grid would measure: it runs to its end, but later trials are judged by it.
         return stop and self._job.origin != CONTROL
 
@@ -132,7 +131,7 @@ def _plain(outcome: TrainResult) -> dict[str, Any]:
     return result
 
 
-def write_record(folder: Path, record: dict[str, Any]) -> None:
+def write_record(folder: Path, record: Mapping[str, Any]) -> None:
     """Write a run's record, and only then delete its checkpoint: a kill in between loses neither."""
     faults.retry(lambda: files.write_sealed(folder / layout.RESULT, record))
     (folder / layout.CHECKPOINT).unlink(missing_ok=True)
@@ -172,17 +171,28 @@ def _left(folder: Path) -> dict[str, bytes]:
 @functools.cache
 def _end_with(owner: int) -> None:
     """End this process when the sweep's is gone: a killed sweep's workers would train on for ever."""
-    if owner == os.getpid():
-        return
+
+    def is_gone() -> bool:
+        try:
+            os.kill(owner, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:  # it lives, under another user
+            pass
+        return False
+
+    if owner != os.getpid():
+        end_when(is_gone)
+
+
+def end_when(is_gone: Callable[[], bool]) -> threading.Event:
+    """End this process once nobody waits for it, until the event is set: no thread of Python can be ended alone."""
+    over = threading.Event()
 
     def watch() -> None:
-        while True:
-            time.sleep(_ORPHAN_CHECK_SECONDS)
-            try:
-                os.kill(owner, 0)
-            except ProcessLookupError:
+        while not over.wait(_ORPHAN_CHECK_SECONDS):
+            if is_gone():
                 os._exit(1)
-            except PermissionError:  # it lives, under another user
-                pass
 
     threading.Thread(target=watch, daemon=True, name="orphan-watch").start()
+    return over

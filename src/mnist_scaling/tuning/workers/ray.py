@@ -14,10 +14,9 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.tuning.workers import futures
+from mnist_scaling.tuning.workers import cluster
 from mnist_scaling.tuning.workers.faults import MachineError
-from mnist_scaling.tuning.workers.job import Outcome
-from mnist_scaling.tuning.workers.parcel import Parcel
+from mnist_scaling.tuning.workers.job import Outcome, Parcel
 
 _STOP_SECONDS = 10.0
 
@@ -59,7 +58,7 @@ class Ray:
         if reason is not None:
             self._process.kill()
             if reason == _MISSING:
-                raise futures.missing("ray", "ray")
+                raise cluster.missing("ray", "ray")
             raise InputError(
                 f"`hydra.launcher.address` must be a Ray cluster's that runs, or null to start one, but got "
                 f"{address and self._address}: {reason}"
@@ -154,7 +153,7 @@ class _Answers:
         self._pipe, self._ray = pipe, ray
         self._one_at_a_time = threading.Lock()
         # A task that is tried again by Ray would be the same trial a second time; the sweep decides that.
-        self._run = ray.remote(num_cpus=1, max_retries=0)(futures.carry_out)
+        self._run = ray.remote(num_cpus=1, max_retries=0)(cluster.carry_out)
 
     def give_all(self) -> None:
         """Answer everything that is asked, until None is."""

@@ -9,23 +9,20 @@ from __future__ import annotations
 import contextlib
 import pickle
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from types import TracebackType
 
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 
+from mnist_scaling.config import literal
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import files
-from mnist_scaling.tuning.grid.cell_list import literal
 from mnist_scaling.tuning.task import Task
 from mnist_scaling.tuning.workers import faults
-from mnist_scaling.tuning.workers.job import Job, Outcome
-from mnist_scaling.tuning.workers.parcel import Packer, Parcel
+from mnist_scaling.tuning.workers.job import Application, Job, Outcome, Packer, Parcel, Workers
 from mnist_scaling.tuning.workers.perform import perform
-from mnist_scaling.tuning.workers.workers import Application
 
 _JOB, _OUTCOME = ".job", ".outcome"
 """Files in a run's folder; the first is gone once the job has begun."""
@@ -36,7 +33,7 @@ _LOOK_SECONDS = 1.0
 _Round = Sequence[tuple[Job, Path, Future[Outcome]]]
 
 
-class Rounds:
+class Rounds(Workers):
     """The runs of an application through a launcher.
 
     Parameters
@@ -71,7 +68,7 @@ class Rounds:
         self._round.append((job, folder, future))
         return future
 
-    def flush(self) -> None:
+    def flush(self, look: Callable[[], None]) -> None:
         """Launch the round, wait for all of it, and settle its futures.
 
         Raises
@@ -84,7 +81,7 @@ class Rounds:
             return
         first, self._launched = self._launched, self._launched + len(jobs)
         try:
-            with _watched(jobs):
+            with _watched(jobs, look):
                 done = self._launcher.launch([_overrides(job) for job, _, _ in jobs], first)
             errors = [_error(one) for one in done]
         except Exception as error:
@@ -93,19 +90,10 @@ class Rounds:
                 raise _no_start(error) from error
             text = faults.as_text(error)
             errors = [text if faults.is_text(text) else f"the launcher ended with {text}"] * len(jobs)
-        _settle(jobs)
         for (_, folder, future), said in zip(jobs, errors, strict=True):
             if not future.done():
                 (folder / _JOB).unlink(missing_ok=True)
                 future.set_result(Outcome(None, said))
-
-    def __enter__(self) -> Rounds:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
 
 
 def run_from(folder: Path, task: Task) -> None:
@@ -138,13 +126,14 @@ def _settle(jobs: _Round) -> None:
 
 
 @contextlib.contextmanager
-def _watched(jobs: _Round) -> Iterator[None]:
-    """Take in outcomes while their round goes on."""
+def _watched(jobs: _Round, look: Callable[[], None]) -> Iterator[None]:
+    """Take in outcomes while their round goes on, and when it is over."""
     over = threading.Event()
 
     def watch() -> None:
         while not over.wait(_LOOK_SECONDS):
             _settle(jobs)
+            look()
 
     thread = threading.Thread(target=watch, daemon=True, name="rounds")
     thread.start()
@@ -153,6 +142,8 @@ def _watched(jobs: _Round) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
+        _settle(jobs)
+        look()
 
 
 def _error(done: JobReturn) -> str | None:

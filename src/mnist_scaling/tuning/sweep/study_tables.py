@@ -1,25 +1,66 @@
-"""trials.csv and cells.csv from the records of the runs."""
+"""study.json, trials.csv and cells.csv: whether a sweep may join the study in a folder, and its tables written anew."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from optuna.distributions import json_to_distribution
 
-from mnist_scaling.study import files, layout, records
+from mnist_scaling.errors import InputError
+from mnist_scaling.study import files, identity, layout, records
 from mnist_scaling.study.columns import BRANCH, IMPORTANCE, RUN_SEED, column_of
+from mnist_scaling.study.files import DamagedFileError
 from mnist_scaling.study.flags import REPEAT_LOST, SEARCH_EDGE
-from mnist_scaling.study.tables import branches, trials_and_cells
+from mnist_scaling.study.tables import trials_and_cells
 from mnist_scaling.study.tables.trials_and_cells import same
 from mnist_scaling.study.vocabulary import COMPLETE, NO, NOTHING_TUNED, REPEAT, TRIAL, YES
 from mnist_scaling.tuning.cell import certificate
 from mnist_scaling.tuning.grid import search_space
+from mnist_scaling.tuning.grid.composition import Cell
 
-VERSION = 2
-"""Version of a study's records, in its study.json."""
+
+def join(folder: Path, cells: Sequence[Cell], not_yet_known: Iterable[str] = (), program: str = "") -> dict[str, Any]:
+    """Check that cells may join the study in a folder; its identity, for study.json.
+
+    This comes before anything is written, so that a refused sweep leaves nothing behind.
+
+    Parameters
+    ----------
+    folder : Path
+        multirun/<name>.
+    cells : sequence of Cell
+    not_yet_known : iterable of str
+        Config keys that are not compared.
+    program : str
+        What trains the cells (`Task.program`).
+
+    Raises
+    ------
+    InputError
+        When they differ along other axes than the study's cells, or in anything else, or when the study was made by
+        another version or another program.
+    """
+    had, axes = _known_axes(folder), list(cells[0].axes)
+    if had is not None and had != axes:
+        raise InputError(
+            f"A study must keep the axes of its grid, but {folder} has {', '.join(had) or 'none'} "
+            f"and this sweep has {', '.join(axes) or 'none'}: give the new study another `name=`."
+        )
+    mine = replace(identity.of([(cell.settings, cell.ranges, cell.keys) for cell in cells]), program=program)
+    return {identity.IDENTITY: asdict(identity.check(folder, mine, cells[0].defaults, not_yet_known))}
+
+
+def _known_axes(folder: Path) -> list[str] | None:
+    """`records.known_axes`; a damaged study.json is set aside, and the sweep writes it anew."""
+    try:
+        return records.known_axes(folder)
+    except DamagedFileError as error:
+        files.set_aside(error, "and is written anew")
+        return records.known_axes(folder)
 
 
 def write(folder: Path, rows: Mapping[Path, Mapping[str, Any]], provenance: Mapping[str, Any]) -> None:
@@ -41,10 +82,17 @@ def write(folder: Path, rows: Mapping[Path, Mapping[str, Any]], provenance: Mapp
     grid = list(dict.fromkeys(column for cell in cells for column in cell["axes"]))
     tuned = list(dict.fromkeys(column_of(key) for cell in cells for key in cell["space"]))
     ordered = sorted(rows.items(), key=lambda item: (*(_sortable(item[1][a]) for a in grid), str(item[0])))
-    expanded = [row for _, run in ordered for row in branches.expand(run)]
+    expanded = [row for _, run in ordered for row in records.branch_rows(run)]
     axes = [*grid, *([BRANCH] if any(BRANCH in row for row in expanded) else [])]
     devices = sorted({row["device"] for row in rows.values() if row.get("device")})
-    study = {"version": VERSION, "name": folder.name, "axes": axes, "grid": grid, "tuned": tuned, "devices": devices}
+    study = {
+        "version": identity.VERSION,
+        "name": folder.name,
+        "axes": axes,
+        "grid": grid,
+        "tuned": tuned,
+        "devices": devices,
+    }
     files.write_json(folder / layout.STUDY, {**study, **{k: v for k, v in provenance.items() if k not in study}})
 
     trials = trials_and_cells.trials_table(expanded, axes, tuned)
@@ -78,12 +126,12 @@ def _certified(
         for key, mine in runs.items()
     }
     pooled = certificate.pooled_noise([_losses(mine) for mine in repeats.values()])
-    found = []
+    certificates = []
     for row in rows:
         key = _key(row, axes)
         cell = cells[_key(row, [a for a in axes if a != BRANCH])]
-        found.append(_certificate(row, cell, runs[key], repeats[key], pooled))
-    certified = pd.DataFrame(found, index=table.index)
+        certificates.append(_certificate(row, cell, runs[key], repeats[key], pooled))
+    certified = pd.DataFrame(certificates, index=table.index)
     return table.drop(columns=[c for c in certified if c in table]).join(certified)[
         [*table.columns, *(c for c in certified if c not in table)]
     ]

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from mnist_scaling.study.vocabulary import NEIGHBOURS
-from mnist_scaling.tuning.mirror import Mirror, shown, without_password
+from mnist_scaling.tuning.optuna_mirror import Mirror, shown, without_password
 
 from .helpers import InProcess, Study
 
@@ -20,7 +20,7 @@ def sweep(folder: Path, url: str | None = None, n_trials: int = 3) -> None:
     mirror = Mirror(url, folder)
     study = Study(folder, InProcess(), "model.width=4,8", n_trials=n_trials, rule=NEIGHBOURS, mirror=mirror)
     for _ in range(2):
-        mirror.catch_up((cell, study.driver.ledger.trials(cell)) for cell in study.cells)
+        mirror.show(((cell, study.driver.ledger.trials(cell)) for cell in study.cells), again=True)
         study.run()
     mirror.close()
 

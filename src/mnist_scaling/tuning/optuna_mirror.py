@@ -10,7 +10,7 @@ import re
 import secrets
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -22,10 +22,10 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from mnist_scaling.study import files, layout
 from mnist_scaling.study.vocabulary import TRIAL
 from mnist_scaling.tuning.cell.trial import Trial, frozen
-from mnist_scaling.tuning.grid.partitioning import Cell
+from mnist_scaling.tuning.grid.composition import Cell
 
-_PLACE = "index"
-"""User attribute of a trial: its place in its cell."""
+_INDEX = "index"
+"""User attribute of a trial: its number within its cell."""
 
 _PLAIN = re.compile(r"[\w.-]*(:\d+)?(/[\w./-]*)?")
 """Host, port and database that hide nothing."""
@@ -52,48 +52,35 @@ class Mirror:
     def __init__(self, url: str | None, folder: Path) -> None:
         self._url, self._folder = url, folder
         self._storage: BaseStorage | None = None
-        self._studies: dict[str, optuna.Study] = {}
+        self._studies: dict[str, tuple[optuna.Study, set[int]]] = {}
         self._names: set[str] = set()
         self._is_away = False
         self._thread = ThreadPoolExecutor(1, "mirror")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
 
-    def add(self, cell: Cell, trial: Trial) -> None:
-        """Show a finished trial, soon."""
-        self._thread.submit(self._guarded, lambda: self._add(cell, [trial]))
-
-    def catch_up(self, trials: Iterable[tuple[Cell, Sequence[Trial]]]) -> None:
-        """Add what the mirror lacks of all cells' trials, soon."""
-        found = list(trials)
-
-        def add() -> None:
-            for cell, known in found:
-                there = {trial.user_attrs.get(_PLACE) for trial in self._study(cell).get_trials(deepcopy=False)}
-                self._add(cell, [trial for trial in known if trial.index not in there])
-
-        def mended() -> None:
-            try:
-                add()
-            except Exception:
-                if self._url is not None:
-                    raise
-                # A kill or a full disk leaves half a line, at which Optuna stops. All of it is in the records.
-                (self._folder / layout.JOURNAL).unlink(missing_ok=True)
-                self._forget()
-                add()
-
-        self._thread.submit(self._guarded, mended, again=True)
+    def show(self, cells: Iterable[tuple[Cell, Sequence[Trial]]], again: bool = False) -> None:
+        """Add what the storage lacks of these cells' finished trials, soon; after a failure only if asked `again`."""
+        given = list(cells)
+        self._thread.submit(self._guarded, given, again)
 
     def close(self) -> None:
         """Wait until everything is shown."""
         self._thread.shutdown()
 
-    def _guarded(self, step: Callable[[], None], again: bool = False) -> None:
-        """Take a step, unless an earlier one has failed; after a failure say so, once."""
+    def _guarded(self, cells: Sequence[tuple[Cell, Sequence[Trial]]], again: bool) -> None:
+        """Add trials; after a failure say so, once."""
         if self._is_away and not again:
             return
         try:
-            step()
+            try:
+                self._add(cells)
+            except Exception:
+                if self._url is not None or not again:
+                    raise
+                # A kill or a full disk leaves half a line, at which Optuna stops. All of it is in the records.
+                (self._folder / layout.JOURNAL).unlink(missing_ok=True)
+                self._forget()
+                self._add(cells)
             self._is_away = False
         except Exception as error:  # SQLAlchemy and the drivers raise their own types
             if not self._is_away:
@@ -108,25 +95,32 @@ class Mirror:
     def _forget(self) -> None:
         self._storage, self._studies = None, {}
 
-    def _add(self, cell: Cell, trials: Sequence[Trial]) -> None:
-        for trial in trials:
-            shown_trial = frozen(trial, user_attrs={_PLACE: trial.index, "origin": trial.origin})
-            path = self._folder / cell.folder / layout.run_folder(TRIAL, trial.index) / layout.RESULT
-            ended = datetime.fromtimestamp(path.stat().st_mtime)
-            shown_trial.datetime_start = ended - timedelta(seconds=trial.seconds or 0.0)
-            shown_trial.datetime_complete = ended
-            self._study(cell).add_trial(shown_trial)
+    def _add(self, cells: Sequence[tuple[Cell, Sequence[Trial]]]) -> None:
+        for cell, trials in cells:
+            study, there = self._study(cell)
+            for trial in trials:
+                if trial.index in there:
+                    continue
+                shown_trial = frozen(trial, user_attrs={_INDEX: trial.index, "origin": trial.origin})
+                path = self._folder / cell.folder / layout.run_folder(TRIAL, trial.index) / layout.RESULT
+                ended = datetime.fromtimestamp(path.stat().st_mtime)
+                shown_trial.datetime_start = ended - timedelta(seconds=trial.seconds or 0.0)
+                shown_trial.datetime_complete = ended
+                study.add_trial(shown_trial)
+                there.add(trial.index)
 
-    def _study(self, cell: Cell) -> optuna.Study:
+    def _study(self, cell: Cell) -> tuple[optuna.Study, set[int]]:
+        """A cell's study, and which trials it has."""
         if cell.name not in self._studies:
             if self._storage is None:
                 self._storage = _opened(self._url, self._folder)
                 self._names = set(optuna.get_all_study_names(self._storage))
             name = _prefix(self._url, self._folder) + cell.name
             if name in self._names:
-                self._studies[cell.name] = optuna.load_study(study_name=name, storage=self._storage)
+                study = optuna.load_study(study_name=name, storage=self._storage)
             else:
-                self._studies[cell.name] = _begun(name, cell, self._storage)
+                study = _begun(name, cell, self._storage)
+            self._studies[cell.name] = study, {t.user_attrs[_INDEX] for t in study.get_trials(deepcopy=False)}
         return self._studies[cell.name]
 
 

@@ -1,8 +1,9 @@
-"""One cell while its sweep runs: which of its runs are under way, and which jobs are the next."""
+"""Which job is next: the cell whose turn it is (`Queue`), and the runs that this cell lacks (`CellState`)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import insort
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,15 +11,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from mnist_scaling.study import files, layout, records
 from mnist_scaling.study.columns import column_of
-from mnist_scaling.study.tables import branches
+from mnist_scaling.study.tables import trials_and_cells
 from mnist_scaling.study.vocabulary import REPEAT, SAMPLER, TRIAL
-from mnist_scaling.tuning.cell import certificate, next_settings, repeats
+from mnist_scaling.tuning.cell import certificate, next_settings, transfer
 from mnist_scaling.tuning.cell.next_settings import Effort
-from mnist_scaling.tuning.cell.repeats import LAST, Repeat
-from mnist_scaling.tuning.cell.transfer import Neighbour
-from mnist_scaling.tuning.cell.trial import Trial
+from mnist_scaling.tuning.cell.trial import LAST, RepeatRun, Trial
 from mnist_scaling.tuning.grid import search_space
-from mnist_scaling.tuning.grid.partitioning import Cell
+from mnist_scaling.tuning.grid.composition import Cell
 from mnist_scaling.tuning.sweep.ledger import Ledger
 from mnist_scaling.tuning.workers.job import Job, Pruning
 
@@ -83,10 +82,10 @@ class CellState:
         if self.running or not self.trials_left:
             return []
         known = self._ledger.trials(self.cell)
-        theirs = [Neighbour(other._ledger.trials(other.cell)) for other in neighbours]
-        found = next_settings.next_trials(self.cell, known, theirs, self._method.effort, self._method.sampler)
-        self.describe(found)
-        self.running += [self._trial(trial, known) for trial in found]
+        theirs = [self._ledger.trials(other.cell) for other in neighbours]
+        asked = next_settings.next_trials(self.cell, known, theirs, self._method.effort, self._method.sampler)
+        self.describe(asked)
+        self.running += [self._trial(trial, known) for trial in asked]
         return list(self.running)
 
     def next_repeats(self) -> list[Job]:
@@ -94,21 +93,21 @@ class CellState:
         if self._repeated or self.running or not self.tuned:
             return []
         known = self._ledger.repeats(self.cell)
-        for repeat in repeats.shorter(self.cell, self._selected(), known):
+        for repeat in next_settings.shorter_repeats(self.cell, self._selected(), known):
             self._ledger.delete(self.cell, REPEAT, repeat.number)
         self.running += [self._job(REPEAT, r.number, r.seed, dict(r.setting)) for r in self._missing_repeats()]
         self._repeated = True  # a run that leaves no record is handled by the driver
         return list(self.running)
 
-    def _missing_repeats(self) -> list[Repeat]:
+    def _missing_repeats(self) -> list[RepeatRun]:
         known = self._ledger.repeats(self.cell)
-        return repeats.missing(self.cell, self._selected(), known, self._method.effort.n_repeats)
+        return next_settings.missing_repeats(self.cell, self._selected(), known, self._method.effort.n_repeats)
 
     def _selected(self) -> list[dict[str, Any]]:
         """The settings to repeat: the selected one, or those of all branches, each no further than needed."""
         rows = self._ledger.cell_rows(self.cell)
         settings = []
-        for number, last in branches.selected(rows).items():
+        for number, last in trials_and_cells.selected_trials(rows).items():
             row = next(row for row in rows if row["number"] == number)
             setting = {key: row[column_of(key)] for key in self.cell.space}
             settings.append(setting if last is None else setting | {LAST: last})
@@ -156,3 +155,73 @@ class CellState:
         known = records.read_cell(self._ledger.folder / self.cell.folder)
         if trials and (known is None or IMPORTANCES not in known):
             self.describe((), **{IMPORTANCES: certificate.importances(trials[-1].ranges, trials)})
+
+
+class Queue:
+    """The cells of a study, in the order in which they are to have the next free worker: no look passes over all.
+
+    Cells that wait for others are not in it, nor cells that are finished. The cell with the longest chain of cells
+    that wait for it comes first; of the cells that are tuned and not repeated, the one with the longest runs.
+
+    Parameters
+    ----------
+    cells : mapping
+        Every cell, by its name.
+    parents : mapping
+        The cells that each cell waits for, by its name.
+    n_trials : int
+        Per cell.
+    """
+
+    def __init__(
+        self, cells: Mapping[str, CellState], parents: Mapping[str, Sequence[CellState]], n_trials: int
+    ) -> None:
+        self._cells = cells
+        self._children: dict[str, list[CellState]] = {name: [] for name in cells}
+        for name, found in parents.items():
+            for parent in found:
+                self._children[parent.cell.name].append(cells[name])
+        after = {name: [child.cell.name for child in found] for name, found in self._children.items()}
+        chain = transfer.longest_chains(after, {name: cell.cell.cost * n_trials for name, cell in cells.items()})
+        # In the order of the grid where two are equal.
+        self._by_chain = {name: (-chain[name], n) for n, name in enumerate(cells)}
+        self._by_cost = {name: (-cell.cell.cost, n) for n, (name, cell) in enumerate(cells.items())}
+        self._waits_for = {name: len(found) for name, found in parents.items()}
+        self._tuning: list[CellState] | None = None
+        self._repeating: list[CellState] = []
+
+    def tuning(self) -> Iterator[CellState]:
+        """Cells with trials left, or under way; those that turn out to be tuned make room for what waited for them."""
+        if self._tuning is None:
+            ready = [cell for cell in self._cells.values() if not self._waits_for[cell.cell.name]]
+            self._tuning = sorted(ready, key=self._chain)
+        place = 0
+        while place < len(self._tuning):
+            cell = self._tuning[place]
+            if cell.tuned:
+                self._advance(self._tuning.pop(place), place)
+                continue
+            yield cell
+            # What was yielded may be tuned by now: then it makes room before any cell behind it has its turn.
+            if not cell.tuned:
+                place += 1
+
+    def repeating(self) -> list[CellState]:
+        """Cells that are tuned and not yet repeated."""
+        return list(self._repeating)
+
+    def repeated(self, cell: CellState) -> None:
+        """Take off a cell whose repeats were handed over."""
+        self._repeating.remove(cell)
+
+    def _advance(self, cell: CellState, place: int) -> None:
+        """A cell is tuned: it may be repeated, and cells that waited for it alone may begin, none before this place."""
+        assert self._tuning is not None
+        insort(self._repeating, cell, key=lambda other: self._by_cost[other.cell.name])
+        for child in self._children[cell.cell.name]:
+            self._waits_for[child.cell.name] -= 1
+            if not self._waits_for[child.cell.name]:
+                insort(self._tuning, child, lo=place, key=self._chain)
+
+    def _chain(self, cell: CellState) -> tuple[float, int]:
+        return self._by_chain[cell.cell.name]

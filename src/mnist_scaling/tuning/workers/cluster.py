@@ -1,11 +1,10 @@
-"""Workers of an engine that hands out futures (Dask, Ray): one job per free worker, wherever that worker is."""
+"""Workers of a cluster (Dask, Ray): one job per free worker, wherever that worker is."""
 
 from __future__ import annotations
 
 import functools
 import threading
 from concurrent.futures import Future
-from types import TracebackType
 from typing import Protocol
 
 import cloudpickle
@@ -13,10 +12,8 @@ import cloudpickle
 from mnist_scaling.errors import InputError
 from mnist_scaling.tuning.task import Task
 from mnist_scaling.tuning.workers import faults
-from mnist_scaling.tuning.workers.job import Job, Outcome
-from mnist_scaling.tuning.workers.parcel import Packer, Parcel
+from mnist_scaling.tuning.workers.job import Application, Job, Outcome, Packer, Parcel, Workers
 from mnist_scaling.tuning.workers.perform import perform
-from mnist_scaling.tuning.workers.workers import Application
 
 _STARTS = 2
 """How often a job is handed over whose worker was lost: it may have died before it began, and a setting that kills its
@@ -26,8 +23,8 @@ _ONE_AT_A_TIME = threading.Lock()
 """torch's random state belongs to the process, so that a worker with several threads still runs one job at a time."""
 
 
-class Engine(Protocol):
-    """What carries jobs to workers: a client of Dask or of Ray."""
+class ClusterClient(Protocol):
+    """What carries jobs to a cluster's workers: a client of Dask or of Ray."""
 
     def submit(self, task: bytes, parcel: Parcel) -> Future[Outcome]:
         """Have some worker `carry_out` a job, once.
@@ -60,21 +57,19 @@ def _loaded(task: bytes) -> Task:
     return found
 
 
-class FutureWorkers:
-    """An engine's workers, whether or not they share the study's folder with the sweep.
+class ClusterWorkers(Workers):
+    """A cluster's workers, whether or not they share the study's folder with the sweep.
 
     Parameters
     ----------
     application : Application
-    engine : Engine
+    client : ClusterClient
         Opened by the caller, and closed with the workers.
     """
 
-    isolates = True
-
-    def __init__(self, application: Application, engine: Engine) -> None:
+    def __init__(self, application: Application, client: ClusterClient) -> None:
         self._task = cloudpickle.dumps(application.task)
-        self._packer, self._engine = Packer(application, far=True), engine
+        self._packer, self._client = Packer(application, far=True), client
         self._open: set[Future[Outcome]] = set()
 
     def room(self) -> int:
@@ -82,11 +77,11 @@ class FutureWorkers:
         return self.count() - len(self._open)
 
     def count(self) -> int:
-        """Those of the engine."""
-        return max(self._engine.workers(), 1)
+        """Those of the cluster."""
+        return max(self._client.workers(), 1)
 
     def submit(self, job: Job) -> Future[Outcome]:
-        """Hand a job to the engine."""
+        """Hand a job to the client."""
         future: Future[Outcome] = Future()
         self._open.add(future)
         future.add_done_callback(self._open.discard)
@@ -110,25 +105,17 @@ class FutureWorkers:
                 future.set_result(Outcome(None, f"its worker was lost: {faults.as_text(error)}"))
 
         try:
-            self._engine.submit(self._task, parcel).add_done_callback(settle)
+            self._client.submit(self._task, parcel).add_done_callback(settle)
         except Exception as error:
             future.set_result(Outcome(None, faults.as_text(error)))
 
-    def flush(self) -> None:
-        """Nothing: every job is run as it comes."""
-
-    def __enter__(self) -> FutureWorkers:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End what is running."""
-        self._engine.close()
+    def close(self) -> None:
+        """End what is running, and the client."""
+        self._client.close()
 
 
 def missing(package: str, extra: str) -> InputError:
-    """The sentence for an engine whose package is not installed."""
+    """The sentence for a cluster whose package is not installed."""
     return InputError(
         f"`hydra/launcher={extra}` needs the package {package}, which is not installed: run "
         f"`pip install 'mnist-scaling[{extra}]'`."

@@ -12,10 +12,9 @@ from typing import Any
 import pytest
 
 from mnist_scaling.study import layout
-from mnist_scaling.tuning.workers import faults, futures
-from mnist_scaling.tuning.workers.futures import FutureWorkers
-from mnist_scaling.tuning.workers.job import Outcome
-from mnist_scaling.tuning.workers.parcel import Parcel
+from mnist_scaling.tuning.workers import cluster, faults
+from mnist_scaling.tuning.workers.cluster import ClusterWorkers
+from mnist_scaling.tuning.workers.job import Outcome, Parcel
 
 from .helpers import Trains
 from .test_local_workers import job
@@ -36,7 +35,7 @@ class Cluster:
             return future
         try:
             self.before(len(self.parcels))
-            future.set_result(futures.carry_out(task, self.parcels[-1]))
+            future.set_result(cluster.carry_out(task, self.parcels[-1]))
         except Exception as error:
             future.set_exception(error)
         return future
@@ -48,9 +47,9 @@ class Cluster:
         self.closed = True
 
 
-def served(folder: Path, cluster: Cluster) -> FutureWorkers:
+def served(folder: Path, cluster: Cluster) -> ClusterWorkers:
     application: Any = SimpleNamespace(task=Trains(), folder=folder)
-    return FutureWorkers(application, cluster)
+    return ClusterWorkers(application, cluster)
 
 
 def loses(*places: int) -> Callable[[int], None]:
@@ -91,7 +90,7 @@ def test_a_cluster_that_is_gone_is_a_fault_of_the_machine(tmp_path: Path) -> Non
 
 
 def test_a_program_that_a_worker_lacks_is_told_in_words() -> None:
-    found = futures.carry_out(b"cno.such.module\nTask\n.", None)  # type: ignore[arg-type]
+    found = cluster.carry_out(b"cno.such.module\nTask\n.", None)  # type: ignore[arg-type]
     assert found == Outcome(None, "ModuleNotFoundError: No module named 'no'")
 
 
@@ -112,4 +111,4 @@ def test_weights_travel_and_no_process_is_waited_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize("package", ["distributed", "ray"])
 def test_an_engine_that_is_not_installed_is_named(package: str) -> None:
     extra = {"distributed": "dask"}.get(package, package)
-    assert f"pip install 'mnist-scaling[{extra}]'" in str(futures.missing(package, extra))
+    assert f"pip install 'mnist-scaling[{extra}]'" in str(cluster.missing(package, extra))

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from mnist_scaling.tuning.sweep.silence import LEAST_SECONDS, Silence
+from mnist_scaling.tuning.sweep.progress import LEAST_SECONDS, StallWatch
 
 
 class Clock:
@@ -11,7 +11,7 @@ class Clock:
         return self.now
 
 
-def words(silence: Silence, clock: Clock, seconds: int) -> dict[float, str]:
+def words(silence: StallWatch, clock: Clock, seconds: int) -> dict[float, str]:
     """What is said in so many seconds, by the time."""
     found = {}
     for _ in range(seconds):
@@ -23,7 +23,7 @@ def words(silence: Silence, clock: Clock, seconds: int) -> dict[float, str]:
 
 def test_a_hanging_run_is_named_at_growing_intervals() -> None:
     clock = Clock()
-    silence = Silence(clock)
+    silence = StallWatch(clock)
     silence.started("width=8/trial-001")
     clock.now = 60
     silence.started("width=16/trial-000")
@@ -36,7 +36,7 @@ def test_a_hanging_run_is_named_at_growing_intervals() -> None:
 
 def test_runs_that_end_break_the_silence_and_long_ones_make_it_longer() -> None:
     clock = Clock()
-    silence = Silence(clock)
+    silence = StallWatch(clock)
     silence.started("a")
     silence.started("b")
     clock.now = 100
@@ -50,7 +50,7 @@ def test_runs_that_end_break_the_silence_and_long_ones_make_it_longer() -> None:
 
 def test_many_runs_are_counted() -> None:
     clock = Clock()
-    silence = Silence(clock)
+    silence = StallWatch(clock)
     for i in range(6):
         silence.started(f"trial-{i:03d}")
     (word,) = words(silence, clock, 200).values()
