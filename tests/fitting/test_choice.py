@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from mnist_scaling.fitting import Options, Settings, analyse, fit_law, get_law
-from mnist_scaling.fitting.estimation.objective import EFFICIENT, huber
+from mnist_scaling.fitting.estimation.problem import EFFICIENT, huber
 from mnist_scaling.fitting.laws import ALL
 from mnist_scaling.fitting.selection.choice import Again, Candidate, choose
 from mnist_scaling.fitting.selection.criteria import aicc, aicc_of_each, hold_out, rolling_origin

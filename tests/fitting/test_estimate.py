@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting import Settings, fit_law, get_law, make_table
-from mnist_scaling.fitting.estimation.objective import EFFICIENT, SMALLEST_DELTA, Scale, choose_delta, huber
+from mnist_scaling.fitting.estimation.problem import EFFICIENT, SMALLEST_DELTA, Scale, choose_delta, huber
 from mnist_scaling.fitting.uncertainty.noise import seed_scale, weights_from
 
 from .tables import ADDITIVE, design, grid

@@ -15,8 +15,8 @@ from mnist_scaling.fitting.frontier.budgets import curves, interpolation_weights
 from mnist_scaling.fitting.frontier.fronts import hull_rows, observed, pareto_rows, slope
 from mnist_scaling.fitting.frontier.isoflop_minima import isoflop
 from mnist_scaling.fitting.frontier.parametric import Cost, exponents_of, fit_cost, frontier_of
-from mnist_scaling.fitting.frontier.serving import lifetime_optimum
 from mnist_scaling.fitting.frontier_intervals import agreement
+from mnist_scaling.fitting.outlook import lifetime_optimum
 
 from .tables import ADDITIVE, design, grid
 

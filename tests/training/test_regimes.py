@@ -314,9 +314,7 @@ def test_a_run_to_an_earlier_branch_gives_the_same_branches(run: RunConfig) -> N
 
 @pytest.mark.parametrize("name", REGIMES)
 def test_pruning_stops_any_regime(run: RunConfig, name: str) -> None:
-    run = replace(
-        under(run, name), reports=ReportsConfig(cost=1.0, least=10), trial=TrialConfig(stage="trial", index=1)
-    )
+    run = replace(under(run, name), reports=ReportsConfig(cost=1.0, least=10), trial=TrialConfig(stage="trial"))
     told: list[int] = []
 
     def stop(number: int, loss: float) -> bool:

@@ -15,11 +15,10 @@ from mnist_scaling.fitting.analysis import Result
 from mnist_scaling.fitting.frontier.fronts import EXPONENTS
 from mnist_scaling.fitting.frontier.parametric import Cost, fit_cost
 from mnist_scaling.fitting.frontier_intervals import all_frontiers
-from mnist_scaling.fitting.inputs.rows import Table
 from mnist_scaling.fitting.laws.base import Array, Law
-from mnist_scaling.fitting.selection.fitted import Fitted, Options, fit_part, whole
-from mnist_scaling.fitting.selection.slices import main_slice
-from mnist_scaling.fitting.selection.weighted_laws import WeightedLaw
+from mnist_scaling.fitting.rows import Table
+from mnist_scaling.fitting.selection.averaging import WeightedLaw
+from mnist_scaling.fitting.selection.fitted import Fitted, Options, fit_part, main_slice, whole
 from mnist_scaling.fitting.uncertainty.bootstrap import Draws, make_draws
 from mnist_scaling.fitting.uncertainty.interval import Interval
 

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnist_scaling.fitting.estimation.local_slopes import largest, local_slope, middle
 from mnist_scaling.fitting.frontier.fronts import EXPONENTS
-from mnist_scaling.fitting.laws.base import Array, Law
-from mnist_scaling.fitting.selection.weighted_laws import WeightedLaw, averaged
+from mnist_scaling.fitting.laws.base import Array, Law, largest, local_slope, middle
+from mnist_scaling.fitting.selection.averaging import WeightedLaw, averaged
 from mnist_scaling.fitting.uncertainty.interval import Interval
 
 if TYPE_CHECKING:

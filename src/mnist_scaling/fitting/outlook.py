@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mnist_scaling.fitting.frontier.parametric import Cost
-from mnist_scaling.fitting.frontier.serving import lifetime_optimum
+from mnist_scaling.errors import InputError
+from mnist_scaling.fitting.frontier.parametric import Cost, frontier_of
 from mnist_scaling.fitting.frontier_intervals import able_laws
-from mnist_scaling.fitting.inputs.rows import Table
-from mnist_scaling.fitting.laws.base import Array
-from mnist_scaling.fitting.selection.weighted_laws import WeightedLaw
+from mnist_scaling.fitting.laws.base import Array, Law
+from mnist_scaling.fitting.rows import Table
+from mnist_scaling.fitting.selection.averaging import WeightedLaw
 from mnist_scaling.fitting.uncertainty.bootstrap import interval, predictions
 from mnist_scaling.fitting.uncertainty.interval import Interval
 
 if TYPE_CHECKING:
     from mnist_scaling.fitting.selection.fitted import Fitted, Options
+
 
 LIFETIME_DRAWS = 200
 """Draws that the search for the cheapest model is repeated for."""
@@ -113,3 +114,104 @@ def lifetime(table: Table, kept: Sequence[WeightedLaw], cost: Cost | None, optio
         exp(ratio(found.log_d - found.train_d)),
         ratio(found.saved),
     )
+
+
+REACH = 8.0
+"""How far in log N the search goes below and above the compute-efficient size: a factor of 3,000."""
+
+
+@dataclass(frozen=True)
+class LifetimeOptimum:
+    """Per draw, shape (batch,) each: the compute-efficient point and the one that is cheapest over its life."""
+
+    target: Array
+    """Log loss that both reach."""
+    train_n: Array
+    train_d: Array
+    log_n: Array
+    log_d: Array
+    saved: Array
+    """Share of the lifetime FLOPs of the compute-efficient model that the other one saves."""
+
+
+def lifetime_optimum(
+    law: Law, theta: Array, cost: Cost, log_c: float, queries: float, points: int = 81
+) -> LifetimeOptimum | None:
+    """Size and data of the least training + inference FLOPs at the loss that is optimal for C.
+
+    Parameters
+    ----------
+    theta : array, shape (batch, p)
+    log_c : float
+        Training budget whose best loss is the target.
+    queries : float
+        Inferences over the model's life.
+    points : int
+        Sizes tried, evenly in log N; the best is refined by a parabola.
+
+    Returns
+    -------
+    LifetimeOptimum or None
+        None for a law without an optimum at fixed C.
+
+    Raises
+    ------
+    InputError
+        When queries is not positive.
+    """
+    if not queries > 0:
+        raise InputError(f"`queries > 0` must hold, but got {queries:g}: give the number of inferences, or null.")
+    found = frontier_of(law, theta, cost, np.array([log_c]))
+    if found is None:
+        return None
+    train_n, train_d, target = (found[k][:, 0] for k in ("log_n", "log_d", "y"))
+    best_n, width = train_n, REACH
+    for _ in range(2):  # a coarse search over all sizes, then a fine one around its best
+        offsets = np.linspace(-width, width, points)
+        log_n = best_n[:, None] + offsets
+        total = _total(cost, log_n, _data_for(law, theta, log_n, target), queries)
+        best_n = best_n + _refine(offsets, total, np.argmin(total, axis=1))
+        width = 3 * (offsets[1] - offsets[0])
+    best_d = _data_for(law, theta, best_n[:, None], target)[:, 0]
+    before = _total(cost, train_n[:, None], train_d[:, None], queries)[:, 0]
+    after = _total(cost, best_n[:, None], best_d[:, None], queries)[:, 0]
+    with np.errstate(invalid="ignore"):
+        saved = 1 - np.exp(after - before)
+    return LifetimeOptimum(target, train_n, train_d, best_n, best_d, saved)
+
+
+def _total(cost: Cost, log_n: Array, log_d: Array, queries: float) -> Array:
+    """Log of training + inference FLOPs."""
+    train = cost.log_c(log_n, log_d)
+    with np.errstate(invalid="ignore"):
+        total = np.logaddexp(train, np.log(queries / 3) + train - log_d)
+    return np.where(np.isfinite(total), total, np.inf)
+
+
+def _data_for(law: Law, theta: Array, log_n: Array, target: Array) -> Array:
+    """Log D at which each size reaches the target, by bisection, shape (batch, m); inf where it never does."""
+    out = np.full(log_n.shape, np.inf)
+    for b in np.flatnonzero(np.isfinite(log_n).all(axis=1) & np.isfinite(target)):
+        low, high = np.full(log_n.shape[1], -20.0), np.full(log_n.shape[1], 120.0)
+
+        def above(d: Array, b: np.intp = b) -> np.ndarray:
+            return law.evaluate(theta[b : b + 1], {"N": log_n[b], "D": d})[0][0] > target[b]
+
+        never = above(high)
+        for _ in range(60):
+            middle = 0.5 * (low + high)
+            worse = above(middle)
+            low, high = np.where(worse, middle, low), np.where(worse, high, middle)
+        out[b] = np.where(never, np.inf, high)
+    return out
+
+
+def _refine(x: Array, total: Array, best: np.ndarray) -> Array:
+    """Minimum of the parabola through the best point and its neighbours; NaN at the end of the search."""
+    at = np.full(len(best), np.nan)
+    for b, k in enumerate(best):
+        if 0 < k < len(x) - 1 and np.isfinite(total[b, k - 1 : k + 2]).all():
+            low, middle, high = total[b, k - 1 : k + 2]
+            bend = low - 2 * middle + high
+            at[b] = x[k] + (0.5 * (low - high) / bend * (x[1] - x[0]) if bend > 0 else 0.0)
+    return at

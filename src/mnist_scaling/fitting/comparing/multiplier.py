@@ -15,8 +15,8 @@ import numpy as np
 
 from mnist_scaling.fitting.comparing.surface import Surfaces
 from mnist_scaling.fitting.frontier.parametric import cost_coefficients
-from mnist_scaling.fitting.inputs.rows import Table
 from mnist_scaling.fitting.laws.base import Array
+from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.uncertainty.bootstrap import interval, student_factor
 from mnist_scaling.fitting.uncertainty.interval import Interval
 

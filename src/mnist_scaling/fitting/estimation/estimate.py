@@ -13,8 +13,7 @@ import numpy as np
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.estimation.nesting import EMBEDDINGS, nested_in
-from mnist_scaling.fitting.estimation.objective import LOSSES, Delta, Scale, choose_delta, huber
-from mnist_scaling.fitting.estimation.problem import Problem
+from mnist_scaling.fitting.estimation.problem import LOSSES, Delta, Problem, Scale, choose_delta, huber
 from mnist_scaling.fitting.estimation.solve import Solution, minimise
 from mnist_scaling.fitting.laws.base import Array, Law, Logs
 

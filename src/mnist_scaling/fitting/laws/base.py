@@ -170,6 +170,49 @@ def exponent_parameter(name: str, meaning: str, lower: float = 0.0, upper: float
     return Parameter(name, meaning, "1", lower, upper)
 
 
+class OnFloor(Law):
+    """E + f, for a law f that has no floor.
+
+    Parameters
+    ----------
+    law : Law
+        f.
+    source : str
+    shares : tuple of float
+        What starts take for E, as shares of the lowest loss.
+    levels : int
+        See `Law.levels`.
+    """
+
+    def __init__(self, law: Law, source: str, shares: tuple[float, ...] = (0.0,), levels: int = 2) -> None:
+        self.law, self.source, self.shares, self.levels = law, source, shares, levels
+        self.name, self.formula, self.inputs = f"{law.name}_floor", f"E + {law.formula}", law.inputs
+        self.nests = (law.name,)
+        self.parameters = (floor_parameter(), *law.parameters)
+
+    def evaluate(self, theta: Array, logs: Logs) -> tuple[Array, Array]:
+        """See `Law.evaluate`."""
+        log_term, inner = self.law.evaluate(theta[:, 1:], logs)
+        term = np.exp(np.clip(log_term, -LARGEST_EXPONENT, LARGEST_EXPONENT))
+        loss = theta[:, :1] + term
+        gradient = np.empty((*theta.shape, term.shape[1]))
+        gradient[:, 0] = 1 / loss
+        gradient[:, 1:] = (term / loss)[:, None] * inner
+        return np.log(loss), gradient
+
+    def starts(self, logs: Logs, log_loss: Array) -> Array:
+        """See `Law.starts`."""
+        parts = []
+        for floor in np.exp(log_loss.min()) * np.array(self.shares):
+            theta = self.law.starts(logs, np.log(np.exp(log_loss) - floor))
+            parts.append(np.column_stack([np.full(len(theta), floor), theta]))
+        return np.vstack(parts)
+
+    def optimum(self, theta: Array, kappa_n: float, kappa_d: float) -> dict[str, Array] | None:
+        """See `Law.optimum`: a floor moves none."""
+        return self.law.optimum(theta[:, 1:], kappa_n, kappa_d)
+
+
 def linear_starts(log_loss: Array, terms: list[tuple[Array, Array]], floor: bool, squash: Array | None = None) -> Array:
     """Best scales for each set of exponents by a conditional linear solve.
 
@@ -219,3 +262,46 @@ def linear_starts(log_loss: Array, terms: list[tuple[Array, Array]], floor: bool
 def exponent_grid(*axes: Array | list[float]) -> list[Array]:
     """Every combination of the axes, flattened: one array of shape (product,) an axis."""
     return [m.ravel() for m in np.meshgrid(*[np.asarray(a, float) for a in axes], indexing="ij")]
+
+
+STEP = 1e-4
+"""Half of the distance in log x of the central difference."""
+
+
+def largest(logs: Logs) -> dict[str, float]:
+    """The corner of the largest of every input."""
+    return {name: float(x.max()) for name, x in logs.items()}
+
+
+def middle(logs: Logs) -> dict[str, float]:
+    """The geometric middle of every input's range."""
+    return {name: float((x.max() + x.min()) / 2) for name, x in logs.items()}
+
+
+def local_slope(law: Law, thetas: Array, at: dict[str, float], variable: str) -> Array:
+    """-d log L / d log x at a point, by central difference.
+
+    Parameters
+    ----------
+    law : Law
+    thetas : array, shape (batch, p)
+        NaN rows give NaN.
+    at : dict of str to float
+        Logarithm of every input of the law.
+    variable : str
+        The input x.
+
+    Returns
+    -------
+    array, shape (batch,)
+    """
+    out = np.full(len(thetas), np.nan)
+    valid = np.isfinite(thetas).all(axis=1)
+    if not valid.any():
+        return out
+    ends = [
+        law.evaluate(thetas[valid], {name: np.array([x + h * (name == variable)]) for name, x in at.items()})[0][:, 0]
+        for h in (-STEP, STEP)
+    ]
+    out[valid] = (ends[0] - ends[1]) / (2 * STEP)
+    return out

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from mnist_scaling.fitting.estimation.estimate import SCREENED, Fit, fit_problem
-from mnist_scaling.fitting.estimation.objective import EFFICIENT, huber
+from mnist_scaling.fitting.estimation.problem import EFFICIENT, huber
 from mnist_scaling.fitting.laws.base import Array
 
 EXACT = 1e-7

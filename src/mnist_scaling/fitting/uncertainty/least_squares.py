@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import fdtrc, stdtrit
 
+from mnist_scaling.fitting.estimation.variance import SHARED_BELOW, explained_by_levels
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.uncertainty.interval import Interval
-from mnist_scaling.fitting.uncertainty.shared import SHARED_BELOW, explained_by_levels
 
 LEVEL = 0.95
 

@@ -10,14 +10,13 @@ import numpy as np
 
 from mnist_scaling.fitting.analysis import Result
 from mnist_scaling.fitting.coverage import Coverage
-from mnist_scaling.fitting.diagnostics import FEWEST_SETTLED
+from mnist_scaling.fitting.diagnostics.of_laws import FEWEST_SETTLED
 from mnist_scaling.fitting.frontier_intervals import FrontierResult, agreement
 from mnist_scaling.fitting.headline import headline, nothing_to_quote
-from mnist_scaling.fitting.inputs.rows import Table
 from mnist_scaling.fitting.laws.base import Law
+from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.selection.criteria import HoldOut
-from mnist_scaling.fitting.selection.fitted import Fitted
-from mnist_scaling.fitting.selection.slices import Slice
+from mnist_scaling.fitting.selection.fitted import Fitted, Slice
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.documents.fits_json import (
     OK,

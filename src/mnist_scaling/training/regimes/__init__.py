@@ -19,9 +19,7 @@ from __future__ import annotations
 from mnist_scaling.config import RunConfig, one_of, require
 from mnist_scaling.training.regimes.base import Passes, Regime
 from mnist_scaling.training.regimes.early_stopping import EarlyStopping
-from mnist_scaling.training.regimes.isoflop import IsoFlopBudget
-from mnist_scaling.training.regimes.repeat import Repeat
-from mnist_scaling.training.regimes.single_epoch import SingleEpoch
+from mnist_scaling.training.regimes.passes import IsoFlopBudget, Repeat, SingleEpoch
 from mnist_scaling.training.regimes.wsd import Wsd
 
 __all__ = ["REGIMES", "Passes", "Regime", "build"]
