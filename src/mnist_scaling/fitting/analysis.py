@@ -13,6 +13,7 @@ from mnist_scaling.fitting.estimation.solve import minimise
 from mnist_scaling.fitting.frontier.fronts import Frontier
 from mnist_scaling.fitting.frontier.parametric import Cost, fit_cost
 from mnist_scaling.fitting.frontier_intervals import FrontierResult, all_frontiers
+from mnist_scaling.fitting.headline import headline
 from mnist_scaling.fitting.laws import ALL, get_law
 from mnist_scaling.fitting.laws.base import Array, Law
 from mnist_scaling.fitting.outlook import Lifetime, Prediction, lifetime, predict
@@ -67,6 +68,8 @@ class Result:
     choice: Choice
     kept: tuple[WeightedLaw, ...]
     """The laws that the data do not reject, with their weights: what the headline is made of."""
+    headline: dict[str, Any]
+    """Which numbers to quote (`headline.headline`)."""
     flags: list[Flag]
     """For the reader: those about quoted laws in full, those about other laws in one."""
     law_flags: dict[str, list[str]]
@@ -123,25 +126,11 @@ def analyse(table: Table, options: Options | None = None) -> Result:
     flags += of_laws.far_extrapolation(
         max((p.reach for p in wanted), default=1.0), [dict(options.predict)], "The prediction asked for"
     )
+    quoted = headline(kept, choice, frontier["parametric"], options.predict, draws.level)
     return Result(
-        table,
-        options,
-        fitted,
-        refused,
-        extra,
-        frontier,
-        cost,
-        choice,
-        kept,
-        flags,
-        law_flags,
-        masked,
-        draws,
-        reference.law.name if reference else None,
-        notes,
-        wanted,
-        life,
-    )
+        table, options, fitted, refused, extra, frontier, cost, choice, kept, quoted, flags, law_flags, masked, draws,
+        reference.law.name if reference else None, notes, wanted, life,
+    )  # fmt: skip
 
 
 def _mask(table: Table, options: Options) -> tuple[Table, list[dict[str, Any]]]:

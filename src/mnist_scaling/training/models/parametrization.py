@@ -147,7 +147,7 @@ def scale(model: nn.Module) -> None:
 def groups(model: nn.Module, config: OptimConfig) -> list[dict[str, Any]]:
     """Parameter groups for a torch optimiser: one for each pair of factors, one in all if they are 1.
 
-    Each has ``lr_factor`` beside ``lr``: a schedule sets ``lr = rate * lr_factor``.
+    Each has an ``lr_factor``: every step sets ``lr = rate * lr_factor``.
     """
     found: dict[tuple[float, float], list[nn.Parameter]] = {}
     stated = labels(model)
@@ -157,7 +157,6 @@ def groups(model: nn.Module, config: OptimConfig) -> list[dict[str, Any]]:
     return [
         {
             "params": parameters,
-            "lr": config.lr * lr_factor,
             "lr_factor": lr_factor,
             "weight_decay": config.weight_decay * decay_factor,
         }
