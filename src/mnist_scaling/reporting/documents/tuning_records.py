@@ -11,7 +11,7 @@ import numpy as np
 
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.documents.json_form import INLINE, OMITTED
-from mnist_scaling.settings.optimal_settings import KeyLaws, SettingLaw, TunedKey
+from mnist_scaling.settings.setting_laws import KeyLaws, SettingLaw, TunedKey
 
 OK = "ok"
 """Status of what could be computed."""
