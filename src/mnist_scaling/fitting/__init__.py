@@ -6,15 +6,4 @@ from mnist_scaling.fitting.laws import ALL, get_law
 from mnist_scaling.fitting.rows import Table, make_table
 from mnist_scaling.fitting.selection.fitted import Options
 
-__all__ = [
-    "ALL",
-    "Fit",
-    "Options",
-    "Result",
-    "Settings",
-    "Table",
-    "analyse",
-    "fit_law",
-    "get_law",
-    "make_table",
-]
+__all__ = ["ALL", "Fit", "Options", "Result", "Settings", "Table", "analyse", "fit_law", "get_law", "make_table"]

@@ -74,7 +74,6 @@ def coverage(
     repeats: int = 3,
     tables: int = 200,
     options: Options | None = None,
-    rng: np.random.Generator | None = None,
     frontier: bool = True,
 ) -> list[Coverage]:
     """Share of simulated tables whose intervals hold the truth, for every exponent and the floor.
@@ -103,7 +102,7 @@ def coverage(
     if tables < 20:
         raise InputError(f"`coverage.draws >= 20` must hold, but got {tables}: 200 is usual.")
     options = options or Options(draws=200)
-    rng = rng or np.random.default_rng(options.seed)
+    rng = np.random.default_rng(options.seed)
     sigma = np.broadcast_to(np.asarray(sigma, float), (len(table),))
     exact = simulate(table, law, theta, np.zeros(len(table)), 1, rng)
     exact = replace(exact, se=None)

@@ -116,6 +116,9 @@ def lifetime(table: Table, kept: Sequence[WeightedLaw], cost: Cost | None, optio
     )
 
 
+SIZES = 81
+"""Sizes tried, evenly in log N; the best is refined by a parabola."""
+
 REACH = 8.0
 """How far in log N the search goes below and above the compute-efficient size: a factor of 3,000."""
 
@@ -134,9 +137,7 @@ class LifetimeOptimum:
     """Share of the lifetime FLOPs of the compute-efficient model that the other one saves."""
 
 
-def lifetime_optimum(
-    law: Law, theta: Array, cost: Cost, log_c: float, queries: float, points: int = 81
-) -> LifetimeOptimum | None:
+def lifetime_optimum(law: Law, theta: Array, cost: Cost, log_c: float, queries: float) -> LifetimeOptimum | None:
     """Size and data of the least training + inference FLOPs at the loss that is optimal for C.
 
     Parameters
@@ -146,8 +147,6 @@ def lifetime_optimum(
         Training budget whose best loss is the target.
     queries : float
         Inferences over the model's life.
-    points : int
-        Sizes tried, evenly in log N; the best is refined by a parabola.
 
     Returns
     -------
@@ -167,7 +166,7 @@ def lifetime_optimum(
     train_n, train_d, target = (found[k][:, 0] for k in ("log_n", "log_d", "y"))
     best_n, width = train_n, REACH
     for _ in range(2):  # a coarse search over all sizes, then a fine one around its best
-        offsets = np.linspace(-width, width, points)
+        offsets = np.linspace(-width, width, SIZES)
         log_n = best_n[:, None] + offsets
         total = _total(cost, log_n, _data_for(law, theta, log_n, target), queries)
         best_n = best_n + _refine(offsets, total, np.argmin(total, axis=1))

@@ -10,11 +10,11 @@ the cells, curvature and vertices included.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.special import ndtri
+from scipy.special import ndtri, stdtrit
 
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.uncertainty.interval import Interval
@@ -197,7 +197,7 @@ class _View:
         value, side = self._observed(index, self.at)
         column = self.bent[index]
         error = np.sqrt(self.at.error[:, index] ** 2 + self.bias.covariance[index, index])
-        reach = replace(self.at, error=error).half_width(self.options.level)
+        reach = float(stdtrit(max(self.at.dof, 1), 0.5 + self.options.level / 2)) * error
         ends = [self.centre[column] + self.half[column] * (value + step * reach) for step in (0, -1, 1)]
         ends = [np.exp(u) for u in ends] if self.keys[column].log else ends
         return [Interval(*(float(e) for e in row)) for row in zip(*ends, strict=True)], side

@@ -117,7 +117,6 @@ def fit_law(
     settings: Settings | None = None,
     weights: Array | None = None,
     seeds: Scale | None = None,
-    start: Array | None = None,
     polished: int = POLISHED,
 ) -> Fit:
     """Minimise the sum of Huber losses of log residuals over a law's parameters.
@@ -134,8 +133,6 @@ def fit_law(
         Weights of the rows; 1 when left out.
     seeds : Scale, optional
         Noise of a row's log loss by the repeats, for ``delta=auto``.
-    start : array, shape (starts, p), optional
-        Starts to screen instead of the law's own.
     polished : int
         How many of the screened starts are followed to the end.
 
@@ -147,11 +144,11 @@ def fit_law(
     settings = settings or Settings()
     problem = Problem(law, logs, y, np.ones_like(y) if weights is None else weights)
     check_rows(problem)
-    return fit_problem(problem, _delta(problem, settings, seeds), start, polished)
+    return fit_problem(problem, _delta(problem, settings, seeds), None, polished)
 
 
 def fit_problem(problem: Problem, delta: Delta, start: Array | None = None, polished: int = POLISHED) -> Fit:
-    """`fit_law` with a threshold that is known; the other parameters are those of `fit_law`."""
+    """`fit_law` with a threshold that is known, and `start` (starts, p) to screen instead of the law's own starts."""
     problem = replace(problem, delta=delta.value)
     starts = _starts(problem) if start is None else np.atleast_2d(start)
     nested = _nested(problem)

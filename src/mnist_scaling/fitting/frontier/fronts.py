@@ -84,18 +84,15 @@ def _corners(rows: np.ndarray, cost: Array, y: Array) -> np.ndarray:
     return np.array(kept)
 
 
-def slope(x: Array, y: Array, weights: Array | None = None) -> float:
+def slope(x: Array, y: Array) -> float:
     """Slope of the least-squares line; NaN with fewer than `FEWEST_POINTS` points or one distinct x."""
     if len(x) < FEWEST_POINTS or np.ptp(x) <= 0:
         return np.nan
-    if weights is None:
-        centred = x - x.mean()
-        return float(centred @ y / (centred @ centred))
-    centred = x - np.average(x, weights=weights)
-    return float((weights * centred * y).sum() / (weights * centred**2).sum())
+    centred = x - x.mean()
+    return float(centred @ y / (centred @ centred))
 
 
-def observed(table: Table, method: str, y: Array | None = None) -> Frontier:
+def observed(table: Table, method: str) -> Frontier:
     """The Pareto front or the hull of a table with C, and with N and D as far as it has them.
 
     Parameters
@@ -103,14 +100,12 @@ def observed(table: Table, method: str, y: Array | None = None) -> Frontier:
     table : Table
     method : str
         pareto or hull.
-    y : array, shape (n,), optional
-        Log losses to use instead of the table's: a bootstrap draw.
     """
     if "C" not in table.inputs:
         return nothing(method, "needs C: name the column of training FLOPs")
-    shown, ys = _points(table, (table.y if y is None else y)[None])
+    shown, ys = _points(table, table.y[None])
     rows = (pareto_rows if method == "pareto" else hull_rows)(np.log(shown.inputs["C"]), ys[0])
-    values = _slopes(shown, rows, ys[0])
+    values = _slopes(_axes(shown), rows, ys[0])
     points = [shown.cell(int(i)) for i in rows]
     if len(rows) < FEWEST_POINTS:
         few = f"{len(rows)} row{'s' * (len(rows) != 1)} on the frontier, but a slope needs {FEWEST_POINTS}"
@@ -125,17 +120,13 @@ def _points(table: Table, ys: Array) -> tuple[Table, Array]:
     return table.curves, table.curves.y + (ys - table.y)[:, table.run_of]
 
 
-def _slopes(table: Table, rows: np.ndarray, y: Array) -> dict[str, float]:
-    return _slopes_of(_axes(table), rows, y)
-
-
 def _axes(table: Table) -> dict[str, Array]:
     """log C, and log N and log D where compute was free to go into either."""
     names = ["C", *(k for k in ("N", "D") if k in table.inputs and _varies(table))]
     return {k: np.log(table.inputs[k]) for k in names}
 
 
-def _slopes_of(axes: dict[str, Array], rows: np.ndarray, y: Array) -> dict[str, float]:
+def _slopes(axes: dict[str, Array], rows: np.ndarray, y: Array) -> dict[str, float]:
     c = axes["C"][rows]
     values = {"loss_exponent": slope(c, y[rows])}
     for key in ("N", "D"):
@@ -179,7 +170,7 @@ def observed_draws(table: Table, method: str, ys: Array, counts: Array | None) -
         rows = _ahead(ranked, y)
         if method == "hull":
             rows = _corners(rows, cost, y)
-        for key, value in _slopes_of(axes, rows, y).items():
+        for key, value in _slopes(axes, rows, y).items():
             out[key][b] = value
     return out
 

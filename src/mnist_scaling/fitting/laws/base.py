@@ -165,9 +165,9 @@ def floor_parameter() -> Parameter:
     return Parameter("E", "irreducible loss: what no N, D or C removes", "loss")
 
 
-def exponent_parameter(name: str, meaning: str, lower: float = 0.0, upper: float = 10.0) -> Parameter:
-    """An exponent; the upper bound is far beyond any that was ever published."""
-    return Parameter(name, meaning, "1", lower, upper)
+def exponent_parameter(name: str, meaning: str, lower: float = 0.0) -> Parameter:
+    """An exponent; the upper bound, 10, is far beyond any that was ever published."""
+    return Parameter(name, meaning, "1", lower, 10.0)
 
 
 class OnFloor(Law):

@@ -13,14 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mnist_scaling.fitting.laws.base import (
-    Array,
-    Law,
-    Logs,
-    OnFloor,
-    Parameter,
-    exponent_parameter,
-)
+from mnist_scaling.fitting.laws.base import Array, Law, Logs, OnFloor, Parameter, exponent_parameter
 
 
 class Multiplicative(Law):

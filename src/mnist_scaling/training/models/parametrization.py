@@ -155,10 +155,6 @@ def groups(model: nn.Module, config: OptimConfig) -> list[dict[str, Any]]:
         wanted = factors(stated[name], config.rule)
         found.setdefault((wanted.lr, wanted.weight_decay), []).append(parameter)
     return [
-        {
-            "params": parameters,
-            "lr_factor": lr_factor,
-            "weight_decay": config.weight_decay * decay_factor,
-        }
+        {"params": parameters, "lr_factor": lr_factor, "weight_decay": config.weight_decay * decay_factor}
         for (lr_factor, decay_factor), parameters in found.items()
     ]
