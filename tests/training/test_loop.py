@@ -185,7 +185,7 @@ def test_reports_cost_no_more_than_they_may(run: RunConfig) -> None:
 
 def test_the_slice_is_a_fair_sample(data_dir: str) -> None:
     validation = splits.load(DataConfig(dir=data_dir), torch.device("cpu")).validation
-    part = validation.take(splits.validation_order(validation)[:500])
+    part = splits.fair_sample(validation, 500)
     shares = validation.labels.bincount() / len(validation)
     assert (part.labels.bincount() - 500 * shares).abs().max() <= 1
 

@@ -15,10 +15,9 @@ import numpy as np
 
 from mnist_scaling.fitting.frontier.fronts import EXPONENTS
 from mnist_scaling.fitting.frontier_intervals import FrontierResult
-from mnist_scaling.fitting.laws.base import Array, Law, largest, local_slope, middle
+from mnist_scaling.fitting.laws.base import Array, Law, largest, local_slope, log_loss_at, middle
 from mnist_scaling.fitting.selection.averaging import WeightedLaw, averaged
 from mnist_scaling.fitting.selection.choice import Choice
-from mnist_scaling.fitting.uncertainty.interval import Interval
 
 SLOPES = {"slope_N": "N", "slope_D": "D", "slope_C": "C"}
 """Keys of the local slopes at the largest cell, and their variables."""
@@ -78,7 +77,7 @@ def _slopes(kept: Sequence[WeightedLaw], level: float) -> dict[str, Any]:
                 continue
 
             def slope(law: Law, theta: Array, at: dict[str, float] = at, variable: str = variable) -> Array:
-                return local_slope(law, theta, {k: at[k] for k in law.inputs}, variable)
+                return local_slope(law, theta, at, variable)
 
             out[key] = averaged(kept, slope, level).record()
     return out
@@ -113,12 +112,4 @@ def _loss(kept: Sequence[WeightedLaw], predict: Mapping[str, float], level: floa
     if not point or not laws or any(k not in point for k in laws[0].fitted.law.inputs):
         return _absent("No loss was asked for: give predict.N=… and predict.D=….")
 
-    def log_loss(law: Law, theta: Array) -> Array:
-        out = np.full(len(theta), np.nan)
-        valid = np.isfinite(theta).all(axis=1)
-        if valid.any() and all(k in point for k in law.inputs):
-            out[valid] = law.evaluate(theta[valid], {k: np.array([point[k]]) for k in law.inputs})[0][:, 0]
-        return out
-
-    found = averaged(laws, log_loss, level)
-    return Interval(*(float(np.exp(v)) for v in (found.value, found.low, found.high))).record()
+    return averaged(laws, lambda law, theta: log_loss_at(law, theta, point), level).exp().record()

@@ -11,10 +11,10 @@ import numpy as np
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.frontier.parametric import Cost, frontier_of
 from mnist_scaling.fitting.frontier_intervals import able_laws
-from mnist_scaling.fitting.laws.base import Array, Law
+from mnist_scaling.fitting.laws.base import Array, Law, log_loss_at
 from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.selection.averaging import WeightedLaw
-from mnist_scaling.fitting.uncertainty.bootstrap import interval, predictions
+from mnist_scaling.fitting.uncertainty.bootstrap import interval
 from mnist_scaling.fitting.uncertainty.interval import Interval
 
 if TYPE_CHECKING:
@@ -54,29 +54,27 @@ class Lifetime:
 
 def predict(table: Table, fitted: Mapping[str, Fitted], cost: Cost | None, options: Options) -> list[Prediction]:
     """Loss at ``options.predict`` by every law whose inputs it gives."""
-    point = {k: np.array([np.log(v)]) for k, v in options.predict.items()}
+    point = {k: float(np.log(v)) for k, v in options.predict.items()}
     out = []
     for name, f in fitted.items():
         # A line of the grid says nothing about points off it.
         off = f.part.fixed in point or (f.part.fixed == "frontier" and {"N", "D"} & point.keys())
         if off or not all(k in point for k in f.law.inputs):
             continue
-        drawn = predictions(f.law, f.thetas, point)[:, 0]
-        middle = float(f.fit.log_predict(point)[0])
-        found = interval(middle, drawn, options.level, f.t_factor)
-        ends = np.exp([found.value, found.low, found.high])
-        out.append(Prediction(name, Interval(*map(float, ends)), _reach(table, point, cost, f)))
+        middle = float(log_loss_at(f.law, f.fit.theta[None], point)[0])
+        found = interval(middle, log_loss_at(f.law, f.thetas, point), options.level, f.t_factor)
+        out.append(Prediction(name, found.exp(), _reach(table, point, cost, f)))
     return out
 
 
-def _reach(table: Table, point: Mapping[str, Array], cost: Cost | None, f: Fitted) -> float:
+def _reach(table: Table, point: Mapping[str, float], cost: Cost | None, f: Fitted) -> float:
     if "C" in point and "C" in table.inputs:
-        return float(np.exp(point["C"][0]) / table.inputs["C"].max())
+        return float(np.exp(point["C"]) / table.inputs["C"].max())
     if cost is not None and "N" in point and "D" in point:
-        mine = cost.kappa_n * point["N"][0] + cost.kappa_d * point["D"][0]
+        mine = cost.kappa_n * point["N"] + cost.kappa_d * point["D"]
         theirs = cost.kappa_n * np.log(table.inputs["N"]) + cost.kappa_d * np.log(table.inputs["D"])
         return float(np.exp(mine - theirs.max()))
-    return max(float(np.exp(point[k][0]) / table.inputs[k].max()) for k in f.law.inputs)
+    return max(float(np.exp(point[k]) / table.inputs[k].max()) for k in f.law.inputs)
 
 
 def lifetime(table: Table, kept: Sequence[WeightedLaw], cost: Cost | None, options: Options) -> Lifetime | None:
@@ -101,17 +99,14 @@ def lifetime(table: Table, kept: Sequence[WeightedLaw], cost: Cost | None, optio
     def point(n: Array, d: Array) -> dict[str, float]:
         return {"N": float(np.exp(n[0])), "D": float(np.exp(d[0])), "C": float(np.exp(cost.log_c(n[0], d[0])))}
 
-    def exp(i: Interval) -> Interval:
-        return Interval(*(float(np.exp(v)) for v in (i.value, i.low, i.high)))
-
     return Lifetime(
         best.law.name,
         options.queries,
         float(np.exp(found.target[0])),
         point(found.train_n, found.train_d),
         point(found.log_n, found.log_d),
-        exp(ratio(found.log_n - found.train_n)),
-        exp(ratio(found.log_d - found.train_d)),
+        ratio(found.log_n - found.train_n).exp(),
+        ratio(found.log_d - found.train_d).exp(),
         ratio(found.saved),
     )
 

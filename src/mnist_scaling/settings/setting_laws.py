@@ -116,9 +116,7 @@ def predict(law: SettingLaw, of: KeyLaws, sizes: Mapping[str, float], level: flo
     deviation = float(np.sqrt(x @ law.covariance @ x + law.spread**2))
     reach = float(stdtrit(law.n - len(x), 0.5 + level / 2)) * deviation
     ends = [float(x @ slopes) + step * reach for step in (0, -1, 1)]
-    if of.key.log:
-        return Interval(*(float(np.exp(end)) for end in ends))
-    return Interval(*(float(np.clip(end, of.low, of.high)) for end in ends))
+    return Interval(*ends).exp() if of.key.log else Interval(*(float(np.clip(end, of.low, of.high)) for end in ends))
 
 
 def share_of_range(found: Interval, of: KeyLaws) -> float:

@@ -70,8 +70,8 @@ def pick_device(run: RunConfig) -> torch.device:
 
 def _step_on_a_core(run: RunConfig) -> float:
     """Predicted seconds."""
-    about = splits.spec(run.data)
-    pace = engine.pace(run, about.image_shape, measure(run.model, about.image_shape, about.classes).training)
+    spec = splits.spec(run.data)
+    pace = engine.pace(run, spec.image_shape, measure(run.model, spec.image_shape, spec.classes).training)
     return pace.step + run.optim.batch_size * pace.example
 
 

@@ -105,10 +105,6 @@ class Fit:
         """Root mean square of the log residuals."""
         return float(np.sqrt(np.mean(self.residual**2)))
 
-    def log_predict(self, logs: Logs) -> Array:
-        """log f at other inputs, shape (n,)."""
-        return self.law.evaluate(self.theta[None], logs)[0][0]
-
 
 def fit_law(
     law: Law,

@@ -278,30 +278,16 @@ def middle(logs: Logs) -> dict[str, float]:
     return {name: float((x.max() + x.min()) / 2) for name, x in logs.items()}
 
 
-def local_slope(law: Law, thetas: Array, at: dict[str, float], variable: str) -> Array:
-    """-d log L / d log x at a point, by central difference.
-
-    Parameters
-    ----------
-    law : Law
-    thetas : array, shape (batch, p)
-        NaN rows give NaN.
-    at : dict of str to float
-        Logarithm of every input of the law.
-    variable : str
-        The input x.
-
-    Returns
-    -------
-    array, shape (batch,)
-    """
+def log_loss_at(law: Law, thetas: Array, at: Mapping[str, float]) -> Array:
+    """log f at a point, logarithms of the law's inputs, shape (batch,); NaN rows of thetas (batch, p) give NaN."""
     out = np.full(len(thetas), np.nan)
     valid = np.isfinite(thetas).all(axis=1)
-    if not valid.any():
-        return out
-    ends = [
-        law.evaluate(thetas[valid], {name: np.array([x + h * (name == variable)]) for name, x in at.items()})[0][:, 0]
-        for h in (-STEP, STEP)
-    ]
-    out[valid] = (ends[0] - ends[1]) / (2 * STEP)
+    if valid.any():
+        out[valid] = law.evaluate(thetas[valid], {name: np.array([at[name]]) for name in law.inputs})[0][:, 0]
     return out
+
+
+def local_slope(law: Law, thetas: Array, at: Mapping[str, float], variable: str) -> Array:
+    """-d log L / d log x of a variable x by central difference; arguments and shapes are those of `log_loss_at`."""
+    low, high = (log_loss_at(law, thetas, {**at, variable: at[variable] + h}) for h in (-STEP, STEP))
+    return (low - high) / (2 * STEP)

@@ -79,8 +79,3 @@ def _variances(solve: Array, x: Array, residual: Array, free: int, levels: Array
     parts = np.array([(own - share) * square, share * between])
     variance = parts.sum(axis=0)
     return variance, variance**2 / (parts**2 / np.array([[rest], [found.rank]])).sum(axis=0)
-
-
-def exponent(loss: ArrayLike, x: ArrayLike, level: float = LEVEL) -> Interval:
-    """The one exponent of loss = k * x^-a."""
-    return exponents(loss, x, level=level)[0]

@@ -192,9 +192,9 @@ def training_part(dataset: Dataset, n: int, config: DataConfig, seed: int) -> Ex
     return replace(part, labels=wrong_labels(part.labels, config.label_noise, dataset.classes, seed))
 
 
-def validation_order(validation: Examples) -> Tensor:
-    """One fixed stratified order of the validation images: every prefix is a fair sample of them."""
-    return _order(validation.labels, None)
+def fair_sample(validation: Examples, n: int) -> Examples:
+    """The first `n` of the validation images in one fixed stratified order."""
+    return validation.take(_order(validation.labels, None)[:n])
 
 
 def prepare(config: DataConfig) -> DataConfig:

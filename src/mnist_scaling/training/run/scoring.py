@@ -92,7 +92,7 @@ class ReportSlice:
         wanted = config.reports.cost * n_seen * size.training / (self.points * size.forward)
         m = min(len(validation), config.data.max_eval or len(validation), floor(wanted))
         enough = m >= config.reports.least
-        self.part = validation.take(splits.validation_order(validation)[:m]) if enough else None
+        self.part = splits.fair_sample(validation, m) if enough else None
 
     def is_due(self, number: int, step: int, total: int) -> bool:
         """Whether the report of this number, from 1, is due after a step of so many: they are evenly spaced."""
@@ -122,7 +122,7 @@ class CurveRecorder:
         self.points: list[Point] = []
         self._train = part.head(config.curve.images)
         images = min(config.curve.images, config.data.max_eval or len(validation))
-        self._slice = validation.take(splits.validation_order(validation)[:images]) if config.curve.points else None
+        self._slice = splits.fair_sample(validation, images) if config.curve.points else None
 
     def is_due(self, seen: int, total: int) -> bool:
         """Whether a point is due at `seen` of `total` examples: `curve.points` of them, evenly in log, the last one
