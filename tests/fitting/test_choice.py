@@ -63,7 +63,8 @@ def test_hold_out_predicts_the_largest_compute():
     assert table.inputs["C"][found.rows].min() > np.delete(table.inputs["C"], found.rows).max()
     seen = np.setdiff1d(np.arange(len(table)), found.rows)
     again = fit_law(law, {k: v[seen] for k, v in logs.items()}, table.y[seen], Settings(delta=fit.delta.value))
-    error = table.y[found.rows] - again.law.evaluate(again.theta[None], {k: v[found.rows] for k, v in logs.items()})[0][0]
+    held = {k: v[found.rows] for k, v in logs.items()}
+    error = table.y[found.rows] - again.law.evaluate(again.theta[None], held)[0][0]
     assert found.rmse_log == pytest.approx(np.sqrt(np.mean(error**2)), rel=1e-4)
 
 

@@ -1,5 +1,5 @@
-"""How long a run trains, and so what D and C mean. A new regime is one file here, its name in `REGIMES`, and
-one file in conf/regime/.
+"""How long a run trains, and so what D and C mean. A new regime is a class here, in passes.py where all of its batches
+are known beforehand and else in a file of its own, its name in `REGIMES`, and one file in conf/regime/.
 
 A regime answers six questions (`base.Regime`):
 
