@@ -43,7 +43,6 @@ def test_questions_share_studies_resume_and_are_listed(ask: Ask, tmp_path: Path)
     # A study that was stopped half-way goes on, and gives the same table.
     study = tmp_path / "multirun/quickstart_smoke"
     before = (study / "cells.csv").read_text().splitlines()
-    (study / ".finished").unlink()
     shutil.rmtree(next(study.glob("*/*/repeat-001")))
     stopped = ask("question=model_size", "scale=smoke")
     assert stopped.returncode == 0, stopped.stderr

@@ -75,7 +75,7 @@ def test_a_run_cut_anywhere_resumes_bit_for_bit(
 def test_a_resumed_run_reports_again_what_it_had_reported(
     run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its trial is another one in its study by now, and the pruner judges that one by its own reports."""
+    """The process that judges it is another one, which heard none of them."""
     monkeypatch.setattr(wsd, "CHECKPOINT_EVERY", 5)
     run = replace(run, reports=ReportsConfig(cost=0.5, least=16))
     heard: list[tuple[int, float]] = []

@@ -127,7 +127,7 @@ def test_a_study_is_told_apart_by_its_optimiser_and_its_arguments() -> None:
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"clip": 0.0}, "`optim.clip > 0` must hold, but got 0.0: give the largest norm, such as 1.0, or null"),
+        ({"clip": 0.0}, "`optim.clip > 0` must hold, but got 0: give the largest norm, such as 1.0, or null"),
         ({"nesterov": True}, "`optim.nesterov=true` must go with optim=sgd and a momentum, but got optim.name=adam"),
         ({"name": "sgd", "momentum": 0.0, "nesterov": True}, "and optim.momentum=0: set it back"),
         ({"kwargs": {"rho": 1}}, r"`optim.kwargs` must be given with optim._target_ only, but got {'rho': 1} with"),
