@@ -284,7 +284,7 @@ class Trace:
     numbers : sequence of float
         The value on its way, in every form that it takes.
     until : Step, optional
-        Nothing is kept after its first call.
+        Every line is looked at until its first call.
     """
 
     def __init__(self, steps: Sequence[Step], numbers: Sequence[float], until: Step | None = None) -> None:
@@ -292,30 +292,30 @@ class Trace:
         self.calls: dict[Step, list[tuple[list[str], bool]]] = {step: [] for step in steps}
         """Of each call of a step the files of the package on the stack, and whether an argument held the value."""
         self.passed: set[str] = set()
-        """Files in which an argument, a variable or what is returned is the value."""
+        """Files in which an argument, a variable or what is returned to them is the value."""
 
     def __enter__(self) -> Trace:
-        sys.setprofile(self._look)
+        sys.settrace(self._look)
         return self
 
     def __exit__(self, *_: object) -> None:
-        sys.setprofile(None)
+        sys.settrace(None)
 
-    def _look(self, frame: FrameType, event: str, returned: Any) -> None:
+    def _look(self, frame: FrameType, event: str, returned: Any) -> Any:
         file = self._file(frame)
-        if file is None or event not in ("call", "return"):
-            return
-        step = Step(file, frame.f_code.co_name)
-        known = [*frame.f_locals.values(), *([returned] if event == "return" else [])]
+        if file is None:
+            return None
+        step, known = Step(file, frame.f_code.co_name), list(frame.f_locals.values())
         if any(type(value) is float and value in self.numbers for value in known):
             self.passed.add(file)
         if event == "return" and type(returned) is float and returned in self.numbers:
-            self.passed |= {caller for caller in [self._file(frame.f_back)] if caller is not None}
+            self.passed |= {file, *self._stack(frame.f_back)[:1]}
         if event == "call" and step in self.steps:
             held = any(holds(value, number) for value in known for number in self.numbers)
             self.calls[step].append((self._stack(frame), held))
             if step == self.until:
-                sys.setprofile(None)
+                sys.settrace(None)
+        return None if self.until is None else self._look
 
     def _stack(self, frame: FrameType | None) -> list[str]:
         found = []

@@ -98,5 +98,7 @@ class Checkpoint:
 
 def _identity(config: RunConfig) -> dict[str, Any]:
     """All of a config that decides a run's bits; not who launched it, and not where its data lie."""
-    skipped = ("data.dir", "data.path", "init_from", "save_weights")
-    return {key: value for key, value in flatten(asdict(config)).items() if key not in skipped}
+    identity = flatten(asdict(config))
+    for key in ("data.dir", "data.path", "init_from", "save_weights"):
+        del identity[key]
+    return identity
