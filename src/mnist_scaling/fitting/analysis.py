@@ -26,6 +26,7 @@ from mnist_scaling.fitting.selection.fitted import (
     Options,
     Slice,
     all_slices,
+    can_hold,
     fit_part,
     is_joint,
     main_slice,
@@ -209,7 +210,7 @@ def _refuse_joint(law: Law, table: Table) -> str:
 def _starved(table: Table, law: Law, part: Slice) -> bool:
     """Whether it is for want of cells that a law was refused, and not for where a scattered table's rows lie."""
     if is_joint(law):
-        return len(table) <= law.size or any(len(table.levels(k)) < law.levels for k in law.inputs if k != "U")
+        return not can_hold(table, law)
     enough = max(law.levels, law.size + 1)
     return len(table.levels(part.variable)) < enough
 

@@ -19,7 +19,6 @@ from mnist_scaling.fitting.frontier.parametric import fit_cost
 from mnist_scaling.fitting.frontier_intervals import all_frontiers
 from mnist_scaling.fitting.laws import ALL
 from mnist_scaling.fitting.laws.base import Array, Law
-from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.selection.averaging import weighted_laws
 from mnist_scaling.fitting.selection.choice import not_rejected
 from mnist_scaling.fitting.selection.fitted import (
@@ -27,6 +26,7 @@ from mnist_scaling.fitting.selection.fitted import (
     Options,
     Slice,
     all_slices,
+    can_hold,
     fit_part,
     is_joint,
     main_slice,
@@ -58,11 +58,7 @@ def joint_laws(cells: Cells) -> list[Law]:
     if cells.variables != ("N", "D"):
         return []
     laws = [law for law in ALL.values() if is_joint(law) and law.default and set(law.inputs) <= {"N", "D"}]
-    return [law for law in laws if all(_holds(table, law) for table in (cells.a, cells.b))]
-
-
-def _holds(table: Table, law: Law) -> bool:
-    return len(table) > law.size and all(len(table.levels(k)) >= law.levels for k in law.inputs)
+    return [law for law in laws if can_hold(cells.a, law) and can_hold(cells.b, law)]
 
 
 def exponent_differences(

@@ -91,6 +91,11 @@ def is_joint(law: Law) -> bool:
     return len(law.inputs) > 1
 
 
+def can_hold(table: Table, law: Law) -> bool:
+    """Whether a table has the rows and the distinct sizes that a joint law needs."""
+    return len(table) > law.size and all(len(table.levels(k)) >= law.levels for k in law.inputs if k != "U")
+
+
 def whole(table: Table) -> Slice:
     """All rows: what a joint law is fitted to."""
     return Slice("", None, None, np.arange(len(table)))
