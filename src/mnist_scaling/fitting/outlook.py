@@ -1,4 +1,11 @@
-"""What fitted laws say beyond the table: losses asked for, and the model that is cheapest over its life."""
+"""What fitted laws say beyond the table: losses asked for, and the model that is cheapest over its life,
+
+    training FLOPs + queries * forward FLOPs, at equal loss
+
+A model that will serve many queries should be smaller, and trained on more, than the compute-efficient one: this gives
+over-training its number. A forward pass is a third of training on one example, which the cost of the table says.
+Source: Sardana et al. 2024 (arXiv 2401.00448), equation 2, with the table's cost.
+"""
 
 from __future__ import annotations
 

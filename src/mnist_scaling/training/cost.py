@@ -1,4 +1,4 @@
-"""What a run will cost, predicted before it starts, about its seconds on one core; so, which device is the faster."""
+"""What a run will cost, about its seconds on one core, predicted before it starts; and whether a GPU is the faster."""
 
 from __future__ import annotations
 

@@ -182,7 +182,10 @@ DIFFERS, EQUIVALENT, NOT_SETTLED = "differs", "equivalent", "not settled"
 
 
 def verdict(difference: Interval, margin: float) -> str:
-    """What the interval of a difference says.
+    """differs, equivalent or not settled: what the interval of a difference says, given a margin of equivalence.
+
+    An interval that misses 0 shows a difference. One that holds 0 shows nothing by itself: arms are equivalent only
+    where the whole interval lies within the margin (two one-sided tests; Schuirmann 1987).
 
     Parameters
     ----------

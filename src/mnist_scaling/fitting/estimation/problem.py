@@ -1,4 +1,7 @@
-"""What is minimised: sum_i w_i huber_delta(y_i - log f_i(theta)), for one set of rows or for a batch of them."""
+"""What is minimised: sum_i w_i huber_delta(y_i - log f_i(theta)), for one set of rows or for a batch; and delta.
+
+Source: Huber 1964 (Ann. Math. Statist. 35); used on log residuals by Hoffmann et al. 2022, section 3.3.
+"""
 
 from __future__ import annotations
 

@@ -9,6 +9,13 @@ asks for it.
 
 Source: Smyth 2004 (Stat. Appl. Genet. Mol. Biol. 3, article 3), sections 4 and 5; the trend is a gamma regression
 (McCullagh & Nelder 1989, chapter 8).
+
+An error that rows of one level share is what differences between levels explain of the residuals beyond what was
+fitted. r = (1 - H) (e + Z u) are residuals of a fit with hat matrix H, e each row's own error and u one number for each
+level. With P the projection on (1 - H) Z, the sum of squares r' P r has the mean
+rank(P) s^2 + t^2 trace(Z' (1 - H) Z).
+
+Source: Searle, Casella & McCulloch 1992, Variance Components, chapter 5 (Henderson's method 3).
 """
 
 from __future__ import annotations

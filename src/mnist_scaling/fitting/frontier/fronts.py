@@ -1,9 +1,12 @@
 """The compute-efficient frontier read off the rows: N*(C), D*(C), L*(C) as power laws of C.
 
-*pareto*: rows that no cheaper row beats. *hull*: corners of the lower convex hull of log L over log C
-(Hoffmann et al. 2022, approach 1, without its smoothing of whole curves). *isoflop* is in isoflop_minima.py,
-*parametric* in parametric.py. Exponents are slopes of ordinary least squares in logs, so
+*pareto*: rows that no cheaper row beats. *hull*: corners of the lower convex hull of log L over log C. *isoflop* is in
+isoflop_minima.py, *parametric* in parametric.py. Exponents are slopes of ordinary least squares in logs, so
 L* ~ C^loss_exponent has a negative one.
+
+Hoffmann et al. 2022, approach 1, takes the envelope over whole training curves. So does this where a study has curves
+(`attach`): smoothed, log-spaced, and only where a mid-run loss means something. A point half-way down a schedule is not
+the end of a run of half the length, so only points at a constant rate count.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ class LawQuantity:
     draws: Array
     """The quantity in every draw of the bootstrap, shape (draws,); NaN where a draw lacks it."""
     t_factor: float = 1.0
-    """Factor on the distance of the draws from the value (`uncertainty.student_factor`)."""
+    """Factor on the distance of the draws from the value (`bootstrap.student_factor`)."""
 
 
 def average(parts: Sequence[LawQuantity], level: float, bounds: tuple[float, float] | None = None) -> Interval:
@@ -118,7 +118,7 @@ def weighted_laws(fitted: Mapping[str, Fitted], weights: Mapping[str, float]) ->
 def averaged(
     kept: Sequence[WeightedLaw], quantity: Quantity, level: float, bounds: tuple[float, float] | None = None
 ) -> Interval:
-    """A quantity over all kept laws (`averaging.average`)."""
+    """A quantity over all kept laws (`average`)."""
     parts = []
     for one in kept:
         f = one.fitted

@@ -1,4 +1,4 @@
-"""One law on the rows of one slice: estimate, bootstrap, profiles, hold-out, local slopes."""
+"""One law on the rows of one slice: which rows, estimate, bootstrap, profiles, hold-out, local slopes."""
 
 from __future__ import annotations
 

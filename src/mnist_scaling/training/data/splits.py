@@ -1,4 +1,4 @@
-"""Images as bytes in shared memory: the fixed split, and nested class-balanced subsets of the training part."""
+"""Images as bytes in shared memory: the fixed split, nested class-balanced subsets to train on, and wrong labels."""
 
 from __future__ import annotations
 
