@@ -1,4 +1,4 @@
-"""Images turned, moved and bent, each with parameters of its own: test images once, training images anew at each step.
+"""Images turned, moved, bent and noisy: training images anew at each step, test images off the distribution once.
 
 The transforms are torchvision's affine and elastic ones, which draw one set of parameters for a whole batch. Here every
 image of a batch has its own, and one call of `grid_sample` applies them all. A grid holds, for each pixel of the new
@@ -17,6 +17,7 @@ from torch.nn.functional import grid_sample
 
 from mnist_scaling.config import DataConfig
 from mnist_scaling.training import seeding
+from mnist_scaling.training.data import splits
 from mnist_scaling.training.data.splits import Examples
 
 
@@ -179,3 +180,62 @@ class Augmenter:
 def augmenter(base: Examples, config: DataConfig, seed: int) -> Augmenter | None:
     """What augments a run's images; None for a run that trains on them as they are."""
     return None if config.augment == "none" else Augmenter(base, config.augment, seed)
+
+
+ROTATED = 30.0
+"""off_distribution=rotated: the largest turn; turns are uniform up to it, both ways."""
+
+SHIFTED = 1 / 14
+"""shifted: the largest move along each axis as a share of the side (2 of 28 pixels); whole pixels, uniform."""
+
+NOISY = 1.0
+"""noisy: standard deviation of the Gaussian noise in those of the training pixels; bytes stay within 0 to 255."""
+
+_OFF_SEED = 0
+"""The shifted test images are part of the benchmark, as the split is: no run's seed changes them."""
+
+_AT_A_TIME = 1000
+
+
+def off_distribution(config: DataConfig, kind: str, device: torch.device) -> Examples:
+    """The test images of a run's data set changed in one way; kept for the process's later runs."""
+    return _part(config.whole, kind, device)
+
+
+@functools.lru_cache(maxsize=6)
+def _part(config: DataConfig, kind: str, device: torch.device) -> Examples:
+    return changed(splits.load(config, device).test, kind)
+
+
+def changed(test: Examples, kind: str) -> Examples:
+    """The test images changed in one way, in the same order and with the same labels.
+
+    Each image has a draw of its own, from a fixed stream, whatever is scored beside it.
+
+    Parameters
+    ----------
+    test : Examples
+        The test images as they are.
+    kind : str
+        rotated, shifted or noisy: a member of `config.OFF_DISTRIBUTION`.
+    """
+    stream = seeding.generator(_OFF_SEED, f"off_distribution/{kind}")
+    pixels = torch.cat([_pixels(test, rows, kind, stream) for rows in test.rows.split(_AT_A_TIME)])
+    return replace(test, pixels=pixels, rows=torch.arange(len(test), device=test.rows.device))
+
+
+def _pixels(test: Examples, rows: Tensor, kind: str, stream: torch.Generator) -> Tensor:
+    pixels = test.pixels[rows]
+    n, (height, width) = len(rows), pixels.shape[2:]
+    if kind == "noisy":
+        noise = torch.randn(pixels.shape, generator=stream).to(pixels.device)
+        values = pixels + NOISY * test.std * test.scale * noise
+        return values.round().clamp(0, 255).to(torch.uint8) if pixels.dtype == torch.uint8 else values
+    draws = 2 * torch.rand(n, 2, generator=stream) - 1
+    angles, shifts = torch.zeros(n), torch.zeros(n, 2)
+    if kind == "rotated":
+        angles = draws[:, 0] * ROTATED
+    else:
+        most = (torch.tensor([width, height]) * SHIFTED).round()
+        shifts = (draws * (most + 0.5)).round().clamp(-most, most)
+    return warp(pixels, affine(angles, shifts, torch.ones(n), (height, width)))

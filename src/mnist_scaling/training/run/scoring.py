@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from mnist_scaling.config import RunConfig
 from mnist_scaling.study import columns
 from mnist_scaling.study.vocabulary import TRIAL
-from mnist_scaling.training.data import off_distribution, splits
+from mnist_scaling.training.data import distortions, splits
 from mnist_scaling.training.models.model_size import Size
 from mnist_scaling.training.step import engine
 
@@ -64,7 +64,7 @@ def score(model: nn.Module, dataset: splits.Dataset, part: splits.Examples, conf
     if config.trial.stage != TRIAL:
         scores |= zip(("test_loss", "test_error"), evaluate(model, dataset.test.head(limit)), strict=True)
         for kind in config.data.off_distribution:
-            changed = off_distribution.part(config.data, kind, dataset.test.rows.device)
+            changed = distortions.off_distribution(config.data, kind, dataset.test.rows.device)
             scores |= zip(columns.off_distribution(kind), evaluate(model, changed.head(limit)), strict=True)
         scores["train_loss"] = evaluate(model, part.head(len(dataset.validation)))[0]
     return scores
