@@ -1,13 +1,13 @@
 """How many workers a study keeps busy: the shipped order of jobs, replayed on a simulated clock.
 
-    python benchmarks/scheduling.py                               print the tables: about a minute
+    python benchmarks/scheduling.py                               print the tables; it takes long, so give --records
     python benchmarks/scheduling.py --records FILE                keep each replay; the next call makes those missing
     python benchmarks/scheduling.py --write docs/scaling_out.md   put the tables into the page
 
 A study is replayed for each number of workers, `trials_per_batch` and rule of transfer. Seconds of runs are those of
 a real quickstart (benchmarks/recorded/quickstart.csv, one run per core), the same pace on larger grids: a run there
 takes its predicted seconds times the ratio of measured to predicted seconds of some run of the quickstart. The time
-that the sweep itself needs per job is left out; docs/scaling_out.md has it under "A million trials".
+that the sweep itself needs per job is left out; docs/performance.md has it under "The whole study".
 """
 
 from __future__ import annotations

@@ -122,7 +122,7 @@ def test_a_setting_that_kills_its_worker_twice_is_recorded_and_the_sweep_goes_on
     undisturbed: pd.DataFrame, data_dir: str, tmp_path: Path
 ) -> None:
     # Without a warm-up a worker's first run imports torch, which leaves seconds to kill it in.
-    one = ("hydra.launcher.n_workers=1", "hydra.launcher.warm_up=false", "hydra.sweeper.trials_per_batch=1")
+    one = ("hydra.launcher.n_workers=1", "hydra.sweeper.trials_per_batch=1")
     sweep = start(tmp_path, data_dir, *one)
     run = tmp_path / "multirun/smoke/width=4/data_fraction=0.015625/trial-000"
     wait_for(run.exists)

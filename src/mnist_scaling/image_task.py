@@ -15,6 +15,8 @@ from mnist_scaling.tuning.task import DataFacts, Report, Start, Task
 class ImageTask(Task):
     """Classifiers of images."""
 
+    preload = ("mnist_scaling.training.loop",)
+
     def train(self, run: RunConfig, report: Report | None, folder: Path) -> TrainResult:
         """One run (`training.loop`)."""
         from mnist_scaling.training.loop import train_model
@@ -47,10 +49,6 @@ class ImageTask(Task):
         found = weights.source(run, about.image_shape, about.classes)
         assert found is not None
         return Start(found.sha256, found.note)
-
-    def warm_up(self) -> None:
-        """Import torch and what trains by it."""
-        import mnist_scaling.training.loop  # noqa: F401
 
 
 TASK = ImageTask()

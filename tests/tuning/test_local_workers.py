@@ -58,7 +58,7 @@ def pid(found: Future[Outcome]) -> int:
 @pytest.fixture
 def workers(tmp_path: Path) -> Iterator[LocalWorkers]:
     application: Any = SimpleNamespace(task=Obeys(), folder=tmp_path)
-    with LocalWorkers(application, 2, warm_up=False) as opened:
+    with LocalWorkers(application, 2) as opened:
         yield opened
 
 
@@ -90,7 +90,7 @@ def test_a_process_that_is_killed_while_it_is_idle_is_replaced(workers: LocalWor
 
 def test_the_end_waits_for_no_run(tmp_path: Path) -> None:
     application: Any = SimpleNamespace(task=Obeys(), folder=tmp_path)
-    with LocalWorkers(application, 1, warm_up=False) as workers:
+    with LocalWorkers(application, 1) as workers:
         running, queued = (workers.submit(job(888)) for _ in range(2))
         time.sleep(1.0)
     assert running.result(1).record is None
@@ -103,7 +103,7 @@ def test_each_process_has_a_gpu_in_its_turn(tmp_path: Path) -> None:
             return replace(bowl(run), device=os.environ["CUDA_VISIBLE_DEVICES"])
 
     application: Any = SimpleNamespace(task=Sees(), folder=tmp_path)
-    with LocalWorkers(application, 3, warm_up=False, gpus=["3", "5"]) as workers:
+    with LocalWorkers(application, 3, gpus=["3", "5"]) as workers:
         assert [one._arguments for one in workers._processes] == [
             (False, "3"), (False, "5"), (False, "3"),
         ]  # fmt: skip
@@ -119,7 +119,7 @@ def test_a_job_that_cannot_be_composed_is_told_so(tmp_path: Path) -> None:
     context = SimpleNamespace(config_loader=SimpleNamespace(load_sweep_config=load))
     application: Any = SimpleNamespace(task=Obeys(), folder=tmp_path, context=context, config=cfg)
     follows = ("model.width=8", "optim.weight_decay=${optim.lr}")
-    with LocalWorkers(application, 1, warm_up=False) as workers:
+    with LocalWorkers(application, 1) as workers:
         asked = job(1, values=None, overrides=follows, settings={"seed": 1, "optim.lr": 0.25})
         record = workers.submit(asked).result(60).record
         assert record is not None

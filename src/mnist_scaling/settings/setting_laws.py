@@ -78,7 +78,7 @@ def prior(laws: Sequence[KeyLaws], level: float = 0.95, **sizes: float) -> dict[
     Parameters
     ----------
     laws : sequence of KeyLaws
-        Of `SettingsLaws.keys`, or of `fits_json.known_settings_laws`.
+        Of `SettingsLaws.keys`, or of `tuning_records.known_settings_laws`.
     level : float
     **sizes : float
         N and D of the new cell; for a key without a law against these, steps or loss are used where they are given.

@@ -2,7 +2,7 @@
 
 The identity of a sweep is what differs from the defaults of the configuration, less its axes, its tuned keys and the
 keys that change no result. So a new field of the configuration, at its default, leaves every older study resumable,
-and a difference always has a name. study.json holds the study's identity; each cell's Optuna study holds the cell's.
+and a difference always has a name. study.json holds it, and every record of a run holds the run's whole configuration.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ class _ClusterLauncher(LocalLauncher):
     """What Dask and Ray have in common; parameters are documented in conf/hydra/launcher/."""
 
     def __init__(self, address: str | None = None, n_workers: int | None = None) -> None:
-        super().__init__(n_workers=n_workers, warm_up=False)
+        super().__init__(n_workers=n_workers)
         self.address = address
 
     def workers(self) -> Workers:

@@ -32,13 +32,13 @@ class LocalLauncher(Launcher):
     that runs batches it is Hydra's joblib launcher.
     """
 
-    def __init__(self, n_workers: int | None = None, warm_up: bool = True) -> None:
+    def __init__(self, n_workers: int | None = None) -> None:
         if n_workers is not None and (not isinstance(n_workers, int) or n_workers < 1):
             raise InputError(
                 "`hydra.launcher.n_workers` must be a whole number of 1 or more, or null for one per core, but got "
                 f"{n_workers}."
             )
-        self.n_workers, self.warm_up = n_workers, warm_up
+        self.n_workers = n_workers
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep what the workers will need."""
@@ -62,7 +62,7 @@ class LocalLauncher(Launcher):
         from mnist_scaling.tuning.workers.workers import Application
 
         application = Application(self.hydra_context, self.config, self.task_function)
-        return local.LocalWorkers(application, self.count(), self.warm_up, self.gpus)
+        return local.LocalWorkers(application, self.count(), self.gpus)
 
     @functools.cached_property
     def gpus(self) -> list[str]:

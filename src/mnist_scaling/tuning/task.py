@@ -48,6 +48,9 @@ class Start:
 class Task:
     """The program that is tuned: a subclass has `train`, and what else it wants to say. It is pickled for workers."""
 
+    preload: tuple[str, ...] = ()
+    """Modules that every run needs, which workers import while the sweep gets ready."""
+
     def train(self, run: RunConfig, report: Report | None, folder: Path) -> TrainResult:
         """One run: its config, what listens to its reports, and a folder for its checkpoint and further files."""
         raise NotImplementedError
@@ -66,9 +69,6 @@ class Task:
         """Check the weights that a run starts from, if any, before the first run needs them; what is known of them."""
         del run
         return None
-
-    def warm_up(self) -> None:
-        """Import what every run needs, in a worker, while the sweep gets ready."""
 
     @property
     def program(self) -> str:

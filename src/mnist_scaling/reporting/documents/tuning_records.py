@@ -113,7 +113,7 @@ class SettingsRecord:
 
 
 def known_settings_laws(record: SettingsRecord) -> list[KeyLaws]:
-    """The laws of a record, as `setting_prior.prior` takes them."""
+    """The laws of a record, as `setting_laws.prior` takes them."""
     return [
         KeyLaws(
             TunedKey(name, key.scale == "log"), key.status, key.curvature, [], np.array([]),

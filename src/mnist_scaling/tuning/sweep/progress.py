@@ -22,7 +22,7 @@ _LINE_SECONDS = 10.0
 """Seconds between lines about a single run where there is no terminal to redraw."""
 
 BUSY = 1.9
-"""Seconds that a run takes per predicted second (`Trainer.cost`) while every core is busy: LOG.md, 2026-11-24."""
+"""Seconds that a run takes per predicted second (`Task.cost`) while every core is busy: LOG.md, 2026-11-24."""
 
 _PRIOR_SECONDS = 10.0
 """Weight of `BUSY` against what is measured: seconds of the clock."""

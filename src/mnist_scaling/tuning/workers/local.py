@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import queue
 import signal
+import sys
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from multiprocessing import get_context
+from multiprocessing import forkserver, get_context
 from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
+from multiprocessing.process import BaseProcess
 from types import TracebackType
 
 import cloudpickle
@@ -22,6 +24,11 @@ from mnist_scaling.tuning.workers.perform import perform
 from mnist_scaling.tuning.workers.workers import Application
 
 _STOP_SECONDS = 5.0
+
+# A forked child of a process with threads, or with CUDA, may hang: on Linux a server without either imports torch once
+# and forks the processes. macOS takes no fork after its frameworks are loaded, and Windows none at all.
+_IS_FORKED = sys.platform == "linux"
+_CONTEXT = get_context("forkserver") if _IS_FORKED else get_context("spawn")
 
 
 class LocalWorkers:
@@ -36,18 +43,17 @@ class LocalWorkers:
     application : Application
     n : int
         Processes.
-    warm_up : bool
-        Whether every process imports what runs need at once, while the sweep is still getting ready.
     gpus : sequence of str
         One for each process, in turn; none leaves that to CUDA.
     """
 
     isolates = True
 
-    def __init__(self, application: Application, n: int, warm_up: bool = True, gpus: Sequence[str] = ()) -> None:
+    def __init__(self, application: Application, n: int, gpus: Sequence[str] = ()) -> None:
         task = cloudpickle.dumps(application.task)
+        self._preload = application.task.preload
         self._packer = Packer(application)
-        self._processes = [_Process(task, warm_up, gpus[i % len(gpus)] if gpus else None) for i in range(n)]
+        self._processes = [_Process(task, self._preload, gpus[i % len(gpus)] if gpus else None) for i in range(n)]
         self._idle: queue.SimpleQueue[_Process] = queue.SimpleQueue()
         self._threads = ThreadPoolExecutor(n, thread_name_prefix="worker")
         self._open: set[Future[Outcome]] = set()
@@ -80,9 +86,13 @@ class LocalWorkers:
         """Nothing: every job is run as it comes."""
 
     def __enter__(self) -> LocalWorkers:
-        """Start the processes."""
+        """Import what runs need, in the background, while the sweep gets ready."""
+        if _IS_FORKED:
+            forkserver.set_forkserver_preload([__name__, *self._preload])
+            forkserver.ensure_running()
         for process in self._processes:
-            process.start()
+            if not _IS_FORKED:
+                process.start()
             self._idle.put(process)
         return self
 
@@ -105,23 +115,22 @@ class _Process:
     ----------
     task : bytes
         Pickle of what it trains.
-    warm_up : bool
+    preload : sequence of str
+        Modules that it imports.
     gpu : str or None
         As CUDA_VISIBLE_DEVICES names it.
     """
 
-    def __init__(self, task: bytes, warm_up: bool, gpu: str | None) -> None:
-        self._task, self._arguments = task, (warm_up, gpu)
+    def __init__(self, task: bytes, preload: Sequence[str], gpu: str | None) -> None:
+        self._task, self._arguments = task, (preload, gpu)
         self._busy = self._closed = False
-        self._process: SpawnProcess
+        self._process: BaseProcess | None = None
         self._pipe: Connection
 
     def start(self) -> None:
         """Start the process."""
-        # Spawned, not forked: a forked child of a process with threads, or with CUDA, may hang.
-        context = get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, *self._arguments), daemon=True)
+        self._pipe, theirs = _CONTEXT.Pipe()
+        self._process = _CONTEXT.Process(target=_serve, args=(theirs, *self._arguments), daemon=True)
         # If the child dies during start-up, ignore the broken pipe: the first job detects it.
         with contextlib.suppress(BrokenPipeError):
             self._process.start()
@@ -141,6 +150,7 @@ class _Process:
             found: Outcome = self._pipe.recv()
             return found
         except (EOFError, OSError):
+            assert self._process is not None
             self._process.join(_STOP_SECONDS)
             return Outcome(None, _death(self._process.exitcode))
         finally:
@@ -148,7 +158,7 @@ class _Process:
 
     def _sent(self, parcel: Parcel) -> bool:
         """Hand over a job; not to a process that was killed while it was idle, which is nobody's fault."""
-        if self._closed or not self._process.is_alive():
+        if self._closed or self._process is None or not self._process.is_alive():
             return False
         try:
             self._pipe.send(parcel)
@@ -159,6 +169,8 @@ class _Process:
     def close(self) -> None:
         """Take no further job: an idle process ends by itself, and one that works is killed."""
         self._closed = True
+        if self._process is None:
+            return
         if self._busy:
             self._process.kill()
         else:
@@ -166,24 +178,24 @@ class _Process:
 
     def end(self) -> None:
         """End the process for good."""
-        self._pipe.close()
-        if self._process.pid is None:
+        if self._process is None or self._process.pid is None:
             return
+        self._pipe.close()
         self._process.join(_STOP_SECONDS)
         if self._process.is_alive():
             self._process.kill()
             self._process.join(_STOP_SECONDS)
 
 
-def _serve(pipe: Connection, warm_up: bool, gpu: str | None) -> None:
+def _serve(pipe: Connection, preload: Sequence[str], gpu: str | None) -> None:
     """A worker's life: jobs from its pipe until that is closed, each answered with its outcome."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C the sweep decides
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # read when CUDA is first used
     with contextlib.suppress(EOFError, OSError):
+        for module in preload:
+            importlib.import_module(module)
         task = cloudpickle.loads(pipe.recv_bytes())
-        if warm_up:
-            task.warm_up()
         while True:
             pipe.send(perform(pipe.recv(), task))
 
