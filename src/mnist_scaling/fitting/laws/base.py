@@ -184,6 +184,9 @@ class OnFloor(Law):
         See `Law.levels`.
     """
 
+    limit = 300.0
+    """The largest |log f|: a wild trial step goes no further."""
+
     def __init__(self, law: Law, source: str, shares: tuple[float, ...] = (0.0,), levels: int = 2) -> None:
         self.law, self.source, self.shares, self.levels = law, source, shares, levels
         self.name, self.formula, self.inputs = f"{law.name}_floor", f"E + {law.formula}", law.inputs
@@ -193,7 +196,7 @@ class OnFloor(Law):
     def evaluate(self, theta: Array, logs: Logs) -> tuple[Array, Array]:
         """See `Law.evaluate`."""
         log_term, inner = self.law.evaluate(theta[:, 1:], logs)
-        term = np.exp(np.clip(log_term, -LARGEST_EXPONENT, LARGEST_EXPONENT))
+        term = np.exp(np.clip(log_term, -self.limit, self.limit))
         loss = theta[:, :1] + term
         gradient = np.empty((*theta.shape, term.shape[1]))
         gradient[:, 0] = 1 / loss

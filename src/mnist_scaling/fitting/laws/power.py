@@ -13,6 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from mnist_scaling.fitting.laws.base import (
+    LARGEST_EXPONENT,
     Array,
     Law,
     Logs,
@@ -60,6 +61,8 @@ class PowerLaw(Law):
 
 class PowerLawFloor(OnFloor):
     """L = E + A / x^alpha."""
+
+    limit = LARGEST_EXPONENT
 
     def __init__(self, variable: str) -> None:
         super().__init__(PowerLaw(variable), "Henighan et al. 2020, arXiv 2010.14701, eq. 1.1", levels=3)
