@@ -7,14 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mnist_scaling.fitting.comparing.comparison import DIFFERS, slopes, solve_slopes, verdict
 from mnist_scaling.fitting.comparing.multiplier import Path, frontiers, lowest, multipliers, path, reach
 from mnist_scaling.fitting.comparing.pairing import Arm, match
-from mnist_scaling.fitting.comparing.slopes import slopes, solve_slopes
 from mnist_scaling.fitting.comparing.surface import Surfaces, fit_surfaces
-from mnist_scaling.fitting.comparing.verdict import DIFFERS, verdict
 from mnist_scaling.fitting.coverage import Coverage, summary
-from mnist_scaling.fitting.inputs.rows import Table, make_table
 from mnist_scaling.fitting.laws.base import Array, Law
+from mnist_scaling.fitting.rows import Table, make_table
 from mnist_scaling.fitting.uncertainty.interval import Interval
 
 

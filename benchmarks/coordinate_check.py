@@ -69,15 +69,15 @@ def _trajectory(run: RunConfig, dataset: splits.Dataset, steps: int) -> Iterator
     """Activations on the probe batch at steps 0 to `steps`; the probe is a batch that is not trained on."""
     with seeding.global_stream(run.seed, "init", torch.device("cpu")):
         model = models.build(run.model, dataset.image_shape, dataset.classes).eval()  # dropout off
-    optimizer = optimizers.of_torch(model, replace(run.optim, lr=run.peak_lr))
+    optimizer = optimizers.TorchOptimizer(model, run.optim)
     order = torch.randperm(len(dataset.train), generator=seeding.generator(run.seed, "order"))
     probe, *batches = (dataset.train.take(rows) for rows in order.split(run.optim.batch_size)[: steps + 1])
     yield activations(model, probe.images)
     for batch in batches:
         loss = cross_entropy(model(batch.images), batch.labels)
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad()
         loss.backward()
-        optimizer.step()
+        optimizer.step(run.peak_lr)
         yield activations(model, probe.images)
 
 

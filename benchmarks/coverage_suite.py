@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
 import numpy as np
 
 from mnist_scaling.fitting.analysis import Result, analyse
-from mnist_scaling.fitting.estimation.local_slopes import STEP, largest, middle
 from mnist_scaling.fitting.frontier.parametric import exponents_of, fit_cost
 from mnist_scaling.fitting.frontier_intervals import budgets, parametric
 from mnist_scaling.fitting.headline import headline
-from mnist_scaling.fitting.inputs.rows import Table, make_table
 from mnist_scaling.fitting.laws import get_law
-from mnist_scaling.fitting.laws.base import Array
+from mnist_scaling.fitting.laws.base import STEP, Array, largest, middle
+from mnist_scaling.fitting.rows import Table, make_table
+from mnist_scaling.fitting.selection.averaging import WeightedLaw
 from mnist_scaling.fitting.selection.choice import not_rejected
 from mnist_scaling.fitting.selection.fitted import Options
-from mnist_scaling.fitting.selection.weighted_laws import WeightedLaw
 
 LAWS = ("additive", "coupled", "kaplan", "kaplan_floor", "multiplicative", "multiplicative_floor", "quadratic")
 
@@ -141,12 +140,12 @@ def one(condition: Condition, seed: tuple[int, int], draws: int) -> dict[str, An
     table = table_of(condition, np.random.default_rng(seed))
     beyond = {k: 2 * float(table.inputs[k].max()) for k in ("N", "D")}
     result = analyse(table, Options(laws=LAWS, draws=draws, seed=seed[0], predict=beyond))
-    out: dict[str, Any] = {"selected": result.choice.selected, HEADLINE: _intervals(headline(result))}
+    out: dict[str, Any] = {"selected": result.choice.selected, HEADLINE: _intervals(result.headline)}
     for method in METHODS:
         out[HEADLINE][f"{method} N"] = _ends(result.frontier[method].intervals["N_exponent"].record())
     aicc = {name: f.aicc for name, f in result.fitted.items() if not f.law.empirical}
     kept = not_rejected(aicc)
-    alone = {name: _intervals(headline(_alone(result, name))) for name in {*kept, _law_of(condition)} - {None}}
+    alone = {name: _intervals(_alone(result, name)) for name in {*kept, _law_of(condition)} - {None}}
     out["lowest AICc"] = alone[next(iter(kept))]
     out["union"] = {key: _union([alone[name][key] for name in kept]) for key in QUANTITIES}
     truth = _law_of(condition)
@@ -163,12 +162,11 @@ def _law_of(condition: Condition) -> str | None:
     return None if condition.truth == BROKEN else TRUTHS[condition.truth][0]
 
 
-def _alone(result: Result, name: str) -> Result:
-    """The same analysis by somebody who was told the law."""
-
+def _alone(result: Result, name: str) -> dict[str, Any]:
+    """The headline of somebody who was told the law."""
     kept = (WeightedLaw(result.fitted[name], 1.0),)
-    frontier = {"parametric": parametric(result.table, kept, result.cost, result.draws)}
-    return replace(result, kept=kept, frontier=frontier)
+    frontier = parametric(result.table, kept, result.cost, result.draws)
+    return headline(kept, result.choice, frontier, result.options.predict, result.draws.level)
 
 
 def _intervals(record: dict[str, Any]) -> dict[str, tuple[float, float] | None]:

@@ -31,8 +31,8 @@ from rich.console import Console
 from rich.table import Table
 from scipy.special import stdtrit
 
-from mnist_scaling.settings.optimal_settings import SettingsLaws, SettingsOptions, TunedKey, optimal_settings
-from mnist_scaling.settings.setting_prior import prior
+from mnist_scaling.settings.optimal_settings import SettingsLaws, SettingsOptions, optimal_settings
+from mnist_scaling.settings.setting_laws import TunedKey, prior
 from mnist_scaling.settings.vertices import CellTrials
 
 KEYS = (TunedKey("lr", True), TunedKey("batch_size", True), TunedKey("dropout", False))

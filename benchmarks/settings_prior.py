@@ -39,8 +39,8 @@ from scipy.special import stdtrit
 
 from mnist_scaling.reporting.documents.tuning_records import known_settings_laws
 from mnist_scaling.settings import vertices
-from mnist_scaling.settings.optimal_settings import SettingsLaws, SettingsOptions, TunedKey, optimal_settings
-from mnist_scaling.settings.setting_prior import prior, share_of_range
+from mnist_scaling.settings.optimal_settings import SettingsLaws, SettingsOptions, optimal_settings
+from mnist_scaling.settings.setting_laws import TunedKey, prior, share_of_range
 from mnist_scaling.settings.vertices import CellTrials
 from mnist_scaling.study.files import read_json
 from mnist_scaling.study.layout import CELLS, FITS, STUDY, TRIALS

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mnist_scaling.training.data import splits
 from mnist_scaling.training.step import small_cnn
-from mnist_scaling.training.step.masks import Dropout
+from mnist_scaling.training.step.small_cnn import Dropout
 from training import alternate, ratio, text
 
 Case = tuple[str, str, loops.Step, loops.Step]

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import ast
+import itertools
+import json
+import re
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 import mnist_scaling
@@ -230,3 +238,197 @@ def test_no_class_name_stands_twice() -> None:
             if isinstance(node, ast.ClassDef):
                 homes.setdefault(node.name, []).append(path.relative_to(PACKAGE).as_posix())
     assert {name: found for name, found in homes.items() if len(found) > 1} == {}
+
+
+# Walks through the code that docs/architecture.md writes out, followed in real runs.
+
+PAGE = Path(__file__).parents[1] / "docs" / "architecture.md"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One line of a walk."""
+
+    file: str
+    function: str
+
+
+def walk(heading: str) -> list[Step]:
+    """The numbered list under a heading: "1. `file`: `function` - what happens"."""
+    section = PAGE.read_text(encoding="utf-8").split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    lines = [line for line in section.splitlines() if re.match(r"\d+\. ", line)]
+    found = [re.fullmatch(r"\d+\. `([\w/]+\.py)`: `(\w+)` - \S.+", line) for line in lines]
+    assert all(found), lines
+    return [Step(*match.groups()) for match in found if match is not None]
+
+
+def holds(thing: Any, number: float, depth: int = 4) -> bool:
+    """Whether a number is in an argument: itself, or inside mappings, lists, arrays, tables and dataclasses."""
+    if isinstance(thing, float | np.floating):
+        return bool(thing == number)
+    if isinstance(thing, np.ndarray):
+        return thing.dtype.kind == "f" and bool((thing == number).any())
+    if depth == 0:
+        return False
+    if isinstance(thing, pd.DataFrame):
+        return any(holds(thing[column].to_numpy(), number) for column in thing)
+    if isinstance(thing, Mapping):
+        return any(holds(value, number, depth - 1) for value in thing.values())
+    if isinstance(thing, list | tuple):
+        return any(holds(value, number, depth - 1) for value in thing)
+    if is_dataclass(thing):
+        return any(holds(getattr(thing, f.name), number, depth - 1) for f in fields(thing) if hasattr(thing, f.name))
+    return False
+
+
+class Trace:
+    """What the frames of the package do between `with` and its end.
+
+    Parameters
+    ----------
+    steps : sequence of Step
+        Their calls are kept.
+    numbers : sequence of float
+        The value on its way, in every form that it takes.
+    until : Step, optional
+        Every line is looked at until its first call.
+    """
+
+    def __init__(self, steps: Sequence[Step], numbers: Sequence[float], until: Step | None = None) -> None:
+        self.steps, self.numbers, self.until = set(steps), numbers, until
+        self.calls: dict[Step, list[tuple[list[str], bool]]] = {step: [] for step in steps}
+        """Of each call of a step the files of the package on the stack, and whether an argument held the value."""
+        self.passed: set[str] = set()
+        """Files in which an argument, a variable or what is returned to them is the value."""
+
+    def __enter__(self) -> Trace:
+        sys.settrace(self._look)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(None)
+
+    def _look(self, frame: FrameType, event: str, returned: Any) -> Any:
+        file = self._file(frame)
+        if file is None:
+            return None
+        step, known = Step(file, frame.f_code.co_name), list(frame.f_locals.values())
+        if any(type(value) is float and value in self.numbers for value in known):
+            self.passed.add(file)
+        if event == "return" and type(returned) is float and returned in self.numbers:
+            self.passed |= {file, *self._stack(frame.f_back)[:1]}
+        if event == "call" and step in self.steps:
+            held = any(holds(value, number) for value in known for number in self.numbers)
+            self.calls[step].append((self._stack(frame), held))
+            if step == self.until:
+                sys.settrace(None)
+        return None if self.until is None else self._look
+
+    def _stack(self, frame: FrameType | None) -> list[str]:
+        found = []
+        while frame is not None:
+            file, frame = self._file(frame), frame.f_back
+            found += [file] if file is not None else []
+        return found
+
+    @staticmethod
+    def _file(frame: FrameType | None) -> str | None:
+        path = Path(frame.f_code.co_filename) if frame is not None else Path()
+        return path.relative_to(PACKAGE).as_posix() if path.is_relative_to(PACKAGE) else None
+
+
+LOOKED_AT = {"config/rules.py"}
+"""Where a learning rate is only looked at: it does not go on from there."""
+
+
+def test_a_learning_rates_way(tmp_path: Path, data_dir: str) -> None:
+    from mnist_scaling import config, image_task
+    from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RunConfig
+    from mnist_scaling.tuning.workers import perform
+    from mnist_scaling.tuning.workers.job import Job
+    from mnist_scaling.tuning.workers.parcel import Parcel
+
+    way = walk("A learning rate's way")
+    assert len({step.file for step in way}) <= 6
+    rate = 0.0123456789
+    run = RunConfig(
+        device="cpu",
+        model=ModelConfig(width=4, dropout=0.0),
+        data=DataConfig(dir=data_dir, max_train=64, max_eval=64),
+        optim=OptimConfig(lr=rate, schedule="constant", warmup=0.0, batch_size=32),
+    )
+    job = Job("all", "all/repeat-0", (), {}, "repeat", 0, 0, "sampler")
+    parcel = Parcel(job, config.flatten(asdict(run)), str(tmp_path), {"data.dir": data_dir})
+    with Trace(way, [rate], until=way[-1]) as trace:
+        assert perform.perform(parcel, image_task.TASK).error is None
+    assert all(trace.calls.values())
+    # The job holds it among its values; from there on it is a number of its own.
+    assert trace.calls[way[0]][0][1]
+    assert trace.passed - LOOKED_AT == {step.file for step in way[1:]}
+
+
+def test_nothing_else_in_training_reads_a_learning_rate() -> None:
+    readers = set()
+    for path in (PACKAGE / "training").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute) and node.attr in ("lr", "peak_lr"):
+                owner = ast.unparse(node.value).rpartition(".")[2]
+                readers |= {path.relative_to(PACKAGE).as_posix()} if owner in ("config", "optim", "run") else set()
+    assert readers <= {step.file for step in walk("A learning rate's way")}
+
+
+def recorded(folder: Path, losses: Mapping[tuple[int, float], float]) -> None:
+    """A study's records: per width and share of the data one trial and two repeats of the same loss."""
+    from mnist_scaling.config import DataConfig, ModelConfig, RunConfig, TrialConfig, flatten
+    from mnist_scaling.study import files, layout
+    from mnist_scaling.study.result import TrainResult
+
+    for (width, share), loss in losses.items():
+        cell = folder / f"width={width},data_fraction={share}"
+        axes = {"width": width, "data_fraction": share}
+        keys = {"model.width": width, "data.fraction": share}
+        cell.mkdir(parents=True)
+        files.write_sealed(cell / layout.CELL, {"keys": keys, "axes": axes, "space": {}})
+        n, d = 100 * width, int(50_000 * share)
+        for stage, number in (("trial", 0), ("repeat", 0), ("repeat", 1)):
+            run = RunConfig(model=ModelConfig(width=width), data=DataConfig(fraction=share), trial=TrialConfig(stage))
+            result = TrainResult(
+                state="COMPLETE", n_params=n, n_params_input=1, n_params_hidden=n - 2, n_params_output=1, n_train=d,
+                n_seen=d, epochs=1.0, steps=d // 32, flops=6 * n * d, flops_forward=2 * n * d, flops_output=d,
+                val_loss=loss, val_error=0.1, test_loss=None if stage == "trial" else loss,
+            )  # fmt: skip
+            record = {"stage": stage, "number": number, "seed": number, "origin": None, "state": result.state}
+            record |= {"seconds": 1.0, "error": None, "config": flatten(asdict(run))}
+            measured = {key: value for key, value in asdict(result).items() if key != "state"}
+            path = cell / f"{stage}-{number:03}"
+            path.mkdir()
+            files.write_sealed(path / layout.RESULT, record | {"result": measured})
+
+
+def test_a_losss_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mnist_scaling import fit
+    from mnist_scaling.config.fit_schema import BootstrapConfig, FitConfig
+    from mnist_scaling.study.records import read_study
+    from mnist_scaling.tuning.sweep import write_tables
+
+    way = walk("A loss's way")
+    assert len({step.file for step in way}) <= 15
+    monkeypatch.chdir(tmp_path)
+    grid = itertools.product((4, 8, 16, 32), (0.125, 0.25, 0.5, 1.0))
+    losses = {(n, d): 3 * (100 * n) ** -0.3 + 40 * (50_000 * d) ** -0.5 for n, d in grid}
+    one = losses[8, 0.5]
+    study = tmp_path / "multirun" / "small"
+    recorded(study, losses)
+    with Trace(way, [one, float(np.log(one))]) as trace:
+        write_tables.write(study, read_study(study).rows, {})
+        fit.run(FitConfig(name="small", laws="additive", bootstrap=BootstrapConfig(draws=20)))
+    files = {step.file for step in way}
+    without = []
+    for step, calls in trace.calls.items():
+        direct = [held for stack, held in calls if set(stack) <= files]
+        assert direct, f"{step} is reached by way of other files only: {calls[:1]}"
+        without += [] if any(direct) else [step.function]
+    # What goes in there is the study's name; what comes out are numbers that the losses have become.
+    assert without == ["run", "read", "averaged", "headline"]
+    quoted = json.loads((study / "fits.json").read_text())["headline"]
+    assert quoted["slope_N"]["value"] == pytest.approx(0.2, abs=0.1)

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from mnist_scaling.fitting import Options, Settings, analyse, fit_law, get_law
-from mnist_scaling.fitting.estimation.objective import EFFICIENT, huber
+from mnist_scaling.fitting.estimation.problem import EFFICIENT, huber
 from mnist_scaling.fitting.laws import ALL
 from mnist_scaling.fitting.selection.choice import Again, Candidate, choose
 from mnist_scaling.fitting.selection.criteria import aicc, aicc_of_each, hold_out, rolling_origin
@@ -63,7 +63,8 @@ def test_hold_out_predicts_the_largest_compute():
     assert table.inputs["C"][found.rows].min() > np.delete(table.inputs["C"], found.rows).max()
     seen = np.setdiff1d(np.arange(len(table)), found.rows)
     again = fit_law(law, {k: v[seen] for k, v in logs.items()}, table.y[seen], Settings(delta=fit.delta.value))
-    error = table.y[found.rows] - again.log_predict({k: v[found.rows] for k, v in logs.items()})
+    held = {k: v[found.rows] for k, v in logs.items()}
+    error = table.y[found.rows] - again.law.evaluate(again.theta[None], held)[0][0]
     assert found.rmse_log == pytest.approx(np.sqrt(np.mean(error**2)), rel=1e-4)
 
 

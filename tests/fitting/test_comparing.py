@@ -16,14 +16,14 @@ from benchmarks.comparison_coverage import (
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.comparing import Arm, ComparisonOptions, compare
+from mnist_scaling.fitting.comparing.comparison import verdict
 from mnist_scaling.fitting.comparing.exponents import difference_of
 from mnist_scaling.fitting.comparing.multiplier import reach
 from mnist_scaling.fitting.comparing.pairing import match
 from mnist_scaling.fitting.comparing.shared_exponents import TwoArms, preferred, shared_fits
 from mnist_scaling.fitting.comparing.surface import fit_surfaces
-from mnist_scaling.fitting.comparing.verdict import verdict
-from mnist_scaling.fitting.inputs.rows import make_table
 from mnist_scaling.fitting.laws import get_law
+from mnist_scaling.fitting.rows import make_table
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.recording.comparison_record import comparison_record
 from mnist_scaling.reporting.words.conclusion import sentence, shared_sentence

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mnist_scaling.fitting import Options, Settings, Table, analyse, fit_law, get_law, make_table
-from mnist_scaling.fitting import diagnostics as diag
+from mnist_scaling.fitting.diagnostics import Flag, of_cells, of_laws
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.study import flags as study_flags
 
@@ -19,7 +19,7 @@ KAPLAN = {"Nc": 50.0, "Dc": 700.0, "alpha_N": 0.3, "alpha_D": 0.6}
 SIMPLE = ("kaplan", "power_N", "power_D")
 
 
-def run(table: Table, **options) -> dict[str, diag.Flag]:
+def run(table: Table, **options) -> dict[str, Flag]:
     """Flags by code of one analysis with laws that a clean table of Kaplan's form can hold."""
     options = {"laws": SIMPLE, "draws": 100, "classes": 10} | options
     return {f.code: f for f in analyse(table, Options(**options)).flags}
@@ -72,10 +72,10 @@ def test_flags_of_a_run_have_severity_message_remedy_and_cells():
 def test_not_converged():
     table = flat_grid()
     fit = fit_law(get_law("kaplan"), table.logs(("N", "D")), table.y)
-    assert diag.not_converged({"kaplan": fit}) == []
-    (flag,) = diag.not_converged({"kaplan": replace(fit, converged=False)})
+    assert of_laws.not_converged({"kaplan": fit}) == []
+    (flag,) = of_laws.not_converged({"kaplan": replace(fit, converged=False)})
     assert (flag.code, flag.severity, flag.laws) == ("not_converged", "error", ("kaplan",))
-    assert diag.not_converged({"kaplan": replace(fit, agreeing=1)})
+    assert of_laws.not_converged({"kaplan": replace(fit, agreeing=1)})
 
 
 def test_parameter_at_bound():
@@ -100,18 +100,20 @@ def test_floor_not_identified_and_identified():
 
 def test_the_selected_law_says_whether_there_is_a_floor():
     floors = {"additive": (Interval(0.02, 0.01, 0.03), True), "coupled": (Interval(0.01, 0.0, 0.02), False)}
-    assert diag.floor_not_identified(floors, "additive") == []
-    assert [(f.laws, f.severity) for f in diag.floor_not_identified(floors, "coupled")] == [(("coupled",), "warning")]
-    assert [(f.laws, f.severity) for f in diag.floor_not_identified(floors, "kaplan")] == [(("coupled",), "info")]
-    assert [(f.laws, f.severity) for f in diag.floor_not_identified(floors)] == [(("coupled",), "warning")]
+    assert of_laws.floor_not_identified(floors, "additive") == []
+    assert [(f.laws, f.severity) for f in of_laws.floor_not_identified(floors, "coupled")] == [
+        (("coupled",), "warning")
+    ]
+    assert [(f.laws, f.severity) for f in of_laws.floor_not_identified(floors, "kaplan")] == [(("coupled",), "info")]
+    assert [(f.laws, f.severity) for f in of_laws.floor_not_identified(floors)] == [(("coupled",), "warning")]
 
 
 def test_forms_disagree():
     """Between two laws at 6 % noise, 20 cells don't settle it: AICc and hold-out part. 35 cells at 3 % do."""
-    (flag,) = diag.forms_disagree(True, "a says 1, b says 2")
+    (flag,) = of_laws.forms_disagree(True, "a says 1, b says 2")
     assert flag.code == "forms_disagree"
     assert "a says 1, b says 2" in flag.message
-    assert diag.forms_disagree(False, "") == []
+    assert of_laws.forms_disagree(False, "") == []
     truth = {"E": 0.0, "A": 9.0, "B": 300.0, "alpha": 0.8, "beta": 0.9, "gamma": 0.5}
     laws = ("additive", "multiplicative", "multiplicative_floor", "kaplan")
     few = grid("coupled", truth, noise=0.06, inputs=design(4, 5), seed=5)
@@ -197,8 +199,8 @@ def test_double_softmax_floor():
     flag = run(make_table(loss, inputs), laws=("additive",))["double_softmax_floor"]
     assert flag.severity == "error"
     assert "1.4612" in flag.message
-    assert diag.double_softmax_floor(flat_grid(), 10, {"additive": Interval(0.03)}) == []
-    assert diag.double_softmax_floor(make_table(loss, inputs), None, {}) == []
+    assert of_cells.double_softmax_floor(flat_grid(), 10, {"additive": Interval(0.03)}) == []
+    assert of_cells.double_softmax_floor(make_table(loss, inputs), None, {}) == []
 
 
 def test_too_few_cells():

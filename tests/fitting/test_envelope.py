@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from mnist_scaling.fitting import Options, analyse, make_table
-from mnist_scaling.fitting.frontier.envelope import attach, grid, smooth
-from mnist_scaling.fitting.frontier.fronts import observed
+from mnist_scaling.fitting.frontier.fronts import attach, grid, observed, smooth
 
 N = np.array([1e3, 2e3, 4e3, 8e3, 1.6e4, 3.2e4, 6.4e4])
 D = 1e6

@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting import Settings, fit_law, get_law, make_table
-from mnist_scaling.fitting.estimation.objective import EFFICIENT, SMALLEST_DELTA, Scale, choose_delta, huber
+from mnist_scaling.fitting.estimation.estimate import fit_problem
+from mnist_scaling.fitting.estimation.problem import (
+    EFFICIENT,
+    SMALLEST_DELTA,
+    Delta,
+    Problem,
+    Scale,
+    choose_delta,
+    huber,
+)
 from mnist_scaling.fitting.uncertainty.noise import seed_scale, weights_from
 
 from .tables import ADDITIVE, design, grid
@@ -144,7 +153,7 @@ def test_the_best_start_is_the_one_that_is_polished():
     dead = law.internal({"E": 0.5, "A": 1.0, "B": 1.0, "alpha": 10.0, "beta": 10.0})
     good = law.internal(ADDITIVE)
     for starts in ([dead, good], [good, dead]):
-        assert fit_law(law, logs, table.y, start=np.array(starts), polished=1).rmse < 0.05
+        assert fit_problem(Problem(law, logs, table.y), Delta(0.05, ""), np.array(starts), polished=1).rmse < 0.05
 
 
 def test_a_floor_at_its_bound_is_reported():

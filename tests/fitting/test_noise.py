@@ -9,9 +9,9 @@ import pytest
 from scipy import stats
 
 from mnist_scaling.fitting import Options, analyse, fit_law, get_law
-from mnist_scaling.fitting import diagnostics as diag
-from mnist_scaling.fitting.diagnostics.of_losses import rank_correlation
-from mnist_scaling.fitting.estimation.objective import EFFICIENT
+from mnist_scaling.fitting.diagnostics import of_cells
+from mnist_scaling.fitting.diagnostics.of_cells import rank_correlation
+from mnist_scaling.fitting.estimation.problem import EFFICIENT
 from mnist_scaling.fitting.estimation.variance import pool, squeeze
 from mnist_scaling.fitting.uncertainty.least_squares import exponents
 from mnist_scaling.fitting.uncertainty.noise import row_noise, seed_scale
@@ -121,7 +121,7 @@ def test_no_outlier_where_noise_is_unequal():
             0.5 * np.random.default_rng(seed).standard_normal(35)
         )  # fmt: skip
         table = scattered(sigma, seed)
-        flagged += bool(diag.seed_outlier(table, fit_law(law, table.logs(("N", "D")), table.y)))
+        flagged += bool(of_cells.seed_outlier(table, fit_law(law, table.logs(("N", "D")), table.y)))
     assert flagged <= 4
 
 

@@ -23,10 +23,9 @@ from mnist_scaling.reporting.documents.tuning_records import SettingsRecord, kno
 from mnist_scaling.reporting.recording.settings_record import settings_laws_record
 from mnist_scaling.reporting.text import three_digits
 from mnist_scaling.reporting.words.fit_summary import settings_summary
-from mnist_scaling.settings import censored, vertices
-from mnist_scaling.settings.censored import Observed
-from mnist_scaling.settings.optimal_settings import SettingsOptions, TunedKey, optimal_settings
-from mnist_scaling.settings.setting_prior import predict, prior, share_of_range
+from mnist_scaling.settings import setting_laws, vertices
+from mnist_scaling.settings.optimal_settings import SettingsOptions, optimal_settings
+from mnist_scaling.settings.setting_laws import Observed, TunedKey, predict, prior, share_of_range
 from mnist_scaling.settings.vertex_bias import vertex_bias
 from mnist_scaling.settings.vertices import CellTrials
 
@@ -152,11 +151,11 @@ def test_the_censored_line_has_the_highest_likelihood() -> None:
         t = (seen.v - x @ b) / np.sqrt(0.2**2 + error**2)
         return -float(np.where(side == 0, norm.logpdf(t), np.where(side < 0, norm.logcdf(t), norm.logsf(t))).sum())
 
-    np.testing.assert_allclose(censored.line(seen, 0.2), minimize(minus, [0, 0], tol=1e-10).x, atol=1e-4)
+    np.testing.assert_allclose(setting_laws.line(seen, 0.2), minimize(minus, [0, 0], tol=1e-10).x, atol=1e-4)
     twice = np.where(np.arange(40) < 10, 2, 1)
     both = np.concatenate([np.arange(40), np.arange(10)])
     repeated = Observed(x[both], seen.v[both], error[both], side[both])
-    np.testing.assert_allclose(censored.line(seen, 0.2, twice), censored.line(repeated, 0.2), atol=1e-10)
+    np.testing.assert_allclose(setting_laws.line(seen, 0.2, twice), setting_laws.line(repeated, 0.2), atol=1e-10)
 
 
 def test_the_spread_is_what_the_errors_leave() -> None:
@@ -165,8 +164,8 @@ def test_the_spread_is_what_the_errors_leave() -> None:
     error = np.full(400, 0.1)
     on_the_line = Observed(x, x @ [0, 1] + error * rng.normal(size=400), error, np.zeros(400))
     about_it = replace(on_the_line, v=on_the_line.v + 0.3 * rng.normal(size=400))
-    assert censored.spread_of(on_the_line) < 0.05
-    assert censored.spread_of(about_it) == pytest.approx(0.3, rel=0.2)
+    assert setting_laws.spread_of(on_the_line) < 0.05
+    assert setting_laws.spread_of(about_it) == pytest.approx(0.3, rel=0.2)
 
 
 # Predictions for new cells

@@ -7,7 +7,7 @@ import pytest
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting import Options, analyse, make_table
-from mnist_scaling.fitting.inputs.read import read_columns
+from mnist_scaling.fitting.read import read_columns
 
 NAMES = {"N": "n", "loss": "l", "se": "s", "flags": "f"}
 GOOD = {"n": [1, 2, 3], "l": [3.0, 2.0, 1.0], "s": [0.1, None, 0.1], "f": ["", None, "a; b"]}

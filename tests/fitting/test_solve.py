@@ -7,8 +7,7 @@ import pytest
 from scipy import optimize
 
 from mnist_scaling.fitting import get_law
-from mnist_scaling.fitting.estimation.objective import huber
-from mnist_scaling.fitting.estimation.problem import Problem
+from mnist_scaling.fitting.estimation.problem import Problem, huber
 from mnist_scaling.fitting.estimation.solve import minimise
 
 from .tables import grid

@@ -18,7 +18,7 @@ from mnist_scaling.reporting.prepare import Missing
 from mnist_scaling.reporting.prepare.best_settings import BestSettings, best_settings
 from mnist_scaling.reporting.recording.settings_record import settings_laws_record
 from mnist_scaling.settings.optimal_settings import SettingsLaws, SettingsOptions, optimal_settings
-from mnist_scaling.settings.setting_prior import prior
+from mnist_scaling.settings.setting_laws import prior
 from mnist_scaling.settings.vertices import CellTrials
 from tests.fitting.test_optimal_settings import KEYS, cells
 

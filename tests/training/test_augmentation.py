@@ -14,7 +14,7 @@ from torchvision.transforms.v2 import functional
 from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RegimeConfig, RunConfig, TrialConfig
 from mnist_scaling.training import loop, models, regimes, seeding
 from mnist_scaling.training.data import distortions, splits
-from mnist_scaling.training.data.augmentation import Augmenter
+from mnist_scaling.training.data.distortions import Augmenter
 from mnist_scaling.training.regimes import wsd
 from mnist_scaling.training.run import scoring
 from mnist_scaling.training.run.run import Run

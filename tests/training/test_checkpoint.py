@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import pickle
 import random
@@ -25,7 +24,7 @@ from mnist_scaling.config import (
 from mnist_scaling.study.layout import CHECKPOINT
 from mnist_scaling.training import loop
 from mnist_scaling.training.regimes import wsd
-from mnist_scaling.training.run import checkpoint, tensor_file
+from mnist_scaling.training.run import checkpoint
 from mnist_scaling.training.run.checkpoint import Checkpoint
 from mnist_scaling.training.run.run import Run
 
@@ -122,7 +121,7 @@ def test_a_file_that_would_run_code_is_not_loaded(run: RunConfig, tmp_path: Path
     for content in (file.getvalue(), pickle.dumps(Trap(), protocol=2)):
         for header in (
             b"",
-            tensor_file.header(checkpoint.KIND, content),
+            checkpoint.header(checkpoint.KIND, content),
         ):  # with a good checksum too: it keeps out accidents only
             (tmp_path / CHECKPOINT).write_bytes(header + content)
             assert Checkpoint(tmp_path, run).read() is None
@@ -164,18 +163,6 @@ def test_a_run_with_a_damaged_checkpoint_starts_afresh(
     (tmp_path / CHECKPOINT).write_bytes(content)
     assert loop.train_model(run, folder=tmp_path) == whole  # from its first step: resumed_at is 0
     assert "kept as checkpoint.pt.damaged, and the run starts afresh." in capsys.readouterr().err
-
-
-def test_a_key_that_the_file_does_not_know_is_at_its_default_there(run: RunConfig, tmp_path: Path) -> None:
-    older = Checkpoint(tmp_path, run)
-    known = json.loads(older._run)
-    del known["data.label_noise"]
-    older._run = json.dumps(known)
-    older.write({"x": 1})
-    found = Checkpoint(tmp_path, run).read()
-    assert found is not None
-    assert found["x"] == 1
-    assert Checkpoint(tmp_path, replace(run, data=replace(run.data, label_noise=0.1))).read() is None
 
 
 def test_a_failed_write_leaves_the_old_checkpoint_and_no_other_file(

@@ -88,7 +88,7 @@ def test_fused_attention_and_plain_products_are_the_same_computation() -> None:
 
 def test_patches_are_squares_of_the_image_in_reading_order() -> None:
     with seeding.global_stream(0, "init", torch.device("cpu")):
-        embed = models.build(TransformerConfig(width=2), SHAPE, CLASSES).embed
+        embed = models.build(TransformerConfig(width=2), SHAPE, CLASSES).first
     image = torch.zeros(1, *SHAPE)
     image[0, 0, 7:14, 21:28] = torch.rand(7, 7)  # second row, fourth column: token 7
     difference = (embed(image) - embed(torch.zeros_like(image)))[0]

@@ -12,7 +12,7 @@ from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RunConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.training import loop
 from mnist_scaling.training.data import splits
-from mnist_scaling.training.data.label_noise import wrong_labels
+from mnist_scaling.training.data.splits import wrong_labels
 
 CPU = torch.device("cpu")
 RIGHT = torch.arange(50_000) % 10

@@ -22,9 +22,10 @@ from mnist_scaling.config.family import MLPConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, PRUNED
 from mnist_scaling.training import loop, models, regimes, seeding
+from mnist_scaling.training.cost import pick_device
 from mnist_scaling.training.data import splits
 from mnist_scaling.training.models import model_size
-from mnist_scaling.training.run import device, scoring
+from mnist_scaling.training.run import scoring
 from mnist_scaling.training.run.run import CHECK_EVERY
 
 
@@ -184,7 +185,7 @@ def test_reports_cost_no_more_than_they_may(run: RunConfig) -> None:
 
 def test_the_slice_is_a_fair_sample(data_dir: str) -> None:
     validation = splits.load(DataConfig(dir=data_dir), torch.device("cpu")).validation
-    part = validation.take(splits.validation_order(validation)[:500])
+    part = splits.fair_sample(validation, 500)
     shares = validation.labels.bincount() / len(validation)
     assert (part.labels.bincount() - 500 * shares).abs().max() <= 1
 
@@ -194,14 +195,14 @@ def test_auto_takes_cuda_where_it_is_faster_than_a_core(monkeypatch: pytest.Monk
     narrow, wide = (RunConfig(model=MLPConfig(width=width)) for width in (8, 2048))
     for available, expected in ((True, ("cpu", "cuda")), (False, ("cpu", "cpu"))):
         monkeypatch.setattr(torch.cuda, "is_available", lambda available=available: available)
-        assert (device.pick(narrow).type, device.pick(wide).type) == expected
-    assert device.pick(replace(narrow, device="mps")).type == "mps"
+        assert (pick_device(narrow).type, pick_device(wide).type) == expected
+    assert pick_device(replace(narrow, device="mps")).type == "mps"
 
 
 def test_what_makes_cuda_repeatable_is_set_without_one() -> None:
     """In a process of its own, because it is for good; a GPU's bits are tested below."""
     script = (
-        "import os, torch; from mnist_scaling.training.run import device; device._make_repeatable();"
+        "import os, torch; from mnist_scaling.training import cost; cost._make_repeatable();"
         "print(os.environ['CUBLAS_WORKSPACE_CONFIG'], torch.are_deterministic_algorithms_enabled(),"
         " torch.is_deterministic_algorithms_warn_only_enabled(), torch.utils.deterministic.fill_uninitialized_memory)"
     )

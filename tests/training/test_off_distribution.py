@@ -14,7 +14,7 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.study.columns import OFF_DISTRIBUTION_COLUMNS
 from mnist_scaling.study.vocabulary import OFF_DISTRIBUTION
 from mnist_scaling.training import loop, seeding
-from mnist_scaling.training.data import off_distribution, splits
+from mnist_scaling.training.data import distortions, splits
 
 CPU = torch.device("cpu")
 
@@ -25,7 +25,7 @@ def images(data_dir: str) -> splits.Examples:
 
 
 def test_images_are_turned_by_up_to_30_degrees(images: splits.Examples) -> None:
-    found = off_distribution.changed(images, "rotated")
+    found = distortions.changed(images, "rotated")
     stream = seeding.generator(0, "off_distribution/rotated")
     angles = torch.cat([2 * torch.rand(n, 2, generator=stream)[:, 0] - 1 for n in (1000, 500)]) * 30
     assert angles.min() < -28
@@ -37,7 +37,7 @@ def test_images_are_turned_by_up_to_30_degrees(images: splits.Examples) -> None:
 
 
 def test_images_are_moved_by_whole_pixels_up_to_a_fourteenth(images: splits.Examples) -> None:
-    found = off_distribution.changed(images, "shifted")
+    found = distortions.changed(images, "shifted")
     moves = []
     for i in range(60):
         image = images.pixels[images.rows[i], 0]
@@ -54,27 +54,27 @@ def test_images_are_moved_by_whole_pixels_up_to_a_fourteenth(images: splits.Exam
 
 def test_sides_that_a_fourteenth_does_not_divide_are_moved_by_whole_pixels_too(images: splits.Examples) -> None:
     low = replace(images, pixels=images.pixels[images.rows[:50], :, :20], rows=torch.arange(50))
-    found = off_distribution.changed(low, "shifted").pixels
+    found = distortions.changed(low, "shifted").pixels
     values = [set(image.unique().tolist()) for image in (*found, *low.pixels)]
     assert all(after <= before | {0} for after, before in zip(values[:50], values[50:], strict=True))
 
 
 def test_noise_has_the_deviation_of_the_training_pixels(images: splits.Examples) -> None:
-    found = off_distribution.changed(images, "noisy")
+    found = distortions.changed(images, "noisy")
     assert found.pixels.dtype == torch.uint8
     before, after = images.pixels[images.rows].float(), found.pixels.float()
     middle = (before > 100) & (before < 150)  # where few values are cut off
     assert (after - before)[middle].std() == pytest.approx(0.3081 * 255, rel=0.15)
     floats = replace(images, pixels=images.pixels.float() / 255, scale=1.0)
-    changed = off_distribution.changed(floats, "noisy").pixels - floats.pixels[floats.rows]
+    changed = distortions.changed(floats, "noisy").pixels - floats.pixels[floats.rows]
     assert changed.std() == pytest.approx(0.3081, rel=0.01)
     assert changed.mean() == pytest.approx(0, abs=1e-3)
 
 
 @pytest.mark.parametrize("kind", OFF_DISTRIBUTION)
 def test_an_image_is_changed_in_one_way_whatever_is_scored_beside_it(images: splits.Examples, kind: str) -> None:
-    whole, few = off_distribution.changed(images, kind), off_distribution.changed(images.head(40), kind)
-    again = off_distribution.changed(images, kind)
+    whole, few = distortions.changed(images, kind), distortions.changed(images.head(40), kind)
+    again = distortions.changed(images, kind)
     assert torch.equal(whole.pixels, again.pixels)
     assert torch.equal(whole.labels, images.labels)
     if kind == "rotated":

@@ -14,8 +14,8 @@ import torch
 from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RunConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.training import loop
-from mnist_scaling.training.data import mirrors, sources, splits
-from mnist_scaling.training.data.mirrors import QMNIST_FILES
+from mnist_scaling.training.data import download_sites, sources, splits
+from mnist_scaling.training.data.download_sites import QMNIST_FILES
 
 CPU = torch.device("cpu")
 
@@ -46,7 +46,7 @@ def root(arrays: dict[str, np.ndarray], tmp_path_factory: pytest.TempPathFactory
     raw = folder / "QMNIST" / "raw"
     raw.mkdir(parents=True)
     for part, names in (("train", QMNIST_FILES[:2]), ("test", QMNIST_FILES[2:])):
-        mirrors.write_idx(raw / names[0], arrays[part])
+        download_sites.write_idx(raw / names[0], arrays[part])
         write_labels(raw / names[1], arrays[f"{part}_labels"])
     yield folder
     shutil.rmtree(folder)  # 190 MB
@@ -81,7 +81,7 @@ def test_files_of_another_shape_are_refused_and_its_own_are_asked_for(tmp_path: 
     raw = tmp_path / "QMNIST" / "raw"
     raw.mkdir(parents=True)
     for names in (QMNIST_FILES[:2], QMNIST_FILES[2:]):
-        mirrors.write_idx(raw / names[0], np.zeros((20, 28, 28), np.uint8))
+        download_sites.write_idx(raw / names[0], np.zeros((20, 28, 28), np.uint8))
         write_labels(raw / names[1], np.zeros(20, int))
     with pytest.raises(
         InputError,

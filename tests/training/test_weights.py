@@ -13,7 +13,7 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.study.layout import WEIGHTS
 from mnist_scaling.training import loop, models, seeding
 from mnist_scaling.training.data import splits
-from mnist_scaling.training.run import scoring, tensor_file, weights
+from mnist_scaling.training.run import checkpoint, scoring, weights
 from mnist_scaling.training.run.checkpoint import Checkpoint
 
 CPU = torch.device("cpu")
@@ -139,4 +139,4 @@ def test_missing_damaged_and_changed_weights_are_refused(tuned: RunConfig, tmp_p
         (tmp_path / "checkpoint.pt").replace(path)
         weights.source(tuned, SHAPE, 10)
     with pytest.raises(FileNotFoundError):
-        tensor_file.read(tmp_path / "none", "weights")
+        checkpoint.read_tensors(tmp_path / "none", "weights")

@@ -9,9 +9,9 @@ import numpy as np
 
 from mnist_scaling.arms.reading import Source
 from mnist_scaling.errors import InputError
-from mnist_scaling.fitting.frontier.envelope import attach
-from mnist_scaling.fitting.inputs.rows import Table
-from mnist_scaling.settings.optimal_settings import TunedKey
+from mnist_scaling.fitting.frontier.fronts import attach
+from mnist_scaling.fitting.rows import Table
+from mnist_scaling.settings.setting_laws import TunedKey
 from mnist_scaling.settings.tuning_change import TunedCells
 from mnist_scaling.settings.vertices import CellTrials
 from mnist_scaling.study.columns import SEED

@@ -15,7 +15,7 @@ from mnist_scaling.arms.reading import Source, read
 from mnist_scaling.config.compare_schema import CompareConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.comparing import Arm
-from mnist_scaling.fitting.diagnostics.found import Flag
+from mnist_scaling.fitting.diagnostics import Flag
 from mnist_scaling.study import missing, provenance
 from mnist_scaling.study.flags import ARM_UNFINISHED, OTHER_DATA
 from mnist_scaling.study.tables.fitted_rows import ArmRows as Rows

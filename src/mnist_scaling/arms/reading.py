@@ -11,8 +11,8 @@ import pandas as pd
 
 from mnist_scaling.config.fit_schema import FitConfig
 from mnist_scaling.errors import InputError
-from mnist_scaling.fitting.inputs.read import read_columns
-from mnist_scaling.fitting.inputs.rows import Table
+from mnist_scaling.fitting.read import read_columns
+from mnist_scaling.fitting.rows import Table
 from mnist_scaling.study import provenance
 from mnist_scaling.study.columns import CONVENTIONS
 from mnist_scaling.study.files import read_json

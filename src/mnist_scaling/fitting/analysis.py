@@ -8,20 +8,31 @@ from typing import Any
 import numpy as np
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.fitting import diagnostics as diag
+from mnist_scaling.fitting.diagnostics import Flag, of_cells, of_laws
 from mnist_scaling.fitting.estimation.solve import minimise
 from mnist_scaling.fitting.frontier.fronts import Frontier
 from mnist_scaling.fitting.frontier.parametric import Cost, fit_cost
 from mnist_scaling.fitting.frontier_intervals import FrontierResult, all_frontiers
-from mnist_scaling.fitting.inputs.rows import Table
+from mnist_scaling.fitting.headline import headline
 from mnist_scaling.fitting.laws import ALL, get_law
 from mnist_scaling.fitting.laws.base import Array, Law
 from mnist_scaling.fitting.outlook import Lifetime, Prediction, lifetime, predict
+from mnist_scaling.fitting.rows import Table
+from mnist_scaling.fitting.selection.averaging import WeightedLaw, weighted_laws
 from mnist_scaling.fitting.selection.choice import Again, Candidate, Choice, choose, not_rejected
 from mnist_scaling.fitting.selection.criteria import aicc_of_each
-from mnist_scaling.fitting.selection.fitted import Fitted, Options, fit_part, is_joint, whole
-from mnist_scaling.fitting.selection.slices import Slice, all_slices, main_slice, refusal
-from mnist_scaling.fitting.selection.weighted_laws import WeightedLaw, weighted_laws
+from mnist_scaling.fitting.selection.fitted import (
+    Fitted,
+    Options,
+    Slice,
+    all_slices,
+    can_hold,
+    fit_part,
+    is_joint,
+    main_slice,
+    refusal,
+    whole,
+)
 from mnist_scaling.fitting.uncertainty.bootstrap import Draws, make_draws
 from mnist_scaling.study.flags import LACK_OF_FIT
 
@@ -58,7 +69,9 @@ class Result:
     choice: Choice
     kept: tuple[WeightedLaw, ...]
     """The laws that the data do not reject, with their weights: what the headline is made of."""
-    flags: list[diag.Flag]
+    headline: dict[str, Any]
+    """Which numbers to quote (`headline.headline`)."""
+    flags: list[Flag]
     """For the reader: those about quoted laws in full, those about other laws in one."""
     law_flags: dict[str, list[str]]
     """Codes of the flags about each law, quoted or not."""
@@ -103,7 +116,7 @@ def analyse(table: Table, options: Options | None = None) -> Result:
     cost = fit_cost(table)
     rivals = joint or _rivals(fitted)
     choice = NOTHING_VARIES
-    if not diag.constant_loss(table):
+    if not of_cells.constant_loss(table):
         choice = choose(_candidates(rivals), _again(rivals, draws))
     kept = weighted_laws(rivals, choice.weights)
     frontier = all_frontiers(table, kept if joint else (), cost, draws, options.isoflop)
@@ -111,32 +124,18 @@ def analyse(table: Table, options: Options | None = None) -> Result:
     wanted = predict(table, fitted, cost, options)
     life = lifetime(table, kept if joint else (), cost, options)
     flags, law_flags = _flags(table, given, options, fitted, refused, frontier, choice, masked, reference)
-    flags += diag.far_extrapolation(
+    flags += of_laws.far_extrapolation(
         max((p.reach for p in wanted), default=1.0), [dict(options.predict)], "The prediction asked for"
     )
+    quoted = headline(kept, choice, frontier["parametric"], options.predict, draws.level)
     return Result(
-        table,
-        options,
-        fitted,
-        refused,
-        extra,
-        frontier,
-        cost,
-        choice,
-        kept,
-        flags,
-        law_flags,
-        masked,
-        draws,
-        reference.law.name if reference else None,
-        notes,
-        wanted,
-        life,
-    )
+        table, options, fitted, refused, extra, frontier, cost, choice, kept, quoted, flags, law_flags, masked, draws,
+        reference.law.name if reference else None, notes, wanted, life,
+    )  # fmt: skip
 
 
 def _mask(table: Table, options: Options) -> tuple[Table, list[dict[str, Any]]]:
-    at_chance = diag.chance_rows(table, options.classes)
+    at_chance = of_cells.chance_rows(table, options.classes)
     if not options.mask_chance or not at_chance.any():
         return table, []
     return table.take(~at_chance), [table.cell(int(i)) for i in np.flatnonzero(at_chance)]
@@ -211,7 +210,7 @@ def _refuse_joint(law: Law, table: Table) -> str:
 def _starved(table: Table, law: Law, part: Slice) -> bool:
     """Whether it is for want of cells that a law was refused, and not for where a scattered table's rows lie."""
     if is_joint(law):
-        return len(table) <= law.size or any(len(table.levels(k)) < law.levels for k in law.inputs if k != "U")
+        return not can_hold(table, law)
     enough = max(law.levels, law.size + 1)
     return len(table.levels(part.variable)) < enough
 
@@ -284,7 +283,7 @@ def _flags(
     choice: Choice,
     masked: list[dict[str, Any]],
     reference: Fitted | None,
-) -> tuple[list[diag.Flag], dict[str, list[str]]]:
+) -> tuple[list[Flag], dict[str, list[str]]]:
     """Flags for the reader, those of the quoted laws in full and all others' in one; and the codes of every law."""
     reference_fit = reference.fit if reference else None
     isoflop = frontier["isoflop"].frontier if "isoflop" in frontier else Frontier("isoflop", {}, [])
@@ -293,24 +292,24 @@ def _flags(
     quoted, others = ({k: f for k, f in fitted.items() if (k in leading) == kept} for kept in (True, False))
     of_quoted, of_others = (_law_flags(group, choice.selected) for group in (quoted, others))
     floors = {k: f.profiles["E"][0] for k, f in fitted.items() if f.floor_rejected is not None}
-    starved = diag.too_few_cells(table, [k for k, (law, part, _) in refused.items() if _starved(table, law, part)])
+    starved = of_laws.too_few_cells(table, [k for k, (law, part, _) in refused.items() if _starved(table, law, part)])
     shown = [
-        *diag.constant_loss(table),
-        *diag.unit_suspect(given, options.classes),
-        *diag.double_softmax_floor(table, options.classes, floors),
+        *of_cells.constant_loss(table),
+        *of_cells.unit_suspect(given, options.classes),
+        *of_cells.double_softmax_floor(table, options.classes, floors),
         *of_quoted,
-        *diag.se_suspect(reference.noise if reference else None),
-        *diag.forms_disagree(choice.disagree, choice.reason),
-        *diag.grid_edge(table, isoflop),
-        *diag.carried(table),
-        *diag.non_monotone(table, diag.usual_noise(table, reference_fit)),
-        *diag.seed_outlier(table, reference_fit),
-        *diag.chance_level(table, options.classes, masked),
+        *of_laws.se_suspect(reference.noise if reference else None),
+        *of_laws.forms_disagree(choice.disagree, choice.reason),
+        *of_laws.grid_edge(table, isoflop),
+        *of_cells.carried(table),
+        *of_cells.non_monotone(table, of_cells.usual_noise(table, reference_fit)),
+        *of_cells.seed_outlier(table, reference_fit),
+        *of_cells.chance_level(table, options.classes, masked),
         *starved,
-        *diag.far_extrapolation(reach, far, "The hold-out of the largest compute"),
-        *diag.duplicate_rows(given),
+        *of_laws.far_extrapolation(reach, far, "The hold-out of the largest compute"),
+        *of_cells.duplicate_rows(given),
         # That a law which nobody quotes misses the data is why nobody quotes it.
-        *diag.other_laws([f for f in of_others if f.code != LACK_OF_FIT], leading),
+        *of_laws.other_laws([f for f in of_others if f.code != LACK_OF_FIT], leading),
     ]
     by_law: dict[str, list[str]] = {}
     for flag in (*of_quoted, *of_others, *starved):
@@ -319,17 +318,17 @@ def _flags(
     return shown, by_law
 
 
-def _law_flags(fitted: dict[str, Fitted], selected: str | None) -> list[diag.Flag]:
+def _law_flags(fitted: dict[str, Fitted], selected: str | None) -> list[Flag]:
     """What can be wrong with these laws."""
     fits = {k: f.fit for k, f in fitted.items()}
     floors = {
         k: (f.profiles["E"][0], bool(f.floor_rejected)) for k, f in fitted.items() if f.floor_rejected is not None
     }
     return [
-        *diag.not_converged(fits, {k: f.settled for k, f in fitted.items()}),
-        *diag.parameter_at_bound(fits),
-        *diag.floor_not_identified(floors, selected),
-        *diag.lack_of_fit({k: f.noise for k, f in fitted.items()}),
+        *of_laws.not_converged(fits, {k: f.settled for k, f in fitted.items()}),
+        *of_laws.parameter_at_bound(fits),
+        *of_laws.floor_not_identified(floors, selected),
+        *of_laws.lack_of_fit({k: f.noise for k, f in fitted.items()}),
     ]
 
 

@@ -15,11 +15,10 @@ from mnist_scaling.fitting.analysis import Result
 from mnist_scaling.fitting.frontier.fronts import EXPONENTS
 from mnist_scaling.fitting.frontier.parametric import Cost, fit_cost
 from mnist_scaling.fitting.frontier_intervals import all_frontiers
-from mnist_scaling.fitting.inputs.rows import Table
 from mnist_scaling.fitting.laws.base import Array, Law
-from mnist_scaling.fitting.selection.fitted import Fitted, Options, fit_part, whole
-from mnist_scaling.fitting.selection.slices import main_slice
-from mnist_scaling.fitting.selection.weighted_laws import WeightedLaw
+from mnist_scaling.fitting.rows import Table
+from mnist_scaling.fitting.selection.averaging import WeightedLaw
+from mnist_scaling.fitting.selection.fitted import Fitted, Options, fit_part, main_slice, whole
 from mnist_scaling.fitting.uncertainty.bootstrap import Draws, make_draws
 from mnist_scaling.fitting.uncertainty.interval import Interval
 
@@ -75,7 +74,6 @@ def coverage(
     repeats: int = 3,
     tables: int = 200,
     options: Options | None = None,
-    rng: np.random.Generator | None = None,
     frontier: bool = True,
 ) -> list[Coverage]:
     """Share of simulated tables whose intervals hold the truth, for every exponent and the floor.
@@ -104,7 +102,7 @@ def coverage(
     if tables < 20:
         raise InputError(f"`coverage.draws >= 20` must hold, but got {tables}: 200 is usual.")
     options = options or Options(draws=200)
-    rng = rng or np.random.default_rng(options.seed)
+    rng = np.random.default_rng(options.seed)
     sigma = np.broadcast_to(np.asarray(sigma, float), (len(table),))
     exact = simulate(table, law, theta, np.zeros(len(table)), 1, rng)
     exact = replace(exact, se=None)

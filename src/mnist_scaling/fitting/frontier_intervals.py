@@ -12,10 +12,9 @@ from mnist_scaling.fitting.frontier.budgets import curves
 from mnist_scaling.fitting.frontier.fronts import EXPONENTS, METHODS, Frontier, nothing, observed, observed_draws
 from mnist_scaling.fitting.frontier.isoflop_minima import MOST_EDGES, counted, isoflop, isoflop_draws
 from mnist_scaling.fitting.frontier.parametric import Cost, exponents_of, frontier_of
-from mnist_scaling.fitting.inputs.rows import Table
 from mnist_scaling.fitting.laws.base import Array, Law
-from mnist_scaling.fitting.selection.averaging import MAJORITY, LawQuantity, average
-from mnist_scaling.fitting.selection.weighted_laws import WeightedLaw, averaged
+from mnist_scaling.fitting.rows import Table
+from mnist_scaling.fitting.selection.averaging import MAJORITY, LawQuantity, WeightedLaw, average, averaged
 from mnist_scaling.fitting.uncertainty.bootstrap import FEWEST_VALID, PAIRS_FROM, Draws
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.study.flags import GRID_EDGE

@@ -8,19 +8,16 @@ right. Straight lines in logs and the other frontier methods stand in tables bes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from mnist_scaling.fitting.estimation.local_slopes import largest, local_slope, middle
 from mnist_scaling.fitting.frontier.fronts import EXPONENTS
-from mnist_scaling.fitting.laws.base import Array, Law
-from mnist_scaling.fitting.selection.weighted_laws import WeightedLaw, averaged
-from mnist_scaling.fitting.uncertainty.interval import Interval
-
-if TYPE_CHECKING:
-    from mnist_scaling.fitting.analysis import Result
+from mnist_scaling.fitting.frontier_intervals import FrontierResult
+from mnist_scaling.fitting.laws.base import Array, Law, largest, local_slope, log_loss_at, middle
+from mnist_scaling.fitting.selection.averaging import WeightedLaw, averaged
+from mnist_scaling.fitting.selection.choice import Choice
 
 SLOPES = {"slope_N": "N", "slope_D": "D", "slope_C": "C"}
 """Keys of the local slopes at the largest cell, and their variables."""
@@ -31,19 +28,33 @@ MIDDLE_SLOPES = {f"middle_{key}": variable for key, variable in SLOPES.items()}
 QUANTITIES = (*SLOPES, *MIDDLE_SLOPES, *EXPONENTS, "floor", "loss")
 
 
-def headline(result: Result) -> dict[str, Any]:
-    """The key "headline" of fits.json: each of `QUANTITIES` as an interval, or null with a "why"."""
-    kept = result.kept
+def headline(
+    kept: Sequence[WeightedLaw], choice: Choice, parametric: FrontierResult, predict: Mapping[str, float], level: float
+) -> dict[str, Any]:
+    """The key "headline" of fits.json: each of `QUANTITIES` as an interval, or null with a "why".
+
+    Parameters
+    ----------
+    kept : sequence of WeightedLaw
+        The laws that the data do not reject.
+    choice : Choice
+    parametric : FrontierResult
+        The frontier of the kept laws themselves.
+    predict : mapping
+        The point at which a loss was asked for.
+    level : float
+        Of the intervals, such as 0.95.
+    """
     if not kept:
-        return nothing_to_quote(f"No law is fitted well enough to quote: {result.choice.reason}.")
+        return nothing_to_quote(f"No law is fitted well enough to quote: {choice.reason}.")
     return {
-        **_slopes(kept, result.draws.level),
-        **_frontier(result),
-        "floor": _floor(kept, result.draws.level),
-        "loss": _loss(result),
+        **_slopes(kept, level),
+        **_frontier(kept, parametric),
+        "floor": _floor(kept, level),
+        "loss": _loss(kept, predict, level),
         "laws": [k.fitted.law.name for k in kept],
         "weights": {k.fitted.law.name: k.weight for k in kept},
-        "settled": result.choice.selected is not None,
+        "settled": choice.selected is not None,
     }
 
 
@@ -66,17 +77,14 @@ def _slopes(kept: Sequence[WeightedLaw], level: float) -> dict[str, Any]:
                 continue
 
             def slope(law: Law, theta: Array, at: dict[str, float] = at, variable: str = variable) -> Array:
-                return local_slope(law, theta, {k: at[k] for k in law.inputs}, variable)
+                return local_slope(law, theta, at, variable)
 
             out[key] = averaged(kept, slope, level).record()
     return out
 
 
-def _frontier(result: Result) -> dict[str, Any]:
-    """Exponents of the frontier of the kept laws themselves."""
-    found = result.frontier.get("parametric")
-    joint = len(result.kept[0].fitted.law.inputs) > 1
-    if found is None or not joint:
+def _frontier(kept: Sequence[WeightedLaw], found: FrontierResult) -> dict[str, Any]:
+    if len(kept[0].fitted.law.inputs) == 1:
         return {key: _absent("Laws of one variable have no frontier.") for key in EXPONENTS}
     if found.frontier.status != "ok":
         sentence = found.frontier.status[0].upper() + found.frontier.status[1:]
@@ -97,19 +105,11 @@ def _floor(kept: Sequence[WeightedLaw], level: float) -> dict[str, Any]:
     return averaged(kept, floor, level, (0.0, np.inf)).record()
 
 
-def _loss(result: Result) -> dict[str, Any]:
-    """The mean loss at the point that was asked for (`options.predict`)."""
-    point = {k: float(np.log(v)) for k, v in result.options.predict.items()}
-    laws = [k for k in result.kept if not k.fitted.law.empirical]
+def _loss(kept: Sequence[WeightedLaw], predict: Mapping[str, float], level: float) -> dict[str, Any]:
+    """The mean loss at the point that was asked for."""
+    point = {k: float(np.log(v)) for k, v in predict.items()}
+    laws = [k for k in kept if not k.fitted.law.empirical]
     if not point or not laws or any(k not in point for k in laws[0].fitted.law.inputs):
         return _absent("No loss was asked for: give predict.N=… and predict.D=….")
 
-    def log_loss(law: Law, theta: Array) -> Array:
-        out = np.full(len(theta), np.nan)
-        valid = np.isfinite(theta).all(axis=1)
-        if valid.any() and all(k in point for k in law.inputs):
-            out[valid] = law.evaluate(theta[valid], {k: np.array([point[k]]) for k in law.inputs})[0][:, 0]
-        return out
-
-    found = averaged(laws, log_loss, result.draws.level)
-    return Interval(*(float(np.exp(v)) for v in (found.value, found.low, found.high))).record()
+    return averaged(laws, lambda law, theta: log_loss_at(law, theta, point), level).exp().record()

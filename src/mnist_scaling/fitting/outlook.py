@@ -1,4 +1,11 @@
-"""What fitted laws say beyond the table: losses asked for, and the model that is cheapest over its life."""
+"""What fitted laws say beyond the table: losses asked for, and the model that is cheapest over its life,
+
+    training FLOPs + queries * forward FLOPs, at equal loss
+
+A model that will serve many queries should be smaller, and trained on more, than the compute-efficient one: this gives
+over-training its number. A forward pass is a third of training on one example, which the cost of the table says.
+Source: Sardana et al. 2024 (arXiv 2401.00448), equation 2, with the table's cost.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +15,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mnist_scaling.fitting.frontier.parametric import Cost
-from mnist_scaling.fitting.frontier.serving import lifetime_optimum
+from mnist_scaling.errors import InputError
+from mnist_scaling.fitting.frontier.parametric import Cost, frontier_of
 from mnist_scaling.fitting.frontier_intervals import able_laws
-from mnist_scaling.fitting.inputs.rows import Table
-from mnist_scaling.fitting.laws.base import Array
-from mnist_scaling.fitting.selection.weighted_laws import WeightedLaw
-from mnist_scaling.fitting.uncertainty.bootstrap import interval, predictions
+from mnist_scaling.fitting.laws.base import Array, Law, log_loss_at
+from mnist_scaling.fitting.rows import Table
+from mnist_scaling.fitting.selection.averaging import WeightedLaw
+from mnist_scaling.fitting.uncertainty.bootstrap import interval
 from mnist_scaling.fitting.uncertainty.interval import Interval
 
 if TYPE_CHECKING:
     from mnist_scaling.fitting.selection.fitted import Fitted, Options
+
 
 LIFETIME_DRAWS = 200
 """Draws that the search for the cheapest model is repeated for."""
@@ -53,29 +61,27 @@ class Lifetime:
 
 def predict(table: Table, fitted: Mapping[str, Fitted], cost: Cost | None, options: Options) -> list[Prediction]:
     """Loss at ``options.predict`` by every law whose inputs it gives."""
-    point = {k: np.array([np.log(v)]) for k, v in options.predict.items()}
+    point = {k: float(np.log(v)) for k, v in options.predict.items()}
     out = []
     for name, f in fitted.items():
         # A line of the grid says nothing about points off it.
         off = f.part.fixed in point or (f.part.fixed == "frontier" and {"N", "D"} & point.keys())
         if off or not all(k in point for k in f.law.inputs):
             continue
-        drawn = predictions(f.law, f.thetas, point)[:, 0]
-        middle = float(f.fit.log_predict(point)[0])
-        found = interval(middle, drawn, options.level, f.t_factor)
-        ends = np.exp([found.value, found.low, found.high])
-        out.append(Prediction(name, Interval(*map(float, ends)), _reach(table, point, cost, f)))
+        middle = float(log_loss_at(f.law, f.fit.theta[None], point)[0])
+        found = interval(middle, log_loss_at(f.law, f.thetas, point), options.level, f.t_factor)
+        out.append(Prediction(name, found.exp(), _reach(table, point, cost, f)))
     return out
 
 
-def _reach(table: Table, point: Mapping[str, Array], cost: Cost | None, f: Fitted) -> float:
+def _reach(table: Table, point: Mapping[str, float], cost: Cost | None, f: Fitted) -> float:
     if "C" in point and "C" in table.inputs:
-        return float(np.exp(point["C"][0]) / table.inputs["C"].max())
+        return float(np.exp(point["C"]) / table.inputs["C"].max())
     if cost is not None and "N" in point and "D" in point:
-        mine = cost.kappa_n * point["N"][0] + cost.kappa_d * point["D"][0]
+        mine = cost.kappa_n * point["N"] + cost.kappa_d * point["D"]
         theirs = cost.kappa_n * np.log(table.inputs["N"]) + cost.kappa_d * np.log(table.inputs["D"])
         return float(np.exp(mine - theirs.max()))
-    return max(float(np.exp(point[k][0]) / table.inputs[k].max()) for k in f.law.inputs)
+    return max(float(np.exp(point[k]) / table.inputs[k].max()) for k in f.law.inputs)
 
 
 def lifetime(table: Table, kept: Sequence[WeightedLaw], cost: Cost | None, options: Options) -> Lifetime | None:
@@ -100,16 +106,113 @@ def lifetime(table: Table, kept: Sequence[WeightedLaw], cost: Cost | None, optio
     def point(n: Array, d: Array) -> dict[str, float]:
         return {"N": float(np.exp(n[0])), "D": float(np.exp(d[0])), "C": float(np.exp(cost.log_c(n[0], d[0])))}
 
-    def exp(i: Interval) -> Interval:
-        return Interval(*(float(np.exp(v)) for v in (i.value, i.low, i.high)))
-
     return Lifetime(
         best.law.name,
         options.queries,
         float(np.exp(found.target[0])),
         point(found.train_n, found.train_d),
         point(found.log_n, found.log_d),
-        exp(ratio(found.log_n - found.train_n)),
-        exp(ratio(found.log_d - found.train_d)),
+        ratio(found.log_n - found.train_n).exp(),
+        ratio(found.log_d - found.train_d).exp(),
         ratio(found.saved),
     )
+
+
+SIZES = 81
+"""Sizes tried, evenly in log N; the best is refined by a parabola."""
+
+REACH = 8.0
+"""How far in log N the search goes below and above the compute-efficient size: a factor of 3,000."""
+
+
+@dataclass(frozen=True)
+class LifetimeOptimum:
+    """Per draw, shape (batch,) each: the compute-efficient point and the one that is cheapest over its life."""
+
+    target: Array
+    """Log loss that both reach."""
+    train_n: Array
+    train_d: Array
+    log_n: Array
+    log_d: Array
+    saved: Array
+    """Share of the lifetime FLOPs of the compute-efficient model that the other one saves."""
+
+
+def lifetime_optimum(law: Law, theta: Array, cost: Cost, log_c: float, queries: float) -> LifetimeOptimum | None:
+    """Size and data of the least training + inference FLOPs at the loss that is optimal for C.
+
+    Parameters
+    ----------
+    theta : array, shape (batch, p)
+    log_c : float
+        Training budget whose best loss is the target.
+    queries : float
+        Inferences over the model's life.
+
+    Returns
+    -------
+    LifetimeOptimum or None
+        None for a law without an optimum at fixed C.
+
+    Raises
+    ------
+    InputError
+        When queries is not positive.
+    """
+    if not queries > 0:
+        raise InputError(f"`queries > 0` must hold, but got {queries:g}: give the number of inferences, or null.")
+    found = frontier_of(law, theta, cost, np.array([log_c]))
+    if found is None:
+        return None
+    train_n, train_d, target = (found[k][:, 0] for k in ("log_n", "log_d", "y"))
+    best_n, width = train_n, REACH
+    for _ in range(2):  # a coarse search over all sizes, then a fine one around its best
+        offsets = np.linspace(-width, width, SIZES)
+        log_n = best_n[:, None] + offsets
+        total = _total(cost, log_n, _data_for(law, theta, log_n, target), queries)
+        best_n = best_n + _refine(offsets, total, np.argmin(total, axis=1))
+        width = 3 * (offsets[1] - offsets[0])
+    best_d = _data_for(law, theta, best_n[:, None], target)[:, 0]
+    before = _total(cost, train_n[:, None], train_d[:, None], queries)[:, 0]
+    after = _total(cost, best_n[:, None], best_d[:, None], queries)[:, 0]
+    with np.errstate(invalid="ignore"):
+        saved = 1 - np.exp(after - before)
+    return LifetimeOptimum(target, train_n, train_d, best_n, best_d, saved)
+
+
+def _total(cost: Cost, log_n: Array, log_d: Array, queries: float) -> Array:
+    """Log of training + inference FLOPs."""
+    train = cost.log_c(log_n, log_d)
+    with np.errstate(invalid="ignore"):
+        total = np.logaddexp(train, np.log(queries / 3) + train - log_d)
+    return np.where(np.isfinite(total), total, np.inf)
+
+
+def _data_for(law: Law, theta: Array, log_n: Array, target: Array) -> Array:
+    """Log D at which each size reaches the target, by bisection, shape (batch, m); inf where it never does."""
+    out = np.full(log_n.shape, np.inf)
+    for b in np.flatnonzero(np.isfinite(log_n).all(axis=1) & np.isfinite(target)):
+        low, high = np.full(log_n.shape[1], -20.0), np.full(log_n.shape[1], 120.0)
+
+        def above(d: Array, b: np.intp = b) -> np.ndarray:
+            return law.evaluate(theta[b : b + 1], {"N": log_n[b], "D": d})[0][0] > target[b]
+
+        never = above(high)
+        for _ in range(60):
+            middle = 0.5 * (low + high)
+            worse = above(middle)
+            low, high = np.where(worse, middle, low), np.where(worse, high, middle)
+        out[b] = np.where(never, np.inf, high)
+    return out
+
+
+def _refine(x: Array, total: Array, best: np.ndarray) -> Array:
+    """Minimum of the parabola through the best point and its neighbours; NaN at the end of the search."""
+    at = np.full(len(best), np.nan)
+    for b, k in enumerate(best):
+        if 0 < k < len(x) - 1 and np.isfinite(total[b, k - 1 : k + 2]).all():
+            low, middle, high = total[b, k - 1 : k + 2]
+            bend = low - 2 * middle + high
+            at[b] = x[k] + (0.5 * (low - high) / bend * (x[1] - x[0]) if bend > 0 else 0.0)
+    return at

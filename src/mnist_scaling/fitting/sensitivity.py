@@ -18,10 +18,9 @@ from mnist_scaling.fitting.frontier.fronts import observed
 from mnist_scaling.fitting.frontier.isoflop_minima import isoflop
 from mnist_scaling.fitting.frontier.parametric import exponents_of, fit_cost
 from mnist_scaling.fitting.frontier_intervals import budgets
-from mnist_scaling.fitting.inputs.rows import Table
 from mnist_scaling.fitting.laws.base import Law
-from mnist_scaling.fitting.selection.fitted import Options, fit_part, whole
-from mnist_scaling.fitting.selection.slices import FEWEST_POINTS, main_slice
+from mnist_scaling.fitting.rows import Table
+from mnist_scaling.fitting.selection.fitted import FEWEST_POINTS, Options, fit_part, main_slice, whole
 from mnist_scaling.fitting.uncertainty.bootstrap import make_draws
 from mnist_scaling.study import flags
 

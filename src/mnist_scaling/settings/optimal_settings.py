@@ -3,23 +3,23 @@
     v = a + b_N ln N + b_D ln D         v: the best ln lr, ln batch size, or dropout itself
 
 So lr* ~ N^b_N D^b_D for a key that was searched on a log scale. The best setting of a cell is the vertex of a quadratic
-(`vertices`), one beyond the range that was searched only says on which side it lies (`censored`), and intervals redraw
+(`vertices`), one beyond the range that was searched only says on which side it lies (`setting_laws`). Intervals redraw
 the cells, curvature and vertices included.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.special import ndtri
+from scipy.special import ndtri, stdtrit
 
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.uncertainty.interval import Interval
-from mnist_scaling.settings import censored, vertices
-from mnist_scaling.settings.censored import Observed
+from mnist_scaling.settings import vertices
+from mnist_scaling.settings.setting_laws import KeyLaws, Observed, SettingLaw, TunedKey, line, spread_of
 from mnist_scaling.settings.vertex_bias import VertexBias, vertex_bias
 from mnist_scaling.settings.vertices import CellTrials, Trials, Vertices
 
@@ -37,15 +37,6 @@ FEWEST_MINIMA = 0.95
 
 
 @dataclass(frozen=True)
-class TunedKey:
-    """A key that was tuned."""
-
-    name: str
-    log: bool
-    """Whether it was searched on a log scale."""
-
-
-@dataclass(frozen=True)
 class SettingsOptions:
     """How the laws are estimated."""
 
@@ -56,44 +47,6 @@ class SettingsOptions:
     level: float = 0.95
     """Level of every interval."""
     seed: int = 0
-
-
-@dataclass(frozen=True)
-class SettingLaw:
-    """One line: the best setting against one or two sizes."""
-
-    against: tuple[str, ...]
-    coefficients: Mapping[str, Interval]
-    """By size: the exponent of a key on a log scale, else the change per unit of ln size."""
-    centre: Array
-    """Means of the ln sizes, (p,): the constant is the best setting there."""
-    constant: float
-    covariance: Array
-    """Of the constant and the coefficients over the draws, (1 + p, 1 + p)."""
-    spread: float
-    """Standard deviation of the cells' true best settings about the line."""
-    bias: float
-    """What was added to all vertices, because the loss is steeper on one side of its minimum (`vertex_bias`)."""
-    n: int
-
-
-@dataclass(frozen=True)
-class KeyLaws:
-    """What is known of the best values of one key."""
-
-    key: TunedKey
-    status: str
-    """ok, or why there is no law, as a sentence."""
-    curvature: Interval
-    """d^2 ln L / d v^2 at the minimum, v being the key or its log; a minimum needs it above 0."""
-    best: list[Interval]
-    """Of each cell, in the key's own units; without a value where the cell has too few trials."""
-    side: Array
-    """(cells,): -1 or 1 where the vertex lies below or above the range that was searched, 0 inside; NaN if unknown."""
-    low: float
-    """Ends of the range that was searched, over all cells, in the key's own units."""
-    high: float
-    laws: list[SettingLaw] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -244,7 +197,7 @@ class _View:
         value, side = self._observed(index, self.at)
         column = self.bent[index]
         error = np.sqrt(self.at.error[:, index] ** 2 + self.bias.covariance[index, index])
-        reach = replace(self.at, error=error).half_width(self.options.level)
+        reach = float(stdtrit(max(self.at.dof, 1), 0.5 + self.options.level / 2)) * error
         ends = [self.centre[column] + self.half[column] * (value + step * reach) for step in (0, -1, 1)]
         ends = [np.exp(u) for u in ends] if self.keys[column].log else ends
         return [Interval(*(float(e) for e in row)) for row in zip(*ends, strict=True)], side
@@ -264,12 +217,12 @@ class _View:
         middle = sizes[kept].mean(0)
         x = np.concatenate([np.ones((n, 1)), sizes[kept] - middle], 1)
         seen = Observed(x, value[kept], error[kept], side[kept])
-        spread = censored.spread_of(seen)
-        b = censored.line(seen, spread)
+        spread = spread_of(seen)
+        b = line(seen, spread)
         again = []
         for one, row in self.drawn:
             v, s = self._observed(index, one)
-            again.append(censored.line(Observed(x, v[kept], one.error[kept, index], s[kept]), spread, row[kept]))
+            again.append(line(Observed(x, v[kept], one.error[kept, index], s[kept]), spread, row[kept]))
         draws = np.array([d for d in again if np.isfinite(d).all()])
         # A redrawn set of n cells scatters about its line by sqrt((n - p) / n) of what the cells do.
         correction = np.sqrt(n / (n - p))

@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.special import stdtrit
 
 from mnist_scaling.fitting.laws.base import Array
 
@@ -86,10 +85,6 @@ class Vertices:
     """Degrees of freedom of `noise`."""
     minimum: bool = True
     """Whether the quadratic has a minimum."""
-
-    def half_width(self, level: float) -> Array:
-        """Half of each vertex's interval, (cells, k)."""
-        return float(stdtrit(max(self.dof, 1), 0.5 + level / 2)) * self.error
 
 
 def standardise(cells: Sequence[CellTrials], log: Sequence[bool], within: float) -> tuple[Trials, Array, Array]:
@@ -190,7 +185,7 @@ def solve(found: CellSums, times: Array | None = None, ridge: Array | None = Non
     if n < 1 or np.linalg.cond(normal) > 1e12:
         return Vertices(unknown, unknown, np.full((k, k), np.nan), np.nan, n, minimum=False)
     h = np.asarray(np.linalg.solve(normal, right), float)
-    curvature = _matrix(h, k)
+    curvature = np.asarray(np.tensordot(h, _basis(k, len(h)), 1))
     noise2 = max(float(weight @ found.squares - right @ h) / n, 1e-300)
     if np.linalg.eigvalsh(curvature).min() <= 0:
         return Vertices(unknown, unknown, curvature, float(np.sqrt(noise2)), n, minimum=False)
@@ -209,15 +204,12 @@ def curvature_error(found: CellSums, at: Vertices) -> Array:
     """Standard errors of the curvatures H_aa of the keys, (k,)."""
     k = len(at.curvature)
     covariance = at.noise**2 * np.linalg.inv(found.normal[found.used].sum(0))
-    return np.array([np.sqrt(covariance[q, q]) for q in _diagonal(k)])
+    return np.array([np.sqrt(covariance[q, q]) for q, (a, b) in enumerate(_pairs(k)) if a == b])
 
 
 def _pairs(k: int) -> list[tuple[int, int]]:
+    """Row and column of each entry of H that is its own."""
     return [(a, b) for a in range(k) for b in range(a, k)]
-
-
-def _diagonal(k: int) -> list[int]:
-    return [q for q, (a, b) in enumerate(_pairs(k)) if a == b]
 
 
 def _products(z: Array) -> Array:
@@ -231,7 +223,3 @@ def _basis(k: int, q: int) -> Array:
     for index, (a, b) in enumerate(_pairs(k)):
         out[index, a, b] = out[index, b, a] = 1
     return out
-
-
-def _matrix(h: np.ndarray, k: int) -> Array:
-    return np.asarray(np.tensordot(h, _basis(k, len(h)), 1))

@@ -12,8 +12,8 @@ from scipy.special import stdtrit
 
 from mnist_scaling.asking.study_arms import LOSS, LOSS_SE, StudyArm
 from mnist_scaling.errors import InputError
-from mnist_scaling.fitting.inputs.read import read_columns
-from mnist_scaling.fitting.inputs.rows import Table
+from mnist_scaling.fitting.read import read_columns
+from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.fitting.uncertainty.least_squares import LEVEL
 from mnist_scaling.study.columns import FITTED

@@ -15,8 +15,7 @@ from mnist_scaling.asking.study_arms import StudyArm
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.comparing import Arm, Comparison, ComparisonOptions, compare
 from mnist_scaling.fitting.comparing.comparison import MARGIN
-from mnist_scaling.fitting.comparing.slopes import Difference
-from mnist_scaling.fitting.comparing.verdict import verdict
+from mnist_scaling.fitting.comparing.pairing import Difference, verdict
 from mnist_scaling.fitting.uncertainty.interval import Interval
 
 EXPONENTS = {"alpha": "N", "beta": "D"}

@@ -1,4 +1,10 @@
-"""Everything that is said of two arms: differences, compute multiplier, shared exponents, verdict."""
+"""Everything that is said of two arms: differences, compute multiplier, shared exponents, verdict.
+
+    log(L_b / L_a) = offset - (alpha_b - alpha_a) log N - (beta_b - beta_a) log D      N, D from the middle of the grid
+
+Where the cells are paired it is the ratio of the two losses of each cell that is fitted, so that the noise and the
+misfit that both arms share cancel. Otherwise each arm has its own level and slopes and both have one curvature.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +15,12 @@ import numpy as np
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.comparing.exponents import ExponentDifference, exponent_differences, joint_laws
 from mnist_scaling.fitting.comparing.multiplier import Frontiers, Multiplier, frontiers, multipliers
-from mnist_scaling.fitting.comparing.pairing import Arm, Cells, match
+from mnist_scaling.fitting.comparing.pairing import Arm, Cells, Difference, match
 from mnist_scaling.fitting.comparing.shared_exponents import SharedFit, preferred, shared_fits
-from mnist_scaling.fitting.comparing.slopes import Difference, slopes
-from mnist_scaling.fitting.comparing.surface import Surfaces, fit_surfaces
-from mnist_scaling.fitting.comparing.verdict import verdict
-from mnist_scaling.fitting.diagnostics.found import Flag
+from mnist_scaling.fitting.comparing.surface import Surfaces, basis, fit_surfaces
+from mnist_scaling.fitting.diagnostics import Flag
+from mnist_scaling.fitting.laws.base import Array
+from mnist_scaling.fitting.uncertainty.bootstrap import interval, student_factor
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.study.flags import CELLS_LEFT_OUT, NO_COMMON_LOSS, NOISE_UNKNOWN, NOT_PAIRED
 
@@ -130,3 +136,63 @@ def _flags(a: Arm, b: Arm, surfaces: Surfaces, multiplier: list[Multiplier], cos
             )
         )
     return out
+
+
+NAMES = {"N": "alpha", "D": "beta", "C": "gamma"}
+"""What the exponent of each variable is called."""
+
+
+def solve_slopes(surfaces: Surfaces) -> tuple[Array, Array]:
+    """Level and slopes of each arm from the log losses of both: two matrices of shape (1 + variables, rows)."""
+    cells = surfaces.cells
+    if not cells.paired:
+        k = 1 + len(cells.variables)
+        return surfaces.solve[0][:k], surfaces.solve[1][:k]
+    x = cells.x[0] - surfaces.centre
+    inverse = np.linalg.pinv(basis(x, ((), *((k,) for k in range(x.shape[1])))))
+    empty = np.zeros_like(inverse)
+    return np.hstack([inverse, empty]), np.hstack([empty, inverse])
+
+
+def slopes(surfaces: Surfaces, noise: Array, level: float) -> tuple[dict[str, Difference], Interval]:
+    """Differences of the exponents by name, and log(L_b / L_a) in the middle of the grid.
+
+    Parameters
+    ----------
+    surfaces : Surfaces
+    noise : array, shape (draws, rows of both)
+        What `Surfaces.draw` gave.
+    level : float
+        Of the intervals.
+    """
+    solve_a, solve_b = solve_slopes(surfaces)
+    t_factor = student_factor(surfaces.dof, level)
+
+    def estimate(row: Array) -> Interval:
+        return interval(float(row @ surfaces.y), (surfaces.y + noise) @ row, level, t_factor)
+
+    found = {}
+    for k, variable in enumerate(surfaces.cells.variables, start=1):
+        a, b = -solve_a[k], -solve_b[k]
+        found[NAMES[variable]] = Difference(estimate(a), estimate(b), estimate(b - a))
+    return found, estimate(solve_b[0] - solve_a[0])
+
+
+DIFFERS, EQUIVALENT, NOT_SETTLED = "differs", "equivalent", "not settled"
+
+
+def verdict(difference: Interval, margin: float) -> str:
+    """differs, equivalent or not settled: what the interval of a difference says, given a margin of equivalence.
+
+    An interval that misses 0 shows a difference. One that holds 0 shows nothing by itself: arms are equivalent only
+    where the whole interval lies within the margin (two one-sided tests; Schuirmann 1987).
+
+    Parameters
+    ----------
+    difference : Interval
+    margin : float
+        Differences up to this size don't matter: an interval that lies within them is equivalent, even if it misses 0.
+    """
+    if difference.bounded and -margin <= difference.low and difference.high <= margin:
+        return EQUIVALENT
+    return DIFFERS if difference.excludes(0) else NOT_SETTLED

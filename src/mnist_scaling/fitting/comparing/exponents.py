@@ -12,19 +12,27 @@ from functools import cached_property
 
 import numpy as np
 
-from mnist_scaling.fitting.comparing.pairing import Cells
-from mnist_scaling.fitting.comparing.slopes import Difference
+from mnist_scaling.fitting.comparing.pairing import Cells, Difference
 from mnist_scaling.fitting.comparing.surface import Surfaces
 from mnist_scaling.fitting.frontier.fronts import EXPONENTS
 from mnist_scaling.fitting.frontier.parametric import fit_cost
 from mnist_scaling.fitting.frontier_intervals import all_frontiers
-from mnist_scaling.fitting.inputs.rows import Table
 from mnist_scaling.fitting.laws import ALL
 from mnist_scaling.fitting.laws.base import Array, Law
+from mnist_scaling.fitting.selection.averaging import weighted_laws
 from mnist_scaling.fitting.selection.choice import not_rejected
-from mnist_scaling.fitting.selection.fitted import Fitted, Options, fit_part, is_joint, whole
-from mnist_scaling.fitting.selection.slices import Slice, all_slices, main_slice, refusal
-from mnist_scaling.fitting.selection.weighted_laws import weighted_laws
+from mnist_scaling.fitting.selection.fitted import (
+    Fitted,
+    Options,
+    Slice,
+    all_slices,
+    can_hold,
+    fit_part,
+    is_joint,
+    main_slice,
+    refusal,
+    whole,
+)
 from mnist_scaling.fitting.uncertainty.bootstrap import PAIRS_FROM, Draws, interval
 from mnist_scaling.fitting.uncertainty.interval import Interval
 
@@ -50,11 +58,7 @@ def joint_laws(cells: Cells) -> list[Law]:
     if cells.variables != ("N", "D"):
         return []
     laws = [law for law in ALL.values() if is_joint(law) and law.default and set(law.inputs) <= {"N", "D"}]
-    return [law for law in laws if all(_holds(table, law) for table in (cells.a, cells.b))]
-
-
-def _holds(table: Table, law: Law) -> bool:
-    return len(table) > law.size and all(len(table.levels(k)) >= law.levels for k in law.inputs)
+    return [law for law in laws if can_hold(cells.a, law) and can_hold(cells.b, law)]
 
 
 def exponent_differences(

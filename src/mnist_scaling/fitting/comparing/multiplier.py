@@ -15,8 +15,8 @@ import numpy as np
 
 from mnist_scaling.fitting.comparing.surface import Surfaces
 from mnist_scaling.fitting.frontier.parametric import cost_coefficients
-from mnist_scaling.fitting.inputs.rows import Table
 from mnist_scaling.fitting.laws.base import Array
+from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.uncertainty.bootstrap import interval, student_factor
 from mnist_scaling.fitting.uncertainty.interval import Interval
 
@@ -141,8 +141,7 @@ def multiplier_at(found: Frontiers, at: float, level: float, dof: float) -> Mult
         reach(c_b, b, float(np.interp(at, c_a, a))) - at for a, b in zip(found.draws[0], found.draws[1], strict=True)
     ]
     log_m = interval(reach(c_b, y_b, y) - at, np.array(drawn), level, student_factor(dof, level))
-    value = Interval(*(float(v) for v in np.exp([log_m.value, log_m.low, log_m.high])))
-    return Multiplier(float(np.exp(at)), float(np.exp(y)), value)
+    return Multiplier(float(np.exp(at)), float(np.exp(y)), log_m.exp())
 
 
 def reach(log_c: Array, y: Array, target: float) -> float:

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.fitting.inputs.rows import Table
 from mnist_scaling.fitting.laws.base import Array
+from mnist_scaling.fitting.rows import Table
+from mnist_scaling.fitting.uncertainty.interval import Interval
 
 FEWEST_CELLS = 4
 """Cells that a comparison needs of each arm: a plane in two variables has three coefficients, and one is noise."""
@@ -30,6 +31,15 @@ class Arm:
     table: Table
     runs: Sequence[Mapping[int, float]] | None = None
     """Loss of each repeat by its seed, one mapping per row of the table; None where only means are known."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One quantity in both arms, and b's minus a's."""
+
+    a: Interval
+    b: Interval
+    difference: Interval
 
 
 @dataclass(frozen=True)

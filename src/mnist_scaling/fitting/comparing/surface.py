@@ -15,8 +15,8 @@ from scipy import stats
 
 from mnist_scaling.fitting.comparing.pairing import Cells, PairNoise
 from mnist_scaling.fitting.estimation.variance import pool, squeeze
-from mnist_scaling.fitting.inputs.rows import Table
 from mnist_scaling.fitting.laws.base import Array
+from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.uncertainty.noise import LARGEST_LEVERAGE, seed_noise
 
 RATIO = np.array([-1.0, 1.0])

@@ -1,48 +1,47 @@
 """What can be wrong with a table or a fit, one function per flag; `study.flags` says what each flag means."""
 
-from mnist_scaling.fitting.diagnostics.found import Flag
-from mnist_scaling.fitting.diagnostics.of_cells import carried, duplicate_rows, non_monotone, seed_outlier, usual_noise
-from mnist_scaling.fitting.diagnostics.of_frontier import far_extrapolation, grid_edge
-from mnist_scaling.fitting.diagnostics.of_laws import (
-    FEWEST_SETTLED,
-    floor_not_identified,
-    forms_disagree,
-    lack_of_fit,
-    not_converged,
-    other_laws,
-    parameter_at_bound,
-    se_suspect,
-    too_few_cells,
-)
-from mnist_scaling.fitting.diagnostics.of_losses import (
-    chance_level,
-    chance_rows,
-    constant_loss,
-    double_softmax_floor,
-    unit_suspect,
-)
+from __future__ import annotations
 
-__all__ = [
-    "FEWEST_SETTLED",
-    "Flag",
-    "carried",
-    "chance_level",
-    "chance_rows",
-    "constant_loss",
-    "double_softmax_floor",
-    "duplicate_rows",
-    "far_extrapolation",
-    "floor_not_identified",
-    "forms_disagree",
-    "grid_edge",
-    "lack_of_fit",
-    "non_monotone",
-    "not_converged",
-    "other_laws",
-    "parameter_at_bound",
-    "se_suspect",
-    "seed_outlier",
-    "too_few_cells",
-    "unit_suspect",
-    "usual_noise",
-]
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from mnist_scaling.fitting.rows import Table
+from mnist_scaling.study import flags
+
+
+@dataclass(frozen=True)
+class Flag:
+    """One soft problem; severity and remedy are those of its code in `study.flags` where they are left out."""
+
+    code: str
+    message: str
+    """What was seen, as a sentence."""
+    cells: list[dict[str, Any]] = field(default_factory=list)
+    laws: tuple[str, ...] = ()
+    """Laws that it concerns, when it concerns laws."""
+    severity: str = ""
+    """info, warning or error."""
+    remedy: str = ""
+    """What to do, as a sentence."""
+
+    def __post_init__(self) -> None:
+        usual = flags.kind(self.code)
+        object.__setattr__(self, "severity", self.severity or usual.severity)
+        object.__setattr__(self, "remedy", self.remedy or usual.remedy)
+
+    def record(self) -> dict[str, Any]:
+        """As fits.json has it."""
+        return {
+            "code": self.code,
+            "severity": self.severity,
+            "message": self.message,
+            "remedy": self.remedy,
+            "cells": self.cells,
+            "laws": list(self.laws),
+        }
+
+
+def cells_of(table: Table, index: Iterable[int]) -> list[dict[str, Any]]:
+    """The cells at these positions, as a flag names them."""
+    return [table.cell(int(i)) for i in index]

@@ -13,8 +13,7 @@ import numpy as np
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.estimation.nesting import EMBEDDINGS, nested_in
-from mnist_scaling.fitting.estimation.objective import LOSSES, Delta, Scale, choose_delta, huber
-from mnist_scaling.fitting.estimation.problem import Problem
+from mnist_scaling.fitting.estimation.problem import LOSSES, Delta, Problem, Scale, choose_delta, huber
 from mnist_scaling.fitting.estimation.solve import Solution, minimise
 from mnist_scaling.fitting.laws.base import Array, Law, Logs
 
@@ -106,10 +105,6 @@ class Fit:
         """Root mean square of the log residuals."""
         return float(np.sqrt(np.mean(self.residual**2)))
 
-    def log_predict(self, logs: Logs) -> Array:
-        """log f at other inputs, shape (n,)."""
-        return self.law.evaluate(self.theta[None], logs)[0][0]
-
 
 def fit_law(
     law: Law,
@@ -118,7 +113,6 @@ def fit_law(
     settings: Settings | None = None,
     weights: Array | None = None,
     seeds: Scale | None = None,
-    start: Array | None = None,
     polished: int = POLISHED,
 ) -> Fit:
     """Minimise the sum of Huber losses of log residuals over a law's parameters.
@@ -135,8 +129,6 @@ def fit_law(
         Weights of the rows; 1 when left out.
     seeds : Scale, optional
         Noise of a row's log loss by the repeats, for ``delta=auto``.
-    start : array, shape (starts, p), optional
-        Starts to screen instead of the law's own.
     polished : int
         How many of the screened starts are followed to the end.
 
@@ -148,11 +140,11 @@ def fit_law(
     settings = settings or Settings()
     problem = Problem(law, logs, y, np.ones_like(y) if weights is None else weights)
     check_rows(problem)
-    return fit_problem(problem, _delta(problem, settings, seeds), start, polished)
+    return fit_problem(problem, _delta(problem, settings, seeds), None, polished)
 
 
 def fit_problem(problem: Problem, delta: Delta, start: Array | None = None, polished: int = POLISHED) -> Fit:
-    """`fit_law` with a threshold that is known; the other parameters are those of `fit_law`."""
+    """`fit_law` with a threshold that is known, and `start` (starts, p) to screen instead of the law's own starts."""
     problem = replace(problem, delta=delta.value)
     starts = _starts(problem) if start is None else np.atleast_2d(start)
     nested = _nested(problem)

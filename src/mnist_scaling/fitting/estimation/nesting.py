@@ -25,10 +25,6 @@ GAIN = 1e-7
 """A nested law needs no more than this share of precision."""
 
 
-def _ones(theta: Array, value: float = 1.0) -> Array:
-    return np.full(len(theta), value)
-
-
 def _with_floor(theta: Array) -> Array:
     """E = 0 before the parameters of a law without a floor."""
     return np.column_stack([np.zeros(len(theta)), theta])
@@ -38,14 +34,14 @@ def _kaplan_as_coupled(theta: Array) -> Array:
     """(E, Nc, Dc, alpha_N, alpha_D) as (E, A, B, alpha, beta, gamma)."""
     floor, log_nc, log_dc, a_n, a_d = theta.T
     ratio = a_n / a_d
-    return np.column_stack([floor, ratio * log_nc, log_dc, ratio, _ones(theta), a_d])
+    return np.column_stack([floor, ratio * log_nc, log_dc, ratio, np.ones(len(theta)), a_d])
 
 
 EMBEDDINGS: dict[tuple[str, str], Callable[[Array], Array]] = {
     **{(f"power_{v}_floor", f"power_{v}"): _with_floor for v in ("N", "D", "C")},
     ("multiplicative_floor", "multiplicative"): _with_floor,
     ("kaplan_floor", "kaplan"): _with_floor,
-    ("coupled", "additive"): lambda theta: np.column_stack([theta, _ones(theta)]),
+    ("coupled", "additive"): lambda theta: np.column_stack([theta, np.ones(len(theta))]),
     ("coupled", "kaplan_floor"): _kaplan_as_coupled,
     ("coupled", "kaplan"): lambda theta: _kaplan_as_coupled(_with_floor(theta)),
 }
@@ -62,18 +58,12 @@ def nested_in(law: Law) -> list[Law]:
     return [ALL[name] for name in found if not any((other, name) in EMBEDDINGS for other in found)]
 
 
-def minimise_nested(
-    problem: Problem,
-    start: Array,
-    nested: Mapping[str, Array],
-    max_iterations: int = 200,
-    tolerance: float = GAIN,
-) -> Solution:
+def minimise_nested(problem: Problem, start: Array, nested: Mapping[str, Array]) -> Solution:
     """`minimise`, and again from the optimum of each nested law for the members that it is better for.
 
     Parameters
     ----------
-    problem, start, max_iterations, tolerance
+    problem, start
         As for `minimise`.
     nested : mapping of str to array, shape (q,)
         Name of each nested law, and where its members start.
@@ -83,14 +73,14 @@ def minimise_nested(
     Solution
         No member's objective is above that of a nested law, as far as a nested optimum lies inside the law's bounds.
     """
-    found = minimise(problem, start, (), max_iterations, tolerance)
+    found = minimise(problem, start, tolerance=GAIN)
     for name, begin in nested.items():
         # In a long table a member that has converged has no second optimum to be stuck in.
         asked = np.arange(len(start)) if problem.n <= LONG else np.flatnonzero(~found.converged)
         if not len(asked):
             continue
         small = replace(problem.members(asked), law=ALL[name])
-        rival = minimise(small, np.repeat(begin[None], len(asked), axis=0), (), STEPS, tolerance)
+        rival = minimise(small, np.repeat(begin[None], len(asked), axis=0), (), STEPS, GAIN)
         ahead = rival.objective < found.objective[asked] * (1 - BETTER)
         if ahead.any():
             starts = EMBEDDINGS[problem.law.name, name](rival.theta[ahead])

@@ -1,4 +1,7 @@
-"""What is minimised: sum_i w_i huber_delta(y_i - log f_i(theta)), for one set of rows or for a batch of them."""
+"""What is minimised: sum_i w_i huber_delta(y_i - log f_i(theta)), for one set of rows or for a batch; and delta.
+
+Source: Huber 1964 (Ann. Math. Statist. 35); used on log residuals by Hoffmann et al. 2022, section 3.3.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mnist_scaling.errors import InputError
+from mnist_scaling.fitting.estimation.variance import pool
 from mnist_scaling.fitting.laws.base import Array, Law, Logs
 
 
@@ -54,3 +59,96 @@ class Problem:
     def residual(self, theta: Array) -> Array:
         """log L - log f for parameters of shape (batch, p): shape (batch, n)."""
         return self.y - self.law.evaluate(theta, self.logs)[0]
+
+
+EFFICIENT = 1.345
+"""delta / sigma at which Huber's estimator keeps 95 % of least squares' efficiency on normal noise."""
+
+SMALLEST_DELTA = 1e-4
+"""A table without noise has no scale to take delta from; below this every delta gives the same fit."""
+
+MEDIAN_DOF = 0.37
+"""A median of n residuals is as uncertain as a root mean square of 0.37 n."""
+
+LOSSES = ("huber", "squared", "absolute")
+
+
+@dataclass(frozen=True)
+class Delta:
+    """The Huber threshold, in units of log loss, and where it comes from."""
+
+    value: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A standard deviation of log loss and the degrees of freedom that it is known with."""
+
+    value: float
+    dof: float
+
+
+def huber(residual: Array, delta: float) -> Array:
+    """r^2 / 2 inside delta, delta (|r| - delta / 2) outside; delta = inf is half the square."""
+    clipped = residual if np.isinf(delta) else np.clip(residual, -delta, delta)
+    return clipped * (residual - 0.5 * clipped)
+
+
+def robust_scale(residual: Array, parameters: int = 0) -> float:
+    """1.4826 * median |r|, with sqrt(n / (n - parameters)) for the parameters that the residuals were fitted with."""
+    n = residual.size
+    correction = np.sqrt(n / (n - parameters)) if n > parameters else 1.0
+    return float(1.4826 * np.median(np.abs(residual)) * correction)
+
+
+def absolute_scale(residual: Array, parameters: int) -> float:
+    """1.4826 * the median of the n - parameters largest |r|: least absolute deviations pass through the other rows.
+
+    Source: Hill & Holland 1977 (J. Amer. Statist. Assoc. 72), section 2.
+    """
+    size = np.sort(np.abs(residual))
+    return float(1.4826 * np.median(size[min(parameters, len(size) - 1) :]))
+
+
+def choose_delta(delta: float | str, residual: Array, parameters: int, seeds: Scale | None) -> Delta:
+    """The threshold asked for, or 1.345 sigma with sigma from the table.
+
+    sigma^2 is the residuals' robust variance, pooled with the repeats' where an F test does not tell the two apart.
+
+    Parameters
+    ----------
+    delta : float or "auto"
+        A number is taken as it is; 1e-3 is the published convention.
+    residual : array, shape (n,)
+        Log residuals of a first, least-absolute-deviation-like fit.
+    parameters : int
+        Free parameters of that fit.
+    seeds : Scale or None
+        What the repeats say.
+
+    Raises
+    ------
+    InputError
+        When `delta` is neither a positive number nor "auto".
+    """
+    if not isinstance(delta, str):
+        if not delta > 0:
+            raise InputError(f"`delta > 0` or `delta=auto` must hold, but got {delta:g}.")
+        return Delta(float(delta), "given")
+    if delta != "auto":
+        raise InputError(f"`delta` must be a positive number or auto, but got {delta!r}.")
+    spread = absolute_scale(residual, parameters)
+    sigma, why = spread, "the robust scale of the residuals"
+    if seeds is not None:
+        dof = MEDIAN_DOF * (len(residual) - parameters)
+        pooled, together, ratio, _ = pool(spread**2, dof, seeds.value**2, seeds.dof)
+        if together > dof:
+            sigma, why = float(np.sqrt(pooled)), "the residuals' robust scale and the repeats' standard errors, pooled"
+        elif ratio > 1:
+            why += f", which exceeds the repeats' {seeds.value:.2g}: the law misses by more than seed noise"
+        else:
+            why += f", which is far below the repeats' {seeds.value:.2g}"
+    if EFFICIENT * sigma < SMALLEST_DELTA:
+        return Delta(SMALLEST_DELTA, f"the smallest there is, because the scale of the residuals is {sigma:.1g}")
+    return Delta(EFFICIENT * sigma, f"{EFFICIENT} x {sigma:.3g} from {why}")

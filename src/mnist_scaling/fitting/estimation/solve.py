@@ -44,11 +44,7 @@ class Solution:
 
 
 def minimise(
-    problem: Problem,
-    start: Array,
-    fixed: tuple[int, ...] = (),
-    max_iterations: int = 200,
-    tolerance: float = TOLERANCE,
+    problem: Problem, start: Array, fixed: tuple[int, ...] = (), max_iterations: int = 200, tolerance: float = TOLERANCE
 ) -> Solution:
     """Minimise sum_i w_i huber_delta(y_i - log f_i(theta)) inside the law's bounds, for every start.
 

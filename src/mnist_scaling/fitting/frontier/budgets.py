@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mnist_scaling.fitting.frontier.fronts import FEWEST_POINTS
-from mnist_scaling.fitting.inputs.rows import Table
 from mnist_scaling.fitting.laws.base import Array
+from mnist_scaling.fitting.rows import Table
 
 SAME_BUDGET = 0.02
 """Rows whose C differ by less than this share are one budget as they are."""

@@ -1,20 +1,24 @@
 """The compute-efficient frontier read off the rows: N*(C), D*(C), L*(C) as power laws of C.
 
-*pareto*: rows that no cheaper row beats. *hull*: corners of the lower convex hull of log L over log C
-(Hoffmann et al. 2022, approach 1, without its smoothing of whole curves). *isoflop* is in isoflop_minima.py,
-*parametric* in parametric.py. Exponents are slopes of ordinary least squares in logs, so
+*pareto*: rows that no cheaper row beats. *hull*: corners of the lower convex hull of log L over log C. *isoflop* is in
+isoflop_minima.py, *parametric* in parametric.py. Exponents are slopes of ordinary least squares in logs, so
 L* ~ C^loss_exponent has a negative one.
+
+Hoffmann et al. 2022, approach 1, takes the envelope over whole training curves. So does this where a study has curves
+(`attach`): smoothed, log-spaced, and only where a mid-run loss means something. A point half-way down a schedule is not
+the end of a run of half the length, so only points at a constant rate count.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from mnist_scaling.fitting.inputs.rows import Table
 from mnist_scaling.fitting.laws.base import Array
+from mnist_scaling.fitting.rows import Table, make_table
 
 METHODS = {"pareto": "Pareto front", "hull": "convex hull", "isoflop": "isoFLOP", "parametric": "parametric"}
 """Names of the methods for readers, in the order of tables and legends."""
@@ -83,18 +87,15 @@ def _corners(rows: np.ndarray, cost: Array, y: Array) -> np.ndarray:
     return np.array(kept)
 
 
-def slope(x: Array, y: Array, weights: Array | None = None) -> float:
+def slope(x: Array, y: Array) -> float:
     """Slope of the least-squares line; NaN with fewer than `FEWEST_POINTS` points or one distinct x."""
     if len(x) < FEWEST_POINTS or np.ptp(x) <= 0:
         return np.nan
-    if weights is None:
-        centred = x - x.mean()
-        return float(centred @ y / (centred @ centred))
-    centred = x - np.average(x, weights=weights)
-    return float((weights * centred * y).sum() / (weights * centred**2).sum())
+    centred = x - x.mean()
+    return float(centred @ y / (centred @ centred))
 
 
-def observed(table: Table, method: str, y: Array | None = None) -> Frontier:
+def observed(table: Table, method: str) -> Frontier:
     """The Pareto front or the hull of a table with C, and with N and D as far as it has them.
 
     Parameters
@@ -102,14 +103,12 @@ def observed(table: Table, method: str, y: Array | None = None) -> Frontier:
     table : Table
     method : str
         pareto or hull.
-    y : array, shape (n,), optional
-        Log losses to use instead of the table's: a bootstrap draw.
     """
     if "C" not in table.inputs:
         return nothing(method, "needs C: name the column of training FLOPs")
-    shown, ys = _points(table, (table.y if y is None else y)[None])
+    shown, ys = _points(table, table.y[None])
     rows = (pareto_rows if method == "pareto" else hull_rows)(np.log(shown.inputs["C"]), ys[0])
-    values = _slopes(shown, rows, ys[0])
+    values = _slopes(_axes(shown), rows, ys[0])
     points = [shown.cell(int(i)) for i in rows]
     if len(rows) < FEWEST_POINTS:
         few = f"{len(rows)} row{'s' * (len(rows) != 1)} on the frontier, but a slope needs {FEWEST_POINTS}"
@@ -124,17 +123,13 @@ def _points(table: Table, ys: Array) -> tuple[Table, Array]:
     return table.curves, table.curves.y + (ys - table.y)[:, table.run_of]
 
 
-def _slopes(table: Table, rows: np.ndarray, y: Array) -> dict[str, float]:
-    return _slopes_of(_axes(table), rows, y)
-
-
 def _axes(table: Table) -> dict[str, Array]:
     """log C, and log N and log D where compute was free to go into either."""
     names = ["C", *(k for k in ("N", "D") if k in table.inputs and _varies(table))]
     return {k: np.log(table.inputs[k]) for k in names}
 
 
-def _slopes_of(axes: dict[str, Array], rows: np.ndarray, y: Array) -> dict[str, float]:
+def _slopes(axes: dict[str, Array], rows: np.ndarray, y: Array) -> dict[str, float]:
     c = axes["C"][rows]
     values = {"loss_exponent": slope(c, y[rows])}
     for key in ("N", "D"):
@@ -178,6 +173,95 @@ def observed_draws(table: Table, method: str, ys: Array, counts: Array | None) -
         rows = _ahead(ranked, y)
         if method == "hull":
             rows = _corners(rows, cost, y)
-        for key, value in _slopes_of(axes, rows, y).items():
+        for key, value in _slopes(axes, rows, y).items():
             out[key][b] = value
+    return out
+
+
+CONSTANT = "constant"
+"""Phase of a point whose learning rate neither rises nor falls."""
+
+SPACING = np.log(2) / 4
+"""Distance of the smoothed points in log C: four for each doubling."""
+
+WIDTH = np.log(2)
+"""Half-width of the smoothing window in log C; it is wider where it would hold fewer than 3 different C."""
+
+
+def attach(table: Table, points: Mapping[str, Any]) -> tuple[Table, str]:
+    """A table whose frontier is taken of its rows' learning curves, or the table as it was and why.
+
+    Parameters
+    ----------
+    table : Table
+        With N and C.
+    points : mapping of str to sequence, each of length k
+        "row" (number of the row in the file), "N", "D", "C", "loss", and "phase".
+
+    Returns
+    -------
+    table : Table
+    why : str
+        Empty when the curves are used.
+    """
+    row, phase = np.asarray(points["row"], int), np.asarray(points["phase"], str)
+    loss = np.asarray(points["loss"], float)
+    usable = (phase == CONSTANT) & np.isfinite(loss) & (loss > 0)
+    if not usable.any():
+        named = ", ".join(sorted(set(phase) - {"warmup"})) or "warming up"
+        return table, (
+            f"The learning curves are not used: the learning rate was not constant at any of their points ({named}), "
+            "and a run read on its way down is not a shorter run. Train with optim.schedule=constant, or with "
+            "regime=early_stopping."
+        )
+    per_row = [np.flatnonzero(usable & (row == number)) for number in table.rows]
+    without = sum(len(np.unique(np.asarray(points["C"])[k])) < 3 for k in per_row)
+    if without:
+        return table, (
+            f"The learning curves are not used: {without} of {len(table)} cells have fewer than 3 points at a constant "
+            "rate, and an envelope of some curves beside single ends of others favours the curves. Set curve.points."
+        )
+    parts: dict[str, list[Array]] = {"C": [], "N": [], "D": [], "loss": []}
+    for k in per_row:
+        log_c, log_l = (np.log(np.asarray(points[name], float)[k]) for name in ("C", "loss"))
+        at = grid(log_c)
+        parts["C"].append(np.exp(at))
+        parts["loss"].append(np.exp(smooth(log_c, log_l, at)))
+        parts["N"].append(np.full(len(at), float(points["N"][k[0]])))
+        parts["D"].append(np.exp(at) * float(points["D"][k[0]]) / float(points["C"][k[0]]))
+    joined = {name: np.concatenate(arrays) for name, arrays in parts.items()}
+    inputs = {name: joined[name] for name in ("N", "D", "C") if name in table.inputs}
+    run_of = np.repeat(np.arange(len(table)), [len(a) for a in parts["C"]])
+    # A point bears the number of the row whose curve it is on: it is that model.
+    curves = replace(make_table(joined["loss"], inputs), rows=table.rows[run_of])
+    return replace(table, curves=curves, run_of=run_of), ""
+
+
+def grid(log_c: Array) -> Array:
+    """Evenly spaced points in log C over the curve's own range, about `SPACING` apart, both ends included."""
+    low, high = log_c.min(), log_c.max()
+    return np.linspace(low, high, max(2, round((high - low) / SPACING) + 1))
+
+
+def smooth(x: Array, y: Array, at: Array) -> Array:
+    """Local straight lines with tricube weights (Cleveland 1979, without his reweighting), shape (m,).
+
+    Exact where y is straight in x, so a power law keeps its exponent.
+
+    Parameters
+    ----------
+    x, y : array, shape (k,)
+        Logs; several runs of one cell may be pooled.
+    at : array, shape (m,)
+    """
+    distinct = np.unique(x)
+    out = np.empty(len(at))
+    for i, centre in enumerate(at):
+        far = np.sort(np.abs(distinct - centre))
+        width = max(WIDTH, 1.001 * far[min(2, len(far) - 1)])
+        w = np.clip(1 - np.abs((x - centre) / width) ** 3, 0, None) ** 3
+        mean_x, mean_y = np.average(x, weights=w), np.average(y, weights=w)
+        spread = (w * (x - mean_x) ** 2).sum()
+        line = (w * (x - mean_x) * (y - mean_y)).sum() / spread if spread > 0 else 0.0
+        out[i] = mean_y + line * (centre - mean_x)
     return out

@@ -13,8 +13,8 @@ import numpy as np
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.frontier.budgets import Curve, curves
 from mnist_scaling.fitting.frontier.fronts import EXPONENTS, FEWEST_POINTS, Frontier, nothing
-from mnist_scaling.fitting.inputs.rows import Table
 from mnist_scaling.fitting.laws.base import Array
+from mnist_scaling.fitting.rows import Table
 
 OUTSIDE = 0.5
 """A draw's minimum may lie outside the sizes by this share of their width before the draw is void."""

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mnist_scaling.fitting.frontier.fronts import EXPONENTS
-from mnist_scaling.fitting.inputs.rows import Table
 from mnist_scaling.fitting.laws.base import Array, Law
+from mnist_scaling.fitting.rows import Table
 
 
 @dataclass(frozen=True)

@@ -165,9 +165,55 @@ def floor_parameter() -> Parameter:
     return Parameter("E", "irreducible loss: what no N, D or C removes", "loss")
 
 
-def exponent_parameter(name: str, meaning: str, lower: float = 0.0, upper: float = 10.0) -> Parameter:
-    """An exponent; the upper bound is far beyond any that was ever published."""
-    return Parameter(name, meaning, "1", lower, upper)
+def exponent_parameter(name: str, meaning: str, lower: float = 0.0) -> Parameter:
+    """An exponent; the upper bound, 10, is far beyond any that was ever published."""
+    return Parameter(name, meaning, "1", lower, 10.0)
+
+
+class OnFloor(Law):
+    """E + f, for a law f that has no floor.
+
+    Parameters
+    ----------
+    law : Law
+        f.
+    source : str
+    shares : tuple of float
+        What starts take for E, as shares of the lowest loss.
+    levels : int
+        See `Law.levels`.
+    """
+
+    limit = 300.0
+    """The largest |log f|: a wild trial step goes no further."""
+
+    def __init__(self, law: Law, source: str, shares: tuple[float, ...] = (0.0,), levels: int = 2) -> None:
+        self.law, self.source, self.shares, self.levels = law, source, shares, levels
+        self.name, self.formula, self.inputs = f"{law.name}_floor", f"E + {law.formula}", law.inputs
+        self.nests = (law.name,)
+        self.parameters = (floor_parameter(), *law.parameters)
+
+    def evaluate(self, theta: Array, logs: Logs) -> tuple[Array, Array]:
+        """See `Law.evaluate`."""
+        log_term, inner = self.law.evaluate(theta[:, 1:], logs)
+        term = np.exp(np.clip(log_term, -self.limit, self.limit))
+        loss = theta[:, :1] + term
+        gradient = np.empty((*theta.shape, term.shape[1]))
+        gradient[:, 0] = 1 / loss
+        gradient[:, 1:] = (term / loss)[:, None] * inner
+        return np.log(loss), gradient
+
+    def starts(self, logs: Logs, log_loss: Array) -> Array:
+        """See `Law.starts`."""
+        parts = []
+        for floor in np.exp(log_loss.min()) * np.array(self.shares):
+            theta = self.law.starts(logs, np.log(np.exp(log_loss) - floor))
+            parts.append(np.column_stack([np.full(len(theta), floor), theta]))
+        return np.vstack(parts)
+
+    def optimum(self, theta: Array, kappa_n: float, kappa_d: float) -> dict[str, Array] | None:
+        """See `Law.optimum`: a floor moves none."""
+        return self.law.optimum(theta[:, 1:], kappa_n, kappa_d)
 
 
 def linear_starts(log_loss: Array, terms: list[tuple[Array, Array]], floor: bool, squash: Array | None = None) -> Array:
@@ -219,3 +265,32 @@ def linear_starts(log_loss: Array, terms: list[tuple[Array, Array]], floor: bool
 def exponent_grid(*axes: Array | list[float]) -> list[Array]:
     """Every combination of the axes, flattened: one array of shape (product,) an axis."""
     return [m.ravel() for m in np.meshgrid(*[np.asarray(a, float) for a in axes], indexing="ij")]
+
+
+STEP = 1e-4
+"""Half of the distance in log x of the central difference."""
+
+
+def largest(logs: Logs) -> dict[str, float]:
+    """The corner of the largest of every input."""
+    return {name: float(x.max()) for name, x in logs.items()}
+
+
+def middle(logs: Logs) -> dict[str, float]:
+    """The geometric middle of every input's range."""
+    return {name: float((x.max() + x.min()) / 2) for name, x in logs.items()}
+
+
+def log_loss_at(law: Law, thetas: Array, at: Mapping[str, float]) -> Array:
+    """log f at a point, logarithms of the law's inputs, shape (batch,); NaN rows of thetas (batch, p) give NaN."""
+    out = np.full(len(thetas), np.nan)
+    valid = np.isfinite(thetas).all(axis=1)
+    if valid.any():
+        out[valid] = law.evaluate(thetas[valid], {name: np.array([at[name]]) for name in law.inputs})[0][:, 0]
+    return out
+
+
+def local_slope(law: Law, thetas: Array, at: Mapping[str, float], variable: str) -> Array:
+    """-d log L / d log x of a variable x by central difference; arguments and shapes are those of `log_loss_at`."""
+    low, high = (log_loss_at(law, thetas, {**at, variable: at[variable] + h}) for h in (-STEP, STEP))
+    return (low - high) / (2 * STEP)

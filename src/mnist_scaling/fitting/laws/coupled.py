@@ -1,8 +1,11 @@
-"""L = E + (A / N^alpha + B / D^beta)^gamma: gamma < 1 bends the corner between the two regimes.
+"""L = E + (A / N^alpha + B / D^beta)^gamma: gamma < 1 bends the corner between the two regimes; and Kaplan's law.
+
+    L = ((Nc / N)^(alpha_N / alpha_D) + Dc / D)^alpha_D
 
 gamma = 1 is the additive law; with alpha = alpha_N / alpha_D, beta = 1 and gamma = alpha_D it is Kaplan's, on top of a
 floor. The product form is its limit for gamma to infinity only, which no gamma in the bounds comes near. Source: the
-common generalisation of these; see Caballero et al. 2022, arXiv 2210.14891, for why a smooth corner is wanted.
+common generalisation of these; see Caballero et al. 2022, arXiv 2210.14891, for why a smooth corner is wanted. Kaplan
+et al. 2020 (arXiv 2001.08361), equation 1.5, which has no floor.
 """
 
 from __future__ import annotations
@@ -15,10 +18,13 @@ from mnist_scaling.fitting.laws.base import (
     Array,
     Law,
     Logs,
+    OnFloor,
     Parameter,
     exponent_grid,
+    exponent_parameter,
     floor_parameter,
     linear_starts,
+    log_add,
     power,
 )
 
@@ -76,4 +82,54 @@ class Coupled(Law):
         return balance(theta[:, 1], theta[:, 2], theta[:, 3], theta[:, 4], kappa_n, kappa_d)
 
 
-LAWS = (Coupled(),)
+class Kaplan(Law):
+    """((Nc/N)^(alpha_N/alpha_D) + Dc/D)^alpha_D."""
+
+    name = "kaplan"
+    formula = "((Nc / N)^(alpha_N / alpha_D) + Dc / D)^alpha_D"
+    inputs = ("N", "D")
+    source = "Kaplan et al. 2020, arXiv 2001.08361, eq. 1.5"
+    parameters = (
+        Parameter("Nc", "N at which the model term alone gives loss 1", "N", log=True),
+        Parameter("Dc", "D at which the data term alone gives loss 1", "D", log=True),
+        exponent_parameter("alpha_N", "exponent of N when data abound", 1e-3),
+        exponent_parameter("alpha_D", "exponent of D when the model is large", 1e-3),
+    )
+
+    def evaluate(self, theta: Array, logs: Logs) -> tuple[Array, Array]:
+        """See `Law.evaluate`."""
+        log_nc, log_dc, a_n, a_d = (theta[:, k : k + 1] for k in range(4))
+        ratio = a_n / a_d
+        log_model = ratio * (log_nc - logs["N"])
+        log_data = log_dc - logs["D"]
+        log_sum = log_add(log_model, log_data)
+        model = np.exp(log_model - log_sum)
+        data = 1 - model
+        gradient = np.empty((*theta.shape, len(logs["N"])))
+        gradient[:, 0] = a_n * model
+        gradient[:, 1] = a_d * data
+        gradient[:, 2] = model * (log_nc - logs["N"])
+        gradient[:, 3] = log_sum - model * log_model
+        return a_d * log_sum, gradient
+
+    def starts(self, logs: Logs, log_loss: Array) -> Array:
+        """See `Law.starts`."""
+        a_n, a_d = exponent_grid(np.geomspace(0.03, 1.5, 12), np.geomspace(0.03, 1.5, 12))
+        ratio = a_n / a_d
+        terms = [(ratio, logs["N"]), (np.ones_like(ratio), logs["D"])]
+        solved = linear_starts(log_loss, terms, floor=False, squash=a_d)
+        return np.column_stack([solved[:, 0] / ratio, solved[:, 1], a_n, a_d])
+
+    def optimum(self, theta: Array, kappa_n: float, kappa_d: float) -> dict[str, Array] | None:
+        """See `Law.optimum`."""
+        ratio = theta[:, 2] / theta[:, 3]
+        return balance(ratio * theta[:, 0], theta[:, 1], ratio, np.ones_like(ratio), kappa_n, kappa_d)
+
+
+_KAPLAN = Kaplan()
+
+LAWS = (
+    Coupled(),
+    _KAPLAN,
+    OnFloor(_KAPLAN, f"{_KAPLAN.source}, plus an irreducible loss", (0.0, 0.3, 0.6, 0.85), levels=3),
+)

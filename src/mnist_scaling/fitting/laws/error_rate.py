@@ -13,15 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from mnist_scaling.fitting.laws.additive import SCALES_AND_EXPONENTS, balance
-from mnist_scaling.fitting.laws.base import (
-    Array,
-    Law,
-    Logs,
-    Parameter,
-    exponent_grid,
-    linear_starts,
-    power,
-)
+from mnist_scaling.fitting.laws.base import Array, Law, Logs, Parameter, exponent_grid, linear_starts, power
 
 CHANCE = Parameter("chance", "error of a guess", "loss", upper=1.0, log=True)
 
@@ -62,11 +54,7 @@ class ErrorRate(_ErrorLaw):
     formula = "chance * s / sqrt(1 + s^2), s = A / N^alpha + B / D^beta + c"
     inputs = ("N", "D")
     levels = 3
-    parameters = (
-        CHANCE,
-        *SCALES_AND_EXPONENTS,
-        Parameter("c", "floor of s", "1", 0.0, 10.0),
-    )
+    parameters = (CHANCE, *SCALES_AND_EXPONENTS, Parameter("c", "floor of s", "1", 0.0, 10.0))
 
     def evaluate(self, theta: Array, logs: Logs) -> tuple[Array, Array]:
         """See `Law.evaluate`."""

@@ -7,14 +7,19 @@ draws instead of a variance formula, because the draws are skewed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mnist_scaling.fitting.laws.base import Array
+from mnist_scaling.fitting.laws.base import Array, Law
 from mnist_scaling.fitting.uncertainty.bootstrap import FEWEST_VALID
 from mnist_scaling.fitting.uncertainty.interval import Interval
+
+if TYPE_CHECKING:
+    from mnist_scaling.fitting.selection.fitted import Fitted
+
 
 FEWEST_DRAWS = 20
 """Draws of one law below which it has no interval to add."""
@@ -34,7 +39,7 @@ class LawQuantity:
     draws: Array
     """The quantity in every draw of the bootstrap, shape (draws,); NaN where a draw lacks it."""
     t_factor: float = 1.0
-    """Factor on the distance of the draws from the value (`uncertainty.student_factor`)."""
+    """Factor on the distance of the draws from the value (`bootstrap.student_factor`)."""
 
 
 def average(parts: Sequence[LawQuantity], level: float, bounds: tuple[float, float] | None = None) -> Interval:
@@ -90,3 +95,33 @@ def weighted_quantiles(values: Array, weights: Array, shares: Sequence[float]) -
     v, w = values[order], weights[order]
     middle = (np.cumsum(w) - w / 2) / w.sum()
     return np.asarray(np.interp(shares, middle, v), float)
+
+
+Quantity = Callable[[Law, Array], Array]
+"""A number of a law for every set of parameters: (law, theta of shape (batch, p)) -> shape (batch,)."""
+
+
+@dataclass(frozen=True)
+class WeightedLaw:
+    """One law that the data do not reject."""
+
+    fitted: Fitted
+    weight: float
+    """Weights of all kept laws sum to 1."""
+
+
+def weighted_laws(fitted: Mapping[str, Fitted], weights: Mapping[str, float]) -> tuple[WeightedLaw, ...]:
+    """The fitted laws that have a weight, the largest first."""
+    return tuple(WeightedLaw(fitted[name], weight) for name, weight in weights.items())
+
+
+def averaged(
+    kept: Sequence[WeightedLaw], quantity: Quantity, level: float, bounds: tuple[float, float] | None = None
+) -> Interval:
+    """A quantity over all kept laws (`average`)."""
+    parts = []
+    for one in kept:
+        f = one.fitted
+        value = float(quantity(f.law, f.fit.theta[None])[0])
+        parts.append(LawQuantity(one.weight, value, quantity(f.law, f.thetas), f.t_factor))
+    return average(parts, level, bounds)

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from mnist_scaling.fitting.estimation.estimate import SCREENED, Fit, fit_problem
-from mnist_scaling.fitting.estimation.objective import EFFICIENT, huber
+from mnist_scaling.fitting.estimation.problem import EFFICIENT, huber
 from mnist_scaling.fitting.laws.base import Array
 
 EXACT = 1e-7
@@ -27,6 +27,9 @@ _SECTIONS = 40
 
 HELD_OUT = 0.2
 """Share of the rows, those of largest compute, that the hold-out keeps back."""
+
+FOLDS = 4
+"""Blocks that the rolling origin predicts."""
 
 _NORMALISER = float(np.sqrt(2 * np.pi) * (2 * ndtr(EFFICIENT) - 1) + 2 / EFFICIENT * np.exp(-(EFFICIENT**2) / 2))
 
@@ -83,8 +86,8 @@ class HoldOut:
     """Largest predicted cost over the largest fitted one."""
 
 
-def hold_out(fit: Fit, cost: Array, share: float = HELD_OUT) -> HoldOut | None:
-    """Fit without the rows of largest compute, predict them.
+def hold_out(fit: Fit, cost: Array) -> HoldOut | None:
+    """Fit without the `HELD_OUT` of the rows of largest compute, at least two, and predict them.
 
     Parameters
     ----------
@@ -92,8 +95,6 @@ def hold_out(fit: Fit, cost: Array, share: float = HELD_OUT) -> HoldOut | None:
         Of all rows; its delta is kept.
     cost : array, shape (n,)
         log C, or what stands for it.
-    share : float
-        Of the rows; at least two, fewer where the law would run out of rows.
 
     Returns
     -------
@@ -101,14 +102,14 @@ def hold_out(fit: Fit, cost: Array, share: float = HELD_OUT) -> HoldOut | None:
         None where fewer than one row can be spared.
     """
     n = fit.n
-    held = min(max(2, round(share * n)), n - fit.law.size - 1)
+    held = min(max(2, round(HELD_OUT * n)), n - fit.law.size - 1)
     if held < 1:
         return None
     order = np.argsort(cost, kind="stable")
     return _predict(fit, cost, [(order[: n - held], order[n - held :])])
 
 
-def rolling_origin(fit: Fit, cost: Array, folds: int = 4) -> HoldOut | None:
+def rolling_origin(fit: Fit, cost: Array) -> HoldOut | None:
     """Grow the fitted rows by compute from half of them up, each time predicting the next block.
 
     Source: Tashman 2000 (Int. J. Forecasting 16): rolling-origin evaluation.
@@ -116,7 +117,7 @@ def rolling_origin(fit: Fit, cost: Array, folds: int = 4) -> HoldOut | None:
     n = fit.n
     order = np.argsort(cost, kind="stable")
     first = max(n // 2, fit.law.size + 1)
-    cuts = np.unique(np.linspace(first, n, folds + 1).astype(int))
+    cuts = np.unique(np.linspace(first, n, FOLDS + 1).astype(int))
     blocks = [(order[:a], order[a:b]) for a, b in pairwise(cuts)]
     return _predict(fit, cost, blocks) if blocks else None
 

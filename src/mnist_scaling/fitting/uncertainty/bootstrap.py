@@ -20,7 +20,7 @@ from scipy import special
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.estimation.estimate import Fit
 from mnist_scaling.fitting.estimation.nesting import minimise_nested
-from mnist_scaling.fitting.laws.base import Array, Law, Logs
+from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.fitting.uncertainty.noise import Noise
 
@@ -187,16 +187,5 @@ def parameter_intervals(fit: Fit, thetas: Array, level: float, t_factor: float) 
     out = {}
     for k, parameter in enumerate(fit.law.parameters):
         found = interval(float(fit.theta[k]), thetas[:, k], level, t_factor, (lower[k], upper[k]))
-        numbers = np.array([found.value, found.low, found.high])
-        out[parameter.name] = Interval(*map(float, np.exp(numbers) if parameter.log else numbers))
-    return out
-
-
-def predictions(law: Law, thetas: Array, logs: Logs) -> Array:
-    """log f of every draw at these inputs, shape (draws, n); NaN where a draw failed."""
-    valid = np.isfinite(thetas).all(axis=1)
-    n = len(next(iter(logs.values())))
-    out = np.full((len(thetas), n), np.nan)
-    if valid.any():
-        out[valid] = law.evaluate(thetas[valid], logs)[0]
+        out[parameter.name] = found.exp() if parameter.log else found
     return out

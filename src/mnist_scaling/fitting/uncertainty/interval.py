@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -35,6 +37,10 @@ class Interval:
 
     def __neg__(self) -> Interval:
         return Interval(-self.value, -self.high, -self.low)
+
+    def exp(self) -> Interval:
+        """Of a number whose logarithm has this interval."""
+        return Interval(*(float(np.exp(end)) for end in (self.value, self.low, self.high)))
 
     def holds(self, number: float) -> bool:
         """Whether the interval is known and `number` lies inside it."""

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import fdtrc, stdtrit
 
+from mnist_scaling.fitting.estimation.variance import SHARED_BELOW, explained_by_levels
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.uncertainty.interval import Interval
-from mnist_scaling.fitting.uncertainty.shared import SHARED_BELOW, explained_by_levels
 
 LEVEL = 0.95
 
@@ -79,8 +79,3 @@ def _variances(solve: Array, x: Array, residual: Array, free: int, levels: Array
     parts = np.array([(own - share) * square, share * between])
     variance = parts.sum(axis=0)
     return variance, variance**2 / (parts**2 / np.array([[rest], [found.rank]])).sum(axis=0)
-
-
-def exponent(loss: ArrayLike, x: ArrayLike, level: float = LEVEL) -> Interval:
-    """The one exponent of loss = k * x^-a."""
-    return exponents(loss, x, level=level)[0]

@@ -17,11 +17,10 @@ from scipy import special
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.estimation.estimate import Fit
-from mnist_scaling.fitting.estimation.objective import Scale
-from mnist_scaling.fitting.estimation.variance import pool, squeeze
-from mnist_scaling.fitting.inputs.rows import Table
+from mnist_scaling.fitting.estimation.problem import Scale
+from mnist_scaling.fitting.estimation.variance import SHARED_BELOW, Explained, explained_by_levels, pool, squeeze
 from mnist_scaling.fitting.laws.base import Array, Numbers
-from mnist_scaling.fitting.uncertainty.shared import SHARED_BELOW, Explained, explained_by_levels
+from mnist_scaling.fitting.rows import Table
 
 LARGEST_LEVERAGE = 0.95
 """A residual tells nothing of the noise of a row that the law passes through."""

@@ -14,17 +14,15 @@ from mnist_scaling.fitting.uncertainty.noise import Noise
 STEPS = 60
 """Most steps of a profile's points: those that wander are far from the limit anyway."""
 
+POINTS = 41
+"""Values that are tried."""
+
 LONG = 1000
 """Rows beyond which a profile has half as many points: it is a parabola there."""
 
 
 def profile(
-    fit: Fit,
-    name: str,
-    noise: Noise,
-    level: float = 0.95,
-    points: int = 41,
-    beside_bound: bool = False,
+    fit: Fit, name: str, noise: Noise, level: float = 0.95, beside_bound: bool = False
 ) -> tuple[Interval, Array, Array]:
     """Profile-likelihood interval of one parameter: {v : 2 k (rho(v) - rho_min) <= F_1,nu(level)}.
 
@@ -41,8 +39,6 @@ def profile(
         Of these rows; the same that the bootstrap draws from.
     level : float
         Of the interval, such as 0.95.
-    points : int
-        Values that are tried.
     beside_bound : bool
         Whether another parameter may lie at its bound in truth, as a floor that is not told from 0. The deviance is
         then up to half chi-squared with two degrees of freedom, and its limit is raised to that mixture's.
@@ -57,7 +53,7 @@ def profile(
     """
     k = fit.law.names.index(name)
     lower, upper = (b[k] for b in fit.law.bounds)
-    grid = _profile_grid(fit, k, lower, upper, points if fit.n <= LONG else points // 2)
+    grid = _profile_grid(fit, k, lower, upper, POINTS if fit.n <= LONG else POINTS // 2)
     thetas = np.repeat(fit.theta[None], len(grid), axis=0)
     thetas[:, k] = grid
     solution = minimise(fit.problem, thetas, (k,), STEPS, 1e-8)
@@ -66,11 +62,7 @@ def profile(
     low, high = _crossings(grid, deviance, float(fit.theta[k]), limit, lower, upper)
     ends = np.array([fit.theta[k], low, high])
     logged = fit.law.parameters[k].log
-    return (
-        Interval(*map(float, np.exp(ends) if logged else ends)),
-        np.exp(grid) if logged else grid,
-        deviance,
-    )
+    return (Interval(*map(float, np.exp(ends) if logged else ends)), np.exp(grid) if logged else grid, deviance)
 
 
 def _limit(dof: float, level: float, beside_bound: bool) -> float:

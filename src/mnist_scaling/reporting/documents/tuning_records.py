@@ -11,7 +11,7 @@ import numpy as np
 
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.documents.json_form import INLINE, OMITTED
-from mnist_scaling.settings.optimal_settings import KeyLaws, SettingLaw, TunedKey
+from mnist_scaling.settings.setting_laws import KeyLaws, SettingLaw, TunedKey
 
 OK = "ok"
 """Status of what could be computed."""
@@ -113,7 +113,7 @@ class SettingsRecord:
 
 
 def known_settings_laws(record: SettingsRecord) -> list[KeyLaws]:
-    """The laws of a record, as `setting_prior.prior` takes them."""
+    """The laws of a record, as `setting_laws.prior` takes them."""
     return [
         KeyLaws(
             TunedKey(name, key.scale == "log"), key.status, key.curvature, [], np.array([]),

@@ -17,7 +17,7 @@ from scipy.special import stdtrit
 
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.uncertainty.interval import Interval
-from mnist_scaling.fitting.uncertainty.least_squares import LEVEL, exponent
+from mnist_scaling.fitting.uncertainty.least_squares import LEVEL, exponents
 from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.prepare import Missing
 from mnist_scaling.reporting.text import listing, plural
@@ -63,7 +63,7 @@ def accuracy(study: Study) -> Accuracy | Missing:
         )
     loss, error = kept["test_loss"].to_numpy(float), kept["test_error"].to_numpy(float)
     se = kept["test_error_se"].fillna(0).to_numpy(float)
-    found = -exponent(error, loss)
+    found = -exponents(error, loss)[0]
     fitted, freedom, ends = _smooth(np.log(loss), np.log(error))
     residual = np.log(error) - fitted
     scatter = float(np.sqrt(residual @ residual / freedom))

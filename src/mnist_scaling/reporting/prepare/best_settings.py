@@ -11,8 +11,7 @@ from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.documents.tuning_records import OK, PredictedSettings, SettingsRecord, known_settings_laws
 from mnist_scaling.reporting.prepare import Missing
 from mnist_scaling.reporting.text import estimate, listing, short, three_digits
-from mnist_scaling.settings.optimal_settings import KeyLaws
-from mnist_scaling.settings.setting_prior import predict
+from mnist_scaling.settings.setting_laws import KeyLaws, predict
 from mnist_scaling.study.columns import label
 
 SIZES = ("N", "D")

@@ -11,9 +11,9 @@ import numpy as np
 from mnist_scaling.fitting.comparing.comparison import Comparison
 from mnist_scaling.fitting.comparing.exponents import ExponentDifference
 from mnist_scaling.fitting.comparing.multiplier import Multiplier, multiplier_at
-from mnist_scaling.fitting.comparing.slopes import Difference
-from mnist_scaling.fitting.diagnostics.found import Flag
-from mnist_scaling.fitting.inputs.rows import Table
+from mnist_scaling.fitting.comparing.pairing import Difference
+from mnist_scaling.fitting.diagnostics import Flag
+from mnist_scaling.fitting.rows import Table
 from mnist_scaling.reporting.documents.comparison_json import (
     SCHEMA,
     DifferenceRecord,

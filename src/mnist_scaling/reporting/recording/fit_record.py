@@ -10,14 +10,13 @@ import numpy as np
 
 from mnist_scaling.fitting.analysis import Result
 from mnist_scaling.fitting.coverage import Coverage
-from mnist_scaling.fitting.diagnostics import FEWEST_SETTLED
+from mnist_scaling.fitting.diagnostics.of_laws import FEWEST_SETTLED
 from mnist_scaling.fitting.frontier_intervals import FrontierResult, agreement
-from mnist_scaling.fitting.headline import headline, nothing_to_quote
-from mnist_scaling.fitting.inputs.rows import Table
+from mnist_scaling.fitting.headline import nothing_to_quote
 from mnist_scaling.fitting.laws.base import Law
+from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.selection.criteria import HoldOut
-from mnist_scaling.fitting.selection.fitted import Fitted
-from mnist_scaling.fitting.selection.slices import Slice
+from mnist_scaling.fitting.selection.fitted import Fitted, Slice
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.documents.fits_json import (
     OK,
@@ -48,7 +47,7 @@ def fit_record(result: Result) -> Fits:
         laws=laws,
         selected=choice.selected,
         selection=Selection(choice.reason, result.reference, choice.weights, choice.simplest, choice.stability),
-        headline=read(HeadlineRecord, headline(result)),
+        headline=read(HeadlineRecord, result.headline),
         frontier={k: _frontier(v) for k, v in result.frontier.items()},
         agreement=[Disagreement(**pair) for pair in agreement(result.frontier)],
         slices=[_slice(part, fitted, why, table) for part, fitted, why in result.extra_slices],

@@ -18,8 +18,8 @@ from mnist_scaling.reporting.documents.tuning_records import (
     SettingsRecord,
     TuningRecord,
 )  # fmt: skip
-from mnist_scaling.settings.optimal_settings import KeyLaws, SettingLaw, SettingsLaws
-from mnist_scaling.settings.setting_prior import prior, share_of_range
+from mnist_scaling.settings.optimal_settings import SettingsLaws
+from mnist_scaling.settings.setting_laws import KeyLaws, SettingLaw, prior, share_of_range
 from mnist_scaling.settings.tuning_change import SOURCES, TunedCells, TuningChange
 
 

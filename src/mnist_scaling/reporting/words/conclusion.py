@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from mnist_scaling.fitting.comparing.verdict import DIFFERS, EQUIVALENT
+from mnist_scaling.fitting.comparing.comparison import DIFFERS, EQUIVALENT
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.documents.comparison_json import Pair
 from mnist_scaling.reporting.text import decimals, estimate, factor, number, percent, signed, spaced

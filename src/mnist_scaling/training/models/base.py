@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import ClassVar, TypeVar
+from typing import ClassVar, TypeVar, cast
 
 from torch import Tensor, nn
 
@@ -80,6 +80,38 @@ class Family(nn.Module, ABC):
             FLOPs of training on one example.
         """
         return Pace(6e-4, flops / 15e9, flops / 45e9)
+
+
+class LayeredFamily(Family):
+    """A family of three parts, one after the other: `first` on the images, `hidden`, and a linear head with dropout.
+
+    A subclass makes `first` and `hidden`, in this order, and then calls `add_head`.
+    """
+
+    first: nn.Module
+    hidden: nn.Sequential
+
+    def add_head(self, features: int, classes: int, config: ModelConfig) -> None:
+        """Make dropout and the head on so many features; weights are drawn in the order in which layers are made."""
+        self.dropout = nn.Dropout(config.dropout)
+        self.head = parametrization.Readout(features, classes)
+        self.growth = parametrization.growth(config)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (batch, classes) of images (batch, channels, height, width)."""
+        return self.head(self.dropout(self.features(images).flatten(1)))
+
+    def features(self, images: Tensor) -> Tensor:
+        """What the head reads, (batch, …)."""
+        return cast(Tensor, self.hidden(self.first(images)))
+
+    def parts(self) -> Parts:
+        """Layers by role."""
+        return Parts(self.first, self.hidden, self.head)
+
+    def labels(self) -> dict[str, Label]:
+        """Role and growth of every parameter: all but the image and the classes grows as the width."""
+        return labels_by_layer(self, self.growth)
 
 
 def labels_by_layer(model: Family, growth: float) -> dict[str, Label]:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
 from mnist_scaling.config import ModelConfig
-from mnist_scaling.training.models import parametrization
-from mnist_scaling.training.models.base import Family, Parts, labels_by_layer, register
-from mnist_scaling.training.models.parametrization import Label
+from mnist_scaling.training.models.base import LayeredFamily, register
 
 
 @register("cnn")
-class CNN(Family):
+class CNN(LayeredFamily):
     """Strided 3x3 convolutions, then dropout and a linear head on the flattened features.
 
     Channels: width after the first layer, 2 * width after every later one. The first two layers halve
@@ -30,6 +30,7 @@ class CNN(Family):
     """
 
     Config = ModelConfig
+    first: nn.Conv2d
 
     def __init__(self, image_shape: tuple[int, ...], classes: int, config: ModelConfig) -> None:
         super().__init__()
@@ -44,19 +45,8 @@ class CNN(Family):
             height, width = (height + 1) // 2, (width + 1) // 2
         self.first = layers[0]
         self.hidden = nn.Sequential(*[part for layer in layers[1:] for part in (layer, nn.ReLU())])
-        self.dropout = nn.Dropout(config.dropout)
-        self.head = parametrization.Readout(sizes[-1] * height * width, classes)
-        self.growth = parametrization.growth(config)
+        self.add_head(sizes[-1] * height * width, classes, config)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits (batch, classes) of images (batch, channels, height, width)."""
-        features = self.hidden(torch.relu(self.first(images)))
-        return self.head(self.dropout(features.flatten(1)))
-
-    def parts(self) -> Parts:
-        """Layers by role."""
-        return Parts(self.first, self.hidden, self.head)
-
-    def labels(self) -> dict[str, Label]:
-        """Role and growth of every parameter: all channels, and so the head's fan-in, grow as the width."""
-        return labels_by_layer(self, self.growth)
+    def features(self, images: Tensor) -> Tensor:
+        """See `LayeredFamily.features`."""
+        return cast(Tensor, self.hidden(torch.relu(self.first(images))))

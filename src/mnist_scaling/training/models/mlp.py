@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from math import prod
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from mnist_scaling.config import ModelConfig
 from mnist_scaling.config.family import MLPConfig
-from mnist_scaling.training.models import parametrization
-from mnist_scaling.training.models.base import Family, Pace, Parts, labels_by_layer, register
-from mnist_scaling.training.models.parametrization import Label
+from mnist_scaling.training.models.base import LayeredFamily, Pace, register
 
 
 @register("mlp")
-class MLP(Family):
+class MLP(LayeredFamily):
     """Fully connected layers of one width with ReLU, then dropout and a linear head.
 
     With P pixels (all channels counted), K classes, width W and depth L:
@@ -40,22 +39,11 @@ class MLP(Family):
         self.first = nn.Linear(channels * height * width, config.width)
         layers = [nn.Linear(config.width, config.width) for _ in range(config.depth - 1)]
         self.hidden = nn.Sequential(*[part for layer in layers for part in (layer, nn.ReLU())])
-        self.dropout = nn.Dropout(config.dropout)
-        self.head = parametrization.Readout(config.width, classes)
-        self.growth = parametrization.growth(config)
+        self.add_head(config.width, classes, config)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits (batch, classes) of images (batch, channels, height, width)."""
-        x_BxW = self.hidden(torch.relu(self.first(images.flatten(1))))
-        return self.head(self.dropout(x_BxW))
-
-    def parts(self) -> Parts:
-        """Layers by role."""
-        return Parts(self.first, self.hidden, self.head)
-
-    def labels(self) -> dict[str, Label]:
-        """Role and growth of every parameter: each layer's units grow as the width."""
-        return labels_by_layer(self, self.growth)
+    def features(self, images: Tensor) -> Tensor:
+        """See `LayeredFamily.features`."""
+        return cast(Tensor, self.hidden(torch.relu(self.first(images.flatten(1)))))
 
     @classmethod
     def pace(cls, config: ModelConfig, image_shape: tuple[int, ...], flops: int) -> Pace:

@@ -147,7 +147,7 @@ def scale(model: nn.Module) -> None:
 def groups(model: nn.Module, config: OptimConfig) -> list[dict[str, Any]]:
     """Parameter groups for a torch optimiser: one for each pair of factors, one in all if they are 1.
 
-    Each has ``lr_factor`` beside ``lr``: a schedule sets ``lr = rate * lr_factor``.
+    Each has an ``lr_factor``: every step sets ``lr = rate * lr_factor``.
     """
     found: dict[tuple[float, float], list[nn.Parameter]] = {}
     stated = labels(model)
@@ -155,11 +155,6 @@ def groups(model: nn.Module, config: OptimConfig) -> list[dict[str, Any]]:
         wanted = factors(stated[name], config.rule)
         found.setdefault((wanted.lr, wanted.weight_decay), []).append(parameter)
     return [
-        {
-            "params": parameters,
-            "lr": config.lr * lr_factor,
-            "lr_factor": lr_factor,
-            "weight_decay": config.weight_decay * decay_factor,
-        }
+        {"params": parameters, "lr_factor": lr_factor, "weight_decay": config.weight_decay * decay_factor}
         for (lr_factor, decay_factor), parameters in found.items()
     ]

@@ -10,9 +10,7 @@ from torch import Tensor, nn
 
 from mnist_scaling.config import ModelConfig
 from mnist_scaling.config.family import ResNetConfig
-from mnist_scaling.training.models import parametrization
-from mnist_scaling.training.models.base import Family, Pace, Parts, labels_by_layer, register
-from mnist_scaling.training.models.parametrization import Label
+from mnist_scaling.training.models.base import LayeredFamily, Pace, register
 
 
 class ResidualBlock(nn.Module):
@@ -41,7 +39,7 @@ class ResidualBlock(nn.Module):
 
 
 @register("resnet")
-class ResNet(Family):
+class ResNet(LayeredFamily):
     """A strided 3 x 3 convolution, residual blocks, then norm, dropout and a linear head on the flattened features.
 
     The first layer has W channels at half the image's height and width; the first block makes them 2 W at a quarter,
@@ -69,22 +67,7 @@ class ResNet(Family):
         self.first = nn.Conv2d(channels, config.width, 3, stride=2, padding=1)
         later = [ResidualBlock(wide, wide, 1) for _ in range(config.depth - 1)]
         self.hidden = nn.Sequential(ResidualBlock(config.width, wide, 2), *later, nn.GroupNorm(1, wide), nn.ReLU())
-        self.dropout = nn.Dropout(config.dropout)
-        self.head = parametrization.Readout(wide * ((height + 3) // 4) * ((width + 3) // 4), classes)
-        self.growth = parametrization.growth(config)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits (batch, classes) of images (batch, channels, height, width)."""
-        x_BxCxHxW = self.hidden(self.first(images))
-        return self.head(self.dropout(x_BxCxHxW.flatten(1)))
-
-    def parts(self) -> Parts:
-        """Layers by role."""
-        return Parts(self.first, self.hidden, self.head)
-
-    def labels(self) -> dict[str, Label]:
-        """Role and growth of every parameter: all channels, and so the head's fan-in, grow as the width."""
-        return labels_by_layer(self, self.growth)
+        self.add_head(wide * ((height + 3) // 4) * ((width + 3) // 4), classes, config)
 
     @classmethod
     def pace(cls, config: ModelConfig, image_shape: tuple[int, ...], flops: int) -> Pace:

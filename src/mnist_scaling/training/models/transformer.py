@@ -13,7 +13,7 @@ from mnist_scaling.config import ModelConfig
 from mnist_scaling.config.models.transformer import TransformerConfig
 from mnist_scaling.errors import require
 from mnist_scaling.training.models import parametrization
-from mnist_scaling.training.models.base import Family, Pace, Parts, labels_by_layer, register
+from mnist_scaling.training.models.base import LayeredFamily, Pace, register
 from mnist_scaling.training.models.parametrization import Label, Role
 
 POSITION_STD = 0.5
@@ -97,7 +97,7 @@ class TransformerBlock(nn.Module):
 
 
 @register("transformer")
-class Transformer(Family):
+class Transformer(LayeredFamily):
     """Patches with positions, pre-norm blocks, a norm, then dropout and a linear head on all tokens.
 
     A head on the mean of the tokens learns too slowly for one epoch (LOG.md). With P numbers in a patch, L tokens,
@@ -124,25 +124,14 @@ class Transformer(Family):
 
     def __init__(self, image_shape: tuple[int, ...], classes: int, config: TransformerConfig) -> None:
         super().__init__()
-        self.embed = Embedding(image_shape, config)
+        self.first = embedding = Embedding(image_shape, config)
         blocks = [TransformerBlock(config) for _ in range(config.depth)]
         self.hidden = nn.Sequential(*blocks, nn.LayerNorm(config.width))
-        self.dropout = nn.Dropout(config.dropout)
-        self.head = parametrization.Readout(self.embed.positions.numel(), classes)
-        self.growth = parametrization.growth(config)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits (batch, classes) of images (batch, channels, height, width)."""
-        x_BxLxD = self.hidden(self.embed(images))
-        return self.head(self.dropout(x_BxLxD.flatten(1)))
-
-    def parts(self) -> Parts:
-        """Layers by role."""
-        return Parts(self.embed, self.hidden, self.head)
+        self.add_head(embedding.positions.numel(), classes, config)
 
     def labels(self) -> dict[str, Label]:
         """Role and growth of every parameter: embeddings, heads and perceptrons all grow as the width."""
-        return labels_by_layer(self, self.growth) | {"embed.positions": Label(Role.INPUT, fan_out=self.growth)}
+        return super().labels() | {"first.positions": Label(Role.INPUT, fan_out=self.growth)}
 
     @classmethod
     def pace(cls, config: ModelConfig, image_shape: tuple[int, ...], flops: int) -> Pace:

@@ -1,5 +1,5 @@
-"""How long a run trains, and so what D and C mean. A new regime is one file here, its name in `REGIMES`, and
-one file in conf/regime/.
+"""How long a run trains, and so what D and C mean. A new regime is a class here, in passes.py where all of its batches
+are known beforehand and else in a file of its own, its name in `REGIMES`, and one file in conf/regime/.
 
 A regime answers six questions (`base.Regime`):
 
@@ -19,9 +19,7 @@ from __future__ import annotations
 from mnist_scaling.config import RunConfig, one_of, require
 from mnist_scaling.training.regimes.base import Passes, Regime
 from mnist_scaling.training.regimes.early_stopping import EarlyStopping
-from mnist_scaling.training.regimes.isoflop import IsoFlopBudget
-from mnist_scaling.training.regimes.repeat import Repeat
-from mnist_scaling.training.regimes.single_epoch import SingleEpoch
+from mnist_scaling.training.regimes.passes import IsoFlopBudget, Repeat, SingleEpoch
 from mnist_scaling.training.regimes.wsd import Wsd
 
 __all__ = ["REGIMES", "Passes", "Regime", "build"]

@@ -16,13 +16,12 @@ from mnist_scaling.study.columns import BRANCH
 from mnist_scaling.study.vocabulary import DIVERGED, PRUNED
 from mnist_scaling.training import seeding
 from mnist_scaling.training.data import splits
-from mnist_scaling.training.data.augmentation import Augmenter
+from mnist_scaling.training.data.distortions import Augmenter
 from mnist_scaling.training.models.model_size import Size
 from mnist_scaling.training.run import scoring
 from mnist_scaling.training.run.checkpoint import Checkpoint
-from mnist_scaling.training.run.curve_recorder import CurveRecorder
 from mnist_scaling.training.run.gradient_noise import GradientNoiseRecorder
-from mnist_scaling.training.run.scoring import Report, ReportSlice
+from mnist_scaling.training.run.scoring import CurveRecorder, Report, ReportSlice
 from mnist_scaling.training.step.engine import Engine
 
 CHECK_EVERY = 25

@@ -1,9 +1,9 @@
-"""Losses of a model: at the end of a run, and on the way for the pruner."""
+"""Losses of a model: at the end of a run, on the way for the pruner, and along its learning curve."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import floor
+from math import ceil, floor
 
 import torch
 from torch import nn
@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from mnist_scaling.config import RunConfig
 from mnist_scaling.study import columns
 from mnist_scaling.study.vocabulary import TRIAL
-from mnist_scaling.training.data import off_distribution, splits
+from mnist_scaling.training.data import distortions, splits
 from mnist_scaling.training.models.model_size import Size
 from mnist_scaling.training.step import engine
 
@@ -64,7 +64,7 @@ def score(model: nn.Module, dataset: splits.Dataset, part: splits.Examples, conf
     if config.trial.stage != TRIAL:
         scores |= zip(("test_loss", "test_error"), evaluate(model, dataset.test.head(limit)), strict=True)
         for kind in config.data.off_distribution:
-            changed = off_distribution.part(config.data, kind, dataset.test.rows.device)
+            changed = distortions.off_distribution(config.data, kind, dataset.test.rows.device)
             scores |= zip(columns.off_distribution(kind), evaluate(model, changed.head(limit)), strict=True)
         scores["train_loss"] = evaluate(model, part.head(len(dataset.validation)))[0]
     return scores
@@ -92,8 +92,66 @@ class ReportSlice:
         wanted = config.reports.cost * n_seen * size.training / (self.points * size.forward)
         m = min(len(validation), config.data.max_eval or len(validation), floor(wanted))
         enough = m >= config.reports.least
-        self.part = validation.take(splits.validation_order(validation)[:m]) if enough else None
+        self.part = splits.fair_sample(validation, m) if enough else None
 
     def is_due(self, number: int, step: int, total: int) -> bool:
         """Whether the report of this number, from 1, is due after a step of so many: they are evenly spaced."""
         return self.part is not None and number <= self.points and step >= total * number / (self.points + 1)
+
+
+FIRST = 1 / 64
+"""Share of the run at the first of its log-spaced points."""
+
+MOST_POINTS = 400
+"""Points that are kept of a curve, log-spaced: about 25 kB in a record."""
+
+Point = tuple[int, float, float, str]
+"""Examples so far, validation loss, training loss, what the learning rate was doing."""
+
+
+class CurveRecorder:
+    """Collects points of one run's learning curve.
+
+    Both losses are taken with dropout off: the validation loss on a fixed stratified slice or on what the
+    regime evaluates anyway, the training loss on the first `curve.images` of the run's own images, which are
+    stratified too.
+    """
+
+    def __init__(self, model: nn.Module, part: splits.Examples, validation: splits.Examples, config: RunConfig) -> None:
+        self.model, self.config = model, config
+        self.points: list[Point] = []
+        self._train = part.head(config.curve.images)
+        images = min(config.curve.images, config.data.max_eval or len(validation))
+        self._slice = splits.fair_sample(validation, images) if config.curve.points else None
+
+    def is_due(self, seen: int, total: int) -> bool:
+        """Whether a point is due at `seen` of `total` examples: `curve.points` of them, evenly in log, the last one
+        at the end.
+        """
+        points, number = self.config.curve.points, len(self.points)
+        if number >= points:
+            return False
+        share = FIRST ** (1 - number / (points - 1)) if points > 1 else 1.0
+        return seen >= ceil(total * share)
+
+    def add(self, seen: int, phase: str, val_loss: float | None = None) -> None:
+        """Add a point; the validation loss is evaluated on the slice unless it is known."""
+        if val_loss is None:
+            assert self._slice is not None
+            val_loss, _ = evaluate(self.model, self._slice)
+        train_loss, _ = evaluate(self.model, self._train)
+        self.model.train()
+        self.points.append((seen, _short(val_loss), _short(train_loss), phase))
+
+    def thinned(self) -> tuple[Point, ...]:
+        """The points, at most `MOST_POINTS`: of more, those at log-spaced places and the last."""
+        n = len(self.points)
+        if n <= MOST_POINTS:
+            return tuple(self.points)
+        places = sorted({round(n ** (i / (MOST_POINTS - 1))) - 1 for i in range(MOST_POINTS)})
+        return tuple(self.points[i] for i in places)
+
+
+def _short(loss: float) -> float:
+    """Six digits: a curve is to be drawn and smoothed, not compared bit by bit."""
+    return float(f"{loss:.6g}")

@@ -17,7 +17,7 @@ from mnist_scaling.study.layout import WEIGHTS
 from mnist_scaling.study.vocabulary import TRIAL
 from mnist_scaling.training import models, seeding
 from mnist_scaling.training.data import splits
-from mnist_scaling.training.run import tensor_file
+from mnist_scaling.training.run.checkpoint import read_tensors, write_tensors
 
 _KIND = "weights"
 _SAME = ("name", "width", "depth", "parametrization", "base_width")
@@ -53,7 +53,7 @@ def save(folder: Path | None, config: RunConfig, model: nn.Module, image_shape: 
         "labels": labels,
         "weights": weights,
     }
-    tensor_file.write(folder / WEIGHTS, _KIND, content)
+    write_tensors(folder / WEIGHTS, _KIND, content)
 
 
 def source(config: RunConfig, image_shape: tuple[int, ...], classes: int) -> InitialWeights | None:
@@ -124,7 +124,7 @@ def initial_model(config: RunConfig, image_shape: tuple[int, ...], classes: int)
 
 def _read(path: Path) -> tuple[str, dict[str, Any]]:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest(), tensor_file.read(path, _KIND)
+        return hashlib.sha256(path.read_bytes()).hexdigest(), read_tensors(path, _KIND)
     except OSError as error:
         raise InputError(
             f"`init_from` must be the folder of a run that ended with save_weights=true, but {path} can't be read "

@@ -15,8 +15,7 @@ from mnist_scaling.training.data import splits
 from mnist_scaling.training.models import Pace
 from mnist_scaling.training.models.cnn import CNN
 from mnist_scaling.training.step import small_cnn
-from mnist_scaling.training.step.flat import FlatOptimizer
-from mnist_scaling.training.step.optimizers import Optimizer
+from mnist_scaling.training.step.optimizers import FlatOptimizer, Optimizer
 
 Gradients = Callable[[Tensor, Tensor], Tensor]
 """From rows of the pixels (batch,) and their labels to losses; leaves the gradients where the optimiser reads them."""

@@ -27,7 +27,7 @@ _TIMEOUT = 60.0
 
 
 @dataclass(frozen=True)
-class Mirror:
+class DownloadSite:
     """A place that holds the files of a data set."""
 
     label: str
@@ -36,7 +36,7 @@ class Mirror:
     """Fills an empty folder, two levels below the data set's, with `FILES`, or raises any exception."""
 
 
-def torchvision(class_name: str) -> Mirror:
+def torchvision(class_name: str) -> DownloadSite:
     """The addresses that torchvision knows for one of its data sets."""
 
     def fetch(folder: Path) -> None:
@@ -44,7 +44,7 @@ def torchvision(class_name: str) -> Mirror:
         for file in FILES:
             shutil.move(Path(dataset.raw_folder) / file, folder / file)
 
-    return Mirror("torchvision's mirrors", fetch)
+    return DownloadSite("torchvision's mirrors", fetch)
 
 
 MNIST_TEST = 10_000

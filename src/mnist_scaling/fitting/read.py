@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.fitting.inputs.rows import VARIABLES, Table, make_table
 from mnist_scaling.fitting.laws.base import Array
+from mnist_scaling.fitting.rows import VARIABLES, Table, make_table
 
 
 def read_columns(

@@ -1,4 +1,4 @@
-"""Training on as many examples as a FLOP budget pays for."""
+"""Training on batches that are known beforehand: every example once, several times, or as far as a FLOP budget pays."""
 
 from __future__ import annotations
 
@@ -6,6 +6,31 @@ from mnist_scaling.config import RunConfig, require
 from mnist_scaling.study.flags import REPEATED_DATA
 from mnist_scaling.study.vocabulary import SINGLE
 from mnist_scaling.training.regimes.base import Passes
+
+
+class SingleEpoch(Passes):
+    """Every example is seen once: D = U, and the generalisation gap plays no part."""
+
+
+class Repeat(Passes):
+    """`regime.epochs` passes: D = U * epochs, so that U and D can be told apart (Muennighoff et al. 2023).
+
+    The schedule spans the whole run, so a run of 4 epochs is not the first quarter of one of 16. One epoch is
+    `single_epoch`, bit for bit.
+    """
+
+    def __init__(self, config: RunConfig, flops_per_example: int) -> None:
+        super().__init__(config, flops_per_example)
+        require(
+            config.regime.epochs is not None,
+            "`regime.epochs` must be given with regime=repeat, but got none: give the passes, such as 4.",
+        )
+
+    def n_seen(self, n_train: int) -> int:
+        """All of the subset, `regime.epochs` times."""
+        assert self.config.regime.epochs is not None
+        return n_train * self.config.regime.epochs
+
 
 FEWEST_BATCHES = 4
 """A budget must pay for at least this many steps: a shorter run would be little more than its warm-up."""

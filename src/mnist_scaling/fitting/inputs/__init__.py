@@ -1,1 +1,0 @@
-"""Anyone's table as plain arrays."""
