@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from mnist_scaling.asking import measures
-from mnist_scaling.asking.measures.base import Found
+from mnist_scaling.asking.measures import Found
 from mnist_scaling.asking.study_arms import LOSS, Arm
 from mnist_scaling.fitting.uncertainty.interval import Interval
 

@@ -202,9 +202,8 @@ def test_a_folder_is_short() -> None:
     assert not {str(folder): n for folder, n in counts.items() if n > MOST_MODULES}
 
 
-MIRRORED = ("reporting/prepare", "reporting/figures", "config/models", "training/models")
-"""Folders with one file of a name each on purpose: what one computes the other draws, or what one configures the other
-builds."""
+MIRRORED = ("config/models", "training/models")
+"""Folders with one file of a name each on purpose: what one configures the other builds."""
 
 TOPICS = {"base", "laws", "parametrization", "run", "tuning", "workers"}
 """Names that several packages have for one thing: what the files beside it share, or a figure about the package."""

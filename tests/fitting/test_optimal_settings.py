@@ -19,10 +19,9 @@ from scipy.stats import t as student
 
 from mnist_scaling.reporting import terminal
 from mnist_scaling.reporting.documents.json_form import plain, read
-from mnist_scaling.reporting.documents.tuning_records import SettingsRecord, known_settings_laws
-from mnist_scaling.reporting.recording.settings_record import settings_laws_record
+from mnist_scaling.reporting.documents.tuning_records import SettingsRecord, known_settings_laws, settings_laws_record
 from mnist_scaling.reporting.text import three_digits
-from mnist_scaling.reporting.words.fit_summary import settings_summary
+from mnist_scaling.reporting.words.fit_sentences import settings_summary
 from mnist_scaling.settings import censored, vertices
 from mnist_scaling.settings.censored import Observed
 from mnist_scaling.settings.optimal_settings import SettingsOptions, TunedKey, optimal_settings

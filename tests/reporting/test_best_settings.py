@@ -12,11 +12,9 @@ import pytest
 
 from mnist_scaling.reporting.documents.json_form import plain, read
 from mnist_scaling.reporting.documents.loading import Study, load
-from mnist_scaling.reporting.documents.tuning_records import SettingsRecord
-from mnist_scaling.reporting.figures.best_settings import draw_best_settings
-from mnist_scaling.reporting.prepare import Missing
-from mnist_scaling.reporting.prepare.best_settings import BestSettings, best_settings
-from mnist_scaling.reporting.recording.settings_record import settings_laws_record
+from mnist_scaling.reporting.documents.tuning_records import SettingsRecord, settings_laws_record
+from mnist_scaling.reporting.figures.best_settings import BestSettings, best_settings, draw_best_settings
+from mnist_scaling.reporting.parts import Missing
 from mnist_scaling.settings.optimal_settings import SettingsLaws, SettingsOptions, optimal_settings
 from mnist_scaling.settings.setting_prior import prior
 from mnist_scaling.settings.vertices import CellTrials

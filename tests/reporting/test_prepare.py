@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from mnist_scaling.reporting.documents.loading import load
-from mnist_scaling.reporting.prepare import Missing, change, compute, laws, losses, tuning
+from mnist_scaling.reporting.figures import change, compute, laws, losses, tuning
+from mnist_scaling.reporting.parts import Missing
 from tests.reporting.builder import refit, replace_cells
 
 FRACTIONS = (0.125, 0.25, 0.5, 1.0)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_scaling.asking import measures
-from mnist_scaling.asking.measures.base import Found
+from mnist_scaling.asking.measures import Found
 from mnist_scaling.asking.question import SLOT, leave_out
 from mnist_scaling.asking.study_arms import (
     StudyArm,

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from mnist_scaling.reporting import figures
 from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.figures import Plot, style
-from mnist_scaling.reporting.prepare import Missing
+from mnist_scaling.reporting.parts import Missing
 
 FORMATS = ("png", "svg", "pdf")
 

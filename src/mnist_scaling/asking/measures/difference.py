@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mnist_scaling.asking.measures.base import Found, MeasureKind, Number, exponential, table
-from mnist_scaling.asking.measures.base import arm as arm_named
+from mnist_scaling.asking.measures import Found, MeasureKind, Number, exponential, table
+from mnist_scaling.asking.measures import arm as arm_named
 from mnist_scaling.asking.study_arms import StudyArm
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.comparing import Arm, Comparison, ComparisonOptions, compare

@@ -11,7 +11,7 @@ from typing import Any
 from markupsafe import Markup
 
 from mnist_scaling.fitting.uncertainty.interval import Interval
-from mnist_scaling.reporting.pages.template import draw
+from mnist_scaling.reporting.pages import draw
 from mnist_scaling.reporting.parts import TextTable
 from mnist_scaling.reporting.text import plural
 

@@ -12,13 +12,13 @@ from mnist_scaling.reporting.documents.fits_json import FlagRecord
 from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.figure_files import Shown
 from mnist_scaling.reporting.figures import NO_TRIALS
-from mnist_scaling.reporting.pages.template import draw
-from mnist_scaling.reporting.prepare import Missing
-from mnist_scaling.reporting.prepare.change import Change
+from mnist_scaling.reporting.figures.change import Change
+from mnist_scaling.reporting.pages import draw
+from mnist_scaling.reporting.parts import Missing
 from mnist_scaling.reporting.text import listing
 from mnist_scaling.reporting.words import fit_tables, recipe, sentences
-from mnist_scaling.reporting.words.cell_tables import cell_table
-from mnist_scaling.reporting.words.tuning_tables import settings_table, slope_table
+from mnist_scaling.reporting.words.fit_tables import settings_table
+from mnist_scaling.reporting.words.report_tables import cell_table, slope_table, straight_line_table
 from mnist_scaling.study import layout
 from mnist_scaling.study.columns import label
 
@@ -57,7 +57,7 @@ def page(study: Study, shown: Sequence[Shown], now: datetime | None = None, figu
         findings=sentences.findings(study, change or Missing("")),
         not_shown=sentences.not_shown(study),
         quoted=fit_tables.quoted_table(fits),
-        straight=fit_tables.straight_line_table(study),
+        straight=straight_line_table(study),
         laws=fit_tables.law_table(fits),
         frontier=fit_tables.frontier_table(fits),
         sensitivity=fit_tables.sensitivity_table(fits),

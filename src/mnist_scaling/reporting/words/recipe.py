@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 from mnist_scaling.reporting.documents.loading import Study, axis_value
-from mnist_scaling.reporting.prepare.change import describe
+from mnist_scaling.reporting.figures.change import describe
 from mnist_scaling.reporting.text import plural
 from mnist_scaling.study import layout, provenance, records
 from mnist_scaling.study.columns import label

@@ -5,12 +5,11 @@ from __future__ import annotations
 from markupsafe import Markup
 
 from mnist_scaling.reporting.documents.loading import Study
-from mnist_scaling.reporting.markup import power
-from mnist_scaling.reporting.prepare import Missing
-from mnist_scaling.reporting.prepare.change import Change
-from mnist_scaling.reporting.text import count, duration, estimate, listing, number, plural, power_of_ten
+from mnist_scaling.reporting.figures.change import Change
+from mnist_scaling.reporting.parts import Missing
+from mnist_scaling.reporting.text import count, duration, estimate, listing, number, plural, power, power_of_ten
 from mnist_scaling.reporting.words.fit_sentences import conflict, joined, quote, selection
-from mnist_scaling.reporting.words.fit_tables import straight_lines
+from mnist_scaling.reporting.words.report_tables import straight_lines
 from mnist_scaling.settings.tuning_change import SIMULTANEOUS
 from mnist_scaling.study import flags
 from mnist_scaling.study.columns import IMPORTANCE, label
