@@ -10,7 +10,7 @@ import pytest
 
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting import figure_files
-from mnist_scaling.reporting.figures import style
+from mnist_scaling.reporting.figures import answer, style
 from mnist_scaling.reporting.figures.answer import ARM, answer_figure, draw_answer
 
 SIZES = [2500 * 1.3**k for k in range(16)]

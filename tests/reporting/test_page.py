@@ -14,11 +14,10 @@ import pandas as pd
 import pytest
 
 from mnist_scaling.reporting import figure_files, figures
-from mnist_scaling.reporting.documents.loading import load
 from mnist_scaling.reporting.pages import report_page
 from mnist_scaling.reporting.parts import Missing
 from mnist_scaling.reporting.text import power_of_ten
-from tests.reporting.builder import refit, replace_cells
+from tests.reporting.builder import load, refit, replace_cells
 
 VOID = {"meta", "br", "link", "img", "hr", "input"}
 ALL = {plot.name for plot in figures.FIGURES}

@@ -56,11 +56,7 @@ class Answer:
 
 
 def answer(
-    name: str,
-    question: Question,
-    scale: str,
-    tables: Mapping[str, Path],
-    without: Collection[str] = (),
+    name: str, question: Question, scale: str, tables: Mapping[str, Path], without: Collection[str] = ()
 ) -> Answer:
     """Measure a question's arms and fill its sentence.
 

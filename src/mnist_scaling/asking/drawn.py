@@ -37,8 +37,7 @@ def figure_of(found: Answer) -> AnswerFigure:
             )
     drawn = {slot: (numbers[slot].meaning, numbers[slot].interval) for slot in spec.intervals}
     losses = dict.fromkeys(axis(arm.loss) for arm in arms_of(found.question).values())
-    keys = {key: getattr(spec, key) for key in ("x", "y", "colour", "panel", "lines")}
-    return answer_figure(rows, keys, drawn, " or ".join(losses) if spec.y == LOSS and len(losses) == 2 else "")
+    return answer_figure(rows, vars(spec), drawn, " or ".join(losses) if spec.y == LOSS and len(losses) == 2 else "")
 
 
 def draw(data: AnswerFigure, folder: Path, file: str, formats: Sequence[str] = FORMATS, dpi: int = DPI) -> str:

@@ -31,10 +31,8 @@ class Shown:
     data: Any
 
 
-def make_all(
-    study: Study, folder: Path, formats: Sequence[str], dpi: int, plots: Sequence[Plot] = figures.FIGURES
-) -> list[Shown]:
-    """Prepare, draw and save figures; one that can't be drawn any more loses its old files.
+def make_all(study: Study, folder: Path, formats: Sequence[str], dpi: int) -> list[Shown]:
+    """Prepare, draw and save the report's figures; one that can't be drawn any more loses its old files.
 
     Parameters
     ----------
@@ -45,21 +43,25 @@ def make_all(
         Of `FORMATS`.
     dpi : int
         Of the PNGs.
-    plots : sequence of Plot
     """
     folder.mkdir(parents=True, exist_ok=True)
-    shown = []
-    for plot in plots:
-        data = figures.prepare(plot, study)
+    found = []
+    for plot in figures.FIGURES:
+        data, svg = figures.prepare(plot, study), None
         if isinstance(data, Missing):
             for suffix in FORMATS:
                 (folder / f"{plot.name}.{suffix}").unlink(missing_ok=True)
-            shown.append(Shown(plot, None, data.reason, data))
-            continue
-        figure = figures.draw(plot, data)
-        text = save(figure, folder, plot.name, formats, dpi)
-        shown.append(Shown(plot, inline(text, plot.name, plot.title), getattr(data, "note", ""), data))
-    return shown
+        else:
+            svg = save(figures.draw(plot, data), folder, plot.name, formats, dpi)
+        found.append(shown(plot, data, svg))
+    return found
+
+
+def shown(plot: Plot, data: Any, svg: str | None) -> Shown:
+    """A figure as a page has it, from its data and the text of its SVG file; None where it could not be drawn."""
+    if svg is None:
+        return Shown(plot, None, data.reason, data)
+    return Shown(plot, inline(svg, plot.name, plot.title), getattr(data, "note", ""), data)
 
 
 def save(figure: Figure, folder: Path, name: str, formats: Sequence[str], dpi: int) -> str:

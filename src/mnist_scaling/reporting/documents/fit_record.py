@@ -63,11 +63,7 @@ def fit_record(result: Result) -> Fits:
 
 def not_fitted(why: str) -> Fits:
     """The record of a table, or of an arm, to which nothing was fitted."""
-    return Fits(
-        why=why,
-        selection=Selection(why),
-        headline=read(HeadlineRecord, nothing_to_quote(why)),
-    )
+    return Fits(why=why, selection=Selection(why), headline=read(HeadlineRecord, nothing_to_quote(why)))
 
 
 def of_arms(arms: Sequence[Fits]) -> Fits:

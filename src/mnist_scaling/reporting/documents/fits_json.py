@@ -249,7 +249,7 @@ class Fits:
     @property
     def level(self) -> str:
         """Of the intervals, in per cent."""
-        return f"{100 * self.settings.get('bootstrap', {}).get('level', 0.95):g} %"
+        return f"{100 * self.settings['bootstrap']['level']:g} %"
 
 
 def read_fits(folder: Path) -> Fits:

@@ -10,6 +10,7 @@ cells of one curve scatter about it by less; where they scatter by more, the los
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -164,28 +165,17 @@ def draw_accuracy(data: Accuracy) -> Figure:
     style.log_axis(panels[0].yaxis, cells["error"].min(), cells["error"].max())
     for axes in panels[::2]:
         axes.set_ylabel("test error")
-    key = [
-        Line2D([], [], color=style.INK, label="fitted curve"),
-        Line2D(
-            [], [], color=style.UNTUNED, marker="o", markerfacecolor="none", linestyle="none", label="off the curve"
-        ),
-    ]
-    style.key(figure, "", {}, key)
+    curve = Line2D([], [], color=style.INK, label="fitted curve")
+    ring: dict[str, Any] = {"color": style.UNTUNED, "marker": "o", "markerfacecolor": "none", "linestyle": "none"}
+    style.key(figure, "", {}, [curve, Line2D([], [], label="off the curve", **ring)])
     return figure
 
 
 def _over_loss(axes: Axes, data: Accuracy) -> None:
     """Error over loss: one smooth curve where the loss decides it."""
     cells = data.cells.sort_values("loss")
-    axes.errorbar(
-        cells["loss"],
-        cells["error"],
-        yerr=cells["error_se"],
-        color=style.TUNED,
-        marker="o",
-        linewidth=0,
-        elinewidth=0.8,
-    )
+    look: dict[str, Any] = {"color": style.TUNED, "marker": "o", "linewidth": 0, "elinewidth": 0.8}
+    axes.errorbar(cells["loss"], cells["error"], yerr=cells["error_se"], **look)
     axes.plot(cells["loss"], cells["fitted"], color=style.INK)
     off = cells[cells["breaks"]]
     axes.plot(off["loss"], off["error"], "o", color=style.UNTUNED, markerfacecolor="none", markersize=8)

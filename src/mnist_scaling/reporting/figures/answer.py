@@ -82,13 +82,14 @@ def answer_figure(
     InputError
         When a column is not there.
     """
-    x, y, colour, panel, lines = (spec.get(key) for key in ("x", "y", "colour", "panel", "lines"))
-    for key, column in (("x", x), ("y", y), ("colour", colour), ("panel", panel), ("lines", lines)):
-        if column is not None and column not in rows:
+    keys = ("x", "y", "colour", "panel", "lines")
+    for key in keys:
+        if (column := spec.get(key)) is not None and column not in rows:
             raise InputError(
                 f"`figure.{key}` must be a column of cells.csv or arm, but got {column!r}: choose one of "
                 f"{', '.join(map(str, rows.columns))}."
             )
+    x, y, colour, panel, lines = (spec.get(key) for key in keys)
     rows = rows[rows[x].gt(0) & rows[y].gt(0)]
     values = _ordered(rows, str(colour))
     titles = {"": rows} if panel is None else {_word(panel, v): rows[rows[panel] == v] for v in _ordered(rows, panel)}

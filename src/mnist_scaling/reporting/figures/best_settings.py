@@ -116,7 +116,6 @@ def _levels(values: pd.Series) -> list[float]:
     return sorted({distinct[0], distinct[len(distinct) // 2], distinct[-1]})
 
 
-TITLES = {"N": "parameters N", "D": "training examples seen D"}
 PALETTES = {"N": style.SIZE_PALETTE, "D": style.DATA_PALETTE}
 ARROWS = {-1.0: "v", 1.0: "^"}
 
@@ -173,7 +172,7 @@ def _panel(axes: Axes, panel: Panel) -> None:
         low, high = panel.ends
         axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
     style.level_axis(axes.xaxis, np.unique([*panel.points["x"], *panel.target["x"]]))
-    axes.set_xlabel(TITLES[panel.variable])
+    axes.set_xlabel(style.SIZES[panel.variable])
     if panel.other:
         name = "data" if panel.other == "D" else "model"
         shown = [Line2D([], [], color=colours[level], label=f"{panel.other} = {short(level)}") for level in levels]

@@ -109,7 +109,6 @@ def _slice(part: ChangeSlice, other: str | None, both: pd.DataFrame) -> LevelExp
     return LevelExponents(at, name, cells.rename(columns={part.variable: "x"}), dict(part.exponents))
 
 
-SIZES = {"N": "parameters N", "D": "training examples seen D"}
 NAMES = {"N": "model size", "D": "data"}
 LOOKS: dict[str, dict[str, Any]] = {
     "untuned": {"color": style.UNTUNED, "marker": "o", "mfc": "white", "linestyle": (0, (4, 1.5))},
@@ -168,7 +167,7 @@ def _curves(axes: Axes, direction: Direction) -> None:
     low, high = axes.get_xlim()
     axes.set_xlim(low, high * (high / low) ** 0.22 if any(part.label for part in ends) else high)
     style.log_axis(axes.yaxis, losses.min(), losses.max())
-    axes.set(xlabel=SIZES[direction.variable], ylabel="validation loss (nats per example)")
+    axes.set(xlabel=style.SIZES[direction.variable], ylabel="validation loss (nats per example)")
     axes.legend(loc="lower left")
     axes.set_title(f"Loss against {NAMES[direction.variable]}", loc="left")
 

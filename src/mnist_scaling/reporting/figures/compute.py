@@ -37,9 +37,9 @@ class Compute:
     exponent: Interval
     """Of the loss in C; negative."""
     note: str
-    names: tuple[str, str] = ("", "")
+    names: tuple[str, str]
     """Of the loss, and of the axis that sets N."""
-    selected: pd.DataFrame | None = None
+    selected: pd.DataFrame | None
     """Columns x, loss: the selected law, where it is one of compute alone."""
 
 
@@ -96,9 +96,9 @@ def frontier(study: Study) -> Optima | Missing:
         points = pd.DataFrame(found.points, columns=["C", "N", "D"]).astype(float).dropna().sort_values("C")
         exponents = {"N": found.N_exponent, "D": found.D_exponent}
         if len(points) and any(e.known for e in exponents.values()):
-            optima.append(Optimum(method, METHODS.get(method, method), points, exponents))
+            optima.append(Optimum(method, METHODS[method], points, exponents))
         else:
-            absent.append(f"{METHODS.get(method, method)}: {found.status}.")
+            absent.append(f"{METHODS[method]}: {found.status}.")
     if study.roles.size is None or study.roles.data is None:
         what = "grid holds one of them still" if study.is_study else "table has one of them still, or not at all"
         return Missing(f"A frontier needs model size and data size to vary; this {what}.")
@@ -109,6 +109,13 @@ def frontier(study: Study) -> Optima | Missing:
         ends = [(o.points["C"].min(), o.points["C"].max()) for o in optima]
         ranges["C"] = (min(low for low, _ in ends), max(high for _, high in ends))
     return Optima(optima, ranges, " ".join(absent))
+
+
+QUALITIES = {
+    "ok": "minimum inside", "off_centre": "off-centre (biased)", "edge": "at the grid's edge",
+    "not_convex": "no minimum",
+}  # fmt: skip
+"""Of isoFLOP curves, and what readers see of them."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +130,7 @@ class IsoFlopCurve:
     minimum: tuple[float, float] | None
     """N* and loss, where the minimum lies inside the sizes that were tried."""
     quality: str
-    """ok, off_centre, edge or not_convex."""
+    """One of `QUALITIES`."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +139,7 @@ class IsoFlops:
 
     curves: list[IsoFlopCurve]
     note: str
-    loss: str = "loss"
+    loss: str
     """What the loss is called."""
 
 
@@ -144,16 +151,9 @@ def isoflops(study: Study) -> IsoFlops | Missing:
         return Missing(f"No isoFLOP curve: {found.status if found else 'fits.json has none'}.")
     curves = [_isoflop(r) for r in sorted(records, key=lambda r: r["C"])]
     kinds = pd.Series([c.quality for c in curves]).value_counts()
-    words = {
-        "ok": "minimum inside",
-        "off_centre": "off-centre (biased)",
-        "edge": "at the grid's edge",
-        "not_convex": "no minimum",
-    }
-    shares = ", ".join(f"{words.get(str(k), k)} {v}" for k, v in kinds.items())
-    how = found.extra.get("how", "")
+    shares = ", ".join(f"{QUALITIES[str(kind)]} {n}" for kind, n in kinds.items())
     status = "" if found.status == OK else f" {found.status}."
-    note = f"Points: {how}. Of {len(curves)} budgets: {shares}.{status}"
+    note = f"Points: {found.extra['how']}. Of {len(curves)} budgets: {shares}.{status}"
     return IsoFlops(curves, note, f"{study.call('loss')}{study.unit}")
 
 
@@ -168,11 +168,6 @@ def _isoflop(record: dict[str, Any]) -> IsoFlopCurve:
     least = record.get("minimum")
     minimum = (float(least["N"]), float(least["loss"])) if least else None
     return IsoFlopCurve(float(record["C"]), points, curve, minimum, str(record.get("quality", "")))
-
-
-def exponent_label(symbol: str, exponent: Interval) -> str:
-    """N* ∝ C^0.39 for a legend; mathtext."""
-    return f"{symbol}* $\\propto C^{{{number(exponent.value, 2)}}}$" if exponent.known else f"no slope of {symbol}*"
 
 
 MARKERS = "osD^vPX"
@@ -240,8 +235,11 @@ def draw_frontier(data: Optima) -> Figure:
 def _optimum(axes: Axes, optimum: Optimum, variable: str, place: int) -> None:
     colour, exponent = style.KINDS[place % len(style.KINDS)], optimum.exponents[variable]
     c, y = np.log(optimum.points["C"].to_numpy()), np.log(optimum.points[variable].to_numpy())
-    label = f"{optimum.label}: {exponent_label(variable, exponent)}"
-    axes.plot(np.exp(c), np.exp(y), MARKERS[place % len(MARKERS)], color=colour, markersize=4, alpha=0.85, label=label)
+    slope = (
+        f"{variable}* $\\propto C^{{{number(exponent.value, 2)}}}$" if exponent.known else f"no slope of {variable}*"
+    )
+    look: dict[str, Any] = {"color": colour, "markersize": 4, "alpha": 0.85, "label": f"{optimum.label}: {slope}"}
+    axes.plot(np.exp(c), np.exp(y), MARKERS[place % len(MARKERS)], **look)
     if exponent.known:
         line = y.mean() + exponent.value * (c - c.mean())
         axes.plot(np.exp(c), np.exp(line), color=colour, linewidth=1.1)

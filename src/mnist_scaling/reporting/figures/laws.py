@@ -16,7 +16,7 @@ from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.figures.style import draw_map
 from mnist_scaling.reporting.parts import Missing
-from mnist_scaling.reporting.text import short
+from mnist_scaling.reporting.text import short, spaced
 
 MOST_LAWS = 6
 
@@ -29,25 +29,15 @@ def fitted(study: Study) -> dict[str, LawRecord]:
     return {k: law for k, law in study.fits.laws.items() if law.fitted}
 
 
-@dataclass(frozen=True)
-class Exponents:
-    """Estimates of the same exponent by different laws and methods."""
+def exponents(study: Study) -> dict[str, pd.DataFrame] | Missing:
+    """-d log L / d log N and D by law at the largest cell, and d log L / d log C by frontier method.
 
-    groups: dict[str, pd.DataFrame]
-    """By title; columns label, value, low, high, kind (one-variable law, joint law, method)."""
-    note: str
-
-
-def exponents(study: Study) -> Exponents | Missing:
-    """-d log L / d log N and D by law at the largest cell, and d log L / d log C by frontier method."""
+    By title: columns label, value, low, high, kind (one-variable law, joint law, frontier).
+    """
     groups = {}
     for variable in ("N", "D"):
         rows = [
-            {
-                "label": name.replace("_", " "),
-                **vars(slope),
-                "kind": "joint law" if law.is_joint else "one-variable law",
-            }
+            {"label": spaced(name), **vars(slope), "kind": "joint law" if law.is_joint else "one-variable law"}
             for name, law in fitted(study).items()
             if (slope := law.slopes.get(variable)) and slope.known
         ]
@@ -61,9 +51,7 @@ def exponents(study: Study) -> Exponents | Missing:
     ]
     if methods:
         groups["$-\\mathrm{d}\\ln L/\\mathrm{d}\\ln C$ on the frontier"] = pd.DataFrame(methods)
-    if not groups:
-        return Missing("No law and no frontier method gave an exponent.")
-    return Exponents(groups, "")
+    return groups or Missing("No law and no frontier method gave an exponent.")
 
 
 @dataclass(frozen=True)
@@ -117,12 +105,12 @@ def _grid(study: Study, law: LawRecord) -> pd.DataFrame:
 COLOURS = {"one-variable law": style.KINDS[0], "joint law": style.KINDS[1], "frontier": style.KINDS[2]}
 
 
-def draw_exponents(data: Exponents) -> Figure:
+def draw_exponents(groups: dict[str, pd.DataFrame]) -> Figure:
     """A row for each law: point and 95 % interval; agreement is overlap."""
-    rows = max(len(table) for table in data.groups.values())
+    rows = max(len(table) for table in groups.values())
     figure = style.new_figure(height=1.0 + 0.24 * rows)
-    panels = figure.subplots(1, len(data.groups), squeeze=False)[0]
-    for axes, (title, table) in zip(panels, data.groups.items(), strict=True):
+    panels = figure.subplots(1, len(groups), squeeze=False)[0]
+    for axes, (title, table) in zip(panels, groups.items(), strict=True):
         for y, row in enumerate(table.itertuples()):
             colour = COLOURS.get(str(row.kind), style.INK)
             if np.isfinite([row.low, row.high]).all():
@@ -132,11 +120,9 @@ def draw_exponents(data: Exponents) -> Figure:
         axes.set_yticks(range(len(table)), table["label"])
         axes.set_ylim(rows - 0.4, -0.6)
         axes.grid(visible=False, axis="y")
-        axes.set_title(title, fontsize=8.5, fontweight="normal", loc="right" if len(data.groups) > 1 else "left")
+        axes.set_title(title, fontsize=8.5, fontweight="normal", loc="right" if len(groups) > 1 else "left")
         axes.set_xlim(*_limits(table))
-        axes.xaxis.set_major_locator(
-            MaxNLocator(4 if len(data.groups) < 3 else 3, steps=[1, 2, 2.5, 5, 10], prune="both")
-        )
+        axes.xaxis.set_major_locator(MaxNLocator(4 if len(groups) < 3 else 3, steps=[1, 2, 2.5, 5, 10], prune="both"))
     return figure
 
 
@@ -172,7 +158,7 @@ def draw_residuals(data: Residuals) -> Figure:
             continue
         name, table = list(data.laws.items())[i]
         draw_map(axes, 100 * table, "vlag", Normalize(-most, most), _percent, (short, short))
-        axes.set_title(f"{name.replace('_', ' ')}, {100 * data.rmse[name]:.1f} %", fontsize=8)
+        axes.set_title(f"{spaced(name)}, {100 * data.rmse[name]:.1f} %", fontsize=8)
         axes.set(
             xlabel="examples seen D" if i >= count - columns else "", ylabel="parameters N" if i % columns == 0 else ""
         )

@@ -20,8 +20,10 @@ from mnist_scaling.reporting.text import estimate
 from mnist_scaling.study.columns import label
 
 MOST_PANELS, MOST_LINES, BINS = 6, 15, 6
-"""Rows with more levels than `MOST_LINES`, or hardly two rows per level, are scattered and drawn in `BINS` groups.
-"""
+"""Rows with more levels than `MOST_LINES`, or hardly two rows per level, are scattered and drawn in `BINS` groups."""
+
+POINTS = 60
+"""Of a line."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,9 @@ class StraightFit:
     x: tuple[float, float]
     centre: float
 
-    def curve(self, points: int = 60) -> pd.DataFrame:
+    def curve(self) -> pd.DataFrame:
         """Columns x, loss, low, high: the band turns the line about its middle by the exponent's interval."""
-        x = np.geomspace(*self.x, points)
+        x = np.geomspace(*self.x, POINTS)
         middle = self.scale * self.centre**-self.exponent.value
         ends = [middle * (x / self.centre) ** -e for e in (self.exponent.low, self.exponent.high)]
         loss = middle * (x / self.centre) ** -self.exponent.value
@@ -47,17 +49,15 @@ class Line:
     """The cells that share the level of the other variable."""
 
     label: str
-    level: float
-    """Of the other axis, for the colour."""
     fixed: float
     """N or D that the line holds still."""
     points: pd.DataFrame
     """Columns x, loss, se; sorted by x."""
     law: StraightFit | None
     """The power law of these cells alone."""
-    selected: pd.DataFrame | None = None
+    selected: pd.DataFrame | None
     """Columns x, loss: the selected law at `fixed`."""
-    scattered: bool = False
+    scattered: bool
     """Whether the cells share no level and are merely near one another."""
 
 
@@ -67,14 +67,12 @@ class Losses:
 
     variable: str
     """N or D: what x is."""
-    axis: str
-    """Column of the axis that sets x."""
     other: str | None
     """Column of the axis that tells the lines apart."""
     panels: dict[str, list[Line]]
     """By title; one panel unless the grid has further axes."""
     note: str
-    labels: tuple[str, str, str] = ("", "", "")
+    labels: tuple[str, str, str]
     """Of x, of the loss, and of what tells the lines apart."""
 
 
@@ -99,7 +97,7 @@ def losses(study: Study, variable: str) -> Losses | Missing:
     told = (label(other) if study.is_study else study.call(other)) if other else ""
     labels = (f"{study.call(variable)} {variable}{varies}", f"{study.call('loss')}{study.unit}", told)
     shown = dict(list(panels.items())[:MOST_PANELS])
-    return Losses(variable, axis, other, shown, _note(study, panels), labels)
+    return Losses(variable, other, shown, _note(study, panels), labels)
 
 
 @dataclass(frozen=True)
@@ -143,19 +141,12 @@ def _line(study: Study, variable: str, level: Level) -> Line:
     points = rows[[variable, "loss", "se"]].set_axis(["x", "loss", "se"], axis=1).astype(float).reset_index(drop=True)
     law = None if level.scattered else _law(study, variable, rows)
     chosen = selected_law(study, variable, (points["x"].min(), points["x"].max()), fixed)
-    return Line(level.label, level.value, fixed, points, law, chosen, level.scattered)
+    return Line(level.label, fixed, points, law, chosen, level.scattered)
 
 
-def selected_law(
-    study: Study, variable: str, ends: tuple[float, float], fixed: float, points: int = 60
-) -> pd.DataFrame | None:
-    """The selected law along one variable, the other held at `fixed`; None where it does not apply.
-
-    Returns
-    -------
-    pandas.DataFrame or None
-        Columns x, loss.
-    """
+def selected_law(study: Study, variable: str, ends: tuple[float, float], fixed: float) -> pd.DataFrame | None:
+    """The selected law along one variable, the other held at `fixed`, as columns x and loss; None where it does not
+    apply."""
     name = study.fits.selected
     record = study.fits.laws.get(name or "")
     if record is None or name not in ALL:
@@ -167,7 +158,7 @@ def selected_law(
     at = record.slice.value if record.slice else None
     if len(inputs) == 1 and at and not np.isclose(at, fixed, rtol=1e-6):
         return None
-    x = np.geomspace(*ends, points)
+    x = np.geomspace(*ends, POINTS)
     sizes = {variable: x} | ({other: fixed} if len(inputs) > 1 else {})
     return pd.DataFrame({"x": x, "loss": ALL[name].predict(values, **sizes)})
 
@@ -195,9 +186,6 @@ def _note(study: Study, panels: dict[str, list[Line]]) -> str:
     if len(panels) > MOST_PANELS:
         notes.append(f"{MOST_PANELS} of {len(panels)} combinations of the further axes are drawn.")
     return " ".join(notes)
-
-
-SIZES = {"N": "parameters N", "D": "training examples seen D"}
 
 
 def draw_losses(data: Losses) -> Figure:
@@ -262,6 +250,6 @@ def _exponents(axes: Axes, data: Losses, known: list[Line], colours: dict[float,
         axes.plot([x.fixed for x in known], values, color=style.MUTED, linewidth=0.7, zorder=1)
     style.level_axis(axes.xaxis, [line.fixed for line in known], pad=0.12, most=4)
     symbol = "\\alpha" if data.variable == "N" else "\\beta"
-    axes.set(xlabel=SIZES[other], ylabel=f"exponent ${symbol}$ of $L\\propto {data.variable}^{{-{symbol}}}$")
+    axes.set(xlabel=style.SIZES[other], ylabel=f"exponent ${symbol}$ of $L\\propto {data.variable}^{{-{symbol}}}$")
     low, high = axes.get_ylim()
     axes.set_ylim(min(low, 0) if low < 0.15 else low, high)

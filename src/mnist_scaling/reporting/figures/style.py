@@ -30,6 +30,9 @@ KINDS = ("#1f6f9f", "#c8553d", "#7a5195", "#3a8f5c", "#b8860b", "#6b7280")
 SIZE_PALETTE, DATA_PALETTE = "crest", "flare"
 """Green to blue always means model size, orange to purple always means data size."""
 
+SIZES = {"N": "parameters N", "D": "training examples seen D"}
+"""What an axis of sizes says."""
+
 TEXT_WIDTH = 7.2
 """Inches: two columns of a paper."""
 

@@ -76,18 +76,9 @@ def history(study: Study) -> History | Missing:
         rows = rows.sort_values("number")
         best = rows["val_loss"].where(rows["state"] == vocabulary.COMPLETE).astype(float).cummin().ffill()
         level = np.nan if size is None else float(rows[size].iloc[0])
-        ratio = (best / best.iloc[-1]).to_numpy()
-        parts.append(
-            pd.DataFrame(
-                {
-                    "cell": cell,
-                    "trial": np.arange(1, len(rows) + 1),
-                    "ratio": ratio,
-                    "level": level,
-                    "label": axis_value(level),
-                }
-            )
-        )
+        ratio, trial = (best / best.iloc[-1]).to_numpy(), np.arange(1, len(rows) + 1)
+        columns = {"cell": cell, "trial": trial, "ratio": ratio, "level": level, "label": axis_value(level)}
+        parts.append(pd.DataFrame(columns))
     lines = pd.concat(parts, ignore_index=True)
     most = int(lines["trial"].max())
     if most < 2:
@@ -136,25 +127,23 @@ def hyperparameters(study: Study) -> Grids | Missing:
         values = _pivot(study, 100 * gain)
         grids.append(Grid("loss saved by tuning (%)", values, values.isna() & False, False, percent=True))
     at_edge = int((study.cells["edges"] != "").sum())
-    notes = (
-        [f"{at_edge} of {len(study.cells)} cells have a selected value at the edge of its range."] if at_edge else []
-    )
-    return Grids(grids, roles.size, roles.data, " ".join([*notes, *_carried_over(study)]))
+    edges = f"{at_edge} of {len(study.cells)} cells have a selected value at the edge of its range." if at_edge else ""
+    return Grids(grids, roles.size, roles.data, " ".join(filter(None, [edges, _carried_over(study)])))
 
 
-def _carried_over(study: Study) -> list[str]:
+def _carried_over(study: Study) -> str:
     """How many selected settings were tuned in the cell itself: a carried-over one says nothing of its own cell."""
     keys = [*study.axes, *study.tuned]
     settings = study.cells[study.cells["val_loss"].notna()]
     tried = study.trials[(study.trials["stage"] == vocabulary.TRIAL) & (study.trials["origin"] == vocabulary.TRANSFER)]
     if settings.empty or tried.empty:
-        return []
+        return ""
     carried = settings[keys].merge(tried[keys].drop_duplicates(), on=keys)
     distinct = len(settings[list(study.tuned)].drop_duplicates())
-    return [
+    return (
         f"{len(carried)} of {len(settings)} selected settings were carried over from another cell, and {distinct} "
         "settings are distinct: equal values beside one another need not be a trend."
-    ]
+    )
 
 
 def _hyperparameter(study: Study, key: str) -> Grid:

@@ -43,14 +43,6 @@ class Curves:
 
 
 @dataclass(frozen=True)
-class Multiples:
-    """The compute multiplier over compute."""
-
-    line: pd.DataFrame
-    """Columns C, value, low, high."""
-
-
-@dataclass(frozen=True)
 class Differences:
     """Differences of exponents with their intervals, and the margin of equivalence."""
 
@@ -86,12 +78,12 @@ def curves(pair: Pair) -> Curves | Missing:
     return Curves(pd.DataFrame(rows), pd.DataFrame(lines, columns=["arm", "C", "loss"]), pair.names)
 
 
-def multiples(pair: Pair) -> Multiples | Missing:
-    """The multiplier between the smallest and the largest compute."""
+def multiples(pair: Pair) -> pd.DataFrame | Missing:
+    """The multiplier between the smallest and the largest compute: columns C, value, low, high."""
     line = pd.DataFrame([vars(point) for point in pair.curve], columns=["C", "value", "low", "high"]).astype(float)
     if not line["value"].notna().any():
         return Missing("No loss is reached by both arms inside the compute that they cover, or the tables have no C.")
-    return Multiples(line[line["value"].notna()])
+    return line[line["value"].notna()]
 
 
 def differences(pair: Pair) -> Differences | Missing:
@@ -111,7 +103,7 @@ def differences(pair: Pair) -> Differences | Missing:
     if not known:
         return Missing("No difference of exponents has an interval.")
     known[head:] = sorted(known[head:], key=lambda row: row[1].high - row[1].low)
-    shown = [{"label": label, "value": i.value, "low": i.low, "high": i.high} for label, i in known[:MOST_ROWS]]
+    shown = [{"label": label, **vars(found)} for label, found in known[:MOST_ROWS]]
     more = len(known) - len(shown)
     note = f"{more} more, with wider intervals, stand in the table." if more else ""
     return Differences(pd.DataFrame(shown), pair.margin, note)
@@ -174,11 +166,10 @@ def draw_curves(data: Curves) -> Figure:
     return figure
 
 
-def draw_multiples(data: Multiples) -> Figure:
+def draw_multiples(line: pd.DataFrame) -> Figure:
     """The multiplier with its pointwise interval."""
     figure = style.new_figure(height=2.8)
     ax = figure.subplots()
-    line = data.line
     low, high = line["low"].fillna(line["value"]), line["high"].fillna(line["value"])
     ax.fill_between(line["C"], low, high, color=ARMS["b"], alpha=0.18, linewidth=0)
     ax.plot(line["C"], line["value"], color=ARMS["b"])

@@ -1,4 +1,4 @@
-"""Tables and sentences on a page: the templates and what all pages share."""
+"""The pages, one self-contained HTML file each: what all of them share is here, their words are in templates/."""
 
 from __future__ import annotations
 
@@ -14,26 +14,13 @@ from mnist_scaling.reporting.parts import cell_text
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def draw(template: str, now: datetime | None, **values: Any) -> str:
-    """A page.
-
-    Parameters
-    ----------
-    template : str
-        File in templates/.
-    now : datetime, optional
-        The page's date; today where it is left out.
-    **values : Any
-        What the template names, beside `style` and `date`.
-    """
+def draw(template: str, **values: Any) -> str:
+    """A page of today, from a file in templates/ and what it names beside `style` and `date`."""
+    loader = FileSystemLoader(TEMPLATES)
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["cell"] = cell_text
     style = Markup((TEMPLATES / "report.css").read_text(encoding="utf-8"))
-    date = (now or datetime.now(UTC)).strftime("%-d %B %Y")
+    date = datetime.now(UTC).strftime("%-d %B %Y")
     return environment.get_template(template).render(style=style, date=date, **values)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from dataclasses import replace
 from typing import Any
 
-from mnist_scaling.reporting import figure_files, figures
+from mnist_scaling.reporting import figure_files
 from mnist_scaling.reporting.documents.comparison_json import Pair
 from mnist_scaling.reporting.figures import Plot, two_arms
+from mnist_scaling.reporting.figures import draw as draw_figure
 from mnist_scaling.reporting.pages import draw
 from mnist_scaling.reporting.parts import Missing
 from mnist_scaling.reporting.words import conclusion as say
 
 KICKER = SECTION = "Comparison"
-
 
 PLOTS = (
     Plot(
@@ -44,20 +44,10 @@ PLOTS = (
 """Figures of a pair, in the order of the page."""
 
 
-def page(found: Pair, title: str, now: datetime | None = None) -> str:
-    """The whole page as HTML.
-
-    Parameters
-    ----------
-    found : Pair
-        comparison.json.
-    title : str
-    now : datetime, optional
-        Date under the title.
-    """
+def page(found: Pair, title: str) -> str:
+    """The whole page as HTML, from comparison.json."""
     return draw(
         "comparison.html.j2",
-        now,
         kicker=KICKER,
         title=title,
         pairs=[_pair(pair, i) for i, pair in enumerate(found.pairs or (found,))],
@@ -68,6 +58,12 @@ def page(found: Pair, title: str, now: datetime | None = None) -> str:
 
 
 def _pair(pair: Pair, place: int) -> dict[str, Any]:
+    figures = []
+    for plot in PLOTS:
+        plot = replace(plot, name=f"{plot.name}-{place}")
+        data = plot.prepare(pair)
+        drawn = None if isinstance(data, Missing) else figure_files.as_svg(draw_figure(plot, data))
+        figures.append(figure_files.shown(plot, data, drawn))
     return {
         "pair": pair,
         "shared": say.shared_sentence(pair),
@@ -75,15 +71,6 @@ def _pair(pair: Pair, place: int) -> dict[str, Any]:
         "multiplier": say.multiplier_table(pair),
         "fits": say.shared_table(pair),
         "exponents": say.exponent_table(pair),
-        "figures": [_figure(plot, pair, place) for plot in PLOTS],
+        "figures": figures,
         "noise": say.noise_sentence(pair),
     }
-
-
-def _figure(plot: Plot, pair: Pair, place: int) -> dict[str, Any]:
-    data = plot.prepare(pair)
-    shown = {"name": f"{plot.name}-{place}", "title": plot.title, "caption": plot.caption}
-    if isinstance(data, Missing):
-        return shown | {"svg": None, "note": data.reason}
-    svg = figure_files.inline(figure_files.as_svg(figures.draw(plot, data)), f"{plot.name}-{place}", plot.title)
-    return shown | {"svg": svg, "note": getattr(data, "note", "")}

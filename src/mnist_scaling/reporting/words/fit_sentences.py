@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 from markupsafe import Markup
 
@@ -24,7 +23,7 @@ def selection(fits: Fits) -> list[Markup]:
     """Which law was selected, or why none was; the simplest that would do."""
     fitted = [law for law in fits.laws.values() if law.fitted]
     rivals = "joint laws" if any(law.is_joint for law in fitted) else "laws of one variable"
-    reason = fits.selection.reason.rstrip(".").replace("_", " ")
+    reason = spaced(fits.selection.reason.rstrip("."))
     if not fits.selected:
         return [Markup("None of the {} is selected: {}.").format(rivals, reason)] if reason else []
     out = [Markup("Of the {}, <b>{}</b> is selected: {}.").format(rivals, spaced(fits.selected), reason)]
@@ -62,12 +61,10 @@ def conflict(fits: Fits) -> str:
     if not pairs:
         return ""
     names = dict.fromkeys(name for pair in pairs for name in pair)
-    values = [f"{METHODS.get(name, name)} {estimate(fits.frontier[name].N_exponent)}" for name in names]
-    advice = (
-        "quote that of the laws (parametric)"
-        if fits.headline.N_exponent.known
-        else "the data do not settle it, so quote the range or none"
-    )
+    values = [f"{METHODS[name]} {estimate(fits.frontier[name].N_exponent)}" for name in names]
+    advice = "the data do not settle it, so quote the range or none"
+    if fits.headline.N_exponent.known:
+        advice = "quote that of the laws (parametric)"
     return f"The frontier methods disagree on the exponent of N* beyond their intervals ({listing(values)}): {advice}."
 
 
@@ -89,14 +86,10 @@ def flags(fits: Fits) -> list[Sentence]:
     for flag in fits.flags:
         out.append(Sentence(f"{flag.message} {flag.remedy}".strip(), flag.severity, lead=flag.code))
         if flag.cells:
-            named = [f"({', '.join(_size(k, v) for k, v in cell.items() if k in 'NDC')})" for cell in flag.cells]
+            named = [f"({', '.join(f'{k} {v:.4g}' for k, v in cell.items() if k in 'NDC')})" for cell in flag.cells]
             more = f" and {len(named) - MOST_CELLS} more" if len(named) > MOST_CELLS else ""
             out.append(Sentence(f"  cells: {' '.join(named[:MOST_CELLS])}{more}", QUIET))
     return out
-
-
-def _size(name: str, value: Any) -> str:
-    return f"{name} {value:.4g}" if isinstance(value, int | float) else f"{name} {value}"
 
 
 def joined(parts: Sequence[Markup]) -> Markup:

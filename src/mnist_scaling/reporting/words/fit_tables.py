@@ -98,12 +98,7 @@ def arms_table(
         Of the headline.
     """
     rows = [
-        [
-            name,
-            n,
-            arm.why or spaced(arm.selected or "none selected"),
-            *(getattr(arm.headline, key) for key in keys),
-        ]
+        [name, n, arm.why or spaced(arm.selected or "none selected"), *(getattr(arm.headline, key) for key in keys)]
         for arm, name, n in zip(arms, names, cells, strict=True)
     ]
     note = (
@@ -116,15 +111,8 @@ def arms_table(
 
 def law_table(fits: Fits) -> TextTable:
     """Every law of fits.json; the ones that were refused say why."""
-    head = [
-        "law",
-        f"floor and exponents, {fits.level} interval",
-        "n",
-        "rmse of ln L",
-        "AICc",
-        "hold-out rmse",
-        "status",
-    ]
+    values = f"floor and exponents, {fits.level} interval"
+    head = ["law", values, "n", "rmse of ln L", "AICc", "hold-out rmse", "status"]
     rows = [_law_row(name, law, name == fits.selected) for name, law in fits.laws.items()]
     return TextTable(head, rows, title="Laws", right=(2, 3, 4, 5), aside=6)
 
@@ -149,7 +137,7 @@ def frontier_table(fits: Fits) -> TextTable:
     for name, found in fits.frontier.items():
         status = "; ".join([found.status, *map(spaced, found.flags)])
         exponents = [found.N_exponent, found.D_exponent, found.loss_exponent]
-        rows.append([METHODS.get(name, name).replace(" ", NB), *exponents, status])
+        rows.append([METHODS[name].replace(" ", NB), *exponents, status])
     head = [Markup(f"{s} ∝ C<sup>a</sup>") for s in ("N*", "D*", "L")]
     note, title = f"Exponents in C with {fits.level} intervals.", "Compute-efficient frontier: exponents in C"
     return TextTable(["method", *head, "status"], rows, note, title, aside=4)

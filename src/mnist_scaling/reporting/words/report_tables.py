@@ -14,16 +14,8 @@ from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.documents.loading import ROLES, Study, axis_value
 from mnist_scaling.reporting.figures.change import Change
 from mnist_scaling.reporting.parts import TextTable
-from mnist_scaling.reporting.text import (
-    DASH,
-    GREEK,
-    NB,
-    count,
-    ends,
-    estimate,
-    power_of_ten,
-)
-from mnist_scaling.reporting.words.fit_tables import bold
+from mnist_scaling.reporting.text import DASH, GREEK, NB, count, ends, estimate, power_of_ten
+from mnist_scaling.reporting.words.fit_tables import LETTERS, bold
 from mnist_scaling.settings.tuning_change import CHANGE, SIMULTANEOUS, SOURCES
 from mnist_scaling.study import flags
 from mnist_scaling.study.columns import label
@@ -36,7 +28,7 @@ def row_table(study: Study) -> TextTable:
     """The rows of a table from elsewhere: what was fitted of them."""
     roles = [role for role in ROLES if study.cells[role].notna().any()]
     rows = [
-        [number, *(DASH if pd.isna(row[role]) else f"{row[role]:.5g}" for role in roles)]
+        [number, *(_known(row[role], ".5g") for role in roles)]
         for number, row in study.cells.head(MOST_ROWS).iterrows()
     ]
     note = "Rows are counted from 0 without the header."
@@ -58,16 +50,13 @@ def cell_table(study: Study) -> TextTable:
                 count(row["n_params"]),
                 count(row["n_seen"]),
                 power_of_ten(row["flops"]),
-                *(
-                    DASH if pd.isna(row[k]) else axis_value(row[k]) if isinstance(row[k], str) else f"{row[k]:.3g}"
-                    for k in study.tuned
-                ),
-                DASH if pd.isna(row["val_loss"]) else f"{row['val_loss']:.4f}",
-                _with_error(row["repeat_val_loss"], row["repeat_val_loss_se"], 4),
-                _with_error(row["test_loss"], row["test_loss_se"], 4),
-                _with_error(percent["test_error"], percent["test_error_se"], 2),
+                *(row[k] if isinstance(row[k], str) else _known(row[k], ".3g") for k in study.tuned),
+                _known(row["val_loss"], ".4f"),
+                _with_error(row["repeat_val_loss"], row["repeat_val_loss_se"], ".4f"),
+                _with_error(row["test_loss"], row["test_loss_se"], ".4f"),
+                _with_error(percent["test_error"], percent["test_error_se"], ".2f"),
                 f"{row['n_trials']:.0f} + {row['n_repeats']:.0f}",
-                *(DASH if pd.isna(row[k]) else f"{100 * row[k]:.1f}" for k in ("expected_gain", "noise")),
+                *(_known(100 * row[k], ".1f") for k in ("expected_gain", "noise")),
                 _trouble(row),
             ]
         )
@@ -89,10 +78,12 @@ def _trouble(row: Mapping[Any, Any]) -> str:
     return "; ".join(words if not pd.isna(row["test_loss"]) else ["no test loss", *words])
 
 
-def _with_error(value: float, error: float, digits: int) -> str:
-    if pd.isna(value):
-        return DASH
-    return f"{value:.{digits}f}" if pd.isna(error) else f"{value:.{digits}f} ± {error:.{digits}f}"
+def _known(value: float, form: str) -> str:
+    return DASH if pd.isna(value) else format(value, form)
+
+
+def _with_error(value: float, error: float, form: str) -> str:
+    return _known(value, form) if pd.isna(value) or pd.isna(error) else f"{value:{form}} ± {error:{form}}"
 
 
 @dataclass(frozen=True)
@@ -143,9 +134,6 @@ def straight_line_table(study: Study) -> TextTable:
     return TextTable(["", "where", "a", f"{study.fits.level} interval", "cells", "status"], rows)
 
 
-LETTERS = {"N": "α", "D": "β"}
-
-
 def slope_table(change: Change) -> TextTable:
     """Exponents of validation loss at every level, untuned and tuned, and the change."""
     rows, columns = [], (*SOURCES, CHANGE, SIMULTANEOUS)
@@ -158,22 +146,14 @@ def slope_table(change: Change) -> TextTable:
         name = f"{LETTERS[variable]}, one plane through all"
         shown = [_breakable(change.plane[s][variable]) for s in columns]
         rows.append([Markup("<b>{}</b>").format(x) for x in (name, len(change.cells), *shown)])
-    head = [
-        "exponent",
-        "cells",
-        "untuned",
-        "selected trial",
-        "tuned, repeats",
-        "tuned − untuned",
-        "the same, all at once",
-    ]
+    head = ["exponent", "cells", "untuned", "selected trial", "tuned, repeats", "tuned − untuned"]
     note = (
         f"Exponents of validation loss. Each interval by itself holds in {100 * change.level:g} % of studies; those of "
         "the last column are wider and hold all at once, over the slices and over the plane. The selected trial is "
         "the best of many and looks better than it is (winner's curse); the change is fitted to the ratio of the two "
         "losses in each cell."
     )
-    return TextTable(head, rows, note)
+    return TextTable([*head, "the same, all at once"], rows, note)
 
 
 def _breakable(found: Interval) -> str:

@@ -6,7 +6,6 @@ from markupsafe import Markup
 
 from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.figures.change import Change
-from mnist_scaling.reporting.parts import Missing
 from mnist_scaling.reporting.text import count, duration, estimate, listing, number, plural, power, power_of_ten
 from mnist_scaling.reporting.words.fit_sentences import conflict, joined, quote, selection
 from mnist_scaling.reporting.words.report_tables import straight_lines
@@ -23,15 +22,14 @@ def opening(study: Study) -> list[Markup]:
     grid = " × ".join(_levels(n, label(a)) for a, n in varying)
     sizes = [f"{_range(study, role)} {study.call(role)}" for role in ("N", "D", "C") if cells[role].notna().any()]
     sizes = sizes[:2] if study.is_study else sizes
-    what = plural(len(cells), "cell" if study.is_study else "row")
-    out = [
-        Markup("{}{}; {}.").format(
-            f"{what} ({grid})" if grid else what, "" if study.is_study else f" of {study.table}", ", ".join(sizes)
-        )
-    ]
+    what = plural(len(cells), "cell" if study.is_study else "row") + (f" ({grid})" if grid else "")
+    table = "" if study.is_study else f" of {study.table}"
+    out = [Markup("{}{}; {}.").format(what, table, ", ".join(sizes))]
     if study.fits.data.unfinished:
         out.append(Markup("<b>{}</b>").format(study.fits.data.unfinished))
-    out += [Markup("{}").format(sentence) for sentence in _left_out(study)]
+    if where := study.fits.settings["where"]:
+        out.append(Markup("Only rows with {} were fitted, and only they are shown.").format(where))
+    out += [Markup("{}.").format(note.rstrip(".")) for note in study.fits.data.notes]
     if study.is_study:
         out += _how_tuned(study)
     best = cells.loc[cells["loss"].idxmin()] if cells["loss"].notna().any() else None
@@ -39,42 +37,23 @@ def opening(study: Study) -> list[Markup]:
         se = f" ± {best['se']:.4f}" if best["se"] > 0 else ""
         error = best.get("test_error", float("nan"))
         wrong = f", {100 * error:.2f} % of test images wrong" if study.is_study and error == error else ""
-        out.append(
-            Markup("The lowest {} is {}{} ({}{}).").format(
-                study.call("loss"),
-                f"{best['loss']:.4f}" if best["loss"] < 1e4 else f"{best['loss']:.4g}",
-                se,
-                study.label(best),
-                wrong,
-            )
-        )
+        lowest = f"{best['loss']:.4f}" if best["loss"] < 1e4 else f"{best['loss']:.4g}"
+        cell = f"{study.label(best)}{wrong}"
+        out.append(Markup("The lowest {} is {}{} ({}).").format(study.call("loss"), lowest, se, cell))
     return out
-
-
-def _left_out(study: Study) -> list[str]:
-    """Which rows of the table this page is not about."""
-    out = []
-    where = study.fits.settings.get("where")
-    if where and study.whole:
-        out.append(f"Only rows with {where} were fitted, and only they are shown.")
-    return [*out, *(f"{note.rstrip('.')}." for note in study.fits.data.notes)]
 
 
 def _how_tuned(study: Study) -> list[Markup]:
     out = []
     trials, repeats = study.cells["n_trials"].median(), study.cells["n_repeats"].median()
     if study.tuned and trials == trials and repeats == repeats:
-        out.append(
-            Markup("Each cell was tuned over {} with {} and its best setting confirmed by {} with fresh seeds.").format(
-                listing([label(k) for k in study.tuned]),
-                plural(int(trials), "trial"),
-                plural(int(repeats), "repeat"),
-            )
-        )
+        text = "Each cell was tuned over {} with {} and its best setting confirmed by {} with fresh seeds."
+        keys = listing([label(k) for k in study.tuned])
+        out.append(Markup(text).format(keys, plural(int(trials), "trial"), plural(int(repeats), "repeat")))
     return [*out, _cost(study)]
 
 
-def findings(study: Study, change: Change | Missing) -> list[Markup]:
+def findings(study: Study, change: Change | None) -> list[Markup]:
     """What came out: the law, the numbers to quote, where methods disagree, what tuning changed."""
     out = selection(study.fits)
     if quoted := quote(study.fits):
@@ -88,7 +67,7 @@ def findings(study: Study, change: Change | Missing) -> list[Markup]:
     ]
     if parts:
         out.append(Markup("A straight line in logs, which no floor bends, falls {}.").format(joined(parts)))
-    if isinstance(change, Change):
+    if change is not None:
         out.append(tuning_sentence(change))
     certificate = certificate_sentence(study) if study.is_study else None
     return [*out, certificate] if certificate else out
