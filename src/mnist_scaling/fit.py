@@ -49,7 +49,9 @@ LARGER = 4.0
 def _tuning_change(source: Source, arm: ArmRows, level: float) -> TuningRecord:
     """What tuning changed in one arm of a study."""
     cells, setting, why = tuned_cells(source, arm)
-    found = None if why or cells is None else tuning_change(cells, level)
+    if cells is None:
+        return TuningRecord(why, setting)
+    found = None if why else tuning_change(cells, level)
     return tuning_change_record(cells, arm.frame.index.to_numpy(), found, setting, why)
 
 
@@ -57,7 +59,7 @@ def _settings_laws(source: Source, arm: ArmRows, config: FitConfig) -> SettingsR
     """How the best settings of one arm of a study move with its sizes."""
     tried, keys, why = cell_trials(source, arm)
     if why:
-        return settings_laws_record(None, why=why)
+        return SettingsRecord(why)
     options = SettingsOptions(
         draws=min(config.bootstrap.draws, SettingsOptions.draws), level=config.bootstrap.level, seed=config.seed
     )

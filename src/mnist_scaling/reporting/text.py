@@ -154,6 +154,9 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
+EXPONENT_OF = {"N": "α", "D": "β"}
+"""What the exponents of the loss in each size are called."""
+
 GREEK = {"alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ"}
 
 
@@ -171,11 +174,7 @@ def _two_digits(value: float) -> str:
 def symbol(name: str) -> Markup:
     """alpha_N as α with an index."""
     head, _, index = name.partition("_")
-    return (
-        Markup("{}<sub>{}</sub>").format(GREEK.get(head, head), index)
-        if index
-        else Markup(escape(GREEK.get(head, head)))
-    )
+    return Markup("{}<sub>{}</sub>" if index else "{}").format(GREEK.get(head, head), index)
 
 
 def formula(text: str) -> Markup:

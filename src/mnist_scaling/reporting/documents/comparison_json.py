@@ -17,7 +17,6 @@ from mnist_scaling.fitting.comparing.comparison import Comparison
 from mnist_scaling.fitting.comparing.exponents import ExponentDifference
 from mnist_scaling.fitting.comparing.multiplier import Multiplier, multiplier_at
 from mnist_scaling.fitting.comparing.shared_exponents import SharedFit
-from mnist_scaling.fitting.comparing.slopes import Difference
 from mnist_scaling.fitting.diagnostics.found import Flag
 from mnist_scaling.fitting.inputs.rows import Table
 from mnist_scaling.fitting.uncertainty.interval import Interval
@@ -180,7 +179,7 @@ def comparison_record(found: Comparison, sources: Sequence[Mapping[str, Any]], f
         paired=cells.paired,
         by_seed=cells.seeds is not None,
         cells=len(cells.a) if cells.paired else len(cells.a) + len(cells.b),
-        slopes=slopes | {k: _difference(v) for k, v in found.slopes.items()},
+        slopes=slopes | {k: DifferenceRecord(v.a, v.b, v.difference) for k, v in found.slopes.items()},
         offset=found.offset,
         exponents=[_exponent(e) for e in found.exponents],
         multiplier=[_multiplier(m) for m in found.multipliers],
@@ -199,10 +198,6 @@ def comparison_record(found: Comparison, sources: Sequence[Mapping[str, Any]], f
 def of_pairs(pairs: Sequence[Pair]) -> Pair:
     """The whole of comparison.json: the first pair, and all of them where there are several."""
     return replace(pairs[0], pairs=pairs if len(pairs) > 1 else ())
-
-
-def _difference(found: Difference) -> DifferenceRecord:
-    return DifferenceRecord(found.a, found.b, found.difference)
 
 
 def _exponent(e: ExponentDifference) -> ExponentRecord:
@@ -253,8 +248,5 @@ def _frontiers(found: Comparison) -> dict[str, list[dict[str, float]]]:
     """L*(C) of each arm's surface."""
     if found.frontiers is None:
         return {}
-    pairs = zip("ab", found.frontiers.log_c, found.frontiers.y, strict=True)
-    return {
-        arm: [{"C": float(c), "loss": float(y)} for c, y in zip(np.exp(log_c), np.exp(ys), strict=True)]
-        for arm, log_c, ys in pairs
-    }
+    pairs = zip("ab", np.exp(found.frontiers.log_c), np.exp(found.frontiers.y), strict=True)
+    return {arm: [{"C": c, "loss": y} for c, y in zip(cs, ys, strict=True)] for arm, cs, ys in pairs}

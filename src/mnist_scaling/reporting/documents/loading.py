@@ -126,11 +126,6 @@ def load_arms(folder: Path) -> list[Study]:
     settings = fits.settings
     chosen = fitted_rows(frame, settings["columns"], axes, tuned, settings["where"], settings["by"])
     records = {arm.name: arm for arm in fits.arms or (fits,)}
-    if {arm.name for arm in chosen.arms} != set(records):
-        raise InputError(
-            f"The arms of {path} must be those of its table, but it holds {', '.join(filter(None, records)) or 'one'} "
-            f"and the table {', '.join(filter(None, (a.name for a in chosen.arms))) or 'one'}: {_again(fits, folder)}."
-        )
     studies = []
     for arm in chosen.arms:
         own = _of_arm(fits, records[arm.name])
@@ -177,19 +172,14 @@ def _read_table(path: Path, fits: Fits, folder: Path, required: Sequence[str]) -
     """The table of some fits; a table that has changed since is refused, and the reason said."""
     if not path.is_file() and path.parent == folder and not fits.config.get("table"):
         raise _not_run(folder)
+    again = _again(fits, folder)
     if not path.is_file():
         raise InputError(
-            f"A report needs the table that was fitted, but {path} is not there any more: put it back, or "
-            f"{_again(fits, folder)}."
+            f"A report needs the table that was fitted, but {path} is not there any more: put it back, or {again}."
         )
     if fits.data.sha256 != hashlib.sha256(path.read_bytes()).hexdigest():
-        raise InputError(
-            f"fits.json must be made from the table as it is, but {path} has changed since: {_again(fits, folder)}."
-        )
-    frame = trials_and_cells.read_table(path, required)
-    if frame.empty:
-        raise InputError(f"A study must have at least one cell, but {path} has no row: run the study.")
-    return frame
+        raise InputError(f"fits.json must be made from the table as it is, but {path} has changed since: {again}.")
+    return trials_and_cells.read_table(path, required)
 
 
 def _not_run(folder: Path) -> InputError:
@@ -214,8 +204,7 @@ def _study_record(folder: Path, cells: pd.DataFrame) -> tuple[Mapping[str, Any],
             "start its sweep again, which writes it."
         )
     axes, tuned = record.get("axes", []), record.get("tuned", [])
-    missing = [c for c in axes if c not in cells.columns]
-    if missing:
+    if missing := [axis for axis in axes if axis not in cells]:
         raise InputError(
             f"cells.csv must have the axes of study.json, but lacks {', '.join(missing)}: rerun the study."
         )

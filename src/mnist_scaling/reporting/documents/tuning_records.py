@@ -151,56 +151,45 @@ def known_settings_laws(record: SettingsRecord) -> list[KeyLaws]:
 
 
 def tuning_change_record(
-    cells: TunedCells | None,
-    rows: np.ndarray | None = None,
-    found: TuningChange | None = None,
-    setting: Mapping[str, Any] | None = None,
-    why: str = "",
+    cells: TunedCells, rows: np.ndarray, found: TuningChange | None, setting: Mapping[str, Any], why: str
 ) -> TuningRecord:
     """What tuning changed; where it can't be computed its status says why.
 
     Parameters
     ----------
-    cells : TunedCells, optional
-        None where not even the cells' untuned losses are known.
+    cells : TunedCells
     rows : array of int, shape (n,)
         Number of each cell in its file.
-    found : TuningChange, optional
-    setting : mapping, optional
+    found : TuningChange or None
+    setting : mapping
         The untuned setting.
     why : str
         The reason where nothing was found.
     """
-    if cells is None or rows is None:
-        return TuningRecord(why or OK, setting or {})
     columns = {k: getattr(cells, k) for k in ("N", "D", *SOURCES, "tuned_se")}
     table = [{"row": rows[i], **{k: v[i] for k, v in columns.items()}} for i in range(len(rows))]
     if found is not None and not found.slices:
         why = "Fewer than three cells in a line have both an untuned run and repeats of the tuned setting."
     if found is None or why:
-        return TuningRecord(why or OK, setting or {}, cells=table)
+        return TuningRecord(why, setting, cells=table)
     slices = [ChangeSlice(s.variable, s.fixed, s.at, rows[s.index].tolist(), s.exponents) for s in found.slices]
     left_out = rows[found.left_out].tolist()
-    return TuningRecord(OK, setting or {}, slices, found.plane, table, found.level, left_out)
+    return TuningRecord(OK, setting, slices, found.plane, table, found.level, left_out)
 
 
 def settings_laws_record(
-    found: SettingsLaws | None, rows: Sequence[int] = (), why: str = "", at: Mapping[str, float] | None = None
+    found: SettingsLaws, rows: Sequence[int] = (), at: Mapping[str, float] | None = None
 ) -> SettingsRecord:
-    """How the best settings move with size; where there are no laws its status says why.
+    """How the best settings move with size.
 
     Parameters
     ----------
-    found : SettingsLaws, optional
+    found : SettingsLaws
     rows : sequence of int
         Number of each cell in its file.
-    why : str
-        The reason where nothing was found.
     at : mapping, optional
         N and D of a cell whose best settings are to be predicted.
     """
-    if found is None:
-        return SettingsRecord(why or OK)
     cells = []
     for i, row in enumerate(rows):
         best = {one.key.name: {**one.best[i].record(), "side": one.side[i]} for one in found.keys}
@@ -215,7 +204,7 @@ def settings_laws_record(
         predicted = PredictedSettings(at, guesses)
     keys = {one.key.name: _key(one, found.used & np.isfinite(one.side)) for one in found.keys}
     options = found.options
-    return SettingsRecord(why or OK, keys, cells, predicted, options.within, options.level, found.noise)
+    return SettingsRecord(OK, keys, cells, predicted, options.within, options.level, found.noise)
 
 
 def _key(one: KeyLaws, known: np.ndarray) -> KeyRecord:

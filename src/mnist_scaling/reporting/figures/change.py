@@ -16,7 +16,7 @@ from mnist_scaling.reporting.documents.loading import Study, axis_value
 from mnist_scaling.reporting.documents.tuning_records import OK, ChangeSlice
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.parts import Missing
-from mnist_scaling.reporting.text import estimate
+from mnist_scaling.reporting.text import EXPONENT_OF, estimate
 from mnist_scaling.settings.tuning_change import SOURCES
 from mnist_scaling.study import layout
 from mnist_scaling.study.columns import label
@@ -142,7 +142,7 @@ def _one_line(data: Change) -> Figure:
     figure = style.new_figure(height=3.3)
     axes, direction = figure.subplots(), data.directions[0]
     _curves(axes, direction)
-    exponents, symbol = direction.slices[0].exponents, "α" if direction.variable == "N" else "β"
+    exponents, symbol = direction.slices[0].exponents, EXPONENT_OF[direction.variable]
     for text, source in zip(axes.get_legend().get_texts(), LOOKS, strict=True):  # type: ignore[union-attr]
         text.set_text(f"{source}: {symbol} = {estimate(exponents[source])}")
     return figure
@@ -183,7 +183,7 @@ def _slopes(axes: Axes, direction: Direction) -> None:
         axes.plot(places + shift, value, color=look["color"], linestyle=look["linestyle"], linewidth=0.8, zorder=1)
     axes.set_xticks(places, [axis_value(p.level, direction.other) if direction.other else "" for p in direction.slices])
     axes.set_xlim(-0.5, len(places) - 0.5)
-    symbol = "\\alpha" if direction.variable == "N" else "\\beta"
+    symbol = style.EXPONENT_OF[direction.variable]
     axes.set_ylabel(f"exponent ${symbol}$, $L\\propto {direction.variable}^{{-{symbol}}}$")
     by = f", by {label(direction.other)}" if direction.other else ""
     axes.set_title(f"Exponent of {NAMES[direction.variable]}{by}", loc="left")

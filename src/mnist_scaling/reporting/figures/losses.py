@@ -16,7 +16,7 @@ from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.documents.loading import Study, axis_value
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.parts import Missing
-from mnist_scaling.reporting.text import estimate
+from mnist_scaling.reporting.text import EXPONENT_OF, estimate
 from mnist_scaling.study.columns import label
 
 MOST_PANELS, MOST_LINES, BINS = 6, 15, 6
@@ -204,7 +204,7 @@ def draw_losses(data: Losses) -> Figure:
         if with_exponents:
             _exponents(axes[1], data, known, colours)
         elif len(known) == 1:
-            text = f"{'α' if data.variable == 'N' else 'β'} = {estimate(known[0].law.exponent)}"  # type: ignore[union-attr]
+            text = f"{EXPONENT_OF[data.variable]} = {estimate(known[0].law.exponent)}"  # type: ignore[union-attr]
             axes[0].annotate(text, (0.98, 0.95), xycoords="axes fraction", ha="right", va="top")
     if data.other is not None:
         labels = {line.fixed: line.label for lines in data.panels.values() for line in lines}
@@ -249,7 +249,7 @@ def _exponents(axes: Axes, data: Losses, known: list[Line], colours: dict[float,
         values = [x.law.exponent.value for x in known if x.law]
         axes.plot([x.fixed for x in known], values, color=style.MUTED, linewidth=0.7, zorder=1)
     style.level_axis(axes.xaxis, [line.fixed for line in known], pad=0.12, most=4)
-    symbol = "\\alpha" if data.variable == "N" else "\\beta"
+    symbol = style.EXPONENT_OF[data.variable]
     axes.set(xlabel=style.SIZES[other], ylabel=f"exponent ${symbol}$ of $L\\propto {data.variable}^{{-{symbol}}}$")
     low, high = axes.get_ylim()
     axes.set_ylim(min(low, 0) if low < 0.15 else low, high)

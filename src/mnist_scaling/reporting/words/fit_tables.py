@@ -14,6 +14,7 @@ from mnist_scaling.reporting.documents.tuning_records import OK, SettingsRecord,
 from mnist_scaling.reporting.parts import TextTable
 from mnist_scaling.reporting.text import (
     DASH,
+    EXPONENT_OF,
     NB,
     count,
     decimals,
@@ -177,15 +178,12 @@ def coverage_table(fits: Fits) -> TextTable | None:
     return TextTable(["quantity", "truth", "held", "tables", "width"], rows, title=title, right=(1, 2, 3, 4))
 
 
-LETTERS = {"N": "α", "D": "β"}
-
-
 def plane_table(record: TuningRecord) -> TextTable:
     """Exponents of one plane through all cells, untuned and tuned."""
     names = {"untuned": "untuned, one run", "tuned": "tuned, repeats", CHANGE: "tuned − untuned"}
-    rows = [[name, *(record.plane[source].get(k) for k in LETTERS)] for source, name in names.items()]
+    rows = [[name, *(record.plane[source].get(k) for k in EXPONENT_OF)] for source, name in names.items()]
     title = "What tuning changed: L = k N^-alpha D^-beta through all cells"
-    return TextTable(["validation loss", *LETTERS.values()], rows, title=title)
+    return TextTable(["validation loss", *EXPONENT_OF.values()], rows, title=title)
 
 
 def settings_table(record: SettingsRecord | None) -> TextTable | None:

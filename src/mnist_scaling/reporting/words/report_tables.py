@@ -14,8 +14,8 @@ from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.documents.loading import ROLES, Study, axis_value
 from mnist_scaling.reporting.figures.change import Change
 from mnist_scaling.reporting.parts import TextTable
-from mnist_scaling.reporting.text import DASH, GREEK, NB, count, ends, estimate, power_of_ten
-from mnist_scaling.reporting.words.fit_tables import LETTERS, bold
+from mnist_scaling.reporting.text import DASH, EXPONENT_OF, GREEK, NB, count, ends, estimate, power_of_ten
+from mnist_scaling.reporting.words.fit_tables import bold
 from mnist_scaling.settings.tuning_change import CHANGE, SIMULTANEOUS, SOURCES
 from mnist_scaling.study import flags
 from mnist_scaling.study.columns import label
@@ -138,12 +138,12 @@ def slope_table(change: Change) -> TextTable:
     """Exponents of validation loss at every level, untuned and tuned, and the change."""
     rows, columns = [], (*SOURCES, CHANGE, SIMULTANEOUS)
     for direction in change.directions:
-        greek = LETTERS[direction.variable]
+        greek = EXPONENT_OF[direction.variable]
         for part in direction.slices:
             shown = [_breakable(part.exponents[s]) for s in columns]
             rows.append([f"{greek}, {part.label}" if part.label else greek, len(part.cells), *shown])
     for variable in change.plane["tuned"] if len(change.plane["tuned"]) > 1 else ():
-        name = f"{LETTERS[variable]}, one plane through all"
+        name = f"{EXPONENT_OF[variable]}, one plane through all"
         shown = [_breakable(change.plane[s][variable]) for s in columns]
         rows.append([Markup("<b>{}</b>").format(x) for x in (name, len(change.cells), *shown)])
     head = ["exponent", "cells", "untuned", "selected trial", "tuned, repeats", "tuned − untuned"]

@@ -6,7 +6,17 @@ from markupsafe import Markup
 
 from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.figures.change import Change
-from mnist_scaling.reporting.text import count, duration, estimate, listing, number, plural, power, power_of_ten
+from mnist_scaling.reporting.text import (
+    EXPONENT_OF,
+    count,
+    duration,
+    estimate,
+    listing,
+    number,
+    plural,
+    power,
+    power_of_ten,
+)
 from mnist_scaling.reporting.words.fit_sentences import conflict, joined, quote, selection
 from mnist_scaling.reporting.words.report_tables import straight_lines
 from mnist_scaling.settings.tuning_change import SIMULTANEOUS
@@ -105,10 +115,12 @@ def tuning_sentence(change: Change) -> Markup:
     """How tuning tilts the law: exponents of one plane through all cells, untuned and tuned."""
     used = list(change.plane["tuned"])
     shifts = {v: change.plane["change"][v] for v in used}
-    greek = {"N": "α", "D": "β"}
     untuned, tuned = (
         Markup(" ").join(power(v, -change.plane[s][v], bare=True) for v in used) for s in ("untuned", "tuned")
     )
+    changes = [
+        Markup("{} by {}").format(EXPONENT_OF[v], f"{'+' * (i.value > 0)}{estimate(i)}") for v, i in shifts.items()
+    ]
     certain = [v for v in used if change.plane[SIMULTANEOUS][v].excludes(0)]
     words = [f"{'flatter' if shifts[v].value < 0 else 'steeper'} in {v}" for v in certain]
     verdict = f"the tuned law is {listing(words)}" if words else "no tilt can be told from noise"
@@ -119,8 +131,7 @@ def tuning_sentence(change: Change) -> Markup:
         "<b>{} the law:</b> untuned ({}), validation loss goes as {}; tuned, as {}. That changes {}: {}. "
         "Tuning takes up to {:.0f} % off a cell's loss (median {:.0f} %){}."
     ).format(
-        "Tuning tilts" if certain else "Tuning shifts", change.setting, untuned, tuned,
-        joined([Markup("{} by {}").format(greek[v], f"{'+' * (i.value > 0)}{estimate(i)}") for v, i in shifts.items()]),
+        "Tuning tilts" if certain else "Tuning shifts", change.setting, untuned, tuned, joined(changes),
         verdict, saved.max(), saved.median(), luck,
     )  # fmt: skip
 
