@@ -30,6 +30,12 @@ from mnist_scaling.study.tables.trials_and_cells import read_table
 OLD_CLASSES = 10
 """Classes of a study that does not state them: every data set had ten when such studies were made."""
 
+CURVE_ROLES = {"row": "cell", "N": "n_params", "D": "n_seen", "C": "flops", "loss": "val_loss", "phase": "phase"}
+"""Columns of a study's curves.csv."""
+
+TUNED_LOSSES = ("val_loss", "repeat_val_loss", "repeat_val_loss_se")
+"""Columns of cells.csv beside the untuned loss: selected, tuned and its error, all on validation images."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -92,13 +98,6 @@ def _other_counts(frame: pd.DataFrame) -> pd.DataFrame:
     }
     there = {k: v for k, v in derived.items() if v[0] in frame and v[1] in frame}
     return frame.assign(**{k: make(frame[a], frame[b]) for k, (a, b, make) in there.items()})
-
-
-CURVE_ROLES = {"row": "cell", "N": "n_params", "D": "n_seen", "C": "flops", "loss": "val_loss", "phase": "phase"}
-"""Columns of a study's curves.csv."""
-
-TUNED_LOSSES = ("val_loss", "repeat_val_loss", "repeat_val_loss_se")
-"""Columns of cells.csv beside the untuned loss: selected, tuned and its error, all on validation images."""
 
 
 def with_curves(table: Table, source: Source, wanted: Any) -> tuple[Table, str]:

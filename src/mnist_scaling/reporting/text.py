@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from markupsafe import Markup, escape
 
 from mnist_scaling.fitting.uncertainty.interval import Interval
+
+Words = TypeVar("Words", bound=str)
 
 NB = "\N{NO-BREAK SPACE}"
 """Between the parts of one number, so that no line ends inside it."""
@@ -18,6 +21,12 @@ DASH = "—"
 
 LARGE = 10
 """From here on an estimate is no exponent: all its numbers have three digits, in place of three decimals."""
+
+
+EXPONENT_OF = {"N": "α", "D": "β"}
+"""What the exponents of the loss in each size are called."""
+
+GREEK = {"alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ"}
 
 
 def estimate(found: Interval, show: Callable[[float], str] | None = None, gap: str = NB) -> str:
@@ -139,9 +148,10 @@ def plural(how_many: int, word: str) -> str:
     return f"{how_many:,} {word}"
 
 
-def listing(words: list[str]) -> str:
-    """a, b and c."""
-    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+def listing(words: Sequence[Words]) -> Words:
+    """a, b and c; as `Markup` where the words are."""
+    kind = type(words[0]) if words else str
+    return kind(" and ").join(filter(None, [kind(", ").join(words[:-1]), *words[-1:]]))
 
 
 def duration(seconds: float) -> str:
@@ -152,12 +162,6 @@ def duration(seconds: float) -> str:
         if seconds >= 1.5 * size:
             return f"{seconds / size:.1f} {word}"
     return f"{seconds:.0f} s"
-
-
-EXPONENT_OF = {"N": "α", "D": "β"}
-"""What the exponents of the loss in each size are called."""
-
-GREEK = {"alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ"}
 
 
 def power(symbol: str, exponent: Interval, bare: bool = False) -> Markup:

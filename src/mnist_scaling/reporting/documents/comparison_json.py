@@ -28,6 +28,14 @@ from mnist_scaling.study.files import read_json
 
 SCHEMA = 1
 
+BUDGETS = 13
+"""Points of the curve of the multiplier over compute."""
+
+NO_SLOPE = {
+    "alpha": "N does not vary in the cells of both arms, or moves only with D.",
+    "beta": "D does not vary in the cells of both arms, or moves only with N.",
+}
+
 
 @dataclass(frozen=True)
 class DifferenceRecord:
@@ -145,15 +153,6 @@ def read_comparison(folder: Path) -> Pair | None:
     """comparison.json of a folder; None where there is none."""
     found = read_json(folder / layout.COMPARISON)
     return None if found is None else read(Pair, found)
-
-
-BUDGETS = 13
-"""Points of the curve of the multiplier over compute."""
-
-NO_SLOPE = {
-    "alpha": "N does not vary in the cells of both arms, or moves only with D.",
-    "beta": "D does not vary in the cells of both arms, or moves only with N.",
-}
 
 
 def comparison_record(found: Comparison, sources: Sequence[Mapping[str, Any]], flags: Sequence[Flag] = ()) -> Pair:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 
 from markupsafe import Markup
@@ -13,7 +13,6 @@ from mnist_scaling.reporting.documents.tuning_records import OK, SettingsRecord
 from mnist_scaling.reporting.parts import GOOD, QUIET, STRONG, WARNING, Part, Sentence
 from mnist_scaling.reporting.text import estimate, listing, spaced
 from mnist_scaling.reporting.words import fit_tables as tables
-from mnist_scaling.reporting.words.fit_tables import QUOTED, plane_table, quoted_as, settings_table
 
 MOST_CELLS = 6
 """Cells named under a flag; the rest are counted."""
@@ -44,15 +43,17 @@ def quote(fits: Fits, loss: bool = False) -> Markup | None:
     """
     numbers = [
         Markup("{} {}").format(name, estimate(found))
-        for key, name in QUOTED.items()
-        if (found := quoted_as(fits.headline, key)).known and not key.startswith("middle_") and (loss or key != "loss")
+        for key, name in tables.QUOTED.items()
+        if (found := tables.quoted_as(fits.headline, key)).known
+        and not key.startswith("middle_")
+        and (loss or key != "loss")
     ]
     if not numbers:
         return None
     laws = [spaced(law) for law in fits.headline.laws]
     several = f"the average over {listing(laws)}, with what they differ by in the intervals"
     over = several if len(laws) > 1 else f"of {laws[0]}"
-    return Markup("<b>Quote</b>, at the largest cell, {}: {}.").format(over, joined(numbers))
+    return Markup("<b>Quote</b>, at the largest cell, {}: {}.").format(over, listing(numbers))
 
 
 def conflict(fits: Fits) -> str:
@@ -92,13 +93,6 @@ def flags(fits: Fits) -> list[Sentence]:
     return out
 
 
-def joined(parts: Sequence[Markup]) -> Markup:
-    """a, b and c, as `text.listing` has it."""
-    if len(parts) < 2:
-        return Markup("").join(parts)
-    return Markup(", ").join(parts[:-1]) + Markup(" and ") + parts[-1]
-
-
 def fit_summary(fits: Fits) -> Iterator[Part]:
     """Everything of a table; of several arms, everything of each, then their exponents side by side."""
     if fits.data.unfinished:
@@ -130,7 +124,7 @@ def _analysis(fits: Fits) -> Iterator[Part]:
         yield Sentence(text, apart=True)
     if change := fits.tuning_change:
         if change.status == OK:
-            yield plane_table(change)
+            yield tables.plane_table(change)
         else:
             yield Sentence(f"What tuning changed: {change.status}", QUIET, apart=True)
     yield from settings_summary(fits.settings_laws)
@@ -155,7 +149,7 @@ def _rows(fits: Fits) -> Iterator[Part]:
 
 def settings_summary(record: SettingsRecord | None) -> Iterator[Part]:
     """How each tuned key's best value moves with the size of the cell, and what a new cell should have."""
-    if table := settings_table(record):
+    if table := tables.settings_table(record):
         yield table
     if record is not None and record.status != OK:
         yield Sentence(f"Best settings against size: {record.status}", QUIET, apart=True)

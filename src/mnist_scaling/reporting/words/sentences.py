@@ -17,7 +17,7 @@ from mnist_scaling.reporting.text import (
     power,
     power_of_ten,
 )
-from mnist_scaling.reporting.words.fit_sentences import conflict, joined, quote, selection
+from mnist_scaling.reporting.words.fit_sentences import conflict, quote, selection
 from mnist_scaling.reporting.words.report_tables import straight_lines
 from mnist_scaling.settings.tuning_change import SIMULTANEOUS
 from mnist_scaling.study import flags
@@ -76,7 +76,7 @@ def findings(study: Study, change: Change | None) -> list[Markup]:
         if row.exponent.known and row.symbol in "NDC"
     ]
     if parts:
-        out.append(Markup("A straight line in logs, which no floor bends, falls {}.").format(joined(parts)))
+        out.append(Markup("A straight line in logs, which no floor bends, falls {}.").format(listing(parts)))
     if change is not None:
         out.append(tuning_sentence(change))
     certificate = certificate_sentence(study) if study.is_study else None
@@ -131,7 +131,7 @@ def tuning_sentence(change: Change) -> Markup:
         "<b>{} the law:</b> untuned ({}), validation loss goes as {}; tuned, as {}. That changes {}: {}. "
         "Tuning takes up to {:.0f} % off a cell's loss (median {:.0f} %){}."
     ).format(
-        "Tuning tilts" if certain else "Tuning shifts", change.setting, untuned, tuned, joined(changes),
+        "Tuning tilts" if certain else "Tuning shifts", change.setting, untuned, tuned, listing(changes),
         verdict, saved.max(), saved.median(), luck,
     )  # fmt: skip
 
