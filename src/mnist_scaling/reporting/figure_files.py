@@ -31,8 +31,10 @@ class Shown:
     data: Any
 
 
-def make_all(study: Study, folder: Path, formats: Sequence[str], dpi: int) -> list[Shown]:
-    """Prepare, draw and save the report's figures; one that can't be drawn any more loses its old files.
+def make_all(
+    study: Study, folder: Path, formats: Sequence[str], dpi: int, plots: Sequence[Plot] = figures.FIGURES
+) -> list[Shown]:
+    """Prepare, draw and save figures; one that can't be drawn any more loses its old files.
 
     Parameters
     ----------
@@ -43,10 +45,11 @@ def make_all(study: Study, folder: Path, formats: Sequence[str], dpi: int) -> li
         Of `FORMATS`.
     dpi : int
         Of the PNGs.
+    plots : sequence of Plot
     """
     folder.mkdir(parents=True, exist_ok=True)
     found = []
-    for plot in figures.FIGURES:
+    for plot in plots:
         data, svg = figures.prepare(plot, study), None
         if isinstance(data, Missing):
             for suffix in FORMATS:
