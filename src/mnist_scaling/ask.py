@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import hydra
 from markupsafe import Markup
@@ -141,7 +142,7 @@ def show_list(conf: Path, scale: str) -> None:
         except Exception as error:  # one question's fault must not hide the others
             raise InputError(cli.explain(error, "train") or f"{type(error).__name__}: {error}") from None
 
-    rows = []
+    rows: list[list[Any]] = []
     for name in question_names(conf):
         bold, asked = Markup("<b>{}</b>").format(name), ""
         try:

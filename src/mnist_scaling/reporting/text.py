@@ -5,13 +5,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
-from typing import TypeVar
 
 from markupsafe import Markup, escape
 
 from mnist_scaling.fitting.uncertainty.interval import Interval
-
-Words = TypeVar("Words", bound=str)
 
 NB = "\N{NO-BREAK SPACE}"
 """Between the parts of one number, so that no line ends inside it."""
@@ -148,9 +145,9 @@ def plural(how_many: int, word: str) -> str:
     return f"{how_many:,} {word}"
 
 
-def listing(words: Sequence[Words]) -> Words:
+def listing(words: Sequence[str]) -> str:
     """a, b and c; as `Markup` where the words are."""
-    kind = type(words[0]) if words else str
+    kind: type[str] = type(words[0]) if words else str
     return kind(" and ").join(filter(None, [kind(", ").join(words[:-1]), *words[-1:]]))
 
 
