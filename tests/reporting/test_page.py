@@ -176,9 +176,7 @@ def test_a_study_whose_trials_are_gone(copy: Path, tmp_path: Path) -> None:
 def test_html_is_escaped(copy: Path, tmp_path: Path) -> None:
     evil = "<script>alert('x')</script>"
     fits = json.loads((copy / "fits.json").read_text())
-    fits["flags"].append(
-        {"code": "odd", "severity": "error", "message": evil, "cells": [{"row": 2}, {"N": evil}, evil]}
-    )
+    fits["flags"].append({"code": "odd", "severity": "error", "message": evil, "cells": [{"row": 2}, {"N": evil}]})
     fits["laws"]["power_N"]["status"] = evil
     fits["laws"][evil] = fits["laws"]["additive"]
     fits["selection"]["reason"] = evil

@@ -179,7 +179,7 @@ class FlagRecord:
     severity: str
     message: str
     remedy: str = ""
-    cells: Sequence[Any] = ()
+    cells: Sequence[Mapping[str, Any]] = ()
     laws: Sequence[str] = ()
 
 
