@@ -22,8 +22,9 @@ import numpy as np
 import pandas as pd
 
 from mnist_scaling.asking import measures
-from mnist_scaling.asking.measures.base import Found
-from mnist_scaling.asking.study_arms import LOSS, Arm
+from mnist_scaling.asking.measures import Found
+from mnist_scaling.asking.study_arms import LOSS
+from mnist_scaling.fitting.comparing.pairing import Arm
 from mnist_scaling.fitting.uncertainty.interval import Interval
 
 NOISE = (0.02, 0.04)

@@ -26,7 +26,7 @@ from mnist_scaling import config
 from mnist_scaling.config import DataConfig, OptimConfig, RunConfig
 from mnist_scaling.reporting.figure_files import save
 from mnist_scaling.reporting.figures import style
-from mnist_scaling.reporting.prepare import Missing
+from mnist_scaling.reporting.parts import Missing
 from mnist_scaling.study import files, layout
 from mnist_scaling.study.tables import trials_and_cells
 from mnist_scaling.training.data import splits

@@ -17,10 +17,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from mnist_scaling.asking import catalogue
 from mnist_scaling.asking.answered import Answer, answer
 from mnist_scaling.asking.drawn import draw, figure_of
-from mnist_scaling.asking.question import leave_out
+from mnist_scaling.asking.question import find_question, leave_out, question_names
 from mnist_scaling.asking.study_arms import study_name, tables_of
 from mnist_scaling.config.question_schema import Question
 from mnist_scaling.study import layout
@@ -61,7 +60,7 @@ of a study are flagged, as the notes below an answer say, its numbers speak of t
 
 def find(name: str, conf: Path) -> Question:
     """A question, without the studies that are left out."""
-    return leave_out(catalogue.find(name, conf)[1], WITHOUT.get(name, ()))
+    return leave_out(find_question(name, conf)[1], WITHOUT.get(name, ()))
 
 
 def kept_tables(question: Question) -> dict[str, Path]:
@@ -76,7 +75,7 @@ def is_kept(question: Question) -> bool:
 
 def answered(name: str, conf: Path) -> Answer:
     """The answer that the kept tables give."""
-    question = catalogue.find(name, conf)[1]
+    question = find_question(name, conf)[1]
     return answer(name, question, SCALE, kept_tables(question), WITHOUT.get(name, ()))
 
 
@@ -107,13 +106,13 @@ def date(question: Question) -> str:
 
 def page(conf: Path) -> str:
     """docs/questions.md."""
-    return "\n".join([HEAD, *(entry(name, conf) for name in catalogue.names(conf))]).rstrip() + "\n"
+    return "\n".join([HEAD, *(entry(name, conf) for name in question_names(conf))]).rstrip() + "\n"
 
 
 def keep(conf: Path) -> None:
     """Copy what finished studies of questions measured, and draw the figures anew."""
     FIGURES.mkdir(parents=True, exist_ok=True)
-    for name in catalogue.names(conf):
+    for name in question_names(conf):
         question = find(name, conf)
         tables = tables_of(question, SCALE)
         for path in tables.values():

@@ -208,9 +208,8 @@ def test_a_folder_is_short() -> None:
     assert not {str(folder): n for folder, n in counts.items() if n > MOST_MODULES}
 
 
-MIRRORED = ("reporting/prepare", "reporting/figures", "config/models", "training/models")
-"""Folders with one file of a name each on purpose: what one computes the other draws, or what one configures the other
-builds."""
+MIRRORED = ("config/models", "training/models")
+"""Folders with one file of a name each on purpose: what one configures the other builds."""
 
 TOPICS = {"base", "laws", "parametrization", "run", "tuning"}
 """Names that several packages have for one thing: what the files beside it share, or a figure about the package."""
@@ -345,8 +344,7 @@ def test_a_learning_rates_way(tmp_path: Path, data_dir: str) -> None:
     from mnist_scaling import config, image_task
     from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RunConfig
     from mnist_scaling.tuning.workers import perform
-    from mnist_scaling.tuning.workers.job import Job
-    from mnist_scaling.tuning.workers.parcel import Parcel
+    from mnist_scaling.tuning.workers.job import Job, Parcel
 
     way = walk("A learning rate's way")
     assert len({step.file for step in way}) <= 6
@@ -409,7 +407,7 @@ def test_a_losss_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mnist_scaling import fit
     from mnist_scaling.config.fit_schema import BootstrapConfig, FitConfig
     from mnist_scaling.study.records import read_study
-    from mnist_scaling.tuning.sweep import write_tables
+    from mnist_scaling.tuning.sweep import study_tables
 
     way = walk("A loss's way")
     assert len({step.file for step in way}) <= 15
@@ -420,7 +418,7 @@ def test_a_losss_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = tmp_path / "multirun" / "small"
     recorded(study, losses)
     with Trace(way, [one, float(np.log(one))]) as trace:
-        write_tables.write(study, read_study(study).rows, {})
+        study_tables.write(study, read_study(study).rows, {})
         fit.run(FitConfig(name="small", laws="additive", bootstrap=BootstrapConfig(draws=20)))
     files = {step.file for step in way}
     without = []

@@ -25,7 +25,7 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_scaling import cli, config, report, train
-from mnist_scaling.asking import catalogue
+from mnist_scaling.asking.question import find_question, question_names
 from mnist_scaling.config import RunConfig, ask_schema, compare_schema, fit_schema
 from mnist_scaling.study import columns, layout
 
@@ -131,8 +131,8 @@ def check_built(config_name: str, schema: type, arguments: list[str]) -> None:
 def check_ask(arguments: list[str]) -> None:
     with initialize(config_path=None):
         asked = config.build(ask_schema.AskConfig, load("ask", arguments, RunMode.RUN))
-    if asked.question is not None and asked.question in catalogue.names(CONF):
-        catalogue.find(asked.question, CONF)
+    if asked.question is not None and asked.question in question_names(CONF):
+        find_question(asked.question, CONF)
     else:
         assert asked.question is None or asked.question.endswith(".yaml")
 

@@ -15,8 +15,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from mnist_scaling.arms.from_runs import with_curves
-from mnist_scaling.arms.reading import read
+from mnist_scaling.arms.reading import read, with_curves
 from mnist_scaling.config import fit_schema
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.analysis import Result, analyse

@@ -8,15 +8,17 @@ import sys
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import hydra
+from markupsafe import Markup
 from omegaconf import DictConfig
 
 from mnist_scaling import cli
-from mnist_scaling.asking import catalogue, measures, question_list
+from mnist_scaling.asking import measures
 from mnist_scaling.asking.answered import answer, answered_without, record
 from mnist_scaling.asking.drawn import draw, figure_of
-from mnist_scaling.asking.question import leave_out, order_of
+from mnist_scaling.asking.question import find_question, leave_out, order_of, question_names
 from mnist_scaling.asking.study_arms import study_name, sweep, tables_of
 from mnist_scaling.config import build
 from mnist_scaling.config.ask_schema import NAME, AskConfig
@@ -25,6 +27,7 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.image_task import TASK
 from mnist_scaling.reporting import figure_files, terminal
 from mnist_scaling.reporting.pages import answer_page
+from mnist_scaling.reporting.parts import Sentence, TextTable
 from mnist_scaling.study import layout
 from mnist_scaling.study.files import write_atomically, write_json
 from mnist_scaling.tuning.sweep.forecast import Preview, preview
@@ -40,13 +43,13 @@ def main(cfg: DictConfig) -> None:
         if config.question is None:
             show_list(conf, config.scale)
             return
-        name, question = catalogue.find(config.question, conf)
+        name, question = find_question(config.question, conf)
         ask(config, conf, name, question)
 
 
 def ask(config: AskConfig, conf: Path, name: str, question: Question) -> None:
     """Run what is missing, measure, write page, JSON and figure, and print the sentence."""
-    parts = {part: catalogue.find(part, conf)[1] for part in question.parts} or {name: question}
+    parts = {part: find_question(part, conf)[1] for part in question.parts} or {name: question}
     if question.parts and config.without:
         raise InputError(
             f"`without` must name studies of the question, but {name} has parts: ask them one by one, such as "
@@ -139,26 +142,30 @@ def show_list(conf: Path, scale: str) -> None:
         except Exception as error:  # one question's fault must not hide the others
             raise InputError(cli.explain(error, "train") or f"{type(error).__name__}: {error}") from None
 
-    rows = []
-    for name in catalogue.names(conf):
-        asked = ""
+    rows: list[list[Any]] = []
+    for name in question_names(conf):
+        bold, asked = Markup("<b>{}</b>").format(name), ""
         try:
-            _, question = catalogue.find(name, conf)
-            parts = [catalogue.find(part, conf)[1] for part in question.parts] or [question]
+            _, question = find_question(name, conf)
+            parts = [find_question(part, conf)[1] for part in question.parts] or [question]
             asked = question.question
             studies = {study_name(k, scale): sweep(k, s, scale) for q in parts for k, s in q.studies.items()}
             previews = [foreseen(*overrides) for overrides in studies.values()]
         except InputError as error:
-            rows.append(question_list.Row(name, asked, 0, None, f"refused: {error}"))
+            rows.append([bold, asked, None, None, f"refused: {error}"])
             continue
         cells, finished = sum(p.cells for p in previews), sum(p.finished for p in previews)
+        minutes = sum(p.seconds for p in previews) / 60
         state = "not begun" if not any(p.runs for p in previews) else f"{finished} of {cells} cells"
         if (without := answered_without(name, scale)) is not None:
             state = f"answered without {', '.join(without)}" if without else "answered"
         elif finished == cells:
             state = "all cells; not yet asked"
-        rows.append(question_list.Row(name, asked, cells, sum(p.seconds for p in previews) / 60, state))
-    terminal.show(question_list.listed(rows, scale))
+        rows.append([bold, asked, cells or None, f"{minutes:.1f}" if minutes < 10 else f"{minutes:.0f}", state])
+    title = f"Questions at scale={scale}: minutes as predicted for this machine, shared studies counted in each"
+    head = ["question", "asks", "cells", "minutes", "state"]
+    command = f"Answer one with: python -m mnist_scaling.ask question=NAME scale={scale}"
+    terminal.show([TextTable(head, rows, title=title, right=(2, 3)), Sentence(command, apart=True)])
 
 
 if __name__ == "__main__":

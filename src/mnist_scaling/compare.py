@@ -17,11 +17,10 @@ from mnist_scaling.config import build
 from mnist_scaling.config.compare_schema import CompareConfig
 from mnist_scaling.fitting.comparing import compare
 from mnist_scaling.reporting import terminal
-from mnist_scaling.reporting.documents.comparison_json import Pair
+from mnist_scaling.reporting.documents.comparison_json import Pair, comparison_record, of_pairs
 from mnist_scaling.reporting.documents.json_form import plain
 from mnist_scaling.reporting.pages import comparison_page
-from mnist_scaling.reporting.recording.comparison_record import comparison_record, of_pairs
-from mnist_scaling.reporting.words.comparison_tables import comparison_summary
+from mnist_scaling.reporting.words.conclusion import comparison_summary, concluded
 from mnist_scaling.study.files import write_atomically
 from mnist_scaling.study.layout import COMPARISON, COMPARISON_PAGE
 
@@ -51,7 +50,8 @@ def run(config: CompareConfig, overrides: Sequence[str] = ()) -> Pair:
     records = []
     for a, b in pairs:
         measured = compare(a.arm, b.arm, config.options())
-        records.append(comparison_record(measured, [a.record(folder), b.record(folder)], flags_of(a, b, config)))
+        record = comparison_record(measured, [a.record(folder), b.record(folder)], flags_of(a, b, config))
+        records.append(concluded(record))
     command = shlex.join(["python", "-m", "mnist_scaling.compare", *overrides]) if overrides else ""
     found = replace(of_pairs(records), config=asdict(config), command=command)
     write_atomically(folder / COMPARISON, json.dumps(plain(found), indent=1, allow_nan=False) + "\n")

@@ -16,8 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from mnist_scaling import cli
-from mnist_scaling.arms.from_runs import cell_trials, tuned_cells, with_curves
-from mnist_scaling.arms.reading import Source, read
+from mnist_scaling.arms.reading import Source, cell_trials, read, tuned_cells, with_curves
 from mnist_scaling.config import build
 from mnist_scaling.config.fit_schema import CoverageConfig, FitConfig
 from mnist_scaling.errors import InputError
@@ -25,12 +24,16 @@ from mnist_scaling.fitting.analysis import Result, analyse
 from mnist_scaling.fitting.coverage import coverage_of
 from mnist_scaling.fitting.sensitivity import sensitivity
 from mnist_scaling.reporting import terminal
+from mnist_scaling.reporting.documents.fit_record import coverage_record, fit_record, not_fitted, of_arms
 from mnist_scaling.reporting.documents.fits_json import CoverageRecord, Fits, LeftOut
 from mnist_scaling.reporting.documents.json_form import plain
-from mnist_scaling.reporting.documents.tuning_records import SettingsRecord, TuningRecord
-from mnist_scaling.reporting.recording.fit_record import coverage_record, fit_record, not_fitted, of_arms
-from mnist_scaling.reporting.recording.settings_record import settings_laws_record, tuning_change_record
-from mnist_scaling.reporting.words.fit_summary import fit_summary
+from mnist_scaling.reporting.documents.tuning_records import (
+    SettingsRecord,
+    TuningRecord,
+    settings_laws_record,
+    tuning_change_record,
+)
+from mnist_scaling.reporting.words.fit_sentences import fit_summary
 from mnist_scaling.settings.optimal_settings import SettingsOptions, optimal_settings
 from mnist_scaling.settings.tuning_change import tuning_change
 from mnist_scaling.study import missing
@@ -46,7 +49,9 @@ LARGER = 4.0
 def _tuning_change(source: Source, arm: ArmRows, level: float) -> TuningRecord:
     """What tuning changed in one arm of a study."""
     cells, setting, why = tuned_cells(source, arm)
-    found = None if why or cells is None else tuning_change(cells, level)
+    if cells is None:
+        return TuningRecord(why, setting)
+    found = None if why else tuning_change(cells, level)
     return tuning_change_record(cells, arm.frame.index.to_numpy(), found, setting, why)
 
 
@@ -54,7 +59,7 @@ def _settings_laws(source: Source, arm: ArmRows, config: FitConfig) -> SettingsR
     """How the best settings of one arm of a study move with its sizes."""
     tried, keys, why = cell_trials(source, arm)
     if why:
-        return settings_laws_record(None, why=why)
+        return SettingsRecord(why)
     options = SettingsOptions(
         draws=min(config.bootstrap.draws, SettingsOptions.draws), level=config.bootstrap.level, seed=config.seed
     )

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from mnist_scaling import cli
-from mnist_scaling.asking import catalogue
+from mnist_scaling.asking.question import find_question, question_names
 from mnist_scaling.fitting.uncertainty.least_squares import exponents
 
 ROOT = Path(__file__).parents[2]
@@ -28,10 +28,10 @@ def numbers(text: str) -> list[float]:
     return [float(n) for n in re.findall(r"-?\d+(?:\.\d+)?", text.replace("−", "-"))]
 
 
-@pytest.mark.parametrize("name", catalogue.names(CONF))
+@pytest.mark.parametrize("name", question_names(CONF))
 def test_a_row_is_what_its_kept_tables_give(name: str) -> None:
     """Words as they stand, numbers to the last digits that another processor may round otherwise."""
-    title = catalogue.find(name, CONF)[1].title
+    title = find_question(name, CONF)[1].title
     said = next(part for part in PAGE.split("\n## ") if part.startswith(f"{title}\n")).strip()
     computed = QUESTIONS.entry(name, CONF).strip().removeprefix("## ")
     assert re.sub(r"[−-]?\d+(\.\d+)?", "#", said) == re.sub(r"[−-]?\d+(\.\d+)?", "#", computed)
@@ -52,11 +52,11 @@ def test_the_exponents_of_one_row_by_least_squares_alone() -> None:
 
 
 def test_every_kept_figure_and_table_is_used() -> None:
-    used = {f"images/questions/{name}.png" for name in catalogue.names(CONF)}
+    used = {f"images/questions/{name}.png" for name in question_names(CONF)}
     figures = {f"images/questions/{path.name}" for path in QUESTIONS.FIGURES.glob("*")}
     assert figures <= used
     assert figures == set(re.findall(r"\((images/questions/\w+\.png)\)", PAGE))
     studies = {
-        p.parent.name for n in catalogue.names(CONF) for p in QUESTIONS.kept_tables(QUESTIONS.find(n, CONF)).values()
+        p.parent.name for n in question_names(CONF) for p in QUESTIONS.kept_tables(QUESTIONS.find(n, CONF)).values()
     }
     assert {path.name for path in QUESTIONS.KEPT.iterdir()} <= studies

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from mnist_scaling import cli
-from mnist_scaling.asking import catalogue, measures
-from mnist_scaling.asking.question import leave_out, order_of, read
+from mnist_scaling.asking import measures
+from mnist_scaling.asking.question import find_question, leave_out, order_of, question_names, read
 from mnist_scaling.asking.study_arms import study_name, sweep
 from mnist_scaling.config.question_schema import Question
 from mnist_scaling.errors import InputError
@@ -17,7 +17,7 @@ from mnist_scaling.tuning.sweep.forecast import preview
 from mnist_scaling.tuning.task import tunes
 
 CONF = Path(cli.conf_dir())
-NAMES = catalogue.names(CONF)
+NAMES = question_names(CONF)
 
 GOOD = """
 title: A title
@@ -73,12 +73,12 @@ def test_a_bad_measure_is_one_sentence(spec: dict[str, str], sentence: str) -> N
 
 def test_the_nearest_name_is_said() -> None:
     with pytest.raises(InputError, match=r"got 'dropuot': did you mean `dropout`\?"):
-        catalogue.find("dropuot", CONF)
+        find_question("dropuot", CONF)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_committed_question_names_known_parts_and_measures(name: str) -> None:
-    _, asked = catalogue.find(name, CONF)
+    _, asked = find_question(name, CONF)
     assert asked.question.endswith("?")
     assert (
         f"#   python -m mnist_scaling.ask question={name} scale=quick\n" in (CONF / f"question/{name}.yaml").read_text()
@@ -92,7 +92,7 @@ def test_questions_that_share_a_study_agree_on_it() -> None:
     """Otherwise the second one would be refused, because the folder holds another study."""
     seen: dict[str, object] = {}
     for name in NAMES:
-        for key, spec in catalogue.find(name, CONF)[1].studies.items():
+        for key, spec in find_question(name, CONF)[1].studies.items():
             assert seen.setdefault(key, spec) == spec, f"{name} has another study {key}"
 
 
@@ -101,7 +101,7 @@ def task(cfg: object) -> None:
     """What a preview takes the task from."""
 
 
-STUDIES = {key: spec for name in NAMES for key, spec in catalogue.find(name, CONF)[1].studies.items()}
+STUDIES = {key: spec for name in NAMES for key, spec in find_question(name, CONF)[1].studies.items()}
 
 
 @pytest.mark.parametrize("scale", ["smoke", "quick"])
@@ -124,7 +124,7 @@ def test_a_study_runs_after_those_that_it_needs(tmp_path: Path) -> None:
     needs = "{a: {experiment: smoke, needs: [b]}, b: {experiment: smoke, needs: [mine]}, mine: {experiment: smoke}}"
     text = GOOD.replace("{mine: {experiment: smoke}}", needs)
     assert order_of(question(tmp_path, text)) == ["mine", "b", "a"]
-    order = order_of(catalogue.find("transfer", CONF)[1])
+    order = order_of(find_question("transfer", CONF)[1])
     assert order.index("source") < order.index("tuned_on")
     with pytest.raises(InputError, match="b needs mine needs b: drop one of these `needs`"):
         question(tmp_path, text.replace("mine: {experiment: smoke}}", "mine: {experiment: smoke, needs: [b]}}"))
@@ -132,7 +132,7 @@ def test_a_study_runs_after_those_that_it_needs(tmp_path: Path) -> None:
 
 def test_what_is_left_out_is_not_spoken_of() -> None:
     """Of data sets, one that can't be had; each sentence, arm and interval about it goes, and all others stay."""
-    whole = catalogue.find("datasets", CONF)[1]
+    whole = find_question("datasets", CONF)[1]
     left = leave_out(whole, ["kmnist"])
     assert set(left.studies) == {"width_x_data", "fashion"}
     assert set(left.arms) == {"mnist", "fashion"}
@@ -152,5 +152,5 @@ def test_what_is_left_out_is_not_spoken_of() -> None:
 )
 def test_what_can_not_be_left_out(name: str, without: str, sentence: str) -> None:
     with pytest.raises(InputError) as caught:
-        leave_out(catalogue.find(name, CONF)[1], [without])
+        leave_out(find_question(name, CONF)[1], [without])
     assert sentence in str(caught.value)

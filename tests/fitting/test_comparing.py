@@ -25,7 +25,7 @@ from mnist_scaling.fitting.comparing.surface import fit_surfaces
 from mnist_scaling.fitting.laws import get_law
 from mnist_scaling.fitting.rows import make_table
 from mnist_scaling.fitting.uncertainty.interval import Interval
-from mnist_scaling.reporting.recording.comparison_record import comparison_record
+from mnist_scaling.reporting.documents.comparison_json import comparison_record
 from mnist_scaling.reporting.words.conclusion import sentence, shared_sentence
 
 QUICK = ComparisonOptions(draws=300, exponents=False)

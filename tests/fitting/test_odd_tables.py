@@ -10,8 +10,8 @@ import pytest
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting import Options, Settings, analyse, make_table
 from mnist_scaling.fitting.sensitivity import sensitivity
+from mnist_scaling.reporting.documents.fit_record import fit_record
 from mnist_scaling.reporting.documents.json_form import plain
-from mnist_scaling.reporting.recording.fit_record import fit_record
 
 LOSSES = {
     "constant": lambda n, rng: np.full(len(n), 2.0),

@@ -19,10 +19,9 @@ from scipy.stats import t as student
 
 from mnist_scaling.reporting import terminal
 from mnist_scaling.reporting.documents.json_form import plain, read
-from mnist_scaling.reporting.documents.tuning_records import SettingsRecord, known_settings_laws
-from mnist_scaling.reporting.recording.settings_record import settings_laws_record
+from mnist_scaling.reporting.documents.tuning_records import SettingsRecord, known_settings_laws, settings_laws_record
 from mnist_scaling.reporting.text import three_digits
-from mnist_scaling.reporting.words.fit_summary import settings_summary
+from mnist_scaling.reporting.words.fit_sentences import settings_summary
 from mnist_scaling.settings import setting_laws, vertices
 from mnist_scaling.settings.optimal_settings import SettingsOptions, optimal_settings
 from mnist_scaling.settings.setting_laws import Observed, TunedKey, predict, prior, share_of_range
@@ -300,7 +299,6 @@ def test_the_record_gives_the_same_predictions() -> None:
     predicted = f"the laws predict learning rate {three_digits(lr.value)} [{numbers}] and dropout"
     assert f"For a new cell with N = 50k and D = 100k {predicted}" in " ".join(text.getvalue().split())
     assert share_of_range(lr, found.keys[0]) == pytest.approx(np.log(lr.high / lr.low) / np.log(1e3))
-    assert settings_laws_record(None, why="Nothing was tuned.").status == "Nothing was tuned."
 
 
 def test_the_seed_decides_the_intervals_and_nothing_else() -> None:

@@ -16,12 +16,19 @@ import pandas as pd
 
 from mnist_scaling import fit
 from mnist_scaling.config import fit_schema
+from mnist_scaling.reporting.documents.loading import Study, load_arms
 from mnist_scaling.study import layout, vocabulary
 from mnist_scaling.study.tables import trials_and_cells
 from mnist_scaling.study.vocabulary import CONTROL, SAMPLER, TRANSFER
 
 N_PER_WIDTH, FULL = 100, 40_000
 UNTUNED = {"lr": 3e-3, "batch_size": 32}
+
+
+def load(folder: Path) -> Study:
+    """A fitted study or table of one arm."""
+    (arm,) = load_arms(folder)
+    return arm
 
 
 def refit(folder: Path, draws: int = 40, **config: Any) -> None:
@@ -65,6 +72,7 @@ class Builder:
         trials_and_cells.write_table(trials, folder / layout.TRIALS)
         trials_and_cells.write_table(cells, folder / layout.CELLS)
         study = {"name": folder.name, "axes": list(self.axes), "tuned": tuned}
+        study |= {"command": "python -m mnist_scaling.train -m …", "versions": {"python": "3.12.1"}}
         (folder / "study.json").write_text(json.dumps(study), encoding="utf-8")
         return folder
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mnist_scaling.reporting.documents.loading import Study, load
-from mnist_scaling.reporting.prepare import Missing
-from mnist_scaling.reporting.prepare.accuracy import accuracy
-from tests.reporting.builder import Builder
+from mnist_scaling.reporting.documents.loading import Study
+from mnist_scaling.reporting.figures.accuracy import accuracy
+from mnist_scaling.reporting.parts import Missing
+from tests.reporting.builder import Builder, load
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting import figure_files
 from mnist_scaling.reporting.figures import answer, style
-from mnist_scaling.reporting.prepare.answer import ARM, answer_figure
+from mnist_scaling.reporting.figures.answer import ARM, answer_figure, draw_answer
 
 SIZES = [2500 * 1.3**k for k in range(16)]
 
@@ -25,19 +25,19 @@ def rows(se: float) -> pd.DataFrame:
 
 def test_error_bars_end_inside_the_axes() -> None:
     data = answer_figure(rows(0.5), {"x": "n_seen", "y": "loss", "colour": "n_params"}, {})
-    low, high = answer.draw(data).axes[0].get_ylim()
+    low, high = draw_answer(data).axes[0].get_ylim()
     every = pd.concat([line.points for line in data.panels[""]])
     assert low < (every["y"] - every["se"]).min()
     assert high > (every["y"] + every["se"]).max()
     # A bar that would end below zero has no lower end on this axis; the point itself still lies inside.
-    wide = answer.draw(answer_figure(rows(2.0), {"x": "n_seen", "y": "loss", "colour": "n_params"}, {}))
+    wide = draw_answer(answer_figure(rows(2.0), {"x": "n_seen", "y": "loss", "colour": "n_params"}, {}))
     assert 0 < wide.axes[0].get_ylim()[0] < every["y"].min()
 
 
 @pytest.mark.parametrize("intervals", [{}, {"a_alpha": ("one: exponent", Interval(0.2, 0.1, 0.3))}])
 def test_a_key_of_many_sizes_fits_the_figure(intervals: dict[str, tuple[str, Interval]]) -> None:
     with style.theme():
-        figure = answer.draw(answer_figure(rows(0.1), {"x": "n_seen", "y": "loss", "colour": "n_params"}, intervals))
+        figure = draw_answer(answer_figure(rows(0.1), {"x": "n_seen", "y": "loss", "colour": "n_params"}, intervals))
         figure.canvas.draw()
     (legend,) = figure.legends
     texts = [text.get_text() for text in legend.get_texts()]
@@ -54,7 +54,7 @@ def test_no_words_are_cut_at_the_resolution_of_the_documentation() -> None:
     names = [f"a rather long name of an arm {k}: exponent of the loss in N" for k in range(4)]
     intervals = {name: (name, Interval(-0.2, -0.3, -0.1)) for name in names}
     with style.theme():
-        figure = answer.draw(answer_figure(rows(0.1), {"x": "n_seen", "y": "loss", "colour": "n_params"}, intervals))
+        figure = draw_answer(answer_figure(rows(0.1), {"x": "n_seen", "y": "loss", "colour": "n_params"}, intervals))
         figure_files.as_svg(figure)
         figure.set_layout_engine("none")
         figure.dpi = 80
@@ -81,7 +81,7 @@ def test_tick_labels_do_not_overlap(panels: int) -> None:
     many = pd.concat([grid.assign(**{ARM: f"arm {k}"}) for k in range(panels)])
     spec = {"x": "flops", "y": "loss", "colour": "n_params", "panel": ARM}
     with style.theme():
-        figure = answer.draw(answer_figure(many, spec, {}))
+        figure = draw_answer(answer_figure(many, spec, {}))
         figure.canvas.draw()
     for axes in figure.axes[:panels]:
         boxes = [label.get_window_extent() for label in axes.get_xticklabels() if label.get_text()]

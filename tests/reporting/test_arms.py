@@ -18,8 +18,7 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.report import ReportConfig
 from mnist_scaling.reporting.documents.fits_json import SCHEMA
 from mnist_scaling.reporting.documents.loading import load_arms
-from mnist_scaling.reporting.figures import FIGURES
-from mnist_scaling.reporting.prepare import losses, tuning
+from mnist_scaling.reporting.figures import FIGURES, losses, tuning
 from tests.reporting.builder import Builder, power_law, refit
 
 AXES = {"optimizer": ("adam", "sgd"), "data_fraction": (0.125, 0.25, 0.5, 1.0), "width": (4, 8, 16, 32)}

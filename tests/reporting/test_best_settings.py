@@ -11,16 +11,15 @@ import numpy as np
 import pytest
 
 from mnist_scaling.reporting.documents.json_form import plain, read
-from mnist_scaling.reporting.documents.loading import Study, load
-from mnist_scaling.reporting.documents.tuning_records import SettingsRecord
-from mnist_scaling.reporting.figures.best_settings import draw_best_settings
-from mnist_scaling.reporting.prepare import Missing
-from mnist_scaling.reporting.prepare.best_settings import BestSettings, best_settings
-from mnist_scaling.reporting.recording.settings_record import settings_laws_record
+from mnist_scaling.reporting.documents.loading import Study
+from mnist_scaling.reporting.documents.tuning_records import SettingsRecord, settings_laws_record
+from mnist_scaling.reporting.figures.best_settings import BestSettings, best_settings, draw_best_settings
+from mnist_scaling.reporting.parts import Missing
 from mnist_scaling.settings.optimal_settings import SettingsLaws, SettingsOptions, optimal_settings
 from mnist_scaling.settings.setting_laws import prior
 from mnist_scaling.settings.vertices import CellTrials
 from tests.fitting.test_optimal_settings import KEYS, cells
+from tests.reporting.builder import load
 
 AT = {"N": 4e4, "D": 16e3}
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from mnist_scaling.reporting.documents.loading import load
+from mnist_scaling.reporting.documents.tuning_records import settings_laws_record
 from mnist_scaling.reporting.pages import report_page
-from mnist_scaling.reporting.recording.settings_record import settings_laws_record
-from mnist_scaling.reporting.words.tuning_tables import settings_table
+from mnist_scaling.reporting.words.fit_tables import settings_table
 from mnist_scaling.settings.optimal_settings import SettingsOptions, optimal_settings
 from tests.fitting.test_optimal_settings import KEYS, cells
+from tests.reporting.builder import load
 
 
 def test_the_page_has_every_law_and_every_refusal(grid: Path) -> None:

@@ -6,8 +6,7 @@ import pytest
 
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting import text
-from mnist_scaling.reporting.markup import formula, power
-from mnist_scaling.reporting.text import NB
+from mnist_scaling.reporting.text import NB, formula, power
 
 
 @pytest.mark.parametrize(

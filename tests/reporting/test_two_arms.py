@@ -6,7 +6,7 @@ from typing import Any
 
 from mnist_scaling.reporting.documents.comparison_json import Pair
 from mnist_scaling.reporting.documents.json_form import read
-from mnist_scaling.reporting.prepare import two_arms
+from mnist_scaling.reporting.figures import two_arms
 
 
 def entry(parameter: str, width: float, **more: str) -> dict[str, Any]:

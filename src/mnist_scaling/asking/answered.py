@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_scaling.asking import measures
-from mnist_scaling.asking.measures.base import Found
+from mnist_scaling.asking.measures import Found
 from mnist_scaling.asking.question import SLOT, leave_out
 from mnist_scaling.asking.study_arms import (
     StudyArm,
@@ -56,11 +56,7 @@ class Answer:
 
 
 def answer(
-    name: str,
-    question: Question,
-    scale: str,
-    tables: Mapping[str, Path],
-    without: Collection[str] = (),
+    name: str, question: Question, scale: str, tables: Mapping[str, Path], without: Collection[str] = ()
 ) -> Answer:
     """Measure a question's arms and fill its sentence.
 

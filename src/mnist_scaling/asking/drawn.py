@@ -12,9 +12,8 @@ from mnist_scaling.asking.question import arms_of
 from mnist_scaling.asking.study_arms import LOSS
 from mnist_scaling.errors import InputError
 from mnist_scaling.reporting import figure_files
-from mnist_scaling.reporting.figures import answer as draw_answer
 from mnist_scaling.reporting.figures import style
-from mnist_scaling.reporting.prepare.answer import ARM, AnswerFigure, answer_figure, axis
+from mnist_scaling.reporting.figures.answer import ARM, AnswerFigure, answer_figure, axis, draw_answer
 
 FORMATS, DPI = ("png", "svg"), 200
 """Files of an answer's figure."""
@@ -38,12 +37,11 @@ def figure_of(found: Answer) -> AnswerFigure:
             )
     drawn = {slot: (numbers[slot].meaning, numbers[slot].interval) for slot in spec.intervals}
     losses = dict.fromkeys(axis(arm.loss) for arm in arms_of(found.question).values())
-    keys = {key: getattr(spec, key) for key in ("x", "y", "colour", "panel", "lines")}
-    return answer_figure(rows, keys, drawn, " or ".join(losses) if spec.y == LOSS and len(losses) == 2 else "")
+    return answer_figure(rows, vars(spec), drawn, " or ".join(losses) if spec.y == LOSS and len(losses) == 2 else "")
 
 
 def draw(data: AnswerFigure, folder: Path, file: str, formats: Sequence[str] = FORMATS, dpi: int = DPI) -> str:
     """Draw an answer's figure into files of these formats; its SVG."""
     with style.theme():
-        figure = draw_answer.draw(data)
+        figure = draw_answer(data)
     return figure_files.save(figure, folder, file, formats, dpi)

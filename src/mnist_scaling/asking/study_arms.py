@@ -21,7 +21,7 @@ from mnist_scaling.study.tables.conditions import rows_where
 from mnist_scaling.study.tables.fitted_rows import STANDARD_ERROR
 from mnist_scaling.study.tables.trials_and_cells import read_table
 
-ARM, LOSS, LOSS_SE = "arm", "loss", "loss_se"
+LOSS, LOSS_SE = "loss", "loss_se"
 """Columns that an arm's rows have beside those of cells.csv."""
 
 
@@ -90,10 +90,8 @@ def rows_in_no_arm(question: Question, tables: Mapping[str, Path]) -> list[str]:
         specs = [spec for spec in arms_of(question).values() if spec.study == key]
         n = int((~np.any([_kept(spec, frame) for spec in specs], axis=0)).sum()) if specs else 0
         if n:
-            verb = "is" if n == 1 else "are"
             kept = " or ".join(dict.fromkeys(spec.where for spec in specs if spec.where))
-            head = f"{n} of the {len(frame)} cells of {key} {verb} left out"
-            notes.append(f"{head}: the question takes those where {kept}.")
+            notes.append(f"{_cells(n, frame, key)} left out: the question takes those where {kept}.")
     return notes
 
 
@@ -106,16 +104,20 @@ def flagged_rows(tables: Mapping[str, Path]) -> list[str]:
         for code, n in Counter(code for text in column for code in text.split(";")).items():
             found = kind(code)
             if found.severity != INFO:
-                shown = f"{n} of the {len(frame)} cells of {key} {'is' if n == 1 else 'are'} flagged {code}"
-                notes.append(f"{shown}: {found.seen_when}." if found.seen_when else f"{shown}.")
+                seen = f": {found.seen_when}" if found.seen_when else ""
+                notes.append(f"{_cells(n, frame, key)} flagged {code}{seen}.")
     return notes
+
+
+def _cells(n: int, frame: pd.DataFrame, study: str) -> str:
+    return f"{n} of the {len(frame)} cells of {study} {'is' if n == 1 else 'are'}"
 
 
 def _kept(spec: ArmSpec, frame: pd.DataFrame) -> np.ndarray:
     """Whether an arm's `where` keeps each row."""
     if not spec.where:
         return np.ones(len(frame), bool)
-    return np.asarray(rows_where(spec.where, {str(c): frame[c].to_numpy() for c in frame.columns}), bool)
+    return np.asarray(rows_where(spec.where, {str(c): frame[c].to_numpy() for c in frame}), bool)
 
 
 def tables_of(question: Question, scale: str) -> dict[str, Path]:

@@ -1,1 +1,1 @@
-"""Study to figures and a page: `study` reads, `prepare` computes, `figures` draws, `html` writes."""
+"""Studies and fits to figures, terminal and pages: `documents` reads and writes, `figures` draws, `words` says."""

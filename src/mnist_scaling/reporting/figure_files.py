@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from mnist_scaling.reporting import figures
 from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.figures import Plot, style
-from mnist_scaling.reporting.prepare import Missing
+from mnist_scaling.reporting.parts import Missing
 
 FORMATS = ("png", "svg", "pdf")
 
@@ -48,18 +48,23 @@ def make_all(
     plots : sequence of Plot
     """
     folder.mkdir(parents=True, exist_ok=True)
-    shown = []
+    found = []
     for plot in plots:
-        data = figures.prepare(plot, study)
+        data, svg = figures.prepare(plot, study), None
         if isinstance(data, Missing):
             for suffix in FORMATS:
                 (folder / f"{plot.name}.{suffix}").unlink(missing_ok=True)
-            shown.append(Shown(plot, None, data.reason, data))
-            continue
-        figure = figures.draw(plot, data)
-        text = save(figure, folder, plot.name, formats, dpi)
-        shown.append(Shown(plot, inline(text, plot.name, plot.title), getattr(data, "note", ""), data))
-    return shown
+        else:
+            svg = save(figures.draw(plot, data), folder, plot.name, formats, dpi)
+        found.append(shown(plot, data, svg))
+    return found
+
+
+def shown(plot: Plot, data: Any, svg: str | None) -> Shown:
+    """A figure as a page has it, from its data and the text of its SVG file; None where it could not be drawn."""
+    if svg is None:
+        return Shown(plot, None, data.reason, data)
+    return Shown(plot, inline(svg, plot.name, plot.title), getattr(data, "note", ""), data)
 
 
 def save(figure: Figure, folder: Path, name: str, formats: Sequence[str], dpi: int) -> str:

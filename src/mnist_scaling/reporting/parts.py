@@ -17,6 +17,13 @@ NORMAL, STRONG, QUIET, WARNING, ERROR, INFO, GOOD = "", "strong", "quiet", "warn
 
 
 @dataclass(frozen=True)
+class Missing:
+    """Why a figure can't be drawn, as a sentence for the reader."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
 class Sentence:
     """One or more sentences in one tone."""
 

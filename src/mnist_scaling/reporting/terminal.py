@@ -13,21 +13,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from mnist_scaling.reporting import parts as tone
 from mnist_scaling.reporting.documents.tuning_records import OK
-from mnist_scaling.reporting.parts import (
-    ERROR,
-    GOOD,
-    INFO,
-    QUIET,
-    STRONG,
-    WARNING,
-    Part,
-    Sentence,
-    TextTable,
-    cell_text,
-)
+from mnist_scaling.reporting.parts import Part, Sentence, TextTable, cell_text
 
-STYLES = {ERROR: "bold red", WARNING: "yellow", INFO: "cyan", GOOD: "green", QUIET: "dim", STRONG: "bold"}
+STYLES = {
+    tone.ERROR: "bold red", tone.WARNING: "yellow", tone.INFO: "cyan", tone.GOOD: "green", tone.QUIET: "dim",
+    tone.STRONG: "bold",
+}  # fmt: skip
 
 UNLIMITED = 100_000
 """Columns of what is no terminal: a pipe, a file, the log of a CI."""
@@ -66,7 +59,7 @@ def show(parts: Iterable[Part], console: Console | None = None) -> None:
         if part.aside is not None:
             for name, prose in ((row[0], row[part.aside]) for row in part.rows):
                 if prose not in ("", OK):
-                    console.print(words(name) + ": " + words(prose), style=STYLES[QUIET])
+                    console.print(words(name) + ": " + words(prose), style=STYLES[tone.QUIET])
 
 
 def make_console() -> Console:

@@ -1,9 +1,12 @@
-"""Numbers as people read them: the one place where a number, or one with its interval, becomes text."""
+"""Numbers as people read them: the one place where a number, one with its interval, or a formula becomes text."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
+
+from markupsafe import Markup, escape
 
 from mnist_scaling.fitting.uncertainty.interval import Interval
 
@@ -15,6 +18,12 @@ DASH = "—"
 
 LARGE = 10
 """From here on an estimate is no exponent: all its numbers have three digits, in place of three decimals."""
+
+
+EXPONENT_OF = {"N": "α", "D": "β"}
+"""What the exponents of the loss in each size are called."""
+
+GREEK = {"alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ"}
 
 
 def estimate(found: Interval, show: Callable[[float], str] | None = None, gap: str = NB) -> str:
@@ -136,9 +145,10 @@ def plural(how_many: int, word: str) -> str:
     return f"{how_many:,} {word}"
 
 
-def listing(words: list[str]) -> str:
-    """a, b and c."""
-    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+def listing(words: Sequence[str]) -> str:
+    """a, b and c; as `Markup` where the words are."""
+    kind: type[str] = type(words[0]) if words else str
+    return kind(" and ").join(filter(None, [kind(", ").join(words[:-1]), *words[-1:]]))
 
 
 def duration(seconds: float) -> str:
@@ -149,3 +159,31 @@ def duration(seconds: float) -> str:
         if seconds >= 1.5 * size:
             return f"{seconds / size:.1f} {word}"
     return f"{seconds:.0f} s"
+
+
+def power(symbol: str, exponent: Interval, bare: bool = False) -> Markup:
+    """N<sup>−0.28</sup> [−0.32, −0.24]."""
+    raised = Markup("{}<sup>{}</sup>").format(symbol, _two_digits(exponent.value))
+    interval = "" if bare else bracket(exponent, _two_digits)
+    return Markup("{}{}{}").format(raised, NB, interval) if interval else raised
+
+
+def _two_digits(value: float) -> str:
+    return number(value, 2)
+
+
+def symbol(name: str) -> Markup:
+    """alpha_N as α with an index."""
+    head, _, index = name.partition("_")
+    return Markup("{}<sub>{}</sub>" if index else "{}").format(GREEK.get(head, head), index)
+
+
+def formula(text: str) -> Markup:
+    """E + A / N^alpha with Greek letters and raised exponents."""
+    safe = str(escape(text)).replace("*", "·").replace(" - ", " − ")
+    safe = re.sub(
+        rf"\b({'|'.join(GREEK)})(?:_(\w))?\b", lambda m: GREEK[m[1]] + (f"<sub>{m[2]}</sub>" if m[2] else ""), safe
+    )
+    safe = re.sub(r"\b([ND])([cC])\b", r"\1<sub>\2</sub>", safe)
+    raised = re.sub(r"\^\(([^()]*)\)", r"<sup>\1</sup>", safe)
+    return Markup(re.sub(r"\^(-?[\wαβγδ]+(?:<sub>\w</sub>)?)", r"<sup>\1</sup>", raised).replace("<sup>-", "<sup>−"))

@@ -1,17 +1,29 @@
-"""Kinds of measures, one a file, found by folder: `kind: difference` in a question is difference.py's `KIND`."""
+"""Kinds of measures, one a file, found by folder: `kind: difference` in a question is difference.py's `KIND`.
+
+Here is what all of them are: keys, a function of arms, and the numbers that fill a sentence's slots.
+"""
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from mnist_scaling.asking.measures.base import Found, MeasureKind
-from mnist_scaling.asking.study_arms import StudyArm
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import stdtrit
+
+from mnist_scaling.asking.study_arms import LOSS, LOSS_SE, StudyArm
 from mnist_scaling.config import typed
 from mnist_scaling.errors import InputError, nearest
+from mnist_scaling.fitting.read import read_columns
+from mnist_scaling.fitting.rows import Table
+from mnist_scaling.fitting.uncertainty.interval import Interval
+from mnist_scaling.fitting.uncertainty.least_squares import LEVEL
+from mnist_scaling.study.columns import FITTED
 
 
 @cache
@@ -45,3 +57,142 @@ def measure(spec: Mapping[str, Any], arms: Mapping[str, StudyArm]) -> Found:
     """What one measure of a question finds in the question's arms."""
     kind, keys = keys_of(spec)
     return kind.measure(keys, arms)
+
+
+DRAWS, SEED = 1000, 0
+"""Draws of a measure's bootstrap, and the seed of its random numbers."""
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number of an answer."""
+
+    interval: Interval
+    meaning: str
+    """As the page's table says it."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a measure found."""
+
+    numbers: Mapping[str, Number] = field(default_factory=dict)
+    """By slot."""
+    words: Mapping[str, str] = field(default_factory=dict)
+    """Slots that are filled by words, such as a verdict."""
+    notes: tuple[str, ...] = ()
+    """What a reader must know, as sentences: cells that were left out, and why."""
+
+    def __or__(self, other: Found) -> Found:
+        return Found({**self.numbers, **other.numbers}, {**self.words, **other.words}, self.notes + other.notes)
+
+
+@dataclass(frozen=True)
+class MeasureKind:
+    """A kind of measure, as a module of this folder states it by `KIND`."""
+
+    keys: type
+    """A dataclass: the keys beside `kind`, with defaults."""
+    measure: Callable[[Any, Mapping[str, StudyArm]], Found]
+    """Keys and arms to what was found."""
+
+
+def arm(arms: Mapping[str, StudyArm], name: str, key: str) -> StudyArm:
+    """The arm that a key names.
+
+    Raises
+    ------
+    InputError
+        When there is none.
+    """
+    if name not in arms:
+        raise InputError(f"`{key}` of a measure must be one of the arms {', '.join(arms)}, but got {name!r}: mend it.")
+    return arms[name]
+
+
+def columns(arm: StudyArm, *names: str) -> list[np.ndarray]:
+    """Columns of an arm as numbers.
+
+    Raises
+    ------
+    InputError
+        When a column is not there.
+    """
+    for name in names:
+        if name not in arm.rows:
+            raise InputError(
+                f"A measure must name columns of cells.csv, but {name!r} is none of the arm {arm.name!r}: it has "
+                f"{', '.join(map(str, arm.rows.columns))}."
+            )
+    return [arm.rows[name].to_numpy(float) for name in names]
+
+
+def table(arm: StudyArm, names: Mapping[str, str] = {}) -> Table:
+    """An arm's rows as laws are fitted to them.
+
+    Parameters
+    ----------
+    arm : StudyArm
+    names : mapping
+        Columns of "N", "D", "C" or "U" that are not the usual ones.
+    """
+    wanted = {**FITTED, "loss": LOSS, "se": LOSS_SE, **names}
+    roles = {role: header if header in arm.rows else None for role, header in wanted.items()}
+    values = {str(c): arm.rows[c].astype(object).where(arm.rows[c].notna(), None).tolist() for c in arm.rows}
+    return read_columns(values, roles, None, f"the arm {arm.name}")[0]
+
+
+def mean(values: ArrayLike, level: float = LEVEL) -> Interval:
+    """The mean of independent values with Student's interval; without an interval below two values."""
+    found = np.asarray(values, float)
+    found = found[np.isfinite(found)]
+    if not len(found):
+        return Interval()
+    centre = float(found.mean())
+    if len(found) < 2:
+        return Interval(centre)
+    half = float(stdtrit(len(found) - 1, 0.5 + level / 2) * found.std(ddof=1) / np.sqrt(len(found)))
+    return Interval(centre, centre - half, centre + half)
+
+
+def mean_of_dependent(values: ArrayLike, slopes: ArrayLike, level: float = LEVEL) -> Interval:
+    """The mean of values that depend on common noise, with Student's interval.
+
+    values = m + J e, where e has one unknown variance: that follows from the scatter of the values about their mean,
+    with Satterthwaite's degrees of freedom. Values that move together scatter little, and err together.
+
+    Parameters
+    ----------
+    values : array, shape (n,)
+    slopes : array, shape (n, sources)
+        J: how far each value moves with each source of noise.
+    level : float
+    """
+    found, j = np.asarray(values, float), np.asarray(slopes, float)
+    if not len(found):
+        return Interval()
+    centre = float(found.mean())
+    about = j - j.mean(axis=0)
+    shared = about @ about.T
+    trace = float(np.trace(shared))
+    if len(found) < 2 or trace <= 0:
+        return Interval(centre)
+    freedom = trace**2 / float((shared**2).sum())
+    variance = float(((found - centre) ** 2).sum()) / trace * float((j.mean(axis=0) ** 2).sum())
+    half = float(stdtrit(freedom, 0.5 + level / 2) * np.sqrt(variance))
+    return Interval(centre, centre - half, centre + half)
+
+
+def exponential(interval: Interval) -> Interval:
+    """exp of a value and of both ends."""
+    return Interval(*(float(np.exp(x)) for x in (interval.value, interval.low, interval.high)))
+
+
+def quantiles(value: float, draws: ArrayLike, level: float = LEVEL) -> Interval:
+    """A value with the percentile interval of its draws; none where fewer than 70 % of them have the quantity."""
+    found = np.asarray(draws, float)
+    kept = found[np.isfinite(found)]
+    if len(kept) < 0.7 * len(found) or not np.isfinite(value):
+        return Interval(value)
+    low, high = np.quantile(kept, [0.5 - level / 2, 0.5 + level / 2])
+    return Interval(value, float(low), float(high))

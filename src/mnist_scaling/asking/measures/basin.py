@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtrit
 
-from mnist_scaling.asking.measures.base import Found, MeasureKind, Number, columns, exponential
+from mnist_scaling.asking.measures import Found, MeasureKind, Number, columns, exponential
 from mnist_scaling.asking.study_arms import LOSS, StudyArm
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.uncertainty.interval import Interval

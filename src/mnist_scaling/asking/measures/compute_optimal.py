@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mnist_scaling.asking.measures.base import Found, MeasureKind, Number, table
+from mnist_scaling.asking.measures import Found, MeasureKind, Number, table
 from mnist_scaling.asking.study_arms import StudyArm
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.analysis import analyse

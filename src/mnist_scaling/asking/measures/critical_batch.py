@@ -22,8 +22,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
-from mnist_scaling.asking.measures import base
-from mnist_scaling.asking.measures.base import Found, MeasureKind, Number, columns, exponential, mean, quantiles
+from mnist_scaling.asking.measures import DRAWS, SEED, Found, MeasureKind, Number, columns, exponential, mean, quantiles
 from mnist_scaling.asking.measures.batch_surface import Array, BatchSurface, fit_surface
 from mnist_scaling.asking.study_arms import LOSS, StudyArm
 from mnist_scaling.fitting.uncertainty.interval import Interval
@@ -83,7 +82,7 @@ def _to_a_loss(
 ) -> dict[str, Number]:
     """B_crit from the examples that each batch size takes to each target, with draws of the cells' noise."""
     batch, data, loss = logs
-    noise = surface.sigma * np.random.default_rng(base.SEED).standard_normal((base.DRAWS, len(loss)))
+    noise = surface.sigma * np.random.default_rng(SEED).standard_normal((DRAWS, len(loss)))
     noise *= stdtrit(surface.free, 0.975) / stdtrit(np.inf, 0.975)
     found = _critical(batch, data, loss[None], targets)[0]
     # How far draws about the surface are from its own B_crit: what the surface misses cancels.

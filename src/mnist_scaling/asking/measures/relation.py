@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mnist_scaling.asking.measures.base import Found, MeasureKind, Number, columns
+from mnist_scaling.asking.measures import Found, MeasureKind, Number, columns
 from mnist_scaling.asking.study_arms import LOSS, StudyArm
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.fitting.uncertainty.least_squares import exponents

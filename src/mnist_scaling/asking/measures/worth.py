@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mnist_scaling.asking.measures.base import Found, MeasureKind, Number, columns, exponential, mean_of_dependent
-from mnist_scaling.asking.measures.base import arm as arm_named
+from mnist_scaling.asking.measures import Found, MeasureKind, Number, columns, exponential, mean_of_dependent
+from mnist_scaling.asking.measures import arm as arm_named
 from mnist_scaling.asking.study_arms import LOSS, StudyArm
 from mnist_scaling.errors import InputError
 

@@ -179,7 +179,7 @@ class FlagRecord:
     severity: str
     message: str
     remedy: str = ""
-    cells: Sequence[Any] = ()
+    cells: Sequence[Mapping[str, Any]] = ()
     laws: Sequence[str] = ()
 
 
@@ -249,7 +249,7 @@ class Fits:
     @property
     def level(self) -> str:
         """Of the intervals, in per cent."""
-        return f"{100 * self.settings.get('bootstrap', {}).get('level', 0.95):g} %"
+        return f"{100 * self.settings['bootstrap']['level']:g} %"
 
 
 def read_fits(folder: Path) -> Fits:

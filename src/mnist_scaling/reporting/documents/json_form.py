@@ -11,11 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import cache
 from types import NoneType, UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
-
-T = TypeVar("T")
 
 OMITTED, INLINE = {"omitted": True}, {"inline": True}
 """Metadata of fields."""
@@ -43,7 +41,7 @@ def plain(value: Any) -> Any:
     return out
 
 
-def read(kind: type[T], value: Any) -> T:
+def read(kind: Any, value: Any) -> Any:
     """What `plain` made, as an object of `kind` again; keys that are absent take their defaults.
 
     Parameters
@@ -58,25 +56,21 @@ def read(kind: type[T], value: Any) -> T:
     TypeError
         Where an object or a list is something else, or a key without a default is absent.
     """
-    return _read(kind, value)
-
-
-def _read(kind: Any, value: Any) -> Any:
     origin, inner = get_origin(kind), get_args(kind)
     if kind is float:
         return math.nan if value is None else float(value)
     if origin in (Union, UnionType):
-        return None if value is None else _read(next(k for k in inner if k is not NoneType), value)
+        return None if value is None else read(next(k for k in inner if k is not NoneType), value)
     if isinstance(origin, type) and issubclass(origin, Mapping):
-        return {k: _read(inner[1], v) for k, v in _checked(value, dict).items()}
+        return {k: read(inner[1], v) for k, v in _checked(value, dict).items()}
     if isinstance(origin, type) and issubclass(origin, Sequence):
-        parts = [_read(inner[0], v) for v in _checked(value, list)]
+        parts = [read(inner[0], v) for v in _checked(value, list)]
         return tuple(parts) if origin is tuple else parts
     if not (isinstance(kind, type) and is_dataclass(kind)):
         return value
     given, hints = dict(_checked(value, dict)), _hints(kind)
-    own = {f.name: _read(hints[f.name], given.pop(f.name)) for f in fields(kind) if f.name in given}
-    inline = {f.name: _read(hints[f.name], given) for f in fields(kind) if f.metadata == INLINE}
+    own = {f.name: read(hints[f.name], given.pop(f.name)) for f in fields(kind) if f.name in given}
+    inline = {f.name: read(hints[f.name], given) for f in fields(kind) if f.metadata == INLINE}
     return kind(**own, **inline)
 
 

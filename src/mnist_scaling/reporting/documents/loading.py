@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,20 +53,18 @@ class Study:
     tuned: tuple[str, ...]
     fits: Fits
     """What was found in it, or in this arm."""
-    record: Mapping[str, Any] = field(default_factory=dict)
+    record: Mapping[str, Any]
     """study.json; empty for a table that is no study's."""
-    names: Mapping[str, str | None] = field(default_factory=lambda: dict(FITTED))
+    names: Mapping[str, str | None]
     """Header of each role."""
-    fits_folder: Path = Path()
+    fits_folder: Path
     """Where fits.json lies, and the report goes."""
-    arm: str = ""
+    arm: str
     """Such as ``optimizer=sgd``."""
-    is_study: bool = True
+    is_study: bool
     """False for a table from elsewhere, which has no trials."""
-    table: str = layout.CELLS
+    table: str
     """File name of the table."""
-    whole: int = 0
-    """Rows of the whole table, before any condition and in all arms."""
 
     @property
     def roles(self) -> Roles:
@@ -99,24 +97,6 @@ class Study:
         return " (share of images)" if str(self.names.get("loss")).endswith("_error") else " (nats per example)"
 
 
-def load(folder: Path) -> Study:
-    """A fitted study, or a folder with fits.json of anyone's table; its arms must be one.
-
-    Raises
-    ------
-    InputError
-        As `load_arms`, and when there are several arms.
-    """
-    arms = load_arms(folder)
-    if len(arms) > 1:
-        names = "; ".join(arm.arm for arm in arms)
-        raise InputError(
-            f"`load` reads a table of one arm, but {folder / layout.FITS} has {len(arms)} ({names}): take one of "
-            "`load_arms`."
-        )
-    return arms[0]
-
-
 def load_arms(folder: Path) -> list[Study]:
     """Every arm that fits.json in this folder holds, with the rows that each was fitted to.
 
@@ -132,9 +112,9 @@ def load_arms(folder: Path) -> list[Study]:
     """
     path = folder / layout.FITS
     if not folder.is_dir():
-        raise InputError(
-            f"`name` must be a study in {folder.parent}, but there is no {folder}: {_known(folder.parent)}."
-        )
+        known = sorted(cells.parent.name for cells in folder.parent.glob(f"*/{layout.CELLS}"))
+        fix = f"there is {', '.join(known)}" if known else "run a study first"
+        raise InputError(f"`name` must be a study in {folder.parent}, but there is no {folder}: {fix}.")
     if not (path.is_file() or (folder / layout.CELLS).is_file()):
         raise _not_run(folder)
     fits = read_fits(folder)
@@ -144,35 +124,28 @@ def load_arms(folder: Path) -> list[Study]:
     record, axes, tuned = ({}, (), ()) if foreign else _study_record(table.parent, frame)
     trials = pd.DataFrame() if foreign else _trials(table.parent, axes, tuned)
     settings = fits.settings
-    names = settings.get("columns") or dict(FITTED)
-    chosen = fitted_rows(frame, names, axes, tuned, settings.get("where"), settings.get("by") or ())
+    chosen = fitted_rows(frame, settings["columns"], axes, tuned, settings["where"], settings["by"])
     records = {arm.name: arm for arm in fits.arms or (fits,)}
-    if {arm.name for arm in chosen.arms} != set(records):
-        raise InputError(
-            f"The arms of {path} must be those of its table, but it holds {', '.join(filter(None, records)) or 'one'} "
-            f"and the table {', '.join(filter(None, (a.name for a in chosen.arms))) or 'one'}: {_again(fits, folder)}."
-        )
-    whole = Study(
-        name=table.stem if foreign else table.resolve().parent.name,
-        folder=table.parent,
-        cells=frame,
-        trials=trials,
-        axes=tuple(a for a in axes if not (chosen.seeds and a == columns.SEED)),
-        tuned=tuned,
-        fits=fits,
-        record=record,
-        names=chosen.names,
-        fits_folder=folder,
-        is_study=not foreign,
-        table=table.name,
-        whole=len(frame),
-    )
     studies = []
     for arm in chosen.arms:
         own = _of_arm(fits, records[arm.name])
-        mine = trials if foreign else trials[_same(trials, arm.axes)]
-        cells = _cells(arm, own, chosen.names, not foreign)
-        studies.append(replace(whole, cells=cells, trials=mine, fits=own, arm=arm.name))
+        studies.append(
+            Study(
+                name=table.stem if foreign else table.resolve().parent.name,
+                folder=table.parent,
+                cells=_cells(arm, own, chosen.names, not foreign),
+                trials=trials if foreign else trials[_same(trials, arm.axes)],
+                axes=tuple(a for a in axes if not (chosen.seeds and a == columns.SEED)),
+                tuned=tuned,
+                fits=own,
+                record=record,
+                names=chosen.names,
+                fits_folder=folder,
+                arm=arm.name,
+                is_study=not foreign,
+                table=table.name,
+            )
+        )
     return studies
 
 
@@ -199,19 +172,14 @@ def _read_table(path: Path, fits: Fits, folder: Path, required: Sequence[str]) -
     """The table of some fits; a table that has changed since is refused, and the reason said."""
     if not path.is_file() and path.parent == folder and not fits.config.get("table"):
         raise _not_run(folder)
+    again = _again(fits, folder)
     if not path.is_file():
         raise InputError(
-            f"A report needs the table that was fitted, but {path} is not there any more: put it back, or "
-            f"{_again(fits, folder)}."
+            f"A report needs the table that was fitted, but {path} is not there any more: put it back, or {again}."
         )
     if fits.data.sha256 != hashlib.sha256(path.read_bytes()).hexdigest():
-        raise InputError(
-            f"fits.json must be made from the table as it is, but {path} has changed since: {_again(fits, folder)}."
-        )
-    frame = trials_and_cells.read_table(path, required)
-    if frame.empty:
-        raise InputError(f"A study must have at least one cell, but {path} has no row: run the study.")
-    return frame
+        raise InputError(f"fits.json must be made from the table as it is, but {path} has changed since: {again}.")
+    return trials_and_cells.read_table(path, required)
 
 
 def _not_run(folder: Path) -> InputError:
@@ -236,8 +204,7 @@ def _study_record(folder: Path, cells: pd.DataFrame) -> tuple[Mapping[str, Any],
             "start its sweep again, which writes it."
         )
     axes, tuned = record.get("axes", []), record.get("tuned", [])
-    missing = [c for c in axes if c not in cells.columns]
-    if missing:
+    if missing := [axis for axis in axes if axis not in cells]:
         raise InputError(
             f"cells.csv must have the axes of study.json, but lacks {', '.join(missing)}: rerun the study."
         )
@@ -284,8 +251,3 @@ def _same(trials: pd.DataFrame, axes: Mapping[str, Any]) -> pd.Series:
     for column, value in axes.items():
         kept &= trials[column].isna() if value != value else trials[column] == value
     return kept
-
-
-def _known(multirun: Path) -> str:
-    names = sorted(p.parent.name for p in multirun.glob(f"*/{layout.CELLS}"))
-    return f"there is {', '.join(names)}" if names else "run a study first"

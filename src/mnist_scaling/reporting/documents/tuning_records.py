@@ -1,4 +1,4 @@
-"""The parts of fits.json about tuning: what it changed, and how the best settings move with size."""
+"""The parts of fits.json about tuning, and how they are made: what it changed, how the best settings move with size."""
 
 from __future__ import annotations
 
@@ -11,13 +11,20 @@ import numpy as np
 
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.documents.json_form import INLINE, OMITTED
-from mnist_scaling.settings.setting_laws import KeyLaws, SettingLaw, TunedKey
+from mnist_scaling.reporting.text import estimate, listing, short, three_digits
+from mnist_scaling.settings.optimal_settings import KeyLaws, SettingLaw, SettingsLaws, TunedKey
+from mnist_scaling.settings.setting_laws import prior, share_of_range
+from mnist_scaling.settings.tuning_change import SOURCES, TunedCells, TuningChange
+from mnist_scaling.study.columns import label
 
 OK = "ok"
 """Status of what could be computed."""
 
 UNKNOWN = Interval()
 """A number of which nothing is known."""
+
+USELESS = 0.5
+"""A prediction that spans more than this share of the range is said to be of little use."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +97,12 @@ class Guess(Interval):
 
     share_of_range: float = math.nan
 
+    @property
+    def in_words(self) -> str:
+        """Value and interval, and whether it says little of where in the range the best value lies."""
+        wide = f" ({100 * self.share_of_range:.0f} % of the range, so of little use)"
+        return estimate(self, three_digits, " ") + (wide if self.share_of_range > USELESS else "")
+
 
 @dataclass(frozen=True)
 class PredictedSettings:
@@ -97,6 +110,13 @@ class PredictedSettings:
 
     at: Mapping[str, float]
     settings: Mapping[str, Guess]
+
+    @property
+    def sentence(self) -> str:
+        """What the laws predict, in words."""
+        at = " and ".join(f"{size} = {short(value)}" for size, value in self.at.items())
+        parts = [f"{label(name)} {guess.in_words}" for name, guess in self.settings.items()]
+        return f"For a new cell with {at} the laws predict {listing(parts)}."
 
 
 @dataclass(frozen=True)
@@ -128,3 +148,79 @@ def known_settings_laws(record: SettingsRecord) -> list[KeyLaws]:
         )
         for name, key in record.keys.items()
     ]  # fmt: skip
+
+
+def tuning_change_record(
+    cells: TunedCells, rows: np.ndarray, found: TuningChange | None, setting: Mapping[str, Any], why: str
+) -> TuningRecord:
+    """What tuning changed; where it can't be computed its status says why.
+
+    Parameters
+    ----------
+    cells : TunedCells
+    rows : array of int, shape (n,)
+        Number of each cell in its file.
+    found : TuningChange or None
+    setting : mapping
+        The untuned setting.
+    why : str
+        The reason where nothing was found.
+    """
+    columns = {k: getattr(cells, k) for k in ("N", "D", *SOURCES, "tuned_se")}
+    table = [{"row": rows[i], **{k: v[i] for k, v in columns.items()}} for i in range(len(rows))]
+    if found is not None and not found.slices:
+        why = "Fewer than three cells in a line have both an untuned run and repeats of the tuned setting."
+    if found is None or why:
+        return TuningRecord(why, setting, cells=table)
+    slices = [ChangeSlice(s.variable, s.fixed, s.at, rows[s.index].tolist(), s.exponents) for s in found.slices]
+    left_out = rows[found.left_out].tolist()
+    return TuningRecord(OK, setting, slices, found.plane, table, found.level, left_out)
+
+
+def settings_laws_record(
+    found: SettingsLaws, rows: Sequence[int] = (), at: Mapping[str, float] | None = None
+) -> SettingsRecord:
+    """How the best settings move with size.
+
+    Parameters
+    ----------
+    found : SettingsLaws
+    rows : sequence of int
+        Number of each cell in its file.
+    at : mapping, optional
+        N and D of a cell whose best settings are to be predicted.
+    """
+    cells = []
+    for i, row in enumerate(rows):
+        best = {one.key.name: {**one.best[i].record(), "side": one.side[i]} for one in found.keys}
+        cells.append({"row": row, "trials": found.trials[i], "used": bool(found.used[i]), "best": best})
+    predicted = None
+    if at:
+        guesses = {
+            name: Guess(i.value, i.low, i.high, share_of_range(i, one))
+            for one in found.keys
+            for name, i in prior([one], found.options.level, **at).items()
+        }
+        predicted = PredictedSettings(at, guesses)
+    keys = {one.key.name: _key(one, found.used & np.isfinite(one.side)) for one in found.keys}
+    options = found.options
+    return SettingsRecord(OK, keys, cells, predicted, options.within, options.level, found.noise)
+
+
+def _key(one: KeyLaws, known: np.ndarray) -> KeyRecord:
+    return KeyRecord(
+        "log" if one.key.log else "linear",
+        Ends(one.low, one.high),
+        one.status,
+        one.curvature,
+        int(known.sum()),
+        {"low": int((one.side[known] < 0).sum()), "high": int((one.side[known] > 0).sum())},
+        [_setting_law(law) for law in one.laws],
+    )
+
+
+def _setting_law(law: SettingLaw) -> SettingLawRecord:
+    centre = dict(zip(law.against, law.centre, strict=True))
+    return SettingLawRecord(
+        law.against, dict(law.coefficients), centre, law.constant, law.covariance.tolist(), law.spread, law.bias, law.n
+    )

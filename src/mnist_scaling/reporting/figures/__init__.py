@@ -1,4 +1,4 @@
-"""Every figure of the report. To add one, write a prepare and a draw function and list them in `FIGURES`."""
+"""Every figure of the report, a file each: its data, then its drawing. A new one is one file and its `Plot` here."""
 
 from __future__ import annotations
 
@@ -10,14 +10,8 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from mnist_scaling.reporting.documents.loading import Study
-from mnist_scaling.reporting.figures import accuracy as draw_a
-from mnist_scaling.reporting.figures import best_settings as draw_b
-from mnist_scaling.reporting.figures import compute as draw_c
-from mnist_scaling.reporting.figures import laws as draw_l
-from mnist_scaling.reporting.figures import losses as draw_loss
-from mnist_scaling.reporting.figures import style
-from mnist_scaling.reporting.figures import tuning as draw_t
-from mnist_scaling.reporting.prepare import Missing, accuracy, best_settings, change, compute, laws, losses, tuning
+from mnist_scaling.reporting.figures import accuracy, best_settings, change, compute, laws, losses, style, tuning
+from mnist_scaling.reporting.parts import Missing
 
 
 @dataclass(frozen=True)
@@ -39,145 +33,94 @@ class Plot:
 
 NO_TRIALS = Missing("A table from elsewhere has no trials, so there is nothing to show of how its runs were tuned.")
 
-TUNING, SCALING, COMPUTE, LAWS, ACCURACY, SEARCH = (
-    "What tuning changed",
-    "Loss against size",
-    "Compute",
-    "Laws",
-    "Test error",
-    "How tuning went",
-)
-"""Sections in the order of the page."""
+TUNING, SCALING, COMPUTE = "What tuning changed", "Loss against size", "Compute"
+LAWS, ACCURACY, SEARCH = "Laws", "Test error", "How tuning went"
+"""Sections, in the order of the page."""
 
 FIGURES = (
     Plot(
-        "what_tuning_changed",
-        TUNING,
-        "The same grid, untuned and tuned",
+        "what_tuning_changed", TUNING, "The same grid, untuned and tuned",
         "Untuned: one run of the same setting in every cell. Tuned: the mean over repeats of the cell's own best "
         "setting, with one standard error. Both are losses on the validation images, so that they compare; the laws "
         "elsewhere are fitted to test loss. Top: the smallest and the largest level of the other axis. Bottom: the "
         "exponent at every level, with 95 % intervals of least squares in logs.",
-        change.change,
-        draw_t.draw_change,
-        needs_trials=True,
+        change.change, change.draw_change, needs_trials=True,
     ),
     Plot(
-        "loss_vs_parameters",
-        SCALING,
-        "Loss against model size",
+        "loss_vs_parameters", SCALING, "Loss against model size",
         "Points are means over repeats with one standard error. Solid lines are the selected law where there is one, "
         "and dashed ones power laws fitted at each data size by themselves (solid where none is selected); the shade, "
         "drawn for the largest only, turns that line about its middle by the 95 % interval of its exponent. Right: the "
         "exponents of the power laws with their intervals.",
-        partial(losses.losses, variable="N"),
-        draw_loss.draw,
+        partial(losses.losses, variable="N"), losses.draw_losses,
     ),
     Plot(
-        "loss_vs_data",
-        SCALING,
-        "Loss against data",
-        "As above, with one line for each model size.",
-        partial(losses.losses, variable="D"),
-        draw_loss.draw,
+        "loss_vs_data", SCALING, "Loss against data", "As above, with one line for each model size.",
+        partial(losses.losses, variable="D"), losses.draw_losses,
     ),
     Plot(
-        "loss_vs_compute",
-        COMPUTE,
-        "Loss against training compute",
+        "loss_vs_compute", COMPUTE, "Loss against training compute",
         "Every cell over the FLOPs of one run (its tuning not counted). The frontier is dashed, its corners ringed: "
         "no cell lies below it.",
-        compute.compute,
-        draw_c.draw_compute,
+        compute.compute, compute.draw_compute,
     ),
     Plot(
-        "isoflop",
-        COMPUTE,
-        "IsoFLOP curves",
+        "isoflop", COMPUTE, "IsoFLOP curves",
         "Loss over model size at one budget of compute, with the fitted polynomial in log N. Stars mark minima; "
         "hollow ones lie off the middle of the sizes tried and are biased.",
-        compute.isoflops,
-        draw_c.draw_isoflops,
+        compute.isoflops, compute.draw_isoflops,
     ),
     Plot(
-        "frontier",
-        COMPUTE,
-        "Compute-optimal model and data size",
+        "frontier", COMPUTE, "Compute-optimal model and data size",
         "How to split a budget, by each method. The grey band is what was run; points outside it are extrapolation.",
-        compute.frontier,
-        draw_c.draw_frontier,
+        compute.frontier, compute.draw_frontier,
     ),
     Plot(
-        "exponents",
-        LAWS,
-        "The same exponent by different laws and methods",
+        "exponents", LAWS, "The same exponent by different laws and methods",
         "Local exponents at the largest cell with 95 % intervals: laws of one variable in blue, joint laws in red, "
         "frontier methods in purple. Estimates that miss each other mean that the data do not settle the exponent.",
-        laws.exponents,
-        draw_l.draw_exponents,
+        laws.exponents, laws.draw_exponents,
     ),
     Plot(
-        "residuals",
-        LAWS,
-        "Where the joint laws miss",
+        "residuals", LAWS, "Where the joint laws miss",
         "100 × ln(measured / fitted), and its rmse beside the name: red cells are worse than the law says. A pattern "
         "(a corner, a diagonal) is a wrong form; salt and pepper is noise.",
-        laws.residuals,
-        draw_l.draw_residuals,
+        laws.residuals, laws.draw_residuals,
     ),
     Plot(
-        "accuracy",
-        ACCURACY,
-        "Test error, and what the loss says of it",
+        "accuracy", ACCURACY, "Test error, and what the loss says of it",
         "Share of test images put in the wrong class, mean over repeats with one standard error: against model size, "
         "data and compute, light to dark from small to large, and against test loss with a smooth curve.",
-        accuracy.accuracy,
-        draw_a.draw_accuracy,
+        accuracy.accuracy, accuracy.draw_accuracy,
     ),
     Plot(
-        "hyperparameters",
-        SEARCH,
-        "What was selected",
+        "hyperparameters", SEARCH, "What was selected",
         "The selected setting of every cell, and the validation loss it saves against the untuned setting. A red "
         "underline: at the edge of its search range, so that a better value may lie outside.",
-        tuning.hyperparameters,
-        draw_t.draw_hyperparameters,
-        needs_trials=True,
+        tuning.hyperparameters, tuning.draw_hyperparameters, needs_trials=True,
     ),
     Plot(
-        "best_settings",
-        SEARCH,
-        "Best settings against size",
+        "best_settings", SEARCH, "Best settings against size",
         "The best value of each cell: the minimum of a smooth surface through its trials, with its 95 % interval. "
         "Lines are the fitted law at the smallest, a middle and the largest level of the other size, light to dark; "
         "the shade, drawn for the middle one, is where the best value of a single cell should lie. Dashed: the ends of "
         "the range that was searched.",
-        best_settings.best_settings,
-        draw_b.draw_best_settings,
-        needs_trials=True,
+        best_settings.best_settings, best_settings.draw_best_settings, needs_trials=True,
     ),
     Plot(
-        "winners_curse",
-        SEARCH,
-        "Winner's curse",
+        "winners_curse", SEARCH, "Winner's curse",
         "Validation loss of the repeats (fresh seeds) over that of the selected trial, with one standard error. "
         "Best-of-k looks better than it is; the repeats are what is fitted.",
-        tuning.curse,
-        draw_t.draw_curse,
-        needs_trials=True,
+        tuning.curse, tuning.draw_curse, needs_trials=True,
     ),
     Plot(
-        "tuning_history",
-        SEARCH,
-        "Was tuning long enough?",
+        "tuning_history", SEARCH, "Was tuning long enough?",
         "How far the best validation loss so far lies above the best at the end, on a scale that is logarithmic from "
         "1 % up, so that one bad start does not flatten the rest. Lines that still fall at the right ask for more "
         "trials.",
-        tuning.history,
-        draw_t.draw_history,
-        needs_trials=True,
+        tuning.history, tuning.draw_history, needs_trials=True,
     ),
-)
+)  # fmt: skip
 
 
 def prepare(plot: Plot, study: Study) -> Any:

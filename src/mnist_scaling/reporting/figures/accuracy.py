@@ -1,13 +1,138 @@
-"""Drawing of test error; nothing here computes."""
+"""Test error against N, D and C, and against test loss: is error a smooth function of loss, and where does it break?
+
+    error = k * loss^b          least squares in logs over all cells; a parabola in logs where that certainly bends
+
+A cell's error comes from counting wrong images, so that another draw of test images would move its logarithm by
+sqrt((1 - error) / (error * test images)), the binomial error. Loss and error are of the same images and seeds, so that
+cells of one curve scatter about it by less; where they scatter by more, the loss does not decide the error.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from scipy.special import stdtrit
 
+from mnist_scaling.fitting.laws.base import Array
+from mnist_scaling.fitting.uncertainty.interval import Interval
+from mnist_scaling.fitting.uncertainty.least_squares import LEVEL, exponents
+from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.figures import style
-from mnist_scaling.reporting.prepare.accuracy import Accuracy
+from mnist_scaling.reporting.parts import Missing
+from mnist_scaling.reporting.text import listing, plural
+from mnist_scaling.study.provenance import DATA
+
+FEWEST = 5
+"""Cells that a curve through loss and error needs."""
+
+OFF = 4.0
+"""A cell breaks the curve where it lies so many times the usual scatter off it."""
+
+TO_SIGMA = 1.4826
+"""Median absolute deviation to the standard deviation of normal numbers."""
+
+MOST_NAMED = 4
+"""Cells named in the sentence; the rest are counted."""
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Error of every cell, and the curve through loss and error."""
+
+    cells: pd.DataFrame
+    """Columns N, D, C, loss, error, error_se, fitted, breaks (whether the cell lies off the curve)."""
+    exponent: Interval
+    """b of error = k loss^b."""
+    scatter: float
+    """Standard deviation of log error about the curve, the parabola where there is one."""
+    binomial: float
+    """The same if test images were drawn anew for each cell; NaN where their number is unknown."""
+    note: str
+
+
+def accuracy(study: Study) -> Accuracy | Missing:
+    """Error against N, D, C and loss, from a study's cells."""
+    cells = study.cells
+    if not study.is_study or not {"test_error", "test_loss"} <= set(cells):
+        return Missing("The table has no test error beside a test loss.")
+    kept = cells[(cells["test_error"] > 0) & (cells["test_loss"] > 0)]
+    if len(kept) < FEWEST:
+        return Missing(
+            f"A curve through loss and error needs {FEWEST} cells with a test error, but {len(kept)} have one."
+        )
+    loss, error = kept["test_loss"].to_numpy(float), kept["test_error"].to_numpy(float)
+    se = kept["test_error_se"].fillna(0).to_numpy(float)
+    found = -exponents(error, loss)[0]
+    fitted, freedom, ends = _smooth(np.log(loss), np.log(error))
+    residual = np.log(error) - fitted
+    scatter = float(np.sqrt(residual @ residual / freedom))
+    usual = TO_SIGMA * float(np.median(np.abs(residual)))
+    breaks = np.abs(residual) > OFF * max(usual, 1e-9)
+    table = pd.DataFrame(
+        {"N": kept["N"], "D": kept["D"], "C": kept["C"], "loss": loss, "error": error, "error_se": se,
+         "fitted": np.exp(fitted), "breaks": breaks}
+    )  # fmt: skip
+    binomial = float(np.sqrt(np.mean((1 - error) / (error * _test_images(study)))))
+    names = [study.label(row) for _, row in kept[breaks].iterrows()]
+    note = f"{_power(found, ends)} {_scatter(scatter, binomial)} {_breaks(names)}"
+    return Accuracy(table, found, scatter, binomial, note.strip())
+
+
+def _test_images(study: Study) -> float:
+    """Number of test images; NaN where the study does not state it, or its data sets differ in it."""
+    known = {facts.get("n_test") for facts in study.record.get(DATA, [])} - {None}
+    return float(known.pop()) if len(known) == 1 else float("nan")
+
+
+def _smooth(x: Array, y: Array) -> tuple[Array, int, tuple[float, float] | None]:
+    """A line through x and y, or a parabola where its square term is certain: values, degrees of freedom, end slopes.
+
+    The slopes at the largest and at the smallest x are None for a line.
+    """
+    x = x - x.mean()
+    line, parabola = np.vander(x, 2), np.vander(x, 3)
+    solved = np.linalg.lstsq(parabola, y, rcond=None)[0]
+    free = len(x) - 3
+    if free > 0 and np.linalg.matrix_rank(parabola) == 3:
+        residual = y - parabola @ solved
+        error = np.sqrt(residual @ residual / free * np.linalg.inv(parabola.T @ parabola)[0, 0])
+        if abs(solved[0]) > stdtrit(free, 0.5 + LEVEL / 2) * error:
+            first, last = (float(solved[1] + 2 * solved[0] * end) for end in (x.max(), x.min()))
+            return parabola @ solved, free, (first, last)
+    return line @ np.linalg.lstsq(line, y, rcond=None)[0], len(x) - 2, None
+
+
+def _power(found: Interval, ends: tuple[float, float] | None) -> str:
+    interval = f" [{found.low:.2f}, {found.high:.2f}]" if found.bounded else ""
+    text = f"Test error goes as loss^{found.value:.2f}{interval}"
+    if ends is None:
+        return f"{text} without a certain bend."
+    return f"{text}, and bends: the exponent is {ends[0]:.2f} at the largest loss and {ends[1]:.2f} at the smallest."
+
+
+def _scatter(scatter: float, binomial: float) -> str:
+    text = f"Cells scatter about the curve by {100 * scatter:.1f} %"
+    if not np.isfinite(binomial):
+        return f"{text}."
+    less = scatter <= binomial
+    end = "loss and error lie on one smooth curve" if less else "the loss alone does not decide the error"
+    size = "less" if less else "more"
+    return f"{text}, {size} than the {100 * binomial:.1f} % by which other test images would move an error: {end}."
+
+
+def _breaks(names: list[str]) -> str:
+    if not names:
+        return ""
+    more = f" and {plural(len(names) - MOST_NAMED, 'more cell')}" if len(names) > MOST_NAMED else ""
+    shown = "; ".join(names[:MOST_NAMED]) if more else listing(names)
+    return f"The curve breaks, by more than {OFF:g} times the usual scatter, at {shown}{more}."
+
 
 PANELS = {
     "N": ("parameters", "D", style.DATA_PALETTE),
@@ -40,28 +165,17 @@ def draw_accuracy(data: Accuracy) -> Figure:
     style.log_axis(panels[0].yaxis, cells["error"].min(), cells["error"].max())
     for axes in panels[::2]:
         axes.set_ylabel("test error")
-    key = [
-        Line2D([], [], color=style.INK, label="fitted curve"),
-        Line2D(
-            [], [], color=style.UNTUNED, marker="o", markerfacecolor="none", linestyle="none", label="off the curve"
-        ),
-    ]
-    style.key(figure, "", {}, key)
+    curve = Line2D([], [], color=style.INK, label="fitted curve")
+    ring: dict[str, Any] = {"color": style.UNTUNED, "marker": "o", "markerfacecolor": "none", "linestyle": "none"}
+    style.key(figure, "", {}, [curve, Line2D([], [], label="off the curve", **ring)])
     return figure
 
 
 def _over_loss(axes: Axes, data: Accuracy) -> None:
     """Error over loss: one smooth curve where the loss decides it."""
     cells = data.cells.sort_values("loss")
-    axes.errorbar(
-        cells["loss"],
-        cells["error"],
-        yerr=cells["error_se"],
-        color=style.TUNED,
-        marker="o",
-        linewidth=0,
-        elinewidth=0.8,
-    )
+    look: dict[str, Any] = {"color": style.TUNED, "marker": "o", "linewidth": 0, "elinewidth": 0.8}
+    axes.errorbar(cells["loss"], cells["error"], yerr=cells["error_se"], **look)
     axes.plot(cells["loss"], cells["fitted"], color=style.INK)
     off = cells[cells["breaks"]]
     axes.plot(off["loss"], off["error"], "o", color=style.UNTUNED, markerfacecolor="none", markersize=8)

@@ -1,6 +1,8 @@
-"""Exponents by every law and method, and the joint laws' residuals."""
+"""Exponents by every law and method, and the joint laws' residuals over the grid."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -9,20 +11,106 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from mnist_scaling.reporting.documents.fits_json import LawRecord
+from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.figures import style
-from mnist_scaling.reporting.figures.maps import draw_map
-from mnist_scaling.reporting.prepare.laws import Exponents, Residuals
-from mnist_scaling.reporting.text import short
+from mnist_scaling.reporting.figures.style import draw_map
+from mnist_scaling.reporting.parts import Missing
+from mnist_scaling.reporting.text import short, spaced
+
+MOST_LAWS = 6
+
+MOST_LEVELS = 20
+"""Rows or columns of a map of residuals that can still be read."""
+
+
+def fitted(study: Study) -> dict[str, LawRecord]:
+    """Laws with numbers, by name; those that were refused are left out."""
+    return {k: law for k, law in study.fits.laws.items() if law.fitted}
+
+
+def exponents(study: Study) -> dict[str, pd.DataFrame] | Missing:
+    """-d log L / d log N and D by law at the largest cell, and d log L / d log C by frontier method.
+
+    By title: columns label, value, low, high, kind (one-variable law, joint law, frontier).
+    """
+    groups = {}
+    for variable in ("N", "D"):
+        rows = [
+            {"label": spaced(name), **vars(slope), "kind": "joint law" if law.is_joint else "one-variable law"}
+            for name, law in fitted(study).items()
+            if (slope := law.slopes.get(variable)) and slope.known
+        ]
+        if rows:
+            title = f"$-\\partial\\ln L/\\partial\\ln {variable}$ at the largest cell"
+            groups[title] = pd.DataFrame(rows).sort_values("kind", ascending=False, kind="stable")
+    methods = [
+        {"label": name, **vars(-found.loss_exponent), "kind": "frontier"}
+        for name, found in study.fits.frontier.items()
+        if found.loss_exponent.known
+    ]
+    if methods:
+        groups["$-\\mathrm{d}\\ln L/\\mathrm{d}\\ln C$ on the frontier"] = pd.DataFrame(methods)
+    return groups or Missing("No law and no frontier method gave an exponent.")
+
+
+@dataclass(frozen=True)
+class Residuals:
+    """ln(measured / fitted) of joint laws over the grid."""
+
+    laws: dict[str, pd.DataFrame]
+    """By name: rows are N from largest to smallest, columns D from smallest to largest, NaN where no cell is."""
+    rmse: dict[str, float]
+    noise: float
+    """Typical standard error of a cell's log loss, from the repeats; NaN where there is none."""
+    note: str
+
+
+def residuals(study: Study) -> Residuals | Missing:
+    """Where each joint law misses, best by AICc first."""
+    joint = {k: law for k, law in fitted(study).items() if law.is_joint and law.residuals}
+    if not joint:
+        return Missing(
+            "No joint law in N and D was fitted: it needs a grid in which both vary, with more cells than parameters."
+        )
+    sizes = study.cells[["N", "D"]]
+    if sizes.nunique().max() > MOST_LEVELS or sizes.duplicated().any():
+        return Missing(
+            f"The cells form no grid of at most {MOST_LEVELS} levels with one cell at each N and D: see the residuals "
+            "in fits.json."
+        )
+    # A floor that ended at zero leaves the law without one: the same map twice.
+    twice = [k for k, law in joint.items() if k.endswith("_floor") and _without_floor(law) and k[:-6] in joint]
+    joint = {k: law for k, law in joint.items() if k not in twice}
+    ordered = sorted(joint, key=lambda k: float(np.nan_to_num(joint[k].aicc, nan=np.inf)))
+    laws = {name: _grid(study, joint[name]) for name in ordered[:MOST_LAWS]}
+    relative = study.cells["se"] / study.cells["loss"]
+    rmse = {name: joint[name].rmse_log for name in laws}
+    noise = float((relative**2).mean() ** 0.5)
+    note = f"Repeats say that seeds move a cell's mean by about {100 * noise:.1f} %." if noise == noise else ""
+    return Residuals(laws, rmse, noise, note)
+
+
+def _without_floor(law: LawRecord) -> bool:
+    return "E" in law.params and law.params["E"].value == 0
+
+
+def _grid(study: Study, law: LawRecord) -> pd.DataFrame:
+    rows = pd.Series({one.row: one.residual for one in law.residuals or ()})
+    cells = study.cells.loc[rows.index]
+    long = pd.DataFrame({"N": cells["N"], "D": cells["D"], "residual": rows})
+    return long.pivot_table(index="N", columns="D", values="residual").sort_index(ascending=False)
+
 
 COLOURS = {"one-variable law": style.KINDS[0], "joint law": style.KINDS[1], "frontier": style.KINDS[2]}
 
 
-def draw_exponents(data: Exponents) -> Figure:
+def draw_exponents(groups: dict[str, pd.DataFrame]) -> Figure:
     """A row for each law: point and 95 % interval; agreement is overlap."""
-    rows = max(len(table) for table in data.groups.values())
+    rows = max(len(table) for table in groups.values())
     figure = style.new_figure(height=1.0 + 0.24 * rows)
-    panels = figure.subplots(1, len(data.groups), squeeze=False)[0]
-    for axes, (title, table) in zip(panels, data.groups.items(), strict=True):
+    panels = figure.subplots(1, len(groups), squeeze=False)[0]
+    for axes, (title, table) in zip(panels, groups.items(), strict=True):
         for y, row in enumerate(table.itertuples()):
             colour = COLOURS.get(str(row.kind), style.INK)
             if np.isfinite([row.low, row.high]).all():
@@ -32,11 +120,9 @@ def draw_exponents(data: Exponents) -> Figure:
         axes.set_yticks(range(len(table)), table["label"])
         axes.set_ylim(rows - 0.4, -0.6)
         axes.grid(visible=False, axis="y")
-        axes.set_title(title, fontsize=8.5, fontweight="normal", loc="right" if len(data.groups) > 1 else "left")
+        axes.set_title(title, fontsize=8.5, fontweight="normal", loc="right" if len(groups) > 1 else "left")
         axes.set_xlim(*_limits(table))
-        axes.xaxis.set_major_locator(
-            MaxNLocator(4 if len(data.groups) < 3 else 3, steps=[1, 2, 2.5, 5, 10], prune="both")
-        )
+        axes.xaxis.set_major_locator(MaxNLocator(4 if len(groups) < 3 else 3, steps=[1, 2, 2.5, 5, 10], prune="both"))
     return figure
 
 
@@ -72,7 +158,7 @@ def draw_residuals(data: Residuals) -> Figure:
             continue
         name, table = list(data.laws.items())[i]
         draw_map(axes, 100 * table, "vlag", Normalize(-most, most), _percent, (short, short))
-        axes.set_title(f"{name.replace('_', ' ')}, {100 * data.rmse[name]:.1f} %", fontsize=8)
+        axes.set_title(f"{spaced(name)}, {100 * data.rmse[name]:.1f} %", fontsize=8)
         axes.set(
             xlabel="examples seen D" if i >= count - columns else "", ylabel="parameters N" if i % columns == 0 else ""
         )

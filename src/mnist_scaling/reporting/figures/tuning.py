@@ -1,104 +1,165 @@
-"""What tuning changed, and how it went."""
+"""How tuning went: winner's curse, history, and what it selected over the grid."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from mnist_scaling.reporting.documents.loading import axis_value
+from mnist_scaling.reporting.documents.loading import Study, axis_value
 from mnist_scaling.reporting.figures import style
-from mnist_scaling.reporting.figures.maps import draw_map
-from mnist_scaling.reporting.prepare.change import Change, Direction
-from mnist_scaling.reporting.prepare.tuning import Curse, Grid, Grids, History
-from mnist_scaling.reporting.text import estimate
+from mnist_scaling.reporting.figures.change import losses
+from mnist_scaling.reporting.figures.style import draw_map
+from mnist_scaling.reporting.parts import Missing
+from mnist_scaling.reporting.text import count, number
+from mnist_scaling.study import vocabulary
 from mnist_scaling.study.columns import label
 
-SIZES = {"N": "parameters N", "D": "training examples seen D"}
-NAMES = {"N": "model size", "D": "data"}
-LOOKS: dict[str, dict[str, Any]] = {
-    "untuned": {"color": style.UNTUNED, "marker": "o", "mfc": "white", "linestyle": (0, (4, 1.5))},
-    "tuned": {"color": style.TUNED, "marker": "o", "linestyle": "-"},
-}
-"""Hollow and dashed against filled and solid: told apart in black and white as well."""
+
+@dataclass(frozen=True)
+class Curse:
+    """How much better the selected trial looked than its setting is."""
+
+    cells: pd.DataFrame
+    """Columns selected, ratio (repeats / selected), low, high (one standard error; NaN without), level, label."""
+    size: str | None
+    median: float
+    """Median of ratio - 1."""
+    note: str
 
 
-def draw_change(data: Change) -> Figure:
-    """Top: loss of the smallest and the largest level, untuned and tuned. Bottom: every slope."""
-    count = len(data.directions)
-    if all(len(direction.slices) == 1 for direction in data.directions):
-        return _one_line(data)
-    figure = style.new_figure(style.TEXT_WIDTH if count > 1 else 4.5, 5.4)
-    grid = figure.subplots(2, count, squeeze=False, height_ratios=[1.35, 1])
-    for top, bottom, direction in zip(grid[0], grid[1], data.directions, strict=True):
-        _curves(top, direction)
-        _slopes(bottom, direction)
-    for letter, axes in zip("abcd", grid.flat, strict=False):
-        axes.set_title(f"{letter}   {axes.get_title(loc='left')}", loc="left")
-    if count > 1:
-        low = min(a.get_ylim()[0] for a in grid[0])
-        high = max(a.get_ylim()[1] for a in grid[0])
-        for axes in grid[0]:
-            style.log_axis(axes.yaxis, low, high, pad=0)
-    return figure
+def curse(study: Study) -> Curse | Missing:
+    """Validation loss of repeats over that of the selected trial: above 1 where selection was lucky."""
+    cells = study.cells.dropna(subset=["val_loss", "repeat_val_loss"])
+    if cells.empty:
+        return Missing("No cell has both a selected trial and repeats with a validation loss.")
+    size = study.roles.size
+    ratio = cells["repeat_val_loss"] / cells["val_loss"]
+    error = cells["repeat_val_loss_se"].astype(float) / cells["val_loss"]
+    table = pd.DataFrame({"selected": cells["val_loss"], "ratio": ratio, "low": ratio - error, "high": ratio + error})
+    table["level"] = np.nan if size is None else cells[size].astype(float)
+    table["label"] = "" if size is None else cells[size].map(axis_value)
+    median, above = float(ratio.median() - 1), int((ratio > 1).sum())
+    note = f"Median {number(100 * median, 2)} %; the repeats are worse in {above} of {len(table)} cells." + (
+        "" if error.notna().any() else " With one repeat per cell there is no standard error."
+    )
+    return Curse(table.sort_values(["level", "selected"]), size, median, note)
 
 
-def _one_line(data: Change) -> Figure:
-    """A grid of one axis: the two curves, with their exponents in the legend."""
-    figure = style.new_figure(height=3.3)
-    axes, direction = figure.subplots(), data.directions[0]
-    _curves(axes, direction)
-    exponents, symbol = direction.slices[0].exponents, "α" if direction.variable == "N" else "β"
-    for text, source in zip(axes.get_legend().get_texts(), LOOKS, strict=True):  # type: ignore[union-attr]
-        text.set_text(f"{source}: {symbol} = {estimate(exponents[source])}")
-    return figure
+@dataclass(frozen=True)
+class History:
+    """Best validation loss so far over the number of trials, relative to the cell's final best."""
+
+    lines: pd.DataFrame
+    """Columns cell, trial (from 1), ratio (best so far / final best), level, label; NaN ratio before the first loss."""
+    median: pd.DataFrame
+    """Columns trial, ratio."""
+    size: str | None
+    note: str
 
 
-def _curves(axes: Axes, direction: Direction) -> None:
-    ends = direction.slices[:1] + direction.slices[1:][-1:]
-    for part in ends:
-        points = part.cells
-        for source, look in LOOKS.items():
-            error = points["tuned_se"].fillna(0) if source == "tuned" else None
-            axes.errorbar(points["x"], points[source], error, capsize=2, elinewidth=1, **look)
-        last = points.iloc[-1]
-        axes.annotate(
-            part.label, (last["x"], last["tuned"]), xytext=(6, -2), textcoords="offset points", fontsize=8, va="center"
-        )
-    for source, look in LOOKS.items():
-        axes.plot([], [], label=source, **look)
-    levels = np.concatenate([part.cells["x"] for part in ends])
-    losses = np.concatenate([part.cells[s] for part in ends for s in LOOKS])
-    style.level_axis(axes.xaxis, levels, most=5)
-    low, high = axes.get_xlim()
-    axes.set_xlim(low, high * (high / low) ** 0.22 if any(part.label for part in ends) else high)
-    style.log_axis(axes.yaxis, losses.min(), losses.max())
-    axes.set(xlabel=SIZES[direction.variable], ylabel="validation loss (nats per example)")
-    axes.legend(loc="lower left")
-    axes.set_title(f"Loss against {NAMES[direction.variable]}", loc="left")
+def history(study: Study) -> History | Missing:
+    """How fast each cell's best came down."""
+    trials = study.trials[study.trials["stage"] == vocabulary.TRIAL]
+    if trials.empty or trials["val_loss"].notna().sum() == 0:
+        return Missing("trials.csv holds no trial with a validation loss.")
+    size, parts = study.roles.size, []
+    groups = trials.groupby(list(study.axes), dropna=False) if study.axes else [((), trials)]
+    for cell, (_, rows) in enumerate(groups):
+        rows = rows.sort_values("number")
+        best = rows["val_loss"].where(rows["state"] == vocabulary.COMPLETE).astype(float).cummin().ffill()
+        level = np.nan if size is None else float(rows[size].iloc[0])
+        ratio, trial = (best / best.iloc[-1]).to_numpy(), np.arange(1, len(rows) + 1)
+        columns = {"cell": cell, "trial": trial, "ratio": ratio, "level": level, "label": axis_value(level)}
+        parts.append(pd.DataFrame(columns))
+    lines = pd.concat(parts, ignore_index=True)
+    most = int(lines["trial"].max())
+    if most < 2:
+        return Missing("Every cell has a single trial, so there is no history.")
+    median = lines.groupby("trial", as_index=False)["ratio"].median()
+    late = lines.groupby("cell")["ratio"].apply(lambda r: bool(len(r) > 1 and (r.iloc[-2] > 1 or not r.iloc[-2] > 0)))
+    note = f"In {int(late.sum())} of {len(late)} cells the last trial of {count(most)} still found something better."
+    return History(lines, median, size, note)
 
 
-def _slopes(axes: Axes, direction: Direction) -> None:
-    """Exponents at every level of the other axis, untuned beside tuned."""
-    places = np.arange(len(direction.slices))
-    for shift, (source, look) in zip((-0.12, 0.12), LOOKS.items(), strict=True):
-        found = [part.exponents[source] for part in direction.slices]
-        value, low, high = (np.array([getattr(i, end) for i in found]) for end in ("value", "low", "high"))
-        arms = np.nan_to_num(np.array([value - low, high - value]))
-        axes.errorbar(places + shift, value, arms, capsize=2.5, elinewidth=1, **(look | {"linestyle": "none"}))
-        axes.plot(places + shift, value, color=look["color"], linestyle=look["linestyle"], linewidth=0.8, zorder=1)
-    axes.set_xticks(places, [axis_value(p.level, direction.other) if direction.other else "" for p in direction.slices])
-    axes.set_xlim(-0.5, len(places) - 0.5)
-    symbol = "\\alpha" if direction.variable == "N" else "\\beta"
-    axes.set_ylabel(f"exponent ${symbol}$, $L\\propto {direction.variable}^{{-{symbol}}}$")
-    by = f", by {label(direction.other)}" if direction.other else ""
-    axes.set_title(f"Exponent of {NAMES[direction.variable]}{by}", loc="left")
-    axes.set_xlabel(label(direction.other) if direction.other else "")
+@dataclass(frozen=True)
+class Grid:
+    """One number for each cell."""
+
+    title: str
+    values: pd.DataFrame
+    """Rows are the size axis from largest to smallest, columns the data axis; NaN where no cell is."""
+    edges: pd.DataFrame
+    """Same shape: whether the selected value lies at the edge of its search range."""
+    logarithmic: bool
+    percent: bool = False
+
+
+@dataclass(frozen=True)
+class Grids:
+    """Tuned hyperparameters, and what tuning gained, over the grid."""
+
+    grids: list[Grid]
+    rows: str | None
+    columns: str | None
+    note: str
+
+
+def hyperparameters(study: Study) -> Grids | Missing:
+    """The selected value of every numeric tuned key across the grid."""
+    roles = study.roles
+    if roles.others:
+        return Missing("The grid has further axes: the selected values stand in the table of cells.")
+    numeric = [k for k in study.tuned if pd.api.types.is_numeric_dtype(study.cells[k]) and study.cells[k].notna().any()]
+    if not numeric:
+        return Missing("No numeric setting was tuned.")
+    grids = [_hyperparameter(study, key) for key in sorted(numeric, key=lambda k: k != "lr")]
+    both = losses(study).reindex(study.cells.index)
+    gain = 1 - both["tuned"] / both["untuned"]
+    if gain.notna().any():
+        values = _pivot(study, 100 * gain)
+        grids.append(Grid("loss saved by tuning (%)", values, values.isna() & False, False, percent=True))
+    at_edge = int((study.cells["edges"] != "").sum())
+    edges = f"{at_edge} of {len(study.cells)} cells have a selected value at the edge of its range." if at_edge else ""
+    return Grids(grids, roles.size, roles.data, " ".join(filter(None, [edges, _carried_over(study)])))
+
+
+def _carried_over(study: Study) -> str:
+    """How many selected settings were tuned in the cell itself: a carried-over one says nothing of its own cell."""
+    keys = [*study.axes, *study.tuned]
+    settings = study.cells[study.cells["val_loss"].notna()]
+    tried = study.trials[(study.trials["stage"] == vocabulary.TRIAL) & (study.trials["origin"] == vocabulary.TRANSFER)]
+    if settings.empty or tried.empty:
+        return ""
+    carried = settings[keys].merge(tried[keys].drop_duplicates(), on=keys)
+    distinct = len(settings[list(study.tuned)].drop_duplicates())
+    return (
+        f"{len(carried)} of {len(settings)} selected settings were carried over from another cell, and {distinct} "
+        "settings are distinct: equal values beside one another need not be a trend."
+    )
+
+
+def _hyperparameter(study: Study, key: str) -> Grid:
+    values = study.cells[key].astype(float)
+    edge = study.cells["edges"].map(lambda text: key in text.split(";"))
+    positive = bool((values.dropna() > 0).all()) and values.max() > 3 * values.min()
+    return Grid(label(key), _pivot(study, values), _pivot(study, edge.astype(float)).fillna(0) > 0, positive)
+
+
+def _pivot(study: Study, values: pd.Series) -> pd.DataFrame:
+    roles = study.roles
+    rows = study.cells[roles.size] if roles.size else pd.Series("", study.cells.index)
+    columns = study.cells[roles.data] if roles.data else pd.Series("", study.cells.index)
+    long = pd.DataFrame({"row": rows, "column": columns, "value": values.astype(float)})
+    wide = long.pivot_table(index="row", columns="column", values="value", dropna=False)
+    return wide.sort_index(ascending=False).sort_index(axis=1)
 
 
 def draw_hyperparameters(data: Grids) -> Figure:

@@ -5,18 +5,14 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from markupsafe import Markup
 
 from mnist_scaling.fitting.uncertainty.interval import Interval
-from mnist_scaling.reporting.pages.template import draw
+from mnist_scaling.reporting.pages import draw
 from mnist_scaling.reporting.parts import TextTable
 from mnist_scaling.reporting.text import plural
-
-KICKER = "Answer"
-"""The first word of every page of an answer."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +26,7 @@ class Section:
     """The figure's file, beside the page."""
 
 
-def page(
-    title: str, question: str, scale: str, sections: Sequence[Section], command: str, json: str,
-    now: datetime | None = None,
-) -> str:  # fmt: skip
+def page(title: str, question: str, scale: str, sections: Sequence[Section], command: str, json: str) -> str:
     """The whole page as HTML.
 
     Parameters
@@ -45,20 +38,11 @@ def page(
         What makes the page again.
     json : str
         The file with the same numbers.
-    now : datetime, optional
-        Date at the foot.
     """
     return draw(
-        "answer.html.j2",
-        now,
-        title=title,
-        question=question,
-        scale=scale,
-        kicker=f"{KICKER}, scale {scale}",
-        sections=[_section(section) for section in sections],
-        command=command,
-        json=json,
-    )
+        "answer.html.j2", kicker=f"Answer, scale {scale}", title=title, question=question, scale=scale,
+        sections=[_section(section) for section in sections], command=command, json=json,
+    )  # fmt: skip
 
 
 def _section(section: Section) -> dict[str, Any]:

@@ -2,64 +2,52 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from dataclasses import replace
 from typing import Any
 
-from mnist_scaling.reporting import figure_files, figures
+from mnist_scaling.reporting import figure_files
 from mnist_scaling.reporting.documents.comparison_json import Pair
 from mnist_scaling.reporting.figures import Plot, two_arms
-from mnist_scaling.reporting.pages.template import draw
-from mnist_scaling.reporting.prepare import Missing
-from mnist_scaling.reporting.prepare import two_arms as prepare
-from mnist_scaling.reporting.words import comparison_tables as tables
-from mnist_scaling.reporting.words.conclusion import noise_sentence, shared_sentence
+from mnist_scaling.reporting.figures import draw as draw_figure
+from mnist_scaling.reporting.pages import draw
+from mnist_scaling.reporting.parts import Missing
+from mnist_scaling.reporting.words import conclusion as say
 
 KICKER = SECTION = "Comparison"
-
 
 PLOTS = (
     Plot(
         "ratio", SECTION, "Ratio of the losses, cell by cell",
         "Points are cells, lines the plane that the differences of alpha and beta come from: level lines mean equal "
         "exponents, their distance from 1 is the offset.",
-        prepare.ratios, two_arms.draw_ratios,
+        two_arms.ratios, two_arms.draw_ratios,
     ),
     Plot(
         "compute", SECTION, "Loss against compute",
         "Every cell of both arms, and the least loss at each compute inside the sizes that both cover, by a smooth "
         "surface through each arm's cells.",
-        prepare.curves, two_arms.draw_curves,
+        two_arms.curves, two_arms.draw_curves,
     ),
     Plot(
         "multiplier", SECTION, "Compute multiplier",
         "The compute that b needs for a's loss, over a's, with its pointwise interval. Below 1, b is cheaper. A "
         "sloping line means that the advantage changes with scale.",
-        prepare.multiples, two_arms.draw_multiples,
+        two_arms.multiples, two_arms.draw_multiples,
     ),
     Plot(
         "exponents", SECTION, "Differences of exponents",
         "b − a by every law and method, with intervals; intervals that miss 0 are red, and the margin of equivalence "
         "is shaded. Exponents of laws that were fitted to each arm alone are ill-conditioned and wide.",
-        prepare.differences, two_arms.draw_differences,
+        two_arms.differences, two_arms.draw_differences,
     ),
 )  # fmt: skip
 """Figures of a pair, in the order of the page."""
 
 
-def page(found: Pair, title: str, now: datetime | None = None) -> str:
-    """The whole page as HTML.
-
-    Parameters
-    ----------
-    found : Pair
-        comparison.json.
-    title : str
-    now : datetime, optional
-        Date under the title.
-    """
+def page(found: Pair, title: str) -> str:
+    """The whole page as HTML, from comparison.json."""
     return draw(
         "comparison.html.j2",
-        now,
         kicker=KICKER,
         title=title,
         pairs=[_pair(pair, i) for i, pair in enumerate(found.pairs or (found,))],
@@ -70,22 +58,19 @@ def page(found: Pair, title: str, now: datetime | None = None) -> str:
 
 
 def _pair(pair: Pair, place: int) -> dict[str, Any]:
+    figures = []
+    for plot in PLOTS:
+        plot = replace(plot, name=f"{plot.name}-{place}")
+        data = plot.prepare(pair)
+        drawn = None if isinstance(data, Missing) else figure_files.as_svg(draw_figure(plot, data))
+        figures.append(figure_files.shown(plot, data, drawn))
     return {
         "pair": pair,
-        "shared": shared_sentence(pair),
-        "slopes": tables.slope_table(pair),
-        "multiplier": tables.multiplier_table(pair),
-        "fits": tables.shared_table(pair),
-        "exponents": tables.exponent_table(pair),
-        "figures": [_figure(plot, pair, place) for plot in PLOTS],
-        "noise": noise_sentence(pair),
+        "shared": say.shared_sentence(pair),
+        "slopes": say.slope_table(pair),
+        "multiplier": say.multiplier_table(pair),
+        "fits": say.shared_table(pair),
+        "exponents": say.exponent_table(pair),
+        "figures": figures,
+        "noise": say.noise_sentence(pair),
     }
-
-
-def _figure(plot: Plot, pair: Pair, place: int) -> dict[str, Any]:
-    data = plot.prepare(pair)
-    shown = {"name": f"{plot.name}-{place}", "title": plot.title, "caption": plot.caption}
-    if isinstance(data, Missing):
-        return shown | {"svg": None, "note": data.reason}
-    svg = figure_files.inline(figure_files.as_svg(figures.draw(plot, data)), f"{plot.name}-{place}", plot.title)
-    return shown | {"svg": svg, "note": getattr(data, "note", "")}

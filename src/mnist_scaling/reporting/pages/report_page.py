@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -12,13 +11,12 @@ from mnist_scaling.reporting.documents.fits_json import FlagRecord
 from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.figure_files import Shown
 from mnist_scaling.reporting.figures import NO_TRIALS
-from mnist_scaling.reporting.pages.template import draw
-from mnist_scaling.reporting.prepare import Missing
-from mnist_scaling.reporting.prepare.change import Change
+from mnist_scaling.reporting.figures.change import Change
+from mnist_scaling.reporting.pages import draw
 from mnist_scaling.reporting.text import listing
 from mnist_scaling.reporting.words import fit_tables, recipe, sentences
-from mnist_scaling.reporting.words.cell_tables import cell_table
-from mnist_scaling.reporting.words.tuning_tables import settings_table, slope_table
+from mnist_scaling.reporting.words.fit_tables import settings_table
+from mnist_scaling.reporting.words.report_tables import cell_table, slope_table, straight_line_table
 from mnist_scaling.study import layout
 from mnist_scaling.study.columns import label
 
@@ -32,7 +30,7 @@ MOST_CELLS = 8
 """Cells named under a flag; the rest are counted."""
 
 
-def page(study: Study, shown: Sequence[Shown], now: datetime | None = None, figures_at: str = layout.FIGURES) -> str:
+def page(study: Study, shown: Sequence[Shown], figures_at: str = layout.FIGURES) -> str:
     """The whole report of one arm as HTML.
 
     Parameters
@@ -40,8 +38,6 @@ def page(study: Study, shown: Sequence[Shown], now: datetime | None = None, figu
     study : Study
     shown : sequence of Shown
         Output of `figure_files.make_all`.
-    now : datetime, optional
-        Date under the title.
     figures_at : str
         Folder of the figures' files, as the captions name it.
     """
@@ -49,15 +45,14 @@ def page(study: Study, shown: Sequence[Shown], now: datetime | None = None, figu
     fits = study.fits
     return draw(
         "report.html.j2",
-        now,
         study=study,
         kicker=KICKER,
         all_arms=layout.REPORT,
         opening=sentences.opening(study),
-        findings=sentences.findings(study, change or Missing("")),
+        findings=sentences.findings(study, change),
         not_shown=sentences.not_shown(study),
         quoted=fit_tables.quoted_table(fits),
-        straight=fit_tables.straight_line_table(study),
+        straight=straight_line_table(study),
         laws=fit_tables.law_table(fits),
         frontier=fit_tables.frontier_table(fits),
         sensitivity=fit_tables.sensitivity_table(fits),
@@ -70,13 +65,11 @@ def page(study: Study, shown: Sequence[Shown], now: datetime | None = None, figu
         commands=recipe.commands(study),
         settings=recipe.settings(study),
         versions=recipe.versions(study),
-        stored_versions="versions" in study.record,
+        stored_versions=study.is_study,
     )
 
 
-def overview(
-    arms: Sequence[Study], pages: Sequence[str], compared: Sequence[str] = (), now: datetime | None = None
-) -> str:
+def overview(arms: Sequence[Study], pages: Sequence[str], compared: Sequence[str] = ()) -> str:
     """The page before those of the arms: their exponents side by side, what `compare` said, and a link to each.
 
     Parameters
@@ -86,13 +79,11 @@ def overview(
         File name of each arm's own page.
     compared : sequence of str
         Output of `loading.load_comparison`.
-    now : datetime, optional
     """
-    by = arms[0].fits.settings.get("by", [])
+    by = arms[0].fits.settings["by"]
     links = [Markup('<a href="{}">{}</a>').format(page, arm.arm) for arm, page in zip(arms, pages, strict=True)]
     return draw(
         "arms.html.j2",
-        now,
         study=arms[0],
         kicker=KICKER,
         by=listing([label(column) for column in by]),
@@ -115,18 +106,15 @@ def sections(shown: Sequence[Shown]) -> dict[str, list[Shown]]:
 
 def flags(study: Study) -> list[tuple[FlagRecord, str]]:
     """Flags, the gravest first, with their cells by name."""
-    order = {severity: i for i, severity in enumerate(SEVERITIES)}
     out = []
-    for flag in sorted(study.fits.flags, key=lambda f: order.get(f.severity, len(order))):
+    for flag in sorted(study.fits.flags, key=lambda flag: SEVERITIES.index(flag.severity)):
         names = [_cell_name(study, cell) for cell in flag.cells]
         more = f" and {len(names) - MOST_CELLS} more" if len(names) > MOST_CELLS else ""
         out.append((flag, "; ".join(names[:MOST_CELLS]) + more))
     return out
 
 
-def _cell_name(study: Study, cell: Any) -> str:
-    if isinstance(cell, dict) and cell.get("row") in study.cells.index:
+def _cell_name(study: Study, cell: Mapping[str, Any]) -> str:
+    if cell.get("row") in study.cells.index:
         return study.label(study.cells.loc[cell["row"]])
-    if isinstance(cell, dict):
-        return ", ".join(f"{k} {v:g}" if isinstance(v, int | float) else f"{k} {v}" for k, v in cell.items())
-    return str(cell)
+    return ", ".join(f"{k} {v:g}" if isinstance(v, int | float) else f"{k} {v}" for k, v in cell.items())

@@ -1,9 +1,8 @@
-"""Tables of a fit: what to quote, laws, frontier, sensitivity, coverage, arms."""
+"""Tables of a fit: what to quote, laws, frontier, settings, sensitivity, coverage, arms."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup
@@ -11,15 +10,31 @@ from markupsafe import Markup
 from mnist_scaling.fitting.frontier.fronts import METHODS
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.documents.fits_json import Fits, HeadlineRecord, LawRecord, Quoted
-from mnist_scaling.reporting.documents.loading import Study
-from mnist_scaling.reporting.markup import GREEK, formula, symbol
+from mnist_scaling.reporting.documents.tuning_records import OK, SettingsRecord, TuningRecord
 from mnist_scaling.reporting.parts import TextTable
-from mnist_scaling.reporting.text import DASH, NB, count, decimals, ends, estimate, listing, number, one_decimal, spaced
+from mnist_scaling.reporting.text import (
+    DASH,
+    EXPONENT_OF,
+    NB,
+    count,
+    decimals,
+    ends,
+    estimate,
+    formula,
+    listing,
+    number,
+    one_decimal,
+    spaced,
+    symbol,
+)
 from mnist_scaling.reporting.text import three_digits as digits
+from mnist_scaling.settings.tuning_change import CHANGE
+from mnist_scaling.study.columns import label
 
 _SLOPE = {
     "slope_N": Markup("−∂ ln L/∂ ln N"), "slope_D": Markup("−∂ ln L/∂ ln D"), "slope_C": Markup("−d ln L/d ln C"),
 }  # fmt: skip
+
 
 QUOTED = {
     **_SLOPE, **{f"middle_{key}": name for key, name in _SLOPE.items()},
@@ -28,26 +43,13 @@ QUOTED = {
 }  # fmt: skip
 """The keys of the headline, and what they are called."""
 
+
 ONLY_IF_KNOWN = ("slope_C", "middle_slope_C", "loss")
 """Rows that are left out where there is no number: nobody asked for it, or other rows say the same."""
 
 
 OF_ARMS = ("slope_N", "slope_D", "N_exponent", "D_exponent", "floor")
 """What is quoted of arms side by side."""
-
-
-@dataclass(frozen=True)
-class StraightLine:
-    """One exponent of a straight line in logs."""
-
-    symbol: str
-    """N, D or C for L ∝ symbol^-exponent; N* or D* for their growth with C."""
-    exponent: Interval
-    """Positive where the loss falls."""
-    short: str
-    """Where it was read off, inside a sentence."""
-    points: int
-    status: str
 
 
 def quoted_as(headline: HeadlineRecord, key: str) -> Quoted:
@@ -70,14 +72,15 @@ def quoted_table(fits: Fits) -> TextTable:
         if key in ONLY_IF_KNOWN and not found.known:
             continue
         where = places.get(key if key == "loss" else key.split("_")[0], "") if key != "loss_exponent" else ""
-        rows.append([name, where, _bold(found), ends(found), found.why])
+        rows.append([name, where, bold(found), ends(found), found.why])
     weights = headline.weights
     names = [f"{spaced(law)} ({100 * weights[law]:.0f} %)" for law in headline.laws if law in weights]
     note = f"Averages over the laws that the data do not reject, by their weights: {listing(names)}." if names else ""
     return TextTable(["", "", "value", f"{fits.level} interval", ""], rows, note)
 
 
-def _bold(found: Interval) -> str:
+def bold(found: Interval) -> str:
+    """The value alone, in bold."""
     return Markup("<b>{}</b>").format(decimals(found.value)) if found.known else DASH
 
 
@@ -96,12 +99,7 @@ def arms_table(
         Of the headline.
     """
     rows = [
-        [
-            name,
-            n,
-            arm.why or spaced(arm.selected or "none selected"),
-            *(getattr(arm.headline, key) for key in keys),
-        ]
+        [name, n, arm.why or spaced(arm.selected or "none selected"), *(getattr(arm.headline, key) for key in keys)]
         for arm, name, n in zip(arms, names, cells, strict=True)
     ]
     note = (
@@ -112,51 +110,10 @@ def arms_table(
     return TextTable(head, rows, note, "Arms side by side", right=(1,))
 
 
-def straight_lines(study: Study) -> list[StraightLine]:
-    """For comparison: L(N) at the largest D, L(D) at the largest N, and L(C), N*(C), D*(C) along the hull."""
-    out = []
-    places = {"N": "at the largest data size ({})", "D": "at the largest model ({})"}
-    for variable, where in places.items():
-        law = study.fits.laws.get(f"power_{variable}")
-        if law is None:
-            continue
-        value = law.slice.value if law.slice else None
-        other = study.call("D" if variable == "N" else "N").replace("training examples", "examples")
-        short = where.format(f"{count(value)} {other}") if value else f"along {variable}"
-        exponent = next((found for k, found in law.params.items() if k in GREEK), Interval())
-        out.append(StraightLine(variable, exponent, short, law.n, law.status))
-    method = next((m for m in ("hull", "pareto") if m in study.fits.frontier), None)
-    if method:
-        found = study.fits.frontier[method]
-        corrected = ", corrected" if "as_read" in found.extra else ""
-        where = f"along the compute frontier ({METHODS[method]}{corrected})"
-        exponents = {"C": -found.loss_exponent, "N*": found.N_exponent, "D*": found.D_exponent}
-        out += [StraightLine(s, e, where, len(found.points), found.status) for s, e in exponents.items()]
-    return out
-
-
-def straight_line_table(study: Study) -> TextTable:
-    """Straight lines in logs, and the frontier that is read off the cells without a law."""
-    rows = []
-    for row in straight_lines(study):
-        what = Markup("L ∝ {}<sup>−a</sup>") if not row.symbol.endswith("*") else Markup("{} ∝ C<sup>a</sup>")
-        rows.append(
-            [what.format(row.symbol), row.short, _bold(row.exponent), ends(row.exponent), row.points, row.status]
-        )
-    return TextTable(["", "where", "a", f"{study.fits.level} interval", "cells", "status"], rows)
-
-
 def law_table(fits: Fits) -> TextTable:
     """Every law of fits.json; the ones that were refused say why."""
-    head = [
-        "law",
-        f"floor and exponents, {fits.level} interval",
-        "n",
-        "rmse of ln L",
-        "AICc",
-        "hold-out rmse",
-        "status",
-    ]
+    values = f"floor and exponents, {fits.level} interval"
+    head = ["law", values, "n", "rmse of ln L", "AICc", "hold-out rmse", "status"]
     rows = [_law_row(name, law, name == fits.selected) for name, law in fits.laws.items()]
     return TextTable(head, rows, title="Laws", right=(2, 3, 4, 5), aside=6)
 
@@ -181,7 +138,7 @@ def frontier_table(fits: Fits) -> TextTable:
     for name, found in fits.frontier.items():
         status = "; ".join([found.status, *map(spaced, found.flags)])
         exponents = [found.N_exponent, found.D_exponent, found.loss_exponent]
-        rows.append([METHODS.get(name, name).replace(" ", NB), *exponents, status])
+        rows.append([METHODS[name].replace(" ", NB), *exponents, status])
     head = [Markup(f"{s} ∝ C<sup>a</sup>") for s in ("N*", "D*", "L")]
     note, title = f"Exponents in C with {fits.level} intervals.", "Compute-efficient frontier: exponents in C"
     return TextTable(["method", *head, "status"], rows, note, title, aside=4)
@@ -219,3 +176,33 @@ def coverage_table(fits: Fits) -> TextTable | None:
         rows.append([c["quantity"], number(c["truth"]), held, c["tables"], number(c["width"])])
     title = f"Coverage of {fits.level} intervals on simulated tables that obey {fits.coverage.law}"
     return TextTable(["quantity", "truth", "held", "tables", "width"], rows, title=title, right=(1, 2, 3, 4))
+
+
+def plane_table(record: TuningRecord) -> TextTable:
+    """Exponents of one plane through all cells, untuned and tuned."""
+    names = {"untuned": "untuned, one run", "tuned": "tuned, repeats", CHANGE: "tuned − untuned"}
+    rows = [[name, *(record.plane[source].get(k) for k in EXPONENT_OF)] for source, name in names.items()]
+    title = "What tuning changed: L = k N^-alpha D^-beta through all cells"
+    return TextTable(["validation loss", *EXPONENT_OF.values()], rows, title=title)
+
+
+def settings_table(record: SettingsRecord | None) -> TextTable | None:
+    """How the best value of each tuned key moves with the size of the cell; None where fits.json has nothing of it."""
+    if record is None or record.status != OK:
+        return None
+    rows: list[list[Any]] = []
+    for name, key in record.keys.items():
+        for law in key.laws:
+            shown = ", ".join(f"{size} {estimate(found)}" for size, found in law.exponents.items())
+            rows.append([label(name), shown, law.n, key.beyond])
+        if not key.laws:
+            rows.append([label(name), key.status, key.cells, key.beyond])
+    note = (
+        "The best value of a cell is the vertex of a quadratic through its trials within "
+        f"{100 * (record.within or 0):g} % of the lowest loss. For a key on a log scale the numbers are exponents (the "
+        "best learning rate goes as N to this power), else changes per unit of ln size. Cells beyond the range that "
+        "was searched only say on which side their best value lies. Intervals redraw the cells."
+    )
+    title = "Best settings against size: exponents (log keys), else change per unit of ln size"
+    head = ["key", "best value against size", "cells", "beyond the range"]
+    return TextTable(head, rows, note, title, right=(2, 3))

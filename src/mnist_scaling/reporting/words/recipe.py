@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 from mnist_scaling.reporting.documents.loading import Study, axis_value
-from mnist_scaling.reporting.prepare.change import describe
+from mnist_scaling.reporting.figures.change import describe
 from mnist_scaling.reporting.text import plural
 from mnist_scaling.study import layout, provenance, records
 from mnist_scaling.study.columns import label
@@ -14,31 +14,25 @@ from mnist_scaling.study.identity import IDENTITY, range_in_words
 
 
 def commands(study: Study) -> list[str]:
-    """The commands that make all this again; the sweep's own command where study.json has it."""
-    fitted = study.fits.command
+    """The commands that make all this again."""
+    fitted, where = study.fits.command, f"fits={study.fits_folder}"
     if not study.is_study:
         return [
             fitted or f"python -m mnist_scaling.fit table={study.table} …",
-            f"python -m mnist_scaling.report fits={study.fits_folder}",
+            f"python -m mnist_scaling.report {where}",
         ]
-    sweep = study.record.get(provenance.COMMAND)
-    if sweep is None:
-        cells = _cell_records(study)
-        keys = (cells[0].get("keys") if cells else None) or dict.fromkeys(study.axes)
-        values = [f"{key}={_levels(study, axis)}" for key, axis in zip(keys, study.axes, strict=False)]
-        sweep = f"python -m mnist_scaling.train -m {layout.name_argument(study.folder)} {' '.join(values)}"
-    target = layout.name_argument(study.folder) if study.fits_folder == study.folder else f"fits={study.fits_folder}"
+    name = layout.name_argument(study.folder)
     return [
-        str(sweep),
-        fitted or f"python -m mnist_scaling.fit {layout.name_argument(study.folder)}",
-        f"python -m mnist_scaling.report {target}",
+        str(study.record[provenance.COMMAND]),
+        fitted or f"python -m mnist_scaling.fit {name}",
+        f"python -m mnist_scaling.report {name if study.fits_folder == study.folder else where}",
     ]
 
 
 def settings(study: Study) -> list[tuple[str, str]]:
     """Pairs of name and value, in reading order."""
-    out = [("grid", f"{label(a)} {_levels(study, a).replace(',', ', ')}") for a in study.axes]
-    out += [(f"search range of {key}", text) for key, text in _ranges(_cell_records(study)).items()]
+    out = [("grid", f"{label(a)} {_levels(study, a)}") for a in study.axes]
+    out += [(f"search range of {key}", text) for key, text in _ranges(study).items()]
     change = study.fits.tuning_change
     if change is not None and change.setting:
         out.append(("untuned setting (the control of every cell)", describe(change.setting)))
@@ -50,25 +44,17 @@ def settings(study: Study) -> list[tuple[str, str]]:
 
 def versions(study: Study) -> list[tuple[str, str]]:
     """Of the study where study.json keeps them, else of the environment that writes the report."""
-    stored = study.record.get("versions")
-    if isinstance(stored, dict):
-        return [(str(k), str(v)) for k, v in stored.items()]
-    return list(provenance.versions().items())
-
-
-def _cell_records(study: Study) -> list[dict[str, Any]]:
-    """Every cell.json of the study: config keys of its axes, and its search space."""
-    return list(records.read_cells(study.folder).values())
+    return list(study.record.get(provenance.VERSIONS, provenance.versions()).items())
 
 
 def _levels(study: Study, axis: str) -> str:
-    return ",".join(axis_value(v) for v in sorted(study.cells[axis].dropna().unique()))
+    return ", ".join(axis_value(v) for v in sorted(study.cells[axis].dropna().unique()))
 
 
-def _ranges(cells: list[dict[str, Any]]) -> dict[str, str]:
+def _ranges(study: Study) -> dict[str, str]:
     """Search range of each tuned key in words: the range of most cells, and the others, whose range was widened."""
     found: dict[str, Counter[str]] = {}
-    for cell in cells:
+    for cell in records.read_cells(study.folder).values():
         for key, text in cell.get("space", {}).items():
             found.setdefault(key, Counter())[range_in_words(text)] += 1
     out = {}

@@ -5,12 +5,20 @@ from __future__ import annotations
 from markupsafe import Markup
 
 from mnist_scaling.reporting.documents.loading import Study
-from mnist_scaling.reporting.markup import power
-from mnist_scaling.reporting.prepare import Missing
-from mnist_scaling.reporting.prepare.change import Change
-from mnist_scaling.reporting.text import count, duration, estimate, listing, number, plural, power_of_ten
-from mnist_scaling.reporting.words.fit_sentences import conflict, joined, quote, selection
-from mnist_scaling.reporting.words.fit_tables import straight_lines
+from mnist_scaling.reporting.figures.change import Change
+from mnist_scaling.reporting.text import (
+    EXPONENT_OF,
+    count,
+    duration,
+    estimate,
+    listing,
+    number,
+    plural,
+    power,
+    power_of_ten,
+)
+from mnist_scaling.reporting.words.fit_sentences import conflict, quote, selection
+from mnist_scaling.reporting.words.report_tables import straight_lines
 from mnist_scaling.settings.tuning_change import SIMULTANEOUS
 from mnist_scaling.study import flags
 from mnist_scaling.study.columns import IMPORTANCE, label
@@ -24,15 +32,14 @@ def opening(study: Study) -> list[Markup]:
     grid = " × ".join(_levels(n, label(a)) for a, n in varying)
     sizes = [f"{_range(study, role)} {study.call(role)}" for role in ("N", "D", "C") if cells[role].notna().any()]
     sizes = sizes[:2] if study.is_study else sizes
-    what = plural(len(cells), "cell" if study.is_study else "row")
-    out = [
-        Markup("{}{}; {}.").format(
-            f"{what} ({grid})" if grid else what, "" if study.is_study else f" of {study.table}", ", ".join(sizes)
-        )
-    ]
+    what = plural(len(cells), "cell" if study.is_study else "row") + (f" ({grid})" if grid else "")
+    table = "" if study.is_study else f" of {study.table}"
+    out = [Markup("{}{}; {}.").format(what, table, ", ".join(sizes))]
     if study.fits.data.unfinished:
         out.append(Markup("<b>{}</b>").format(study.fits.data.unfinished))
-    out += [Markup("{}").format(sentence) for sentence in _left_out(study)]
+    if where := study.fits.settings["where"]:
+        out.append(Markup("Only rows with {} were fitted, and only they are shown.").format(where))
+    out += [Markup("{}.").format(note.rstrip(".")) for note in study.fits.data.notes]
     if study.is_study:
         out += _how_tuned(study)
     best = cells.loc[cells["loss"].idxmin()] if cells["loss"].notna().any() else None
@@ -40,42 +47,23 @@ def opening(study: Study) -> list[Markup]:
         se = f" ± {best['se']:.4f}" if best["se"] > 0 else ""
         error = best.get("test_error", float("nan"))
         wrong = f", {100 * error:.2f} % of test images wrong" if study.is_study and error == error else ""
-        out.append(
-            Markup("The lowest {} is {}{} ({}{}).").format(
-                study.call("loss"),
-                f"{best['loss']:.4f}" if best["loss"] < 1e4 else f"{best['loss']:.4g}",
-                se,
-                study.label(best),
-                wrong,
-            )
-        )
+        lowest = f"{best['loss']:.4f}" if best["loss"] < 1e4 else f"{best['loss']:.4g}"
+        cell = f"{study.label(best)}{wrong}"
+        out.append(Markup("The lowest {} is {}{} ({}).").format(study.call("loss"), lowest, se, cell))
     return out
-
-
-def _left_out(study: Study) -> list[str]:
-    """Which rows of the table this page is not about."""
-    out = []
-    where = study.fits.settings.get("where")
-    if where and study.whole:
-        out.append(f"Only rows with {where} were fitted, and only they are shown.")
-    return [*out, *(f"{note.rstrip('.')}." for note in study.fits.data.notes)]
 
 
 def _how_tuned(study: Study) -> list[Markup]:
     out = []
     trials, repeats = study.cells["n_trials"].median(), study.cells["n_repeats"].median()
     if study.tuned and trials == trials and repeats == repeats:
-        out.append(
-            Markup("Each cell was tuned over {} with {} and its best setting confirmed by {} with fresh seeds.").format(
-                listing([label(k) for k in study.tuned]),
-                plural(int(trials), "trial"),
-                plural(int(repeats), "repeat"),
-            )
-        )
+        text = "Each cell was tuned over {} with {} and its best setting confirmed by {} with fresh seeds."
+        keys = listing([label(k) for k in study.tuned])
+        out.append(Markup(text).format(keys, plural(int(trials), "trial"), plural(int(repeats), "repeat")))
     return [*out, _cost(study)]
 
 
-def findings(study: Study, change: Change | Missing) -> list[Markup]:
+def findings(study: Study, change: Change | None) -> list[Markup]:
     """What came out: the law, the numbers to quote, where methods disagree, what tuning changed."""
     out = selection(study.fits)
     if quoted := quote(study.fits):
@@ -88,8 +76,8 @@ def findings(study: Study, change: Change | Missing) -> list[Markup]:
         if row.exponent.known and row.symbol in "NDC"
     ]
     if parts:
-        out.append(Markup("A straight line in logs, which no floor bends, falls {}.").format(joined(parts)))
-    if isinstance(change, Change):
+        out.append(Markup("A straight line in logs, which no floor bends, falls {}.").format(listing(parts)))
+    if change is not None:
         out.append(tuning_sentence(change))
     certificate = certificate_sentence(study) if study.is_study else None
     return [*out, certificate] if certificate else out
@@ -127,10 +115,12 @@ def tuning_sentence(change: Change) -> Markup:
     """How tuning tilts the law: exponents of one plane through all cells, untuned and tuned."""
     used = list(change.plane["tuned"])
     shifts = {v: change.plane["change"][v] for v in used}
-    greek = {"N": "α", "D": "β"}
     untuned, tuned = (
         Markup(" ").join(power(v, -change.plane[s][v], bare=True) for v in used) for s in ("untuned", "tuned")
     )
+    changes = [
+        Markup("{} by {}").format(EXPONENT_OF[v], f"{'+' * (i.value > 0)}{estimate(i)}") for v, i in shifts.items()
+    ]
     certain = [v for v in used if change.plane[SIMULTANEOUS][v].excludes(0)]
     words = [f"{'flatter' if shifts[v].value < 0 else 'steeper'} in {v}" for v in certain]
     verdict = f"the tuned law is {listing(words)}" if words else "no tilt can be told from noise"
@@ -141,8 +131,7 @@ def tuning_sentence(change: Change) -> Markup:
         "<b>{} the law:</b> untuned ({}), validation loss goes as {}; tuned, as {}. That changes {}: {}. "
         "Tuning takes up to {:.0f} % off a cell's loss (median {:.0f} %){}."
     ).format(
-        "Tuning tilts" if certain else "Tuning shifts", change.setting, untuned, tuned,
-        joined([Markup("{} by {}").format(greek[v], f"{'+' * (i.value > 0)}{estimate(i)}") for v, i in shifts.items()]),
+        "Tuning tilts" if certain else "Tuning shifts", change.setting, untuned, tuned, listing(changes),
         verdict, saved.max(), saved.median(), luck,
     )  # fmt: skip
 

@@ -18,22 +18,8 @@ from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.selection.criteria import HoldOut
 from mnist_scaling.fitting.selection.fitted import Fitted, Slice
 from mnist_scaling.fitting.uncertainty.interval import Interval
-from mnist_scaling.reporting.documents.fits_json import (
-    OK,
-    CoverageRecord,
-    DataRecord,
-    Disagreement,
-    Fits,
-    FlagRecord,
-    FrontierRecord,
-    HeadlineRecord,
-    HoldOutRecord,
-    LawRecord,
-    PredictionRecord,
-    Residual,
-    Selection,
-    SliceRecord,
-)  # fmt: skip
+from mnist_scaling.reporting.documents import fits_json as file
+from mnist_scaling.reporting.documents.fits_json import OK, Fits, LawRecord, SliceRecord
 from mnist_scaling.reporting.documents.json_form import read
 from mnist_scaling.study.flags import NOT_CONVERGED
 
@@ -46,27 +32,23 @@ def fit_record(result: Result) -> Fits:
     return Fits(
         laws=laws,
         selected=choice.selected,
-        selection=Selection(choice.reason, result.reference, choice.weights, choice.simplest, choice.stability),
-        headline=read(HeadlineRecord, result.headline),
+        selection=file.Selection(choice.reason, result.reference, choice.weights, choice.simplest, choice.stability),
+        headline=read(file.HeadlineRecord, result.headline),
         frontier={k: _frontier(v) for k, v in result.frontier.items()},
-        agreement=[Disagreement(**pair) for pair in agreement(result.frontier)],
+        agreement=[file.Disagreement(**pair) for pair in agreement(result.frontier)],
         slices=[_slice(part, fitted, why, table) for part, fitted, why in result.extra_slices],
-        predictions=[PredictionRecord(result.options.predict, p.law, p.loss, p.reach) for p in result.predictions],
+        predictions=[file.PredictionRecord(result.options.predict, p.law, p.loss, p.reach) for p in result.predictions],
         lifetime=result.lifetime,
-        flags=[FlagRecord(**f.record()) for f in result.flags],
+        flags=[file.FlagRecord(**f.record()) for f in result.flags],
         cost=None if result.cost is None else vars(result.cost),
-        data=DataRecord(len(table), table.rows.tolist(), result.masked, result.notes),
+        data=file.DataRecord(len(table), table.rows.tolist(), result.masked, result.notes),
         settings=_settings(result),
     )
 
 
 def not_fitted(why: str) -> Fits:
     """The record of a table, or of an arm, to which nothing was fitted."""
-    return Fits(
-        why=why,
-        selection=Selection(why),
-        headline=read(HeadlineRecord, nothing_to_quote(why)),
-    )
+    return Fits(why=why, selection=file.Selection(why), headline=read(file.HeadlineRecord, nothing_to_quote(why)))
 
 
 def of_arms(arms: Sequence[Fits]) -> Fits:
@@ -77,9 +59,9 @@ def of_arms(arms: Sequence[Fits]) -> Fits:
     return replace(whole, arms=arms, settings=dict(fitted.settings), data=data)
 
 
-def coverage_record(law: str, found: Sequence[Coverage]) -> CoverageRecord:
+def coverage_record(law: str, found: Sequence[Coverage]) -> file.CoverageRecord:
     """How often intervals held the truth."""
-    return CoverageRecord(law, [vars(c) | {"share": c.share} for c in found])
+    return file.CoverageRecord(law, [vars(c) | {"share": c.share} for c in found])
 
 
 def _law(f: Fitted, result: Result) -> LawRecord:
@@ -120,7 +102,7 @@ def _law(f: Fitted, result: Result) -> LawRecord:
         },
         profiles={k: {"low": i.low, "high": i.high, "value": g, "deviance": d} for k, (i, g, d) in f.profiles.items()},
         residuals=[
-            Residual(int(result.table.rows[i]), float(r)) for i, r in zip(f.part.index, fit.residual, strict=True)
+            file.Residual(int(result.table.rows[i]), float(r)) for i, r in zip(f.part.index, fit.residual, strict=True)
         ],
     )
 
@@ -141,11 +123,11 @@ def _status(f: Fitted) -> str:
     return OK
 
 
-def _holdout(found: HoldOut | None, table: Table, part: Slice) -> HoldOutRecord:
+def _holdout(found: HoldOut | None, table: Table, part: Slice) -> file.HoldOutRecord:
     if found is None:
-        return HoldOutRecord()
+        return file.HoldOutRecord()
     rows = [int(table.rows[part.index[i]]) for i in found.rows]
-    return HoldOutRecord(found.rmse_log, found.n, rows, found.reach)
+    return file.HoldOutRecord(found.rmse_log, found.n, rows, found.reach)
 
 
 def _refused(law: Law, part: Slice, why: str, result: Result) -> LawRecord:
@@ -162,9 +144,9 @@ def _refused(law: Law, part: Slice, why: str, result: Result) -> LawRecord:
     )
 
 
-def _frontier(found: FrontierResult) -> FrontierRecord:
+def _frontier(found: FrontierResult) -> file.FrontierRecord:
     f = found.frontier
-    return FrontierRecord(**found.intervals, status=f.status, flags=found.flags, points=f.points, extra=f.extra)
+    return file.FrontierRecord(**found.intervals, status=f.status, flags=found.flags, points=f.points, extra=f.extra)
 
 
 def _part(part: Slice, table: Table) -> SliceRecord | None:

@@ -1,1 +1,0 @@
-"""From what the library found to what the files hold."""
