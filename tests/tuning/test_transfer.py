@@ -88,6 +88,14 @@ def test_a_cell_starts_from_what_its_neighbours_selected(tmp_path: Path) -> None
     assert table.loc[table["stage"] == "repeat", "origin"].isna().all()
 
 
+def test_a_cell_that_goes_on_does_not_begin_again(tmp_path: Path) -> None:
+    """By then its neighbours select other settings, of which it would carry more."""
+    for n_trials in (2, 5):
+        Study(tmp_path, InProcess(), *GRID, n_trials=n_trials, rule=NEIGHBOURS).run()
+    origins = trials(tmp_path).query("stage == 'trial'").groupby(["width", "data_fraction"])["origin"].agg(list)
+    assert all(cell[2:] == ["sampler"] * 3 for cell in origins)
+
+
 def test_an_interrupted_study_with_transfer_ends_at_the_same_numbers(tmp_path: Path) -> None:
     whole = tmp_path / "whole"
     Study(whole, InProcess(), *GRID, n_trials=4, rule=NEIGHBOURS, widen=True).run()

@@ -124,7 +124,9 @@ def _round(
     before = earlier[-1].ranges if earlier else _holding(cell.space, carried)
     ranges, tested = _widened(cell, earlier, before, effort, beside[0].ranges if beside else None)
     tested_at = {start: (tested, SAMPLER)} if tested else {}
-    return _Round(earlier, ranges, tested_at | dict(enumerate(planned)))
+    # Neighbours that have gone on since this cell began select other settings, but it began with those of then.
+    begun = any(trial.origin != TRANSFER for trial in earlier)
+    return _Round(earlier, ranges, tested_at | ({} if begun else dict(enumerate(planned))))
 
 
 def _holding(
