@@ -18,6 +18,8 @@ import optuna
 import pandas as pd
 import pytest
 
+from mnist_scaling.study import layout
+
 # Short runs report too, so that what a pruner decides is under test as well.
 REPORTS = ("reports.least=16", "reports.cost=0.5")
 SWEEP = ("mnist_scaling.train", "-m", "experiment=smoke", "scale=smoke", "hydra.sweeper.n_trials=4", *REPORTS)
@@ -45,10 +47,11 @@ def finished(folder: Path) -> dict[Path, str]:
 
 
 def workers_of(pid: int) -> list[int]:
-    """The worker processes below a sweep."""
+    """The worker processes of a sweep, which its fork server has forked."""
     tree = subprocess.run(["ps", "-wweo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
-    rows = [line.split(None, 2) for line in tree.splitlines()]
-    return [int(p) for p, parent, args in rows if int(parent) == pid and "spawn_main" in args]
+    rows = [(int(p), int(parent), args) for p, parent, args in (line.split(None, 2) for line in tree.splitlines())]
+    servers = [p for p, parent, args in rows if parent == pid and "forkserver" in args]
+    return [p for p, parent, _ in rows if parent in servers]
 
 
 def alive(pid: int) -> bool:
@@ -121,18 +124,15 @@ def test_runs_are_pruned_in_these_tests(undisturbed: pd.DataFrame) -> None:
 def test_a_setting_that_kills_its_worker_twice_is_recorded_and_the_sweep_goes_on(
     undisturbed: pd.DataFrame, data_dir: str, tmp_path: Path
 ) -> None:
-    # Without a warm-up a worker's first run imports torch, which leaves seconds to kill it in.
-    one = ("hydra.launcher.n_workers=1", "hydra.sweeper.trials_per_batch=1")
-    sweep = start(tmp_path, data_dir, *one)
+    sweep = start(tmp_path, data_dir, "hydra.launcher.n_workers=1", "hydra.sweeper.trials_per_batch=1")
     run = tmp_path / "multirun/smoke/width=4/data_fraction=0.015625/trial-000"
-    wait_for(run.exists)
-    killed: list[int] = []
-    for _ in range(2):
-        wait_for(lambda: bool(set(workers_of(sweep.pid)) - set(killed)))
-        (worker,) = set(workers_of(sweep.pid)) - set(killed)
-        time.sleep(0.5)
-        os.kill(worker, signal.SIGKILL)
-        killed.append(worker)
+
+    def killed_twice() -> bool:
+        for worker in workers_of(sweep.pid):
+            os.kill(worker, signal.SIGKILL)
+        return (run / layout.RESULT).exists()
+
+    wait_for(killed_twice)
     assert sweep.wait(timeout=300) == 0
     trials = pd.read_csv(tmp_path / "multirun/smoke/trials.csv")
     failed = trials[trials["state"] == "FAILED"]
