@@ -17,7 +17,7 @@ import pytest
 
 from mnist_scaling.config import RunConfig
 from mnist_scaling.study.result import TrainResult
-from mnist_scaling.tuning.grid.partitioning import Cell
+from mnist_scaling.tuning.grid.composition import Cell
 from mnist_scaling.tuning.task import Report
 from mnist_scaling.tuning.workers import faults, local
 from mnist_scaling.tuning.workers.job import Job, Outcome
@@ -104,9 +104,7 @@ def test_each_process_has_a_gpu_in_its_turn(tmp_path: Path) -> None:
 
     application: Any = SimpleNamespace(task=Sees(), folder=tmp_path)
     with LocalWorkers(application, 3, gpus=["3", "5"]) as workers:
-        assert [one._arguments for one in workers._processes] == [
-            ((), "3"), ((), "5"), ((), "3"),
-        ]  # fmt: skip
+        assert [gpu for _, gpu in (one._arguments for one in workers._processes)] == ["3", "5", "3"]
         assert str(pid(workers.submit(job(1)))) in ("3", "5")
 
 
