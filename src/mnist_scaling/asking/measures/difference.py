@@ -14,8 +14,8 @@ from mnist_scaling.asking.measures.base import arm as arm_named
 from mnist_scaling.asking.study_arms import StudyArm
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.comparing import Arm, Comparison, ComparisonOptions, compare
-from mnist_scaling.fitting.comparing.comparison import MARGIN
-from mnist_scaling.fitting.comparing.pairing import Difference, verdict
+from mnist_scaling.fitting.comparing.comparison import MARGIN, verdict
+from mnist_scaling.fitting.comparing.pairing import Difference
 from mnist_scaling.fitting.uncertainty.interval import Interval
 
 EXPONENTS = {"alpha": "N", "beta": "D"}
