@@ -24,6 +24,8 @@ from mnist_scaling.asking.study_arms import study_name, tables_of
 from mnist_scaling.config.question_schema import Question
 from mnist_scaling.study import layout
 from mnist_scaling.study.files import read_json, write_atomically
+from mnist_scaling.study.missing import unfinished
+from mnist_scaling.study.tables.trials_and_cells import read_table
 
 ROOT = Path(__file__).parents[1]
 KEPT, FIGURES, PAGE = ROOT / "tests/asking/kept", ROOT / "docs/images/questions", ROOT / "docs/questions.md"
@@ -116,11 +118,12 @@ def keep(conf: Path) -> None:
         question = find(name, conf)
         tables = tables_of(question, SCALE)
         for path in tables.values():
-            if (path.parent / layout.FINISHED).is_file():
+            study = read_json(path.parent / layout.STUDY) or {}
+            trials = path.parent / layout.TRIALS
+            if path.is_file() and not unfinished(path.parent, read_table(path), read_table(trials), study):
                 target = KEPT / path.parent.name
                 target.mkdir(parents=True, exist_ok=True)
                 shutil.copy(path, target / layout.CELLS)
-                study = read_json(path.parent / layout.STUDY) or {}
                 facts = {key: study.get(key) for key in ("command", "started", "commit")}
                 write_atomically(target / layout.STUDY, json.dumps(facts, indent=1) + "\n")
         if is_kept(question):
