@@ -23,8 +23,7 @@ import pandas as pd
 
 from mnist_scaling.asking import measures
 from mnist_scaling.asking.measures import Found
-from mnist_scaling.asking.study_arms import LOSS
-from mnist_scaling.fitting.comparing.pairing import Arm
+from mnist_scaling.asking.study_arms import LOSS, StudyArm
 from mnist_scaling.fitting.uncertainty.interval import Interval
 
 NOISE = (0.02, 0.04)
@@ -37,7 +36,7 @@ CHANCE = 2.303
 """Loss of a uniform guess among ten classes, from which `batches` falls."""
 
 Truths = Mapping[str, float]
-Simulated = tuple[dict[str, Any], dict[str, Arm], Truths]
+Simulated = tuple[dict[str, Any], dict[str, StudyArm], Truths]
 """A measure's keys, noisy arms, and the true number of each slot."""
 
 
@@ -46,9 +45,9 @@ def law(n: Any, d: Any) -> Any:
     return LAW["E"] + LAW["A"] * n ** -LAW["alpha"] + LAW["B"] * d ** -LAW["beta"]
 
 
-def arm(name: str, rows: pd.DataFrame, loss: Any, noise: Any) -> Arm:
+def arm(name: str, rows: pd.DataFrame, loss: Any, noise: Any) -> StudyArm:
     """An arm of those rows with noisy losses; `noise` is that of each log loss."""
-    return Arm(name, name, rows.assign(**{LOSS: np.asarray(loss) * np.exp(noise)}))
+    return StudyArm(name, name, rows.assign(**{LOSS: np.asarray(loss) * np.exp(noise)}))
 
 
 def grid(widths: tuple[int, ...], data: tuple[int, ...]) -> pd.DataFrame:
@@ -120,7 +119,7 @@ def batches(rng: np.random.Generator, sigma: float, power: float = 0.0, shared: 
     noise = 0.3 * rng.standard_normal(len(rows)) + np.repeat(0.3 * rng.standard_normal(len(sizes)), len(data))
     made = arm("a", rows, loss, sigma * (own + common))
     measured = made.rows.assign(gradient_norm_squared=1.0, gradient_variance=100 * (0.5 / loss) ** 1.5 * np.exp(noise))
-    return {"kind": "critical_batch"}, {"a": Arm("a", "a", measured)}, {"power": power}
+    return {"kind": "critical_batch"}, {"a": StudyArm("a", "a", measured)}, {"power": power}
 
 
 def critical(loss: Any, power: float) -> Any:
@@ -143,7 +142,7 @@ def errors(rng: np.random.Generator, sigma: float) -> Simulated:
     rows = grid((3, 6, 12, 32), (781, 2000, 5000, 12500))
     made = arm("a", rows, law(rows["n_params"], rows["n_train"]), sigma * rng.standard_normal(len(rows)))
     error = 0.3 * made.rows[LOSS] ** 1.05 * np.exp(sigma / 3 * rng.standard_normal(len(rows)))
-    found = Arm("a", "a", made.rows.assign(test_loss=made.rows[LOSS], test_error=error))
+    found = StudyArm("a", "a", made.rows.assign(test_loss=made.rows[LOSS], test_error=error))
     return {"kind": "relation", "x": ["test_loss"], "y": "test_error"}, {"a": found}, {"a_test_loss": 1.05}
 
 
