@@ -336,7 +336,7 @@ class Trace:
         return path.relative_to(PACKAGE).as_posix() if path.is_relative_to(PACKAGE) else None
 
 
-LOOKED_AT = {"config/rules.py"}
+LOOKED_AT = {"errors.py"}
 """Where a learning rate is only looked at: it does not go on from there."""
 
 
