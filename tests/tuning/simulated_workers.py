@@ -72,7 +72,7 @@ class Workers:
     def flush(self, look: Callable[[], None]) -> None:
         """End one of the jobs that are under way."""
         job, future = self._jobs.pop(self._rng.randrange(min(self._n, len(self._jobs))))
-        if self._deadly and not job.alone and self._rng.random() < DYING:
+        if self._deadly and not job.is_second_attempt and self._rng.random() < DYING:
             self.killed += 1
             future.set_result(Outcome(None, "its process died"))
             return

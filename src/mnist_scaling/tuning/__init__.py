@@ -10,8 +10,13 @@ Where a trial's setting is chosen
 
 What happens when a worker dies
     Each place with workers (``workers/local``, ``cluster``, ``rounds``) answers a job by an ``Outcome``, whatever
-    happens: the run's record, or none and the error. ``sweep/driver: _settle`` tries a run without a record once more,
-    alone; if that leaves none either, ``sweep/ledger: fail`` records it as FAILED, and the study goes on. A fault of
-    the machine (disk, network; ``workers/faults``) is charged to no run: the whole sweep is resumed, as the same
-    command would resume it.
+    happens: the run's record, or none and the error. ``sweep/driver: _settle`` tries a run without a record once
+    more; if that leaves none either, ``sweep/ledger: fail`` records it as FAILED, and the study goes on. A fault of
+    the machine (disk, network; ``workers/faults``) is charged to no run: the sweep ends with a sentence, and the same
+    command goes on.
+
+What happens when the sweep is killed
+    Its workers end by themselves within seconds (``workers/perform: _end_with``), and nobody writes what they measured.
+    The operating system releases the lock (``sweep/ledger: opened``). The same command reads the records that are there
+    and asks for the missing trials with the same settings.
 """

@@ -184,14 +184,14 @@ DIFFERS, EQUIVALENT, NOT_SETTLED = "differs", "equivalent", "not settled"
 def verdict(difference: Interval, margin: float) -> str:
     """differs, equivalent or not settled: what the interval of a difference says, given a margin of equivalence.
 
-    An interval that misses 0 shows a difference. One that holds 0 shows nothing by itself: arms are equivalent only
-    where the whole interval lies within the margin (two one-sided tests; Schuirmann 1987).
+    Arms are equivalent where the whole interval lies within the margin, even if it misses 0 (two one-sided tests;
+    Schuirmann 1987). They differ where it does not and misses 0. An interval that holds 0 shows nothing by itself.
 
     Parameters
     ----------
     difference : Interval
     margin : float
-        Differences up to this size don't matter: an interval that lies within them is equivalent, even if it misses 0.
+        Differences up to this size don't matter.
     """
     if difference.bounded and -margin <= difference.low and difference.high <= margin:
         return EQUIVALENT

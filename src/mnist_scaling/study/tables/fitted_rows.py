@@ -139,7 +139,7 @@ def fitted_rows(
     axes, tuned : sequence of str
         Swept and tuned columns of a study; empty for a table from elsewhere.
     where : str, optional
-        A condition, see `study.conditions`.
+        A condition, see `study.tables.conditions`.
     by : sequence of str
         Further columns that tell arms apart.
 

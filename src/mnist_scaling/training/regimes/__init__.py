@@ -1,25 +1,26 @@
 """How long a run trains, and so what D and C mean. A new regime is a class here, in passes.py where all of its batches
 are known beforehand and else in a file of its own, its name in `REGIMES`, and one file in conf/regime/.
 
-A regime answers six questions (`base.Regime`):
+A regime answers seven questions (`base.Regime`):
 
     what to train on           `n_train`: how many of the subset's images are used
+    how long                   `n_seen`: how many images are processed, D
     when to evaluate           inside `train`, by `Run.evaluate`
     when to stop               inside `train`, by returning
     which weights count        those of the run's model when `train` returns; `Run.restore` brings back others
     which schedule is usual    its file in conf/regime/; those that it can work with: `schedules`
     what to record             the `RunOutcome` that `train` returns
 
-Regimes whose batches are all known beforehand are `base.Passes`: they say how many examples and passes,
+Regimes whose batches are all known beforehand are `passes.Passes`: they say how many examples and passes,
 and inherit the rest.
 """
 
 from __future__ import annotations
 
 from mnist_scaling.config import RunConfig, one_of, require
-from mnist_scaling.training.regimes.base import Passes, Regime
+from mnist_scaling.training.regimes.base import Regime
 from mnist_scaling.training.regimes.early_stopping import EarlyStopping
-from mnist_scaling.training.regimes.passes import IsoFlopBudget, Repeat, SingleEpoch
+from mnist_scaling.training.regimes.passes import IsoFlopBudget, Passes, Repeat, SingleEpoch
 from mnist_scaling.training.regimes.wsd import Wsd
 
 __all__ = ["REGIMES", "Passes", "Regime", "build"]

@@ -166,16 +166,16 @@ class Driver:
             self._mirror.show([(cell, self.ledger.trials(cell))])
 
     def _settle(self, ended: Sequence[tuple[Job, Outcome]]) -> None:
-        """Go on from jobs that ended. A run without a record is tried once more, alone, then recorded as failed."""
+        """Go on from jobs that ended. A run without a record is tried once more, then recorded as failed."""
         unrecorded = [(job, outcome.error) for job, outcome in ended if outcome.record is None]
         self._fault = self._fault or next((error for _, error in unrecorded if faults.is_text(error)), None)
         again: list[Job] = []
         for job, error in unrecorded if self._fault is None else ():  # after a fault the resumed sweep makes them again
-            if job.alone:
+            if job.is_second_attempt:
                 self.ledger.fail(job, self.cells[job.cell].cell.values, error)
                 self._show(job)
             else:
-                again.append(replace(job, alone=True))
+                again.append(replace(job, is_second_attempt=True))
         for job, _ in ended:
             cell = self.cells[job.cell]
             if all(other.folder != job.folder for other in again):

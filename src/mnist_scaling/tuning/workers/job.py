@@ -66,7 +66,7 @@ class Job:
     one: then the overrides and the settings are composed, for every job."""
     cost: float = 0.0
     """Relative cost, which decides nothing but the order."""
-    alone: bool = False
+    is_second_attempt: bool = False
     """Whether it is the second attempt of a run that left no record."""
 
 
