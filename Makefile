@@ -50,7 +50,10 @@ ask: setup  ## list the questions, or answer one: make ask QUESTION=dropout SCAL
 	@$(RUN) -m mnist_scaling.ask $(if $(QUESTION),question=$(QUESTION)) $(if $(SCALE),scale=$(SCALE))
 
 test: setup  ## run the tests, real runs on real MNIST among them
-	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile -m "not distributed"
+	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile -m "not distributed" --durations=20
+
+test-fast: setup  ## the tests of a minute, while editing: every file that is not marked slow
+	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile -m "not distributed and not slow"
 
 test-distributed: setup  ## the same study on real Ray, Dask, Slurm and PostgreSQL, started here, and their faults
 	@$(RUN) -m pip install --quiet --editable '.[dask,ray,slurm,postgres]'

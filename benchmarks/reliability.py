@@ -83,7 +83,9 @@ def passes(test: str, times: int, seed: int) -> Tally:
 
 
 TESTS = {
-    "`kill -9` of a whole sweep, at its start and half-way": "test_faults.py::test_kill_9_of_the_whole_sweep",
+    "`kill -9` of a whole sweep, at its start and half-way, its mirror deleted or replaced": (
+        "test_faults.py::test_kill_9_of_the_whole_sweep_and_the_loss_of_its_mirror"
+    ),
     "`kill -9` of a sweep alone": "test_faults.py::test_kill_9_of_the_sweep_alone_leaves_no_workers_behind",
     "`kill -9` of a worker at work": "test_faults.py::test_kill_9_of_a_worker_costs_nothing",
     "`kill -9` of a worker while it starts": (
@@ -93,11 +95,8 @@ TESTS = {
         "test_faults.py::test_a_setting_that_kills_its_worker_twice_is_recorded_and_the_sweep_goes_on"
     ),
     "the disk fills up": "test_faults.py::test_a_full_disk_loses_nothing",
-    "the storage is deleted, or replaced, after a `kill -9`": (
-        "test_faults.py::test_a_killed_study_whose_storage_is_lost_runs_no_finished_run_again"
-    ),
-    "a second sweep of the same name, from another checkout on one database": (
-        "test_faults.py::test_a_second_checkout_on_one_database_is_a_study_of_its_own_and_a_copy_is_refused"
+    "another checkout's sweep of the same name, mirrored into one database": (
+        "test_faults.py::test_checkouts_that_share_a_database_keep_studies_of_their_own"
     ),
     "a second sweep of the same study": "test_faults.py::test_a_second_sweep_is_refused_and_harms_nothing",
     "`kill -9` during a run that has a checkpoint": (

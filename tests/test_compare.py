@@ -23,6 +23,8 @@ from mnist_scaling.reporting.documents.loading import load_arms, load_comparison
 from mnist_scaling.reporting.pages import report_page
 from tests.reporting.builder import Builder, power_law
 
+pytestmark = pytest.mark.slow
+
 GRID = {"data_fraction": (0.125, 0.25, 0.5, 1.0), "width": (4, 8, 16, 32)}
 DRAWS = BootstrapConfig(draws=100)
 COLUMNS = ColumnsConfig(N="params", D="tokens", C="flops", loss="loss")

@@ -14,6 +14,8 @@ from mnist_scaling import cli, config
 from mnist_scaling.config import RunConfig
 from mnist_scaling.tuning.grid import partitioning
 
+pytestmark = pytest.mark.slow
+
 CONF = Path(cli.conf_dir())
 NEEDED = {"data=arrays": ["data.path=mine.npz"]}
 """What an option leaves to its user."""

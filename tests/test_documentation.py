@@ -29,6 +29,8 @@ from mnist_scaling.asking.question import find_question, question_names
 from mnist_scaling.config import RunConfig, ask_schema, compare_schema, fit_schema
 from mnist_scaling.study import columns, layout
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "mnist_scaling"
 CONF = Path(cli.conf_dir())

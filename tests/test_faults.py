@@ -20,6 +20,8 @@ import pytest
 
 from mnist_scaling.study import layout
 
+pytestmark = pytest.mark.slow
+
 # Short runs report too, so that what a pruner decides is under test as well.
 REPORTS = ("reports.least=16", "reports.cost=0.5")
 SWEEP = ("mnist_scaling.train", "-m", "experiment=smoke", "scale=smoke", "hydra.sweeper.n_trials=4", *REPORTS)
@@ -83,16 +85,23 @@ def undisturbed(data_dir: str, tmp_path_factory: pytest.TempPathFactory) -> pd.D
 
 
 @pytest.mark.parametrize("n_done", [0, 9])
-def test_kill_9_of_the_whole_sweep(
+def test_kill_9_of_the_whole_sweep_and_the_loss_of_its_mirror(
     n_done: int, undisturbed: pd.DataFrame, data_dir: str, tmp_path: Path, command: Command
 ) -> None:
     sweep = start(tmp_path, data_dir)
-    wait_for(lambda: (tmp_path / "multirun/smoke/optuna.journal").exists() and len(finished(tmp_path)) >= n_done)
+    journal = tmp_path / "multirun/smoke" / layout.JOURNAL
+    wait_for(lambda: journal.exists() and len(finished(tmp_path)) >= n_done)
     os.killpg(sweep.pid, signal.SIGKILL)
     sweep.wait()
+    journal.unlink()
     kept = finished(tmp_path)
     assert n_done <= len(kept) < N_RUNS
-    pd.testing.assert_frame_equal(resume(tmp_path, data_dir, command, kept), undisturbed)
+    url = f"sqlite:///{tmp_path}/other.db"
+    table = resume(tmp_path, data_dir, command, kept, *([f"hydra.sweeper.storage={url}"] if n_done else []))
+    pd.testing.assert_frame_equal(table, undisturbed)
+    if n_done:  # another mirror than the sweep began with holds all trials too
+        shown = sum(study.n_trials for study in optuna.get_all_study_summaries(url))
+        assert shown == (undisturbed["stage"] == "trial").sum()
 
 
 def test_kill_9_of_the_sweep_alone_leaves_no_workers_behind(
@@ -154,23 +163,6 @@ def test_a_worker_killed_while_it_starts_does_not_stop_the_sweep(data_dir: str, 
         time.sleep(0.3)
     assert sweep.wait(timeout=300) == 0
     assert pd.read_csv(tmp_path / "multirun/smoke/cells.csv")["n_trials"].tolist() == [4] * 4
-
-
-@pytest.mark.parametrize("url", [None, "sqlite:///{}/shared.db"], ids=["journal", "database"])
-def test_a_killed_study_whose_storage_is_lost_runs_no_finished_run_again(
-    url: str | None, undisturbed: pd.DataFrame, data_dir: str, tmp_path: Path, command: Command
-) -> None:
-    more = [] if url is None else [f"hydra.sweeper.storage={url.format(tmp_path)}"]
-    sweep = start(tmp_path, data_dir, *more)
-    wait_for(lambda: len(finished(tmp_path)) >= 7)
-    os.killpg(sweep.pid, signal.SIGKILL)
-    sweep.wait()
-    (tmp_path / "multirun/smoke/optuna.journal" if url is None else tmp_path / "shared.db").unlink()
-    kept = finished(tmp_path)
-    pd.testing.assert_frame_equal(resume(tmp_path, data_dir, command, kept, *more), undisturbed)
-    # Nor does another storage than the one that the study was finished with.
-    other = f"hydra.sweeper.storage=sqlite:///{tmp_path}/other.db"
-    pd.testing.assert_frame_equal(resume(tmp_path, data_dir, command, finished(tmp_path), other), undisturbed)
 
 
 def test_checkouts_that_share_a_database_keep_studies_of_their_own(

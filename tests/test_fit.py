@@ -12,6 +12,8 @@ import pytest
 
 from mnist_scaling.fitting import get_law
 
+pytestmark = pytest.mark.slow
+
 FIT = "mnist_scaling.fit"
 COLUMNS = ("columns.N=N", "columns.D=D", "columns.C=C", "columns.loss=loss")
 TRUTH = {"E": 0.03, "A": 3.0, "B": 60.0, "alpha": 0.35, "beta": 0.6}

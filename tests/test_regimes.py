@@ -21,6 +21,8 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.analysis import Result, analyse
 from mnist_scaling.fitting.frontier import budgets
 
+pytestmark = pytest.mark.slow
+
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 

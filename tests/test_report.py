@@ -12,6 +12,8 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.report import ReportConfig
 from tests.reporting.builder import Builder
 
+pytestmark = pytest.mark.slow
+
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 SWEEP = ("mnist_scaling.train", "-m", "experiment=smoke", "scale=smoke", "data.max_train=600", "data.max_eval=100")

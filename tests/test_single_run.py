@@ -17,6 +17,8 @@ from rich.console import Console
 
 from mnist_scaling import train
 
+pytestmark = pytest.mark.slow
+
 Command = Callable[..., subprocess.CompletedProcess[str]]
 ROOT = Path(__file__).parents[1]
 LONG = ("model.width=16", "optim.batch_size=1")

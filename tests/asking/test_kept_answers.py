@@ -13,6 +13,8 @@ from mnist_scaling import cli
 from mnist_scaling.asking.question import find_question, question_names
 from mnist_scaling.fitting.uncertainty.least_squares import exponents
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 SPEC = importlib.util.spec_from_file_location("questions", ROOT / "benchmarks/questions.py")
 assert SPEC is not None

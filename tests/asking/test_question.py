@@ -16,6 +16,8 @@ from mnist_scaling.image_task import TASK
 from mnist_scaling.tuning.sweep.forecast import preview
 from mnist_scaling.tuning.task import tunes
 
+pytestmark = pytest.mark.slow
+
 CONF = Path(cli.conf_dir())
 NAMES = question_names(CONF)
 

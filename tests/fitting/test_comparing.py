@@ -140,6 +140,7 @@ def test_arms_without_a_common_loss_have_no_multiplier() -> None:
     assert "no_common_loss" in [flag.code for flag in found.flags]
 
 
+@pytest.mark.slow
 def test_every_exponent_that_fit_has_is_compared() -> None:
     found = compare(*arms({"alpha": 0.36}, 0.01), ComparisonOptions(draws=100))
     laws = {(e.source, e.parameter, e.at): e.found for e in found.exponents}
@@ -242,6 +243,7 @@ def test_standard_errors_of_arms_on_other_cells_count() -> None:
     assert with_se.dof > without.dof + 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("law", "a", "change"), [("multiplicative", PLANE, {}), ("additive", ADDITIVE, {"beta": 0.5, "B": 25.0})]
 )

@@ -15,6 +15,8 @@ from mnist_scaling.study import flags as study_flags
 from .tables import design, grid
 from .test_frontier import isoflop_table
 
+pytestmark = pytest.mark.slow
+
 KAPLAN = {"Nc": 50.0, "Dc": 700.0, "alpha_N": 0.3, "alpha_D": 0.6}
 SIMPLE = ("kaplan", "power_N", "power_D")
 

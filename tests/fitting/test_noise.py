@@ -19,6 +19,8 @@ from mnist_scaling.fitting.uncertainty.profile import profile
 
 from .tables import ADDITIVE, design, grid
 
+pytestmark = pytest.mark.slow
+
 PLANE = {"A": 40.0, "alpha": 0.2, "beta": 0.4}
 GRID = design(7, 5)
 PLACE = np.log(np.column_stack([GRID["N"], GRID["D"]]))

@@ -13,6 +13,8 @@ from mnist_scaling.fitting.sensitivity import sensitivity
 from mnist_scaling.reporting.documents.fit_record import fit_record
 from mnist_scaling.reporting.documents.json_form import plain
 
+pytestmark = pytest.mark.slow
+
 LOSSES = {
     "constant": lambda n, rng: np.full(len(n), 2.0),
     "over sixteen decades": lambda n, rng: 10 ** rng.uniform(-8, 8, len(n)),

@@ -28,6 +28,8 @@ from mnist_scaling.settings.setting_laws import Observed, TunedKey, predict, pri
 from mnist_scaling.settings.vertex_bias import vertex_bias
 from mnist_scaling.settings.vertices import CellTrials
 
+pytestmark = pytest.mark.slow
+
 KEYS = (TunedKey("lr", True), TunedKey("dropout", False))
 LOW, HIGH = np.array([1e-4, 0.0]), np.array([1e-1, 0.5])
 CURVATURE = np.array([[0.2, 0.1], [0.1, 4.0]])

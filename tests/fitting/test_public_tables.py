@@ -134,6 +134,7 @@ def test_gadre_overtrained_runs_obey_one_law():
     assert 0.2 < fit.values["beta"] < 0.5
 
 
+@pytest.mark.slow
 def test_olmo_ladder_predicts_its_target():
     """16 small runs, a 7B target at 75 times their compute: within 3 %, and flagged as far."""
     columns = public("olmo_ladder_c4.csv")

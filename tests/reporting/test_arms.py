@@ -21,6 +21,8 @@ from mnist_scaling.reporting.documents.loading import load_arms
 from mnist_scaling.reporting.figures import FIGURES, losses, tuning
 from tests.reporting.builder import Builder, power_law, refit
 
+pytestmark = pytest.mark.slow
+
 AXES = {"optimizer": ("adam", "sgd"), "data_fraction": (0.125, 0.25, 0.5, 1.0), "width": (4, 8, 16, 32)}
 
 

@@ -12,6 +12,8 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.reporting.documents.loading import axis_value, load_arms
 from tests.reporting.builder import load, refit, replace_cells
 
+pytestmark = pytest.mark.slow
+
 
 def test_roles_of_a_grid(grid: Path) -> None:
     roles = load(grid).roles

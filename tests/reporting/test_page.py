@@ -18,6 +18,8 @@ from mnist_scaling.reporting.parts import Missing
 from mnist_scaling.reporting.text import power_of_ten
 from tests.reporting.builder import load, refit, replace_cells
 
+pytestmark = pytest.mark.slow
+
 VOID = {"meta", "br", "link", "img", "hr", "input"}
 ALL = {plot.name for plot in figures.FIGURES}
 

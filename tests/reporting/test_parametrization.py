@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.parts import Missing
 
+pytestmark = pytest.mark.slow
+
 SPEC = importlib.util.spec_from_file_location(
     "parametrization_figures", Path(__file__).parents[2] / "benchmarks/parametrization_figures.py"
 )

@@ -14,6 +14,8 @@ from mnist_scaling.reporting.figures import change, compute, laws, losses, tunin
 from mnist_scaling.reporting.parts import Missing
 from tests.reporting.builder import load, refit, replace_cells
 
+pytestmark = pytest.mark.slow
+
 FRACTIONS = (0.125, 0.25, 0.5, 1.0)
 
 

@@ -24,6 +24,8 @@ from mnist_scaling.training.models import model_size
 from mnist_scaling.training.models.transformer import Attention
 from tests.training.coordinates import coordinate_check, slopes
 
+pytestmark = pytest.mark.slow
+
 SHAPE, CLASSES = (1, 28, 28), 10
 SMALLEST: dict[str, ModelConfig] = {
     "cnn": ModelConfig(width=2),

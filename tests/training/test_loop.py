@@ -199,6 +199,7 @@ def test_auto_takes_cuda_where_it_is_faster_than_a_core(monkeypatch: pytest.Monk
     assert pick_device(replace(narrow, device="mps")).type == "mps"
 
 
+@pytest.mark.slow
 def test_what_makes_cuda_repeatable_is_set_without_one() -> None:
     """In a process of its own, because it is for good; a GPU's bits are tested below."""
     script = (

@@ -75,6 +75,7 @@ def test_cost_orders_runs_by_what_they_take() -> None:
     assert cost(32, 1) > cost(32, 0.5) > cost(8, 0.5) > cost(8, 0.25)
 
 
+@pytest.mark.slow
 def test_counting_does_not_import_the_compiler() -> None:
     """Which torch's counter would do by itself: seconds and 75 MB of every process."""
     code = (

@@ -108,6 +108,7 @@ def test_every_family_has_its_yaml_file_and_its_defaults_agree(name: str) -> Non
     assert model_size.measure(run.model, SHAPE, 10).n_params > 0
 
 
+@pytest.mark.slow
 def test_two_files_and_one_yaml_file_make_a_family(data_dir: str, tmp_path: Path) -> None:
     """In a copy of the package, by the command: no other file knows of it."""
     package = Path(mnist_scaling.__file__).parent

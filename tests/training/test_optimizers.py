@@ -23,6 +23,8 @@ from mnist_scaling.training.models import parametrization
 from mnist_scaling.tuning.grid import composition
 from tests.training.engines import chosen, plain
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 

@@ -21,6 +21,8 @@ from mnist_scaling.training.models.parametrization import Factors, Label, Role
 from mnist_scaling.training.step import optimizers
 from tests.training.coordinates import COLUMNS, coordinate_check, slopes
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (1, 28, 28)
 BASE_RATE = {"adam": 1e-3, "adamw": 1e-3, "sgd": 0.02}
 

@@ -107,6 +107,7 @@ def _ensure_from(raw: str, root: str, barrier: multiprocessing.synchronize.Barri
     sources.ensure("mnist", root)
 
 
+@pytest.mark.slow
 def test_of_processes_that_start_at_once_one_fetches(data_dir: str, tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(3)

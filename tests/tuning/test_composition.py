@@ -13,6 +13,8 @@ from mnist_scaling import cli, config
 from mnist_scaling.errors import InputError
 from mnist_scaling.tuning.grid import composition, partitioning
 
+pytestmark = pytest.mark.slow
+
 CONF = Path(cli.conf_dir())
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 

@@ -11,6 +11,8 @@ from mnist_scaling.study import layout
 from . import crash_simulator
 from .crash_simulator import MODES, Simulator
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")  # the quasi-random sampler
 @pytest.mark.parametrize("mode", MODES)

@@ -20,6 +20,8 @@ from mnist_scaling.tuning.workers.job import Job
 
 from .helpers import InProcess, Study, bowl
 
+pytestmark = pytest.mark.slow
+
 GRID = ("model.width=8,16", "data.fraction=1,0.5")
 
 

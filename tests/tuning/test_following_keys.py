@@ -7,7 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from mnist_scaling.study import layout
+
+pytestmark = pytest.mark.slow
 
 SWEEP = [
     sys.executable, "-m", "mnist_scaling.train", "-m", "experiment=smoke", "scale=smoke", "hydra.sweeper.n_trials=2",

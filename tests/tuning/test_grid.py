@@ -11,6 +11,8 @@ from mnist_scaling.tuning.grid import partitioning
 
 from .helpers import make_cells
 
+pytestmark = pytest.mark.slow
+
 SPACE = {"optim.lr", "optim.batch_size", "model.dropout"}
 
 

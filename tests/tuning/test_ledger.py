@@ -16,6 +16,8 @@ from mnist_scaling.tuning.sweep.study_tables import join
 
 from .helpers import InProcess, Study, make_cells
 
+pytestmark = pytest.mark.slow
+
 AXIS = "data.fraction=1,0.5"
 CELL = "data_fraction=1"
 TABLES = (layout.TRIALS, layout.CELLS)

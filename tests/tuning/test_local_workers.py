@@ -25,6 +25,8 @@ from mnist_scaling.tuning.workers.local import LocalWorkers
 
 from .helpers import Trains, bowl, composed, make_cells
 
+pytestmark = pytest.mark.slow
+
 
 class Obeys(Trains):
     """A task whose seed says what happens in its process: 666 kills it, 777 does as a full /dev/shm does, 888 waits."""

@@ -17,6 +17,8 @@ from mnist_scaling.tuning.grid.composition import Cell
 from . import helpers
 from .helpers import make_cells
 
+pytestmark = pytest.mark.slow
+
 
 def one_cell(*more: str) -> Cell:
     (cell,) = make_cells("model.width=8", "optim.batch_size=32", *more)

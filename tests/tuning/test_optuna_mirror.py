@@ -14,6 +14,8 @@ from mnist_scaling.tuning.optuna_mirror import Mirror, shown, without_password
 
 from .helpers import InProcess, Study
 
+pytestmark = pytest.mark.slow
+
 
 def sweep(folder: Path, url: str | None = None, n_trials: int = 3) -> None:
     """A sweep with its mirror, as `CellSweeper` does it."""

@@ -19,6 +19,8 @@ from mnist_scaling.tuning.cell import optuna_objects
 from .helpers import InProcess, Study, composed
 from .test_pruning import curve
 
+pytestmark = pytest.mark.slow
+
 
 def options(group: str) -> list[str]:
     """What a group offers, whoever brings it: conf/, Hydra or a plugin."""

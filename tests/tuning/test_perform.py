@@ -214,6 +214,7 @@ def test_a_record_with_nan_is_refused_and_leaves_no_file(tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_worker_ends_when_its_sweep_is_gone() -> None:
     """A killed sweep's workers would train on for ever."""
     owner = subprocess.Popen(["sleep", "60"])

@@ -23,6 +23,8 @@ from mnist_scaling.tuning.workers.perform import perform
 
 from .helpers import InProcess, Study, Trains, bowl, composed, make_cells
 
+pytestmark = pytest.mark.slow
+
 PRUNERS = ("none", "median", "percentile", "successive_halving", "hyperband", "patient")
 
 

@@ -19,6 +19,8 @@ from mnist_scaling.tuning.sweep.next_jobs import Queue
 
 from .helpers import make_cells
 
+pytestmark = pytest.mark.slow
+
 GRID = ("model.width=4,8,16,32", "data.fraction=1,0.5,0.25")
 
 

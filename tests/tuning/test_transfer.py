@@ -15,6 +15,8 @@ from mnist_scaling.tuning.workers.job import Job
 
 from .helpers import InProcess, Study, make_cells
 
+pytestmark = pytest.mark.slow
+
 GRID = ("model.width=4,8,16", "data.fraction=1,0.5")
 
 
