@@ -186,3 +186,13 @@ def test_a_record_is_at_most_four_kilobytes_and_alone_in_its_folder(folder: Path
         for run in place.glob("*-00?"):
             assert [path.name for path in run.iterdir()] == [layout.RESULT]
             assert (run / layout.RESULT).stat().st_size < 4096
+
+
+def test_a_table_that_was_cut_short_stops_no_sweep(tmp_path: Path) -> None:
+    study = Study(tmp_path, InProcess(), "model.width=4", n_trials=2, n_repeats=0)
+    study.run()
+    table = tmp_path / layout.TRIALS
+    whole = table.read_text()
+    table.write_text(whole[: whole.rstrip().rfind("\n") + 3])
+    Study(tmp_path, InProcess(), "model.width=4", n_trials=2, n_repeats=0).run()
+    assert table.read_text() == whole

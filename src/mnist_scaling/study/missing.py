@@ -78,7 +78,7 @@ def _listed(folder: Path) -> list[Path]:
     try:
         grid = records.known_axes(folder) or []
         with (folder / layout.TRIALS).open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
+            rows = list(csv.DictReader(file, restval=""))
         return list(dict.fromkeys(_folder_of(folder, row, grid) for row in rows))
     except (OSError, UnicodeDecodeError, csv.Error, InputError, KeyError, ValueError):
         return []
