@@ -163,9 +163,9 @@ def test_the_smallest_study_says_what_it_lacks(command, tmp_path):
 @pytest.mark.parametrize(
     ("change", "arguments", "text"),
     [
-        ({"loss": ["high"] + [1.0] * 19}, (), "Column loss of runs.csv must hold numbers, but row 0 has 'high'"),
-        ({"loss": [1.0] * 19 + [0.0]}, (), "`loss > 0` must hold in every row of runs.csv, but row 19 has 0"),
-        ({"loss": [1.0] * 19 + [-1.0]}, (), "but row 19 has -1"),
+        ({"loss": ["high"] + [1.0] * 19}, (), "Column loss of runs.csv must hold numbers, but line 2 has 'high'"),
+        ({"loss": [1.0] * 19 + [0.0]}, (), "`loss > 0` must hold in every row of runs.csv, but line 21 has 0"),
+        ({"loss": [1.0] * 19 + [-1.0]}, (), "but line 21 has -1"),
         ({"loss": [""] * 20}, (), "at least one row with every number"),
         ({}, ("columns.C=compute",), "must have the column compute, but has only N, D, C, loss"),
         ({}, ("columns.loss=null",), "columns.loss is empty"),
@@ -229,8 +229,9 @@ def test_bad_input_end_to_end(command, tmp_path):
     done = command(FIT, "table=runs.csv", *COLUMNS)
     assert done.returncode == 1
     assert done.stderr == (
-        "Error: Column loss of runs.csv must hold numbers, but row 0 has 'high': "
-        "mend it, leave it empty, or leave the row out.\n"
+        "Error: Column loss of runs.csv must hold numbers, but line 2 has 'high': "
+        "write a plain number such as 1234.5, without thousands separators, decimal comma, % or unit, leave it empty, "
+        "or leave the row out.\n"
     )
 
 

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from mnist_scaling.study import files, identity, layout
 from mnist_scaling.study.flags import SEARCH_EDGE
-from mnist_scaling.study.tables import trials_and_cells
+from mnist_scaling.study.tables.reading import read_table
 from mnist_scaling.study.vocabulary import NO, YES
 from mnist_scaling.tuning.grid import partitioning
 from mnist_scaling.tuning.grid.composition import Cell
@@ -194,7 +194,7 @@ def _duration(seconds: float) -> str:
 def show_result(folder: Path, console: Console | None = None) -> None:
     """Print the loss of every cell, as a matrix where the grid has two axes, and where the tables are."""
     console = console or Console()
-    cells = trials_and_cells.read_table(folder / layout.CELLS)
+    cells = read_table(folder / layout.CELLS)
     study = files.read_json(folder / layout.STUDY) or {}
     axes = [column for column in study["axes"] if cells[column].nunique() > 1]
     loss = "test_loss" if cells["test_loss"].notna().any() else "val_loss"
