@@ -222,7 +222,7 @@ def _certified_share(cells: pd.DataFrame) -> str:
     judged = judged[judged["tuned"].isin([YES, NO])]
     if judged.empty:
         return ""
-    done = f"{(judged['tuned'] == YES).sum()} of {len(judged)} cells are certified tuned"
+    done = f"{(judged['tuned'] == YES).sum()} of {len(cells)} cells are certified tuned"
     reached = Counter(column for text in judged["limits"].dropna() for column in str(text).split(";"))
     if not reached:
         return f"{done}."
