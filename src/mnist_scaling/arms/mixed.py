@@ -31,7 +31,7 @@ def mixed_columns(source: Source, arm: ArmRows) -> list[Flag]:
         return []
     names = source.rows.names
     rows = arm.frame[arm.frame[names["loss"]].notna()]
-    sizes = [header for role in ("N", "D", "U") if (header := names.get(role))] or [names["C"]]
+    sizes = [header for role in ("N", "D", "U") if (header := names.get(role))] or [str(names["C"])]
     named, flags = {*names.values(), *source.rows.by}, []
     for column in (c for c in rows.columns if c not in named and not REPLICATE.search(c)):
         values = rows[column].dropna().unique()
@@ -50,7 +50,7 @@ def mixed_columns(source: Source, arm: ArmRows) -> list[Flag]:
     return flags
 
 
-def _overlap(rows: pd.DataFrame, column: str, size: str | None) -> bool:
+def _overlap(rows: pd.DataFrame, column: str, size: str) -> bool:
     """Whether the sizes of two values overlap: a column that merely names the sizes tells no kinds apart."""
     found = pd.to_numeric(rows[size], errors="coerce").groupby(rows[column]).agg(["min", "max"]).sort_values("min")
     return any(a[1] > b[0] for a, b in pairwise(found.itertuples(index=False, name=None)))
