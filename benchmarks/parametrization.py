@@ -29,7 +29,7 @@ from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.parts import Missing
 from mnist_scaling.study import files, layout
 from mnist_scaling.study.tables import trials_and_cells
-from mnist_scaling.study.tables.reading import read_table
+from mnist_scaling.study.tables.csv_table import read_table
 from mnist_scaling.training.data import splits
 
 DEFAULTS = {

@@ -11,7 +11,7 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.study import columns, files
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.tables import trials_and_cells
-from mnist_scaling.study.tables.reading import read_table
+from mnist_scaling.study.tables.csv_table import read_table
 from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED
 
 FIXED = dict(

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from mnist_scaling import cli
 from mnist_scaling.errors import InputError
-from mnist_scaling.study.tables.reading import read_table
+from mnist_scaling.study.tables.csv_table import read_table
 from mnist_scaling.tuning.cell import optuna_objects
 
 from .helpers import InProcess, Study, composed

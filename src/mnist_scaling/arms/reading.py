@@ -24,8 +24,8 @@ from mnist_scaling.study.files import read_json
 from mnist_scaling.study.layout import CELLS, CURVES, STUDY, TRIALS, study_folder
 from mnist_scaling.study.missing import unfinished
 from mnist_scaling.study.tables.cell_runs import repeat_losses, tuned_trials, untuned_runs
+from mnist_scaling.study.tables.csv_table import read_study_table, read_table
 from mnist_scaling.study.tables.fitted_rows import ArmRows, FittedRows, fitted_rows, roles_of, study_columns
-from mnist_scaling.study.tables.reading import read_study_table, read_table
 
 OLD_CLASSES = 10
 """Classes of a study that does not state them: every data set had ten when such studies were made."""

@@ -25,7 +25,7 @@ from mnist_scaling.reporting.documents.json_form import plain
 from mnist_scaling.reporting.text import estimate
 from mnist_scaling.study import layout
 from mnist_scaling.study.files import read_json
-from mnist_scaling.study.tables.reading import read_study_table
+from mnist_scaling.study.tables.csv_table import read_study_table
 
 SCHEMA = 1
 """Of an answer's record."""

@@ -149,7 +149,7 @@ KINDS = (
         "Convert the loss to nats per example.",
     ),
     Kind(
-        INPUT_SUSPECT, WARNING, "N, D or C looks like the logarithm of a count",
+        INPUT_SUSPECT, WARNING, "a column of N, D or C looks like logarithms of counts",
         "Give the counts themselves, 10 ** x where the column holds log10.",
     ),
     Kind(

@@ -16,7 +16,7 @@ from hydra.errors import HydraException
 from mnist_scaling import config
 from mnist_scaling.errors import InputError
 from mnist_scaling.study.columns import BRANCH, CELL_COLUMNS, RUN_SEED, SEED, TRIAL_COLUMNS, column_of
-from mnist_scaling.study.tables.reading import read_table
+from mnist_scaling.study.tables.csv_table import read_table
 from mnist_scaling.tuning.grid import search_space
 from mnist_scaling.tuning.grid.search_space import NUISANCE
 

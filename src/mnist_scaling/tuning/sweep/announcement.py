@@ -15,7 +15,7 @@ from rich.table import Table
 
 from mnist_scaling.study import files, identity, layout
 from mnist_scaling.study.flags import SEARCH_EDGE
-from mnist_scaling.study.tables.reading import read_table
+from mnist_scaling.study.tables.csv_table import read_table
 from mnist_scaling.study.vocabulary import NO, YES
 from mnist_scaling.tuning.grid import partitioning
 from mnist_scaling.tuning.grid.composition import Cell
