@@ -29,6 +29,7 @@ from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.parts import Missing
 from mnist_scaling.study import files, layout
 from mnist_scaling.study.tables import trials_and_cells
+from mnist_scaling.study.tables.csv_table import read_table
 from mnist_scaling.training.data import splits
 
 DEFAULTS = {
@@ -85,9 +86,7 @@ def check(options: DictConfig, out: Path) -> None:
 
 
 def sensitivity(cells: Path, base: int, out: Path) -> None:
-    found = figures.sensitivity(
-        trials_and_cells.read_table(cells, ["parametrization", "width", "lr", "test_loss"]), base
-    )
+    found = figures.sensitivity(read_table(cells, ["parametrization", "width", "lr", "test_loss"]), base)
     if isinstance(found, Missing):
         sys.exit(found.reason)
     trials_and_cells.write_table(found.points, out / "lr_sensitivity.csv")

@@ -25,7 +25,7 @@ from mnist_scaling.config.question_schema import Question
 from mnist_scaling.study import layout
 from mnist_scaling.study.files import read_json, write_atomically
 from mnist_scaling.study.missing import unfinished
-from mnist_scaling.study.tables.trials_and_cells import read_table
+from mnist_scaling.study.tables.csv_table import read_table
 
 ROOT = Path(__file__).parents[1]
 KEPT, FIGURES, PAGE = ROOT / "tests/asking/kept", ROOT / "docs/images/questions", ROOT / "docs/questions.md"

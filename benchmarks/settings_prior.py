@@ -45,7 +45,7 @@ from mnist_scaling.settings.vertices import CellTrials
 from mnist_scaling.study.files import read_json
 from mnist_scaling.study.layout import CELLS, FITS, STUDY, TRIALS
 from mnist_scaling.study.tables.cell_runs import tuned_trials
-from mnist_scaling.study.tables.trials_and_cells import read_table
+from mnist_scaling.study.tables.csv_table import read_table
 
 ARMS = ("neighbours", "law", "both")
 PER_BATCH = 2

@@ -157,6 +157,24 @@ def test_arms_inside_one_table(home: Path) -> None:
     assert record["multiplier"] == apart["multiplier"]
 
 
+def test_a_column_that_nobody_named_is_said_of_the_arm_that_mixes_it(home: Path) -> None:
+    table = pd.read_csv(home / "a.csv")
+    kinds = [table.assign(optimiser=name, loss=table["loss"] * k) for name, k in (("adam", 1.0), ("sgd", 1.3))]
+    pd.concat(kinds).to_csv(home / "mixed.csv", index=False)
+    asked = {"tables": ["mixed.csv", "b.csv"], "out": "mixed", "columns": COLUMNS}
+    found = [f["message"] for f in run(home, **asked)["flags"] if f["code"] == "mixed_column"]
+    assert [text.split(" has ")[0] for text in found] == ["mixed: Column optimiser"]
+    one = run(home, **{**asked, "where": "loss > 0"} | {"tables": ["a.csv", "b.csv"]})
+    assert "mixed_column" not in {f["code"] for f in one["flags"]}
+
+
+def test_a_table_of_too_many_fields_is_no_arm(home: Path) -> None:
+    text = (home / "a.csv").read_text().splitlines()
+    (home / "long.csv").write_text("\n".join([text[0], *(f"{line}," for line in text[1:])]) + "\n")
+    with pytest.raises(InputError, match="line 2 has 5 and the header 4"):
+        run(home, tables=["long.csv", "b.csv"], out="long", columns=COLUMNS)
+
+
 def test_two_seeds_give_two_answers_and_one_seed_one(home: Path) -> None:
     first, again, other = (run(home, studies=["fast", "slow"], name="c", seed=s)["offset"] for s in (0, 0, 1))
     assert first == again

@@ -75,7 +75,7 @@ def test_a_study(command, tmp_path):
     assert found["laws"]["power_N"]["slice"]["value"] == 50_000
     assert len(found["slices"]) == 9
     assert found["tuning_change"]["status"] == "multirun/mine has no study.json: there are only cells."
-    for text in ("additive", "AICc", "1 of 20 rows are left out: no loss", "search_edge", "multirun/mine/fits.json"):
+    for text in ("additive", "AICc", "Left out: 1 row with no loss", "search_edge", "multirun/mine/fits.json"):
         assert text in done.stdout, text
     assert "…" not in done.stdout  # a pipe has no width, and nothing is cut
 
@@ -163,9 +163,9 @@ def test_the_smallest_study_says_what_it_lacks(command, tmp_path):
 @pytest.mark.parametrize(
     ("change", "arguments", "text"),
     [
-        ({"loss": ["high"] + [1.0] * 19}, (), "Column loss of runs.csv must hold numbers, but row 0 has 'high'"),
-        ({"loss": [1.0] * 19 + [0.0]}, (), "`loss > 0` must hold in every row of runs.csv, but row 19 has 0"),
-        ({"loss": [1.0] * 19 + [-1.0]}, (), "but row 19 has -1"),
+        ({"loss": ["high"] + [1.0] * 19}, (), "Column loss of runs.csv must hold numbers, but line 2 has 'high'"),
+        ({"loss": [1.0] * 19 + [0.0]}, (), "`loss > 0` must hold in every row of runs.csv, but line 21 has 0"),
+        ({"loss": [1.0] * 19 + [-1.0]}, (), "but line 21 has -1"),
         ({"loss": [""] * 20}, (), "at least one row with every number"),
         ({}, ("columns.C=compute",), "must have the column compute, but has only N, D, C, loss"),
         ({}, ("columns.loss=null",), "columns.loss is empty"),
@@ -184,6 +184,28 @@ def test_the_smallest_study_says_what_it_lacks(command, tmp_path):
         ({}, ("deltaa=1",), "did you mean `delta`?"),
         ({}, ("queries=-5",), "`queries > 0` or null must hold"),
         ({}, ("mask_chance=true",), "`mask_chance=true` must go with a number of classes"),
+        (
+            {},
+            ("columns.C=null", "isoflop=argmin"),
+            "`isoflop` needs N and C, but the table names no C",
+        ),
+        ({}, ("columns.D=null", "queries=1e6"), "`queries` needs N and D, but the table names no D"),
+        ({}, ("predict.U=1e6",), "`predict.U` needs U, but the table names no U"),
+        (
+            {},
+            ("laws=[additive]", "predict.N=1e6"),
+            "of a law that is fitted, but gives only N: give predict.D",
+        ),
+        ({}, ("loss=squared", "delta=1e-3"), "`delta` acts on loss=huber alone"),
+        ({}, ("coverage.law=additive",), "but coverage.draws is 0: give coverage.draws=200"),
+        (
+            {"loss": ["1,234.5"] + [1.0] * 19},
+            (),
+            "line 2 has '1,234.5': write a plain number such as",
+        ),
+        ({"N": ["12 %"] + [1.0] * 19}, (), "line 2 has '12 %': write a plain number"),
+        ({"N": ["7M"] + [1.0] * 19}, (), "line 2 has '7M': write a plain number"),
+        ({"loss": [1.0] * 19 + ["inf"]}, (), "line 21 has inf. Leave the field empty where a run diverged"),
         ({}, ("curves=true",), "runs.csv is no study's table, so it has none"),
         ({}, ("by=family",), "`by` must name columns of the table, but it has no family"),
         ({"loss": [1e-300 * (k + 1) for k in range(20)]}, (), "`1e-30 <= loss <= 1e+30` must hold in every row"),
@@ -224,13 +246,86 @@ def in_process(tmp_path, monkeypatch, capsys):
     return run
 
 
+def test_a_table_with_spaces_after_commas_and_blank_lines_is_the_same_table(in_process, tmp_path):
+    path = write(tmp_path / "runs.csv", foreign())
+    lines = path.read_text().splitlines()
+    found = []
+    for text in ("\n".join(lines), "\n\n".join(line.replace(",", ", ") for line in lines)):
+        path.write_text(text + "\n")
+        code, _, err = in_process("table=runs.csv", *COLUMNS, "bootstrap.draws=10", "laws=[power_N]")
+        assert code == 0, err
+        found.append(json.loads((tmp_path / "fits.json").read_text()))
+    assert found[0]["laws"]["power_N"]["params"] == found[1]["laws"]["power_N"]["params"]
+    assert found[1]["data"]["rows"] == [2 * row + 1 for row in found[0]["data"]["rows"]]  # as a spreadsheet counts
+
+
+@pytest.mark.parametrize("column", ["n_params", "test_loss", "seconds"])
+def test_thousands_separators_in_a_studys_table_are_refused(in_process, tmp_path, column):
+    cells = rows() | {"seconds": [1.0] * 20}
+    cells[column] = ["1,234", *cells[column][1:]]
+    write(tmp_path / "multirun/mine/cells.csv", cells)
+    code, out, err = in_process("name=mine", "bootstrap.draws=10")
+    assert (code, out) == (1, "")
+    assert f"Column {column} of" in err
+    assert "line 2 has '1,234': write a plain number" in err
+    assert err.count("\n") == 1
+
+
+def test_columns_that_nobody_named_are_said(in_process, tmp_path):
+    table = foreign()
+    both = {key: values * 2 for key, values in table.items()} | {"family": ["mlp"] * 20 + ["cnn\x1b[31m"] * 20}
+    write(tmp_path / "runs.csv", both | {"seed": [0] * 20 + [1] * 20, "lr": [0.1] * 30 + [0.2] * 10})
+    asked = ("table=runs.csv", *COLUMNS, "bootstrap.draws=10", "laws=[power_N]")
+    code, out, err = in_process(*asked)
+    assert code == 0, err
+    found = [f for f in json.loads((tmp_path / "fits.json").read_text())["flags"] if f["code"] == "mixed_column"]
+    assert [f["message"].split(" has ")[0] for f in found] == ["Column family", "Column lr"]
+    assert "by=family" in found[0]["remedy"]
+    assert "\x1b" not in out
+    assert "cnn\\x1b[31m" in out
+    code, out, err = in_process(*asked, "by=[family,lr]")
+    assert code == 0, err
+    assert "mixed_column" not in out
+
+
+def test_a_family_of_other_sizes_is_said_and_a_name_of_sizes_is_not(in_process, tmp_path):
+    table = foreign()
+    both = {key: values * 2 for key, values in table.items()} | {"family": ["mlp"] * 20 + ["cnn"] * 20}
+    both["N"] = table["N"] + [1.1 * n for n in table["N"]]
+    both["size"] = [f"size {n:.0f}" for n in both["N"]]
+    write(tmp_path / "runs.csv", both)
+    code, _, err = in_process("table=runs.csv", *COLUMNS, "bootstrap.draws=10", "laws=[power_N]")
+    assert code == 0, err
+    found = [f for f in json.loads((tmp_path / "fits.json").read_text())["flags"] if f["code"] == "mixed_column"]
+    assert [(f["message"].split(" has ")[0], f["severity"]) for f in found] == [("Column family", "info")]
+
+
+def test_rows_left_out_are_counted_as_rows_and_no_law_has_its_reason(in_process, tmp_path):
+    table = foreign()
+    repeats = {key: values * 3 for key, values in table.items()}
+    repeats["loss"] = [x * (1 + 0.01 * i / 60) for i, x in enumerate(repeats["loss"])]
+    repeats["loss"][::30] = [""] * 2
+    write(tmp_path / "runs.csv", repeats)
+    code, out, err = in_process("table=runs.csv", *COLUMNS, "bootstrap.draws=10", "laws=[]")
+    assert code == 0, err
+    assert "Left out: 2 rows with no loss" in out
+    assert "No law is selected: no law was asked for." in out
+    assert "parametric: no joint law was asked for" in out
+    few = {key: values[:5] for key, values in table.items()}
+    write(tmp_path / "runs.csv", few)
+    code, out, err = in_process("table=runs.csv", *COLUMNS, "bootstrap.draws=10", "laws=[additive]")
+    assert code == 0, err
+    assert "No law is selected: every law that was asked for is refused, for the reason that is given with it" in out
+
+
 def test_bad_input_end_to_end(command, tmp_path):
     write(tmp_path / "runs.csv", foreign(loss=["high"] + [1.0] * 19))
     done = command(FIT, "table=runs.csv", *COLUMNS)
     assert done.returncode == 1
     assert done.stderr == (
-        "Error: Column loss of runs.csv must hold numbers, but row 0 has 'high': "
-        "mend it, leave it empty, or leave the row out.\n"
+        "Error: Column loss of runs.csv must hold numbers, but line 2 has 'high': "
+        "write a plain number such as 1234.5, without thousands separators, decimal comma, % or unit, leave it empty, "
+        "or leave the row out.\n"
     )
 
 
@@ -344,6 +439,12 @@ def test_a_fit_loads_neither_torch_nor_optuna(command, tmp_path):
         ("N,D,C,loss\n", "must have at least one row, but has none beneath its header"),
         ("N,loss,D,C,loss\n1,2,3,4,5\n", "but loss is there twice: rename or remove one"),
         ("N;D;C;loss\n1;2;3;4\n", "must be separated by commas, but its header is separated by ';'"),
+        ("N,D,C,loss\n1,2,3,4\n\n1,2,3,4,5\n", "line 4 has 5 and the header 4: name every column"),
+        ("N,D,C,loss\n1,2,3,4,\n", "line 2 has 5 and the header 4"),
+        ("N,D,C,loss\n1,2,3\n", "line 2 has 3 and the header 4"),
+        ("N,D,C,loss\nrun 1,1,2,3,4\n", "line 2 has 5 and the header 4"),
+        ("N,D,C,loss\n1,000,2,3,4\n", "line 2 has 5 and the header 4"),
+        ("N, D, C, loss\n1, 2, 3, 4\n\n\n1, 2, 3, -4\n", "line 5 has -4"),
     ],
 )
 def test_a_file_that_pandas_reads_in_silence_is_refused(in_process, tmp_path, text, message):

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from mnist_scaling.errors import InputError, nearest
+from mnist_scaling.errors import InputError, nearest, printable
 
 _PACKAGE = Path(__file__).resolve().parent
 _DEBUG = "HYDRA_FULL_ERROR"
@@ -101,7 +101,7 @@ def user_errors(config_name: str) -> Iterator[None]:
         sentence = None if any(_wants_traceback) else explain(error, config_name)
         if sentence is None:
             raise
-        print(f"Error: {sentence}", file=sys.stderr)
+        print(f"Error: {printable(sentence)}", file=sys.stderr)
         raise SystemExit(1) from None
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+PLAIN_NUMBER = "write a plain number such as 1234.5, without thousands separators, decimal comma, % or unit"
+"""The fix where a field should hold a number and does not."""
+
 
 class InputError(ValueError):
     """A rule that the user's input breaks.
@@ -12,6 +15,16 @@ class InputError(ValueError):
     The message is one sentence that states the rule, the value that breaks it and the fix. Commands
     print it without a traceback and exit with status 1 (``cli.run``); libraries just raise it.
     """
+
+
+def line_of(row: int) -> int:
+    """Line of a row in a spreadsheet, which counts from 1 and begins with the header."""
+    return int(row) + 2
+
+
+def printable(text: str) -> str:
+    """Text of a file or a user without characters that a terminal obeys, such as the escape that begins a colour."""
+    return "".join(c if c.isprintable() or c in "\n \N{NO-BREAK SPACE}" else ascii(c)[1:-1] for c in text)
 
 
 def nearest(word: str, known: Iterable[str], otherwise: str = "") -> str:

@@ -16,6 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from mnist_scaling import cli
+from mnist_scaling.arms.mixed import mixed_columns
 from mnist_scaling.arms.reading import Source, cell_trials, read, tuned_cells, with_curves
 from mnist_scaling.config import build
 from mnist_scaling.config.fit_schema import CoverageConfig, FitConfig
@@ -25,7 +26,7 @@ from mnist_scaling.fitting.coverage import coverage_of
 from mnist_scaling.fitting.sensitivity import sensitivity
 from mnist_scaling.reporting import terminal
 from mnist_scaling.reporting.documents.fit_record import coverage_record, fit_record, not_fitted, of_arms
-from mnist_scaling.reporting.documents.fits_json import CoverageRecord, Fits, LeftOut
+from mnist_scaling.reporting.documents.fits_json import CoverageRecord, Fits, FlagRecord, LeftOut
 from mnist_scaling.reporting.documents.json_form import plain
 from mnist_scaling.reporting.documents.tuning_records import (
     SettingsRecord,
@@ -132,14 +133,20 @@ def _fit(source: Source, arm: ArmRows, config: FitConfig) -> Fits:
     """Everything that is asked for of one arm."""
     table, left_out = source.table(arm)
     table, why_not = with_curves(table, source, config.curves)
+    _act(config, [*table.inputs])
     result = analyse(table, config.options(source.classes))
     found = fit_record(result)
+    if config.asked and source.study is None and not result.predictions:
+        raise InputError(
+            f"`predict` must give every input of a law that is fitted, but gives only {', '.join(config.asked)}: give "
+            f"{' and '.join(f'predict.{k}=…' for k in table.inputs if k not in config.asked) or 'other laws'}."
+        )
     seeds = f"{source.rows.seeds} rows are {sum(len(a.frame) for a in source.rows.arms)} means over seeds."
     notes = [note for note in (why_not, seeds if source.rows.seeds else "") if note]
     flags = [
         replace(flag, remedy=source.unfinished) if source.unfinished and flag.code == TOO_FEW_CELLS else flag
         for flag in found.flags
-    ]
+    ] + [FlagRecord(**flag.record()) for flag in mixed_columns(source, arm)]
     of_study = source.study is not None
     return replace(
         found,
@@ -150,6 +157,19 @@ def _fit(source: Source, arm: ArmRows, config: FitConfig) -> Fits:
         sensitivity=sensitivity(result) if config.sensitivity else None,
         coverage=_coverage(result, config.coverage) if config.coverage.draws else None,
     )
+
+
+def _act(config: FitConfig, inputs: Sequence[str]) -> None:
+    """Refuse options that need a column which the table does not name."""
+    defaults = FitConfig(table="any")
+    needs = {"isoflop": "NC", "queries": "ND", **{f"predict.{k}": k for k in config.asked}}
+    for key, roles in needs.items():
+        lacking = [k for k in roles if k not in inputs]
+        if lacking and (key.startswith("predict.") or getattr(config, key) != getattr(defaults, key)):
+            raise InputError(
+                f"`{key}` needs {' and '.join(roles)}, but the table names no {' and no '.join(lacking)}: give "
+                f"columns.{lacking[0]}=…, or leave it out."
+            )
 
 
 def _coverage(result: Result, config: CoverageConfig) -> CoverageRecord:

@@ -215,6 +215,18 @@ def test_too_few_cells():
     assert (law.name, why) == ("additive", "not fitted: 2 distinct N in the table, but 3 are needed")
 
 
+def test_the_cheapest_model_for_many_queries_beyond_the_data_is_flagged():
+    flags = {
+        queries: [f.message for f in analyse(clean(), Options(laws=("additive",), draws=60, queries=queries)).flags]
+        for queries in (1e3, 1e12)
+    }
+    assert not any("queries" in text for text in flags[1e3])
+    assert any("queries reaches" in text and "beyond the largest D" in text for text in flags[1e12])
+    found = analyse(clean(), Options(laws=("additive",), draws=60, queries=1e12)).lifetime
+    assert found.size_ratio.bounded
+    assert found.data_ratio.bounded
+
+
 def test_far_extrapolation():
     table = clean()
     far = {"N": 1e7, "D": 1e8, "C": 6e15}
@@ -240,6 +252,15 @@ def test_unit_suspect(factor, classes, text):
 def test_an_accuracy_is_suspected():
     table = flat_grid()
     assert "accuracy" in run(replace(table, loss=1 - table.loss / 3), classes=None)["unit_suspect"].message
+
+
+@pytest.mark.parametrize("logarithm", [np.log10, np.log])
+def test_logarithms_of_counts_are_suspected(logarithm):
+    table = flat_grid()
+    inputs = {k: logarithm(table.inputs[k]) for k in ("N", "D")}
+    assert "logarithms" in run(make_table(table.loss, inputs))["input_suspect"].message
+    thousands = {k: table.inputs[k] / 1e3 for k in ("N", "D")}
+    assert "input_suspect" not in run(make_table(table.loss, thousands))
 
 
 def test_duplicate_rows():

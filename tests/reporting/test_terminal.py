@@ -55,3 +55,10 @@ def test_marks_become_plain_letters() -> None:
 def test_what_is_no_terminal_has_no_width(capsys: pytest.CaptureFixture[str]) -> None:
     terminal.show([Sentence("word " * 60)])
     assert capsys.readouterr().out.count("\n") == 1
+
+
+def test_what_a_terminal_obeys_is_shown_and_not_sent() -> None:
+    evil = "a\x1b[31m\x07\x9b2J\u202eb"
+    shown = drawn(200, Sentence(evil, lead=evil), TABLE, replace(TABLE, rows=[[evil, None, evil, evil]]))
+    assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(shown)
+    assert shown.count(r"a\x1b[31m") == 6

@@ -11,6 +11,7 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.study import columns, files
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.tables import trials_and_cells
+from mnist_scaling.study.tables.csv_table import read_table
 from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED
 
 FIXED = dict(
@@ -124,7 +125,7 @@ def test_equal_losses_select_the_earlier_trial() -> None:
 def test_a_table_round_trips_with_every_digit(tmp_path: Path) -> None:
     table = pd.DataFrame({"x": [0.1 + 0.2, 1 / 3], "y": [1, None]})
     trials_and_cells.write_table(table, tmp_path / "new" / "t.csv")
-    assert trials_and_cells.read_table(tmp_path / "new" / "t.csv")["x"].tolist() == table["x"].tolist()
+    assert read_table(tmp_path / "new" / "t.csv")["x"].tolist() == table["x"].tolist()
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,7 +146,9 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path, monkeyp
     [
         ("width,loss\n8,0.5\n", "must have the columns n_params, n_seen, but has only width, loss"),
         ("", "must be CSV with a header"),
-        ("a,b\n1,2\n1,2,3,4\n", "must be CSV with a header"),
+        ("a,b\n1,2\n\n1,2,3,4\n", "line 4 has 4 and the header 2"),
+        ("a,b\n1,2\n1\n", "line 3 has 1 and the header 2"),
+        ('a,b\n1,"2\n', "must be CSV with a header"),
         (None, "must be an existing CSV file"),
     ],
 )
@@ -154,4 +157,4 @@ def test_a_table_that_cant_be_used_is_explained(tmp_path: Path, content: str | N
     if content is not None:
         path.write_text(content)
     with pytest.raises(InputError, match=message):
-        trials_and_cells.read_table(path, required=("n_params", "n_seen"))
+        read_table(path, required=("n_params", "n_seen"))

@@ -56,7 +56,7 @@ def test_a_list_can_be_crossed_with_an_axis_of_another_key(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("a.csv", "", "must list one cell or more, but .*a.csv has none"),
+        ("a.csv", "", "must be CSV with a header, but .*a.csv is empty"),
         ("a.csv", "model.width\n", "must list one cell or more"),
         ("a.yaml", "[]", "must list one cell or more"),
         ("a.yaml", "model.width: 4", "must be a list of mappings"),
@@ -65,9 +65,11 @@ def test_a_list_can_be_crossed_with_an_axis_of_another_key(tmp_path: Path) -> No
             "- {model.width: 4}\n- {data.fraction: 1}",
             "cell 2 of .* sets data.fraction and cell 1 sets model.width",
         ),
-        ("a.csv", "model.width,data.fraction\n4\n", "cell 1 of .* has `data.fraction=`"),
+        ("a.csv", "model.width,data.fraction\n4\n", "line 2 has 1 and the header 2"),
+        ("a.csv", "model.width,data.fraction\n4,\n", "cell 1 of .* has `data.fraction=`"),
+        ("a.csv", "model.width,model.width\n4,8\n", "model.width is there twice"),
         ("a.csv", 'model.width\n"4,8"\n', "cell 1 of .* has `model.width=4,8`"),
-        ("a.csv", "model.width\n4,8\n", r"cell 1 of .* has `=\['8'\]`"),
+        ("a.csv", "model.width\n4,8\n", "line 2 has 2 and the header 1"),
     ],
 )
 def test_a_list_that_is_none_is_explained(tmp_path: Path, name: str, text: str, message: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 from mnist_scaling.config import RunConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.study.result import TrainResult
-from mnist_scaling.study.tables.trials_and_cells import read_table
+from mnist_scaling.study.tables.csv_table import read_table
 from mnist_scaling.tuning.task import Report
 from mnist_scaling.tuning.workers import faults
 from mnist_scaling.tuning.workers.faults import MachineError

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from mnist_scaling import cli
 from mnist_scaling.errors import InputError
-from mnist_scaling.study.tables import trials_and_cells
+from mnist_scaling.study.tables.csv_table import read_table
 from mnist_scaling.tuning.cell import optuna_objects
 
 from .helpers import InProcess, Study, composed
@@ -40,7 +40,7 @@ def tune(folder: Path, sampler: DictConfig, pruner: DictConfig | None = None) ->
         sampler=sampler, pruner=pruner,
     )  # fmt: skip
     study.run()
-    trials = trials_and_cells.read_table(folder / "trials.csv")
+    trials = read_table(folder / "trials.csv")
     return trials[trials["stage"] == "trial"]["state"].tolist()
 
 

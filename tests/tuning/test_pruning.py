@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from mnist_scaling.config import RunConfig
 from mnist_scaling.study.result import TrainResult
-from mnist_scaling.study.tables import trials_and_cells
+from mnist_scaling.study.tables.csv_table import read_table
 from mnist_scaling.study.vocabulary import COMPLETE, CONTROL, PRUNED, SAMPLER, TRANSFER
 from mnist_scaling.tuning.cell import optuna_objects
 from mnist_scaling.tuning.cell.optuna_objects import stopped
@@ -58,8 +58,8 @@ def test_every_pruner_composes_and_is_optunas(name: str) -> None:
 @pytest.mark.parametrize("name", ["median", "percentile", "successive_halving"])
 def test_bad_trials_are_stopped_and_recorded_as_pruned(tmp_path: Path, name: str) -> None:
     Study(tmp_path, InProcess(curve), "model.width=8", n_trials=16, pruner=pruner(name)).run()
-    trials = trials_and_cells.read_table(tmp_path / "trials.csv")
-    cells = trials_and_cells.read_table(tmp_path / "cells.csv")
+    trials = read_table(tmp_path / "trials.csv")
+    cells = read_table(tmp_path / "cells.csv")
     pruned = trials[trials["state"] == PRUNED]
     assert 2 <= len(pruned) <= 13
     assert set(pruned["stage"]) == {"trial"}, "repeats are never pruned"
@@ -81,11 +81,11 @@ def test_an_early_trial_that_is_made_again_is_not_judged_by_later_rounds(
     options: dict[str, Any] = {"n_trials": n_trials, "batch": batch, "n_repeats": 0}
     node = pruner("successive_halving")
     Study(tmp_path, InProcess(curve), "model.width=8", pruner=node, **options).run()
-    before = trials_and_cells.read_table(tmp_path / "trials.csv").drop(columns="seconds")
+    before = read_table(tmp_path / "trials.csv").drop(columns="seconds")
     for index in range(n_trials):
         next(tmp_path.rglob(f"trial-{index:03d}/result.json")).unlink()
         Study(tmp_path, InProcess(curve), "model.width=8", pruner=node, **options).run()
-        after = trials_and_cells.read_table(tmp_path / "trials.csv").drop(columns="seconds")
+        after = read_table(tmp_path / "trials.csv").drop(columns="seconds")
         pd.testing.assert_frame_equal(after, before)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mnist_scaling.study.tables import trials_and_cells
+from mnist_scaling.study.tables.csv_table import read_table
 from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, FAILED, INDEPENDENT, NEIGHBOURS, PRUNED
 from mnist_scaling.tuning.cell import transfer
 from mnist_scaling.tuning.cell.trial import DIVERGED_VALUE, Trial
@@ -72,13 +72,13 @@ def test_a_neighbours_trials_are_shifted_to_where_the_carried_setting_lies() -> 
 
 
 def trials(folder: Path) -> pd.DataFrame:
-    return trials_and_cells.read_table(folder / "trials.csv")
+    return read_table(folder / "trials.csv")
 
 
 def test_a_cell_starts_from_what_its_neighbours_selected(tmp_path: Path) -> None:
     launch = InProcess()
     Study(tmp_path, launch, *GRID, n_trials=5, rule=NEIGHBOURS).run()
-    table, cells = trials(tmp_path), trials_and_cells.read_table(tmp_path / "cells.csv")
+    table, cells = trials(tmp_path), read_table(tmp_path / "cells.csv")
     assert cells["n_trials"].tolist() == [5] * 6
     found = table[table["stage"] == "trial"].groupby(["width", "data_fraction"])["origin"].agg(list)
     assert found[4, 0.5] == ["control"] + ["sampler"] * 4

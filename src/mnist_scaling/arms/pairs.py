@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from mnist_scaling.arms.mixed import mixed_columns
 from mnist_scaling.arms.reading import Source, read, repeats
 from mnist_scaling.config.compare_schema import CompareConfig
 from mnist_scaling.errors import InputError
@@ -31,6 +32,8 @@ class Member:
     """Column to value, of an arm inside a study."""
     data: tuple[str, ...] = ()
     """What is known of its data sets."""
+    flags: tuple[Flag, ...] = ()
+    """What its rows hold that nobody named."""
 
     def record(self, folder: Path) -> dict[str, Any]:
         """As comparison.json has it."""
@@ -98,7 +101,8 @@ def _member(source: Source, rows: Rows, name: str) -> Member:
         table, _ = source.table(rows)
     except InputError as error:
         raise InputError(f"{source.unfinished} {error}".strip()) from None
-    return Member(Arm(name, table, repeats(source, rows, table.rows)), source, rows.axes, _data(source, rows))
+    arm = Arm(name, table, repeats(source, rows, table.rows))
+    return Member(arm, source, rows.axes, _data(source, rows), tuple(mixed_columns(source, rows)))
 
 
 def _data(source: Source, rows: Rows) -> tuple[str, ...]:
@@ -119,6 +123,7 @@ def flags_of(a: Member, b: Member, config: CompareConfig) -> list[Flag]:
     """
     unfinished = {str(m.source.path): m for m in (a, b) if m.source.unfinished}
     flags = [Flag(ARM_UNFINISHED, f"{m.source.folder.name}: {m.source.unfinished}") for m in unfinished.values()]
+    flags += [replace(flag, message=f"{m.arm.name}: {flag.message}") for m in (a, b) for flag in m.flags]
     if not (a.data and b.data) or a.data == b.data:
         return flags
     said = f"{a.arm.name} was trained on {', '.join(a.data)}, {b.arm.name} on {', '.join(b.data)}"

@@ -24,8 +24,8 @@ from mnist_scaling.study.files import read_json
 from mnist_scaling.study.layout import CELLS, CURVES, STUDY, TRIALS, study_folder
 from mnist_scaling.study.missing import unfinished
 from mnist_scaling.study.tables.cell_runs import repeat_losses, tuned_trials, untuned_runs
+from mnist_scaling.study.tables.csv_table import read_study_table, read_table
 from mnist_scaling.study.tables.fitted_rows import ArmRows, FittedRows, fitted_rows, roles_of, study_columns
-from mnist_scaling.study.tables.trials_and_cells import read_table
 
 OLD_CLASSES = 10
 """Classes of a study that does not state them: every data set had ten when such studies were made."""
@@ -75,12 +75,12 @@ def read(config: FitConfig) -> Source:
     path = study_folder(config.name) / CELLS
     if not path.is_file():
         raise InputError(f"A study must have {path}, but there is none: check `name`, or run the study first.")
-    names = study_columns(wanted, read_table(path).columns)
-    frame = _other_counts(read_table(path, [header for header in names.values() if header]))
+    names = study_columns(wanted, read_study_table(path).columns)
+    frame = _other_counts(read_study_table(path, [header for header in names.values() if header]))
     study = read_json(path.parent / STUDY) or {}
     axes, tuned = (tuple(c for c in study.get(k, ()) if c in frame) for k in ("axes", "tuned"))
     rows = fitted_rows(frame, names, axes, tuned, config.where, config.arm_columns)
-    trials = read_table(path.parent / TRIALS) if (path.parent / TRIALS).is_file() else pd.DataFrame()
+    trials = read_study_table(path.parent / TRIALS) if (path.parent / TRIALS).is_file() else pd.DataFrame()
     return Source(path, rows, study, tuned, axes, _classes(study), unfinished(path.parent, frame, trials, study))
 
 
@@ -123,7 +123,7 @@ def with_curves(table: Table, source: Source, wanted: Any) -> tuple[Table, str]:
     elif source.rows.seeds:
         why = "The learning curves are not used: a row is the mean over seeds, and a curve is that of one run."
     elif path.is_file():
-        points = read_table(path, CURVE_ROLES.values())
+        points = read_study_table(path, CURVE_ROLES.values())
         table, why = attach(table, {role: points[column].to_numpy() for role, column in CURVE_ROLES.items()})
     else:
         why = f"The learning curves are not used: there is no {path}: set curve.points, or use regime=early_stopping."
@@ -147,7 +147,10 @@ def tuned_cells(source: Source, arm: ArmRows) -> tuple[TunedCells | None, dict[s
     if why := _why_no_runs(source):
         return None, {}, why
     cells, axes = arm.frame, source.axes
-    found, roles = untuned_runs(cells, read_table(source.folder / TRIALS), axes, source.tuned), roles_of(cells, axes)
+    found, roles = (
+        untuned_runs(cells, read_study_table(source.folder / TRIALS), axes, source.tuned),
+        roles_of(cells, axes),
+    )
     n, d = (cells[source.rows.names[k]].to_numpy(float) for k in ("N", "D"))
     selected, tuned, se = (cells.reindex(columns=[c])[c].to_numpy(float) for c in TUNED_LOSSES)
     levels = {
@@ -165,7 +168,7 @@ def cell_trials(source: Source, arm: ArmRows) -> tuple[list[CellTrials], list[Tu
     if why := _why_no_runs(source) or ("" if source.tuned else "Nothing was tuned."):
         return [], [], why
     cells, names = arm.frame, source.rows.names
-    found = tuned_trials(source.folder, cells, read_table(source.folder / TRIALS), source.axes)
+    found = tuned_trials(source.folder, cells, read_study_table(source.folder / TRIALS), source.axes)
     columns = {"N": names["N"], "D": names["D"], "steps": "steps", "loss": names["loss"]}
     if found.why:
         return [], [], found.why
@@ -179,5 +182,5 @@ def repeats(source: Source, arm: ArmRows, rows: Iterable[int]) -> list[dict[int,
     """Loss of each repeat by seed, of these rows; None for a table that is no study's, or whose rows are means."""
     if source.study is None or source.rows.seeds or not (source.folder / TRIALS).is_file():
         return None
-    trials, loss = read_table(source.folder / TRIALS), str(source.rows.names["loss"])
+    trials, loss = read_study_table(source.folder / TRIALS), str(source.rows.names["loss"])
     return repeat_losses(arm.frame.loc[list(rows)], trials, source.axes, source.tuned, loss)

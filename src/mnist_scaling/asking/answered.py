@@ -25,7 +25,7 @@ from mnist_scaling.reporting.documents.json_form import plain
 from mnist_scaling.reporting.text import estimate
 from mnist_scaling.study import layout
 from mnist_scaling.study.files import read_json
-from mnist_scaling.study.tables.trials_and_cells import read_table
+from mnist_scaling.study.tables.csv_table import read_study_table
 
 SCHEMA = 1
 """Of an answer's record."""
@@ -82,7 +82,7 @@ def answer(
     found = Found(notes=(*left_out, *rows_in_no_arm(question, tables), *flagged_rows(tables)))
     for spec in question.measures:
         found = found | measures.measure(spec, arms)
-    frames = [read_table(path) for path in tables.values()]
+    frames = [read_study_table(path) for path in tables.values()]
     seconds = sum(float(frame["seconds"].sum()) for frame in frames if "seconds" in frame)
     return Answer(
         name,

@@ -18,8 +18,8 @@ from mnist_scaling.study import layout
 from mnist_scaling.study.columns import FITTED
 from mnist_scaling.study.flags import INFO, kind
 from mnist_scaling.study.tables.conditions import rows_where
+from mnist_scaling.study.tables.csv_table import read_study_table
 from mnist_scaling.study.tables.fitted_rows import STANDARD_ERROR
-from mnist_scaling.study.tables.trials_and_cells import read_table
 
 LOSS, LOSS_SE = "loss", "loss_se"
 """Columns that an arm's rows have beside those of cells.csv."""
@@ -69,7 +69,7 @@ def read_arms(question: Question, tables: Mapping[str, Path]) -> dict[str, Study
     found = {}
     for name, spec in arms_of(question).items():
         path = tables[spec.study]
-        frame = read_table(path, [spec.loss])
+        frame = read_study_table(path, [spec.loss])
         frame = frame[_kept(spec, frame)]
         se = f"{spec.loss}{STANDARD_ERROR}"
         frame = frame[frame[spec.loss].notna()].assign(**{LOSS: frame[spec.loss], LOSS_SE: frame.get(se, np.nan)})
@@ -86,7 +86,7 @@ def rows_in_no_arm(question: Question, tables: Mapping[str, Path]) -> list[str]:
     """A sentence for each study of which the arms' `where` leaves out cells."""
     notes = []
     for key, path in tables.items():
-        frame = read_table(path)
+        frame = read_study_table(path)
         specs = [spec for spec in arms_of(question).values() if spec.study == key]
         n = int((~np.any([_kept(spec, frame) for spec in specs], axis=0)).sum()) if specs else 0
         if n:
@@ -99,7 +99,7 @@ def flagged_rows(tables: Mapping[str, Path]) -> list[str]:
     """A sentence for each study and flag that warns of its cells."""
     notes = []
     for key, path in tables.items():
-        frame = read_table(path)
+        frame = read_study_table(path)
         column = frame.get(FITTED["flags"], pd.Series(dtype=str)).dropna().astype(str)
         for code, n in Counter(code for text in column for code in text.split(";")).items():
             found = kind(code)

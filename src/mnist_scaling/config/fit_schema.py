@@ -137,6 +137,21 @@ class FitConfig:
             f"`by` must be a column or a list of columns, but got {self.by!r}: give by=COLUMN.",
         )
 
+        require(
+            self.delta == "auto" or self.loss == "huber",
+            f"`delta` acts on loss=huber alone, but got delta={self.delta} with loss={self.loss}: leave one out.",
+        )
+        require(
+            self.coverage.draws > 0 or self.coverage == CoverageConfig(),
+            "`coverage.law` and `coverage.bootstrap` act on simulated tables, but coverage.draws is 0: give "
+            "coverage.draws=200, or leave them out.",
+        )
+
+    @property
+    def asked(self) -> dict[str, float]:
+        """What is given of `predict`."""
+        return {k: v for k, v in asdict(self.predict).items() if v is not None}
+
     @property
     def arm_columns(self) -> Sequence[str]:
         """The columns of `by`."""
@@ -167,7 +182,7 @@ class FitConfig:
             mask_chance=self.mask_chance,
             isoflop=self.isoflop,
             queries=self.queries,
-            predict={k: v for k, v in asdict(self.predict).items() if v is not None},
+            predict=self.asked,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -52,6 +53,10 @@ MOST_REDRAWN = 40_000
 """Rows of all redrawn tables of one law: fewer tables where a table is long."""
 
 NOTHING_VARIES = Choice(None, "every loss is the same, so no law has anything to fit", False)
+
+NO_LIFETIME = "no law that is kept has its optimum within a factor of 3,000 of the compute-efficient size"
+NO_COST = "it needs N, D and a C that grows with both"
+"""Why a question about queries has no answer."""
 
 
 @dataclass(frozen=True)
@@ -118,8 +123,12 @@ def analyse(table: Table, options: Options | None = None) -> Result:
     choice = NOTHING_VARIES
     if not of_cells.constant_loss(table):
         choice = choose(_candidates(rivals), _again(rivals, draws))
+    if not fitted:
+        choice = replace(choice, reason=_why_nothing(list(refused), "law"))
     kept = weighted_laws(rivals, choice.weights)
-    frontier = all_frontiers(table, kept if joint else (), cost, draws, options.isoflop)
+    refused_joint = [name for name, (law, *_) in refused.items() if is_joint(law)]
+    why = choice.reason if joint else _why_nothing(refused_joint, "joint law")
+    frontier = all_frontiers(table, kept if joint else (), cost, draws, options.isoflop, why)
     extra = [(part, *_fit_slice(table, part, options, draws)) for part in all_slices(table)]
     wanted = predict(table, fitted, cost, options)
     life = lifetime(table, kept if joint else (), cost, options)
@@ -127,6 +136,9 @@ def analyse(table: Table, options: Options | None = None) -> Result:
     flags += of_laws.far_extrapolation(
         max((p.reach for p in wanted), default=1.0), [dict(options.predict)], "The prediction asked for"
     )
+    flags += _lifetime_reach(table, life)
+    if options.queries is not None and life is None:
+        notes.append(f"No cheapest model for {options.queries:.3g} queries: {NO_LIFETIME if cost else NO_COST}.")
     quoted = headline(kept, choice, frontier["parametric"], options.predict, draws.level)
     return Result(
         table, options, fitted, refused, extra, frontier, cost, choice, kept, quoted, flags, law_flags, masked, draws,
@@ -200,7 +212,7 @@ def _refuse_joint(law: Law, table: Table) -> str:
         if distinct < law.levels:
             return f"not fitted: {distinct} distinct {name} in the table, but {law.levels} are needed"
     if len(table) <= law.size:
-        return f"not fitted: {len(table)} rows, but {law.size} parameters need {law.size + 1}"
+        return f"not fitted: {len(table)} cells, but {law.size} parameters need {law.size + 1}"
     design = np.column_stack([np.log(table.inputs[k]) for k in varied])
     if np.linalg.matrix_rank(design - design.mean(axis=0), tol=1e-6) < len(varied):
         return f"not fitted: {' and '.join(varied)} move together, so their shares can't be told apart"
@@ -296,6 +308,7 @@ def _flags(
     shown = [
         *of_cells.constant_loss(table),
         *of_cells.unit_suspect(given, options.classes),
+        *of_cells.input_suspect(given),
         *of_cells.double_softmax_floor(table, options.classes, floors),
         *of_quoted,
         *of_laws.se_suspect(reference.noise if reference else None),
@@ -335,6 +348,24 @@ def _law_flags(fitted: dict[str, Fitted], selected: str | None) -> list[Flag]:
 def _leading(choice: Choice, fitted: dict[str, Fitted]) -> tuple[str, ...]:
     """Laws that are quoted: the selected one, or else all that the data do not reject."""
     return (choice.selected,) if choice.selected is not None else tuple(choice.weights) or tuple(fitted)
+
+
+def _lifetime_reach(table: Table, found: Lifetime | None) -> list[Flag]:
+    """That the model which is cheapest over its life lies far beyond the data, or far below the sizes."""
+    if found is None:
+        return []
+    point, what = found.lifetime_optimal, f"The cheapest model for {found.queries:.3g} queries"
+    more = point["D"] / float(table.inputs["D"].max())
+    less = float(table.inputs["N"].min()) / point["N"]
+    beyond = "the largest D" if more >= less else "(below) the smallest N"
+    return of_laws.far_extrapolation(max(more, less), [point], what, beyond)
+
+
+def _why_nothing(refused: Sequence[str], what: str) -> str:
+    """Why no law of a kind was fitted."""
+    if refused:
+        return f"every {what} that was asked for is refused, for the reason that is given with it"
+    return f"no {what} was asked for"
 
 
 def _reach(reference: Fitted | None, table: Table) -> tuple[float, list[dict[str, Any]]]:

@@ -53,7 +53,7 @@ class _Drawn:
 
 
 def all_frontiers(
-    table: Table, kept: Sequence[WeightedLaw], cost: Cost | None, draws: Draws, curve: str
+    table: Table, kept: Sequence[WeightedLaw], cost: Cost | None, draws: Draws, curve: str, why: str = ""
 ) -> dict[str, FrontierResult]:
     """Every method of `METHODS` on one table.
 
@@ -82,7 +82,7 @@ def all_frontiers(
 
         out[method] = _corrected(found, measure, table, drawn, cost, draws.level)
     out["isoflop"] = _isoflop(table, drawn, cost, draws, curve)
-    out["parametric"] = parametric(table, kept, cost, draws)
+    out["parametric"] = parametric(table, kept, cost, draws, why)
     return out
 
 
@@ -168,7 +168,9 @@ def _isoflop(table: Table, drawn: Sequence[_Drawn], cost: Cost | None, draws: Dr
     return out
 
 
-def parametric(table: Table, kept: Sequence[WeightedLaw], cost: Cost | None, draws: Draws) -> FrontierResult:
+def parametric(
+    table: Table, kept: Sequence[WeightedLaw], cost: Cost | None, draws: Draws, why_none: str = ""
+) -> FrontierResult:
     """The average frontier of the kept laws that have one, under the table's own cost.
 
     A law has one when it has an optimum at fixed C (the product form has none) and none of its parameters but the
@@ -177,7 +179,7 @@ def parametric(table: Table, kept: Sequence[WeightedLaw], cost: Cost | None, dra
     empty = {key: Interval(np.nan) for key in EXPONENTS}
     laws = [k for k in kept if not k.fitted.law.empirical]
     if cost is None or not laws:
-        why = "needs N, D and a C that grows with both" if cost is None else "no joint law could be fitted"
+        why = "needs N, D and a C that grows with both" if cost is None else why_none or "no joint law is kept"
         return FrontierResult(nothing("parametric", why), empty, ())
     able = able_laws(laws)
     if sum(k.weight for k in able) <= MAJORITY * sum(k.weight for k in laws):

@@ -208,11 +208,12 @@ def _data_for(law: Law, theta: Array, log_n: Array, target: Array) -> Array:
 
 
 def _refine(x: Array, total: Array, best: np.ndarray) -> Array:
-    """Minimum of the parabola through the best point and its neighbours; NaN at the end of the search."""
+    """Minimum of the parabola through the best point and its neighbours; NaN where there is none."""
     at = np.full(len(best), np.nan)
     for b, k in enumerate(best):
-        if 0 < k < len(x) - 1 and np.isfinite(total[b, k - 1 : k + 2]).all():
+        if 0 < k < len(x) - 1 and np.isfinite(total[b, k]):
             low, middle, high = total[b, k - 1 : k + 2]
             bend = low - 2 * middle + high
-            at[b] = x[k] + (0.5 * (low - high) / bend * (x[1] - x[0]) if bend > 0 else 0.0)
+            # Where a smaller model never reaches the loss, its neighbour's total is infinite: the point itself counts.
+            at[b] = x[k] + (0.5 * (low - high) / bend * (x[1] - x[0]) if 0 < bend < np.inf else 0.0)
     return at

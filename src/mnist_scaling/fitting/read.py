@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from mnist_scaling.errors import InputError
+from mnist_scaling.errors import PLAIN_NUMBER, InputError, line_of
 from mnist_scaling.fitting.laws.base import Array
-from mnist_scaling.fitting.rows import VARIABLES, Table, make_table
+from mnist_scaling.fitting.rows import LARGEST_LOSS, SMALLEST_LOSS, VARIABLES, Table, make_table
 
 
 def read_columns(
@@ -98,32 +98,40 @@ def _numbers(values: Sequence[Any], header: str, source: str, row_numbers: np.nd
             out[i] = np.nan if value is None or text == "" else float(text)
         except ValueError:
             raise InputError(
-                f"Column {header} of {source} must hold numbers, but row {row_numbers[i]} has {text!r}: "
-                "mend it, leave it empty, or leave the row out."
+                f"Column {header} of {source} must hold numbers, but line {line_of(row_numbers[i])} has "
+                f"{text!r}: {PLAIN_NUMBER}, leave it empty, or leave the row out."
             ) from None
     return out
 
 
 def _positive(values: Array, role: str, header: str, source: str, row_numbers: np.ndarray) -> None:
-    bad = np.flatnonzero((values <= 0) | np.isinf(values))
-    if len(bad):
-        more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
-        meaning = "A logarithm is taken of it" if role != "loss" else "A cross-entropy or an error rate is positive"
-        raise InputError(
-            f"`{header} > 0` must hold in every row of {source}, but row {row_numbers[bad[0]]} has "
-            f"{values[bad[0]]:g}{more}. {meaning}: mend or remove the row."
-        )
+    least, most = (SMALLEST_LOSS, LARGEST_LOSS) if role == "loss" else (0.0, np.inf)
+    bad = np.flatnonzero((values <= 0) | np.isinf(values) | (values < least) | (values > most))
+    if not len(bad):
+        return
+    worst = values[bad[0]]
+    meaning = "A logarithm is taken of it" if role != "loss" else "A cross-entropy or an error rate is positive"
+    rule, fix = f"{header} > 0", f"{meaning}: mend or remove the row."
+    if worst > 0:
+        rule = f"{header} < inf" if role != "loss" else f"{least:g} <= {header} <= {most:g}"
+        fix = "Leave the field empty where a run diverged" if np.isinf(worst) else "Give it in a unit of its own size"
+        fix += ", or remove the row."
+    raise InputError(_broken(rule, source, row_numbers, values, bad, fix))
+
+
+def _broken(rule: str, source: str, rows: np.ndarray, values: Array, bad: np.ndarray, fix: str) -> str:
+    more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+    where = f"line {line_of(rows[bad[0]])} has {values[bad[0]]:g}{more}"
+    return f"`{rule}` must hold in every row of {source}, but {where}. {fix}"
 
 
 def _standard_errors(se: Array | None, header: str | None, source: str, row_numbers: np.ndarray) -> Array | None:
     if se is None:
         return None
-    bad = np.flatnonzero(se < 0)
+    bad = np.flatnonzero((se < 0) | np.isinf(se))
     if len(bad):
-        raise InputError(
-            f"`{header} >= 0` must hold in every row of {source}, but row {row_numbers[bad[0]]} has {se[bad[0]]:g}: "
-            "give a standard error."
-        )
+        fix = "Give a standard error, or leave the field empty."
+        raise InputError(_broken(f"0 <= {header} < inf", source, row_numbers, se, bad, fix))
     return None if np.isnan(se).all() else se
 
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from mnist_scaling.errors import printable
 from mnist_scaling.reporting import parts as tone
 from mnist_scaling.reporting.documents.tuning_records import OK
 from mnist_scaling.reporting.parts import Part, Sentence, TextTable, cell_text
@@ -98,14 +99,14 @@ class _Marks(HTMLParser):
     def handle_data(self, data: str) -> None:
         if "formula" not in self.open:
             plain = re.sub("\N{NO-BREAK SPACE}×\N{NO-BREAK SPACE}10(?=[⁻⁰¹²³⁴⁵⁶⁷⁸⁹])", "e", data).translate(LETTERS)
-            self.text.append(plain, "bold" if "b" in self.open else None)
+            self.text.append(printable(plain), "bold" if "b" in self.open else None)
 
 
 def _sentence(part: Sentence) -> Text:
     style = STYLES.get(part.tone, "")
     text = words(part.text)
     if part.lead:
-        text = Text(f"{part.lead}: ", style) + text
+        text = Text(f"{printable(part.lead)}: ", style) + text
     else:
         text.stylize_before(style)
     return Text("\n") + text if part.apart else text

@@ -212,6 +212,12 @@ TRIAL_COLUMNS = tuple(column.name for column in TRIAL_TABLE)
 CELL_COLUMNS = tuple(column.name for column in CELL_TABLE)
 CURVE_COLUMNS = tuple(column.name for column in CURVE_TABLE)
 
+WORDS = ("stage", "origin", "state", "error", "tuned", "edges", "limits", "widened", "flags", "phase")
+"""Columns that hold words."""
+
+NUMBERS = {c.name for c in (*TRIAL_TABLE, *CELL_TABLE, *CURVE_TABLE)} - {*WORDS}
+"""Columns that a study's tables fill with numbers."""
+
 IMPORTANCE = "importance_"
 """Prefix of the columns of cells.csv that say which share of the loss's variance a tuned key explains."""
 

@@ -38,6 +38,7 @@ FORMS_DISAGREE, TOO_FEW_CELLS = "forms_disagree", "too_few_cells"
 GRID_EDGE, FAR_EXTRAPOLATION = "grid_edge", "far_extrapolation"
 NON_MONOTONE, SEED_OUTLIER, CHANCE_LEVEL = "non_monotone", "seed_outlier", "chance_level"
 DOUBLE_SOFTMAX_FLOOR, UNIT_SUSPECT = "double_softmax_floor", "unit_suspect"
+INPUT_SUSPECT, MIXED_COLUMN = "input_suspect", "mixed_column"
 DUPLICATE_ROWS, CONSTANT_LOSS = "duplicate_rows", "constant_loss"
 LACK_OF_FIT, SE_SUSPECT, OTHER_LAWS = "lack_of_fit", "se_suspect", "other_laws"
 """Found by `fit`."""
@@ -119,7 +120,7 @@ KINDS = (
         "was tried.",
     ),
     Kind(
-        FAR_EXTRAPOLATION, WARNING, "the hold-out or `predict` reaches beyond 10 times the fitted compute",
+        FAR_EXTRAPOLATION, WARNING, "the hold-out, `predict` or `queries` reaches beyond 10 times the fitted range",
         "Add cells in between, and don't read its error as that of an interpolation.",
         "Anything far beyond the grid: the stated extrapolation is longer than the data carry.",
     ),
@@ -146,6 +147,16 @@ KINDS = (
     Kind(
         UNIT_SUSPECT, WARNING, "the loss looks like bits, percent or an accuracy",
         "Convert the loss to nats per example.",
+    ),
+    Kind(
+        INPUT_SUSPECT, WARNING, "a column of N, D or C looks like logarithms of counts",
+        "Give the counts themselves, 10 ** x where the column holds log10.",
+    ),
+    Kind(
+        MIXED_COLUMN, WARNING,
+        "a column that nobody named has several values in rows of one N and D; info where N and D differ",
+        "Tell them apart with by=COLUMN, or keep one value with where=….",
+        "Which law rows of one kind would have: rows of several kinds were fitted together.",
     ),
     Kind(
         DUPLICATE_ROWS, INFO, "rows agree in every input; a warning where they agree in the loss, too",

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from mnist_scaling.errors import InputError
+from mnist_scaling.errors import InputError, printable
 from mnist_scaling.study import layout, records
 from mnist_scaling.study.files import DamagedFileError
 from mnist_scaling.study.records import StudyRecords
@@ -46,7 +46,7 @@ def complaints(folder: Path) -> list[str]:
 def warn(folder: Path) -> None:
     """Print what is damaged or missing in a study to stderr; parameters as in `complaints`."""
     for sentence in complaints(folder):
-        print(f"Warning: {sentence}", file=sys.stderr)
+        print(f"Warning: {printable(sentence)}", file=sys.stderr)
 
 
 def lost_runs(folder: Path, found: StudyRecords) -> str:

@@ -195,8 +195,9 @@ def chance_level(table: Table, classes: int | None, masked: list[dict[str, Any]]
     limit = CHANCE_SHARE * np.log(classes or 1)
     what = "were left out of the fit" if masked else "are part of the fit"
     fix = "Train them longer if they are to count." if masked else ""
+    rows = "row" if masked else "cell"  # rows are left out before those of one cell are folded
     text = (
-        f"{len(cells)} cell{'s' * (len(cells) != 1)} with a loss above 95 % of ln({classes}) = {limit:.3f}, which is "
+        f"{len(cells)} {rows}{'s' * (len(cells) != 1)} with a loss above 95 % of ln({classes}) = {limit:.3f}, which is "
         f"chance, {what}."
     )
     severity = flags.INFO if masked else flags.WARNING
@@ -242,6 +243,31 @@ def unit_suspect(table: Table, classes: int | None) -> list[Flag]:
                 "accuracy."
             )
             out.append(Flag(flags.UNIT_SUSPECT, text, remedy="Fit a loss or an error rate."))
+    return out
+
+
+LOGARITHMS = (1.0, 50.0)
+"""Logarithms of counts lie between these, within a factor of ten of each other."""
+
+STEEPEST = 0.7
+"""Exponents of counts are rarely larger; against logarithms of counts the loss falls faster."""
+
+
+def input_suspect(table: Table) -> list[Flag]:
+    """Inputs that look like logarithms of counts, by their range and by ln L = k - sum_i a_i ln x_i."""
+    names = [k for k in ("N", "D") if k in table.inputs] or ["C"]
+    design = np.column_stack([np.ones(len(table)), *(np.log(table.inputs[k]) for k in names)])
+    slopes = np.linalg.lstsq(design, table.y, rcond=None)[0][1:]
+    out = []
+    for name, slope in zip(names, slopes, strict=True):
+        x = table.inputs[name]
+        least, most = float(x.min()), float(x.max())
+        if LOGARITHMS[0] <= least and most <= min(LOGARITHMS[1], 10 * least) and (x % 1).any() and slope < -STEEPEST:
+            text = (
+                f"Every {name} lies between {least:.3g} and {most:.3g}, and the loss falls as {name} to the power "
+                f"{slope:.2g}: the column may hold logarithms."
+            )
+            out.append(Flag(flags.INPUT_SUSPECT, text))
     return out
 
 

@@ -138,7 +138,7 @@ def too_few_cells(table: Table, starved: Sequence[str]) -> list[Flag]:
     """Laws that could not be fitted for want of rows or of distinct sizes."""
     if not starved:
         return []
-    text = f"The table's {len(table)} rows are too few for {', '.join(starved)}."
+    text = f"The table's {len(table)} cells are too few for {', '.join(starved)}."
     return [Flag(flags.TOO_FEW_CELLS, text, laws=tuple(starved))]
 
 
@@ -189,9 +189,11 @@ def _has_data_for_smaller(table: Table, curve: Mapping[str, Any]) -> bool:
     return len(n) < 2 or d[0] * n[1] / n[0] <= table.inputs["D"].max() * 1.02
 
 
-def far_extrapolation(reach: float, cells: Sequence[dict[str, Any]], what: str) -> list[Flag]:
-    """A prediction more than ten times beyond the largest compute that was fitted."""
+def far_extrapolation(
+    reach: float, cells: Sequence[dict[str, Any]], what: str, beyond: str = "the largest compute"
+) -> list[Flag]:
+    """A prediction more than ten times beyond the largest compute that was fitted, or beyond another end."""
     if not reach > FAR:
         return []
-    text = f"{what} reaches {reach:.3g} times beyond the largest compute that was fitted."
+    text = f"{what} reaches {reach:.3g} times beyond {beyond} that was fitted."
     return [Flag(flags.FAR_EXTRAPOLATION, text, list(cells))]

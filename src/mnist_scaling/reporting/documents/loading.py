@@ -18,7 +18,7 @@ from mnist_scaling.reporting.text import short
 from mnist_scaling.study import columns, layout
 from mnist_scaling.study.columns import FITTED, label
 from mnist_scaling.study.files import read_json
-from mnist_scaling.study.tables import trials_and_cells
+from mnist_scaling.study.tables.csv_table import read_study_table, read_table
 from mnist_scaling.study.tables.fitted_rows import ArmRows, Roles, fitted_rows, roles_of
 
 REQUIRED = ("n_params", "n_seen", "flops", "val_loss", "test_loss", "test_loss_se", "n_trials", "n_repeats", "flags")
@@ -179,7 +179,7 @@ def _read_table(path: Path, fits: Fits, folder: Path, required: Sequence[str]) -
         )
     if fits.data.sha256 != hashlib.sha256(path.read_bytes()).hexdigest():
         raise InputError(f"fits.json must be made from the table as it is, but {path} has changed since: {again}.")
-    return trials_and_cells.read_table(path, required)
+    return (read_study_table if required else read_table)(path, required)
 
 
 def _not_run(folder: Path) -> InputError:
@@ -214,7 +214,7 @@ def _study_record(folder: Path, cells: pd.DataFrame) -> tuple[Mapping[str, Any],
 def _trials(folder: Path, axes: Sequence[str], tuned: Sequence[str]) -> pd.DataFrame:
     """trials.csv, or a table without rows."""
     path = folder / layout.TRIALS
-    trials = trials_and_cells.read_table(path) if path.is_file() else pd.DataFrame()
+    trials = read_study_table(path) if path.is_file() else pd.DataFrame()
     return _with(trials, (*axes, *tuned, *columns.TRIAL_COLUMNS))
 
 

@@ -181,8 +181,11 @@ def _note(study: Study, panels: dict[str, list[Line]]) -> str:
     if lost:
         notes.append(f"{lost} of {len(study.cells)} cells have no {study.call('loss')} and are absent.")
     if not any(line.points["se"].notna().any() for lines in panels.values() for line in lines):
-        why = "No cell has two repeats" if study.is_study else "The fit names no standard error"
-        notes.append(f"{why}, so there are no error bars: how much a seed moves a point is not known.")
+        why = "No cell has two repeats" if study.is_study else "No column of standard errors is named"
+        known = "how much a seed moves a point is not known"
+        if any(line.points["x"].duplicated().any() for lines in panels.values() for line in lines):
+            known = "points above one another are rows of one N and D"
+        notes.append(f"{why}, so there are no error bars: {known}.")
     if len(panels) > MOST_PANELS:
         notes.append(f"{MOST_PANELS} of {len(panels)} combinations of the further axes are drawn.")
     return " ".join(notes)

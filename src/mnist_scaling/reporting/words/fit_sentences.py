@@ -11,7 +11,7 @@ from mnist_scaling.fitting.frontier.fronts import METHODS
 from mnist_scaling.reporting.documents.fits_json import Fits
 from mnist_scaling.reporting.documents.tuning_records import OK, SettingsRecord
 from mnist_scaling.reporting.parts import GOOD, QUIET, STRONG, WARNING, Part, Sentence
-from mnist_scaling.reporting.text import estimate, listing, spaced
+from mnist_scaling.reporting.text import estimate, listing, plural, spaced
 from mnist_scaling.reporting.words import fit_tables as tables
 
 MOST_CELLS = 6
@@ -24,7 +24,10 @@ def selection(fits: Fits) -> list[Markup]:
     rivals = "joint laws" if any(law.is_joint for law in fitted) else "laws of one variable"
     reason = spaced(fits.selection.reason.rstrip("."))
     if not fits.selected:
-        return [Markup("None of the {} is selected: {}.").format(rivals, reason)] if reason else []
+        if not reason:
+            return []
+        none = Markup("None of the {} is").format(rivals) if fitted else "No law is"
+        return [Markup("{} selected: {}.").format(none, reason)]
     out = [Markup("Of the {}, <b>{}</b> is selected: {}.").format(rivals, spaced(fits.selected), reason)]
     simplest = fits.selection.simplest
     if simplest and simplest != fits.selected:
@@ -140,11 +143,10 @@ def _rows(fits: Fits) -> Iterator[Part]:
     for note in data.notes:
         yield Sentence(note, WARNING)
     if data.masked:
-        yield Sentence(f"{len(data.masked)} rows at chance are left out (mask_chance=true)", WARNING)
+        yield Sentence(f"Left out at chance: {plural(len(data.masked), 'row')} (mask_chance=true)", WARNING)
     if data.left_out:
         reasons = ", ".join(sorted({row.why for row in data.left_out}))
-        rows = f"{len(data.left_out)} of {len(data.left_out) + data.n} rows are left out"
-        yield Sentence(f"{rows}: {reasons}", WARNING)
+        yield Sentence(f"Left out: {plural(len(data.left_out), 'row')} with {reasons}", WARNING)
 
 
 def settings_summary(record: SettingsRecord | None) -> Iterator[Part]:

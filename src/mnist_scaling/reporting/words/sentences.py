@@ -94,7 +94,7 @@ def certificate_sentence(study: Study) -> Markup | None:
         "<b>{} of {} cells are certified tuned:</b> no selected value on the edge of its range ({} have one), and ten "
         "more trials should gain less than a seed's noise. Median over cells: a gain of {} % against a noise of {} %."
     ).format(
-        done, len(known), edges,
+        done, len(study.cells), edges,
         number(100 * known["expected_gain"].median(), 2), number(100 * known["noise"].median(), 2),
     )  # fmt: skip
     at_limit = {k: int(known["limits"].map(lambda text, k=k: k in text.split(";")).sum()) for k in study.tuned}

@@ -1,8 +1,7 @@
-"""trials.csv, cells.csv and curves.csv as data frames: reading, writing, and a cell's row from its runs."""
+"""trials.csv, cells.csv and curves.csv as data frames: writing, and a cell's row from its runs."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mnist_scaling.errors import InputError
 from mnist_scaling.study.columns import (
     BRANCH,
     CELL_COLUMNS,
@@ -30,70 +28,6 @@ from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, FAILED, REPEAT, T
 def write_table(table: pd.DataFrame, path: Path) -> None:
     """Write a table as CSV, atomically; floats keep every digit."""
     write_atomically(path, table.to_csv(index=False))
-
-
-def read_table(path: str | Path, required: Iterable[str] = ()) -> pd.DataFrame:
-    """Read a CSV table and check that the columns it must have are there.
-
-    Parameters
-    ----------
-    path : str or Path
-        A CSV file with a header.
-    required : iterable of str
-        Columns that the caller needs.
-
-    Returns
-    -------
-    pandas.DataFrame
-
-    Raises
-    ------
-    InputError
-        When the file is absent, is not a CSV table, or lacks a required column.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"A table must be an existing CSV file, but {path} is none: give its path, or run the study.")
-    required = list(required)
-    try:
-        _check_header(path, required)
-        table = pd.read_csv(path)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"A table must be CSV with a header, but {path} is not ({str(error).strip()}): mend or rewrite it."
-        ) from error
-    missing = [name for name in required if name not in table.columns]
-    if missing:
-        raise InputError(
-            f"{path} must have the column{'s' * (len(missing) > 1)} {', '.join(missing)}, but has only "
-            f"{', '.join(map(str, table.columns))}: rename one, or rerun the study to rewrite the table."
-        )
-    return table
-
-
-def _check_header(path: Path, required: Sequence[str]) -> None:
-    """Refuse a header that pandas reads in silence: none, a name twice, or names that no comma separates."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        line = next(file, "").strip()
-    if not line:
-        raise InputError(f"A table must be CSV with a header, but {path} is empty: run the step that writes it again.")
-    names = next(csv.reader([line]))
-    twice = sorted({name for name in names if name and names.count(name) > 1})
-    if twice:
-        raise InputError(
-            f"Every column of {path} must have a name of its own, but {', '.join(twice)} is there twice: rename or "
-            "remove one of them."
-        )
-    separator = next((mark for mark in (";", "\t", "|") if mark in line), None)
-    if (
-        separator
-        and not set(required) <= set(names)
-        and set(required) <= {name.strip('"') for name in line.split(separator)}
-    ):
-        raise InputError(
-            f"The columns of {path} must be separated by commas, but its header is separated by {separator!r}: save "
-            "it as comma-separated values."
-        )
 
 
 def trials_table(rows: Sequence[Mapping[str, Any]], axes: Sequence[str], tuned: Sequence[str]) -> pd.DataFrame:

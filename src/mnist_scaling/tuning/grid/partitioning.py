@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -17,6 +16,7 @@ from hydra.errors import HydraException
 from mnist_scaling import config
 from mnist_scaling.errors import InputError
 from mnist_scaling.study.columns import BRANCH, CELL_COLUMNS, RUN_SEED, SEED, TRIAL_COLUMNS, column_of
+from mnist_scaling.study.tables.csv_table import read_table
 from mnist_scaling.tuning.grid import search_space
 from mnist_scaling.tuning.grid.search_space import NUISANCE
 
@@ -206,12 +206,9 @@ def read_cell_list(path: str, given: Iterable[str] = ()) -> list[dict[str, str]]
 
 def _rows(path: Path) -> list[dict[str, str]]:
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8") as file:
             if path.suffix == ".csv":
-                return [
-                    {key: str(value) for key, value in row.items()}
-                    for row in csv.DictReader(file, restkey="", restval="")
-                ]
+                return [*read_table(path, dtype=str, keep_default_na=False).to_dict("records")]  # type: ignore[list-item]
             content = yaml.safe_load(file)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = str(error).splitlines()[0]

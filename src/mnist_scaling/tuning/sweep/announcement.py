@@ -15,7 +15,7 @@ from rich.table import Table
 
 from mnist_scaling.study import files, identity, layout
 from mnist_scaling.study.flags import SEARCH_EDGE
-from mnist_scaling.study.tables import trials_and_cells
+from mnist_scaling.study.tables.csv_table import read_table
 from mnist_scaling.study.vocabulary import NO, YES
 from mnist_scaling.tuning.grid import partitioning
 from mnist_scaling.tuning.grid.composition import Cell
@@ -194,7 +194,7 @@ def _duration(seconds: float) -> str:
 def show_result(folder: Path, console: Console | None = None) -> None:
     """Print the loss of every cell, as a matrix where the grid has two axes, and where the tables are."""
     console = console or Console()
-    cells = trials_and_cells.read_table(folder / layout.CELLS)
+    cells = read_table(folder / layout.CELLS)
     study = files.read_json(folder / layout.STUDY) or {}
     axes = [column for column in study["axes"] if cells[column].nunique() > 1]
     loss = "test_loss" if cells["test_loss"].notna().any() else "val_loss"
@@ -222,7 +222,7 @@ def _certified_share(cells: pd.DataFrame) -> str:
     judged = judged[judged["tuned"].isin([YES, NO])]
     if judged.empty:
         return ""
-    done = f"{(judged['tuned'] == YES).sum()} of {len(judged)} cells are certified tuned"
+    done = f"{(judged['tuned'] == YES).sum()} of {len(cells)} cells are certified tuned"
     reached = Counter(column for text in judged["limits"].dropna() for column in str(text).split(";"))
     if not reached:
         return f"{done}."

@@ -1,0 +1,118 @@
+"""The one reader of CSV tables, a study's own and anyone's: what pandas would guess at in silence is refused."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mnist_scaling.errors import PLAIN_NUMBER, InputError, line_of
+from mnist_scaling.study.columns import NUMBERS
+
+
+def read_table(path: str | Path, required: Iterable[str] = (), **options: Any) -> pd.DataFrame:
+    """Read a CSV table and check that the columns it must have are there.
+
+    Parameters
+    ----------
+    path : str or Path
+        A CSV file with a header.
+    required : iterable of str
+        Columns that the caller needs.
+    **options
+        Of `pandas.read_csv`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows by their place below the header, counted from 0; a blank line has a place but no row.
+
+    Raises
+    ------
+    InputError
+        When the file is absent, is not a CSV table, has more or fewer fields in a row than in its header, or lacks a
+        required column.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"A table must be an existing CSV file, but {path} is none: give its path, or run the study.")
+    required = list(required)
+    try:
+        places = _places(path, required)
+        table = pd.read_csv(path, index_col=False, skipinitialspace=True, **options)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(
+            f"A table must be CSV with a header, but {path} is not ({str(error).strip()}): mend or rewrite it."
+        ) from error
+    table.columns = table.columns.str.strip()
+    if len(places) == len(table) != sum(places[-1:]) + 1:
+        table.index = pd.Index(places)
+    missing = [name for name in required if name not in table.columns]
+    if missing:
+        raise InputError(
+            f"{path} must have the column{'s' * (len(missing) > 1)} {', '.join(missing)}, but has only "
+            f"{', '.join(map(str, table.columns))}: rename one, or rerun the study to rewrite the table."
+        )
+    return table
+
+
+def read_study_table(path: str | Path, required: Iterable[str] = ()) -> pd.DataFrame:
+    """`read_table` of a study's own table, whose measured columns must hold numbers as the study wrote them."""
+    table = read_table(path, required)
+    for column in table.columns.intersection(list(NUMBERS)):
+        read = pd.to_numeric(table[column], errors="coerce")
+        for row in table.index[read.isna() & table[column].notna()]:
+            raise InputError(
+                f"Column {column} of {path} must hold numbers, but line {line_of(row)} has "
+                f"{str(table.loc[row, column])!r}: {PLAIN_NUMBER}, or start the study's sweep again, which rewrites it."
+            )
+    return table
+
+
+def _places(path: Path, required: Sequence[str]) -> list[int]:
+    """Place of each row below the header, counted from 0 with blank lines.
+
+    Refused is a table that pandas would read in silence: rows of more or fewer fields than the header, which it would
+    shift or fill, no header, a name twice, or names that no comma separates.
+    """
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        lines = csv.reader(file, skipinitialspace=True)
+        names = [name.strip() for name in next(lines, [])]
+        _check_header(path, names, required)
+        places = []
+        for row, fields in enumerate(lines):
+            if not any(field.strip() for field in fields) and len(fields) <= 1:
+                continue
+            if len(fields) != len(names):
+                raise InputError(
+                    f"Every row of {path} must have as many fields as its header, but line {line_of(row)} has "
+                    f"{len(fields)} and the header {len(names)}: name every column, quote text that holds a comma, and "
+                    "remove a comma at the line's end."
+                )
+            places.append(row)
+    return places
+
+
+def _check_header(path: Path, names: Sequence[str], required: Sequence[str]) -> None:
+    if not any(names):
+        raise InputError(f"A table must be CSV with a header, but {path} is empty: run the step that writes it again.")
+    twice = sorted({name for name in names if name and names.count(name) > 1})
+    if twice:
+        raise InputError(
+            f"Every column of {path} must have a name of its own, but {', '.join(twice)} is there twice: rename or "
+            "remove one of them."
+        )
+    line = ",".join(names)
+    separator = next((mark for mark in (";", "\t", "|") if mark in line), None)
+    if (
+        separator
+        and not set(required) <= set(names)
+        and set(required) <= {name.strip('" ') for name in line.split(separator)}
+    ):
+        raise InputError(
+            f"The columns of {path} must be separated by commas, but its header is separated by {separator!r}: save "
+            "it as comma-separated values."
+        )
