@@ -23,6 +23,7 @@ from mnist_scaling.config import RunConfig
 from mnist_scaling.image_task import TASK
 from mnist_scaling.study import layout
 from mnist_scaling.study.columns import BRANCH, FURTHER
+from mnist_scaling.study.console import make_console
 from mnist_scaling.study.vocabulary import SINGLE
 from mnist_scaling.tuning.sweep.progress import clock
 from mnist_scaling.tuning.task import tunes
@@ -71,7 +72,7 @@ def single(run: RunConfig, folder: Path) -> float | None:
     for name, value in {**result, **further, "seconds": record["seconds"]}.items():
         if isinstance(value, int | float):
             table.add_row(name, f"{value:,}" if isinstance(value, int) else f"{value:.4f}")
-    console = Console()
+    console = make_console()
     console.print(table)
     if branches := (record["result"] or {})["branches"]:
         console.print(_branches(branches))
@@ -92,7 +93,7 @@ class RunProgress:
     """
 
     def __init__(self, about: str, console: Console | None = None) -> None:
-        self.console = console or Console()
+        self.console = console or make_console()
         self.console.print(about, highlight=False, soft_wrap=True)
         self._started = self._printed = time.monotonic()
         self._bar = Progress(
