@@ -12,7 +12,7 @@ from typing import Self
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
@@ -47,6 +47,7 @@ def main(cfg: DictConfig) -> float | None:
     if cfg.trial.stage != SINGLE:
         rounds.run_from(folder, TASK)
         return None
+    _hide_password(folder)
     with cli.user_errors("train"), _honest_when_interrupted(folder):
         return single(config.build(RunConfig, cfg), folder)
 
@@ -130,6 +131,20 @@ class RunProgress:
         if not self.console.is_terminal and now - self._printed >= _LINE_SECONDS:
             self.console.print(f"{left} · {text}", highlight=False, soft_wrap=True)
             self._printed = now
+
+
+def _hide_password(folder: Path) -> None:
+    """Take what may be a password out of what Hydra wrote of a run by hand, to which a sweep's storage is nothing."""
+    path = folder / (HydraConfig.get().output_subdir or "") / "hydra.yaml"
+    if OmegaConf.to_container(HydraConfig.get().sweeper).get("storage") is None or not path.is_file():
+        return
+    from mnist_scaling.tuning.optuna_mirror import shown, without_password
+
+    kept = OmegaConf.load(path)
+    for node, key in ((kept.hydra.sweeper, "storage"), (kept.hydra.overrides, "hydra")):
+        given = OmegaConf.to_container(node)[key]
+        node[key] = shown(given) if key == "storage" else [without_password(o) for o in given]
+    OmegaConf.save(kept, path)
 
 
 @contextlib.contextmanager
