@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -136,15 +136,16 @@ class RunProgress:
 def _hide_password(folder: Path) -> None:
     """Take what may be a password out of what Hydra wrote of a run by hand, to which a sweep's storage is nothing."""
     path = folder / (HydraConfig.get().output_subdir or "") / "hydra.yaml"
-    if OmegaConf.to_container(HydraConfig.get().sweeper).get("storage") is None or not path.is_file():
+    sweeper: Any = OmegaConf.to_container(HydraConfig.get().sweeper)
+    if sweeper.get("storage") is None or not path.is_file():
         return
     from mnist_scaling.tuning.optuna_mirror import shown, without_password
 
-    kept = OmegaConf.load(path)
-    for node, key in ((kept.hydra.sweeper, "storage"), (kept.hydra.overrides, "hydra")):
-        given = OmegaConf.to_container(node)[key]
-        node[key] = shown(given) if key == "storage" else [without_password(o) for o in given]
-    OmegaConf.save(kept, path)
+    kept: Any = OmegaConf.to_container(OmegaConf.load(path))
+    kept["hydra"]["sweeper"]["storage"] = shown(sweeper["storage"])
+    given = kept["hydra"]["overrides"]["hydra"]
+    kept["hydra"]["overrides"]["hydra"] = [without_password(override) for override in given]
+    OmegaConf.save(OmegaConf.create(kept), path)
 
 
 @contextlib.contextmanager
