@@ -138,3 +138,14 @@ def test_a_single_run_says_what_it_trains_and_how_far_it_is() -> None:
     first, second = out.getvalue().splitlines()
     assert first == "Training a model."
     assert second == "0:10 left · step 50 of 100 · training loss 0.2500"
+
+
+def test_a_run_by_hand_keeps_no_password(data_dir: str, command: Command, tmp_path: Path) -> None:
+    """Hydra writes the whole command line beside a run; the storage is a sweep's, but may stand in it."""
+    url = "postgresql+psycopg://me:s3cret@dbhost:1/db?sslpassword=s3cret"
+    small = (f"data.dir={data_dir}", "model.width=4", "data.fraction=0.001")
+    done = command("mnist_scaling.train", *small, f"hydra.sweeper.storage='{url}'")
+    assert done.returncode == 0, done.stderr
+    texts = [path.read_text() for path in tmp_path.rglob("*") if path.is_file()]
+    assert [text for text in texts if "s3cret" in text] == []
+    assert any("postgresql+psycopg://dbhost:1/db" in text for text in texts)

@@ -11,6 +11,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, TextIO
 
 from mnist_scaling.errors import InputError, nearest, printable
 
@@ -58,15 +59,12 @@ def run(main: Callable[[], object], config_name: str) -> None:
     config_name : str
         The command's file in conf/, without ``.yaml``; suggestions for misspelt keys come from it.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal that lacks a letter must not cost a result
     given = os.environ.get(_DEBUG)
     _wants_traceback.append(given not in (None, "", "0"))
     # With this variable set, Hydra re-raises what it catches, so one place decides what is printed.
     os.environ[_DEBUG] = "1"
     try:
-        with user_errors(config_name):
+        with _lasting_output(), user_errors(config_name):
             main()
     except KeyboardInterrupt:
         resumes = config_name in _RUNS_STUDIES or {"-m", "--multirun"} & set(sys.argv)
@@ -75,6 +73,53 @@ def run(main: Callable[[], object], config_name: str) -> None:
     finally:
         os.environ[_DEBUG] = given or "0"
         _wants_traceback.pop()
+
+
+@contextlib.contextmanager
+def _lasting_output() -> Iterator[None]:
+    """Let nothing that can't be printed cost a result: letters that a stream lacks are replaced, readers may leave."""
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = map(_lasting, before)
+    try:
+        yield
+    finally:
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            stream.flush()
+        sys.stdout, sys.stderr = before
+
+
+def _lasting(stream: TextIO) -> TextIO:
+    """A stream that goes on as `_lasting_output` has it, or the same one where it is none of a file."""
+    if not isinstance(stream, io.TextIOWrapper):
+        return stream
+    stream.reconfigure(errors="replace")
+    raw = getattr(stream.buffer, "raw", stream.buffer)
+    if not isinstance(raw, io.FileIO):
+        return stream
+    stream.flush()
+    lasting = _LastingFile(raw.fileno(), "w", closefd=False)
+    return io.TextIOWrapper(
+        lasting if stream.buffer is raw else io.BufferedWriter(lasting),  # type: ignore[arg-type]
+        stream.encoding,
+        "replace",
+        line_buffering=stream.line_buffering,
+        write_through=stream.write_through,
+    )
+
+
+class _LastingFile(io.FileIO):
+    """A pipe or terminal; once its reader has gone, what is written goes nowhere."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.EIO):
+                raise
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.fileno())  # so that programs started from now on have it too
+            os.close(nowhere)
+            return len(data)
 
 
 def environment() -> dict[str, str]:

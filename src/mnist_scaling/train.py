@@ -8,11 +8,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
@@ -23,6 +23,7 @@ from mnist_scaling.config import RunConfig
 from mnist_scaling.image_task import TASK
 from mnist_scaling.study import layout
 from mnist_scaling.study.columns import BRANCH, FURTHER
+from mnist_scaling.study.console import make_console
 from mnist_scaling.study.vocabulary import SINGLE
 from mnist_scaling.tuning.sweep.progress import clock
 from mnist_scaling.tuning.task import tunes
@@ -46,6 +47,7 @@ def main(cfg: DictConfig) -> float | None:
     if cfg.trial.stage != SINGLE:
         rounds.run_from(folder, TASK)
         return None
+    _hide_password(folder)
     with cli.user_errors("train"), _honest_when_interrupted(folder):
         return single(config.build(RunConfig, cfg), folder)
 
@@ -71,7 +73,7 @@ def single(run: RunConfig, folder: Path) -> float | None:
     for name, value in {**result, **further, "seconds": record["seconds"]}.items():
         if isinstance(value, int | float):
             table.add_row(name, f"{value:,}" if isinstance(value, int) else f"{value:.4f}")
-    console = Console()
+    console = make_console()
     console.print(table)
     if branches := (record["result"] or {})["branches"]:
         console.print(_branches(branches))
@@ -92,7 +94,7 @@ class RunProgress:
     """
 
     def __init__(self, about: str, console: Console | None = None) -> None:
-        self.console = console or Console()
+        self.console = console or make_console()
         self.console.print(about, highlight=False, soft_wrap=True)
         self._started = self._printed = time.monotonic()
         self._bar = Progress(
@@ -129,6 +131,21 @@ class RunProgress:
         if not self.console.is_terminal and now - self._printed >= _LINE_SECONDS:
             self.console.print(f"{left} · {text}", highlight=False, soft_wrap=True)
             self._printed = now
+
+
+def _hide_password(folder: Path) -> None:
+    """Take what may be a password out of what Hydra wrote of a run by hand, to which a sweep's storage is nothing."""
+    path = folder / (HydraConfig.get().output_subdir or "") / "hydra.yaml"
+    sweeper: Any = OmegaConf.to_container(HydraConfig.get().sweeper)
+    if sweeper.get("storage") is None or not path.is_file():
+        return
+    from mnist_scaling.tuning.optuna_mirror import shown, without_password
+
+    kept: Any = OmegaConf.to_container(OmegaConf.load(path))
+    kept["hydra"]["sweeper"]["storage"] = shown(sweeper["storage"])
+    given = kept["hydra"]["overrides"]["hydra"]
+    kept["hydra"]["overrides"]["hydra"] = [without_password(override) for override in given]
+    OmegaConf.save(OmegaConf.create(kept), path)
 
 
 @contextlib.contextmanager

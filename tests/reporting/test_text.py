@@ -19,6 +19,8 @@ from mnist_scaling.reporting.text import NB, formula, power
         (4266, "4.27k"),
         (1_200_000, "1.2M"),
         (2.5e9, "2.5G"),
+        (3e13, "30T"),
+        (3e23, f"3.0{NB}×{NB}10²³"),
     ],
 )
 def test_short_tick_labels(value: float, shown: str) -> None:

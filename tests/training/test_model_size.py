@@ -3,16 +3,22 @@ from __future__ import annotations
 import itertools
 import subprocess
 import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 import pytest
 import torch
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.flop_counter import FlopCounterMode
 
+from mnist_scaling import config as schema
 from mnist_scaling.config import DataConfig, ModelConfig, RunConfig
+from mnist_scaling.errors import InputError
 from mnist_scaling.training import cost as run_cost
 from mnist_scaling.training import models
 from mnist_scaling.training.models import model_size
+from mnist_scaling.training.models.parametrization import Label, Role
 
 SHAPE, CLASSES = (1, 28, 28), 10
 
@@ -73,6 +79,88 @@ def test_cost_orders_runs_by_what_they_take() -> None:
         return run_cost.cost(RunConfig(model=ModelConfig(width=width), data=DataConfig(fraction=fraction)))
 
     assert cost(32, 1) > cost(32, 0.5) > cost(8, 0.5) > cost(8, 0.25)
+
+
+@dataclass(frozen=True)
+class RowsConfig(ModelConfig):
+    name: str = "rows"
+    layer: str = "LSTM"
+
+
+class Rows(models.Family):
+    """Reads an image row by row."""
+
+    Config = RowsConfig
+
+    def __init__(self, image_shape: tuple[int, ...], classes: int, config: RowsConfig) -> None:
+        super().__init__()
+        self.rows = getattr(nn, config.layer)(image_shape[2], config.width, batch_first=True)
+        self.head = nn.Linear(config.width, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.mixed(self.rows(images.squeeze(1))[0])[:, -1])
+
+    def mixed(self, states: Tensor) -> Tensor:
+        return states
+
+    def parts(self) -> models.Parts:
+        return models.Parts(self.rows, nn.Identity(), self.head)
+
+    def labels(self) -> Mapping[str, Label]:
+        return {name: Label(Role.VECTOR) for name, _ in self.named_parameters()}
+
+
+@pytest.fixture
+def family(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Rows]]:
+    monkeypatch.setitem(models.FAMILIES, "rows", Rows)
+    monkeypatch.setitem(schema.MODEL_CONFIGS, "rows", RowsConfig)
+    model_size._measure.cache_clear()
+    yield Rows
+    model_size._measure.cache_clear()
+
+
+@pytest.mark.usefixtures("family")
+@pytest.mark.parametrize(("layer", "gates"), [("LSTM", 4), ("GRU", 3), ("RNN", 1)])
+def test_every_step_of_a_recurrent_layer_is_counted(layer: str, gates: int) -> None:
+    """Torch runs an LSTM on CPUs as one operation, which its counter takes for nothing."""
+    size = model_size.measure(RowsConfig(width=16, layer=layer), SHAPE, CLASSES)
+    image, state, head = 28 * 2 * gates * 16 * 28, 28 * 2 * gates * 16 * 16, 2 * 16 * CLASSES
+    assert size.forward == image + state + head
+    # Neither the image nor the state before the first row needs a gradient.
+    assert size.training == 2 * image + 3 * state - state // 28 + 3 * head
+
+
+@pytest.mark.parametrize(
+    ("mixed", "name"),
+    [
+        (lambda x: torch.cdist(x, x), "aten._euclidean_dist"),
+        (lambda x: torch.fft.fft(x).real, "aten._fft_r2c"),
+        (lambda x: (x[0] @ x[0, 0]).expand_as(x.mT).mT, "aten.mv"),
+        (torch.linalg.matrix_exp, "aten.linalg_matrix_exp"),
+    ],
+)
+def test_an_operation_that_no_formula_counts_is_refused_by_name(
+    family: type[Rows], mixed: Callable[[Tensor], Tensor], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(family, "mixed", lambda _, states: mixed(states[..., :28]))
+    with pytest.raises(InputError, match=f"must have a known number of FLOPs, but {name} has none"):
+        model_size.measure(RowsConfig(width=28), SHAPE, CLASSES)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.BatchNorm2d(4), nn.GroupNorm(2, 4), nn.LayerNorm(8), nn.RMSNorm(8), nn.LocalResponseNorm(2), nn.PReLU(),
+        nn.GLU(1), nn.SiLU(), nn.Softplus(), nn.MaxPool2d(2), nn.AdaptiveAvgPool2d(2), nn.Unfold(3), nn.PixelShuffle(2),
+        nn.Upsample(scale_factor=2, mode="bilinear"), nn.ReflectionPad2d(1), nn.Dropout(),
+        nn.utils.parametrizations.weight_norm(nn.Conv2d(4, 4, 3)),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)  # fmt: skip
+def test_layers_without_matrix_products_are_let_through(layer: nn.Module) -> None:
+    image = torch.randn(2, 4, 8, 8, requires_grad=True)
+    with model_size._counter():
+        layer(image).sum().backward()
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from mnist_scaling.errors import InputError
 from mnist_scaling.study import layout, missing, records
 from mnist_scaling.tuning.sweep.ledger import Ledger
 from mnist_scaling.tuning.sweep.study_tables import join
@@ -196,3 +197,20 @@ def test_a_table_that_was_cut_short_stops_no_sweep(tmp_path: Path) -> None:
     table.write_text(whole[: whole.rstrip().rfind("\n") + 3])
     Study(tmp_path, InProcess(), "model.width=4", n_trials=2, n_repeats=0).run()
     assert table.read_text() == whole
+
+
+@pytest.mark.parametrize("linked", [CELL, f"{CELL}/trial-000", f"{CELL}/repeat-000"])
+def test_a_linked_folder_is_refused_before_it_is_written_through(finished: Path, folder: Path, linked: str) -> None:
+    mine, other = folder / linked, finished / linked
+    before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
+    shutil.rmtree(mine)
+    mine.symlink_to(other)
+    with pytest.raises(InputError, match=f"but {mine} is a link to {other}: put a copy in its place"):
+        Study(folder, InProcess(), AXIS, n_trials=3, n_repeats=2).run()
+    assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
+
+
+def test_a_study_may_lie_behind_a_link(folder: Path) -> None:
+    link = folder.with_name("elsewhere")
+    link.symlink_to(folder)
+    assert sweep(link) == []

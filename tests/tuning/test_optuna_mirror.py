@@ -118,10 +118,17 @@ def test_a_mirror_that_is_away_costs_one_warning_and_no_row(folder: Path, capsys
         ("mssql+pyodbc:///?odbc_connect=PWD%3Dword", "mssql+pyodbc:///"),
         ("mssql+pyodbc://host/PWD%3Dword", "mssql+pyodbc://…"),
         ("postgresql://me:word@${oc.env:HOST}/db", "postgresql://…"),
+        ("sqlite+pysqlcipher://:word@/studies.db?cipher=aes-256-cfb", "sqlite+pysqlcipher:///studies.db"),
+        ("host=dbhost user=me password='word'", "…"),
+        ("/me:word@dbhost/db", "…"),
+        ("postgresql:me:word@dbhost/db", "…"),
+        ("me:word postgresql://dbhost/db", "…"),
     ],
 )
 def test_a_url_is_shown_without_what_may_be_a_password(url: str, kept: str) -> None:
     assert shown(url) == kept
     assert without_password(f"hydra.sweeper.storage='{url}'") == f"hydra.sweeper.storage='{kept}'"
     assert without_password(f"hydra.sweeper.storage={url}") == f"hydra.sweeper.storage={kept}"
+    assert without_password(f"++hydra.sweeper.storage={url}") == f"++hydra.sweeper.storage={kept}"
+    assert without_password(f"hydra.sweeper={{storage: '{url}', n_trials: 2}}") == "hydra.sweeper=…"
     assert without_password(f"name={url}") == f"name={url}"

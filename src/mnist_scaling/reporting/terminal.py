@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterable
 from html.parser import HTMLParser
 
@@ -17,14 +16,12 @@ from mnist_scaling.errors import printable
 from mnist_scaling.reporting import parts as tone
 from mnist_scaling.reporting.documents.tuning_records import OK
 from mnist_scaling.reporting.parts import Part, Sentence, TextTable, cell_text
+from mnist_scaling.study.console import make_console
 
 STYLES = {
     tone.ERROR: "bold red", tone.WARNING: "yellow", tone.INFO: "cyan", tone.GOOD: "green", tone.QUIET: "dim",
     tone.STRONG: "bold",
 }  # fmt: skip
-
-UNLIMITED = 100_000
-"""Columns of what is no terminal: a pipe, a file, the log of a CI."""
 
 FOLDED = 14
 """A column of words is folded where the terminal is narrow, but not below this width; numbers never are."""
@@ -49,7 +46,7 @@ def show(parts: Iterable[Part], console: Console | None = None) -> None:
     parts : iterable of TextTable or Sentence
     console : rich.console.Console, optional
     """
-    console = console or make_console()
+    console = console or make_console(highlight=False)
     for part in parts:
         if isinstance(part, Sentence):
             console.print(_sentence(part))
@@ -61,11 +58,6 @@ def show(parts: Iterable[Part], console: Console | None = None) -> None:
             for name, prose in ((row[0], row[part.aside]) for row in part.rows):
                 if prose not in ("", OK):
                     console.print(words(name) + ": " + words(prose), style=STYLES[tone.QUIET])
-
-
-def make_console() -> Console:
-    """The width of the terminal, and nothing cut where there is none."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else UNLIMITED)
 
 
 def words(cell: object) -> Text:

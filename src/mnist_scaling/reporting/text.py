@@ -126,8 +126,10 @@ def count(value: float) -> str:
 
 
 def short(value: float) -> str:
-    """A tick label: 4.27k, 50k, 1.2M."""
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+    """A tick label: 4.27k, 50k, 1.2M; a power of ten from a thousand E on."""
+    if abs(value) >= 1e21:
+        return power_of_ten(value)
+    for size, letter in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size * 0.9995:
             return f"{value / size * (1 + 1e-9):.3g}{letter}"  # 3.125k is 3.13k, not to even
     return f"{value:.3g}"

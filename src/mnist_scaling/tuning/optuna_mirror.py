@@ -30,6 +30,11 @@ _INDEX = "index"
 _PLAIN = re.compile(r"[\w.-]*(:\d+)?(/[\w./-]*)?")
 """Host, port and database that hide nothing."""
 
+_FILE = re.compile(r"(sqlite(\+pysqlite)?:///|journal:)")
+"""URLs of files, which need no login; those of an encrypted one do."""
+
+_SCHEME = re.compile(r"[\w+]+")
+
 _VARIABLE = re.compile(r"\$\{oc\.env:\w+\}")
 """A URL that Hydra takes from the environment."""
 
@@ -158,8 +163,12 @@ def _prefix(url: str | None, folder: Path) -> str:
 def shown(url: str) -> str:
     """A storage's URL without what may be a password: scheme, host and database, where these are plain words."""
     scheme, mark, rest = url.partition("://")
-    if not mark or scheme.startswith(("sqlite", "journal")):
-        return url.partition("?")[0] if not _VARIABLE.fullmatch(url) else url
+    if _VARIABLE.fullmatch(url) or url == layout.JOURNAL:
+        return url
+    if _FILE.match(url):
+        return url.partition("?")[0]
+    if not mark or not _SCHEME.fullmatch(scheme):
+        return "…"
     login, _, place = rest.rpartition("@")
     place = place.partition("?")[0]
     is_plain = _PLAIN.fullmatch(place) and not set(login) & {"@", "?"}
@@ -168,6 +177,10 @@ def shown(url: str) -> str:
 
 def without_password(override: str) -> str:
     """A Hydra override, with a storage's URL as it may be `shown`."""
-    key, _, value = override.partition("=")
+    key, _, value = (part.strip() for part in override.partition("="))
+    if not key.lstrip("+").startswith("hydra") or "storage" not in override:
+        return override
+    if key.lstrip("+") != "hydra.sweeper.storage":  # in a dictionary
+        return f"{key}=…"
     quote = value[:1] if value[:1] in ("'", '"') else ""
-    return f"{key}={quote}{shown(value.strip(quote or None))}{quote}" if key == "hydra.sweeper.storage" else override
+    return f"{key}={quote}{shown(value.strip(quote or None))}{quote}"

@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mnist_scaling.study import files, identity, layout
+from mnist_scaling.study.console import make_console
 from mnist_scaling.study.flags import SEARCH_EDGE
 from mnist_scaling.study.tables.csv_table import read_table
 from mnist_scaling.study.vocabulary import NO, YES
@@ -39,7 +40,7 @@ def show_plan(sweep: Sweep, ledger: Ledger, console: Console | None = None) -> N
         What the study's folder holds already.
     console : rich Console, optional
     """
-    console = console or Console()
+    console = console or make_console()
     table = Table(box=None, show_header=False, pad_edge=False, title=f"This study: {escape(str(sweep.folder))}")
     table.title_justify = "left"
     for label, lines in _rows(sweep, ledger):
@@ -193,7 +194,7 @@ def _duration(seconds: float) -> str:
 
 def show_result(folder: Path, console: Console | None = None) -> None:
     """Print the loss of every cell, as a matrix where the grid has two axes, and where the tables are."""
-    console = console or Console()
+    console = console or make_console()
     cells = read_table(folder / layout.CELLS)
     study = files.read_json(folder / layout.STUDY) or {}
     axes = [column for column in study["axes"] if cells[column].nunique() > 1]
@@ -233,10 +234,10 @@ def _certified_share(cells: pd.DataFrame) -> str:
 def _matrix(cells: pd.DataFrame, axes: list[str], loss: str) -> Table:
     rows, columns = axes
     table = Table()
-    table.add_column(rows, justify="right")
+    table.add_column(rows, justify="right", overflow="fold")
     wide = cells.pivot_table(index=rows, columns=columns, values=loss, dropna=False)
     for value in wide.columns:
-        table.add_column(escape(_number(value)), justify="right")
+        table.add_column(escape(_number(value)), justify="right", overflow="fold")
     for value, losses in wide.iterrows():
         table.add_row(escape(str(value)), *(f"{x:.4f}" if pd.notna(x) else "–" for x in losses))
     return table
@@ -246,7 +247,7 @@ def _list(cells: pd.DataFrame, axes: list[str], loss: str) -> Table:
     columns = [*axes, "n_params", "n_seen", loss, "n_trials", "n_repeats"]
     table = Table()
     for column in columns:
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", overflow="fold")
     for row in cells[columns].to_dict("records"):
         values = (f"{v:.4f}" if isinstance(v, float) and v % 1 else escape(_number(v)) for v in row.values())
         table.add_row(*values)

@@ -7,7 +7,7 @@ import os
 import shutil
 import socket
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,12 +71,13 @@ class Ledger:
     Raises
     ------
     InputError
-        When a record is of another configuration than its cell.
+        When a record is of another configuration than its cell, or a folder that would be written is a link.
     """
 
     def __init__(self, folder: Path, cells: Sequence[Cell] = ()) -> None:
         self.folder = folder
         self._cells = {folder / cell.folder: cell for cell in cells}
+        _refuse_links(folder, self._cells)
         found = records.read_study(folder, {place: (cell.axes, cell.space) for place, cell in self._cells.items()})
         self.rows: dict[Path, dict[str, Any]] = found.rows
         """A run's folder to its row."""
@@ -170,6 +171,18 @@ class Ledger:
         (self._trials if stage == TRIAL else self._repeats)[place].pop(index, None)  # type: ignore[attr-defined]
         (folder / layout.RESULT).unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _refuse_links(folder: Path, places: Iterable[Path]) -> None:
+    """Refuse cells and runs that are links: what lies behind them is another study's, and would be written over."""
+    for place in places:
+        between = [path for path in (place, *place.parents) if folder in path.parents]
+        for path in (*between, *(place.iterdir() if place.is_dir() else ())):
+            if path.is_symlink():
+                raise InputError(
+                    f"A study must hold its own cells and runs, but {path} is a link to {path.readlink()}: put a copy "
+                    "in its place, or remove it."
+                )
 
 
 def _check(path: Path, config: Mapping[str, Any], cell: Cell, varying: Sequence[str]) -> None:

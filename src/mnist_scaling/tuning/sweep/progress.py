@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
+from mnist_scaling.study.console import make_console
 from mnist_scaling.study.vocabulary import REPEAT, TRIAL
 
 LEAST_SECONDS = 120.0
@@ -125,7 +126,7 @@ class StudyProgress:
     def __init__(
         self, cells: Mapping[str, CellLeft], workers: int | None = None, console: Console | None = None
     ) -> None:
-        self.console = console or Console()
+        self.console = console or make_console()
         self.cells, self.workers = dict(cells), workers or 1
         self._throughput = Throughput(self.workers)
         self._done = 0.0

@@ -1,0 +1,22 @@
+"""Where commands print: nothing is cut where there is no terminal."""
+
+from __future__ import annotations
+
+import sys
+
+from rich.console import Console
+
+UNLIMITED = 100_000
+"""Columns of what is no terminal: a pipe, a file, the log of a CI."""
+
+
+def make_console(highlight: bool = True) -> Console:
+    """A console as wide as the terminal, or as any line where stdout is none.
+
+    Parameters
+    ----------
+    highlight : bool
+        Whether numbers and paths are coloured.
+    """
+    is_terminal = sys.stdout is not None and sys.stdout.isatty()  # None where it was closed
+    return Console(highlight=highlight, width=None if is_terminal else UNLIMITED)
