@@ -16,6 +16,7 @@ import pytest
 from rich.console import Console
 
 from mnist_scaling import train
+from mnist_scaling.config import DataConfig, RunConfig
 
 pytestmark = pytest.mark.slow
 
@@ -135,3 +136,23 @@ def test_a_single_run_says_what_it_trains_and_how_far_it_is() -> None:
     first, second = out.getvalue().splitlines()
     assert first == "Training a model."
     assert second == "0:10 left · step 50 of 100 · training loss 0.2500"
+
+
+def test_an_experiment_by_hand_says_what_a_sweep_would_do_and_a_run_where_its_paths_begin(
+    data_dir: str, tmp_path: Path, command: Command
+) -> None:
+    """`~` and relative paths mean the same with hydra.job.chdir=true, and a run that is cut says so."""
+    (tmp_path / "here").symlink_to(data_dir)
+    arguments = ("experiment=smoke", "scale=smoke", "data.dir=here", "hydra.job.chdir=true", "model.width=2")
+    short = ("regime=early_stopping", "regime.max_epochs=1", "regime.patience=1", "data.fraction=0.1")
+    done = command("mnist_scaling.train", *arguments, *short)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Note: `experiment=smoke` describes a sweep, and this is a single run")
+    assert "Warning: undertrained: a run ended at its cap before it had converged. Give" in done.stdout
+
+
+def test_a_tilde_is_the_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert DataConfig(dir="~/mn").dir == "/home/me/mn"
+    assert DataConfig().dir == "data"
+    assert RunConfig(init_from="~/run").init_from == "/home/me/run"
