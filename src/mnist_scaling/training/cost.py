@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 
 import torch
 
@@ -79,7 +80,7 @@ def check_device(name: str) -> None:
     InputError
         Its cause is an OSError, so that in a worker it is the machine's fault and no run's.
     """
-    found = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+    found: dict[str, Callable[[], bool]] = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
     if name in found and not found[name]():
         raise InputError(
             f"`device` must be there, but torch {torch.__version__} finds no {name} on this machine: take device=auto "

@@ -176,7 +176,7 @@ class CellSweeper(Sweeper):
         """What decides a cell's next setting, by config key: it is part of the study's identity."""
         from mnist_scaling.config import flatten
 
-        nodes = {"sampler": self.sampler, "pruner": self.pruner or {}}
+        nodes: dict[str, Any] = {"sampler": self.sampler, "pruner": self.pruner or {}}
         plain = {key: OmegaConf.to_container(OmegaConf.create(node), resolve=True) for key, node in nodes.items()}
         return flatten(plain | {"transfer": self.transfer, "trials_per_batch": self.trials_per_batch}, "hydra.sweeper.")
 

@@ -177,7 +177,7 @@ def remarks(parts: Partition, most: int | None) -> list[str]:
 
 
 def _is_wide(spec: str) -> bool:
-    interval = OverridesParser.create().parse_override(f"key={spec}").value()
+    interval: Any = OverridesParser.create().parse_override(f"key={spec}").value()
     low, high = float(interval.start), float(interval.end)
     return low > 0 and high >= _WIDE * low
 
