@@ -23,6 +23,3 @@ TRANSFER_RULES = (NEIGHBOURS, INDEPENDENT)
 
 OFF_DISTRIBUTION = ("rotated", "shifted", "noisy")
 """Members of `data.off_distribution`: the ways in which test images are changed for further scores."""
-
-FEWEST_ROWS = 3
-"""Rows of different sizes, with a loss, that a fit needs."""

@@ -16,9 +16,9 @@ from rich.table import Table
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import files, identity, layout
-from mnist_scaling.study.flags import SEARCH_EDGE
+from mnist_scaling.study.flags import FEWEST_ROWS, SEARCH_EDGE
 from mnist_scaling.study.tables import trials_and_cells
-from mnist_scaling.study.vocabulary import FEWEST_ROWS, NO, YES
+from mnist_scaling.study.vocabulary import NO, YES
 from mnist_scaling.tuning.grid import partitioning
 from mnist_scaling.tuning.grid.composition import Cell
 from mnist_scaling.tuning.grid.partitioning import Partition
