@@ -16,6 +16,7 @@ import pytest
 from rich.console import Console
 
 from mnist_scaling import train
+from mnist_scaling.config import DataConfig, RunConfig
 
 pytestmark = pytest.mark.slow
 
@@ -149,3 +150,23 @@ def test_a_run_by_hand_keeps_no_password(data_dir: str, command: Command, tmp_pa
     texts = [path.read_text() for path in tmp_path.rglob("*") if path.is_file()]
     assert [text for text in texts if "s3cret" in text] == []
     assert any("postgresql+psycopg://dbhost:1/db" in text for text in texts)
+
+
+def test_an_experiment_by_hand_says_what_a_sweep_would_do_and_a_run_where_its_paths_begin(
+    data_dir: str, tmp_path: Path, command: Command
+) -> None:
+    """`~` and relative paths mean the same with hydra.job.chdir=true, and a run that is cut says so."""
+    (tmp_path / "here").symlink_to(data_dir)
+    arguments = ("experiment=smoke", "scale=smoke", "data.dir=here", "hydra.job.chdir=true", "model.width=2")
+    short = ("regime=early_stopping", "regime.max_epochs=1", "regime.patience=1", "data.fraction=0.1")
+    done = command("mnist_scaling.train", *arguments, *short)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Note: `experiment=smoke` describes a sweep, and this is a single run")
+    assert "Warning: undertrained: a run ended at its cap before it had converged. Give" in done.stdout
+
+
+def test_a_tilde_is_the_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert DataConfig(dir="~/mn").dir == "/home/me/mn"
+    assert DataConfig().dir == "data"
+    assert RunConfig(init_from="~/run").init_from == "/home/me/run"

@@ -186,7 +186,7 @@ _KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or 
 def _explain_hydra(error: BaseException, config_name: str) -> str:
     """One sentence for an error that Hydra or OmegaConf explains in several lines."""
     text = f"{error}\n{error.__cause__ or ''}"
-    key = getattr(error, "full_key", None)
+    key = getattr(error, "full_key", None) or getattr(error.__cause__, "full_key", None)
     if found := re.search(r"Could not override '([^']+)'", text):
         if "is not in struct" in text or "not in '" in text:
             return _unknown_key(found.group(1), config_name)
@@ -199,6 +199,8 @@ def _explain_hydra(error: BaseException, config_name: str) -> str:
         kind = _KINDS.get(found.group(2), found.group(2))
         name = f"`{key}`" if key else "A value"
         return f"{name} must be {kind}, but got '{found.group(1)}': mend the value."
+    if key and re.search(r"Incompatible value 'None'|is not Optional", text):
+        return f"`{key}` must have a value, but got null: give one, or leave it out for its default."
     if found := re.search(
         r"Could not find '(.+)/([^/']+)'[\s\S]*?Available options in '[^']*':([\s\S]*?)Config search", text
     ):
@@ -219,7 +221,9 @@ def _explain_hydra(error: BaseException, config_name: str) -> str:
 
 
 def _unknown_key(key: str, config_name: str, where: str = "got") -> str:
-    fix = nearest(key, _known_keys(config_name), "`--cfg all` prints every key there is.")
+    known = _known_keys(config_name)
+    ends = [name for name in known if name.endswith(f".{key}")]  # lr for optim.lr
+    fix = nearest(ends[0] if ends else key, known, "`--cfg all` prints every key there is.")
     return f"Every key must exist in the configuration, but {where} `{key}`: {fix}"
 
 

@@ -29,6 +29,13 @@ class ImageTask(Task):
 
         return cost(run)
 
+    def check(self, run: RunConfig) -> None:
+        """Look for the device (`training.cost`)."""
+        if run.device not in ("auto", "cpu"):
+            from mnist_scaling.training.cost import check_device
+
+            check_device(run.device)
+
     def prepare(self, data: DataConfig) -> DataFacts:
         """Fetch or check the images."""
         from mnist_scaling.training.data import splits

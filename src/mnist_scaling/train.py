@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
@@ -20,14 +21,18 @@ from rich.table import Table
 from mnist_scaling import cli, config
 from mnist_scaling.cli import INTERRUPTED
 from mnist_scaling.config import RunConfig
+from mnist_scaling.errors import InputError
 from mnist_scaling.image_task import TASK
-from mnist_scaling.study import layout
+from mnist_scaling.study import flags, layout
 from mnist_scaling.study.columns import BRANCH, FURTHER
 from mnist_scaling.study.console import make_console
 from mnist_scaling.study.vocabulary import SINGLE
 from mnist_scaling.tuning.sweep.progress import clock
 from mnist_scaling.tuning.task import tunes
 from mnist_scaling.tuning.workers import perform, rounds
+
+_OF_SWEEPS = ("hydra.sweeper.", "hydra/sweeper", "hydra.launcher.", "hydra/launcher", "hydra.sweep.", "search_space")
+"""How overrides begin that act with -m only."""
 
 _LINE_SECONDS = 10.0
 """Seconds between lines about a single run where there is no terminal to redraw."""
@@ -43,19 +48,39 @@ def main(cfg: DictConfig) -> float | None:
     float or None
         Validation loss of a run that no sweep of ours launched: what another sweeper can minimise.
     """
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    if cfg.trial.stage != SINGLE:
-        rounds.run_from(folder, TASK)
-        return None
-    _hide_password(folder)
-    with cli.user_errors("train"), _honest_when_interrupted(folder):
-        return single(config.build(RunConfig, cfg), folder)
+    hydra_config = HydraConfig.get()
+    folder = Path(hydra_config.runtime.output_dir)
+    with contextlib.chdir(hydra_config.runtime.cwd):  # where paths of the configuration begin, also with job.chdir
+        if cfg.trial.stage != SINGLE:
+            rounds.run_from(folder, TASK)
+            return None
+        _hide_password(folder)
+        with cli.user_errors("train"), _honest_when_interrupted(folder):
+            if hydra_config.mode != RunMode.MULTIRUN:
+                _needs_no_sweep([*hydra_config.overrides.hydra, *hydra_config.overrides.task])
+            return single(config.build(RunConfig, cfg), folder)
+
+
+def _needs_no_sweep(overrides: Sequence[str]) -> None:
+    """Refuse, for a run without -m, what only a sweep reads; of an experiment, say what -m would do."""
+    for given in overrides:
+        if given.lstrip("+~").startswith(_OF_SWEEPS):
+            raise InputError(
+                f"`{given}` must go with -m, because only a sweep reads it, but this is a single run: add -m, or leave "
+                "it out."
+            )
+        if given.startswith("experiment=") and given != "experiment=null":
+            print(
+                f"Note: `{given}` describes a sweep, and this is a single run at its defaults; with -m every cell of "
+                "its grid is tuned and repeated (-m hydra.sweeper.dry_run=true shows the plan)."
+            )
 
 
 def single(run: RunConfig, folder: Path) -> float | None:
     """One run by hand: show how far it is, record it and print what it measured; its validation loss."""
     from mnist_scaling.training.loop import train_model
 
+    TASK.check(run)
     known = TASK.prepare(run.data)
     run = replace(run, data=replace(run.data, sha256=known.sha256 if known is not None else None))
     if (start := TASK.start(run)) is not None:
@@ -77,6 +102,9 @@ def single(run: RunConfig, folder: Path) -> float | None:
     console.print(table)
     if branches := (record["result"] or {})["branches"]:
         console.print(_branches(branches))
+    for code in filter(None, result.get("flags", "").split(";")):
+        seen = flags.kind(code)
+        console.print(f"{seen.severity.capitalize()}: {code}: {seen.seen_when}. {seen.remedy}", soft_wrap=True)
     console.print(f"Record: {folder / layout.RESULT}", soft_wrap=True)
     if (folder / layout.WEIGHTS).is_file():
         console.print(f"Weights: {folder / layout.WEIGHTS}", soft_wrap=True)

@@ -64,6 +64,13 @@ def test_another_optimiser_seed_or_range_is_refused(tmp_path: Path, second: Iden
         join(tmp_path, Identity({}, {"optim.lr": "a"}, ("model.width",)), second)
 
 
+def test_another_way_of_tuning_is_refused_by_its_key(tmp_path: Path) -> None:
+    before, now = ({"hydra.sweeper.transfer": rule} for rule in ("neighbours", "independent"))
+    with pytest.raises(InputError, match="hydra.sweeper.transfer was neighbours and is now independent; set it back"):
+        join(tmp_path, Identity({}, method=before), Identity({}, method=now))
+    assert join(tmp_path / "old", Identity({}), Identity({}, method=now)).method == now, "an older study has none"
+
+
 def test_a_range_is_named_in_words() -> None:
     log = '{"name": "IntDistribution", "attributes": {"log": true, "step": 1, "low": 8, "high": 64}, "limits": ["low"]}'
     linear = '{"name": "FloatDistribution", "attributes": {"step": null, "low": 0.0, "high": 0.3, "log": false}}'

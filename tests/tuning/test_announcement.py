@@ -76,6 +76,7 @@ def test_every_group_of_an_axis_shows_its_own_range(tmp_path: Path) -> None:
             "optim.lr: 0.001 to 0.1, linear",
             "for a log scale write 'optim.lr=tag(log,interval(1e-3,1e-1))'",
         ),
+        ("optim.lr=interval(end=1e-1,start=1e-3)", "optim.lr: 0.001 to 0.1, linear", "write 'optim.lr=tag(log,"),
         ("model.dropout=interval(0.1,0.5)", "model.dropout: 0.1 to 0.5, linear", None),
         ("optim.lr=tag(log,interval(1e-3,1e-1))", "optim.lr: 0.001 to 0.1, log", None),
         ("optim.batch_size=choice(16,32)", "optim.batch_size: choice of 16, 32", None),

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from mnist_scaling.config import RunConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.tables.csv_table import read_table
+from mnist_scaling.training.cost import check_device
 from mnist_scaling.tuning.task import Report
 from mnist_scaling.tuning.workers import faults
 from mnist_scaling.tuning.workers.faults import MachineError
@@ -78,8 +80,8 @@ def test_a_lasting_fault_ends_in_one_sentence(capsys: pytest.CaptureFixture[str]
         faults.resume_after(sweep, lambda: 0)
     assert len(tries) == 3
     assert str(raised.value) == (
-        "A study needs a disk and a network that work, but one does not: the disk is full (/x). Nothing that was "
-        "measured is lost: mend it, and run the same command again."
+        "A study needs a machine whose disk, memory, devices, network and packages work, but: the disk is full (/x). "
+        "Nothing that was measured is lost: mend it, and run the same command again."
     )
     assert capsys.readouterr().err.count("Warning: the disk is full (/x); the next try is in 0 s.") == 2
 
@@ -121,3 +123,38 @@ def test_a_fault_in_runs_charges_nobody_and_a_resume_has_the_same_rows(tmp_path:
     whole, got = (read_table(tmp_path / name / "trials.csv").drop(columns="seconds") for name in ("whole", "broken"))
     assert got.equals(whole)
     assert len(started) > len(whole)
+
+
+def no_device(name: str) -> Exception:
+    try:
+        check_device(name)
+    except InputError as error:
+        return error
+    raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), "CUDA out of memory"),
+        (
+            RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate"),
+            "DefaultCPUAllocator",
+        ),
+        (ModuleNotFoundError("No module named 'mine'"), "No module named 'mine'"),
+        (MemoryError(), "MemoryError"),
+        (no_device("mps"), r"there is no such device \(mps\)"),
+    ],
+)
+def test_a_fault_of_the_set_up_is_no_runs_and_leaves_no_record(tmp_path: Path, error: Exception, words: str) -> None:
+    def train(run: RunConfig, report: Report | None = None) -> TrainResult:
+        raise error
+
+    with pytest.raises(InputError, match=words):
+        faults.resume_after(lambda: Study(tmp_path, InProcess(train), "model.width=8,16").run(), lambda: 0)
+    assert not list(tmp_path.rglob("result.json"))
+
+
+def test_an_error_of_a_run_stays_its_own() -> None:
+    assert not faults.is_fault(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    assert not faults.is_fault(ValueError("no"))

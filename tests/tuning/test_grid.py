@@ -241,3 +241,7 @@ def test_a_limit_belongs_to_the_ranges_that_a_resume_compares() -> None:
     free, bound = (make_cells(f"optim.batch_size=tag({tags},interval(8,64))")[0] for tags in ("log", "log,limit_low"))
     assert free.space == bound.space
     assert free.ranges != bound.ranges
+
+
+def test_minus_zero_is_zero() -> None:
+    assert [cell.name for cell in make_cells("data.label_noise=0.1,0.0,-0.0")] == ["label_noise=0.1", "label_noise=0"]

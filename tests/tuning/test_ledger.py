@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.study import layout, missing, records
+from mnist_scaling.study import files, layout, missing, records
 from mnist_scaling.tuning.sweep.ledger import Ledger
 from mnist_scaling.tuning.sweep.study_tables import join
 
@@ -214,3 +214,16 @@ def test_a_study_may_lie_behind_a_link(folder: Path) -> None:
     link = folder.with_name("elsewhere")
     link.symlink_to(folder)
     assert sweep(link) == []
+
+
+def test_runs_of_different_code_are_said_with_their_numbers(folder: Path) -> None:
+    """Each record has its commit and versions, and a reader hears of them where they differ."""
+    path = folder / CELL / "repeat-000" / layout.RESULT
+    record = json.loads(path.read_text())
+    assert record["versions"]["torch"]
+    del record["crc32"]
+    files.write_sealed(path, record | {"commit": "0123456789ab"})
+    (said,) = missing.complaints(folder)
+    assert said.startswith(f"The runs of {folder} were made by different code: ")
+    assert "(5 runs), commit 0123456789ab with torch" in said
+    assert "(1 run). Their losses may not compare." in said

@@ -82,7 +82,7 @@ def test_a_trials_record_says_how_it_was_asked_for(tmp_path: Path) -> None:
 
 
 def test_an_error_of_the_run_becomes_text_in_its_record(tmp_path: Path) -> None:
-    for error in (LookupError("lost"), MemoryError("batch too large"), RuntimeError("shapes differ")):
+    for error in (LookupError("lost"), KeyError("lr"), RuntimeError("shapes differ")):
         record = outcome_of(parcel(tmp_path), fails_with(error)).record
         assert record is not None
         assert (record["state"], record["result"]) == (FAILED, None)

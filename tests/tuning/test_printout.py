@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from mnist_scaling.errors import InputError
 from mnist_scaling.tuning.sweep import announcement
 
 
@@ -41,12 +42,37 @@ def test_it_says_how_many_cells_are_tuned_and_within_which_limits(
     assert "1 of 1 cells are certified tuned.\n" in capsys.readouterr().out
 
 
-def test_the_next_command_is_as_a_shell_takes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = tmp_path / "two words"
-    folder.mkdir()
+HEADER = "width,n_params,n_seen,test_loss,val_loss,n_trials,n_repeats,flags\n"
+
+
+def study(folder: Path, *rows: str) -> Path:
+    folder.mkdir(parents=True)
     (folder / "study.json").write_text(json.dumps({"axes": ["width"]}))
-    (folder / "cells.csv").write_text(
-        "width,n_params,n_seen,test_loss,val_loss,n_trials,n_repeats,flags\n4,9,10,0.5,0.6,1,1,\n"
+    (folder / "cells.csv").write_text(HEADER + "\n".join(rows) + "\n")
+    return folder
+
+
+def test_the_next_command_is_as_a_shell_takes_it_and_works(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [f"{width},{width},10,0.5,0.6,1,1," for width in (4, 8, 16)]
+    announcement.show_result(study(Path("multirun/two words"), *rows), Console(width=80))
+    assert capsys.readouterr().out.endswith("Next:   python -m mnist_scaling.fit 'name=two words'\n")
+    announcement.show_result(study(Path("elsewhere"), *rows), Console(width=80))
+    assert capsys.readouterr().out.endswith("fit name=elsewhere   (once elsewhere lies in multirun/)\n")
+    for name, n, few in (("few", 2, rows[:2]), ("same", 1, [rows[0]] * 3), ("untested", 0, ["4,4,10,,0.6,1,0,"])):
+        announcement.show_result(study(Path("multirun", name), *few), Console(width=80))
+        shown = capsys.readouterr().out
+        assert "Next:" not in shown
+        assert f"A fit needs 3 sizes of model or data with a test loss, and this study has {n}: give" in shown
+
+
+def test_a_study_without_any_loss_fails_with_the_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = study(tmp_path / "lost", "4,,,,,2,0,", "8,,,,,1,0,")
+    (folder / "trials.csv").write_text(
+        'width,state,error\n4,FAILED,"Traceback\nValueError: no"\n4,DIVERGED,\n8,DIVERGED,\n'
     )
-    announcement.show_result(folder, Console(width=80))
-    assert "python -m mnist_scaling.fit 'name=two words'" in capsys.readouterr().out
+    with pytest.raises(InputError, match=r"none does \(2 DIVERGED, 1 FAILED, the first with ValueError: no\): mend"):
+        announcement.show_result(folder, Console(width=80))
+    assert "Next:" not in capsys.readouterr().out

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import asdict, dataclass, field, replace
 from math import isfinite, sqrt
+from pathlib import Path
 from typing import Any
 
 from mnist_scaling.config.family import ModelConfig
@@ -19,6 +20,13 @@ _OF_ARRAYS = ("path", "validation", "test", "split_seed")
 
 AUGMENT = ("none", "affine", "elastic")
 """Values of `data.augment`."""
+
+
+def _from_home(node: object, *keys: str) -> None:
+    """Let a ``~`` that begins a path be the user's home, as a shell has it where nobody quotes it."""
+    for key in keys:
+        if (path := getattr(node, key)) is not None and path.startswith("~"):
+            object.__setattr__(node, key, str(Path(path).expanduser()))
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,7 @@ class DataConfig:
     """arrays: checksum of the file; a sweep fills it in, and a file with another one is refused."""
 
     def __post_init__(self) -> None:
+        _from_home(self, "dir", "path")
         holds(
             0 < self.fraction <= 1,
             "0 < data.fraction <= 1",
@@ -326,6 +335,7 @@ class RunConfig:
         return self.optim.lr * sqrt(self.model.base_width / self.model.width) if scaled else self.optim.lr
 
     def __post_init__(self) -> None:
+        _from_home(self, "init_from")
         one_of("device", self.device, ("auto", "cpu", "cuda", "mps"))
         holds(self.seed >= 0, "seed >= 0", self.seed, "give a whole number from 0.")
         holds(self.threads >= 1, "threads >= 1", self.threads, "give 1 for one core per run.")

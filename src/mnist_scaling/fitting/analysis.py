@@ -35,10 +35,7 @@ from mnist_scaling.fitting.selection.fitted import (
     whole,
 )
 from mnist_scaling.fitting.uncertainty.bootstrap import Draws, make_draws
-from mnist_scaling.study.flags import LACK_OF_FIT
-
-FEWEST_ROWS = 3
-"""Rows that a fit needs."""
+from mnist_scaling.study.flags import FEWEST_ROWS, LACK_OF_FIT
 
 MOST_ROWS = 4000
 """Larger tables are thinned to so many rows, at random, and say so."""

@@ -49,6 +49,9 @@ NOT_PAIRED, CELLS_LEFT_OUT, NO_COMMON_LOSS, NOISE_UNKNOWN = (
 ARM_UNFINISHED, OTHER_DATA = "arm_unfinished", "other_data"
 """Found by `compare`."""
 
+FEWEST_ROWS = 3
+"""Rows of different sizes, with a loss, that a fit needs; with fewer it is refused."""
+
 KINDS = (
     Kind(
         UNDERTRAINED, WARNING, "a run ended at its cap before it had converged",

@@ -44,6 +44,8 @@ class Identity:
     """All settings and ranges that cells share by the options of their swept config groups, such as optim=sgd."""
     program: str = ""
     """The module that trains."""
+    method: Mapping[str, Any] = field(default_factory=dict)
+    """What decides a cell's next setting, by config key: sampler, pruner, transfer and trials_per_batch."""
 
 
 def settings(values: Mapping[str, Any], defaults: Mapping[str, Any], left_out: Iterable[str] = ()) -> dict[str, Any]:
@@ -183,6 +185,8 @@ def check(folder: Path, identity: Identity, defaults: Mapping[str, Any], not_yet
     left_out |= {key for key in CHECKSUMS if key in varying}
     for name in groups.keys() & identity.groups.keys():
         found += differences(groups[name], identity.groups[name], defaults, left_out)
+    if method := record.get("method"):  # a study of before it was recorded has none
+        found += differences(method, identity.method, {})
     found = list(dict.fromkeys(found))
     if found:
         raise InputError(
@@ -191,4 +195,4 @@ def check(folder: Path, identity: Identity, defaults: Mapping[str, Any], not_yet
         )
     common = {k: v for k, v in record["settings"].items() if k not in varying}
     ranges = {k: v for k, v in record["ranges"].items() if k not in varying}
-    return Identity(common, ranges, varying, groups | dict(identity.groups), identity.program)
+    return Identity(common, ranges, varying, groups | dict(identity.groups), identity.program, identity.method)

@@ -128,8 +128,8 @@ def cell_parts(axes: Mapping[str, Any]) -> list[str]:
 
 
 def _text(value: Any) -> str:
-    """A value of an axis as text: 1 and 1.0 are one."""
-    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
+    """A value of an axis as text: 1 and 1.0 are one, and so are 0 and -0.0."""
+    return str(value + 0.0).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 def run_folder(stage: str, index: int) -> str:

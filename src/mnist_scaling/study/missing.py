@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,14 @@ from typing import Any
 import pandas as pd
 
 from mnist_scaling.errors import InputError, printable
-from mnist_scaling.study import layout, records
+from mnist_scaling.study import layout, provenance, records
 from mnist_scaling.study.files import DamagedFileError
 from mnist_scaling.study.records import StudyRecords
 from mnist_scaling.study.vocabulary import REPEAT
 
 
 def complaints(folder: Path) -> list[str]:
-    """Everything that is damaged or missing in a study, one sentence each; empty for a sound one.
+    """All that is damaged or missing in a study, or made by another code; a sentence each, none for a sound one.
 
     Parameters
     ----------
@@ -40,6 +41,10 @@ def complaints(folder: Path) -> list[str]:
     # A folder without any record is a copy of the tables, which is all that a fit needs.
     if (gone := lost_runs(folder, found)) and (found.rows or found.damaged or found.undescribed):
         said.append(f"{gone}: start its sweep again, which makes them again.")
+    codes = Counter(code for record in found.records.values() if (code := provenance.made_by(record)))
+    if len(codes) > 1:
+        counts = ", ".join(f"{code} ({n} run{'s' * (n != 1)})" for code, n in codes.most_common())
+        said.append(f"The runs of {folder} were made by different code: {counts}. Their losses may not compare.")
     return said
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 import shlex
 import subprocess
@@ -30,8 +31,7 @@ def collect(overrides: Sequence[str]) -> dict[str, Any]:
     """
     return {
         COMMAND: shlex.join(["python", "-m", "mnist_scaling.train", "-m", *overrides]),
-        VERSIONS: versions(),
-        COMMIT: commit(),
+        **code(),
         STARTED: datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
@@ -40,6 +40,21 @@ def classes(study: Mapping[str, Any]) -> int | None:
     """Number of classes of a study's data, from its study.json; None where it has none, or data sets that differ."""
     found = {facts["classes"] for facts in study.get(DATA, [])}
     return found.pop() if len(found) == 1 else None
+
+
+@functools.cache
+def code() -> Mapping[str, Any]:
+    """Versions and commit, as this process has them: what a run's record keeps of the program that made it."""
+    return {VERSIONS: versions(), COMMIT: commit()}
+
+
+def made_by(record: Mapping[str, Any]) -> str:
+    """The code that made a record, in words; empty for a record of before that was kept."""
+    if VERSIONS not in record:
+        return ""
+    found = record[VERSIONS]
+    mine = f"commit {record[COMMIT]}" if record.get(COMMIT) else f"mnist-scaling {found.get('mnist-scaling')}"
+    return f"{mine} with torch {found.get('torch')}"
 
 
 def versions() -> dict[str, str]:

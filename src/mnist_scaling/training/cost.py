@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Callable
 
 import torch
 
 from mnist_scaling.config import RunConfig
+from mnist_scaling.errors import InputError
 from mnist_scaling.study.vocabulary import TRIAL
 from mnist_scaling.training import models, regimes
 from mnist_scaling.training.data import splits
@@ -61,11 +64,28 @@ def pick_device(run: RunConfig) -> torch.device:
     same bits again.
     """
     name = run.device
+    check_device(name)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() and _step_on_a_core(run) > GPU_STEP else "cpu"
     if name == "cuda":
         _make_repeatable()
     return torch.device(name)
+
+
+def check_device(name: str) -> None:
+    """Refuse a device that this machine, or its torch, lacks.
+
+    Raises
+    ------
+    InputError
+        Its cause is an OSError, so that in a worker it is the machine's fault and no run's.
+    """
+    found: dict[str, Callable[[], bool]] = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+    if name in found and not found[name]():
+        raise InputError(
+            f"`device` must be there, but torch {torch.__version__} finds no {name} on this machine: take device=auto "
+            "or device=cpu, or install a driver and a torch that know it."
+        ) from OSError(errno.ENODEV, "there is no such device", name)
 
 
 def _step_on_a_core(run: RunConfig) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.utils import JobReturn
@@ -14,12 +15,16 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.tuning.launcher import LocalLauncher
 
 if TYPE_CHECKING:
+    from mnist_scaling.config import RunConfig
     from mnist_scaling.tuning.workers.cluster import ClusterClient
     from mnist_scaling.tuning.workers.job import Workers
 
 
 class _ClusterLauncher(LocalLauncher):
     """What Dask and Ray have in common; parameters are documented in conf/hydra/launcher/."""
+
+    package, extra = "", ""
+    """What it needs, and the extra of this package that brings it."""
 
     def __init__(self, address: str | None = None, n_workers: int | None = None) -> None:
         super().__init__(n_workers=n_workers)
@@ -30,6 +35,13 @@ class _ClusterLauncher(LocalLauncher):
         from mnist_scaling.tuning.workers.cluster import ClusterWorkers
 
         return ClusterWorkers(self.application(), self._client())
+
+    def check(self, runs: Sequence[RunConfig]) -> None:
+        """Refuse a cluster whose package is not installed; which devices its workers have, only they know."""
+        if find_spec(self.package) is None:
+            from mnist_scaling.tuning.workers import cluster
+
+            raise cluster.missing(self.package, self.extra)
 
     def expected_workers(self) -> int | None:
         """Those of a cluster that is started here, or as many as were named."""
@@ -55,6 +67,8 @@ class _ClusterLauncher(LocalLauncher):
 class DaskLauncher(_ClusterLauncher):
     """Workers of Dask."""
 
+    package, extra = "distributed", "dask"
+
     def __init__(
         self, address: str | None = None, n_workers: int | None = None, cluster: DictConfig | None = None
     ) -> None:
@@ -70,6 +84,8 @@ class DaskLauncher(_ClusterLauncher):
 
 class RayLauncher(_ClusterLauncher):
     """Workers of Ray."""
+
+    package, extra = "ray", "ray"
 
     def __init__(
         self, address: str | None = None, n_workers: int | None = None, init: DictConfig | dict[str, Any] | None = None

@@ -22,6 +22,7 @@ _NVIDIA = Path("/dev/nvidiactl")
 """What Linux has where there is a GPU of NVIDIA's."""
 
 if TYPE_CHECKING:
+    from mnist_scaling.config import RunConfig
     from mnist_scaling.tuning.workers.job import Application, Workers
 
 
@@ -51,6 +52,11 @@ class LocalLauncher(Launcher):
         if self.n_workers is not None:
             return self.n_workers
         return max(1, min(local.cores(), _room_on_gpus())) if self.gpus else local.cores()
+
+    def check(self, runs: Sequence[RunConfig]) -> None:
+        """Refuse, before anything is trained, what this machine can't train."""
+        for run in runs:
+            self.application().task.check(run)
 
     def expected_workers(self) -> int | None:
         """Workers before there are any; None where only a cluster that runs already knows."""

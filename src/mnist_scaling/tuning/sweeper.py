@@ -6,13 +6,13 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import identity
@@ -119,7 +119,7 @@ class CellSweeper(Sweeper):
         folder = Path(str(self.config.hydra.sweep.dir))
         if self.dry_run:
             cells, facts = self._prepare(self._cells(arguments))
-            study_tables.join(folder, cells, program=self.task.program)
+            study_tables.join(folder, cells, program=self.task.program, method=self._method)
             announcement.show_plan(self._planned(folder, arguments, cells, facts), ledger.Ledger(folder, cells))
             return
         with contextlib.ExitStack() as held:
@@ -155,7 +155,7 @@ class CellSweeper(Sweeper):
         from mnist_scaling.tuning.sweep.driver import Driver
         from mnist_scaling.tuning.sweep.next_jobs import Method
 
-        joined = study_tables.join(folder, cells, program=self.task.program)
+        joined = study_tables.join(folder, cells, program=self.task.program, method=self._method)
         given = [o for o in self.config.hydra.overrides.hydra if o != "hydra.mode=MULTIRUN"]  # what -m is
         made = provenance.collect([without_password(o) for o in (*given, *arguments)]) | joined
         made |= {provenance.DATA: [asdict(known) for known in facts]}
@@ -170,6 +170,15 @@ class CellSweeper(Sweeper):
         held.callback(mirror.close)
         held.callback(catch_up)
         return driver
+
+    @property
+    def _method(self) -> dict[str, Any]:
+        """What decides a cell's next setting, by config key: it is part of the study's identity."""
+        from mnist_scaling.config import flatten
+
+        nodes: dict[str, Any] = {"sampler": self.sampler, "pruner": self.pruner or {}}
+        plain = {key: OmegaConf.to_container(OmegaConf.create(node), resolve=True) for key, node in nodes.items()}
+        return flatten(plain | {"transfer": self.transfer, "trials_per_batch": self.trials_per_batch}, "hydra.sweeper.")
 
     def _named(self, arguments: list[str]) -> list[str]:
         """The overrides, with a name of its own for a study that was shrunk and given none.
@@ -216,7 +225,7 @@ class CellSweeper(Sweeper):
 
         arguments = self._named(arguments)
         folder, cells = Path(str(self.config.hydra.sweep.dir)), self._cells(arguments)
-        join(folder, cells, identity.CHECKSUMS, self.task.program)
+        join(folder, cells, identity.CHECKSUMS, self.task.program, self._method)
         return self._planned(folder, arguments, cells, ())
 
     def _prepare(self, cells: Sequence[Cell]) -> tuple[list[Cell], list[DataFacts]]:
@@ -239,7 +248,8 @@ class CellSweeper(Sweeper):
 
         given = [f"{key!s}={value}" for key, value in (self.params or {}).items()]
         space = config.flatten(self.config.get("search_space") or {})
-        return partitioning.partition([*given, *arguments], (key for key, spec in space.items() if spec is not None))
+        tuned = (key for key, spec in space.items() if spec is not None)
+        return partitioning.partition([*given, *arguments], tuned, self.hydra_context.config_loader)
 
     def _cells(self, arguments: list[str]) -> list[Cell]:
         from mnist_scaling.tuning.grid import composition, partitioning
@@ -252,7 +262,10 @@ class CellSweeper(Sweeper):
         listed: Sequence[Mapping[str, str]] = ({},)
         if self.cells is not None:
             listed = partitioning.read_cell_list(self.cells, parts.keys)
-        return composition.cells(parts, compose, self.task.cost, self.max_values_per_axis, listed)
+        found = composition.cells(parts, compose, self.task.cost, self.max_values_per_axis, listed)
+        if hasattr(self.launcher, "check"):
+            self.launcher.check([cell.run for cell in found])
+        return found
 
     def _workers(self) -> Workers:
         """The launcher's own workers, else rounds of whatever launcher it is."""

@@ -65,6 +65,9 @@ class Task:
         del data
         return None
 
+    def check(self, run: RunConfig) -> None:
+        """Refuse a run that this machine can't train, such as one on a device that it lacks, with an InputError."""
+
     def start(self, run: RunConfig) -> Start | None:
         """Check the weights that a run starts from, if any, before the first run needs them; what is known of them."""
         del run

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
@@ -46,7 +47,7 @@ class Partition:
         return {text.split("=", 1)[0].lstrip("+~") for text in (*self.fixed, *self.axes)}
 
 
-def partition(arguments: Sequence[str], space_keys: Iterable[str]) -> Partition:
+def partition(arguments: Sequence[str], space_keys: Iterable[str], loader: ConfigLoader | None = None) -> Partition:
     """Sort a sweep's overrides into fixed values, axes of the grid and the search space.
 
     A plain value is fixed, and leaves the search space if it was there. A swept key is tuned when it
@@ -59,15 +60,18 @@ def partition(arguments: Sequence[str], space_keys: Iterable[str]) -> Partition:
         Hydra overrides, the experiment's first, the command line's last.
     space_keys : iterable of str
         Keys of the config's `search_space`.
+    loader : ConfigLoader, optional
+        Knows the files of a config group, for ``glob(*)``.
 
     Raises
     ------
     InputError
-        For an interval on an axis, because a grid needs a list of values, and for an axis that is no key of a run.
+        For an interval on an axis, because a grid needs a list of values; for an axis that is no key of a run; for a
+        shuffled sweep, which a resume would shuffle otherwise.
     """
     tuned = set(space_keys)
     last: dict[str, Override] = {}
-    for override in OverridesParser.create().parse_overrides(list(arguments)):
+    for override in OverridesParser.create(loader).parse_overrides(list(arguments)):
         if override.type == OverrideType.EXTEND_LIST:
             last[str(override.input_line)] = override
         else:
@@ -79,6 +83,11 @@ def partition(arguments: Sequence[str], space_keys: Iterable[str]) -> Partition:
     space: dict[str, str | None] = {}
     for override in last.values():
         key = override.key_or_group
+        if getattr(override.value(), "shuffle", False):
+            raise InputError(
+                f"A sweep's values must keep their order in each resume, but got `{override.input_line}`: leave "
+                "out shuffle, because a study trains all of them."
+            )
         if not override.is_sweep_override():
             fixed.append(str(override.input_line))
             if key in tuned:
@@ -184,7 +193,7 @@ def read_cell_list(path: str, given: Iterable[str] = ()) -> list[dict[str, str]]
     InputError
         When the file is absent, empty or of another shape, or when a key has two homes.
     """
-    rows = _rows(Path(path))
+    rows = _rows(Path(path).expanduser())
     if not rows or not rows[0]:
         raise InputError(f"`hydra.sweeper.cells` must list one cell or more, but {path} has none: add a row.")
     for number, row in enumerate(rows, start=1):

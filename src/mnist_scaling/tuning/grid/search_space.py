@@ -102,6 +102,11 @@ def _distribution(key: str, spec: str, value: Any) -> BaseDistribution:
         ) from error
     if not isinstance(distribution, BaseDistribution):
         raise InputError(f"`search_space.{key}` must be a Hydra sweep, {example}, but got the plain value `{spec}`.")
+    ends = [end for end in _numbers(distribution) if not isfinite(end)]
+    if ends and not isinstance(distribution, CategoricalDistribution):
+        raise InputError(
+            f"The ends of a range must be finite, but `search_space.{key}` is `{spec}`: give numbers, {example}."
+        )
     if isinstance(distribution, FloatDistribution) and isinstance(value, int) and not isinstance(value, bool):
         # Hydra reads interval(1, 8) as floats whatever the key's type.
         low, high, step = distribution.low, distribution.high, distribution.step or 1

@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from mnist_scaling.errors import InputError
 from mnist_scaling.study import files, identity, layout
 from mnist_scaling.study.console import make_console
-from mnist_scaling.study.flags import SEARCH_EDGE
+from mnist_scaling.study.flags import FEWEST_ROWS, SEARCH_EDGE
 from mnist_scaling.study.tables.csv_table import read_table
 from mnist_scaling.study.vocabulary import NO, YES
 from mnist_scaling.tuning.grid import partitioning
@@ -176,7 +178,8 @@ def remarks(parts: Partition, most: int | None) -> list[str]:
 
 
 def _is_wide(spec: str) -> bool:
-    low, high = (float(end) for end in spec.removeprefix("interval(").rstrip(")").split(","))
+    interval: Any = OverridesParser.create().parse_override(f"key={spec}").value()
+    low, high = float(interval.start), float(interval.end)
     return low > 0 and high >= _WIDE * low
 
 
@@ -193,7 +196,13 @@ def _duration(seconds: float) -> str:
 
 
 def show_result(folder: Path, console: Console | None = None) -> None:
-    """Print the loss of every cell, as a matrix where the grid has two axes, and where the tables are."""
+    """Print the loss of every cell, as a matrix where the grid has two axes, and where the tables are.
+
+    Raises
+    ------
+    InputError
+        When no trial has a loss, with the reason.
+    """
     console = console or make_console()
     cells = read_table(folder / layout.CELLS)
     study = files.read_json(folder / layout.STUDY) or {}
@@ -202,16 +211,44 @@ def show_result(folder: Path, console: Console | None = None) -> None:
     by = f", by {axes[0]} (rows) and {axes[1]}" if len(axes) == 2 else ""
     console.print(f"{loss} of the tuned cells{by}", highlight=False)
     console.print(_matrix(cells, axes, loss) if len(axes) == 2 else _list(cells, axes, loss))
-    untuned = cells["val_loss"].isna().sum()
-    if untuned:
-        console.print(f"[yellow]{untuned} cells have no finished trial; see {folder / layout.TRIALS}.[/]")
+    if untuned := int(cells["val_loss"].isna().sum()):
+        if untuned == len(cells):
+            raise InputError(_no_loss(folder))
+        have = "1 cell has" if untuned == 1 else f"{untuned} cells have"
+        console.print(f"[yellow]{have} no finished trial; see {folder / layout.TRIALS}.[/]")
     edges = cells["flags"].astype(object).fillna("").astype(str).str.contains(SEARCH_EDGE).sum()
     if edges:
         console.print(f"[yellow]{edges} of {len(cells)} cells have their optimum at an edge of the search space.[/]")
     if sentence := _certified_share(cells):
         console.print(escape(sentence), highlight=False, soft_wrap=True)
     console.print(f"Tables: {folder / layout.TRIALS}, {folder / layout.CELLS}")
-    console.print(f"Next:   python -m mnist_scaling.fit {layout.name_argument(folder)}", highlight=False)
+    console.print(_next(folder, cells), highlight=False, markup=False, soft_wrap=True)
+
+
+def _no_loss(folder: Path) -> str:
+    """That no run of a study ended with a loss, how they ended, and the first error."""
+    trials = trials_and_cells.read_table(folder / layout.TRIALS)
+    ended = ", ".join(f"{n} {state}" for state, n in trials["state"].value_counts().items())
+    errors = [str(error).strip().splitlines()[-1] for error in trials["error"].dropna()]
+    first = f", the first with {errors[0]}" if errors else ""
+    return (
+        f"A study must have a trial that ends with a loss, but in {folder} none does ({ended}{first}): mend what "
+        "failed, or lower the learning rates, and give the new study another `name=`."
+    )
+
+
+def _next(folder: Path, cells: pd.DataFrame) -> str:
+    """The command that follows, or what is to do first: for more cells, or in a folder that `name=` can't mean."""
+    sizes = len(cells[cells["test_loss"].notna()].drop_duplicates(["n_params", "n_seen"]))
+    if sizes < FEWEST_ROWS:
+        return (
+            f"A fit needs {FEWEST_ROWS} sizes of model or data with a test loss, and this study has {sizes}: give an "
+            "axis more values" + ("." if sizes else ", and repeats (hydra.sweeper.n_repeats).")
+        )
+    command = f"Next:   python -m mnist_scaling.fit {layout.name_argument(folder)}"
+    if folder.absolute().parent == Path(layout.MULTIRUN).absolute():
+        return command
+    return f"{command}   (once {folder} lies in {layout.MULTIRUN}/)"
 
 
 def _certified_share(cells: pd.DataFrame) -> str:

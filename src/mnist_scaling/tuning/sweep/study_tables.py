@@ -23,7 +23,13 @@ from mnist_scaling.tuning.grid import search_space
 from mnist_scaling.tuning.grid.composition import Cell
 
 
-def join(folder: Path, cells: Sequence[Cell], not_yet_known: Iterable[str] = (), program: str = "") -> dict[str, Any]:
+def join(
+    folder: Path,
+    cells: Sequence[Cell],
+    not_yet_known: Iterable[str] = (),
+    program: str = "",
+    method: Mapping[str, Any] = {},
+) -> dict[str, Any]:
     """Check that cells may join the study in a folder; its identity, for study.json.
 
     This comes before anything is written, so that a refused sweep leaves nothing behind.
@@ -37,6 +43,8 @@ def join(folder: Path, cells: Sequence[Cell], not_yet_known: Iterable[str] = (),
         Config keys that are not compared.
     program : str
         What trains the cells (`Task.program`).
+    method : mapping
+        What decides their next settings: config key of the sweeper to value.
 
     Raises
     ------
@@ -50,7 +58,8 @@ def join(folder: Path, cells: Sequence[Cell], not_yet_known: Iterable[str] = (),
             f"A study must keep the axes of its grid, but {folder} has {', '.join(had) or 'none'} "
             f"and this sweep has {', '.join(axes) or 'none'}: give the new study another `name=`."
         )
-    mine = replace(identity.of([(cell.settings, cell.ranges, cell.keys) for cell in cells]), program=program)
+    mine = identity.of([(cell.settings, cell.ranges, cell.keys) for cell in cells])
+    mine = replace(mine, program=program, method=method)
     return {identity.IDENTITY: asdict(identity.check(folder, mine, cells[0].defaults, not_yet_known))}
 
 

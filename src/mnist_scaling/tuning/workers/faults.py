@@ -1,8 +1,8 @@
-"""Faults of the machine, that is of its disk, its memory or its network: they are charged to no run.
+"""Faults of the machine, that is of its disk, memory, devices, network or packages: they are charged to no run.
 
-An error that the operating system raises says nothing about a run's setting, so a run that meets one leaves no record.
-The step that failed is tried again (`retry`); if it fails again, the whole sweep is resumed, as the same command would
-resume it (`resume_after`); and if that does not help, one sentence says what is at fault.
+An error that the operating system raises, or an import, says nothing about a run's setting, so a run that meets one
+leaves no record. The step that failed is tried again (`retry`); if it fails again, the whole sweep is resumed, as the
+same command would resume it (`resume_after`); and if that does not help, one sentence says what is at fault.
 """
 
 from __future__ import annotations
@@ -21,8 +21,11 @@ STEP_WAITS = (1.0, 4.0)
 SWEEP_WAITS = (2.0, 10.0)
 """Seconds before a sweep is resumed, as long as no resumed sweep measures anything."""
 
-_TORCH = ("PytorchStreamWriter", "unexpected pos")
-"""In the RuntimeError that torch raises when the disk takes only a part of a file."""
+_TORCH = (
+    "PytorchStreamWriter", "unexpected pos", "out of memory", "DefaultCPUAllocator", "NVIDIA driver", "CUDA-capable",
+)  # fmt: skip
+"""In the RuntimeError that torch raises when the disk takes only a part of a file, when the memory of a device or of
+the machine is full, or when a device is gone."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -48,7 +51,7 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
 def _is_one(error: BaseException) -> bool:
     if type(error).__module__.partition(".")[0] == "hydra":
         return False  # one of its errors of configuration is an OSError too
-    if isinstance(error, MachineError | OSError):
+    if isinstance(error, MachineError | OSError | ImportError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _TORCH)
 
@@ -139,6 +142,6 @@ def _say(error: BaseException, seconds: float) -> None:
 
 def _sentence(error: BaseException) -> str:
     return (
-        f"A study needs a disk and a network that work, but one does not: {describe(error)}. Nothing that was measured "
-        "is lost: mend it, and run the same command again."
+        f"A study needs a machine whose disk, memory, devices, network and packages work, but: {describe(error)}. "
+        "Nothing that was measured is lost: mend it, and run the same command again."
     )

@@ -20,7 +20,7 @@ import platformdirs
 from mnist_scaling import config
 from mnist_scaling.config import DataConfig, RunConfig
 from mnist_scaling.errors import InputError
-from mnist_scaling.study import files, layout
+from mnist_scaling.study import files, layout, provenance
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import CONTROL, FAILED, NOTES, RANGES, TRIAL
 from mnist_scaling.tuning.task import Task
@@ -118,6 +118,7 @@ def measure(run: RunConfig, train: Callable[[], TrainResult], keep_errors: bool 
         "error": error,
         "config": config.flatten(asdict(run)),
         "result": None if outcome is None else _plain(outcome),
+        **provenance.code(),
     }
 
 
