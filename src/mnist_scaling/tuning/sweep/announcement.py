@@ -227,7 +227,7 @@ def show_result(folder: Path, console: Console | None = None) -> None:
 
 def _no_loss(folder: Path) -> str:
     """That no run of a study ended with a loss, how they ended, and the first error."""
-    trials = trials_and_cells.read_table(folder / layout.TRIALS)
+    trials = read_table(folder / layout.TRIALS)
     ended = ", ".join(f"{n} {state}" for state, n in trials["state"].value_counts().items())
     errors = [str(error).strip().splitlines()[-1] for error in trials["error"].dropna()]
     first = f", the first with {errors[0]}" if errors else ""
