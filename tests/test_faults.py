@@ -208,7 +208,7 @@ def test_a_full_disk_loses_nothing(
 ) -> None:
     done = command(*SWEEP, f"data.dir={data_dir}", cwd=small_disk)
     assert done.returncode == 1
-    assert "one does not: the disk is full" in done.stderr
+    assert "but: the disk is full" in done.stderr
     assert done.stderr.endswith("Nothing that was measured is lost: mend it, and run the same command again.\n")
     assert "Traceback" not in done.stderr
     kept = finished(small_disk)

@@ -146,7 +146,7 @@ def test_a_run_by_hand_keeps_no_password(data_dir: str, command: Command, tmp_pa
     url = "postgresql+psycopg://me:s3cret@dbhost:1/db?sslpassword=s3cret"
     small = (f"data.dir={data_dir}", "model.width=4", "data.fraction=0.001")
     done = command("mnist_scaling.train", *small, f"hydra.sweeper.storage='{url}'")
-    assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith("Error: `hydra.sweeper.storage` must go with -m"), done.stderr
     texts = [path.read_text() for path in tmp_path.rglob("*") if path.is_file()]
     assert [text for text in texts if "s3cret" in text] == []
     assert any("postgresql+psycopg://dbhost:1/db" in text for text in texts)

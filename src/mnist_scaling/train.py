@@ -65,8 +65,9 @@ def _needs_no_sweep(overrides: Sequence[str]) -> None:
     """Refuse, for a run without -m, what only a sweep reads; of an experiment, say what -m would do."""
     for given in overrides:
         if given.lstrip("+~").startswith(_OF_SWEEPS):
+            key = given.partition("=")[0]  # the value of a storage may hold a password
             raise InputError(
-                f"`{given}` must go with -m, because only a sweep reads it, but this is a single run: add -m, or leave "
+                f"`{key}` must go with -m, because only a sweep reads it, but this is a single run: add -m, or leave "
                 "it out."
             )
         if given.startswith("experiment=") and given != "experiment=null":

@@ -91,7 +91,7 @@ def test_a_cluster_that_is_gone_is_a_fault_of_the_machine(tmp_path: Path) -> Non
 
 def test_a_program_that_a_worker_lacks_is_told_in_words() -> None:
     found = cluster.carry_out(b"cno.such.module\nTask\n.", None)  # type: ignore[arg-type]
-    assert found == Outcome(None, "ModuleNotFoundError: No module named 'no'")
+    assert found == Outcome(None, "MachineError: ModuleNotFoundError: No module named 'no'")
 
 
 def test_weights_travel_and_no_process_is_waited_for(tmp_path: Path) -> None:
