@@ -17,12 +17,12 @@ DEFAULTS = {
     "model.width": 8,
     "seed": 0,
     "threads": 1,
-    "trial.owner": 0,
+    "trial.stage": "single",
 }
 
 
 def test_settings_are_what_differs_from_the_defaults() -> None:
-    values = DEFAULTS | {"optim.name": "sgd", "model.width": 16, "name": "another", "trial.owner": 7, "seed": 3}
+    values = DEFAULTS | {"optim.name": "sgd", "model.width": 16, "name": "another", "trial.stage": "trial", "seed": 3}
     assert settings(values, DEFAULTS, ["seed"]) == {"optim.name": "sgd", "model.width": 16}
 
 

@@ -49,7 +49,7 @@ def code() -> Mapping[str, Any]:
 
 
 def made_by(record: Mapping[str, Any]) -> str:
-    """The code that made a record, in words; empty for a record of before that was kept."""
+    """The code that made a record, in words; empty where the record does not tell."""
     if VERSIONS not in record:
         return ""
     found = record[VERSIONS]

@@ -21,7 +21,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from mnist_scaling.study import columns, files, layout
+from mnist_scaling.study import columns, files, layout, provenance
 from mnist_scaling.study.columns import BRANCH, PER_MODEL, RESULT_COLUMNS, RUN_SEED, column_of
 from mnist_scaling.study.files import DamagedFileError
 from mnist_scaling.study.result import TrainResult
@@ -40,6 +40,36 @@ _CELL = {"keys": (dict,), "axes": (dict,), "space": (dict,)}
 _STUDY = {"axes": (list,)}
 _MEASURED = {f.name: _NUMBER for f in fields(TrainResult) if f.metadata and f.default is MISSING}
 """Keys that a record must have, and the types of their values; _MEASURED those of its result."""
+
+
+def make_record(
+    stage: str,
+    seed: int,
+    state: str,
+    config: Mapping[str, Any],
+    *,
+    result: Mapping[str, Any] | None = None,
+    seconds: float | None = None,
+    error: str | None = None,
+) -> dict[str, Any]:
+    """The record of a run, with the code that this process has; a job adds its number and how a setting was chosen.
+
+    Parameters
+    ----------
+    stage, state : str
+    seed : int
+    config : mapping
+        Dotted config key to value.
+    result : mapping, optional
+        What was measured.
+    seconds : float, optional
+    error : str, optional
+        What ended a run that has no result.
+    """
+    return {
+        "stage": stage, "number": 0, "seed": seed, "origin": None, "state": state, "seconds": seconds, "error": error,
+        "config": dict(config), "result": result, **provenance.code(),
+    }  # fmt: skip
 
 
 @dataclass

@@ -229,7 +229,12 @@ class CellSweeper(Sweeper):
         return self._planned(folder, arguments, cells, ())
 
     def _prepare(self, cells: Sequence[Cell]) -> tuple[list[Cell], list[DataFacts]]:
-        """Fetch or check every data set of the grid, once; the cells bound to it, and what is known of each."""
+        """Check the launcher, and fetch or check every data set of the grid, once.
+
+        Returns the cells bound to their data, and what is known of each data set.
+        """
+        if hasattr(self.launcher, "check"):
+            self.launcher.check([cell.run for cell in cells])
         whole = [cell.run.data.whole for cell in cells]
         known = {data: self.task.prepare(data) for data in dict.fromkeys(whole)}
         facts = {data: found for data, found in known.items() if found is not None}
@@ -262,10 +267,7 @@ class CellSweeper(Sweeper):
         listed: Sequence[Mapping[str, str]] = ({},)
         if self.cells is not None:
             listed = partitioning.read_cell_list(self.cells, parts.keys)
-        found = composition.cells(parts, compose, self.task.cost, self.max_values_per_axis, listed)
-        if hasattr(self.launcher, "check"):
-            self.launcher.check([cell.run for cell in found])
-        return found
+        return composition.cells(parts, compose, self.task.cost, self.max_values_per_axis, listed)
 
     def _workers(self) -> Workers:
         """The launcher's own workers, else rounds of whatever launcher it is."""

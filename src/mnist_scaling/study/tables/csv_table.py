@@ -48,7 +48,7 @@ def read_table(path: str | Path, required: Iterable[str] = (), **options: Any) -
             f"A table must be CSV with a header, but {path} is not ({str(error).strip()}): mend or rewrite it."
         ) from error
     table.columns = table.columns.str.strip()
-    if len(places) == len(table) != sum(places[-1:]) + 1:
+    if len(places) == len(table) and places != list(range(len(table))):  # there are blank lines
         table.index = pd.Index(places)
     missing = [name for name in required if name not in table.columns]
     if missing:

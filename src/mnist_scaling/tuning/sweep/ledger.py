@@ -16,11 +16,11 @@ from filelock import FileLock, Timeout
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import files, identity, layout, missing, records
 from mnist_scaling.study.files import DamagedFileError
-from mnist_scaling.study.vocabulary import FAILED, NOTES, RANGES, TRIAL
+from mnist_scaling.study.vocabulary import FAILED, TRIAL
 from mnist_scaling.tuning.cell.trial import LAST, RepeatRun, Trial, repeat_from_record, trial_from_record
 from mnist_scaling.tuning.grid.composition import Cell
 from mnist_scaling.tuning.workers.job import Job, Outcome
-from mnist_scaling.tuning.workers.perform import write_record
+from mnist_scaling.tuning.workers.perform import of_job, write_record
 
 
 @contextlib.contextmanager
@@ -141,20 +141,9 @@ class Ledger:
 
     def fail(self, job: Job, values: Mapping[str, Any], error: str | None) -> None:
         """Record a run that left no record twice as FAILED, so that the study goes on; `values` are its cell's."""
-        record = {
-            "stage": job.stage,
-            "number": job.index,
-            "seed": job.seed,
-            "origin": job.origin if job.stage == TRIAL else None,
-            "state": FAILED,
-            "seconds": None,
-            "error": f"it left no record twice: {error or 'its process died, or refused its configuration'}",
-            "config": {**values, **job.settings},
-            "result": None,
-            NOTES: job.notes,
-            RANGES: job.ranges,
-        }
-        self._write(self.folder / job.folder, record)
+        said = f"it left no record twice: {error or 'its process died, or refused its configuration'}"
+        record = records.make_record(job.stage, job.seed, FAILED, {**values, **job.settings}, error=said)
+        self._write(self.folder / job.folder, of_job(record, job, job.notes))
 
     def _write(self, folder: Path, record: Mapping[str, Any]) -> None:
         files.remove_leftovers(folder / layout.RESULT)  # of a sweep that was killed

@@ -20,7 +20,8 @@ import platformdirs
 from mnist_scaling import config
 from mnist_scaling.config import DataConfig, RunConfig
 from mnist_scaling.errors import InputError
-from mnist_scaling.study import files, layout, provenance
+from mnist_scaling.study import files, layout
+from mnist_scaling.study.records import make_record
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import CONTROL, FAILED, NOTES, RANGES, TRIAL
 from mnist_scaling.tuning.task import Task
@@ -61,10 +62,7 @@ def _perform(parcel: Parcel, task: Task, held: contextlib.ExitStack) -> Outcome:
     judge = _Judge(parcel.job)
     run = config.from_values(parcel.values)
     record = measure(run, lambda: task.train(here, judge if parcel.job.pruning else None, folder))
-    record["number"] = parcel.job.index
-    if parcel.job.stage == TRIAL:
-        record |= {"origin": parcel.job.origin, NOTES: parcel.job.notes | judge.notes, RANGES: parcel.job.ranges}
-    return Outcome(record, files=_left(folder))
+    return Outcome(of_job(record, parcel.job, parcel.job.notes | judge.notes), files=_left(folder))
 
 
 class _Judge:
@@ -108,18 +106,25 @@ def measure(run: RunConfig, train: Callable[[], TrainResult], keep_errors: bool 
             raise
         error = traceback.format_exc(limit=-3).strip()
     seconds = time.perf_counter() - start
-    return {
-        "stage": run.trial.stage,
-        "number": 0,
-        "seed": run.seed,
-        "origin": None,
-        "state": FAILED if outcome is None else outcome.state,
-        "seconds": round(seconds, 4),
-        "error": error,
-        "config": config.flatten(asdict(run)),
-        "result": None if outcome is None else _plain(outcome),
-        **provenance.code(),
-    }
+    return make_record(
+        run.trial.stage, run.seed, FAILED if outcome is None else outcome.state, config.flatten(asdict(run)),
+        result=None if outcome is None else _plain(outcome), seconds=round(seconds, 4), error=error,
+    )  # fmt: skip
+
+
+def of_job(record: Mapping[str, Any], job: Job, notes: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's record with its job's number and, of a trial, how its setting was chosen.
+
+    Parameters
+    ----------
+    record : mapping
+        As `make_record` or `measure` gives it.
+    job : Job
+    notes : mapping
+        Of the sampler, and of the pruner.
+    """
+    chosen = {"origin": job.origin, NOTES: notes, RANGES: job.ranges} if job.stage == TRIAL else {}
+    return {**record, "number": job.index, **chosen}
 
 
 def _plain(outcome: TrainResult) -> dict[str, Any]:
