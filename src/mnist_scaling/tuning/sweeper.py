@@ -118,7 +118,9 @@ class CellSweeper(Sweeper):
         layout.study_folder(str(self.config.name))  # refuses a name that is no folder of its own
         folder = Path(str(self.config.hydra.sweep.dir))
         if self.dry_run:
-            cells, facts = self._prepare(self._cells(arguments))
+            cells = self._cells(arguments)
+            self._check_launcher(cells)
+            cells, facts = self._prepare(cells)
             study_tables.join(folder, cells, program=self.task.program, method=self._method)
             announcement.show_plan(self._planned(folder, arguments, cells, facts), ledger.Ledger(folder, cells))
             return
@@ -127,6 +129,7 @@ class CellSweeper(Sweeper):
             workers = None if (folder / layout.CELLS).exists() else held.enter_context(self._workers())
             cells = self._cells(arguments)
             held.enter_context(ledger.opened(folder))
+            self._check_launcher(cells)
             cells, facts = self._prepare(cells)
             driver = self._driver(folder, arguments, cells, facts, held)
             if driver.is_finished():
@@ -228,13 +231,16 @@ class CellSweeper(Sweeper):
         join(folder, cells, identity.CHECKSUMS, self.task.program, self._method)
         return self._planned(folder, arguments, cells, ())
 
+    def _check_launcher(self, cells: Sequence[Cell]) -> None:
+        """Refuse a launcher whose library is missing, and a device that is not there, before anything is fetched."""
+        if hasattr(self.launcher, "check"):
+            self.launcher.check([cell.run for cell in cells])
+
     def _prepare(self, cells: Sequence[Cell]) -> tuple[list[Cell], list[DataFacts]]:
-        """Check the launcher, and fetch or check every data set of the grid, once.
+        """Fetch or check every data set of the grid, once.
 
         Returns the cells bound to their data, and what is known of each data set.
         """
-        if hasattr(self.launcher, "check"):
-            self.launcher.check([cell.run for cell in cells])
         whole = [cell.run.data.whole for cell in cells]
         known = {data: self.task.prepare(data) for data in dict.fromkeys(whole)}
         facts = {data: found for data, found in known.items() if found is not None}
