@@ -193,20 +193,26 @@ class _Model:
         factor, luck = np.exp(mean + deviation * z[:, -2:-1]), np.exp(LUCK[0] + LUCK[1] * z[:, -1:])
         return factor * (variance + luck**2 * variance.mean())
 
-    def _cholesky(self, z: Array) -> Array:
+    def _covariance(self, z: Array) -> Array:
+        """Of the cells, with the law's own and the noise, shape (batch, m, m)."""
         covariance = self._shape(z).covariance(self.features) + self.of_law
         index = np.arange(len(self.residual))
         covariance[:, index, index] += self._noise(z) + 1e-12
-        return np.linalg.cholesky(covariance)
+        return covariance
 
     def log_likelihood(self, z: Array) -> Array:
         """Of unknowns of shape (batch, unknowns), up to a constant: shape (batch,)."""
         most = max(1, 2_000_000 // len(self.residual) ** 2)
         if len(z) > most:
             return np.concatenate([self.log_likelihood(z[k : k + most]) for k in range(0, len(z), most)])
-        root = self._cholesky(z)
-        white = np.linalg.solve(root, np.broadcast_to(self.residual[:, None], (len(z), len(self.residual), 1)))[..., 0]
-        return -0.5 * (white**2).sum(axis=1) - np.log(np.einsum("bii->bi", root)).sum(axis=1)
+        # The factor of the covariance with the residuals as one more row holds the whitened residuals in that row.
+        m = len(self.residual)
+        bordered = np.empty((len(z), m + 1, m + 1))
+        bordered[:, :m, :m] = self._covariance(z)
+        bordered[:, m, :m] = self.residual
+        bordered[:, m, m] = 1e12
+        root = np.linalg.cholesky(bordered)
+        return -0.5 * (root[:, m, :m] ** 2).sum(axis=1) - np.log(np.einsum("bii->bi", root)[:, :m]).sum(axis=1)
 
     def draw(self, z: Array, rng: np.random.Generator) -> Part:
         """One surface for each row of unknowns."""
@@ -216,8 +222,7 @@ class _Model:
         errors = np.sqrt(noise) * rng.standard_normal(noise.shape)
         of_law = rng.standard_normal((len(z), len(self.jacobian))) @ self.jacobian
         left = self.residual - prior @ waves.T - of_law - errors
-        root = self._cholesky(z)
-        solved = np.linalg.solve(root.transpose(0, 2, 1), np.linalg.solve(root, left[..., None]))[..., 0]
+        solved = np.linalg.solve(self._covariance(z), left[..., None])[..., 0]
         coefficients = prior + variances * (solved @ waves)
         g = coefficients @ waves.T
         y = self.cells.y - g + np.sqrt(noise) * rng.standard_normal(noise.shape)
