@@ -177,7 +177,7 @@ class _Model:
         self.features = axes.features({k: x + m for (k, x), m in zip(cells.logs.items(), axes.middle, strict=True)})
         value, jacobian = fit.law.evaluate(fit.theta[None], cells.logs)
         self.residual = cells.y - value[0]
-        self.jacobian = jacobian[0] * _spread(fit.law, cells.y)[:, None]
+        self.jacobian = jacobian[0] * _spread(fit, cells.y)[:, None]
         self.of_law = self.jacobian.T @ self.jacobian
         self.unit = max(float(np.ptp(value)) / 2, 1e-6)
         self.sizes = 1 if len(axes.names) == 1 else 3
@@ -236,8 +236,13 @@ class _Model:
         return Part(self.fit.law, theta, coefficients, np.sqrt((beyond**2).mean(axis=1)))
 
 
-def _spread(law: Law, y: Array) -> Array:
-    """Prior standard deviations of a law's parameters, shape (p,)."""
-    out = [SPREAD["log"] if p.log else SPREAD.get(p.name, SPREAD[""]) for p in law.parameters]
-    scale = [float(np.exp(y.min())) if p.name == "E" else 1.0 for p in law.parameters]
-    return np.array(out) * scale
+def _spread(fit: Fit, y: Array) -> Array:
+    """Prior standard deviations of a law's parameters, shape (p,): 0 where one stopped at a bound."""
+    lowest = float(np.exp(y.min()))
+    out = []
+    for p, value in zip(fit.law.parameters, fit.theta, strict=True):
+        size = SPREAD["log"] if p.log else SPREAD.get(p.name, SPREAD[""])
+        if p.name == "E":
+            size = lowest * min(max(value / lowest, 0.02), size)
+        out.append(0.0 if p.name in fit.at_bound else size)
+    return np.array(out)
