@@ -18,6 +18,9 @@ MOST_CELLS = 100
 BINS = 10
 """Neighbourhoods along each axis of two, over the table's range; of one axis, their square."""
 
+SAME = 0.02
+"""Gap in ln D below which amounts are one level: whole batches move an amount by up to 1.2 %."""
+
 
 @dataclass(frozen=True)
 class Cells:
@@ -30,19 +33,30 @@ class Cells:
     """Of y, shape (m,), up to a factor that is unknown:"""
     log_factor: tuple[float, float]
     """Mean and standard deviation of that factor's logarithm, before the misfit is looked at."""
+    level: np.ndarray
+    """Number of each cell's amount of data, whose cells may share an error, shape (m,); all differ where few repeat."""
 
 
 def cells_of(table: Table, axes: Axes, fit: Fit) -> Cells:
     """The points of a table; `fit` is of all its rows, and says what neighbourhoods average over."""
     seeds = seed_noise(table)
     logs = axes.centred(table.logs(axes.names))
+    level = _levels(logs["D"]) if "D" in logs and len(logs) > 1 else np.arange(len(table))
     if seeds is not None:
-        cells = Cells(logs, table.y, seeds.variance, (0.0, float(np.sqrt(2 / max(seeds.dof, 1.0)))))
+        cells = Cells(logs, table.y, seeds.variance, (0.0, float(np.sqrt(2 / max(seeds.dof, 1.0)))), level)
     else:
         # The law's residuals hold its misfit too, so that the noise is likely to be less.
         usual = float(np.mean(fit.residual**2)) * fit.n / max(fit.n - fit.free, 1)
-        cells = Cells(logs, table.y, np.full(fit.n, max(usual, 1e-16)), (np.log(0.5), 1.0))
+        cells = Cells(logs, table.y, np.full(fit.n, max(usual, 1e-16)), (np.log(0.5), 1.0), level)
     return cells if len(table) <= MOST_CELLS else _neighbourhoods(cells, axes, fit)
+
+
+def _levels(log_d: Array) -> np.ndarray:
+    """Number of each row's amount of data; amounts nearer than `SAME` are one."""
+    order = np.argsort(log_d, kind="stable")
+    number = np.empty(len(log_d), int)
+    number[order] = np.concatenate([[0], np.cumsum(np.diff(log_d[order]) > SAME)])
+    return number if 2 * (number.max() + 1) <= len(log_d) else np.arange(len(log_d))
 
 
 def _neighbourhoods(cells: Cells, axes: Axes, fit: Fit) -> Cells:
@@ -60,7 +74,8 @@ def _neighbourhoods(cells: Cells, axes: Axes, fit: Fit) -> Cells:
     logs = {k: mean(x) for k, x in cells.logs.items()}
     residual = mean(fit.residual)
     y = fit.law.evaluate(fit.theta[None], logs)[0][0] + residual
-    out = replace(cells, logs=logs, y=y, variance=mean(cells.variance) / number)
+    variance = mean(cells.variance) / number
+    out = replace(cells, logs=logs, y=y, variance=variance, level=np.arange(len(number)))
     dof = len(box) - len(number)
     if cells.log_factor[0] == 0 or dof < len(number):
         return out

@@ -44,6 +44,9 @@ LENGTH = (np.log(1.2), 0.6)
 LUCK = (np.log(0.3), 1.0)
 """The same of what cells scatter by beyond their repeats, in units of the repeats' noise: luck that tuning leaves."""
 
+SHARED = (np.log(0.15), 1.2)
+"""The same of errors that the cells of one amount of data share, such as one draw of the training images."""
+
 SPREAD = {"E": 0.5, "log": 2.0, "gamma": 1.0, "": 0.5}
 """Prior standard deviations of the laws' parameters around their optimum: E in lowest losses"""
 
@@ -184,25 +187,36 @@ class _Model:
         self.of_law = self.jacobian.T @ self.jacobian
         self.unit = max(float(np.ptp(value)) / 2, 1e-6)
         self.sizes = 1 if len(axes.names) == 1 else 3
-        self.unknowns = self.sizes + len(axes.names) + 2
+        self.unknowns = self.sizes + len(axes.names) + 3
+        self.level = (cells.level[:, None] == np.arange(cells.level.max() + 1)).astype(float)
 
     def _shape(self, z: Array) -> Shape:
-        size, length = z[:, : self.sizes], z[:, self.sizes : -2]
+        size, length = z[:, : self.sizes], z[:, self.sizes : -3]
         share = np.full((self.sizes, self.sizes), ALIKE) + (1 - ALIKE) * np.eye(self.sizes)
         size = size @ np.linalg.cholesky(share).T
         return Shape(self.unit * np.exp(SIZE[0] + SIZE[1] * size), np.exp(LENGTH[0] + LENGTH[1] * length))
 
-    def _noise(self, z: Array) -> Array:
-        """Variance of every cell, shape (batch, m)."""
+    def _noise(self, z: Array) -> tuple[Array, Array]:
+        """Variance of every cell, shape (batch, m), and of what the cells of a level share, shape (batch,)."""
         variance, (mean, deviation) = self.cells.variance, self.cells.log_factor
-        factor, luck = np.exp(mean + deviation * z[:, -2:-1]), np.exp(LUCK[0] + LUCK[1] * z[:, -1:])
-        return factor * (variance + luck**2 * variance.mean())
+        factor, luck = np.exp(mean + deviation * z[:, -3]), np.exp(LUCK[0] + LUCK[1] * z[:, -2])
+        shared = np.exp(SHARED[0] + SHARED[1] * z[:, -1])
+        usual = variance.mean()
+        return factor[:, None] * (variance + (luck**2 * usual)[:, None]) + 1e-12, factor * shared**2 * usual
+
+    def _errors(self, z: Array, rng: np.random.Generator) -> Array:
+        """Draws of the cells' noise, shape (batch, m)."""
+        own, shared = self._noise(z)
+        common = np.sqrt(shared)[:, None] * rng.standard_normal((len(z), self.level.shape[1]))
+        return np.sqrt(own) * rng.standard_normal(own.shape) + common @ self.level.T
 
     def _covariance(self, z: Array) -> Array:
         """Of the cells, with the law's own and the noise, shape (batch, m, m)."""
+        own, shared = self._noise(z)
         covariance = self._shape(z).covariance(self.features) + self.of_law
+        covariance += shared[:, None, None] * (self.level @ self.level.T)
         index = np.arange(len(self.residual))
-        covariance[:, index, index] += self._noise(z) + 1e-12
+        covariance[:, index, index] += own
         return covariance
 
     def log_likelihood(self, z: Array) -> Array:
@@ -221,22 +235,21 @@ class _Model:
 
     def draw(self, z: Array, rng: np.random.Generator) -> Part:
         """One surface for each row of unknowns."""
-        shape, noise = self._shape(z), self._noise(z)
+        shape, noise = self._shape(z), self._noise(z)[0]
         variances, waves = np.concatenate(shape.variances(), axis=1), design(self.features)
         prior = np.sqrt(variances) * rng.standard_normal(variances.shape)
-        errors = np.sqrt(noise) * rng.standard_normal(noise.shape)
         of_law = rng.standard_normal((len(z), len(self.jacobian))) @ self.jacobian
-        left = self.residual - prior @ waves.T - of_law - errors
+        left = self.residual - prior @ waves.T - of_law - self._errors(z, rng)
         solved = np.linalg.solve(self._covariance(z), left[..., None])[..., 0]
         coefficients = prior + variances * (solved @ waves)
         g = coefficients @ waves.T
-        y = self.cells.y - g + np.sqrt(noise) * rng.standard_normal(noise.shape)
+        y = self.cells.y - g + self._errors(z, rng)
         weights = noise.mean(axis=1, keepdims=True) / noise
         problem = Problem(self.fit.law, self.cells.logs, y, weights)
-        theta = minimise(
-            problem, np.repeat(self.fit.theta[None], len(z), axis=0), max_iterations=60, tolerance=1e-7
-        ).theta
-        basis = np.linalg.svd(self.jacobian.T, full_matrices=False)[0]
+        start = np.repeat(self.fit.theta[None], len(z), axis=0)
+        theta = minimise(problem, start, max_iterations=60, tolerance=1e-7).theta
+        directions, length, _ = np.linalg.svd(self.jacobian.T, full_matrices=False)
+        basis = directions[:, length > 1e-9 * length.max()]
         beyond = g - (g @ basis) @ basis.T
         return Part(self.fit.law, theta, coefficients, np.sqrt((beyond**2).mean(axis=1)))
 
