@@ -11,8 +11,11 @@ from mnist_scaling.fitting.frontier.parametric import Cost
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.misfit.process import Axes
 
-SEARCHED = 3.0
-"""Half-spans from the middle of the table in which minima are looked for."""
+SEARCHED = 1.5
+"""Half-spans from the middle of the table in which minima are looked for, and farther for budgets beyond the table."""
+
+FARTHEST = 3.0
+"""Half-spans beyond which no minimum is looked for."""
 
 POINTS = 61
 """Sizes tried for each budget; the best is refined by a parabola."""
@@ -27,7 +30,7 @@ class Valley:
     log_loss: Array
     """Each of shape (surfaces, m)."""
     exponents: Mapping[str, Array]
-    """Of "N", "D" and "loss" in C: lines through a surface's minima, shape (surfaces,); NaN with fewer than two."""
+    """Of "N", "D" and "loss" in C: lines through a surface's minima, shape (surfaces,); NaN where half have none."""
 
 
 def valley(log_loss: Callable[[Mapping[str, Array]], Array], axes: Axes, cost: Cost, log_c: Array) -> Valley:
@@ -59,8 +62,10 @@ def valley(log_loss: Callable[[Mapping[str, Array]], Array], axes: Axes, cost: C
 
 def _searched(axes: Axes, cost: Cost, log_c: Array) -> tuple[Array, Array]:
     """Smallest and largest log N of each budget such that N and D lie in the searched range."""
-    reach = SEARCHED * axes.half
-    (n_low, d_low), (n_high, d_high) = axes.middle - reach, axes.middle + reach
+    kappa = np.array([cost.kappa_n, cost.kappa_d])
+    beyond = np.maximum(log_c - cost.log_c(*(axes.middle + axes.half)), 0.0)
+    reach = axes.half[:, None] * np.minimum(SEARCHED + beyond / (kappa * axes.half)[:, None], FARTHEST)
+    (n_low, d_low), (n_high, d_high) = axes.middle[:, None] - reach, axes.middle[:, None] + reach
     ends = [(log_c - cost.constant - cost.kappa_d * d) / cost.kappa_n for d in (d_high, d_low)]
     return np.maximum(n_low, ends[0]), np.minimum(n_high, ends[1])
 
@@ -78,10 +83,10 @@ def _lowest(values: Array) -> tuple[Array, Array]:
 
 
 def _line(x: Array, y: Array) -> Array:
-    """Least-squares slope of y (surfaces, m) in x (m,) over what is not NaN; NaN with fewer than two points."""
+    """Least-squares slope of y (surfaces, m) in x (m,) over what is not NaN; NaN where half is."""
     known = np.isfinite(y)
     number = known.sum(axis=1)
     with np.errstate(all="ignore"):
         dx = np.where(known, x - np.where(known, x, 0.0).sum(axis=1, keepdims=True) / number[:, None], 0.0)
-        square = np.where(number > 1, (dx**2).sum(axis=1), np.nan)
+        square = np.where(2 * number > max(len(x), 2), (dx**2).sum(axis=1), np.nan)
         return np.asarray((dx * np.where(known, y, 0.0)).sum(axis=1) / square)
