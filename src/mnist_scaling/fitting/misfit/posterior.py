@@ -44,7 +44,7 @@ LENGTH = (np.log(1.2), 0.6)
 LUCK = (np.log(0.3), 1.0)
 """The same of what cells scatter by beyond their repeats, in units of the repeats' noise: luck that tuning leaves."""
 
-SHARED = (np.log(0.15), 1.2)
+SHARED = (np.log(0.2), 0.8)
 """The same of errors that the cells of one amount of data share, such as one draw of the training images."""
 
 SPREAD = {"E": 0.5, "log": 2.0, "gamma": 1.0, "": 0.5}

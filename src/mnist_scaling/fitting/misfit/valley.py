@@ -11,7 +11,7 @@ from mnist_scaling.fitting.frontier.parametric import Cost
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.misfit.process import Axes
 
-SEARCHED = 1.5
+SEARCHED = 2.0
 """Half-spans from the middle of the table in which minima are looked for, and farther for budgets beyond the table."""
 
 FARTHEST = 3.0
