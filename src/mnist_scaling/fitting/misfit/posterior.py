@@ -23,7 +23,7 @@ from mnist_scaling.fitting.frontier.parametric import Cost
 from mnist_scaling.fitting.laws import get_law
 from mnist_scaling.fitting.laws.base import STEP, Array, Law
 from mnist_scaling.fitting.misfit.cells import Cells, cells_of
-from mnist_scaling.fitting.misfit.process import Axes, Shape, design
+from mnist_scaling.fitting.misfit.process import Axes, Shape, design, products
 from mnist_scaling.fitting.misfit.sampler import posterior_draws
 from mnist_scaling.fitting.misfit.valley import Valley, valley
 from mnist_scaling.fitting.rows import Table
@@ -115,7 +115,7 @@ class Posterior:
         return valley(self.log_loss, self.axes, cost, log_c)
 
 
-def surface(table: Table, draws: int, rng: np.random.Generator, laws: Sequence[str] | None = None) -> Posterior:
+def surface(table: Table, draws: int, rng: np.random.Generator, laws: Sequence[Law] = ()) -> Posterior:
     """The posterior of one table, whose law may be wrong.
 
     Parameters
@@ -125,7 +125,7 @@ def surface(table: Table, draws: int, rng: np.random.Generator, laws: Sequence[s
     draws : int
     rng : numpy.random.Generator
         The draws depend on it and the table only.
-    laws : sequence of str, optional
+    laws : sequence of Law, optional
         Base laws, of the same inputs; the usual ones for the table's inputs when left out.
 
     Raises
@@ -133,9 +133,9 @@ def surface(table: Table, draws: int, rng: np.random.Generator, laws: Sequence[s
     InputError
         When the table can hold none of the laws.
     """
-    names = tuple(laws) if laws else _usual(table)
-    axes = Axes.of(table.logs(get_law(names[0]).inputs))
-    fits = _fits(table, axes, names)
+    laws = tuple(laws) or _usual(table)
+    axes = Axes.of(table.logs(laws[0].inputs))
+    fits = _fits(table, axes, laws)
     cells = cells_of(table, axes, fits[0])
     models = [_Model(fit, cells, axes) for fit in fits]
     found = [posterior_draws(m.log_likelihood, m.unknowns, PARTICLES, rng) for m in models]
@@ -153,26 +153,22 @@ def surface(table: Table, draws: int, rng: np.random.Generator, laws: Sequence[s
     return Posterior(models[int(weights.argmax())].fit.law, axes, tuple(parts), by_name)
 
 
-def _usual(table: Table) -> tuple[str, ...]:
+def _usual(table: Table) -> tuple[Law, ...]:
     if table.has(("N", "D")):
-        return ("coupled", "multiplicative_floor")
-    return (f"power_{next(k for k in ('N', 'D', 'C') if k in table.inputs)}_floor",)
+        return get_law("coupled"), get_law("multiplicative_floor")
+    return (get_law(f"power_{next(k for k in ('N', 'D', 'C') if k in table.inputs)}_floor"),)
 
 
-def _fits(table: Table, axes: Axes, names: Sequence[str]) -> list[Fit]:
+def _fits(table: Table, axes: Axes, laws: Sequence[Law]) -> list[Fit]:
     """Each law that the table can hold, fitted around the middle of the table; the plane where it holds none."""
-    logs, scale, out, refusal = axes.centred(table.logs(axes.names)), seed_scale(table), [], None
-    for name in names:
+    logs, scale, out = axes.centred(table.logs(axes.names)), seed_scale(table), []
+    for law in laws:
         try:
-            out.append(fit_law(get_law(name), logs, table.y, seeds=scale))
-        except InputError as error:
-            refusal = error
-    if out:
-        return out
-    plane = "multiplicative" if len(axes.names) == 2 else f"power_{axes.names[0]}"
-    if refusal is not None and plane in names:
-        raise refusal
-    return [fit_law(get_law(plane), logs, table.y, seeds=scale)]
+            out.append(fit_law(law, logs, table.y, seeds=scale))
+        except InputError:
+            continue
+    plane = get_law("multiplicative" if len(axes.names) == 2 else f"power_{axes.names[0]}")
+    return out or [fit_law(plane, logs, table.y, seeds=scale)]
 
 
 class _Model:
@@ -184,11 +180,13 @@ class _Model:
         value, jacobian = fit.law.evaluate(fit.theta[None], cells.logs)
         self.residual = cells.y - value[0]
         self.jacobian = jacobian[0] * _spread(fit, cells.y)[:, None]
-        self.of_law = self.jacobian.T @ self.jacobian
+        self.of_law = (self.jacobian.T @ self.jacobian).ravel()
+        self.products = [products(waves) for waves in self.features]
         self.unit = max(float(np.ptp(value)) / 2, 1e-6)
         self.sizes = 1 if len(axes.names) == 1 else 3
         self.unknowns = self.sizes + len(axes.names) + 3
         self.level = (cells.level[:, None] == np.arange(cells.level.max() + 1)).astype(float)
+        self.same = (self.level @ self.level.T).ravel()
 
     def _shape(self, z: Array) -> Shape:
         size, length = z[:, : self.sizes], z[:, self.sizes : -3]
@@ -213,11 +211,12 @@ class _Model:
     def _covariance(self, z: Array) -> Array:
         """Of the cells, with the law's own and the noise, shape (batch, m, m)."""
         own, shared = self._noise(z)
-        covariance = self._shape(z).covariance(self.features) + self.of_law
-        covariance += shared[:, None, None] * (self.level @ self.level.T)
-        index = np.arange(len(self.residual))
-        covariance[:, index, index] += own
-        return covariance
+        covariance = self._shape(z).covariance(self.products)
+        covariance += self.of_law
+        covariance += shared[:, None] * self.same
+        m = len(self.residual)
+        covariance[:, :: m + 1] += own
+        return covariance.reshape(-1, m, m)
 
     def log_likelihood(self, z: Array) -> Array:
         """Of unknowns of shape (batch, unknowns), up to a constant: shape (batch,)."""
