@@ -31,7 +31,7 @@ SAME = 0.02
 
 
 @dataclass(frozen=True)
-class Cells:
+class Points:
     """Points, their log losses, and the noise of these."""
 
     logs: dict[str, Array]
@@ -45,18 +45,18 @@ class Cells:
     """Number of each cell's amount of data, whose cells may share an error, shape (m,); all differ where few repeat."""
 
 
-def cells_of(table: Table, axes: Axes, fit: Fit) -> Cells:
+def points_of(table: Table, axes: Axes, fit: Fit) -> Points:
     """The points of a table without its broken rows; `fit`, of all rows, says what neighbourhoods average over."""
     seeds, near = seed_noise(table), axes.centred(table.logs(axes.names))
     whole = ~_broken(np.stack([x / h for x, h in zip(near.values(), axes.half, strict=True)]), fit.residual)
     logs, y, residual = {k: x[whole] for k, x in near.items()}, table.y[whole], fit.residual[whole]
     level = _levels(logs["D"]) if "D" in logs and len(logs) > 1 else np.arange(len(y))
     if seeds is not None:
-        cells = Cells(logs, y, seeds.variance[whole], (0.0, float(np.sqrt(2 / max(seeds.dof, 1.0)))), level)
+        cells = Points(logs, y, seeds.variance[whole], (0.0, float(np.sqrt(2 / max(seeds.dof, 1.0)))), level)
     else:
         # The law's residuals hold its misfit too, so that the noise is likely to be less.
         usual = robust_scale(residual, fit.free) ** 2
-        cells = Cells(logs, y, np.full(len(y), max(usual, 1e-16)), (np.log(0.5), 1.0), level)
+        cells = Points(logs, y, np.full(len(y), max(usual, 1e-16)), (np.log(0.5), 1.0), level)
     return cells if len(y) <= MOST_CELLS else _neighbourhoods(cells, axes, fit, residual)
 
 
@@ -78,7 +78,7 @@ def _levels(log_d: Array) -> np.ndarray:
     return number if 2 * (number.max() + 1) <= len(log_d) else np.arange(len(log_d))
 
 
-def _neighbourhoods(cells: Cells, axes: Axes, fit: Fit, residual: Array) -> Cells:
+def _neighbourhoods(cells: Points, axes: Axes, fit: Fit, residual: Array) -> Points:
     """Means of residuals over boxes, put back on the law at the box' mean point; their scatter says the noise."""
     bins = BINS if len(axes.names) == 2 else BINS**2
     box = np.zeros(len(cells.y), int)
