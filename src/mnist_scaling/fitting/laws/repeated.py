@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mnist_scaling.fitting.laws.additive import SCALES_AND_EXPONENTS, Additive
+from mnist_scaling.fitting.laws.coupled import SCALES_AND_EXPONENTS, Additive
 from mnist_scaling.fitting.laws.base import Array, Law, Logs, Parameter, floor_parameter
 
 
