@@ -8,7 +8,7 @@ from typing import Any
 
 from mnist_scaling.config import register, require
 from mnist_scaling.fitting.estimation.estimate import Settings
-from mnist_scaling.fitting.selection.fitted import Options
+from mnist_scaling.fitting.fitted import Options
 
 
 @dataclass(frozen=True)

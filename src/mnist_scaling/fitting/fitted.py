@@ -1,4 +1,4 @@
-"""One law on the rows of one slice: which rows, estimate, bootstrap, profiles, hold-out, local slopes."""
+"""One law on its rows: estimate, bootstrap, profiles, hold-out, local slopes."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mnist_scaling.errors import InputError
+from mnist_scaling.fitting.estimation.criteria import HoldOut, aicc, hold_out
 from mnist_scaling.fitting.estimation.estimate import Fit, Settings, fit_law
-from mnist_scaling.fitting.frontier.fronts import hull_rows
-from mnist_scaling.fitting.laws.base import Array, Law, largest, local_slope, middle
+from mnist_scaling.fitting.laws.base import Array, Law, local_slope
 from mnist_scaling.fitting.rows import Table
-from mnist_scaling.fitting.selection.criteria import HoldOut, aicc, hold_out, rolling_origin
+from mnist_scaling.fitting.slices import Slice, largest_cell
 from mnist_scaling.fitting.uncertainty.bootstrap import Draws, bootstrap, interval, parameter_intervals, student_factor
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.fitting.uncertainty.noise import Noise, row_noise, seed_scale, weights_from
@@ -65,11 +65,8 @@ class Fitted:
     params: dict[str, Interval]
     aicc: float
     holdout: HoldOut | None
-    rolling: HoldOut | None
     slopes: dict[str, Interval]
-    """-d log L / d log x at the largest cell: comparable between laws of any form."""
-    middle_slopes: dict[str, Interval]
-    """The same in the middle of the grid."""
+    """-d log L / d log x at the cell of the largest compute: comparable between laws of any form."""
     profiles: dict[str, tuple[Interval, Array, Array]]
     floor_rejected: bool | None
     """Whether E = 0 is rejected; None for a law without a floor."""
@@ -78,12 +75,6 @@ class Fitted:
     def law(self) -> Law:
         """The law that was fitted."""
         return self.fit.law
-
-    @property
-    def held_out(self) -> float:
-        """Root mean square of the errors of both hold-outs, which the choice goes by; NaN without either."""
-        errors = [h.rmse_log for h in (self.holdout, self.rolling) if h is not None]
-        return float(np.sqrt(np.mean(np.square(errors)))) if errors else np.nan
 
 
 def fit_part(law: Law, table: Table, part: Slice, options: Options, draws: Draws, deep: bool = True) -> Fitted:
@@ -111,9 +102,7 @@ def fit_part(law: Law, table: Table, part: Slice, options: Options, draws: Draws
         params=params,
         aicc=aicc(fit.residual, law.size),
         holdout=hold_out(fit, cost) if deep else None,
-        rolling=rolling_origin(fit, cost) if deep and is_joint(law) else None,
-        slopes=_slopes(fit, largest(logs), thetas, draws.level, t_factor) if deep else {},
-        middle_slopes=_slopes(fit, middle(logs), thetas, draws.level, t_factor) if deep else {},
+        slopes=_slopes(fit, largest_cell(rows), thetas, draws.level, t_factor) if deep else {},
         profiles=profiles,
         floor_rejected=rejected,
     )
@@ -121,8 +110,6 @@ def fit_part(law: Law, table: Table, part: Slice, options: Options, draws: Draws
 
 def _profiles(fit: Fit, noise: Noise, level: float) -> dict[str, tuple[Interval, Array, Array]]:
     """Profiles of floor and exponents; those of exponents are wider where the floor is not told from 0."""
-    if fit.law.empirical:
-        return {}
     wanted = sorted((p.name for p in fit.law.parameters if not p.log), key=lambda name: name != "E")
     found: dict[str, tuple[Interval, Array, Array]] = {}
     for name in wanted:
@@ -144,10 +131,33 @@ def _rejected(fit: Fit, profiles: dict[str, tuple[Interval, Array, Array]]) -> b
     return profiles["E"][0].low > 0
 
 
-def _slopes(fit: Fit, at: dict[str, float], thetas: Array, level: float, t_factor: float) -> dict[str, Interval]:
+def _slopes(fit: Fit, at: Mapping[str, float], thetas: Array, level: float, t_factor: float) -> dict[str, Interval]:
     """-d log L / d log x at a point, for every N, D or C of the law."""
     out = {}
     for name in (k for k in fit.law.inputs if k != "U"):
         value = float(local_slope(fit.law, fit.theta[None], at, name)[0])
         out[name] = interval(value, local_slope(fit.law, thetas, at, name), level, t_factor)
     return out
+
+
+ALIKE = 2.0
+"""Laws within this AICc of the best describe a table as well (Burnham & Anderson 2002, section 2.6)."""
+
+
+def describing(rivals: Mapping[str, Fitted]) -> Fitted | None:
+    """The law that describes a table: of those that fit about as well as the best, the one with the fewest parameters.
+
+    By AICc, within `ALIKE`; where a law has too few rows for one, by the residuals' variance per degree of freedom.
+
+    Parameters
+    ----------
+    rivals : mapping of str to Fitted
+        Laws of the same rows.
+    """
+    if any(not np.isfinite(f.aicc) for f in rivals.values()):
+        free = {k: f for k, f in rivals.items() if f.fit.n > f.fit.free}
+        return min(free.values(), key=lambda f: f.fit.rmse**2 / (f.fit.n - f.fit.free), default=None)
+    least = min((f.aicc for f in rivals.values()), default=0.0)
+    return min(
+        (f for f in rivals.values() if f.aicc <= least + ALIKE), key=lambda f: (f.law.size, f.aicc), default=None
+    )

@@ -1,6 +1,6 @@
 """Which rows a law is fitted to: all, those along one line of a grid, or a ladder on which N and D move together.
 
-    ln D = ln k + p ln N        a ladder: on it the exponents of N and of D can't be told apart
+ln D = ln k + p ln N        a ladder: on it the exponents of N and of D can't be told apart
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Slice:
 
     variable: str
     fixed: str | None
-    """"D", "N", "frontier" (the lower hull over C), "budget" (the best row at each C), "ray" (N and D move together), or
-    None for all rows."""
+    """"D", "N", "frontier" (the lower hull over C), "budget" (the best row at each C), "ray" (N and D move together),
+    or None for all rows."""
     value: float | None
     """Of the fixed variable."""
     index: np.ndarray
@@ -168,7 +168,7 @@ def _refuse_joint(law: Law, table: Table) -> str:
     if len(table) <= law.size:
         return f"not fitted: {len(table)} cells, but {law.size} parameters need {law.size + 1}"
     ray = ray_of(table)
-    return "" if ray is None else f"not fitted: N and D move together ({ray.words}), so their shares can't be told apart"
+    return f"not fitted: N and D move together ({ray.words}), so their shares can't be told apart" if ray else ""
 
 
 def _refuse_line(law: Law, table: Table, part: Slice) -> str:

@@ -75,9 +75,7 @@ def _neighbours(table: Table) -> Iterable[tuple[int, int, str]]:
                 yield from ((int(a), int(b), key) for a, b in pairwise(order))
         return
     for variable, fixed in (("N", "D"), ("D", "N")):
-        level = np.round(np.log(table.inputs[fixed]), 6)
-        for value in np.unique(level):
-            rows = np.flatnonzero(level == value)
+        for rows in table.by_level(fixed).values():
             rows = rows[np.argsort(table.inputs[variable][rows], kind="stable")]
             steps = pairwise(rows)
             yield from (

@@ -4,10 +4,11 @@
 
     L = ((Nc / N)^(alpha_N / alpha_D) + Dc / D)^alpha_D
 
-gamma = 1 is the additive law, in which model and data each leave their own share of the loss; with alpha = alpha_N / alpha_D, beta = 1 and gamma = alpha_D it is Kaplan's, on top of a
-floor. The product form is its limit for gamma to infinity only, which no gamma in the bounds comes near. Source: the
-common generalisation of these; see Caballero et al. 2022, arXiv 2210.14891, for why a smooth corner is wanted. Kaplan
-et al. 2020 (arXiv 2001.08361), equation 1.5, which has no floor; Hoffmann et al. 2022 (arXiv 2203.15556), equation 2.
+gamma = 1 is the additive law, in which model and data each leave their own share of the loss; with
+alpha = alpha_N / alpha_D, beta = 1 and gamma = alpha_D it is Kaplan's, on top of a floor. The product form is its limit
+for gamma to infinity only, which no gamma in the bounds comes near. Source: the common generalisation of these; see
+Caballero et al. 2022, arXiv 2210.14891, for why a smooth corner is wanted. Hoffmann et al. 2022 (arXiv 2203.15556),
+equation 2; Kaplan et al. 2020 (arXiv 2001.08361), equation 1.5, which has no floor.
 """
 
 from __future__ import annotations
@@ -28,7 +29,6 @@ from mnist_scaling.fitting.laws.base import (
     log_add,
     power,
 )
-
 
 SCALES_AND_EXPONENTS = (
     Parameter("A", "model term at N = 1", "loss * N^alpha", log=True),

@@ -67,7 +67,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Frontier:
+class SurfaceFrontier:
     """Where each surface is lowest at each budget; NaN where that is not inside of what was searched."""
 
     log_n: Array
@@ -114,7 +114,7 @@ class Posterior:
         """Root mean square of g over the cells in ln loss, less what the law can follow of it, shape (draws,)."""
         return np.concatenate([p.misfit for p in self.parts])
 
-    def frontier(self, cost: Cost, log_c: Array) -> Frontier:
+    def frontier(self, cost: Cost, log_c: Array) -> SurfaceFrontier:
         """The compute-efficient frontier of every draw.
 
         Parameters
@@ -134,7 +134,7 @@ class Posterior:
         best_d = (log_c - cost.constant - cost.kappa_n * best_n) / cost.kappa_d
         value = np.where(np.isfinite(best_n), value, np.nan)
         lines = {k: _line(log_c, y) for k, y in (("N", best_n), ("D", best_d), ("loss", value))}
-        return Frontier(best_n, best_d, value, lines)
+        return SurfaceFrontier(best_n, best_d, value, lines)
 
     def _searched(self, cost: Cost, log_c: Array) -> tuple[Array, Array]:
         """Smallest and largest log N of each budget such that N and D lie in the searched range."""
