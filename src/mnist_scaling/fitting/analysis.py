@@ -16,7 +16,7 @@ from mnist_scaling.fitting.frontier.parametric import Cost, fit_cost
 from mnist_scaling.fitting.headline import Model, headline, nothing_to_quote
 from mnist_scaling.fitting.laws import ALL, get_law
 from mnist_scaling.fitting.laws.base import Law
-from mnist_scaling.fitting.misfit.posterior import surface
+from mnist_scaling.fitting.misfit.posterior import Posterior, surface
 from mnist_scaling.fitting.outlook import Lifetime, Prediction, lifetime, predict
 from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.slices import Slice, all_slices, is_joint, largest_cell, part_for, ray_of, refusal, starved
@@ -108,11 +108,9 @@ def analyse(table: Table, options: Options | None = None) -> Result:
     extra = [(part, *_fit_slice(table, part, options, draws)) for part in all_slices(table)]
     wanted = predict(table, fitted, cost, options)
     life = lifetime(table, joint, cost, options)
-    quoted = (
-        headline(model, cost, frontier["parametric"], options.predict)
-        if model
-        else nothing_to_quote(f"No law is fitted well enough to quote: {why}.")
-    )
+    quoted = nothing_to_quote(f"No law is fitted: {why}.")
+    if model is not None:
+        quoted = headline(model, cost, frontier["parametric"], options.predict)
     flags, law_flags = _flags(table, given, options, fitted, refused, frontier, best, model, masked)
     flags += of_laws.far_extrapolation(
         max((p.reach for p in wanted), default=1.0), [dict(options.predict)], "The prediction asked for"
@@ -148,10 +146,17 @@ def _model(
     named = [k for k, f in rivals.items() if f.law.inputs == inputs] if options.laws not in ("default", "all") else None
     if named is None and len(inputs) == 1:
         named = [f"power_{inputs[0]}_floor"]
-    seeds = seed_scale(rows)
-    noise = best.fit.rmse * np.sqrt(best.fit.n / max(best.fit.n - best.fit.free, 1)) if seeds is None else seeds.value
     found = surface(rows, max(draws.number, FEWEST_DRAWS), rng, named)
-    return Model(found, rows, float(noise), draws.level, None if is_joint(best.law) else ray_of(table)), ""
+    return Model(found, rows, _noise(best, rows, found), draws.level, None if is_joint(best.law) else ray_of(table)), ""
+
+
+def _noise(best: Fitted, rows: Table, found: Posterior) -> float:
+    """Standard deviation of a row's log loss: by the repeats, else what the misfit leaves of the law's residuals."""
+    seeds = seed_scale(rows)
+    if seeds is not None:
+        return seeds.value
+    variance = best.fit.rmse**2 * best.fit.n / max(best.fit.n - best.fit.free, 1)
+    return float(np.sqrt(max(variance - float(np.median(found.misfit())) ** 2, 0.0)))
 
 
 def _mask(table: Table, options: Options) -> tuple[Table, list[dict[str, Any]]]:
@@ -309,7 +314,8 @@ def _of_model(model: Model | None, fitted: dict[str, Fitted], best: Fitted | Non
         return []
     at = largest_cell(model.rows)
     quoted = {k: model.slope(at, k) for k in model.inputs}
-    alike = {k: f.slopes for k, f in fitted.items() if f.law.inputs == best.law.inputs and f.aicc <= best.aicc + ALIKE}
+    rivals = {k: f for k, f in fitted.items() if f.law.inputs == best.law.inputs and f is not best}
+    alike = {k: f.slopes for k, f in rivals.items() if f.aicc <= best.aicc + ALIKE}
     return of_laws.misfit(model.misfit, model.noise) + of_laws.forms_disagree(alike, quoted)
 
 

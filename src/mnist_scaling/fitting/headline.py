@@ -46,7 +46,7 @@ class Model:
     rows: Table
     """The rows that it was learnt from."""
     noise: float
-    """Standard deviation of a cell's log loss, by the repeats, else by the residuals of the law."""
+    """Standard deviation of a row's log loss, by the repeats, else by the residuals that the misfit leaves."""
     level: float
     """Of the intervals, such as 0.95."""
     ray: Ray | None = None
@@ -104,6 +104,7 @@ def headline(
         "asked": _asked(model, {k: float(np.log(v)) for k, v in predict.items()}),
         "loss": _by_distance(model, cost),
         "at": {k: float(np.exp(at[k])) for k in ("N", "D", "C") if k in at},
+        "noise": model.noise,
         "laws": sorted(model.posterior.weights, key=lambda k: -model.posterior.weights[k]),
         "settled": model.settled,
     }
@@ -112,7 +113,7 @@ def headline(
 
 def nothing_to_quote(why: str) -> dict[str, Any]:
     """The same where nothing was fitted."""
-    return {key: _absent(why) for key in NUMBERS} | {"loss": [], "at": {}, "laws": [], "settled": False}
+    return {key: _absent(why) for key in NUMBERS} | {"loss": [], "at": {}, "noise": None, "laws": [], "settled": False}
 
 
 def _absent(why: str) -> dict[str, Any]:
