@@ -8,17 +8,17 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from mnist_scaling.fitting.frontier_intervals import budgets, parametric
-from mnist_scaling.fitting.selection.averaging import WeightedLaw
-from mnist_scaling.fitting.selection.choice import not_rejected
-from mnist_scaling.fitting.selection.fitted import Options
 
 from mnist_scaling.fitting.analysis import Result, analyse
 from mnist_scaling.fitting.frontier.parametric import exponents_of, fit_cost
+from mnist_scaling.fitting.frontier_intervals import budgets, parametric
 from mnist_scaling.fitting.headline import headline
 from mnist_scaling.fitting.laws import get_law
 from mnist_scaling.fitting.laws.base import STEP, Array, largest, middle
 from mnist_scaling.fitting.rows import Table, make_table
+from mnist_scaling.fitting.selection.averaging import WeightedLaw
+from mnist_scaling.fitting.selection.choice import not_rejected
+from mnist_scaling.fitting.selection.fitted import Options
 
 LAWS = ("additive", "coupled", "kaplan", "kaplan_floor", "multiplicative", "multiplicative_floor", "quadratic")
 
