@@ -8,17 +8,18 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+from mnist_scaling.fitting.frontier_intervals import budgets, parametric
+from mnist_scaling.fitting.selection.averaging import WeightedLaw
+from mnist_scaling.fitting.selection.choice import not_rejected
+from mnist_scaling.fitting.selection.fitted import Options
+from smooth_truths import WRITTEN, smooth_log_loss
 
 from mnist_scaling.fitting.analysis import Result, analyse
 from mnist_scaling.fitting.frontier.parametric import exponents_of, fit_cost
-from mnist_scaling.fitting.frontier_intervals import budgets, parametric
 from mnist_scaling.fitting.headline import headline
 from mnist_scaling.fitting.laws import get_law
 from mnist_scaling.fitting.laws.base import STEP, Array, largest, middle
 from mnist_scaling.fitting.rows import Table, make_table
-from mnist_scaling.fitting.selection.averaging import WeightedLaw
-from mnist_scaling.fitting.selection.choice import not_rejected
-from mnist_scaling.fitting.selection.fitted import Options
 
 LAWS = ("additive", "coupled", "kaplan", "kaplan_floor", "multiplicative", "multiplicative_floor", "quadratic")
 
@@ -71,7 +72,7 @@ def points(grid: str) -> tuple[Array, Array]:
     if grid == "scattered":
         rng = np.random.default_rng(11)
         return (np.exp(rng.uniform(*np.log(ends), 40)) for ends in ((2e3, 4e4), (1.5e3, 5e4)))  # type: ignore[return-value]
-    sizes = {"4x5": SIZES[[0, 2, 4, 6]], "7x5": SIZES[:7], "8x7": SIZES}[grid]
+    sizes = {"4x5": SIZES[[0, 2, 4, 6]], "5x5": SIZES[[0, 2, 3, 5, 6]], "7x5": SIZES[:7], "8x7": SIZES}[grid]
     amounts = 50_000 / 2.0 ** np.arange(7 if grid == "8x7" else 5)
     n, d = np.meshgrid(sizes, amounts, indexing="ij")
     return n.ravel(), d.ravel()
@@ -79,6 +80,8 @@ def points(grid: str) -> tuple[Array, Array]:
 
 def log_loss(truth: str, log_n: Array, log_d: Array) -> Array:
     """The true mean log loss."""
+    if truth in WRITTEN or truth.startswith("drawn"):
+        return smooth_log_loss(truth, log_n, log_d)
     if truth == BROKEN:
         bend = 0.3 * 0.3 * np.logaddexp(0, (log_d - np.log(12_500)) / 0.3)
         return np.log(113) + 1.5 - 0.2995 * log_n - 0.6 * log_d + bend

@@ -24,7 +24,8 @@ from mnist_scaling.study.flags import GRID_EDGE
 
 if TYPE_CHECKING:
     from mnist_scaling.fitting.fitted import Fitted
-    from mnist_scaling.fitting.misfit.posterior import Posterior, SurfaceFrontier
+    from mnist_scaling.fitting.misfit.posterior import Posterior
+    from mnist_scaling.fitting.misfit.valley import Valley
 
 FRONTIER_DRAWS = 300
 """Draws that the methods which go row by row are repeated for: an end of their intervals is then off by a tenth."""
@@ -146,7 +147,7 @@ def budgets(table: Table, cost: Cost) -> Array:
     return np.linspace(c.min(), c.max(), 9)
 
 
-def _points(log_c: Array, found: SurfaceFrontier) -> list[dict[str, float]]:
+def _points(log_c: Array, found: Valley) -> list[dict[str, float]]:
     """Medians over the surfaces at the budgets at which most of them have an optimum."""
     inside = np.isfinite(found.log_n).mean(axis=0) > 0.5
     with np.errstate(invalid="ignore"):

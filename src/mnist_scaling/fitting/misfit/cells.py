@@ -12,10 +12,10 @@ from mnist_scaling.fitting.misfit.process import Axes
 from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.uncertainty.noise import seed_noise
 
-MOST_CELLS = 150
+MOST_CELLS = 100
 """More rows than this are averaged over neighbourhoods, because the time grows with the cube of their number."""
 
-BINS = 12
+BINS = 10
 """Neighbourhoods along each axis of two, over the table's range; of one axis, their square."""
 
 

@@ -25,6 +25,7 @@ from mnist_scaling.fitting.laws.base import STEP, Array, Law
 from mnist_scaling.fitting.misfit.cells import Cells, cells_of
 from mnist_scaling.fitting.misfit.process import Axes, Shape, design
 from mnist_scaling.fitting.misfit.sampler import posterior_draws
+from mnist_scaling.fitting.misfit.valley import Valley, valley
 from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.uncertainty.noise import seed_scale
 
@@ -43,12 +44,6 @@ LUCK = (np.log(0.3), 1.0)
 SPREAD = {"E": 0.5, "log": 2.0, "gamma": 1.0, "": 0.5}
 """Prior standard deviations of the laws' parameters around their optimum: E in lowest losses"""
 
-SEARCHED = 3.0
-"""Half-spans from the middle of the table in which a frontier is looked for."""
-
-POINTS = 61
-"""Sizes tried for each budget; the best is refined by a parabola."""
-
 MOST_POINTS = 2_000
 """Points handled at once."""
 
@@ -64,18 +59,6 @@ class Part:
     """Of g, shape (draws, coefficients)."""
     misfit: Array
     """Root mean square of g over the cells, less what the law can follow, shape (draws,)."""
-
-
-@dataclass(frozen=True)
-class SurfaceFrontier:
-    """Where each surface is lowest at each budget; NaN where that is not inside of what was searched."""
-
-    log_n: Array
-    log_d: Array
-    log_loss: Array
-    """Each of shape (draws, m)."""
-    exponents: Mapping[str, Array]
-    """Of "N", "D" and "loss" in C, by a line through a draw's minima, shape (draws,); NaN with fewer than two."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +97,7 @@ class Posterior:
         """Root mean square of g over the cells in ln loss, less what the law can follow of it, shape (draws,)."""
         return np.concatenate([p.misfit for p in self.parts])
 
-    def frontier(self, cost: Cost, log_c: Array) -> SurfaceFrontier:
+    def frontier(self, cost: Cost, log_c: Array) -> Valley:
         """The compute-efficient frontier of every draw.
 
         Parameters
@@ -123,48 +106,7 @@ class Posterior:
         log_c : array, shape (m,)
             Budgets.
         """
-        log_c = np.atleast_1d(np.asarray(log_c, float))
-        low, high = self._searched(cost, log_c)
-        log_n = low[:, None] + np.maximum(high - low, 0.0)[:, None] * np.linspace(0, 1, POINTS)
-        log_d = (log_c[:, None] - cost.constant - cost.kappa_n * log_n) / cost.kappa_d
-        surface = self.log_loss({"N": log_n.ravel(), "D": log_d.ravel()}).reshape(-1, *log_n.shape)
-        shift, value = _lowest(surface)
-        step = (high - low) / (POINTS - 1)
-        best_n = np.where(step > 0, low + step * shift, np.nan)
-        best_d = (log_c - cost.constant - cost.kappa_n * best_n) / cost.kappa_d
-        value = np.where(np.isfinite(best_n), value, np.nan)
-        lines = {k: _line(log_c, y) for k, y in (("N", best_n), ("D", best_d), ("loss", value))}
-        return SurfaceFrontier(best_n, best_d, value, lines)
-
-    def _searched(self, cost: Cost, log_c: Array) -> tuple[Array, Array]:
-        """Smallest and largest log N of each budget such that N and D lie in the searched range."""
-        reach = SEARCHED * self.axes.half
-        (n_low, d_low), (n_high, d_high) = self.axes.middle - reach, self.axes.middle + reach
-        ends = [(log_c - cost.constant - cost.kappa_d * d) / cost.kappa_n for d in (d_high, d_low)]
-        return np.maximum(n_low, ends[0]), np.minimum(n_high, ends[1])
-
-
-def _lowest(surface: Array) -> tuple[Array, Array]:
-    """Position (in steps) and value of the minimum along the last axis; NaN at its ends."""
-    at = surface.argmin(axis=-1)
-    inside = np.clip(at, 1, surface.shape[-1] - 2)
-    low, middle, high = (np.take_along_axis(surface, inside[..., None] + k, -1)[..., 0] for k in (-1, 0, 1))
-    bend = low - 2 * middle + high
-    with np.errstate(all="ignore"):
-        shift = np.where(bend > 0, 0.5 * (low - high) / bend, 0.0)
-    good = at == inside
-    return np.where(good, inside + shift, np.nan), np.where(good, middle - 0.25 * (low - high) * shift, np.nan)
-
-
-def _line(x: Array, y: Array) -> Array:
-    """Least-squares slope of y (draws, m) in x (m,), over what is not NaN; NaN with fewer than two points."""
-    known = np.isfinite(y)
-    number = known.sum(axis=1)
-    with np.errstate(all="ignore"):
-        dx = np.where(known, x - np.where(known, x, 0.0).sum(axis=1, keepdims=True) / number[:, None], 0.0)
-        return np.asarray(
-            (dx * np.where(known, y, 0.0)).sum(axis=1) / np.where(number > 1, (dx**2).sum(axis=1), np.nan)
-        )
+        return valley(self.log_loss, self.axes, cost, log_c)
 
 
 def surface(table: Table, draws: int, rng: np.random.Generator, laws: Sequence[str] | None = None) -> Posterior:
@@ -235,7 +177,7 @@ class _Model:
         self.features = axes.features({k: x + m for (k, x), m in zip(cells.logs.items(), axes.middle, strict=True)})
         value, jacobian = fit.law.evaluate(fit.theta[None], cells.logs)
         self.residual = cells.y - value[0]
-        self.jacobian = jacobian[0] * _spread(fit.law, cells.y)[:, None]
+        self.jacobian = jacobian[0] * _spread(fit, cells.y)[:, None]
         self.of_law = self.jacobian.T @ self.jacobian
         self.unit = max(float(np.ptp(value)) / 2, 1e-6)
         self.sizes = 1 if len(axes.names) == 1 else 3
@@ -251,20 +193,26 @@ class _Model:
         factor, luck = np.exp(mean + deviation * z[:, -2:-1]), np.exp(LUCK[0] + LUCK[1] * z[:, -1:])
         return factor * (variance + luck**2 * variance.mean())
 
-    def _cholesky(self, z: Array) -> Array:
+    def _covariance(self, z: Array) -> Array:
+        """Of the cells, with the law's own and the noise, shape (batch, m, m)."""
         covariance = self._shape(z).covariance(self.features) + self.of_law
         index = np.arange(len(self.residual))
         covariance[:, index, index] += self._noise(z) + 1e-12
-        return np.linalg.cholesky(covariance)
+        return covariance
 
     def log_likelihood(self, z: Array) -> Array:
         """Of unknowns of shape (batch, unknowns), up to a constant: shape (batch,)."""
         most = max(1, 2_000_000 // len(self.residual) ** 2)
         if len(z) > most:
             return np.concatenate([self.log_likelihood(z[k : k + most]) for k in range(0, len(z), most)])
-        root = self._cholesky(z)
-        white = np.linalg.solve(root, np.broadcast_to(self.residual[:, None], (len(z), len(self.residual), 1)))[..., 0]
-        return -0.5 * (white**2).sum(axis=1) - np.log(np.einsum("bii->bi", root)).sum(axis=1)
+        # The factor of the covariance with the residuals as one more row holds the whitened residuals in that row.
+        m = len(self.residual)
+        bordered = np.empty((len(z), m + 1, m + 1))
+        bordered[:, :m, :m] = self._covariance(z)
+        bordered[:, m, :m] = self.residual
+        bordered[:, m, m] = 1e12
+        root = np.linalg.cholesky(bordered)
+        return -0.5 * (root[:, m, :m] ** 2).sum(axis=1) - np.log(np.einsum("bii->bi", root)[:, :m]).sum(axis=1)
 
     def draw(self, z: Array, rng: np.random.Generator) -> Part:
         """One surface for each row of unknowns."""
@@ -274,8 +222,7 @@ class _Model:
         errors = np.sqrt(noise) * rng.standard_normal(noise.shape)
         of_law = rng.standard_normal((len(z), len(self.jacobian))) @ self.jacobian
         left = self.residual - prior @ waves.T - of_law - errors
-        root = self._cholesky(z)
-        solved = np.linalg.solve(root.transpose(0, 2, 1), np.linalg.solve(root, left[..., None]))[..., 0]
+        solved = np.linalg.solve(self._covariance(z), left[..., None])[..., 0]
         coefficients = prior + variances * (solved @ waves)
         g = coefficients @ waves.T
         y = self.cells.y - g + np.sqrt(noise) * rng.standard_normal(noise.shape)
@@ -289,8 +236,13 @@ class _Model:
         return Part(self.fit.law, theta, coefficients, np.sqrt((beyond**2).mean(axis=1)))
 
 
-def _spread(law: Law, y: Array) -> Array:
-    """Prior standard deviations of a law's parameters, shape (p,)."""
-    out = [SPREAD["log"] if p.log else SPREAD.get(p.name, SPREAD[""]) for p in law.parameters]
-    scale = [float(np.exp(y.min())) if p.name == "E" else 1.0 for p in law.parameters]
-    return np.array(out) * scale
+def _spread(fit: Fit, y: Array) -> Array:
+    """Prior standard deviations of a law's parameters, shape (p,): 0 where one stopped at a bound."""
+    lowest = float(np.exp(y.min()))
+    out = []
+    for p, value in zip(fit.law.parameters, fit.theta, strict=True):
+        size = SPREAD["log"] if p.log else SPREAD.get(p.name, SPREAD[""])
+        if p.name == "E":
+            size = lowest * min(max(value / lowest, 0.02), size)
+        out.append(0.0 if p.name in fit.at_bound else size)
+    return np.array(out)
