@@ -39,34 +39,27 @@ def aicc(residual: Array, parameters: int) -> float:
     parameters : int
         Parameters of the law; the scale is counted here.
     """
-    return float(aicc_of_each(residual[None], parameters)[0])
-
-
-def aicc_of_each(residual: Array, parameters: int) -> Array:
-    """The same for every row of residuals, shape (batch, n); the result has shape (batch,)."""
-    n, k = residual.shape[1], parameters + 1
+    n, k = len(residual), parameters + 1
     if n - k - 1 <= 0:
-        return np.full(len(residual), np.nan)
+        return np.nan
     return 2 * _half_deviance(residual) + 2 * k + 2 * k * (k + 1) / (n - k - 1)
 
 
-def _half_deviance(residual: Array) -> Array:
-    """Minus log likelihood of every row at its best scale, by a golden-section search over log s.
+def _half_deviance(residual: Array) -> float:
+    """Minus log likelihood at the best scale, by a golden-section search over log s.
 
     It is convex in log s: its slope there, n - sum psi(r / s) r / s, rises with s.
     """
     r = np.sqrt(residual**2 + EXACT**2)
-    n = r.shape[1]
 
-    def cost(log_s: Array) -> Array:
-        return n * (log_s + np.log(_NORMALISER)) + huber(r / np.exp(log_s)[:, None], EFFICIENT).sum(axis=1)
+    def cost(log_s: float) -> float:
+        return float(len(r) * (log_s + np.log(_NORMALISER)) + huber(r / np.exp(log_s), EFFICIENT).sum())
 
-    middle = np.log(np.sqrt(np.mean(r**2, axis=1)))
+    middle = float(np.log(np.sqrt(np.mean(r**2))))
     low, high = middle - 8, middle + 3
     for _ in range(_SECTIONS):
         a, b = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
-        left = cost(a) < cost(b)
-        low, high = np.where(left, low, a), np.where(left, b, high)
+        low, high = (low, b) if cost(a) < cost(b) else (a, high)
     return cost((low + high) / 2)
 
 
