@@ -22,6 +22,9 @@ RESOLVED = 0.25
 """Half of the interval of a slope across the ladder, beyond which N and D count as moving together: it is as wide as an
 exponent is large."""
 
+NARROW = 0.1
+"""Root mean square distance from a line over that along it, above which rows are on no ladder."""
+
 QUIET = 0.003
 """Noise of a log loss that is assumed at least: beside it, no table shows what a whole batch more or less does."""
 
@@ -76,18 +79,22 @@ def ray_of(table: Table) -> Ray | None:
 
     The smallest eigenvalue of the design's covariance, n v, is what tells them apart: a slope across the ladder has the
     standard error s / sqrt(n v), s the scatter of log loss about a smooth curve along it. The rows are on one where
-    that exceeds `RESOLVED`, or where sqrt(v) is less than two neighbouring sizes may differ by.
+    that exceeds `RESOLVED`, or where sqrt(v) is less than two neighbouring sizes may differ by. Rows that lie further
+    from a line than `NARROW` of its length are on none, however noisy they are.
     """
     if not table.has(("N", "D")) or min(len(table.levels(k)) for k in ("N", "D")) < 2:
         return None
     x = np.column_stack([np.log(table.inputs[k]) for k in ("N", "D")])
     middle = x.mean(axis=0)
     size, axes = np.linalg.eigh(np.cov(x.T, bias=True))
-    along = (x - middle) @ axes[:, 1]
+    across, length = np.sqrt(np.maximum(size, 0.0))
+    if across > max(NARROW * length, SAME_LEVEL / 2):
+        return None
+    along = (x - middle) @ axes[:, 1] / length
     degree = min(2, len(table) - 2)
-    rest = table.y - np.polyval(np.polyfit(along, table.y, degree), along)
+    curve = np.vander(along, degree + 1)
+    rest = table.y - curve @ np.linalg.lstsq(curve, table.y, rcond=None)[0]
     noise = max(QUIET, float(np.sqrt((rest**2).sum() / max(len(table) - degree - 1, 1))))
-    across = float(np.sqrt(max(size[0], 0.0)))
     if across > SAME_LEVEL / 2 and ndtri(0.975) * noise / (np.sqrt(len(table)) * across) < RESOLVED:
         return None
     power = float(axes[1, 1] / axes[0, 1])

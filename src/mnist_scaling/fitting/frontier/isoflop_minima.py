@@ -187,9 +187,7 @@ def isoflop(table: Table, method: str = "parabola") -> Frontier:
             f"but a slope needs {FEWEST_POINTS}: add sizes beyond the edge that the curves slope to"
         )
     elif short:
-        status = (
-            f"{short} of {len(family)} budgets, whose minimum is not inside the sizes that were tried, are left out"
-        )
+        status = f"left out: {short} of {len(family)} budgets, without a minimum inside the sizes that were tried"
     return Frontier("isoflop", exponents, points, status, {"curves": records, "how": how, "curve_fit": method})
 
 
