@@ -153,19 +153,26 @@ class Table:
 
         Values nearer than `SAME_LEVEL` are one level, unless they go on from one to the next, as scattered ones do.
         """
-        x = np.log(self.inputs[name])
-        order = np.argsort(x, kind="stable")
-        steps = np.diff(x[order])
-        out = {}
-        for group in np.split(order, np.flatnonzero(steps > SAME_LEVEL) + 1):
-            cuts = np.flatnonzero(np.diff(x[group]) > 1e-6) + 1 if np.ptp(x[group]) > SAME_LEVEL else []
-            for rows in np.split(group, cuts):
-                out[float(self.inputs[name][rows[len(rows) // 2]])] = np.sort(rows)
-        return out
+        order, starts = self._levels(name)
+        parts = np.split(order, starts[1:])
+        return {float(self.inputs[name][rows[len(rows) // 2]]): np.sort(rows) for rows in parts}
 
     def levels(self, name: str) -> Array:
         """The levels of an input (`by_level`), ascending."""
-        return np.array(list(self.by_level(name)))
+        order, starts = self._levels(name)
+        middle = (starts + np.append(starts[1:], len(order))) // 2
+        return np.asarray(self.inputs[name][order[middle]], float)
+
+    def _levels(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Positions of the rows in order of an input, and where in them each level begins."""
+        x = np.log(self.inputs[name])
+        order = np.argsort(x, kind="stable")
+        steps = np.diff(x[order])
+        group = np.concatenate([[0], np.cumsum(steps > SAME_LEVEL)])
+        first = np.searchsorted(group, np.arange(group[-1] + 1))
+        last = np.append(first[1:], len(order)) - 1
+        wide = (x[order[last]] - x[order[first]] > SAME_LEVEL)[group]
+        return order, np.concatenate([[0], 1 + np.flatnonzero((steps > SAME_LEVEL) | (wide[1:] & (steps > 1e-6)))])
 
     def describe(self, i: int) -> str:
         """One row in words: "row 3 (N=1.2e+04, D=500)"."""

@@ -82,9 +82,11 @@ def ray_of(table: Table) -> Ray | None:
     that exceeds `RESOLVED`, or where sqrt(v) is less than two neighbouring sizes may differ by. Rows that lie further
     from a line than `NARROW` of its length are on none, however noisy they are.
     """
-    if not table.has(("N", "D")) or min(len(table.levels(k)) for k in ("N", "D")) < 2:
+    if not table.has(("N", "D")):
         return None
     x = np.column_stack([np.log(table.inputs[k]) for k in ("N", "D")])
+    if np.ptp(x, axis=0).min() <= SAME_LEVEL:
+        return None
     middle = x.mean(axis=0)
     size, axes = np.linalg.eigh(np.cov(x.T, bias=True))
     across, length = np.sqrt(np.maximum(size, 0.0))
