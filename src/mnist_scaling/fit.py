@@ -137,7 +137,7 @@ def _fit(source: Source, arm: ArmRows, config: FitConfig) -> Fits:
     found = fit_record(result)
     off = result.headline["asked"].get("why", "")
     if config.asked and result.model is not None and result.model.ray is not None and off:
-        raise InputError(f"`predict` must be near the line of the rows, but is off it. {off}")
+        raise InputError(f"`predict` must be on the line of the rows. {off}")
     if config.asked and source.study is None and not result.predictions:
         raise InputError(
             f"`predict` must give every input of a law that is fitted, but gives only {', '.join(config.asked)}: give "

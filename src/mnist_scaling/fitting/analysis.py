@@ -107,7 +107,7 @@ def analyse(table: Table, options: Options | None = None) -> Result:
     why = why or ("" if fitted else _why_nothing(list(refused), "law"))
     law = best if joint else None
     frontier = all_frontiers(
-        table, model.posterior if model and joint else None, law, cost, draws, options.isoflop, why or no_joint
+        table, model.posterior if model and joint else None, law, cost, draws, options.isoflop, no_joint or why
     )
     extra = [(part, *_fit_slice(table, part, options, few)) for part in all_slices(table)]
     wanted = predict(table, fitted, cost, options)

@@ -70,13 +70,11 @@ def all_frontiers(
             return observed_draws(table, method, ys, counts)
 
         out[method] = _with_intervals(observed(table, method), measure, resampled, draws.level)
-    family, _ = curves(table)
+    found, (family, _) = isoflop(table, curve), curves(table)
     used = counted(family, table.y, curve)
     # An interpolated curve has no rows of its own to leave out.
     again = resampled if all(len(c.rows) for c in family) else redrawn
-    out["isoflop"] = _with_intervals(
-        isoflop(table, curve), lambda ys, n: isoflop_draws(family, ys, curve, n, used), again, draws.level
-    )
+    out["isoflop"] = _with_intervals(found, lambda ys, n: isoflop_draws(family, ys, curve, n, used), again, draws.level)
     return out | {"parametric": parametric(table, model, cost, draws.level, why)}
 
 
