@@ -48,32 +48,40 @@ SEALED = 40
 
 
 def drawn(seed: int) -> Surface:
-    """A random surface that falls in both: ln(E + exp h) with h = level - sum of rising curves of oblique directions.
+    """A random surface that falls in both.
 
-    Each curve is the integral of exp of a random smooth function, so that its slope is positive and wanders by a
-    random amount over a random length; two directions are N and D alone, two lie between. E is 0 in half of the
-    surfaces, up to half of the loss at the largest cell in the others.
+    Its slopes come from rising curves of oblique directions: integrals of exp of random smooth functions, so that a
+    slope is positive and wanders by a random amount over a random length. In a third of the surfaces they add up in
+    ln L; in the others those near N and those near D make a term each, which add up to the power p: a surface with a
+    valley along budgets. Half have a floor, of up to the reducible loss at the largest cell.
     """
     rng = np.random.default_rng([20261129, seed])
-    angles = np.array([0.0, np.pi / 2, *rng.uniform(0.1, np.pi / 2 - 0.1, 2)])
-    shares = np.array([1.0, 1.0, *rng.uniform(0, 1, 2)])
-    total = np.array([rng.uniform(0.2, 0.5), rng.uniform(0.3, 0.6)])
-    level = rng.uniform(-1.5, 0.0)
-    wander, length = rng.uniform(0.1, 0.8), rng.uniform(0.5, 2.0)
-    grid = np.linspace(-6, 6, 121)
-    kernel = np.exp(-0.5 * ((grid[:, None] - grid) / length) ** 2)
-    root = np.linalg.cholesky(kernel + 1e-8 * np.eye(len(grid)))
-    curves = [
-        CubicSpline(grid, np.exp(wander * root @ rng.standard_normal(len(grid)))).antiderivative() for _ in angles
-    ]
-    directions = np.stack([np.cos(angles) * total[0] * HALF[0], np.sin(angles) * total[1] * HALF[1]])
-    directions = directions * shares / shares.sum() * 2
-    size = np.linalg.norm(directions, axis=0)
+    terms = rng.random() < 2 / 3
+    reach = 0.3 if terms else np.pi / 2 - 0.1
+    angles = np.array([0.0, rng.uniform(0, reach), np.pi / 2, np.pi / 2 - rng.uniform(0, reach)])
+    steep = 2.0 if terms else 1.0
+    steepness = steep * np.array([rng.uniform(0.2, 0.5), rng.uniform(0.3, 0.6)])
+    share = rng.uniform(0, 0.5, 2)
+    shares = np.array([1 - share[0], share[0], 1 - share[1], share[1]])
+    power, level, wander, length = rng.uniform(0.5, 2), rng.uniform(-1.5, 0), rng.uniform(0.1, 0.6), rng.uniform(0.5, 2)
+    grid = np.linspace(-8, 8, 161)
+    root = np.linalg.cholesky(np.exp(-0.5 * ((grid[:, None] - grid) / length) ** 2) + 1e-8 * np.eye(len(grid)))
+    slopes = [np.exp(wander * root @ rng.standard_normal(len(grid))) for _ in angles]
+    curves = [CubicSpline(grid, s / s[np.abs(grid) <= 1].mean()).antiderivative() for s in slopes]
+    ways = np.stack([np.cos(angles) * steepness[0] * HALF[0], np.sin(angles) * steepness[1] * HALF[1]]) * shares
+    size = np.linalg.norm(ways, axis=0)
+    offset = rng.uniform(-0.5, 0.5)
 
     def reducible(x: Array, z: Array) -> Array:
         u, v = x / HALF[0], z / HALF[1]
-        along = [(d[0] * u + d[1] * v) / s for d, s in zip(directions.T, size, strict=True)]
-        return np.asarray(level - sum(s * (c(t) - c(0.0)) for s, c, t in zip(size, curves, along, strict=True)))
+        fall = [
+            s * (c((d[0] * u + d[1] * v) / s) - c(0.0)) if s > 0 else 0 * u
+            for d, s, c in zip(ways.T, size, curves, strict=True)
+        ]
+        near_n, near_d = -fall[0] - fall[1], -fall[2] - fall[3]
+        if not terms:
+            return np.asarray(level + near_n + near_d)
+        return np.asarray(level + np.logaddexp(power * (near_n + offset), power * (near_d - offset)) / power)
 
     corner = float(np.exp(reducible(np.array(HALF[0]), np.array(HALF[1]))))
     floor = corner * rng.uniform(0, 1) if rng.random() < 0.5 else 0.0

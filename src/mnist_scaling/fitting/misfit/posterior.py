@@ -32,10 +32,13 @@ from mnist_scaling.fitting.uncertainty.noise import seed_scale
 PARTICLES = 256
 """Draws of the unknown sizes, lengths and noise."""
 
-SIZE = (np.log(0.03), 1.3)
+SIZE = (np.log(0.05), 2.0)
 """Mean and standard deviation of ln b, b in units of half of the law's range of ln loss per half-span."""
 
-LENGTH = (np.log(0.9), 0.5)
+ALIKE = 0.8
+"""Correlation of the sizes of the parts of g: a law that misses in one way is likely to miss in others."""
+
+LENGTH = (np.log(1.2), 0.6)
 """The same of a length in half-spans."""
 
 LUCK = (np.log(0.3), 1.0)
@@ -185,6 +188,8 @@ class _Model:
 
     def _shape(self, z: Array) -> Shape:
         size, length = z[:, : self.sizes], z[:, self.sizes : -2]
+        share = np.full((self.sizes, self.sizes), ALIKE) + (1 - ALIKE) * np.eye(self.sizes)
+        size = size @ np.linalg.cholesky(share).T
         return Shape(self.unit * np.exp(SIZE[0] + SIZE[1] * size), np.exp(LENGTH[0] + LENGTH[1] * length))
 
     def _noise(self, z: Array) -> Array:

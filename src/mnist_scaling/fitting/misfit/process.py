@@ -26,6 +26,9 @@ REACH = 5.0
 WAVES = 12
 """Frequencies of the series: the shortest wave is 0.8 half-spans long."""
 
+TREND = 0.7
+"""Standard deviation of a trend in the slope, in slopes per half-span."""
+
 OMEGA = np.arange(WAVES + 1) * np.pi / REACH
 
 
@@ -53,9 +56,10 @@ class Axes:
 
 
 def _integrated(u: Array) -> Array:
-    """Integrals from 0 to u of 1, cos(w u), sin(w u), …: shape (n, 2 WAVES + 1)."""
+    """Integrals from 0 to u of u, 1, cos(w u), sin(w u), …: shape (n, 2 WAVES + 2)."""
     wave = u[:, None] * OMEGA[1:]
-    return np.concatenate([u[:, None], np.sin(wave) / OMEGA[1:], (1 - np.cos(wave)) / OMEGA[1:]], axis=1)
+    powers = np.column_stack([u * u / 2, u])
+    return np.concatenate([powers, np.sin(wave) / OMEGA[1:], (1 - np.cos(wave)) / OMEGA[1:]], axis=1)
 
 
 def spectrum(length: Array) -> Array:
@@ -63,7 +67,7 @@ def spectrum(length: Array) -> Array:
     density = np.exp(-0.5 * (OMEGA * length[:, None]) ** 2)
     density[:, 0] /= 2
     density /= density.sum(axis=1, keepdims=True)
-    return np.concatenate([density, density[:, 1:]], axis=1)
+    return np.concatenate([np.full((len(length), 1), TREND**2), density, density[:, 1:]], axis=1)
 
 
 @dataclass(frozen=True)
