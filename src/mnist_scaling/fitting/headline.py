@@ -21,7 +21,7 @@ from mnist_scaling.fitting.frontier.parametric import Cost
 from mnist_scaling.fitting.laws.base import Array, middle
 from mnist_scaling.fitting.misfit.posterior import Posterior
 from mnist_scaling.fitting.rows import Table
-from mnist_scaling.fitting.slices import Ray, largest_cell
+from mnist_scaling.fitting.slices import Ladder, largest_cell
 from mnist_scaling.fitting.uncertainty.interval import Interval
 
 SLOPES = {"slope_N": "N", "slope_D": "D", "slope_C": "C"}
@@ -49,7 +49,7 @@ class Model:
     """Standard deviation of a row's log loss, by the repeats, else by the residuals that the misfit leaves."""
     level: float
     """Of the intervals, such as 0.95."""
-    ray: Ray | None = None
+    ray: Ladder | None = None
     """The ladder that the rows are on, where N and D move together."""
 
     @property
@@ -120,7 +120,7 @@ def _absent(why: str) -> dict[str, Any]:
     return {"value": None, "low": None, "high": None, "why": why}
 
 
-def _moving(ray: Ray) -> str:
+def _moving(ray: Ladder) -> str:
     return f"N and D move together ({ray.words}), so their shares can't be told apart: quote `ray`, along that line."
 
 
@@ -174,23 +174,23 @@ def _by_distance(model: Model, cost: Cost | None) -> list[dict[str, Any]]:
     ]
 
 
-def _line(model: Model, ray: Ray) -> Array:
+def _line(model: Model, ray: Ladder) -> Array:
     """(slope, constant) of ln C in ln N along the ladder; that of 6 N D where the table has no C."""
     if "C" not in model.rows.inputs:
         return np.array([1 + ray.power, np.log(6) + ray.log_k])
     return np.polyfit(np.log(model.rows.inputs["N"]), np.log(model.rows.inputs["C"]), 1)
 
 
-def _log_c(model: Model, ray: Ray, log_n: float) -> float:
+def _log_c(model: Model, ray: Ladder, log_n: float) -> float:
     return float(np.polyval(_line(model, ray), log_n))
 
 
-def _log_n(model: Model, ray: Ray, log_c: float) -> float:
+def _log_n(model: Model, ray: Ladder, log_c: float) -> float:
     slope, constant = _line(model, ray)
     return float((log_c - constant) / slope)
 
 
-def _along(model: Model, ray: Ray) -> dict[str, Any]:
+def _along(model: Model, ray: Ladder) -> dict[str, Any]:
     """Slopes along the ladder, at its largest cell: in C, and in N with D as the ladder has it."""
     at, per_n = largest_cell(model.rows), float(_line(model, ray)[0])
     (variable,) = model.inputs

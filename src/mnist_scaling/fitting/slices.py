@@ -52,7 +52,7 @@ class Slice:
 
 
 @dataclass(frozen=True)
-class Ray:
+class Ladder:
     """A ladder: ln D = ln k + p ln N."""
 
     power: float
@@ -74,7 +74,7 @@ class Ray:
         return abs(point["D"] - self.log_k - self.power * point["N"]) <= max(3 * self.across, 2 * SAME_LEVEL)
 
 
-def ray_of(table: Table) -> Ray | None:
+def ray_of(table: Table) -> Ladder | None:
     """The ladder that the rows are on; None where N and D can be told apart, or one of them stands still.
 
     The smallest eigenvalue of the design's covariance, n v, is what tells them apart: a slope across the ladder has the
@@ -101,7 +101,7 @@ def ray_of(table: Table) -> Ray | None:
         return None
     power = float(axes[1, 1] / axes[0, 1])
     log_k = float(middle[1] - power * middle[0])
-    return Ray(power, log_k, float(np.sqrt(np.mean((x[:, 1] - log_k - power * x[:, 0]) ** 2))))
+    return Ladder(power, log_k, float(np.sqrt(np.mean((x[:, 1] - log_k - power * x[:, 0]) ** 2))))
 
 
 def is_joint(law: Law) -> bool:

@@ -12,7 +12,7 @@ from mnist_scaling.fitting.estimation.estimate import Fit
 from mnist_scaling.fitting.estimation.variance import TOO_SMALL
 from mnist_scaling.fitting.frontier.fronts import Frontier
 from mnist_scaling.fitting.rows import SAME_LEVEL, Table
-from mnist_scaling.fitting.slices import Ray
+from mnist_scaling.fitting.slices import Ladder
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.fitting.uncertainty.noise import Noise
 from mnist_scaling.study import flags
@@ -120,7 +120,7 @@ def forms_disagree(slopes: Mapping[str, Mapping[str, Interval]], quoted: Mapping
     return [Flag(flags.FORMS_DISAGREE, text, laws=tuple(off))]
 
 
-def collinear(ray: Ray | None) -> list[Flag]:
+def collinear(ray: Ladder | None) -> list[Flag]:
     """N and D move together, so that their exponents can't be told apart."""
     if ray is None:
         return []

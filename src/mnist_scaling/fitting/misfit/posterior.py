@@ -22,7 +22,7 @@ from mnist_scaling.fitting.estimation.solve import minimise
 from mnist_scaling.fitting.frontier.parametric import Cost
 from mnist_scaling.fitting.laws import get_law
 from mnist_scaling.fitting.laws.base import STEP, Array, Law
-from mnist_scaling.fitting.misfit.cells import Cells, cells_of
+from mnist_scaling.fitting.misfit.points import Points, points_of
 from mnist_scaling.fitting.misfit.process import Axes, Shape, design
 from mnist_scaling.fitting.misfit.sampler import posterior_draws
 from mnist_scaling.fitting.misfit.valley import Valley, valley
@@ -133,7 +133,7 @@ def surface(table: Table, draws: int, rng: np.random.Generator, laws: Sequence[s
     names = tuple(laws) if laws else _usual(table)
     axes = Axes.of(table.logs(get_law(names[0]).inputs))
     fits = _fits(table, axes, names)
-    cells = cells_of(table, axes, fits[0])
+    cells = points_of(table, axes, fits[0])
     models = [_Model(fit, cells, axes) for fit in fits]
     found = [posterior_draws(m.log_likelihood, m.unknowns, PARTICLES, rng) for m in models]
     evidence = np.array([e for _, e in found])
@@ -175,7 +175,7 @@ def _fits(table: Table, axes: Axes, names: Sequence[str]) -> list[Fit]:
 class _Model:
     """One law with a misfit, linearised at its optimum: the likelihood of the unknowns, and draws given them."""
 
-    def __init__(self, fit: Fit, cells: Cells, axes: Axes) -> None:
+    def __init__(self, fit: Fit, cells: Points, axes: Axes) -> None:
         self.fit, self.cells = fit, cells
         self.features = axes.features({k: x + m for (k, x), m in zip(cells.logs.items(), axes.middle, strict=True)})
         value, jacobian = fit.law.evaluate(fit.theta[None], cells.logs)

@@ -44,7 +44,7 @@ class LossRecord:
 
 
 @dataclass(frozen=True)
-class RayRecord:
+class LadderRecord:
     """A ladder on which N and D move together, and the slopes along it."""
 
     line: str
@@ -69,7 +69,7 @@ class HeadlineRecord:
     misfit: Quoted = field(default_factory=Quoted)
     asked: Quoted = field(default_factory=Quoted)
     loss: Sequence[LossRecord] = ()
-    ray: RayRecord | None = field(default=None, metadata=OMITTED)
+    ray: LadderRecord | None = field(default=None, metadata=OMITTED)
     at: Mapping[str, float] = field(default_factory=dict)
     noise: float = math.nan
     laws: Sequence[str] = ()

@@ -20,7 +20,7 @@ BINS = 10
 
 
 @dataclass(frozen=True)
-class Cells:
+class Points:
     """Points, their log losses, and the noise of these."""
 
     logs: dict[str, Array]
@@ -32,20 +32,20 @@ class Cells:
     """Mean and standard deviation of that factor's logarithm, before the misfit is looked at."""
 
 
-def cells_of(table: Table, axes: Axes, fit: Fit) -> Cells:
+def points_of(table: Table, axes: Axes, fit: Fit) -> Points:
     """The points of a table; `fit` is of all its rows, and says what neighbourhoods average over."""
     seeds = seed_noise(table)
     logs = axes.centred(table.logs(axes.names))
     if seeds is not None:
-        cells = Cells(logs, table.y, seeds.variance, (0.0, float(np.sqrt(2 / max(seeds.dof, 1.0)))))
+        cells = Points(logs, table.y, seeds.variance, (0.0, float(np.sqrt(2 / max(seeds.dof, 1.0)))))
     else:
         # The law's residuals hold its misfit too, so that the noise is likely to be less.
         usual = float(np.mean(fit.residual**2)) * fit.n / max(fit.n - fit.free, 1)
-        cells = Cells(logs, table.y, np.full(fit.n, max(usual, 1e-16)), (np.log(0.5), 1.0))
+        cells = Points(logs, table.y, np.full(fit.n, max(usual, 1e-16)), (np.log(0.5), 1.0))
     return cells if len(table) <= MOST_CELLS else _neighbourhoods(cells, axes, fit)
 
 
-def _neighbourhoods(cells: Cells, axes: Axes, fit: Fit) -> Cells:
+def _neighbourhoods(cells: Points, axes: Axes, fit: Fit) -> Points:
     """Means of residuals over boxes, put back on the law at the box' mean point; their scatter says the noise."""
     bins = BINS if len(axes.names) == 2 else BINS**2
     box = np.zeros(len(cells.y), int)
