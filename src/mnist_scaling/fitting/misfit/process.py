@@ -95,7 +95,7 @@ class Shape:
         """Covariance of g at n points, shape (batch, n, n)."""
         each = [(f * s[:, None, :]) @ f.T for f, s in zip(features, map(spectrum, self.length.T), strict=True)]
         square = self.size[:, :, None, None] ** 2
-        total = sum(square[:, k] * kernel for k, kernel in enumerate(each))
+        total = np.asarray(sum(square[:, k] * kernel for k, kernel in enumerate(each)))
         return total + square[:, 2] * each[0] * each[1] if len(each) == 2 else total
 
 

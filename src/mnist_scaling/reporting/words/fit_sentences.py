@@ -25,7 +25,7 @@ MOST_CELLS = 6
 def description(fits: Fits) -> list[Markup]:
     """Which law describes the data, how far off it is, and how large the misfit is; or why no law was fitted."""
     headline, law = fits.headline, fits.laws.get(fits.selected or "")
-    if law is None:
+    if law is None or fits.selected is None:
         return [Markup("No law is fitted: {}.").format(spaced(fits.selection.reason))] if fits.selection.reason else []
     within = f"{number(100 * law.rmse_log, 2)} %"
     misfit = estimate(_per_cent(headline.misfit), lambda x: number(x, 2))
@@ -54,7 +54,7 @@ def quote(fits: Fits, loss: bool = False) -> Markup | None:
     shown = {
         key: tables.quoted_as(headline, key) for key in tables.QUOTED if key in STATED or (loss and key == "asked")
     }
-    numbers = [(tables.QUOTED[key], found) for key, found in shown.items() if found.known]
+    numbers: list[tuple[Markup, Interval]] = [(tables.QUOTED[k], found) for k, found in shown.items() if found.known]
     if headline.ray is not None:
         where = f"along {headline.ray.line}, on which N and D move together"
         along = [(tables.QUOTED["slope_C"], headline.ray.C), (Markup("in N"), headline.ray.N)]
@@ -169,5 +169,5 @@ def _quoted(fits: Fits) -> Iterator[Part]:
     yield Sentence(text or f"Quote no single exponent. {fits.headline.slope_N.why}", STRONG, apart=True)
     if text and fits.headline.ray is None and not fits.headline.N_exponent.known:
         yield Sentence(f"N*: {fits.headline.N_exponent.why}")
-    if text := ahead(fits):
-        yield Sentence(text)
+    if told := ahead(fits):
+        yield Sentence(told)

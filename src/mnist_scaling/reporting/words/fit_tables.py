@@ -68,18 +68,20 @@ def quoted_table(fits: Fits) -> TextTable:
     cell = ", ".join(f"{k} = {count(v)}" for k, v in headline.at.items() if k in "ND") or "its largest C"
     places = {"slope": f"at {cell}", "middle": "in the middle of the grid", "asked": f"at {point}"}
     rows: list[list[Any]] = []
+    line = f"along {headline.ray.line}" if headline.ray else ""
     for key, found in (("C", headline.ray.C), ("N", headline.ray.N)) if headline.ray else ():
-        rows.append([Markup("−d ln L/d ln {}").format(key), f"along {headline.ray.line}", bold(found), ends(found), ""])
+        rows.append([Markup("−d ln L/d ln {}").format(key), line, bold(found), ends(found), ""])
     for key, name in QUOTED.items():
-        found = quoted_as(headline, key)
-        if not found.known and (key in ONLY_IF_KNOWN or headline.ray):
+        quoted = quoted_as(headline, key)
+        along = headline.ray is not None and "slope" in key
+        if along or (not quoted.known and (key in ONLY_IF_KNOWN or headline.ray)):
             continue
         where = places.get(key.split("_")[0], "")
-        rows.append([name, where, bold(found), ends(found), found.why])
+        rows.append([name, where, bold(quoted), ends(quoted), quoted.why])
     for one in headline.loss:
         found = Interval(one.value, one.low, one.high)
-        best = f"along {headline.ray.line}" if headline.ray else "at the best size for it"
-        rows.append([f"loss at {one.reach:g} times the largest compute", best, bold(found), ends(found), ""])
+        where = line or "at the best size for it"
+        rows.append([f"loss at {one.reach:g} times the largest compute", where, bold(found), ends(found), ""])
     note = (
         "Medians and intervals of one model: a law and a smooth misfit, whose size is learnt from the rows. The "
         "intervals hold what the law leaves open, what it may miss, and the noise; they widen with the distance."
