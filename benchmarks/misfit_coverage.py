@@ -55,9 +55,8 @@ def _far(table: Table, truth: str) -> tuple[dict[str, float], list[dict[str, flo
     log_c = np.concatenate([np.linspace(c.min(), c.max(), 9), c.max() + np.log(FACTORS)])
     found = valley(lambda logs: log_loss(truth, logs["N"], logs["D"])[None], axes, cost, log_c)
     inside = valley(lambda logs: log_loss(truth, logs["N"], logs["D"])[None], axes, cost, log_c[:9])
-    out = {}
-    if np.isfinite(inside.log_n).all():
-        out = {"N*": float(inside.exponents["N"][0]), "L*": float(inside.log_loss[0, -1])}
+    out = {"N*": float(inside.exponents["N"][0]), "L*": float(inside.log_loss[0, -1])}
+    out = {key: value for key, value in out.items() if np.isfinite(value)}
     corner, places = largest(table.logs(("N", "D"))), []
     for k, factor in enumerate(FACTORS):
         n, d = found.log_n[0, 9 + k], found.log_d[0, 9 + k]

@@ -9,7 +9,7 @@ from mnist_scaling.fitting.frontier.parametric import fit_cost
 from mnist_scaling.fitting.laws import get_law
 from mnist_scaling.fitting.laws.base import Array, largest, local_slope
 from mnist_scaling.fitting.misfit.posterior import Posterior, surface
-from mnist_scaling.fitting.misfit.process import Axes, Shape, design
+from mnist_scaling.fitting.misfit.process import TREND, Axes, Shape, design, products
 from mnist_scaling.fitting.misfit.sampler import posterior_draws
 from mnist_scaling.fitting.rows import Table, make_table
 from tests.fitting.tables import ADDITIVE, grid
@@ -108,12 +108,16 @@ def test_the_covariance_of_the_surface_is_that_of_its_coefficients() -> None:
     shape = Shape(np.array([[0.1, 0.2, 0.3]]), np.array([[0.7, 1.5]]))
     waves = design(features)
     of_coefficients = (waves * np.concatenate(shape.variances(), axis=1)) @ waves.T
-    assert shape.covariance(features)[0] == pytest.approx(of_coefficients, rel=1e-9, abs=1e-15)
-    # A slope has the variance that the size says, anywhere: here that of N, far from the middle along N alone.
-    h = 1e-4
-    ends = {"N": np.array([12.0 - h, 12.0 + h]), "D": np.full(2, Axes.of(logs).middle[1])}
-    step = np.diff(design(Axes.of(logs).features(ends)), axis=0)[0] / (2 * h / Axes.of(logs).half[0])
-    assert (step**2 * np.concatenate(shape.variances(), axis=1)[0]).sum() == pytest.approx(0.01, rel=1e-4)
+    assert shape.covariance([products(f) for f in features])[0] == pytest.approx(
+        of_coefficients.ravel(), rel=1e-9, abs=1e-15
+    )
+    # A slope has the variance that the size says, and more with a trend: here that of N, along N alone.
+    u, half = 2.0, Axes.of(logs).half[0]
+    n = Axes.of(logs).middle[0] + half * np.array([u - 1e-4, u + 1e-4])
+    waves = design(Axes.of(logs).features({"N": n, "D": np.full(2, Axes.of(logs).middle[1])}))
+    slope = (waves[1] - waves[0]) / 2e-4
+    expected = 0.01 * (1 + (TREND * u) ** 2)
+    assert (slope**2 * np.concatenate(shape.variances(), axis=1)[0]).sum() == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_sampler_finds_a_posterior_and_its_evidence() -> None:

@@ -147,9 +147,11 @@ def _model(
     if is_joint(best.law):
         inputs = ("N", "D")
     # Laws that somebody named are the base; the misfit is added to them all the same.
-    named = [k for k, f in rivals.items() if f.law.inputs == inputs] if options.laws not in ("default", "all") else None
-    if named is None and len(inputs) == 1:
-        named = [f"power_{inputs[0]}_floor"]
+    named: list[Law] = []
+    if options.laws not in ("default", "all"):
+        named = [f.law for f in rivals.values() if f.law.inputs == inputs]
+    elif len(inputs) == 1:
+        named = [get_law(f"power_{inputs[0]}_floor")]
     found = surface(rows, max(draws.number, FEWEST_DRAWS), rng, named)
     return Model(found, rows, _noise(best, rows, found), draws.level, None if is_joint(best.law) else ray_of(table)), ""
 

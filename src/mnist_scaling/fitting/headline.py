@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from mnist_scaling.fitting.frontier.fronts import EXPONENTS
-from mnist_scaling.fitting.frontier.methods import FrontierResult, median_of
+from mnist_scaling.fitting.frontier.methods import MAJORITY, FrontierResult, median_of
 from mnist_scaling.fitting.frontier.parametric import Cost
 from mnist_scaling.fitting.laws.base import Array, middle
 from mnist_scaling.fitting.misfit.posterior import Posterior
@@ -155,23 +155,39 @@ def _floor(model: Model) -> dict[str, Any]:
 
 
 def _by_distance(model: Model, cost: Cost | None) -> list[dict[str, Any]]:
-    """The compute-optimal loss at multiples of the largest compute; along the ladder where N and D move together."""
+    """The loss at multiples of the largest compute, at the size and data that are best for it (`_places`)."""
     logs = np.log(REACHES)
     if model.inputs == ("C",):
         top = float(np.log(model.rows.inputs["C"].max()))
-        found = [model.loss(C=top + log) for log in logs]
+        places: list[dict[str, float]] = [{"C": top + log} for log in logs]
     elif model.ray is not None:
         top = _log_c(model, model.ray, float(np.log(model.rows.inputs["N"].max())))
-        found = [model.loss(N=_log_n(model, model.ray, top + log)) for log in logs]
+        places = [{"N": _log_n(model, model.ray, top + log)} for log in logs]
     elif cost is not None and len(model.inputs) == 2:
         top = float(cost.of(model.rows).max())
-        best = model.posterior.frontier(cost, top + logs)
-        found = [median_of(column, model.level).exp() for column in best.log_loss.T]
+        places = _places(model, cost, top + logs)
     else:
         return []
     return [
-        {"reach": reach, "C": float(np.exp(top) * reach), **i.record()} for reach, i in zip(REACHES, found, strict=True)
+        {"reach": reach, "C": float(np.exp(top) * reach)}
+        | {k: float(np.exp(v)) for k, v in at.items() if k != "C"}
+        | model.loss(**at).record()
+        for reach, at in zip(REACHES, places, strict=True)
     ]
+
+
+def _places(model: Model, cost: Cost, log_c: Array) -> list[dict[str, float]]:
+    """Logs of N and D at each budget: the median of the surfaces' minima.
+
+    Where most surfaces have none, N and D share what the budget adds to the cell of the largest compute.
+    """
+    found, at, out = model.posterior.frontier(cost, log_c), largest_cell(model.rows), []
+    for k, c in enumerate(log_c):
+        inside = np.isfinite(found.log_n[:, k])
+        more = (c - cost.log_c(np.array(at["N"]), np.array(at["D"]))) / 2
+        log_n = float(np.median(found.log_n[inside, k]) if inside.mean() > MAJORITY else at["N"] + more / cost.kappa_n)
+        out.append({"N": log_n, "D": float((c - cost.constant - cost.kappa_n * log_n) / cost.kappa_d)})
+    return out
 
 
 def _line(model: Model, ray: Ladder) -> Array:

@@ -209,7 +209,7 @@ def double_softmax_floor(table: Table, classes: int | None, floors: Mapping[str,
     wall = float(np.log(np.e + classes - 1) - 1)
     lowest = float(table.loss.min())
     near = wall - 1e-3 <= lowest <= wall * 1.1
-    fitted = [k for k, e in floors.items() if abs(e.value / wall - 1) < 0.02]
+    fitted = [k for k, found in floors.items() if abs(found.value / wall - 1) < 0.02]
     if lowest < wall - 1e-3 or not (fitted or near):
         return []
     text = (

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 FRONTIER_DRAWS = 300
 """Draws that the methods which go row by row are repeated for: an end of their intervals is then off by a tenth."""
 
+MAJORITY = 0.5
+"""Share of the surfaces that must have a quantity for it to be given."""
+
 NO_COST = "needs N, D and a C that grows with both"
 
 
@@ -133,10 +136,11 @@ def parametric(table: Table, model: Posterior | None, cost: Cost | None, level: 
 
 
 def median_of(draws: Array, level: float) -> Interval:
-    """A quantity of the model: the median of its draws and their quantiles; unknown where too few draws have it."""
+    """A quantity of the model: median and quantiles of its draws; unknown where no more than `MAJORITY` have it."""
     known = draws[np.isfinite(draws)]
-    found = interval(float(np.median(known)) if len(known) else np.nan, draws, level, 1.0)
-    return found if found.bounded else Interval()
+    if len(known) <= MAJORITY * len(draws):
+        return Interval()
+    return Interval(*map(float, np.quantile(known, [0.5, 0.5 - level / 2, 0.5 + level / 2])))
 
 
 def budgets(table: Table, cost: Cost) -> Array:
@@ -147,7 +151,7 @@ def budgets(table: Table, cost: Cost) -> Array:
 
 def _points(log_c: Array, found: Valley) -> list[dict[str, float]]:
     """Medians over the surfaces at the budgets at which most of them have an optimum."""
-    inside = np.isfinite(found.log_n).mean(axis=0) > 0.5
+    inside = np.isfinite(found.log_n).mean(axis=0) > MAJORITY
     with np.errstate(invalid="ignore"):
         middle = [np.nanmedian(k[:, inside], axis=0) for k in (found.log_n, found.log_d, found.log_loss)]
     rows = np.exp([log_c[inside], *middle]).T

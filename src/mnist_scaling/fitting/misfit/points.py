@@ -5,18 +5,29 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from mnist_scaling.fitting.estimation.estimate import Fit
+from mnist_scaling.fitting.estimation.problem import robust_scale
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.misfit.process import Axes
 from mnist_scaling.fitting.rows import Table
-from mnist_scaling.fitting.uncertainty.noise import seed_noise
+from mnist_scaling.fitting.uncertainty.noise import MOST_OUTLYING, seed_noise
 
 MOST_CELLS = 100
 """More rows than this are averaged over neighbourhoods, because the time grows with the cube of their number."""
 
 BINS = 10
 """Neighbourhoods along each axis of two, over the table's range; of one axis, their square."""
+
+NEIGHBOURS = 4
+"""Nearest rows that a row is held against."""
+
+OUTLYING = 6.0
+"""Robust standard deviations beyond which a row is no neighbour of its neighbours, but a broken one."""
+
+SAME = 0.02
+"""Gap in ln D below which amounts are one level: whole batches move an amount by up to 1.2 %."""
 
 
 @dataclass(frozen=True)
@@ -30,22 +41,44 @@ class Points:
     """Of y, shape (m,), up to a factor that is unknown:"""
     log_factor: tuple[float, float]
     """Mean and standard deviation of that factor's logarithm, before the misfit is looked at."""
+    level: np.ndarray
+    """Number of each cell's amount of data, whose cells may share an error, shape (m,); all differ where few repeat."""
 
 
 def points_of(table: Table, axes: Axes, fit: Fit) -> Points:
-    """The points of a table; `fit` is of all its rows, and says what neighbourhoods average over."""
-    seeds = seed_noise(table)
-    logs = axes.centred(table.logs(axes.names))
+    """The points of a table without its broken rows; `fit`, of all rows, says what neighbourhoods average over."""
+    seeds, near = seed_noise(table), axes.centred(table.logs(axes.names))
+    whole = ~_broken(np.stack([x / h for x, h in zip(near.values(), axes.half, strict=True)]), fit.residual)
+    logs, y, residual = {k: x[whole] for k, x in near.items()}, table.y[whole], fit.residual[whole]
+    level = _levels(logs["D"]) if "D" in logs and len(logs) > 1 else np.arange(len(y))
     if seeds is not None:
-        cells = Points(logs, table.y, seeds.variance, (0.0, float(np.sqrt(2 / max(seeds.dof, 1.0)))))
+        cells = Points(logs, y, seeds.variance[whole], (0.0, float(np.sqrt(2 / max(seeds.dof, 1.0)))), level)
     else:
         # The law's residuals hold its misfit too, so that the noise is likely to be less.
-        usual = float(np.mean(fit.residual**2)) * fit.n / max(fit.n - fit.free, 1)
-        cells = Points(logs, table.y, np.full(fit.n, max(usual, 1e-16)), (np.log(0.5), 1.0))
-    return cells if len(table) <= MOST_CELLS else _neighbourhoods(cells, axes, fit)
+        usual = robust_scale(residual, fit.free) ** 2
+        cells = Points(logs, y, np.full(len(y), max(usual, 1e-16)), (np.log(0.5), 1.0), level)
+    return cells if len(y) <= MOST_CELLS else _neighbourhoods(cells, axes, fit, residual)
 
 
-def _neighbourhoods(cells: Points, axes: Axes, fit: Fit) -> Points:
+def _broken(u: Array, residual: Array) -> np.ndarray:
+    """Mask of the few rows that are far off their neighbours, by far more than rows usually are: no smooth misfit."""
+    if len(residual) <= NEIGHBOURS:
+        return np.zeros(len(residual), bool)
+    near = cKDTree(u.T).query(u.T, NEIGHBOURS + 1)[1][:, 1:]
+    off = np.abs(residual - np.median(residual[near], axis=1))
+    far = off > OUTLYING * robust_scale(off)
+    return far if far.sum() <= max(1, MOST_OUTLYING * len(far)) else np.zeros(len(far), bool)
+
+
+def _levels(log_d: Array) -> np.ndarray:
+    """Number of each row's amount of data; amounts nearer than `SAME` are one."""
+    order = np.argsort(log_d, kind="stable")
+    number = np.empty(len(log_d), int)
+    number[order] = np.concatenate([[0], np.cumsum(np.diff(log_d[order]) > SAME)])
+    return number if 2 * (number.max() + 1) <= len(log_d) else np.arange(len(log_d))
+
+
+def _neighbourhoods(cells: Points, axes: Axes, fit: Fit, residual: Array) -> Points:
     """Means of residuals over boxes, put back on the law at the box' mean point; their scatter says the noise."""
     bins = BINS if len(axes.names) == 2 else BINS**2
     box = np.zeros(len(cells.y), int)
@@ -58,11 +91,12 @@ def _neighbourhoods(cells: Points, axes: Axes, fit: Fit) -> Points:
         return np.bincount(box, values) / number
 
     logs = {k: mean(x) for k, x in cells.logs.items()}
-    residual = mean(fit.residual)
-    y = fit.law.evaluate(fit.theta[None], logs)[0][0] + residual
-    out = replace(cells, logs=logs, y=y, variance=mean(cells.variance) / number)
+    centre = mean(residual)
+    y = fit.law.evaluate(fit.theta[None], logs)[0][0] + centre
+    variance = mean(cells.variance) / number
+    out = replace(cells, logs=logs, y=y, variance=variance, level=np.arange(len(number)))
     dof = len(box) - len(number)
     if cells.log_factor[0] == 0 or dof < len(number):
         return out
-    scatter = float(((fit.residual - residual[box]) ** 2).sum()) / dof
+    scatter = float(((residual - centre[box]) ** 2).sum()) / dof
     return replace(out, variance=scatter / number, log_factor=(0.0, float(np.sqrt(2 / dof))))

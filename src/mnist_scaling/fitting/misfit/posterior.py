@@ -23,7 +23,7 @@ from mnist_scaling.fitting.frontier.parametric import Cost
 from mnist_scaling.fitting.laws import get_law
 from mnist_scaling.fitting.laws.base import STEP, Array, Law
 from mnist_scaling.fitting.misfit.points import Points, points_of
-from mnist_scaling.fitting.misfit.process import Axes, Shape, design
+from mnist_scaling.fitting.misfit.process import Axes, Shape, design, products
 from mnist_scaling.fitting.misfit.sampler import posterior_draws
 from mnist_scaling.fitting.misfit.valley import Valley, valley
 from mnist_scaling.fitting.rows import Table
@@ -43,6 +43,9 @@ LENGTH = (np.log(1.2), 0.6)
 
 LUCK = (np.log(0.3), 1.0)
 """The same of what cells scatter by beyond their repeats, in units of the repeats' noise: luck that tuning leaves."""
+
+SHARED = (np.log(0.2), 0.8)
+"""The same of errors that the cells of one amount of data share, such as one draw of the training images."""
 
 SPREAD = {"E": 0.5, "log": 2.0, "gamma": 1.0, "": 0.5}
 """Prior standard deviations of the laws' parameters around their optimum: E in lowest losses"""
@@ -112,7 +115,7 @@ class Posterior:
         return valley(self.log_loss, self.axes, cost, log_c)
 
 
-def surface(table: Table, draws: int, rng: np.random.Generator, laws: Sequence[str] | None = None) -> Posterior:
+def surface(table: Table, draws: int, rng: np.random.Generator, laws: Sequence[Law] = ()) -> Posterior:
     """The posterior of one table, whose law may be wrong.
 
     Parameters
@@ -122,7 +125,7 @@ def surface(table: Table, draws: int, rng: np.random.Generator, laws: Sequence[s
     draws : int
     rng : numpy.random.Generator
         The draws depend on it and the table only.
-    laws : sequence of str, optional
+    laws : sequence of Law, optional
         Base laws, of the same inputs; the usual ones for the table's inputs when left out.
 
     Raises
@@ -130,9 +133,9 @@ def surface(table: Table, draws: int, rng: np.random.Generator, laws: Sequence[s
     InputError
         When the table can hold none of the laws.
     """
-    names = tuple(laws) if laws else _usual(table)
-    axes = Axes.of(table.logs(get_law(names[0]).inputs))
-    fits = _fits(table, axes, names)
+    laws = tuple(laws) or _usual(table)
+    axes = Axes.of(table.logs(laws[0].inputs))
+    fits = _fits(table, axes, laws)
     cells = points_of(table, axes, fits[0])
     models = [_Model(fit, cells, axes) for fit in fits]
     found = [posterior_draws(m.log_likelihood, m.unknowns, PARTICLES, rng) for m in models]
@@ -150,26 +153,22 @@ def surface(table: Table, draws: int, rng: np.random.Generator, laws: Sequence[s
     return Posterior(models[int(weights.argmax())].fit.law, axes, tuple(parts), by_name)
 
 
-def _usual(table: Table) -> tuple[str, ...]:
+def _usual(table: Table) -> tuple[Law, ...]:
     if table.has(("N", "D")):
-        return ("coupled", "multiplicative_floor")
-    return (f"power_{next(k for k in ('N', 'D', 'C') if k in table.inputs)}_floor",)
+        return get_law("coupled"), get_law("multiplicative_floor")
+    return (get_law(f"power_{next(k for k in ('N', 'D', 'C') if k in table.inputs)}_floor"),)
 
 
-def _fits(table: Table, axes: Axes, names: Sequence[str]) -> list[Fit]:
+def _fits(table: Table, axes: Axes, laws: Sequence[Law]) -> list[Fit]:
     """Each law that the table can hold, fitted around the middle of the table; the plane where it holds none."""
-    logs, scale, out, refusal = axes.centred(table.logs(axes.names)), seed_scale(table), [], None
-    for name in names:
+    logs, scale, out = axes.centred(table.logs(axes.names)), seed_scale(table), []
+    for law in laws:
         try:
-            out.append(fit_law(get_law(name), logs, table.y, seeds=scale))
-        except InputError as error:
-            refusal = error
-    if out:
-        return out
-    plane = "multiplicative" if len(axes.names) == 2 else f"power_{axes.names[0]}"
-    if refusal is not None and plane in names:
-        raise refusal
-    return [fit_law(get_law(plane), logs, table.y, seeds=scale)]
+            out.append(fit_law(law, logs, table.y, seeds=scale))
+        except InputError:
+            continue
+    plane = get_law("multiplicative" if len(axes.names) == 2 else f"power_{axes.names[0]}")
+    return out or [fit_law(plane, logs, table.y, seeds=scale)]
 
 
 class _Model:
@@ -181,29 +180,43 @@ class _Model:
         value, jacobian = fit.law.evaluate(fit.theta[None], cells.logs)
         self.residual = cells.y - value[0]
         self.jacobian = jacobian[0] * _spread(fit, cells.y)[:, None]
-        self.of_law = self.jacobian.T @ self.jacobian
+        self.of_law = (self.jacobian.T @ self.jacobian).ravel()
+        self.products = [products(waves) for waves in self.features]
         self.unit = max(float(np.ptp(value)) / 2, 1e-6)
         self.sizes = 1 if len(axes.names) == 1 else 3
-        self.unknowns = self.sizes + len(axes.names) + 2
+        self.unknowns = self.sizes + len(axes.names) + 3
+        self.level = (cells.level[:, None] == np.arange(cells.level.max() + 1)).astype(float)
+        self.same = (self.level @ self.level.T).ravel()
 
     def _shape(self, z: Array) -> Shape:
-        size, length = z[:, : self.sizes], z[:, self.sizes : -2]
+        size, length = z[:, : self.sizes], z[:, self.sizes : -3]
         share = np.full((self.sizes, self.sizes), ALIKE) + (1 - ALIKE) * np.eye(self.sizes)
         size = size @ np.linalg.cholesky(share).T
         return Shape(self.unit * np.exp(SIZE[0] + SIZE[1] * size), np.exp(LENGTH[0] + LENGTH[1] * length))
 
-    def _noise(self, z: Array) -> Array:
-        """Variance of every cell, shape (batch, m)."""
+    def _noise(self, z: Array) -> tuple[Array, Array]:
+        """Variance of every cell, shape (batch, m), and of what the cells of a level share, shape (batch,)."""
         variance, (mean, deviation) = self.cells.variance, self.cells.log_factor
-        factor, luck = np.exp(mean + deviation * z[:, -2:-1]), np.exp(LUCK[0] + LUCK[1] * z[:, -1:])
-        return factor * (variance + luck**2 * variance.mean())
+        factor, luck = np.exp(mean + deviation * z[:, -3]), np.exp(LUCK[0] + LUCK[1] * z[:, -2])
+        shared = np.exp(SHARED[0] + SHARED[1] * z[:, -1])
+        usual = variance.mean()
+        return factor[:, None] * (variance + (luck**2 * usual)[:, None]) + 1e-12, factor * shared**2 * usual
+
+    def _errors(self, z: Array, rng: np.random.Generator) -> Array:
+        """Draws of the cells' noise, shape (batch, m)."""
+        own, shared = self._noise(z)
+        common = np.sqrt(shared)[:, None] * rng.standard_normal((len(z), self.level.shape[1]))
+        return np.sqrt(own) * rng.standard_normal(own.shape) + common @ self.level.T
 
     def _covariance(self, z: Array) -> Array:
         """Of the cells, with the law's own and the noise, shape (batch, m, m)."""
-        covariance = self._shape(z).covariance(self.features) + self.of_law
-        index = np.arange(len(self.residual))
-        covariance[:, index, index] += self._noise(z) + 1e-12
-        return covariance
+        own, shared = self._noise(z)
+        covariance = self._shape(z).covariance(self.products)
+        covariance += self.of_law
+        covariance += shared[:, None] * self.same
+        m = len(self.residual)
+        covariance[:, :: m + 1] += own
+        return covariance.reshape(-1, m, m)
 
     def log_likelihood(self, z: Array) -> Array:
         """Of unknowns of shape (batch, unknowns), up to a constant: shape (batch,)."""
@@ -221,22 +234,21 @@ class _Model:
 
     def draw(self, z: Array, rng: np.random.Generator) -> Part:
         """One surface for each row of unknowns."""
-        shape, noise = self._shape(z), self._noise(z)
+        shape, noise = self._shape(z), self._noise(z)[0]
         variances, waves = np.concatenate(shape.variances(), axis=1), design(self.features)
         prior = np.sqrt(variances) * rng.standard_normal(variances.shape)
-        errors = np.sqrt(noise) * rng.standard_normal(noise.shape)
         of_law = rng.standard_normal((len(z), len(self.jacobian))) @ self.jacobian
-        left = self.residual - prior @ waves.T - of_law - errors
+        left = self.residual - prior @ waves.T - of_law - self._errors(z, rng)
         solved = np.linalg.solve(self._covariance(z), left[..., None])[..., 0]
         coefficients = prior + variances * (solved @ waves)
         g = coefficients @ waves.T
-        y = self.cells.y - g + np.sqrt(noise) * rng.standard_normal(noise.shape)
+        y = self.cells.y - g + self._errors(z, rng)
         weights = noise.mean(axis=1, keepdims=True) / noise
         problem = Problem(self.fit.law, self.cells.logs, y, weights)
-        theta = minimise(
-            problem, np.repeat(self.fit.theta[None], len(z), axis=0), max_iterations=60, tolerance=1e-7
-        ).theta
-        basis = np.linalg.svd(self.jacobian.T, full_matrices=False)[0]
+        start = np.repeat(self.fit.theta[None], len(z), axis=0)
+        theta = minimise(problem, start, max_iterations=60, tolerance=1e-7).theta
+        directions, length, _ = np.linalg.svd(self.jacobian.T, full_matrices=False)
+        basis = directions[:, length > 1e-9 * length.max()]
         beyond = g - (g @ basis) @ basis.T
         return Part(self.fit.law, theta, coefficients, np.sqrt((beyond**2).mean(axis=1)))
 

@@ -62,12 +62,22 @@ def _integrated(u: Array) -> Array:
     return np.concatenate([powers, np.sin(wave) / OMEGA[1:], (1 - np.cos(wave)) / OMEGA[1:]], axis=1)
 
 
+def products(waves: Array) -> Array:
+    """What each variance of `spectrum` adds to the covariance of n points, shape (WAVES + 2, n * n)."""
+    each = np.einsum("ik,jk->kij", waves, waves).reshape(waves.shape[1], -1)
+    each[2 : WAVES + 2] += each[WAVES + 2 :]
+    return np.ascontiguousarray(each[: WAVES + 2])
+
+
 def spectrum(length: Array) -> Array:
-    """Variances of the coefficients of a squared-exponential slope, shape (batch, 2 WAVES + 1); the waves' sum is 1."""
+    """Variances of a slope's trend, of its constant and of each wave, shape (batch, WAVES + 2).
+
+    All but the first sum to 1; they are those of a squared exponential of this length in half-spans, shape (batch,).
+    """
     density = np.exp(-0.5 * (OMEGA * length[:, None]) ** 2)
     density[:, 0] /= 2
     density /= density.sum(axis=1, keepdims=True)
-    return np.concatenate([np.full((len(length), 1), TREND**2), density, density[:, 1:]], axis=1)
+    return np.concatenate([np.full((len(length), 1), TREND**2), density], axis=1)
 
 
 @dataclass(frozen=True)
@@ -85,18 +95,21 @@ class Shape:
 
     def variances(self) -> list[Array]:
         """Prior variances of the coefficients of each part, shape (batch, coefficients) each."""
-        each = [spectrum(length) for length in self.length.T]
+        each = [np.concatenate([s, s[:, 2:]], axis=1) for s in map(spectrum, self.length.T)]
         parts = list(each)
         if len(each) == 2:
             parts.append((each[0][:, :, None] * each[1][:, None, :]).reshape(len(self.size), -1))
         return [size[:, None] ** 2 * part for size, part in zip(self.size.T, parts, strict=True)]
 
-    def covariance(self, features: Sequence[Array]) -> Array:
-        """Covariance of g at n points, shape (batch, n, n)."""
-        each = [(f * s[:, None, :]) @ f.T for f, s in zip(features, map(spectrum, self.length.T), strict=True)]
-        square = self.size[:, :, None, None] ** 2
-        total = np.asarray(sum(square[:, k] * kernel for k, kernel in enumerate(each)))
-        return total + square[:, 2] * each[0] * each[1] if len(each) == 2 else total
+    def covariance(self, of_axes: Sequence[Array]) -> Array:
+        """Covariance of g at n points, whose `products` along each axis are given, shape (batch, n * n)."""
+        each = [spectrum(length) @ given for length, given in zip(self.length.T, of_axes, strict=True)]
+        square = self.size**2
+        total = square[:, 2:] * (each[0] * each[1]) if len(each) == 2 else np.zeros_like(each[0])
+        for k, kernel in enumerate(each):
+            kernel *= square[:, k : k + 1]
+            total += kernel
+        return total
 
 
 def design(features: Sequence[Array]) -> Array:

@@ -34,13 +34,15 @@ class Quoted(Interval):
 
 @dataclass(frozen=True)
 class LossRecord:
-    """The compute-optimal loss at a multiple of the largest compute."""
+    """The compute-optimal loss at a multiple of the largest compute, and the size and data that it is at."""
 
     reach: float
     C: float
-    value: float
-    low: float
-    high: float
+    N: float | None = field(default=None, metadata=OMITTED)
+    D: float | None = field(default=None, metadata=OMITTED)
+    value: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
 
 
 @dataclass(frozen=True)
