@@ -1,260 +1,181 @@
-"""What reaches the reader after the law was chosen: how often headline intervals hold the truth, and what is named.
+"""How often the numbers of a law with a misfit term hold the truth: where a law is true, and where none is.
 
-    python benchmarks/coverage.py --records FILE       every condition: about 20 minutes on two cores
-    python benchmarks/coverage.py --quick              four conditions, 20 tables each: about half a minute
-    python benchmarks/coverage.py --records FILE --seconds 280     so long only; the next call goes on from there
-    python benchmarks/coverage.py --records FILE --tables 0 --write docs/fitting_evidence.md      the page as it is
+    python benchmarks/coverage.py --records FILE                laws and written surfaces
+    python benchmarks/coverage.py --records FILE --set drawn    surfaces of a random generator: to be run once
 
-Tables obey a known law on a grid of this project's sizes, with seed noise. Each is analysed as a user's would be
-(`fitting.analysis.analyse`, the joint laws, 200 draws), and then the truth is looked up in the headline. Table number k
-of a condition has the seed (k, number of the condition), so that a second call gives the same figures. For every
-quantity:
-
-    held        share of the tables whose 95 % interval holds the truth
-    width       median width over that of the interval that the true law alone gives, the oracle's
-
-and for the choice:
-
-    wrong       share of the tables in which a law is selected that is neither the truth nor nests it
-    right       share in which the truth, or a law that nests it, is selected
-    able        share in which AICc rejects every law that is neither: where the choice could be right
+Tables are those of coverage_suite.py, with 3 repeats. For every quantity: the share of tables whose 95 % interval
+holds the truth, the median width, and the share of tables that give it. Losses are in logs: those at 2, 4, 8 and 30
+times the largest compute lie on the truth's own frontier, or where it has none on the line from the largest cell along
+which N and D share the cost.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import cache
-from itertools import islice
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from coverage_suite import HEADLINE, METHODS, QUANTITIES, QUICK, conditions, one, true_values
+from coverage_suite import TRUTHS, Condition, log_loss, table_of
+from smooth_truths import SEALED, WRITTEN
 
-NAMES = {
-    "slope_N": "slope N",
-    "slope_D": "slope D",
-    "middle_slope_N": "middle N",
-    "middle_slope_D": "middle D",
-    "N_exponent": "N*",
-    "loss_exponent": "L*",
-    "loss": "loss at 2 N, 2 D",
-    "hull N": "N* of hull",
-    "pareto N": "N* of pareto",
-    "isoflop N": "N* of isoflop",
-}
+from mnist_scaling.fitting.frontier.parametric import Cost, fit_cost
+from mnist_scaling.fitting.laws.base import STEP, Array, largest, middle
+from mnist_scaling.fitting.misfit.posterior import Posterior, surface
+from mnist_scaling.fitting.misfit.process import Axes
+from mnist_scaling.fitting.misfit.valley import valley
+from mnist_scaling.fitting.rows import Table
 
-WAYS = {
-    "oracle": "the true law, told beforehand",
-    "lowest AICc": "the law with the lowest AICc",
-    "union": "union of the intervals of all laws that are not rejected",
-    HEADLINE: "mixture of their draws by weight: the headline",
-}
-
-BEGIN, END = "<!-- tables of benchmarks/coverage.py -->", "<!-- end of the tables -->"
-"""Marks on the page between which `--write` puts the tables."""
+FACTORS = (2, 4, 8, 30)
+QUANTITIES = ("slope_N", "slope_D", "middle_N", "middle_D", "N*", "L*", *(f"loss x {k}" for k in FACTORS))
 
 
-def run(jobs: Iterable[tuple[int, int]], draws: int, workers: int, seconds: float = np.inf) -> Iterator[dict[str, Any]]:
-    """Analyse tables, as they come about, until the time is up.
-
-    Parameters
-    ----------
-    jobs : iterable of (int, int)
-        Number of a table and number of its condition among `conditions()`.
-    draws : int
-    workers : int
-        Processes.
-    seconds : float
-        No table is begun later.
-    """
-    every, start = list(conditions()), time.monotonic()
-    waiting = iter(jobs)
-    with ProcessPoolExecutor(workers) as pool:
-        begun: dict[Any, tuple[int, int]] = {}
-        while True:
-            if time.monotonic() - start < seconds:
-                for k, number in islice(waiting, 2 * workers - len(begun)):
-                    begun[pool.submit(one, every[number], (k, number), draws)] = (k, number)
-            if not begun:
-                return
-            for ended in wait(begun, return_when=FIRST_COMPLETED).done:
-                k, number = begun.pop(ended)
-                yield {"table": k, "condition": number} | ended.result()
+def conditions(kind: str) -> Iterator[Condition]:
+    """The tables of one set: "laws", "written" or "drawn"."""
+    if kind == "drawn":
+        for k in range(SEALED):
+            yield Condition(f"drawn {k}", "5x5" if k % 4 == 3 else "7x5", (0.02, 0.04, 0.08)[k % 3])
+        return
+    for truth, noise in product(WRITTEN if kind == "written" else TRUTHS, (0.02, 0.04, 0.08)):
+        yield Condition(truth, "7x5", noise)
+    for truth in WRITTEN if kind == "written" else ():
+        yield Condition(truth, "5x5", 0.04)
 
 
-def read(path: Path) -> list[dict[str, Any]]:
-    """The tables that were analysed before; a line that was cut off is left out."""
-    out = []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        try:
-            out.append(json.loads(line))
-        except ValueError:
-            continue
-    return out
+def _far(table: Table, truth: str) -> tuple[dict[str, float], list[dict[str, float]]]:
+    """What the truth's frontier holds, and the points at which losses beyond the table are asked for."""
+    cost, axes = fit_cost(table), Axes.of(table.logs(("N", "D")))
+    assert cost is not None
+    c = cost.of(table)
+    log_c = np.concatenate([np.linspace(c.min(), c.max(), 9), c.max() + np.log(FACTORS)])
+    found = valley(lambda logs: log_loss(truth, logs["N"], logs["D"])[None], axes, cost, log_c)
+    inside = valley(lambda logs: log_loss(truth, logs["N"], logs["D"])[None], axes, cost, log_c[:9])
+    out = {"N*": float(inside.exponents["N"][0]), "L*": float(inside.log_loss[0, -1])}
+    out = {key: value for key, value in out.items() if np.isfinite(value)}
+    corner, places = largest(table.logs(("N", "D"))), []
+    for k, factor in enumerate(FACTORS):
+        n, d = found.log_n[0, 9 + k], found.log_d[0, 9 + k]
+        if not np.isfinite(n):
+            n, d = (corner[v] + np.log(factor) / 2 / kappa for v, kappa in (("N", cost.kappa_n), ("D", cost.kappa_d)))
+        places.append({"N": float(n), "D": float(d)})
+    return out, places
 
 
 @cache
-def _truths() -> list[dict[str, float]]:
-    return [true_values(condition) for condition in conditions()]
+def truth_of(condition: Condition) -> tuple[dict[str, float], list[dict[str, float]]]:
+    """The true value of every quantity that exists, and the points of the losses beyond the table."""
+    table = table_of(condition, np.random.default_rng(0))
+    out, places = _far(table, condition.truth)
+    logs = table.logs(("N", "D"))
+    for prefix, at in (("slope", largest(logs)), ("middle", middle(logs))):
+        for key in "ND":
+            steps = [{k: np.array([at[k] + h * (k == key)]) for k in "ND"} for h in (-STEP, STEP)]
+            low, high = (log_loss(condition.truth, s["N"], s["D"])[0] for s in steps)
+            out[f"{prefix}_{key}"] = float(low - high) / (2 * STEP)
+    for factor, place in zip(FACTORS, places, strict=True):
+        out[f"loss x {factor}"] = float(log_loss(condition.truth, *(np.array([place[k]]) for k in "ND"))[0])
+    return out, places
 
 
-@dataclass(frozen=True)
-class Tally:
-    """One quantity over some tables, by one way."""
-
-    tables: int
-    given: int
-    """Tables that gave an interval."""
-    held: int
-    exists: int
-    """Tables of a truth that has the quantity, and that gave an interval."""
-    width: float
-    """Median width over the oracle's; NaN without one."""
+def quantities(found: Posterior, table: Table, cost: Cost, places: Sequence[dict[str, float]]) -> dict[str, Array]:
+    """Draws of every quantity."""
+    logs, c = table.logs(("N", "D")), cost.of(table)
+    out = {}
+    for prefix, at in (("slope", largest(logs)), ("middle", middle(logs))):
+        out |= {f"{prefix}_{k}": found.slope(at, k) for k in "ND"}
+    front = found.frontier(cost, np.linspace(c.min(), c.max(), 9))
+    out |= {"N*": front.exponents["N"], "L*": front.log_loss[:, -1]}
+    losses = found.log_loss({k: np.array([p[k] for p in places]) for k in "ND"})
+    return out | {f"loss x {factor}": y for factor, y in zip(FACTORS, losses.T, strict=True)}
 
 
-def tally(records: Sequence[dict[str, Any]], key: str, way: str = HEADLINE) -> Tally:
-    """How often the intervals of one quantity hold its truth."""
-    given = held = exists = 0
-    ratios = []
-    for record in records:
-        ends, truth = record[way][key], _truths()[record["condition"]].get(key if key in QUANTITIES else "N_exponent")
-        if ends is None:
-            continue
-        given += 1
-        if truth is None:
-            continue
-        exists += 1
-        slack = 1e-9 * max(1.0, abs(truth))
-        held += ends[0] - slack <= truth <= ends[1] + slack
-        oracle = record.get("oracle", {}).get(key)
-        if oracle is not None and oracle[1] > oracle[0]:
-            ratios.append((ends[1] - ends[0]) / (oracle[1] - oracle[0]))
-    return Tally(len(records), given, held, exists, float(np.median(ratios)) if ratios else np.nan)
+def one(condition: Condition, number: int, draws: int) -> dict[str, Any]:
+    """One table: the interval of every quantity."""
+    # Python's own hash() of a string changes from process to process.
+    seed = [number, *condition.truth.encode(), *condition.grid.encode(), int(1000 * condition.noise)]
+    table = table_of(condition, np.random.default_rng(seed))
+    cost = fit_cost(table)
+    assert cost is not None
+    start = time.process_time()
+    found = surface(table, draws, np.random.default_rng(seed))
+    drawn = quantities(found, table, cost, truth_of(condition)[1])
+    ends = {k: np.nanquantile(v, [0.025, 0.5, 0.975]).tolist() for k, v in drawn.items() if np.isfinite(v).mean() > 0.5}
+    return {
+        "truth": condition.truth,
+        "grid": condition.grid,
+        "noise": condition.noise,
+        "what": condition.what,
+        "table": number,
+        "seconds": time.process_time() - start,
+        "misfit": np.quantile(found.misfit(), [0.025, 0.5, 0.975]).tolist(),
+        "intervals": ends,
+    }
 
 
-def _cell(t: Tally) -> str:
-    """Held in per cent, and the width; of a quantity that does not exist, how often it was given nevertheless."""
-    if not t.exists:
-        return f"none: {100 * t.given / t.tables:.0f}" if t.given else "none"
-    text = f"{100 * t.held / t.exists:.0f}"
-    return f"{text} ({t.width:.1f})" if np.isfinite(t.width) else text
+def condition_of(record: dict[str, Any]) -> Condition:
+    """The condition that a record is of."""
+    return Condition(record["truth"], record["grid"], record["noise"], record["what"])
 
 
-def groups(records: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """The records by truth, by grid and noise, and by what else is wrong with the table."""
-    every = list(conditions())
-    out: dict[str, list[dict[str, Any]]] = {}
-    plain = [r for r in records if every[r["condition"]].what == "se"]
-    for record in plain:
-        out.setdefault(every[record["condition"]].truth, []).append(record)
-    for record in plain:
-        c = every[record["condition"]]
-        out.setdefault(f"{c.grid}, {100 * c.noise:.0f} %", []).append(record)
-    for record in records:
-        c = every[record["condition"]]
-        if c.what != "se":
-            out.setdefault(f"{c.grid}, {100 * c.noise:.0f} %, {c.what}", []).append(record)
+def summary(records: Sequence[dict[str, Any]]) -> dict[str, tuple[float, float, float]]:
+    """Share held and median width where the truth has the quantity, and share of tables that give it."""
+    out = {}
+    for key in QUANTITIES:
+        having = [r for r in records if key in truth_of(condition_of(r))[0]]
+        given = [(r["intervals"][key], truth_of(condition_of(r))[0][key]) for r in having if key in r["intervals"]]
+        held = [e[0] - 1e-9 <= t <= e[2] + 1e-9 for e, t in given]
+        width = [e[2] - e[0] for e, _ in given]
+        if given:
+            out[key] = (float(np.mean(held)), float(np.median(width)), len(given) / len(having))
     return out
 
 
-def choice_table(records: Sequence[dict[str, Any]]) -> list[str]:
-    """Markdown: what is named, by group; "worst" is the condition with the most wrong names."""
-    lines = [
-        "| tables | number | wrong | worst | right | able | right where able |",
-        "|---|---:|---:|---:|---:|---:|---:|",
-    ]
-    for name, group in groups(records).items():
-        size = Counter(r["condition"] for r in group)
-        wrong = Counter(r["condition"] for r in group if r["wrong"])
-        worst = max(wrong[c] / size[c] for c in size)
-        able = [r["right"] for r in group if r["able"]]
-        shares = [np.mean([r[k] for r in group]) for k in ("wrong", "right", "able")]
-        texts = [f"{100 * v:.0f} %" for v in (shares[0], worst, *shares[1:])]
-        texts.append(f"{100 * np.mean(able):.0f} %" if able else "—")
-        lines.append(f"| {name} | {len(group)} | {' | '.join(texts)} |")
-    return lines
-
-
-def held_table(records: Sequence[dict[str, Any]]) -> list[str]:
-    """Markdown: share held in per cent, and width over the oracle's, by group and quantity."""
-    keys = (*QUANTITIES, *(f"{m} N" for m in METHODS))
-    lines = [f"| tables | {' | '.join(NAMES.get(k, k) for k in keys)} |", "|---" * (len(keys) + 1) + "|"]
-    for name, group in [*groups(records).items(), ("all", list(records))]:
-        lines.append(f"| {name} | {' | '.join(_cell(tally(group, k)) for k in keys)} |")
-    return lines
-
-
-def ways_table(records: Sequence[dict[str, Any]]) -> list[str]:
-    """Markdown: lowest and highest share held over the groups, and over all; width over the oracle's."""
-    known = [r for r in records if "oracle" in r]
-    lines = [f"| way | {' | '.join(NAMES.get(k, k) for k in QUANTITIES)} |", "|---" * (len(QUANTITIES) + 1) + "|"]
-    for way in ("oracle", "lowest AICc", "union", HEADLINE):
-        cells = []
-        for key in QUANTITIES:
-            found = [t for g in groups(known).values() if (t := tally(g, key, way)).exists]
-            shares = [100 * t.held / t.exists for t in found]
-            cells.append(f"{min(shares):.0f}–{max(shares):.0f}, {_cell(tally(known, key, way))}" if shares else "—")
-        lines.append(f"| {WAYS[way]} | {' | '.join(cells)} |")
-    return lines
-
-
 def page(records: Sequence[dict[str, Any]]) -> str:
-    """All tables, in markdown."""
-    number = Counter(r["condition"] for r in records)
-    sizes = sorted(set(number.values()))
-    each = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
-    parts = (choice_table(records), held_table(records), ways_table(records))
-    titles = (
-        "What is named",
-        "Share of 95 % intervals that hold the truth, in per cent (median width over the oracle's)",
-        "Ways to one interval over laws: lowest to highest row of the table above, then all tables",
-    )
-    text = "\n\n".join(f"**{title}**\n\n" + "\n".join(lines) for title, lines in zip(titles, parts, strict=True))
-    return f"{len(records)} tables, {each} of each of {len(number)} conditions.\n\n{text}\n"
-
-
-def write(path: Path, text: str) -> None:
-    """Put the tables between the page's two marks."""
-    before, rest = path.read_text().split(BEGIN, 1)
-    after = rest.split(END, 1)[1]
-    path.write_text(f"{before}{BEGIN}\n{text}{END}{after}")
+    """Markdown: a row for all tables, for each noise and for each truth."""
+    groups = {"all": list(records)}
+    for name in ("noise", "grid", "what", "truth"):
+        for value in dict.fromkeys(r[name] for r in records):
+            groups.setdefault(f"{name} {value}", [r for r in records if r[name] == value])
+    lines = [f"| tables | number | {' | '.join(QUANTITIES)} |", "|---" * (len(QUANTITIES) + 2) + "|"]
+    for name, group in groups.items():
+        found = summary(group)
+        cells = [
+            f"{100 * found[k][0]:.0f} ({found[k][1]:.2g}{f', in {100 * found[k][2]:.0f} %' if found[k][2] < 1 else ''})"
+            if k in found
+            else "—"
+            for k in QUANTITIES
+        ]
+        lines.append(f"| {name} | {len(group)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="four conditions, 20 tables each")
-    parser.add_argument("--tables", type=int, default=40, help="of each condition")
-    parser.add_argument("--first", type=int, default=0, help="number of the first table, to share the work")
-    parser.add_argument("--draws", type=int, default=200, help="of each table's bootstrap")
-    parser.add_argument("--seconds", type=float, default=np.inf, help="begin no table later")
+    parser.add_argument("--set", default="laws,written", help="of laws, written and drawn, by commas")
+    parser.add_argument("--tables", type=int, default=3, help="of each condition")
+    parser.add_argument("--draws", type=int, default=400)
     parser.add_argument("--records", type=Path, help="one line per table; those that are there are not run again")
-    parser.add_argument("--write", type=Path, help="page whose tables are replaced")
     given = parser.parse_args()
-    every = list(conditions())
-    numbers, tables = ([every.index(c) for c in QUICK], 20) if given.quick else (list(range(len(every))), given.tables)
-    records = read(given.records) if given.records else []
-    done, start = {(r["table"], r["condition"]) for r in records}, time.monotonic()
-    jobs = (
-        (k, number) for k in range(given.first, given.first + tables) for number in numbers if (k, number) not in done
-    )
-    for record in run(jobs, given.draws, len(os.sched_getaffinity(0)), given.seconds):
-        records.append(record)
-        if given.records:
-            with given.records.open("a") as file:
-                file.write(json.dumps(record) + "\n")
-    text = page(records)
-    print(text)
-    print(f"{len(records) - len(done)} tables more in {time.monotonic() - start:.0f} s")
-    if given.write:
-        write(given.write, text)
+    records = []
+    if given.records and given.records.exists():
+        records = [json.loads(line) for line in given.records.read_text().splitlines()]
+    done = {(condition_of(r), r["table"]) for r in records}
+    for kind in given.set.split(","):
+        every = list(conditions(kind))
+        for k, condition in product(range(given.tables), every):
+            if (condition, k) in done:
+                continue
+            records.append(one(condition, k, given.draws))
+            if given.records:
+                with given.records.open("a") as file:
+                    file.write(json.dumps(records[-1]) + "\n")
+        print(f"**{kind}**\n\n{page([r for r in records if condition_of(r) in every])}\n")
+    print(f"median {np.median([r['seconds'] for r in records]):.2f} s of CPU a table")
 
 
 if __name__ == "__main__":

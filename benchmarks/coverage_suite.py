@@ -1,27 +1,15 @@
-"""The simulated tables of `coverage.py`: their truths, their grids, their noise, and what one of them gives."""
+"""The simulated tables of `coverage.py`: their truths, their grids, their noise."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
-from typing import Any
 
 import numpy as np
-from mnist_scaling.fitting.frontier_intervals import budgets, parametric
-from mnist_scaling.fitting.selection.averaging import WeightedLaw
-from mnist_scaling.fitting.selection.choice import not_rejected
-from mnist_scaling.fitting.selection.fitted import Options
 from smooth_truths import WRITTEN, smooth_log_loss
 
-from mnist_scaling.fitting.analysis import Result, analyse
-from mnist_scaling.fitting.frontier.parametric import exponents_of, fit_cost
-from mnist_scaling.fitting.headline import headline
 from mnist_scaling.fitting.laws import get_law
-from mnist_scaling.fitting.laws.base import STEP, Array, largest, middle
+from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.rows import Table, make_table
-
-LAWS = ("additive", "coupled", "kaplan", "kaplan_floor", "multiplicative", "multiplicative_floor", "quadratic")
 
 COUPLED = {"E": 0.015, "A": 92.4, "B": 15.94, "alpha": 0.8463, "beta": 0.4938, "gamma": 1.4}
 TRUTHS: dict[str, tuple[str, dict[str, float]]] = {
@@ -47,11 +35,6 @@ SIZES = np.array([2066, 3148, 4266, 6610, 9098, 13100, 20490, 37000.0])
 
 COST = (np.log(0.377), 1.5335, 1.0)
 """log C = constant + kappa_N log N + kappa_D log D of the quickstart's cells."""
-
-QUANTITIES = ("slope_N", "slope_D", "middle_slope_N", "middle_slope_D", "floor", "N_exponent", "loss_exponent", "loss")
-METHODS = ("hull", "pareto", "isoflop")
-
-HEADLINE = "headline"
 
 
 @dataclass(frozen=True)
@@ -110,94 +93,3 @@ def table_of(condition: Condition, rng: np.random.Generator) -> Table:
         se=runs.std(axis=1, ddof=1) / np.sqrt(3) if with_se else None,
         repeats=np.full(len(n), 3.0) if with_se else None,
     )
-
-
-def true_values(condition: Condition) -> dict[str, float]:
-    """The truth of every quantity; absent where it does not exist."""
-    n, d = points(condition.grid)
-    logs = {"N": np.log(n), "D": np.log(d)}
-    out: dict[str, float] = {}
-    for prefix, at in (("", largest(logs)), ("middle_", middle(logs))):
-        for key in "ND":
-            ends = [
-                log_loss(condition.truth, *(np.array([at[k] + h * (k == key)]) for k in "ND")) for h in (-STEP, STEP)
-            ]
-            out[f"{prefix}slope_{key}"] = float(ends[0][0] - ends[1][0]) / (2 * STEP)
-    far = {k: np.array([v + np.log(2)]) for k, v in largest(logs).items()}
-    out["loss"] = float(np.exp(log_loss(condition.truth, far["N"], far["D"])[0]))
-    out["floor"] = 0.0
-    if condition.truth == BROKEN:
-        return out
-    name, values = TRUTHS[condition.truth]
-    law, table = get_law(name), table_of(condition, np.random.default_rng(0))
-    cost = fit_cost(table)
-    assert cost is not None
-    found = exponents_of(law, law.internal(values)[None], cost, budgets(table, cost))
-    if found is not None:
-        out |= {key: float(found[key][0]) for key in ("N_exponent", "loss_exponent")}
-    return out | {"floor": values.get("E", 0.0)}
-
-
-def one(condition: Condition, seed: tuple[int, int], draws: int) -> dict[str, Any]:
-    """One table: intervals of the headline, of the true law alone and of two other ways; and what was selected."""
-    table = table_of(condition, np.random.default_rng(seed))
-    beyond = {k: 2 * float(table.inputs[k].max()) for k in ("N", "D")}
-    result = analyse(table, Options(laws=LAWS, draws=draws, seed=seed[0], predict=beyond))
-    out: dict[str, Any] = {"selected": result.choice.selected, HEADLINE: _intervals(result.headline)}
-    for method in METHODS:
-        out[HEADLINE][f"{method} N"] = _ends(result.frontier[method].intervals["N_exponent"].record())
-    aicc = {name: f.aicc for name, f in result.fitted.items() if not f.law.empirical}
-    kept = not_rejected(aicc)
-    alone = {name: _intervals(_alone(result, name)) for name in {*kept, _law_of(condition)} - {None}}
-    out["lowest AICc"] = alone[next(iter(kept))]
-    out["union"] = {key: _union([alone[name][key] for name in kept]) for key in QUANTITIES}
-    truth = _law_of(condition)
-    right = {name for name in aicc if name == truth or truth in get_law(name).nests}
-    if truth is not None:
-        out["oracle"] = alone[truth]
-    out["able"] = set(kept) <= right
-    out["right"] = result.choice.selected in right
-    out["wrong"] = result.choice.selected not in (None, *right)
-    return out
-
-
-def _law_of(condition: Condition) -> str | None:
-    return None if condition.truth == BROKEN else TRUTHS[condition.truth][0]
-
-
-def _alone(result: Result, name: str) -> dict[str, Any]:
-    """The headline of somebody who was told the law."""
-    kept = (WeightedLaw(result.fitted[name], 1.0),)
-    frontier = parametric(result.table, kept, result.cost, result.draws)
-    return headline(kept, result.choice, frontier, result.options.predict, result.draws.level)
-
-
-def _intervals(record: dict[str, Any]) -> dict[str, tuple[float, float] | None]:
-    return {key: _ends(record[key]) for key in QUANTITIES}
-
-
-def _ends(record: dict[str, Any]) -> tuple[float, float] | None:
-    low, high = record["low"], record["high"]
-    return None if low is None or high is None or not np.isfinite([low, high]).all() else (float(low), float(high))
-
-
-def _union(ends: Sequence[tuple[float, float] | None]) -> tuple[float, float] | None:
-    known = [e for e in ends if e is not None]
-    return (min(low for low, _ in known), max(high for _, high in known)) if known else None
-
-
-def conditions() -> Iterator[Condition]:
-    """The whole suite."""
-    truths = (*TRUTHS, BROKEN)
-    for grid, noise, truth in product(("4x5", "7x5", "8x7", "scattered"), (0.04, 0.1), truths):
-        yield Condition(truth, grid, noise)
-    for what, truth in product(("no se", "unequal", "outlier", "shared"), truths):
-        yield Condition(truth, what=what)
-
-
-QUICK = (
-    Condition("additive"),
-    Condition("multiplicative", "4x5"),
-    Condition("coupled, gamma = 1.4", noise=0.1),
-    Condition("kaplan_floor", what="no se"),
-)
