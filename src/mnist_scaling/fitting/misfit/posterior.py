@@ -115,7 +115,7 @@ class Posterior:
         return valley(self.log_loss, self.axes, cost, log_c)
 
 
-def surface(table: Table, draws: int, rng: np.random.Generator, laws: Sequence[Law] = ()) -> Posterior:
+def surface(table: Table, draws: int, rng: np.random.Generator, laws: Sequence[str | Law] | None = None) -> Posterior:
     """The posterior of one table, whose law may be wrong.
 
     Parameters
@@ -125,17 +125,17 @@ def surface(table: Table, draws: int, rng: np.random.Generator, laws: Sequence[L
     draws : int
     rng : numpy.random.Generator
         The draws depend on it and the table only.
-    laws : sequence of Law, optional
-        Base laws, of the same inputs; the usual ones for the table's inputs when left out.
+    laws : sequence of str or Law, optional
+        Base laws, of the same inputs, by name or as they are; the usual ones for the table's inputs when left out.
 
     Raises
     ------
     InputError
         When the table can hold none of the laws.
     """
-    laws = tuple(laws) or _usual(table)
-    axes = Axes.of(table.logs(laws[0].inputs))
-    fits = _fits(table, axes, laws)
+    base = [get_law(law) if isinstance(law, str) else law for law in laws or _usual(table)]
+    axes = Axes.of(table.logs(base[0].inputs))
+    fits = _fits(table, axes, base)
     cells = points_of(table, axes, fits[0])
     models = [_Model(fit, cells, axes) for fit in fits]
     found = [posterior_draws(m.log_likelihood, m.unknowns, PARTICLES, rng) for m in models]
@@ -153,10 +153,10 @@ def surface(table: Table, draws: int, rng: np.random.Generator, laws: Sequence[L
     return Posterior(models[int(weights.argmax())].fit.law, axes, tuple(parts), by_name)
 
 
-def _usual(table: Table) -> tuple[Law, ...]:
+def _usual(table: Table) -> tuple[str, ...]:
     if table.has(("N", "D")):
-        return get_law("coupled"), get_law("multiplicative_floor")
-    return (get_law(f"power_{next(k for k in ('N', 'D', 'C') if k in table.inputs)}_floor"),)
+        return ("coupled", "multiplicative_floor")
+    return (f"power_{next(k for k in ('N', 'D', 'C') if k in table.inputs)}_floor",)
 
 
 def _fits(table: Table, axes: Axes, laws: Sequence[Law]) -> list[Fit]:

@@ -23,12 +23,13 @@ POINTS = 61
 
 @dataclass(frozen=True)
 class Valley:
-    """Where each surface is lowest at each budget; NaN where that is not inside of what was searched."""
+    """Where each surface is lowest at each budget."""
 
     log_n: Array
     log_d: Array
+    """Each of shape (surfaces, m); NaN where the lowest point is not inside of what was searched."""
     log_loss: Array
-    """Each of shape (surfaces, m)."""
+    """The lowest of what was searched, of the same shape: at an end of it, too."""
     exponents: Mapping[str, Array]
     """Of "N", "D" and "loss" in C: lines through a surface's minima, shape (surfaces,); NaN where half have none."""
 
@@ -55,9 +56,9 @@ def valley(log_loss: Callable[[Mapping[str, Array]], Array], axes: Axes, cost: C
     step = (high - low) / (POINTS - 1)
     best_n = np.where(step > 0, low + step * position, np.nan)
     best_d = (log_c - cost.constant - cost.kappa_n * best_n) / cost.kappa_d
-    value = np.where(np.isfinite(best_n), value, np.nan)
-    lines = {k: _line(log_c, y) for k, y in (("N", best_n), ("D", best_d), ("loss", value))}
-    return Valley(best_n, best_d, value, lines)
+    inside = np.where(np.isfinite(best_n), value, np.nan)
+    lines = {k: _line(log_c, y) for k, y in (("N", best_n), ("D", best_d), ("loss", inside))}
+    return Valley(best_n, best_d, np.where(step > 0, value, np.nan), lines)
 
 
 def _searched(axes: Axes, cost: Cost, log_c: Array) -> tuple[Array, Array]:
@@ -71,7 +72,7 @@ def _searched(axes: Axes, cost: Cost, log_c: Array) -> tuple[Array, Array]:
 
 
 def _lowest(values: Array) -> tuple[Array, Array]:
-    """Position (in steps) and value of the minimum along the last axis; NaN at its ends."""
+    """Position (in steps) and value of the minimum along the last axis; without a position at its ends."""
     at = values.argmin(axis=-1)
     inside = np.clip(at, 1, values.shape[-1] - 2)
     low, middle, high = (np.take_along_axis(values, inside[..., None] + k, -1)[..., 0] for k in (-1, 0, 1))
@@ -79,7 +80,8 @@ def _lowest(values: Array) -> tuple[Array, Array]:
     with np.errstate(all="ignore"):
         shift = np.where(bend > 0, 0.5 * (low - high) / bend, 0.0)
     good = at == inside
-    return np.where(good, inside + shift, np.nan), np.where(good, middle - 0.25 * (low - high) * shift, np.nan)
+    end = values.min(axis=-1)
+    return np.where(good, inside + shift, np.nan), np.where(good, middle - 0.25 * (low - high) * shift, end)
 
 
 def _line(x: Array, y: Array) -> Array:
