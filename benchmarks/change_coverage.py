@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import numpy as np
+from law_coverage import Coverage, summary
 
-from mnist_scaling.fitting.coverage import Coverage, summary
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.fitting.uncertainty.least_squares import LEVEL

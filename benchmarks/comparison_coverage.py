@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from law_coverage import Coverage, summary
 
 from mnist_scaling.fitting.comparing.comparison import DIFFERS, slopes, solve_slopes, verdict
 from mnist_scaling.fitting.comparing.multiplier import Path, frontiers, lowest, multipliers, path, reach
 from mnist_scaling.fitting.comparing.pairing import Arm, match
 from mnist_scaling.fitting.comparing.surface import Surfaces, fit_surfaces
-from mnist_scaling.fitting.coverage import Coverage, summary
 from mnist_scaling.fitting.laws.base import Array, Law
 from mnist_scaling.fitting.rows import Table, make_table
 from mnist_scaling.fitting.uncertainty.interval import Interval

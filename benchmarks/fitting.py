@@ -29,13 +29,13 @@ from pathlib import Path
 
 import numpy as np
 from change_coverage import change_coverage
+from law_coverage import Coverage, coverage
 from rich.console import Console
 from rich.table import Table as Grid
 from scipy.optimize import minimize
 from scipy.special import logsumexp
 
 from mnist_scaling.fitting import Options, Settings, analyse, fit_law, get_law, make_table
-from mnist_scaling.fitting.coverage import Coverage, coverage
 from mnist_scaling.fitting.estimation.solve import minimise
 
 DELTA = 1e-3
@@ -203,9 +203,8 @@ def coverage_table(tables: int) -> None:
         table = make_table(np.ones(len(n)), {"N": n, "D": d, "C": 6 * (n + 500 * np.sqrt(n)) * d})
         for noise, (name, values) in itertools.product((0.03, 0.1), TRUTHS.items()):
             law = get_law(name)
-            found = coverage(table, law, law.internal(values), noise, 3, tables, Options(draws=200))
-            shown = [c for c in found if c.quantity.startswith((name, "parametric N", "hull N"))]
-            text = ", ".join(_coverage_text(c) for c in shown)
+            found = coverage(table, law, law.internal(values), noise, 3, tables, 200)
+            text = ", ".join(_coverage_text(c) for c in found)
             grid.add_row(f"{widths} x {fractions}", f"{100 * noise:.0f} %", name, text)
     Console(width=160).print(grid)
 
@@ -235,9 +234,7 @@ def tuning_change_table(tables: int) -> None:
 
 
 def _coverage_text(c: Coverage) -> str:
-    owner, quantity = c.quantity.rsplit(" ", 1)
-    name = quantity if owner in TRUTHS else f"{owner} N*"
-    return f"{name} {100 * c.share:.0f} % ({c.width:.2g})"
+    return f"{c.quantity} {100 * c.share:.0f} % ({c.width:.2g})"
 
 
 def show(found: dict, others: dict[str, dict], source: str) -> None:

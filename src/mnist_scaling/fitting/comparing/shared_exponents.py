@@ -18,9 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from mnist_scaling.fitting.comparing.pairing import Cells
+from mnist_scaling.fitting.estimation.criteria import aicc, hold_out
 from mnist_scaling.fitting.estimation.estimate import Settings, fit_law
 from mnist_scaling.fitting.laws.base import Array, Law, Logs, Parameter
-from mnist_scaling.fitting.selection.criteria import aicc, hold_out
 
 OFFSET, SHARED, SEPARATE = "offset", "shared", "separate"
 VARIANTS = (OFFSET, SHARED, SEPARATE)

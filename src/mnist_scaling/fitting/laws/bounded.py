@@ -12,9 +12,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from mnist_scaling.fitting.laws.additive import SCALES_AND_EXPONENTS
 from mnist_scaling.fitting.laws.base import Array, Law, Logs, floor_parameter
-from mnist_scaling.fitting.laws.coupled import Coupled
+from mnist_scaling.fitting.laws.coupled import SCALES_AND_EXPONENTS, Coupled
 
 CLASSES = 10
 """Classes of a law that nobody told them: MNIST's."""

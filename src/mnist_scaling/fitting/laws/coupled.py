@@ -1,18 +1,20 @@
-"""L = E + (A / N^alpha + B / D^beta)^gamma: gamma < 1 bends the corner between the two regimes; and Kaplan's law.
+"""L = E + (A / N^alpha + B / D^beta)^gamma: gamma < 1 bends the corner between the two regimes; and its special cases,
+
+    L = E + A / N^alpha + B / D^beta
 
     L = ((Nc / N)^(alpha_N / alpha_D) + Dc / D)^alpha_D
 
-gamma = 1 is the additive law; with alpha = alpha_N / alpha_D, beta = 1 and gamma = alpha_D it is Kaplan's, on top of a
-floor. The product form is its limit for gamma to infinity only, which no gamma in the bounds comes near. Source: the
-common generalisation of these; see Caballero et al. 2022, arXiv 2210.14891, for why a smooth corner is wanted. Kaplan
-et al. 2020 (arXiv 2001.08361), equation 1.5, which has no floor.
+gamma = 1 is the additive law, in which model and data each leave their own share of the loss; with
+alpha = alpha_N / alpha_D, beta = 1 and gamma = alpha_D it is Kaplan's, on top of a floor. The product form is its limit
+for gamma to infinity only, which no gamma in the bounds comes near. Source: the common generalisation of these; see
+Caballero et al. 2022, arXiv 2210.14891, for why a smooth corner is wanted. Hoffmann et al. 2022 (arXiv 2203.15556),
+equation 2; Kaplan et al. 2020 (arXiv 2001.08361), equation 1.5, which has no floor.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from mnist_scaling.fitting.laws.additive import SCALES_AND_EXPONENTS, balance
 from mnist_scaling.fitting.laws.base import (
     LARGEST_EXPONENT,
     Array,
@@ -27,6 +29,60 @@ from mnist_scaling.fitting.laws.base import (
     log_add,
     power,
 )
+
+SCALES_AND_EXPONENTS = (
+    Parameter("A", "model term at N = 1", "loss * N^alpha", log=True),
+    Parameter("B", "data term at D = 1", "loss * D^beta", log=True),
+    exponent_parameter("alpha", "exponent of N in the model term"),
+    exponent_parameter("beta", "exponent of D in the data term"),
+)
+
+
+def balance(log_a: Array, log_b: Array, alpha: Array, beta: Array, kappa_n: float, kappa_d: float) -> dict[str, Array]:
+    """Least A/N^alpha + B/D^beta on kappa_n log N + kappa_d log D = log c, by Lagrange's condition.
+
+    alpha A N^-alpha / kappa_n = beta B D^-beta / kappa_d, so log N* is linear in log c.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        bottom = alpha * kappa_d + beta * kappa_n
+        gap = np.log(alpha / kappa_n) + log_a - np.log(beta / kappa_d) - log_b
+        n1, n0 = beta / bottom, kappa_d * gap / bottom
+    n1 = np.where((alpha > 0) & (beta > 0), n1, np.nan)
+    return {"n0": n0, "n1": n1}
+
+
+class Additive(Law):
+    """E + A/N^alpha + B/D^beta."""
+
+    name = "additive"
+    formula = "E + A / N^alpha + B / D^beta"
+    inputs = ("N", "D")
+    source = "Hoffmann et al. 2022, arXiv 2203.15556, eq. 2"
+    levels = 3
+    parameters = (floor_parameter(), *SCALES_AND_EXPONENTS)
+
+    def evaluate(self, theta: Array, logs: Logs) -> tuple[Array, Array]:
+        """See `Law.evaluate`."""
+        model = power(theta[:, 1], theta[:, 3], logs["N"])
+        data = power(theta[:, 2], theta[:, 4], logs["D"])
+        loss = theta[:, :1] + model + data
+        gradient = np.empty((*theta.shape, model.shape[1]))
+        gradient[:, 0] = 1 / loss
+        np.multiply(model, gradient[:, 0], out=gradient[:, 1])
+        np.multiply(data, gradient[:, 0], out=gradient[:, 2])
+        np.multiply(gradient[:, 1], -logs["N"], out=gradient[:, 3])
+        np.multiply(gradient[:, 2], -logs["D"], out=gradient[:, 4])
+        return np.log(loss), gradient
+
+    def starts(self, logs: Logs, log_loss: Array) -> Array:
+        """See `Law.starts`."""
+        alpha, beta = exponent_grid(np.geomspace(0.05, 2.0, 14), np.geomspace(0.05, 2.0, 14))
+        solved = linear_starts(log_loss, [(alpha, logs["N"]), (beta, logs["D"])], floor=True)
+        return np.column_stack([solved[:, 2], solved[:, 0], solved[:, 1], alpha, beta])
+
+    def optimum(self, theta: Array, kappa_n: float, kappa_d: float) -> dict[str, Array] | None:
+        """See `Law.optimum`."""
+        return balance(theta[:, 1], theta[:, 2], theta[:, 3], theta[:, 4], kappa_n, kappa_d)
 
 
 class Coupled(Law):
@@ -129,6 +185,7 @@ class Kaplan(Law):
 _KAPLAN = Kaplan()
 
 LAWS = (
+    Additive(),
     Coupled(),
     _KAPLAN,
     OnFloor(_KAPLAN, f"{_KAPLAN.source}, plus an irreducible loss", (0.0, 0.3, 0.6, 0.85), levels=3),

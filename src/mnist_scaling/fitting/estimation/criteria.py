@@ -1,4 +1,4 @@
-"""How well a law fits and predicts: AICc, hold-out of the largest compute, rolling origin.
+"""How well a law fits and predicts: AICc, and the hold-out of the largest compute.
 
 AICc = -2 log likelihood + 2 k + 2 k (k + 1) / (n - k - 1), k = parameters + 1 for the scale
 (Hurvich & Tsai 1989). The likelihood is that of Huber's least favourable density, exp(-rho_c(r / s)) / (s Z),
@@ -8,7 +8,6 @@ c = 1.345, maximised over s: normal for clean residuals, and one outlier does no
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from scipy.special import ndtr
@@ -28,9 +27,6 @@ _SECTIONS = 40
 HELD_OUT = 0.2
 """Share of the rows, those of largest compute, that the hold-out keeps back."""
 
-FOLDS = 4
-"""Blocks that the rolling origin predicts."""
-
 _NORMALISER = float(np.sqrt(2 * np.pi) * (2 * ndtr(EFFICIENT) - 1) + 2 / EFFICIENT * np.exp(-(EFFICIENT**2) / 2))
 
 
@@ -43,34 +39,27 @@ def aicc(residual: Array, parameters: int) -> float:
     parameters : int
         Parameters of the law; the scale is counted here.
     """
-    return float(aicc_of_each(residual[None], parameters)[0])
-
-
-def aicc_of_each(residual: Array, parameters: int) -> Array:
-    """The same for every row of residuals, shape (batch, n); the result has shape (batch,)."""
-    n, k = residual.shape[1], parameters + 1
+    n, k = len(residual), parameters + 1
     if n - k - 1 <= 0:
-        return np.full(len(residual), np.nan)
+        return np.nan
     return 2 * _half_deviance(residual) + 2 * k + 2 * k * (k + 1) / (n - k - 1)
 
 
-def _half_deviance(residual: Array) -> Array:
-    """Minus log likelihood of every row at its best scale, by a golden-section search over log s.
+def _half_deviance(residual: Array) -> float:
+    """Minus log likelihood at the best scale, by a golden-section search over log s.
 
     It is convex in log s: its slope there, n - sum psi(r / s) r / s, rises with s.
     """
     r = np.sqrt(residual**2 + EXACT**2)
-    n = r.shape[1]
 
-    def cost(log_s: Array) -> Array:
-        return n * (log_s + np.log(_NORMALISER)) + huber(r / np.exp(log_s)[:, None], EFFICIENT).sum(axis=1)
+    def cost(log_s: float) -> float:
+        return float(len(r) * (log_s + np.log(_NORMALISER)) + huber(r / np.exp(log_s), EFFICIENT).sum())
 
-    middle = np.log(np.sqrt(np.mean(r**2, axis=1)))
+    middle = float(np.log(np.sqrt(np.mean(r**2))))
     low, high = middle - 8, middle + 3
     for _ in range(_SECTIONS):
         a, b = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
-        left = cost(a) < cost(b)
-        low, high = np.where(left, low, a), np.where(left, b, high)
+        low, high = (low, b) if cost(a) < cost(b) else (a, high)
     return cost((low + high) / 2)
 
 
@@ -99,42 +88,20 @@ def hold_out(fit: Fit, cost: Array) -> HoldOut | None:
     Returns
     -------
     HoldOut or None
-        None where fewer than one row can be spared.
+        None where no row can be spared, or the others have too few distinct sizes.
     """
     n = fit.n
     held = min(max(2, round(HELD_OUT * n)), n - fit.law.size - 1)
     if held < 1:
         return None
     order = np.argsort(cost, kind="stable")
-    return _predict(fit, cost, [(order[: n - held], order[n - held :])])
-
-
-def rolling_origin(fit: Fit, cost: Array) -> HoldOut | None:
-    """Grow the fitted rows by compute from half of them up, each time predicting the next block.
-
-    Source: Tashman 2000 (Int. J. Forecasting 16): rolling-origin evaluation.
-    """
-    n = fit.n
-    order = np.argsort(cost, kind="stable")
-    first = max(n // 2, fit.law.size + 1)
-    cuts = np.unique(np.linspace(first, n, FOLDS + 1).astype(int))
-    blocks = [(order[:a], order[a:b]) for a, b in pairwise(cuts)]
-    return _predict(fit, cost, blocks) if blocks else None
-
-
-def _predict(fit: Fit, cost: Array, blocks: list[tuple[np.ndarray, np.ndarray]]) -> HoldOut | None:
-    errors, rows, reach = [], [], 1.0
-    for seen, held in blocks:
-        inside, outside = fit.problem.rows(seen), fit.problem.rows(held)
-        if any(len(np.unique(np.round(v, 9))) < fit.law.levels for k, v in inside.logs.items() if k != "U"):
-            continue
-        # Many rows leave no second optimum to look for.
-        others = [fit.law.starts(inside.logs, inside.y)] if inside.n <= SCREENED else []
-        again = fit_problem(inside, fit.delta, np.vstack([fit.theta[None], *others]), polished=8)
-        errors.append(outside.residual(again.theta[None])[0])
-        rows.append(held)
-        reach = max(reach, float(np.exp(cost[held].max() - cost[seen].max())))
-    if not errors:
+    seen, rows = order[: n - held], order[n - held :]
+    inside, outside = fit.problem.rows(seen), fit.problem.rows(rows)
+    if any(len(np.unique(np.round(v, 9))) < fit.law.levels for k, v in inside.logs.items() if k != "U"):
         return None
-    error, where = np.concatenate(errors), np.concatenate(rows)
-    return HoldOut(float(np.sqrt(np.mean(error**2))), len(error), where, reach)
+    # Many rows leave no second optimum to look for.
+    others = [fit.law.starts(inside.logs, inside.y)] if inside.n <= SCREENED else []
+    again = fit_problem(inside, fit.delta, np.vstack([fit.theta[None], *others]), polished=8)
+    error = outside.residual(again.theta[None])[0]
+    reach = max(1.0, float(np.exp(cost[rows].max() - cost[seen].max())))
+    return HoldOut(float(np.sqrt(np.mean(error**2))), held, rows, reach)
