@@ -49,7 +49,7 @@ def draws_of(found: Posterior, table: Table, condition: Condition) -> dict[str, 
     out = dict(zip(SLOPES, (found.slope(at, k) for at in ends for k in "ND"), strict=True))
     front = found.frontier(truth.cost, truth.log_c)
     losses = found.log_loss(truth.places)
-    values = (front.exponents["N"], front.log_loss[:, BUDGETS - 1], *losses.T)
+    values = (found.floor(), front.exponents["N"], front.log_loss[:, BUDGETS - 1], *losses.T)
     return out | dict(zip(QUANTITIES[len(SLOPES) :], values, strict=True))
 
 

@@ -46,7 +46,7 @@ FACTORS = (2, 4, 8, 30)
 """Multiples of the largest compute at which losses are asked for."""
 
 SLOPES = ("slope N", "slope D", "middle N", "middle D")
-QUANTITIES = (*SLOPES, "N*", "L*", *(f"loss x {k}" for k in FACTORS))
+QUANTITIES = (*SLOPES, "floor", "N*", "L*", *(f"loss x {k}" for k in FACTORS))
 """Slopes at the largest cell and in the middle; N*'s exponent; losses in logs, L* at the largest compute."""
 
 SETS = ("laws", "written", "drawn")
@@ -128,7 +128,8 @@ class Truth:
     """What is true of one condition's tables."""
 
     values: dict[str, float]
-    """Of `QUANTITIES`; N* is absent where at most half of the budgets have a lowest loss inside of what is searched."""
+    """Of `QUANTITIES`. N* is absent where at most half of the budgets have a lowest loss inside of what is searched,
+    and the floor where no law is true."""
     cost: Cost
     log_c: Array
     """Budgets of the frontier, shape (`BUDGETS`,)."""
@@ -154,6 +155,8 @@ def truth_of(condition: Condition) -> Truth:
         for key in "ND":
             ends = {k: at[k] + np.array([-STEP, STEP]) * (k == key) for k in "ND"}
             values[f"{prefix} {key}"] = float(-np.diff(log_loss(condition.truth, ends))[0]) / (2 * STEP)
+    if condition.truth in TRUTHS:
+        values["floor"] = TRUTHS[condition.truth][1].get("E", 0.0)
     inside = valley(surface, Axes.of(logs), cost, log_c)
     values |= {"N*": float(inside.exponents["N"][0]), "L*": float(inside.log_loss[0, -1])}
     far = valley(surface, Axes.of(logs), cost, beyond)
