@@ -1,181 +1,165 @@
-"""How often the numbers of a law with a misfit term hold the truth: where a law is true, and where none is.
+"""How often the intervals of a law with a misfit term hold the truth: where a law is true, and where none is.
 
-    python benchmarks/coverage.py --records FILE                laws and written surfaces
-    python benchmarks/coverage.py --records FILE --set drawn    surfaces of a random generator: to be run once
+    python benchmarks/coverage.py --records FILE                every set, 3 tables of each condition
+    python benchmarks/coverage.py --quick                       laws and written surfaces, a few tables
+    python benchmarks/coverage.py --records FILE --tables 0 --write docs/fitting_evidence.md      the page as it is
 
-Tables are those of coverage_suite.py, with 3 repeats. For every quantity: the share of tables whose 95 % interval
-holds the truth, the median width, and the share of tables that give it. Losses are in logs: those at 2, 4, 8 and 30
-times the largest compute lie on the truth's own frontier, or where it has none on the line from the largest cell along
-which N and D share the cost.
+There are three sets: tables of which a law is true; tables of smooth surfaces that are none of our laws, written down
+and used while the model was made; and tables of surfaces of a random generator, which were looked at once, when the
+model was done. For every quantity: the share of tables whose 95 % interval holds the truth, and the median width.
+Table number k of a condition has a seed of its own, so that a second call gives the same figures.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
-from collections.abc import Iterator, Sequence
-from functools import cache
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from coverage_suite import TRUTHS, Condition, log_loss, table_of
-from smooth_truths import SEALED, WRITTEN
+from coverage_suite import BUDGETS, QUANTITIES, SETS, SLOPES, Condition, conditions, table_of, truth_of
 
-from mnist_scaling.fitting.frontier.parametric import Cost, fit_cost
-from mnist_scaling.fitting.laws.base import STEP, Array, largest, middle
+from mnist_scaling.fitting.laws.base import Array, largest, middle
 from mnist_scaling.fitting.misfit.posterior import Posterior, surface
-from mnist_scaling.fitting.misfit.process import Axes
-from mnist_scaling.fitting.misfit.valley import valley
 from mnist_scaling.fitting.rows import Table
 
-FACTORS = (2, 4, 8, 30)
-QUANTITIES = ("slope_N", "slope_D", "middle_N", "middle_D", "N*", "L*", *(f"loss x {k}" for k in FACTORS))
+DRAWS = 400
+
+LEVEL = (0.025, 0.975)
+"""Ends of the intervals."""
+
+GIVEN = 0.5
+"""A quantity is given where more than this share of the draws has it."""
+
+BEGIN, END = "<!-- tables of benchmarks/coverage.py -->", "<!-- end of the tables -->"
+"""Marks on the page between which `--write` puts the tables."""
 
 
-def conditions(kind: str) -> Iterator[Condition]:
-    """The tables of one set: "laws", "written" or "drawn"."""
-    if kind == "drawn":
-        for k in range(SEALED):
-            yield Condition(f"drawn {k}", "5x5" if k % 4 == 3 else "7x5", (0.02, 0.04, 0.08)[k % 3])
-        return
-    for truth, noise in product(WRITTEN if kind == "written" else TRUTHS, (0.02, 0.04, 0.08)):
-        yield Condition(truth, "7x5", noise)
-    for truth in WRITTEN if kind == "written" else ():
-        yield Condition(truth, "5x5", 0.04)
-
-
-def _far(table: Table, truth: str) -> tuple[dict[str, float], list[dict[str, float]]]:
-    """What the truth's frontier holds, and the points at which losses beyond the table are asked for."""
-    cost, axes = fit_cost(table), Axes.of(table.logs(("N", "D")))
-    assert cost is not None
-    c = cost.of(table)
-    log_c = np.concatenate([np.linspace(c.min(), c.max(), 9), c.max() + np.log(FACTORS)])
-    found = valley(lambda logs: log_loss(truth, logs["N"], logs["D"])[None], axes, cost, log_c)
-    inside = valley(lambda logs: log_loss(truth, logs["N"], logs["D"])[None], axes, cost, log_c[:9])
-    out = {"N*": float(inside.exponents["N"][0]), "L*": float(inside.log_loss[0, -1])}
-    out = {key: value for key, value in out.items() if np.isfinite(value)}
-    corner, places = largest(table.logs(("N", "D"))), []
-    for k, factor in enumerate(FACTORS):
-        n, d = found.log_n[0, 9 + k], found.log_d[0, 9 + k]
-        if not np.isfinite(n):
-            n, d = (corner[v] + np.log(factor) / 2 / kappa for v, kappa in (("N", cost.kappa_n), ("D", cost.kappa_d)))
-        places.append({"N": float(n), "D": float(d)})
-    return out, places
-
-
-@cache
-def truth_of(condition: Condition) -> tuple[dict[str, float], list[dict[str, float]]]:
-    """The true value of every quantity that exists, and the points of the losses beyond the table."""
-    table = table_of(condition, np.random.default_rng(0))
-    out, places = _far(table, condition.truth)
-    logs = table.logs(("N", "D"))
-    for prefix, at in (("slope", largest(logs)), ("middle", middle(logs))):
-        for key in "ND":
-            steps = [{k: np.array([at[k] + h * (k == key)]) for k in "ND"} for h in (-STEP, STEP)]
-            low, high = (log_loss(condition.truth, s["N"], s["D"])[0] for s in steps)
-            out[f"{prefix}_{key}"] = float(low - high) / (2 * STEP)
-    for factor, place in zip(FACTORS, places, strict=True):
-        out[f"loss x {factor}"] = float(log_loss(condition.truth, *(np.array([place[k]]) for k in "ND"))[0])
-    return out, places
-
-
-def quantities(found: Posterior, table: Table, cost: Cost, places: Sequence[dict[str, float]]) -> dict[str, Array]:
+def draws_of(found: Posterior, table: Table, condition: Condition) -> dict[str, Array]:
     """Draws of every quantity."""
-    logs, c = table.logs(("N", "D")), cost.of(table)
-    out = {}
-    for prefix, at in (("slope", largest(logs)), ("middle", middle(logs))):
-        out |= {f"{prefix}_{k}": found.slope(at, k) for k in "ND"}
-    front = found.frontier(cost, np.linspace(c.min(), c.max(), 9))
-    out |= {"N*": front.exponents["N"], "L*": front.log_loss[:, -1]}
-    losses = found.log_loss({k: np.array([p[k] for p in places]) for k in "ND"})
-    return out | {f"loss x {factor}": y for factor, y in zip(FACTORS, losses.T, strict=True)}
+    logs, truth = table.logs(("N", "D")), truth_of(condition)
+    ends = (largest(logs), middle(logs))
+    out = dict(zip(SLOPES, (found.slope(at, k) for at in ends for k in "ND"), strict=True))
+    front = found.frontier(truth.cost, truth.log_c)
+    losses = found.log_loss(truth.places)
+    values = (front.exponents["N"], front.log_loss[:, BUDGETS - 1], *losses.T)
+    return out | dict(zip(QUANTITIES[len(SLOPES) :], values, strict=True))
 
 
-def one(condition: Condition, number: int, draws: int) -> dict[str, Any]:
-    """One table: the interval of every quantity."""
+def one(job: tuple[Condition, int]) -> dict[str, Any]:
+    """One table: the interval of every quantity, and of the misfit."""
+    condition, number = job
     # Python's own hash() of a string changes from process to process.
     seed = [number, *condition.truth.encode(), *condition.grid.encode(), int(1000 * condition.noise)]
     table = table_of(condition, np.random.default_rng(seed))
-    cost = fit_cost(table)
-    assert cost is not None
     start = time.process_time()
-    found = surface(table, draws, np.random.default_rng(seed))
-    drawn = quantities(found, table, cost, truth_of(condition)[1])
-    ends = {k: np.nanquantile(v, [0.025, 0.5, 0.975]).tolist() for k, v in drawn.items() if np.isfinite(v).mean() > 0.5}
+    found = surface(table, DRAWS, np.random.default_rng(seed))
+    drawn = draws_of(found, table, condition)
     return {
-        "truth": condition.truth,
-        "grid": condition.grid,
-        "noise": condition.noise,
-        "what": condition.what,
+        "condition": asdict(condition),
         "table": number,
         "seconds": time.process_time() - start,
-        "misfit": np.quantile(found.misfit(), [0.025, 0.5, 0.975]).tolist(),
-        "intervals": ends,
+        "misfit": np.quantile(found.misfit(), LEVEL).tolist(),
+        "intervals": {k: np.nanquantile(v, LEVEL).tolist() for k, v in drawn.items() if np.isfinite(v).mean() > GIVEN},
     }
 
 
-def condition_of(record: dict[str, Any]) -> Condition:
-    """The condition that a record is of."""
-    return Condition(record["truth"], record["grid"], record["noise"], record["what"])
+def run(jobs: Iterable[tuple[Condition, int]], workers: int) -> Iterator[dict[str, Any]]:
+    """Records of tables, in order."""
+    with ProcessPoolExecutor(workers) as pool:
+        yield from pool.map(one, jobs)
 
 
-def summary(records: Sequence[dict[str, Any]]) -> dict[str, tuple[float, float, float]]:
-    """Share held and median width where the truth has the quantity, and share of tables that give it."""
-    out = {}
-    for key in QUANTITIES:
-        having = [r for r in records if key in truth_of(condition_of(r))[0]]
-        given = [(r["intervals"][key], truth_of(condition_of(r))[0][key]) for r in having if key in r["intervals"]]
-        held = [e[0] - 1e-9 <= t <= e[2] + 1e-9 for e, t in given]
-        width = [e[2] - e[0] for e, _ in given]
-        if given:
-            out[key] = (float(np.mean(held)), float(np.median(width)), len(given) / len(having))
-    return out
+def tally(records: Sequence[dict[str, Any]], key: str) -> tuple[int, int, int, float]:
+    """Tables whose truth has a quantity, those that give it, those that hold it, and the median width."""
+    having = given = held = 0
+    widths = []
+    for record in records:
+        truth = truth_of(Condition(**record["condition"])).values.get(key)
+        if truth is None:
+            continue
+        having += 1
+        if (ends := record["intervals"].get(key)) is None:
+            continue
+        given += 1
+        held += ends[0] - 1e-9 <= truth <= ends[1] + 1e-9
+        widths.append(ends[1] - ends[0])
+    return having, given, held, float(np.median(widths)) if widths else np.nan
+
+
+def _cell(records: Sequence[dict[str, Any]], key: str) -> str:
+    """Held in per cent, the width, and how often the quantity is given where that is not always."""
+    having, given, held, width = tally(records, key)
+    if not given:
+        return "—"
+    share = f", in {100 * given / having:.0f} %" if given < having else ""
+    return f"{100 * held / given:.0f} ({width:.2g}{share})"
+
+
+def held_table(records: Sequence[dict[str, Any]]) -> list[str]:
+    """Markdown: rows for all tables, for each noise, grid, kind of noise and written truth."""
+    groups = {"all": list(records)}
+    titles = {"noise": "noise {:.0%}", "grid": "{}", "what": "{}", "truth": "{}"}
+    for name, title in titles.items():
+        for value in dict.fromkeys(r["condition"][name] for r in records):
+            if not str(value).startswith("drawn"):
+                groups[title.format(value)] = [r for r in records if r["condition"][name] == value]
+    lines = [f"| tables | number | {' | '.join(QUANTITIES)} |", "|---" * (len(QUANTITIES) + 2) + "|"]
+    for name, group in groups.items():
+        lines.append(f"| {name} | {len(group)} | {' | '.join(_cell(group, k) for k in QUANTITIES)} |")
+    return lines
 
 
 def page(records: Sequence[dict[str, Any]]) -> str:
-    """Markdown: a row for all tables, for each noise and for each truth."""
-    groups = {"all": list(records)}
-    for name in ("noise", "grid", "what", "truth"):
-        for value in dict.fromkeys(r[name] for r in records):
-            groups.setdefault(f"{name} {value}", [r for r in records if r[name] == value])
-    lines = [f"| tables | number | {' | '.join(QUANTITIES)} |", "|---" * (len(QUANTITIES) + 2) + "|"]
-    for name, group in groups.items():
-        found = summary(group)
-        cells = [
-            f"{100 * found[k][0]:.0f} ({found[k][1]:.2g}{f', in {100 * found[k][2]:.0f} %' if found[k][2] < 1 else ''})"
-            if k in found
-            else "—"
-            for k in QUANTITIES
-        ]
-        lines.append(f"| {name} | {len(group)} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    """A table of each set, in markdown."""
+    titles = ("A law is true", "No law is true: surfaces that are written down", "No law is true: drawn surfaces")
+    parts = []
+    for kind, title in zip(SETS, titles, strict=True):
+        every = set(conditions(kind))
+        some = [r for r in records if Condition(**r["condition"]) in every]
+        if some:
+            parts.append(f"**{title}**\n\n" + "\n".join(held_table(some)) + "\n")
+    return "\n".join(parts)
+
+
+def write(path: Path, text: str) -> None:
+    """Put the tables between the page's two marks."""
+    before, rest = path.read_text().split(BEGIN, 1)
+    after = rest.split(END, 1)[1]
+    path.write_text(f"{before}{BEGIN}\n{text}{END}{after}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--set", default="laws,written", help="of laws, written and drawn, by commas")
+    parser.add_argument("--sets", default=",".join(SETS), help="which, by commas")
+    parser.add_argument("--quick", action="store_true", help="one table of every fifth condition of the first two sets")
     parser.add_argument("--tables", type=int, default=3, help="of each condition")
-    parser.add_argument("--draws", type=int, default=400)
     parser.add_argument("--records", type=Path, help="one line per table; those that are there are not run again")
+    parser.add_argument("--write", type=Path, help="page whose tables are replaced")
     given = parser.parse_args()
-    records = []
+    records: list[dict[str, Any]] = []
     if given.records and given.records.exists():
         records = [json.loads(line) for line in given.records.read_text().splitlines()]
-    done = {(condition_of(r), r["table"]) for r in records}
-    for kind in given.set.split(","):
-        every = list(conditions(kind))
-        for k, condition in product(range(given.tables), every):
-            if (condition, k) in done:
-                continue
-            records.append(one(condition, k, given.draws))
-            if given.records:
-                with given.records.open("a") as file:
-                    file.write(json.dumps(records[-1]) + "\n")
-        print(f"**{kind}**\n\n{page([r for r in records if condition_of(r) in every])}\n")
-    print(f"median {np.median([r['seconds'] for r in records]):.2f} s of CPU a table")
+    done = {(Condition(**r["condition"]), r["table"]) for r in records}
+    every = [c for kind in (SETS[:2] if given.quick else given.sets.split(",")) for c in conditions(kind)]
+    tables, every = (1, every[::5]) if given.quick else (given.tables, every)
+    jobs = [(c, k) for k, c in product(range(tables), every) if (c, k) not in done]
+    for record in run(jobs, len(os.sched_getaffinity(0))):
+        records.append(record)
+        if given.records:
+            with given.records.open("a") as file:
+                file.write(json.dumps(record) + "\n")
+    text = page(records)
+    print(f"{text}\n{len(records)} tables, {np.median([r['seconds'] for r in records]):.2f} s of CPU each")
+    if given.write:
+        write(given.write, text)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,20 @@
-"""The simulated tables of `coverage.py`: their truths, their grids, their noise."""
+"""The simulated tables of `coverage.py`: truths, grids, noise, and the true value of every quantity."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
+from itertools import product
 
 import numpy as np
-from smooth_truths import WRITTEN, smooth_log_loss
+from smooth_truths import SEALED, WRITTEN, smooth_log_loss
 
+from mnist_scaling.fitting.frontier.parametric import Cost, fit_cost
 from mnist_scaling.fitting.laws import get_law
-from mnist_scaling.fitting.laws.base import Array
+from mnist_scaling.fitting.laws.base import STEP, Array, largest, middle
+from mnist_scaling.fitting.misfit.process import Axes
+from mnist_scaling.fitting.misfit.valley import valley
 from mnist_scaling.fitting.rows import Table, make_table
 
 COUPLED = {"E": 0.015, "A": 92.4, "B": 15.94, "alpha": 0.8463, "beta": 0.4938, "gamma": 1.4}
@@ -27,14 +33,24 @@ TRUTHS: dict[str, tuple[str, dict[str, float]]] = {
 }
 """Each law's best fit to one quickstart study, its floor and gamma held at a round number."""
 
-BROKEN = "broken_D"
-"""A truth that none of the laws is: the exponent of D falls from 0.6 to 0.3 at D = 12,500."""
-
 SIZES = np.array([2066, 3148, 4266, 6610, 9098, 13100, 20490, 37000.0])
 """Parameters of the CNN at widths 2, 3, 4, 6, 8, 11, 16 and 22."""
 
 COST = (np.log(0.377), 1.5335, 1.0)
 """log C = constant + kappa_N log N + kappa_D log D of the quickstart's cells."""
+
+BUDGETS = 9
+"""Budgets, over the table's range of compute, of the frontier's exponents."""
+
+FACTORS = (2, 4, 8, 30)
+"""Multiples of the largest compute at which losses are asked for."""
+
+SLOPES = ("slope N", "slope D", "middle N", "middle D")
+QUANTITIES = (*SLOPES, "N*", "L*", *(f"loss x {k}" for k in FACTORS))
+"""Slopes at the largest cell and in the middle; N*'s exponent; losses in logs, L* at the largest compute."""
+
+SETS = ("laws", "written", "drawn")
+"""Tables where a law is true, and of surfaces that are none: written down, or of a generator."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +66,21 @@ class Condition:
     too high), shared (a shared 3 % error for each amount of data beside the seeds' own)."""
 
 
+def conditions(kind: str) -> Iterator[Condition]:
+    """The conditions of one of `SETS`."""
+    if kind == "drawn":
+        for k in range(SEALED):
+            yield Condition(f"drawn {k}", "5x5" if k % 4 == 3 else "7x5", (0.02, 0.04, 0.08)[k % 3])
+        return
+    truths = WRITTEN if kind == "written" else TRUTHS
+    for noise, truth in product((0.02, 0.04, 0.08), truths):
+        yield Condition(truth, noise=noise)
+    for grid, truth in product(("5x5", "scattered") if kind == "written" else ("4x5", "8x7", "scattered"), truths):
+        yield Condition(truth, grid)
+    for what, truth in product(("no se",) if kind == "written" else ("no se", "unequal", "outlier", "shared"), truths):
+        yield Condition(truth, what=what)
+
+
 def points(grid: str) -> tuple[Array, Array]:
     """N and D of every row."""
     if grid == "scattered":
@@ -61,22 +92,19 @@ def points(grid: str) -> tuple[Array, Array]:
     return n.ravel(), d.ravel()
 
 
-def log_loss(truth: str, log_n: Array, log_d: Array) -> Array:
-    """The true mean log loss."""
-    if truth in WRITTEN or truth.startswith("drawn"):
-        return smooth_log_loss(truth, log_n, log_d)
-    if truth == BROKEN:
-        bend = 0.3 * 0.3 * np.logaddexp(0, (log_d - np.log(12_500)) / 0.3)
-        return np.log(113) + 1.5 - 0.2995 * log_n - 0.6 * log_d + bend
+def log_loss(truth: str, logs: Mapping[str, Array]) -> Array:
+    """The true mean log loss at logs of "N" and "D", shape (n,)."""
+    if truth not in TRUTHS:
+        return smooth_log_loss(truth, logs["N"], logs["D"])
     name, values = TRUTHS[truth]
     law = get_law(name)
-    return law.evaluate(law.internal(values)[None], {"N": log_n, "D": log_d})[0][0]
+    return law.evaluate(law.internal(values)[None], logs)[0][0]
 
 
 def table_of(condition: Condition, rng: np.random.Generator) -> Table:
     """One simulated table."""
     n, d = points(condition.grid)
-    y, size = log_loss(condition.truth, np.log(n), np.log(d)), np.full(len(n), condition.noise)
+    y, size = log_loss(condition.truth, {"N": np.log(n), "D": np.log(d)}), np.full(len(n), condition.noise)
     if condition.what == "unequal":
         size = size * np.exp(rng.uniform(-np.log(2), np.log(2), len(n)))
     if condition.what == "outlier":
@@ -93,3 +121,46 @@ def table_of(condition: Condition, rng: np.random.Generator) -> Table:
         se=runs.std(axis=1, ddof=1) / np.sqrt(3) if with_se else None,
         repeats=np.full(len(n), 3.0) if with_se else None,
     )
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is true of one condition's tables."""
+
+    values: dict[str, float]
+    """Of `QUANTITIES`; N* is absent where at most half of the budgets have a lowest loss inside of what is searched."""
+    cost: Cost
+    log_c: Array
+    """Budgets of the frontier, shape (`BUDGETS`,)."""
+    places: dict[str, Array]
+    """Logs of N and D of the losses beyond the table: on the truth's frontier, or where it has none there on the line
+    from the largest cell along which both share the cost."""
+
+
+@cache
+def truth_of(condition: Condition) -> Truth:
+    """The true value of every quantity that exists, and where losses beyond the table are asked for."""
+    table = table_of(condition, np.random.default_rng(0))
+    logs, cost = table.logs(("N", "D")), fit_cost(table)
+    assert cost is not None
+    c = cost.of(table)
+    log_c, beyond = np.linspace(c.min(), c.max(), BUDGETS), c.max() + np.log(FACTORS)
+
+    def surface(at: Mapping[str, Array]) -> Array:
+        return log_loss(condition.truth, at)[None]
+
+    values = {}
+    for prefix, at in (("slope", largest(logs)), ("middle", middle(logs))):
+        for key in "ND":
+            ends = {k: at[k] + np.array([-STEP, STEP]) * (k == key) for k in "ND"}
+            values[f"{prefix} {key}"] = float(-np.diff(log_loss(condition.truth, ends))[0]) / (2 * STEP)
+    inside = valley(surface, Axes.of(logs), cost, log_c)
+    values |= {"N*": float(inside.exponents["N"][0]), "L*": float(inside.log_loss[0, -1])}
+    far = valley(surface, Axes.of(logs), cost, beyond)
+    corner, along = largest(logs), (beyond - c.max()) / 2
+    places = {}
+    for key, found, kappa in (("N", far.log_n[0], cost.kappa_n), ("D", far.log_d[0], cost.kappa_d)):
+        places[key] = np.where(np.isfinite(far.log_n[0]), found, corner[key] + along / kappa)
+    losses = log_loss(condition.truth, places)
+    values |= {f"loss x {k}": float(y) for k, y in zip(FACTORS, losses, strict=True)}
+    return Truth({k: v for k, v in values.items() if np.isfinite(v)}, cost, log_c, places)
