@@ -202,7 +202,7 @@ def test_what_is_refused() -> None:
 
 def test_one_moving_variable_is_enough() -> None:
     a, b = arms({"beta": 0.5}, 0.01)
-    rows = np.flatnonzero(a.table.at_level("N", 1e3))
+    rows = np.flatnonzero(a.table.inputs["N"] == 1e3)
     found = compare(*(Arm(x.name, x.table.take(rows)) for x in (a, b)), QUICK)
     assert list(found.slopes) == ["beta"]
     record = comparison_record(found, [{}, {}])

@@ -148,10 +148,11 @@ def _exponent(model: Model, parametric: FrontierResult, key: str) -> dict[str, A
 
 
 def _floor(model: Model) -> dict[str, Any]:
+    """E of the surfaces' laws, no higher than the lowest loss: what a misfit adds to it can't be told from it."""
     draws = model.posterior.floor()
     if not draws.any():
         return _absent("The law that was fitted has no floor.")
-    return median_of(draws, model.level).record()
+    return median_of(np.minimum(draws, model.rows.loss.min()), model.level).record()
 
 
 def _by_distance(model: Model, cost: Cost | None) -> list[dict[str, Any]]:

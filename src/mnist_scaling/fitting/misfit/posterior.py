@@ -50,6 +50,9 @@ SHARED = (np.log(0.2), 0.8)
 SPREAD = {"E": 0.5, "log": 2.0, "gamma": 1.0, "": 0.5}
 """Prior standard deviations of the laws' parameters around their optimum: E in lowest losses"""
 
+ROUNDING = 1e-14
+"""Share of the covariance's trace that is added to its diagonal."""
+
 MOST_POINTS = 2_000
 """Points handled at once."""
 
@@ -215,7 +218,8 @@ class _Model:
         covariance += self.of_law
         covariance += shared[:, None] * self.same
         m = len(self.residual)
-        covariance[:, :: m + 1] += own
+        # Beside a vast misfit, rounding would be larger than a tiny noise.
+        covariance[:, :: m + 1] += own + ROUNDING * covariance[:, :: m + 1].sum(axis=1, keepdims=True)
         return covariance.reshape(-1, m, m)
 
     def log_likelihood(self, z: Array) -> Array:
