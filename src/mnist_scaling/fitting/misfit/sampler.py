@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from scipy.optimize import brentq
 
 from mnist_scaling.fitting.laws.base import Array
 
@@ -65,11 +66,7 @@ def _step(value: Array, left: float) -> float:
 
     if effective(left) >= EFFECTIVE:
         return left
-    low, high = 0.0, left
-    for _ in range(30):
-        middle = 0.5 * (low + high)
-        low, high = (middle, high) if effective(middle) >= EFFECTIVE else (low, middle)
-    return max(low, 1e-6)
+    return max(float(brentq(lambda step: effective(step) - EFFECTIVE, 0.0, left, xtol=1e-9)), 1e-6)
 
 
 def _systematic(weight: Array, rng: np.random.Generator) -> np.ndarray:
