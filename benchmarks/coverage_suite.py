@@ -10,11 +10,10 @@ from itertools import product
 import numpy as np
 from smooth_truths import SEALED, WRITTEN, smooth_log_loss
 
-from mnist_scaling.fitting.frontier.parametric import Cost, fit_cost
+from mnist_scaling.fitting.frontier.parametric import Cost, fit_cost, valley
 from mnist_scaling.fitting.laws import get_law
 from mnist_scaling.fitting.laws.base import STEP, Array, largest, middle
 from mnist_scaling.fitting.misfit.process import Axes
-from mnist_scaling.fitting.misfit.valley import valley
 from mnist_scaling.fitting.rows import Table, make_table
 
 COUPLED = {"E": 0.015, "A": 92.4, "B": 15.94, "alpha": 0.8463, "beta": 0.4938, "gamma": 1.4}

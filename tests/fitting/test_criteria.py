@@ -9,8 +9,8 @@ import pytest
 from scipy import stats
 
 from mnist_scaling.fitting import Options, Settings, analyse, fit_law, get_law, make_table
-from mnist_scaling.fitting.estimation.criteria import aicc, hold_out
 from mnist_scaling.fitting.estimation.problem import EFFICIENT, huber
+from mnist_scaling.fitting.fitted import aicc, hold_out
 from mnist_scaling.fitting.laws import ALL
 
 from .tables import ADDITIVE, design, grid

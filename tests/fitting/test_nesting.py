@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from mnist_scaling.fitting import fit_law, get_law
-from mnist_scaling.fitting.estimation.nesting import EMBEDDINGS, minimise_nested, nested_in
-from mnist_scaling.fitting.estimation.solve import minimise
+from mnist_scaling.fitting.estimation.solve import EMBEDDINGS, minimise, minimise_nested, nested_in
 
 from .tables import ADDITIVE, grid
 

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mnist_scaling.fitting.comparing.pairing import Cells
-from mnist_scaling.fitting.estimation.criteria import aicc, hold_out
 from mnist_scaling.fitting.estimation.estimate import Settings, fit_law
+from mnist_scaling.fitting.fitted import aicc, hold_out
 from mnist_scaling.fitting.laws.base import Array, Law, Logs, Parameter
 
 OFFSET, SHARED, SEPARATE = "offset", "shared", "separate"

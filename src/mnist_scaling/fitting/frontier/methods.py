@@ -24,8 +24,8 @@ from mnist_scaling.study.flags import GRID_EDGE
 
 if TYPE_CHECKING:
     from mnist_scaling.fitting.fitted import Fitted
+    from mnist_scaling.fitting.frontier.parametric import Valley
     from mnist_scaling.fitting.misfit.posterior import Posterior
-    from mnist_scaling.fitting.misfit.valley import Valley
 
 FRONTIER_DRAWS = 300
 """Draws that the methods which go row by row are repeated for: an end of their intervals is then off by a tenth."""

@@ -19,13 +19,12 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.estimation.estimate import Fit, fit_law
 from mnist_scaling.fitting.estimation.problem import Problem
 from mnist_scaling.fitting.estimation.solve import minimise
-from mnist_scaling.fitting.frontier.parametric import Cost
+from mnist_scaling.fitting.frontier.parametric import Cost, Valley, valley
 from mnist_scaling.fitting.laws import get_law
 from mnist_scaling.fitting.laws.base import STEP, Array, Law
 from mnist_scaling.fitting.misfit.points import Points, points_of
 from mnist_scaling.fitting.misfit.process import Axes, Shape, design, products
 from mnist_scaling.fitting.misfit.sampler import posterior_draws
-from mnist_scaling.fitting.misfit.valley import Valley, valley
 from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.uncertainty.noise import seed_scale
 

@@ -10,8 +10,7 @@ import numpy as np
 
 from mnist_scaling.fitting.analysis import Result
 from mnist_scaling.fitting.diagnostics.of_laws import FEWEST_SETTLED
-from mnist_scaling.fitting.estimation.criteria import HoldOut
-from mnist_scaling.fitting.fitted import Fitted
+from mnist_scaling.fitting.fitted import Fitted, HoldOut
 from mnist_scaling.fitting.frontier.methods import FrontierResult
 from mnist_scaling.fitting.headline import nothing_to_quote
 from mnist_scaling.fitting.laws.base import Law
