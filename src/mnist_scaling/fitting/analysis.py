@@ -27,8 +27,8 @@ from mnist_scaling.study.flags import FEWEST_ROWS, LACK_OF_FIT
 MOST_ROWS = 4000
 """Larger tables are thinned to so many rows, at random, and say so."""
 
-LAW_DRAWS = 400
-"""Draws of each law's own bootstrap, at most: an end of its intervals is then off by 7 % of a half."""
+LAW_DRAWS = 300
+"""Draws of each law's own bootstrap, at most: an end of its intervals is then off by 8 % of a half."""
 
 FEWEST_DRAWS = 200
 """Draws of the model's surfaces, at least: fewer than that give no quantiles of 2.5 %."""

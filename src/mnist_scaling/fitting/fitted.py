@@ -115,12 +115,13 @@ def fit_part(law: Law, table: Table, part: Slice, options: Options, draws: Draws
 
 
 def _profiles(fit: Fit, noise: Noise, level: float) -> dict[str, tuple[Interval, Array, Array]]:
-    """Profiles of floor and exponents; those of exponents are wider where the floor is not told from 0."""
-    wanted = sorted((p.name for p in fit.law.parameters if not p.log), key=lambda name: name != "E")
-    found: dict[str, tuple[Interval, Array, Array]] = {}
-    for name in wanted:
-        unsure = name != "E" and _rejected(fit, found) is False
-        found[name] = profile(fit, name, noise, level, beside_bound=unsure)
+    """Profile of the floor and, where it is not told from 0, those of the exponents, which are wider then."""
+    if fit.law.floor is None:
+        return {}
+    found = {"E": profile(fit, "E", noise, level)}
+    if _rejected(fit, found) is False:
+        exponents = [p.name for p in fit.law.parameters if not p.log and p.name != "E"]
+        found |= {name: profile(fit, name, noise, level, beside_bound=True) for name in exponents}
     return found
 
 
