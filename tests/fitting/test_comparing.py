@@ -20,13 +20,12 @@ from mnist_scaling.fitting.comparing.comparison import verdict
 from mnist_scaling.fitting.comparing.exponents import difference_of
 from mnist_scaling.fitting.comparing.multiplier import reach
 from mnist_scaling.fitting.comparing.pairing import match
-from mnist_scaling.fitting.comparing.shared_exponents import TwoArms, preferred, shared_fits
 from mnist_scaling.fitting.comparing.surface import fit_surfaces
 from mnist_scaling.fitting.laws import get_law
 from mnist_scaling.fitting.rows import make_table
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.documents.comparison_json import comparison_record
-from mnist_scaling.reporting.words.conclusion import concluded, sentence, shared_sentence, what
+from mnist_scaling.reporting.words.conclusion import concluded, sentence, what
 
 QUICK = ComparisonOptions(draws=300, exponents=False)
 PLANE = {"A": 40.0, "alpha": 0.3, "beta": 0.4}
@@ -148,28 +147,6 @@ def test_every_exponent_that_fit_has_is_compared() -> None:
     assert laws["power_D", "beta", "N=1000"].difference.bounded
     assert {e.source for e in found.exponents if e.is_method} >= {"pareto", "hull"}
     assert {"additive", "coupled"} <= {e.source for e in found.exponents}
-    best = found.preferred
-    assert best is not None
-    assert best.variant == "separate"
-    same = compare(*arms({"A": 36.0}, 0.01), ComparisonOptions(draws=100)).preferred
-    assert same is not None
-    assert same.variant == "offset"
-
-
-@pytest.mark.parametrize("variant", ["offset", "shared", "separate"])
-def test_gradient_of_a_law_of_two_arms(variant: str) -> None:
-    law = TwoArms(get_law("additive"), variant)
-    n, d = grid()
-    logs = {"N": np.log(n), "D": np.log(d), "arm": (np.arange(16) % 2).astype(float)}
-    rng = np.random.default_rng(0)
-    base = get_law("additive").internal(ADDITIVE)
-    theta = np.concatenate([base, rng.normal(0.5, 0.1, law.size - 5)])[None]
-    _, gradient = law.evaluate(theta, logs)
-    for k in range(law.size):
-        step = np.zeros_like(theta)
-        step[0, k] = 1e-6
-        slope = (law.evaluate(theta + step, logs)[0] - law.evaluate(theta - step, logs)[0]) / 2e-6
-        np.testing.assert_allclose(gradient[:, k], slope, atol=1e-6)
 
 
 def test_reach() -> None:
@@ -255,46 +232,6 @@ def test_intervals_hold_the_truth(law: str, a: dict[str, float], change: dict[st
         assert 0.89 <= quantity.share <= 0.995, quantity
     if not change:
         assert max(differs.values()) <= 0.08
-
-
-def said_of(seed: int, b: dict[str, float], sigma: float, shared: float) -> tuple[dict[str, str], str, str]:
-    """Verdict, the variant that AICc prefers of the true law, and the sentence about it."""
-    found = compare(*arms(b, sigma, shared, seed), QUICK)
-    fits = shared_fits(found.cells, [get_law("multiplicative")], found.surfaces.covariance)
-    record = comparison_record(replace(found, shared=fits), [{}, {}])
-    assert record.shared.preferred is not None
-    return dict(record.verdict), record.shared.preferred.variant, shared_sentence(record)
-
-
-def test_aicc_and_the_verdict_speak_with_one_voice() -> None:
-    """Tables on which they say the same, and ones on which a small difference makes them part."""
-    words, variant, text = said_of(79, {"alpha": 0.335}, 0.06, 0.5)
-    assert (words["alpha"], words["beta"], variant) == ("differs", "equivalent", "offset")
-    assert text == (
-        "By AICc (multiplicative), one factor on the loss is all that the arms need of their own to be predicted as "
-        "well: alpha differs by what is told from zero, but is small against the noise."
-    )
-    words, variant, text = said_of(0, {"alpha": 0.4}, 0.02, 0.5)
-    assert (words["alpha"], variant) == ("differs", "separate")
-    assert text.endswith("the arms need exponents of their own, as the verdict says.")
-    words, variant, text = said_of(0, {"alpha": 0.315}, 0.005, 0.5)
-    assert (words["alpha"], words["beta"], variant) == ("equivalent", "equivalent", "separate")
-    assert text.endswith("they differ, but in no exponent by more than the margin.")
-    words, variant, text = said_of(0, {}, 0.02, 0.5)
-    assert (words["alpha"], variant) == ("equivalent", "offset")
-    assert text.endswith("one factor on the loss is all that the arms need of their own.")
-
-
-def test_aicc_sees_what_the_seeds_noise_would_hide() -> None:
-    """A difference that is plain cell by cell is lost if the noise that a seed gives to both arms counts twice."""
-    found = compare(*arms({"alpha": 0.34}, 0.1, 0.95, 0), QUICK)
-    law = [get_law("multiplicative")]
-    assert found.verdict["alpha"] == "differs"
-    by_pair = preferred(shared_fits(found.cells, law, found.surfaces.covariance))
-    by_row = preferred(shared_fits(found.cells, law, np.eye(2)))
-    assert by_pair is not None
-    assert by_row is not None
-    assert (by_pair.variant, by_row.variant) == ("separate", "offset")
 
 
 def test_what_tuning_leaves_is_smooth_over_the_grid() -> None:

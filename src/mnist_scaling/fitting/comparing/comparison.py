@@ -1,4 +1,4 @@
-"""Everything that is said of two arms: differences, compute multiplier, shared exponents, verdict.
+"""Everything that is said of two arms: differences, compute multiplier, verdict.
 
     log(L_b / L_a) = offset - (alpha_b - alpha_a) log N - (beta_b - beta_a) log D      N, D from the middle of the grid
 
@@ -13,10 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.fitting.comparing.exponents import ExponentDifference, exponent_differences, joint_laws
+from mnist_scaling.fitting.comparing.exponents import ExponentDifference, exponent_differences
 from mnist_scaling.fitting.comparing.multiplier import Frontiers, Multiplier, frontiers, multipliers
 from mnist_scaling.fitting.comparing.pairing import Arm, Cells, Difference, match
-from mnist_scaling.fitting.comparing.shared_exponents import SharedFit, preferred, shared_fits
 from mnist_scaling.fitting.comparing.surface import Surfaces, basis, fit_surfaces
 from mnist_scaling.fitting.diagnostics import Flag
 from mnist_scaling.fitting.laws.base import Array
@@ -67,7 +66,6 @@ class Comparison:
     frontiers: Frontiers | None
     """L*(C) of both arms, on which the multipliers rest."""
     exponents: list[ExponentDifference]
-    shared: list[SharedFit]
     flags: list[Flag]
 
     @property
@@ -75,11 +73,6 @@ class Comparison:
         """What the interval of each difference says."""
         known = {k: v.difference for k, v in self.slopes.items()} | {"offset": self.offset}
         return {k: verdict(i, self.options.margin) for k, i in known.items()}
-
-    @property
-    def preferred(self) -> SharedFit | None:
-        """What AICc says of shared exponents."""
-        return preferred(self.shared)
 
 
 def compare(a: Arm, b: Arm, options: ComparisonOptions | None = None) -> Comparison:
@@ -103,12 +96,9 @@ def compare(a: Arm, b: Arm, options: ComparisonOptions | None = None) -> Compari
     differences, offset = slopes(surfaces, noise, options.level)
     fronts = frontiers(surfaces, noise)
     multiplier = multipliers(fronts, options.level, surfaces.dof) if fronts else []
-    exponents, shared = [], []
-    if options.exponents:
-        exponents = exponent_differences(surfaces, normal, options.level, rng)
-        shared = shared_fits(cells, joint_laws(cells), surfaces.covariance)
+    exponents = exponent_differences(surfaces, normal, options.level, rng) if options.exponents else []
     flags = _flags(a, b, surfaces, multiplier, fronts is not None)
-    return Comparison(a, b, cells, surfaces, options, differences, offset, multiplier, fronts, exponents, shared, flags)
+    return Comparison(a, b, cells, surfaces, options, differences, offset, multiplier, fronts, exponents, flags)
 
 
 def _flags(a: Arm, b: Arm, surfaces: Surfaces, multiplier: list[Multiplier], costed: bool) -> list[Flag]:

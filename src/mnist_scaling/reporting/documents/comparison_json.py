@@ -16,7 +16,6 @@ import numpy as np
 from mnist_scaling.fitting.comparing.comparison import Comparison
 from mnist_scaling.fitting.comparing.exponents import ExponentDifference
 from mnist_scaling.fitting.comparing.multiplier import Multiplier, multiplier_at
-from mnist_scaling.fitting.comparing.shared_exponents import SharedFit
 from mnist_scaling.fitting.diagnostics import Flag
 from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.uncertainty.interval import Interval
@@ -79,22 +78,6 @@ class MultiplierRecord:
 
 
 @dataclass(frozen=True)
-class SharedVariant:
-    """A law of both arms, and how much of it is each arm's own."""
-
-    law: str
-    variant: str
-
-
-@dataclass(frozen=True)
-class SharedRecord:
-    """Laws fitted to both arms at once, and the one that AICc prefers."""
-
-    preferred: SharedVariant | None = None
-    fits: Sequence[SharedFit] = ()
-
-
-@dataclass(frozen=True)
 class NoiseRecord:
     """Standard deviations of a cell's log loss in each arm and of its log ratio, and their correlation."""
 
@@ -121,7 +104,6 @@ class Pair:
     multiplier: Sequence[MultiplierRecord] = ()
     verdict: Mapping[str, str] = field(default_factory=dict)
     margin: float = math.nan
-    shared: SharedRecord = field(default_factory=SharedRecord)
     flags: Sequence[FlagRecord] = ()
     noise: NoiseRecord = field(default_factory=NoiseRecord)
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -166,7 +148,7 @@ def comparison_record(found: Comparison, sources: Sequence[Mapping[str, Any]], f
     flags : sequence of Flag
         Raised by whoever read the tables.
     """
-    cells, best = found.cells, found.preferred
+    cells = found.cells
     arms = [
         {"name": arm.name, **source, "cells": len(table)}
         for arm, source, table in zip((found.a, found.b), sources, (cells.a, cells.b), strict=True)
@@ -184,7 +166,6 @@ def comparison_record(found: Comparison, sources: Sequence[Mapping[str, Any]], f
         multiplier=[_multiplier(m) for m in found.multipliers],
         verdict={"alpha": "not settled", "beta": "not settled"} | found.verdict,
         margin=found.options.margin,
-        shared=SharedRecord(None if best is None else SharedVariant(best.law, best.variant), found.shared),
         flags=[FlagRecord(**f.record()) for f in (*flags, *found.flags)],
         noise=_noise(found),
         settings={"draws": found.options.draws, "level": found.options.level, "seed": found.options.seed},
