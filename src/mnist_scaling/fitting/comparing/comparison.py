@@ -19,7 +19,7 @@ from mnist_scaling.fitting.comparing.pairing import Arm, Cells, Difference, matc
 from mnist_scaling.fitting.comparing.surface import Surfaces, basis, fit_surfaces
 from mnist_scaling.fitting.diagnostics import Flag
 from mnist_scaling.fitting.laws.base import Array
-from mnist_scaling.fitting.uncertainty.bootstrap import interval, student_factor
+from mnist_scaling.fitting.uncertainty.bootstrap import interval
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.study.flags import CELLS_LEFT_OUT, NO_COMMON_LOSS, NOISE_UNKNOWN, NOT_PAIRED
 
@@ -95,7 +95,7 @@ def compare(a: Arm, b: Arm, options: ComparisonOptions | None = None) -> Compari
     noise, normal = surfaces.draw(options.draws, rng)
     differences, offset = slopes(surfaces, noise, options.level)
     fronts = frontiers(surfaces, noise)
-    multiplier = multipliers(fronts, options.level, surfaces.dof) if fronts else []
+    multiplier = multipliers(fronts, options.level) if fronts else []
     exponents = exponent_differences(surfaces, normal, options.level, rng) if options.exponents else []
     flags = _flags(a, b, surfaces, multiplier, fronts is not None)
     return Comparison(a, b, cells, surfaces, options, differences, offset, multiplier, fronts, exponents, flags)
@@ -156,10 +156,9 @@ def slopes(surfaces: Surfaces, noise: Array, level: float) -> tuple[dict[str, Di
         Of the intervals.
     """
     solve_a, solve_b = solve_slopes(surfaces)
-    t_factor = student_factor(surfaces.dof, level)
 
     def estimate(row: Array) -> Interval:
-        return interval(float(row @ surfaces.y), (surfaces.y + noise) @ row, level, t_factor)
+        return interval(float(row @ surfaces.y), (surfaces.y + noise) @ row, level, 1.0)
 
     found = {}
     for k, variable in enumerate(surfaces.cells.variables, start=1):

@@ -31,6 +31,8 @@ class Arm:
     table: Table
     runs: Sequence[Mapping[int, float]] | None = None
     """Loss of each repeat by its seed, one mapping per row of the table; None where only means are known."""
+    tuned: bool = True
+    """False where nothing was tuned in its cells, so that nothing was left to luck."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ class Cells:
     """None where no cell has two repeats of the same seeds in both arms."""
     left_out: tuple[int, int]
     """Cells of each arm that are not compared."""
+    tuned: bool
+    """Whether the cells of one arm or of both were tuned."""
 
     @property
     def x(self) -> tuple[Array, Array]:
@@ -109,14 +113,14 @@ def match(a: Arm, b: Arm) -> Cells:
     if len(shared) >= max(FEWEST_CELLS, len(variables) + 2) and variables:
         table_a, table_b, seeds = _by_seed(one, two, rows_a, rows_b)
         left_out = (len(one.table) - len(shared), len(two.table) - len(shared))
-        return Cells(table_a, table_b, True, variables, seeds, left_out)
+        return Cells(table_a, table_b, True, variables, seeds, left_out, a.tuned or b.tuned)
     return _overlapping(one, two, roles)
 
 
 def _folded(arm: Arm, roles: Sequence[str]) -> Arm:
     """The arm with one row for each cell, its runs forgotten where rows were folded (`Table.folded`)."""
     table = arm.table.folded(roles)
-    return arm if len(table) == len(arm.table) else Arm(arm.name, table)
+    return arm if len(table) == len(arm.table) else Arm(arm.name, table, tuned=arm.tuned)
 
 
 def _keys(table: Table, roles: Sequence[str]) -> list[tuple[float, ...]]:
@@ -182,4 +186,6 @@ def _overlapping(a: Arm, b: Arm, roles: Sequence[str]) -> Cells:
             f"A comparison needs {' or '.join(roles)} to vary in both arms, but in the range that both cover it "
             f"does not: add cells to {a.name} or to {b.name}."
         )
-    return Cells(table_a, table_b, False, variables, None, (int((~kept_a).sum()), int((~kept_b).sum())))
+    return Cells(
+        table_a, table_b, False, variables, None, (int((~kept_a).sum()), int((~kept_b).sum())), a.tuned or b.tuned
+    )

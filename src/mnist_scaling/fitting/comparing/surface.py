@@ -3,7 +3,8 @@
     log L_arm(x) = c + sum_i b_i x_i + sum_ij q_ij x_i x_j        x = log N, log D
 
 The surface is not a law. It measures the noise, because curvature of the loss is no noise, and it gives the loss
-between cells. Everything is linear in the log losses, so that what both arms share in a cell cancels exactly.
+between cells. Everything is linear in the log losses, so that what both arms share in a cell cancels exactly. The noise
+is that of the seeds, and what the tuning of each arm left to luck (`uncertainty.luck`).
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from mnist_scaling.fitting.comparing.pairing import Cells, PairNoise
-from mnist_scaling.fitting.estimation.variance import pool, squeeze
+from mnist_scaling.fitting.comparing.pairing import Cells
+from mnist_scaling.fitting.estimation.variance import squeeze
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.rows import Table
+from mnist_scaling.fitting.uncertainty.luck import Field, Luck, Numbers, luck
 from mnist_scaling.fitting.uncertainty.noise import LARGEST_LEVERAGE, seed_noise
 
 RATIO = np.array([-1.0, 1.0])
@@ -25,9 +27,11 @@ RATIO = np.array([-1.0, 1.0])
 FEWEST_FREE = 3
 """Degrees of freedom that a curved surface must leave; a plane is fitted where it would leave fewer."""
 
-SUSPECT = 0.2
-"""Level of the F test between the scatter about the surface and that of the repeats. It is easily rejected, because
-cells that are tuned apart scatter by their tuning, too, which repeats of one setting can't show."""
+FEWEST_BENT = 13
+"""Cells from which luck is what a curved mean leaves; of fewer a curve would leave too little to see luck by."""
+
+LEAST_SHARE = 1e-3
+"""The noise of a twin's seeds counts at least as this share of s^2."""
 
 BENT, FREE_WHEN_BENT = 0.2, 15
 """Level of the F test for cubic terms of the log ratio, and degrees of freedom that they must leave. Without them a
@@ -46,11 +50,20 @@ class Surfaces:
     solve: tuple[Array, Array]
     """Coefficients of a and of b from the log losses of both, (y_a, y_b): shape (terms, rows of both)."""
     covariance: Array
-    """Of the noise of (a, b) in one cell, shape (2, 2)."""
+    """Of (a, b) in one cell, as the scatter about the surfaces and the repeats show it together, shape (2, 2)."""
+    shape: Array
+    """Covariance of the seeds' noise of (a, b) in one cell over s^2, shape (2, 2)."""
     spread: Array
-    """Factor on the noise of each row, shape (rows of both,)."""
-    dof: float
-    """Degrees of freedom of the noise."""
+    """Factor on the seeds' noise of each row, shape (rows of both,)."""
+    luck: Luck
+    """s^2, and what tuning left."""
+    fields: tuple[Field, Field]
+    """The cells of either arm, in which it was tuned."""
+
+    @property
+    def dof(self) -> float:
+        """Degrees of freedom of the noise."""
+        return self.luck.dof
 
     @property
     def y(self) -> Array:
@@ -62,17 +75,25 @@ class Surfaces:
         return basis(np.asarray(x) - self.centre, self.terms)
 
     def draw(self, number: int, rng: np.random.Generator) -> tuple[Array, Array]:
-        """Noise of (y_a, y_b), shape (number, rows of both), and the standard normal numbers behind it."""
+        """Noise of (y_a, y_b), shape (number, rows of both), and the same in units of what one arm's scatter shows.
+
+        The latter are for fits that widen their intervals themselves, so s is not drawn for them. Both are NaN where
+        nothing is left to measure noise by.
+        """
         n = len(self.cells.a)
-        root = _root(self.covariance)
+        if not self.dof > 0:
+            return (np.full((number, len(self.spread)), np.nan),) * 2
+        points, s = self.luck.draw(number, rng)
         if self.cells.paired:
-            normal = rng.standard_normal((number, n, 2)) @ root.T
-            noise = np.concatenate([normal[:, :, 0], normal[:, :, 1]], axis=1)
+            pair = rng.standard_normal((number, n, 2)) @ _root(self.shape).T
+            own = np.concatenate([pair[:, :, 0], pair[:, :, 1]], axis=1)
         else:
-            sizes = np.repeat(np.sqrt(np.diag(self.covariance)), [n, len(self.cells.b)])
-            noise = rng.standard_normal((number, len(sizes))) * sizes
+            sizes = np.repeat(np.sqrt(np.diag(self.shape)), [n, len(self.cells.b)])
+            own = rng.standard_normal((number, len(sizes))) * sizes
+        left = np.concatenate([self.luck.field(points, field, rng) for field in self.fields], axis=1)
+        noise = own * self.spread + left
         scale = np.repeat(np.sqrt(np.maximum(np.diag(self.covariance), 1e-300)), [n, len(self.cells.b)])
-        return noise * self.spread, noise / scale
+        return s[:, None] * noise, np.sqrt(self.luck.variance[points])[:, None] * noise / scale
 
 
 def basis(x: Array, terms: tuple[tuple[int, ...], ...]) -> Array:
@@ -80,8 +101,15 @@ def basis(x: Array, terms: tuple[tuple[int, ...], ...]) -> Array:
     return np.stack([np.prod([x[..., k] for k in term] or [np.ones(x.shape[:-1])], axis=0) for term in terms], -1)
 
 
-def fit_surfaces(cells: Cells) -> Surfaces:
-    """Fit both arms by least squares: each its own surface where cells are paired, else with shared curvature."""
+def fit_surfaces(cells: Cells, twin: Cells | None = None) -> Surfaces:
+    """Fit both arms by least squares: each its own surface where cells are paired, else with shared curvature.
+
+    Parameters
+    ----------
+    cells : Cells
+    twin : Cells, optional
+        An arm and itself tuned again, which shows what tuning leaves.
+    """
     x_a, x_b = cells.x
     low, high = cells.corners
     centre = x_a.mean(axis=0) if cells.paired else (low + high) / 2
@@ -99,10 +127,15 @@ def fit_surfaces(cells: Cells) -> Surfaces:
         empty = np.zeros_like(inverse)
         solve = (np.hstack([inverse, empty]), np.hstack([empty, inverse]))
     else:
-        solve = _shared_curvature(x_a, x_b, linear, curved)
+        inverse, p = np.linalg.pinv(_stacked(x_a, x_b, linear, curved)), len(linear)
+        solve = (np.delete(inverse, slice(p, 2 * p), 0), inverse[p:])
     design = (basis(x_a, terms), basis(x_b, terms))
-    covariance, spread, dof = _noise(cells, design, solve)
-    return Surfaces(cells, centre, terms, solve, covariance, spread, dof)
+    residual, free = _residuals(cells, design, solve)
+    if cells.paired:
+        mean = basis(x_a, tuple(t for t in terms if len(t) < (3 if n >= FEWEST_BENT else 2)))
+        return Surfaces(cells, centre, terms, solve, *_paired(cells, residual, free, mean, twin))
+    mean = _stacked(x_a, x_b, linear, curved)
+    return Surfaces(cells, centre, terms, solve, *_apart(cells, residual, free, mean, twin))
 
 
 def _curved(x_a: Array, x_b: Array) -> tuple[tuple[int, ...], ...]:
@@ -130,70 +163,81 @@ def _residual(design: Array, y: Array) -> Array:
     return y - design @ np.linalg.lstsq(design, y, rcond=None)[0]
 
 
-def _shared_curvature(
-    x_a: Array, x_b: Array, linear: tuple[tuple[int, ...], ...], curved: tuple[tuple[int, ...], ...]
-) -> tuple[Array, Array]:
-    """Arms on different cells: level and slopes of each arm, one curvature, which would pass for a slope else."""
-    plane_a, plane_b = basis(x_a, linear), basis(x_b, linear)
-    rows = [
-        np.hstack([plane_a, np.zeros_like(plane_a), basis(x_a, curved) if curved else np.empty((len(x_a), 0))]),
-        np.hstack([np.zeros_like(plane_b), plane_b, basis(x_b, curved) if curved else np.empty((len(x_b), 0))]),
-    ]
-    inverse = np.linalg.pinv(np.vstack(rows))
+def _stacked(x_a: Array, x_b: Array, linear: tuple[tuple[int, ...], ...], curved: tuple[tuple[int, ...], ...]) -> Array:
+    """Design of arms on different cells: level and slopes of each arm, and one curvature, which would pass for a slope
+    else."""
+    a, b = (basis(x, (*linear, *curved)) for x in (x_a, x_b))
     p = len(linear)
-    return np.vstack([inverse[:p], inverse[2 * p :]]), np.vstack([inverse[p : 2 * p], inverse[2 * p :]])
+    return np.vstack([np.hstack([a[:, :p], 0 * a[:, :p], a[:, p:]]), np.hstack([0 * b[:, :p], b[:, :p], b[:, p:]])])
 
 
-def _noise(cells: Cells, design: tuple[Array, Array], solve: tuple[Array, Array]) -> tuple[Array, Array, float]:
-    """Covariance of the noise, factor of each row, degrees of freedom.
-
-    The scatter about the surfaces and that of the repeats are pooled as in a fit (`variance.pool`): where cells are
-    paired by the noise of the log ratio in repeats of shared seeds, else arm by arm by standard errors. Rows differ in
-    noise as far as a test sees it (`variance.squeeze`).
-    """
+def _residuals(cells: Cells, design: tuple[Array, Array], solve: tuple[Array, Array]) -> tuple[Array, Array]:
+    """What the surfaces leave of (y_a, y_b), and each row's degrees of freedom, shape (rows of both,) both."""
     y, n = np.concatenate(cells.y), len(cells.a)
-    residual = y - np.concatenate([design[0] @ solve[0] @ y, design[1] @ solve[1] @ y])
     hat = np.concatenate(
         [np.einsum("ij,ji->i", design[0], solve[0][:, :n]), np.einsum("ij,ji->i", design[1], solve[1][:, n:])]
     )
-    free = np.maximum(1 - hat, 1 - LARGEST_LEVERAGE)
-    if not cells.paired:
-        parts = [
-            _of_arm(residual[rows], free[rows], table)
-            for rows, table in ((slice(None, n), cells.a), (slice(n, None), cells.b))
-        ]
-        covariance = np.diag([variance for variance, _ in parts])
-        own = residual**2 / free / np.repeat(np.maximum(np.diag(covariance), 1e-300), [n, len(y) - n])
-        return covariance, _factors(own, np.concatenate(cells.x)), sum(dof for _, dof in parts)
-    pair = np.stack([residual[:n], residual[n:]], axis=1)
-    dof = max(float((1 - hat[:n]).sum()), 0.0)
-    covariance = pair.T @ pair / dof if dof > 0.5 else np.full((2, 2), np.nan)
-    covariance, dof = _pooled(covariance, dof, cells.seeds)
-    size = float(RATIO @ covariance @ RATIO)
-    own = (pair @ RATIO) ** 2 / free[:n] / max(size, 1e-300)
-    return covariance, np.tile(_factors(own, cells.x[0]), 2), dof
+    return y - np.concatenate([design[0] @ solve[0] @ y, design[1] @ solve[1] @ y]), 1 - hat
 
 
-def _of_arm(residual: Array, free: Array, table: Table) -> tuple[float, float]:
-    """Variance of the noise of one arm's rows, and its degrees of freedom."""
-    seeds = seed_noise(table)
-    of_seeds, dof = (0.0, 0.0) if seeds is None else (float(seeds.variance.mean()), seeds.dof)
-    variance, total, _, _ = pool(float((residual**2).sum() / free.sum()), float(free.sum()), of_seeds, dof, SUSPECT)
-    return variance, total
+_Noise = tuple[Array, Array, Array, Luck, tuple[Field, Field]]
+"""All that `Surfaces` knows of noise, in its order."""
 
 
-def _pooled(covariance: Array, dof: float, seeds: PairNoise | None) -> tuple[Array, float]:
-    if seeds is None:
-        return covariance, dof
-    about, repeats = (float(RATIO @ c @ RATIO) for c in (covariance, seeds.covariance))
-    if not np.isfinite(about):
-        return seeds.covariance, seeds.dof
-    if repeats <= 0:
-        return covariance, dof
-    _, total, _, _ = pool(about, dof, repeats, seeds.dof, SUSPECT)
-    if total <= dof:
-        return covariance, dof
-    return (covariance * dof + seeds.covariance * seeds.dof) / total, total
+def _paired(cells: Cells, residual: Array, free: Array, mean: Array, twin: Cells | None) -> _Noise:
+    """Noise of pairs of cells: s^2 is that of the log ratio, in which both arms' luck meets."""
+    n, field = len(cells.a), _field(cells.a, cells)
+    pair, freedom = np.stack([residual[:n], residual[n:]], axis=1), float(free[:n].sum())
+    about, seeds = pair.T @ pair, np.zeros((2, 2))
+    known = 0.0
+    if cells.seeds is not None and _ratio(cells.seeds.covariance) > 0:
+        seeds, known = cells.seeds.covariance, cells.seeds.dof
+    covariance = (about + known * seeds) / max(freedom + known, 1e-9)
+    unit = seeds if known else covariance
+    spread = _factors((pair @ RATIO) ** 2 / np.maximum(free[:n], 1 - LARGEST_LEVERAGE), field.x)
+    ratio = Numbers(np.subtract(*cells.y[::-1]), mean, spread**2, (field,), 2.0)
+    found = luck([ratio, *_again(twin, _ratio(unit))], _ratio(seeds), known)
+    return covariance, unit / max(_ratio(unit), 1e-300), np.tile(spread, 2), found, (field, field)
+
+
+def _apart(cells: Cells, residual: Array, free: Array, mean: Array, twin: Cells | None) -> _Noise:
+    """Noise of arms on different cells: s^2 is the mean of both arms', which their scatter and repeats show."""
+    n, arms, shown = len(cells.a), (cells.a, cells.b), []
+    for rows, table in ((slice(None, n), cells.a), (slice(n, None), cells.b)):
+        seeds = seed_noise(table)
+        known = (0.0, 0.0) if seeds is None else (float(seeds.variance.mean()), seeds.dof)
+        shown.append((float((residual[rows] ** 2).sum()), float(free[rows].sum()), *known))
+    square, freedom, variance, dof = np.array(shown).T
+    usual = np.maximum((square + dof * variance) / np.maximum(freedom + dof, 1e-9), 1e-300)
+    unit, each = float(usual.mean()), np.repeat(usual, [len(arm) for arm in arms])
+    spread = _factors(residual**2 / np.maximum(free, 1 - LARGEST_LEVERAGE) / each, np.concatenate(cells.x))
+    fields = _field(cells.a, cells), _field(cells.b, cells)
+    losses = Numbers(np.concatenate(cells.y), mean, each / unit * spread**2, fields)
+    by_seeds = float(dof @ (variance / usual)) * unit / max(float(dof.sum()), 1e-9)
+    found = luck([losses, *_again(twin, unit)], by_seeds, float(dof.sum()))
+    return np.diag(usual), np.diag(usual) / unit, spread, found, fields
+
+
+def _field(table: Table, cells: Cells) -> Field:
+    return Field(np.column_stack([np.log(table.inputs[k]) for k in cells.variables]), cells.variables, cells.tuned)
+
+
+def _again(twin: Cells | None, unit: float) -> list[Numbers]:
+    """The log ratio of an arm and of itself tuned again: luck twice, and the seeds of both."""
+    if twin is None:
+        return []
+    seeds = [found for table in (twin.a, twin.b) if (found := seed_noise(table)) is not None]
+    noise = sum(float(found.variance.mean()) for found in seeds) if len(seeds) == 2 else unit
+    if twin.seeds is not None:
+        noise = _ratio(twin.seeds.covariance)
+    n = len(twin.a)
+    own = np.full(n, max(noise / max(unit, 1e-300), LEAST_SHARE))
+    return [Numbers(np.subtract(*twin.y[::-1]), np.empty((n, 0)), own, (_field(twin.a, twin),), 2.0)]
+
+
+def _ratio(covariance: Array) -> float:
+    """Variance of the log ratio of (a, b)."""
+    return float(RATIO @ covariance @ RATIO)
 
 
 def _factors(own: Array, x: Array) -> Array:

@@ -216,8 +216,9 @@ def _curve(found: Comparison) -> list[MultiplierRecord]:
     if found.frontiers is None or not found.multipliers:
         return []
     low, high = (np.log(m.C) for m in (found.multipliers[0], found.multipliers[-1]))
-    level, freedom = found.options.level, found.surfaces.dof
-    return [_multiplier(multiplier_at(found.frontiers, at, level, freedom)) for at in np.linspace(low, high, BUDGETS)]
+    return [
+        _multiplier(multiplier_at(found.frontiers, at, found.options.level)) for at in np.linspace(low, high, BUDGETS)
+    ]
 
 
 def _multiplier(m: Multiplier) -> MultiplierRecord:
