@@ -237,11 +237,18 @@ def test_intervals_hold_the_truth(law: str, a: dict[str, float], change: dict[st
 def test_what_tuning_leaves_is_smooth_over_the_grid() -> None:
     x = np.log(np.column_stack(grid()))
     rng = np.random.default_rng(0)
-    drawn = np.array([left_by_tuning(x, RunNoise(0.04, 0.5, tuning=0.02, reach=0.5), rng) for _ in range(4000)])
-    found = np.cov(drawn.T) / 0.02**2
-    assert found[0, 0] == pytest.approx(1, abs=0.1)
-    assert found[0, 1] == pytest.approx(0.5, abs=0.1)  # one step along D
-    assert found[0, 4] == pytest.approx(0.5, abs=0.1)  # one step along N
-    assert found[0, 5] == pytest.approx(0.25, abs=0.1)
-    alone = np.array([left_by_tuning(x, RunNoise(0.04, 0.5, tuning=0.02), rng) for _ in range(1000)])
-    assert np.corrcoef(alone[:, 0], alone[:, 1])[0, 1] == pytest.approx(0, abs=0.15)
+
+    def correlations(noise: RunNoise) -> np.ndarray:
+        drawn = np.array([left_by_tuning(x, noise, rng) for _ in range(4000)])
+        return np.cov(drawn.T) / 0.02**2
+
+    for skewed in (False, True):
+        found = correlations(RunNoise(0.04, 0.5, tuning=0.02, reach=(0.5, 0.2), skewed=skewed))
+        assert found[0, 0] == pytest.approx(1, abs=0.15)
+        assert found[0, 1] == pytest.approx(0.5, abs=0.1)  # one step along D
+        assert found[0, 4] == pytest.approx(0.2, abs=0.1)  # one step along N
+        assert found[0, 5] == pytest.approx(0.1, abs=0.1)
+    falling = correlations(RunNoise(0.04, 0.5, tuning=0.02, fall=0.25))
+    assert falling[0, 0] / falling[3, 3] == pytest.approx(np.sqrt(50_000 / 3125), rel=0.15)
+    assert np.diag(falling).mean() == pytest.approx(1, abs=0.05)
+    assert falling[0, 1] == pytest.approx(0, abs=0.1)
