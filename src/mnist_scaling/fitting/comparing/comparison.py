@@ -15,7 +15,7 @@ import numpy as np
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.comparing.exponents import ExponentDifference, exponent_differences
 from mnist_scaling.fitting.comparing.multiplier import Frontiers, Multiplier, frontiers, multipliers
-from mnist_scaling.fitting.comparing.pairing import Arm, Cells, Difference, match
+from mnist_scaling.fitting.comparing.pairing import Arm, Cells, Difference, match, match_twin
 from mnist_scaling.fitting.comparing.surface import Surfaces, basis, fit_surfaces
 from mnist_scaling.fitting.diagnostics import Flag
 from mnist_scaling.fitting.laws.base import Array
@@ -60,6 +60,8 @@ class Comparison:
     options: ComparisonOptions
     slopes: dict[str, Difference]
     """By "alpha", "beta", or "gamma" where tables have C alone."""
+    twin: str | None
+    """Name of the twin that shows what tuning leaves."""
     offset: Interval
     """log(L_b / L_a) in the middle of the shared sizes."""
     multipliers: list[Multiplier]
@@ -75,30 +77,48 @@ class Comparison:
         return {k: verdict(i, self.options.margin) for k, i in known.items()}
 
 
-def compare(a: Arm, b: Arm, options: ComparisonOptions | None = None) -> Comparison:
+def compare(
+    a: Arm, b: Arm, options: ComparisonOptions | None = None, twin: tuple[Arm, Arm] | None = None
+) -> Comparison:
     """Compare arm b with arm a: differences are b - a.
 
     Parameters
     ----------
     a, b : Arm
     options : ComparisonOptions, optional
+    twin : pair of Arm, optional
+        An arm, which need not be one of these two, and itself tuned again with another seed: what the two differ by is
+        luck.
 
     Raises
     ------
     InputError
-        When the arms share no range of sizes, or too few cells.
+        When the arms share no range of sizes, or too few cells, or a twin has other cells than its arm.
     """
     options = options or ComparisonOptions()
     rng = np.random.default_rng(options.seed)
     cells = match(a, b)
-    surfaces = fit_surfaces(cells)
+    surfaces = fit_surfaces(cells, None if twin is None else match_twin(*twin, cells.variables))
     noise, normal = surfaces.draw(options.draws, rng)
     differences, offset = slopes(surfaces, noise, options.level)
     fronts = frontiers(surfaces, noise)
     multiplier = multipliers(fronts, options.level) if fronts else []
     exponents = exponent_differences(surfaces, normal, options.level, rng) if options.exponents else []
     flags = _flags(a, b, surfaces, multiplier, fronts is not None)
-    return Comparison(a, b, cells, surfaces, options, differences, offset, multiplier, fronts, exponents, flags)
+    return Comparison(
+        a,
+        b,
+        cells,
+        surfaces,
+        options,
+        differences,
+        twin[1].name if twin else None,
+        offset,
+        multiplier,
+        fronts,
+        exponents,
+        flags,
+    )
 
 
 def _flags(a: Arm, b: Arm, surfaces: Surfaces, multiplier: list[Multiplier], costed: bool) -> list[Flag]:

@@ -117,6 +117,25 @@ def match(a: Arm, b: Arm) -> Cells:
     return _overlapping(one, two, roles)
 
 
+def match_twin(arm: Arm, twin: Arm, variables: Sequence[str]) -> Cells:
+    """The cells of an arm and of itself tuned again.
+
+    Raises
+    ------
+    InputError
+        When the twin has cells that the arm has not, or too few, or its cells do not vary as those compared do.
+    """
+    cells = match(arm, twin)
+    other = cells.left_out[1] if cells.paired else len(twin.table)
+    if other or cells.variables != tuple(variables):
+        found = f"{other} of other sizes" if other else f"{' and '.join(cells.variables)} alone vary in them"
+        raise InputError(
+            f"A twin must have the cells of the arm that was tuned again, but of {twin.name}'s {len(twin.table)} cells "
+            f"{found}: run it on the grid of {arm.name}."
+        )
+    return cells
+
+
 def _folded(arm: Arm, roles: Sequence[str]) -> Arm:
     """The arm with one row for each cell, its runs forgotten where rows were folded (`Table.folded`)."""
     table = arm.table.folded(roles)

@@ -89,6 +89,18 @@ class NoiseRecord:
 
 
 @dataclass(frozen=True)
+class LuckRecord:
+    """What tuning left to luck in the cells of an arm, averaged over what is possible; NaN where none was tuned."""
+
+    sd: float = math.nan
+    """Standard deviation in log loss."""
+    correlation: float = math.nan
+    """Between neighbouring cells."""
+    twin: str | None = None
+    """The study that is an arm tuned again."""
+
+
+@dataclass(frozen=True)
 class Pair:
     """Two arms that were compared: the whole of comparison.json, or one of its pairs."""
 
@@ -104,6 +116,7 @@ class Pair:
     multiplier: Sequence[MultiplierRecord] = ()
     verdict: Mapping[str, str] = field(default_factory=dict)
     margin: float = math.nan
+    tuning_luck: LuckRecord = field(default_factory=LuckRecord)
     flags: Sequence[FlagRecord] = ()
     noise: NoiseRecord = field(default_factory=NoiseRecord)
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -166,6 +179,7 @@ def comparison_record(found: Comparison, sources: Sequence[Mapping[str, Any]], f
         multiplier=[_multiplier(m) for m in found.multipliers],
         verdict={"alpha": "not settled", "beta": "not settled"} | found.verdict,
         margin=found.options.margin,
+        tuning_luck=_luck(found),
         flags=[FlagRecord(**f.record()) for f in (*flags, *found.flags)],
         noise=_noise(found),
         settings={"draws": found.options.draws, "level": found.options.level, "seed": found.options.seed},
@@ -185,6 +199,13 @@ def _exponent(e: ExponentDifference) -> ExponentRecord:
     return ExponentRecord(
         **source, parameter=e.parameter, at=e.at, a=e.found.a, b=e.found.b, difference=e.found.difference
     )
+
+
+def _luck(found: Comparison) -> LuckRecord:
+    luck = found.surfaces.luck
+    if not (found.cells.tuned and luck.dof > 0):
+        return LuckRecord()
+    return LuckRecord(luck.sd, luck.neighbours, found.twin)
 
 
 def _noise(found: Comparison) -> NoiseRecord:

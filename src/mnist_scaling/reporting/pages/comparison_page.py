@@ -70,5 +70,5 @@ def _pair(pair: Pair, place: int) -> dict[str, Any]:
         "multiplier": say.multiplier_table(pair),
         "exponents": say.exponent_table(pair),
         "figures": figures,
-        "noise": say.noise_sentence(pair),
+        "noise": f"{say.noise_sentence(pair)} {say.luck_sentence(pair)}".strip(),
     }

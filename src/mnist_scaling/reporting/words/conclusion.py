@@ -62,6 +62,22 @@ def noise_sentence(pair: Pair) -> str:
     )
 
 
+def luck_sentence(pair: Pair) -> str:
+    """What tuning left to luck, and whence it is known."""
+    luck = pair.tuning_luck
+    if math.isnan(luck.sd):
+        return "Nothing was tuned, so the intervals hold the scatter of each cell alone."
+    whence = (
+        f"as {luck.twin}, an arm tuned again, and the cells themselves show"
+        if luck.twin
+        else "as far as the cells themselves show; a twin study (twin=…) would show more"
+    )
+    return (
+        f"The intervals hold what tuning left to luck: about {100 * luck.sd:.2g} % of an arm's loss in a cell, "
+        f"correlated by {number(luck.correlation, 2)} between neighbouring cells, {whence}."
+    )
+
+
 def _of_slope(name: str, difference: Interval, word: str, margin: float) -> str:
     shown, size = f"{name}, the exponent of {EXPONENTS[name]},", estimate(difference, signed, " ")
     if word == DIFFERS:
@@ -102,6 +118,7 @@ def comparison_summary(found: Pair) -> Iterator[Part]:
         yield slope_table(pair)
         if table := multiplier_table(pair):
             yield table
+        yield Sentence(luck_sentence(pair))
         for flag in pair.flags:
             yield Sentence(f"{flag.message} {flag.remedy}".strip(), flag.severity, lead=flag.code)
         yield Sentence(pair.sentence, STRONG, apart=True)
