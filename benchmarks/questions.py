@@ -19,7 +19,7 @@ import pandas as pd
 
 from mnist_scaling.asking.answered import Answer, answer
 from mnist_scaling.asking.drawn import draw, figure_of
-from mnist_scaling.asking.question import find_question, leave_out, question_names
+from mnist_scaling.asking.question import find_question, leave_out, question_names, with_twin
 from mnist_scaling.asking.study_arms import study_name, tables_of
 from mnist_scaling.config.question_schema import Question
 from mnist_scaling.study import layout
@@ -60,9 +60,17 @@ of a study are flagged, as the notes below an answer say, its numbers speak of t
 """
 
 
+def asked(name: str, conf: Path) -> Question:
+    """A question, with the twin of one of its arms where that study is kept."""
+    question = find_question(name, conf)[1]
+    whole = with_twin(question, SCALE)
+    kept = set(whole.studies) - set(WITHOUT.get(name, ()))
+    return whole if all(path.is_file() for k, path in kept_tables(whole).items() if k in kept) else question
+
+
 def find(name: str, conf: Path) -> Question:
     """A question, without the studies that are left out."""
-    return leave_out(find_question(name, conf)[1], WITHOUT.get(name, ()))
+    return leave_out(asked(name, conf), WITHOUT.get(name, ()))
 
 
 def kept_tables(question: Question) -> dict[str, Path]:
@@ -77,7 +85,7 @@ def is_kept(question: Question) -> bool:
 
 def answered(name: str, conf: Path) -> Answer:
     """The answer that the kept tables give."""
-    question = find_question(name, conf)[1]
+    question = asked(name, conf)
     return answer(name, question, SCALE, kept_tables(question), WITHOUT.get(name, ()))
 
 
@@ -115,7 +123,7 @@ def keep(conf: Path) -> None:
     """Copy what finished studies of questions measured, and draw the figures anew."""
     FIGURES.mkdir(parents=True, exist_ok=True)
     for name in question_names(conf):
-        question = find(name, conf)
+        question = leave_out(with_twin(find_question(name, conf)[1], SCALE), WITHOUT.get(name, ()))
         tables = tables_of(question, SCALE)
         for path in tables.values():
             study = read_json(path.parent / layout.STUDY) or {}
@@ -126,7 +134,7 @@ def keep(conf: Path) -> None:
                 shutil.copy(path, target / layout.CELLS)
                 facts = {key: study.get(key) for key in ("command", "started", "commit")}
                 write_atomically(target / layout.STUDY, json.dumps(facts, indent=1) + "\n")
-        if is_kept(question):
+        if is_kept(find(name, conf)):
             draw(figure_of(answered(name, conf)), FIGURES, name, ("png",), DPI)
 
 

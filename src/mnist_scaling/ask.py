@@ -18,7 +18,7 @@ from mnist_scaling import cli
 from mnist_scaling.asking import measures
 from mnist_scaling.asking.answered import answer, answered_without, record
 from mnist_scaling.asking.drawn import draw, figure_of
-from mnist_scaling.asking.question import find_question, leave_out, order_of, question_names
+from mnist_scaling.asking.question import find_question, leave_out, order_of, question_names, with_twin
 from mnist_scaling.asking.study_arms import study_name, sweep, tables_of
 from mnist_scaling.config import build
 from mnist_scaling.config.ask_schema import NAME, AskConfig
@@ -49,7 +49,8 @@ def main(cfg: DictConfig) -> None:
 
 def ask(config: AskConfig, conf: Path, name: str, question: Question) -> None:
     """Run what is missing, measure, write page, JSON and figure, and print the sentence."""
-    parts = {part: find_question(part, conf)[1] for part in question.parts} or {name: question}
+    every = {part: find_question(part, conf)[1] for part in question.parts} or {name: question}
+    parts = {part: with_twin(asked, config.scale) for part, asked in every.items()}
     if question.parts and config.without:
         raise InputError(
             f"`without` must name studies of the question, but {name} has parts: ask them one by one, such as "
@@ -148,6 +149,7 @@ def show_list(conf: Path, scale: str) -> None:
         try:
             _, question = find_question(name, conf)
             parts = [find_question(part, conf)[1] for part in question.parts] or [question]
+            parts = [with_twin(part, scale) for part in parts]
             asked = question.question
             studies = {study_name(k, scale): sweep(k, s, scale) for q in parts for k, s in q.studies.items()}
             previews = [foreseen(*overrides) for overrides in studies.values()]

@@ -57,8 +57,8 @@ class Surfaces:
     """Factor on the seeds' noise of each row, shape (rows of both,)."""
     luck: Luck
     """s^2, and what tuning left."""
-    fields: tuple[Field, Field]
-    """The cells of either arm, in which it was tuned."""
+    fields: tuple[Field | None, Field | None]
+    """The cells of each arm, in which it was tuned; None where it was not and the other one was."""
 
     @property
     def dof(self) -> float:
@@ -90,8 +90,10 @@ class Surfaces:
         else:
             sizes = np.repeat(np.sqrt(np.diag(self.shape)), [n, len(self.cells.b)])
             own = rng.standard_normal((number, len(sizes))) * sizes
-        left = np.concatenate([self.luck.field(points, field, rng) for field in self.fields], axis=1)
-        noise = own * self.spread + left
+        noise = own * self.spread
+        for field, rows in zip(self.fields, (slice(None, n), slice(n, None)), strict=True):
+            if field is not None:
+                noise[:, rows] += self.luck.field(points, field, rng)
         scale = np.repeat(np.sqrt(np.maximum(np.diag(self.covariance), 1e-300)), [n, len(self.cells.b)])
         return s[:, None] * noise, np.sqrt(self.luck.variance[points])[:, None] * noise / scale
 
@@ -180,7 +182,7 @@ def _residuals(cells: Cells, design: tuple[Array, Array], solve: tuple[Array, Ar
     return y - np.concatenate([design[0] @ solve[0] @ y, design[1] @ solve[1] @ y]), 1 - hat
 
 
-_Noise = tuple[Array, Array, Array, Luck, tuple[Field, Field]]
+_Noise = tuple[Array, Array, Array, Luck, tuple[Field | None, Field | None]]
 """All that `Surfaces` knows of noise, in its order."""
 
 
@@ -195,9 +197,10 @@ def _paired(cells: Cells, residual: Array, free: Array, mean: Array, twin: Cells
     covariance = (about + known * seeds) / max(freedom + known, 1e-9)
     unit = seeds if known else covariance
     spread = _factors((pair @ RATIO) ** 2 / np.maximum(free[:n], 1 - LARGEST_LEVERAGE), field.x)
-    ratio = Numbers(np.subtract(*cells.y[::-1]), mean, spread**2, (field,), 2.0)
+    lucky = [field if tuned or not any(cells.tuned) else None for tuned in cells.tuned]
+    ratio = Numbers(np.subtract(*cells.y[::-1]), mean, spread**2, (field,), 2.0 - lucky.count(None))
     found = luck([ratio, *_again(twin, _ratio(unit))], _ratio(seeds), known)
-    return covariance, unit / max(_ratio(unit), 1e-300), np.tile(spread, 2), found, (field, field)
+    return covariance, unit / max(_ratio(unit), 1e-300), np.tile(spread, 2), found, (lucky[0], lucky[1])
 
 
 def _apart(cells: Cells, residual: Array, free: Array, mean: Array, twin: Cells | None) -> _Noise:
@@ -219,7 +222,7 @@ def _apart(cells: Cells, residual: Array, free: Array, mean: Array, twin: Cells 
 
 
 def _field(table: Table, cells: Cells) -> Field:
-    return Field(np.column_stack([np.log(table.inputs[k]) for k in cells.variables]), cells.variables, cells.tuned)
+    return Field(np.column_stack([np.log(table.inputs[k]) for k in cells.variables]), cells.variables, any(cells.tuned))
 
 
 def _again(twin: Cells | None, unit: float) -> list[Numbers]:
