@@ -52,6 +52,7 @@ class CellSweeper(Sweeper):
         transfer: str,
         widen: bool,
         stop_below: float | None,
+        repeat_control: bool = False,
         dry_run: bool = False,
         **unknown: object,
     ) -> None:
@@ -78,6 +79,7 @@ class CellSweeper(Sweeper):
         self.sampler, self.params = sampler, params
         self.storage = storage
         self.n_trials, self.n_repeats, self.trials_per_batch = n_trials, n_repeats, trials_per_batch
+        self.repeat_control = repeat_control
         self.cells = cells
         self.max_values_per_axis = max_values_per_axis
         self.transfer, self.widen, self.stop_below = transfer, widen, stop_below
@@ -162,7 +164,9 @@ class CellSweeper(Sweeper):
         given = [o for o in self.config.hydra.overrides.hydra if o != "hydra.mode=MULTIRUN"]  # what -m is
         made = provenance.collect([without_password(o) for o in (*given, *arguments)]) | joined
         made |= {provenance.DATA: [asdict(known) for known in facts]}
-        effort = Effort(self.n_trials, self.n_repeats, self.trials_per_batch, self.widen, self.stop_below)
+        effort = Effort(
+            self.n_trials, self.n_repeats, self.trials_per_batch, self.repeat_control, self.widen, self.stop_below
+        )
         mirror = Mirror(self.storage, folder)
         driver = Driver(folder, cells, Method(effort, self.sampler, self.pruner, self.transfer), made, mirror)
 
@@ -211,7 +215,7 @@ class CellSweeper(Sweeper):
         return forecast.Sweep(
             folder, self._partition(arguments), cells, facts, self.n_trials, self.n_repeats,
             ", ".join([*named, f"transfer={self.transfer}"]), self.max_values_per_axis, workers, self.task.cost,
-            self.transfer, self.trials_per_batch,
+            self.transfer, self.trials_per_batch, self.repeat_control,
         )  # fmt: skip
 
     def foreseen(self, arguments: list[str]) -> forecast.Sweep:

@@ -40,6 +40,7 @@ class Effort:
     n_trials: int
     n_repeats: int
     trials_per_batch: int = 1
+    repeat_control: bool = False
     widen: bool = False
     stop_below: float | None = None
 
