@@ -94,8 +94,8 @@ def test_the_noise_is_the_scatter_about_a_curved_surface() -> None:
     truth = Truth(get_law("additive"), ADDITIVE, ADDITIVE | {"E": 0.03})
     exact = fit_surfaces(match(*simulate(*grid(), truth, RunNoise(0.0, 0.5, 1), np.random.default_rng(0))))
     noisy = fit_surfaces(match(*simulate(*grid(), truth, RunNoise(0.1, 0.5, 1), np.random.default_rng(0))))
-    assert np.sqrt(exact.covariance[0, 0]) < 0.02
-    assert np.sqrt(noisy.covariance[0, 0]) == pytest.approx(0.1, rel=0.5)
+    assert np.sqrt(exact.noise.covariance[0, 0]) < 0.02
+    assert np.sqrt(noisy.noise.covariance[0, 0]) == pytest.approx(0.1, rel=0.5)
 
 
 def test_arms_on_other_cells_are_compared_over_the_shared_range() -> None:

@@ -109,7 +109,7 @@ def test_a_twin_shows_luck_that_few_cells_can_not() -> None:
         for twin in (False, True):
             surfaces = fit_surfaces(match(a, b), match(a, again) if twin else None)
             assert surfaces.dof == 10 + 32 + 16 * twin
-            shown[twin].append(surfaces.luck.sd)
+            shown[twin].append(surfaces.noise.luck.sd)
     assert abs(np.median(shown[True]) - 0.03) < abs(np.median(shown[False]) - 0.03)
 
 
@@ -126,7 +126,7 @@ def test_a_twin_that_equals_its_arm_makes_intervals_narrower() -> None:
 def test_nothing_tuned_is_no_luck_and_is_said() -> None:
     a, b = (replace(x, tuned=False) for x in simulate(*grid(4, 4), EQUAL, LUCKY, np.random.default_rng(0)))
     fixed = compare(a, b, QUICK)
-    assert set(fixed.surfaces.luck.shapes) == {(0.0, 0.0)}
+    assert set(fixed.surfaces.noise.luck.shapes) == {(0.0, 0.0)}
     record = comparison_record(fixed, [{}, {}])
     assert np.isnan(record.tuning_luck.sd)
     assert luck_sentence(record).startswith("Nothing was tuned")

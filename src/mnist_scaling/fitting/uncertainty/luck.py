@@ -23,7 +23,9 @@ from itertools import product
 import numpy as np
 from scipy.linalg import block_diag
 
+from mnist_scaling.fitting.estimation.variance import squeeze
 from mnist_scaling.fitting.laws.base import Array
+from mnist_scaling.fitting.uncertainty.noise import LARGEST_LEVERAGE
 
 ALONG_D, ALONG_N = (0.0, 0.3, 0.5, 0.7, 0.85), (0.0, 0.2, 0.4, 0.6)
 """Correlations of neighbouring cells along D and along N that are tried."""
@@ -37,6 +39,10 @@ ODDS = 0.25
 FALL = 0.25
 """Power of D by which the standard deviation of luck falls. Luck that falls so and is taken as level held the truth in
 88 instead of 95 % of simulated pairs of arms."""
+
+
+FEWEST_BENT = 13
+"""Cells from which luck is what a curved mean leaves; of fewer a curve would leave too little to see luck by."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +116,40 @@ class Numbers:
             return np.eye(len(self.y))
         left, values, _ = np.linalg.svd(self.mean / np.sqrt(self.own)[:, None])
         return left[:, int((values > 1e-9 * values[0]).sum()) :]
+
+
+def ratios(y: Array, field: Field, times: float) -> Numbers:
+    """Log ratios of the losses of the cells of one field, about a smooth mean, with noise as unequal as a test sees.
+
+    Parameters
+    ----------
+    y : array, shape (cells,)
+    field : Field
+    times : float
+        Of the two, how many hold luck.
+    """
+    mean = _smooth(field.x)
+    return Numbers(y, mean, spread(y, mean, field.x) ** 2, (field,), times)
+
+
+def _smooth(x: Array) -> Array:
+    """Design of a plane, and of a curved surface where there are cells enough, shape (cells, coefficients)."""
+    x = x - x.mean(axis=0)
+    columns = [np.ones(len(x)), *x.T]
+    if len(x) >= FEWEST_BENT:
+        columns += [c**2 for c in x.T if len(np.unique(np.round(c, 6))) >= 3]
+        columns += [x.prod(axis=1)] * (x.shape[1] > 1)
+    return np.column_stack(columns)
+
+
+def spread(y: Array, mean: Array, x: Array) -> Array:
+    """Standard deviation of each y about its mean relative to the usual one, as far as a test sees it, shape (n,)."""
+    hat = mean @ np.linalg.pinv(mean)
+    own = (y - hat @ y) ** 2 / np.maximum(1 - np.diag(hat), 1 - LARGEST_LEVERAGE)
+    if not np.isfinite(own).all() or not own.any():
+        return np.ones_like(own)
+    variance = squeeze(own / own.mean(), np.ones(len(own)), x).variance
+    return np.asarray(np.sqrt(variance / variance.mean()))
 
 
 @dataclass(frozen=True)

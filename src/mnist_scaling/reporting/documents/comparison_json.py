@@ -202,14 +202,14 @@ def _exponent(e: ExponentDifference) -> ExponentRecord:
 
 
 def _luck(found: Comparison) -> LuckRecord:
-    luck = found.surfaces.luck
+    luck = found.surfaces.noise.luck
     if not (any(found.cells.tuned) and luck.dof > 0):
         return LuckRecord()
     return LuckRecord(luck.sd, luck.neighbours, found.twin)
 
 
 def _noise(found: Comparison) -> NoiseRecord:
-    c = found.surfaces.covariance
+    c = found.surfaces.noise.covariance
     sizes = np.sqrt(np.diag(c))
     product = sizes[0] * sizes[1]
     ratio = float(np.sqrt(max(c[0, 0] + c[1, 1] - 2 * c[0, 1], 0.0)))
