@@ -12,6 +12,7 @@ import pandas as pd
 
 from mnist_scaling.config.fit_schema import FitConfig
 from mnist_scaling.errors import InputError
+from mnist_scaling.fitting.comparing.pairing import pair_noise
 from mnist_scaling.fitting.frontier.fronts import attach
 from mnist_scaling.fitting.read import read_columns
 from mnist_scaling.fitting.rows import Table
@@ -160,7 +161,19 @@ def tuned_cells(source: Source, arm: ArmRows) -> tuple[TunedCells | None, dict[s
     why = found.why
     if roles.others and not why:
         why = f"The grid has further axes ({', '.join(roles.others)}): fit one value of each at a time with where=…."
-    return TunedCells(n, d, found.losses.to_numpy(float), selected, tuned, se, levels), found.setting, why
+    if why:
+        return TunedCells(n, d, found.losses.to_numpy(float), selected, tuned, se, levels=levels), found.setting, why
+    after = repeat_losses(cells, read_study_table(source.folder / TRIALS), axes, source.tuned, TUNED_LOSSES[1])
+    noise = None if after is None else pair_noise(zip(found.runs, after, strict=True))
+    return TunedCells(
+        n, d, found.losses.to_numpy(float), selected, tuned, se,
+        np.array([_se(list(runs.values())) for runs in found.runs]), levels, noise,
+    ), found.setting, why  # fmt: skip
+
+
+def _se(losses: list[float]) -> float:
+    """Standard error of a mean; NaN of fewer than two."""
+    return float(np.std(losses, ddof=1) / np.sqrt(len(losses))) if len(losses) > 1 else float("nan")
 
 
 def cell_trials(source: Source, arm: ArmRows) -> tuple[list[CellTrials], list[TunedKey], str]:

@@ -1,6 +1,6 @@
 """The noise of two arms' log losses: that of the seeds, and what the tuning of each arm left to luck.
 
-    y_arm = surface + e_arm + l_arm        e = s shape^(1/2) normal, of a and b in one cell        l as in `uncertainty.luck`
+    y_arm = surface + e_arm + l_arm        e = s shape^(1/2) normal, of a and b in a cell        l: `uncertainty.luck`
 
 Where cells are paired, s^2 is the variance of the log ratio of a cell, in which what a seed gives to both arms cancels.
 """

@@ -6,7 +6,7 @@ weights and the order are the same on both sides, so that much of the noise canc
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -163,7 +163,6 @@ def _by_seed(a: Arm, b: Arm, rows_a: np.ndarray, rows_b: np.ndarray) -> tuple[Ta
     if a.runs is None or b.runs is None:
         return table_a, table_b, None
     loss_a, loss_b = table_a.loss.copy(), table_b.loss.copy()
-    scatter, dof = np.zeros((2, 2)), 0.0
     for i, (j, k) in enumerate(zip(rows_a, rows_b, strict=True)):
         seeds = sorted(set(a.runs[j]) & set(b.runs[k]))
         if not seeds:
@@ -171,12 +170,27 @@ def _by_seed(a: Arm, b: Arm, rows_a: np.ndarray, rows_b: np.ndarray) -> tuple[Ta
         pair = np.array([[a.runs[j][seed], b.runs[k][seed]] for seed in seeds])
         if set(a.runs[j]) != set(b.runs[k]):  # else the tables hold these very means
             loss_a[i], loss_b[i] = pair.mean(axis=0)
+    found = pair_noise((a.runs[j], b.runs[k]) for j, k in zip(rows_a, rows_b, strict=True))
+    return replace(table_a, loss=loss_a), replace(table_b, loss=loss_b), found
+
+
+def pair_noise(runs: Iterable[tuple[Mapping[int, float], Mapping[int, float]]]) -> PairNoise | None:
+    """The noise that seeds of both show; None where no cell has two of them.
+
+    Parameters
+    ----------
+    runs : iterable of pair of mapping
+        Of each cell, the losses by seed on both sides.
+    """
+    scatter, dof = np.zeros((2, 2)), 0.0
+    for one, two in runs:
+        seeds = sorted(set(one) & set(two))
         if len(seeds) > 1:
-            off = np.log(pair) - np.log(pair).mean(axis=0)
+            logs = np.log([[one[seed], two[seed]] for seed in seeds])
+            off = logs - logs.mean(axis=0)
             scatter += off.T @ off / len(seeds)
             dof += len(seeds) - 1
-    seeds_found = PairNoise(scatter / dof, dof) if dof else None
-    return replace(table_a, loss=loss_a), replace(table_b, loss=loss_b), seeds_found
+    return PairNoise(scatter / dof, dof) if dof else None
 
 
 def _overlapping(a: Arm, b: Arm, roles: Sequence[str]) -> Cells:

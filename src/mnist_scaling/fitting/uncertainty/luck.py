@@ -27,14 +27,12 @@ from mnist_scaling.fitting.estimation.variance import squeeze
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.uncertainty.noise import LARGEST_LEVERAGE
 
-ALONG_D, ALONG_N = (0.0, 0.3, 0.5, 0.7, 0.85), (0.0, 0.2, 0.4, 0.6)
-"""Correlations of neighbouring cells along D and along N that are tried."""
+ALONG_D, ALONG_N = (0.3, 0.5, 0.7, 0.85), (0.0, 0.2, 0.4, 0.6)
+"""Correlations of neighbouring cells along D and along N that are tried. Without correlation along D, which every study
+that was tuned twice has shown, intervals of 4 x 4 cells held the truth in 89 instead of 91 % of simulated pairs."""
 
-SIZES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
-"""Values of q that are tried beside 0."""
-
-ODDS = 0.25
-"""Prior weight of each of `SIZES`, of which 0 has 1."""
+SIZES = np.array([0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0])
+"""Values of q that are tried, each as likely as another before the cells are looked at."""
 
 FALL = 0.25
 """Power of D by which the standard deviation of luck falls. Luck that falls so and is taken as level held the truth in
@@ -100,13 +98,13 @@ class Numbers:
     times: float = 1.0
     """m: 2 of the ratio of two arms that were tuned apart."""
 
-    def likelihood(self, shape: int, sizes: Array) -> tuple[Array, Array, int]:
-        """ln |W + m q K|, squares over it, both of what the mean leaves, by q; and their degrees of freedom."""
+    def likelihood(self, shape: int) -> tuple[Array, Array, int]:
+        """ln |W + m q K|, squares over it, both of what the mean leaves, by `SIZES`; and their degrees of freedom."""
         root = np.sqrt(self.own)
         k = block_diag(*(f.correlation(f.shapes[shape]) for f in self.fields)) / np.outer(root, root)
         values, vectors = np.linalg.eigh(self._rest.T @ k @ self._rest)
         z = vectors.T @ self._rest.T @ (self.y / root)
-        spread = 1 + self.times * np.outer(sizes, np.maximum(values, 0.0))
+        spread = 1 + self.times * np.outer(SIZES, np.maximum(values, 0.0))
         return np.log(spread).sum(axis=1), (z**2 / spread).sum(axis=1), len(z)
 
     @cached_property
@@ -207,13 +205,11 @@ def luck(numbers: Sequence[Numbers], seeds: float, dof: float) -> Luck:
         s^2 as repeats show it, and its degrees of freedom; 0 where nothing is known.
     """
     shapes = numbers[0].fields[0].shapes
-    sizes = np.array([0.0, *SIZES])
-    parts = [[of.likelihood(k, sizes) for of in numbers] for k in range(len(shapes))]
+    parts = [[of.likelihood(k) for of in numbers] for k in range(len(shapes))]
     free = sum(n for _, _, n in parts[0]) + dof
     square = np.array([sum(squares for _, squares, _ in part) for part in parts]) + dof * seeds
     square = np.maximum(square, 1e-300)
-    prior = np.log(np.array([1.0, *[ODDS] * len(SIZES)]) / len(shapes))
-    height = prior - 0.5 * np.array([sum(logs for logs, _, _ in part) for part in parts]) - 0.5 * free * np.log(square)
+    height = -0.5 * np.array([sum(logs for logs, _, _ in part) for part in parts]) - 0.5 * free * np.log(square)
     weight = np.exp(height - height.max()).ravel()
-    points = np.repeat(np.arange(len(shapes)), len(sizes))
-    return Luck(points, np.tile(sizes, len(shapes)), weight / weight.sum(), square.ravel(), free, shapes)
+    points = np.repeat(np.arange(len(shapes)), len(SIZES))
+    return Luck(points, np.tile(SIZES, len(shapes)), weight / weight.sum(), square.ravel(), free, shapes)
