@@ -52,10 +52,9 @@ in tests/asking/kept/ by `python benchmarks/questions.py`, and a test computes i
 
 Brackets hold 95 % intervals. Of a difference, *differs* means that its interval misses zero, *equivalent* that all of
 it lies within ± 0.03, and *not settled* that neither is so, which is not "no difference". The intervals hold the noise
-of the repeats and what six trials leave to chance in each cell by itself. They do not hold what neighbouring cells have
-in common because each starts from what its cheaper neighbours selected. With such noise simulated intervals of
-differences held the truth in 50 to 88 % of tables only ([comparing.md](comparing.md#do-the-intervals-hold)). So of arms
-that are tuned cell by cell take a *differs* whose interval all but touches zero as an open question. Where many cells
+of the repeats and what six trials leave to chance, which neighbouring cells have in common because each starts from
+what its cheaper neighbours selected ([comparing.md](comparing.md#luck-in-tuning)). Since 2026-11-29 `ask` also tunes
+one arm of such a question twice, to see that chance; the tables below are older and have no such twin. Where many cells
 of a study are flagged, as the notes below an answer say, its numbers speak of these runs, not of the best ones.
 """
 

@@ -39,8 +39,8 @@ class ArmNoise:
     """Factor on the seeds' noise of each row, shape (rows of both,)."""
     luck: Luck
     """s^2, and what tuning left."""
-    fields: tuple[Field | None, Field | None]
-    """The cells of each arm, in which it was tuned; None where it was not and the other one was."""
+    fields: tuple[Field, Field]
+    """The cells of each arm. What differs from cell to cell in an arm that was not tuned counts as luck, too."""
 
     def draw(self, number: int, rng: np.random.Generator) -> tuple[Array, Array]:
         """Noise of (y_a, y_b), shape (number, rows of both), and the same in units of what one arm's scatter shows.
@@ -58,10 +58,8 @@ class ArmNoise:
         else:
             sizes = np.repeat(np.sqrt(np.diag(self.shape)), self.sizes)
             own = rng.standard_normal((number, len(sizes))) * sizes
-        noise = own * self.spread
-        for field, rows in zip(self.fields, (slice(None, n), slice(n, None)), strict=True):
-            if field is not None:
-                noise[:, rows] += self.luck.field(points, field, rng)
+        left = np.concatenate([self.luck.field(points, field, rng) for field in self.fields], axis=1)
+        noise = own * self.spread + left
         scale = np.repeat(np.sqrt(np.maximum(np.diag(self.covariance), 1e-300)), self.sizes)
         return s[:, None] * noise, np.sqrt(self.luck.variance[points])[:, None] * noise / scale
 
@@ -86,11 +84,10 @@ def of_pairs(cells: Cells, residual: Array, free: Array, twin: Cells | None) -> 
     covariance = (about + known * seeds) / max(freedom + known, 1e-9)
     unit = seeds if known else covariance
     field = _field(cells.a, cells)
-    a, b = (field if tuned or not any(cells.tuned) else None for tuned in cells.tuned)
-    ratio = ratios(np.subtract(*cells.y[::-1]), field, 2.0 - (a, b).count(None))
+    ratio = ratios(np.subtract(*cells.y[::-1]), field, 2.0)
     found = luck([ratio, *_again(twin, _ratio(unit))], _ratio(seeds), known)
     shape = unit / max(_ratio(unit), 1e-300)
-    return ArmNoise(True, (n, n), covariance, shape, np.tile(np.sqrt(ratio.own), 2), found, (a, b))
+    return ArmNoise(True, (n, n), covariance, shape, np.tile(np.sqrt(ratio.own), 2), found, (field, field))
 
 
 def of_others(cells: Cells, residual: Array, free: Array, mean: Array, twin: Cells | None) -> ArmNoise:
@@ -121,7 +118,7 @@ def of_others(cells: Cells, residual: Array, free: Array, mean: Array, twin: Cel
 
 
 def _field(table: Table, cells: Cells) -> Field:
-    return Field(np.column_stack([np.log(table.inputs[k]) for k in cells.variables]), cells.variables, any(cells.tuned))
+    return Field(np.column_stack([np.log(table.inputs[k]) for k in cells.variables]), cells.variables, cells.tuned)
 
 
 def _again(twin: Cells | None, unit: float) -> list[Numbers]:

@@ -67,8 +67,8 @@ class Cells:
     """None where no cell has two repeats of the same seeds in both arms."""
     left_out: tuple[int, int]
     """Cells of each arm that are not compared."""
-    tuned: tuple[bool, bool]
-    """Whether the cells of each arm were tuned."""
+    tuned: bool
+    """Whether the cells of one arm or of both were tuned."""
 
     @property
     def x(self) -> tuple[Array, Array]:
@@ -113,7 +113,7 @@ def match(a: Arm, b: Arm) -> Cells:
     if len(shared) >= max(FEWEST_CELLS, len(variables) + 2) and variables:
         table_a, table_b, seeds = _by_seed(one, two, rows_a, rows_b)
         left_out = (len(one.table) - len(shared), len(two.table) - len(shared))
-        return Cells(table_a, table_b, True, variables, seeds, left_out, (a.tuned, b.tuned))
+        return Cells(table_a, table_b, True, variables, seeds, left_out, a.tuned or b.tuned)
     return _overlapping(one, two, roles)
 
 
@@ -220,4 +220,4 @@ def _overlapping(a: Arm, b: Arm, roles: Sequence[str]) -> Cells:
             f"does not: add cells to {a.name} or to {b.name}."
         )
     left_out = (int((~kept_a).sum()), int((~kept_b).sum()))
-    return Cells(table_a, table_b, False, variables, None, left_out, (a.tuned, b.tuned))
+    return Cells(table_a, table_b, False, variables, None, left_out, a.tuned or b.tuned)

@@ -203,7 +203,7 @@ def _exponent(e: ExponentDifference) -> ExponentRecord:
 
 def _luck(found: Comparison) -> LuckRecord:
     luck = found.surfaces.noise.luck
-    if not (any(found.cells.tuned) and luck.dof > 0):
+    if not (found.cells.tuned and luck.dof > 0):
         return LuckRecord()
     return LuckRecord(luck.sd, luck.neighbours, found.twin)
 
