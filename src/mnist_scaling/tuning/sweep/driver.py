@@ -122,7 +122,10 @@ class Driver:
             if room is not None and room <= 0:
                 break
             if longest is None or cell.cell.cost <= longest:
-                room = self._submit(cell.next_repeats(), room)
+                jobs = cell.next_repeats()
+                # Fewer than were foreseen where the untuned setting is the one that was selected.
+                self.progress.cells[cell.cell.name].repeats = len(jobs)
+                room = self._submit(jobs, room)
                 self._queue.repeated(cell)
         return bool(self._running)
 
