@@ -78,24 +78,18 @@ TUNING = tuple(
 def measure_tuning(pairs: int, draws: int) -> Iterator[dict[str, Any]]:
     """One record per grid and noise of `TUNING`, without a twin and with one: equal arms, and arms 10 % apart."""
     for name, noise, twin in product(GRIDS, TUNING, (False, True)):
-        seen = []
-        for truth in ("multiplicative, equal arms", "coupled, equal arms"):
-            law, a, _ = TRUTHS[truth]
-            of = Truth(get_law(law), a, a)
-            seen.append(
-                comparison_coverage(*grid(*GRIDS[name]), of, noise, pairs, np.random.default_rng(3), draws, twin=twin)
-            )
         law, a, _ = TRUTHS["multiplicative, equal arms"]
-        apart = Truth(get_law(law), a, a | {"A": 1.1 * a["A"]})
-        _, told = comparison_coverage(
-            *grid(*GRIDS[name]), apart, noise, pairs, np.random.default_rng(4), draws, twin=twin
-        )
+        (found, differs), (_, told) = (
+            comparison_coverage(
+                *grid(*GRIDS[name]), Truth(get_law(law), a, a | {"A": factor * a["A"]}), noise, pairs,
+                np.random.default_rng(seed), draws, twin=twin,
+            )
+            for seed, factor in ((3, 1.0), (4, 1.1))
+        )  # fmt: skip
         yield {
             "grid": name, **asdict(noise), "twin": twin,
-            "coverage": {c.quantity: float(np.mean([f[i].share for f, _ in seen])) for i, c in enumerate(seen[0][0])},
-            "width": {c.quantity: float(np.mean([f[i].width for f, _ in seen])) for i, c in enumerate(seen[0][0])},
-            "differs": {k: float(np.mean([said[k] for _, said in seen])) for k in seen[0][1]},
-            "power": told["offset"],
+            "coverage": {c.quantity: c.share for c in found}, "width": {c.quantity: c.width for c in found},
+            "differs": differs, "power": told["offset"],
         }  # fmt: skip
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from mnist_scaling.fitting.comparing.arm_noise import ArmNoise, of_others, of_pairs
 from mnist_scaling.fitting.comparing.pairing import Cells
@@ -19,10 +18,6 @@ from mnist_scaling.fitting.laws.base import Array
 
 FEWEST_FREE = 3
 """Degrees of freedom that a curved surface must leave; a plane is fitted where it would leave fewer."""
-
-BENT, FREE_WHEN_BENT = 0.2, 15
-"""Level of the F test for cubic terms of the log ratio, and degrees of freedom that they must leave. Without them a
-ratio that bends twice, as between laws with floors, held the true multiplier in 80 % of simulations instead of 95."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +76,6 @@ def fit_surfaces(cells: Cells, twin: Cells | None = None) -> Surfaces:
     if (n if cells.paired else n + len(x_b) - len(linear)) - len(linear) - len(curved) < FEWEST_FREE:
         curved = ()
     terms = (*linear, *curved)
-    if cells.paired and curved:
-        terms = (*terms, *_cubic(x_a, np.subtract(*cells.y), terms))
     if cells.paired:
         inverse = np.linalg.pinv(basis(x_a, terms))
         empty = np.zeros_like(inverse)
@@ -104,24 +97,6 @@ def _curved(x_a: Array, x_b: Array) -> tuple[tuple[int, ...], ...]:
     count = [min(len(np.unique(np.round(x[:, k], 6))) for x in (x_a, x_b)) for k in range(x_a.shape[1])]
     squares = [(k, k) for k, levels in enumerate(count) if levels >= 3]
     return (*squares, *([(0, 1)] if len(count) == 2 else []))
-
-
-def _cubic(x: Array, ratio: Array, terms: tuple[tuple[int, ...], ...]) -> tuple[tuple[int, ...], ...]:
-    """Cubic terms, where the log ratio of the arms shows them."""
-    squares = [term for term in terms if len(term) == 2 and term[0] == term[1]]
-    more = {tuple(sorted((*square, k))) for square in squares for k in range(x.shape[1])}
-    more = {t for t in more if len(set(t)) > 1 or len(np.unique(np.round(x[:, t[0]], 6))) >= 4}
-    bent = (*terms, *sorted(more))
-    free = len(x) - len(bent)
-    if not more or free < FREE_WHEN_BENT:
-        return ()
-    plain, full = (float(_residual(basis(x, t), ratio) @ _residual(basis(x, t), ratio)) for t in (terms, bent))
-    statistic = (plain - full) / len(more) / max(full / free, 1e-300)
-    return tuple(sorted(more)) if stats.f.sf(statistic, len(more), free) < BENT else ()
-
-
-def _residual(design: Array, y: Array) -> Array:
-    return y - design @ np.linalg.lstsq(design, y, rcond=None)[0]
 
 
 def _stacked(x_a: Array, x_b: Array, linear: tuple[tuple[int, ...], ...], curved: tuple[tuple[int, ...], ...]) -> Array:
