@@ -69,8 +69,10 @@ def test_half_the_loss_at_equal_exponents_is_the_known_multiple_of_compute() -> 
 
 def test_shared_seeds_narrow_the_difference_and_not_the_exponents() -> None:
     wide, narrow = (compare(*arms({"A": 36.0}, 0.05, shared), QUICK) for shared in (0.0, 0.95))
-    assert not wide.cells.seeds
+    assert wide.cells.seeds is not None
     assert narrow.cells.seeds is not None
+    assert (wide.cells.seeds.shared, narrow.cells.seeds.shared) == (False, True)
+    assert wide.cells.seeds.covariance[0, 1] == 0
     for name in ("alpha", "beta"):
         w, n = wide.slopes[name], narrow.slopes[name]
         assert n.difference.high - n.difference.low < 0.5 * (w.difference.high - w.difference.low)

@@ -46,11 +46,13 @@ class Difference:
 
 @dataclass(frozen=True)
 class PairNoise:
-    """Noise of the mean log losses of two arms in one cell, as repeats of the same seeds show it."""
+    """Noise of the mean log losses of two arms in one cell, as their repeats show it."""
 
     covariance: Array
     """Of (a, b), shape (2, 2)."""
     dof: float
+    shared: bool = True
+    """Whether repeats have the same seeds in both arms."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Cells:
     variables: tuple[str, ...]
     """What moves over the rows of both arms: "N", "D", or "C" where a table has neither."""
     seeds: PairNoise | None
-    """None where no cell has two repeats of the same seeds in both arms."""
+    """None where no cell has two repeats in both arms, of the same seeds or of none that are the same."""
     left_out: tuple[int, int]
     """Cells of each arm that are not compared."""
     tuned: bool
@@ -175,22 +177,26 @@ def _by_seed(a: Arm, b: Arm, rows_a: np.ndarray, rows_b: np.ndarray) -> tuple[Ta
 
 
 def pair_noise(runs: Iterable[tuple[Mapping[int, float], Mapping[int, float]]]) -> PairNoise | None:
-    """The noise that seeds of both show; None where no cell has two of them.
+    """The noise that repeats of both show; None where no cell has two of them.
+
+    Seeds of both give them noise in common, seeds of their own do not.
 
     Parameters
     ----------
     runs : iterable of pair of mapping
         Of each cell, the losses by seed on both sides.
     """
+    cells = list(runs)
+    shared = any(set(one) & set(two) for one, two in cells)
     scatter, dof = np.zeros((2, 2)), 0.0
-    for one, two in runs:
-        seeds = sorted(set(one) & set(two))
+    for one, two in cells:
+        seeds = [(s, s) for s in sorted(set(one) & set(two))] if shared else list(zip(one, two, strict=False))
         if len(seeds) > 1:
-            logs = np.log([[one[seed], two[seed]] for seed in seeds])
+            logs = np.log([[one[a], two[b]] for a, b in seeds])
             off = logs - logs.mean(axis=0)
             scatter += off.T @ off / len(seeds)
             dof += len(seeds) - 1
-    return PairNoise(scatter / dof, dof) if dof else None
+    return PairNoise(scatter * (1.0 if shared else np.eye(2)) / dof, dof, shared) if dof else None
 
 
 def _overlapping(a: Arm, b: Arm, roles: Sequence[str]) -> Cells:

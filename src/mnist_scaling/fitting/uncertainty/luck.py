@@ -37,8 +37,7 @@ SIZES = np.array([0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0])
 
 FALL = 0.125
 """Power of D by which the standard deviation of luck falls. With 0.25 the ratio at the largest of 4 x 4 cells was held
-in 87 instead of 90 % of simulated pairs of arms whose luck does not fall; those whose luck falls as D^-1/4 are held, too."""
-
+in 87 instead of 90 % of simulated pairs of arms whose luck does not fall; luck that falls as D^-1/4 is held, too."""
 
 FEWEST_BENT = 13
 """Cells from which luck is what a curved mean leaves; of fewer a curve would leave too little to see luck by."""

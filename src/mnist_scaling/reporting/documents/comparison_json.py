@@ -171,7 +171,7 @@ def comparison_record(found: Comparison, sources: Sequence[Mapping[str, Any]], f
         SCHEMA,
         arms,
         paired=cells.paired,
-        by_seed=cells.seeds is not None,
+        by_seed=cells.seeds is not None and cells.seeds.shared,
         cells=len(cells.a) if cells.paired else len(cells.a) + len(cells.b),
         slopes=slopes | {k: DifferenceRecord(v.a, v.b, v.difference) for k, v in found.slopes.items()},
         offset=found.offset,
