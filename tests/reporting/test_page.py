@@ -250,7 +250,7 @@ def test_cells_where_tuning_saved_nothing_are_counted(copy: Path, tmp_path: Path
     replace_cells(copy, cells)
     refit(copy)
     text, _ = render(copy, tmp_path / "figures", only={"what_tuning_changed"})
-    assert "and nothing in 2 of 16, whose one untuned run is no worse" in text
+    assert "and nothing in 2 of 16, whose untuned loss is no worse" in text
 
 
 def test_the_cost_is_what_was_spent_and_ranges_are_those_of_every_cell(copy: Path, tmp_path: Path) -> None:
