@@ -148,10 +148,8 @@ def tuned_cells(source: Source, arm: ArmRows) -> tuple[TunedCells | None, dict[s
     if why := _why_no_runs(source):
         return None, {}, why
     cells, axes = arm.frame, source.axes
-    found, roles = (
-        untuned_runs(cells, read_study_table(source.folder / TRIALS), axes, source.tuned),
-        roles_of(cells, axes),
-    )
+    trials = read_study_table(source.folder / TRIALS)
+    found, roles = untuned_runs(cells, trials, axes, source.tuned), roles_of(cells, axes)
     n, d = (cells[source.rows.names[k]].to_numpy(float) for k in ("N", "D"))
     selected, tuned, se = (cells.reindex(columns=[c])[c].to_numpy(float) for c in TUNED_LOSSES)
     levels = {
@@ -161,14 +159,12 @@ def tuned_cells(source: Source, arm: ArmRows) -> tuple[TunedCells | None, dict[s
     why = found.why
     if roles.others and not why:
         why = f"The grid has further axes ({', '.join(roles.others)}): fit one value of each at a time with where=…."
-    if why:
-        return TunedCells(n, d, found.losses.to_numpy(float), selected, tuned, se, levels=levels), found.setting, why
-    after = repeat_losses(cells, read_study_table(source.folder / TRIALS), axes, source.tuned, TUNED_LOSSES[1])
-    noise = None if after is None else pair_noise(zip(found.runs, after, strict=True))
-    return TunedCells(
-        n, d, found.losses.to_numpy(float), selected, tuned, se,
-        np.array([_se(list(runs.values())) for runs in found.runs]), levels, noise,
-    ), found.setting, why  # fmt: skip
+    before = found.runs or [{}] * len(cells)
+    untuned_se = np.array([_se(list(runs.values())) for runs in before])
+    after = repeat_losses(cells, trials, axes, source.tuned, TUNED_LOSSES[1])
+    noise = None if after is None else pair_noise(zip(before, after, strict=True))
+    untuned = found.losses.to_numpy(float)
+    return TunedCells(n, d, untuned, selected, tuned, se, untuned_se, levels, noise), found.setting, why
 
 
 def _se(losses: list[float]) -> float:
