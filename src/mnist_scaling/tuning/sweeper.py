@@ -165,7 +165,7 @@ class CellSweeper(Sweeper):
         made = provenance.collect([without_password(o) for o in (*given, *arguments)]) | joined
         made |= {provenance.DATA: [asdict(known) for known in facts]}
         effort = Effort(
-            self.n_trials, self.n_repeats, self.trials_per_batch, self.repeat_control, self.widen, self.stop_below
+            self.n_trials, self.n_repeats, self.trials_per_batch, self.widen, self.stop_below, self.repeat_control
         )
         mirror = Mirror(self.storage, folder)
         driver = Driver(folder, cells, Method(effort, self.sampler, self.pruner, self.transfer), made, mirror)

@@ -40,9 +40,9 @@ class Effort:
     n_trials: int
     n_repeats: int
     trials_per_batch: int = 1
-    repeat_control: bool = False
     widen: bool = False
     stop_below: float | None = None
+    repeat_control: bool = False
 
 
 def trials_left(cell: Cell, trials: Sequence[Trial], effort: Effort) -> int:
