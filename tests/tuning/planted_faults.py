@@ -101,7 +101,7 @@ def _pruner_sees(up_to: Callable[[int], int]) -> AbstractContextManager[Any]:
 
 
 def _misplaced_accepted() -> AbstractContextManager[Any]:
-    return mock.patch.object(ledger, "_check", lambda *_: None)
+    return mock.patch.object(ledger, "_check")
 
 
 def _widened_again() -> AbstractContextManager[Any]:
@@ -219,7 +219,7 @@ def _newest_forgotten() -> AbstractContextManager[Any]:
 
 PLANTED = {
     "records are written in place": Planted(_in_place),
-    "a changed digit is not seen": Planted(lambda: mock.patch.object(files, "is_unbroken", lambda _: True)),
+    "a changed digit is not seen": Planted(lambda: mock.patch.object(files, "is_unbroken", return_value=True)),
     "a record of another cell is accepted": Planted(_misplaced_accepted),
     "the faster worker decides": Planted(_faster_worker),
     "a lost trial is asked for again with another setting": Planted(_another_setting),

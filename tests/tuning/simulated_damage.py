@@ -1,4 +1,4 @@
-"""Damage to a study's folder, such as disks and people do: a file cut short, a digit changed, a record lost or moved."""
+"""Damage to a study's folder, by disks or people: a file cut short, a digit changed, a record lost or moved."""
 
 from __future__ import annotations
 

@@ -22,6 +22,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from mnist_scaling.study import files, layout
 from mnist_scaling.study.vocabulary import TRIAL
 from mnist_scaling.tuning.cell.trial import Trial, frozen
+from mnist_scaling.tuning.grid import search_space
 from mnist_scaling.tuning.grid.composition import Cell
 
 _INDEX = "index"
@@ -106,7 +107,9 @@ class Mirror:
             for trial in trials:
                 if trial.index in there:
                     continue
-                shown_trial = frozen(trial, user_attrs={_INDEX: trial.index, "origin": trial.origin})
+                # Optuna refuses choices that differ within a study, and a range may have grown.
+                ranges = {key: search_space.joined(cell.space[key], own) for key, own in trial.ranges.items()}
+                shown_trial = frozen(trial, ranges, user_attrs={_INDEX: trial.index, "origin": trial.origin})
                 path = self._folder / cell.folder / layout.run_folder(TRIAL, trial.index) / layout.RESULT
                 ended = datetime.fromtimestamp(path.stat().st_mtime)
                 shown_trial.datetime_start = ended - timedelta(seconds=trial.seconds or 0.0)

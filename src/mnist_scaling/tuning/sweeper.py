@@ -134,6 +134,8 @@ class CellSweeper(Sweeper):
             driver = self._driver(folder, arguments, cells, facts, held)
             if driver.is_finished():
                 print("Every cell has its trials and repeats: nothing is left to do.")
+                if driver.has_untried_ranges():
+                    print("Ranges have grown: raise hydra.sweeper.n_trials for trials in what is new of them.")
                 driver.finish()
             else:
                 for cell in cells:
@@ -181,7 +183,8 @@ class CellSweeper(Sweeper):
 
         nodes: dict[str, Any] = {"sampler": self.sampler, "pruner": self.pruner or {}}
         plain = {key: OmegaConf.to_container(OmegaConf.create(node), resolve=True) for key, node in nodes.items()}
-        return flatten(plain | {"transfer": self.transfer, "trials_per_batch": self.trials_per_batch}, "hydra.sweeper.")
+        plain |= {"transfer": self.transfer, "trials_per_batch": self.trials_per_batch, "widen": self.widen}
+        return flatten(plain, "hydra.sweeper.")
 
     def _named(self, arguments: list[str]) -> list[str]:
         """The overrides, with a name of its own for a study that was shrunk and given none.
