@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from mnist_scaling import cli
-from mnist_scaling.arms.mixed import mixed_columns
+from mnist_scaling.arms.mixed import mixed
 from mnist_scaling.arms.reading import Source, cell_trials, read, tuned_cells, with_curves
 from mnist_scaling.config import build
 from mnist_scaling.config.fit_schema import CoverageConfig, FitConfig
@@ -146,7 +146,7 @@ def _fit(source: Source, arm: ArmRows, config: FitConfig) -> Fits:
     flags = [
         replace(flag, remedy=source.unfinished) if source.unfinished and flag.code == TOO_FEW_CELLS else flag
         for flag in found.flags
-    ] + [FlagRecord(**flag.record()) for flag in mixed_columns(source, arm)]
+    ] + [FlagRecord(**flag.record()) for flag in mixed(source, arm)]
     of_study = source.study is not None
     return replace(
         found,

@@ -10,6 +10,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from mnist_scaling.arms.mixed import mixed
+from mnist_scaling.arms.reading import read
+from mnist_scaling.config.fit_schema import FitConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import files, layout, missing, records
 from mnist_scaling.tuning.sweep.ledger import Ledger
@@ -216,14 +219,22 @@ def test_a_study_may_lie_behind_a_link(folder: Path) -> None:
     assert sweep(link) == []
 
 
-def test_runs_of_different_code_are_said_with_their_numbers(folder: Path) -> None:
-    """Each record has its commit and versions, and a reader hears of them where they differ."""
+def test_runs_of_different_code_are_flagged_with_their_numbers(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each record has its commit and versions, and a fit flags them where they differ."""
+    assert missing.mixed_code(folder) == ""
     path = folder / CELL / "repeat-000" / layout.RESULT
     record = json.loads(path.read_text())
     assert record["versions"]["torch"]
     del record["crc32"]
     files.write_sealed(path, record | {"commit": "0123456789ab"})
-    (said,) = missing.complaints(folder)
-    assert said.startswith(f"The runs of {folder} were made by different code: ")
+    said = missing.mixed_code(folder)
+    assert said.startswith("The runs were made by different code: ")
     assert "(5 runs), commit 0123456789ab with torch" in said
     assert "(1 run). Their losses may not compare." in said
+    (tmp_path / layout.MULTIRUN).mkdir()
+    folder.rename(tmp_path / layout.MULTIRUN / "study")
+    monkeypatch.chdir(tmp_path)
+    source = read(FitConfig(name="study"))
+    assert [(flag.code, flag.message) for flag in mixed(source, source.rows.arms[0])] == [("mixed_code", said)]

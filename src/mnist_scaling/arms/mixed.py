@@ -1,4 +1,4 @@
-"""Columns of anyone's table that tell rows apart and that nobody named: rows of several kinds would be pooled."""
+"""Rows of several kinds that would be pooled: columns of anyone's table that nobody named, code of a study's runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pandas as pd
 
 from mnist_scaling.arms.reading import Source
 from mnist_scaling.fitting.diagnostics import Flag
-from mnist_scaling.study.flags import INFO, MIXED_COLUMN, WARNING
+from mnist_scaling.study.flags import INFO, MIXED_CODE, MIXED_COLUMN, WARNING
 from mnist_scaling.study.tables.fitted_rows import ArmRows
 
 REPLICATE = re.compile(r"seed|repeat|replica|\brep\b|run|trial|fold|draw|unnamed|^id$", re.IGNORECASE)
@@ -19,8 +19,8 @@ MOST_VALUES = 10
 """A column with more values, or with more than one for every two rows, is a measurement or a name."""
 
 
-def mixed_columns(source: Source, arm: ArmRows) -> list[Flag]:
-    """A flag for each such column; none in a study, whose axes are arms.
+def mixed(source: Source, arm: ArmRows) -> list[Flag]:
+    """A flag for each such column; for the code in a study, whose axes are arms.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def mixed_columns(source: Source, arm: ArmRows) -> list[Flag]:
     arm : ArmRows
     """
     if source.study is not None:
-        return []
+        return [Flag(MIXED_CODE, source.mixed_code)] if source.mixed_code else []
     names = source.rows.names
     rows = arm.frame[arm.frame[names["loss"]].notna()]
     sizes = [header for role in ("N", "D", "U") if (header := names.get(role))] or [str(names["C"])]
