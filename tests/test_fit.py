@@ -533,6 +533,15 @@ def test_fits_json_holds_what_decides_it(in_process, tmp_path):
     assert "out=fits" in found["command"]
 
 
+def test_two_tables_of_one_folder_keep_their_fits(in_process, tmp_path):
+    for name in ("a", "b", "b"):
+        table = write(tmp_path / f"{name}.csv", foreign())
+        code, _, err = in_process(f"table={table}", *COLUMNS, "laws=[power_N]", "bootstrap.draws=10")
+        assert code == 0, err
+    kept = {path.name: json.loads(path.read_text())["data"]["table"] for path in tmp_path.glob("*.json")}
+    assert kept == {"fits.json": "b.csv", "fits-a.json": "a.csv"}
+
+
 def test_identical_losses_select_no_law(in_process, tmp_path):
     write(tmp_path / "runs.csv", foreign(loss=[0.5] * 20))
     code, out, err = in_process("table=runs.csv", *COLUMNS, "bootstrap.draws=10")

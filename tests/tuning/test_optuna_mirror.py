@@ -67,6 +67,14 @@ def test_a_finished_study_fills_another_storage(folder: Path) -> None:
     assert mirrored(url) == expected(folder)
 
 
+def test_a_tilde_is_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    mirrors = [Mirror(url, tmp_path) for url in ("sqlite:///~/all.db", "journal:///~/all", "postgresql://a~b/c")]
+    assert [mirror._url for mirror in mirrors] == [
+        f"sqlite:///{tmp_path}/all.db", f"journal:///{tmp_path}/all", "postgresql://a~b/c",
+    ]  # fmt: skip
+
+
 def test_two_folders_of_one_name_share_a_database(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/all.db"
     sweep(tmp_path / "a/study", url)

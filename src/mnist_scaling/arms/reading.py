@@ -21,7 +21,7 @@ from mnist_scaling.settings.vertices import CellTrials
 from mnist_scaling.study import provenance
 from mnist_scaling.study.columns import CONVENTIONS, SEED
 from mnist_scaling.study.files import read_json
-from mnist_scaling.study.layout import CELLS, CURVES, STUDY, TRIALS, study_folder
+from mnist_scaling.study.layout import CELLS, CURVES, STUDY, TRIALS, found_folder
 from mnist_scaling.study.missing import mixed_code, unfinished
 from mnist_scaling.study.tables.cell_runs import repeat_losses, tuned_trials, untuned_runs
 from mnist_scaling.study.tables.csv_table import read_study_table, read_table
@@ -74,7 +74,7 @@ def read(config: FitConfig) -> Source:
         frame = read_table(path, [header for header in wanted.values() if header])
         rows = fitted_rows(frame, wanted, where=config.where, by=config.arm_columns)
         return Source(path, rows, None)
-    path = study_folder(config.name) / CELLS
+    path = found_folder(config.name) / CELLS
     if not path.is_file():
         raise InputError(f"A study must have {path}, but there is none: check `name`, or run the study first.")
     names = study_columns(wanted, read_study_table(path).columns)

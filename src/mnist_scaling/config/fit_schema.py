@@ -78,7 +78,7 @@ class FitConfig:
     """A fit: which rows, which laws, how they are estimated and what else is worked out."""
 
     name: str | None = None
-    """A study, read from multirun/<name>/cells.csv, written by train -m."""
+    """A study, read from multirun/<name>/cells.csv, written by train -m; one elsewhere by the path of its folder."""
     table: str | None = None
     """Any CSV file with a header, instead of a study."""
     out: str | None = None

@@ -76,8 +76,8 @@ KINDS = (
     ),
     Kind(
         REPEAT_LOST, WARNING, "a repeat diverged or failed, so the cell's mean comes from the others",
-        "Look at these repeats in trials.csv; raise hydra.sweeper.n_repeats, which adds fresh seeds, or tune in a lower "
-        "learning-rate range under another name.",
+        "Look at these repeats in trials.csv; raise hydra.sweeper.n_repeats, which adds fresh seeds, or tune in a "
+        "lower learning-rate range under another name.",
         "The typical loss of some cells: a repeat of theirs diverged or failed, and the mean holds only those that "
         "did not.",
     ),

@@ -57,6 +57,8 @@ class Mirror:
 
     def __init__(self, url: str | None, folder: Path) -> None:
         self._url, self._folder = url, folder
+        if url is not None and _FILE.match(url):
+            self._url = re.sub(r"(?<=[:/])~(?=/)", str(Path.home()), url, count=1)
         self._storage: BaseStorage | None = None
         self._studies: dict[str, tuple[optuna.Study, set[int]]] = {}
         self._names: set[str] = set()

@@ -114,6 +114,11 @@ class CellSweeper(Sweeper):
         from mnist_scaling.tuning.sweep import announcement, ledger, study_tables
 
         optuna_objects.check_sampler(self.sampler)
+        if any(given.lstrip("+").startswith("hydra.sweep.subdir=") for given in self.config.hydra.overrides.hydra):
+            raise InputError(
+                "The folders of a study's runs must be named by its axes, so that a rerun finds them, but "
+                "`hydra.sweep.subdir` was given: leave it out, or choose the study's folder by hydra.sweep.dir."
+            )
         arguments = self._named(arguments)
         layout.study_folder(str(self.config.name))  # refuses a name that is no folder of its own
         folder = Path(str(self.config.hydra.sweep.dir))
