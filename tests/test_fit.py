@@ -562,9 +562,12 @@ def test_compute_alone_takes_the_best_run_of_each_budget(in_process, tmp_path):
         "table=runs.csv", "columns.C=C", "columns.loss=loss", "loss=squared", "bootstrap.draws=10"
     )
     assert code == 0, err
-    law = json.loads((tmp_path / "fits.json").read_text())["laws"]["power_C"]
+    found = json.loads((tmp_path / "fits.json").read_text())
+    law = found["laws"]["power_C"]
     assert law["slice"]["fixed"] == "budget"
     assert law["slice"]["rows"] == [1, 4, 7, 10, 13, 16]
+    (twice,) = (f for f in found["flags"] if f["code"] == "duplicate_rows")
+    assert "of those of one budget the best is taken" in twice["message"]
     assert law["params"]["gamma"]["value"] == pytest.approx(0.1)
 
 
