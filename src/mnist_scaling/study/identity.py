@@ -218,7 +218,8 @@ def check(folder: Path, identity: Identity, defaults: Mapping[str, Any], not_yet
         found += differences(groups[name], identity.groups[name], defaults, left_out)
     if method := record.get("method"):  # a study of before it was recorded has none
         found += differences(method, identity.method, {}, (WIDEN,) if WIDEN not in method else ())
-    found = list(dict.fromkeys(found))
+    # The ranges of a swept config group are its settings, too.
+    found = list(dict.fromkeys(said.removeprefix("search_space.") for said in found))
     if found:
         raise InputError(
             f"The cells of a study must share all settings but its axes, but {folder} differs from this sweep: "
