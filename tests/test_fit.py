@@ -168,6 +168,7 @@ def test_the_smallest_study_says_what_it_lacks(command, tmp_path):
         ({"loss": [1.0] * 19 + [-1.0]}, (), "but line 21 has -1"),
         ({"loss": [""] * 20}, (), "at least one row with every number"),
         ({}, ("columns.C=compute",), "must have the column compute, but has only N, D, C, loss"),
+        ({}, ("columns.C=N",), "must name a column of its own, but columns.N and columns.C are both N: mend one"),
         ({}, ("columns.loss=null",), "columns.loss is empty"),
         ({}, ("delta=-1",), "`delta > 0` or `delta=auto` must hold, but got -1"),
         ({}, ("delta=big",), "must be a positive number or auto, but got 'big'"),
@@ -286,6 +287,18 @@ def test_columns_that_nobody_named_are_said(in_process, tmp_path):
     code, out, err = in_process(*asked, "by=[family,lr]")
     assert code == 0, err
     assert "mixed_column" not in out
+
+
+def test_trials_of_many_rates_are_no_repeats(in_process, tmp_path):
+    """A random search that was exported as it is: each cell has five runs, each of a rate of its own."""
+    table = {key: values * 5 for key, values in foreign().items()}
+    rates = np.random.default_rng(0).uniform(1e-4, 1e-1, 100).round(6)
+    write(tmp_path / "runs.csv", table | {"learning_rate": rates.tolist(), "runtime": (100 * rates).tolist()})
+    code, _, err = in_process("table=runs.csv", *COLUMNS, "bootstrap.draws=10", "laws=[power_N]")
+    assert code == 0, err
+    found = [f for f in json.loads((tmp_path / "fits.json").read_text())["flags"] if f["code"] == "mixed_column"]
+    assert [f["message"].split(" has ")[0] for f in found] == ["Column learning_rate"]
+    assert found[0]["remedy"].startswith("Give the best run of each cell alone")
 
 
 def test_a_family_of_other_sizes_is_said_and_a_name_of_sizes_is_not(in_process, tmp_path):
@@ -447,10 +460,13 @@ def test_a_fit_loads_neither_torch_nor_optuna(command, tmp_path):
         ("N,D,C,loss\nrun 1,1,2,3,4\n", "line 2 has 5 and the header 4"),
         ("N,D,C,loss\n1,000,2,3,4\n", "line 2 has 5 and the header 4"),
         ("N, D, C, loss\n1, 2, 3, 4\n\n\n1, 2, 3, -4\n", "line 5 has -4"),
+        ("\n\nN,D,C,loss\n1,2,3,-4\n", "line 4 has -4"),
+        ("sep=;\nN;D;C;loss\n1;2;3;4\n", "but runs.csv begins with 'sep=;': remove that line"),
+        ("N,D,C,loss\n1,2,3,\ud83d\n", "save it as CSV in UTF-8"),
     ],
 )
 def test_a_file_that_pandas_reads_in_silence_is_refused(in_process, tmp_path, text, message):
-    (tmp_path / "runs.csv").write_text(text)
+    (tmp_path / "runs.csv").write_text(text, encoding="utf-8", errors="surrogatepass")
     code, out, err = in_process("table=runs.csv", *COLUMNS)
     assert (code, out) == (1, "")
     assert message in err
