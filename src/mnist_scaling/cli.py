@@ -196,8 +196,8 @@ def explain(error: BaseException, config_name: str) -> str | None:
     return None
 
 
-_NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
-"""Errors of a folder in which nothing can be made: by permission, on a read-only disk, or because it is a file."""
+_NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
+"""Errors of what can't be written: by permission, on a read-only disk, or because a folder is a file, or a file one."""
 
 _KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "text"}
 

@@ -173,6 +173,28 @@ def test_a_cell_of_another_sweep_without_description_is_left_out_in_words(
     assert {path.parent.name for path in ledger.rows} == {"data_fraction=0.5"}
 
 
+@pytest.mark.parametrize("copy", ["data_fraction=0.125", f"{CELL} copy", f"backup/{CELL}"])
+def test_a_copy_of_a_cell_counts_once(folder: Path, copy: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder is a cell's by its name: runs of a backup would be folded in as further repeats."""
+    expected = tables(folder)
+    shutil.copytree(folder / CELL, folder / copy)
+    said = f"{folder / copy} holds a copy of the cell {CELL}: its runs are left out; move it out of the study."
+    assert missing.complaints(folder) == [said]
+    assert sweep(folder) == []
+    assert f"Warning: {said}" in capsys.readouterr().err
+    for found, wanted in zip(tables(folder), expected, strict=True):
+        pd.testing.assert_frame_equal(found, wanted)
+
+
+def test_the_description_of_another_cell_is_written_anew(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    expected, other = tables(folder), next(p for p in folder.glob(f"*/{layout.CELL}") if p.parent.name != CELL)
+    (folder / CELL / layout.CELL).write_bytes(other.read_bytes())
+    assert sweep(folder) == []
+    assert f"it is the record of {other.parent.name}" in capsys.readouterr().err
+    for found, wanted in zip(tables(folder), expected, strict=True):
+        pd.testing.assert_frame_equal(found, wanted)
+
+
 def test_the_axes_of_a_study_are_known_without_study_json(folder: Path) -> None:
     (folder / layout.STUDY).write_text("{")
     with pytest.raises(ValueError, match="A study must keep the axes of its grid, but .* has data_fraction"):

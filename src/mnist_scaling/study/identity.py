@@ -201,7 +201,8 @@ def check(folder: Path, identity: Identity, defaults: Mapping[str, Any], not_yet
             f"A study must be of version {VERSION}, but {folder / layout.STUDY} has version {study.get('version', 1)}: "
             "go on with the version of mnist_scaling that made it, or give the new study another `name=`."
         )
-    record = study[IDENTITY]
+    if (record := study.get(IDENTITY)) is None:
+        return identity  # someone took it out; every record still holds its run's whole configuration
     if (program := record.get("program", identity.program)) != identity.program:
         raise InputError(
             f"A study's runs must be of one program, but {folder} was trained by {program} and this sweep trains "

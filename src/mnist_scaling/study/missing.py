@@ -17,6 +17,9 @@ from mnist_scaling.study.files import DamagedFileError
 from mnist_scaling.study.records import StudyRecords
 from mnist_scaling.study.vocabulary import REPEAT
 
+MISPLACED = "{place} holds a copy of the cell {own}: its runs are left out; move it out of the study."
+"""A folder that a person has put into a study."""
+
 
 def complaints(folder: Path) -> list[str]:
     """All that is damaged or missing in a study; a sentence each, none for a sound one.
@@ -38,6 +41,7 @@ def complaints(folder: Path) -> list[str]:
         for place in found.undescribed
         if place / layout.CELL not in damaged
     ]
+    said += [MISPLACED.format(place=place, own=own) for place, own in found.misplaced.items()]
     # A folder without any record is a copy of the tables, which is all that a fit needs.
     if (gone := lost_runs(folder, found)) and (found.rows or found.damaged or found.undescribed):
         said.append(f"{gone}: start its sweep again, which makes them again.")
