@@ -218,7 +218,8 @@ def test_every_command_can_be_run(command: Command, monkeypatch: pytest.MonkeyPa
     elif rest[1:]:
         MODULE[rest[0]](rest[1:])
     else:  # named without arguments
-        assert (ROOT / "src" / Path(*rest[0].split("."))).with_suffix(".py").is_file()
+        module = ROOT / "src" / Path(*rest[0].split("."))
+        assert module.with_suffix(".py").is_file() or (module / "__main__.py").is_file()
 
 
 def test_the_commands_are_found() -> None:
