@@ -245,8 +245,9 @@ def _next(folder: Path, cells: pd.DataFrame) -> str:
             f"A fit needs {FEWEST_ROWS} sizes of model or data with a test loss, and this study has {sizes}: give an "
             "axis more values" + ("." if sizes else ", and repeats (hydra.sweeper.n_repeats).")
         )
-    where = folder if len(folder.parts) > 1 else folder.absolute()
-    return f"Next:   python -m mnist_scaling.fit {layout.name_argument(where)}"
+    is_here = folder.absolute().parent == Path(layout.MULTIRUN).absolute()
+    named = layout.name_argument(folder) if is_here else layout.path_argument(folder.absolute())
+    return f"Next:   python -m mnist_scaling.fit {named}"
 
 
 def _certified_share(cells: pd.DataFrame) -> str:
