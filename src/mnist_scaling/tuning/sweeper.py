@@ -68,6 +68,14 @@ class CellSweeper(Sweeper):
         ):
             if not isinstance(value, int) or value < least:
                 raise InputError(f"`hydra.sweeper.{key}` must be a whole number of {least} or more, but got {value}.")
+        for key, switch in (("widen", widen), ("dry_run", dry_run)):
+            if not isinstance(switch, bool):
+                raise InputError(f"`hydra.sweeper.{key}` must be true or false, but got {switch}.")
+        most = max_values_per_axis
+        if most is not None and (not isinstance(most, int) or isinstance(most, bool) or most < 1):
+            raise InputError(
+                f"`hydra.sweeper.max_values_per_axis` must be null or a whole number of 1 or more, but got {most}."
+            )
         if stop_below is not None and not (isinstance(stop_below, int | float) and 0 <= stop_below < 1):
             raise InputError(
                 f"`hydra.sweeper.stop_below` must be null or a share of the loss from 0 to 1, but got {stop_below}."
@@ -116,6 +124,13 @@ class CellSweeper(Sweeper):
         from mnist_scaling.tuning.sweep import announcement, ledger, study_tables
 
         optuna_objects.check_sampler(self.sampler)
+        optuna_objects.check_made("sampler", self.sampler, seed=0)
+        optuna_objects.check_made("pruner", self.pruner)
+        if any(given.lstrip("+").startswith("hydra.sweep.subdir=") for given in self.config.hydra.overrides.hydra):
+            raise InputError(
+                "The folders of a study's runs must be named by its axes, so that a rerun finds them, but "
+                "`hydra.sweep.subdir` was given: leave it out, or choose the study's folder by hydra.sweep.dir."
+            )
         arguments = self._named(arguments)
         layout.study_folder(str(self.config.name))  # refuses a name that is no folder of its own
         folder = Path(str(self.config.hydra.sweep.dir))
@@ -136,6 +151,8 @@ class CellSweeper(Sweeper):
             driver = self._driver(folder, arguments, cells, facts, held)
             if driver.is_finished():
                 print("Every cell has its trials and repeats: nothing is left to do.")
+                if driver.has_untried_ranges():
+                    print("Ranges have grown: raise hydra.sweeper.n_trials for trials in what is new of them.")
                 driver.finish()
             else:
                 for cell in cells:
@@ -185,7 +202,8 @@ class CellSweeper(Sweeper):
 
         nodes: dict[str, Any] = {"sampler": self.sampler, "pruner": self.pruner or {}}
         plain = {key: OmegaConf.to_container(OmegaConf.create(node), resolve=True) for key, node in nodes.items()}
-        return flatten(plain | {"transfer": self.transfer, "trials_per_batch": self.trials_per_batch}, "hydra.sweeper.")
+        plain |= {"transfer": self.transfer, "trials_per_batch": self.trials_per_batch, "widen": self.widen}
+        return flatten(plain, "hydra.sweeper.")
 
     def _named(self, arguments: list[str]) -> list[str]:
         """The overrides, with a name of its own for a study that was shrunk and given none.

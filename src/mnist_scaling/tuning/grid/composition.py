@@ -212,6 +212,7 @@ class _Composer:
                 f"A tuned key must be one of a run's own, but `{unknown[0]}` is not: see `--cfg job` for them."
             )
         space, limits = search_space.distributions(specs, values), search_space.declared_limits(specs)
+        _check_ranges(run, space)
         node = OmegaConf.masked_copy(cfg, [name for name in _NODES if name in cfg])
         order = {name: place for place, name in enumerate(cfg)}
         # Canonical order, whatever the order on the command line, so that a resume finds its studies.
@@ -235,6 +236,20 @@ class _Composer:
         except (InputError, OmegaConfBaseException, _NotPlain):
             return None
         return replace(base.cell, keys=keys, overrides=self._overrides(chosen), run=run)
+
+
+def _check_ranges(run: RunConfig, space: Mapping[str, BaseDistribution]) -> None:
+    """Refuse a range that holds a value which no run may have: its trials would fail one by one."""
+    for key, distribution in space.items():
+        for value in search_space.extremes(distribution):
+            try:
+                config.with_values(run, {key: value})
+            except (InputError, TypeError) as error:
+                said = str(error) if isinstance(error, InputError) else "it is of another type"
+                raise InputError(
+                    f"Every value of a range must be one that a run may have, but `search_space.{key}` holds {value}: "
+                    f"{said}"
+                ) from None
 
 
 def _value(base: _Base, key: str, text: str) -> tuple[Any, Any]:

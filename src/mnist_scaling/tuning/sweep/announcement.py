@@ -239,17 +239,16 @@ def _no_loss(folder: Path) -> str:
 
 
 def _next(folder: Path, cells: pd.DataFrame) -> str:
-    """The command that follows, or what is to do first: for more cells, or in a folder that `name=` can't mean."""
+    """The command that follows, or what is to do first: for more cells."""
     sizes = len(cells[cells["test_loss"].notna()].drop_duplicates(["n_params", "n_seen"]))
     if sizes < FEWEST_ROWS:
         return (
             f"A fit needs {FEWEST_ROWS} sizes of model or data with a test loss, and this study has {sizes}: give an "
             "axis more values" + ("." if sizes else ", and repeats (hydra.sweeper.n_repeats).")
         )
-    command = f"Next:   python -m mnist_scaling.fit {layout.name_argument(folder)}"
-    if folder.absolute().parent == Path(layout.MULTIRUN).absolute():
-        return command
-    return f"{command}   (once {folder} lies in {layout.MULTIRUN}/)"
+    is_here = folder.absolute().parent == Path(layout.MULTIRUN).absolute()
+    named = layout.name_argument(folder) if is_here else layout.path_argument(folder.absolute())
+    return f"Next:   python -m mnist_scaling.fit {named}"
 
 
 def _certified_share(cells: pd.DataFrame) -> str:
