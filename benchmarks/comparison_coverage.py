@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -119,6 +119,7 @@ def comparison_coverage(
     level: float = 0.95,
     margin: float = 0.03,
     twin: bool = False,
+    tuned: bool = True,
 ) -> tuple[list[Coverage], dict[str, float]]:
     """Simulate pairs of arms on the same cells and count.
 
@@ -136,6 +137,8 @@ def comparison_coverage(
         Of the intervals, and of equivalence.
     twin : bool
         Whether arm a is tuned a second time.
+    tuned : bool
+        Whether `compare` is told that cells were tuned.
 
     Returns
     -------
@@ -148,7 +151,7 @@ def comparison_coverage(
     said: dict[str, int] = dict.fromkeys(("alpha", "beta", "offset"), 0)
     exact: dict[str, float] = {}
     for _ in range(tables):
-        arms = simulate(n, d, truth, noise, rng, "abt" if twin else "ab")
+        arms = [replace(arm, tuned=tuned) for arm in simulate(n, d, truth, noise, rng, "abt" if twin else "ab")]
         exact = exact or exact_slopes((arms[0].table, arms[1].table), truth)
         surfaces = fit_surfaces(match(*arms[:2]), match(arms[0], arms[2]) if twin else None)
         drawn, _ = surfaces.draw(draws, rng)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -112,8 +113,10 @@ def test_two_by_two_has_no_slice() -> None:
 
 def test_each_interval_holds_and_only_the_simultaneous_ones_hold_together() -> None:
     table = cells()
-    rng = np.random.default_rng(1)
-    found = {c.quantity: c for c in change_coverage(table.N, table.D, UNTUNED, TUNED, 0.05, 3, 120, rng)}
+    rng, x = np.random.default_rng(1), np.log(np.column_stack([table.N, table.D]))
+    luck = partial(left_by_tuning, x, RunNoise(0.0, 0.0, tuning=0.05, reach=(0.5, 0.2)))
+    counted = change_coverage(table.N, table.D, UNTUNED, TUNED, 0.05, 3, 120, rng, luck=luck)
+    found = {c.quantity: c for c in counted}
     for quantity in ("change slice N", "change slice D", "change plane N", "change plane D"):
         assert found[quantity].truth == pytest.approx(-0.1)
         assert 0.91 < found[quantity].share < 0.995, quantity
