@@ -128,8 +128,7 @@ class Driver:
                 break
             if longest is None or cell.cell.cost <= longest:
                 jobs = cell.next_repeats()
-                # Fewer than were foreseen where the untuned setting is the one that was selected.
-                self.progress.cells[cell.cell.name].repeats = len(jobs)
+                self._show_repeats(cell.cell.name, len(jobs))
                 room = self._submit(jobs, room)
                 self._queue.repeated(cell)
         return bool(self._running)
@@ -165,6 +164,10 @@ class Driver:
         if outcome.record is not None and self.ledger.row(job) is None:
             self.ledger.keep(job, outcome)
             self._show(job)
+
+    def _show_repeats(self, cell: str, number: int) -> None:
+        """Fewer than were foreseen where the untuned setting is the one that was selected."""
+        self.progress.cells[cell].repeats = number
 
     def _show(self, job: Job) -> None:
         row = self.ledger.row(job) or {}
