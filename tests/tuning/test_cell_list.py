@@ -35,7 +35,7 @@ def test_the_cells_are_those_of_the_list_and_its_columns_are_the_axes(tmp_path: 
         {"width": 4, "data_fraction": 0.5, "optimizer": "sgd"},
         {"width": 8, "data_fraction": 0.25, "optimizer": "adam"},
     ]
-    assert [cell.run.optim.name for cell in cells] == ["sgd", "adam"]
+    assert [cell.values["optim.name"] for cell in cells] == ["sgd", "adam"]
 
 
 def test_a_listed_cell_is_the_same_cell_as_in_a_grid(tmp_path: Path) -> None:

@@ -109,7 +109,8 @@ def trial_from_record(record: Mapping[str, Any], space: Mapping[str, BaseDistrib
 def repeat_from_record(record: Mapping[str, Any], space: Mapping[str, Any]) -> RepeatRun:
     """The repeat of a run's record; `space` has the cell's tuned keys."""
     config = record["config"]
-    return RepeatRun(record["number"], record["seed"], {key: config[key] for key in (*space, LAST)})
+    last = (LAST,) if LAST in config else ()
+    return RepeatRun(record["number"], record["seed"], {key: config[key] for key in (*space, *last)})
 
 
 def _choice(distribution: BaseDistribution, value: Any) -> Any:

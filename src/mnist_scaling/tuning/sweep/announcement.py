@@ -26,7 +26,9 @@ from mnist_scaling.tuning.grid.partitioning import Partition
 from mnist_scaling.tuning.sweep import forecast
 from mnist_scaling.tuning.sweep.forecast import Sweep
 from mnist_scaling.tuning.sweep.ledger import Ledger
-from mnist_scaling.tuning.task import DataFacts
+
+DEVICE = "device"
+"""The one line of `Task.about` that is told together with how many runs go on side by side."""
 
 _WIDE = 10.0
 """A linear range whose upper end is this many times the lower one may have been meant to be logarithmic."""
@@ -56,9 +58,11 @@ def show_plan(sweep: Sweep, ledger: Ledger, console: Console | None = None) -> N
 
 def _rows(sweep: Sweep, ledger: Ledger) -> list[tuple[str, list[str]]]:
     cells = sweep.cells
-    regimes = dict.fromkeys(f"{cell.run.regime.name}, {cell.run.optim.schedule} schedule" for cell in cells)
-    devices = dict.fromkeys(cell.run.device for cell in cells)
-    device = ", ".join("cuda where that is faster, else cpu" if d == "auto" else d for d in devices)
+    about: dict[str, dict[str, None]] = {}
+    for cell in cells:
+        for label, line in cell.task.about(cell.values).items():
+            about.setdefault(label, {})[line] = None
+    device = "".join(f"{', '.join(lines)}; " for label, lines in about.items() if label == DEVICE)
     side_by_side = "as many runs at a time as the launcher has room for"
     if sweep.workers is not None:
         side_by_side = f"{sweep.workers} run{'s' * (sweep.workers != 1)} at a time"
@@ -66,10 +70,10 @@ def _rows(sweep: Sweep, ledger: Ledger) -> list[tuple[str, list[str]]]:
         ("axes", _axes(sweep) or ["none: one cell"]),
         ("tuned", _tuned(cells) or ["nothing: one trial per cell"]),
         ("fixed", _fixed(sweep) or ["everything else, at its default"]),
-        ("data", [_data(known) for known in sweep.facts]),
-        ("regime", list(regimes)),
+        *([("data", list(sweep.data))] if sweep.data else []),
+        *((label, list(lines)) for label, lines in about.items() if label != DEVICE),
         ("tuner", [sweep.method]),
-        ("device", [f"{device}; {side_by_side}"]),
+        (DEVICE if device else "workers", [f"{device}{side_by_side}"]),
         ("runs", _runs(sweep, ledger)),
     ]
 
@@ -122,18 +126,11 @@ def _fixed(sweep: Sweep) -> list[str]:
     untuned = [key for key, spec in sweep.parts.space.items() if spec is None and key not in swept]
     values = cells[0].values
     told = {key: _number(value) for key, value in common.items() if key not in identity.CHECKSUMS}
-    if values["init_from"] is not None and "init_from" not in swept:
+    if values.get("init_from") is not None and "init_sha256" in values and "init_from" not in swept:
         mark = f"   (sha256 {common['init_sha256'][:12]}…)" if "init_sha256" in common else "   (and so for each cell)"
         told["init_from"] = values["init_from"] + mark
     told |= {key: f"{_number(values[key])}   (not tuned)" for key in untuned if key in values}
     return [f"{key} = {text}" for key, text in sorted(told.items())]
-
-
-def _data(known: DataFacts) -> str:
-    shape = " × ".join(str(n) for n in known.image_shape)
-    parts = f"{known.n_train:,} training, {known.n_validation:,} validation and {known.n_test:,} test images"
-    mark = f", sha256 {known.sha256[:12]}…" if known.sha256 else ""
-    return f"{known.name}: {parts} of {shape}, {known.classes} classes{mark}"
 
 
 def _runs(sweep: Sweep, ledger: Ledger) -> list[str]:

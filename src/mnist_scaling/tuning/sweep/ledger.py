@@ -105,7 +105,7 @@ class Ledger:
         """Take in a record of a cell of the sweep."""
         cell = self._cells[path.parent]
         is_trial = record["stage"] == TRIAL
-        _check(path, record["config"], cell, () if is_trial else ("seed", LAST))
+        _check(path, record["config"], cell, () if is_trial else (cell.task.seed, LAST))
         if is_trial:
             self._trials[path.parent][record["number"]] = trial_from_record(record, cell.space)
         else:
@@ -176,7 +176,7 @@ def _refuse_links(folder: Path, places: Iterable[Path]) -> None:
 
 def _check(path: Path, config: Mapping[str, Any], cell: Cell, varying: Sequence[str]) -> None:
     """Refuse a record of another configuration than its cell's."""
-    left_out = (*cell.space, *cell.following, *varying)
+    left_out = (*cell.space, *cell.following, *varying, *cell.task.no_effect)
     mine = identity.settings(config, cell.defaults, left_out)
     if found := identity.differences(mine, cell.settings, cell.defaults, left_out):
         raise InputError(
