@@ -66,6 +66,8 @@ class ImageTask(Task):
     # among them: both change the last bits of a loss.
     no_effect = ("data.dir", "data.path", "init_from", "save_weights", "name", "trial.stage")
     structural = ("model.name",)
+    command = ("python", "-m", "mnist_scaling.train")
+    predicts_seconds = True
 
     def values(self, cfg: DictConfig) -> dict[str, Any]:
         """A `RunConfig` of the configuration, as plain values."""

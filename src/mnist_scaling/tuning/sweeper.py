@@ -17,6 +17,7 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.study import identity
 from mnist_scaling.study.vocabulary import TRANSFER_RULES
 from mnist_scaling.tuning import task
+from mnist_scaling.tuning.launcher import LocalLauncher
 from mnist_scaling.tuning.workers import faults
 
 if TYPE_CHECKING:
@@ -85,9 +86,18 @@ class CellSweeper(Sweeper):
         self.task_function: TaskFunction = task_function
         self.config: DictConfig = config
         self.hydra_context: HydraContext = hydra_context
-        self.launcher: Launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
-        )
+        with self.task.errors():
+            self.task.begin(config, hydra_context)
+            self.launcher = self._launcher(hydra_context, task_function, config)
+
+    def _launcher(self, context: HydraContext, main: TaskFunction, config: DictConfig) -> Launcher:
+        """Hydra's own launcher runs one job after another: it is taken where it was asked for, else all cores are."""
+        chosen = config.hydra.runtime.choices.get("hydra/launcher")
+        if chosen != "basic" or "hydra/launcher=basic" in config.hydra.overrides.hydra:
+            return Plugins.instance().instantiate_launcher(hydra_context=context, task_function=main, config=config)
+        launcher = LocalLauncher()
+        launcher.setup(hydra_context=context, task_function=main, config=config)
+        return launcher
 
     def sweep(self, arguments: list[str]) -> None:
         """Tune every cell of the grid that the overrides span; resume what is there, also after a fault of the machine.
@@ -102,7 +112,8 @@ class CellSweeper(Sweeper):
         def measured() -> int:
             return sum(1 for _ in Path(str(self.config.hydra.sweep.dir)).rglob(layout.RESULT))
 
-        faults.resume_after(lambda: self._sweep(arguments), measured)
+        with self.task.errors():
+            faults.resume_after(lambda: self._sweep(arguments), measured)
 
     def _sweep(self, arguments: list[str]) -> None:
         from mnist_scaling.study import layout
@@ -147,7 +158,7 @@ class CellSweeper(Sweeper):
         held: contextlib.ExitStack,
     ) -> Driver:
         """What drives the study, with its mirror, which is filled before `held` ends."""
-        from mnist_scaling.study import provenance
+        from mnist_scaling.study import files, layout, provenance
         from mnist_scaling.tuning.cell.next_settings import Effort
         from mnist_scaling.tuning.optuna_mirror import Mirror, without_password
         from mnist_scaling.tuning.sweep import study_tables
@@ -156,8 +167,10 @@ class CellSweeper(Sweeper):
 
         joined = study_tables.join(folder, cells, method=self._method)
         given = [o for o in self.config.hydra.overrides.hydra if o != "hydra.mode=MULTIRUN"]  # what -m is
-        made = provenance.collect([without_password(o) for o in (*given, *arguments)]) | joined
+        made = provenance.collect([without_password(o) for o in (*given, *arguments)], self.task.command) | joined
         made |= {provenance.DATA: [dict(known.facts) for known in facts]}
+        if self.task.meanings:
+            files.write_json(folder / layout.COLUMNS, dict(self.task.meanings))
         effort = Effort(self.n_trials, self.n_repeats, self.trials_per_batch, self.widen, self.stop_below)
         mirror = Mirror(self.storage, folder)
         driver = Driver(folder, cells, Method(effort, self.sampler, self.pruner, self.transfer), made, mirror)

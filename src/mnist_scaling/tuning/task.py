@@ -4,7 +4,7 @@ A task turns a Hydra configuration into plain values, one per dotted key (`Task.
 run measured (`Task.train`). Nothing else is asked of a program. What it may say besides: what a run costs, what of
 its configuration changes no result, what is fetched or checked before the first run (`prepare`), and what a worker
 needs that shares nothing with the sweep (`pack`, `unpack`). Our own training is one such task (`image_task`); a
-function of anyone's Hydra application becomes one by `mnist_scaling.cell_task` (`app_task`).
+function of anyone's Hydra application becomes one by `mnist_scaling.cell_task` (`app`).
 
 A job travels as plain values, and the task as a reference to the program by its module or file, which a worker imports
 once; only a function that lives in no file, such as a notebook's, is pickled whole.
@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from hydra.types import HydraContext
 from omegaconf import DictConfig
 
 from mnist_scaling.errors import InputError
@@ -68,6 +69,17 @@ class Task:
     """Config keys on whose value it depends which other keys there are."""
     meanings: Mapping[str, str] = {}
     """What the program's further columns mean, by column, for columns.json."""
+    command: tuple[str, ...] = ()
+    """What starts the program, for study.json."""
+    predicts_seconds = False
+    """Whether a cost is the seconds of a run on an idle core."""
+
+    def begin(self, cfg: DictConfig, context: HydraContext) -> None:
+        """Take in what Hydra says of a sweep, before anything else is asked."""
+
+    def errors(self) -> contextlib.AbstractContextManager[None]:
+        """What stands around a sweep to tell a user's error; our own commands have theirs."""
+        return contextlib.nullcontext()
 
     def values(self, cfg: DictConfig) -> dict[str, Any]:
         """The values of a composed configuration, checked; raises InputError where they break a rule."""

@@ -141,7 +141,7 @@ def _runs(sweep: Sweep, ledger: Ledger) -> list[str]:
     to_do = sum(trials + repeats for trials, repeats in left.values())
     per_cell = f"{sweep.trials} trial{'s' * (sweep.trials != 1)} + {sweep.n_repeats} repeats"
     lines = [f"{n} cell{'s' * (n != 1)} × ({per_cell}) = {total:,} runs; {total - to_do:,} done, {to_do:,} to do"]
-    if to_do and sweep.workers is not None:
+    if to_do and sweep.workers is not None and sweep.cells[0].task.predicts_seconds:
         lines.append(
             f"about {_duration(forecast.seconds(sweep, left))}, as predicted; the time left is measured on the way"
         )

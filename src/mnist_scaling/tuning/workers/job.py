@@ -11,9 +11,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
+import cloudpickle
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from mnist_scaling.errors import InputError
 from mnist_scaling.tuning import task
 from mnist_scaling.tuning.task import Task
 from mnist_scaling.tuning.workers import faults
@@ -74,6 +76,32 @@ class Outcome:
     """Why there is no record; `faults.is_text` tells a fault of the machine."""
     files: dict[str, bytes] = field(default_factory=dict)
     """Further files of the run's folder, such as weights, by name: to be written before the record."""
+
+
+def packed(task: Task) -> bytes:
+    """A task as it travels.
+
+    Raises
+    ------
+    InputError
+        When it can't: it lies in no file, and holds what has no meaning elsewhere.
+    """
+    try:
+        return cloudpickle.dumps(task)
+    except Exception as error:
+        raise InputError(
+            f"A task must be able to travel to workers, but {task.program} can't be pickled "
+            f"({type(error).__name__}: {error}): put its function into a file, at the top, where workers import it."
+        ) from error
+
+
+def loaded(task: bytes) -> Task | Outcome:
+    """A task that has travelled; an outcome in its place, for every job, where this worker can't import it."""
+    try:
+        found: Task = cloudpickle.loads(task)
+    except Exception as error:
+        return Outcome(None, faults.as_text(error))
+    return found
 
 
 class Workers:

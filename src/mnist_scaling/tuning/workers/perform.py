@@ -14,7 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mnist_scaling.study import files, layout
+from mnist_scaling.study import layout
+from mnist_scaling.study.files import write_sealed
 from mnist_scaling.study.records import make_record
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import CONTROL, FAILED, NOTES, RANGES, TRIAL
@@ -54,7 +55,9 @@ def _perform(parcel: Parcel, task: Task, held: contextlib.ExitStack) -> Outcome:
     here = task.unpack(values, parcel.luggage, parcel.is_at_home, held)
     judge, job = _Judge(parcel.job), parcel.job
     record = measure(values, job.stage, job.seed, lambda: task.train(here, judge if job.pruning else None, folder))
-    return Outcome(of_job(record, job, job.notes | judge.notes), files=_left(folder))
+    # What was left in the study's own folder is there already, however large it is.
+    files = {} if folder == Path(parcel.folder) else _left(folder)
+    return Outcome(of_job(record, job, job.notes | judge.notes), files=files)
 
 
 class _Judge:
@@ -135,7 +138,7 @@ def _plain(outcome: TrainResult) -> dict[str, Any]:
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:
     """Write a run's record, and only then delete its checkpoint: a kill in between loses neither."""
-    faults.retry(lambda: files.write_sealed(folder / layout.RESULT, record))
+    faults.retry(lambda: write_sealed(folder / layout.RESULT, record))
     (folder / layout.CHECKPOINT).unlink(missing_ok=True)
 
 
