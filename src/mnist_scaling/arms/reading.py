@@ -25,7 +25,14 @@ from mnist_scaling.study.layout import CELLS, CURVES, STUDY, TRIALS, study_folde
 from mnist_scaling.study.missing import unfinished
 from mnist_scaling.study.tables.cell_runs import repeat_losses, tuned_trials, untuned_runs
 from mnist_scaling.study.tables.csv_table import read_study_table, read_table
-from mnist_scaling.study.tables.fitted_rows import ArmRows, FittedRows, fitted_rows, roles_of, study_columns
+from mnist_scaling.study.tables.fitted_rows import (
+    ArmRows,
+    FittedRows,
+    fitted_rows,
+    measured_columns,
+    roles_of,
+    study_columns,
+)
 
 OLD_CLASSES = 10
 """Classes of a study that does not state them: every data set had ten when such studies were made."""
@@ -77,6 +84,7 @@ def read(config: FitConfig) -> Source:
         raise InputError(f"A study must have {path}, but there is none: check `name`, or run the study first.")
     names = study_columns(wanted, read_study_table(path).columns)
     frame = _other_counts(read_study_table(path, [header for header in names.values() if header]))
+    names = measured_columns(names, wanted, frame)
     study = read_json(path.parent / STUDY) or {}
     axes, tuned = (tuple(c for c in study.get(k, ()) if c in frame) for k in ("axes", "tuned"))
     rows = fitted_rows(frame, names, axes, tuned, config.where, config.arm_columns)
@@ -149,9 +157,10 @@ def tuned_cells(source: Source, arm: ArmRows) -> tuple[TunedCells | None, dict[s
     cells, axes = arm.frame, source.axes
     found, roles = (
         untuned_runs(cells, read_study_table(source.folder / TRIALS), axes, source.tuned),
-        roles_of(cells, axes),
+        roles_of(cells, axes, source.rows.names),
     )
-    n, d = (cells[source.rows.names[k]].to_numpy(float) for k in ("N", "D"))
+    names = (source.rows.names[k] for k in ("N", "D"))
+    n, d = (cells[name].to_numpy(float) if name else np.full(len(cells), np.nan) for name in names)
     selected, tuned, se = (cells.reindex(columns=[c])[c].to_numpy(float) for c in TUNED_LOSSES)
     levels = {
         k: cells[axis].to_numpy(float) if axis else np.zeros(len(cells))

@@ -204,7 +204,7 @@ def show_result(folder: Path, console: Console | None = None) -> None:
     cells = read_table(folder / layout.CELLS)
     study = files.read_json(folder / layout.STUDY) or {}
     axes = [column for column in study["axes"] if cells[column].nunique() > 1]
-    loss = "test_loss" if cells["test_loss"].notna().any() else "val_loss"
+    loss = next((c for c in ("test_loss", "repeat_val_loss") if cells[c].notna().any()), "val_loss")
     by = f", by {axes[0]} (rows) and {axes[1]}" if len(axes) == 2 else ""
     console.print(f"{loss} of the tuned cells{by}", highlight=False)
     console.print(_matrix(cells, axes, loss) if len(axes) == 2 else _list(cells, axes, loss))
@@ -219,7 +219,7 @@ def show_result(folder: Path, console: Console | None = None) -> None:
     if sentence := _certified_share(cells):
         console.print(escape(sentence), highlight=False, soft_wrap=True)
     console.print(f"Tables: {folder / layout.TRIALS}, {folder / layout.CELLS}")
-    console.print(_next(folder, cells), highlight=False, markup=False, soft_wrap=True)
+    console.print(_next(folder, cells, axes, loss), highlight=False, markup=False, soft_wrap=True)
 
 
 def _no_loss(folder: Path) -> str:
@@ -234,15 +234,19 @@ def _no_loss(folder: Path) -> str:
     )
 
 
-def _next(folder: Path, cells: pd.DataFrame) -> str:
+def _next(folder: Path, cells: pd.DataFrame, axes: Sequence[str], loss: str) -> str:
     """The command that follows, or what is to do first: for more cells, or in a folder that `name=` can't mean."""
-    sizes = len(cells[cells["test_loss"].notna()].drop_duplicates(["n_params", "n_seen"]))
+    measured = [column for column in ("n_params", "n_seen") if cells[column].notna().any()]
+    repeated = cells[cells[loss].notna()] if loss != "val_loss" else cells[:0]
+    sizes = len(repeated.drop_duplicates(measured or axes))
     if sizes < FEWEST_ROWS:
         return (
             f"A fit needs {FEWEST_ROWS} sizes of model or data with a test loss, and this study has {sizes}: give an "
             "axis more values" + ("." if sizes else ", and repeats (hydra.sweeper.n_repeats).")
         )
     command = f"Next:   python -m mnist_scaling.fit {layout.name_argument(folder)}"
+    if not measured:
+        command += "".join(f" columns.{role}={axis}" for role, axis in zip("ND", axes, strict=False))
     if folder.absolute().parent == Path(layout.MULTIRUN).absolute():
         return command
     return f"{command}   (once {folder} lies in {layout.MULTIRUN}/)"
