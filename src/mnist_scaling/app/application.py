@@ -41,6 +41,7 @@ class AppTask(Task):
     """
 
     command = ("python", *sys.argv[:1])
+    is_uniform = True
 
     def __init__(
         self,
@@ -130,6 +131,8 @@ class AppTask(Task):
                 return self.measured(self.function(cfg, reports), reports)
             except Ended as end:
                 return ended(end.state, reports)
+            except SystemExit as end:
+                raise RuntimeError(f"the run called sys.exit({end.code!r})") from None
             finally:
                 file.flush()
                 if not output.stat().st_size:

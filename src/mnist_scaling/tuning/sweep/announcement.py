@@ -19,7 +19,7 @@ from mnist_scaling.study import files, identity, layout
 from mnist_scaling.study.console import make_console
 from mnist_scaling.study.flags import FEWEST_ROWS, SEARCH_EDGE
 from mnist_scaling.study.tables.csv_table import read_table
-from mnist_scaling.study.vocabulary import NO, YES
+from mnist_scaling.study.vocabulary import DIVERGED_VALUE, NO, YES
 from mnist_scaling.tuning.grid import partitioning
 from mnist_scaling.tuning.grid.composition import Cell
 from mnist_scaling.tuning.grid.partitioning import Partition
@@ -218,6 +218,10 @@ def show_result(folder: Path, console: Console | None = None) -> None:
         console.print(f"[yellow]{edges} of {len(cells)} cells have their optimum at an edge of the search space.[/]")
     if sentence := _certified_share(cells):
         console.print(escape(sentence), highlight=False, soft_wrap=True)
+    if len(cells) and (cells["repeat_val_loss_se"] == 0).all():
+        console.print(
+            "[yellow]Note:[/] all repeats of a setting have one and the same loss: does the program use its seed?"
+        )
     console.print(f"Tables: {folder / layout.TRIALS}, {folder / layout.CELLS}")
     console.print(_next(folder, cells, axes, loss), highlight=False, markup=False, soft_wrap=True)
 
@@ -230,7 +234,8 @@ def _no_loss(folder: Path) -> str:
     first = f", the first with {errors[0]}" if errors else ""
     return (
         f"A study must have a trial that ends with a loss, but in {folder} none does ({ended}{first}): mend what "
-        "failed, or lower the learning rates, and give the new study another `name=`."
+        "failed, or lower the learning rates, and give the new study another `name=`. (A loss of "
+        f"{DIVERGED_VALUE:g} or more counts as diverged: divide it by a constant, which changes no exponent.)"
     )
 
 
@@ -282,7 +287,8 @@ def _matrix(cells: pd.DataFrame, axes: list[str], loss: str) -> Table:
 
 
 def _list(cells: pd.DataFrame, axes: list[str], loss: str) -> Table:
-    columns = [*axes, "n_params", "n_seen", loss, "n_trials", "n_repeats"]
+    sizes = [column for column in ("n_params", "n_seen") if cells[column].notna().any()]
+    columns = [*axes, *sizes, loss, "n_trials", "n_repeats"]
     table = Table()
     for column in columns:
         table.add_column(column, justify="right", overflow="fold")

@@ -15,8 +15,9 @@ from filelock import FileLock, Timeout
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import files, identity, layout, missing, records
+from mnist_scaling.study.columns import RESULT_COLUMNS
 from mnist_scaling.study.files import DamagedFileError
-from mnist_scaling.study.vocabulary import FAILED, TRIAL
+from mnist_scaling.study.vocabulary import COMPLETE, FAILED, TRIAL
 from mnist_scaling.tuning.cell.trial import LAST, RepeatRun, Trial, repeat_from_record, trial_from_record
 from mnist_scaling.tuning.grid.composition import Cell
 from mnist_scaling.tuning.workers.job import Job, Outcome
@@ -83,6 +84,7 @@ class Ledger:
         """A run's folder to its row."""
         self._trials: dict[Path, dict[int, Trial]] = {place: {} for place in self._cells}
         self._repeats: dict[Path, dict[int, RepeatRun]] = {place: {} for place in self._cells}
+        self._measured: set[str] | None = None
         for path, record in found.records.items():
             if path.parent in self._cells:
                 try:
@@ -105,6 +107,8 @@ class Ledger:
         """Take in a record of a cell of the sweep."""
         cell = self._cells[path.parent]
         is_trial = record["stage"] == TRIAL
+        if self._measured is None and record["state"] == COMPLETE:
+            self._measured = _measured(record)
         _check(path, record["config"], cell, () if is_trial else (cell.task.seed, LAST))
         if is_trial:
             self._trials[path.parent][record["number"]] = trial_from_record(record, cell.space)
@@ -137,7 +141,19 @@ class Ledger:
         for name, content in outcome.files.items():
             with files.replacing(folder / Path(name).name) as file:
                 file.write(content)
-        self._write(folder, outcome.record)
+        self._write(folder, self._uniform(outcome.record, self._cells[folder.parent]))
+
+    def _uniform(self, record: dict[str, Any], cell: Cell) -> dict[str, Any]:
+        """A run's record; as failed, where its program measured other columns than in the runs before it."""
+        before = self._measured
+        if not cell.task.is_uniform or before is None or record["state"] != COMPLETE or _measured(record) == before:
+            return record
+        odd = ", ".join(sorted(before ^ _measured(record)))
+        error = (
+            f"Every run of a study must return the same numbers, but this one and those before it differ in {odd}: "
+            "return them in each run, NaN where one has no value."
+        )
+        return {**record, "state": FAILED, "result": None, "error": error}
 
     def fail(self, job: Job, values: Mapping[str, Any], error: str | None) -> None:
         """Record a run that left no record twice as FAILED, so that the study goes on; `values` are its cell's."""
@@ -160,6 +176,12 @@ class Ledger:
         (self._trials if stage == TRIAL else self._repeats)[place].pop(index, None)  # type: ignore[attr-defined]
         (folder / layout.RESULT).unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _measured(record: Mapping[str, Any]) -> set[str]:
+    """Columns that the program of a run has measured."""
+    result = record["result"]
+    return {*result.get(records.MORE, ()), *(name for name in RESULT_COLUMNS if result.get(name) is not None)}
 
 
 def _refuse_links(folder: Path, places: Iterable[Path]) -> None:
