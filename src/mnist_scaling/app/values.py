@@ -14,7 +14,7 @@ from hydra.core.utils import setup_globals
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from mnist_scaling.config import flatten
+from mnist_scaling.config import flatten, unflatten
 from mnist_scaling.tuning.task import Values
 
 _LATE = re.compile(r"\$\{(hydra|now):")
@@ -55,14 +55,7 @@ def _resolved(value: Any, text: Any) -> Any:
 
 def config_of(values: Values) -> DictConfig:
     """The configuration of an application from its values."""
-    nested: dict[str, Any] = {}
-    for key, value in values.items():
-        *path, last = key.split(".")
-        node = nested
-        for name in path:
-            node = node.setdefault(name, {})
-        node[last] = value
-    cfg = OmegaConf.create(nested)
+    cfg = OmegaConf.create(unflatten(values))
     OmegaConf.set_struct(cfg, True)
     return cfg
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -113,6 +114,11 @@ class CellSweeper(Sweeper):
             return sum(1 for _ in Path(str(self.config.hydra.sweep.dir)).rglob(layout.RESULT))
 
         with self.task.errors():
+            if getattr(multiprocessing.current_process(), "_inheriting", False):
+                raise InputError(
+                    "A program that is tuned must start under `if __name__ == '__main__':`, because workers import "
+                    "it, but this one starts a sweep when it is imported: put the call that starts it under that line."
+                )
             faults.resume_after(lambda: self._sweep(arguments), measured)
 
     def _sweep(self, arguments: list[str]) -> None:
