@@ -94,11 +94,11 @@ def measured(found: Any, loss_name: str, returned_by: str, reports: Reports) -> 
             f"A further number must have a name that tables leave free, but the run returned `{taken[0]}`: "
             "give it another one, of letters, digits and _."
         )
-    lost = [name for name in numbers if name in NUMBERS and not isfinite(numbers[name])]
-    if lost and isfinite(loss):
-        raise InputError(f"`{lost[0]}` must be finite, but is {numbers[lost[0]]}: mend it, or leave it out.")
     if not loss < DIVERGED_VALUE:  # NaN too
         return ended(DIVERGED, reports)
+    lost = [name for name in numbers if name in NUMBERS and not isfinite(numbers[name])]
+    if lost:
+        raise InputError(f"`{lost[0]}` must be finite, but is {numbers[lost[0]]}: mend it, or leave it out.")
     own = {name: _typed(name, value) for name, value in numbers.items() if name in NUMBERS}
     further = {name: value if isfinite(value) else None for name, value in numbers.items() if name not in NUMBERS}
     return ended(COMPLETE, reports, further, **own, val_loss=float(loss))
