@@ -41,11 +41,11 @@ def study() -> Study:
     """The study: its axes, and what is tuned in every cell."""
     return Study(
         "plain_function",
-        axes={"terms": [4, 6, 8, 12, 16], "n": [50, 100, 200, 400, 800]},
-        tuned={"penalty": "tag(log,interval(1e-6,1e-1))"},
+        axes={"terms": [4, 6, 8, 12], "n": [100, 200, 400, 800]},
+        tuned={"penalty": "tag(log,limit_low,interval(1e-6,1e-1))"},
         task=ridge,
         n_trials=8,
-        n_repeats=4,
+        n_repeats=3,
     )
 
 

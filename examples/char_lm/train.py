@@ -2,8 +2,8 @@
 
     python examples/char_lm/train.py model.width=32                      one run
     python examples/char_lm/train.py -m hydra/sweeper=cells name=char_lm \
-        model.width=8,16,32,64 data.tokens=32768,65536,131072,262144 \
-        'optim.lr=tag(nuisance,log,interval(1e-3,5e-2))' hydra.sweeper.n_trials=6 hydra.sweeper.n_repeats=2
+        model.width=8,16,32 data.tokens=32768,65536,131072 \
+        'optim.lr=tag(nuisance,log,interval(1e-3,5e-2))' hydra.sweeper.n_trials=5 hydra.sweeper.n_repeats=2
     python -m mnist_scaling.fit name=char_lm
 
 `@cell_task`, the second argument `report` and what `main` returns are all that tuning asks for.

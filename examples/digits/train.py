@@ -1,7 +1,7 @@
 """scikit-learn's MLP on its 1,797 digits, 8 by 8 pixels each.
 
     python examples/digits/train.py -m hydra/sweeper=cells name=digits units=4,8,16,32 n=100,200,400,800 \
-        'lr=tag(nuisance,log,interval(1e-3,1e-1))' 'alpha=tag(nuisance,log,interval(1e-5,1))' hydra.sweeper.n_trials=8
+        'lr=tag(nuisance,log,interval(1e-3,1e-1))' 'alpha=tag(nuisance,log,interval(1e-5,1))' hydra.sweeper.n_trials=6
     python -m mnist_scaling.fit name=digits
 """
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mnist_scaling.app.measured import Ended, Reports, measured
+from mnist_scaling.app.measured import EndOfRun, Reports, measured
 from mnist_scaling.errors import InputError
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, PRUNED
@@ -72,14 +72,14 @@ def test_a_pruner_hears_a_report_at_each_quarter_however_many_there_are() -> Non
 
 def test_a_report_ends_a_run_past_any_except_exception() -> None:
     report = Reports(lambda number, loss: number == 2)
-    with pytest.raises(Ended) as ended:
+    with pytest.raises(EndOfRun) as ended:
         for done in range(1, 11):
             try:
                 report(done / 10, 1.0)
             except Exception:
                 pytest.fail("an application would go on")
     assert (ended.value.state, len(report.points)) == (PRUNED, 2)
-    with pytest.raises(Ended) as ended:
+    with pytest.raises(EndOfRun) as ended:
         Reports()(0.1, float("nan"))
     assert ended.value.state == DIVERGED
     with pytest.raises(InputError, match=r"`0 < share <= 1` must hold in report\(share, loss\), but got 3"):

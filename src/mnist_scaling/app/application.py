@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mnist_scaling import cli
 from mnist_scaling.app import place as places
-from mnist_scaling.app.measured import Ended, Reports, ended, measured, number
+from mnist_scaling.app.measured import EndOfRun, Reports, ended, measured, number
 from mnist_scaling.app.values import config_of, in_hydra, values_of
 from mnist_scaling.errors import InputError, nearest, printable
 from mnist_scaling.study import layout
@@ -129,7 +129,7 @@ class AppTask(Task):
         ):
             try:
                 return self.measured(self.function(cfg, reports), reports)
-            except Ended as end:
+            except EndOfRun as end:
                 return ended(end.state, reports)
             except SystemExit as end:
                 raise RuntimeError(f"the run called sys.exit({end.code!r})") from None

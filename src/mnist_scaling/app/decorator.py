@@ -22,7 +22,7 @@ from omegaconf import DictConfig
 
 from mnist_scaling import cli
 from mnist_scaling.app.application import AppTask
-from mnist_scaling.app.measured import NUMBERS, Ended, Reports, ended
+from mnist_scaling.app.measured import NUMBERS, EndOfRun, Reports, ended
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import layout
 from mnist_scaling.tuning.task import Main, tunes
@@ -82,7 +82,7 @@ def cell_task(function: Any = None, **options: Any) -> Any:
             reports = Reports()
             try:
                 found = task.measured(function(cfg, reports), reports)
-            except Ended as end:
+            except EndOfRun as end:
                 found = ended(end.state, reports)
             shown = {name: getattr(found, name) for name in NUMBERS} | found.further
             told = ", ".join(f"{name}={value:.6g}" for name, value in shown.items() if value is not None)

@@ -25,7 +25,7 @@ _TAKEN = {*TRIAL_COLUMNS, *CELL_COLUMNS, "cell", "keys"} - {*RESULT_COLUMNS} | {
 """Names that a further number can't have."""
 
 
-class Ended(BaseException):
+class EndOfRun(BaseException):
     """Ends a run from inside a report. No application's `except Exception` takes it for an error."""
 
     def __init__(self, state: str) -> None:
@@ -55,13 +55,13 @@ class Reports:
                 "is done, such as step / steps."
             )
         if not isfinite(loss):
-            raise Ended(DIVERGED)
+            raise EndOfRun(DIVERGED)
         part = floor(_REPORTS * share)
         if self._part < part < _REPORTS:
             self._part = part
             self.points.append((share, loss))
             if self._listener is not None and self._listener(len(self.points), loss):
-                raise Ended(PRUNED)
+                raise EndOfRun(PRUNED)
 
 
 def measured(found: Any, loss_name: str, returned_by: str, reports: Reports) -> TrainResult:
