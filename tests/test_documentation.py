@@ -29,6 +29,8 @@ from mnist_scaling.asking.question import find_question, question_names
 from mnist_scaling.config import RunConfig, ask_schema, compare_schema, fit_schema
 from mnist_scaling.study import columns, layout
 
+from .preforked import Preforked
+
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
@@ -235,17 +237,17 @@ def test_what_readme_says_can_be_swept_can_be(row: str) -> None:
     check_sweep([] if extra else shlex.split(row))
 
 
-def test_readmes_first_session(data_dir: str, tmp_path: Path) -> None:
+def test_readmes_first_session(data_dir: str, preforked: Preforked, tmp_path: Path) -> None:
     """One run, one cell, a grid, its law and its report, as README has them, shrunk to seconds."""
     section = (ROOT / "README.md").read_text().split("## A first session")[1]
     block = next(paragraph for paragraph in section.split("\n\n") if paragraph.startswith("    python "))
     session = [line.strip() for line in block.splitlines()]
     assert len(session) == 5
     for line in session:
-        _, *arguments = shlex.split(line, comments=True)
+        _, _, *arguments = shlex.split(line, comments=True)
         if "mnist_scaling.train" in arguments:
             arguments += ["scale=smoke", f"data.dir={data_dir}"]
-        done = subprocess.run([sys.executable, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        done = preforked.run(arguments, tmp_path)
         assert done.returncode == 0, f"{line}\n{done.stderr}"
     assert list(tmp_path.glob(f"{layout.MULTIRUN}/*/{layout.REPORT}"))
 

@@ -310,3 +310,21 @@ def test_an_arm_is_the_rows_and_the_loss_that_it_names(tmp_path: Path) -> None:
     none = Question("t", "q?", {"s": StudySpec("smoke")}, {"rms": ArmSpec("s", "optimizer == 'rms'")})
     with pytest.raises(InputError, match="'rms' must have measured cells"):
         read_arms(none, {"s": path})
+
+
+@pytest.mark.parametrize(
+    ("spec", "slots"),
+    [
+        ({"kind": "basin", "over": "width", "per": "n_train"}, {"a_best", "a_basin", "a_edge"}),
+        ({"kind": "relation", "x": ["n_params"]}, {"a_n_params", "a_scatter"}),
+        (
+            {"kind": "compute_optimal"},
+            {f"a_{m}_{e}" for m in ("pareto", "hull", "isoflop", "parametric") for e in ("N", "D", "loss")} | {"a_law"},
+        ),
+    ],
+)
+def test_an_arm_of_two_cells_leaves_every_slot_unknown(spec: dict[str, object], slots: set[str]) -> None:
+    """A sentence is said all the same, also after twelve studies at scale=smoke."""
+    found = measures.measure(spec, {"a": arm("a", grid(lambda n, d: n**-0.3 * d**-0.4)[:2])})
+    assert {*found.numbers, *found.words} == slots
+    assert not any(number.interval.known for number in found.numbers.values())

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import sqrt
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -197,8 +198,18 @@ def test_a_family_that_forgets_a_parameter_is_told_so() -> None:
             return {name: label for name, label in super().labels().items() if name != "hidden.0.bias"}
 
     model = Forgetful(SHAPE, 10, ModelConfig())
-    with pytest.raises(TypeError, match=r"Forgetful.labels\(\) must name every parameter .* differs in hidden.0.bias"):
+    with pytest.raises(InputError, match=r"Forgetful.labels\(\) must name every parameter .* differs in hidden.0.bias"):
         optimizers.of_torch(model, OptimConfig())
+
+
+def test_a_layer_that_labels_by_layer_does_not_know_is_named() -> None:
+    class Normed(CNN):
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given)
+            self.norm = nn.BatchNorm1d(3)
+
+    with pytest.raises(InputError, match=r"differs in norm.bias, norm.weight, of BatchNorm1d: give each a role"):
+        parametrization.labels(Normed(SHAPE, 10, ModelConfig()))
 
 
 @pytest.mark.parametrize(

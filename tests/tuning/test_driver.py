@@ -15,6 +15,7 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.tables.csv_table import read_table
 from mnist_scaling.study.vocabulary import DIVERGED, NEIGHBOURS
+from mnist_scaling.tuning.optuna_mirror import Mirror
 from mnist_scaling.tuning.task import Report
 from mnist_scaling.tuning.workers.job import Job
 
@@ -139,6 +140,37 @@ def test_a_new_cell_with_another_optimiser_or_seed_is_refused_and_leaves_nothing
         with pytest.raises(InputError, match=difference):
             Study(tmp_path, InProcess(), "model.width=32,64", "data.fraction=1,0.5", given)
     assert (tmp_path / "study.json").read_bytes() == before
+
+
+def test_ranges_may_grow_and_trials_and_repeats_may_be_added(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the remedy of search_edge asks for; whatever was run stays, and the mirror takes it too."""
+
+    def sweep(lr: str, sizes: str, n_trials: int, n_repeats: int) -> None:
+        given = ("model.width=4", f"optim.lr=tag(log,interval({lr}))", f"optim.batch_size={sizes}")
+        mirror = Mirror(None, tmp_path)
+        study = Study(tmp_path, InProcess(), *given, n_trials=n_trials, n_repeats=n_repeats, mirror=mirror)
+        study.run()
+        mirror.show([(cell, study.driver.ledger.trials(cell)) for cell in study.cells], again=True)
+        mirror.close()
+
+    sweep("1e-4,2e-3", "choice(16,32)", 4, 1)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("result.json")}
+    assert tables(tmp_path)[1]["flags"].tolist() == ["search_edge"]
+    sweep("1e-4,1", "choice(8,16,32)", 12, 2)
+    assert {path: path.read_bytes() for path in before} == before
+    trials, cells = tables(tmp_path)
+    assert cells["n_trials"].tolist() == [12]
+    assert cells["n_repeats"].tolist() == [2]
+    assert cells["flags"].isna().all()
+    assert cells["widened"].isna().all()
+    assert trials["lr"].max() > 2e-3
+    last = json.loads(next(tmp_path.rglob("trial-011/result.json")).read_text())
+    assert json.loads(last["ranges"]["optim.batch_size"])["attributes"]["choices"] == [8, 16, 32]
+    with pytest.raises(InputError, match="lr was 0.0001 to 1, logarithmic and is now 0.0001 to 0.002, log.* may grow"):
+        sweep("1e-4,2e-3", "choice(8,16,32)", 12, 2)
+    assert "mirror" not in capsys.readouterr().err
 
 
 def test_other_axes_are_refused(tmp_path: Path) -> None:

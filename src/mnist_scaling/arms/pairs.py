@@ -10,7 +10,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from mnist_scaling.arms.mixed import mixed_columns
+from mnist_scaling.arms.mixed import mixed
 from mnist_scaling.arms.reading import Source, read, repeats
 from mnist_scaling.config.compare_schema import CompareConfig
 from mnist_scaling.errors import InputError
@@ -102,7 +102,7 @@ def _member(source: Source, rows: Rows, name: str) -> Member:
     except InputError as error:
         raise InputError(f"{source.unfinished} {error}".strip()) from None
     arm = Arm(name, table, repeats(source, rows, table.rows))
-    return Member(arm, source, rows.axes, _data(source, rows), tuple(mixed_columns(source, rows)))
+    return Member(arm, source, rows.axes, _data(source, rows), tuple(mixed(source, rows)))
 
 
 def _data(source: Source, rows: Rows) -> tuple[str, ...]:

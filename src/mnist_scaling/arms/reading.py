@@ -21,8 +21,8 @@ from mnist_scaling.settings.vertices import CellTrials
 from mnist_scaling.study import provenance
 from mnist_scaling.study.columns import CONVENTIONS, SEED
 from mnist_scaling.study.files import read_json
-from mnist_scaling.study.layout import CELLS, CURVES, STUDY, TRIALS, study_folder
-from mnist_scaling.study.missing import unfinished
+from mnist_scaling.study.layout import CELLS, CURVES, STUDY, TRIALS, found_folder
+from mnist_scaling.study.missing import mixed_code, unfinished
 from mnist_scaling.study.tables.cell_runs import repeat_losses, tuned_trials, untuned_runs
 from mnist_scaling.study.tables.csv_table import read_study_table, read_table
 from mnist_scaling.study.tables.fitted_rows import (
@@ -57,6 +57,8 @@ class Source:
     classes: int | None = None
     unfinished: str = ""
     """That the study is unfinished, as a sentence."""
+    mixed_code: str = ""
+    """That the study's runs were made by different code, as a sentence."""
 
     @property
     def folder(self) -> Path:
@@ -79,7 +81,7 @@ def read(config: FitConfig) -> Source:
         frame = read_table(path, [header for header in wanted.values() if header])
         rows = fitted_rows(frame, wanted, where=config.where, by=config.arm_columns)
         return Source(path, rows, None)
-    path = study_folder(config.name) / CELLS
+    path = found_folder(config.name) / CELLS
     if not path.is_file():
         raise InputError(f"A study must have {path}, but there is none: check `name`, or run the study first.")
     names = study_columns(wanted, read_study_table(path).columns)
@@ -89,7 +91,8 @@ def read(config: FitConfig) -> Source:
     axes, tuned = (tuple(c for c in study.get(k, ()) if c in frame) for k in ("axes", "tuned"))
     rows = fitted_rows(frame, names, axes, tuned, config.where, config.arm_columns)
     trials = read_study_table(path.parent / TRIALS) if (path.parent / TRIALS).is_file() else pd.DataFrame()
-    return Source(path, rows, study, tuned, axes, _classes(study), unfinished(path.parent, frame, trials, study))
+    said = unfinished(path.parent, frame, trials, study), mixed_code(path.parent)
+    return Source(path, rows, study, tuned, axes, _classes(study), *said)
 
 
 def _classes(study: Mapping[str, Any]) -> int | None:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from mnist_scaling.config.question_schema import FULL, ArmSpec, Question, StudyS
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import layout
 from mnist_scaling.study.columns import FITTED
+from mnist_scaling.study.files import read_json
 from mnist_scaling.study.flags import INFO, kind
 from mnist_scaling.study.tables.conditions import rows_where
 from mnist_scaling.study.tables.csv_table import read_study_table
@@ -128,3 +130,15 @@ def tables_of(question: Question, scale: str) -> dict[str, Path]:
 def checksum(path: Path) -> str:
     """SHA-256 of a table: an answer remembers which tables it was made of."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def answered_without(name: str, scale: str) -> list[str] | None:
+    """The studies that an answer left out, if there is one made of the tables as they are now."""
+    found: Any = read_json(layout.answer_folder(name) / f"{scale}.json")
+    if found is None:
+        return None
+    parts = found.get("parts", [found])
+    tables = {s["study"]: s["sha256"] for part in parts for s in part["studies"].values()}
+    paths = {layout.study_folder(study) / layout.CELLS: sha256 for study, sha256 in tables.items()}
+    current = all(path.is_file() and checksum(path) == sha256 for path, sha256 in paths.items())
+    return [study for part in parts for study in part.get("without", [])] if current else None

@@ -21,6 +21,10 @@ from mnist_scaling.errors import InputError, nearest
 T = TypeVar("T")
 
 
+SCHEMAS: dict[str, type] = {}
+"""The dataclass of each command's keys, once its module is imported."""
+
+
 def register(name: str, cls: type) -> None:
     """Make a dataclass the schema that conf/<name>.yaml composes onto, as ``schema/<name>``.
 
@@ -31,6 +35,7 @@ def register(name: str, cls: type) -> None:
     cls : type
         A dataclass; its defaults are the command's.
     """
+    SCHEMAS[name] = cls
     ConfigStore.instance().store(group="schema", name=name, node=_schema(cls), package="_global_")
 
 

@@ -22,7 +22,8 @@ class CompareConfig:
     """A comparison: which arms, on which columns, and how sure one wants to be."""
 
     studies: Any = None
-    """Studies in multirun/, each one arm: studies=[adam,sgd]. Differences are the second minus the first."""
+    """Studies in multirun/, or paths of their folders, each one arm: studies=[adam,sgd]. Differences are the second
+    minus the first."""
     tables: Any = None
     """CSV files instead, each one arm: tables=[a.csv,b.csv], with columns.N=… and so on."""
     by: Any = None
@@ -77,7 +78,9 @@ class CompareConfig:
     @property
     def folder(self) -> Path:
         """Where comparison.json and its page go."""
-        return Path(self.out) if self.out else layout.study_folder(str(self.name))
+        if self.out:
+            return Path(self.out)
+        return (layout.found_folder if self.by else layout.study_folder)(str(self.name))
 
     def sources(self) -> list[FitConfig]:
         """What `fit` would be asked for each table; with `by` there is one."""

@@ -34,6 +34,16 @@ class ColumnsConfig:
     run: str | None = None
     """Name of the run, if rows are points of training curves: the envelope uses all points."""
 
+    def __post_init__(self) -> None:
+        roles = {key: header for key in ("N", "D", "C", "loss", "se") if (header := getattr(self, key))}
+        for key, header in roles.items():
+            other = next(k for k, h in roles.items() if h == header)
+            require(
+                other == key,
+                f"Each of `columns` must name a column of its own, but columns.{other} and columns.{key} are both "
+                f"{header}: mend one, or leave it out.",
+            )
+
 
 @dataclass(frozen=True)
 class PredictConfig:
@@ -78,7 +88,7 @@ class FitConfig:
     """A fit: which rows, which laws, how they are estimated and what else is worked out."""
 
     name: str | None = None
-    """A study, read from multirun/<name>/cells.csv, written by train -m."""
+    """A study, read from multirun/<name>/cells.csv, written by train -m; one elsewhere by the path of its folder."""
     table: str | None = None
     """Any CSV file with a header, instead of a study."""
     out: str | None = None

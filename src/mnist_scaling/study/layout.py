@@ -8,6 +8,7 @@ multirun/<name>/width=16/data_fraction=0.25/cell.json
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -91,9 +92,30 @@ def study_folder(name: str) -> Path:
     return Path(MULTIRUN) / name
 
 
+def found_folder(name: str) -> Path:
+    """Folder of a study that is there: by its name, as `study_folder` has it, or by a path, which has a slash.
+
+    Raises
+    ------
+    InputError
+        When neither is meant, or there is no folder at the path.
+    """
+    if "/" not in name and os.sep not in name:
+        return study_folder(name)
+    if not (path := Path(name).expanduser()).is_dir():
+        raise InputError(
+            f"`name` must be the name of a study in {MULTIRUN}/ or the path of its folder, but there is no folder "
+            f"{name}: check it, or run the study first."
+        )
+    return path
+
+
 def name_argument(folder: Path) -> str:
-    """The argument that names the study in a folder, as a shell takes it: ``name=first_study``."""
-    return shlex.quote(f"name={folder.name}")
+    """The argument that names the study in a folder, as a shell takes it: ``name=first_study``, or with its path."""
+    if folder.absolute().parent == Path(MULTIRUN).absolute() or folder == Path(folder.name):
+        return shlex.quote(f"name={folder.name}")
+    path = str(folder)
+    return shlex.quote(f"name={path}" if re.fullmatch(r"[\w./~-]+", path) else f"name='{path}'")
 
 
 def arm_names(arms: Sequence[str]) -> list[str]:

@@ -87,6 +87,8 @@ class StudyRecords:
     """Records that can't be read."""
     undescribed: list[Path] = field(default_factory=list)
     """Folders of cells that have runs but no cell.json, and that nobody described: their rows are left out."""
+    misplaced: dict[Path, str] = field(default_factory=dict)
+    """Folders that hold a copy of another folder's cell, to that folder's name: their rows are left out."""
 
 
 def read_study(folder: Path, known: Mapping[Path, tuple[Mapping[str, Any], Mapping[str, Any]]] = {}) -> StudyRecords:
@@ -106,6 +108,11 @@ def read_study(folder: Path, known: Mapping[Path, tuple[Mapping[str, Any], Mappi
             cell = read_cell(place)
         except DamagedFileError as error:
             found.damaged.append(error)
+        if cell and (other := _belongs(folder, place, cell)):
+            if place not in known:
+                found.misplaced[place] = other
+                continue
+            found.damaged.append(DamagedFileError(place / layout.CELL, f"it is the record of {other}"))
         described = known.get(place) or (cell and (cell["axes"], cell["space"]))
         if not described:
             found.undescribed.append(place)
@@ -138,9 +145,15 @@ def read_cells(folder: Path) -> dict[Path, dict[str, Any]]:
     found = {}
     for place in cell_folders(folder):
         with contextlib.suppress(DamagedFileError):  # `missing.complaints` names it
-            if (cell := read_cell(place)) is not None:
+            if (cell := read_cell(place)) is not None and not _belongs(folder, place, cell):
                 found[place] = cell
     return found
+
+
+def _belongs(folder: Path, place: Path, cell: Mapping[str, Any]) -> str:
+    """The name of the folder that a cell's record belongs into, where that is not the one that it lies in."""
+    own = Path(*layout.cell_parts(cell["axes"]))
+    return "" if place == folder / own else str(own)
 
 
 def read_cell(folder: Path) -> dict[str, Any] | None:

@@ -127,6 +127,11 @@ class CellSweeper(Sweeper):
         from mnist_scaling.tuning.sweep import announcement, ledger, study_tables
 
         optuna_objects.check_sampler(self.sampler)
+        if any(given.lstrip("+").startswith("hydra.sweep.subdir=") for given in self.config.hydra.overrides.hydra):
+            raise InputError(
+                "The folders of a study's runs must be named by its axes, so that a rerun finds them, but "
+                "`hydra.sweep.subdir` was given: leave it out, or choose the study's folder by hydra.sweep.dir."
+            )
         arguments = self.task.named(self.config, arguments)
         layout.study_folder(str(self.config.name))  # refuses a name that is no folder of its own
         folder = Path(str(self.config.hydra.sweep.dir))
@@ -147,6 +152,8 @@ class CellSweeper(Sweeper):
             driver = self._driver(folder, arguments, cells, facts, held)
             if driver.is_finished():
                 print("Every cell has its trials and repeats: nothing is left to do.")
+                if driver.has_untried_ranges():
+                    print("Ranges have grown: raise hydra.sweeper.n_trials for trials in what is new of them.")
                 driver.finish()
             else:
                 for cell in cells:
@@ -196,7 +203,8 @@ class CellSweeper(Sweeper):
 
         nodes: dict[str, Any] = {"sampler": self.sampler, "pruner": self.pruner or {}}
         plain = {key: OmegaConf.to_container(OmegaConf.create(node), resolve=True) for key, node in nodes.items()}
-        return flatten(plain | {"transfer": self.transfer, "trials_per_batch": self.trials_per_batch}, "hydra.sweeper.")
+        plain |= {"transfer": self.transfer, "trials_per_batch": self.trials_per_batch, "widen": self.widen}
+        return flatten(plain, "hydra.sweeper.")
 
     def _planned(
         self, folder: Path, arguments: list[str], cells: Sequence[Cell], facts: Sequence[Prepared]

@@ -122,11 +122,20 @@ def _round(
         # Every cell tries the same setting, which is what an untuned grid would run.
         planned.append((control, CONTROL))
     before = earlier[-1].ranges if earlier else _holding(cell.space, carried)
+    later = next((known[index] for index in sorted(known) if index >= start), None)
+    # A range that has grown since the study began holds in rounds that nobody has asked for in the older one.
+    if earlier and not (later and predates(cell, later)):
+        before = {key: search_space.joined(cell.space[key], before[key]) for key in cell.space}
     ranges, tested = _widened(cell, earlier, before, effort, beside[0].ranges if beside else None)
     tested_at = {start: (tested, SAMPLER)} if tested else {}
     # Neighbours that have gone on since this cell began select other settings, but it began with those of then.
     begun = any(trial.origin != TRANSFER for trial in earlier)
     return _Round(earlier, ranges, tested_at | ({} if begun else dict(enumerate(planned))))
+
+
+def predates(cell: Cell, trial: Trial) -> bool:
+    """Whether a trial was asked for in ranges that have grown since."""
+    return not all(search_space.holds(trial.ranges[key], own) for key, own in cell.space.items())
 
 
 def _holding(

@@ -240,7 +240,7 @@ def _no_loss(folder: Path) -> str:
 
 
 def _next(folder: Path, cells: pd.DataFrame, axes: Sequence[str], loss: str) -> str:
-    """The command that follows, or what is to do first: for more cells, or in a folder that `name=` can't mean."""
+    """The command that follows, or what is to do first: for more cells."""
     measured = [column for column in ("n_params", "n_seen") if cells[column].notna().any()]
     repeated = cells[cells[loss].notna()] if loss != "val_loss" else cells[:0]
     sizes = len(repeated.drop_duplicates(measured or axes))
@@ -249,12 +249,11 @@ def _next(folder: Path, cells: pd.DataFrame, axes: Sequence[str], loss: str) -> 
             f"A fit needs {FEWEST_ROWS} sizes of model or data with a test loss, and this study has {sizes}: give an "
             "axis more values" + ("." if sizes else ", and repeats (hydra.sweeper.n_repeats).")
         )
-    command = f"Next:   python -m mnist_scaling.fit {layout.name_argument(folder)}"
+    where = folder if len(folder.parts) > 1 else folder.absolute()
+    command = f"Next:   python -m mnist_scaling.fit {layout.name_argument(where)}"
     if not measured:
         command += "".join(f" columns.{role}={axis}" for role, axis in zip("ND", axes, strict=False))
-    if folder.absolute().parent == Path(layout.MULTIRUN).absolute():
-        return command
-    return f"{command}   (once {folder} lies in {layout.MULTIRUN}/)"
+    return command
 
 
 def _certified_share(cells: pd.DataFrame) -> str:

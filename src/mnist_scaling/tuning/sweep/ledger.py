@@ -100,6 +100,8 @@ class Ledger:
             files.set_aside(damage, "and is written by the next sweep of this cell" if outside else again)
         for place in found.undescribed:
             _warn(f"{place} has no {layout.CELL}: the tables are without it until a sweep of this cell.")
+        for place, own in found.misplaced.items():
+            _warn(missing.MISPLACED.format(place=place, own=own))
         if gone := missing.lost_runs(folder, found):
             _warn(f"{gone}: what this sweep needs of it is made again.")
 

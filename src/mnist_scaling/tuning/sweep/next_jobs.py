@@ -145,7 +145,7 @@ class CellState:
         """Write the cell's description for the tables: what it is, and what is tuned in which ranges."""
         trials = [*self._ledger.trials(self.cell), *asked]
         space = max(trials, key=lambda trial: trial.index).ranges if trials else self.cell.space
-        widened = sorted(key for key, own in self.cell.space.items() if space[key] != own)
+        widened = sorted(key for key, own in self.cell.space.items() if not search_space.holds(own, space[key]))
         content = {"name": self.cell.name, "keys": self.cell.keys, "axes": self.cell.axes}
         content |= {"space": search_space.describe(space), "limits": self.cell.limits, "widened": widened}
         files.write_json(self._ledger.folder / self.cell.folder / layout.CELL, content | more)
