@@ -6,6 +6,7 @@ import contextlib
 import copy
 import re
 from collections.abc import Iterator
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from mnist_scaling.tuning.task import Values
 _LATE = re.compile(r"\$\{(hydra|now):")
 """Interpolations that only a run can resolve: in values they are kept as they are written."""
 
+_EMPTY = object()
+
 
 def values_of(node: DictConfig) -> dict[str, Any]:
     """Every dotted key of a configuration and its value, as JSON has it; what only a run can resolve stays as written.
@@ -30,15 +33,20 @@ def values_of(node: DictConfig) -> dict[str, Any]:
         Without Hydra's own.
     """
     values = {}
-    for key, text in flatten(_plain(node, resolve=False)).items():
+    for key, text in flatten(_filled(_plain(node, resolve=False))).items():
         try:
             late = isinstance(text, str) and _LATE.search(text)
-            values[key] = text if late else _resolved(OmegaConf.select(node, key), text)
+            values[key] = {} if text is _EMPTY else text if late else _resolved(OmegaConf.select(node, key), text)
         except OmegaConfBaseException:  # it follows something that only a run can resolve
             if not isinstance(text, str):
                 raise
             values[key] = text
     return values
+
+
+def _filled(nested: Any) -> Any:
+    """Mappings with a mark in place of each that is empty, which would be lost with dotted keys."""
+    return {key: (_filled(value) or _EMPTY) if isinstance(value, dict) else value for key, value in nested.items()}
 
 
 def _plain(node: Any, resolve: bool) -> Any:
@@ -50,6 +58,8 @@ def _resolved(value: Any, text: Any) -> Any:
     value = _plain(value, resolve=True)
     if value is None and text == "???":
         return text
+    if isinstance(value, Enum):
+        return value.name
     return value if isinstance(value, bool | int | float | str | list | dict | None) else str(value)
 
 

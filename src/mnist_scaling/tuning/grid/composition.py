@@ -11,6 +11,7 @@ import copy
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any
@@ -212,7 +213,7 @@ class _Composer:
         choices = cfg.hydra.runtime.choices
         following = _following(node)
         simple = () if following else (k for k in chosen if k in values and k not in choices)
-        keys = {key: choices[key] if key in choices else OmegaConf.select(cfg, key) for key in axes}
+        keys = {key: choices[key] if key in choices else _of(cfg, key) for key in axes}
         cell = Cell(keys, self._overrides(chosen), values, space, self._task, limits, following)
         return _Base(cell, node, frozenset(simple) - {*self._task.structural})
 
@@ -236,8 +237,14 @@ def _value(base: _Base, key: str, text: str) -> tuple[Any, Any]:
             raise _NotPlain
         node = copy.deepcopy(base.node)
         OmegaConf.update(node, key, value, merge=True)
-        base.values[key, text] = OmegaConf.select(node, key), base.cell.task.values(node)[key]
+        base.values[key, text] = _of(node, key), base.cell.task.values(node)[key]
     return base.values[key, text]
+
+
+def _of(cfg: DictConfig, key: str) -> Any:
+    """The value of a key; a member of an enumeration by its name."""
+    value = OmegaConf.select(cfg, key)
+    return value.name if isinstance(value, Enum) else value
 
 
 class _NotPlain(Exception):  # noqa: N818, it never leaves this file

@@ -252,7 +252,8 @@ def _next(folder: Path, cells: pd.DataFrame, axes: Sequence[str], loss: str) -> 
     where = folder if len(folder.parts) > 1 else folder.absolute()
     command = f"Next:   python -m mnist_scaling.fit {layout.name_argument(where)}"
     if not measured:
-        command += "".join(f" columns.{role}={axis}" for role, axis in zip("ND", axes, strict=False))
+        numbers = [axis for axis in axes if pd.api.types.is_numeric_dtype(cells[axis])]
+        command += "".join(f" columns.{role}={axis}" for role, axis in zip("ND", numbers, strict=False))
     return command
 
 
