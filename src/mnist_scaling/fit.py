@@ -102,6 +102,7 @@ def run(config: FitConfig, overrides: Sequence[str] = ()) -> None:
     )
     _keep_another_tables(path, source.path)
     settings = {"columns": source.rows.names, "where": config.where, "by": list(source.rows.by)}
+    settings |= {"cells": list(config.cell_columns), "best": config.best}
     command = shlex.join(["python", "-m", "mnist_scaling.fit", *overrides]) if overrides else ""
     found = replace(found, data=data, settings={**found.settings, **settings}, config=asdict(config), command=command)
     write_atomically(path, json.dumps(plain(found), indent=1, allow_nan=False) + "\n")
@@ -153,7 +154,7 @@ def _fit(source: Source, arm: ArmRows, config: FitConfig) -> Fits:
             f"{' and '.join(f'predict.{k}=…' for k in table.inputs if k not in config.asked) or 'other laws'}."
         )
     seeds = f"{source.rows.seeds} rows are {sum(len(a.frame) for a in source.rows.arms)} means over seeds."
-    notes = [note for note in (why_not, seeds if source.rows.seeds else "") if note]
+    notes = [note for note in (why_not, seeds if source.rows.seeds else "", source.rows.note) if note]
     flags = [
         replace(flag, remedy=source.unfinished) if source.unfinished and flag.code == TOO_FEW_CELLS else flag
         for flag in found.flags

@@ -79,7 +79,9 @@ def read(config: FitConfig) -> Source:
     if not config.name:
         path = Path(str(config.table))
         frame = read_table(path, [header for header in wanted.values() if header])
-        rows = fitted_rows(frame, wanted, where=config.where, by=config.arm_columns)
+        selected = {"cells": config.cell_columns, "best": config.best}
+        wanted["loss"] = wanted["loss"] or config.best
+        rows = fitted_rows(frame, wanted, where=config.where, by=config.arm_columns, **selected)
         return Source(path, rows, None)
     path = found_folder(config.name) / CELLS
     if not path.is_file():

@@ -99,6 +99,11 @@ class FitConfig:
     converged. Another loss brings its own standard error, <loss>_se, or none."""
     where: str | None = None
     """Rows to keep, such as "kept == 1" or "family == 'cnn' and D > 1e9": a condition on columns; it runs no code."""
+    cells: Any = None
+    """table: a column, or a list of columns, whose values make a cell, where each row is a run: the best run of each
+    cell is fitted."""
+    best: str | None = None
+    """cells: the column that selects the best run, such as val_loss; columns.loss by default."""
     by: Any = None
     """A column, or a list of columns, whose values are arms: each is fitted alone and never pooled with another. A
     study's axes that set neither N nor D, such as optimizer, are arms without being named here."""
@@ -139,6 +144,14 @@ class FitConfig:
             "name=STUDY or table=FILE.csv.",
         )
         require(
+            self.cells is None or self.table is not None,
+            "`cells` must go with table=FILE.csv, because a study's cells are known, but got name=…: leave it out.",
+        )
+        require(
+            self.best is None or self.cells is not None,
+            f"`best={self.best}` must go with cells=[…], the columns that make a cell: give them.",
+        )
+        require(
             self.curves in ("auto", True, False),
             f"`curves` must be one of auto, true, false, but got {self.curves!r}: choose one of them.",
         )
@@ -165,7 +178,12 @@ class FitConfig:
     @property
     def arm_columns(self) -> Sequence[str]:
         """The columns of `by`."""
-        return () if self.by is None else (self.by,) if isinstance(self.by, str) else [str(c) for c in self.by]
+        return _list(self.by)
+
+    @property
+    def cell_columns(self) -> Sequence[str]:
+        """The columns of `cells`."""
+        return _list(self.cells)
 
     def options(self, classes: int | None = None) -> Options:
         """What the library is asked to do.
@@ -194,6 +212,10 @@ class FitConfig:
             queries=self.queries,
             predict=self.asked,
         )
+
+
+def _list(value: Any) -> Sequence[str]:
+    return () if value is None else (value,) if isinstance(value, str) else [str(c) for c in value]
 
 
 def _delta(value: Any) -> float | str:

@@ -125,7 +125,8 @@ def load_arms(folder: Path) -> list[Study]:
     record, axes, tuned = ({}, (), ()) if foreign else _study_record(table.parent, frame)
     trials = pd.DataFrame() if foreign else _trials(table.parent, axes, tuned)
     settings = fits.settings
-    chosen = fitted_rows(frame, settings["columns"], axes, tuned, settings["where"], settings["by"])
+    cells = settings.get("cells", ()), settings.get("best")
+    chosen = fitted_rows(frame, settings["columns"], axes, tuned, settings["where"], settings["by"], *cells)
     records = {arm.name: arm for arm in fits.arms or (fits,)}
     studies = []
     for arm in chosen.arms:

@@ -17,6 +17,7 @@ import pandas as pd
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.study.columns import BRANCH, FITTED, SEED
+from mnist_scaling.study.tables.best_runs import best_runs
 from mnist_scaling.study.tables.conditions import rows_where
 
 DATA_AXES = ("data_fraction", "budget", "passes", BRANCH)
@@ -53,6 +54,8 @@ class FittedRows:
     """Columns that tell the arms apart."""
     seeds: int = 0
     """Rows that were combined over seeds, or 0."""
+    note: str = ""
+    """How the rows were made of runs, as a sentence."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,8 @@ def roles_of(cells: pd.DataFrame, axes: Sequence[str], names: Mapping[str, str |
         Header of each role, where the program has not measured n_params or n_seen.
     """
     varying = [a for a in axes if cells[a].nunique(dropna=False) > 1]
-    n, d = (own if cells[own].notna().any() else names.get(role) for role, own in (("N", "n_params"), ("D", "n_seen")))
+    counted = (("N", "n_params"), ("D", "n_seen"))
+    n, d = (own if own in cells and cells[own].notna().any() else names.get(role) for role, own in counted)
     sizes = _axes_of(n, ("width",), varying, cells)
     size = sizes[0] if sizes else None
     amounts = _axes_of(d, DATA_AXES, [a for a in varying if a != size], cells)
@@ -173,6 +177,8 @@ def fitted_rows(
     tuned: Sequence[str] = (),
     where: str | None = None,
     by: Sequence[str] = (),
+    cells: Sequence[str] = (),
+    best: str | None = None,
 ) -> FittedRows:
     """The rows that meet a condition, split into arms.
 
@@ -188,6 +194,10 @@ def fitted_rows(
         A condition, see `study.tables.conditions`.
     by : sequence of str
         Further columns that tell arms apart.
+    cells : sequence of str
+        Columns whose values make a cell, where a row is a run: the best run of each cell is kept.
+    best : str, optional
+        The column that selects it; the loss by default.
 
     Raises
     ------
@@ -205,6 +215,9 @@ def fitted_rows(
         frame = frame[rows_where(where, columns)]
         if frame.empty:
             raise InputError(f"`where` must keep some rows, but {where!r} keeps none: widen it.")
+    note = ""
+    if cells:
+        frame, note = best_runs(frame, cells, best or str(names["loss"]))
     split = [c for c in (*roles_of(frame, axes, names).arms, *by) if frame[c].nunique(dropna=False) > 1]
     split = list(dict.fromkeys(split))
     seeds = 0
@@ -213,12 +226,12 @@ def fitted_rows(
         seeds = len(frame)
         frame, found = _over_seeds(frame, found, [a for a in axes if a != SEED], tuned)
     if not split:
-        return FittedRows([ArmRows(frame)], found, (), seeds)
+        return FittedRows([ArmRows(frame)], found, (), seeds, note)
     arms = []
     for key, rows in frame.groupby(split, sort=True, dropna=False):
         values = {c: v.item() if hasattr(v, "item") else v for c, v in zip(split, key, strict=True)}
         arms.append(ArmRows(rows, arm_name(values), values))
-    return FittedRows(arms, found, tuple(split), seeds)
+    return FittedRows(arms, found, tuple(split), seeds, note)
 
 
 def arm_name(values: Mapping[str, Any]) -> str:
