@@ -27,9 +27,9 @@ BESIDE_COMMANDS = ("image_task",)
 
 ALLOWED = {
     "errors": set(),
-    "config": {"errors", "study", "cli", "fitting", "settings"},
+    "config": {"errors", "study", "fitting", "settings"},
     "study": {"errors"},
-    "cli": {"errors"},
+    "cli": {"errors", "config"},
     "training": {"errors", "config", "study"},
     "tuning": {"errors", "config", "study"},
     "fitting": {"errors", "study"},
@@ -384,8 +384,8 @@ def recorded(folder: Path, losses: Mapping[tuple[int, float], float]) -> None:
     from mnist_scaling.study.result import TrainResult
 
     for (width, share), loss in losses.items():
-        cell = folder / f"width={width},data_fraction={share}"
         axes = {"width": width, "data_fraction": share}
+        cell = folder.joinpath(*layout.cell_parts(axes))
         keys = {"model.width": width, "data.fraction": share}
         cell.mkdir(parents=True)
         files.write_sealed(cell / layout.CELL, {"keys": keys, "axes": axes, "space": {}})

@@ -25,8 +25,9 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_scaling import cli, config, report, train
+from mnist_scaling.ask import AskConfig
 from mnist_scaling.asking.question import find_question, question_names
-from mnist_scaling.config import RunConfig, ask_schema, compare_schema, fit_schema
+from mnist_scaling.config import RunConfig, compare_schema, fit_schema
 from mnist_scaling.study import columns, layout
 
 from .preforked import Preforked
@@ -134,7 +135,7 @@ def check_built(config_name: str, schema: type, arguments: list[str]) -> None:
 
 def check_ask(arguments: list[str]) -> None:
     with initialize(config_path=None):
-        asked = config.build(ask_schema.AskConfig, load("ask", arguments, RunMode.RUN))
+        asked = config.build(AskConfig, load("ask", arguments, RunMode.RUN))
     if asked.question is not None and asked.question in question_names(CONF):
         find_question(asked.question, CONF)
     else:

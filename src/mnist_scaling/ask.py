@@ -18,7 +18,7 @@ from mnist_scaling import cli
 from mnist_scaling.asking.question import find_question, leave_out, order_of, question_names
 from mnist_scaling.asking.study_arms import answered_without, study_name, sweep, tables_of
 from mnist_scaling.config import build
-from mnist_scaling.config.ask_schema import NAME, AskConfig
+from mnist_scaling.config.ask_schema import NAME, AskConfig, store
 from mnist_scaling.config.question_schema import Question
 from mnist_scaling.errors import InputError
 from mnist_scaling.reporting import terminal
@@ -30,6 +30,8 @@ from mnist_scaling.study.files import write_atomically, write_json
 if TYPE_CHECKING:
     from mnist_scaling.tuning.sweep.forecast import Preview
 
+
+store(Path(cli.conf_dir()))
 
 _BESIDE = 40
 """Columns of a terminal that a question's name and state take in the list."""
