@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 
 from mnist_scaling import cli
 from mnist_scaling.arms.mixed import mixed
+from mnist_scaling.arms.optuna_runs import write_runs
 from mnist_scaling.arms.reading import Source, cell_trials, read, tuned_cells, with_curves
 from mnist_scaling.config import build
 from mnist_scaling.config.fit_schema import CoverageConfig, FitConfig
@@ -88,6 +89,9 @@ def run(config: FitConfig, overrides: Sequence[str] = ()) -> None:
     overrides : sequence of str
         What was typed, for the report's page.
     """
+    if config.optuna:
+        table = write_runs(config.optuna, Path(str(config.out)))
+        config = replace(config, optuna=None, table=str(table), best=config.best or "value")
     source = read(config)
     if config.name:
         missing.warn(source.folder)

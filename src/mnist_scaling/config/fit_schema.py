@@ -91,6 +91,9 @@ class FitConfig:
     """A study, read from multirun/<name>/cells.csv, written by train -m; one elsewhere by the path of its folder."""
     table: str | None = None
     """Any CSV file with a header, instead of a study."""
+    optuna: str | None = None
+    """A storage of Optuna's, by its URL or journal file, instead of a table: finished trials are the rows, with their
+    parameters, numbers among their user_attrs, and value. Needs out and cells."""
     out: str | None = None
     """Folder of fits.json; the study's own by default, else the table's."""
     columns: ColumnsConfig = field(default_factory=ColumnsConfig)
@@ -139,13 +142,18 @@ class FitConfig:
 
     def __post_init__(self) -> None:
         require(
-            (self.name is None) != (self.table is None),
+            [self.name, self.table, self.optuna].count(None) == 2,
             f"Exactly one of `name` and `table` must be given, but got {'both' if self.name else 'neither'}: "
             "name=STUDY or table=FILE.csv.",
         )
         require(
-            self.cells is None or self.table is not None,
+            self.cells is None or self.name is None,
             "`cells` must go with table=FILE.csv, because a study's cells are known, but got name=…: leave it out.",
+        )
+        require(
+            self.optuna is None or bool(self.out and self.cells),
+            "`optuna` must go with out=FOLDER, where its table is written, and cells=[…], the parameters that make a "
+            "cell: give both.",
         )
         require(
             self.best is None or self.cells is not None,
