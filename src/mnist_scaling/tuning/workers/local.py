@@ -194,7 +194,8 @@ def _death(code: int | None) -> str:
     """A worker's end as the error of its job; a bus error means that shared memory, or the disk under it, is full."""
     text = f"its process died with exit code {code}"
     if code == 1:  # what happens in a run is in its record, so this happened before: while the program was imported
-        return faults.as_text(faults.MachineError(f"{text}, while it imported the program: what it printed says why"))
+        why = "what it printed says why (a program must start under `if __name__ == '__main__':`)"
+        return faults.as_text(faults.MachineError(f"{text}, while it imported the program: {why}"))
     return faults.as_text(faults.MachineError(f"{text}, a bus error")) if code == -signal.SIGBUS else text
 
 
