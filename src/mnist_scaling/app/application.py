@@ -52,7 +52,8 @@ class AppTask(Task):
         columns: Mapping[str, str] = {},
     ) -> None:
         self.function, self.loss, self.seed, self.meanings = function, loss, seed, dict(columns)
-        self._cost, self._defaults = cost, {}
+        self._cost = cost
+        self._defaults: Values = {}
         self._hydra: DictConfig | None = None
 
     def __reduce_ex__(self, protocol: Any) -> Any:

@@ -79,9 +79,8 @@ def read(config: FitConfig) -> Source:
     if not config.name:
         path = Path(str(config.table))
         frame = read_table(path, [header for header in wanted.values() if header])
-        selected = {"cells": config.cell_columns, "best": config.best}
         wanted["loss"] = wanted["loss"] or config.best
-        rows = fitted_rows(frame, wanted, where=config.where, by=config.arm_columns, **selected)
+        rows = fitted_rows(frame, wanted, (), (), config.where, config.arm_columns, config.cell_columns, config.best)
         return Source(path, rows, None)
     path = found_folder(config.name) / CELLS
     if not path.is_file():

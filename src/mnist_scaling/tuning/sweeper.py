@@ -89,7 +89,7 @@ class CellSweeper(Sweeper):
         self.hydra_context: HydraContext = hydra_context
         with self.task.errors():
             self.task.begin(config, hydra_context)
-            self.launcher = self._launcher(hydra_context, task_function, config)
+            self.launcher: Launcher = self._launcher(hydra_context, task_function, config)
 
     def _launcher(self, context: HydraContext, main: TaskFunction, config: DictConfig) -> Launcher:
         """Hydra's own launcher runs one job after another: it is taken where it was asked for, else all cores are."""
