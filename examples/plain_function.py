@@ -15,21 +15,21 @@ from mnist_scaling import Study
 NOISE = 0.1
 
 
-def points(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Places in [-1, 1], and a kink seen with noise there."""
+def points(n: int, seed: int, noise: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """Places in [-1, 1], and a kink seen there."""
     rng = np.random.default_rng(seed)
     x = rng.uniform(-1, 1, n)
-    return x, np.abs(x) + NOISE * rng.standard_normal(n)
+    return x, np.abs(x) + noise * rng.standard_normal(n)
 
 
 def ridge(cfg: Any, report: Any) -> dict[str, float]:
-    """Mean squared errors of a polynomial with so many coefficients, fitted to n points."""
+    """Mean squared errors of a polynomial with so many coefficients, fitted to n noisy points."""
     del report
 
     def features(x: np.ndarray) -> np.ndarray:
         return np.polynomial.chebyshev.chebvander(x, cfg.terms - 1)
 
-    x, y = points(cfg.n, 1000 + cfg.seed)
+    x, y = points(cfg.n, 1000 + cfg.seed, NOISE)
     a = features(x)
     weights = np.linalg.solve(a.T @ a / cfg.n + cfg.penalty * np.eye(cfg.terms), a.T @ y / cfg.n)
     held_out = {name: points(20_000, seed) for name, seed in (("val_loss", 1), ("test_loss", 2))}

@@ -51,4 +51,4 @@ def test_a_plain_function_is_tuned_without_hydra(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "few.py"], cwd=tmp_path, capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stdout + done.stderr
     small, large = eval(done.stdout.splitlines()[-1])
-    assert 0.01 < large < small < 0.02
+    assert 0.0003 < large < small < 0.01
