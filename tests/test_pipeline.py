@@ -129,6 +129,7 @@ def test_fit_and_report_of_the_study(study: Path, command: Command) -> None:
         (("-m", "model.width=shuffle(4,8)"), "A sweep's values must keep their order in each resume, but got"),
         (("-m", "data=glob(*rays)"), "`data.path` must be"),
         (("model=5",), "Config group override must be a string"),
+        (("~optim.lr",), "A run must have all of its keys, but `~optim.lr` takes one away"),
     ],
 )
 def test_bad_input_is_one_sentence(arguments: tuple[str, ...], sentence: str, data_dir: str, command: Command) -> None:

@@ -230,6 +230,8 @@ def _explain_hydra(error: BaseException, config_name: str) -> str:
             f"A list of values is a sweep, but got `{found.group(1)}` for a single run: add `-m` to tune every cell, "
             "or give one value."
         )
+    if found := re.search(r"Error merging override ~(\S+)", text):
+        return f"A run must have all of its keys, but `~{found.group(1)}` takes one away: leave it out, or give one."
     if found := re.search(r"Error when parsing index: \d+, string: (.*?) out of ", text):
         return (
             f"An override must be written key=value in Hydra's grammar, but got `{found.group(1)}`: quote or mend it."

@@ -263,8 +263,8 @@ def test_the_cost_is_what_was_spent_and_ranges_are_those_of_every_cell(copy: Pat
         for i in cells:
             text = json.dumps({"name": "FloatDistribution", "attributes": {"low": 1e-3, "high": high, "log": True}})
             record = {"keys": {}, "axes": {"width": i}, "space": {"optim.lr": text}}
-            (copy / f"cell={i}").mkdir()
-            (copy / f"cell={i}" / "cell.json").write_text(json.dumps(record))
+            (copy / f"width={i}").mkdir()
+            (copy / f"width={i}" / "cell.json").write_text(json.dumps(record))
     text, _ = render(copy, tmp_path / "figures", only=set())
     spent = 3 * trials["flops"].sum() - 2 * trials.loc[0, "flops"]
     assert f"{power_of_ten(float(spent))} training FLOPs" in text

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -241,6 +242,19 @@ def test_a_limit_belongs_to_the_ranges_that_a_resume_compares() -> None:
     free, bound = (make_cells(f"optim.batch_size=tag({tags},interval(8,64))")[0] for tags in ("log", "log,limit_low"))
     assert free.space == bound.space
     assert free.ranges != bound.ranges
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("model.dropout=interval(0,1.5)", "`search_space.model.dropout` holds 1.5: `0 <= model.dropout < 1` must hold"),
+        ("optim.batch_size=choice(16,sixteen)", "`search_space.optim.batch_size` holds sixteen: it is of another type"),
+        ("model.width=range(4,4)", "An axis must have a value, but `model.width=range(4,4)` has none"),
+    ],
+)
+def test_a_value_that_no_run_may_have_is_refused_before_any_trial(argument: str, said: str) -> None:
+    with pytest.raises(InputError, match=re.escape(said)):
+        make_cells(argument)
 
 
 def test_minus_zero_is_zero() -> None:

@@ -46,6 +46,19 @@ def test_an_application_without_a_task_is_told_so() -> None:
         sweeper().setup(hydra_context=context, task_function=main, config=cfg)
 
 
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ({"widen": "maybe"}, "`hydra.sweeper.widen` must be true or false, but got maybe"),
+        ({"max_values_per_axis": 0}, "`hydra.sweeper.max_values_per_axis` must be null or a whole number of 1 or more"),
+        ({"max_values_per_axis": 1.5}, "but got 1.5"),
+    ],
+)
+def test_an_option_of_a_sweep_acts_or_is_refused(option: dict[str, object], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        sweeper(**option)
+
+
 def test_every_data_set_of_a_grid_is_prepared_once() -> None:
     prepared: list[DataConfig] = []
 

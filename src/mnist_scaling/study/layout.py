@@ -111,9 +111,17 @@ def found_folder(name: str) -> Path:
 
 
 def name_argument(folder: Path) -> str:
-    """The argument that names the study in a folder, as a shell takes it: ``name=first_study``, or with its path."""
-    if folder.absolute().parent == Path(MULTIRUN).absolute() or folder == Path(folder.name):
+    """The argument that names the study in a folder, as a shell takes it: ``name=first_study``, or with its path.
+
+    A study in a `MULTIRUN` goes by its name, wherever that lies: commands are started from beside it.
+    """
+    if folder.absolute().parent.name == MULTIRUN or folder == Path(folder.name):
         return shlex.quote(f"name={folder.name}")
+    return path_argument(folder)
+
+
+def path_argument(folder: Path) -> str:
+    """The argument that names the study in a folder by its path."""
     path = str(folder)
     return shlex.quote(f"name={path}" if re.fullmatch(r"[\w./~-]+", path) else f"name='{path}'")
 

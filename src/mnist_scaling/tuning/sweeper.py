@@ -65,6 +65,14 @@ class CellSweeper(Sweeper):
         ):
             if not isinstance(value, int) or value < least:
                 raise InputError(f"`hydra.sweeper.{key}` must be a whole number of {least} or more, but got {value}.")
+        for key, switch in (("widen", widen), ("dry_run", dry_run)):
+            if not isinstance(switch, bool):
+                raise InputError(f"`hydra.sweeper.{key}` must be true or false, but got {switch}.")
+        most = max_values_per_axis
+        if most is not None and (not isinstance(most, int) or isinstance(most, bool) or most < 1):
+            raise InputError(
+                f"`hydra.sweeper.max_values_per_axis` must be null or a whole number of 1 or more, but got {most}."
+            )
         if stop_below is not None and not (isinstance(stop_below, int | float) and 0 <= stop_below < 1):
             raise InputError(
                 f"`hydra.sweeper.stop_below` must be null or a share of the loss from 0 to 1, but got {stop_below}."
@@ -127,6 +135,8 @@ class CellSweeper(Sweeper):
         from mnist_scaling.tuning.sweep import announcement, ledger, study_tables
 
         optuna_objects.check_sampler(self.sampler)
+        optuna_objects.check_made("sampler", self.sampler, seed=0)
+        optuna_objects.check_made("pruner", self.pruner)
         if any(given.lstrip("+").startswith("hydra.sweep.subdir=") for given in self.config.hydra.overrides.hydra):
             raise InputError(
                 "The folders of a study's runs must be named by its axes, so that a rerun finds them, but "

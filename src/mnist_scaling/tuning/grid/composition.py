@@ -204,6 +204,7 @@ class _Composer:
                 f"A tuned key must be one of a run's own, but `{unknown[0]}` is not: see `--cfg job` for them."
             )
         space, limits = search_space.distributions(specs, values), search_space.declared_limits(specs)
+        _check_ranges(self._task, values, space)
         node = OmegaConf.masked_copy(cfg, [*self._task.nodes(cfg), *(k for k in ["search_space"] if k in cfg)])
         order = {name: place for place, name in enumerate(cfg)}
         # Canonical order, whatever the order on the command line, so that a resume finds its studies.
@@ -227,6 +228,20 @@ class _Composer:
         except (InputError, OmegaConfBaseException, _NotPlain):
             return None
         return replace(base.cell, keys=keys, overrides=self._overrides(chosen), values=values)
+
+
+def _check_ranges(task: Task, values: Values, space: Mapping[str, BaseDistribution]) -> None:
+    """Refuse a range that holds a value which no run may have: its trials would fail one by one."""
+    for key, distribution in space.items():
+        for value in search_space.extremes(distribution):
+            try:
+                task.changed(values, {key: value})
+            except (InputError, TypeError) as error:
+                said = str(error) if isinstance(error, InputError) else "it is of another type"
+                raise InputError(
+                    f"Every value of a range must be one that a run may have, but `search_space.{key}` holds {value}: "
+                    f"{said}"
+                ) from None
 
 
 def _value(base: _Base, key: str, text: str) -> tuple[Any, Any]:

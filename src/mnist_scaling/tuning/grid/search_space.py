@@ -231,6 +231,13 @@ def including(distribution: BaseDistribution, value: Any) -> BaseDistribution:
     return type(distribution)(low, high, log=distribution.log, step=distribution.step)  # type: ignore[arg-type]
 
 
+def extremes(distribution: BaseDistribution) -> list[Any]:
+    """Both ends of an interval, or all choices."""
+    if isinstance(distribution, FloatDistribution | IntDistribution):
+        return [distribution.low, distribution.high]
+    return [*distribution.choices]  # type: ignore[attr-defined]
+
+
 def joined(distribution: BaseDistribution, older: BaseDistribution) -> BaseDistribution:
     """The range, grown to hold an older one of its kind, which may have been widened beyond it."""
     for end in _numbers(older):

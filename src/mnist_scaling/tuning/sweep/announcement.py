@@ -249,12 +249,11 @@ def _next(folder: Path, cells: pd.DataFrame, axes: Sequence[str], loss: str) -> 
             f"A fit needs {FEWEST_ROWS} sizes of model or data with a test loss, and this study has {sizes}: give an "
             "axis more values" + ("." if sizes else ", and repeats (hydra.sweeper.n_repeats).")
         )
-    where = folder if len(folder.parts) > 1 else folder.absolute()
-    command = f"Next:   python -m mnist_scaling.fit {layout.name_argument(where)}"
-    if not measured:
-        numbers = [axis for axis in axes if pd.api.types.is_numeric_dtype(cells[axis])]
-        command += "".join(f" columns.{role}={axis}" for role, axis in zip("ND", numbers, strict=False))
-    return command
+    is_here = folder.absolute().parent == Path(layout.MULTIRUN).absolute()
+    named = layout.name_argument(folder) if is_here else layout.path_argument(folder.absolute())
+    numbers = [] if measured else [axis for axis in axes if pd.api.types.is_numeric_dtype(cells[axis])]
+    roles = "".join(f" columns.{role}={axis}" for role, axis in zip("ND", numbers, strict=False))
+    return f"Next:   python -m mnist_scaling.fit {named}{roles}"
 
 
 def _certified_share(cells: pd.DataFrame) -> str:
