@@ -35,6 +35,7 @@ ALLOWED = {
     "fitting": {"errors", "study"},
     "settings": {"errors", "study", "fitting"},
     "arms": {"errors", "config", "study", "fitting", "settings"},
+    "app": {"errors", "config", "study", "cli", "tuning"},
     "asking": {"errors", "config", "study", "fitting", "settings", "reporting"},
     "reporting": {"errors", "study", "fitting", "settings"},
 }

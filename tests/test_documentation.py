@@ -25,6 +25,7 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_scaling import cli, config, report, train
+from mnist_scaling.app.decorator import offer_configs
 from mnist_scaling.ask import AskConfig
 from mnist_scaling.asking.question import find_question, question_names
 from mnist_scaling.config import RunConfig, compare_schema, fit_schema
@@ -153,6 +154,11 @@ def usage(script: str) -> str:
 
 
 def check_script(script: str, arguments: list[str]) -> None:
+    if script == "my_train.py":  # the reader's own application: tests/app/ has one of that name, and runs it
+        offer_configs()
+        with initialize_config_dir(str(ROOT / "tests/app/conf")):
+            load("train", [argument for argument in arguments if argument != "-m"], RunMode.MULTIRUN)
+        return
     assert (ROOT / script).is_file()
     options = {word for word in arguments if word.startswith("--")}
     known = set(re.findall(r"--[a-z-]+", usage(script))) if options else set()

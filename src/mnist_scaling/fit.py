@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 
 from mnist_scaling import cli
 from mnist_scaling.arms.mixed import mixed
+from mnist_scaling.arms.optuna_runs import write_runs
 from mnist_scaling.arms.reading import Source, cell_trials, read, tuned_cells, with_curves
 from mnist_scaling.config import build
 from mnist_scaling.config.fit_schema import CoverageConfig, FitConfig
@@ -88,6 +89,9 @@ def run(config: FitConfig, overrides: Sequence[str] = ()) -> None:
     overrides : sequence of str
         What was typed, for the report's page.
     """
+    if config.optuna:
+        table = write_runs(config.optuna, Path(str(config.out)))
+        config = replace(config, optuna=None, table=str(table), best=config.best or "value")
     source = read(config)
     if config.name:
         missing.warn(source.folder)
@@ -102,6 +106,7 @@ def run(config: FitConfig, overrides: Sequence[str] = ()) -> None:
     )
     _keep_another_tables(path, source.path)
     settings = {"columns": source.rows.names, "where": config.where, "by": list(source.rows.by)}
+    settings |= {"cells": list(config.cell_columns), "best": config.best}
     command = shlex.join(["python", "-m", "mnist_scaling.fit", *overrides]) if overrides else ""
     found = replace(found, data=data, settings={**found.settings, **settings}, config=asdict(config), command=command)
     write_atomically(path, json.dumps(plain(found), indent=1, allow_nan=False) + "\n")
@@ -153,7 +158,7 @@ def _fit(source: Source, arm: ArmRows, config: FitConfig) -> Fits:
             f"{' and '.join(f'predict.{k}=…' for k in table.inputs if k not in config.asked) or 'other laws'}."
         )
     seeds = f"{source.rows.seeds} rows are {sum(len(a.frame) for a in source.rows.arms)} means over seeds."
-    notes = [note for note in (why_not, seeds if source.rows.seeds else "") if note]
+    notes = [note for note in (why_not, seeds if source.rows.seeds else "", source.rows.note) if note]
     flags = [
         replace(flag, remedy=source.unfinished) if source.unfinished and flag.code == TOO_FEW_CELLS else flag
         for flag in found.flags

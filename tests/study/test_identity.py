@@ -24,7 +24,7 @@ DEFAULTS = {
 
 def test_settings_are_what_differs_from_the_defaults() -> None:
     values = DEFAULTS | {"optim.name": "sgd", "model.width": 16, "name": "another", "trial.stage": "trial", "seed": 3}
-    assert settings(values, DEFAULTS, ["seed"]) == {"optim.name": "sgd", "model.width": 16}
+    assert settings(values, DEFAULTS, ["seed", "name", "trial.stage"]) == {"optim.name": "sgd", "model.width": 16}
 
 
 def test_a_new_field_at_its_default_is_no_difference() -> None:

@@ -13,9 +13,10 @@ from omegaconf import DictConfig
 from torch import nn
 
 from mnist_scaling import cli
-from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RegimeConfig, RunConfig
+from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RegimeConfig, RunConfig, from_values
 from mnist_scaling.errors import InputError
-from mnist_scaling.training import cost, loop, models, seeding
+from mnist_scaling.image_task import TASK
+from mnist_scaling.training import loop, models, seeding
 from mnist_scaling.training.models import parametrization
 from mnist_scaling.training.models.cnn import CNN
 from mnist_scaling.training.models.parametrization import Factors, Label, Role
@@ -231,9 +232,9 @@ def test_an_axis_of_parametrizations_has_its_own_column() -> None:
             return compose("train", overrides, return_hydra_config=True)
 
     parts = partitioning.partition(["model.parametrization=standard,mup", "model.width=16"], [])
-    cells = composition.cells(parts, compose_, cost.cost)
+    cells = composition.cells(parts, compose_, TASK)
     assert [cell.axes for cell in cells] == [{"parametrization": "standard"}, {"parametrization": "mup"}]
-    assert [parametrization.growth(cell.run.model) for cell in cells] == [1, 2]
+    assert [parametrization.growth(from_values(cell.values).model) for cell in cells] == [1, 2]
 
 
 @pytest.mark.parametrize(("width", "expected"), [(8, 0.4), (2, 0.8), (32, 0.2), (16, 0.4 / sqrt(2))])

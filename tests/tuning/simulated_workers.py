@@ -7,14 +7,15 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 
-from mnist_scaling.config import RunConfig
+from mnist_scaling.config import from_values
 from mnist_scaling.study import layout
 from mnist_scaling.study.result import TrainResult
-from mnist_scaling.tuning.task import Report, Task
+from mnist_scaling.tuning.task import Report, Values
 from mnist_scaling.tuning.workers.job import Job, Outcome, Parcel
 from mnist_scaling.tuning.workers.perform import perform
 
 from . import analytic_training
+from .helpers import Trains
 
 DYING = 0.15
 """Share of first attempts whose process dies."""
@@ -24,16 +25,17 @@ TRAINED = ".trained"
 """A file that a run leaves once it is trained, and its checkpoint is of worth until there is a record."""
 
 
-class Analytic(Task):
+class Analytic(Trains):
     """Training that is a formula, with a checkpoint; `started` is called with the folder of each run."""
 
     def __init__(self, started: Callable[[Path], None]) -> None:
+        super().__init__()
         self._started = started
 
-    def train(self, run: RunConfig, report: Report | None, folder: Path) -> TrainResult:
+    def train(self, values: Values, report: Report | None, folder: Path) -> TrainResult:
         self._started(folder)
         (folder / layout.CHECKPOINT).touch()
-        result = analytic_training.train(run, report)
+        result = analytic_training.train(from_values(values), report)
         (folder / TRAINED).touch()
         return result
 

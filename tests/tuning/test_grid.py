@@ -78,8 +78,8 @@ def test_cells_are_the_product_with_readable_names() -> None:
         "width=16 data_fraction=0.25",
     ]
     assert str(cells[0].folder) == "width=8/data_fraction=1"
-    assert cells[3].run.model.width == 16
-    assert cells[3].run.data.fraction == 0.25
+    assert cells[3].values["model.width"] == 16
+    assert cells[3].values["data.fraction"] == 0.25
     assert cells[3].axes == {"width": 16, "data_fraction": 0.25}
 
 
@@ -95,7 +95,7 @@ def test_each_optimiser_brings_its_own_ranges() -> None:
     assert (adam.name, sgd.name) == ("optimizer=adam", "optimizer=sgd")
     assert adam.space["optim.lr"] == FloatDistribution(1e-3, 5e-2, log=True)
     assert sgd.space["optim.lr"] == FloatDistribution(5e-3, 1.0, log=True)
-    assert adam.run.optim.name, sgd.run.optim.name == ("adam", "sgd")
+    assert (adam.values["optim.name"], sgd.values["optim.name"]) == ("adam", "sgd")
 
 
 def test_the_space_follows_the_command_line() -> None:
@@ -111,7 +111,7 @@ def test_the_space_follows_the_command_line() -> None:
         "optim.warmup": FloatDistribution(0.0, 0.2),
         "model.depth": IntDistribution(1, 3),
     }
-    assert cell.run.optim.lr == 3e-3
+    assert cell.values["optim.lr"] == 3e-3
 
 
 def test_a_key_of_the_space_can_be_made_an_axis() -> None:

@@ -26,7 +26,14 @@ from mnist_scaling.study.layout import CELLS, CURVES, STUDY, TRIALS, found_folde
 from mnist_scaling.study.missing import mixed_code, unfinished
 from mnist_scaling.study.tables.cell_runs import repeat_losses, tuned_trials, untuned_runs
 from mnist_scaling.study.tables.csv_table import read_study_table, read_table
-from mnist_scaling.study.tables.fitted_rows import ArmRows, FittedRows, fitted_rows, roles_of, study_columns
+from mnist_scaling.study.tables.fitted_rows import (
+    ArmRows,
+    FittedRows,
+    fitted_rows,
+    measured_columns,
+    roles_of,
+    study_columns,
+)
 
 OLD_CLASSES = 10
 """Classes of a study that does not state them: every data set had ten when such studies were made."""
@@ -73,13 +80,15 @@ def read(config: FitConfig) -> Source:
     if not config.name:
         path = Path(str(config.table))
         frame = read_table(path, [header for header in wanted.values() if header])
-        rows = fitted_rows(frame, wanted, where=config.where, by=config.arm_columns)
+        wanted["loss"] = wanted["loss"] or config.best
+        rows = fitted_rows(frame, wanted, (), (), config.where, config.arm_columns, config.cell_columns, config.best)
         return Source(path, rows, None)
     path = found_folder(config.name) / CELLS
     if not path.is_file():
         raise InputError(f"A study must have {path}, but there is none: check `name`, or run the study first.")
     names = study_columns(wanted, read_study_table(path).columns)
     frame = _other_counts(read_study_table(path, [header for header in names.values() if header]))
+    names = measured_columns(names, wanted, frame)
     study = read_json(path.parent / STUDY) or {}
     axes, tuned = (tuple(c for c in study.get(k, ()) if c in frame) for k in ("axes", "tuned"))
     rows = fitted_rows(frame, names, axes, tuned, config.where, config.arm_columns)
@@ -152,8 +161,10 @@ def tuned_cells(source: Source, arm: ArmRows) -> tuple[TunedCells | None, dict[s
         return None, {}, why
     cells, axes = arm.frame, source.axes
     trials = read_study_table(source.folder / TRIALS)
-    found, roles = untuned_runs(cells, trials, axes, source.tuned), roles_of(cells, axes)
-    n, d = (cells[source.rows.names[k]].to_numpy(float) for k in ("N", "D"))
+    found = untuned_runs(cells, trials, axes, source.tuned)
+    roles = roles_of(cells, axes, source.rows.names)
+    names = (source.rows.names[k] for k in ("N", "D"))
+    n, d = (cells[name].to_numpy(float) if name else np.full(len(cells), np.nan) for name in names)
     selected, tuned, se = (cells.reindex(columns=[c])[c].to_numpy(float) for c in TUNED_LOSSES)
     levels = {
         k: cells[axis].to_numpy(float) if axis else np.zeros(len(cells))

@@ -131,13 +131,7 @@ def from_values(values: Mapping[str, Any]) -> RunConfig:
     InputError
         When they break a rule.
     """
-    nodes: dict[str, Any] = {}
-    for key, value in values.items():
-        *path, last = key.split(".")
-        node = nodes
-        for name in path:
-            node = node.setdefault(name, {})
-        node[last] = value
+    nodes = unflatten(values)
     kind = model_config(nodes["model"]["name"])
     for alias, key in kind.ALIASES.items():
         if alias in nodes["model"]:
@@ -209,6 +203,18 @@ def flatten(values: Any, prefix: str = "") -> dict[str, Any]:
         else:
             flat[name] = list(value) if isinstance(value, tuple) else value  # as JSON gives it back
     return flat
+
+
+def unflatten(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The way back of `flatten`: {"a.b": 1} gives {"a": {"b": 1}}."""
+    nested: dict[str, Any] = {}
+    for key, value in values.items():
+        *path, last = key.split(".")
+        node = nested
+        for name in path:
+            node = node.setdefault(name, {})
+        node[last] = value
+    return nested
 
 
 def literal(value: object) -> str:

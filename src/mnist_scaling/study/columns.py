@@ -241,8 +241,10 @@ FITTED = {
 
 
 def column_of(key: str) -> str:
-    """The tables' column of a config key: model.width -> width, optim.lr -> lr, optim -> optimizer."""
-    return KEY_COLUMNS.get(key) or key.rsplit(".", 1)[-1]
+    """The tables' column of a config key: model.width -> width, optim -> optimizer; steps are measured, so train.steps
+    -> train_steps."""
+    last = key.rsplit(".", 1)[-1]
+    return KEY_COLUMNS.get(key) or (key.replace(".", "_") if last in RESULT_COLUMNS else last)
 
 
 def label(column: str) -> str:

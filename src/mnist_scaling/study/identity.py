@@ -22,10 +22,6 @@ from mnist_scaling.study import files, layout
 VERSION = 2
 """Version of a study's records and of its identity, in its study.json."""
 
-NO_EFFECT = ("data.dir", "data.path", "init_from", "save_weights", "name")
-"""Config keys that change no result: a resume may change them. Of arrays and of weights to start from the checksum
-counts, not the place. The device and the threads are not among them: both change the last bits of a loss."""
-
 CHECKSUMS = ("data.sha256", "init_sha256")
 """Config keys of files' contents, which a sweep fills in when it opens the files."""
 
@@ -62,10 +58,10 @@ def settings(values: Mapping[str, Any], defaults: Mapping[str, Any], left_out: I
     values, defaults : mapping
         Dotted config key to value.
     left_out : iterable of str
-        Keys that don't count, such as the tuned ones; `NO_EFFECT` and the sweep's own ``trial.*`` never do.
+        Keys that don't count: the tuned ones, and those that change no result.
     """
-    skipped = {*left_out, *NO_EFFECT}
-    kept = {k: v for k, v in values.items() if k not in skipped and not k.startswith("trial.")}
+    skipped = {*left_out}
+    kept = {k: v for k, v in values.items() if k not in skipped}
     return {key: value for key, value in kept.items() if key not in defaults or defaults[key] != value}
 
 
@@ -128,7 +124,7 @@ def differences(
     left_out : iterable of str
         Keys that may differ.
     """
-    skipped = {*left_out, *NO_EFFECT}
+    skipped = {*left_out}
     said = []
     for key in sorted((known.keys() | wanted.keys()) - skipped):
         before, now = (found.get(key, defaults.get(key)) for found in (known, wanted))

@@ -49,6 +49,12 @@ CELL, RESULT, CHECKPOINT = "cell.json", "result.json", "checkpoint.pt"
 WEIGHTS = "weights.pt"
 """The final weights of a run with `save_weights`."""
 
+OUTPUT = "output.txt"
+"""What an application printed in a run."""
+
+COLUMNS = "columns.json"
+"""What further columns of a study's tables mean, where its program says so."""
+
 RUN_PREFIXES = (f"{TRIAL}-", f"{REPEAT}-")
 """How the folders of runs begin."""
 

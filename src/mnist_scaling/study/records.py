@@ -27,6 +27,9 @@ from mnist_scaling.study.files import DamagedFileError
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import COMPLETE, STATES
 
+MORE = "further"
+"""In a row, no column: the names of the further columns that its program has measured."""
+
 WANTED = "wanted_branches"
 """In a row, no column: the shares at which the run was to end a decay; empty for most regimes."""
 
@@ -38,7 +41,7 @@ _RUN = {
 }  # fmt: skip
 _CELL = {"keys": (dict,), "axes": (dict,), "space": (dict,)}
 _STUDY = {"axes": (list,)}
-_MEASURED = {f.name: _NUMBER for f in fields(TrainResult) if f.metadata and f.default is MISSING}
+_MEASURED = {f.name: (*_NUMBER, _NOTHING) for f in fields(TrainResult) if f.metadata and f.default is MISSING}
 """Keys that a record must have, and the types of their values; _MEASURED those of its result."""
 
 
@@ -248,7 +251,9 @@ def row(record: Mapping[str, Any], axes: Mapping[str, Any], tuned: Mapping[str, 
         head[RUN_SEED] = head.pop("seed")
     result = dict(record["result"] or {})
     further = {name: value for kind in columns.FURTHER for name, value in result.pop(kind, {}).items()}
-    return {**axes, **settings, **head, WANTED: _wanted(record["config"]), **result, **further}
+    more = {name: value for name, value in result.pop(MORE, {}).items() if name not in (*axes, *settings)}
+    known = {**axes, **settings, **head, WANTED: _wanted(record["config"]), **result, **further}
+    return {**known, **more, MORE: list(more)}
 
 
 def _wanted(config: Mapping[str, Any]) -> list[float]:

@@ -233,7 +233,7 @@ def _make_sampler(node: DictConfig, cell: Cell, index: int) -> BaseSampler:
     """
     # A quasi-random sequence is one sequence: its seed scrambles it and must not change on the way.
     drawn_at = 0 if str(node.get("_target_")).endswith("QMCSampler") else index
-    text = f"{cell.run.seed}/{cell.name}/{drawn_at}"
+    text = f"{cell.seed}/{cell.name}/{drawn_at}"
     seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
     return optuna_objects.make(node, seed=seed)  # type: ignore[no-any-return]
 
@@ -264,7 +264,7 @@ def missing_repeats(
     """
     apart = _SEEDS_APART if SEED in cell.keys else 1
     # No trial has seen these seeds, so the repeats don't share the luck of the selected trial.
-    seeds = [cell.run.seed + apart * (i + 1) for i in range(n_repeats)]
+    seeds = [cell.seed + apart * (i + 1) for i in range(n_repeats)]
     taken = {repeat.number for repeat in known}
     lacking: list[RepeatRun] = []
     for j, setting in enumerate(selected):

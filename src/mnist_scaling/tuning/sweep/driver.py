@@ -93,7 +93,7 @@ class Driver:
         ------
         MachineError
             When the machine is at fault, once the runs that were under way have ended.
-        RuntimeError
+        SetUpError
             When run after run fails: then the set-up is at fault, not a setting.
         """
         self._workers = workers
@@ -210,7 +210,7 @@ class Driver:
         error = (self.ledger.row(self._failed[0]) or {})["error"]
         for job in self._failed:
             self.ledger.delete(self.cells[job.cell].cell, job.stage, job.index)
-        raise RuntimeError(f"{len(self._failed)} runs in a row failed, the first with:\n{error}")
+        raise faults.SetUpError(f"{len(self._failed)} runs in a row failed, the first with:\n{error}")
 
     def _say_if_stalled(self) -> None:
         if (word := self._stall_watch.message()) is not None:

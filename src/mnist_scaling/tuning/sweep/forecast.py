@@ -7,7 +7,7 @@ overrides would, and what they cost.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
 from omegaconf import OmegaConf
 
-from mnist_scaling.config import RunConfig
 from mnist_scaling.study import layout, records
 from mnist_scaling.study.files import DamagedFileError
 from mnist_scaling.study.vocabulary import INDEPENDENT, NEIGHBOURS, REPEAT, TRIAL
@@ -29,7 +28,6 @@ from mnist_scaling.tuning.grid.composition import Cell
 from mnist_scaling.tuning.grid.partitioning import Partition
 from mnist_scaling.tuning.sweep.next_jobs import REPEATED
 from mnist_scaling.tuning.sweep.progress import BUSY
-from mnist_scaling.tuning.task import DataFacts
 
 OVERHEAD = 0.2
 """Seconds that a worker spends per run on all but training: composing, recording, waiting for its turn."""
@@ -53,8 +51,8 @@ class Sweep:
     parts: Partition
     """What the overrides were taken for."""
     cells: Sequence[Cell]
-    facts: Sequence[DataFacts]
-    """What is known of the data sets."""
+    data: Sequence[str]
+    """What is known of their data, in words."""
     n_trials: int
     n_repeats: int
     method: str
@@ -63,8 +61,6 @@ class Sweep:
     """Values that are kept of each axis."""
     workers: int | None
     """Runs at a time; None where the launcher decides."""
-    cost: Callable[[RunConfig], float]
-    """Predicted seconds of a run on an idle core."""
     transfer: str
     """Rule of transfer: which cells wait for which."""
     trials_per_batch: int
@@ -125,8 +121,8 @@ def _work(
     rule, batch = rule or sweep.transfer, batch or sweep.trials_per_batch
     total, trials, repeats = 0.0, {}, {}
     for cell in sweep.cells:
-        trial = BUSY * sweep.cost(replace(cell.run, trial=replace(cell.run.trial, stage=TRIAL))) + OVERHEAD
-        repeat = BUSY * sweep.cost(cell.run) + OVERHEAD
+        trial = BUSY * cell.task.cost(cell.task.of_stage(cell.values, TRIAL)) + OVERHEAD
+        repeat = BUSY * cell.cost + OVERHEAD
         n_trials, n_repeats = left[cell.name]
         total += n_trials * trial + n_repeats * repeat
         # As if the repeats of a cell came one after another, as they do where all workers are busy.

@@ -129,7 +129,7 @@ class CellState:
         # Every trial of a cell has the config's own seed, so that trials differ by their setting alone.
         asked = {"origin": trial.origin, "notes": dict(trial.notes), "ranges": search_space.describe(trial.ranges)}
         pruning = self._pruning(trial, known)
-        return self._job(TRIAL, trial.index, self.cell.run.seed, dict(trial.params), pruning=pruning, **asked)
+        return self._job(TRIAL, trial.index, self.cell.seed, dict(trial.params), pruning=pruning, **asked)
 
     def _pruning(self, trial: Trial, known: Sequence[Trial]) -> Pruning | None:
         """What the worker of a trial needs to judge its reports: the trials of earlier rounds."""
@@ -146,8 +146,9 @@ class CellState:
 
     def _job(self, stage: str, index: int, seed: int, setting: dict[str, Any], **more: Any) -> Job:
         cell = self.cell
+        settings = {**setting, cell.task.seed: seed}
         return Job(
-            cell.name, str(cell.folder / layout.run_folder(stage, index)), cell.overrides, {**setting, "seed": seed},
+            cell.name, str(cell.folder / layout.run_folder(stage, index)), cell.overrides, settings,
             stage, index, seed, values=None if cell.following else cell.values, cost=cell.cost,
             **{"origin": SAMPLER, **more},
         )  # fmt: skip
