@@ -7,7 +7,7 @@ NAME ?= quickstart
 BY ?= optimizer
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data study smoke fit compare report ask test test-distributed test-distributed-ci test-crash reliability lint format bench golden dashboard clean
+.PHONY: help setup data study smoke fit compare report ask examples test test-distributed test-distributed-ci test-crash reliability lint format bench golden dashboard clean
 
 help:  ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 22
@@ -48,6 +48,17 @@ report: setup  ## write a study's report again: make report NAME=width_x_data
 
 ask: setup  ## list the questions, or answer one: make ask QUESTION=dropout SCALE=quick
 	@$(RUN) -m mnist_scaling.ask $(if $(QUESTION),question=$(QUESTION)) $(if $(SCALE),scale=$(SCALE))
+
+CELLS := -m hydra/sweeper=cells
+
+examples: setup  ## tune, fit and report three programs that are not ours: examples/, docs/own_problem.md
+	@$(RUN) examples/plain_function.py
+	@$(RUN) examples/digits/train.py $(CELLS) name=digits units=4,8,16,32 n=100,200,400,800 \
+		'lr=tag(nuisance,log,interval(1e-3,1e-1))' 'alpha=tag(nuisance,log,interval(1e-5,1))' hydra.sweeper.n_trials=6
+	@$(RUN) examples/char_lm/train.py $(CELLS) name=char_lm model.width=8,16,32 data.tokens=32768,65536,131072 \
+		'optim.lr=tag(nuisance,log,interval(1e-3,5e-2))' hydra.sweeper.n_trials=5 hydra.sweeper.n_repeats=2
+	@for name in plain_function digits char_lm; do \
+		$(RUN) -m mnist_scaling.fit name=$$name && $(RUN) -m mnist_scaling.report name=$$name || exit 1; done
 
 test: setup  ## run the tests, real runs on real MNIST among them
 	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile -m "not distributed" --durations=20

@@ -18,6 +18,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import argparse
 import csv
+import functools
 import itertools
 import json
 import subprocess
@@ -29,6 +30,7 @@ from pathlib import Path
 
 import numpy as np
 from change_coverage import change_coverage
+from comparison_coverage import RunNoise, left_by_tuning
 from law_coverage import Coverage, coverage
 from rich.console import Console
 from rich.table import Table as Grid
@@ -214,22 +216,24 @@ TUNED_TRUTHS = {"untuned": {"k": 240.0, "N": 0.39, "D": 0.52}, "tuned": {"k": 30
 
 
 def tuning_change_table(tables: int) -> None:
-    """Coverage of what tuning changed: one untuned run a cell, three repeats of the tuned setting."""
+    """Coverage of what tuning changed: three repeats on both sides, with and without luck that cells share."""
     grid = Grid(title=f"What tuning changed: coverage of 95 % intervals, {tables} tables each", title_justify="left")
-    for name in ("grid", "noise", "intervals", "change N", "change D", "all at once", "all at once, simultaneous"):
+    for name in ("grid", "luck", "intervals", "change N", "change D", "all at once", "all at once, simultaneous"):
         grid.add_column(name)
-    for (widths, fractions), noise in itertools.product(((4, 5), (7, 5), (7, 7)), (0.03, 0.1)):
+    for (widths, fractions), reach in itertools.product(((4, 5), (7, 5), (7, 7)), (None, (0.5, 0.2), (0.7, 0.3))):
         w = 8 * 2 ** (np.arange(widths) / 2)
         n, d = (a.ravel() for a in np.meshgrid(10 * w**2 + 100 * w, 50_000 / 2.0 ** np.arange(fractions)))
+        x, luck = np.log(np.column_stack([n, d])), RunNoise(0.0, 0.0, tuning=0.03, reach=reach or (0.0, 0.0))
+        left = None if reach is None else functools.partial(left_by_tuning, x, luck)
         rng = np.random.default_rng(0)
-        found = {
-            c.quantity: c for c in change_coverage(n, d, **TUNED_TRUTHS, sigma=noise, repeats=3, tables=tables, rng=rng)
-        }
+        counted = change_coverage(n, d, **TUNED_TRUTHS, sigma=0.03, repeats=3, tables=tables, rng=rng, luck=left)
+        found = {c.quantity: c for c in counted}
         for where in ("slice", "plane"):
             both = f"{where}, all at once"
             names = (f"change {where} N", f"change {where} D", f"change {both}", f"simultaneous {both}")
             shares = (f"{100 * found[k].share:.1f} %" for k in names)
-            grid.add_row(f"{widths} x {fractions}", f"{100 * noise:.0f} %", where, *shares)
+            name = f"3 %, {reach[0]:g}/{reach[1]:g}" if reach else "none"
+            grid.add_row(f"{widths} x {fractions}", name, where, *shares)
     Console(width=160).print(grid)
 
 

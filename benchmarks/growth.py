@@ -33,6 +33,7 @@ from replay import Pool, cells, composed, record_of
 from rich.console import Console
 from rich.table import Table
 
+from mnist_scaling.image_task import ImageTask
 from mnist_scaling.study import layout
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.tables.csv_table import read_table
@@ -46,16 +47,24 @@ from mnist_scaling.tuning.sweep.driver import Driver
 from mnist_scaling.tuning.sweep.ledger import Ledger
 from mnist_scaling.tuning.sweep.next_jobs import CellState, Method
 from mnist_scaling.tuning.sweep.study_tables import join
+from mnist_scaling.tuning.task import Values
 from mnist_scaling.tuning.workers.job import Job
 
 WIDTHS, TRIALS, REPEATS, WORKERS = (2, 3, 4, 6, 8, 11, 16, 23, 32, 45), 16, 3, 64
+
+
+class Area(ImageTask):
+    """A run costs what its size and its data say."""
+
+    def cost(self, values: Values) -> float:
+        return float(values["model.width"] * values["data.fraction"])
 
 
 def some_cells(n: int) -> list[composition.Cell]:
     """About as many cells, of ten widths."""
     fractions = ",".join(f"{0.97**i:.4g}" for i in range(max(round(n / len(WIDTHS)), 1)))
     widths = ",".join(map(str, WIDTHS))
-    return cells(lambda run: run.model.width * run.data.fraction, f"model.width={widths}", f"data.fraction={fractions}")
+    return cells(Area(), f"model.width={widths}", f"data.fraction={fractions}")
 
 
 def made_up(job: Job) -> dict[str, Any]:

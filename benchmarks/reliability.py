@@ -54,9 +54,9 @@ class Fault:
 
 
 def crashes(mode: str, times: int, seed: int) -> Tally:
-    """Kills at any write, by the crash simulator."""
+    """Kills at any write and files that are damaged, by the crash simulator."""
     found = crash_simulator.simulate(mode, times, seed)
-    return Tally(found.crashes + found.workers, found.repeated, found.differing)
+    return Tally(found.crashes + found.workers + found.harmed, found.repeated + found.broken, found.differing)
 
 
 def passes(test: str, times: int, seed: int) -> Tally:
@@ -107,7 +107,7 @@ TESTS = {
 
 FAULTS = (
     *(
-        Fault(f"sweep or worker killed at any write: {mode}", 400, partial(crashes, mode))
+        Fault(f"sweep or worker killed at any write, a file damaged: {mode}", 400, partial(crashes, mode))
         for mode in crash_simulator.MODES
     ),
     *(Fault(name, 3, partial(passes, f"tests/{test}")) for name, test in TESTS.items()),

@@ -24,7 +24,6 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_scaling import cli, config
-from mnist_scaling.config import RunConfig
 from mnist_scaling.study import records
 from mnist_scaling.study.vocabulary import COMPLETE, NOTES, RANGES, TRIAL
 from mnist_scaling.tuning.cell.next_settings import Effort
@@ -33,6 +32,7 @@ from mnist_scaling.tuning.grid.composition import Cell
 from mnist_scaling.tuning.sweep import driver
 from mnist_scaling.tuning.sweep.ledger import Ledger
 from mnist_scaling.tuning.sweep.next_jobs import CellState, Method
+from mnist_scaling.tuning.task import Task
 from mnist_scaling.tuning.workers.job import Job, Outcome
 
 Seconds = Callable[[Job], float]
@@ -48,18 +48,18 @@ def composed(overrides: Sequence[str] = ()) -> DictConfig:
         return compose("train", list(overrides), return_hydra_config=True)
 
 
-def cells(cost: Callable[[RunConfig], float], *axes: str) -> list[Cell]:
+def cells(task: Task, *axes: str) -> list[Cell]:
     """The cells of a sweep.
 
     Parameters
     ----------
-    cost : callable
-        Predicted seconds of a run.
+    task : Task
+        Predicts the seconds of a run.
     *axes : str
         Overrides such as ``model.width=8,16``.
     """
     space = config.flatten(composed()["search_space"])
-    return composition.cells(partitioning.partition(axes, space), composed, cost)
+    return composition.cells(partitioning.partition(axes, space), composed, task)
 
 
 @dataclass(frozen=True)
@@ -180,6 +180,9 @@ class _Replay(driver.Driver):
             elif asked:
                 rounds += cell.trials_left - asked
         return parents, rounds
+
+    def _show_repeats(self, cell: str, number: int) -> None:
+        pass
 
     def _show(self, job: Job) -> None:
         pass

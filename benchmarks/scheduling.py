@@ -20,7 +20,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
@@ -75,7 +75,7 @@ GRIDS = (
 
 @cache
 def cells_of(grid: Grid) -> Sequence[Cell]:
-    return cells(TASK.cost, *grid.axes)
+    return cells(TASK, *grid.axes)
 
 
 @cache
@@ -99,7 +99,7 @@ def slowness() -> dict[str, list[float]]:
 
 
 def predicted(cell: Cell, stage: str) -> float:
-    return TASK.cost(replace(cell.run, trial=replace(cell.run.trial, stage=stage)))
+    return TASK.cost(TASK.of_stage(cell.values, stage))
 
 
 def seconds_of(grid: Grid) -> Seconds:

@@ -18,7 +18,6 @@ import hashlib
 import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -104,7 +103,7 @@ def tune(rule: str, batch: int, seed: int) -> dict[str, float]:
 
 
 def _with_seed(cell: Cell, seed: int) -> Cell:
-    return replace(cell, run=replace(cell.run, seed=seed))
+    return cell.bound({"seed": seed})
 
 
 def measured(records: Path, seeds: Sequence[int]) -> dict[tuple[str, int], list[float]]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from .preforked import Preforked
+
 ROOT = Path(__file__).resolve().parents[1]
+Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="session")
@@ -22,14 +23,19 @@ def data_dir() -> str:
     return str(ROOT / "data")
 
 
+@pytest.fixture(scope="session")
+def preforked() -> Iterator[Preforked]:
+    """The process whose forks are the tests' commands."""
+    process = Preforked()
+    yield process
+    process.close()
+
+
 @pytest.fixture
-def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+def command(preforked: Preforked, tmp_path: Path) -> Command:
     """Run ``python -m mnist_scaling.<name> …`` as a user would, in an empty folder."""
 
-    def run(*arguments: str, cwd: Path = tmp_path) -> subprocess.CompletedProcess[str]:
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"}
-        return subprocess.run(
-            [sys.executable, "-m", *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=300
-        )
+    def run(*arguments: str, cwd: Path = tmp_path, **environment: str) -> subprocess.CompletedProcess[str]:
+        return preforked.run(arguments, cwd, **environment)
 
     return run

@@ -112,6 +112,12 @@ def test_the_default_launcher_is_this_machines_cores() -> None:
     assert launcher.n_workers is None
 
 
+def test_every_key_of_a_sweep_can_be_resolved_before_there_is_a_job() -> None:
+    """``--cfg all --resolve`` prints them."""
+    _, cfg = composed()
+    assert OmegaConf.to_container(cfg.hydra.sweep, resolve=True) == {"dir": "multirun/default", "subdir": "."}
+
+
 def test_the_published_exercise() -> None:
     _, cfg = composed("experiment=width_x_data")
     parts = partitioning.partition([f"{k}={v}" for k, v in cfg.hydra.sweeper.params.items()], [])  # type: ignore[attr-defined]

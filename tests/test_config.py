@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import FrozenInstanceError, asdict
+from importlib import import_module
+from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -9,7 +11,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError, ValidationError
 
 from mnist_scaling import cli, config
-from mnist_scaling.config import CurveConfig, DataConfig, ModelConfig, OptimConfig, RegimeConfig, RunConfig
+from mnist_scaling.config import CurveConfig, DataConfig, ModelConfig, OptimConfig, RegimeConfig, RunConfig, key_help
+from mnist_scaling.config.building import SCHEMAS
 from mnist_scaling.errors import InputError
 
 
@@ -117,3 +120,17 @@ def test_values_that_break_a_rule_together_are_refused_and_no_half_of_them() -> 
     assert not config.from_values(values | {"optim.momentum": 0.0, "optim.nesterov": False}).optim.nesterov
     with pytest.raises(InputError, match="must go with optim=sgd and a momentum"):
         config.from_values(values | {"optim.momentum": 0.0})
+
+
+@pytest.mark.parametrize("command", ["ask", "compare", "fit", "report", "train"])
+def test_the_help_says_what_every_key_means(command: str) -> None:
+    """No key is without a meaning, and a default stands as one types it."""
+    import_module(f"mnist_scaling.{command}")
+    found = list(key_help.described(SCHEMAS[command]))
+    assert [key for key, _, meaning in found if not meaning] == []
+    assert {key for key, _, _ in found} >= {"fit": {"predict.N"}, "train": {"model.width", "optim.lr"}}.get(
+        command, set()
+    )
+    printed = key_help.page(SCHEMAS[command], Path(cli.conf_dir()) / f"{command}.yaml")
+    assert f"python -m mnist_scaling.{command}" in printed
+    assert not {"None", "True", "False", "()"} & {line.partition("=")[2] for line in printed.splitlines()}

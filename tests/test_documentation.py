@@ -25,9 +25,13 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_scaling import cli, config, report, train
+from mnist_scaling.app.decorator import offer_configs
+from mnist_scaling.ask import AskConfig
 from mnist_scaling.asking.question import find_question, question_names
-from mnist_scaling.config import RunConfig, ask_schema, compare_schema, fit_schema
+from mnist_scaling.config import RunConfig, compare_schema, fit_schema
 from mnist_scaling.study import columns, layout
+
+from .preforked import Preforked
 
 pytestmark = pytest.mark.slow
 
@@ -132,7 +136,7 @@ def check_built(config_name: str, schema: type, arguments: list[str]) -> None:
 
 def check_ask(arguments: list[str]) -> None:
     with initialize(config_path=None):
-        asked = config.build(ask_schema.AskConfig, load("ask", arguments, RunMode.RUN))
+        asked = config.build(AskConfig, load("ask", arguments, RunMode.RUN))
     if asked.question is not None and asked.question in question_names(CONF):
         find_question(asked.question, CONF)
     else:
@@ -150,6 +154,11 @@ def usage(script: str) -> str:
 
 
 def check_script(script: str, arguments: list[str]) -> None:
+    if script == "my_train.py":  # the reader's own application: tests/app/ has one of that name, and runs it
+        offer_configs()
+        with initialize_config_dir(str(ROOT / "tests/app/conf")):
+            load("train", [argument for argument in arguments if argument != "-m"], RunMode.MULTIRUN)
+        return
     assert (ROOT / script).is_file()
     options = {word for word in arguments if word.startswith("--")}
     known = set(re.findall(r"--[a-z-]+", usage(script))) if options else set()
@@ -218,7 +227,8 @@ def test_every_command_can_be_run(command: Command, monkeypatch: pytest.MonkeyPa
     elif rest[1:]:
         MODULE[rest[0]](rest[1:])
     else:  # named without arguments
-        assert (ROOT / "src" / Path(*rest[0].split("."))).with_suffix(".py").is_file()
+        module = ROOT / "src" / Path(*rest[0].split("."))
+        assert module.with_suffix(".py").is_file() or (module / "__main__.py").is_file()
 
 
 def test_the_commands_are_found() -> None:
@@ -235,17 +245,17 @@ def test_what_readme_says_can_be_swept_can_be(row: str) -> None:
     check_sweep([] if extra else shlex.split(row))
 
 
-def test_readmes_first_session(data_dir: str, tmp_path: Path) -> None:
+def test_readmes_first_session(data_dir: str, preforked: Preforked, tmp_path: Path) -> None:
     """One run, one cell, a grid, its law and its report, as README has them, shrunk to seconds."""
     section = (ROOT / "README.md").read_text().split("## A first session")[1]
     block = next(paragraph for paragraph in section.split("\n\n") if paragraph.startswith("    python "))
     session = [line.strip() for line in block.splitlines()]
     assert len(session) == 5
     for line in session:
-        _, *arguments = shlex.split(line, comments=True)
+        _, _, *arguments = shlex.split(line, comments=True)
         if "mnist_scaling.train" in arguments:
             arguments += ["scale=smoke", f"data.dir={data_dir}"]
-        done = subprocess.run([sys.executable, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        done = preforked.run(arguments, tmp_path)
         assert done.returncode == 0, f"{line}\n{done.stderr}"
     assert list(tmp_path.glob(f"{layout.MULTIRUN}/*/{layout.REPORT}"))
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from .preforked import Preforked
 
 pytestmark = pytest.mark.slow
 
@@ -33,7 +32,7 @@ def commands(text: str) -> list[list[str]]:
     return [shlex.split(line) for line in re.findall(r"^    (python .+)$", outside, flags=re.MULTILINE)]
 
 
-def test_a_family_a_data_set_and_a_question_of_ones_own(data_dir: str, tmp_path: Path) -> None:
+def test_a_family_a_data_set_and_a_question_of_ones_own(data_dir: str, preforked: Preforked, tmp_path: Path) -> None:
     text = PAGE.read_text(encoding="utf-8")
     for folder in ("src", "conf"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
@@ -45,18 +44,15 @@ def test_a_family_a_data_set_and_a_question_of_ones_own(data_dir: str, tmp_path:
         (tmp_path / name).write_text(content, encoding="utf-8")
     ran = commands(text)
     assert len(ran) == 4
-    environment = os.environ | {"PYTHONPATH": str(tmp_path / "src"), "OMP_NUM_THREADS": "1"}
+    source = str(tmp_path / "src")
     for words in ran:
-        done = subprocess.run(
-            [sys.executable, *words[1:]], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
-        )
+        module = words[2:] if words[1] == "-m" else [words[1].removesuffix(".py"), *words[2:]]
+        done = preforked.run(module, tmp_path, PYTHONPATH=source)
         assert done.returncode == 0, f"{shlex.join(words)}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
     answer = json.loads((tmp_path / "multirun/answers/mine/smoke.json").read_text())
     assert answer["sentence"].startswith("With more data the perceptron's loss falls")
     assert answer["cells"] == 8
-    again = subprocess.run(
-        [sys.executable, *ran[-1][1:]], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
-    )
+    again = preforked.run(ran[-1][2:], tmp_path, PYTHONPATH=source)
     assert "2 studies, 2 of them finished; nothing to run." in again.stdout, again.stderr
 
 

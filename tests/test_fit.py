@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -190,6 +192,7 @@ def test_the_smallest_study_says_what_it_lacks(command, tmp_path):
         ({"loss": [1.0] * 19 + [-1.0]}, (), "but line 21 has -1"),
         ({"loss": [""] * 20}, (), "at least one row with every number"),
         ({}, ("columns.C=compute",), "must have the column compute, but has only N, D, C, loss"),
+        ({}, ("columns.C=N",), "must name a column of its own, but columns.N and columns.C are both N: mend one"),
         ({}, ("columns.loss=null",), "columns.loss is empty"),
         ({}, ("delta=-1",), "`delta > 0` or `delta=auto` must hold, but got -1"),
         ({}, ("delta=big",), "must be a positive number or auto, but got 'big'"),
@@ -309,6 +312,18 @@ def test_columns_that_nobody_named_are_said(in_process, tmp_path):
     assert "mixed_column" not in out
 
 
+def test_trials_of_many_rates_are_no_repeats(in_process, tmp_path):
+    """A random search that was exported as it is: each cell has five runs, each of a rate of its own."""
+    table = {key: values * 5 for key, values in foreign().items()}
+    rates = np.random.default_rng(0).uniform(1e-4, 1e-1, 100).round(6)
+    write(tmp_path / "runs.csv", table | {"learning_rate": rates.tolist(), "runtime": (100 * rates).tolist()})
+    code, _, err = in_process("table=runs.csv", *COLUMNS, "bootstrap.draws=10", "laws=[power_N]")
+    assert code == 0, err
+    found = [f for f in json.loads((tmp_path / "fits.json").read_text())["flags"] if f["code"] == "mixed_column"]
+    assert [f["message"].split(" has ")[0] for f in found] == ["Column learning_rate"]
+    assert found[0]["remedy"].startswith("Give the best run of each cell alone")
+
+
 def test_a_family_of_other_sizes_is_said_and_a_name_of_sizes_is_not(in_process, tmp_path):
     table = foreign()
     both = {key: values * 2 for key, values in table.items()} | {"family": ["mlp"] * 20 + ["cnn"] * 20}
@@ -350,13 +365,15 @@ def test_bad_input_end_to_end(command, tmp_path):
     )
 
 
-def test_the_help_lists_what_the_command_takes_and_no_groups_of_others(command):
-    for module, key in (("mnist_scaling.fit", "mask_chance"), ("mnist_scaling.report", "formats")):
-        done = command(module, "--help")
-        assert done.returncode == 0, done.stderr
-        assert key in done.stdout
-        assert "regime" not in done.stdout
-        assert "optim" not in done.stdout.replace("optimizer", "")
+def test_the_help_says_what_each_key_means_and_has_no_groups_of_others(command):
+    fit, train = (command(module, "--help").stdout for module in (FIT, "mnist_scaling.train"))
+    assert "  mask_chance=false\n      Leave out rows with a loss above 95 % of ln(classes).\n" in fit
+    assert "model=cnn" not in fit
+    assert "  model=cnn|mlp|resnet|transformer\n" in train
+    assert "n_trials: 16                 # per cell" in train
+    listed = command("mnist_scaling").stdout
+    assert "python -m mnist_scaling.compare  compare arms" in listed
+    assert "__main__" not in listed
 
 
 def test_neither_name_nor_table(in_process):
@@ -439,17 +456,15 @@ def test_curves_of_a_study(in_process, tmp_path):
     assert "The learning curves are not used" in out
 
 
-def test_a_fit_loads_neither_torch_nor_optuna(command, tmp_path):
-    """`python -X importtime` lists what a fit imports."""
+def test_a_fit_loads_neither_torch_nor_optuna(tmp_path):
+    """In a process of its own, because the tests' commands are forks of one that has both."""
     write(tmp_path / "runs.csv", foreign())
     script = (
         "import sys; sys.argv = ['fit', 'table=runs.csv', 'columns.N=N', 'columns.loss=loss', 'bootstrap.draws=5'];"
         "from mnist_scaling import cli; from mnist_scaling.fit import main; cli.run(main, 'fit');"
         "print([m for m in ('torch', 'optuna', 'seaborn', 'matplotlib') if m in sys.modules])"
     )
-    (tmp_path / "probe.py").write_text(script)
-    done = command("probe")
-    assert done.returncode == 0, done.stderr
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.rstrip().endswith("[]")
 
 
@@ -466,10 +481,13 @@ def test_a_fit_loads_neither_torch_nor_optuna(command, tmp_path):
         ("N,D,C,loss\nrun 1,1,2,3,4\n", "line 2 has 5 and the header 4"),
         ("N,D,C,loss\n1,000,2,3,4\n", "line 2 has 5 and the header 4"),
         ("N, D, C, loss\n1, 2, 3, 4\n\n\n1, 2, 3, -4\n", "line 5 has -4"),
+        ("\n\nN,D,C,loss\n1,2,3,-4\n", "line 4 has -4"),
+        ("sep=;\nN;D;C;loss\n1;2;3;4\n", "but runs.csv begins with 'sep=;': remove that line"),
+        ("N,D,C,loss\n1,2,3,\ud83d\n", "save it as CSV in UTF-8"),
     ],
 )
 def test_a_file_that_pandas_reads_in_silence_is_refused(in_process, tmp_path, text, message):
-    (tmp_path / "runs.csv").write_text(text)
+    (tmp_path / "runs.csv").write_text(text, encoding="utf-8", errors="surrogatepass")
     code, out, err = in_process("table=runs.csv", *COLUMNS)
     assert (code, out) == (1, "")
     assert message in err
@@ -554,6 +572,15 @@ def test_fits_json_holds_what_decides_it(in_process, tmp_path):
     assert "out=fits" in found["command"]
 
 
+def test_two_tables_of_one_folder_keep_their_fits(in_process, tmp_path):
+    for name in ("a", "b", "b"):
+        table = write(tmp_path / f"{name}.csv", foreign())
+        code, _, err = in_process(f"table={table}", *COLUMNS, "laws=[power_N]", "bootstrap.draws=10")
+        assert code == 0, err
+    kept = {path.name: json.loads(path.read_text())["data"]["table"] for path in tmp_path.glob("*.json")}
+    assert kept == {"fits.json": "b.csv", "fits-a.json": "a.csv"}
+
+
 def test_identical_losses_select_no_law(in_process, tmp_path):
     write(tmp_path / "runs.csv", foreign(loss=[0.5] * 20))
     code, out, err = in_process("table=runs.csv", *COLUMNS, "bootstrap.draws=10")
@@ -572,9 +599,12 @@ def test_compute_alone_takes_the_best_run_of_each_budget(in_process, tmp_path):
         "table=runs.csv", "columns.C=C", "columns.loss=loss", "loss=squared", "bootstrap.draws=10"
     )
     assert code == 0, err
-    law = json.loads((tmp_path / "fits.json").read_text())["laws"]["power_C"]
+    found = json.loads((tmp_path / "fits.json").read_text())
+    law = found["laws"]["power_C"]
     assert law["slice"]["fixed"] == "budget"
     assert law["slice"]["rows"] == [1, 4, 7, 10, 13, 16]
+    (twice,) = (f for f in found["flags"] if f["code"] == "duplicate_rows")
+    assert "of those of one budget the best is taken" in twice["message"]
     assert law["params"]["gamma"]["value"] == pytest.approx(0.1)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
+
+from .preforked import Preforked
 
 pytestmark = pytest.mark.slow
 
@@ -18,12 +19,10 @@ SMOKE = ("mnist_scaling.train", "-m", "experiment=smoke")
 
 
 @pytest.fixture(scope="module")
-def study(data_dir: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def study(data_dir: str, preforked: Preforked, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished smoke study: its working folder."""
     folder = tmp_path_factory.mktemp("study")
-    done = subprocess.run(
-        [sys.executable, "-m", *SMOKE, f"data.dir={data_dir}"], cwd=folder, capture_output=True, text=True, timeout=300
-    )
+    done = preforked.run([*SMOKE, f"data.dir={data_dir}"], folder)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert "tuned 4/4 · repeated 4/4" in done.stdout
@@ -130,6 +129,7 @@ def test_fit_and_report_of_the_study(study: Path, command: Command) -> None:
         (("-m", "model.width=shuffle(4,8)"), "A sweep's values must keep their order in each resume, but got"),
         (("-m", "data=glob(*rays)"), "`data.path` must be"),
         (("model=5",), "Config group override must be a string"),
+        (("~optim.lr",), "A run must have all of its keys, but `~optim.lr` takes one away"),
     ],
 )
 def test_bad_input_is_one_sentence(arguments: tuple[str, ...], sentence: str, data_dir: str, command: Command) -> None:

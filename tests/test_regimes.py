@@ -21,6 +21,8 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.analysis import Result, analyse
 from mnist_scaling.fitting.frontier import budgets
 
+from .preforked import Preforked
+
 pytestmark = pytest.mark.slow
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -41,11 +43,8 @@ def tables(folder: Path, name: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     return pd.read_csv(study / "cells.csv"), pd.read_csv(study / "trials.csv")
 
 
-def run(folder: Path, experiment: str, data_dir: str, *more: str) -> Path:
-    done = subprocess.run(
-        [sys.executable, "-m", *sweep(experiment, data_dir), *more],
-        cwd=folder, capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+def run(preforked: Preforked, folder: Path, experiment: str, data_dir: str, *more: str) -> Path:
+    done = preforked.run([*sweep(experiment, data_dir), *more], folder)
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -61,13 +60,13 @@ def fitted(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch, arm: str = 
 
 
 @pytest.fixture(scope="module")
-def wsd(data_dir: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def wsd(data_dir: str, preforked: Preforked, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Working folder of a finished smoke study of experiment=wsd."""
-    return run(tmp_path_factory.mktemp("wsd"), "wsd", data_dir)
+    return run(preforked, tmp_path_factory.mktemp("wsd"), "wsd", data_dir)
 
 
-def test_isoflop_study(data_dir: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cells, trials = tables(run(tmp_path, "isoflop", data_dir, *ONCE), "isoflop")
+def test_isoflop_study(data_dir: str, preforked: Preforked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cells, trials = tables(run(preforked, tmp_path, "isoflop", data_dir, *ONCE), "isoflop")
     assert cells[["width", "budget"]].to_numpy().tolist() == [[2, 1e9], [2, 1.6e10], [11, 1e9], [11, 1.6e10]]
     complete = trials[trials["state"] == "COMPLETE"]
     assert (abs(complete["flops"] / (0.2 * complete["budget"]) - 1) < 0.01).all()
@@ -99,8 +98,10 @@ def test_wsd_study(wsd: Path, command: Command) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_repetition_study(data_dir: str, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    cells, _ = tables(run(tmp_path, "repetition", data_dir, *ONCE), "repetition")
+def test_repetition_study(
+    data_dir: str, preforked: Preforked, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells, _ = tables(run(preforked, tmp_path, "repetition", data_dir, *ONCE), "repetition")
     assert set(cells["passes"]) == {1, 64}
     assert (cells["epochs"] == cells["passes"]).all()
     assert (cells["n_seen"] == cells["n_train"] * cells["passes"]).all()
@@ -116,8 +117,10 @@ def test_repetition_study(data_dir: str, tmp_path: Path, command: Command, monke
     assert why == "not fitted: 2 distinct N in the table, but 3 are needed"
 
 
-def test_early_stopping_study(data_dir: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cells, trials = tables(run(tmp_path, "early_stopping_widths", data_dir), "early_stopping_widths")
+def test_early_stopping_study(
+    data_dir: str, preforked: Preforked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells, trials = tables(run(preforked, tmp_path, "early_stopping_widths", data_dir), "early_stopping_widths")
     assert cells["regime"].tolist() == ["early_stopping", "single_epoch"] * 2
     stopped, once = (cells[cells["regime"] == name] for name in ("early_stopping", "single_epoch"))
     assert (once["epochs"] == 1).all()

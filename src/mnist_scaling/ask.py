@@ -5,33 +5,36 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
+import textwrap
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from markupsafe import Markup
 from omegaconf import DictConfig
 
 from mnist_scaling import cli
-from mnist_scaling.asking import measures
-from mnist_scaling.asking.answered import answer, answered_without, record
-from mnist_scaling.asking.drawn import draw, figure_of
-from mnist_scaling.asking.question import find_question, leave_out, order_of, question_names
-from mnist_scaling.asking.study_arms import study_name, sweep, tables_of
+from mnist_scaling.asking.question import find_question, leave_out, order_of, question_names, with_twin
+from mnist_scaling.asking.study_arms import answered_without, study_name, sweep, tables_of
 from mnist_scaling.config import build
-from mnist_scaling.config.ask_schema import NAME, AskConfig
+from mnist_scaling.config.ask_schema import NAME, AskConfig, store
 from mnist_scaling.config.question_schema import Question
 from mnist_scaling.errors import InputError
-from mnist_scaling.image_task import TASK
-from mnist_scaling.reporting import figure_files, terminal
-from mnist_scaling.reporting.pages import answer_page
+from mnist_scaling.reporting import terminal
 from mnist_scaling.reporting.parts import Sentence, TextTable
 from mnist_scaling.study import layout
+from mnist_scaling.study.console import make_console
 from mnist_scaling.study.files import write_atomically, write_json
-from mnist_scaling.tuning.sweep.forecast import Preview, preview
-from mnist_scaling.tuning.task import tunes
+
+if TYPE_CHECKING:
+    from mnist_scaling.tuning.sweep.forecast import Preview
+
+
+store(Path(cli.conf_dir()))
+
+_BESIDE = 40
+"""Columns of a terminal that a question's name and state take in the list."""
 
 
 @hydra.main(config_path=None, config_name=NAME)
@@ -49,7 +52,15 @@ def main(cfg: DictConfig) -> None:
 
 def ask(config: AskConfig, conf: Path, name: str, question: Question) -> None:
     """Run what is missing, measure, write page, JSON and figure, and print the sentence."""
-    parts = {part: find_question(part, conf)[1] for part in question.parts} or {name: question}
+    # Here, because a list of questions needs none of it, and should not wait for it.
+    from mnist_scaling.asking import measures
+    from mnist_scaling.asking.answered import answer, record
+    from mnist_scaling.asking.drawn import draw, figure_of
+    from mnist_scaling.reporting import figure_files
+    from mnist_scaling.reporting.pages import answer_page
+
+    every = {part: find_question(part, conf)[1] for part in question.parts} or {name: question}
+    parts = {part: with_twin(asked, config.scale) for part, asked in every.items()}
     if question.parts and config.without:
         raise InputError(
             f"`without` must name studies of the question, but {name} has parts: ask them one by one, such as "
@@ -124,48 +135,42 @@ def is_finished(name: str, found: Preview) -> bool:
 
 def foresee(overrides: tuple[str, ...]) -> Preview:
     """What `train -m` would do with these overrides."""
-    return preview(overrides, cli.conf_dir(), _task)
+    from mnist_scaling.image_task import TASK
+    from mnist_scaling.tuning.sweep.forecast import preview
+    from mnist_scaling.tuning.task import tunes
+
+    return preview(overrides, cli.conf_dir(), tunes(TASK)(_never))
 
 
-@tunes(TASK)
-def _task(cfg: DictConfig) -> None:
+def _never(cfg: DictConfig) -> None:
     """What a preview takes the task from; it is never called."""
 
 
 def show_list(conf: Path, scale: str) -> None:
-    """Print every question with its cost and its state."""
-
-    @cache
-    def foreseen(*overrides: str) -> Preview:
-        try:
-            return foresee(overrides)
-        except Exception as error:  # one question's fault must not hide the others
-            raise InputError(cli.explain(error, "train") or f"{type(error).__name__}: {error}") from None
-
+    """Print every question with its state, a line each; what it costs is said when it is asked."""
     rows: list[list[Any]] = []
+    room = max(make_console().width - _BESIDE, 20)  # a line each, also on a narrow terminal
     for name in question_names(conf):
-        bold, asked = Markup("<b>{}</b>").format(name), ""
+        bold, asked, state = Markup("<b>{}</b>").format(name), "", ""
         try:
             _, question = find_question(name, conf)
-            parts = [find_question(part, conf)[1] for part in question.parts] or [question]
-            asked = question.question
-            studies = {study_name(k, scale): sweep(k, s, scale) for q in parts for k, s in q.studies.items()}
-            previews = [foreseen(*overrides) for overrides in studies.values()]
+            asked, state = question.question, _state(conf, name, question, scale)
         except InputError as error:
-            rows.append([bold, asked, None, None, f"refused: {error}"])
-            continue
-        cells, finished = sum(p.cells for p in previews), sum(p.finished for p in previews)
-        minutes = sum(p.seconds for p in previews) / 60
-        state = "not begun" if not any(p.runs for p in previews) else f"{finished} of {cells} cells"
-        if (without := answered_without(name, scale)) is not None:
-            state = f"answered without {', '.join(without)}" if without else "answered"
-        elif finished == cells:
-            state = "all cells; not yet asked"
-        rows.append([bold, asked, cells or None, f"{minutes:.1f}" if minutes < 10 else f"{minutes:.0f}", state])
-    title = f"Questions at scale={scale}: minutes as predicted for this machine, shared studies counted in each"
-    head = ["question", "asks", "cells", "minutes", "state"]
+            state = f"refused: {error}"
+        rows.append([bold, textwrap.shorten(asked, room, placeholder=" …"), state])
+    head = ["question", "asks", f"at scale={scale}"]
     command = f"Answer one with: python -m mnist_scaling.ask question=NAME scale={scale}"
-    terminal.show([TextTable(head, rows, title=title, right=(2, 3)), Sentence(command, apart=True)])
+    terminal.show([TextTable(head, rows), Sentence(command, apart=True)])
+
+
+def _state(conf: Path, name: str, question: Question, scale: str) -> str:
+    """Whether a question is answered, else how many cells its studies have."""
+    if (without := answered_without(name, scale)) is not None:
+        return f"answered without {', '.join(without)}" if without else "answered"
+    parts = [find_question(part, conf)[1] for part in question.parts] or [question]
+    tables = {path for part in parts for path in tables_of(part, scale).values() if path.is_file()}
+    measured = sum(max(len(path.read_text(encoding="utf-8").splitlines()) - 1, 0) for path in tables)
+    return f"{measured} cell{'s' * (measured != 1)} measured" if measured else "not begun"
 
 
 if __name__ == "__main__":

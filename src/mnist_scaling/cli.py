@@ -65,7 +65,10 @@ def run(main: Callable[[], object], config_name: str) -> None:
     os.environ[_DEBUG] = "1"
     try:
         with _lasting_output(), user_errors(config_name):
-            main()
+            if {"--help", "-h"} & set(sys.argv[1:]):
+                print(_help(config_name))
+            else:
+                main()
     except KeyboardInterrupt:
         resumes = config_name in _RUNS_STUDIES or {"-m", "--multirun"} & set(sys.argv)
         print(f"\nInterrupted. {_RESUMES if resumes else _ANEW}", file=sys.stderr)
@@ -73,6 +76,22 @@ def run(main: Callable[[], object], config_name: str) -> None:
     finally:
         os.environ[_DEBUG] = given or "0"
         _wants_traceback.pop()
+
+
+def _help(config_name: str) -> str:
+    """What a command does, and all of its keys; of ``train`` also the groups, and the keys of a sweep."""
+    from mnist_scaling.config import key_help
+    from mnist_scaling.config.building import SCHEMAS
+
+    conf = Path(conf_dir())
+    text = key_help.page(SCHEMAS[config_name], conf / f"{config_name}.yaml")
+    if config_name != "train":
+        return text
+    groups = ("model", "data", "optim", "regime", "experiment", "scale", "hydra/launcher")
+    options = {group: sorted(path.stem for path in (conf / group).glob("*.yaml")) for group in groups}
+    shown = [f"  {group}={'|'.join(names)}" for group, names in options.items()]
+    sweep = (conf / "hydra/sweeper/cells.yaml").read_text(encoding="utf-8")
+    return "\n".join([text, "", "Groups:", "", *shown, "", "With -m, hydra.sweeper.KEY=…:", "", sweep.rstrip()])
 
 
 @contextlib.contextmanager
@@ -177,8 +196,8 @@ def explain(error: BaseException, config_name: str) -> str | None:
     return None
 
 
-_NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
-"""Errors of a folder in which nothing can be made: by permission, on a read-only disk, or because it is a file."""
+_NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
+"""Errors of what can't be written: by permission, on a read-only disk, or because a folder is a file, or a file one."""
 
 _KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "text"}
 
@@ -211,6 +230,8 @@ def _explain_hydra(error: BaseException, config_name: str) -> str:
             f"A list of values is a sweep, but got `{found.group(1)}` for a single run: add `-m` to tune every cell, "
             "or give one value."
         )
+    if found := re.search(r"Error merging override ~(\S+)", text):
+        return f"A run must have all of its keys, but `~{found.group(1)}` takes one away: leave it out, or give one."
     if found := re.search(r"Error when parsing index: \d+, string: (.*?) out of ", text):
         return (
             f"An override must be written key=value in Hydra's grammar, but got `{found.group(1)}`: quote or mend it."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -16,7 +17,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from mnist_scaling import cli
-from mnist_scaling.arms.mixed import mixed_columns
+from mnist_scaling.arms.mixed import mixed
+from mnist_scaling.arms.optuna_runs import write_runs
 from mnist_scaling.arms.reading import Source, cell_trials, read, tuned_cells, with_curves
 from mnist_scaling.config import build
 from mnist_scaling.config.fit_schema import FitConfig
@@ -37,7 +39,7 @@ from mnist_scaling.reporting.words.fit_sentences import fit_summary
 from mnist_scaling.settings.optimal_settings import SettingsOptions, optimal_settings
 from mnist_scaling.settings.tuning_change import tuning_change
 from mnist_scaling.study import missing
-from mnist_scaling.study.files import write_atomically
+from mnist_scaling.study.files import DamagedFileError, read_json, write_atomically
 from mnist_scaling.study.flags import TOO_FEW_CELLS
 from mnist_scaling.study.layout import FITS
 from mnist_scaling.study.tables.fitted_rows import ArmRows
@@ -86,6 +88,9 @@ def run(config: FitConfig, overrides: Sequence[str] = ()) -> None:
     overrides : sequence of str
         What was typed, for the report's page.
     """
+    if config.optuna:
+        table = write_runs(config.optuna, Path(str(config.out)))
+        config = replace(config, optuna=None, table=str(table), best=config.best or "value")
     source = read(config)
     if config.name:
         missing.warn(source.folder)
@@ -98,12 +103,23 @@ def run(config: FitConfig, overrides: Sequence[str] = ()) -> None:
         table=os.path.relpath(source.path, path.parent),
         unfinished=source.unfinished,
     )
+    _keep_another_tables(path, source.path)
     settings = {"columns": source.rows.names, "where": config.where, "by": list(source.rows.by)}
+    settings |= {"cells": list(config.cell_columns), "best": config.best}
     command = shlex.join(["python", "-m", "mnist_scaling.fit", *overrides]) if overrides else ""
     found = replace(found, data=data, settings={**found.settings, **settings}, config=asdict(config), command=command)
     write_atomically(path, json.dumps(plain(found), indent=1, allow_nan=False) + "\n")
     terminal.show(fit_summary(found))
     print(f"\nWritten: {path}")
+
+
+def _keep_another_tables(path: Path, table: Path) -> None:
+    """Move the fits of another table aside, and say so: two tables of one folder share its fits.json."""
+    with contextlib.suppress(DamagedFileError):
+        before = ((read_json(path) or {}).get("data") or {}).get("table")
+        if before and (other := (path.parent / before).resolve()) != table.resolve() and other.is_file():
+            kept = path.replace(path.with_name(f"{path.stem}-{other.stem}{path.suffix}"))
+            print(f"Note: {path} was the fit of {before}, and is kept as {kept.name}; out=FOLDER keeps them apart.")
 
 
 def _arms(source: Source, config: FitConfig) -> list[Fits]:
@@ -144,11 +160,11 @@ def _fit(source: Source, arm: ArmRows, config: FitConfig) -> Fits:
             f"{' and '.join(f'predict.{k}=…' for k in table.inputs if k not in config.asked) or 'other laws'}."
         )
     seeds = f"{source.rows.seeds} rows are {sum(len(a.frame) for a in source.rows.arms)} means over seeds."
-    notes = [note for note in (why_not, seeds if source.rows.seeds else "") if note]
+    notes = [note for note in (why_not, seeds if source.rows.seeds else "", source.rows.note) if note]
     flags = [
         replace(flag, remedy=source.unfinished) if source.unfinished and flag.code == TOO_FEW_CELLS else flag
         for flag in found.flags
-    ] + [FlagRecord(**flag.record()) for flag in mixed_columns(source, arm)]
+    ] + [FlagRecord(**flag.record()) for flag in mixed(source, arm)]
     of_study = source.study is not None
     return replace(
         found,

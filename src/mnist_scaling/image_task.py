@@ -5,38 +5,116 @@ torch takes seconds to import: every method below does so when it is called, so 
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import socket
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
-from mnist_scaling.config import DataConfig, RunConfig
+import platformdirs
+from omegaconf import DictConfig
+
+from mnist_scaling import config
+from mnist_scaling.config import DataConfig, RunConfig, TrainConfig
+from mnist_scaling.errors import InputError
+from mnist_scaling.study import layout
 from mnist_scaling.study.result import TrainResult
-from mnist_scaling.tuning.task import DataFacts, Report, Start, Task
+from mnist_scaling.tuning.task import Prepared, Report, Task, Values
+from mnist_scaling.tuning.workers import faults
+
+_PLACES = ("data.dir", "data.path", "init_from")
+"""Config keys that name a place, which may be another one at a worker; a record has the sweep's."""
+
+_WEIGHTS = "weights"
+"""In what travels with a run: the file of the weights that it starts from."""
+
+_FULL = "full"
+"""Value of `scale` that shrinks nothing."""
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What is known of a data set before the first run on it."""
+
+    name: str
+    """Value of `data.name`."""
+    image_shape: tuple[int, ...]
+    """Channels, height, width."""
+    classes: int
+    n_train: int
+    """Training images that a share of 1 has."""
+    n_validation: int
+    n_test: int
+    sha256: str | None = None
+    """Checksum of a file of one's own; a named data set is checked against published ones."""
+
+    def __str__(self) -> str:
+        shape = " × ".join(str(n) for n in self.image_shape)
+        parts = f"{self.n_train:,} training, {self.n_validation:,} validation and {self.n_test:,} test images"
+        mark = f", sha256 {self.sha256[:12]}…" if self.sha256 else ""
+        return f"{self.name}: {parts} of {shape}, {self.classes} classes{mark}"
 
 
 class ImageTask(Task):
     """Classifiers of images."""
 
     preload = ("mnist_scaling.training.loop",)
+    # Of arrays and of weights to start from the checksum counts, not the place. The device and the threads are not
+    # among them: both change the last bits of a loss.
+    no_effect = ("data.dir", "data.path", "init_from", "save_weights", "name", "trial.stage")
+    structural = ("model.name",)
+    command = ("python", "-m", "mnist_scaling.train")
+    predicts_seconds = True
 
-    def train(self, run: RunConfig, report: Report | None, folder: Path) -> TrainResult:
+    def values(self, cfg: DictConfig) -> dict[str, Any]:
+        """A `RunConfig` of the configuration, as plain values."""
+        return _plain(config.build(RunConfig, cfg))
+
+    def nodes(self, cfg: DictConfig) -> list[str]:
+        """The fields of `RunConfig`."""
+        return [f.name for f in fields(RunConfig) if f.name in cfg]
+
+    def changed(self, values: Values, changes: Values) -> dict[str, Any]:
+        """Checked by the rules of `RunConfig`."""
+        return _plain(config.from_values({**values, **changes}))
+
+    def of_stage(self, values: Values, stage: str) -> dict[str, Any]:
+        """A trial must not see the test images."""
+        return {**values, "trial.stage": stage}
+
+    def defaults(self, values: Values) -> Values:
+        """Those of `RunConfig`, with the keys of the run's own family."""
+        return _plain(config.defaults_like(config.from_values(values)))
+
+    def train(self, values: Values, report: Report | None, folder: Path) -> TrainResult:
         """One run (`training.loop`)."""
         from mnist_scaling.training.loop import train_model
 
-        return train_model(run, report, folder)
+        return train_model(config.from_values(values), report, folder)
 
-    def cost(self, run: RunConfig) -> float:
+    def cost(self, values: Values) -> float:
         """Predicted seconds of a run on one core (`training.cost`)."""
         from mnist_scaling.training.cost import cost
 
-        return cost(run)
+        return cost(config.from_values(values))
 
-    def check(self, run: RunConfig) -> None:
+    def check(self, values: Values) -> None:
         """Look for the device (`training.cost`)."""
-        if run.device not in ("auto", "cpu"):
+        if values["device"] not in ("auto", "cpu"):
             from mnist_scaling.training.cost import check_device
 
-            check_device(run.device)
+            check_device(values["device"])
 
-    def prepare(self, data: DataConfig) -> DataFacts:
+    def prepare(self, runs: Sequence[Values]) -> list[Prepared]:
+        """Fetch or check each data set once, and the weights of `init_from`."""
+        wholes = [config.from_values(values).data.whole for values in runs]
+        known = {data: self.fetch(data) for data in dict.fromkeys(wholes)}
+        return [self._prepared(values, known[data]) for values, data in zip(runs, wholes, strict=True)]
+
+    def fetch(self, data: DataConfig) -> DataFacts:
         """Fetch or check the images."""
         from mnist_scaling.training.data import splits
 
@@ -45,17 +123,78 @@ class ImageTask(Task):
         counts = about.n_train, about.n_validation, about.n_test
         return DataFacts(data.name, about.image_shape, about.classes, *counts, prepared.sha256)
 
-    def start(self, run: RunConfig) -> Start | None:
-        """Check the weights of `init_from`."""
-        if run.init_from is None:
-            return None
-        from mnist_scaling.training.data import splits
-        from mnist_scaling.training.run import weights
+    def _prepared(self, values: Values, known: DataFacts) -> Prepared:
+        bound, note = {} if known.sha256 is None else {"data.sha256": known.sha256}, ""
+        if values["init_from"] is not None:
+            from mnist_scaling.training.data import splits
+            from mnist_scaling.training.run import weights
 
-        about = splits.spec(run.data)
-        found = weights.source(run, about.image_shape, about.classes)
-        assert found is not None
-        return Start(found.sha256, found.note)
+            run = config.from_values({**values, **bound})
+            about = splits.spec(run.data)
+            found = weights.source(run, about.image_shape, about.classes)
+            assert found is not None
+            bound, note = bound | {"init_sha256": found.sha256}, found.note
+        return Prepared(bound, asdict(known), str(known), note)
+
+    def pack(self, values: Values, far: bool) -> Mapping[str, Any]:
+        """The sweep's absolute paths, and the weights to start from for a worker that may not find them."""
+        places = {key: str(Path(values[key]).absolute()) for key in _PLACES if values.get(key) is not None}
+        if far and "init_from" in places:
+            return {**places, _WEIGHTS: (Path(places["init_from"]) / layout.WEIGHTS).read_bytes()}
+        return places
+
+    def unpack(
+        self, values: Values, luggage: Mapping[str, Any], is_at_home: bool, held: contextlib.ExitStack
+    ) -> dict[str, Any]:
+        """Where things lie at this worker: at the sweep's own path if they are there, else where they can be put."""
+        found = {key: place for key, place in luggage.items() if key != _WEIGHTS}
+        if not Path(found["data.dir"]).is_dir():
+            found["data.dir"] = str(platformdirs.user_cache_path("mnist_scaling") / "data")
+        if _WEIGHTS in luggage and not (Path(found["init_from"]) / layout.WEIGHTS).is_file():
+            folder = tempfile.TemporaryDirectory(prefix="mnist_scaling-", ignore_cleanup_errors=True)
+            found["init_from"] = held.enter_context(folder)
+            (Path(found["init_from"]) / layout.WEIGHTS).write_bytes(luggage[_WEIGHTS])
+        here = {**values, **found}
+        if not (is_at_home and Path(found["data.dir"]).is_dir()):
+            _fetch_here(self, config.from_values(here).data.whole)
+        return here
+
+    def about(self, values: Values) -> Mapping[str, str]:
+        """Its regime and its device, and the weights that it starts from."""
+        device = values["device"]
+        return {
+            "regime": f"{values['regime.name']}, {values['optim.schedule']} schedule",
+            "device": "cuda where that is faster, else cpu" if device == "auto" else device,
+        }
+
+    def named(self, cfg: DictConfig, arguments: list[str]) -> list[str]:
+        """A name of its own for a study that was shrunk and given none.
+
+        Otherwise a sweep and the same one with scale=smoke would both be the study `default`.
+        """
+        scale = cfg.hydra.runtime.choices.get("scale")
+        default = TrainConfig.name
+        shrunk = f"{default}_{scale}"
+        # A list of names is refused later on. The shrunk name is there already when a sweep is taken up again.
+        given = any(argument.lstrip("+").startswith("name=") for argument in arguments)
+        if given or cfg.name not in (default, shrunk) or scale in (None, _FULL):
+            return arguments
+        cfg.name = shrunk
+        return [*arguments, f"name={cfg.name}"]
+
+
+def _plain(run: RunConfig) -> dict[str, Any]:
+    return config.flatten(asdict(run))
+
+
+@functools.lru_cache(maxsize=16)
+def _fetch_here(task: ImageTask, data: DataConfig) -> None:
+    """Fetch or check a data set at this worker, once."""
+    try:
+        task.fetch(data)
+    except InputError as error:  # nobody's run is at fault where a node has no data
+        # The last cause is what is told, and that one does not name the node.
+        raise faults.MachineError(f"on {socket.gethostname()}: {str(error).rstrip('.')}") from None
 
 
 TASK = ImageTask()

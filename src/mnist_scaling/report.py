@@ -23,7 +23,7 @@ class ReportConfig:
     """A report: of which fits, and the files of its figures."""
 
     name: str | None = None
-    """A study in multirun/ that has been fitted."""
+    """A study in multirun/ that has been fitted; one elsewhere by the path of its folder."""
     fits: str | None = None
     """Instead of a study: the fits.json that `fit` wrote for any table, or its folder. The report is written there."""
     formats: tuple[str, ...] = ("png", "svg", "pdf")
@@ -46,7 +46,7 @@ class ReportConfig:
     def folder(self) -> Path:
         """Folder of fits.json and of the report."""
         if not self.fits:
-            return layout.study_folder(str(self.name))
+            return layout.found_folder(str(self.name))
         path = Path(self.fits)
         if not (path / layout.FITS).is_file() and not path.is_file():
             raise InputError(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,9 +18,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from mnist_scaling import cli, config
+from mnist_scaling import cli
 from mnist_scaling.cli import INTERRUPTED
-from mnist_scaling.config import RunConfig
+from mnist_scaling.config import from_values
 from mnist_scaling.errors import InputError
 from mnist_scaling.image_task import TASK
 from mnist_scaling.study import flags, layout
@@ -28,7 +28,7 @@ from mnist_scaling.study.columns import BRANCH, FURTHER
 from mnist_scaling.study.console import make_console
 from mnist_scaling.study.vocabulary import SINGLE
 from mnist_scaling.tuning.sweep.progress import clock
-from mnist_scaling.tuning.task import tunes
+from mnist_scaling.tuning.task import Values, tunes
 from mnist_scaling.tuning.workers import perform, rounds
 
 _OF_SWEEPS = ("hydra.sweeper.", "hydra/sweeper", "hydra.launcher.", "hydra/launcher", "hydra.sweep.", "search_space")
@@ -51,14 +51,14 @@ def main(cfg: DictConfig) -> float | None:
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
     with contextlib.chdir(hydra_config.runtime.cwd):  # where paths of the configuration begin, also with job.chdir
-        if cfg.trial.stage != SINGLE:
+        if rounds.has_job(folder):
             rounds.run_from(folder, TASK)
             return None
         _hide_password(folder)
         with cli.user_errors("train"), _honest_when_interrupted(folder):
             if hydra_config.mode != RunMode.MULTIRUN:
                 _needs_no_sweep([*hydra_config.overrides.hydra, *hydra_config.overrides.task])
-            return single(config.build(RunConfig, cfg), folder)
+            return single(TASK.values(cfg), folder)
 
 
 def _needs_no_sweep(overrides: Sequence[str]) -> None:
@@ -77,21 +77,22 @@ def _needs_no_sweep(overrides: Sequence[str]) -> None:
             )
 
 
-def single(run: RunConfig, folder: Path) -> float | None:
+def single(values: Values, folder: Path) -> float | None:
     """One run by hand: show how far it is, record it and print what it measured; its validation loss."""
     from mnist_scaling.training.loop import train_model
 
-    TASK.check(run)
-    known = TASK.prepare(run.data)
-    run = replace(run, data=replace(run.data, sha256=known.sha256 if known is not None else None))
-    if (start := TASK.start(run)) is not None:
-        run = replace(run, init_sha256=start.sha256)
-        print(f"Starting from the weights in {run.init_from}" + (f"; {start.note}" if start.note else "") + ".")
+    TASK.check(values)
+    (known,) = TASK.prepare([values])
+    values = TASK.changed(values, known.bound)
+    run = from_values(values)
+    if run.init_from is not None:
+        print(f"Starting from the weights in {run.init_from}" + (f"; {known.note}" if known.note else "") + ".")
     about = (
         f"Training {run.model.name} of width {run.model.width} on {100 * run.data.fraction:.3g} % of {run.data.name}"
     )
     with RunProgress(f"{about}, regime {run.regime.name}.") as progress:
-        record = perform.measure(run, lambda: train_model(run, None, folder, progress.seen), keep_errors=False)
+        train = functools.partial(train_model, run, None, folder, progress.seen)
+        record = perform.measure(values, SINGLE, run.seed, train, keep_errors=False)
     perform.write_record(folder, record)
     table = Table("measured", "value", title=f"{run.model.name}, width {run.model.width}: {record['state']}")
     result = record["result"] or {}

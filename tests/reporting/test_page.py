@@ -253,7 +253,7 @@ def test_cells_where_tuning_saved_nothing_are_counted(copy: Path, tmp_path: Path
     replace_cells(copy, cells)
     refit(copy)
     text, _ = render(copy, tmp_path / "figures", only={"what_tuning_changed"})
-    assert "and nothing in 2 of 16, whose one untuned run is no worse" in text
+    assert "and nothing in 2 of 16, whose untuned loss is no worse" in text
 
 
 def test_the_cost_is_what_was_spent_and_ranges_are_those_of_every_cell(copy: Path, tmp_path: Path) -> None:
@@ -266,8 +266,8 @@ def test_the_cost_is_what_was_spent_and_ranges_are_those_of_every_cell(copy: Pat
         for i in cells:
             text = json.dumps({"name": "FloatDistribution", "attributes": {"low": 1e-3, "high": high, "log": True}})
             record = {"keys": {}, "axes": {"width": i}, "space": {"optim.lr": text}}
-            (copy / f"cell={i}").mkdir()
-            (copy / f"cell={i}" / "cell.json").write_text(json.dumps(record))
+            (copy / f"width={i}").mkdir()
+            (copy / f"width={i}" / "cell.json").write_text(json.dumps(record))
     text, _ = render(copy, tmp_path / "figures", only=set())
     spent = 3 * trials["flops"].sum() - 2 * trials.loc[0, "flops"]
     assert f"{power_of_ten(float(spent))} training FLOPs" in text

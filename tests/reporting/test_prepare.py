@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mnist_scaling import fit
+from mnist_scaling.config.fit_schema import BootstrapConfig, ColumnsConfig, FitConfig, PredictConfig
 from mnist_scaling.reporting.figures import change, compute, laws, losses, tuning
 from mnist_scaling.reporting.parts import Missing
 from tests.reporting.builder import load, refit, replace_cells
@@ -217,3 +219,18 @@ def test_exponents_by_every_road(grid: Path) -> None:
     assert not isinstance(data, Missing)
     assert len(data) == 3
     assert {"power N", "multiplicative"} <= set(next(iter(data.values()))["label"])
+
+
+def test_runs_of_one_budget_are_not_joined_and_the_law_reaches_its_prediction(tmp_path: Path) -> None:
+    c = np.repeat(np.geomspace(1e13, 1e16, 6), 3)
+    loss = 200 / c**0.1 * np.tile([1.5, 1.0, 2.0], 6) * np.random.default_rng(0).uniform(0.99, 1.01, 18)
+    pd.DataFrame({"C": c, "loss": loss}).to_csv(tmp_path / "runs.csv", index=False)
+    columns, draws = ColumnsConfig(C="C", loss="loss"), BootstrapConfig(draws=20)
+    asked, table = PredictConfig(C=1e18), str(tmp_path / "runs.csv")
+    fit.run(FitConfig(table=table, columns=columns, predict=asked, bootstrap=draws, laws=["power_C"]))
+    data = compute.compute(load(tmp_path))
+    assert isinstance(data, compute.Compute)
+    assert data.cells["group"].is_unique
+    assert data.selected is not None
+    assert data.selected["x"].iloc[[0, -1]].tolist() == pytest.approx([1e13, 1e18])
+    compute.draw_compute(data)

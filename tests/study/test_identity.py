@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -23,7 +24,7 @@ DEFAULTS = {
 
 def test_settings_are_what_differs_from_the_defaults() -> None:
     values = DEFAULTS | {"optim.name": "sgd", "model.width": 16, "name": "another", "trial.stage": "trial", "seed": 3}
-    assert settings(values, DEFAULTS, ["seed"]) == {"optim.name": "sgd", "model.width": 16}
+    assert settings(values, DEFAULTS, ["seed", "name", "trial.stage"]) == {"optim.name": "sgd", "model.width": 16}
 
 
 def test_a_new_field_at_its_default_is_no_difference() -> None:
@@ -84,6 +85,49 @@ def test_a_range_is_named_in_words() -> None:
         "None",
         "[1]",
         "12",
+    ]
+
+
+def spelled(
+    low: float, high: float, step: float | None = None, log: bool = True, limits: list[str] | None = None
+) -> str:
+    attributes = {"low": low, "high": high, "step": step, "log": log}
+    limit = {"limits": limits} if limits else {}
+    return json.dumps({"name": "FloatDistribution", "attributes": attributes, **limit})
+
+
+@pytest.mark.parametrize(
+    ("now", "grown"),
+    [
+        (spelled(1, 8), True),
+        (spelled(2, 16), True),
+        (spelled(3, 16), False),
+        (spelled(1, 16, log=False), False),
+        (spelled(1, 16, limits=["high"]), True),
+        (spelled(1, 8, limits=["high"]), False),
+    ],
+)
+def test_a_range_may_grow_and_do_nothing_else(tmp_path: Path, now: str, grown: bool) -> None:
+    before = spelled(2, 8)
+    assert identity.has_grown(before, now) == grown
+    assert (differences({"x": before}, {"x": now}, {}) == []) == grown
+    if grown:
+        assert join(tmp_path, Identity({}, {"x": before}), Identity({}, {"x": now})).ranges == {"x": now}
+
+
+def test_a_grid_grows_by_whole_steps_and_a_choice_by_choices() -> None:
+    grid = spelled(0.2, 0.4, 0.1, log=False)
+    found = [identity.has_grown(grid, spelled(low, 0.4, 0.1, log=False)) for low in (0.1, 0.15)]
+    assert found == [True, False]
+    few, more, other = (
+        json.dumps({"name": "CategoricalDistribution", "attributes": {"choices": c}}) for c in ("ab", "bac", "bc")
+    )
+    assert [identity.has_grown(few, now) for now in (more, other, grid, "a", None)] == [
+        True,
+        False,
+        False,
+        False,
+        False,
     ]
 
 

@@ -18,6 +18,7 @@ from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RegimeCon
 from mnist_scaling.config.family import MLPConfig, ResNetConfig
 from mnist_scaling.config.models.transformer import TransformerConfig
 from mnist_scaling.errors import InputError
+from mnist_scaling.image_task import TASK
 from mnist_scaling.study.vocabulary import COMPLETE
 from mnist_scaling.training import cost, loop, models, seeding
 from mnist_scaling.training.models import model_size
@@ -212,8 +213,9 @@ def test_an_axis_of_embed_dims_is_the_grid_of_widths() -> None:
 
     for key, column in (("model.width", "width"), ("model.embed_dim", "embed_dim")):
         parts = partitioning.partition(["model=transformer", f"{key}=8,16", "data.fraction=1,0.5"], [])
-        cells = composition.cells(parts, composed, cost.cost)
-        assert [(cell.axes[column], cell.run.model.width) for cell in cells] == [(8, 8), (8, 8), (16, 16), (16, 16)]
+        cells = composition.cells(parts, composed, TASK)
+        found = [(cell.axes[column], cell.values["model.width"]) for cell in cells]
+        assert found == [(8, 8), (8, 8), (16, 16), (16, 16)]
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -22,6 +19,7 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.study.vocabulary import COMPLETE
 from mnist_scaling.training import cost, loop, models
 from mnist_scaling.training.models import model_size
+from tests.preforked import Preforked
 from tests.training import toy_config, toy_transformer
 from tests.training.toy_config import ToyConfig
 from tests.training.toy_transformer import ToyTransformer
@@ -109,7 +107,7 @@ def test_every_family_has_its_yaml_file_and_its_defaults_agree(name: str) -> Non
 
 
 @pytest.mark.slow
-def test_two_files_and_one_yaml_file_make_a_family(data_dir: str, tmp_path: Path) -> None:
+def test_two_files_and_one_yaml_file_make_a_family(data_dir: str, preforked: Preforked, tmp_path: Path) -> None:
     """In a copy of the package, by the command: no other file knows of it."""
     package = Path(mnist_scaling.__file__).parent
     shutil.copytree(package, tmp_path / "src" / "mnist_scaling", ignore=shutil.ignore_patterns("__pycache__", "conf"))
@@ -127,9 +125,8 @@ def test_two_files_and_one_yaml_file_make_a_family(data_dir: str, tmp_path: Path
         "model: {name: toy_transformer, width: 8, depth: 1, heads: 2, attention_dropout: 0.0, residual_dropout: 0.0}\n"
         "search_space: {model: {attention_dropout: 'interval(0.0, 0.3)'}}\n"
     )
-    command = [sys.executable, "-m", "mnist_scaling.train", "model=toy_transformer", "model.heads=4", "device=cpu",
+    command = ["mnist_scaling.train", "model=toy_transformer", "model.heads=4", "device=cpu",
                f"data.dir={data_dir}", "data.fraction=0.01", "data.max_eval=100"]  # fmt: skip
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(tmp_path / "src")}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    done = preforked.run(command, tmp_path, PYTHONPATH=str(tmp_path / "src"))
     assert done.returncode == 0, done.stderr
     assert "toy_transformer, width 8: COMPLETE" in " ".join(done.stdout.split())

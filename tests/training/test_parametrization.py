@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import sqrt
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,9 +13,10 @@ from omegaconf import DictConfig
 from torch import nn
 
 from mnist_scaling import cli
-from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RegimeConfig, RunConfig
+from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RegimeConfig, RunConfig, from_values
 from mnist_scaling.errors import InputError
-from mnist_scaling.training import cost, loop, models, seeding
+from mnist_scaling.image_task import TASK
+from mnist_scaling.training import loop, models, seeding
 from mnist_scaling.training.models import parametrization
 from mnist_scaling.training.models.cnn import CNN
 from mnist_scaling.training.models.parametrization import Factors, Label, Role
@@ -196,8 +198,18 @@ def test_a_family_that_forgets_a_parameter_is_told_so() -> None:
             return {name: label for name, label in super().labels().items() if name != "hidden.0.bias"}
 
     model = Forgetful(SHAPE, 10, ModelConfig())
-    with pytest.raises(TypeError, match=r"Forgetful.labels\(\) must name every parameter .* differs in hidden.0.bias"):
+    with pytest.raises(InputError, match=r"Forgetful.labels\(\) must name every parameter .* differs in hidden.0.bias"):
         optimizers.of_torch(model, OptimConfig())
+
+
+def test_a_layer_that_labels_by_layer_does_not_know_is_named() -> None:
+    class Normed(CNN):
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given)
+            self.norm = nn.BatchNorm1d(3)
+
+    with pytest.raises(InputError, match=r"differs in norm.bias, norm.weight, of BatchNorm1d: give each a role"):
+        parametrization.labels(Normed(SHAPE, 10, ModelConfig()))
 
 
 @pytest.mark.parametrize(
@@ -220,9 +232,9 @@ def test_an_axis_of_parametrizations_has_its_own_column() -> None:
             return compose("train", overrides, return_hydra_config=True)
 
     parts = partitioning.partition(["model.parametrization=standard,mup", "model.width=16"], [])
-    cells = composition.cells(parts, compose_, cost.cost)
+    cells = composition.cells(parts, compose_, TASK)
     assert [cell.axes for cell in cells] == [{"parametrization": "standard"}, {"parametrization": "mup"}]
-    assert [parametrization.growth(cell.run.model) for cell in cells] == [1, 2]
+    assert [parametrization.growth(from_values(cell.values).model) for cell in cells] == [1, 2]
 
 
 @pytest.mark.parametrize(("width", "expected"), [(8, 0.4), (2, 0.8), (32, 0.2), (16, 0.4 / sqrt(2))])

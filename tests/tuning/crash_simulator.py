@@ -7,8 +7,10 @@ nothing remains but its files. So the simulator copies the study's folder just b
 kill at that moment leaves, and resumes the copy. Some resumed sweeps are killed again: their copy is resumed in turn.
 Python's audit events tell of every write before it happens.
 
-Jobs end in random order, several at a time, and some of their processes die. First two faults are planted, which the
-simulator must see.
+Jobs end in random order, several at a time, and some of their processes die. Files are damaged beside
+(``simulated_damage``). Four promises are watched: a second sweep is refused, a record of another cell too, no worker
+writes a record, and a trained run has its checkpoint until it has a record. First the faults of ``planted_faults`` are
+planted, each of which the simulator must see.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from math import ceil
@@ -33,21 +35,20 @@ from unittest import mock
 
 import optuna
 from omegaconf import DictConfig
-from optuna.samplers import BaseSampler
 
-from mnist_scaling.study import files, layout
-from mnist_scaling.tuning.cell import next_settings
+from mnist_scaling.errors import InputError
+from mnist_scaling.study import layout
 from mnist_scaling.tuning.cell.next_settings import Effort
 from mnist_scaling.tuning.grid import composition
-from mnist_scaling.tuning.grid.composition import Cell
-from mnist_scaling.tuning.sweep import driver
-from mnist_scaling.tuning.sweep.next_jobs import CellState, Method
+from mnist_scaling.tuning.sweep import driver, ledger
+from mnist_scaling.tuning.sweep.next_jobs import Method
 from mnist_scaling.tuning.sweep.study_tables import join
-from mnist_scaling.tuning.workers.job import Job
 
 from .helpers import composed, make_cells
+from .planted_faults import PLANTED
+from .simulated_damage import NotRefusedError, harm
 from .simulated_disk import Disk, Killed, Moment
-from .simulated_workers import Workers
+from .simulated_workers import TRAINED, Workers
 
 GRID = ("model.width=8,16", "data.fraction=1,0.5", "optim.lr=tag(log,interval(1e-3,5.5e-3))")
 
@@ -55,11 +56,15 @@ MODES = {
     "defaults": (),
     "trials_per_batch=1": ("hydra.sweeper.trials_per_batch=1",),
     "trials_per_batch=4": ("hydra.sweeper.trials_per_batch=4",),
-    "stop_below": ("hydra.sweeper.stop_below=0.003", "hydra.sweeper.n_trials=12"),
+    "stop_below": (
+        "hydra.sweeper.stop_below=0.003",
+        "hydra.sweeper.n_trials=12",
+        "hydra.sweeper.trials_per_batch=4",
+    ),
     "widen=false": ("hydra.sweeper.widen=false",),
     "transfer=independent": ("hydra.sweeper.transfer=independent",),
     "pruner=none": ("hydra/sweeper/pruner=none",),
-    "pruner=median": ("hydra/sweeper/pruner=median",),
+    "pruner=median": ("hydra/sweeper/pruner=median", "hydra.sweeper.pruner.n_startup_trials=1"),
     "pruner=percentile": ("hydra/sweeper/pruner=percentile",),
     "pruner=hyperband": ("hydra/sweeper/pruner=hyperband",),
     "sampler=random": ("hydra/sweeper/sampler=random",),
@@ -77,6 +82,9 @@ PER_SWEEP = 20
 
 SHARE_KILLED_AGAIN = 0.8
 
+SHARE_HARMED = 0.6
+"""Share of what kills leave in which a file is damaged, too."""
+
 
 @dataclass
 class Outcome:
@@ -90,6 +98,10 @@ class Outcome:
     """Rows of trials.csv and cells.csv that differ from the undisturbed sweep's."""
     repeated: int = 0
     """Finished runs that were run again."""
+    harmed: int = 0
+    """Files that were damaged, lost or put into another cell, beside."""
+    broken: int = 0
+    """Promises that were broken; see `Simulator`."""
     seconds: float = 0.0
     chains: list[tuple[int, ...]] = field(default_factory=list)
     """Numbers of the writes before which the sweep was killed, one after the other."""
@@ -97,10 +109,20 @@ class Outcome:
     """Where rows differed: the write at which each sweep of a chain was killed, and the first row."""
 
     def __str__(self) -> str:
-        return f"| {self.mode} | {self.crashes} | {self.workers} | {self.differing} | {self.repeated} |"
+        counts = (self.crashes, self.workers, self.harmed, self.differing, self.repeated, self.broken)
+        return f"| {' | '.join(map(str, (self.mode, *counts)))} |"
+
+    @property
+    def failed(self) -> bool:
+        """Whether anything went wrong."""
+        return bool(self.differing or self.repeated or self.broken)
 
 
-HEAD = "| mode | sweeps killed | workers killed | rows that differ | finished runs run again |\n|---|---|---|---|---|"
+_COLUMNS = (
+    "mode", "sweeps killed", "workers killed", "files harmed", "rows that differ", "finished runs run again",
+    "promises broken",
+)  # fmt: skip
+HEAD = f"| {' | '.join(_COLUMNS)} |\n{'|---' * len(_COLUMNS)}|"
 
 
 class Simulator:
@@ -147,9 +169,12 @@ class Simulator:
 
     def _resume(self, moment: Moment) -> None:
         """Resume what a kill left, perhaps with a further kill, and compare what comes out."""
-        chain = [moment]
+        chain, harmed = [moment], set[str]()
         self.outcome.crashes += 1
         while True:
+            self._look_for_checkpoints(moment.folder)
+            if self._rng.random() < SHARE_HARMED:
+                harmed |= self._harm(moment.folder)
             wanted: dict[int, Path] = {}
             if len(chain) < DEEPEST and self._rng.random() < SHARE_KILLED_AGAIN:
                 # Half of them while the resumed sweep still finds its feet.
@@ -157,7 +182,7 @@ class Simulator:
                 wanted = {self._rng.randint(1, latest): next(self._places)}
             disk = Disk(moment.folder, wanted, fatal=True)
             with contextlib.suppress(Killed):
-                self._sweep(disk.folder, self._rng, disk)
+                self._sweep(disk.folder, self._rng, disk, harmed=harmed)
             if not disk.copies:
                 self.outcome.chains.append(tuple(killed.number for killed in chain))
                 self._compare(disk.folder, chain)
@@ -167,14 +192,42 @@ class Simulator:
             chain.append(moment)
             self.outcome.crashes += 1
 
-    def _sweep(self, folder: Path, rng: random.Random, disk: Disk, deadly: bool = True) -> None:
+    def _harm(self, folder: Path) -> set[str]:
+        """Damage a file; the run that has to be made again for it, relative to the study's folder."""
+        self.outcome.harmed += 1
+        try:
+            with contextlib.redirect_stderr(io.StringIO()):
+                run = harm(folder, cells(), self._rng)
+        except NotRefusedError as error:
+            self._break(f"a record of another cell was accepted: {error}")
+            return set()
+        return set() if run is None else {str(run.relative_to(folder))}
+
+    def _look_for_checkpoints(self, folder: Path) -> None:
+        for trained in folder.rglob(TRAINED):
+            if not any((trained.parent / name).exists() for name in (layout.RESULT, layout.CHECKPOINT)):
+                self._break(f"a kill cost a trained run: {trained.parent}")
+
+    def _break(self, promise: str) -> None:
+        self.outcome.broken += 1
+        self.outcome.examples.append(promise)
+
+    def _sweep(
+        self, folder: Path, rng: random.Random, disk: Disk, deadly: bool = True, harmed: Collection[str] = ()
+    ) -> None:
         """What ``train -m`` does once its cells are composed."""
         cfg = self.sweeper
-        finished = {path.parent for path in folder.rglob(layout.RESULT)}
-        folder.mkdir(parents=True, exist_ok=True)
+        finished = {path.parent for path in folder.rglob(layout.RESULT)} - {folder / run for run in harmed}
+        refused: list[InputError] = []
 
         def started(own: Path) -> None:
             self.outcome.repeated += own in finished
+            if not refused:
+                try:
+                    with ledger.opened(folder):
+                        self._break("a second sweep was not refused")
+                except InputError as error:
+                    refused.append(error)
 
         workers = Workers(folder, rng, started, deadly)
         # Between its first and its last moment a sweep writes tables by the clock, which a seed can't decide.
@@ -184,12 +237,14 @@ class Simulator:
         method = Method(effort, cfg.sampler, cfg.pruner, cfg.transfer)
         with contextlib.ExitStack() as stack:
             stack.callback(self._count_workers, workers)
-            for context in (disk, workers, by_no_clock, *silent):
+            for context in (disk, ledger.opened(folder), workers, by_no_clock, *silent):
                 stack.enter_context(context)
             driver.Driver(folder, cells(), method, join(folder, cells())).run(workers)
 
     def _count_workers(self, workers: Workers) -> None:
         self.outcome.workers += workers.killed
+        if workers.recorded:
+            self._break(f"workers wrote {workers.recorded} records")
 
     def _compare(self, folder: Path, chain: list[Moment]) -> None:
         found = rows(folder)
@@ -244,50 +299,11 @@ def simulate(mode: str, crashes: int, seed: int) -> Outcome:
         return Simulator(mode, folder, seed).crash(crashes)
 
 
-@contextlib.contextmanager
-def in_place() -> Iterator[None]:
-    """A planted fault: files are written where they lie, so that a kill may leave half of one."""
-
-    @contextlib.contextmanager
-    def replacing(path: Path) -> Iterator[io.BytesIO]:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        content = io.BytesIO()
-        yield content
-        half = len(content.getvalue()) // 2
-        for mode, part in (("wb", content.getvalue()[:half]), ("ab", content.getvalue()[half:])):
-            with path.open(mode) as file:
-                file.write(part)
-
-    with mock.patch.object(files, "replacing", replacing):
-        yield
-
-
-@contextlib.contextmanager
-def by_the_faster_worker() -> Iterator[None]:
-    """A planted fault: what a cell tries depends on how many runs of the study have ended by then."""
-    ask, make, ended = CellState.next_trials, next_settings._make_sampler, [0]
-
-    def next_trials(self: CellState, neighbours: Sequence[CellState]) -> list[Job]:
-        ended[0] = len(self._ledger.rows)
-        return ask(self, neighbours)
-
-    def make_sampler(node: DictConfig, cell: Cell, index: int) -> BaseSampler:
-        return make(node, cell, index + 1000 * ended[0])
-
-    asked = mock.patch.object(CellState, "next_trials", next_trials)
-    with asked, mock.patch.object(next_settings, "_make_sampler", make_sampler):
-        yield
-
-
-PLANTED = {"records in place": in_place, "the faster worker decides": by_the_faster_worker}
-"""Faults that the simulator must see."""
-
-
-def sees(fault: str, crashes: int = 12, seed: int = 0) -> bool:
-    """Whether rows differ, or finished runs are run again, once a fault is planted."""
-    with PLANTED[fault]():
-        outcome = simulate("defaults", crashes, seed)
-    return bool(outcome.differing or outcome.repeated)
+def sees(fault: str, tries: int = 12, seed: int = 0) -> bool:
+    """Whether the simulator sees a fault once it is planted, within so many times a few crashes."""
+    planted = PLANTED[fault]
+    with planted.fault():
+        return any(simulate(planted.mode, 4, seed + n).failed for n in range(tries))
 
 
 def main() -> None:
@@ -304,7 +320,7 @@ def main() -> None:
     failed = bool(unseen)
     for mode in given.modes:
         outcome = simulate(mode, given.crashes, seed)
-        failed = failed or bool(outcome.differing or outcome.repeated)
+        failed = failed or outcome.failed
         print(outcome, flush=True)
         print(f"{mode}: {outcome.seconds:.0f} s", *outcome.examples[:5], sep="\n    ", file=sys.stderr, flush=True)
     sys.exit(int(failed))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_scaling import cli, config
-from mnist_scaling.config import RunConfig
+from mnist_scaling.config import RunConfig, from_values
+from mnist_scaling.image_task import ImageTask
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import COMPLETE, INDEPENDENT
 from mnist_scaling.tuning.cell.next_settings import Effort
@@ -19,7 +21,7 @@ from mnist_scaling.tuning.grid import composition, partitioning
 from mnist_scaling.tuning.sweep.driver import Driver
 from mnist_scaling.tuning.sweep.next_jobs import Method
 from mnist_scaling.tuning.sweep.study_tables import join
-from mnist_scaling.tuning.task import Report, Task
+from mnist_scaling.tuning.task import Prepared, Report, Values
 from mnist_scaling.tuning.workers.job import Job, Outcome, Parcel
 from mnist_scaling.tuning.workers.perform import perform
 
@@ -39,9 +41,7 @@ def make_cells(
 ) -> list[composition.Cell]:
     """Cells of a sweep's overrides, and of an explicit list."""
     space = config.flatten(composed()["search_space"])
-    return composition.cells(
-        partitioning.partition(arguments, space), composed, lambda run: run.data.fraction, most, listed
-    )
+    return composition.cells(partitioning.partition(arguments, space), composed, Trains(), most, listed)
 
 
 def bowl(run: RunConfig, report: Report | None = None) -> TrainResult:
@@ -56,15 +56,23 @@ def bowl(run: RunConfig, report: Report | None = None) -> TrainResult:
     )
 
 
-class Trains(Task):
-    """What is tuned in tests: a function of a run."""
+class Trains(ImageTask):
+    """What is tuned in tests: a function of a run, which needs no images."""
 
-    def __init__(self, function: Train = bowl) -> None:
-        self.function = function
+    preload = ()
 
-    def train(self, run: RunConfig, report: Report | None, folder: Path) -> TrainResult:
+    def __init__(self, function: Train = bowl, price: Callable[[Values], float] = itemgetter("data.fraction")) -> None:
+        self.function, self.price = function, price
+
+    def train(self, values: Values, report: Report | None, folder: Path) -> TrainResult:
         del folder
-        return self.function(run, report)
+        return self.function(from_values(values), report)
+
+    def cost(self, values: Values) -> float:
+        return self.price(values)
+
+    def prepare(self, runs: Sequence[Values]) -> list[Prepared]:
+        return [Prepared() for _ in runs]
 
 
 class InProcess:

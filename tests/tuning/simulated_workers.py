@@ -7,27 +7,37 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 
-from mnist_scaling.config import RunConfig
+from mnist_scaling.config import from_values
+from mnist_scaling.study import layout
 from mnist_scaling.study.result import TrainResult
-from mnist_scaling.tuning.task import Report, Task
+from mnist_scaling.tuning.task import Report, Values
 from mnist_scaling.tuning.workers.job import Job, Outcome, Parcel
 from mnist_scaling.tuning.workers.perform import perform
 
 from . import analytic_training
+from .helpers import Trains
 
 DYING = 0.15
 """Share of first attempts whose process dies."""
 
 
-class Analytic(Task):
-    """Training that is a formula; `started` is called with the folder of each run."""
+TRAINED = ".trained"
+"""A file that a run leaves once it is trained, and its checkpoint is of worth until there is a record."""
+
+
+class Analytic(Trains):
+    """Training that is a formula, with a checkpoint; `started` is called with the folder of each run."""
 
     def __init__(self, started: Callable[[Path], None]) -> None:
+        super().__init__()
         self._started = started
 
-    def train(self, run: RunConfig, report: Report | None, folder: Path) -> TrainResult:
+    def train(self, values: Values, report: Report | None, folder: Path) -> TrainResult:
         self._started(folder)
-        return analytic_training.train(run, report)
+        (folder / layout.CHECKPOINT).touch()
+        result = analytic_training.train(from_values(values), report)
+        (folder / TRAINED).touch()
+        return result
 
 
 class Workers:
@@ -55,6 +65,8 @@ class Workers:
         self._deadly, self._n = deadly, n
         self._jobs: list[tuple[Job, Future[Outcome]]] = []
         self.killed = 0
+        self.recorded = 0
+        """Runs whose record a worker wrote, which is the sweep's to do."""
 
     def room(self) -> int | None:
         """As much as the workers of this machine have: one job waits."""
@@ -80,7 +92,9 @@ class Workers:
         folder = self._folder / job.folder
         folder.mkdir(parents=True, exist_ok=True)
         values = {**job.values, **job.settings, "trial.stage": job.stage}
-        future.set_result(perform(Parcel(job, values, str(folder), {"data.dir": str(self._folder)}), self._task))
+        outcome = perform(Parcel(job, values, str(folder), {"data.dir": str(self._folder)}), self._task)
+        self.recorded += (folder / layout.RESULT).exists()
+        future.set_result(outcome)
 
     def __enter__(self) -> Workers:
         return self

@@ -10,14 +10,14 @@ import pytest
 from rich.console import Console
 
 from mnist_scaling import config
+from mnist_scaling.image_task import DataFacts
 from mnist_scaling.tuning.cluster_launcher import DaskLauncher, RayLauncher
 from mnist_scaling.tuning.grid import composition, partitioning
 from mnist_scaling.tuning.sweep import announcement, forecast
 from mnist_scaling.tuning.sweep.forecast import Sweep
 from mnist_scaling.tuning.sweep.ledger import Ledger
-from mnist_scaling.tuning.task import DataFacts
 
-from .helpers import InProcess, Study, composed
+from .helpers import InProcess, Study, Trains, composed
 
 MNIST = DataFacts("mnist", (1, 28, 28), 10, 50_000, 10_000, 10_000)
 
@@ -30,9 +30,9 @@ def said(
     folder: Path, *arguments: str, most: int | None = None, workers: int | None = 2, rule: str = "neighbours",
 ) -> str:  # fmt: skip
     parts = partition(*arguments)
-    cells = composition.cells(parts, composed, lambda run: 60.0, most)
+    cells = composition.cells(parts, composed, Trains(price=lambda values: 60.0), most)
     sweep = Sweep(
-        folder, parts, cells, [MNIST], 3, 2, "TPESampler", most, workers, lambda run: 60.0, rule, 2
+        folder, parts, cells, [str(MNIST)], 3, 2, "TPESampler", most, workers, rule, 2
     )  # fmt: skip
     out = io.StringIO()
     announcement.show_plan(sweep, Ledger(folder, cells), Console(file=out, width=80))
@@ -94,7 +94,7 @@ def test_what_a_remark_tells_to_write_is_understood_so() -> None:
     arguments = ["search_space.optim.lr=null", "optim.lr=1e-3,1e-2"]
     space = config.flatten(composed(arguments[:1])["search_space"])
     parts = partitioning.partition(arguments, [key for key, spec in space.items() if spec is not None])
-    cells = composition.cells(parts, composed, lambda run: 1.0)
+    cells = composition.cells(parts, composed, Trains())
     assert [cell.keys for cell in cells] == [{"optim.lr": 1e-3}, {"optim.lr": 1e-2}]
 
 

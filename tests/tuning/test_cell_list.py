@@ -35,7 +35,7 @@ def test_the_cells_are_those_of_the_list_and_its_columns_are_the_axes(tmp_path: 
         {"width": 4, "data_fraction": 0.5, "optimizer": "sgd"},
         {"width": 8, "data_fraction": 0.25, "optimizer": "adam"},
     ]
-    assert [cell.run.optim.name for cell in cells] == ["sgd", "adam"]
+    assert [cell.values["optim.name"] for cell in cells] == ["sgd", "adam"]
 
 
 def test_a_listed_cell_is_the_same_cell_as_in_a_grid(tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_a_listed_cell_is_the_same_cell_as_in_a_grid(tmp_path: Path) -> None:
         listed=partitioning.read_cell_list(write(tmp_path, "a.csv", "model.width,data.fraction\n4,0.5\n"))
     )
     of_grid = make_cells("data.fraction=0.5,1", "model.width=4,8")[0]
-    assert (listed.name, listed.folder, listed.run) == (of_grid.name, of_grid.folder, of_grid.run)
+    assert (listed.name, listed.folder, listed.values) == (of_grid.name, of_grid.folder, of_grid.values)
 
 
 def test_a_list_can_be_crossed_with_an_axis_of_another_key(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from mnist_scaling import cli, config
 from mnist_scaling.errors import InputError
+from mnist_scaling.image_task import TASK
 from mnist_scaling.tuning.grid import composition, partitioning
 
 pytestmark = pytest.mark.slow
@@ -37,18 +38,14 @@ def both_ways(arguments: Sequence[str], *given: str) -> tuple[list[composition.C
         cfg = count([])
         count.calls = 0
         parts = partitioning.partition(arguments, config.flatten(cfg["search_space"]))
-        together = composition.cells(parts, count, price)
+        together = composition.cells(parts, count, TASK)
         calls = count.calls
         alone = []
         for cell in together:
             chosen = dict(text.split("=", 1) for text in cell.overrides[len(parts.fixed) :])
             single = partitioning.Partition(parts.fixed, {key: (value,) for key, value in chosen.items()}, parts.space)
-            alone += composition.cells(single, Counting(*given), price)
+            alone += composition.cells(single, Counting(*given), TASK)
     return together, alone, calls
-
-
-def price(run: config.RunConfig) -> float:
-    return run.data.fraction
 
 
 def assert_equal(together: list[composition.Cell], alone: list[composition.Cell]) -> None:
@@ -102,7 +99,7 @@ def test_a_default_that_refers_to_an_axis_follows_it(tmp_path: Path) -> None:
     (tmp_path / "experiment/mine.yaml").write_text("# @package _global_\nmodel:\n  base_width: ${model.width}\n")
     together, alone, _ = both_ways(["model.width=4,8"], f"hydra.searchpath=[file://{tmp_path}]", "experiment=mine")
     assert_equal(together, alone)
-    assert [cell.run.model.base_width for cell in together] == [4, 8]
+    assert [cell.values["model.base_width"] for cell in together] == [4, 8]
 
 
 @pytest.mark.parametrize(

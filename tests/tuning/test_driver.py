@@ -12,9 +12,11 @@ import pytest
 
 from mnist_scaling.config import RunConfig
 from mnist_scaling.errors import InputError
+from mnist_scaling.study import records
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.tables.csv_table import read_table
 from mnist_scaling.study.vocabulary import DIVERGED, NEIGHBOURS
+from mnist_scaling.tuning.optuna_mirror import Mirror
 from mnist_scaling.tuning.task import Report
 from mnist_scaling.tuning.workers.job import Job
 
@@ -139,6 +141,37 @@ def test_a_new_cell_with_another_optimiser_or_seed_is_refused_and_leaves_nothing
         with pytest.raises(InputError, match=difference):
             Study(tmp_path, InProcess(), "model.width=32,64", "data.fraction=1,0.5", given)
     assert (tmp_path / "study.json").read_bytes() == before
+
+
+def test_ranges_may_grow_and_trials_and_repeats_may_be_added(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the remedy of search_edge asks for; whatever was run stays, and the mirror takes it too."""
+
+    def sweep(lr: str, sizes: str, n_trials: int, n_repeats: int) -> None:
+        given = ("model.width=4", f"optim.lr=tag(log,interval({lr}))", f"optim.batch_size={sizes}")
+        mirror = Mirror(None, tmp_path)
+        study = Study(tmp_path, InProcess(), *given, n_trials=n_trials, n_repeats=n_repeats, mirror=mirror)
+        study.run()
+        mirror.show([(cell, study.driver.ledger.trials(cell)) for cell in study.cells], again=True)
+        mirror.close()
+
+    sweep("1e-4,2e-3", "choice(16,32)", 4, 1)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("result.json")}
+    assert tables(tmp_path)[1]["flags"].tolist() == ["search_edge"]
+    sweep("1e-4,1", "choice(8,16,32)", 12, 2)
+    assert {path: path.read_bytes() for path in before} == before
+    trials, cells = tables(tmp_path)
+    assert cells["n_trials"].tolist() == [12]
+    assert cells["n_repeats"].tolist() == [2]
+    assert cells["flags"].isna().all()
+    assert cells["widened"].isna().all()
+    assert trials["lr"].max() > 2e-3
+    last = json.loads(next(tmp_path.rglob("trial-011/result.json")).read_text())
+    assert json.loads(last["ranges"]["optim.batch_size"])["attributes"]["choices"] == [8, 16, 32]
+    with pytest.raises(InputError, match="lr was 0.0001 to 1, logarithmic and is now 0.0001 to 0.002, log.* may grow"):
+        sweep("1e-4,2e-3", "choice(8,16,32)", 12, 2)
+    assert "mirror" not in capsys.readouterr().err
 
 
 def test_other_axes_are_refused(tmp_path: Path) -> None:
@@ -398,3 +431,43 @@ def test_rows_do_not_depend_on_who_was_faster(tmp_path: Path) -> None:
         tables_of.append([table.drop(columns="seconds") for table in tables(folder)])
     for one, other in zip(*tables_of, strict=True):
         pd.testing.assert_frame_equal(one, other)
+
+
+def test_the_untuned_setting_gets_the_repeats_seeds_and_moves_nothing(tmp_path: Path) -> None:
+    """Every row of a study without them stays as it was; a finished study gets them when it is taken up again."""
+    without, with_them = tmp_path / "without", tmp_path / "with"
+    Study(without, InProcess(), *GRID).run()
+    Study(with_them, InProcess(), *GRID, repeat_control=True).run()
+    (before, cells), (after, same_cells) = tables(without), tables(with_them)
+    control = (after["stage"] == "repeat") & (after["number"] >= 2)
+    # Of one cell that selected it, the untuned setting's repeats are those of the selection.
+    selected = (cells["lr"] == 5e-3).sum()
+    assert selected == 3
+    assert after[control]["lr"].tolist() == [5e-3] * 2 * (4 - selected)
+    assert after[control]["seed"].tolist() == [1, 2] * (4 - selected)
+    repeated = [cell["repeated"] for cell in records.read_cells(with_them).values()]
+    assert sorted(repeated) == [1, 1, 1, 2]
+    pd.testing.assert_frame_equal(
+        before.drop(columns="seconds"), after[~control].reset_index(drop=True).drop(columns="seconds")
+    )
+    pd.testing.assert_frame_equal(cells.drop(columns="seconds"), same_cells.drop(columns="seconds"))
+
+    launch = InProcess()
+    Study(without, launch, *GRID, repeat_control=True).run()
+    assert sum(len(batch) for batch in launch.batches) == 2 * (4 - selected)
+    resumed = tables(without)[0]
+    pd.testing.assert_frame_equal(resumed.drop(columns="seconds"), after.drop(columns="seconds"))
+    again = InProcess()
+    Study(without, again, *GRID, repeat_control=True).run()
+    assert not any(again.batches)
+
+    # What can't be trained is not repeated.
+    Study(tmp_path / "bad", InProcess(diverges_untuned), "data.fraction=1", repeat_control=True).run()
+    trials, _ = tables(tmp_path / "bad")
+    assert (trials["stage"] == "repeat").sum() == 2
+
+
+def diverges_untuned(run: RunConfig, report: Report | None = None) -> TrainResult:
+    """The bowl, whose untuned setting diverges."""
+    found = bowl(run)
+    return found if run.optim.lr != 5e-3 else replace(found, state=DIVERGED, val_loss=None)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -77,8 +78,8 @@ def test_cells_are_the_product_with_readable_names() -> None:
         "width=16 data_fraction=0.25",
     ]
     assert str(cells[0].folder) == "width=8/data_fraction=1"
-    assert cells[3].run.model.width == 16
-    assert cells[3].run.data.fraction == 0.25
+    assert cells[3].values["model.width"] == 16
+    assert cells[3].values["data.fraction"] == 0.25
     assert cells[3].axes == {"width": 16, "data_fraction": 0.25}
 
 
@@ -94,7 +95,7 @@ def test_each_optimiser_brings_its_own_ranges() -> None:
     assert (adam.name, sgd.name) == ("optimizer=adam", "optimizer=sgd")
     assert adam.space["optim.lr"] == FloatDistribution(1e-3, 5e-2, log=True)
     assert sgd.space["optim.lr"] == FloatDistribution(5e-3, 1.0, log=True)
-    assert adam.run.optim.name, sgd.run.optim.name == ("adam", "sgd")
+    assert (adam.values["optim.name"], sgd.values["optim.name"]) == ("adam", "sgd")
 
 
 def test_the_space_follows_the_command_line() -> None:
@@ -110,7 +111,7 @@ def test_the_space_follows_the_command_line() -> None:
         "optim.warmup": FloatDistribution(0.0, 0.2),
         "model.depth": IntDistribution(1, 3),
     }
-    assert cell.run.optim.lr == 3e-3
+    assert cell.values["optim.lr"] == 3e-3
 
 
 def test_a_key_of_the_space_can_be_made_an_axis() -> None:
@@ -241,6 +242,19 @@ def test_a_limit_belongs_to_the_ranges_that_a_resume_compares() -> None:
     free, bound = (make_cells(f"optim.batch_size=tag({tags},interval(8,64))")[0] for tags in ("log", "log,limit_low"))
     assert free.space == bound.space
     assert free.ranges != bound.ranges
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("model.dropout=interval(0,1.5)", "`search_space.model.dropout` holds 1.5: `0 <= model.dropout < 1` must hold"),
+        ("optim.batch_size=choice(16,sixteen)", "`search_space.optim.batch_size` holds sixteen: it is of another type"),
+        ("model.width=range(4,4)", "An axis must have a value, but `model.width=range(4,4)` has none"),
+    ],
+)
+def test_a_value_that_no_run_may_have_is_refused_before_any_trial(argument: str, said: str) -> None:
+    with pytest.raises(InputError, match=re.escape(said)):
+        make_cells(argument)
 
 
 def test_minus_zero_is_zero() -> None:

@@ -10,6 +10,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from mnist_scaling.arms.mixed import mixed
+from mnist_scaling.arms.reading import read
+from mnist_scaling.config.fit_schema import FitConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import files, layout, missing, records
 from mnist_scaling.tuning.sweep.ledger import Ledger
@@ -170,6 +173,28 @@ def test_a_cell_of_another_sweep_without_description_is_left_out_in_words(
     assert {path.parent.name for path in ledger.rows} == {"data_fraction=0.5"}
 
 
+@pytest.mark.parametrize("copy", ["data_fraction=0.125", f"{CELL} copy", f"backup/{CELL}"])
+def test_a_copy_of_a_cell_counts_once(folder: Path, copy: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder is a cell's by its name: runs of a backup would be folded in as further repeats."""
+    expected = tables(folder)
+    shutil.copytree(folder / CELL, folder / copy)
+    said = f"{folder / copy} holds a copy of the cell {CELL}: its runs are left out; move it out of the study."
+    assert missing.complaints(folder) == [said]
+    assert sweep(folder) == []
+    assert f"Warning: {said}" in capsys.readouterr().err
+    for found, wanted in zip(tables(folder), expected, strict=True):
+        pd.testing.assert_frame_equal(found, wanted)
+
+
+def test_the_description_of_another_cell_is_written_anew(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    expected, other = tables(folder), next(p for p in folder.glob(f"*/{layout.CELL}") if p.parent.name != CELL)
+    (folder / CELL / layout.CELL).write_bytes(other.read_bytes())
+    assert sweep(folder) == []
+    assert f"it is the record of {other.parent.name}" in capsys.readouterr().err
+    for found, wanted in zip(tables(folder), expected, strict=True):
+        pd.testing.assert_frame_equal(found, wanted)
+
+
 def test_the_axes_of_a_study_are_known_without_study_json(folder: Path) -> None:
     (folder / layout.STUDY).write_text("{")
     with pytest.raises(ValueError, match="A study must keep the axes of its grid, but .* has data_fraction"):
@@ -216,14 +241,22 @@ def test_a_study_may_lie_behind_a_link(folder: Path) -> None:
     assert sweep(link) == []
 
 
-def test_runs_of_different_code_are_said_with_their_numbers(folder: Path) -> None:
-    """Each record has its commit and versions, and a reader hears of them where they differ."""
+def test_runs_of_different_code_are_flagged_with_their_numbers(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each record has its commit and versions, and a fit flags them where they differ."""
+    assert missing.mixed_code(folder) == ""
     path = folder / CELL / "repeat-000" / layout.RESULT
     record = json.loads(path.read_text())
     assert record["versions"]["torch"]
     del record["crc32"]
     files.write_sealed(path, record | {"commit": "0123456789ab"})
-    (said,) = missing.complaints(folder)
-    assert said.startswith(f"The runs of {folder} were made by different code: ")
+    said = missing.mixed_code(folder)
+    assert said.startswith("The runs were made by different code: ")
     assert "(5 runs), commit 0123456789ab with torch" in said
     assert "(1 run). Their losses may not compare." in said
+    (tmp_path / layout.MULTIRUN).mkdir()
+    folder.rename(tmp_path / layout.MULTIRUN / "study")
+    monkeypatch.chdir(tmp_path)
+    source = read(FitConfig(name="study"))
+    assert [(flag.code, flag.message) for flag in mixed(source, source.rows.arms[0])] == [("mixed_code", said)]

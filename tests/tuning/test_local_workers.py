@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from mnist_scaling.config import RunConfig
+from mnist_scaling.config import from_values
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.tuning.grid.composition import Cell
-from mnist_scaling.tuning.task import Report
+from mnist_scaling.tuning.task import Report, Values
 from mnist_scaling.tuning.workers import faults, local
 from mnist_scaling.tuning.workers.job import Job, Outcome
 from mnist_scaling.tuning.workers.local import LocalWorkers
@@ -31,7 +31,8 @@ pytestmark = pytest.mark.slow
 class Obeys(Trains):
     """A task whose seed says what happens in its process: 666 kills it, 777 does as a full /dev/shm does, 888 waits."""
 
-    def train(self, run: RunConfig, report: Report | None, folder: Path) -> TrainResult:
+    def train(self, values: Values, report: Report | None, folder: Path) -> TrainResult:
+        run = from_values(values)
         if run.seed in (666, 777):
             os.kill(os.getpid(), signal.SIGKILL if run.seed == 666 else signal.SIGBUS)
         if run.seed == 888:
@@ -101,8 +102,8 @@ def test_the_end_waits_for_no_run(tmp_path: Path) -> None:
 
 def test_each_process_has_a_gpu_in_its_turn(tmp_path: Path) -> None:
     class Sees(Trains):
-        def train(self, run: RunConfig, report: Report | None, folder: Path) -> TrainResult:
-            return replace(bowl(run), device=os.environ["CUDA_VISIBLE_DEVICES"])
+        def train(self, values: Values, report: Report | None, folder: Path) -> TrainResult:
+            return replace(bowl(from_values(values)), device=os.environ["CUDA_VISIBLE_DEVICES"])
 
     application: Any = SimpleNamespace(task=Sees(), folder=tmp_path)
     with LocalWorkers(application, 3, gpus=["3", "5"]) as workers:

@@ -121,3 +121,17 @@ def test_a_raised_number_of_trials_leaves_what_was_widened() -> None:
     assert {t.ranges["optim.lr"].low for t in next_trials(cell, done, (), more, helpers.SAMPLER)} == {0.005}  # type: ignore[attr-defined]
     (again,) = next_trials(cell, [*done[:4], done[5]], (), more, helpers.SAMPLER)
     assert ended(again) == done[4]
+
+
+def test_a_range_that_has_grown_holds_for_trials_to_come() -> None:
+    """What was tried in the older range is asked for again as it was, when it is lost."""
+    narrow, wide = (one_cell(f"optim.lr=tag(log,interval(1e-3,{high}))") for high in ("1e-2", "1"))
+    done = tuned(narrow, 5, together=2)
+    more = [*done]
+    while found := next_trials(wide, more, (), Effort(8, 0, 2), helpers.SAMPLER):
+        more += map(ended, found)
+    assert [trial.ranges["optim.lr"].high for trial in more] == [1e-2] * 6 + [1] * 2  # type: ignore[attr-defined]
+    for index in range(8):
+        others = [trial for trial in more if trial.index != index]
+        (again,) = next_trials(wide, others, (), Effort(8, 0, 2), helpers.SAMPLER)
+        assert ended(again) == more[index]

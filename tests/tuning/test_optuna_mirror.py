@@ -8,8 +8,10 @@ from pathlib import Path
 import optuna
 import pandas as pd
 import pytest
+from optuna_dashboard import get_note
 
 from mnist_scaling.study.vocabulary import NEIGHBOURS
+from mnist_scaling.tuning import best_per_cell
 from mnist_scaling.tuning.optuna_mirror import Mirror, shown, without_password
 
 from .helpers import InProcess, Study
@@ -34,6 +36,8 @@ def mirrored(url: str) -> dict[str, list[tuple[int, float | None]]]:
         storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(url))
     found = {}
     for name in optuna.get_all_study_names(storage):
+        if name.endswith(best_per_cell.NAME):
+            continue
         study = optuna.load_study(study_name=name, storage=storage)
         assert study.metric_names == ["val_loss"]
         assert f"width={study.user_attrs['width']}" == name.split()[-1]
@@ -60,6 +64,23 @@ def test_every_trial_is_in_the_folders_journal(folder: Path) -> None:
     assert (folder / "optuna.journal").read_bytes() == before, "nothing is added twice"
 
 
+def test_the_dashboard_has_a_note_on_each_cell_and_the_best_of_all(folder: Path) -> None:
+    """A tuned key has the scale on which it is searched: lr a logarithmic one, dropout a linear one."""
+    sweep(folder)
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(folder / "optuna.journal")))
+    cells = pd.read_csv(folder / "cells.csv")
+    summary = optuna.load_study(study_name=best_per_cell.NAME, storage=storage).get_trials()
+    assert [trial.value for trial in summary] == cells["val_loss"].tolist()
+    assert [trial.params["lr"] for trial in summary] == pytest.approx(cells["lr"].tolist())
+    ranges = summary[0].distributions
+    assert [ranges[key].log for key in ("lr", "dropout", "batch_size")] == [True, False, True]  # type: ignore[attr-defined]
+    for width in (4, 8):
+        note = get_note(optuna.load_study(study_name=f"width={width}", storage=storage))
+        (row,) = cells[cells["width"] == width].to_dict("records")
+        assert f"| lr | {row['lr']:.5g} |" in note
+        assert f"3 trials, runs in `{folder}/width={width}/`" in note
+
+
 def test_a_finished_study_fills_another_storage(folder: Path) -> None:
     sweep(folder)
     url = f"sqlite:///{folder.parent}/all.db"
@@ -67,11 +88,19 @@ def test_a_finished_study_fills_another_storage(folder: Path) -> None:
     assert mirrored(url) == expected(folder)
 
 
+def test_a_tilde_is_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    mirrors = [Mirror(url, tmp_path) for url in ("sqlite:///~/all.db", "journal:///~/all", "postgresql://a~b/c")]
+    assert [mirror._url for mirror in mirrors] == [
+        f"sqlite:///{tmp_path}/all.db", f"journal:///{tmp_path}/all", "postgresql://a~b/c",
+    ]  # fmt: skip
+
+
 def test_two_folders_of_one_name_share_a_database(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/all.db"
     sweep(tmp_path / "a/study", url)
     sweep(tmp_path / "b/study", url)
-    assert len(optuna.get_all_study_names(url)) == 4
+    assert len(optuna.get_all_study_names(url)) == 6
 
 
 @pytest.mark.parametrize("damage", ["deleted", "torn", "nonsense"])

@@ -9,7 +9,7 @@ import pytest
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
 from hydra.core.object_type import ObjectType
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from mnist_scaling import cli
 from mnist_scaling.errors import InputError
@@ -53,6 +53,23 @@ def test_every_sampler_tunes_or_is_refused_in_a_sentence(name: str, tmp_path: Pa
         return
     optuna_objects.check_sampler(node)
     assert tune(tmp_path, node) == ["COMPLETE"] * 12
+
+
+@pytest.mark.parametrize(
+    ("group", "option", "said"),
+    [
+        ("pruner", {"foo": 1}, "must be those of SuccessiveHalvingPruner, but Optuna says: "),
+        ("pruner", {"reduction_factor": 0}, "must be those of SuccessiveHalvingPruner, but Optuna says: "),
+        ("sampler", {"foo": 1}, "must be those of TPESampler, but Optuna says: "),
+    ],
+)
+def test_an_option_that_optuna_has_not_fails_no_trial(group: str, option: dict[str, int], said: str) -> None:
+    """It would have failed inside every trial that reports."""
+    targets = {"pruner": "optuna.pruners.SuccessiveHalvingPruner", "sampler": "optuna.samplers.TPESampler"}
+    node = OmegaConf.create({"_target_": targets[group]})
+    optuna_objects.check_made(group, node)
+    with pytest.raises(InputError, match=said):
+        optuna_objects.check_made(group, OmegaConf.merge(node, option))
 
 
 @pytest.mark.parametrize("name", options("pruner"))

@@ -19,13 +19,14 @@ from typing import Any
 
 import pytest
 
-from mnist_scaling.config import DataConfig, RunConfig
+from mnist_scaling.config import DataConfig, RunConfig, from_values
 from mnist_scaling.errors import InputError
+from mnist_scaling.image_task import DataFacts
 from mnist_scaling.study import files, layout
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import CONTROL, FAILED, NOTES, PRUNED, RANGES, SAMPLER
 from mnist_scaling.tuning.grid.composition import Cell
-from mnist_scaling.tuning.task import Report
+from mnist_scaling.tuning.task import Report, Values
 from mnist_scaling.tuning.workers import faults, perform
 from mnist_scaling.tuning.workers.job import Job, Outcome, Parcel, Pruning
 from mnist_scaling.tuning.workers.perform import measure
@@ -39,14 +40,14 @@ def cell_of_width_8() -> Cell:
     return cell
 
 
-def parcel(folder: Path, stage: str = "repeat", places: Mapping[str, str] | None = None, **more: Any) -> Parcel:
+def parcel(folder: Path, stage: str = "repeat", luggage: Mapping[str, Any] | None = None, **more: Any) -> Parcel:
     """A job of a cell of width 8, in a folder of its own."""
     cell = cell_of_width_8()
     job = Job(cell.name, f"all/{stage}-002", (), {"optim.lr": 0.02, "seed": 3}, stage, 2, 3, SAMPLER)
     own = folder / job.folder
     own.mkdir(parents=True, exist_ok=True)
     values = {**cell.values, **job.settings, "trial.stage": stage}
-    return Parcel(replace(job, **more), values, str(own), {"data.dir": str(folder)} | dict(places or {}))
+    return Parcel(replace(job, **more), values, str(own), {"data.dir": str(folder)} | dict(luggage or {}))
 
 
 def outcome_of(given: Parcel, train: Train) -> Outcome:
@@ -88,7 +89,7 @@ def test_an_error_of_the_run_becomes_text_in_its_record(tmp_path: Path) -> None:
         assert (record["state"], record["result"]) == (FAILED, None)
         assert record["error"].endswith(f"{type(error).__name__}: {error}")
     with pytest.raises(LookupError):
-        measure(RunConfig(), lambda: fails_with(LookupError("lost"))(RunConfig(), None), keep_errors=False)
+        measure({}, "single", 0, lambda: fails_with(LookupError("lost"))(RunConfig(), None), keep_errors=False)
 
 
 @pytest.mark.parametrize(
@@ -151,16 +152,16 @@ def test_files_come_back_but_no_checkpoint(tmp_path: Path) -> None:
     given = parcel(tmp_path)
 
     class Leaves(Trains):
-        def train(self, run: RunConfig, report: Report | None, folder: Path) -> TrainResult:
+        def train(self, values: Values, report: Report | None, folder: Path) -> TrainResult:
             (folder / layout.WEIGHTS).write_bytes(b"weights")
             (folder / layout.CHECKPOINT).write_bytes(b"checkpoint")
-            return bowl(run)
+            return bowl(from_values(values))
 
     shared = perform.perform(given, Leaves())
-    assert shared.files == {layout.WEIGHTS: b"weights"}
+    assert (shared.files, (Path(given.folder) / layout.WEIGHTS).read_bytes()) == ({}, b"weights")
     assert (Path(given.folder) / layout.CHECKPOINT).exists()  # a killed run goes on from there
     far = perform.perform(replace(given, folder="/no/such/folder"), Leaves())
-    assert far.files == shared.files
+    assert far.files == {layout.WEIGHTS: b"weights"}
     assert far.record is not None
     assert shared.record is not None
     assert far.record | {"seconds": 0} == shared.record | {"seconds": 0}
@@ -173,14 +174,15 @@ def test_a_record_has_the_places_of_the_sweep_whatever_the_worker_has(
     seen: list[RunConfig] = []
 
     class Watches(Trains):
-        def train(self, run: RunConfig, report: Report | None, folder: Path) -> TrainResult:
+        def train(self, values: Values, report: Report | None, folder: Path) -> TrainResult:
+            run = from_values(values)
             seen.append(run)
             assert run.init_from is not None
             assert (Path(run.init_from) / layout.WEIGHTS).read_bytes() == b"weights"
             return bowl(run)
 
-    places = {"data.dir": "/nowhere/data", "init_from": "/nowhere/run"}
-    given = replace(parcel(tmp_path, places=places), weights=b"weights")
+    luggage = {"data.dir": "/nowhere/data", "init_from": "/nowhere/run", "weights": b"weights"}
+    given = parcel(tmp_path, luggage=luggage)
     given = replace(given, values={**given.values, "data.dir": "data", "init_from": "run"})
     record = perform.perform(given, Watches()).record
     assert record is not None
@@ -189,7 +191,7 @@ def test_a_record_has_the_places_of_the_sweep_whatever_the_worker_has(
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / layout.WEIGHTS).write_bytes(b"weights")
     there = {"data.dir": str(tmp_path), "init_from": str(tmp_path / "run")}
-    perform.perform(replace(given, places=there, weights=None), Watches())
+    perform.perform(replace(given, luggage=there), Watches())
     assert (seen[1].data.dir, seen[1].init_from) == (str(tmp_path), str(tmp_path / "run"))
 
 
@@ -197,7 +199,7 @@ def test_a_node_without_data_is_nobodys_fault(tmp_path: Path) -> None:
     asked = []
 
     class NoSource(Trains):
-        def prepare(self, data: DataConfig) -> None:
+        def fetch(self, data: DataConfig) -> DataFacts:
             asked.append(data.dir)
             raise InputError("no source answered.")
 

@@ -84,7 +84,7 @@ def test_a_replayed_study_takes_its_work_with_one_worker_and_its_longest_chain_w
         patch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
         replay = importlib.import_module("replay").replay
     cells, effort = make_cells(*GRID), Effort(5, 2, batch)
-    run = {cell.name: cell.cost * cell.run.model.width for cell in cells}
+    run = {cell.name: cell.cost * cell.values["model.width"] for cell in cells}
     work = sum(7 * seconds for seconds in run.values())
     chain = forecast.longest_chain(cells, rule, {k: ceil(5 / batch) * s for k, s in run.items()}, run)
     for workers, expected in ((1, work), (1000, chain)):

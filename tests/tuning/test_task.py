@@ -15,10 +15,11 @@ import mnist_scaling
 from mnist_scaling import cli, train
 from mnist_scaling.config import DataConfig
 from mnist_scaling.errors import InputError
+from mnist_scaling.image_task import DataFacts, ImageTask
 from mnist_scaling.tuning import task
 from mnist_scaling.tuning.sweeper import CellSweeper
 
-from .helpers import Trains, composed, make_cells
+from .helpers import composed, make_cells
 
 ROOT = Path(mnist_scaling.__file__).parent
 
@@ -41,21 +42,36 @@ def test_an_application_without_a_task_is_told_so() -> None:
     HydraConfig.instance().set_config(cfg)
     path = create_config_search_path(cli.conf_dir())
     context = HydraContext(config_loader=ConfigLoaderImpl(path), callbacks=None)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=r"says how it trains, but this one does not: put `@tunes"):
+    with pytest.raises(InputError, match=r"says how it trains, but this one does not: put `@cell_task"):
         sweeper().setup(hydra_context=context, task_function=main, config=cfg)
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ({"widen": "maybe"}, "`hydra.sweeper.widen` must be true or false, but got maybe"),
+        ({"max_values_per_axis": 0}, "`hydra.sweeper.max_values_per_axis` must be null or a whole number of 1 or more"),
+        ({"max_values_per_axis": 1.5}, "but got 1.5"),
+    ],
+)
+def test_an_option_of_a_sweep_acts_or_is_refused(option: dict[str, object], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        sweeper(**option)
 
 
 def test_every_data_set_of_a_grid_is_prepared_once() -> None:
     prepared: list[DataConfig] = []
 
-    class Prepares(Trains):
-        def prepare(self, data: DataConfig) -> None:
+    class Prepares(ImageTask):
+        def fetch(self, data: DataConfig) -> DataFacts:
             prepared.append(data)
+            return DataFacts(data.name, (1, 28, 28), 10, 50_000, 10_000, 10_000)
 
     made = sweeper()
     made.task = Prepares()
-    made._prepare(make_cells("data.name=mnist,fashion_mnist", "model.width=4,8"))
+    _, facts = made._prepare(make_cells("data.name=mnist,fashion_mnist", "model.width=4,8"))
     assert [data.name for data in prepared] == ["mnist", "fashion_mnist"]
+    assert [known.facts["name"] for known in facts] == ["mnist", "fashion_mnist"]
 
 
 def test_no_text_of_tuning_names_training() -> None:

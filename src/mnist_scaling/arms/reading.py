@@ -12,6 +12,7 @@ import pandas as pd
 
 from mnist_scaling.config.fit_schema import FitConfig
 from mnist_scaling.errors import InputError
+from mnist_scaling.fitting.comparing.pairing import pair_noise
 from mnist_scaling.fitting.frontier.fronts import attach
 from mnist_scaling.fitting.read import read_columns
 from mnist_scaling.fitting.rows import Table
@@ -21,11 +22,18 @@ from mnist_scaling.settings.vertices import CellTrials
 from mnist_scaling.study import provenance
 from mnist_scaling.study.columns import CONVENTIONS, SEED
 from mnist_scaling.study.files import read_json
-from mnist_scaling.study.layout import CELLS, CURVES, STUDY, TRIALS, study_folder
-from mnist_scaling.study.missing import unfinished
+from mnist_scaling.study.layout import CELLS, CURVES, STUDY, TRIALS, found_folder
+from mnist_scaling.study.missing import mixed_code, unfinished
 from mnist_scaling.study.tables.cell_runs import repeat_losses, tuned_trials, untuned_runs
 from mnist_scaling.study.tables.csv_table import read_study_table, read_table
-from mnist_scaling.study.tables.fitted_rows import ArmRows, FittedRows, fitted_rows, roles_of, study_columns
+from mnist_scaling.study.tables.fitted_rows import (
+    ArmRows,
+    FittedRows,
+    fitted_rows,
+    measured_columns,
+    roles_of,
+    study_columns,
+)
 
 OLD_CLASSES = 10
 """Classes of a study that does not state them: every data set had ten when such studies were made."""
@@ -50,6 +58,8 @@ class Source:
     classes: int | None = None
     unfinished: str = ""
     """That the study is unfinished, as a sentence."""
+    mixed_code: str = ""
+    """That the study's runs were made by different code, as a sentence."""
 
     @property
     def folder(self) -> Path:
@@ -70,18 +80,21 @@ def read(config: FitConfig) -> Source:
     if not config.name:
         path = Path(str(config.table))
         frame = read_table(path, [header for header in wanted.values() if header])
-        rows = fitted_rows(frame, wanted, where=config.where, by=config.arm_columns)
+        wanted["loss"] = wanted["loss"] or config.best
+        rows = fitted_rows(frame, wanted, (), (), config.where, config.arm_columns, config.cell_columns, config.best)
         return Source(path, rows, None)
-    path = study_folder(config.name) / CELLS
+    path = found_folder(config.name) / CELLS
     if not path.is_file():
         raise InputError(f"A study must have {path}, but there is none: check `name`, or run the study first.")
     names = study_columns(wanted, read_study_table(path).columns)
     frame = _other_counts(read_study_table(path, [header for header in names.values() if header]))
+    names = measured_columns(names, wanted, frame)
     study = read_json(path.parent / STUDY) or {}
     axes, tuned = (tuple(c for c in study.get(k, ()) if c in frame) for k in ("axes", "tuned"))
     rows = fitted_rows(frame, names, axes, tuned, config.where, config.arm_columns)
     trials = read_study_table(path.parent / TRIALS) if (path.parent / TRIALS).is_file() else pd.DataFrame()
-    return Source(path, rows, study, tuned, axes, _classes(study), unfinished(path.parent, frame, trials, study))
+    said = unfinished(path.parent, frame, trials, study), mixed_code(path.parent)
+    return Source(path, rows, study, tuned, axes, _classes(study), *said)
 
 
 def _classes(study: Mapping[str, Any]) -> int | None:
@@ -147,11 +160,11 @@ def tuned_cells(source: Source, arm: ArmRows) -> tuple[TunedCells | None, dict[s
     if why := _why_no_runs(source):
         return None, {}, why
     cells, axes = arm.frame, source.axes
-    found, roles = (
-        untuned_runs(cells, read_study_table(source.folder / TRIALS), axes, source.tuned),
-        roles_of(cells, axes),
-    )
-    n, d = (cells[source.rows.names[k]].to_numpy(float) for k in ("N", "D"))
+    trials = read_study_table(source.folder / TRIALS)
+    found = untuned_runs(cells, trials, axes, source.tuned)
+    roles = roles_of(cells, axes, source.rows.names)
+    names = (source.rows.names[k] for k in ("N", "D"))
+    n, d = (cells[name].to_numpy(float) if name else np.full(len(cells), np.nan) for name in names)
     selected, tuned, se = (cells.reindex(columns=[c])[c].to_numpy(float) for c in TUNED_LOSSES)
     levels = {
         k: cells[axis].to_numpy(float) if axis else np.zeros(len(cells))
@@ -160,7 +173,17 @@ def tuned_cells(source: Source, arm: ArmRows) -> tuple[TunedCells | None, dict[s
     why = found.why
     if roles.others and not why:
         why = f"The grid has further axes ({', '.join(roles.others)}): fit one value of each at a time with where=…."
-    return TunedCells(n, d, found.losses.to_numpy(float), selected, tuned, se, levels), found.setting, why
+    before = found.runs or [{}] * len(cells)
+    untuned_se = np.array([_se(list(runs.values())) for runs in before])
+    after = repeat_losses(cells, trials, axes, source.tuned, TUNED_LOSSES[1])
+    noise = None if after is None else pair_noise(zip(before, after, strict=True))
+    untuned = found.losses.to_numpy(float)
+    return TunedCells(n, d, untuned, selected, tuned, se, untuned_se, levels, noise), found.setting, why
+
+
+def _se(losses: list[float]) -> float:
+    """Standard error of a mean; NaN of fewer than two."""
+    return float(np.std(losses, ddof=1) / np.sqrt(len(losses))) if len(losses) > 1 else float("nan")
 
 
 def cell_trials(source: Source, arm: ArmRows) -> tuple[list[CellTrials], list[TunedKey], str]:

@@ -23,8 +23,6 @@ from mnist_scaling.config.question_schema import Question
 from mnist_scaling.errors import InputError, nearest
 from mnist_scaling.reporting.documents.json_form import plain
 from mnist_scaling.reporting.text import estimate
-from mnist_scaling.study import layout
-from mnist_scaling.study.files import read_json
 from mnist_scaling.study.tables.csv_table import read_study_table
 
 SCHEMA = 1
@@ -146,15 +144,3 @@ def record(found: Answer) -> dict[str, Any]:
             for key, spec in found.question.studies.items()
         },
     }
-
-
-def answered_without(name: str, scale: str) -> list[str] | None:
-    """The studies that an answer left out, if there is one made of the tables as they are now."""
-    found: Any = read_json(layout.answer_folder(name) / f"{scale}.json")
-    if found is None:
-        return None
-    parts = found.get("parts", [found])
-    tables = {s["study"]: s["sha256"] for part in parts for s in part["studies"].values()}
-    paths = {layout.study_folder(study) / layout.CELLS: sha256 for study, sha256 in tables.items()}
-    current = all(path.is_file() and checksum(path) == sha256 for path, sha256 in paths.items())
-    return [study for part in parts for study in part.get("without", [])] if current else None

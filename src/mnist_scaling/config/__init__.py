@@ -12,6 +12,7 @@ from mnist_scaling.config.building import (
     literal,
     register,
     typed,
+    unflatten,
     with_values,
 )
 from mnist_scaling.config.family import MODEL_CONFIGS, ModelConfig, model_config, model_names
@@ -53,6 +54,7 @@ __all__ = [
     "register",
     "require",
     "typed",
+    "unflatten",
     "with_values",
 ]
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
-from mnist_scaling import cli
 from mnist_scaling.config import register
 from mnist_scaling.config.question_schema import FULL, SCALES
 from mnist_scaling.errors import InputError
@@ -36,14 +35,11 @@ NAME = "ask"
 """The command's file in conf/, and its name in Hydra's store."""
 
 
-def store() -> None:
-    """Make conf/ask.yaml known to Hydra without the folder that it lies in.
+def store(conf: Path) -> None:
+    """Make conf/ask.yaml known to Hydra without the folder `conf` that it lies in.
 
-    conf/ also holds folders named question and scale, which Hydra would take for config groups of this command; here
-    both are plain keys, so that a file of one's own is a question like any other.
+    That folder also holds folders named question and scale, which Hydra would take for config groups of this command;
+    here both are plain keys, so that a file of one's own is a question like any other.
     """
     register(NAME, AskConfig)
-    ConfigStore.instance().store(name=NAME, node=OmegaConf.load(Path(cli.conf_dir()) / f"{NAME}.yaml"))
-
-
-store()
+    ConfigStore.instance().store(name=NAME, node=OmegaConf.load(conf / f"{NAME}.yaml"))

@@ -21,6 +21,10 @@ from mnist_scaling.errors import InputError, nearest
 T = TypeVar("T")
 
 
+SCHEMAS: dict[str, type] = {}
+"""The dataclass of each command's keys, once its module is imported."""
+
+
 def register(name: str, cls: type) -> None:
     """Make a dataclass the schema that conf/<name>.yaml composes onto, as ``schema/<name>``.
 
@@ -31,6 +35,7 @@ def register(name: str, cls: type) -> None:
     cls : type
         A dataclass; its defaults are the command's.
     """
+    SCHEMAS[name] = cls
     ConfigStore.instance().store(group="schema", name=name, node=_schema(cls), package="_global_")
 
 
@@ -126,13 +131,7 @@ def from_values(values: Mapping[str, Any]) -> RunConfig:
     InputError
         When they break a rule.
     """
-    nodes: dict[str, Any] = {}
-    for key, value in values.items():
-        *path, last = key.split(".")
-        node = nodes
-        for name in path:
-            node = node.setdefault(name, {})
-        node[last] = value
+    nodes = unflatten(values)
     kind = model_config(nodes["model"]["name"])
     for alias, key in kind.ALIASES.items():
         if alias in nodes["model"]:
@@ -204,6 +203,18 @@ def flatten(values: Any, prefix: str = "") -> dict[str, Any]:
         else:
             flat[name] = list(value) if isinstance(value, tuple) else value  # as JSON gives it back
     return flat
+
+
+def unflatten(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The way back of `flatten`: {"a.b": 1} gives {"a": {"b": 1}}."""
+    nested: dict[str, Any] = {}
+    for key, value in values.items():
+        *path, last = key.split(".")
+        node = nested
+        for name in path:
+            node = node.setdefault(name, {})
+        node[last] = value
+    return nested
 
 
 def literal(value: object) -> str:

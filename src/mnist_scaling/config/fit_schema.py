@@ -34,6 +34,16 @@ class ColumnsConfig:
     run: str | None = None
     """Name of the run, if rows are points of training curves: the envelope uses all points."""
 
+    def __post_init__(self) -> None:
+        roles = {key: header for key in ("N", "D", "C", "loss", "se") if (header := getattr(self, key))}
+        for key, header in roles.items():
+            other = next(k for k, h in roles.items() if h == header)
+            require(
+                other == key,
+                f"Each of `columns` must name a column of its own, but columns.{other} and columns.{key} are both "
+                f"{header}: mend one, or leave it out.",
+            )
+
 
 @dataclass(frozen=True)
 class PredictConfig:
@@ -66,9 +76,12 @@ class FitConfig:
     """A fit: which rows, which laws, how they are estimated and what else is worked out."""
 
     name: str | None = None
-    """A study, read from multirun/<name>/cells.csv, written by train -m."""
+    """A study, read from multirun/<name>/cells.csv, written by train -m; one elsewhere by the path of its folder."""
     table: str | None = None
     """Any CSV file with a header, instead of a study."""
+    optuna: str | None = None
+    """A storage of Optuna's, by its URL or journal file, instead of a table: finished trials are the rows, with their
+    parameters, numbers among their user_attrs, and value. Needs out and cells."""
     out: str | None = None
     """Folder of fits.json; the study's own by default, else the table's."""
     columns: ColumnsConfig = field(default_factory=ColumnsConfig)
@@ -77,6 +90,11 @@ class FitConfig:
     converged. Another loss brings its own standard error, <loss>_se, or none."""
     where: str | None = None
     """Rows to keep, such as "kept == 1" or "family == 'cnn' and D > 1e9": a condition on columns; it runs no code."""
+    cells: Any = None
+    """table: a column, or a list of columns, whose values make a cell, where each row is a run: the best run of each
+    cell is fitted."""
+    best: str | None = None
+    """cells: the column that selects the best run, such as val_loss; columns.loss by default."""
     by: Any = None
     """A column, or a list of columns, whose values are arms: each is fitted alone and never pooled with another. A
     study's axes that set neither N nor D, such as optimizer, are arms without being named here."""
@@ -110,9 +128,22 @@ class FitConfig:
 
     def __post_init__(self) -> None:
         require(
-            (self.name is None) != (self.table is None),
+            [self.name, self.table, self.optuna].count(None) == 2,
             f"Exactly one of `name` and `table` must be given, but got {'both' if self.name else 'neither'}: "
             "name=STUDY or table=FILE.csv.",
+        )
+        require(
+            self.cells is None or self.name is None,
+            "`cells` must go with table=FILE.csv, because a study's cells are known, but got name=…: leave it out.",
+        )
+        require(
+            self.optuna is None or bool(self.out and self.cells),
+            "`optuna` must go with out=FOLDER, where its table is written, and cells=[…], the parameters that make a "
+            "cell: give both.",
+        )
+        require(
+            self.best is None or self.cells is not None,
+            f"`best={self.best}` must go with cells=[…], the columns that make a cell: give them.",
         )
         require(
             self.curves in ("auto", True, False),
@@ -136,7 +167,12 @@ class FitConfig:
     @property
     def arm_columns(self) -> Sequence[str]:
         """The columns of `by`."""
-        return () if self.by is None else (self.by,) if isinstance(self.by, str) else [str(c) for c in self.by]
+        return _list(self.by)
+
+    @property
+    def cell_columns(self) -> Sequence[str]:
+        """The columns of `cells`."""
+        return _list(self.cells)
 
     def options(self, classes: int | None = None) -> Options:
         """What the library is asked to do.
@@ -165,6 +201,10 @@ class FitConfig:
             queries=self.queries,
             predict=self.asked,
         )
+
+
+def _list(value: Any) -> Sequence[str]:
+    return () if value is None else (value,) if isinstance(value, str) else [str(c) for c in value]
 
 
 def _delta(value: Any) -> float | str:

@@ -33,6 +33,9 @@ UNDERTRAINED, REPEATED_DATA = "undertrained", "repeated_data"
 SEARCH_EDGE, REPEAT_LOST = "search_edge", "repeat_lost"
 """Set by the tuner for a cell."""
 
+MIXED_CODE = "mixed_code"
+"""Found by `fit` in the records of a study."""
+
 NOT_CONVERGED, PARAMETER_AT_BOUND, FLOOR_NOT_IDENTIFIED = "not_converged", "parameter_at_bound", "floor_not_identified"
 MISFIT, FORMS_DISAGREE, COLLINEAR, TOO_FEW_CELLS = "misfit", "forms_disagree", "collinear", "too_few_cells"
 GRID_EDGE, FAR_EXTRAPOLATION = "grid_edge", "far_extrapolation"
@@ -55,7 +58,8 @@ FEWEST_ROWS = 3
 KINDS = (
     Kind(
         UNDERTRAINED, WARNING, "a run ended at its cap before it had converged",
-        "Give these cells more steps, or leave them out of the fit.",
+        "Give these cells more steps in a study of another name, or leave them out of the fit: "
+        "where=\"flags != 'undertrained'\".",
         "What the longest runs would reach: some were cut by a cap before they had converged.",
     ),
     Kind(
@@ -65,15 +69,22 @@ KINDS = (
     ),
     Kind(
         SEARCH_EDGE, WARNING, "a selected value lies on the edge of its search range",
-        "Widen the search space on the side of the selected value, and tune these cells again.",
+        "Widen the search space on the side of the selected value, and raise hydra.sweeper.n_trials: the study goes on "
+        "with these cells.",
         "How good some cells can get: their best setting lies at the edge of the search range, so a better one may "
         "lie beyond.",
     ),
     Kind(
         REPEAT_LOST, WARNING, "a repeat diverged or failed, so the cell's mean comes from the others",
-        "Look at these repeats in trials.csv; lower the learning-rate range, or repeat the cells with fresh seeds.",
+        "Look at these repeats in trials.csv; raise hydra.sweeper.n_repeats, which adds fresh seeds, or tune in a "
+        "lower learning-rate range under another name.",
         "The typical loss of some cells: a repeat of theirs diverged or failed, and the mean holds only those that "
         "did not.",
+    ),
+    Kind(
+        MIXED_CODE, WARNING, "runs of a study were made by different commits, or versions of torch",
+        "Check what changed between them: if it moves losses, run the study again under another name.",
+        "That all losses compare: the study's runs were made by different code.",
     ),
     Kind(
         NOT_CONVERGED, ERROR, "no optimum, no second start agrees, or most draws wander along a ridge",
@@ -140,12 +151,13 @@ KINDS = (
     ),
     Kind(
         NON_MONOTONE, WARNING, "the loss rises with N or D beyond noise (1 % over all steps)",
-        "Tune and repeat those cells again before fitting.",
+        "Tune and repeat those cells more before fitting: a study goes on with more n_trials and n_repeats.",
         "A smooth law everywhere: somewhere more data or a larger model gives a worse loss than noise explains.",
     ),
     Kind(
         SEED_OUTLIER, WARNING, "repeats scatter far more than is usual there, or the row lies far off the best law",
-        "Repeat these cells with fresh seeds, and compare exponents with sensitivity=true.",
+        "Repeat these cells with fresh seeds, which a study does with more n_repeats, and compare exponents with "
+        "sensitivity=true.",
         "Whether some cells are typical: they stand out by their repeats or from the best law.",
     ),
     Kind(

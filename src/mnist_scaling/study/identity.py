@@ -3,6 +3,8 @@
 The identity of a sweep is what differs from the defaults of the configuration, less its axes, its tuned keys and the
 keys that change no result. So a new field of the configuration, at its default, leaves every older study resumable,
 and a difference always has a name. study.json holds it, and every record of a run holds the run's whole configuration.
+
+What a flag's remedy asks for is no other study: ranges may grow, and trials, repeats and cells may be added.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isclose
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +22,14 @@ from mnist_scaling.study import files, layout
 VERSION = 2
 """Version of a study's records and of its identity, in its study.json."""
 
-NO_EFFECT = ("data.dir", "data.path", "init_from", "save_weights", "name")
-"""Config keys that change no result: a resume may change them. Of arrays and of weights to start from the checksum
-counts, not the place. The device and the threads are not among them: both change the last bits of a loss."""
-
 CHECKSUMS = ("data.sha256", "init_sha256")
 """Config keys of files' contents, which a sweep fills in when it opens the files."""
 
 IDENTITY = "identity"
 """Key of study.json."""
+
+WIDEN = "hydra.sweeper.widen"
+"""Config key that the method of older studies lacks."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Identity:
     program: str = ""
     """The module that trains."""
     method: Mapping[str, Any] = field(default_factory=dict)
-    """What decides a cell's next setting, by config key: sampler, pruner, transfer and trials_per_batch."""
+    """What decides a cell's next setting, by config key: sampler, pruner, transfer, trials_per_batch and widen."""
 
 
 def settings(values: Mapping[str, Any], defaults: Mapping[str, Any], left_out: Iterable[str] = ()) -> dict[str, Any]:
@@ -56,10 +58,10 @@ def settings(values: Mapping[str, Any], defaults: Mapping[str, Any], left_out: I
     values, defaults : mapping
         Dotted config key to value.
     left_out : iterable of str
-        Keys that don't count, such as the tuned ones; `NO_EFFECT` and the sweep's own ``trial.*`` never do.
+        Keys that don't count: the tuned ones, and those that change no result.
     """
-    skipped = {*left_out, *NO_EFFECT}
-    kept = {k: v for k, v in values.items() if k not in skipped and not k.startswith("trial.")}
+    skipped = {*left_out}
+    kept = {k: v for k, v in values.items() if k not in skipped}
     return {key: value for key, value in kept.items() if key not in defaults or defaults[key] != value}
 
 
@@ -111,6 +113,8 @@ def differences(
 ) -> list[str]:
     """Each key in which two sets of settings differ, in words; a key that one lacks is at its default there.
 
+    A range that has grown is no difference: what was tried in the older one lies in the new one.
+
     Parameters
     ----------
     known, wanted : mapping
@@ -120,13 +124,36 @@ def differences(
     left_out : iterable of str
         Keys that may differ.
     """
-    skipped = {*left_out, *NO_EFFECT}
+    skipped = {*left_out}
     said = []
     for key in sorted((known.keys() | wanted.keys()) - skipped):
         before, now = (found.get(key, defaults.get(key)) for found in (known, wanted))
-        if before != now:
+        if before != now and not has_grown(before, now):
             said.append(f"{key} was {range_in_words(before)} and is now {range_in_words(now)}")
     return said
+
+
+def has_grown(before: Any, now: Any) -> bool:
+    """Whether a range, as text, holds an older one: the same scale and steps between further ends, or more choices."""
+    try:
+        old, new = json.loads(before), json.loads(now)
+        was, ist = old["attributes"], new["attributes"]
+        if old["name"] != new["name"]:
+            return False
+        if "choices" in was:
+            return all(choice in ist["choices"] for choice in was["choices"])
+        below, above = was["low"] - ist["low"], ist["high"] - was["high"]
+        steps = [size / was["step"] for size in (below, above)] if was["step"] else []
+        limits = [set(content.get("limits", ())) for content in (old, new)]
+        moved = {end for end, by in (("low", below), ("high", above)) if by}
+        return (
+            (was["log"], was["step"]) == (ist["log"], ist["step"])
+            and min(below, above) >= 0
+            and all(isclose(n, round(n), abs_tol=1e-8) for n in steps)
+            and limits[0] ^ limits[1] <= moved
+        )
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def range_in_words(value: Any) -> str:
@@ -170,7 +197,8 @@ def check(folder: Path, identity: Identity, defaults: Mapping[str, Any], not_yet
             f"A study must be of version {VERSION}, but {folder / layout.STUDY} has version {study.get('version', 1)}: "
             "go on with the version of mnist_scaling that made it, or give the new study another `name=`."
         )
-    record = study[IDENTITY]
+    if (record := study.get(IDENTITY)) is None:
+        return identity  # someone took it out; every record still holds its run's whole configuration
     if (program := record.get("program", identity.program)) != identity.program:
         raise InputError(
             f"A study's runs must be of one program, but {folder} was trained by {program} and this sweep trains "
@@ -186,13 +214,15 @@ def check(folder: Path, identity: Identity, defaults: Mapping[str, Any], not_yet
     for name in groups.keys() & identity.groups.keys():
         found += differences(groups[name], identity.groups[name], defaults, left_out)
     if method := record.get("method"):  # a study of before it was recorded has none
-        found += differences(method, identity.method, {})
-    found = list(dict.fromkeys(found))
+        found += differences(method, identity.method, {}, (WIDEN,) if WIDEN not in method else ())
+    # The ranges of a swept config group are its settings, too.
+    found = list(dict.fromkeys(said.removeprefix("search_space.") for said in found))
     if found:
         raise InputError(
             f"The cells of a study must share all settings but its axes, but {folder} differs from this sweep: "
-            f"{', '.join(found)}; set it back, sweep it as an axis, or give the new study another `name=`."
+            f"{', '.join(found)}; set it back, sweep it as an axis, or give the new study another `name=`. (Ranges may "
+            "grow, trials, repeats and cells may be added.)"
         )
     common = {k: v for k, v in record["settings"].items() if k not in varying}
-    ranges = {k: v for k, v in record["ranges"].items() if k not in varying}
+    ranges = {k: identity.ranges.get(k, v) for k, v in record["ranges"].items() if k not in varying}
     return Identity(common, ranges, varying, groups | dict(identity.groups), identity.program, identity.method)

@@ -8,6 +8,7 @@ multirun/<name>/width=16/data_fraction=0.25/cell.json
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -48,6 +49,12 @@ CELL, RESULT, CHECKPOINT = "cell.json", "result.json", "checkpoint.pt"
 WEIGHTS = "weights.pt"
 """The final weights of a run with `save_weights`."""
 
+OUTPUT = "output.txt"
+"""What an application printed in a run."""
+
+COLUMNS = "columns.json"
+"""What further columns of a study's tables mean, where its program says so."""
+
 RUN_PREFIXES = (f"{TRIAL}-", f"{REPEAT}-")
 """How the folders of runs begin."""
 
@@ -85,9 +92,38 @@ def study_folder(name: str) -> Path:
     return Path(MULTIRUN) / name
 
 
+def found_folder(name: str) -> Path:
+    """Folder of a study that is there: by its name, as `study_folder` has it, or by a path, which has a slash.
+
+    Raises
+    ------
+    InputError
+        When neither is meant, or there is no folder at the path.
+    """
+    if "/" not in name and os.sep not in name:
+        return study_folder(name)
+    if not (path := Path(name).expanduser()).is_dir():
+        raise InputError(
+            f"`name` must be the name of a study in {MULTIRUN}/ or the path of its folder, but there is no folder "
+            f"{name}: check it, or run the study first."
+        )
+    return path
+
+
 def name_argument(folder: Path) -> str:
-    """The argument that names the study in a folder, as a shell takes it: ``name=first_study``."""
-    return shlex.quote(f"name={folder.name}")
+    """The argument that names the study in a folder, as a shell takes it: ``name=first_study``, or with its path.
+
+    A study in a `MULTIRUN` goes by its name, wherever that lies: commands are started from beside it.
+    """
+    if folder.absolute().parent.name == MULTIRUN or folder == Path(folder.name):
+        return shlex.quote(f"name={folder.name}")
+    return path_argument(folder)
+
+
+def path_argument(folder: Path) -> str:
+    """The argument that names the study in a folder by its path."""
+    path = str(folder)
+    return shlex.quote(f"name={path}" if re.fullmatch(r"[\w./~-]+", path) else f"name='{path}'")
 
 
 def arm_names(arms: Sequence[str]) -> list[str]:

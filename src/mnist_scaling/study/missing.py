@@ -17,9 +17,12 @@ from mnist_scaling.study.files import DamagedFileError
 from mnist_scaling.study.records import StudyRecords
 from mnist_scaling.study.vocabulary import REPEAT
 
+MISPLACED = "{place} holds a copy of the cell {own}: its runs are left out; move it out of the study."
+"""A folder that a person has put into a study."""
+
 
 def complaints(folder: Path) -> list[str]:
-    """All that is damaged or missing in a study, or made by another code; a sentence each, none for a sound one.
+    """All that is damaged or missing in a study; a sentence each, none for a sound one.
 
     Parameters
     ----------
@@ -38,14 +41,25 @@ def complaints(folder: Path) -> list[str]:
         for place in found.undescribed
         if place / layout.CELL not in damaged
     ]
+    said += [MISPLACED.format(place=place, own=own) for place, own in found.misplaced.items()]
     # A folder without any record is a copy of the tables, which is all that a fit needs.
     if (gone := lost_runs(folder, found)) and (found.rows or found.damaged or found.undescribed):
         said.append(f"{gone}: start its sweep again, which makes them again.")
-    codes = Counter(code for record in found.records.values() if (code := provenance.made_by(record)))
-    if len(codes) > 1:
-        counts = ", ".join(f"{code} ({n} run{'s' * (n != 1)})" for code, n in codes.most_common())
-        said.append(f"The runs of {folder} were made by different code: {counts}. Their losses may not compare.")
     return said
+
+
+def mixed_code(folder: Path) -> str:
+    """That a study's runs were made by different code, as a sentence with the runs of each; empty for one code.
+
+    Parameters
+    ----------
+    folder : Path
+        multirun/<name>.
+    """
+    records_of = records.read_study(folder).records.values()
+    codes = Counter(code for record in records_of if (code := provenance.made_by(record)))
+    counts = ", ".join(f"{code} ({n} run{'s' * (n != 1)})" for code, n in codes.most_common())
+    return f"The runs were made by different code: {counts}. Their losses may not compare." if len(codes) > 1 else ""
 
 
 def warn(folder: Path) -> None:

@@ -21,16 +21,18 @@ COMMAND, VERSIONS, COMMIT, STARTED, DATA = "command", "versions", "commit", "sta
 """Keys of study.json; the last holds what is known of each data set, such as its number of classes."""
 
 
-def collect(overrides: Sequence[str]) -> dict[str, Any]:
+def collect(overrides: Sequence[str], command: Sequence[str]) -> dict[str, Any]:
     """The command as a shell takes it, the versions and the commit it ran with, and when it was last started.
 
     Parameters
     ----------
     overrides : sequence of str
         Hydra overrides of the sweep.
+    command : sequence of str
+        What starts the program.
     """
     return {
-        COMMAND: shlex.join(["python", "-m", "mnist_scaling.train", "-m", *overrides]),
+        COMMAND: shlex.join([*command, "-m", *overrides]),
         **code(),
         STARTED: datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -38,7 +40,7 @@ def collect(overrides: Sequence[str]) -> dict[str, Any]:
 
 def classes(study: Mapping[str, Any]) -> int | None:
     """Number of classes of a study's data, from its study.json; None where it has none, or data sets that differ."""
-    found = {facts["classes"] for facts in study.get(DATA, [])}
+    found = {facts["classes"] for facts in study.get(DATA, []) if "classes" in facts}
     return found.pop() if len(found) == 1 else None
 
 

@@ -27,6 +27,9 @@ from mnist_scaling.study.files import DamagedFileError
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import COMPLETE, STATES
 
+MORE = "further"
+"""In a row, no column: the names of the further columns that its program has measured."""
+
 WANTED = "wanted_branches"
 """In a row, no column: the shares at which the run was to end a decay; empty for most regimes."""
 
@@ -38,7 +41,7 @@ _RUN = {
 }  # fmt: skip
 _CELL = {"keys": (dict,), "axes": (dict,), "space": (dict,)}
 _STUDY = {"axes": (list,)}
-_MEASURED = {f.name: _NUMBER for f in fields(TrainResult) if f.metadata and f.default is MISSING}
+_MEASURED = {f.name: (*_NUMBER, _NOTHING) for f in fields(TrainResult) if f.metadata and f.default is MISSING}
 """Keys that a record must have, and the types of their values; _MEASURED those of its result."""
 
 
@@ -84,6 +87,8 @@ class StudyRecords:
     """Records that can't be read."""
     undescribed: list[Path] = field(default_factory=list)
     """Folders of cells that have runs but no cell.json, and that nobody described: their rows are left out."""
+    misplaced: dict[Path, str] = field(default_factory=dict)
+    """Folders that hold a copy of another folder's cell, to that folder's name: their rows are left out."""
 
 
 def read_study(folder: Path, known: Mapping[Path, tuple[Mapping[str, Any], Mapping[str, Any]]] = {}) -> StudyRecords:
@@ -103,6 +108,11 @@ def read_study(folder: Path, known: Mapping[Path, tuple[Mapping[str, Any], Mappi
             cell = read_cell(place)
         except DamagedFileError as error:
             found.damaged.append(error)
+        if cell and (other := _belongs(folder, place, cell)):
+            if place not in known:
+                found.misplaced[place] = other
+                continue
+            found.damaged.append(DamagedFileError(place / layout.CELL, f"it is the record of {other}"))
         described = known.get(place) or (cell and (cell["axes"], cell["space"]))
         if not described:
             found.undescribed.append(place)
@@ -135,9 +145,15 @@ def read_cells(folder: Path) -> dict[Path, dict[str, Any]]:
     found = {}
     for place in cell_folders(folder):
         with contextlib.suppress(DamagedFileError):  # `missing.complaints` names it
-            if (cell := read_cell(place)) is not None:
+            if (cell := read_cell(place)) is not None and not _belongs(folder, place, cell):
                 found[place] = cell
     return found
+
+
+def _belongs(folder: Path, place: Path, cell: Mapping[str, Any]) -> str:
+    """The name of the folder that a cell's record belongs into, where that is not the one that it lies in."""
+    own = Path(*layout.cell_parts(cell["axes"]))
+    return "" if place == folder / own else str(own)
 
 
 def read_cell(folder: Path) -> dict[str, Any] | None:
@@ -235,7 +251,9 @@ def row(record: Mapping[str, Any], axes: Mapping[str, Any], tuned: Mapping[str, 
         head[RUN_SEED] = head.pop("seed")
     result = dict(record["result"] or {})
     further = {name: value for kind in columns.FURTHER for name, value in result.pop(kind, {}).items()}
-    return {**axes, **settings, **head, WANTED: _wanted(record["config"]), **result, **further}
+    more = {name: value for name, value in result.pop(MORE, {}).items() if name not in (*axes, *settings)}
+    known = {**axes, **settings, **head, WANTED: _wanted(record["config"]), **result, **further}
+    return {**known, **more, MORE: list(more)}
 
 
 def _wanted(config: Mapping[str, Any]) -> list[float]:

@@ -23,22 +23,23 @@ def measured(meaning: str, unit: str = "", **default: Any) -> Any:
 class TrainResult:
     """What one training run measured.
 
-    The parameter counts add up: ``n_params = n_params_input + n_params_hidden + n_params_output``.
+    The parameter counts add up: ``n_params = n_params_input + n_params_hidden + n_params_output``. Our own training
+    measures all that has no default; of another program (`app`) any of it may be None.
     """
 
     state: str
     """COMPLETE, PRUNED or DIVERGED."""
-    n_params: int = measured("all trainable parameters, biases included: N", "parameters")
-    n_params_input: int = measured("parameters of the layer that touches the image", "parameters")
-    n_params_hidden: int = measured("parameters between the input and the output layer", "parameters")
-    n_params_output: int = measured("parameters of the layer that makes the logits", "parameters")
-    n_train: int = measured("unique training examples: U", EXAMPLES)
-    n_seen: int = measured("examples processed until the weights that count: D", EXAMPLES)
-    epochs: float = measured("passes over the unique examples, n_seen / n_train")
-    steps: int = measured("optimiser steps until the weights that count")
-    flops: int = measured("training FLOPs, forward and the backward pass as it really runs: C", FLOPS)
-    flops_forward: int = measured("the forward part of flops", FLOPS)
-    flops_output: int = measured("the output layer's part of flops", FLOPS)
+    n_params: int | None = measured("all trainable parameters, biases included: N", "parameters")
+    n_params_input: int | None = measured("parameters of the layer that touches the image", "parameters")
+    n_params_hidden: int | None = measured("parameters between the input and the output layer", "parameters")
+    n_params_output: int | None = measured("parameters of the layer that makes the logits", "parameters")
+    n_train: int | None = measured("unique training examples: U", EXAMPLES)
+    n_seen: int | None = measured("examples processed until the weights that count: D", EXAMPLES)
+    epochs: float | None = measured("passes over the unique examples, n_seen / n_train")
+    steps: int | None = measured("optimiser steps until the weights that count")
+    flops: int | None = measured("training FLOPs, forward and the backward pass as it really runs: C", FLOPS)
+    flops_forward: int | None = measured("the forward part of flops", FLOPS)
+    flops_output: int | None = measured("the output layer's part of flops", FLOPS)
     val_loss: float | None = measured("loss on the validation images, which the tuner sees", NATS, default=None)
     val_error: float | None = measured("share of validation images put in the wrong class", SHARE, default=None)
     test_loss: float | None = measured(
@@ -60,6 +61,8 @@ class TrainResult:
     """Losses and error rates on changed test images, by their columns (`columns.OFF_DISTRIBUTION_TABLE`)."""
     gradient_noise: dict[str, float | None] = field(default_factory=dict)
     """The gradient noise scale and its parts, by their columns (`columns.GRADIENT_NOISE_TABLE`)."""
+    further: dict[str, float | None] = field(default_factory=dict)
+    """Further numbers of a program that is not ours, by their columns."""
     flags: str = measured("codes that the regime gives the run, separated by ;", default="")
     reports: tuple[tuple[float, float], ...] = ()
     """Per report to the pruner: the share of the run, and the loss on a slice of the validation images."""
@@ -77,8 +80,9 @@ class TrainResult:
             object.__setattr__(self, "epochs_spent", self.epochs)
         if self.flops_spent is None:
             object.__setattr__(self, "flops_spent", self.flops)
-        parts = self.n_params_input + self.n_params_hidden + self.n_params_output
-        assert parts == self.n_params, f"parameter counts must add up: {parts} != {self.n_params}"
+        parts = [n for n in (self.n_params_input, self.n_params_hidden, self.n_params_output) if n is not None]
+        added = len(parts) < 3 or sum(parts) == self.n_params
+        assert added, f"parameter counts must add up: {sum(parts)} != {self.n_params}"
 
 
 CURVE_FIELDS = ("n_seen", "val_loss", "train_loss", "phase")

@@ -4,6 +4,10 @@ COMPLETE, PRUNED, DIVERGED, FAILED = "COMPLETE", "PRUNED", "DIVERGED", "FAILED"
 STATES = (COMPLETE, PRUNED, DIVERGED, FAILED)
 """States of a run."""
 
+DIVERGED_VALUE = 100.0
+"""Told to Optuna for a diverged run: worse than any finished one, yet a value, so that the sampler
+learns to stay away. As a failure the trial would be invisible to it. A loss of so much counts as diverged."""
+
 SINGLE, TRIAL, REPEAT = "single", "trial", "repeat"
 """Stages: a run started by hand, a trial of the tuner, a re-training of a cell's selected setting."""
 

@@ -53,6 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise InputError(
             f"A run's folder must hold a result.json, but {folder} has none: give a finished run's folder."
         )
+    if "model.name" not in record["config"]:
+        raise InputError(
+            f"The run must be one of our own training, but {folder} was made by another program: start that one with "
+            "the keys in `config` of its result.json."
+        )
     print(command(record["config"]))
 
 

@@ -15,7 +15,7 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.tuning.launcher import LocalLauncher
 
 if TYPE_CHECKING:
-    from mnist_scaling.config import RunConfig
+    from mnist_scaling.tuning.task import Values
     from mnist_scaling.tuning.workers.cluster import ClusterClient
     from mnist_scaling.tuning.workers.job import Workers
 
@@ -36,7 +36,7 @@ class _ClusterLauncher(LocalLauncher):
 
         return ClusterWorkers(self.application(), self._client())
 
-    def check(self, runs: Sequence[RunConfig]) -> None:
+    def check(self, runs: Sequence[Values]) -> None:
         """Refuse a cluster whose package is not installed; which devices its workers have, only they know."""
         if find_spec(self.package) is None:
             from mnist_scaling.tuning.workers import cluster

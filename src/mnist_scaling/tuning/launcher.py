@@ -22,7 +22,7 @@ _NVIDIA = Path("/dev/nvidiactl")
 """What Linux has where there is a GPU of NVIDIA's."""
 
 if TYPE_CHECKING:
-    from mnist_scaling.config import RunConfig
+    from mnist_scaling.tuning.task import Values
     from mnist_scaling.tuning.workers.job import Application, Workers
 
 
@@ -53,7 +53,7 @@ class LocalLauncher(Launcher):
             return self.n_workers
         return max(1, min(local.cores(), _room_on_gpus())) if self.gpus else local.cores()
 
-    def check(self, runs: Sequence[RunConfig]) -> None:
+    def check(self, runs: Sequence[Values]) -> None:
         """Refuse, before anything is trained, what this machine can't train."""
         for run in runs:
             self.application().task.check(run)
@@ -77,7 +77,7 @@ class LocalLauncher(Launcher):
     @functools.cached_property
     def gpus(self) -> list[str]:
         """The GPUs that the runs of this study may train on, as CUDA_VISIBLE_DEVICES names them."""
-        return visible_gpus() if str(self.config.get("device")) in ("auto", "cuda") else []
+        return visible_gpus() if str(self.config.get("device", "auto")) in ("auto", "cuda") else []
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run a batch for a sweeper other than this project's, by Hydra's joblib launcher."""

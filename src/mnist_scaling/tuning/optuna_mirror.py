@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import secrets
 import sys
-import warnings
+import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
@@ -21,7 +21,9 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from mnist_scaling.study import files, layout
 from mnist_scaling.study.vocabulary import TRIAL
+from mnist_scaling.tuning import best_per_cell
 from mnist_scaling.tuning.cell.trial import Trial, frozen
+from mnist_scaling.tuning.grid import search_space
 from mnist_scaling.tuning.grid.composition import Cell
 
 _INDEX = "index"
@@ -37,6 +39,9 @@ _SCHEME = re.compile(r"[\w+]+")
 
 _VARIABLE = re.compile(r"\$\{oc\.env:\w+\}")
 """A URL that Hydra takes from the environment."""
+
+_SUMMARY_SECONDS = 30.0
+"""Time between two looks at the best setting of every cell, which are written anew."""
 
 _GRACE_SECONDS = 5
 """How long the lock of a journal may be there before it counts as left by a kill."""
@@ -56,9 +61,13 @@ class Mirror:
 
     def __init__(self, url: str | None, folder: Path) -> None:
         self._url, self._folder = url, folder
+        if url is not None and _FILE.match(url):
+            self._url = re.sub(r"(?<=[:/])~(?=/)", str(Path.home()), url, count=1)
         self._storage: BaseStorage | None = None
         self._studies: dict[str, tuple[optuna.Study, set[int]]] = {}
         self._names: set[str] = set()
+        self._shown: dict[str, tuple[Cell, Sequence[Trial]]] = {}
+        self._summarised = time.monotonic()
         self._is_away = False
         self._thread = ThreadPoolExecutor(1, "mirror")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -78,14 +87,14 @@ class Mirror:
             return
         try:
             try:
-                self._add(cells)
+                self._add(cells, again)
             except Exception:
                 if self._url is not None or not again:
                     raise
                 # A kill or a full disk leaves half a line, at which Optuna stops. All of it is in the records.
                 (self._folder / layout.JOURNAL).unlink(missing_ok=True)
                 self._forget()
-                self._add(cells)
+                self._add(cells, again)
             self._is_away = False
         except Exception as error:  # SQLAlchemy and the drivers raise their own types
             if not self._is_away:
@@ -100,19 +109,28 @@ class Mirror:
     def _forget(self) -> None:
         self._storage, self._studies = None, {}
 
-    def _add(self, cells: Sequence[tuple[Cell, Sequence[Trial]]]) -> None:
+    def _add(self, cells: Sequence[tuple[Cell, Sequence[Trial]]], again: bool) -> None:
         for cell, trials in cells:
+            self._shown[cell.name] = cell, trials
             study, there = self._study(cell)
+            if trials:
+                best_per_cell.note(study, cell, trials, self._folder)
             for trial in trials:
                 if trial.index in there:
                     continue
-                shown_trial = frozen(trial, user_attrs={_INDEX: trial.index, "origin": trial.origin})
+                # Optuna refuses choices that differ within a study, and a range may have grown.
+                ranges = {key: search_space.joined(cell.space[key], own) for key, own in trial.ranges.items()}
+                shown_trial = frozen(trial, ranges, user_attrs={_INDEX: trial.index, "origin": trial.origin})
                 path = self._folder / cell.folder / layout.run_folder(TRIAL, trial.index) / layout.RESULT
                 ended = datetime.fromtimestamp(path.stat().st_mtime)
                 shown_trial.datetime_start = ended - timedelta(seconds=trial.seconds or 0.0)
                 shown_trial.datetime_complete = ended
                 study.add_trial(shown_trial)
                 there.add(trial.index)
+        if self._storage is not None and (again or time.monotonic() - self._summarised > _SUMMARY_SECONDS):
+            name = _prefix(self._url, self._folder) + best_per_cell.NAME
+            best_per_cell.summarise([*self._shown.values()], self._storage, name)
+            self._summarised = time.monotonic()
 
     def _study(self, cell: Cell) -> tuple[optuna.Study, set[int]]:
         """A cell's study, and which trials it has."""
@@ -130,13 +148,9 @@ class Mirror:
 
 
 def _begun(name: str, cell: Cell, storage: BaseStorage) -> optuna.Study:
-    study = optuna.create_study(study_name=name, storage=storage)
+    study = best_per_cell.create_study(name, storage)
     for column, value in cell.axes.items():
         study.set_user_attr(column, value)
-    with warnings.catch_warnings():
-        # Experimental since 2023; the name is what the dashboard's axes show.
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study.set_metric_names(["val_loss"])
     return study
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.study import identity
 from mnist_scaling.study.vocabulary import TRANSFER_RULES
 from mnist_scaling.tuning import task
+from mnist_scaling.tuning.launcher import LocalLauncher
 from mnist_scaling.tuning.workers import faults
 
 if TYPE_CHECKING:
@@ -25,17 +26,14 @@ if TYPE_CHECKING:
     from mnist_scaling.tuning.grid.partitioning import Partition
     from mnist_scaling.tuning.sweep import forecast
     from mnist_scaling.tuning.sweep.driver import Driver
-    from mnist_scaling.tuning.task import DataFacts
+    from mnist_scaling.tuning.task import Prepared
     from mnist_scaling.tuning.workers.job import Workers
-
-_FULL = "full"
-"""Value of `scale` that shrinks nothing."""
 
 
 class CellSweeper(Sweeper):
     """Optuna inside every cell of a grid; parameters are documented in conf/hydra/sweeper/cells.yaml.
 
-    The application says how it trains by `task.tunes`.
+    The application says how it trains by `task.tunes`, or by `mnist_scaling.cell_task`.
     """
 
     def __init__(
@@ -52,6 +50,7 @@ class CellSweeper(Sweeper):
         transfer: str,
         widen: bool,
         stop_below: float | None,
+        repeat_control: bool = False,
         dry_run: bool = False,
         **unknown: object,
     ) -> None:
@@ -67,6 +66,14 @@ class CellSweeper(Sweeper):
         ):
             if not isinstance(value, int) or value < least:
                 raise InputError(f"`hydra.sweeper.{key}` must be a whole number of {least} or more, but got {value}.")
+        for key, switch in (("widen", widen), ("dry_run", dry_run)):
+            if not isinstance(switch, bool):
+                raise InputError(f"`hydra.sweeper.{key}` must be true or false, but got {switch}.")
+        most = max_values_per_axis
+        if most is not None and (not isinstance(most, int) or isinstance(most, bool) or most < 1):
+            raise InputError(
+                f"`hydra.sweeper.max_values_per_axis` must be null or a whole number of 1 or more, but got {most}."
+            )
         if stop_below is not None and not (isinstance(stop_below, int | float) and 0 <= stop_below < 1):
             raise InputError(
                 f"`hydra.sweeper.stop_below` must be null or a share of the loss from 0 to 1, but got {stop_below}."
@@ -78,6 +85,7 @@ class CellSweeper(Sweeper):
         self.sampler, self.params = sampler, params
         self.storage = storage
         self.n_trials, self.n_repeats, self.trials_per_batch = n_trials, n_repeats, trials_per_batch
+        self.repeat_control = repeat_control
         self.cells = cells
         self.max_values_per_axis = max_values_per_axis
         self.transfer, self.widen, self.stop_below = transfer, widen, stop_below
@@ -89,9 +97,18 @@ class CellSweeper(Sweeper):
         self.task_function: TaskFunction = task_function
         self.config: DictConfig = config
         self.hydra_context: HydraContext = hydra_context
-        self.launcher: Launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
-        )
+        with self.task.errors():
+            self.task.begin(config, hydra_context)
+            self.launcher: Launcher = self._launcher(hydra_context, task_function, config)
+
+    def _launcher(self, context: HydraContext, main: TaskFunction, config: DictConfig) -> Launcher:
+        """Hydra's own launcher runs one job after another: it is taken where it was asked for, else all cores are."""
+        chosen = config.hydra.runtime.choices.get("hydra/launcher")
+        if chosen != "basic" or "hydra/launcher=basic" in config.hydra.overrides.hydra:
+            return Plugins.instance().instantiate_launcher(hydra_context=context, task_function=main, config=config)
+        launcher = LocalLauncher()
+        launcher.setup(hydra_context=context, task_function=main, config=config)
+        return launcher
 
     def sweep(self, arguments: list[str]) -> None:
         """Tune every cell of the grid that the overrides span; resume what is there, also after a fault of the machine.
@@ -106,7 +123,13 @@ class CellSweeper(Sweeper):
         def measured() -> int:
             return sum(1 for _ in Path(str(self.config.hydra.sweep.dir)).rglob(layout.RESULT))
 
-        faults.resume_after(lambda: self._sweep(arguments), measured)
+        with self.task.errors():
+            if getattr(multiprocessing.current_process(), "_inheriting", False):
+                raise InputError(
+                    "A program that is tuned must start under `if __name__ == '__main__':`, because workers import "
+                    "it, but this one starts a sweep when it is imported: put the call that starts it under that line."
+                )
+            faults.resume_after(lambda: self._sweep(arguments), measured)
 
     def _sweep(self, arguments: list[str]) -> None:
         from mnist_scaling.study import layout
@@ -114,14 +137,21 @@ class CellSweeper(Sweeper):
         from mnist_scaling.tuning.sweep import announcement, ledger, study_tables
 
         optuna_objects.check_sampler(self.sampler)
-        arguments = self._named(arguments)
+        optuna_objects.check_made("sampler", self.sampler, seed=0)
+        optuna_objects.check_made("pruner", self.pruner)
+        if any(given.lstrip("+").startswith("hydra.sweep.subdir=") for given in self.config.hydra.overrides.hydra):
+            raise InputError(
+                "The folders of a study's runs must be named by its axes, so that a rerun finds them, but "
+                "`hydra.sweep.subdir` was given: leave it out, or choose the study's folder by hydra.sweep.dir."
+            )
+        arguments = self.task.named(self.config, arguments)
         layout.study_folder(str(self.config.name))  # refuses a name that is no folder of its own
         folder = Path(str(self.config.hydra.sweep.dir))
         if self.dry_run:
             cells = self._cells(arguments)
             self._check_launcher(cells)
             cells, facts = self._prepare(cells)
-            study_tables.join(folder, cells, program=self.task.program, method=self._method)
+            study_tables.join(folder, cells, method=self._method)
             announcement.show_plan(self._planned(folder, arguments, cells, facts), ledger.Ledger(folder, cells))
             return
         with contextlib.ExitStack() as held:
@@ -134,6 +164,8 @@ class CellSweeper(Sweeper):
             driver = self._driver(folder, arguments, cells, facts, held)
             if driver.is_finished():
                 print("Every cell has its trials and repeats: nothing is left to do.")
+                if driver.has_untried_ranges():
+                    print("Ranges have grown: raise hydra.sweeper.n_trials for trials in what is new of them.")
                 driver.finish()
             else:
                 for cell in cells:
@@ -147,22 +179,26 @@ class CellSweeper(Sweeper):
         folder: Path,
         arguments: list[str],
         cells: Sequence[Cell],
-        facts: Sequence[DataFacts],
+        facts: Sequence[Prepared],
         held: contextlib.ExitStack,
     ) -> Driver:
         """What drives the study, with its mirror, which is filled before `held` ends."""
-        from mnist_scaling.study import provenance
+        from mnist_scaling.study import files, layout, provenance
         from mnist_scaling.tuning.cell.next_settings import Effort
         from mnist_scaling.tuning.optuna_mirror import Mirror, without_password
         from mnist_scaling.tuning.sweep import study_tables
         from mnist_scaling.tuning.sweep.driver import Driver
         from mnist_scaling.tuning.sweep.next_jobs import Method
 
-        joined = study_tables.join(folder, cells, program=self.task.program, method=self._method)
+        joined = study_tables.join(folder, cells, method=self._method)
         given = [o for o in self.config.hydra.overrides.hydra if o != "hydra.mode=MULTIRUN"]  # what -m is
-        made = provenance.collect([without_password(o) for o in (*given, *arguments)]) | joined
-        made |= {provenance.DATA: [asdict(known) for known in facts]}
-        effort = Effort(self.n_trials, self.n_repeats, self.trials_per_batch, self.widen, self.stop_below)
+        made = provenance.collect([without_password(o) for o in (*given, *arguments)], self.task.command) | joined
+        made |= {provenance.DATA: [dict(known.facts) for known in facts]}
+        if self.task.meanings:
+            files.write_json(folder / layout.COLUMNS, dict(self.task.meanings))
+        effort = Effort(
+            self.n_trials, self.n_repeats, self.trials_per_batch, self.widen, self.stop_below, self.repeat_control
+        )
         mirror = Mirror(self.storage, folder)
         driver = Driver(folder, cells, Method(effort, self.sampler, self.pruner, self.transfer), made, mirror)
 
@@ -181,27 +217,11 @@ class CellSweeper(Sweeper):
 
         nodes: dict[str, Any] = {"sampler": self.sampler, "pruner": self.pruner or {}}
         plain = {key: OmegaConf.to_container(OmegaConf.create(node), resolve=True) for key, node in nodes.items()}
-        return flatten(plain | {"transfer": self.transfer, "trials_per_batch": self.trials_per_batch}, "hydra.sweeper.")
-
-    def _named(self, arguments: list[str]) -> list[str]:
-        """The overrides, with a name of its own for a study that was shrunk and given none.
-
-        Otherwise a sweep and the same one with scale=smoke would both be the study `default`.
-        """
-        from mnist_scaling.config import TrainConfig
-
-        scale = self.config.hydra.runtime.choices.get("scale")
-        default = TrainConfig.name
-        shrunk = f"{default}_{scale}"
-        # A list of names is refused later on. The shrunk name is there already when a sweep is taken up again.
-        given = any(argument.lstrip("+").startswith("name=") for argument in arguments)
-        if given or self.config.name not in (default, shrunk) or scale in (None, _FULL):
-            return arguments
-        self.config.name = shrunk
-        return [*arguments, f"name={self.config.name}"]
+        plain |= {"transfer": self.transfer, "trials_per_batch": self.trials_per_batch, "widen": self.widen}
+        return flatten(plain, "hydra.sweeper.")
 
     def _planned(
-        self, folder: Path, arguments: list[str], cells: Sequence[Cell], facts: Sequence[DataFacts]
+        self, folder: Path, arguments: list[str], cells: Sequence[Cell], facts: Sequence[Prepared]
     ) -> forecast.Sweep:
         """The sweep, ready to train."""
         from mnist_scaling.tuning.sweep import forecast
@@ -209,9 +229,9 @@ class CellSweeper(Sweeper):
         named = (str(node["_target_"]).rsplit(".", 1)[-1] for node in (self.sampler, self.pruner) if node)
         workers = self.launcher.expected_workers() if hasattr(self.launcher, "expected_workers") else None
         return forecast.Sweep(
-            folder, self._partition(arguments), cells, facts, self.n_trials, self.n_repeats,
-            ", ".join([*named, f"transfer={self.transfer}"]), self.max_values_per_axis, workers, self.task.cost,
-            self.transfer, self.trials_per_batch,
+            folder, self._partition(arguments), cells, [f.about for f in facts], self.n_trials, self.n_repeats,
+            ", ".join([*named, f"transfer={self.transfer}"]), self.max_values_per_axis, workers, self.transfer,
+            self.trials_per_batch, self.repeat_control,
         )  # fmt: skip
 
     def foreseen(self, arguments: list[str]) -> forecast.Sweep:
@@ -226,32 +246,26 @@ class CellSweeper(Sweeper):
         """
         from mnist_scaling.tuning.sweep.study_tables import join
 
-        arguments = self._named(arguments)
+        arguments = self.task.named(self.config, arguments)
         folder, cells = Path(str(self.config.hydra.sweep.dir)), self._cells(arguments)
-        join(folder, cells, identity.CHECKSUMS, self.task.program, self._method)
+        join(folder, cells, identity.CHECKSUMS, self._method)
         return self._planned(folder, arguments, cells, ())
 
     def _check_launcher(self, cells: Sequence[Cell]) -> None:
         """Refuse a launcher whose library is missing, and a device that is not there, before anything is fetched."""
         if hasattr(self.launcher, "check"):
-            self.launcher.check([cell.run for cell in cells])
+            self.launcher.check([cell.values for cell in cells])
 
-    def _prepare(self, cells: Sequence[Cell]) -> tuple[list[Cell], list[DataFacts]]:
-        """Fetch or check every data set of the grid, once.
+    def _prepare(self, cells: Sequence[Cell]) -> tuple[list[Cell], list[Prepared]]:
+        """Fetch or check what the grid needs, once.
 
-        Returns the cells bound to their data, and what is known of each data set.
+        Returns the cells bound to it, and what is known of each data set.
         """
-        whole = [cell.run.data.whole for cell in cells]
-        known = {data: self.task.prepare(data) for data in dict.fromkeys(whole)}
-        facts = {data: found for data, found in known.items() if found is not None}
-        bound = [
-            cell.on(facts[data].sha256) if data in facts else cell for cell, data in zip(cells, whole, strict=True)
-        ]
-        starts = [self.task.start(cell.run) for cell in bound]
-        for note in dict.fromkeys(start.note for start in starts if start and start.note):
+        prepared = self.task.prepare([cell.values for cell in cells])
+        for note in dict.fromkeys(one.note for one in prepared if one.note):
             print(f"Note: {note}.")
-        bound = [cell.starting_at(start.sha256) if start else cell for cell, start in zip(bound, starts, strict=True)]
-        return bound, list(facts.values())
+        bound = [cell.bound(one.bound) for cell, one in zip(cells, prepared, strict=True)]
+        return bound, list({one.about: one for one in prepared if one.facts}.values())
 
     def _partition(self, arguments: list[str]) -> Partition:
         from mnist_scaling import config
@@ -273,7 +287,7 @@ class CellSweeper(Sweeper):
         listed: Sequence[Mapping[str, str]] = ({},)
         if self.cells is not None:
             listed = partitioning.read_cell_list(self.cells, parts.keys)
-        return composition.cells(parts, compose, self.task.cost, self.max_values_per_axis, listed)
+        return composition.cells(parts, compose, self.task, self.max_values_per_axis, listed)
 
     def _workers(self) -> Workers:
         """The launcher's own workers, else rounds of whatever launcher it is."""

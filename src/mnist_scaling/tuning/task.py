@@ -1,15 +1,35 @@
-"""What a program that is tuned brings: how it trains and, if it likes, what is known before."""
+"""The door: what a program that is tuned brings, and all that tuning knows of it.
+
+A task turns a Hydra configuration into plain values, one per dotted key (`Task.values`), and plain values into what one
+run measured (`Task.train`). Nothing else is asked of a program. What it may say besides: what a run costs, what of
+its configuration changes no result, what is fetched or checked before the first run (`prepare`), and what a worker
+needs that shares nothing with the sweep (`pack`, `unpack`). Our own training is one such task (`image_task`); a
+function of anyone's Hydra application becomes one by `mnist_scaling.cell_task` (`app`).
+
+A job travels as plain values, and the task as a reference to the program by its module or file, which a worker imports
+once; only a function that lives in no file, such as a notebook's, is pickled whole.
+
+The identity of a study holds the program's name and the values that differ from the program's own defaults, less axes,
+tuned keys and `no_effect`. Every record holds all values, and is compared with its cell too: so a default that has
+changed since is noticed, and a new key with a default leaves older studies resumable.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mnist_scaling.config import DataConfig, RunConfig
+from hydra.types import HydraContext
+from omegaconf import DictConfig
+
 from mnist_scaling.errors import InputError
 from mnist_scaling.study.result import TrainResult
+
+Values = Mapping[str, Any]
+"""Every dotted config key of a run, and its plain value."""
 
 Report = Callable[[int, float], bool]
 """Takes a report's number, from 1, and its loss; whether the run is to stop."""
@@ -20,62 +40,112 @@ _ATTRIBUTE = "task"
 
 
 @dataclass(frozen=True)
-class DataFacts:
-    """What is known of a data set before the first run on it."""
+class Prepared:
+    """What is known of a cell before its first run, once what it needs was fetched and checked."""
 
-    name: str
-    """Value of `data.name`."""
-    image_shape: tuple[int, ...]
-    """Channels, height, width."""
-    classes: int
-    n_train: int
-    """Training images that a share of 1 has."""
-    n_validation: int
-    n_test: int
-    sha256: str | None = None
-    """Checksum of a file of one's own; a named data set is checked against published ones."""
-
-
-@dataclass(frozen=True)
-class Start:
-    """What is known of the weights that a run starts from."""
-
-    sha256: str
+    bound: Values = field(default_factory=dict)
+    """Config keys that its runs are bound to, such as the checksum of a file: a worker refuses another."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """Of its data, for study.json; empty where there is nothing to say."""
+    about: str = ""
+    """The same in words, for the plan."""
     note: str = ""
-    """What of them is not taken over, in words."""
+    """What a person should know before the first run."""
 
 
 class Task:
-    """The program that is tuned: a subclass has `train`, and what else it wants to say. It is pickled for workers."""
+    """The program that is tuned: a subclass has `values` and `train`, and what else it wants to say.
+
+    It is pickled for workers.
+    """
 
     preload: tuple[str, ...] = ()
     """Modules that every run needs, which workers import while the sweep gets ready."""
+    seed = "seed"
+    """Config key of the seed: repeats of a setting differ in it alone."""
+    no_effect: tuple[str, ...] = ("name",)
+    """Config keys that change no result: a resume may change them."""
+    structural: tuple[str, ...] = ()
+    """Config keys on whose value it depends which other keys there are."""
+    meanings: Mapping[str, str] = {}
+    """What the program's further columns mean, by column, for columns.json."""
+    command: tuple[str, ...] = ()
+    """What starts the program, for study.json."""
+    is_uniform = False
+    """Whether all of its runs measure the same columns."""
+    predicts_seconds = False
+    """Whether a cost is the seconds of a run on an idle core."""
 
-    def train(self, run: RunConfig, report: Report | None, folder: Path) -> TrainResult:
-        """One run: its config, what listens to its reports, and a folder for its checkpoint and further files."""
+    def begin(self, cfg: DictConfig, context: HydraContext) -> None:
+        """Take in what Hydra says of a sweep, before anything else is asked."""
+
+    def errors(self) -> contextlib.AbstractContextManager[None]:
+        """What stands around a sweep to tell a user's error; our own commands have theirs."""
+        return contextlib.nullcontext()
+
+    def values(self, cfg: DictConfig) -> dict[str, Any]:
+        """The values of a composed configuration, checked; raises InputError where they break a rule."""
         raise NotImplementedError
 
-    def cost(self, run: RunConfig) -> float:
+    def train(self, values: Values, report: Report | None, folder: Path) -> TrainResult:
+        """One run: its values, what listens to its reports, and a folder for its checkpoint and further files."""
+        raise NotImplementedError
+
+    def nodes(self, cfg: DictConfig) -> list[str]:
+        """Top-level keys of a configuration that a run is made of."""
+        return [str(key) for key in cfg if key not in ("hydra", "search_space")]
+
+    def changed(self, values: Values, changes: Values) -> dict[str, Any]:
+        """Values with some changed, checked like `values`."""
+        return {**values, **changes}
+
+    def of_stage(self, values: Values, stage: str) -> dict[str, Any]:
+        """Values of a run that is a trial or a repeat, where that makes a difference to the program."""
+        del stage
+        return dict(values)
+
+    def defaults(self, values: Values) -> Values:
+        """The default of every key, for a run with such values."""
+        del values
+        return {}
+
+    def cost(self, values: Values) -> float:
         """Relative cost of a run; raises InputError where the run's configuration can't be trained."""
-        del run
+        del values
         return 1.0
 
-    def prepare(self, data: DataConfig) -> DataFacts | None:
-        """Fetch or check a data set before the first run needs it; what is known of it, if anything."""
-        del data
-        return None
-
-    def check(self, run: RunConfig) -> None:
+    def check(self, values: Values) -> None:
         """Refuse a run that this machine can't train, such as one on a device that it lacks, with an InputError."""
 
-    def start(self, run: RunConfig) -> Start | None:
-        """Check the weights that a run starts from, if any, before the first run needs them; what is known of them."""
-        del run
-        return None
+    def prepare(self, runs: Sequence[Values]) -> list[Prepared]:
+        """Fetch and check, once, what the cells of a sweep need; one answer for each cell."""
+        return [Prepared() for _ in runs]
+
+    def pack(self, values: Values, far: bool) -> Mapping[str, Any]:
+        """What travels with a run beside its values; `far` where workers may share no disk with the sweep."""
+        del values, far
+        return {}
+
+    def unpack(
+        self, values: Values, luggage: Mapping[str, Any], is_at_home: bool, held: contextlib.ExitStack
+    ) -> dict[str, Any]:
+        """The values as they are at a worker, where what the run needs was fetched; `held` ends with the run."""
+        del luggage, is_at_home, held
+        return dict(values)
+
+    def about(self, values: Values) -> Mapping[str, str]:
+        """What the plan of a sweep says of a cell in lines of its own, by their labels."""
+        del values
+        return {}
+
+    def named(self, cfg: DictConfig, arguments: list[str]) -> list[str]:
+        """The overrides, with the name of the study where the program gives it one that nobody asked for."""
+        del cfg
+        return arguments
 
     @property
     def program(self) -> str:
-        """The module that trains, for the study's identity: runs of two programs are no one study."""
+        """What trains, for the study's identity: runs of two programs are no one study."""
         return type(self).__module__
 
 
@@ -104,7 +174,6 @@ def of(main: Callable[..., Any]) -> Task:
     if not isinstance(task, Task):
         raise InputError(
             "`hydra/sweeper=cells` and `hydra/launcher=local` run an application that says how it trains, but this "
-            "one does not: put `@tunes(…)` of mnist_scaling.tuning.task, with a subclass of its Task, under its "
-            "`@hydra.main`."
+            "one does not: put `@cell_task` of mnist_scaling under its `@hydra.main`."
         )
     return task

@@ -61,8 +61,9 @@ def measure(keys: BasinKeys, arms: Mapping[str, StudyArm]) -> Found:
             tried = _at_the_mean(z, g, per)
         if len(z) <= len(terms) or len(np.unique(np.round(z, 6))) < 3:
             notes.append(f"{arm.label}: {len(z)} cells are too few to tell a basin.")
-            continue
-        best, basin = _basin(np.stack(terms, axis=1), np.log(loss), keys.tolerance)
+            best = basin = Interval()
+        else:
+            best, basin = _basin(np.stack(terms, axis=1), np.log(loss), keys.tolerance)
         ratio = f"{keys.over} / {keys.per}"
         numbers[f"{name}_best"] = Number(best, f"{arm.label}: best {ratio}")
         share = f"{100 * keys.tolerance:g} %"
@@ -72,7 +73,7 @@ def measure(keys: BasinKeys, arms: Mapping[str, StudyArm]) -> Found:
         if best.known:
             words[f"{name}_edge"] = _edge(best, np.exp(tried))
         else:
-            words[f"{name}_edge"] = "the loss has no minimum along it"
+            words[f"{name}_edge"] = "the cells tell no minimum along it"
     return Found(numbers, words, tuple(notes))
 
 

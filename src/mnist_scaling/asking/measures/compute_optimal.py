@@ -38,15 +38,16 @@ def measure(keys: ComputeOptimalKeys, arms: Mapping[str, StudyArm]) -> Found:
             result = analyse(table(arm), Options(draws=keys.draws))
         except InputError as error:
             notes.append(f"{arm.label}: {error}")
-            continue
-        words[f"{name}_law"] = result.selected or "no law"
-        for method, found in result.frontier.items():
+            result = None
+        words[f"{name}_law"] = (result and result.selected) or "no law"
+        for method in METHODS:
+            found = result.frontier.get(method) if result else None
             for exponent, star in WORDS.items():
-                interval = found.intervals.get(exponent, Interval())
+                interval = found.intervals.get(exponent, Interval()) if found else Interval()
                 slot = f"{name}_{method}_{exponent.removesuffix('_exponent')}"
                 numbers[slot] = Number(interval, f"{arm.label}: exponent of {star} in C, {METHODS[method]}")
-            size = found.intervals.get("N_exponent", Interval())
-            if not size.bounded:
+            size = found.intervals.get("N_exponent", Interval()) if found else Interval()
+            if found and not size.bounded:
                 what = "no interval of the" if size.known else "no"
                 notes.append(f"{arm.label}: {what} exponent of N* by {METHODS[method]} ({found.frontier.status}).")
     return Found(numbers, words, tuple(notes))

@@ -34,11 +34,12 @@ def measure(keys: RelationKeys, arms: Mapping[str, StudyArm]) -> Found:
             numbers[f"{name}_{x}"] = Number(power, f"{arm.label}: power of {keys.y} in {x}")
             if not power.known:
                 notes.append(f"{arm.label}: {len(y)} cells do not tell the power of {keys.y} in {x}.")
-        if all(power.known for power in found):
+        scatter = float("nan")
+        if all(power.known for power in found) and len(y) > len(found) + 1:
             powers = np.array([power.value for power in found])
             residual = np.log(y) - powers @ np.log(np.array(inputs))
-            scatter = float(residual.std(ddof=len(found) + 1)) if len(y) > len(found) + 1 else float("nan")
-            numbers[f"{name}_scatter"] = Number(Interval(scatter), f"{arm.label}: scatter of log {keys.y} about it")
+            scatter = float(residual.std(ddof=len(found) + 1))
+        numbers[f"{name}_scatter"] = Number(Interval(scatter), f"{arm.label}: scatter of log {keys.y} about it")
     return Found(numbers, {}, tuple(notes))
 
 

@@ -165,9 +165,15 @@ def duplicate_rows(table: Table) -> list[Flag]:
     if not len(twice):
         return []
     same = len(np.unique(np.column_stack([keys[twice], table.loss[twice]]).round(9), axis=0)) < len(twice)
+    # A law of compute alone is one of the best run of each budget (`selection.fitted`).
+    kept = (
+        "those of one cell are folded into their mean"
+        if table.has(("N",)) or table.has(("D",))
+        else ("of those of one budget the best is taken")
+    )
     text = (
         f"{len(twice)} rows share their inputs with another row{', some their loss too' if same else ''}; "
-        "those of one cell are folded into their mean, and copies count once."
+        f"{kept}, and copies count once."
     )
     severity = flags.WARNING if same else flags.INFO
     return [Flag(flags.DUPLICATE_ROWS, text, cells_of(table, twice), severity=severity)]

@@ -18,6 +18,7 @@ from mnist_scaling.reporting.text import short
 from mnist_scaling.study import columns, layout
 from mnist_scaling.study.columns import FITTED, label
 from mnist_scaling.study.files import read_json
+from mnist_scaling.study.provenance import DATA
 from mnist_scaling.study.tables.csv_table import read_study_table, read_table
 from mnist_scaling.study.tables.fitted_rows import ArmRows, Roles, fitted_rows, roles_of
 
@@ -70,7 +71,7 @@ class Study:
     def roles(self) -> Roles:
         """Which axis sets N, which sets D, and which are left over."""
         if self.is_study:
-            return roles_of(self.cells, self.axes)
+            return roles_of(self.cells, self.axes, self.names)
         varying = [role if self.cells[role].nunique() > 1 else None for role in ("N", "D")]
         return Roles(varying[0], varying[1], ())
 
@@ -92,7 +93,7 @@ class Study:
     @property
     def unit(self) -> str:
         """Unit of the loss in parentheses, as far as it is known."""
-        if not self.is_study:
+        if not self.is_study or self.record.get(DATA) == []:  # a program that is not ours
             return ""
         return " (share of images)" if str(self.names.get("loss")).endswith("_error") else " (nats per example)"
 
@@ -124,7 +125,8 @@ def load_arms(folder: Path) -> list[Study]:
     record, axes, tuned = ({}, (), ()) if foreign else _study_record(table.parent, frame)
     trials = pd.DataFrame() if foreign else _trials(table.parent, axes, tuned)
     settings = fits.settings
-    chosen = fitted_rows(frame, settings["columns"], axes, tuned, settings["where"], settings["by"])
+    cells = settings.get("cells", ()), settings.get("best")
+    chosen = fitted_rows(frame, settings["columns"], axes, tuned, settings["where"], settings["by"], *cells)
     records = {arm.name: arm for arm in fits.arms or (fits,)}
     studies = []
     for arm in chosen.arms:

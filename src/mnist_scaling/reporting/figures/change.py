@@ -167,7 +167,7 @@ def _curves(axes: Axes, direction: Direction) -> None:
     low, high = axes.get_xlim()
     axes.set_xlim(low, high * (high / low) ** 0.22 if any(part.label for part in ends) else high)
     style.log_axis(axes.yaxis, losses.min(), losses.max())
-    axes.set(xlabel=style.SIZES[direction.variable], ylabel="validation loss (nats per example)")
+    axes.set(xlabel=style.SIZES[direction.variable], ylabel="validation loss")
     axes.legend(loc="lower left")
     axes.set_title(f"Loss against {NAMES[direction.variable]}", loc="left")
 

@@ -40,7 +40,7 @@ class Compute:
     names: tuple[str, str]
     """Of the loss, and of the axis that sets N."""
     selected: pd.DataFrame | None
-    """Columns x, loss: the selected law, where it is one of compute alone."""
+    """Columns x, loss: the selected law, where it is one of compute alone, as far as a prediction was asked for."""
 
 
 def compute(study: Study) -> Compute | Missing:
@@ -53,7 +53,9 @@ def compute(study: Study) -> Compute | Missing:
         cells = level.rows[["C", "loss", "se"]].astype(float)
         apart = [level.rows[a] for a in study.roles.others]
         group = level.rows.groupby(apart, dropna=False).ngroup() if apart else 0
-        alone = np.arange(len(cells)) if level.scattered else group  # no line joins scattered cells
+        # No line joins scattered cells, nor runs of one budget.
+        several = size is None and cells["C"].duplicated().any()
+        alone = np.arange(len(cells)) if level.scattered or several else group
         parts.append(cells.assign(level=level.value, label=level.label, group=place * len(rows) + alone))
     cells = pd.concat(parts)
     found = study.fits.frontier
@@ -61,7 +63,8 @@ def compute(study: Study) -> Compute | Missing:
     frontier = pd.DataFrame(found[method].points if method else [], columns=["C", "loss"]).astype(float)
     exponent = found[method].loss_exponent if method else Interval()
     note = f"It stands on {len(frontier)} of {len(cells)} cells." if len(frontier) else "No frontier could be formed."
-    law = selected_law(study, "C", (cells["C"].min(), cells["C"].max()), np.nan)
+    asked = [p.at["C"] for p in study.fits.predictions if "C" in p.at]
+    law = selected_law(study, "C", (min([cells["C"].min(), *asked]), max([cells["C"].max(), *asked])), np.nan)
     names = (f"{study.call('loss')}{study.unit}", label(size) if size and study.is_study else study.call("N"))
     ordered = cells.sort_values(["level", "C"])
     return Compute(ordered, size, frontier.sort_values("C"), method, exponent, note, names, law)
@@ -207,8 +210,11 @@ def draw_compute(data: Compute) -> Figure:
         axes.plot(points["C"], points["loss"], "o", mfc="none", mec=style.FRONTIER, markersize=9, mew=1)
     if data.selected is not None:
         lines += axes.plot(data.selected["x"], data.selected["loss"], color=style.INK, label="selected law")
-    flop_axis(axes, data.cells["C"].min(), data.cells["C"].max())
-    style.log_axis(axes.yaxis, data.cells["loss"].min(), data.cells["loss"].max())
+    drawn = data.cells[["C", "loss"]]
+    if data.selected is not None:
+        drawn = pd.concat([drawn, data.selected.set_axis(["C", "loss"], axis=1)])
+    flop_axis(axes, drawn["C"].min(), drawn["C"].max())
+    style.log_axis(axes.yaxis, drawn["loss"].min(), drawn["loss"].max())
     axes.set_ylabel(style.plain(data.names[0]))
     style.level_key(figure, data.cells, data.names[1] if data.size else None, colours, lines)
     return figure

@@ -210,7 +210,7 @@ def draw_curse(data: Curse) -> Figure:
             color=colours.get(level, style.TUNED),
         )  # fmt: skip
     style.log_axis(axes.xaxis, data.cells["selected"].min(), data.cells["selected"].max())
-    axes.set(xlabel="validation loss of the selected trial (nats per example)", ylabel="repeats are worse by (%)")
+    axes.set(xlabel="validation loss of the selected trial", ylabel="repeats are worse by (%)")
     style.level_key(figure, data.cells, label(data.size) if data.size else None, colours, [middle])
     return figure
 

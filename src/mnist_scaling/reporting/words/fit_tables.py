@@ -182,7 +182,7 @@ def prediction_table(fits: Fits) -> TextTable | None:
 
 def plane_table(record: TuningRecord) -> TextTable:
     """Exponents of one plane through all cells, untuned and tuned."""
-    names = {"untuned": "untuned, one run", "tuned": "tuned, repeats", CHANGE: "tuned − untuned"}
+    names = {"untuned": "untuned", "tuned": "tuned", CHANGE: "tuned − untuned"}
     rows = [[name, *(record.plane[source].get(k) for k in EXPONENT_OF)] for source, name in names.items()]
     title = "What tuning changed: L = k N^-alpha D^-beta through all cells"
     return TextTable(["validation loss", *EXPONENT_OF.values()], rows, title=title)

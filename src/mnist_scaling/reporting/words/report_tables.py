@@ -64,7 +64,8 @@ def cell_table(study: Study) -> TextTable:
     head += ["val. loss, selected", "val. loss, repeats", "test loss", "test error (%)", "runs"]
     head += ["gain of 10 more trials (%)", "seed noise (%)", "notes"]
     note = (
-        "Losses in nats per example, mean over repeats ± one standard error. Runs: trials + repeats. The gain is "
+        f"Losses{' in nats per example' * bool(study.unit)}, mean over repeats ± one standard error. Runs: trials + "
+        "repeats. The gain is "
         "extrapolated from the cell's own trials, the noise is the standard deviation between repeats."
     )
     return TextTable(head, rows, note)

@@ -125,7 +125,7 @@ def tuning_sentence(change: Change) -> Markup:
     verdict = f"the tuned law is {listing(words)}" if words else "no tilt can be told from noise"
     saved = 100 * (1 - change.cells["tuned"] / change.cells["untuned"])
     worse = int((saved < 0).sum())
-    luck = f", and nothing in {worse} of {len(saved)}, whose one untuned run is no worse" if worse else ""
+    luck = f", and nothing in {worse} of {len(saved)}, whose untuned loss is no worse" if worse else ""
     return Markup(
         "<b>{} the law:</b> untuned ({}), validation loss goes as {}; tuned, as {}. That changes {}: {}. "
         "Tuning takes up to {:.0f} % off a cell's loss (median {:.0f} %){}."

@@ -45,7 +45,7 @@ def read_table(path: str | Path, required: Iterable[str] = (), **options: Any) -
         table = pd.read_csv(path, index_col=False, skipinitialspace=True, **options)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(
-            f"A table must be CSV with a header, but {path} is not ({str(error).strip()}): mend or rewrite it."
+            f"A table must be CSV with a header, but {path} is not ({str(error).strip()}): save it as CSV in UTF-8."
         ) from error
     table.columns = table.columns.str.strip()
     if len(places) == len(table) and places != list(range(len(table))):  # there are blank lines
@@ -80,10 +80,12 @@ def _places(path: Path, required: Sequence[str]) -> list[int]:
     """
     with path.open(newline="", encoding="utf-8-sig") as file:
         lines = csv.reader(file, skipinitialspace=True)
-        names = [name.strip() for name in next(lines, [])]
+        blank, names = 0, [name.strip() for name in next(lines, [])]
+        while not any(names) and (line := next(lines, None)) is not None:
+            blank, names = blank + 1, [name.strip() for name in line]
         _check_header(path, names, required)
         places = []
-        for row, fields in enumerate(lines):
+        for row, fields in enumerate(lines, start=blank):
             if not any(field.strip() for field in fields) and len(fields) <= 1:
                 continue
             if len(fields) != len(names):
@@ -99,6 +101,8 @@ def _places(path: Path, required: Sequence[str]) -> list[int]:
 def _check_header(path: Path, names: Sequence[str], required: Sequence[str]) -> None:
     if not any(names):
         raise InputError(f"A table must be CSV with a header, but {path} is empty: run the step that writes it again.")
+    if names[0].startswith("sep="):
+        raise InputError(f"A table must begin with its header, but {path} begins with {names[0]!r}: remove that line.")
     twice = sorted({name for name in names if name and names.count(name) > 1})
     if twice:
         raise InputError(

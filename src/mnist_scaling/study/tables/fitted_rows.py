@@ -17,6 +17,7 @@ import pandas as pd
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.study.columns import BRANCH, FITTED, SEED
+from mnist_scaling.study.tables.best_runs import best_runs
 from mnist_scaling.study.tables.conditions import rows_where
 
 DATA_AXES = ("data_fraction", "budget", "passes", BRANCH)
@@ -24,6 +25,10 @@ DATA_AXES = ("data_fraction", "budget", "passes", BRANCH)
 
 STANDARD_ERROR = "_se"
 """Suffix of the column with a loss's standard error."""
+
+
+VALIDATION = "repeat_val_loss"
+"""What is fitted where no run was scored on test data."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,8 @@ class FittedRows:
     """Columns that tell the arms apart."""
     seeds: int = 0
     """Rows that were combined over seeds, or 0."""
+    note: str = ""
+    """How the rows were made of runs, as a sentence."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,7 @@ class Roles:
     """Those of the others that set neither N nor D and are no seed: laws of their values are never pooled."""
 
 
-def roles_of(cells: pd.DataFrame, axes: Sequence[str]) -> Roles:
+def roles_of(cells: pd.DataFrame, axes: Sequence[str], names: Mapping[str, str | None] = {}) -> Roles:
     """Roles of the axes of a grid.
 
     Parameters
@@ -74,20 +81,35 @@ def roles_of(cells: pd.DataFrame, axes: Sequence[str]) -> Roles:
         cells.csv, with columns n_params and n_seen.
     axes : sequence of str
         Its swept columns.
+    names : mapping, optional
+        Header of each role, where the program has not measured n_params or n_seen.
     """
     varying = [a for a in axes if cells[a].nunique(dropna=False) > 1]
-    sizes = _axes_of("n_params", ("width",), varying, cells)
+    counted = (("N", "n_params"), ("D", "n_seen"))
+    n, d = (own if own in cells and cells[own].notna().any() else names.get(role) for role, own in counted)
+    sizes = _axes_of(n, ("width",), varying, cells)
     size = sizes[0] if sizes else None
-    amounts = _axes_of("n_seen", DATA_AXES, [a for a in varying if a != size], cells)
-    amounts = [a for a in amounts if a in DATA_AXES]
+    amounts = _axes_of(d, DATA_AXES, [a for a in varying if a != size], cells)
+    amounts = [a for a in amounts if a in DATA_AXES or _scales(cells, varying, a, str(d))]
     data = amounts[0] if amounts else None
     others = tuple(a for a in varying if a not in (size, data))
     return Roles(size, data, others, tuple(a for a in others if a not in (*sizes, *amounts, SEED)))
 
 
-def _axes_of(measured: str, preferred: Sequence[str], axes: Sequence[str], cells: pd.DataFrame) -> list[str]:
+def _scales(cells: pd.DataFrame, axes: Sequence[str], axis: str, measured: str) -> bool:
+    """Whether `measured` grows along an axis by the same factors wherever the other axes are: the axis sets it."""
+    rest = [a for a in axes if a != axis]
+    sizes = pd.DataFrame({a: cells[a] for a in (axis, *rest)} | {"logs": np.log(cells[measured].astype(float))})
+    wide = sizes.pivot_table("logs", axis, rest, dropna=False) if rest else sizes.groupby(axis)[["logs"]].mean()
+    steps = np.diff(wide.to_numpy(float), axis=0)
+    return bool((steps > 0).all() and np.ptp(steps, axis=1).max() < 1e-6)
+
+
+def _axes_of(measured: str | None, preferred: Sequence[str], axes: Sequence[str], cells: pd.DataFrame) -> list[str]:
     """The axes along which `measured` moves while all other axes stand still, the preferred ones first."""
-    found = []
+    found: list[str] = []
+    if measured not in cells:
+        return found
     for axis in sorted(axes, key=lambda a: preferred.index(a) if a in preferred else len(preferred)):
         rest = [a for a in axes if a != axis]
         groups = cells.groupby(rest, dropna=False)[measured] if rest else None
@@ -120,6 +142,34 @@ def study_columns(wanted: Mapping[str, str | None], headers: Iterable[str]) -> d
     return names
 
 
+def measured_columns(
+    names: Mapping[str, str | None], wanted: Mapping[str, str | None], cells: pd.DataFrame
+) -> dict[str, str | None]:
+    """Headers of the roles that a study's program fills: what it did not measure plays none.
+
+    Where no run was scored on test data, the repeats' validation loss is fitted, which no selection has touched.
+
+    Parameters
+    ----------
+    names : mapping of str to str or None
+        As `study_columns` gives them.
+    wanted : mapping of str to str or None
+        Headers that the user gave.
+    cells : pandas.DataFrame
+        cells.csv.
+    """
+
+    def has(column: str | None) -> bool:
+        return column in cells and bool(cells[column].notna().any())
+
+    if not has(names["loss"]) and not wanted.get("loss") and has(VALIDATION):
+        names = study_columns({**wanted, "loss": VALIDATION}, cells.columns)
+    if not has(names["loss"]):
+        return dict(names)
+    kept = {role for role, column in names.items() if wanted.get(role) or has(column) or role == "flags"}
+    return {role: column if role in kept else None for role, column in names.items()}
+
+
 def fitted_rows(
     frame: pd.DataFrame,
     names: Mapping[str, str | None],
@@ -127,6 +177,8 @@ def fitted_rows(
     tuned: Sequence[str] = (),
     where: str | None = None,
     by: Sequence[str] = (),
+    cells: Sequence[str] = (),
+    best: str | None = None,
 ) -> FittedRows:
     """The rows that meet a condition, split into arms.
 
@@ -142,6 +194,10 @@ def fitted_rows(
         A condition, see `study.tables.conditions`.
     by : sequence of str
         Further columns that tell arms apart.
+    cells : sequence of str
+        Columns whose values make a cell, where a row is a run: the best run of each cell is kept.
+    best : str, optional
+        The column that selects it; the loss by default.
 
     Raises
     ------
@@ -159,7 +215,10 @@ def fitted_rows(
         frame = frame[rows_where(where, columns)]
         if frame.empty:
             raise InputError(f"`where` must keep some rows, but {where!r} keeps none: widen it.")
-    split = [c for c in (*roles_of(frame, axes).arms, *by) if frame[c].nunique(dropna=False) > 1]
+    note = ""
+    if cells:
+        frame, note = best_runs(frame, cells, best or str(names["loss"]))
+    split = [c for c in (*roles_of(frame, axes, names).arms, *by) if frame[c].nunique(dropna=False) > 1]
     split = list(dict.fromkeys(split))
     seeds = 0
     found = dict(names)
@@ -167,12 +226,12 @@ def fitted_rows(
         seeds = len(frame)
         frame, found = _over_seeds(frame, found, [a for a in axes if a != SEED], tuned)
     if not split:
-        return FittedRows([ArmRows(frame)], found, (), seeds)
+        return FittedRows([ArmRows(frame)], found, (), seeds, note)
     arms = []
     for key, rows in frame.groupby(split, sort=True, dropna=False):
         values = {c: v.item() if hasattr(v, "item") else v for c, v in zip(split, key, strict=True)}
         arms.append(ArmRows(rows, arm_name(values), values))
-    return FittedRows(arms, found, tuple(split), seeds)
+    return FittedRows(arms, found, tuple(split), seeds, note)
 
 
 def arm_name(values: Mapping[str, Any]) -> str:

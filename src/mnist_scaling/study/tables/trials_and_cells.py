@@ -20,7 +20,7 @@ from mnist_scaling.study.columns import (
     TRIAL_COLUMNS,
 )
 from mnist_scaling.study.files import write_atomically
-from mnist_scaling.study.records import WANTED, branch_rows
+from mnist_scaling.study.records import MORE, WANTED, branch_rows
 from mnist_scaling.study.result import CURVE_FIELDS
 from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, FAILED, REPEAT, TRIAL
 
@@ -41,6 +41,7 @@ def trials_table(rows: Sequence[Mapping[str, Any]], axes: Sequence[str], tuned: 
         Column names of the swept scientific keys and of the tuned ones.
     """
     further = [name for name in FURTHER_COLUMNS if any(name in row for row in rows)]
+    further += [name for row in rows for name in row.get(MORE, ())]
     return pd.DataFrame(rows, columns=list(dict.fromkeys([*axes, *tuned, *TRIAL_COLUMNS, *further])))
 
 
@@ -64,10 +65,13 @@ def cells_table(trials: pd.DataFrame, axes: Sequence[str], tuned: Sequence[str])
         space, adds its own.
     """
     rows = []
+    # What no run has measured is a column of nothing, with which one can't count.
+    trials = trials.astype({name: float for name in RESULT_COLUMNS if trials[name].isna().all()})
+    names = [c for c in trials.columns if c not in {*axes, *tuned, *TRIAL_COLUMNS, RUN_SEED}]
     groups = trials.groupby(list(axes), sort=True, dropna=False) if axes else [((), trials)]
     for key, runs in groups:
-        rows.append(dict(zip(axes, key, strict=True)) | _cell(runs, tuned))
-    further = [name + end for name in FURTHER_COLUMNS if name in trials for end in ("", "_se")]
+        rows.append(dict(zip(axes, key, strict=True)) | _cell(runs, tuned, names))
+    further = [name + end for name in names for end in ("", "_se")]
     return pd.DataFrame(rows, columns=list(dict.fromkeys([*axes, *tuned, *CELL_COLUMNS, *further])))
 
 
@@ -107,7 +111,7 @@ def selected_trials(rows: Iterable[Mapping[str, Any]]) -> dict[int, float | None
     return last
 
 
-def _cell(runs: pd.DataFrame, tuned: Sequence[str]) -> dict[str, Any]:
+def _cell(runs: pd.DataFrame, tuned: Sequence[str], further: Sequence[str]) -> dict[str, Any]:
     trials = runs[runs["stage"] == TRIAL]
     row: dict[str, Any] = {
         "n_trials": len(trials),
@@ -136,7 +140,7 @@ def _cell(runs: pd.DataFrame, tuned: Sequence[str]) -> dict[str, Any]:
     if repeats.empty:
         return row
     means = {"val_loss": "repeat_val_loss", "test_loss": "test_loss", "test_error": "test_error"}
-    means |= {name: name for name in FURTHER_COLUMNS if name in repeats}
+    means |= {name: name for name in further}
     for source, target in means.items():
         values = repeats[source].to_numpy(float)
         row[target] = values.mean()

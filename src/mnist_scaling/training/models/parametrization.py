@@ -36,6 +36,7 @@ import torch
 from torch import Tensor, nn
 
 from mnist_scaling.config import ModelConfig, OptimConfig
+from mnist_scaling.errors import InputError
 
 
 class Role(Enum):
@@ -118,15 +119,19 @@ def labels(model: nn.Module) -> Mapping[str, Label]:
 
     Raises
     ------
-    TypeError
-        When it says nothing of some parameter: a new family must label all of them.
+    InputError
+        When it says nothing of some parameter, such as those of a layer that `labels_by_layer` does not know.
     """
     stated: Mapping[str, Label] = model.labels()  # type: ignore[operator]
-    missing = {name for name, _ in model.named_parameters()} ^ set(stated)
+    names = {name for name, _ in model.named_parameters()}
+    missing = names ^ set(stated)
     if missing:
-        raise TypeError(
+        layers = {type(model.get_submodule(name.rpartition(".")[0])).__name__ for name in missing & names}
+        what = f", of {' and '.join(sorted(layers))}" if layers else ""
+        raise InputError(
             f"{type(model).__name__}.labels() must name every parameter and nothing else, but differs in "
-            f"{', '.join(sorted(missing))}: give each a role and its growth."
+            f"{', '.join(sorted(missing))}{what}: give each a role and its growth, as the transformer does for its "
+            "positions."
         )
     return stated
 
@@ -140,7 +145,11 @@ def scale(model: nn.Module) -> None:
             model.get_parameter(name).mul_(wanted.init)
         if label.role is Role.OUTPUT:
             readout = model.get_submodule(name.rpartition(".")[0])
-            assert isinstance(readout, Readout), f"{name} is an output weight: its layer must be a Readout"
+            if not isinstance(readout, Readout):
+                raise InputError(
+                    f"The layer of an output weight must be a parametrization.Readout, but {name} is of "
+                    f"{type(readout).__name__}: make it one."
+                )
             readout.multiplier = wanted.multiplier
 
 

@@ -11,7 +11,8 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import create_trial
 
-from mnist_scaling.tuning.cell.trial import DIVERGED_VALUE, Trial
+from mnist_scaling.study.vocabulary import DIVERGED_VALUE
+from mnist_scaling.tuning.cell.trial import Trial
 
 MORE = 10
 """Trials ahead that the expected gain is about."""

@@ -42,6 +42,7 @@ class Effort:
     trials_per_batch: int = 1
     widen: bool = False
     stop_below: float | None = None
+    repeat_control: bool = False
 
 
 def trials_left(cell: Cell, trials: Sequence[Trial], effort: Effort) -> int:
@@ -122,11 +123,20 @@ def _round(
         # Every cell tries the same setting, which is what an untuned grid would run.
         planned.append((control, CONTROL))
     before = earlier[-1].ranges if earlier else _holding(cell.space, carried)
+    later = next((known[index] for index in sorted(known) if index >= start), None)
+    # A range that has grown since the study began holds in rounds that nobody has asked for in the older one.
+    if earlier and not (later and predates(cell, later)):
+        before = {key: search_space.joined(cell.space[key], before[key]) for key in cell.space}
     ranges, tested = _widened(cell, earlier, before, effort, beside[0].ranges if beside else None)
     tested_at = {start: (tested, SAMPLER)} if tested else {}
     # Neighbours that have gone on since this cell began select other settings, but it began with those of then.
     begun = any(trial.origin != TRANSFER for trial in earlier)
     return _Round(earlier, ranges, tested_at | ({} if begun else dict(enumerate(planned))))
+
+
+def predates(cell: Cell, trial: Trial) -> bool:
+    """Whether a trial was asked for in ranges that have grown since."""
+    return not all(search_space.holds(trial.ranges[key], own) for key, own in cell.space.items())
 
 
 def _holding(
@@ -223,7 +233,7 @@ def _make_sampler(node: DictConfig, cell: Cell, index: int) -> BaseSampler:
     """
     # A quasi-random sequence is one sequence: its seed scrambles it and must not change on the way.
     drawn_at = 0 if str(node.get("_target_")).endswith("QMCSampler") else index
-    text = f"{cell.run.seed}/{cell.name}/{drawn_at}"
+    text = f"{cell.seed}/{cell.name}/{drawn_at}"
     seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
     return optuna_objects.make(node, seed=seed)  # type: ignore[no-any-return]
 
@@ -254,7 +264,7 @@ def missing_repeats(
     """
     apart = _SEEDS_APART if SEED in cell.keys else 1
     # No trial has seen these seeds, so the repeats don't share the luck of the selected trial.
-    seeds = [cell.run.seed + apart * (i + 1) for i in range(n_repeats)]
+    seeds = [cell.seed + apart * (i + 1) for i in range(n_repeats)]
     taken = {repeat.number for repeat in known}
     lacking: list[RepeatRun] = []
     for j, setting in enumerate(selected):

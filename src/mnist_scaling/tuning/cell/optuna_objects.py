@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import optuna
+from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from optuna.exceptions import ExperimentalWarning
@@ -78,6 +79,31 @@ def check_sampler(node: DictConfig) -> None:
                 f"`hydra/sweeper/sampler` must have the packages that it needs, but {part} lacks {package}: run "
                 f"`pip install {package}`, or choose another sampler."
             )
+
+
+def check_made(group: str, node: DictConfig | None, **arguments: Any) -> None:
+    """Refuse options that a sampler or a pruner has not, or values that it can't have, before anything is trained.
+
+    Parameters
+    ----------
+    group : {"sampler", "pruner"}
+    node : DictConfig, optional
+    **arguments
+        As `make` is given them.
+
+    Raises
+    ------
+    InputError
+    """
+    try:
+        if node:
+            make(node, **arguments)
+    except (TypeError, ValueError, HydraException) as error:
+        said = str(error.__cause__ or error).strip().splitlines()[0]
+        raise InputError(
+            f"The keys of `hydra.sweeper.{group}` must be those of {str(node[_TARGET]).rsplit('.', 1)[-1]}, "  # type: ignore[index]
+            f"but Optuna says: {said}."
+        ) from None
 
 
 def _targets(node: Any) -> Iterator[str]:

@@ -15,8 +15,8 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial
 
 from mnist_scaling.study.columns import SEED
-from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, INDEPENDENT, PRUNED
-from mnist_scaling.tuning.cell.trial import DIVERGED_VALUE, Trial, best, frozen
+from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, DIVERGED_VALUE, INDEPENDENT, PRUNED
+from mnist_scaling.tuning.cell.trial import Trial, best, frozen
 from mnist_scaling.tuning.grid.composition import Cell
 
 

@@ -9,12 +9,8 @@ from typing import Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution, json_to_distribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, FAILED, NOTES, PRUNED, RANGES, SAMPLER
+from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, DIVERGED_VALUE, FAILED, NOTES, PRUNED, RANGES, SAMPLER
 from mnist_scaling.tuning.grid import search_space
-
-DIVERGED_VALUE = 100.0
-"""Told to Optuna for a diverged run: worse than any finished one, yet a value, so that the sampler
-learns to stay away. As a failure the trial would be invisible to it."""
 
 LAST = "regime.last"
 """Config key of the largest data size that a run with branches goes to."""
@@ -109,7 +105,8 @@ def trial_from_record(record: Mapping[str, Any], space: Mapping[str, BaseDistrib
 def repeat_from_record(record: Mapping[str, Any], space: Mapping[str, Any]) -> RepeatRun:
     """The repeat of a run's record; `space` has the cell's tuned keys."""
     config = record["config"]
-    return RepeatRun(record["number"], record["seed"], {key: config[key] for key in (*space, LAST)})
+    last = (LAST,) if LAST in config else ()
+    return RepeatRun(record["number"], record["seed"], {key: config[key] for key in (*space, *last)})
 
 
 def _choice(distribution: BaseDistribution, value: Any) -> Any:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import copy
 import itertools
-import operator
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
+from enum import Enum
 from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any
@@ -22,18 +22,15 @@ from omegaconf.errors import OmegaConfBaseException
 from optuna.distributions import BaseDistribution
 
 from mnist_scaling import config
-from mnist_scaling.config import RunConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import identity, layout
 from mnist_scaling.study.columns import column_of
 from mnist_scaling.tuning.grid import partitioning, search_space
 from mnist_scaling.tuning.grid.partitioning import Partition
+from mnist_scaling.tuning.task import Task, Values
 
 Compose = Callable[[list[str]], DictConfig]
 """Overrides to a composed config, with Hydra's own node."""
-
-_NODES = (*(f.name for f in fields(RunConfig)), "search_space")
-"""Parts of a config that a cell is made of."""
 
 
 @dataclass(frozen=True)
@@ -44,28 +41,29 @@ class Cell:
     """Swept config keys and their values, in canonical order."""
     overrides: tuple[str, ...]
     """Hydra overrides that compose the cell's config."""
-    run: RunConfig
-    """The cell's config with its own values of the tuned keys."""
+    values: dict[str, Any]
+    """Every config key of a run and the cell's own value of it, also of the tuned keys."""
     space: dict[str, BaseDistribution]
     """What is tuned, by config key."""
-    price: Callable[[RunConfig], float]
-    """Relative cost of one run of a config."""
+    task: Task
+    """What is trained."""
     limits: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Ends of ranges that are declared limits, by config key."""
     following: tuple[str, ...] = ()
     """Config keys whose values follow other ones, such as a tuned one."""
 
-    def on(self, sha256: str | None) -> Cell:
-        """The cell, bound to a data file of that checksum, if there is one: its jobs refuse another."""
-        if sha256 is None:
+    def bound(self, changes: Values) -> Cell:
+        """The cell, bound to what was found of its files, such as checksums: its jobs refuse others."""
+        if not changes:
             return self
-        run = replace(self.run, data=replace(self.run.data, sha256=sha256))
-        return replace(self, run=run, overrides=(*self.overrides, f"data.sha256='{sha256}'"))
+        given = (f"{key}={config.literal(value)}" for key, value in changes.items())
+        values = self.task.changed(self.values, changes)
+        return replace(self, values=values, overrides=(*self.overrides, *given))
 
-    def starting_at(self, sha256: str) -> Cell:
-        """The cell, bound to weights to start from of that checksum: its jobs refuse others."""
-        run = replace(self.run, init_sha256=sha256)
-        return replace(self, run=run, overrides=(*self.overrides, f"init_sha256='{sha256}'"))
+    @property
+    def seed(self) -> int:
+        """The seed of its trials."""
+        return int(self.values[self.task.seed])
 
     @cached_property
     def cost(self) -> float:
@@ -78,7 +76,7 @@ class Cell:
         InputError
             When the run can't be trained.
         """
-        return self.price(self.run)
+        return self.task.cost(self.values)
 
     @cached_property
     def axes(self) -> dict[str, Any]:
@@ -96,19 +94,14 @@ class Cell:
         return PurePosixPath(*layout.cell_parts(self.axes))
 
     @cached_property
-    def values(self) -> dict[str, Any]:
-        """Every config key of a run and the cell's own value of it."""
-        return config.flatten(asdict(self.run))
-
-    @cached_property
     def settings(self) -> dict[str, Any]:
         """What the cell's runs share and the defaults lack: its part of the study's identity."""
-        return identity.settings(self.values, self.defaults, self.space)
+        return identity.settings(self.values, self.defaults, (*self.space, *self.task.no_effect))
 
     @cached_property
-    def defaults(self) -> dict[str, Any]:
+    def defaults(self) -> Values:
         """Every config key of a run at its default."""
-        return config.flatten(asdict(config.defaults_like(self.run)))
+        return self.task.defaults(self.values)
 
     @cached_property
     def ranges(self) -> dict[str, str]:
@@ -119,7 +112,7 @@ class Cell:
 def cells(
     parts: Partition,
     compose: Compose,
-    cost: Callable[[RunConfig], float],
+    task: Task,
     max_values_per_axis: int | None = None,
     listed: Sequence[Mapping[str, str]] = ({},),
 ) -> list[Cell]:
@@ -131,8 +124,8 @@ def cells(
         The sweep's overrides.
     compose : callable
         Overrides to a composed config.
-    cost : callable
-        Relative cost of one run of a config.
+    task : Task
+        What is trained.
     max_values_per_axis : int, optional
         Keep only that many values of each axis, evenly spread with both ends.
     listed : sequence of mapping
@@ -145,7 +138,7 @@ def cells(
         cells have no names of their own.
     """
     axes = {key: partitioning.thinned(values, max_values_per_axis) for key, values in parts.axes.items()}
-    composer = _Composer(compose, parts, cost)
+    composer = _Composer(compose, parts, task)
     found: dict[str, Cell] = {}
     for one, values in itertools.product(listed, itertools.product(*axes.values())):
         cell = composer({**one, **dict(zip(axes, values, strict=True))})
@@ -166,18 +159,18 @@ class _Base:
 
     cell: Cell
     node: DictConfig
-    """The config's `_NODES`."""
+    """The parts of the config that the cell is made of."""
     simple: frozenset[str]
     """Axes whose values can be set afterwards."""
     values: dict[tuple[str, str], tuple[Any, Any]] = field(default_factory=dict)
-    """Axis and text to the value in a config, and in the run that is built of it."""
+    """Axis and text to the value in a config, and in the values of a run."""
 
 
 class _Composer:
     """Composes the cells of one sweep, from their values by override key, with its + or ++."""
 
-    def __init__(self, compose: Compose, parts: Partition, price: Callable[[RunConfig], float]) -> None:
-        self._compose, self._parts, self._price = compose, parts, price
+    def __init__(self, compose: Compose, parts: Partition, task: Task) -> None:
+        self._compose, self._parts, self._task = compose, parts, task
         self._simple: frozenset[str] | None = None
         self._bases: dict[tuple[tuple[str, str], ...], _Base] = {}
 
@@ -203,8 +196,7 @@ class _Composer:
     def _whole(self, chosen: Mapping[str, str]) -> _Base:
         """A cell as Hydra composes it."""
         cfg = self._compose([*self._overrides(chosen)])
-        run = config.build(RunConfig, cfg)
-        values = config.flatten(asdict(run))
+        values = self._task.values(cfg)
         specs = config.flatten(cfg.get("search_space") or {}) | dict(self._parts.space)
         unknown = [key for key, spec in specs.items() if spec is not None and key not in values]
         if unknown:
@@ -212,7 +204,8 @@ class _Composer:
                 f"A tuned key must be one of a run's own, but `{unknown[0]}` is not: see `--cfg job` for them."
             )
         space, limits = search_space.distributions(specs, values), search_space.declared_limits(specs)
-        node = OmegaConf.masked_copy(cfg, [name for name in _NODES if name in cfg])
+        _check_ranges(self._task, values, space)
+        node = OmegaConf.masked_copy(cfg, [*self._task.nodes(cfg), *(k for k in ["search_space"] if k in cfg)])
         order = {name: place for place, name in enumerate(cfg)}
         # Canonical order, whatever the order on the command line, so that a resume finds its studies.
         axes = sorted(
@@ -221,9 +214,9 @@ class _Composer:
         choices = cfg.hydra.runtime.choices
         following = _following(node)
         simple = () if following else (k for k in chosen if k in values and k not in choices)
-        keys = {key: choices[key] if key in choices else OmegaConf.select(cfg, key) for key in axes}
-        cell = Cell(keys, self._overrides(chosen), run, space, self._price, limits, following)
-        return _Base(cell, node, frozenset(simple) - {"model.name"})
+        keys = {key: choices[key] if key in choices else _of(cfg, key) for key in axes}
+        cell = Cell(keys, self._overrides(chosen), values, space, self._task, limits, following)
+        return _Base(cell, node, frozenset(simple) - {*self._task.structural})
 
     def _shifted(self, base: _Base, chosen: Mapping[str, str]) -> Cell | None:
         """A cell from another one with the same config groups; None where Hydra must compose it."""
@@ -231,23 +224,42 @@ class _Composer:
         try:
             for key in base.simple:
                 keys[key], values[key] = _value(base, key, chosen[key])
-            run = config.with_values(base.cell.run, values)
+            values = self._task.changed(base.cell.values, values)
         except (InputError, OmegaConfBaseException, _NotPlain):
             return None
-        return replace(base.cell, keys=keys, overrides=self._overrides(chosen), run=run)
+        return replace(base.cell, keys=keys, overrides=self._overrides(chosen), values=values)
+
+
+def _check_ranges(task: Task, values: Values, space: Mapping[str, BaseDistribution]) -> None:
+    """Refuse a range that holds a value which no run may have: its trials would fail one by one."""
+    for key, distribution in space.items():
+        for value in search_space.extremes(distribution):
+            try:
+                task.changed(values, {key: value})
+            except (InputError, TypeError) as error:
+                said = str(error) if isinstance(error, InputError) else "it is of another type"
+                raise InputError(
+                    f"Every value of a range must be one that a run may have, but `search_space.{key}` holds {value}: "
+                    f"{said}"
+                ) from None
 
 
 def _value(base: _Base, key: str, text: str) -> tuple[Any, Any]:
-    """The value of a key in a config and in the run that is built of it, each converted as its schema says."""
+    """The value of a key in a config and in the values of a run, each converted as its schema says."""
     if (key, text) not in base.values:
         value = OverridesParser.create().parse_override(f"{key}={text}").value()
         if not isinstance(value, bool | int | float | str | None) or "${" in str(value):
             raise _NotPlain
         node = copy.deepcopy(base.node)
         OmegaConf.update(node, key, value, merge=True)
-        run = config.build(RunConfig, node)
-        base.values[key, text] = OmegaConf.select(node, key), operator.attrgetter(key)(run)
+        base.values[key, text] = _of(node, key), base.cell.task.values(node)[key]
     return base.values[key, text]
+
+
+def _of(cfg: DictConfig, key: str) -> Any:
+    """The value of a key; a member of an enumeration by its name."""
+    value = OmegaConf.select(cfg, key)
+    return value.name if isinstance(value, Enum) else value
 
 
 class _NotPlain(Exception):  # noqa: N818, it never leaves this file

@@ -105,7 +105,10 @@ def partition(arguments: Sequence[str], space_keys: Iterable[str], loader: Confi
                 "further value a sweep of its own."
             )
         else:
-            axes[override.get_key_element()] = tuple(dict.fromkeys(override.sweep_string_iterator()))
+            values = tuple(dict.fromkeys(override.sweep_string_iterator()))
+            if not values:
+                raise InputError(f"An axis must have a value, but `{override.input_line}` has none: mend its ends.")
+            axes[override.get_key_element()] = values
     return Partition(tuple(fixed), axes, space)
 
 

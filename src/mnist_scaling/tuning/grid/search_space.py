@@ -231,6 +231,27 @@ def including(distribution: BaseDistribution, value: Any) -> BaseDistribution:
     return type(distribution)(low, high, log=distribution.log, step=distribution.step)  # type: ignore[arg-type]
 
 
+def extremes(distribution: BaseDistribution) -> list[Any]:
+    """Both ends of an interval, or all choices."""
+    if isinstance(distribution, FloatDistribution | IntDistribution):
+        return [distribution.low, distribution.high]
+    return [*distribution.choices]  # type: ignore[attr-defined]
+
+
+def joined(distribution: BaseDistribution, older: BaseDistribution) -> BaseDistribution:
+    """The range, grown to hold an older one of its kind, which may have been widened beyond it."""
+    for end in _numbers(older):
+        distribution = including(distribution, end)
+    return distribution
+
+
+def holds(distribution: BaseDistribution, other: BaseDistribution) -> bool:
+    """Whether a range holds another one of its kind."""
+    if isinstance(other, CategoricalDistribution):
+        return {*other.choices} <= {*distribution.choices}  # type: ignore[attr-defined]
+    return joined(distribution, other) == distribution
+
+
 def clipped(distribution: BaseDistribution, value: Any) -> Any:
     """A value moved into its interval, and there to the nearest step; a choice stays as it is."""
     if not isinstance(distribution, FloatDistribution | IntDistribution):

@@ -19,14 +19,16 @@ from mnist_scaling.study import files, identity, layout
 from mnist_scaling.study.console import make_console
 from mnist_scaling.study.flags import FEWEST_ROWS, SEARCH_EDGE
 from mnist_scaling.study.tables.csv_table import read_table
-from mnist_scaling.study.vocabulary import NO, YES
+from mnist_scaling.study.vocabulary import DIVERGED_VALUE, NO, YES
 from mnist_scaling.tuning.grid import partitioning
 from mnist_scaling.tuning.grid.composition import Cell
 from mnist_scaling.tuning.grid.partitioning import Partition
 from mnist_scaling.tuning.sweep import forecast
 from mnist_scaling.tuning.sweep.forecast import Sweep
 from mnist_scaling.tuning.sweep.ledger import Ledger
-from mnist_scaling.tuning.task import DataFacts
+
+DEVICE = "device"
+"""The one line of `Task.about` that is told together with how many runs go on side by side."""
 
 _WIDE = 10.0
 """A linear range whose upper end is this many times the lower one may have been meant to be logarithmic."""
@@ -56,9 +58,11 @@ def show_plan(sweep: Sweep, ledger: Ledger, console: Console | None = None) -> N
 
 def _rows(sweep: Sweep, ledger: Ledger) -> list[tuple[str, list[str]]]:
     cells = sweep.cells
-    regimes = dict.fromkeys(f"{cell.run.regime.name}, {cell.run.optim.schedule} schedule" for cell in cells)
-    devices = dict.fromkeys(cell.run.device for cell in cells)
-    device = ", ".join("cuda where that is faster, else cpu" if d == "auto" else d for d in devices)
+    about: dict[str, dict[str, None]] = {}
+    for cell in cells:
+        for label, line in cell.task.about(cell.values).items():
+            about.setdefault(label, {})[line] = None
+    device = "".join(f"{', '.join(lines)}; " for label, lines in about.items() if label == DEVICE)
     side_by_side = "as many runs at a time as the launcher has room for"
     if sweep.workers is not None:
         side_by_side = f"{sweep.workers} run{'s' * (sweep.workers != 1)} at a time"
@@ -66,10 +70,10 @@ def _rows(sweep: Sweep, ledger: Ledger) -> list[tuple[str, list[str]]]:
         ("axes", _axes(sweep) or ["none: one cell"]),
         ("tuned", _tuned(cells) or ["nothing: one trial per cell"]),
         ("fixed", _fixed(sweep) or ["everything else, at its default"]),
-        ("data", [_data(known) for known in sweep.facts]),
-        ("regime", list(regimes)),
+        *([("data", list(sweep.data))] if sweep.data else []),
+        *((label, list(lines)) for label, lines in about.items() if label != DEVICE),
         ("tuner", [sweep.method]),
-        ("device", [f"{device}; {side_by_side}"]),
+        (DEVICE if device else "workers", [f"{device}{side_by_side}"]),
         ("runs", _runs(sweep, ledger)),
     ]
 
@@ -122,29 +126,23 @@ def _fixed(sweep: Sweep) -> list[str]:
     untuned = [key for key, spec in sweep.parts.space.items() if spec is None and key not in swept]
     values = cells[0].values
     told = {key: _number(value) for key, value in common.items() if key not in identity.CHECKSUMS}
-    if values["init_from"] is not None and "init_from" not in swept:
+    if values.get("init_from") is not None and "init_sha256" in values and "init_from" not in swept:
         mark = f"   (sha256 {common['init_sha256'][:12]}…)" if "init_sha256" in common else "   (and so for each cell)"
         told["init_from"] = values["init_from"] + mark
     told |= {key: f"{_number(values[key])}   (not tuned)" for key in untuned if key in values}
     return [f"{key} = {text}" for key, text in sorted(told.items())]
 
 
-def _data(known: DataFacts) -> str:
-    shape = " × ".join(str(n) for n in known.image_shape)
-    parts = f"{known.n_train:,} training, {known.n_validation:,} validation and {known.n_test:,} test images"
-    mark = f", sha256 {known.sha256[:12]}…" if known.sha256 else ""
-    return f"{known.name}: {parts} of {shape}, {known.classes} classes{mark}"
-
-
 def _runs(sweep: Sweep, ledger: Ledger) -> list[str]:
     """How many runs there are, how many of them are done, and about how long the others take."""
     n = len(sweep.cells)
-    total = n * (sweep.trials + sweep.n_repeats)
-    left = {c.name: sweep.left(len(ledger.trials(c)), len(ledger.repeats(c))) for c in sweep.cells}
+    total = sum(sweep.trials + sweep.repeats(cell) for cell in sweep.cells)
+    left = {c.name: sweep.left(c, len(ledger.trials(c)), len(ledger.repeats(c))) for c in sweep.cells}
     to_do = sum(trials + repeats for trials, repeats in left.values())
     per_cell = f"{sweep.trials} trial{'s' * (sweep.trials != 1)} + {sweep.n_repeats} repeats"
+    per_cell += f" + {sweep.n_repeats} of the untuned setting" if total > n * (sweep.trials + sweep.n_repeats) else ""
     lines = [f"{n} cell{'s' * (n != 1)} × ({per_cell}) = {total:,} runs; {total - to_do:,} done, {to_do:,} to do"]
-    if to_do and sweep.workers is not None:
+    if to_do and sweep.workers is not None and sweep.cells[0].task.predicts_seconds:
         lines.append(
             f"about {_duration(forecast.seconds(sweep, left))}, as predicted; the time left is measured on the way"
         )
@@ -207,7 +205,7 @@ def show_result(folder: Path, console: Console | None = None) -> None:
     cells = read_table(folder / layout.CELLS)
     study = files.read_json(folder / layout.STUDY) or {}
     axes = [column for column in study["axes"] if cells[column].nunique() > 1]
-    loss = "test_loss" if cells["test_loss"].notna().any() else "val_loss"
+    loss = next((c for c in ("test_loss", "repeat_val_loss") if cells[c].notna().any()), "val_loss")
     by = f", by {axes[0]} (rows) and {axes[1]}" if len(axes) == 2 else ""
     console.print(f"{loss} of the tuned cells{by}", highlight=False)
     console.print(_matrix(cells, axes, loss) if len(axes) == 2 else _list(cells, axes, loss))
@@ -221,8 +219,12 @@ def show_result(folder: Path, console: Console | None = None) -> None:
         console.print(f"[yellow]{edges} of {len(cells)} cells have their optimum at an edge of the search space.[/]")
     if sentence := _certified_share(cells):
         console.print(escape(sentence), highlight=False, soft_wrap=True)
+    if len(cells) and (cells["repeat_val_loss_se"] == 0).all():
+        console.print(
+            "[yellow]Note:[/] all repeats of a setting have one and the same loss: does the program use its seed?"
+        )
     console.print(f"Tables: {folder / layout.TRIALS}, {folder / layout.CELLS}")
-    console.print(_next(folder, cells), highlight=False, markup=False, soft_wrap=True)
+    console.print(_next(folder, cells, axes, loss), highlight=False, markup=False, soft_wrap=True)
 
 
 def _no_loss(folder: Path) -> str:
@@ -233,22 +235,26 @@ def _no_loss(folder: Path) -> str:
     first = f", the first with {errors[0]}" if errors else ""
     return (
         f"A study must have a trial that ends with a loss, but in {folder} none does ({ended}{first}): mend what "
-        "failed, or lower the learning rates, and give the new study another `name=`."
+        "failed, or lower the learning rates, and give the new study another `name=`. (A loss of "
+        f"{DIVERGED_VALUE:g} or more counts as diverged: divide it by a constant, which changes no exponent.)"
     )
 
 
-def _next(folder: Path, cells: pd.DataFrame) -> str:
-    """The command that follows, or what is to do first: for more cells, or in a folder that `name=` can't mean."""
-    sizes = len(cells[cells["test_loss"].notna()].drop_duplicates(["n_params", "n_seen"]))
+def _next(folder: Path, cells: pd.DataFrame, axes: Sequence[str], loss: str) -> str:
+    """The command that follows, or what is to do first: for more cells."""
+    measured = [column for column in ("n_params", "n_seen") if cells[column].notna().any()]
+    repeated = cells[cells[loss].notna()] if loss != "val_loss" else cells[:0]
+    sizes = len(repeated.drop_duplicates(measured or axes))
     if sizes < FEWEST_ROWS:
         return (
             f"A fit needs {FEWEST_ROWS} sizes of model or data with a test loss, and this study has {sizes}: give an "
             "axis more values" + ("." if sizes else ", and repeats (hydra.sweeper.n_repeats).")
         )
-    command = f"Next:   python -m mnist_scaling.fit {layout.name_argument(folder)}"
-    if folder.absolute().parent == Path(layout.MULTIRUN).absolute():
-        return command
-    return f"{command}   (once {folder} lies in {layout.MULTIRUN}/)"
+    is_here = folder.absolute().parent == Path(layout.MULTIRUN).absolute()
+    named = layout.name_argument(folder) if is_here else layout.path_argument(folder.absolute())
+    numbers = [] if measured else [axis for axis in axes if pd.api.types.is_numeric_dtype(cells[axis])]
+    roles = "".join(f" columns.{role}={axis}" for role, axis in zip("ND", numbers, strict=False))
+    return f"Next:   python -m mnist_scaling.fit {named}{roles}"
 
 
 def _certified_share(cells: pd.DataFrame) -> str:
@@ -281,7 +287,8 @@ def _matrix(cells: pd.DataFrame, axes: list[str], loss: str) -> Table:
 
 
 def _list(cells: pd.DataFrame, axes: list[str], loss: str) -> Table:
-    columns = [*axes, "n_params", "n_seen", loss, "n_trials", "n_repeats"]
+    sizes = [column for column in ("n_params", "n_seen") if cells[column].notna().any()]
+    columns = [*axes, *sizes, loss, "n_trials", "n_repeats"]
     table = Table()
     for column in columns:
         table.add_column(column, justify="right", overflow="fold")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mnist_scaling.study import files, layout
 from mnist_scaling.study.vocabulary import FAILED, TRIAL
-from mnist_scaling.tuning.cell import transfer
+from mnist_scaling.tuning.cell import next_settings, transfer
 from mnist_scaling.tuning.grid.composition import Cell
 from mnist_scaling.tuning.sweep import study_tables
 from mnist_scaling.tuning.sweep.ledger import Ledger
@@ -74,6 +74,11 @@ class Driver:
         """Whether no run is left to do."""
         return all(cell.tuned and not cell.repeats_left for cell in self.cells.values())
 
+    def has_untried_ranges(self) -> bool:
+        """Whether the ranges of some cell have grown since its last trial."""
+        cells = [(state.cell, self.ledger.trials(state.cell)) for state in self.cells.values()]
+        return any(next_settings.predates(cell, trials[-1]) for cell, trials in cells if trials)
+
     def finish(self) -> None:
         """Write whatever a finished study lacks beside its records; study.json stays that of the sweep that trained."""
         for cell in self.cells.values():
@@ -88,7 +93,7 @@ class Driver:
         ------
         MachineError
             When the machine is at fault, once the runs that were under way have ended.
-        RuntimeError
+        SetUpError
             When run after run fails: then the set-up is at fault, not a setting.
         """
         self._workers = workers
@@ -122,7 +127,9 @@ class Driver:
             if room is not None and room <= 0:
                 break
             if longest is None or cell.cell.cost <= longest:
-                room = self._submit(cell.next_repeats(), room)
+                jobs = cell.next_repeats()
+                self._show_repeats(cell.cell.name, len(jobs))
+                room = self._submit(jobs, room)
                 self._queue.repeated(cell)
         return bool(self._running)
 
@@ -157,6 +164,10 @@ class Driver:
         if outcome.record is not None and self.ledger.row(job) is None:
             self.ledger.keep(job, outcome)
             self._show(job)
+
+    def _show_repeats(self, cell: str, number: int) -> None:
+        """Fewer than were foreseen where the untuned setting is the one that was selected."""
+        self.progress.cells[cell].repeats = number
 
     def _show(self, job: Job) -> None:
         row = self.ledger.row(job) or {}
@@ -199,7 +210,7 @@ class Driver:
         error = (self.ledger.row(self._failed[0]) or {})["error"]
         for job in self._failed:
             self.ledger.delete(self.cells[job.cell].cell, job.stage, job.index)
-        raise RuntimeError(f"{len(self._failed)} runs in a row failed, the first with:\n{error}")
+        raise faults.SetUpError(f"{len(self._failed)} runs in a row failed, the first with:\n{error}")
 
     def _say_if_stalled(self) -> None:
         if (word := self._stall_watch.message()) is not None:

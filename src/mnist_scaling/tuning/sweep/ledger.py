@@ -15,8 +15,9 @@ from filelock import FileLock, Timeout
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import files, identity, layout, missing, records
+from mnist_scaling.study.columns import RESULT_COLUMNS
 from mnist_scaling.study.files import DamagedFileError
-from mnist_scaling.study.vocabulary import FAILED, TRIAL
+from mnist_scaling.study.vocabulary import COMPLETE, FAILED, TRIAL
 from mnist_scaling.tuning.cell.trial import LAST, RepeatRun, Trial, repeat_from_record, trial_from_record
 from mnist_scaling.tuning.grid.composition import Cell
 from mnist_scaling.tuning.workers.job import Job, Outcome
@@ -83,6 +84,7 @@ class Ledger:
         """A run's folder to its row."""
         self._trials: dict[Path, dict[int, Trial]] = {place: {} for place in self._cells}
         self._repeats: dict[Path, dict[int, RepeatRun]] = {place: {} for place in self._cells}
+        self._measured: set[str] | None = None
         for path, record in found.records.items():
             if path.parent in self._cells:
                 try:
@@ -98,6 +100,8 @@ class Ledger:
             files.set_aside(damage, "and is written by the next sweep of this cell" if outside else again)
         for place in found.undescribed:
             _warn(f"{place} has no {layout.CELL}: the tables are without it until a sweep of this cell.")
+        for place, own in found.misplaced.items():
+            _warn(missing.MISPLACED.format(place=place, own=own))
         if gone := missing.lost_runs(folder, found):
             _warn(f"{gone}: what this sweep needs of it is made again.")
 
@@ -105,7 +109,9 @@ class Ledger:
         """Take in a record of a cell of the sweep."""
         cell = self._cells[path.parent]
         is_trial = record["stage"] == TRIAL
-        _check(path, record["config"], cell, () if is_trial else ("seed", LAST))
+        if self._measured is None and record["state"] == COMPLETE:
+            self._measured = _measured(record)
+        _check(path, record["config"], cell, () if is_trial else (cell.task.seed, LAST))
         if is_trial:
             self._trials[path.parent][record["number"]] = trial_from_record(record, cell.space)
         else:
@@ -137,7 +143,19 @@ class Ledger:
         for name, content in outcome.files.items():
             with files.replacing(folder / Path(name).name) as file:
                 file.write(content)
-        self._write(folder, outcome.record)
+        self._write(folder, self._uniform(outcome.record, self._cells[folder.parent]))
+
+    def _uniform(self, record: dict[str, Any], cell: Cell) -> dict[str, Any]:
+        """A run's record; as failed, where its program measured other columns than in the runs before it."""
+        before = self._measured
+        if not cell.task.is_uniform or before is None or record["state"] != COMPLETE or _measured(record) == before:
+            return record
+        odd = ", ".join(sorted(before ^ _measured(record)))
+        error = (
+            f"Every run of a study must return the same numbers, but this one and those before it differ in {odd}: "
+            "return them in each run, NaN where one has no value."
+        )
+        return {**record, "state": FAILED, "result": None, "error": error}
 
     def fail(self, job: Job, values: Mapping[str, Any], error: str | None) -> None:
         """Record a run that left no record twice as FAILED, so that the study goes on; `values` are its cell's."""
@@ -162,6 +180,12 @@ class Ledger:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _measured(record: Mapping[str, Any]) -> set[str]:
+    """Columns that the program of a run has measured."""
+    result = record["result"]
+    return {*result.get(records.MORE, ()), *(name for name in RESULT_COLUMNS if result.get(name) is not None)}
+
+
 def _refuse_links(folder: Path, places: Iterable[Path]) -> None:
     """Refuse cells and runs that are links: what lies behind them is another study's, and would be written over."""
     for place in places:
@@ -176,7 +200,7 @@ def _refuse_links(folder: Path, places: Iterable[Path]) -> None:
 
 def _check(path: Path, config: Mapping[str, Any], cell: Cell, varying: Sequence[str]) -> None:
     """Refuse a record of another configuration than its cell's."""
-    left_out = (*cell.space, *cell.following, *varying)
+    left_out = (*cell.space, *cell.following, *varying, *cell.task.no_effect)
     mine = identity.settings(config, cell.defaults, left_out)
     if found := identity.differences(mine, cell.settings, cell.defaults, left_out):
         raise InputError(

@@ -206,7 +206,8 @@ class StudyProgress:
 
     def _share(self) -> float:
         """Share of the work that is done."""
-        left = sum(cell.left * cell.cost for cell in self.cells.values())
+        # A cell that goes on may select another setting, and then has more repeats to do than was known.
+        left = sum(max(cell.left, 0) * cell.cost for cell in self.cells.values())
         return self._done / (self._done + left) if self._done + left else 1.0
 
     def _text(self) -> str:

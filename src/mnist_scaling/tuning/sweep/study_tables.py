@@ -27,7 +27,6 @@ def join(
     folder: Path,
     cells: Sequence[Cell],
     not_yet_known: Iterable[str] = (),
-    program: str = "",
     method: Mapping[str, Any] = {},
 ) -> dict[str, Any]:
     """Check that cells may join the study in a folder; its identity, for study.json.
@@ -41,8 +40,6 @@ def join(
     cells : sequence of Cell
     not_yet_known : iterable of str
         Config keys that are not compared.
-    program : str
-        What trains the cells (`Task.program`).
     method : mapping
         What decides their next settings: config key of the sweeper to value.
 
@@ -59,8 +56,11 @@ def join(
             f"and this sweep has {', '.join(axes) or 'none'}: give the new study another `name=`."
         )
     mine = identity.of([(cell.settings, cell.ranges, cell.keys) for cell in cells])
-    mine = replace(mine, program=program, method=method)
-    return {identity.IDENTITY: asdict(identity.check(folder, mine, cells[0].defaults, not_yet_known))}
+    task = cells[0].task
+    mine = replace(mine, program=task.program, method=method)
+    return {
+        identity.IDENTITY: asdict(identity.check(folder, mine, cells[0].defaults, {*not_yet_known, *task.no_effect}))
+    }
 
 
 def _known_axes(folder: Path) -> list[str] | None:

@@ -7,12 +7,9 @@ import threading
 from concurrent.futures import Future
 from typing import Protocol
 
-import cloudpickle
-
 from mnist_scaling.errors import InputError
-from mnist_scaling.tuning.task import Task
 from mnist_scaling.tuning.workers import faults
-from mnist_scaling.tuning.workers.job import Application, Job, Outcome, Packer, Parcel, Workers
+from mnist_scaling.tuning.workers.job import Application, Job, Outcome, Packer, Parcel, Workers, loaded, packed
 from mnist_scaling.tuning.workers.perform import perform
 
 _STARTS = 2
@@ -45,16 +42,11 @@ class ClusterClient(Protocol):
 def carry_out(task: bytes, parcel: Parcel) -> Outcome:
     """Run a job here, in a worker."""
     with _ONE_AT_A_TIME:
-        try:
-            return perform(parcel, _loaded(task))
-        except Exception as error:  # a program that this worker lacks
-            return Outcome(None, faults.as_text(error))
+        found = _loaded(task)
+        return found if isinstance(found, Outcome) else perform(parcel, found)
 
 
-@functools.lru_cache(maxsize=1)
-def _loaded(task: bytes) -> Task:
-    found: Task = cloudpickle.loads(task)
-    return found
+_loaded = functools.lru_cache(maxsize=1)(loaded)
 
 
 class ClusterWorkers(Workers):
@@ -68,7 +60,7 @@ class ClusterWorkers(Workers):
     """
 
     def __init__(self, application: Application, client: ClusterClient) -> None:
-        self._task = cloudpickle.dumps(application.task)
+        self._task = packed(application.task)
         self._packer, self._client = Packer(application, far=True), client
         self._open: set[Future[Outcome]] = set()
 

@@ -36,6 +36,10 @@ class MachineError(Exception):
     """A fault of the machine, as text: text can be pickled, whatever the error was that caused it."""
 
 
+class SetUpError(RuntimeError):
+    """Run after run has failed, none of them by its own setting."""
+
+
 def is_fault(error: BaseException) -> bool:
     """Whether the machine is at fault, and neither the run nor the program."""
     return any(_is_one(cause) for cause in causes(error))

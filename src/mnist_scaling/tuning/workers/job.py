@@ -7,22 +7,18 @@ import os
 import socket
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
+import cloudpickle
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from mnist_scaling import config
-from mnist_scaling.config import RunConfig
-from mnist_scaling.study import layout
+from mnist_scaling.errors import InputError
 from mnist_scaling.tuning import task
 from mnist_scaling.tuning.task import Task
 from mnist_scaling.tuning.workers import faults
-
-_PLACES = ("data.dir", "data.path", "init_from")
-"""Config keys that name a place, which may be another one at a worker; a record has the sweep's."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +76,32 @@ class Outcome:
     """Why there is no record; `faults.is_text` tells a fault of the machine."""
     files: dict[str, bytes] = field(default_factory=dict)
     """Further files of the run's folder, such as weights, by name: to be written before the record."""
+
+
+def packed(task: Task) -> bytes:
+    """A task as it travels.
+
+    Raises
+    ------
+    InputError
+        When it can't: it lies in no file, and holds what has no meaning elsewhere.
+    """
+    try:
+        return cloudpickle.dumps(task)
+    except Exception as error:
+        raise InputError(
+            f"A task must be able to travel to workers, but {task.program} can't be pickled "
+            f"({type(error).__name__}: {error}): put its function into a file, at the top, where workers import it."
+        ) from error
+
+
+def loaded(task: bytes) -> Task | Outcome:
+    """A task that has travelled; an outcome in its place, for every job, where this worker can't import it."""
+    try:
+        found: Task = cloudpickle.loads(task)
+    except Exception as error:
+        return Outcome(None, faults.as_text(error))
+    return found
 
 
 class Workers:
@@ -141,10 +163,8 @@ class Parcel:
     """Every config key of the run."""
     folder: str
     """The run's own, absolute, as the sweep has made it."""
-    places: Mapping[str, str]
-    """Config keys of `_PLACES` with the sweep's absolute paths."""
-    weights: bytes | None = None
-    """The file of the weights that the run starts from, for a worker that may not find it."""
+    luggage: Mapping[str, Any]
+    """What else the program needs there (`Task.pack`)."""
     host: str = field(default_factory=socket.gethostname)
     """The sweep's."""
     owner: int | None = None
@@ -168,6 +188,7 @@ class Packer:
 
     def __init__(self, application: Application, far: bool = False) -> None:
         self._application, self._far, self._folder = application, far, application.folder
+        self._task = application.task
         self._composed: dict[tuple[str, ...], DictConfig] = {}
 
     def pack(self, job: Job) -> Parcel | Outcome:
@@ -178,16 +199,13 @@ class Packer:
             return Outcome(None, faults.as_text(error))
 
     def _pack(self, job: Job) -> Parcel:
-        values = {**self._values(job), "trial.stage": job.stage}
+        values = self._task.of_stage(self._values(job), job.stage)
         folder = self._folder / job.folder
         folder.mkdir(parents=True, exist_ok=True)
-        places = {key: str(Path(values[key]).absolute()) for key in _PLACES if values.get(key) is not None}
-        weights = None
-        if self._far and "init_from" in places:
-            weights = (Path(places["init_from"]) / layout.WEIGHTS).read_bytes()
+        luggage = self._task.pack(values, self._far)
         owner = None if self._far else os.getpid()
         # What the values are made of stays here.
-        return Parcel(replace(job, overrides=(), values=None), values, str(folder), places, weights, owner=owner)
+        return Parcel(replace(job, overrides=(), values=None), values, str(folder), luggage, owner=owner)
 
     def _values(self, job: Job) -> dict[str, Any]:
         """Plain values take their place in the cell's own; where one follows another, the whole run is composed."""
@@ -200,4 +218,4 @@ class Packer:
         with open_dict(cfg):
             for key, value in job.settings.items():
                 OmegaConf.update(cfg, key, value)
-        return config.flatten(asdict(config.build(RunConfig, cfg)))
+        return self._task.values(cfg)

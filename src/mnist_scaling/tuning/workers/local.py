@@ -15,10 +15,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Self
 
-import cloudpickle
-
 from mnist_scaling.tuning.workers import faults
-from mnist_scaling.tuning.workers.job import Application, Job, Outcome, Packer, Parcel, Workers
+from mnist_scaling.tuning.workers.job import Application, Job, Outcome, Packer, Parcel, Workers, loaded, packed
 from mnist_scaling.tuning.workers.perform import perform
 
 _STOP_SECONDS = 5.0
@@ -46,7 +44,7 @@ class LocalWorkers(Workers):
     """
 
     def __init__(self, application: Application, n: int, gpus: Sequence[str] = ()) -> None:
-        task = cloudpickle.dumps(application.task)
+        task = packed(application.task)
         self._preload = application.task.preload
         self._packer = Packer(application)
         self._processes = [_Process(task, self._preload, gpus[i % len(gpus)] if gpus else None) for i in range(n)]
@@ -186,14 +184,18 @@ def _serve(pipe: Connection, preload: Sequence[str], gpu: str | None) -> None:
     with contextlib.suppress(EOFError, OSError):
         for module in preload:
             importlib.import_module(module)
-        task = cloudpickle.loads(pipe.recv_bytes())
+        task = loaded(pipe.recv_bytes())
         while True:
-            pipe.send(perform(pipe.recv(), task))
+            parcel = pipe.recv()
+            pipe.send(task if isinstance(task, Outcome) else perform(parcel, task))
 
 
 def _death(code: int | None) -> str:
     """A worker's end as the error of its job; a bus error means that shared memory, or the disk under it, is full."""
     text = f"its process died with exit code {code}"
+    if code == 1:  # what happens in a run is in its record, so this happened before: while the program was imported
+        why = "what it printed says why (a program must start under `if __name__ == '__main__':`)"
+        return faults.as_text(faults.MachineError(f"{text}, while it imported the program: {why}"))
     return faults.as_text(faults.MachineError(f"{text}, a bus error")) if code == -signal.SIGBUS else text
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import socket
 import tempfile
 import threading
 import time
@@ -15,16 +14,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
-from mnist_scaling import config
-from mnist_scaling.config import DataConfig, RunConfig
-from mnist_scaling.errors import InputError
-from mnist_scaling.study import files, layout
+from mnist_scaling.study import layout
+from mnist_scaling.study.files import write_sealed
 from mnist_scaling.study.records import make_record
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import CONTROL, FAILED, NOTES, RANGES, TRIAL
-from mnist_scaling.tuning.task import Task
+from mnist_scaling.tuning.task import Task, Values
 from mnist_scaling.tuning.workers import faults
 from mnist_scaling.tuning.workers.job import Job, Outcome, Parcel
 
@@ -56,13 +51,13 @@ def _perform(parcel: Parcel, task: Task, held: contextlib.ExitStack) -> Outcome:
     folder = Path(parcel.folder)
     if not os.access(folder, os.W_OK):  # a worker that does not share the study's folder
         folder = _temporary(held)
-    here = config.from_values({**parcel.values, **_places(parcel, held)})
-    if not (parcel.is_at_home and Path(here.data.dir).is_dir()):
-        _prepare(task, here.data.whole)
-    judge = _Judge(parcel.job)
-    run = config.from_values(parcel.values)
-    record = measure(run, lambda: task.train(here, judge if parcel.job.pruning else None, folder))
-    return Outcome(of_job(record, parcel.job, parcel.job.notes | judge.notes), files=_left(folder))
+    values = task.changed(parcel.values, {})
+    here = task.unpack(values, parcel.luggage, parcel.is_at_home, held)
+    judge, job = _Judge(parcel.job), parcel.job
+    record = measure(values, job.stage, job.seed, lambda: task.train(here, judge if job.pruning else None, folder))
+    # What was left in the study's own folder is there already, however large it is.
+    files = {} if folder == Path(parcel.folder) else _left(folder)
+    return Outcome(of_job(record, job, job.notes | judge.notes), files=files)
 
 
 class _Judge:
@@ -85,13 +80,17 @@ class _Judge:
         return stop and self._job.origin != CONTROL
 
 
-def measure(run: RunConfig, train: Callable[[], TrainResult], keep_errors: bool = True) -> dict[str, Any]:
+def measure(
+    values: Values, stage: str, seed: int, train: Callable[[], TrainResult], keep_errors: bool = True
+) -> dict[str, Any]:
     """The record of a run: its result, or the error that ended it.
 
     Parameters
     ----------
-    run : RunConfig
-        As the record is to have it.
+    values : mapping
+        Of the run, as the record is to have them.
+    stage : str
+    seed : int
     train : callable
     keep_errors : bool
         Put an exception into the record as text; otherwise let it through.
@@ -107,7 +106,7 @@ def measure(run: RunConfig, train: Callable[[], TrainResult], keep_errors: bool 
         error = traceback.format_exc(limit=-3).strip()
     seconds = time.perf_counter() - start
     return make_record(
-        run.trial.stage, run.seed, FAILED if outcome is None else outcome.state, config.flatten(asdict(run)),
+        stage, seed, FAILED if outcome is None else outcome.state, values,
         result=None if outcome is None else _plain(outcome), seconds=round(seconds, 4), error=error,
     )  # fmt: skip
 
@@ -139,33 +138,12 @@ def _plain(outcome: TrainResult) -> dict[str, Any]:
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:
     """Write a run's record, and only then delete its checkpoint: a kill in between loses neither."""
-    faults.retry(lambda: files.write_sealed(folder / layout.RESULT, record))
+    faults.retry(lambda: write_sealed(folder / layout.RESULT, record))
     (folder / layout.CHECKPOINT).unlink(missing_ok=True)
-
-
-def _places(parcel: Parcel, held: contextlib.ExitStack) -> dict[str, str]:
-    """Where things lie at this worker: at the sweep's own path if they are there, else where they can be put."""
-    found = dict(parcel.places)
-    if not Path(found["data.dir"]).is_dir():
-        found["data.dir"] = str(platformdirs.user_cache_path("mnist_scaling") / "data")
-    if parcel.weights is not None and not (Path(found["init_from"]) / layout.WEIGHTS).is_file():
-        found["init_from"] = str(_temporary(held))
-        (Path(found["init_from"]) / layout.WEIGHTS).write_bytes(parcel.weights)
-    return found
 
 
 def _temporary(held: contextlib.ExitStack) -> Path:
     return Path(held.enter_context(tempfile.TemporaryDirectory(prefix="mnist_scaling-", ignore_cleanup_errors=True)))
-
-
-@functools.lru_cache(maxsize=16)
-def _prepare(task: Task, data: DataConfig) -> None:
-    """Fetch or check a data set at this worker, once."""
-    try:
-        task.prepare(data)
-    except InputError as error:  # nobody's run is at fault where a node has no data
-        # The last cause is what is told, and that one does not name the node.
-        raise faults.MachineError(f"on {socket.gethostname()}: {str(error).rstrip('.')}") from None
 
 
 def _left(folder: Path) -> dict[str, bytes]:

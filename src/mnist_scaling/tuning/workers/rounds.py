@@ -96,6 +96,11 @@ class Rounds(Workers):
                 future.set_result(Outcome(None, said))
 
 
+def has_job(folder: Path) -> bool:
+    """Whether a job lies in a folder: the application was started by the launcher of a round."""
+    return (folder / _JOB).is_file()
+
+
 def run_from(folder: Path, task: Task) -> None:
     """Run the job that lies in a folder, as the application that a launcher has started."""
     parcel: Parcel = pickle.loads((folder / _JOB).read_bytes())
@@ -105,7 +110,7 @@ def run_from(folder: Path, task: Task) -> None:
 
 def _overrides(job: Job) -> list[str]:
     """A run as Hydra overrides."""
-    settings = {**job.settings, "trial.stage": job.stage, "hydra.sweep.subdir": job.folder}
+    settings = {**job.settings, "hydra.sweep.subdir": job.folder}
     # The record has the whole config; Hydra's own three files would be two thirds of a study's disk space.
     settings["hydra.output_subdir"] = None
     return [*job.overrides, *(f"{key}={literal(value)}" for key, value in settings.items())]

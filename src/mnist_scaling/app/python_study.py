@@ -1,0 +1,134 @@
+"""A study in Python, without a Hydra application: a function, its axes, and what is tuned in every cell.
+
+    study = Study("mine", axes={"width": [8, 16]}, tuned={"lr": "tag(log,interval(1e-4,1e-1))"}, task=f, n_trials=8)
+    study.run(workers=2)
+
+It is the same sweeper underneath, on a configuration that is made of the arguments.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import sqrt
+from typing import Any
+
+import pandas as pd
+from hydra import initialize
+from hydra._internal.callbacks import Callbacks
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext, RunMode
+
+from mnist_scaling.app.application import AppTask
+from mnist_scaling.app.decorator import offer_configs
+from mnist_scaling.config import literal, unflatten
+from mnist_scaling.study import layout
+from mnist_scaling.study.tables.csv_table import read_study_table
+from mnist_scaling.tuning.task import tunes
+
+_CONFIG = "python_study"
+"""Name of the configuration that is made."""
+
+
+class _Function(AppTask):
+    """A function whose errors reach who called it."""
+
+    @contextlib.contextmanager
+    def errors(self) -> Iterator[None]:
+        yield
+
+
+class PythonStudy:
+    """A study of a function.
+
+    Parameters
+    ----------
+    name : str
+        The study's folder, multirun/<name>.
+    axes : mapping of str to sequence
+        Key to the values of an axis: each combination is a cell.
+    tuned : mapping of str to str
+        Key to what the tuner tries, in Hydra's syntax: ``tag(log,interval(1e-4,1e-1))`` or ``choice(16,32)``.
+    task : callable
+        ``task(cfg, report)``, which returns a loss, or a dict of numbers with ``val_loss`` (`mnist_scaling.cell_task`);
+        `cfg` has all keys and ``seed``.
+    n_trials, n_repeats : int
+        Of each cell.
+    fixed : mapping, optional
+        Further keys and their values; of a tuned key its untuned value, which is the middle of its range otherwise.
+    sweeper : mapping, optional
+        Further keys of hydra.sweeper, such as ``{"trials_per_batch": 4}``.
+    **options
+        loss, seed, cost and columns, as `cell_task` takes them.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        axes: Mapping[str, Sequence[Any]],
+        tuned: Mapping[str, str],
+        task: Callable[..., Any],
+        n_trials: int = 16,
+        n_repeats: int = 3,
+        fixed: Mapping[str, Any] = {},
+        sweeper: Mapping[str, Any] = {},
+        **options: Any,
+    ) -> None:
+        self.name, self.axes, self.tuned, self.task = name, axes, tuned, _Function(task, **options)
+        self.effort = {"n_trials": n_trials, "n_repeats": n_repeats, **sweeper}
+        middles = {key: _middle(key, spec) for key, spec in tuned.items() if key not in fixed}
+        self.config = {self.task.seed: 0, **{key: values[0] for key, values in axes.items()}, **middles, **fixed}
+
+    def run(self, workers: int | None = None) -> pd.DataFrame:
+        """Tune every cell, or what is left of it; cells.csv.
+
+        Parameters
+        ----------
+        workers : int, optional
+            Processes; one per core otherwise.
+
+        Raises
+        ------
+        InputError
+            When an argument is at fault, or the study's folder holds another study.
+        """
+        folder = layout.study_folder(self.name)
+        offer_configs()
+        defaults = ["_self_", {"override hydra/sweeper": "cells"}, {"override hydra/launcher": "local"}]
+        ConfigStore.instance().store(_CONFIG, {"defaults": defaults, **unflatten(self.config)}, replace=True)
+        arguments = [f"{key}={','.join(map(literal, values))}" for key, values in self.axes.items()]
+        arguments += [f"{key}={_tagged(spec)}" for key, spec in self.tuned.items()]
+        given = [f"hydra.sweeper.{key}={literal(value)}" for key, value in self.effort.items()]
+        given += [f"hydra.launcher.n_workers={literal(workers)}", f"name={literal(self.name)}"]
+
+        @tunes(self.task)
+        def main(cfg: object) -> None:
+            """What the sweeper takes the task from."""
+
+        GlobalHydra.instance().clear()
+        with initialize():
+            loader = GlobalHydra.instance().config_loader()
+            cfg = loader.load_configuration(_CONFIG, [*given, *arguments], RunMode.MULTIRUN)
+            context = HydraContext(config_loader=loader, callbacks=Callbacks())
+            swept: Any = Plugins.instance().instantiate_sweeper(config=cfg, hydra_context=context, task_function=main)
+            swept.sweep([f"name={literal(self.name)}", *arguments])
+        return read_study_table(folder / layout.CELLS)
+
+
+def _middle(key: str, spec: str) -> Any:
+    """The middle of a range, in logs where that is how it is searched; the first of several choices."""
+    from mnist_scaling.tuning.grid import search_space
+
+    found: Any = search_space.distributions({key: spec}, {key: 1.0})[key]
+    if hasattr(found, "choices"):
+        return found.choices[0]
+    middle = sqrt(found.low * found.high) if found.log else (found.low + found.high) / 2
+    return round(middle) if isinstance(found.low, int) else middle
+
+
+def _tagged(spec: str) -> str:
+    """A sweep with the tag that makes its key a tuned one."""
+    return f"tag(nuisance,{spec[4:]}" if spec.startswith("tag(") else f"tag(nuisance,{spec})"

@@ -1,0 +1,135 @@
+"""A function of a Hydra application as a task: its values, where workers find it, and what Hydra says there."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.conf import HydraConf
+from omegaconf import DictConfig, OmegaConf
+
+import mnist_scaling
+from mnist_scaling.app import place
+from mnist_scaling.app.application import AppTask
+from mnist_scaling.app.decorator import offer_configs
+from mnist_scaling.app.values import config_of, in_hydra, values_of
+from mnist_scaling.errors import InputError
+from mnist_scaling.tuning import task
+from mnist_scaling.tuning.workers import faults
+from mnist_scaling.tuning.workers.job import Outcome, loaded, packed
+
+from . import my_train
+
+CONF = str(Path(__file__).parent / "conf")
+TASK: Any = task.of(my_train.main)
+
+
+def composed(*overrides: str) -> DictConfig:
+    offer_configs()
+    with initialize_config_dir(CONF):
+        return compose("train", ["hydra/sweeper=cells", *overrides], return_hydra_config=True)
+
+
+def test_our_sweeper_is_on_the_search_path_of_any_application() -> None:
+    cfg = composed("name=mine", "hydra/sweeper/pruner=median", "hydra/launcher=local")
+    assert cfg.hydra.sweep.dir == "multirun/mine"
+    assert cfg.hydra.sweeper.sampler.multivariate is True
+    assert cfg.hydra.sweeper.pruner["_target_"].endswith("MedianPruner")
+    assert "model" in cfg
+    assert "optim" in cfg
+    assert "regime" not in cfg  # nothing of our own configuration comes with it
+
+
+def test_values_are_plain_and_what_only_a_run_resolves_stays_as_written() -> None:
+    cfg = OmegaConf.create({"seed": 1, "a": {"b": [1, 2], "c": "${seed}"}, "at": "${hydra:runtime.output_dir}/x"})
+    values = values_of(cfg)
+    assert values == {"seed": 1, "a.b": [1, 2], "a.c": 1, "at": "${hydra:runtime.output_dir}/x"}
+    hydra = OmegaConf.create({"hydra": OmegaConf.structured(HydraConf)})
+    with in_hydra(hydra, config_of(values), Path("/study/run")) as back:
+        assert (back.a.b, back.a.c, back.at) == ([1, 2], 1, "/study/run/x")
+        with pytest.raises(AttributeError):
+            _ = back.missing
+
+
+def test_a_seed_that_is_missing_is_refused() -> None:
+    with pytest.raises(InputError, match=r"`sed` must be a whole number .* but there is none: add `sed: 0`.*`seed`"):
+        AppTask(print, seed="sed").values(composed())
+    with pytest.raises(InputError, match="but it is 0.5"):
+        TASK.values(composed("seed=0.5"))
+
+
+def test_a_task_travels_as_the_place_of_its_function() -> None:
+    sent = packed(TASK)
+    assert loaded(sent) is TASK
+    assert b"bowl" not in sent  # nothing of its code
+    assert TASK.program == "my_train:main"
+
+
+def test_a_function_without_a_file_travels_whole() -> None:
+    def local(cfg: object, report: object) -> float:
+        return 0.25
+
+    found: Any = pickle.loads(cloudpickle.dumps(AppTask(local)))
+    assert found.function(None, None) == 0.25
+    held = AppTask(lambda cfg, report: lock)
+    import threading
+
+    lock = threading.Lock()
+    with pytest.raises(InputError, match=r"can't be pickled .*: put its function into a file, at the top"):
+        packed(held)
+
+
+def test_an_application_that_a_worker_lacks_is_named() -> None:
+    known = place.place_of(my_train.main, TASK)
+    assert known is not None
+    gone = replace(known, module="no_such.module", file="/no/such/module.py")
+    with pytest.raises(faults.MachineError, match=r"can't import the application no_such.module, /no/such/module.py"):
+        from mnist_scaling.app.application import _found
+
+        _found(gone, None)
+    found = loaded(b"cno.such.module\nTask\n.")
+    assert isinstance(found, Outcome)
+    assert faults.is_text(found.error)
+
+
+def test_a_script_is_imported_once_by_its_file(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from mnist_scaling import cell_task\n@cell_task\ndef main(cfg, report):\n    return 0.5\n", encoding="utf-8"
+    )
+    there = place.Place("__main__", str(script), str(tmp_path), "main")
+    try:
+        first = place.task_at(there)
+        assert isinstance(first, AppTask)
+        assert place.task_at(there) is first
+        assert place.place_of(first.function, first) == there
+    finally:
+        sys.modules.pop("__cell_task_main__", None)
+        sys.path.remove(str(tmp_path))
+
+
+def test_a_run_prints_into_its_folder_and_its_exit_is_its_error(tmp_path: Path) -> None:
+    def says(cfg: DictConfig, report: object) -> float:
+        print("hello", cfg.seed)
+        return 0.5
+
+    assert AppTask(says).train({"seed": 3}, None, tmp_path).val_loss == 0.5
+    assert (tmp_path / "output.txt").read_text() == "hello 3\n"
+    with pytest.raises(RuntimeError, match=r"called sys.exit\(4\)"):
+        AppTask(lambda cfg, report: sys.exit(4)).train({"seed": 3}, None, tmp_path)
+    assert not (tmp_path / "output.txt").exists()
+
+
+def test_the_door_costs_nothing_until_it_is_used() -> None:
+    code = "import sys, mnist_scaling; print(sorted({'torch', 'optuna', 'hydra', 'pandas'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+    assert mnist_scaling.cell_task is not None
+    with pytest.raises(AttributeError, match="has no attribute 'nope'"):
+        _ = mnist_scaling.nope

@@ -1,0 +1,54 @@
+"""The worked examples of examples/, each as its own command, with few cells and few runs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+pytestmark = pytest.mark.slow
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+FEW = ("-m", "hydra/sweeper=cells", "name=few", "hydra.sweeper.n_trials=2", "hydra.sweeper.n_repeats=1")
+
+
+@pytest.mark.parametrize(
+    ("script", "sweep", "losses"),
+    [
+        (
+            "char_lm/train.py",
+            ("model.width=8,16", "data.tokens=16384", "optim.lr=tag(nuisance,choice(3e-3,1e-2))"),
+            3.6,
+        ),
+        ("digits/train.py", ("units=4,16", "n=400", "alpha=tag(nuisance,log,interval(1e-5,1))"), 1.9),
+    ],
+)
+def test_an_application_is_tuned_cell_by_cell(
+    script: str, sweep: tuple[str, ...], losses: float, tmp_path: Path
+) -> None:
+    command = [sys.executable, str(EXAMPLES / script), *FEW, *sweep]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=os.environ)
+    assert done.returncode == 0, done.stdout + done.stderr
+    cells = pd.read_csv(tmp_path / "multirun/few/cells.csv")
+    assert cells["n_repeats"].tolist() == [1, 1]
+    assert cells["n_params"].is_monotonic_increasing
+    assert cells["test_loss"].max() < losses
+    assert cells["test_loss"].is_monotonic_decreasing
+
+
+def test_a_plain_function_is_tuned_without_hydra(tmp_path: Path) -> None:
+    code = (
+        "import plain_function\nif __name__ == '__main__':\n    study = plain_function.study()\n"
+        "    study.axes = {'terms': [4, 8], 'n': [400]}\n    study.effort.update(n_trials=2, n_repeats=1)\n"
+        "    print(study.run(workers=1)['test_loss'].tolist())\n"
+    )
+    (tmp_path / "few.py").write_text(code, encoding="utf-8")
+    env = os.environ | {"PYTHONPATH": f"{EXAMPLES}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    done = subprocess.run([sys.executable, "few.py"], cwd=tmp_path, capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    small, large = eval(done.stdout.splitlines()[-1])
+    assert 0.0003 < large < small < 0.01

@@ -1,0 +1,100 @@
+"""Commands, each in a fork of one process that has imported the libraries: a third of a second, where torch takes five.
+
+Read as a program, it takes requests from standard input, a JSON object per line, and answers each with an exit code.
+Our own modules are imported by the command itself, so that a test sees what it changes in them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import select
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+LIBRARIES = (
+    "torch hydra optuna pandas scipy.optimize scipy.special scipy.stats matplotlib.pyplot seaborn rich.table jinja2"
+)
+
+
+class Preforked:
+    """The process, from the side of the tests."""
+
+    def __init__(self) -> None:
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"}
+        self._process = subprocess.Popen(
+            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
+            start_new_session=True,
+        )  # fmt: skip
+        self._outputs = tempfile.TemporaryDirectory()
+
+    def run(
+        self, arguments: Sequence[str], cwd: Path, timeout: float = 300, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """What ``python -m *arguments`` gives in the folder `cwd`.
+
+        Raises
+        ------
+        subprocess.TimeoutExpired
+            When it takes longer than `timeout` seconds.
+        """
+        out, err = (Path(self._outputs.name, name) for name in ("stdout", "stderr"))
+        request: dict[str, Any] = {"arguments": list(arguments), "cwd": str(cwd), "files": [str(out), str(err)]}
+        request["environment"] = os.environ | {"PYTHONWARNINGS": "default", "OMP_NUM_THREADS": "1"} | environment
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        if not select.select([self._process.stdout], [], [], timeout)[0]:
+            self.close()
+            raise subprocess.TimeoutExpired(list(arguments), timeout)
+        code = int(self._process.stdout.readline())
+        return subprocess.CompletedProcess(
+            list(arguments), code, out.read_text(encoding="utf-8"), err.read_text(encoding="utf-8")
+        )
+
+    def close(self) -> None:
+        """End the process and all that it started."""
+        os.killpg(self._process.pid, 9)
+        self._process.wait()
+        self._outputs.cleanup()
+        for stream in (self._process.stdin, self._process.stdout):
+            stream.close()  # type: ignore[union-attr]
+
+
+def _serve() -> dict[str, Any]:
+    """Answer requests; return, in the fork, with the one that is to be carried out."""
+    for line in sys.stdin:
+        request: dict[str, Any] = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            return request
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    sys.exit()
+
+
+def _become(request: dict[str, Any]) -> None:
+    """Take the request's folder, environment and files."""
+    os.chdir(request["cwd"])
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    for number, path in ((1, request["files"][0]), (2, request["files"][1])):
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(file, number)
+        os.close(file)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    sys.argv = request["arguments"]
+    own = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[:1] = [request["cwd"], *(path for path in own if path and path not in sys.path)]
+
+
+if __name__ == "__main__":
+    for name in LIBRARIES.split():
+        __import__(name)
+    _become(asked := _serve())
+    runpy.run_module(asked["arguments"][0], run_name="__main__", alter_sys=True)
