@@ -52,6 +52,12 @@ def test_a_law_that_holds_is_settled(normal):
     assert normal.selected in ("additive", "coupled")
 
 
+def test_losses_that_are_a_laws_to_rounding_are_no_misfit():
+    found = analyse(grid("multiplicative", {"A": 40.0, "alpha": 0.2, "beta": 0.4}), QUICK)
+    assert found.headline["settled"]
+    assert "misfit" not in {f.code for f in found.flags}
+
+
 def test_of_scattered_rows_the_slope_is_at_a_row():
     rng = np.random.default_rng(1)
     n, d = np.exp(rng.uniform(8, 12, 30)), np.exp(rng.uniform(8, 12, 30))

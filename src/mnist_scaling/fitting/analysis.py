@@ -10,7 +10,7 @@ import numpy as np
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.diagnostics import Flag, of_cells, of_laws
-from mnist_scaling.fitting.fitted import ALIKE, Fitted, Options, describing, fit_part
+from mnist_scaling.fitting.fitted import ALIKE, EXACT, Fitted, Options, describing, fit_part
 from mnist_scaling.fitting.frontier.methods import NO_COST, FrontierResult, all_frontiers
 from mnist_scaling.fitting.frontier.parametric import Cost, fit_cost
 from mnist_scaling.fitting.headline import Model, headline, nothing_to_quote
@@ -153,7 +153,8 @@ def _model(
     elif len(inputs) == 1:
         named = [get_law(f"power_{inputs[0]}_floor")]
     found = surface(rows, max(draws.number, FEWEST_DRAWS), rng, named)
-    return Model(found, rows, _noise(best, rows, found), draws.level, None if is_joint(best.law) else ray_of(table)), ""
+    ray = None if is_joint(best.law) else ray_of(table)
+    return Model(found, rows, _noise(best, rows, found), draws.level, best.fit.rmse < EXACT, ray), ""
 
 
 def _noise(best: Fitted, rows: Table, found: Posterior) -> float:
@@ -322,7 +323,8 @@ def _of_model(model: Model | None, fitted: dict[str, Fitted], best: Fitted | Non
     quoted = {k: model.slope(at, k) for k in model.inputs}
     rivals = {k: f for k, f in fitted.items() if f.law.inputs == best.law.inputs and f is not best}
     alike = {k: f.slopes for k, f in rivals.items() if f.aicc <= best.aicc + ALIKE}
-    return of_laws.misfit(model.misfit, model.noise) + of_laws.forms_disagree(alike, quoted)
+    missed = [] if model.exact else of_laws.misfit(model.misfit, model.noise)
+    return missed + of_laws.forms_disagree(alike, quoted)
 
 
 def _held_out(best: Fitted | None, table: Table) -> list[Flag]:

@@ -49,6 +49,8 @@ class Model:
     """Standard deviation of a row's log loss, by the repeats, else by the residuals that the misfit leaves."""
     level: float
     """Of the intervals, such as 0.95."""
+    exact: bool = False
+    """Whether a law passes through the losses to rounding: what it misses is then nothing, whatever noise is known."""
     ray: Ladder | None = None
     """The ladder that the rows are on, where N and D move together."""
 
@@ -77,7 +79,7 @@ class Model:
 
         It says nothing of the numbers, whose intervals hold the misfit whether it is small or large.
         """
-        return bool(self.misfit.high <= self.noise)
+        return self.exact or bool(self.misfit.high <= self.noise)
 
 
 def headline(
