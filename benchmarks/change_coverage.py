@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
+from law_coverage import Coverage, summary
 
-from mnist_scaling.fitting.coverage import Coverage, summary
+from mnist_scaling.fitting.comparing.pairing import pair_noise
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.fitting.uncertainty.least_squares import LEVEL
@@ -29,10 +30,11 @@ def change_coverage(
     tables: int,
     rng: np.random.Generator,
     level: float = LEVEL,
+    luck: Callable[[np.random.Generator], Array] | None = None,
 ) -> list[Coverage]:
     """Simulate studies whose untuned and tuned losses obey known planes, and count.
 
-    A cell's untuned loss is one run, its tuned loss the mean of its repeats; seed noise is log-normal.
+    Both losses of a cell are means of repeats, here without noise that a seed gives to both; seed noise is log-normal.
 
     Parameters
     ----------
@@ -43,12 +45,14 @@ def change_coverage(
     sigma : float
         Standard deviation of one run's log loss.
     repeats : int
-        Runs behind a tuned loss.
+        Runs behind either loss.
     tables : int
         How many studies to simulate.
     rng : numpy.random.Generator
     level : float
         Of the intervals.
+    luck : callable, optional
+        Draws what tuning leaves in the log loss of each tuned cell.
 
     Returns
     -------
@@ -59,9 +63,15 @@ def change_coverage(
     truth = {"untuned": untuned, "tuned": tuned, CHANGE: change, SIMULTANEOUS: change}
     found = []
     for _ in range(tables):
-        runs = _plane(tuned, n, d)[:, None] * np.exp(sigma * rng.standard_normal((len(n), repeats)))
-        first, mean = _plane(untuned, n, d) * np.exp(sigma * rng.standard_normal(len(n))), runs.mean(axis=1)
-        cells = TunedCells(n, d, first, mean, mean, np.full(len(n), np.nan))
+        left = np.zeros(len(n)) if luck is None else luck(rng)
+        before, after = (
+            _plane(of, n, d)[:, None] * np.exp(sigma * rng.standard_normal((len(n), repeats)))
+            for of in (untuned, tuned)
+        )
+        after = after * np.exp(left)[:, None]
+        noise = pair_noise(tuple(dict(enumerate(runs)) for runs in pair) for pair in zip(before, after, strict=True))
+        mean = after.mean(axis=1)
+        cells = TunedCells(n, d, before.mean(axis=1), mean, mean, np.full(len(n), np.nan), noise=noise)
         found.append([(key, i) for key, i in _exponents(tuning_change(cells, level), truth) if i.bounded])
     out = []
     for key in dict.fromkeys(key for table in found for key, _ in table):

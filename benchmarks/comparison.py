@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -64,37 +65,46 @@ def measure(pairs: int, draws: int) -> Iterator[dict[str, Any]]:
         }  # fmt: skip
 
 
-TUNING = ((0.04, 0.01, 0.0), (0.04, 0.02, 0.0), (0.04, 0.03, 0.0), (0.02, 0.03, 0.0),
-          (0.04, 0.02, 0.3), (0.04, 0.02, 0.5), (0.04, 0.03, 0.5))  # fmt: skip
-"""Noise of a run, what tuning leaves in a cell, and its correlation between neighbouring cells."""
+TUNING = tuple(
+    RunNoise(0.04, 0.5, tuning=size, reach=reach, fall=fall, skewed=skewed)
+    for size, reach, fall, skewed in (
+        (0.0, (0.0, 0.0), 0.0, False), (0.03, (0.0, 0.0), 0.0, False), (0.03, (0.5, 0.2), 0.0, False),
+        (0.03, (0.7, 0.3), 0.0, False), (0.03, (0.5, 0.2), 0.25, True), (0.03, (0.7, 0.3), 0.25, True),
+    )
+)  # fmt: skip
+"""What tuning leaves in a cell."""
 
 
 def measure_tuning(pairs: int, draws: int) -> Iterator[dict[str, Any]]:
-    """One record per grid and row of `TUNING`: two equal arms that share seeds, each tuned on its own."""
-    for name, (sigma, tuning, reach) in product(GRIDS, TUNING):
-        seen = []
-        for truth in ("multiplicative, equal arms", "coupled, equal arms"):
-            law, a, _ = TRUTHS[truth]
-            noise = RunNoise(sigma, 0.5, tuning=tuning, reach=reach)
-            rng = np.random.default_rng(3)
-            seen.append(comparison_coverage(*grid(*GRIDS[name]), Truth(get_law(law), a, a), noise, pairs, rng, draws))
+    """One record per grid and noise of `TUNING`, without a twin and with one: equal arms, and arms 10 % apart."""
+    for name, noise, twin in product(GRIDS, TUNING, (False, True)):
+        law, a, _ = TRUTHS["multiplicative, equal arms"]
+        (found, differs), (_, told) = (
+            comparison_coverage(
+                *grid(*GRIDS[name]), Truth(get_law(law), a, a | {"A": factor * a["A"]}), noise, pairs,
+                np.random.default_rng(seed), draws, twin=twin,
+            )
+            for seed, factor in ((3, 1.0), (4, 1.1))
+        )  # fmt: skip
         yield {
-            "grid": name, "noise": sigma, "tuning": tuning, "correlation": reach,
-            "coverage": {c.quantity: float(np.mean([f[i].share for f, _ in seen])) for i, c in enumerate(seen[0][0])},
-            "differs": {k: float(np.mean([said[k] for _, said in seen])) for k in seen[0][1]},
+            "grid": name, **asdict(noise), "twin": twin,
+            "coverage": {c.quantity: c.share for c in found}, "width": {c.quantity: c.width for c in found},
+            "differs": differs, "power": told["offset"],
         }  # fmt: skip
 
 
 def tuning_table(records: list[dict[str, Any]]) -> str:
     """As Markdown."""
     names = list(records[0]["coverage"])
-    head = ["grid", "noise of a run", "left by tuning", "correlation", *names, "differs (alpha, beta, offset)"]
+    head = ["grid", "luck", "twin", *names, "differs (alpha, beta, offset)", "10 % seen"]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for r in records:
-        held = [f"{100 * r['coverage'][k]:.1f}" for k in names]
-        said = ", ".join(f"{100 * r['differs'][k]:.1f}" for k in ("alpha", "beta", "offset"))
-        sizes = [f"{100 * r['noise']:g} %", f"{100 * r['tuning']:g} %", f"{r['correlation']:g}"]
-        lines.append(f"| {' | '.join([r['grid'], *sizes, *held, said])} |")
+        held = [f"{100 * r['coverage'][k]:.0f} ({r['width'][k]:.3f})" for k in names]
+        said = ", ".join(f"{100 * r['differs'][k]:.0f}" for k in ("alpha", "beta", "offset"))
+        along = "/".join(f"{x:g}" for x in r["reach"])
+        luck = f"{100 * r['tuning']:g} %, {along}{', skewed, falling' if r['skewed'] else ''}"
+        twin, power = "yes" if r["twin"] else "no", f"{100 * r['power']:.0f}"
+        lines.append(f"| {' | '.join([r['grid'], luck, twin, *held, said, power])} |")
     return "\n".join(lines)
 
 
@@ -119,12 +129,15 @@ def main() -> None:
     """Measure, print, and write where a file is named."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="40 pairs for each setting instead of 300")
-    parser.add_argument("--tuning", action="store_true", help="what becomes of the noise of tuning")
+    parser.add_argument("--tuning", action="store_true", help="equal arms with what tuning leaves")
     parser.add_argument("--json", type=Path, help="file for the numbers")
     arguments = parser.parse_args()
     pairs, draws = (40, 300) if arguments.quick else (300, 1000)
     if arguments.tuning:
-        print(tuning_table(list(measure_tuning(pairs, draws))))
+        records = list(measure_tuning(pairs, draws))
+        print(tuning_table(records))
+        if arguments.json:
+            arguments.json.write_text(json.dumps({"pairs": pairs, "draws": draws, "tuning": records}, indent=1))
         return
     records = list(measure(pairs, draws))
     print(table(records))

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from law_coverage import Coverage, summary
 
 from mnist_scaling.fitting.comparing.comparison import DIFFERS, slopes, solve_slopes, verdict
 from mnist_scaling.fitting.comparing.multiplier import Path, frontiers, lowest, multipliers, path, reach
 from mnist_scaling.fitting.comparing.pairing import Arm, match
 from mnist_scaling.fitting.comparing.surface import Surfaces, fit_surfaces
-from mnist_scaling.fitting.coverage import Coverage, summary
 from mnist_scaling.fitting.laws.base import Array, Law
 from mnist_scaling.fitting.rows import Table, make_table
 from mnist_scaling.fitting.uncertainty.interval import Interval
@@ -45,38 +45,57 @@ class RunNoise:
     repeats: int = 3
     tuning: float = 0.0
     """Standard deviation of what the tuning of a cell leaves, which all repeats of the cell have, and no other arm."""
-    reach: float = 0.0
-    """Correlation of what it leaves between neighbouring cells, of which one starts from the other's best setting."""
+    reach: tuple[float, float] = (0.0, 0.0)
+    """Correlation of what it leaves between neighbouring cells along D and along N."""
+    fall: float = 0.0
+    """Power of D by which it falls; `tuning` is then its root mean square over the cells."""
+    skewed: bool = False
+    """Whether it is a squared normal number, which is seldom large and never good luck, instead of a normal one."""
 
 
 def left_by_tuning(x: Array, noise: RunNoise, rng: np.random.Generator) -> Array:
     """Log loss that tuning leaves in each cell of log sizes x, shape (cells, 2): noise smooth over the grid.
 
-    Cells that are k steps of the grid apart along each variable have the correlation reach^(sum of k).
+    Cells that are i steps of the grid apart along N and j along D have the correlation reach_N^i reach_D^j.
     """
-    steps = sum(np.abs(np.subtract.outer(*2 * [np.unique(c, return_inverse=True)[1]])) for c in np.round(x, 6).T)
-    correlation = np.where(steps == 0, 1.0, noise.reach**steps)
-    return noise.tuning * np.linalg.cholesky(correlation) @ rng.standard_normal(len(x))
+    correlation = np.ones((len(x), len(x)))
+    for column, rho in zip(np.round(x, 6).T, noise.reach[::-1], strict=True):
+        steps = np.abs(np.subtract.outer(*2 * [np.unique(column, return_inverse=True)[1]]))
+        correlation = correlation * np.where(steps == 0, 1.0, rho**steps)
+    # Squares of two normal numbers are correlated by the square of their correlation.
+    root = np.linalg.cholesky(np.sqrt(correlation) if noise.skewed else correlation)
+    drawn = root @ rng.standard_normal(len(x))
+    if noise.skewed:
+        drawn = (drawn**2 - 1) / np.sqrt(2)
+    size = np.exp(-noise.fall * (x[:, 1] - x[:, 1].mean()))
+    return np.asarray(noise.tuning * drawn * size / np.sqrt((size**2).mean()))
 
 
-def simulate(n: Array, d: Array, truth: Truth, noise: RunNoise, rng: np.random.Generator) -> tuple[Arm, Arm]:
-    """Two arms on the same cells, with log-normal noise of which a part is the seed's and common to both."""
+def simulate(
+    n: Array, d: Array, truth: Truth, noise: RunNoise, rng: np.random.Generator, names: str = "ab"
+) -> list[Arm]:
+    """Arms on the same cells, with log-normal noise of which a part is the seed's and common to both.
+
+    Arms are named a and b after the truth that they obey; t is a twin of a, whose seeds are its own.
+    """
     x = np.stack([np.log(n), np.log(d)], axis=-1)
     exact = truth.logs(x)
     size = (len(n), noise.repeats)
     common = np.sqrt(noise.shared) * rng.standard_normal(size)
     arms = []
-    for name, y in zip("ab", exact, strict=True):
+    for place, name in enumerate(names):
+        y = exact[name == "b"]
+        shared = common if name in "ab" else np.sqrt(noise.shared) * rng.standard_normal(size)
         own = np.sqrt(1 - noise.shared) * rng.standard_normal(size)
         tuned = y + left_by_tuning(x, noise, rng) if noise.tuning else y
-        losses = np.exp(tuned[:, None] + noise.sigma * (common + own))
+        losses = np.exp(tuned[:, None] + noise.sigma * (shared + own))
         se = losses.std(axis=1, ddof=1) / np.sqrt(noise.repeats) if noise.repeats > 1 else None
         table = make_table(losses.mean(axis=1), {"N": n, "D": d, "C": 6 * n * d}, se, np.full(len(n), noise.repeats))
         # Arms that share no seed have seeds of their own.
-        first = 0 if noise.shared or name == "a" else noise.repeats
+        first = 0 if noise.shared and name in "ab" else place * noise.repeats
         runs = [{first + k: float(loss) for k, loss in enumerate(row)} for row in losses]
         arms.append(Arm(name, table, runs))
-    return arms[0], arms[1]
+    return arms
 
 
 def exact_slopes(arms: tuple[Table, Table], truth: Truth) -> dict[str, float]:
@@ -99,6 +118,8 @@ def comparison_coverage(
     draws: int = 300,
     level: float = 0.95,
     margin: float = 0.03,
+    twin: bool = False,
+    tuned: bool = True,
 ) -> tuple[list[Coverage], dict[str, float]]:
     """Simulate pairs of arms on the same cells and count.
 
@@ -106,7 +127,7 @@ def comparison_coverage(
     ----------
     n, d : array, shape (cells,)
     truth : Truth
-    noise : Noise
+    noise : RunNoise
     tables : int
         Pairs of arms to simulate.
     rng : numpy.random.Generator
@@ -114,6 +135,10 @@ def comparison_coverage(
         Of the bootstrap of each pair.
     level, margin : float
         Of the intervals, and of equivalence.
+    twin : bool
+        Whether arm a is tuned a second time.
+    tuned : bool
+        Whether `compare` is told that cells were tuned.
 
     Returns
     -------
@@ -126,9 +151,9 @@ def comparison_coverage(
     said: dict[str, int] = dict.fromkeys(("alpha", "beta", "offset"), 0)
     exact: dict[str, float] = {}
     for _ in range(tables):
-        arms = simulate(n, d, truth, noise, rng)
+        arms = [replace(arm, tuned=tuned) for arm in simulate(n, d, truth, noise, rng, "abt" if twin else "ab")]
         exact = exact or exact_slopes((arms[0].table, arms[1].table), truth)
-        surfaces = fit_surfaces(match(*arms))
+        surfaces = fit_surfaces(match(*arms[:2]), match(arms[0], arms[2]) if twin else None)
         drawn, _ = surfaces.draw(draws, rng)
         found, offset = slopes(surfaces, drawn, level)
         quantities = {k: v.difference for k, v in found.items()} | {"offset": offset}
@@ -147,7 +172,7 @@ def _multipliers(surfaces: Surfaces, drawn: Array, truth: Truth, level: float) -
     assert found is not None
     assert ways[0] is not None
     assert ways[1] is not None
-    ends = multipliers(found, level, surfaces.dof)
+    ends = multipliers(found, level)
     for name, m in zip(("multiplier, least C", "multiplier, most C"), ends, strict=False):
         at = float(np.log(m.C))
         exact = true_multiplier(lambda x: truth.logs(x)[0], lambda x: truth.logs(x)[1], (ways[0], ways[1]), at)

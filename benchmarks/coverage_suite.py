@@ -1,26 +1,20 @@
-"""The simulated tables of `coverage.py`: their truths, their grids, their noise, and what one of them gives."""
+"""The simulated tables of `coverage.py`: truths, grids, noise, and the true value of every quantity."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
-from typing import Any
 
 import numpy as np
+from smooth_truths import SEALED, WRITTEN, smooth_log_loss
 
-from mnist_scaling.fitting.analysis import Result, analyse
-from mnist_scaling.fitting.frontier.parametric import exponents_of, fit_cost
-from mnist_scaling.fitting.frontier_intervals import budgets, parametric
-from mnist_scaling.fitting.headline import headline
+from mnist_scaling.fitting.frontier.parametric import Cost, fit_cost, valley
 from mnist_scaling.fitting.laws import get_law
 from mnist_scaling.fitting.laws.base import STEP, Array, largest, middle
+from mnist_scaling.fitting.misfit.process import Axes
 from mnist_scaling.fitting.rows import Table, make_table
-from mnist_scaling.fitting.selection.averaging import WeightedLaw
-from mnist_scaling.fitting.selection.choice import not_rejected
-from mnist_scaling.fitting.selection.fitted import Options
-
-LAWS = ("additive", "coupled", "kaplan", "kaplan_floor", "multiplicative", "multiplicative_floor", "quadratic")
 
 COUPLED = {"E": 0.015, "A": 92.4, "B": 15.94, "alpha": 0.8463, "beta": 0.4938, "gamma": 1.4}
 TRUTHS: dict[str, tuple[str, dict[str, float]]] = {
@@ -38,19 +32,24 @@ TRUTHS: dict[str, tuple[str, dict[str, float]]] = {
 }
 """Each law's best fit to one quickstart study, its floor and gamma held at a round number."""
 
-BROKEN = "broken_D"
-"""A truth that none of the laws is: the exponent of D falls from 0.6 to 0.3 at D = 12,500."""
-
 SIZES = np.array([2066, 3148, 4266, 6610, 9098, 13100, 20490, 37000.0])
 """Parameters of the CNN at widths 2, 3, 4, 6, 8, 11, 16 and 22."""
 
 COST = (np.log(0.377), 1.5335, 1.0)
 """log C = constant + kappa_N log N + kappa_D log D of the quickstart's cells."""
 
-QUANTITIES = ("slope_N", "slope_D", "middle_slope_N", "middle_slope_D", "floor", "N_exponent", "loss_exponent", "loss")
-METHODS = ("hull", "pareto", "isoflop")
+BUDGETS = 9
+"""Budgets, over the table's range of compute, of the frontier's exponents."""
 
-HEADLINE = "headline"
+FACTORS = (2, 4, 8, 30)
+"""Multiples of the largest compute at which losses are asked for."""
+
+SLOPES = ("slope N", "slope D", "middle N", "middle D")
+QUANTITIES = (*SLOPES, "floor", "N*", "L*", *(f"loss x {k}" for k in FACTORS))
+"""Slopes at the largest cell and in the middle; N*'s exponent; losses in logs, L* at the largest compute."""
+
+SETS = ("laws", "written", "drawn")
+"""Tables where a law is true, and of surfaces that are none: written down, or of a generator."""
 
 
 @dataclass(frozen=True)
@@ -66,31 +65,45 @@ class Condition:
     too high), shared (a shared 3 % error for each amount of data beside the seeds' own)."""
 
 
+def conditions(kind: str) -> Iterator[Condition]:
+    """The conditions of one of `SETS`."""
+    if kind == "drawn":
+        for k in range(SEALED):
+            yield Condition(f"drawn {k}", "5x5" if k % 4 == 3 else "7x5", (0.02, 0.04, 0.08)[k % 3])
+        return
+    truths = WRITTEN if kind == "written" else TRUTHS
+    for noise, truth in product((0.02, 0.04, 0.08), truths):
+        yield Condition(truth, noise=noise)
+    for grid, truth in product(("5x5", "scattered") if kind == "written" else ("4x5", "8x7", "scattered"), truths):
+        yield Condition(truth, grid)
+    for what, truth in product(("no se",) if kind == "written" else ("no se", "unequal", "outlier", "shared"), truths):
+        yield Condition(truth, what=what)
+
+
 def points(grid: str) -> tuple[Array, Array]:
     """N and D of every row."""
     if grid == "scattered":
         rng = np.random.default_rng(11)
         return (np.exp(rng.uniform(*np.log(ends), 40)) for ends in ((2e3, 4e4), (1.5e3, 5e4)))  # type: ignore[return-value]
-    sizes = {"4x5": SIZES[[0, 2, 4, 6]], "7x5": SIZES[:7], "8x7": SIZES}[grid]
+    sizes = {"4x5": SIZES[[0, 2, 4, 6]], "5x5": SIZES[[0, 2, 3, 5, 6]], "7x5": SIZES[:7], "8x7": SIZES}[grid]
     amounts = 50_000 / 2.0 ** np.arange(7 if grid == "8x7" else 5)
     n, d = np.meshgrid(sizes, amounts, indexing="ij")
     return n.ravel(), d.ravel()
 
 
-def log_loss(truth: str, log_n: Array, log_d: Array) -> Array:
-    """The true mean log loss."""
-    if truth == BROKEN:
-        bend = 0.3 * 0.3 * np.logaddexp(0, (log_d - np.log(12_500)) / 0.3)
-        return np.log(113) + 1.5 - 0.2995 * log_n - 0.6 * log_d + bend
+def log_loss(truth: str, logs: Mapping[str, Array]) -> Array:
+    """The true mean log loss at logs of "N" and "D", shape (n,)."""
+    if truth not in TRUTHS:
+        return smooth_log_loss(truth, logs["N"], logs["D"])
     name, values = TRUTHS[truth]
     law = get_law(name)
-    return law.evaluate(law.internal(values)[None], {"N": log_n, "D": log_d})[0][0]
+    return law.evaluate(law.internal(values)[None], logs)[0][0]
 
 
 def table_of(condition: Condition, rng: np.random.Generator) -> Table:
     """One simulated table."""
     n, d = points(condition.grid)
-    y, size = log_loss(condition.truth, np.log(n), np.log(d)), np.full(len(n), condition.noise)
+    y, size = log_loss(condition.truth, {"N": np.log(n), "D": np.log(d)}), np.full(len(n), condition.noise)
     if condition.what == "unequal":
         size = size * np.exp(rng.uniform(-np.log(2), np.log(2), len(n)))
     if condition.what == "outlier":
@@ -109,92 +122,47 @@ def table_of(condition: Condition, rng: np.random.Generator) -> Table:
     )
 
 
-def true_values(condition: Condition) -> dict[str, float]:
-    """The truth of every quantity; absent where it does not exist."""
-    n, d = points(condition.grid)
-    logs = {"N": np.log(n), "D": np.log(d)}
-    out: dict[str, float] = {}
-    for prefix, at in (("", largest(logs)), ("middle_", middle(logs))):
-        for key in "ND":
-            ends = [
-                log_loss(condition.truth, *(np.array([at[k] + h * (k == key)]) for k in "ND")) for h in (-STEP, STEP)
-            ]
-            out[f"{prefix}slope_{key}"] = float(ends[0][0] - ends[1][0]) / (2 * STEP)
-    far = {k: np.array([v + np.log(2)]) for k, v in largest(logs).items()}
-    out["loss"] = float(np.exp(log_loss(condition.truth, far["N"], far["D"])[0]))
-    out["floor"] = 0.0
-    if condition.truth == BROKEN:
-        return out
-    name, values = TRUTHS[condition.truth]
-    law, table = get_law(name), table_of(condition, np.random.default_rng(0))
-    cost = fit_cost(table)
+@dataclass(frozen=True)
+class Truth:
+    """What is true of one condition's tables."""
+
+    values: dict[str, float]
+    """Of `QUANTITIES`. N* is absent where at most half of the budgets have a lowest loss inside of what is searched,
+    and the floor where no law is true."""
+    cost: Cost
+    log_c: Array
+    """Budgets of the frontier, shape (`BUDGETS`,)."""
+    places: dict[str, Array]
+    """Logs of N and D of the losses beyond the table: on the truth's frontier, or where it has none there on the line
+    from the largest cell along which both share the cost."""
+
+
+@cache
+def truth_of(condition: Condition) -> Truth:
+    """The true value of every quantity that exists, and where losses beyond the table are asked for."""
+    table = table_of(condition, np.random.default_rng(0))
+    logs, cost = table.logs(("N", "D")), fit_cost(table)
     assert cost is not None
-    found = exponents_of(law, law.internal(values)[None], cost, budgets(table, cost))
-    if found is not None:
-        out |= {key: float(found[key][0]) for key in ("N_exponent", "loss_exponent")}
-    return out | {"floor": values.get("E", 0.0)}
+    c = cost.of(table)
+    log_c, beyond = np.linspace(c.min(), c.max(), BUDGETS), c.max() + np.log(FACTORS)
 
+    def surface(at: Mapping[str, Array]) -> Array:
+        return log_loss(condition.truth, at)[None]
 
-def one(condition: Condition, seed: tuple[int, int], draws: int) -> dict[str, Any]:
-    """One table: intervals of the headline, of the true law alone and of two other ways; and what was selected."""
-    table = table_of(condition, np.random.default_rng(seed))
-    beyond = {k: 2 * float(table.inputs[k].max()) for k in ("N", "D")}
-    result = analyse(table, Options(laws=LAWS, draws=draws, seed=seed[0], predict=beyond))
-    out: dict[str, Any] = {"selected": result.choice.selected, HEADLINE: _intervals(result.headline)}
-    for method in METHODS:
-        out[HEADLINE][f"{method} N"] = _ends(result.frontier[method].intervals["N_exponent"].record())
-    aicc = {name: f.aicc for name, f in result.fitted.items() if not f.law.empirical}
-    kept = not_rejected(aicc)
-    alone = {name: _intervals(_alone(result, name)) for name in {*kept, _law_of(condition)} - {None}}
-    out["lowest AICc"] = alone[next(iter(kept))]
-    out["union"] = {key: _union([alone[name][key] for name in kept]) for key in QUANTITIES}
-    truth = _law_of(condition)
-    right = {name for name in aicc if name == truth or truth in get_law(name).nests}
-    if truth is not None:
-        out["oracle"] = alone[truth]
-    out["able"] = set(kept) <= right
-    out["right"] = result.choice.selected in right
-    out["wrong"] = result.choice.selected not in (None, *right)
-    return out
-
-
-def _law_of(condition: Condition) -> str | None:
-    return None if condition.truth == BROKEN else TRUTHS[condition.truth][0]
-
-
-def _alone(result: Result, name: str) -> dict[str, Any]:
-    """The headline of somebody who was told the law."""
-    kept = (WeightedLaw(result.fitted[name], 1.0),)
-    frontier = parametric(result.table, kept, result.cost, result.draws)
-    return headline(kept, result.choice, frontier, result.options.predict, result.draws.level)
-
-
-def _intervals(record: dict[str, Any]) -> dict[str, tuple[float, float] | None]:
-    return {key: _ends(record[key]) for key in QUANTITIES}
-
-
-def _ends(record: dict[str, Any]) -> tuple[float, float] | None:
-    low, high = record["low"], record["high"]
-    return None if low is None or high is None or not np.isfinite([low, high]).all() else (float(low), float(high))
-
-
-def _union(ends: Sequence[tuple[float, float] | None]) -> tuple[float, float] | None:
-    known = [e for e in ends if e is not None]
-    return (min(low for low, _ in known), max(high for _, high in known)) if known else None
-
-
-def conditions() -> Iterator[Condition]:
-    """The whole suite."""
-    truths = (*TRUTHS, BROKEN)
-    for grid, noise, truth in product(("4x5", "7x5", "8x7", "scattered"), (0.04, 0.1), truths):
-        yield Condition(truth, grid, noise)
-    for what, truth in product(("no se", "unequal", "outlier", "shared"), truths):
-        yield Condition(truth, what=what)
-
-
-QUICK = (
-    Condition("additive"),
-    Condition("multiplicative", "4x5"),
-    Condition("coupled, gamma = 1.4", noise=0.1),
-    Condition("kaplan_floor", what="no se"),
-)
+    values = {}
+    for prefix, at in (("slope", largest(logs)), ("middle", middle(logs))):
+        for key in "ND":
+            ends = {k: at[k] + np.array([-STEP, STEP]) * (k == key) for k in "ND"}
+            values[f"{prefix} {key}"] = float(-np.diff(log_loss(condition.truth, ends))[0]) / (2 * STEP)
+    if condition.truth in TRUTHS:
+        values["floor"] = TRUTHS[condition.truth][1].get("E", 0.0)
+    inside = valley(surface, Axes.of(logs), cost, log_c)
+    values |= {"N*": float(inside.exponents["N"][0]), "L*": float(inside.log_loss[0, -1])}
+    far = valley(surface, Axes.of(logs), cost, beyond)
+    corner, along = largest(logs), (beyond - c.max()) / 2
+    places = {}
+    for key, found, kappa in (("N", far.log_n[0], cost.kappa_n), ("D", far.log_d[0], cost.kappa_d)):
+        places[key] = np.where(np.isfinite(far.log_n[0]), found, corner[key] + along / kappa)
+    losses = log_loss(condition.truth, places)
+    values |= {f"loss x {k}": float(y) for k, y in zip(FACTORS, losses, strict=True)}
+    return Truth({k: v for k, v in values.items() if np.isfinite(v)}, cost, log_c, places)

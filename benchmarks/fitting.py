@@ -18,6 +18,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import argparse
 import csv
+import functools
 import itertools
 import json
 import subprocess
@@ -29,13 +30,14 @@ from pathlib import Path
 
 import numpy as np
 from change_coverage import change_coverage
+from comparison_coverage import RunNoise, left_by_tuning
+from law_coverage import Coverage, coverage
 from rich.console import Console
 from rich.table import Table as Grid
 from scipy.optimize import minimize
 from scipy.special import logsumexp
 
 from mnist_scaling.fitting import Options, Settings, analyse, fit_law, get_law, make_table
-from mnist_scaling.fitting.coverage import Coverage, coverage
 from mnist_scaling.fitting.estimation.solve import minimise
 
 DELTA = 1e-3
@@ -203,9 +205,8 @@ def coverage_table(tables: int) -> None:
         table = make_table(np.ones(len(n)), {"N": n, "D": d, "C": 6 * (n + 500 * np.sqrt(n)) * d})
         for noise, (name, values) in itertools.product((0.03, 0.1), TRUTHS.items()):
             law = get_law(name)
-            found = coverage(table, law, law.internal(values), noise, 3, tables, Options(draws=200))
-            shown = [c for c in found if c.quantity.startswith((name, "parametric N", "hull N"))]
-            text = ", ".join(_coverage_text(c) for c in shown)
+            found = coverage(table, law, law.internal(values), noise, 3, tables, 200)
+            text = ", ".join(_coverage_text(c) for c in found)
             grid.add_row(f"{widths} x {fractions}", f"{100 * noise:.0f} %", name, text)
     Console(width=160).print(grid)
 
@@ -215,29 +216,29 @@ TUNED_TRUTHS = {"untuned": {"k": 240.0, "N": 0.39, "D": 0.52}, "tuned": {"k": 30
 
 
 def tuning_change_table(tables: int) -> None:
-    """Coverage of what tuning changed: one untuned run a cell, three repeats of the tuned setting."""
+    """Coverage of what tuning changed: three repeats on both sides, with and without luck that cells share."""
     grid = Grid(title=f"What tuning changed: coverage of 95 % intervals, {tables} tables each", title_justify="left")
-    for name in ("grid", "noise", "intervals", "change N", "change D", "all at once", "all at once, simultaneous"):
+    for name in ("grid", "luck", "intervals", "change N", "change D", "all at once", "all at once, simultaneous"):
         grid.add_column(name)
-    for (widths, fractions), noise in itertools.product(((4, 5), (7, 5), (7, 7)), (0.03, 0.1)):
+    for (widths, fractions), reach in itertools.product(((4, 5), (7, 5), (7, 7)), (None, (0.5, 0.2), (0.7, 0.3))):
         w = 8 * 2 ** (np.arange(widths) / 2)
         n, d = (a.ravel() for a in np.meshgrid(10 * w**2 + 100 * w, 50_000 / 2.0 ** np.arange(fractions)))
+        x, luck = np.log(np.column_stack([n, d])), RunNoise(0.0, 0.0, tuning=0.03, reach=reach or (0.0, 0.0))
+        left = None if reach is None else functools.partial(left_by_tuning, x, luck)
         rng = np.random.default_rng(0)
-        found = {
-            c.quantity: c for c in change_coverage(n, d, **TUNED_TRUTHS, sigma=noise, repeats=3, tables=tables, rng=rng)
-        }
+        counted = change_coverage(n, d, **TUNED_TRUTHS, sigma=0.03, repeats=3, tables=tables, rng=rng, luck=left)
+        found = {c.quantity: c for c in counted}
         for where in ("slice", "plane"):
             both = f"{where}, all at once"
             names = (f"change {where} N", f"change {where} D", f"change {both}", f"simultaneous {both}")
             shares = (f"{100 * found[k].share:.1f} %" for k in names)
-            grid.add_row(f"{widths} x {fractions}", f"{100 * noise:.0f} %", where, *shares)
+            name = f"3 %, {reach[0]:g}/{reach[1]:g}" if reach else "none"
+            grid.add_row(f"{widths} x {fractions}", name, where, *shares)
     Console(width=160).print(grid)
 
 
 def _coverage_text(c: Coverage) -> str:
-    owner, quantity = c.quantity.rsplit(" ", 1)
-    name = quantity if owner in TRUTHS else f"{owner} N*"
-    return f"{name} {100 * c.share:.0f} % ({c.width:.2g})"
+    return f"{c.quantity} {100 * c.share:.0f} % ({c.width:.2g})"
 
 
 def show(found: dict, others: dict[str, dict], source: str) -> None:

@@ -19,7 +19,7 @@ import pandas as pd
 
 from mnist_scaling.asking.answered import Answer, answer
 from mnist_scaling.asking.drawn import draw, figure_of
-from mnist_scaling.asking.question import find_question, leave_out, question_names
+from mnist_scaling.asking.question import find_question, leave_out, question_names, with_twin
 from mnist_scaling.asking.study_arms import study_name, tables_of
 from mnist_scaling.config.question_schema import Question
 from mnist_scaling.study import layout
@@ -52,17 +52,24 @@ in tests/asking/kept/ by `python benchmarks/questions.py`, and a test computes i
 
 Brackets hold 95 % intervals. Of a difference, *differs* means that its interval misses zero, *equivalent* that all of
 it lies within ± 0.03, and *not settled* that neither is so, which is not "no difference". The intervals hold the noise
-of the repeats and what six trials leave to chance in each cell by itself. They do not hold what neighbouring cells have
-in common because each starts from what its cheaper neighbours selected. With such noise simulated intervals of
-differences held the truth in 50 to 88 % of tables only ([comparing.md](comparing.md#do-the-intervals-hold)). So of arms
-that are tuned cell by cell take a *differs* whose interval all but touches zero as an open question. Where many cells
+of the repeats and what six trials leave to chance, which neighbouring cells have in common because each starts from
+what its cheaper neighbours selected ([comparing.md](comparing.md#luck-in-tuning)). Since 2026-11-29 `ask` also tunes
+one arm of such a question twice, to see that chance; the tables below are older and have no such twin. Where many cells
 of a study are flagged, as the notes below an answer say, its numbers speak of these runs, not of the best ones.
 """
 
 
+def asked(name: str, conf: Path) -> Question:
+    """A question, with the twin of one of its arms where that study is kept."""
+    question = find_question(name, conf)[1]
+    whole = with_twin(question, SCALE)
+    kept = set(whole.studies) - set(WITHOUT.get(name, ()))
+    return whole if all(path.is_file() for k, path in kept_tables(whole).items() if k in kept) else question
+
+
 def find(name: str, conf: Path) -> Question:
     """A question, without the studies that are left out."""
-    return leave_out(find_question(name, conf)[1], WITHOUT.get(name, ()))
+    return leave_out(asked(name, conf), WITHOUT.get(name, ()))
 
 
 def kept_tables(question: Question) -> dict[str, Path]:
@@ -77,7 +84,7 @@ def is_kept(question: Question) -> bool:
 
 def answered(name: str, conf: Path) -> Answer:
     """The answer that the kept tables give."""
-    question = find_question(name, conf)[1]
+    question = asked(name, conf)
     return answer(name, question, SCALE, kept_tables(question), WITHOUT.get(name, ()))
 
 
@@ -115,7 +122,7 @@ def keep(conf: Path) -> None:
     """Copy what finished studies of questions measured, and draw the figures anew."""
     FIGURES.mkdir(parents=True, exist_ok=True)
     for name in question_names(conf):
-        question = find(name, conf)
+        question = leave_out(with_twin(find_question(name, conf)[1], SCALE), WITHOUT.get(name, ()))
         tables = tables_of(question, SCALE)
         for path in tables.values():
             study = read_json(path.parent / layout.STUDY) or {}
@@ -126,7 +133,7 @@ def keep(conf: Path) -> None:
                 shutil.copy(path, target / layout.CELLS)
                 facts = {key: study.get(key) for key in ("command", "started", "commit")}
                 write_atomically(target / layout.STUDY, json.dumps(facts, indent=1) + "\n")
-        if is_kept(question):
+        if is_kept(find(name, conf)):
             draw(figure_of(answered(name, conf)), FIGURES, name, ("png",), DPI)
 
 

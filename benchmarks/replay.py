@@ -181,6 +181,9 @@ class _Replay(driver.Driver):
                 rounds += cell.trials_left - asked
         return parents, rounds
 
+    def _show_repeats(self, cell: str, number: int) -> None:
+        pass
+
     def _show(self, job: Job) -> None:
         pass
 

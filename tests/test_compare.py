@@ -86,6 +86,41 @@ def test_two_studies(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "http" not in page.replace("http://www.w3.org", "")
 
 
+def again(home: Path, name: str, axes: dict[str, tuple[float, ...]] = GRID, **settings: Any) -> str:
+    """The study fast, tuned again: with these settings, and luck of its own."""
+    folder = Builder(axes=axes, noise=0.03, seed=9).write(home / "multirun" / name)
+    study = json.loads((folder / "study.json").read_text())
+    (folder / "study.json").write_text(json.dumps(study | {"identity": {"settings": settings}}))
+    return name
+
+
+def test_a_twin_is_named_and_told(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plain = run(home, studies=["fast", "slow"], name="c")
+    assert plain["tuning_luck"]["twin"] is None
+    assert 0 <= plain["tuning_luck"]["correlation"] < 1
+    assert "a twin study (twin=…) would show more" in " ".join(capsys.readouterr().out.split())
+    found = run(home, studies=["fast", "slow"], name="c", twin=again(home, "fast_again", seed=1000))
+    assert found["tuning_luck"]["twin"] == "fast_again"
+    assert found["tuning_luck"]["sd"] != plain["tuning_luck"]["sd"]
+    assert found["slopes"]["alpha"]["difference"]["value"] == plain["slopes"]["alpha"]["difference"]["value"]
+    printed = " ".join(capsys.readouterr().out.split())
+    assert f"about {100 * found['tuning_luck']['sd']:.2g} % of an arm's loss in a cell" in printed
+    assert "as fast_again, an arm tuned again" in (home / "multirun" / "c" / "comparison.html").read_text()
+
+
+def test_a_bad_twin_is_one_sentence(home: Path) -> None:
+    wrong = {
+        "the seed is that of the arm": again(home, "same_seed"),
+        "optim.name was None and is now sgd": again(home, "other", seed=1, **{"optim.name": "sgd"}),
+        "of wide's 20 cells 4 of other sizes": again(home, "wide", GRID | {"width": (4, 8, 16, 32, 64)}, seed=1),
+    }
+    for sentence, twin in wrong.items():
+        with pytest.raises(InputError, match=sentence):
+            run(home, studies=["fast", "slow"], name="c", twin=twin)
+    with pytest.raises(InputError, match="`twin` must be of arms that are studies, but got fast with tables"):
+        run(home, tables=["a.csv", "b.csv"], columns=COLUMNS, out="found", twin="fast")
+
+
 def test_the_ratio_of_cells_csv_is_what_is_compared(home: Path) -> None:
     """The difference of alpha by an independent regression of the log ratio."""
     record = run(home, studies=["fast", "slow"], name="c")

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from omegaconf import DictConfig
 
 from mnist_scaling import cli
-from mnist_scaling.asking.question import find_question, leave_out, order_of, question_names
+from mnist_scaling.asking.question import find_question, leave_out, order_of, question_names, with_twin
 from mnist_scaling.asking.study_arms import answered_without, study_name, sweep, tables_of
 from mnist_scaling.config import build
 from mnist_scaling.config.ask_schema import NAME, AskConfig, store
@@ -59,7 +59,8 @@ def ask(config: AskConfig, conf: Path, name: str, question: Question) -> None:
     from mnist_scaling.reporting import figure_files
     from mnist_scaling.reporting.pages import answer_page
 
-    parts = {part: find_question(part, conf)[1] for part in question.parts} or {name: question}
+    every = {part: find_question(part, conf)[1] for part in question.parts} or {name: question}
+    parts = {part: with_twin(asked, config.scale) for part, asked in every.items()}
     if question.parts and config.without:
         raise InputError(
             f"`without` must name studies of the question, but {name} has parts: ask them one by one, such as "

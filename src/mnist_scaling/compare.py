@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from mnist_scaling import cli
-from mnist_scaling.arms.pairs import flags_of, pairs_of
+from mnist_scaling.arms.pairs import flags_of, pairs_of, twin_of
 from mnist_scaling.config import build
 from mnist_scaling.config.compare_schema import CompareConfig
 from mnist_scaling.fitting.comparing import compare
@@ -47,9 +47,10 @@ def run(config: CompareConfig, overrides: Sequence[str] = ()) -> Pair:
         As comparison.json has it.
     """
     pairs, folder = pairs_of(config), config.folder
+    twin = twin_of(config, [member for pair in pairs for member in pair])
     records = []
     for a, b in pairs:
-        measured = compare(a.arm, b.arm, config.options())
+        measured = compare(a.arm, b.arm, config.options(), twin)
         record = comparison_record(measured, [a.record(folder), b.record(folder)], flags_of(a, b, config))
         records.append(concluded(record))
     command = shlex.join(["python", "-m", "mnist_scaling.compare", *overrides]) if overrides else ""

@@ -21,14 +21,13 @@ from mnist_scaling.arms.mixed import mixed
 from mnist_scaling.arms.optuna_runs import write_runs
 from mnist_scaling.arms.reading import Source, cell_trials, read, tuned_cells, with_curves
 from mnist_scaling.config import build
-from mnist_scaling.config.fit_schema import CoverageConfig, FitConfig
+from mnist_scaling.config.fit_schema import FitConfig
 from mnist_scaling.errors import InputError
-from mnist_scaling.fitting.analysis import Result, analyse
-from mnist_scaling.fitting.coverage import coverage_of
+from mnist_scaling.fitting.analysis import analyse
 from mnist_scaling.fitting.sensitivity import sensitivity
 from mnist_scaling.reporting import terminal
-from mnist_scaling.reporting.documents.fit_record import coverage_record, fit_record, not_fitted, of_arms
-from mnist_scaling.reporting.documents.fits_json import CoverageRecord, Fits, FlagRecord, LeftOut
+from mnist_scaling.reporting.documents.fit_record import fit_record, not_fitted, of_arms
+from mnist_scaling.reporting.documents.fits_json import Fits, FlagRecord, LeftOut
 from mnist_scaling.reporting.documents.json_form import plain
 from mnist_scaling.reporting.documents.tuning_records import (
     SettingsRecord,
@@ -152,6 +151,9 @@ def _fit(source: Source, arm: ArmRows, config: FitConfig) -> Fits:
     _act(config, [*table.inputs])
     result = analyse(table, config.options(source.classes))
     found = fit_record(result)
+    off = result.headline["asked"].get("why", "")
+    if config.asked and result.model is not None and result.model.ray is not None and off:
+        raise InputError(f"`predict` must be on the line of the rows. {off}")
     if config.asked and source.study is None and not result.predictions:
         raise InputError(
             f"`predict` must give every input of a law that is fitted, but gives only {', '.join(config.asked)}: give "
@@ -171,7 +173,6 @@ def _fit(source: Source, arm: ArmRows, config: FitConfig) -> Fits:
         tuning_change=_tuning_change(source, arm, config.bootstrap.level) if of_study else None,
         settings_laws=_settings_laws(source, arm, config) if of_study else None,
         sensitivity=sensitivity(result) if config.sensitivity else None,
-        coverage=_coverage(result, config.coverage) if config.coverage.draws else None,
     )
 
 
@@ -186,10 +187,6 @@ def _act(config: FitConfig, inputs: Sequence[str]) -> None:
                 f"`{key}` needs {' and '.join(roles)}, but the table names no {' and no '.join(lacking)}: give "
                 f"columns.{lacking[0]}=…, or leave it out."
             )
-
-
-def _coverage(result: Result, config: CoverageConfig) -> CoverageRecord:
-    return coverage_record(*coverage_of(result, config.law, config.draws, config.bootstrap))
 
 
 if __name__ == "__main__":

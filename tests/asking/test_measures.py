@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,29 @@ def test_difference_finds_a_known_difference() -> None:
     # Half the loss at D = e^m takes less compute, by far.
     assert found.numbers["b_multiplier_large"].interval.value < 0.5
     assert found.numbers["b_loss_ratio"].interval.value == pytest.approx(np.sqrt(1000 * 27000) ** -0.1, rel=0.05)
+
+
+def test_a_twin_makes_differences_as_wide_as_its_luck() -> None:
+    """A twin of which every cell is 10 % off says that as much passes for a difference of two arms."""
+    rows = grid(lambda n, d: 9 * n**-0.3 * d**-0.4)
+    other = arm("b", grid(lambda n, d: 8.8 * n**-0.3 * d**-0.4))
+    wide = []
+    for twin in (None, rows.assign(**{LOSS: 1.1 * rows[LOSS]})):
+        arms = {"a": StudyArm("a", "a", rows, twin), "b": other}
+        ratio = measures.measure({"kind": "difference", "reference": "a"}, arms).numbers["b_loss_ratio"].interval
+        wide.append(ratio.high - ratio.low)
+    assert wide[1] > 3 * wide[0]
+
+
+def test_cells_of_one_trial_were_not_tuned() -> None:
+    """So nothing was left to luck in them, and intervals are narrower."""
+    rows, other = (grid(lambda n, d: 9 * n**-0.3 * d**-0.4, noise=0.02) for _ in "ab")
+    wide = []
+    for trials in (6, 1):
+        arms = {"a": arm("a", rows.assign(n_trials=trials)), "b": arm("b", other.assign(n_trials=trials))}
+        ratio = measures.measure({"kind": "difference", "reference": "a"}, arms).numbers["b_loss_ratio"].interval
+        wide.append(ratio.high - ratio.low)
+    assert wide[1] < 0.8 * wide[0]
 
 
 def test_relation_finds_a_known_power() -> None:
@@ -302,6 +326,11 @@ def test_an_arm_is_the_rows_and_the_loss_that_it_names(tmp_path: Path) -> None:
     assert arms["sgd"].rows[LOSS].tolist() == [2.0]
     assert arms["all"].rows[LOSS].tolist() == [0.1, 0.2, 0.3]
     assert arms["all"].label == "errors"
+    assert arms["all"].twin is None
+    again = read_arms(replace(asked, twin="all"), {"s": path, "s_twin": path})
+    assert again["all"].twin is not None
+    assert again["all"].twin[LOSS].tolist() == [0.1, 0.2, 0.3]
+    assert again["sgd"].twin is None
     assert rows_in_no_arm(asked, {"s": path}) == []
     some = Question("t", "q?", {"s": StudySpec("smoke")}, {"sgd": specs["sgd"]})
     assert rows_in_no_arm(some, {"s": path}) == [

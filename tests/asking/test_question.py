@@ -8,7 +8,7 @@ import pytest
 
 from mnist_scaling import cli
 from mnist_scaling.asking import measures
-from mnist_scaling.asking.question import find_question, leave_out, order_of, question_names, read
+from mnist_scaling.asking.question import find_question, leave_out, order_of, question_names, read, with_twin
 from mnist_scaling.asking.study_arms import study_name, sweep
 from mnist_scaling.config.question_schema import Question
 from mnist_scaling.errors import InputError
@@ -49,6 +49,7 @@ def test_a_good_question_is_read(tmp_path: Path) -> None:
         ("sentence: N goes as {mine_hull_N}.", "", "must have `sentence`"),
         ("question: A question?", "", "must have `question`"),
         ("measures:", "arms: {a: {study: mien}}\nmeasures:", "did you mean `mine`?"),
+        ("measures:", "arms: {some: {study: mine}}\ntwin: smoe\nmeasures:", "says 'smoe': did you mean `some`?"),
         ("measures:", "parts: [dropout]\nmeasures:", "has `parts` and `studies`: leave one out"),
         ("title: A title", "title: [", "must be a YAML file"),
     ],
@@ -142,6 +143,22 @@ def test_what_is_left_out_is_not_spoken_of() -> None:
     assert whole.sentence.startswith(left.sentence)
     assert left.figure.intervals == tuple(slot for slot in whole.figure.intervals if not slot.startswith("kmnist"))
     assert leave_out(whole, []) == whole
+
+
+def test_a_twin_is_one_more_study_with_a_seed_of_its_own() -> None:
+    """Not at scale=smoke; and it goes with the study that it repeats, or by itself."""
+    plain = find_question("optimizer", CONF)[1]
+    asked = with_twin(plain, "quick")
+    assert set(asked.studies) - set(plain.studies) == {"width_x_data_twin"}
+    assert set(asked.arms) == {"adam", "sgd"}
+    once, again = (sweep(k, asked.studies[k], "quick") for k in ("width_x_data", "width_x_data_twin"))
+    assert [text for text in again if text not in once] == ["name=width_x_data_twin_quick", "seed=1000"]
+    assert [text for text in once if text not in again] == ["name=width_x_data_quick"]
+    assert with_twin(plain, "smoke") == plain
+    whole = with_twin(find_question("datasets", CONF)[1], "full")
+    assert set(leave_out(whole, ["kmnist"]).studies) == {"width_x_data", "fashion", "width_x_data_twin"}
+    assert set(leave_out(whole, ["width_x_data"]).studies) == {"fashion", "kmnist"}
+    assert set(leave_out(whole, ["width_x_data_twin"]).studies) == {"width_x_data", "fashion", "kmnist"}
 
 
 @pytest.mark.parametrize(

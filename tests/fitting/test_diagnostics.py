@@ -111,17 +111,26 @@ def test_the_selected_law_says_whether_there_is_a_floor():
 
 
 def test_forms_disagree():
-    """Between two laws at 6 % noise, 20 cells don't settle it: AICc and hold-out part. 35 cells at 3 % do."""
-    (flag,) = of_laws.forms_disagree(True, "a says 1, b says 2")
-    assert flag.code == "forms_disagree"
-    assert "a says 1, b says 2" in flag.message
-    assert of_laws.forms_disagree(False, "") == []
-    truth = {"E": 0.0, "A": 9.0, "B": 300.0, "alpha": 0.8, "beta": 0.9, "gamma": 0.5}
-    laws = ("additive", "multiplicative", "multiplicative_floor", "kaplan")
-    few = grid("coupled", truth, noise=0.06, inputs=design(4, 5), seed=5)
-    many = grid("coupled", truth, noise=0.03, inputs=design(5, 7), seed=5)
-    assert "forms_disagree" in run(few, laws=laws)
-    assert "forms_disagree" not in run(many, laws=laws)
+    """A law that fits as well as the best, but says of a slope what the headline rules out."""
+    quoted = {"N": Interval(0.3, 0.25, 0.35), "D": Interval(0.4, 0.3, 0.5)}
+    slopes = {"kaplan": {"N": Interval(0.2), "D": Interval(0.4)}, "additive": {"N": Interval(0.31), "D": Interval(0.4)}}
+    (flag,) = of_laws.forms_disagree(slopes, quoted)
+    assert (flag.code, flag.laws) == ("forms_disagree", ("kaplan",))
+    assert of_laws.forms_disagree({"additive": slopes["additive"]}, quoted) == []
+
+
+def test_misfit():
+    assert of_laws.misfit(Interval(0.01, 0.0, 0.02), 0.011) == []
+    (flag,) = of_laws.misfit(Interval(0.03, 0.02, 0.05), 0.01)
+    assert (flag.code, flag.severity) == ("misfit", "warning")
+    assert "by 3 % [2, 5], more than a cell's noise of 1 %" in flag.message
+
+
+def test_collinear():
+    n = np.geomspace(1e4, 1e6, 8)
+    table = make_table(3 * n**-0.3, {"N": n, "D": 20 * n})
+    assert "near D = 20 N" in run(table, laws="default")["collinear"].message
+    assert "collinear" not in run(flat_grid())
 
 
 def test_grid_edge():

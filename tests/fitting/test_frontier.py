@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,8 +17,8 @@ from mnist_scaling.fitting.frontier.budgets import curves, interpolation_weights
 from mnist_scaling.fitting.frontier.fronts import hull_rows, observed, pareto_rows, slope
 from mnist_scaling.fitting.frontier.isoflop_minima import isoflop
 from mnist_scaling.fitting.frontier.parametric import Cost, exponents_of, fit_cost, frontier_of
-from mnist_scaling.fitting.frontier_intervals import agreement
 from mnist_scaling.fitting.outlook import lifetime_optimum
+from mnist_scaling.fitting.slices import all_slices
 
 from .tables import ADDITIVE, design, grid
 
@@ -69,11 +71,11 @@ def isoflop_table(values, law="additive"):
 
 
 def test_every_method_finds_the_exact_exponent():
-    """E + A/N^.35 + B/D^.6 with C = 6 N D: N* ~ C^(.6 / .95), by Lagrange."""
+    """E + A/N^.35 + B/D^.6 with C = 6 N D: N* ~ C^(.6 / .95), by Lagrange; the model's to what a misfit leaves open."""
     table = isoflop_table(ADDITIVE)
     exact = 0.6 / 0.95
     result = analyse(table, Options(laws=("additive",), draws=50))
-    for method, tolerance in {"parametric": 1e-4, "isoflop": 5e-3, "hull": 0.02, "pareto": 0.05}.items():
+    for method, tolerance in {"parametric": 5e-3, "isoflop": 5e-3, "hull": 0.02, "pareto": 0.05}.items():
         assert result.frontier[method].intervals["N_exponent"].value == pytest.approx(exact, abs=tolerance), method
         assert result.frontier[method].intervals["D_exponent"].value == pytest.approx(1 - exact, abs=tolerance), method
     assert all(c["quality"] == "ok" for c in result.frontier["isoflop"].frontier.extra["curves"])
@@ -99,12 +101,14 @@ def test_parametric_frontier_is_a_minimum():
 
 
 def test_multiplicative_law_has_no_frontier_of_its_own():
+    """Its surfaces have none but by their misfit, which is small without noise; the reason stands in its place."""
     result = analyse(
         grid("multiplicative", {"A": 40.0, "alpha": 0.2, "beta": 0.4}), Options(laws=("multiplicative",), draws=0)
     )
     found = result.frontier["parametric"]
-    assert found.frontier.status == "no optimum: multiplicative has none at fixed C"
+    assert found.frontier.status.startswith("no optimum: ")
     assert np.isnan(found.intervals["N_exponent"].value)
+    assert result.headline["N_exponent"]["why"].startswith("No optimum: ")
 
 
 def test_cost_model_is_recovered():
@@ -247,8 +251,42 @@ def test_few_queries_change_nothing():
     assert found.log_n[0] == pytest.approx(found.train_n[0], abs=1e-3)
 
 
-def test_agreement_compares_every_pair():
-    result = analyse(isoflop_table(ADDITIVE), Options(laws=("additive",), draws=50))
-    rows = [r for r in agreement(result.frontier) if r["exponent"] == "N_exponent"]
-    assert len(rows) == 6
-    assert {tuple(r["methods"]) for r in rows} >= {("pareto", "hull"), ("isoflop", "parametric")}
+def test_what_is_read_off_the_cells_has_a_bootstrap_interval():
+    """Fresh noise about the law: it holds the value and is as wide as twice the noise's own scatter of the slope."""
+    exact = isoflop_table(ADDITIVE)
+
+    def noisy(seed):
+        errors = 0.01 * np.random.default_rng(seed).standard_normal(len(exact))
+        return replace(exact, loss=exact.loss * np.exp(errors))
+
+    result = analyse(noisy(100), Options(laws=("additive",), draws=200, kind="wild"))
+    for method in ("pareto", "hull", "isoflop"):
+        found = result.frontier[method].intervals["N_exponent"]
+        assert found.low < found.value < found.high, method
+        scatter = np.std([read(noisy(seed), method) for seed in range(40)])
+        assert found.high - found.low == pytest.approx(2 * 1.96 * scatter, rel=0.5), method
+
+
+def read(table, method):
+    return (isoflop(table) if method == "isoflop" else observed(table, method)).exponents["N_exponent"]
+
+
+def test_budgets_that_end_at_an_edge_are_left_out_and_counted_and_the_rest_has_an_interval():
+    table = isoflop_table(ADDITIVE)
+    kept = np.tile(np.arange(9), 7) < np.repeat([4, 4, 9, 9, 9, 9, 9], 9)
+    noisy = replace(table, loss=table.loss * np.exp(0.002 * np.random.default_rng(0).standard_normal(len(table))))
+    found = analyse(noisy.take(kept), Options(laws=("additive",), draws=100, kind="wild")).frontier["isoflop"]
+    assert found.frontier.status == "left out: 2 of 7 budgets, without a minimum inside the sizes that were tried"
+    assert found.intervals["N_exponent"].bounded
+    assert found.intervals["N_exponent"].value == pytest.approx(0.6 / 0.95, abs=0.03)
+
+
+@pytest.mark.parametrize("shift", [1.0, 1.01])
+def test_amounts_that_differ_by_whole_batches_are_one_level(shift):
+    """Every second model sees 1 % more: five levels of D, and L(N) at each of them."""
+    table = grid()
+    d = table.inputs["D"] * np.where(np.unique(table.inputs["N"], return_inverse=True)[1] % 2, shift, 1.0)
+    table = make_table(table.loss, {**table.inputs, "D": d})
+    assert len(table.levels("D")) == 6
+    parts = [part for part in all_slices(table) if part.variable == "N"]
+    assert [len(part.index) for part in parts] == [5] * 6

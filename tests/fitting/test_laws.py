@@ -124,6 +124,17 @@ def test_error_law_starts_at_chance_and_ends_as_a_power():
     assert law.predict(values, N=1e12) == pytest.approx(0.9 * 50 / 1e6, rel=1e-6)
 
 
+def test_bounded_law_starts_at_chance_and_ends_as_coupled():
+    values = {"E": 0.02, "A": 50.0, "B": 900.0, "alpha": 0.8, "beta": 0.9, "gamma": 0.7}
+    law = get_law("bounded")
+    assert law.predict(values, N=1e-9, D=1e9) == pytest.approx(np.log(10), rel=1e-4)
+    assert law.for_classes(4).predict(values, N=1e-9, D=1e9) == pytest.approx(np.log(4), rel=1e-4)
+    far = {"N": 1e9, "D": 1e10}
+    reducible = get_law("coupled").predict(values | {"E": 0.0}, **far) * (np.log(10) - 0.02)
+    assert law.predict(values, **far) - 0.02 == pytest.approx(reducible, rel=1e-3)
+    assert "no loss is below" in law.for_classes(4).refuses(np.array([1.4, 1.5]))
+
+
 def test_a_new_law_is_one_file(tmp_path, monkeypatch):
     """A module in the laws' folder is all it takes."""
     (tmp_path / "mine.py").write_text(

@@ -184,7 +184,7 @@ def test_rows_of_one_cell_are_its_repeats():
 def test_flags_of_laws_that_nobody_quotes_are_one_line():
     """A clean product of powers carried four warnings about laws with floors."""
     result = analyse(grid("multiplicative", PLANE, noise=0.03, inputs=GRID), Options(draws=80))
-    quoted = {result.choice.selected} if result.choice.selected else set(result.choice.weights)
+    quoted = {result.selected}
     for flag in result.flags:
         assert flag.code == "other_laws" or not set(flag.laws) - quoted, flag
     assert sum(f.code == "other_laws" for f in result.flags) <= 1

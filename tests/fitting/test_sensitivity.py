@@ -31,7 +31,7 @@ def by_setting(result, group):
 
 
 def test_base_is_the_analysis_itself(result):
-    name = result.choice.selected or result.reference
+    name = result.selected
     base = by_setting(result, "base")["as fitted"]
     assert base.law == name
     for key, value in result.fitted[name].fit.values.items():
@@ -55,7 +55,7 @@ def test_other_flops_move_the_frontier_only(result):
 
 
 def test_every_law_and_delta_has_its_row(result):
-    assert {v.law for v in by_setting(result, "law").values()} | {result.choice.selected or result.reference} == {
+    assert {v.law for v in by_setting(result, "law").values()} | {result.selected} == {
         "additive",
         "kaplan",
     }
@@ -65,7 +65,7 @@ def test_every_law_and_delta_has_its_row(result):
 
 def test_without_the_outlier_is_a_fit_without_its_row(result):
     (label,) = [k for k in by_setting(result, "rows") if "row 12 " in k]
-    law = get_law(result.choice.selected or result.reference)
+    law = get_law(result.selected)
     kept = result.table.take(result.table.rows != 12)
     fit = fit_law(law, kept.logs(law.inputs), kept.y, seeds=seed_scale(kept))
     found = by_setting(result, "rows")[label].exponents

@@ -10,8 +10,8 @@ from scipy import stats
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting import Options, Settings, analyse, fit_law, get_law
-from mnist_scaling.fitting.coverage import coverage, coverage_of
-from mnist_scaling.fitting.selection.fitted import fit_part, whole
+from mnist_scaling.fitting.fitted import fit_part
+from mnist_scaling.fitting.slices import whole
 from mnist_scaling.fitting.uncertainty.bootstrap import interval, make_draws, student_factor
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.fitting.uncertainty.noise import row_noise
@@ -150,32 +150,24 @@ def test_intervals_hold_the_truth(name, values, noise):
 
     With 60 tables a true 95 % lies between 87 % and 100 % in 99 of 100 runs.
     """
-    law = get_law(name)
-    table = grid(name, values, inputs=design(4, 5))
-    found = coverage(table, law, law.internal(values), noise, tables=60, options=Options(draws=150), frontier=False)
-    shares = {c.quantity: c.share for c in found}
-    assert all(c.tables == 60 for c in found)
+    shares = held(name, values, noise)
     assert min(shares.values()) >= 0.87, shares
     assert np.mean(list(shares.values())) <= 0.995, shares
 
 
-def test_coverage_notices_intervals_that_are_too_narrow():
-    law = get_law("multiplicative")
-    table = grid("multiplicative", PLANE, inputs=design(4, 5))
-    options = Options(draws=100, level=0.5)
-    found = coverage(table, law, law.internal(PLANE), 0.05, tables=60, options=options, frontier=False)
-    assert all(0.3 < c.share < 0.7 for c in found)
+def held(name, values, noise, level=0.95):
+    """Share of 60 tables whose interval of each exponent and floor holds the truth."""
+    law, rng, seen = get_law(name), np.random.default_rng(0), []
+    for seed in range(60):
+        table = grid(name, values, noise=noise, seed=seed, inputs=design(4, 5))
+        draws = make_draws(len(table), 150, rng, level=level)
+        params = fit_part(law, table, whole(table), Options(), draws, deep=False).params
+        seen.append({p.name: params[p.name].holds(values[p.name]) for p in law.parameters if not p.log})
+    return {key: np.mean([one[key] for one in seen]) for key in seen[0]}
 
 
-def test_coverage_of_a_finished_analysis():
-    result = analyse(grid("multiplicative", PLANE, noise=0.04), Options(draws=100, laws=("multiplicative", "power_N")))
-    name, found = coverage_of(result, tables=20, draws=60)
-    assert name == result.choice.selected
-    assert {"pareto loss_exponent", f"{name} alpha"} <= {c.quantity for c in found}
-    with pytest.raises(InputError, match=r"coverage.draws >= 20"):
-        coverage_of(result, tables=5)
-    with pytest.raises(InputError, match="must be a law that was fitted"):
-        coverage_of(result, law="repeated")
+def test_intervals_of_a_lower_level_hold_less_often():
+    assert all(0.3 < share < 0.7 for share in held("multiplicative", PLANE, 0.05, 0.5).values())
 
 
 def test_an_interval_is_a_record():

@@ -102,7 +102,10 @@ def test_it_says_what_came_out_and_what_did_not(normal: tuple[str, list[figure_f
     assert "4 trials and its best setting confirmed by 3 repeats" in plain
     assert "What these data do not show" in plain
     assert re.search(r"A straight line in logs, which no floor bends, falls as N−0\.\d+", plain)
-    assert re.search(r"Quote, at the largest cell, (of|the average over) [^:]+: −∂ ln L/∂ ln N 0\.\d+", plain)
+    assert re.search(r"Quote, at the cell of the largest compute, [^:]+: −∂ ln L/∂ ln N 0\.\d+", plain)
+    assert re.search(r"Predicted loss at the best size for its compute, .*2 times: 0\.\d+", plain)
+    assert "loss at 8 times the largest compute" in plain
+    assert re.search(r"The law \w+ describes these data within", plain)
     assert "python -m mnist_scaling.fit name=grid" in plain
     assert re.search(r"Report written \d+ \w+ 20\d\d\.", plain)
     assert "prefers-color-scheme: dark" in text
@@ -250,7 +253,7 @@ def test_cells_where_tuning_saved_nothing_are_counted(copy: Path, tmp_path: Path
     replace_cells(copy, cells)
     refit(copy)
     text, _ = render(copy, tmp_path / "figures", only={"what_tuning_changed"})
-    assert "and nothing in 2 of 16, whose one untuned run is no worse" in text
+    assert "and nothing in 2 of 16, whose untuned loss is no worse" in text
 
 
 def test_the_cost_is_what_was_spent_and_ranges_are_those_of_every_cell(copy: Path, tmp_path: Path) -> None:

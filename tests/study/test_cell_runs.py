@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mnist_scaling.study.tables.cell_runs import tuned_trials
+from mnist_scaling.study.tables.cell_runs import tuned_trials, untuned_runs
 
 
 def ranged(name: str, **attributes: object) -> str:
@@ -61,3 +61,23 @@ def test_what_is_not_there_is_said(study: tuple[Path, pd.DataFrame, pd.DataFrame
     assert "no record of what each cell tried" in tuned_trials(folder / "none", cells, trials, ["width"]).why
     without = trials.drop(columns=["lr", "batch_size"])
     assert tuned_trials(folder, cells.loc[[3]], without, ["width"]).why.startswith("No key with a numeric range")
+
+
+def test_the_untuned_loss_is_the_mean_over_repeats_of_the_control() -> None:
+    """Where it was repeated; else that of its one trial. Repeats of the selected setting are no part of it."""
+    head = {"state": "COMPLETE", "batch_size": 16}
+    rows = [
+        {"width": width, "stage": stage, "number": number, "seed": seed, "origin": origin, "lr": lr, "val_loss": loss}
+        for width, stage, number, seed, origin, lr, loss in [
+            (4, "trial", 0, 0, "control", 0.01, 1.0), (4, "trial", 1, 0, "sampler", 0.02, 0.5),
+            (4, "repeat", 0, 1, None, 0.02, 0.6), (4, "repeat", 1, 2, None, 0.02, 0.7),
+            (4, "repeat", 2, 1, None, 0.01, 1.2), (4, "repeat", 3, 2, None, 0.01, 1.4),
+            (8, "trial", 0, 0, "control", 0.01, 0.9), (8, "repeat", 0, 1, None, 0.03, 0.4),
+        ]
+    ]  # fmt: skip
+    trials = pd.DataFrame([head | row for row in rows])
+    cells = pd.DataFrame({"width": [8, 4]}, index=[7, 3])
+    found = untuned_runs(cells, trials, ["width"], ["lr", "batch_size"])
+    assert found.losses.to_dict() == {7: 0.9, 3: pytest.approx(1.3)}
+    assert found.runs == [{}, {1: 1.2, 2: 1.4}]
+    assert found.setting == {"lr": 0.01, "batch_size": 16}

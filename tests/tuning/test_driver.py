@@ -12,6 +12,7 @@ import pytest
 
 from mnist_scaling.config import RunConfig
 from mnist_scaling.errors import InputError
+from mnist_scaling.study import records
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.tables.csv_table import read_table
 from mnist_scaling.study.vocabulary import DIVERGED, NEIGHBOURS
@@ -430,3 +431,43 @@ def test_rows_do_not_depend_on_who_was_faster(tmp_path: Path) -> None:
         tables_of.append([table.drop(columns="seconds") for table in tables(folder)])
     for one, other in zip(*tables_of, strict=True):
         pd.testing.assert_frame_equal(one, other)
+
+
+def test_the_untuned_setting_gets_the_repeats_seeds_and_moves_nothing(tmp_path: Path) -> None:
+    """Every row of a study without them stays as it was; a finished study gets them when it is taken up again."""
+    without, with_them = tmp_path / "without", tmp_path / "with"
+    Study(without, InProcess(), *GRID).run()
+    Study(with_them, InProcess(), *GRID, repeat_control=True).run()
+    (before, cells), (after, same_cells) = tables(without), tables(with_them)
+    control = (after["stage"] == "repeat") & (after["number"] >= 2)
+    # Of one cell that selected it, the untuned setting's repeats are those of the selection.
+    selected = (cells["lr"] == 5e-3).sum()
+    assert selected == 3
+    assert after[control]["lr"].tolist() == [5e-3] * 2 * (4 - selected)
+    assert after[control]["seed"].tolist() == [1, 2] * (4 - selected)
+    repeated = [cell["repeated"] for cell in records.read_cells(with_them).values()]
+    assert sorted(repeated) == [1, 1, 1, 2]
+    pd.testing.assert_frame_equal(
+        before.drop(columns="seconds"), after[~control].reset_index(drop=True).drop(columns="seconds")
+    )
+    pd.testing.assert_frame_equal(cells.drop(columns="seconds"), same_cells.drop(columns="seconds"))
+
+    launch = InProcess()
+    Study(without, launch, *GRID, repeat_control=True).run()
+    assert sum(len(batch) for batch in launch.batches) == 2 * (4 - selected)
+    resumed = tables(without)[0]
+    pd.testing.assert_frame_equal(resumed.drop(columns="seconds"), after.drop(columns="seconds"))
+    again = InProcess()
+    Study(without, again, *GRID, repeat_control=True).run()
+    assert not any(again.batches)
+
+    # What can't be trained is not repeated.
+    Study(tmp_path / "bad", InProcess(diverges_untuned), "data.fraction=1", repeat_control=True).run()
+    trials, _ = tables(tmp_path / "bad")
+    assert (trials["stage"] == "repeat").sum() == 2
+
+
+def diverges_untuned(run: RunConfig, report: Report | None = None) -> TrainResult:
+    """The bowl, whose untuned setting diverges."""
+    found = bowl(run)
+    return found if run.optim.lr != 5e-3 else replace(found, state=DIVERGED, val_loss=None)

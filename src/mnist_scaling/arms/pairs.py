@@ -16,7 +16,8 @@ from mnist_scaling.config.compare_schema import CompareConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.comparing import Arm
 from mnist_scaling.fitting.diagnostics import Flag
-from mnist_scaling.study import missing, provenance
+from mnist_scaling.study import identity, missing, provenance
+from mnist_scaling.study.columns import SEED
 from mnist_scaling.study.flags import ARM_UNFINISHED, OTHER_DATA
 from mnist_scaling.study.tables.fitted_rows import ArmRows as Rows
 from mnist_scaling.study.tables.fitted_rows import arm_name
@@ -101,7 +102,8 @@ def _member(source: Source, rows: Rows, name: str) -> Member:
         table, _ = source.table(rows)
     except InputError as error:
         raise InputError(f"{source.unfinished} {error}".strip()) from None
-    arm = Arm(name, table, repeats(source, rows, table.rows))
+    tuned = source.study is None or bool(source.tuned)
+    arm = Arm(name, table, repeats(source, rows, table.rows), tuned)
     return Member(arm, source, rows.axes, _data(source, rows), tuple(mixed(source, rows)))
 
 
@@ -111,6 +113,44 @@ def _data(source: Source, rows: Rows) -> tuple[str, ...]:
     own = rows.axes.get("data")
     mine = [f for f in facts if own in (None, f.get("name"))]
     return tuple(sorted(f"{f.get('name')} {f.get('sha256') or ''}".strip() for f in mine))
+
+
+def twin_of(config: CompareConfig, members: Sequence[Member]) -> tuple[Arm, Arm] | None:
+    """The arm that was tuned again, and its twin; None where no twin is named.
+
+    Raises
+    ------
+    InputError
+        When the twin's settings are those of none of the arms, or its seed is that of the arm.
+    """
+    wanted = config.twin_source()
+    if wanted is None:
+        return None
+    source = read(wanted)
+    twins = [_member(source, rows, source.path.parent.name) for rows in source.rows.arms]
+    unlike: list[list[str]] = []
+    for member in members:
+        for twin in (found for found in twins if found.axes == member.axes):
+            unlike.append(_unlike(member, twin))
+            if not unlike[-1]:
+                return member.arm, twin.arm
+    found = ", ".join(sorted(unlike, key=len)[0]) if unlike else "no arm has its axes"
+    raise InputError(
+        f"`twin` must be one of the arms, tuned again with another seed and nothing else changed, but of "
+        f"{wanted.name} {found}: run the arm's own command with another name=… and seed=…."
+    )
+
+
+def _unlike(member: Member, twin: Member) -> list[str]:
+    """What keeps a study from being the twin of an arm, in words."""
+    arm, other = ((m.source.study or {}).get(identity.IDENTITY, {}) for m in (member, twin))
+    found = [
+        text
+        for key in ("settings", "ranges", "method")
+        for text in identity.differences(arm.get(key, {}), other.get(key, {}), {}, (SEED,))
+    ]
+    seeds = [study.get("settings", {}).get(SEED) for study in (arm, other)]
+    return found or (["the seed is that of the arm"] if seeds[0] == seeds[1] else [])
 
 
 def flags_of(a: Member, b: Member, config: CompareConfig) -> list[Flag]:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from mnist_scaling.config.fit_schema import FitConfig
 from mnist_scaling.errors import InputError
+from mnist_scaling.fitting.comparing.pairing import pair_noise
 from mnist_scaling.fitting.frontier.fronts import attach
 from mnist_scaling.fitting.read import read_columns
 from mnist_scaling.fitting.rows import Table
@@ -159,10 +160,9 @@ def tuned_cells(source: Source, arm: ArmRows) -> tuple[TunedCells | None, dict[s
     if why := _why_no_runs(source):
         return None, {}, why
     cells, axes = arm.frame, source.axes
-    found, roles = (
-        untuned_runs(cells, read_study_table(source.folder / TRIALS), axes, source.tuned),
-        roles_of(cells, axes, source.rows.names),
-    )
+    trials = read_study_table(source.folder / TRIALS)
+    found = untuned_runs(cells, trials, axes, source.tuned)
+    roles = roles_of(cells, axes, source.rows.names)
     names = (source.rows.names[k] for k in ("N", "D"))
     n, d = (cells[name].to_numpy(float) if name else np.full(len(cells), np.nan) for name in names)
     selected, tuned, se = (cells.reindex(columns=[c])[c].to_numpy(float) for c in TUNED_LOSSES)
@@ -173,7 +173,17 @@ def tuned_cells(source: Source, arm: ArmRows) -> tuple[TunedCells | None, dict[s
     why = found.why
     if roles.others and not why:
         why = f"The grid has further axes ({', '.join(roles.others)}): fit one value of each at a time with where=…."
-    return TunedCells(n, d, found.losses.to_numpy(float), selected, tuned, se, levels), found.setting, why
+    before = found.runs or [{}] * len(cells)
+    untuned_se = np.array([_se(list(runs.values())) for runs in before])
+    after = repeat_losses(cells, trials, axes, source.tuned, TUNED_LOSSES[1])
+    noise = None if after is None else pair_noise(zip(before, after, strict=True))
+    untuned = found.losses.to_numpy(float)
+    return TunedCells(n, d, untuned, selected, tuned, se, untuned_se, levels, noise), found.setting, why
+
+
+def _se(losses: list[float]) -> float:
+    """Standard error of a mean; NaN of fewer than two."""
+    return float(np.std(losses, ddof=1) / np.sqrt(len(losses))) if len(losses) > 1 else float("nan")
 
 
 def cell_trials(source: Source, arm: ArmRows) -> tuple[list[CellTrials], list[TunedKey], str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from mnist_scaling.config import typed
-from mnist_scaling.config.question_schema import ArmSpec, Question
+from mnist_scaling.config.question_schema import SMOKE, ArmSpec, Question
 from mnist_scaling.errors import InputError, nearest
 from mnist_scaling.study import layout
 
@@ -92,6 +92,9 @@ def _check(path: Path, question: Question) -> None:
     for where, names in named.items():
         for name in names:
             _one_of_its_studies(f"{where} must be one of the question's studies, but {path} says", name, question)
+    if question.twin is not None and question.twin not in arms_of(question):
+        fix = nearest(question.twin, arms_of(question))
+        raise InputError(f"`twin` must be one of the question's arms, but {path} says {question.twin!r}: {fix}")
     for name in question.studies:
         layout.study_folder(name)
     try:
@@ -113,6 +116,24 @@ def arms_of(question: Question) -> Mapping[str, ArmSpec]:
     return question.arms or {name: ArmSpec(name) for name in question.studies}
 
 
+TWIN_SEED = 1000
+"""Seed of twins: far enough from a study's own for none of their repeats to share one."""
+
+
+def twin_study(question: Question) -> str:
+    """Name of the study that is the twin's; empty where the question has no twin."""
+    return f"{arms_of(question)[question.twin].study}_twin" if question.twin is not None else ""
+
+
+def with_twin(question: Question, scale: str) -> Question:
+    """The question with the study of its twin; at scale=smoke, whose numbers mean nothing, as it is."""
+    if question.twin is None or scale == SMOKE:
+        return question
+    again = question.studies[arms_of(question)[question.twin].study]
+    again = replace(again, overrides=(*again.overrides, f"seed={TWIN_SEED}"))
+    return replace(question, arms=dict(arms_of(question)), studies={**question.studies, twin_study(question): again})
+
+
 def order_of(question: Question) -> list[str]:
     """The question's studies, each after those that it needs; a study that needs none stands where the file has it."""
     return list(TopologicalSorter({name: study.needs for name, study in question.studies.items()}).static_order())
@@ -131,6 +152,9 @@ def leave_out(question: Question, names: Collection[str]) -> Question:
     for name in names:
         _one_of_its_studies("`without` must name studies of the question, but got", name, question)
     studies = {name: study for name, study in question.studies.items() if name not in names}
+    if question.twin is not None and arms_of(question)[question.twin].study in names:
+        studies.pop(twin_study(question), None)
+        question = replace(question, twin=None)
     for name, study in studies.items():
         if gone := set(study.needs) & set(names):
             raise InputError(

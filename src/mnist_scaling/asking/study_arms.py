@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mnist_scaling.asking.question import arms_of
+from mnist_scaling.asking.question import arms_of, twin_study
 from mnist_scaling.config.question_schema import FULL, ArmSpec, Question, StudySpec
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import layout
@@ -35,6 +35,8 @@ class StudyArm:
     label: str
     rows: pd.DataFrame
     """Rows of cells.csv that have a loss, with `LOSS` and `LOSS_SE`, whatever columns those are."""
+    twin: pd.DataFrame | None = None
+    """The same of the arm tuned again, of one arm of a question that has a twin."""
 
 
 def study_name(key: str, scale: str) -> str:
@@ -70,18 +72,24 @@ def read_arms(question: Question, tables: Mapping[str, Path]) -> dict[str, Study
     """
     found = {}
     for name, spec in arms_of(question).items():
-        path = tables[spec.study]
-        frame = read_study_table(path, [spec.loss])
-        frame = frame[_kept(spec, frame)]
-        se = f"{spec.loss}{STANDARD_ERROR}"
-        frame = frame[frame[spec.loss].notna()].assign(**{LOSS: frame[spec.loss], LOSS_SE: frame.get(se, np.nan)})
-        if frame.empty:
-            raise InputError(
-                f"The arm {name!r} must have measured cells, but {path} has none"
-                f"{f' where {spec.where}' if spec.where else ''}: mend `arms.{name}`, or see why its runs failed."
-            )
-        found[name] = StudyArm(name, spec.label or name.replace("_", " "), frame.reset_index(drop=True))
+        again = tables.get(twin_study(question)) if name == question.twin else None
+        twin = None if again is None else _rows(name, spec, again)
+        found[name] = StudyArm(name, spec.label or name.replace("_", " "), _rows(name, spec, tables[spec.study]), twin)
     return found
+
+
+def _rows(name: str, spec: ArmSpec, path: Path) -> pd.DataFrame:
+    """The rows of cells.csv that an arm has."""
+    frame = read_study_table(path, [spec.loss])
+    frame = frame[_kept(spec, frame)]
+    se = f"{spec.loss}{STANDARD_ERROR}"
+    frame = frame[frame[spec.loss].notna()].assign(**{LOSS: frame[spec.loss], LOSS_SE: frame.get(se, np.nan)})
+    if frame.empty:
+        raise InputError(
+            f"The arm {name!r} must have measured cells, but {path} has none"
+            f"{f' where {spec.where}' if spec.where else ''}: mend `arms.{name}`, or see why its runs failed."
+        )
+    return frame.reset_index(drop=True)
 
 
 def rows_in_no_arm(question: Question, tables: Mapping[str, Path]) -> list[str]:

@@ -32,6 +32,8 @@ class CompareConfig:
     """With studies=[…]: the folder multirun/<name> that the comparison is written to. With by=…: the study."""
     out: str | None = None
     """Folder of comparison.json and of its page, instead of multirun/<name>."""
+    twin: str | None = None
+    """A study of the same arm, tuned again with another seed: it shows what tuning leaves to luck."""
     columns: ColumnsConfig = field(default_factory=ColumnsConfig)
     """Which column plays which role, as in `fit`: one name for all arms, so that their losses are of one kind."""
     where: str | None = None
@@ -62,6 +64,8 @@ class CompareConfig:
         if not self.tables and not self.name and not (self.studies and self.out):
             what = "name=STUDY whose column it is" if self.by else "name=NAME for the folder of the results"
             raise InputError(f"`name` must be given with `{given[0]}`, but it is empty: give {what}.")
+        if self.twin and self.tables:
+            raise InputError(f"`twin` must be of arms that are studies, but got {self.twin} with tables: leave it out.")
         wrong = sorted(set(self.allow) - set(ALLOWED))
         require(not wrong, f"`allow` must be of {', '.join(ALLOWED)}, but got {', '.join(wrong)}: leave it out.")
         self.options()
@@ -89,6 +93,10 @@ class CompareConfig:
             return [FitConfig(table=path, by=self.by, **shared) for path in self._list("tables")]
         names = [str(self.name)] if self.by else self._list("studies")
         return [FitConfig(name=name, by=self.by, **shared) for name in names]
+
+    def twin_source(self) -> FitConfig | None:
+        """What `fit` would be asked for the twin."""
+        return FitConfig(name=self.twin, by=self.by, columns=self.columns, where=self.where) if self.twin else None
 
     def options(self) -> ComparisonOptions:
         """What the library is asked to do."""

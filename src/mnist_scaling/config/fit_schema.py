@@ -8,7 +8,7 @@ from typing import Any
 
 from mnist_scaling.config import register, require
 from mnist_scaling.fitting.estimation.estimate import Settings
-from mnist_scaling.fitting.selection.fitted import Options
+from mnist_scaling.fitting.fitted import Options
 
 
 @dataclass(frozen=True)
@@ -72,18 +72,6 @@ class BootstrapConfig:
 
 
 @dataclass(frozen=True)
-class CoverageConfig:
-    """Simulated tables, the law that they obey, and the draws of each."""
-
-    draws: int = 0
-    """Number of simulated tables; 200 tables show how often the 95 % intervals hold the truth."""
-    law: str | None = None
-    """Law of the simulated tables; null: the selected law."""
-    bootstrap: int = 200
-    """Draws of the bootstrap of each simulated table."""
-
-
-@dataclass(frozen=True)
 class FitConfig:
     """A fit: which rows, which laws, how they are estimated and what else is worked out."""
 
@@ -113,7 +101,7 @@ class FitConfig:
     curves: Any = "auto"
     """Pareto front and hull use a study's curves.csv: auto (if the rate was constant), true (or an error), false."""
     laws: Any = "default"
-    """One of default and all, or a list such as [additive,kaplan]."""
+    """One of default and all, or a list such as [additive,kaplan]: laws that are named are the base of the headline."""
     delta: Any = "auto"
     """Huber's threshold in log loss; auto = 1.345 sigma of the noise, 1e-3 is the published convention."""
     loss: str = "huber"
@@ -130,15 +118,13 @@ class FitConfig:
     queries: float | None = None
     """Inferences that a model will serve; null: training cost only."""
     predict: PredictConfig = field(default_factory=PredictConfig)
-    """A point; every law whose inputs are given predicts its loss."""
+    """A point whose loss is predicted: by the headline's model, and by every law whose inputs are given."""
     bootstrap: BootstrapConfig = field(default_factory=BootstrapConfig)
     """The one bootstrap behind every interval."""
     seed: int = 0
     """Seed of every random number."""
     sensitivity: bool = False
     """True: also the exponents under each convention, law and delta, and without each flagged row."""
-    coverage: CoverageConfig = field(default_factory=CoverageConfig)
-    """How often the intervals hold the truth, on simulated tables."""
 
     def __post_init__(self) -> None:
         require(
@@ -171,11 +157,6 @@ class FitConfig:
         require(
             self.delta == "auto" or self.loss == "huber",
             f"`delta` acts on loss=huber alone, but got delta={self.delta} with loss={self.loss}: leave one out.",
-        )
-        require(
-            self.coverage.draws > 0 or self.coverage == CoverageConfig(),
-            "`coverage.law` and `coverage.bootstrap` act on simulated tables, but coverage.draws is 0: give "
-            "coverage.draws=200, or leave them out.",
         )
 
     @property

@@ -8,7 +8,7 @@ from typing import Any
 SCALES = ("full", "quick", "smoke")
 """Sizes of a question; conf/scale/ says what each shrinks."""
 
-FULL = SCALES[0]
+FULL, _, SMOKE = SCALES
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,8 @@ class Question:
     """Name in multirun/ to study; with scale=quick the name is <name>_quick. Questions share studies by name."""
     arms: dict[str, ArmSpec] = field(default_factory=dict)
     """Name to rows; left out: each study is one arm."""
+    twin: str | None = None
+    """An arm whose study is run again with another seed, which shows what tuning leaves to luck: kind: difference."""
     measures: list[dict[str, Any]] = field(default_factory=list)
     """Each `kind`, one of asking/measures/, and its keys."""
     figure: FigureSpec = field(default_factory=FigureSpec)

@@ -2,8 +2,8 @@
 
 from mnist_scaling.fitting.analysis import Result, analyse
 from mnist_scaling.fitting.estimation.estimate import Fit, Settings, fit_law
+from mnist_scaling.fitting.fitted import Options
 from mnist_scaling.fitting.laws import ALL, get_law
 from mnist_scaling.fitting.rows import Table, make_table
-from mnist_scaling.fitting.selection.fitted import Options
 
 __all__ = ["ALL", "Fit", "Options", "Result", "Settings", "Table", "analyse", "fit_law", "get_law", "make_table"]

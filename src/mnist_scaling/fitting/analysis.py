@@ -10,49 +10,32 @@ import numpy as np
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.diagnostics import Flag, of_cells, of_laws
-from mnist_scaling.fitting.estimation.solve import minimise
-from mnist_scaling.fitting.frontier.fronts import Frontier
+from mnist_scaling.fitting.fitted import ALIKE, Fitted, Options, describing, fit_part
+from mnist_scaling.fitting.frontier.methods import NO_COST, FrontierResult, all_frontiers
 from mnist_scaling.fitting.frontier.parametric import Cost, fit_cost
-from mnist_scaling.fitting.frontier_intervals import FrontierResult, all_frontiers
-from mnist_scaling.fitting.headline import headline
+from mnist_scaling.fitting.headline import Model, headline, nothing_to_quote
 from mnist_scaling.fitting.laws import ALL, get_law
-from mnist_scaling.fitting.laws.base import Array, Law
+from mnist_scaling.fitting.laws.base import Law
+from mnist_scaling.fitting.misfit.posterior import Posterior, surface
 from mnist_scaling.fitting.outlook import Lifetime, Prediction, lifetime, predict
 from mnist_scaling.fitting.rows import Table
-from mnist_scaling.fitting.selection.averaging import WeightedLaw, weighted_laws
-from mnist_scaling.fitting.selection.choice import Again, Candidate, Choice, choose, not_rejected
-from mnist_scaling.fitting.selection.criteria import aicc_of_each
-from mnist_scaling.fitting.selection.fitted import (
-    Fitted,
-    Options,
-    Slice,
-    all_slices,
-    can_hold,
-    fit_part,
-    is_joint,
-    main_slice,
-    refusal,
-    whole,
-)
+from mnist_scaling.fitting.slices import Slice, all_slices, is_joint, largest_cell, part_for, ray_of, refusal, starved
 from mnist_scaling.fitting.uncertainty.bootstrap import Draws, make_draws
+from mnist_scaling.fitting.uncertainty.noise import seed_scale
 from mnist_scaling.study.flags import FEWEST_ROWS, LACK_OF_FIT
 
 MOST_ROWS = 4000
 """Larger tables are thinned to so many rows, at random, and say so."""
 
-REDRAWN = 40
-"""Redrawn tables of each law on which the choice is repeated."""
+LAW_DRAWS = 300
+"""Draws of each law's own bootstrap, at most: an end of its intervals is then off by 8 % of a half."""
 
-SOURCES = 3
-"""Laws, those of the largest weight, whose redrawn tables the choice is repeated on."""
+FEWEST_DRAWS = 200
+"""Draws of the model's surfaces, at least: fewer than that give no quantiles of 2.5 %."""
 
-MOST_REDRAWN = 40_000
-"""Rows of all redrawn tables of one law: fewer tables where a table is long."""
+SAME_LOSS = "every loss is the same, so no law has anything to fit"
 
-NOTHING_VARIES = Choice(None, "every loss is the same, so no law has anything to fit", False)
-
-NO_LIFETIME = "no law that is kept has its optimum within a factor of 3,000 of the compute-efficient size"
-NO_COST = "it needs N, D and a C that grows with both"
+NO_LIFETIME = "no law has its optimum within a factor of 3,000 of the compute-efficient size"
 """Why a question about queries has no answer."""
 
 
@@ -68,19 +51,20 @@ class Result:
     extra_slices: list[tuple[Slice, Fitted | None, str]]
     frontier: dict[str, FrontierResult]
     cost: Cost | None
-    choice: Choice
-    kept: tuple[WeightedLaw, ...]
-    """The laws that the data do not reject, with their weights: what the headline is made of."""
+    model: Model | None
+    """The law with a misfit term that the headline is of."""
+    selected: str | None
+    """The law that describes the data; no number depends on it."""
+    why: str
+    """Why there is no model or no joint law, in words; empty where there is one."""
     headline: dict[str, Any]
     """Which numbers to quote (`headline.headline`)."""
     flags: list[Flag]
     """For the reader: those about quoted laws in full, those about other laws in one."""
     law_flags: dict[str, list[str]]
-    """Codes of the flags about each law, quoted or not."""
+    """Codes of the flags about each law."""
     masked: list[dict[str, Any]]
     draws: Draws
-    reference: str | None
-    """Law whose fitted values and noise the frontier's draws are made of."""
     notes: list[str]
     predictions: list[Prediction]
     lifetime: Lifetime | None
@@ -112,35 +96,73 @@ def analyse(table: Table, options: Options | None = None) -> Result:
     if len(table) < FEWEST_ROWS:
         raise InputError(f"A fit needs at least {FEWEST_ROWS} rows with a loss, but {len(table)} are left: add cells.")
     draws = make_draws(len(table), options.draws, rng, options.kind, options.level)
-    fitted, refused = _fit_all(table, options, draws)
+    few = replace(draws, number=min(draws.number, LAW_DRAWS))
+    fitted, refused = _fit_all(table, options, few)
     joint = {k: f for k, f in fitted.items() if is_joint(f.law)}
-    reference = _reference(joint)
-    cost = fit_cost(table)
     rivals = joint or _rivals(fitted)
-    choice = NOTHING_VARIES
-    if not of_cells.constant_loss(table):
-        choice = choose(_candidates(rivals), _again(rivals, draws))
-    if not fitted:
-        choice = replace(choice, reason=_why_nothing(list(refused), "law"))
-    kept = weighted_laws(rivals, choice.weights)
-    refused_joint = [name for name, (law, *_) in refused.items() if is_joint(law)]
-    why = choice.reason if joint else _why_nothing(refused_joint, "joint law")
-    frontier = all_frontiers(table, kept if joint else (), cost, draws, options.isoflop, why)
-    extra = [(part, *_fit_slice(table, part, options, draws)) for part in all_slices(table)]
+    best = describing(rivals)
+    model, why = _model(table, rivals, best, options, draws, rng)
+    cost = fit_cost(table)
+    no_joint = "" if joint else _why_nothing([k for k, (law, *_) in refused.items() if is_joint(law)], "joint law")
+    why = why or ("" if fitted else _why_nothing(list(refused), "law"))
+    law = best if joint else None
+    frontier = all_frontiers(
+        table, model.posterior if model and joint else None, law, cost, draws, options.isoflop, no_joint or why
+    )
+    extra = [(part, *_fit_slice(table, part, options, few)) for part in all_slices(table)]
     wanted = predict(table, fitted, cost, options)
-    life = lifetime(table, kept if joint else (), cost, options)
-    flags, law_flags = _flags(table, given, options, fitted, refused, frontier, choice, masked, reference)
+    life = lifetime(table, joint, cost, options)
+    quoted = nothing_to_quote(f"No law is fitted: {why}.")
+    if model is not None:
+        quoted = headline(model, cost, frontier["parametric"], options.predict)
+    flags, law_flags = _flags(table, given, options, fitted, refused, frontier, best, model, masked)
     flags += of_laws.far_extrapolation(
         max((p.reach for p in wanted), default=1.0), [dict(options.predict)], "The prediction asked for"
     )
     flags += _lifetime_reach(table, life)
     if options.queries is not None and life is None:
-        notes.append(f"No cheapest model for {options.queries:.3g} queries: {NO_LIFETIME if cost else NO_COST}.")
-    quoted = headline(kept, choice, frontier["parametric"], options.predict, draws.level)
+        notes.append(
+            f"No cheapest model for {options.queries:.3g} queries: {NO_LIFETIME if cost else f'it {NO_COST}'}."
+        )
     return Result(
-        table, options, fitted, refused, extra, frontier, cost, choice, kept, quoted, flags, law_flags, masked, draws,
-        reference.law.name if reference else None, notes, wanted, life,
+        table, options, fitted, refused, extra, frontier, cost, model, best.law.name if best and model else None, why,
+        quoted, flags, law_flags, masked, draws, notes, wanted, life,
     )  # fmt: skip
+
+
+def _model(
+    table: Table,
+    rivals: dict[str, Fitted],
+    best: Fitted | None,
+    options: Options,
+    draws: Draws,
+    rng: np.random.Generator,
+) -> tuple[Model | None, str]:
+    """The law with a misfit term, over N and D or over the one variable of the laws; or why there is none."""
+    if of_cells.constant_loss(table):
+        return None, SAME_LOSS
+    if best is None:
+        return None, ""
+    rows, inputs = table.take(best.part.index), best.law.inputs
+    if is_joint(best.law):
+        inputs = ("N", "D")
+    # Laws that somebody named are the base; the misfit is added to them all the same.
+    named: list[Law] = []
+    if options.laws not in ("default", "all"):
+        named = [f.law for f in rivals.values() if f.law.inputs == inputs]
+    elif len(inputs) == 1:
+        named = [get_law(f"power_{inputs[0]}_floor")]
+    found = surface(rows, max(draws.number, FEWEST_DRAWS), rng, named)
+    return Model(found, rows, _noise(best, rows, found), draws.level, None if is_joint(best.law) else ray_of(table)), ""
+
+
+def _noise(best: Fitted, rows: Table, found: Posterior) -> float:
+    """Standard deviation of a row's log loss: by the repeats, else what the misfit leaves of the law's residuals."""
+    seeds = seed_scale(rows)
+    if seeds is not None:
+        return seeds.value
+    variance = best.fit.rmse**2 * best.fit.n / max(best.fit.n - best.fit.free, 1)
+    return float(np.sqrt(max(variance - float(np.median(found.misfit())) ** 2, 0.0)))
 
 
 def _mask(table: Table, options: Options) -> tuple[Table, list[dict[str, Any]]]:
@@ -192,44 +214,13 @@ def _fit_all(
     fitted: dict[str, Fitted] = {}
     refused: dict[str, tuple[Law, Slice, str]] = {}
     for law in _plan(table, options):
-        part = whole(table) if is_joint(law) else main_slice(table, law.inputs[0])
-        why = law.refuses(table.loss) or (_refuse_joint(law, table) if is_joint(law) else refusal(part, table, law))
+        part = part_for(law, table)
+        why = refusal(law, table, part)
         if why:
             refused[law.name] = (law, part, why)
         else:
             fitted[law.name] = fit_part(law, table, part, options, draws)
     return fitted, refused
-
-
-def _refuse_joint(law: Law, table: Table) -> str:
-    """Why a joint law can't be fitted, in words; empty when it can."""
-    varied = [k for k in law.inputs if k != "U"]
-    for name in varied:
-        distinct = len(table.levels(name))
-        if distinct < law.levels:
-            return f"not fitted: {distinct} distinct {name} in the table, but {law.levels} are needed"
-    if len(table) <= law.size:
-        return f"not fitted: {len(table)} cells, but {law.size} parameters need {law.size + 1}"
-    design = np.column_stack([np.log(table.inputs[k]) for k in varied])
-    if np.linalg.matrix_rank(design - design.mean(axis=0), tol=1e-6) < len(varied):
-        return f"not fitted: {' and '.join(varied)} move together, so their shares can't be told apart"
-    return ""
-
-
-def _starved(table: Table, law: Law, part: Slice) -> bool:
-    """Whether it is for want of cells that a law was refused, and not for where a scattered table's rows lie."""
-    if is_joint(law):
-        return not can_hold(table, law)
-    enough = max(law.levels, law.size + 1)
-    return len(table.levels(part.variable)) < enough
-
-
-def _reference(joint: dict[str, Fitted]) -> Fitted | None:
-    """The joint law with the best AICc: what the table looks like without its noise."""
-    known = [
-        f for f in joint.values() if np.isfinite(f.aicc) and np.isfinite(f.noise.sigma).all() and not f.law.empirical
-    ]
-    return min(known, key=lambda f: f.aicc) if known else None
 
 
 def _rivals(fitted: dict[str, Fitted]) -> dict[str, Fitted]:
@@ -240,45 +231,9 @@ def _rivals(fitted: dict[str, Fitted]) -> dict[str, Fitted]:
     return {k: f for k, f in fitted.items() if f.law.inputs == variable}
 
 
-def _candidates(rivals: dict[str, Fitted]) -> list[Candidate]:
-    """What the choice looks at; the error is that of both hold-outs together."""
-    out = []
-    for f in rivals.values():
-        slopes = {f"{k} at the largest cell": v for k, v in f.slopes.items()}
-        slopes |= {f"{k} in the middle": v for k, v in f.middle_slopes.items()}
-        p_value = f.noise.p_value
-        out.append(Candidate(f.law, f.aicc, f.held_out, slopes, p_value if np.isfinite(p_value) else 1.0))
-    return out
-
-
-def _again(rivals: dict[str, Fitted], draws: Draws) -> Again | None:
-    """AICc of every law on tables redrawn from the laws that are not rejected; None where nothing was drawn.
-
-    A table is redrawn as in the wild bootstrap, whatever kind the intervals are of: resampled rows repeat rows, which
-    favours laws with more parameters.
-    """
-    laws = {k: f for k, f in rivals.items() if not f.law.empirical and np.isfinite(f.aicc)}
-    weights = not_rejected({k: f.aicc for k, f in laws.items()})
-    sources = {k: w for k, w in list(weights.items())[:SOURCES] if np.isfinite(laws[k].noise.sigma).all()}
-    if not draws.number or not sources:
-        return None
-    found: dict[str, dict[str, Array]] = {}
-    for source in sources:
-        f = laws[source]
-        number = min(REDRAWN, draws.number, max(5, MOST_REDRAWN // f.fit.n))
-        own, common = (numbers[:number][:, f.part.index] for numbers in (draws.noise, draws.common))
-        y = (f.fit.problem.y - f.fit.residual) + f.noise.draw(own, common)
-        found[source] = {}
-        for name, other in laws.items():
-            start = np.repeat(other.fit.theta[None], number, axis=0)
-            problem = replace(other.fit.problem, y=y)
-            found[source][name] = aicc_of_each(problem.residual(minimise(problem, start).theta), other.law.size)
-    return Again(sources, found)
-
-
 def _fit_slice(table: Table, part: Slice, options: Options, draws: Draws) -> tuple[Fitted | None, str]:
     law = ALL[f"power_{part.variable}"]
-    why = refusal(part, table, law)
+    why = refusal(law, table, part)
     return (None, why) if why else (fit_part(law, table, part, options, draws, deep=False), "ok")
 
 
@@ -289,40 +244,40 @@ def _flags(
     fitted: dict[str, Fitted],
     refused: dict[str, tuple[Law, Slice, str]],
     frontier: dict[str, FrontierResult],
-    choice: Choice,
+    best: Fitted | None,
+    model: Model | None,
     masked: list[dict[str, Any]],
-    reference: Fitted | None,
 ) -> tuple[list[Flag], dict[str, list[str]]]:
-    """Flags for the reader, those of the quoted laws in full and all others' in one; and the codes of every law."""
-    reference_fit = reference.fit if reference else None
-    isoflop = frontier["isoflop"].frontier if "isoflop" in frontier else Frontier("isoflop", {}, [])
-    reach, far = _reach(reference, table)
-    leading = _leading(choice, fitted)
+    """Flags for the reader, those of the law that describes the data in full, others' in one; and every law's codes."""
+    fit = best.fit if best and is_joint(best.law) else None
+    noise = best.noise if best and is_joint(best.law) else None
+    leading = (best.law.name,) if best else tuple(fitted)
     quoted, others = ({k: f for k, f in fitted.items() if (k in leading) == kept} for kept in (True, False))
-    of_quoted, of_others = (_law_flags(group, choice.selected) for group in (quoted, others))
+    of_quoted, of_others = (_law_flags(group, best.law.name if best else None) for group in (quoted, others))
     floors = {k: f.profiles["E"][0] for k, f in fitted.items() if f.floor_rejected is not None}
-    starved = of_laws.too_few_cells(table, [k for k, (law, part, _) in refused.items() if _starved(table, law, part)])
+    few = of_laws.too_few_cells(table, [k for k, (law, part, _) in refused.items() if starved(law, table, part)])
     shown = [
         *of_cells.constant_loss(table),
         *of_cells.unit_suspect(given, options.classes),
         *of_cells.input_suspect(given),
         *of_cells.double_softmax_floor(table, options.classes, floors),
+        *of_laws.collinear(ray_of(table)),
+        *_of_model(model, fitted, best),
         *of_quoted,
-        *of_laws.se_suspect(reference.noise if reference else None),
-        *of_laws.forms_disagree(choice.disagree, choice.reason),
-        *of_laws.grid_edge(table, isoflop),
+        *of_laws.se_suspect(noise),
+        *of_laws.grid_edge(table, frontier["isoflop"].frontier),
         *of_cells.carried(table),
-        *of_cells.non_monotone(table, of_cells.usual_noise(table, reference_fit)),
-        *of_cells.seed_outlier(table, reference_fit),
+        *of_cells.non_monotone(table, of_cells.usual_noise(table, fit)),
+        *of_cells.seed_outlier(table, fit),
         *of_cells.chance_level(table, options.classes, masked),
-        *starved,
-        *of_laws.far_extrapolation(reach, far, "The hold-out of the largest compute"),
+        *few,
+        *_held_out(best, table),
         *of_cells.duplicate_rows(given),
         # That a law which nobody quotes misses the data is why nobody quotes it.
         *of_laws.other_laws([f for f in of_others if f.code != LACK_OF_FIT], leading),
     ]
     by_law: dict[str, list[str]] = {}
-    for flag in (*of_quoted, *of_others, *starved):
+    for flag in (*of_quoted, *of_others, *few):
         for law in flag.laws:
             by_law.setdefault(law, []).append(flag.code)
     return shown, by_law
@@ -340,11 +295,6 @@ def _law_flags(fitted: dict[str, Fitted], selected: str | None) -> list[Flag]:
         *of_laws.floor_not_identified(floors, selected),
         *of_laws.lack_of_fit({k: f.noise for k, f in fitted.items()}),
     ]
-
-
-def _leading(choice: Choice, fitted: dict[str, Fitted]) -> tuple[str, ...]:
-    """Laws that are quoted: the selected one, or else all that the data do not reject."""
-    return (choice.selected,) if choice.selected is not None else tuple(choice.weights) or tuple(fitted)
 
 
 def _lifetime_reach(table: Table, found: Lifetime | None) -> list[Flag]:
@@ -365,7 +315,18 @@ def _why_nothing(refused: Sequence[str], what: str) -> str:
     return f"no {what} was asked for"
 
 
-def _reach(reference: Fitted | None, table: Table) -> tuple[float, list[dict[str, Any]]]:
-    if reference is None or reference.holdout is None:
-        return 1.0, []
-    return reference.holdout.reach, [table.cell(int(i)) for i in reference.holdout.rows]
+def _of_model(model: Model | None, fitted: dict[str, Fitted], best: Fitted | None) -> list[Flag]:
+    if model is None or best is None:
+        return []
+    at = largest_cell(model.rows)
+    quoted = {k: model.slope(at, k) for k in model.inputs}
+    rivals = {k: f for k, f in fitted.items() if f.law.inputs == best.law.inputs and f is not best}
+    alike = {k: f.slopes for k, f in rivals.items() if f.aicc <= best.aicc + ALIKE}
+    return of_laws.misfit(model.misfit, model.noise) + of_laws.forms_disagree(alike, quoted)
+
+
+def _held_out(best: Fitted | None, table: Table) -> list[Flag]:
+    if best is None or best.holdout is None or not is_joint(best.law):
+        return []
+    cells = [table.cell(int(i)) for i in best.holdout.rows]
+    return of_laws.far_extrapolation(best.holdout.reach, cells, "The hold-out of the largest compute")

@@ -1,115 +1,234 @@
 """Which numbers to quote, decided once: the terminal, fits.json and the report say the same.
 
-Each is an average over the laws that the data do not reject (`kept`): local slopes -d log L / d log x at the largest
-cell and in the middle of the grid, the floor, the exponents of the compute-efficient frontier, and the loss at a
-point that was asked for. Its interval holds what the laws differ by, so that it does not hang on which of them is
-right. Straight lines in logs and the other frontier methods stand in tables beside them, for comparison.
+    ln L = ln law + g + noise        g the misfit: what the law misses, as a smooth surface whose size is learnt
+
+Every number is the median of a quantity's draws from the joint posterior of this one model (`misfit.posterior`), and
+its interval holds what the law leaves open, what it may miss, and the noise. None hangs on which law is right. Laws
+fitted alone, straight lines in logs and frontier methods that are read off the cells stand in tables beside.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from mnist_scaling.fitting.frontier.fronts import EXPONENTS
-from mnist_scaling.fitting.frontier_intervals import FrontierResult
-from mnist_scaling.fitting.laws.base import Array, Law, largest, local_slope, log_loss_at, middle
-from mnist_scaling.fitting.selection.averaging import WeightedLaw, averaged
-from mnist_scaling.fitting.selection.choice import Choice
+from mnist_scaling.fitting.frontier.methods import MAJORITY, FrontierResult, median_of
+from mnist_scaling.fitting.frontier.parametric import Cost
+from mnist_scaling.fitting.laws.base import Array, middle
+from mnist_scaling.fitting.misfit.posterior import Posterior
+from mnist_scaling.fitting.rows import Table
+from mnist_scaling.fitting.slices import Ladder, largest_cell
+from mnist_scaling.fitting.uncertainty.interval import Interval
 
 SLOPES = {"slope_N": "N", "slope_D": "D", "slope_C": "C"}
-"""Keys of the local slopes at the largest cell, and their variables."""
+"""Keys of the local slopes at the cell of the largest compute, and their variables."""
 
 MIDDLE_SLOPES = {f"middle_{key}": variable for key, variable in SLOPES.items()}
 """The same in the middle of the grid."""
 
-QUANTITIES = (*SLOPES, *MIDDLE_SLOPES, *EXPONENTS, "floor", "loss")
+REACHES = (2.0, 4.0, 8.0, 30.0)
+"""Multiples of the largest compute at which a loss is predicted."""
+
+NUMBERS = (*SLOPES, *MIDDLE_SLOPES, *EXPONENTS, "floor", "misfit", "asked")
+
+NOT_ASKED = "No loss was asked for: give predict.N=… and predict.D=…."
+
+
+@dataclass(frozen=True)
+class Model:
+    """The posterior of a table, and what it is of."""
+
+    posterior: Posterior
+    rows: Table
+    """The rows that it was learnt from."""
+    noise: float
+    """Standard deviation of a row's log loss, by the repeats, else by the residuals that the misfit leaves."""
+    level: float
+    """Of the intervals, such as 0.95."""
+    ray: Ladder | None = None
+    """The ladder that the rows are on, where N and D move together."""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """What the surfaces are over: N and D, or one variable."""
+        return self.posterior.axes.names
+
+    def slope(self, at: Mapping[str, float], variable: str) -> Interval:
+        """-d ln L / d ln variable at a point of logs."""
+        return median_of(self.posterior.slope(at, variable), self.level)
+
+    def loss(self, **logs: float) -> Interval:
+        """L at a point of logs."""
+        at = {k: np.array([v]) for k, v in logs.items()}
+        return median_of(self.posterior.log_loss(at)[:, 0], self.level).exp()
+
+    @property
+    def misfit(self) -> Interval:
+        """Root mean square of g over the cells, in ln loss."""
+        return median_of(self.posterior.misfit(), self.level)
+
+    @property
+    def settled(self) -> bool:
+        """Whether the law describes the table: the upper end of the misfit's interval is below a cell's noise.
+
+        It says nothing of the numbers, whose intervals hold the misfit whether it is small or large.
+        """
+        return bool(self.misfit.high <= self.noise)
 
 
 def headline(
-    kept: Sequence[WeightedLaw], choice: Choice, parametric: FrontierResult, predict: Mapping[str, float], level: float
+    model: Model, cost: Cost | None, parametric: FrontierResult, predict: Mapping[str, float]
 ) -> dict[str, Any]:
-    """The key "headline" of fits.json: each of `QUANTITIES` as an interval, or null with a "why".
+    """The key "headline" of fits.json: each of `NUMBERS`, or null with a "why"; losses by distance; `ray`.
 
     Parameters
     ----------
-    kept : sequence of WeightedLaw
-        The laws that the data do not reject.
-    choice : Choice
+    model : Model
+    cost : Cost or None
     parametric : FrontierResult
-        The frontier of the kept laws themselves.
+        The frontier of the model's surfaces.
     predict : mapping
         The point at which a loss was asked for.
-    level : float
-        Of the intervals, such as 0.95.
     """
-    if not kept:
-        return nothing_to_quote(f"No law is fitted well enough to quote: {choice.reason}.")
-    return {
-        **_slopes(kept, level),
-        **_frontier(kept, parametric),
-        "floor": _floor(kept, level),
-        "loss": _loss(kept, predict, level),
-        "laws": [k.fitted.law.name for k in kept],
-        "weights": {k.fitted.law.name: k.weight for k in kept},
-        "settled": choice.selected is not None,
+    at = largest_cell(model.rows)
+    out: dict[str, Any] = {
+        **_slopes(model, SLOPES, at),
+        **_slopes(model, MIDDLE_SLOPES, middle(model.rows.logs(model.inputs))),
+        **{key: _exponent(model, parametric, key) for key in EXPONENTS},
+        "floor": _floor(model),
+        "misfit": model.misfit.record(),
+        "asked": _asked(model, {k: float(np.log(v)) for k, v in predict.items()}),
+        "loss": _by_distance(model, cost),
+        "at": {k: float(np.exp(at[k])) for k in ("N", "D", "C") if k in at},
+        "noise": model.noise,
+        "laws": sorted(model.posterior.weights, key=lambda k: -model.posterior.weights[k]),
+        "settled": model.settled,
     }
+    return out if model.ray is None else out | {"ray": _along(model, model.ray)}
 
 
 def nothing_to_quote(why: str) -> dict[str, Any]:
     """The same where nothing was fitted."""
-    return {**{key: _absent(why) for key in QUANTITIES}, "laws": [], "weights": {}, "settled": False}
+    return {key: _absent(why) for key in NUMBERS} | {"loss": [], "at": {}, "noise": None, "laws": [], "settled": False}
 
 
 def _absent(why: str) -> dict[str, Any]:
     return {"value": None, "low": None, "high": None, "why": why}
 
 
-def _slopes(kept: Sequence[WeightedLaw], level: float) -> dict[str, Any]:
-    out: dict[str, Any] = {}
-    logs = kept[0].fitted.fit.problem.logs
-    for keys, at in ((SLOPES, largest(logs)), (MIDDLE_SLOPES, middle(logs))):
-        for key, variable in keys.items():
-            if variable not in kept[0].fitted.law.inputs:
-                out[key] = _absent(f"The laws that were compared do not hold {variable}.")
-                continue
+def _moving(ray: Ladder) -> str:
+    return f"N and D move together ({ray.words}), so their shares can't be told apart: quote `ray`, along that line."
 
-            def slope(law: Law, theta: Array, at: dict[str, float] = at, variable: str = variable) -> Array:
-                return local_slope(law, theta, at, variable)
 
-            out[key] = averaged(kept, slope, level).record()
+def _slopes(model: Model, keys: Mapping[str, str], at: Mapping[str, float]) -> dict[str, Any]:
+    out = {}
+    for key, variable in keys.items():
+        if variable in model.inputs and (model.ray is None or variable == "C"):
+            out[key] = model.slope(at, variable).record()
+        elif model.ray is not None:
+            out[key] = _absent(_moving(model.ray))
+        else:
+            out[key] = _absent(f"The law that was fitted is of {' and '.join(model.inputs)}, and not of {variable}.")
     return out
 
 
-def _frontier(kept: Sequence[WeightedLaw], found: FrontierResult) -> dict[str, Any]:
-    if len(kept[0].fitted.law.inputs) == 1:
-        return {key: _absent("Laws of one variable have no frontier.") for key in EXPONENTS}
-    if found.frontier.status != "ok":
-        sentence = found.frontier.status[0].upper() + found.frontier.status[1:]
-        return {key: _absent(f"{sentence}.") for key in EXPONENTS}
-    return {key: found.intervals[key].record() for key in EXPONENTS}
+def _exponent(model: Model, parametric: FrontierResult, key: str) -> dict[str, Any]:
+    if model.ray is not None:
+        return _absent(_moving(model.ray))
+    if len(model.inputs) == 1:
+        return _absent("Laws of one variable have no frontier.")
+    if not parametric.intervals[key].known:
+        status = parametric.frontier.status
+        return _absent(f"{status[0].upper()}{status[1:]}.")
+    return parametric.intervals[key].record()
 
 
-def _floor(kept: Sequence[WeightedLaw], level: float) -> dict[str, Any]:
-    """The average floor; a law without one says 0, and an empirical surface nothing."""
-
-    def floor(law: Law, theta: Array) -> Array:
-        if law.empirical:
-            return np.full(len(theta), np.nan)
-        return theta[:, law.floor] if law.floor is not None else np.where(np.isfinite(theta).all(axis=1), 0.0, np.nan)
-
-    if all(k.fitted.law.floor is None for k in kept):
-        return _absent("The laws that the data do not reject have no floor.")
-    return averaged(kept, floor, level, (0.0, np.inf)).record()
+def _floor(model: Model) -> dict[str, Any]:
+    """E of the surfaces' laws, no higher than the lowest loss: what a misfit adds to it can't be told from it."""
+    draws = model.posterior.floor()
+    if not draws.any():
+        return _absent("The law that was fitted has no floor.")
+    return median_of(np.minimum(draws, model.rows.loss.min()), model.level).record()
 
 
-def _loss(kept: Sequence[WeightedLaw], predict: Mapping[str, float], level: float) -> dict[str, Any]:
-    """The mean loss at the point that was asked for."""
-    point = {k: float(np.log(v)) for k, v in predict.items()}
-    laws = [k for k in kept if not k.fitted.law.empirical]
-    if not point or not laws or any(k not in point for k in laws[0].fitted.law.inputs):
-        return _absent("No loss was asked for: give predict.N=… and predict.D=….")
+def _by_distance(model: Model, cost: Cost | None) -> list[dict[str, Any]]:
+    """The loss at multiples of the largest compute, at the size and data that are best for it (`_places`)."""
+    logs = np.log(REACHES)
+    if model.inputs == ("C",):
+        top = float(np.log(model.rows.inputs["C"].max()))
+        places: list[dict[str, float]] = [{"C": top + log} for log in logs]
+    elif model.ray is not None:
+        top = _log_c(model, model.ray, float(np.log(model.rows.inputs["N"].max())))
+        places = [{"N": _log_n(model, model.ray, top + log)} for log in logs]
+    elif cost is not None and len(model.inputs) == 2:
+        top = float(cost.of(model.rows).max())
+        places = _places(model, cost, top + logs)
+    else:
+        return []
+    return [
+        {"reach": reach, "C": float(np.exp(top) * reach)}
+        | {k: float(np.exp(v)) for k, v in at.items() if k != "C"}
+        | model.loss(**at).record()
+        for reach, at in zip(REACHES, places, strict=True)
+    ]
 
-    return averaged(laws, lambda law, theta: log_loss_at(law, theta, point), level).exp().record()
+
+def _places(model: Model, cost: Cost, log_c: Array) -> list[dict[str, float]]:
+    """Logs of N and D at each budget: the median of the surfaces' minima.
+
+    Where most surfaces have none, N and D share what the budget adds to the cell of the largest compute.
+    """
+    found, at, out = model.posterior.frontier(cost, log_c), largest_cell(model.rows), []
+    for k, c in enumerate(log_c):
+        inside = np.isfinite(found.log_n[:, k])
+        more = (c - cost.log_c(np.array(at["N"]), np.array(at["D"]))) / 2
+        log_n = float(np.median(found.log_n[inside, k]) if inside.mean() > MAJORITY else at["N"] + more / cost.kappa_n)
+        out.append({"N": log_n, "D": float((c - cost.constant - cost.kappa_n * log_n) / cost.kappa_d)})
+    return out
+
+
+def _line(model: Model, ray: Ladder) -> Array:
+    """(slope, constant) of ln C in ln N along the ladder; that of 6 N D where the table has no C."""
+    if "C" not in model.rows.inputs:
+        return np.array([1 + ray.power, np.log(6) + ray.log_k])
+    return np.polyfit(np.log(model.rows.inputs["N"]), np.log(model.rows.inputs["C"]), 1)
+
+
+def _log_c(model: Model, ray: Ladder, log_n: float) -> float:
+    return float(np.polyval(_line(model, ray), log_n))
+
+
+def _log_n(model: Model, ray: Ladder, log_c: float) -> float:
+    slope, constant = _line(model, ray)
+    return float((log_c - constant) / slope)
+
+
+def _along(model: Model, ray: Ladder) -> dict[str, Any]:
+    """Slopes along the ladder, at its largest cell: in C, and in N with D as the ladder has it."""
+    at, per_n = largest_cell(model.rows), float(_line(model, ray)[0])
+    (variable,) = model.inputs
+    draws = model.posterior.slope(at, variable)
+    in_c = draws if variable == "C" else draws / per_n
+    return {
+        "line": ray.words,
+        "C": median_of(in_c, model.level).record(),
+        "N": median_of(in_c * per_n, model.level).record(),
+    }
+
+
+def _asked(model: Model, point: Mapping[str, float]) -> dict[str, Any]:
+    """The loss at the point that was asked for, given by its logs."""
+    ray = model.ray
+    if ray is not None and point:
+        if not ray.holds(point):
+            return _absent(f"The rows are all near {ray.words}, and say nothing of a loss off that line.")
+        log_n = point.get("N", (point["D"] - ray.log_k) / ray.power if "D" in point else np.nan)
+        log_c = point.get("C", _log_c(model, ray, log_n))
+        point = {"N": log_n if np.isfinite(log_n) else _log_n(model, ray, log_c), "C": log_c}
+    if not point or any(k not in point for k in model.inputs):
+        return _absent(NOT_ASKED)
+    return model.loss(**{k: point[k] for k in model.inputs}).record()

@@ -9,24 +9,18 @@ Source: Sardana et al. 2024 (arXiv 2401.00448), equation 2, with the table's cos
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mnist_scaling.errors import InputError
+from mnist_scaling.fitting.fitted import Fitted, Options, describing
 from mnist_scaling.fitting.frontier.parametric import Cost, frontier_of
-from mnist_scaling.fitting.frontier_intervals import able_laws
 from mnist_scaling.fitting.laws.base import Array, Law, log_loss_at
 from mnist_scaling.fitting.rows import Table
-from mnist_scaling.fitting.selection.averaging import WeightedLaw
 from mnist_scaling.fitting.uncertainty.bootstrap import interval
 from mnist_scaling.fitting.uncertainty.interval import Interval
-
-if TYPE_CHECKING:
-    from mnist_scaling.fitting.selection.fitted import Fitted, Options
-
 
 LIFETIME_DRAWS = 200
 """Draws that the search for the cheapest model is repeated for."""
@@ -84,15 +78,20 @@ def _reach(table: Table, point: Mapping[str, float], cost: Cost | None, f: Fitte
     return max(float(np.exp(point[k]) / table.inputs[k].max()) for k in f.law.inputs)
 
 
-def lifetime(table: Table, kept: Sequence[WeightedLaw], cost: Cost | None, options: Options) -> Lifetime | None:
+def lifetime(table: Table, joint: Mapping[str, Fitted], cost: Cost | None, options: Options) -> Lifetime | None:
     """The optimum for ``options.queries`` inferences, at the loss that is best for the table's largest C.
 
-    It is that of the kept law with the largest weight that has a frontier.
+    It is that of the law that describes the table best of those with an optimum at fixed C, and no parameter but the
+    floor at a bound.
     """
-    able = able_laws(kept)
-    if options.queries is None or cost is None or not able:
+    able = {
+        k: f
+        for k, f in joint.items()
+        if f.law.optimum(f.fit.theta[None], 1.0, 1.0) is not None and not set(f.fit.at_bound) - {"E"}
+    }
+    best = describing(able)
+    if options.queries is None or cost is None or best is None:
         return None
-    best = able[0].fitted
     valid = best.thetas[np.isfinite(best.thetas).all(axis=1)][:LIFETIME_DRAWS]
     found = lifetime_optimum(
         best.law, np.vstack([best.fit.theta[None], valid]), cost, float(cost.of(table).max()), options.queries

@@ -14,13 +14,14 @@ import numpy as np
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.analysis import Result
 from mnist_scaling.fitting.estimation.estimate import Settings
+from mnist_scaling.fitting.fitted import Options, fit_part
 from mnist_scaling.fitting.frontier.fronts import observed
 from mnist_scaling.fitting.frontier.isoflop_minima import isoflop
+from mnist_scaling.fitting.frontier.methods import budgets
 from mnist_scaling.fitting.frontier.parametric import exponents_of, fit_cost
-from mnist_scaling.fitting.frontier_intervals import budgets
 from mnist_scaling.fitting.laws.base import Law
 from mnist_scaling.fitting.rows import Table
-from mnist_scaling.fitting.selection.fitted import FEWEST_POINTS, Options, fit_part, main_slice, whole
+from mnist_scaling.fitting.slices import FEWEST_POINTS, part_for
 from mnist_scaling.fitting.uncertainty.bootstrap import make_draws
 from mnist_scaling.study import flags
 
@@ -63,7 +64,7 @@ def sensitivity(result: Result) -> list[Variant]:
     """
     if not result.fitted:
         raise InputError("`sensitivity=true` needs at least one fitted law, but none was fitted: add cells.")
-    name = result.choice.selected or result.reference or next(iter(result.fitted))
+    name = result.selected or next(iter(result.fitted))
     law, table, options = result.fitted[name].law, result.table, result.options
     out = [_variant("base", "as fitted", table, law, options)]
     for key, group in table.conventions.items():
@@ -102,7 +103,7 @@ def _without_rows(result: Result, law: Law) -> Iterable[Variant]:
 def _variant(group: str, setting: str, table: Table, law: Law, options: Options) -> Variant:
     """Point estimates of one variant; a variant that can't be fitted says why instead."""
     joint = len(law.inputs) > 1
-    part = whole(table) if joint else main_slice(table, law.inputs[0])
+    part = part_for(law, table)
     draws = make_draws(len(table), 0, np.random.default_rng(0), "wild", options.level)
     try:
         fitted = fit_part(law, table, part, options, draws, deep=False)

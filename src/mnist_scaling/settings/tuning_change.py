@@ -4,11 +4,13 @@
     tuned / untuned = k N^-(alpha_tuned - alpha_untuned) D^-(beta_tuned - beta_untuned)
 
 The change is fitted to the ratio of the two losses of each cell, so that what both share (the cell's data, the
-misfit of a power law) cancels. An interval of 95 % holds its own change in 95 % of studies; to speak of several
-slices at once, read `simultaneous`, which Bonferroni's inequality widens to level 1 - (1 - level) / slices.
+misfit of a power law) cancels. Its intervals hold the seeds of both sides, by their repeats, and what tuning left to
+luck, which neighbouring cells share (`uncertainty.luck`); the ratios of the whole grid tell of both. An interval of
+95 % holds its own change in 95 % of studies; to speak of several slices at once, read `simultaneous`, which
+Bonferroni's inequality widens to level 1 - (1 - level) / slices.
 
-Cells of one amount of data may share an error, such as one draw of the images that every width was trained on. The
-plane's intervals hold it where the residuals show it; along a slice it is either common to all or each cell's own.
+Exponents of one side alone are by least squares. Cells of one amount of data may share an error there, such as one draw
+of the images that every width was trained on: the plane's intervals hold it where the residuals show it.
 """
 
 from __future__ import annotations
@@ -19,15 +21,25 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike
 
+from mnist_scaling.fitting.comparing.pairing import PairNoise
 from mnist_scaling.fitting.laws.base import Array
+from mnist_scaling.fitting.uncertainty.bootstrap import interval
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.fitting.uncertainty.least_squares import LEVEL, exponents
+from mnist_scaling.fitting.uncertainty.luck import Field, luck, ratios
 
 SOURCES = ("untuned", "selected", "tuned")
-"""Losses of a cell: one run at the untuned setting, the best trial (biased low), the mean over fresh repeats."""
+"""Losses of a cell: the mean over repeats of the untuned setting (one run in studies that did not repeat it), the best
+trial (biased low), the mean over repeats of the selected setting."""
 
 CHANGE, SIMULTANEOUS = "change", "simultaneous"
 """tuned - untuned, with an interval for each, and with intervals that hold together."""
+
+RATIO = np.array([-1.0, 1.0])
+"""What makes the log ratio of two log losses (untuned, tuned)."""
+
+DRAWS, SEED = 2000, 0
+"""Draws of the noise of a change, of which a simultaneous interval takes the outermost, and the seed of these."""
 
 FEWEST = 3
 """Distinct values along a slice: a line through two points has no residual."""
@@ -43,18 +55,23 @@ class TunedCells:
     selected: Array
     tuned: Array
     tuned_se: Array
+    untuned_se: Array = field(default_factory=lambda: np.empty(0))
+    """Empty where no untuned setting was repeated."""
     levels: Mapping[str, Array] = field(default_factory=dict)
     """By "N" or "D": values of the axis that sets it, shape (n,). Cells of one level form a slice even where N or D
     differs between them, as D does under early stopping. N and D themselves where it is left out."""
+    noise: PairNoise | None = None
+    """Of the means of a cell, (untuned, tuned), as repeats of the same seeds on both sides show it."""
 
     @property
     def both(self) -> np.ndarray:
         """Mask of the cells that have an untuned and a tuned loss."""
         return np.isfinite(self.untuned) & np.isfinite(self.tuned)
 
-    def loss(self, source: str) -> Array:
-        """The loss of one of `SOURCES`, or, for `CHANGE`, tuned over untuned."""
-        return self.tuned / self.untuned if source in (CHANGE, SIMULTANEOUS) else getattr(self, source)
+    @property
+    def log_ratio(self) -> Array:
+        """log(tuned / untuned), shape (n,)."""
+        return np.asarray(np.log(self.tuned / self.untuned))
 
 
 @dataclass(frozen=True)
@@ -102,19 +119,37 @@ def tuning_change(cells: TunedCells, level: float = LEVEL) -> TuningChange:
     both = np.flatnonzero(cells.both)
     lines = [line for variable, fixed in (("D", "N"), ("N", "D")) for line in _lines(cells, both, variable, fixed)]
     joint = 1 - (1 - level) / max(len(lines), 1)
+    used = [k for k in ("N", "D") if len(np.unique(getattr(cells, k)[both])) > 1]
+    noise = _noise(cells, both, used)
     slices = [
         SliceChange(
             variable,
             fixed,
             at,
             index,
-            {k: v[variable] for k, v in _fits(cells, index, [variable], level, joint).items()},
+            {k: v[variable] for k, v in _fits(cells, index, [variable], noise, level, joint).items()},
         )
         for variable, fixed, at, index in lines
     ]
-    used = [k for k in ("N", "D") if len(np.unique(getattr(cells, k)[both])) > 1]
-    plane = _fits(cells, both, used, level, 1 - (1 - level) / max(len(used), 1)) if used else {}
+    plane = _fits(cells, both, used, noise, level, 1 - (1 - level) / max(len(used), 1)) if used else {}
     return TuningChange(slices, plane, np.flatnonzero(~cells.both), level)
+
+
+def _noise(cells: TunedCells, both: np.ndarray, used: list[str]) -> Array:
+    """Draws of the noise of each cell's log ratio, shape (draws, n); NaN where a cell has none, or nothing tells."""
+    out = np.full((DRAWS, len(cells.N)), np.nan)
+    if not used or len(both) < FEWEST:
+        return out
+    field = Field(np.log(np.column_stack([getattr(cells, k)[both] for k in used])), tuple(used))
+    numbers = ratios(cells.log_ratio[both], field, 1.0)
+    seeds = (0.0, 0.0) if cells.noise is None else (float(RATIO @ cells.noise.covariance @ RATIO), cells.noise.dof)
+    found = luck([numbers], *seeds)
+    if found.dof > 0:
+        rng = np.random.default_rng(SEED)
+        points, s = found.draw(DRAWS, rng)
+        own = rng.standard_normal((DRAWS, len(both))) * np.sqrt(numbers.own)
+        out[:, both] = s[:, None] * (own + found.field(points, field, rng))
+    return out
 
 
 def _lines(
@@ -135,15 +170,20 @@ def _lines(
 
 
 def _fits(
-    cells: TunedCells, index: np.ndarray, variables: list[str], level: float, joint: float
+    cells: TunedCells, index: np.ndarray, variables: list[str], noise: Array, level: float, joint: float
 ) -> dict[str, dict[str, Interval]]:
     """Exponents in the variables by source; `joint` is the level of the simultaneous intervals of the change."""
     inputs: list[ArrayLike] = [getattr(cells, k)[index] for k in variables]
-    levels = {**dict.fromkeys(SOURCES, level), CHANGE: level, SIMULTANEOUS: joint}
     shared = cells.levels.get("D", cells.D)[index] if len(variables) > 1 else None
-    return {
-        source: dict(
-            zip(variables, exponents(cells.loss(source)[index], *inputs, level=at, shared=shared), strict=True)
-        )
-        for source, at in levels.items()
+    found = {
+        source: exponents(getattr(cells, source)[index], *inputs, level=level, shared=shared) for source in SOURCES
     }
+    y, x = cells.log_ratio[index], np.log(np.column_stack(inputs))
+    x = x - x.mean(axis=0)
+    apart = np.linalg.matrix_rank(x, tol=1e-8) == len(variables)
+    for source, at in ((CHANGE, level), (SIMULTANEOUS, joint)):
+        found[source] = [
+            interval(float(row @ y), (y + noise[:, index]) @ row, at, 1.0) if apart else Interval()
+            for row in -np.linalg.pinv(x)
+        ]
+    return {source: dict(zip(variables, intervals, strict=True)) for source, intervals in found.items()}

@@ -70,7 +70,7 @@ _LABELS = {"n_params": "parameters", "n_seen": "examples seen"}
 _BY_NAME = {column.name: replace(column, label=_LABELS.get(column.name, "")) for column in MEASURED}
 
 TRIAL_TABLE = (
-    Column("stage", "trial (of the tuner) or repeat (a re-training of the selected setting)"),
+    Column("stage", "trial (of the tuner) or repeat (a re-training of the selected setting, or of the untuned one)"),
     Column("number", "place within the cell, from 0: of the trial, or of the repeat"),
     Column("seed", "decides the subset, the initial weights, the order and the dropout masks"),
     Column("origin", "where a trial's setting comes from: control, transfer or sampler"),

@@ -37,7 +37,7 @@ MIXED_CODE = "mixed_code"
 """Found by `fit` in the records of a study."""
 
 NOT_CONVERGED, PARAMETER_AT_BOUND, FLOOR_NOT_IDENTIFIED = "not_converged", "parameter_at_bound", "floor_not_identified"
-FORMS_DISAGREE, TOO_FEW_CELLS = "forms_disagree", "too_few_cells"
+MISFIT, FORMS_DISAGREE, COLLINEAR, TOO_FEW_CELLS = "misfit", "forms_disagree", "collinear", "too_few_cells"
 GRID_EDGE, FAR_EXTRAPOLATION = "grid_edge", "far_extrapolation"
 NON_MONOTONE, SEED_OUTLIER, CHANCE_LEVEL = "non_monotone", "seed_outlier", "chance_level"
 DOUBLE_SOFTMAX_FLOOR, UNIT_SUSPECT = "double_softmax_floor", "unit_suspect"
@@ -102,9 +102,20 @@ KINDS = (
         "an assumption.",
     ),
     Kind(
-        FORMS_DISAGREE, WARNING, "no law holds all that are not rejected, or another predicts or is chosen as often",
-        "Quote the headline, which is an average over these laws, or add cells at larger compute.",
+        MISFIT, WARNING, "what the law misses is more than a cell's noise",
+        "Quote the headline, whose intervals hold the misfit, and no parameter of a law; look at the residuals by N "
+        "and by D.",
+        "That any of the laws holds: what the best of them misses is larger than the noise.",
+    ),
+    Kind(
+        FORMS_DISAGREE, INFO, "laws that fit about equally well have slopes outside the headline's intervals",
+        "Quote the headline, not the slope of one of these laws, or add cells at larger compute.",
         "Which joint law holds: several fit, and the exponents of any one of them are conditional on its form.",
+    ),
+    Kind(
+        COLLINEAR, WARNING, "N and D move together, as on a ladder at a fixed ratio",
+        "Quote the exponent along the ladder (`ray`), or add cells off it.",
+        "How the loss goes with model size or with data alone: N and D moved together in every run.",
     ),
     Kind(
         LACK_OF_FIT, WARNING, "residuals vary more than the repeats' standard errors explain (F test, 1 %)",

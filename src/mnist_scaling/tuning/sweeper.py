@@ -50,6 +50,7 @@ class CellSweeper(Sweeper):
         transfer: str,
         widen: bool,
         stop_below: float | None,
+        repeat_control: bool = False,
         dry_run: bool = False,
         **unknown: object,
     ) -> None:
@@ -84,6 +85,7 @@ class CellSweeper(Sweeper):
         self.sampler, self.params = sampler, params
         self.storage = storage
         self.n_trials, self.n_repeats, self.trials_per_batch = n_trials, n_repeats, trials_per_batch
+        self.repeat_control = repeat_control
         self.cells = cells
         self.max_values_per_axis = max_values_per_axis
         self.transfer, self.widen, self.stop_below = transfer, widen, stop_below
@@ -194,7 +196,9 @@ class CellSweeper(Sweeper):
         made |= {provenance.DATA: [dict(known.facts) for known in facts]}
         if self.task.meanings:
             files.write_json(folder / layout.COLUMNS, dict(self.task.meanings))
-        effort = Effort(self.n_trials, self.n_repeats, self.trials_per_batch, self.widen, self.stop_below)
+        effort = Effort(
+            self.n_trials, self.n_repeats, self.trials_per_batch, self.widen, self.stop_below, self.repeat_control
+        )
         mirror = Mirror(self.storage, folder)
         driver = Driver(folder, cells, Method(effort, self.sampler, self.pruner, self.transfer), made, mirror)
 
@@ -227,7 +231,7 @@ class CellSweeper(Sweeper):
         return forecast.Sweep(
             folder, self._partition(arguments), cells, [f.about for f in facts], self.n_trials, self.n_repeats,
             ", ".join([*named, f"transfer={self.transfer}"]), self.max_values_per_axis, workers, self.transfer,
-            self.trials_per_batch,
+            self.trials_per_batch, self.repeat_control,
         )  # fmt: skip
 
     def foreseen(self, arguments: list[str]) -> forecast.Sweep:

@@ -12,8 +12,8 @@ from mnist_scaling.asking.measures import Found, MeasureKind, Number, table
 from mnist_scaling.asking.study_arms import StudyArm
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.analysis import analyse
+from mnist_scaling.fitting.fitted import Options
 from mnist_scaling.fitting.frontier.fronts import METHODS
-from mnist_scaling.fitting.selection.fitted import Options
 from mnist_scaling.fitting.uncertainty.interval import Interval
 
 WORDS = {"N_exponent": "N*", "D_exponent": "D*", "loss_exponent": "L*"}
@@ -29,7 +29,7 @@ class ComputeOptimalKeys:
 
 
 def measure(keys: ComputeOptimalKeys, arms: Mapping[str, StudyArm]) -> Found:
-    """Exponents <arm>_<method>_N, _D and _loss; <arm>_law is the law that the data choose, or none."""
+    """Exponents <arm>_<method>_N, _D and _loss; <arm>_law is the law that describes the data, or none."""
     numbers: dict[str, Number] = {}
     words: dict[str, str] = {}
     notes: list[str] = []
@@ -39,7 +39,7 @@ def measure(keys: ComputeOptimalKeys, arms: Mapping[str, StudyArm]) -> Found:
         except InputError as error:
             notes.append(f"{arm.label}: {error}")
             result = None
-        words[f"{name}_law"] = (result and result.choice.selected) or "no law"
+        words[f"{name}_law"] = (result and result.selected) or "no law"
         for method in METHODS:
             found = result.frontier.get(method) if result else None
             for exponent, star in WORDS.items():

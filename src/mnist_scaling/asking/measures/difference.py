@@ -7,7 +7,7 @@ multiplier                  compute that the arm needs for the reference's loss,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mnist_scaling.asking.measures import Found, MeasureKind, Number, exponential, table
 from mnist_scaling.asking.measures import arm as arm_named
@@ -40,6 +40,7 @@ class DifferenceKeys:
 def measure(keys: DifferenceKeys, arms: Mapping[str, StudyArm]) -> Found:
     """Exponents by arm; differences, ratio of the losses, compute multipliers and verdicts by arm but the reference."""
     reference = arm_named(arms, keys.reference, "reference")
+    twin = _twin(arms, keys)
     others = [arm for name, arm in arms.items() if name != reference.name]
     options = ComparisonOptions(margin=keys.margin, exponents=False)
     numbers: dict[str, Number] = {}
@@ -47,8 +48,7 @@ def measure(keys: DifferenceKeys, arms: Mapping[str, StudyArm]) -> Found:
     notes: list[str] = []
     for arm in others:
         try:
-            a, b = (Arm(one.label, table(one, keys.columns)) for one in (reference, arm))
-            found = compare(a, b, options)
+            found = compare(_arm(reference, keys), _arm(arm, keys), options, twin)
         except InputError as error:
             notes.append(f"{arm.label}: {error}")
             found = None
@@ -59,6 +59,20 @@ def measure(keys: DifferenceKeys, arms: Mapping[str, StudyArm]) -> Found:
         _losses(arm, reference, found, numbers)
         notes += [f"{arm.label}: {flag.message}" for flag in (found.flags if found else ())]
     return Found(numbers, words, tuple(notes))
+
+
+def _arm(arm: StudyArm, keys: DifferenceKeys) -> Arm:
+    """An arm as it is compared; cells of one trial were not tuned."""
+    tuned = "n_trials" not in arm.rows or bool((arm.rows["n_trials"] > 1).any())
+    return Arm(arm.label, table(arm, keys.columns), tuned=tuned)
+
+
+def _twin(arms: Mapping[str, StudyArm], keys: DifferenceKeys) -> tuple[Arm, Arm] | None:
+    """The arm that was tuned again, and its twin."""
+    for arm in arms.values():
+        if arm.twin is not None:
+            return _arm(arm, keys), _arm(replace(arm, rows=arm.twin, label=f"{arm.label}, tuned again"), keys)
+    return None
 
 
 def _exponents(

@@ -1,4 +1,4 @@
-"""Everything that is said of two arms: differences, compute multiplier, shared exponents, verdict.
+"""Everything that is said of two arms: differences, compute multiplier, verdict.
 
     log(L_b / L_a) = offset - (alpha_b - alpha_a) log N - (beta_b - beta_a) log D      N, D from the middle of the grid
 
@@ -13,14 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.fitting.comparing.exponents import ExponentDifference, exponent_differences, joint_laws
+from mnist_scaling.fitting.comparing.exponents import ExponentDifference, exponent_differences
 from mnist_scaling.fitting.comparing.multiplier import Frontiers, Multiplier, frontiers, multipliers
-from mnist_scaling.fitting.comparing.pairing import Arm, Cells, Difference, match
-from mnist_scaling.fitting.comparing.shared_exponents import SharedFit, preferred, shared_fits
+from mnist_scaling.fitting.comparing.pairing import Arm, Cells, Difference, match, match_twin
 from mnist_scaling.fitting.comparing.surface import Surfaces, basis, fit_surfaces
 from mnist_scaling.fitting.diagnostics import Flag
 from mnist_scaling.fitting.laws.base import Array
-from mnist_scaling.fitting.uncertainty.bootstrap import interval, student_factor
+from mnist_scaling.fitting.uncertainty.bootstrap import interval
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.study.flags import CELLS_LEFT_OUT, NO_COMMON_LOSS, NOISE_UNKNOWN, NOT_PAIRED
 
@@ -61,13 +60,14 @@ class Comparison:
     options: ComparisonOptions
     slopes: dict[str, Difference]
     """By "alpha", "beta", or "gamma" where tables have C alone."""
+    twin: str | None
+    """Name of the twin that shows what tuning leaves."""
     offset: Interval
     """log(L_b / L_a) in the middle of the shared sizes."""
     multipliers: list[Multiplier]
     frontiers: Frontiers | None
     """L*(C) of both arms, on which the multipliers rest."""
     exponents: list[ExponentDifference]
-    shared: list[SharedFit]
     flags: list[Flag]
 
     @property
@@ -76,39 +76,49 @@ class Comparison:
         known = {k: v.difference for k, v in self.slopes.items()} | {"offset": self.offset}
         return {k: verdict(i, self.options.margin) for k, i in known.items()}
 
-    @property
-    def preferred(self) -> SharedFit | None:
-        """What AICc says of shared exponents."""
-        return preferred(self.shared)
 
-
-def compare(a: Arm, b: Arm, options: ComparisonOptions | None = None) -> Comparison:
+def compare(
+    a: Arm, b: Arm, options: ComparisonOptions | None = None, twin: tuple[Arm, Arm] | None = None
+) -> Comparison:
     """Compare arm b with arm a: differences are b - a.
 
     Parameters
     ----------
     a, b : Arm
     options : ComparisonOptions, optional
+    twin : pair of Arm, optional
+        An arm, which need not be one of these two, and itself tuned again with another seed: what the two differ by is
+        luck.
 
     Raises
     ------
     InputError
-        When the arms share no range of sizes, or too few cells.
+        When the arms share no range of sizes, or too few cells, or a twin has other cells than its arm.
     """
     options = options or ComparisonOptions()
     rng = np.random.default_rng(options.seed)
     cells = match(a, b)
-    surfaces = fit_surfaces(cells)
+    surfaces = fit_surfaces(cells, None if twin is None else match_twin(*twin, cells.variables))
     noise, normal = surfaces.draw(options.draws, rng)
     differences, offset = slopes(surfaces, noise, options.level)
     fronts = frontiers(surfaces, noise)
-    multiplier = multipliers(fronts, options.level, surfaces.dof) if fronts else []
-    exponents, shared = [], []
-    if options.exponents:
-        exponents = exponent_differences(surfaces, normal, options.level, rng)
-        shared = shared_fits(cells, joint_laws(cells), surfaces.covariance)
+    multiplier = multipliers(fronts, options.level) if fronts else []
+    exponents = exponent_differences(surfaces, normal, options.level, rng) if options.exponents else []
     flags = _flags(a, b, surfaces, multiplier, fronts is not None)
-    return Comparison(a, b, cells, surfaces, options, differences, offset, multiplier, fronts, exponents, shared, flags)
+    return Comparison(
+        a,
+        b,
+        cells,
+        surfaces,
+        options,
+        differences,
+        twin[1].name if twin else None,
+        offset,
+        multiplier,
+        fronts,
+        exponents,
+        flags,
+    )
 
 
 def _flags(a: Arm, b: Arm, surfaces: Surfaces, multiplier: list[Multiplier], costed: bool) -> list[Flag]:
@@ -166,10 +176,9 @@ def slopes(surfaces: Surfaces, noise: Array, level: float) -> tuple[dict[str, Di
         Of the intervals.
     """
     solve_a, solve_b = solve_slopes(surfaces)
-    t_factor = student_factor(surfaces.dof, level)
 
     def estimate(row: Array) -> Interval:
-        return interval(float(row @ surfaces.y), (surfaces.y + noise) @ row, level, t_factor)
+        return interval(float(row @ surfaces.y), (surfaces.y + noise) @ row, level, 1.0)
 
     found = {}
     for k, variable in enumerate(surfaces.cells.variables, start=1):

@@ -14,25 +14,14 @@ import numpy as np
 
 from mnist_scaling.fitting.comparing.pairing import Cells, Difference
 from mnist_scaling.fitting.comparing.surface import Surfaces
+from mnist_scaling.fitting.fitted import Fitted, Options, describing, fit_part
 from mnist_scaling.fitting.frontier.fronts import EXPONENTS
+from mnist_scaling.fitting.frontier.methods import all_frontiers
 from mnist_scaling.fitting.frontier.parametric import fit_cost
-from mnist_scaling.fitting.frontier_intervals import all_frontiers
 from mnist_scaling.fitting.laws import ALL
 from mnist_scaling.fitting.laws.base import Array, Law
-from mnist_scaling.fitting.selection.averaging import weighted_laws
-from mnist_scaling.fitting.selection.choice import not_rejected
-from mnist_scaling.fitting.selection.fitted import (
-    Fitted,
-    Options,
-    Slice,
-    all_slices,
-    can_hold,
-    fit_part,
-    is_joint,
-    main_slice,
-    refusal,
-    whole,
-)
+from mnist_scaling.fitting.misfit.posterior import surface
+from mnist_scaling.fitting.slices import Slice, all_slices, can_hold, is_joint, part_for, refusal, whole
 from mnist_scaling.fitting.uncertainty.bootstrap import PAIRS_FROM, Draws, interval
 from mnist_scaling.fitting.uncertainty.interval import Interval
 
@@ -89,7 +78,7 @@ def exponent_differences(
         fitted[0][law.name], fitted[1][law.name] = both
         out += _of_laws(both[0], both[1], level)
     out += _lines(cells, options, draws, level)
-    return out + _frontiers(cells, fitted, draws)
+    return out + _frontiers(cells, fitted, draws, rng)
 
 
 def _draws(cells: Cells, normal: Array, level: float, rng: np.random.Generator) -> tuple[Draws, Draws]:
@@ -142,7 +131,7 @@ def _lines(cells: Cells, options: Options, draws: tuple[Draws, Draws], level: fl
     pairs: list[tuple[Law, Slice, Slice, str]] = []
     for law in ALL.values():
         if law.default and not is_joint(law) and all(t.has(law.inputs) for t in tables):
-            a, b = (main_slice(t, law.inputs[0]) for t in tables)
+            a, b = (part_for(law, t) for t in tables)
             pairs.append((law, a, b, ""))
     for one in all_slices(cells.a):
         for two in all_slices(cells.b):
@@ -151,7 +140,7 @@ def _lines(cells: Cells, options: Options, draws: tuple[Draws, Draws], level: fl
                 pairs.append((ALL[f"power_{one.variable}"], one, two, f"{one.fixed}={one.value:.6g}"))
     out: list[ExponentDifference] = []
     for law, *parts, at in pairs:
-        if any(refusal(part, table, law) for part, table in zip(parts, tables, strict=True)):
+        if any(refusal(law, table, part) for part, table in zip(parts, tables, strict=True)):
             continue
         fits = [fit_part(law, t, p, options, d, deep=False) for t, p, d in zip(tables, parts, draws, strict=True)]
         out += _of_laws(fits[0], fits[1], level, at)
@@ -159,13 +148,16 @@ def _lines(cells: Cells, options: Options, draws: tuple[Draws, Draws], level: fl
 
 
 def _frontiers(
-    cells: Cells, fitted: tuple[dict[str, Fitted], dict[str, Fitted]], draws: tuple[Draws, Draws]
+    cells: Cells,
+    fitted: tuple[dict[str, Fitted], dict[str, Fitted]],
+    draws: tuple[Draws, Draws],
+    rng: np.random.Generator,
 ) -> list[ExponentDifference]:
     """Exponents of N*, D* and L* by every method that both arms have."""
     found = []
     for table, laws, drawn in zip((cells.a, cells.b), fitted, draws, strict=True):
-        kept = weighted_laws(laws, not_rejected({name: f.aicc for name, f in laws.items()}))
-        found.append(all_frontiers(table, kept, fit_cost(table), drawn, "parabola"))
+        model = surface(table, max(drawn.number, 1), rng) if laws else None
+        found.append(all_frontiers(table, model, describing(laws), fit_cost(table), drawn, "parabola", "no law"))
     out = []
     for method in found[0]:
         for key in EXPONENTS:

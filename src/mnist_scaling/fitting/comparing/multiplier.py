@@ -17,7 +17,7 @@ from mnist_scaling.fitting.comparing.surface import Surfaces
 from mnist_scaling.fitting.frontier.parametric import cost_coefficients
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.rows import Table
-from mnist_scaling.fitting.uncertainty.bootstrap import interval, student_factor
+from mnist_scaling.fitting.uncertainty.bootstrap import interval
 from mnist_scaling.fitting.uncertainty.interval import Interval
 
 BUDGETS, SIZES = 33, 17
@@ -110,7 +110,7 @@ def lowest(values: Array) -> Array:
     return np.minimum.accumulate(values.min(axis=-1), axis=-1)
 
 
-def multipliers(found: Frontiers, level: float, dof: float) -> list[Multiplier]:
+def multipliers(found: Frontiers, level: float) -> list[Multiplier]:
     """The multiplier at the smallest and at the largest compute of a at which both arms reach a's loss.
 
     Parameters
@@ -118,8 +118,6 @@ def multipliers(found: Frontiers, level: float, dof: float) -> list[Multiplier]:
     found : Frontiers
     level : float
         Of the intervals.
-    dof : float
-        Degrees of freedom of the noise.
 
     Returns
     -------
@@ -130,17 +128,17 @@ def multipliers(found: Frontiers, level: float, dof: float) -> list[Multiplier]:
     top, bottom = min(y_a[0], y_b[0]), max(y_a[-1], y_b[-1])
     if not top > bottom:
         return []
-    return [multiplier_at(found, reach(found.log_c[0], y_a, y), level, dof) for y in (top, bottom)]
+    return [multiplier_at(found, reach(found.log_c[0], y_a, y), level) for y in (top, bottom)]
 
 
-def multiplier_at(found: Frontiers, at: float, level: float, dof: float) -> Multiplier:
+def multiplier_at(found: Frontiers, at: float, level: float) -> Multiplier:
     """The multiplier at log compute `at` of a; the other parameters are those of `multipliers`."""
     (c_a, c_b), (y_a, y_b) = found.log_c, found.y
     y = float(np.interp(at, c_a, y_a))
     drawn = [
         reach(c_b, b, float(np.interp(at, c_a, a))) - at for a, b in zip(found.draws[0], found.draws[1], strict=True)
     ]
-    log_m = interval(reach(c_b, y_b, y) - at, np.array(drawn), level, student_factor(dof, level))
+    log_m = interval(reach(c_b, y_b, y) - at, np.array(drawn), level, 1.0)
     return Multiplier(float(np.exp(at)), float(np.exp(y)), log_m.exp())
 
 

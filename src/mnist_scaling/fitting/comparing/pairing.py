@@ -6,7 +6,7 @@ weights and the order are the same on both sides, so that much of the noise canc
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -31,6 +31,8 @@ class Arm:
     table: Table
     runs: Sequence[Mapping[int, float]] | None = None
     """Loss of each repeat by its seed, one mapping per row of the table; None where only means are known."""
+    tuned: bool = True
+    """False where nothing was tuned in its cells, so that nothing was left to luck."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +46,13 @@ class Difference:
 
 @dataclass(frozen=True)
 class PairNoise:
-    """Noise of the mean log losses of two arms in one cell, as repeats of the same seeds show it."""
+    """Noise of the mean log losses of two arms in one cell, as their repeats show it."""
 
     covariance: Array
     """Of (a, b), shape (2, 2)."""
     dof: float
+    shared: bool = True
+    """Whether repeats have the same seeds in both arms."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +66,11 @@ class Cells:
     variables: tuple[str, ...]
     """What moves over the rows of both arms: "N", "D", or "C" where a table has neither."""
     seeds: PairNoise | None
-    """None where no cell has two repeats of the same seeds in both arms."""
+    """None where no cell has two repeats in both arms, of the same seeds or of none that are the same."""
     left_out: tuple[int, int]
     """Cells of each arm that are not compared."""
+    tuned: bool
+    """Whether the cells of one arm or of both were tuned."""
 
     @property
     def x(self) -> tuple[Array, Array]:
@@ -109,14 +115,33 @@ def match(a: Arm, b: Arm) -> Cells:
     if len(shared) >= max(FEWEST_CELLS, len(variables) + 2) and variables:
         table_a, table_b, seeds = _by_seed(one, two, rows_a, rows_b)
         left_out = (len(one.table) - len(shared), len(two.table) - len(shared))
-        return Cells(table_a, table_b, True, variables, seeds, left_out)
+        return Cells(table_a, table_b, True, variables, seeds, left_out, a.tuned or b.tuned)
     return _overlapping(one, two, roles)
+
+
+def match_twin(arm: Arm, twin: Arm, variables: Sequence[str]) -> Cells:
+    """The cells of an arm and of itself tuned again.
+
+    Raises
+    ------
+    InputError
+        When the twin has cells that the arm has not, or too few, or its cells do not vary as those compared do.
+    """
+    cells = match(arm, twin)
+    other = cells.left_out[1] if cells.paired else len(twin.table)
+    if other or cells.variables != tuple(variables):
+        found = f"{other} of other sizes" if other else f"{' and '.join(cells.variables)} alone vary in them"
+        raise InputError(
+            f"A twin must have the cells of the arm that was tuned again, but of {twin.name}'s {len(twin.table)} cells "
+            f"{found}: run it on the grid of {arm.name}."
+        )
+    return cells
 
 
 def _folded(arm: Arm, roles: Sequence[str]) -> Arm:
     """The arm with one row for each cell, its runs forgotten where rows were folded (`Table.folded`)."""
     table = arm.table.folded(roles)
-    return arm if len(table) == len(arm.table) else Arm(arm.name, table)
+    return arm if len(table) == len(arm.table) else Arm(arm.name, table, tuned=arm.tuned)
 
 
 def _keys(table: Table, roles: Sequence[str]) -> list[tuple[float, ...]]:
@@ -140,7 +165,6 @@ def _by_seed(a: Arm, b: Arm, rows_a: np.ndarray, rows_b: np.ndarray) -> tuple[Ta
     if a.runs is None or b.runs is None:
         return table_a, table_b, None
     loss_a, loss_b = table_a.loss.copy(), table_b.loss.copy()
-    scatter, dof = np.zeros((2, 2)), 0.0
     for i, (j, k) in enumerate(zip(rows_a, rows_b, strict=True)):
         seeds = sorted(set(a.runs[j]) & set(b.runs[k]))
         if not seeds:
@@ -148,12 +172,31 @@ def _by_seed(a: Arm, b: Arm, rows_a: np.ndarray, rows_b: np.ndarray) -> tuple[Ta
         pair = np.array([[a.runs[j][seed], b.runs[k][seed]] for seed in seeds])
         if set(a.runs[j]) != set(b.runs[k]):  # else the tables hold these very means
             loss_a[i], loss_b[i] = pair.mean(axis=0)
+    found = pair_noise((a.runs[j], b.runs[k]) for j, k in zip(rows_a, rows_b, strict=True))
+    return replace(table_a, loss=loss_a), replace(table_b, loss=loss_b), found
+
+
+def pair_noise(runs: Iterable[tuple[Mapping[int, float], Mapping[int, float]]]) -> PairNoise | None:
+    """The noise that repeats of both show; None where no cell has two of them.
+
+    Seeds of both give them noise in common, seeds of their own do not.
+
+    Parameters
+    ----------
+    runs : iterable of pair of mapping
+        Of each cell, the losses by seed on both sides.
+    """
+    cells = list(runs)
+    shared = any(set(one) & set(two) for one, two in cells)
+    scatter, dof = np.zeros((2, 2)), 0.0
+    for one, two in cells:
+        seeds = [(s, s) for s in sorted(set(one) & set(two))] if shared else list(zip(one, two, strict=False))
         if len(seeds) > 1:
-            off = np.log(pair) - np.log(pair).mean(axis=0)
+            logs = np.log([[one[a], two[b]] for a, b in seeds])
+            off = logs - logs.mean(axis=0)
             scatter += off.T @ off / len(seeds)
             dof += len(seeds) - 1
-    seeds_found = PairNoise(scatter / dof, dof) if dof else None
-    return replace(table_a, loss=loss_a), replace(table_b, loss=loss_b), seeds_found
+    return PairNoise(scatter * (1.0 if shared else np.eye(2)) / dof, dof, shared) if dof else None
 
 
 def _overlapping(a: Arm, b: Arm, roles: Sequence[str]) -> Cells:
@@ -182,4 +225,5 @@ def _overlapping(a: Arm, b: Arm, roles: Sequence[str]) -> Cells:
             f"A comparison needs {' or '.join(roles)} to vary in both arms, but in the range that both cover it "
             f"does not: add cells to {a.name} or to {b.name}."
         )
-    return Cells(table_a, table_b, False, variables, None, (int((~kept_a).sum()), int((~kept_b).sum())))
+    left_out = (int((~kept_a).sum()), int((~kept_b).sum()))
+    return Cells(table_a, table_b, False, variables, None, left_out, a.tuned or b.tuned)

@@ -75,9 +75,7 @@ def _neighbours(table: Table) -> Iterable[tuple[int, int, str]]:
                 yield from ((int(a), int(b), key) for a, b in pairwise(order))
         return
     for variable, fixed in (("N", "D"), ("D", "N")):
-        level = np.round(np.log(table.inputs[fixed]), 6)
-        for value in np.unique(level):
-            rows = np.flatnonzero(level == value)
+        for rows in table.by_level(fixed).values():
             rows = rows[np.argsort(table.inputs[variable][rows], kind="stable")]
             steps = pairwise(rows)
             yield from (
@@ -217,7 +215,7 @@ def double_softmax_floor(table: Table, classes: int | None, floors: Mapping[str,
     wall = float(np.log(np.e + classes - 1) - 1)
     lowest = float(table.loss.min())
     near = wall - 1e-3 <= lowest <= wall * 1.1
-    fitted = [k for k, e in floors.items() if abs(e.value / wall - 1) < 0.02]
+    fitted = [k for k, found in floors.items() if abs(found.value / wall - 1) < 0.02]
     if lowest < wall - 1e-3 or not (fitted or near):
         return []
     text = (

@@ -1,4 +1,4 @@
-"""What can be wrong with fitted laws and their frontier: optimum, bounds, floor, choice, the edge of the grid."""
+"""What can be wrong with fitted laws and their frontier: optimum, bounds, floor, misfit, edges of the grid."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from mnist_scaling.fitting.diagnostics import Flag, cells_of
 from mnist_scaling.fitting.estimation.estimate import Fit
 from mnist_scaling.fitting.estimation.variance import TOO_SMALL
 from mnist_scaling.fitting.frontier.fronts import Frontier
-from mnist_scaling.fitting.rows import Table
+from mnist_scaling.fitting.rows import SAME_LEVEL, Table
+from mnist_scaling.fitting.slices import Ladder
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.fitting.uncertainty.noise import Noise
 from mnist_scaling.study import flags
@@ -83,11 +84,47 @@ def floor_not_identified(floors: Mapping[str, tuple[Interval, bool]], selected: 
     return [Flag(flags.FLOOR_NOT_IDENTIFIED, text, laws=tuple(bad), severity=flags.INFO if agrees else flags.WARNING)]
 
 
-def forms_disagree(disagree: bool, reason: str) -> list[Flag]:
-    """Laws that fit equally well say different things."""
-    if not disagree:
+def misfit(found: Interval, noise: float) -> list[Flag]:
+    """What the law misses is more than a cell's noise.
+
+    Parameters
+    ----------
+    found : Interval
+        Of the misfit term's root mean square over the cells.
+    noise : float
+        Standard deviation of a cell's log loss.
+    """
+    if not found.value > noise:
         return []
-    return [Flag(flags.FORMS_DISAGREE, f"The laws disagree: {reason}.")]
+    ends = f"{100 * found.value:.2g} % [{100 * found.low:.2g}, {100 * found.high:.2g}]"
+    text = f"The law misses the losses by {ends}, more than a cell's noise of {100 * noise:.2g} %."
+    return [Flag(flags.MISFIT, text)]
+
+
+def forms_disagree(slopes: Mapping[str, Mapping[str, Interval]], quoted: Mapping[str, Interval]) -> list[Flag]:
+    """Laws that fit about equally well say what the headline rules out.
+
+    Parameters
+    ----------
+    slopes : mapping
+        Law -> variable -> its slope at the cell of the largest compute, of the laws that fit about as well as the best.
+    quoted : mapping
+        Variable -> the headline's.
+    """
+    off = [
+        law for law, own in slopes.items() if any(k in quoted and quoted[k].excludes(i.value) for k, i in own.items())
+    ]
+    if not off:
+        return []
+    text = f"The slopes of {' and '.join(off)}, which fit about as well as the best law, lie outside the headline's."
+    return [Flag(flags.FORMS_DISAGREE, text, laws=tuple(off))]
+
+
+def collinear(ray: Ladder | None) -> list[Flag]:
+    """N and D move together, so that their exponents can't be told apart."""
+    if ray is None:
+        return []
+    return [Flag(flags.COLLINEAR, f"N and D move together: all rows are near {ray.words}.")]
 
 
 def lack_of_fit(noises: Mapping[str, Noise]) -> list[Flag]:
@@ -156,7 +193,7 @@ def grid_edge(table: Table, isoflop: Frontier) -> list[Flag]:
     index: set[int] = set()
     for c in edges:
         n = c["N"][0] if c["side"] == "smallest" else c["N"][-1]
-        near = np.flatnonzero(table.at_level("N", n))
+        near = np.flatnonzero(np.abs(np.log(table.inputs["N"] / n)) <= SAME_LEVEL)
         index.add(int(near[np.argmin(np.abs(np.log(table.inputs["C"][near] / c["C"])))]))
     usable = len(curves) - len(edges)
     text = (

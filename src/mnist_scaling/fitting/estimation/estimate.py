@@ -12,9 +12,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.fitting.estimation.nesting import EMBEDDINGS, nested_in
 from mnist_scaling.fitting.estimation.problem import LOSSES, Delta, Problem, Scale, choose_delta, huber
-from mnist_scaling.fitting.estimation.solve import Solution, minimise
+from mnist_scaling.fitting.estimation.solve import EMBEDDINGS, Solution, minimise, nested_in
 from mnist_scaling.fitting.laws.base import Array, Law, Logs
 
 POLISHED = 24
@@ -78,7 +77,7 @@ class Fit:
     leverage: Array
     """Diagonal of the hat matrix, shape (n,)."""
     nested: Mapping[str, Array] = field(default_factory=dict)
-    """Optimum of each law that this one holds (`nesting`), where draws are compared with it."""
+    """Optimum of each law that this one holds (`solve.nested_in`), where draws are compared with it."""
 
     @property
     def law(self) -> Law:

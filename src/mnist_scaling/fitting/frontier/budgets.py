@@ -99,8 +99,7 @@ def _interpolated(table: Table) -> list[Curve]:
     log_c = np.log(table.inputs["C"])
     log_d = _log_d(table)
     sizes = []
-    for value in table.levels("N"):
-        rows = np.flatnonzero(table.at_level("N", value))
+    for value, rows in table.by_level("N").items():
         rows = rows[np.argsort(log_c[rows])]
         if len(rows) >= 2 and (np.diff(log_c[rows]) > 1e-6).all():
             sizes.append((float(np.log(value)), rows))

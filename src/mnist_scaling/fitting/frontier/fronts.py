@@ -43,6 +43,11 @@ class Frontier:
     extra: dict[str, Any] = field(default_factory=dict)
     """What only this method has: isoFLOP curves, the cost model."""
 
+    @property
+    def formed(self) -> bool:
+        """Whether it has an exponent."""
+        return bool(np.isfinite(list(self.exponents.values())).any())
+
 
 def nothing(method: str, status: str) -> Frontier:
     """A frontier that could not be formed, with the reason in words."""

@@ -19,9 +19,6 @@ from mnist_scaling.fitting.rows import Table
 OUTSIDE = 0.5
 """A draw's minimum may lie outside the sizes by this share of their width before the draw is void."""
 
-MOST_EDGES = 1 / 3
-"""With a larger share of budgets at the edge, what is left is a selection: no interval is given."""
-
 MIDDLE = 0.25
 """A minimum closer than this share of the width to either end of a curve is off-centre."""
 
@@ -154,7 +151,6 @@ def isoflop_draws(
     if used is not None:
         place = np.stack([m["place"] for m in found], axis=1)
         valid = (np.abs(place - 0.5) < 0.5 + OUTSIDE) & used
-        valid &= (valid.sum(axis=1) >= (1 - MOST_EDGES) * used.sum())[:, None]
     names = dict(zip(EXPONENTS, ("log_n", "log_d", "y"), strict=True))
     return {key: masked_slopes(x, np.stack([m[k] for m in found], axis=1), valid) for key, k in names.items()}
 
@@ -184,12 +180,14 @@ def isoflop(table: Table, method: str = "parabola") -> Frontier:
         records.append(record)
         if record["quality"] in ("ok", "off_centre"):
             points.append(point)
-    status = "ok"
+    status, short = "ok", len(family) - len(points)
     if len(points) < FEWEST_POINTS:
         status = (
             f"{len(points)} of {len(family)} budgets have their minimum inside the sizes that were tried, "
             f"but a slope needs {FEWEST_POINTS}: add sizes beyond the edge that the curves slope to"
         )
+    elif short:
+        status = f"left out: {short} of {len(family)} budgets, without a minimum inside the sizes that were tried"
     return Frontier("isoflop", exponents, points, status, {"curves": records, "how": how, "curve_fit": method})
 
 

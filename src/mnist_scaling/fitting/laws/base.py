@@ -62,8 +62,6 @@ class Law(ABC):
     """Distinct values that every input must have: three where each brings a scale, an exponent and a share of E."""
     nests: tuple[str, ...] = ()
     """Laws that are this one with parameters held at certain values: it fits no worse than they do."""
-    empirical: bool = False
-    """A surface that fits rows and explains nothing: it is never selected, and tests whether any law fits."""
     default: bool = True
     """Fitted when nobody asks for particular laws and the table has its inputs."""
 

@@ -1,18 +1,28 @@
-"""L = E + (A / N^alpha + B / D^beta)^gamma: gamma < 1 bends the corner between the two regimes; and Kaplan's law.
+"""L = E + (A / N^alpha + B / D^beta)^gamma: gamma < 1 bends the corner between the two regimes; and its special cases,
+
+    L = E + A / N^alpha + B / D^beta
 
     L = ((Nc / N)^(alpha_N / alpha_D) + Dc / D)^alpha_D
 
-gamma = 1 is the additive law; with alpha = alpha_N / alpha_D, beta = 1 and gamma = alpha_D it is Kaplan's, on top of a
-floor. The product form is its limit for gamma to infinity only, which no gamma in the bounds comes near. Source: the
-common generalisation of these; see Caballero et al. 2022, arXiv 2210.14891, for why a smooth corner is wanted. Kaplan
-et al. 2020 (arXiv 2001.08361), equation 1.5, which has no floor.
+gamma = 1 is the additive law, in which model and data each leave their own share of the loss; with
+alpha = alpha_N / alpha_D, beta = 1 and gamma = alpha_D it is Kaplan's, on top of a floor. The product form is its limit
+for gamma to infinity only, which no gamma in the bounds comes near. Source: the common generalisation of these; see
+Caballero et al. 2022, arXiv 2210.14891, for why a smooth corner is wanted. Hoffmann et al. 2022 (arXiv 2203.15556),
+equation 2; Kaplan et al. 2020 (arXiv 2001.08361), equation 1.5, which has no floor.
+
+A cross-entropy begins at chance: L = E + (L0 - E) h / (1 + h) with h coupled and L0 = ln(classes), the loss of a guess,
+which small nets and little data stay near: there h >> 1. Far from it h << 1, and the law is `coupled` with scales in
+units of L0 - E. Rows near chance are data for it, which other laws mask. The form is that of Rosenfeld et al. 2020
+(arXiv 1909.12673), equation 5, with one limit for losses instead of error rates.
 """
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
+
 import numpy as np
 
-from mnist_scaling.fitting.laws.additive import SCALES_AND_EXPONENTS, balance
 from mnist_scaling.fitting.laws.base import (
     LARGEST_EXPONENT,
     Array,
@@ -27,6 +37,60 @@ from mnist_scaling.fitting.laws.base import (
     log_add,
     power,
 )
+
+SCALES_AND_EXPONENTS = (
+    Parameter("A", "model term at N = 1", "loss * N^alpha", log=True),
+    Parameter("B", "data term at D = 1", "loss * D^beta", log=True),
+    exponent_parameter("alpha", "exponent of N in the model term"),
+    exponent_parameter("beta", "exponent of D in the data term"),
+)
+
+
+def balance(log_a: Array, log_b: Array, alpha: Array, beta: Array, kappa_n: float, kappa_d: float) -> dict[str, Array]:
+    """Least A/N^alpha + B/D^beta on kappa_n log N + kappa_d log D = log c, by Lagrange's condition.
+
+    alpha A N^-alpha / kappa_n = beta B D^-beta / kappa_d, so log N* is linear in log c.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        bottom = alpha * kappa_d + beta * kappa_n
+        gap = np.log(alpha / kappa_n) + log_a - np.log(beta / kappa_d) - log_b
+        n1, n0 = beta / bottom, kappa_d * gap / bottom
+    n1 = np.where((alpha > 0) & (beta > 0), n1, np.nan)
+    return {"n0": n0, "n1": n1}
+
+
+class Additive(Law):
+    """E + A/N^alpha + B/D^beta."""
+
+    name = "additive"
+    formula = "E + A / N^alpha + B / D^beta"
+    inputs = ("N", "D")
+    source = "Hoffmann et al. 2022, arXiv 2203.15556, eq. 2"
+    levels = 3
+    parameters = (floor_parameter(), *SCALES_AND_EXPONENTS)
+
+    def evaluate(self, theta: Array, logs: Logs) -> tuple[Array, Array]:
+        """See `Law.evaluate`."""
+        model = power(theta[:, 1], theta[:, 3], logs["N"])
+        data = power(theta[:, 2], theta[:, 4], logs["D"])
+        loss = theta[:, :1] + model + data
+        gradient = np.empty((*theta.shape, model.shape[1]))
+        gradient[:, 0] = 1 / loss
+        np.multiply(model, gradient[:, 0], out=gradient[:, 1])
+        np.multiply(data, gradient[:, 0], out=gradient[:, 2])
+        np.multiply(gradient[:, 1], -logs["N"], out=gradient[:, 3])
+        np.multiply(gradient[:, 2], -logs["D"], out=gradient[:, 4])
+        return np.log(loss), gradient
+
+    def starts(self, logs: Logs, log_loss: Array) -> Array:
+        """See `Law.starts`."""
+        alpha, beta = exponent_grid(np.geomspace(0.05, 2.0, 14), np.geomspace(0.05, 2.0, 14))
+        solved = linear_starts(log_loss, [(alpha, logs["N"]), (beta, logs["D"])], floor=True)
+        return np.column_stack([solved[:, 2], solved[:, 0], solved[:, 1], alpha, beta])
+
+    def optimum(self, theta: Array, kappa_n: float, kappa_d: float) -> dict[str, Array] | None:
+        """See `Law.optimum`."""
+        return balance(theta[:, 1], theta[:, 2], theta[:, 3], theta[:, 4], kappa_n, kappa_d)
 
 
 class Coupled(Law):
@@ -126,10 +190,76 @@ class Kaplan(Law):
         return balance(ratio * theta[:, 0], theta[:, 1], ratio, np.ones_like(ratio), kappa_n, kappa_d)
 
 
+_COUPLED = Coupled()
+
+CLASSES = 10
+"""Classes of a law that nobody told them: MNIST's."""
+
+NEAREST = 0.98
+"""Share of chance that a start takes for losses at or above it, where h would be infinite."""
+
+
+class Bounded(Law):
+    """E + (L0 - E) h / (1 + h), h = (A/N^alpha + B/D^beta)^gamma."""
+
+    name = "bounded"
+    formula = "E + (ln(classes) - E) h / (1 + h), h = (A / N^alpha + B / D^beta)^gamma"
+    inputs = ("N", "D")
+    source = "Rosenfeld et al. 2020, arXiv 1909.12673, eq. 5, with the limit of a cross-entropy"
+    levels = 3
+    default = False
+    chance = float(np.log(CLASSES))
+    parameters = (
+        replace(floor_parameter(), upper=chance),
+        *(replace(p, unit=p.unit.removeprefix("loss * ")) for p in SCALES_AND_EXPONENTS),
+        _COUPLED.parameters[5],
+    )
+
+    def for_classes(self, classes: int | None) -> Law:
+        """See `Law.for_classes`: chance is the loss of a guess among so many."""
+        if classes is None:
+            return self
+        law = copy.copy(self)
+        law.chance = float(np.log(classes))
+        law.parameters = (replace(self.parameters[0], upper=law.chance), *self.parameters[1:])
+        return law
+
+    def refuses(self, loss: Array) -> str:
+        """See `Law.refuses`."""
+        if loss.min() < self.chance:
+            return ""
+        return f"not fitted: no loss is below that of a guess, {self.chance:.4g}; give `classes`"
+
+    def evaluate(self, theta: Array, logs: Logs) -> tuple[Array, Array]:
+        """See `Law.evaluate`."""
+        floor = theta[:, :1]
+        log_h, gradient = _COUPLED.evaluate(np.column_stack([np.zeros(len(theta)), theta[:, 1:]]), logs)
+        share = 1 / (1 + np.exp(-np.clip(log_h, -300, 300)))
+        loss = floor + (self.chance - floor) * share
+        gradient *= ((self.chance - floor) * share * (1 - share) / loss)[:, None]
+        gradient[:, 0] = (1 - share) / loss
+        return np.log(loss), gradient
+
+    def starts(self, logs: Logs, log_loss: Array) -> Array:
+        """See `Law.starts`."""
+        loss, parts = np.minimum(np.exp(log_loss), NEAREST * self.chance), []
+        for floor in np.array([0.0, 0.4, 0.8]) * loss.min():
+            inner = _COUPLED.starts(logs, np.log((loss - floor) / (self.chance - loss)))
+            inner = inner[inner[:, 0] == 0]
+            parts.append(np.column_stack([np.full(len(inner), floor), inner[:, 1:]]))
+        return np.vstack(parts)
+
+    def optimum(self, theta: Array, kappa_n: float, kappa_d: float) -> dict[str, Array] | None:
+        """See `Law.optimum`: that of h."""
+        return _COUPLED.optimum(theta, kappa_n, kappa_d)
+
+
 _KAPLAN = Kaplan()
 
 LAWS = (
-    Coupled(),
+    Additive(),
+    _COUPLED,
+    Bounded(),
     _KAPLAN,
     OnFloor(_KAPLAN, f"{_KAPLAN.source}, plus an irreducible loss", (0.0, 0.3, 0.6, 0.85), levels=3),
 )

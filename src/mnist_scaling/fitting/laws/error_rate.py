@@ -12,8 +12,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from mnist_scaling.fitting.laws.additive import SCALES_AND_EXPONENTS, balance
 from mnist_scaling.fitting.laws.base import Array, Law, Logs, Parameter, exponent_grid, linear_starts, power
+from mnist_scaling.fitting.laws.coupled import SCALES_AND_EXPONENTS, balance
 
 CHANCE = Parameter("chance", "error of a guess", "loss", upper=1.0, log=True)
 

@@ -1,8 +1,10 @@
-"""Laws of one variable: L = A x^-alpha; L = E + A x^-alpha; and one whose exponent passes from alpha to alpha + c,
+"""Power laws: L = A x^-alpha; L = E + A x^-alpha; one whose exponent passes from alpha to alpha + c,
 
     L = E + A x^-alpha (1 + (x / x0)^(1 / f))^(-c f)
 
-where f is the width of the passage in log x.
+where f is the width of the passage in log x; and the product of two, A N^-alpha D^-beta (+ E), a plane in logs. The
+product says that more data helps every model alike. At fixed C its loss changes by one power of N alone, so there is no
+interior optimum: the law has no compute-efficient frontier of its own.
 
 Source: Kaplan et al. 2020 (arXiv 2001.08361), equations 1.1 to 1.3; with a floor, Henighan et al. 2020 (arXiv
 2010.14701), equation 1.1; with a break, Caballero et al. 2022 (arXiv 2210.14891), equation 1.
@@ -139,7 +141,36 @@ class BrokenPowerLaw(Law):
         return np.array(out)
 
 
+class Multiplicative(Law):
+    """A * N^-alpha * D^-beta: a plane in logs."""
+
+    name = "multiplicative"
+    formula = "A * N^-alpha * D^-beta"
+    inputs = ("N", "D")
+    source = "the product form; see Michaud et al. 2023, arXiv 2303.13506, for when the sum replaces it"
+    parameters = (
+        Parameter("A", "reducible loss at N = D = 1", "loss * N^alpha * D^beta", log=True),
+        exponent_parameter("alpha", "exponent of N", -10.0),
+        exponent_parameter("beta", "exponent of D", -10.0),
+    )
+
+    def evaluate(self, theta: Array, logs: Logs) -> tuple[Array, Array]:
+        """See `Law.evaluate`."""
+        gradient = np.empty((*theta.shape, len(logs["N"])))
+        gradient[:, 0], gradient[:, 1], gradient[:, 2] = 1.0, -logs["N"], -logs["D"]
+        return theta[:, :1] - theta[:, 1:2] * logs["N"] - theta[:, 2:3] * logs["D"], gradient
+
+    def starts(self, logs: Logs, log_loss: Array) -> Array:
+        """See `Law.starts`."""
+        design = np.column_stack([np.ones_like(log_loss), -logs["N"], -logs["D"]])
+        return np.asarray(np.linalg.lstsq(design, log_loss, rcond=None)[0][None], float)
+
+
+_PLANE = Multiplicative()
+
 LAWS = (
     *(law(v) for v in ("N", "D", "C") for law in (PowerLaw, PowerLawFloor)),
     *(BrokenPowerLaw(v) for v in ("N", "D", "C")),
+    _PLANE,
+    OnFloor(_PLANE, _PLANE.source, (0.0, 0.1, 0.3, 0.5, 0.7, 0.85, 0.95)),
 )

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mnist_scaling.fitting.laws.additive import SCALES_AND_EXPONENTS, Additive
 from mnist_scaling.fitting.laws.base import Array, Law, Logs, Parameter, floor_parameter
+from mnist_scaling.fitting.laws.coupled import SCALES_AND_EXPONENTS, Additive
 
 
 def saturating(excess: Array, rate: Array) -> tuple[Array, Array, Array]:

@@ -19,7 +19,7 @@ from scipy import special
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.estimation.estimate import Fit
-from mnist_scaling.fitting.estimation.nesting import minimise_nested
+from mnist_scaling.fitting.estimation.solve import minimise_nested
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.fitting.uncertainty.noise import Noise

@@ -14,7 +14,7 @@ from mnist_scaling.fitting.uncertainty.noise import Noise
 STEPS = 60
 """Most steps of a profile's points: those that wander are far from the limit anyway."""
 
-POINTS = 41
+POINTS = 25
 """Values that are tried."""
 
 LONG = 1000

@@ -16,7 +16,6 @@ import numpy as np
 from mnist_scaling.fitting.comparing.comparison import Comparison
 from mnist_scaling.fitting.comparing.exponents import ExponentDifference
 from mnist_scaling.fitting.comparing.multiplier import Multiplier, multiplier_at
-from mnist_scaling.fitting.comparing.shared_exponents import SharedFit
 from mnist_scaling.fitting.diagnostics import Flag
 from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.uncertainty.interval import Interval
@@ -79,22 +78,6 @@ class MultiplierRecord:
 
 
 @dataclass(frozen=True)
-class SharedVariant:
-    """A law of both arms, and how much of it is each arm's own."""
-
-    law: str
-    variant: str
-
-
-@dataclass(frozen=True)
-class SharedRecord:
-    """Laws fitted to both arms at once, and the one that AICc prefers."""
-
-    preferred: SharedVariant | None = None
-    fits: Sequence[SharedFit] = ()
-
-
-@dataclass(frozen=True)
 class NoiseRecord:
     """Standard deviations of a cell's log loss in each arm and of its log ratio, and their correlation."""
 
@@ -103,6 +86,18 @@ class NoiseRecord:
     ratio: float = math.nan
     correlation: float = math.nan
     freedom: float = math.nan
+
+
+@dataclass(frozen=True)
+class LuckRecord:
+    """What tuning left to luck in the cells of an arm, averaged over what is possible; NaN where none was tuned."""
+
+    sd: float = math.nan
+    """Standard deviation in log loss."""
+    correlation: float = math.nan
+    """Between neighbouring cells."""
+    twin: str | None = None
+    """The study that is an arm tuned again."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +116,7 @@ class Pair:
     multiplier: Sequence[MultiplierRecord] = ()
     verdict: Mapping[str, str] = field(default_factory=dict)
     margin: float = math.nan
-    shared: SharedRecord = field(default_factory=SharedRecord)
+    tuning_luck: LuckRecord = field(default_factory=LuckRecord)
     flags: Sequence[FlagRecord] = ()
     noise: NoiseRecord = field(default_factory=NoiseRecord)
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -166,7 +161,7 @@ def comparison_record(found: Comparison, sources: Sequence[Mapping[str, Any]], f
     flags : sequence of Flag
         Raised by whoever read the tables.
     """
-    cells, best = found.cells, found.preferred
+    cells = found.cells
     arms = [
         {"name": arm.name, **source, "cells": len(table)}
         for arm, source, table in zip((found.a, found.b), sources, (cells.a, cells.b), strict=True)
@@ -176,7 +171,7 @@ def comparison_record(found: Comparison, sources: Sequence[Mapping[str, Any]], f
         SCHEMA,
         arms,
         paired=cells.paired,
-        by_seed=cells.seeds is not None,
+        by_seed=cells.seeds is not None and cells.seeds.shared,
         cells=len(cells.a) if cells.paired else len(cells.a) + len(cells.b),
         slopes=slopes | {k: DifferenceRecord(v.a, v.b, v.difference) for k, v in found.slopes.items()},
         offset=found.offset,
@@ -184,7 +179,7 @@ def comparison_record(found: Comparison, sources: Sequence[Mapping[str, Any]], f
         multiplier=[_multiplier(m) for m in found.multipliers],
         verdict={"alpha": "not settled", "beta": "not settled"} | found.verdict,
         margin=found.options.margin,
-        shared=SharedRecord(None if best is None else SharedVariant(best.law, best.variant), found.shared),
+        tuning_luck=_luck(found),
         flags=[FlagRecord(**f.record()) for f in (*flags, *found.flags)],
         noise=_noise(found),
         settings={"draws": found.options.draws, "level": found.options.level, "seed": found.options.seed},
@@ -206,8 +201,15 @@ def _exponent(e: ExponentDifference) -> ExponentRecord:
     )
 
 
+def _luck(found: Comparison) -> LuckRecord:
+    luck = found.surfaces.noise.luck
+    if not (found.cells.tuned and luck.dof > 0):
+        return LuckRecord()
+    return LuckRecord(luck.sd, luck.neighbours, found.twin)
+
+
 def _noise(found: Comparison) -> NoiseRecord:
-    c = found.surfaces.covariance
+    c = found.surfaces.noise.covariance
     sizes = np.sqrt(np.diag(c))
     product = sizes[0] * sizes[1]
     ratio = float(np.sqrt(max(c[0, 0] + c[1, 1] - 2 * c[0, 1], 0.0)))
@@ -235,8 +237,9 @@ def _curve(found: Comparison) -> list[MultiplierRecord]:
     if found.frontiers is None or not found.multipliers:
         return []
     low, high = (np.log(m.C) for m in (found.multipliers[0], found.multipliers[-1]))
-    level, freedom = found.options.level, found.surfaces.dof
-    return [_multiplier(multiplier_at(found.frontiers, at, level, freedom)) for at in np.linspace(low, high, BUDGETS)]
+    return [
+        _multiplier(multiplier_at(found.frontiers, at, found.options.level)) for at in np.linspace(low, high, BUDGETS)
+    ]
 
 
 def _multiplier(m: Multiplier) -> MultiplierRecord:

@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 
 from mnist_scaling.fitting.analysis import Result
-from mnist_scaling.fitting.coverage import Coverage
 from mnist_scaling.fitting.diagnostics.of_laws import FEWEST_SETTLED
-from mnist_scaling.fitting.frontier_intervals import FrontierResult, agreement
+from mnist_scaling.fitting.fitted import Fitted, HoldOut
+from mnist_scaling.fitting.frontier.methods import FrontierResult
 from mnist_scaling.fitting.headline import nothing_to_quote
 from mnist_scaling.fitting.laws.base import Law
 from mnist_scaling.fitting.rows import Table
-from mnist_scaling.fitting.selection.criteria import HoldOut
-from mnist_scaling.fitting.selection.fitted import Fitted, Slice
+from mnist_scaling.fitting.slices import Slice
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.documents import fits_json as file
 from mnist_scaling.reporting.documents.fits_json import OK, Fits, LawRecord, SliceRecord
@@ -26,16 +25,15 @@ from mnist_scaling.study.flags import NOT_CONVERGED
 
 def fit_record(result: Result) -> Fits:
     """The whole of fits.json."""
-    table, choice = result.table, result.choice
+    table = result.table
     laws = {k: _law(f, result) for k, f in result.fitted.items()}
     laws |= {k: _refused(*v, result) for k, v in result.refused.items()}
     return Fits(
         laws=laws,
-        selected=choice.selected,
-        selection=file.Selection(choice.reason, result.reference, choice.weights, choice.simplest, choice.stability),
+        selected=result.selected,
+        selection=file.Selection(result.why),
         headline=read(file.HeadlineRecord, result.headline),
         frontier={k: _frontier(v) for k, v in result.frontier.items()},
-        agreement=[file.Disagreement(**pair) for pair in agreement(result.frontier)],
         slices=[_slice(part, fitted, why, table) for part, fitted, why in result.extra_slices],
         predictions=[file.PredictionRecord(result.options.predict, p.law, p.loss, p.reach) for p in result.predictions],
         lifetime=result.lifetime,
@@ -59,26 +57,18 @@ def of_arms(arms: Sequence[Fits]) -> Fits:
     return replace(whole, arms=arms, settings=dict(fitted.settings), data=data)
 
 
-def coverage_record(law: str, found: Sequence[Coverage]) -> file.CoverageRecord:
-    """How often intervals held the truth."""
-    return file.CoverageRecord(law, [vars(c) | {"share": c.share} for c in found])
-
-
 def _law(f: Fitted, result: Result) -> LawRecord:
     fit = f.fit
     return LawRecord(
         formula=f.law.formula,
         source=f.law.source,
         inputs=f.law.inputs,
-        empirical=f.law.empirical,
         status=_status(f),
         n=fit.n,
         objective=fit.objective,
         rmse_log=fit.rmse,
         aicc=f.aicc,
         holdout=_holdout(f.holdout, result.table, f.part),
-        rolling_origin=_holdout(f.rolling, result.table, f.part),
-        held_out_rmse_log=f.held_out,
         params=f.params,
         units={p.name: p.unit for p in f.law.parameters},
         slopes=f.slopes,
@@ -108,8 +98,6 @@ def _law(f: Fitted, result: Result) -> LawRecord:
 
 
 def _status(f: Fitted) -> str:
-    if f.law.empirical:
-        return "a surface, no law"
     if not f.fit.converged:
         return NOT_CONVERGED
     if f.settled < FEWEST_SETTLED:

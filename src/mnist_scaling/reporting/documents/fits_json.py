@@ -33,8 +33,30 @@ class Quoted(Interval):
 
 
 @dataclass(frozen=True)
+class LossRecord:
+    """The compute-optimal loss at a multiple of the largest compute, and the size and data that it is at."""
+
+    reach: float
+    C: float
+    N: float | None = field(default=None, metadata=OMITTED)
+    D: float | None = field(default=None, metadata=OMITTED)
+    value: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+
+
+@dataclass(frozen=True)
+class LadderRecord:
+    """A ladder on which N and D move together, and the slopes along it."""
+
+    line: str
+    C: Interval
+    N: Interval
+
+
+@dataclass(frozen=True)
 class HeadlineRecord:
-    """What to quote: averages over the laws that the data do not reject (`fitting.headline`)."""
+    """What to quote: of one law with a misfit term (`fitting.headline`)."""
 
     slope_N: Quoted = field(default_factory=Quoted)
     slope_D: Quoted = field(default_factory=Quoted)
@@ -46,21 +68,21 @@ class HeadlineRecord:
     D_exponent: Quoted = field(default_factory=Quoted)
     loss_exponent: Quoted = field(default_factory=Quoted)
     floor: Quoted = field(default_factory=Quoted)
-    loss: Quoted = field(default_factory=Quoted)
+    misfit: Quoted = field(default_factory=Quoted)
+    asked: Quoted = field(default_factory=Quoted)
+    loss: Sequence[LossRecord] = ()
+    ray: LadderRecord | None = field(default=None, metadata=OMITTED)
+    at: Mapping[str, float] = field(default_factory=dict)
+    noise: float = math.nan
     laws: Sequence[str] = ()
-    weights: Mapping[str, float] = field(default_factory=dict)
     settled: bool = False
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Why which law was selected, or none."""
+    """Why no law was fitted, or no joint one; empty where there is one."""
 
     reason: str = ""
-    reference: str | None = None
-    weights: Mapping[str, float] = field(default_factory=dict)
-    simplest: str | None = None
-    stability: Any = None
 
 
 @dataclass(frozen=True)
@@ -103,15 +125,12 @@ class LawRecord:
     formula: str
     source: str = ""
     inputs: Sequence[str] = ()
-    empirical: bool | None = field(default=None, metadata=OMITTED)
     status: str = ""
     n: int = 0
     objective: float = math.nan
     rmse_log: float = math.nan
     aicc: float = math.nan
     holdout: HoldOutRecord = field(default_factory=HoldOutRecord)
-    rolling_origin: HoldOutRecord = field(default_factory=HoldOutRecord)
-    held_out_rmse_log: float = math.nan
     params: Mapping[str, Interval] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
     slopes: Mapping[str, Interval] = field(default_factory=dict)
@@ -148,17 +167,7 @@ class FrontierRecord:
     flags: Sequence[str] = ()
     points: Sequence[Mapping[str, Any]] = ()
     extra: Mapping[str, Any] = field(default_factory=dict, metadata=INLINE)
-    """Of the method: curves, how they were formed, exponents as they were read off before correction."""
-
-
-@dataclass(frozen=True)
-class Disagreement:
-    """Two frontier methods: whether their intervals of one exponent overlap."""
-
-    methods: Sequence[str]
-    exponent: str
-    difference: float
-    overlap: bool | None
+    """Of the method: curves, and how they were formed."""
 
 
 @dataclass(frozen=True)
@@ -206,14 +215,6 @@ class DataRecord:
 
 
 @dataclass(frozen=True)
-class CoverageRecord:
-    """How often intervals held the truth on simulated tables that obey a law."""
-
-    law: str
-    quantities: Sequence[Mapping[str, Any]] = ()
-
-
-@dataclass(frozen=True)
 class Fits:
     """A table, or one of its arms: everything that was found."""
 
@@ -225,7 +226,6 @@ class Fits:
     selection: Selection = field(default_factory=Selection)
     headline: HeadlineRecord = field(default_factory=HeadlineRecord)
     frontier: Mapping[str, FrontierRecord] = field(default_factory=dict)
-    agreement: Sequence[Disagreement] = ()
     slices: Sequence[SliceRecord] = ()
     predictions: Sequence[PredictionRecord] = ()
     lifetime: Lifetime | None = None
@@ -236,7 +236,6 @@ class Fits:
     tuning_change: TuningRecord | None = field(default=None, metadata=OMITTED)
     settings_laws: SettingsRecord | None = field(default=None, metadata=OMITTED)
     sensitivity: Sequence[Variant] | None = field(default=None, metadata=OMITTED)
-    coverage: CoverageRecord | None = field(default=None, metadata=OMITTED)
     name: str = field(default="", metadata=OMITTED)
     """Of the arm, such as ``optimizer=sgd``; empty for a whole table."""
     axes: Mapping[str, Any] = field(default_factory=dict, metadata=OMITTED)

@@ -166,7 +166,7 @@ def tuning_change_record(
     why : str
         The reason where nothing was found.
     """
-    columns = {k: getattr(cells, k) for k in ("N", "D", *SOURCES, "tuned_se")}
+    columns = {k: getattr(cells, k) for k in ("N", "D", *SOURCES, "tuned_se", "untuned_se")}
     table = [{"row": rows[i], **{k: v[i] for k, v in columns.items()}} for i in range(len(rows))]
     if found is not None and not found.slices:
         why = "Fewer than three cells in a line have both an untuned run and repeats of the tuned setting."

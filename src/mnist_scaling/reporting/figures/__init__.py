@@ -48,7 +48,7 @@ FIGURES = (
     ),
     Plot(
         "loss_vs_parameters", SCALING, "Loss against model size",
-        "Points are means over repeats with one standard error. Solid lines are the selected law where there is one, "
+        "Points are means over repeats with one standard error. Solid lines are the law that is nearest to the data, "
         "and dashed ones power laws fitted at each data size by themselves (solid where none is selected); the shade, "
         "drawn for the largest only, turns that line about its middle by the 95 % interval of its exponent. Right: the "
         "exponents of the power laws with their intervals.",

@@ -66,11 +66,9 @@ def _pair(pair: Pair, place: int) -> dict[str, Any]:
         figures.append(figure_files.shown(plot, data, drawn))
     return {
         "pair": pair,
-        "shared": say.shared_sentence(pair),
         "slopes": say.slope_table(pair),
         "multiplier": say.multiplier_table(pair),
-        "fits": say.shared_table(pair),
         "exponents": say.exponent_table(pair),
         "figures": figures,
-        "noise": say.noise_sentence(pair),
+        "noise": f"{say.noise_sentence(pair)} {say.luck_sentence(pair)}".strip(),
     }

@@ -6,10 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 
-from markupsafe import Markup
-
 from mnist_scaling.fitting.comparing.comparison import DIFFERS, EQUIVALENT
-from mnist_scaling.fitting.comparing.shared_exponents import TOLD_APART
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.documents.comparison_json import Pair
 from mnist_scaling.reporting.parts import STRONG, Part, Sentence, TextTable
@@ -18,7 +15,6 @@ from mnist_scaling.reporting.text import (
     estimate,
     factor,
     number,
-    one_decimal,
     percent,
     power_of_ten,
     signed,
@@ -55,34 +51,6 @@ def sentence(pair: Pair) -> str:
     return f"{text} {_of_compute(pair)}".strip()
 
 
-def shared_sentence(pair: Pair) -> str:
-    """What AICc says of exponents that both arms share, in accord with the verdict; empty where nothing was fitted.
-
-    The two ask different questions. An interval asks whether one difference is told from zero, for which it must be two
-    standard errors large; AICc asks whether exponents of each arm's own predict better than shared ones, for which one
-    difference among two must be two and a half.
-    """
-    best, words = pair.shared.preferred, pair.verdict
-    if best is None:
-        return ""
-    names = [name for name in EXPONENTS if name in pair.exponents_of_plane]
-    differing = [k for k in names if words[k] == DIFFERS]
-    alike = bool(names) and all(words[k] == EQUIVALENT for k in names)
-    enough = "one factor on the loss" if best.variant == "offset" else "a scale of each arm's own"
-    if best.variant != "separate":
-        text = f"{enough} is all that the arms need of their own"
-        if differing:
-            what = f"{' and '.join(differing)} differ{'s' * (len(differing) == 1)}"
-            text += f" to be predicted as well: {what} by what is told from zero, but is small against the noise"
-    elif differing:
-        text = "the arms need exponents of their own, as the verdict says"
-    elif alike:
-        text = "the arms need parameters of their own: they differ, but in no exponent by more than the margin"
-    else:
-        text = "the arms need parameters of their own, but the intervals do not settle which exponent differs"
-    return f"By AICc ({spaced(best.law)}), {text}."
-
-
 def noise_sentence(pair: Pair) -> str:
     """What pairing has saved."""
     noise = pair.noise
@@ -91,6 +59,22 @@ def noise_sentence(pair: Pair) -> str:
     return (
         f"The noise of one cell's log loss is {decimals(noise.a)} in a and {decimals(noise.b)} in b; of the log "
         f"ratio it is {decimals(noise.ratio)}, because the two are correlated by {number(noise.correlation, 2)}."
+    )
+
+
+def luck_sentence(pair: Pair) -> str:
+    """What tuning left to luck, and whence it is known."""
+    luck = pair.tuning_luck
+    if math.isnan(luck.sd):
+        return "Nothing was tuned, so the intervals hold the scatter of each cell alone."
+    whence = (
+        f"as {luck.twin}, an arm tuned again, and the cells themselves show"
+        if luck.twin
+        else "as far as the cells themselves show; a twin study (twin=…) would show more"
+    )
+    return (
+        f"The intervals hold what tuning left to luck: about {100 * luck.sd:.2g} % of an arm's loss in a cell, "
+        f"correlated by {number(luck.correlation, 2)} between neighbouring cells, {whence}."
     )
 
 
@@ -134,8 +118,7 @@ def comparison_summary(found: Pair) -> Iterator[Part]:
         yield slope_table(pair)
         if table := multiplier_table(pair):
             yield table
-        if text := shared_sentence(pair):
-            yield Sentence(text)
+        yield Sentence(luck_sentence(pair))
         for flag in pair.flags:
             yield Sentence(f"{flag.message} {flag.remedy}".strip(), flag.severity, lead=flag.code)
         yield Sentence(pair.sentence, STRONG, apart=True)
@@ -162,23 +145,6 @@ def multiplier_table(pair: Pair) -> TextTable | None:
     ]
     head = ["FLOPs of a", "loss that both reach", "FLOPs of b, as a multiple of a's"]
     return TextTable(head, rows, title="Compute multiplier at equal loss") if rows else None
-
-
-def shared_table(pair: Pair) -> TextTable | None:
-    """One law for both arms, with more and more of it their own."""
-    best = pair.shared.preferred
-    rows = []
-    for fit in pair.shared.fits:
-        preferred = best is not None and (best.law, best.variant) == (fit.law, fit.variant)
-        variant = Markup("<b>{}</b>" if preferred else "{}").format(fit.variant)
-        rows.append([spaced(fit.law), variant, fit.size, one_decimal(fit.aicc), number(fit.held_out)])
-    note = (
-        "offset: every parameter shared, one factor on the loss. shared: exponents and floor shared, scales each arm's "
-        "own. separate: everything each arm's own. Bold: the fewest parameters within "
-        f"{TOLD_APART:g} of the best AICc."
-    )
-    head = ["law", "what is each arm's own", "parameters", "AICc", "hold-out rmse"]
-    return TextTable(head, rows, note) if rows else None
 
 
 def exponent_table(pair: Pair) -> TextTable | None:

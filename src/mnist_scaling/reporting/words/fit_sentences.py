@@ -2,37 +2,43 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
 from markupsafe import Markup
 
-from mnist_scaling.fitting.frontier.fronts import METHODS
+from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.documents.fits_json import Fits
 from mnist_scaling.reporting.documents.tuning_records import OK, SettingsRecord
 from mnist_scaling.reporting.parts import GOOD, QUIET, STRONG, WARNING, Part, Sentence
-from mnist_scaling.reporting.text import estimate, listing, plural, spaced
+from mnist_scaling.reporting.text import estimate, listing, number, plural, spaced
 from mnist_scaling.reporting.words import fit_tables as tables
+
+STATED = ("slope_N", "slope_D", "slope_C", "N_exponent", "D_exponent", "loss_exponent", "floor")
+"""Numbers of the headline that are quoted in a sentence; all of them stand in the page's first table."""
 
 MOST_CELLS = 6
 """Cells named under a flag; the rest are counted."""
 
 
-def selection(fits: Fits) -> list[Markup]:
-    """Which law was selected, or why none was; the simplest that would do."""
-    fitted = [law for law in fits.laws.values() if law.fitted]
-    rivals = "joint laws" if any(law.is_joint for law in fitted) else "laws of one variable"
-    reason = spaced(fits.selection.reason.rstrip("."))
-    if not fits.selected:
-        if not reason:
-            return []
-        none = Markup("None of the {} is").format(rivals) if fitted else "No law is"
-        return [Markup("{} selected: {}.").format(none, reason)]
-    out = [Markup("Of the {}, <b>{}</b> is selected: {}.").format(rivals, spaced(fits.selected), reason)]
-    simplest = fits.selection.simplest
-    if simplest and simplest != fits.selected:
-        out.append(Markup("The simplest law that the data do not reject is {}.").format(spaced(simplest)))
-    return out
+def description(fits: Fits) -> list[Markup]:
+    """Which law describes the data, how far off it is, and how large the misfit is; or why no law was fitted."""
+    headline, law = fits.headline, fits.laws.get(fits.selected or "")
+    if law is None or fits.selected is None:
+        return [Markup("No law is fitted: {}.").format(spaced(fits.selection.reason))] if fits.selection.reason else []
+    within = f"{number(100 * law.rmse_log, 2)} %"
+    misfit = estimate(_per_cent(headline.misfit), lambda x: number(x, 2))
+    against = f"against a noise of {number(100 * headline.noise, 2)} % per cell"
+    if headline.settled:
+        text = "The law <b>{}</b> describes these data within {} (rms); what it may miss is {} %, small {}."
+    else:
+        text = "No law need hold: <b>{}</b> is the nearest, within {} (rms), and it may miss {} %, {}."
+    return [Markup(text).format(spaced(fits.selected), within, misfit, against)]
+
+
+def _per_cent(found: Interval) -> Interval:
+    return Interval(100 * found.value, 100 * found.low, 100 * found.high)
 
 
 def quote(fits: Fits, loss: bool = False) -> Markup | None:
@@ -44,32 +50,30 @@ def quote(fits: Fits, loss: bool = False) -> Markup | None:
     loss : bool
         Whether the loss at the point that was asked for is among them.
     """
-    numbers = [
-        Markup("{} {}").format(name, estimate(found))
-        for key, name in tables.QUOTED.items()
-        if (found := tables.quoted_as(fits.headline, key)).known
-        and not key.startswith("middle_")
-        and (loss or key != "loss")
-    ]
+    headline, where = fits.headline, "at the cell of the largest compute"
+    shown = {
+        key: tables.quoted_as(headline, key) for key in tables.QUOTED if key in STATED or (loss and key == "asked")
+    }
+    numbers: list[tuple[Markup, Interval]] = [(tables.QUOTED[k], found) for k, found in shown.items() if found.known]
+    if headline.ray is not None:
+        where = f"along {headline.ray.line}, on which N and D move together"
+        along = [(tables.QUOTED["slope_C"], headline.ray.C), (Markup("in N"), headline.ray.N)]
+        numbers = along + [(name, found) for name, found in numbers if name != tables.QUOTED["slope_C"]]
     if not numbers:
         return None
-    laws = [spaced(law) for law in fits.headline.laws]
-    several = f"the average over {listing(laws)}, with what they differ by in the intervals"
-    over = several if len(laws) > 1 else f"of {laws[0]}"
-    return Markup("<b>Quote</b>, at the largest cell, {}: {}.").format(over, listing(numbers))
+    return Markup("<b>Quote</b>, {}, with what a law may miss in the intervals: {}.").format(
+        where, listing([Markup("{} {}").format(name, estimate(found)) for name, found in numbers])
+    )
 
 
-def conflict(fits: Fits) -> str:
-    """That frontier methods contradict each other on N*, and what follows; empty where none do."""
-    pairs = [pair.methods for pair in fits.agreement if pair.exponent == "N_exponent" and pair.overlap is False]
-    if not pairs:
+def ahead(fits: Fits) -> str:
+    """The compute-optimal losses beyond the data, by distance; empty where there are none."""
+    known = [one for one in fits.headline.loss if math.isfinite(one.value)]
+    if not known:
         return ""
-    names = dict.fromkeys(name for pair in pairs for name in pair)
-    values = [f"{METHODS[name]} {estimate(fits.frontier[name].N_exponent)}" for name in names]
-    advice = "the data do not settle it, so quote the range or none"
-    if fits.headline.N_exponent.known:
-        advice = "quote that of the laws (parametric)"
-    return f"The frontier methods disagree on the exponent of N* beyond their intervals ({listing(values)}): {advice}."
+    best = f"along {fits.headline.ray.line}" if fits.headline.ray else "at the best size for its compute"
+    what = listing([f"{one.reach:g} times: {estimate(Interval(one.value, one.low, one.high))}" for one in known])
+    return f"Predicted loss {best}, by multiple of the largest compute: {what}."
 
 
 def lifetime(fits: Fits) -> str:
@@ -116,7 +120,7 @@ def _analysis(fits: Fits) -> Iterator[Part]:
         return
     yield from _rows(fits)
     yield tables.law_table(replace(fits, laws={k: law for k, law in fits.laws.items() if law.fitted}))
-    yield from (Sentence(text) for text in selection(fits))
+    yield from (Sentence(text) for text in description(fits))
     for name, law in fits.laws.items():
         if not law.fitted:
             yield Sentence(law.status, QUIET, lead=spaced(name))
@@ -131,7 +135,7 @@ def _analysis(fits: Fits) -> Iterator[Part]:
         else:
             yield Sentence(f"What tuning changed: {change.status}", QUIET, apart=True)
     yield from settings_summary(fits.settings_laws)
-    yield from filter(None, [tables.sensitivity_table(fits), tables.coverage_table(fits)])
+    yield from filter(None, [tables.sensitivity_table(fits)])
     yield Sentence("Flags", STRONG, apart=True) if fits.flags else Sentence("No flags.", GOOD, apart=True)
     yield from flags(fits)
     yield from _quoted(fits)
@@ -160,10 +164,10 @@ def settings_summary(record: SettingsRecord | None) -> Iterator[Part]:
 
 
 def _quoted(fits: Fits) -> Iterator[Part]:
-    """What to quote, over which laws, and whether the frontier methods contradict each other."""
+    """What to quote, and the losses that are predicted beyond the data."""
     text = quote(fits, loss=True)
     yield Sentence(text or f"Quote no single exponent. {fits.headline.slope_N.why}", STRONG, apart=True)
-    if text and not fits.headline.N_exponent.known:
+    if text and fits.headline.ray is None and not fits.headline.N_exponent.known:
         yield Sentence(f"N*: {fits.headline.N_exponent.why}")
-    if contradiction := conflict(fits):
-        yield Sentence(contradiction, WARNING)
+    if told := ahead(fits):
+        yield Sentence(told)

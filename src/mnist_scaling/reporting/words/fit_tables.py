@@ -1,4 +1,4 @@
-"""Tables of a fit: what to quote, laws, frontier, settings, sensitivity, coverage, arms."""
+"""Tables of a fit: what to quote, laws, frontier, settings, sensitivity, arms."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from mnist_scaling.reporting.text import (
     ends,
     estimate,
     formula,
-    listing,
     number,
     one_decimal,
     spaced,
@@ -39,12 +38,13 @@ _SLOPE = {
 QUOTED = {
     **_SLOPE, **{f"middle_{key}": name for key, name in _SLOPE.items()},
     "N_exponent": Markup("a in N* ∝ C<sup>a</sup>"), "D_exponent": Markup("a in D* ∝ C<sup>a</sup>"),
-    "loss_exponent": Markup("−a in L* ∝ C<sup>a</sup>"), "floor": Markup("floor E"), "loss": Markup("loss"),
+    "loss_exponent": Markup("−a in L* ∝ C<sup>a</sup>"), "floor": Markup("floor E"), "misfit": Markup("misfit of ln L"),
+    "asked": Markup("loss"),
 }  # fmt: skip
 """The keys of the headline, and what they are called."""
 
 
-ONLY_IF_KNOWN = ("slope_C", "middle_slope_C", "loss")
+ONLY_IF_KNOWN = ("slope_C", "middle_slope_C", "asked")
 """Rows that are left out where there is no number: nobody asked for it, or other rows say the same."""
 
 
@@ -59,23 +59,33 @@ def quoted_as(headline: HeadlineRecord, key: str) -> Quoted:
 
 
 def quoted_table(fits: Fits) -> TextTable:
-    """The first table of the page: the headline over laws; where there is none, no row and the reason as its note."""
+    """The first table of the page: the headline; where there is none, no row and the reason as its note."""
     headline = fits.headline
     if not headline.laws:
         return TextTable([], [], headline.slope_N.why)
     at = fits.predictions[0].at if fits.predictions else {}
     point = ", ".join(f"{k} = {count(v)}" for k, v in at.items() if k in "NDCU")
-    places = {"slope": "at the largest cell", "middle": "in the middle of the grid", "loss": f"at {point}"}
-    rows = []
+    cell = ", ".join(f"{k} = {count(v)}" for k, v in headline.at.items() if k in "ND") or "its largest C"
+    places = {"slope": f"at {cell}", "middle": "in the middle of the grid", "asked": f"at {point}"}
+    rows: list[list[Any]] = []
+    line = f"along {headline.ray.line}" if headline.ray else ""
+    for key, found in (("C", headline.ray.C), ("N", headline.ray.N)) if headline.ray else ():
+        rows.append([Markup("−d ln L/d ln {}").format(key), line, bold(found), ends(found), ""])
     for key, name in QUOTED.items():
-        found = quoted_as(headline, key)
-        if key in ONLY_IF_KNOWN and not found.known:
+        quoted = quoted_as(headline, key)
+        along = headline.ray is not None and "slope" in key
+        if along or (not quoted.known and (key in ONLY_IF_KNOWN or headline.ray)):
             continue
-        where = places.get(key if key == "loss" else key.split("_")[0], "") if key != "loss_exponent" else ""
-        rows.append([name, where, bold(found), ends(found), found.why])
-    weights = headline.weights
-    names = [f"{spaced(law)} ({100 * weights[law]:.0f} %)" for law in headline.laws if law in weights]
-    note = f"Averages over the laws that the data do not reject, by their weights: {listing(names)}." if names else ""
+        where = places.get(key.split("_")[0], "")
+        rows.append([name, where, bold(quoted), ends(quoted), quoted.why])
+    for one in headline.loss:
+        found = Interval(one.value, one.low, one.high)
+        where = line or "at the best size for it"
+        rows.append([f"loss at {one.reach:g} times the largest compute", where, bold(found), ends(found), ""])
+    note = (
+        "Medians and intervals of one model: a law and a smooth misfit, whose size is learnt from the rows. The "
+        "intervals hold what the law leaves open, what it may miss, and the noise; they widen with the distance."
+    )
     return TextTable(["", "", "value", f"{fits.level} interval", ""], rows, note)
 
 
@@ -99,14 +109,14 @@ def arms_table(
         Of the headline.
     """
     rows = [
-        [name, n, arm.why or spaced(arm.selected or "none selected"), *(getattr(arm.headline, key) for key in keys)]
+        [name, n, arm.why or spaced(arm.selected or "none"), *(getattr(arm.headline, key) for key in keys)]
         for arm, name, n in zip(arms, names, cells, strict=True)
     ]
     note = (
         "Each arm is fitted alone; its own page has its figures, laws and flags. Intervals of two arms that overlap do "
         "not show that the arms are equal."
     )
-    head = ["arm", "cells", "selected law", *(QUOTED[key] for key in keys)]
+    head = ["arm", "cells", "nearest law", *(QUOTED[key] for key in keys)]
     return TextTable(head, rows, note, "Arms side by side", right=(1,))
 
 
@@ -120,14 +130,14 @@ def law_table(fits: Fits) -> TextTable:
 
 def _law_row(name: str, law: LawRecord, selected: bool) -> list[Any]:
     values = Markup("<br>").join(Markup("{} = {}").format(symbol(k), estimate(p)) for k, p in law.shown.items())
-    called = Markup("<b>{}</b> (selected)" if selected else "{}").format(spaced(name))
+    called = Markup("<b>{}</b> (nearest)" if selected else "{}").format(spaced(name))
     return [
         Markup("{}<br><span class=formula>{}</span>").format(called, formula(law.formula)),
         values if law.fitted else None,
         law.n,
         number(law.rmse_log),
         one_decimal(law.aicc),
-        digits(law.held_out_rmse_log),
+        digits(law.holdout.rmse_log),
         law.status,
     ]
 
@@ -163,24 +173,16 @@ def sensitivity_table(fits: Fits) -> TextTable | None:
 def prediction_table(fits: Fits) -> TextTable | None:
     """The loss at the point that was asked for, by every law."""
     rows = [[spaced(p.law), p.loss, f"× {p.reach:.3g}"] for p in fits.predictions]
+    if rows and fits.headline.asked.known:
+        rows.insert(
+            0, ["any law and its misfit: quote this", fits.headline.asked, f"× {fits.predictions[0].reach:.3g}"]
+        )
     return TextTable(["law", "loss", "beyond the largest compute"], rows, title="Predicted loss") if rows else None
-
-
-def coverage_table(fits: Fits) -> TextTable | None:
-    """How often the intervals held the truth, where ``fit coverage.draws=…`` has tried it."""
-    if fits.coverage is None:
-        return None
-    rows = []
-    for c in fits.coverage.quantities:
-        held = DASH if c["share"] is None or c["share"] != c["share"] else f"{100 * c['share']:.0f} %"
-        rows.append([c["quantity"], number(c["truth"]), held, c["tables"], number(c["width"])])
-    title = f"Coverage of {fits.level} intervals on simulated tables that obey {fits.coverage.law}"
-    return TextTable(["quantity", "truth", "held", "tables", "width"], rows, title=title, right=(1, 2, 3, 4))
 
 
 def plane_table(record: TuningRecord) -> TextTable:
     """Exponents of one plane through all cells, untuned and tuned."""
-    names = {"untuned": "untuned, one run", "tuned": "tuned, repeats", CHANGE: "tuned − untuned"}
+    names = {"untuned": "untuned", "tuned": "tuned", CHANGE: "tuned − untuned"}
     rows = [[name, *(record.plane[source].get(k) for k in EXPONENT_OF)] for source, name in names.items()]
     title = "What tuning changed: L = k N^-alpha D^-beta through all cells"
     return TextTable(["validation loss", *EXPONENT_OF.values()], rows, title=title)

@@ -117,8 +117,7 @@ def straight_lines(study: Study) -> list[StraightLine]:
     method = next((m for m in ("hull", "pareto") if m in study.fits.frontier), None)
     if method:
         found = study.fits.frontier[method]
-        corrected = ", corrected" if "as_read" in found.extra else ""
-        where = f"along the compute frontier ({METHODS[method]}{corrected})"
+        where = f"along the compute frontier ({METHODS[method]})"
         exponents = {"C": -found.loss_exponent, "N*": found.N_exponent, "D*": found.D_exponent}
         out += [StraightLine(s, e, where, len(found.points), found.status) for s, e in exponents.items()]
     return out

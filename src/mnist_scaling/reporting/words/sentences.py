@@ -17,7 +17,7 @@ from mnist_scaling.reporting.text import (
     power,
     power_of_ten,
 )
-from mnist_scaling.reporting.words.fit_sentences import conflict, quote, selection
+from mnist_scaling.reporting.words.fit_sentences import ahead, description, quote
 from mnist_scaling.reporting.words.report_tables import straight_lines
 from mnist_scaling.settings.tuning_change import SIMULTANEOUS
 from mnist_scaling.study import flags
@@ -64,12 +64,11 @@ def _how_tuned(study: Study) -> list[Markup]:
 
 
 def findings(study: Study, change: Change | None) -> list[Markup]:
-    """What came out: the law, the numbers to quote, where methods disagree, what tuning changed."""
-    out = selection(study.fits)
-    if quoted := quote(study.fits):
-        out.append(quoted)
-    if told := conflict(study.fits):
+    """What came out: the numbers to quote, what they say beyond the data, the law, what tuning changed."""
+    out = [quoted] if (quoted := quote(study.fits)) else []
+    if told := ahead(study.fits):
         out.append(Markup("{}").format(told))
+    out += description(study.fits)
     parts = [
         Markup("as {} {}").format(power(row.symbol, -row.exponent), row.short)
         for row in straight_lines(study)
@@ -126,7 +125,7 @@ def tuning_sentence(change: Change) -> Markup:
     verdict = f"the tuned law is {listing(words)}" if words else "no tilt can be told from noise"
     saved = 100 * (1 - change.cells["tuned"] / change.cells["untuned"])
     worse = int((saved < 0).sum())
-    luck = f", and nothing in {worse} of {len(saved)}, whose one untuned run is no worse" if worse else ""
+    luck = f", and nothing in {worse} of {len(saved)}, whose untuned loss is no worse" if worse else ""
     return Markup(
         "<b>{} the law:</b> untuned ({}), validation loss goes as {}; tuned, as {}. That changes {}: {}. "
         "Tuning takes up to {:.0f} % off a cell's loss (median {:.0f} %){}."
@@ -147,7 +146,7 @@ def not_shown(study: Study) -> list[Markup]:
     if study.is_study and study.cells["n_repeats"].max() < 2:
         out.append(
             Markup(
-                "How much a seed moves a loss: no cell has two repeats, so intervals rest on the laws' misfit alone."
+                "How much a seed moves a loss: no cell has two repeats, so noise and misfit are told apart by shape."
             )
         )
     isoflop = study.fits.frontier.get("isoflop")

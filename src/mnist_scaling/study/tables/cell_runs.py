@@ -46,7 +46,10 @@ class Untuned:
     """Losses of the untuned setting."""
 
     losses: pd.Series
-    """Validation loss of each cell, by the index of cells.csv; NaN where the cell has no finished control."""
+    """Validation loss of each cell, by the index of cells.csv: the mean over the repeats of the untuned setting, else
+    that of its one trial; NaN where the cell has no finished control."""
+    runs: list[dict[int, float]] = field(default_factory=list)
+    """Losses of these repeats by seed, in the order of cells.csv; empty where there are none."""
     setting: dict[str, Any] = field(default_factory=dict)
     """The tuned keys that have one and the same value in every control."""
     why: str = ""
@@ -54,7 +57,7 @@ class Untuned:
 
 
 def untuned_runs(cells: pd.DataFrame, trials: pd.DataFrame, axes: Sequence[str], tuned: Sequence[str]) -> Untuned:
-    """The untuned run of every cell: the finished trial whose origin is the control, never a guess.
+    """The untuned runs of every cell: the finished trial whose origin is the control, never a guess, and its repeats.
 
     Parameters
     ----------
@@ -76,10 +79,18 @@ def untuned_runs(cells: pd.DataFrame, trials: pd.DataFrame, axes: Sequence[str],
     runs = runs[[key in set(wanted) for key in _keys(runs, axes)]]
     if runs.empty:
         return Untuned(nothing, why="No cell has a finished run of the untuned setting (a trial with origin control).")
+    keys = [*axes, *(k for k in tuned if k in runs)]
     first = dict(zip(reversed(_keys(runs, axes)), reversed(runs["val_loss"].tolist()), strict=True))
+    control = dict(zip(reversed(_keys(runs, axes)), reversed(_keys(runs, keys)), strict=True))
+    repeated = _by_seed(trials, keys, "val_loss")
+    again = [repeated.get(control[key], {}) if key in control else {} for key in wanted]
+    losses = [
+        float(np.mean(list(found.values()))) if found else first.get(key, float("nan"))
+        for key, found in zip(wanted, again, strict=True)
+    ]
     setting = {k: runs[k].iloc[0] for k in tuned if k in runs and runs[k].nunique(dropna=False) == 1}
     setting = {k: v for k, v in setting.items() if pd.notna(v)}
-    return Untuned(pd.Series([first.get(key, float("nan")) for key in wanted], cells.index, float), setting)
+    return Untuned(pd.Series(losses, cells.index, float), again, setting)
 
 
 def repeat_losses(
@@ -96,15 +107,28 @@ def repeat_losses(
     loss : str
         Column of cells.csv; one that is no mean over repeats has none.
     """
-    seed, keys = RUN_SEED if RUN_SEED in trials else SEED, [*axes, *tuned]
-    needed = ("stage", "state", seed, OF_RUN.get(loss, loss), *keys)
+    keys = [*axes, *tuned]
+    needed = ("stage", "state", _seed_of(trials), OF_RUN.get(loss, loss), *keys)
     if loss not in OF_RUN or any(column not in trials for column in needed):
         return None
+    found = _by_seed(trials, keys, OF_RUN[loss])
+    return [found.get(key, {}) for key in _keys(cells, keys)]
+
+
+def _by_seed(trials: pd.DataFrame, keys: Sequence[str], loss: str) -> dict[_Key, dict[int, float]]:
+    """Losses of finished repeats by their seed, by the values of the keys."""
     runs = _finished(trials, REPEAT)
     found: dict[_Key, dict[int, float]] = {}
-    for key, of_seed, value in zip(_keys(runs, keys), runs[seed], runs[OF_RUN[loss]], strict=True):
-        found.setdefault(key, {})[int(of_seed)] = float(value)
-    return [found.get(key, {}) for key in _keys(cells, keys)]
+    if _seed_of(trials) not in trials:
+        return found
+    for key, seed, value in zip(_keys(runs, keys), runs[_seed_of(trials)], runs[loss], strict=True):
+        found.setdefault(key, {})[int(seed)] = float(value)
+    return found
+
+
+def _seed_of(trials: pd.DataFrame) -> str:
+    """Column of the seed that a run was trained with."""
+    return RUN_SEED if RUN_SEED in trials else SEED
 
 
 @dataclass(frozen=True)

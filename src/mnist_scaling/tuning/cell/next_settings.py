@@ -42,6 +42,7 @@ class Effort:
     trials_per_batch: int = 1
     widen: bool = False
     stop_below: float | None = None
+    repeat_control: bool = False
 
 
 def trials_left(cell: Cell, trials: Sequence[Trial], effort: Effort) -> int:

@@ -136,10 +136,11 @@ def _fixed(sweep: Sweep) -> list[str]:
 def _runs(sweep: Sweep, ledger: Ledger) -> list[str]:
     """How many runs there are, how many of them are done, and about how long the others take."""
     n = len(sweep.cells)
-    total = n * (sweep.trials + sweep.n_repeats)
-    left = {c.name: sweep.left(len(ledger.trials(c)), len(ledger.repeats(c))) for c in sweep.cells}
+    total = sum(sweep.trials + sweep.repeats(cell) for cell in sweep.cells)
+    left = {c.name: sweep.left(c, len(ledger.trials(c)), len(ledger.repeats(c))) for c in sweep.cells}
     to_do = sum(trials + repeats for trials, repeats in left.values())
     per_cell = f"{sweep.trials} trial{'s' * (sweep.trials != 1)} + {sweep.n_repeats} repeats"
+    per_cell += f" + {sweep.n_repeats} of the untuned setting" if total > n * (sweep.trials + sweep.n_repeats) else ""
     lines = [f"{n} cell{'s' * (n != 1)} × ({per_cell}) = {total:,} runs; {total - to_do:,} done, {to_do:,} to do"]
     if to_do and sweep.workers is not None and sweep.cells[0].task.predicts_seconds:
         lines.append(

@@ -127,7 +127,9 @@ class Driver:
             if room is not None and room <= 0:
                 break
             if longest is None or cell.cell.cost <= longest:
-                room = self._submit(cell.next_repeats(), room)
+                jobs = cell.next_repeats()
+                self._show_repeats(cell.cell.name, len(jobs))
+                room = self._submit(jobs, room)
                 self._queue.repeated(cell)
         return bool(self._running)
 
@@ -162,6 +164,10 @@ class Driver:
         if outcome.record is not None and self.ledger.row(job) is None:
             self.ledger.keep(job, outcome)
             self._show(job)
+
+    def _show_repeats(self, cell: str, number: int) -> None:
+        """Fewer than were foreseen where the untuned setting is the one that was selected."""
+        self.progress.cells[cell].repeats = number
 
     def _show(self, job: Job) -> None:
         row = self.ledger.row(job) or {}

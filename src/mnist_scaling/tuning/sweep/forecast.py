@@ -19,11 +19,14 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
 from omegaconf import OmegaConf
 
-from mnist_scaling.study import layout
+from mnist_scaling.study import layout, records
+from mnist_scaling.study.files import DamagedFileError
 from mnist_scaling.study.vocabulary import INDEPENDENT, NEIGHBOURS, REPEAT, TRIAL
 from mnist_scaling.tuning.cell import transfer
+from mnist_scaling.tuning.grid import search_space
 from mnist_scaling.tuning.grid.composition import Cell
 from mnist_scaling.tuning.grid.partitioning import Partition
+from mnist_scaling.tuning.sweep.next_jobs import REPEATED
 from mnist_scaling.tuning.sweep.progress import BUSY
 
 OVERHEAD = 0.2
@@ -61,15 +64,30 @@ class Sweep:
     transfer: str
     """Rule of transfer: which cells wait for which."""
     trials_per_batch: int
+    repeat_control: bool = False
+    """Whether the untuned setting of each cell is repeated, too."""
 
     @property
     def trials(self) -> int:
         """Trials per cell: with nothing to tune, one."""
         return self.n_trials if any(cell.space for cell in self.cells) else 1
 
-    def left(self, trials: int, repeats: int) -> tuple[int, int]:
+    def repeats(self, cell: Cell) -> int:
+        """Repeats of a cell: of its selected setting, and of its untuned one unless the two are known to be the same.
+
+        Several branches of one run may select several settings, which nobody knows before.
+        """
+        if not (self.repeat_control and search_space.baseline(cell.space, cell.values)):
+            return self.n_repeats
+        try:
+            known = records.read_cell(self.folder / cell.folder) or {}
+        except DamagedFileError:  # it is written anew
+            known = {}
+        return self.n_repeats * int(known.get(REPEATED, 2))
+
+    def left(self, cell: Cell, trials: int, repeats: int) -> tuple[int, int]:
         """Trials and repeats that a cell lacks which has so many."""
-        return max(self.trials - trials, 0), max(self.n_repeats - repeats, 0)
+        return max(self.trials - trials, 0), max(self.repeats(cell) - repeats, 0)
 
 
 def seconds(sweep: Sweep, left: dict[str, tuple[int, int]]) -> float:
@@ -120,7 +138,7 @@ def idle_workers(sweep: Sweep) -> str | None:
     """
     if sweep.workers is None or sweep.trials == 1:
         return None
-    whole = {cell.name: (sweep.trials, sweep.n_repeats) for cell in sweep.cells}
+    whole = {cell.name: (sweep.trials, sweep.repeats(cell)) for cell in sweep.cells}
 
     def busy(rule: str, batch: int) -> float:
         work, chain = _work(sweep, whole, rule, batch)
@@ -191,7 +209,7 @@ def preview(overrides: Sequence[str], conf_dir: str, task: Callable[..., Any]) -
         sweeper: Any = Plugins.instance().instantiate_sweeper(config=cfg, hydra_context=context, task_function=task)
         arguments = [str(text) for text in OmegaConf.to_container(cfg.hydra.overrides.task)]  # type: ignore[union-attr]
         sweep: Sweep = sweeper.foreseen(arguments)
-    wanted = {cell.name: (sweep.trials, sweep.n_repeats) for cell in sweep.cells}
+    wanted = {cell.name: (sweep.trials, sweep.repeats(cell)) for cell in sweep.cells}
     left = {cell.name: _lacking(sweep, cell) for cell in sweep.cells}
     return Preview(
         len(sweep.cells),
@@ -207,4 +225,4 @@ def _lacking(sweep: Sweep, cell: Cell) -> tuple[int, int]:
     """Trials and repeats of a cell that have no record; one that is damaged counts here, and is made again."""
     folder = sweep.folder / cell.folder
     trials, repeats = (sum(1 for _ in folder.glob(f"{stage}-*/{layout.RESULT}")) for stage in (TRIAL, REPEAT))
-    return sweep.left(trials, repeats)
+    return sweep.left(cell, trials, repeats)

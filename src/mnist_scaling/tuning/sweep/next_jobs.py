@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from mnist_scaling.study import files, layout, records
 from mnist_scaling.study.columns import column_of
 from mnist_scaling.study.tables import trials_and_cells
-from mnist_scaling.study.vocabulary import REPEAT, SAMPLER, TRIAL
+from mnist_scaling.study.vocabulary import COMPLETE, CONTROL, REPEAT, SAMPLER, TRIAL
 from mnist_scaling.tuning.cell import certificate, next_settings, transfer
 from mnist_scaling.tuning.cell.next_settings import Effort
 from mnist_scaling.tuning.cell.trial import LAST, RepeatRun, Trial
@@ -21,8 +21,8 @@ from mnist_scaling.tuning.grid.composition import Cell
 from mnist_scaling.tuning.sweep.ledger import Ledger
 from mnist_scaling.tuning.workers.job import Job, Pruning
 
-IMPORTANCES = "importances"
-"""Key of cell.json, there once the cell is tuned."""
+IMPORTANCES, REPEATED = "importances", "repeated"
+"""Keys of cell.json, there once the cell is tuned; the latter is the number of settings that are repeated."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,8 @@ class CellState:
         """Repeats that have no record yet, as far as is known before the selection."""
         if self.tuned:
             return len(self._missing_repeats())
-        return max(self._method.effort.n_repeats - len(self._ledger.repeats(self.cell)), 0)
+        settings = 1 + (self._method.effort.repeat_control and self._control() is not None)
+        return max(self._method.effort.n_repeats * settings - len(self._ledger.repeats(self.cell)), 0)
 
     def changed(self) -> None:
         """A record came or went."""
@@ -111,7 +112,18 @@ class CellState:
             row = next(row for row in rows if row["number"] == number)
             setting = {key: row[column_of(key)] for key in self.cell.space}
             settings.append(setting if last is None else setting | {LAST: last})
+        control = self._control() if self._method.effort.repeat_control and settings else None
+        if control is not None:
+            longest = [s[LAST] for s in settings if LAST in s]
+            settings += [s for s in [control | ({LAST: max(longest)} if longest else {})] if s not in settings]
         return settings
+
+    def _control(self) -> dict[str, Any] | None:
+        """The untuned setting; None where nothing is tuned, or its run did not end well."""
+        known = [t for t in self._ledger.trials(self.cell) if t.origin == CONTROL]
+        if known and known[0].state != COMPLETE:
+            return None
+        return search_space.baseline(self.cell.space, self.cell.values) or None
 
     def _trial(self, trial: Trial, known: Sequence[Trial]) -> Job:
         # Every trial of a cell has the config's own seed, so that trials differ by their setting alone.
@@ -151,11 +163,12 @@ class CellState:
         files.write_json(self._ledger.folder / self.cell.folder / layout.CELL, content | more)
 
     def certify(self) -> None:
-        """Write a tuned cell's importances, unless they are there."""
+        """Write a tuned cell's importances, and how many settings it repeats, unless they are there."""
         trials = self._ledger.trials(self.cell)
         known = records.read_cell(self._ledger.folder / self.cell.folder)
-        if trials and (known is None or IMPORTANCES not in known):
-            self.describe((), **{IMPORTANCES: certificate.importances(trials[-1].ranges, trials)})
+        if trials and (known is None or not {IMPORTANCES, REPEATED} <= known.keys()):
+            importances = certificate.importances(trials[-1].ranges, trials)
+            self.describe((), **{IMPORTANCES: importances, REPEATED: len(self._selected())})
 
 
 class Queue:

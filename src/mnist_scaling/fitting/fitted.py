@@ -1,0 +1,261 @@
+"""One law on its rows: estimate, bootstrap, profiles, hold-out, local slopes; and which law describes them.
+
+AICc = -2 log likelihood + 2 k + 2 k (k + 1) / (n - k - 1), k = parameters + 1 for the scale
+(Hurvich & Tsai 1989). The likelihood is that of Huber's least favourable density, exp(-rho_c(r / s)) / (s Z),
+c = 1.345, maximised over s: normal for clean residuals, and one outlier does not decide between laws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.special import ndtr
+
+from mnist_scaling.errors import InputError
+from mnist_scaling.fitting.estimation.estimate import SCREENED, Fit, Settings, fit_law, fit_problem
+from mnist_scaling.fitting.estimation.problem import EFFICIENT, huber
+from mnist_scaling.fitting.laws.base import Array, Law, local_slope
+from mnist_scaling.fitting.rows import Table
+from mnist_scaling.fitting.slices import Slice, largest_cell
+from mnist_scaling.fitting.uncertainty.bootstrap import Draws, bootstrap, interval, parameter_intervals, student_factor
+from mnist_scaling.fitting.uncertainty.interval import Interval
+from mnist_scaling.fitting.uncertainty.noise import Noise, row_noise, seed_scale, weights_from
+from mnist_scaling.fitting.uncertainty.profile import profile
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to do with a table; `conf/fit.yaml` explains each key."""
+
+    laws: tuple[str, ...] | str = "default"
+    settings: Settings = field(default_factory=Settings)
+    draws: int = 1000
+    kind: str = "auto"
+    level: float = 0.95
+    seed: int = 0
+    classes: int | None = None
+    mask_chance: bool = False
+    isoflop: str = "parabola"
+    queries: float | None = None
+    predict: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.classes is not None and self.classes < 2:
+            raise InputError(f"`classes >= 2` or null must hold, but got {self.classes}.")
+        if self.seed < 0:
+            raise InputError(f"`seed >= 0` must hold, but got {self.seed}.")
+        if self.queries is not None and not self.queries > 0:
+            raise InputError(
+                f"`queries > 0` or null must hold, but got {self.queries:g}: give the number of inferences."
+            )
+        for name, value in self.predict.items():
+            if not value > 0:
+                raise InputError(f"`predict.{name} > 0` must hold, but got {value:g}.")
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """One law on its rows, with all that was worked out about it."""
+
+    part: Slice
+    fit: Fit
+    noise: Noise
+    thetas: Array
+    """Parameters of every draw, shape (draws, p)."""
+    settled: float
+    """Share of the draws whose fit converged; the others wander along a ridge."""
+    t_factor: float
+    """Factor on the bootstrap's arms."""
+    params: dict[str, Interval]
+    aicc: float
+    holdout: HoldOut | None
+    slopes: dict[str, Interval]
+    """-d log L / d log x at the cell of the largest compute: comparable between laws of any form."""
+    profiles: dict[str, tuple[Interval, Array, Array]]
+    floor_rejected: bool | None
+    """Whether E = 0 is rejected; None for a law without a floor."""
+
+    @property
+    def law(self) -> Law:
+        """The law that was fitted."""
+        return self.fit.law
+
+
+def fit_part(law: Law, table: Table, part: Slice, options: Options, draws: Draws, deep: bool = True) -> Fitted:
+    """Estimate, bootstrap, profile and hold-out of one law on the rows of a slice."""
+    rows = table.take(part.index)
+    logs = rows.logs(law.inputs)
+    weights = weights_from(options.settings.weights, rows)
+    fit = fit_law(law, logs, rows.y, options.settings, weights, seed_scale(rows))
+    noise = row_noise(fit, rows)
+    thetas, settled = bootstrap(fit, draws, noise, part.index)
+    t_factor = student_factor(noise.dof, draws.level)
+    cost = rows.log_cost(law.inputs)
+    profiles = _profiles(fit, noise, draws.level) if deep and fit.n > fit.free else {}
+    rejected = _rejected(fit, profiles)
+    params = parameter_intervals(fit, thetas, draws.level, t_factor)
+    if rejected is False:
+        params |= {k: _hull(params[k], found[0]) for k, found in profiles.items() if k != "E"}
+    return Fitted(
+        part=part,
+        fit=fit,
+        noise=noise,
+        thetas=thetas,
+        settled=settled,
+        t_factor=t_factor,
+        params=params,
+        aicc=aicc(fit.residual, law.size),
+        holdout=hold_out(fit, cost) if deep else None,
+        slopes=_slopes(fit, largest_cell(rows), thetas, draws.level, t_factor) if deep else {},
+        profiles=profiles,
+        floor_rejected=rejected,
+    )
+
+
+def _profiles(fit: Fit, noise: Noise, level: float) -> dict[str, tuple[Interval, Array, Array]]:
+    """Profile of the floor and, where it is not told from 0, those of the exponents, which are wider then."""
+    if fit.law.floor is None:
+        return {}
+    found = {"E": profile(fit, "E", noise, level)}
+    if _rejected(fit, found) is False:
+        exponents = [p.name for p in fit.law.parameters if not p.log and p.name != "E"]
+        found |= {name: profile(fit, name, noise, level, beside_bound=True) for name in exponents}
+    return found
+
+
+def _hull(drawn: Interval, profiled: Interval) -> Interval:
+    """An interval that holds both: beside a bound the draws of an exponent pile up, and say too little."""
+    if not drawn.bounded or not profiled.bounded:
+        return drawn
+    return Interval(drawn.value, min(drawn.low, profiled.low), max(drawn.high, profiled.high))
+
+
+def _rejected(fit: Fit, profiles: dict[str, tuple[Interval, Array, Array]]) -> bool | None:
+    if fit.law.floor is None or "E" not in profiles:
+        return None
+    return profiles["E"][0].low > 0
+
+
+def _slopes(fit: Fit, at: Mapping[str, float], thetas: Array, level: float, t_factor: float) -> dict[str, Interval]:
+    """-d log L / d log x at a point, for every N, D or C of the law."""
+    out = {}
+    for name in (k for k in fit.law.inputs if k != "U"):
+        value = float(local_slope(fit.law, fit.theta[None], at, name)[0])
+        out[name] = interval(value, local_slope(fit.law, thetas, at, name), level, t_factor)
+    return out
+
+
+EXACT = 1e-7
+"""Residuals in log loss below this are rounding, not a reason to prefer a law."""
+
+_GOLDEN = (np.sqrt(5) - 1) / 2
+
+_SECTIONS = 40
+"""Golden sections: the scale is exact to 11 * 0.618^40 = 5e-8 in logs, its cost to the square of that."""
+
+HELD_OUT = 0.2
+"""Share of the rows, those of largest compute, that the hold-out keeps back."""
+
+_NORMALISER = float(np.sqrt(2 * np.pi) * (2 * ndtr(EFFICIENT) - 1) + 2 / EFFICIENT * np.exp(-(EFFICIENT**2) / 2))
+
+
+def aicc(residual: Array, parameters: int) -> float:
+    """AICc of log residuals; NaN where n <= k + 1 leaves it undefined.
+
+    Parameters
+    ----------
+    residual : array, shape (n,)
+    parameters : int
+        Parameters of the law; the scale is counted here.
+    """
+    n, k = len(residual), parameters + 1
+    if n - k - 1 <= 0:
+        return np.nan
+    return 2 * _half_deviance(residual) + 2 * k + 2 * k * (k + 1) / (n - k - 1)
+
+
+def _half_deviance(residual: Array) -> float:
+    """Minus log likelihood at the best scale, by a golden-section search over log s.
+
+    It is convex in log s: its slope there, n - sum psi(r / s) r / s, rises with s.
+    """
+    r = np.sqrt(residual**2 + EXACT**2)
+
+    def cost(log_s: float) -> float:
+        return float(len(r) * (log_s + np.log(_NORMALISER)) + huber(r / np.exp(log_s), EFFICIENT).sum())
+
+    middle = float(np.log(np.sqrt(np.mean(r**2))))
+    low, high = middle - 8, middle + 3
+    for _ in range(_SECTIONS):
+        a, b = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
+        low, high = (low, b) if cost(a) < cost(b) else (a, high)
+    return cost((low + high) / 2)
+
+
+@dataclass(frozen=True)
+class HoldOut:
+    """Errors of predictions of rows that the fit had not seen."""
+
+    rmse_log: float
+    n: int
+    rows: np.ndarray
+    """Positions of the predicted rows, shape (n,)."""
+    reach: float
+    """Largest predicted cost over the largest fitted one."""
+
+
+def hold_out(fit: Fit, cost: Array) -> HoldOut | None:
+    """Fit without the `HELD_OUT` of the rows of largest compute, at least two, and predict them.
+
+    Parameters
+    ----------
+    fit : Fit
+        Of all rows; its delta is kept.
+    cost : array, shape (n,)
+        log C, or what stands for it.
+
+    Returns
+    -------
+    HoldOut or None
+        None where no row can be spared, or the others have too few distinct sizes.
+    """
+    n = fit.n
+    held = min(max(2, round(HELD_OUT * n)), n - fit.law.size - 1)
+    if held < 1:
+        return None
+    order = np.argsort(cost, kind="stable")
+    seen, rows = order[: n - held], order[n - held :]
+    inside, outside = fit.problem.rows(seen), fit.problem.rows(rows)
+    if any(len(np.unique(np.round(v, 9))) < fit.law.levels for k, v in inside.logs.items() if k != "U"):
+        return None
+    # Many rows leave no second optimum to look for.
+    others = [fit.law.starts(inside.logs, inside.y)] if inside.n <= SCREENED else []
+    again = fit_problem(inside, fit.delta, np.vstack([fit.theta[None], *others]), polished=8)
+    error = outside.residual(again.theta[None])[0]
+    reach = max(1.0, float(np.exp(cost[rows].max() - cost[seen].max())))
+    return HoldOut(float(np.sqrt(np.mean(error**2))), held, rows, reach)
+
+
+ALIKE = 2.0
+"""Laws within this AICc of the best describe a table as well (Burnham & Anderson 2002, section 2.6)."""
+
+
+def describing(rivals: Mapping[str, Fitted]) -> Fitted | None:
+    """The law that describes a table: of those that fit about as well as the best, the one with the fewest parameters.
+
+    By AICc, within `ALIKE`; where a law has too few rows for one, by the residuals' variance per degree of freedom.
+
+    Parameters
+    ----------
+    rivals : mapping of str to Fitted
+        Laws of the same rows.
+    """
+    if any(not np.isfinite(f.aicc) for f in rivals.values()):
+        free = {k: f for k, f in rivals.items() if f.fit.n > f.fit.free}
+        return min(free.values(), key=lambda f: f.fit.rmse**2 / (f.fit.n - f.fit.free), default=None)
+    least = min((f.aicc for f in rivals.values()), default=0.0)
+    return min(
+        (f for f in rivals.values() if f.aicc <= least + ALIKE), key=lambda f: (f.law.size, f.aicc), default=None
+    )

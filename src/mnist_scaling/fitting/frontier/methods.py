@@ -1,0 +1,158 @@
+"""The frontier methods side by side, each with an interval: read off the cells, or of the model's surfaces.
+
+Pareto front, hull and isoFLOP curves are what people draw and compare with. They are read off few rows, lie on one side
+of the frontier, and are biased even without noise: no number of theirs is corrected, and none is the headline's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mnist_scaling.fitting.frontier.budgets import curves
+from mnist_scaling.fitting.frontier.fronts import EXPONENTS, Frontier, nothing, observed, observed_draws
+from mnist_scaling.fitting.frontier.isoflop_minima import counted, isoflop, isoflop_draws
+from mnist_scaling.fitting.frontier.parametric import Cost
+from mnist_scaling.fitting.laws.base import Array
+from mnist_scaling.fitting.rows import Table
+from mnist_scaling.fitting.uncertainty.bootstrap import PAIRS_FROM, Draws, interval
+from mnist_scaling.fitting.uncertainty.interval import Interval
+from mnist_scaling.study.flags import GRID_EDGE
+
+if TYPE_CHECKING:
+    from mnist_scaling.fitting.fitted import Fitted
+    from mnist_scaling.fitting.frontier.parametric import Valley
+    from mnist_scaling.fitting.misfit.posterior import Posterior
+
+FRONTIER_DRAWS = 300
+"""Draws that the methods which go row by row are repeated for: an end of their intervals is then off by a tenth."""
+
+MAJORITY = 0.5
+"""Share of the surfaces that must have a quantity for it to be given."""
+
+NO_COST = "needs N, D and a C that grows with both"
+
+
+@dataclass(frozen=True)
+class FrontierResult:
+    """One method: its frontier, and its exponents with their intervals."""
+
+    frontier: Frontier
+    intervals: dict[str, Interval]
+    flags: tuple[str, ...] = ()
+
+
+def all_frontiers(
+    table: Table, model: Posterior | None, law: Fitted | None, cost: Cost | None, draws: Draws, curve: str, why: str
+) -> dict[str, FrontierResult]:
+    """Every method of `METHODS` on one table.
+
+    Parameters
+    ----------
+    table : Table
+    model : Posterior or None
+        Surfaces over N and D, or None, and `why`.
+    law : Fitted or None
+        The joint law that short tables' noise is redrawn about; long tables' rows are resampled.
+    cost : Cost or None
+    draws : Draws
+    curve : str
+        Polynomial of the isoFLOP curves.
+    why : str
+        Why there is no model, in words.
+    """
+    redrawn = _redrawn(table, law, draws)
+    resampled = _resampled(table, draws) or redrawn
+    out = {}
+    for method in ("pareto", "hull"):
+
+        def measure(ys: Array, counts: Array | None, method: str = method) -> dict[str, Array]:
+            return observed_draws(table, method, ys, counts)
+
+        out[method] = _with_intervals(observed(table, method), measure, resampled, draws.level)
+    found, (family, _) = isoflop(table, curve), curves(table)
+    used = counted(family, table.y, curve)
+    # An interpolated curve has no rows of its own to leave out.
+    again = resampled if all(len(c.rows) for c in family) else redrawn
+    out["isoflop"] = _with_intervals(found, lambda ys, n: isoflop_draws(family, ys, curve, n, used), again, draws.level)
+    return out | {"parametric": parametric(table, model, cost, draws.level, why)}
+
+
+Redrawn = tuple[Array, Array | None]
+"""Log losses, shape (draws, n), and how often each row counts, of the same shape."""
+
+
+def _resampled(table: Table, draws: Draws) -> Redrawn | None:
+    """Rows of a long table, some of them more than once; None of a short one."""
+    if draws.kind != "pairs" or len(table) < PAIRS_FROM or not draws.number:
+        return None
+    counts = draws.counts[:FRONTIER_DRAWS].astype(float)
+    return np.broadcast_to(table.y, counts.shape), counts
+
+
+def _redrawn(table: Table, law: Fitted | None, draws: Draws) -> Redrawn | None:
+    """Losses of the law with fresh noise; None where no law says how large the noise is."""
+    if law is None or not draws.number or not np.isfinite(law.noise.sigma).all():
+        return None
+    noise = law.noise.draw(draws.noise[:FRONTIER_DRAWS], draws.common[:FRONTIER_DRAWS])
+    return table.y - law.fit.residual + noise, None
+
+
+def _with_intervals(
+    found: Frontier,
+    measure: Callable[[Array, Array | None], dict[str, Array]],
+    redrawn: Redrawn | None,
+    level: float,
+) -> FrontierResult:
+    """A method read off the rows, and again off every draw: quantiles of the draws are the ends."""
+    edges = any(c["quality"] == "edge" for c in found.extra.get("curves", []))
+    again = measure(*redrawn) if redrawn is not None and found.formed else {}
+    nothing_known = np.empty(0)
+    intervals = {k: interval(found.exponents[k], again.get(k, nothing_known), level, 1.0) for k in EXPONENTS}
+    if found.formed and not any(i.bounded for i in intervals.values()):
+        why = "no noise is known" if redrawn is None else "most draws have too few points for a slope"
+        found = replace(found, status=f"without an interval: {why}")
+    return FrontierResult(found, intervals, (GRID_EDGE,) if edges else ())
+
+
+def parametric(table: Table, model: Posterior | None, cost: Cost | None, level: float, why: str = "") -> FrontierResult:
+    """The frontier of the model's surfaces, each minimised along the budgets of the table's own cost."""
+    empty = dict.fromkeys(EXPONENTS, Interval())
+    if cost is None or model is None:
+        return FrontierResult(nothing("parametric", NO_COST if cost is None else why), empty)
+    log_c = budgets(table, cost)
+    found = model.frontier(cost, log_c)
+    intervals = {k: median_of(found.exponents[k.removesuffix("_exponent")], level) for k in EXPONENTS}
+    if not intervals["N_exponent"].known:
+        share = 100 * float(np.isfinite(found.exponents["N"]).mean())
+        none = f"no optimum: {share:.0f} % of the surfaces have one at fixed C within what was searched"
+        return FrontierResult(nothing("parametric", none), empty)
+    return FrontierResult(
+        Frontier("parametric", {k: i.value for k, i in intervals.items()}, _points(log_c, found)), intervals
+    )
+
+
+def median_of(draws: Array, level: float) -> Interval:
+    """A quantity of the model: median and quantiles of its draws; unknown where no more than `MAJORITY` have it."""
+    known = draws[np.isfinite(draws)]
+    if len(known) <= MAJORITY * len(draws):
+        return Interval()
+    return Interval(*map(float, np.quantile(known, [0.5, 0.5 - level / 2, 0.5 + level / 2])))
+
+
+def budgets(table: Table, cost: Cost) -> Array:
+    """Nine budgets in logs over the table's range of compute, shape (9,)."""
+    c = cost.of(table)
+    return np.linspace(c.min(), c.max(), 9)
+
+
+def _points(log_c: Array, found: Valley) -> list[dict[str, float]]:
+    """Medians over the surfaces at the budgets at which most of them have an optimum."""
+    inside = np.isfinite(found.log_n).mean(axis=0) > MAJORITY
+    with np.errstate(invalid="ignore"):
+        middle = [np.nanmedian(k[:, inside], axis=0) for k in (found.log_n, found.log_d, found.log_loss)]
+    rows = np.exp([log_c[inside], *middle]).T
+    return [dict(zip(("C", "N", "D", "loss"), map(float, row), strict=True)) for row in rows]

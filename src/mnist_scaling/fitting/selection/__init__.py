@@ -1,1 +1,0 @@
-"""Several laws on one table: how well each fits and predicts, and which one describes it."""

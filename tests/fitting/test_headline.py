@@ -1,0 +1,149 @@
+"""What is quoted: at cells that exist, along ladders, by distance, and how large the misfit is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mnist_scaling.fitting import Options, analyse, get_law, make_table
+from mnist_scaling.fitting.slices import ray_of
+from mnist_scaling.fitting.uncertainty.interval import Interval
+
+from .tables import ADDITIVE, grid
+
+QUICK = Options(draws=200)
+
+
+def quoted(headline, key):
+    return Interval.of(headline[key])
+
+
+@pytest.fixture(scope="module")
+def normal():
+    return analyse(grid(noise=0.02), Options(draws=400, predict={"N": 2e4, "D": 1e5}))
+
+
+def test_slopes_are_those_of_the_truth_at_the_cell_of_the_largest_compute(normal):
+    n, d = (float(normal.table.inputs[k].max()) for k in "ND")
+    assert normal.headline["at"] == pytest.approx({"N": n, "D": d, "C": float(normal.table.inputs["C"].max())})
+    model, data = ADDITIVE["A"] * n ** -ADDITIVE["alpha"], ADDITIVE["B"] * d ** -ADDITIVE["beta"]
+    loss = ADDITIVE["E"] + model + data
+    assert quoted(normal.headline, "slope_N").holds(ADDITIVE["alpha"] * model / loss)
+    assert quoted(normal.headline, "slope_D").holds(ADDITIVE["beta"] * data / loss)
+    assert quoted(normal.headline, "N_exponent").bounded
+
+
+def test_predicted_losses_widen_with_the_distance(normal):
+    found = normal.headline["loss"]
+    assert [one["reach"] for one in found] == [2, 4, 8, 30]
+    assert found[0]["C"] == pytest.approx(2 * normal.table.inputs["C"].max())
+    widths = [np.log(one["high"] / one["low"]) for one in found]
+    assert widths == sorted(widths)
+    asked = quoted(normal.headline, "asked")
+    assert asked.value == pytest.approx(float(get_law("additive").predict(ADDITIVE, N=2e4, D=1e5)), rel=0.1)
+    assert asked.low < asked.value < asked.high
+
+
+def test_a_law_that_holds_is_settled(normal):
+    assert normal.headline["settled"]
+    assert normal.model.misfit.high < 0.02
+    assert normal.selected in ("additive", "coupled")
+
+
+def test_of_scattered_rows_the_slope_is_at_a_row():
+    rng = np.random.default_rng(1)
+    n, d = np.exp(rng.uniform(8, 12, 30)), np.exp(rng.uniform(8, 12, 30))
+    loss = get_law("additive").predict(ADDITIVE, N=n, D=d) * np.exp(0.02 * rng.standard_normal(30))
+    result = analyse(make_table(loss, {"N": n, "D": d, "C": 6 * n * d}), QUICK)
+    row = int(np.argmax(n * d))
+    assert (result.headline["at"]["N"], result.headline["at"]["D"]) == pytest.approx((n[row], d[row]))
+    assert n[row] < n.max() or d[row] < d.max()
+
+
+def ladder(batch=0.0, rows=10, noise=0.01):
+    """Twenty examples per parameter, each amount off by up to half a batch of so many per cent."""
+    rng = np.random.default_rng(2)
+    n = np.geomspace(1e4, 1e7, rows)
+    d = 20 * n * np.exp(batch * rng.uniform(-0.5, 0.5, rows))
+    loss = 2 * n**-0.15 * (d / 20) ** -0.1 * np.exp(noise * rng.standard_normal(rows))
+    return make_table(loss, {"N": n, "D": d, "C": 6 * n * d})
+
+
+@pytest.mark.parametrize("batch", [0.0, 0.005, 0.012])
+def test_along_a_ladder_one_exponent_is_quoted_and_none_by_itself(batch):
+    table = ladder(batch)
+    result = analyse(table, replace(QUICK, predict={"N": 2e7, "D": 4e8}))
+    ray = result.headline["ray"]
+    assert ray["line"].startswith("D = 2")
+    assert Interval.of(ray["N"]).holds(0.25)
+    assert Interval.of(ray["C"]).holds(0.125)
+    for key in ("slope_N", "slope_D", "N_exponent", "D_exponent", "loss_exponent"):
+        assert result.headline[key]["value"] is None
+        assert "quote `ray`" in result.headline[key]["why"]
+    assert all("move together" in why for law, _, why in result.refused.values() if len(law.inputs) > 1)
+    assert quoted(result.headline, "asked").holds(2 * 2e7**-0.25)
+    assert [one["reach"] for one in result.headline["loss"]] == [2, 4, 8, 30]
+    assert "collinear" in {f.code for f in result.flags}
+
+
+def test_a_loss_off_the_ladder_is_refused():
+    found = analyse(ladder(), replace(QUICK, predict={"N": 2e7, "D": 2e8})).headline["asked"]
+    assert found["value"] is None
+    assert found["why"] == "The rows are all near D = 20 N, and say nothing of a loss off that line."
+
+
+def test_ratios_that_differ_are_no_ladder():
+    table = ladder()
+    spread = replace(table, inputs={**table.inputs, "D": table.inputs["D"] * np.tile([0.5, 2.0], 5)})
+    assert ray_of(table) is not None
+    assert ray_of(spread) is None
+    assert ray_of(grid(noise=0.5)) is None
+
+
+def bent(seed, rows=40, noise=0.003):
+    """Losses that no law of the library follows: an exponent that swings once, without repeats."""
+    x = np.geomspace(1e3, 1e7, rows)
+    u = np.linspace(-1, 1, rows)
+    errors = noise * np.random.default_rng(seed).standard_normal(rows)
+    return make_table(3 * x**-0.2 * np.exp(0.04 * np.sin(1.5 * np.pi * u) + errors), {"N": x})
+
+
+def test_structure_in_the_residuals_is_a_misfit():
+    """As in NIST's Bennett5; a table that obeys its law is seldom taken for one."""
+    found = analyse(bent(0), QUICK)
+    assert not found.headline["settled"]
+    assert quoted(found.headline, "misfit").low > 0.01
+    assert "misfit" in {f.code for f in found.flags}
+    x = np.geomspace(1e3, 1e7, 40)
+    for seed in range(4):
+        noisy = (0.3 + 3 * x**-0.2) * np.exp(0.003 * np.random.default_rng(seed).standard_normal(40))
+        assert "misfit" not in {f.code for f in analyse(make_table(noisy, {"N": x}), QUICK).flags}
+
+
+def test_five_sizes_are_quoted_with_the_floor_in_doubt():
+    """A straight line alone had an AICc, was named, and gave a slope of twice the truth."""
+    n = np.geomspace(4e6, 4e9, 5)
+    truth = 1.69 + 410 * n**-0.34
+    table = make_table(truth * np.exp(0.001 * np.array([1, -1, 0.5, 1, -1])), {"N": n})
+    found = analyse(table, replace(QUICK, predict={"N": 4e10})).headline
+    slope = 0.34 * 410 * n[-1] ** -0.34 / truth[-1]
+    assert quoted(found, "slope_N").holds(slope)
+    assert quoted(found, "asked").holds(1.69 + 410 * 4e10**-0.34)
+
+
+def test_nothing_to_fit_has_its_reason():
+    table = grid()
+    same = analyse(replace(table, loss=np.full(len(table), 2.0)), QUICK)
+    assert same.headline["slope_N"]["why"] == (
+        "No law is fitted: every loss is the same, so no law has anything to fit."
+    )
+    none = analyse(table, Options(laws=(), draws=50))
+    assert none.headline["slope_N"]["why"] == "No law is fitted: no law was asked for."
+
+
+def test_laws_that_are_named_are_the_base():
+    found = analyse(grid(noise=0.02), Options(laws=("additive",), draws=50))
+    assert found.headline["laws"] == ["additive"]
+    assert found.selected == "additive"

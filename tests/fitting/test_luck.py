@@ -1,0 +1,173 @@
+"""What tuning leaves to luck: that intervals hold it, that a twin shows it, and that cells without it cost little."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from benchmarks.comparison_coverage import RunNoise, Truth, comparison_coverage, left_by_tuning, simulate
+from scipy import stats
+
+from mnist_scaling.errors import InputError
+from mnist_scaling.fitting.comparing import Arm, ComparisonOptions, compare
+from mnist_scaling.fitting.comparing.comparison import slopes
+from mnist_scaling.fitting.comparing.pairing import match, match_twin
+from mnist_scaling.fitting.comparing.surface import fit_surfaces
+from mnist_scaling.fitting.laws import get_law
+from mnist_scaling.fitting.rows import make_table
+from mnist_scaling.fitting.uncertainty.luck import SIZES, Field, Numbers, luck
+from mnist_scaling.reporting.documents.comparison_json import comparison_record
+from mnist_scaling.reporting.words.conclusion import luck_sentence
+
+PLANE = {"A": 40.0, "alpha": 0.3, "beta": 0.4}
+EQUAL = Truth(get_law("multiplicative"), PLANE, PLANE)
+QUICK = ComparisonOptions(draws=300, exponents=False)
+LUCKY = RunNoise(0.04, 0.5, tuning=0.03, reach=(0.7, 0.3))
+
+
+def grid(widths: int = 7, amounts: int = 5) -> tuple[np.ndarray, np.ndarray]:
+    n, d = np.meshgrid(np.geomspace(1e3, 6.4e4, widths), np.geomspace(3125, 5e4, amounts), indexing="ij")
+    return n.ravel(), d.ravel()
+
+
+def field(widths: int = 7, amounts: int = 5, tuned: bool = True) -> Field:
+    return Field(np.log(np.column_stack(grid(widths, amounts))), ("N", "D"), tuned)
+
+
+def test_intervals_of_equal_arms_hold_correlated_luck() -> None:
+    """A small part of benchmarks/comparison.py --tuning: without a field the offset was held in half of such pairs."""
+    found, differs = comparison_coverage(*grid(), EQUAL, LUCKY, 40, np.random.default_rng(5), draws=200)
+    held = {c.quantity: c.share for c in found}
+    assert min(held.values()) >= 0.85, held
+    assert max(differs.values()) <= 0.12
+    alone = []
+    for seed in range(40):
+        a, b = (replace(arm, tuned=False) for arm in simulate(*grid(), EQUAL, LUCKY, np.random.default_rng(seed)))
+        alone.append(compare(a, b, QUICK).offset.holds(0))
+    assert np.mean(alone) < 0.75
+
+
+@pytest.mark.parametrize(("tuned", "least", "most"), [(False, 0.8, 1.25), (True, 1.2, 2.0)])
+def test_without_luck_the_intervals_are_nearly_those_of_least_squares(tuned: bool, least: float, most: float) -> None:
+    """Against Student's interval of the plane's residuals, which is right where cells are independent.
+
+    Cells that were tuned have luck that a plane would hide, so that where they show none, intervals are wider still.
+    """
+    ratios = []
+    n, d = grid()
+    x = np.column_stack([np.ones(35), np.log(n), np.log(d)])
+    x[:, 1:] -= x[:, 1:].mean(axis=0)
+    for seed in range(15):
+        arms = [
+            replace(a, tuned=tuned) for a in simulate(n, d, EQUAL, RunNoise(0.04, 0.5), np.random.default_rng(seed))
+        ]
+        found = compare(arms[0], arms[1], QUICK).offset
+        y = np.log(arms[1].table.loss / arms[0].table.loss)
+        residual = y - x @ np.linalg.lstsq(x, y, rcond=None)[0]
+        width = 2 * stats.t.ppf(0.975, 32) * np.sqrt(residual @ residual / 32 / 35)
+        ratios.append((found.high - found.low) / width)
+    assert least < np.median(ratios) < most
+
+
+def test_the_likelihood_is_that_of_what_the_mean_leaves() -> None:
+    """Against ln |V|, ln |F' V^-1 F| and the generalised squares, which do not project anything."""
+    of, rng = field(4, 4), np.random.default_rng(0)
+    mean = np.column_stack([np.ones(16), of.x - of.x.mean(axis=0)])
+    own = rng.uniform(0.5, 2, 16)
+    numbers = Numbers(rng.standard_normal(16), mean, own, (of,), 2.0)
+    shape = of.shapes.index((0.4, 0.7))
+    logs, squares, free = (np.asarray(x) for x in numbers.likelihood(shape))
+    logs, squares = logs[SIZES.tolist().index(2.0)] - logs[0], squares[[0, SIZES.tolist().index(2.0)]]
+
+    def direct(q: float) -> tuple[float, float]:
+        inverse = np.linalg.inv(np.diag(own) + 2 * q * of.correlation((0.4, 0.7)))
+        inside = mean.T @ inverse @ mean
+        left = numbers.y - mean @ np.linalg.solve(inside, mean.T @ inverse @ numbers.y)
+        log = -np.linalg.slogdet(inverse)[1] + np.linalg.slogdet(inside)[1]
+        return float(log), float(left @ inverse @ left)
+
+    assert free == 13
+    assert logs == pytest.approx(direct(2.0)[0] - direct(0.0)[0])
+    assert squares == pytest.approx([direct(0.0)[1], direct(2.0)[1]])
+
+
+def test_a_large_grid_shows_its_luck() -> None:
+    """400 cells and seeds that are known: standard deviation and correlation come back."""
+    of = field(20, 20)
+    noise = RunNoise(0.0, 0.0, tuning=0.06, reach=(0.7, 0.4), fall=0.25)
+    rng = np.random.default_rng(1)
+    own, y = 0.03, np.subtract(left_by_tuning(of.x, noise, rng), left_by_tuning(of.x, noise, rng))
+    numbers = Numbers(y + own * rng.standard_normal(400), np.ones((400, 1)), np.ones(400), (of,), 2.0)
+    found = luck([numbers], own**2, 800)
+    assert found.sd == pytest.approx(0.06, rel=0.25)
+    assert found.neighbours == pytest.approx(0.55, abs=0.1)
+    points, s = found.draw(4000, np.random.default_rng(2))
+    drawn = s[:, None] * found.field(points, of, np.random.default_rng(3))
+    assert drawn.std() == pytest.approx(found.sd, rel=0.1)
+    assert np.corrcoef(drawn[:, 0], drawn[:, 1])[0, 1] == pytest.approx(0.7, abs=0.12)
+
+
+def test_a_twin_shows_luck_that_few_cells_can_not() -> None:
+    """Luck that a plane takes for a difference is plain in a twin, whose mean is 0 and nothing else."""
+    shown = {False: [], True: []}
+    for seed in range(12):
+        a, b, again = simulate(*grid(4, 4), EQUAL, LUCKY, np.random.default_rng(seed), "abt")
+        for twin in (False, True):
+            surfaces = fit_surfaces(match(a, b), match(a, again) if twin else None)
+            assert surfaces.dof == 10 + 32 + 16 * twin
+            shown[twin].append(surfaces.noise.luck.sd)
+    assert abs(np.median(shown[True]) - 0.03) < abs(np.median(shown[False]) - 0.03)
+
+
+def test_a_twin_that_equals_its_arm_makes_intervals_narrower() -> None:
+    n, d = grid(4, 4)
+    a, b = simulate(n, d, EQUAL, RunNoise(0.04, 0.5), np.random.default_rng(0))
+    widths = []
+    for twin in (None, (a, Arm("again", a.table, a.runs))):
+        offset = compare(a, b, QUICK, twin).offset
+        widths.append(offset.high - offset.low)
+    assert widths[1] < widths[0]
+
+
+def test_nothing_tuned_is_no_luck_and_is_said() -> None:
+    a, b = (replace(x, tuned=False) for x in simulate(*grid(4, 4), EQUAL, LUCKY, np.random.default_rng(0)))
+    fixed = compare(a, b, QUICK)
+    assert set(fixed.surfaces.noise.luck.shapes) == {(0.0, 0.0)}
+    record = comparison_record(fixed, [{}, {}])
+    assert np.isnan(record.tuning_luck.sd)
+    assert luck_sentence(record).startswith("Nothing was tuned")
+    tuned = comparison_record(compare(replace(a, tuned=True), b, QUICK), [{}, {}])
+    assert tuned.tuning_luck.sd > 0
+    assert 0 <= tuned.tuning_luck.correlation < 1
+    assert f"about {100 * tuned.tuning_luck.sd:.2g} % of an arm's loss" in luck_sentence(tuned)
+    assert "a twin study (twin=…) would show more" in luck_sentence(tuned)
+    named = replace(tuned, tuning_luck=replace(tuned.tuning_luck, twin="again"))
+    assert "as again, an arm tuned again, and the cells" in luck_sentence(named)
+
+
+def test_luck_of_arms_on_other_cells_is_each_arms_own() -> None:
+    rng = np.random.default_rng(0)
+    wide = []
+    for size in (0.0, 0.05):
+        noise = RunNoise(0.02, 0.0, tuning=size, reach=(0.7, 0.3))
+        a, _ = simulate(*grid(), EQUAL, noise, rng)
+        n, d = grid(6, 4)
+        _, b = simulate(1.1 * n, d, EQUAL, noise, rng)
+        surfaces = fit_surfaces(match(a, b))
+        assert not surfaces.cells.paired
+        _, offset = slopes(surfaces, surfaces.draw(300, rng)[0], 0.95)
+        wide.append(offset.high - offset.low)
+    assert wide[1] > 3 * wide[0]
+
+
+def test_a_twin_with_other_cells_is_refused() -> None:
+    a, again = simulate(*grid(), EQUAL, LUCKY, np.random.default_rng(0))
+    n, d = grid(7, 6)
+    more = Arm("more", make_table(np.ones(42) * 0.1, {"N": n, "D": d}))
+    with pytest.raises(InputError, match="of more's 42 cells 28 of other sizes: run it on the grid of a"):
+        match_twin(a, more, ("N", "D"))
+    with pytest.raises(InputError, match="N and D alone vary in them"):
+        match_twin(a, again, ("N",))
+    part = Arm("part", again.table.take(np.arange(20)))
+    assert len(match_twin(a, part, ("N", "D")).a) == 20
