@@ -22,7 +22,7 @@ FEW = ("-m", "hydra/sweeper=cells", "name=few", "hydra.sweeper.n_trials=2", "hyd
         (
             "char_lm/train.py",
             ("model.width=8,16", "data.tokens=16384", "optim.lr=tag(nuisance,choice(3e-3,1e-2))"),
-            3.6,
+            4.2,
         ),
         ("digits/train.py", ("units=4,16", "n=400", "alpha=tag(nuisance,log,interval(1e-5,1))"), 1.9),
     ],
