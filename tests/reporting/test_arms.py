@@ -110,7 +110,7 @@ def test_an_arm_that_cannot_be_fitted_says_why_and_the_others_are(make: Callable
 def test_where_all_arms_fail_the_first_reason_is_the_error(make: Callable[..., Path]) -> None:
     folder = make(axes=AXES)
     cells = pd.read_csv(folder / "cells.csv")
-    cells["test_loss"] = np.nan
+    cells[["test_loss", "repeat_val_loss"]] = np.nan
     cells.to_csv(folder / "cells.csv", index=False)
     with pytest.raises(InputError, match="optimizer=adam: "):
         refit(folder)
