@@ -478,6 +478,7 @@ def test_a_fit_loads_neither_torch_nor_optuna(tmp_path):
         ("N,D,C,loss\n1,2,3,4\n\n1,2,3,4,5\n", "line 4 has 5 and the header 4: name every column"),
         ("N,D,C,loss\n1,2,3,4,\n", "line 2 has 5 and the header 4"),
         ("N,D,C,loss\n1,2,3\n", "line 2 has 3 and the header 4"),
+        ("N,D,loss,\n1,2,1,75\n", "line 2 has a value in one that has none: name it, or quote numbers"),
         ("N,D,C,loss\nrun 1,1,2,3,4\n", "line 2 has 5 and the header 4"),
         ("N,D,C,loss\n1,000,2,3,4\n", "line 2 has 5 and the header 4"),
         ("N, D, C, loss\n1, 2, 3, 4\n\n\n1, 2, 3, -4\n", "line 5 has -4"),

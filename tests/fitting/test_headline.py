@@ -116,6 +116,15 @@ def bent(seed, rows=40, noise=0.003):
     return make_table(3 * x**-0.2 * np.exp(0.04 * np.sin(1.5 * np.pi * u) + errors), {"N": x})
 
 
+@pytest.mark.parametrize("narrow", ["N", "D"])
+def test_a_grid_that_is_narrow_in_one_direction_is_no_ladder(narrow):
+    wide = "D" if narrow == "N" else "N"
+    axes = {narrow: [1e4, 1.2e4, 1.4e4], wide: [1e4, 1e5, 1e6]}
+    n, d = (x.ravel() for x in np.meshgrid(axes["N"], axes["D"]))
+    steep, flat = {narrow: 0.5, wide: 0.2}["N"], {narrow: 0.5, wide: 0.2}["D"]
+    assert ray_of(make_table(100 * n**-steep * d**-flat, {"N": n, "D": d})) is None
+
+
 def test_structure_in_the_residuals_is_a_misfit():
     """As in NIST's Bennett5; a table that obeys its law is seldom taken for one."""
     found = analyse(bent(0), QUICK)

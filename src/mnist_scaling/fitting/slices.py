@@ -25,6 +25,9 @@ exponent is large."""
 NARROW = 0.1
 """Root mean square distance from a line over that along it, above which rows are on no ladder."""
 
+TOGETHER = 0.9
+"""Correlation of ln N and ln D below which they don't move together."""
+
 QUIET = 0.003
 """Noise of a log loss that is assumed at least: beside it, no table shows what a whole batch more or less does."""
 
@@ -78,25 +81,26 @@ def ray_of(table: Table) -> Ladder | None:
     """The ladder that the rows are on; None where N and D can be told apart, or one of them stands still.
 
     The smallest eigenvalue of the design's covariance, n v, is what tells them apart: a slope across the ladder has the
-    standard error s / sqrt(n v), s the scatter of log loss about a smooth curve along it. The rows are on one where
-    that exceeds `RESOLVED`, or where sqrt(v) is less than two neighbouring sizes may differ by. Rows that lie further
-    from a line than `NARROW` of its length are on none, however noisy they are.
+    standard error s / sqrt(n v), s the scatter of log loss about a smooth curve along it and a slope across it. The rows
+    are on one where that exceeds `RESOLVED`, or where sqrt(v) is less than two neighbouring sizes may differ by. Rows
+    that lie further from a line than `NARROW` of its length are on none, however noisy they are, nor are those of a grid
+    that is narrow in N or in D: there the two don't move `TOGETHER`.
     """
     if not table.has(("N", "D")):
         return None
     x = np.column_stack([np.log(table.inputs[k]) for k in ("N", "D")])
-    if np.ptp(x, axis=0).min() <= SAME_LEVEL:
+    if np.ptp(x, axis=0).min() <= SAME_LEVEL or abs(np.corrcoef(x.T)[0, 1]) < TOGETHER:
         return None
     middle = x.mean(axis=0)
     size, axes = np.linalg.eigh(np.cov(x.T, bias=True))
     across, length = np.sqrt(np.maximum(size, 0.0))
     if across > max(NARROW * length, SAME_LEVEL / 2):
         return None
-    along = (x - middle) @ axes[:, 1] / length
+    off, along = ((x - middle) @ axes).T
     degree = min(2, len(table) - 2)
-    curve = np.vander(along, degree + 1)
-    rest = table.y - curve @ np.linalg.lstsq(curve, table.y, rcond=None)[0]
-    noise = max(QUIET, float(np.sqrt((rest**2).sum() / max(len(table) - degree - 1, 1))))
+    smooth = np.column_stack([np.vander(along / length, degree + 1), off])
+    rest = table.y - smooth @ np.linalg.lstsq(smooth, table.y, rcond=None)[0]
+    noise = max(QUIET, float(np.sqrt((rest**2).sum() / max(len(table) - degree - 2, 1))))
     if across > SAME_LEVEL / 2 and ndtri(0.975) * noise / (np.sqrt(len(table)) * across) < RESOLVED:
         return None
     power = float(axes[1, 1] / axes[0, 1])

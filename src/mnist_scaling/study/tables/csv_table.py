@@ -94,6 +94,11 @@ def _places(path: Path, required: Sequence[str]) -> list[int]:
                     f"{len(fields)} and the header {len(names)}: name every column, quote text that holds a comma, and "
                     "remove a comma at the line's end."
                 )
+            if any(field.strip() for name, field in zip(names[1:], fields[1:], strict=True) if not name):
+                raise InputError(
+                    f"Every column of {path} must have a name, but line {line_of(row)} has a value in one that has none: "
+                    "name it, or quote numbers that hold a comma."
+                )
             places.append(row)
     return places
 
