@@ -81,10 +81,10 @@ def ray_of(table: Table) -> Ladder | None:
     """The ladder that the rows are on; None where N and D can be told apart, or one of them stands still.
 
     The smallest eigenvalue of the design's covariance, n v, is what tells them apart: a slope across the ladder has the
-    standard error s / sqrt(n v), s the scatter of log loss about a smooth curve along it and a slope across it. The rows
-    are on one where that exceeds `RESOLVED`, or where sqrt(v) is less than two neighbouring sizes may differ by. Rows
-    that lie further from a line than `NARROW` of its length are on none, however noisy they are, nor are those of a grid
-    that is narrow in N or in D: there the two don't move `TOGETHER`.
+    standard error s / sqrt(n v), s the scatter of log loss about a smooth curve along it and a slope across it. The
+    rows are on one where that exceeds `RESOLVED`, or where sqrt(v) is less than two neighbouring sizes may differ by.
+    Rows that lie further from a line than `NARROW` of its length are on none, however noisy they are, nor are those of
+    a grid that is narrow in N or in D: there the two don't move `TOGETHER`.
     """
     if not table.has(("N", "D")):
         return None

@@ -125,8 +125,9 @@ KINDS = (
     ),
     Kind(
         SE_SUSPECT, WARNING, "the standard errors are far larger than the residuals of the best law (F test, 0.5 %)",
-        "Check the column: it should hold the standard error of the row's mean loss, not a standard deviation, a "
-        "percentage or a confidence interval. The intervals rest on the residuals alone.",
+        "Check a column of standard errors: it should hold that of the row's mean loss, not a standard deviation, a "
+        "percentage or a confidence interval. Where rows of one cell were averaged, they may differ in more than their "
+        "seed: name that column with by=. The intervals rest on the residuals alone.",
         "How large the noise of a row is: its standard errors and the residuals contradict each other.",
     ),
     Kind(

@@ -96,8 +96,8 @@ def _places(path: Path, required: Sequence[str]) -> list[int]:
                 )
             if any(field.strip() for name, field in zip(names[1:], fields[1:], strict=True) if not name):
                 raise InputError(
-                    f"Every column of {path} must have a name, but line {line_of(row)} has a value in one that has none: "
-                    "name it, or quote numbers that hold a comma."
+                    f"Every column of {path} must have a name, but line {line_of(row)} has a value in one that has "
+                    "none: name it, or quote numbers that hold a comma."
                 )
             places.append(row)
     return places
