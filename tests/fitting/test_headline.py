@@ -41,9 +41,27 @@ def test_predicted_losses_widen_with_the_distance(normal):
     assert found[0]["C"] == pytest.approx(2 * normal.table.inputs["C"].max())
     widths = [np.log(one["high"] / one["low"]) for one in found]
     assert widths == sorted(widths)
+    for end in ("value", "low", "high"):
+        ahead = [one[end] for one in found]
+        assert ahead == sorted(ahead, reverse=True)
+    # Each surface is at its own best size, so that it is no higher than at the size that is best for most.
+    one, model = found[0], normal.model
+    assert one["optimal"]
+    assert one["value"] <= model.loss(N=np.log(one["N"]), D=np.log(one["D"])).value
     asked = quoted(normal.headline, "asked")
     assert asked.value == pytest.approx(float(get_law("additive").predict(ADDITIVE, N=2e4, D=1e5)), rel=0.1)
     assert asked.low < asked.value < asked.high
+
+
+def test_predicted_losses_never_rise_with_compute():
+    """Cells so noisy that many surfaces rise beyond them."""
+    rng = np.random.default_rng(3)
+    table = grid(noise=0.05)
+    table = replace(table, loss=table.loss * np.exp(0.2 * rng.standard_normal(len(table))))
+    found = analyse(table, QUICK).headline["loss"]
+    for end in ("value", "low", "high"):
+        ahead = [one[end] for one in found]
+        assert ahead == sorted(ahead, reverse=True)
 
 
 def test_a_law_that_holds_is_settled(normal):

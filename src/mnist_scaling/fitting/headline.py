@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from mnist_scaling.fitting.frontier.fronts import EXPONENTS
-from mnist_scaling.fitting.frontier.methods import MAJORITY, FrontierResult, median_of
+from mnist_scaling.fitting.frontier.methods import MAJORITY, FrontierResult, budgets, median_of
 from mnist_scaling.fitting.frontier.parametric import Cost
 from mnist_scaling.fitting.laws.base import Array, middle
 from mnist_scaling.fitting.misfit.posterior import Posterior
@@ -104,7 +104,7 @@ def headline(
         "floor": _floor(model),
         "misfit": model.misfit.record(),
         "asked": _asked(model, {k: float(np.log(v)) for k, v in predict.items()}),
-        "loss": _by_distance(model, cost),
+        "loss": losses_ahead(model, cost),
         "at": {k: float(np.exp(at[k])) for k in ("N", "D", "C") if k in at},
         "noise": model.noise,
         "laws": sorted(model.posterior.weights, key=lambda k: -model.posterior.weights[k]),
@@ -157,40 +157,57 @@ def _floor(model: Model) -> dict[str, Any]:
     return median_of(np.minimum(draws, model.rows.loss.min()), model.level).record()
 
 
-def _by_distance(model: Model, cost: Cost | None) -> list[dict[str, Any]]:
-    """The loss at multiples of the largest compute, at the size and data that are best for it (`_places`)."""
-    logs = np.log(REACHES)
+def losses_ahead(model: Model, cost: Cost | None) -> list[dict[str, Any]]:
+    """The lowest loss that up to so many times the largest compute reaches: a running minimum of each surface.
+
+    Parameters
+    ----------
+    model : Model
+    cost : Cost or None
+
+    Returns
+    -------
+    list of dict
+        One for each of `REACHES`; none where the table has no compute. Over N and D each surface is at its own best
+        size, and N and D are the medians of these (`_lowest`).
+    """
+    logs = np.log(np.array([1.0, *REACHES]))
+    places: list[dict[str, Any]]
     if model.inputs == ("C",):
         top = float(np.log(model.rows.inputs["C"].max()))
-        places: list[dict[str, float]] = [{"C": top + log} for log in logs]
+        places, values = [{} for _ in logs], model.posterior.log_loss({"C": top + logs})
     elif model.ray is not None:
         top = _log_c(model, model.ray, float(np.log(model.rows.inputs["N"].max())))
-        places = [{"N": _log_n(model, model.ray, top + log)} for log in logs]
+        log_n = np.array([_log_n(model, model.ray, top + log) for log in logs])
+        places, values = [{"N": float(np.exp(n))} for n in log_n], model.posterior.log_loss({"N": log_n})
     elif cost is not None and len(model.inputs) == 2:
         top = float(cost.of(model.rows).max())
-        places = _places(model, cost, top + logs)
+        places, values = _lowest(model, cost, np.concatenate([budgets(model.rows, cost)[:-1], top + logs]))
     else:
         return []
+    number = len(REACHES)
+    lowest = np.minimum.accumulate(values, axis=1)[:, -number:]
     return [
-        {"reach": reach, "C": float(np.exp(top) * reach)}
-        | {k: float(np.exp(v)) for k, v in at.items() if k != "C"}
-        | model.loss(**at).record()
-        for reach, at in zip(REACHES, places, strict=True)
+        {"reach": reach, "C": float(np.exp(top) * reach)} | place | median_of(draws, model.level).exp().record()
+        for reach, place, draws in zip(REACHES, places[-number:], lowest.T, strict=True)
     ]
 
 
-def _places(model: Model, cost: Cost, log_c: Array) -> list[dict[str, float]]:
-    """Logs of N and D at each budget: the median of the surfaces' minima.
+def _lowest(model: Model, cost: Cost, log_c: Array) -> tuple[list[dict[str, Any]], Array]:
+    """Places and every surface's lowest ln loss at each budget, shape (draws, m).
 
-    Where most surfaces have none, N and D share what the budget adds to the cell of the largest compute.
+    Where most surfaces have no optimum, all are read at one place instead: N and D share what the budget adds to the
+    cell of the largest compute.
     """
-    found, at, out = model.posterior.frontier(cost, log_c), largest_cell(model.rows), []
-    for k, c in enumerate(log_c):
-        inside = np.isfinite(found.log_n[:, k])
-        more = (c - cost.log_c(np.array(at["N"]), np.array(at["D"]))) / 2
-        log_n = float(np.median(found.log_n[inside, k]) if inside.mean() > MAJORITY else at["N"] + more / cost.kappa_n)
-        out.append({"N": log_n, "D": float((c - cost.constant - cost.kappa_n * log_n) / cost.kappa_d)})
-    return out
+    found, at = model.posterior.frontier(cost, log_c), largest_cell(model.rows)
+    has = np.isfinite(found.log_n).mean(axis=0) > MAJORITY
+    more = (log_c - cost.log_c(np.array(at["N"]), np.array(at["D"]))) / 2
+    log_n = at["N"] + more / cost.kappa_n
+    log_n[has] = np.nanmedian(found.log_n[:, has], axis=0)
+    log_d = (log_c - cost.constant - cost.kappa_n * log_n) / cost.kappa_d
+    values = np.where(has, found.log_loss, model.posterior.log_loss({"N": log_n, "D": log_d}))
+    sizes = zip(np.exp(log_n), np.exp(log_d), has, strict=True)
+    return [{"N": float(n), "D": float(d), "optimal": bool(best)} for n, d, best in sizes], values
 
 
 def _line(model: Model, ray: Ladder) -> Array:
