@@ -120,8 +120,8 @@ def test_forms_disagree():
 
 
 def test_misfit():
-    assert of_laws.misfit(Interval(0.01, 0.0, 0.02), 0.011) == []
-    (flag,) = of_laws.misfit(Interval(0.03, 0.02, 0.05), 0.01)
+    assert of_laws.misfit("coupled", Interval(0.01, 0.0, 0.02), 0.011) == []
+    (flag,) = of_laws.misfit("coupled", Interval(0.03, 0.02, 0.05), 0.01)
     assert (flag.code, flag.severity) == ("misfit", "warning")
     assert "by 3 % [2, 5], more than a cell's noise of 1 %" in flag.message
 

@@ -323,7 +323,7 @@ def _of_model(model: Model | None, fitted: dict[str, Fitted], best: Fitted | Non
     quoted = {k: model.slope(at, k) for k in model.inputs}
     rivals = {k: f for k, f in fitted.items() if f.law.inputs == best.law.inputs and f is not best}
     alike = {k: f.slopes for k, f in rivals.items() if f.aicc <= best.aicc + ALIKE}
-    missed = [] if model.exact else of_laws.misfit(model.misfit, model.noise)
+    missed = [] if model.exact else of_laws.misfit(model.posterior.law.name, model.misfit, model.noise)
     return missed + of_laws.forms_disagree(alike, quoted)
 
 

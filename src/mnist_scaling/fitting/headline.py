@@ -75,9 +75,9 @@ class Model:
 
     @property
     def settled(self) -> bool:
-        """Whether the law describes the table: the upper end of the misfit's interval is below a cell's noise.
+        """Whether the law of the model describes the table: the misfit's upper end is below a cell's noise.
 
-        It says nothing of the numbers, whose intervals hold the misfit whether it is small or large.
+        It says nothing of laws of fewer parameters, nor of the numbers, whose intervals hold the misfit whether it is small or large.
         """
         return self.exact or bool(self.misfit.high <= self.noise)
 

@@ -84,11 +84,13 @@ def floor_not_identified(floors: Mapping[str, tuple[Interval, bool]], selected: 
     return [Flag(flags.FLOOR_NOT_IDENTIFIED, text, laws=tuple(bad), severity=flags.INFO if agrees else flags.WARNING)]
 
 
-def misfit(found: Interval, noise: float) -> list[Flag]:
+def misfit(law: str, found: Interval, noise: float) -> list[Flag]:
     """What the law misses is more than a cell's noise.
 
     Parameters
     ----------
+    law : str
+        The one that the misfit is of.
     found : Interval
         Of the misfit term's root mean square over the cells.
     noise : float
@@ -97,7 +99,7 @@ def misfit(found: Interval, noise: float) -> list[Flag]:
     if not found.value > noise:
         return []
     ends = f"{100 * found.value:.2g} % [{100 * found.low:.2g}, {100 * found.high:.2g}]"
-    text = f"The law misses the losses by {ends}, more than a cell's noise of {100 * noise:.2g} %."
+    text = f"The law {law} misses the losses by {ends}, more than a cell's noise of {100 * noise:.2g} %."
     return [Flag(flags.MISFIT, text)]
 
 

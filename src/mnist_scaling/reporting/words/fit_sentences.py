@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from markupsafe import Markup
 
+from mnist_scaling.fitting.fitted import EXACT
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.documents.fits_json import Fits
 from mnist_scaling.reporting.documents.tuning_records import OK, SettingsRecord
@@ -23,18 +24,25 @@ MOST_CELLS = 6
 
 
 def description(fits: Fits) -> list[Markup]:
-    """Which law describes the data, how far off it is, and how large the misfit is; or why no law was fitted."""
+    """Which law is the nearest, how far off it is, and what the model's own law may miss; or why nothing is quoted."""
     headline, law = fits.headline, fits.laws.get(fits.selected or "")
     if law is None or fits.selected is None:
-        return [Markup("No law is fitted: {}.").format(spaced(fits.selection.reason))] if fits.selection.reason else []
+        return [Markup("{}").format(spaced(headline.slope_N.why))] if fits.selection.reason else []
+    if law.rmse_log < EXACT:
+        return [Markup("The law <b>{}</b> passes through these losses to rounding.").format(spaced(fits.selected))]
     within = f"{number(100 * law.rmse_log, 2)} %"
     misfit = estimate(_per_cent(headline.misfit), lambda x: number(x, 2))
     against = f"against a noise of {number(100 * headline.noise, 2)} % per cell"
-    if headline.settled:
-        text = "The law <b>{}</b> describes these data within {} (rms); what it may miss is {} %, small {}."
+    # The misfit is what the model's own law misses, which a law of fewer parameters may miss more of.
+    base = next(iter(headline.laws), fits.selected)
+    near = "it" if base == fits.selected else Markup("<b>{}</b>").format(spaced(base))
+    if not headline.settled:
+        text = "No law is shown to hold: <b>{}</b> is the nearest, within {} (rms), and {} may miss {} %, {}."
+    elif base == fits.selected:
+        text = "The law <b>{}</b> describes these data within {} (rms); what {} may miss is {} %, small {}."
     else:
-        text = "No law need hold: <b>{}</b> is the nearest, within {} (rms), and it may miss {} %, {}."
-    return [Markup(text).format(spaced(fits.selected), within, misfit, against)]
+        text = "The law <b>{0}</b> is the nearest, within {1} (rms); {2} describes these data: it may miss {3} %, small {4}."
+    return [Markup(text).format(spaced(fits.selected), within, near, misfit, against)]
 
 
 def _per_cent(found: Interval) -> Interval:
