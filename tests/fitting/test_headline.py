@@ -171,3 +171,25 @@ def test_laws_that_are_named_are_the_base():
     found = analyse(grid(noise=0.02), Options(laws=("additive",), draws=50))
     assert found.headline["laws"] == ["additive"]
     assert found.selected == "additive"
+
+
+def test_a_broken_row_is_left_out_and_said():
+    table = grid(noise=0.02)
+    loss = table.loss.copy()
+    loss[11] *= 1.6
+    found = analyse(make_table(loss, table.inputs), QUICK)
+    (note,) = found.notes
+    assert note.startswith(f"1 of {len(table)} rows lie far off their neighbours")
+    assert "row 11" in note
+    assert found.headline["noise"] < 0.02
+
+
+def test_what_the_model_does_not_hold_is_said():
+    """The model is of N and D: amounts of data that are not repeated are not in it."""
+    table = grid(noise=0.02)
+    unique = np.minimum(table.inputs["D"], np.median(table.inputs["D"]))
+    repeated = replace(table, inputs={**table.inputs, "U": unique})
+    assert "the model of the headline is of N and D: U is not in it" in analyse(repeated, QUICK).notes
+    alone = analyse(repeated, replace(QUICK, laws=("repeated",)))
+    assert alone.fitted
+    assert alone.headline["slope_N"]["why"].startswith("Nothing is quoted: the model is of N and D, and repeated is of")

@@ -77,7 +77,7 @@ class Model:
     def settled(self) -> bool:
         """Whether the law of the model describes the table: the misfit's upper end is below a cell's noise.
 
-        It says nothing of laws of fewer parameters, nor of the numbers, whose intervals hold the misfit whether it is small or large.
+        It says nothing of laws of fewer parameters, nor of the numbers, whose intervals hold any misfit.
         """
         return self.exact or bool(self.misfit.high <= self.noise)
 

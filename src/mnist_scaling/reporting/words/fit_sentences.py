@@ -41,7 +41,7 @@ def description(fits: Fits) -> list[Markup]:
     elif base == fits.selected:
         text = "The law <b>{}</b> describes these data within {} (rms); what {} may miss is {} %, small {}."
     else:
-        text = "The law <b>{0}</b> is the nearest, within {1} (rms); {2} describes these data: it may miss {3} %, small {4}."
+        text = "The law <b>{}</b> is the nearest, within {} (rms); {} describes these data and may miss {} %, small {}."
     return [Markup(text).format(spaced(fits.selected), within, near, misfit, against)]
 
 
