@@ -193,3 +193,24 @@ def test_what_the_model_does_not_hold_is_said():
     alone = analyse(repeated, replace(QUICK, laws=("repeated",)))
     assert alone.fitted
     assert alone.headline["slope_N"]["why"].startswith("Nothing is quoted: the model is of N and D, and repeated is of")
+
+
+def test_what_is_not_given_has_its_reason():
+    n = np.geomspace(1e3, 1e7, 12)
+    loss = (0.3 + 3 * n**-0.2) * np.exp(0.003 * np.random.default_rng(0).standard_normal(12))
+    sizes = analyse(make_table(loss, {"N": n}), replace(QUICK, predict={"D": 1e5})).headline
+    assert sizes["loss"] == []
+    assert sizes["no_loss"].startswith("Losses are predicted by compute")
+    assert sizes["asked"]["why"] == "The model is of N: give predict.N=…, too."
+    compute = analyse(make_table(loss, {"C": n**2}), QUICK)
+    assert compute.headline["no_loss"] == ""
+    assert compute.why == "no joint law was asked for"
+    assert compute.frontier["pareto"].frontier.status.endswith("there is no joint law to redraw about")
+    without = analyse(make_table(loss, {"C": n**2}), Options(draws=0)).frontier["pareto"].frontier
+    assert without.status.endswith("no draws were asked for")
+
+
+def test_compute_that_is_assumed_is_said():
+    table = ladder()
+    alone = replace(table, inputs={k: table.inputs[k] for k in "ND"})
+    assert analyse(alone, QUICK).headline["ray"]["line"] == "D = 20 N (with C = 6 N D assumed)"

@@ -130,7 +130,8 @@ def analyse(table: Table, options: Options | None = None) -> Result:
             f"No cheapest model for {options.queries:.3g} queries: {NO_LIFETIME if cost else f'it {NO_COST}'}."
         )
     return Result(
-        table, options, fitted, refused, extra, frontier, cost, model, best.law.name if best and model else None, why,
+        table, options, fitted, refused, extra, frontier, cost, model, best.law.name if best and model else None,
+        why or no_joint,
         quoted, flags, law_flags, masked, draws, notes, wanted, life,
     )  # fmt: skip
 

@@ -35,6 +35,9 @@ REACHES = (2.0, 4.0, 8.0, 30.0)
 
 NUMBERS = (*SLOPES, *MIDDLE_SLOPES, *EXPONENTS, "floor", "misfit", "asked")
 
+NO_COMPUTE = "Losses are predicted by compute, which needs C, or N and D with a C that grows with both."
+"""Why none is."""
+
 NOT_ASKED = "No loss was asked for: give predict.N=… and predict.D=…."
 
 
@@ -105,6 +108,7 @@ def headline(
         "misfit": model.misfit.record(),
         "asked": _asked(model, {k: float(np.log(v)) for k, v in predict.items()}),
         "loss": losses_ahead(model, cost),
+        "no_loss": "" if _has_compute(model, cost) else NO_COMPUTE,
         "at": {k: float(np.exp(at[k])) for k in ("N", "D", "C") if k in at},
         "noise": model.noise,
         "laws": sorted(model.posterior.weights, key=lambda k: -model.posterior.weights[k]),
@@ -116,6 +120,10 @@ def headline(
 def nothing_to_quote(why: str) -> dict[str, Any]:
     """The same where nothing was fitted."""
     return {key: _absent(why) for key in NUMBERS} | {"loss": [], "at": {}, "noise": None, "laws": [], "settled": False}
+
+
+def _has_compute(model: Model, cost: Cost | None) -> bool:
+    return model.inputs == ("C",) or model.ray is not None or (cost is not None and len(model.inputs) == 2)
 
 
 def _absent(why: str) -> dict[str, Any]:
@@ -153,7 +161,9 @@ def _floor(model: Model) -> dict[str, Any]:
     """E of the surfaces' laws, no higher than the lowest loss: what a misfit adds to it can't be told from it."""
     draws = model.posterior.floor()
     if not draws.any():
-        return _absent("The law that was fitted has no floor.")
+        laws = [part.law for part in model.posterior.parts]
+        some = any(law.floor is not None for law in laws)
+        return _absent(f"The law that was fitted has {'its floor at 0 in every draw' if some else 'no floor'}.")
     return median_of(np.minimum(draws, model.rows.loss.min()), model.level).record()
 
 
@@ -180,7 +190,8 @@ def losses_ahead(model: Model, cost: Cost | None) -> list[dict[str, Any]]:
         top = _log_c(model, model.ray, float(np.log(model.rows.inputs["N"].max())))
         log_n = np.array([_log_n(model, model.ray, top + log) for log in logs])
         places, values = [{"N": float(np.exp(n))} for n in log_n], model.posterior.log_loss({"N": log_n})
-    elif cost is not None and len(model.inputs) == 2:
+    elif _has_compute(model, cost):
+        assert cost is not None
         top = float(cost.of(model.rows).max())
         places, values = _lowest(model, cost, np.concatenate([budgets(model.rows, cost)[:-1], top + logs]))
     else:
@@ -233,7 +244,7 @@ def _along(model: Model, ray: Ladder) -> dict[str, Any]:
     draws = model.posterior.slope(at, variable)
     in_c = draws if variable == "C" else draws / per_n
     return {
-        "line": ray.words,
+        "line": ray.words + ("" if "C" in model.rows.inputs else " (with C = 6 N D assumed)"),
         "C": median_of(in_c, model.level).record(),
         "N": median_of(in_c * per_n, model.level).record(),
     }
@@ -248,6 +259,9 @@ def _asked(model: Model, point: Mapping[str, float]) -> dict[str, Any]:
         log_n = point.get("N", (point["D"] - ray.log_k) / ray.power if "D" in point else np.nan)
         log_c = point.get("C", _log_c(model, ray, log_n))
         point = {"N": log_n if np.isfinite(log_n) else _log_n(model, ray, log_c), "C": log_c}
-    if not point or any(k not in point for k in model.inputs):
+    if not point:
         return _absent(NOT_ASKED)
+    if lacking := [k for k in model.inputs if k not in point]:
+        need = " and ".join(f"predict.{k}=…" for k in lacking)
+        return _absent(f"The model is of {' and '.join(model.inputs)}: give {need}, too.")
     return model.loss(**{k: point[k] for k in model.inputs}).record()

@@ -73,6 +73,8 @@ class HeadlineRecord:
     misfit: Quoted = field(default_factory=Quoted)
     asked: Quoted = field(default_factory=Quoted)
     loss: Sequence[LossRecord] = ()
+    no_loss: str = field(default="", metadata=OMITTED)
+    """Why `loss` is empty where numbers are quoted."""
     ray: LadderRecord | None = field(default=None, metadata=OMITTED)
     at: Mapping[str, float] = field(default_factory=dict)
     noise: float = math.nan
