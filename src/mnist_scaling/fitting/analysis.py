@@ -346,8 +346,9 @@ def _of_model(model: Model | None, fitted: dict[str, Fitted], best: Fitted | Non
         return []
     at = largest_cell(model.rows)
     quoted = {k: model.slope(at, k) for k in model.inputs}
-    rivals = {k: f for k, f in fitted.items() if f.law.inputs == best.law.inputs and f is not best}
-    alike = {k: f.slopes for k, f in rivals.items() if f.aicc <= best.aicc + ALIKE}
+    rivals = {k: f for k, f in fitted.items() if f.law.inputs == best.law.inputs}
+    least = min(f.aicc for f in rivals.values())
+    alike = {k: f.slopes for k, f in rivals.items() if f is not best and f.aicc <= least + ALIKE}
     missed = [] if model.exact else of_laws.misfit(model.posterior.law.name, model.misfit, model.noise)
     return missed + of_laws.forms_disagree(alike, quoted)
 
