@@ -152,7 +152,7 @@ def test_grid_edge_advises_what_the_data_allow():
     assert "a smaller model would have to see more than the 50000 examples" in flag.remedy
     more = np.append(loss, 1e3), np.append(n, 9e4), np.append(d, 1e12)
     table = make_table(more[0], {"N": more[1], "D": more[2], "C": 6 * more[1] * more[2]})
-    assert "Add smaller models at these budgets, or read" in run(table, laws=("kaplan",))["grid_edge"].remedy
+    assert "Add smaller models at these budgets, or quote" in run(table, laws=("kaplan",))["grid_edge"].remedy
 
 
 @pytest.mark.parametrize(
