@@ -120,8 +120,8 @@ def test_forms_disagree():
 
 
 def test_misfit():
-    assert of_laws.misfit(Interval(0.01, 0.0, 0.02), 0.011) == []
-    (flag,) = of_laws.misfit(Interval(0.03, 0.02, 0.05), 0.01)
+    assert of_laws.misfit("coupled", Interval(0.01, 0.0, 0.02), 0.011) == []
+    (flag,) = of_laws.misfit("coupled", Interval(0.03, 0.02, 0.05), 0.01)
     assert (flag.code, flag.severity) == ("misfit", "warning")
     assert "by 3 % [2, 5], more than a cell's noise of 1 %" in flag.message
 
@@ -152,7 +152,7 @@ def test_grid_edge_advises_what_the_data_allow():
     assert "a smaller model would have to see more than the 50000 examples" in flag.remedy
     more = np.append(loss, 1e3), np.append(n, 9e4), np.append(d, 1e12)
     table = make_table(more[0], {"N": more[1], "D": more[2], "C": 6 * more[1] * more[2]})
-    assert "Add smaller models at these budgets, or read" in run(table, laws=("kaplan",))["grid_edge"].remedy
+    assert "Add smaller models at these budgets, or quote" in run(table, laws=("kaplan",))["grid_edge"].remedy
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -290,3 +291,9 @@ def test_amounts_that_differ_by_whole_batches_are_one_level(shift):
     assert len(table.levels("D")) == 6
     parts = [part for part in all_slices(table) if part.variable == "N"]
     assert [len(part.index) for part in parts] == [5] * 6
+
+
+def test_surfaces_without_an_optimum_are_said():
+    found = analyse(grid(noise=0.2), Options(draws=50)).frontier["parametric"]
+    assert found.intervals["N_exponent"].bounded
+    assert re.fullmatch(r"of the \d\d % of the surfaces that have an optimum", found.frontier.status)

@@ -41,9 +41,27 @@ def test_predicted_losses_widen_with_the_distance(normal):
     assert found[0]["C"] == pytest.approx(2 * normal.table.inputs["C"].max())
     widths = [np.log(one["high"] / one["low"]) for one in found]
     assert widths == sorted(widths)
+    for end in ("value", "low", "high"):
+        ahead = [one[end] for one in found]
+        assert ahead == sorted(ahead, reverse=True)
+    # Each surface is at its own best size, so that it is no higher than at the size that is best for most.
+    one, model = found[0], normal.model
+    assert one["optimal"]
+    assert one["value"] <= model.loss(N=np.log(one["N"]), D=np.log(one["D"])).value
     asked = quoted(normal.headline, "asked")
     assert asked.value == pytest.approx(float(get_law("additive").predict(ADDITIVE, N=2e4, D=1e5)), rel=0.1)
     assert asked.low < asked.value < asked.high
+
+
+def test_predicted_losses_never_rise_with_compute():
+    """Cells so noisy that many surfaces rise beyond them."""
+    rng = np.random.default_rng(3)
+    table = grid(noise=0.05)
+    table = replace(table, loss=table.loss * np.exp(0.2 * rng.standard_normal(len(table))))
+    found = analyse(table, QUICK).headline["loss"]
+    for end in ("value", "low", "high"):
+        ahead = [one[end] for one in found]
+        assert ahead == sorted(ahead, reverse=True)
 
 
 def test_a_law_that_holds_is_settled(normal):
@@ -162,3 +180,46 @@ def test_laws_that_are_named_are_the_base():
     found = analyse(grid(noise=0.02), Options(laws=("additive",), draws=50))
     assert found.headline["laws"] == ["additive"]
     assert found.selected == "additive"
+
+
+def test_a_broken_row_is_left_out_and_said():
+    table = grid(noise=0.02)
+    loss = table.loss.copy()
+    loss[11] *= 1.6
+    found = analyse(make_table(loss, table.inputs), QUICK)
+    (note,) = found.notes
+    assert note.startswith(f"1 of {len(table)} rows lie far off their neighbours")
+    assert "row 11" in note
+    assert found.headline["noise"] < 0.02
+
+
+def test_what_the_model_does_not_hold_is_said():
+    """The model is of N and D: amounts of data that are not repeated are not in it."""
+    table = grid(noise=0.02)
+    unique = np.minimum(table.inputs["D"], np.median(table.inputs["D"]))
+    repeated = replace(table, inputs={**table.inputs, "U": unique})
+    assert "the model of the headline is of N and D: U is not in it" in analyse(repeated, QUICK).notes
+    alone = analyse(repeated, replace(QUICK, laws=("repeated",)))
+    assert alone.fitted
+    assert alone.headline["slope_N"]["why"].startswith("Nothing is quoted: the model is of N and D, and repeated is of")
+
+
+def test_what_is_not_given_has_its_reason():
+    n = np.geomspace(1e3, 1e7, 12)
+    loss = (0.3 + 3 * n**-0.2) * np.exp(0.003 * np.random.default_rng(0).standard_normal(12))
+    sizes = analyse(make_table(loss, {"N": n}), replace(QUICK, predict={"D": 1e5})).headline
+    assert sizes["loss"] == []
+    assert sizes["no_loss"].startswith("Losses are predicted by compute")
+    assert sizes["asked"]["why"] == "The model is of N: give predict.N=…, too."
+    compute = analyse(make_table(loss, {"C": n**2}), QUICK)
+    assert compute.headline["no_loss"] == ""
+    assert compute.why == "no joint law was asked for"
+    assert compute.frontier["pareto"].frontier.status.endswith("there is no joint law to redraw about")
+    without = analyse(make_table(loss, {"C": n**2}), Options(draws=0)).frontier["pareto"].frontier
+    assert without.status.endswith("no draws were asked for")
+
+
+def test_compute_that_is_assumed_is_said():
+    table = ladder()
+    alone = replace(table, inputs={k: table.inputs[k] for k in "ND"})
+    assert analyse(alone, QUICK).headline["ray"]["line"] == "D = 20 N (with C = 6 N D assumed)"

@@ -88,10 +88,10 @@ def test_chinchillas_headline_is_true_of_its_rows(chinchilla, left_out):
     assert fits.headline.floor.high <= table.loss.min()
     assert not fits.headline.settled
     said = " ".join(str(part.text) for part in fit_summary(fits) if isinstance(part, Sentence))
-    assert "No law need hold: <b>coupled</b> is the nearest" in said
+    assert "No law is shown to hold: <b>coupled</b> is the nearest" in said
     assert "No law is fitted" not in said
     assert "no joint law" not in said
-    assert said.count("<b>Quote</b>, at the cell of the largest compute") == 1
+    assert said.count("at the cell of the largest compute; a in N*") == 1
 
 
 def test_porian_corrections():

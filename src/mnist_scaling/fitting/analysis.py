@@ -33,6 +33,9 @@ LAW_DRAWS = 300
 FEWEST_DRAWS = 200
 """Draws of the model's surfaces, at least: fewer than that give no quantiles of 2.5 %."""
 
+MOST_NAMED = 6
+"""Rows that a note names."""
+
 SAME_LOSS = "every loss is the same, so no law has anything to fit"
 
 NO_LIFETIME = "no law has its optimum within a factor of 3,000 of the compute-efficient size"
@@ -105,6 +108,7 @@ def analyse(table: Table, options: Options | None = None) -> Result:
     cost = fit_cost(table)
     no_joint = "" if joint else _why_nothing([k for k, (law, *_) in refused.items() if is_joint(law)], "joint law")
     why = why or ("" if fitted else _why_nothing(list(refused), "law"))
+    notes += _not_in_model(model, fitted)
     law = best if joint else None
     frontier = all_frontiers(
         table, model.posterior if model and joint else None, law, cost, draws, options.isoflop, no_joint or why
@@ -112,7 +116,8 @@ def analyse(table: Table, options: Options | None = None) -> Result:
     extra = [(part, *_fit_slice(table, part, options, few)) for part in all_slices(table)]
     wanted = predict(table, fitted, cost, options)
     life = lifetime(table, joint, cost, options)
-    quoted = nothing_to_quote(f"No law is fitted: {why}.")
+    without = "Nothing is quoted" if fitted and why != SAME_LOSS else "No law is fitted"
+    quoted = nothing_to_quote(f"{without}: {why}.")
     if model is not None:
         quoted = headline(model, cost, frontier["parametric"], options.predict)
     flags, law_flags = _flags(table, given, options, fitted, refused, frontier, best, model, masked)
@@ -125,7 +130,8 @@ def analyse(table: Table, options: Options | None = None) -> Result:
             f"No cheapest model for {options.queries:.3g} queries: {NO_LIFETIME if cost else f'it {NO_COST}'}."
         )
     return Result(
-        table, options, fitted, refused, extra, frontier, cost, model, best.law.name if best and model else None, why,
+        table, options, fitted, refused, extra, frontier, cost, model, best.law.name if best and model else None,
+        why or no_joint,
         quoted, flags, law_flags, masked, draws, notes, wanted, life,
     )  # fmt: skip
 
@@ -150,6 +156,8 @@ def _model(
     named: list[Law] = []
     if options.laws not in ("default", "all"):
         named = [f.law for f in rivals.values() if f.law.inputs == inputs]
+        if not named:
+            return None, f"the model is of N and D, and {' and '.join(rivals)} is of U, too: name a law of N and D"
     elif len(inputs) == 1:
         named = [get_law(f"power_{inputs[0]}_floor")]
     found = surface(rows, max(draws.number, FEWEST_DRAWS), rng, named)
@@ -162,8 +170,25 @@ def _noise(best: Fitted, rows: Table, found: Posterior) -> float:
     seeds = seed_scale(rows)
     if seeds is not None:
         return seeds.value
-    variance = best.fit.rmse**2 * best.fit.n / max(best.fit.n - best.fit.free, 1)
+    residual = best.fit.residual[~found.broken]
+    variance = float((residual**2).sum()) / max(len(residual) - best.fit.free, 1)
     return float(np.sqrt(max(variance - float(np.median(found.misfit())) ** 2, 0.0)))
+
+
+def _not_in_model(model: Model | None, fitted: dict[str, Fitted]) -> list[str]:
+    """Rows and inputs that laws were fitted to, but the model of the headline was not."""
+    if model is None:
+        return []
+    notes, rows = [], [model.rows.cell(int(i)) for i in np.flatnonzero(model.posterior.broken)]
+    if rows:
+        which = ", ".join(f"row {row['row']}" for row in rows[:MOST_NAMED]) + (", …" if len(rows) > MOST_NAMED else "")
+        notes.append(
+            f"{len(rows)} of {len(model.rows)} rows lie far off their neighbours and are not in the model of the "
+            f"headline ({which}); the laws are fitted to all"
+        )
+    if any("U" in f.law.inputs for f in fitted.values()):
+        notes.append("the model of the headline is of N and D: U is not in it")
+    return notes
 
 
 def _mask(table: Table, options: Options) -> tuple[Table, list[dict[str, Any]]]:
@@ -321,9 +346,10 @@ def _of_model(model: Model | None, fitted: dict[str, Fitted], best: Fitted | Non
         return []
     at = largest_cell(model.rows)
     quoted = {k: model.slope(at, k) for k in model.inputs}
-    rivals = {k: f for k, f in fitted.items() if f.law.inputs == best.law.inputs and f is not best}
-    alike = {k: f.slopes for k, f in rivals.items() if f.aicc <= best.aicc + ALIKE}
-    missed = [] if model.exact else of_laws.misfit(model.misfit, model.noise)
+    rivals = {k: f for k, f in fitted.items() if f.law.inputs == best.law.inputs}
+    least = min(f.aicc for f in rivals.values())
+    alike = {k: f.slopes for k, f in rivals.items() if f is not best and f.aicc <= least + ALIKE}
+    missed = [] if model.exact else of_laws.misfit(model.posterior.law.name, model.misfit, model.noise)
     return missed + of_laws.forms_disagree(alike, quoted)
 
 

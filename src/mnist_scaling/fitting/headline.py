@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from mnist_scaling.fitting.frontier.fronts import EXPONENTS
-from mnist_scaling.fitting.frontier.methods import MAJORITY, FrontierResult, median_of
+from mnist_scaling.fitting.frontier.methods import MAJORITY, FrontierResult, budgets, median_of
 from mnist_scaling.fitting.frontier.parametric import Cost
 from mnist_scaling.fitting.laws.base import Array, middle
 from mnist_scaling.fitting.misfit.posterior import Posterior
@@ -34,6 +34,9 @@ REACHES = (2.0, 4.0, 8.0, 30.0)
 """Multiples of the largest compute at which a loss is predicted."""
 
 NUMBERS = (*SLOPES, *MIDDLE_SLOPES, *EXPONENTS, "floor", "misfit", "asked")
+
+NO_COMPUTE = "Losses are predicted by compute, which needs C, or N and D with a C that grows with both."
+"""Why none is."""
 
 NOT_ASKED = "No loss was asked for: give predict.N=… and predict.D=…."
 
@@ -75,9 +78,9 @@ class Model:
 
     @property
     def settled(self) -> bool:
-        """Whether the law describes the table: the upper end of the misfit's interval is below a cell's noise.
+        """Whether the law of the model describes the table: the misfit's upper end is below a cell's noise.
 
-        It says nothing of the numbers, whose intervals hold the misfit whether it is small or large.
+        It says nothing of laws of fewer parameters, nor of the numbers, whose intervals hold any misfit.
         """
         return self.exact or bool(self.misfit.high <= self.noise)
 
@@ -104,7 +107,8 @@ def headline(
         "floor": _floor(model),
         "misfit": model.misfit.record(),
         "asked": _asked(model, {k: float(np.log(v)) for k, v in predict.items()}),
-        "loss": _by_distance(model, cost),
+        "loss": losses_ahead(model, cost),
+        "no_loss": "" if _has_compute(model, cost) else NO_COMPUTE,
         "at": {k: float(np.exp(at[k])) for k in ("N", "D", "C") if k in at},
         "noise": model.noise,
         "laws": sorted(model.posterior.weights, key=lambda k: -model.posterior.weights[k]),
@@ -116,6 +120,10 @@ def headline(
 def nothing_to_quote(why: str) -> dict[str, Any]:
     """The same where nothing was fitted."""
     return {key: _absent(why) for key in NUMBERS} | {"loss": [], "at": {}, "noise": None, "laws": [], "settled": False}
+
+
+def _has_compute(model: Model, cost: Cost | None) -> bool:
+    return model.inputs == ("C",) or model.ray is not None or (cost is not None and len(model.inputs) == 2)
 
 
 def _absent(why: str) -> dict[str, Any]:
@@ -153,44 +161,64 @@ def _floor(model: Model) -> dict[str, Any]:
     """E of the surfaces' laws, no higher than the lowest loss: what a misfit adds to it can't be told from it."""
     draws = model.posterior.floor()
     if not draws.any():
-        return _absent("The law that was fitted has no floor.")
+        laws = [part.law for part in model.posterior.parts]
+        some = any(law.floor is not None for law in laws)
+        return _absent(f"The law that was fitted has {'its floor at 0 in every draw' if some else 'no floor'}.")
     return median_of(np.minimum(draws, model.rows.loss.min()), model.level).record()
 
 
-def _by_distance(model: Model, cost: Cost | None) -> list[dict[str, Any]]:
-    """The loss at multiples of the largest compute, at the size and data that are best for it (`_places`)."""
-    logs = np.log(REACHES)
+def losses_ahead(model: Model, cost: Cost | None) -> list[dict[str, Any]]:
+    """The lowest loss that up to so many times the largest compute reaches: a running minimum of each surface.
+
+    Parameters
+    ----------
+    model : Model
+    cost : Cost or None
+
+    Returns
+    -------
+    list of dict
+        One for each of `REACHES`; none where the table has no compute. Over N and D each surface is at its own best
+        size, and N and D are the medians of these (`_lowest`).
+    """
+    logs = np.log(np.array([1.0, *REACHES]))
+    places: list[dict[str, Any]]
     if model.inputs == ("C",):
         top = float(np.log(model.rows.inputs["C"].max()))
-        places: list[dict[str, float]] = [{"C": top + log} for log in logs]
+        places, values = [{} for _ in logs], model.posterior.log_loss({"C": top + logs})
     elif model.ray is not None:
         top = _log_c(model, model.ray, float(np.log(model.rows.inputs["N"].max())))
-        places = [{"N": _log_n(model, model.ray, top + log)} for log in logs]
-    elif cost is not None and len(model.inputs) == 2:
+        log_n = np.array([_log_n(model, model.ray, top + log) for log in logs])
+        places, values = [{"N": float(np.exp(n))} for n in log_n], model.posterior.log_loss({"N": log_n})
+    elif _has_compute(model, cost):
+        assert cost is not None
         top = float(cost.of(model.rows).max())
-        places = _places(model, cost, top + logs)
+        places, values = _lowest(model, cost, np.concatenate([budgets(model.rows, cost)[:-1], top + logs]))
     else:
         return []
+    number = len(REACHES)
+    lowest = np.minimum.accumulate(values, axis=1)[:, -number:]
     return [
-        {"reach": reach, "C": float(np.exp(top) * reach)}
-        | {k: float(np.exp(v)) for k, v in at.items() if k != "C"}
-        | model.loss(**at).record()
-        for reach, at in zip(REACHES, places, strict=True)
+        {"reach": reach, "C": float(np.exp(top) * reach)} | place | median_of(draws, model.level).exp().record()
+        for reach, place, draws in zip(REACHES, places[-number:], lowest.T, strict=True)
     ]
 
 
-def _places(model: Model, cost: Cost, log_c: Array) -> list[dict[str, float]]:
-    """Logs of N and D at each budget: the median of the surfaces' minima.
+def _lowest(model: Model, cost: Cost, log_c: Array) -> tuple[list[dict[str, Any]], Array]:
+    """Places and every surface's lowest ln loss at each budget, shape (draws, m).
 
-    Where most surfaces have none, N and D share what the budget adds to the cell of the largest compute.
+    Where most surfaces have no optimum, all are read at one place instead: N and D share what the budget adds to the
+    cell of the largest compute.
     """
-    found, at, out = model.posterior.frontier(cost, log_c), largest_cell(model.rows), []
-    for k, c in enumerate(log_c):
-        inside = np.isfinite(found.log_n[:, k])
-        more = (c - cost.log_c(np.array(at["N"]), np.array(at["D"]))) / 2
-        log_n = float(np.median(found.log_n[inside, k]) if inside.mean() > MAJORITY else at["N"] + more / cost.kappa_n)
-        out.append({"N": log_n, "D": float((c - cost.constant - cost.kappa_n * log_n) / cost.kappa_d)})
-    return out
+    found, at = model.posterior.frontier(cost, log_c), largest_cell(model.rows)
+    has = np.isfinite(found.log_n).mean(axis=0) > MAJORITY
+    more = (log_c - cost.log_c(np.array(at["N"]), np.array(at["D"]))) / 2
+    log_n = at["N"] + more / cost.kappa_n
+    log_n[has] = np.nanmedian(found.log_n[:, has], axis=0)
+    log_d = (log_c - cost.constant - cost.kappa_n * log_n) / cost.kappa_d
+    values = np.where(has, found.log_loss, model.posterior.log_loss({"N": log_n, "D": log_d}))
+    sizes = zip(np.exp(log_n), np.exp(log_d), has, strict=True)
+    return [{"N": float(n), "D": float(d), "optimal": bool(best)} for n, d, best in sizes], values
 
 
 def _line(model: Model, ray: Ladder) -> Array:
@@ -216,7 +244,7 @@ def _along(model: Model, ray: Ladder) -> dict[str, Any]:
     draws = model.posterior.slope(at, variable)
     in_c = draws if variable == "C" else draws / per_n
     return {
-        "line": ray.words,
+        "line": ray.words + ("" if "C" in model.rows.inputs else " (with C = 6 N D assumed)"),
         "C": median_of(in_c, model.level).record(),
         "N": median_of(in_c * per_n, model.level).record(),
     }
@@ -231,6 +259,9 @@ def _asked(model: Model, point: Mapping[str, float]) -> dict[str, Any]:
         log_n = point.get("N", (point["D"] - ray.log_k) / ray.power if "D" in point else np.nan)
         log_c = point.get("C", _log_c(model, ray, log_n))
         point = {"N": log_n if np.isfinite(log_n) else _log_n(model, ray, log_c), "C": log_c}
-    if not point or any(k not in point for k in model.inputs):
+    if not point:
         return _absent(NOT_ASKED)
+    if lacking := [k for k in model.inputs if k not in point]:
+        need = " and ".join(f"predict.{k}=…" for k in lacking)
+        return _absent(f"The model is of {' and '.join(model.inputs)}: give {need}, too.")
     return model.loss(**{k: point[k] for k in model.inputs}).record()

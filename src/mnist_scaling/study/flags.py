@@ -88,7 +88,7 @@ KINDS = (
     ),
     Kind(
         NOT_CONVERGED, ERROR, "no optimum, no second start agrees, or most draws wander along a ridge",
-        "Don't use these numbers; fit a law with fewer parameters.",
+        "Don't quote this law's parameters; fit a law with fewer.",
         "The parameters of laws whose fit did not converge.",
     ),
     Kind(
@@ -141,7 +141,8 @@ KINDS = (
     ),
     Kind(
         GRID_EDGE, WARNING, "an isoFLOP minimum lies at the smallest or the largest size",
-        "Add sizes beyond the edge at these budgets, or read exponents from the fitted law.",
+        "Add sizes beyond the edge at these budgets, or quote `N_exponent` of the headline, which is not read off "
+        "these curves.",
         "Where the compute-optimal size lies at some budgets: the best size there is the smallest or largest that "
         "was tried.",
     ),

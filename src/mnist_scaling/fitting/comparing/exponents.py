@@ -1,7 +1,7 @@
 """Differences of every exponent that `fit` has: parameters of laws, exponents of slices, exponents of frontiers.
 
 Each arm is fitted alone; the draws of both arms share their noise as far as the cells do, so that it cancels in the
-difference. Exponents of frontiers come with intervals that hold the method's own bias: their difference is bounded
+difference. Exponents of frontiers come with intervals of their own: their difference is bounded
 by the square-root rule for two intervals (Zou & Donner 2008), which takes them as independent and is wide otherwise.
 """
 

@@ -165,7 +165,7 @@ def duplicate_rows(table: Table) -> list[Flag]:
     if not len(twice):
         return []
     same = len(np.unique(np.column_stack([keys[twice], table.loss[twice]]).round(9), axis=0)) < len(twice)
-    # A law of compute alone is one of the best run of each budget (`selection.fitted`).
+    # A law of compute alone is one of the best run of each budget (`slices.main_slice`).
     kept = (
         "those of one cell are folded into their mean"
         if table.has(("N",)) or table.has(("D",))

@@ -84,11 +84,13 @@ def floor_not_identified(floors: Mapping[str, tuple[Interval, bool]], selected: 
     return [Flag(flags.FLOOR_NOT_IDENTIFIED, text, laws=tuple(bad), severity=flags.INFO if agrees else flags.WARNING)]
 
 
-def misfit(found: Interval, noise: float) -> list[Flag]:
+def misfit(law: str, found: Interval, noise: float) -> list[Flag]:
     """What the law misses is more than a cell's noise.
 
     Parameters
     ----------
+    law : str
+        The one that the misfit is of.
     found : Interval
         Of the misfit term's root mean square over the cells.
     noise : float
@@ -97,7 +99,7 @@ def misfit(found: Interval, noise: float) -> list[Flag]:
     if not found.value > noise:
         return []
     ends = f"{100 * found.value:.2g} % [{100 * found.low:.2g}, {100 * found.high:.2g}]"
-    text = f"The law misses the losses by {ends}, more than a cell's noise of {100 * noise:.2g} %."
+    text = f"The law {law} misses the losses by {ends}, more than a cell's noise of {100 * noise:.2g} %."
     return [Flag(flags.MISFIT, text)]
 
 
@@ -210,7 +212,7 @@ def grid_edge(table: Table, isoflop: Frontier) -> list[Flag]:
             f"{'at' if steps else 'At'} {len(blocked)} of them a smaller model would have to see more than the "
             f"{table.inputs['D'].max():.6g} examples that are the most here, so leave these budgets out"
         )
-    fix = f"{'; '.join(steps)}, or read exponents from the fitted law."
+    fix = f"{'; '.join(steps)}, or quote `N_exponent` of the headline, which is not read off these curves."
     severity = flags.WARNING if usable < 3 or len(edges) > usable else flags.INFO
     return [Flag(flags.GRID_EDGE, text, cells_of(table, sorted(index)), severity=severity, remedy=fix)]
 

@@ -66,18 +66,23 @@ def all_frontiers(
     """
     redrawn = _redrawn(table, law, draws)
     resampled = _resampled(table, draws) or redrawn
+    lacking = "no noise is known" if law else "there is no joint law to redraw about"
+    if not draws.number:
+        lacking = "no draws were asked for"
     out = {}
     for method in ("pareto", "hull"):
 
         def measure(ys: Array, counts: Array | None, method: str = method) -> dict[str, Array]:
             return observed_draws(table, method, ys, counts)
 
-        out[method] = _with_intervals(observed(table, method), measure, resampled, draws.level)
+        out[method] = _with_intervals(observed(table, method), measure, resampled, draws.level, lacking)
     found, (family, _) = isoflop(table, curve), curves(table)
     used = counted(family, table.y, curve)
     # An interpolated curve has no rows of its own to leave out.
     again = resampled if all(len(c.rows) for c in family) else redrawn
-    out["isoflop"] = _with_intervals(found, lambda ys, n: isoflop_draws(family, ys, curve, n, used), again, draws.level)
+    out["isoflop"] = _with_intervals(
+        found, lambda ys, n: isoflop_draws(family, ys, curve, n, used), again, draws.level, lacking
+    )
     return out | {"parametric": parametric(table, model, cost, draws.level, why)}
 
 
@@ -106,15 +111,17 @@ def _with_intervals(
     measure: Callable[[Array, Array | None], dict[str, Array]],
     redrawn: Redrawn | None,
     level: float,
+    lacking: str,
 ) -> FrontierResult:
-    """A method read off the rows, and again off every draw: quantiles of the draws are the ends."""
+    """A method read off the rows, and again off every draw: quantiles of the draws are the ends; or what is lacking."""
     edges = any(c["quality"] == "edge" for c in found.extra.get("curves", []))
     again = measure(*redrawn) if redrawn is not None and found.formed else {}
     nothing_known = np.empty(0)
     intervals = {k: interval(found.exponents[k], again.get(k, nothing_known), level, 1.0) for k in EXPONENTS}
     if found.formed and not any(i.bounded for i in intervals.values()):
-        why = "no noise is known" if redrawn is None else "most draws have too few points for a slope"
-        found = replace(found, status=f"without an interval: {why}")
+        why = lacking if redrawn is None else "most draws have too few points for a slope"
+        without = f"without an interval: {why}"
+        found = replace(found, status=without if found.status == "ok" else f"{found.status}; {without}")
     return FrontierResult(found, intervals, (GRID_EDGE,) if edges else ())
 
 
@@ -126,13 +133,13 @@ def parametric(table: Table, model: Posterior | None, cost: Cost | None, level: 
     log_c = budgets(table, cost)
     found = model.frontier(cost, log_c)
     intervals = {k: median_of(found.exponents[k.removesuffix("_exponent")], level) for k in EXPONENTS}
+    share = 100 * float(np.isfinite(found.exponents["N"]).mean())
     if not intervals["N_exponent"].known:
-        share = 100 * float(np.isfinite(found.exponents["N"]).mean())
         none = f"no optimum: {share:.0f} % of the surfaces have one at fixed C within what was searched"
         return FrontierResult(nothing("parametric", none), empty)
-    return FrontierResult(
-        Frontier("parametric", {k: i.value for k, i in intervals.items()}, _points(log_c, found)), intervals
-    )
+    status = "ok" if share == 100 else f"of the {np.floor(share):.0f} % of the surfaces that have an optimum"
+    exponents = {k: i.value for k, i in intervals.items()}
+    return FrontierResult(Frontier("parametric", exponents, _points(log_c, found), status), intervals)
 
 
 def median_of(draws: Array, level: float) -> Interval:

@@ -43,20 +43,23 @@ class Points:
     """Mean and standard deviation of that factor's logarithm, before the misfit is looked at."""
     level: np.ndarray
     """Number of each cell's amount of data, whose cells may share an error, shape (m,); all differ where few repeat."""
+    broken: np.ndarray
+    """Mask of the table's rows that are left out, shape (n,)."""
 
 
 def points_of(table: Table, axes: Axes, fit: Fit) -> Points:
     """The points of a table without its broken rows; `fit`, of all rows, says what neighbourhoods average over."""
     seeds, near = seed_noise(table), axes.centred(table.logs(axes.names))
-    whole = ~_broken(np.stack([x / h for x, h in zip(near.values(), axes.half, strict=True)]), fit.residual)
+    broken = _broken(np.stack([x / h for x, h in zip(near.values(), axes.half, strict=True)]), fit.residual)
+    whole = ~broken
     logs, y, residual = {k: x[whole] for k, x in near.items()}, table.y[whole], fit.residual[whole]
     level = _levels(logs["D"]) if "D" in logs and len(logs) > 1 else np.arange(len(y))
     if seeds is not None:
-        cells = Points(logs, y, seeds.variance[whole], (0.0, float(np.sqrt(2 / max(seeds.dof, 1.0)))), level)
+        cells = Points(logs, y, seeds.variance[whole], (0.0, float(np.sqrt(2 / max(seeds.dof, 1.0)))), level, broken)
     else:
         # The law's residuals hold its misfit too, so that the noise is likely to be less.
         usual = robust_scale(residual, fit.free) ** 2
-        cells = Points(logs, y, np.full(len(y), max(usual, 1e-16)), (np.log(0.5), 1.0), level)
+        cells = Points(logs, y, np.full(len(y), max(usual, 1e-16)), (np.log(0.5), 1.0), level, broken)
     return cells if len(y) <= MOST_CELLS else _neighbourhoods(cells, axes, fit, residual)
 
 

@@ -79,6 +79,8 @@ class Posterior:
     parts: tuple[Part, ...]
     weights: Mapping[str, float]
     """Of each law."""
+    broken: np.ndarray
+    """Mask of the table's rows that are left out because they lie far off their neighbours, shape (n,)."""
 
     def log_loss(self, logs: Mapping[str, Array]) -> Array:
         """ln L at n points, logarithms of the inputs, of every draw: shape (draws, n)."""
@@ -152,7 +154,7 @@ def surface(table: Table, draws: int, rng: np.random.Generator, laws: Sequence[s
         if count
     ]
     by_name = {m.fit.law.name: float(w) for m, w in zip(models, weights, strict=True)}
-    return Posterior(models[int(weights.argmax())].fit.law, axes, tuple(parts), by_name)
+    return Posterior(models[int(weights.argmax())].fit.law, axes, tuple(parts), by_name, cells.broken)
 
 
 def _usual(table: Table) -> tuple[str, ...]:

@@ -1,11 +1,12 @@
-"""The misfit g as a random surface over scaled log inputs: integrals of stationary slopes.
+"""The misfit g as a random surface over scaled log inputs: integrals of random slopes.
 
     g(u, v) = b_N I[s_N](u) + b_D I[s_D](v) + b_ND I[I[s_ND]](u, v),        I[s](u) = integral of s from 0 to u
 
-where u and v run from -1 to 1 over the table and s are stationary, smooth and of variance 1, each direction with a
-length of its own. So the slope of g is stationary: beyond the table the doubt of g grows with distance, and a slope
-is doubted by no more than b. Each s is a Fourier series of random coefficients on [-REACH, REACH], which makes g linear
-in them: covariances, draws and values at any point are products of matrices.
+where u and v run from -1 to 1 over the table. Each s is a trend through the middle (`TREND`) and a stationary, smooth
+part of variance 1, each direction with a length of its own. So beyond the table the doubt of g and of its slopes grows
+with distance: by the trend, and in the part that both axes share by the distance along the other. Each s is a Fourier
+series of random coefficients on [-REACH, REACH] and a straight line, which makes g linear in them: covariances, draws
+and values at any point are products of matrices.
 
 Source: Kennedy & O'Hagan 2001 (J. R. Stat. Soc. B 63) for a model with a misfit; the series, Hensman et al. 2018 (J.
 Mach. Learn. Res. 18).
@@ -21,7 +22,8 @@ import numpy as np
 from mnist_scaling.fitting.laws.base import Array, Logs
 
 REACH = 5.0
-"""Half of the series' period in half-spans of the table: nothing is asked farther away than 3 of them."""
+"""Half of the series' period in half-spans of the table. Minima are looked for within 3 of them; for points that are
+asked for farther away than this, along ladders or with `predict`, the waves repeat, and the trend goes on."""
 
 WAVES = 12
 """Frequencies of the series: the shortest wave is 0.8 half-spans long."""
@@ -51,7 +53,7 @@ class Axes:
         return {k: np.asarray(logs[k], float) - m for k, m in zip(self.names, self.middle, strict=True)}
 
     def features(self, logs: Mapping[str, Array]) -> list[Array]:
-        """Integrated waves of each axis, shape (n, 2 WAVES + 1) each."""
+        """Integrated waves of each axis, shape (n, 2 WAVES + 2) each."""
         return [_integrated(x / h) for x, h in zip(self.centred(logs).values(), self.half, strict=True)]
 
 
@@ -88,10 +90,6 @@ class Shape:
     """b of each axis' own part and, of two axes, of the part that both share, shape (batch, 1 or 3)."""
     length: Array
     """In half-spans, shape (batch, axes)."""
-
-    def take(self, rows: np.ndarray) -> Shape:
-        """These draws."""
-        return Shape(self.size[rows], self.length[rows])
 
     def variances(self) -> list[Array]:
         """Prior variances of the coefficients of each part, shape (batch, coefficients) each."""

@@ -34,12 +34,14 @@ class Quoted(Interval):
 
 @dataclass(frozen=True)
 class LossRecord:
-    """The compute-optimal loss at a multiple of the largest compute, and the size and data that it is at."""
+    """The lowest loss that a multiple of the largest compute reaches, and the size and data that it is at."""
 
     reach: float
     C: float
     N: float | None = field(default=None, metadata=OMITTED)
     D: float | None = field(default=None, metadata=OMITTED)
+    optimal: bool | None = field(default=None, metadata=OMITTED)
+    """Of N and D: whether they are the best for the compute. Where there is no best, they share what it adds."""
     value: float = math.nan
     low: float = math.nan
     high: float = math.nan
@@ -71,6 +73,8 @@ class HeadlineRecord:
     misfit: Quoted = field(default_factory=Quoted)
     asked: Quoted = field(default_factory=Quoted)
     loss: Sequence[LossRecord] = ()
+    no_loss: str = field(default="", metadata=OMITTED)
+    """Why `loss` is empty where numbers are quoted."""
     ray: LadderRecord | None = field(default=None, metadata=OMITTED)
     at: Mapping[str, float] = field(default_factory=dict)
     noise: float = math.nan

@@ -40,7 +40,7 @@ LAWS, ACCURACY, SEARCH = "Laws", "Test error", "How tuning went"
 FIGURES = (
     Plot(
         "what_tuning_changed", TUNING, "The same grid, untuned and tuned",
-        "Untuned: one run of the same setting in every cell. Tuned: the mean over repeats of the cell's own best "
+        "Untuned: the mean over repeats of one setting, the same in every cell. Tuned: that of the cell's own best "
         "setting, with one standard error. Both are losses on the validation data, so that they compare; the laws "
         "elsewhere are fitted to test loss. Top: the smallest and the largest level of the other axis. Bottom: the "
         "exponent at every level, with 95 % intervals of least squares in logs.",

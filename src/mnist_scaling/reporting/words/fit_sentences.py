@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from markupsafe import Markup
 
+from mnist_scaling.fitting.fitted import EXACT
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.documents.fits_json import Fits
 from mnist_scaling.reporting.documents.tuning_records import OK, SettingsRecord
@@ -23,18 +24,25 @@ MOST_CELLS = 6
 
 
 def description(fits: Fits) -> list[Markup]:
-    """Which law describes the data, how far off it is, and how large the misfit is; or why no law was fitted."""
+    """Which law is the nearest, how far off it is, and what the model's own law may miss; or why nothing is quoted."""
     headline, law = fits.headline, fits.laws.get(fits.selected or "")
     if law is None or fits.selected is None:
-        return [Markup("No law is fitted: {}.").format(spaced(fits.selection.reason))] if fits.selection.reason else []
+        return [Markup("{}").format(spaced(headline.slope_N.why))] if fits.selection.reason else []
+    if law.rmse_log < EXACT:
+        return [Markup("The law <b>{}</b> passes through these losses to rounding.").format(spaced(fits.selected))]
     within = f"{number(100 * law.rmse_log, 2)} %"
     misfit = estimate(_per_cent(headline.misfit), lambda x: number(x, 2))
     against = f"against a noise of {number(100 * headline.noise, 2)} % per cell"
-    if headline.settled:
-        text = "The law <b>{}</b> describes these data within {} (rms); what it may miss is {} %, small {}."
+    # The misfit is what the model's own law misses, which a law of fewer parameters may miss more of.
+    base = next(iter(headline.laws), fits.selected)
+    near = "it" if base == fits.selected else Markup("<b>{}</b>").format(spaced(base))
+    if not headline.settled:
+        text = "No law is shown to hold: <b>{}</b> is the nearest, within {} (rms), and {} may miss {} %, {}."
+    elif base == fits.selected:
+        text = "The law <b>{}</b> describes these data within {} (rms); what {} may miss is {} %, small {}."
     else:
-        text = "No law need hold: <b>{}</b> is the nearest, within {} (rms), and it may miss {} %, {}."
-    return [Markup(text).format(spaced(fits.selected), within, misfit, against)]
+        text = "The law <b>{}</b> is the nearest, within {} (rms); {} describes these data and may miss {} %, small {}."
+    return [Markup(text).format(spaced(fits.selected), within, near, misfit, against)]
 
 
 def _per_cent(found: Interval) -> Interval:
@@ -50,30 +58,42 @@ def quote(fits: Fits, loss: bool = False) -> Markup | None:
     loss : bool
         Whether the loss at the point that was asked for is among them.
     """
-    headline, where = fits.headline, "at the cell of the largest compute"
+    headline = fits.headline
     shown = {
         key: tables.quoted_as(headline, key) for key in tables.QUOTED if key in STATED or (loss and key == "asked")
     }
-    numbers: list[tuple[Markup, Interval]] = [(tables.QUOTED[k], found) for k, found in shown.items() if found.known]
+    slopes, others = (
+        [(tables.QUOTED[k], found) for k, found in shown.items() if found.known and k.startswith("slope") == kept]
+        for kept in (True, False)
+    )
+    along, where = "", " at the cell of the largest compute"
     if headline.ray is not None:
-        where = f"along {headline.ray.line}, on which N and D move together"
-        along = [(tables.QUOTED["slope_C"], headline.ray.C), (Markup("in N"), headline.ray.N)]
-        numbers = along + [(name, found) for name, found in numbers if name != tables.QUOTED["slope_C"]]
-    if not numbers:
+        along, where = f", along {headline.ray.line}, on which N and D move together", ""
+        slopes = [(tables.QUOTED["slope_C"], headline.ray.C), (Markup("in N"), headline.ray.N)]
+    parts = [
+        listing([Markup("{} {}").format(name, estimate(found)) for name, found in numbers]) + place
+        for numbers, place in ((slopes, where), (others, ""))
+        if numbers
+    ]
+    if not parts:
         return None
-    return Markup("<b>Quote</b>, {}, with what a law may miss in the intervals: {}.").format(
-        where, listing([Markup("{} {}").format(name, estimate(found)) for name, found in numbers])
+    return Markup("<b>Quote</b>{}, with what a law may miss in the intervals: {}.").format(
+        along, Markup("; ").join(parts)
     )
 
 
 def ahead(fits: Fits) -> str:
-    """The compute-optimal losses beyond the data, by distance; empty where there are none."""
+    """The lowest losses beyond the data, by distance; empty where there are none."""
     known = [one for one in fits.headline.loss if math.isfinite(one.value)]
     if not known:
         return ""
-    best = f"along {fits.headline.ray.line}" if fits.headline.ray else "at the best size for its compute"
+    best = " at the best size for its compute" if known[0].N is not None else ""
+    if fits.headline.ray:
+        best = f" along {fits.headline.ray.line}"
     what = listing([f"{one.reach:g} times: {estimate(Interval(one.value, one.low, one.high))}" for one in known])
-    return f"Predicted loss {best}, by multiple of the largest compute: {what}."
+    shared = [f"{one.reach:g}" for one in known if one.optimal is False]
+    none = f" At {listing(shared)} times, N and D share what is added, for most surfaces have no best size there."
+    return f"Predicted loss{best}, by multiple of the largest compute: {what}." + (none if shared else "")
 
 
 def lifetime(fits: Fits) -> str:

@@ -37,8 +37,8 @@ _SLOPE = {
 
 QUOTED = {
     **_SLOPE, **{f"middle_{key}": name for key, name in _SLOPE.items()},
-    "N_exponent": Markup("a in N* ∝ C<sup>a</sup>"), "D_exponent": Markup("a in D* ∝ C<sup>a</sup>"),
-    "loss_exponent": Markup("−a in L* ∝ C<sup>a</sup>"), "floor": Markup("floor E"), "misfit": Markup("misfit of ln L"),
+    "N_exponent": Markup("a in N* ∝ C<sup>a</sup>"), "D_exponent": Markup("b in D* ∝ C<sup>b</sup>"),
+    "loss_exponent": Markup("c in L* ∝ C<sup>−c</sup>"), "floor": Markup("floor E"), "misfit": Markup("misfit of ln L"),
     "asked": Markup("loss"),
 }  # fmt: skip
 """The keys of the headline, and what they are called."""
@@ -69,18 +69,21 @@ def quoted_table(fits: Fits) -> TextTable:
     places = {"slope": f"at {cell}", "middle": "in the middle of the grid", "asked": f"at {point}"}
     rows: list[list[Any]] = []
     line = f"along {headline.ray.line}" if headline.ray else ""
+    # Of a model of one variable, the row of that variable says all; the other rows would only say that there is none.
+    single = sum(getattr(headline, key).known for key in _SLOPE) < 2
     for key, found in (("C", headline.ray.C), ("N", headline.ray.N)) if headline.ray else ():
         rows.append([Markup("−d ln L/d ln {}").format(key), line, bold(found), ends(found), ""])
     for key, name in QUOTED.items():
         quoted = quoted_as(headline, key)
         along = headline.ray is not None and "slope" in key
-        if along or (not quoted.known and (key in ONLY_IF_KNOWN or headline.ray)):
+        if along or (not quoted.known and (key in ONLY_IF_KNOWN or single)):
             continue
         where = places.get(key.split("_")[0], "")
         rows.append([name, where, bold(quoted), ends(quoted), quoted.why])
     for one in headline.loss:
         found = Interval(one.value, one.low, one.high)
-        where = line or "at the best size for it"
+        size = "at the best size for it" if one.optimal is not False else "N and D share what is added"
+        where = line or (size if one.N is not None else "")
         rows.append([f"loss at {one.reach:g} times the largest compute", where, bold(found), ends(found), ""])
     note = (
         "Medians and intervals of one model: a law and a smooth misfit, whose size is learnt from the rows. The "

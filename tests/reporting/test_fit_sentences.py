@@ -1,0 +1,55 @@
+"""What the sentences of a fit say of its records, word for word."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from mnist_scaling.reporting.documents.fits_json import Fits, HeadlineRecord, LawRecord, LossRecord, Quoted
+from mnist_scaling.reporting.words.fit_sentences import ahead, description, quote
+from mnist_scaling.reporting.words.fit_tables import quoted_table
+
+
+def fits(rmse: float = 0.01, **headline: Any) -> Fits:
+    """Kaplan's law is the nearest, and the model is of `coupled`."""
+    quoted = {"misfit": Quoted(0.001, 0.0005, 0.002), "noise": 0.01, "laws": ("coupled",), "settled": True} | headline
+    laws = {"kaplan": LawRecord("…", inputs=("N", "D"), rmse_log=rmse)}
+    return Fits(laws=laws, selected="kaplan", headline=HeadlineRecord(**quoted))
+
+
+def said(found: Fits) -> str:
+    (text,) = description(found)
+    return plain(text)
+
+
+def plain(text: str | None) -> str:
+    return str(text).replace("\N{NO-BREAK SPACE}", " ").replace("\u2060", "")
+
+
+def test_the_misfit_is_said_of_the_law_that_it_is_of() -> None:
+    assert said(fits()).startswith("The law <b>kaplan</b> is the nearest, within 1.0 % (rms); <b>coupled</b> describes")
+    assert "(rms), and <b>coupled</b> may miss" in said(fits(settled=False))
+    own = replace(fits(), selected="coupled", laws={"coupled": fits().laws["kaplan"]})
+    assert said(own).startswith("The law <b>coupled</b> describes these data within 1.0 % (rms); what it may miss is")
+
+
+def test_a_law_through_the_losses_is_held_against_no_noise() -> None:
+    assert said(fits(2e-10)) == "The law <b>kaplan</b> passes through these losses to rounding."
+
+
+def test_slopes_alone_are_at_a_cell() -> None:
+    found = plain(quote(fits(slope_N=Quoted(0.2, 0.1, 0.3), floor=Quoted(0.5, 0.4, 0.6))))
+    assert found.endswith(
+        ": −∂ ln L/∂ ln N 0.200 [0.100, 0.300] at the cell of the largest compute; floor E 0.500 [0.400, 0.600]."
+    )
+
+
+def test_what_has_compute_alone_has_no_best_size() -> None:
+    loss = [LossRecord(2.0, 1e18, value=0.5, low=0.4, high=0.6)]
+    found = replace(fits(slope_C=Quoted(0.2, 0.1, 0.3), loss=loss), settings={"bootstrap": {"level": 0.95}})
+    assert ahead(found).startswith("Predicted loss, by multiple of the largest compute: 2 times: 0.5")
+    names = [str(row[0]) for row in quoted_table(found).rows]
+    assert names == ["−d ln L/d ln C", "misfit of ln L", "loss at 2 times the largest compute"]
+    sized = [replace(loss[0], N=1e6, D=1e7, optimal=best) for best in (True, False)]
+    assert "best size for its compute" in ahead(fits(loss=sized))
+    assert ahead(fits(loss=sized)).endswith("most surfaces have no best size there.")
