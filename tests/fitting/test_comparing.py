@@ -190,6 +190,24 @@ def test_one_moving_variable_is_enough() -> None:
     assert found.slopes["beta"].difference.value == pytest.approx(0.1, abs=0.03)
 
 
+def test_sizes_that_move_together_are_one_variable() -> None:
+    """D = 20 N up to whole batches: the slope across the ladder would rest on these alone."""
+    rng, n = np.random.default_rng(0), np.geomspace(1e3, 1e6, 12)
+    d = 20 * n * np.exp(rng.uniform(-0.004, 0.004, 12))
+    one, two = (
+        Arm(k, make_table(9 * n**-0.2 * np.exp(0.01 * rng.standard_normal(12)), {"N": n, "D": d, "C": 6 * n * d}))
+        for k in "ab"
+    )
+    found = compare(one, two, QUICK)
+    assert list(found.slopes) == ["alpha"]
+    assert "collinear" in [flag.code for flag in found.flags]
+    assert found.slopes["alpha"].a.high - found.slopes["alpha"].a.low < 0.1
+    record = comparison_record(found, [{}, {}])
+    assert "times the compute" in sentence(record)
+    endless = replace(record, multiplier=[replace(m, high=np.inf) for m in record.multiplier])
+    assert "times the compute" not in sentence(endless)
+
+
 def test_rows_of_the_same_size_count_once() -> None:
     a, b = arms({"A": 32.0}, 0.01)
     doubled = a.table.take(np.concatenate([np.arange(16), [0, 0]]))

@@ -104,6 +104,15 @@ def test_an_axis_that_stands_still_has_no_slices_of_its_own() -> None:
     assert [(s.variable, s.fixed, len(s.index)) for s in tuning_change(few).slices] == [("N", None, 4)]
 
 
+def test_no_plane_through_sizes_that_move_together() -> None:
+    """D = 20 N up to whole batches."""
+    n, rng = np.geomspace(1e3, 1e5, 10), np.random.default_rng(0)
+    d = 20 * n * np.exp(rng.uniform(-0.004, 0.004, 10))
+    before = loss(UNTUNED, n, d) * np.exp(0.01 * rng.standard_normal(10))
+    table = TunedCells(n, d, before, loss(TUNED, n, d), loss(TUNED, n, d), np.full(10, np.nan))
+    assert not any(i.known for source in tuning_change(table).plane.values() for i in source.values())
+
+
 def test_two_by_two_has_no_slice() -> None:
     table = cells()
     keep = np.isin(table.N, [1e3, 2e3]) & np.isin(table.D, [3e3, 6e3])

@@ -23,6 +23,8 @@ from numpy.typing import ArrayLike
 
 from mnist_scaling.fitting.comparing.pairing import PairNoise
 from mnist_scaling.fitting.laws.base import Array
+from mnist_scaling.fitting.rows import Table
+from mnist_scaling.fitting.slices import ray_of
 from mnist_scaling.fitting.uncertainty.bootstrap import interval
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.fitting.uncertainty.least_squares import LEVEL, exponents
@@ -180,10 +182,8 @@ def _fits(
     }
     y, x = cells.log_ratio[index], np.log(np.column_stack(inputs))
     x = x - x.mean(axis=0)
-    apart = np.linalg.matrix_rank(x, tol=1e-8) == len(variables)
+    if len(variables) > 1 and ray_of(Table(np.exp(y), dict(zip(variables, map(np.asarray, inputs), strict=True)))):
+        return {source: {k: Interval() for k in variables} for source in (*SOURCES, CHANGE, SIMULTANEOUS)}
     for source, at in ((CHANGE, level), (SIMULTANEOUS, joint)):
-        found[source] = [
-            interval(float(row @ y), (y + noise[:, index]) @ row, at, 1.0) if apart else Interval()
-            for row in -np.linalg.pinv(x)
-        ]
+        found[source] = [interval(float(row @ y), (y + noise[:, index]) @ row, at, 1.0) for row in -np.linalg.pinv(x)]
     return {source: dict(zip(variables, intervals, strict=True)) for source, intervals in found.items()}

@@ -29,6 +29,9 @@ END = 5
 SLOWEST = 1e-3
 """Least exponent of L*(C) that is followed beyond an end: a flatter curve never reaches another loss."""
 
+LARGEST = float(np.log(1e30))
+"""Log multiplier beyond which an interval has no end."""
+
 
 @dataclass(frozen=True)
 class Path:
@@ -139,6 +142,8 @@ def multiplier_at(found: Frontiers, at: float, level: float) -> Multiplier:
         reach(c_b, b, float(np.interp(at, c_a, a))) - at for a, b in zip(found.draws[0], found.draws[1], strict=True)
     ]
     log_m = interval(reach(c_b, y_b, y) - at, np.array(drawn), level, 1.0)
+    if log_m.high > LARGEST:
+        log_m = Interval(log_m.value)
     return Multiplier(float(np.exp(at)), float(np.exp(y)), log_m.exp())
 
 

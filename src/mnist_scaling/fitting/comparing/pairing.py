@@ -14,6 +14,7 @@ import numpy as np
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.rows import Table
+from mnist_scaling.fitting.slices import ray_of
 from mnist_scaling.fitting.uncertainty.interval import Interval
 
 FEWEST_CELLS = 4
@@ -150,12 +151,10 @@ def _keys(table: Table, roles: Sequence[str]) -> list[tuple[float, ...]]:
 
 
 def _moving(a: Table, b: Table, roles: Sequence[str]) -> tuple[str, ...]:
-    """The roles that have several values in both arms and do not move together."""
+    """The roles that have several levels in both arms; one of them where they move together, as on a ladder."""
     found = [k for k in roles if min(len(a.levels(k)), len(b.levels(k))) > 1]
-    for table in (a, b):
-        design = np.column_stack([np.log(table.inputs[k]) for k in found]) if found else np.empty((len(table), 0))
-        if len(found) > 1 and np.linalg.matrix_rank(design - design.mean(axis=0), tol=1e-6) < len(found):
-            found = found[:1]
+    if len(found) > 1 and any(ray_of(table) is not None for table in (a, b)):
+        found = found[:1]
     return tuple(found)
 
 

@@ -103,7 +103,7 @@ def _of_offset(pair: Pair, only: bool) -> str:
 
 def _of_compute(pair: Pair) -> str:
     a, b = pair.names
-    known = [m for m in pair.multiplier if m.interval.known]
+    known = [m for m in pair.multiplier if m.interval.bounded]
     if not known:
         return ""
     parts = [f"{estimate(m.interval, factor, ' ')} times the compute at C = {m.C:.2g} FLOPs" for m in known]
@@ -141,7 +141,7 @@ def multiplier_table(pair: Pair) -> TextTable | None:
     rows = [
         [power_of_ten(m.C), number(m.loss), estimate(m.interval, factor, " ")]
         for m in pair.multiplier
-        if m.interval.known
+        if m.interval.bounded
     ]
     head = ["FLOPs of a", "loss that both reach", "FLOPs of b, as a multiple of a's"]
     return TextTable(head, rows, title="Compute multiplier at equal loss") if rows else None
