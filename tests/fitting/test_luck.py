@@ -120,6 +120,26 @@ def test_a_twin_shows_luck_that_few_cells_can_not() -> None:
     assert abs(np.median(shown[True]) - 0.03) < abs(np.median(shown[False]) - 0.03)
 
 
+def test_the_twin_of_an_untuned_arm_shows_its_seeds_beside_a_tuned_one() -> None:
+    a, b, again = simulate(*grid(4, 4), EQUAL, RunNoise(0.04, 0.5), np.random.default_rng(0), "abt")
+    a, again = replace(a, tuned=False), replace(again, tuned=False)
+    alone, with_twin = (fit_surfaces(match(a, b), twin).noise.luck for twin in (None, match(a, again)))
+    assert with_twin.dof == alone.dof + 16
+    assert len(with_twin.shapes) == len(alone.shapes) > 1
+
+
+def test_the_ratio_of_a_twin_has_the_noise_of_both_runs() -> None:
+    """Neither arms on other cells nor their twin have repeats: s^2 is of one run, and the ratio has it twice."""
+    a, b, again = (
+        Arm(x.name, replace(x.table, se=None, repeats=None))
+        for x in simulate(*grid(4, 4), EQUAL, RunNoise(0.04, 0.0, 1), np.random.default_rng(0), "abt")
+    )
+    moved = Arm("b", replace(b.table, inputs=b.table.inputs | {"N": 1.2 * b.table.inputs["N"]}))
+    cells = match(a, moved)
+    assert not cells.paired
+    assert fit_surfaces(cells, match(a, again)).noise.luck.sd < 0.022  # once the noise of one run gives 0.027
+
+
 def test_a_twin_that_equals_its_arm_makes_intervals_narrower() -> None:
     n, d = grid(4, 4)
     a, b = simulate(n, d, EQUAL, RunNoise(0.04, 0.5), np.random.default_rng(0))
