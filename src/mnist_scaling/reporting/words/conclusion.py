@@ -63,18 +63,22 @@ def noise_sentence(pair: Pair) -> str:
 
 
 def luck_sentence(pair: Pair) -> str:
-    """What tuning left to luck, and whence it is known."""
+    """What tuning left to luck, whence it is known, and what is assumed of it."""
     luck = pair.tuning_luck
+    if pair.noise.freedom <= 0:
+        return "Too few cells were compared to measure noise or luck, so there are no intervals."
     if math.isnan(luck.sd):
         return "Nothing was tuned, so the intervals hold the scatter of each cell alone."
-    whence = (
-        f"as {luck.twin}, an arm tuned again, and the cells themselves show"
+    size = f"about {100 * luck.sd:.2g} % of an arm's loss in a cell"
+    shown = (
+        f"left to luck: {size}, as {luck.twin}, an arm tuned again, and the cells themselves show"
         if luck.twin
-        else "as far as the cells themselves show; a twin study (twin=…) would show more"
+        else f"may have left to luck: the cells allow {size}"
     )
+    more = "" if luck.twin else "; a twin study (twin=…) would show more"
     return (
-        f"The intervals hold what tuning left to luck: about {100 * luck.sd:.2g} % of an arm's loss in a cell, "
-        f"correlated by {number(luck.correlation, 2)} between neighbouring cells, {whence}."
+        f"The intervals hold what tuning {shown}, assumed to be correlated by {number(luck.correlation, 2)} between "
+        f"neighbouring cells{more}."
     )
 
 
