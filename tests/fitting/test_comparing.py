@@ -17,10 +17,11 @@ from benchmarks.comparison_coverage import (
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.comparing import Arm, ComparisonOptions, compare
 from mnist_scaling.fitting.comparing.comparison import verdict
-from mnist_scaling.fitting.comparing.exponents import difference_of
+from mnist_scaling.fitting.comparing.exponents import _draws, _lines, difference_of
 from mnist_scaling.fitting.comparing.multiplier import reach
 from mnist_scaling.fitting.comparing.pairing import match
 from mnist_scaling.fitting.comparing.surface import fit_surfaces
+from mnist_scaling.fitting.fitted import Options
 from mnist_scaling.fitting.laws import get_law
 from mnist_scaling.fitting.rows import make_table
 from mnist_scaling.fitting.uncertainty.interval import Interval
@@ -162,6 +163,27 @@ def test_reach() -> None:
 def test_the_difference_of_independent_intervals() -> None:
     found = difference_of(Interval(1.0, 0.6, 1.3), Interval(2.0, 1.6, 2.4))
     assert (found.value, found.low, found.high) == pytest.approx((1.0, 1 - 0.5, 1 + np.hypot(0.4, 0.4)))
+
+
+def test_amounts_in_whole_batches_are_the_same_cells() -> None:
+    """D that is off by up to 1 % from arm to arm: cells are paired, and each arm's slopes are by its own D."""
+    (n, d), rng = grid(), np.random.default_rng(0)
+    off = d * np.exp(rng.uniform(-0.005, 0.005, 16))
+    one, two = (Arm(k, make_table(40 * n**-0.3 * x**-0.4, {"N": n, "D": x})) for k, x in (("a", d), ("b", off)))
+    found = compare(one, two, QUICK)
+    assert found.cells.paired
+    assert len(found.cells.a) == 16
+    assert found.slopes["beta"].difference.value == pytest.approx(0, abs=1e-9)
+    finer = Arm("finer", make_table(np.full(32, 0.1), {"N": np.tile(n, 2), "D": np.concatenate([d, 1.004 * d])}))
+    assert match(one, finer).left_out == (0, 16)  # with two cells of an arm at one level, equal sizes alone are paired
+
+
+def test_slices_at_nearly_one_level_are_compared() -> None:
+    n, d = grid()
+    one, two = (Arm(k, make_table(40 * n**-0.3 * d**-0.4, {"N": n, "D": x})) for k, x in (("a", d), ("b", 1.004 * d)))
+    cells = match(one, two)
+    draws = _draws(cells, np.zeros((100, 32)), 0.95, np.random.default_rng(0))
+    assert "D=3125" in {e.at for e in _lines(cells, Options(draws=100), draws, 0.95)}
 
 
 def test_what_is_refused() -> None:

@@ -70,6 +70,14 @@ def test_without_luck_the_intervals_are_nearly_those_of_least_squares(tuned: boo
     assert least < np.median(ratios) < most
 
 
+def test_cells_of_one_level_are_no_steps_apart() -> None:
+    of, rng = field(4, 4), np.random.default_rng(0)
+    off = replace(of, x=of.x + np.column_stack([np.zeros(16), rng.uniform(-0.005, 0.005, 16)]))
+    assert (off.steps == of.steps).all()
+    stopped = replace(of, x=of.x + np.column_stack([np.zeros(16), rng.uniform(0, 0.3, 16)]), axes=of.x)
+    assert (stopped.steps == of.steps).all()
+
+
 def test_the_likelihood_is_that_of_what_the_mean_leaves() -> None:
     """Against ln |V|, ln |F' V^-1 F| and the generalised squares, which do not project anything."""
     of, rng = field(4, 4), np.random.default_rng(0)

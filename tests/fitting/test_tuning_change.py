@@ -13,7 +13,7 @@ from scipy import stats
 
 from mnist_scaling.fitting.comparing.pairing import PairNoise
 from mnist_scaling.fitting.uncertainty.least_squares import exponents
-from mnist_scaling.settings.tuning_change import TunedCells, tuning_change
+from mnist_scaling.settings.tuning_change import TunedCells, _field, tuning_change
 
 UNTUNED, TUNED = {"k": 240.0, "N": 0.4, "D": 0.5}, {"k": 30.0, "N": 0.3, "D": 0.4}
 
@@ -94,6 +94,19 @@ def test_levels_of_the_axes_make_the_slices() -> None:
     assert not [s for s in tuning_change(replace(table, D=d)).slices if s.variable == "N"]
     found = tuning_change(replace(table, D=d, levels={"N": table.N, "D": table.D}))
     assert [s.at for s in found.slices if s.variable == "N"] == [3e3, 6e3, 1.2e4, 2.5e4, 5e4]
+
+
+def test_amounts_in_whole_batches_are_one_level() -> None:
+    table = cells()
+    d = table.D * np.linspace(0.995, 1.005, len(table.D))
+    assert len([s for s in tuning_change(replace(table, D=d)).slices if s.variable == "N"]) == 5
+
+
+def test_luck_goes_by_the_axes_where_every_cell_stopped_at_its_own_amount() -> None:
+    table = replace(cells(0.03), levels={"N": cells().N, "D": cells().D})
+    table = replace(table, D=table.D * np.random.default_rng(0).uniform(1, 1.3, 20))
+    seen = _field(table, np.arange(20), ["N", "D"])
+    assert seen.steps[1].max() == 4
 
 
 def test_an_axis_that_stands_still_has_no_slices_of_its_own() -> None:

@@ -160,10 +160,9 @@ def solve_slopes(surfaces: Surfaces) -> tuple[Array, Array]:
     if not cells.paired:
         k = 1 + len(cells.variables)
         return surfaces.solve[0][:k], surfaces.solve[1][:k]
-    x = cells.x[0] - surfaces.centre
-    inverse = np.linalg.pinv(basis(x, ((), *((k,) for k in range(x.shape[1])))))
-    empty = np.zeros_like(inverse)
-    return np.hstack([inverse, empty]), np.hstack([empty, inverse])
+    linear = ((), *((k,) for k in range(len(surfaces.centre))))
+    a, b = (np.linalg.pinv(basis(x - surfaces.centre, linear)) for x in cells.x)
+    return np.hstack([a, np.zeros_like(b)]), np.hstack([np.zeros_like(a), b])
 
 
 def slopes(surfaces: Surfaces, noise: Array, level: float) -> tuple[dict[str, Difference], Interval]:
