@@ -65,6 +65,8 @@ def test_half_the_loss_at_equal_exponents_is_the_known_multiple_of_compute() -> 
     assert last.value.value == pytest.approx(0.9 ** (1 / 0.3), rel=1e-3)
     swapped = compare(*arms({"A": 36.0})[::-1], QUICK)
     assert swapped.multipliers[0].value.value == pytest.approx(1 / first.value.value, rel=1e-3)
+    assert [m.p_better for m in (*found.multipliers, *swapped.multipliers)] == [1, 1, 0, 0]
+    assert [(p.C, p.value) for p in comparison_record(found, [{}, {}]).p_better] == [(first.C, 1), (last.C, 1)]
     assert swapped.slopes["alpha"].difference.value == pytest.approx(0, abs=1e-9)
 
 
@@ -134,6 +136,14 @@ def test_the_sentence_says_that_only_the_offset_differs() -> None:
     wide = concluded(comparison_record(compare(*arms({}, 0.3, 0.0), QUICK), [{}, {}]))
     assert wide.verdict["alpha"] == "not settled"
     assert "not settled" in wide.sentence
+
+
+def test_which_of_two_equal_arms_is_better_is_open() -> None:
+    found, swapped = (compare(*order, QUICK).multipliers for order in (arms({}, 0.05), arms({}, 0.05)[::-1]))
+    for one, other in zip(found, swapped, strict=True):
+        assert 0.02 < one.p_better < 0.98
+        assert one.p_better + other.p_better == pytest.approx(1, abs=0.1)
+        assert (one.p_better > 0.5) == (one.value.value < 1)
 
 
 def test_arms_without_a_common_loss_have_no_multiplier() -> None:
