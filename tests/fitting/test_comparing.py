@@ -17,10 +17,11 @@ from benchmarks.comparison_coverage import (
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.comparing import Arm, ComparisonOptions, compare
 from mnist_scaling.fitting.comparing.comparison import verdict
-from mnist_scaling.fitting.comparing.exponents import difference_of
+from mnist_scaling.fitting.comparing.exponents import _draws, _lines, difference_of
 from mnist_scaling.fitting.comparing.multiplier import reach
 from mnist_scaling.fitting.comparing.pairing import match
 from mnist_scaling.fitting.comparing.surface import fit_surfaces
+from mnist_scaling.fitting.fitted import Options
 from mnist_scaling.fitting.laws import get_law
 from mnist_scaling.fitting.rows import make_table
 from mnist_scaling.fitting.uncertainty.interval import Interval
@@ -64,6 +65,8 @@ def test_half_the_loss_at_equal_exponents_is_the_known_multiple_of_compute() -> 
     assert last.value.value == pytest.approx(0.9 ** (1 / 0.3), rel=1e-3)
     swapped = compare(*arms({"A": 36.0})[::-1], QUICK)
     assert swapped.multipliers[0].value.value == pytest.approx(1 / first.value.value, rel=1e-3)
+    assert [m.p_better for m in (*found.multipliers, *swapped.multipliers)] == [1, 1, 0, 0]
+    assert [(p.C, p.value) for p in comparison_record(found, [{}, {}]).p_better] == [(first.C, 1), (last.C, 1)]
     assert swapped.slopes["alpha"].difference.value == pytest.approx(0, abs=1e-9)
 
 
@@ -135,6 +138,14 @@ def test_the_sentence_says_that_only_the_offset_differs() -> None:
     assert "not settled" in wide.sentence
 
 
+def test_which_of_two_equal_arms_is_better_is_open() -> None:
+    found, swapped = (compare(*order, QUICK).multipliers for order in (arms({}, 0.05), arms({}, 0.05)[::-1]))
+    for one, other in zip(found, swapped, strict=True):
+        assert 0.02 < one.p_better < 0.98
+        assert one.p_better + other.p_better == pytest.approx(1, abs=0.1)
+        assert (one.p_better > 0.5) == (one.value.value < 1)
+
+
 def test_arms_without_a_common_loss_have_no_multiplier() -> None:
     found = compare(*arms({"A": 0.4}), QUICK)
     assert found.multipliers == []
@@ -164,6 +175,27 @@ def test_the_difference_of_independent_intervals() -> None:
     assert (found.value, found.low, found.high) == pytest.approx((1.0, 1 - 0.5, 1 + np.hypot(0.4, 0.4)))
 
 
+def test_amounts_in_whole_batches_are_the_same_cells() -> None:
+    """D that is off by up to 1 % from arm to arm: cells are paired, and each arm's slopes are by its own D."""
+    (n, d), rng = grid(), np.random.default_rng(0)
+    off = d * np.exp(rng.uniform(-0.005, 0.005, 16))
+    one, two = (Arm(k, make_table(40 * n**-0.3 * x**-0.4, {"N": n, "D": x})) for k, x in (("a", d), ("b", off)))
+    found = compare(one, two, QUICK)
+    assert found.cells.paired
+    assert len(found.cells.a) == 16
+    assert found.slopes["beta"].difference.value == pytest.approx(0, abs=1e-9)
+    finer = Arm("finer", make_table(np.full(32, 0.1), {"N": np.tile(n, 2), "D": np.concatenate([d, 1.004 * d])}))
+    assert match(one, finer).left_out == (0, 16)  # with two cells of an arm at one level, equal sizes alone are paired
+
+
+def test_slices_at_nearly_one_level_are_compared() -> None:
+    n, d = grid()
+    one, two = (Arm(k, make_table(40 * n**-0.3 * d**-0.4, {"N": n, "D": x})) for k, x in (("a", d), ("b", 1.004 * d)))
+    cells = match(one, two)
+    draws = _draws(cells, np.zeros((100, 32)), 0.95, np.random.default_rng(0))
+    assert "D=3125" in {e.at for e in _lines(cells, Options(draws=100), draws, 0.95)}
+
+
 def test_what_is_refused() -> None:
     n, d = grid()
     far = make_table(np.ones(16) * 0.1, {"N": n * 1e3, "D": d})
@@ -188,6 +220,24 @@ def test_one_moving_variable_is_enough() -> None:
     assert not record.slopes["alpha"].difference.known
     assert "N does not vary" in record.slopes["alpha"].why
     assert found.slopes["beta"].difference.value == pytest.approx(0.1, abs=0.03)
+
+
+def test_sizes_that_move_together_are_one_variable() -> None:
+    """D = 20 N up to whole batches: the slope across the ladder would rest on these alone."""
+    rng, n = np.random.default_rng(0), np.geomspace(1e3, 1e6, 12)
+    d = 20 * n * np.exp(rng.uniform(-0.004, 0.004, 12))
+    one, two = (
+        Arm(k, make_table(9 * n**-0.2 * np.exp(0.01 * rng.standard_normal(12)), {"N": n, "D": d, "C": 6 * n * d}))
+        for k in "ab"
+    )
+    found = compare(one, two, QUICK)
+    assert list(found.slopes) == ["alpha"]
+    assert "collinear" in [flag.code for flag in found.flags]
+    assert found.slopes["alpha"].a.high - found.slopes["alpha"].a.low < 0.1
+    record = comparison_record(found, [{}, {}])
+    assert "times the compute" in sentence(record)
+    endless = replace(record, multiplier=[replace(m, high=np.inf) for m in record.multiplier])
+    assert "times the compute" not in sentence(endless)
 
 
 def test_rows_of_the_same_size_count_once() -> None:

@@ -17,7 +17,7 @@ from mnist_scaling.fitting.comparing.surface import fit_surfaces
 from mnist_scaling.fitting.laws import get_law
 from mnist_scaling.fitting.rows import make_table
 from mnist_scaling.fitting.uncertainty.luck import SIZES, Field, Numbers, luck
-from mnist_scaling.reporting.documents.comparison_json import comparison_record
+from mnist_scaling.reporting.documents.comparison_json import NoiseRecord, comparison_record
 from mnist_scaling.reporting.words.conclusion import luck_sentence
 
 PLANE = {"A": 40.0, "alpha": 0.3, "beta": 0.4}
@@ -70,6 +70,14 @@ def test_without_luck_the_intervals_are_nearly_those_of_least_squares(tuned: boo
     assert least < np.median(ratios) < most
 
 
+def test_cells_of_one_level_are_no_steps_apart() -> None:
+    of, rng = field(4, 4), np.random.default_rng(0)
+    off = replace(of, x=of.x + np.column_stack([np.zeros(16), rng.uniform(-0.005, 0.005, 16)]))
+    assert (off.steps == of.steps).all()
+    stopped = replace(of, x=of.x + np.column_stack([np.zeros(16), rng.uniform(0, 0.3, 16)]), axes=of.x)
+    assert (stopped.steps == of.steps).all()
+
+
 def test_the_likelihood_is_that_of_what_the_mean_leaves() -> None:
     """Against ln |V|, ln |F' V^-1 F| and the generalised squares, which do not project anything."""
     of, rng = field(4, 4), np.random.default_rng(0)
@@ -120,6 +128,26 @@ def test_a_twin_shows_luck_that_few_cells_can_not() -> None:
     assert abs(np.median(shown[True]) - 0.03) < abs(np.median(shown[False]) - 0.03)
 
 
+def test_the_twin_of_an_untuned_arm_shows_its_seeds_beside_a_tuned_one() -> None:
+    a, b, again = simulate(*grid(4, 4), EQUAL, RunNoise(0.04, 0.5), np.random.default_rng(0), "abt")
+    a, again = replace(a, tuned=False), replace(again, tuned=False)
+    alone, with_twin = (fit_surfaces(match(a, b), twin).noise.luck for twin in (None, match(a, again)))
+    assert with_twin.dof == alone.dof + 16
+    assert len(with_twin.shapes) == len(alone.shapes) > 1
+
+
+def test_the_ratio_of_a_twin_has_the_noise_of_both_runs() -> None:
+    """Neither arms on other cells nor their twin have repeats: s^2 is of one run, and the ratio has it twice."""
+    a, b, again = (
+        Arm(x.name, replace(x.table, se=None, repeats=None))
+        for x in simulate(*grid(4, 4), EQUAL, RunNoise(0.04, 0.0, 1), np.random.default_rng(0), "abt")
+    )
+    moved = Arm("b", replace(b.table, inputs=b.table.inputs | {"N": 1.2 * b.table.inputs["N"]}))
+    cells = match(a, moved)
+    assert not cells.paired
+    assert fit_surfaces(cells, match(a, again)).noise.luck.sd < 0.022  # once the noise of one run gives 0.027
+
+
 def test_a_twin_that_equals_its_arm_makes_intervals_narrower() -> None:
     n, d = grid(4, 4)
     a, b = simulate(n, d, EQUAL, RunNoise(0.04, 0.5), np.random.default_rng(0))
@@ -142,6 +170,10 @@ def test_nothing_tuned_is_no_luck_and_is_said() -> None:
     assert 0 <= tuned.tuning_luck.correlation < 1
     assert f"about {100 * tuned.tuning_luck.sd:.2g} % of an arm's loss" in luck_sentence(tuned)
     assert "a twin study (twin=…) would show more" in luck_sentence(tuned)
+    assert "may have left to luck: the cells allow about" in luck_sentence(tuned)
+    assert f"assumed to be correlated by {tuned.tuning_luck.correlation:.2f} between" in luck_sentence(tuned)
+    unknown = replace(tuned, tuning_luck=replace(tuned.tuning_luck, sd=np.nan), noise=NoiseRecord(freedom=0.0))
+    assert luck_sentence(unknown).startswith("Too few cells were compared")
     named = replace(tuned, tuning_luck=replace(tuned.tuning_luck, twin="again"))
     assert "as again, an arm tuned again, and the cells" in luck_sentence(named)
 

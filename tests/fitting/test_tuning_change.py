@@ -13,7 +13,7 @@ from scipy import stats
 
 from mnist_scaling.fitting.comparing.pairing import PairNoise
 from mnist_scaling.fitting.uncertainty.least_squares import exponents
-from mnist_scaling.settings.tuning_change import TunedCells, tuning_change
+from mnist_scaling.settings.tuning_change import TunedCells, _field, tuning_change
 
 UNTUNED, TUNED = {"k": 240.0, "N": 0.4, "D": 0.5}, {"k": 30.0, "N": 0.3, "D": 0.4}
 
@@ -96,12 +96,34 @@ def test_levels_of_the_axes_make_the_slices() -> None:
     assert [s.at for s in found.slices if s.variable == "N"] == [3e3, 6e3, 1.2e4, 2.5e4, 5e4]
 
 
+def test_amounts_in_whole_batches_are_one_level() -> None:
+    table = cells()
+    d = table.D * np.linspace(0.995, 1.005, len(table.D))
+    assert len([s for s in tuning_change(replace(table, D=d)).slices if s.variable == "N"]) == 5
+
+
+def test_luck_goes_by_the_axes_where_every_cell_stopped_at_its_own_amount() -> None:
+    table = replace(cells(0.03), levels={"N": cells().N, "D": cells().D})
+    table = replace(table, D=table.D * np.random.default_rng(0).uniform(1, 1.3, 20))
+    seen = _field(table, np.arange(20), ["N", "D"])
+    assert seen.steps[1].max() == 4
+
+
 def test_an_axis_that_stands_still_has_no_slices_of_its_own() -> None:
     """A grid of sizes alone: D follows N, but no axis sets it."""
     table = cells()
     few = TunedCells(*(getattr(table, k)[:4] for k in ("N", "D", "untuned", "selected", "tuned", "tuned_se")))
     few = replace(few, D=few.N * 3, levels={"N": few.N, "D": np.zeros(4)})
     assert [(s.variable, s.fixed, len(s.index)) for s in tuning_change(few).slices] == [("N", None, 4)]
+
+
+def test_no_plane_through_sizes_that_move_together() -> None:
+    """D = 20 N up to whole batches."""
+    n, rng = np.geomspace(1e3, 1e5, 10), np.random.default_rng(0)
+    d = 20 * n * np.exp(rng.uniform(-0.004, 0.004, 10))
+    before = loss(UNTUNED, n, d) * np.exp(0.01 * rng.standard_normal(10))
+    table = TunedCells(n, d, before, loss(TUNED, n, d), loss(TUNED, n, d), np.full(10, np.nan))
+    assert not any(i.known for source in tuning_change(table).plane.values() for i in source.values())
 
 
 def test_two_by_two_has_no_slice() -> None:

@@ -16,6 +16,9 @@ SMALLEST_LOSS, LARGEST_LOSS = 1e-30, 1e30
 SAME_LEVEL = 0.0125
 """Gap in a log below which sizes are one level: amounts of data in whole batches differ by 0.2 to 1.2 %."""
 
+SAME_SIZE = 1e-6
+"""Gap in a log below which sizes differ by rounding alone."""
+
 SAME_COST = 0.1
 """Gap in log C beyond which runs of the same N and D are no repeats of each other."""
 
@@ -153,26 +156,15 @@ class Table:
 
         Values nearer than `SAME_LEVEL` are one level, unless they go on from one to the next, as scattered ones do.
         """
-        order, starts = self._levels(name)
+        order, starts = _levels(np.log(self.inputs[name]))
         parts = np.split(order, starts[1:])
         return {float(self.inputs[name][rows[len(rows) // 2]]): np.sort(rows) for rows in parts}
 
     def levels(self, name: str) -> Array:
         """The levels of an input (`by_level`), ascending."""
-        order, starts = self._levels(name)
+        order, starts = _levels(np.log(self.inputs[name]))
         middle = (starts + np.append(starts[1:], len(order))) // 2
         return np.asarray(self.inputs[name][order[middle]], float)
-
-    def _levels(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Positions of the rows in order of an input, and where in them each level begins."""
-        x = np.log(self.inputs[name])
-        order = np.argsort(x, kind="stable")
-        steps = np.diff(x[order])
-        group = np.concatenate([[0], np.cumsum(steps > SAME_LEVEL)])
-        first = np.searchsorted(group, np.arange(group[-1] + 1))
-        last = np.append(first[1:], len(order)) - 1
-        wide = (x[order[last]] - x[order[first]] > SAME_LEVEL)[group]
-        return order, np.concatenate([[0], 1 + np.flatnonzero((steps > SAME_LEVEL) | (wide[1:] & (steps > 1e-6)))])
 
     def describe(self, i: int) -> str:
         """One row in words: "row 3 (N=1.2e+04, D=500)"."""
@@ -184,6 +176,44 @@ class Table:
         record: dict[str, float | int] = {"row": int(self.rows[i])}
         record.update({k: float(v[i]) for k, v in self.inputs.items()})
         return record | {"loss": float(self.loss[i])}
+
+
+def _levels(x: Array) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of log sizes in ascending order, and where in them each level begins (`Table.by_level`)."""
+    order = np.argsort(x, kind="stable")
+    steps = np.diff(x[order])
+    group = np.concatenate([[0], np.cumsum(steps > SAME_LEVEL)])
+    first = np.searchsorted(group, np.arange(group[-1] + 1))
+    last = np.append(first[1:], len(order)) - 1
+    wide = (x[order[last]] - x[order[first]] > SAME_LEVEL)[group]
+    return order, np.concatenate([[0], 1 + np.flatnonzero((steps > SAME_LEVEL) | (wide[1:] & (steps > SAME_SIZE)))])
+
+
+def level_of(x: Array) -> np.ndarray:
+    """Number of the level (`Table.by_level`) of each of some log sizes, from 0, shape (n,)."""
+    order, starts = _levels(x)
+    level = np.empty(len(x), int)
+    level[order] = np.searchsorted(starts, np.arange(len(x)), side="right") - 1
+    return level
+
+
+def places(x: Array, arm: np.ndarray | None = None) -> np.ndarray:
+    """Place of each cell on the grid: the number of its level of each variable, shape (cells, variables).
+
+    Where two cells of one arm would share a place, equal sizes alone are one level.
+
+    Parameters
+    ----------
+    x : array, shape (cells, variables)
+        Log sizes.
+    arm : array, shape (cells,), optional
+        Arm of each cell; cells of several arms share the places where they are the same.
+    """
+    found = np.stack([level_of(column) for column in x.T], axis=1)
+    apart = found if arm is None else np.column_stack([found, arm])
+    if len(np.unique(apart, axis=0)) == len(x):
+        return found
+    return np.stack([np.unique(np.round(c / SAME_SIZE), return_inverse=True)[1] for c in x.T], axis=1)
 
 
 def _mean_cells(table: Table, first: np.ndarray, cell: np.ndarray, kept: np.ndarray) -> Table:

@@ -17,12 +17,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from mnist_scaling.fitting.comparing.pairing import PairNoise
 from mnist_scaling.fitting.laws.base import Array
+from mnist_scaling.fitting.rows import Table, level_of
+from mnist_scaling.fitting.slices import ray_of
 from mnist_scaling.fitting.uncertainty.bootstrap import interval
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.fitting.uncertainty.least_squares import LEVEL, exponents
@@ -73,6 +76,18 @@ class TunedCells:
         """log(tuned / untuned), shape (n,)."""
         return np.asarray(np.log(self.tuned / self.untuned))
 
+    def levels_of(self, variable: str) -> Array:
+        """Value of "N" or "D" of each cell's level, or of the axis that sets it, shape (n,)."""
+        x: Array = getattr(self, variable)
+        if variable in self.levels:
+            return self.levels[variable]
+        out, known = x.copy(), np.flatnonzero(x > 0)
+        level = level_of(np.log(x[known])) if len(known) else known
+        for k in np.unique(level):
+            rows = known[level == k]
+            out[rows] = np.sort(x[rows])[len(rows) // 2]
+        return out
+
 
 @dataclass(frozen=True)
 class SliceChange:
@@ -119,7 +134,7 @@ def tuning_change(cells: TunedCells, level: float = LEVEL) -> TuningChange:
     both = np.flatnonzero(cells.both)
     lines = [line for variable, fixed in (("D", "N"), ("N", "D")) for line in _lines(cells, both, variable, fixed)]
     joint = 1 - (1 - level) / max(len(lines), 1)
-    used = [k for k in ("N", "D") if len(np.unique(getattr(cells, k)[both])) > 1]
+    used = [k for k in ("N", "D") if len(both) and level_of(np.log(getattr(cells, k)[both])).max() > 0]
     noise = _noise(cells, both, used)
     slices = [
         SliceChange(
@@ -140,7 +155,7 @@ def _noise(cells: TunedCells, both: np.ndarray, used: list[str]) -> Array:
     out = np.full((DRAWS, len(cells.N)), np.nan)
     if not used or len(both) < FEWEST:
         return out
-    field = Field(np.log(np.column_stack([getattr(cells, k)[both] for k in used])), tuple(used))
+    field = _field(cells, both, used)
     numbers = ratios(cells.log_ratio[both], field, 1.0)
     seeds = (0.0, 0.0) if cells.noise is None else (float(RATIO @ cells.noise.covariance @ RATIO), cells.noise.dof)
     found = luck([numbers], *seeds)
@@ -152,19 +167,24 @@ def _noise(cells: TunedCells, both: np.ndarray, used: list[str]) -> Array:
     return out
 
 
+def _field(cells: TunedCells, rows: np.ndarray, variables: list[str]) -> Field:
+    x, axes = (np.column_stack([of(k)[rows] for k in variables]) for of in (partial(getattr, cells), cells.levels_of))
+    return Field(np.log(x), tuple(variables), axes=axes)
+
+
 def _lines(
     cells: TunedCells, rows: np.ndarray, variable: str, fixed: str
 ) -> list[tuple[str, str | None, float, np.ndarray]]:
     """Cells at each level of the other variable, sorted along the variable."""
-    x, level = getattr(cells, variable), cells.levels.get(fixed, getattr(cells, fixed))
-    if len(np.unique(cells.levels.get(variable, x)[rows])) < 2:
+    x, level = getattr(cells, variable), cells.levels_of(fixed)
+    if len(np.unique(cells.levels_of(variable)[rows])) < 2:
         return []  # it moves only with the other one, as D does with N under early stopping
     several = len(np.unique(level[rows])) > 1
     out = []
     for value in np.unique(level[rows]):
         line = rows[level[rows] == value]
         line = line[np.argsort(x[line], kind="stable")]
-        if len(np.unique(x[line])) >= FEWEST:
+        if level_of(np.log(x[line])).max() + 1 >= FEWEST:
             out.append((variable, fixed if several else None, float(value), line))
     return out
 
@@ -174,16 +194,14 @@ def _fits(
 ) -> dict[str, dict[str, Interval]]:
     """Exponents in the variables by source; `joint` is the level of the simultaneous intervals of the change."""
     inputs: list[ArrayLike] = [getattr(cells, k)[index] for k in variables]
-    shared = cells.levels.get("D", cells.D)[index] if len(variables) > 1 else None
+    shared = cells.levels_of("D")[index] if len(variables) > 1 else None
     found = {
         source: exponents(getattr(cells, source)[index], *inputs, level=level, shared=shared) for source in SOURCES
     }
     y, x = cells.log_ratio[index], np.log(np.column_stack(inputs))
     x = x - x.mean(axis=0)
-    apart = np.linalg.matrix_rank(x, tol=1e-8) == len(variables)
+    if len(variables) > 1 and ray_of(Table(np.exp(y), dict(zip(variables, map(np.asarray, inputs), strict=True)))):
+        return {source: {k: Interval() for k in variables} for source in (*SOURCES, CHANGE, SIMULTANEOUS)}
     for source, at in ((CHANGE, level), (SIMULTANEOUS, joint)):
-        found[source] = [
-            interval(float(row @ y), (y + noise[:, index]) @ row, at, 1.0) if apart else Interval()
-            for row in -np.linalg.pinv(x)
-        ]
+        found[source] = [interval(float(row @ y), (y + noise[:, index]) @ row, at, 1.0) for row in -np.linalg.pinv(x)]
     return {source: dict(zip(variables, intervals, strict=True)) for source, intervals in found.items()}

@@ -85,7 +85,7 @@ def of_pairs(cells: Cells, residual: Array, free: Array, twin: Cells | None) -> 
     unit = seeds if known else covariance
     field = _field(cells.a, cells)
     ratio = ratios(np.subtract(*cells.y[::-1]), field, 2.0)
-    found = luck([ratio, *_again(twin, _ratio(unit))], _ratio(seeds), known)
+    found = luck([ratio, *_again(twin, cells, _ratio(unit), _ratio(unit))], _ratio(seeds), known)
     shape = unit / max(_ratio(unit), 1e-300)
     return ArmNoise(True, (n, n), covariance, shape, np.tile(np.sqrt(ratio.own), 2), found, (field, field))
 
@@ -113,7 +113,7 @@ def of_others(cells: Cells, residual: Array, free: Array, mean: Array, twin: Cel
     fields = _field(cells.a, cells), _field(cells.b, cells)
     losses = Numbers(y, mean, each / unit * factor**2, fields)
     by_seeds = float(dof @ (variance / usual)) * unit / max(float(dof.sum()), 1e-9)
-    found = luck([losses, *_again(twin, unit)], by_seeds, float(dof.sum()))
+    found = luck([losses, *_again(twin, cells, unit, 2 * unit)], by_seeds, float(dof.sum()))
     return ArmNoise(False, sizes, np.diag(usual), np.diag(usual) / unit, factor, found, fields)
 
 
@@ -121,17 +121,29 @@ def _field(table: Table, cells: Cells) -> Field:
     return Field(np.column_stack([np.log(table.inputs[k]) for k in cells.variables]), cells.variables, cells.tuned)
 
 
-def _again(twin: Cells | None, unit: float) -> list[Numbers]:
-    """The log ratio of an arm and of itself tuned again: luck twice, and the seeds of both."""
+def _again(twin: Cells | None, cells: Cells, unit: float, noise: float) -> list[Numbers]:
+    """The log ratio of an arm and of itself tuned again: luck twice, and the seeds of both.
+
+    An arm without tuning has no luck, so beside tuned cells its twin shows the noise of seeds alone.
+
+    Parameters
+    ----------
+    twin, cells : Cells
+        The twin, and the arms that are compared.
+    unit, noise : float
+        s^2, and the variance of such a ratio by seeds where the twin has no repeats.
+    """
     if twin is None:
         return []
     seeds = [found for table in (twin.a, twin.b) if (found := seed_noise(table)) is not None]
-    noise = sum(float(found.variance.mean()) for found in seeds) if len(seeds) == 2 else unit
+    if len(seeds) == 2:
+        noise = sum(float(found.variance.mean()) for found in seeds)
     if twin.seeds is not None:
         noise = _ratio(twin.seeds.covariance)
     n = len(twin.a)
     own = np.full(n, max(noise / max(unit, 1e-300), LEAST_SHARE))
-    return [Numbers(np.subtract(*twin.y[::-1]), np.empty((n, 0)), own, (_field(twin.a, twin),), 2.0)]
+    times = 2.0 if twin.tuned or not cells.tuned else 0.0
+    return [Numbers(np.subtract(*twin.y[::-1]), np.empty((n, 0)), own, (_field(twin.a, cells),), times)]
 
 
 def _ratio(covariance: Array) -> float:

@@ -17,8 +17,9 @@ from mnist_scaling.fitting.comparing.exponents import ExponentDifference, expone
 from mnist_scaling.fitting.comparing.multiplier import Frontiers, Multiplier, frontiers, multipliers
 from mnist_scaling.fitting.comparing.pairing import Arm, Cells, Difference, match, match_twin
 from mnist_scaling.fitting.comparing.surface import Surfaces, basis, fit_surfaces
-from mnist_scaling.fitting.diagnostics import Flag
+from mnist_scaling.fitting.diagnostics import Flag, of_laws
 from mnist_scaling.fitting.laws.base import Array
+from mnist_scaling.fitting.slices import ray_of
 from mnist_scaling.fitting.uncertainty.bootstrap import interval
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.study.flags import CELLS_LEFT_OUT, NO_COMMON_LOSS, NOISE_UNKNOWN, NOT_PAIRED
@@ -135,6 +136,7 @@ def _flags(a: Arm, b: Arm, surfaces: Surfaces, multiplier: list[Multiplier], cos
         where = "that the other arm lacks" if cells.paired else "outside the range that both cover"
         parts = [f"{n} of {arm.name}" for arm, n in zip((a, b), cells.left_out, strict=True) if n]
         out.append(Flag(CELLS_LEFT_OUT, f"Cells {where} are not compared: {' and '.join(parts)}."))
+    out += of_laws.collinear(ray_of(cells.a) or ray_of(cells.b))
     if not surfaces.dof > 0:
         out.append(Flag(NOISE_UNKNOWN, f"{len(cells.a)} cells leave nothing to measure the noise by."))
     if costed and not multiplier:
@@ -158,10 +160,9 @@ def solve_slopes(surfaces: Surfaces) -> tuple[Array, Array]:
     if not cells.paired:
         k = 1 + len(cells.variables)
         return surfaces.solve[0][:k], surfaces.solve[1][:k]
-    x = cells.x[0] - surfaces.centre
-    inverse = np.linalg.pinv(basis(x, ((), *((k,) for k in range(x.shape[1])))))
-    empty = np.zeros_like(inverse)
-    return np.hstack([inverse, empty]), np.hstack([empty, inverse])
+    linear = ((), *((k,) for k in range(len(surfaces.centre))))
+    a, b = (np.linalg.pinv(basis(x - surfaces.centre, linear)) for x in cells.x)
+    return np.hstack([a, np.zeros_like(b)]), np.hstack([np.zeros_like(a), b])
 
 
 def slopes(surfaces: Surfaces, noise: Array, level: float) -> tuple[dict[str, Difference], Interval]:

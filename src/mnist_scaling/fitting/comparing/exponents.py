@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import itemgetter
 
 import numpy as np
 
@@ -21,12 +22,10 @@ from mnist_scaling.fitting.frontier.parametric import fit_cost
 from mnist_scaling.fitting.laws import ALL
 from mnist_scaling.fitting.laws.base import Array, Law
 from mnist_scaling.fitting.misfit.posterior import surface
+from mnist_scaling.fitting.rows import SAME_LEVEL
 from mnist_scaling.fitting.slices import Slice, all_slices, can_hold, is_joint, part_for, refusal, whole
 from mnist_scaling.fitting.uncertainty.bootstrap import PAIRS_FROM, Draws, interval
 from mnist_scaling.fitting.uncertainty.interval import Interval
-
-SAME_LEVEL = 1e-6
-"""Slices of two arms whose fixed variable agrees to this share lie at one level."""
 
 
 @dataclass(frozen=True)
@@ -133,11 +132,12 @@ def _lines(cells: Cells, options: Options, draws: tuple[Draws, Draws], level: fl
         if law.default and not is_joint(law) and all(t.has(law.inputs) for t in tables):
             a, b = (part_for(law, t) for t in tables)
             pairs.append((law, a, b, ""))
+    others = all_slices(cells.b)
     for one in all_slices(cells.a):
-        for two in all_slices(cells.b):
-            same = one.variable == two.variable and abs(np.log((one.value or 1) / (two.value or 1))) < SAME_LEVEL
-            if same:
-                pairs.append((ALL[f"power_{one.variable}"], one, two, f"{one.fixed}={one.value:.6g}"))
+        apart = [(abs(np.log((one.value or 1) / (s.value or 1))), s) for s in others if s.variable == one.variable]
+        gap, two = min(apart, key=itemgetter(0), default=(np.inf, one))
+        if gap <= SAME_LEVEL:
+            pairs.append((ALL[f"power_{one.variable}"], one, two, f"{one.fixed}={one.value:.6g}"))
     out: list[ExponentDifference] = []
     for law, *parts, at in pairs:
         if any(refusal(law, table, part) for part, table in zip(parts, tables, strict=True)):

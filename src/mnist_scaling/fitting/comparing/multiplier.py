@@ -29,6 +29,9 @@ END = 5
 SLOWEST = 1e-3
 """Least exponent of L*(C) that is followed beyond an end: a flatter curve never reaches another loss."""
 
+LARGEST = float(np.log(1e30))
+"""Log multiplier beyond which an interval has no end."""
+
 
 @dataclass(frozen=True)
 class Path:
@@ -60,6 +63,8 @@ class Multiplier:
     loss: float
     """Loss that both reach."""
     value: Interval
+    p_better: float
+    """Probability that b needs less compute than a, so that its loss is the lower one at C; NaN without draws."""
 
 
 def path(table: Table, variables: tuple[str, ...], low: Array, high: Array) -> Path | None:
@@ -135,11 +140,15 @@ def multiplier_at(found: Frontiers, at: float, level: float) -> Multiplier:
     """The multiplier at log compute `at` of a; the other parameters are those of `multipliers`."""
     (c_a, c_b), (y_a, y_b) = found.log_c, found.y
     y = float(np.interp(at, c_a, y_a))
-    drawn = [
-        reach(c_b, b, float(np.interp(at, c_a, a))) - at for a, b in zip(found.draws[0], found.draws[1], strict=True)
-    ]
-    log_m = interval(reach(c_b, y_b, y) - at, np.array(drawn), level, 1.0)
-    return Multiplier(float(np.exp(at)), float(np.exp(y)), log_m.exp())
+    targets = [float(np.interp(at, c_a, a)) for a in found.draws[0]]
+    drawn = np.array([reach(c_b, b, target) - at for b, target in zip(found.draws[1], targets, strict=True)])
+    log_m = interval(reach(c_b, y_b, y) - at, drawn, level, 1.0)
+    if log_m.high > LARGEST:
+        log_m = Interval(log_m.value)
+    # Where a curve is too flat to go on to the loss, the losses at C tell.
+    lower = np.array([np.interp(at, c_b, b) for b in found.draws[1]]) < targets
+    better = float(np.where(np.isnan(drawn), lower, drawn < 0).mean()) if np.isfinite(targets).all() else np.nan
+    return Multiplier(float(np.exp(at)), float(np.exp(y)), log_m.exp(), better)
 
 
 def reach(log_c: Array, y: Array, target: float) -> float:

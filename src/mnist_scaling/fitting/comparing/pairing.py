@@ -13,14 +13,12 @@ import numpy as np
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.laws.base import Array
-from mnist_scaling.fitting.rows import Table
+from mnist_scaling.fitting.rows import SAME_LEVEL, Table, places
+from mnist_scaling.fitting.slices import ray_of
 from mnist_scaling.fitting.uncertainty.interval import Interval
 
 FEWEST_CELLS = 4
 """Cells that a comparison needs of each arm: a plane in two variables has three coefficients, and one is noise."""
-
-TOLERANCE = 1e-6
-"""Sizes of two arms that differ by less than this share are the same."""
 
 
 @dataclass(frozen=True)
@@ -107,9 +105,9 @@ def match(a: Arm, b: Arm) -> Cells:
             f"{', '.join(b.table.inputs)}: name the same columns.N=…, columns.D=… or columns.C=… for both."
         )
     one, two = _folded(a, roles), _folded(b, roles)
-    keys_a, keys_b = _keys(one.table, roles), _keys(two.table, roles)
-    places = {key: i for i, key in enumerate(keys_b)}
-    shared = [(i, places[key]) for i, key in enumerate(keys_a) if key in places]
+    keys_a, keys_b = _keys(one.table, two.table, roles)
+    where = {key: i for i, key in enumerate(keys_b)}
+    shared = [(i, where[key]) for i, key in enumerate(keys_a) if key in where]
     rows_a, rows_b = (np.array([pair[k] for pair in shared], int) for k in (0, 1))
     variables = _moving(one.table.take(rows_a), two.table.take(rows_b), roles) if shared else ()
     if len(shared) >= max(FEWEST_CELLS, len(variables) + 2) and variables:
@@ -144,18 +142,18 @@ def _folded(arm: Arm, roles: Sequence[str]) -> Arm:
     return arm if len(table) == len(arm.table) else Arm(arm.name, table, tuned=arm.tuned)
 
 
-def _keys(table: Table, roles: Sequence[str]) -> list[tuple[float, ...]]:
-    logs = np.column_stack([np.round(np.log(table.inputs[k]) / TOLERANCE) for k in roles])
-    return [tuple(row) for row in logs]
+def _keys(a: Table, b: Table, roles: Sequence[str]) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
+    """Place of each cell of either arm on the grid of both."""
+    x = np.log(np.column_stack([np.concatenate([t.inputs[k] for t in (a, b)]) for k in roles]))
+    found = [tuple(row) for row in places(x, np.repeat([0, 1], (len(a), len(b)))).tolist()]
+    return found[: len(a)], found[len(a) :]
 
 
 def _moving(a: Table, b: Table, roles: Sequence[str]) -> tuple[str, ...]:
-    """The roles that have several values in both arms and do not move together."""
+    """The roles that have several levels in both arms; one of them where they move together, as on a ladder."""
     found = [k for k in roles if min(len(a.levels(k)), len(b.levels(k))) > 1]
-    for table in (a, b):
-        design = np.column_stack([np.log(table.inputs[k]) for k in found]) if found else np.empty((len(table), 0))
-        if len(found) > 1 and np.linalg.matrix_rank(design - design.mean(axis=0), tol=1e-6) < len(found):
-            found = found[:1]
+    if len(found) > 1 and any(ray_of(table) is not None for table in (a, b)):
+        found = found[:1]
     return tuple(found)
 
 
@@ -205,13 +203,13 @@ def _overlapping(a: Arm, b: Arm, roles: Sequence[str]) -> Cells:
     for role in roles:
         one, two = a.table.inputs[role], b.table.inputs[role]
         low, high = max(one.min(), two.min()), min(one.max(), two.max())
-        if low > high * (1 + TOLERANCE):
+        if low > high * (1 + SAME_LEVEL):
             raise InputError(
                 f"Arms must cover a common range of {role}, but {a.name} has {one.min():g} to {one.max():g} and "
                 f"{b.name} has {two.min():g} to {two.max():g}: run one of them at sizes of the other."
             )
-        kept_a &= (one >= low * (1 - TOLERANCE)) & (one <= high * (1 + TOLERANCE))
-        kept_b &= (two >= low * (1 - TOLERANCE)) & (two <= high * (1 + TOLERANCE))
+        kept_a &= (one >= low * (1 - SAME_LEVEL)) & (one <= high * (1 + SAME_LEVEL))
+        kept_b &= (two >= low * (1 - SAME_LEVEL)) & (two <= high * (1 + SAME_LEVEL))
     for arm, kept in ((a, kept_a), (b, kept_b)):
         if kept.sum() < FEWEST_CELLS:
             raise InputError(

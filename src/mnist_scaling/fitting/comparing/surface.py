@@ -15,6 +15,7 @@ import numpy as np
 from mnist_scaling.fitting.comparing.arm_noise import ArmNoise, of_others, of_pairs
 from mnist_scaling.fitting.comparing.pairing import Cells
 from mnist_scaling.fitting.laws.base import Array
+from mnist_scaling.fitting.rows import level_of
 
 FEWEST_FREE = 3
 """Degrees of freedom that a curved surface must leave; a plane is fitted where it would leave fewer."""
@@ -77,9 +78,8 @@ def fit_surfaces(cells: Cells, twin: Cells | None = None) -> Surfaces:
         curved = ()
     terms = (*linear, *curved)
     if cells.paired:
-        inverse = np.linalg.pinv(basis(x_a, terms))
-        empty = np.zeros_like(inverse)
-        solve = (np.hstack([inverse, empty]), np.hstack([empty, inverse]))
+        a, b = (np.linalg.pinv(basis(x, terms)) for x in (x_a, x_b))
+        solve = (np.hstack([a, np.zeros_like(b)]), np.hstack([np.zeros_like(a), b]))
     else:
         inverse, p = np.linalg.pinv(_stacked(x_a, x_b, linear, curved)), len(linear)
         solve = (np.delete(inverse, slice(p, 2 * p), 0), inverse[p:])
@@ -94,7 +94,7 @@ def fit_surfaces(cells: Cells, twin: Cells | None = None) -> Surfaces:
 
 def _curved(x_a: Array, x_b: Array) -> tuple[tuple[int, ...], ...]:
     """Squares of the variables with three levels in both arms, and the product of two variables."""
-    count = [min(len(np.unique(np.round(x[:, k], 6))) for x in (x_a, x_b)) for k in range(x_a.shape[1])]
+    count = [min(1 + level_of(x[:, k]).max() for x in (x_a, x_b)) for k in range(x_a.shape[1])]
     squares = [(k, k) for k, levels in enumerate(count) if levels >= 3]
     return (*squares, *([(0, 1)] if len(count) == 2 else []))
 

@@ -25,6 +25,7 @@ from scipy.linalg import block_diag
 
 from mnist_scaling.fitting.estimation.variance import squeeze
 from mnist_scaling.fitting.laws.base import Array
+from mnist_scaling.fitting.rows import level_of, places
 from mnist_scaling.fitting.uncertainty.noise import LARGEST_LEVERAGE
 
 ALONG_D, ALONG_N = (0.3, 0.5, 0.7, 0.85), (0.0, 0.2, 0.4, 0.6)
@@ -53,6 +54,8 @@ class Field:
     """What the columns of x are: N, D or C."""
     tuned: bool = True
     """False: nothing was tuned, so cells have no luck in common, and their scatter is each one's own."""
+    axes: Array | None = None
+    """Numbers of the levels of what sets each variable, as x; by x where nothing is given."""
 
     @property
     def shapes(self) -> list[tuple[float, ...]]:
@@ -65,7 +68,8 @@ class Field:
     def steps(self) -> Array:
         """Steps of the grid between cells along each variable, shape (variables, cells, cells)."""
         found = []
-        for column in np.round(self.x, 6).T:
+        given = self.axes is not None and len(np.unique(self.axes, axis=0)) == len(self.x)
+        for column in (self.axes if given and self.axes is not None else places(self.x)).T:
             levels, place = np.unique(column, return_inverse=True)
             # Of sizes that are scattered, not on a grid, as many as lie side by side make one step.
             most = len(levels) if len(self.variables) == 1 else max(np.sqrt(len(column)), 2)
@@ -135,7 +139,7 @@ def _smooth(x: Array) -> Array:
     x = x - x.mean(axis=0)
     columns = [np.ones(len(x)), *x.T]
     if len(x) >= FEWEST_BENT:
-        columns += [c**2 for c in x.T if len(np.unique(np.round(c, 6))) >= 3]
+        columns += [c**2 for c in x.T if level_of(c).max() >= 2]
         columns += [x.prod(axis=1)] * (x.shape[1] > 1)
     return np.column_stack(columns)
 

@@ -78,6 +78,14 @@ class MultiplierRecord:
 
 
 @dataclass(frozen=True)
+class BetterRecord:
+    """Probability that b is better than a at a's compute C."""
+
+    C: float
+    value: float
+
+
+@dataclass(frozen=True)
 class NoiseRecord:
     """Standard deviations of a cell's log loss in each arm and of its log ratio, and their correlation."""
 
@@ -114,6 +122,8 @@ class Pair:
     offset: Interval = UNKNOWN
     exponents: Sequence[ExponentRecord] = ()
     multiplier: Sequence[MultiplierRecord] = ()
+    p_better: Sequence[BetterRecord] = ()
+    """At the budgets of the multiplier."""
     verdict: Mapping[str, str] = field(default_factory=dict)
     margin: float = math.nan
     tuning_luck: LuckRecord = field(default_factory=LuckRecord)
@@ -177,6 +187,7 @@ def comparison_record(found: Comparison, sources: Sequence[Mapping[str, Any]], f
         offset=found.offset,
         exponents=[_exponent(e) for e in found.exponents],
         multiplier=[_multiplier(m) for m in found.multipliers],
+        p_better=[BetterRecord(m.C, m.p_better) for m in found.multipliers],
         verdict={"alpha": "not settled", "beta": "not settled"} | found.verdict,
         margin=found.options.margin,
         tuning_luck=_luck(found),

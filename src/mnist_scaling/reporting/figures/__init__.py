@@ -40,10 +40,11 @@ LAWS, ACCURACY, SEARCH = "Laws", "Test error", "How tuning went"
 FIGURES = (
     Plot(
         "what_tuning_changed", TUNING, "The same grid, untuned and tuned",
-        "Untuned: the mean over repeats of one setting, the same in every cell. Tuned: that of the cell's own best "
-        "setting, with one standard error. Both are losses on the validation data, so that they compare; the laws "
-        "elsewhere are fitted to test loss. Top: the smallest and the largest level of the other axis. Bottom: the "
-        "exponent at every level, with 95 % intervals of least squares in logs.",
+        "Untuned: one setting, the same in every cell, as the mean over its repeats (of one run, in studies that did "
+        "not repeat it). Tuned: the mean over repeats of the cell's own best setting, with one standard error. Both "
+        "are losses on the validation data, so that they compare; the laws elsewhere are fitted to test loss. "
+        "Top: the smallest and the largest level of the other axis. Bottom: the exponent at every level, with 95 % "
+        "intervals of least squares in logs.",
         change.change, change.draw_change, needs_trials=True,
     ),
     Plot(

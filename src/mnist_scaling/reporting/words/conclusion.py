@@ -63,18 +63,22 @@ def noise_sentence(pair: Pair) -> str:
 
 
 def luck_sentence(pair: Pair) -> str:
-    """What tuning left to luck, and whence it is known."""
+    """What tuning left to luck, whence it is known, and what is assumed of it."""
     luck = pair.tuning_luck
+    if pair.noise.freedom <= 0:
+        return "Too few cells were compared to measure noise or luck, so there are no intervals."
     if math.isnan(luck.sd):
         return "Nothing was tuned, so the intervals hold the scatter of each cell alone."
-    whence = (
-        f"as {luck.twin}, an arm tuned again, and the cells themselves show"
+    size = f"about {100 * luck.sd:.2g} % of an arm's loss in a cell"
+    shown = (
+        f"left to luck: {size}, as {luck.twin}, an arm tuned again, and the cells themselves show"
         if luck.twin
-        else "as far as the cells themselves show; a twin study (twin=…) would show more"
+        else f"may have left to luck: the cells allow {size}"
     )
+    more = "" if luck.twin else "; a twin study (twin=…) would show more"
     return (
-        f"The intervals hold what tuning left to luck: about {100 * luck.sd:.2g} % of an arm's loss in a cell, "
-        f"correlated by {number(luck.correlation, 2)} between neighbouring cells, {whence}."
+        f"The intervals hold what tuning {shown}, assumed to be correlated by {number(luck.correlation, 2)} between "
+        f"neighbouring cells{more}."
     )
 
 
@@ -103,7 +107,7 @@ def _of_offset(pair: Pair, only: bool) -> str:
 
 def _of_compute(pair: Pair) -> str:
     a, b = pair.names
-    known = [m for m in pair.multiplier if m.interval.known]
+    known = [m for m in pair.multiplier if m.interval.bounded]
     if not known:
         return ""
     parts = [f"{estimate(m.interval, factor, ' ')} times the compute at C = {m.C:.2g} FLOPs" for m in known]
@@ -141,7 +145,7 @@ def multiplier_table(pair: Pair) -> TextTable | None:
     rows = [
         [power_of_ten(m.C), number(m.loss), estimate(m.interval, factor, " ")]
         for m in pair.multiplier
-        if m.interval.known
+        if m.interval.bounded
     ]
     head = ["FLOPs of a", "loss that both reach", "FLOPs of b, as a multiple of a's"]
     return TextTable(head, rows, title="Compute multiplier at equal loss") if rows else None
