@@ -140,8 +140,12 @@ def _runs(sweep: Sweep, ledger: Ledger) -> list[str]:
     left = {c.name: sweep.left(c, len(ledger.trials(c)), len(ledger.repeats(c))) for c in sweep.cells}
     to_do = sum(trials + repeats for trials, repeats in left.values())
     per_cell = f"{sweep.trials} trial{'s' * (sweep.trials != 1)} + {sweep.n_repeats} repeats"
-    per_cell += f" + {sweep.n_repeats} of the untuned setting" if total > n * (sweep.trials + sweep.n_repeats) else ""
-    lines = [f"{n} cell{'s' * (n != 1)} × ({per_cell}) = {total:,} runs; {total - to_do:,} done, {to_do:,} to do"]
+    most = ""
+    if total > n * (sweep.trials + sweep.n_repeats):  # a cell whose untuned setting is the best repeats it once
+        per_cell, most = f"{per_cell} + {sweep.n_repeats} of the untuned setting", "at most "
+    lines = [
+        f"{n} cell{'s' * (n != 1)} × ({per_cell}) = {most}{total:,} runs; {total - to_do:,} done, {most}{to_do:,} to do"
+    ]
     if to_do and sweep.workers is not None and sweep.cells[0].task.predicts_seconds:
         lines.append(
             f"about {_duration(forecast.seconds(sweep, left))}, as predicted; the time left is measured on the way"
