@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import subprocess
 import sys
 from dataclasses import replace
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,15 @@ def test_values_are_plain_and_what_only_a_run_resolves_stays_as_written() -> Non
         assert (back.a.b, back.a.c, back.at) == ([1, 2], 1, "/study/run/x")
         with pytest.raises(AttributeError):
             _ = back.missing
+
+
+def test_infinity_and_nan_are_values_that_json_has_and_compare_equal() -> None:
+    cfg = OmegaConf.create({"clip": float("inf"), "ends": [float("-inf"), 1.5], "gap": float("nan"), "by": "${clip}"})
+    values = values_of(cfg)
+    assert json.loads(json.dumps(values, allow_nan=False)) == values == values_of(cfg)
+    back = config_of(values)
+    assert (back.clip, list(back.ends), back.by) == (float("inf"), [float("-inf"), 1.5], float("inf"))
+    assert isnan(back.gap)
 
 
 def test_a_seed_that_is_missing_is_refused() -> None:

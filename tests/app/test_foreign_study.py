@@ -33,7 +33,7 @@ def run(folder: Path, *command: str, code: int = 0) -> str:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     found = tmp_path_factory.mktemp("foreign")
     said = run(found, str(APP), "-m", *SWEEP)
-    assert re.search(r"9 cells × \(3 trials \+ 2 repeats.*\) = (\d+) runs; 0 done, \1 to do", said)
+    assert re.search(r"9 cells × \(3 trials \+ 2 repeats.*\) = at most (\d+) runs; 0 done, at most \1 to do", said)
     return found
 
 
@@ -61,7 +61,7 @@ def test_a_resume_by_another_launcher_gives_the_same_rows(folder: Path) -> None:
         path.unlink()
     left = len(every[::5])
     said = run(folder, str(APP), "-m", *SWEEP, "hydra/launcher=basic")
-    assert f"{len(every)} runs; {len(every) - left} done, {left} to do" in said
+    assert re.search(rf"{len(every)} runs; {len(every) - left} done, (at most )?{left} to do", said)
     for name, text in before.items():
         a, b = (pd.read_csv(file).drop(columns="seconds") for file in (study / name, _file(folder, text)))
         pd.testing.assert_frame_equal(a, b)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from optuna.distributions import FloatDistribution, distribution_to_json
 
+from mnist_scaling.app.application import AppTask
 from mnist_scaling.app.measured import EndOfRun, Reports, measured
 from mnist_scaling.errors import InputError
 from mnist_scaling.study.result import TrainResult
-from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, PRUNED
+from mnist_scaling.study.vocabulary import COMPLETE, CONTROL, DIVERGED, FAILED, PRUNED, TRIAL
+from mnist_scaling.tuning.grid.composition import Cell
+from mnist_scaling.tuning.sweep.ledger import Ledger
+from mnist_scaling.tuning.workers.job import Job, Outcome
+from mnist_scaling.tuning.workers.perform import measure, of_job
 
 
 def result(found: Any) -> TrainResult:
@@ -47,7 +54,8 @@ def test_a_loss_that_is_none_is_a_diverged_run(loss: float) -> None:
         ({"val_loss": -1.0}, "`val_loss` must not be negative, but is -1"),
         ({"val_loss": 0.3, "seed": 1}, "returned `seed`: give it another one"),
         ({"val_loss": 0.3, "a b": 1}, "returned `a b`"),
-        ({"val_loss": 0.3, "test_loss": float("nan")}, "`test_loss` must be finite, but is nan"),
+        ({"val_loss": 0.3, "test_loss": float("nan")}, "`test_loss` must be finite and not negative, but is nan"),
+        ({"val_loss": 0.3, "n_seen": -5}, "`n_seen` must be finite and not negative, but is -5"),
         ({"val_loss": 0.3, "word": "x"}, "but `word` is 'x'"),
     ],
 )
@@ -84,3 +92,21 @@ def test_a_report_ends_a_run_past_any_except_exception() -> None:
     assert ended.value.state == DIVERGED
     with pytest.raises(InputError, match=r"`0 < share <= 1` must hold in report\(share, loss\), but got 3"):
         Reports()(3, 1.0)
+
+
+@pytest.mark.parametrize(("further", "state"), [({"lr": 3.0}, FAILED), ({"n": 3.0}, FAILED), ({"bits": 3.0}, COMPLETE)])
+def test_a_number_under_the_name_of_a_swept_or_tuned_key_is_told(
+    further: dict[str, float], state: str, tmp_path: Path
+) -> None:
+    values = {"seed": 0, "optim.lr": 0.1, "data.n": 8}
+    space, place = {"optim.lr": FloatDistribution(0.1, 1)}, "n=8/trial-000"
+    cell = Cell({"data.n": 8}, (), values, {**space}, AppTask(print))
+    ranges = {key: distribution_to_json(found) for key, found in space.items()}
+    job = Job(cell.name, place, (), {"optim.lr": 0.1, "seed": 0}, TRIAL, 0, 0, CONTROL, ranges=ranges)
+    ledger = Ledger(tmp_path, [cell])
+    record = measure(values, TRIAL, 0, lambda: result({"val_loss": 0.5, **further}))
+    ledger.keep(job, Outcome(of_job(record, job, {})))
+    row = ledger.row(job) or {}
+    assert row["state"] == state
+    told = f"that no swept or tuned key has, but the run returned `{next(iter(further))}`: give it another one."
+    assert (told in str(row["error"])) == (state == FAILED)

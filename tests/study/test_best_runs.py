@@ -11,6 +11,7 @@ import pytest
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.study.tables.best_runs import best_runs
+from mnist_scaling.study.tables.fitted_rows import fitted_rows
 
 RUNS = pd.DataFrame(
     {
@@ -27,6 +28,13 @@ def test_the_best_by_one_loss_is_kept_with_its_other_columns() -> None:
     assert kept.index.tolist() == [1, 4]  # the first of equals; a run without a loss is none
     assert kept["test"].tolist() == [0.35, 0.25]
     assert "2 to 3 runs, median 2.5" in said
+
+
+def test_a_loss_that_has_selected_what_is_fitted_is_told() -> None:
+    names = {"N": "width", "D": "data", "loss": "test"}
+    told = "What is fitted, test, has selected the rows itself, which biases it down: select by another loss, such as"
+    assert told in fitted_rows(RUNS, names, cells=["width"]).note
+    assert "biases" not in fitted_rows(RUNS, names, cells=["width"], best="val").note
 
 
 def test_what_half_of_the_runs_would_have_found_is_exact() -> None:

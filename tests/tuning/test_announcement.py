@@ -28,11 +28,12 @@ def partition(*arguments: str) -> partitioning.Partition:
 
 def said(
     folder: Path, *arguments: str, most: int | None = None, workers: int | None = 2, rule: str = "neighbours",
+    control: bool = False,
 ) -> str:  # fmt: skip
     parts = partition(*arguments)
     cells = composition.cells(parts, composed, Trains(price=lambda values: 60.0), most)
     sweep = Sweep(
-        folder, parts, cells, [str(MNIST)], 3, 2, "TPESampler", most, workers, rule, 2
+        folder, parts, cells, [str(MNIST)], 3, 2, "TPESampler", most, workers, rule, 2, control
     )  # fmt: skip
     out = io.StringIO()
     announcement.show_plan(sweep, Ledger(folder, cells), Console(file=out, width=80))
@@ -50,6 +51,11 @@ def test_axes_tuned_and_fixed_keys_are_told_apart(tmp_path: Path) -> None:
     assert "4 cells × (3 trials + 2 repeats) = 20 runs; 0 done, 20 to do" in text
     assert "Note:" not in text
     assert max(len(line) for line in text.splitlines()) <= 80
+
+
+def test_runs_that_only_some_cells_make_are_counted_as_at_most(tmp_path: Path) -> None:
+    text = " ".join(said(tmp_path, "model.width=4,8", control=True).split())
+    assert "(3 trials + 2 repeats + 2 of the untuned setting) = at most 14 runs; 0 done, at most 14 to do" in text
 
 
 def spaces(text: str) -> str:

@@ -8,6 +8,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from mnist_scaling.errors import InputError
+from mnist_scaling.study.columns import column_of
 from mnist_scaling.tuning.grid import partitioning
 
 from .helpers import make_cells
@@ -159,6 +160,13 @@ def test_a_broken_search_space_is_explained(argument: str, message: str) -> None
 def test_two_keys_of_one_column_are_refused(arguments: tuple[str, ...], message: str) -> None:
     with pytest.raises(InputError, match=message):
         make_cells(*arguments)
+
+
+def test_a_key_named_like_a_measured_column_has_a_column_of_its_own() -> None:
+    keys = {"steps": 10, "train.steps": 20, "epochs": 3, "n_params": 5, "seed": 0}
+    partitioning.check_axes(keys, ["flops"])
+    columns = [column_of(key) for key in keys]
+    assert columns == ["config_steps", "train_steps", "config_epochs", "config_n_params", "seed"]
 
 
 def test_axes_whose_keys_end_alike_have_columns_of_their_own() -> None:

@@ -81,6 +81,20 @@ def test_the_dashboard_has_a_note_on_each_cell_and_the_best_of_all(folder: Path)
         assert f"3 trials, runs in `{folder}/width={width}/`" in note
 
 
+def test_a_trial_that_was_deleted_meanwhile_is_no_fault_of_the_storage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = Study(tmp_path, InProcess(), "model.width=4,8", n_trials=2, n_repeats=0)
+    study.run()
+    shown = [(cell, study.driver.ledger.trials(cell)) for cell in study.cells]
+    shutil.rmtree(tmp_path / "width=4/trial-000")
+    mirror = Mirror(None, tmp_path)
+    mirror.show(shown)
+    mirror.close()
+    assert "Warning" not in capsys.readouterr().err
+    assert [number for number, _ in mirrored(str(tmp_path / "optuna.journal"))["width=4"]] == [1]
+
+
 def test_a_finished_study_fills_another_storage(folder: Path) -> None:
     sweep(folder)
     url = f"sqlite:///{folder.parent}/all.db"

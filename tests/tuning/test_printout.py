@@ -33,6 +33,7 @@ def test_it_says_how_many_cells_are_tuned_and_within_which_limits(
     header = "width,n_params,n_seen,test_loss,val_loss,n_trials,n_repeats,flags,tuned,limits\n"
     rows = ["4,9,10,0.5,0.6,1,1,,yes,batch_size", "8,9,10,0.5,0.6,1,1,,no,batch_size;dropout", "9,9,10,,,0,0,,,"]
     (tmp_path / "study.json").write_text(json.dumps({"axes": ["width"]}))
+    (tmp_path / "trials.csv").write_text("width,state,error\n4,COMPLETE,\n8,COMPLETE,\n")
     (tmp_path / "cells.csv").write_text(header + "\n".join(rows) + "\n")
     announcement.show_result(tmp_path, Console(width=80))
     shown = capsys.readouterr().out
@@ -66,6 +67,19 @@ def test_the_next_command_is_as_a_shell_takes_it_and_works(
         shown = capsys.readouterr().out
         assert "Next:" not in shown
         assert f"A fit needs 3 sizes of model or data with a test loss, and this study has {n}: give" in shown
+
+
+def test_a_cell_whose_runs_all_failed_is_told_with_its_error_and_how_to_try_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = study(tmp_path / "some", "4,9,10,0.5,0.6,1,1,", "8,,,,,1,0,")
+    (folder / "width=8").mkdir()
+    (folder / "trials.csv").write_text('width,state,error\n4,COMPLETE,\n8,FAILED,"Traceback\nValueError: no"\n')
+    announcement.show_result(folder, Console(width=80))
+    shown = capsys.readouterr().out
+    assert "1 cell has no finished trial" in shown.replace("\n", " ")
+    assert "The first error: ValueError: no. A run that failed is not made again by itself: once" in shown
+    assert f"such as by rm -r {folder}/width=8, and give the same command again." in shown
 
 
 def test_a_study_without_any_loss_fails_with_the_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

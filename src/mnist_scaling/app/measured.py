@@ -96,9 +96,11 @@ def measured(found: Any, loss_name: str, returned_by: str, reports: Reports) -> 
         )
     if not loss < DIVERGED_VALUE:  # NaN too
         return ended(DIVERGED, reports)
-    lost = [name for name in numbers if name in NUMBERS and not isfinite(numbers[name])]
+    lost = [name for name in numbers if name in NUMBERS and not (isfinite(numbers[name]) and numbers[name] >= 0)]
     if lost:
-        raise InputError(f"`{lost[0]}` must be finite, but is {numbers[lost[0]]}: mend it, or leave it out.")
+        raise InputError(
+            f"`{lost[0]}` must be finite and not negative, but is {numbers[lost[0]]}: mend it, or leave it out."
+        )
     own = {name: _typed(name, value) for name, value in numbers.items() if name in NUMBERS}
     further = {name: value if isfinite(value) else None for name, value in numbers.items() if name not in NUMBERS}
     return ended(COMPLETE, reports, further, **own, val_loss=float(loss))

@@ -7,6 +7,7 @@ import copy
 import re
 from collections.abc import Iterator
 from enum import Enum
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,16 @@ def _resolved(value: Any, text: Any) -> Any:
         return text
     if isinstance(value, Enum):
         return value.name
-    return value if isinstance(value, bool | int | float | str | list | dict | None) else str(value)
+    return _as_json(value) if isinstance(value, bool | int | float | str | list | dict | None) else str(value)
+
+
+def _as_json(value: Any) -> Any:
+    """A value without numbers that JSON lacks: infinity and NaN are written so that OmegaConf reads them again."""
+    if isinstance(value, dict):
+        return {key: _as_json(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_as_json(each) for each in value]
+    return f"${{oc.decode:'{value}'}}" if isinstance(value, float) and not isfinite(value) else value
 
 
 def config_of(values: Values) -> DictConfig:

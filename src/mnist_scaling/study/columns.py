@@ -242,9 +242,9 @@ FITTED = {
 
 def column_of(key: str) -> str:
     """The tables' column of a config key: model.width -> width, optim -> optimizer; steps are measured, so train.steps
-    -> train_steps."""
-    last = key.rsplit(".", 1)[-1]
-    return KEY_COLUMNS.get(key) or (key.replace(".", "_") if last in RESULT_COLUMNS else last)
+    -> train_steps, and steps -> config_steps."""
+    above, _, last = key.rpartition(".")
+    return KEY_COLUMNS.get(key) or (f"{above.replace('.', '_') or 'config'}_{last}" if last in RESULT_COLUMNS else last)
 
 
 def label(column: str) -> str:

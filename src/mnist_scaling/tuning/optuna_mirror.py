@@ -122,7 +122,10 @@ class Mirror:
                 ranges = {key: search_space.joined(cell.space[key], own) for key, own in trial.ranges.items()}
                 shown_trial = frozen(trial, ranges, user_attrs={_INDEX: trial.index, "origin": trial.origin})
                 path = self._folder / cell.folder / layout.run_folder(TRIAL, trial.index) / layout.RESULT
-                ended = datetime.fromtimestamp(path.stat().st_mtime)
+                try:
+                    ended = datetime.fromtimestamp(path.stat().st_mtime)
+                except FileNotFoundError:  # the run failed with all others, and was deleted meanwhile
+                    continue
                 shown_trial.datetime_start = ended - timedelta(seconds=trial.seconds or 0.0)
                 shown_trial.datetime_complete = ended
                 study.add_trial(shown_trial)

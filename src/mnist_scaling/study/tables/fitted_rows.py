@@ -217,7 +217,13 @@ def fitted_rows(
             raise InputError(f"`where` must keep some rows, but {where!r} keeps none: widen it.")
     note = ""
     if cells:
-        frame, note = best_runs(frame, cells, best or str(names["loss"]))
+        best = best or str(names["loss"])
+        frame, note = best_runs(frame, cells, best)
+        if best == names["loss"]:
+            note += (
+                f" What is fitted, {best}, has selected the rows itself, which biases it down: select by another loss, "
+                "such as best=val_loss columns.loss=test_loss."
+            )
     split = [c for c in (*roles_of(frame, axes, names).arms, *by) if frame[c].nunique(dropna=False) > 1]
     split = list(dict.fromkeys(split))
     seeds = 0

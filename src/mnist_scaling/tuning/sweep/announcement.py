@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from rich.table import Table
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import files, identity, layout
+from mnist_scaling.study.columns import CELL_COLUMNS
 from mnist_scaling.study.console import make_console
 from mnist_scaling.study.flags import FEWEST_ROWS, SEARCH_EDGE
 from mnist_scaling.study.tables.csv_table import read_table
@@ -140,8 +142,12 @@ def _runs(sweep: Sweep, ledger: Ledger) -> list[str]:
     left = {c.name: sweep.left(c, len(ledger.trials(c)), len(ledger.repeats(c))) for c in sweep.cells}
     to_do = sum(trials + repeats for trials, repeats in left.values())
     per_cell = f"{sweep.trials} trial{'s' * (sweep.trials != 1)} + {sweep.n_repeats} repeats"
-    per_cell += f" + {sweep.n_repeats} of the untuned setting" if total > n * (sweep.trials + sweep.n_repeats) else ""
-    lines = [f"{n} cell{'s' * (n != 1)} × ({per_cell}) = {total:,} runs; {total - to_do:,} done, {to_do:,} to do"]
+    most = ""
+    if total > n * (sweep.trials + sweep.n_repeats):  # a cell whose untuned setting is the best repeats it once
+        per_cell, most = f"{per_cell} + {sweep.n_repeats} of the untuned setting", "at most "
+    lines = [
+        f"{n} cell{'s' * (n != 1)} × ({per_cell}) = {most}{total:,} runs; {total - to_do:,} done, {most}{to_do:,} to do"
+    ]
     if to_do and sweep.workers is not None and sweep.cells[0].task.predicts_seconds:
         lines.append(
             f"about {_duration(forecast.seconds(sweep, left))}, as predicted; the time left is measured on the way"
@@ -203,6 +209,7 @@ def show_result(folder: Path, console: Console | None = None) -> None:
     """
     console = console or make_console()
     cells = read_table(folder / layout.CELLS)
+    cells = cells.reindex(columns=[*dict.fromkeys((*cells, *CELL_COLUMNS))])  # a study of before a column lacks it
     study = files.read_json(folder / layout.STUDY) or {}
     axes = [column for column in study["axes"] if cells[column].nunique() > 1]
     loss = next((c for c in ("test_loss", "repeat_val_loss") if cells[c].notna().any()), "val_loss")
@@ -214,6 +221,8 @@ def show_result(folder: Path, console: Console | None = None) -> None:
             raise InputError(_no_loss(folder))
         have = "1 cell has" if untuned == 1 else f"{untuned} cells have"
         console.print(f"[yellow]{have} no finished trial; see {folder / layout.TRIALS}.[/]")
+        if sentence := _failed(folder, cells[cells["val_loss"].isna()][study["axes"]]):
+            console.print(escape(sentence), highlight=False, soft_wrap=True)
     edges = cells["flags"].astype(object).fillna("").astype(str).str.contains(SEARCH_EDGE).sum()
     if edges:
         console.print(f"[yellow]{edges} of {len(cells)} cells have their optimum at an edge of the search space.[/]")
@@ -227,11 +236,32 @@ def show_result(folder: Path, console: Console | None = None) -> None:
     console.print(_next(folder, cells, axes, loss), highlight=False, markup=False, soft_wrap=True)
 
 
+def _failed(folder: Path, cells: pd.DataFrame) -> str:
+    """The first error of cells without a loss, from their axes, and how their runs are made again; empty without."""
+    trials = read_table(folder / layout.TRIALS)
+    failed = trials.merge(cells) if len(cells.columns) else trials
+    errors = _errors(failed)
+    if not errors:
+        return ""
+    first = failed[failed["error"].notna()].iloc[0][[*cells.columns]]
+    place = folder.joinpath(*layout.cell_parts(dict(first)))
+    such = f", such as by rm -r {shlex.quote(str(place))}," if place.is_dir() else ""
+    return (
+        f"The first error: {errors[0]}. A run that failed is not made again by itself: once this is mended, delete the "
+        f"folders of these cells{such} and give the same command again."
+    )
+
+
+def _errors(trials: pd.DataFrame) -> list[str]:
+    """The last line of each error."""
+    return [str(error).strip().splitlines()[-1] for error in trials["error"].dropna()]
+
+
 def _no_loss(folder: Path) -> str:
     """That no run of a study ended with a loss, how they ended, and the first error."""
     trials = read_table(folder / layout.TRIALS)
     ended = ", ".join(f"{n} {state}" for state, n in trials["state"].value_counts().items())
-    errors = [str(error).strip().splitlines()[-1] for error in trials["error"].dropna()]
+    errors = _errors(trials)
     first = f", the first with {errors[0]}" if errors else ""
     return (
         f"A study must have a trial that ends with a loss, but in {folder} none does ({ended}{first}): mend what "
@@ -262,8 +292,7 @@ def _certified_share(cells: pd.DataFrame) -> str:
 
     docs/tuning.md has the certificate.
     """
-    judged = cells.reindex(columns=["tuned", "limits"])
-    judged = judged[judged["tuned"].isin([YES, NO])]
+    judged = cells[cells["tuned"].isin([YES, NO])]
     if judged.empty:
         return ""
     done = f"{(judged['tuned'] == YES).sum()} of {len(cells)} cells are certified tuned"

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import files, identity, layout, missing, records
-from mnist_scaling.study.columns import RESULT_COLUMNS
+from mnist_scaling.study.columns import RESULT_COLUMNS, column_of
 from mnist_scaling.study.files import DamagedFileError
 from mnist_scaling.study.vocabulary import COMPLETE, FAILED, TRIAL
 from mnist_scaling.tuning.cell.trial import LAST, RepeatRun, Trial, repeat_from_record, trial_from_record
@@ -146,15 +146,23 @@ class Ledger:
         self._write(folder, self._uniform(outcome.record, self._cells[folder.parent]))
 
     def _uniform(self, record: dict[str, Any], cell: Cell) -> dict[str, Any]:
-        """A run's record; as failed, where its program measured other columns than in the runs before it."""
-        before = self._measured
-        if not cell.task.is_uniform or before is None or record["state"] != COMPLETE or _measured(record) == before:
+        """A run's record; as failed, where its program measured a swept key, or other columns than runs before it."""
+        if not cell.task.is_uniform or record["state"] != COMPLETE:
             return record
-        odd = ", ".join(sorted(before ^ _measured(record)))
-        error = (
-            f"Every run of a study must return the same numbers, but this one and those before it differ in {odd}: "
-            "return them in each run, NaN where one has no value."
-        )
+        before, now = self._measured, _measured(record)
+        if taken := sorted(now & {column_of(key) for key in (*cell.keys, *cell.space)}):
+            error = (
+                f"A further number must have a name that no swept or tuned key has, but the run returned `{taken[0]}`: "
+                "give it another one."
+            )
+        elif before is None or now == before:
+            return record
+        else:
+            odd = ", ".join(sorted(before ^ now))
+            error = (
+                f"Every run of a study must return the same numbers, but this one and those before it differ in {odd}: "
+                "return them in each run, NaN where one has no value."
+            )
         return {**record, "state": FAILED, "result": None, "error": error}
 
     def fail(self, job: Job, values: Mapping[str, Any], error: str | None) -> None:
