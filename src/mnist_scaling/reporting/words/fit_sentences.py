@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from markupsafe import Markup
@@ -62,6 +62,8 @@ def quote(fits: Fits, loss: bool = False) -> Markup | None:
     shown = {
         key: tables.quoted_as(headline, key) for key in tables.QUOTED if key in STATED or (loss and key == "asked")
     }
+    slopes: Sequence[tuple[Markup, Interval]]
+    others: Sequence[tuple[Markup, Interval]]
     slopes, others = (
         [(tables.QUOTED[k], found) for k, found in shown.items() if found.known and k.startswith("slope") == kept]
         for kept in (True, False)
