@@ -186,7 +186,8 @@ def check_by_hand(arguments: list[str]) -> None:
 def check_pip(arguments: list[str]) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert arguments[0] == "install"
-    assert arguments[1].strip(".[]") in project["optional-dependencies"]
+    if arguments[1] != "/path/to/mnist_scaling":
+        assert arguments[1].strip(".[]") in project["optional-dependencies"]
 
 
 def check_sbatch(arguments: list[str]) -> None:
