@@ -63,7 +63,7 @@ examples: setup  ## tune, fit and report three programs that are not ours: examp
 test: setup  ## run the tests, real runs on real MNIST among them
 	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile -m "not distributed" --durations=20
 
-test-fast: setup  ## the tests of a minute, while editing: every file that is not marked slow
+test-fast: setup  ## the tests while editing, a few minutes: every file that is not marked slow
 	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile -m "not distributed and not slow"
 
 test-distributed: setup  ## the same study on real Ray, Dask, Slurm and PostgreSQL, started here, and their faults

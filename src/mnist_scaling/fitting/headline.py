@@ -207,17 +207,19 @@ def losses_ahead(model: Model, cost: Cost | None) -> list[dict[str, Any]]:
 def _lowest(model: Model, cost: Cost, log_c: Array) -> tuple[list[dict[str, Any]], Array]:
     """Places and every surface's lowest ln loss at each budget, shape (draws, m).
 
-    Where most surfaces have no optimum at one of the last budgets, which are those that are quoted, all are read at one
-    place for each budget instead: N and D share what the budget adds to the cell of the largest compute.
+    Where most surfaces have no optimum, all are read at one place instead: N and D share what the budget adds to the
+    cell of the largest compute. So are larger budgets among those that are quoted, lest the loss jump between the two.
     """
     found, at = model.posterior.frontier(cost, log_c), largest_cell(model.rows)
-    has = bool((np.isfinite(found.log_n[:, -len(REACHES) :]).mean(axis=0) > MAJORITY).all())
+    has = np.isfinite(found.log_n).mean(axis=0) > MAJORITY
+    has[-len(REACHES) :] = np.logical_and.accumulate(has[-len(REACHES) :])
     more = (log_c - cost.log_c(np.array(at["N"]), np.array(at["D"]))) / 2
-    log_n = np.nanmedian(found.log_n, axis=0) if has else at["N"] + more / cost.kappa_n
+    log_n = at["N"] + more / cost.kappa_n
+    log_n[has] = np.nanmedian(found.log_n[:, has], axis=0)
     log_d = (log_c - cost.constant - cost.kappa_n * log_n) / cost.kappa_d
-    values = found.log_loss if has else model.posterior.log_loss({"N": log_n, "D": log_d})
-    sizes = zip(np.exp(log_n), np.exp(log_d), strict=True)
-    return [{"N": float(n), "D": float(d), "optimal": has} for n, d in sizes], values
+    values = np.where(has, found.log_loss, model.posterior.log_loss({"N": log_n, "D": log_d}))
+    sizes = zip(np.exp(log_n), np.exp(log_d), has, strict=True)
+    return [{"N": float(n), "D": float(d), "optimal": bool(best)} for n, d, best in sizes], values
 
 
 def _line(model: Model, ray: Ladder) -> Array:

@@ -89,11 +89,11 @@ def ahead(fits: Fits) -> str:
     known = [one for one in fits.headline.loss if math.isfinite(one.value)]
     if not known:
         return ""
-    best = " at the best size for its compute" if known[0].N is not None else ""
+    shared = [f"{one.reach:g}" for one in known if one.optimal is False]
+    best = " at the best size for its compute" if known[0].optimal else ""
     if fits.headline.ray:
         best = f" along {fits.headline.ray.line}"
     what = listing([f"{one.reach:g} times: {estimate(Interval(one.value, one.low, one.high))}" for one in known])
-    shared = [f"{one.reach:g}" for one in known if one.optimal is False]
     none = f" At {listing(shared)} times, N and D share what is added, for most surfaces have no best size there."
     return f"Predicted loss{best}, by multiple of the largest compute: {what}." + (none if shared else "")
 
