@@ -42,6 +42,6 @@ def test_the_documentation_has_this_list() -> None:
 
 @pytest.mark.parametrize("path", sorted({*FILES} - {*FREE}), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_no_code_is_spelled_a_second_time(path: Path) -> None:
-    codes = {kind.code for kind in flags.KINDS}
+    codes = {kind.code for kind in flags.KINDS} - {flags.MISFIT}  # it is also the name of a number of the headline
     nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
     assert not codes & {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}

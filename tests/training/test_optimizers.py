@@ -17,6 +17,7 @@ from torch.nn.utils import parameters_to_vector
 from mnist_scaling import cli, config
 from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RunConfig
 from mnist_scaling.errors import InputError
+from mnist_scaling.image_task import TASK
 from mnist_scaling.training import cost, loop, models, seeding
 from mnist_scaling.training.data import splits
 from mnist_scaling.training.models import parametrization
@@ -114,7 +115,7 @@ def composed(*overrides: str) -> RunConfig:
 def test_a_study_is_told_apart_by_its_optimiser_and_its_arguments() -> None:
     def settings(*overrides: str) -> dict[str, Any]:
         run = composed(*overrides)
-        cell = composition.Cell({}, (), run, {}, cost.cost)
+        cell = composition.Cell({}, (), config.flatten(asdict(run)), {}, TASK)
         return {key: value for key, value in cell.settings.items() if key.startswith("optim.")}
 
     assert settings() == {}  # the new keys at their defaults leave old studies as they were

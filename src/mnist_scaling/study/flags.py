@@ -113,7 +113,7 @@ KINDS = (
         "Which joint law holds: several fit, and the exponents of any one of them are conditional on its form.",
     ),
     Kind(
-        COLLINEAR, WARNING, "N and D move together, as on a ladder at a fixed ratio",
+        COLLINEAR, WARNING, "sizes and amounts of data move together, as on a ladder at a fixed ratio",
         "Quote the exponent along the ladder (`ray`), or add cells off it.",
         "How the loss goes with model size or with data alone: N and D moved together in every run.",
     ),

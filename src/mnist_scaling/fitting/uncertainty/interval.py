@@ -39,8 +39,9 @@ class Interval:
         return Interval(-self.value, -self.high, -self.low)
 
     def exp(self) -> Interval:
-        """Of a number whose logarithm has this interval."""
-        return Interval(*(float(np.exp(end)) for end in (self.value, self.low, self.high)))
+        """Of a number whose logarithm has this interval; inf where that is beyond the largest number."""
+        with np.errstate(over="ignore"):
+            return Interval(*(float(np.exp(end)) for end in (self.value, self.low, self.high)))
 
     def holds(self, number: float) -> bool:
         """Whether the interval is known and `number` lies inside it."""
