@@ -129,7 +129,7 @@ def test_a_ladder_has_its_exponent_and_refuses_what_is_off_it(in_process, tmp_pa
     columns = ("columns.N=N", "columns.D=D", "columns.loss=loss", "bootstrap.draws=50")
     code, out, err = in_process(f"table={path.name}", *columns)
     assert code == 0, err
-    assert "Quote, along D = 20 N, on which N and D move together" in out
+    assert "Quote, along D = 20 N (with C = 6 N D assumed), on which N and D move together" in out
     found = json.loads((tmp_path / "fits.json").read_text())["headline"]
     assert found["ray"]["N"]["value"] == pytest.approx(0.3, abs=1e-3)
     assert found["slope_N"]["value"] is None

@@ -26,6 +26,9 @@ NEIGHBOURS = 4
 OUTLYING = 6.0
 """Robust standard deviations beyond which a row is no neighbour of its neighbours, but a broken one."""
 
+EXACT = 1e-6
+"""Distance in log loss within which no row is broken: losses of an exact law differ from it by rounding."""
+
 SAME = 0.02
 """Gap in ln D below which amounts are one level: whole batches move an amount by up to 1.2 %."""
 
@@ -69,7 +72,7 @@ def _broken(u: Array, residual: Array) -> np.ndarray:
         return np.zeros(len(residual), bool)
     near = cKDTree(u.T).query(u.T, NEIGHBOURS + 1)[1][:, 1:]
     off = np.abs(residual - np.median(residual[near], axis=1))
-    far = off > OUTLYING * robust_scale(off)
+    far = off > max(OUTLYING * robust_scale(off), EXACT)
     return far if far.sum() <= max(1, MOST_OUTLYING * len(far)) else np.zeros(len(far), bool)
 
 
