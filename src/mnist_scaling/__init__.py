@@ -1,8 +1,8 @@
 """Measure scaling laws: tune every cell, repeat, fit, and say what the data do not show.
 
-The pipeline reads from top to bottom: ``train`` (Hydra and Optuna) writes trials.csv and
-cells.csv, ``fit`` turns the cells into fits.json, ``report`` draws both. ``results`` holds the
-tables they exchange; ``training``, ``tuning``, ``fitting`` and ``reporting`` are the libraries.
+The pipeline reads from top to bottom: ``train`` (Hydra and Optuna) writes trials.csv and cells.csv, ``fit`` turns the
+cells into fits.json, ``report`` draws both. ``study`` is what lies on disk between them; ``training``, ``tuning``,
+``fitting`` and ``reporting`` are the libraries. ``cell_task`` and ``Study`` let other programs in.
 """
 
 from typing import TYPE_CHECKING, Any

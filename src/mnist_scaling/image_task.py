@@ -144,16 +144,16 @@ class ImageTask(Task):
         return places
 
     def unpack(
-        self, values: Values, luggage: Mapping[str, Any], is_at_home: bool, held: contextlib.ExitStack
+        self, values: Values, payload: Mapping[str, Any], is_at_home: bool, held: contextlib.ExitStack
     ) -> dict[str, Any]:
         """Where things lie at this worker: at the sweep's own path if they are there, else where they can be put."""
-        found = {key: place for key, place in luggage.items() if key != _WEIGHTS}
+        found = {key: place for key, place in payload.items() if key != _WEIGHTS}
         if not Path(found["data.dir"]).is_dir():
             found["data.dir"] = str(platformdirs.user_cache_path("mnist_scaling") / "data")
-        if _WEIGHTS in luggage and not (Path(found["init_from"]) / layout.WEIGHTS).is_file():
+        if _WEIGHTS in payload and not (Path(found["init_from"]) / layout.WEIGHTS).is_file():
             folder = tempfile.TemporaryDirectory(prefix="mnist_scaling-", ignore_cleanup_errors=True)
             found["init_from"] = held.enter_context(folder)
-            (Path(found["init_from"]) / layout.WEIGHTS).write_bytes(luggage[_WEIGHTS])
+            (Path(found["init_from"]) / layout.WEIGHTS).write_bytes(payload[_WEIGHTS])
         here = {**values, **found}
         if not (is_at_home and Path(found["data.dir"]).is_dir()):
             _fetch_here(self, config.from_values(here).data.whole)

@@ -31,6 +31,15 @@ def test_finished_trials_of_every_study_are_rows(tmp_path: Path) -> None:
     assert runs["value"].tolist() == [0.0625, 0.03125, 0.03125, 0.015625]
 
 
+def test_a_study_whose_value_is_to_rise_is_refused(tmp_path: Path) -> None:
+    """The best run of a cell is the one of the lowest value: of accuracies that would be the worst."""
+    url = f"sqlite:///{tmp_path}/studies.db"
+    study = optuna.create_study(study_name="accuracy", storage=url, direction="maximize")
+    study.add_trial(optuna.trial.create_trial(value=0.9))
+    with pytest.raises(InputError, match="studies that lower a loss, but accuracy maximises its value"):
+        write_runs(url, tmp_path / "fits")
+
+
 def test_a_storage_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"can't be read \(there is no such file\)"):
         write_runs(str(tmp_path / "optuna.journal"), tmp_path)

@@ -100,7 +100,7 @@ def test_weights_travel_and_no_process_is_waited_for(tmp_path: Path) -> None:
     workers = served(tmp_path, cluster)
     workers.submit(job(1, settings={"seed": 1, "init_from": str(tmp_path)}))
     (parcel,) = cluster.parcels
-    assert (parcel.luggage["weights"], parcel.luggage["init_from"]) == (b"weights", str(tmp_path))
+    assert (parcel.payload["weights"], parcel.payload["init_from"]) == (b"weights", str(tmp_path))
     assert parcel.owner is None  # the engine ends what its client leaves
     assert parcel.job.overrides == ()
     (tmp_path / layout.WEIGHTS).unlink()

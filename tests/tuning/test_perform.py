@@ -40,14 +40,14 @@ def cell_of_width_8() -> Cell:
     return cell
 
 
-def parcel(folder: Path, stage: str = "repeat", luggage: Mapping[str, Any] | None = None, **more: Any) -> Parcel:
+def parcel(folder: Path, stage: str = "repeat", payload: Mapping[str, Any] | None = None, **more: Any) -> Parcel:
     """A job of a cell of width 8, in a folder of its own."""
     cell = cell_of_width_8()
     job = Job(cell.name, f"all/{stage}-002", (), {"optim.lr": 0.02, "seed": 3}, stage, 2, 3, SAMPLER)
     own = folder / job.folder
     own.mkdir(parents=True, exist_ok=True)
     values = {**cell.values, **job.settings, "trial.stage": stage}
-    return Parcel(replace(job, **more), values, str(own), {"data.dir": str(folder)} | dict(luggage or {}))
+    return Parcel(replace(job, **more), values, str(own), {"data.dir": str(folder)} | dict(payload or {}))
 
 
 def outcome_of(given: Parcel, train: Train) -> Outcome:
@@ -181,8 +181,8 @@ def test_a_record_has_the_places_of_the_sweep_whatever_the_worker_has(
             assert (Path(run.init_from) / layout.WEIGHTS).read_bytes() == b"weights"
             return bowl(run)
 
-    luggage = {"data.dir": "/nowhere/data", "init_from": "/nowhere/run", "weights": b"weights"}
-    given = parcel(tmp_path, luggage=luggage)
+    payload = {"data.dir": "/nowhere/data", "init_from": "/nowhere/run", "weights": b"weights"}
+    given = parcel(tmp_path, payload=payload)
     given = replace(given, values={**given.values, "data.dir": "data", "init_from": "run"})
     record = perform.perform(given, Watches()).record
     assert record is not None
@@ -191,7 +191,7 @@ def test_a_record_has_the_places_of_the_sweep_whatever_the_worker_has(
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / layout.WEIGHTS).write_bytes(b"weights")
     there = {"data.dir": str(tmp_path), "init_from": str(tmp_path / "run")}
-    perform.perform(replace(given, luggage=there), Watches())
+    perform.perform(replace(given, payload=there), Watches())
     assert (seen[1].data.dir, seen[1].init_from) == (str(tmp_path), str(tmp_path / "run"))
 
 

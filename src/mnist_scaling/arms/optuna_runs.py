@@ -57,6 +57,12 @@ def write_runs(place: str, folder: Path) -> Path:
             "`optuna` must be a storage of Optuna's, a database's URL or a journal file, but it can't be read "
             f"({reason}): mend it, such as optuna=sqlite:///studies.db."
         ) from None
+    for study in studies:
+        if study.directions == [optuna.study.StudyDirection.MAXIMIZE]:
+            raise InputError(
+                f"`optuna` must be a storage of studies that lower a loss, but {study.study_name} maximises its value: "
+                "export its trials as a table with the loss in a column, and give that as table=FILE.csv."
+            )
     if not rows:
         raise InputError("`optuna` must be a storage with finished trials of one objective, but it has none: run some.")
     folder.mkdir(parents=True, exist_ok=True)

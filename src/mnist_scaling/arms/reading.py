@@ -174,16 +174,11 @@ def tuned_cells(source: Source, arm: ArmRows) -> tuple[TunedCells | None, dict[s
     if roles.others and not why:
         why = f"The grid has further axes ({', '.join(roles.others)}): fit one value of each at a time with where=…."
     before = found.runs or [{}] * len(cells)
-    untuned_se = np.array([_se(list(runs.values())) for runs in before])
+    untuned_se = np.array([pd.Series(runs.values(), dtype=float).sem() for runs in before])
     after = repeat_losses(cells, trials, axes, source.tuned, TUNED_LOSSES[1])
     noise = None if after is None else pair_noise(zip(before, after, strict=True))
     untuned = found.losses.to_numpy(float)
     return TunedCells(n, d, untuned, selected, tuned, se, untuned_se, levels, noise), found.setting, why
-
-
-def _se(losses: list[float]) -> float:
-    """Standard error of a mean; NaN of fewer than two."""
-    return float(np.std(losses, ddof=1) / np.sqrt(len(losses))) if len(losses) > 1 else float("nan")
 
 
 def cell_trials(source: Source, arm: ArmRows) -> tuple[list[CellTrials], list[TunedKey], str]:

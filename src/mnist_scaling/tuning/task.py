@@ -127,10 +127,10 @@ class Task:
         return {}
 
     def unpack(
-        self, values: Values, luggage: Mapping[str, Any], is_at_home: bool, held: contextlib.ExitStack
+        self, values: Values, payload: Mapping[str, Any], is_at_home: bool, held: contextlib.ExitStack
     ) -> dict[str, Any]:
         """The values as they are at a worker, where what the run needs was fetched; `held` ends with the run."""
-        del luggage, is_at_home, held
+        del payload, is_at_home, held
         return dict(values)
 
     def about(self, values: Values) -> Mapping[str, str]:

@@ -9,9 +9,10 @@ from scipy.spatial import cKDTree
 
 from mnist_scaling.fitting.estimation.estimate import Fit
 from mnist_scaling.fitting.estimation.problem import robust_scale
+from mnist_scaling.fitting.fitted import EXACT
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.misfit.process import Axes
-from mnist_scaling.fitting.rows import Table
+from mnist_scaling.fitting.rows import Table, level_of
 from mnist_scaling.fitting.uncertainty.noise import MOST_OUTLYING, seed_noise
 
 MOST_CELLS = 100
@@ -25,12 +26,6 @@ NEIGHBOURS = 4
 
 OUTLYING = 6.0
 """Robust standard deviations beyond which a row is no neighbour of its neighbours, but a broken one."""
-
-EXACT = 1e-6
-"""Distance in log loss within which no row is broken: losses of an exact law differ from it by rounding."""
-
-SAME = 0.02
-"""Gap in ln D below which amounts are one level: whole batches move an amount by up to 1.2 %."""
 
 
 @dataclass(frozen=True)
@@ -77,10 +72,8 @@ def _broken(u: Array, residual: Array) -> np.ndarray:
 
 
 def _levels(log_d: Array) -> np.ndarray:
-    """Number of each row's amount of data; amounts nearer than `SAME` are one."""
-    order = np.argsort(log_d, kind="stable")
-    number = np.empty(len(log_d), int)
-    number[order] = np.concatenate([[0], np.cumsum(np.diff(log_d[order]) > SAME)])
+    """Number of each row's amount of data, where amounts repeat; else each row's own number."""
+    number = level_of(log_d)
     return number if 2 * (number.max() + 1) <= len(log_d) else np.arange(len(log_d))
 
 

@@ -163,7 +163,7 @@ class Parcel:
     """Every config key of the run."""
     folder: str
     """The run's own, absolute, as the sweep has made it."""
-    luggage: Mapping[str, Any]
+    payload: Mapping[str, Any]
     """What else the program needs there (`Task.pack`)."""
     host: str = field(default_factory=socket.gethostname)
     """The sweep's."""
@@ -202,10 +202,10 @@ class Packer:
         values = self._task.of_stage(self._values(job), job.stage)
         folder = self._folder / job.folder
         folder.mkdir(parents=True, exist_ok=True)
-        luggage = self._task.pack(values, self._far)
+        payload = self._task.pack(values, self._far)
         owner = None if self._far else os.getpid()
         # What the values are made of stays here.
-        return Parcel(replace(job, overrides=(), values=None), values, str(folder), luggage, owner=owner)
+        return Parcel(replace(job, overrides=(), values=None), values, str(folder), payload, owner=owner)
 
     def _values(self, job: Job) -> dict[str, Any]:
         """Plain values take their place in the cell's own; where one follows another, the whole run is composed."""

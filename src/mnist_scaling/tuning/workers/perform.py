@@ -52,7 +52,7 @@ def _perform(parcel: Parcel, task: Task, held: contextlib.ExitStack) -> Outcome:
     if not os.access(folder, os.W_OK):  # a worker that does not share the study's folder
         folder = _temporary(held)
     values = task.changed(parcel.values, {})
-    here = task.unpack(values, parcel.luggage, parcel.is_at_home, held)
+    here = task.unpack(values, parcel.payload, parcel.is_at_home, held)
     judge, job = _Judge(parcel.job), parcel.job
     record = measure(values, job.stage, job.seed, lambda: task.train(here, judge if job.pruning else None, folder))
     # What was left in the study's own folder is there already, however large it is.
