@@ -42,7 +42,7 @@ def mirrored(url: str) -> dict[str, list[tuple[int, float | None]]]:
         assert study.metric_names == ["val_loss"]
         assert f"width={study.user_attrs['width']}" == name.split()[-1]
         trials = study.get_trials()
-        found[name.split()[-1]] = sorted((t.user_attrs["index"], t.value) for t in trials)
+        found[name.split()[-1]] = sorted((t.number, t.value) for t in trials)
     return found
 
 
@@ -87,12 +87,26 @@ def test_a_trial_that_was_deleted_meanwhile_is_no_fault_of_the_storage(
     study = Study(tmp_path, InProcess(), "model.width=4,8", n_trials=2, n_repeats=0)
     study.run()
     shown = [(cell, study.driver.ledger.trials(cell)) for cell in study.cells]
-    shutil.rmtree(tmp_path / "width=4/trial-000")
     mirror = Mirror(None, tmp_path)
+    (tmp_path / "width=4/trial-000").rename(tmp_path / "away")
     mirror.show(shown)
     mirror.close()
     assert "Warning" not in capsys.readouterr().err
-    assert [number for number, _ in mirrored(str(tmp_path / "optuna.journal"))["width=4"]] == [1]
+    found = mirrored(str(tmp_path / "optuna.journal"))
+    assert [len(found[cell]) for cell in ("width=4", "width=8")] == [0, 2]
+
+
+def test_a_trial_waits_for_those_before_it_so_that_its_number_is_that_of_its_run(tmp_path: Path) -> None:
+    study = Study(tmp_path, InProcess(), "model.width=4,8", n_trials=3, n_repeats=0)
+    study.run()
+    mirror = Mirror(None, tmp_path)
+    cell = study.cells[0]
+    first, second, third = study.driver.ledger.trials(cell)
+    for ended in ([second], [second, third], [first, second, third]):
+        mirror.show([(cell, ended)])
+    mirror.close()
+    numbers = [(number, value) for number, value in mirrored(str(tmp_path / "optuna.journal"))["width=4"]]
+    assert numbers == [(trial.index, trial.value) for trial in (first, second, third)]
 
 
 def test_a_finished_study_fills_another_storage(folder: Path) -> None:

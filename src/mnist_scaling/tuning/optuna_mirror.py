@@ -26,9 +26,6 @@ from mnist_scaling.tuning.cell.trial import Trial, frozen
 from mnist_scaling.tuning.grid import search_space
 from mnist_scaling.tuning.grid.composition import Cell
 
-_INDEX = "index"
-"""User attribute of a trial: its number within its cell."""
-
 _PLAIN = re.compile(r"[\w.-]*(:\d+)?(/[\w./-]*)?")
 """Host, port and database that hide nothing."""
 
@@ -64,7 +61,7 @@ class Mirror:
         if url is not None and _FILE.match(url):
             self._url = re.sub(r"(?<=[:/])~(?=/)", str(Path.home()), url, count=1)
         self._storage: BaseStorage | None = None
-        self._studies: dict[str, tuple[optuna.Study, set[int]]] = {}
+        self._studies: dict[str, tuple[optuna.Study, int]] = {}
         self._names: set[str] = set()
         self._shown: dict[str, tuple[Cell, Sequence[Trial]]] = {}
         self._summarised = time.monotonic()
@@ -112,31 +109,34 @@ class Mirror:
     def _add(self, cells: Sequence[tuple[Cell, Sequence[Trial]]], again: bool) -> None:
         for cell, trials in cells:
             self._shown[cell.name] = cell, trials
-            study, there = self._study(cell)
+            study, n_there = self._study(cell)
             if trials:
                 best_per_cell.note(study, cell, trials, self._folder)
             for trial in trials:
-                if trial.index in there:
+                if trial.index < n_there:
                     continue
+                if trial.index > n_there:  # it waits for those before it, so that Optuna's number of a trial is ours
+                    break
                 # Optuna refuses choices that differ within a study, and a range may have grown.
                 ranges = {key: search_space.joined(cell.space[key], own) for key, own in trial.ranges.items()}
-                shown_trial = frozen(trial, ranges, user_attrs={_INDEX: trial.index, "origin": trial.origin})
+                shown_trial = frozen(trial, ranges, user_attrs={"origin": trial.origin})
                 path = self._folder / cell.folder / layout.run_folder(TRIAL, trial.index) / layout.RESULT
                 try:
                     ended = datetime.fromtimestamp(path.stat().st_mtime)
                 except FileNotFoundError:  # the run failed with all others, and was deleted meanwhile
-                    continue
+                    break
                 shown_trial.datetime_start = ended - timedelta(seconds=trial.seconds or 0.0)
                 shown_trial.datetime_complete = ended
                 study.add_trial(shown_trial)
-                there.add(trial.index)
+                n_there += 1
+            self._studies[cell.name] = study, n_there
         if self._storage is not None and (again or time.monotonic() - self._summarised > _SUMMARY_SECONDS):
             name = _prefix(self._url, self._folder) + best_per_cell.NAME
             best_per_cell.summarise([*self._shown.values()], self._storage, name)
             self._summarised = time.monotonic()
 
-    def _study(self, cell: Cell) -> tuple[optuna.Study, set[int]]:
-        """A cell's study, and which trials it has."""
+    def _study(self, cell: Cell) -> tuple[optuna.Study, int]:
+        """A cell's study, and how many trials it has."""
         if cell.name not in self._studies:
             if self._storage is None:
                 self._storage = _opened(self._url, self._folder)
@@ -146,7 +146,7 @@ class Mirror:
                 study = optuna.load_study(study_name=name, storage=self._storage)
             else:
                 study = _begun(name, cell, self._storage)
-            self._studies[cell.name] = study, {t.user_attrs[_INDEX] for t in study.get_trials(deepcopy=False)}
+            self._studies[cell.name] = study, len(study.get_trials(deepcopy=False))
         return self._studies[cell.name]
 
 
