@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from mnist_scaling.fitting.counts import counts
 from mnist_scaling.fitting.frontier.fronts import EXPONENTS
 from mnist_scaling.fitting.frontier.methods import MAJORITY, FrontierResult, budgets, median_of
 from mnist_scaling.fitting.frontier.parametric import Cost
@@ -107,6 +108,7 @@ def headline(
         "floor": _floor(model),
         "misfit": model.misfit.record(),
         "asked": _asked(model, {k: float(np.log(v)) for k, v in predict.items()}),
+        "counts": _counts(model, cost, parametric),
         "loss": losses_ahead(model, cost),
         "no_loss": "" if _has_compute(model, cost) else NO_COMPUTE,
         "at": {k: float(np.exp(at[k])) for k in ("N", "D", "C") if k in at},
@@ -155,6 +157,12 @@ def _exponent(model: Model, parametric: FrontierResult, key: str) -> dict[str, A
         status = parametric.frontier.status
         return _absent(f"{status[0].upper()}{status[1:]}.")
     return parametric.intervals[key].record()
+
+
+def _counts(model: Model, cost: Cost | None, parametric: FrontierResult) -> list[dict[str, Any]]:
+    if model.ray is not None or "N" not in model.inputs:
+        return []
+    return counts(model.rows, model.posterior, parametric.valley, cost, model.level)
 
 
 def _floor(model: Model) -> dict[str, Any]:

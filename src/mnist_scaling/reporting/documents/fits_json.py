@@ -57,6 +57,19 @@ class LadderRecord:
 
 
 @dataclass(frozen=True)
+class CountRecord:
+    """N, or the size of the same models counted otherwise, with the headline's numbers in it (`fitting.counts`)."""
+
+    count: str
+    grows: float
+    """The largest over the smallest."""
+    N_exponent: Interval
+    slope_N: Interval
+    middle_slope_N: Interval
+    why: str = field(default="", metadata=OMITTED)
+
+
+@dataclass(frozen=True)
 class HeadlineRecord:
     """What to quote: of one law with a misfit term (`fitting.headline`)."""
 
@@ -72,6 +85,8 @@ class HeadlineRecord:
     floor: Quoted = field(default_factory=Quoted)
     misfit: Quoted = field(default_factory=Quoted)
     asked: Quoted = field(default_factory=Quoted)
+    counts: Sequence[CountRecord] = ()
+    """Empty where every count of sizes gives the exponents of N."""
     loss: Sequence[LossRecord] = ()
     no_loss: str = field(default="", metadata=OMITTED)
     """Why `loss` is empty where numbers are quoted."""

@@ -52,6 +52,7 @@ def page(study: Study, shown: Sequence[Shown], figures_at: str = layout.FIGURES)
         findings=sentences.findings(study, change),
         not_shown=sentences.not_shown(study),
         quoted=fit_tables.quoted_table(fits),
+        counts=fit_tables.counts_table(fits),
         straight=straight_line_table(study),
         laws=fit_tables.law_table(fits),
         frontier=fit_tables.frontier_table(fits),

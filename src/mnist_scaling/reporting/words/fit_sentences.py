@@ -147,6 +147,9 @@ def _analysis(fits: Fits) -> Iterator[Part]:
         if not law.fitted:
             yield Sentence(law.status, QUIET, lead=spaced(name))
     yield tables.frontier_table(fits)
+    if table := tables.counts_table(fits):
+        yield table
+        yield Sentence(table.note, QUIET)
     if table := tables.prediction_table(fits):
         yield table
     if text := lifetime(fits):

@@ -92,6 +92,31 @@ def quoted_table(fits: Fits) -> TextTable:
     return TextTable(["", "", "value", f"{fits.level} interval", ""], rows, note)
 
 
+def counts_table(fits: Fits) -> TextTable | None:
+    """What N is: the same exponents with sizes counted otherwise; None where that changes nothing."""
+    rows = [
+        [
+            f"N ({label(fits.settings['columns']['N'])})" if one.count == "N" else one.count,
+            f"{number(one.grows, 2)} times", one.N_exponent, one.slope_N, one.middle_slope_N, one.why,
+        ]
+        for one in fits.headline.counts
+    ]  # fmt: skip
+    slope = "−∂ ln L/∂ ln N, {}"
+    head = [
+        "sizes counted as",
+        "from smallest to largest",
+        QUOTED["N_exponent"],
+        slope.format("largest cell"),
+        slope.format("middle"),
+        "",
+    ]
+    note = (
+        "The same models, budgets and losses: what grows faster from the smallest to the largest model has the larger "
+        "exponent in C, and the loss falls more slowly in it. Compare exponents of one count only."
+    )
+    return TextTable(head, rows, note, "What is N?", aside=5) if rows else None
+
+
 def bold(found: Interval) -> str:
     """The value alone, in bold."""
     return Markup("<b>{}</b>").format(decimals(found.value)) if found.known else DASH
