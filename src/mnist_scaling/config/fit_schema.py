@@ -125,6 +125,8 @@ class FitConfig:
     """Seed of every random number."""
     sensitivity: bool = False
     """True: also the exponents under each convention, law and delta, and without each flagged row."""
+    leave_future_out: bool = False
+    """True: also the losses of the cells above 1/8, 1/4 and 1/2 of the largest compute, predicted from those below."""
 
     def __post_init__(self) -> None:
         require(

@@ -162,7 +162,7 @@ def _model(
         named = [get_law(f"power_{inputs[0]}_floor")]
     found = surface(rows, max(draws.number, FEWEST_DRAWS), rng, named)
     ray = None if is_joint(best.law) else ray_of(table)
-    return Model(found, rows, _noise(best, rows, found), draws.level, best.fit.rmse < EXACT, ray), ""
+    return Model(found, rows, _noise(best, rows, found), draws.level, best.fit.rmse < EXACT, ray, named), ""
 
 
 def _noise(best: Fitted, rows: Table, found: Posterior) -> float:

@@ -9,7 +9,7 @@ fitted alone, straight lines in logs and frontier methods that are read off the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from mnist_scaling.fitting.counts import counts
 from mnist_scaling.fitting.frontier.fronts import EXPONENTS
 from mnist_scaling.fitting.frontier.methods import MAJORITY, FrontierResult, budgets, median_of
 from mnist_scaling.fitting.frontier.parametric import Cost
-from mnist_scaling.fitting.laws.base import Array, middle
+from mnist_scaling.fitting.laws.base import Array, Law, middle
 from mnist_scaling.fitting.misfit.posterior import Posterior
 from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.slices import Ladder, largest_cell
@@ -57,6 +57,8 @@ class Model:
     """Whether a law passes through the losses to rounding: what it misses is then nothing, whatever noise is known."""
     ray: Ladder | None = None
     """The ladder that the rows are on, where N and D move together."""
+    base: Sequence[Law] = ()
+    """Laws that were named as its base; none where they are the usual ones."""
 
     @property
     def inputs(self) -> tuple[str, ...]:

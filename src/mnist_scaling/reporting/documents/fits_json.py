@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_scaling.errors import InputError
+from mnist_scaling.fitting.future import Foreseen
 from mnist_scaling.fitting.outlook import Lifetime
 from mnist_scaling.fitting.sensitivity import Variant
 from mnist_scaling.fitting.uncertainty.interval import Interval
@@ -255,6 +256,7 @@ class Fits:
     tuning_change: TuningRecord | None = field(default=None, metadata=OMITTED)
     settings_laws: SettingsRecord | None = field(default=None, metadata=OMITTED)
     sensitivity: Sequence[Variant] | None = field(default=None, metadata=OMITTED)
+    leave_future_out: Sequence[Foreseen] | None = field(default=None, metadata=OMITTED)
     name: str = field(default="", metadata=OMITTED)
     """Of the arm, such as ``optimizer=sgd``; empty for a whole table."""
     axes: Mapping[str, Any] = field(default_factory=dict, metadata=OMITTED)

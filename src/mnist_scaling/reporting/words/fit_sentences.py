@@ -147,7 +147,7 @@ def _analysis(fits: Fits) -> Iterator[Part]:
         if not law.fitted:
             yield Sentence(law.status, QUIET, lead=spaced(name))
     yield tables.frontier_table(fits)
-    if table := tables.counts_table(fits):
+    for table in filter(None, (tables.counts_table(fits), tables.future_table(fits))):
         yield table
         yield Sentence(table.note, QUIET)
     if table := tables.prediction_table(fits):

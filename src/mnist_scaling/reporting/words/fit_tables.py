@@ -198,6 +198,21 @@ def sensitivity_table(fits: Fits) -> TextTable | None:
     return TextTable(head, rows, note, "Sensitivity", right=range(3, 3 + len(names)))
 
 
+def future_table(fits: Fits) -> TextTable | None:
+    """Rows above a budget as the rows below it foresaw them, where ``fit leave_future_out=true`` has worked it out."""
+    found = fits.leave_future_out or []
+    rows = [
+        [
+            f"1/{one.reach:g} ({one.seen} rows)", ", ".join(f"{k} {count(v)}" for k, v in one.at.items() if k in "ND"),
+            one.predicted, decimals(one.measured), "yes" if one.inside else "NO",
+        ]
+        for one in found
+    ]  # fmt: skip
+    held = f"{sum(one.inside for one in found)} of {len(found)} losses lie inside of their {fits.level} intervals."
+    head = ["learnt up to this share of the largest C", "row", "predicted loss", "measured", "inside"]
+    return TextTable(head, rows, held, "Leave-future-out", right=(3,)) if rows else None
+
+
 def prediction_table(fits: Fits) -> TextTable | None:
     """The loss at the point that was asked for, by every law."""
     rows = [[spaced(p.law), p.loss, f"× {p.reach:.3g}"] for p in fits.predictions]
