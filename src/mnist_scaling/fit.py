@@ -24,7 +24,7 @@ from mnist_scaling.config import build
 from mnist_scaling.config.fit_schema import FitConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.analysis import analyse
-from mnist_scaling.fitting.future import leave_future_out
+from mnist_scaling.fitting.outlook import leave_future_out
 from mnist_scaling.fitting.sensitivity import sensitivity
 from mnist_scaling.reporting import terminal
 from mnist_scaling.reporting.documents.fit_record import fit_record, not_fitted, of_arms

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mnist_scaling.fitting import Options, analyse, get_law, make_table
-from mnist_scaling.fitting.counts import PER_EXAMPLE
+from mnist_scaling.fitting.sensitivity import PER_EXAMPLE
 from mnist_scaling.fitting.slices import ray_of
 from mnist_scaling.fitting.uncertainty.interval import Interval
 

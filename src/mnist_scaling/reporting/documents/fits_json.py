@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.fitting.future import Foreseen
-from mnist_scaling.fitting.outlook import Lifetime
+from mnist_scaling.fitting.outlook import Foreseen, Lifetime
 from mnist_scaling.fitting.sensitivity import Variant
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.documents.json_form import INLINE, OMITTED, read
@@ -59,7 +58,7 @@ class LadderRecord:
 
 @dataclass(frozen=True)
 class CountRecord:
-    """N, or the size of the same models counted otherwise, with the headline's numbers in it (`fitting.counts`)."""
+    """N, or the size of the same models counted otherwise, with the numbers of the headline in it (`sensitivity`)."""
 
     count: str
     grows: float

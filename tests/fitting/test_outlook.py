@@ -9,7 +9,7 @@ import pytest
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting import Options, analyse
-from mnist_scaling.fitting.future import REACHES, leave_future_out
+from mnist_scaling.fitting.outlook import BUDGETS, leave_future_out
 
 from .tables import design, grid
 
@@ -19,15 +19,15 @@ def test_what_is_foreseen_does_not_know_the_losses_ahead():
     rows, found = result.model.rows, leave_future_out(result)
     assert np.mean([one.inside for one in found]) > 0.8
     cost = rows.inputs["C"]
-    for reach in REACHES:
+    for reach in BUDGETS:
         ahead = [one for one in found if one.reach == reach]
         assert {one.row for one in ahead} == set(np.flatnonzero(cost > cost.max() / reach))
         assert {one.seen for one in ahead} == {len(rows) - len(ahead)}
-    other = replace(rows, loss=np.where(cost > cost.max() / REACHES[0], 2 * rows.loss, rows.loss))
+    other = replace(rows, loss=np.where(cost > cost.max() / BUDGETS[0], 2 * rows.loss, rows.loss))
     again = leave_future_out(replace(result, model=replace(result.model, rows=other)))
     for one, two in zip(found, again, strict=True):
         assert two.measured == pytest.approx(2 * one.measured)
-        if one.reach == REACHES[0]:
+        if one.reach == BUDGETS[0]:
             assert one.predicted == two.predicted
             assert not two.inside
 
