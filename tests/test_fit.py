@@ -153,6 +153,7 @@ def test_everything_on_at_once(command, tmp_path):
     write(tmp_path / "multirun/mine/cells.csv", rows())
     more = (
         "sensitivity=true",
+        "leave_future_out=true",
         "queries=1e6",
         "predict.N=1e5",
         "predict.D=1e5",
@@ -164,7 +165,7 @@ def test_everything_on_at_once(command, tmp_path):
     assert found["headline"]["asked"]["low"] < found["headline"]["asked"]["value"] < found["headline"]["asked"]["high"]
     assert found["lifetime"]["size_ratio"]["value"] < 1
     assert {p["law"] for p in found["predictions"]} >= {"additive", "kaplan"}
-    for text in ("Sensitivity", "Predicted loss", "queries", "hidden layers only"):
+    for text in ("Sensitivity", "Predicted loss", "queries", "hidden layers only", "Leave-future-out", "lie inside"):
         assert text in done.stdout, text
     assert "…" not in done.stdout  # a pipe has no width, and nothing is cut
 

@@ -24,6 +24,7 @@ from mnist_scaling.config import JSON, build
 from mnist_scaling.config.fit_schema import FitConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.analysis import analyse
+from mnist_scaling.fitting.outlook import leave_future_out
 from mnist_scaling.fitting.sensitivity import sensitivity
 from mnist_scaling.reporting import terminal
 from mnist_scaling.reporting.documents.fit_record import fit_record, not_fitted, of_arms
@@ -185,6 +186,7 @@ def _fit(source: Source, arm: ArmRows, config: FitConfig) -> Fits:
         tuning_change=_tuning_change(source, arm, config.bootstrap.level) if of_study else None,
         settings_laws=_settings_laws(source, arm, config) if of_study else None,
         sensitivity=sensitivity(result) if config.sensitivity else None,
+        leave_future_out=leave_future_out(result) if config.leave_future_out else None,
     )
     return replace(found, answer=answer(found))
 

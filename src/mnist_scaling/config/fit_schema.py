@@ -125,6 +125,8 @@ class FitConfig:
     """Seed of every random number."""
     sensitivity: bool = False
     """True: also the exponents under each convention, law and delta, and without each flagged row."""
+    leave_future_out: bool = False
+    """True: also the losses of the cells above 1/8, 1/4 and 1/2 of the largest compute, predicted from those below."""
     details: bool = False
     """Print every law, frontier method, setting and flag, and not the answer alone. fits.json has all in any case."""
     format: str = TEXT

@@ -13,7 +13,7 @@ from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.documents.fits_json import Fits
 from mnist_scaling.reporting.documents.tuning_records import OK, SettingsRecord
 from mnist_scaling.reporting.parts import GOOD, QUIET, STRONG, WARNING, Part, Sentence
-from mnist_scaling.reporting.text import estimate, listing, number, plural, spaced
+from mnist_scaling.reporting.text import decimals, estimate, listing, number, plural, spaced
 from mnist_scaling.reporting.words import fit_tables as tables
 from mnist_scaling.reporting.words.in_short import trusted, warnings
 
@@ -108,6 +108,15 @@ def sizes_ahead(fits: Fits) -> str:
     return f"At {listing(shared)} times, N and D share what is added, for most surfaces have no best size there."
 
 
+def other_counts(fits: Fits) -> Markup | None:
+    """The exponent of the best size, with sizes counted otherwise; None where that changes nothing."""
+    others = [one for one in fits.headline.counts if one.count != "N" and one.N_exponent.known]
+    if not others or not fits.headline.N_exponent.known:
+        return None
+    parts = [Markup("{} {}").format(decimals(one.N_exponent.value), f"({one.count})") for one in others]
+    return Markup("With N counted otherwise, a is {}.").format(listing(parts))
+
+
 def lifetime(fits: Fits) -> str:
     """What over-training saves a model that serves many queries; empty where nobody asked."""
     found = fits.lifetime
@@ -168,8 +177,9 @@ def _in_short(fits: Fits) -> Iterator[Part]:
     yield Sentence(fits.answer.sentence or f"Not fitted. {fits.why}", STRONG)
     if fits.headline.laws:
         yield from _quoted(fits)
-        yield from (Sentence(text) for text in description(fits)[:1])
-    yield from filter(None, [tables.prediction_table(fits), tables.sensitivity_table(fits)])
+        yield from (Sentence(text) for text in (other_counts(fits), *description(fits)[:1]) if text)
+    asked = tables.prediction_table(fits), tables.future_table(fits), tables.sensitivity_table(fits)
+    yield from filter(None, asked)
     if text := lifetime(fits):
         yield Sentence(text)
     if fits.answer.trust:
@@ -195,8 +205,10 @@ def _analysis(fits: Fits) -> Iterator[Part]:
         if not law.fitted:
             yield Sentence(law.status, QUIET, lead=spaced(name))
     yield tables.frontier_table(fits)
-    if table := tables.prediction_table(fits):
+    for table in filter(None, (tables.counts_table(fits), tables.future_table(fits))):
         yield table
+        yield Sentence(table.note, QUIET)
+    yield from filter(None, [tables.prediction_table(fits)])
     if text := lifetime(fits):
         yield Sentence(text, apart=True)
     if change := fits.tuning_change:
