@@ -18,7 +18,6 @@ from mnist_scaling.fitting.frontier.isoflop_minima import counted, isoflop, isof
 from mnist_scaling.fitting.frontier.parametric import Cost
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.rows import Table
-from mnist_scaling.fitting.slices import near_line
 from mnist_scaling.fitting.uncertainty.bootstrap import PAIRS_FROM, Draws, interval
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.study.flags import GRID_EDGE
@@ -131,9 +130,6 @@ def parametric(table: Table, model: Posterior | None, cost: Cost | None, level: 
     empty = dict.fromkeys(EXPONENTS, Interval())
     if cost is None or model is None:
         return FrontierResult(nothing("parametric", NO_COST if cost is None else why), empty)
-    if (line := near_line(table)) is not None:
-        why = f"the rows lie too near a line ({line.words}) to show the best size at a compute"
-        return FrontierResult(nothing("parametric", why), empty)
     log_c = budgets(table, cost)
     found = model.frontier(cost, log_c)
     intervals = {k: median_of(found.exponents[k.removesuffix("_exponent")], level) for k in EXPONENTS}
