@@ -206,6 +206,18 @@ def test_a_column_that_nobody_named_is_said_of_the_arm_that_mixes_it(home: Path)
     assert "mixed_column" not in {f["code"] for f in one["flags"]}
 
 
+def test_columns_in_another_unit_are_said_of_their_arm(home: Path) -> None:
+    for name, unit in (("a", 1.0), ("b", 30.0)):
+        table = pd.read_csv(home / f"{name}.csv")
+        logs = table.assign(params=np.log(table["params"]), loss=table["loss"] * unit)
+        logs.to_csv(home / f"{name}_logs.csv", index=False)
+    flags = run(home, tables=["a_logs.csv", "b_logs.csv"], out="units", columns=COLUMNS)["flags"]
+    found = [f["message"] for f in flags if f["code"] in ("input_suspect", "unit_suspect")]
+    assert [text.split(" lies")[0].split(",")[0] for text in found] == [
+        "a_logs: Every N", "b_logs: The largest loss", "b_logs: Every N",
+    ]  # fmt: skip
+
+
 def test_a_table_of_too_many_fields_is_no_arm(home: Path) -> None:
     text = (home / "a.csv").read_text().splitlines()
     (home / "long.csv").write_text("\n".join([text[0], *(f"{line}," for line in text[1:])]) + "\n")

@@ -352,6 +352,13 @@ def test_trials_of_many_rates_are_no_repeats(in_process, tmp_path):
     assert found[0]["remedy"].startswith("Give the best run of each cell alone")
 
 
+def test_a_key_that_is_given_twice_is_said_and_the_last_counts(in_process, tmp_path):
+    write(tmp_path / "runs.csv", foreign())
+    code, _, err = in_process("table=runs.csv", *COLUMNS, "bootstrap.draws=10", "laws=[power_N]", "seed=1", "++seed=2")
+    assert (code, err) == (0, "Note: `seed` is given 2 times: the last one counts.\n")
+    assert json.loads((tmp_path / "fits.json").read_text())["config"]["seed"] == 2
+
+
 def test_a_family_of_other_sizes_is_said_and_a_name_of_sizes_is_not(in_process, tmp_path):
     table = foreign()
     both = {key: values * 2 for key, values in table.items()} | {"family": ["mlp"] * 20 + ["cnn"] * 20}
