@@ -224,7 +224,7 @@ EMBEDDINGS: dict[tuple[str, str], Callable[[Array], Array]] = {
 }
 """(law, nested law) to the map of the nested law's parameters, shape (batch, q), into the law's, shape (batch, p).
 
-Only exact pairs stand here: a limit, such as the product form of `coupled`, lies beyond the bounds. A pair that `nests`
+Only exact pairs stand here: a limit, such as the product form of `coupled`, lies beyond the bounds. A pair that nests
 by way of a third law, such as `kaplan` in `coupled`, needs no check of its own where the third law is checked.
 """
 

@@ -102,7 +102,6 @@ class Coupled(Law):
     inputs = ("N", "D")
     source = "between Kaplan et al. 2020, eq. 1.5, and Hoffmann et al. 2022, eq. 2"
     levels = 3
-    nests = ("additive", "kaplan", "kaplan_floor")
     parameters = (
         floor_parameter(),
         *SCALES_AND_EXPONENTS,
@@ -205,7 +204,7 @@ class Bounded(Law):
 
     name = "bounded"
     formula = "E + (ln(classes) - E) h / (1 + h), h = (A / N^alpha + B / D^beta)^gamma"
-    inputs = ("N", "D")
+    inputs: tuple[str, ...] = ("N", "D")
     source = "Rosenfeld et al. 2020, arXiv 1909.12673, eq. 5, with the limit of a cross-entropy"
     levels = 3
     default = False

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from mnist_scaling.fitting.comparing.comparison import margin_of
-from mnist_scaling.reporting.documents.comparison_json import Pair
+from mnist_scaling.reporting.documents.comparison_json import DifferenceRecord, ExponentRecord, Pair
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.parts import Missing
 from mnist_scaling.reporting.text import short, spaced
@@ -88,7 +88,7 @@ def multiples(pair: Pair) -> pd.DataFrame | Missing:
 
 def differences(pair: Pair) -> Differences | Missing:
     """Every difference that has an interval, the paired slopes first, then from narrow to wide."""
-    rows = [
+    rows: list[tuple[str, DifferenceRecord | ExponentRecord]] = [
         (f"{SYMBOLS[k]}, cell by cell" if pair.paired else f"{SYMBOLS[k]}, shared range", found)
         for k, found in pair.slopes.items()
     ]

@@ -147,9 +147,9 @@ def _analysis(fits: Fits) -> Iterator[Part]:
         if not law.fitted:
             yield Sentence(law.status, QUIET, lead=spaced(name))
     yield tables.frontier_table(fits)
-    for table in filter(None, (tables.counts_table(fits), tables.future_table(fits))):
-        yield table
-        yield Sentence(table.note, QUIET)
+    for told in filter(None, (tables.counts_table(fits), tables.future_table(fits))):
+        yield told
+        yield Sentence(told.note, QUIET)
     if table := tables.prediction_table(fits):
         yield table
     if text := lifetime(fits):
