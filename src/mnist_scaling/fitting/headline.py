@@ -22,7 +22,7 @@ from mnist_scaling.fitting.laws.base import Array, Law, middle
 from mnist_scaling.fitting.misfit.posterior import Posterior
 from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.sensitivity import counts
-from mnist_scaling.fitting.slices import Ladder, largest_cell
+from mnist_scaling.fitting.slices import Ladder, largest_cell, near_line
 from mnist_scaling.fitting.uncertainty.interval import Interval
 
 SLOPES = {"slope_N": "N", "slope_D": "D", "slope_C": "C"}
@@ -217,11 +217,12 @@ def losses_ahead(model: Model, cost: Cost | None) -> list[dict[str, Any]]:
 def _lowest(model: Model, cost: Cost, log_c: Array) -> tuple[list[dict[str, Any]], Array]:
     """Places and every surface's lowest ln loss at each budget, shape (draws, m).
 
-    Where most surfaces have no optimum, all are read at one place instead: N and D share what the budget adds to the
-    cell of the largest compute. So are larger budgets among those that are quoted, lest the loss jump between the two.
+    Where most surfaces have no optimum, or the rows lie near a line, all are read at one place instead: N and D share
+    what the budget adds to the cell of the largest compute. So are larger budgets among those that are quoted, lest the
+    loss jump between the two.
     """
     found, at = model.posterior.frontier(cost, log_c), largest_cell(model.rows)
-    has = np.isfinite(found.log_n).mean(axis=0) > MAJORITY
+    has = (np.isfinite(found.log_n).mean(axis=0) > MAJORITY) & (near_line(model.rows) is None)
     has[-len(REACHES) :] = np.logical_and.accumulate(has[-len(REACHES) :])
     more = (log_c - cost.log_c(np.array(at["N"]), np.array(at["D"]))) / 2
     log_n = at["N"] + more / cost.kappa_n

@@ -99,6 +99,19 @@ class HeadlineRecord:
 
 
 @dataclass(frozen=True)
+class AnswerRecord:
+    """What the numbers say to someone who reads one sentence only (`reporting.words.in_short`)."""
+
+    sentence: str = ""
+    trust: str = ""
+    """One of high, fair, low."""
+    reasons: Sequence[str] = ()
+    """For trusting it no further."""
+    next: str = ""
+    """What to do next; empty where no flag advises anything."""
+
+
+@dataclass(frozen=True)
 class Selection:
     """Why no law was fitted, or no joint one; empty where there is one."""
 
@@ -220,6 +233,8 @@ class DataRecord:
     sha256: str | None = field(default=None, metadata=OMITTED)
     table: str = field(default="", metadata=OMITTED)
     unfinished: str | None = field(default=None, metadata=OMITTED)
+    certified: float | None = field(default=None, metadata=OMITTED)
+    """Share of a study's cells that are certified tuned."""
 
 
 @dataclass(frozen=True)
@@ -229,6 +244,7 @@ class Fits:
     schema: int = SCHEMA
     why: str = field(default="", metadata=OMITTED)
     """Why nothing was fitted."""
+    answer: AnswerRecord = field(default_factory=AnswerRecord)
     laws: Mapping[str, LawRecord] = field(default_factory=dict)
     selected: str | None = None
     selection: Selection = field(default_factory=Selection)
