@@ -205,9 +205,9 @@ def _analysis(fits: Fits) -> Iterator[Part]:
         if not law.fitted:
             yield Sentence(law.status, QUIET, lead=spaced(name))
     yield tables.frontier_table(fits)
-    for told in filter(None, (tables.counts_table(fits), tables.future_table(fits))):
-        yield told
-        yield Sentence(told.note, QUIET)
+    for shown in filter(None, (tables.counts_table(fits), tables.future_table(fits))):
+        yield shown
+        yield Sentence(shown.note, QUIET)
     yield from filter(None, [tables.prediction_table(fits)])
     if text := lifetime(fits):
         yield Sentence(text, apart=True)
