@@ -79,7 +79,8 @@ def counts(
         record: dict[str, Any] = {"count": name, "grows": float(values.max() / values.min())}
         if steep.min() <= 0 or _scatter(h(logs) - np.log(values)) > FUNCTION:
             unknown = {key: Interval().record() for key in ("N_exponent", *at)}
-            out.append(record | unknown | {"why": f"{name} is no function of N in these rows: name it columns.N=…"})
+            why = "no function of N in these rows, as where depth and width both vary: fit it as columns.N"
+            out.append(record | unknown | {"why": why})
             continue
         exponent = Interval()
         if found is not None and cost is not None:
