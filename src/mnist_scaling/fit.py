@@ -28,7 +28,7 @@ from mnist_scaling.fitting.outlook import leave_future_out
 from mnist_scaling.fitting.sensitivity import sensitivity
 from mnist_scaling.reporting import terminal
 from mnist_scaling.reporting.documents.fit_record import fit_record, not_fitted, of_arms
-from mnist_scaling.reporting.documents.fits_json import Fits, FlagRecord, LeftOut
+from mnist_scaling.reporting.documents.fits_json import Fits, LeftOut
 from mnist_scaling.reporting.documents.json_form import plain
 from mnist_scaling.reporting.documents.tuning_records import (
     SettingsRecord,
@@ -171,7 +171,7 @@ def _fit(source: Source, arm: ArmRows, config: FitConfig) -> Fits:
     flags = [
         replace(flag, remedy=source.unfinished) if source.unfinished and flag.code == TOO_FEW_CELLS else flag
         for flag in found.flags
-    ] + [FlagRecord(**flag.record()) for flag in mixed(source, arm)]
+    ] + mixed(source, arm)
     of_study = source.study is not None
     data = replace(
         found.data,

@@ -41,7 +41,8 @@ class CompareConfig:
     allow: tuple[str, ...] = ()
     """Differences that are wanted: [data] compares arms that were trained on different data."""
     margin: float = 0.03
-    """Differences up to this size don't matter: of an exponent, or of the log loss in the middle of the grid."""
+    """Differences up to this size don't matter: of an exponent, of which a tenth is the most, or of the log loss in the
+    middle of the grid."""
     exponents: bool = True
     """Whether every law is fitted to both arms, which takes seconds; false: only slopes, offset and multiplier."""
     bootstrap: BootstrapConfig = field(default_factory=BootstrapConfig)

@@ -25,7 +25,7 @@ from mnist_scaling.fitting.fitted import Options, fit_part
 from mnist_scaling.fitting.frontier.fronts import observed
 from mnist_scaling.fitting.frontier.isoflop_minima import isoflop
 from mnist_scaling.fitting.frontier.methods import budgets, median_of
-from mnist_scaling.fitting.frontier.parametric import Cost, Valley, exponents_of, fit_cost, lines
+from mnist_scaling.fitting.frontier.parametric import Cost, Valley, fit_cost, lines
 from mnist_scaling.fitting.laws.base import Array, Law, middle
 from mnist_scaling.fitting.misfit.posterior import Posterior
 from mnist_scaling.fitting.rows import Table
@@ -79,7 +79,8 @@ def counts(
         record: dict[str, Any] = {"count": name, "grows": float(values.max() / values.min())}
         if steep.min() <= 0 or _scatter(h(logs) - np.log(values)) > FUNCTION:
             unknown = {key: Interval().record() for key in ("N_exponent", *at)}
-            out.append(record | unknown | {"why": f"{name} is no function of N in these rows: name it columns.N=…"})
+            why = "no function of N in these rows, as where depth and width both vary: fit it as columns.N"
+            out.append(record | unknown | {"why": why})
             continue
         exponent = Interval()
         if found is not None and cost is not None:
@@ -181,7 +182,7 @@ def _variant(group: str, setting: str, table: Table, law: Law, options: Options)
     found["N* hull"] = observed(table, "hull").exponents["N_exponent"]
     found["N* isoflop"] = isoflop(table, options.isoflop).exponents["N_exponent"]
     cost = fit_cost(table) if joint else None
-    line = exponents_of(law, fitted.fit.theta[None], cost, budgets(table, cost)) if cost is not None else None
-    found["N* parametric"] = float(line["N_exponent"][0]) if line is not None else np.nan
+    line = law.optimum(fitted.fit.theta[None], cost.kappa_n, cost.kappa_d) if cost is not None else None
+    found["N* parametric"] = float(line["n1"][0]) if line is not None else np.nan
     note = f"at bound: {', '.join(fitted.fit.at_bound)}" if fitted.fit.at_bound else ""
     return Variant(group, setting, law.name, found, note)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mnist_scaling.fitting.frontier.fronts import EXPONENTS
 from mnist_scaling.fitting.laws.base import Array, Law
 from mnist_scaling.fitting.rows import Table
 
@@ -91,26 +90,6 @@ def frontier_of(law: Law, theta: Array, cost: Cost, log_c: Array) -> dict[str, A
     for b in np.flatnonzero(np.isfinite(log_n).all(axis=1)):
         y[b] = law.evaluate(theta[b : b + 1], {"N": log_n[b], "D": log_d[b]})[0][0]
     return {"log_n": log_n, "log_d": log_d, "y": y}
-
-
-def exponents_of(law: Law, theta: Array, cost: Cost, log_c: Array) -> dict[str, Array] | None:
-    """Exponents of N*, D*, L* in C over the budgets `log_c`, shape (batch,) each.
-
-    The first two are constants of the law; L*'s is the slope between the first and the last budget, with
-    the floor in it as it is in the rows. "reducible_exponent" is that of L* - E.
-    """
-    ends = log_c[[0, -1]]
-    found = frontier_of(law, theta, cost, ends)
-    if found is None:
-        return None
-    width = ends[1] - ends[0]
-    slopes = [(found[k][:, 1] - found[k][:, 0]) / width for k in ("log_n", "log_d", "y")]
-    out = dict(zip(EXPONENTS, slopes, strict=True))
-    floor = theta[:, law.floor][:, None] if law.floor is not None else 0.0
-    with np.errstate(all="ignore"):
-        reducible = np.log(np.maximum(np.exp(found["y"]) - floor, 1e-300))
-        out["reducible_exponent"] = (reducible[:, 1] - reducible[:, 0]) / width
-    return out
 
 
 SEARCHED = 2.0

@@ -102,7 +102,6 @@ class Coupled(Law):
     inputs = ("N", "D")
     source = "between Kaplan et al. 2020, eq. 1.5, and Hoffmann et al. 2022, eq. 2"
     levels = 3
-    nests = ("additive", "kaplan", "kaplan_floor")
     parameters = (
         floor_parameter(),
         *SCALES_AND_EXPONENTS,

@@ -46,7 +46,6 @@ class Repeated(Law):
     """E + A/N'^alpha + B/D'^beta, with N' and D' that saturate as data are repeated."""
 
     name = "repeated"
-    nests = ("additive",)
     formula = "E + A / N'^alpha + B / D'^beta, D' = U + U Rd (1 - exp(-(D/U - 1) / Rd)), N' likewise with Rn"
     inputs = ("N", "D", "U")
     source = "Muennighoff et al. 2023, arXiv 2305.16264, eqs. 5-7"

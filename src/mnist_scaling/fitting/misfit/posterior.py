@@ -40,7 +40,7 @@ SIZE = (np.log(0.05), 2.0)
 ALIKE = 0.8
 """Correlation of the sizes of the parts of g: a law that misses in one way is likely to miss in others."""
 
-LENGTH = (np.log(1.2), 0.6)
+LENGTH = (np.log(0.9), 0.6)
 """The same of a length in half-spans."""
 
 LUCK = (np.log(0.3), 1.0)

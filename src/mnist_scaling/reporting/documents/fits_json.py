@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mnist_scaling.errors import InputError
+from mnist_scaling.fitting.diagnostics import Flag
 from mnist_scaling.fitting.outlook import Foreseen, Lifetime
 from mnist_scaling.fitting.sensitivity import Variant
 from mnist_scaling.fitting.uncertainty.interval import Interval
@@ -213,18 +214,6 @@ class PredictionRecord:
 
 
 @dataclass(frozen=True)
-class FlagRecord:
-    """A flag that was raised (`fitting.diagnostics.Flag`)."""
-
-    code: str
-    severity: str
-    message: str
-    remedy: str = ""
-    cells: Sequence[Mapping[str, Any]] = ()
-    laws: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
 class LeftOut:
     """A row that is not in the fit, and why."""
 
@@ -264,7 +253,7 @@ class Fits:
     slices: Sequence[SliceRecord] = ()
     predictions: Sequence[PredictionRecord] = ()
     lifetime: Lifetime | None = None
-    flags: Sequence[FlagRecord] = ()
+    flags: Sequence[Flag] = ()
     cost: Mapping[str, Any] | None = None
     data: DataRecord = field(default_factory=DataRecord)
     settings: Mapping[str, Any] = field(default_factory=dict)

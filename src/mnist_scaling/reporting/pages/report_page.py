@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from mnist_scaling.reporting.documents.fits_json import FlagRecord
+from mnist_scaling.fitting.diagnostics import Flag
 from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.figure_files import Shown
 from mnist_scaling.reporting.figures import NO_TRIALS
@@ -106,7 +106,7 @@ def sections(shown: Sequence[Shown]) -> dict[str, list[Shown]]:
     return out
 
 
-def flags(study: Study) -> list[tuple[FlagRecord, str]]:
+def flags(study: Study) -> list[tuple[Flag, str]]:
     """Flags, the gravest first, with their cells by name."""
     out = []
     for flag in sorted(study.fits.flags, key=lambda flag: SEVERITIES.index(flag.severity)):

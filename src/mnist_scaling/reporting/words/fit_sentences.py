@@ -205,10 +205,10 @@ def _analysis(fits: Fits) -> Iterator[Part]:
         if not law.fitted:
             yield Sentence(law.status, QUIET, lead=spaced(name))
     yield tables.frontier_table(fits)
-    for table in filter(None, (tables.counts_table(fits), tables.future_table(fits))):
-        yield table
-        yield Sentence(table.note, QUIET)
-    yield from filter(None, [tables.prediction_table(fits)])
+    if counts := tables.counts_table(fits):
+        yield counts
+        yield Sentence(counts.note, QUIET)
+    yield from filter(None, (tables.future_table(fits), tables.prediction_table(fits)))
     if text := lifetime(fits):
         yield Sentence(text, apart=True)
     if change := fits.tuning_change:

@@ -208,9 +208,9 @@ def future_table(fits: Fits) -> TextTable | None:
         ]
         for one in found
     ]  # fmt: skip
-    held = f"{sum(one.inside for one in found)} of {len(found)} losses lie inside of their {fits.level} intervals."
+    held = f"{sum(one.inside for one in found)} of {len(found)} losses lie inside of their {fits.level} intervals"
     head = ["learnt up to this share of the largest C", "row", "predicted loss", "measured", "inside"]
-    return TextTable(head, rows, held, "Leave-future-out", right=(3,)) if rows else None
+    return TextTable(head, rows, f"{held}.", f"Leave-future-out: {held}", right=(3,)) if rows else None
 
 
 def prediction_table(fits: Fits) -> TextTable | None:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from mnist_scaling.fitting.diagnostics import Flag
 from mnist_scaling.fitting.uncertainty.interval import Interval
-from mnist_scaling.reporting.documents.fits_json import AnswerRecord, Fits, FlagRecord
+from mnist_scaling.reporting.documents.fits_json import AnswerRecord, Fits
 from mnist_scaling.reporting.text import estimate, listing, number
 from mnist_scaling.study.flags import ERROR, SEVERITIES, WARNING
 
@@ -99,7 +100,7 @@ def trusted(answer: AnswerRecord) -> str:
     return f"Trust: {answer.trust}{': ' if answer.reasons else ''}{'; '.join(answer.reasons).rstrip('.')}."
 
 
-def warnings(fits: Fits) -> list[FlagRecord]:
+def warnings(fits: Fits) -> list[Flag]:
     """Errors, then warnings; of these, first what concerns cells, and so can be mended by runs."""
     raised = [flag for flag in fits.flags if flag.severity in (ERROR, WARNING)]
     return sorted(raised, key=lambda flag: (SEVERITIES.index(flag.severity), not flag.cells))
