@@ -137,7 +137,6 @@ class AppTask(Task):
 
     def train(self, values: Values, report: Report | None, folder: Path) -> TrainResult:
         """One run of the function; what it prints goes into its folder."""
-        reports = Reports(report)
         output = folder / layout.OUTPUT
         with (
             output.open("w", encoding="utf-8", errors="replace", buffering=1) as file,
@@ -146,9 +145,7 @@ class AppTask(Task):
             contextlib.redirect_stderr(file),
         ):
             try:
-                return self.measured(self.function(cfg, reports), reports)
-            except EndOfRun as end:
-                return ended(end.state, reports)
+                return self.once(cfg, Reports(report))
             except SystemExit as end:
                 raise RuntimeError(f"the run called sys.exit({end.code!r})") from None
             finally:
@@ -156,9 +153,12 @@ class AppTask(Task):
                 if not output.stat().st_size:
                     output.unlink()
 
-    def measured(self, found: Any, reports: Reports) -> TrainResult:
-        """What the function returned, checked."""
-        return measured(found, self.loss, self.function.__name__, reports)
+    def once(self, cfg: DictConfig, reports: Reports) -> TrainResult:
+        """One call of the function: what it returned, checked."""
+        try:
+            return measured(self.function(cfg, reports), self.loss, self.function.__name__, reports)
+        except EndOfRun as end:
+            return ended(end.state, reports)
 
 
 def _found(place: places.Place, hydra: DictConfig | None) -> AppTask:
