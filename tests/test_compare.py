@@ -174,7 +174,10 @@ def test_two_tables_as_a_user_types_them(home: Path, command: Callable[..., Comp
     arguments = ["tables=[a.csv,b.csv]", *columns, "out=found", "bootstrap.draws=200"]
     done = command("mnist_scaling.compare", *arguments, cwd=home)
     assert done.returncode == 0, done.stderr
-    record = json.loads((home / "found" / "comparison.json").read_text())
+    assert done.stdout.strip().startswith("Alpha, the exponent of N,")  # the verdict is the first thing that is said
+    printed = command("mnist_scaling.compare", *arguments, "format=json", cwd=home).stdout
+    assert printed == (home / "found" / "comparison.json").read_text()
+    record = json.loads(printed)
     assert [arm["table"] for arm in record["arms"]] == ["../a.csv", "../b.csv"]
     assert math.exp(record["offset"]["value"]) == pytest.approx(0.9, abs=0.01)
     assert record["verdict"] == {"alpha": "equivalent", "beta": "equivalent", "offset": "differs"}

@@ -9,6 +9,7 @@ import pytest
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting import Options, analyse, get_law, make_table
+from mnist_scaling.fitting.sensitivity import PER_EXAMPLE
 from mnist_scaling.fitting.slices import ray_of
 from mnist_scaling.fitting.uncertainty.interval import Interval
 
@@ -23,7 +24,10 @@ def quoted(headline, key):
 
 @pytest.fixture(scope="module")
 def normal():
-    return analyse(grid(noise=0.02), Options(draws=400, predict={"N": 2e4, "D": 1e5}))
+    table = grid(noise=0.02)
+    n, rng = table.inputs["N"], np.random.default_rng(0)
+    sizes = {"square": n**2, "double": 2 * n, "mixed": n * np.exp(rng.standard_normal(len(n)))}
+    return analyse(replace(table, conventions={"N": sizes}), Options(draws=400, predict={"N": 2e4, "D": 1e5}))
 
 
 def test_slopes_are_those_of_the_truth_at_the_cell_of_the_largest_compute(normal):
@@ -34,6 +38,22 @@ def test_slopes_are_those_of_the_truth_at_the_cell_of_the_largest_compute(normal
     assert quoted(normal.headline, "slope_N").holds(ADDITIVE["alpha"] * model / loss)
     assert quoted(normal.headline, "slope_D").holds(ADDITIVE["beta"] * data / loss)
     assert quoted(normal.headline, "N_exponent").bounded
+
+
+def test_sizes_counted_otherwise_have_exponents_of_their_own(normal):
+    found = {one["count"]: one for one in normal.headline["counts"]}
+    assert set(found) == {"N", "square", "mixed", PER_EXAMPLE}  # a multiple of N changes nothing
+    own, square = found["N"], found["square"]
+    for key in ("N_exponent", "slope_N", "middle_slope_N"):
+        assert quoted(own, key).value == pytest.approx(normal.headline[key]["value"])
+    for end in ("value", "low", "high"):
+        assert square["N_exponent"][end] == pytest.approx(2 * own["N_exponent"][end])
+        assert square["slope_N"][end] == pytest.approx(own["slope_N"][end] / 2)
+    # All compute is FLOPs per example times examples.
+    total = found[PER_EXAMPLE]["N_exponent"]["value"] + normal.headline["D_exponent"]["value"]
+    assert total == pytest.approx(1, abs=0.02)
+    assert not quoted(found["mixed"], "slope_N").known
+    assert "no function of N" in found["mixed"]["why"]
 
 
 def test_predicted_losses_widen_with_the_distance(normal):

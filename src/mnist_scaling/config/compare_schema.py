@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mnist_scaling.config import register, require
+from mnist_scaling.config import PRINTED, TEXT, one_of, register, require
 from mnist_scaling.config.fit_schema import BootstrapConfig, ColumnsConfig, FitConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.comparing import ComparisonOptions
@@ -48,8 +48,11 @@ class CompareConfig:
     """Draws and level of every interval; `kind` is not used, because noise is always redrawn."""
     seed: int = 0
     """Seed of every random number."""
+    format: str = TEXT
+    """What is printed: text, or json: the whole of comparison.json, for scripts."""
 
     def __post_init__(self) -> None:
+        one_of("format", self.format, PRINTED)
         given = [key for key in ("studies", "tables", "by") if getattr(self, key)]
         wanted = given in (["studies"], ["tables"], ["by"], ["tables", "by"])
         require(

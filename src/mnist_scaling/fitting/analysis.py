@@ -16,7 +16,7 @@ from mnist_scaling.fitting.frontier.parametric import Cost, fit_cost
 from mnist_scaling.fitting.headline import Model, headline, nothing_to_quote
 from mnist_scaling.fitting.laws import ALL, get_law
 from mnist_scaling.fitting.laws.base import Law
-from mnist_scaling.fitting.misfit.posterior import Posterior, surface
+from mnist_scaling.fitting.misfit.posterior import FEWEST_DRAWS, Posterior, surface
 from mnist_scaling.fitting.outlook import Lifetime, Prediction, lifetime, predict
 from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.slices import (
@@ -39,9 +39,6 @@ MOST_ROWS = 4000
 
 LAW_DRAWS = 300
 """Draws of each law's own bootstrap, at most: an end of its intervals is then off by 8 % of a half."""
-
-FEWEST_DRAWS = 200
-"""Draws of the model's surfaces, at least: fewer than that give no quantiles of 2.5 %."""
 
 MOST_NAMED = 6
 """Rows that a note names."""
@@ -172,7 +169,7 @@ def _model(
         named = [get_law(f"power_{inputs[0]}_floor")]
     found = surface(rows, max(draws.number, FEWEST_DRAWS), rng, named)
     ray = None if is_joint(best.law) else ray_of(table)
-    return Model(found, rows, _noise(best, rows, found), draws.level, best.fit.rmse < EXACT, ray), ""
+    return Model(found, rows, _noise(best, rows, found), draws.level, best.fit.rmse < EXACT, ray, named), ""
 
 
 def _noise(best: Fitted, rows: Table, found: Posterior) -> float:

@@ -159,8 +159,8 @@ def valley(log_loss: Callable[[Mapping[str, Array]], Array], axes: Axes, cost: C
     best_n = np.where(step > 0, low + step * position, np.nan)
     best_d = (log_c - cost.constant - cost.kappa_n * best_n) / cost.kappa_d
     inside = np.where(np.isfinite(best_n), value, np.nan)
-    lines = {k: _line(log_c, y) for k, y in (("N", best_n), ("D", best_d), ("loss", inside))}
-    return Valley(best_n, best_d, np.where(step > 0, value, np.nan), lines)
+    exponents = {k: lines(log_c, y) for k, y in (("N", best_n), ("D", best_d), ("loss", inside))}
+    return Valley(best_n, best_d, np.where(step > 0, value, np.nan), exponents)
 
 
 def _searched(axes: Axes, cost: Cost, log_c: Array) -> tuple[Array, Array]:
@@ -186,7 +186,7 @@ def _lowest(values: Array) -> tuple[Array, Array]:
     return np.where(good, inside + shift, np.nan), np.where(good, middle - 0.25 * (low - high) * shift, end)
 
 
-def _line(x: Array, y: Array) -> Array:
+def lines(x: Array, y: Array) -> Array:
     """Least-squares slope of y (surfaces, m) in x (m,) over what is not NaN; NaN where half is."""
     known = np.isfinite(y)
     number = known.sum(axis=1)

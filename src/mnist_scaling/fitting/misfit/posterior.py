@@ -31,6 +31,9 @@ from mnist_scaling.fitting.uncertainty.noise import seed_scale
 PARTICLES = 256
 """Draws of the unknown sizes, lengths and noise."""
 
+FEWEST_DRAWS = 200
+"""Draws of the model's surfaces, at least: fewer than that give no quantiles of 2.5 %."""
+
 SIZE = (np.log(0.05), 2.0)
 """Mean and standard deviation of ln b, b in units of half of the law's range of ln loss per half-span."""
 

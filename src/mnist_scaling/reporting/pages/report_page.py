@@ -14,14 +14,12 @@ from mnist_scaling.reporting.figures import NO_TRIALS
 from mnist_scaling.reporting.figures.change import Change
 from mnist_scaling.reporting.pages import draw
 from mnist_scaling.reporting.text import listing
-from mnist_scaling.reporting.words import fit_tables, recipe, sentences
+from mnist_scaling.reporting.words import fit_tables, in_short, recipe, sentences
 from mnist_scaling.reporting.words.fit_tables import settings_table
 from mnist_scaling.reporting.words.report_tables import cell_table, slope_table, straight_line_table
 from mnist_scaling.study import layout
 from mnist_scaling.study.columns import label
-
-SEVERITIES = ("error", "warning", "info")
-"""In the order of the page."""
+from mnist_scaling.study.flags import SEVERITIES
 
 KICKER = "Scaling report"
 """The first words of every page that this package writes."""
@@ -48,13 +46,17 @@ def page(study: Study, shown: Sequence[Shown], figures_at: str = layout.FIGURES)
         study=study,
         kicker=KICKER,
         all_arms=layout.REPORT,
+        answer=fits.answer,
+        trusted=in_short.trusted(fits.answer),
         opening=sentences.opening(study),
         findings=sentences.findings(study, change),
         not_shown=sentences.not_shown(study),
         quoted=fit_tables.quoted_table(fits),
+        counts=fit_tables.counts_table(fits),
         straight=straight_line_table(study),
         laws=fit_tables.law_table(fits),
         frontier=fit_tables.frontier_table(fits),
+        future=fit_tables.future_table(fits),
         sensitivity=fit_tables.sensitivity_table(fits),
         slopes=slope_table(change) if change else None,
         best_settings=settings_table(fits.settings_laws),

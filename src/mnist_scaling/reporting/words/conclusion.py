@@ -115,17 +115,17 @@ def _of_compute(pair: Pair) -> str:
 
 
 def comparison_summary(found: Pair) -> Iterator[Part]:
-    """Every pair of arms: what was compared, the differences, the multiplier, the verdict in a sentence."""
+    """Every pair of arms: the verdict in a sentence, what was compared, the differences, the multiplier."""
     for pair in found.pairs or (found,):
         a, b = pair.names
-        yield Sentence(f"{pair.what} Below, a is {a} and b is {b}.", apart=True)
+        yield Sentence(pair.sentence, STRONG, apart=True)
+        yield Sentence(f"{pair.what} Below, a is {a} and b is {b}.")
         yield slope_table(pair)
         if table := multiplier_table(pair):
             yield table
         yield Sentence(luck_sentence(pair))
         for flag in pair.flags:
             yield Sentence(f"{flag.message} {flag.remedy}".strip(), flag.severity, lead=flag.code)
-        yield Sentence(pair.sentence, STRONG, apart=True)
 
 
 def slope_table(pair: Pair) -> TextTable:
