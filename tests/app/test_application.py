@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 from dataclasses import replace
+from enum import Enum
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,24 @@ def test_infinity_and_nan_are_values_that_json_has_and_compare_equal() -> None:
     back = config_of(values)
     assert (back.clip, list(back.ends), back.by) == (float("inf"), [float("-inf"), 1.5], float("inf"))
     assert isnan(back.gap)
+
+
+class Act(Enum):
+    """An enum of an application."""
+
+    RELU = 1
+    TANH = 2
+
+
+def test_an_enum_is_its_name_in_tables_and_its_member_in_a_run() -> None:
+    made = AppTask(print, cost=lambda cfg: float(cfg.act.value))
+    values = made.values(OmegaConf.create({"seed": 0, "act": Act.TANH, "word": "RELU"}))
+    assert values == {"seed": 0, "act": "TANH", "word": "RELU"}
+    sent = json.loads(json.dumps(made.pack(values)))
+    assert AppTask(print).unpack(values, sent) == {"seed": 0, "act": Act.TANH, "word": "RELU"}
+    assert AppTask(print).unpack({**values, "act": 2}, sent)["act"] == 2
+    assert config_of(made.unpack(values, sent)).act is Act.TANH
+    assert made.cost(values) == 2
 
 
 def test_a_seed_that_is_missing_is_refused() -> None:

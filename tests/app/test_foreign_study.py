@@ -43,7 +43,8 @@ def test_every_cell_is_tuned_and_repeated(folder: Path) -> None:
     assert (cells["n_trials"] == 3).all()
     assert (cells["n_repeats"] == 2).all()
     assert cells["accuracy"].between(0.5, 1).all()
-    assert {"accuracy_se", "lr", "width", "n"} <= {*cells}
+    assert {"accuracy_se", "lr", "width", "n", "flops", "flops_6nd"} <= {*cells}
+    assert {"n_params_hidden", "epochs", "test_error", "test_error_se", "train_loss"}.isdisjoint(cells)
     assert json.loads((study / "columns.json").read_text()) == {"accuracy": "share that is right"}
     said = (study / "width=8/n=1000/repeat-000/output.txt").read_text()
     assert said == f"writes into {study}/width=8/n=1000/repeat-000 88\n"

@@ -160,6 +160,17 @@ def test_a_table_that_cant_be_used_is_explained(tmp_path: Path, content: str | N
         read_table(path, required=("n_params", "n_seen"))
 
 
+def test_what_another_program_has_not_measured_is_no_column() -> None:
+    """Our own tables keep every column, also where no repeat was made; a run that has not ended says nothing."""
+    own = [run(4, "trial", 0, 0.5), run(4, "trial", 1, 0.4, state=DIVERGED)]
+    assert trials_and_cells.unmeasured(trials_and_cells.trials_table(own, ["width"], ["lr"])) == []
+    other = dict(width=4, lr=0.1, stage="trial", number=0, state=COMPLETE, val_loss=0.5, test_loss=0.6, n_params=9)
+    gone = trials_and_cells.unmeasured(trials_and_cells.trials_table([other], ["width"], ["lr"]))
+    assert {"epochs", "test_error", "test_error_se", "flops_6nd", "tuning_flops"} <= {*gone}
+    assert {"val_loss", "test_loss", "n_params", "stage", "state"}.isdisjoint(gone)
+    assert trials_and_cells.unmeasured(trials_and_cells.trials_table([other | {"state": DIVERGED}], [], [])) == []
+
+
 @pytest.mark.parametrize(
     ("values", "refused"),
     [

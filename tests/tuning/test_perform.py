@@ -88,6 +88,9 @@ def test_an_error_of_the_run_becomes_text_in_its_record(tmp_path: Path) -> None:
         assert record is not None
         assert (record["state"], record["result"]) == (FAILED, None)
         assert record["error"].endswith(f"{type(error).__name__}: {error}")
+    record = outcome_of(parcel(tmp_path), fails_with(InputError("`loss` must be a number."))).record
+    assert record is not None
+    assert record["error"] == "`loss` must be a number."  # a sentence needs no traceback
     with pytest.raises(LookupError):
         measure({}, "single", 0, lambda: fails_with(LookupError("lost"))(RunConfig(), None), keep_errors=False)
 

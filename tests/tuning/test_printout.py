@@ -89,7 +89,7 @@ def test_a_cell_whose_runs_all_failed_is_told_with_its_error_and_how_to_try_agai
 def test_a_study_without_any_loss_fails_with_the_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = study(tmp_path / "lost", "4,,,,,2,0,", "8,,,,,1,0,")
     (folder / "trials.csv").write_text(
-        'width,stage,state,error\n4,FAILED,"Traceback\nValueError: no"\n4,DIVERGED,\n8,DIVERGED,\n'
+        'width,state,error\n4,FAILED,"Traceback\nValueError: no"\n4,DIVERGED,\n8,DIVERGED,\n'
     )
     with pytest.raises(InputError, match=r"none does \(2 DIVERGED, 1 FAILED, the first with ValueError: no\): mend"):
         announcement.show_result(folder, Console(width=80))

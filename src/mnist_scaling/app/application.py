@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from enum import Enum
 from math import isfinite
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +57,7 @@ class AppTask(Task):
         self._cost = cost
         self._defaults: Values = {}
         self._hydra: DictConfig | None = None
+        self._enums: dict[str, Enum] = {}
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Where it is found, and what Hydra has said of the sweep; whole only where it lies in no file."""
@@ -92,7 +96,7 @@ class AppTask(Task):
 
     def values(self, cfg: DictConfig) -> dict[str, Any]:
         """Every key; what only a run can resolve stays as it is written."""
-        values = values_of(OmegaConf.masked_copy(cfg, self.nodes(cfg)))
+        values = values_of(OmegaConf.masked_copy(cfg, self.nodes(cfg)), self._enums)
         if not isinstance(values.get(self.seed), int):
             has = f"it is {values[self.seed]!r}" if self.seed in values else "there is none"
             near = nearest(self.seed, values, "")
@@ -103,6 +107,20 @@ class AppTask(Task):
             )
         return values
 
+    def pack(self, values: Values, far: bool = False) -> dict[str, tuple[str, str]]:
+        """Where the enum of each key is found whose value is a member's name: a worker has it by the application."""
+        kinds = {key: type(enum) for key, enum in self._enums.items() if key in values}
+        return {key: (kind.__module__, kind.__qualname__) for key, kind in kinds.items()}
+
+    def unpack(self, values: Values, payload: Mapping[str, tuple[str, str]], *held: Any) -> dict[str, Any]:
+        """The values, with members of enums in place of their names."""
+        return {**values, **{key: self._member(place, values[key]) for key, place in payload.items()}}
+
+    def _member(self, place: tuple[str, str], name: Any) -> Any:
+        """The member of an enum, which may be one of the script; a value that is none stays."""
+        module = self.function.__module__ if place[0] == "__main__" else place[0]
+        return attrgetter(place[1])(importlib.import_module(module)).__members__.get(name, name)
+
     def defaults(self, values: Values) -> Values:
         """The application's own configuration without overrides."""
         del values
@@ -112,14 +130,13 @@ class AppTask(Task):
         """What the application says, if it says anything."""
         if self._cost is None:
             return 1.0
-        found = number("cost's value", self._cost(config_of(values)))
+        found = number("cost's value", self._cost(config_of(self.unpack(values, self.pack(values)))))
         if not (isfinite(found) and found > 0):
             raise InputError(f"`cost` must give a positive number, but gave {found}: give a relative cost of the run.")
         return found
 
     def train(self, values: Values, report: Report | None, folder: Path) -> TrainResult:
         """One run of the function; what it prints goes into its folder."""
-        reports = Reports(report)
         output = folder / layout.OUTPUT
         with (
             output.open("w", encoding="utf-8", errors="replace", buffering=1) as file,
@@ -128,9 +145,7 @@ class AppTask(Task):
             contextlib.redirect_stderr(file),
         ):
             try:
-                return self.measured(self.function(cfg, reports), reports)
-            except EndOfRun as end:
-                return ended(end.state, reports)
+                return self.once(cfg, Reports(report))
             except SystemExit as end:
                 raise RuntimeError(f"the run called sys.exit({end.code!r})") from None
             finally:
@@ -138,9 +153,12 @@ class AppTask(Task):
                 if not output.stat().st_size:
                     output.unlink()
 
-    def measured(self, found: Any, reports: Reports) -> TrainResult:
-        """What the function returned, checked."""
-        return measured(found, self.loss, self.function.__name__, reports)
+    def once(self, cfg: DictConfig, reports: Reports) -> TrainResult:
+        """One call of the function: what it returned, checked."""
+        try:
+            return measured(self.function(cfg, reports), self.loss, self.function.__name__, reports)
+        except EndOfRun as end:
+            return ended(end.state, reports)
 
 
 def _found(place: places.Place, hydra: DictConfig | None) -> AppTask:

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import yaml
 from hydra.core.config_store import ConfigStore
@@ -22,10 +21,9 @@ from omegaconf import DictConfig
 
 from mnist_scaling import cli
 from mnist_scaling.app.application import AppTask
-from mnist_scaling.app.measured import NUMBERS, EndOfRun, Reports, ended
-from mnist_scaling.errors import InputError
+from mnist_scaling.app.measured import NUMBERS, Reports
 from mnist_scaling.study import layout
-from mnist_scaling.tuning.task import Main, tunes
+from mnist_scaling.tuning.task import tunes
 from mnist_scaling.tuning.workers import rounds
 
 
@@ -45,10 +43,6 @@ def offer_configs() -> None:
     store.store("by_name", named, "hydra/study", "_global_", "mnist_scaling", replace=True)
 
 
-@overload
-def cell_task(function: Main) -> Main: ...
-@overload
-def cell_task(**options: Any) -> Callable[[Main], Main]: ...
 def cell_task(function: Any = None, **options: Any) -> Any:
     """Decorator that lets `hydra/sweeper=cells` tune an application cell by cell; ``hydra.main`` goes outside it.
 
@@ -64,13 +58,7 @@ def cell_task(function: Any = None, **options: Any) -> Any:
     if function is None:
         return functools.partial(cell_task, **options)
     offer_configs()
-    try:
-        task = AppTask(function, **options)
-    except TypeError:
-        raise InputError(
-            f"cell_task takes loss, seed, cost and columns, but got {', '.join(options)}: take out what is none of "
-            "them."
-        ) from None
+    task = AppTask(function, **options)
 
     @functools.wraps(function)
     def main(cfg: DictConfig) -> float | None:
@@ -79,11 +67,7 @@ def cell_task(function: Any = None, **options: Any) -> Any:
             rounds.run_from(folder, task)
             return None
         with task.errors():
-            reports = Reports()
-            try:
-                found = task.measured(function(cfg, reports), reports)
-            except EndOfRun as end:
-                found = ended(end.state, reports)
+            found = task.once(cfg, Reports())
             shown = {name: getattr(found, name) for name in NUMBERS} | found.further
             told = ", ".join(f"{name}={value:.6g}" for name, value in shown.items() if value is not None)
             print(f"{found.state}: {told}" if told else found.state)

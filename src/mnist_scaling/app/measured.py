@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from math import floor, isfinite
 from typing import Any
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.study.columns import CELL_COLUMNS, RESULT_COLUMNS, TRIAL_COLUMNS
+from mnist_scaling.study.columns import ALWAYS, CELL_COLUMNS, RESULT_COLUMNS, TRIAL_COLUMNS
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, DIVERGED_VALUE, PRUNED
 from mnist_scaling.tuning.task import Report
@@ -108,8 +108,7 @@ def measured(found: Any, loss_name: str, returned_by: str, reports: Reports) -> 
 
 def ended(state: str, reports: Reports, further: Mapping[str, float | None] = {}, **own: Any) -> TrainResult:
     """The result of a run that ended in a state, with what it measured under names of ours, and further numbers."""
-    absent = {f.name: None for f in fields(TrainResult) if f.metadata and f.default is MISSING}
-    return TrainResult(state, **{**absent, **own}, further=dict(further), reports=tuple(reports.points))
+    return TrainResult(state, **{**dict.fromkeys(ALWAYS), **own}, further=dict(further), reports=tuple(reports.points))
 
 
 def number(what: str, value: Any) -> float:

@@ -25,19 +25,26 @@ _LATE = re.compile(r"\$\{(hydra|now):")
 _EMPTY = object()
 
 
-def values_of(node: DictConfig) -> dict[str, Any]:
+def values_of(node: DictConfig, enums: dict[str, Enum] | None = None) -> dict[str, Any]:
     """Every dotted key of a configuration and its value, as JSON has it; what only a run can resolve stays as written.
 
     Parameters
     ----------
     node : DictConfig
         Without Hydra's own.
+    enums : dict, optional
+        Is given the members of enums, by key, whose values are their names.
     """
     values = {}
     for key, text in flatten(_filled(_plain(node, resolve=False))).items():
         try:
-            late = isinstance(text, str) and _LATE.search(text)
-            values[key] = {} if text is _EMPTY else text if late else _resolved(OmegaConf.select(node, key), text)
+            if text is _EMPTY or (isinstance(text, str) and _LATE.search(text)):
+                values[key] = {} if text is _EMPTY else text
+                continue
+            value = OmegaConf.select(node, key)
+            values[key] = _resolved(value, text)
+            if isinstance(value, Enum) and enums is not None:
+                enums[key] = value
         except OmegaConfBaseException:  # it follows something that only a run can resolve
             if not isinstance(text, str):
                 raise

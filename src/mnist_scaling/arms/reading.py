@@ -86,9 +86,8 @@ def read(config: FitConfig) -> Source:
     path = found_folder(config.name) / CELLS
     if not path.is_file():
         raise InputError(f"A study must have {path}, but there is none: check `name`, or run the study first.")
-    names = study_columns(wanted, read_study_table(path).columns)
-    frame = _other_counts(read_study_table(path, [header for header in names.values() if header]))
-    names = measured_columns(names, wanted, frame)
+    frame = _other_counts(read_study_table(path, [header for header in wanted.values() if header]))
+    names = measured_columns(study_columns(wanted, frame.columns), wanted, frame)
     study = read_json(path.parent / STUDY) or {}
     axes, tuned = (tuple(c for c in study.get(k, ()) if c in frame) for k in ("axes", "tuned"))
     rows = fitted_rows(frame, names, axes, tuned, config.where, config.arm_columns)

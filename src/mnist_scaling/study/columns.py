@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields, replace
 
 from mnist_scaling.study.result import EXAMPLES, FLOPS, NATS, SHARE, TrainResult
 from mnist_scaling.study.vocabulary import OFF_DISTRIBUTION
@@ -206,6 +206,9 @@ CURVE_TABLE = (
     Column("phase", "what the learning rate was doing: warmup, constant, decay, or a schedule's name", "", RUN),
 )
 """Columns of curves.csv."""
+
+ALWAYS = tuple(f.name for f in fields(TrainResult) if f.metadata and f.default is MISSING)
+"""Columns that every finished run of our own training measures; of another program any may be missing."""
 
 RESULT_COLUMNS = tuple(column.name for column in MEASURED)
 TRIAL_COLUMNS = tuple(column.name for column in TRIAL_TABLE)

@@ -141,6 +141,7 @@ def unfinished(
         The column of cells.csv that only repeats fill.
     """
     grid = [axis for axis in study.get("grid", study.get("axes", ())) if axis in cells]
+    loss = loss if loss in cells else "repeat_val_loss"  # of a program without a test loss
     if not grid or loss not in cells or "n_trials" not in cells:
         return ""
     begun = sum(1 for _ in folder.glob("/".join([*["*"] * len(grid), layout.CELL])))

@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,6 @@ from typing import Any
 from mnist_scaling.study import columns, files, layout, provenance
 from mnist_scaling.study.columns import BRANCH, PER_MODEL, RESULT_COLUMNS, RUN_SEED, column_of
 from mnist_scaling.study.files import DamagedFileError
-from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import COMPLETE, STATES
 
 MORE = "further"
@@ -44,7 +43,7 @@ _RUN = {
 }  # fmt: skip
 _CELL = {"keys": (dict,), "axes": (dict,), "space": (dict,)}
 _STUDY = {"axes": (list,)}
-_MEASURED = {f.name: (*_NUMBER, _NOTHING) for f in fields(TrainResult) if f.metadata and f.default is MISSING}
+_MEASURED = dict.fromkeys(columns.ALWAYS, (*_NUMBER, _NOTHING))
 """Keys that a record must have, and the types of their values; _MEASURED those of its result."""
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.study.columns import BRANCH, FITTED, SEED
+from mnist_scaling.study.columns import ALWAYS, BRANCH, FITTED, SEED
 from mnist_scaling.study.tables.best_runs import best_runs
 from mnist_scaling.study.tables.conditions import rows_where
 
@@ -162,7 +162,9 @@ def measured_columns(
     def has(column: str | None) -> bool:
         return column in cells and bool(cells[column].notna().any())
 
-    if not has(names["loss"]) and not wanted.get("loss") and has(VALIDATION):
+    # A table of our own training that lacks the column has lost it: it is refused, and no other loss taken.
+    lost = names["loss"] not in cells and {*ALWAYS} <= {*cells}
+    if not has(names["loss"]) and not wanted.get("loss") and has(VALIDATION) and not lost:
         names = study_columns({**wanted, "loss": VALIDATION}, cells.columns)
     if not has(names["loss"]):
         return dict(names)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mnist_scaling.study.columns import (
+    ALWAYS,
     BRANCH,
     CELL_COLUMNS,
     CURVE_COLUMNS,
@@ -78,6 +79,22 @@ def cells_table(trials: pd.DataFrame, axes: Sequence[str], tuned: Sequence[str])
         rows.append(dict(zip(axes, key, strict=True)) | _cell(runs, tuned, names))
     further = [name + end for name in names for end in ("", "_se")]
     return pd.DataFrame(rows, columns=list(dict.fromkeys([*axes, *tuned, *CELL_COLUMNS, *further])))
+
+
+def unmeasured(trials: pd.DataFrame) -> list[str]:
+    """Columns of both tables that another program than our own training leaves empty: all that it has not measured.
+
+    Parameters
+    ----------
+    trials : pandas.DataFrame
+        trials.csv. Our own training measures all of `ALWAYS`, and its tables keep every column.
+    """
+    done = trials[trials["state"] == COMPLETE]
+    if not done[[*ALWAYS]].isna().any(axis=None):
+        return []
+    gone = {name for name in RESULT_COLUMNS if trials[name].isna().all()}
+    derived = {"flops_6nd": {"n_params", "n_seen"}, "tuning_flops": {"flops"}}
+    return [*gone, *(f"{name}_se" for name in gone), *(name for name, needs in derived.items() if needs & gone)]
 
 
 def best_trial(rows: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:

@@ -104,7 +104,8 @@ def write(folder: Path, rows: Mapping[Path, Mapping[str, Any]], provenance: Mapp
         tables[layout.CELLS] = _certified(table, trials, axes, tuned, by_key)
         points = trials_and_cells.curves_table(expanded, table, axes, tuned)
         tables |= {} if points.empty else {layout.CURVES: points}
-    texts = {name: trials_and_cells.as_text(made) for name, made in tables.items()}
+    gone = trials_and_cells.unmeasured(trials)
+    texts = {name: trials_and_cells.as_text(made.drop(columns=gone, errors="ignore")) for name, made in tables.items()}
     study = {
         "version": identity.VERSION,
         "name": folder.name,

@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from mnist_scaling.errors import InputError
 from mnist_scaling.study import layout
 from mnist_scaling.study.files import write_sealed
 from mnist_scaling.study.records import make_record
@@ -103,7 +104,7 @@ def measure(
         # A fault of the machine leaves no record, so the run is made again once the machine works.
         if not keep_errors or faults.is_fault(failure):
             raise
-        error = traceback.format_exc(limit=-3).strip()
+        error = str(failure) if isinstance(failure, InputError) else traceback.format_exc(limit=-3).strip()
     seconds = time.perf_counter() - start
     return make_record(
         stage, seed, FAILED if outcome is None else outcome.state, values,
