@@ -251,7 +251,8 @@ def _greedy(f: Array, t: Array, places: Places, effort: Effort, budget: float, p
         gain = np.where(cost <= budget - spent, gains(f, t, variance), 0.0)
         if not gain.max(initial=0.0) > least:
             return Choice(tuple(moves), float((t**2).sum()) / whole if whole else 1.0)
-        kind, place = np.unravel_index(np.argmax(np.where(gain > least, gain / cost**power, 0.0)), gain.shape)
+        worth = np.divide(gain, cost**power, out=np.zeros_like(gain), where=gain > least)
+        kind, place = np.unravel_index(np.argmax(worth), gain.shape)
         move = Move(
             KINDS[kind], int(place), int(trials[kind, place]), int(repeats[kind, place]),
             float(cost[kind, place]), float(gain[kind, place]) / whole,
