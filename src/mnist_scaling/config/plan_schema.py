@@ -39,7 +39,7 @@ class PlanConfig:
     cores: int | None = None
     """Cores that train at a time; null for this machine's."""
     target: Any = field(default_factory=dict)
-    """A word, alpha, beta, N_exponent or loss: what the next runs are chosen for. Or a cell that is yet to be run, whose
+    """A word, alpha, beta, N_exponent or loss: what next runs are chosen for. Or a cell that is yet to be run, whose
     loss is predicted and registered: target.width=32 target.data_fraction=1 and other axes of the study, target.flops=…
     for the best cell of that compute, target.N=… target.D=… for anyone's table."""
     resolve: bool = False
