@@ -38,7 +38,8 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.estimation.estimate import Fit, fit_law
 from mnist_scaling.fitting.estimation.solve import minimise
 from mnist_scaling.fitting.laws.base import LARGEST_EXPONENT, Array, Law, Logs, Parameter, floor_parameter
-from mnist_scaling.planning.next_runs import Effort, Places, choose, condition, gains
+from mnist_scaling.planning.next_runs import choose, condition, gains
+from mnist_scaling.planning.places import Effort, Places
 
 FOLDER = Path(__file__).resolve().parents[2] / "shared" / "data" / "scalebench"
 SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
@@ -350,7 +351,11 @@ def mixture(rows: Rows, chosen: Sequence[int], misfit: bool = True) -> Mixture |
         return None
     evidence = np.array([part.evidence for part in parts])
     weight = np.exp(evidence - evidence.max())
-    kept = [(w, part) for w, part in zip(weight / weight.sum(), parts, strict=True) if w > 0.03 * weight.max() / weight.sum()]
+    kept = [
+        (w, part)
+        for w, part in zip(weight / weight.sum(), parts, strict=True)
+        if w > 0.03 * weight.max() / weight.sum()
+    ]
     weight = np.array([w for w, _ in kept]) / sum(w for w, _ in kept)
     means = np.stack([part.predicted(rows, chosen) for _, part in kept])
     mean, root = weight @ means, np.sqrt(weight)[:, None]
@@ -414,9 +419,7 @@ def tables(names: Sequence[str], seeds: int) -> list[dict[str, Any]]:
                 found = [[score(rows, run[share], fit) for share in SHARES] for run in runs]
                 mean, worst = np.mean(found, axis=0).tolist(), np.min(found, axis=0).tolist()
                 number = np.mean([[len(run[share]) for share in SHARES] for run in runs], axis=0).tolist()
-                out.append(
-                    {"table": name, "rows": method, "fit": fit, "r2": mean, "worst": worst, "bought": number}
-                )
+                out.append({"table": name, "rows": method, "fit": fit, "r2": mean, "worst": worst, "bought": number})
             print(f"{name}, {method}: {time.perf_counter() - began:.0f} s", flush=True)
         everything = list(range(len(rows.y)))
         for fit in FITS:

@@ -1,4 +1,4 @@
-"""Runs are chosen as the closed form of a linear Gaussian posterior says, and otherwise where luck or noise is large."""
+"""Runs are chosen as the closed form of a linear Gaussian posterior says; luck and noise change what is chosen."""
 
 from __future__ import annotations
 
@@ -8,20 +8,8 @@ import numpy as np
 import pytest
 
 from mnist_scaling.fitting.laws.base import Array
-from mnist_scaling.planning.next_runs import (
-    CELL,
-    REPEATS,
-    TRIALS,
-    Effort,
-    Places,
-    choose,
-    condition,
-    factors,
-    gains,
-    luck_of,
-    moves_of,
-    new_places,
-)
+from mnist_scaling.planning.next_runs import CELL, REPEATS, TRIALS, choose, condition, factors, gains, moves_of
+from mnist_scaling.planning.places import Effort, Places, luck_of, new_places
 from tests.fitting.tables import grid
 
 EFFORT = Effort(trials=8, repeats=2)

@@ -12,13 +12,16 @@ Source: Seo et al. 2000 (IJCNN) for the score; Potter's square root (Bierman 197
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.laws.base import Array, Logs
-from mnist_scaling.fitting.rows import Table
+from mnist_scaling.planning.places import Effort, Places, new_places, of_study, unrun
+from mnist_scaling.planning.studied import Studied
+from mnist_scaling.planning.targets import Target, target
 
 CELL, TRIALS, REPEATS = "cell", "trials", "repeats"
 KINDS = (CELL, TRIALS, REPEATS)
@@ -30,62 +33,6 @@ al. 2026 (arXiv 2604.22753)."""
 
 CHANCE = 10.0
 """A gain below this share of what is left of var t, over the number of draws, is one by chance: p = 0.002."""
-
-AHEAD = 10
-"""Trials that a certificate's expected gain is of."""
-
-MOST_LEVELS = 12
-"""Levels of an input between and beyond which new cells are offered; scattered sizes are thinned to so many."""
-
-
-@dataclass(frozen=True)
-class Effort:
-    """What a new cell gets, what is added to one at a time, and how luck falls."""
-
-    trials: int
-    """Trials of a new cell."""
-    repeats: int
-    tuned: int = 3
-    """Tuned keys. About a smooth minimum in k dimensions the best of T random trials is off by T^(-2 / k)."""
-
-    @property
-    def power(self) -> float:
-        """Of trials, by which luck falls."""
-        return 2 / max(self.tuned, 1)
-
-
-@dataclass(frozen=True)
-class Places:
-    """Cells that were run, and places at which one could be: n of them, arrays of shape (n,)."""
-
-    logs: Logs
-    """Of the model's inputs."""
-    trials: Array
-    """Trials that it has; 0 where nothing was run."""
-    repeats: Array
-    trial_cost: Array
-    """Of one trial, in FLOPs or seconds."""
-    repeat_cost: Array
-    seed: Array
-    """Standard deviation of ln L between seeds."""
-    luck: Array
-    """Standard deviation, in ln L, of what one trial would leave to luck: that of T trials is T^-power of it."""
-
-    def __len__(self) -> int:
-        return len(self.trials)
-
-    def join(self, other: Places) -> Places:
-        """These places, and then the others."""
-        logs = {k: np.concatenate([v, other.logs[k]]) for k, v in self.logs.items()}
-        rest = {k: np.concatenate([v, getattr(other, k)]) for k, v in vars(self).items() if k != "logs"}
-        return Places(logs, **rest)
-
-    def variance(self, power: float) -> Array:
-        """v, shape (n,): inf where nothing was run."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            seed = np.where(self.repeats > 0, self.seed**2 / self.repeats, np.inf)
-            luck = np.where(self.luck > 0, self.luck**2 * np.maximum(self.trials, 1) ** (-2 * power), 0.0)
-        return seed + luck
 
 
 @dataclass(frozen=True)
@@ -115,57 +62,6 @@ class Choice:
     def cost(self) -> float:
         """Of all of them."""
         return sum(move.cost for move in self.moves)
-
-
-def luck_of(gain: Array, trials: Array, power: float) -> Array:
-    """Luck of one trial from the gain that ten more are expected to bring, shape (n,).
-
-    e(T) - e(T + 10) = gain with e(T) = luck T^-power. That an excess of the best of many scatters as much as it is
-    large holds for its limiting law (Weibull) with two tuned keys, and nearly so with one to four.
-
-    Parameters
-    ----------
-    gain : array, shape (n,)
-        Share of the loss; NaN, where none is known, counts as the median of the others.
-    trials : array, shape (n,)
-    power : float
-    """
-    gain = np.where(np.isfinite(gain), gain, np.nanmedian(gain)) if np.isfinite(gain).any() else np.zeros(len(gain))
-    trials = np.maximum(trials, 1.0)
-    return np.asarray(gain / (trials**-power - (trials + AHEAD) ** -power))
-
-
-def new_places(rows: Table, names: Sequence[str], least: Mapping[str, float], most: Mapping[str, float]) -> Logs:
-    """Places where no cell is: the table's levels, the middles between them, and one step beyond each end.
-
-    Parameters
-    ----------
-    rows : Table
-    names : sequence of str
-        Inputs of the model.
-    least, most : mapping
-        Ends of what can be run, by input; no end where an input is not named.
-
-    Returns
-    -------
-    mapping of str to array
-        Logs, shape (places,) each.
-    """
-    axes = []
-    for name in names:
-        at = np.log(rows.levels(name))
-        if len(at) > MOST_LEVELS:
-            at = np.linspace(at[0], at[-1], MOST_LEVELS)
-        steps = np.diff(at) if len(at) > 1 else np.array([np.log(2.0)])
-        at = np.concatenate([at[:1] - steps[0], at, at[-1:] + steps[-1]])
-        at = np.sort(np.concatenate([at, (at[1:] + at[:-1]) / 2]))
-        inside = (at >= np.log(least.get(name, 0.0) or 1e-300) - 1e-9) & (at <= np.log(most.get(name, np.inf)) + 1e-9)
-        axes.append((at[inside], steps.min() / 4))
-    grid = np.stack([x.ravel() for x in np.meshgrid(*(at for at, _ in axes), indexing="ij")])
-    there = np.stack([np.log(rows.inputs[name]) for name in names])
-    near = np.abs(grid[:, :, None] - there[:, None, :]) < np.array([step for _, step in axes])[:, None, None]
-    free = ~near.all(axis=0).any(axis=1)
-    return dict(zip(names, grid[:, free], strict=True))
 
 
 def moves_of(places: Places, effort: Effort) -> tuple[Array, Array, Array, Array]:
@@ -264,3 +160,52 @@ def _greedy(f: Array, t: Array, places: Places, effort: Effort, budget: float, p
         places = replace(
             places, trials=places.trials + grown * move.trials, repeats=places.repeats + grown * move.repeats
         )
+
+
+@dataclass(frozen=True)
+class NextRuns:
+    """What to run next in a study, or beside a table's rows."""
+
+    target: Target
+    places: Places
+    """First the table's rows, in their order, then new places."""
+    effort: Effort
+    choice: Choice
+    unit: str
+
+
+def next_runs(
+    of: Studied, word: str, budget: float, unit: str, offered: Logs | None = None, at: Mapping[str, float] | None = None
+) -> NextRuns:
+    """The runs that make a target most certain for what they cost.
+
+    Parameters
+    ----------
+    of : Studied
+    word : str
+        The target (`plan_schema.TARGETS`).
+    budget : float
+        In `unit`.
+    unit : {"flops", "seconds"}
+    offered : mapping of str to array, optional
+        Logs of the inputs of new cells that can be run; between the levels of the table and one step beyond without.
+    at : mapping, optional
+        Logs of the place at which the target is meant.
+
+    Raises
+    ------
+    InputError
+        When the target is unknown, or no run's cost is.
+    """
+    places, effort = of_study(of, unit)
+    if not np.isfinite(places.repeat_cost).all():
+        raise InputError(
+            f"A budget in {unit} needs the {unit} of every run, but {of.source.path} does not have them: give "
+            f"{'flops=…' if unit == 'seconds' else 'columns.C=…, or columns.N=… and columns.D=…'}."
+        )
+    model = of.model
+    logs = new_places(model.rows, model.inputs, {}, {}) if offered is None else offered
+    places = places.join(unrun(logs, places))
+    wanted = target(model, of.result.cost, word, at)
+    draws = model.posterior.log_loss(places.logs)[wanted.known]
+    return NextRuns(wanted, places, effort, choose(draws, wanted.draws, places, effort, budget), unit)

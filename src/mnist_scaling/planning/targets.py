@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mnist_scaling.config.plan_schema import TARGETS
 from mnist_scaling.errors import InputError, one_of
 from mnist_scaling.fitting.frontier.methods import budgets, median_of
 from mnist_scaling.fitting.frontier.parametric import Cost
@@ -20,9 +21,6 @@ from mnist_scaling.fitting.headline import Model, losses_ahead
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.slices import largest_cell
 from mnist_scaling.fitting.uncertainty.interval import Interval
-
-WORDS = ("alpha", "beta", "N_exponent", "loss")
-"""What `target` may be."""
 
 SLOPES = {"alpha": "N", "beta": "D"}
 
@@ -69,7 +67,7 @@ def target(model: Model, cost: Cost | None, word: str, at: Mapping[str, float] |
     InputError
         When the model is not of what the target needs, or has no optimum.
     """
-    one_of("target", word, WORDS)
+    one_of("target", word, TARGETS)
     if word in SLOPES:
         point = dict(at or largest_cell(model.rows))
         if SLOPES[word] not in model.inputs:
@@ -113,5 +111,6 @@ def _place(model: Model, point: Mapping[str, float]) -> str:
 
 def _not_of(word: str, model: Model, needs: str) -> InputError:
     return InputError(
-        f"`target={word}` needs a model of {needs}, but this one is of {' and '.join(model.inputs)}: choose target=loss."
+        f"`target={word}` needs a model of {needs}, but this one is of {' and '.join(model.inputs)}: choose "
+        "target=loss."
     )
