@@ -119,7 +119,9 @@ def condition(f: Array, t: Array, place: int, variance: float) -> tuple[Array, A
     return f - np.outer(x, step * (x @ f)), t - np.outer(x, step * (x @ t))
 
 
-def choose(draws: Array, target: Array, places: Places, effort: Effort, budget: float) -> Choice:
+def choose(
+    draws: Array, target: Array, places: Places, effort: Effort, budget: float, chance: float | None = None
+) -> Choice:
     """The runs that leave least of the target's variance, of the plans that the powers of the cost make.
 
     Parameters
@@ -132,17 +134,20 @@ def choose(draws: Array, target: Array, places: Places, effort: Effort, budget: 
     effort : Effort
     budget : float
         In the unit of the places' costs.
+    chance : float, optional
+        Gains below this share of what is left of var t are none; `CHANCE` over the number of draws when left out.
     """
+    least = CHANCE / len(draws) if chance is None else chance
     f, t = factors(draws), factors(target.reshape(len(target), -1))
-    plans = [_greedy(f, t, places, effort, budget, power) for power in EXPONENTS]
+    plans = [_greedy(f, t, places, effort, budget, power, least) for power in EXPONENTS]
     return min(plans, key=lambda plan: (plan.left, plan.cost))
 
 
-def _greedy(f: Array, t: Array, places: Places, effort: Effort, budget: float, power: float) -> Choice:
+def _greedy(f: Array, t: Array, places: Places, effort: Effort, budget: float, power: float, chance: float) -> Choice:
     """The plan of one power of the cost."""
     whole, moves, spent = float((t**2).sum()), list[Move](), 0.0
     while True:
-        least = CHANCE / len(t) * float((t**2).sum())
+        least = chance * float((t**2).sum())
         trials, repeats, variance, cost = moves_of(places, effort)
         gain = np.where(cost <= budget - spent, gains(f, t, variance), 0.0)
         if not gain.max(initial=0.0) > least:
