@@ -384,11 +384,9 @@ def ours(rows: Rows, first: list[int]) -> dict[float, list[int]]:
     chosen, out = list(first), {}
     stages = np.geomspace(max(rows.cost[first].sum() * 2, 1e-4), SHARES[0], 4)[:-1]
     for share in sorted({*stages, *SHARES}):
-        found = mixture(rows, chosen)
-        if found is None:
-            order = np.argsort(rows.cost)
-            chosen = [*chosen, *[int(k) for k in order if k not in chosen][:4]]
-            continue
+        order = [int(k) for k in np.argsort(rows.cost, kind="stable")]
+        while (found := mixture(rows, chosen)) is None:
+            chosen = [*chosen, *[k for k in order if k not in chosen][:4]]
         places = Places(
             {}, np.zeros(len(rows.y)), np.isin(np.arange(len(rows.y)), chosen) * 1.0, rows.cost * 0, rows.cost,
             np.full(len(rows.y), found.noise), rows.cost * 0,

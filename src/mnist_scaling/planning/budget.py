@@ -48,12 +48,9 @@ NORMAL = 2 * 1.96
 class Grid:
     """All cells that could be run: sizes x amounts of data, arrays of shape (sizes, amounts)."""
 
-    sizes: tuple[float, ...]
-    """Values of the axis that sets N, ascending."""
-    amounts: tuple[float, ...]
-    """Of the one that sets D."""
     log_n: Array
     log_d: Array
+    """Ascending along both axes."""
     trial: Array
     """Seconds of one core that a trial takes."""
     repeat: Array
@@ -88,7 +85,7 @@ class Offer:
     """A study that could be run."""
 
     sizes: tuple[int, ...]
-    """Positions in `Grid.sizes`."""
+    """Positions of the grid's sizes, and below of its amounts of data."""
     amounts: tuple[int, ...]
     trials: int
     repeats: int
@@ -136,8 +133,8 @@ def offers(grid: Grid, work: float) -> list[Offer]:
         Seconds of all cores together.
     """
     found = []
-    for sizes in _runs(len(grid.sizes)):
-        for amounts in _runs(len(grid.amounts)):
+    for sizes in _runs(grid.log_n.shape[0]):
+        for amounts in _runs(grid.log_n.shape[1]):
             at = np.ix_(sizes, amounts)
             trial, repeat = float(grid.trial[at].sum()), float(grid.repeat[at].sum())
             for trials in TRIALS:
