@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import hydra
@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from mnist_scaling import cli
 from mnist_scaling.config import build
 from mnist_scaling.config.plan_schema import PlanConfig
+from mnist_scaling.planning import checks, resolve
 from mnist_scaling.planning.studied import studied
 from mnist_scaling.reporting import terminal
 from mnist_scaling.reporting.documents.json_form import plain
@@ -52,8 +53,15 @@ def run(config: PlanConfig) -> None:
 def asked(config: PlanConfig) -> Said:
     """The one thing that a plan is asked for."""
     of = studied(config.fit)
+    found = checks.cards(of)
+    came = resolve.outcomes(of, found)
+    record = {"cards": [asdict(card) for card in found], "outcomes": [asdict(one) for one in came]}
+    if config.resolve:
+        command = resolve.resolve(of, found)
+        return Said({**record, "command": command}, plan_tables.next_part(of, found, command))
     known = {"seeds": of.seeds, "luck": of.luck, "cells": len(of.table)}
-    return Said({"known": known}, plan_tables.ground(of))
+    shown = [*plan_tables.ground(of), *plan_tables.card_parts(of, found), *plan_tables.next_part(of, found)]
+    return Said({"known": known, **record}, shown)
 
 
 if __name__ == "__main__":

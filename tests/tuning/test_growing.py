@@ -1,4 +1,4 @@
-"""A study that grows: trials and repeats by cell, and a cap on the length of runs that is raised. What was run stays."""
+"""A study that grows: trials and repeats by cell, and a higher cap on the length of runs. What was run stays."""
 
 from __future__ import annotations
 

@@ -21,13 +21,17 @@ def check(studied: Studied) -> Card:
     """Of the law that describes the table."""
     found = studied.result.fitted.get(studied.result.selected or "")
     if found is None or not is_joint(found.law) or found.fit.n <= found.fit.free:
-        return Card(CODE, NOT_APPLICABLE, "No law of N and D describes this table, or no row is left beside its numbers.")
+        return Card(
+            CODE, NOT_APPLICABLE, "No law of N and D describes this table, or no row is left beside its numbers."
+        )
     fit, h = found.fit, np.minimum(found.fit.leverage, 1 - 1e-9)
     variance = max(float((fit.residual**2).sum()) / (fit.n - fit.free), EXACT**2)
     distance = fit.residual**2 * h / (fit.free * variance * (1 - h) ** 2)
     rows = np.flatnonzero(distance > DECIDES)
     if not len(rows):
-        return Card(CODE, PASS, f"No cell decides {found.law.name} alone (largest Cook's distance {distance.max():.2f}).")
+        return Card(
+            CODE, PASS, f"No cell decides {found.law.name} alone (largest Cook's distance {distance.max():.2f})."
+        )
     cause = f"{len(rows)} of {fit.n} cells move {found.law.name} by as much as it is uncertain (Cook's distance up to "
     remedy = "Make sure of these cells first: more repeats and trials; `fit … sensitivity=true` leaves each out once."
     cells = tuple(int(studied.table.rows[found.part.index[i]]) for i in rows)

@@ -30,6 +30,10 @@ def check(studied: Studied) -> Card:
         return Card(CODE, NOT_APPLICABLE, why)
     rows = tuple(map(int, studied.cells.index[cut(studied)]))
     if not rows:
-        return Card(CODE, PASS, f"All {converging.sum()} cells ended because their validation loss had stopped falling.")
-    cause = f"In {len(rows)} of {converging.sum()} cells a run ended at its cap, before its validation loss had stopped "
+        return Card(
+            CODE, PASS, f"All {converging.sum()} cells ended because their validation loss had stopped falling."
+        )
+    cause = (
+        f"In {len(rows)} of {converging.sum()} cells a run ended at its cap, before its validation loss had stopped "
+    )
     return Card(CODE, WARNING, f"{cause}falling.", rows, kind(UNDERTRAINED).remedy, (LONGER,))

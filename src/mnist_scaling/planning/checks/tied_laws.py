@@ -22,6 +22,8 @@ def check(studied: Studied) -> Card:
     if len(alike) == 1:
         return Card(CODE, PASS, f"{alike[0]} describes the table best, by more than {ALIKE:g} of AICc.")
     disagree = of_flag(studied, FORMS_DISAGREE, "Their slopes at the largest cell agree with the headline's.")
-    remedy = disagree.remedy or "There is nothing to do for a number inside the grid; far beyond it, quote the headline."
+    remedy = (
+        disagree.remedy or "There is nothing to do for a number inside the grid; far beyond it, quote the headline."
+    )
     tie = f"{' and '.join(alike)} tie (AICc within {ALIKE:g}). {disagree.cause}"
     return Card(CODE, INFO, tie, remedy=remedy)
