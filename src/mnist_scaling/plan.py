@@ -58,10 +58,9 @@ def asked(config: PlanConfig) -> Said:
     record = {"cards": [asdict(card) for card in found], "outcomes": [asdict(one) for one in came]}
     if config.resolve:
         command = resolve.resolve(of, found)
-        return Said({**record, "command": command}, plan_tables.next_part(of, found, command))
+        return Said({**record, "command": command}, plan_tables.resolve_parts(of, command))
     known = {"seeds": of.seeds, "luck": of.luck, "cells": len(of.table)}
-    shown = [*plan_tables.ground(of), *plan_tables.card_parts(of, found), *plan_tables.next_part(of, found)]
-    return Said({"known": known, **record}, shown)
+    return Said({"known": known, **record}, [*plan_tables.ground(of), *plan_tables.card_parts(of, found)])
 
 
 if __name__ == "__main__":

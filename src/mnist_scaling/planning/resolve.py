@@ -57,8 +57,11 @@ def resolve(studied: Studied, cards: Sequence[Card]) -> str:
     new = _off_ladder(cells) if any(OFF_LADDER in card.asks for card in asking) else []
     given = _ranges(studied, cells, asking) | _cap(studied, asking)
     command = growth.write(studied, [*wanted, *new], studied.folder / RESOLVE, given)
-    seen = [{"code": c.code, "cause": c.cause, "cells": _seen(studied, c, wanted), "new": len(new)} for c in asking]
-    _keep(studied, {"command": command, "before": _slopes(studied), "cards": seen})
+    seen = [{"code": c.code, "cause": c.cause, "cells": _seen(studied, c, wanted)} for c in asking]
+    last = files.read_json(studied.folder / RESOLVED) or {}
+    earlier = [one for one in (*last.get("earlier", ()), *last.get("outcomes", ())) if one["status"] != OPEN]
+    before = last["before"] if earlier else _slopes(studied)
+    _keep(studied, {"command": command, "before": before, "cards": seen, "earlier": earlier})
     return command
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from mnist_scaling.planning.checks import NOT_APPLICABLE, PASS, Card
+from mnist_scaling.planning.resolve import OPEN
 from mnist_scaling.planning.studied import Studied
 from mnist_scaling.reporting.parts import Part, Sentence, TextTable
 from mnist_scaling.reporting.text import number, power_of_ten
 from mnist_scaling.reporting.words.resolved import resolved_parts
 from mnist_scaling.study import files, layout
+
+MOST_NAMED = 3
+"""Cells that a card names in the table."""
 
 
 def ground(of: Studied) -> list[Part]:
@@ -30,28 +35,39 @@ def ground(of: Studied) -> list[Part]:
 def card_parts(of: Studied, found: Sequence[Card]) -> list[Part]:
     """The irregularities: what each check found, what became of those that runs were to resolve, and the next step."""
     seen = [card for card in found if card.status not in (PASS, NOT_APPLICABLE)]
-    rows = [[c.status, c.code, len(c.cells) or "all", f"{c.cause} {c.remedy}"] for c in seen]
+    rows = [[c.code, c.status, _where(of, c), f"{c.cause} {c.remedy}".strip()] for c in seen]
     passed, without = ([c.code for c in found if c.status == status] for status in (PASS, NOT_APPLICABLE))
     rest = f"{len(passed)} checks passed ({', '.join(passed)})." if passed else ""
     rest += f" {len(without)} do not apply ({', '.join(without)})." if without else ""
-    parts: list[Part] = [
-        TextTable(["status", "check", "cells", "cause"], rows, title="Irregularities", aside=3)
-    ] * bool(rows)
+    table = TextTable(["check", "status", "cells", "cause"], rows, title="Irregularities", aside=3)
     record = files.read_json(of.folder / layout.RESOLVED) if of.is_study else None
-    return [*parts, Sentence(rest.strip()), *resolved_parts(record)]
+    return [*([table] if rows else []), Sentence(rest.strip()), *resolved_parts(record), *_next(of, found, record)]
 
 
-def next_part(of: Studied, found: Sequence[Card], command: str = "") -> list[Part]:
-    """The command that runs what resolves the irregularities or, before it is written, the one that writes it."""
-    asking = [card for card in found if card.asks]
-    if command:
-        cells = len({row for card in asking for row in card.cells})
-        what = f"{of.folder / layout.RESOLVE} gives {cells or 'new'} cells further runs; what was run stays."
-        return [Sentence(what), Sentence(f"Next: {command}", apart=True)]
-    if not asking:
+def _where(of: Studied, card: Card) -> str:
+    """The first cells of a card by their axes, or their rows in a table that has none."""
+    axes = [*of.source.axes]
+    named = [" ".join(layout.cell_parts(dict(of.cells.loc[row, axes]))) if axes else f"row {row}" for row in card.cells]
+    return ", ".join([*named[:MOST_NAMED], *([f"{len(named) - MOST_NAMED} more"] if len(named) > MOST_NAMED else [])])
+
+
+def _next(of: Studied, found: Sequence[Card], record: Mapping[str, Any] | None) -> list[Part]:
+    """The command that runs what was written and has not been run, or the one that writes it."""
+    if any(one["status"] == OPEN for one in (record or {}).get("outcomes", ())):
+        return resolve_parts(of, str((record or {})["command"]))
+    if not any(card.asks for card in found):
+        return []
+    return [Sentence(f"Next: python -m mnist_scaling.plan {layout.name_argument(of.folder)} resolve=true", apart=True)]
+
+
+def resolve_parts(of: Studied, command: str) -> list[Part]:
+    """The command that resolves what was seen; that there is none where it is empty."""
+    if not command:
         return [Sentence("No irregularity asks for further runs.")]
-    named = layout.name_argument(of.folder)
-    return [Sentence(f"Next: python -m mnist_scaling.plan {named} resolve=true", apart=True)]
+    text = (
+        f"{of.folder / layout.RESOLVE} lists the study's cells with the runs that each is to have; what was run stays."
+    )
+    return [Sentence(text), Sentence(f"Next: {command}", apart=True)]
 
 
 def _percent(sd: float) -> str:

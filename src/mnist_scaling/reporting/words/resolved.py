@@ -19,9 +19,9 @@ def resolved_parts(record: Mapping[str, Any] | None) -> list[Part]:
     record : mapping or None
         resolve.json of a study; nothing is said of one in which nothing was resolved yet.
     """
-    found = (record or {}).get("outcomes", [])
-    if record is None or not found:
+    if record is None or not record.get("outcomes"):
         return []
+    found = [*record["earlier"], *record["outcomes"]]
     rows = [[o["code"], o["cell"], o["status"], *(_loss(o[key]) for key in ("before", "after"))] for o in found]
     table = TextTable(["check", "cell", "became", "loss before", "after"], rows, title="Resolved", right=(3, 4))
     told = ", ".join(f"{n} {status}" for status, n in Counter(o["status"] for o in found).items())
