@@ -57,10 +57,13 @@ def resolve(studied: Studied, cards: Sequence[Card]) -> str:
     new = _off_ladder(cells) if any(OFF_LADDER in card.asks for card in asking) else []
     given = _ranges(studied, cells, asking) | _cap(studied, asking)
     command = growth.write(studied, [*wanted, *new], studied.folder / RESOLVE, given)
-    seen = [{"code": c.code, "cause": c.cause, "cells": _seen(studied, c, wanted)} for c in asking]
     last = files.read_json(studied.folder / RESOLVED) or {}
     earlier = [one for one in (*last.get("earlier", ()), *last.get("outcomes", ())) if one["status"] != OPEN]
     before = last["before"] if earlier else _slopes(studied)
+    first = {(one["code"], one["cell"]): one["before"] for one in earlier}
+    seen: list[dict[str, Any]] = [{"code": card.code, "cells": _seen(studied, card, wanted, first)} for card in asking]
+    again = {(card["code"], cell["name"]) for card in seen for cell in card["cells"]}
+    earlier = [one for one in earlier if (one["code"], one["cell"]) not in again]
     _keep(studied, {"command": command, "before": before, "cards": seen, "earlier": earlier})
     return command
 
@@ -136,12 +139,19 @@ def _slopes(studied: Studied) -> dict[str, Any]:
     return {key: one for key, one in quoted.items() if one.get("value") is not None}
 
 
-def _seen(studied: Studied, card: Card, wanted: Sequence[GrownCell]) -> list[dict[str, Any]]:
-    """Each cell of a card: its axes, its loss, and the runs that it is to have."""
+def _seen(
+    studied: Studied, card: Card, wanted: Sequence[GrownCell], first: Mapping[tuple[str, str], float]
+) -> list[dict[str, Any]]:
+    """Each cell of a card: its axes, its loss when it was seen `first`, and the runs that it is to have."""
     loss, axes = str(studied.source.rows.names["loss"]), [*studied.source.axes]
     of = {row: {"n_trials": cell.trials, "n_repeats": cell.repeats} for cell in wanted for row in cell.rows}
-    rows = studied.cells.loc[[*card.cells]].astype(object)
-    return [{"axes": dict(r[axes]), "loss": r[loss], **of[i]} for i, r in rows.iterrows()]
+    found = []
+    for row in card.cells:
+        at = dict(studied.cells.loc[row, axes].astype(object))
+        name = " ".join(layout.cell_parts(at))
+        known = first.get((card.code, name), studied.cells.loc[row, loss])
+        found.append({"name": name, "axes": at, "loss": known, **of[row]})
+    return found
 
 
 def _keep(studied: Studied, record: Mapping[str, Any]) -> None:
@@ -169,7 +179,6 @@ def outcomes(studied: Studied, cards: Sequence[Card]) -> list[Outcome]:
             done = all((rows[key] >= seen[key]).all() for key in ("n_trials", "n_repeats"))
             there = asks and bool({*(still.cells if still else ())} & {*rows.index})
             status = OPEN if not done else CONFIRMED if there else GONE
-            name = " ".join(layout.cell_parts(seen["axes"]))
-            found.append(Outcome(card["code"], name, status, seen["loss"], float(rows[loss].mean())))
+            found.append(Outcome(card["code"], seen["name"], status, seen["loss"], float(rows[loss].mean())))
     _keep(studied, {**record, "now": _slopes(studied), "outcomes": [asdict(one) for one in found]})
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mnist_scaling.planning.checks import INFO, NOT_APPLICABLE, PASS, Card
-from mnist_scaling.planning.checks.still_falling import stopped
+from mnist_scaling.planning.checks.still_falling import cut, stopped
 from mnist_scaling.planning.studied import Studied
 from mnist_scaling.study.layout import CURVES
 from mnist_scaling.study.tables.csv_table import read_study_table
@@ -22,7 +22,7 @@ GAIN = 0.98
 def check(studied: Studied) -> Card:
     """From the curves of the repeats: training loss at the weights that count, against the lowest of the run."""
     path = studied.folder / CURVES
-    rows = studied.cells.index[stopped(studied)]
+    rows = studied.cells.index[stopped(studied) & ~cut(studied)]
     if not len(rows) or not path.is_file():
         why = "No run here ended because its loss had stopped falling, so none was to reach its lowest training loss."
         return Card(CODE, NOT_APPLICABLE, f"There is no {path.name}." if len(rows) else why)
