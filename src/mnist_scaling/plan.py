@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,14 @@ from mnist_scaling import cli, image_task
 from mnist_scaling.arms.reading import read
 from mnist_scaling.config import build
 from mnist_scaling.config.plan_schema import PlanConfig
-from mnist_scaling.planning import predictions
-from mnist_scaling.planning.new_cell import Counts, expect, place_of
+from mnist_scaling.planning import checks, growth, predictions, resolve
+from mnist_scaling.planning.new_cell import expect, place_of
 from mnist_scaling.planning.next_budget import next_budget
 from mnist_scaling.planning.studied import Studied, studied
 from mnist_scaling.reporting import terminal
 from mnist_scaling.reporting.documents.json_form import plain
 from mnist_scaling.reporting.parts import Part
-from mnist_scaling.reporting.words import plan_tables
-from mnist_scaling.study.identity import IDENTITY
+from mnist_scaling.reporting.words import plan_tables, predicted
 
 
 @dataclass(frozen=True)
@@ -63,43 +62,49 @@ def asked(config: PlanConfig) -> Said:
     of = studied(config.fit)
     if config.table and set(config.cell) <= {"flops"} and of.model.inputs == ("C",):
         found = next_budget(of, config.cell.get("flops"))
-        return Said(
-            {"next_budget": replace(found, winners=found.winners.to_dict("records"))}, plan_tables.budget(found)
-        )
-    if config.cell:
-        return _predict(config, of)
+        record = replace(found, winners=found.winners.to_dict("records"))  # type: ignore[arg-type]
+        return Said({"next_budget": record}, predicted.budget(found))
+    return _predict(config, of) if config.cell else _irregularities(config, of)
+
+
+def _irregularities(config: PlanConfig, of: Studied) -> Said:
+    """What is wrong with the cells, what became of what was, and, if asked for, the runs that resolve it."""
+    found = checks.cards(of)
+    came = resolve.outcomes(of, found)
+    record = {"cards": [asdict(card) for card in found], "outcomes": [asdict(one) for one in came]}
+    if config.resolve:
+        command = resolve.resolve(of, found)
+        return Said({**record, "command": command}, plan_tables.resolve_parts(of, command))
     known = {"seeds": of.seeds, "luck": of.luck, "cells": len(of.table)}
-    return Said({"known": known}, plan_tables.ground(of))
+    return Said({"known": known, **record}, [*plan_tables.ground(of), *plan_tables.card_parts(of, found)])
 
 
 def _predict(config: PlanConfig, of: Studied) -> Said:
-    """A prediction, registered."""
-    cell = place_of(of, config.cell, _counts(of))
+    """A prediction, registered, and the command that runs its cell beside those that there are."""
+    cell = place_of(of, config.cell, _counts if growth.identity_of(of).get("program") == _TASK.program else None)
     expected = expect(of, cell, np.random.default_rng(config.seed))
     folder = Path(config.out) if config.out else of.folder
     row = predictions.register(of, cell, expected, folder)
-    return Said({"prediction": row}, plan_tables.prediction(row, folder / predictions.FILE, cell, of.source.study))
+    command = predictions.command(of, folder) if cell.keys else ""
+    parts = predicted.prediction(row, folder / predictions.FILE, cell, expected, command)
+    return Said({"prediction": row, "command": command}, parts)
 
 
-def _counts(of: Studied) -> Counts | None:
+_TASK = image_task.TASK
+
+
+def _counts(values: Mapping[str, Any], changes: Mapping[str, Any]) -> Mapping[str, float]:
     """What our own program counts of a run before it starts; another program's is not asked."""
-    program = ((of.source.study or {}).get(IDENTITY) or {}).get("program")
-    task = image_task.TASK
-
-    def count(values: Mapping[str, Any], changes: Mapping[str, Any]) -> Mapping[str, float]:
-        return task.counts(task.changed(values, changes))
-
-    return count if program == task.program else None
+    return _TASK.counts(_TASK.changed(values, changes))
 
 
 def _score(config: PlanConfig) -> Said:
     """Registered predictions against what has come."""
     own = read(config.fit)
     others = [read(replace(config.fit, name=name, table=None)) for name in config.measured]
-    folder = Path(config.out) if config.out else own.folder
-    rows = predictions.score(folder, [own, *others])
+    rows = predictions.score(Path(config.out) if config.out else own.folder, [own, *others])
     summary = predictions.summary(rows)
-    return Said({"predictions": rows, "summary": summary}, plan_tables.scores(rows, summary))
+    return Said({"predictions": rows, "summary": summary}, predicted.scores(rows, summary))
 
 
 if __name__ == "__main__":

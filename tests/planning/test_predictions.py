@@ -17,7 +17,6 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.planning import predictions
 from mnist_scaling.planning.new_cell import expect, place_of
 from mnist_scaling.planning.studied import Studied
-from mnist_scaling.reporting.words.plan_tables import run_command
 from tests.planning.conftest import QUICK
 from tests.reporting.builder import Builder
 
@@ -124,10 +123,3 @@ def test_the_command_registers_scores_and_refuses(
 def test_a_score_without_predictions_is_refused(study: Path) -> None:
     with pytest.raises(InputError, match="A score needs a prediction, but"):
         plan.run(PlanConfig(name=str(study), score=True))
-
-
-def test_the_run_command_keeps_the_studys_own_and_replaces_its_axes() -> None:
-    command = "python -m mnist_scaling.train -m name=a model.width=2,4 data.fraction=1 optim=sgd"
-    assert run_command(command, {"model.width": 8, "data.fraction": 0.5}) == (
-        "python -m mnist_scaling.train -m name=a optim=sgd 'model.width=choice(8)' 'data.fraction=choice(0.5)'"
-    )

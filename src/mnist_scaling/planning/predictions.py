@@ -23,6 +23,7 @@ import pandas as pd
 from mnist_scaling.arms.reading import Source
 from mnist_scaling.errors import InputError, line_of
 from mnist_scaling.fitting.laws.base import Array
+from mnist_scaling.planning import growth
 from mnist_scaling.planning.new_cell import Expected, NewCell, matching
 from mnist_scaling.planning.studied import Studied
 from mnist_scaling.study import provenance
@@ -32,7 +33,8 @@ from mnist_scaling.study.identity import IDENTITY
 from mnist_scaling.study.layout import RESULT, TRIALS, cell_parts
 from mnist_scaling.study.tables.csv_table import read_table
 
-FILE = "predictions.csv"
+FILE, CELLS = "predictions.csv", "predicted_cells.yaml"
+"""The predictions of a study, and its list of cells with those that are predicted."""
 
 SEAL = "seal"
 
@@ -129,6 +131,24 @@ def register(of: Studied, cell: NewCell, expected: Expected, folder: Path) -> di
     return row
 
 
+def command(of: Studied, folder: Path) -> str:
+    """The command that runs all registered cells that have not come, in the study and beside the cells there are."""
+    known = growth.grown_from(of)
+    names = dict(zip(known[0].record["axes"], known[0].keys, strict=True)) if known and known[0].record else {}
+    trials, repeats = (int(np.median([getattr(c, k) for c in known])) for k in ("trials", "repeats"))
+    rows = [row for row in read_predictions(folder) if not _measured(row, of.source)]
+    wanted = [{names[a]: v for a, v in _axes(row, of.source).items()} for row in rows]
+    new = [growth.GrownCell(keys, trials, repeats) for i, keys in enumerate(wanted) if keys and keys not in wanted[:i]]
+    return growth.write(of, [*known, *new], folder / CELLS, {}) if new else ""
+
+
+def _axes(row: Mapping[str, str], source: Source) -> dict[str, Any]:
+    """Values of a study's axes in a row."""
+    found = {a: pd.to_numeric(pd.Series([row[a]]), errors="coerce")[0] for a in source.axes if row.get(a, "") != ""}
+    numbers = {a: int(v) if v == int(v) else float(v) for a, v in found.items() if np.isfinite(v)}
+    return {a: numbers.get(a, row[a]) for a in found}
+
+
 def _text(value: Any) -> str:
     if isinstance(value, float | np.floating):
         return f"{value:.10g}" if np.isfinite(value) else ""
@@ -200,10 +220,9 @@ def _measured(row: Mapping[str, str], source: Source) -> list[dict[str, Any]]:
     """The rows of a source that are a prediction's cell and have a loss."""
     found = []
     for arm in source.rows.arms:
-        cells, known = arm.frame, [a for a in source.axes if row.get(a, "") != ""]
+        cells = arm.frame
         at = {k: float(row[c]) for k, c in (("N", "n_params"), ("D", "n_seen"), ("C", "flops")) if row[c]}
-        axes = {a: pd.to_numeric(pd.Series([row[a]]), errors="coerce").fillna(row[a])[0] for a in known}
-        kept = matching(cells, NewCell(axes, {}, at, ""), source.rows.names)
+        kept = matching(cells, NewCell(_axes(row, source), {}, at, ""), source.rows.names)
         if row["loss_column"] in cells:
             found += cells[kept & cells[row["loss_column"]].notna()].to_dict("records")
     return found
@@ -222,7 +241,7 @@ def _as_advised(row: Mapping[str, str], source: Source) -> bool:
     return bool(both) and all(np.isclose(float(fixed[k]), float(row[k]), rtol=1e-3) for k in both)
 
 
-def summary(rows: Sequence[Mapping[str, str]]) -> dict[str, float | int | None]:
+def summary(rows: Sequence[Mapping[str, str]]) -> dict[str, float]:
     """Of the scored rows: how many are inside, mean width in ln L, root mean square and mean error, mean CRPS."""
     scored = [row for row in rows if row.get("measured_loss")]
     if not scored:

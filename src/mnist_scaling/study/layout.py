@@ -31,6 +31,9 @@ TRIALS, CELLS, CURVES = "trials.csv", "cells.csv", "curves.csv"
 FITS, REPORT, FIGURES = "fits.json", "report.html", "figures"
 """Files that `fit` and `report` write."""
 
+RESOLVE, RESOLVED = "resolve.yaml", "resolve.json"
+"""Cells with the runs that resolve a study's irregularities; what these were before, and what became of them."""
+
 COMPARISON, COMPARISON_PAGE = "comparison.json", "comparison.html"
 """Files that `compare` writes."""
 

@@ -1,23 +1,22 @@
-"""What `plan` says, as tables and sentences: what is known of a study, its predictions, and the scores of these."""
+"""What `plan` says, as tables and sentences: what is known of a study before anything more is run."""
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mnist_scaling.fitting.uncertainty.interval import Interval
-from mnist_scaling.planning.new_cell import NewCell
-from mnist_scaling.planning.next_budget import NextBudget
+from mnist_scaling.planning.checks import NOT_APPLICABLE, PASS, Card
+from mnist_scaling.planning.resolve import OPEN
 from mnist_scaling.planning.studied import Studied
-from mnist_scaling.reporting import parts as tone
 from mnist_scaling.reporting.parts import Part, Sentence, TextTable
-from mnist_scaling.reporting.text import estimate, number, power_of_ten, short, three_digits
-from mnist_scaling.study import provenance
-from mnist_scaling.study.columns import label
+from mnist_scaling.reporting.text import number, power_of_ten
+from mnist_scaling.reporting.words.resolved import resolved_parts
+from mnist_scaling.study import files, layout
+
+MOST_NAMED = 3
+"""Cells that a card names in the table."""
 
 
 def ground(of: Studied) -> list[Part]:
@@ -33,85 +32,43 @@ def ground(of: Studied) -> list[Part]:
     return [Sentence(text)]
 
 
+def card_parts(of: Studied, found: Sequence[Card]) -> list[Part]:
+    """The irregularities: what each check found, what became of those that runs were to resolve, and the next step."""
+    seen = [card for card in found if card.status not in (PASS, NOT_APPLICABLE)]
+    rows = [[c.code, c.status, _where(of, c), f"{c.cause} {c.remedy}".strip()] for c in seen]
+    passed, without = ([c.code for c in found if c.status == status] for status in (PASS, NOT_APPLICABLE))
+    rest = f"{len(passed)} checks passed ({', '.join(passed)})." if passed else ""
+    rest += f" {len(without)} do not apply ({', '.join(without)})." if without else ""
+    table = TextTable(["check", "status", "cells", "cause"], rows, title="Irregularities", aside=3)
+    record = files.read_json(of.folder / layout.RESOLVED) if of.is_study else None
+    return [*([table] if rows else []), Sentence(rest.strip()), *resolved_parts(record), *_next(of, found, record)]
+
+
+def _where(of: Studied, card: Card) -> str:
+    """The first cells of a card by their axes, or their rows in a table that has none."""
+    axes = [*of.source.axes]
+    named = [" ".join(layout.cell_parts(dict(of.cells.loc[row, axes]))) if axes else f"row {row}" for row in card.cells]
+    return ", ".join([*named[:MOST_NAMED], *([f"{len(named) - MOST_NAMED} more"] if len(named) > MOST_NAMED else [])])
+
+
+def _next(of: Studied, found: Sequence[Card], record: Mapping[str, Any] | None) -> list[Part]:
+    """The command that runs what was written and has not been run, or the one that writes it."""
+    if any(one["status"] == OPEN for one in (record or {}).get("outcomes", ())):
+        return resolve_parts(of, str((record or {})["command"]))
+    if not any(card.asks for card in found):
+        return []
+    return [Sentence(f"Next: python -m mnist_scaling.plan {layout.name_argument(of.folder)} resolve=true", apart=True)]
+
+
+def resolve_parts(of: Studied, command: str) -> list[Part]:
+    """The command that resolves what was seen; that there is none where it is empty."""
+    if not command:
+        return [Sentence("No irregularity asks for further runs.")]
+    text = (
+        f"{of.folder / layout.RESOLVE} lists the study's cells with the runs that each is to have; what was run stays."
+    )
+    return [Sentence(text), Sentence(f"Next: {command}", apart=True)]
+
+
 def _percent(sd: float) -> str:
     return f"{number(100 * sd, 2)} %" if np.isfinite(sd) else "an unknown share"
-
-
-def _interval(row: Mapping[str, str], *keys: str) -> Interval:
-    return Interval(*(float(row[k]) if row[k] else np.nan for k in keys))
-
-
-def prediction(row: Mapping[str, str], path: Path, cell: NewCell, study: Mapping[str, Any] | None) -> list[Part]:
-    """A registered prediction, and the command that runs its cell in the study."""
-    where = ", ".join(f"{label(k)} {v}" for k, v in cell.axes.items())
-    sizes = ", ".join(f"{k} = {short(v)}" for k, v in cell.at.items())
-    beyond = f", {number(float(row['reach']))} times the largest compute that was measured" if row["reach"] else ""
-    rows: list[list[Any]] = [["loss", _interval(row, "predicted_loss", "low", "high")]]
-    if (error := _interval(row, "predicted_error", "error_low", "error_high")).known:
-        rows.append(["error rate", error])
-    tuned = [k for k in (study or {}).get("tuned", ()) if row.get(k)]
-    by_law = row["by_law"].split(";")
-    source = {True: "by its law", False: "as in the nearest cells"}
-    rows += [[label(k), f"{_rounded(row[k])} ({source[k in by_law]})"] for k in tuned]
-    found: list[Part] = [
-        Sentence(f"{where or 'The target'} ({sizes}; {cell.counted}){beyond}:"),
-        TextTable(["what", "predicted"], rows),
-        Sentence(f"Registered in {path} at {row['time']}, seal {row['seal']}.", tone.QUIET),
-    ]
-    if study and cell.keys and study.get(provenance.COMMAND):
-        found.append(Sentence(run_command(str(study[provenance.COMMAND]), cell.keys), lead="Next"))
-    return found
-
-
-def _rounded(text: str) -> str:
-    try:
-        return three_digits(float(text))
-    except ValueError:
-        return text
-
-
-def run_command(command: str, keys: Mapping[str, Any]) -> str:
-    """A study's command with other values of its axes, which adds their cell to the study."""
-    words = [w for w in shlex.split(command) if w.split("=", 1)[0] not in keys]
-    return shlex.join([*words, *(f"{key}=choice({value})" for key, value in keys.items())])
-
-
-def scores(rows: Sequence[Mapping[str, str]], of: Mapping[str, Any]) -> list[Part]:
-    """Every registered prediction against what has come, and how they did together."""
-    table = []
-    for row in rows:
-        shown = [short(float(row[k])) if row[k] else None for k in ("n_params", "n_seen")]
-        came = float(row["measured_loss"]) if row.get("measured_loss") else None
-        off = f"{100 * float(row['log_error']):+.1f} %" if came else None
-        inside = {"true": "yes", "false": "no"}.get(row.get("inside", ""), row.get("why_not") or None)
-        regret = f"{100 * float(row['regret']):+.1f} %" if row.get("regret") else None
-        reach = number(float(row["reach"])) if row["reach"] else None
-        table.append(
-            [*shown, reach, _interval(row, "predicted_loss", "low", "high"), number(came), inside, off, regret]
-        )
-    head = ["N", "D", "times the compute", "predicted", "measured", "inside", "off by", "regret"]
-    found: list[Part] = [TextTable(head, table)]
-    if of["scored"]:
-        found.append(
-            Sentence(
-                f"{of['inside']} of {of['scored']} inside; off by {100 * of['rms']:.1f} % (root mean square; mean "
-                f"{100 * of['bias']:+.1f} %), width {100 * of['width']:.0f} %, CRPS {of['crps']:.4f} in ln loss."
-            )
-        )
-    waiting = of["registered"] - of["scored"]
-    return found + ([Sentence(f"{waiting} of {of['registered']} not scored.", tone.QUIET)] if waiting else [])
-
-
-def budget(of: NextBudget) -> list[Part]:
-    """The best run at each budget, the line through them, and the next one."""
-    rows = [[*(f"{v:.6g}" if isinstance(v, float) else v for v in row)] for row in of.winners.to_numpy(object)]
-    without = f", the {of.left_out} smallest left out," if of.left_out else ""
-    settings = ", ".join(
-        f"{label(k)} {estimate(v) if v.high > v.low else short(v.value)}" for k, v in of.settings.items()
-    )
-    text = (
-        f"The line through {len(rows) - of.left_out} budgets{without} falls as C^-{estimate(of.slope)}, and gives "
-        f"{of.loss.value:.6f} [{of.loss.low:.4f}, {of.loss.high:.4f}] at {power_of_ten(of.budget)}."
-    )
-    lines: list[Part] = [TextTable([str(c) for c in of.winners], rows, title="Best run at each budget"), Sentence(text)]
-    return [*lines, Sentence(settings, lead="Its settings")] if settings else lines
