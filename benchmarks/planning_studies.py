@@ -82,7 +82,9 @@ class Simulated:
     @classmethod
     def new(cls, kind: Kind, seed: int) -> Simulated:
         """The grid, of which nothing was run."""
-        n, d = np.meshgrid(np.log(2000 * 2.0 ** np.arange(6)), np.log(50_000 / 2.0 ** np.arange(5)[::-1]), indexing="ij")
+        n, d = np.meshgrid(
+            np.log(2000 * 2.0 ** np.arange(6)), np.log(50_000 / 2.0 ** np.arange(5)[::-1]), indexing="ij"
+        )
         out = cls(kind, np.random.default_rng(seed), n.ravel(), d.ravel())
         out.trials, out.repeats = [[] for _ in out.log_n], [[] for _ in out.log_n]
         return out
@@ -112,7 +114,12 @@ class Simulated:
         true = np.log(law.predict(LAW, N=np.exp(self.log_n[at]), D=np.exp(self.log_d[at])))
         y = true + [min(self.trials[k]) + np.mean(self.repeats[k]) for k in at]
         number = np.array([len(self.repeats[k]) for k in at], float)
-        se = np.array([np.std(self.repeats[k], ddof=1) / len(self.repeats[k]) ** 0.5 if len(self.repeats[k]) > 1 else np.nan for k in at])
+        se = np.array(
+            [
+                np.std(self.repeats[k], ddof=1) / len(self.repeats[k]) ** 0.5 if len(self.repeats[k]) > 1 else np.nan
+                for k in at
+            ]
+        )
         inputs = {"N": np.exp(self.log_n[at]), "D": np.exp(self.log_d[at])}
         return make_table(np.exp(y), inputs, np.exp(y) * se, number)
 
@@ -125,7 +132,14 @@ class Simulated:
         n, ones = len(self.log_n), np.ones(len(self.log_n))
         count = [np.array([float(len(x)) for x in runs]) for runs in (self.trials, self.repeats)]
         # The mean of Weibull(1.5) is common to all cells: what scatters about it is 0.61 of the scale, and 0.68 of the mean.
-        return Places({"N": self.log_n, "D": self.log_d}, *count, self.cost, self.cost, self.kind.seed * ones, self.kind.luck * np.ones(n))
+        return Places(
+            {"N": self.log_n, "D": self.log_d},
+            *count,
+            self.cost,
+            self.cost,
+            self.kind.seed * ones,
+            self.kind.luck * np.ones(n),
+        )
 
 
 def target_of(study: Simulated) -> dict[str, Array]:
@@ -203,8 +217,18 @@ def ours(stages: int, cells_only: bool) -> Callable[[Simulated, float], None]:
         for limit in np.linspace(study.spent, budget, stages + 1)[1:]:
             posterior, places = study.posterior(), study.places()
             if cells_only:
-                places = replace(places, luck=np.where(places.trials > 0, 0.0, places.luck), seed=np.where(places.trials > 0, 0.0, places.seed))
-            plan = choose(posterior.log_loss(places.logs), posterior.log_loss(target_of(study))[:, 0], places, EFFORT, limit - study.spent)
+                places = replace(
+                    places,
+                    luck=np.where(places.trials > 0, 0.0, places.luck),
+                    seed=np.where(places.trials > 0, 0.0, places.seed),
+                )
+            plan = choose(
+                posterior.log_loss(places.logs),
+                posterior.log_loss(target_of(study))[:, 0],
+                places,
+                EFFORT,
+                limit - study.spent,
+            )
             for move in plan.moves:
                 study.run(move.place, move.trials, move.repeats)
                 MOVES[study.kind.name, cells_only][move.kind] += move.cost
@@ -241,7 +265,16 @@ def studies(seeds: int) -> list[dict[str, Any]]:
                     errors.append(error(study))
                     spent.append(study.spent)
                 rms = float(np.sqrt(np.mean(np.square(errors))))
-                out.append({"kind": kind.name, "method": method, "budget": budget, "rms": rms, "spent": float(np.mean(spent)), "median": float(np.median(errors))})
+                out.append(
+                    {
+                        "kind": kind.name,
+                        "method": method,
+                        "budget": budget,
+                        "rms": rms,
+                        "spent": float(np.mean(spent)),
+                        "median": float(np.median(errors)),
+                    }
+                )
         print(f"{kind.name}: {time.perf_counter() - began:.0f} s; {dict(MOVES[kind.name, False])}", flush=True)
     return out
 
@@ -255,7 +288,14 @@ def main() -> None:
     found = studies(given.seeds)
     shown = Shown("kind", "method", "budget", "spent", "rms error of ln L", "median", title="Simulated studies")
     for row in found:
-        shown.add_row(row["kind"], row["method"], f"{row['budget']:g}", f"{row['spent']:.2f}", f"{row['rms']:.3f}", f"{row['median']:.3f}")
+        shown.add_row(
+            row["kind"],
+            row["method"],
+            f"{row['budget']:g}",
+            f"{row['spent']:.2f}",
+            f"{row['rms']:.3f}",
+            f"{row['median']:.3f}",
+        )
     Console(width=120).print(shown)
     for (kind, only), spent in MOVES.items():
         if not only and spent.total():

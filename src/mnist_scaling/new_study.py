@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from mnist_scaling.tuning.sweep.forecast import Sweep
 
 SIZE, AMOUNT = "model.width", "data.fraction"
-"""Axes of the study, and below their values: sqrt(2) in width about doubles a run's FLOPs, and half the data halves them."""
+"""Axes of the study. Below are their values: sqrt(2) in width about doubles the FLOPs, and half the data halves them."""
 
 SIZES = (2, 3, 4, 6, 8, 11, 16, 23, 32)
 AMOUNTS = (0.015625, 0.03125, 0.0625, 0.125, 0.25, 0.5, 1.0)
@@ -50,8 +50,8 @@ class Proposal:
     """A study, and what it is expected to take and to show."""
 
     offer: Offer
-    widths: tuple[float, ...]
-    fractions: tuple[float, ...]
+    axes: tuple[str, ...]
+    """Config keys with their values, as overrides."""
     seconds: float
     pace: float
     calibrated: int
@@ -79,10 +79,12 @@ def propose(name: str, minutes: float, cores: int) -> Proposal:
     """
     from mnist_scaling.tuning.sweep import forecast
 
-    path, command = Path(cli.conf_dir()) / "experiment" / f"{name}.yaml", f"python -m mnist_scaling.train -m {{}}={name}"
-    command = command.format("experiment")
+    path = Path(cli.conf_dir()) / "experiment" / f"{name}.yaml"
+    command = f"python -m mnist_scaling.train -m experiment={name}"
     if path.exists():
-        raise InputError(f"`name` must be new, but there is an experiment {path}: choose another name, or run {command}.")
+        raise InputError(
+            f"`name` must be new, but there is an experiment {path}: choose another name, or run {command}."
+        )
     start, pace, runs = calibrate(cores)
     sweep = _foreseen((f"name={name}", f"{SIZE}={_list(SIZES)}", f"{AMOUNT}={_list(AMOUNTS)}"))
     grid = _grid(sweep, pace)
@@ -91,19 +93,27 @@ def propose(name: str, minutes: float, cores: int) -> Proposal:
         kept = {(SIZES[i], AMOUNTS[k]) for i in offer.sizes for k in offer.amounts}
         cells = [cell for cell in sweep.cells if (cell.keys[SIZE], cell.keys[AMOUNT]) in kept]
         of = replace(sweep, cells=cells, n_trials=offer.trials, n_repeats=offer.repeats, workers=cores)
-        return start + forecast.seconds(of, {cell.name: (of.trials, of.repeats(cell)) for cell in cells}, pace)
+        return start + forecast.seconds(of, {cell.name: (of.trials(cell), of.repeats(cell)) for cell in cells}, pace)
 
     offer = best(grid, minutes, cores, seconds)
-    sizes, amounts = tuple(SIZES[k] for k in offer.sizes), tuple(AMOUNTS[k] for k in offer.amounts)
-    found = Proposal(offer, sizes, amounts, seconds(offer), pace, runs, path, command)
+    sizes, amounts = _list([SIZES[k] for k in offer.sizes]), _list([AMOUNTS[k] for k in offer.amounts])
+    axes = f"{SIZE}={sizes}", f"{AMOUNT}={amounts}"
+    found = Proposal(offer, axes, seconds(offer), pace, runs, path, command)
     write_atomically(
         path,
-        f"# @package _global_\n# Chosen by plan name={name} minutes={minutes:g} cores={cores}: {offer.cells} cells, about "
-        f"{found.seconds / 60:.1f} minutes.\n#\n#   {command}\n\nname: {name}\n\nhydra:\n  sweeper:\n"
+        f"# @package _global_\n# Chosen by plan name={name} minutes={minutes:g} cores={cores}: {offer.cells} cells in "
+        f"about {found.seconds / 60:.1f} minutes.\n#\n#   {command}\n\nname: {name}\n\nhydra:\n  sweeper:\n"
         f"    n_trials: {offer.trials}\n    n_repeats: {offer.repeats}\n    params:\n"
-        f"      {SIZE}: {_list(sizes)}\n      {AMOUNT}: {_list(amounts)}\n",
+        f"      {SIZE}: {sizes}\n      {AMOUNT}: {amounts}\n",
     )
     return found
+
+
+def cores() -> int:
+    """Cores that runs may use here."""
+    from mnist_scaling.tuning.workers import local
+
+    return local.cores()
 
 
 def calibrate(cores: int) -> tuple[float, float, int]:
@@ -113,10 +123,12 @@ def calibrate(cores: int) -> tuple[float, float, int]:
 
     with tempfile.TemporaryDirectory(prefix="mnist_scaling-") as folder:
         command = [sys.executable, "-m", "mnist_scaling.train", "-m", "name=pace", *SMALL]
-        command += [f"data.dir={Path(DataConfig().dir).absolute()}", f"hydra.launcher.n_jobs={cores}"]
+        command += [f"data.dir={Path(DataConfig().dir).absolute()}", f"hydra.launcher.n_workers={cores}"]
         began = time.perf_counter()
         try:
-            subprocess.run(command, cwd=folder, env=cli.environment(), timeout=MOST_SECONDS, capture_output=True, check=True)
+            subprocess.run(
+                command, cwd=folder, env=cli.environment(), timeout=MOST_SECONDS, capture_output=True, check=True
+            )
         except (subprocess.TimeoutExpired, subprocess.CalledProcessError):
             return 0.0, BUSY, 0
         wall = time.perf_counter() - began

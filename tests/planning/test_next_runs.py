@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from mnist_scaling.config.fit_schema import BootstrapConfig, FitConfig
+from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.laws.base import Array
-from mnist_scaling.planning.next_runs import CELL, REPEATS, TRIALS, choose, condition, factors, gains, moves_of
-from mnist_scaling.planning.places import Effort, Places, luck_of, new_places
-from tests.fitting.tables import grid
+from mnist_scaling.planning.next_runs import (
+    CELL,
+    REPEATS,
+    TRIALS,
+    choose,
+    condition,
+    factors,
+    gains,
+    moves_of,
+    next_runs,
+)
+from mnist_scaling.planning.places import Effort, Places, beyond, luck_of, new_cells
+from mnist_scaling.planning.studied import Studied, studied
 
 EFFORT = Effort(trials=8, repeats=2)
 LINE = np.linspace(-1, 1, 5)
+
+
+@pytest.fixture(scope="module")
+def of(study: Path) -> Studied:
+    return studied(FitConfig(name=str(study), bootstrap=BootstrapConfig(draws=400), laws="additive", curves=False))
 
 
 def places(seed: float = 0.03, luck: float = 0.1, run: int = 5, cost: Array | None = None) -> Places:
@@ -106,17 +124,29 @@ def test_luck_gives_back_the_gain_that_it_was_found_from() -> None:
     assert luck_of(np.array([np.nan]), trials[:1], EFFORT.power) == 0
 
 
-def test_new_places_are_new_and_within_what_can_be_run() -> None:
-    table = grid()
-    most = {"D": float(table.inputs["D"].max())}
-    found = new_places(table, ("N", "D"), {}, most)
-    there = np.log(np.stack([table.inputs[k] for k in "ND"]))
-    gap = np.abs(np.stack([found[k] for k in "ND"])[:, :, None] - there[:, None]).max(axis=0)
-    assert gap.min() > 0.05
-    assert np.exp(found["D"]).max() == pytest.approx(most["D"])
-    assert np.exp(found["N"]).max() > table.inputs["N"].max()
-    missing = new_places(table.take(np.arange(len(table)) != 7), ("N", "D"), {}, most)
-    assert len(missing["N"]) == len(found["N"]) + 1
+def test_new_cells_of_a_study_are_new(of: Studied) -> None:
+    found = new_cells(of, None)
+    known = set(zip(of.cells["width"], of.cells["data_fraction"], strict=True))
+    offered = {(cell.axes["width"], cell.axes["data_fraction"]) for cell in found}
+    assert len(offered) == len(found) == 6 * 6 - 16
+    assert not known & offered
+    assert max(width for width, _ in offered) == 2 * of.cells["width"].max()
+
+
+def test_levels_go_one_step_beyond_each_end() -> None:
+    assert beyond(np.array([2.0, 4.0, 4.0, 16.0])) == pytest.approx([1, 2, 4, 16, 64])
+    assert len(beyond(np.geomspace(1, 9, 50))) == 14
+
+
+def test_next_runs_of_a_study_keep_to_the_budget_and_grow_its_cells(of: Studied) -> None:
+    spent = float((of.costs["flops"] * of.costs["runs"]).sum())
+    found = next_runs(of, "loss", 0.5 * spent, "flops", None)
+    assert 0 < found.choice.cost <= 0.5 * spent
+    assert found.choice.left < 0.9
+    assert found.choice.left == pytest.approx(1 - sum(move.gain for move in found.choice.moves))
+    assert found == replace(next_runs(of, "loss", 0.5 * spent, "flops", None), target=found.target)
+    with pytest.raises(InputError, match="`target` must be one of"):
+        next_runs(of, "gamma", spent, "flops", None)
 
 
 def test_places_join() -> None:

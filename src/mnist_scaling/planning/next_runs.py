@@ -12,14 +12,17 @@ Source: Seo et al. 2000 (IJCNN) for the score; Potter's square root (Bierman 197
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.fitting.laws.base import Array, Logs
-from mnist_scaling.planning.places import Effort, Places, new_places, of_study, unrun
+from mnist_scaling.fitting.laws.base import Array
+from mnist_scaling.planning.growth import GrownCell, grown_from
+from mnist_scaling.planning.new_cell import Counts, NewCell
+from mnist_scaling.planning.places import Effort, Places, new_cells, of_study, unrun
 from mnist_scaling.planning.studied import Studied
 from mnist_scaling.planning.targets import Target, target
 
@@ -172,16 +175,14 @@ class NextRuns:
     """What to run next in a study, or beside a table's rows."""
 
     target: Target
-    places: Places
-    """First the table's rows, in their order, then new places."""
-    effort: Effort
+    cells: Sequence[NewCell]
+    """That were offered; the moves' places are the table's rows and then these."""
     choice: Choice
     unit: str
+    budget: float
 
 
-def next_runs(
-    of: Studied, word: str, budget: float, unit: str, offered: Logs | None = None, at: Mapping[str, float] | None = None
-) -> NextRuns:
+def next_runs(of: Studied, word: str, budget: float, unit: str, counts: Counts | None) -> NextRuns:
     """The runs that make a target most certain for what they cost.
 
     Parameters
@@ -190,17 +191,15 @@ def next_runs(
     word : str
         The target (`plan_schema.TARGETS`).
     budget : float
-        In `unit`.
+        In `unit`, of all cores together.
     unit : {"flops", "seconds"}
-    offered : mapping of str to array, optional
-        Logs of the inputs of new cells that can be run; between the levels of the table and one step beyond without.
-    at : mapping, optional
-        Logs of the place at which the target is meant.
+    counts : callable or None
+        See `places.new_cells`.
 
     Raises
     ------
     InputError
-        When the target is unknown, or no run's cost is.
+        When the target is unknown, no run's cost is, or no run is worth the budget.
     """
     places, effort = of_study(of, unit)
     if not np.isfinite(places.repeat_cost).all():
@@ -208,9 +207,23 @@ def next_runs(
             f"A budget in {unit} needs the {unit} of every run, but {of.source.path} does not have them: give "
             f"{'flops=…' if unit == 'seconds' else 'columns.C=…, or columns.N=… and columns.D=…'}."
         )
-    model = of.model
-    logs = new_places(model.rows, model.inputs, {}, {}) if offered is None else offered
-    places = places.join(unrun(logs, places))
-    wanted = target(model, of.result.cost, word, at)
-    draws = model.posterior.log_loss(places.logs)[wanted.known]
-    return NextRuns(wanted, places, effort, choose(draws, wanted.draws, places, effort, budget), unit)
+    cells = new_cells(of, counts)
+    places, wanted = places.join(unrun(cells, places)), target(of.model, of.result.cost, word)
+    draws = of.model.posterior.log_loss(places.logs)[wanted.known]
+    return NextRuns(wanted, cells, choose(draws, wanted.draws, places, effort, budget), unit, budget)
+
+
+def grown(of: Studied, found: NextRuns) -> list[GrownCell]:
+    """All cells of the study, with the trials and repeats that they are to have, and the new ones."""
+    more: Counter[tuple[int, str]] = Counter()
+    for move in found.choice.moves:
+        more[move.place, TRIALS] += move.trials
+        more[move.place, REPEATS] += move.repeats
+    place = {int(row): k for k, row in enumerate(of.table.rows)}
+    out = [
+        replace(cell, trials=cell.trials + max((more[place[r], TRIALS] for r in cell.rows if r in place), default=0),
+                repeats=cell.repeats + max((more[place[r], REPEATS] for r in cell.rows if r in place), default=0))
+        for cell in grown_from(of)
+    ]  # fmt: skip
+    new = [(cell, len(place) + k) for k, cell in enumerate(found.cells) if more[len(place) + k, TRIALS]]
+    return [*out, *(GrownCell(cell.keys, more[k, TRIALS], more[k, REPEATS]) for cell, k in new)]

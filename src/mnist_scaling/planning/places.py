@@ -7,14 +7,19 @@ Repeats say how large seed is. What tuning leaves to luck is what a cell's certi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
+from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.laws.base import Array, Logs
-from mnist_scaling.fitting.rows import Table
+from mnist_scaling.fitting.rows import SAME_LEVEL
+from mnist_scaling.planning.new_cell import Counts, NewCell, on_grid
 from mnist_scaling.planning.studied import Studied
+from mnist_scaling.study.tables.fitted_rows import roles_of
 
 AHEAD = 10
 """Trials that a certificate's expected gain is of."""
@@ -94,37 +99,40 @@ def luck_of(gain: Array, trials: Array, power: float) -> Array:
     return np.asarray(gain / (trials**-power - (trials + AHEAD) ** -power))
 
 
-def new_places(rows: Table, names: Sequence[str], least: Mapping[str, float], most: Mapping[str, float]) -> Logs:
-    """Places where no cell is: the table's levels, the middles between them, and one step beyond each end.
+def beyond(values: Array) -> Array:
+    """The levels of an axis, thinned to `MOST_LEVELS`, and one more step beyond each end."""
+    at = np.unique(np.log(values))
+    at = np.linspace(at[0], at[-1], MOST_LEVELS) if len(at) > MOST_LEVELS else at
+    steps = np.diff(at) if len(at) > 1 else np.array([np.log(2.0)])
+    return np.asarray(np.exp([at[0] - steps[0], *at, at[-1] + steps[-1]]))
+
+
+def new_cells(of: Studied, counts: Counts | None) -> list[NewCell]:
+    """Cells that could be run: every level of one axis with every level of the other, where none was; and one beyond.
 
     Parameters
     ----------
-    rows : Table
-    names : sequence of str
-        Inputs of the model.
-    least, most : mapping
-        Ends of what can be run, by input; no end where an input is not named.
-
-    Returns
-    -------
-    mapping of str to array
-        Logs, shape (places,) each.
+    of : Studied
+    counts : callable or None
+        What the study's program says of a run before it; cells that it refuses are none.
     """
-    axes = []
-    for name in names:
-        at = np.log(rows.levels(name))
-        if len(at) > MOST_LEVELS:
-            at = np.linspace(at[0], at[-1], MOST_LEVELS)
-        steps = np.diff(at) if len(at) > 1 else np.array([np.log(2.0)])
-        at = np.concatenate([at[:1] - steps[0], at, at[-1:] + steps[-1]])
-        at = np.sort(np.concatenate([at, (at[1:] + at[:-1]) / 2]))
-        inside = (at >= np.log(least.get(name, 0.0) or 1e-300) - 1e-9) & (at <= np.log(most.get(name, np.inf)) + 1e-9)
-        axes.append((at[inside], steps.min() / 4))
-    grid = np.stack([x.ravel() for x in np.meshgrid(*(at for at, _ in axes), indexing="ij")])
-    there = np.stack([np.log(rows.inputs[name]) for name in names])
-    near = np.abs(grid[:, :, None] - there[:, None, :]) < np.array([step for _, step in axes])[:, None, None]
-    free = ~near.all(axis=0).any(axis=1)
-    return dict(zip(names, grid[:, free], strict=True))
+    roles = roles_of(of.cells, of.source.axes, of.source.rows.names)
+    if not (of.is_study and roles.size and roles.data):
+        names = of.model.inputs
+        grid = np.stack(np.meshgrid(*(beyond(of.table.inputs[k]) for k in names)), -1).reshape(-1, len(names))
+        rows = np.column_stack([of.table.inputs[k] for k in names])
+        new = [at for at in grid if not np.isclose(at, rows, rtol=SAME_LEVEL).all(axis=1).any()]
+        return [NewCell({}, {}, dict(zip(names, map(float, at), strict=True)), "") for at in new]
+    sizes, amounts = (of.cells[axis].astype(float) for axis in (roles.size, roles.data))
+    whole = [bool((levels % 1 == 0).all()) for levels in (sizes, amounts)]
+    others = {a: of.cells[a].iloc[0] for a in of.source.axes if a not in (roles.size, roles.data)}
+    found, known = [], set(zip(sizes, amounts, strict=True))
+    for at in product(*(beyond(levels.to_numpy()) for levels in (sizes, amounts))):
+        size, amount = (round(x) if w else float(f"{x:.4g}") for x, w in zip(at, whole, strict=True))
+        if (size, amount) not in known and size and amount:
+            with contextlib.suppress(InputError):  # the program has no such cell, such as more data than there are
+                found.append(on_grid(of, others | {roles.size: size, roles.data: amount}, counts))
+    return found
 
 
 def of_study(of: Studied, unit: str) -> tuple[Places, Effort]:
@@ -154,29 +162,15 @@ def of_study(of: Studied, unit: str) -> tuple[Places, Effort]:
     ), effort  # fmt: skip
 
 
-def unrun(logs: Logs, like: Places) -> Places:
-    """Places where nothing was run: with the usual noise and luck, and costs by a line in the logs through the cells'.
-
-    Parameters
-    ----------
-    logs : mapping of str to array
-        Of the same inputs as those of `like`.
-    like : Places
-    """
-    n = len(next(iter(logs.values())))
-    here, there = (
-        np.stack([np.ones(len(x[k])), *x.values()])
-        for x, k in ((like.logs, next(iter(logs))), (logs, next(iter(logs))))
-    )
+def unrun(cells: Sequence[NewCell], like: Places) -> Places:
+    """New cells as places: with the usual noise and luck, and costs by a plane in logs through those of `like`."""
+    logs = {k: np.log([cell.at[k] for cell in cells]) for k in like.logs}
+    here, there = (np.column_stack([np.ones(len(next(iter(x.values())))), *x.values()]) for x in (like.logs, logs))
 
     def cost(of: Array) -> Array:
         known = np.isfinite(of) & (of > 0)
-        if known.sum() < 2:
-            return np.zeros(n)
-        return np.asarray(np.exp(np.linalg.lstsq(here[:, known].T, np.log(of[known]), rcond=None)[0] @ there))
+        return np.asarray(np.exp(there @ np.linalg.lstsq(here[known], np.log(of[known]), rcond=None)[0]))
 
-    nothing, usual = np.zeros(n), np.ones(n)
-    return Places(
-        logs, nothing, nothing, cost(like.trial_cost), cost(like.repeat_cost), usual * np.median(like.seed),
-        usual * np.median(like.luck),
-    )  # fmt: skip
+    nothing, usual = np.zeros(len(there)), np.ones(len(there))
+    costs = cost(like.trial_cost) if (like.trial_cost > 0).any() else nothing, cost(like.repeat_cost)
+    return Places(logs, nothing, nothing, *costs, usual * np.median(like.seed), usual * np.median(like.luck))

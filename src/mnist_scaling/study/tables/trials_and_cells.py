@@ -17,9 +17,11 @@ from mnist_scaling.study.columns import (
     LENGTHS,
     RESULT_COLUMNS,
     RUN_SEED,
+    SEED,
     TRIAL_COLUMNS,
 )
 from mnist_scaling.study.files import write_atomically
+from mnist_scaling.study.flags import UNDERTRAINED
 from mnist_scaling.study.records import MORE, WANTED, branch_rows
 from mnist_scaling.study.result import CURVE_FIELDS
 from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, FAILED, REPEAT, TRIAL
@@ -28,6 +30,11 @@ from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, FAILED, REPEAT, T
 def write_table(table: pd.DataFrame, path: Path) -> None:
     """Write a table as CSV, atomically; floats keep every digit."""
     write_atomically(path, table.to_csv(index=False))
+
+
+def seed_of(columns: Iterable[str]) -> str:
+    """Column of the seed that a run was trained with."""
+    return RUN_SEED if RUN_SEED in columns else SEED
 
 
 def trials_table(rows: Sequence[Mapping[str, Any]], axes: Sequence[str], tuned: Sequence[str]) -> pd.DataFrame:
@@ -84,7 +91,12 @@ def best_trial(rows: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
         Rows of trials.csv.
     """
     complete = [row for row in rows if row["stage"] == TRIAL and row["state"] == COMPLETE]
-    return min(complete, key=lambda row: (float(row["val_loss"]), row["number"]), default=None)
+    # Of equals one that no cap cut short comes first: it is the other one, taken on.
+    return min(
+        complete,
+        key=lambda row: (float(row["val_loss"]), UNDERTRAINED in str(row.get("flags")), row["number"]),
+        default=None,
+    )
 
 
 def selected_trials(rows: Iterable[Mapping[str, Any]]) -> dict[int, float | None]:
@@ -136,6 +148,8 @@ def _cell(runs: pd.DataFrame, tuned: Sequence[str], further: Sequence[str]) -> d
     # A key that only other cells tune is empty here, and two empty fields are equal.
     selected, others = pd.Series({name: best[name] for name in tuned}, dtype=object), repeats[list(tuned)]
     repeats = repeats[((others == selected) | (others.isna() & selected.isna())).all(axis=1)]
+    # A repeat that a cap cut short is made again under a higher one, with its seed and a later number.
+    repeats = repeats[~repeats[seed_of(repeats)].duplicated(keep="last")]
     row["n_repeats"] = len(repeats)
     if repeats.empty:
         return row
@@ -178,9 +192,9 @@ def curves_table(
     curved = [row for row in rows if row["stage"] == REPEAT and row["state"] == COMPLETE and row.get("curve")]
     largest = [row for row in curved if row.get(BRANCH) == max(row[WANTED], default=row.get(BRANCH))]
     for cell, selection in enumerate(cells.to_dict("records")):
-        for row in largest:
-            if all(same(row.get(key), selection[key]) for key in (*axes, *tuned)):
-                points += _points(row, cell)
+        mine = [row for row in largest if all(same(row.get(key), selection[key]) for key in (*axes, *tuned))]
+        for row in {row[seed_of(row)]: row for row in mine}.values():
+            points += _points(row, cell)
     return pd.DataFrame(points, columns=list(CURVE_COLUMNS))
 
 

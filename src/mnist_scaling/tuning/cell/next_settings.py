@@ -128,10 +128,20 @@ def _round(
     if earlier and not (later and predates(cell, later)):
         before = {key: search_space.joined(cell.space[key], before[key]) for key in cell.space}
     ranges, tested = _widened(cell, earlier, before, effort, beside[0].ranges if beside else None)
-    tested_at = {start: (tested, SAMPLER)} if tested else {}
+    tests = [setting for setting in (tested, _cut_short(earlier)) if setting]
+    tested_at = {start + place: (setting, SAMPLER) for place, setting in enumerate(tests)}
     # Neighbours that have gone on since this cell began select other settings, but it began with those of then.
     begun = any(trial.origin != TRANSFER for trial in earlier)
     return _Round(earlier, ranges, tested_at | ({} if begun else dict(enumerate(planned))))
+
+
+def _cut_short(earlier: Sequence[Trial]) -> Mapping[str, Any] | None:
+    """The best setting, where a cap that is higher by now cut its run short and no later run has taken it on."""
+    selected = best(earlier)
+    if selected is None or not selected.is_cut:
+        return None
+    again = any(trial.params == selected.params and not trial.is_cut for trial in earlier)
+    return None if again else selected.params
 
 
 def predates(cell: Cell, trial: Trial) -> bool:

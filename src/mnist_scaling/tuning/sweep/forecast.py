@@ -67,27 +67,31 @@ class Sweep:
     repeat_control: bool = False
     """Whether the untuned setting of each cell is repeated, too."""
 
-    @property
-    def trials(self) -> int:
-        """Trials per cell: with nothing to tune, one."""
-        return self.n_trials if any(cell.space for cell in self.cells) else 1
+    def trials(self, cell: Cell) -> int:
+        """Trials of a cell: with nothing to tune, one."""
+        return cell.effort.get("n_trials", self.n_trials) if cell.space else 1
+
+    def own_repeats(self, cell: Cell) -> int:
+        """Repeats of a setting of a cell."""
+        return cell.effort.get("n_repeats", self.n_repeats)
 
     def repeats(self, cell: Cell) -> int:
         """Repeats of a cell: of its selected setting, and of its untuned one unless the two are known to be the same.
 
         Several branches of one run may select several settings, which nobody knows before.
         """
+        n_repeats = self.own_repeats(cell)
         if not (self.repeat_control and search_space.baseline(cell.space, cell.values)):
-            return self.n_repeats
+            return n_repeats
         try:
             known = records.read_cell(self.folder / cell.folder) or {}
         except DamagedFileError:  # it is written anew
             known = {}
-        return self.n_repeats * int(known.get(REPEATED, 2))
+        return n_repeats * int(known.get(REPEATED, 2))
 
     def left(self, cell: Cell, trials: int, repeats: int) -> tuple[int, int]:
         """Trials and repeats that a cell lacks which has so many."""
-        return max(self.trials - trials, 0), max(self.repeats(cell) - repeats, 0)
+        return max(self.trials(cell) - trials, 0), max(self.repeats(cell) - repeats, 0)
 
 
 def seconds(sweep: Sweep, left: dict[str, tuple[int, int]], pace: float = BUSY) -> float:
@@ -140,9 +144,10 @@ def idle_workers(sweep: Sweep) -> str | None:
     Work / longest chain is the most workers that can be busy on average (Brent 1974). It is predicted as if runs of
     one cell took equally long; in replays of recorded studies 0.4 to 1 of it were busy.
     """
-    if sweep.workers is None or sweep.trials == 1:
+    most = max(map(sweep.trials, sweep.cells))
+    if sweep.workers is None or most == 1:
         return None
-    whole = {cell.name: (sweep.trials, sweep.repeats(cell)) for cell in sweep.cells}
+    whole = {cell.name: (sweep.trials(cell), sweep.repeats(cell)) for cell in sweep.cells}
 
     def busy(rule: str, batch: int) -> float:
         work, chain = _work(sweep, whole, rule, batch)
@@ -154,7 +159,7 @@ def idle_workers(sweep: Sweep) -> str | None:
         return None
     found = []
     for (other, size), rise in RISE.items():
-        size = batch if size < LARGE_BATCH else max(min(size, sweep.trials), batch)
+        size = batch if size < LARGE_BATCH else max(min(size, most), batch)
         given = [f"hydra.sweeper.trials_per_batch={size}"] if size != batch else []
         given += [f"hydra.sweeper.transfer={other}"] if other != rule else []
         then = busy(other, size)
@@ -219,7 +224,7 @@ def preview(overrides: Sequence[str], conf_dir: str, task: Callable[..., Any]) -
         When an override is at fault, or the study's folder holds a study of another identity.
     """
     sweep = foreseen(overrides, conf_dir, task)
-    wanted = {cell.name: (sweep.trials, sweep.repeats(cell)) for cell in sweep.cells}
+    wanted = {cell.name: (sweep.trials(cell), sweep.repeats(cell)) for cell in sweep.cells}
     left = {cell.name: _lacking(sweep, cell) for cell in sweep.cells}
     return Preview(
         len(sweep.cells),

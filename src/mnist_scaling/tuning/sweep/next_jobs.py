@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -49,7 +49,8 @@ class CellState:
     """
 
     def __init__(self, cell: Cell, ledger: Ledger, method: Method) -> None:
-        self.cell, self._ledger, self._method = cell, ledger, method
+        self.cell, self._ledger = cell, ledger
+        self._method = replace(method, effort=replace(method.effort, **cell.effort))
         self.running: list[Job] = []
         self._left: int | None = None
         self._repeated = False
