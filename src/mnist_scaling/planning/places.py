@@ -136,9 +136,9 @@ def new_cells(of: Studied, counts: Counts | None) -> list[NewCell]:
 
 
 def of_study(of: Studied, unit: str) -> tuple[Places, Effort]:
-    """The cells that were run, in the order of the table's rows, and the effort that is usual for one.
+    """The cells that were run, in the order of the table's rows, and half of the effort that is usual for one.
 
-    Half of a cell's luck is its own certificate's and half the usual one, because few trials say little of it.
+    A new cell begins with half, for it gets more where that pays (benchmarks/planning_studies.py). Half of a cell's luck is its own certificate's and half the usual one, because few trials say little of it.
 
     Parameters
     ----------
@@ -150,7 +150,7 @@ def of_study(of: Studied, unit: str) -> tuple[Places, Effort]:
     repeats = np.full(len(rows), 1.0) if rows.repeats is None else np.nan_to_num(rows.repeats, nan=1.0)
     known = cells.reindex(columns=["n_trials", "expected_gain", "tuning_flops"]).astype(float)
     trials = known["n_trials"].fillna(0).to_numpy()
-    effort = Effort(int(np.median(trials)), max(int(np.median(repeats)), 1), len(of.source.tuned) or Effort.tuned)
+    effort = Effort(int(np.median(trials) / 2), int(np.median(repeats) + 1) // 2, len(of.source.tuned) or Effort.tuned)
     luck = luck_of(known["expected_gain"].to_numpy(), trials, effort.power)
     of_run = of.costs.loc[rows.rows, unit].to_numpy(float)
     pruned = (known["tuning_flops"] / (known["n_trials"] * of.costs.loc[rows.rows, "flops"])).to_numpy()

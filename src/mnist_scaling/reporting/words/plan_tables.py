@@ -118,7 +118,9 @@ def proposal_parts(offer: Offer, seconds: float, calibrated: int, values: Sequen
         else "not measured here: the small study failed"
     )
     return [
-        Sentence(f"{offer.cells} cells: {' '.join(values)}, {offer.trials} trials and {offer.repeats} repeats of each."),
+        Sentence(
+            f"{offer.cells} cells: {' '.join(values)}, {offer.trials} trials and {offer.repeats} repeats of each."
+        ),
         Sentence(f"It should take {duration(seconds)} (the pace is {by}), and leave the exponents to {wide} (95 %)."),
         Sentence(f"Next: {command}", apart=True),
     ]
