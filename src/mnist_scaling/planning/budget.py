@@ -125,14 +125,7 @@ def _runs(count: int) -> list[tuple[int, ...]]:
 
 
 def offers(grid: Grid, work: float) -> list[Offer]:
-    """Studies of at most so much work, those with the narrowest intervals first.
-
-    Parameters
-    ----------
-    grid : Grid
-    work : float
-        Seconds of all cores together.
-    """
+    """Studies of at most so much work, in seconds of all cores together; those with the narrowest intervals first."""
     found = []
     for sizes in _runs(grid.log_n.shape[0]):
         for amounts in _runs(grid.log_n.shape[1]):
