@@ -95,7 +95,7 @@ def factors(draws: Array) -> Array:
 
 
 def gains(f: Array, t: Array, variance: Array) -> Array:
-    """What measurements take off the targets' variance, (…, n), for f (draws, n), t (draws, targets), variance (…, n)."""
+    """What measurements take off the targets' variance, (…, n): f (draws, n), t (draws, targets), variance (…, n)."""
     return np.asarray(((t.T @ f) ** 2).sum(axis=0) / ((f**2).sum(axis=0) + variance))
 
 
