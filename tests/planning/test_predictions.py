@@ -15,7 +15,8 @@ from mnist_scaling.config.fit_schema import FitConfig
 from mnist_scaling.config.plan_schema import PlanConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.planning import predictions
-from mnist_scaling.planning.new_cell import expect, place_of
+from mnist_scaling.planning.expected import expect
+from mnist_scaling.planning.new_cell import place_of
 from mnist_scaling.planning.studied import Studied
 from tests.planning.conftest import QUICK
 from tests.reporting.builder import Builder

@@ -24,7 +24,8 @@ from mnist_scaling.arms.reading import Source
 from mnist_scaling.errors import InputError, line_of
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.planning import growth
-from mnist_scaling.planning.new_cell import Expected, NewCell, matching
+from mnist_scaling.planning.expected import Expected
+from mnist_scaling.planning.new_cell import NewCell, matching
 from mnist_scaling.planning.studied import Studied
 from mnist_scaling.study import provenance
 from mnist_scaling.study.columns import column_of
@@ -91,7 +92,7 @@ def tables_hash(of: Studied) -> str:
 
 
 def register(of: Studied, cell: NewCell, expected: Expected, folder: Path) -> dict[str, str]:
-    """Add a prediction to a folder's predictions.csv, unless the same one was made of the same tables; the row.
+    """Add a prediction to a folder's predictions.csv, unless one of that cell and of these tables is there; the row.
 
     Parameters
     ----------
@@ -118,13 +119,14 @@ def register(of: Studied, cell: NewCell, expected: Expected, folder: Path) -> di
         "predicted_loss": loss.value, "low": loss.low, "high": loss.high, "predicted_error": error.value,
         "error_low": error.low, "error_high": error.high, **expected.settings, "by_law": ";".join(expected.by_law),
         "quantiles": ";".join(f"{q:.5f}" for q in np.quantile(expected.log_loss, LEVELS)), "level": of.model.level,
+        "D_column": of.source.rows.names["D"] or "",
         "loss_column": of.source.rows.names["loss"], "code": provenance.commit() or "",
         "version": provenance.versions().get("mnist-scaling", ""), "tables_hash": tables_hash(of),
     }  # fmt: skip
     row = {k: _text(v) for k, v in fields.items()}
-    known = [k for k in row if k != "time"]
+    # One prediction of a cell from the same tables: the first one counts, whatever code or seed gives another.
     for old in rows:
-        if all(old.get(k, "") == row[k] for k in known):
+        if all(old.get(k, "") == row[k] for k in (*cell.axes, *at, "tables_hash")):
             return old
     row[SEAL] = seal(row, rows[-1][SEAL] if rows else "")
     _write(folder, [*rows, row])
