@@ -27,10 +27,10 @@ from mnist_scaling.planning import growth
 from mnist_scaling.planning.expected import Expected
 from mnist_scaling.planning.new_cell import NewCell, matching
 from mnist_scaling.planning.studied import Studied
-from mnist_scaling.study import provenance
+from mnist_scaling.study import provenance, records
 from mnist_scaling.study.columns import column_of
 from mnist_scaling.study.files import write_atomically
-from mnist_scaling.study.identity import IDENTITY
+from mnist_scaling.study.flags import INFO
 from mnist_scaling.study.layout import RESULT, TRIALS, cell_parts
 from mnist_scaling.study.tables.csv_table import read_table
 
@@ -119,6 +119,7 @@ def register(of: Studied, cell: NewCell, expected: Expected, folder: Path) -> di
         "predicted_loss": loss.value, "low": loss.low, "high": loss.high, "predicted_error": error.value,
         "error_low": error.low, "error_high": error.high, **expected.settings, "by_law": ";".join(expected.by_law),
         "quantiles": ";".join(f"{q:.5f}" for q in np.quantile(expected.log_loss, LEVELS)), "level": of.model.level,
+        "warnings": ";".join(dict.fromkeys(f.code for f in of.result.flags if f.severity != INFO)),
         "D_column": of.source.rows.names["D"] or "",
         "loss_column": of.source.rows.names["loss"], "code": provenance.commit() or "",
         "version": provenance.versions().get("mnist-scaling", ""), "tables_hash": tables_hash(of),
@@ -188,24 +189,24 @@ def _scored(row: Mapping[str, str], sources: Sequence[Source]) -> dict[str, str]
     tuned, advised, why = [], [], "not measured yet"
     for source in sources:
         for one in _measured(row, source):
-            if (measured := _first_result(source, row, one)) < datetime.fromisoformat(row["time"]).timestamp():
-                why = f"measured before: {datetime.fromtimestamp(measured, UTC).isoformat(timespec='seconds')}"
+            folder = source.folder / Path(*cell_parts({a: one[a] for a in source.grid}))
+            runs = sorted(folder.glob(f"*/{RESULT}"), key=lambda path: path.stat().st_mtime)
+            if runs and runs[0].stat().st_mtime < datetime.fromisoformat(row["time"]).timestamp():
+                why = f"{folder} was begun before"
             elif float(one.get("n_trials", 2)) > 1:
                 tuned.append((one, source))
-            elif _as_advised(row, source):
+            elif runs and _as_advised(row, runs[0].parent, sources[0].tuned):
                 advised.append((one, source))
-    best = (tuned or advised)[:1]
-    if not best:
+    if not (tuned or advised):
         return {"why_not": why}
-    one, source = best[0]
+    one, source = (tuned or advised)[0]
     value, names = float(one[row["loss_column"]]), source.rows.names
-    log_error = np.log(value / float(row["predicted_loss"]))
-    quantiles = np.array(row["quantiles"].split(";"), float)
     out = {
         "measured_loss": value, "measured_se": float(one.get(str(names.get("se")), np.nan)),
         "measured_error": float(one.get("test_error", np.nan)), "measured_in": source.folder.name,
-        "inside": str(float(row["low"]) <= value <= float(row["high"])).lower(), "log_error": log_error,
-        "crps": crps(np.log(value), quantiles),
+        "inside": str(float(row["low"]) <= value <= float(row["high"])).lower(),
+        "log_error": float(np.log(value / float(row["predicted_loss"]))),
+        "crps": crps(float(np.log(value)), np.array(row["quantiles"].split(";"), float)),
     }  # fmt: skip
     if tuned and advised:
         out["regret"] = float(np.log(advised[0][0][row["loss_column"]] / value))
@@ -230,17 +231,11 @@ def _measured(row: Mapping[str, str], source: Source) -> list[dict[str, Any]]:
     return found
 
 
-def _first_result(source: Source, row: Mapping[str, str], one: Mapping[str, Any]) -> float:
-    """When the first run of a cell was written, in seconds since 1970; infinite where nothing is known of runs."""
-    folder = source.folder / Path(*cell_parts({a: one[a] for a in source.axes}))
-    return min((p.stat().st_mtime for p in folder.glob(f"*/{RESULT}")), default=np.inf)
-
-
-def _as_advised(row: Mapping[str, str], source: Source) -> bool:
-    """Whether a study that tunes nothing has the settings that were recommended, as far as it states them."""
-    fixed = {column_of(k): v for k, v in ((source.study or {}).get(IDENTITY) or {}).get("settings", {}).items()}
-    both = [k for k in fixed if row.get(k, "") != ""]
-    return bool(both) and all(np.isclose(float(fixed[k]), float(row[k]), rtol=1e-3) for k in both)
+def _as_advised(row: Mapping[str, str], folder: Path, tuned: Sequence[str]) -> bool:
+    """Whether a run has the settings that were recommended."""
+    config = {column_of(k): v for k, v in (records.read_run(folder) or {}).get("config", {}).items()}
+    wanted = [key for key in tuned if row.get(key)]
+    return bool(wanted) and all(_text(config.get(key)) == row[key] for key in wanted)
 
 
 def summary(rows: Sequence[Mapping[str, str]]) -> dict[str, float]:

@@ -13,7 +13,7 @@ from mnist_scaling.planning.new_cell import NewCell
 from mnist_scaling.planning.next_budget import NextBudget
 from mnist_scaling.reporting import parts as tone
 from mnist_scaling.reporting.parts import Part, Sentence, TextTable
-from mnist_scaling.reporting.text import estimate, number, power_of_ten, short, three_digits
+from mnist_scaling.reporting.text import estimate, number, power_of_ten, short, spaced, three_digits
 from mnist_scaling.study.columns import label
 
 
@@ -46,6 +46,10 @@ def prediction(row: Mapping[str, str], path: Path, cell: NewCell, settings: Sequ
         TextTable(["what", "predicted"], rows),
         Sentence(f"Registered in {path} at {row['time']}, seal {row['seal']}.", tone.QUIET),
     ]
+    if row["warnings"]:
+        codes = ", ".join(spaced(code) for code in row["warnings"].split(";"))
+        text = f"The fit has warnings ({codes}), and a prediction is no better: `python -m mnist_scaling.fit` says why."
+        found.append(Sentence(text, tone.WARNING))
     return [*found, Sentence(command, lead="Next")] if command else found
 
 
