@@ -140,7 +140,7 @@ def _cut_short(earlier: Sequence[Trial]) -> Mapping[str, Any] | None:
     selected = best(earlier)
     if selected is None or not selected.is_cut:
         return None
-    again = any(trial.params == selected.params and not trial.is_cut for trial in earlier)
+    again = any(trial.index > selected.index and trial.params == selected.params for trial in earlier)
     return None if again else selected.params
 
 
