@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import hydra
+import numpy as np
 from omegaconf import DictConfig
 
-from mnist_scaling import cli
+from mnist_scaling import cli, image_task
+from mnist_scaling.arms.reading import read
 from mnist_scaling.config import build
 from mnist_scaling.config.plan_schema import PlanConfig
-from mnist_scaling.planning import checks, resolve
-from mnist_scaling.planning.studied import studied
+from mnist_scaling.planning import checks, growth, predictions, resolve
+from mnist_scaling.planning.new_cell import expect, place_of
+from mnist_scaling.planning.next_budget import next_budget
+from mnist_scaling.planning.studied import Studied, studied
 from mnist_scaling.reporting import terminal
 from mnist_scaling.reporting.documents.json_form import plain
 from mnist_scaling.reporting.parts import Part
-from mnist_scaling.reporting.words import plan_tables
+from mnist_scaling.reporting.words import plan_tables, predicted
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,18 @@ def run(config: PlanConfig) -> None:
 
 def asked(config: PlanConfig) -> Said:
     """The one thing that a plan is asked for."""
+    if config.score:
+        return _score(config)
     of = studied(config.fit)
+    if config.table and set(config.cell) <= {"flops"} and of.model.inputs == ("C",):
+        found = next_budget(of, config.cell.get("flops"))
+        record = replace(found, winners=found.winners.to_dict("records"))  # type: ignore[arg-type]
+        return Said({"next_budget": record}, predicted.budget(found))
+    return _predict(config, of) if config.cell else _irregularities(config, of)
+
+
+def _irregularities(config: PlanConfig, of: Studied) -> Said:
+    """What is wrong with the cells, what became of what was, and, if asked for, the runs that resolve it."""
     found = checks.cards(of)
     came = resolve.outcomes(of, found)
     record = {"cards": [asdict(card) for card in found], "outcomes": [asdict(one) for one in came]}
@@ -61,6 +77,34 @@ def asked(config: PlanConfig) -> Said:
         return Said({**record, "command": command}, plan_tables.resolve_parts(of, command))
     known = {"seeds": of.seeds, "luck": of.luck, "cells": len(of.table)}
     return Said({"known": known, **record}, [*plan_tables.ground(of), *plan_tables.card_parts(of, found)])
+
+
+def _predict(config: PlanConfig, of: Studied) -> Said:
+    """A prediction, registered, and the command that runs its cell beside those that there are."""
+    cell = place_of(of, config.cell, _counts if growth.identity_of(of).get("program") == _TASK.program else None)
+    expected = expect(of, cell, np.random.default_rng(config.seed))
+    folder = Path(config.out) if config.out else of.folder
+    row = predictions.register(of, cell, expected, folder)
+    command = predictions.command(of, folder) if cell.keys else ""
+    parts = predicted.prediction(row, folder / predictions.FILE, cell, expected, command)
+    return Said({"prediction": row, "command": command}, parts)
+
+
+_TASK = image_task.TASK
+
+
+def _counts(values: Mapping[str, Any], changes: Mapping[str, Any]) -> Mapping[str, float]:
+    """What our own program counts of a run before it starts; another program's is not asked."""
+    return _TASK.counts(_TASK.changed(values, changes))
+
+
+def _score(config: PlanConfig) -> Said:
+    """Registered predictions against what has come."""
+    own = read(config.fit)
+    others = [read(replace(config.fit, name=name, table=None)) for name in config.measured]
+    rows = predictions.score(Path(config.out) if config.out else own.folder, [own, *others])
+    summary = predictions.summary(rows)
+    return Said({"predictions": rows, "summary": summary}, predicted.scores(rows, summary))
 
 
 if __name__ == "__main__":

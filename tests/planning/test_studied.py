@@ -8,17 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mnist_scaling.config.fit_schema import BootstrapConfig, ColumnsConfig, FitConfig
+from mnist_scaling.config.fit_schema import ColumnsConfig, FitConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.planning.studied import Studied, studied
+from tests.planning.conftest import QUICK
 from tests.reporting.builder import Builder, power_law
-
-QUICK = BootstrapConfig(draws=20)
-
-
-@pytest.fixture(scope="module")
-def of(study: Path) -> Studied:
-    return studied(FitConfig(name=str(study), bootstrap=QUICK, laws="additive", curves=False))
 
 
 def test_noise_model_and_costs_are_those_of_the_cells(of: Studied) -> None:

@@ -1,0 +1,125 @@
+"""predictions.csv: registered, sealed, scored."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mnist_scaling import plan
+from mnist_scaling.arms.reading import read
+from mnist_scaling.config.fit_schema import FitConfig
+from mnist_scaling.config.plan_schema import PlanConfig
+from mnist_scaling.errors import InputError
+from mnist_scaling.planning import predictions
+from mnist_scaling.planning.new_cell import expect, place_of
+from mnist_scaling.planning.studied import Studied
+from tests.planning.conftest import QUICK
+from tests.reporting.builder import Builder
+
+TARGETS = ({"width": 64, "data_fraction": 1.0}, {"width": 64, "data_fraction": 0.5})
+AXES = {"width": (4, 8, 16, 32, 64), "data_fraction": (0.125, 0.25, 0.5, 1.0)}
+
+
+@pytest.fixture
+def registered(of: Studied, tmp_path: Path) -> Path:
+    for target in TARGETS:
+        cell = place_of(of, target, None)
+        predictions.register(of, cell, expect(of, cell, np.random.default_rng(0)), tmp_path)
+    return tmp_path
+
+
+def test_a_row_has_what_it_rests_on_and_is_registered_once(of: Studied, registered: Path) -> None:
+    rows = predictions.read_predictions(registered)
+    assert [row["width"] for row in rows] == ["64", "64"]
+    assert rows[0]["tables_hash"] == predictions.tables_hash(of)
+    assert float(rows[0]["low"]) < float(rows[0]["predicted_loss"]) < float(rows[0]["high"])
+    assert float(rows[0]["reach"]) == pytest.approx(2**1.5, rel=0.01)
+    assert rows[0]["by_law"] == "" or "lr" in rows[0]
+    cell = place_of(of, TARGETS[0], None)
+    again = predictions.register(of, cell, expect(of, cell, np.random.default_rng(0)), registered)
+    assert again == rows[0]
+    assert predictions.read_predictions(registered) == rows
+
+
+@pytest.mark.parametrize("edit", ["number", "row", "added"])
+def test_a_file_that_was_edited_is_refused(registered: Path, edit: str) -> None:
+    path = registered / predictions.FILE
+    lines = path.read_text().splitlines()
+    if edit == "number":
+        low = predictions.read_predictions(registered)[1]["low"]
+        lines[2] = lines[2].replace(low, "0.0001")
+    elif edit == "row":
+        del lines[1]
+    else:
+        lines.append(lines[-1])
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(InputError, match="must stay as it was registered, but line"):
+        predictions.read_predictions(registered)
+
+
+def test_a_score_says_what_came_and_a_second_one_the_same(registered: Path, study: Path, tmp_path: Path) -> None:
+    own = read(FitConfig(name=str(study)))
+    waiting = predictions.score(registered, [own])
+    assert predictions.summary(waiting) == {"registered": 2, "scored": 0}
+    assert waiting[0]["why_not"] == "not measured yet"
+    later = Builder(axes=AXES, noise=0.03, seed=5).write(tmp_path / "multirun" / "later")
+    came = read(FitConfig(name=str(later)))
+    rows = predictions.score(registered, [own, came])
+    assert [row["inside"] for row in rows] == ["true", "true"]
+    cells = came.rows.arms[0].frame.set_index(["width", "data_fraction"])
+    assert float(rows[0]["measured_loss"]) == pytest.approx(cells.loc[(64, 1.0), "test_loss"])
+    assert rows[0]["measured_in"] == "later"
+    assert predictions.score(registered, [own, came]) == rows
+    found = predictions.summary(rows)
+    assert (found["scored"], found["inside"]) == (2, 2)
+    assert 0 < found["crps"] < found["width"]
+
+
+def test_what_was_measured_before_its_prediction_is_not_scored(registered: Path, tmp_path: Path) -> None:
+    later = Builder(axes=AXES).write(tmp_path / "multirun" / "later")
+    run = later / "width=64" / "data_fraction=1" / "trial-000" / "result.json"
+    run.parent.mkdir(parents=True)
+    run.write_text("{}")
+    import os
+
+    os.utime(run, (0, 0))
+    rows = predictions.score(registered, [read(FitConfig(name=str(later)))])
+    assert rows[0]["why_not"].startswith("measured before: 1970")
+    assert rows[1]["inside"] == "true"
+
+
+def test_crps_is_that_of_a_normal_distribution() -> None:
+    from scipy.stats import norm
+
+    quantiles = norm.ppf(predictions.LEVELS, -1.0, 0.2)
+    for off in (-0.3, 0.0, 0.1):
+        z = off / 0.2
+        truth = 0.2 * (z * (2 * norm.cdf(z) - 1) + 2 * norm.pdf(z) - 1 / np.sqrt(np.pi))
+        assert predictions.crps(-1.0 + off, quantiles) == pytest.approx(truth, rel=0.06, abs=1e-3)
+
+
+def test_the_command_registers_scores_and_refuses(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(study, tmp_path / "multirun" / "grid"))
+    asked = PlanConfig(name=str(folder), bootstrap=QUICK, target=dict(TARGETS[0]))
+    plan.run(asked)
+    said = capsys.readouterr().out
+    assert "2.83 times the largest compute" in said
+    assert "Registered in" in said
+    Builder(axes=AXES, noise=0.03, seed=5).write(folder)
+    with pytest.raises(InputError, match="must be predicted before it is run"):
+        plan.run(asked)
+    plan.run(PlanConfig(name=str(folder), score=True, format="json"))
+    found = json.loads(capsys.readouterr().out)
+    assert found["summary"]["scored"] == 1
+    assert found["predictions"][0]["inside"] == "true"
+
+
+def test_a_score_without_predictions_is_refused(study: Path) -> None:
+    with pytest.raises(InputError, match="A score needs a prediction, but"):
+        plan.run(PlanConfig(name=str(study), score=True))
