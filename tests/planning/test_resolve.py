@@ -65,13 +65,13 @@ def test_an_edge_is_found_resolved_in_its_study_and_gone(tmp_path: Path) -> None
     of, found = read(folder)
     (edge,) = (card for card in found if card.code == "search_edge")
     assert edge.cells == (0, 1, 2, 3, 4, 5)
-    command = shlex.split(resolve.resolve(of, found))
+    command = shlex.split(resolve.resolve(of, [edge]))
     assert command[:4] == ["python", "-m", "mnist_scaling.train", "-m"]
     given = dict(word.split("=", 1) for word in command[4:])
     assert given.pop("name") == "s"
     path = given.pop("hydra.sweeper.cells")
     assert given == {"optim.lr": "tag(log,limit_low,interval(0.0001,0.02))"}, "axes and effort are the list's"
-    assert [one.status for one in resolve.outcomes(of, found)] == [resolve.OPEN] * 6
+    assert [one.status for one in resolve.outcomes(of, [edge])] == [resolve.OPEN] * 6
 
     wider = [f"{key}={value}" for key, value in given.items()]
     now = sweep(folder, *wider, listed=partitioning.read_cell_list(path))
