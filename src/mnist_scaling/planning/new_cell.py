@@ -72,7 +72,7 @@ def place_of(of: Studied, target: Mapping[str, Any], counts: Counts | None) -> N
             at["C"] = float(np.exp(cost.log_c(np.log(at["N"]), np.log(at["D"]))))
         cell = NewCell({}, {}, at, "as given")
     else:
-        cell = _on_grid(of, target, counts)
+        cell = on_grid(of, target, counts)
     _check(of, cell)
     return cell
 
@@ -95,7 +95,8 @@ def _check(of: Studied, cell: NewCell) -> None:
         )
 
 
-def _on_grid(of: Studied, target: Mapping[str, Any], counts: Counts | None) -> NewCell:
+def on_grid(of: Studied, target: Mapping[str, Any], counts: Counts | None) -> NewCell:
+    """The cell of a study at these values of its axes, wherever it lies."""
     cells, axes = of.cells, [a for a in of.source.axes if a in of.cells]
     if unknown := [k for k in target if k not in axes]:
         raise InputError(
@@ -199,7 +200,7 @@ def _grid_of(of: Studied, flops: float, counts: Counts | None) -> Iterator[NewCe
         try:
             for _ in range(3):  # C is nearly proportional to the amount of data
                 values = {roles.size: int(size) if whole else float(size), roles.data: float(f"{share:.4g}")}
-                cell = _on_grid(of, others | values, counts)
+                cell = on_grid(of, others | values, counts)
                 share *= flops / cell.at["C"]
         except InputError:  # the program has no such cell, such as more data than there are
             continue

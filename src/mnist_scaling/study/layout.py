@@ -34,6 +34,9 @@ FITS, REPORT, FIGURES = "fits.json", "report.html", "figures"
 RESOLVE, RESOLVED = "resolve.yaml", "resolve.json"
 """Cells with the runs that resolve a study's irregularities; what these were before, and what became of them."""
 
+NEXT_RUNS = "next_runs.yaml"
+"""Cells with the runs that a plan chose next."""
+
 COMPARISON, COMPARISON_PAGE = "comparison.json", "comparison.html"
 """Files that `compare` writes."""
 
