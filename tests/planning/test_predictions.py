@@ -123,3 +123,15 @@ def test_the_command_registers_scores_and_refuses(
 def test_a_score_without_predictions_is_refused(study: Path) -> None:
     with pytest.raises(InputError, match="A score needs a prediction, but"):
         plan.run(PlanConfig(name=str(study), score=True))
+
+
+def test_larger_cells_of_a_recorded_study_are_foreseen_from_the_smaller_ones() -> None:
+    """What `python benchmarks/predictions.py --recorded` does with eleven of them."""
+    import predictions as benchmark
+
+    rows = benchmark.foreseen("tuned_on", draws=40)
+    assert len(rows) == 5
+    assert max(row["reach"] for row in rows) > 15
+    assert sum(row["inside"] == "true" for row in rows) >= 4
+    assert np.sqrt(np.mean([row["log_error"] ** 2 for row in rows])) < 0.1
+    assert "| all | 5 |" in benchmark.by_distance(rows)
