@@ -190,10 +190,13 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
             )
             lines = axes.errorbar(x, y, [y - low, high - y], fmt="o", ms=5, lw=1, label=key.replace("_", " "))
             missed = (x < low) | (x > high)
-            axes.plot(x[missed], y[missed], "o", ms=5, mfc="white", mec=lines[0].get_color())
+            axes.plot(x[missed], y[missed], "o", ms=5, mfc="white", mec=lines[0].get_color(), zorder=3)
         ends = axes.get_xlim()
         axes.plot(ends, ends, lw=0.8, color="0.5", zorder=0)
-        axes.set(xscale="log", yscale="log", xlabel="measured test loss", ylabel="predicted before the run")
+        axes.set(xlabel="measured test loss", ylabel="predicted before the run")
+        for axis, keys in ((axes.xaxis, ("measured_loss",)), (axes.yaxis, ("low", "high"))):
+            ends = [float(row[k]) for row in rows if row.get("measured_loss") for k in keys]
+            style.log_axis(axis, min(ends), max(ends))
         axes.legend(title="hollow: outside its interval")
         figure.savefig(path, dpi=150)
 

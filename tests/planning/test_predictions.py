@@ -19,6 +19,7 @@ from mnist_scaling.planning import predictions
 from mnist_scaling.planning.expected import expect
 from mnist_scaling.planning.new_cell import place_of
 from mnist_scaling.planning.studied import Studied
+from mnist_scaling.study import layout
 from tests.planning.conftest import QUICK
 from tests.reporting.builder import Builder
 
@@ -49,7 +50,7 @@ def test_a_row_has_what_it_rests_on_and_is_registered_once(of: Studied, register
 
 @pytest.mark.parametrize("edit", ["number", "row", "added"])
 def test_a_file_that_was_edited_is_refused(registered: Path, edit: str) -> None:
-    path = registered / predictions.FILE
+    path = registered / layout.PREDICTIONS
     lines = path.read_text().splitlines()
     if edit == "number":
         low = predictions.read_predictions(registered)[1]["low"]
