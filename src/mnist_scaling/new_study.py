@@ -125,21 +125,19 @@ def calibrate(cores: int) -> tuple[float, float, int]:
     with tempfile.TemporaryDirectory(prefix="mnist_scaling-") as folder:
         command = [sys.executable, "-m", "mnist_scaling.train", "-m", "name=pace", *SMALL]
         command += [f"data.dir={Path(DataConfig().dir).absolute()}", f"hydra.launcher.n_workers={cores}"]
-        began = time.perf_counter()
+        began, study = time.time(), Path(folder) / layout.MULTIRUN / "pace"
         with contextlib.suppress(subprocess.TimeoutExpired):
-            subprocess.run(
-                command, cwd=folder, env=cli.environment(), timeout=MOST_SECONDS, capture_output=True, check=False
-            )
-        wall, path = time.perf_counter() - began, Path(folder) / layout.MULTIRUN / "pace" / layout.TRIALS
-        if not path.is_file() or (trials := read_study_table(path)).empty:
+            subprocess.run(command, cwd=folder, env=cli.environment(), timeout=MOST_SECONDS, capture_output=True)
+        if not (study / layout.TRIALS).is_file() or (trials := read_study_table(study / layout.TRIALS)).empty:
             return 0.0, BUSY, 0
+        first = min(path.stat().st_mtime for path in study.rglob(layout.RESULT))
     values = _foreseen(("name=pace", *SMALL)).cells[0].values
     predicted = [
         TASK.cost(TASK.of_stage({**values, SIZE: int(row["width"]), AMOUNT: float(row["data_fraction"])}, row["stage"]))
         for row in trials.to_dict("records")
     ]
-    took = float(trials["seconds"].sum())
-    return max(wall - (took + OVERHEAD * len(trials)) / cores, 0.0), took / sum(predicted), len(trials)
+    seconds = trials["seconds"]
+    return max(first - began - float(seconds.min()), 0.0), float(seconds.sum()) / sum(predicted), len(trials)
 
 
 def _grid(sweep: Sweep, pace: float) -> Grid:

@@ -17,7 +17,8 @@ from mnist_scaling.arms.reading import read
 from mnist_scaling.config import build
 from mnist_scaling.config.plan_schema import PlanConfig
 from mnist_scaling.planning import checks, growth, predictions, resolve
-from mnist_scaling.planning.new_cell import Counts, expect, place_of
+from mnist_scaling.planning.expected import expect
+from mnist_scaling.planning.new_cell import Counts, place_of
 from mnist_scaling.planning.next_budget import next_budget
 from mnist_scaling.planning.next_runs import grown, next_runs
 from mnist_scaling.planning.studied import Studied, studied
@@ -120,7 +121,7 @@ def _predict(config: PlanConfig, of: Studied) -> Said:
     folder = Path(config.out) if config.out else of.folder
     row = predictions.register(of, cell, expected, folder)
     command = predictions.command(of, folder) if cell.keys else ""
-    parts = predicted.prediction(row, folder / predictions.FILE, cell, expected, command)
+    parts = predicted.prediction(row, folder / layout.PREDICTIONS, cell, tuple(expected.settings), command)
     return Said({"prediction": row, "command": command}, parts)
 
 

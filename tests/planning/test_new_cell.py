@@ -12,7 +12,8 @@ from mnist_scaling import config
 from mnist_scaling.config import DataConfig, ModelConfig, RunConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.image_task import TASK
-from mnist_scaling.planning.new_cell import expect, extrapolated, log_loss, place_of
+from mnist_scaling.planning.expected import expect
+from mnist_scaling.planning.new_cell import extrapolated, log_loss, place_of
 from mnist_scaling.planning.studied import Studied
 from tests.reporting.builder import power_law
 

@@ -1,8 +1,8 @@
 """predictions.csv: what a run should give, registered before it, and scored after it.
 
 Each row holds a seal, the hash of its registered fields and of the seal before it: a field that is edited, or a row
-that is taken out from among others, is noticed. Its owner can still write the whole file anew; who wants to
-be believed publishes the last seal, or commits the file, before the run.
+that is taken out from among others, is noticed. Its owner can still write the
+whole file anew; who wants to be believed publishes the last seal, or commits the file, before the run.
 
     score    CRPS = 2 mean_q pinball_q(ln L), by the quantiles that were registered; a point forecast's is |error|
     regret   ln L with the settings that were recommended, less ln L of the cell tuned in full
@@ -24,31 +24,21 @@ from mnist_scaling.arms.reading import Source
 from mnist_scaling.errors import InputError, line_of
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.planning import growth
-from mnist_scaling.planning.new_cell import Expected, NewCell, matching
+from mnist_scaling.planning.expected import Expected
+from mnist_scaling.planning.new_cell import NewCell, matching
 from mnist_scaling.planning.studied import Studied
-from mnist_scaling.study import provenance
+from mnist_scaling.study import provenance, records
 from mnist_scaling.study.columns import column_of
 from mnist_scaling.study.files import write_atomically
-from mnist_scaling.study.identity import IDENTITY
-from mnist_scaling.study.layout import RESULT, TRIALS, cell_parts
+from mnist_scaling.study.flags import INFO
+from mnist_scaling.study.layout import PREDICTED_CELLS, PREDICTIONS, RESULT, TRIALS, cell_parts
 from mnist_scaling.study.tables.csv_table import read_table
-
-FILE, CELLS = "predictions.csv", "predicted_cells.yaml"
-"""The predictions of a study, and its list of cells with those that are predicted."""
 
 SEAL = "seal"
 
 SCORED = (
-    "measured_loss",
-    "measured_se",
-    "measured_error",
-    "measured_in",
-    "inside",
-    "log_error",
-    "crps",
-    "regret",
-    "why_not",
-)
+    "measured_loss", "measured_se", "measured_error", "measured_in", "inside", "log_error", "crps", "regret", "why_not",
+)  # fmt: skip
 """Columns that scoring fills, which no seal holds."""
 
 LEVELS = np.arange(1, 40) / 40
@@ -63,7 +53,7 @@ def read_predictions(folder: Path) -> list[dict[str, str]]:
     InputError
         When a row is not as it was registered.
     """
-    path = folder / FILE
+    path = folder / PREDICTIONS
     if not path.is_file():
         return []
     rows = read_table(path, [SEAL], dtype=str, keep_default_na=False).to_dict("records")
@@ -91,7 +81,7 @@ def tables_hash(of: Studied) -> str:
 
 
 def register(of: Studied, cell: NewCell, expected: Expected, folder: Path) -> dict[str, str]:
-    """Add a prediction to a folder's predictions.csv, unless the same one was made of the same tables; the row.
+    """Add a prediction to a folder's predictions.csv, unless one of that cell and of these tables is there; the row.
 
     Parameters
     ----------
@@ -118,13 +108,15 @@ def register(of: Studied, cell: NewCell, expected: Expected, folder: Path) -> di
         "predicted_loss": loss.value, "low": loss.low, "high": loss.high, "predicted_error": error.value,
         "error_low": error.low, "error_high": error.high, **expected.settings, "by_law": ";".join(expected.by_law),
         "quantiles": ";".join(f"{q:.5f}" for q in np.quantile(expected.log_loss, LEVELS)), "level": of.model.level,
+        "warnings": ";".join(dict.fromkeys(f.code for f in of.result.flags if f.severity != INFO)),
+        "D_column": of.source.rows.names["D"] or "",
         "loss_column": of.source.rows.names["loss"], "code": provenance.commit() or "",
         "version": provenance.versions().get("mnist-scaling", ""), "tables_hash": tables_hash(of),
     }  # fmt: skip
     row = {k: _text(v) for k, v in fields.items()}
-    known = [k for k in row if k != "time"]
+    # One prediction of a cell from the same tables: the first one counts, whatever code or seed gives another.
     for old in rows:
-        if all(old.get(k, "") == row[k] for k in known):
+        if all(old.get(k, "") == row[k] for k in (*cell.axes, *at, "tables_hash")):
             return old
     row[SEAL] = seal(row, rows[-1][SEAL] if rows else "")
     _write(folder, [*rows, row])
@@ -139,7 +131,7 @@ def command(of: Studied, folder: Path) -> str:
     rows = [row for row in read_predictions(folder) if not _measured(row, of.source)]
     wanted = [{names[a]: v for a, v in _axes(row, of.source).items()} for row in rows]
     new = [growth.GrownCell(keys, trials, repeats) for i, keys in enumerate(wanted) if keys and keys not in wanted[:i]]
-    return growth.write(of, [*known, *new], folder / CELLS, {}) if new else ""
+    return growth.write(of, [*known, *new], folder / PREDICTED_CELLS, {}) if new else ""
 
 
 def _axes(row: Mapping[str, str], source: Source) -> dict[str, Any]:
@@ -157,7 +149,7 @@ def _text(value: Any) -> str:
 
 def _write(folder: Path, rows: Sequence[Mapping[str, str]]) -> None:
     columns = dict.fromkeys(k for row in rows for k in row if k not in (SEAL, *SCORED))
-    write_atomically(folder / FILE, pd.DataFrame(rows, columns=[*columns, SEAL, *SCORED]).to_csv(index=False))
+    write_atomically(folder / PREDICTIONS, pd.DataFrame(rows, columns=[*columns, SEAL, *SCORED]).to_csv(index=False))
 
 
 def score(folder: Path, sources: Sequence[Source]) -> list[dict[str, str]]:
@@ -176,7 +168,9 @@ def score(folder: Path, sources: Sequence[Source]) -> list[dict[str, str]]:
     """
     rows = read_predictions(folder)
     if not rows:
-        raise InputError(f"A score needs a prediction, but {folder / FILE} has none: register one with target.…=….")
+        raise InputError(
+            f"A score needs a prediction, but {folder / PREDICTIONS} has none: register one with target.…=…."
+        )
     scored = [{k: v for k, v in row.items() if k not in SCORED} | _scored(row, sources) for row in rows]
     _write(folder, scored)
     return scored
@@ -186,24 +180,24 @@ def _scored(row: Mapping[str, str], sources: Sequence[Source]) -> dict[str, str]
     tuned, advised, why = [], [], "not measured yet"
     for source in sources:
         for one in _measured(row, source):
-            if (measured := _first_result(source, row, one)) < datetime.fromisoformat(row["time"]).timestamp():
-                why = f"measured before: {datetime.fromtimestamp(measured, UTC).isoformat(timespec='seconds')}"
+            folder = source.folder / Path(*cell_parts({a: one[a] for a in source.grid}))
+            runs = sorted(folder.glob(f"*/{RESULT}"), key=lambda path: path.stat().st_mtime)
+            if runs and runs[0].stat().st_mtime < datetime.fromisoformat(row["time"]).timestamp():
+                why = f"{folder} was begun before"
             elif float(one.get("n_trials", 2)) > 1:
                 tuned.append((one, source))
-            elif _as_advised(row, source):
+            elif runs and _as_advised(row, runs[0].parent, sources[0].tuned):
                 advised.append((one, source))
-    best = (tuned or advised)[:1]
-    if not best:
+    if not (tuned or advised):
         return {"why_not": why}
-    one, source = best[0]
+    one, source = (tuned or advised)[0]
     value, names = float(one[row["loss_column"]]), source.rows.names
-    log_error = np.log(value / float(row["predicted_loss"]))
-    quantiles = np.array(row["quantiles"].split(";"), float)
     out = {
         "measured_loss": value, "measured_se": float(one.get(str(names.get("se")), np.nan)),
         "measured_error": float(one.get("test_error", np.nan)), "measured_in": source.folder.name,
-        "inside": str(float(row["low"]) <= value <= float(row["high"])).lower(), "log_error": log_error,
-        "crps": crps(np.log(value), quantiles),
+        "inside": str(float(row["low"]) <= value <= float(row["high"])).lower(),
+        "log_error": float(np.log(value / float(row["predicted_loss"]))),
+        "crps": crps(float(np.log(value)), np.array(row["quantiles"].split(";"), float)),
     }  # fmt: skip
     if tuned and advised:
         out["regret"] = float(np.log(advised[0][0][row["loss_column"]] / value))
@@ -228,17 +222,11 @@ def _measured(row: Mapping[str, str], source: Source) -> list[dict[str, Any]]:
     return found
 
 
-def _first_result(source: Source, row: Mapping[str, str], one: Mapping[str, Any]) -> float:
-    """When the first run of a cell was written, in seconds since 1970; infinite where nothing is known of runs."""
-    folder = source.folder / Path(*cell_parts({a: one[a] for a in source.axes}))
-    return min((p.stat().st_mtime for p in folder.glob(f"*/{RESULT}")), default=np.inf)
-
-
-def _as_advised(row: Mapping[str, str], source: Source) -> bool:
-    """Whether a study that tunes nothing has the settings that were recommended, as far as it states them."""
-    fixed = {column_of(k): v for k, v in ((source.study or {}).get(IDENTITY) or {}).get("settings", {}).items()}
-    both = [k for k in fixed if row.get(k, "") != ""]
-    return bool(both) and all(np.isclose(float(fixed[k]), float(row[k]), rtol=1e-3) for k in both)
+def _as_advised(row: Mapping[str, str], folder: Path, tuned: Sequence[str]) -> bool:
+    """Whether a run has the settings that were recommended."""
+    config = {column_of(k): v for k, v in (records.read_run(folder) or {}).get("config", {}).items()}
+    wanted = [key for key in tuned if row.get(key)]
+    return bool(wanted) and all(_text(config.get(key)) == row[key] for key in wanted)
 
 
 def summary(rows: Sequence[Mapping[str, str]]) -> dict[str, float]:

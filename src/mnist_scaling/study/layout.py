@@ -37,6 +37,9 @@ RESOLVE, RESOLVED = "resolve.yaml", "resolve.json"
 NEXT_RUNS = "next_runs.yaml"
 """Cells with the runs that a plan chose next."""
 
+PREDICTIONS, PREDICTED_CELLS = "predictions.csv", "predicted_cells.yaml"
+"""What cells should give that were not run yet, and what came; these cells beside those that there are."""
+
 COMPARISON, COMPARISON_PAGE = "comparison.json", "comparison.html"
 """Files that `compare` writes."""
 

@@ -9,6 +9,6 @@ from mnist_scaling.study.flags import CHANCE_LEVEL
 
 def check(studied: Studied) -> Card:
     """The flag, for losses of a known number of classes."""
-    if not studied.source.classes:
+    if not studied.result.options.classes:
         return Card(CHANCE_LEVEL, NOT_APPLICABLE, "The number of classes is not known, so no loss is known for chance.")
     return of_flag(studied, CHANCE_LEVEL, "No loss is near that of guessing.", (TRIALS,))

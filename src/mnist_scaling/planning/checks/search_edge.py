@@ -17,9 +17,7 @@ def check(studied: Studied) -> Card:
     edges = edges[edges != ""]
     if edges.empty:
         return Card(SEARCH_EDGE, PASS, "No selected value lies at an edge of its range, or the edge is a limit.")
-    widened = studied.cells["widened"].fillna("").astype(str) if "widened" in studied.cells else edges * 0
-    before = sum(bool({*text.split(";")} & {*str(widened.get(row, "")).split(";")}) for row, text in edges.items())
     keys = Counter(key for text in edges for key in text.split(";"))
     said = ", ".join(f"{key} in {n} cell{'s' * (n != 1)}" for key, n in keys.items())
-    cause = f"Selected values lie at the edge of their range: {said}; {before} of the ranges were widened once already."
+    cause = f"Selected values lie at the edge of their range: {said}."
     return Card(SEARCH_EDGE, WARNING, cause, tuple(map(int, edges.index)), kind(SEARCH_EDGE).remedy, (RANGE, TRIALS))

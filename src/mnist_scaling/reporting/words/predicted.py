@@ -4,48 +4,80 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mnist_scaling.fitting.uncertainty.interval import Interval
-from mnist_scaling.planning.new_cell import Expected, NewCell
+from mnist_scaling.planning.new_cell import NewCell
 from mnist_scaling.planning.next_budget import NextBudget
 from mnist_scaling.reporting import parts as tone
 from mnist_scaling.reporting.parts import Part, Sentence, TextTable
-from mnist_scaling.reporting.text import estimate, number, power_of_ten, short, three_digits
+from mnist_scaling.reporting.text import estimate, number, power_of_ten, short, spaced, three_digits
 from mnist_scaling.study.columns import label
 
 
-def prediction(row: Mapping[str, str], path: Path, cell: NewCell, expected: Expected, command: str) -> list[Part]:
-    """A registered prediction, and the command that runs its cell in the study, if there is one."""
+def prediction(row: Mapping[str, str], path: Path, cell: NewCell, settings: Sequence[str], command: str) -> list[Part]:
+    """A registered prediction, and the command that runs its cell in the study, if there is one.
+
+    Parameters
+    ----------
+    row : mapping
+        Of predictions.csv.
+    path : Path
+        Of that file.
+    cell : NewCell
+    settings : sequence of str
+        Columns of the recommended settings.
+    command : str
+    """
     where = ", ".join(f"{label(k)} {v}" for k, v in cell.axes.items())
     sizes = ", ".join(f"{k} = {short(v)}" for k, v in cell.at.items())
     beyond = f", {number(float(row['reach']))} times the largest compute that was measured" if row["reach"] else ""
-    rows = [["loss", expected.loss]] + ([["error rate", expected.error]] if expected.error.known else [])
-    for key, value in expected.settings.items():
-        source = "by its law" if key in expected.by_law else "as in the nearest cells"
-        rows.append([label(key), f"{value if isinstance(value, str) else three_digits(value)} ({source})"])
+    rows: list[list[Any]] = [["loss", _interval(row, "predicted_loss", "low", "high")]]
+    rows += (
+        [["error rate", error]] if (error := _interval(row, "predicted_error", "error_low", "error_high")).known else []
+    )
+    for key in settings:
+        source = "by its law" if key in row["by_law"].split(";") else "as in the nearest cells"
+        rows.append([label(key), f"{_rounded(row[key])} ({source})"])
     found: list[Part] = [
         Sentence(f"{where or 'The target'} ({sizes}; {cell.counted}){beyond}:"),
         TextTable(["what", "predicted"], rows),
         Sentence(f"Registered in {path} at {row['time']}, seal {row['seal']}.", tone.QUIET),
     ]
+    if row["warnings"]:
+        codes = ", ".join(spaced(code) for code in row["warnings"].split(";"))
+        text = f"The fit has warnings ({codes}), and a prediction is no better: `python -m mnist_scaling.fit` says why."
+        found.append(Sentence(text, tone.WARNING))
     return [*found, Sentence(command, lead="Next")] if command else found
+
+
+def _value(row: Mapping[str, str], key: str) -> float:
+    return float(row.get(key) or np.nan)
+
+
+def _interval(row: Mapping[str, str], *keys: str) -> Interval:
+    return Interval(*(_value(row, key) for key in keys))
+
+
+def _rounded(text: str) -> str:
+    try:
+        return three_digits(float(text))
+    except ValueError:
+        return text
 
 
 def scores(rows: Sequence[Mapping[str, str]], of: Mapping[str, float]) -> list[Part]:
     """Every registered prediction against what has come, and how they did together."""
 
-    def value(row: Mapping[str, str], key: str) -> float:
-        return float(row.get(key) or np.nan)
-
     def percent(row: Mapping[str, str], key: str) -> str | None:
-        return f"{100 * np.expm1(value(row, key)):+.1f} %" if row.get(key) else None
+        return f"{100 * np.expm1(_value(row, key)):+.1f} %" if row.get(key) else None
 
     table = [
         [
-            *(short(value(row, k)) if row[k] else None for k in ("n_params", "n_seen")), number(value(row, "reach")),
-            Interval(*(value(row, k) for k in ("predicted_loss", "low", "high"))), number(value(row, "measured_loss")),
+            *(short(_value(row, k)) if row[k] else None for k in ("n_params", "n_seen")), number(_value(row, "reach")),
+            _interval(row, "predicted_loss", "low", "high"), number(_value(row, "measured_loss")),
             {"true": "yes", "false": "no"}.get(row.get("inside", ""), row.get("why_not")),
             percent(row, "log_error"), percent(row, "regret"),
         ]

@@ -82,30 +82,37 @@ def cells_table(trials: pd.DataFrame, axes: Sequence[str], tuned: Sequence[str])
     return pd.DataFrame(rows, columns=list(dict.fromkeys([*axes, *tuned, *CELL_COLUMNS, *further])))
 
 
-def best_trial(rows: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+def best_trial(rows: Iterable[Mapping[str, Any]], tuned: Sequence[str] = ()) -> Mapping[str, Any] | None:
     """The COMPLETE trial with the lowest validation loss, the earliest of equals; None if there is none.
+
+    One that a cap cut short gives way to a later one of its setting, which a higher cap has taken on.
 
     Parameters
     ----------
     rows : iterable of mapping
         Rows of trials.csv.
+    tuned : sequence of str
+        Columns of the setting.
     """
     complete = [row for row in rows if row["stage"] == TRIAL and row["state"] == COMPLETE]
-    # Of equals one that no cap cut short comes first: it is the other one, taken on.
-    return min(
-        complete,
-        key=lambda row: (float(row["val_loss"]), UNDERTRAINED in str(row.get("flags")), row["number"]),
-        default=None,
-    )
+
+    def taken_on(row: Mapping[str, Any]) -> bool:
+        later = [other for other in complete if other["number"] > row["number"]]
+        return any(all(same(row[key], other[key]) for key in tuned) for other in later)
+
+    standing = [row for row in complete if not (UNDERTRAINED in str(row.get("flags")) and taken_on(row))]
+    return min(standing, key=lambda row: (float(row["val_loss"]), row["number"]), default=None)
 
 
-def selected_trials(rows: Iterable[Mapping[str, Any]]) -> dict[int, float | None]:
+def selected_trials(rows: Iterable[Mapping[str, Any]], tuned: Sequence[str] = ()) -> dict[int, float | None]:
     """Trials of one cell whose settings are to be repeated: the number, and the largest branch that selected it.
 
     Parameters
     ----------
     rows : iterable of mapping
         `records.row` of the cell's runs.
+    tuned : sequence of str
+        Columns of the setting.
 
     Returns
     -------
@@ -117,7 +124,7 @@ def selected_trials(rows: Iterable[Mapping[str, Any]]) -> dict[int, float | None
     last: dict[int, float | None] = {}
     for share in sorted({one[BRANCH] for one in expanded if BRANCH in one}) or [None]:
         mine = [one for one in expanded if one.get(BRANCH) == share]
-        best = best_trial(mine)
+        best = best_trial(mine, tuned)
         if best is not None:
             last[int(best["number"])] = share
     return last
@@ -136,7 +143,7 @@ def _cell(runs: pd.DataFrame, tuned: Sequence[str], further: Sequence[str]) -> d
         "widened": "",
         "flags": "",
     }
-    best = best_trial(runs.to_dict("records"))
+    best = best_trial(runs.to_dict("records"), tuned)
     if best is None:
         return row
     copied = [name for name in (*tuned, *RESULT_COLUMNS) if name not in ("test_loss", "test_error", "train_loss")]

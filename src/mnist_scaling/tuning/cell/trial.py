@@ -171,7 +171,12 @@ def frozen(
 def best(trials: Iterable[Trial]) -> Trial | None:
     """The trial with the lowest validation loss of those that came to their end, the earliest of equals.
 
-    Of equals one that no cap cut short comes first: it is the other one, taken on.
+    One that a cap cut short gives way to a later one of its setting, which the higher cap has taken on.
     """
     complete = [trial for trial in trials if trial.loss is not None]
-    return min(complete, key=lambda trial: (trial.value, trial.is_cut, trial.index), default=None)
+    standing = [t for t in complete if not (t.is_cut and any(_takes_on(other, t) for other in complete))]
+    return min(standing, key=lambda trial: (trial.value, trial.index), default=None)
+
+
+def _takes_on(later: Trial, trial: Trial) -> bool:
+    return later.index > trial.index and later.params == trial.params

@@ -108,8 +108,8 @@ class CellState:
     def _selected(self) -> list[dict[str, Any]]:
         """The settings to repeat: the selected one, or those of all branches, each no further than needed."""
         rows = self._ledger.cell_rows(self.cell)
-        settings = []
-        for number, last in trials_and_cells.selected_trials(rows).items():
+        settings, tuned = [], [column_of(key) for key in self.cell.space]
+        for number, last in trials_and_cells.selected_trials(rows, tuned).items():
             row = next(row for row in rows if row["number"] == number)
             setting = {key: row[column_of(key)] for key in self.cell.space}
             settings.append(setting if last is None else setting | {LAST: last})
