@@ -63,8 +63,10 @@ class Proposal:
     """What runs it."""
 
 
-def propose(name: str, minutes: float, cores: int) -> Proposal:
-    """Calibrate, choose, and write conf/experiment/<name>.yaml.
+def propose(
+    name: str, minutes: float, cores: int, folder: Path, pace: tuple[float, float, int] | None = None
+) -> Proposal:
+    """Calibrate, choose, and write the experiment.
 
     Parameters
     ----------
@@ -72,6 +74,10 @@ def propose(name: str, minutes: float, cores: int) -> Proposal:
         Of a study that has not begun.
     minutes : float
     cores : int
+    folder : Path
+        Of experiments.
+    pace : tuple, optional
+        What `calibrate` gives.
 
     Raises
     ------
@@ -80,26 +86,28 @@ def propose(name: str, minutes: float, cores: int) -> Proposal:
     """
     from mnist_scaling.tuning.sweep import forecast
 
-    path = Path(cli.conf_dir()) / "experiment" / f"{name}.yaml"
+    path = folder / f"{name}.yaml"
     command = f"python -m mnist_scaling.train -m experiment={name}"
     if path.exists():
         raise InputError(
             f"`name` must be new, but there is an experiment {path}: choose another name, or run {command}."
         )
-    start, pace, runs = calibrate(cores)
+    start, per_second, runs = pace or calibrate(cores)
     sweep = _foreseen((f"name={name}", f"{SIZE}={_list(SIZES)}", f"{AMOUNT}={_list(AMOUNTS)}"))
-    grid = _grid(sweep, pace)
+    grid = _grid(sweep, per_second)
 
     def seconds(offer: Offer) -> float:
         kept = {(SIZES[i], AMOUNTS[k]) for i in offer.sizes for k in offer.amounts}
         cells = [cell for cell in sweep.cells if (cell.keys[SIZE], cell.keys[AMOUNT]) in kept]
         of = replace(sweep, cells=cells, n_trials=offer.trials, n_repeats=offer.repeats, workers=cores)
-        return start + forecast.seconds(of, {cell.name: (of.trials(cell), of.repeats(cell)) for cell in cells}, pace)
+        return start + forecast.seconds(
+            of, {cell.name: (of.trials(cell), of.repeats(cell)) for cell in cells}, per_second
+        )
 
     offer = best(grid, minutes, cores, seconds)
     sizes, amounts = _list([SIZES[k] for k in offer.sizes]), _list([AMOUNTS[k] for k in offer.amounts])
     axes = f"{SIZE}={sizes}", f"{AMOUNT}={amounts}"
-    found = Proposal(offer, axes, seconds(offer), pace, runs, path, command)
+    found = Proposal(offer, axes, seconds(offer), per_second, runs, path, command)
     write_atomically(
         path,
         f"# @package _global_\n# Chosen by plan name={name} minutes={minutes:g} cores={cores}: {offer.cells} cells in "
@@ -120,7 +128,7 @@ def cores() -> int:
 def calibrate(cores: int) -> tuple[float, float, int]:
     """Seconds before the first run begins, seconds of a run per predicted one, and the runs that say so."""
     from mnist_scaling.image_task import TASK
-    from mnist_scaling.tuning.sweep.forecast import BUSY, OVERHEAD
+    from mnist_scaling.tuning.sweep.forecast import BUSY
 
     with tempfile.TemporaryDirectory(prefix="mnist_scaling-") as folder:
         command = [sys.executable, "-m", "mnist_scaling.train", "-m", "name=pace", *SMALL]
