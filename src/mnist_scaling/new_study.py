@@ -66,18 +66,7 @@ class Proposal:
 def propose(
     name: str, minutes: float, cores: int, folder: Path, pace: tuple[float, float, int] | None = None
 ) -> Proposal:
-    """Calibrate, choose, and write the experiment.
-
-    Parameters
-    ----------
-    name : str
-        Of a study that has not begun.
-    minutes : float
-    cores : int
-    folder : Path
-        Of experiments.
-    pace : tuple, optional
-        What `calibrate` gives.
+    """Calibrate, unless a `pace` is given as `calibrate` has it, choose, and write the experiment to a folder.
 
     Raises
     ------

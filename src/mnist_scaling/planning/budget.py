@@ -143,15 +143,7 @@ def offers(grid: WholeGrid, work: float) -> list[Offer]:
 
 
 def best(grid: WholeGrid, minutes: float, cores: int, seconds: Callable[[Offer], float]) -> Offer:
-    """The study whose intervals are narrowest, of those that take the time that there is.
-
-    Parameters
-    ----------
-    grid : WholeGrid
-    minutes : float
-    cores : int
-    seconds : callable
-        Time that an offer takes on these cores, its longest chain of runs and the start included.
+    """The study whose intervals are narrowest, of those that take the time that there is by `seconds`.
 
     Raises
     ------
