@@ -36,7 +36,7 @@ def of(study: Path) -> Studied:
 
 def places(seed: float = 0.03, luck: float = 0.1, run: int = 5, cost: Array | None = None) -> Places:
     """Places along a line, the first `run` of which were run with the usual effort."""
-    done = np.arange(len(LINE)) < run
+    done = np.where(np.arange(len(LINE)) < run, 1.0, 0.0)
     of_run = np.ones(len(LINE)) if cost is None else cost
     everywhere = np.ones(len(LINE))
     return Places({"N": LINE}, 8.0 * done, 2.0 * done, of_run, of_run, seed * everywhere, luck * everywhere)

@@ -76,8 +76,8 @@ class WholeGrid:
             return np.concatenate([gradient * of_law, design(axes.features(at)) * of_waves], axis=1).reshape(*shape, -1)
 
         n, d = self.log_n, self.log_d
-        slopes = (z(n - STEP, d) - z(n + STEP, d), z(n, d - STEP) - z(n, d + STEP))
-        return z(n, d), *(s / (2 * STEP) for s in slopes)
+        alpha, beta = z(n - STEP, d) - z(n + STEP, d), z(n, d - STEP) - z(n, d + STEP)
+        return z(n, d), alpha / (2 * STEP), beta / (2 * STEP)
 
 
 @dataclass(frozen=True)

@@ -135,8 +135,8 @@ def of_study(of: Studied, unit: str) -> tuple[Places, Effort]:
     repeats = np.ones(len(rows)) if rows.repeats is None else np.nan_to_num(rows.repeats, nan=1.0)
     known = cells.reindex(columns=["n_trials", "expected_gain", "tuning_flops"]).astype(float)
     trials = known["n_trials"].fillna(0).to_numpy()
-    half = (int(np.ceil(np.median(x) / 2)) for x in (trials, repeats))
-    effort = Effort(*half, len(of.source.tuned) or Effort.tuned)
+    begun = [int(np.ceil(np.median(runs) / 2)) for runs in (trials, repeats)]
+    effort = Effort(begun[0], begun[1], len(of.source.tuned) or Effort.tuned)
     luck = luck_of(known["expected_gain"].to_numpy(), trials, effort.power)
     of_run = of.costs.loc[rows.rows, unit].to_numpy(float)
     pruned = (known["tuning_flops"] / (known["n_trials"] * of.costs.loc[rows.rows, "flops"])).to_numpy()
