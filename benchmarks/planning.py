@@ -379,8 +379,7 @@ def mixture(rows: Rows, chosen: Sequence[int], misfit: bool = True) -> Mixture |
     f, t = (np.concatenate([r * getattr(p, name) for r, (_, p) in zip(root, kept, strict=True)]) for name in ("f", "t"))
     # What the laws disagree about at the targets is doubt, too, which no one row is known to settle.
     f, t = np.concatenate([f, np.zeros((len(kept), f.shape[1]))]), np.concatenate([t, root * (means - mean)])
-    # A row may be off by all that the law misses: with the noise that a misfit leaves, too few rows were bought.
-    return Mixture(mean, f, t, max(robust_scale(p.fit.residual, p.fit.free) for _, p in kept))
+    return Mixture(mean, f, t, float(weight @ [p.noise for _, p in kept]))
 
 
 def ours(rows: Rows, first: list[int]) -> dict[float, list[int]]:
