@@ -42,8 +42,8 @@ from mnist_scaling.fitting.estimation.estimate import Fit, fit_law
 from mnist_scaling.fitting.estimation.problem import robust_scale
 from mnist_scaling.fitting.estimation.solve import minimise
 from mnist_scaling.fitting.laws.base import LARGEST_EXPONENT, Array, Law, Logs, Parameter, floor_parameter
+from mnist_scaling.planning.measurements import CellEffort, Places
 from mnist_scaling.planning.next_runs import choose, condition, gains
-from mnist_scaling.planning.places import Effort, Places
 
 FOLDER = Path(__file__).resolve().parents[2] / "shared" / "data" / "scalebench"
 SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
@@ -406,7 +406,7 @@ def bought(found: Mixture, places: Places, budget: float) -> list[int]:
     both = np.concatenate([found.f, found.t], axis=1) * np.sqrt(number)
     draws = np.concatenate([both, -both])  # their mean is 0, and their covariance that of the factor
     n = len(places)
-    plan = choose(draws[:, :n], draws[:, n:], places, Effort(0, 1), budget, chance=1e-6)
+    plan = choose(draws[:, :n], draws[:, n:], places, CellEffort(0, 1), budget, chance=1e-6)
     return [move.place for move in plan.moves if move.kind == "cell"]
 
 

@@ -24,7 +24,7 @@ from omegaconf import DictConfig
 from mnist_scaling import cli
 from mnist_scaling.config import DataConfig
 from mnist_scaling.errors import InputError
-from mnist_scaling.planning.budget import Offer, WholeGrid, best
+from mnist_scaling.planning.grid_choice import Offer, WholeGrid, best
 from mnist_scaling.study import layout
 from mnist_scaling.study.files import write_atomically
 from mnist_scaling.study.tables.csv_table import read_study_table

@@ -11,6 +11,7 @@ import pytest
 from mnist_scaling.config.fit_schema import BootstrapConfig, FitConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.laws.base import Array
+from mnist_scaling.planning.measurements import CellEffort, Places, beyond, luck_of, new_cells
 from mnist_scaling.planning.next_runs import (
     CELL,
     REPEATS,
@@ -22,10 +23,9 @@ from mnist_scaling.planning.next_runs import (
     moves_of,
     next_runs,
 )
-from mnist_scaling.planning.places import Effort, Places, beyond, luck_of, new_cells
 from mnist_scaling.planning.studied import Studied, studied
 
-EFFORT = Effort(trials=8, repeats=2)
+EFFORT = CellEffort(trials=8, repeats=2)
 LINE = np.linspace(-1, 1, 5)
 
 

@@ -21,8 +21,8 @@ import numpy as np
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.planning.growth import GrownCell, grown_from
+from mnist_scaling.planning.measurements import CellEffort, Places, new_cells, of_study, unrun
 from mnist_scaling.planning.new_cell import Counts, NewCell
-from mnist_scaling.planning.places import Effort, Places, new_cells, of_study, unrun
 from mnist_scaling.planning.studied import Studied
 from mnist_scaling.planning.targets import Target, target
 
@@ -67,7 +67,7 @@ class Choice:
         return sum(move.cost for move in self.moves)
 
 
-def moves_of(places: Places, effort: Effort) -> tuple[Array, Array, Array, Array]:
+def moves_of(places: Places, effort: CellEffort) -> tuple[Array, Array, Array, Array]:
     """Every next move of every place: trials and repeats added, variance of what it measures, cost; (3, n) each.
 
     A cell's trials grow by half; then another setting may come out best, with a chance of the new trials' share in all,
@@ -108,7 +108,7 @@ def condition(f: Array, t: Array, place: int, variance: float) -> tuple[Array, A
 
 
 def choose(
-    draws: Array, target: Array, places: Places, effort: Effort, budget: float, chance: float | None = None
+    draws: Array, target: Array, places: Places, effort: CellEffort, budget: float, chance: float | None = None
 ) -> Choice:
     """The runs that leave least of the target's variance, of the plans that the powers of the cost make.
 
@@ -119,7 +119,7 @@ def choose(
     target : array, shape (draws,) or (draws, targets)
         Of the same surfaces; the variances of several are summed.
     places : Places
-    effort : Effort
+    effort : CellEffort
     budget : float
         In the unit of the places' costs.
     chance : float, optional
@@ -131,7 +131,9 @@ def choose(
     return min(plans, key=lambda plan: (plan.left, plan.cost))
 
 
-def _greedy(f: Array, t: Array, places: Places, effort: Effort, budget: float, power: float, chance: float) -> Choice:
+def _greedy(
+    f: Array, t: Array, places: Places, effort: CellEffort, budget: float, power: float, chance: float
+) -> Choice:
     """The plan of one power of the cost."""
     whole, moves, spent = float((t**2).sum()), list[Move](), 0.0
     while True:

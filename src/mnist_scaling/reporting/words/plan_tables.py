@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from mnist_scaling.planning.budget import Offer
 from mnist_scaling.planning.checks import NOT_APPLICABLE, PASS, Card
+from mnist_scaling.planning.grid_choice import Offer
 from mnist_scaling.planning.next_runs import CELL, TRIALS, NextRuns
 from mnist_scaling.planning.resolve import OPEN
 from mnist_scaling.planning.studied import Studied

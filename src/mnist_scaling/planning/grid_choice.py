@@ -22,7 +22,7 @@ from mnist_scaling.fitting.laws import get_law
 from mnist_scaling.fitting.laws.base import STEP, Array
 from mnist_scaling.fitting.misfit.posterior import LENGTH, SIZE, SPREAD
 from mnist_scaling.fitting.misfit.process import Axes, Shape, design
-from mnist_scaling.planning.places import Effort
+from mnist_scaling.planning.measurements import CellEffort
 
 SEED, LUCK = 0.065, 0.2
 """Usual standard deviations of ln L between seeds, and of what one trial leaves to luck: medians of the 27 kept studies
@@ -135,7 +135,7 @@ def offers(grid: WholeGrid, work: float) -> list[Offer]:
                 # The most repeats that there is time for: fewer say less.
                 able = [r for r in REPEATS if FULL * work <= trials * trial + r * repeat <= work]
                 if able:
-                    luck = LUCK * trials ** -Effort(trials, able[-1]).power
+                    luck = LUCK * trials ** -CellEffort(trials, able[-1]).power
                     widths = intervals(grid, sizes, amounts, luck**2 + SEED**2 / able[-1])
                     total = trials * trial + able[-1] * repeat
                     found.append(Offer(sizes, amounts, trials, able[-1], total, widths))

@@ -29,7 +29,7 @@ MOST_LEVELS = 12
 
 
 @dataclass(frozen=True)
-class Effort:
+class CellEffort:
     """What a new cell gets, what is added to one at a time, and how luck falls."""
 
     trials: int
@@ -125,7 +125,7 @@ def new_cells(of: Studied, counts: Counts | None) -> list[NewCell]:
     return found
 
 
-def of_study(of: Studied, unit: str) -> tuple[Places, Effort]:
+def of_study(of: Studied, unit: str) -> tuple[Places, CellEffort]:
     """The cells that were run, in the order of the table's rows, costs in "flops" or "seconds"; and half an effort.
 
     A new cell begins with half of what is usual: it gets more where that pays (benchmarks/planning_studies.py). Half of
@@ -136,7 +136,7 @@ def of_study(of: Studied, unit: str) -> tuple[Places, Effort]:
     known = cells.reindex(columns=["n_trials", "expected_gain", "tuning_flops"]).astype(float)
     trials = known["n_trials"].fillna(0).to_numpy()
     begun = [int(np.ceil(np.median(runs) / 2)) for runs in (trials, repeats)]
-    effort = Effort(begun[0], begun[1], len(of.source.tuned) or Effort.tuned)
+    effort = CellEffort(begun[0], begun[1], len(of.source.tuned) or CellEffort.tuned)
     luck = luck_of(known["expected_gain"].to_numpy(), trials, effort.power)
     of_run = of.costs.loc[rows.rows, unit].to_numpy(float)
     pruned = (known["tuning_flops"] / (known["n_trials"] * of.costs.loc[rows.rows, "flops"])).to_numpy()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.planning.budget import FULL, Offer, WholeGrid, best, intervals, offers
+from mnist_scaling.planning.grid_choice import FULL, Offer, WholeGrid, best, intervals, offers
 
 
 @pytest.fixture(scope="module")
