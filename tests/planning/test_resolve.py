@@ -23,7 +23,7 @@ from mnist_scaling.planning.studied import Studied, studied
 from mnist_scaling.study import layout
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import INDEPENDENT
-from mnist_scaling.tuning.cell.next_settings import CellEffort
+from mnist_scaling.tuning.cell.next_settings import Effort
 from mnist_scaling.tuning.grid import partitioning
 from mnist_scaling.tuning.sweep.driver import Driver
 from mnist_scaling.tuning.sweep.next_jobs import Method
@@ -49,7 +49,7 @@ def sweep(folder: Path, *arguments: str, n_trials: int = 4, **more: Any) -> pd.D
     """trials.csv after a sweep of these cells."""
     workers, cells = InProcess(sized), make_cells(*FIXED, *arguments, **more)
     workers.folder = folder
-    method = Method(CellEffort(n_trials, 2, 2), SAMPLER, None, INDEPENDENT)
+    method = Method(Effort(n_trials, 2, 2), SAMPLER, None, INDEPENDENT)
     Driver(folder, cells, method, {"command": COMMAND, **join(folder, cells)}).run(workers)
     return pd.read_csv(folder / layout.TRIALS)
 
