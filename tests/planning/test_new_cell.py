@@ -79,6 +79,7 @@ def test_the_best_cell_of_a_compute_costs_it_and_no_neighbour_is_better(of: Stud
     flops = 4 * float(of.costs["flops"].max())
     cell = place_of(of, {"flops": flops}, None)
     assert cell.at["C"] == pytest.approx(flops, rel=0.02)
+    assert isinstance(cell.axes["width"], int)
     best = np.median(log_loss(of, cell.at))
     for factor in (0.25, 4.0):
         other = {"N": cell.at["N"] * factor, "D": cell.at["D"] / factor}

@@ -48,6 +48,15 @@ def test_a_row_has_what_it_rests_on_and_is_registered_once(of: Studied, register
     assert predictions.read_predictions(registered) == rows
 
 
+def test_a_target_by_its_sizes_joins_the_file_and_leaves_the_seals_before_it(of: Studied, registered: Path) -> None:
+    cell = place_of(of, {"N": 1e6, "D": 40_000}, None)
+    row = predictions.register(of, cell, expect(of, cell, np.random.default_rng(0)), registered)
+    found = predictions.read_predictions(registered)
+    assert found[2]["seal"] == row["seal"]
+    assert found[2]["width"] == ""
+    assert float(found[2]["flops"]) == pytest.approx(6e6 * 40_000, rel=0.01)
+
+
 @pytest.mark.parametrize("edit", ["number", "row", "added"])
 def test_a_file_that_was_edited_is_refused(registered: Path, edit: str) -> None:
     path = registered / layout.PREDICTIONS

@@ -196,17 +196,18 @@ def _grid_of(of: Studied, flops: float, counts: Counts | None) -> Iterator[NewCe
     roles = roles_of(of.cells, of.source.axes, of.source.rows.names)
     if roles.size is None or roles.data is None:
         return
-    levels = of.cells[roles.size].astype(float)
-    whole = bool((levels % 1 == 0).all())
-    tried = np.geomspace(levels.min(), LARGER * levels.max(), TRIED)
-    others = {a: of.cells[a].iloc[0] for a in of.source.axes if a not in (roles.size, roles.data)}
-    for size in np.unique(tried.round()) if whole else tried:
-        share = float(of.cells[roles.data].max())
+    levels = of.cells[[roles.size, roles.data]].astype(float)
+    whole = (levels % 1 == 0).all()
+    others = {a: of.cells[a].iloc[0] for a in of.source.axes if a not in levels}
+    tried = np.geomspace(levels[roles.size].min(), LARGER * levels[roles.size].max(), TRIED)
+    for size in np.unique(tried.round()) if whole[roles.size] else tried:
+        amount = float(levels[roles.data].max())
         try:
             for _ in range(3):  # C is nearly proportional to the amount of data
-                values = {roles.size: int(size) if whole else float(size), roles.data: float(f"{share:.4g}")}
+                values = {roles.size: float(size), roles.data: float(f"{amount:.4g}")}
+                values = {a: round(v) if whole[a] else v for a, v in values.items()}
                 cell = on_grid(of, others | values, counts)
-                share *= flops / cell.at["C"]
+                amount *= flops / cell.at["C"]
         except InputError:  # the program has no such cell, such as more data than there are
             continue
         if abs(np.log(cell.at["C"] / flops)) < SAME:
