@@ -75,8 +75,8 @@ KINDS = (
     ),
     Kind(
         SEARCH_EDGE, WARNING, "a selected value lies on the edge of its search range",
-        f"{_grow('a range that is wider on the side of the selected value, more trials of these cells, and')} the command "
-        "that goes on with the study.",
+        f"{_grow('a range that is wider on the side of the selected value, and more trials of these cells')}, with the "
+        "command that goes on with the study.",
         "How good some cells can get: their best setting lies at the edge of the search range, so a better one may "
         "lie beyond.",
     ),
