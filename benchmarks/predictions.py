@@ -6,7 +6,9 @@ on where it was: every step is one that `train` and `plan` resume or refuse to d
 
 python benchmarks/predictions.py --json multirun/predictions.json --figure docs/images/predictions.png
 python benchmarks/predictions.py --studies mnist_cnn                    one study alone
-python benchmarks/predictions.py --smoke --studies mnist_cnn            seconds; its numbers mean nothing
+python benchmarks/predictions.py --smoke --studies mnist_cnn            a minute; its numbers mean nothing
+python benchmarks/predictions.py --recorded                             no runs: the larger cells of recorded studies,
+                                                                        foreseen from those of up to 1/16 of the compute
 """
 
 from __future__ import annotations
@@ -21,6 +23,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+
+from mnist_scaling.config.fit_schema import BootstrapConfig, ColumnsConfig, FitConfig
+from mnist_scaling.planning.expected import expect
+from mnist_scaling.planning.new_cell import place_of
+from mnist_scaling.planning.predictions import LEVELS, crps
+from mnist_scaling.planning.studied import studied
 
 CNN = ("model.width=2,3,4,6", "data.fraction=0.03125,0.0625,0.125,0.25")
 MLP = ("model=mlp", "model.width=8,16,32,64", "data.fraction=0.03125,0.0625,0.125,0.25")
@@ -94,8 +103,41 @@ def _without_axes(sweep: Sequence[str]) -> list[str]:
     return [word for word in sweep if not word.startswith(("model.width=", "data.fraction=", "hydra.sweeper.max_"))]
 
 
+KEPT = Path(__file__).parents[1] / "tests" / "asking" / "kept"
+FEWEST = 9
+"""Cells that a recorded study is fitted to, at least."""
+
+RECORDED = (
+    "quickstart", "width_x_data", "mlp", "fashion", "transformer", "resnet", "sgd", "dropout_0", "dropout_02",
+    "tuned_on", "wsd",
+)  # fmt: skip
+"""Recorded studies of widths and amounts of data alone, with enough cells for some to be left out."""
+
+
+def foreseen(name: str, draws: int = 200) -> list[dict[str, Any]]:
+    """The larger cells of a recorded study, predicted from the smaller ones alone, and scored, like rows of `study`."""
+    path = KEPT / f"{name}_quick" / "cells.csv"
+    columns = ColumnsConfig("n_params", "n_seen", "flops", loss="test_loss", se="test_loss_se", repeats="n_repeats")
+    cells = pd.read_csv(path)
+    cells = cells[cells["test_loss"].notna()].sort_values("flops")
+    cut = max(cells["flops"].max() / 16, cells["flops"].iloc[FEWEST - 1])
+    few = BootstrapConfig(draws=draws)
+    of = studied(FitConfig(table=str(path), columns=columns, where=f"flops <= {cut}", bootstrap=few, curves=False))
+    out = []
+    for cell in cells[cells["flops"] > cut].to_dict("records"):
+        at = {role: float(cell[column]) for role, column in (("N", "n_params"), ("D", "n_seen"), ("C", "flops"))}
+        found = expect(of, place_of(of, at, None), np.random.default_rng(0))
+        loss, quantiles = float(cell["test_loss"]), np.quantile(found.log_loss, LEVELS)
+        row = {"study": name, "reach": at["C"] / float(of.costs["flops"].max()), "measured_loss": loss}
+        row |= {"predicted_loss": found.loss.value, "low": found.loss.low, "high": found.loss.high}
+        row |= {"inside": str(found.loss.holds(loss)).lower(), "crps": crps(float(np.log(loss)), quantiles)}
+        row |= {"log_error": float(np.log(loss / found.loss.value))}
+        out.append(row | {"error_inside": found.error.holds(cell["test_error"])})
+    return out
+
+
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Markdown: every prediction, and how they did by distance."""
+    """Markdown: every prediction."""
 
     def number(row: Mapping[str, Any], key: str, form: str = ".4f") -> str:
         return f"{float(row[key]):{form}}" if row.get(key) else "–"
@@ -110,8 +152,12 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         cells += (number(row, "measured_loss"), row.get("inside", "") or row.get("why_not", ""))
         cells += (number(row, "log_error", "+.3f"), number(row, "regret", "+.3f"))
         lines.append("| " + " | ".join(cells) + " |")
-    lines += [
-        "",
+    return "\n".join(lines)
+
+
+def by_distance(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Markdown: how predictions did, by how far they reached."""
+    lines = [
         "| times the compute | predictions | inside | rms ln error | width of ln interval | CRPS |",
         "|" + "---|" * 6,
     ]
@@ -144,10 +190,13 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
             )
             lines = axes.errorbar(x, y, [y - low, high - y], fmt="o", ms=5, lw=1, label=key.replace("_", " "))
             missed = (x < low) | (x > high)
-            axes.plot(x[missed], y[missed], "o", ms=5, mfc="white", mec=lines[0].get_color())
+            axes.plot(x[missed], y[missed], "o", ms=5, mfc="white", mec=lines[0].get_color(), zorder=3)
         ends = axes.get_xlim()
         axes.plot(ends, ends, lw=0.8, color="0.5", zorder=0)
-        axes.set(xscale="log", yscale="log", xlabel="measured test loss", ylabel="predicted before the run")
+        axes.set(xlabel="measured test loss", ylabel="predicted before the run")
+        for axis, keys in ((axes.xaxis, ("measured_loss",)), (axes.yaxis, ("low", "high"))):
+            ends = [float(row[k]) for row in rows if row.get("measured_loss") for k in keys]
+            style.log_axis(axis, min(ends), max(ends))
         axes.legend(title="hollow: outside its interval")
         figure.savefig(path, dpi=150)
 
@@ -156,11 +205,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--studies", default=",".join(STUDIES))
     parser.add_argument("--smoke", action="store_true")
+    parser.add_argument("--recorded", action="store_true")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--figure", type=Path)
     given = parser.parse_args()
-    rows = [row for key in given.studies.split(",") for row in study(key, given.smoke)]
-    print(table(rows))
+    if given.recorded:
+        rows = [row for name in RECORDED for row in foreseen(name)]
+    else:
+        rows = [row for key in given.studies.split(",") for row in study(key, given.smoke)]
+        print(table(rows) + "\n")
+    print(by_distance(rows))
     if given.json:
         given.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     if given.figure:

@@ -12,19 +12,23 @@ import hydra
 import numpy as np
 from omegaconf import DictConfig
 
-from mnist_scaling import cli, image_task
+from mnist_scaling import cli, image_task, new_study
 from mnist_scaling.arms.reading import read
 from mnist_scaling.config import build
 from mnist_scaling.config.plan_schema import PlanConfig
 from mnist_scaling.planning import checks, growth, predictions, resolve
 from mnist_scaling.planning.expected import expect
-from mnist_scaling.planning.new_cell import place_of
+from mnist_scaling.planning.new_cell import Counts, place_of
 from mnist_scaling.planning.next_budget import next_budget
+from mnist_scaling.planning.next_runs import grown, next_runs
 from mnist_scaling.planning.studied import Studied, studied
 from mnist_scaling.reporting import terminal
 from mnist_scaling.reporting.documents.json_form import plain
 from mnist_scaling.reporting.parts import Part
 from mnist_scaling.reporting.words import plan_tables, predicted
+from mnist_scaling.study import layout
+from mnist_scaling.study.layout import found_folder
+from mnist_scaling.study.provenance import COMMAND
 
 
 @dataclass(frozen=True)
@@ -60,12 +64,42 @@ def asked(config: PlanConfig) -> Said:
     """The one thing that a plan is asked for."""
     if config.score:
         return _score(config)
+    cores = config.cores or new_study.cores()
+    if config.name and config.minutes and not found_folder(config.name).is_dir():
+        new = new_study.propose(config.name, config.minutes, cores)
+        parts = plan_tables.proposal_parts(new.offer, new.seconds, new.calibrated, new.axes, new.command)
+        return Said({"proposal": replace(new, path=str(new.path))}, parts)  # type: ignore[arg-type]
     of = studied(config.fit)
     if config.table and set(config.cell) <= {"flops"} and of.model.inputs == ("C",):
         found = next_budget(of, config.cell.get("flops"))
         record = replace(found, winners=found.winners.to_dict("records"))  # type: ignore[arg-type]
         return Said({"next_budget": record}, predicted.budget(found))
-    return _predict(config, of) if config.cell else _irregularities(config, of)
+    if config.cell:
+        return _predict(config, of)
+    if config.minutes or config.flops:
+        return _next_runs(config, of, cores)
+    return _irregularities(config, of)
+
+
+def _next_runs(config: PlanConfig, of: Studied, cores: int) -> Said:
+    """The runs that are worth most under a budget, and the command that runs them in the study."""
+    unit, budget = ("seconds", 60 * config.minutes * cores) if config.minutes else ("flops", float(config.flops or 0))
+    word = config.target if isinstance(config.target, str) else "loss"
+    found = next_runs(of, word, budget, unit, _counts_of(of))
+    wanted = grown(of, found) if COMMAND in (of.source.study or {}) and found.choice.moves else []
+    command = growth.write(of, wanted, of.folder / layout.NEXT_RUNS, {}) if wanted else ""
+    record = {
+        "target": found.target.meaning,
+        "moves": found.choice.moves,
+        "left": found.choice.left,
+        "command": command,
+    }
+    return Said(record, plan_tables.next_run_parts(of, found, command))
+
+
+def _counts_of(of: Studied) -> Counts | None:
+    """What our own program says of a run of its studies before it starts."""
+    return _counts if growth.identity_of(of).get("program") == _TASK.program else None
 
 
 def _irregularities(config: PlanConfig, of: Studied) -> Said:
@@ -83,12 +117,12 @@ def _irregularities(config: PlanConfig, of: Studied) -> Said:
 
 def _predict(config: PlanConfig, of: Studied) -> Said:
     """A prediction, registered, and the command that runs its cell beside those that there are."""
-    cell = place_of(of, config.cell, _counts if growth.identity_of(of).get("program") == _TASK.program else None)
+    cell = place_of(of, config.cell, _counts_of(of))
     expected = expect(of, cell, np.random.default_rng(config.seed))
     folder = Path(config.out) if config.out else of.folder
     row = predictions.register(of, cell, expected, folder)
     command = predictions.command(of, folder) if cell.keys else ""
-    parts = predicted.prediction(row, folder / predictions.FILE, cell, tuple(expected.settings), command)
+    parts = predicted.prediction(row, folder / layout.PREDICTIONS, cell, tuple(expected.settings), command)
     return Said({"prediction": row, "command": command}, parts)
 
 

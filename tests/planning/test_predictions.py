@@ -19,6 +19,7 @@ from mnist_scaling.planning import predictions
 from mnist_scaling.planning.expected import expect
 from mnist_scaling.planning.new_cell import place_of
 from mnist_scaling.planning.studied import Studied
+from mnist_scaling.study import layout
 from tests.planning.conftest import QUICK
 from tests.reporting.builder import Builder
 
@@ -49,7 +50,7 @@ def test_a_row_has_what_it_rests_on_and_is_registered_once(of: Studied, register
 
 @pytest.mark.parametrize("edit", ["number", "row", "added"])
 def test_a_file_that_was_edited_is_refused(registered: Path, edit: str) -> None:
-    path = registered / predictions.FILE
+    path = registered / layout.PREDICTIONS
     lines = path.read_text().splitlines()
     if edit == "number":
         low = predictions.read_predictions(registered)[1]["low"]
@@ -123,3 +124,15 @@ def test_the_command_registers_scores_and_refuses(
 def test_a_score_without_predictions_is_refused(study: Path) -> None:
     with pytest.raises(InputError, match="A score needs a prediction, but"):
         plan.run(PlanConfig(name=str(study), score=True))
+
+
+def test_larger_cells_of_a_recorded_study_are_foreseen_from_the_smaller_ones() -> None:
+    """What `python benchmarks/predictions.py --recorded` does with eleven of them."""
+    import predictions as benchmark
+
+    rows = benchmark.foreseen("tuned_on", draws=40)
+    assert len(rows) == 5
+    assert max(row["reach"] for row in rows) > 15
+    assert sum(row["inside"] == "true" for row in rows) >= 4
+    assert np.sqrt(np.mean([row["log_error"] ** 2 for row in rows])) < 0.1
+    assert "| all | 5 |" in benchmark.by_distance(rows)

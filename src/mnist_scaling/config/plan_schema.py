@@ -32,6 +32,10 @@ class PlanConfig:
     """Which column plays which role, as in `fit`."""
     where: str | None = None
     """Rows to keep, as in `fit`: of a study with several arms, such as optimizers, the arm that is meant."""
+    cells: Any = None
+    """table: the columns whose values make a cell, where each row is a run, as in `fit`."""
+    best: str | None = None
+    """cells: the column that selects the best run, as in `fit`."""
     minutes: float | None = None
     """Wall time that may be spent on this machine."""
     flops: float | None = None
@@ -105,8 +109,8 @@ class PlanConfig:
     def fit(self) -> FitConfig:
         """What `fit` would be asked for the same rows, without the points that only its tables need."""
         return FitConfig(
-            name=self.name, table=self.table, out=self.out, columns=self.columns, where=self.where, curves=False,
-            bootstrap=self.bootstrap, seed=self.seed,
+            name=self.name, table=self.table, out=self.out, columns=self.columns, where=self.where, cells=self.cells,
+            best=self.best, curves=False, bootstrap=self.bootstrap, seed=self.seed,
         )  # fmt: skip
 
 

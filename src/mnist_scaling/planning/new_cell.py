@@ -67,14 +67,19 @@ def place_of(of: Studied, target: Mapping[str, Any], counts: Counts | None) -> N
     if "flops" in target:
         cell = _of_compute(of, target, counts)
     elif set(target) <= {"N", "D", "C"}:
-        at, cost = {k: float(v) for k, v in target.items()}, of.result.cost
-        if cost is not None and "C" not in at and {"N", "D"} <= at.keys():
-            at["C"] = float(np.exp(cost.log_c(np.log(at["N"]), np.log(at["D"]))))
-        cell = NewCell({}, {}, at, "as given")
+        cell = NewCell({}, {}, _with_cost(of, {k: float(v) for k, v in target.items()}), "as given")
     else:
-        cell = _on_grid(of, target, counts)
+        cell = on_grid(of, target, counts)
     _check(of, cell)
     return cell
+
+
+def _with_cost(of: Studied, at: dict[str, float]) -> dict[str, float]:
+    """The same with C where the table's own cost gives it; 6 N D where the table has none."""
+    cost = of.result.cost
+    if cost is None or "C" in at or not {"N", "D"} <= at.keys():
+        return at
+    return at | {"C": float(np.exp(cost.log_c(np.log(at["N"]), np.log(at["D"]))))}
 
 
 def _check(of: Studied, cell: NewCell) -> None:
@@ -95,7 +100,8 @@ def _check(of: Studied, cell: NewCell) -> None:
         )
 
 
-def _on_grid(of: Studied, target: Mapping[str, Any], counts: Counts | None) -> NewCell:
+def on_grid(of: Studied, target: Mapping[str, Any], counts: Counts | None) -> NewCell:
+    """The cell of a study at these values of its axes, wherever it lies."""
     cells, axes = of.cells, [a for a in of.source.axes if a in of.cells]
     if unknown := [k for k in target if k not in axes]:
         raise InputError(
@@ -114,7 +120,7 @@ def _on_grid(of: Studied, target: Mapping[str, Any], counts: Counts | None) -> N
     along = [c for c in names.values() if c not in known]
     at = {k: float(known[c]) if c in known else extrapolated(cells, c, moving) for k, c in names.items()}
     said = f"{', '.join(along)} extrapolated along {', '.join(moving)}" if along else "counted by the program"
-    return NewCell(values, keys, at, said)
+    return NewCell(values, keys, _with_cost(of, at), said)
 
 
 def _counted(
@@ -199,7 +205,7 @@ def _grid_of(of: Studied, flops: float, counts: Counts | None) -> Iterator[NewCe
         try:
             for _ in range(3):  # C is nearly proportional to the amount of data
                 values = {roles.size: int(size) if whole else float(size), roles.data: float(f"{share:.4g}")}
-                cell = _on_grid(of, others | values, counts)
+                cell = on_grid(of, others | values, counts)
                 share *= flops / cell.at["C"]
         except InputError:  # the program has no such cell, such as more data than there are
             continue

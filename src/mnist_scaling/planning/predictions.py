@@ -1,8 +1,8 @@
 """predictions.csv: what a run should give, registered before it, and scored after it.
 
 Each row holds a seal, the hash of its registered fields and of the seal before it: a field that is edited, or a row
-that is taken out from among others, is noticed. Its owner can still write the whole file anew; who wants to
-be believed publishes the last seal, or commits the file, before the run.
+that is taken out from among others, is noticed. Its owner can still write the
+whole file anew; who wants to be believed publishes the last seal, or commits the file, before the run.
 
     score    CRPS = 2 mean_q pinball_q(ln L), by the quantiles that were registered; a point forecast's is |error|
     regret   ln L with the settings that were recommended, less ln L of the cell tuned in full
@@ -31,25 +31,14 @@ from mnist_scaling.study import provenance, records
 from mnist_scaling.study.columns import column_of
 from mnist_scaling.study.files import write_atomically
 from mnist_scaling.study.flags import INFO
-from mnist_scaling.study.layout import RESULT, TRIALS, cell_parts
+from mnist_scaling.study.layout import PREDICTED_CELLS, PREDICTIONS, RESULT, TRIALS, cell_parts
 from mnist_scaling.study.tables.csv_table import read_table
-
-FILE, CELLS = "predictions.csv", "predicted_cells.yaml"
-"""The predictions of a study, and its list of cells with those that are predicted."""
 
 SEAL = "seal"
 
 SCORED = (
-    "measured_loss",
-    "measured_se",
-    "measured_error",
-    "measured_in",
-    "inside",
-    "log_error",
-    "crps",
-    "regret",
-    "why_not",
-)
+    "measured_loss", "measured_se", "measured_error", "measured_in", "inside", "log_error", "crps", "regret", "why_not",
+)  # fmt: skip
 """Columns that scoring fills, which no seal holds."""
 
 LEVELS = np.arange(1, 40) / 40
@@ -64,7 +53,7 @@ def read_predictions(folder: Path) -> list[dict[str, str]]:
     InputError
         When a row is not as it was registered.
     """
-    path = folder / FILE
+    path = folder / PREDICTIONS
     if not path.is_file():
         return []
     rows = read_table(path, [SEAL], dtype=str, keep_default_na=False).to_dict("records")
@@ -142,7 +131,7 @@ def command(of: Studied, folder: Path) -> str:
     rows = [row for row in read_predictions(folder) if not _measured(row, of.source)]
     wanted = [{names[a]: v for a, v in _axes(row, of.source).items()} for row in rows]
     new = [growth.GrownCell(keys, trials, repeats) for i, keys in enumerate(wanted) if keys and keys not in wanted[:i]]
-    return growth.write(of, [*known, *new], folder / CELLS, {}) if new else ""
+    return growth.write(of, [*known, *new], folder / PREDICTED_CELLS, {}) if new else ""
 
 
 def _axes(row: Mapping[str, str], source: Source) -> dict[str, Any]:
@@ -160,7 +149,7 @@ def _text(value: Any) -> str:
 
 def _write(folder: Path, rows: Sequence[Mapping[str, str]]) -> None:
     columns = dict.fromkeys(k for row in rows for k in row if k not in (SEAL, *SCORED))
-    write_atomically(folder / FILE, pd.DataFrame(rows, columns=[*columns, SEAL, *SCORED]).to_csv(index=False))
+    write_atomically(folder / PREDICTIONS, pd.DataFrame(rows, columns=[*columns, SEAL, *SCORED]).to_csv(index=False))
 
 
 def score(folder: Path, sources: Sequence[Source]) -> list[dict[str, str]]:
@@ -179,7 +168,9 @@ def score(folder: Path, sources: Sequence[Source]) -> list[dict[str, str]]:
     """
     rows = read_predictions(folder)
     if not rows:
-        raise InputError(f"A score needs a prediction, but {folder / FILE} has none: register one with target.…=….")
+        raise InputError(
+            f"A score needs a prediction, but {folder / PREDICTIONS} has none: register one with target.…=…."
+        )
     scored = [{k: v for k, v in row.items() if k not in SCORED} | _scored(row, sources) for row in rows]
     _write(folder, scored)
     return scored

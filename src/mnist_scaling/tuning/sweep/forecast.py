@@ -94,12 +94,12 @@ class Sweep:
         return max(self.trials(cell) - trials, 0), max(self.repeats(cell) - repeats, 0)
 
 
-def seconds(sweep: Sweep, left: dict[str, tuple[int, int]]) -> float:
+def seconds(sweep: Sweep, left: dict[str, tuple[int, int]], pace: float = BUSY) -> float:
     """Predicted seconds of the runs that are left.
 
-    (BUSY * predicted + OVERHEAD * runs) / workers, but no less than the longest chain of runs that wait for each other.
+    (pace * predicted + OVERHEAD * runs) / workers, but no less than the longest chain of runs that wait for each other.
     """
-    work, chain = _work(sweep, left)
+    work, chain = _work(sweep, left, pace=pace)
     return max(work / (sweep.workers or 1), chain)
 
 
@@ -119,14 +119,18 @@ def longest_chain(cells: Sequence[Cell], rule: str, trials: Mapping[str, float],
 
 
 def _work(
-    sweep: Sweep, left: dict[str, tuple[int, int]], rule: str | None = None, batch: int | None = None
+    sweep: Sweep,
+    left: dict[str, tuple[int, int]],
+    rule: str | None = None,
+    batch: int | None = None,
+    pace: float = BUSY,
 ) -> tuple[float, float]:
     """Predicted seconds of one core for runs, and for the longest chain of them that wait for each other."""
     rule, batch = rule or sweep.transfer, batch or sweep.trials_per_batch
     total, trials, repeats = 0.0, {}, {}
     for cell in sweep.cells:
-        trial = BUSY * cell.task.cost(cell.task.of_stage(cell.values, TRIAL)) + OVERHEAD
-        repeat = BUSY * cell.cost + OVERHEAD
+        trial = pace * cell.task.cost(cell.task.of_stage(cell.values, TRIAL)) + OVERHEAD
+        repeat = pace * cell.cost + OVERHEAD
         n_trials, n_repeats = left[cell.name]
         total += n_trials * trial + n_repeats * repeat
         # As if the repeats of a cell came one after another, as they do where all workers are busy.
@@ -189,6 +193,19 @@ class Preview:
     """When the last record was written, in seconds since 1970; 0 before the first."""
 
 
+def foreseen(overrides: Sequence[str], conf_dir: str, task: Callable[..., Any]) -> Sweep:
+    """Compose a study as `train -m` does; nothing is trained, fetched or written. For the rest see `preview`."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(conf_dir):
+        loader = GlobalHydra.instance().config_loader()
+        cfg = loader.load_configuration("train", list(overrides), RunMode.MULTIRUN)
+        context = HydraContext(config_loader=loader, callbacks=Callbacks())
+        sweeper: Any = Plugins.instance().instantiate_sweeper(config=cfg, hydra_context=context, task_function=task)
+        arguments = [str(text) for text in OmegaConf.to_container(cfg.hydra.overrides.task)]  # type: ignore[union-attr]
+        sweep: Sweep = sweeper.foreseen(arguments)
+    return sweep
+
+
 def preview(overrides: Sequence[str], conf_dir: str, task: Callable[..., Any]) -> Preview:
     """Compose a study as `train -m` does, and count what its folder holds; nothing is trained, fetched or written.
 
@@ -206,14 +223,7 @@ def preview(overrides: Sequence[str], conf_dir: str, task: Callable[..., Any]) -
     InputError
         When an override is at fault, or the study's folder holds a study of another identity.
     """
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(conf_dir):
-        loader = GlobalHydra.instance().config_loader()
-        cfg = loader.load_configuration("train", list(overrides), RunMode.MULTIRUN)
-        context = HydraContext(config_loader=loader, callbacks=Callbacks())
-        sweeper: Any = Plugins.instance().instantiate_sweeper(config=cfg, hydra_context=context, task_function=task)
-        arguments = [str(text) for text in OmegaConf.to_container(cfg.hydra.overrides.task)]  # type: ignore[union-attr]
-        sweep: Sweep = sweeper.foreseen(arguments)
+    sweep = foreseen(overrides, conf_dir, task)
     wanted = {cell.name: (sweep.trials(cell), sweep.repeats(cell)) for cell in sweep.cells}
     left = {cell.name: _lacking(sweep, cell) for cell in sweep.cells}
     return Preview(
