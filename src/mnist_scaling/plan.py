@@ -111,7 +111,8 @@ def _irregularities(config: PlanConfig, of: Studied) -> Said:
         command = resolve.resolve(of, found)
         return Said({**record, "command": command}, plan_tables.resolve_parts(of, command))
     known = {"seeds": of.seeds, "luck": of.luck, "cells": len(of.table)}
-    return Said({"known": known, **record}, [*plan_tables.ground(of), *plan_tables.card_parts(of, found)])
+    again = plan_tables.again(of, config.where)
+    return Said({"known": known, **record}, [*plan_tables.ground(of), *plan_tables.card_parts(of, found, again)])
 
 
 def _predict(config: PlanConfig, of: Studied) -> Said:
