@@ -1,25 +1,30 @@
-"""Which runs to make next: error at the target against cost, replayed on public tables and on simulated studies.
+"""Which rows of a public table to buy next: R^2 at its costly target rows against what the bought rows cost.
 
-    python benchmarks/planning.py tables                   five tables of ScaleBench, about 10 minutes on one core
-    python benchmarks/planning.py tables --only farseer moe
-    python benchmarks/planning.py studies --seeds 8        simulated studies with luck and noise, about 10 minutes
-    python benchmarks/planning.py studies --json FILE
+    python benchmarks/planning.py                           five tables of ScaleBench: about 20 minutes on one core
+    python benchmarks/planning.py --only farseer moe --methods V-optimal ours
+    python benchmarks/planning.py --seeds 5 --json FILE
 
-Tables: a method begins with the same cheapest rows as all others, sees a row's loss when it buys the row, and predicts
-the costly test rows. R^2 there, clipped to [-1, 1], after 1, 2, 5, 10, 20 and 40 % of what all rows cost. Laws are
-sums of powers with a floor, or a quadratic in logs, a table's own; all methods fit the same ones. Studies: see `studies`.
+A method begins with the same cheap rows as all others (drawn at random from the cheapest ones, `--seeds` times), sees a
+row's loss when it buys the row, and predicts the test rows. R^2 there, clipped to [-1, 1], after 1, 2, 5, 10, 20 and
+40 % of what all rows cost. Laws are sums of powers with a floor, those of a few that describe all rows best, or a
+quadratic in logs. What was bought is fitted in three ways: the first law; laws with a misfit term, mixed by evidence;
+and the latter on the half of the rows that is nearest to the targets.
 
-    random        rows at random                           cheapest    from the cheapest one on
+    random, cheapest
     D-optimal     largest rise of ln det of the law's information, over cost^0.4
     V-optimal     largest fall of the law's variance at the targets, over cost^0.4 (Li et al. 2026, arXiv 2604.22753)
     uncertain     largest variance of the predicted loss, whatever it costs: a designer without target and costs
-    ours          `planning.next_runs.choose` on laws with a misfit term, mixed by evidence, which predict, too
+    ours          `planning.next_runs.choose` on the laws with a misfit term
 
-The tables are read from ../shared/data/scalebench, and pandas needs pyarrow for them.
+For studies with trials and repeats see benchmarks/planning_studies.py. The tables are read from
+../shared/data/scalebench, and pandas needs pyarrow for them.
 """
 
 from __future__ import annotations
 
+import argparse
+import importlib.util
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,6 +34,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from rich.console import Console
+from rich.table import Table as Shown
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.estimation.estimate import Fit, fit_law
@@ -372,7 +379,8 @@ def mixture(rows: Rows, chosen: Sequence[int], misfit: bool = True) -> Mixture |
     f, t = (np.concatenate([r * getattr(p, name) for r, (_, p) in zip(root, kept, strict=True)]) for name in ("f", "t"))
     # What the laws disagree about at the targets is doubt, too, which no one row is known to settle.
     f, t = np.concatenate([f, np.zeros((len(kept), f.shape[1]))]), np.concatenate([t, root * (means - mean)])
-    return Mixture(mean, f, t, float(weight @ [p.noise for _, p in kept]))
+    # A row may be off by all that the law misses: with the noise that a misfit leaves, too few rows were bought.
+    return Mixture(mean, f, t, max(robust_scale(p.fit.residual, p.fit.free) for _, p in kept))
 
 
 def ours(rows: Rows, first: list[int]) -> dict[float, list[int]]:
@@ -413,7 +421,7 @@ METHODS: dict[str, Callable[[Rows, list[int], np.random.Generator], dict[float, 
 }
 
 
-def tables(names: Sequence[str], seeds: int) -> list[dict[str, Any]]:
+def tables(names: Sequence[str], methods: Sequence[str], seeds: int) -> list[dict[str, Any]]:
     """R^2 of every method on every table, the mean over random draws of the first rows from the cheapest ones."""
     out = []
     for name in names:
@@ -421,7 +429,8 @@ def tables(names: Sequence[str], seeds: int) -> list[dict[str, Any]]:
         number = max(FIRST, 2 * rows.laws[0].size)
         cheapest = np.argsort(rows.cost, kind="stable")[: 2 * number]
         firsts = [np.sort(np.random.default_rng(s).choice(cheapest, number, replace=False)) for s in range(seeds)]
-        for method, buy in METHODS.items():
+        for method in methods:
+            buy = METHODS[method]
             runs = [buy(rows, first.tolist(), np.random.default_rng(s)) for s, first in enumerate(firsts)]
             for fit in FITS[:3]:
                 found = [[score(rows, run[share], fit) for share in SHARES] for run in runs]
@@ -454,3 +463,28 @@ def nearest(rows: Rows, chosen: Sequence[int]) -> list[int]:
     there, here = (np.stack([x[k] / half[k] for k in half]) for x in (rows.test, rows.take(chosen)))
     gap = ((here[:, :, None] - there[:, None, :]) ** 2).sum(axis=0).min(axis=1)
     return np.asarray(chosen)[np.argsort(gap, kind="stable")[: max(len(gap) // 2, 12)]].tolist()
+
+
+def main() -> None:
+    """Replay, and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=tuple(SCENES), default=tuple(SCENES))
+    parser.add_argument("--methods", nargs="+", choices=tuple(METHODS), default=tuple(METHODS))
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    if not FOLDER.is_dir() or importlib.util.find_spec("pyarrow") is None:
+        raise SystemExit(
+            f"The replay needs the tables in {FOLDER}, and pyarrow to read them: one of the two is not here."
+        )
+    found = tables(given.only, given.methods, given.seeds)
+    shown = Shown("table", "rows", "fit", *(f"{100 * share:g} %" for share in SHARES), title="R^2 at the targets")
+    for row in found:
+        shown.add_row(row["table"], row["rows"], row["fit"], *(f"{value:.2f}" for value in row["r2"]))
+    Console(width=120).print(shown)
+    if given.json:
+        given.json.write_text(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()

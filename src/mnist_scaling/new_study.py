@@ -2,12 +2,13 @@
 
     seconds = start + (pace * predicted + overhead * runs) / cores, but no less than the longest chain of runs
 
-`predicted` are seconds of a run on an idle core with its untuned setting (`Task.cost`). The pace holds this machine, its
-other load, and what tuning does to the batch size: it is that of a small study, which is run for it and deleted.
+`predicted` are seconds of a run on an idle core with its untuned setting (`Task.cost`). The pace holds this machine,
+its other load, and what tuning does to the batch size: it is that of a small study, which is run for it and deleted.
 """
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import tempfile
@@ -33,16 +34,16 @@ if TYPE_CHECKING:
     from mnist_scaling.tuning.sweep.forecast import Sweep
 
 SIZE, AMOUNT = "model.width", "data.fraction"
-"""Axes of the study. Below are their values: sqrt(2) in width about doubles the FLOPs, and half the data halves them."""
+"""Axes of the study, and their values: sqrt(2) in width about doubles the FLOPs of a run, half the data halves them."""
 
 SIZES = (2, 3, 4, 6, 8, 11, 16, 23, 32)
 AMOUNTS = (0.015625, 0.03125, 0.0625, 0.125, 0.25, 0.5, 1.0)
 
-SMALL = (f"{SIZE}=4,16", f"{AMOUNT}=0.0625,0.125", "hydra.sweeper.n_trials=6", "hydra.sweeper.n_repeats=1")
-"""The study that is run for the pace: about 30 runs of 0.1 to 1 second."""
+SMALL = (f"{SIZE}=4,16", f"{AMOUNT}=0.0625,0.125", "hydra.sweeper.n_trials=4", "hydra.sweeper.n_repeats=1")
+"""The study that is run for the pace: about 24 runs of 0.1 to 1 second."""
 
 MOST_SECONDS = 60
-"""That it may take; where it takes longer, the pace is the usual one of a busy machine."""
+"""That it may take: the runs that have ended by then say the pace."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,10 @@ class Proposal:
     """What runs it."""
 
 
-def propose(name: str, minutes: float, cores: int) -> Proposal:
-    """Calibrate, choose, and write conf/experiment/<name>.yaml.
+def propose(
+    name: str, minutes: float, cores: int, folder: Path, pace: tuple[float, float, int] | None = None
+) -> Proposal:
+    """Calibrate, choose, and write the experiment.
 
     Parameters
     ----------
@@ -71,6 +74,10 @@ def propose(name: str, minutes: float, cores: int) -> Proposal:
         Of a study that has not begun.
     minutes : float
     cores : int
+    folder : Path
+        Of experiments.
+    pace : tuple, optional
+        What `calibrate` gives.
 
     Raises
     ------
@@ -79,26 +86,28 @@ def propose(name: str, minutes: float, cores: int) -> Proposal:
     """
     from mnist_scaling.tuning.sweep import forecast
 
-    path = Path(cli.conf_dir()) / "experiment" / f"{name}.yaml"
+    path = folder / f"{name}.yaml"
     command = f"python -m mnist_scaling.train -m experiment={name}"
     if path.exists():
         raise InputError(
             f"`name` must be new, but there is an experiment {path}: choose another name, or run {command}."
         )
-    start, pace, runs = calibrate(cores)
+    start, per_second, runs = pace or calibrate(cores)
     sweep = _foreseen((f"name={name}", f"{SIZE}={_list(SIZES)}", f"{AMOUNT}={_list(AMOUNTS)}"))
-    grid = _grid(sweep, pace)
+    grid = _grid(sweep, per_second)
 
     def seconds(offer: Offer) -> float:
         kept = {(SIZES[i], AMOUNTS[k]) for i in offer.sizes for k in offer.amounts}
         cells = [cell for cell in sweep.cells if (cell.keys[SIZE], cell.keys[AMOUNT]) in kept]
         of = replace(sweep, cells=cells, n_trials=offer.trials, n_repeats=offer.repeats, workers=cores)
-        return start + forecast.seconds(of, {cell.name: (of.trials(cell), of.repeats(cell)) for cell in cells}, pace)
+        return start + forecast.seconds(
+            of, {cell.name: (of.trials(cell), of.repeats(cell)) for cell in cells}, per_second
+        )
 
     offer = best(grid, minutes, cores, seconds)
     sizes, amounts = _list([SIZES[k] for k in offer.sizes]), _list([AMOUNTS[k] for k in offer.amounts])
     axes = f"{SIZE}={sizes}", f"{AMOUNT}={amounts}"
-    found = Proposal(offer, axes, seconds(offer), pace, runs, path, command)
+    found = Proposal(offer, axes, seconds(offer), per_second, runs, path, command)
     write_atomically(
         path,
         f"# @package _global_\n# Chosen by plan name={name} minutes={minutes:g} cores={cores}: {offer.cells} cells in "
@@ -119,27 +128,24 @@ def cores() -> int:
 def calibrate(cores: int) -> tuple[float, float, int]:
     """Seconds before the first run begins, seconds of a run per predicted one, and the runs that say so."""
     from mnist_scaling.image_task import TASK
-    from mnist_scaling.tuning.sweep.forecast import BUSY, OVERHEAD
+    from mnist_scaling.tuning.sweep.forecast import BUSY
 
     with tempfile.TemporaryDirectory(prefix="mnist_scaling-") as folder:
         command = [sys.executable, "-m", "mnist_scaling.train", "-m", "name=pace", *SMALL]
         command += [f"data.dir={Path(DataConfig().dir).absolute()}", f"hydra.launcher.n_workers={cores}"]
-        began = time.perf_counter()
-        try:
-            subprocess.run(
-                command, cwd=folder, env=cli.environment(), timeout=MOST_SECONDS, capture_output=True, check=True
-            )
-        except (subprocess.TimeoutExpired, subprocess.CalledProcessError):
+        began, study = time.time(), Path(folder) / layout.MULTIRUN / "pace"
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            subprocess.run(command, cwd=folder, env=cli.environment(), timeout=MOST_SECONDS, capture_output=True)
+        if not (study / layout.TRIALS).is_file() or (trials := read_study_table(study / layout.TRIALS)).empty:
             return 0.0, BUSY, 0
-        wall = time.perf_counter() - began
-        trials = read_study_table(Path(folder) / layout.MULTIRUN / "pace" / layout.TRIALS)
+        first = min(path.stat().st_mtime for path in study.rglob(layout.RESULT))
     values = _foreseen(("name=pace", *SMALL)).cells[0].values
     predicted = [
         TASK.cost(TASK.of_stage({**values, SIZE: int(row["width"]), AMOUNT: float(row["data_fraction"])}, row["stage"]))
         for row in trials.to_dict("records")
     ]
-    took = float(trials["seconds"].sum())
-    return max(wall - (took + OVERHEAD * len(trials)) / cores, 0.0), took / sum(predicted), len(trials)
+    seconds = trials["seconds"]
+    return max(first - began - float(seconds.min()), 0.0), float(seconds.sum()) / sum(predicted), len(trials)
 
 
 def _grid(sweep: Sweep, pace: float) -> Grid:

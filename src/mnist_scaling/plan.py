@@ -66,7 +66,7 @@ def asked(config: PlanConfig) -> Said:
         return _score(config)
     cores = config.cores or new_study.cores()
     if config.name and config.minutes and not found_folder(config.name).is_dir():
-        new = new_study.propose(config.name, config.minutes, cores)
+        new = new_study.propose(config.name, config.minutes, cores, Path(cli.conf_dir()) / "experiment")
         parts = plan_tables.proposal_parts(new.offer, new.seconds, new.calibrated, new.axes, new.command)
         return Said({"proposal": replace(new, path=str(new.path))}, parts)  # type: ignore[arg-type]
     of = studied(config.fit)

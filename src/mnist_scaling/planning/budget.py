@@ -92,7 +92,8 @@ class Offer:
     work: float
     """Seconds of one core that its runs take."""
     widths: Mapping[str, float]
-    """Expected widths of the 95 % intervals of alpha and beta."""
+    """Expected widths of the 95 % intervals of alpha and beta at the largest cell of the whole grid: cheap cells alone
+    say little of it."""
 
     @property
     def cells(self) -> int:
@@ -101,13 +102,13 @@ class Offer:
 
 
 def intervals(grid: Grid, sizes: tuple[int, ...], amounts: tuple[int, ...], variance: float) -> dict[str, float]:
-    """Expected widths of the intervals of alpha and beta at the largest cell, for cells of that variance of ln L."""
+    """Expected widths of the intervals of alpha and beta where the grid is largest, for cells of that variance."""
     at = np.ix_(sizes, amounts)
     cells, slopes = grid.waves[0][at].reshape(len(sizes) * len(amounts), -1), grid.waves[1:]
     gram = cells @ cells.T + variance * np.eye(len(cells))
     out = {}
     for name, slope in zip(("alpha", "beta"), slopes, strict=True):
-        t = slope[sizes[-1], amounts[-1]]
+        t = slope[-1, -1]
         known = cells @ t
         out[name] = NORMAL * float(np.sqrt(max(t @ t - known @ np.linalg.solve(gram, known), 0.0)))
     return out
@@ -118,20 +119,13 @@ def _runs(count: int) -> list[tuple[int, ...]]:
     return [
         tuple(range(low, high + 1, step))
         for low, high in combinations(range(count), 2)
-        for step in (1, 2, 3)
+        for step in range(1, count)
         if (high - low) % step == 0
     ]
 
 
 def offers(grid: Grid, work: float) -> list[Offer]:
-    """Studies of at most so much work, those with the narrowest intervals first.
-
-    Parameters
-    ----------
-    grid : Grid
-    work : float
-        Seconds of all cores together.
-    """
+    """Studies of at most so much work, in seconds of all cores together; those with the narrowest intervals first."""
     found = []
     for sizes in _runs(grid.log_n.shape[0]):
         for amounts in _runs(grid.log_n.shape[1]):

@@ -82,12 +82,7 @@ def moves_of(places: Places, effort: Effort) -> tuple[Array, Array, Array, Array
     runs = repeats + np.stack([np.zeros(n), again, np.zeros(n)])
     cost = trials * places.trial_cost + runs * places.repeat_cost
     before = places.variance(effort.power)
-    after = np.stack(
-        [
-            replace(places, trials=places.trials + t, repeats=places.repeats + r).variance(effort.power)
-            for t, r in zip(trials, repeats, strict=True)
-        ]
-    )
+    after = np.stack([places.grown(*more).variance(effort.power) for more in zip(trials, repeats, strict=True)])
     with np.errstate(divide="ignore", invalid="ignore"):
         variance = 1 / (1 / after - 1 / before)
     possible = np.stack([empty, ~empty & (places.luck > 0), ~empty & (places.seed > 0)])
@@ -100,17 +95,7 @@ def factors(draws: Array) -> Array:
 
 
 def gains(f: Array, t: Array, variance: Array) -> Array:
-    """What a measurement of each place takes off the variance of the target (summed over several), (…, n).
-
-    Parameters
-    ----------
-    f : array, shape (draws, n)
-        Factor of the places.
-    t : array, shape (draws, targets)
-        Of the targets.
-    variance : array, shape (…, n)
-        Of the measurement.
-    """
+    """What measurements take off the targets' variance, (…, n): f (draws, n), t (draws, targets), variance (…, n)."""
     return np.asarray(((t.T @ f) ** 2).sum(axis=0) / ((f**2).sum(axis=0) + variance))
 
 
@@ -164,10 +149,8 @@ def _greedy(f: Array, t: Array, places: Places, effort: Effort, budget: float, p
         moves.append(move)
         spent += move.cost
         f, t = condition(f, t, move.place, float(variance[kind, place]))
-        grown = np.arange(len(places)) == place
-        places = replace(
-            places, trials=places.trials + grown * move.trials, repeats=places.repeats + grown * move.repeats
-        )
+        here = np.arange(len(places)) == place
+        places = places.grown(here * move.trials, here * move.repeats)
 
 
 @dataclass(frozen=True)
@@ -178,28 +161,16 @@ class NextRuns:
     cells: Sequence[NewCell]
     """That were offered; the moves' places are the table's rows and then these."""
     choice: Choice
-    unit: str
     budget: float
 
 
 def next_runs(of: Studied, word: str, budget: float, unit: str, counts: Counts | None) -> NextRuns:
-    """The runs that make a target most certain for what they cost.
-
-    Parameters
-    ----------
-    of : Studied
-    word : str
-        The target (`plan_schema.TARGETS`).
-    budget : float
-        In `unit`, of all cores together.
-    unit : {"flops", "seconds"}
-    counts : callable or None
-        See `places.new_cells`.
+    """The runs that make a target (one of `plan_schema.TARGETS`) most certain for a budget of "flops" or "seconds".
 
     Raises
     ------
     InputError
-        When the target is unknown, no run's cost is, or no run is worth the budget.
+        When the target is unknown, or what a run costs.
     """
     places, effort = of_study(of, unit)
     if not np.isfinite(places.repeat_cost).all():
@@ -210,7 +181,7 @@ def next_runs(of: Studied, word: str, budget: float, unit: str, counts: Counts |
     cells = new_cells(of, counts)
     places, wanted = places.join(unrun(cells, places)), target(of.model, of.result.cost, word)
     draws = of.model.posterior.log_loss(places.logs)[wanted.known]
-    return NextRuns(wanted, cells, choose(draws, wanted.draws, places, effort, budget), unit, budget)
+    return NextRuns(wanted, cells, choose(draws, wanted.draws, places, effort, budget), budget)
 
 
 def grown(of: Studied, found: NextRuns) -> list[GrownCell]:
@@ -220,10 +191,9 @@ def grown(of: Studied, found: NextRuns) -> list[GrownCell]:
         more[move.place, TRIALS] += move.trials
         more[move.place, REPEATS] += move.repeats
     place = {int(row): k for k, row in enumerate(of.table.rows)}
-    out = [
-        replace(cell, trials=cell.trials + max((more[place[r], TRIALS] for r in cell.rows if r in place), default=0),
-                repeats=cell.repeats + max((more[place[r], REPEATS] for r in cell.rows if r in place), default=0))
-        for cell in grown_from(of)
-    ]  # fmt: skip
-    new = [(cell, len(place) + k) for k, cell in enumerate(found.cells) if more[len(place) + k, TRIALS]]
+    out = []
+    for cell in grown_from(of):
+        added = [max((more[place[r], k] for r in cell.rows if r in place), default=0) for k in (TRIALS, REPEATS)]
+        out.append(replace(cell, trials=cell.trials + added[0], repeats=cell.repeats + added[1]))
+    new = [(cell, len(place) + k) for k, cell in enumerate(found.cells) if more[len(place) + k, REPEATS]]
     return [*out, *(GrownCell(cell.keys, more[k, TRIALS], more[k, REPEATS]) for cell, k in new)]

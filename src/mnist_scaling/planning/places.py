@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -26,9 +26,6 @@ AHEAD = 10
 
 MOST_LEVELS = 12
 """Levels of an input between and beyond which new cells are offered; scattered sizes are thinned to so many."""
-
-UNITS = ("flops", "seconds")
-"""What runs may be counted in."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +70,10 @@ class Places:
         rest = {k: np.concatenate([v, getattr(other, k)]) for k, v in vars(self).items() if k != "logs"}
         return Places(logs, **rest)
 
+    def grown(self, trials: Array, repeats: Array) -> Places:
+        """The same with so many more of each."""
+        return replace(self, trials=self.trials + trials, repeats=self.repeats + repeats)
+
     def variance(self, power: float) -> Array:
         """v, shape (n,): inf where nothing was run."""
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -82,17 +83,10 @@ class Places:
 
 
 def luck_of(gain: Array, trials: Array, power: float) -> Array:
-    """Luck of one trial from the gain that ten more are expected to bring, shape (n,).
+    """Luck of one trial from the gain that ten more should bring, e(T) - e(T + 10) with e(T) = luck T^-power, all (n,).
 
-    e(T) - e(T + 10) = gain with e(T) = luck T^-power. That an excess of the best of many scatters as much as it is
-    large holds for its limiting law (Weibull) with two tuned keys, and nearly so with one to four.
-
-    Parameters
-    ----------
-    gain : array, shape (n,)
-        Share of the loss; NaN, where none is known, counts as the median of the others.
-    trials : array, shape (n,)
-    power : float
+    That the excess of the best of many scatters about as much as it is large is so for its limiting law (Weibull) with
+    one to four tuned keys. A gain that is not known (NaN) counts as the median of the others.
     """
     gain = np.where(np.isfinite(gain), gain, np.nanmedian(gain)) if np.isfinite(gain).any() else np.zeros(len(gain))
     trials = np.maximum(trials, 1.0)
@@ -110,11 +104,7 @@ def beyond(values: Array) -> Array:
 def new_cells(of: Studied, counts: Counts | None) -> list[NewCell]:
     """Cells that could be run: every level of one axis with every level of the other, where none was; and one beyond.
 
-    Parameters
-    ----------
-    of : Studied
-    counts : callable or None
-        What the study's program says of a run before it; cells that it refuses are none.
+    What the study's program says of a run before it, `counts`, may refuse a cell.
     """
     roles = roles_of(of.cells, of.source.axes, of.source.rows.names)
     if not (of.is_study and roles.size and roles.data):
@@ -136,21 +126,17 @@ def new_cells(of: Studied, counts: Counts | None) -> list[NewCell]:
 
 
 def of_study(of: Studied, unit: str) -> tuple[Places, Effort]:
-    """The cells that were run, in the order of the table's rows, and the effort that is usual for one.
+    """The cells that were run, in the order of the table's rows, costs in "flops" or "seconds"; and half an effort.
 
-    Half of a cell's luck is its own certificate's and half the usual one, because few trials say little of it.
-
-    Parameters
-    ----------
-    of : Studied
-    unit : {"flops", "seconds"}
-        What costs are in.
+    A new cell begins with half of what is usual: it gets more where that pays (benchmarks/planning_studies.py). Half of
+    a cell's luck is its own certificate's and half the usual one, because few trials say little of it.
     """
     rows, cells = of.table, of.cells.loc[of.table.rows]
-    repeats = np.full(len(rows), 1.0) if rows.repeats is None else np.nan_to_num(rows.repeats, nan=1.0)
+    repeats = np.ones(len(rows)) if rows.repeats is None else np.nan_to_num(rows.repeats, nan=1.0)
     known = cells.reindex(columns=["n_trials", "expected_gain", "tuning_flops"]).astype(float)
     trials = known["n_trials"].fillna(0).to_numpy()
-    effort = Effort(int(np.median(trials)), max(int(np.median(repeats)), 1), len(of.source.tuned) or Effort.tuned)
+    half = (int(np.ceil(np.median(x) / 2)) for x in (trials, repeats))
+    effort = Effort(*half, len(of.source.tuned) or Effort.tuned)
     luck = luck_of(known["expected_gain"].to_numpy(), trials, effort.power)
     of_run = of.costs.loc[rows.rows, unit].to_numpy(float)
     pruned = (known["tuning_flops"] / (known["n_trials"] * of.costs.loc[rows.rows, "flops"])).to_numpy()
