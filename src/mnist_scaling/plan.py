@@ -121,7 +121,7 @@ def _predict(config: PlanConfig, of: Studied) -> Said:
     expected = expect(of, cell, np.random.default_rng(config.seed))
     folder = Path(config.out) if config.out else of.folder
     row = predictions.register(of, cell, expected, folder)
-    command = predictions.command(of, folder) if cell.keys else ""
+    command = predictions.command(of, folder) if cell.keys and COMMAND in (of.source.study or {}) else ""
     parts = predicted.prediction(row, folder / layout.PREDICTIONS, cell, tuple(expected.settings), command)
     return Said({"prediction": row, "command": command}, parts)
 

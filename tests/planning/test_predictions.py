@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 from pathlib import Path
 
@@ -18,9 +19,11 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.planning import predictions
 from mnist_scaling.planning.expected import expect
 from mnist_scaling.planning.new_cell import place_of
-from mnist_scaling.planning.studied import Studied
+from mnist_scaling.planning.studied import Studied, studied
 from mnist_scaling.study import layout
+from mnist_scaling.tuning.grid import partitioning
 from tests.planning.conftest import QUICK
+from tests.planning.test_resolve import sweep
 from tests.reporting.builder import Builder
 
 TARGETS = ({"width": 64, "data_fraction": 1.0}, {"width": 64, "data_fraction": 0.5})
@@ -133,6 +136,25 @@ def test_the_command_registers_scores_and_refuses(
 def test_a_score_without_predictions_is_refused(study: Path) -> None:
     with pytest.raises(InputError, match="A score needs a prediction, but"):
         plan.run(PlanConfig(name=str(study), score=True))
+
+
+def test_predicted_cells_are_run_in_their_study_by_the_list_and_then_scored(tmp_path: Path) -> None:
+    folder = tmp_path / "multirun" / "s"
+    sweep(folder, "model.width=4,8,16", "data.fraction=0.25,0.5,1")
+    config = FitConfig(name=str(folder), bootstrap=QUICK, laws="additive", curves=False)
+    of = studied(config)
+    for width, share in ((32, 1.0), (32, 0.5)):
+        cell = place_of(of, {"width": width, "data_fraction": share}, None)
+        assert cell.keys == {"model.width": width, "data.fraction": share}
+        predictions.register(of, cell, expect(of, cell, np.random.default_rng(0)), folder)
+    path = next(word for word in shlex.split(predictions.command(of, folder)) if word.startswith("hydra.sweeper.cells"))
+    sweep(folder, listed=partitioning.read_cell_list(path.partition("=")[2]))
+    rows = predictions.score(folder, [read(config)])
+    assert [row["inside"] for row in rows] == ["true", "true"]
+    assert max(abs(float(row["log_error"])) for row in rows) < 0.1
+    assert predictions.command(studied(config), folder) == ""
+    with pytest.raises(InputError, match="must be predicted before it is run"):
+        place_of(studied(config), {"width": 32, "data_fraction": 1.0}, None)
 
 
 def test_larger_cells_of_a_recorded_study_are_foreseen_from_the_smaller_ones() -> None:
