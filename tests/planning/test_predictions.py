@@ -89,6 +89,9 @@ def test_a_score_says_what_came_and_a_second_one_the_same(registered: Path, stud
     assert float(rows[0]["measured_loss"]) == pytest.approx(cells.loc[(64, 1.0), "test_loss"])
     assert rows[0]["measured_in"] == "later"
     assert predictions.score(registered, [own, came]) == rows
+    one_axis = Builder(axes={"width": (32, 64)}).write(tmp_path / "multirun" / "widths")
+    elsewhere = predictions.score(registered, [own, read(FitConfig(name=str(one_axis)))])
+    assert elsewhere[0]["why_not"] == "not measured yet", "another grid has no cell of two axes"
     found = predictions.summary(rows)
     assert (found["scored"], found["inside"]) == (2, 2)
     assert 0 < found["crps"] < found["width"]
