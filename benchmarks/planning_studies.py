@@ -34,7 +34,7 @@ from rich.console import Console
 from rich.table import Table as Shown
 
 from mnist_scaling.fitting.laws.base import Array
-from mnist_scaling.planning.budget import Grid
+from mnist_scaling.planning.budget import WholeGrid
 from mnist_scaling.planning.next_runs import choose, condition, gains
 from mnist_scaling.planning.places import Effort, Places
 
@@ -49,7 +49,7 @@ CHEAP, FIRST = [5 * i + k for i in (0, 2, 4) for k in (0, 1, 2)], (4.0, 2.0)
 """Cells that all but the grid begin with, and their trials and repeats."""
 
 OF_LAW = 6
-"""Gradients of the law come first in `Grid.waves`."""
+"""Gradients of the law come first in `WholeGrid.waves`."""
 
 KINDS = {"noisy seeds": (0.12, 0.03), "much luck": (0.01, 0.4), "both": (0.065, 0.2), "neither": (0.01, 0.03)}
 """Of a study: seed, and luck of one trial."""
@@ -94,7 +94,7 @@ def new(seed: float, luck: float) -> Study:
     n, d = np.meshgrid(np.log(2000 * 2.0 ** np.arange(6)), np.log(50_000 / 2.0 ** np.arange(5)[::-1]), indexing="ij")
     cost = np.exp(n + d)
     cost /= cost.sum() * (EFFORT.trials + EFFORT.repeats)
-    z, alpha, _ = Grid(n, d, cost, cost).waves
+    z, alpha, _ = WholeGrid(n, d, cost, cost).waves
     nothing, ones, flat = np.zeros(n.size), np.ones(n.size), cost.ravel()
     places = Places({"N": n.ravel(), "D": d.ravel()}, nothing, nothing, flat, flat, seed * ones, luck * ones)
     return Study(places, z.reshape(n.size, -1).T, alpha[-1, -1][:, None])

@@ -22,8 +22,8 @@ import mnist_scaling
 
 PACKAGE = Path(mnist_scaling.__file__).parent
 COMMANDS = ("train", "fit", "compare", "plan", "report", "ask")
-BESIDE_COMMANDS = ("image_task",)
-"""What stands beside commands for them alone: training as sweeps see it."""
+BESIDE_COMMANDS = ("image_task", "new_study")
+"""What stands beside commands for them alone: training as sweeps see it, and a study that fits a time."""
 
 ALLOWED = {
     "errors": set(),

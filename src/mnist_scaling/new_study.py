@@ -24,7 +24,7 @@ from omegaconf import DictConfig
 from mnist_scaling import cli
 from mnist_scaling.config import DataConfig
 from mnist_scaling.errors import InputError
-from mnist_scaling.planning.budget import Grid, Offer, best
+from mnist_scaling.planning.budget import Offer, WholeGrid, best
 from mnist_scaling.study import layout
 from mnist_scaling.study.files import write_atomically
 from mnist_scaling.study.tables.csv_table import read_study_table
@@ -66,18 +66,7 @@ class Proposal:
 def propose(
     name: str, minutes: float, cores: int, folder: Path, pace: tuple[float, float, int] | None = None
 ) -> Proposal:
-    """Calibrate, choose, and write the experiment.
-
-    Parameters
-    ----------
-    name : str
-        Of a study that has not begun.
-    minutes : float
-    cores : int
-    folder : Path
-        Of experiments.
-    pace : tuple, optional
-        What `calibrate` gives.
+    """Calibrate, unless a `pace` is given as `calibrate` has it, choose, and write the experiment to a folder.
 
     Raises
     ------
@@ -148,7 +137,7 @@ def calibrate(cores: int) -> tuple[float, float, int]:
     return max(first - began - float(seconds.min()), 0.0), float(seconds.sum()) / sum(predicted), len(trials)
 
 
-def _grid(sweep: Sweep, pace: float) -> Grid:
+def _grid(sweep: Sweep, pace: float) -> WholeGrid:
     """What each cell costs on one core, and its sizes."""
     from mnist_scaling.tuning.sweep.forecast import OVERHEAD
 
@@ -159,7 +148,7 @@ def _grid(sweep: Sweep, pace: float) -> Grid:
         trial[at] = pace * cell.task.cost(cell.task.of_stage(cell.values, TRIAL)) + OVERHEAD
         # Where the untuned setting is repeated, too, one more repeat is two runs.
         repeat[at] = (pace * cell.cost + OVERHEAD) * sweep.repeats(cell) / max(sweep.n_repeats, 1)
-    return Grid(n, d, trial, repeat)
+    return WholeGrid(n, d, trial, repeat)
 
 
 def _foreseen(overrides: Sequence[str]) -> Sweep:

@@ -45,7 +45,7 @@ NORMAL = 2 * 1.96
 
 
 @dataclass(frozen=True)
-class Grid:
+class WholeGrid:
     """All cells that could be run: sizes x amounts of data, arrays of shape (sizes, amounts)."""
 
     log_n: Array
@@ -101,7 +101,7 @@ class Offer:
         return len(self.sizes) * len(self.amounts)
 
 
-def intervals(grid: Grid, sizes: tuple[int, ...], amounts: tuple[int, ...], variance: float) -> dict[str, float]:
+def intervals(grid: WholeGrid, sizes: tuple[int, ...], amounts: tuple[int, ...], variance: float) -> dict[str, float]:
     """Expected widths of the intervals of alpha and beta where the grid is largest, for cells of that variance."""
     at = np.ix_(sizes, amounts)
     cells, slopes = grid.waves[0][at].reshape(len(sizes) * len(amounts), -1), grid.waves[1:]
@@ -124,7 +124,7 @@ def _runs(count: int) -> list[tuple[int, ...]]:
     ]
 
 
-def offers(grid: Grid, work: float) -> list[Offer]:
+def offers(grid: WholeGrid, work: float) -> list[Offer]:
     """Studies of at most so much work, in seconds of all cores together; those with the narrowest intervals first."""
     found = []
     for sizes in _runs(grid.log_n.shape[0]):
@@ -142,16 +142,8 @@ def offers(grid: Grid, work: float) -> list[Offer]:
     return sorted(found, key=lambda offer: sum(width**2 for width in offer.widths.values()))
 
 
-def best(grid: Grid, minutes: float, cores: int, seconds: Callable[[Offer], float]) -> Offer:
-    """The study whose intervals are narrowest, of those that take the time that there is.
-
-    Parameters
-    ----------
-    grid : Grid
-    minutes : float
-    cores : int
-    seconds : callable
-        Time that an offer takes on these cores, its longest chain of runs and the start included.
+def best(grid: WholeGrid, minutes: float, cores: int, seconds: Callable[[Offer], float]) -> Offer:
+    """The study whose intervals are narrowest, of those that take the time that there is by `seconds`.
 
     Raises
     ------

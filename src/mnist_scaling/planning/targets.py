@@ -51,16 +51,7 @@ class Target:
 
 
 def target(model: Model, cost: Cost | None, word: str, at: Mapping[str, float] | None = None) -> Target:
-    """The draws of a target.
-
-    Parameters
-    ----------
-    model : Model
-    cost : Cost or None
-        Of the table; `N_exponent` and a loss without a place need one.
-    word : {"alpha", "beta", "N_exponent", "loss"}
-    at : mapping, optional
-        Logs of the model's inputs at the place that is meant.
+    """The draws of a target, at a place given by its logs; `cost` is the table's.
 
     Raises
     ------

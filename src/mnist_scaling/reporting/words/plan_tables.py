@@ -97,7 +97,8 @@ def next_run_parts(of: Studied, found: NextRuns, command: str) -> list[Part]:
         what = {CELL: "new cell", TRIALS: "more trials"}.get(move.kind, "more repeats")
         at = _where_new(found, move.place - known) if move.place >= known else _at(of, int(of.table.rows[move.place]))
         runs = ", ".join(plural(n, word) for n, word in ((move.trials, "trial"), (move.repeats, "repeat")) if n)
-        rows.append([what, at, runs, f"{100 * move.cost / found.budget:.1f} %", f"{100 * move.gain:.1f} %"])
+        share = 100 * move.cost / found.budget
+        rows.append([what, at, runs, f"{share:.1f} %" if share >= 0.05 else "< 0.1 %", f"{100 * move.gain:.1f} %"])
     head = ["what", "where", "runs", "of the budget", "of the variance"]
     table = TextTable(head, rows, title=f"Next runs, for {found.target.meaning}", right=(3, 4))
     rest = len(found.choice.moves) - len(rows)
