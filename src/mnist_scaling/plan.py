@@ -120,7 +120,7 @@ def _predict(config: PlanConfig, of: Studied) -> Said:
     cell = place_of(of, config.cell, _counts_of(of))
     expected = expect(of, cell, np.random.default_rng(config.seed))
     folder = Path(config.out) if config.out else of.folder
-    row = predictions.register(of, cell, expected, folder)
+    row = predictions.register(of, cell, expected, folder, config.where)
     command = predictions.command(of, folder) if cell.keys and COMMAND in (of.source.study or {}) else ""
     parts = predicted.prediction(row, folder / layout.PREDICTIONS, cell, tuple(expected.settings), command)
     return Said({"prediction": row, "command": command}, parts)

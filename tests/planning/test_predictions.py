@@ -9,11 +9,12 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from mnist_scaling import plan
 from mnist_scaling.arms.reading import read
-from mnist_scaling.config.fit_schema import FitConfig
+from mnist_scaling.config.fit_schema import ColumnsConfig, FitConfig
 from mnist_scaling.config.plan_schema import PlanConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.planning import predictions
@@ -22,6 +23,7 @@ from mnist_scaling.planning.new_cell import place_of
 from mnist_scaling.planning.studied import Studied, studied
 from mnist_scaling.study import layout
 from mnist_scaling.tuning.grid import partitioning
+from tests.fitting.tables import numbers, public
 from tests.planning.conftest import QUICK
 from tests.planning.test_resolve import sweep
 from tests.reporting.builder import Builder
@@ -158,6 +160,19 @@ def test_predicted_cells_are_run_in_their_study_by_the_list_and_then_scored(tmp_
     assert predictions.command(studied(config), folder) == ""
     with pytest.raises(InputError, match="must be predicted before it is run"):
         place_of(studied(config), {"width": 32, "data_fraction": 1.0}, None)
+
+
+def test_the_largest_model_of_a_published_ladder_is_foreseen(tmp_path: Path) -> None:
+    columns = public("olmo_ladder_c4.csv")
+    runs = pd.DataFrame({k: numbers(columns, k) for k in ("N", "D", "C_olmo", "loss_c4")}).assign(mode=columns["mode"])
+    runs.to_csv(tmp_path / "runs.csv", index=False)
+    roles = ColumnsConfig(N="N", D="D", C="C_olmo", loss="loss_c4")
+    config = FitConfig(table=str(tmp_path / "runs.csv"), columns=roles, where="mode == 'train'", bootstrap=QUICK)
+    of, target = studied(config), runs.iloc[-1]
+    found = expect(of, place_of(of, {"N": target["N"], "D": target["D"]}, None), np.random.default_rng(0)).loss
+    assert found.holds(target["loss_c4"])
+    assert found.value == pytest.approx(target["loss_c4"], rel=0.03)
+    assert found.high / found.low < 1.2
 
 
 def test_larger_cells_of_a_recorded_study_are_foreseen_from_the_smaller_ones() -> None:

@@ -80,7 +80,7 @@ def tables_hash(of: Studied) -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()[:16]
 
 
-def register(of: Studied, cell: NewCell, expected: Expected, folder: Path) -> dict[str, str]:
+def register(of: Studied, cell: NewCell, expected: Expected, folder: Path, where: str | None = None) -> dict[str, str]:
     """Add a prediction to a folder's predictions.csv, unless one of that cell and of these tables is there; the row.
 
     Parameters
@@ -89,6 +89,8 @@ def register(of: Studied, cell: NewCell, expected: Expected, folder: Path) -> di
     cell : NewCell
     expected : Expected
     folder : Path
+    where : str, optional
+        The condition on the rows that were fitted, which the row keeps: rows that it leaves out are no secret.
 
     Raises
     ------
@@ -111,7 +113,7 @@ def register(of: Studied, cell: NewCell, expected: Expected, folder: Path) -> di
         "quantiles": ";".join(f"{q:.5f}" for q in np.quantile(expected.log_loss, LEVELS)), "level": of.model.level,
         "warnings": ";".join(dict.fromkeys(f.code for f in of.result.flags if f.severity != INFO)),
         "D_column": of.source.rows.names["D"] or "",
-        "loss_column": of.source.rows.names["loss"], "code": provenance.commit() or "",
+        "loss_column": of.source.rows.names["loss"], "where": where or "", "code": provenance.commit() or "",
         "version": provenance.versions().get("mnist-scaling", ""), "tables_hash": tables_hash(of),
     }  # fmt: skip
     row = {k: _text(v) for k, v in fields.items()}
