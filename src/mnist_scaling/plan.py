@@ -111,7 +111,8 @@ def _irregularities(config: PlanConfig, of: Studied) -> Said:
         command = resolve.resolve(of, found)
         return Said({**record, "command": command}, plan_tables.resolve_parts(of, command))
     known = {"seeds": of.seeds, "luck": of.luck, "cells": len(of.table)}
-    return Said({"known": known, **record}, [*plan_tables.ground(of), *plan_tables.card_parts(of, found)])
+    again = plan_tables.again(of, config.where)
+    return Said({"known": known, **record}, [*plan_tables.ground(of), *plan_tables.card_parts(of, found, again)])
 
 
 def _predict(config: PlanConfig, of: Studied) -> Said:
@@ -119,8 +120,8 @@ def _predict(config: PlanConfig, of: Studied) -> Said:
     cell = place_of(of, config.cell, _counts_of(of))
     expected = expect(of, cell, np.random.default_rng(config.seed))
     folder = Path(config.out) if config.out else of.folder
-    row = predictions.register(of, cell, expected, folder)
-    command = predictions.command(of, folder) if cell.keys else ""
+    row = predictions.register(of, cell, expected, folder, config.where)
+    command = predictions.command(of, folder) if cell.keys and COMMAND in (of.source.study or {}) else ""
     parts = predicted.prediction(row, folder / layout.PREDICTIONS, cell, tuple(expected.settings), command)
     return Said({"prediction": row, "command": command}, parts)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,12 +11,14 @@ import pytest
 
 from mnist_scaling import config
 from mnist_scaling.config import DataConfig, ModelConfig, RunConfig
+from mnist_scaling.config.fit_schema import FitConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.image_task import TASK
 from mnist_scaling.planning.expected import expect
 from mnist_scaling.planning.new_cell import extrapolated, log_loss, place_of
-from mnist_scaling.planning.studied import Studied
-from tests.reporting.builder import power_law
+from mnist_scaling.planning.studied import Studied, studied
+from tests.planning.conftest import QUICK
+from tests.reporting.builder import Builder, power_law
 
 FAR = {"width": 64, "data_fraction": 1.0}
 
@@ -76,10 +79,19 @@ def test_the_best_cell_of_a_compute_costs_it_and_no_neighbour_is_better(of: Stud
     flops = 4 * float(of.costs["flops"].max())
     cell = place_of(of, {"flops": flops}, None)
     assert cell.at["C"] == pytest.approx(flops, rel=0.02)
+    assert isinstance(cell.axes["width"], int)
     best = np.median(log_loss(of, cell.at))
     for factor in (0.25, 4.0):
         other = {"N": cell.at["N"] * factor, "D": cell.at["D"] / factor}
         assert np.median(log_loss(of, other)) > best
+
+
+def test_without_a_count_of_flops_a_cell_costs_six_n_d(tmp_path: Path) -> None:
+    folder = Builder(noise=0.03).write(tmp_path / "multirun" / "own")
+    pd.read_csv(folder / "cells.csv").assign(flops=np.nan).to_csv(folder / "cells.csv", index=False)
+    of = studied(FitConfig(name=str(folder), bootstrap=QUICK, laws="additive", curves=False))
+    cell = place_of(of, FAR, None)
+    assert cell.at["C"] == pytest.approx(6 * cell.at["N"] * cell.at["D"])
 
 
 @pytest.mark.parametrize(

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from mnist_scaling import plan
 from mnist_scaling.arms.reading import read
-from mnist_scaling.config.fit_schema import FitConfig
+from mnist_scaling.config.fit_schema import ColumnsConfig, FitConfig
 from mnist_scaling.config.plan_schema import PlanConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.planning import predictions
 from mnist_scaling.planning.expected import expect
 from mnist_scaling.planning.new_cell import place_of
-from mnist_scaling.planning.studied import Studied
+from mnist_scaling.planning.studied import Studied, studied
 from mnist_scaling.study import layout
+from mnist_scaling.tuning.grid import partitioning
+from tests.fitting.tables import numbers, public
 from tests.planning.conftest import QUICK
+from tests.planning.test_resolve import sweep
 from tests.reporting.builder import Builder
 
 TARGETS = ({"width": 64, "data_fraction": 1.0}, {"width": 64, "data_fraction": 0.5})
@@ -46,6 +51,15 @@ def test_a_row_has_what_it_rests_on_and_is_registered_once(of: Studied, register
     again = predictions.register(of, cell, expect(of, cell, np.random.default_rng(0)), registered)
     assert again == rows[0]
     assert predictions.read_predictions(registered) == rows
+
+
+def test_a_target_by_its_sizes_joins_the_file_and_leaves_the_seals_before_it(of: Studied, registered: Path) -> None:
+    cell = place_of(of, {"N": 1e6, "D": 40_000}, None)
+    row = predictions.register(of, cell, expect(of, cell, np.random.default_rng(0)), registered)
+    found = predictions.read_predictions(registered)
+    assert found[2]["seal"] == row["seal"]
+    assert found[2]["width"] == ""
+    assert float(found[2]["flops"]) == pytest.approx(6e6 * 40_000, rel=0.01)
 
 
 @pytest.mark.parametrize("edit", ["number", "row", "added"])
@@ -77,6 +91,9 @@ def test_a_score_says_what_came_and_a_second_one_the_same(registered: Path, stud
     assert float(rows[0]["measured_loss"]) == pytest.approx(cells.loc[(64, 1.0), "test_loss"])
     assert rows[0]["measured_in"] == "later"
     assert predictions.score(registered, [own, came]) == rows
+    one_axis = Builder(axes={"width": (32, 64)}).write(tmp_path / "multirun" / "widths")
+    elsewhere = predictions.score(registered, [own, read(FitConfig(name=str(one_axis)))])
+    assert elsewhere[0]["why_not"] == "not measured yet", "another grid has no cell of two axes"
     found = predictions.summary(rows)
     assert (found["scored"], found["inside"]) == (2, 2)
     assert 0 < found["crps"] < found["width"]
@@ -124,6 +141,38 @@ def test_the_command_registers_scores_and_refuses(
 def test_a_score_without_predictions_is_refused(study: Path) -> None:
     with pytest.raises(InputError, match="A score needs a prediction, but"):
         plan.run(PlanConfig(name=str(study), score=True))
+
+
+def test_predicted_cells_are_run_in_their_study_by_the_list_and_then_scored(tmp_path: Path) -> None:
+    folder = tmp_path / "multirun" / "s"
+    sweep(folder, "model.width=4,8,16", "data.fraction=0.25,0.5,1")
+    config = FitConfig(name=str(folder), bootstrap=QUICK, laws="additive", curves=False)
+    of = studied(config)
+    for width, share in ((32, 1.0), (32, 0.5)):
+        cell = place_of(of, {"width": width, "data_fraction": share}, None)
+        assert cell.keys == {"model.width": width, "data.fraction": share}
+        predictions.register(of, cell, expect(of, cell, np.random.default_rng(0)), folder)
+    path = next(word for word in shlex.split(predictions.command(of, folder)) if word.startswith("hydra.sweeper.cells"))
+    sweep(folder, listed=partitioning.read_cell_list(path.partition("=")[2]))
+    rows = predictions.score(folder, [read(config)])
+    assert [row["inside"] for row in rows] == ["true", "true"]
+    assert max(abs(float(row["log_error"])) for row in rows) < 0.1
+    assert predictions.command(studied(config), folder) == ""
+    with pytest.raises(InputError, match="must be predicted before it is run"):
+        place_of(studied(config), {"width": 32, "data_fraction": 1.0}, None)
+
+
+def test_the_largest_model_of_a_published_ladder_is_foreseen(tmp_path: Path) -> None:
+    columns = public("olmo_ladder_c4.csv")
+    runs = pd.DataFrame({k: numbers(columns, k) for k in ("N", "D", "C_olmo", "loss_c4")}).assign(mode=columns["mode"])
+    runs.to_csv(tmp_path / "runs.csv", index=False)
+    roles = ColumnsConfig(N="N", D="D", C="C_olmo", loss="loss_c4")
+    config = FitConfig(table=str(tmp_path / "runs.csv"), columns=roles, where="mode == 'train'", bootstrap=QUICK)
+    of, target = studied(config), runs.iloc[-1]
+    found = expect(of, place_of(of, {"N": target["N"], "D": target["D"]}, None), np.random.default_rng(0)).loss
+    assert found.holds(target["loss_c4"])
+    assert found.value == pytest.approx(target["loss_c4"], rel=0.03)
+    assert found.high / found.low < 1.2
 
 
 def test_larger_cells_of_a_recorded_study_are_foreseen_from_the_smaller_ones() -> None:

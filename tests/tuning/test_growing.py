@@ -9,14 +9,19 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
+from mnist_scaling import cli, train
 from mnist_scaling.config import RunConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import layout
 from mnist_scaling.study.result import TrainResult
+from mnist_scaling.study.tables import trials_and_cells
 from mnist_scaling.study.vocabulary import INDEPENDENT
 from mnist_scaling.tuning.cell.next_settings import Effort
-from mnist_scaling.tuning.grid import partitioning
+from mnist_scaling.tuning.cell.trial import Trial, best
+from mnist_scaling.tuning.grid import partitioning, search_space
+from mnist_scaling.tuning.sweep import forecast
 from mnist_scaling.tuning.sweep.driver import Driver
 from mnist_scaling.tuning.sweep.next_jobs import Method
 from mnist_scaling.tuning.sweep.study_tables import join
@@ -63,6 +68,15 @@ def test_a_list_gives_each_cell_its_own_trials_and_repeats_in_the_study_that_is_
     assert len(again) == len(now), "a smaller number takes nothing away and adds nothing"
 
 
+def test_a_list_stands_in_place_of_an_experiments_axes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("two.csv").write_text("model.width,data.fraction\n4,0.0625\n16,0.5\n")
+    given = ["experiment=smoke", "hydra.sweeper.cells=two.csv"]
+    assert forecast.preview(given, cli.conf_dir(), train.main).cells == 2
+    with pytest.raises(InputError, match=r"`model.width` is set by two.csv and beside it"):
+        forecast.preview([*given, "model.width=4,8"], cli.conf_dir(), train.main)
+
+
 @pytest.mark.parametrize("value", ["0", "many", "2.5"])
 def test_a_number_of_trials_is_a_whole_one(tmp_path: Path, value: str) -> None:
     path = tmp_path / "more.csv"
@@ -89,3 +103,33 @@ def test_a_raised_cap_takes_on_the_best_run_and_its_repeats_and_leaves_the_other
     assert repeats["seed"].tolist() == [1, 2, 1, 2]
     with pytest.raises(InputError, match="regime.max_epochs was 40 and is now 5"):
         sweep(tmp_path, *grid, "regime.max_epochs=5", train=converging)
+
+
+def test_a_run_that_was_cut_short_is_not_selected_because_it_was_luckier() -> None:
+    rows = [
+        {"stage": "trial", "state": "COMPLETE", "number": n, "lr": lr, "val_loss": loss, "flags": flags}
+        for n, lr, loss, flags in ((0, 0.1, 0.5, "undertrained"), (1, 0.2, 0.9, "undertrained"), (2, 0.1, 0.6, ""))
+    ]
+    assert (trials_and_cells.best_trial(rows, ["lr"]) or {})["number"] == 2
+    assert (trials_and_cells.best_trial(rows[:2], ["lr"]) or {})["number"] == 0, "without a longer run it stands"
+    trials = [
+        Trial(r["number"], {"lr": r["lr"]}, {}, "", "COMPLETE", r["val_loss"], is_cut=bool(r["flags"])) for r in rows
+    ]
+    assert [getattr(best(some), "index", None) for some in (trials, trials[:2])] == [2, 0]
+
+
+@pytest.mark.parametrize(
+    ("older", "now", "value", "expected"),
+    [
+        (FloatDistribution(1e-3, 1e-2, log=True), FloatDistribution(1e-3, 1, log=True), 9e-3, 0.1),
+        (FloatDistribution(1e-3, 1e-2, log=True), FloatDistribution(1e-3, 1, log=True), 3e-3, None),
+        (FloatDistribution(1e-3, 1e-2, log=True), FloatDistribution(1e-5, 1e-2, log=True), 9e-3, None),
+        (IntDistribution(8, 64, log=True), IntDistribution(2, 64, log=True), 8, 4),
+        (FloatDistribution(0.0, 0.4), FloatDistribution(0.0, 0.6), 0.4, 0.5),
+        (CategoricalDistribution([1, 2]), CategoricalDistribution([1, 2, 4]), 2, None),
+    ],
+)
+def test_what_is_new_of_a_range_is_tried_where_the_best_value_lay_at_its_edge(
+    older: BaseDistribution, now: BaseDistribution, value: float, expected: float | None
+) -> None:
+    assert search_space.beyond(older, now, value) == (None if expected is None else pytest.approx(expected))

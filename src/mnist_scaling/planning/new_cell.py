@@ -67,14 +67,19 @@ def place_of(of: Studied, target: Mapping[str, Any], counts: Counts | None) -> N
     if "flops" in target:
         cell = _of_compute(of, target, counts)
     elif set(target) <= {"N", "D", "C"}:
-        at, cost = {k: float(v) for k, v in target.items()}, of.result.cost
-        if cost is not None and "C" not in at and {"N", "D"} <= at.keys():
-            at["C"] = float(np.exp(cost.log_c(np.log(at["N"]), np.log(at["D"]))))
-        cell = NewCell({}, {}, at, "as given")
+        cell = NewCell({}, {}, _with_cost(of, {k: float(v) for k, v in target.items()}), "as given")
     else:
         cell = on_grid(of, target, counts)
     _check(of, cell)
     return cell
+
+
+def _with_cost(of: Studied, at: dict[str, float]) -> dict[str, float]:
+    """The same with C where the table's own cost gives it; 6 N D where the table has none."""
+    cost = of.result.cost
+    if cost is None or "C" in at or not {"N", "D"} <= at.keys():
+        return at
+    return at | {"C": float(np.exp(cost.log_c(np.log(at["N"]), np.log(at["D"]))))}
 
 
 def _check(of: Studied, cell: NewCell) -> None:
@@ -115,7 +120,7 @@ def on_grid(of: Studied, target: Mapping[str, Any], counts: Counts | None) -> Ne
     along = [c for c in names.values() if c not in known]
     at = {k: float(known[c]) if c in known else extrapolated(cells, c, moving) for k, c in names.items()}
     said = f"{', '.join(along)} extrapolated along {', '.join(moving)}" if along else "counted by the program"
-    return NewCell(values, keys, at, said)
+    return NewCell(values, keys, _with_cost(of, at), said)
 
 
 def _counted(
@@ -191,17 +196,18 @@ def _grid_of(of: Studied, flops: float, counts: Counts | None) -> Iterator[NewCe
     roles = roles_of(of.cells, of.source.axes, of.source.rows.names)
     if roles.size is None or roles.data is None:
         return
-    levels = of.cells[roles.size].astype(float)
-    whole = bool((levels % 1 == 0).all())
-    tried = np.geomspace(levels.min(), LARGER * levels.max(), TRIED)
-    others = {a: of.cells[a].iloc[0] for a in of.source.axes if a not in (roles.size, roles.data)}
-    for size in np.unique(tried.round()) if whole else tried:
-        share = float(of.cells[roles.data].max())
+    levels = of.cells[[roles.size, roles.data]].astype(float)
+    whole = (levels % 1 == 0).all()
+    others = {a: of.cells[a].iloc[0] for a in of.source.axes if a not in levels}
+    tried = np.geomspace(levels[roles.size].min(), LARGER * levels[roles.size].max(), TRIED)
+    for size in np.unique(tried.round()) if whole[roles.size] else tried:
+        amount = float(levels[roles.data].max())
         try:
             for _ in range(3):  # C is nearly proportional to the amount of data
-                values = {roles.size: int(size) if whole else float(size), roles.data: float(f"{share:.4g}")}
+                values = {roles.size: float(size), roles.data: float(f"{amount:.4g}")}
+                values = {a: round(v) if whole[a] else v for a, v in values.items()}
                 cell = on_grid(of, others | values, counts)
-                share *= flops / cell.at["C"]
+                amount *= flops / cell.at["C"]
         except InputError:  # the program has no such cell, such as more data than there are
             continue
         if abs(np.log(cell.at["C"] / flops)) < SAME:

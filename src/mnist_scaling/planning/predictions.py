@@ -80,7 +80,7 @@ def tables_hash(of: Studied) -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()[:16]
 
 
-def register(of: Studied, cell: NewCell, expected: Expected, folder: Path) -> dict[str, str]:
+def register(of: Studied, cell: NewCell, expected: Expected, folder: Path, where: str | None = None) -> dict[str, str]:
     """Add a prediction to a folder's predictions.csv, unless one of that cell and of these tables is there; the row.
 
     Parameters
@@ -89,6 +89,8 @@ def register(of: Studied, cell: NewCell, expected: Expected, folder: Path) -> di
     cell : NewCell
     expected : Expected
     folder : Path
+    where : str, optional
+        The condition on the rows that were fitted, which the row keeps: rows that it leaves out are no secret.
 
     Raises
     ------
@@ -103,14 +105,15 @@ def register(of: Studied, cell: NewCell, expected: Expected, folder: Path) -> di
     loss, error = expected.loss, expected.error
     at = {name: cell.at.get(role, "") for role, name in (("N", "n_params"), ("D", "n_seen"), ("C", "flops"))}
     fields: dict[str, Any] = {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"), "study": of.folder.name, **cell.axes, **at,
+        "time": datetime.now(UTC).isoformat(timespec="seconds"), "study": of.folder.name,
+        "axes": ";".join(cell.axes), **cell.axes, **at,
         "reach": cell.at.get("C", np.nan) / largest, "counted": cell.counted, "law": of.model.posterior.law.name,
         "predicted_loss": loss.value, "low": loss.low, "high": loss.high, "predicted_error": error.value,
         "error_low": error.low, "error_high": error.high, **expected.settings, "by_law": ";".join(expected.by_law),
         "quantiles": ";".join(f"{q:.5f}" for q in np.quantile(expected.log_loss, LEVELS)), "level": of.model.level,
         "warnings": ";".join(dict.fromkeys(f.code for f in of.result.flags if f.severity != INFO)),
         "D_column": of.source.rows.names["D"] or "",
-        "loss_column": of.source.rows.names["loss"], "code": provenance.commit() or "",
+        "loss_column": of.source.rows.names["loss"], "where": where or "", "code": provenance.commit() or "",
         "version": provenance.versions().get("mnist-scaling", ""), "tables_hash": tables_hash(of),
     }  # fmt: skip
     row = {k: _text(v) for k, v in fields.items()}
@@ -129,14 +132,14 @@ def command(of: Studied, folder: Path) -> str:
     names = dict(zip(known[0].record["axes"], known[0].keys, strict=True)) if known and known[0].record else {}
     trials, repeats = (int(np.median([getattr(c, k) for c in known])) for k in ("trials", "repeats"))
     rows = [row for row in read_predictions(folder) if not _measured(row, of.source)]
-    wanted = [{names[a]: v for a, v in _axes(row, of.source).items()} for row in rows]
+    wanted = [{names[a]: v for a, v in _axes(row).items()} for row in rows]
     new = [growth.GrownCell(keys, trials, repeats) for i, keys in enumerate(wanted) if keys and keys not in wanted[:i]]
     return growth.write(of, [*known, *new], folder / PREDICTED_CELLS, {}) if new else ""
 
 
-def _axes(row: Mapping[str, str], source: Source) -> dict[str, Any]:
-    """Values of a study's axes in a row."""
-    found = {a: pd.to_numeric(pd.Series([row[a]]), errors="coerce")[0] for a in source.axes if row.get(a, "") != ""}
+def _axes(row: Mapping[str, str]) -> dict[str, Any]:
+    """Values of the axes of a row's cell."""
+    found = {a: pd.to_numeric(pd.Series([row[a]]), errors="coerce")[0] for a in row["axes"].split(";") if a}
     numbers = {a: int(v) if v == int(v) else float(v) for a, v in found.items() if np.isfinite(v)}
     return {a: numbers.get(a, row[a]) for a in found}
 
@@ -216,7 +219,7 @@ def _measured(row: Mapping[str, str], source: Source) -> list[dict[str, Any]]:
     for arm in source.rows.arms:
         cells = arm.frame
         at = {k: float(row[c]) for k, c in (("N", "n_params"), ("D", "n_seen"), ("C", "flops")) if row[c]}
-        kept = matching(cells, NewCell(_axes(row, source), {}, at, ""), source.rows.names)
+        kept = matching(cells, NewCell(_axes(row), {}, at, ""), source.rows.names)
         if row["loss_column"] in cells:
             found += cells[kept & cells[row["loss_column"]].notna()].to_dict("records")
     return found

@@ -29,7 +29,7 @@ GONE, CONFIRMED, OPEN = "gone", "confirmed", "not run yet"
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Resolved:
     """What became of one irregularity in one cell."""
 
     code: str
@@ -158,7 +158,7 @@ def _keep(studied: Studied, record: Mapping[str, Any]) -> None:
     files.write_atomically(studied.folder / RESOLVED, json.dumps(record, indent=1, default=float) + "\n")
 
 
-def outcomes(studied: Studied, cards: Sequence[Card]) -> list[Outcome]:
+def outcomes(studied: Studied, cards: Sequence[Card]) -> list[Resolved]:
     """Whether each irregularity that `resolve` wrote runs for is gone or confirmed; empty where it wrote none.
 
     They are kept beside what was seen before, with the exponents as they are now, for the study's page.
@@ -171,7 +171,7 @@ def outcomes(studied: Studied, cards: Sequence[Card]) -> list[Outcome]:
         still = now.get(card["code"])
         asks = still is not None and bool(still.asks)
         if not card["cells"]:  # of the whole study
-            found.append(Outcome(card["code"], "all", OPEN if asks else GONE))
+            found.append(Resolved(card["code"], "all", OPEN if asks else GONE))
         for seen in card["cells"]:
             rows = studied.cells
             for axis, value in seen["axes"].items():
@@ -179,6 +179,6 @@ def outcomes(studied: Studied, cards: Sequence[Card]) -> list[Outcome]:
             done = all((rows[key] >= seen[key]).all() for key in ("n_trials", "n_repeats"))
             there = asks and bool({*(still.cells if still else ())} & {*rows.index})
             status = OPEN if not done else CONFIRMED if there else GONE
-            found.append(Outcome(card["code"], seen["name"], status, seen["loss"], float(rows[loss].mean())))
+            found.append(Resolved(card["code"], seen["name"], status, seen["loss"], float(rows[loss].mean())))
     _keep(studied, {**record, "now": _slopes(studied), "outcomes": [asdict(one) for one in found]})
     return found

@@ -6,6 +6,8 @@ import pkgutil
 from dataclasses import dataclass
 from importlib import import_module
 
+from mnist_scaling.fitting.fitted import Fitted
+from mnist_scaling.fitting.slices import is_joint
 from mnist_scaling.planning.studied import Studied
 from mnist_scaling.study import flags
 
@@ -41,6 +43,12 @@ def cards(studied: Studied) -> list[Card]:
     found = [import_module(f"{__name__}.{name}").check(studied) for name in names]
     order = (FAIL, WARNING, INFO, PASS, NOT_APPLICABLE)
     return sorted(found, key=lambda card: order.index(card.status))
+
+
+def joint_law(studied: Studied) -> Fitted | None:
+    """The law that describes the table, where it is one of N and D."""
+    found = studied.result.fitted.get(studied.result.selected or "")
+    return found if found is not None and is_joint(found.law) else None
 
 
 def of_flag(studied: Studied, code: str, absent: str, asks: tuple[str, ...] = ()) -> Card:

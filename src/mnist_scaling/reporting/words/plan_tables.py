@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -37,7 +38,13 @@ def ground(of: Studied) -> list[Part]:
     return [Sentence(text)]
 
 
-def card_parts(of: Studied, found: Sequence[Card]) -> list[Part]:
+def again(of: Studied, where: str | None) -> str:
+    """The command that writes what resolves a study's irregularities, for the same rows."""
+    rows = f" {shlex.quote(f'where={where}')}" if where else ""
+    return f"python -m mnist_scaling.plan {layout.name_argument(of.folder)}{rows} resolve=true"
+
+
+def card_parts(of: Studied, found: Sequence[Card], resolving: str) -> list[Part]:
     """The irregularities: what each check found, what became of those that runs were to resolve, and the next step."""
     seen = [card for card in found if card.status not in (PASS, NOT_APPLICABLE)]
     rows = [[c.code, c.status, _where(of, c), f"{c.cause} {c.remedy}".strip()] for c in seen]
@@ -46,7 +53,12 @@ def card_parts(of: Studied, found: Sequence[Card]) -> list[Part]:
     rest += f" {len(without)} do not apply ({', '.join(without)})." if without else ""
     table = TextTable(["check", "status", "cells", "cause"], rows, title="Irregularities", aside=3)
     record = files.read_json(of.folder / layout.RESOLVED) if of.is_study else None
-    return [*([table] if rows else []), Sentence(rest.strip()), *resolved_parts(record), *_next(of, found, record)]
+    return [
+        *([table] if rows else []),
+        Sentence(rest.strip()),
+        *resolved_parts(record),
+        *_next(of, found, record, resolving),
+    ]
 
 
 def _where(of: Studied, card: Card) -> str:
@@ -61,13 +73,11 @@ def _at(of: Studied, row: int) -> str:
     return " ".join(layout.cell_parts(dict(of.cells.loc[row, axes]))) if axes else f"row {row}"
 
 
-def _next(of: Studied, found: Sequence[Card], record: Mapping[str, Any] | None) -> list[Part]:
+def _next(of: Studied, found: Sequence[Card], record: Mapping[str, Any] | None, resolving: str) -> list[Part]:
     """The command that runs what was written and has not been run, or the one that writes it."""
     if any(one["status"] == OPEN for one in (record or {}).get("outcomes", ())):
         return resolve_parts(of, str((record or {})["command"]))
-    if not any(card.asks for card in found):
-        return []
-    return [Sentence(f"Next: python -m mnist_scaling.plan {layout.name_argument(of.folder)} resolve=true", apart=True)]
+    return [Sentence(f"Next: {resolving}", apart=True)] if any(card.asks for card in found) else []
 
 
 def resolve_parts(of: Studied, command: str) -> list[Part]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -34,10 +33,9 @@ def prediction(row: Mapping[str, str], path: Path, cell: NewCell, settings: Sequ
     where = ", ".join(f"{label(k)} {v}" for k, v in cell.axes.items())
     sizes = ", ".join(f"{k} = {short(v)}" for k, v in cell.at.items())
     beyond = f", {number(float(row['reach']))} times the largest compute that was measured" if row["reach"] else ""
-    rows: list[list[Any]] = [["loss", _interval(row, "predicted_loss", "low", "high")]]
-    rows += (
-        [["error rate", error]] if (error := _interval(row, "predicted_error", "error_low", "error_high")).known else []
-    )
+    rows = [["loss", _interval(row, "predicted_loss", "low", "high")]]
+    if row["predicted_error"]:
+        rows.append(["error rate", _interval(row, "predicted_error", "error_low", "error_high")])
     for key in settings:
         source = "by its law" if key in row["by_law"].split(";") else "as in the nearest cells"
         rows.append([label(key), f"{_rounded(row[key])} ({source})"])
@@ -48,7 +46,7 @@ def prediction(row: Mapping[str, str], path: Path, cell: NewCell, settings: Sequ
     ]
     if row["warnings"]:
         codes = ", ".join(spaced(code) for code in row["warnings"].split(";"))
-        text = f"The fit has warnings ({codes}), and a prediction is no better: `python -m mnist_scaling.fit` says why."
+        text = f"The fit has warnings ({codes}), and the prediction rests on it: see `python -m mnist_scaling.fit`."
         found.append(Sentence(text, tone.WARNING))
     return [*found, Sentence(command, lead="Next")] if command else found
 
@@ -57,8 +55,8 @@ def _value(row: Mapping[str, str], key: str) -> float:
     return float(row.get(key) or np.nan)
 
 
-def _interval(row: Mapping[str, str], *keys: str) -> Interval:
-    return Interval(*(_value(row, key) for key in keys))
+def _interval(row: Mapping[str, str], *keys: str) -> str:
+    return estimate(Interval(*(_value(row, key) for key in keys)), three_digits)
 
 
 def _rounded(text: str) -> str:
@@ -77,7 +75,7 @@ def scores(rows: Sequence[Mapping[str, str]], of: Mapping[str, float]) -> list[P
     table = [
         [
             *(short(_value(row, k)) if row[k] else None for k in ("n_params", "n_seen")), number(_value(row, "reach")),
-            _interval(row, "predicted_loss", "low", "high"), number(_value(row, "measured_loss")),
+            _interval(row, "predicted_loss", "low", "high"), three_digits(_value(row, "measured_loss")),
             {"true": "yes", "false": "no"}.get(row.get("inside", ""), row.get("why_not")),
             percent(row, "log_error"), percent(row, "regret"),
         ]
