@@ -136,6 +136,7 @@ def test_new_cells_of_a_study_are_new(of: Studied) -> None:
 def test_levels_go_one_step_beyond_each_end() -> None:
     assert beyond(np.array([2.0, 4.0, 4.0, 16.0])) == pytest.approx([1, 2, 4, 16, 64])
     assert len(beyond(np.geomspace(1, 9, 50))) == 14
+    assert 1 / 64 in beyond(np.array([1 / 64, 1 / 16]))
 
 
 def test_next_runs_of_a_study_keep_to_the_budget_and_grow_its_cells(of: Studied) -> None:
