@@ -94,16 +94,17 @@ def luck_of(gain: Array, trials: Array, power: float) -> Array:
 
 
 def beyond(values: Array) -> Array:
-    """The levels of an axis, thinned to `MOST_LEVELS`, and one more step beyond each end."""
+    """The levels of an axis, thinned to `MOST_LEVELS`, and one more step beyond the largest.
+
+    Not below the smallest: such cells were offered first, came out near chance, and widened what they were to narrow.
+    """
     at = np.unique(np.asarray(values, float))
     at = np.geomspace(at[0], at[-1], MOST_LEVELS) if len(at) > MOST_LEVELS else at
-    steps = at[1:] / at[:-1] if len(at) > 1 else np.array([2.0])
-    ends = (float(f"{x:.4g}") for x in (at[0] / steps[0], at[-1] * steps[-1]))
-    return np.array([next(ends), *at, next(ends)])
+    return np.append(at, float(f"{at[-1] * (at[-1] / at[-2] if len(at) > 1 else 2.0):.4g}"))
 
 
 def new_cells(of: Studied, counts: Counts | None) -> list[NewCell]:
-    """Cells that could be run: every level of one axis with every level of the other, where none was; and one beyond.
+    """Cells that could be run: every level of one axis with every level of the other, where none was; one beyond.
 
     What the study's program says of a run before it, `counts`, may refuse a cell.
     """
