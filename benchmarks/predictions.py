@@ -53,7 +53,7 @@ TARGETS = ((1, 2), (2, 1), (2, 2), (2, 4))
 """Width and data of each predicted cell, in units of the study's largest: up to 16 times its compute."""
 
 KEYS = {"lr": "optim.lr", "batch_size": "optim.batch_size", "dropout": "model.dropout"}
-EFFORT = ("hydra.sweeper.n_trials=10", "hydra.sweeper.n_repeats=3")
+EFFORT = ("hydra.sweeper.n_trials=8", "hydra.sweeper.n_repeats=3")
 SMOKE = ("scale=smoke", "hydra.sweeper.max_values_per_axis=3", "hydra.sweeper.n_trials=2", "hydra.sweeper.n_repeats=2")
 BINS = ((0.0, 2.5), (2.5, 5.0), (5.0, 10.0), (10.0, np.inf))
 """Of how many times the compute that was measured, for the table."""

@@ -51,9 +51,10 @@ runs of the question's studies, added up, on one core that other work shared. Ev
 in tests/asking/kept/ by `python benchmarks/questions.py`, and a test computes it again.
 
 Brackets hold 95 % intervals. Of a difference, *differs* means that its interval misses zero, *equivalent* that all of
-it lies within ± 0.03, and *not settled* that neither is so, which is not "no difference". The intervals hold the noise
-of the repeats and what six trials leave to chance, which neighbouring cells have in common because each starts from
-what its cheaper neighbours selected ([comparing.md](comparing.md#luck-in-tuning)). Since 2026-11-29 `ask` also tunes
+it lies within ± 0.03 (of an exponent, within a tenth of it, too), and *not settled* that neither is so, which is not
+"no difference". The intervals hold the noise of the repeats and what six trials leave to chance, which neighbouring
+cells have in common because each starts from what its cheaper neighbours selected
+([comparing.md](comparing.md#luck-in-tuning)). Since 2026-11-29 `ask` also tunes
 one arm of such a question twice, to see that chance; the tables below are older and have no such twin. Where many cells
 of a study are flagged, as the notes below an answer say, its numbers speak of these runs, not of the best ones.
 """

@@ -43,7 +43,7 @@ WRITTEN: dict[str, Surface] = {
 }
 """Written down, and used while the model was made."""
 
-SEALED = 40
+SEALED = 20
 """Surfaces of the generator that are looked at once."""
 
 

@@ -174,7 +174,10 @@ def test_two_tables_as_a_user_types_them(home: Path, command: Callable[..., Comp
     arguments = ["tables=[a.csv,b.csv]", *columns, "out=found", "bootstrap.draws=200"]
     done = command("mnist_scaling.compare", *arguments, cwd=home)
     assert done.returncode == 0, done.stderr
-    record = json.loads((home / "found" / "comparison.json").read_text())
+    assert done.stdout.strip().startswith("Alpha, the exponent of N,")  # the verdict is the first thing that is said
+    printed = command("mnist_scaling.compare", *arguments, "format=json", cwd=home).stdout
+    assert printed == (home / "found" / "comparison.json").read_text()
+    record = json.loads(printed)
     assert [arm["table"] for arm in record["arms"]] == ["../a.csv", "../b.csv"]
     assert math.exp(record["offset"]["value"]) == pytest.approx(0.9, abs=0.01)
     assert record["verdict"] == {"alpha": "equivalent", "beta": "equivalent", "offset": "differs"}
@@ -201,6 +204,18 @@ def test_a_column_that_nobody_named_is_said_of_the_arm_that_mixes_it(home: Path)
     assert [text.split(" has ")[0] for text in found] == ["mixed: Column optimiser"]
     one = run(home, **{**asked, "where": "loss > 0"} | {"tables": ["a.csv", "b.csv"]})
     assert "mixed_column" not in {f["code"] for f in one["flags"]}
+
+
+def test_columns_in_another_unit_are_said_of_their_arm(home: Path) -> None:
+    for name, unit in (("a", 1.0), ("b", 30.0)):
+        table = pd.read_csv(home / f"{name}.csv")
+        logs = table.assign(params=np.log(table["params"]), loss=table["loss"] * unit)
+        logs.to_csv(home / f"{name}_logs.csv", index=False)
+    flags = run(home, tables=["a_logs.csv", "b_logs.csv"], out="units", columns=COLUMNS)["flags"]
+    found = [f["message"] for f in flags if f["code"] in ("input_suspect", "unit_suspect")]
+    assert [text.split(" lies")[0].split(",")[0] for text in found] == [
+        "a_logs: Every N", "b_logs: The largest loss", "b_logs: Every N",
+    ]  # fmt: skip
 
 
 def test_a_table_of_too_many_fields_is_no_arm(home: Path) -> None:

@@ -83,6 +83,14 @@ def test_build_refuses(values: dict[str, object], error: type[Exception], messag
         config.build(RunConfig, OmegaConf.create(values))
 
 
+@pytest.mark.parametrize("command", ["train", "fit", "compare", "report", "ask"])
+def test_a_key_that_nothing_reads_is_refused(command: str) -> None:
+    import_module(f"mnist_scaling.{command}")
+    cls = RunConfig if command == "train" else SCHEMAS[command]
+    with pytest.raises(InputError, match="Every key must exist in the configuration, but got `foo`"):
+        config.build(cls, OmegaConf.create({"foo": 1}))
+
+
 def test_flatten() -> None:
     assert config.flatten({"a": {"b": 1, "c": {"d": None}}, "e": [1]}) == {"a.b": 1, "a.c.d": None, "e": [1]}
     flat = config.flatten(asdict(RunConfig(regime=RegimeConfig(branches=(0.5, 1.0)))))

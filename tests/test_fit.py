@@ -7,6 +7,7 @@ import hashlib
 import json
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +62,7 @@ def test_a_study(command, tmp_path):
     cells["flags"][4] = "search_edge;undertrained"
     cells["test_loss"][7] = ""
     write(tmp_path / "multirun/mine/cells.csv", cells)
-    done = command(FIT, "name=mine", "bootstrap.draws=200")
+    done = command(FIT, "name=mine", "bootstrap.draws=200", "details=true")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert sorted(p.name for p in tmp_path.rglob("*") if p.is_file()) == ["cells.csv", "fits.json"]
@@ -152,6 +153,7 @@ def test_everything_on_at_once(command, tmp_path):
     write(tmp_path / "multirun/mine/cells.csv", rows())
     more = (
         "sensitivity=true",
+        "leave_future_out=true",
         "queries=1e6",
         "predict.N=1e5",
         "predict.D=1e5",
@@ -163,9 +165,35 @@ def test_everything_on_at_once(command, tmp_path):
     assert found["headline"]["asked"]["low"] < found["headline"]["asked"]["value"] < found["headline"]["asked"]["high"]
     assert found["lifetime"]["size_ratio"]["value"] < 1
     assert {p["law"] for p in found["predictions"]} >= {"additive", "kaplan"}
-    for text in ("Sensitivity", "Predicted loss", "queries", "hidden layers only"):
+    for text in ("Sensitivity", "Predicted loss", "queries", "hidden layers only", "Leave-future-out", "lie inside"):
         assert text in done.stdout, text
     assert "…" not in done.stdout  # a pipe has no width, and nothing is cut
+
+
+def test_the_answer_is_the_first_thing_said_and_fits_a_screen(command, tmp_path):
+    """L(4 D) / L(D) = 4^-slope; the same sentence in the terminal and in the file, and json prints the file."""
+    write(tmp_path / "multirun/mine/cells.csv", rows())
+    done = command(FIT, "name=mine", "bootstrap.draws=50")
+    found = json.loads((tmp_path / "multirun/mine/fits.json").read_text())
+    answer, slope = found["answer"], found["headline"]["slope_D"]
+    ratio, low, high = (4 ** -slope[key] for key in ("value", "high", "low"))
+    assert answer["sentence"].startswith(
+        f"Four times the data cuts the loss to {ratio:.2f} [{low:.2f}, {high:.2f}] of what it is at the largest cell;"
+    )
+    assert done.stdout.startswith(answer["sentence"])
+    assert answer["trust"] in ("high", "fair", "low")
+    assert bool(answer["reasons"]) == (answer["trust"] != "high")
+    assert sum(len(textwrap.wrap(line, 80)) or 1 for line in done.stdout.splitlines()) <= 24
+    printed = command(FIT, "name=mine", "bootstrap.draws=50", "format=json").stdout
+    assert printed == (tmp_path / "multirun/mine/fits.json").read_text()
+
+
+def test_a_flag_that_is_an_error_leaves_no_trust(in_process, tmp_path):
+    write(tmp_path / "runs.csv", foreign(loss=[0.5] * 20))
+    code, out, _ = in_process("table=runs.csv", *COLUMNS, "bootstrap.draws=10")
+    assert code == 0
+    assert json.loads((tmp_path / "fits.json").read_text())["answer"]["trust"] == "low"
+    assert "Trust: low: flagged constant_loss" in out
 
 
 def test_where_keeps_some_rows(command, tmp_path):
@@ -324,6 +352,13 @@ def test_trials_of_many_rates_are_no_repeats(in_process, tmp_path):
     assert found[0]["remedy"].startswith("Give the best run of each cell alone")
 
 
+def test_a_key_that_is_given_twice_is_said_and_the_last_counts(in_process, tmp_path):
+    write(tmp_path / "runs.csv", foreign())
+    code, _, err = in_process("table=runs.csv", *COLUMNS, "bootstrap.draws=10", "laws=[power_N]", "seed=1", "++seed=2")
+    assert (code, err) == (0, "Note: `seed` is given 2 times: the last one counts.\n")
+    assert json.loads((tmp_path / "fits.json").read_text())["config"]["seed"] == 2
+
+
 def test_a_family_of_other_sizes_is_said_and_a_name_of_sizes_is_not(in_process, tmp_path):
     table = foreign()
     both = {key: values * 2 for key, values in table.items()} | {"family": ["mlp"] * 20 + ["cnn"] * 20}
@@ -342,7 +377,7 @@ def test_rows_left_out_are_counted_as_rows_and_no_law_has_its_reason(in_process,
     repeats["loss"] = [x * (1 + 0.01 * i / 60) for i, x in enumerate(repeats["loss"])]
     repeats["loss"][::30] = [""] * 2
     write(tmp_path / "runs.csv", repeats)
-    code, out, err = in_process("table=runs.csv", *COLUMNS, "bootstrap.draws=10", "laws=[]")
+    code, out, err = in_process("table=runs.csv", *COLUMNS, "bootstrap.draws=10", "laws=[]", "details=true")
     assert code == 0, err
     assert "Left out: 2 rows with no loss" in out
     assert "No law is fitted: no law was asked for." in out

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import shlex
 import subprocess
 import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TextIO
 
 import hydra
 from markupsafe import Markup
@@ -17,7 +19,7 @@ from omegaconf import DictConfig
 from mnist_scaling import cli
 from mnist_scaling.asking.question import find_question, leave_out, order_of, question_names, with_twin
 from mnist_scaling.asking.study_arms import answered_without, study_name, sweep, tables_of
-from mnist_scaling.config import build
+from mnist_scaling.config import JSON, TEXT, build
 from mnist_scaling.config.ask_schema import NAME, AskConfig, store
 from mnist_scaling.config.question_schema import Question
 from mnist_scaling.errors import InputError
@@ -44,14 +46,20 @@ def main(cfg: DictConfig) -> None:
         config = build(AskConfig, cfg)
         conf = Path(cli.conf_dir())
         if config.question is None:
-            show_list(conf, config.scale)
+            questions = listed(conf, config.scale)
+            print(json.dumps(questions, indent=1)) if config.format == JSON else show_list(questions, config.scale)
             return
         name, question = find_question(config.question, conf)
-        ask(config, conf, name, question)
+        if config.format == TEXT:
+            ask(config, conf, name, question)
+            return
+        with contextlib.redirect_stdout(sys.stderr):
+            path = ask(config, conf, name, question)
+        print(path.read_text(encoding="utf-8"), end="")
 
 
-def ask(config: AskConfig, conf: Path, name: str, question: Question) -> None:
-    """Run what is missing, measure, write page, JSON and figure, and print the sentence."""
+def ask(config: AskConfig, conf: Path, name: str, question: Question) -> Path:
+    """Run what is missing, measure, write page, JSON and figure, print the sentence; the path of the JSON."""
     # Here, because a list of questions needs none of it, and should not wait for it.
     from mnist_scaling.asking import measures
     from mnist_scaling.asking.answered import answer, record
@@ -69,7 +77,8 @@ def ask(config: AskConfig, conf: Path, name: str, question: Question) -> None:
     for spec in (spec for asked in parts.values() for spec in asked.measures):
         measures.keys_of(spec)  # a mistake in the file costs no training
     if config.run:
-        run_studies({part: leave_out(asked, config.without) for part, asked in parts.items()}, config.scale)
+        out = sys.stderr if config.format == JSON else None
+        run_studies({part: leave_out(asked, config.without) for part, asked in parts.items()}, config.scale, out)
     folder = layout.answer_folder(name)
     folder.mkdir(parents=True, exist_ok=True)
     sections = []
@@ -94,10 +103,18 @@ def ask(config: AskConfig, conf: Path, name: str, question: Question) -> None:
         for note in one["notes"]:
             print(f"Note: {note}")
     print(f"Answer: {files['json']}\nPage:   {files['html']}")
+    return files["json"]
 
 
-def run_studies(parts: Mapping[str, Question], scale: str) -> None:
+def run_studies(parts: Mapping[str, Question], scale: str, out: TextIO | None = None) -> None:
     """Run every study that is not finished, each as `train -m` does and after those that it needs; shared ones once.
+
+    Parameters
+    ----------
+    parts : mapping of Question
+    scale : str
+    out : file, optional
+        Where the sweeps print, instead of this program's stdout.
 
     Raises
     ------
@@ -116,7 +133,7 @@ def run_studies(parts: Mapping[str, Question], scale: str) -> None:
     for place, (name, found) in enumerate(left.items(), 1):
         print(f"\nStudy {place} of {len(left)}: {name}, {found.finished} of {found.cells} cells finished.", flush=True)
         command = [sys.executable, "-m", "mnist_scaling.train", "-m", *every[name]]
-        status = subprocess.run(command, env=cli.environment(), check=False).returncode
+        status = subprocess.run(command, env=cli.environment(), stdout=out, check=False).returncode
         if status:
             key = name.removesuffix(study_name("", scale))
             fix = f" To answer from the other studies, add without=[{key}]." if 1 == len(parts) < len(every) else ""
@@ -146,18 +163,31 @@ def _never(cfg: DictConfig) -> None:
     """What a preview takes the task from; it is never called."""
 
 
-def show_list(conf: Path, scale: str) -> None:
-    """Print every question with its state, a line each; what it costs is said when it is asked."""
-    rows: list[list[Any]] = []
-    room = max(make_console().width - _BESIDE, 20)  # a line each, also on a narrow terminal
+def listed(conf: Path, scale: str) -> list[dict[str, str]]:
+    """Every question: its name, what it asks, and its state; what it costs is said when it is asked."""
+    out = []
     for name in question_names(conf):
-        bold, asked, state = Markup("<b>{}</b>").format(name), "", ""
+        asked = ""
         try:
             _, question = find_question(name, conf)
             asked, state = question.question, _state(conf, name, question, scale)
         except InputError as error:
             state = f"refused: {error}"
-        rows.append([bold, textwrap.shorten(asked, room, placeholder=" …"), state])
+        out.append({"question": name, "asks": asked, "state": state})
+    return out
+
+
+def show_list(questions: Sequence[Mapping[str, str]], scale: str) -> None:
+    """Print every question, a line each."""
+    room = max(make_console().width - _BESIDE, 20)  # a line each, also on a narrow terminal
+    rows = [
+        [
+            Markup("<b>{}</b>").format(one["question"]),
+            textwrap.shorten(one["asks"], room, placeholder=" …"),
+            one["state"],
+        ]
+        for one in questions
+    ]
     head = ["question", "asks", f"at scale={scale}"]
     command = f"Answer one with: python -m mnist_scaling.ask question=NAME scale={scale}"
     terminal.show([TextTable(head, rows), Sentence(command, apart=True)])

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from mnist_scaling import cli
 from mnist_scaling.arms.pairs import flags_of, pairs_of, twin_of
-from mnist_scaling.config import build
+from mnist_scaling.config import JSON, build
 from mnist_scaling.config.compare_schema import CompareConfig
 from mnist_scaling.fitting.comparing import compare
 from mnist_scaling.reporting import terminal
@@ -55,9 +55,13 @@ def run(config: CompareConfig, overrides: Sequence[str] = ()) -> Pair:
         records.append(concluded(record))
     command = shlex.join(["python", "-m", "mnist_scaling.compare", *overrides]) if overrides else ""
     found = replace(of_pairs(records), config=asdict(config), command=command)
-    write_atomically(folder / COMPARISON, json.dumps(plain(found), indent=1, allow_nan=False) + "\n")
+    text = json.dumps(plain(found), indent=1, allow_nan=False) + "\n"
+    write_atomically(folder / COMPARISON, text)
     title = str(config.name or folder.name)
     write_atomically(folder / COMPARISON_PAGE, comparison_page.page(found, title))
+    if config.format == JSON:
+        print(text, end="")
+        return found
     terminal.show(comparison_summary(found))
     print(f"\nWritten: {folder / COMPARISON}\nPage:    {folder / COMPARISON_PAGE}")
     return found

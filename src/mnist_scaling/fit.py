@@ -20,14 +20,15 @@ from mnist_scaling import cli
 from mnist_scaling.arms.mixed import mixed
 from mnist_scaling.arms.optuna_runs import write_runs
 from mnist_scaling.arms.reading import Source, cell_trials, read, tuned_cells, with_curves
-from mnist_scaling.config import build
+from mnist_scaling.config import JSON, build
 from mnist_scaling.config.fit_schema import FitConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.analysis import analyse
+from mnist_scaling.fitting.outlook import leave_future_out
 from mnist_scaling.fitting.sensitivity import sensitivity
 from mnist_scaling.reporting import terminal
 from mnist_scaling.reporting.documents.fit_record import fit_record, not_fitted, of_arms
-from mnist_scaling.reporting.documents.fits_json import Fits, FlagRecord, LeftOut
+from mnist_scaling.reporting.documents.fits_json import Fits, LeftOut
 from mnist_scaling.reporting.documents.json_form import plain
 from mnist_scaling.reporting.documents.tuning_records import (
     SettingsRecord,
@@ -35,7 +36,8 @@ from mnist_scaling.reporting.documents.tuning_records import (
     settings_laws_record,
     tuning_change_record,
 )
-from mnist_scaling.reporting.words.fit_sentences import fit_summary
+from mnist_scaling.reporting.words.fit_sentences import fit_summary, short_summary
+from mnist_scaling.reporting.words.in_short import answer
 from mnist_scaling.settings.optimal_settings import SettingsOptions, optimal_settings
 from mnist_scaling.settings.tuning_change import tuning_change
 from mnist_scaling.study import missing
@@ -43,6 +45,7 @@ from mnist_scaling.study.files import DamagedFileError, read_json, write_atomica
 from mnist_scaling.study.flags import TOO_FEW_CELLS
 from mnist_scaling.study.layout import FITS
 from mnist_scaling.study.tables.fitted_rows import ArmRows
+from mnist_scaling.study.vocabulary import NO, YES
 
 LARGER = 4.0
 """Best settings are predicted for a model that is so many times the largest, where no other is asked for."""
@@ -108,9 +111,13 @@ def run(config: FitConfig, overrides: Sequence[str] = ()) -> None:
     settings |= {"cells": list(config.cell_columns), "best": config.best}
     command = shlex.join(["python", "-m", "mnist_scaling.fit", *overrides]) if overrides else ""
     found = replace(found, data=data, settings={**found.settings, **settings}, config=asdict(config), command=command)
-    write_atomically(path, json.dumps(plain(found), indent=1, allow_nan=False) + "\n")
-    terminal.show(fit_summary(found))
-    print(f"\nWritten: {path}")
+    text = json.dumps(plain(found), indent=1, allow_nan=False) + "\n"
+    write_atomically(path, text)
+    if config.format == JSON:
+        print(text, end="")
+        return
+    terminal.show(fit_summary(found) if config.details else short_summary(found))
+    print(f"Written: {path}")
 
 
 def _keep_another_tables(path: Path, table: Path) -> None:
@@ -164,16 +171,30 @@ def _fit(source: Source, arm: ArmRows, config: FitConfig) -> Fits:
     flags = [
         replace(flag, remedy=source.unfinished) if source.unfinished and flag.code == TOO_FEW_CELLS else flag
         for flag in found.flags
-    ] + [FlagRecord(**flag.record()) for flag in mixed(source, arm)]
+    ] + mixed(source, arm)
     of_study = source.study is not None
-    return replace(
+    data = replace(
+        found.data,
+        notes=[*found.data.notes, *notes],
+        left_out=[LeftOut(**row) for row in left_out],
+        certified=_certified(arm) if of_study else None,
+    )
+    found = replace(
         found,
-        data=replace(found.data, notes=[*found.data.notes, *notes], left_out=[LeftOut(**row) for row in left_out]),
+        data=data,
         flags=flags,
         tuning_change=_tuning_change(source, arm, config.bootstrap.level) if of_study else None,
         settings_laws=_settings_laws(source, arm, config) if of_study else None,
         sensitivity=sensitivity(result) if config.sensitivity else None,
+        leave_future_out=leave_future_out(result) if config.leave_future_out else None,
     )
+    return replace(found, answer=answer(found))
+
+
+def _certified(arm: ArmRows) -> float | None:
+    """Share of an arm's cells that are certified tuned, of those where something was tuned."""
+    known = [word for word in arm.frame.get("tuned", ()) if word in (YES, NO)]
+    return known.count(YES) / len(known) if known else None
 
 
 def _act(config: FitConfig, inputs: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ from mnist_scaling.config import build, register, require
 from mnist_scaling.errors import InputError
 from mnist_scaling.reporting import figure_files
 from mnist_scaling.reporting.documents import loading
-from mnist_scaling.reporting.pages import report_page
+from mnist_scaling.reporting.pages import index_page, report_page
 from mnist_scaling.study import layout, missing
 from mnist_scaling.study.files import write_atomically
 
@@ -23,7 +23,8 @@ class ReportConfig:
     """A report: of which fits, and the files of its figures."""
 
     name: str | None = None
-    """A study in multirun/ that has been fitted; one elsewhere by the path of its folder."""
+    """A study in multirun/ that has been fitted, or one elsewhere by the path of its folder; all: an index of
+    multirun/."""
     fits: str | None = None
     """Instead of a study: the fits.json that `fit` wrote for any table, or its folder. The report is written there."""
     formats: tuple[str, ...] = ("png", "svg", "pdf")
@@ -65,7 +66,15 @@ register("report", ReportConfig)
 def main(cfg: DictConfig) -> None:
     """Read, draw, write, say where."""
     with cli.user_errors("report"):
-        write(build(ReportConfig, cfg))
+        config = build(ReportConfig, cfg)
+        write_index(Path(layout.MULTIRUN)) if config.name == layout.ALL else write(config)
+
+
+def write_index(folder: Path) -> None:
+    """The page of all studies, comparisons and answers."""
+    path = folder / index_page.NAME
+    write_atomically(path, index_page.page(folder))
+    print(f"Index: {path}")
 
 
 def write(config: ReportConfig) -> None:

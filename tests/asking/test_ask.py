@@ -46,9 +46,10 @@ def test_questions_share_studies_resume_and_are_listed(ask: Ask, tmp_path: Path)
     study = tmp_path / "multirun/quickstart_smoke"
     before = (study / "cells.csv").read_text().splitlines()
     shutil.rmtree(next(study.glob("*/*/repeat-001")))
-    stopped = ask("question=model_size", "scale=smoke")
+    stopped = ask("question=model_size", "scale=smoke", "format=json")
     assert stopped.returncode == 0, stopped.stderr
-    assert "Study 1 of 1: quickstart_smoke, 3 of 4 cells finished." in stopped.stdout
+    assert "Study 1 of 1: quickstart_smoke, 3 of 4 cells finished." in stopped.stderr
+    assert stopped.stdout == (answers / "smoke.json").read_text()
     after = (study / "cells.csv").read_text().splitlines()
     seconds = before[0].split(",").index("seconds")
     for old, new in zip(before, after, strict=True):

@@ -16,7 +16,7 @@ from benchmarks.comparison_coverage import (
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.comparing import Arm, ComparisonOptions, compare
-from mnist_scaling.fitting.comparing.comparison import verdict
+from mnist_scaling.fitting.comparing.comparison import margin_of, verdict
 from mnist_scaling.fitting.comparing.exponents import _draws, _lines, difference_of
 from mnist_scaling.fitting.comparing.multiplier import reach
 from mnist_scaling.fitting.comparing.pairing import match
@@ -123,6 +123,8 @@ def test_verdicts() -> None:
     assert verdict(Interval(0.05, 0.01, 0.09), 0.03) == "differs"
     assert verdict(Interval(0.05, -0.01, 0.11), 0.03) == "not settled"
     assert verdict(Interval(0.5), 0.03) == "not settled"
+    assert margin_of(0.4, 0.03) == 0.03
+    assert margin_of(-0.08, 0.03) == pytest.approx(0.008)  # small exponents have a small margin
 
 
 def test_the_sentence_says_that_only_the_offset_differs() -> None:

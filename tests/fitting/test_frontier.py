@@ -17,7 +17,7 @@ from mnist_scaling.fitting import Options, analyse, get_law, make_table
 from mnist_scaling.fitting.frontier.budgets import curves, interpolation_weights
 from mnist_scaling.fitting.frontier.fronts import hull_rows, observed, pareto_rows, slope
 from mnist_scaling.fitting.frontier.isoflop_minima import isoflop
-from mnist_scaling.fitting.frontier.parametric import Cost, exponents_of, fit_cost, frontier_of
+from mnist_scaling.fitting.frontier.parametric import Cost, fit_cost, frontier_of
 from mnist_scaling.fitting.outlook import lifetime_optimum
 from mnist_scaling.fitting.slices import all_slices
 
@@ -97,8 +97,6 @@ def test_parametric_frontier_is_a_minimum():
         best = optimize.minimize_scalar(loss, bounds=(0, 30), method="bounded", options={"xatol": 1e-10})
         assert found["log_n"][0, k] == pytest.approx(best.x, abs=1e-4)
         assert found["y"][0, k] == pytest.approx(best.fun, abs=1e-10)
-    slopes = exponents_of(law, theta[None], cost, log_c)
-    assert slopes["reducible_exponent"][0] == pytest.approx(-0.7 * 0.4 * 0.6 / (0.4 * 1.1 + 0.6 * 0.8))
 
 
 def test_multiplicative_law_has_no_frontier_of_its_own():

@@ -135,6 +135,17 @@ def test_bounded_law_starts_at_chance_and_ends_as_coupled():
     assert "no loss is below" in law.for_classes(4).refuses(np.array([1.4, 1.5]))
 
 
+def test_overfitting_makes_a_larger_model_worse_where_unique_data_are_few():
+    values = {"E": 0.02, "A": 50.0, "B": 900.0, "alpha": 0.8, "beta": 0.9, "F": 0.05, "gamma": 0.6, "delta": 0.9}
+    law = get_law("overfitting")
+    h = 50 / N**0.8 + 900 / D**0.9 + 0.05 * N**0.6 / 400**0.9
+    expected = 0.02 + (np.log(10) - 0.02) * h / (1 + h)
+    np.testing.assert_allclose(law.predict(values, N=N, D=D, U=400.0), expected, rtol=1e-12)
+    few, many = (np.diff(law.predict(values, N=N, D=1e6, U=u)) for u in (10, 1e6))
+    assert (few > 0).all()
+    assert (many < 0).all()
+
+
 def test_a_new_law_is_one_file(tmp_path, monkeypatch):
     """A module in the laws' folder is all it takes."""
     (tmp_path / "mine.py").write_text(

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from mnist_scaling.reporting.documents.fits_json import Fits, HeadlineRecord, LawRecord, LossRecord, Quoted
-from mnist_scaling.reporting.words.fit_sentences import ahead, description, quote
+from mnist_scaling.reporting.words.fit_sentences import ahead, description, quote, sizes_ahead
 from mnist_scaling.reporting.words.fit_tables import quoted_table
 
 
@@ -53,4 +53,5 @@ def test_what_has_compute_alone_has_no_best_size() -> None:
     best, shared = (ahead(fits(loss=[replace(loss[0], N=1e6, D=1e7, optimal=own)])) for own in (True, False))
     assert best.startswith("Predicted loss at the best size for its compute, by")
     assert shared.startswith("Predicted loss, by multiple of")
-    assert shared.endswith("At 2 times, N and D share what is added, for most surfaces have no best size there.")
+    told = sizes_ahead(fits(loss=[replace(loss[0], N=1e6, D=1e7, optimal=False)]))
+    assert told == "At 2 times, N and D share what is added, for most surfaces have no best size there."

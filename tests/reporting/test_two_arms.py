@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from mnist_scaling.reporting.documents.comparison_json import Pair
 from mnist_scaling.reporting.documents.json_form import read
 from mnist_scaling.reporting.figures import two_arms
@@ -14,7 +16,7 @@ def entry(parameter: str, width: float, **more: str) -> dict[str, Any]:
 
 
 def test_exponents_stand_in_the_figure_and_other_parameters_do_not() -> None:
-    slope = {"difference": {"value": 0.01, "low": -0.5, "high": 0.5}}
+    slope = {"a": {"value": 0.2, "low": 0.1, "high": 0.3}, "difference": {"value": 0.01, "low": -0.5, "high": 0.5}}
     record = {
         "paired": True,
         "margin": 0.03,
@@ -33,3 +35,4 @@ def test_exponents_stand_in_the_figure_and_other_parameters_do_not() -> None:
     assert found.rows["label"].tolist() == [
         "α, cell by cell", "α, power N, D=781", "α of N, kaplan floor", "β, additive", "N* in C, hull",
     ]  # fmt: skip
+    assert found.rows["margin"].tolist() == pytest.approx([0.02, *[0.03] * 4])  # a tenth of what is known of arm a

@@ -158,3 +158,28 @@ def test_a_table_that_cant_be_used_is_explained(tmp_path: Path, content: str | N
         path.write_text(content)
     with pytest.raises(InputError, match=message):
         read_table(path, required=("n_params", "n_seen"))
+
+
+@pytest.mark.parametrize(
+    ("values", "refused"),
+    [
+        (["500", "1.000", "2.000"], True),
+        (["5", "1.000"], True),
+        (["512", "1.024", "2.048"], True),
+        (["999", "1.000.000"], True),
+        (["1.000", "2.000"], False),
+        (["2", "1.125"], False),
+        (["500", "0.500"], False),
+        (["500", "1.5", "2.000"], False),
+        (["1024", "1.000"], False),
+        (["v", "1.000", "500"], False),
+    ],
+)
+def test_points_between_thousands_are_refused(tmp_path: Path, values: list[str], refused: bool) -> None:
+    """float() makes 1 of 1.000; three decimals in every field, or 1.125 beside 2, are numbers."""
+    (tmp_path / "t.csv").write_text("\n".join(["a,N", *(f"x,{value}" for value in values)]) + "\n")
+    if refused:
+        with pytest.raises(InputError, match=r"N of .*t.csv has 1.0.* in line 3 and .* in line 2, so that the point"):
+            read_table(tmp_path / "t.csv")
+    else:
+        assert len(read_table(tmp_path / "t.csv")) == len(values)

@@ -91,7 +91,10 @@ class Disk:
                 raise Killed
 
     def _copy(self, event: str, path: str, to: Path) -> Moment:
-        shutil.copytree(self.folder, to)
+        if self.folder.exists():
+            shutil.copytree(self.folder, to)
+        else:  # the first event is that this folder is made
+            to.mkdir(parents=True)
         return Moment(self.count, f"{event.removeprefix('os.')} {path.removeprefix(self._text)}", to)
 
 

@@ -146,6 +146,26 @@ def test_a_deleted_description_of_a_cell_is_said_and_written_anew(folder: Path, 
         pd.testing.assert_frame_equal(ours, theirs)
 
 
+@pytest.mark.parametrize(("name", "was", "now"), [(layout.TRIALS, "COMPLETE", "FAILED"), (layout.CELLS, "0.", "0.1")])
+def test_a_table_that_was_edited_is_said_and_written_anew(name: str, was: str, now: str, folder: Path) -> None:
+    """They are made of the records, but are what `fit` reads."""
+    path = folder / name
+    text = path.read_text()
+    path.write_text(text.replace(was, now, 1))
+    (said,) = missing.complaints(folder)
+    assert said.startswith(f"{path} is not as its sweep wrote it: start its sweep again")
+    assert sweep(folder) == []
+    assert path.read_text() == text
+    assert missing.complaints(folder) == []
+
+
+def test_a_deleted_description_of_a_study_is_said_and_written_anew(folder: Path) -> None:
+    (folder / layout.STUDY).unlink()
+    assert missing.complaints(folder) == [f"{folder / layout.STUDY} is gone: start its sweep again, which writes it."]
+    assert sweep(folder) == []
+    assert missing.complaints(folder) == []
+
+
 def test_a_deleted_repeat_is_said_and_made_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(folder / CELL / "repeat-000")
     gone = f"{folder / layout.TRIALS} lists a run whose record is gone, the first {folder / CELL}/repeat-000"

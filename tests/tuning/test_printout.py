@@ -20,7 +20,8 @@ def test_words_that_look_like_markup_are_printed_as_they_are(
     (tmp_path / "cells.csv").write_text(
         "\n".join(["tag,width,n_params,n_seen,test_loss,val_loss,n_trials,n_repeats,flags", *rows]) + "\n"
     )
-    (tmp_path / "study.json").write_text(json.dumps({"axes": axes}))
+    (tmp_path / "study.json").write_text(json.dumps({"axes": axes, "tuned": []}))
+    (tmp_path / "trials.csv").write_text("stage,state\n")
     announcement.show_result(tmp_path, Console(width=80))
     shown = capsys.readouterr().out
     assert "x[/]" in shown
@@ -32,8 +33,8 @@ def test_it_says_how_many_cells_are_tuned_and_within_which_limits(
 ) -> None:
     header = "width,n_params,n_seen,test_loss,val_loss,n_trials,n_repeats,flags,tuned,limits\n"
     rows = ["4,9,10,0.5,0.6,1,1,,yes,batch_size", "8,9,10,0.5,0.6,1,1,,no,batch_size;dropout", "9,9,10,,,0,0,,,"]
-    (tmp_path / "study.json").write_text(json.dumps({"axes": ["width"]}))
-    (tmp_path / "trials.csv").write_text("width,state,error\n4,COMPLETE,\n8,COMPLETE,\n")
+    (tmp_path / "study.json").write_text(json.dumps({"axes": ["width"], "tuned": []}))
+    (tmp_path / "trials.csv").write_text("width,stage,state,error\n4,trial,COMPLETE,\n8,trial,COMPLETE,\n")
     (tmp_path / "cells.csv").write_text(header + "\n".join(rows) + "\n")
     announcement.show_result(tmp_path, Console(width=80))
     shown = capsys.readouterr().out
@@ -48,7 +49,8 @@ HEADER = "width,n_params,n_seen,test_loss,val_loss,n_trials,n_repeats,flags\n"
 
 def study(folder: Path, *rows: str) -> Path:
     folder.mkdir(parents=True)
-    (folder / "study.json").write_text(json.dumps({"axes": ["width"]}))
+    (folder / "study.json").write_text(json.dumps({"axes": ["width"], "tuned": []}))
+    (folder / "trials.csv").write_text("stage,state\n")
     (folder / "cells.csv").write_text(HEADER + "\n".join(rows) + "\n")
     return folder
 
@@ -74,7 +76,9 @@ def test_a_cell_whose_runs_all_failed_is_told_with_its_error_and_how_to_try_agai
 ) -> None:
     folder = study(tmp_path / "some", "4,9,10,0.5,0.6,1,1,", "8,,,,,1,0,")
     (folder / "width=8").mkdir()
-    (folder / "trials.csv").write_text('width,state,error\n4,COMPLETE,\n8,FAILED,"Traceback\nValueError: no"\n')
+    (folder / "trials.csv").write_text(
+        'width,stage,state,error\n4,trial,COMPLETE,\n8,trial,FAILED,"Traceback\nValueError: no"\n'
+    )
     announcement.show_result(folder, Console(width=80))
     shown = capsys.readouterr().out
     assert "1 cell has no finished trial" in shown.replace("\n", " ")
@@ -85,8 +89,21 @@ def test_a_cell_whose_runs_all_failed_is_told_with_its_error_and_how_to_try_agai
 def test_a_study_without_any_loss_fails_with_the_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = study(tmp_path / "lost", "4,,,,,2,0,", "8,,,,,1,0,")
     (folder / "trials.csv").write_text(
-        'width,state,error\n4,FAILED,"Traceback\nValueError: no"\n4,DIVERGED,\n8,DIVERGED,\n'
+        'width,stage,state,error\n4,FAILED,"Traceback\nValueError: no"\n4,DIVERGED,\n8,DIVERGED,\n'
     )
     with pytest.raises(InputError, match=r"none does \(2 DIVERGED, 1 FAILED, the first with ValueError: no\): mend"):
         announcement.show_result(folder, Console(width=80))
     assert "Next:" not in capsys.readouterr().out
+
+
+def test_a_number_that_some_repeats_lack_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """No run fails for what others returned: which one came first depended on the workers."""
+    folder = study(tmp_path / "s", "4,9,10,0.5,0.6,1,1,")
+    rows = ["4,trial,COMPLETE,,1,", "4,repeat,COMPLETE,0.5,,", "4,repeat,COMPLETE,,,", "4,repeat,FAILED,,,no"]
+    (folder / "trials.csv").write_text("width,stage,state,bleu,spare,error\n" + "\n".join(rows) + "\n")
+    announcement.show_result(folder, Console(width=80))
+    shown = capsys.readouterr().out
+    assert "of 2 repeats some lack a number (bleu in 1), and the means of their cells are empty" in shown
+    (folder / "trials.csv").write_text("width,stage,state,bleu,error\n" + "4,repeat,COMPLETE,0.5,\n" * 2)
+    announcement.show_result(folder, Console(width=80))
+    assert "lack a number" not in capsys.readouterr().out

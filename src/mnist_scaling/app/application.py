@@ -41,7 +41,6 @@ class AppTask(Task):
     """
 
     command = ("python", *sys.argv[:1])
-    is_uniform = True
 
     def __init__(
         self,

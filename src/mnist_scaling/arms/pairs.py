@@ -16,6 +16,7 @@ from mnist_scaling.config.compare_schema import CompareConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.comparing import Arm
 from mnist_scaling.fitting.diagnostics import Flag
+from mnist_scaling.fitting.diagnostics.of_cells import input_suspect, unit_suspect
 from mnist_scaling.study import identity, missing, provenance
 from mnist_scaling.study.columns import SEED
 from mnist_scaling.study.flags import ARM_UNFINISHED, OTHER_DATA
@@ -34,7 +35,7 @@ class Member:
     data: tuple[str, ...] = ()
     """What is known of its data sets."""
     flags: tuple[Flag, ...] = ()
-    """What its rows hold that nobody named."""
+    """What its rows hold that nobody named, and columns that seem to be in another unit."""
 
     def record(self, folder: Path) -> dict[str, Any]:
         """As comparison.json has it."""
@@ -104,7 +105,8 @@ def _member(source: Source, rows: Rows, name: str) -> Member:
         raise InputError(f"{source.unfinished} {error}".strip()) from None
     tuned = source.study is None or bool(source.tuned)
     arm = Arm(name, table, repeats(source, rows, table.rows), tuned)
-    return Member(arm, source, rows.axes, _data(source, rows), tuple(mixed(source, rows)))
+    flags = [*mixed(source, rows), *unit_suspect(table, source.classes), *input_suspect(table)]
+    return Member(arm, source, rows.axes, _data(source, rows), tuple(flags))
 
 
 def _data(source: Source, rows: Rows) -> tuple[str, ...]:

@@ -30,10 +30,17 @@ from mnist_scaling.config.run import (
 )
 from mnist_scaling.errors import one_of, require
 
+PRINTED = TEXT, JSON = "text", "json"
+"""What a command can print: for people, or for scripts."""
+
+
 __all__ = [
     "ARRAYS",
     "AUGMENT",
+    "JSON",
     "MODEL_CONFIGS",
+    "PRINTED",
+    "TEXT",
     "CurveConfig",
     "DataConfig",
     "ModelConfig",

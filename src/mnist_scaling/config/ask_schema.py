@@ -8,9 +8,8 @@ from pathlib import Path
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
-from mnist_scaling.config import register
+from mnist_scaling.config import PRINTED, TEXT, one_of, register
 from mnist_scaling.config.question_schema import FULL, SCALES
-from mnist_scaling.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -26,9 +25,12 @@ class AskConfig:
     run: bool = True
     """False: answer from the studies as they are, and run nothing."""
 
+    format: str = TEXT
+    """What is printed: text, or json: the list, or the whole answer, for scripts; all else goes to stderr."""
+
     def __post_init__(self) -> None:
-        if self.scale not in SCALES:
-            raise InputError(f"`scale` must be one of {', '.join(SCALES)}, but got {self.scale!r}: choose one of them.")
+        one_of("scale", self.scale, SCALES)
+        one_of("format", self.format, PRINTED)
 
 
 NAME = "ask"

@@ -45,7 +45,7 @@ def register(name: str, cls: type, open_keys: Sequence[str] = ()) -> None:
 
 
 def build(cls: type[T], cfg: DictConfig) -> T:
-    """A frozen dataclass from the node of the same shape; keys that `cls` lacks are left out.
+    """A frozen dataclass from a command's configuration; a run leaves out the keys of its sweep.
 
     Parameters
     ----------
@@ -62,12 +62,11 @@ def build(cls: type[T], cfg: DictConfig) -> T:
     Raises
     ------
     InputError
-        When a value breaks a rule of `cls`.
+        When a value breaks a rule of `cls`, or a key was added that it lacks.
     omegaconf.errors.ValidationError
         When a value has the wrong type.
     """
-    if cls is RunConfig:
-        _check_added(cfg)
+    _check_added(cfg, TrainConfig if cls is RunConfig else cls)
     schema = _schema(cls)
     # Node by node: Hydra's own part of a sweep's config has values that only a job can resolve.
     values = {f.name: _plain(cfg[f.name]) for f in fields(cls) if f.name in cfg}  # type: ignore[arg-type]
@@ -109,9 +108,9 @@ def typed(cls: type[T], values: Mapping[str, Any], owner: str) -> T:
         raise InputError(f"A key must have a value of its type, but {owner} has {where} ({said}): mend it.") from None
 
 
-def _check_added(cfg: DictConfig) -> None:
+def _check_added(cfg: DictConfig, cls: type) -> None:
     """Refuse a key that a ``+`` on the command line added and that nothing reads, not even an interpolation."""
-    known = {"hydra", *(f.name for f in fields(TrainConfig))}
+    known = {"hydra", *(f.name for f in fields(cls))}
     for key in (str(key) for key in cfg if key not in known):
         if f"${{{key}" not in OmegaConf.to_yaml(cfg, resolve=False):
             fix = nearest(key, known, "`--cfg job` prints every key there is.")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mnist_scaling.config import register, require
+from mnist_scaling.config import PRINTED, TEXT, one_of, register, require
 from mnist_scaling.config.fit_schema import BootstrapConfig, ColumnsConfig, FitConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.comparing import ComparisonOptions
@@ -41,15 +41,19 @@ class CompareConfig:
     allow: tuple[str, ...] = ()
     """Differences that are wanted: [data] compares arms that were trained on different data."""
     margin: float = 0.03
-    """Differences up to this size don't matter: of an exponent, or of the log loss in the middle of the grid."""
+    """Differences up to this size don't matter: of an exponent, of which a tenth is the most, or of the log loss in the
+    middle of the grid."""
     exponents: bool = True
     """Whether every law is fitted to both arms, which takes seconds; false: only slopes, offset and multiplier."""
     bootstrap: BootstrapConfig = field(default_factory=BootstrapConfig)
     """Draws and level of every interval; `kind` is not used, because noise is always redrawn."""
     seed: int = 0
     """Seed of every random number."""
+    format: str = TEXT
+    """What is printed: text, or json: the whole of comparison.json, for scripts."""
 
     def __post_init__(self) -> None:
+        one_of("format", self.format, PRINTED)
         given = [key for key in ("studies", "tables", "by") if getattr(self, key)]
         wanted = given in (["studies"], ["tables"], ["by"], ["tables", "by"])
         require(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from mnist_scaling.config import register, require
+from mnist_scaling.config import PRINTED, TEXT, one_of, register, require
 from mnist_scaling.fitting.estimation.estimate import Settings
 from mnist_scaling.fitting.fitted import Options
 
@@ -125,8 +125,15 @@ class FitConfig:
     """Seed of every random number."""
     sensitivity: bool = False
     """True: also the exponents under each convention, law and delta, and without each flagged row."""
+    leave_future_out: bool = False
+    """True: also the losses of the cells above 1/8, 1/4 and 1/2 of the largest compute, predicted from those below."""
+    details: bool = False
+    """Print every law, frontier method, setting and flag, and not the answer alone. fits.json has all in any case."""
+    format: str = TEXT
+    """What is printed: text, or json: the whole of fits.json, for scripts."""
 
     def __post_init__(self) -> None:
+        one_of("format", self.format, PRINTED)
         require(
             [self.name, self.table, self.optuna].count(None) == 2,
             f"Exactly one of `name` and `table` must be given, but got {'both' if self.name else 'neither'}: "

@@ -16,10 +16,20 @@ from mnist_scaling.fitting.frontier.parametric import Cost, fit_cost
 from mnist_scaling.fitting.headline import Model, headline, nothing_to_quote
 from mnist_scaling.fitting.laws import ALL, get_law
 from mnist_scaling.fitting.laws.base import Law
-from mnist_scaling.fitting.misfit.posterior import Posterior, surface
+from mnist_scaling.fitting.misfit.posterior import FEWEST_DRAWS, Posterior, surface
 from mnist_scaling.fitting.outlook import Lifetime, Prediction, lifetime, predict
 from mnist_scaling.fitting.rows import Table
-from mnist_scaling.fitting.slices import Slice, all_slices, is_joint, largest_cell, part_for, ray_of, refusal, starved
+from mnist_scaling.fitting.slices import (
+    Slice,
+    all_slices,
+    is_joint,
+    largest_cell,
+    near_line,
+    part_for,
+    ray_of,
+    refusal,
+    starved,
+)
 from mnist_scaling.fitting.uncertainty.bootstrap import Draws, make_draws
 from mnist_scaling.fitting.uncertainty.noise import seed_scale
 from mnist_scaling.study.flags import FEWEST_ROWS, LACK_OF_FIT
@@ -29,9 +39,6 @@ MOST_ROWS = 4000
 
 LAW_DRAWS = 300
 """Draws of each law's own bootstrap, at most: an end of its intervals is then off by 8 % of a half."""
-
-FEWEST_DRAWS = 200
-"""Draws of the model's surfaces, at least: fewer than that give no quantiles of 2.5 %."""
 
 MOST_NAMED = 6
 """Rows that a note names."""
@@ -109,10 +116,10 @@ def analyse(table: Table, options: Options | None = None) -> Result:
     no_joint = "" if joint else _why_nothing([k for k, (law, *_) in refused.items() if is_joint(law)], "joint law")
     why = why or ("" if fitted else _why_nothing(list(refused), "law"))
     notes += _not_in_model(model, fitted)
-    law = best if joint else None
-    frontier = all_frontiers(
-        table, model.posterior if model and joint else None, law, cost, draws, options.isoflop, no_joint or why
-    )
+    law, line = best if joint else None, near_line(table)
+    no_best = f"the rows lie too near a line ({line.words}) to show the best size at a compute" if line else ""
+    surfaces = model.posterior if model and joint and not no_best else None
+    frontier = all_frontiers(table, surfaces, law, cost, draws, options.isoflop, no_joint or why or no_best)
     extra = [(part, *_fit_slice(table, part, options, few)) for part in all_slices(table)]
     wanted = predict(table, fitted, cost, options)
     life = lifetime(table, joint, cost, options)
@@ -162,7 +169,7 @@ def _model(
         named = [get_law(f"power_{inputs[0]}_floor")]
     found = surface(rows, max(draws.number, FEWEST_DRAWS), rng, named)
     ray = None if is_joint(best.law) else ray_of(table)
-    return Model(found, rows, _noise(best, rows, found), draws.level, best.fit.rmse < EXACT, ray), ""
+    return Model(found, rows, _noise(best, rows, found), draws.level, best.fit.rmse < EXACT, ray, named), ""
 
 
 def _noise(best: Fitted, rows: Table, found: Posterior) -> float:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy.optimize import minimize_scalar
 from scipy.special import ndtr
 
 from mnist_scaling.errors import InputError
@@ -150,11 +151,6 @@ def _slopes(fit: Fit, at: Mapping[str, float], thetas: Array, level: float, t_fa
 EXACT = 1e-7
 """Residuals in log loss below this are rounding, not a reason to prefer a law."""
 
-_GOLDEN = (np.sqrt(5) - 1) / 2
-
-_SECTIONS = 40
-"""Golden sections: the scale is exact to 11 * 0.618^40 = 5e-8 in logs, its cost to the square of that."""
-
 HELD_OUT = 0.2
 """Share of the rows, those of largest compute, that the hold-out keeps back."""
 
@@ -177,21 +173,14 @@ def aicc(residual: Array, parameters: int) -> float:
 
 
 def _half_deviance(residual: Array) -> float:
-    """Minus log likelihood at the best scale, by a golden-section search over log s.
-
-    It is convex in log s: its slope there, n - sum psi(r / s) r / s, rises with s.
-    """
+    """Minus log likelihood at the best scale; it is convex in log s."""
     r = np.sqrt(residual**2 + EXACT**2)
 
     def cost(log_s: float) -> float:
         return float(len(r) * (log_s + np.log(_NORMALISER)) + huber(r / np.exp(log_s), EFFICIENT).sum())
 
     middle = float(np.log(np.sqrt(np.mean(r**2))))
-    low, high = middle - 8, middle + 3
-    for _ in range(_SECTIONS):
-        a, b = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
-        low, high = (low, b) if cost(a) < cost(b) else (a, high)
-    return cost((low + high) / 2)
+    return float(minimize_scalar(cost, bounds=(middle - 8, middle + 3), method="bounded", options={"xatol": 1e-7}).fun)
 
 
 @dataclass(frozen=True)

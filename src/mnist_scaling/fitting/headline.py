@@ -9,7 +9,7 @@ fitted alone, straight lines in logs and frontier methods that are read off the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,10 +18,11 @@ import numpy as np
 from mnist_scaling.fitting.frontier.fronts import EXPONENTS
 from mnist_scaling.fitting.frontier.methods import MAJORITY, FrontierResult, budgets, median_of
 from mnist_scaling.fitting.frontier.parametric import Cost
-from mnist_scaling.fitting.laws.base import Array, middle
+from mnist_scaling.fitting.laws.base import Array, Law, middle
 from mnist_scaling.fitting.misfit.posterior import Posterior
 from mnist_scaling.fitting.rows import Table
-from mnist_scaling.fitting.slices import Ladder, largest_cell
+from mnist_scaling.fitting.sensitivity import counts
+from mnist_scaling.fitting.slices import Ladder, largest_cell, near_line
 from mnist_scaling.fitting.uncertainty.interval import Interval
 
 SLOPES = {"slope_N": "N", "slope_D": "D", "slope_C": "C"}
@@ -56,6 +57,8 @@ class Model:
     """Whether a law passes through the losses to rounding: what it misses is then nothing, whatever noise is known."""
     ray: Ladder | None = None
     """The ladder that the rows are on, where N and D move together."""
+    base: Sequence[Law] = ()
+    """Laws that were named as its base; none where they are the usual ones."""
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -107,6 +110,7 @@ def headline(
         "floor": _floor(model),
         "misfit": model.misfit.record(),
         "asked": _asked(model, {k: float(np.log(v)) for k, v in predict.items()}),
+        "counts": _counts(model, cost, parametric),
         "loss": losses_ahead(model, cost),
         "no_loss": "" if _has_compute(model, cost) else NO_COMPUTE,
         "at": {k: float(np.exp(at[k])) for k in ("N", "D", "C") if k in at},
@@ -155,6 +159,12 @@ def _exponent(model: Model, parametric: FrontierResult, key: str) -> dict[str, A
         status = parametric.frontier.status
         return _absent(f"{status[0].upper()}{status[1:]}.")
     return parametric.intervals[key].record()
+
+
+def _counts(model: Model, cost: Cost | None, parametric: FrontierResult) -> list[dict[str, Any]]:
+    if model.ray is not None or "N" not in model.inputs:
+        return []
+    return counts(model.rows, model.posterior, parametric.valley, cost, model.level)
 
 
 def _floor(model: Model) -> dict[str, Any]:
@@ -207,11 +217,12 @@ def losses_ahead(model: Model, cost: Cost | None) -> list[dict[str, Any]]:
 def _lowest(model: Model, cost: Cost, log_c: Array) -> tuple[list[dict[str, Any]], Array]:
     """Places and every surface's lowest ln loss at each budget, shape (draws, m).
 
-    Where most surfaces have no optimum, all are read at one place instead: N and D share what the budget adds to the
-    cell of the largest compute. So are larger budgets among those that are quoted, lest the loss jump between the two.
+    Where most surfaces have no optimum, or the rows lie near a line, all are read at one place instead: N and D share
+    what the budget adds to the cell of the largest compute. So are larger budgets among those that are quoted, lest the
+    loss jump between the two.
     """
     found, at = model.posterior.frontier(cost, log_c), largest_cell(model.rows)
-    has = np.isfinite(found.log_n).mean(axis=0) > MAJORITY
+    has = (np.isfinite(found.log_n).mean(axis=0) > MAJORITY) & (near_line(model.rows) is None)
     has[-len(REACHES) :] = np.logical_and.accumulate(has[-len(REACHES) :])
     more = (log_c - cost.log_c(np.array(at["N"]), np.array(at["D"]))) / 2
     log_n = at["N"] + more / cost.kappa_n

@@ -1,26 +1,34 @@
-"""What fitted laws say beyond the table: losses asked for, and the model that is cheapest over its life,
+"""What lies beyond the rows: losses asked for, losses left out, and the model that is cheapest over its life,
 
     training FLOPs + queries * forward FLOPs, at equal loss
 
 A model that will serve many queries should be smaller, and trained on more, than the compute-efficient one: this gives
 over-training its number. A forward pass is a third of training on one example, which the cost of the table says.
-Source: Sardana et al. 2024 (arXiv 2401.00448), equation 2, with the table's cost.
+Source: Sardana et al. 2024 (arXiv 2401.00448), equation 2, with the table's cost. For losses left out, Bürkner, Gabry
+& Vehtari 2020 (J. Stat. Comput. Simul. 90), without their approximation: the model is learnt again below each budget.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.fitted import Fitted, Options, describing
+from mnist_scaling.fitting.frontier.methods import median_of
 from mnist_scaling.fitting.frontier.parametric import Cost, frontier_of
 from mnist_scaling.fitting.laws.base import Array, Law, log_loss_at
+from mnist_scaling.fitting.misfit.posterior import FEWEST_DRAWS, surface
 from mnist_scaling.fitting.rows import Table
+from mnist_scaling.fitting.slices import can_hold
 from mnist_scaling.fitting.uncertainty.bootstrap import interval
 from mnist_scaling.fitting.uncertainty.interval import Interval
+
+if TYPE_CHECKING:
+    from mnist_scaling.fitting.analysis import Result
 
 LIFETIME_DRAWS = 200
 """Draws that the search for the cheapest model is repeated for."""
@@ -216,3 +224,59 @@ def _refine(x: Array, total: Array, best: np.ndarray) -> Array:
             # Where a smaller model never reaches the loss, its neighbour's total is infinite: the point itself counts.
             at[b] = x[k] + (0.5 * (low - high) / bend * (x[1] - x[0]) if 0 < bend < np.inf else 0.0)
     return at
+
+
+BUDGETS = (8.0, 4.0, 2.0)
+"""The largest compute over each budget."""
+
+
+@dataclass(frozen=True)
+class Foreseen:
+    """A row's loss as it was foreseen, and as it is."""
+
+    reach: float
+    """The largest compute of the table over that of the rows that the model was learnt from."""
+    seen: int
+    """Number of these rows."""
+    row: int
+    at: Mapping[str, float]
+    """N, D and C, as far as the table has them."""
+    predicted: Interval
+    """With the noise of a row in it."""
+    measured: float
+    inside: bool
+
+
+def leave_future_out(result: Result) -> list[Foreseen]:
+    """Every row above each of `BUDGETS`, predicted from the rows below it.
+
+    Parameters
+    ----------
+    result : Result
+
+    Raises
+    ------
+    InputError
+        When below no budget there are the rows that the model's law needs.
+    """
+    model, out = result.model, []
+    if model is not None:
+        rng = np.random.default_rng(result.options.seed)
+        cost = model.rows.log_cost(model.inputs)
+        for reach in BUDGETS:
+            below = cost <= cost.max() - np.log(reach) + 1e-9
+            seen, ahead = model.rows.take(below), model.rows.take(~below)
+            if not can_hold(seen, model.posterior.law):
+                continue
+            draws = surface(seen, FEWEST_DRAWS, rng, model.base).log_loss(ahead.logs(model.inputs))
+            draws += model.noise * rng.standard_normal(draws.shape)
+            for k, found in enumerate(median_of(column, model.level).exp() for column in draws.T):
+                cell = ahead.cell(k)
+                row, measured = int(cell.pop("row")), cell.pop("loss")
+                out.append(Foreseen(reach, len(seen), row, cell, found, measured, found.holds(measured)))
+    if not out:
+        raise InputError(
+            f"`leave_future_out=true` needs a law that can be fitted to the rows below 1/{min(BUDGETS):g} of the "
+            "largest compute, but they are too few: add cells, or leave it out."
+        )
+    return out

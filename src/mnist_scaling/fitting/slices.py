@@ -23,7 +23,8 @@ RESOLVED = 0.25
 exponent is large."""
 
 NARROW = 0.1
-"""Root mean square distance from a line over that along it, above which rows are on no ladder."""
+"""Root mean square distance from a line over that along it, above which rows are near none: of 130 simulated tables
+below it, 17 % of the intervals of N*'s exponent missed the truth, and 6 % of 103 above."""
 
 TOGETHER = 0.9
 """Correlation of ln N and ln D below which they don't move together."""
@@ -77,14 +78,12 @@ class Ladder:
         return abs(point["D"] - self.log_k - self.power * point["N"]) <= max(3 * self.across, 2 * SAME_LEVEL)
 
 
-def ray_of(table: Table) -> Ladder | None:
-    """The ladder that the rows are on; None where N and D can be told apart, or one of them stands still.
+def near_line(table: Table) -> Ladder | None:
+    """The line that the rows lie near, within `NARROW` of its length; None where they span N and D, or one is still.
 
-    The smallest eigenvalue of the design's covariance, n v, is what tells them apart: a slope across the ladder has the
-    standard error s / sqrt(n v), s the scatter of log loss about a smooth curve along it and a slope across it. The
-    rows are on one where that exceeds `RESOLVED`, or where sqrt(v) is less than two neighbouring sizes may differ by.
-    Rows that lie further from a line than `NARROW` of its length are on none, however noisy they are, nor are those of
-    a grid that is narrow in N or in D: there the two don't move `TOGETHER`.
+    A slope across it may be known, but not where the loss is lowest at a compute: that takes how the slope bends, over
+    a range that such rows lack. Those of a grid that is narrow in N or in D are near no line: the two don't move
+    `TOGETHER`.
     """
     if not table.has(("N", "D")):
         return None
@@ -96,16 +95,32 @@ def ray_of(table: Table) -> Ladder | None:
     across, length = np.sqrt(np.maximum(size, 0.0))
     if across > max(NARROW * length, SAME_LEVEL / 2):
         return None
-    off, along = ((x - middle) @ axes).T
-    degree = min(2, len(table) - 2)
-    smooth = np.column_stack([np.vander(along / length, degree + 1), off])
-    rest = table.y - smooth @ np.linalg.lstsq(smooth, table.y, rcond=None)[0]
-    noise = max(QUIET, float(np.sqrt((rest**2).sum() / max(len(table) - degree - 2, 1))))
-    if across > SAME_LEVEL / 2 and ndtri(0.975) * noise / (np.sqrt(len(table)) * across) < RESOLVED:
-        return None
     power = float(axes[1, 1] / axes[0, 1])
     log_k = float(middle[1] - power * middle[0])
     return Ladder(power, log_k, float(np.sqrt(np.mean((x[:, 1] - log_k - power * x[:, 0]) ** 2))))
+
+
+def ray_of(table: Table) -> Ladder | None:
+    """The ladder that the rows are on; None where N and D can be told apart.
+
+    The smallest eigenvalue of the design's covariance, n v, is what tells them apart: a slope across the ladder has the
+    standard error s / sqrt(n v), s the scatter of log loss about a smooth curve along it and a slope across it. Rows
+    `near_line` are on one where that exceeds `RESOLVED`, or where sqrt(v) is less than two neighbouring sizes may
+    differ by.
+    """
+    line = near_line(table)
+    if line is None:
+        return None
+    log_n, log_d = (np.log(table.inputs[k]) for k in ("N", "D"))
+    stretch = np.hypot(1.0, line.power)
+    off, along = (log_d - line.log_k - line.power * log_n) / stretch, (log_n + line.power * log_d) / stretch
+    across, along = line.across / stretch, (along - along.mean()) / along.std()
+    degree = min(2, len(table) - 2)
+    smooth = np.column_stack([np.vander(along, degree + 1), off])
+    rest = table.y - smooth @ np.linalg.lstsq(smooth, table.y, rcond=None)[0]
+    noise = max(QUIET, float(np.sqrt((rest**2).sum() / max(len(table) - degree - 2, 1))))
+    resolved = across > SAME_LEVEL / 2 and ndtri(0.975) * noise / (np.sqrt(len(table)) * across) < RESOLVED
+    return None if resolved else line
 
 
 def is_joint(law: Law) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
@@ -89,6 +90,11 @@ def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
 def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
     """An object with the CRC-32 of its JSON, without spaces, as its last entry."""
     return {**content, CHECKSUM: zlib.crc32(json.dumps(content, separators=COMPACT).encode())}
+
+
+def checksum(content: bytes) -> str:
+    """What tells a file from one that was edited since."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def is_unbroken(line: bytes) -> bool:

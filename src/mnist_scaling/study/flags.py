@@ -11,6 +11,9 @@ from dataclasses import dataclass
 INFO, WARNING, ERROR = "info", "warning", "error"
 """Severities, from worth knowing to don't use the numbers."""
 
+SEVERITIES = (ERROR, WARNING, INFO)
+"""The gravest first."""
+
 
 @dataclass(frozen=True)
 class Kind:

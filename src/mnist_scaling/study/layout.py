@@ -70,6 +70,9 @@ RUN_PREFIXES = (f"{TRIAL}-", f"{REPEAT}-")
 ONLY_CELL = "all"
 """Name of the cell of a study without axes."""
 
+ALL = "all"
+"""What `report` calls everything in `MULTIRUN`; not the name of a study."""
+
 _LONGEST = 200
 """Bytes of a folder's name that a study's name or a value of an axis may take; file systems allow 255."""
 
@@ -91,12 +94,15 @@ def study_folder(name: str) -> Path:
     InputError
         When the name is not a plain name of one folder inside `MULTIRUN`.
     """
-    plain = name not in ("", ".", "..", SINGLE, ANSWERS) and not set(name) & set("/\\[]\"'*?") and name.isprintable()
+    plain = (
+        name not in ("", ".", "..", SINGLE, ANSWERS, ALL) and not set(name) & set("/\\[]\"'*?") and name.isprintable()
+    )
     if not plain or len(name.encode()) > _LONGEST:
         shown = name if len(name) <= _LONGEST else f"{name[:40]}…"
         raise InputError(
             f"`name` must be the name of one folder in {MULTIRUN}/, without slashes, brackets, quotes or wildcards and "
-            f"of at most {_LONGEST} bytes, but got {shown!r}: choose a plain word such as name=first_study."
+            f"of at most {_LONGEST} bytes, and none of {SINGLE}, {ANSWERS}, {ALL}, but got {shown!r}: choose a plain "
+            "word such as name=first_study."
         )
     return Path(MULTIRUN) / name
 

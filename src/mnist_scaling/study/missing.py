@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from mnist_scaling.errors import InputError, printable
-from mnist_scaling.study import layout, provenance, records
+from mnist_scaling.study import files, layout, provenance, records
 from mnist_scaling.study.files import DamagedFileError
 from mnist_scaling.study.records import StudyRecords
 from mnist_scaling.study.vocabulary import REPEAT
@@ -29,12 +29,12 @@ def complaints(folder: Path) -> list[str]:
     folder : Path
         multirun/<name>. Nothing in it is changed: its next sweep is what mends it.
     """
-    found = records.read_study(folder)
+    found, said = records.read_study(folder), []
     try:
-        records.read_description(folder)
+        said = _edited(folder, records.read_description(folder), found)
     except DamagedFileError as error:
         found.damaged.insert(0, error)
-    said = [f"{error.path} is damaged ({error.reason}): start its sweep again." for error in found.damaged]
+    said += [f"{error.path} is damaged ({error.reason}): start its sweep again." for error in found.damaged]
     damaged = {error.path for error in found.damaged}
     said += [
         f"{place} has runs but no {layout.CELL}: start its sweep again, which writes it."
@@ -46,6 +46,19 @@ def complaints(folder: Path) -> list[str]:
     if (gone := lost_runs(folder, found)) and (found.rows or found.damaged or found.undescribed):
         said.append(f"{gone}: start its sweep again, which makes them again.")
     return said
+
+
+def _edited(folder: Path, study: Mapping[str, Any] | None, found: StudyRecords) -> list[str]:
+    """That study.json is gone, or that somebody has changed a table, which are made of the records."""
+    if study is None:
+        return [f"{folder / layout.STUDY} is gone: start its sweep again, which writes it."] if found.rows else []
+    sums = study.get(records.TABLES, {}).items()  # studies of older versions have none
+    return [
+        f"{folder / name} is not as its sweep wrote it: start its sweep again, which writes it anew, or give your own "
+        "version another folder, as table=FILE.csv."
+        for name, checksum in sums
+        if (folder / name).is_file() and files.checksum((folder / name).read_bytes()) != checksum
+    ]
 
 
 def mixed_code(folder: Path) -> str:

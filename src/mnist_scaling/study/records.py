@@ -33,6 +33,9 @@ MORE = "further"
 WANTED = "wanted_branches"
 """In a row, no column: the shares at which the run was to end a decay; empty for most regimes."""
 
+TABLES = "tables"
+"""Key of study.json: the checksum of each table as it was written."""
+
 _NUMBER, _TEXT = (int, float), (str,)
 _NOTHING = type(None)
 _RUN = {

@@ -71,8 +71,6 @@ class Task:
     """What the program's further columns mean, by column, for columns.json."""
     command: tuple[str, ...] = ()
     """What starts the program, for study.json."""
-    is_uniform = False
-    """Whether all of its runs measure the same columns."""
     predicts_seconds = False
     """Whether a cost is the seconds of a run on an idle core."""
 

@@ -14,7 +14,7 @@ from mnist_scaling.asking.measures import arm as arm_named
 from mnist_scaling.asking.study_arms import StudyArm
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.comparing import Arm, Comparison, ComparisonOptions, compare
-from mnist_scaling.fitting.comparing.comparison import MARGIN, verdict
+from mnist_scaling.fitting.comparing.comparison import MARGIN, margin_of, verdict
 from mnist_scaling.fitting.comparing.pairing import Difference
 from mnist_scaling.fitting.uncertainty.interval import Interval
 
@@ -34,7 +34,8 @@ class DifferenceKeys:
     columns: dict[str, str] = field(default_factory=dict)
     """Columns of N, D or C that are not the usual ones, such as D: n_train for converged runs."""
     margin: float = MARGIN
-    """Differences up to this size don't matter: of an exponent, or of the log loss in the middle of the grid."""
+    """Differences up to this size don't matter: of an exponent, of which a tenth is the most, or of the log loss in the
+    middle of the grid."""
 
 
 def measure(keys: DifferenceKeys, arms: Mapping[str, StudyArm]) -> Found:
@@ -55,7 +56,7 @@ def measure(keys: DifferenceKeys, arms: Mapping[str, StudyArm]) -> Found:
         for exponent in EXPONENTS:
             slope = found.slopes.get(exponent, UNKNOWN) if found else UNKNOWN
             _exponents(exponent, arm, reference, slope, numbers)
-            words[f"{arm.name}_{exponent}_verdict"] = verdict(slope.difference, keys.margin)
+            words[f"{arm.name}_{exponent}_verdict"] = verdict(slope.difference, margin_of(slope.a.value, keys.margin))
         _losses(arm, reference, found, numbers)
         notes += [f"{arm.label}: {flag.message}" for flag in (found.flags if found else ())]
     return Found(numbers, words, tuple(notes))

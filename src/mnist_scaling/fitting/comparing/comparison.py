@@ -27,6 +27,9 @@ from mnist_scaling.study.flags import CELLS_LEFT_OUT, NO_COMMON_LOSS, NOISE_UNKN
 MARGIN = 0.03
 """Differences of exponents, and of log losses, up to this size don't matter unless the user says otherwise."""
 
+SHARE = 0.1
+"""Share of an exponent that a difference which doesn't matter stays within, too: 0.03 is much of a slope of 0.08."""
+
 
 @dataclass(frozen=True)
 class ComparisonOptions:
@@ -74,8 +77,9 @@ class Comparison:
     @property
     def verdict(self) -> dict[str, str]:
         """What the interval of each difference says."""
-        known = {k: v.difference for k, v in self.slopes.items()} | {"offset": self.offset}
-        return {k: verdict(i, self.options.margin) for k, i in known.items()}
+        margin = self.options.margin
+        slopes = {k: verdict(v.difference, margin_of(v.a.value, margin)) for k, v in self.slopes.items()}
+        return slopes | {"offset": verdict(self.offset, margin)}
 
 
 def compare(
@@ -189,6 +193,11 @@ def slopes(surfaces: Surfaces, noise: Array, level: float) -> tuple[dict[str, Di
 
 
 DIFFERS, EQUIVALENT, NOT_SETTLED = "differs", "equivalent", "not settled"
+
+
+def margin_of(exponent: float, margin: float) -> float:
+    """Difference from an exponent of arm a that doesn't matter: `margin`, but no more than `SHARE` of it."""
+    return min(margin, SHARE * abs(exponent))
 
 
 def verdict(difference: Interval, margin: float) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from mnist_scaling.fitting.rows import Table
@@ -17,8 +17,8 @@ class Flag:
     code: str
     message: str
     """What was seen, as a sentence."""
-    cells: list[dict[str, Any]] = field(default_factory=list)
-    laws: tuple[str, ...] = ()
+    cells: Sequence[Mapping[str, Any]] = ()
+    laws: Sequence[str] = ()
     """Laws that it concerns, when it concerns laws."""
     severity: str = ""
     """info, warning or error."""
@@ -29,17 +29,6 @@ class Flag:
         usual = flags.kind(self.code)
         object.__setattr__(self, "severity", self.severity or usual.severity)
         object.__setattr__(self, "remedy", self.remedy or usual.remedy)
-
-    def record(self) -> dict[str, Any]:
-        """As fits.json has it."""
-        return {
-            "code": self.code,
-            "severity": self.severity,
-            "message": self.message,
-            "remedy": self.remedy,
-            "cells": self.cells,
-            "laws": list(self.laws),
-        }
 
 
 def cells_of(table: Table, index: Iterable[int]) -> list[dict[str, Any]]:

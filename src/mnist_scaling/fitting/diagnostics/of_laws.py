@@ -209,10 +209,10 @@ def grid_edge(table: Table, isoflop: Frontier) -> list[Flag]:
     steps = [f"Add {' and '.join(wanted)} models at these budgets"] if wanted else []
     if blocked:
         steps.append(
-            f"{'at' if steps else 'At'} {len(blocked)} of them a smaller model would have to see more than the "
-            f"{table.inputs['D'].max():.6g} examples that are the most here, so leave these budgets out"
+            f"{'at' if steps else 'At'} {len(blocked)} of them a smaller model would need more than the "
+            f"{table.inputs['D'].max():.6g} examples there are, so leave these budgets out"
         )
-    fix = f"{'; '.join(steps)}, or quote `N_exponent` of the headline, which is not read off these curves."
+    fix = f"{'; '.join(steps)}, or quote `N_exponent`, which is not read off these curves."
     severity = flags.WARNING if usable < 3 or len(edges) > usable else flags.INFO
     return [Flag(flags.GRID_EDGE, text, cells_of(table, sorted(index)), severity=severity, remedy=fix)]
 

@@ -220,19 +220,17 @@ EMBEDDINGS: dict[tuple[str, str], Callable[[Array], Array]] = {
     ("kaplan_floor", "kaplan"): _with_floor,
     ("coupled", "additive"): lambda theta: np.column_stack([theta, np.ones(len(theta))]),
     ("coupled", "kaplan_floor"): _kaplan_as_coupled,
-    ("coupled", "kaplan"): lambda theta: _kaplan_as_coupled(_with_floor(theta)),
 }
 """(law, nested law) to the map of the nested law's parameters, shape (batch, q), into the law's, shape (batch, p).
 
-Only exact pairs stand here: a limit, such as the product form of `coupled`, lies beyond the bounds. A pair that `nests`
-by way of a third law, such as `kaplan` in `coupled`, needs no check of its own where the third law is checked.
+Only exact pairs stand here: a limit, such as the product form of `coupled`, lies beyond the bounds. A law that is held
+by way of a third one, such as `kaplan` by `coupled`, is left to that.
 """
 
 
 def nested_in(law: Law) -> list[Law]:
-    """The laws that are tried in place of this one; those that another of them holds are left to that."""
-    found = [small for big, small in EMBEDDINGS if big == law.name]
-    return [ALL[name] for name in found if not any((other, name) in EMBEDDINGS for other in found)]
+    """The laws that are tried in place of this one."""
+    return [ALL[small] for big, small in EMBEDDINGS if big == law.name]
 
 
 def minimise_nested(problem: Problem, start: Array, nested: Mapping[str, Array]) -> Solution:

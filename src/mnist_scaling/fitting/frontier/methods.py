@@ -43,6 +43,8 @@ class FrontierResult:
     frontier: Frontier
     intervals: dict[str, Interval]
     flags: tuple[str, ...] = ()
+    valley: Valley | None = None
+    """Minima of the model's surfaces, of the method that has them."""
 
 
 def all_frontiers(
@@ -139,7 +141,7 @@ def parametric(table: Table, model: Posterior | None, cost: Cost | None, level: 
         return FrontierResult(nothing("parametric", none), empty)
     status = "ok" if share == 100 else f"of the {np.floor(share):.0f} % of the surfaces that have an optimum"
     exponents = {k: i.value for k, i in intervals.items()}
-    return FrontierResult(Frontier("parametric", exponents, _points(log_c, found), status), intervals)
+    return FrontierResult(Frontier("parametric", exponents, _points(log_c, found), status), intervals, valley=found)
 
 
 def median_of(draws: Array, level: float) -> Interval:

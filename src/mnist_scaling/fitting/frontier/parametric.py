@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mnist_scaling.fitting.frontier.fronts import EXPONENTS
 from mnist_scaling.fitting.laws.base import Array, Law
 from mnist_scaling.fitting.rows import Table
 
@@ -93,26 +92,6 @@ def frontier_of(law: Law, theta: Array, cost: Cost, log_c: Array) -> dict[str, A
     return {"log_n": log_n, "log_d": log_d, "y": y}
 
 
-def exponents_of(law: Law, theta: Array, cost: Cost, log_c: Array) -> dict[str, Array] | None:
-    """Exponents of N*, D*, L* in C over the budgets `log_c`, shape (batch,) each.
-
-    The first two are constants of the law; L*'s is the slope between the first and the last budget, with
-    the floor in it as it is in the rows. "reducible_exponent" is that of L* - E.
-    """
-    ends = log_c[[0, -1]]
-    found = frontier_of(law, theta, cost, ends)
-    if found is None:
-        return None
-    width = ends[1] - ends[0]
-    slopes = [(found[k][:, 1] - found[k][:, 0]) / width for k in ("log_n", "log_d", "y")]
-    out = dict(zip(EXPONENTS, slopes, strict=True))
-    floor = theta[:, law.floor][:, None] if law.floor is not None else 0.0
-    with np.errstate(all="ignore"):
-        reducible = np.log(np.maximum(np.exp(found["y"]) - floor, 1e-300))
-        out["reducible_exponent"] = (reducible[:, 1] - reducible[:, 0]) / width
-    return out
-
-
 SEARCHED = 2.0
 """Half-spans from the middle of the table in which minima are looked for, and farther for budgets beyond the table."""
 
@@ -159,8 +138,8 @@ def valley(log_loss: Callable[[Mapping[str, Array]], Array], axes: Axes, cost: C
     best_n = np.where(step > 0, low + step * position, np.nan)
     best_d = (log_c - cost.constant - cost.kappa_n * best_n) / cost.kappa_d
     inside = np.where(np.isfinite(best_n), value, np.nan)
-    lines = {k: _line(log_c, y) for k, y in (("N", best_n), ("D", best_d), ("loss", inside))}
-    return Valley(best_n, best_d, np.where(step > 0, value, np.nan), lines)
+    exponents = {k: lines(log_c, y) for k, y in (("N", best_n), ("D", best_d), ("loss", inside))}
+    return Valley(best_n, best_d, np.where(step > 0, value, np.nan), exponents)
 
 
 def _searched(axes: Axes, cost: Cost, log_c: Array) -> tuple[Array, Array]:
@@ -186,7 +165,7 @@ def _lowest(values: Array) -> tuple[Array, Array]:
     return np.where(good, inside + shift, np.nan), np.where(good, middle - 0.25 * (low - high) * shift, end)
 
 
-def _line(x: Array, y: Array) -> Array:
+def lines(x: Array, y: Array) -> Array:
     """Least-squares slope of y (surfaces, m) in x (m,) over what is not NaN; NaN where half is."""
     known = np.isfinite(y)
     number = known.sum(axis=1)

@@ -60,8 +60,6 @@ class Law(ABC):
     parameters: tuple[Parameter, ...]
     levels: int = 2
     """Distinct values that every input must have: three where each brings a scale, an exponent and a share of E."""
-    nests: tuple[str, ...] = ()
-    """Laws that are this one with parameters held at certain values: it fits no worse than they do."""
     default: bool = True
     """Fitted when nobody asks for particular laws and the table has its inputs."""
 
@@ -188,7 +186,6 @@ class OnFloor(Law):
     def __init__(self, law: Law, source: str, shares: tuple[float, ...] = (0.0,), levels: int = 2) -> None:
         self.law, self.source, self.shares, self.levels = law, source, shares, levels
         self.name, self.formula, self.inputs = f"{law.name}_floor", f"E + {law.formula}", law.inputs
-        self.nests = (law.name,)
         self.parameters = (floor_parameter(), *law.parameters)
 
     def evaluate(self, theta: Array, logs: Logs) -> tuple[Array, Array]:

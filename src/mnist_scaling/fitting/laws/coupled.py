@@ -13,7 +13,8 @@ equation 2; Kaplan et al. 2020 (arXiv 2001.08361), equation 1.5, which has no fl
 A cross-entropy begins at chance: L = E + (L0 - E) h / (1 + h) with h coupled and L0 = ln(classes), the loss of a guess,
 which small nets and little data stay near: there h >> 1. Far from it h << 1, and the law is `coupled` with scales in
 units of L0 - E. Rows near chance are data for it, which other laws mask. The form is that of Rosenfeld et al. 2020
-(arXiv 1909.12673), equation 5, with one limit for losses instead of error rates.
+(arXiv 1909.12673), equation 5, with one limit for losses instead of error rates; and of Bryant & Liu 2026 (arXiv
+2605.09189), whose h has a term for repeated data (`repeated.Overfitting`).
 """
 
 from __future__ import annotations
@@ -101,7 +102,6 @@ class Coupled(Law):
     inputs = ("N", "D")
     source = "between Kaplan et al. 2020, eq. 1.5, and Hoffmann et al. 2022, eq. 2"
     levels = 3
-    nests = ("additive", "kaplan", "kaplan_floor")
     parameters = (
         floor_parameter(),
         *SCALES_AND_EXPONENTS,
@@ -204,16 +204,18 @@ class Bounded(Law):
 
     name = "bounded"
     formula = "E + (ln(classes) - E) h / (1 + h), h = (A / N^alpha + B / D^beta)^gamma"
-    inputs = ("N", "D")
+    inputs: tuple[str, ...] = ("N", "D")
     source = "Rosenfeld et al. 2020, arXiv 1909.12673, eq. 5, with the limit of a cross-entropy"
     levels = 3
     default = False
+    inner: Law = _COUPLED
+    """h is this law with E = 0."""
     chance = float(np.log(CLASSES))
-    parameters = (
-        replace(floor_parameter(), upper=chance),
-        *(replace(p, unit=p.unit.removeprefix("loss * ")) for p in SCALES_AND_EXPONENTS),
-        _COUPLED.parameters[5],
-    )
+
+    def __init__(self) -> None:
+        floor, *others = self.inner.parameters
+        plain = (replace(p, unit=p.unit.removeprefix("loss * ")) for p in others)
+        self.parameters = (replace(floor, upper=self.chance), *plain)
 
     def for_classes(self, classes: int | None) -> Law:
         """See `Law.for_classes`: chance is the loss of a guess among so many."""
@@ -233,7 +235,7 @@ class Bounded(Law):
     def evaluate(self, theta: Array, logs: Logs) -> tuple[Array, Array]:
         """See `Law.evaluate`."""
         floor = theta[:, :1]
-        log_h, gradient = _COUPLED.evaluate(np.column_stack([np.zeros(len(theta)), theta[:, 1:]]), logs)
+        log_h, gradient = self.inner.evaluate(np.column_stack([np.zeros(len(theta)), theta[:, 1:]]), logs)
         share = 1 / (1 + np.exp(-np.clip(log_h, -300, 300)))
         loss = floor + (self.chance - floor) * share
         gradient *= ((self.chance - floor) * share * (1 - share) / loss)[:, None]
@@ -244,14 +246,14 @@ class Bounded(Law):
         """See `Law.starts`."""
         loss, parts = np.minimum(np.exp(log_loss), NEAREST * self.chance), []
         for floor in np.array([0.0, 0.4, 0.8]) * loss.min():
-            inner = _COUPLED.starts(logs, np.log((loss - floor) / (self.chance - loss)))
+            inner = self.inner.starts(logs, np.log((loss - floor) / (self.chance - loss)))
             inner = inner[inner[:, 0] == 0]
             parts.append(np.column_stack([np.full(len(inner), floor), inner[:, 1:]]))
         return np.vstack(parts)
 
     def optimum(self, theta: Array, kappa_n: float, kappa_d: float) -> dict[str, Array] | None:
         """See `Law.optimum`: that of h."""
-        return _COUPLED.optimum(theta, kappa_n, kappa_d)
+        return self.inner.optimum(theta, kappa_n, kappa_d)
 
 
 _KAPLAN = Kaplan()

@@ -92,7 +92,6 @@ class BrokenPowerLaw(Law):
     def __init__(self, variable: str) -> None:
         scale, exponent = SYMBOLS[variable]
         self.name = f"broken_{variable}"
-        self.nests = (f"power_{variable}", f"power_{variable}_floor")
         self.formula = f"E + {scale} {variable}^-{exponent} (1 + ({variable} / x0)^(1 / f))^(-c f)"
         self.inputs = (variable,)
         self.parameters = (

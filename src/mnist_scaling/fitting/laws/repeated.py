@@ -1,4 +1,6 @@
-"""L = E + A / N'^alpha + B / D'^beta with repeated data, and parameters in excess of them, worth less.
+"""Repeated data: worth less than fresh ones, or a model's way to overfit.
+
+L = E + A / N'^alpha + B / D'^beta
 
 D' = U + U R_D* (1 - exp(-R_D / R_D*)),          R_D = D / U - 1 (repetitions)
 N' = U_N + U_N R_N* (1 - exp(-R_N / R_N*)),      R_N = N / U_N - 1, U_N = min(N, N_opt(U))
@@ -7,14 +9,30 @@ N_opt(U) = G (G U)^(beta / alpha),               G = (alpha A / (beta B))^(1 / (
 N_opt(U) is the size that the additive law finds best for U unique examples at C = 6 N D.
 
 Source: Muennighoff et al. 2023 (arXiv 2305.16264), equations 5 to 7 and appendix A.
+
+L = E + (L0 - E) h / (1 + h),                    h = A / N^alpha + B / D^beta + F N^gamma / U^delta
+
+A model that is too small, trained for too short, or too large for its unique examples: the loss rises with N where
+these are few. Source: Bryant & Liu 2026 (arXiv 2605.09189), who call D T and U D.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from mnist_scaling.fitting.laws.base import Array, Law, Logs, Parameter, floor_parameter
-from mnist_scaling.fitting.laws.coupled import SCALES_AND_EXPONENTS, Additive
+from mnist_scaling.fitting.laws.base import (
+    LARGEST_EXPONENT,
+    Array,
+    Law,
+    Logs,
+    Parameter,
+    exponent_grid,
+    exponent_parameter,
+    floor_parameter,
+    linear_starts,
+    log_add,
+)
+from mnist_scaling.fitting.laws.coupled import SCALES_AND_EXPONENTS, Additive, Bounded
 
 
 def saturating(excess: Array, rate: Array) -> tuple[Array, Array, Array]:
@@ -28,7 +46,6 @@ class Repeated(Law):
     """E + A/N'^alpha + B/D'^beta, with N' and D' that saturate as data are repeated."""
 
     name = "repeated"
-    nests = ("additive",)
     formula = "E + A / N'^alpha + B / D'^beta, D' = U + U Rd (1 - exp(-(D/U - 1) / Rd)), N' likewise with Rn"
     inputs = ("N", "D", "U")
     source = "Muennighoff et al. 2023, arXiv 2305.16264, eqs. 5-7"
@@ -93,4 +110,49 @@ class Repeated(Law):
         return np.vstack([np.column_stack([plain, np.broadcast_to(r, (len(plain), 2))]) for r in rates])
 
 
-LAWS = (Repeated(),)
+class _Overfit(Law):
+    """E + h of the law of Bryant & Liu; E is 0 in it."""
+
+    name, formula, source = "", "", ""
+    inputs = ("N", "D", "U")
+    parameters = (
+        floor_parameter(),
+        *SCALES_AND_EXPONENTS,
+        Parameter("F", "overfitting at N = U = 1", "loss * U^delta / N^gamma", log=True),
+        exponent_parameter("gamma", "exponent of N in overfitting"),
+        exponent_parameter("delta", "exponent of U in overfitting"),
+    )
+
+    def evaluate(self, theta: Array, logs: Logs) -> tuple[Array, Array]:
+        """See `Law.evaluate`."""
+        log_loss, of_additive = Additive().evaluate(theta[:, :5], logs)
+        log_term = theta[:, 5:6] + theta[:, 6:7] * logs["N"] - theta[:, 7:8] * logs["U"]
+        total = log_add(log_loss, np.clip(log_term, -LARGEST_EXPONENT, LARGEST_EXPONENT))
+        share = np.exp(log_term - total)[:, None]
+        of_term = np.stack(np.broadcast_arrays(1.0, logs["N"], -logs["U"]))
+        return total, np.concatenate([(1 - share) * of_additive, share * of_term], axis=1)
+
+    def starts(self, logs: Logs, log_loss: Array) -> Array:
+        """See `Law.starts`: overfitting by powers of N^r / U."""
+        alpha, beta, delta = exponent_grid(np.geomspace(0.1, 2.0, 5), np.geomspace(0.1, 2.0, 5), [0.2, 0.5, 1.2])
+        parts = []
+        for r in (0.4, 1.0, 2.0):
+            terms = [(alpha, logs["N"]), (beta, logs["D"]), (delta, logs["U"] - r * logs["N"])]
+            solved = linear_starts(log_loss, terms, floor=False)
+            parts.append(
+                np.column_stack([np.zeros(len(alpha)), solved[:, :2], alpha, beta, solved[:, 2], r * delta, delta])
+            )
+        return np.vstack(parts)
+
+
+class Overfitting(Bounded):
+    """E + (L0 - E) h / (1 + h), h = A/N^alpha + B/D^beta + F N^gamma/U^delta."""
+
+    name = "overfitting"
+    formula = "E + (ln(classes) - E) h / (1 + h), h = A / N^alpha + B / D^beta + F N^gamma / U^delta"
+    inputs = ("N", "D", "U")
+    source = "Bryant & Liu 2026, arXiv 2605.09189"
+    inner = _Overfit()
+
+
+LAWS = (Repeated(), Overfitting())

@@ -31,13 +31,16 @@ from mnist_scaling.fitting.uncertainty.noise import seed_scale
 PARTICLES = 256
 """Draws of the unknown sizes, lengths and noise."""
 
+FEWEST_DRAWS = 200
+"""Draws of the model's surfaces, at least: fewer than that give no quantiles of 2.5 %."""
+
 SIZE = (np.log(0.05), 2.0)
 """Mean and standard deviation of ln b, b in units of half of the law's range of ln loss per half-span."""
 
 ALIKE = 0.8
 """Correlation of the sizes of the parts of g: a law that misses in one way is likely to miss in others."""
 
-LENGTH = (np.log(1.2), 0.6)
+LENGTH = (np.log(0.9), 0.6)
 """The same of a length in half-spans."""
 
 LUCK = (np.log(0.3), 1.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from scipy import special
+from scipy.optimize import brentq
 
 from mnist_scaling.fitting.estimation.estimate import Fit
 from mnist_scaling.fitting.estimation.solve import minimise
@@ -75,12 +76,11 @@ def _limit(dof: float, level: float, beside_bound: bool) -> float:
     low = float(special.fdtri(1, dof, level))
     if not beside_bound:
         return low
-    high = 2 * float(special.fdtri(2, dof, level))
-    for _ in range(40):
-        middle = (low + high) / 2
-        beyond = 0.5 * special.fdtrc(1, dof, middle) + 0.5 * special.fdtrc(2, dof, middle / 2)
-        low, high = (middle, high) if beyond > 1 - level else (low, middle)
-    return high
+
+    def beyond(limit: float) -> float:
+        return 0.5 * float(special.fdtrc(1, dof, limit) + special.fdtrc(2, dof, limit / 2)) - (1 - level)
+
+    return float(brentq(beyond, low, 2 * float(special.fdtri(2, dof, level))))
 
 
 def _unit(fit: Fit, k: int, noise: Noise) -> float:

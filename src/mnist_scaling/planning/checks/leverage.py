@@ -13,11 +13,14 @@ CODE = "leverage"
 DECIDES = 1.0
 """Cook's distance from which a row moves the estimates by as much as they are uncertain (Cook 1977)."""
 
+SPARE = 3
+"""Rows beside the law's parameters with fewer of which every row at an end decides."""
+
 
 def check(studied: Studied) -> Card:
     """Of the law that describes the table."""
     found = joint_law(studied)
-    if found is None or found.fit.n <= found.fit.free:
+    if found is None or found.fit.n < found.fit.free + SPARE:
         return Card(CODE, NOT_APPLICABLE, "No law of N and D, with rows to spare, describes this table.")
     fit, h = found.fit, np.minimum(found.fit.leverage, 1 - 1e-9)
     variance = max(float((fit.residual**2).sum()) / (fit.n - fit.free), EXACT**2)

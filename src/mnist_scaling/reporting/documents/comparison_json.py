@@ -19,7 +19,6 @@ from mnist_scaling.fitting.comparing.multiplier import Multiplier, multiplier_at
 from mnist_scaling.fitting.diagnostics import Flag
 from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.uncertainty.interval import Interval
-from mnist_scaling.reporting.documents.fits_json import FlagRecord
 from mnist_scaling.reporting.documents.json_form import OMITTED, read
 from mnist_scaling.reporting.documents.tuning_records import UNKNOWN
 from mnist_scaling.study import layout
@@ -127,7 +126,7 @@ class Pair:
     verdict: Mapping[str, str] = field(default_factory=dict)
     margin: float = math.nan
     tuning_luck: LuckRecord = field(default_factory=LuckRecord)
-    flags: Sequence[FlagRecord] = ()
+    flags: Sequence[Flag] = ()
     noise: NoiseRecord = field(default_factory=NoiseRecord)
     settings: Mapping[str, Any] = field(default_factory=dict)
     points: Sequence[Mapping[str, Any]] = ()
@@ -191,7 +190,7 @@ def comparison_record(found: Comparison, sources: Sequence[Mapping[str, Any]], f
         verdict={"alpha": "not settled", "beta": "not settled"} | found.verdict,
         margin=found.options.margin,
         tuning_luck=_luck(found),
-        flags=[FlagRecord(**f.record()) for f in (*flags, *found.flags)],
+        flags=[*flags, *found.flags],
         noise=_noise(found),
         settings={"draws": found.options.draws, "level": found.options.level, "seed": found.options.seed},
         points=_points(found),

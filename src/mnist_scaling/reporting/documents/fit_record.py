@@ -37,7 +37,7 @@ def fit_record(result: Result) -> Fits:
         slices=[_slice(part, fitted, why, table) for part, fitted, why in result.extra_slices],
         predictions=[file.PredictionRecord(result.options.predict, p.law, p.loss, p.reach) for p in result.predictions],
         lifetime=result.lifetime,
-        flags=[file.FlagRecord(**f.record()) for f in result.flags],
+        flags=result.flags,
         cost=None if result.cost is None else vars(result.cost),
         data=file.DataRecord(len(table), table.rows.tolist(), result.masked, result.notes),
         settings=_settings(result),

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.fitting.outlook import Lifetime
+from mnist_scaling.fitting.diagnostics import Flag
+from mnist_scaling.fitting.outlook import Foreseen, Lifetime
 from mnist_scaling.fitting.sensitivity import Variant
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.documents.json_form import INLINE, OMITTED, read
@@ -57,6 +58,19 @@ class LadderRecord:
 
 
 @dataclass(frozen=True)
+class CountRecord:
+    """N, or the size of the same models counted otherwise, with the numbers of the headline in it (`sensitivity`)."""
+
+    count: str
+    grows: float
+    """The largest over the smallest."""
+    N_exponent: Interval
+    slope_N: Interval
+    middle_slope_N: Interval
+    why: str = field(default="", metadata=OMITTED)
+
+
+@dataclass(frozen=True)
 class HeadlineRecord:
     """What to quote: of one law with a misfit term (`fitting.headline`)."""
 
@@ -72,6 +86,8 @@ class HeadlineRecord:
     floor: Quoted = field(default_factory=Quoted)
     misfit: Quoted = field(default_factory=Quoted)
     asked: Quoted = field(default_factory=Quoted)
+    counts: Sequence[CountRecord] = ()
+    """Empty where every count of sizes gives the exponents of N."""
     loss: Sequence[LossRecord] = ()
     no_loss: str = field(default="", metadata=OMITTED)
     """Why `loss` is empty where numbers are quoted."""
@@ -80,6 +96,19 @@ class HeadlineRecord:
     noise: float = math.nan
     laws: Sequence[str] = ()
     settled: bool = False
+
+
+@dataclass(frozen=True)
+class AnswerRecord:
+    """What the numbers say to someone who reads one sentence only (`reporting.words.in_short`)."""
+
+    sentence: str = ""
+    trust: str = ""
+    """One of high, fair, low."""
+    reasons: Sequence[str] = ()
+    """For trusting it no further."""
+    next: str = ""
+    """What to do next; empty where no flag advises anything."""
 
 
 @dataclass(frozen=True)
@@ -185,18 +214,6 @@ class PredictionRecord:
 
 
 @dataclass(frozen=True)
-class FlagRecord:
-    """A flag that was raised (`fitting.diagnostics.Flag`)."""
-
-    code: str
-    severity: str
-    message: str
-    remedy: str = ""
-    cells: Sequence[Mapping[str, Any]] = ()
-    laws: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
 class LeftOut:
     """A row that is not in the fit, and why."""
 
@@ -216,6 +233,8 @@ class DataRecord:
     sha256: str | None = field(default=None, metadata=OMITTED)
     table: str = field(default="", metadata=OMITTED)
     unfinished: str | None = field(default=None, metadata=OMITTED)
+    certified: float | None = field(default=None, metadata=OMITTED)
+    """Share of a study's cells that are certified tuned."""
 
 
 @dataclass(frozen=True)
@@ -225,6 +244,7 @@ class Fits:
     schema: int = SCHEMA
     why: str = field(default="", metadata=OMITTED)
     """Why nothing was fitted."""
+    answer: AnswerRecord = field(default_factory=AnswerRecord)
     laws: Mapping[str, LawRecord] = field(default_factory=dict)
     selected: str | None = None
     selection: Selection = field(default_factory=Selection)
@@ -233,13 +253,14 @@ class Fits:
     slices: Sequence[SliceRecord] = ()
     predictions: Sequence[PredictionRecord] = ()
     lifetime: Lifetime | None = None
-    flags: Sequence[FlagRecord] = ()
+    flags: Sequence[Flag] = ()
     cost: Mapping[str, Any] | None = None
     data: DataRecord = field(default_factory=DataRecord)
     settings: Mapping[str, Any] = field(default_factory=dict)
     tuning_change: TuningRecord | None = field(default=None, metadata=OMITTED)
     settings_laws: SettingsRecord | None = field(default=None, metadata=OMITTED)
     sensitivity: Sequence[Variant] | None = field(default=None, metadata=OMITTED)
+    leave_future_out: Sequence[Foreseen] | None = field(default=None, metadata=OMITTED)
     name: str = field(default="", metadata=OMITTED)
     """Of the arm, such as ``optimizer=sgd``; empty for a whole table."""
     axes: Mapping[str, Any] = field(default_factory=dict, metadata=OMITTED)

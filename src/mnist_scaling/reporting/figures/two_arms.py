@@ -9,7 +9,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from mnist_scaling.reporting.documents.comparison_json import Pair
+from mnist_scaling.fitting.comparing.comparison import margin_of
+from mnist_scaling.reporting.documents.comparison_json import DifferenceRecord, ExponentRecord, Pair
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.parts import Missing
 from mnist_scaling.reporting.text import short, spaced
@@ -44,11 +45,10 @@ class Curves:
 
 @dataclass(frozen=True)
 class Differences:
-    """Differences of exponents with their intervals, and the margin of equivalence."""
+    """Differences of exponents with their intervals and margins of equivalence."""
 
     rows: pd.DataFrame
-    """Columns label, value, low, high."""
-    margin: float
+    """Columns label, value, low, high, margin."""
     note: str
 
 
@@ -88,25 +88,26 @@ def multiples(pair: Pair) -> pd.DataFrame | Missing:
 
 def differences(pair: Pair) -> Differences | Missing:
     """Every difference that has an interval, the paired slopes first, then from narrow to wide."""
-    rows = [
-        (f"{SYMBOLS[k]}, cell by cell" if pair.paired else f"{SYMBOLS[k]}, shared range", found.difference)
+    rows: list[tuple[str, DifferenceRecord | ExponentRecord]] = [
+        (f"{SYMBOLS[k]}, cell by cell" if pair.paired else f"{SYMBOLS[k]}, shared range", found)
         for k, found in pair.slopes.items()
     ]
-    head = len([1 for _, d in rows if d.bounded])
+    head = len([1 for _, found in rows if found.difference.bounded])
     for e in pair.exponents:
         name = _called(e.parameter)
         if name is None:
             continue
         at = f", {e.at}" if e.at else ""
-        rows.append((f"{name}, {spaced(e.law or e.method)}{at}", e.difference))
-    known = [(label, d) for label, d in rows if d.bounded]
+        rows.append((f"{name}, {spaced(e.law or e.method)}{at}", e))
+    known = [(label, found.difference, margin_of(found.a.value, pair.margin)) for label, found in rows]
+    known = [row for row in known if row[1].bounded]
     if not known:
         return Missing("No difference of exponents has an interval.")
     known[head:] = sorted(known[head:], key=lambda row: row[1].high - row[1].low)
-    shown = [{"label": label, **vars(found)} for label, found in known[:MOST_ROWS]]
+    shown = [{"label": label, **vars(found), "margin": margin} for label, found, margin in known[:MOST_ROWS]]
     more = len(known) - len(shown)
     note = f"{more} more, with wider intervals, stand in the table." if more else ""
-    return Differences(pd.DataFrame(shown), pair.margin, note)
+    return Differences(pd.DataFrame(shown), note)
 
 
 def _called(parameter: str) -> str | None:
@@ -183,12 +184,12 @@ def draw_multiples(line: pd.DataFrame) -> Figure:
 
 
 def draw_differences(data: Differences) -> Figure:
-    """One row per exponent, the margin of equivalence shaded."""
+    """One row per exponent, its margin of equivalence shaded."""
     rows = data.rows.iloc[::-1].reset_index(drop=True)
     figure = style.new_figure(height=0.9 + 0.19 * len(rows))
     ax = figure.subplots()
     reach = min(float(np.nanmax(np.abs(rows[["low", "high"]].to_numpy()))), BEYOND) * 1.05
-    ax.axvspan(-data.margin, data.margin, color=style.GRID, alpha=0.7, linewidth=0)
+    ax.barh(rows.index, 2 * rows["margin"], 1, -rows["margin"], color=style.GRID, alpha=0.7, linewidth=0)
     ax.axvline(0, color=style.MUTED, linewidth=0.8)
     for i, row in rows.iterrows():
         differs = not row["low"] <= 0 <= row["high"]

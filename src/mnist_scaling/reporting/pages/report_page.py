@@ -7,22 +7,20 @@ from typing import Any
 
 from markupsafe import Markup
 
-from mnist_scaling.reporting.documents.fits_json import FlagRecord
+from mnist_scaling.fitting.diagnostics import Flag
 from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.figure_files import Shown
 from mnist_scaling.reporting.figures import NO_TRIALS
 from mnist_scaling.reporting.figures.change import Change
 from mnist_scaling.reporting.pages import draw
 from mnist_scaling.reporting.text import listing
-from mnist_scaling.reporting.words import fit_tables, recipe, sentences
+from mnist_scaling.reporting.words import fit_tables, in_short, recipe, sentences
 from mnist_scaling.reporting.words.fit_tables import settings_table
 from mnist_scaling.reporting.words.report_tables import cell_table, slope_table, straight_line_table
 from mnist_scaling.reporting.words.resolved import resolved_parts
 from mnist_scaling.study import files, layout
 from mnist_scaling.study.columns import label
-
-SEVERITIES = ("error", "warning", "info")
-"""In the order of the page."""
+from mnist_scaling.study.flags import SEVERITIES
 
 KICKER = "Scaling report"
 """The first words of every page that this package writes."""
@@ -49,13 +47,17 @@ def page(study: Study, shown: Sequence[Shown], figures_at: str = layout.FIGURES)
         study=study,
         kicker=KICKER,
         all_arms=layout.REPORT,
+        answer=fits.answer,
+        trusted=in_short.trusted(fits.answer),
         opening=sentences.opening(study),
         findings=sentences.findings(study, change),
         not_shown=sentences.not_shown(study),
         quoted=fit_tables.quoted_table(fits),
+        counts=fit_tables.counts_table(fits),
         straight=straight_line_table(study),
         laws=fit_tables.law_table(fits),
         frontier=fit_tables.frontier_table(fits),
+        future=fit_tables.future_table(fits),
         sensitivity=fit_tables.sensitivity_table(fits),
         slopes=slope_table(change) if change else None,
         best_settings=settings_table(fits.settings_laws),
@@ -106,7 +108,7 @@ def sections(shown: Sequence[Shown]) -> dict[str, list[Shown]]:
     return out
 
 
-def flags(study: Study) -> list[tuple[FlagRecord, str]]:
+def flags(study: Study) -> list[tuple[Flag, str]]:
     """Flags, the gravest first, with their cells by name."""
     out = []
     for flag in sorted(study.fits.flags, key=lambda flag: SEVERITIES.index(flag.severity)):

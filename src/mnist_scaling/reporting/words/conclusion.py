@@ -6,9 +6,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 
-from mnist_scaling.fitting.comparing.comparison import DIFFERS, EQUIVALENT
-from mnist_scaling.fitting.uncertainty.interval import Interval
-from mnist_scaling.reporting.documents.comparison_json import Pair
+from mnist_scaling.fitting.comparing.comparison import DIFFERS, EQUIVALENT, margin_of
+from mnist_scaling.reporting.documents.comparison_json import DifferenceRecord, Pair
 from mnist_scaling.reporting.parts import STRONG, Part, Sentence, TextTable
 from mnist_scaling.reporting.text import (
     decimals,
@@ -45,7 +44,7 @@ def sentence(pair: Pair) -> str:
     """The verdict: exponents, offset, and the compute multiplier where there is one."""
     words, slopes = pair.verdict, pair.exponents_of_plane
     names = [name for name in EXPONENTS if name in slopes]
-    parts = " and ".join(_of_slope(k, slopes[k].difference, words[k], pair.margin) for k in names)
+    parts = " and ".join(_of_slope(k, slopes[k], words[k], pair.margin) for k in names)
     text = f"{parts[:1].upper()}{parts[1:]}." if parts else ""
     text += f" {_of_offset(pair, all(words[k] == EQUIVALENT for k in names))}"
     return f"{text} {_of_compute(pair)}".strip()
@@ -82,12 +81,12 @@ def luck_sentence(pair: Pair) -> str:
     )
 
 
-def _of_slope(name: str, difference: Interval, word: str, margin: float) -> str:
-    shown, size = f"{name}, the exponent of {EXPONENTS[name]},", estimate(difference, signed, " ")
+def _of_slope(name: str, found: DifferenceRecord, word: str, margin: float) -> str:
+    shown, size = f"{name}, the exponent of {EXPONENTS[name]},", estimate(found.difference, signed, " ")
     if word == DIFFERS:
         return f"{shown} differs by {size}"
     if word == EQUIVALENT:
-        return f"{shown} is equivalent within {margin:g} ({size})"
+        return f"{shown} is equivalent within {margin_of(found.a.value, margin):.2g} ({size})"
     return f"whether {shown} differs is not settled ({size})"
 
 
@@ -115,17 +114,17 @@ def _of_compute(pair: Pair) -> str:
 
 
 def comparison_summary(found: Pair) -> Iterator[Part]:
-    """Every pair of arms: what was compared, the differences, the multiplier, the verdict in a sentence."""
+    """Every pair of arms: the verdict in a sentence, what was compared, the differences, the multiplier."""
     for pair in found.pairs or (found,):
         a, b = pair.names
-        yield Sentence(f"{pair.what} Below, a is {a} and b is {b}.", apart=True)
+        yield Sentence(pair.sentence, STRONG, apart=True)
+        yield Sentence(f"{pair.what} Below, a is {a} and b is {b}.")
         yield slope_table(pair)
         if table := multiplier_table(pair):
             yield table
         yield Sentence(luck_sentence(pair))
         for flag in pair.flags:
             yield Sentence(f"{flag.message} {flag.remedy}".strip(), flag.severity, lead=flag.code)
-        yield Sentence(pair.sentence, STRONG, apart=True)
 
 
 def slope_table(pair: Pair) -> TextTable:

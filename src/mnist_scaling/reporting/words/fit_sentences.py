@@ -13,11 +13,15 @@ from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.documents.fits_json import Fits
 from mnist_scaling.reporting.documents.tuning_records import OK, SettingsRecord
 from mnist_scaling.reporting.parts import GOOD, QUIET, STRONG, WARNING, Part, Sentence
-from mnist_scaling.reporting.text import estimate, listing, number, plural, spaced
+from mnist_scaling.reporting.text import decimals, estimate, listing, number, plural, spaced
 from mnist_scaling.reporting.words import fit_tables as tables
+from mnist_scaling.reporting.words.in_short import trusted, warnings
 
 STATED = ("slope_N", "slope_D", "slope_C", "N_exponent", "D_exponent", "loss_exponent", "floor")
 """Numbers of the headline that are quoted in a sentence; all of them stand in the page's first table."""
+
+MOST_FLAGS = 3
+"""Flags that stand under an answer; the rest are counted."""
 
 MOST_CELLS = 6
 """Cells named under a flag; the rest are counted."""
@@ -89,13 +93,28 @@ def ahead(fits: Fits) -> str:
     known = [one for one in fits.headline.loss if math.isfinite(one.value)]
     if not known:
         return ""
-    shared = [f"{one.reach:g}" for one in known if one.optimal is False]
     best = " at the best size for its compute" if known[0].optimal else ""
     if fits.headline.ray:
         best = f" along {fits.headline.ray.line}"
     what = listing([f"{one.reach:g} times: {estimate(Interval(one.value, one.low, one.high))}" for one in known])
-    none = f" At {listing(shared)} times, N and D share what is added, for most surfaces have no best size there."
-    return f"Predicted loss{best}, by multiple of the largest compute: {what}." + (none if shared else "")
+    return f"Predicted loss{best}, by multiple of the largest compute: {what}."
+
+
+def sizes_ahead(fits: Fits) -> str:
+    """Where those losses are at no best size; empty where they are."""
+    shared = [f"{one.reach:g}" for one in fits.headline.loss if one.optimal is False]
+    if not shared:
+        return ""
+    return f"At {listing(shared)} times, N and D share what is added, for most surfaces have no best size there."
+
+
+def other_counts(fits: Fits) -> Markup | None:
+    """The exponent of the best size, with sizes counted otherwise; None where that changes nothing."""
+    others = [one for one in fits.headline.counts if one.count != "N" and one.N_exponent.known]
+    if not others or not fits.headline.N_exponent.known:
+        return None
+    parts = [Markup("{} {}").format(decimals(one.N_exponent.value), f"({one.count})") for one in others]
+    return Markup("With N counted otherwise, a is {}.").format(listing(parts))
 
 
 def lifetime(fits: Fits) -> str:
@@ -131,8 +150,47 @@ def fit_summary(fits: Fits) -> Iterator[Part]:
             yield Sentence(f"Arm {arm.name}", STRONG, apart=True)
         yield from _analysis(arm)
     if fits.arms:
-        names, cells = [arm.name for arm in fits.arms], [arm.data.n for arm in fits.arms]
-        yield tables.arms_table(fits.arms, names, cells, tables.OF_ARMS[:3])
+        yield _side_by_side(fits)
+
+
+def _side_by_side(fits: Fits) -> Part:
+    names, cells = [arm.name for arm in fits.arms], [arm.data.n for arm in fits.arms]
+    return tables.arms_table(fits.arms, names, cells, tables.OF_ARMS[:3])
+
+
+def short_summary(fits: Fits) -> Iterator[Part]:
+    """The answer of a table first, and what it rests on, on one screen; of several arms, the answer of each."""
+    if fits.data.unfinished:
+        yield Sentence(fits.data.unfinished, WARNING)
+    for arm in fits.arms or (fits,):
+        if arm.name:
+            yield Sentence(f"Arm {arm.name}", STRONG, apart=True)
+        yield from _in_short(arm)
+    if fits.arms:
+        yield _side_by_side(fits)
+    yield Sentence("All laws, methods, settings and flags: details=true, or the page of `report`.", QUIET)
+
+
+def _in_short(fits: Fits) -> Iterator[Part]:
+    """The answer, the numbers to quote, the nearest law, how far to trust them, and what to do next."""
+    yield from _rows(fits)
+    yield Sentence(fits.answer.sentence or f"Not fitted. {fits.why}", STRONG)
+    if fits.headline.laws:
+        yield from _quoted(fits)
+        yield from (Sentence(text) for text in (other_counts(fits), *description(fits)[:1]) if text)
+    asked = tables.prediction_table(fits), tables.future_table(fits), tables.sensitivity_table(fits)
+    yield from filter(None, asked)
+    if text := lifetime(fits):
+        yield Sentence(text)
+    if fits.answer.trust:
+        yield Sentence(trusted(fits.answer))
+    raised = warnings(fits)
+    for flag in raised[:MOST_FLAGS]:
+        yield Sentence(flag.message, flag.severity, lead=flag.code)
+    if len(raised) > MOST_FLAGS:
+        yield Sentence(f"And {len(raised) - MOST_FLAGS} more: details=true.", QUIET)
+    if fits.answer.next:
+        yield Sentence(fits.answer.next, lead="Next")
 
 
 def _analysis(fits: Fits) -> Iterator[Part]:
@@ -147,8 +205,10 @@ def _analysis(fits: Fits) -> Iterator[Part]:
         if not law.fitted:
             yield Sentence(law.status, QUIET, lead=spaced(name))
     yield tables.frontier_table(fits)
-    if table := tables.prediction_table(fits):
-        yield table
+    if counts := tables.counts_table(fits):
+        yield counts
+        yield Sentence(counts.note, QUIET)
+    yield from filter(None, (tables.future_table(fits), tables.prediction_table(fits)))
     if text := lifetime(fits):
         yield Sentence(text, apart=True)
     if change := fits.tuning_change:
@@ -161,6 +221,8 @@ def _analysis(fits: Fits) -> Iterator[Part]:
     yield Sentence("Flags", STRONG, apart=True) if fits.flags else Sentence("No flags.", GOOD, apart=True)
     yield from flags(fits)
     yield from _quoted(fits)
+    if told := sizes_ahead(fits):
+        yield Sentence(told)
 
 
 def _rows(fits: Fits) -> Iterator[Part]:

@@ -92,6 +92,31 @@ def quoted_table(fits: Fits) -> TextTable:
     return TextTable(["", "", "value", f"{fits.level} interval", ""], rows, note)
 
 
+def counts_table(fits: Fits) -> TextTable | None:
+    """What N is: the same exponents with sizes counted otherwise; None where that changes nothing."""
+    rows = [
+        [
+            f"N ({label(fits.settings['columns']['N'])})" if one.count == "N" else one.count,
+            f"{number(one.grows, 2)} times", one.N_exponent, one.slope_N, one.middle_slope_N, one.why,
+        ]
+        for one in fits.headline.counts
+    ]  # fmt: skip
+    slope = "−∂ ln L/∂ ln N, {}"
+    head = [
+        "sizes counted as",
+        "from smallest to largest",
+        QUOTED["N_exponent"],
+        slope.format("largest cell"),
+        slope.format("middle"),
+        "",
+    ]
+    note = (
+        "The same models, budgets and losses: what grows faster from the smallest to the largest model has the larger "
+        "exponent in C, and the loss falls more slowly in it. Compare exponents of one count only."
+    )
+    return TextTable(head, rows, note, "What is N?", aside=5) if rows else None
+
+
 def bold(found: Interval) -> str:
     """The value alone, in bold."""
     return Markup("<b>{}</b>").format(decimals(found.value)) if found.known else DASH
@@ -171,6 +196,21 @@ def sensitivity_table(fits: Fits) -> TextTable | None:
     head = ["what varies", "setting", "law", *(k if "*" in k else symbol(k) for k in names), "note"]
     note = "The same exponents under other choices: a row that stands apart is a choice that matters."
     return TextTable(head, rows, note, "Sensitivity", right=range(3, 3 + len(names)))
+
+
+def future_table(fits: Fits) -> TextTable | None:
+    """Rows above a budget as the rows below it foresaw them, where ``fit leave_future_out=true`` has worked it out."""
+    found = fits.leave_future_out or []
+    rows = [
+        [
+            f"1/{one.reach:g} ({one.seen} rows)", ", ".join(f"{k} {count(v)}" for k, v in one.at.items() if k in "ND"),
+            one.predicted, decimals(one.measured), "yes" if one.inside else "NO",
+        ]
+        for one in found
+    ]  # fmt: skip
+    held = f"{sum(one.inside for one in found)} of {len(found)} losses lie inside of their {fits.level} intervals"
+    head = ["learnt up to this share of the largest C", "row", "predicted loss", "measured", "inside"]
+    return TextTable(head, rows, f"{held}.", f"Leave-future-out: {held}", right=(3,)) if rows else None
 
 
 def prediction_table(fits: Fits) -> TextTable | None:

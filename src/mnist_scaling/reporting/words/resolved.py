@@ -26,9 +26,8 @@ def resolved_parts(record: Mapping[str, Any] | None) -> list[Part]:
     table = TextTable(["check", "cell", "became", "loss before", "after"], rows, title="Resolved", right=(3, 4))
     told = ", ".join(f"{n} {status}" for status, n in Counter(o["status"] for o in found).items())
     moved = [
-        f"{key.replace('_', ' ')} {_estimate(before)} to {_estimate(record['now'][key])}"
-        for key, before in record["before"].items()
-        if key in record["now"]
+        f"{key.replace('_', ' ')} {_estimate(record['before'].get(key))} to {_estimate(now)}"
+        for key, now in record.get("now", {}).items()
     ]
     return [table, Sentence(f"Of {len(found)}: {told}." + (f" The fit moved: {'; '.join(moved)}." if moved else ""))]
 
@@ -37,5 +36,5 @@ def _loss(value: float | None) -> str | None:
     return None if value is None else f"{value:.4f}"
 
 
-def _estimate(record: Mapping[str, float]) -> str:
-    return estimate(Interval(record["value"], record["low"], record["high"]))
+def _estimate(record: Mapping[str, float] | None) -> str:
+    return "(none)" if record is None else estimate(Interval(record["value"], record["low"], record["high"]))

@@ -17,7 +17,7 @@ from mnist_scaling.reporting.text import (
     power,
     power_of_ten,
 )
-from mnist_scaling.reporting.words.fit_sentences import ahead, description, quote
+from mnist_scaling.reporting.words.fit_sentences import ahead, description, quote, sizes_ahead
 from mnist_scaling.reporting.words.report_tables import straight_lines
 from mnist_scaling.settings.tuning_change import SIMULTANEOUS
 from mnist_scaling.study import flags
@@ -66,7 +66,7 @@ def _how_tuned(study: Study) -> list[Markup]:
 def findings(study: Study, change: Change | None) -> list[Markup]:
     """What came out: the numbers to quote, what they say beyond the data, the law, what tuning changed."""
     out = [quoted] if (quoted := quote(study.fits)) else []
-    if told := ahead(study.fits):
+    if told := f"{ahead(study.fits)} {sizes_ahead(study.fits)}".strip():
         out.append(Markup("{}").format(told))
     out += description(study.fits)
     parts = [

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ import pandas as pd
 
 from mnist_scaling.errors import PLAIN_NUMBER, InputError, line_of
 from mnist_scaling.study.columns import NUMBERS
+
+_GROUPED = re.compile(r"[1-9]\d{0,2}(\.\d{3})+")
+"""A number with points between its thousands; or one with three decimals."""
 
 
 def read_table(path: str | Path, required: Iterable[str] = (), **options: Any) -> pd.DataFrame:
@@ -76,7 +80,7 @@ def _places(path: Path, required: Sequence[str]) -> list[int]:
     """Place of each row below the header, counted from 0 with blank lines.
 
     Refused is a table that pandas would read in silence: rows of more or fewer fields than the header, which it would
-    shift or fill, no header, a name twice, or names that no comma separates.
+    shift or fill, no header, a name twice, names that no comma separates, or points between thousands.
     """
     with path.open(newline="", encoding="utf-8-sig") as file:
         lines = csv.reader(file, skipinitialspace=True)
@@ -84,7 +88,7 @@ def _places(path: Path, required: Sequence[str]) -> list[int]:
         while not any(names) and (line := next(lines, None)) is not None:
             blank, names = blank + 1, [name.strip() for name in line]
         _check_header(path, names, required)
-        places = []
+        places, columns = [], [dict[str, int]() for _ in names]
         for row, fields in enumerate(lines, start=blank):
             if not any(field.strip() for field in fields) and len(fields) <= 1:
                 continue
@@ -100,7 +104,31 @@ def _places(path: Path, required: Sequence[str]) -> list[int]:
                     "none: name it, or quote numbers that hold a comma."
                 )
             places.append(row)
+            for column, field in zip(columns, fields, strict=True):
+                column.setdefault(field.strip(), row)
+    for name, column in zip(names, columns, strict=True):
+        _check_points(path, name, column)
     return places
+
+
+def _check_points(path: Path, name: str, lines: Mapping[str, int]) -> None:
+    """Refuse 1.000 beside 500: where whole numbers have no point, three decimals are thousands, which float() divides.
+
+    Programs write 1.125 beside 2, but neither 1.000 beside it nor, with thousands marked, 1024.
+    """
+    pointed = [text for text in lines if "." in text]
+    whole = [text for text in lines if text and "." not in text]
+    if (
+        pointed
+        and all(map(_GROUPED.fullmatch, pointed))
+        and all(text.isdecimal() and len(text) <= 3 for text in whole)
+        and (any(len(text) == 3 for text in whole) or (whole and any(text.endswith("0") for text in pointed)))
+    ):
+        raise InputError(
+            f"Numbers of a column must be written alike, but {name} of {path} has {pointed[0]} in line "
+            f"{line_of(lines[pointed[0]])} and {whole[0]} in line {line_of(lines[whole[0]])}, so that the point may "
+            f"stand between thousands: {PLAIN_NUMBER}."
+        )
 
 
 def _check_header(path: Path, names: Sequence[str], required: Sequence[str]) -> None:

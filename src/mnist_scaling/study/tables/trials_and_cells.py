@@ -27,9 +27,14 @@ from mnist_scaling.study.result import CURVE_FIELDS
 from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, FAILED, REPEAT, TRIAL
 
 
+def as_text(table: pd.DataFrame) -> str:
+    """A table as CSV; floats keep every digit."""
+    return table.to_csv(index=False)
+
+
 def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write a table as CSV, atomically; floats keep every digit."""
-    write_atomically(path, table.to_csv(index=False))
+    """Write a table as CSV, atomically."""
+    write_atomically(path, as_text(table))
 
 
 def seed_of(columns: Iterable[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from mnist_scaling.study.columns import CELL_COLUMNS
 from mnist_scaling.study.console import make_console
 from mnist_scaling.study.flags import FEWEST_ROWS, SEARCH_EDGE
 from mnist_scaling.study.tables.csv_table import read_table
-from mnist_scaling.study.vocabulary import DIVERGED_VALUE, NO, YES
+from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED_VALUE, NO, REPEAT, YES
 from mnist_scaling.tuning.grid import partitioning
 from mnist_scaling.tuning.grid.composition import Cell
 from mnist_scaling.tuning.grid.partitioning import Partition
@@ -238,6 +238,8 @@ def show_result(folder: Path, console: Console | None = None) -> None:
         console.print(
             "[yellow]Note:[/] all repeats of a setting have one and the same loss: does the program use its seed?"
         )
+    if sentence := _gaps(read_table(folder / layout.TRIALS), study):
+        console.print(f"[yellow]Note:[/] {escape(sentence)}", highlight=False, soft_wrap=True)
     console.print(f"Tables: {folder / layout.TRIALS}, {folder / layout.CELLS}")
     console.print(_next(folder, cells, axes, loss), highlight=False, markup=False, soft_wrap=True)
 
@@ -255,6 +257,20 @@ def _failed(folder: Path, cells: pd.DataFrame) -> str:
     return (
         f"The first error: {errors[0]}. A run that failed is not made again by itself: once this is mended, delete the "
         f"folders of these cells{such} and give the same command again."
+    )
+
+
+def _gaps(trials: pd.DataFrame, study: Mapping[str, Any]) -> str:
+    """Which numbers some repeats have measured and others have not; empty where all agree."""
+    repeats = trials[(trials["stage"] == REPEAT) & (trials["state"] == COMPLETE)]
+    measured = repeats.drop(columns=[*study["axes"], *study["tuned"], "origin", "error", "flags"], errors="ignore")
+    empty = measured.isna().sum()
+    gaps = [f"{name} in {n}" for name, n in empty.items() if 0 < n < len(repeats)]
+    if not gaps:
+        return ""
+    return (
+        f"of {len(repeats)} repeats some lack a number ({', '.join(gaps)}), and the means of their cells are empty: "
+        "return the same numbers in each run."
     )
 
 

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import files, identity, layout, missing, records
-from mnist_scaling.study.columns import RESULT_COLUMNS, column_of
+from mnist_scaling.study.columns import column_of
 from mnist_scaling.study.files import DamagedFileError
 from mnist_scaling.study.vocabulary import COMPLETE, FAILED, TRIAL
 from mnist_scaling.tuning.cell.trial import LAST, RepeatRun, Trial, repeat_from_record, trial_from_record
@@ -84,7 +84,6 @@ class Ledger:
         """A run's folder to its row."""
         self._trials: dict[Path, dict[int, Trial]] = {place: {} for place in self._cells}
         self._repeats: dict[Path, dict[int, RepeatRun]] = {place: {} for place in self._cells}
-        self._measured: set[str] | None = None
         for path, record in found.records.items():
             if path.parent in self._cells:
                 try:
@@ -110,8 +109,6 @@ class Ledger:
         cell = self._cells[path.parent]
         cap = cell.values.get(identity.CAP)
         is_trial = record["stage"] == TRIAL
-        if self._measured is None and record["state"] == COMPLETE:
-            self._measured = _measured(record)
         _check(path, record["config"], cell, () if is_trial else (cell.task.seed, LAST))
         if is_trial:
             self._trials[path.parent][record["number"]] = trial_from_record(record, cell.space, cap)
@@ -144,27 +141,7 @@ class Ledger:
         for name, content in outcome.files.items():
             with files.replacing(folder / Path(name).name) as file:
                 file.write(content)
-        self._write(folder, self._uniform(outcome.record, self._cells[folder.parent]))
-
-    def _uniform(self, record: dict[str, Any], cell: Cell) -> dict[str, Any]:
-        """A run's record; as failed, where its program measured a swept key, or other columns than runs before it."""
-        if not cell.task.is_uniform or record["state"] != COMPLETE:
-            return record
-        before, now = self._measured, _measured(record)
-        if taken := sorted(now & {column_of(key) for key in (*cell.keys, *cell.space)}):
-            error = (
-                f"A further number must have a name that no swept or tuned key has, but the run returned `{taken[0]}`: "
-                "give it another one."
-            )
-        elif before is None or now == before:
-            return record
-        else:
-            odd = ", ".join(sorted(before ^ now))
-            error = (
-                f"Every run of a study must return the same numbers, but this one and those before it differ in {odd}: "
-                "return them in each run, NaN where one has no value."
-            )
-        return {**record, "state": FAILED, "result": None, "error": error}
+        self._write(folder, _named_apart(outcome.record, self._cells[folder.parent]))
 
     def fail(self, job: Job, values: Mapping[str, Any], error: str | None) -> None:
         """Record a run that left no record twice as FAILED, so that the study goes on; `values` are its cell's."""
@@ -189,10 +166,17 @@ class Ledger:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _measured(record: Mapping[str, Any]) -> set[str]:
-    """Columns that the program of a run has measured."""
-    result = record["result"]
-    return {*result.get(records.MORE, ()), *(name for name in RESULT_COLUMNS if result.get(name) is not None)}
+def _named_apart(record: dict[str, Any], cell: Cell) -> dict[str, Any]:
+    """A run's record; as failed, where its program measured something by the name of a swept or a tuned key."""
+    further = (record["result"] or {}).get(records.MORE, ())
+    taken = sorted({*further} & {column_of(key) for key in (*cell.keys, *cell.space)})
+    if not taken or record["state"] != COMPLETE:
+        return record
+    error = (
+        f"A further number must have a name that no swept or tuned key has, but the run returned `{taken[0]}`: "
+        "give it another one."
+    )
+    return {**record, "state": FAILED, "result": None, "error": error}
 
 
 def _refuse_links(folder: Path, places: Iterable[Path]) -> None:

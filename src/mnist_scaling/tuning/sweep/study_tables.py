@@ -94,6 +94,17 @@ def write(folder: Path, rows: Mapping[Path, Mapping[str, Any]], provenance: Mapp
     expanded = [row for _, run in ordered for row in records.branch_rows(run)]
     axes = [*grid, *([BRANCH] if any(BRANCH in row for row in expanded) else [])]
     devices = sorted({row["device"] for row in rows.values() if row.get("device")})
+    trials = trials_and_cells.trials_table(expanded, axes, tuned)
+    if "seed" in axes:
+        trials.insert(trials.columns.get_loc("number") + 1, RUN_SEED, [row[RUN_SEED] for row in expanded])
+    tables = {layout.TRIALS: trials}
+    if not trials.empty:
+        table = trials_and_cells.cells_table(trials, axes, tuned)
+        by_key = {_key(cell["axes"], grid): cell for cell in cells}
+        tables[layout.CELLS] = _certified(table, trials, axes, tuned, by_key)
+        points = trials_and_cells.curves_table(expanded, table, axes, tuned)
+        tables |= {} if points.empty else {layout.CURVES: points}
+    texts = {name: trials_and_cells.as_text(made) for name, made in tables.items()}
     study = {
         "version": identity.VERSION,
         "name": folder.name,
@@ -101,21 +112,11 @@ def write(folder: Path, rows: Mapping[Path, Mapping[str, Any]], provenance: Mapp
         "grid": grid,
         "tuned": tuned,
         "devices": devices,
+        records.TABLES: {name: files.checksum(text.encode()) for name, text in texts.items()},
     }
     files.write_json(folder / layout.STUDY, {**study, **{k: v for k, v in provenance.items() if k not in study}})
-
-    trials = trials_and_cells.trials_table(expanded, axes, tuned)
-    if "seed" in axes:
-        trials.insert(trials.columns.get_loc("number") + 1, RUN_SEED, [row[RUN_SEED] for row in expanded])
-    trials_and_cells.write_table(trials, folder / layout.TRIALS)
-    if trials.empty:
-        return
-    table = trials_and_cells.cells_table(trials, axes, tuned)
-    by_key = {_key(cell["axes"], grid): cell for cell in cells}
-    trials_and_cells.write_table(_certified(table, trials, axes, tuned, by_key), folder / layout.CELLS)
-    points = trials_and_cells.curves_table(expanded, table, axes, tuned)
-    if not points.empty:
-        trials_and_cells.write_table(points, folder / layout.CURVES)
+    for name, text in texts.items():
+        files.write_atomically(folder / name, text)
 
 
 def _certified(

@@ -1,0 +1,92 @@
+"""The index: every study, comparison and answer of multirun/ on one page, with what each says and a link to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from markupsafe import Markup
+
+from mnist_scaling.errors import InputError
+from mnist_scaling.reporting.documents.comparison_json import read_comparison
+from mnist_scaling.reporting.documents.fits_json import read_fits
+from mnist_scaling.reporting.pages import draw
+from mnist_scaling.reporting.parts import TextTable
+from mnist_scaling.study import layout
+from mnist_scaling.study.files import DamagedFileError, read_json
+from mnist_scaling.study.tables.csv_table import read_study_table
+
+NAME = "index.html"
+"""The page's file, in multirun/."""
+
+
+def page(folder: Path) -> str:
+    """The whole page as HTML.
+
+    Parameters
+    ----------
+    folder : Path
+        multirun/.
+
+    Raises
+    ------
+    InputError
+        When there is nothing in it.
+    """
+    tables = {
+        "Studies": TextTable(["study", "cells", "what it says", "trust"], [*_studies(folder)]),
+        "Comparisons": TextTable(["comparison", "what it says"], [*_comparisons(folder)]),
+        "Answers": TextTable(["question", "scale", "answer"], [*_answers(folder)]),
+    }
+    found = {title: table for title, table in tables.items() if table.rows}
+    if not found:
+        raise InputError(f"`name=all` needs studies in {folder}/, but there are none: run one first.")
+    return draw("index.html.j2", kicker="Index", folder=folder.name, tables=found)
+
+
+def _link(text: str, folder: Path, path: Path) -> str:
+    """The text, linked to a page of that folder where there is one."""
+    if not path.is_file():
+        return text
+    return Markup('<a href="{}">{}</a>').format(quote(path.relative_to(folder).as_posix()), text)
+
+
+def _studies(folder: Path) -> Iterator[list[Any]]:
+    for table in sorted(folder.glob(f"*/{layout.CELLS}")):
+        try:
+            cells: int | None = len(read_study_table(table))
+            fits = read_fits(table.parent) if (table.parent / layout.FITS).is_file() else None
+        except (InputError, DamagedFileError) as error:
+            yield [table.parent.name, None, str(error), ""]
+            continue
+        said, trust = ("Not fitted yet.", "") if fits is None else (fits.answer.sentence, fits.answer.trust)
+        if fits is not None and fits.arms:
+            said = Markup("<br>").join(f"{arm.name}: {arm.answer.sentence or arm.why}" for arm in fits.arms)
+            trust = Markup("<br>").join(arm.answer.trust for arm in fits.arms)
+        yield [_link(table.parent.name, folder, table.parent / layout.REPORT), cells, said, trust]
+
+
+def _comparisons(folder: Path) -> Iterator[list[Any]]:
+    for path in sorted(folder.glob(f"*/{layout.COMPARISON}")):
+        try:
+            found = read_comparison(path.parent)
+        except DamagedFileError as error:
+            yield [path.parent.name, str(error)]
+            continue
+        pairs = () if found is None else found.pairs or (found,)
+        said = Markup("<br>").join(f"{pair.names[1]} against {pair.names[0]}: {pair.sentence}" for pair in pairs)
+        yield [_link(path.parent.name, folder, path.with_name(layout.COMPARISON_PAGE)), said]
+
+
+def _answers(folder: Path) -> Iterator[list[Any]]:
+    for path in sorted((folder / layout.ANSWERS).glob("*/*.json")):
+        try:
+            record = read_json(path) or {}
+        except DamagedFileError as error:
+            yield [path.parent.name, path.stem, str(error)]
+            continue
+        for part in record.get("parts", [record]):
+            title = part.get("title", path.parent.name)
+            yield [_link(title, folder, path.with_suffix(".html")), path.stem, part.get("sentence", "")]

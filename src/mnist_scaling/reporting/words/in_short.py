@@ -1,0 +1,111 @@
+"""The answer first: what a fit says in one sentence, how far to trust it, and what to do next.
+
+The terminal, the page and the key "answer" of fits.json say the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mnist_scaling.fitting.diagnostics import Flag
+from mnist_scaling.fitting.uncertainty.interval import Interval
+from mnist_scaling.reporting.documents.fits_json import AnswerRecord, Fits
+from mnist_scaling.reporting.text import estimate, listing, number
+from mnist_scaling.study.flags import ERROR, SEVERITIES, WARNING
+
+FACTOR = 4.0
+"""Times as much data, parameters or compute: what it does to the loss is the sentence."""
+
+SIZES = {"D": "data", "N": "parameters", "C": "compute"}
+"""What grows, in the order of the sentence."""
+
+HIGH, FAIR, LOW = "high", "fair", "low"
+"""How far the numbers can be trusted."""
+
+WIDE = 0.5
+"""An interval that is wider than this share of its value to either side is a reason for doubt."""
+
+CERTIFIED = 0.9
+"""So are cells of which fewer than this share are certified tuned."""
+
+MISSED = 2.0
+"""So is a law that misses rows which it was not fitted to by so many times the noise."""
+
+
+def answer(fits: Fits) -> AnswerRecord:
+    """The answer of one arm.
+
+    Parameters
+    ----------
+    fits : Fits
+        Without an answer.
+    """
+    slopes, why = _slopes(fits), fits.why or fits.headline.slope_N.why
+    doubts = [*_doubts(fits, slopes)]
+    grave = any(flag.severity == ERROR for flag in fits.flags) or any(slope.low <= 0 for slope in slopes.values())
+    trust = LOW if grave or not slopes else FAIR if doubts else HIGH
+    sentence = _sentence(fits, slopes) if slopes else f"Quote no single exponent. {why}"
+    return AnswerRecord(sentence, trust, doubts, _next(fits))
+
+
+def _slopes(fits: Fits) -> dict[str, Interval]:
+    """-d ln L / d ln x at the largest cell, of each x that it is known of; of compute alone on a ladder."""
+    headline = fits.headline
+    if headline.ray is not None:
+        return {"C": headline.ray.C}
+    found = {"D": headline.slope_D, "N": headline.slope_N, "C": headline.slope_C}
+    return {name: slope for name, slope in found.items() if slope.known}
+
+
+def _sentence(fits: Fits, slopes: dict[str, Interval]) -> str:
+    """L(4 x) / L(x) = 4^-slope, of each x."""
+    ratios = [(SIZES[name], estimate(_ratio(slope), _two, " ")) for name, slope in slopes.items()]
+    where = f"along {fits.headline.ray.line}" if fits.headline.ray else "at the largest cell"
+    (first, ratio), *others = ratios
+    more = "".join(f"; four times the {name} to {ratio}" for name, ratio in others)
+    return f"Four times the {first} cuts the loss to {ratio} of what it is {where}{more}."
+
+
+def _ratio(slope: Interval) -> Interval:
+    return Interval(FACTOR**-slope.value, FACTOR**-slope.high, FACTOR**-slope.low)
+
+
+def _two(value: float) -> str:
+    return f"{value:.2f}"
+
+
+def _doubts(fits: Fits, slopes: dict[str, Interval]) -> Iterator[str]:
+    """Reasons for doubt, from the model, the cells and the flags."""
+    if slopes and not fits.headline.settled:
+        yield "no law is shown to hold, so the intervals rest on smoothness alone"
+    for name, slope in slopes.items():
+        off = max(slope.high - slope.value, slope.value - slope.low)
+        if slope.low <= 0:
+            yield f"the data do not show that the loss falls with {SIZES[name]}"
+        elif off > WIDE * slope.value:
+            yield f"the exponent of {SIZES[name]} is known to {100 * off / slope.value:.0f} %"
+    certified = fits.data.certified
+    if certified is not None and certified < CERTIFIED:
+        yield f"{100 * certified:.0f} % of the cells are certified tuned"
+    law = fits.laws.get(fits.selected or "")
+    if law is not None and law.holdout.rmse_log > MISSED * fits.headline.noise:
+        missed = number(100 * law.holdout.rmse_log, 2)
+        yield f"the nearest law misses held-out cells by {missed} %, more than their noise"
+    if raised := warnings(fits):
+        yield f"flagged {listing([*dict.fromkeys(flag.code for flag in raised)])}"
+
+
+def trusted(answer: AnswerRecord) -> str:
+    """How far to trust it, and the reasons for no further, as one sentence."""
+    return f"Trust: {answer.trust}{': ' if answer.reasons else ''}{'; '.join(answer.reasons).rstrip('.')}."
+
+
+def warnings(fits: Fits) -> list[Flag]:
+    """Errors, then warnings; of these, first what concerns cells, and so can be mended by runs."""
+    raised = [flag for flag in fits.flags if flag.severity in (ERROR, WARNING)]
+    return sorted(raised, key=lambda flag: (SEVERITIES.index(flag.severity), not flag.cells))
+
+
+def _next(fits: Fits) -> str:
+    """What the gravest flag advises; empty where there is none."""
+    return fits.data.unfinished or next((flag.remedy for flag in warnings(fits) if flag.remedy), "")
