@@ -7,7 +7,7 @@ NAME ?= quickstart
 BY ?= optimizer
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data study smoke fit compare report ask examples test test-distributed test-distributed-ci test-crash reliability lint format bench golden dashboard clean
+.PHONY: help setup data study smoke fit compare plan report ask examples test test-distributed test-distributed-ci test-crash reliability lint format bench golden dashboard clean
 
 help:  ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 22
@@ -42,6 +42,9 @@ fit: setup  ## fit a study again: make fit NAME=width_x_data
 
 compare: setup  ## compare the values of an axis of a study: make compare NAME=optimizers BY=optimizer
 	@$(RUN) -m mnist_scaling.compare by=$(BY) name=$(NAME)
+
+plan: setup  ## what to run next in a study: make plan NAME=width_x_data
+	@$(RUN) -m mnist_scaling.plan name=$(NAME)
 
 report: setup  ## write a study's report again: make report NAME=width_x_data
 	@$(RUN) -m mnist_scaling.report name=$(NAME)

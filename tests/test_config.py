@@ -130,7 +130,7 @@ def test_values_that_break_a_rule_together_are_refused_and_no_half_of_them() -> 
         config.from_values(values | {"optim.momentum": 0.0})
 
 
-@pytest.mark.parametrize("command", ["ask", "compare", "fit", "report", "train"])
+@pytest.mark.parametrize("command", ["ask", "compare", "fit", "plan", "report", "train"])
 def test_the_help_says_what_every_key_means(command: str) -> None:
     """No key is without a meaning, and a default stands as one types it."""
     import_module(f"mnist_scaling.{command}")

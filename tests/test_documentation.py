@@ -28,7 +28,7 @@ from mnist_scaling import cli, config, report, train
 from mnist_scaling.app.decorator import offer_configs
 from mnist_scaling.ask import AskConfig
 from mnist_scaling.asking.question import find_question, question_names
-from mnist_scaling.config import RunConfig, compare_schema, fit_schema
+from mnist_scaling.config import RunConfig, compare_schema, fit_schema, plan_schema
 from mnist_scaling.study import columns, layout
 
 from .preforked import Preforked
@@ -209,6 +209,7 @@ MODULE: dict[str, Callable[[list[str]], None]] = {
     "mnist_scaling.train": check_train,
     "mnist_scaling.fit": functools.partial(check_built, "fit", fit_schema.FitConfig),
     "mnist_scaling.compare": functools.partial(check_built, "compare", compare_schema.CompareConfig),
+    "mnist_scaling.plan": functools.partial(check_built, "plan", plan_schema.PlanConfig),
     "mnist_scaling.report": functools.partial(check_built, "report", report.ReportConfig),
     "mnist_scaling.ask": check_ask,
     "mnist_scaling.tuning.by_hand": check_by_hand,

@@ -165,7 +165,7 @@ def test_an_experiment_by_hand_says_what_a_sweep_would_do_and_a_run_where_its_pa
     done = command("mnist_scaling.train", *arguments, *short)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("Note: `experiment=smoke` describes a sweep, and this is a single run")
-    assert "Warning: undertrained: a run ended at its cap before it had converged. Give" in done.stdout
+    assert "Warning: undertrained: a run ended at its cap before it had converged. Raise" in done.stdout
 
 
 def test_a_tilde_is_the_home(monkeypatch: pytest.MonkeyPatch) -> None:

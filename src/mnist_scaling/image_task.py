@@ -1,4 +1,4 @@
-"""Training as tuning sees it, for the commands that sweep (`train`) or that foresee what a sweep costs (`ask`).
+"""Training as tuning sees it, for the commands that sweep (`train`) or that foresee what runs cost (`ask`, `plan`).
 
 torch takes seconds to import: every method below does so when it is called, so that a mistyped command fails at once.
 """
@@ -100,6 +100,12 @@ class ImageTask(Task):
         from mnist_scaling.training.cost import cost
 
         return cost(config.from_values(values))
+
+    def counts(self, values: Values) -> Mapping[str, float]:
+        """Size, data and FLOPs (`training.cost`)."""
+        from mnist_scaling.training.cost import counts
+
+        return counts(config.from_values(values))
 
     def check(self, values: Values) -> None:
         """Look for the device (`training.cost`)."""

@@ -10,6 +10,7 @@ import pytest
 from mnist_scaling.config.fit_schema import ColumnsConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.reporting.documents.loading import axis_value, load_arms
+from mnist_scaling.study.tables.fitted_rows import roles_of
 from tests.reporting.builder import load, refit, replace_cells
 
 pytestmark = pytest.mark.slow
@@ -32,6 +33,12 @@ def test_roles_with_further_axes(make: Callable[..., Path]) -> None:
 
 def test_depth_sets_the_size_where_width_stands_still(make: Callable[..., Path]) -> None:
     assert load(make(axes={"width": (8,), "depth": (1, 2, 4)})).roles.size == "depth"
+
+
+def test_a_ladder_is_one_arm_although_no_axis_moves_alone() -> None:
+    cells = pd.DataFrame({"width": [4, 8, 16], "data_fraction": [0.25, 0.5, 1.0], "n_params": [1, 2, 4]})
+    roles = roles_of(cells.assign(n_seen=[10, 20, 40]), ["width", "data_fraction"])
+    assert (roles.size, roles.data, roles.others, roles.arms) == ("width", "data_fraction", (), ())
 
 
 def test_columns_that_a_foreign_table_lacks_are_empty(copy: Path) -> None:

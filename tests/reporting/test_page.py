@@ -287,3 +287,16 @@ def test_how_far_the_cells_are_tuned_is_said(copy: Path, tmp_path: Path) -> None
     assert "a gain of 0.40 % against a noise of 2.0 %. 1 cell had a range widened on the way." in text
     assert "learning rate explains 75 % and batch size explains 25 %" in text
     assert "widened: batch size" in text
+
+
+def test_what_became_of_irregularities_stands_below_the_flags(copy: Path, tmp_path: Path) -> None:
+    one = {"code": "search_edge", "cell": "width=4", "status": "gone", "before": 0.5, "after": 0.25}
+    slope = {"value": 0.3, "low": 0.2, "high": 0.4}
+    record = {"before": {"slope_N": slope}, "now": {"slope_N": {**slope, "value": 0.35}}, "earlier": []}
+    (copy / "resolve.json").write_text(json.dumps({**record, "outcomes": [one]}))
+    text, _ = render(copy, tmp_path / "figures", only={"exponents"})
+    Page(text)
+    (said,) = (line for line in text.splitlines() if "Of 1: 1 gone. The fit moved: slope N 0.300" in line)
+    assert said.index("0.300") < said.index("0.350")
+    row = text[text.index("search_edge</td>") :][:200]
+    assert row.index("width=4") < row.index("gone") < row.index("0.5000") < row.index("0.2500")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,11 @@ class Source:
     def folder(self) -> Path:
         """Folder of the table."""
         return self.path.parent
+
+    @property
+    def grid(self) -> Sequence[str]:
+        """The axes that a cell's folder is named by: without the branches of its runs."""
+        return (self.study or {}).get("grid", self.axes)
 
     def table(self, arm: ArmRows) -> tuple[Table, list[dict[str, Any]]]:
         """What is fitted of one arm, and the rows left out of it."""

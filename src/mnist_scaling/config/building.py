@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass, replace
 from functools import lru_cache
 from types import UnionType
@@ -25,7 +25,7 @@ SCHEMAS: dict[str, type] = {}
 """The dataclass of each command's keys, once its module is imported."""
 
 
-def register(name: str, cls: type) -> None:
+def register(name: str, cls: type, open_keys: Sequence[str] = ()) -> None:
     """Make a dataclass the schema that conf/<name>.yaml composes onto, as ``schema/<name>``.
 
     Parameters
@@ -34,9 +34,14 @@ def register(name: str, cls: type) -> None:
         The command.
     cls : type
         A dataclass; its defaults are the command's.
+    open_keys : sequence of str
+        Fields that hold a mapping, whose keys the schema doesn't know, such as the axes of a study.
     """
     SCHEMAS[name] = cls
-    ConfigStore.instance().store(group="schema", name=name, node=_schema(cls), package="_global_")
+    node = _schema(cls)
+    for key in open_keys:
+        OmegaConf.set_struct(node[key], False)
+    ConfigStore.instance().store(group="schema", name=name, node=node, package="_global_")
 
 
 def build(cls: type[T], cfg: DictConfig) -> T:

@@ -156,7 +156,7 @@ def main_slice(table: Table, variable: str) -> Slice:
         if table.has(("N", "D")):
             rows = hull_rows(np.log(table.inputs["C"]), table.y)
             return Slice("C", "frontier", None, rows)
-        best = _best_of_each_budget(table)
+        best = best_of_each_budget(table)
         return Slice("C", "budget", None, best) if len(best) < len(table) else Slice("C", None, None, everything)
     other = "D" if variable == "N" else "N"
     if other not in table.inputs:
@@ -165,7 +165,7 @@ def main_slice(table: Table, variable: str) -> Slice:
     return Slice(variable, other, value, rows)
 
 
-def _best_of_each_budget(table: Table) -> np.ndarray:
+def best_of_each_budget(table: Table) -> np.ndarray:
     """Positions of the lowest loss at each C: what a law of compute alone is about, when several runs cost the same."""
     return np.sort(np.array([rows[np.argmin(table.y[rows])] for rows in table.by_level("C").values()], int))
 

@@ -58,11 +58,17 @@ ARM_UNFINISHED, OTHER_DATA = "arm_unfinished", "other_data"
 FEWEST_ROWS = 3
 """Rows of different sizes, with a loss, that a fit needs; with fewer it is refused."""
 
+
+def _grow(what: str = "the command that goes on with the study") -> str:
+    """A remedy that a study carries out itself, keeping all that was run."""
+    return f"`python -m mnist_scaling.plan name=… resolve=true` writes {what}"
+
+
 KINDS = (
     Kind(
         UNDERTRAINED, WARNING, "a run ended at its cap before it had converged",
-        "Give these cells more steps in a study of another name, or leave them out of the fit: "
-        "where=\"flags != 'undertrained'\".",
+        f"Raise regime.max_epochs: {_grow('the command that takes the best run and its repeats on in this study')}; "
+        "or leave these cells out of the fit: where=\"flags != 'undertrained'\".",
         "What the longest runs would reach: some were cut by a cap before they had converged.",
     ),
     Kind(
@@ -72,8 +78,8 @@ KINDS = (
     ),
     Kind(
         SEARCH_EDGE, WARNING, "a selected value lies on the edge of its search range",
-        "Widen the search space on the side of the selected value, and raise hydra.sweeper.n_trials: the study goes on "
-        "with these cells.",
+        f"{_grow('a range that is wider on the side of the selected value, and more trials of these cells')}, with the "
+        "command that goes on with the study.",
         "How good some cells can get: their best setting lies at the edge of the search range, so a better one may "
         "lie beyond.",
     ),
@@ -117,7 +123,7 @@ KINDS = (
     ),
     Kind(
         COLLINEAR, WARNING, "sizes and amounts of data move together, as on a ladder at a fixed ratio",
-        "Quote the exponent along the ladder (`ray`), or add cells off it.",
+        f"Quote the exponent along the ladder (`ray`), or add cells off it: {_grow('a list of them for the study')}.",
         "How the loss goes with model size or with data alone: N and D moved together in every run.",
     ),
     Kind(
@@ -156,18 +162,19 @@ KINDS = (
     ),
     Kind(
         NON_MONOTONE, WARNING, "the loss rises with N or D beyond noise (1 % over all steps)",
-        "Tune and repeat those cells more before fitting: a study goes on with more n_trials and n_repeats.",
+        f"Tune and repeat these cells more: {_grow()}.",
         "A smooth law everywhere: somewhere more data or a larger model gives a worse loss than noise explains.",
     ),
     Kind(
         SEED_OUTLIER, WARNING, "repeats scatter far more than is usual there, or the row lies far off the best law",
-        "Repeat these cells with fresh seeds, which a study does with more n_repeats, and compare exponents with "
-        "sensitivity=true.",
+        f"Repeat these cells with fresh seeds: {_grow()}. "
+        "`fit … sensitivity=true` says what the exponents are without them.",
         "Whether some cells are typical: they stand out by their repeats or from the best law.",
     ),
     Kind(
         CHANCE_LEVEL, WARNING, "the loss is above 95 % of ln(classes)",
-        "Leave these cells out with mask_chance=true.",
+        f"Tune these cells more ({_grow()}), or leave them out with "
+        "mask_chance=true.",
         "A law for cells that have learned next to nothing: their loss is that of guessing.",
     ),
     Kind(

@@ -4,7 +4,8 @@ The identity of a sweep is what differs from the defaults of the configuration, 
 keys that change no result. So a new field of the configuration, at its default, leaves every older study resumable,
 and a difference always has a name. study.json holds it, and every record of a run holds the run's whole configuration.
 
-What a flag's remedy asks for is no other study: ranges may grow, and trials, repeats and cells may be added.
+What a flag's remedy asks for is no other study: ranges and the cap on a run's length may grow, and trials, repeats and
+cells may be added.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ CHECKSUMS = ("data.sha256", "init_sha256")
 
 IDENTITY = "identity"
 """Key of study.json."""
+
+CAP = "regime.max_epochs"
+"""Config key of the cap on a run's length. Raised, it changes no run that had ended before it: others are taken on."""
 
 WIDEN = "hydra.sweeper.widen"
 """Config key that the method of older studies lacks."""
@@ -113,7 +117,7 @@ def differences(
 ) -> list[str]:
     """Each key in which two sets of settings differ, in words; a key that one lacks is at its default there.
 
-    A range that has grown is no difference: what was tried in the older one lies in the new one.
+    A range that has grown is no difference: what was tried in the older one lies in the new one. Nor is a raised `CAP`.
 
     Parameters
     ----------
@@ -128,7 +132,8 @@ def differences(
     said = []
     for key in sorted((known.keys() | wanted.keys()) - skipped):
         before, now = (found.get(key, defaults.get(key)) for found in (known, wanted))
-        if before != now and not has_grown(before, now):
+        raised = key == CAP and now is not None and (before is None or now > before)
+        if before != now and not raised and not has_grown(before, now):
             said.append(f"{key} was {range_in_words(before)} and is now {range_in_words(now)}")
     return said
 
@@ -220,9 +225,9 @@ def check(folder: Path, identity: Identity, defaults: Mapping[str, Any], not_yet
     if found:
         raise InputError(
             f"The cells of a study must share all settings but its axes, but {folder} differs from this sweep: "
-            f"{', '.join(found)}; set it back, sweep it as an axis, or give the new study another `name=`. (Ranges may "
-            "grow, trials, repeats and cells may be added.)"
+            f"{', '.join(found)}; set it back, sweep it as an axis, or give the new study another `name=`. (Ranges and "
+            f"{CAP} may grow, trials, repeats and cells may be added.)"
         )
-    common = {k: v for k, v in record["settings"].items() if k not in varying}
+    common = {k: identity.settings.get(k, v) for k, v in record["settings"].items() if k not in varying}
     ranges = {k: identity.ranges.get(k, v) for k, v in record["ranges"].items() if k not in varying}
     return Identity(common, ranges, varying, groups | dict(identity.groups), identity.program, identity.method)

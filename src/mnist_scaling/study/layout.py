@@ -31,6 +31,15 @@ TRIALS, CELLS, CURVES = "trials.csv", "cells.csv", "curves.csv"
 FITS, REPORT, FIGURES = "fits.json", "report.html", "figures"
 """Files that `fit` and `report` write."""
 
+RESOLVE, RESOLVED = "resolve.yaml", "resolve.json"
+"""Cells with the runs that resolve a study's irregularities; what these were before, and what became of them."""
+
+NEXT_RUNS = "next_runs.yaml"
+"""Cells with the runs that a plan chose next."""
+
+PREDICTIONS, PREDICTED_CELLS = "predictions.csv", "predicted_cells.yaml"
+"""What cells should give that were not run yet, and what came; these cells beside those that there are."""
+
 COMPARISON, COMPARISON_PAGE = "comparison.json", "comparison.html"
 """Files that `compare` writes."""
 

@@ -52,6 +52,25 @@ def cost(run: RunConfig) -> float:
     return own + images * (plain.example + plain.step / gradient_noise.SMALL_BATCH)
 
 
+def counts(run: RunConfig) -> dict[str, float]:
+    """Columns of cells.csv that are known before a run: its size, and its data and FLOPs unless it decides on them.
+
+    Raises
+    ------
+    InputError
+        As `cost` does.
+    """
+    spec = splits.spec(run.data)
+    size = measure(run.model, spec.image_shape, spec.classes)
+    regime = regimes.build(run, size.training)
+    n_train = regime.n_train(splits.n_train(run.data))
+    found = {k: float(v) for k, v in vars(size).items() if k.startswith("n_params")} | {"n_train": float(n_train)}
+    if not isinstance(regime, regimes.Passes):
+        return found
+    seen = float(regime.n_seen(n_train))
+    return found | {"n_seen": seen, "flops": seen * size.training, "flops_forward": seen * size.forward}
+
+
 GPU_STEP = 1.5e-3
 """Seconds of a step on a GPU whose kernels are started one by one, whatever the network's size: 1.4e-3 to 1.8e-3 on an
 H100 (docs/performance.md)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -271,23 +271,27 @@ class CellSweeper(Sweeper):
         from mnist_scaling import config
         from mnist_scaling.tuning.grid import partitioning
 
-        given = [f"{key!s}={value}" for key, value in (self.params or {}).items()]
+        listed = self._listed()[0]  # a list of cells stands in place of an experiment's axes
+        given = [f"{key!s}={value}" for key, value in (self.params or {}).items() if str(key) not in listed]
         space = config.flatten(self.config.get("search_space") or {})
         tuned = (key for key, spec in space.items() if spec is not None)
         return partitioning.partition([*given, *arguments], tuned, self.hydra_context.config_loader)
 
     def _cells(self, arguments: list[str]) -> list[Cell]:
-        from mnist_scaling.tuning.grid import composition, partitioning
+        from mnist_scaling.tuning.grid import composition
 
         parts = self._partition(arguments)
 
         def compose(overrides: list[str]) -> DictConfig:
             return self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
 
-        listed: Sequence[Mapping[str, str]] = ({},)
-        if self.cells is not None:
-            listed = partitioning.read_cell_list(self.cells, parts.keys)
-        return composition.cells(parts, compose, self.task, self.max_values_per_axis, listed)
+        return composition.cells(parts, compose, self.task, self.max_values_per_axis, self._listed(parts.keys))
+
+    def _listed(self, given: Iterable[str] = ()) -> Sequence[Mapping[str, str]]:
+        """The settings of an explicit list of cells; one cell without any where there is none."""
+        from mnist_scaling.tuning.grid import partitioning
+
+        return ({},) if self.cells is None else partitioning.read_cell_list(self.cells, given)
 
     def _workers(self) -> Workers:
         """The launcher's own workers, else rounds of whatever launcher it is."""

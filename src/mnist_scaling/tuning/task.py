@@ -112,6 +112,11 @@ class Task:
         del values
         return 1.0
 
+    def counts(self, values: Values) -> Mapping[str, float]:
+        """Columns that are known of a run before it starts, such as n_params, n_seen and flops."""
+        del values
+        return {}
+
     def check(self, values: Values) -> None:
         """Refuse a run that this machine can't train, such as one on a device that it lacks, with an InputError."""
 

@@ -70,6 +70,8 @@ class Part:
     """Of g, shape (draws, coefficients)."""
     misfit: Array
     """Root mean square of g over the cells, less what the law can follow, shape (draws,)."""
+    scatter: Array
+    """Variance of a cell's ln loss about the surface: its repeats' noise, and what is left to luck, shape (draws,)."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,13 @@ class Posterior:
     def misfit(self) -> Array:
         """Root mean square of g over the cells in ln loss, less what the law can follow of it, shape (draws,)."""
         return np.concatenate([p.misfit for p in self.parts])
+
+    def scatter(self) -> Array:
+        """Standard deviation of a cell's ln loss about the surface, shape (draws,).
+
+        It holds the noise of the cell's repeats, and what its tuning and its draw of the data leave to luck.
+        """
+        return np.concatenate([np.sqrt(p.scatter) for p in self.parts])
 
     def frontier(self, cost: Cost, log_c: Array) -> Valley:
         """The compute-efficient frontier of every draw.
@@ -242,7 +251,7 @@ class _Model:
 
     def draw(self, z: Array, rng: np.random.Generator) -> Part:
         """One surface for each row of unknowns."""
-        shape, noise = self._shape(z), self._noise(z)[0]
+        shape, (noise, shared) = self._shape(z), self._noise(z)
         variances, waves = np.concatenate(shape.variances(), axis=1), design(self.features)
         prior = np.sqrt(variances) * rng.standard_normal(variances.shape)
         of_law = rng.standard_normal((len(z), len(self.jacobian))) @ self.jacobian
@@ -258,7 +267,8 @@ class _Model:
         directions, length, _ = np.linalg.svd(self.jacobian.T, full_matrices=False)
         basis = directions[:, length > 1e-9 * length.max()]
         beyond = g - (g @ basis) @ basis.T
-        return Part(self.fit.law, theta, coefficients, np.sqrt((beyond**2).mean(axis=1)))
+        scatter = noise.mean(axis=1) + shared
+        return Part(self.fit.law, theta, coefficients, np.sqrt((beyond**2).mean(axis=1)), scatter)
 
 
 def _spread(fit: Fit, y: Array) -> Array:

@@ -17,7 +17,8 @@ from mnist_scaling.reporting.text import listing
 from mnist_scaling.reporting.words import fit_tables, in_short, recipe, sentences
 from mnist_scaling.reporting.words.fit_tables import settings_table
 from mnist_scaling.reporting.words.report_tables import cell_table, slope_table, straight_line_table
-from mnist_scaling.study import layout
+from mnist_scaling.reporting.words.resolved import resolved_parts
+from mnist_scaling.study import files, layout
 from mnist_scaling.study.columns import label
 from mnist_scaling.study.flags import SEVERITIES
 
@@ -62,6 +63,7 @@ def page(study: Study, shown: Sequence[Shown], figures_at: str = layout.FIGURES)
         best_settings=settings_table(fits.settings_laws),
         cells=cell_table(study),
         flags=flags(study),
+        resolved=resolved_parts(files.read_json(study.folder / layout.RESOLVED) if study.is_study else None),
         sections=sections(shown),
         figures_at=figures_at,
         commands=recipe.commands(study),

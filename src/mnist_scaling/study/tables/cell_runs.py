@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from mnist_scaling.study import records
-from mnist_scaling.study.columns import BRANCH, RUN_SEED, SEED, column_of
+from mnist_scaling.study.columns import BRANCH, column_of
+from mnist_scaling.study.tables.trials_and_cells import seed_of
 from mnist_scaling.study.vocabulary import COMPLETE, CONTROL, REPEAT, TRIAL
 
 OF_RUN = {"test_loss": "test_loss", "test_error": "test_error", "repeat_val_loss": "val_loss"}
@@ -108,7 +109,7 @@ def repeat_losses(
         Column of cells.csv; one that is no mean over repeats has none.
     """
     keys = [*axes, *tuned]
-    needed = ("stage", "state", _seed_of(trials), OF_RUN.get(loss, loss), *keys)
+    needed = ("stage", "state", seed_of(trials), OF_RUN.get(loss, loss), *keys)
     if loss not in OF_RUN or any(column not in trials for column in needed):
         return None
     found = _by_seed(trials, keys, OF_RUN[loss])
@@ -119,16 +120,11 @@ def _by_seed(trials: pd.DataFrame, keys: Sequence[str], loss: str) -> dict[_Key,
     """Losses of finished repeats by their seed, by the values of the keys."""
     runs = _finished(trials, REPEAT)
     found: dict[_Key, dict[int, float]] = {}
-    if _seed_of(trials) not in trials:
+    if seed_of(trials) not in trials:
         return found
-    for key, seed, value in zip(_keys(runs, keys), runs[_seed_of(trials)], runs[loss], strict=True):
+    for key, seed, value in zip(_keys(runs, keys), runs[seed_of(trials)], runs[loss], strict=True):
         found.setdefault(key, {})[int(seed)] = float(value)
     return found
-
-
-def _seed_of(trials: pd.DataFrame) -> str:
-    """Column of the seed that a run was trained with."""
-    return RUN_SEED if RUN_SEED in trials else SEED
 
 
 @dataclass(frozen=True)

@@ -106,14 +106,18 @@ def _scales(cells: pd.DataFrame, axes: Sequence[str], axis: str, measured: str) 
 
 
 def _axes_of(measured: str | None, preferred: Sequence[str], axes: Sequence[str], cells: pd.DataFrame) -> list[str]:
-    """The axes along which `measured` moves while all other axes stand still, the preferred ones first."""
+    """The axes along which `measured` moves while all other axes stand still, the preferred ones first.
+
+    On a ladder no axis moves alone, and the preferred ones count.
+    """
     found: list[str] = []
     if measured not in cells:
         return found
     for axis in sorted(axes, key=lambda a: preferred.index(a) if a in preferred else len(preferred)):
         rest = [a for a in axes if a != axis]
         groups = cells.groupby(rest, dropna=False)[measured] if rest else None
-        most = groups.nunique().max() if groups is not None else cells[measured].nunique()
+        ladder = groups is not None and axis in preferred and groups.size().max() == 1
+        most = cells[measured].nunique() if groups is None or ladder else groups.nunique().max()
         # Runs of different seeds stop at different D under early stopping, but no seed sets it.
         if axis != SEED and most > 1 and pd.api.types.is_numeric_dtype(cells[axis]):
             found.append(axis)

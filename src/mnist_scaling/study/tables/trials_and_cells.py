@@ -18,9 +18,11 @@ from mnist_scaling.study.columns import (
     LENGTHS,
     RESULT_COLUMNS,
     RUN_SEED,
+    SEED,
     TRIAL_COLUMNS,
 )
 from mnist_scaling.study.files import write_atomically
+from mnist_scaling.study.flags import UNDERTRAINED
 from mnist_scaling.study.records import MORE, WANTED, branch_rows
 from mnist_scaling.study.result import CURVE_FIELDS
 from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, FAILED, REPEAT, TRIAL
@@ -34,6 +36,11 @@ def as_text(table: pd.DataFrame) -> str:
 def write_table(table: pd.DataFrame, path: Path) -> None:
     """Write a table as CSV, atomically."""
     write_atomically(path, as_text(table))
+
+
+def seed_of(columns: Iterable[str]) -> str:
+    """Column of the seed that a run was trained with."""
+    return RUN_SEED if RUN_SEED in columns else SEED
 
 
 def trials_table(rows: Sequence[Mapping[str, Any]], axes: Sequence[str], tuned: Sequence[str]) -> pd.DataFrame:
@@ -97,25 +104,37 @@ def unmeasured(trials: pd.DataFrame) -> list[str]:
     return [*gone, *(f"{name}_se" for name in gone), *(name for name, needs in derived.items() if needs & gone)]
 
 
-def best_trial(rows: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+def best_trial(rows: Iterable[Mapping[str, Any]], tuned: Sequence[str] = ()) -> Mapping[str, Any] | None:
     """The COMPLETE trial with the lowest validation loss, the earliest of equals; None if there is none.
+
+    One that a cap cut short gives way to a later one of its setting, which a higher cap has taken on.
 
     Parameters
     ----------
     rows : iterable of mapping
         Rows of trials.csv.
+    tuned : sequence of str
+        Columns of the setting.
     """
     complete = [row for row in rows if row["stage"] == TRIAL and row["state"] == COMPLETE]
-    return min(complete, key=lambda row: (float(row["val_loss"]), row["number"]), default=None)
+
+    def taken_on(row: Mapping[str, Any]) -> bool:
+        later = [other for other in complete if other["number"] > row["number"]]
+        return any(all(same(row[key], other[key]) for key in tuned) for other in later)
+
+    standing = [row for row in complete if not (UNDERTRAINED in str(row.get("flags")) and taken_on(row))]
+    return min(standing, key=lambda row: (float(row["val_loss"]), row["number"]), default=None)
 
 
-def selected_trials(rows: Iterable[Mapping[str, Any]]) -> dict[int, float | None]:
+def selected_trials(rows: Iterable[Mapping[str, Any]], tuned: Sequence[str] = ()) -> dict[int, float | None]:
     """Trials of one cell whose settings are to be repeated: the number, and the largest branch that selected it.
 
     Parameters
     ----------
     rows : iterable of mapping
         `records.row` of the cell's runs.
+    tuned : sequence of str
+        Columns of the setting.
 
     Returns
     -------
@@ -127,7 +146,7 @@ def selected_trials(rows: Iterable[Mapping[str, Any]]) -> dict[int, float | None
     last: dict[int, float | None] = {}
     for share in sorted({one[BRANCH] for one in expanded if BRANCH in one}) or [None]:
         mine = [one for one in expanded if one.get(BRANCH) == share]
-        best = best_trial(mine)
+        best = best_trial(mine, tuned)
         if best is not None:
             last[int(best["number"])] = share
     return last
@@ -146,7 +165,7 @@ def _cell(runs: pd.DataFrame, tuned: Sequence[str], further: Sequence[str]) -> d
         "widened": "",
         "flags": "",
     }
-    best = best_trial(runs.to_dict("records"))
+    best = best_trial(runs.to_dict("records"), tuned)
     if best is None:
         return row
     copied = [name for name in (*tuned, *RESULT_COLUMNS) if name not in ("test_loss", "test_error", "train_loss")]
@@ -158,6 +177,8 @@ def _cell(runs: pd.DataFrame, tuned: Sequence[str], further: Sequence[str]) -> d
     # A key that only other cells tune is empty here, and two empty fields are equal.
     selected, others = pd.Series({name: best[name] for name in tuned}, dtype=object), repeats[list(tuned)]
     repeats = repeats[((others == selected) | (others.isna() & selected.isna())).all(axis=1)]
+    # A repeat that a cap cut short is made again under a higher one, with its seed and a later number.
+    repeats = repeats[~repeats[seed_of(repeats)].duplicated(keep="last")]
     row["n_repeats"] = len(repeats)
     if repeats.empty:
         return row
@@ -200,9 +221,9 @@ def curves_table(
     curved = [row for row in rows if row["stage"] == REPEAT and row["state"] == COMPLETE and row.get("curve")]
     largest = [row for row in curved if row.get(BRANCH) == max(row[WANTED], default=row.get(BRANCH))]
     for cell, selection in enumerate(cells.to_dict("records")):
-        for row in largest:
-            if all(same(row.get(key), selection[key]) for key in (*axes, *tuned)):
-                points += _points(row, cell)
+        mine = [row for row in largest if all(same(row.get(key), selection[key]) for key in (*axes, *tuned))]
+        for row in {row[seed_of(row)]: row for row in mine}.values():
+            points += _points(row, cell)
     return pd.DataFrame(points, columns=list(CURVE_COLUMNS))
 
 

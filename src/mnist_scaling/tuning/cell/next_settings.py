@@ -125,13 +125,34 @@ def _round(
     before = earlier[-1].ranges if earlier else _holding(cell.space, carried)
     later = next((known[index] for index in sorted(known) if index >= start), None)
     # A range that has grown since the study began holds in rounds that nobody has asked for in the older one.
+    older = before
     if earlier and not (later and predates(cell, later)):
         before = {key: search_space.joined(cell.space[key], before[key]) for key in cell.space}
     ranges, tested = _widened(cell, earlier, before, effort, beside[0].ranges if beside else None)
-    tested_at = {start: (tested, SAMPLER)} if tested else {}
+    tests = [*([tested] if tested else []), *_cut_short(earlier), *_beyond(older, before, earlier)]
+    tested_at = {start + place: (setting, SAMPLER) for place, setting in enumerate(tests)}
     # Neighbours that have gone on since this cell began select other settings, but it began with those of then.
     begun = any(trial.origin != TRANSFER for trial in earlier)
     return _Round(earlier, ranges, tested_at | ({} if begun else dict(enumerate(planned))))
+
+
+def _cut_short(earlier: Sequence[Trial]) -> list[Mapping[str, Any]]:
+    """The best setting, where a cap that is higher by now cut its run short and no later run has taken it on."""
+    selected = best(earlier)
+    if selected is None or not selected.is_cut:
+        return []
+    again = any(trial.index > selected.index and trial.params == selected.params for trial in earlier)
+    return [] if again else [selected.params]
+
+
+def _beyond(
+    older: Mapping[str, BaseDistribution], ranges: Mapping[str, BaseDistribution], earlier: Sequence[Trial]
+) -> list[Mapping[str, Any]]:
+    """The best setting with one value moved into what is new of its range, where it lay at the older one's edge."""
+    selected = best(earlier)
+    values = {} if selected is None else selected.params
+    moved = {key: search_space.beyond(older[key], ranges[key], value) for key, value in values.items()}
+    return [{**values, key: value} for key, value in moved.items() if value is not None]
 
 
 def predates(cell: Cell, trial: Trial) -> bool:

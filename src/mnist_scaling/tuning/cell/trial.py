@@ -9,6 +9,8 @@ from typing import Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution, json_to_distribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from mnist_scaling.study.flags import UNDERTRAINED
+from mnist_scaling.study.identity import CAP
 from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, DIVERGED_VALUE, FAILED, NOTES, PRUNED, RANGES, SAMPLER
 from mnist_scaling.tuning.grid import search_space
 
@@ -47,6 +49,8 @@ class Trial:
     notes: Mapping[str, Any] = field(default_factory=dict)
     """What sampler and pruner keep with the trial."""
     seconds: float | None = None
+    is_cut: bool = False
+    """Whether a cap cut the run short that is higher by now."""
 
     @property
     def loss(self) -> float | None:
@@ -62,14 +66,18 @@ class RepeatRun:
     seed: int
     setting: Mapping[str, Any]
     """Config key to value: the tuned keys, and `LAST` where the run has branches."""
+    is_cut: bool = False
+    """As of a `Trial`."""
 
     def covers(self, setting: Mapping[str, Any]) -> bool:
         """Whether the run had this setting, and went as far as its last branch."""
-        same = all(self.setting.get(key) == value for key, value in setting.items() if key != LAST)
+        same = not self.is_cut and all(self.setting.get(key) == value for key, value in setting.items() if key != LAST)
         return same and (LAST not in setting or self.setting[LAST] >= setting[LAST])
 
 
-def trial_from_record(record: Mapping[str, Any], space: Mapping[str, BaseDistribution]) -> Trial:
+def trial_from_record(
+    record: Mapping[str, Any], space: Mapping[str, BaseDistribution], cap: float | None = None
+) -> Trial:
     """The trial of a run's record.
 
     Parameters
@@ -78,6 +86,8 @@ def trial_from_record(record: Mapping[str, Any], space: Mapping[str, BaseDistrib
         Content of a result.json.
     space : mapping
         What the cell tunes, by config key.
+    cap : number, optional
+        The cell's cap on a run's length, as it is now.
 
     Raises
     ------
@@ -99,14 +109,22 @@ def trial_from_record(record: Mapping[str, Any], space: Mapping[str, BaseDistrib
         reports,
         record[NOTES],
         record["seconds"],
+        _is_cut(record, cap),
     )
 
 
-def repeat_from_record(record: Mapping[str, Any], space: Mapping[str, Any]) -> RepeatRun:
-    """The repeat of a run's record; `space` has the cell's tuned keys."""
+def _is_cut(record: Mapping[str, Any], cap: float | None) -> bool:
+    """Whether a run had not converged at its cap, and the cap is higher now."""
+    cut = UNDERTRAINED in ((record["result"] or {}).get("flags") or "").split(";")
+    return cut and cap is not None and record["config"].get(CAP, cap) < cap
+
+
+def repeat_from_record(record: Mapping[str, Any], space: Mapping[str, Any], cap: float | None = None) -> RepeatRun:
+    """The repeat of a run's record; `space` has the cell's tuned keys, `cap` is as in `trial_from_record`."""
     config = record["config"]
     last = (LAST,) if LAST in config else ()
-    return RepeatRun(record["number"], record["seed"], {key: config[key] for key in (*space, *last)})
+    setting = {key: config[key] for key in (*space, *last)}
+    return RepeatRun(record["number"], record["seed"], setting, _is_cut(record, cap))
 
 
 def _choice(distribution: BaseDistribution, value: Any) -> Any:
@@ -151,6 +169,14 @@ def frozen(
 
 
 def best(trials: Iterable[Trial]) -> Trial | None:
-    """The trial with the lowest validation loss of those that came to their end, the earliest of equals."""
+    """The trial with the lowest validation loss of those that came to their end, the earliest of equals.
+
+    One that a cap cut short gives way to a later one of its setting, which the higher cap has taken on.
+    """
     complete = [trial for trial in trials if trial.loss is not None]
-    return min(complete, key=lambda trial: (trial.value, trial.index), default=None)
+    standing = [t for t in complete if not (t.is_cut and any(_takes_on(other, t) for other in complete))]
+    return min(standing, key=lambda trial: (trial.value, trial.index), default=None)
+
+
+def _takes_on(later: Trial, trial: Trial) -> bool:
+    return later.index > trial.index and later.params == trial.params

@@ -51,6 +51,8 @@ class Cell:
     """Ends of ranges that are declared limits, by config key."""
     following: tuple[str, ...] = ()
     """Config keys whose values follow other ones, such as a tuned one."""
+    effort: Mapping[str, Any] = field(default_factory=dict)
+    """Its own n_trials and n_repeats, where a list of cells gives them."""
 
     def bound(self, changes: Values) -> Cell:
         """The cell, bound to what was found of its files, such as checksums: its jobs refuse others."""
@@ -141,7 +143,9 @@ def cells(
     composer = _Composer(compose, parts, task)
     found: dict[str, Cell] = {}
     for one, values in itertools.product(listed, itertools.product(*axes.values())):
-        cell = composer({**one, **dict(zip(axes, values, strict=True))})
+        own = {key.rpartition(".")[2]: int(one[key]) for key in partitioning.EFFORT if key in one}
+        chosen = {key: text for key, text in one.items() if key not in partitioning.EFFORT}
+        cell = replace(composer({**chosen, **dict(zip(axes, values, strict=True))}), effort=own)
         partitioning.check_axes(cell.keys, cell.space)
         # A name that is too long for a folder is refused here. Some file systems don't tell upper from lower case.
         same = found.setdefault(cell.name.casefold(), cell)

@@ -24,6 +24,9 @@ from mnist_scaling.tuning.grid.search_space import NUISANCE
 _NO_AXES = ("name",)
 """Config keys that belong to a sweep as a whole, beside Hydra's own."""
 
+EFFORT = {"hydra.sweeper.n_trials": 1, "hydra.sweeper.n_repeats": 0}
+"""Config keys of the sweeper that a list may give for each cell, and the least number of each."""
+
 _NO_WORDS = (
     "", "NA", "N/A", "n/a", "#N/A", "#N/A N/A", "#NA", "<NA>", "NaN", "nan", "-NaN", "-nan", "NULL", "null", "None",
 )  # fmt: skip
@@ -182,7 +185,7 @@ def thinned(values: tuple[str, ...], most: int | None) -> tuple[str, ...]:
 
 
 def read_cell_list(path: str, given: Iterable[str] = ()) -> list[dict[str, str]]:
-    """The cells of a list, each as config key to override text.
+    """The cells of a list, each as config key to override text; keys of `EFFORT` are no axes.
 
     Parameters
     ----------
@@ -211,7 +214,7 @@ def read_cell_list(path: str, given: Iterable[str] = ()) -> list[dict[str, str]]
     if twice:
         raise InputError(
             f"A key is set by `hydra.sweeper.cells` or by the sweep, but `{twice[0]}` is set by {path} and beside it: "
-            "take it out of one of them (`hydra.sweeper.params=null` drops an experiment's)."
+            "take it out of one of them."
         )
     return rows
 
@@ -239,6 +242,10 @@ def _check(key: str, value: str, number: int, path: str) -> None:
         plain = bool(key and value) and not override.is_sweep_override() and override.get_key_element() == key
     except HydraException:
         plain = False
+    if key in EFFORT and not (value.isdecimal() and int(value) >= EFFORT[key]):
+        raise InputError(
+            f"`{key}` must be a whole number of {EFFORT[key]} or more, but cell {number} of {path} has {value}."
+        )
     if not plain:
         raise InputError(
             f"Every cell of a list must set each key to one plain value, but cell {number} of {path} has "

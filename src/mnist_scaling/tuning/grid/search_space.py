@@ -220,6 +220,17 @@ def widened(
     return FloatDistribution(low, high, log=True), middle
 
 
+def beyond(older: BaseDistribution, distribution: BaseDistribution, value: Any) -> Any | None:
+    """The middle of what is new of a range beyond the edge of the older one that a value lies on; None without."""
+    end = _end(older, value)
+    if end is None or not isinstance(distribution, FloatDistribution | IntDistribution):
+        return None
+    was, now = getattr(older, end), getattr(distribution, end)
+    if was == now:
+        return None
+    return clipped(distribution, sqrt(was * now) if distribution.log else (was + now) / 2)
+
+
 def including(distribution: BaseDistribution, value: Any) -> BaseDistribution:
     """The range, grown to hold a value, by whole steps where it has steps; a choice stays as it is."""
     if not isinstance(distribution, FloatDistribution | IntDistribution):

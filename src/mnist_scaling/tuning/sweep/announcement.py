@@ -138,13 +138,14 @@ def _fixed(sweep: Sweep) -> list[str]:
 def _runs(sweep: Sweep, ledger: Ledger) -> list[str]:
     """How many runs there are, how many of them are done, and about how long the others take."""
     n = len(sweep.cells)
-    total = sum(sweep.trials + sweep.repeats(cell) for cell in sweep.cells)
+    total = sum(sweep.trials(cell) + sweep.repeats(cell) for cell in sweep.cells)
     left = {c.name: sweep.left(c, len(ledger.trials(c)), len(ledger.repeats(c))) for c in sweep.cells}
     to_do = sum(trials + repeats for trials, repeats in left.values())
-    per_cell = f"{sweep.trials} trial{'s' * (sweep.trials != 1)} + {sweep.n_repeats} repeats"
+    trials, repeats = ([count(cell) for cell in sweep.cells] for count in (sweep.trials, sweep.own_repeats))
+    per_cell = f"{_span(trials)} trial{'s' * (max(trials) != 1)} + {_span(repeats)} repeats"
     most = ""
-    if total > n * (sweep.trials + sweep.n_repeats):  # a cell whose untuned setting is the best repeats it once
-        per_cell, most = f"{per_cell} + {sweep.n_repeats} of the untuned setting", "at most "
+    if total > sum(trials) + sum(repeats):  # a cell whose untuned setting is the best repeats it once
+        per_cell, most = f"{per_cell} + {_span(repeats)} of the untuned setting", "at most "
     lines = [
         f"{n} cell{'s' * (n != 1)} × ({per_cell}) = {most}{total:,} runs; {total - to_do:,} done, {most}{to_do:,} to do"
     ]
@@ -153,6 +154,11 @@ def _runs(sweep: Sweep, ledger: Ledger) -> list[str]:
             f"about {_duration(forecast.seconds(sweep, left))}, as predicted; the time left is measured on the way"
         )
     return lines
+
+
+def _span(counts: Sequence[int]) -> str:
+    """A number that all cells share, or the least and the greatest, as a list of cells may give them."""
+    return " to ".join(map(str, sorted({min(counts), max(counts)})))
 
 
 def remarks(parts: Partition, most: int | None) -> list[str]:

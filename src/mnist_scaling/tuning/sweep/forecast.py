@@ -67,35 +67,39 @@ class Sweep:
     repeat_control: bool = False
     """Whether the untuned setting of each cell is repeated, too."""
 
-    @property
-    def trials(self) -> int:
-        """Trials per cell: with nothing to tune, one."""
-        return self.n_trials if any(cell.space for cell in self.cells) else 1
+    def trials(self, cell: Cell) -> int:
+        """Trials of a cell: with nothing to tune, one."""
+        return cell.effort.get("n_trials", self.n_trials) if cell.space else 1
+
+    def own_repeats(self, cell: Cell) -> int:
+        """Repeats of a setting of a cell."""
+        return cell.effort.get("n_repeats", self.n_repeats)
 
     def repeats(self, cell: Cell) -> int:
         """Repeats of a cell: of its selected setting, and of its untuned one unless the two are known to be the same.
 
         Several branches of one run may select several settings, which nobody knows before.
         """
+        n_repeats = self.own_repeats(cell)
         if not (self.repeat_control and search_space.baseline(cell.space, cell.values)):
-            return self.n_repeats
+            return n_repeats
         try:
             known = records.read_cell(self.folder / cell.folder) or {}
         except DamagedFileError:  # it is written anew
             known = {}
-        return self.n_repeats * int(known.get(REPEATED, 2))
+        return n_repeats * int(known.get(REPEATED, 2))
 
     def left(self, cell: Cell, trials: int, repeats: int) -> tuple[int, int]:
         """Trials and repeats that a cell lacks which has so many."""
-        return max(self.trials - trials, 0), max(self.repeats(cell) - repeats, 0)
+        return max(self.trials(cell) - trials, 0), max(self.repeats(cell) - repeats, 0)
 
 
-def seconds(sweep: Sweep, left: dict[str, tuple[int, int]]) -> float:
+def seconds(sweep: Sweep, left: dict[str, tuple[int, int]], pace: float = BUSY) -> float:
     """Predicted seconds of the runs that are left.
 
-    (BUSY * predicted + OVERHEAD * runs) / workers, but no less than the longest chain of runs that wait for each other.
+    (pace * predicted + OVERHEAD * runs) / workers, but no less than the longest chain of runs that wait for each other.
     """
-    work, chain = _work(sweep, left)
+    work, chain = _work(sweep, left, pace=pace)
     return max(work / (sweep.workers or 1), chain)
 
 
@@ -115,14 +119,18 @@ def longest_chain(cells: Sequence[Cell], rule: str, trials: Mapping[str, float],
 
 
 def _work(
-    sweep: Sweep, left: dict[str, tuple[int, int]], rule: str | None = None, batch: int | None = None
+    sweep: Sweep,
+    left: dict[str, tuple[int, int]],
+    rule: str | None = None,
+    batch: int | None = None,
+    pace: float = BUSY,
 ) -> tuple[float, float]:
     """Predicted seconds of one core for runs, and for the longest chain of them that wait for each other."""
     rule, batch = rule or sweep.transfer, batch or sweep.trials_per_batch
     total, trials, repeats = 0.0, {}, {}
     for cell in sweep.cells:
-        trial = BUSY * cell.task.cost(cell.task.of_stage(cell.values, TRIAL)) + OVERHEAD
-        repeat = BUSY * cell.cost + OVERHEAD
+        trial = pace * cell.task.cost(cell.task.of_stage(cell.values, TRIAL)) + OVERHEAD
+        repeat = pace * cell.cost + OVERHEAD
         n_trials, n_repeats = left[cell.name]
         total += n_trials * trial + n_repeats * repeat
         # As if the repeats of a cell came one after another, as they do where all workers are busy.
@@ -136,9 +144,10 @@ def idle_workers(sweep: Sweep) -> str | None:
     Work / longest chain is the most workers that can be busy on average (Brent 1974). It is predicted as if runs of
     one cell took equally long; in replays of recorded studies 0.4 to 1 of it were busy.
     """
-    if sweep.workers is None or sweep.trials == 1:
+    most = max(map(sweep.trials, sweep.cells))
+    if sweep.workers is None or most == 1:
         return None
-    whole = {cell.name: (sweep.trials, sweep.repeats(cell)) for cell in sweep.cells}
+    whole = {cell.name: (sweep.trials(cell), sweep.repeats(cell)) for cell in sweep.cells}
 
     def busy(rule: str, batch: int) -> float:
         work, chain = _work(sweep, whole, rule, batch)
@@ -150,7 +159,7 @@ def idle_workers(sweep: Sweep) -> str | None:
         return None
     found = []
     for (other, size), rise in RISE.items():
-        size = batch if size < LARGE_BATCH else max(min(size, sweep.trials), batch)
+        size = batch if size < LARGE_BATCH else max(min(size, most), batch)
         given = [f"hydra.sweeper.trials_per_batch={size}"] if size != batch else []
         given += [f"hydra.sweeper.transfer={other}"] if other != rule else []
         then = busy(other, size)
@@ -184,6 +193,19 @@ class Preview:
     """When the last record was written, in seconds since 1970; 0 before the first."""
 
 
+def foreseen(overrides: Sequence[str], conf_dir: str, task: Callable[..., Any]) -> Sweep:
+    """Compose a study as `train -m` does; nothing is trained, fetched or written. For the rest see `preview`."""
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(conf_dir):
+        loader = GlobalHydra.instance().config_loader()
+        cfg = loader.load_configuration("train", list(overrides), RunMode.MULTIRUN)
+        context = HydraContext(config_loader=loader, callbacks=Callbacks())
+        sweeper: Any = Plugins.instance().instantiate_sweeper(config=cfg, hydra_context=context, task_function=task)
+        arguments = [str(text) for text in OmegaConf.to_container(cfg.hydra.overrides.task)]  # type: ignore[union-attr]
+        sweep: Sweep = sweeper.foreseen(arguments)
+    return sweep
+
+
 def preview(overrides: Sequence[str], conf_dir: str, task: Callable[..., Any]) -> Preview:
     """Compose a study as `train -m` does, and count what its folder holds; nothing is trained, fetched or written.
 
@@ -201,15 +223,8 @@ def preview(overrides: Sequence[str], conf_dir: str, task: Callable[..., Any]) -
     InputError
         When an override is at fault, or the study's folder holds a study of another identity.
     """
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(conf_dir):
-        loader = GlobalHydra.instance().config_loader()
-        cfg = loader.load_configuration("train", list(overrides), RunMode.MULTIRUN)
-        context = HydraContext(config_loader=loader, callbacks=Callbacks())
-        sweeper: Any = Plugins.instance().instantiate_sweeper(config=cfg, hydra_context=context, task_function=task)
-        arguments = [str(text) for text in OmegaConf.to_container(cfg.hydra.overrides.task)]  # type: ignore[union-attr]
-        sweep: Sweep = sweeper.foreseen(arguments)
-    wanted = {cell.name: (sweep.trials, sweep.repeats(cell)) for cell in sweep.cells}
+    sweep = foreseen(overrides, conf_dir, task)
+    wanted = {cell.name: (sweep.trials(cell), sweep.repeats(cell)) for cell in sweep.cells}
     left = {cell.name: _lacking(sweep, cell) for cell in sweep.cells}
     return Preview(
         len(sweep.cells),

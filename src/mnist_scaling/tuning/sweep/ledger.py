@@ -107,12 +107,13 @@ class Ledger:
     def _note(self, path: Path, record: Mapping[str, Any]) -> None:
         """Take in a record of a cell of the sweep."""
         cell = self._cells[path.parent]
+        cap = cell.values.get(identity.CAP)
         is_trial = record["stage"] == TRIAL
         _check(path, record["config"], cell, () if is_trial else (cell.task.seed, LAST))
         if is_trial:
-            self._trials[path.parent][record["number"]] = trial_from_record(record, cell.space)
+            self._trials[path.parent][record["number"]] = trial_from_record(record, cell.space, cap)
         else:
-            self._repeats[path.parent][record["number"]] = repeat_from_record(record, cell.space)
+            self._repeats[path.parent][record["number"]] = repeat_from_record(record, cell.space, cap)
 
     def trials(self, cell: Cell) -> list[Trial]:
         """A cell's finished trials, in the order of their numbers."""

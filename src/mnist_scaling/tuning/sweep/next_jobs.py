@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -49,7 +49,8 @@ class CellState:
     """
 
     def __init__(self, cell: Cell, ledger: Ledger, method: Method) -> None:
-        self.cell, self._ledger, self._method = cell, ledger, method
+        self.cell, self._ledger = cell, ledger
+        self._method = replace(method, effort=replace(method.effort, **cell.effort))
         self.running: list[Job] = []
         self._left: int | None = None
         self._repeated = False
@@ -107,8 +108,8 @@ class CellState:
     def _selected(self) -> list[dict[str, Any]]:
         """The settings to repeat: the selected one, or those of all branches, each no further than needed."""
         rows = self._ledger.cell_rows(self.cell)
-        settings = []
-        for number, last in trials_and_cells.selected_trials(rows).items():
+        settings, tuned = [], [column_of(key) for key in self.cell.space]
+        for number, last in trials_and_cells.selected_trials(rows, tuned).items():
             row = next(row for row in rows if row["number"] == number)
             setting = {key: row[column_of(key)] for key in self.cell.space}
             settings.append(setting if last is None else setting | {LAST: last})

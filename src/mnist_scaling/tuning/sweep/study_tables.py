@@ -133,7 +133,7 @@ def _certified(
     selected = {_key(row, axes): row for row in rows}
     # Other branches of one run may have selected, and repeated, other settings.
     repeats = {
-        key: [r for r in mine if r["stage"] == REPEAT and all(same(r[t], selected[key][t]) for t in tuned)]
+        key: _latest(r for r in mine if r["stage"] == REPEAT and all(same(r[t], selected[key][t]) for t in tuned))
         for key, mine in runs.items()
     }
     pooled = certificate.pooled_noise([_losses(mine) for mine in repeats.values()])
@@ -146,6 +146,11 @@ def _certified(
     return table.drop(columns=[c for c in certified if c in table]).join(certified)[
         [*table.columns, *(c for c in certified if c not in table)]
     ]
+
+
+def _latest(repeats: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The last repeat of each seed: one that a cap cut short is made again under a higher one."""
+    return list({row[trials_and_cells.seed_of(row)]: row for row in repeats}.values())
 
 
 def _certificate(

@@ -1,0 +1,117 @@
+"""The schema of conf/plan.yaml: every key of the plan command, with its default, its meaning and its rules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mnist_scaling.config import register, require
+from mnist_scaling.config.fit_schema import BootstrapConfig, ColumnsConfig, FitConfig
+
+TARGETS = ("alpha", "beta", "N_exponent", "loss")
+"""What next runs can be chosen for."""
+
+FORMATS = ("text", "json")
+
+SIZES = ("N", "D", "C")
+"""Keys of a target that are no axes of a grid; flops is C."""
+
+
+@dataclass(frozen=True)
+class PlanConfig:
+    """A plan: of which study or table, how much may be spent, and what is wanted."""
+
+    name: str | None = None
+    """A study in multirun/, or one elsewhere by the path of its folder; with minutes, one that is yet to begin."""
+    table: str | None = None
+    """Any CSV file with a header, instead of a study."""
+    out: str | None = None
+    """Folder of what is written; the study's own by default, else the table's."""
+    columns: ColumnsConfig = field(default_factory=ColumnsConfig)
+    """Which column plays which role, as in `fit`."""
+    where: str | None = None
+    """Rows to keep, as in `fit`: of a study with several arms, such as optimizers, the arm that is meant."""
+    cells: Any = None
+    """table: the columns whose values make a cell, where each row is a run, as in `fit`."""
+    best: str | None = None
+    """cells: the column that selects the best run, as in `fit`."""
+    minutes: float | None = None
+    """Wall time that may be spent on this machine."""
+    flops: float | None = None
+    """Training FLOPs that may be spent, tuning included."""
+    cores: int | None = None
+    """Cores that train at a time; null for this machine's."""
+    target: Any = field(default_factory=dict)
+    """A word, alpha, beta, N_exponent or loss: what next runs are chosen for. Or a cell that is yet to be run, whose
+    loss is predicted and registered: target.width=32 target.data_fraction=1 and other axes of the study, target.flops=…
+    for the best cell of that compute, target.N=… target.D=… for anyone's table."""
+    resolve: bool = False
+    """True: write the runs that mend the study's irregularities, as an experiment that `train` takes."""
+    score: bool = False
+    """True: compare the registered predictions with what has come since."""
+    measured: tuple[str, ...] = ()
+    """score: further studies, by name or path, whose cells are looked at beside the study's own."""
+    format: str = "text"
+    """One of text and json."""
+    bootstrap: BootstrapConfig = field(default_factory=BootstrapConfig)
+    """Draws and level of every interval, as in `fit`."""
+    seed: int = 0
+    """Seed of every random number."""
+
+    def __post_init__(self) -> None:
+        given = [key for key in ("name", "table") if getattr(self, key)]
+        require(
+            len(given) == 1,
+            f"Exactly one of `name` and `table` must be given, but got {' and '.join(given) or 'neither'}: name=STUDY "
+            "or table=FILE.csv.",
+        )
+        wanted = [key for key in ("resolve", "score", "cell") if getattr(self, key)]
+        require(
+            len(wanted) < 2,
+            f"One plan must do one thing, but got {' and '.join(k.replace('cell', 'target.…') for k in wanted)}: give "
+            "one at a time.",
+        )
+        for key in ("minutes", "flops", "cores"):
+            value = getattr(self, key)
+            require(value is None or value > 0, f"`{key} > 0` must hold, but got {value}: give a positive number.")
+        require(
+            self.minutes is None or self.flops is None,
+            "One budget must be given, but got both `minutes` and `flops`: leave one out.",
+        )
+        require(
+            isinstance(self.target, Mapping) or self.target in TARGETS,
+            f"`target` must be one of {', '.join(TARGETS)}, or a cell such as target.width=32, but got "
+            f"{self.target!r}: choose one of them.",
+        )
+        for key, value in self.cell.items():
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            require(
+                number and value > 0 if key in (*SIZES, "flops") else isinstance(value, int | float | str),
+                f"`target.{key}` must be a positive number, but got {value!r}: give one.",
+            )
+        require(
+            self.format in FORMATS,
+            f"`format` must be one of {', '.join(FORMATS)}, but got {self.format!r}: choose one of them.",
+        )
+        require(
+            not self.measured or self.score,
+            f"`measured={','.join(self.measured)}` must go with score=true, but a prediction is made of the study "
+            "alone: leave it out.",
+        )
+
+    @property
+    def cell(self) -> Mapping[str, Any]:
+        """The cell that a prediction is wanted of, by the keys of `target`; empty where there is none."""
+        return self.target if isinstance(self.target, Mapping) else {}
+
+    @property
+    def fit(self) -> FitConfig:
+        """What `fit` would be asked for the same rows, without the points that only its tables need."""
+        return FitConfig(
+            name=self.name, table=self.table, out=self.out, columns=self.columns, where=self.where, cells=self.cells,
+            best=self.best, curves=False, bootstrap=self.bootstrap, seed=self.seed,
+        )  # fmt: skip
+
+
+register("plan", PlanConfig, open_keys=("target",))

@@ -1,0 +1,234 @@
+"""Where a cell lies that was never run: its N, D and C, by the axes of a study, by sizes, or by the compute it takes.
+
+They are counted by the study's own program where that can count them before a run. What it can't, such as the length
+of a run that decides itself when to stop, or the size of a program that is not ours, goes on along the axes of the
+grid: a plane in logs, or a parabola where that predicts each row from the others with at most half of the error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mnist_scaling.errors import InputError
+from mnist_scaling.fitting.laws.base import Array
+from mnist_scaling.planning.studied import Studied
+from mnist_scaling.study import records
+from mnist_scaling.study.layout import RESULT
+from mnist_scaling.study.tables.fitted_rows import roles_of
+
+Counts = Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, float]]
+"""From all values of a recorded run and the config keys that differ to columns that are known before the new run."""
+
+BENT = 4.0
+"""Squared error of a parabola counts so many times against that of a plane: beyond the rows a bend costs."""
+
+LARGER, TRIED = 16.0, 32
+"""For a budget so many sizes are tried, up to this many times the largest."""
+
+SAME = 0.02
+"""Difference in log C at which a cell takes a budget."""
+
+
+@dataclass(frozen=True)
+class NewCell:
+    """A cell, run or not."""
+
+    axes: Mapping[str, Any]
+    """Column to value; empty for a table that is no study's."""
+    keys: Mapping[str, Any]
+    """The same by config key, where a run is on record."""
+    at: Mapping[str, float]
+    """N, D and C, as far as the table has them."""
+    counted: str
+    """How they are known, in words."""
+
+
+def place_of(of: Studied, target: Mapping[str, Any], counts: Counts | None) -> NewCell:
+    """Where a target lies.
+
+    Parameters
+    ----------
+    of : Studied
+    target : mapping
+        Values of a study's axes; or N and D (or C); or "flops", for the cell of that compute with the lowest loss.
+    counts : callable or None
+        Counts a run of the study's program.
+
+    Raises
+    ------
+    InputError
+        When the cell is there already, or is not what the study or its model could say anything of.
+    """
+    if "flops" in target:
+        cell = _of_compute(of, target, counts)
+    elif set(target) <= {"N", "D", "C"}:
+        cell = NewCell({}, {}, _with_cost(of, {k: float(v) for k, v in target.items()}), "as given")
+    else:
+        cell = on_grid(of, target, counts)
+    _check(of, cell)
+    return cell
+
+
+def _with_cost(of: Studied, at: dict[str, float]) -> dict[str, float]:
+    """The same with C where the table's own cost gives it; 6 N D where the table has none."""
+    cost = of.result.cost
+    if cost is None or "C" in at or not {"N", "D"} <= at.keys():
+        return at
+    return at | {"C": float(np.exp(cost.log_c(np.log(at["N"]), np.log(at["D"]))))}
+
+
+def _check(of: Studied, cell: NewCell) -> None:
+    model = of.model
+    if lacking := [k for k in model.inputs if k not in cell.at]:
+        raise InputError(
+            f"The model is of {' and '.join(model.inputs)}, but the target lacks {' and '.join(lacking)}: give "
+            f"target.{lacking[0]}=…."
+        )
+    if model.ray is not None and not model.ray.holds({k: float(np.log(v)) for k, v in cell.at.items()}):
+        raise InputError(
+            f"The rows are all near {model.ray.words}, and say nothing of a loss off that line: give a target on it."
+        )
+    if (rows := matching(of.cells, cell, of.source.rows.names)).any():
+        raise InputError(
+            f"A cell must be predicted before it is run, but row {of.cells.index[rows][0]} of {of.source.path} is that "
+            "cell: give another target."
+        )
+
+
+def on_grid(of: Studied, target: Mapping[str, Any], counts: Counts | None) -> NewCell:
+    """The cell of a study at these values of its axes, wherever it lies."""
+    cells, axes = of.cells, [a for a in of.source.axes if a in of.cells]
+    if unknown := [k for k in target if k not in axes]:
+        raise InputError(
+            f"`target` must name axes of the study ({', '.join(axes) or 'it has none'}), N, D, C or flops, but got "
+            f"{', '.join(unknown)}: mend it."
+        )
+    only = {a: cells[a].iloc[0] for a in axes if cells[a].nunique(dropna=False) == 1}
+    if lacking := [a for a in axes if a not in {*target, *only}]:
+        raise InputError(
+            f"`target` must give every axis of the study, but lacks {', '.join(lacking)}: add target.{lacking[0]}=…."
+        )
+    values = {a: target.get(a, only.get(a)) for a in axes}
+    keys, known = _counted(of, values, counts)
+    moving = {a: v for a, v in values.items() if pd.api.types.is_numeric_dtype(cells[a]) and a not in only}
+    names = {k: c for k in ("N", "D", "C") if (c := of.source.rows.names.get(k))}
+    along = [c for c in names.values() if c not in known]
+    at = {k: float(known[c]) if c in known else extrapolated(cells, c, moving) for k, c in names.items()}
+    said = f"{', '.join(along)} extrapolated along {', '.join(moving)}" if along else "counted by the program"
+    return NewCell(values, keys, _with_cost(of, at), said)
+
+
+def _counted(
+    of: Studied, values: Mapping[str, Any], counts: Counts | None
+) -> tuple[dict[str, Any], Mapping[str, float]]:
+    """Config keys of the axes, and what the program counts of such a run; nothing where no run is on record."""
+    for folder, cell in records.read_cells(of.folder).items():
+        names = dict(zip(cell["axes"], cell["keys"], strict=True))
+        alike = all(cell["axes"].get(a) == v for a, v in values.items() if isinstance(v, str))
+        run = next(folder.glob(f"*/{RESULT}"), None)
+        if alike and run is not None and names.keys() >= values.keys():
+            keys, record = {names[a]: v for a, v in values.items()}, records.read_run(run.parent)
+            return keys, counts(record["config"], keys) if counts is not None and record else {}
+    return {}, {}
+
+
+def extrapolated(cells: pd.DataFrame, column: str, axes: Mapping[str, float]) -> float:
+    """A column's value where the axes have these values, by a plane or a parabola in logs through the rows.
+
+    Parameters
+    ----------
+    cells : pandas.DataFrame
+    column : str
+    axes : mapping
+        Numeric columns and their values.
+    """
+    known = cells[[column, *axes]].astype(float)
+    known = np.log(known[(np.isfinite(known) & (known > 0)).all(axis=1)])
+    y, x = known[column].to_numpy(), known[list(axes)].to_numpy()
+    u, at = x - x.mean(axis=0), np.log(np.array([float(v) for v in axes.values()])) - x.mean(axis=0)
+    bent = [i for i in range(len(at)) if len(np.unique(u[:, i])) > 3]
+    found = []
+    for powers, times in (([], 1.0), (bent, BENT)):
+        design, place = (np.column_stack([np.ones(len(p)), p, p[:, powers] ** 2]) for p in (u, at[None]))
+        solve = np.linalg.pinv(design)
+        left_out = (y - design @ solve @ y) / np.maximum(1 - np.diag(design @ solve), 1e-9)
+        found.append((times * float((left_out**2).sum()), float((place @ solve @ y)[0])))
+    return float(np.exp(min(found)[1]))
+
+
+def _of_compute(of: Studied, target: Mapping[str, Any], counts: Counts | None) -> NewCell:
+    """The cell of this compute whose loss is lowest by the model's median."""
+    flops, costs = float(target["flops"]), of.costs["flops"]
+    if len(target) > 1:
+        raise InputError("`target.flops` must stand alone, because it chooses the rest: leave the others out.")
+    if costs.notna().any() and flops <= costs.max():
+        raise InputError(
+            f"`target.flops` must lie beyond the largest compute that was measured, {costs.max():.4g}, but got "
+            f"{flops:.4g}: raise it; within the data `fit` gives the loss."
+        )
+    if of.model.inputs == ("C",):
+        return NewCell({}, {}, {"C": flops}, "as given")
+    found = list(_grid_of(of, flops, counts) if of.is_study else _sizes_of(of, flops))
+    if not found:
+        raise InputError(
+            f"A cell must take the {flops:.4g} FLOPs that were asked for, but none does within the study's data and "
+            f"{LARGER:g} times its sizes: give fewer, or the cell itself by target.N=… target.D=… or the study's axes."
+        )
+    return min(found, key=lambda cell: float(np.median(log_loss(of, cell.at))))
+
+
+def _sizes_of(of: Studied, flops: float) -> Iterator[NewCell]:
+    """Sizes that a table's own cost allows."""
+    if (cost := of.result.cost) is None or "N" not in of.model.inputs:
+        return
+    for n in np.geomspace(of.table.inputs["N"].min(), LARGER * of.table.inputs["N"].max(), TRIED):
+        d = np.exp((np.log(flops) - cost.constant - cost.kappa_n * np.log(n)) / cost.kappa_d)
+        yield NewCell({}, {}, {"N": float(n), "D": float(d), "C": flops}, "the model's best size")
+
+
+def _grid_of(of: Studied, flops: float, counts: Counts | None) -> Iterator[NewCell]:
+    """Cells of a study along its axis of size, each with the data that its compute leaves."""
+    roles = roles_of(of.cells, of.source.axes, of.source.rows.names)
+    if roles.size is None or roles.data is None:
+        return
+    levels = of.cells[[roles.size, roles.data]].astype(float)
+    whole = (levels % 1 == 0).all()
+    others = {a: of.cells[a].iloc[0] for a in of.source.axes if a not in levels}
+    tried = np.geomspace(levels[roles.size].min(), LARGER * levels[roles.size].max(), TRIED)
+    for size in np.unique(tried.round()) if whole[roles.size] else tried:
+        amount = float(levels[roles.data].max())
+        try:
+            for _ in range(3):  # C is nearly proportional to the amount of data
+                values = {roles.size: float(size), roles.data: float(f"{amount:.4g}")}
+                values = {a: round(v) if whole[a] else v for a, v in values.items()}
+                cell = on_grid(of, others | values, counts)
+                amount *= flops / cell.at["C"]
+        except InputError:  # the program has no such cell, such as more data than there are
+            continue
+        if abs(np.log(cell.at["C"] / flops)) < SAME:
+            yield cell
+
+
+def matching(cells: pd.DataFrame, cell: NewCell, names: Mapping[str, str | None]) -> np.ndarray:
+    """Mask of the rows that are a cell: of its axes, else within 1 % of its N and D (or C)."""
+    found = np.full(len(cells), cell.axes.keys() <= set(cells.columns))
+    for axis, value in cell.axes.items() if found.any() else ():
+        number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+        found &= (
+            np.isclose(cells[axis].astype(float), value, rtol=1e-6) if number else (cells[axis] == value).to_numpy()
+        )
+    for role in [] if cell.axes else [k for k in ("N", "D") if k in cell.at] or ["C"]:
+        column = names.get(role)
+        values = cells[column].astype(float).to_numpy() if column in cells else np.full(len(cells), np.nan)
+        found &= np.abs(np.log(values / cell.at[role])) < 0.01
+    return found
+
+
+def log_loss(of: Studied, at: Mapping[str, float]) -> Array:
+    """Draws of ln L of the surface at a point, shape (draws,)."""
+    return of.model.posterior.log_loss({k: np.log([at[k]]) for k in of.model.inputs})[:, 0]

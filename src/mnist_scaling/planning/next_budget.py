@@ -1,0 +1,103 @@
+"""The best run at each budget of anyone's table, and what it says of the next: its loss, and its settings.
+
+    log L = a - b log C,  by least squares through the lowest loss at each budget
+
+Small models bend away from the line. So many of the smallest budgets are left out as make the interval at the next
+budget narrowest, which holds the scatter about the line and the number of budgets left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.special import stdtrit
+
+from mnist_scaling.errors import InputError
+from mnist_scaling.fitting.laws.base import Array
+from mnist_scaling.fitting.slices import best_of_each_budget
+from mnist_scaling.fitting.uncertainty.interval import Interval
+from mnist_scaling.planning.studied import Studied
+
+FEWEST = 4
+"""Budgets that a line is put through, at least."""
+
+
+@dataclass(frozen=True)
+class NextBudget:
+    """The next budget of a table."""
+
+    winners: pd.DataFrame
+    """The best row at each budget, from the smallest on: all columns of the table."""
+    left_out: int
+    """The first so many of them, through which the line does not go."""
+    budget: float
+    slope: Interval
+    """b, positive where the loss falls."""
+    loss: Interval
+    """Of the best run at the next budget, by the line."""
+    settings: Mapping[str, Interval]
+    """Numeric column to its value there, where the winners' moves along a line in logs, or stands still."""
+
+
+def next_budget(of: Studied, budget: float | None = None) -> NextBudget:
+    """Continue the arg-mins of a table to a budget, by default one more of its last steps.
+
+    Parameters
+    ----------
+    of : Studied
+    budget : float, optional
+
+    Raises
+    ------
+    InputError
+        When the table has no C or too few budgets, or the budget lies within them.
+    """
+    if "C" not in of.table.inputs:
+        raise InputError("A next budget needs the FLOPs of each run, but the table names no C: give columns.C=….")
+    best = best_of_each_budget(of.table)
+    best = best[np.argsort(of.table.inputs["C"][best])]
+    x, y = np.log(of.table.inputs["C"][best]), of.table.y[best]
+    if len(x) < FEWEST:
+        raise InputError(
+            f"A line needs {FEWEST} budgets, but the table has {len(x)}: add budgets, or predict with target.N=…."
+        )
+    at = 2 * x[-1] - x[-2] if budget is None else float(np.log(budget))
+    if at <= x[-1]:
+        raise InputError(
+            f"`target.flops` must lie beyond the largest budget, {np.exp(x[-1]):.4g}, but got {budget:.4g}: raise it."
+        )
+    level = of.model.level
+    lines = [_line(x[k:], y[k:], at, level) for k in range(len(x) - FEWEST + 1)]
+    first = int(np.argmin([loss.high - loss.low for _, loss in lines]))
+    slope, loss = lines[first]
+    winners, names = of.cells.loc[of.table.rows[best]], of.source.rows.names
+    others = winners.drop(columns=[c for c in (names["C"], names["loss"], names["se"]) if c]).select_dtypes("number")
+    found = {c: _setting(x[first:], others[c].to_numpy(float)[first:], at, level) for c in others}
+    settings = {c: value for c, value in found.items() if value.known}
+    return NextBudget(winners, first, float(np.exp(at)), -slope, loss.exp(), settings)
+
+
+def _line(x: Array, y: Array, at: float, level: float) -> tuple[Interval, Interval]:
+    """Slope, and what a new y at a place should be, by least squares with Student's intervals."""
+    design, place = (np.column_stack([np.ones_like(v), v - x.mean()]) for v in (x, np.array([at])))
+    inverse = np.linalg.inv(design.T @ design)
+    found = inverse @ design.T @ y
+    variance = ((y - design @ found) ** 2).sum() / (len(x) - 2)
+    reach = stdtrit(len(x) - 2, 0.5 + level / 2) * np.sqrt(variance)
+    middle, half = float((place @ found)[0]), float(reach * np.sqrt(1 + (place @ inverse @ place.T)[0, 0]))
+    own = float(reach * np.sqrt(inverse[1, 1]))
+    slope = float(found[1])
+    return Interval(slope, slope - own, slope + own), Interval(middle, middle - half, middle + half)
+
+
+def _setting(x: Array, values: Array, at: float, level: float) -> Interval:
+    """A winner's setting at a place; unknown where it moves without a trend."""
+    if np.ptp(values) == 0:
+        return Interval(*[float(values[0])] * 3)
+    if not (np.isfinite(values) & (values > 0)).all():
+        return Interval()
+    slope, value = _line(x, np.log(values), at, level)
+    return value.exp() if slope.excludes(0) else Interval()

@@ -1,0 +1,201 @@
+"""Which runs next: new cells, more trials in a cell, more repeats of it; those that teach most of a target per cost.
+
+    f_j = ln L at place j        t = the target        v = luck^2 + seed^2 / repeats, luck ~ trials^-power
+    a measurement of f_j with variance v takes cov(t, f_j)^2 / (var f_j + v) off var t
+
+All variances are those of the posterior's draws, which hold what the law leaves open, what it may miss, and which law
+it is. To go from v0 to v1 < v0 in a cell is one more measurement, independent, of variance 1 / (1 / v1 - 1 / v0); a new
+cell has v0 = inf. Runs are chosen one after another: after each, the draws are conditioned on it.
+
+Source: Seo et al. 2000 (IJCNN) for the score; Potter's square root (Bierman 1977, section V.3) for the conditioning.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mnist_scaling.errors import InputError
+from mnist_scaling.fitting.laws.base import Array
+from mnist_scaling.planning.growth import GrownCell, grown_from
+from mnist_scaling.planning.measurements import CellEffort, Places, new_cells, of_study, unrun
+from mnist_scaling.planning.new_cell import Counts, NewCell
+from mnist_scaling.planning.studied import Studied
+from mnist_scaling.planning.targets import Target, target
+
+CELL, TRIALS, REPEATS = "cell", "trials", "repeats"
+KINDS = (CELL, TRIALS, REPEATS)
+
+EXPONENTS = (0.0, 0.4, 0.7, 1.0)
+"""Powers of the cost that gains are divided by: each makes a plan, and the one that leaves least of var t is taken. At
+1, dear cells that teach much are never bought; at 0, one may take the whole budget. 0.4 alone is the choice of Li et
+al. 2026 (arXiv 2604.22753)."""
+
+CHANCE = 10.0
+"""A gain below this share of what is left of var t, over the number of draws, is one by chance: p = 0.002."""
+
+
+@dataclass(frozen=True)
+class Move:
+    """Runs of one place."""
+
+    kind: str
+    """One of `KINDS`."""
+    place: int
+    trials: int
+    """That are added."""
+    repeats: int
+    cost: float
+    gain: float
+    """Share of the target's variance, as it was at first, that it takes off."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Runs in the order in which they were chosen."""
+
+    moves: tuple[Move, ...]
+    left: float
+    """Share of the target's variance that is left after them."""
+
+    @property
+    def cost(self) -> float:
+        """Of all of them."""
+        return sum(move.cost for move in self.moves)
+
+
+def moves_of(places: Places, effort: CellEffort) -> tuple[Array, Array, Array, Array]:
+    """Every next move of every place: trials and repeats added, variance of what it measures, cost; (3, n) each.
+
+    A cell's trials grow by half; then another setting may come out best, with a chance of the new trials' share in all,
+    and its repeats are run again. Its repeats double. What is no move has the variance inf.
+    """
+    n, empty = len(places), places.trials + places.repeats == 0
+    trials, repeats = np.zeros((3, n)), np.zeros((3, n))
+    trials[0], repeats[0] = effort.trials, effort.repeats
+    trials[1] = np.maximum(np.ceil(places.trials / 2), 1)
+    repeats[2] = np.maximum(places.repeats, 1)
+    again = trials[1] / np.maximum(trials[1] + places.trials, 1) * places.repeats
+    runs = repeats + np.stack([np.zeros(n), again, np.zeros(n)])
+    cost = trials * places.trial_cost + runs * places.repeat_cost
+    before = places.variance(effort.power)
+    after = np.stack([places.grown(*more).variance(effort.power) for more in zip(trials, repeats, strict=True)])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        variance = 1 / (1 / after - 1 / before)
+    possible = np.stack([empty, ~empty & (places.luck > 0), ~empty & (places.seed > 0)])
+    return trials, repeats, np.where(possible & (after < before), variance, np.inf), cost
+
+
+def factors(draws: Array) -> Array:
+    """A square root of the draws' covariance: F with F^T F = cov, shape (draws, n)."""
+    return np.asarray((draws - draws.mean(axis=0)) / np.sqrt(len(draws) - 1))
+
+
+def gains(f: Array, t: Array, variance: Array) -> Array:
+    """What measurements take off the targets' variance, (…, n): f (draws, n), t (draws, targets), variance (…, n)."""
+    return np.asarray(((t.T @ f) ** 2).sum(axis=0) / ((f**2).sum(axis=0) + variance))
+
+
+def condition(f: Array, t: Array, place: int, variance: float) -> tuple[Array, Array]:
+    """Both factors after a measurement of one place: cov - cov_j cov_j^T / (var f_j + v), without a draw of chance."""
+    x = f[:, place].copy()
+    whole = float(x @ x) + variance
+    step = 1 / (whole * (1 + np.sqrt(variance / whole)))
+    return f - np.outer(x, step * (x @ f)), t - np.outer(x, step * (x @ t))
+
+
+def choose(
+    draws: Array, target: Array, places: Places, effort: CellEffort, budget: float, chance: float | None = None
+) -> Choice:
+    """The runs that leave least of the target's variance, of the plans that the powers of the cost make.
+
+    Parameters
+    ----------
+    draws : array, shape (draws, n)
+        ln L of every surface at every place.
+    target : array, shape (draws,) or (draws, targets)
+        Of the same surfaces; the variances of several are summed.
+    places : Places
+    effort : CellEffort
+    budget : float
+        In the unit of the places' costs.
+    chance : float, optional
+        Gains below this share of what is left of var t are none; `CHANCE` over the number of draws when left out.
+    """
+    least = CHANCE / len(draws) if chance is None else chance
+    f, t = factors(draws), factors(target.reshape(len(target), -1))
+    plans = [_greedy(f, t, places, effort, budget, power, least) for power in EXPONENTS]
+    return min(plans, key=lambda plan: (plan.left, plan.cost))
+
+
+def _greedy(
+    f: Array, t: Array, places: Places, effort: CellEffort, budget: float, power: float, chance: float
+) -> Choice:
+    """The plan of one power of the cost."""
+    whole, moves, spent = float((t**2).sum()), list[Move](), 0.0
+    while True:
+        least = chance * float((t**2).sum())
+        trials, repeats, variance, cost = moves_of(places, effort)
+        gain = np.where(cost <= budget - spent, gains(f, t, variance), 0.0)
+        if not gain.max(initial=0.0) > least:
+            return Choice(tuple(moves), float((t**2).sum()) / whole if whole else 1.0)
+        worth = np.divide(gain, cost**power, out=np.zeros_like(gain), where=gain > least)
+        kind, place = np.unravel_index(np.argmax(worth), gain.shape)
+        move = Move(
+            KINDS[kind], int(place), int(trials[kind, place]), int(repeats[kind, place]),
+            float(cost[kind, place]), float(gain[kind, place]) / whole,
+        )  # fmt: skip
+        moves.append(move)
+        spent += move.cost
+        f, t = condition(f, t, move.place, float(variance[kind, place]))
+        here = np.arange(len(places)) == place
+        places = places.grown(here * move.trials, here * move.repeats)
+
+
+@dataclass(frozen=True)
+class NextRuns:
+    """What to run next in a study, or beside a table's rows."""
+
+    target: Target
+    cells: Sequence[NewCell]
+    """That were offered; the moves' places are the table's rows and then these."""
+    choice: Choice
+    budget: float
+
+
+def next_runs(of: Studied, word: str, budget: float, unit: str, counts: Counts | None) -> NextRuns:
+    """The runs that make a target (one of `plan_schema.TARGETS`) most certain for a budget of "flops" or "seconds".
+
+    Raises
+    ------
+    InputError
+        When the target is unknown, or what a run costs.
+    """
+    places, effort = of_study(of, unit)
+    if not np.isfinite(places.repeat_cost).all():
+        raise InputError(
+            f"A budget in {unit} needs the {unit} of every run, but {of.source.path} does not have them: give "
+            f"{'flops=…' if unit == 'seconds' else 'columns.C=…, or columns.N=… and columns.D=…'}."
+        )
+    cells = new_cells(of, counts)
+    places, wanted = places.join(unrun(cells, places)), target(of.model, of.result.cost, word)
+    draws = of.model.posterior.log_loss(places.logs)[wanted.known]
+    return NextRuns(wanted, cells, choose(draws, wanted.draws, places, effort, budget), budget)
+
+
+def grown(of: Studied, found: NextRuns) -> list[GrownCell]:
+    """All cells of the study, with the trials and repeats that they are to have, and the new ones."""
+    more: Counter[tuple[int, str]] = Counter()
+    for move in found.choice.moves:
+        more[move.place, TRIALS] += move.trials
+        more[move.place, REPEATS] += move.repeats
+    place = {int(row): k for k, row in enumerate(of.table.rows)}
+    out = []
+    for cell in grown_from(of):
+        added = [max((more[place[r], k] for r in cell.rows if r in place), default=0) for k in (TRIALS, REPEATS)]
+        out.append(replace(cell, trials=cell.trials + added[0], repeats=cell.repeats + added[1]))
+    new = [(cell, len(place) + k) for k, cell in enumerate(found.cells) if more[len(place) + k, REPEATS]]
+    return [*out, *(GrownCell(cell.keys, more[k, TRIALS], more[k, REPEATS]) for cell, k in new)]

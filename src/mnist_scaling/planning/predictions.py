@@ -1,0 +1,245 @@
+"""predictions.csv: what a run should give, registered before it, and scored after it.
+
+Each row holds a seal, the hash of its registered fields and of the seal before it: a field that is edited, or a row
+that is taken out from among others, is noticed. Its owner can still write the
+whole file anew; who wants to be believed publishes the last seal, or commits the file, before the run.
+
+    score    CRPS = 2 mean_q pinball_q(ln L), by the quantiles that were registered; a point forecast's is |error|
+    regret   ln L with the settings that were recommended, less ln L of the cell tuned in full
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mnist_scaling.arms.reading import Source
+from mnist_scaling.errors import InputError, line_of
+from mnist_scaling.fitting.laws.base import Array
+from mnist_scaling.planning import growth
+from mnist_scaling.planning.expected import Expected
+from mnist_scaling.planning.new_cell import NewCell, matching
+from mnist_scaling.planning.studied import Studied
+from mnist_scaling.study import provenance, records
+from mnist_scaling.study.columns import column_of
+from mnist_scaling.study.files import write_atomically
+from mnist_scaling.study.flags import INFO
+from mnist_scaling.study.layout import PREDICTED_CELLS, PREDICTIONS, RESULT, TRIALS, cell_parts
+from mnist_scaling.study.tables.csv_table import read_table
+
+SEAL = "seal"
+
+SCORED = (
+    "measured_loss", "measured_se", "measured_error", "measured_in", "inside", "log_error", "crps", "regret", "why_not",
+)  # fmt: skip
+"""Columns that scoring fills, which no seal holds."""
+
+LEVELS = np.arange(1, 40) / 40
+"""Of the quantiles of ln L that are registered."""
+
+
+def read_predictions(folder: Path) -> list[dict[str, str]]:
+    """The rows of a folder's predictions.csv, as text; none where there is no file.
+
+    Raises
+    ------
+    InputError
+        When a row is not as it was registered.
+    """
+    path = folder / PREDICTIONS
+    if not path.is_file():
+        return []
+    rows = read_table(path, [SEAL], dtype=str, keep_default_na=False).to_dict("records")
+    before = ""
+    for number, row in enumerate(rows):
+        if row[SEAL] != seal(row, before):
+            raise InputError(
+                f"A prediction must stay as it was registered, but line {line_of(number)} of {path} was changed, or "
+                "one above it: bring the file back as it was, or move it away and register anew."
+            )
+        before = row[SEAL]
+    return [{str(k): str(v) for k, v in row.items()} for row in rows]
+
+
+def seal(row: Mapping[str, str], before: str) -> str:
+    """Hash of a row's registered fields and of the seal before it."""
+    fields = {k: v for k, v in sorted(row.items()) if v != "" and k not in (*SCORED, SEAL)}
+    return hashlib.sha256((before + json.dumps(fields)).encode()).hexdigest()[:16]
+
+
+def tables_hash(of: Studied) -> str:
+    """Hash of the tables that a prediction rests on."""
+    paths = [of.source.path] + ([of.folder / TRIALS] if of.is_study and (of.folder / TRIALS).is_file() else [])
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()[:16]
+
+
+def register(of: Studied, cell: NewCell, expected: Expected, folder: Path, where: str | None = None) -> dict[str, str]:
+    """Add a prediction to a folder's predictions.csv, unless one of that cell and of these tables is there; the row.
+
+    Parameters
+    ----------
+    of : Studied
+    cell : NewCell
+    expected : Expected
+    folder : Path
+    where : str, optional
+        The condition on the rows that were fitted, which the row keeps: rows that it leaves out are no secret.
+
+    Raises
+    ------
+    InputError
+        When the cell has begun, or the file was changed.
+    """
+    begun = of.folder / Path(*cell_parts(cell.axes)) if cell.axes else None
+    if begun is not None and any(begun.glob(f"*/{RESULT}")):
+        raise InputError(f"A cell must be predicted before it is run, but {begun} holds runs: give another target.")
+    rows = read_predictions(folder)
+    largest = float(of.costs["flops"].max())
+    loss, error = expected.loss, expected.error
+    at = {name: cell.at.get(role, "") for role, name in (("N", "n_params"), ("D", "n_seen"), ("C", "flops"))}
+    fields: dict[str, Any] = {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"), "study": of.folder.name,
+        "axes": ";".join(cell.axes), **cell.axes, **at,
+        "reach": cell.at.get("C", np.nan) / largest, "counted": cell.counted, "law": of.model.posterior.law.name,
+        "predicted_loss": loss.value, "low": loss.low, "high": loss.high, "predicted_error": error.value,
+        "error_low": error.low, "error_high": error.high, **expected.settings, "by_law": ";".join(expected.by_law),
+        "quantiles": ";".join(f"{q:.5f}" for q in np.quantile(expected.log_loss, LEVELS)), "level": of.model.level,
+        "warnings": ";".join(dict.fromkeys(f.code for f in of.result.flags if f.severity != INFO)),
+        "D_column": of.source.rows.names["D"] or "",
+        "loss_column": of.source.rows.names["loss"], "where": where or "", "code": provenance.commit() or "",
+        "version": provenance.versions().get("mnist-scaling", ""), "tables_hash": tables_hash(of),
+    }  # fmt: skip
+    row = {k: _text(v) for k, v in fields.items()}
+    # One prediction of a cell from the same tables: the first one counts, whatever code or seed gives another.
+    for old in rows:
+        if all(old.get(k, "") == row[k] for k in (*cell.axes, *at, "tables_hash")):
+            return old
+    row[SEAL] = seal(row, rows[-1][SEAL] if rows else "")
+    _write(folder, [*rows, row])
+    return row
+
+
+def command(of: Studied, folder: Path) -> str:
+    """The command that runs all registered cells that have not come, in the study and beside the cells there are."""
+    known = growth.grown_from(of)
+    names = dict(zip(known[0].record["axes"], known[0].keys, strict=True)) if known and known[0].record else {}
+    trials, repeats = (int(np.median([getattr(c, k) for c in known])) for k in ("trials", "repeats"))
+    rows = [row for row in read_predictions(folder) if not _measured(row, of.source)]
+    wanted = [{names[a]: v for a, v in _axes(row).items()} for row in rows]
+    new = [growth.GrownCell(keys, trials, repeats) for i, keys in enumerate(wanted) if keys and keys not in wanted[:i]]
+    return growth.write(of, [*known, *new], folder / PREDICTED_CELLS, {}) if new else ""
+
+
+def _axes(row: Mapping[str, str]) -> dict[str, Any]:
+    """Values of the axes of a row's cell."""
+    found = {a: pd.to_numeric(pd.Series([row[a]]), errors="coerce")[0] for a in row["axes"].split(";") if a}
+    numbers = {a: int(v) if v == int(v) else float(v) for a, v in found.items() if np.isfinite(v)}
+    return {a: numbers.get(a, row[a]) for a in found}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float | np.floating):
+        return f"{value:.10g}" if np.isfinite(value) else ""
+    return str(value)
+
+
+def _write(folder: Path, rows: Sequence[Mapping[str, str]]) -> None:
+    columns = dict.fromkeys(k for row in rows for k in row if k not in (SEAL, *SCORED))
+    write_atomically(folder / PREDICTIONS, pd.DataFrame(rows, columns=[*columns, SEAL, *SCORED]).to_csv(index=False))
+
+
+def score(folder: Path, sources: Sequence[Source]) -> list[dict[str, str]]:
+    """Fill the scores of a folder's predictions from the studies in which their cells may have come, and write them.
+
+    Parameters
+    ----------
+    folder : Path
+    sources : sequence of Source
+        The study itself, and others.
+
+    Raises
+    ------
+    InputError
+        When there is no prediction, or the file was changed.
+    """
+    rows = read_predictions(folder)
+    if not rows:
+        raise InputError(
+            f"A score needs a prediction, but {folder / PREDICTIONS} has none: register one with target.…=…."
+        )
+    scored = [{k: v for k, v in row.items() if k not in SCORED} | _scored(row, sources) for row in rows]
+    _write(folder, scored)
+    return scored
+
+
+def _scored(row: Mapping[str, str], sources: Sequence[Source]) -> dict[str, str]:
+    tuned, advised, why = [], [], "not measured yet"
+    for source in sources:
+        for one in _measured(row, source):
+            folder = source.folder / Path(*cell_parts({a: one[a] for a in source.grid}))
+            runs = sorted(folder.glob(f"*/{RESULT}"), key=lambda path: path.stat().st_mtime)
+            if runs and runs[0].stat().st_mtime < datetime.fromisoformat(row["time"]).timestamp():
+                why = f"{folder} was begun before"
+            elif float(one.get("n_trials", 2)) > 1:
+                tuned.append((one, source))
+            elif runs and _as_advised(row, runs[0].parent, sources[0].tuned):
+                advised.append((one, source))
+    if not (tuned or advised):
+        return {"why_not": why}
+    one, source = (tuned or advised)[0]
+    value, names = float(one[row["loss_column"]]), source.rows.names
+    out = {
+        "measured_loss": value, "measured_se": float(one.get(str(names.get("se")), np.nan)),
+        "measured_error": float(one.get("test_error", np.nan)), "measured_in": source.folder.name,
+        "inside": str(float(row["low"]) <= value <= float(row["high"])).lower(),
+        "log_error": float(np.log(value / float(row["predicted_loss"]))),
+        "crps": crps(float(np.log(value)), np.array(row["quantiles"].split(";"), float)),
+    }  # fmt: skip
+    if tuned and advised:
+        out["regret"] = float(np.log(advised[0][0][row["loss_column"]] / value))
+    return {k: _text(v) for k, v in out.items()}
+
+
+def crps(y: float, quantiles: Array) -> float:
+    """Continuous ranked probability score of a value against quantiles at `LEVELS`: twice their mean pinball loss."""
+    off = y - quantiles
+    return float(2 * np.maximum(LEVELS * off, (LEVELS - 1) * off).mean())
+
+
+def _measured(row: Mapping[str, str], source: Source) -> list[dict[str, Any]]:
+    """The rows of a source that are a prediction's cell and have a loss."""
+    found = []
+    for arm in source.rows.arms:
+        cells = arm.frame
+        at = {k: float(row[c]) for k, c in (("N", "n_params"), ("D", "n_seen"), ("C", "flops")) if row[c]}
+        kept = matching(cells, NewCell(_axes(row), {}, at, ""), source.rows.names)
+        if row["loss_column"] in cells:
+            found += cells[kept & cells[row["loss_column"]].notna()].to_dict("records")
+    return found
+
+
+def _as_advised(row: Mapping[str, str], folder: Path, tuned: Sequence[str]) -> bool:
+    """Whether a run has the settings that were recommended."""
+    config = {column_of(k): v for k, v in (records.read_run(folder) or {}).get("config", {}).items()}
+    wanted = [key for key in tuned if row.get(key)]
+    return bool(wanted) and all(_text(config.get(key)) == row[key] for key in wanted)
+
+
+def summary(rows: Sequence[Mapping[str, str]]) -> dict[str, float]:
+    """Of the scored rows: how many are inside, mean width in ln L, root mean square and mean error, mean CRPS."""
+    scored = [row for row in rows if row.get("measured_loss")]
+    if not scored:
+        return {"registered": len(rows), "scored": 0}
+    off, crps, low, high = (np.array([float(row[k]) for row in scored]) for k in ("log_error", "crps", "low", "high"))
+    return {
+        "registered": len(rows), "scored": len(scored), "inside": sum(row["inside"] == "true" for row in scored),
+        "width": float(np.log(high / low).mean()), "rms": float(np.sqrt((off**2).mean())), "bias": float(off.mean()),
+        "crps": float(crps.mean()),
+    }  # fmt: skip

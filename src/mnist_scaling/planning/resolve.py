@@ -1,0 +1,184 @@
+"""From irregularities to the runs that resolve them, in the study that has them; and what came of them.
+
+multirun/<name>/resolve.yaml is the list of cells, resolve.json what was seen before, and afterwards what became of it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from mnist_scaling.planning import growth
+from mnist_scaling.planning.checks import LONGER, OFF_LADDER, RANGE, REPEATS, TRIALS, Card
+from mnist_scaling.planning.growth import GrownCell
+from mnist_scaling.planning.studied import Studied
+from mnist_scaling.study import files, layout
+from mnist_scaling.study.columns import column_of
+from mnist_scaling.study.identity import CAP
+from mnist_scaling.study.layout import RESOLVE, RESOLVED
+
+LEAST_REPEATS, MORE_TRIALS, FURTHER = 4, 4, 4
+"""Repeats at least, where more are asked for; trials that are added where runs are to be longer; factor on a cap."""
+
+GONE, CONFIRMED, OPEN = "gone", "confirmed", "not run yet"
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """What became of one irregularity in one cell."""
+
+    code: str
+    cell: str
+    status: str
+    """gone; confirmed, where it is there still, although what was asked for was run; or not run yet."""
+    before: float | None = None
+    after: float | None = None
+    """The cell's loss."""
+
+
+def resolve(studied: Studied, cards: Sequence[Card]) -> str:
+    """Write what resolves the cards, keep what was seen before, and say the command; empty where no card asks.
+
+    Raises
+    ------
+    InputError
+        When there is no study whose runs could grow.
+    """
+    asking = [card for card in cards if card.asks]
+    cells = growth.grown_from(studied)
+    if not asking:
+        return ""
+    wanted = [_more(cell, {w for card in asking if {*card.cells} & {*cell.rows} for w in card.asks}) for cell in cells]
+    new = _off_ladder(cells) if any(OFF_LADDER in card.asks for card in asking) else []
+    given = _ranges(studied, cells, asking) | _cap(studied, asking)
+    command = growth.write(studied, [*wanted, *new], studied.folder / RESOLVE, given)
+    last = files.read_json(studied.folder / RESOLVED) or {}
+    earlier = [one for one in (*last.get("earlier", ()), *last.get("outcomes", ())) if one["status"] != OPEN]
+    before = last["before"] if earlier else _slopes(studied)
+    first = {(one["code"], one["cell"]): one["before"] for one in earlier}
+    seen: list[dict[str, Any]] = [{"code": card.code, "cells": _seen(studied, card, wanted, first)} for card in asking]
+    again = {(card["code"], cell["name"]) for card in seen for cell in card["cells"]}
+    earlier = [one for one in earlier if (one["code"], one["cell"]) not in again]
+    _keep(studied, {"command": command, "before": before, "cards": seen, "earlier": earlier})
+    return command
+
+
+def _more(cell: GrownCell, asks: Iterable[str]) -> GrownCell:
+    """A cell with more trials and repeats, as far as it is asked for."""
+    trials, repeats = cell.trials, cell.repeats
+    if (cell.record or {}).get("space"):
+        trials = 2 * trials if TRIALS in asks else trials + MORE_TRIALS if LONGER in asks else trials
+    return replace(cell, trials=trials, repeats=max(2 * repeats, LEAST_REPEATS) if REPEATS in asks else repeats)
+
+
+def _off_ladder(cells: Sequence[GrownCell]) -> list[GrownCell]:
+    """Cells beside a ladder: each size with its neighbours' amounts of data; none unless two axes of numbers move."""
+    levels = {key: {cell.keys[key] for cell in cells} for key in cells[0].keys}
+    moving = [k for k, v in levels.items() if len(v) > 1 and all(isinstance(x, int | float) for x in v)]
+    if len(moving) != 2:
+        return []
+    a, b = moving
+    steps = pairwise(sorted((cell.keys for cell in cells), key=lambda keys: keys[a]))
+    places = dict.fromkeys(at for p, q in steps for at in ((p[a], q[b]), (q[a], p[b])))
+    most = max(cell.trials for cell in cells), max(cell.repeats for cell in cells)
+    known = {(cell.keys[a], cell.keys[b]) for cell in cells}
+    return [GrownCell({**cells[0].keys, a: x, b: y}, *most) for x, y in places if (x, y) not in known]
+
+
+def _ranges(studied: Studied, cells: Sequence[GrownCell], asking: Sequence[Card]) -> dict[str, str]:
+    """Config key to a range that is wider beyond each end where a cell selected its value; choices stay as they are."""
+    rows = {row for card in asking if RANGE in card.asks for row in card.cells}
+    found: dict[str, dict[str, Any]] = {}
+    for cell in cells:
+        space: Mapping[str, str] = (cell.record or {}).get("space", {})
+        for row in rows & {*cell.rows}:
+            edges = str(studied.cells.loc[row, "edges"]).split(";")
+            for key in (key for key in space if column_of(key) in edges):
+                shared = json.loads(growth.identity_of(studied).get("ranges", {}).get(key, "{}"))
+                of = shared.get("attributes", {})
+                if "low" in of and (of.get("step") or 1) == 1:  # no choice, no grid, and the same in all cells
+                    known = found.setdefault(key, {**of, "limits": shared.get("limits", [])})
+                    _widen(known, json.loads(space[key])["attributes"], float(studied.cells.loc[row, column_of(key)]))
+    return {key: _spelled(one) for key, one in found.items()}
+
+
+def _widen(known: dict[str, Any], own: Mapping[str, Any], value: float) -> None:
+    """Move the end that a cell's value lies at beyond the cell's own range: by a decade, a doubling, or half of it."""
+    low, high, log = own["low"], own["high"], own["log"]
+    factor, half = 2 if isinstance(low, int) else 10, (high - low) / 2
+    if value**2 < low * high if log else value < (low + high) / 2:
+        known["low"] = min(known["low"], max(low // 2, 1) if log and factor == 2 else low / 10 if log else low - half)
+    else:
+        share = (1 + high) / 2 if low >= 0 and high < 1 else np.inf  # what is a share stays one
+        known["high"] = max(known["high"], high * factor if log else min(high + half, share))
+
+
+def _spelled(one: Mapping[str, Any]) -> str:
+    """A range in Hydra's syntax."""
+    tags = [*(["log"] if one["log"] else []), *(f"limit_{end}" for end in one["limits"])]
+    interval = f"interval({one['low']:.12g},{one['high']:.12g})"
+    return f"tag({','.join([*tags, interval])})" if tags else interval
+
+
+def _cap(studied: Studied, asking: Sequence[Card]) -> dict[str, str]:
+    """A higher cap on the length of runs, where one came too early."""
+    identity = growth.identity_of(studied)
+    settings = [identity.get("settings", {}), *identity.get("groups", {}).values()]
+    known = [found[CAP] for found in settings if found.get(CAP) is not None]
+    return {CAP: str(FURTHER * max(known))} if known and any(LONGER in card.asks for card in asking) else {}
+
+
+def _slopes(studied: Studied) -> dict[str, Any]:
+    """The exponents that are quoted."""
+    quoted = {key: studied.result.headline.get(key) or {} for key in ("slope_N", "slope_D", "slope_C")}
+    return {key: one for key, one in quoted.items() if one.get("value") is not None}
+
+
+def _seen(
+    studied: Studied, card: Card, wanted: Sequence[GrownCell], first: Mapping[tuple[str, str], float]
+) -> list[dict[str, Any]]:
+    """Each cell of a card: its axes, its loss when it was seen `first`, and the runs that it is to have."""
+    loss, axes = str(studied.source.rows.names["loss"]), [*studied.source.axes]
+    of = {row: {"n_trials": cell.trials, "n_repeats": cell.repeats} for cell in wanted for row in cell.rows}
+    found = []
+    for row in card.cells:
+        at = dict(studied.cells.loc[row, axes].astype(object))
+        name = " ".join(layout.cell_parts(at))
+        known = first.get((card.code, name), studied.cells.loc[row, loss])
+        found.append({"name": name, "axes": at, "loss": known, **of[row]})
+    return found
+
+
+def _keep(studied: Studied, record: Mapping[str, Any]) -> None:
+    files.write_atomically(studied.folder / RESOLVED, json.dumps(record, indent=1, default=float) + "\n")
+
+
+def outcomes(studied: Studied, cards: Sequence[Card]) -> list[Resolved]:
+    """Whether each irregularity that `resolve` wrote runs for is gone or confirmed; empty where it wrote none.
+
+    They are kept beside what was seen before, with the exponents as they are now, for the study's page.
+    """
+    record = files.read_json(studied.folder / RESOLVED) if studied.is_study else None
+    if record is None:
+        return []
+    loss, now, found = str(studied.source.rows.names["loss"]), {card.code: card for card in cards}, []
+    for card in record["cards"]:
+        still = now.get(card["code"])
+        asks = still is not None and bool(still.asks)
+        if not card["cells"]:  # of the whole study
+            found.append(Resolved(card["code"], "all", OPEN if asks else GONE))
+        for seen in card["cells"]:
+            rows = studied.cells
+            for axis, value in seen["axes"].items():
+                rows = rows[rows[axis] == value]
+            done = all((rows[key] >= seen[key]).all() for key in ("n_trials", "n_repeats"))
+            there = asks and bool({*(still.cells if still else ())} & {*rows.index})
+            status = OPEN if not done else CONFIRMED if there else GONE
+            found.append(Resolved(card["code"], seen["name"], status, seen["loss"], float(rows[loss].mean())))
+    _keep(studied, {**record, "now": _slopes(studied), "outcomes": [asdict(one) for one in found]})
+    return found

@@ -1,0 +1,132 @@
+"""One reading of a finished study, or of anyone's table: its rows, its fitted model, its noise, and what its runs cost.
+
+    ln L = surface(N, D) + e        e: the noise of the cell's repeats, and what its tuning leaves to luck
+
+The surface's draws are those behind the headline of `fit`, and the two sizes of e are those that these draws rest on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from mnist_scaling.arms.reading import Source, read
+from mnist_scaling.config.fit_schema import FitConfig
+from mnist_scaling.errors import InputError
+from mnist_scaling.fitting.analysis import Result, analyse
+from mnist_scaling.fitting.headline import Model
+from mnist_scaling.fitting.rows import Table
+from mnist_scaling.fitting.uncertainty.noise import seed_scale
+from mnist_scaling.study.layout import TRIALS
+from mnist_scaling.study.tables.csv_table import read_study_table
+from mnist_scaling.study.tables.fitted_rows import ArmRows
+
+
+@dataclass(frozen=True)
+class Studied:
+    """A study or table of one arm, and its fit."""
+
+    source: Source
+    arm: ArmRows
+    result: Result
+
+    @property
+    def folder(self) -> Path:
+        """Of the table."""
+        return self.source.folder
+
+    @property
+    def is_study(self) -> bool:
+        """Whether runs and cells stand behind the rows, and not a table from elsewhere."""
+        return self.source.study is not None
+
+    @property
+    def table(self) -> Table:
+        """The rows that were fitted; `table.rows` are their labels in `cells`."""
+        return self.result.table
+
+    @property
+    def cells(self) -> pd.DataFrame:
+        """The rows as they stand in the file, by their number there: all columns of cells.csv, or of the table."""
+        return self.arm.frame
+
+    @cached_property
+    def trials(self) -> pd.DataFrame:
+        """trials.csv, one row per run; empty where there is none."""
+        path = self.folder / TRIALS
+        return read_study_table(path) if self.is_study and path.is_file() else pd.DataFrame()
+
+    @property
+    def model(self) -> Model:
+        """The law with a misfit, whose draws everything rests on.
+
+        Raises
+        ------
+        InputError
+            When no law could be fitted.
+        """
+        if self.result.model is None:
+            raise InputError(
+                f"A plan must rest on a fit, but {self.source.path} has none ({self.result.why or 'too few rows'}): "
+                "add cells, or name columns that a law can be fitted to."
+            )
+        return self.result.model
+
+    @property
+    def repeats(self) -> float:
+        """Repeats behind a row's loss, usually; 1 where nothing is said of them."""
+        known = self.table.repeats
+        return 1.0 if known is None or not np.isfinite(known).any() else float(np.nanmedian(known))
+
+    @property
+    def seeds(self) -> float:
+        """Standard deviation of ln loss between seeds of one setting; NaN where no row has repeats."""
+        scale = seed_scale(self.table)
+        return float("nan") if scale is None else scale.value * np.sqrt(self.repeats)
+
+    @property
+    def luck(self) -> float:
+        """Standard deviation of a cell's ln loss beyond that of its repeats: what tuning and one draw of data leave."""
+        of_seeds = np.nan_to_num(self.seeds) ** 2 / self.repeats
+        return float(np.sqrt(max(float(np.median(self.model.posterior.scatter())) ** 2 - of_seeds, 0.0)))
+
+    @cached_property
+    def costs(self) -> pd.DataFrame:
+        """Of each row one run's training "flops" and "seconds", and its number of "runs"; NaN where none is recorded.
+
+        Rows are those of `cells`. FLOPs are those of C, or 6 N D where the table has no C but N and D.
+        """
+        names, cells = self.source.rows.names, self.cells
+        n, d, c = (cells[h].astype(float) if (h := names.get(k)) else None for k in ("N", "D", "C"))
+        flops = c if c is not None else 6 * n * d if n is not None and d is not None else None
+        runs = cells.reindex(columns=["n_trials", "n_repeats"]).astype(float).sum(axis=1, min_count=1)
+        seconds = cells.reindex(columns=["seconds"])["seconds"].astype(float) / runs
+        return pd.DataFrame({"flops": flops, "seconds": seconds, "runs": runs}, index=cells.index, dtype=float)
+
+
+def studied(config: FitConfig) -> Studied:
+    """Read and fit the one arm that a config asks for.
+
+    Parameters
+    ----------
+    config : FitConfig
+
+    Raises
+    ------
+    InputError
+        When there are several arms, or what `fit` refuses.
+    """
+    source = read(config)
+    if len(source.rows.arms) > 1:
+        shown = ", ".join(arm.name for arm in source.rows.arms)
+        raise InputError(
+            f"A plan must be of one arm, but {source.path} has several ({shown}): choose one, such as "
+            f"where=\"{source.rows.by[0]} == '{source.rows.arms[0].axes[source.rows.by[0]]}'\"."
+        )
+    (arm,) = source.rows.arms
+    table, _ = source.table(arm)
+    return Studied(source, arm, analyse(table, config.options(source.classes)))

@@ -1,0 +1,141 @@
+"""What `plan` says, as tables and sentences: what is known of a study before anything more is run."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mnist_scaling.planning.checks import NOT_APPLICABLE, PASS, Card
+from mnist_scaling.planning.grid_choice import Offer
+from mnist_scaling.planning.next_runs import CELL, TRIALS, NextRuns
+from mnist_scaling.planning.resolve import OPEN
+from mnist_scaling.planning.studied import Studied
+from mnist_scaling.reporting.parts import Part, Sentence, TextTable
+from mnist_scaling.reporting.text import duration, number, plural, power_of_ten
+from mnist_scaling.reporting.words.resolved import resolved_parts
+from mnist_scaling.study import files, layout
+
+MOST_NAMED = 3
+"""Cells that a card names in the table."""
+
+MOST_MOVES = 12
+"""Next runs that are shown."""
+
+
+def ground(of: Studied) -> list[Part]:
+    """How many cells there are, how noisy they are, and what a run of the largest costs."""
+    costs = of.costs
+    dearest = costs.loc[costs["flops"].idxmax()] if costs["flops"].notna().any() else None
+    each = "" if dearest is None else f" A run of the largest cell takes {power_of_ten(dearest['flops'])} FLOPs"
+    seconds = "" if dearest is None or not np.isfinite(dearest["seconds"]) else f" and {dearest['seconds']:.3g} s"
+    text = (
+        f"{len(of.table)} cells. The loss differs by {_percent(of.seeds)} between seeds, and by {_percent(of.luck)} "
+        f"between cells beyond that.{each}{seconds}{'.' if each else ''}"
+    )
+    return [Sentence(text)]
+
+
+def again(of: Studied, where: str | None) -> str:
+    """The command that writes what resolves a study's irregularities, for the same rows."""
+    rows = f" {shlex.quote(f'where={where}')}" if where else ""
+    return f"python -m mnist_scaling.plan {layout.name_argument(of.folder)}{rows} resolve=true"
+
+
+def card_parts(of: Studied, found: Sequence[Card], resolving: str) -> list[Part]:
+    """The irregularities: what each check found, what became of those that runs were to resolve, and the next step."""
+    seen = [card for card in found if card.status not in (PASS, NOT_APPLICABLE)]
+    rows = [[c.code, c.status, _where(of, c), f"{c.cause} {c.remedy}".strip()] for c in seen]
+    passed, without = ([c.code for c in found if c.status == status] for status in (PASS, NOT_APPLICABLE))
+    rest = f"{len(passed)} checks passed ({', '.join(passed)})." if passed else ""
+    rest += f" {len(without)} do not apply ({', '.join(without)})." if without else ""
+    table = TextTable(["check", "status", "cells", "cause"], rows, title="Irregularities", aside=3)
+    record = files.read_json(of.folder / layout.RESOLVED) if of.is_study else None
+    return [
+        *([table] if rows else []),
+        Sentence(rest.strip()),
+        *resolved_parts(record),
+        *_next(of, found, record, resolving),
+    ]
+
+
+def _where(of: Studied, card: Card) -> str:
+    """The first cells of a card by their axes, or their rows in a table that has none."""
+    named = [_at(of, row) for row in card.cells]
+    return ", ".join([*named[:MOST_NAMED], *([f"{len(named) - MOST_NAMED} more"] if len(named) > MOST_NAMED else [])])
+
+
+def _at(of: Studied, row: int) -> str:
+    """A row by its axes, or by its number in a table that has none."""
+    axes = [*of.source.axes]
+    return " ".join(layout.cell_parts(dict(of.cells.loc[row, axes]))) if axes else f"row {row}"
+
+
+def _next(of: Studied, found: Sequence[Card], record: Mapping[str, Any] | None, resolving: str) -> list[Part]:
+    """The command that runs what was written and has not been run, or the one that writes it."""
+    if any(one["status"] == OPEN for one in (record or {}).get("outcomes", ())):
+        return resolve_parts(of, str((record or {})["command"]))
+    return [Sentence(f"Next: {resolving}", apart=True)] if any(card.asks for card in found) else []
+
+
+def resolve_parts(of: Studied, command: str) -> list[Part]:
+    """The command that resolves what was seen; that there is none where it is empty."""
+    if not command:
+        return [Sentence("No irregularity asks for further runs.")]
+    text = (
+        f"{of.folder / layout.RESOLVE} lists the study's cells with the runs that each is to have; what was run stays."
+    )
+    return [Sentence(text), Sentence(f"Next: {command}", apart=True)]
+
+
+def next_run_parts(of: Studied, found: NextRuns, command: str) -> list[Part]:
+    """The runs that were chosen, what they cost, and what they take off the variance of the target."""
+    known, rows = len(of.table), []
+    for move in found.choice.moves[:MOST_MOVES]:
+        what = {CELL: "new cell", TRIALS: "more trials"}.get(move.kind, "more repeats")
+        at = _where_new(found, move.place - known) if move.place >= known else _at(of, int(of.table.rows[move.place]))
+        runs = ", ".join(plural(n, word) for n, word in ((move.trials, "trial"), (move.repeats, "repeat")) if n)
+        share = 100 * move.cost / found.budget
+        rows.append([what, at, runs, f"{share:.1f} %" if share >= 0.05 else "< 0.1 %", f"{100 * move.gain:.1f} %"])
+    head = ["what", "where", "runs", "of the budget", "of the variance"]
+    table = TextTable(head, rows, title=f"Next runs, for {found.target.meaning}", right=(3, 4))
+    rest = len(found.choice.moves) - len(rows)
+    said = (
+        f"{f'And {rest} more. ' if rest else ''}Together they should narrow its interval to "
+        f"{100 * found.choice.left**0.5:.0f} % of what it is."
+        if rows
+        else "No run within the budget says anything of the target: raise the budget, or choose another target."
+    )
+    return [
+        *([table] if rows else []),
+        Sentence(said),
+        *([Sentence(f"Next: {command}", apart=True)] if command else []),
+    ]
+
+
+def _where_new(found: NextRuns, place: int) -> str:
+    cell = found.cells[place]
+    return " ".join(layout.cell_parts(dict(cell.axes)) if cell.axes else (f"{k}={v:.3g}" for k, v in cell.at.items()))
+
+
+def proposal_parts(offer: Offer, seconds: float, calibrated: int, values: Sequence[str], command: str) -> list[Part]:
+    """A study that fits a time: its grid, what it takes, and what it can resolve."""
+    wide = " and ".join(f"{name} ±{width / 2:.2f}" for name, width in offer.widths.items())
+    by = (
+        f"by {plural(calibrated, 'run')} of a small study"
+        if calibrated
+        else "not measured here: the small study failed"
+    )
+    return [
+        Sentence(
+            f"{offer.cells} cells: {' '.join(values)}, {offer.trials} trials and {offer.repeats} repeats of each."
+        ),
+        Sentence(f"It should take {duration(seconds)} (the pace is {by}), and leave the exponents to {wide} (95 %)."),
+        Sentence(f"Next: {command}", apart=True),
+    ]
+
+
+def _percent(sd: float) -> str:
+    return f"{number(100 * sd, 2)} %" if np.isfinite(sd) else "an unknown share"

@@ -1,0 +1,111 @@
+"""A cell that was never run: where it lies, what it should give, and which targets are refused."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mnist_scaling import config
+from mnist_scaling.config import DataConfig, ModelConfig, RunConfig
+from mnist_scaling.config.fit_schema import FitConfig
+from mnist_scaling.errors import InputError
+from mnist_scaling.image_task import TASK
+from mnist_scaling.planning.expected import expect
+from mnist_scaling.planning.new_cell import extrapolated, log_loss, place_of
+from mnist_scaling.planning.studied import Studied, studied
+from tests.planning.conftest import QUICK
+from tests.reporting.builder import Builder, power_law
+
+FAR = {"width": 64, "data_fraction": 1.0}
+
+
+def test_sizes_go_on_along_the_axes_where_nothing_counts_them(of: Studied) -> None:
+    cell = place_of(of, FAR, None)
+    assert cell.at["N"] == pytest.approx(200 * 64**1.5, rel=1e-3)
+    assert cell.at["D"] == pytest.approx(40_000, rel=1e-6)
+    assert cell.at["C"] == pytest.approx(6 * cell.at["N"] * cell.at["D"], rel=2e-3)
+    assert cell.counted == "n_params, n_seen, flops extrapolated along width, data_fraction"
+
+
+def test_a_bent_size_goes_on_along_a_parabola_and_a_noisy_one_along_a_line() -> None:
+    width = np.repeat([2.0, 3, 4, 6, 8, 11, 16], 3)
+    exact, rng = 9 * width**2 + 900 * width, np.random.default_rng(0)
+    noisy = width * np.exp(0.3 * rng.standard_normal(len(width)))
+    cells = pd.DataFrame({"width": width, "n": exact, "seen": noisy})
+    assert extrapolated(cells, "n", {"width": 64}) == pytest.approx(9 * 64**2 + 900 * 64, rel=0.15)  # a line: -32 %
+    assert extrapolated(cells, "seen", {"width": 64}) == pytest.approx(64, rel=0.4)
+
+
+def test_our_own_program_counts_what_a_run_then_measures() -> None:
+    run = RunConfig(model=ModelConfig(width=2), data=DataConfig(fraction=0.0625))
+    values = config.flatten(asdict(run))
+    known = TASK.counts(TASK.changed(values, {"regime.name": "single_epoch"}))
+    # tests/asking/kept/quickstart_quick/cells.csv, first row.
+    assert {k: known[k] for k in ("n_params", "n_params_hidden", "n_train", "n_seen", "flops")} == {
+        "n_params": 2066, "n_params_hidden": 76, "n_train": 3125, "n_seen": 3125, "flops": 147_000_000,
+    }  # fmt: skip
+    stops = {"regime.name": "early_stopping", "regime.patience": 3, "regime.max_epochs": 9, "optim.schedule": "plateau"}
+    assert not {"n_seen", "flops"} & TASK.counts(TASK.changed(values, stops)).keys()
+
+
+def test_the_interval_holds_the_truth_and_the_scatter_of_a_cell_beyond_the_surface(of: Studied) -> None:
+    cell = place_of(of, FAR, None)
+    found = expect(of, cell, np.random.default_rng(0))
+    truth = power_law(cell.at["N"], cell.at["D"])
+    assert found.loss.holds(truth)
+    scatter = of.model.posterior.scatter()
+    assert (found.log_loss - log_loss(of, cell.at)).std() == pytest.approx(np.sqrt((scatter**2).mean()), rel=0.15)
+    assert found.error.value == pytest.approx(found.loss.value / 5, rel=0.02)
+    assert found.error.holds(truth / 5)
+    again = expect(of, cell, np.random.default_rng(0))
+    assert (again.log_loss == found.log_loss).all()
+    assert (expect(of, cell, np.random.default_rng(1)).log_loss != found.log_loss).any()
+
+
+def test_settings_are_recommended_for_every_tuned_key(of: Studied) -> None:
+    found = expect(of, place_of(of, FAR, None), np.random.default_rng(0))
+    assert set(found.settings) == {"lr", "batch_size"}
+    assert isinstance(found.settings["batch_size"], int)
+    # The nearest cells are the three largest; what they selected is known.
+    near = of.cells.sort_values("flops").tail(3)["lr"]
+    assert found.by_law or near.min() <= found.settings["lr"] <= near.max()
+
+
+def test_the_best_cell_of_a_compute_costs_it_and_no_neighbour_is_better(of: Studied) -> None:
+    flops = 4 * float(of.costs["flops"].max())
+    cell = place_of(of, {"flops": flops}, None)
+    assert cell.at["C"] == pytest.approx(flops, rel=0.02)
+    assert isinstance(cell.axes["width"], int)
+    best = np.median(log_loss(of, cell.at))
+    for factor in (0.25, 4.0):
+        other = {"N": cell.at["N"] * factor, "D": cell.at["D"] / factor}
+        assert np.median(log_loss(of, other)) > best
+
+
+def test_without_a_count_of_flops_a_cell_costs_six_n_d(tmp_path: Path) -> None:
+    folder = Builder(noise=0.03).write(tmp_path / "multirun" / "own")
+    pd.read_csv(folder / "cells.csv").assign(flops=np.nan).to_csv(folder / "cells.csv", index=False)
+    of = studied(FitConfig(name=str(folder), bootstrap=QUICK, laws="additive", curves=False))
+    cell = place_of(of, FAR, None)
+    assert cell.at["C"] == pytest.approx(6 * cell.at["N"] * cell.at["D"])
+
+
+@pytest.mark.parametrize(
+    ("target", "sentence"),
+    [
+        ({"width": 32, "data_fraction": 1.0}, "must be predicted before it is run, but row"),
+        ({"N": 200 * 32**1.5, "D": 40_000}, "must be predicted before it is run, but row"),
+        ({"widht": 32}, "must name axes of the study"),
+        ({"width": 64}, "but lacks data_fraction: add target.data_fraction"),
+        ({"flops": 1e6}, "must lie beyond the largest compute"),
+        ({"flops": 1e12, "width": 3}, "must stand alone"),
+        ({"N": 1e5}, "the target lacks D"),
+    ],
+)
+def test_a_target_that_can_not_be_predicted_is_refused(of: Studied, target: dict[str, float], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        place_of(of, target, None)

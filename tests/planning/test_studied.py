@@ -1,0 +1,49 @@
+"""One reading of a study: rows, model, noise, cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mnist_scaling.config.fit_schema import ColumnsConfig, FitConfig
+from mnist_scaling.errors import InputError
+from mnist_scaling.planning.studied import Studied, studied
+from tests.planning.conftest import QUICK
+from tests.reporting.builder import Builder, power_law
+
+
+def test_noise_model_and_costs_are_those_of_the_cells(of: Studied) -> None:
+    assert of.seeds == pytest.approx(0.03, rel=0.4)
+    assert of.luck < 0.03
+    at = {"N": float(np.log(1600)), "D": float(np.log(20_000))}
+    assert of.model.loss(**at).holds(power_law(1600, 20_000))
+    assert (of.costs["flops"] == of.cells["flops"]).all()
+    assert (of.costs["runs"] == 7).all()
+    assert not of.trials.empty
+
+
+def test_scatter_holds_the_repeats_and_what_they_do_not_show(of: Studied) -> None:
+    own = of.seeds / np.sqrt(of.repeats)
+    assert np.median(of.model.posterior.scatter()) ** 2 == pytest.approx(own**2 + of.luck**2)
+    assert len(of.model.posterior.scatter()) == len(of.model.posterior.misfit())
+
+
+def test_a_table_without_c_costs_six_n_d(tmp_path: Path) -> None:
+    n, d = np.meshgrid([1e3, 1e4, 1e5], [1e4, 1e5, 1e6])
+    rows = pd.DataFrame({"n": n.ravel(), "d": d.ravel(), "l": power_law(n, d).ravel()})
+    rows.to_csv(tmp_path / "t.csv", index=False)
+    columns = ColumnsConfig(N="n", D="d", loss="l")
+    of = studied(FitConfig(table=str(tmp_path / "t.csv"), columns=columns, bootstrap=QUICK, laws="additive"))
+    np.testing.assert_allclose(of.costs["flops"], 6 * rows["n"] * rows["d"])
+    assert np.isnan(of.seeds)
+    assert of.costs["seconds"].isna().all()
+
+
+def test_several_arms_are_refused(tmp_path: Path) -> None:
+    axes = {"width": (4, 8, 16), "data_fraction": (0.25, 0.5, 1.0), "optimizer": ("adam", "sgd")}
+    folder = Builder(axes=axes).write(tmp_path / "multirun" / "arms")
+    with pytest.raises(InputError, match="where=\"optimizer == 'adam'\""):
+        studied(FitConfig(name=str(folder)))
