@@ -128,14 +128,15 @@ def test_new_cells_of_a_study_are_new(of: Studied) -> None:
     found = new_cells(of, None)
     known = set(zip(of.cells["width"], of.cells["data_fraction"], strict=True))
     offered = {(cell.axes["width"], cell.axes["data_fraction"]) for cell in found}
-    assert len(offered) == len(found) == 6 * 6 - 16
+    assert len(offered) == len(found) == 5 * 5 - 16
     assert not known & offered
     assert max(width for width, _ in offered) == 2 * of.cells["width"].max()
 
 
-def test_levels_go_one_step_beyond_each_end() -> None:
-    assert beyond(np.array([2.0, 4.0, 4.0, 16.0])) == pytest.approx([1, 2, 4, 16, 64])
-    assert len(beyond(np.geomspace(1, 9, 50))) == 14
+def test_levels_go_one_step_beyond_the_largest() -> None:
+    assert beyond(np.array([2.0, 4.0, 4.0, 16.0])) == pytest.approx([2, 4, 16, 64])
+    assert len(beyond(np.geomspace(1, 9, 50))) == 13
+    assert 1 / 64 in beyond(np.array([1 / 64, 1 / 16]))
 
 
 def test_next_runs_of_a_study_keep_to_the_budget_and_grow_its_cells(of: Studied) -> None:

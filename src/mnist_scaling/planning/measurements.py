@@ -94,15 +94,17 @@ def luck_of(gain: Array, trials: Array, power: float) -> Array:
 
 
 def beyond(values: Array) -> Array:
-    """The levels of an axis, thinned to `MOST_LEVELS`, and one more step beyond each end."""
-    at = np.unique(np.log(values))
-    at = np.linspace(at[0], at[-1], MOST_LEVELS) if len(at) > MOST_LEVELS else at
-    steps = np.diff(at) if len(at) > 1 else np.array([np.log(2.0)])
-    return np.asarray(np.exp([at[0] - steps[0], *at, at[-1] + steps[-1]]))
+    """The levels of an axis, thinned to `MOST_LEVELS`, and one more step beyond the largest.
+
+    Not below the smallest: such cells were offered first, came out near chance, and widened what they were to narrow.
+    """
+    at = np.unique(np.asarray(values, float))
+    at = np.geomspace(at[0], at[-1], MOST_LEVELS) if len(at) > MOST_LEVELS else at
+    return np.append(at, float(f"{at[-1] * (at[-1] / at[-2] if len(at) > 1 else 2.0):.4g}"))
 
 
 def new_cells(of: Studied, counts: Counts | None) -> list[NewCell]:
-    """Cells that could be run: every level of one axis with every level of the other, where none was; and one beyond.
+    """Cells that could be run: every level of one axis with every level of the other, where none was; one beyond.
 
     What the study's program says of a run before it, `counts`, may refuse a cell.
     """
@@ -118,7 +120,7 @@ def new_cells(of: Studied, counts: Counts | None) -> list[NewCell]:
     others = {a: of.cells[a].iloc[0] for a in of.source.axes if a not in (roles.size, roles.data)}
     found, known = [], set(zip(sizes, amounts, strict=True))
     for at in product(*(beyond(levels.to_numpy()) for levels in (sizes, amounts))):
-        size, amount = (round(x) if w else float(f"{x:.4g}") for x, w in zip(at, whole, strict=True))
+        size, amount = (round(x) if w else float(x) for x, w in zip(at, whole, strict=True))
         if (size, amount) not in known and size and amount:
             with contextlib.suppress(InputError):  # the program has no such cell, such as more data than there are
                 found.append(on_grid(of, others | {roles.size: size, roles.data: amount}, counts))
