@@ -61,7 +61,7 @@ FEWEST_ROWS = 3
 
 def _grow(what: str = "the command that goes on with the study") -> str:
     """A remedy that a study carries out itself, keeping all that was run."""
-    return f"`python -m mnist_scaling.plan name=… resolve=true` writes {what}"
+    return f"`python -m mnist_scaling.plan name=STUDY resolve=true` writes {what}"
 
 
 KINDS = (

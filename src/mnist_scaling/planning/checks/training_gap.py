@@ -33,16 +33,14 @@ def check(studied: Studied) -> Card:
         return Card(CODE, PASS, f"{ends}.")
     far = f"{ends}, more than {FAR:g} times in {len(memorised)} cells: they know their examples by heart."
     if "dropout" not in studied.source.tuned:
-        return Card(
-            CODE, WARNING, f"{far} Dropout was not tuned.", memorised, "Tune model.dropout, under another name."
-        )
+        remedy = "Tune model.dropout, under another name."
+        return Card(CODE, WARNING, f"{far} Dropout was not tuned.", memorised, remedy)
     at = cells.loc[[*memorised]]
     chosen = at["dropout"].astype(float)
     ended = sum("dropout" in f"{e};{n}".split(";") for e, n in zip(at["edges"], at["limits"], strict=True))
     said = f"{far} Tuning weighed that and selected a dropout of {chosen.min():.2f} to {chosen.max():.2f}"
     if not ended:
-        return Card(
-            CODE, INFO, f"{said}, inside its range.", memorised, "More data, not more dropout, closes this gap."
-        )
+        remedy = "More data, not more dropout, closes this gap."
+        return Card(CODE, INFO, f"{said}, inside its range.", memorised, remedy)
     remedy = "More trials tell whether the end of the range is right."
     return Card(CODE, WARNING, f"{said}, at an end of its range in {ended}.", memorised, remedy, (TRIALS,))
