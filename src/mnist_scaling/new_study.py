@@ -9,6 +9,7 @@ its other load, and what tuning does to the batch size: it is that of a small st
 from __future__ import annotations
 
 import contextlib
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -115,9 +116,14 @@ def cores() -> int:
 
 
 def calibrate(cores: int) -> tuple[float, float, int]:
-    """Seconds before the first run begins, seconds of a run per predicted one, and the runs that say so."""
+    """Seconds before the first run begins, seconds of a run per predicted one, and the runs that say so.
+
+    Raises
+    ------
+    InputError
+        When no run has ended in time.
+    """
     from mnist_scaling.image_task import TASK
-    from mnist_scaling.tuning.sweep.forecast import BUSY
 
     with tempfile.TemporaryDirectory(prefix="mnist_scaling-") as folder:
         command = [sys.executable, "-m", "mnist_scaling.train", "-m", "name=pace", *SMALL]
@@ -126,7 +132,10 @@ def calibrate(cores: int) -> tuple[float, float, int]:
         with contextlib.suppress(subprocess.TimeoutExpired):
             subprocess.run(command, cwd=folder, env=cli.environment(), timeout=MOST_SECONDS, capture_output=True)
         if not (study / layout.TRIALS).is_file() or (trials := read_study_table(study / layout.TRIALS)).empty:
-            return 0.0, BUSY, 0
+            raise InputError(
+                f"A time can be promised once a run of a small study ends within {MOST_SECONDS} s, but none did: see "
+                f"that `{shlex.join(command[1:])}` works, and that nothing else keeps this machine busy."
+            )
         first = min(path.stat().st_mtime for path in study.rglob(layout.RESULT))
     values = _foreseen(("name=pace", *SMALL)).cells[0].values
     predicted = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -16,11 +17,12 @@ from mnist_scaling import cli, image_task, new_study
 from mnist_scaling.arms.reading import read
 from mnist_scaling.config import build
 from mnist_scaling.config.plan_schema import PlanConfig
+from mnist_scaling.errors import InputError
 from mnist_scaling.planning import checks, growth, predictions, resolve
 from mnist_scaling.planning.expected import expect
 from mnist_scaling.planning.new_cell import Counts, place_of
 from mnist_scaling.planning.next_budget import next_budget
-from mnist_scaling.planning.next_runs import grown, next_runs
+from mnist_scaling.planning.next_runs import NextRuns, grown, next_runs
 from mnist_scaling.planning.studied import Studied, studied
 from mnist_scaling.reporting import terminal
 from mnist_scaling.reporting.documents.json_form import plain
@@ -29,6 +31,9 @@ from mnist_scaling.reporting.words import plan_tables, predicted
 from mnist_scaling.study import layout
 from mnist_scaling.study.layout import found_folder
 from mnist_scaling.study.provenance import COMMAND
+
+TENTH = 0.1
+"""Share of what a study has cost for which next runs are shown where nobody names a budget."""
 
 
 @dataclass(frozen=True)
@@ -111,8 +116,22 @@ def _irregularities(config: PlanConfig, of: Studied) -> Said:
         command = resolve.resolve(of, found)
         return Said({**record, "command": command}, plan_tables.resolve_parts(of, command))
     known = {"seeds": of.seeds, "luck": of.luck, "cells": len(of.table)}
-    again = plan_tables.again(of, config.where)
-    return Said({"known": known, **record}, [*plan_tables.ground(of), *plan_tables.card_parts(of, found, again)])
+    offer = _offer(of) if of.is_study else None
+    parts = [*plan_tables.ground(of), *plan_tables.card_parts(of, found)]
+    parts += plan_tables.next_run_parts(of, offer, "") if offer else []
+    moves = offer.choice.moves if offer else ()
+    return Said(
+        {"known": known, **record, "moves": moves}, [*parts, *plan_tables.next_step(of, found, config.where, offer)]
+    )
+
+
+def _offer(of: Studied) -> NextRuns | None:
+    """The next runs for a tenth of the FLOPs of the study's runs; None where none is worth it, or none is known."""
+    budget = TENTH * float(of.costs[["flops", "runs"]].prod(axis=1).sum())
+    with contextlib.suppress(InputError):
+        offer = next_runs(of, "loss", budget, "flops", _counts_of(of))
+        return offer if offer.choice.moves else None
+    return None
 
 
 def _predict(config: PlanConfig, of: Studied) -> Said:

@@ -6,13 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mnist_scaling.config import register, require
+from mnist_scaling.config import PRINTED, TEXT, one_of, register, require
 from mnist_scaling.config.fit_schema import BootstrapConfig, ColumnsConfig, FitConfig
 
 TARGETS = ("alpha", "beta", "N_exponent", "loss")
 """What next runs can be chosen for."""
-
-FORMATS = ("text", "json")
 
 SIZES = ("N", "D", "C")
 """Keys of a target that are no axes of a grid; flops is C."""
@@ -52,8 +50,8 @@ class PlanConfig:
     """True: compare the registered predictions with what has come since."""
     measured: tuple[str, ...] = ()
     """score: further studies, by name or path, whose cells are looked at beside the study's own."""
-    format: str = "text"
-    """One of text and json."""
+    format: str = TEXT
+    """What is printed: text, or json, for scripts."""
     bootstrap: BootstrapConfig = field(default_factory=BootstrapConfig)
     """Draws and level of every interval, as in `fit`."""
     seed: int = 0
@@ -66,19 +64,18 @@ class PlanConfig:
             f"Exactly one of `name` and `table` must be given, but got {' and '.join(given) or 'neither'}: name=STUDY "
             "or table=FILE.csv.",
         )
-        wanted = [key for key in ("resolve", "score", "cell") if getattr(self, key)]
+        wanted = [key for key in ("resolve", "score", "cell", "minutes", "flops") if getattr(self, key)]
+        wanted = [key.replace("cell", "target.…") for key in wanted]
         require(
-            len(wanted) < 2,
-            f"One plan must do one thing, but got {' and '.join(k.replace('cell', 'target.…') for k in wanted)}: give "
-            "one at a time.",
+            len(wanted) < 2, f"One plan must do one thing, but got {' and '.join(wanted)}: give one of them at a time."
+        )
+        require(
+            self.cores is None or self.minutes is not None,
+            f"`cores={self.cores}` must go with minutes=…, which it turns into time of cores: leave it out.",
         )
         for key in ("minutes", "flops", "cores"):
             value = getattr(self, key)
             require(value is None or value > 0, f"`{key} > 0` must hold, but got {value}: give a positive number.")
-        require(
-            self.minutes is None or self.flops is None,
-            "One budget must be given, but got both `minutes` and `flops`: leave one out.",
-        )
         require(
             isinstance(self.target, Mapping) or self.target in TARGETS,
             f"`target` must be one of {', '.join(TARGETS)}, or a cell such as target.width=32, but got "
@@ -90,10 +87,7 @@ class PlanConfig:
                 number and value > 0 if key in (*SIZES, "flops") else isinstance(value, int | float | str),
                 f"`target.{key}` must be a positive number, but got {value!r}: give one.",
             )
-        require(
-            self.format in FORMATS,
-            f"`format` must be one of {', '.join(FORMATS)}, but got {self.format!r}: choose one of them.",
-        )
+        one_of("format", self.format, PRINTED)
         require(
             not self.measured or self.score,
             f"`measured={','.join(self.measured)}` must go with score=true, but a prediction is made of the study "

@@ -164,6 +164,7 @@ class NextRuns:
     """That were offered; the moves' places are the table's rows and then these."""
     choice: Choice
     budget: float
+    unit: str
 
 
 def next_runs(of: Studied, word: str, budget: float, unit: str, counts: Counts | None) -> NextRuns:
@@ -183,7 +184,7 @@ def next_runs(of: Studied, word: str, budget: float, unit: str, counts: Counts |
     cells = new_cells(of, counts)
     places, wanted = places.join(unrun(cells, places)), target(of.model, of.result.cost, word)
     draws = of.model.posterior.log_loss(places.logs)[wanted.known]
-    return NextRuns(wanted, cells, choose(draws, wanted.draws, places, effort, budget), budget)
+    return NextRuns(wanted, cells, choose(draws, wanted.draws, places, effort, budget), budget, unit)
 
 
 def grown(of: Studied, found: NextRuns) -> list[GrownCell]:

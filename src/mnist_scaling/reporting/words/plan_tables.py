@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from mnist_scaling.planning.checks import NOT_APPLICABLE, PASS, Card
 from mnist_scaling.planning.grid_choice import Offer
-from mnist_scaling.planning.next_runs import CELL, TRIALS, NextRuns
+from mnist_scaling.planning.next_runs import NextRuns
 from mnist_scaling.planning.resolve import OPEN
 from mnist_scaling.planning.studied import Studied
 from mnist_scaling.reporting.parts import Part, Sentence, TextTable
@@ -21,8 +20,8 @@ from mnist_scaling.study import files, layout
 MOST_NAMED = 3
 """Cells that a card names in the table."""
 
-MOST_MOVES = 12
-"""Next runs that are shown."""
+MOST_PLACES = 8
+"""Cells whose next runs are shown, those that were chosen first before the others."""
 
 
 def ground(of: Studied) -> list[Part]:
@@ -38,14 +37,14 @@ def ground(of: Studied) -> list[Part]:
     return [Sentence(text)]
 
 
-def again(of: Studied, where: str | None) -> str:
-    """The command that writes what resolves a study's irregularities, for the same rows."""
+def _again(of: Studied, where: str | None) -> str:
+    """The command that plans for the same rows of a study."""
     rows = f" {shlex.quote(f'where={where}')}" if where else ""
-    return f"python -m mnist_scaling.plan {layout.name_argument(of.folder)}{rows} resolve=true"
+    return f"python -m mnist_scaling.plan {layout.name_argument(of.folder)}{rows}"
 
 
-def card_parts(of: Studied, found: Sequence[Card], resolving: str) -> list[Part]:
-    """The irregularities: what each check found, what became of those that runs were to resolve, and the next step."""
+def card_parts(of: Studied, found: Sequence[Card]) -> list[Part]:
+    """The irregularities: what each check found, and what became of those that runs were to resolve."""
     seen = [card for card in found if card.status not in (PASS, NOT_APPLICABLE)]
     rows = [[c.code, c.status, _where(of, c), f"{c.cause} {c.remedy}".strip()] for c in seen]
     passed, without = ([c.code for c in found if c.status == status] for status in (PASS, NOT_APPLICABLE))
@@ -57,7 +56,6 @@ def card_parts(of: Studied, found: Sequence[Card], resolving: str) -> list[Part]
         *([table] if rows else []),
         Sentence(rest.strip()),
         *resolved_parts(record),
-        *_next(of, found, record, resolving),
     ]
 
 
@@ -73,11 +71,14 @@ def _at(of: Studied, row: int) -> str:
     return " ".join(layout.cell_parts(dict(of.cells.loc[row, axes]))) if axes else f"row {row}"
 
 
-def _next(of: Studied, found: Sequence[Card], record: Mapping[str, Any] | None, resolving: str) -> list[Part]:
-    """The command that runs what was written and has not been run, or the one that writes it."""
-    if any(one["status"] == OPEN for one in (record or {}).get("outcomes", ())):
-        return resolve_parts(of, str((record or {})["command"]))
-    return [Sentence(f"Next: {resolving}", apart=True)] if any(card.asks for card in found) else []
+def next_step(of: Studied, found: Sequence[Card], where: str | None, offer: NextRuns | None) -> list[Part]:
+    """The command that runs what was written and has not been run, else the one that writes what is worth most."""
+    record = (files.read_json(of.folder / layout.RESOLVED) if of.is_study else None) or {}
+    if any(one["status"] == OPEN for one in record.get("outcomes", ())):
+        return resolve_parts(of, str(record["command"]))
+    if any(card.asks for card in found):
+        return [Sentence(f"Next: {_again(of, where)} resolve=true", apart=True)]
+    return [Sentence(f"Next: {_again(of, where)} flops={offer.budget:.2g}", apart=True)] if offer else []
 
 
 def resolve_parts(of: Studied, command: str) -> list[Part]:
@@ -93,18 +94,22 @@ def resolve_parts(of: Studied, command: str) -> list[Part]:
 def next_run_parts(of: Studied, found: NextRuns, command: str) -> list[Part]:
     """The runs that were chosen, what they cost, and what they take off the variance of the target."""
     known, rows = len(of.table), []
-    for move in found.choice.moves[:MOST_MOVES]:
-        what = {CELL: "new cell", TRIALS: "more trials"}.get(move.kind, "more repeats")
-        at = _where_new(found, move.place - known) if move.place >= known else _at(of, int(of.table.rows[move.place]))
-        runs = ", ".join(plural(n, word) for n, word in ((move.trials, "trial"), (move.repeats, "repeat")) if n)
-        share = 100 * move.cost / found.budget
-        rows.append([what, at, runs, f"{share:.1f} %" if share >= 0.05 else "< 0.1 %", f"{100 * move.gain:.1f} %"])
-    head = ["what", "where", "runs", "of the budget", "of the variance"]
-    table = TextTable(head, rows, title=f"Next runs, for {found.target.meaning}", right=(3, 4))
-    rest = len(found.choice.moves) - len(rows)
+    places = [*dict.fromkeys(move.place for move in found.choice.moves)]
+    for place in places[:MOST_PLACES]:
+        moves = [move for move in found.choice.moves if move.place == place]
+        new = place >= known
+        at = _where_new(found, place - known) if new else _at(of, int(of.table.rows[place]))
+        sums = [(sum(getattr(move, f"{word}s") for move in moves), word) for word in ("trial", "repeat")]
+        runs = f"{'' if new else '+ '}{', '.join(plural(n, word) for n, word in sums if n)}"
+        share, gain = (sum(getattr(move, key) for move in moves) for key in ("cost", "gain"))
+        rows.append(["new" if new else "", at, runs, _share(share / found.budget), _share(gain)])
+    budget = f"{power_of_ten(found.budget)} FLOPs" if found.unit == "flops" else f"{duration(found.budget)} of a core"
+    head = ["", "cell", "runs", "of the budget", "of the variance"]
+    table = TextTable(head, rows, title=f"Next runs within {budget}, for {found.target.meaning}", right=(3, 4))
+    rest = len(places) - len(rows)
+    more = f"And in {plural(rest, 'more cell')}. " if rest else ""
     said = (
-        f"{f'And {rest} more. ' if rest else ''}Together they should narrow its interval to "
-        f"{100 * found.choice.left**0.5:.0f} % of what it is."
+        f"{more}Together they should narrow its interval to {100 * found.choice.left**0.5:.0f} % of what it is."
         if rows
         else "No run within the budget says anything of the target: raise the budget, or choose another target."
     )
@@ -115,6 +120,10 @@ def next_run_parts(of: Studied, found: NextRuns, command: str) -> list[Part]:
     ]
 
 
+def _share(share: float) -> str:
+    return f"{100 * share:.1f} %" if share >= 0.0005 else "< 0.1 %"
+
+
 def _where_new(found: NextRuns, place: int) -> str:
     cell = found.cells[place]
     return " ".join(layout.cell_parts(dict(cell.axes)) if cell.axes else (f"{k}={v:.3g}" for k, v in cell.at.items()))
@@ -123,11 +132,7 @@ def _where_new(found: NextRuns, place: int) -> str:
 def proposal_parts(offer: Offer, seconds: float, calibrated: int, values: Sequence[str], command: str) -> list[Part]:
     """A study that fits a time: its grid, what it takes, and what it can resolve."""
     wide = " and ".join(f"{name} ±{width / 2:.2f}" for name, width in offer.widths.items())
-    by = (
-        f"by {plural(calibrated, 'run')} of a small study"
-        if calibrated
-        else "not measured here: the small study failed"
-    )
+    by = f"that of {plural(calibrated, 'run')} of a small study"
     return [
         Sentence(
             f"{offer.cells} cells: {' '.join(values)}, {offer.trials} trials and {offer.repeats} repeats of each."

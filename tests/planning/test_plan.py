@@ -1,0 +1,52 @@
+"""What the command plan does with what it is asked: one thing at a time, and one next step."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mnist_scaling import plan
+from mnist_scaling.config.fit_schema import BootstrapConfig
+from mnist_scaling.config.plan_schema import PlanConfig
+from mnist_scaling.errors import InputError
+from tests.planning.conftest import QUICK
+
+
+def test_a_plan_shows_checks_next_runs_and_one_next_step(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = PlanConfig(name=str(study), bootstrap=BootstrapConfig())  # of fewer draws no gain is more than chance
+    plan.run(config)
+    said = capsys.readouterr().out
+    assert "checks passed" in said
+    assert said.count("Next: ") == 1
+    found, of = plan.asked(config).record, plan.studied(config.fit)
+    assert found["known"]["cells"] == 16
+    taken = (of.costs["flops"] * of.costs["runs"]).sum()
+    assert 0 < sum(move.cost for move in found["moves"]) <= 0.1 * taken * (1 + 1e-9)
+    table = said.partition("Next runs within")[2]
+    assert table.count("width=") == len({*(move.place for move in found["moves"])})
+    assert not (of.folder / "next_runs.yaml").exists(), "a plan without a budget writes nothing"
+
+
+def test_json_is_the_same_record(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan.run(PlanConfig(name=str(study), bootstrap=QUICK, format="json"))
+    found = json.loads(capsys.readouterr().out)
+    assert found["schema"] == 1
+    assert {card["status"] for card in found["cards"]} <= {"PASS", "INFO", "WARNING", "FAIL", "N/A"}
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        ({"minutes": 5, "flops": 1e9}, "One plan must do one thing, but got minutes and flops"),
+        ({"minutes": 5, "target": {"width": 32}}, "got target.… and minutes"),
+        ({"resolve": True, "score": True}, "got resolve and score"),
+        ({"cores": 2}, "`cores=2` must go with minutes=…"),
+        ({"format": "xml"}, "`format` must be one of text, json, but got 'xml'"),
+    ],
+)
+def test_one_thing_at_a_time(more: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence.replace("(", r"\(")):
+        PlanConfig(name="any", **more)
