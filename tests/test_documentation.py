@@ -248,11 +248,11 @@ def test_what_readme_says_can_be_swept_can_be(row: str) -> None:
 
 
 def test_readmes_first_session(data_dir: str, preforked: Preforked, tmp_path: Path) -> None:
-    """One run, one cell, a grid, its law and its report, as README has them, shrunk to seconds."""
+    """One run, one cell, a grid, its law, its report and its plan, as README has them, shrunk to seconds."""
     section = (ROOT / "README.md").read_text().split("## A first session")[1]
     block = next(paragraph for paragraph in section.split("\n\n") if paragraph.startswith("    python "))
     session = [line.strip() for line in block.splitlines()]
-    assert len(session) == 5
+    assert len(session) == 6
     for line in session:
         _, _, *arguments = shlex.split(line, comments=True)
         if "mnist_scaling.train" in arguments:
