@@ -45,7 +45,9 @@ def test_a_study_of_changed_images_from_the_sweep_to_the_fit(data_dir: str, tmp_
     assert "data.label_noise was 0.2 and is now 0.3" in done.stderr
     assert {path: path.stat().st_mtime_ns for path in study.rglob("result.json")} == before
 
-    done = command("mnist_scaling.fit", "name=changed", "columns.loss=test_loss_rotated", "bootstrap.draws=20")
+    done = command(
+        "mnist_scaling.fit", "name=changed", "columns.loss=test_loss_rotated", "bootstrap.draws=20", "details=true"
+    )
     assert done.returncode == 0, done.stderr
     record = json.loads((study / "fits.json").read_text())
     best = record["settings_laws"]

@@ -173,8 +173,11 @@ def short_summary(fits: Fits) -> Iterator[Part]:
 
 def _in_short(fits: Fits) -> Iterator[Part]:
     """The answer, the numbers to quote, the nearest law, how far to trust them, and what to do next."""
+    if fits.why:
+        yield Sentence(f"Not fitted. {fits.why}", WARNING)
+        return
     yield from _rows(fits)
-    yield Sentence(fits.answer.sentence or f"Not fitted. {fits.why}", STRONG)
+    yield Sentence(fits.answer.sentence, STRONG)
     if fits.headline.laws:
         yield from _quoted(fits)
         yield from (Sentence(text) for text in (other_counts(fits), *description(fits)[:1]) if text)
@@ -182,8 +185,7 @@ def _in_short(fits: Fits) -> Iterator[Part]:
     yield from filter(None, asked)
     if text := lifetime(fits):
         yield Sentence(text)
-    if fits.answer.trust:
-        yield Sentence(trusted(fits.answer))
+    yield Sentence(trusted(fits.answer))
     raised = warnings(fits)
     for flag in raised[:MOST_FLAGS]:
         yield Sentence(flag.message, flag.severity, lead=flag.code)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mnist_scaling.fitting.diagnostics import Flag
+from mnist_scaling.fitting.fitted import EXACT
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.documents.fits_json import AnswerRecord, Fits
 from mnist_scaling.reporting.text import estimate, listing, number
@@ -88,7 +89,7 @@ def _doubts(fits: Fits, slopes: dict[str, Interval]) -> Iterator[str]:
     if certified is not None and certified < CERTIFIED:
         yield f"{100 * certified:.0f} % of the cells are certified tuned"
     law = fits.laws.get(fits.selected or "")
-    if law is not None and law.holdout.rmse_log > MISSED * fits.headline.noise:
+    if law is not None and law.holdout.rmse_log > max(MISSED * fits.headline.noise, EXACT):
         missed = number(100 * law.holdout.rmse_log, 2)
         yield f"the nearest law misses held-out cells by {missed} %, more than their noise"
     if raised := warnings(fits):
