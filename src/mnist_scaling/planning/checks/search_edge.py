@@ -13,7 +13,7 @@ def check(studied: Studied) -> Card:
     """The column `edges` of the certificate, which leaves limits out."""
     if not studied.source.tuned or "edges" not in studied.cells:
         return Card(NOT_APPLICABLE, "Nothing was tuned here, or nobody knows in which ranges.")
-    edges = studied.cells["edges"].fillna("").astype(str)
+    edges = studied.cells["edges"].dropna().astype(str)
     edges = edges[edges != ""]
     if edges.empty:
         return Card(PASS, "No selected value lies at an edge of its range, or the edge is a limit.")
