@@ -30,7 +30,6 @@ from mnist_scaling.reporting.parts import Part
 from mnist_scaling.reporting.words import plan_tables, predicted
 from mnist_scaling.study import layout
 from mnist_scaling.study.layout import found_folder
-from mnist_scaling.study.provenance import COMMAND
 
 TENTH = 0.1
 """Share of what a study has cost for which next runs are shown where nobody names a budget."""
@@ -91,7 +90,7 @@ def _next_runs(config: PlanConfig, of: Studied, cores: int) -> Said:
     unit, budget = ("seconds", 60 * config.minutes * cores) if config.minutes else ("flops", float(config.flops or 0))
     word = config.target if isinstance(config.target, str) else "loss"
     found = next_runs(of, word, budget, unit, _counts_of(of))
-    wanted = grown(of, found) if COMMAND in (of.source.study or {}) and found.choice.moves else []
+    wanted = grown(of, found) if of.command and found.choice.moves else []
     command = growth.write(of, wanted, of.folder / layout.NEXT_RUNS, {}) if wanted else ""
     record = {
         "target": found.target.meaning,
@@ -104,7 +103,7 @@ def _next_runs(config: PlanConfig, of: Studied, cores: int) -> Said:
 
 def _counts_of(of: Studied) -> Counts | None:
     """What our own program says of a run of its studies before it starts."""
-    return _counts if growth.identity_of(of).get("program") == _TASK.program else None
+    return _counts if of.identity.get("program") == _TASK.program else None
 
 
 def _irregularities(config: PlanConfig, of: Studied) -> Said:
@@ -140,7 +139,7 @@ def _predict(config: PlanConfig, of: Studied) -> Said:
     expected = expect(of, cell, np.random.default_rng(config.seed))
     folder = Path(config.out) if config.out else of.folder
     row = predictions.register(of, cell, expected, folder, config.where)
-    command = predictions.command(of, folder) if cell.keys and COMMAND in (of.source.study or {}) else ""
+    command = predictions.command(of, folder) if cell.keys and of.command else ""
     parts = predicted.prediction(row, folder / layout.PREDICTIONS, cell, tuple(expected.settings), command)
     return Said({"prediction": row, "command": command}, parts)
 

@@ -22,7 +22,6 @@ def test_noise_model_and_costs_are_those_of_the_cells(of: Studied) -> None:
     assert of.model.loss(**at).holds(power_law(1600, 20_000))
     assert (of.costs["flops"] == of.cells["flops"]).all()
     assert (of.costs["runs"] == 7).all()
-    assert not of.trials.empty
 
 
 def test_scatter_holds_the_repeats_and_what_they_do_not_show(of: Studied) -> None:

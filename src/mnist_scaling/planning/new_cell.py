@@ -7,6 +7,7 @@ grid: a plane in logs, or a parabola where that predicts each row from the other
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +17,9 @@ import pandas as pd
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.laws.base import Array
-from mnist_scaling.planning.studied import Studied
+from mnist_scaling.planning.studied import Studied, at_axes
 from mnist_scaling.study import records
 from mnist_scaling.study.layout import RESULT
-from mnist_scaling.study.tables.fitted_rows import roles_of
 
 Counts = Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, float]]
 """From all values of a recorded run and the config keys that differ to columns that are known before the new run."""
@@ -102,7 +102,7 @@ def _check(of: Studied, cell: NewCell) -> None:
 
 def on_grid(of: Studied, target: Mapping[str, Any], counts: Counts | None) -> NewCell:
     """The cell of a study at these values of its axes, wherever it lies."""
-    cells, axes = of.cells, [a for a in of.source.axes if a in of.cells]
+    cells, axes = of.cells, of.source.axes
     if unknown := [k for k in target if k not in axes]:
         raise InputError(
             f"`target` must name axes of the study ({', '.join(axes) or 'it has none'}), N, D, C or flops, but got "
@@ -127,7 +127,7 @@ def _counted(
     of: Studied, values: Mapping[str, Any], counts: Counts | None
 ) -> tuple[dict[str, Any], Mapping[str, float]]:
     """Config keys of the axes, and what the program counts of such a run; nothing where no run is on record."""
-    for folder, cell in records.read_cells(of.folder).items():
+    for folder, cell in of.records.items():
         names = dict(zip(cell["axes"], cell["keys"], strict=True))
         alike = all(cell["axes"].get(a) == v for a, v in values.items() if isinstance(v, str))
         run = next(folder.glob(f"*/{RESULT}"), None)
@@ -193,38 +193,40 @@ def _sizes_of(of: Studied, flops: float) -> Iterator[NewCell]:
 
 def _grid_of(of: Studied, flops: float, counts: Counts | None) -> Iterator[NewCell]:
     """Cells of a study along its axis of size, each with the data that its compute leaves."""
-    roles = roles_of(of.cells, of.source.axes, of.source.rows.names)
-    if roles.size is None or roles.data is None:
+    if of.roles.size is None or of.roles.data is None:
         return
-    levels = of.cells[[roles.size, roles.data]].astype(float)
-    whole = (levels % 1 == 0).all()
-    others = {a: of.cells[a].iloc[0] for a in of.source.axes if a not in levels}
-    tried = np.geomspace(levels[roles.size].min(), LARGER * levels[roles.size].max(), TRIED)
-    for size in np.unique(tried.round()) if whole[roles.size] else tried:
-        amount = float(levels[roles.data].max())
-        try:
-            for _ in range(3):  # C is nearly proportional to the amount of data
-                values = {roles.size: float(size), roles.data: float(f"{amount:.4g}")}
-                values = {a: round(v) if whole[a] else v for a, v in values.items()}
-                cell = on_grid(of, others | values, counts)
-                amount *= flops / cell.at["C"]
-        except InputError:  # the program has no such cell, such as more data than there are
-            continue
-        if abs(np.log(cell.at["C"] / flops)) < SAME:
+    sizes, amounts = (of.cells[axis].astype(float) for axis in (of.roles.size, of.roles.data))
+    tried = np.geomspace(sizes.min(), LARGER * sizes.max(), TRIED)
+    for size in np.unique(tried.round()) if (sizes % 1 == 0).all() else tried:
+        amount, cell = float(amounts.max()), None
+        for _ in range(3):  # C is nearly proportional to the amount of data
+            if (cell := at_levels(of, size, float(f"{amount:.4g}"), counts)) is None:
+                break
+            amount *= flops / cell.at["C"]
+        if cell is not None and abs(np.log(cell.at["C"] / flops)) < SAME:
             yield cell
+
+
+def at_levels(of: Studied, size: float, amount: float, counts: Counts | None) -> NewCell | None:
+    """The cell of a size and an amount of data, whole where those of the study are; None where there is no such cell.
+
+    The program may have none, such as one of more data than there are. Further axes are as in the study's first cell.
+    """
+    values = {axis: of.cells[axis].iloc[0] for axis in of.source.axes}
+    for axis, level in ((of.roles.size, size), (of.roles.data, amount)):
+        values[str(axis)] = round(level) if (of.cells[axis].astype(float) % 1 == 0).all() else float(level)
+    with contextlib.suppress(InputError):
+        return on_grid(of, values, counts)
+    return None
 
 
 def matching(cells: pd.DataFrame, cell: NewCell, names: Mapping[str, str | None]) -> np.ndarray:
     """Mask of the rows that are a cell: of its axes, else within 1 % of its N and D (or C)."""
-    found = np.full(len(cells), cell.axes.keys() <= set(cells.columns))
-    for axis, value in cell.axes.items() if found.any() else ():
-        number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-        found &= (
-            np.isclose(cells[axis].astype(float), value, rtol=1e-6) if number else (cells[axis] == value).to_numpy()
-        )
-    for role in [] if cell.axes else [k for k in ("N", "D") if k in cell.at] or ["C"]:
-        column = names.get(role)
-        values = cells[column].astype(float).to_numpy() if column in cells else np.full(len(cells), np.nan)
+    if cell.axes:
+        return at_axes(cells, cell.axes)
+    found = np.ones(len(cells), bool)
+    for role in [k for k in ("N", "D") if k in cell.at] or ["C"]:
+        values = cells.reindex(columns=[names.get(role)]).to_numpy(float)[:, 0]
         found &= np.abs(np.log(values / cell.at[role])) < 0.01
     return found
 

@@ -61,14 +61,8 @@ def card_parts(of: Studied, found: Sequence[Card]) -> list[Part]:
 
 def _where(of: Studied, card: Card) -> str:
     """The first cells of a card by their axes, or their rows in a table that has none."""
-    named = [_at(of, row) for row in card.cells]
+    named = [of.name_of(row) for row in card.cells]
     return ", ".join([*named[:MOST_NAMED], *([f"{len(named) - MOST_NAMED} more"] if len(named) > MOST_NAMED else [])])
-
-
-def _at(of: Studied, row: int) -> str:
-    """A row by its axes, or by its number in a table that has none."""
-    axes = [*of.source.axes]
-    return " ".join(layout.cell_parts(dict(of.cells.loc[row, axes]))) if axes else f"row {row}"
 
 
 def next_step(of: Studied, found: Sequence[Card], where: str | None, offer: NextRuns | None) -> list[Part]:
@@ -98,7 +92,7 @@ def next_run_parts(of: Studied, found: NextRuns, command: str) -> list[Part]:
     for place in places[:MOST_PLACES]:
         moves = [move for move in found.choice.moves if move.place == place]
         new = place >= known
-        at = _where_new(found, place - known) if new else _at(of, int(of.table.rows[place]))
+        at = _where_new(found, place - known) if new else of.name_of(int(of.table.rows[place]))
         sums = [(sum(getattr(move, f"{word}s") for move in moves), word) for word in ("trial", "repeat")]
         runs = f"{'' if new else '+ '}{', '.join(plural(n, word) for n, word in sums if n)}"
         share, gain = (sum(getattr(move, key) for move in moves) for key in ("cost", "gain"))
