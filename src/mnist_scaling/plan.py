@@ -20,7 +20,7 @@ from mnist_scaling.config.plan_schema import PlanConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.planning import checks, growth, predictions, resolve
 from mnist_scaling.planning.expected import expect
-from mnist_scaling.planning.new_cell import Counts, place_of
+from mnist_scaling.planning.new_cell import place_of
 from mnist_scaling.planning.next_budget import next_budget
 from mnist_scaling.planning.next_runs import NextRuns, grown, next_runs
 from mnist_scaling.planning.studied import Studied, studied
@@ -51,12 +51,7 @@ def main(cfg: DictConfig) -> None:
 
 
 def run(config: PlanConfig) -> None:
-    """Do what was asked and print it.
-
-    Parameters
-    ----------
-    config : PlanConfig
-    """
+    """Do what was asked and print it."""
     said = asked(config)
     if config.format == "json":
         print(json.dumps(plain({"schema": 1, **said.record}), indent=1, allow_nan=False))
@@ -74,6 +69,8 @@ def asked(config: PlanConfig) -> Said:
         parts = plan_tables.proposal_parts(new.offer, new.seconds, new.calibrated, new.axes, new.command)
         return Said({"proposal": replace(new, path=str(new.path))}, parts)  # type: ignore[arg-type]
     of = studied(config.fit)
+    if of.identity.get("program") == image_task.TASK.program:  # another program is not asked
+        of = replace(of, counts=_counts)
     if config.table and set(config.cell) <= {"flops"} and of.model.inputs == ("C",):
         found = next_budget(of, config.cell.get("flops"))
         record = replace(found, winners=found.winners.to_dict("records"))  # type: ignore[arg-type]
@@ -89,21 +86,11 @@ def _next_runs(config: PlanConfig, of: Studied, cores: int) -> Said:
     """The runs that are worth most under a budget, and the command that runs them in the study."""
     unit, budget = ("seconds", 60 * config.minutes * cores) if config.minutes else ("flops", float(config.flops or 0))
     word = config.target if isinstance(config.target, str) else "loss"
-    found = next_runs(of, word, budget, unit, _counts_of(of))
+    found = next_runs(of, word, budget, unit)
     wanted = grown(of, found) if of.command and found.choice.moves else []
-    command = growth.write(of, wanted, of.folder / layout.NEXT_RUNS, {}) if wanted else ""
-    record = {
-        "target": found.target.meaning,
-        "moves": found.choice.moves,
-        "left": found.choice.left,
-        "command": command,
-    }
+    command = growth.write(of, wanted, of.folder / layout.NEXT_RUNS) if wanted else ""
+    record = {"target": found.target.meaning, **vars(found.choice), "command": command}
     return Said(record, plan_tables.next_run_parts(of, found, command))
-
-
-def _counts_of(of: Studied) -> Counts | None:
-    """What our own program says of a run of its studies before it starts."""
-    return _counts if of.identity.get("program") == _TASK.program else None
 
 
 def _irregularities(config: PlanConfig, of: Studied) -> Said:
@@ -118,24 +105,22 @@ def _irregularities(config: PlanConfig, of: Studied) -> Said:
     offer = _offer(of) if of.is_study else None
     parts = [*plan_tables.ground(of), *plan_tables.card_parts(of, found)]
     parts += plan_tables.next_run_parts(of, offer, "") if offer else []
-    moves = offer.choice.moves if offer else ()
-    return Said(
-        {"known": known, **record, "moves": moves}, [*parts, *plan_tables.next_step(of, found, config.where, offer)]
-    )
+    parts += plan_tables.next_step(of, found, config.where, offer)
+    return Said({"known": known, **record, "moves": offer.choice.moves if offer else ()}, parts)
 
 
 def _offer(of: Studied) -> NextRuns | None:
     """The next runs for a tenth of the FLOPs of the study's runs; None where none is worth it, or none is known."""
     budget = TENTH * float(of.costs[["flops", "runs"]].prod(axis=1).sum())
     with contextlib.suppress(InputError):
-        offer = next_runs(of, "loss", budget, "flops", _counts_of(of))
+        offer = next_runs(of, "loss", budget, "flops")
         return offer if offer.choice.moves else None
     return None
 
 
 def _predict(config: PlanConfig, of: Studied) -> Said:
     """A prediction, registered, and the command that runs its cell beside those that there are."""
-    cell = place_of(of, config.cell, _counts_of(of))
+    cell = place_of(of, config.cell)
     expected = expect(of, cell, np.random.default_rng(config.seed))
     folder = Path(config.out) if config.out else of.folder
     row = predictions.register(of, cell, expected, folder, config.where)
@@ -144,12 +129,9 @@ def _predict(config: PlanConfig, of: Studied) -> Said:
     return Said({"prediction": row, "command": command}, parts)
 
 
-_TASK = image_task.TASK
-
-
 def _counts(values: Mapping[str, Any], changes: Mapping[str, Any]) -> Mapping[str, float]:
-    """What our own program counts of a run before it starts; another program's is not asked."""
-    return _TASK.counts(_TASK.changed(values, changes))
+    """What our own program counts of a run before it starts."""
+    return image_task.TASK.counts(image_task.TASK.changed(values, changes))
 
 
 def _score(config: PlanConfig) -> Said:

@@ -43,15 +43,7 @@ class Expected:
 
 
 def expect(of: Studied, cell: NewCell, rng: np.random.Generator) -> Expected:
-    """What a cell should give, with an interval that holds the law, what it misses, noise and luck.
-
-    Parameters
-    ----------
-    of : Studied
-    cell : NewCell
-    rng : numpy.random.Generator
-        Of the draws of noise.
-    """
+    """What a cell should give, with an interval that holds the law, what it misses, noise and luck."""
     draws = log_loss(of, cell.at)
     draws = draws + of.model.posterior.scatter() * rng.standard_normal(len(draws))
     settings, by_law = _settings(of, cell)
@@ -63,7 +55,7 @@ def expect(of: Studied, cell: NewCell, rng: np.random.Generator) -> Expected:
 
 def _log_error(of: Studied, log_loss: Array, rng: np.random.Generator) -> Array:
     """Draws of the log error rate, by its line in ln L through the cells of lower loss; NaN where there is none."""
-    both = of.cells.reindex(columns=[str(of.source.rows.names["loss"]), "test_error"]).astype(float)
+    both = of.cells.reindex(columns=[of.loss, "test_error"]).astype(float)
     both = np.log(both[(both > 0).all(axis=1)]).sort_values(both.columns[0])
     x, y = both.iloc[: max(FEWEST, len(both) // 2)].to_numpy().T
     if len(x) < FEWEST:

@@ -15,7 +15,7 @@ import numpy as np
 
 from mnist_scaling.fitting.laws.base import Array, Logs
 from mnist_scaling.fitting.rows import SAME_LEVEL
-from mnist_scaling.planning.new_cell import Counts, NewCell, at_levels
+from mnist_scaling.planning.new_cell import NewCell, at_levels
 from mnist_scaling.planning.studied import Studied
 
 AHEAD = 10
@@ -100,11 +100,8 @@ def beyond(values: Array) -> Array:
     return np.append(at, float(f"{at[-1] * (at[-1] / at[-2] if len(at) > 1 else 2.0):.4g}"))
 
 
-def new_cells(of: Studied, counts: Counts | None) -> list[NewCell]:
-    """Cells that could be run: every level of one axis with every level of the other, where none was; one beyond.
-
-    What the study's program says of a run before it, `counts`, may refuse a cell.
-    """
+def new_cells(of: Studied) -> list[NewCell]:
+    """Cells that could be run: every level of one axis with every level of the other, where none was; one beyond."""
     size, data = of.roles.size, of.roles.data
     if not (of.is_study and size and data):
         names = of.model.inputs
@@ -113,7 +110,7 @@ def new_cells(of: Studied, counts: Counts | None) -> list[NewCell]:
         new = [at for at in grid if not np.isclose(at, rows, rtol=SAME_LEVEL).all(axis=1).any()]
         return [NewCell({}, {}, dict(zip(names, map(float, at), strict=True)), "") for at in new]
     levels = product(*(beyond(of.cells[axis].to_numpy(float)) for axis in (size, data)))
-    offered = {(cell.axes[size], cell.axes[data]): cell for n, d in levels if (cell := at_levels(of, n, d, counts))}
+    offered = {(cell.axes[size], cell.axes[data]): cell for n, d in levels if (cell := at_levels(of, n, d))}
     known = {*zip(of.cells[size].astype(float), of.cells[data].astype(float), strict=True)}
     return [cell for at, cell in offered.items() if at not in known]
 

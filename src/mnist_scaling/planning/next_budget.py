@@ -45,11 +45,6 @@ class NextBudget:
 def next_budget(of: Studied, budget: float | None = None) -> NextBudget:
     """Continue the arg-mins of a table to a budget, by default one more of its last steps.
 
-    Parameters
-    ----------
-    of : Studied
-    budget : float, optional
-
     Raises
     ------
     InputError

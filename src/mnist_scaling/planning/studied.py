@@ -7,7 +7,7 @@ The surface's draws are those behind the headline of `fit`, and the two sizes of
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +29,9 @@ from mnist_scaling.study.provenance import COMMAND
 from mnist_scaling.study.records import read_cells
 from mnist_scaling.study.tables.fitted_rows import ArmRows, Roles, roles_of
 
+Counts = Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, float]]
+"""From all values of a recorded run and the config keys that differ to columns that are known before the new run."""
+
 
 @dataclass(frozen=True)
 class Studied:
@@ -37,6 +40,8 @@ class Studied:
     source: Source
     arm: ArmRows
     result: Result
+    counts: Counts | None = None
+    """Where the study's program can count a run before it starts."""
 
     @property
     def folder(self) -> Path:
