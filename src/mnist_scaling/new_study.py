@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ from omegaconf import DictConfig
 from mnist_scaling import cli
 from mnist_scaling.config import DataConfig
 from mnist_scaling.errors import InputError
-from mnist_scaling.planning.grid_choice import Offer, WholeGrid, best
+from mnist_scaling.planning.grid_choice import Offer, Proposal, WholeGrid, best
 from mnist_scaling.study import layout
 from mnist_scaling.study.files import write_atomically
 from mnist_scaling.study.tables.csv_table import read_study_table
@@ -45,23 +45,6 @@ SMALL = (f"{SIZE}=4,16", f"{AMOUNT}=0.0625,0.125", "hydra.sweeper.n_trials=4", "
 
 MOST_SECONDS = 60
 """That it may take: the runs that have ended by then say the pace."""
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """A study, and what it is expected to take and to show."""
-
-    offer: Offer
-    axes: tuple[str, ...]
-    """Config keys with their values, as overrides."""
-    seconds: float
-    pace: float
-    calibrated: int
-    """Runs that the pace is known from."""
-    path: Path
-    """Of the experiment."""
-    command: str
-    """What runs it."""
 
 
 def propose(
@@ -97,7 +80,7 @@ def propose(
     offer = best(grid, minutes, cores, seconds)
     sizes, amounts = _list([SIZES[k] for k in offer.sizes]), _list([AMOUNTS[k] for k in offer.amounts])
     axes = f"{SIZE}={sizes}", f"{AMOUNT}={amounts}"
-    found = Proposal(offer, axes, seconds(offer), per_second, runs, path, command)
+    found = Proposal(offer, axes, seconds(offer), per_second, runs, str(path), command)
     write_atomically(
         path,
         f"# @package _global_\n# Chosen by plan name={name} minutes={minutes:g} cores={cores}: {offer.cells} cells in "

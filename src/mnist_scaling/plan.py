@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +66,7 @@ def asked(config: PlanConfig) -> Said:
     cores = config.cores or new_study.cores()
     if config.name and config.minutes and not found_folder(config.name).is_dir():
         new = new_study.propose(config.name, config.minutes, cores, Path(cli.conf_dir()) / "experiment")
-        parts = plan_tables.proposal_parts(new.offer, new.seconds, new.calibrated, new.axes, new.command)
-        return Said({"proposal": replace(new, path=str(new.path))}, parts)  # type: ignore[arg-type]
+        return Said({"proposal": new}, plan_tables.proposal_parts(new))
     of = studied(config.fit)
     if of.identity.get("program") == image_task.TASK.program:  # another program is not asked
         of = replace(of, counts=_counts)
@@ -97,7 +96,7 @@ def _irregularities(config: PlanConfig, of: Studied) -> Said:
     """What is wrong with the cells, what became of what was, and, if asked for, the runs that resolve it."""
     found = checks.cards(of)
     came = resolve.outcomes(of, found)
-    record = {"cards": [asdict(card) for card in found], "outcomes": [asdict(one) for one in came]}
+    record: dict[str, Any] = {"cards": found, "outcomes": came}
     if config.resolve:
         command = resolve.resolve(of, found)
         return Said({**record, "command": command}, plan_tables.resolve_parts(of, command))

@@ -12,8 +12,8 @@ from mnist_scaling.config.fit_schema import BootstrapConfig, ColumnsConfig, FitC
 TARGETS = ("alpha", "beta", "N_exponent", "loss")
 """What next runs can be chosen for."""
 
-SIZES = ("N", "D", "C")
-"""Keys of a target that are no axes of a grid; flops is C."""
+SIZES = ("N", "D", "C", "flops")
+"""Keys of a target that are no axes of a grid; flops is C, of which the best cell is meant."""
 
 
 @dataclass(frozen=True)
@@ -58,17 +58,10 @@ class PlanConfig:
     """Seed of every random number."""
 
     def __post_init__(self) -> None:
-        given = [key for key in ("name", "table") if getattr(self, key)]
-        require(
-            len(given) == 1,
-            f"Exactly one of `name` and `table` must be given, but got {' and '.join(given) or 'neither'}: name=STUDY "
-            "or table=FILE.csv.",
-        )
-        wanted = [key for key in ("resolve", "score", "cell", "minutes", "flops") if getattr(self, key)]
-        wanted = [key.replace("cell", "target.…") for key in wanted]
-        require(
-            len(wanted) < 2, f"One plan must do one thing, but got {' and '.join(wanted)}: give one of them at a time."
-        )
+        _ = self.fit  # which rows are read obeys the rules of `fit`
+        kinds = {"resolve": "resolve", "score": "score", "cell": "target.…", "minutes": "minutes", "flops": "flops"}
+        wanted = " and ".join(word for key, word in kinds.items() if getattr(self, key))
+        require(" and " not in wanted, f"One plan must do one thing, but got {wanted}: give one of them at a time.")
         require(
             self.cores is None or self.minutes is not None,
             f"`cores={self.cores}` must go with minutes=…, which it turns into time of cores: leave it out.",
@@ -84,7 +77,7 @@ class PlanConfig:
         for key, value in self.cell.items():
             number = isinstance(value, int | float) and not isinstance(value, bool)
             require(
-                number and value > 0 if key in (*SIZES, "flops") else isinstance(value, int | float | str),
+                number and value > 0 if key in SIZES else isinstance(value, int | float | str),
                 f"`target.{key}` must be a positive number, but got {value!r}: give one.",
             )
         one_of("format", self.format, PRINTED)

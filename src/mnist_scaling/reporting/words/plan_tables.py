@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from mnist_scaling.planning.checks import NOT_APPLICABLE, PASS, Card
-from mnist_scaling.planning.grid_choice import Offer
+from mnist_scaling.planning.grid_choice import Proposal
 from mnist_scaling.planning.next_runs import NextRuns
 from mnist_scaling.planning.resolve import OPEN
 from mnist_scaling.planning.studied import Studied
@@ -30,17 +31,12 @@ def ground(of: Studied) -> list[Part]:
     dearest = costs.loc[costs["flops"].idxmax()] if costs["flops"].notna().any() else None
     each = "" if dearest is None else f" A run of the largest cell takes {power_of_ten(dearest['flops'])} FLOPs"
     seconds = "" if dearest is None or not np.isfinite(dearest["seconds"]) else f" and {dearest['seconds']:.3g} s"
+    seeds, luck = (f"{number(100 * sd, 2)} %" if np.isfinite(sd) else "an unknown share" for sd in (of.seeds, of.luck))
     text = (
-        f"{len(of.table)} cells. The loss differs by {_percent(of.seeds)} between seeds, and by {_percent(of.luck)} "
+        f"{len(of.table)} cells. The loss differs by {seeds} between seeds, and by {luck} "
         f"between cells beyond that.{each}{seconds}{'.' if each else ''}"
     )
     return [Sentence(text)]
-
-
-def _again(of: Studied, where: str | None) -> str:
-    """The command that plans for the same rows of a study."""
-    rows = f" {shlex.quote(f'where={where}')}" if where else ""
-    return f"python -m mnist_scaling.plan {layout.name_argument(of.folder)}{rows}"
 
 
 def card_parts(of: Studied, found: Sequence[Card]) -> list[Part]:
@@ -51,12 +47,7 @@ def card_parts(of: Studied, found: Sequence[Card]) -> list[Part]:
     rest = f"{len(passed)} checks passed ({', '.join(passed)})." if passed else ""
     rest += f" {len(without)} do not apply ({', '.join(without)})." if without else ""
     table = TextTable(["check", "status", "cells", "cause"], rows, title="Irregularities", aside=3)
-    record = files.read_json(of.folder / layout.RESOLVED) if of.is_study else None
-    return [
-        *([table] if rows else []),
-        Sentence(rest.strip()),
-        *resolved_parts(record),
-    ]
+    return [*([table] if rows else []), Sentence(rest.strip()), *resolved_parts(_resolved(of))]
 
 
 def _where(of: Studied, card: Card) -> str:
@@ -67,22 +58,32 @@ def _where(of: Studied, card: Card) -> str:
 
 def next_step(of: Studied, found: Sequence[Card], where: str | None, offer: NextRuns | None) -> list[Part]:
     """The command that runs what was written and has not been run, else the one that writes what is worth most."""
-    record = (files.read_json(of.folder / layout.RESOLVED) if of.is_study else None) or {}
+    record = _resolved(of) or {}
     if any(one["status"] == OPEN for one in record.get("outcomes", ())):
         return resolve_parts(of, str(record["command"]))
+    rows = f" {shlex.quote(f'where={where}')}" if where else ""
+    again = f"python -m mnist_scaling.plan {layout.name_argument(of.folder)}{rows}"
     if any(card.asks for card in found):
-        return [Sentence(f"Next: {_again(of, where)} resolve=true", apart=True)]
-    return [Sentence(f"Next: {_again(of, where)} flops={offer.budget:.2g}", apart=True)] if offer else []
+        return [_next(f"{again} resolve=true")]
+    return [_next(f"{again} flops={offer.budget:.2g}")] if offer else []
+
+
+def _resolved(of: Studied) -> dict[str, Any] | None:
+    """resolve.json of a study; None where nothing was written."""
+    return files.read_json(of.folder / layout.RESOLVED) if of.is_study else None
+
+
+def _next(command: str) -> Sentence:
+    """The one command to go on with."""
+    return Sentence(f"Next: {command}", apart=True)
 
 
 def resolve_parts(of: Studied, command: str) -> list[Part]:
     """The command that resolves what was seen; that there is none where it is empty."""
     if not command:
         return [Sentence("No irregularity asks for further runs.")]
-    text = (
-        f"{of.folder / layout.RESOLVE} lists the study's cells with the runs that each is to have; what was run stays."
-    )
-    return [Sentence(text), Sentence(f"Next: {command}", apart=True)]
+    said = "lists the study's cells with the runs that each is to have; what was run stays."
+    return [Sentence(f"{of.folder / layout.RESOLVE} {said}"), _next(command)]
 
 
 def next_run_parts(of: Studied, found: NextRuns, command: str) -> list[Part]:
@@ -107,11 +108,7 @@ def next_run_parts(of: Studied, found: NextRuns, command: str) -> list[Part]:
         if rows
         else "No run within the budget says anything of the target: raise the budget, or choose another target."
     )
-    return [
-        *([table] if rows else []),
-        Sentence(said),
-        *([Sentence(f"Next: {command}", apart=True)] if command else []),
-    ]
+    return [*([table] if rows else []), Sentence(said), *([_next(command)] if command else [])]
 
 
 def _share(share: float) -> str:
@@ -123,18 +120,17 @@ def _where_new(found: NextRuns, place: int) -> str:
     return " ".join(layout.cell_parts(dict(cell.axes)) if cell.axes else (f"{k}={v:.3g}" for k, v in cell.at.items()))
 
 
-def proposal_parts(offer: Offer, seconds: float, calibrated: int, values: Sequence[str], command: str) -> list[Part]:
+def proposal_parts(new: Proposal) -> list[Part]:
     """A study that fits a time: its grid, what it takes, and what it can resolve."""
+    offer = new.offer
     wide = " and ".join(f"{name} ±{width / 2:.2f}" for name, width in offer.widths.items())
-    by = f"that of {plural(calibrated, 'run')} of a small study"
+    by = f"that of {plural(new.calibrated, 'run')} of a small study"
     return [
         Sentence(
-            f"{offer.cells} cells: {' '.join(values)}, {offer.trials} trials and {offer.repeats} repeats of each."
+            f"{offer.cells} cells: {' '.join(new.axes)}, {offer.trials} trials and {offer.repeats} repeats of each."
         ),
-        Sentence(f"It should take {duration(seconds)} (the pace is {by}), and leave the exponents to {wide} (95 %)."),
-        Sentence(f"Next: {command}", apart=True),
+        Sentence(
+            f"It should take {duration(new.seconds)} (the pace is {by}), and leave the exponents to {wide} (95 %)."
+        ),
+        _next(new.command),
     ]
-
-
-def _percent(sd: float) -> str:
-    return f"{number(100 * sd, 2)} %" if np.isfinite(sd) else "an unknown share"
