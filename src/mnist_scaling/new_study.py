@@ -17,7 +17,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from omegaconf import DictConfig
@@ -25,14 +24,15 @@ from omegaconf import DictConfig
 from mnist_scaling import cli
 from mnist_scaling.config import DataConfig
 from mnist_scaling.errors import InputError
+from mnist_scaling.image_task import TASK
 from mnist_scaling.planning.grid_choice import Offer, Proposal, WholeGrid, best
 from mnist_scaling.study import layout
 from mnist_scaling.study.files import write_atomically
 from mnist_scaling.study.tables.csv_table import read_study_table
 from mnist_scaling.study.vocabulary import TRIAL
-
-if TYPE_CHECKING:
-    from mnist_scaling.tuning.sweep.forecast import Sweep
+from mnist_scaling.tuning.sweep import forecast
+from mnist_scaling.tuning.sweep.forecast import OVERHEAD, Sweep
+from mnist_scaling.tuning.task import tunes
 
 SIZE, AMOUNT = "model.width", "data.fraction"
 """Axes of the study, and their values: sqrt(2) in width about doubles the FLOPs of a run, half the data halves them."""
@@ -57,8 +57,6 @@ def propose(
     InputError
         When the time is too short for three cells, or an experiment of that name is there.
     """
-    from mnist_scaling.tuning.sweep import forecast
-
     path = folder / f"{name}.yaml"
     command = f"python -m mnist_scaling.train -m experiment={name}"
     if path.exists():
@@ -91,13 +89,6 @@ def propose(
     return found
 
 
-def cores() -> int:
-    """Cores that runs may use here."""
-    from mnist_scaling.tuning.workers import local
-
-    return local.cores()
-
-
 def calibrate(cores: int) -> tuple[float, float, int]:
     """Seconds before the first run begins, seconds of a run per predicted one, and the runs that say so.
 
@@ -106,8 +97,6 @@ def calibrate(cores: int) -> tuple[float, float, int]:
     InputError
         When no run has ended in time.
     """
-    from mnist_scaling.image_task import TASK
-
     with tempfile.TemporaryDirectory(prefix="mnist_scaling-") as folder:
         command = [sys.executable, "-m", "mnist_scaling.train", "-m", "name=pace", *SMALL]
         command += [f"data.dir={Path(DataConfig().dir).absolute()}", f"hydra.launcher.n_workers={cores}"]
@@ -131,8 +120,6 @@ def calibrate(cores: int) -> tuple[float, float, int]:
 
 def _grid(sweep: Sweep, pace: float) -> WholeGrid:
     """What each cell costs on one core, and its sizes."""
-    from mnist_scaling.tuning.sweep.forecast import OVERHEAD
-
     n, d, trial, repeat = (np.empty((len(SIZES), len(AMOUNTS))) for _ in range(4))
     for cell in sweep.cells:
         at, known = (SIZES.index(cell.keys[SIZE]), AMOUNTS.index(cell.keys[AMOUNT])), cell.task.counts(cell.values)
@@ -144,11 +131,7 @@ def _grid(sweep: Sweep, pace: float) -> WholeGrid:
 
 
 def _foreseen(overrides: Sequence[str]) -> Sweep:
-    from mnist_scaling.image_task import TASK
-    from mnist_scaling.tuning.sweep.forecast import foreseen
-    from mnist_scaling.tuning.task import tunes
-
-    return foreseen(overrides, cli.conf_dir(), tunes(TASK)(_never))
+    return forecast.foreseen(overrides, cli.conf_dir(), tunes(TASK)(_never))
 
 
 def _never(cfg: DictConfig) -> None:

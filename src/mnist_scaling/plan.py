@@ -13,7 +13,7 @@ import hydra
 import numpy as np
 from omegaconf import DictConfig
 
-from mnist_scaling import cli, image_task, new_study
+from mnist_scaling import cli, image_task
 from mnist_scaling.arms.reading import read
 from mnist_scaling.config import build
 from mnist_scaling.config.plan_schema import PlanConfig
@@ -63,10 +63,16 @@ def asked(config: PlanConfig) -> Said:
     """The one thing that a plan is asked for."""
     if config.score:
         return _score(config)
-    cores = config.cores or new_study.cores()
-    if config.name and config.minutes and not found_folder(config.name).is_dir():
-        new = new_study.propose(config.name, config.minutes, cores, Path(cli.conf_dir()) / "experiment")
-        return Said({"proposal": new}, plan_tables.proposal_parts(new))
+    unit, budget = "flops", config.flops
+    if config.minutes:
+        from mnist_scaling import new_study  # it loads the tuner
+        from mnist_scaling.tuning.workers import local
+
+        cores = config.cores or local.cores()
+        if config.name and not found_folder(config.name).is_dir():
+            new = new_study.propose(config.name, config.minutes, cores, Path(cli.conf_dir()) / "experiment")
+            return Said({"proposal": new}, plan_tables.proposal_parts(new))
+        unit, budget = "seconds", 60 * config.minutes * cores
     of = studied(config.fit)
     if of.identity.get("program") == image_task.TASK.program:  # another program is not asked
         of = replace(of, counts=_counts)
@@ -76,14 +82,13 @@ def asked(config: PlanConfig) -> Said:
         return Said({"next_budget": record}, predicted.budget(found))
     if config.cell:
         return _predict(config, of)
-    if config.minutes or config.flops:
-        return _next_runs(config, of, cores)
+    if budget:
+        return _next_runs(config, of, budget, unit)
     return _irregularities(config, of)
 
 
-def _next_runs(config: PlanConfig, of: Studied, cores: int) -> Said:
+def _next_runs(config: PlanConfig, of: Studied, budget: float, unit: str) -> Said:
     """The runs that are worth most under a budget, and the command that runs them in the study."""
-    unit, budget = ("seconds", 60 * config.minutes * cores) if config.minutes else ("flops", float(config.flops or 0))
     word = config.target if isinstance(config.target, str) else "loss"
     found = next_runs(of, word, budget, unit)
     wanted = grown(of, found) if of.command and found.choice.moves else []
