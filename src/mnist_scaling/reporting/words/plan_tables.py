@@ -1,21 +1,22 @@
-"""What `plan` says, as tables and sentences: what is known of a study before anything more is run."""
+"""What `plan` says of a study, as tables and sentences: its irregularities, what became of them, and the next runs."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.planning.checks import NOT_APPLICABLE, PASS, Card
 from mnist_scaling.planning.grid_choice import Proposal
 from mnist_scaling.planning.next_runs import NextRuns
 from mnist_scaling.planning.resolve import OPEN
 from mnist_scaling.planning.studied import Studied
 from mnist_scaling.reporting.parts import Part, Sentence, TextTable
-from mnist_scaling.reporting.text import duration, number, plural, power_of_ten
-from mnist_scaling.reporting.words.resolved import resolved_parts
+from mnist_scaling.reporting.text import duration, estimate, number, plural, power_of_ten, spaced
 from mnist_scaling.study import files, layout
 
 MOST_NAMED = 3
@@ -48,6 +49,23 @@ def card_parts(of: Studied, found: Sequence[Card]) -> list[Part]:
     rest += f" {len(without)} do not apply ({', '.join(without)})." if without else ""
     table = TextTable(["check", "status", "cells", "cause"], rows, title="Irregularities", aside=3)
     return [*([table] if rows else []), Sentence(rest.strip()), *resolved_parts(_resolved(of))]
+
+
+def resolved_parts(record: Mapping[str, Any] | None) -> list[Part]:
+    """Each irregularity of resolve.json in each cell, its loss before and after, and how far the fit moved; or nothing.
+
+    The same words stand in the terminal and on the study's page.
+    """
+    if record is None or not record.get("outcomes"):
+        return []
+    found = [*record["earlier"], *record["outcomes"]]
+    losses = [[None if o[k] is None else f"{o[k]:.4f}" for k in ("before", "after")] for o in found]
+    rows = [[o["code"], o["cell"], o["status"], *two] for o, two in zip(found, losses, strict=True)]
+    table = TextTable(["check", "cell", "became", "loss before", "after"], rows, title="Resolved", right=(3, 4))
+    told = ", ".join(f"{n} {status}" for status, n in Counter(o["status"] for o in found).items())
+    ends = {key: [estimate(Interval.of(record[when].get(key))) for when in ("before", "now")] for key in record["now"]}
+    moved = "; ".join(f"{spaced(key)} {before} to {now}" for key, (before, now) in ends.items())
+    return [table, Sentence(f"Of {len(found)}: {told}." + (f" The fit moved: {moved}." if moved else ""))]
 
 
 def _where(of: Studied, card: Card) -> str:
