@@ -20,7 +20,7 @@ from mnist_scaling.planning import checks, resolve
 from mnist_scaling.planning.checks import LONGER, OFF_LADDER, PASS, RANGE, REPEATS, TRIALS, WARNING, Card
 from mnist_scaling.planning.growth import GrownCell
 from mnist_scaling.planning.studied import Studied, studied
-from mnist_scaling.study import layout
+from mnist_scaling.study import files, layout
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import INDEPENDENT
 from mnist_scaling.tuning.cell.next_settings import Effort
@@ -127,6 +127,17 @@ def test_what_is_there_still_after_its_runs_is_confirmed(done: tuple[Studied, li
     resolve.resolve(more, [replace(card, cells=(2,))])
     kept = json.loads((of.folder / layout.RESOLVED).read_text())["earlier"]
     assert [(one["code"], one["status"]) for one in kept] == [("any", resolve.GONE)], "it is not forgotten"
+
+
+def test_a_cell_without_a_loss_leaves_a_file_that_can_be_read(done: tuple[Studied, list[Card]]) -> None:
+    of, _ = done
+    lost = replace(of, arm=replace(of.arm, frame=of.arm.frame.assign(**{of.loss: float("nan")})))
+    card = Card(WARNING, "", (1,), asks=(TRIALS,), code="lost")
+    resolve.resolve(lost, [card])
+    assert [one.status for one in resolve.outcomes(lost, [card])] == [resolve.OPEN]
+    (kept,) = (files.read_json(of.folder / layout.RESOLVED) or {})["outcomes"]
+    assert (kept["before"], kept["after"]) == (None, None)
+    assert resolve.outcomes(lost, [card])
 
 
 def test_nothing_is_written_for_a_sound_study(done: tuple[Studied, list[Card]], tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from mnist_scaling.config import PRINTED, TEXT, one_of, register, require
 from mnist_scaling.config.fit_schema import BootstrapConfig, ColumnsConfig, FitConfig
+from mnist_scaling.errors import holds
 
 TARGETS = ("alpha", "beta", "N_exponent", "loss")
 """What next runs can be chosen for."""
@@ -68,7 +69,7 @@ class PlanConfig:
         )
         for key in ("minutes", "flops", "cores"):
             value = getattr(self, key)
-            require(value is None or value > 0, f"`{key} > 0` must hold, but got {value}: give a positive number.")
+            holds(value is None or value > 0, f"{key} > 0", value, "give a positive number.")
         require(
             isinstance(self.target, Mapping) or self.target in TARGETS,
             f"`target` must be one of {', '.join(TARGETS)}, or a cell such as target.width=32, but got "

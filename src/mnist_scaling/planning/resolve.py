@@ -146,7 +146,9 @@ def _slopes(studied: Studied) -> dict[str, Any]:
 
 
 def _keep(studied: Studied, record: Mapping[str, Any]) -> None:
-    files.write_atomically(studied.folder / RESOLVED, json.dumps(record, indent=1, default=float) + "\n")
+    """Write resolve.json; NaN and infinities, such as the loss of a cell that lost its repeats, become null there."""
+    known = json.loads(json.dumps(record, default=float), parse_constant=lambda _: None)
+    files.write_json(studied.folder / RESOLVED, known)
 
 
 def outcomes(studied: Studied, cards: Sequence[Card]) -> list[Resolved]:
