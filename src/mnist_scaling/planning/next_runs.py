@@ -194,7 +194,7 @@ def grown(of: Studied, found: NextRuns) -> list[GrownCell]:
     added = {int(row): runs for row, runs in zip(of.table.rows, more[: len(of.table)], strict=True)}
     out = []
     for cell in grown_from(of):
-        trials, repeats = np.max([added.get(row, (0, 0)) for row in cell.rows or (None,)], axis=0)
+        trials, repeats = np.max([(0, 0), *(added[row] for row in cell.rows if row in added)], axis=0)
         out.append(replace(cell, trials=cell.trials + int(trials), repeats=cell.repeats + int(repeats)))
     new = zip(found.cells, more[len(of.table) :].tolist(), strict=True)
     return [*out, *(GrownCell(cell.keys, *runs) for cell, runs in new if any(runs))]

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.planning import growth
 from mnist_scaling.planning.checks import LONGER, OFF_LADDER, RANGE, REPEATS, TRIALS, Card
 from mnist_scaling.planning.growth import GrownCell
@@ -141,8 +142,8 @@ def _cap(studied: Studied, asking: Sequence[Card]) -> dict[str, str]:
 
 def _slopes(studied: Studied) -> dict[str, Any]:
     """The exponents that are quoted."""
-    quoted = {key: studied.result.headline.get(key) or {} for key in ("slope_N", "slope_D", "slope_C")}
-    return {key: one for key, one in quoted.items() if one.get("value") is not None}
+    quoted = {key: studied.result.headline.get(key) for key in ("slope_N", "slope_D", "slope_C")}
+    return {key: one for key, one in quoted.items() if Interval.of(one).known}
 
 
 def _keep(studied: Studied, record: Mapping[str, Any]) -> None:
