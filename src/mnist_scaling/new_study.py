@@ -71,9 +71,8 @@ def propose(
         kept = {(SIZES[i], AMOUNTS[k]) for i in offer.sizes for k in offer.amounts}
         cells = [cell for cell in sweep.cells if (cell.keys[SIZE], cell.keys[AMOUNT]) in kept]
         of = replace(sweep, cells=cells, n_trials=offer.trials, n_repeats=offer.repeats, workers=cores)
-        return start + forecast.seconds(
-            of, {cell.name: (of.trials(cell), of.repeats(cell)) for cell in cells}, per_second
-        )
+        wanted = {cell.name: (of.trials(cell), of.repeats(cell)) for cell in cells}
+        return start + forecast.seconds(of, wanted, per_second)
 
     offer = best(grid, minutes, cores, seconds)
     sizes, amounts = _list([SIZES[k] for k in offer.sizes]), _list([AMOUNTS[k] for k in offer.amounts])
@@ -106,7 +105,7 @@ def calibrate(cores: int) -> tuple[float, float, int]:
         if not (study / layout.TRIALS).is_file() or (trials := read_study_table(study / layout.TRIALS)).empty:
             raise InputError(
                 f"A time can be promised once a run of a small study ends within {MOST_SECONDS} s, but none did: see "
-                f"that `{shlex.join(command[1:])}` works, and that nothing else keeps this machine busy."
+                f"that `{shlex.join(['python', *command[1:]])}` works, and that nothing else keeps this machine busy."
             )
         first = min(path.stat().st_mtime for path in study.rglob(layout.RESULT))
     values = _foreseen(("name=pace", *SMALL)).cells[0].values

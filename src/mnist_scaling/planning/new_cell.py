@@ -97,7 +97,8 @@ def on_grid(of: Studied, target: Mapping[str, Any]) -> NewCell:
             f"`target` must name axes of the study ({', '.join(axes) or 'it has none'}), N, D, C or flops, but got "
             f"{', '.join(unknown)}: mend it."
         )
-    only = {a: cells[a].iloc[0] for a in axes if cells[a].nunique(dropna=False) == 1}
+    first = {a: None if pd.isna(cells[a].iloc[0]) else cells[a].iloc[0] for a in axes}
+    only = {a: v for a, v in first.items() if cells[a].nunique(dropna=False) == 1}
     if lacking := [a for a in axes if a not in {*target, *only}]:
         raise InputError(
             f"`target` must give every axis of the study, but lacks {', '.join(lacking)}: add target.{lacking[0]}=…."
@@ -125,7 +126,7 @@ def _counted(of: Studied, values: Mapping[str, Any]) -> tuple[dict[str, Any], Ma
 
 
 def extrapolated(cells: pd.DataFrame, column: str, axes: Mapping[str, float]) -> float:
-    """A column's value where the axes have these values, by a plane or a parabola in logs through the rows."""
+    """A column's value where numeric axes have these values, by a plane or a parabola in logs through the rows."""
     known = cells[[column, *axes]].astype(float)
     known = np.log(known[(np.isfinite(known) & (known > 0)).all(axis=1)])
     y, x = known[column].to_numpy(), known[list(axes)].to_numpy()
