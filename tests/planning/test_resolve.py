@@ -20,6 +20,8 @@ from mnist_scaling.planning import checks, resolve
 from mnist_scaling.planning.checks import LONGER, OFF_LADDER, PASS, RANGE, REPEATS, TRIALS, WARNING, Card
 from mnist_scaling.planning.growth import GrownCell
 from mnist_scaling.planning.studied import Studied, studied
+from mnist_scaling.reporting.parts import Sentence, TextTable
+from mnist_scaling.reporting.words.plan_tables import resolved_parts
 from mnist_scaling.study import files, layout
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import INDEPENDENT
@@ -88,6 +90,12 @@ def test_an_edge_is_found_resolved_in_its_study_and_gone(tmp_path: Path) -> None
     assert kept_record["before"].keys() == kept_record["now"].keys() != set()
     assert kept_record["before"] != kept_record["now"]
     assert [one["status"] for one in kept_record["outcomes"]] == [one.status for one in came]
+    table, told = resolved_parts(kept_record)
+    assert isinstance(table, TextTable)
+    assert table.rows[0][:3] == ["search_edge", "width=4 data_fraction=0.25", "gone"]
+    assert float(table.rows[0][3]) > float(table.rows[0][4])
+    assert isinstance(told, Sentence)
+    assert told.text.startswith("Of 6: 6 gone. The fit moved: slope N 0.")
 
 
 @pytest.fixture(scope="module")
