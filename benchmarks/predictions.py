@@ -126,7 +126,7 @@ def foreseen(name: str, draws: int = 200) -> list[dict[str, Any]]:
     out = []
     for cell in cells[cells["flops"] > cut].to_dict("records"):
         at = {role: float(cell[column]) for role, column in (("N", "n_params"), ("D", "n_seen"), ("C", "flops"))}
-        found = expect(of, place_of(of, at, None), np.random.default_rng(0))
+        found = expect(of, place_of(of, at), np.random.default_rng(0))
         loss, quantiles = float(cell["test_loss"]), np.quantile(found.log_loss, LEVELS)
         row = {"study": name, "reach": at["C"] / float(of.costs["flops"].max()), "measured_loss": loss}
         row |= {"predicted_loss": found.loss.value, "low": found.loss.low, "high": found.loss.high}

@@ -15,9 +15,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from omegaconf import DictConfig
@@ -25,14 +24,15 @@ from omegaconf import DictConfig
 from mnist_scaling import cli
 from mnist_scaling.config import DataConfig
 from mnist_scaling.errors import InputError
-from mnist_scaling.planning.grid_choice import Offer, WholeGrid, best
+from mnist_scaling.image_task import TASK
+from mnist_scaling.planning.grid_choice import Offer, Proposal, WholeGrid, best
 from mnist_scaling.study import layout
 from mnist_scaling.study.files import write_atomically
 from mnist_scaling.study.tables.csv_table import read_study_table
 from mnist_scaling.study.vocabulary import TRIAL
-
-if TYPE_CHECKING:
-    from mnist_scaling.tuning.sweep.forecast import Sweep
+from mnist_scaling.tuning.sweep import forecast
+from mnist_scaling.tuning.sweep.forecast import OVERHEAD, Sweep
+from mnist_scaling.tuning.task import tunes
 
 SIZE, AMOUNT = "model.width", "data.fraction"
 """Axes of the study, and their values: sqrt(2) in width about doubles the FLOPs of a run, half the data halves them."""
@@ -47,23 +47,6 @@ MOST_SECONDS = 60
 """That it may take: the runs that have ended by then say the pace."""
 
 
-@dataclass(frozen=True)
-class Proposal:
-    """A study, and what it is expected to take and to show."""
-
-    offer: Offer
-    axes: tuple[str, ...]
-    """Config keys with their values, as overrides."""
-    seconds: float
-    pace: float
-    calibrated: int
-    """Runs that the pace is known from."""
-    path: Path
-    """Of the experiment."""
-    command: str
-    """What runs it."""
-
-
 def propose(
     name: str, minutes: float, cores: int, folder: Path, pace: tuple[float, float, int] | None = None
 ) -> Proposal:
@@ -74,8 +57,6 @@ def propose(
     InputError
         When the time is too short for three cells, or an experiment of that name is there.
     """
-    from mnist_scaling.tuning.sweep import forecast
-
     path = folder / f"{name}.yaml"
     command = f"python -m mnist_scaling.train -m experiment={name}"
     if path.exists():
@@ -90,14 +71,13 @@ def propose(
         kept = {(SIZES[i], AMOUNTS[k]) for i in offer.sizes for k in offer.amounts}
         cells = [cell for cell in sweep.cells if (cell.keys[SIZE], cell.keys[AMOUNT]) in kept]
         of = replace(sweep, cells=cells, n_trials=offer.trials, n_repeats=offer.repeats, workers=cores)
-        return start + forecast.seconds(
-            of, {cell.name: (of.trials(cell), of.repeats(cell)) for cell in cells}, per_second
-        )
+        wanted = {cell.name: (of.trials(cell), of.repeats(cell)) for cell in cells}
+        return start + forecast.seconds(of, wanted, per_second)
 
     offer = best(grid, minutes, cores, seconds)
     sizes, amounts = _list([SIZES[k] for k in offer.sizes]), _list([AMOUNTS[k] for k in offer.amounts])
     axes = f"{SIZE}={sizes}", f"{AMOUNT}={amounts}"
-    found = Proposal(offer, axes, seconds(offer), per_second, runs, path, command)
+    found = Proposal(offer, axes, seconds(offer), per_second, runs, str(path), command)
     write_atomically(
         path,
         f"# @package _global_\n# Chosen by plan name={name} minutes={minutes:g} cores={cores}: {offer.cells} cells in "
@@ -108,13 +88,6 @@ def propose(
     return found
 
 
-def cores() -> int:
-    """Cores that runs may use here."""
-    from mnist_scaling.tuning.workers import local
-
-    return local.cores()
-
-
 def calibrate(cores: int) -> tuple[float, float, int]:
     """Seconds before the first run begins, seconds of a run per predicted one, and the runs that say so.
 
@@ -123,8 +96,6 @@ def calibrate(cores: int) -> tuple[float, float, int]:
     InputError
         When no run has ended in time.
     """
-    from mnist_scaling.image_task import TASK
-
     with tempfile.TemporaryDirectory(prefix="mnist_scaling-") as folder:
         command = [sys.executable, "-m", "mnist_scaling.train", "-m", "name=pace", *SMALL]
         command += [f"data.dir={Path(DataConfig().dir).absolute()}", f"hydra.launcher.n_workers={cores}"]
@@ -134,7 +105,7 @@ def calibrate(cores: int) -> tuple[float, float, int]:
         if not (study / layout.TRIALS).is_file() or (trials := read_study_table(study / layout.TRIALS)).empty:
             raise InputError(
                 f"A time can be promised once a run of a small study ends within {MOST_SECONDS} s, but none did: see "
-                f"that `{shlex.join(command[1:])}` works, and that nothing else keeps this machine busy."
+                f"that `{shlex.join(['python', *command[1:]])}` works, and that nothing else keeps this machine busy."
             )
         first = min(path.stat().st_mtime for path in study.rglob(layout.RESULT))
     values = _foreseen(("name=pace", *SMALL)).cells[0].values
@@ -148,8 +119,6 @@ def calibrate(cores: int) -> tuple[float, float, int]:
 
 def _grid(sweep: Sweep, pace: float) -> WholeGrid:
     """What each cell costs on one core, and its sizes."""
-    from mnist_scaling.tuning.sweep.forecast import OVERHEAD
-
     n, d, trial, repeat = (np.empty((len(SIZES), len(AMOUNTS))) for _ in range(4))
     for cell in sweep.cells:
         at, known = (SIZES.index(cell.keys[SIZE]), AMOUNTS.index(cell.keys[AMOUNT])), cell.task.counts(cell.values)
@@ -161,11 +130,7 @@ def _grid(sweep: Sweep, pace: float) -> WholeGrid:
 
 
 def _foreseen(overrides: Sequence[str]) -> Sweep:
-    from mnist_scaling.image_task import TASK
-    from mnist_scaling.tuning.sweep.forecast import foreseen
-    from mnist_scaling.tuning.task import tunes
-
-    return foreseen(overrides, cli.conf_dir(), tunes(TASK)(_never))
+    return forecast.foreseen(overrides, cli.conf_dir(), tunes(TASK)(_never))
 
 
 def _never(cfg: DictConfig) -> None:

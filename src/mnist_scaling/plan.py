@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,14 @@ import hydra
 import numpy as np
 from omegaconf import DictConfig
 
-from mnist_scaling import cli, image_task, new_study
+from mnist_scaling import cli, image_task
 from mnist_scaling.arms.reading import read
 from mnist_scaling.config import build
 from mnist_scaling.config.plan_schema import PlanConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.planning import checks, growth, predictions, resolve
 from mnist_scaling.planning.expected import expect
-from mnist_scaling.planning.new_cell import Counts, place_of
+from mnist_scaling.planning.new_cell import place_of
 from mnist_scaling.planning.next_budget import next_budget
 from mnist_scaling.planning.next_runs import NextRuns, grown, next_runs
 from mnist_scaling.planning.studied import Studied, studied
@@ -30,7 +30,6 @@ from mnist_scaling.reporting.parts import Part
 from mnist_scaling.reporting.words import plan_tables, predicted
 from mnist_scaling.study import layout
 from mnist_scaling.study.layout import found_folder
-from mnist_scaling.study.provenance import COMMAND
 
 TENTH = 0.1
 """Share of what a study has cost for which next runs are shown where nobody names a budget."""
@@ -52,12 +51,7 @@ def main(cfg: DictConfig) -> None:
 
 
 def run(config: PlanConfig) -> None:
-    """Do what was asked and print it.
-
-    Parameters
-    ----------
-    config : PlanConfig
-    """
+    """Do what was asked and print it."""
     said = asked(config)
     if config.format == "json":
         print(json.dumps(plain({"schema": 1, **said.record}), indent=1, allow_nan=False))
@@ -69,49 +63,45 @@ def asked(config: PlanConfig) -> Said:
     """The one thing that a plan is asked for."""
     if config.score:
         return _score(config)
-    cores = config.cores or new_study.cores()
-    if config.name and config.minutes and not found_folder(config.name).is_dir():
-        new = new_study.propose(config.name, config.minutes, cores, Path(cli.conf_dir()) / "experiment")
-        parts = plan_tables.proposal_parts(new.offer, new.seconds, new.calibrated, new.axes, new.command)
-        return Said({"proposal": replace(new, path=str(new.path))}, parts)  # type: ignore[arg-type]
+    unit, budget = "flops", config.flops
+    if config.minutes:
+        from mnist_scaling import new_study  # it loads the tuner
+        from mnist_scaling.tuning.workers import local
+
+        cores = config.cores or local.cores()
+        if config.name and not found_folder(config.name).is_dir():
+            new = new_study.propose(config.name, config.minutes, cores, Path(cli.conf_dir()) / "experiment")
+            return Said({"proposal": new}, plan_tables.proposal_parts(new))
+        unit, budget = "seconds", 60 * config.minutes * cores
     of = studied(config.fit)
+    if of.identity.get("program") == image_task.TASK.program:  # another program is not asked
+        of = replace(of, counts=_counts)
     if config.table and set(config.cell) <= {"flops"} and of.model.inputs == ("C",):
         found = next_budget(of, config.cell.get("flops"))
         record = replace(found, winners=found.winners.to_dict("records"))  # type: ignore[arg-type]
         return Said({"next_budget": record}, predicted.budget(found))
     if config.cell:
         return _predict(config, of)
-    if config.minutes or config.flops:
-        return _next_runs(config, of, cores)
+    if budget:
+        return _next_runs(config, of, budget, unit)
     return _irregularities(config, of)
 
 
-def _next_runs(config: PlanConfig, of: Studied, cores: int) -> Said:
+def _next_runs(config: PlanConfig, of: Studied, budget: float, unit: str) -> Said:
     """The runs that are worth most under a budget, and the command that runs them in the study."""
-    unit, budget = ("seconds", 60 * config.minutes * cores) if config.minutes else ("flops", float(config.flops or 0))
     word = config.target if isinstance(config.target, str) else "loss"
-    found = next_runs(of, word, budget, unit, _counts_of(of))
-    wanted = grown(of, found) if COMMAND in (of.source.study or {}) and found.choice.moves else []
-    command = growth.write(of, wanted, of.folder / layout.NEXT_RUNS, {}) if wanted else ""
-    record = {
-        "target": found.target.meaning,
-        "moves": found.choice.moves,
-        "left": found.choice.left,
-        "command": command,
-    }
+    found = next_runs(of, word, budget, unit)
+    wanted = grown(of, found) if of.command and found.choice.moves else []
+    command = growth.write(of, wanted, of.folder / layout.NEXT_RUNS) if wanted else ""
+    record = {"target": found.target.meaning, **vars(found.choice), "command": command}
     return Said(record, plan_tables.next_run_parts(of, found, command))
-
-
-def _counts_of(of: Studied) -> Counts | None:
-    """What our own program says of a run of its studies before it starts."""
-    return _counts if growth.identity_of(of).get("program") == _TASK.program else None
 
 
 def _irregularities(config: PlanConfig, of: Studied) -> Said:
     """What is wrong with the cells, what became of what was, and, if asked for, the runs that resolve it."""
     found = checks.cards(of)
     came = resolve.outcomes(of, found)
-    record = {"cards": [asdict(card) for card in found], "outcomes": [asdict(one) for one in came]}
+    record: dict[str, Any] = {"cards": found, "outcomes": came}
     if config.resolve:
         command = resolve.resolve(of, found)
         return Said({**record, "command": command}, plan_tables.resolve_parts(of, command))
@@ -119,38 +109,33 @@ def _irregularities(config: PlanConfig, of: Studied) -> Said:
     offer = _offer(of) if of.is_study else None
     parts = [*plan_tables.ground(of), *plan_tables.card_parts(of, found)]
     parts += plan_tables.next_run_parts(of, offer, "") if offer else []
-    moves = offer.choice.moves if offer else ()
-    return Said(
-        {"known": known, **record, "moves": moves}, [*parts, *plan_tables.next_step(of, found, config.where, offer)]
-    )
+    parts += plan_tables.next_step(of, found, config.where, offer)
+    return Said({"known": known, **record, "moves": offer.choice.moves if offer else ()}, parts)
 
 
 def _offer(of: Studied) -> NextRuns | None:
     """The next runs for a tenth of the FLOPs of the study's runs; None where none is worth it, or none is known."""
     budget = TENTH * float(of.costs[["flops", "runs"]].prod(axis=1).sum())
     with contextlib.suppress(InputError):
-        offer = next_runs(of, "loss", budget, "flops", _counts_of(of))
+        offer = next_runs(of, "loss", budget, "flops")
         return offer if offer.choice.moves else None
     return None
 
 
 def _predict(config: PlanConfig, of: Studied) -> Said:
     """A prediction, registered, and the command that runs its cell beside those that there are."""
-    cell = place_of(of, config.cell, _counts_of(of))
+    cell = place_of(of, config.cell)
     expected = expect(of, cell, np.random.default_rng(config.seed))
     folder = Path(config.out) if config.out else of.folder
     row = predictions.register(of, cell, expected, folder, config.where)
-    command = predictions.command(of, folder) if cell.keys and COMMAND in (of.source.study or {}) else ""
+    command = predictions.command(of, folder) if cell.keys and of.command else ""
     parts = predicted.prediction(row, folder / layout.PREDICTIONS, cell, tuple(expected.settings), command)
     return Said({"prediction": row, "command": command}, parts)
 
 
-_TASK = image_task.TASK
-
-
 def _counts(values: Mapping[str, Any], changes: Mapping[str, Any]) -> Mapping[str, float]:
-    """What our own program counts of a run before it starts; another program's is not asked."""
-    return _TASK.counts(_TASK.changed(values, changes))
+    """What our own program counts of a run before it starts."""
+    return image_task.TASK.counts(image_task.TASK.changed(values, changes))
 
 
 def _score(config: PlanConfig) -> Said:

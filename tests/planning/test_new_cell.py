@@ -24,7 +24,7 @@ FAR = {"width": 64, "data_fraction": 1.0}
 
 
 def test_sizes_go_on_along_the_axes_where_nothing_counts_them(of: Studied) -> None:
-    cell = place_of(of, FAR, None)
+    cell = place_of(of, FAR)
     assert cell.at["N"] == pytest.approx(200 * 64**1.5, rel=1e-3)
     assert cell.at["D"] == pytest.approx(40_000, rel=1e-6)
     assert cell.at["C"] == pytest.approx(6 * cell.at["N"] * cell.at["D"], rel=2e-3)
@@ -53,7 +53,7 @@ def test_our_own_program_counts_what_a_run_then_measures() -> None:
 
 
 def test_the_interval_holds_the_truth_and_the_scatter_of_a_cell_beyond_the_surface(of: Studied) -> None:
-    cell = place_of(of, FAR, None)
+    cell = place_of(of, FAR)
     found = expect(of, cell, np.random.default_rng(0))
     truth = power_law(cell.at["N"], cell.at["D"])
     assert found.loss.holds(truth)
@@ -67,7 +67,7 @@ def test_the_interval_holds_the_truth_and_the_scatter_of_a_cell_beyond_the_surfa
 
 
 def test_settings_are_recommended_for_every_tuned_key(of: Studied) -> None:
-    found = expect(of, place_of(of, FAR, None), np.random.default_rng(0))
+    found = expect(of, place_of(of, FAR), np.random.default_rng(0))
     assert set(found.settings) == {"lr", "batch_size"}
     assert isinstance(found.settings["batch_size"], int)
     # The nearest cells are the three largest; what they selected is known.
@@ -77,7 +77,7 @@ def test_settings_are_recommended_for_every_tuned_key(of: Studied) -> None:
 
 def test_the_best_cell_of_a_compute_costs_it_and_no_neighbour_is_better(of: Studied) -> None:
     flops = 4 * float(of.costs["flops"].max())
-    cell = place_of(of, {"flops": flops}, None)
+    cell = place_of(of, {"flops": flops})
     assert cell.at["C"] == pytest.approx(flops, rel=0.02)
     assert isinstance(cell.axes["width"], int)
     best = np.median(log_loss(of, cell.at))
@@ -90,7 +90,7 @@ def test_without_a_count_of_flops_a_cell_costs_six_n_d(tmp_path: Path) -> None:
     folder = Builder(noise=0.03).write(tmp_path / "multirun" / "own")
     pd.read_csv(folder / "cells.csv").assign(flops=np.nan).to_csv(folder / "cells.csv", index=False)
     of = studied(FitConfig(name=str(folder), bootstrap=QUICK, laws="additive", curves=False))
-    cell = place_of(of, FAR, None)
+    cell = place_of(of, FAR)
     assert cell.at["C"] == pytest.approx(6 * cell.at["N"] * cell.at["D"])
 
 
@@ -108,4 +108,4 @@ def test_without_a_count_of_flops_a_cell_costs_six_n_d(tmp_path: Path) -> None:
 )
 def test_a_target_that_can_not_be_predicted_is_refused(of: Studied, target: dict[str, float], sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
-        place_of(of, target, None)
+        place_of(of, target)

@@ -17,7 +17,7 @@ PACE = (10.0, 2.0, 24)
 def test_an_experiment_holds_the_study_that_was_chosen(tmp_path: Path) -> None:
     found = new_study.propose("ten", 10, 2, tmp_path, PACE)
     assert 0.8 * 600 <= found.seconds <= 600
-    text = found.path.read_text()
+    text = Path(found.path).read_text()
     assert text.startswith("# @package _global_\n")
     sweeper = yaml.safe_load(text)["hydra"]["sweeper"]
     assert (sweeper["n_trials"], sweeper["n_repeats"]) == (found.offer.trials, found.offer.repeats)

@@ -125,7 +125,7 @@ def test_luck_gives_back_the_gain_that_it_was_found_from() -> None:
 
 
 def test_new_cells_of_a_study_are_new(of: Studied) -> None:
-    found = new_cells(of, None)
+    found = new_cells(of)
     known = set(zip(of.cells["width"], of.cells["data_fraction"], strict=True))
     offered = {(cell.axes["width"], cell.axes["data_fraction"]) for cell in found}
     assert len(offered) == len(found) == 5 * 5 - 16
@@ -141,13 +141,13 @@ def test_levels_go_one_step_beyond_the_largest() -> None:
 
 def test_next_runs_of_a_study_keep_to_the_budget_and_grow_its_cells(of: Studied) -> None:
     spent = float((of.costs["flops"] * of.costs["runs"]).sum())
-    found = next_runs(of, "loss", 0.5 * spent, "flops", None)
+    found = next_runs(of, "loss", 0.5 * spent, "flops")
     assert 0 < found.choice.cost <= 0.5 * spent
     assert found.choice.left < 0.9
     assert found.choice.left == pytest.approx(1 - sum(move.gain for move in found.choice.moves))
-    assert found == replace(next_runs(of, "loss", 0.5 * spent, "flops", None), target=found.target)
+    assert found == replace(next_runs(of, "loss", 0.5 * spent, "flops"), target=found.target)
     with pytest.raises(InputError, match="`target` must be one of"):
-        next_runs(of, "gamma", spent, "flops", None)
+        next_runs(of, "gamma", spent, "flops")
 
 
 def test_places_join() -> None:

@@ -43,10 +43,12 @@ def test_json_is_the_same_record(study: Path, capsys: pytest.CaptureFixture[str]
         ({"minutes": 5, "flops": 1e9}, "One plan must do one thing, but got minutes and flops"),
         ({"minutes": 5, "target": {"width": 32}}, "got target.… and minutes"),
         ({"resolve": True, "score": True}, "got resolve and score"),
+        ({"name": ""}, "Exactly one of `name` and `table` must be given, but got neither"),
+        ({"flops": -1.0}, "`flops > 0` must hold, but got -1: give a positive number."),
         ({"cores": 2}, "`cores=2` must go with minutes=…"),
         ({"format": "xml"}, "`format` must be one of text, json, but got 'xml'"),
     ],
 )
 def test_one_thing_at_a_time(more: dict[str, Any], sentence: str) -> None:
     with pytest.raises(InputError, match=sentence.replace("(", r"\(")):
-        PlanConfig(name="any", **more)
+        PlanConfig(**{"name": "any", **more})

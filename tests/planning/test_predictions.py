@@ -35,7 +35,7 @@ AXES = {"width": (4, 8, 16, 32, 64), "data_fraction": (0.125, 0.25, 0.5, 1.0)}
 @pytest.fixture
 def registered(of: Studied, tmp_path: Path) -> Path:
     for target in TARGETS:
-        cell = place_of(of, target, None)
+        cell = place_of(of, target)
         predictions.register(of, cell, expect(of, cell, np.random.default_rng(0)), tmp_path)
     return tmp_path
 
@@ -47,14 +47,14 @@ def test_a_row_has_what_it_rests_on_and_is_registered_once(of: Studied, register
     assert float(rows[0]["low"]) < float(rows[0]["predicted_loss"]) < float(rows[0]["high"])
     assert float(rows[0]["reach"]) == pytest.approx(2**1.5, rel=0.01)
     assert rows[0]["by_law"] == "" or "lr" in rows[0]
-    cell = place_of(of, TARGETS[0], None)
+    cell = place_of(of, TARGETS[0])
     again = predictions.register(of, cell, expect(of, cell, np.random.default_rng(0)), registered)
     assert again == rows[0]
     assert predictions.read_predictions(registered) == rows
 
 
 def test_a_target_by_its_sizes_joins_the_file_and_leaves_the_seals_before_it(of: Studied, registered: Path) -> None:
-    cell = place_of(of, {"N": 1e6, "D": 40_000}, None)
+    cell = place_of(of, {"N": 1e6, "D": 40_000})
     row = predictions.register(of, cell, expect(of, cell, np.random.default_rng(0)), registered)
     found = predictions.read_predictions(registered)
     assert found[2]["seal"] == row["seal"]
@@ -149,7 +149,7 @@ def test_predicted_cells_are_run_in_their_study_by_the_list_and_then_scored(tmp_
     config = FitConfig(name=str(folder), bootstrap=QUICK, laws="additive", curves=False)
     of = studied(config)
     for width, share in ((32, 1.0), (32, 0.5)):
-        cell = place_of(of, {"width": width, "data_fraction": share}, None)
+        cell = place_of(of, {"width": width, "data_fraction": share})
         assert cell.keys == {"model.width": width, "data.fraction": share}
         predictions.register(of, cell, expect(of, cell, np.random.default_rng(0)), folder)
     path = next(word for word in shlex.split(predictions.command(of, folder)) if word.startswith("hydra.sweeper.cells"))
@@ -159,7 +159,7 @@ def test_predicted_cells_are_run_in_their_study_by_the_list_and_then_scored(tmp_
     assert max(abs(float(row["log_error"])) for row in rows) < 0.1
     assert predictions.command(studied(config), folder) == ""
     with pytest.raises(InputError, match="must be predicted before it is run"):
-        place_of(studied(config), {"width": 32, "data_fraction": 1.0}, None)
+        place_of(studied(config), {"width": 32, "data_fraction": 1.0})
 
 
 def test_the_largest_model_of_a_published_ladder_is_foreseen(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_the_largest_model_of_a_published_ladder_is_foreseen(tmp_path: Path) -> 
     roles = ColumnsConfig(N="N", D="D", C="C_olmo", loss="loss_c4")
     config = FitConfig(table=str(tmp_path / "runs.csv"), columns=roles, where="mode == 'train'", bootstrap=QUICK)
     of, target = studied(config), runs.iloc[-1]
-    found = expect(of, place_of(of, {"N": target["N"], "D": target["D"]}, None), np.random.default_rng(0)).loss
+    found = expect(of, place_of(of, {"N": target["N"], "D": target["D"]}), np.random.default_rng(0)).loss
     assert found.holds(target["loss_c4"])
     assert found.value == pytest.approx(target["loss_c4"], rel=0.03)
     assert found.high / found.low < 1.2

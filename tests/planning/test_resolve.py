@@ -20,7 +20,9 @@ from mnist_scaling.planning import checks, resolve
 from mnist_scaling.planning.checks import LONGER, OFF_LADDER, PASS, RANGE, REPEATS, TRIALS, WARNING, Card
 from mnist_scaling.planning.growth import GrownCell
 from mnist_scaling.planning.studied import Studied, studied
-from mnist_scaling.study import layout
+from mnist_scaling.reporting.parts import Sentence, TextTable
+from mnist_scaling.reporting.words.plan_tables import resolved_parts
+from mnist_scaling.study import files, layout
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import INDEPENDENT
 from mnist_scaling.tuning.cell.next_settings import Effort
@@ -88,6 +90,12 @@ def test_an_edge_is_found_resolved_in_its_study_and_gone(tmp_path: Path) -> None
     assert kept_record["before"].keys() == kept_record["now"].keys() != set()
     assert kept_record["before"] != kept_record["now"]
     assert [one["status"] for one in kept_record["outcomes"]] == [one.status for one in came]
+    table, told = resolved_parts(kept_record)
+    assert isinstance(table, TextTable)
+    assert table.rows[0][:3] == ["search_edge", "width=4 data_fraction=0.25", "gone"]
+    assert float(table.rows[0][3]) > float(table.rows[0][4])
+    assert isinstance(told, Sentence)
+    assert told.text.startswith("Of 6: 6 gone. The fit moved: slope N 0.")
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +117,7 @@ def test_a_cell_gets_what_its_card_asks_for_and_no_other_cell_does(
     done: tuple[Studied, list[Card]], asks: tuple[str, ...], n_trials: int, n_repeats: int
 ) -> None:
     of, _ = done
-    resolve.resolve(of, [Card("any", WARNING, "", (1,), asks=asks)])
+    resolve.resolve(of, [Card(WARNING, "", (1,), asks=asks, code="any")])
     rows = [(row["hydra.sweeper.n_trials"], row["hydra.sweeper.n_repeats"]) for row in listed(of)]
     assert sorted(rows) == sorted([(2, 2)] * 5 + [(n_trials, n_repeats)])
     (grown,) = (row for row in listed(of) if (row["hydra.sweeper.n_trials"], row["hydra.sweeper.n_repeats"]) != (2, 2))
@@ -118,19 +126,30 @@ def test_a_cell_gets_what_its_card_asks_for_and_no_other_cell_does(
 
 def test_what_is_there_still_after_its_runs_is_confirmed(done: tuple[Studied, list[Card]]) -> None:
     of, _ = done
-    card = Card("any", WARNING, "", (1,), asks=(TRIALS,))
+    card = Card(WARNING, "", (1,), asks=(TRIALS,), code="any")
     resolve.resolve(of, [card])
     assert [one.status for one in resolve.outcomes(of, [card])] == [resolve.OPEN]
     more = replace(of, arm=replace(of.arm, frame=of.arm.frame.assign(n_trials=4)))
     assert [one.status for one in resolve.outcomes(more, [card])] == [resolve.CONFIRMED]
-    assert [one.status for one in resolve.outcomes(more, [Card("any", PASS, "")])] == [resolve.GONE]
+    assert [one.status for one in resolve.outcomes(more, [Card(PASS, "", code="any")])] == [resolve.GONE]
     resolve.resolve(more, [replace(card, cells=(2,))])
     kept = json.loads((of.folder / layout.RESOLVED).read_text())["earlier"]
     assert [(one["code"], one["status"]) for one in kept] == [("any", resolve.GONE)], "it is not forgotten"
 
 
+def test_a_cell_without_a_loss_leaves_a_file_that_can_be_read(done: tuple[Studied, list[Card]]) -> None:
+    of, _ = done
+    lost = replace(of, arm=replace(of.arm, frame=of.arm.frame.assign(**{of.loss: float("nan")})))
+    card = Card(WARNING, "", (1,), asks=(TRIALS,), code="lost")
+    resolve.resolve(lost, [card])
+    assert [one.status for one in resolve.outcomes(lost, [card])] == [resolve.OPEN]
+    (kept,) = (files.read_json(of.folder / layout.RESOLVED) or {})["outcomes"]
+    assert (kept["before"], kept["after"]) == (None, None)
+    assert resolve.outcomes(lost, [card])
+
+
 def test_nothing_is_written_for_a_sound_study(done: tuple[Studied, list[Card]], tmp_path: Path) -> None:
-    assert resolve.resolve(done[0], [Card("any", PASS, "")]) == ""
+    assert resolve.resolve(done[0], [Card(PASS, "", code="any")]) == ""
     rows = pd.DataFrame({"n": [1e3, 2e3, 4e3, 8e3], "l": [1, 0.9, 0.8, 0.7]})
     rows.to_csv(tmp_path / "t.csv", index=False)
     of = studied(FitConfig(table=str(tmp_path / "t.csv"), columns=ColumnsConfig(N="n", loss="l"), laws="power_N"))

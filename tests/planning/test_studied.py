@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 
 from mnist_scaling.config.fit_schema import ColumnsConfig, FitConfig
 from mnist_scaling.errors import InputError
-from mnist_scaling.planning.studied import Studied, studied
+from mnist_scaling.planning.new_cell import on_grid
+from mnist_scaling.planning.studied import Studied, at_axes, studied
 from tests.planning.conftest import QUICK
 from tests.reporting.builder import Builder, power_law
 
@@ -22,7 +24,6 @@ def test_noise_model_and_costs_are_those_of_the_cells(of: Studied) -> None:
     assert of.model.loss(**at).holds(power_law(1600, 20_000))
     assert (of.costs["flops"] == of.cells["flops"]).all()
     assert (of.costs["runs"] == 7).all()
-    assert not of.trials.empty
 
 
 def test_scatter_holds_the_repeats_and_what_they_do_not_show(of: Studied) -> None:
@@ -40,6 +41,15 @@ def test_a_table_without_c_costs_six_n_d(tmp_path: Path) -> None:
     np.testing.assert_allclose(of.costs["flops"], 6 * rows["n"] * rows["d"])
     assert np.isnan(of.seeds)
     assert of.costs["seconds"].isna().all()
+
+
+def test_a_cell_of_an_axis_that_is_null_is_found(of: Studied) -> None:
+    arm = replace(of.arm, frame=of.cells.assign(schedule=np.nan))
+    wider = replace(of, arm=arm, source=replace(of.source, axes=(*of.source.axes, "schedule")))
+    cell = on_grid(wider, {"width": 4, "data_fraction": 0.125})
+    assert cell.axes["schedule"] is None
+    assert at_axes(wider.cells, cell.axes).sum() == 1
+    assert not at_axes(of.cells, cell.axes).any()
 
 
 def test_several_arms_are_refused(tmp_path: Path) -> None:

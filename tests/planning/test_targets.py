@@ -7,7 +7,7 @@ import pytest
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.frontier.parametric import fit_cost
-from mnist_scaling.fitting.headline import Model
+from mnist_scaling.fitting.headline import Model, losses_ahead
 from mnist_scaling.fitting.laws import get_law
 from mnist_scaling.fitting.misfit.posterior import surface
 from mnist_scaling.fitting.rows import Table
@@ -29,20 +29,20 @@ def model() -> Model:
 def test_slopes_are_those_of_the_headline(model: Model, word: str, variable: str) -> None:
     found = target(model, None, word)
     quoted = model.slope(largest_cell(model.rows), variable)
-    assert found.interval.value == pytest.approx(quoted.value)
+    assert np.median(found.draws) == pytest.approx(quoted.value)
     assert found.known.all()
     low, high = np.quantile(model.posterior.slope(largest_cell(model.rows), variable), [TAIL, 1 - TAIL])
     assert (found.draws.min(), found.draws.max()) == pytest.approx((low, high))
     assert word in found.meaning
 
 
-def test_a_loss_is_meant_ahead_unless_a_place_is_given(model: Model) -> None:
+def test_a_loss_is_meant_ahead_at_four_times_the_compute(model: Model) -> None:
     cost = fit_cost(model.rows)
-    at = {"N": float(np.log(1e4)), "D": float(np.log(2e4))}
-    here, ahead = target(model, cost, "loss", at), target(model, cost, "loss")
-    assert np.exp(here.interval.value) == pytest.approx(model.loss(**at).value, rel=1e-6)
-    assert ahead.draws.std() > here.draws.std()
-    with pytest.raises(InputError, match="needs a place"):
+    found = target(model, cost, "loss")
+    (ahead,) = (place for place in losses_ahead(model, cost) if place["reach"] == 4)
+    assert np.exp(np.median(found.draws)) == pytest.approx(ahead["value"], rel=0.01)
+    assert f"N = {ahead['N']:.3g}, D = {ahead['D']:.3g}" in found.meaning
+    with pytest.raises(InputError, match="needs a compute at which it is meant.* choose target=alpha or target=beta"):
         target(model, None, "loss")
 
 
@@ -53,7 +53,7 @@ def test_surfaces_without_an_optimum_are_left_out(model: Model) -> None:
     assert len(found.draws) == found.known.sum() > 100
     true = law.optimum(law.internal(ADDITIVE)[None], cost.kappa_n, cost.kappa_d)
     assert true is not None
-    assert found.interval.holds(true["n1"][0])
+    assert found.draws.min() < true["n1"][0] < found.draws.max()
 
 
 def test_what_a_model_of_one_variable_does_not_have_is_refused(model: Model) -> None:

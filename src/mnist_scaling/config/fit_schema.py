@@ -135,7 +135,7 @@ class FitConfig:
     def __post_init__(self) -> None:
         one_of("format", self.format, PRINTED)
         require(
-            [self.name, self.table, self.optuna].count(None) == 2,
+            sum(map(bool, (self.name, self.table, self.optuna))) == 1,
             f"Exactly one of `name` and `table` must be given, but got {'both' if self.name else 'neither'}: "
             "name=STUDY or table=FILE.csv.",
         )

@@ -8,12 +8,13 @@ from typing import Any
 
 from mnist_scaling.config import PRINTED, TEXT, one_of, register, require
 from mnist_scaling.config.fit_schema import BootstrapConfig, ColumnsConfig, FitConfig
+from mnist_scaling.errors import holds
 
 TARGETS = ("alpha", "beta", "N_exponent", "loss")
 """What next runs can be chosen for."""
 
-SIZES = ("N", "D", "C")
-"""Keys of a target that are no axes of a grid; flops is C."""
+SIZES = ("N", "D", "C", "flops")
+"""Keys of a target that are no axes of a grid; flops is C, of which the best cell is meant."""
 
 
 @dataclass(frozen=True)
@@ -58,24 +59,17 @@ class PlanConfig:
     """Seed of every random number."""
 
     def __post_init__(self) -> None:
-        given = [key for key in ("name", "table") if getattr(self, key)]
-        require(
-            len(given) == 1,
-            f"Exactly one of `name` and `table` must be given, but got {' and '.join(given) or 'neither'}: name=STUDY "
-            "or table=FILE.csv.",
-        )
-        wanted = [key for key in ("resolve", "score", "cell", "minutes", "flops") if getattr(self, key)]
-        wanted = [key.replace("cell", "target.…") for key in wanted]
-        require(
-            len(wanted) < 2, f"One plan must do one thing, but got {' and '.join(wanted)}: give one of them at a time."
-        )
+        _ = self.fit  # which rows are read obeys the rules of `fit`
+        kinds = {"resolve": "resolve", "score": "score", "cell": "target.…", "minutes": "minutes", "flops": "flops"}
+        wanted = " and ".join(word for key, word in kinds.items() if getattr(self, key))
+        require(" and " not in wanted, f"One plan must do one thing, but got {wanted}: give one of them at a time.")
         require(
             self.cores is None or self.minutes is not None,
             f"`cores={self.cores}` must go with minutes=…, which it turns into time of cores: leave it out.",
         )
         for key in ("minutes", "flops", "cores"):
             value = getattr(self, key)
-            require(value is None or value > 0, f"`{key} > 0` must hold, but got {value}: give a positive number.")
+            holds(value is None or value > 0, f"{key} > 0", value, "give a positive number.")
         require(
             isinstance(self.target, Mapping) or self.target in TARGETS,
             f"`target` must be one of {', '.join(TARGETS)}, or a cell such as target.width=32, but got "
@@ -84,7 +78,7 @@ class PlanConfig:
         for key, value in self.cell.items():
             number = isinstance(value, int | float) and not isinstance(value, bool)
             require(
-                number and value > 0 if key in (*SIZES, "flops") else isinstance(value, int | float | str),
+                number and value > 0 if key in SIZES else isinstance(value, int | float | str),
                 f"`target.{key}` must be a positive number, but got {value!r}: give one.",
             )
         one_of("format", self.format, PRINTED)

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from mnist_scaling.arms.reading import cell_trials
+from mnist_scaling.fitting.frontier.methods import median_of
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.planning.new_cell import NewCell, log_loss
@@ -43,27 +44,16 @@ class Expected:
 
 
 def expect(of: Studied, cell: NewCell, rng: np.random.Generator) -> Expected:
-    """What a cell should give, with an interval that holds the law, what it misses, noise and luck.
-
-    Parameters
-    ----------
-    of : Studied
-    cell : NewCell
-    rng : numpy.random.Generator
-        Of the draws of noise.
-    """
+    """What a cell should give, with an interval that holds the law, what it misses, noise and luck."""
     draws = log_loss(of, cell.at)
     draws = draws + of.model.posterior.scatter() * rng.standard_normal(len(draws))
-    settings, by_law = _settings(of, cell)
-    tail = (1 - of.model.level) / 2
-    of_error = _log_error(of, draws, rng)
-    loss, error = (Interval(*map(float, np.exp(np.quantile(d, [0.5, tail, 1 - tail])))) for d in (draws, of_error))
-    return Expected(loss, error, draws, settings, by_law)
+    loss, error = (median_of(found, of.model.level).exp() for found in (draws, _log_error(of, draws, rng)))
+    return Expected(loss, error, draws, *_settings(of, cell))
 
 
 def _log_error(of: Studied, log_loss: Array, rng: np.random.Generator) -> Array:
     """Draws of the log error rate, by its line in ln L through the cells of lower loss; NaN where there is none."""
-    both = of.cells.reindex(columns=[str(of.source.rows.names["loss"]), "test_error"]).astype(float)
+    both = of.cells.reindex(columns=[of.loss, "test_error"]).astype(float)
     both = np.log(both[(both > 0).all(axis=1)]).sort_values(both.columns[0])
     x, y = both.iloc[: max(FEWEST, len(both) // 2)].to_numpy().T
     if len(x) < FEWEST:
@@ -88,11 +78,10 @@ def _settings(of: Studied, cell: NewCell) -> tuple[dict[str, Any], tuple[str, ..
     apart = np.log(of.cells[columns].astype(float) / list(sizes.values())).pow(2).sum(axis=1)
     near = of.cells.loc[apart.nsmallest(NEAREST).index]
     found = {key: by_law.get(key, _middle(near[key].dropna())) for key in tuned}
-    # A dropout of 0 in every cell is no whole number by nature, as a batch size is.
-    whole = [
-        k for k in tuned if pd.api.types.is_numeric_dtype(near[k]) and (near[k] % 1 == 0).all() and near[k].min() >= 1
-    ]
-    found |= {key: max(round(found[key]), 1) for key in whole}
+    for key in tuned:
+        # A dropout of 0 in every cell is no whole number by nature, as a batch size is.
+        if pd.api.types.is_numeric_dtype(near[key]) and (near[key] % 1 == 0).all() and near[key].min() >= 1:
+            found[key] = max(round(found[key]), 1)
     return {key: value for key, value in found.items() if value is not None}, tuple(by_law)
 
 

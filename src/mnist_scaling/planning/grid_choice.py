@@ -82,7 +82,7 @@ class WholeGrid:
 
 @dataclass(frozen=True)
 class Offer:
-    """A study that could be run."""
+    """A study that could be run, of every one of its sizes with every one of its amounts of data."""
 
     sizes: tuple[int, ...]
     """Positions of the grid's sizes, and below of its amounts of data."""
@@ -99,6 +99,23 @@ class Offer:
     def cells(self) -> int:
         """Number of cells."""
         return len(self.sizes) * len(self.amounts)
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """An offer as a study that can be run, and what it is expected to take."""
+
+    offer: Offer
+    axes: tuple[str, ...]
+    """Config keys with their values, as overrides."""
+    seconds: float
+    pace: float
+    calibrated: int
+    """Runs that the pace is known from."""
+    path: str
+    """Of the experiment's file."""
+    command: str
+    """What runs it."""
 
 
 def intervals(grid: WholeGrid, sizes: tuple[int, ...], amounts: tuple[int, ...], variance: float) -> dict[str, float]:

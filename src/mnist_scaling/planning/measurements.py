@@ -7,19 +7,16 @@ Repeats say how large seed is. What tuning leaves to luck is what a cell's certi
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
 
-from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.laws.base import Array, Logs
 from mnist_scaling.fitting.rows import SAME_LEVEL
-from mnist_scaling.planning.new_cell import Counts, NewCell, on_grid
+from mnist_scaling.planning.new_cell import NewCell, at_levels
 from mnist_scaling.planning.studied import Studied
-from mnist_scaling.study.tables.fitted_rows import roles_of
 
 AHEAD = 10
 """Trials that a certificate's expected gain is of."""
@@ -103,28 +100,19 @@ def beyond(values: Array) -> Array:
     return np.append(at, float(f"{at[-1] * (at[-1] / at[-2] if len(at) > 1 else 2.0):.4g}"))
 
 
-def new_cells(of: Studied, counts: Counts | None) -> list[NewCell]:
-    """Cells that could be run: every level of one axis with every level of the other, where none was; one beyond.
-
-    What the study's program says of a run before it, `counts`, may refuse a cell.
-    """
-    roles = roles_of(of.cells, of.source.axes, of.source.rows.names)
-    if not (of.is_study and roles.size and roles.data):
+def new_cells(of: Studied) -> list[NewCell]:
+    """Cells that could be run: every level of one axis with every level of the other, where none was; one beyond."""
+    size, data = of.roles.size, of.roles.data
+    if not (of.is_study and size and data):
         names = of.model.inputs
         grid = np.stack(np.meshgrid(*(beyond(of.table.inputs[k]) for k in names)), -1).reshape(-1, len(names))
         rows = np.column_stack([of.table.inputs[k] for k in names])
         new = [at for at in grid if not np.isclose(at, rows, rtol=SAME_LEVEL).all(axis=1).any()]
         return [NewCell({}, {}, dict(zip(names, map(float, at), strict=True)), "") for at in new]
-    sizes, amounts = (of.cells[axis].astype(float) for axis in (roles.size, roles.data))
-    whole = [bool((levels % 1 == 0).all()) for levels in (sizes, amounts)]
-    others = {a: of.cells[a].iloc[0] for a in of.source.axes if a not in (roles.size, roles.data)}
-    found, known = [], set(zip(sizes, amounts, strict=True))
-    for at in product(*(beyond(levels.to_numpy()) for levels in (sizes, amounts))):
-        size, amount = (round(x) if w else float(x) for x, w in zip(at, whole, strict=True))
-        if (size, amount) not in known and size and amount:
-            with contextlib.suppress(InputError):  # the program has no such cell, such as more data than there are
-                found.append(on_grid(of, others | {roles.size: size, roles.data: amount}, counts))
-    return found
+    levels = product(*(beyond(of.cells[axis].to_numpy(float)) for axis in (size, data)))
+    offered = {(cell.axes[size], cell.axes[data]): cell for n, d in levels if (cell := at_levels(of, n, d))}
+    known = {*zip(of.cells[size].astype(float), of.cells[data].astype(float), strict=True)}
+    return [cell for at, cell in offered.items() if at not in known]
 
 
 def of_study(of: Studied, unit: str) -> tuple[Places, CellEffort]:

@@ -7,7 +7,8 @@ grid: a plane in logs, or a parabola where that predicts each row from the other
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +17,9 @@ import pandas as pd
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.laws.base import Array
-from mnist_scaling.planning.studied import Studied
+from mnist_scaling.planning.studied import Studied, at_axes
 from mnist_scaling.study import records
 from mnist_scaling.study.layout import RESULT
-from mnist_scaling.study.tables.fitted_rows import roles_of
-
-Counts = Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, float]]
-"""From all values of a recorded run and the config keys that differ to columns that are known before the new run."""
 
 BENT = 4.0
 """Squared error of a parabola counts so many times against that of a plane: beyond the rows a bend costs."""
@@ -48,16 +45,8 @@ class NewCell:
     """How they are known, in words."""
 
 
-def place_of(of: Studied, target: Mapping[str, Any], counts: Counts | None) -> NewCell:
-    """Where a target lies.
-
-    Parameters
-    ----------
-    of : Studied
-    target : mapping
-        Values of a study's axes; or N and D (or C); or "flops", for the cell of that compute with the lowest loss.
-    counts : callable or None
-        Counts a run of the study's program.
+def place_of(of: Studied, target: Mapping[str, Any]) -> NewCell:
+    """Where a target lies: values of a study's axes; or N and D (or C); or "flops", for the best cell of that compute.
 
     Raises
     ------
@@ -65,11 +54,11 @@ def place_of(of: Studied, target: Mapping[str, Any], counts: Counts | None) -> N
         When the cell is there already, or is not what the study or its model could say anything of.
     """
     if "flops" in target:
-        cell = _of_compute(of, target, counts)
+        cell = _of_compute(of, target)
     elif set(target) <= {"N", "D", "C"}:
         cell = NewCell({}, {}, _with_cost(of, {k: float(v) for k, v in target.items()}), "as given")
     else:
-        cell = on_grid(of, target, counts)
+        cell = on_grid(of, target)
     _check(of, cell)
     return cell
 
@@ -100,21 +89,22 @@ def _check(of: Studied, cell: NewCell) -> None:
         )
 
 
-def on_grid(of: Studied, target: Mapping[str, Any], counts: Counts | None) -> NewCell:
+def on_grid(of: Studied, target: Mapping[str, Any]) -> NewCell:
     """The cell of a study at these values of its axes, wherever it lies."""
-    cells, axes = of.cells, [a for a in of.source.axes if a in of.cells]
+    cells, axes = of.cells, of.source.axes
     if unknown := [k for k in target if k not in axes]:
         raise InputError(
             f"`target` must name axes of the study ({', '.join(axes) or 'it has none'}), N, D, C or flops, but got "
             f"{', '.join(unknown)}: mend it."
         )
-    only = {a: cells[a].iloc[0] for a in axes if cells[a].nunique(dropna=False) == 1}
+    first = {a: None if pd.isna(cells[a].iloc[0]) else cells[a].iloc[0] for a in axes}
+    only = {a: v for a, v in first.items() if cells[a].nunique(dropna=False) == 1}
     if lacking := [a for a in axes if a not in {*target, *only}]:
         raise InputError(
             f"`target` must give every axis of the study, but lacks {', '.join(lacking)}: add target.{lacking[0]}=…."
         )
     values = {a: target.get(a, only.get(a)) for a in axes}
-    keys, known = _counted(of, values, counts)
+    keys, known = _counted(of, values)
     moving = {a: v for a, v in values.items() if pd.api.types.is_numeric_dtype(cells[a]) and a not in only}
     names = {k: c for k in ("N", "D", "C") if (c := of.source.rows.names.get(k))}
     along = [c for c in names.values() if c not in known]
@@ -123,30 +113,20 @@ def on_grid(of: Studied, target: Mapping[str, Any], counts: Counts | None) -> Ne
     return NewCell(values, keys, _with_cost(of, at), said)
 
 
-def _counted(
-    of: Studied, values: Mapping[str, Any], counts: Counts | None
-) -> tuple[dict[str, Any], Mapping[str, float]]:
+def _counted(of: Studied, values: Mapping[str, Any]) -> tuple[dict[str, Any], Mapping[str, float]]:
     """Config keys of the axes, and what the program counts of such a run; nothing where no run is on record."""
-    for folder, cell in records.read_cells(of.folder).items():
+    for folder, cell in of.records.items():
         names = dict(zip(cell["axes"], cell["keys"], strict=True))
         alike = all(cell["axes"].get(a) == v for a, v in values.items() if isinstance(v, str))
         run = next(folder.glob(f"*/{RESULT}"), None)
         if alike and run is not None and names.keys() >= values.keys():
             keys, record = {names[a]: v for a, v in values.items()}, records.read_run(run.parent)
-            return keys, counts(record["config"], keys) if counts is not None and record else {}
+            return keys, of.counts(record["config"], keys) if of.counts is not None and record else {}
     return {}, {}
 
 
 def extrapolated(cells: pd.DataFrame, column: str, axes: Mapping[str, float]) -> float:
-    """A column's value where the axes have these values, by a plane or a parabola in logs through the rows.
-
-    Parameters
-    ----------
-    cells : pandas.DataFrame
-    column : str
-    axes : mapping
-        Numeric columns and their values.
-    """
+    """A column's value where numeric axes have these values, by a plane or a parabola in logs through the rows."""
     known = cells[[column, *axes]].astype(float)
     known = np.log(known[(np.isfinite(known) & (known > 0)).all(axis=1)])
     y, x = known[column].to_numpy(), known[list(axes)].to_numpy()
@@ -161,7 +141,7 @@ def extrapolated(cells: pd.DataFrame, column: str, axes: Mapping[str, float]) ->
     return float(np.exp(min(found)[1]))
 
 
-def _of_compute(of: Studied, target: Mapping[str, Any], counts: Counts | None) -> NewCell:
+def _of_compute(of: Studied, target: Mapping[str, Any]) -> NewCell:
     """The cell of this compute whose loss is lowest by the model's median."""
     flops, costs = float(target["flops"]), of.costs["flops"]
     if len(target) > 1:
@@ -173,7 +153,7 @@ def _of_compute(of: Studied, target: Mapping[str, Any], counts: Counts | None) -
         )
     if of.model.inputs == ("C",):
         return NewCell({}, {}, {"C": flops}, "as given")
-    found = list(_grid_of(of, flops, counts) if of.is_study else _sizes_of(of, flops))
+    found = list(_grid_of(of, flops) if of.is_study else _sizes_of(of, flops))
     if not found:
         raise InputError(
             f"A cell must take the {flops:.4g} FLOPs that were asked for, but none does within the study's data and "
@@ -191,40 +171,42 @@ def _sizes_of(of: Studied, flops: float) -> Iterator[NewCell]:
         yield NewCell({}, {}, {"N": float(n), "D": float(d), "C": flops}, "the model's best size")
 
 
-def _grid_of(of: Studied, flops: float, counts: Counts | None) -> Iterator[NewCell]:
+def _grid_of(of: Studied, flops: float) -> Iterator[NewCell]:
     """Cells of a study along its axis of size, each with the data that its compute leaves."""
-    roles = roles_of(of.cells, of.source.axes, of.source.rows.names)
-    if roles.size is None or roles.data is None:
+    if of.roles.size is None or of.roles.data is None:
         return
-    levels = of.cells[[roles.size, roles.data]].astype(float)
-    whole = (levels % 1 == 0).all()
-    others = {a: of.cells[a].iloc[0] for a in of.source.axes if a not in levels}
-    tried = np.geomspace(levels[roles.size].min(), LARGER * levels[roles.size].max(), TRIED)
-    for size in np.unique(tried.round()) if whole[roles.size] else tried:
-        amount = float(levels[roles.data].max())
-        try:
-            for _ in range(3):  # C is nearly proportional to the amount of data
-                values = {roles.size: float(size), roles.data: float(f"{amount:.4g}")}
-                values = {a: round(v) if whole[a] else v for a, v in values.items()}
-                cell = on_grid(of, others | values, counts)
-                amount *= flops / cell.at["C"]
-        except InputError:  # the program has no such cell, such as more data than there are
-            continue
-        if abs(np.log(cell.at["C"] / flops)) < SAME:
+    sizes, amounts = (of.cells[axis].astype(float) for axis in (of.roles.size, of.roles.data))
+    tried = np.geomspace(sizes.min(), LARGER * sizes.max(), TRIED)
+    for size in np.unique(tried.round()) if (sizes % 1 == 0).all() else tried:
+        amount, cell = float(amounts.max()), None
+        for _ in range(3):  # C is nearly proportional to the amount of data
+            if (cell := at_levels(of, size, float(f"{amount:.4g}"))) is None:
+                break
+            amount *= flops / cell.at["C"]
+        if cell is not None and abs(np.log(cell.at["C"] / flops)) < SAME:
             yield cell
+
+
+def at_levels(of: Studied, size: float, amount: float) -> NewCell | None:
+    """The cell of a size and an amount of data, whole where those of the study are; None where there is no such cell.
+
+    The program may have none, such as one of more data than there are. Further axes are as in the study's first cell.
+    """
+    values = {axis: of.cells[axis].iloc[0] for axis in of.source.axes}
+    for axis, level in ((of.roles.size, size), (of.roles.data, amount)):
+        values[str(axis)] = round(level) if (of.cells[axis].astype(float) % 1 == 0).all() else float(level)
+    with contextlib.suppress(InputError):
+        return on_grid(of, values)
+    return None
 
 
 def matching(cells: pd.DataFrame, cell: NewCell, names: Mapping[str, str | None]) -> np.ndarray:
     """Mask of the rows that are a cell: of its axes, else within 1 % of its N and D (or C)."""
-    found = np.full(len(cells), cell.axes.keys() <= set(cells.columns))
-    for axis, value in cell.axes.items() if found.any() else ():
-        number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-        found &= (
-            np.isclose(cells[axis].astype(float), value, rtol=1e-6) if number else (cells[axis] == value).to_numpy()
-        )
-    for role in [] if cell.axes else [k for k in ("N", "D") if k in cell.at] or ["C"]:
-        column = names.get(role)
-        values = cells[column].astype(float).to_numpy() if column in cells else np.full(len(cells), np.nan)
+    if cell.axes:
+        return at_axes(cells, cell.axes)
+    found = np.ones(len(cells), bool)
+    for role in [k for k in ("N", "D") if k in cell.at] or ["C"]:
+        values = cells.reindex(columns=[names.get(role)]).to_numpy(float)[:, 0]
         found &= np.abs(np.log(values / cell.at[role])) < 0.01
     return found
 

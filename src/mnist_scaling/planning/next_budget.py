@@ -19,6 +19,7 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.slices import best_of_each_budget
 from mnist_scaling.fitting.uncertainty.interval import Interval
+from mnist_scaling.fitting.uncertainty.least_squares import exponents
 from mnist_scaling.planning.studied import Studied
 
 FEWEST = 4
@@ -45,11 +46,6 @@ class NextBudget:
 def next_budget(of: Studied, budget: float | None = None) -> NextBudget:
     """Continue the arg-mins of a table to a budget, by default one more of its last steps.
 
-    Parameters
-    ----------
-    of : Studied
-    budget : float, optional
-
     Raises
     ------
     InputError
@@ -70,27 +66,25 @@ def next_budget(of: Studied, budget: float | None = None) -> NextBudget:
             f"`target.flops` must lie beyond the largest budget, {np.exp(x[-1]):.4g}, but got {budget:.4g}: raise it."
         )
     level = of.model.level
-    lines = [_line(x[k:], y[k:], at, level) for k in range(len(x) - FEWEST + 1)]
-    first = int(np.argmin([loss.high - loss.low for _, loss in lines]))
-    slope, loss = lines[first]
+    losses = [_forecast(x[k:], y[k:], at, level) for k in range(len(x) - FEWEST + 1)]
+    first = int(np.argmin([loss.high - loss.low for loss in losses]))
+    (slope,) = exponents(np.exp(y[first:]), np.exp(x[first:]), level=level)
     winners, names = of.cells.loc[of.table.rows[best]], of.source.rows.names
     others = winners.drop(columns=[c for c in (names["C"], names["loss"], names["se"]) if c]).select_dtypes("number")
     found = {c: _setting(x[first:], others[c].to_numpy(float)[first:], at, level) for c in others}
     settings = {c: value for c, value in found.items() if value.known}
-    return NextBudget(winners, first, float(np.exp(at)), -slope, loss.exp(), settings)
+    return NextBudget(winners, first, float(np.exp(at)), slope, losses[first].exp(), settings)
 
 
-def _line(x: Array, y: Array, at: float, level: float) -> tuple[Interval, Interval]:
-    """Slope, and what a new y at a place should be, by least squares with Student's intervals."""
-    design, place = (np.column_stack([np.ones_like(v), v - x.mean()]) for v in (x, np.array([at])))
+def _forecast(x: Array, y: Array, at: float, level: float) -> Interval:
+    """What a new y at a place should be by the line through (x, y), with Student's interval."""
+    design = np.column_stack([np.ones_like(x), x - at])
     inverse = np.linalg.inv(design.T @ design)
     found = inverse @ design.T @ y
     variance = ((y - design @ found) ** 2).sum() / (len(x) - 2)
-    reach = stdtrit(len(x) - 2, 0.5 + level / 2) * np.sqrt(variance)
-    middle, half = float((place @ found)[0]), float(reach * np.sqrt(1 + (place @ inverse @ place.T)[0, 0]))
-    own = float(reach * np.sqrt(inverse[1, 1]))
-    slope = float(found[1])
-    return Interval(slope, slope - own, slope + own), Interval(middle, middle - half, middle + half)
+    middle = float(found[0])
+    half = float(stdtrit(len(x) - 2, 0.5 + level / 2) * np.sqrt(variance * (1 + inverse[0, 0])))
+    return Interval(middle, middle - half, middle + half)
 
 
 def _setting(x: Array, values: Array, at: float, level: float) -> Interval:
@@ -99,5 +93,5 @@ def _setting(x: Array, values: Array, at: float, level: float) -> Interval:
         return Interval(*[float(values[0])] * 3)
     if not (np.isfinite(values) & (values > 0)).all():
         return Interval()
-    slope, value = _line(x, np.log(values), at, level)
-    return value.exp() if slope.excludes(0) else Interval()
+    (slope,) = exponents(values, np.exp(x), level=level)
+    return _forecast(x, np.log(values), at, level).exp() if slope.excludes(0) else Interval()

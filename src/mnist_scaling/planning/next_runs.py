@@ -12,7 +12,6 @@ Source: Seo et al. 2000 (IJCNN) for the score; Potter's square root (Bierman 197
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -22,7 +21,7 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.planning.growth import GrownCell, grown_from
 from mnist_scaling.planning.measurements import CellEffort, Places, new_cells, of_study, unrun
-from mnist_scaling.planning.new_cell import Counts, NewCell
+from mnist_scaling.planning.new_cell import NewCell
 from mnist_scaling.planning.studied import Studied
 from mnist_scaling.planning.targets import Target, target
 
@@ -167,7 +166,7 @@ class NextRuns:
     unit: str
 
 
-def next_runs(of: Studied, word: str, budget: float, unit: str, counts: Counts | None) -> NextRuns:
+def next_runs(of: Studied, word: str, budget: float, unit: str) -> NextRuns:
     """The runs that make a target (one of `plan_schema.TARGETS`) most certain for a budget of "flops" or "seconds".
 
     Raises
@@ -181,7 +180,7 @@ def next_runs(of: Studied, word: str, budget: float, unit: str, counts: Counts |
             f"A budget in {unit} needs the {unit} of every run, but {of.source.path} does not have them: give "
             f"{'flops=…' if unit == 'seconds' else 'columns.C=…, or columns.N=… and columns.D=…'}."
         )
-    cells = new_cells(of, counts)
+    cells = new_cells(of)
     places, wanted = places.join(unrun(cells, places)), target(of.model, of.result.cost, word)
     draws = of.model.posterior.log_loss(places.logs)[wanted.known]
     return NextRuns(wanted, cells, choose(draws, wanted.draws, places, effort, budget), budget, unit)
@@ -189,14 +188,13 @@ def next_runs(of: Studied, word: str, budget: float, unit: str, counts: Counts |
 
 def grown(of: Studied, found: NextRuns) -> list[GrownCell]:
     """All cells of the study, with the trials and repeats that they are to have, and the new ones."""
-    more: Counter[tuple[int, str]] = Counter()
+    more = np.zeros((len(of.table) + len(found.cells), 2), int)
     for move in found.choice.moves:
-        more[move.place, TRIALS] += move.trials
-        more[move.place, REPEATS] += move.repeats
-    place = {int(row): k for k, row in enumerate(of.table.rows)}
+        more[move.place] += move.trials, move.repeats
+    added = {int(row): runs for row, runs in zip(of.table.rows, more[: len(of.table)], strict=True)}
     out = []
     for cell in grown_from(of):
-        added = [max((more[place[r], k] for r in cell.rows if r in place), default=0) for k in (TRIALS, REPEATS)]
-        out.append(replace(cell, trials=cell.trials + added[0], repeats=cell.repeats + added[1]))
-    new = [(cell, len(place) + k) for k, cell in enumerate(found.cells) if more[len(place) + k, REPEATS]]
-    return [*out, *(GrownCell(cell.keys, more[k, TRIALS], more[k, REPEATS]) for cell, k in new)]
+        trials, repeats = np.max([(0, 0), *(added[row] for row in cell.rows if row in added)], axis=0)
+        out.append(replace(cell, trials=cell.trials + int(trials), repeats=cell.repeats + int(repeats)))
+    new = zip(found.cells, more[len(of.table) :].tolist(), strict=True)
+    return [*out, *(GrownCell(cell.keys, *runs) for cell, runs in new if any(runs))]

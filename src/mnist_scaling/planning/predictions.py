@@ -1,8 +1,7 @@
 """predictions.csv: what a run should give, registered before it, and scored after it.
 
 Each row holds a seal, the hash of its registered fields and of the seal before it: a field that is edited, or a row
-that is taken out from among others, is noticed. Its owner can still write the
-whole file anew; who wants to be believed publishes the last seal, or commits the file, before the run.
+that is taken out from among others, is noticed.
 
     score    CRPS = 2 mean_q pinball_q(ln L), by the quantiles that were registered; a point forecast's is |error|
     regret   ln L with the settings that were recommended, less ln L of the cell tuned in full
@@ -10,6 +9,8 @@ whole file anew; who wants to be believed publishes the last seal, or commits th
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -40,6 +41,9 @@ SCORED = (
     "measured_loss", "measured_se", "measured_error", "measured_in", "inside", "log_error", "crps", "regret", "why_not",
 )  # fmt: skip
 """Columns that scoring fills, which no seal holds."""
+
+SIZES = {"N": "n_params", "D": "n_seen", "C": "flops"}
+"""Columns of the sizes that were fitted, whatever the study calls them."""
 
 LEVELS = np.arange(1, 40) / 40
 """Of the quantiles of ln L that are registered."""
@@ -83,14 +87,7 @@ def tables_hash(of: Studied) -> str:
 def register(of: Studied, cell: NewCell, expected: Expected, folder: Path, where: str | None = None) -> dict[str, str]:
     """Add a prediction to a folder's predictions.csv, unless one of that cell and of these tables is there; the row.
 
-    Parameters
-    ----------
-    of : Studied
-    cell : NewCell
-    expected : Expected
-    folder : Path
-    where : str, optional
-        The condition on the rows that were fitted, which the row keeps: rows that it leaves out are no secret.
+    It keeps `where`, the condition on the rows that were fitted: rows that it leaves out are no secret.
 
     Raises
     ------
@@ -101,19 +98,19 @@ def register(of: Studied, cell: NewCell, expected: Expected, folder: Path, where
     if begun is not None and any(begun.glob(f"*/{RESULT}")):
         raise InputError(f"A cell must be predicted before it is run, but {begun} holds runs: give another target.")
     rows = read_predictions(folder)
-    largest = float(of.costs["flops"].max())
     loss, error = expected.loss, expected.error
-    at = {name: cell.at.get(role, "") for role, name in (("N", "n_params"), ("D", "n_seen"), ("C", "flops"))}
+    at = {name: cell.at.get(role, "") for role, name in SIZES.items()}
     fields: dict[str, Any] = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"), "study": of.folder.name,
         "axes": ";".join(cell.axes), **cell.axes, **at,
-        "reach": cell.at.get("C", np.nan) / largest, "counted": cell.counted, "law": of.model.posterior.law.name,
-        "predicted_loss": loss.value, "low": loss.low, "high": loss.high, "predicted_error": error.value,
-        "error_low": error.low, "error_high": error.high, **expected.settings, "by_law": ";".join(expected.by_law),
+        "reach": cell.at.get("C", np.nan) / of.costs["flops"].max(), "counted": cell.counted,
+        "law": of.model.posterior.law.name, "predicted_loss": loss.value, "low": loss.low, "high": loss.high,
+        "predicted_error": error.value, "error_low": error.low, "error_high": error.high,
+        **expected.settings, "by_law": ";".join(expected.by_law),
         "quantiles": ";".join(f"{q:.5f}" for q in np.quantile(expected.log_loss, LEVELS)), "level": of.model.level,
         "warnings": ";".join(dict.fromkeys(f.code for f in of.result.flags if f.severity != INFO)),
         "D_column": of.source.rows.names["D"] or "",
-        "loss_column": of.source.rows.names["loss"], "where": where or "", "code": provenance.commit() or "",
+        "loss_column": of.loss, "where": where or "", "code": provenance.commit() or "",
         "version": provenance.versions().get("mnist-scaling", ""), "tables_hash": tables_hash(of),
     }  # fmt: skip
     row = {k: _text(v) for k, v in fields.items()}
@@ -129,19 +126,21 @@ def register(of: Studied, cell: NewCell, expected: Expected, folder: Path, where
 def command(of: Studied, folder: Path) -> str:
     """The command that runs all registered cells that have not come, in the study and beside the cells there are."""
     known = growth.grown_from(of)
-    names = dict(zip(known[0].record["axes"], known[0].keys, strict=True)) if known and known[0].record else {}
-    trials, repeats = (int(np.median([getattr(c, k) for c in known])) for k in ("trials", "repeats"))
-    rows = [row for row in read_predictions(folder) if not _measured(row, of.source)]
-    wanted = [{names[a]: v for a, v in _axes(row).items()} for row in rows]
-    new = [growth.GrownCell(keys, trials, repeats) for i, keys in enumerate(wanted) if keys and keys not in wanted[:i]]
-    return growth.write(of, [*known, *new], folder / PREDICTED_CELLS, {}) if new else ""
+    names = dict(zip(known[0].record["axes"], known[0].keys, strict=True))
+    trials, repeats = (int(np.median([getattr(cell, runs) for cell in known])) for runs in ("trials", "repeats"))
+    waiting = [_axes(row) for row in read_predictions(folder) if not _measured(row, of.source)]
+    wanted = {tuple(axes.values()): {names[a]: v for a, v in axes.items()} for axes in waiting if axes}
+    new = [growth.GrownCell(keys, trials, repeats) for keys in wanted.values()]
+    return growth.write(of, [*known, *new], folder / PREDICTED_CELLS) if new else ""
 
 
 def _axes(row: Mapping[str, str]) -> dict[str, Any]:
-    """Values of the axes of a row's cell."""
-    found = {a: pd.to_numeric(pd.Series([row[a]]), errors="coerce")[0] for a in row["axes"].split(";") if a}
-    numbers = {a: int(v) if v == int(v) else float(v) for a, v in found.items() if np.isfinite(v)}
-    return {a: numbers.get(a, row[a]) for a in found}
+    """Values of the axes of a row's cell: numbers, true or false, null, or words."""
+    found: dict[str, Any] = {a: row[a] for a in row["axes"].split(";") if a}
+    for axis, text in found.items():
+        with contextlib.suppress(ValueError, SyntaxError):
+            found[axis] = ast.literal_eval(text)
+    return found
 
 
 def _text(value: Any) -> str:
@@ -158,11 +157,7 @@ def _write(folder: Path, rows: Sequence[Mapping[str, str]]) -> None:
 def score(folder: Path, sources: Sequence[Source]) -> list[dict[str, str]]:
     """Fill the scores of a folder's predictions from the studies in which their cells may have come, and write them.
 
-    Parameters
-    ----------
-    folder : Path
-    sources : sequence of Source
-        The study itself, and others.
+    The first of `sources` is the study itself.
 
     Raises
     ------
@@ -218,7 +213,7 @@ def _measured(row: Mapping[str, str], source: Source) -> list[dict[str, Any]]:
     found = []
     for arm in source.rows.arms:
         cells = arm.frame
-        at = {k: float(row[c]) for k, c in (("N", "n_params"), ("D", "n_seen"), ("C", "flops")) if row[c]}
+        at = {role: float(row[name]) for role, name in SIZES.items() if row[name]}
         kept = matching(cells, NewCell(_axes(row), {}, at, ""), source.rows.names)
         if row["loss_column"] in cells:
             found += cells[kept & cells[row["loss_column"]].notna()].to_dict("records")

@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.planning import growth
 from mnist_scaling.planning.checks import LONGER, OFF_LADDER, RANGE, REPEATS, TRIALS, Card
 from mnist_scaling.planning.growth import GrownCell
 from mnist_scaling.planning.studied import Studied
-from mnist_scaling.study import files, layout
+from mnist_scaling.study import files
 from mnist_scaling.study.columns import column_of
 from mnist_scaling.study.identity import CAP
 from mnist_scaling.study.layout import RESOLVE, RESOLVED
@@ -61,7 +62,14 @@ def resolve(studied: Studied, cards: Sequence[Card]) -> str:
     earlier = [one for one in (*last.get("earlier", ()), *last.get("outcomes", ())) if one["status"] != OPEN]
     before = last["before"] if earlier else _slopes(studied)
     first = {(one["code"], one["cell"]): one["before"] for one in earlier}
-    seen: list[dict[str, Any]] = [{"code": card.code, "cells": _seen(studied, card, wanted, first)} for card in asking]
+    runs = {row: {"n_trials": cell.trials, "n_repeats": cell.repeats} for cell in wanted for row in cell.rows}
+    seen: list[dict[str, Any]] = []
+    for card in asking:
+        names = {row: studied.name_of(row) for row in card.cells}
+        # The loss of a cell that is asked for again stays that from before its first runs.
+        loss = {row: first.get((card.code, name), studied.cells.loc[row, studied.loss]) for row, name in names.items()}
+        at = [{"name": name, "loss": loss[row], **runs[row]} for row, name in names.items()]
+        seen.append({"code": card.code, "cells": at})
     again = {(card["code"], cell["name"]) for card in seen for cell in card["cells"]}
     earlier = [one for one in earlier if (one["code"], one["cell"]) not in again]
     _keep(studied, {"command": command, "before": before, "cards": seen, "earlier": earlier})
@@ -71,7 +79,7 @@ def resolve(studied: Studied, cards: Sequence[Card]) -> str:
 def _more(cell: GrownCell, asks: Iterable[str]) -> GrownCell:
     """A cell with more trials and repeats, as far as it is asked for."""
     trials, repeats = cell.trials, cell.repeats
-    if (cell.record or {}).get("space"):
+    if cell.record.get("space"):
         trials = 2 * trials if TRIALS in asks else trials + MORE_TRIALS if LONGER in asks else trials
     return replace(cell, trials=trials, repeats=max(2 * repeats, LEAST_REPEATS) if REPEATS in asks else repeats)
 
@@ -95,11 +103,11 @@ def _ranges(studied: Studied, cells: Sequence[GrownCell], asking: Sequence[Card]
     rows = {row for card in asking if RANGE in card.asks for row in card.cells}
     found: dict[str, dict[str, Any]] = {}
     for cell in cells:
-        space: Mapping[str, str] = (cell.record or {}).get("space", {})
+        space: Mapping[str, str] = cell.record.get("space", {})
         for row in rows & {*cell.rows}:
             edges = str(studied.cells.loc[row, "edges"]).split(";")
             for key in (key for key in space if column_of(key) in edges):
-                shared = json.loads(growth.identity_of(studied).get("ranges", {}).get(key, "{}"))
+                shared = json.loads(studied.identity.get("ranges", {}).get(key, "{}"))
                 of = shared.get("attributes", {})
                 if "low" in of and (of.get("step") or 1) == 1:  # no choice, no grid, and the same in all cells
                     known = found.setdefault(key, {**of, "limits": shared.get("limits", [])})
@@ -127,35 +135,21 @@ def _spelled(one: Mapping[str, Any]) -> str:
 
 def _cap(studied: Studied, asking: Sequence[Card]) -> dict[str, str]:
     """A higher cap on the length of runs, where one came too early."""
-    identity = growth.identity_of(studied)
-    settings = [identity.get("settings", {}), *identity.get("groups", {}).values()]
+    settings = [studied.identity.get("settings", {}), *studied.identity.get("groups", {}).values()]
     known = [found[CAP] for found in settings if found.get(CAP) is not None]
     return {CAP: str(FURTHER * max(known))} if known and any(LONGER in card.asks for card in asking) else {}
 
 
 def _slopes(studied: Studied) -> dict[str, Any]:
     """The exponents that are quoted."""
-    quoted = {key: studied.result.headline.get(key) or {} for key in ("slope_N", "slope_D", "slope_C")}
-    return {key: one for key, one in quoted.items() if one.get("value") is not None}
-
-
-def _seen(
-    studied: Studied, card: Card, wanted: Sequence[GrownCell], first: Mapping[tuple[str, str], float]
-) -> list[dict[str, Any]]:
-    """Each cell of a card: its axes, its loss when it was seen `first`, and the runs that it is to have."""
-    loss, axes = str(studied.source.rows.names["loss"]), [*studied.source.axes]
-    of = {row: {"n_trials": cell.trials, "n_repeats": cell.repeats} for cell in wanted for row in cell.rows}
-    found = []
-    for row in card.cells:
-        at = dict(studied.cells.loc[row, axes].astype(object))
-        name = " ".join(layout.cell_parts(at))
-        known = first.get((card.code, name), studied.cells.loc[row, loss])
-        found.append({"name": name, "axes": at, "loss": known, **of[row]})
-    return found
+    quoted = {key: studied.result.headline.get(key) for key in ("slope_N", "slope_D", "slope_C")}
+    return {key: one for key, one in quoted.items() if Interval.of(one).known}
 
 
 def _keep(studied: Studied, record: Mapping[str, Any]) -> None:
-    files.write_atomically(studied.folder / RESOLVED, json.dumps(record, indent=1, default=float) + "\n")
+    """Write resolve.json; NaN and infinities, such as the loss of a cell that lost its repeats, become null there."""
+    known = json.loads(json.dumps(record, default=float), parse_constant=lambda _: None)
+    files.write_json(studied.folder / RESOLVED, known)
 
 
 def outcomes(studied: Studied, cards: Sequence[Card]) -> list[Resolved]:
@@ -166,19 +160,16 @@ def outcomes(studied: Studied, cards: Sequence[Card]) -> list[Resolved]:
     record = files.read_json(studied.folder / RESOLVED) if studied.is_study else None
     if record is None:
         return []
-    loss, now, found = str(studied.source.rows.names["loss"]), {card.code: card for card in cards}, []
+    names = {row: studied.name_of(row) for row in studied.cells.index}
+    there = {(card.code, names.get(row, "all")) for card in cards if card.asks for row in card.cells or (None,)}
+    found = []
     for card in record["cards"]:
-        still = now.get(card["code"])
-        asks = still is not None and bool(still.asks)
         if not card["cells"]:  # of the whole study
-            found.append(Resolved(card["code"], "all", OPEN if asks else GONE))
+            found.append(Resolved(card["code"], "all", OPEN if (card["code"], "all") in there else GONE))
         for seen in card["cells"]:
-            rows = studied.cells
-            for axis, value in seen["axes"].items():
-                rows = rows[rows[axis] == value]
+            rows = studied.cells.loc[[row for row, name in names.items() if name == seen["name"]]]
             done = all((rows[key] >= seen[key]).all() for key in ("n_trials", "n_repeats"))
-            there = asks and bool({*(still.cells if still else ())} & {*rows.index})
-            status = OPEN if not done else CONFIRMED if there else GONE
-            found.append(Resolved(card["code"], seen["name"], status, seen["loss"], float(rows[loss].mean())))
+            status = OPEN if not done else CONFIRMED if (card["code"], seen["name"]) in there else GONE
+            found.append(Resolved(card["code"], seen["name"], status, seen["loss"], float(rows[studied.loss].mean())))
     _keep(studied, {**record, "now": _slopes(studied), "outcomes": [asdict(one) for one in found]})
     return found

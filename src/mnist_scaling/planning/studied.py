@@ -7,9 +7,11 @@ The surface's draws are those behind the headline of `fit`, and the two sizes of
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,9 +23,14 @@ from mnist_scaling.fitting.analysis import Result, analyse
 from mnist_scaling.fitting.headline import Model
 from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.uncertainty.noise import seed_scale
-from mnist_scaling.study.layout import TRIALS
-from mnist_scaling.study.tables.csv_table import read_study_table
-from mnist_scaling.study.tables.fitted_rows import ArmRows
+from mnist_scaling.study.identity import IDENTITY
+from mnist_scaling.study.layout import cell_parts
+from mnist_scaling.study.provenance import COMMAND
+from mnist_scaling.study.records import read_cells
+from mnist_scaling.study.tables.fitted_rows import ArmRows, Roles, roles_of
+
+Counts = Callable[[Mapping[str, Any], Mapping[str, Any]], Mapping[str, float]]
+"""From all values of a recorded run and the config keys that differ to columns that are known before the new run."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,8 @@ class Studied:
     source: Source
     arm: ArmRows
     result: Result
+    counts: Counts | None = None
+    """Where the study's program can count a run before it starts."""
 
     @property
     def folder(self) -> Path:
@@ -54,11 +63,35 @@ class Studied:
         """The rows as they stand in the file, by their number there: all columns of cells.csv, or of the table."""
         return self.arm.frame
 
+    @property
+    def loss(self) -> str:
+        """Column of the loss that is fitted."""
+        return str(self.source.rows.names["loss"])
+
     @cached_property
-    def trials(self) -> pd.DataFrame:
-        """trials.csv, one row per run; empty where there is none."""
-        path = self.folder / TRIALS
-        return read_study_table(path) if self.is_study and path.is_file() else pd.DataFrame()
+    def roles(self) -> Roles:
+        """Which axis sets the size of a model, and which the amount of data."""
+        return roles_of(self.cells, self.source.axes, self.source.rows.names)
+
+    @property
+    def command(self) -> str:
+        """What made the study, as `train` was started; empty where its runs can't grow, because nobody knows that."""
+        return str((self.source.study or {}).get(COMMAND, ""))
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What the cells of a study share (`study.identity`), as its study.json has it."""
+        return (self.source.study or {}).get(IDENTITY) or {}
+
+    @cached_property
+    def records(self) -> Mapping[Path, Mapping[str, Any]]:
+        """Every cell.json by the cell's folder; none of a table from elsewhere."""
+        return read_cells(self.folder) if self.is_study else {}
+
+    def name_of(self, row: int) -> str:
+        """A row by its axes, or by its number in a table that has none."""
+        axes = [*self.source.axes]
+        return " ".join(cell_parts(dict(self.cells.loc[row, axes].astype(object)))) if axes else f"row {row}"
 
     @property
     def model(self) -> Model:
@@ -108,12 +141,21 @@ class Studied:
         return pd.DataFrame({"flops": flops, "seconds": seconds, "runs": runs}, index=cells.index, dtype=float)
 
 
+def at_axes(cells: pd.DataFrame, axes: Mapping[str, Any]) -> np.ndarray:
+    """Mask of the rows whose axes have these values; of none where an axis is no column."""
+    found = np.full(len(cells), axes.keys() <= set(cells.columns))
+    for axis, value in axes.items() if found.any() else ():
+        if value is None:
+            found &= cells[axis].isna().to_numpy()
+        elif isinstance(value, int | float | np.number) and not isinstance(value, bool):
+            found &= np.isclose(pd.to_numeric(cells[axis], errors="coerce"), value, rtol=1e-6)
+        else:
+            found &= (cells[axis] == value).to_numpy()
+    return found
+
+
 def studied(config: FitConfig) -> Studied:
     """Read and fit the one arm that a config asks for.
-
-    Parameters
-    ----------
-    config : FitConfig
 
     Raises
     ------

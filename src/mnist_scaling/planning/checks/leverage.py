@@ -8,8 +8,6 @@ from mnist_scaling.fitting.fitted import EXACT
 from mnist_scaling.planning.checks import NOT_APPLICABLE, PASS, REPEATS, TRIALS, WARNING, Card, joint_law
 from mnist_scaling.planning.studied import Studied
 
-CODE = "leverage"
-
 DECIDES = 1.0
 """Cook's distance from which a row moves the estimates by as much as they are uncertain (Cook 1977)."""
 
@@ -21,15 +19,14 @@ def check(studied: Studied) -> Card:
     """Of the law that describes the table."""
     found = joint_law(studied)
     if found is None or found.fit.n < found.fit.free + SPARE:
-        return Card(CODE, NOT_APPLICABLE, "No law of N and D, with rows to spare, describes this table.")
+        return Card(NOT_APPLICABLE, "No law of N and D, with rows to spare, describes this table.")
     fit, h = found.fit, np.minimum(found.fit.leverage, 1 - 1e-9)
     variance = max(float((fit.residual**2).sum()) / (fit.n - fit.free), EXACT**2)
     distance = fit.residual**2 * h / (fit.free * variance * (1 - h) ** 2)
-    rows = np.flatnonzero(distance > DECIDES)
     of = f"{found.law.name} (largest Cook's distance {distance.max():.2f})."
-    if not len(rows):
-        return Card(CODE, PASS, f"No cell decides alone about {of}")
+    cells = tuple(map(int, studied.table.rows[found.part.index[distance > DECIDES]]))
+    if not cells:
+        return Card(PASS, f"No cell decides alone about {of}")
+    said = f"{len(cells)} of {fit.n} cells, each alone, would move {of}"
     remedy = "Make sure of these cells first: more repeats and trials; `fit … sensitivity=true` leaves each out once."
-    cells = tuple(int(studied.table.rows[found.part.index[i]]) for i in rows)
-    said = f"{len(rows)} of {fit.n} cells, each alone, would move {of}"
-    return Card(CODE, WARNING, said, cells, remedy, (REPEATS, TRIALS) if studied.is_study else ())
+    return Card(WARNING, said, cells, remedy, (REPEATS, TRIALS))

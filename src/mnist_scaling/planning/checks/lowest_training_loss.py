@@ -10,8 +10,6 @@ from mnist_scaling.planning.studied import Studied
 from mnist_scaling.study.layout import CURVES
 from mnist_scaling.study.tables.csv_table import read_study_table
 
-CODE = "lowest_training_loss"
-
 LATE = 0.75
 """Share of a run after which a new lowest training loss says that it still fell at the end."""
 
@@ -23,23 +21,24 @@ def check(studied: Studied) -> Card:
     """From the curves of the repeats: training loss at the weights that count, against the lowest of the run."""
     path = studied.folder / CURVES
     rows = studied.cells.index[stopped(studied) & ~cut(studied)]
-    if not len(rows) or not path.is_file():
+    if not len(rows):
         why = "No run here ended because its loss had stopped falling, so none was to reach its lowest training loss."
-        return Card(CODE, NOT_APPLICABLE, f"There is no {path.name}." if len(rows) else why)
+        return Card(NOT_APPLICABLE, why)
+    if not path.is_file():
+        return Card(NOT_APPLICABLE, f"There is no {path.name}.")
     falling, above = set(), []
-    for (cell, _), curve in read_study_table(path).groupby(["cell", "seed"]):
-        train = curve.sort_values("n_seen", kind="stable")["train_loss"].to_numpy(float)
-        late = int(LATE * len(train))
-        if cell not in rows or not 0 < late < len(train):
-            continue
-        above.append(train[int(np.argmin(curve.sort_values("n_seen", kind="stable")["val_loss"]))] / train.min())
-        if train[late:].min() < GAIN * train[:late].min():
-            falling.add(int(cell))
+    curves = read_study_table(path).sort_values("n_seen", kind="stable")
+    for (cell, _), curve in curves[curves["cell"].isin(rows)].groupby(["cell", "seed"]):
+        train, best = curve["train_loss"].to_numpy(float), int(np.argmin(curve["val_loss"]))
+        if late := int(LATE * len(train)):
+            above.append(train[best] / train.min())
+            if train[late:].min() < GAIN * train[:late].min():
+                falling.add(int(cell))
     if not above:
-        return Card(CODE, NOT_APPLICABLE, "The learning curves are too short to tell.")
+        return Card(NOT_APPLICABLE, "The learning curves are too short to tell.")
     said = f"At the weights that count the training loss is {np.median(above):.2f} times the lowest of its run (median)"
     if not falling:
-        return Card(CODE, PASS, f"{said}, which no run lowered in its last quarter.")
+        return Card(PASS, f"{said}, which no run lowered in its last quarter.")
     cause = f"{said}; in {len(falling)} of {len(rows)} cells it still fell when validation loss ended the run."
     remedy = "These are the best weights by validation; a larger regime.patience, under another name, trains on."
-    return Card(CODE, INFO, cause, tuple(sorted(falling)), remedy)
+    return Card(INFO, cause, tuple(sorted(falling)), remedy)

@@ -9,8 +9,6 @@ from mnist_scaling.fitting.estimation.estimate import fit_problem
 from mnist_scaling.planning.checks import NOT_APPLICABLE, PASS, TRIALS, WARNING, Card, joint_law
 from mnist_scaling.planning.studied import Studied
 
-CODE = "small_models_bend"
-
 UNLIKELY, SMALL = 0.01, 0.02
 """Chance below which a bend is none of noise, and the relative deviation below which it does not matter."""
 
@@ -19,13 +17,13 @@ def check(studied: Studied) -> Card:
     """t = mean deviation / sqrt(s^2 / k + s^2 g (J J')^-1 g'), of k smallest models from the law of the others."""
     found = joint_law(studied)
     if found is None:
-        return Card(CODE, NOT_APPLICABLE, "No law of N and D describes this table.")
+        return Card(NOT_APPLICABLE, "No law of N and D describes this table.")
     table, fit = studied.table.take(found.part.index), found.fit
     small = next(iter(table.by_level("N").values()))
     rest = np.setdiff1d(np.arange(fit.n), small)
     free = len(rest) - fit.law.size
     if free < 1 or len(table.levels("N")) <= fit.law.levels:
-        return Card(CODE, NOT_APPLICABLE, "Without its smallest models the table is too small for the law.")
+        return Card(NOT_APPLICABLE, "Without its smallest models the table is too small for the law.")
     again = fit_problem(fit.problem.rows(rest), fit.delta, fit.theta[None])
     off = float(fit.problem.rows(small).residual(again.theta[None])[0].mean())
     g, seen = fit.jacobian[:, small].mean(axis=1), fit.jacobian[:, rest]
@@ -36,7 +34,6 @@ def check(studied: Studied) -> Card:
     side = "above" if off > 0 else "below"
     said = f"Models of up to {n:,.0f} parameters lie {100 * abs(np.expm1(off)):.1f} % {side} the law of the larger ones"
     if chance > UNLIKELY or abs(off) < SMALL:
-        return Card(CODE, PASS, f"{said}, which noise or the doubt of the law explains.")
+        return Card(PASS, f"{said}, which noise or the doubt of the law explains.")
     remedy = f"Tune these cells further; if they stay off, fit the larger ones: where='n_params > {n:.0f}'."
-    rows = tuple(int(table.rows[i]) for i in small)
-    return Card(CODE, WARNING, f"{said} (p = {chance:.1g}).", rows, remedy, (TRIALS,) if studied.is_study else ())
+    return Card(WARNING, f"{said} (p = {chance:.1g}).", tuple(map(int, table.rows[small])), remedy, (TRIALS,))

@@ -8,8 +8,6 @@ from mnist_scaling.planning.checks import LONGER, NOT_APPLICABLE, PASS, WARNING,
 from mnist_scaling.planning.studied import Studied
 from mnist_scaling.study.flags import UNDERTRAINED, kind
 
-CODE = "still_falling"
-
 
 def stopped(studied: Studied) -> np.ndarray:
     """Whether each row's runs were to end when their validation loss had stopped falling, shape (rows,)."""
@@ -24,16 +22,11 @@ def cut(studied: Studied) -> np.ndarray:
 
 def check(studied: Studied) -> Card:
     """Runs that a cap ended; a run whose length is given sees what it was to see, whatever its loss still does."""
-    converging = stopped(studied)
-    if not converging.any():
+    converging, rows = stopped(studied).sum(), tuple(map(int, studied.cells.index[cut(studied)]))
+    if not converging:
         why = "The length of these runs is given, and is what D is: a loss that still falls at their end is the law."
-        return Card(CODE, NOT_APPLICABLE, why)
-    rows = tuple(map(int, studied.cells.index[cut(studied)]))
+        return Card(NOT_APPLICABLE, why)
     if not rows:
-        return Card(
-            CODE, PASS, f"All {converging.sum()} cells ended because their validation loss had stopped falling."
-        )
-    cause = (
-        f"In {len(rows)} of {converging.sum()} cells a run ended at its cap, before its validation loss had stopped "
-    )
-    return Card(CODE, WARNING, f"{cause}falling.", rows, kind(UNDERTRAINED).remedy, (LONGER,))
+        return Card(PASS, f"All {converging} cells ended because their validation loss had stopped falling.")
+    cause = f"In {len(rows)} of {converging} cells a run ended at its cap, before its validation loss had stopped"
+    return Card(WARNING, f"{cause} falling.", rows, kind(UNDERTRAINED).remedy, (LONGER,))

@@ -16,8 +16,8 @@ from mnist_scaling.reporting.pages import draw
 from mnist_scaling.reporting.text import listing
 from mnist_scaling.reporting.words import fit_tables, in_short, recipe, sentences
 from mnist_scaling.reporting.words.fit_tables import settings_table
+from mnist_scaling.reporting.words.plan_tables import resolved_parts
 from mnist_scaling.reporting.words.report_tables import cell_table, slope_table, straight_line_table
-from mnist_scaling.reporting.words.resolved import resolved_parts
 from mnist_scaling.study import files, layout
 from mnist_scaling.study.columns import label
 from mnist_scaling.study.flags import SEVERITIES

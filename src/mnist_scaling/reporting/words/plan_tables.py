@@ -1,20 +1,22 @@
-"""What `plan` says, as tables and sentences: what is known of a study before anything more is run."""
+"""What `plan` says of a study, as tables and sentences: its irregularities, what became of them, and the next runs."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.planning.checks import NOT_APPLICABLE, PASS, Card
-from mnist_scaling.planning.grid_choice import Offer
+from mnist_scaling.planning.grid_choice import Proposal
 from mnist_scaling.planning.next_runs import NextRuns
 from mnist_scaling.planning.resolve import OPEN
 from mnist_scaling.planning.studied import Studied
 from mnist_scaling.reporting.parts import Part, Sentence, TextTable
-from mnist_scaling.reporting.text import duration, number, plural, power_of_ten
-from mnist_scaling.reporting.words.resolved import resolved_parts
+from mnist_scaling.reporting.text import duration, estimate, number, plural, power_of_ten, spaced
 from mnist_scaling.study import files, layout
 
 MOST_NAMED = 3
@@ -30,17 +32,12 @@ def ground(of: Studied) -> list[Part]:
     dearest = costs.loc[costs["flops"].idxmax()] if costs["flops"].notna().any() else None
     each = "" if dearest is None else f" A run of the largest cell takes {power_of_ten(dearest['flops'])} FLOPs"
     seconds = "" if dearest is None or not np.isfinite(dearest["seconds"]) else f" and {dearest['seconds']:.3g} s"
+    seeds, luck = (f"{number(100 * sd, 2)} %" if np.isfinite(sd) else "an unknown share" for sd in (of.seeds, of.luck))
     text = (
-        f"{len(of.table)} cells. The loss differs by {_percent(of.seeds)} between seeds, and by {_percent(of.luck)} "
+        f"{len(of.table)} cells. The loss differs by {seeds} between seeds, and by {luck} "
         f"between cells beyond that.{each}{seconds}{'.' if each else ''}"
     )
     return [Sentence(text)]
-
-
-def _again(of: Studied, where: str | None) -> str:
-    """The command that plans for the same rows of a study."""
-    rows = f" {shlex.quote(f'where={where}')}" if where else ""
-    return f"python -m mnist_scaling.plan {layout.name_argument(of.folder)}{rows}"
 
 
 def card_parts(of: Studied, found: Sequence[Card]) -> list[Part]:
@@ -51,44 +48,60 @@ def card_parts(of: Studied, found: Sequence[Card]) -> list[Part]:
     rest = f"{len(passed)} checks passed ({', '.join(passed)})." if passed else ""
     rest += f" {len(without)} do not apply ({', '.join(without)})." if without else ""
     table = TextTable(["check", "status", "cells", "cause"], rows, title="Irregularities", aside=3)
-    record = files.read_json(of.folder / layout.RESOLVED) if of.is_study else None
-    return [
-        *([table] if rows else []),
-        Sentence(rest.strip()),
-        *resolved_parts(record),
-    ]
+    return [*([table] if rows else []), Sentence(rest.strip()), *resolved_parts(_resolved(of))]
+
+
+def resolved_parts(record: Mapping[str, Any] | None) -> list[Part]:
+    """Each irregularity of resolve.json in each cell, its loss before and after, and how far the fit moved; or nothing.
+
+    The same words stand in the terminal and on the study's page.
+    """
+    if record is None or not record.get("outcomes"):
+        return []
+    found = [*record["earlier"], *record["outcomes"]]
+    losses = [[None if o[k] is None else f"{o[k]:.4f}" for k in ("before", "after")] for o in found]
+    rows = [[o["code"], o["cell"], o["status"], *two] for o, two in zip(found, losses, strict=True)]
+    table = TextTable(["check", "cell", "became", "loss before", "after"], rows, title="Resolved", right=(3, 4))
+    told = ", ".join(f"{n} {status}" for status, n in Counter(o["status"] for o in found).items())
+    ends = {key: [estimate(Interval.of(record[when].get(key))) for when in ("before", "now")] for key in record["now"]}
+    moved = "; ".join(f"{spaced(key)} {before} to {now}" for key, (before, now) in ends.items())
+    return [table, Sentence(f"Of {len(found)}: {told}." + (f" The fit moved: {moved}." if moved else ""))]
 
 
 def _where(of: Studied, card: Card) -> str:
     """The first cells of a card by their axes, or their rows in a table that has none."""
-    named = [_at(of, row) for row in card.cells]
+    named = [of.name_of(row) for row in card.cells]
     return ", ".join([*named[:MOST_NAMED], *([f"{len(named) - MOST_NAMED} more"] if len(named) > MOST_NAMED else [])])
-
-
-def _at(of: Studied, row: int) -> str:
-    """A row by its axes, or by its number in a table that has none."""
-    axes = [*of.source.axes]
-    return " ".join(layout.cell_parts(dict(of.cells.loc[row, axes]))) if axes else f"row {row}"
 
 
 def next_step(of: Studied, found: Sequence[Card], where: str | None, offer: NextRuns | None) -> list[Part]:
     """The command that runs what was written and has not been run, else the one that writes what is worth most."""
-    record = (files.read_json(of.folder / layout.RESOLVED) if of.is_study else None) or {}
+    record = _resolved(of) or {}
     if any(one["status"] == OPEN for one in record.get("outcomes", ())):
         return resolve_parts(of, str(record["command"]))
+    rows = f" {shlex.quote(f'where={where}')}" if where else ""
+    again = f"python -m mnist_scaling.plan {layout.name_argument(of.folder)}{rows}"
     if any(card.asks for card in found):
-        return [Sentence(f"Next: {_again(of, where)} resolve=true", apart=True)]
-    return [Sentence(f"Next: {_again(of, where)} flops={offer.budget:.2g}", apart=True)] if offer else []
+        return [_next(f"{again} resolve=true")]
+    return [_next(f"{again} flops={offer.budget:.2g}")] if offer else []
+
+
+def _resolved(of: Studied) -> dict[str, Any] | None:
+    """resolve.json of a study; None where nothing was written."""
+    return files.read_json(of.folder / layout.RESOLVED) if of.is_study else None
+
+
+def _next(command: str) -> Sentence:
+    """The one command to go on with."""
+    return Sentence(f"Next: {command}", apart=True)
 
 
 def resolve_parts(of: Studied, command: str) -> list[Part]:
     """The command that resolves what was seen; that there is none where it is empty."""
     if not command:
         return [Sentence("No irregularity asks for further runs.")]
-    text = (
-        f"{of.folder / layout.RESOLVE} lists the study's cells with the runs that each is to have; what was run stays."
-    )
-    return [Sentence(text), Sentence(f"Next: {command}", apart=True)]
+    said = "lists the study's cells with the runs that each is to have; what was run stays."
+    return [Sentence(f"{of.folder / layout.RESOLVE} {said}"), _next(command)]
 
 
 def next_run_parts(of: Studied, found: NextRuns, command: str) -> list[Part]:
@@ -98,7 +111,7 @@ def next_run_parts(of: Studied, found: NextRuns, command: str) -> list[Part]:
     for place in places[:MOST_PLACES]:
         moves = [move for move in found.choice.moves if move.place == place]
         new = place >= known
-        at = _where_new(found, place - known) if new else _at(of, int(of.table.rows[place]))
+        at = _where_new(found, place - known) if new else of.name_of(int(of.table.rows[place]))
         sums = [(sum(getattr(move, f"{word}s") for move in moves), word) for word in ("trial", "repeat")]
         runs = f"{'' if new else '+ '}{', '.join(plural(n, word) for n, word in sums if n)}"
         share, gain = (sum(getattr(move, key) for move in moves) for key in ("cost", "gain"))
@@ -113,11 +126,7 @@ def next_run_parts(of: Studied, found: NextRuns, command: str) -> list[Part]:
         if rows
         else "No run within the budget says anything of the target: raise the budget, or choose another target."
     )
-    return [
-        *([table] if rows else []),
-        Sentence(said),
-        *([Sentence(f"Next: {command}", apart=True)] if command else []),
-    ]
+    return [*([table] if rows else []), Sentence(said), *([_next(command)] if command else [])]
 
 
 def _share(share: float) -> str:
@@ -129,18 +138,17 @@ def _where_new(found: NextRuns, place: int) -> str:
     return " ".join(layout.cell_parts(dict(cell.axes)) if cell.axes else (f"{k}={v:.3g}" for k, v in cell.at.items()))
 
 
-def proposal_parts(offer: Offer, seconds: float, calibrated: int, values: Sequence[str], command: str) -> list[Part]:
+def proposal_parts(new: Proposal) -> list[Part]:
     """A study that fits a time: its grid, what it takes, and what it can resolve."""
+    offer = new.offer
     wide = " and ".join(f"{name} ±{width / 2:.2f}" for name, width in offer.widths.items())
-    by = f"that of {plural(calibrated, 'run')} of a small study"
+    by = f"that of {plural(new.calibrated, 'run')} of a small study"
     return [
         Sentence(
-            f"{offer.cells} cells: {' '.join(values)}, {offer.trials} trials and {offer.repeats} repeats of each."
+            f"{offer.cells} cells: {' '.join(new.axes)}, {offer.trials} trials and {offer.repeats} repeats of each."
         ),
-        Sentence(f"It should take {duration(seconds)} (the pace is {by}), and leave the exponents to {wide} (95 %)."),
-        Sentence(f"Next: {command}", apart=True),
+        Sentence(
+            f"It should take {duration(new.seconds)} (the pace is {by}), and leave the exponents to {wide} (95 %)."
+        ),
+        _next(new.command),
     ]
-
-
-def _percent(sd: float) -> str:
-    return f"{number(100 * sd, 2)} %" if np.isfinite(sd) else "an unknown share"

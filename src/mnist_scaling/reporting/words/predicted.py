@@ -12,24 +12,12 @@ from mnist_scaling.planning.new_cell import NewCell
 from mnist_scaling.planning.next_budget import NextBudget
 from mnist_scaling.reporting import parts as tone
 from mnist_scaling.reporting.parts import Part, Sentence, TextTable
-from mnist_scaling.reporting.text import estimate, number, power_of_ten, short, spaced, three_digits
+from mnist_scaling.reporting.text import estimate, number, percent, power_of_ten, short, spaced, three_digits
 from mnist_scaling.study.columns import label
 
 
 def prediction(row: Mapping[str, str], path: Path, cell: NewCell, settings: Sequence[str], command: str) -> list[Part]:
-    """A registered prediction, and the command that runs its cell in the study, if there is one.
-
-    Parameters
-    ----------
-    row : mapping
-        Of predictions.csv.
-    path : Path
-        Of that file.
-    cell : NewCell
-    settings : sequence of str
-        Columns of the recommended settings.
-    command : str
-    """
+    """A registered prediction, and the command that runs its cell in the study, if there is one."""
     where = ", ".join(f"{label(k)} {v}" for k, v in cell.axes.items())
     sizes = ", ".join(f"{k} = {short(v)}" for k, v in cell.at.items())
     beyond = f", {number(float(row['reach']))} times the largest compute that was measured" if row["reach"] else ""
@@ -68,16 +56,12 @@ def _rounded(text: str) -> str:
 
 def scores(rows: Sequence[Mapping[str, str]], of: Mapping[str, float]) -> list[Part]:
     """Every registered prediction against what has come, and how they did together."""
-
-    def percent(row: Mapping[str, str], key: str) -> str | None:
-        return f"{100 * np.expm1(_value(row, key)):+.1f} %" if row.get(key) else None
-
     table = [
         [
             *(short(_value(row, k)) if row[k] else None for k in ("n_params", "n_seen")), number(_value(row, "reach")),
             _interval(row, "predicted_loss", "low", "high"), three_digits(_value(row, "measured_loss")),
             {"true": "yes", "false": "no"}.get(row.get("inside", ""), row.get("why_not")),
-            percent(row, "log_error"), percent(row, "regret"),
+            *(percent(_value(row, k)) if row.get(k) else None for k in ("log_error", "regret")),
         ]
         for row in rows
     ]  # fmt: skip
