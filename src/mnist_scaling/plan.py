@@ -89,8 +89,7 @@ def asked(config: PlanConfig) -> Said:
 
 def _next_runs(config: PlanConfig, of: Studied, budget: float, unit: str) -> Said:
     """The runs that are worth most under a budget, and the command that runs them in the study."""
-    word = config.target if isinstance(config.target, str) else "loss"
-    found = next_runs(of, word, budget, unit)
+    found = next_runs(of, config.word, budget, unit)
     wanted = grown(of, found) if of.command and found.choice.moves else []
     command = growth.write(of, wanted, of.folder / layout.NEXT_RUNS) if wanted else ""
     record = {"target": found.target.meaning, **vars(found.choice), "command": command}
@@ -106,18 +105,18 @@ def _irregularities(config: PlanConfig, of: Studied) -> Said:
         command = resolve.resolve(of, found)
         return Said({**record, "command": command}, plan_tables.resolve_parts(of, command))
     known = {"seeds": of.seeds, "luck": of.luck, "cells": len(of.table)}
-    offer = _offer(of) if of.is_study else None
+    offer = _offer(of, config.word) if of.is_study else None
     parts = [*plan_tables.ground(of), *plan_tables.card_parts(of, found)]
     parts += plan_tables.next_run_parts(of, offer, "") if offer else []
     parts += plan_tables.next_step(of, found, config.where, offer)
     return Said({"known": known, **record, "moves": offer.choice.moves if offer else ()}, parts)
 
 
-def _offer(of: Studied) -> NextRuns | None:
+def _offer(of: Studied, word: str) -> NextRuns | None:
     """The next runs for a tenth of the FLOPs of the study's runs; None where none is worth it, or none is known."""
     budget = TENTH * float(of.costs[["flops", "runs"]].prod(axis=1).sum())
     with contextlib.suppress(InputError):
-        offer = next_runs(of, "loss", budget, "flops")
+        offer = next_runs(of, word, budget, "flops")
         return offer if offer.choice.moves else None
     return None
 

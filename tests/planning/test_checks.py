@@ -50,8 +50,8 @@ def additive(n: Any = N, d: Any = D) -> Any:
 def test_a_sound_study_passes_and_its_edge_is_found(sound: Studied) -> None:
     found = cards(sound)
     assert found.keys() == {
-        "chance_level", "collinear", "leverage", "lowest_training_loss", "non_monotone", "search_edge", "seed_outlier",
-        "small_models_bend", "still_falling", "tied_laws", "training_gap",
+        "chance_level", "collinear", "grid_edge", "leverage", "lowest_training_loss", "non_monotone", "search_edge",
+        "seed_outlier", "small_models_bend", "still_falling", "tied_laws", "too_few_cells", "training_gap",
     }  # fmt: skip
     assert [found[code].status for code in ("chance_level", "collinear", "non_monotone")] == [PASS] * 3
     assert (found["search_edge"].status, found["search_edge"].cells) == (WARNING, (1,))

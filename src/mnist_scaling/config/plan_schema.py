@@ -89,6 +89,11 @@ class PlanConfig:
         )
 
     @property
+    def word(self) -> str:
+        """What next runs are chosen for."""
+        return self.target if isinstance(self.target, str) else "loss"
+
+    @property
     def cell(self) -> Mapping[str, Any]:
         """The cell that a prediction is wanted of, by the keys of `target`; empty where there is none."""
         return self.target if isinstance(self.target, Mapping) else {}

@@ -142,7 +142,7 @@ def extrapolated(cells: pd.DataFrame, column: str, axes: Mapping[str, float]) ->
 
 
 def _of_compute(of: Studied, target: Mapping[str, Any]) -> NewCell:
-    """The cell of this compute whose loss is lowest by the model's median."""
+    """The cell whose loss is lowest, by the model's median, of those that take no more than this compute."""
     flops, costs = float(target["flops"]), of.costs["flops"]
     if len(target) > 1:
         raise InputError("`target.flops` must stand alone, because it chooses the rest: leave the others out.")
@@ -172,19 +172,20 @@ def _sizes_of(of: Studied, flops: float) -> Iterator[NewCell]:
 
 
 def _grid_of(of: Studied, flops: float) -> Iterator[NewCell]:
-    """Cells of a study along its axis of size, each with the data that its compute leaves."""
+    """Cells of a study along its axis of size, each with the data that its compute leaves, or as many as it has."""
     if of.roles.size is None or of.roles.data is None:
         return
     sizes, amounts = (of.cells[axis].astype(float) for axis in (of.roles.size, of.roles.data))
     tried = np.geomspace(sizes.min(), LARGER * sizes.max(), TRIED)
     for size in np.unique(tried.round()) if (sizes % 1 == 0).all() else tried:
-        amount, cell = float(amounts.max()), None
-        for _ in range(3):  # C is nearly proportional to the amount of data
-            if (cell := at_levels(of, size, float(f"{amount:.4g}"))) is None:
-                break
-            amount *= flops / cell.at["C"]
-        if cell is not None and abs(np.log(cell.at["C"] / flops)) < SAME:
-            yield cell
+        cell = most = at_levels(of, size, float(amounts.max()))
+        amount = float(amounts.max())
+        for _ in range(2):  # C is nearly proportional to the amount of data
+            if cell is not None:
+                amount *= flops / cell.at["C"]
+                cell = at_levels(of, size, float(f"{amount:.4g}"))
+        found = [one for one in (cell, most) if one is not None and one.at["C"] <= flops * (1 + SAME)]
+        yield from found[:1]
 
 
 def at_levels(of: Studied, size: float, amount: float) -> NewCell | None:

@@ -33,6 +33,9 @@ EXPONENTS = (0.0, 0.4, 0.7, 1.0)
 1, dear cells that teach much are never bought; at 0, one may take the whole budget. 0.4 alone is the choice of Li et
 al. 2026 (arXiv 2604.22753)."""
 
+MOST_TRIALS, MOST_REPEATS = 64, 32
+"""Trials and repeats from which on a cell gets no more: what its seeds share is no longer small beside it."""
+
 CHANCE = 10.0
 """A gain below this share of what is left of var t, over the number of draws, is one by chance: p = 0.002."""
 
@@ -84,7 +87,8 @@ def moves_of(places: Places, effort: CellEffort) -> tuple[Array, Array, Array, A
     after = np.stack([places.grown(*more).variance(effort.power) for more in zip(trials, repeats, strict=True)])
     with np.errstate(divide="ignore", invalid="ignore"):
         variance = 1 / (1 / after - 1 / before)
-    possible = np.stack([empty, ~empty & (places.luck > 0), ~empty & (places.seed > 0)])
+    again = (places.luck > 0) & (places.trials < MOST_TRIALS), (places.seed > 0) & (places.repeats < MOST_REPEATS)
+    possible = np.stack([empty, *(~empty & one for one in again)])
     return trials, repeats, np.where(possible & (after < before), variance, np.inf), cost
 
 

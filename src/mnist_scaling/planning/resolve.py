@@ -26,7 +26,7 @@ from mnist_scaling.study.layout import RESOLVE, RESOLVED
 LEAST_REPEATS, MORE_TRIALS, FURTHER = 4, 4, 4
 """Repeats at least, where more are asked for; trials that are added where runs are to be longer; factor on a cap."""
 
-GONE, CONFIRMED, OPEN = "gone", "confirmed", "not run yet"
+GONE, CONFIRMED, MOVED, OPEN = "gone", "confirmed", "at the new edge", "not run yet"
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Resolved:
     code: str
     cell: str
     status: str
-    """gone; confirmed, where it is there still, although what was asked for was run; or not run yet."""
+    """gone; confirmed, where it is there still, although what was asked for was run; at the new edge; not run yet."""
     before: float | None = None
     after: float | None = None
     """The cell's loss."""
@@ -155,6 +155,8 @@ def _keep(studied: Studied, record: Mapping[str, Any]) -> None:
 def outcomes(studied: Studied, cards: Sequence[Card]) -> list[Resolved]:
     """Whether each irregularity that `resolve` wrote runs for is gone or confirmed; empty where it wrote none.
 
+    A value that lies at the edge of a range that was widened is neither: the range can be widened again.
+
     They are kept beside what was seen before, with the exponents as they are now, for the study's page.
     """
     record = files.read_json(studied.folder / RESOLVED) if studied.is_study else None
@@ -162,6 +164,7 @@ def outcomes(studied: Studied, cards: Sequence[Card]) -> list[Resolved]:
         return []
     names = {row: studied.name_of(row) for row in studied.cells.index}
     there = {(card.code, names.get(row, "all")) for card in cards if card.asks for row in card.cells or (None,)}
+    edges = {(card.code, names[row]) for card in cards if RANGE in card.asks for row in card.cells}
     found = []
     for card in record["cards"]:
         if not card["cells"]:  # of the whole study
@@ -169,7 +172,8 @@ def outcomes(studied: Studied, cards: Sequence[Card]) -> list[Resolved]:
         for seen in card["cells"]:
             rows = studied.cells.loc[[row for row, name in names.items() if name == seen["name"]]]
             done = all((rows[key] >= seen[key]).all() for key in ("n_trials", "n_repeats"))
-            status = OPEN if not done else CONFIRMED if (card["code"], seen["name"]) in there else GONE
+            still = MOVED if (card["code"], seen["name"]) in edges else CONFIRMED
+            status = OPEN if not done else still if (card["code"], seen["name"]) in there else GONE
             found.append(Resolved(card["code"], seen["name"], status, seen["loss"], float(rows[studied.loss].mean())))
     _keep(studied, {**record, "now": _slopes(studied), "outcomes": [asdict(one) for one in found]})
     return found

@@ -168,7 +168,8 @@ def line(seen: Observed, spread: float, times: Array | None = None) -> Array:
         mean = b @ seen.x.T
         # A normal number beyond a limit has the mean mu + side sigma phi(t) / Phi(t), t = side (mu - limit) / sigma.
         t = seen.side * (mean - seen.v) / deviation
-        ratio = np.exp(-0.5 * t**2 - 0.5 * np.log(2 * np.pi) - log_ndtr(t))
+        with np.errstate(over="ignore", invalid="ignore"):  # of a singular fit, which is NaN below
+            ratio = np.exp(-0.5 * t**2 - 0.5 * np.log(2 * np.pi) - log_ndtr(t))
         expected = np.where(beyond, mean + seen.side * deviation * ratio, seen.v)
         b = np.linalg.solve(normal, np.einsum("...n,np->...p", weight * expected, seen.x)[..., None])[..., 0]
     return np.where(bad[..., None], np.nan, b)

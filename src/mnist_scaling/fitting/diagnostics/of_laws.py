@@ -210,7 +210,7 @@ def grid_edge(table: Table, isoflop: Frontier) -> list[Flag]:
     if blocked:
         steps.append(
             f"{'at' if steps else 'At'} {len(blocked)} of them a smaller model would need more than the "
-            f"{table.inputs['D'].max():.6g} examples there are, so leave these budgets out"
+            f"{table.inputs['D'].max():.6g} examples of the largest cells, so leave these budgets out"
         )
     fix = f"{'; '.join(steps)}, or quote `N_exponent`, which is not read off these curves."
     severity = flags.WARNING if usable < 3 or len(edges) > usable else flags.INFO

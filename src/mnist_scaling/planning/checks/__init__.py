@@ -67,6 +67,8 @@ FLAGGED = {
         "Without repeats, and without a law of N and D, no noise is known.",
         lambda of: of.table.se is not None or any(len(f.law.inputs) > 1 for f in of.result.fitted.values()),
     ),
+    flags.GRID_EDGE: Flagged("At few budgets is the best model the smallest or the largest one tried.", ()),
+    flags.TOO_FEW_CELLS: Flagged("Every law that was asked for has rows enough.", ()),
     flags.SEED_OUTLIER: Flagged(
         "No cell's repeats scatter more than the others', and none lies far off the best law.", (REPEATS, TRIALS),
     ),

@@ -116,7 +116,11 @@ def next_run_parts(of: Studied, found: NextRuns, command: str) -> list[Part]:
         runs = f"{'' if new else '+ '}{', '.join(plural(n, word) for n, word in sums if n)}"
         share, gain = (sum(getattr(move, key) for move in moves) for key in ("cost", "gain"))
         rows.append(["new" if new else "", at, runs, _share(share / found.budget), _share(gain)])
-    budget = f"{power_of_ten(found.budget)} FLOPs" if found.unit == "flops" else f"{duration(found.budget)} of a core"
+    budget = (
+        f"{power_of_ten(found.budget)} FLOPs"
+        if found.unit == "flops"
+        else f"{duration(found.budget)} of all cores together"
+    )
     head = ["", "cell", "runs", "of the budget", "of the variance"]
     table = TextTable(head, rows, title=f"Next runs within {budget}, for {found.target.meaning}", right=(3, 4))
     rest = len(places) - len(rows)
@@ -145,10 +149,12 @@ def proposal_parts(new: Proposal) -> list[Part]:
     by = f"that of {plural(new.calibrated, 'run')} of a small study"
     return [
         Sentence(
-            f"{offer.cells} cells: {' '.join(new.axes)}, {offer.trials} trials and {offer.repeats} repeats of each."
+            f"There is no such study yet. {offer.cells} cells: {' '.join(new.axes)}, {offer.trials} trials and "
+            f"{offer.repeats} repeats of each."
         ),
         Sentence(
             f"It should take {duration(new.seconds)} (the pace is {by}), and leave the exponents to {wide} (95 %)."
         ),
+        Sentence(f"Written: {new.path}"),
         _next(new.command),
     ]

@@ -34,7 +34,7 @@ def prediction(row: Mapping[str, str], path: Path, cell: NewCell, settings: Sequ
     ]
     if row["warnings"]:
         codes = ", ".join(spaced(code) for code in row["warnings"].split(";"))
-        text = f"The fit has warnings ({codes}), and the prediction rests on it: see `python -m mnist_scaling.fit`."
+        text = f"The fit has warnings ({codes}), and the prediction rests on it: see what it prints."
         found.append(Sentence(text, tone.WARNING))
     return [*found, Sentence(command, lead="Next")] if command else found
 
