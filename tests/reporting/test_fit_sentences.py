@@ -27,7 +27,7 @@ def plain(text: str | None) -> str:
 
 
 def test_the_misfit_is_said_of_the_law_that_it_is_of() -> None:
-    assert "is the nearest, within 1.0 % (rms); what is quoted rests on <b>coupled</b>: it may" in said(fits())
+    assert "is the nearest, within 1.0 % (rms); the numbers rest on <b>coupled</b>: it may" in said(fits())
     assert "(rms), and <b>coupled</b> may miss" in said(fits(settled=False))
     own = replace(fits(), selected="coupled", laws={"coupled": fits().laws["kaplan"]})
     assert said(own).startswith("The law <b>coupled</b> describes these data within 1.0 % (rms); what it may miss is")

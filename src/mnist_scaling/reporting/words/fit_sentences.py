@@ -45,9 +45,7 @@ def description(fits: Fits) -> list[Markup]:
     elif base == fits.selected:
         text = "The law <b>{}</b> describes these data within {} (rms); what {} may miss is {} %, small {}."
     else:
-        text = (
-            "The law <b>{}</b> is the nearest, within {} (rms); what is quoted rests on {}: it may miss {} %, small {}."
-        )
+        text = "The law <b>{}</b> is the nearest, within {} (rms); the numbers rest on {}: it may miss {} %, small {}."
     return [Markup(text).format(spaced(fits.selected), within, near, misfit, against)]
 
 
