@@ -36,7 +36,7 @@ from mnist_scaling.reporting.documents.tuning_records import (
     settings_laws_record,
     tuning_change_record,
 )
-from mnist_scaling.reporting.words.fit_sentences import fit_summary, short_summary
+from mnist_scaling.reporting.words.fit_sentences import fit_summary
 from mnist_scaling.reporting.words.in_short import answer
 from mnist_scaling.settings.optimal_settings import SettingsOptions, optimal_settings
 from mnist_scaling.settings.tuning_change import tuning_change
@@ -116,7 +116,7 @@ def run(config: FitConfig, overrides: Sequence[str] = ()) -> None:
     if config.format == JSON:
         print(text, end="")
         return
-    terminal.show(fit_summary(found) if config.details else short_summary(found))
+    terminal.show(fit_summary(found, config.details))
     print(f"Written: {path}")
 
 

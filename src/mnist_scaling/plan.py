@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from mnist_scaling import cli, image_task
 from mnist_scaling.arms.reading import read
-from mnist_scaling.config import build
+from mnist_scaling.config import JSON, build
 from mnist_scaling.config.plan_schema import PlanConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.planning import checks, growth, predictions, resolve
@@ -53,7 +53,7 @@ def main(cfg: DictConfig) -> None:
 def run(config: PlanConfig) -> None:
     """Do what was asked and print it."""
     said = asked(config)
-    if config.format == "json":
+    if config.format == JSON:
         print(json.dumps(plain({"schema": 1, **said.record}), indent=1, allow_nan=False))
     else:
         terminal.show(said.parts)

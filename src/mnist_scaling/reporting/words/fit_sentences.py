@@ -141,34 +141,26 @@ def flags(fits: Fits) -> list[Sentence]:
     return out
 
 
-def fit_summary(fits: Fits) -> Iterator[Part]:
-    """Everything of a table; of several arms, everything of each, then their exponents side by side."""
+def fit_summary(fits: Fits, details: bool = True) -> Iterator[Part]:
+    """What a table says, or each of its arms, whose exponents then stand side by side.
+
+    Parameters
+    ----------
+    fits : Fits
+    details : bool
+        Whether everything is said; else the answer, and what it rests on, on one screen.
+    """
     if fits.data.unfinished:
         yield Sentence(fits.data.unfinished, WARNING)
     for arm in fits.arms or (fits,):
         if arm.name:
             yield Sentence(f"Arm {arm.name}", STRONG, apart=True)
-        yield from _analysis(arm)
+        yield from _analysis(arm) if details else _in_short(arm)
     if fits.arms:
-        yield _side_by_side(fits)
-
-
-def _side_by_side(fits: Fits) -> Part:
-    names, cells = [arm.name for arm in fits.arms], [arm.data.n for arm in fits.arms]
-    return tables.arms_table(fits.arms, names, cells, tables.OF_ARMS[:3])
-
-
-def short_summary(fits: Fits) -> Iterator[Part]:
-    """The answer of a table first, and what it rests on, on one screen; of several arms, the answer of each."""
-    if fits.data.unfinished:
-        yield Sentence(fits.data.unfinished, WARNING)
-    for arm in fits.arms or (fits,):
-        if arm.name:
-            yield Sentence(f"Arm {arm.name}", STRONG, apart=True)
-        yield from _in_short(arm)
-    if fits.arms:
-        yield _side_by_side(fits)
-    yield Sentence("All laws, methods, settings and flags: details=true, or the page of `report`.", QUIET)
+        names, cells = [arm.name for arm in fits.arms], [arm.data.n for arm in fits.arms]
+        yield tables.arms_table(fits.arms, names, cells, tables.OF_ARMS[:3])
+    if not details:
+        yield Sentence("All laws, methods, settings and flags: details=true, or the page of `report`.", QUIET)
 
 
 def _in_short(fits: Fits) -> Iterator[Part]:

@@ -59,12 +59,13 @@ def _slopes(fits: Fits) -> dict[str, Interval]:
 
 
 def _sentence(fits: Fits, slopes: dict[str, Interval]) -> str:
-    """L(4 x) / L(x) = 4^-slope, of each x."""
+    """L(4 x) / L(x) = 4^-slope, of each x: the slope at the largest cell, which a law with a floor bends beyond it."""
     ratios = [(SIZES[name], estimate(_ratio(slope), _two, " ")) for name, slope in slopes.items()]
     where = f"along {fits.headline.ray.line}" if fits.headline.ray else "at the largest cell"
     (first, ratio), *others = ratios
     more = "".join(f"; four times the {name} to {ratio}" for name, ratio in others)
-    return f"Four times the {first} cuts the loss to {ratio} of what it is {where}{more}."
+    lasts = "if the slopes there go on" if others else "if the slope there goes on"
+    return f"Four times the {first} cuts the loss to {ratio} of what it is {where}{more}, {lasts}."
 
 
 def _ratio(slope: Interval) -> Interval:
