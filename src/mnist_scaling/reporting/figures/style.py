@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -183,6 +185,35 @@ def level_key(
     labels = dict(zip(rows["level"], rows["label"], strict=True))
     if colours or lines:
         key(figure, title or "", {labels[level]: c for level, c in colours.items()}, lines)
+
+
+CELLS = "cells:"
+"""What the gid of an artist whose points are identified starts with."""
+
+
+def identify(artist: Any, cells: Iterable[Any]) -> None:
+    """Name the cell of each point, so that the page can join it with its rows in tables and its points elsewhere.
+
+    Parameters
+    ----------
+    artist : Line2D, PathCollection, or what `Axes.errorbar`, `Axes.plot` or `Axes.scatter` returned
+        Of the first, the line with the markers is meant.
+    cells : iterable
+        The label of each point's row in `Study.cells`, in the order of the points, also of points without a number;
+        or a single one, where all of a line is one cell's.
+
+    Raises
+    ------
+    ValueError
+        When there are neither as many as points nor one.
+    """
+    drawn = artist[0] if isinstance(artist, list | tuple) else artist
+    points = drawn.get_xydata() if isinstance(drawn, Line2D) else np.ma.filled(drawn.get_offsets(), np.nan)
+    names = [str(cell) for cell in cells]
+    if len(names) != 1 or len(points) == 1:
+        kept = np.isfinite(np.asarray(points, float)).all(axis=1)  # what matplotlib writes
+        names = [name for name, known in zip(names, kept, strict=True) if known]
+    drawn.set_gid(CELLS + json.dumps(names))
 
 
 MOST_COLUMNS = 10
