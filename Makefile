@@ -7,7 +7,7 @@ NAME ?= quickstart
 BY ?= optimizer
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data study smoke fit compare plan report ask examples test test-distributed test-distributed-ci test-crash reliability lint format bench golden dashboard clean
+.PHONY: help setup data study smoke fit compare plan report ask examples reference test test-distributed test-distributed-ci test-crash reliability lint format bench golden dashboard clean
 
 help:  ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 22
@@ -62,6 +62,9 @@ examples: setup  ## tune, fit and report three programs that are not ours: examp
 		'optim.lr=tag(nuisance,log,interval(1e-3,5e-2))' hydra.sweeper.n_trials=5 hydra.sweeper.n_repeats=2
 	@for name in plain_function digits char_lm; do \
 		$(RUN) -m mnist_scaling.fit name=$$name && $(RUN) -m mnist_scaling.report name=$$name || exit 1; done
+
+reference: setup  ## run the studies of multirun/reference/ that are not kept there, hours: make reference QUESTION=dropout
+	@$(RUN) benchmarks/reference.py run $(QUESTION)
 
 test: setup  ## run the tests, real runs on real MNIST among them
 	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile -m "not distributed" --durations=20

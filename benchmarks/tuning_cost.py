@@ -11,7 +11,6 @@ so far, and within 10 % of the end, is trained again with fresh seeds: the mean 
     flops_ratio     training FLOPs until the cell's best setting is confirmed within 2 % of the best known,
                     summed over cells, ours / stock; a cell that never gets there counts with all it spent
     wall_ratio      wall time of the whole tuning, ours / stock
-    busy            CPU time / (wall x cores) of our sweep; idle = 1 - busy
     outside         share of (wall x cores) that is not inside a run: imports, config, storage, tables, idle
 """
 
@@ -20,7 +19,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -50,7 +48,6 @@ class Arm:
 
     name: str
     wall: float = 0.0
-    cpu: float = 0.0
     trials: dict[tuple[int, float], list[dict[str, Any]]] = field(default_factory=dict)
     """By cell, in the order in which they were asked: setting, loss (None if stopped), flops, seconds."""
 
@@ -66,15 +63,13 @@ class Arm:
 
 
 def timed(arm: Arm, command: Sequence[str], log: Path) -> None:
-    """Run a command to its end, adding its wall time and the CPU time of it and its children."""
-    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    """Run a command to its end, adding its wall time."""
+    start = time.perf_counter()
     with log.open("a") as file:
         done = subprocess.run(command, stdout=file, stderr=file, env=os.environ | {"OMP_NUM_THREADS": "1"})
     if done.returncode:
         sys.exit(f"{' '.join(command)} failed: see {log}")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     arm.wall += time.perf_counter() - start
-    arm.cpu += after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def train(*overrides: str) -> list[str]:
@@ -229,7 +224,6 @@ def compare(mine: Arm, other: Arm, known: dict[tuple[Any, ...], list[float]]) ->
         "reached_stock": reached["stock"],
         "wall_ratio": mine.wall / other.wall,
         "wall_seconds": {"ours": mine.wall, "stock": other.wall},
-        "busy": {arm.name: arm.cpu / arm.wall / CORES for arm in (mine, other)},
         "outside": {arm.name: 1 - arm.in_runs / arm.wall / CORES for arm in (mine, other)},
         "orchestration_seconds_per_trial": {
             arm.name: (arm.wall * CORES - arm.in_runs) / arm.n_trials for arm in (mine, other)

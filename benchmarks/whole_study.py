@@ -91,7 +91,6 @@ def compare(mine: Arm, other: Arm, confirmed: dict[tuple[Any, ...], list[float]]
         "wall_ratio": other.wall / mine.wall,
         "loss_ratio": float(np.exp(np.mean([np.log(row["ratio"]) for row in cells]))),
         "wall_seconds": {arm.name: arm.wall for arm in (mine, other)},
-        "cpu_seconds": {arm.name: arm.cpu for arm in (mine, other)},
         "cores": CORES,
         "cells": cells,
     }

@@ -129,6 +129,7 @@ def test_fit_and_report_of_the_study(study: Path, command: Command) -> None:
         (("-m", "model.width=shuffle(4,8)"), "A sweep's values must keep their order in each resume, but got"),
         (("-m", "data=glob(*rays)"), "`data.path` must be"),
         (("model=5",), "Config group override must be a string"),
+        (("curve=5",), "`curve` must hold keys, such as curve.points, but got 5"),
         (("~optim.lr",), "A run must have all of its keys, but `~optim.lr` takes one away"),
     ],
 )

@@ -124,6 +124,10 @@ def run_studies(parts: Mapping[str, Question], scale: str, out: TextIO | None = 
         With the status of a sweep that did not end well.
     """
     every = {study_name(k, scale): sweep(k, q.studies[k], scale) for q in parts.values() for k in order_of(q)}
+    for name, folder in {name: layout.found_folder(name) for name in every}.items():
+        if folder != layout.study_folder(name):
+            again = shlex.join(["python", "-m", "mnist_scaling.train", "-m", *every.pop(name)])
+            print(f"{name} is read from {folder}, which comes with the repository. To measure it yourself: {again}")
     foreseen = {name: foresee(tuple(overrides)) for name, overrides in every.items()}
     left = {name: found for name, found in foreseen.items() if not is_finished(name, found)}
     done = len(every) - len(left)

@@ -43,12 +43,17 @@ def test_an_application_is_tuned_cell_by_cell(
 def test_a_plain_function_is_tuned_without_hydra(tmp_path: Path) -> None:
     code = (
         "import plain_function\nif __name__ == '__main__':\n    study = plain_function.study()\n"
-        "    study.axes = {'terms': [4, 8], 'n': [400]}\n    study.effort.update(n_trials=2, n_repeats=1)\n"
+        "    study.axes = {'terms': [4, 6, 8], 'n': [400]}\n    study.effort.update(n_trials=2, n_repeats=1)\n"
         "    print(study.run(workers=1)['test_loss'].tolist())\n"
     )
     (tmp_path / "few.py").write_text(code, encoding="utf-8")
     env = os.environ | {"PYTHONPATH": f"{EXAMPLES}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
     done = subprocess.run([sys.executable, "few.py"], cwd=tmp_path, capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stdout + done.stderr
-    small, large = eval(done.stdout.splitlines()[-1])
+    small, _, large = eval(done.stdout.splitlines()[-1])
     assert 0.0003 < large < small < 0.01
+    # It measures no FLOPs, and neither command may need them.
+    for command in (("fit", "laws=[power_N]", "bootstrap.draws=20"), ("report",)):
+        run = [sys.executable, "-m", f"mnist_scaling.{command[0]}", "name=plain_function", *command[1:]]
+        done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, env=env)
+        assert done.returncode == 0, done.stdout + done.stderr

@@ -16,11 +16,11 @@ from mnist_scaling.fitting.uncertainty.least_squares import exponents
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-SPEC = importlib.util.spec_from_file_location("questions", ROOT / "benchmarks/questions.py")
+SPEC = importlib.util.spec_from_file_location("reference", ROOT / "benchmarks/reference.py")
 assert SPEC is not None
 assert SPEC.loader is not None
-QUESTIONS = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(QUESTIONS)
+REFERENCE = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(REFERENCE)
 CONF = Path(cli.conf_dir())
 PAGE = (ROOT / "docs/questions.md").read_text(encoding="utf-8")
 
@@ -35,30 +35,31 @@ def test_a_row_is_what_its_kept_tables_give(name: str) -> None:
     """Words as they stand, numbers to the last digits that another processor may round otherwise."""
     title = find_question(name, CONF)[1].title
     said = next(part for part in PAGE.split("\n## ") if part.startswith(f"{title}\n")).strip()
-    computed = QUESTIONS.entry(name, CONF).strip().removeprefix("## ")
+    computed = REFERENCE.entry(name, CONF).strip().removeprefix("## ")
     assert re.sub(r"[−-]?\d+(\.\d+)?", "#", said) == re.sub(r"[−-]?\d+(\.\d+)?", "#", computed)
     assert numbers(said) == pytest.approx(numbers(computed), rel=0.02, abs=0.011)
 
 
 def test_the_page_begins_as_the_script_has_it() -> None:
-    assert PAGE.startswith(QUESTIONS.HEAD)
+    assert PAGE.startswith(REFERENCE.HEAD)
 
 
 def test_the_exponents_of_one_row_by_least_squares_alone() -> None:
     """An independent computation: the plane through the tuned cells' log losses."""
-    cells = pd.read_csv(QUESTIONS.KEPT / "lr_tuned_quick" / "cells.csv")
+    question, scale = REFERENCE.asked("learning_rate", CONF)
+    cells = pd.read_csv(REFERENCE.kept_tables(question, scale)["lr_tuned"])
     alpha, beta = exponents(cells["test_loss"], cells["n_params"], cells["n_seen"])
-    found = QUESTIONS.answered("learning_rate", CONF).found.numbers
+    found = REFERENCE.answered("learning_rate", CONF).found.numbers
     assert found["tuned_alpha"].interval.value == pytest.approx(alpha.value, abs=1e-6)
     assert found["tuned_beta"].interval.value == pytest.approx(beta.value, abs=1e-6)
 
 
 def test_every_kept_figure_and_table_is_used() -> None:
     used = {f"images/questions/{name}.png" for name in question_names(CONF)}
-    figures = {f"images/questions/{path.name}" for path in QUESTIONS.FIGURES.glob("*")}
+    figures = {f"images/questions/{path.name}" for path in REFERENCE.FIGURES.glob("*")}
     assert figures <= used
     assert figures == set(re.findall(r"\((images/questions/\w+\.png)\)", PAGE))
-    studies = {
-        p.parent.name for n in question_names(CONF) for p in QUESTIONS.kept_tables(QUESTIONS.find(n, CONF)).values()
-    }
-    assert {path.name for path in QUESTIONS.KEPT.iterdir()} <= studies
+    every = list(question_names(CONF))
+    for scale, kept in REFERENCE.KEPT.items():
+        there = {path.parent.name for path in kept.glob("*/cells.csv")}
+        assert there <= set(REFERENCE.studies(every, CONF, scale))

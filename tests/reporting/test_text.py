@@ -38,6 +38,7 @@ def test_number(value: float | None, shown: str) -> None:
 def test_an_interval_is_printed_whole_and_never_broken_over_lines() -> None:
     assert text.estimate(Interval(0.28, -0.0312, 0.3)) == f"0.280{NB}[−0.031,{NB}0.300]"
     assert text.estimate(Interval(0.28)) == "0.280"
+    assert text.estimate(Interval(1.57e-4, 0, 3e-4)) == f"0.000157{NB}[0,{NB}0.0003]"  # not 0.000 [0, 0.000]
     assert text.estimate(Interval(154.6, 50.763, 772)) == f"155{NB}[50.8,{NB}772]"
     assert text.estimate(Interval(6.994, 1.205, 41000)) == f"6.99{NB}[1.21,{NB}4.1{NB}×{NB}10⁴]"
     assert text.estimate(Interval(2, 1.2, math.inf)) == f"2.000{NB}[1.200,{NB}∞)"

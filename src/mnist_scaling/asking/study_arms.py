@@ -131,8 +131,8 @@ def _kept(spec: ArmSpec, frame: pd.DataFrame) -> np.ndarray:
 
 
 def tables_of(question: Question, scale: str) -> dict[str, Path]:
-    """cells.csv of every study of a question, in the folder of studies."""
-    return {key: layout.study_folder(study_name(key, scale)) / layout.CELLS for key in question.studies}
+    """cells.csv of every study of a question: one's own, else the repository's."""
+    return {key: layout.found_folder(study_name(key, scale)) / layout.CELLS for key in question.studies}
 
 
 def checksum(path: Path) -> str:
@@ -147,6 +147,6 @@ def answered_without(name: str, scale: str) -> list[str] | None:
         return None
     parts = found.get("parts", [found])
     tables = {s["study"]: s["sha256"] for part in parts for s in part["studies"].values()}
-    paths = {layout.study_folder(study) / layout.CELLS: sha256 for study, sha256 in tables.items()}
+    paths = {layout.found_folder(study) / layout.CELLS: sha256 for study, sha256 in tables.items()}
     current = all(path.is_file() and checksum(path) == sha256 for path, sha256 in paths.items())
     return [study for part in parts for study in part.get("without", [])] if current else None

@@ -8,7 +8,7 @@ from typing import Any
 SCALES = ("full", "quick", "smoke")
 """Sizes of a question; conf/scale/ says what each shrinks."""
 
-FULL, _, SMOKE = SCALES
+FULL, QUICK, SMOKE = SCALES
 
 
 @dataclass(frozen=True)

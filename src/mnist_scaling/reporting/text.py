@@ -16,9 +16,8 @@ NB = "\N{NO-BREAK SPACE}"
 DASH = "—"
 """Where there is no number."""
 
-LARGE = 10
-"""From here on an estimate is no exponent: all its numbers have three digits, in place of three decimals."""
-
+LARGE, SMALL = 10, 5e-3
+"""Beyond these an estimate's numbers have three digits: three decimals would say too much, or nothing."""
 
 EXPONENT_OF = {"N": "α", "D": "β"}
 """What the exponents of the loss in each size are called."""
@@ -64,7 +63,7 @@ def ends(found: Interval) -> str:
 def digits(found: Interval) -> Callable[[float], str]:
     """How the numbers of an estimate are shown, so that all of them are shown alike."""
     known = [abs(x) for x in (found.value, found.low, found.high) if math.isfinite(x)]
-    return number if max(known) >= LARGE else decimals
+    return number if max(known) >= LARGE else three_digits if max(known) < SMALL else decimals
 
 
 def decimals(value: float) -> str:

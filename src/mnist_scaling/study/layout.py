@@ -80,6 +80,11 @@ _LONGEST = 200
 ANSWERS = "answers"
 """Folder inside `MULTIRUN` of answered questions; not the name of a study."""
 
+REFERENCE = "reference"
+"""Folder inside `MULTIRUN` of studies whose tables come with the repository; not the name of a study."""
+
+_TAKEN = (SINGLE, ANSWERS, REFERENCE, ALL)
+
 
 def answer_folder(question: str) -> Path:
     """Folder of a question's answers: <scale>.json, <scale>.html and the figure, one of each for every scale."""
@@ -94,21 +99,21 @@ def study_folder(name: str) -> Path:
     InputError
         When the name is not a plain name of one folder inside `MULTIRUN`.
     """
-    plain = (
-        name not in ("", ".", "..", SINGLE, ANSWERS, ALL) and not set(name) & set("/\\[]\"'*?") and name.isprintable()
-    )
+    plain = name not in ("", ".", "..", *_TAKEN) and not set(name) & set("/\\[]\"'*?") and name.isprintable()
     if not plain or len(name.encode()) > _LONGEST:
         shown = name if len(name) <= _LONGEST else f"{name[:40]}…"
         raise InputError(
             f"`name` must be the name of one folder in {MULTIRUN}/, without slashes, brackets, quotes or wildcards and "
-            f"of at most {_LONGEST} bytes, and none of {SINGLE}, {ANSWERS}, {ALL}, but got {shown!r}: choose a plain "
-            "word such as name=first_study."
+            f"of at most {_LONGEST} bytes, and none of {', '.join(_TAKEN)}, but got {shown!r}: choose a plain word "
+            "such as name=first_study."
         )
     return Path(MULTIRUN) / name
 
 
 def found_folder(name: str) -> Path:
-    """Folder of a study that is there: by its name, as `study_folder` has it, or by a path, which has a slash.
+    """Folder of a study to read: by its name, as `study_folder` has it, or by a path, which has a slash.
+
+    Where there is no study of one's own of that name, the tables in `REFERENCE` are read.
 
     Raises
     ------
@@ -116,7 +121,8 @@ def found_folder(name: str) -> Path:
         When neither is meant, or there is no folder at the path.
     """
     if "/" not in name and os.sep not in name:
-        return study_folder(name)
+        own, kept = study_folder(name), Path(MULTIRUN) / REFERENCE / name
+        return own if own.is_dir() or not kept.is_dir() else kept
     if not (path := Path(name).expanduser()).is_dir():
         raise InputError(
             f"`name` must be the name of a study in {MULTIRUN}/ or the path of its folder, but there is no folder "

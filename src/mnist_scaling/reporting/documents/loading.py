@@ -22,7 +22,7 @@ from mnist_scaling.study.provenance import DATA
 from mnist_scaling.study.tables.csv_table import read_study_table, read_table
 from mnist_scaling.study.tables.fitted_rows import ArmRows, Roles, fitted_rows, roles_of
 
-REQUIRED = ("n_params", "n_seen", "flops", "val_loss", "test_loss", "test_loss_se", "n_trials", "n_repeats", "flags")
+REQUIRED = ("val_loss", "n_trials", "n_repeats", "flags")
 """Columns of a study's cells.csv that no report can do without; all others may be absent."""
 
 ROLES = ("N", "D", "C", "U", "loss", "se")

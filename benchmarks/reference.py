@@ -1,0 +1,206 @@
+"""The repository's own studies: run them, keep their tables, and write docs/questions.md from what is kept.
+
+    python benchmarks/reference.py run [QUESTION …]   every study of these questions (of all, if none is named) at full scale
+    python benchmarks/reference.py keep               copy finished studies of multirun/ into the repository; draw, write
+    python benchmarks/reference.py page               only draw and write the page, from what is kept
+
+`run` is `train -m` with the overrides that `ask` gives it, study by study, and `keep` after each; what is stopped goes
+on, and what is kept is not run again. A question is answered at full scale where the tables of all its studies are kept
+in multirun/reference/, else from smaller ones of `ask … scale=quick` in tests/asking/kept/.
+`tests/asking/test_kept_answers.py` computes the page again and compares.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from mnist_scaling.asking.answered import Answer, answer, record
+from mnist_scaling.asking.drawn import draw, figure_of
+from mnist_scaling.asking.question import find_question, leave_out, order_of, question_names, with_twin
+from mnist_scaling.asking.study_arms import study_name, sweep
+from mnist_scaling.config.question_schema import FULL, QUICK, Question
+from mnist_scaling.study import layout
+from mnist_scaling.study.files import read_json, write_atomically, write_json
+from mnist_scaling.study.missing import unfinished
+from mnist_scaling.study.tables.csv_table import read_table
+
+ROOT = Path(__file__).parents[1]
+REFERENCE = ROOT / layout.MULTIRUN / layout.REFERENCE
+KEPT = {FULL: REFERENCE, QUICK: ROOT / "tests/asking/kept"}
+"""Where the tables of each scale are kept."""
+
+FIGURES, PAGE, DPI = ROOT / "docs/images/questions", ROOT / "docs/questions.md", 80
+TABLES = {FULL: (layout.CELLS, layout.TRIALS, layout.CURVES, layout.STUDY, layout.FITS), QUICK: (layout.CELLS,)}
+"""What is kept of a study, where it is there."""
+
+WITHOUT = {"datasets": ("kmnist",)}
+"""Studies that are left out of a question: KMNIST could not be fetched where the kept tables were made."""
+
+HEAD = """# Questions and their answers
+
+This page is for those who want to know what was found with this project, and how sure that is. `python -m
+mnist_scaling.ask` lists the questions, with how far they are. A question runs its studies, compares them and writes
+`multirun/answers/<question>/`: a page, a JSON file and the figure. What is stopped resumes, and studies that questions
+share run once. [docs/extending.md](extending.md) brings one of your own.
+
+| scale | what it is for |
+|---|---|
+| `full` (the default) | an answer: the whole grids, an hour or less each on two cores |
+| `quick` | a first look in minutes: four values per axis, six trials, two repeats, 12,500 images, or as its file says |
+| `smoke` | does everything run? Its numbers mean nothing |
+
+Each answer below names its scale. The tables of full-scale studies come with the repository, in multirun/reference/,
+and `fit`, `compare`, `report`, `plan` and `ask` read them by name where you have no study of that name yourself:
+`python -m mnist_scaling.fit name=width_x_data`. `make reference` runs these studies again. Where a question was only
+asked with `scale=quick`, its grids are small: 16 cells in most, of 781 to 12,500 images and widths 3 to 32. Minutes
+are those of all runs of the question's studies, added up, on one core that other work shared. A test computes every
+answer again from the kept tables.
+
+Brackets hold 95 % intervals. Of a difference, *differs* means that its interval misses zero, *equivalent* that all of
+it lies within ± 0.03 (of an exponent, within a tenth of it, too), and *not settled* that neither is so, which is not
+"no difference". The intervals hold the noise of the repeats and what a finite number of trials leaves to chance, which
+neighbouring cells have in common because each starts from what its cheaper neighbours selected
+([comparing.md](comparing.md#luck-in-tuning)). `ask` tunes one arm of such a question twice, to see that chance; the
+answers at scale=quick are older and have no such twin. Where many cells of a study are flagged, as the notes below an
+answer say, its numbers speak of these runs, not of the best ones.
+"""
+
+
+def kept_tables(question: Question, scale: str) -> dict[str, Path]:
+    """The kept cells.csv of each study of a question."""
+    return {key: KEPT[scale] / study_name(key, scale) / layout.CELLS for key in question.studies}
+
+
+def is_kept(question: Question, scale: str) -> bool:
+    """Whether all tables of a question are kept."""
+    return bool(question.studies) and all(path.is_file() for path in kept_tables(question, scale).values())
+
+
+def asked(name: str, conf: Path) -> tuple[Question, str]:
+    """A question and its scale: the largest at which its tables are kept, and with its twin where that is kept too."""
+    question = find_question(name, conf)[1]
+    for scale in KEPT:
+        for found in (with_twin(question, scale), question):
+            if is_kept(leave_out(found, WITHOUT.get(name, ())), scale):
+                return found, scale
+    return question, QUICK
+
+
+def answered(name: str, conf: Path) -> Answer:
+    """The answer that the kept tables give."""
+    question, scale = asked(name, conf)
+    return answer(name, question, scale, kept_tables(question, scale), WITHOUT.get(name, ()))
+
+
+def entry(name: str, conf: Path) -> str:
+    """The section of docs/questions.md about one question."""
+    question, scale = asked(name, conf)
+    without = WITHOUT.get(name, ())
+    command = f"    python -m mnist_scaling.ask question={name}" + f" scale={scale}" * (scale != FULL)
+    command += f" without=[{','.join(without)}]" if without else ""
+    head = f"## {question.title}\n\n{question.question}\n\n{command}\n"
+    if question.parts:
+        parts = ", ".join(f"`{part}`" for part in question.parts)
+        return f"{head}\nOne page with the answers to {parts}, in this order; they stand here one by one.\n"
+    if not is_kept(leave_out(question, without), scale):
+        return f"{head}\nNot run yet, so there is no answer.\n"
+    found = answered(name, conf)
+    notes = "".join(f"\n- {note}" for note in found.found.notes)
+    return (
+        f"{head}\n**{found.sentence}**\n\n![{question.title}](images/questions/{name}.png)\n\n"
+        f"scale={scale}, {found.cells} cells, {found.minutes:.1f} minutes, "
+        f"{date(kept_tables(leave_out(question, without), scale).values())}.\n{notes}{chr(10) if notes else ''}"
+    )
+
+
+def date(tables: Iterable[Path]) -> str:
+    """The last day on which one of these studies was started."""
+    return max(json.loads((path.parent / layout.STUDY).read_text())["started"] for path in tables)[:10]
+
+
+def page(conf: Path) -> str:
+    """docs/questions.md."""
+    return "\n".join([HEAD, *(entry(name, conf) for name in question_names(conf))]).rstrip() + "\n"
+
+
+def studies(names: Iterable[str], conf: Path, scale: str) -> dict[str, list[str]]:
+    """Every study of these questions, twins last: its name and the overrides of `train -m`."""
+    plain, twins = {}, {}
+    for name in names:
+        for part in find_question(name, conf)[1].parts or (name,):
+            question = find_question(part, conf)[1]
+            whole = leave_out(with_twin(question, scale), WITHOUT.get(part, ()))
+            for key in order_of(whole):
+                wanted = plain if key in question.studies else twins
+                wanted[study_name(key, scale)] = sweep(key, whole.studies[key], scale)
+    return plain | twins
+
+
+def run(names: Iterable[str], conf: Path) -> None:
+    """Run the studies that are not kept, one after another, and keep each when it ends."""
+    for name, overrides in studies(names, conf, FULL).items():
+        if not (REFERENCE / name).is_dir():
+            print(f"\n{name}", flush=True)
+            command = [sys.executable, "-m", "mnist_scaling.train", "-m", *overrides]
+            subprocess.run(command, cwd=ROOT, check=True)
+            keep({name}, FULL)
+
+
+def keep(names: Iterable[str], scale: str) -> None:
+    """Copy the tables of studies that are finished."""
+    for name in names:
+        folder, target = ROOT / layout.MULTIRUN / name, KEPT[scale] / name
+        study, cells, trials = read_json(folder / layout.STUDY), folder / layout.CELLS, folder / layout.TRIALS
+        if study is None or not cells.is_file() or unfinished(folder, read_table(cells), read_table(trials), study):
+            continue
+        if scale == FULL:
+            subprocess.run([sys.executable, "-m", "mnist_scaling.fit", f"name={name}"], cwd=ROOT, check=False)
+        target.mkdir(parents=True, exist_ok=True)
+        for table in TABLES[scale]:
+            if (folder / table).is_file():
+                shutil.copy(folder / table, target / table)
+        if scale == QUICK:
+            write_json(target / layout.STUDY, {key: study.get(key) for key in ("command", "started", "commit")})
+
+
+def write(conf: Path) -> None:
+    """The answers, their figures and the page, from what is kept."""
+    FIGURES.mkdir(parents=True, exist_ok=True)
+    for name in question_names(conf):
+        question, scale = asked(name, conf)
+        if is_kept(leave_out(question, WITHOUT.get(name, ())), scale):
+            found = answered(name, conf)
+            draw(figure_of(found), FIGURES, name, ("png",), DPI)
+            if scale == FULL:
+                (REFERENCE / layout.ANSWERS).mkdir(parents=True, exist_ok=True)
+                write_json(REFERENCE / layout.ANSWERS / f"{name}.json", record(found))
+    write_atomically(PAGE, page(conf))
+
+
+def main() -> None:
+    """Run, keep and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("do", choices=("run", "keep", "page"))
+    parser.add_argument("questions", nargs="*", help="for run: the questions whose studies are run; all by default")
+    given, conf = parser.parse_args(), ROOT / "conf"
+    every = list(question_names(conf))
+    if given.do == "run":
+        run(given.questions or every, conf)
+    if given.do == "keep":
+        for scale in KEPT:
+            keep(studies(every, conf, scale), scale)
+    write(conf)
+    frames = [pd.read_csv(path) for kept in KEPT.values() for path in kept.glob(f"*/{layout.CELLS}")]
+    print(f"{len(frames)} studies kept, {sum(map(len, frames))} cells; {PAGE} written.")
+
+
+if __name__ == "__main__":
+    main()
