@@ -1,7 +1,7 @@
 """The repository's own studies: run them, keep their tables, and write docs/questions.md from what is kept.
 
-    python benchmarks/reference.py run [QUESTION …]   every study of these questions (of all, if none is named) at full scale
-    python benchmarks/reference.py keep               copy finished studies of multirun/ into the repository; draw, write
+    python benchmarks/reference.py run [QUESTION …]   every full study of these questions; of all, if none is named
+    python benchmarks/reference.py keep               copy finished studies of multirun/ into the repository
     python benchmarks/reference.py page               only draw and write the page, from what is kept
 
 `run` is `train -m` with the overrides that `ask` gives it, study by study, and `keep` after each; what is stopped goes
