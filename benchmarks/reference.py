@@ -30,6 +30,7 @@ from mnist_scaling.config.question_schema import FULL, QUICK, Question
 from mnist_scaling.study import layout
 from mnist_scaling.study.files import read_json, write_atomically, write_json
 from mnist_scaling.study.missing import unfinished
+from mnist_scaling.study.records import read_cells
 from mnist_scaling.study.tables.csv_table import read_table
 
 ROOT = Path(__file__).parents[1]
@@ -167,7 +168,10 @@ def keep(names: Iterable[str], scale: str) -> None:
         for table in TABLES[scale]:
             if (folder / table).is_file():
                 shutil.copy(folder / table, target / table)
-        if scale == QUICK:
+        if scale == FULL:
+            cells_of = {str(place.relative_to(folder)): cell for place, cell in read_cells(folder).items()}
+            write_json(target / layout.CELL_RECORDS, cells_of)
+        else:
             write_json(target / layout.STUDY, {key: study.get(key) for key in ("command", "started", "commit")})
 
 

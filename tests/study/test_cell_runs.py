@@ -51,6 +51,20 @@ def test_finished_trials_and_ranges_of_each_cell(study: tuple[Path, pd.DataFrame
     np.testing.assert_allclose(narrow.low, [1e-3, 8])
 
 
+def test_the_records_of_cells_may_lie_in_one_file(study: tuple[Path, pd.DataFrame, pd.DataFrame]) -> None:
+    """As in multirun/reference/, where tables are kept without runs."""
+    folder, cells, trials = study
+    whole, records = tuned_trials(folder, cells, trials, ["width"]), {}
+    for path in folder.glob("width=*/cell.json"):
+        records[path.parent.name] = json.loads(path.read_text())
+        path.unlink()
+        path.parent.rmdir()
+    (folder / "cells.json").write_text(json.dumps(records))
+    found = tuned_trials(folder, cells, trials, ["width"])
+    assert found.keys == whole.keys
+    np.testing.assert_array_equal([c.high for c in found.cells], [c.high for c in whole.cells])
+
+
 def test_what_is_not_there_is_said(study: tuple[Path, pd.DataFrame, pd.DataFrame]) -> None:
     folder, cells, trials = study
     assert (

@@ -31,6 +31,9 @@ TRIALS, CELLS, CURVES = "trials.csv", "cells.csv", "curves.csv"
 FITS, REPORT, FIGURES = "fits.json", "report.html", "figures"
 """Files that `fit` and `report` write."""
 
+CELL_RECORDS = "cells.json"
+"""The records of all cells in one file, by their folders, of a study whose tables are kept without its runs."""
+
 RESOLVE, RESOLVED = "resolve.yaml", "resolve.json"
 """Cells with the runs that resolve a study's irregularities; what these were before, and what became of them."""
 

@@ -144,6 +144,8 @@ def cell_folders(folder: Path) -> list[Path]:
 
 def read_cells(folder: Path) -> dict[Path, dict[str, Any]]:
     """The record of every cell below a study's folder, by the cell's folder, without damaged ones."""
+    if (kept := files.read_json(folder / layout.CELL_RECORDS)) is not None:
+        return {folder / place: cell for place, cell in kept.items()}
     found = {}
     for place in cell_folders(folder):
         with contextlib.suppress(DamagedFileError):  # `missing.complaints` names it
