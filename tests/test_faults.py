@@ -20,7 +20,6 @@ import pandas as pd
 import pytest
 
 from mnist_scaling.study import layout
-from mnist_scaling.tuning import best_per_cell
 
 pytestmark = pytest.mark.slow
 
@@ -86,9 +85,6 @@ def undisturbed(data_dir: str, tmp_path_factory: pytest.TempPathFactory) -> pd.D
     return pd.read_csv(folder / "multirun/smoke/trials.csv").drop(columns="seconds")
 
 
-def studies_of_cells(url: str) -> list[optuna.study.StudySummary]:
-    """What a storage shows of the cells, without the study of the best of each."""
-    return [study for study in optuna.get_all_study_summaries(url) if best_per_cell.NAME not in study.study_name]
 
 
 @pytest.mark.parametrize("n_done", [0, 9])
@@ -107,7 +103,7 @@ def test_kill_9_of_the_whole_sweep_and_the_loss_of_its_mirror(
     table = resume(tmp_path, data_dir, command, kept, *([f"hydra.sweeper.storage={url}"] if n_done else []))
     pd.testing.assert_frame_equal(table, undisturbed)
     if n_done:  # another mirror than the sweep began with holds all trials too
-        shown = sum(study.n_trials for study in studies_of_cells(url))
+        shown = sum(study.n_trials for study in optuna.get_all_study_summaries(url))
         assert shown == (undisturbed["stage"] == "trial").sum()
 
 
@@ -181,7 +177,7 @@ def test_checkouts_that_share_a_database_keep_studies_of_their_own(
         folder.mkdir()
         table = resume(folder, data_dir, command, {}, f"hydra.sweeper.storage={url}")
         pd.testing.assert_frame_equal(table, undisturbed)
-    studies = studies_of_cells(url)
+    studies = optuna.get_all_study_summaries(url)
     assert len(studies) == 2 * undisturbed.groupby(["width", "data_fraction"]).ngroups
     assert sum(study.n_trials for study in studies) == 2 * (undisturbed.stage == "trial").sum()
 
