@@ -21,7 +21,7 @@ from mnist_scaling.asking.answered import Answer, answer
 from mnist_scaling.asking.drawn import draw, figure_of
 from mnist_scaling.asking.question import find_question, leave_out, question_names, with_twin
 from mnist_scaling.asking.study_arms import study_name, tables_of
-from mnist_scaling.config.question_schema import Question
+from mnist_scaling.config.ask_schema import Question
 from mnist_scaling.study import layout
 from mnist_scaling.study.files import read_json, write_atomically
 from mnist_scaling.study.missing import unfinished
