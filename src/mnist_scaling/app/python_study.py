@@ -16,8 +16,7 @@ from typing import Any
 import pandas as pd
 from hydra.core.config_store import ConfigStore
 
-from mnist_scaling.app.application import AppTask
-from mnist_scaling.app.decorator import offer_configs
+from mnist_scaling.app.application import AppTask, offer_configs
 from mnist_scaling.config import literal, unflatten
 from mnist_scaling.study import layout
 from mnist_scaling.study.tables.csv_table import read_study_table
