@@ -20,9 +20,6 @@ LEAST_SECONDS = 120.0
 _TIMES_LONGEST = 3.0
 """The message waits for this many times the longest run so far, where that is longer."""
 
-_NAMED = 4
-"""Runs that the message names."""
-
 BUSY = 1.9
 """Seconds that a run takes per predicted second (`Task.cost`) while every core is busy: LOG.md, 2026-11-24."""
 
@@ -196,12 +193,10 @@ class StallWatch:
         if not self._started or now - self._since < self._next:
             return None
         self._next *= 2
-        oldest = sorted(self._started.items(), key=lambda item: item[1])
-        names = [f"{run} for {_minutes(now - begun)}" for run, begun in oldest[:_NAMED]]
-        more = f" and {len(oldest) - _NAMED} more" if len(oldest) > _NAMED else ""
+        oldest, begun = min(self._started.items(), key=lambda item: item[1])
         return (
-            f"No run has ended for {_minutes(now - self._since)}. Waiting for {', '.join(names)}{more}. If one hangs, "
-            "end its process: the run is tried once more."
+            f"No run has ended for {_minutes(now - self._since)}. Waiting for {len(self._started)}, the longest, "
+            f"{oldest}, for {_minutes(now - begun)}. If it hangs, end its process: the run is tried once more."
         )
 
 
