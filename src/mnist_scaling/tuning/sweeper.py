@@ -116,9 +116,7 @@ class CellSweeper(Sweeper):
         from mnist_scaling.tuning.cell import optuna_objects
         from mnist_scaling.tuning.sweep import announcement, ledger, study_tables
 
-        optuna_objects.check_sampler(self.method.sampler)
-        optuna_objects.check_made("sampler", self.method.sampler, seed=0)
-        optuna_objects.check_made("pruner", self.method.pruner)
+        optuna_objects.check(self.method.sampler, self.method.pruner)
         if any(given.lstrip("+").startswith("hydra.sweep.subdir=") for given in self.config.hydra.overrides.hydra):
             raise InputError(
                 "The folders of a study's runs must be named by its axes, so that a rerun finds them, but "
