@@ -131,7 +131,7 @@ def stopped(given: Pruning, index: int, reports: Sequence[float]) -> tuple[bool,
     stop, notes = False, dict[str, Any]()
     # Some pruners note on a trial how far it came, so every report is judged in its turn.
     for n in range(1, len(reports) + 1):
-        study = optuna.create_study(study_name=given.study, direction="minimize")
+        study = optuna.create_study(study_name=given.cell, direction="minimize")
         so_far = dict(enumerate(reports[:n], start=1))
         judged = create_trial(state=TrialState.RUNNING, intermediate_values=so_far, system_attrs=notes)
         study.add_trials([*(seen.get(place, empty) for place in range(index)), judged])
