@@ -126,7 +126,5 @@ def test_a_recorded_run_is_made_again_by_hand(run: str, study: Path, command: Co
 def test_a_folder_without_a_run_is_refused_in_a_sentence(command: Command, tmp_path: Path) -> None:
     done = command("mnist_scaling.tuning.by_hand", str(tmp_path))
     assert done.returncode == 1
-    assert (
-        done.stderr
-        == f"Error: A run's folder must hold a result.json, but {tmp_path} has none: give a finished run's folder.\n"
-    )
+    assert done.stderr.startswith("Error: A run's folder must hold a result.json of our own training, but ")
+    assert len(done.stderr.splitlines()) == 1
