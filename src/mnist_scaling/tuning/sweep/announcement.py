@@ -64,7 +64,7 @@ def _rows(sweep: Sweep, ledger: Ledger) -> list[tuple[str, list[str]]]:
     for cell in sweep.cells:
         for label, line in cell.task.about(cell.values).items():
             about.setdefault(label, {})[line] = None
-    device = "".join(f"{line}; " for line in [", ".join(about.pop(DEVICE, ()))] if line)
+    device = ", ".join(about.pop(DEVICE, ()))
     side_by_side = "as many runs at a time as the launcher has room for"
     if sweep.workers is not None:
         side_by_side = f"{sweep.workers} run{'s' * (sweep.workers != 1)} at a time"
@@ -75,7 +75,7 @@ def _rows(sweep: Sweep, ledger: Ledger) -> list[tuple[str, list[str]]]:
         *([("data", list(sweep.data))] if sweep.data else []),
         *((label, list(lines)) for label, lines in about.items()),
         ("tuner", [str(sweep.method)]),
-        (DEVICE if device else "workers", [f"{device}{side_by_side}"]),
+        (DEVICE, [f"{device}; {side_by_side}"]) if device else ("workers", [side_by_side]),
         ("runs", _runs(sweep, ledger)),
     ]
 
