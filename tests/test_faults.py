@@ -7,6 +7,7 @@ finished one again.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -169,29 +170,15 @@ def test_a_worker_killed_while_it_starts_does_not_stop_the_sweep(data_dir: str, 
     assert pd.read_csv(tmp_path / "multirun/smoke/cells.csv")["n_trials"].tolist() == [4] * 4
 
 
-def test_checkouts_that_share_a_database_keep_studies_of_their_own(
-    undisturbed: pd.DataFrame, data_dir: str, tmp_path: Path, command: Command
-) -> None:
-    url = f"sqlite:///{tmp_path}/shared.db"
-    for folder in (tmp_path / "one", tmp_path / "two"):
-        folder.mkdir()
-        table = resume(folder, data_dir, command, {}, f"hydra.sweeper.storage={url}")
-        pd.testing.assert_frame_equal(table, undisturbed)
-    studies = optuna.get_all_study_summaries(url)
-    assert len(studies) == 2 * undisturbed.groupby(["width", "data_fraction"]).ngroups
-    assert sum(study.n_trials for study in studies) == 2 * (undisturbed.stage == "trial").sum()
-
-
 def test_a_password_stands_in_no_file_of_a_study_and_a_mirror_that_is_away_costs_a_warning(
     data_dir: str, tmp_path: Path, command: Command
 ) -> None:
     url = "postgresql+psycopg://me:w0rd@localhost:1/studies"
     done = command(*SWEEP, f"data.dir={data_dir}", "hydra.sweeper.n_trials=1", f"hydra.sweeper.storage={url}")
     assert done.returncode == 0, done.stderr
-    away = "the mirror for Optuna's dashboard, postgresql+psycopg://localhost:1/studies, can't be written"
-    assert away in done.stderr
+    assert "the mirror for Optuna's dashboard can't be written" in done.stderr
     study = tmp_path / "multirun/smoke"
-    assert "postgresql+psycopg://localhost:1/studies" in (study / "study.json").read_text()
+    assert "hydra.sweeper.storage=…" in json.loads((study / "study.json").read_text())["command"]
     assert not [path for path in study.rglob("*") if path.is_file() and b"w0rd" in path.read_bytes()]
 
 
@@ -221,14 +208,16 @@ def test_a_full_disk_loses_nothing(
     pd.testing.assert_frame_equal(resume(small_disk, data_dir, command, kept), undisturbed)
 
 
-def test_a_second_sweep_is_refused_and_harms_nothing(data_dir: str, tmp_path: Path, command: Command) -> None:
-    longer = "hydra.sweeper.n_trials=40"  # it must still run when the second one has started
-    first = start(tmp_path, data_dir, longer)
+def test_a_second_sweep_is_refused_and_harms_nothing(
+    undisturbed: pd.DataFrame, data_dir: str, tmp_path: Path, command: Command
+) -> None:
+    first = start(tmp_path, data_dir)
     wait_for(lambda: len(finished(tmp_path)) >= 2)
-    second = command(*SWEEP, f"data.dir={data_dir}", longer, cwd=tmp_path)
+    os.killpg(first.pid, signal.SIGSTOP)  # so that it has not ended when the second one starts
+    second = command(*SWEEP, f"data.dir={data_dir}", cwd=tmp_path)
+    os.killpg(first.pid, signal.SIGCONT)
     assert second.returncode == 1
     assert "A study takes one sweep at a time" in second.stderr
     assert first.wait(timeout=300) == 0
-    cells = pd.read_csv(tmp_path / "multirun/smoke/cells.csv")
-    assert cells["n_trials"].tolist() == [40] * 4
-    assert cells["n_repeats"].tolist() == [2] * 4
+    table = pd.read_csv(tmp_path / "multirun/smoke/trials.csv").drop(columns="seconds")
+    pd.testing.assert_frame_equal(table, undisturbed)
