@@ -86,8 +86,6 @@ def undisturbed(data_dir: str, tmp_path_factory: pytest.TempPathFactory) -> pd.D
     return pd.read_csv(folder / "multirun/smoke/trials.csv").drop(columns="seconds")
 
 
-
-
 @pytest.mark.parametrize("n_done", [0, 9])
 def test_kill_9_of_the_whole_sweep_and_the_loss_of_its_mirror(
     n_done: int, undisturbed: pd.DataFrame, data_dir: str, tmp_path: Path, command: Command

@@ -27,8 +27,6 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(faults, "SWEEP_WAITS", (0.0, 0.0))
 
 
-
-
 def test_a_sweep_is_taken_up_again_while_it_measures_something() -> None:
     measured: list[int] = []
 

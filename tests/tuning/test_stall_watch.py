@@ -46,5 +46,3 @@ def test_runs_that_end_break_the_silence_and_long_ones_make_it_longer() -> None:
     assert words(silence, clock, 5000) == {}  # nothing is waited for
     silence.started("c")
     assert words(silence, clock, 100) == {}
-
-

@@ -1,10 +1,10 @@
 """Anyone's Hydra application as a task, and the decorator that makes it one: `mnist_scaling.cell_task`.
 
-    @hydra.main(config_path="conf", config_name="train", version_base=None)
-    @cell_task
-    def main(cfg, report):
-        ...
-        return {"val_loss": …, "test_loss": …, "n_params": …, "n_seen": …, "flops": …}
+@hydra.main(config_path="conf", config_name="train", version_base=None)
+@cell_task
+def main(cfg, report):
+    ...
+    return {"val_loss": …, "test_loss": …, "n_params": …, "n_seen": …, "flops": …}
 """
 
 from __future__ import annotations

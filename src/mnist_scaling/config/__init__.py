@@ -5,11 +5,27 @@ Each default stands here once and conf/ holds what differs from it; a key that n
 """
 
 from mnist_scaling.config.building import (
-    build, defaults_like, flatten, from_values, literal, register, typed, unflatten, with_values,
+    build,
+    defaults_like,
+    flatten,
+    from_values,
+    literal,
+    register,
+    typed,
+    unflatten,
+    with_values,
 )  # fmt: skip
 from mnist_scaling.config.family import MODEL_CONFIGS, ModelConfig, model_config, model_names
 from mnist_scaling.config.run import (
-    ARRAYS, AUGMENT, CurveConfig, DataConfig, OptimConfig, RegimeConfig, ReportsConfig, RunConfig, TrainConfig,
+    ARRAYS,
+    AUGMENT,
+    CurveConfig,
+    DataConfig,
+    OptimConfig,
+    RegimeConfig,
+    ReportsConfig,
+    RunConfig,
+    TrainConfig,
     TrialConfig,
 )  # fmt: skip
 from mnist_scaling.errors import one_of, require

@@ -151,7 +151,9 @@ def _note(study: optuna.Study, cell: Cell, trials: Sequence[Trial], folder: Path
     text = f"**{cell.name}**: {len(trials)} trials, runs in `{folder / cell.folder}/`."
     if (selected := best(trials)) is not None:
         values = {"val_loss": selected.value, **{column_of(key): value for key, value in selected.params.items()}}
-        rows = (f"| {name} | {f'{value:.5g}' if isinstance(value, float) else value} |" for name, value in values.items())
+        rows = (
+            f"| {name} | {f'{value:.5g}' if isinstance(value, float) else value} |" for name, value in values.items()
+        )
         text += "\n\n" + "\n".join([f"| best so far | trial {selected.index} |", "|---|---|", *rows])
     storage, number = study._storage, study._study_id
     known = storage.get_study_system_attrs(number)

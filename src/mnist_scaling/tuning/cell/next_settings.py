@@ -230,10 +230,7 @@ def _trial(
 
 
 def _proposed(
-    current: _Round,
-    beside: Sequence[Trial],
-    neighbours: Sequence[Sequence[Trial]],
-    sampler: BaseSampler,
+    current: _Round, beside: Sequence[Trial], neighbours: Sequence[Sequence[Trial]], sampler: BaseSampler
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """A setting that the sampler proposes, and the state that it wants kept with the trial.
 

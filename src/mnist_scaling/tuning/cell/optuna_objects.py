@@ -82,7 +82,10 @@ def check(sampler: DictConfig, pruner: DictConfig | None) -> None:
             f"`hydra/sweeper/sampler` must have the packages that it needs, but {part} lacks {package}: run "
             f"`pip install {package}`, or choose another sampler.",
         )
-    nodes: dict[str, tuple[DictConfig | None, dict[str, int]]] = {"sampler": (sampler, {"seed": 0}), "pruner": (pruner, {})}
+    nodes: dict[str, tuple[DictConfig | None, dict[str, int]]] = {
+        "sampler": (sampler, {"seed": 0}),
+        "pruner": (pruner, {}),
+    }
     for group, (node, arguments) in nodes.items():
         if not node:
             continue

@@ -166,7 +166,7 @@ def remarks(parts: Partition, most: int | None) -> list[str]:
         kept = partitioning.thinned(values, most)
         if dropped := [value for value in values if value not in kept]:
             found.append(
-                f"{key.lstrip('+')} leaves out {', '.join(dropped)}, because hydra.sweeper.max_values_per_axis is {most}"
+                f"{key.lstrip('+')} leaves out {', '.join(dropped)}, because hydra.sweeper.max_values_per_axis={most}"
             )
     return found
 

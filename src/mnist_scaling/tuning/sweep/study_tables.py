@@ -24,10 +24,7 @@ from mnist_scaling.tuning.grid.composition import Cell
 
 
 def join(
-    folder: Path,
-    cells: Sequence[Cell],
-    not_yet_known: Iterable[str] = (),
-    method: Mapping[str, Any] = {},
+    folder: Path, cells: Sequence[Cell], not_yet_known: Iterable[str] = (), method: Mapping[str, Any] = {}
 ) -> dict[str, Any]:
     """Check that cells may join the study in a folder; its identity, for study.json.
 

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 
 from mnist_scaling.errors import InputError
 
-
 SWEEP_WAITS = (2.0, 10.0)
 """Seconds before a sweep is resumed, as long as no resumed sweep measures anything."""
 
@@ -25,7 +24,6 @@ _TORCH = (
 the machine is full, or when a device is gone."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-
 
 
 class MachineError(Exception):
@@ -83,8 +81,6 @@ def is_text(text: str | None) -> bool:
 def from_text(text: str) -> MachineError:
     """The fault that a worker sent."""
     return MachineError(text.removeprefix(f"{MachineError.__name__}: "))
-
-
 
 
 def resume_after(sweep: Callable[[], None], measured: Callable[[], int]) -> None:
