@@ -98,8 +98,8 @@ def _tuned(cells: Sequence[Cell]) -> list[str]:
     found: dict[str, dict[str, dict[str, None]]] = {}
     for cell in cells:
         group = " ".join(f"{key}={value}" for key, value in cell.keys.items() if "." not in key)
-        for key, text in cell.ranges.items():
-            found.setdefault(key, {}).setdefault(identity.range_in_words(text), {})[group] = None
+        for key in cell.space:
+            found.setdefault(key, {}).setdefault(identity.range_in_words(cell.ranges[key]), {})[group] = None
     return [
         f"{key}: {text}" + (f"   ({', '.join(groups)})" if len(texts) > 1 else "")
         for key, texts in found.items()
@@ -166,7 +166,8 @@ def remarks(parts: Partition, most: int | None) -> list[str]:
         kept = partitioning.thinned(values, most)
         if dropped := [value for value in values if value not in kept]:
             found.append(
-                f"{key.lstrip('+')} leaves out {', '.join(dropped)}, because hydra.sweeper.max_values_per_axis={most}"
+                f"{key.lstrip('+')} leaves out {', '.join(dropped)}, because hydra.sweeper.max_values_per_axis "
+                f"is {most}"
             )
     return found
 
