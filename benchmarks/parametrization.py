@@ -28,7 +28,6 @@ from mnist_scaling.reporting.figure_files import save
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.parts import Missing
 from mnist_scaling.study import files, layout
-from mnist_scaling.study.tables import trials_and_cells
 from mnist_scaling.study.tables.csv_table import read_table
 from mnist_scaling.training.data import splits
 
@@ -77,7 +76,7 @@ def check(options: DictConfig, out: Path) -> None:
         )
     table = pd.concat(checks, ignore_index=True)
     slopes = coordinate_check.slopes(table)
-    trials_and_cells.write_table(table, out / "coordinate_check.csv")
+    table.to_csv(out / "coordinate_check.csv", index=False)
     write(out / "coordinate_check.json", {"options": OmegaConf.to_container(options), "slopes": rows(slopes)})
     with style.theme():
         figure = figures.draw_coordinates(figures.coordinates(table, slopes))
@@ -89,7 +88,7 @@ def sensitivity(cells: Path, base: int, out: Path) -> None:
     found = figures.sensitivity(read_table(cells, ["parametrization", "width", "lr", "test_loss"]), base)
     if isinstance(found, Missing):
         sys.exit(found.reason)
-    trials_and_cells.write_table(found.points, out / "lr_sensitivity.csv")
+    found.points.to_csv(out / "lr_sensitivity.csv", index=False)
     exponents = {name: asdict(interval) for name, interval in found.exponents.items()}
     record = {"exponents": exponents, "optima": rows(found.optima), "carried": rows(found.carried), "base": base}
     write(out / "lr_sensitivity.json", record)

@@ -26,7 +26,7 @@ from mnist_scaling.asking.answered import Answer, answer, record
 from mnist_scaling.asking.drawn import draw, figure_of
 from mnist_scaling.asking.question import find_question, leave_out, order_of, question_names, with_twin
 from mnist_scaling.asking.study_arms import study_name, sweep
-from mnist_scaling.config.question_schema import FULL, QUICK, Question
+from mnist_scaling.config.ask_schema import FULL, QUICK, Question
 from mnist_scaling.study import layout
 from mnist_scaling.study.files import read_json, write_atomically, write_json
 from mnist_scaling.study.missing import unfinished

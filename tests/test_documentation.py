@@ -25,7 +25,7 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_scaling import cli, config, report, train
-from mnist_scaling.app.decorator import offer_configs
+from mnist_scaling.app.application import offer_configs
 from mnist_scaling.ask import AskConfig
 from mnist_scaling.asking.question import find_question, question_names
 from mnist_scaling.config import RunConfig, compare_schema, fit_schema, plan_schema

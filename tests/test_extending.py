@@ -52,8 +52,6 @@ def test_a_family_a_data_set_and_a_question_of_ones_own(data_dir: str, preforked
     answer = json.loads((tmp_path / "multirun/answers/mine/smoke.json").read_text())
     assert answer["sentence"].startswith("With more data the perceptron's loss falls")
     assert answer["cells"] == 8
-    again = preforked.run(ran[-1][2:], tmp_path, PYTHONPATH=source)
-    assert "2 studies, 2 of them finished; nothing to run." in again.stdout, again.stderr
 
 
 def test_the_table_of_kinds_is_what_there_is() -> None:

@@ -76,8 +76,11 @@ def test_no_number_of_a_wide_grid_is_cut() -> None:
     values = [0.001 * 2**i for i in range(16)]
     cells = pd.DataFrame({"lr": [1.0] * 16, "dropout": values, "test_loss": [i + 0.1234 for i in range(16)]})
     out = io.StringIO()
-    Console(file=out, width=60).print(announcement._matrix(cells, ["lr", "dropout"], "test_loss"))
-    assert "…" not in out.getvalue()
+    text = announcement.table_of(cells, ["lr", "dropout"], "test_loss")
+    Console(file=out, width=60).print(text, soft_wrap=True)
+    shown = out.getvalue()
+    assert "…" not in shown
+    assert all(f"{i}.1234" in shown for i in range(16))
 
 
 def test_a_closed_stdout_needs_no_console(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,7 +72,7 @@ def test_what_is_missing_is_made_again_with_the_same_numbers(study: Path, data_d
     for sentence in (
         "result.json is damaged (not JSON",
         "study.json is damaged (not JSON",
-        "trials.csv lists a run whose record is gone, the first multirun/smoke/width=4/data_fraction=0.0625/repeat-001",
+        "trials.csv lists a run whose record is gone: what this sweep needs",
     ):
         assert sentence in done.stderr
     assert "Traceback" not in done.stderr
@@ -98,8 +98,8 @@ def test_fit_names_what_is_damaged_or_missing(study: Path, command: Command) -> 
     assert [line.split(" (")[0] for line in done.stderr.splitlines() if line.startswith("Warning: multirun")] == [
         "Warning: multirun/smoke/width=4/data_fraction=0.0625/cell.json is damaged",
         "Warning: multirun/smoke/width=8/data_fraction=0.0625/repeat-000/result.json is damaged",
-        "Warning: multirun/smoke/trials.csv lists a run whose record is gone, the first "
-        "multirun/smoke/width=8/data_fraction=0.015625/trial-001: start its sweep again, which makes them again.",
+        "Warning: multirun/smoke/trials.csv lists a run whose record is gone: start its sweep again, which makes them "
+        "again.",
     ]
     (study / "study.json").write_text("[]")
     done = command("mnist_scaling.fit", "name=smoke", "bootstrap.draws=20")
@@ -126,7 +126,5 @@ def test_a_recorded_run_is_made_again_by_hand(run: str, study: Path, command: Co
 def test_a_folder_without_a_run_is_refused_in_a_sentence(command: Command, tmp_path: Path) -> None:
     done = command("mnist_scaling.tuning.by_hand", str(tmp_path))
     assert done.returncode == 1
-    assert (
-        done.stderr
-        == f"Error: A run's folder must hold a result.json, but {tmp_path} has none: give a finished run's folder.\n"
-    )
+    assert done.stderr.startswith("Error: A run's folder must hold a result.json of our own training, but ")
+    assert len(done.stderr.splitlines()) == 1

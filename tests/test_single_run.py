@@ -152,7 +152,7 @@ def test_a_run_by_hand_keeps_no_password(data_dir: str, command: Command, tmp_pa
     assert done.stderr.startswith("Error: `hydra.sweeper.storage` must go with -m"), done.stderr
     texts = [path.read_text() for path in tmp_path.rglob("*") if path.is_file()]
     assert [text for text in texts if "s3cret" in text] == []
-    assert any("postgresql+psycopg://dbhost:1/db" in text for text in texts)
+    assert any("hydra.sweeper.storage=…" in text for text in texts)
 
 
 def test_an_experiment_by_hand_says_what_a_sweep_would_do_and_a_run_where_its_paths_begin(

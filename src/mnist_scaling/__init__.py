@@ -8,7 +8,7 @@ cells into fits.json, ``report`` draws both. ``study`` is what lies on disk betw
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mnist_scaling.app.decorator import cell_task
+    from mnist_scaling.app.application import cell_task
     from mnist_scaling.app.python_study import PythonStudy as Study
 
 __version__ = "0.1.0"
@@ -18,7 +18,7 @@ __all__ = ["Study", "cell_task"]
 def __getattr__(name: str) -> Any:
     """What others import from here; the commands don't pay for it."""
     if name in __all__:
-        from mnist_scaling.app import decorator, python_study
+        from mnist_scaling.app import application, python_study
 
-        return python_study.PythonStudy if name == "Study" else decorator.cell_task
+        return python_study.PythonStudy if name == "Study" else application.cell_task
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

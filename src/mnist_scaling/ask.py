@@ -20,8 +20,7 @@ from mnist_scaling import cli
 from mnist_scaling.asking.question import find_question, leave_out, order_of, question_names, with_twin
 from mnist_scaling.asking.study_arms import answered_without, study_name, sweep, tables_of
 from mnist_scaling.config import JSON, TEXT, build
-from mnist_scaling.config.ask_schema import NAME, AskConfig, store
-from mnist_scaling.config.question_schema import Question
+from mnist_scaling.config.ask_schema import NAME, AskConfig, Question, store
 from mnist_scaling.errors import InputError
 from mnist_scaling.reporting import terminal
 from mnist_scaling.reporting.parts import Sentence, TextTable

@@ -70,7 +70,8 @@ def propose(
     def seconds(offer: Offer) -> float:
         kept = {(SIZES[i], AMOUNTS[k]) for i in offer.sizes for k in offer.amounts}
         cells = [cell for cell in sweep.cells if (cell.keys[SIZE], cell.keys[AMOUNT]) in kept]
-        of = replace(sweep, cells=cells, n_trials=offer.trials, n_repeats=offer.repeats, workers=cores)
+        effort = replace(sweep.method.effort, n_trials=offer.trials, n_repeats=offer.repeats)
+        of = replace(sweep, cells=cells, method=replace(sweep.method, effort=effort), workers=cores)
         wanted = {cell.name: (of.trials(cell), of.repeats(cell)) for cell in cells}
         return start + forecast.seconds(of, wanted, per_second)
 
@@ -125,7 +126,7 @@ def _grid(sweep: Sweep, pace: float) -> WholeGrid:
         n[at], d[at] = np.log(known["n_params"]), np.log(known["n_seen"])
         trial[at] = pace * cell.task.cost(cell.task.of_stage(cell.values, TRIAL)) + OVERHEAD
         # Where the untuned setting is repeated, too, one more repeat is two runs.
-        repeat[at] = (pace * cell.cost + OVERHEAD) * sweep.repeats(cell) / max(sweep.n_repeats, 1)
+        repeat[at] = (pace * cell.cost + OVERHEAD) * sweep.repeats(cell) / max(sweep.method.effort.n_repeats, 1)
     return WholeGrid(n, d, trial, repeat)
 
 

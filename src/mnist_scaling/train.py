@@ -169,10 +169,10 @@ def _hide_password(folder: Path) -> None:
     sweeper: Any = OmegaConf.to_container(HydraConfig.get().sweeper)
     if sweeper.get("storage") is None or not path.is_file():
         return
-    from mnist_scaling.tuning.optuna_mirror import shown, without_password
+    from mnist_scaling.tuning.optuna_mirror import without_password
 
     kept: Any = OmegaConf.to_container(OmegaConf.load(path))
-    kept["hydra"]["sweeper"]["storage"] = shown(sweeper["storage"])
+    kept["hydra"]["sweeper"]["storage"] = "…"
     given = kept["hydra"]["overrides"]["hydra"]
     kept["hydra"]["overrides"]["hydra"] = [without_password(override) for override in given]
     OmegaConf.save(OmegaConf.create(kept), path)

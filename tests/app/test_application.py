@@ -19,10 +19,9 @@ from hydra.conf import HydraConf
 from omegaconf import DictConfig, OmegaConf
 
 import mnist_scaling
-from mnist_scaling.app import place
-from mnist_scaling.app.application import AppTask
-from mnist_scaling.app.decorator import offer_configs
-from mnist_scaling.app.values import config_of, in_hydra, values_of
+from mnist_scaling.app import travel
+from mnist_scaling.app.application import AppTask, offer_configs
+from mnist_scaling.app.travel import config_of, in_hydra, values_of
 from mnist_scaling.errors import InputError
 from mnist_scaling.tuning import task
 from mnist_scaling.tuning.workers import faults
@@ -117,7 +116,7 @@ def test_a_function_without_a_file_travels_whole() -> None:
 
 
 def test_an_application_that_a_worker_lacks_is_named() -> None:
-    known = place.place_of(my_train.main, TASK)
+    known = travel.place_of(my_train.main, TASK)
     assert known is not None
     gone = replace(known, module="no_such.module", file="/no/such/module.py")
     with pytest.raises(faults.MachineError, match=r"can't import the application no_such.module, /no/such/module.py"):
@@ -134,12 +133,12 @@ def test_a_script_is_imported_once_by_its_file(tmp_path: Path) -> None:
     script.write_text(
         "from mnist_scaling import cell_task\n@cell_task\ndef main(cfg, report):\n    return 0.5\n", encoding="utf-8"
     )
-    there = place.Place("__main__", str(script), str(tmp_path), "main")
+    there = travel.Place("__main__", str(script), str(tmp_path), "main")
     try:
-        first = place.task_at(there)
+        first = travel.task_at(there)
         assert isinstance(first, AppTask)
-        assert place.task_at(there) is first
-        assert place.place_of(first.function, first) == there
+        assert travel.task_at(there) is first
+        assert travel.place_of(first.function, first) == there
     finally:
         sys.modules.pop("__cell_task_main__", None)
         sys.path.remove(str(tmp_path))

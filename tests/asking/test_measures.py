@@ -14,7 +14,7 @@ from mnist_scaling.asking import measures
 from mnist_scaling.asking.answered import fill
 from mnist_scaling.asking.measures import Found, Number, exponential, mean, mean_of_dependent, quantiles
 from mnist_scaling.asking.study_arms import LOSS, LOSS_SE, StudyArm, flagged_rows, read_arms, rows_in_no_arm
-from mnist_scaling.config.question_schema import ArmSpec, Question, StudySpec
+from mnist_scaling.config.ask_schema import ArmSpec, Question, StudySpec
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.text import estimate

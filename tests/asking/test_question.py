@@ -10,7 +10,7 @@ from mnist_scaling import cli
 from mnist_scaling.asking import measures
 from mnist_scaling.asking.question import find_question, leave_out, order_of, question_names, read, with_twin
 from mnist_scaling.asking.study_arms import study_name, sweep
-from mnist_scaling.config.question_schema import Question
+from mnist_scaling.config.ask_schema import Question
 from mnist_scaling.errors import InputError
 from mnist_scaling.image_task import TASK
 from mnist_scaling.tuning.sweep.forecast import preview

@@ -69,8 +69,8 @@ class Builder:
         cells = trials_and_cells.cells_table(trials, list(self.axes), tuned)
         cells["edges"] = ["lr" if i == 1 else "" for i in range(len(cells))]
         cells["flags"] = ["search_edge" if i == 1 else "" for i in range(len(cells))]
-        trials_and_cells.write_table(trials, folder / layout.TRIALS)
-        trials_and_cells.write_table(cells, folder / layout.CELLS)
+        trials.to_csv(folder / layout.TRIALS, index=False)
+        cells.to_csv(folder / layout.CELLS, index=False)
         study = {"name": folder.name, "axes": list(self.axes), "tuned": tuned}
         study |= {"command": "python -m mnist_scaling.train -m …", "versions": {"python": "3.12.1"}}
         (folder / "study.json").write_text(json.dumps(study), encoding="utf-8")

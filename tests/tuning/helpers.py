@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from operator import itemgetter
@@ -30,10 +32,15 @@ Train = Callable[[RunConfig, Report | None], TrainResult]
 SAMPLER = OmegaConf.create({"_target_": "optuna.samplers.TPESampler", "n_startup_trials": 2, "multivariate": True})
 
 
-def composed(overrides: Sequence[str] = ()) -> DictConfig:
-    """The train config with overrides, with Hydra's own node, as a sweep composes it."""
+@functools.lru_cache(maxsize=64)
+def _composed(overrides: tuple[str, ...]) -> DictConfig:
     with initialize_config_dir(cli.conf_dir()):
         return compose("train", list(overrides), return_hydra_config=True)
+
+
+def composed(overrides: Sequence[str] = ()) -> DictConfig:
+    """The train config with overrides, with Hydra's own node, as a sweep composes it; each is composed once."""
+    return copy.deepcopy(_composed(tuple(overrides)))
 
 
 def make_cells(

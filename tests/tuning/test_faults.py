@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,36 +24,7 @@ FULL = OSError(errno.ENOSPC, "No space left on device", "/x")
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(faults, "STEP_WAITS", (0.0, 0.0))
     monkeypatch.setattr(faults, "SWEEP_WAITS", (0.0, 0.0))
-
-
-def test_a_step_is_taken_again_and_its_last_fault_is_raised() -> None:
-    for n_faults in (2, 3):
-        errors = iter([FULL] * n_faults)
-
-        def step(errors: Iterator[OSError] = errors) -> int:
-            for error in errors:
-                raise error
-            return 5
-
-        if n_faults == 2:
-            assert faults.retry(step) == 5
-        else:
-            with pytest.raises(OSError, match="No space"):
-                faults.retry(step)
-
-
-def test_an_error_that_is_no_fault_is_not_retried() -> None:
-    tries = []
-
-    def step() -> None:
-        tries.append(1)
-        raise KeyError("lr")
-
-    with pytest.raises(KeyError):
-        faults.retry(step)
-    assert len(tries) == 1
 
 
 def test_a_sweep_is_taken_up_again_while_it_measures_something() -> None:

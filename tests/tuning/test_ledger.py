@@ -168,7 +168,7 @@ def test_a_deleted_description_of_a_study_is_said_and_written_anew(folder: Path)
 
 def test_a_deleted_repeat_is_said_and_made_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(folder / CELL / "repeat-000")
-    gone = f"{folder / layout.TRIALS} lists a run whose record is gone, the first {folder / CELL}/repeat-000"
+    gone = f"{folder / layout.TRIALS} lists a run whose record is gone"
     assert missing.complaints(folder) == [f"{gone}: start its sweep again, which makes them again."]
     assert sweep(folder) == [f"{CELL}/repeat-000"]
     assert f"Warning: {gone}: what this sweep needs of it is made again." in capsys.readouterr().err
@@ -178,7 +178,7 @@ def test_a_deleted_repeat_is_said_and_made_again(folder: Path, capsys: pytest.Ca
 def test_a_deleted_cell_is_said(folder: Path) -> None:
     shutil.rmtree(folder / CELL)
     (said,) = missing.complaints(folder)
-    assert f"lists 3 runs whose records are gone, the first {folder / CELL}" in said
+    assert "lists 3 runs whose records are gone" in said
 
 
 def test_a_cell_of_another_sweep_without_description_is_left_out_in_words(

@@ -49,9 +49,9 @@ def test_every_sampler_tunes_or_is_refused_in_a_sentence(name: str, tmp_path: Pa
     node = composed([f"hydra/sweeper/sampler={name}"]).hydra.sweeper.sampler
     if name in REFUSED:
         with pytest.raises(InputError, match=REFUSED[name]):
-            optuna_objects.check_sampler(node)
+            optuna_objects.check(node, None)
         return
-    optuna_objects.check_sampler(node)
+    optuna_objects.check(node, None)
     assert tune(tmp_path, node) == ["COMPLETE"] * 12
 
 
@@ -66,10 +66,10 @@ def test_every_sampler_tunes_or_is_refused_in_a_sentence(name: str, tmp_path: Pa
 def test_an_option_that_optuna_has_not_fails_no_trial(group: str, option: dict[str, int], said: str) -> None:
     """It would have failed inside every trial that reports."""
     targets = {"pruner": "optuna.pruners.SuccessiveHalvingPruner", "sampler": "optuna.samplers.TPESampler"}
-    node = OmegaConf.create({"_target_": targets[group]})
-    optuna_objects.check_made(group, node)
+    nodes = {key: OmegaConf.create({"_target_": target}) for key, target in targets.items()}
+    optuna_objects.check(**nodes)
     with pytest.raises(InputError, match=said):
-        optuna_objects.check_made(group, OmegaConf.merge(node, option))
+        optuna_objects.check(**nodes | {group: OmegaConf.merge(nodes[group], option)})
 
 
 @pytest.mark.parametrize("name", options("pruner"))

@@ -134,9 +134,9 @@ def test_all_of_a_trials_reports_are_judged_in_their_turn() -> None:
 
 
 def test_hyperband_takes_a_trials_bracket_from_its_place_and_its_cell() -> None:
-    losses = (1.0, 4.0, 2.0, 3.0, 1.5, 1.2, 0.9, 1.1)
+    node, earlier = node_of("hyperband"), finished(1.0, 4.0, 2.0, 3.0, 1.5, 1.2, 0.9, 1.1)
     stops = {
-        cell: [stopped(Pruning(node_of("hyperband"), finished(*losses), cell), i, [2.5])[0] for i in range(8, 20)]
+        cell: [stopped(Pruning(node, earlier, cell), i, [2.5])[0] for i in range(8, 20)]
         for cell in ("width=2", "width=4")
     }
     assert all(set(found) == {True, False} for found in stops.values())

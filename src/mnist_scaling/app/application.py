@@ -1,9 +1,18 @@
-"""A function of anyone's Hydra application as a task."""
+"""Anyone's Hydra application as a task, and the decorator that makes it one: `mnist_scaling.cell_task`.
+
+@hydra.main(config_path="conf", config_name="train", version_base=None)
+@cell_task
+def main(cfg, report):
+    ...
+    return {"val_loss": …, "test_loss": …, "n_params": …, "n_seen": …, "flops": …}
+"""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
@@ -12,18 +21,21 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+import yaml
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
 from mnist_scaling import cli
-from mnist_scaling.app import place as places
-from mnist_scaling.app.measured import EndOfRun, Reports, ended, measured, number
-from mnist_scaling.app.values import config_of, in_hydra, values_of
+from mnist_scaling.app import travel
+from mnist_scaling.app.measured import NUMBERS, EndOfRun, Reports, ended, measured, number
+from mnist_scaling.app.travel import config_of, in_hydra, values_of
 from mnist_scaling.errors import InputError, nearest, printable
 from mnist_scaling.study import layout
 from mnist_scaling.study.result import TrainResult
-from mnist_scaling.tuning.task import Report, Task, Values
-from mnist_scaling.tuning.workers import faults
+from mnist_scaling.tuning.task import Report, Task, Values, tunes
+from mnist_scaling.tuning.workers import faults, rounds
 
 
 class AppTask(Task):
@@ -61,7 +73,7 @@ class AppTask(Task):
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Where it is found, and what Hydra has said of the sweep; whole only where it lies in no file."""
-        place = places.place_of(self.function, self)
+        place = travel.place_of(self.function, self)
         if place is None:
             return super().__reduce_ex__(protocol)
         return _found, (place, self._hydra)
@@ -69,7 +81,7 @@ class AppTask(Task):
     @property
     def program(self) -> str:
         """The script or module, and the function."""
-        return places.name_of(self.function)
+        return travel.name_of(self.function)
 
     def begin(self, cfg: DictConfig, context: HydraContext) -> None:
         """Keep what Hydra says of the sweep, and the application's own defaults."""
@@ -161,7 +173,7 @@ class AppTask(Task):
             return ended(end.state, reports)
 
 
-def _found(place: places.Place, hydra: DictConfig | None) -> AppTask:
+def _found(place: travel.Place, hydra: DictConfig | None) -> AppTask:
     """The task at a place, in a worker.
 
     Raises
@@ -170,7 +182,7 @@ def _found(place: places.Place, hydra: DictConfig | None) -> AppTask:
         When the application can't be imported there.
     """
     try:
-        task = places.task_at(place)
+        task = travel.task_at(place)
     except Exception as error:
         raise faults.MachineError(
             f"a worker can't import the application {place.module}, {place.file} "
@@ -179,3 +191,52 @@ def _found(place: places.Place, hydra: DictConfig | None) -> AppTask:
     assert isinstance(task, AppTask)
     task._hydra = hydra
     return task
+
+
+@functools.cache
+def offer_configs() -> None:
+    """Let `hydra/sweeper=cells` and our launchers be found by the application that is about to start."""
+    root, store = Path(cli.conf_dir()), ConfigStore.instance()
+    for path in sorted((root / "hydra").rglob("*.yaml")):
+        text = path.read_text(encoding="utf-8")
+        package = re.match(r"# @package (\S+)", text)
+        node = yaml.safe_load(text)
+        group = path.parent.relative_to(root).as_posix()
+        if (group, path.stem) == ("hydra/sweeper", "cells"):
+            node["defaults"].append({"/hydra/study@_global_": "by_name"})
+        store.store(path.stem, node, group, package[1] if package else None, "mnist_scaling", replace=True)
+    named = {"name": "${hydra:job.name}", "hydra": {"sweep": {"dir": f"{layout.MULTIRUN}/${{name}}"}}}
+    store.store("by_name", named, "hydra/study", "_global_", "mnist_scaling", replace=True)
+
+
+def cell_task(function: Any = None, **options: Any) -> Any:
+    """Decorator that lets `hydra/sweeper=cells` tune an application cell by cell; ``hydra.main`` goes outside it.
+
+    Parameters
+    ----------
+    function : callable
+        ``main(cfg, report)``, which returns its validation loss, or a dict of numbers with it: ``test_loss``,
+        ``n_params``, ``n_seen`` and ``flops`` are what `fit` looks for, and further ones become columns.
+        ``report(share, loss)`` says how a run goes, so that a pruner may stop it; it may be ignored.
+    **options
+        loss, seed, cost and columns, as `AppTask` has them.
+    """
+    if function is None:
+        return functools.partial(cell_task, **options)
+    offer_configs()
+    task = AppTask(function, **options)
+
+    @functools.wraps(function)
+    def main(cfg: DictConfig) -> float | None:
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        if rounds.has_job(folder):
+            rounds.run_from(folder, task)
+            return None
+        with task.errors():
+            found = task.once(cfg, Reports())
+            shown = {name: getattr(found, name) for name in NUMBERS} | found.further
+            told = ", ".join(f"{name}={value:.6g}" for name, value in shown.items() if value is not None)
+            print(f"{found.state}: {told}" if told else found.state)
+            return found.val_loss
+
+    return tunes(task)(main)

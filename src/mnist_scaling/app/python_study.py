@@ -14,15 +14,9 @@ from math import sqrt
 from typing import Any
 
 import pandas as pd
-from hydra import initialize
-from hydra._internal.callbacks import Callbacks
 from hydra.core.config_store import ConfigStore
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.plugins import Plugins
-from hydra.types import HydraContext, RunMode
 
-from mnist_scaling.app.application import AppTask
-from mnist_scaling.app.decorator import offer_configs
+from mnist_scaling.app.application import AppTask, offer_configs
 from mnist_scaling.config import literal, unflatten
 from mnist_scaling.study import layout
 from mnist_scaling.study.tables.csv_table import read_study_table
@@ -95,6 +89,8 @@ class PythonStudy:
         InputError
             When an argument is at fault, or the study's folder holds another study.
         """
+        from mnist_scaling.tuning.sweep.forecast import sweeper_of  # it imports optuna
+
         folder = layout.study_folder(self.name)
         offer_configs()
         defaults = ["_self_", {"override hydra/sweeper": "cells"}, {"override hydra/launcher": "local"}]
@@ -108,13 +104,8 @@ class PythonStudy:
         def main(cfg: object) -> None:
             """What the sweeper takes the task from."""
 
-        GlobalHydra.instance().clear()
-        with initialize():
-            loader = GlobalHydra.instance().config_loader()
-            cfg = loader.load_configuration(_CONFIG, [*given, *arguments], RunMode.MULTIRUN)
-            context = HydraContext(config_loader=loader, callbacks=Callbacks())
-            swept: Any = Plugins.instance().instantiate_sweeper(config=cfg, hydra_context=context, task_function=main)
-            swept.sweep([f"name={literal(self.name)}", *arguments])
+        with sweeper_of(_CONFIG, [*given, *arguments], main) as (sweeper, own):
+            sweeper.sweep(own)
         return read_study_table(folder / layout.CELLS)
 
 

@@ -19,7 +19,7 @@ from mnist_scaling.asking.study_arms import (
     study_name,
     sweep,
 )
-from mnist_scaling.config.question_schema import Question
+from mnist_scaling.config.ask_schema import Question
 from mnist_scaling.errors import InputError, nearest
 from mnist_scaling.reporting.documents.json_form import plain
 from mnist_scaling.reporting.text import estimate

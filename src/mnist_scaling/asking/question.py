@@ -11,7 +11,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from mnist_scaling.config import typed
-from mnist_scaling.config.question_schema import SMOKE, ArmSpec, Question
+from mnist_scaling.config.ask_schema import SMOKE, ArmSpec, Question
 from mnist_scaling.errors import InputError, nearest
 from mnist_scaling.study import layout
 

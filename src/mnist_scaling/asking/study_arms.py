@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from mnist_scaling.asking.question import arms_of, twin_study
-from mnist_scaling.config.question_schema import FULL, ArmSpec, Question, StudySpec
+from mnist_scaling.config.ask_schema import FULL, ArmSpec, Question, StudySpec
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import layout
 from mnist_scaling.study.columns import FITTED

@@ -14,7 +14,7 @@ from mnist_scaling.config.building import (
     typed,
     unflatten,
     with_values,
-)
+)  # fmt: skip
 from mnist_scaling.config.family import MODEL_CONFIGS, ModelConfig, model_config, model_names
 from mnist_scaling.config.run import (
     ARRAYS,
@@ -27,42 +27,17 @@ from mnist_scaling.config.run import (
     RunConfig,
     TrainConfig,
     TrialConfig,
-)
+)  # fmt: skip
 from mnist_scaling.errors import one_of, require
 
 PRINTED = TEXT, JSON = "text", "json"
 """What a command can print: for people, or for scripts."""
 
-
 __all__ = [
-    "ARRAYS",
-    "AUGMENT",
-    "JSON",
-    "MODEL_CONFIGS",
-    "PRINTED",
-    "TEXT",
-    "CurveConfig",
-    "DataConfig",
-    "ModelConfig",
-    "OptimConfig",
-    "RegimeConfig",
-    "ReportsConfig",
-    "RunConfig",
-    "TrainConfig",
-    "TrialConfig",
-    "build",
-    "defaults_like",
-    "flatten",
-    "from_values",
-    "literal",
-    "model_config",
-    "model_names",
-    "one_of",
-    "register",
-    "require",
-    "typed",
-    "unflatten",
-    "with_values",
-]
+    "ARRAYS", "AUGMENT", "JSON", "MODEL_CONFIGS", "PRINTED", "TEXT", "CurveConfig", "DataConfig", "ModelConfig",
+    "OptimConfig", "RegimeConfig", "ReportsConfig", "RunConfig", "TrainConfig", "TrialConfig", "build",
+    "defaults_like", "flatten", "from_values", "literal", "model_config", "model_names", "one_of", "register",
+    "require", "typed", "unflatten", "with_values",
+]  # fmt: skip
 
 register("train", TrainConfig)

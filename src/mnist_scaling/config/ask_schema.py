@@ -1,15 +1,92 @@
-"""The schema of conf/ask.yaml: every key of the ask command, with its default, its meaning and its rules."""
+"""The schemas of conf/ask.yaml and of conf/question/<name>.yaml: what is asked, and what a question is."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from mnist_scaling.config import PRINTED, TEXT, one_of, register
-from mnist_scaling.config.question_schema import FULL, SCALES
+
+SCALES = ("full", "quick", "smoke")
+"""Sizes of a question; conf/scale/ says what each shrinks."""
+
+FULL, QUICK, SMOKE = SCALES
+
+
+@dataclass(frozen=True)
+class StudySpec:
+    """A study that a question needs, as `train -m` would be given it."""
+
+    experiment: str
+    """A file of conf/experiment/."""
+    overrides: tuple[str, ...] = ()
+    """Further overrides of `train -m`."""
+    quick: tuple[str, ...] = ()
+    """Overrides with scale=quick only, such as shorter axes."""
+    smoke: tuple[str, ...] = ()
+    """Overrides with scale=smoke only."""
+    needs: tuple[str, ...] = ()
+    """Studies of this question that must have run before, because this one starts from their weights."""
+
+
+@dataclass(frozen=True)
+class ArmSpec:
+    """Rows that are measured as one: a study, or some rows of it."""
+
+    study: str
+    """A key of `studies`."""
+    where: str | None = None
+    """A condition on columns of cells.csv, such as "optimizer == 'sgd'"."""
+    loss: str = "test_loss"
+    """The column that is measured."""
+    label: str | None = None
+    """What figure and page call the arm; null for its key with spaces."""
+
+
+@dataclass(frozen=True)
+class FigureSpec:
+    """The figure: columns of cells.csv, or `arm`."""
+
+    x: str = "n_seen"
+    """Column along the axis."""
+    y: str = "loss"
+    """Column of the losses; `loss` is that of each arm."""
+    colour: str = "arm"
+    """What lines of one colour share."""
+    panel: str | None = None
+    """What each panel shows; null for one panel."""
+    lines: str | None = None
+    """What tells lines of one colour apart; null for nothing."""
+    intervals: tuple[str, ...] = ()
+    """Slots of the sentence that stand in a panel of their own, with their intervals."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """conf/question/<name>.yaml."""
+
+    title: str = ""
+    """A few words."""
+    question: str = ""
+    """One plain sentence that ends in a question mark."""
+    studies: dict[str, StudySpec] = field(default_factory=dict)
+    """Name in multirun/ to study; with scale=quick the name is <name>_quick. Questions share studies by name."""
+    arms: dict[str, ArmSpec] = field(default_factory=dict)
+    """Name to rows; left out: each study is one arm."""
+    twin: str | None = None
+    """An arm whose study is run again with another seed, which shows what tuning leaves to luck: kind: difference."""
+    measures: list[dict[str, Any]] = field(default_factory=list)
+    """Each `kind`, one of asking/measures/, and its keys."""
+    figure: FigureSpec = field(default_factory=FigureSpec)
+    """What is drawn."""
+    sentence: str = ""
+    """The answer, with slots such as {sgd_alpha} that the measure fills."""
+    parts: tuple[str, ...] = ()
+    """Instead of all but title and question: other questions, whose answers stand on one page in this order."""
 
 
 @dataclass(frozen=True)

@@ -72,18 +72,15 @@ class BootstrapConfig:
 
 
 @dataclass(frozen=True)
-class FitConfig:
-    """A fit: which rows, which laws, how they are estimated and what else is worked out."""
+class RowsConfig:
+    """Which rows of which study or table are read, and how sure one wants to be: what `fit` and `plan` share."""
 
     name: str | None = None
     """A study, read from multirun/<name>/cells.csv, written by train -m; one elsewhere by the path of its folder."""
     table: str | None = None
     """Any CSV file with a header, instead of a study."""
-    optuna: str | None = None
-    """A storage of Optuna's, by its URL or journal file, instead of a table: finished trials are the rows, with their
-    parameters, numbers among their user_attrs, and value. Needs out and cells."""
     out: str | None = None
-    """Folder of fits.json; the study's own by default, else the table's."""
+    """Folder of what is written; the study's own by default, else the table's."""
     columns: ColumnsConfig = field(default_factory=ColumnsConfig)
     """Which column plays which role: a table needs loss, and whichever of N, D, C it has. A study's columns are known,
     and a name given here replaces them: columns.D=n_train takes unique images as D, for runs trained until they
@@ -95,6 +92,37 @@ class FitConfig:
     cell is fitted."""
     best: str | None = None
     """cells: the column that selects the best run, such as val_loss; columns.loss by default."""
+    bootstrap: BootstrapConfig = field(default_factory=BootstrapConfig)
+    """The one bootstrap behind every interval."""
+    seed: int = 0
+    """Seed of every random number."""
+    format: str = TEXT
+    """What is printed: text, or json: the whole of what is written, for scripts."""
+
+    def __post_init__(self) -> None:
+        one_of("format", self.format, PRINTED)
+        require(
+            self.cells is None or self.name is None,
+            "`cells` must go with table=FILE.csv, because a study's cells are known, but got name=…: leave it out.",
+        )
+        require(
+            self.best is None or self.cells is not None,
+            f"`best={self.best}` must go with cells=[…], the columns that make a cell: give them.",
+        )
+
+    @property
+    def cell_columns(self) -> Sequence[str]:
+        """The columns of `cells`."""
+        return _list(self.cells)
+
+
+@dataclass(frozen=True)
+class FitConfig(RowsConfig):
+    """A fit: which rows, which laws, how they are estimated and what else is worked out."""
+
+    optuna: str | None = None
+    """A storage of Optuna's, by its URL or journal file, instead of a table: finished trials are the rows, with their
+    parameters, numbers among their user_attrs, and value. Needs out and cells."""
     by: Any = None
     """A column, or a list of columns, whose values are arms: each is fitted alone and never pooled with another. A
     study's axes that set neither N nor D, such as optimizer, are arms without being named here."""
@@ -119,38 +147,24 @@ class FitConfig:
     """Inferences that a model will serve; null: training cost only."""
     predict: PredictConfig = field(default_factory=PredictConfig)
     """A point whose loss is predicted: by the headline's model, and by every law whose inputs are given."""
-    bootstrap: BootstrapConfig = field(default_factory=BootstrapConfig)
-    """The one bootstrap behind every interval."""
-    seed: int = 0
-    """Seed of every random number."""
     sensitivity: bool = False
     """True: also the exponents under each convention, law and delta, and without each flagged row."""
     leave_future_out: bool = False
     """True: also the losses of the cells above 1/8, 1/4 and 1/2 of the largest compute, predicted from those below."""
     details: bool = False
     """Print every law, frontier method, setting and flag, and not the answer alone. fits.json has all in any case."""
-    format: str = TEXT
-    """What is printed: text, or json: the whole of fits.json, for scripts."""
 
     def __post_init__(self) -> None:
-        one_of("format", self.format, PRINTED)
         require(
             sum(map(bool, (self.name, self.table, self.optuna))) == 1,
             f"Exactly one of `name` and `table` must be given, but got {'both' if self.name else 'neither'}: "
             "name=STUDY or table=FILE.csv.",
         )
-        require(
-            self.cells is None or self.name is None,
-            "`cells` must go with table=FILE.csv, because a study's cells are known, but got name=…: leave it out.",
-        )
+        super().__post_init__()
         require(
             self.optuna is None or bool(self.out and self.cells),
             "`optuna` must go with out=FOLDER, where its table is written, and cells=[…], the parameters that make a "
             "cell: give both.",
-        )
-        require(
-            self.best is None or self.cells is not None,
-            f"`best={self.best}` must go with cells=[…], the columns that make a cell: give them.",
         )
         require(
             self.curves in ("auto", True, False),
@@ -160,7 +174,6 @@ class FitConfig:
             self.by is None or isinstance(self.by, str | list | tuple),
             f"`by` must be a column or a list of columns, but got {self.by!r}: give by=COLUMN.",
         )
-
         require(
             self.delta == "auto" or self.loss == "huber",
             f"`delta` acts on loss=huber alone, but got delta={self.delta} with loss={self.loss}: leave one out.",
@@ -175,11 +188,6 @@ class FitConfig:
     def arm_columns(self) -> Sequence[str]:
         """The columns of `by`."""
         return _list(self.by)
-
-    @property
-    def cell_columns(self) -> Sequence[str]:
-        """The columns of `cells`."""
-        return _list(self.cells)
 
     def options(self, classes: int | None = None) -> Options:
         """What the library is asked to do.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
-from mnist_scaling.config import PRINTED, TEXT, one_of, register, require
-from mnist_scaling.config.fit_schema import BootstrapConfig, ColumnsConfig, FitConfig
+from mnist_scaling.config import register, require
+from mnist_scaling.config.fit_schema import FitConfig, RowsConfig
 from mnist_scaling.errors import holds
 
 TARGETS = ("alpha", "beta", "N_exponent", "loss")
@@ -18,25 +18,12 @@ SIZES = ("N", "D", "C", "flops")
 
 
 @dataclass(frozen=True)
-class PlanConfig:
-    """A plan: of which study or table, how much may be spent, and what is wanted."""
+class PlanConfig(RowsConfig):
+    """A plan: of which study or table (of a study with several arms `where` names one), how much may be spent, and what
+    is wanted."""
 
-    name: str | None = None
-    """A study in multirun/, or one elsewhere by the path of its folder; with minutes, one that is yet to begin."""
-    table: str | None = None
-    """Any CSV file with a header, instead of a study."""
-    out: str | None = None
-    """Folder of what is written; the study's own by default, else the table's."""
-    columns: ColumnsConfig = field(default_factory=ColumnsConfig)
-    """Which column plays which role, as in `fit`."""
-    where: str | None = None
-    """Rows to keep, as in `fit`: of a study with several arms, such as optimizers, the arm that is meant."""
-    cells: Any = None
-    """table: the columns whose values make a cell, where each row is a run, as in `fit`."""
-    best: str | None = None
-    """cells: the column that selects the best run, as in `fit`."""
     minutes: float | None = None
-    """Wall time that may be spent on this machine."""
+    """Wall time that may be spent on this machine; with a new name, by a study that is yet to begin."""
     flops: float | None = None
     """Training FLOPs that may be spent, tuning included."""
     cores: int | None = None
@@ -51,12 +38,6 @@ class PlanConfig:
     """True: compare the registered predictions with what has come since."""
     measured: tuple[str, ...] = ()
     """score: further studies, by name or path, whose cells are looked at beside the study's own."""
-    format: str = TEXT
-    """What is printed: text, or json, for scripts."""
-    bootstrap: BootstrapConfig = field(default_factory=BootstrapConfig)
-    """Draws and level of every interval, as in `fit`."""
-    seed: int = 0
-    """Seed of every random number."""
 
     def __post_init__(self) -> None:
         _ = self.fit  # which rows are read obeys the rules of `fit`
@@ -81,7 +62,6 @@ class PlanConfig:
                 number and value > 0 if key in SIZES else isinstance(value, int | float | str),
                 f"`target.{key}` must be a positive number, but got {value!r}: give one.",
             )
-        one_of("format", self.format, PRINTED)
         require(
             not self.measured or self.score,
             f"`measured={','.join(self.measured)}` must go with score=true, but a prediction is made of the study "
@@ -101,10 +81,7 @@ class PlanConfig:
     @property
     def fit(self) -> FitConfig:
         """What `fit` would be asked for the same rows, without the points that only its tables need."""
-        return FitConfig(
-            name=self.name, table=self.table, out=self.out, columns=self.columns, where=self.where, cells=self.cells,
-            best=self.best, curves=False, bootstrap=self.bootstrap, seed=self.seed,
-        )  # fmt: skip
+        return FitConfig(**{f.name: getattr(self, f.name) for f in fields(RowsConfig)}, curves=False)
 
 
 register("plan", PlanConfig, open_keys=("target",))

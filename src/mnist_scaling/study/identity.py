@@ -32,9 +32,6 @@ IDENTITY = "identity"
 CAP = "regime.max_epochs"
 """Config key of the cap on a run's length. Raised, it changes no run that had ended before it: others are taken on."""
 
-WIDEN = "hydra.sweeper.widen"
-"""Config key that the method of older studies lacks."""
-
 
 @dataclass(frozen=True)
 class Identity:
@@ -204,7 +201,7 @@ def check(folder: Path, identity: Identity, defaults: Mapping[str, Any], not_yet
         )
     if (record := study.get(IDENTITY)) is None:
         return identity  # someone took it out; every record still holds its run's whole configuration
-    if (program := record.get("program", identity.program)) != identity.program:
+    if (program := record["program"]) != identity.program:
         raise InputError(
             f"A study's runs must be of one program, but {folder} was trained by {program} and this sweep trains "
             f"by {identity.program}: give the new study another `name=`."
@@ -213,13 +210,12 @@ def check(folder: Path, identity: Identity, defaults: Mapping[str, Any], not_yet
     left_out = set(not_yet_known)
     found = differences(record["settings"], identity.settings, defaults, {*varying, *left_out})
     found += differences(record["ranges"], identity.ranges, {}, varying)
-    groups = record.get("groups", {})
+    groups = record["groups"]
     # Weights to start from may differ between cells: a group has those of its first one, and each cell checks its own.
     left_out |= {key for key in CHECKSUMS if key in varying}
     for name in groups.keys() & identity.groups.keys():
         found += differences(groups[name], identity.groups[name], defaults, left_out)
-    if method := record.get("method"):  # a study of before it was recorded has none
-        found += differences(method, identity.method, {}, (WIDEN,) if WIDEN not in method else ())
+    found += differences(record["method"], identity.method, {})
     # The ranges of a swept config group are its settings, too.
     found = list(dict.fromkeys(said.removeprefix("search_space.") for said in found))
     if found:

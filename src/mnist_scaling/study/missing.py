@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from mnist_scaling.errors import InputError, printable
 from mnist_scaling.study import files, layout, provenance, records
 from mnist_scaling.study.files import DamagedFileError
 from mnist_scaling.study.records import StudyRecords
+from mnist_scaling.study.tables.csv_table import read_table
 from mnist_scaling.study.vocabulary import REPEAT
 
 MISPLACED = "{place} holds a copy of the cell {own}: its runs are left out; move it out of the study."
@@ -42,8 +42,7 @@ def complaints(folder: Path) -> list[str]:
         if place / layout.CELL not in damaged
     ]
     said += [MISPLACED.format(place=place, own=own) for place, own in found.misplaced.items()]
-    # A folder without any record is a copy of the tables, which is all that a fit needs.
-    if (gone := lost_runs(folder, found)) and (found.rows or found.damaged or found.undescribed):
+    if gone := lost_runs(folder):
         said.append(f"{gone}: start its sweep again, which makes them again.")
     return said
 
@@ -81,45 +80,21 @@ def warn(folder: Path) -> None:
         print(f"Warning: {printable(sentence)}", file=sys.stderr)
 
 
-def lost_runs(folder: Path, found: StudyRecords) -> str:
-    """The runs in trials.csv that have no record any more, as the beginning of a sentence; empty when there is none.
+def lost_runs(folder: Path) -> str:
+    """That trials.csv lists runs whose records are gone, as the beginning of a sentence; empty where it does not.
 
-    A run whose record is damaged, or whose cell has no cell.json, is not counted: it has a sentence of its own.
+    A folder without any record is a copy of the tables, which is all that a fit needs.
     """
-    here = {_comparable(folder, path) for path in found.rows}
-    excused = [_comparable(folder, e.path.parent) for e in found.damaged]
-    excused += [_comparable(folder, place) for place in found.undescribed]
-    gone = [
-        place
-        for place in _listed(folder)
-        if (key := _comparable(folder, place)) not in here and not any(key[: len(e)] == e for e in excused)
-    ]
-    if not gone:
-        return ""
-    runs = "a run whose record is" if len(gone) == 1 else f"{len(gone)} runs whose records are"
-    return f"{folder / layout.TRIALS} lists {runs} gone, the first {gone[0]}"
-
-
-def _comparable(folder: Path, path: Path) -> tuple[str, ...]:
-    """A folder's name without what a table does not keep: the difference between the words 1.0 and 1."""
-    return tuple(part.removesuffix(".0") for part in path.relative_to(folder).parts)
-
-
-def _listed(folder: Path) -> list[Path]:
-    """The folders of the runs in trials.csv, each once; none for an unreadable table, which other readers report."""
+    recorded = sum(1 for _ in folder.rglob(layout.RESULT))
     try:
-        grid = records.known_axes(folder) or []
-        with (folder / layout.TRIALS).open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file, restval=""))
-        return list(dict.fromkeys(_folder_of(folder, row, grid) for row in rows))
-    except (OSError, UnicodeDecodeError, csv.Error, InputError, KeyError, ValueError):
-        return []
-
-
-def _folder_of(folder: Path, row: Mapping[str, str], grid: Iterable[str]) -> Path:
-    # An empty field is a null, and a column with one has 1000.0 for 1000.
-    axes = {column: row[column].removesuffix(".0") or None for column in grid}
-    return folder.joinpath(*layout.cell_parts(axes), layout.run_folder(row["stage"], int(row["number"])))
+        run = [*(records.known_axes(folder) or []), "stage", "number"]
+        listed = len(read_table(folder / layout.TRIALS, run).drop_duplicates(run))
+    except InputError:  # which other readers report
+        return ""
+    if not 0 < recorded < listed:
+        return ""
+    gone = "a run whose record is" if listed - recorded == 1 else f"{listed - recorded} runs whose records are"
+    return f"{folder / layout.TRIALS} lists {gone} gone"
 
 
 def unfinished(

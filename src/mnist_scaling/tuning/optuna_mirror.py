@@ -1,7 +1,7 @@
 """A study's trials in an Optuna storage: for people, optuna-dashboard and Optuna's own plots. Nothing reads it back.
 
 A mirror that is away, full or deleted costs a warning, and what it lacks is added from the records at the next start
-or end of a sweep.
+or end of a sweep. Its URL, which may hold a password, is written and printed nowhere.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import secrets
 import sys
-import time
+import warnings
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
@@ -20,28 +20,20 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from mnist_scaling.study import files, layout
+from mnist_scaling.study.columns import column_of
 from mnist_scaling.study.vocabulary import TRIAL
-from mnist_scaling.tuning import best_per_cell
-from mnist_scaling.tuning.cell.trial import Trial, frozen
+from mnist_scaling.tuning.cell.trial import Trial, best, frozen
 from mnist_scaling.tuning.grid import search_space
 from mnist_scaling.tuning.grid.composition import Cell
 
-_PLAIN = re.compile(r"[\w.-]*(:\d+)?(/[\w./-]*)?")
-"""Host, port and database that hide nothing."""
-
 _FILE = re.compile(r"(sqlite(\+pysqlite)?:///|journal:)")
-"""URLs of files, which need no login; those of an encrypted one do."""
-
-_SCHEME = re.compile(r"[\w+]+")
-
-_VARIABLE = re.compile(r"\$\{oc\.env:\w+\}")
-"""A URL that Hydra takes from the environment."""
-
-_SUMMARY_SECONDS = 30.0
-"""Time between two looks at the best setting of every cell, which are written anew."""
+"""URLs of files."""
 
 _GRACE_SECONDS = 5
 """How long the lock of a journal may be there before it counts as left by a kill."""
+
+_VERSION, _TEXT = "dashboard:note_ver", "dashboard:note_str:0"
+"""Where optuna-dashboard keeps a study's note; importing it takes a second, and a note is shorter than its parts."""
 
 
 class Mirror:
@@ -63,8 +55,6 @@ class Mirror:
         self._storage: BaseStorage | None = None
         self._studies: dict[str, tuple[optuna.Study, int]] = {}
         self._names: set[str] = set()
-        self._shown: dict[str, tuple[Cell, Sequence[Trial]]] = {}
-        self._summarised = time.monotonic()
         self._is_away = False
         self._thread = ThreadPoolExecutor(1, "mirror")
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -84,20 +74,20 @@ class Mirror:
             return
         try:
             try:
-                self._add(cells, again)
+                self._add(cells)
             except Exception:
                 if self._url is not None or not again:
                     raise
                 # A kill or a full disk leaves half a line, at which Optuna stops. All of it is in the records.
                 (self._folder / layout.JOURNAL).unlink(missing_ok=True)
                 self._forget()
-                self._add(cells, again)
+                self._add(cells)
             self._is_away = False
         except Exception as error:  # SQLAlchemy and the drivers raise their own types
             if not self._is_away:
                 print(
-                    f"Warning: the mirror for Optuna's dashboard, {shown(self._url or layout.JOURNAL)}, can't be "
-                    f"written ({type(error).__name__}). The study goes on without it, and a later sweep fills it.",
+                    f"Warning: the mirror for Optuna's dashboard can't be written ({type(error).__name__}). The study "
+                    "goes on without it, and a later sweep fills it.",
                     file=sys.stderr,
                 )
             self._is_away = True
@@ -106,12 +96,11 @@ class Mirror:
     def _forget(self) -> None:
         self._storage, self._studies = None, {}
 
-    def _add(self, cells: Sequence[tuple[Cell, Sequence[Trial]]], again: bool) -> None:
+    def _add(self, cells: Sequence[tuple[Cell, Sequence[Trial]]]) -> None:
         for cell, trials in cells:
-            self._shown[cell.name] = cell, trials
             study, n_there = self._study(cell)
             if trials:
-                best_per_cell.note(study, cell, trials, self._folder)
+                _note(study, cell, trials, self._folder)
             for trial in trials:
                 if trial.index < n_there:
                     continue
@@ -119,21 +108,17 @@ class Mirror:
                     break
                 # Optuna refuses choices that differ within a study, and a range may have grown.
                 ranges = {key: search_space.joined(cell.space[key], own) for key, own in trial.ranges.items()}
-                shown_trial = frozen(trial, ranges, user_attrs={"origin": trial.origin})
+                shown = frozen(trial, ranges, user_attrs={"origin": trial.origin})
                 path = self._folder / cell.folder / layout.run_folder(TRIAL, trial.index) / layout.RESULT
                 try:
                     ended = datetime.fromtimestamp(path.stat().st_mtime)
                 except FileNotFoundError:  # the run failed with all others, and was deleted meanwhile
                     break
-                shown_trial.datetime_start = ended - timedelta(seconds=trial.seconds or 0.0)
-                shown_trial.datetime_complete = ended
-                study.add_trial(shown_trial)
+                shown.datetime_start = ended - timedelta(seconds=trial.seconds or 0.0)
+                shown.datetime_complete = ended
+                study.add_trial(shown)
                 n_there += 1
             self._studies[cell.name] = study, n_there
-        if self._storage is not None and (again or time.monotonic() - self._summarised > _SUMMARY_SECONDS):
-            name = _prefix(self._url, self._folder) + best_per_cell.NAME
-            best_per_cell.summarise([*self._shown.values()], self._storage, name)
-            self._summarised = time.monotonic()
 
     def _study(self, cell: Cell) -> tuple[optuna.Study, int]:
         """A cell's study, and how many trials it has."""
@@ -151,10 +136,30 @@ class Mirror:
 
 
 def _begun(name: str, cell: Cell, storage: BaseStorage) -> optuna.Study:
-    study = best_per_cell.create_study(name, storage)
+    study = optuna.create_study(study_name=name, storage=storage)
+    with warnings.catch_warnings():
+        # Experimental since 2023; the name is what the dashboard's axes show.
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names(["val_loss"])
     for column, value in cell.axes.items():
         study.set_user_attr(column, value)
     return study
+
+
+def _note(study: optuna.Study, cell: Cell, trials: Sequence[Trial], folder: Path) -> None:
+    """Say on a cell's study what its best setting is so far, and where its runs lie, unless that is said."""
+    text = f"**{cell.name}**: {len(trials)} trials, runs in `{folder / cell.folder}/`."
+    if (selected := best(trials)) is not None:
+        values = {"val_loss": selected.value, **{column_of(key): value for key, value in selected.params.items()}}
+        rows = (
+            f"| {name} | {f'{value:.5g}' if isinstance(value, float) else value} |" for name, value in values.items()
+        )
+        text += "\n\n" + "\n".join([f"| best so far | trial {selected.index} |", "|---|---|", *rows])
+    storage, number = study._storage, study._study_id
+    known = storage.get_study_system_attrs(number)
+    if known.get(_TEXT) != text:
+        storage.set_study_system_attr(number, _VERSION, known.get(_VERSION, 0) + 1)
+        storage.set_study_system_attr(number, _TEXT, text)
 
 
 def _opened(url: str | None, folder: Path) -> BaseStorage:
@@ -177,27 +182,7 @@ def _prefix(url: str | None, folder: Path) -> str:
     return f"{folder.name} {path.read_text().strip()}: "
 
 
-def shown(url: str) -> str:
-    """A storage's URL without what may be a password: scheme, host and database, where these are plain words."""
-    scheme, mark, rest = url.partition("://")
-    if _VARIABLE.fullmatch(url) or url == layout.JOURNAL:
-        return url
-    if _FILE.match(url):
-        return url.partition("?")[0]
-    if not mark or not _SCHEME.fullmatch(scheme):
-        return "…"
-    login, _, place = rest.rpartition("@")
-    place = place.partition("?")[0]
-    is_plain = _PLAIN.fullmatch(place) and not set(login) & {"@", "?"}
-    return f"{scheme}://{place if is_plain else '…'}"
-
-
 def without_password(override: str) -> str:
-    """A Hydra override, with a storage's URL as it may be `shown`."""
-    key, _, value = (part.strip() for part in override.partition("="))
-    if not key.lstrip("+").startswith("hydra") or "storage" not in override:
-        return override
-    if key.lstrip("+") != "hydra.sweeper.storage":  # in a dictionary
-        return f"{key}=…"
-    quote = value[:1] if value[:1] in ("'", '"') else ""
-    return f"{key}={quote}{shown(value.strip(quote or None))}{quote}"
+    """A Hydra override, without its value where it gives a storage, whose URL may hold a password."""
+    key, _, _ = override.partition("=")
+    return f"{key}=…" if key.lstrip("+").startswith("hydra") and "storage" in override else override

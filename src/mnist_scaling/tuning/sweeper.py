@@ -6,17 +6,16 @@ import contextlib
 import multiprocessing
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from mnist_scaling.errors import InputError
+from mnist_scaling.errors import InputError, require
 from mnist_scaling.study import identity
-from mnist_scaling.study.vocabulary import TRANSFER_RULES
 from mnist_scaling.tuning import task
 from mnist_scaling.tuning.launcher import LocalLauncher
 from mnist_scaling.tuning.workers import faults
@@ -54,42 +53,23 @@ class CellSweeper(Sweeper):
         dry_run: bool = False,
         **unknown: object,
     ) -> None:
+        from mnist_scaling.tuning.cell.next_settings import Effort
+        from mnist_scaling.tuning.sweep.next_jobs import Method
+
         for key in unknown:
             raise InputError(
                 f"Every key must exist in the configuration, but got `hydra.sweeper.{key}`: see "
                 "conf/hydra/sweeper/cells.yaml for the keys."
             )
-        for key, value, least in (
-            ("n_trials", n_trials, 1),
-            ("n_repeats", n_repeats, 0),
-            ("trials_per_batch", trials_per_batch, 1),
-        ):
-            if not isinstance(value, int) or value < least:
-                raise InputError(f"`hydra.sweeper.{key}` must be a whole number of {least} or more, but got {value}.")
-        for key, switch in (("widen", widen), ("dry_run", dry_run)):
-            if not isinstance(switch, bool):
-                raise InputError(f"`hydra.sweeper.{key}` must be true or false, but got {switch}.")
+        effort = Effort(n_trials, n_repeats, trials_per_batch, widen, stop_below, repeat_control)
+        self.method = Method(effort, sampler, pruner, transfer)
+        require(isinstance(dry_run, bool), f"`hydra.sweeper.dry_run` must be true or false, but got {dry_run}.")
         most = max_values_per_axis
-        if most is not None and (not isinstance(most, int) or isinstance(most, bool) or most < 1):
-            raise InputError(
-                f"`hydra.sweeper.max_values_per_axis` must be null or a whole number of 1 or more, but got {most}."
-            )
-        if stop_below is not None and not (isinstance(stop_below, int | float) and 0 <= stop_below < 1):
-            raise InputError(
-                f"`hydra.sweeper.stop_below` must be null or a share of the loss from 0 to 1, but got {stop_below}."
-            )
-        if transfer not in TRANSFER_RULES:
-            raise InputError(
-                f"`hydra.sweeper.transfer` must be one of {', '.join(TRANSFER_RULES)}, but got {transfer!r}."
-            )
-        self.sampler, self.params = sampler, params
-        self.storage = storage
-        self.n_trials, self.n_repeats, self.trials_per_batch = n_trials, n_repeats, trials_per_batch
-        self.repeat_control = repeat_control
-        self.cells = cells
-        self.max_values_per_axis = max_values_per_axis
-        self.transfer, self.widen, self.stop_below = transfer, widen, stop_below
-        self.pruner, self.dry_run = pruner, dry_run
+        require(
+            most is None or (type(most) is int and most >= 1),
+            f"`hydra.sweeper.max_values_per_axis` must be null or a whole number of 1 or more, but got {most}.",
+        )
+        self.storage, self.params, self.cells, self.most, self.dry_run = storage, params, cells, most, dry_run
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep Hydra's context and how the application trains, and make the launcher."""
@@ -136,9 +116,7 @@ class CellSweeper(Sweeper):
         from mnist_scaling.tuning.cell import optuna_objects
         from mnist_scaling.tuning.sweep import announcement, ledger, study_tables
 
-        optuna_objects.check_sampler(self.sampler)
-        optuna_objects.check_made("sampler", self.sampler, seed=0)
-        optuna_objects.check_made("pruner", self.pruner)
+        optuna_objects.check(self.method.sampler, self.method.pruner)
         if any(given.lstrip("+").startswith("hydra.sweep.subdir=") for given in self.config.hydra.overrides.hydra):
             raise InputError(
                 "The folders of a study's runs must be named by its axes, so that a rerun finds them, but "
@@ -151,7 +129,7 @@ class CellSweeper(Sweeper):
             cells = self._cells(arguments)
             self._check_launcher(cells)
             cells, facts = self._prepare(cells)
-            study_tables.join(folder, cells, method=self._method)
+            study_tables.join(folder, cells, method=self.method.settings)
             announcement.show_plan(self._planned(folder, arguments, cells, facts), ledger.Ledger(folder, cells))
             return
         with contextlib.ExitStack() as held:
@@ -184,23 +162,18 @@ class CellSweeper(Sweeper):
     ) -> Driver:
         """What drives the study, with its mirror, which is filled before `held` ends."""
         from mnist_scaling.study import files, layout, provenance
-        from mnist_scaling.tuning.cell.next_settings import Effort
         from mnist_scaling.tuning.optuna_mirror import Mirror, without_password
         from mnist_scaling.tuning.sweep import study_tables
         from mnist_scaling.tuning.sweep.driver import Driver
-        from mnist_scaling.tuning.sweep.next_jobs import Method
 
-        joined = study_tables.join(folder, cells, method=self._method)
+        joined = study_tables.join(folder, cells, method=self.method.settings)
         given = [o for o in self.config.hydra.overrides.hydra if o != "hydra.mode=MULTIRUN"]  # what -m is
         made = provenance.collect([without_password(o) for o in (*given, *arguments)], self.task.command) | joined
         made |= {provenance.DATA: [dict(known.facts) for known in facts]}
         if self.task.meanings:
             files.write_json(folder / layout.COLUMNS, dict(self.task.meanings))
-        effort = Effort(
-            self.n_trials, self.n_repeats, self.trials_per_batch, self.widen, self.stop_below, self.repeat_control
-        )
         mirror = Mirror(self.storage, folder)
-        driver = Driver(folder, cells, Method(effort, self.sampler, self.pruner, self.transfer), made, mirror)
+        driver = Driver(folder, cells, self.method, made, mirror)
 
         def catch_up() -> None:
             mirror.show([(cell, driver.ledger.trials(cell)) for cell in cells], again=True)
@@ -210,29 +183,15 @@ class CellSweeper(Sweeper):
         held.callback(catch_up)
         return driver
 
-    @property
-    def _method(self) -> dict[str, Any]:
-        """What decides a cell's next setting, by config key: it is part of the study's identity."""
-        from mnist_scaling.config import flatten
-
-        nodes: dict[str, Any] = {"sampler": self.sampler, "pruner": self.pruner or {}}
-        plain = {key: OmegaConf.to_container(OmegaConf.create(node), resolve=True) for key, node in nodes.items()}
-        plain |= {"transfer": self.transfer, "trials_per_batch": self.trials_per_batch, "widen": self.widen}
-        return flatten(plain, "hydra.sweeper.")
-
     def _planned(
         self, folder: Path, arguments: list[str], cells: Sequence[Cell], facts: Sequence[Prepared]
     ) -> forecast.Sweep:
         """The sweep, ready to train."""
         from mnist_scaling.tuning.sweep import forecast
 
-        named = (str(node["_target_"]).rsplit(".", 1)[-1] for node in (self.sampler, self.pruner) if node)
         workers = self.launcher.expected_workers() if hasattr(self.launcher, "expected_workers") else None
-        return forecast.Sweep(
-            folder, self._partition(arguments), cells, [f.about for f in facts], self.n_trials, self.n_repeats,
-            ", ".join([*named, f"transfer={self.transfer}"]), self.max_values_per_axis, workers, self.transfer,
-            self.trials_per_batch, self.repeat_control,
-        )  # fmt: skip
+        about = [known.about for known in facts]
+        return forecast.Sweep(folder, self._partition(arguments), cells, about, self.method, self.most, workers)
 
     def foreseen(self, arguments: list[str]) -> forecast.Sweep:
         """The sweep that these overrides ask for, checked against its study's folder; nothing is fetched or written.
@@ -248,7 +207,7 @@ class CellSweeper(Sweeper):
 
         arguments = self.task.named(self.config, arguments)
         folder, cells = Path(str(self.config.hydra.sweep.dir)), self._cells(arguments)
-        join(folder, cells, identity.CHECKSUMS, self._method)
+        join(folder, cells, identity.CHECKSUMS, self.method.settings)
         return self._planned(folder, arguments, cells, ())
 
     def _check_launcher(self, cells: Sequence[Cell]) -> None:
@@ -285,7 +244,7 @@ class CellSweeper(Sweeper):
         def compose(overrides: list[str]) -> DictConfig:
             return self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
 
-        return composition.cells(parts, compose, self.task, self.max_values_per_axis, self._listed(parts.keys))
+        return composition.cells(parts, compose, self.task, self.most, self._listed(parts.keys))
 
     def _listed(self, given: Iterable[str] = ()) -> Sequence[Mapping[str, str]]:
         """The settings of an explicit list of cells; one cell without any where there is none."""

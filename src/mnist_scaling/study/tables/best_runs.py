@@ -49,9 +49,20 @@ def best_runs(runs: pd.DataFrame, cells: Sequence[str], best: str) -> tuple[pd.D
     return kept, said
 
 
+def expected_least(y: np.ndarray, k: int) -> float:
+    """E[least of k of the n values y, drawn without replacement] = sum_i y_(i) C(n - i, k - 1) / C(n, k).
+
+    Parameters
+    ----------
+    y : ndarray of shape (n,)
+        Ascending.
+    k : int
+    """
+    n = len(y)
+    return sum(y[i] * comb(n - i - 1, k - 1) for i in range(n - k + 1)) / comb(n, k)
+
+
 def _half(losses: np.ndarray) -> float:
-    """E[min of half of the losses] / min - 1, over all choices of a half: sum_i y_(i) C(n - i, k - 1) / C(n, k)."""
-    n, k = len(losses), max(len(losses) // 2, 1)
+    """Expected best of half of the losses, over the best - 1."""
     y = np.log(losses)
-    mean = sum(y[i] * comb(n - i - 1, k - 1) for i in range(n - k + 1)) / comb(n, k)
-    return exp(mean - y[0]) - 1
+    return exp(expected_least(y, max(len(y) // 2, 1)) - y[0]) - 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,6 @@ from mnist_scaling.study.columns import (
     SEED,
     TRIAL_COLUMNS,
 )
-from mnist_scaling.study.files import write_atomically
 from mnist_scaling.study.flags import UNDERTRAINED
 from mnist_scaling.study.records import MORE, WANTED, branch_rows
 from mnist_scaling.study.result import CURVE_FIELDS
@@ -31,11 +29,6 @@ from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, FAILED, REPEAT, T
 def as_text(table: pd.DataFrame) -> str:
     """A table as CSV; floats keep every digit."""
     return table.to_csv(index=False)
-
-
-def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write a table as CSV, atomically."""
-    write_atomically(path, as_text(table))
 
 
 def seed_of(columns: Iterable[str]) -> str:

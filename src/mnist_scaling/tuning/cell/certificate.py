@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from math import comb, isfinite, log
+from math import isfinite, log
 
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import create_trial
 
+from mnist_scaling.study.tables.best_runs import expected_least
 from mnist_scaling.study.vocabulary import DIVERGED_VALUE
 from mnist_scaling.tuning.cell.trial import Trial
 
@@ -33,11 +34,8 @@ def losses(trials: Sequence[Trial]) -> tuple[list[float], int]:
 def expected_gain(known: Sequence[float], beaten: int = 0, more: int = MORE) -> float | None:
     """E[log min of n - log min of n + more]: what `more` further trials should take off the best loss.
 
-    With y the n sorted log losses, the expected least of k trials drawn without replacement is
-
-        q_k = sum_i y_(i) C(n - i, k - 1) / C(n, k)
-
-    exactly, for k up to n. Its steps d_k = q_k - q_(k+1) fall as a power of k for any distribution with
+    q_k, the expected least of k of the n log losses (`expected_least`), is exact for k up to n. Its steps
+    d_k = q_k - q_(k+1) fall as a power of k for any distribution with
     a smooth lower end (extreme-value theory: k^(-1 - 1/a) with shape a); the power is fitted to the upper
     half of the steps and summed over k = n ... n + more - 1. The estimate assumes that the next trials are drawn as the
     last ones were: a sampler that still learns does better, and one that has converged does worse.
@@ -59,7 +57,7 @@ def expected_gain(known: Sequence[float], beaten: int = 0, more: int = MORE) -> 
     if n < LEAST_TRIALS or len(known) < 2:
         return None
     y = np.log(np.sort(np.concatenate([known, np.full(beaten, max(known))])))
-    q = np.array([sum(y[i] * comb(n - i - 1, k - 1) for i in range(n - k + 1)) / comb(n, k) for k in range(1, n + 1)])
+    q = np.array([expected_least(y, k) for k in range(1, n + 1)])
     steps = q[:-1] - q[1:]
     k = np.arange(1, n)
     upper = (k >= n / 2) & (steps > 0)

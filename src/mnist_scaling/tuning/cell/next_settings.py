@@ -19,6 +19,7 @@ from omegaconf import DictConfig
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 
+from mnist_scaling.errors import require
 from mnist_scaling.study.columns import SEED
 from mnist_scaling.study.vocabulary import CONTROL, SAMPLER, TRANSFER
 from mnist_scaling.tuning.cell import certificate, optuna_objects, transfer
@@ -43,6 +44,19 @@ class Effort:
     widen: bool = False
     stop_below: float | None = None
     repeat_control: bool = False
+
+    def __post_init__(self) -> None:
+        for key, least in (("n_trials", 1), ("n_repeats", 0), ("trials_per_batch", 1)):
+            value = getattr(self, key)
+            require(
+                isinstance(value, int) and value >= least,
+                f"`hydra.sweeper.{key}` must be a whole number of {least} or more, but got {value}.",
+            )
+        require(isinstance(self.widen, bool), f"`hydra.sweeper.widen` must be true or false, but got {self.widen}.")
+        require(
+            self.stop_below is None or (isinstance(self.stop_below, int | float) and 0 <= self.stop_below < 1),
+            f"`hydra.sweeper.stop_below` must be null or a share of the loss from 0 to 1, but got {self.stop_below}.",
+        )
 
 
 def trials_left(cell: Cell, trials: Sequence[Trial], effort: Effort) -> int:
@@ -216,10 +230,7 @@ def _trial(
 
 
 def _proposed(
-    current: _Round,
-    beside: Sequence[Trial],
-    neighbours: Sequence[Sequence[Trial]],
-    sampler: BaseSampler,
+    current: _Round, beside: Sequence[Trial], neighbours: Sequence[Sequence[Trial]], sampler: BaseSampler
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """A setting that the sampler proposes, and the state that it wants kept with the trial.
 

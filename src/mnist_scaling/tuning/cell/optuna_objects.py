@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import TrialState, create_trial
 
-from mnist_scaling.errors import InputError
+from mnist_scaling.errors import InputError, require
 from mnist_scaling.tuning.cell.trial import Trial, frozen
 
 if TYPE_CHECKING:
@@ -61,49 +61,42 @@ def _call(node: str, target: str) -> Callable[..., Any]:
     return instantiate(OmegaConf.create(node), _partial_=True, _execution_whitelist_=[target])  # type: ignore[no-any-return]
 
 
-def check_sampler(node: DictConfig) -> None:
-    """Refuse a sampler that could not propose a single setting, before anything is trained.
-
-    Raises
-    ------
-    InputError
-        When it does not fit this project, or needs a package that is not installed.
-    """
-    target = str(node[_TARGET])
-    for part, reason in _REFUSED.items():
-        if part in target:
-            raise InputError(f"`hydra/sweeper/sampler` must tune a single cell, but {part} {reason}.")
-    for part, package in _PACKAGES.items():
-        if part in target and find_spec(package) is None:
-            raise InputError(
-                f"`hydra/sweeper/sampler` must have the packages that it needs, but {part} lacks {package}: run "
-                f"`pip install {package}`, or choose another sampler."
-            )
-
-
-def check_made(group: str, node: DictConfig | None, **arguments: Any) -> None:
-    """Refuse options that a sampler or a pruner has not, or values that it can't have, before anything is trained.
+def check(sampler: DictConfig, pruner: DictConfig | None) -> None:
+    """Refuse, before anything is trained, what could not propose a setting or prune: by its kind, packages or options.
 
     Parameters
     ----------
-    group : {"sampler", "pruner"}
-    node : DictConfig, optional
-    **arguments
-        As `make` is given them.
+    sampler, pruner : DictConfig
+        Nodes of the groups of these names.
 
     Raises
     ------
     InputError
     """
-    try:
-        if node:
+    target = str(sampler[_TARGET])
+    for part, reason in _REFUSED.items():
+        require(part not in target, f"`hydra/sweeper/sampler` must tune a single cell, but {part} {reason}.")
+    for part, package in _PACKAGES.items():
+        require(
+            part not in target or find_spec(package) is not None,
+            f"`hydra/sweeper/sampler` must have the packages that it needs, but {part} lacks {package}: run "
+            f"`pip install {package}`, or choose another sampler.",
+        )
+    nodes: dict[str, tuple[DictConfig | None, dict[str, int]]] = {
+        "sampler": (sampler, {"seed": 0}),
+        "pruner": (pruner, {}),
+    }
+    for group, (node, arguments) in nodes.items():
+        if not node:
+            continue
+        try:
             make(node, **arguments)
-    except (TypeError, ValueError, HydraException) as error:
-        said = str(error.__cause__ or error).strip().splitlines()[0]
-        raise InputError(
-            f"The keys of `hydra.sweeper.{group}` must be those of {str(node[_TARGET]).rsplit('.', 1)[-1]}, "  # type: ignore[index]
-            f"but Optuna says: {said}."
-        ) from None
+        except (TypeError, ValueError, HydraException) as error:
+            said = str(error.__cause__ or error).strip().splitlines()[0]
+            raise InputError(
+                f"The keys of `hydra.sweeper.{group}` must be those of {str(node[_TARGET]).rsplit('.', 1)[-1]}, "
+                f"but Optuna says: {said}."
+            ) from None
 
 
 def _targets(node: Any) -> Iterator[str]:
@@ -141,7 +134,7 @@ def stopped(given: Pruning, index: int, reports: Sequence[float]) -> tuple[bool,
     stop, notes = False, dict[str, Any]()
     # Some pruners note on a trial how far it came, so every report is judged in its turn.
     for n in range(1, len(reports) + 1):
-        study = optuna.create_study(study_name=given.study, direction="minimize")
+        study = optuna.create_study(study_name=given.cell, direction="minimize")
         so_far = dict(enumerate(reports[:n], start=1))
         judged = create_trial(state=TrialState.RUNNING, intermediate_values=so_far, system_attrs=notes)
         study.add_trials([*(seen.get(place, empty) for place in range(index)), judged])

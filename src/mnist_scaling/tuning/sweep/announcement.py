@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -28,6 +28,7 @@ from mnist_scaling.tuning.grid.partitioning import Partition
 from mnist_scaling.tuning.sweep import forecast
 from mnist_scaling.tuning.sweep.forecast import Sweep
 from mnist_scaling.tuning.sweep.ledger import Ledger
+from mnist_scaling.tuning.sweep.progress import clock
 
 DEVICE = "device"
 """The one line of `Task.about` that is told together with how many runs go on side by side."""
@@ -59,23 +60,22 @@ def show_plan(sweep: Sweep, ledger: Ledger, console: Console | None = None) -> N
 
 
 def _rows(sweep: Sweep, ledger: Ledger) -> list[tuple[str, list[str]]]:
-    cells = sweep.cells
     about: dict[str, dict[str, None]] = {}
-    for cell in cells:
+    for cell in sweep.cells:
         for label, line in cell.task.about(cell.values).items():
             about.setdefault(label, {})[line] = None
-    device = "".join(f"{', '.join(lines)}; " for label, lines in about.items() if label == DEVICE)
+    device = ", ".join(about.pop(DEVICE, ()))
     side_by_side = "as many runs at a time as the launcher has room for"
     if sweep.workers is not None:
         side_by_side = f"{sweep.workers} run{'s' * (sweep.workers != 1)} at a time"
     return [
         ("axes", _axes(sweep) or ["none: one cell"]),
-        ("tuned", _tuned(cells) or ["nothing: one trial per cell"]),
+        ("tuned", _tuned(sweep.cells) or ["nothing: one trial per cell"]),
         ("fixed", _fixed(sweep) or ["everything else, at its default"]),
         *([("data", list(sweep.data))] if sweep.data else []),
-        *((label, list(lines)) for label, lines in about.items() if label != DEVICE),
-        ("tuner", [sweep.method]),
-        (DEVICE if device else "workers", [f"{device}{side_by_side}"]),
+        *((label, list(lines)) for label, lines in about.items()),
+        ("tuner", [str(sweep.method)]),
+        (DEVICE, [f"{device}; {side_by_side}"]) if device else ("workers", [side_by_side]),
         ("runs", _runs(sweep, ledger)),
     ]
 
@@ -95,29 +95,16 @@ def _axes(sweep: Sweep) -> list[str]:
 
 def _tuned(cells: Sequence[Cell]) -> list[str]:
     """Each tuned key with its range; where swept config groups bring their own, one line for each."""
-    found: dict[str, dict[str, list[str]]] = {}
+    found: dict[str, dict[str, dict[str, None]]] = {}
     for cell in cells:
         group = " ".join(f"{key}={value}" for key, value in cell.keys.items() if "." not in key)
-        for key, distribution in cell.space.items():
-            groups = found.setdefault(key, {}).setdefault(_range(distribution, cell.limits.get(key, ())), [])
-            if group not in groups:
-                groups.append(group)
+        for key in cell.space:
+            found.setdefault(key, {}).setdefault(identity.range_in_words(cell.ranges[key]), {})[group] = None
     return [
         f"{key}: {text}" + (f"   ({', '.join(groups)})" if len(texts) > 1 else "")
         for key, texts in found.items()
         for text, groups in texts.items()
     ]
-
-
-def _range(distribution: BaseDistribution, limits: Iterable[str]) -> str:
-    """A range in words: its ends, its scale, and which ends are limits."""
-    if isinstance(distribution, CategoricalDistribution):
-        return f"choice of {', '.join(_number(value) for value in distribution.choices)}"
-    assert isinstance(distribution, FloatDistribution | IntDistribution)
-    ends = {"low": _number(distribution.low), "high": _number(distribution.high)}
-    words = [f"{ends['low']} to {ends['high']}", "log" if distribution.log else "linear"]
-    words += ["whole numbers"] if isinstance(distribution, IntDistribution) else []
-    return ", ".join([*words, *(f"{ends[end]} is a limit" for end in limits)])
 
 
 def _fixed(sweep: Sweep) -> list[str]:
@@ -150,9 +137,7 @@ def _runs(sweep: Sweep, ledger: Ledger) -> list[str]:
         f"{n} cell{'s' * (n != 1)} × ({per_cell}) = {most}{total:,} runs; {total - to_do:,} done, {most}{to_do:,} to do"
     ]
     if to_do and sweep.workers is not None and sweep.cells[0].task.predicts_seconds:
-        lines.append(
-            f"about {_duration(forecast.seconds(sweep, left))}, as predicted; the time left is measured on the way"
-        )
+        lines.append(f"about {clock(forecast.seconds(sweep, left))}, as predicted; what is left is measured on the way")
     return lines
 
 
@@ -165,44 +150,30 @@ def remarks(parts: Partition, most: int | None) -> list[str]:
     """What was taken one way and may have been meant another, with what to write for the other."""
     found = []
     for key, spec in parts.space.items():
-        if spec is None:
-            continue
-        if "(" not in spec and "," in spec:
+        if spec is not None and "(" not in spec and "," in spec:
             n = len(spec.split(","))
             found.append(
                 f"{key}={spec} gives the tuner {n} values to choose from in every cell, because {key} is tuned; for "
                 f"an axis with {n} values write search_space.{key}=null {key}={spec}"
             )
-        elif spec.startswith("interval(") and _is_wide(spec):
-            found.append(f"'{key}={spec}' is searched on a linear scale; for a log scale write '{key}=tag(log,{spec})'")
-    dropped = {
-        key.lstrip("+"): [value for value in values if value not in partitioning.thinned(values, most)]
-        for key, values in parts.axes.items()
-    }
-    found += [
-        f"{key} leaves out {', '.join(values)}, because hydra.sweeper.max_values_per_axis is {most}"
-        for key, values in dropped.items()
-        if values
-    ]
+        elif spec is not None and spec.startswith("interval("):
+            interval: Any = OverridesParser.create().parse_override(f"key={spec}").value()
+            if float(interval.start) > 0 and float(interval.end) >= _WIDE * float(interval.start):
+                found.append(
+                    f"'{key}={spec}' is searched on a linear scale; for a log scale write '{key}=tag(log,{spec})'"
+                )
+    for key, values in parts.axes.items():
+        kept = partitioning.thinned(values, most)
+        if dropped := [value for value in values if value not in kept]:
+            found.append(
+                f"{key.lstrip('+')} leaves out {', '.join(dropped)}, because hydra.sweeper.max_values_per_axis "
+                f"is {most}"
+            )
     return found
-
-
-def _is_wide(spec: str) -> bool:
-    interval: Any = OverridesParser.create().parse_override(f"key={spec}").value()
-    low, high = float(interval.start), float(interval.end)
-    return low > 0 and high >= _WIDE * low
 
 
 def _number(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(round(seconds, -1), 10):.0f} seconds"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} minutes"
-    return f"{seconds / 3600:.1f} hours"
 
 
 def show_result(folder: Path, console: Console | None = None) -> None:
@@ -213,50 +184,73 @@ def show_result(folder: Path, console: Console | None = None) -> None:
     InputError
         When no trial has a loss, with the reason.
     """
-    console = console or make_console()
-    cells = read_table(folder / layout.CELLS)
-    cells = cells.reindex(columns=[*dict.fromkeys((*cells, *CELL_COLUMNS))])  # a study of before a column lacks it
+    say = functools.partial((console or make_console()).print, highlight=False, markup=False, soft_wrap=True)
+    cells, trials = read_table(folder / layout.CELLS), read_table(folder / layout.TRIALS)
+    cells = cells.reindex(columns=[*dict.fromkeys((*cells, *CELL_COLUMNS))])  # a program may lack some
     study = files.read_json(folder / layout.STUDY) or {}
     axes = [column for column in study["axes"] if cells[column].nunique() > 1]
     loss = next((c for c in ("test_loss", "repeat_val_loss") if cells[c].notna().any()), "val_loss")
-    by = f", by {axes[0]} (rows) and {axes[1]}" if len(axes) == 2 else ""
-    console.print(f"{loss} of the tuned cells{by}", highlight=False)
-    console.print(_matrix(cells, axes, loss) if len(axes) == 2 else _list(cells, axes, loss))
-    if untuned := int(cells["val_loss"].isna().sum()):
-        if untuned == len(cells):
-            raise InputError(_no_loss(folder))
-        have = "1 cell has" if untuned == 1 else f"{untuned} cells have"
-        console.print(f"[yellow]{have} no finished trial; see {folder / layout.TRIALS}.[/]")
-        if sentence := _failed(folder, cells[cells["val_loss"].isna()][study["axes"]]):
-            console.print(escape(sentence), highlight=False, soft_wrap=True)
+    say(f"{loss} of the tuned cells" + (f", by {axes[0]} (rows) and {axes[1]}" if len(axes) == 2 else ""))
+    say(table_of(cells, axes, loss))
+    untuned = cells[cells["val_loss"].isna()][study["axes"]]
+    if len(untuned):
+        if len(untuned) == len(cells):
+            raise InputError(_no_loss(folder, trials))
+        have = "1 cell has" if len(untuned) == 1 else f"{len(untuned)} cells have"
+        say(f"{have} no finished trial; see {folder / layout.TRIALS}.", style="yellow")
+        if sentence := _failed(folder, trials, untuned):
+            say(sentence)
     edges = cells["flags"].astype(object).fillna("").astype(str).str.contains(SEARCH_EDGE).sum()
     if edges:
-        console.print(f"[yellow]{edges} of {len(cells)} cells have their optimum at an edge of the search space.[/]")
+        say(f"{edges} of {len(cells)} cells have their optimum at an edge of the search space.", style="yellow")
     if sentence := _certified_share(cells):
-        console.print(escape(sentence), highlight=False, soft_wrap=True)
+        say(sentence)
     if len(cells) and (cells["repeat_val_loss_se"] == 0).all():
-        console.print(
-            "[yellow]Note:[/] all repeats of a setting have one and the same loss: does the program use its seed?"
-        )
-    if sentence := _gaps(read_table(folder / layout.TRIALS), study):
-        console.print(f"[yellow]Note:[/] {escape(sentence)}", highlight=False, soft_wrap=True)
-    console.print(f"Tables: {folder / layout.TRIALS}, {folder / layout.CELLS}")
-    console.print(_next(folder, cells, axes, loss), highlight=False, markup=False, soft_wrap=True)
+        say("Note: all repeats of a setting have one and the same loss: does the program use its seed?")
+    if sentence := _gaps(trials, study):
+        say(f"Note: {sentence}")
+    say(f"Tables: {folder / layout.TRIALS}, {folder / layout.CELLS}")
+    say(_next(folder, cells, axes, loss))
 
 
-def _failed(folder: Path, cells: pd.DataFrame) -> str:
+def table_of(cells: pd.DataFrame, axes: Sequence[str], loss: str) -> str:
+    """The losses of the cells as text: a matrix of two axes, or a line for each cell."""
+    if len(axes) == 2:
+        wide = cells.pivot_table(index=axes[0], columns=axes[1], values=loss, dropna=False)
+        return wide.rename(index=_number, columns=_number).to_string(float_format="{:.4f}".format, na_rep="–")
+    sizes = [column for column in ("n_params", "n_seen") if cells[column].notna().any()]
+    shown = cells[[*axes, *sizes, loss, "n_trials", "n_repeats"]]
+    return shown.to_string(index=False, float_format=lambda x: f"{x:.4f}" if x % 1 else f"{x:g}", na_rep="–")
+
+
+def _failed(folder: Path, trials: pd.DataFrame, cells: pd.DataFrame) -> str:
     """The first error of cells without a loss, from their axes, and how their runs are made again; empty without."""
-    trials = read_table(folder / layout.TRIALS)
     failed = trials.merge(cells) if len(cells.columns) else trials
-    errors = _errors(failed)
-    if not errors:
+    failed = failed[failed["error"].notna()]
+    if failed.empty:
         return ""
-    first = failed[failed["error"].notna()].iloc[0][[*cells.columns]]
-    place = folder.joinpath(*layout.cell_parts(dict(first)))
+    place = folder.joinpath(*layout.cell_parts(dict(failed.iloc[0][[*cells.columns]])))
     such = f", such as by rm -r {shlex.quote(str(place))}," if place.is_dir() else ""
     return (
-        f"The first error: {errors[0]}. A run that failed is not made again by itself: once this is mended, delete the "
-        f"folders of these cells{such} and give the same command again."
+        f"The first error: {_last_line(failed)}. A run that failed is not made again by itself: once this is mended, "
+        f"delete the folders of these cells{such} and give the same command again."
+    )
+
+
+def _last_line(failed: pd.DataFrame) -> str:
+    """The last line of the first error."""
+    return str(failed["error"].iloc[0]).strip().splitlines()[-1]
+
+
+def _no_loss(folder: Path, trials: pd.DataFrame) -> str:
+    """That no run of a study ended with a loss, how they ended, and the first error."""
+    ended = ", ".join(f"{n} {state}" for state, n in trials["state"].value_counts().items())
+    failed = trials[trials["error"].notna()]
+    first = "" if failed.empty else f", the first with {_last_line(failed)}"
+    return (
+        f"A study must have a trial that ends with a loss, but in {folder} none does ({ended}{first}): mend what "
+        "failed, or lower the learning rates, and give the new study another `name=`. (A loss of "
+        f"{DIVERGED_VALUE:g} or more counts as diverged: divide it by a constant, which changes no exponent.)"
     )
 
 
@@ -264,31 +258,12 @@ def _gaps(trials: pd.DataFrame, study: Mapping[str, Any]) -> str:
     """Which numbers some repeats have measured and others have not; empty where all agree."""
     repeats = trials[(trials["stage"] == REPEAT) & (trials["state"] == COMPLETE)]
     measured = repeats.drop(columns=[*study["axes"], *study["tuned"], "origin", "error", "flags"], errors="ignore")
-    empty = measured.isna().sum()
-    gaps = [f"{name} in {n}" for name, n in empty.items() if 0 < n < len(repeats)]
+    gaps = [f"{name} in {n}" for name, n in measured.isna().sum().items() if 0 < n < len(repeats)]
     if not gaps:
         return ""
     return (
         f"of {len(repeats)} repeats some lack a number ({', '.join(gaps)}), and the means of their cells are empty: "
         "return the same numbers in each run."
-    )
-
-
-def _errors(trials: pd.DataFrame) -> list[str]:
-    """The last line of each error."""
-    return [str(error).strip().splitlines()[-1] for error in trials["error"].dropna()]
-
-
-def _no_loss(folder: Path) -> str:
-    """That no run of a study ended with a loss, how they ended, and the first error."""
-    trials = read_table(folder / layout.TRIALS)
-    ended = ", ".join(f"{n} {state}" for state, n in trials["state"].value_counts().items())
-    errors = _errors(trials)
-    first = f", the first with {errors[0]}" if errors else ""
-    return (
-        f"A study must have a trial that ends with a loss, but in {folder} none does ({ended}{first}): mend what "
-        "failed, or lower the learning rates, and give the new study another `name=`. (A loss of "
-        f"{DIVERGED_VALUE:g} or more counts as diverged: divide it by a constant, which changes no exponent.)"
     )
 
 
@@ -323,27 +298,3 @@ def _certified_share(cells: pd.DataFrame) -> str:
         return f"{done}."
     where = ", ".join(f"{column} is at its limit in {n} cell{'s' * (n != 1)}" for column, n in reached.items())
     return f"{done} within limits: {where}."
-
-
-def _matrix(cells: pd.DataFrame, axes: list[str], loss: str) -> Table:
-    rows, columns = axes
-    table = Table()
-    table.add_column(rows, justify="right", overflow="fold")
-    wide = cells.pivot_table(index=rows, columns=columns, values=loss, dropna=False)
-    for value in wide.columns:
-        table.add_column(escape(_number(value)), justify="right", overflow="fold")
-    for value, losses in wide.iterrows():
-        table.add_row(escape(str(value)), *(f"{x:.4f}" if pd.notna(x) else "–" for x in losses))
-    return table
-
-
-def _list(cells: pd.DataFrame, axes: list[str], loss: str) -> Table:
-    sizes = [column for column in ("n_params", "n_seen") if cells[column].notna().any()]
-    columns = [*axes, *sizes, loss, "n_trials", "n_repeats"]
-    table = Table()
-    for column in columns:
-        table.add_column(column, justify="right", overflow="fold")
-    for row in cells[columns].to_dict("records"):
-        values = (f"{v:.4f}" if isinstance(v, float) and v % 1 else escape(_number(v)) for v in row.values())
-        table.add_row(*values)
-    return table

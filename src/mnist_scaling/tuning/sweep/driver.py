@@ -171,7 +171,7 @@ class Driver:
 
     def _show(self, job: Job) -> None:
         row = self.ledger.row(job) or {}
-        self.progress.seen(job.stage, job.cell, row.get("seconds"), row.get("val_loss"))
+        self.progress.seen(job.stage, job.cell, row.get("val_loss"))
         if self._mirror is not None and job.stage == TRIAL:
             cell = self.cells[job.cell].cell
             self._mirror.show([(cell, self.ledger.trials(cell))])

@@ -1,18 +1,15 @@
-"""A sweep before it trains: its runs, its time, and how many workers it can keep busy.
-
-The rows of a study must not depend on the number of workers, so nothing here changes a setting: a sentence says which
-overrides would, and what they cost.
-"""
+"""A sweep before it trains: its runs, its time, and how many workers it can keep busy."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 from typing import Any
 
-from hydra import initialize_config_dir
+from hydra import initialize, initialize_config_dir
 from hydra._internal.callbacks import Callbacks
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
@@ -21,26 +18,19 @@ from omegaconf import OmegaConf
 
 from mnist_scaling.study import layout, records
 from mnist_scaling.study.files import DamagedFileError
-from mnist_scaling.study.vocabulary import INDEPENDENT, NEIGHBOURS, REPEAT, TRIAL
+from mnist_scaling.study.vocabulary import REPEAT, TRIAL
 from mnist_scaling.tuning.cell import transfer
 from mnist_scaling.tuning.grid import search_space
 from mnist_scaling.tuning.grid.composition import Cell
 from mnist_scaling.tuning.grid.partitioning import Partition
-from mnist_scaling.tuning.sweep.next_jobs import REPEATED
+from mnist_scaling.tuning.sweep.next_jobs import REPEATED, Method
 from mnist_scaling.tuning.sweep.progress import BUSY
 
 OVERHEAD = 0.2
 """Seconds that a worker spends per run on all but training: composing, recording, waiting for its turn."""
 
-LARGE_BATCH = 8
-"""The `trials_per_batch` that is proposed where workers would be idle."""
-
 MANY = 1.4
 """Workers per worker that can be busy, from which on something is said: about half of them were idle in replays."""
-
-RISE = {(NEIGHBOURS, LARGE_BATCH): 0.1, (INDEPENDENT, 2): 2.2, (INDEPENDENT, LARGE_BATCH): 2.6}
-"""By how much the tuned loss rises against the defaults (neighbours, 2), in per cent, on a surrogate of the quickstart:
-docs/scaling_out.md, `python benchmarks/scheduling_quality.py`."""
 
 
 @dataclass(frozen=True)
@@ -53,27 +43,19 @@ class Sweep:
     cells: Sequence[Cell]
     data: Sequence[str]
     """What is known of their data, in words."""
-    n_trials: int
-    n_repeats: int
-    method: str
-    """Sampler, pruner and rule of transfer."""
+    method: Method
     most: int | None
     """Values that are kept of each axis."""
     workers: int | None
     """Runs at a time; None where the launcher decides."""
-    transfer: str
-    """Rule of transfer: which cells wait for which."""
-    trials_per_batch: int
-    repeat_control: bool = False
-    """Whether the untuned setting of each cell is repeated, too."""
 
     def trials(self, cell: Cell) -> int:
         """Trials of a cell: with nothing to tune, one."""
-        return cell.effort.get("n_trials", self.n_trials) if cell.space else 1
+        return cell.effort.get("n_trials", self.method.effort.n_trials) if cell.space else 1
 
     def own_repeats(self, cell: Cell) -> int:
         """Repeats of a setting of a cell."""
-        return cell.effort.get("n_repeats", self.n_repeats)
+        return cell.effort.get("n_repeats", self.method.effort.n_repeats)
 
     def repeats(self, cell: Cell) -> int:
         """Repeats of a cell: of its selected setting, and of its untuned one unless the two are known to be the same.
@@ -81,7 +63,7 @@ class Sweep:
         Several branches of one run may select several settings, which nobody knows before.
         """
         n_repeats = self.own_repeats(cell)
-        if not (self.repeat_control and search_space.baseline(cell.space, cell.values)):
+        if not (self.method.effort.repeat_control and search_space.baseline(cell.space, cell.values)):
             return n_repeats
         try:
             known = records.read_cell(self.folder / cell.folder) or {}
@@ -94,12 +76,12 @@ class Sweep:
         return max(self.trials(cell) - trials, 0), max(self.repeats(cell) - repeats, 0)
 
 
-def seconds(sweep: Sweep, left: dict[str, tuple[int, int]], pace: float = BUSY) -> float:
+def seconds(sweep: Sweep, left: Mapping[str, tuple[int, int]], pace: float = BUSY) -> float:
     """Predicted seconds of the runs that are left.
 
     (pace * predicted + OVERHEAD * runs) / workers, but no less than the longest chain of runs that wait for each other.
     """
-    work, chain = _work(sweep, left, pace=pace)
+    work, chain = _work(sweep, left, pace)
     return max(work / (sweep.workers or 1), chain)
 
 
@@ -118,15 +100,8 @@ def longest_chain(cells: Sequence[Cell], rule: str, trials: Mapping[str, float],
     return max((tuned[name] + repeats[name] for name in tuned), default=0.0)
 
 
-def _work(
-    sweep: Sweep,
-    left: dict[str, tuple[int, int]],
-    rule: str | None = None,
-    batch: int | None = None,
-    pace: float = BUSY,
-) -> tuple[float, float]:
+def _work(sweep: Sweep, left: Mapping[str, tuple[int, int]], pace: float = BUSY) -> tuple[float, float]:
     """Predicted seconds of one core for runs, and for the longest chain of them that wait for each other."""
-    rule, batch = rule or sweep.transfer, batch or sweep.trials_per_batch
     total, trials, repeats = 0.0, {}, {}
     for cell in sweep.cells:
         trial = pace * cell.task.cost(cell.task.of_stage(cell.values, TRIAL)) + OVERHEAD
@@ -134,44 +109,26 @@ def _work(
         n_trials, n_repeats = left[cell.name]
         total += n_trials * trial + n_repeats * repeat
         # As if the repeats of a cell came one after another, as they do where all workers are busy.
-        trials[cell.name], repeats[cell.name] = ceil(n_trials / batch) * trial, n_repeats * repeat
-    return total, longest_chain(sweep.cells, rule, trials, repeats)
+        rounds = ceil(n_trials / sweep.method.effort.trials_per_batch)
+        trials[cell.name], repeats[cell.name] = rounds * trial, n_repeats * repeat
+    return total, longest_chain(sweep.cells, sweep.method.transfer, trials, repeats)
 
 
 def idle_workers(sweep: Sweep) -> str | None:
-    """What would keep more workers busy, as a sentence; None where all of them are, or nothing would.
+    """That not all workers will be busy, as a sentence; None where they will.
 
     Work / longest chain is the most workers that can be busy on average (Brent 1974). It is predicted as if runs of
     one cell took equally long; in replays of recorded studies 0.4 to 1 of it were busy.
     """
-    most = max(map(sweep.trials, sweep.cells))
-    if sweep.workers is None or most == 1:
+    if sweep.workers is None or max(map(sweep.trials, sweep.cells)) == 1:
         return None
-    whole = {cell.name: (sweep.trials(cell), sweep.repeats(cell)) for cell in sweep.cells}
-
-    def busy(rule: str, batch: int) -> float:
-        work, chain = _work(sweep, whole, rule, batch)
-        return work / chain if chain else 1.0
-
-    rule, batch = sweep.transfer, sweep.trials_per_batch
-    now = busy(rule, batch)
-    if sweep.workers < MANY * now:
-        return None
-    found = []
-    for (other, size), rise in RISE.items():
-        size = batch if size < LARGE_BATCH else max(min(size, most), batch)
-        given = [f"hydra.sweeper.trials_per_batch={size}"] if size != batch else []
-        given += [f"hydra.sweeper.transfer={other}"] if other != rule else []
-        then = busy(other, size)
-        if given and then > 1.1 * now and not (rule == INDEPENDENT and other == NEIGHBOURS):
-            found.append(
-                f"`{' '.join(given)}` keeps about {then:.0f} busy, for a tuned loss that is {rise:.1f} % higher"
-            )
-    if not found:
+    work, chain = _work(sweep, {cell.name: (sweep.trials(cell), sweep.repeats(cell)) for cell in sweep.cells})
+    busy = work / chain if chain else 1.0
+    if sweep.workers < MANY * busy:
         return None
     return (
-        f"This study keeps no more than about {max(now, 1):.0f} of {sweep.workers} workers busy, because trials wait "
-        f"for others. {'; '.join(found)} (against the defaults, on the quickstart's grid: docs/scaling_out.md). They "
+        f"This study keeps no more than about {max(busy, 1):.0f} of {sweep.workers} workers busy, because trials wait "
+        "for others. docs/scaling_out.md has the overrides that keep more of them busy, and what they cost: they "
         "change the rows, so choose before the study begins."
     )
 
@@ -193,17 +150,35 @@ class Preview:
     """When the last record was written, in seconds since 1970; 0 before the first."""
 
 
+@contextlib.contextmanager
+def sweeper_of(
+    config: str, overrides: Sequence[str], main: Callable[..., Any], conf_dir: str | None = None
+) -> Iterator[tuple[Any, list[str]]]:
+    """The sweeper that `-m` with these overrides would start, and the overrides that are its runs' own.
+
+    Parameters
+    ----------
+    config : str
+        Name of the configuration, in `conf_dir` or in Hydra's store.
+    overrides : sequence of str
+    main : callable
+        A function with a task (`task.tunes`).
+    conf_dir : str, optional
+        An absolute path.
+    """
+    GlobalHydra.instance().clear()
+    with initialize() if conf_dir is None else initialize_config_dir(conf_dir):
+        loader = GlobalHydra.instance().config_loader()
+        cfg = loader.load_configuration(config, list(overrides), RunMode.MULTIRUN)
+        context = HydraContext(config_loader=loader, callbacks=Callbacks())
+        sweeper = Plugins.instance().instantiate_sweeper(config=cfg, hydra_context=context, task_function=main)
+        yield sweeper, [str(text) for text in OmegaConf.to_container(cfg.hydra.overrides.task)]  # type: ignore[union-attr]
+
+
 def foreseen(overrides: Sequence[str], conf_dir: str, task: Callable[..., Any]) -> Sweep:
     """Compose a study as `train -m` does; nothing is trained, fetched or written. For the rest see `preview`."""
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(conf_dir):
-        loader = GlobalHydra.instance().config_loader()
-        cfg = loader.load_configuration("train", list(overrides), RunMode.MULTIRUN)
-        context = HydraContext(config_loader=loader, callbacks=Callbacks())
-        sweeper: Any = Plugins.instance().instantiate_sweeper(config=cfg, hydra_context=context, task_function=task)
-        arguments = [str(text) for text in OmegaConf.to_container(cfg.hydra.overrides.task)]  # type: ignore[union-attr]
-        sweep: Sweep = sweeper.foreseen(arguments)
-    return sweep
+    with sweeper_of("train", overrides, task, conf_dir) as (sweeper, arguments):
+        return sweeper.foreseen(arguments)  # type: ignore[no-any-return]
 
 
 def preview(overrides: Sequence[str], conf_dir: str, task: Callable[..., Any]) -> Preview:

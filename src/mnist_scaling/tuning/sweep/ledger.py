@@ -93,6 +93,8 @@ class Ledger:
                         raise
                     found.damaged.append(DamagedFileError(path / layout.RESULT, f"it has no setting ({error})"))
                     del self.rows[path]
+        if gone := missing.lost_runs(folder):
+            _warn(f"{gone}: what this sweep needs of it is made again.")
         for damage in found.damaged:
             again = "and its run is made again" if damage.path.name == layout.RESULT else "and is written anew"
             outside = damage.path.name == layout.CELL and damage.path.parent in found.undescribed
@@ -101,8 +103,6 @@ class Ledger:
             _warn(f"{place} has no {layout.CELL}: the tables are without it until a sweep of this cell.")
         for place, own in found.misplaced.items():
             _warn(missing.MISPLACED.format(place=place, own=own))
-        if gone := missing.lost_runs(folder, found):
-            _warn(f"{gone}: what this sweep needs of it is made again.")
 
     def _note(self, path: Path, record: Mapping[str, Any]) -> None:
         """Take in a record of a cell of the sweep."""

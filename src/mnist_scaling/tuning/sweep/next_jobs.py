@@ -9,10 +9,12 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from mnist_scaling.config import flatten
+from mnist_scaling.errors import one_of
 from mnist_scaling.study import files, layout, records
 from mnist_scaling.study.columns import column_of
 from mnist_scaling.study.tables import trials_and_cells
-from mnist_scaling.study.vocabulary import COMPLETE, CONTROL, REPEAT, SAMPLER, TRIAL
+from mnist_scaling.study.vocabulary import COMPLETE, CONTROL, REPEAT, SAMPLER, TRANSFER_RULES, TRIAL
 from mnist_scaling.tuning.cell import certificate, next_settings, transfer
 from mnist_scaling.tuning.cell.next_settings import Effort
 from mnist_scaling.tuning.cell.trial import LAST, RepeatRun, Trial
@@ -27,7 +29,7 @@ IMPORTANCES, REPEATED = "importances", "repeated"
 
 @dataclass(frozen=True)
 class Method:
-    """How a study is tuned."""
+    """How a study is tuned: what decides a cell's next setting, and so a part of the study's identity."""
 
     effort: Effort
     sampler: DictConfig
@@ -36,6 +38,21 @@ class Method:
     """Node of the ``hydra/sweeper/pruner`` group."""
     transfer: str
     """How cells start from cheaper ones (`transfer.parents`)."""
+
+    def __post_init__(self) -> None:
+        one_of("hydra.sweeper.transfer", self.transfer, TRANSFER_RULES)
+
+    def __str__(self) -> str:
+        named = (str(node["_target_"]).rsplit(".", 1)[-1] for node in (self.sampler, self.pruner) if node)
+        return ", ".join([*named, f"transfer={self.transfer}"])
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """By config key, for the study's identity; trials and repeats may be added."""
+        nodes: dict[str, Any] = {"sampler": self.sampler, "pruner": self.pruner or {}}
+        plain = {key: OmegaConf.to_container(OmegaConf.create(node), resolve=True) for key, node in nodes.items()}
+        plain |= {"transfer": self.transfer, "trials_per_batch": self.effort.trials_per_batch}
+        return flatten({**plain, "widen": self.effort.widen}, "hydra.sweeper.")
 
 
 class CellState:

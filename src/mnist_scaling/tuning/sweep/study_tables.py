@@ -24,10 +24,7 @@ from mnist_scaling.tuning.grid.composition import Cell
 
 
 def join(
-    folder: Path,
-    cells: Sequence[Cell],
-    not_yet_known: Iterable[str] = (),
-    method: Mapping[str, Any] = {},
+    folder: Path, cells: Sequence[Cell], not_yet_known: Iterable[str] = (), method: Mapping[str, Any] = {}
 ) -> dict[str, Any]:
     """Check that cells may join the study in a folder; its identity, for study.json.
 
@@ -160,18 +157,9 @@ def _certificate(
     repeats: Sequence[Mapping[str, Any]],
     pooled: float | None,
 ) -> dict[str, Any]:
-    """The columns of one cell.
+    """The columns of one cell, from its row of cells.csv so far, its cell.json, and its runs' rows of trials.csv.
 
-    Parameters
-    ----------
-    row : mapping
-        The cell's row of cells.csv so far.
-    cell : mapping
-        Its cell.json.
-    runs, repeats : sequence of mapping
-        Rows of trials.csv: of the cell, and of the repeats of its selected setting.
-    pooled : float or None
-        `certificate.pooled_noise` of the study.
+    `repeats` are those of its selected setting, `pooled` is the study's `certificate.pooled_noise`.
     """
     done = [r for r in runs if r["stage"] == TRIAL]
     known = _losses(done)

@@ -1,8 +1,8 @@
 """Faults of the machine, that is of its disk, memory, devices, network or packages: they are charged to no run.
 
 An error that the operating system raises, or an import, says nothing about a run's setting, so a run that meets one
-leaves no record. The step that failed is tried again (`retry`); if it fails again, the whole sweep is resumed, as the
-same command would resume it (`resume_after`); and if that does not help, one sentence says what is at fault.
+leaves no record. The whole sweep is resumed, as the same command would resume it (`resume_after`); and if that does not
+help, one sentence says what is at fault.
 """
 
 from __future__ import annotations
@@ -11,12 +11,8 @@ import errno
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import TypeVar
 
 from mnist_scaling.errors import InputError
-
-STEP_WAITS = (1.0, 4.0)
-"""Seconds before a small step, such as writing a record, is tried once more."""
 
 SWEEP_WAITS = (2.0, 10.0)
 """Seconds before a sweep is resumed, as long as no resumed sweep measures anything."""
@@ -28,8 +24,6 @@ _TORCH = (
 the machine is full, or when a device is gone."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-
-Result = TypeVar("Result")
 
 
 class MachineError(Exception):
@@ -87,25 +81,6 @@ def is_text(text: str | None) -> bool:
 def from_text(text: str) -> MachineError:
     """The fault that a worker sent."""
     return MachineError(text.removeprefix(f"{MachineError.__name__}: "))
-
-
-def retry(step: Callable[[], Result]) -> Result:
-    """Take a step that may safely be taken twice; after a fault of the machine, wait and take it again.
-
-    Raises
-    ------
-    Exception
-        The step's own error when the machine is not at fault; the last fault when waiting did not help.
-    """
-    for seconds in STEP_WAITS:
-        try:
-            return step()
-        except Exception as error:
-            if not is_fault(error):
-                raise
-            _say(error, seconds)
-        time.sleep(seconds)
-    return step()
 
 
 def resume_after(sweep: Callable[[], None], measured: Callable[[], int]) -> None:

@@ -29,8 +29,8 @@ class Pruning:
     """Node of ``hydra/sweeper/pruner`` as plain values."""
     earlier: tuple[dict[str, Any], ...]
     """Finished trials of earlier rounds, which is all that the pruner may see beside the trial itself."""
-    study: str = ""
-    """The cell's name: Hyperband takes a trial's bracket from it."""
+    cell: str = ""
+    """Its name: Hyperband takes a trial's bracket from it."""
 
 
 @dataclass(frozen=True)

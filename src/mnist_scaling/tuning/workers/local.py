@@ -98,16 +98,9 @@ class LocalWorkers(Workers):
 
 
 class _Process:
-    """A worker, in a process that takes the place of one that has died.
+    """A worker that imports `preload` and trains by a pickled task, in a process that takes the place of one that died.
 
-    Parameters
-    ----------
-    task : bytes
-        Pickle of what it trains.
-    preload : sequence of str
-        Modules that it imports.
-    gpu : str or None
-        As CUDA_VISIBLE_DEVICES names it.
+    `gpu` is as CUDA_VISIBLE_DEVICES names it.
     """
 
     def __init__(self, task: bytes, preload: Sequence[str], gpu: str | None) -> None:

@@ -139,7 +139,7 @@ def _plain(outcome: TrainResult) -> dict[str, Any]:
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:
     """Write a run's record, and only then delete its checkpoint: a kill in between loses neither."""
-    faults.retry(lambda: write_sealed(folder / layout.RESULT, record))
+    write_sealed(folder / layout.RESULT, record)
     (folder / layout.CHECKPOINT).unlink(missing_ok=True)
 
 
