@@ -86,8 +86,8 @@ test-distributed-ci: setup  ## a few minutes of test-distributed: Ray, Dask and 
 test-crash: setup  ## kill a sweep 400 times in every mode: ten minutes; make test-crash SEED=1 repeats one
 	@OMP_NUM_THREADS=1 $(RUN) -m tests.tuning.crash_simulator $(if $(SEED),--seed $(SEED))
 
-reliability: setup  ## the table of docs/reliability.md: faults, how often they were tried, what was lost
-	@OMP_NUM_THREADS=1 $(RUN) benchmarks/reliability.py --write docs/reliability.md $(if $(SEED),--seed $(SEED))
+reliability: setup  ## the table of docs/scaling_out.md: faults, how often they were tried, what was lost
+	@OMP_NUM_THREADS=1 $(RUN) benchmarks/reliability.py --write docs/scaling_out.md $(if $(SEED),--seed $(SEED))
 
 lint: setup  ## ruff and mypy
 	@$(RUN) -m ruff check .

@@ -5,7 +5,7 @@
     python benchmarks/measures.py --seed 1 --json FILE
 
 Losses of cells have log-normal noise of 2 or 4 %, each cell's own; in one setting a batch size also shares an error
-over its branches, because the branches of a run share its trunk. The table is that of docs/extending.md. `difference`
+over its branches, because the branches of a run share its trunk. The table is in LOG.md. `difference`
 and `compute_optimal` are those of `compare` and `fit`, for which benchmarks/comparison.py and benchmarks/coverage.py
 count.
 """

@@ -2,7 +2,7 @@
 
     python benchmarks/reliability.py                                  print the tables: half an hour
     python benchmarks/reliability.py --crashes 40 --times 1           a few minutes
-    python benchmarks/reliability.py --write docs/reliability.md      put them into the page
+    python benchmarks/reliability.py --write docs/scaling_out.md      put them into the page
 
 A fault is an entry of `FAULTS`. The crash simulator (tests/tuning/crash_simulator.py) kills shipped code at any of
 its writes, with training in closed form; the tests (tests/test_faults.py and others) do their harm to real sweeps.

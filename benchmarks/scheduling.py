@@ -7,7 +7,7 @@
 A study is replayed for each number of workers, `trials_per_batch` and rule of transfer. Seconds of runs are those of
 a real quickstart (benchmarks/recorded/quickstart.csv, one run per core), the same pace on larger grids: a run there
 takes its predicted seconds times the ratio of measured to predicted seconds of some run of the quickstart. The time
-that the sweep itself needs per job is left out; docs/performance.md has it under "The whole study".
+that the sweep itself needs per job is left out; docs/scaling_out.md has it under "Speed".
 """
 
 from __future__ import annotations
@@ -32,10 +32,14 @@ from mnist_scaling.tuning.cell.next_settings import Effort
 from mnist_scaling.tuning.grid.composition import Cell
 
 RECORDED = Path(__file__).with_name("recorded") / "quickstart.csv"
-WORKERS = (2, 4, 8, 16, 64, 256, 1024)
-BATCHES = (1, 2, 4, 8, None)
-"""None: all trials of a cell at once."""
-RULES = (NEIGHBOURS, INDEPENDENT)
+WORKERS = (4, 8, 16, 64, 256)
+SETTINGS = {
+    "the defaults": (NEIGHBOURS, 2),
+    "`trials_per_batch=8`": (NEIGHBOURS, 8),
+    "`transfer=independent`": (INDEPENDENT, 2),
+    "both": (INDEPENDENT, 8),
+}
+"""Columns of the table, each with its rule of transfer and its `trials_per_batch`."""
 MARK = "benchmarks/scheduling.py"
 
 
@@ -118,41 +122,37 @@ def seconds_of(grid: Grid) -> Seconds:
     return lambda job: one(job.cell, job.stage, job.index)
 
 
-def outcomes(grid: Grid, records: Path | None) -> Iterator[tuple[int, str, int | None, Replayed]]:
+def outcomes(grid: Grid, records: Path | None) -> Iterator[tuple[int, str, Replayed]]:
     """Every replay of a study, those that are recorded read from their file."""
     known = {}
     if records is not None and records.exists():
         known = {line["key"]: Replayed(**line["outcome"]) for line in map(json.loads, records.read_text().splitlines())}
     seconds = seconds_of(grid)
-    for workers, rule, batch in itertools.product(WORKERS, RULES, BATCHES):
+    for workers, (title, (rule, batch)) in itertools.product(WORKERS, SETTINGS.items()):
         key = f"{grid.name}/{workers}/{rule}/{batch}"
         if key not in known:
-            effort = Effort(grid.n_trials, grid.n_repeats, batch or grid.n_trials, False, None)
+            effort = Effort(grid.n_trials, grid.n_repeats, batch, False, None)
             known[key], _ = replay(cells_of(grid), workers, seconds, effort, rule)
             if records is not None:
                 with records.open("a") as file:
                     file.write(json.dumps({"key": key, "outcome": asdict(known[key])}) + "\n")
-        yield workers, rule, batch, known[key]
+        yield workers, title, known[key]
 
 
 def tables(records: Path | None = None) -> Iterator[str]:
-    """The tables, line by line."""
+    """The table, line by line: time over the ideal, and the share of the workers' time without a job."""
+    yield ""
+    yield "| study | workers | " + " | ".join(SETTINGS) + " |"
+    yield "|---|---|" + "---|" * len(SETTINGS)
     for grid in GRIDS:
-        found = {(w, r, b): outcome for w, r, b, outcome in outcomes(grid, records)}
-        work = next(iter(found.values())).work
-        yield ""
-        yield f"**{grid.title}**, {work / 60:.0f} minutes of one core:"
-        yield ""
-        yield "| workers | transfer | " + " | ".join(str(b or "all") for b in BATCHES) + " |"
-        yield "|---|---|" + "---|" * len(BATCHES)
-        for workers, rule in itertools.product(WORKERS, RULES):
-            row = [_entry(found[workers, rule, batch]) for batch in BATCHES]
-            yield f"| {workers:,} | `{rule}` | " + " | ".join(row) + " |"
+        found = {(workers, title): outcome for workers, title, outcome in outcomes(grid, records)}
+        for workers in WORKERS:
+            row = [_entry(found[workers, title]) for title in SETTINGS]
+            yield f"| {grid.title} | {workers} | " + " | ".join(row) + " |"
 
 
 def _entry(found: Replayed) -> str:
-    shares = (found.idle, found.parents / (found.workers * found.makespan))
-    return f"{found.makespan / found.ideal:.2f} · {100 * shares[0]:.0f} % · {100 * shares[1]:.0f} %"
+    return f"{found.makespan / found.ideal:.2f} · {100 * found.idle:.0f} %"
 
 
 def write(page: Path, text: str, mark: str) -> None:

@@ -55,9 +55,13 @@ class Command(NamedTuple):
         return f"{self.page}: {shlex.join(self.words)}"
 
 
+RUN_AS_IT_STANDS = "\n## Inside this project\n"
+"""From here on docs/own_problem.md builds on files that it writes: tests/test_own_problem.py runs its commands."""
+
+
 def lines_of_code(page: Path) -> Iterator[str]:
     """What a page sets as code: the comments of a YAML file; indented blocks and inline spans of Markdown."""
-    text = page.read_text(encoding="utf-8").replace("\\\n#", "\\\n").replace("\\\n", " ")
+    text = page.read_text(encoding="utf-8").split(RUN_AS_IT_STANDS)[0].replace("\\\n#", "\\\n").replace("\\\n", " ")
     if page.suffix == ".yaml":
         yield from (line.lstrip("# ") for line in text.splitlines() if line.startswith("#"))
         return
@@ -75,14 +79,10 @@ def commands_of(page: Path) -> list[Command]:
     ]
 
 
-RUN_AS_THEY_STAND = {ROOT / "docs/extending.md"}
-"""Pages whose commands build on files that the reader writes: tests/test_extending.py runs them."""
-
 COMMANDS = list(
     dict.fromkeys(
         command
         for page in [*PAGES, *sorted(CONF.rglob("*.yaml"))]
-        if page not in RUN_AS_THEY_STAND
         for command in commands_of(page)
     )
 )
@@ -122,6 +122,16 @@ def own_images() -> Path:
     return path
 
 
+@functools.cache
+def own_configuration() -> Path:
+    """A folder with the my_train.yaml of docs/own_problem.md."""
+    folder = Path(tempfile.mkdtemp())
+    page = (ROOT / "docs/own_problem.md").read_text(encoding="utf-8")
+    text = re.search(r"`my_train\.yaml`.*?```yaml\n(.*?)```", page, re.DOTALL).group(1)  # type: ignore[union-attr]
+    (folder / "my_train.yaml").write_text(text, encoding="utf-8")
+    return folder
+
+
 def check_train(arguments: list[str]) -> None:
     if "-m" in arguments:
         check_sweep([argument for argument in arguments if argument != "-m"])
@@ -154,10 +164,10 @@ def usage(script: str) -> str:
 
 
 def check_script(script: str, arguments: list[str]) -> None:
-    if script == "my_train.py":  # the reader's own application: tests/app/ has one of that name, and runs it
+    if script == "my_train.py":  # the reader's own application, whose configuration stands on the page
         offer_configs()
-        with initialize_config_dir(str(ROOT / "tests/app/conf")):
-            load("train", [argument for argument in arguments if argument != "-m"], RunMode.MULTIRUN)
+        with initialize_config_dir(str(own_configuration())):
+            load("my_train", [argument for argument in arguments if argument != "-m"], RunMode.MULTIRUN)
         return
     assert (ROOT / script).is_file()
     options = {word for word in arguments if word.startswith("--")}

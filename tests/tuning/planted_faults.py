@@ -1,4 +1,4 @@
-"""Faults that the crash simulator must see: each breaks one rule of docs/reliability.md in the shipped code.
+"""Faults that the crash simulator must see: each breaks one rule of docs/scaling_out.md in the shipped code.
 
 A fault is a patch, so it harms the undisturbed sweep as well as those that are killed: it is seen where the two come to
 different rows, where finished runs are run again, or where a promise is broken. A new one is an entry of `PLANTED`.

@@ -71,7 +71,9 @@ def read(path: Path) -> Question:
         said = str(error).strip().splitlines()[0]
         raise InputError(f"A question must be a YAML file, but {path} is not ({said}): mend it.") from None
     if not isinstance(content, dict):
-        raise InputError(f"A question must be a mapping of keys to values, but {path} is none: see docs/extending.md.")
+        raise InputError(
+            f"A question must be a mapping of keys to values, but {path} is none: see docs/own_problem.md."
+        )
     question = typed(Question, {str(key): value for key, value in content.items()}, str(path))
     _check(path, question)
     return question
@@ -82,7 +84,7 @@ def _check(path: Path, question: Question) -> None:
     own = ("studies", "measures", "sentence")
     for key in ("title", "question", *(() if question.parts else own)):
         if not getattr(question, key):
-            raise InputError(f"A question must have `{key}`, but {path} has none: see docs/extending.md for one.")
+            raise InputError(f"A question must have `{key}`, but {path} has none: see docs/own_problem.md for one.")
     if question.parts and (given := [key for key in (*own, "arms") if getattr(question, key)]):
         raise InputError(
             f"A question has `parts` or studies of its own, but {path} has `parts` and `{given[0]}`: leave one out."

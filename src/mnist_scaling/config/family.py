@@ -26,7 +26,7 @@ class ModelConfig:
     width: int = 8
     """What scales the hidden layers, the scientific key of most studies: for the CNN, channels of the first layer."""
     depth: int = 2
-    """Layers before the one that makes the logits: for the CNN, convolutions; for others see docs/families.md."""
+    """Layers before the one that makes the logits: for the CNN, convolutions; for others see docs/training.md."""
     dropout: float = 0.0
     """Probability that a feature before the layer that makes the logits is dropped while training."""
     parametrization: str = "standard"

@@ -50,7 +50,7 @@ class DataConfig:
     off_distribution: tuple[str, ...] = ()
     """Further test scores beside the clean one, on rotated, shifted or noisy test images; they select nothing."""
     path: str | None = None
-    """arrays: the .npz file (docs/data.md)."""
+    """arrays: the .npz file (docs/own_problem.md)."""
     validation: float | None = None
     """arrays: share of the file's examples that becomes the validation part, where the file has none."""
     test: float | None = None

@@ -25,7 +25,7 @@ def cost(run: RunConfig) -> float:
     """Relative cost of a run, about its seconds on one core: what packing and the time left go by.
 
     The pace of a step is that of the engine which the run will have. The numbers behind it were fitted by hand to steps
-    timed alone (docs/performance.md, docs/families.md), not to whole runs: a busy machine takes about twice as long.
+    timed alone (LOG.md), not to whole runs: a busy machine takes about twice as long.
     For a run that itself decides when to stop the prediction is an upper bound, because its cap counts.
 
     Raises
@@ -73,7 +73,7 @@ def counts(run: RunConfig) -> dict[str, float]:
 
 GPU_STEP = 1.5e-3
 """Seconds of a step on a GPU whose kernels are started one by one, whatever the network's size: 1.4e-3 to 1.8e-3 on an
-H100 (docs/performance.md)."""
+H100 (docs/scaling_out.md)."""
 
 
 def pick_device(run: RunConfig) -> torch.device:

@@ -173,7 +173,7 @@ def attention_backward_flops(_: Any, q: Sequence[int], k: Sequence[int], v: Sequ
 def _keep_compiler_out() -> None:
     """Let the counter run without importing torch's compiler, which it only asks to leave it alone.
 
-    The import takes 1.7 s and 75 MB of every process (docs/performance.md). Where torch has changed inside, this
+    The import takes 1.7 s and 75 MB of every process (LOG.md). Where torch has changed inside, this
     does nothing and the import happens.
     """
     dispatch = getattr(getattr(flop_counter, "_FlopCounterMode", None), "__torch_dispatch__", None)

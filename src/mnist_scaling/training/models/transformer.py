@@ -53,7 +53,7 @@ class Attention(nn.Module):
     """softmax(q k' s) v in each head, then a linear map; s = d_head^-1/2, and under µP s ~ 1 / d_head.
 
     Without dropout torch's fused operation is 1.5 times as fast as plain products on a CPU; with dropout on its
-    weights it is 1.2 times slower, so that the products are written out (docs/families.md).
+    weights it is 1.2 times slower, so that the products are written out (LOG.md).
     """
 
     def __init__(self, config: TransformerConfig) -> None:

@@ -107,7 +107,7 @@ def pace(run: RunConfig, image_shape: tuple[int, ...], flops: int) -> Pace:
     """Predicted seconds of a run's steps and evaluations on a core; `flops` are those of training on an example.
 
     By hand: 80 us per step and, per example, 0.5 us, 0.7 us for each unit of width (memory traffic) and FLOPs at
-    220 GFLOP/s; fitted to steps timed alone (docs/performance.md). By autograd it is what the family says.
+    220 GFLOP/s; fitted to steps timed alone (LOG.md). By autograd it is what the family says.
     """
     config, family = run.model, models.family(run.model.name)
     if family is CNN and run.optim._target_ is None and small_cnn.fits(config.depth, config.width, image_shape):

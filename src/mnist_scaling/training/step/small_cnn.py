@@ -34,7 +34,7 @@ ONEDNN_FROM = 2**21
 """Multiply-adds of a product from which oneDNN is faster than MKL, which leaves AVX-512 unused on AMD."""
 
 WIDEST = 91 if ONEDNN else 16
-"""Widest network for which this was seen to beat torch's convolutions (docs/performance.md)."""
+"""Widest network for which this was seen to beat torch's convolutions (LOG.md)."""
 
 _ALIGN = 8
 """Batches are filled up to a multiple of this, with examples that count for nothing: rows of matrices then start at
@@ -205,7 +205,7 @@ def _weight_gradient(gradient: Tensor, inputs: Tensor, out: Tensor) -> None:
     """gradient @ inputs', into `out`: (1, channels, n), (1, taps, n) to (1, channels, taps).
 
     oneDNN gets it transposed, because it fills its registers along the last dimension, and the number of channels
-    fits them better than that of taps (docs/performance.md).
+    fits them better than that of taps (LOG.md).
     """
     if not _large(gradient, inputs.mT):
         torch.bmm(gradient, inputs.mT, out=out)
@@ -278,7 +278,7 @@ class Dropout:
 
     p is rounded to a multiple of 2^-16 and the scale is that of the rounded p, so the mean is exact. Each
     entry takes sixteen bits of torch's global generator, where `bernoulli_` makes one draw per entry: that takes 8 ns
-    per entry on a CPU, as long as all else in a narrow network's step (docs/performance.md).
+    per entry on a CPU, as long as all else in a narrow network's step (LOG.md).
 
     Parameters
     ----------
