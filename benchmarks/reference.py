@@ -1,4 +1,4 @@
-"""The repository's own studies: run them, keep their tables, and write docs/questions.md and the answers of docs/tutorial.md.
+"""The repository's own studies: run them, keep their tables, and write what docs/questions.md and docs/tutorial.md say.
 
     python benchmarks/reference.py run [QUESTION …]   every full study of these questions; of all, if none is named
     python benchmarks/reference.py keep               copy finished studies of multirun/ into the repository
