@@ -53,7 +53,7 @@ HEAD = """# Questions and their answers
 This page is for those who want to know what was found with this project, and how sure that is. `python -m
 mnist_scaling.ask` lists the questions, with how far they are. A question runs its studies, compares them and writes
 `multirun/answers/<question>/`: a page, a JSON file and the figure. What is stopped resumes, and studies that questions
-share run once. [docs/extending.md](extending.md) brings one of your own.
+share run once. [own_problem.md](own_problem.md) brings one of your own.
 
 | scale | what it is for |
 |---|---|

@@ -280,6 +280,20 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         assert not anchor or anchor in slugs, f"{page.name} links to {target}"
 
 
+MOST_PAGES, MOST_WORDS = 12, {"architecture.md": 6_000, "questions.md": 6_000, "planning.md": 3_000}
+"""Of docs/: words besides tables, code and quoted answers, where a page may have more than 1,500."""
+
+
+def test_the_pages_are_few_and_short() -> None:
+    pages = sorted((ROOT / "docs").glob("*.md"))
+    assert len(pages) <= MOST_PAGES, f"docs/ has {len(pages)} pages: give the new one's text to one of the others."
+    for page in pages:
+        text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+        prose = [line for line in text.splitlines() if not line.startswith(("|", "    ", ">"))]
+        words = len(" ".join(prose).split())
+        assert words <= MOST_WORDS.get(page.name, 1_500), f"{page.name} has {words} words: shorten it."
+
+
 def test_the_columns_are_what_the_code_prints() -> None:
     assert columns.markdown() in (ROOT / "docs" / "report.md").read_text(encoding="utf-8"), (
         "Put the columns into docs/report.md again: python -m mnist_scaling.study.columns"
