@@ -6,7 +6,8 @@
     python benchmarks/comparison.py --json FILE     the numbers, too
 
 Grids of 7 x 5 and of 4 x 4 cells; 3 repeats per cell, whose noise of one run is 4 or 10 % of the loss; seeds that are
-shared, so that half of a run's variance is common to both arms, or not. The table is that of docs/comparing.md.
+shared, so that half of a run's variance is common to both arms, or not. The table of --tuning is
+that of docs/evidence.md.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     python benchmarks/coverage.py --records FILE                every set, 3 tables of each condition
     python benchmarks/coverage.py --quick                       laws and written surfaces, a few tables
-    python benchmarks/coverage.py --records FILE --tables 0 --write docs/fitting_evidence.md      the page as it is
+    python benchmarks/coverage.py --records FILE --tables 0 --write docs/evidence.md      the page as it is
 
 There are three sets: tables of which a law is true; tables of smooth surfaces that are none of our laws, written down
 and used while the model was made; and tables of surfaces of a random generator, which were looked at once, when the

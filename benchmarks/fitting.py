@@ -2,7 +2,7 @@
 
     python benchmarks/fitting.py --json fitting.json
     python benchmarks/fitting.py --quick                        the baseline on 60 of its 4,500 starts, scaled up
-    python benchmarks/fitting.py --coverage 200                 only the table of coverage in docs/fitting_evidence.md
+    python benchmarks/fitting.py --coverage 200                 only the table of coverage in docs/evidence.md
     python benchmarks/fitting.py --peers PYTHON [--peers-path DIR]     an interpreter that has the peers
 
 The table is Besiroglu's 240 rows where ../shared/data has them, else 240 rows drawn from their fitted law.

@@ -1,8 +1,8 @@
-"""The repository's own studies: run them, keep their tables, and write docs/questions.md from what is kept.
+"""The repository's own studies: run them, keep their tables, and write what docs/questions.md and docs/tutorial.md say.
 
     python benchmarks/reference.py run [QUESTION …]   every full study of these questions; of all, if none is named
     python benchmarks/reference.py keep               copy finished studies of multirun/ into the repository
-    python benchmarks/reference.py page               only draw and write the page, from what is kept
+    python benchmarks/reference.py page               only draw and write the pages, from what is kept
 
 `run` is `train -m` with the overrides that `ask` gives it, study by study, and `keep` after each; what is stopped goes
 on, and what is kept is not run again. A question is answered at full scale where the tables of all its studies are kept
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -39,6 +40,9 @@ KEPT = {FULL: REFERENCE, QUICK: ROOT / "tests/asking/kept"}
 """Where the tables of each scale are kept."""
 
 FIGURES, PAGE, DPI = ROOT / "docs/images/questions", ROOT / "docs/questions.md", 80
+TUTORIAL, TOLD = ROOT / "docs/tutorial.md", re.compile(r"(<!-- answer: (\w+) -->\n)> ?(.*)")
+"""The page that repeats answers, each below its mark."""
+
 TABLES = {FULL: (layout.CELLS, layout.TRIALS, layout.CURVES, layout.STUDY, layout.FITS), QUICK: (layout.CELLS,)}
 """What is kept of a study, where it is there."""
 
@@ -132,6 +136,11 @@ def page(conf: Path) -> str:
     return "\n".join([HEAD, *(entry(name, conf) for name in question_names(conf))]).rstrip() + "\n"
 
 
+def told(text: str, conf: Path) -> str:
+    """A page with the answer of its question below each mark."""
+    return TOLD.sub(lambda mark: f"{mark[1]}> {answered(mark[2], conf).sentence}", text)
+
+
 def studies(names: Iterable[str], conf: Path, scale: str) -> dict[str, list[str]]:
     """Every study of these questions, twins last: its name and the overrides of `train -m`."""
     plain, twins = {}, {}
@@ -187,6 +196,7 @@ def write(conf: Path) -> None:
                 (REFERENCE / layout.ANSWERS).mkdir(parents=True, exist_ok=True)
                 write_json(REFERENCE / layout.ANSWERS / f"{name}.json", record(found))
     write_atomically(PAGE, page(conf))
+    write_atomically(TUTORIAL, told(TUTORIAL.read_text(encoding="utf-8"), conf))
 
 
 def main() -> None:
@@ -203,7 +213,7 @@ def main() -> None:
             keep(studies(every, conf, scale), scale)
     write(conf)
     frames = [pd.read_csv(path) for kept in KEPT.values() for path in kept.glob(f"*/{layout.CELLS}")]
-    print(f"{len(frames)} studies kept, {sum(map(len, frames))} cells; {PAGE} written.")
+    print(f"{len(frames)} studies kept, {sum(map(len, frames))} cells; {PAGE} and {TUTORIAL} written.")
 
 
 if __name__ == "__main__":

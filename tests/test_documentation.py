@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import pytest
 from hydra import initialize, initialize_config_dir
 from hydra._internal.callbacks import Callbacks
@@ -29,6 +30,10 @@ from mnist_scaling.app.application import offer_configs
 from mnist_scaling.ask import AskConfig
 from mnist_scaling.asking.question import find_question, question_names
 from mnist_scaling.config import RunConfig, compare_schema, fit_schema, plan_schema
+from mnist_scaling.reporting import terminal
+from mnist_scaling.reporting.documents.fits_json import read_fits
+from mnist_scaling.reporting.words.fit_sentences import fit_summary
+from mnist_scaling.reporting.words.fit_tables import plane_table
 from mnist_scaling.study import columns, layout
 
 from .preforked import Preforked
@@ -285,11 +290,44 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         assert not anchor or anchor in slugs, f"{page.name} links to {target}"
 
 
-def test_columns_md_is_what_the_code_prints() -> None:
-    printed = columns.markdown()
-    assert (ROOT / "docs" / "columns.md").read_text(encoding="utf-8") == printed, (
-        "Print docs/columns.md again: python -m mnist_scaling.study.columns > docs/columns.md"
+MOST_PAGES, MOST_WORDS = 12, {"architecture.md": 6_000, "questions.md": 6_000, "planning.md": 3_000}
+"""Of docs/: words besides tables, code and quoted answers, where a page may have more than 1,500."""
+
+
+def test_the_pages_are_few_and_short() -> None:
+    pages = sorted((ROOT / "docs").glob("*.md"))
+    assert len(pages) <= MOST_PAGES, f"docs/ has {len(pages)} pages: give the new one's text to one of the others."
+    for page in pages:
+        text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+        prose = [line for line in text.splitlines() if not line.startswith(("|", "    ", ">"))]
+        words = len(" ".join(prose).split())
+        assert words <= MOST_WORDS.get(page.name, 1_500), f"{page.name} has {words} words: shorten it."
+
+
+def test_the_columns_are_what_the_code_prints() -> None:
+    assert columns.markdown() in (ROOT / "docs" / "report.md").read_text(encoding="utf-8"), (
+        "Put the columns into docs/report.md again: python -m mnist_scaling.study.columns"
     )
+
+
+def test_the_tutorial_prints_what_the_kept_study_says(capsys: pytest.CaptureFixture[str]) -> None:
+    """What `fit` says of it, the head and the foot of its grid, and what tuning changed, to the last digit."""
+    folder = ROOT / layout.MULTIRUN / layout.REFERENCE / "quickstart"
+    fits, cells = read_fits(folder), pd.read_csv(folder / layout.CELLS)
+    losses = cells.pivot_table("test_loss", "width", "data_fraction")
+    assert fits.tuning_change is not None
+    terminal.show([*fit_summary(fits, details=False), plane_table(fits.tuning_change)])
+    printed = [*map(str.split, capsys.readouterr().out.splitlines())]
+    printed += [[f"{width}", *(f"{loss:.4f}" for loss in row)] for width, row in losses.iterrows()]
+    said = " ".join(word for line in printed for word in line)
+    page = (ROOT / "docs/tutorial.md").read_text(encoding="utf-8")
+    blocks = page.split("\nIf you stop it")[0].split("\n    width ")[1:]
+    blocks += re.findall(r"\n`fit` says:\n\n(.*?)\n\nLine by line", page, re.DOTALL)
+    blocks += re.findall(r"\n(    untuned .*?)\n\n", page, re.DOTALL)
+    assert len(blocks) == 3
+    grid, *rest = blocks
+    for line in [line for line in grid.splitlines()[1:] if "0." in line] + [" ".join(block.split()) for block in rest]:
+        assert " ".join(line.split()) in said, f"The tutorial prints what the kept study does not say: {line}"
 
 
 def test_the_map_is_the_tree() -> None:

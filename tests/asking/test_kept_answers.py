@@ -44,6 +44,13 @@ def test_the_page_begins_as_the_script_has_it() -> None:
     assert PAGE.startswith(REFERENCE.HEAD)
 
 
+def test_the_tutorial_repeats_these_answers() -> None:
+    repeated = REFERENCE.TOLD.findall(REFERENCE.TUTORIAL.read_text(encoding="utf-8"))
+    assert {name for _, name, _ in repeated} == set(find_question("exercise", CONF)[1].parts)
+    for _, name, said in repeated:
+        assert f"**{said}**" in PAGE, f"The tutorial says of {name} what docs/questions.md does not: write both again."
+
+
 def test_the_exponents_of_one_row_by_least_squares_alone() -> None:
     """An independent computation: the plane through the tuned cells' log losses."""
     question, scale = REFERENCE.asked("learning_rate", CONF)

@@ -1,4 +1,4 @@
-"""The suite behind the tables of docs/fitting_evidence.md (benchmarks/coverage.py), a small part of it."""
+"""The suite behind the tables of docs/evidence.md (benchmarks/coverage.py), a small part of it."""
 
 from __future__ import annotations
 
@@ -84,4 +84,4 @@ def test_the_page_is_made_of_the_records_and_put_between_its_marks(
     page.write_text(f"before\n{tables.BEGIN}\nold\n{tables.END}\nafter\n")
     tables.write(page, text)
     assert page.read_text() == f"before\n{tables.BEGIN}\n{text}{tables.END}\nafter\n"
-    assert tables.BEGIN in (ROOT / "docs" / "fitting_evidence.md").read_text()
+    assert tables.BEGIN in (ROOT / "docs" / "evidence.md").read_text()

@@ -316,7 +316,7 @@ def test_the_seed_decides_the_intervals_and_nothing_else() -> None:
 
 @pytest.fixture(scope="module")
 def benchmark_of() -> ModuleType:
-    """benchmarks/optimal_settings.py, which makes the table of docs/fitting_evidence.md."""
+    """benchmarks/optimal_settings.py, which makes the table of docs/evidence.md."""
     path = Path(__file__).parents[2] / "benchmarks" / "optimal_settings.py"
     spec = importlib.util.spec_from_file_location("benchmark_of_settings", path)
     assert spec is not None

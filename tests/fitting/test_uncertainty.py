@@ -146,7 +146,7 @@ def test_bad_draws_are_refused(values, text):
 @pytest.mark.parametrize("noise", [0.03, 0.1])
 @pytest.mark.parametrize(("name", "values"), [("multiplicative", PLANE), ("additive", ADDITIVE)])
 def test_intervals_hold_the_truth(name, values, noise):
-    """The quick version of docs/fitting_evidence.md's table: 4 widths x 5 fractions, 3 repeats, 60 tables.
+    """The quick version of docs/evidence.md's table: 4 widths x 5 fractions, 3 repeats, 60 tables.
 
     With 60 tables a true 95 % lies between 87 % and 100 % in 99 of 100 runs.
     """

@@ -1,6 +1,6 @@
 """Every column of the tables: name, unit, meaning, who fills it, and what readers see instead of its name.
 
-``python -m mnist_scaling.study.columns`` prints docs/columns.md.
+``python -m mnist_scaling.study.columns`` prints the columns of docs/report.md.
 """
 
 from __future__ import annotations
@@ -257,11 +257,11 @@ def label(column: str) -> str:
 
 
 def markdown() -> str:
-    """docs/columns.md: one table of columns for each file."""
+    """The end of docs/report.md: one table of columns for each file."""
     parts = [
-        "# Columns of the tables",
+        "## Columns",
         "",
-        "Every column that a study's tables have after its swept and its tuned keys. This page is printed by",
+        "Every column that a study's tables have after its swept and its tuned keys. This part is printed by",
         "`python -m mnist_scaling.study.columns`; a test holds it to the code. A missing number is an empty field.",
     ]
     tables: dict[str, Sequence[Column]] = {
@@ -270,18 +270,18 @@ def markdown() -> str:
         "curves.csv": CURVE_TABLE,
     }
     for name, columns in tables.items():
-        parts += ["", f"## {name}", "", *_table(columns)]
+        parts += ["", f"### {name}", "", *_table(columns)]
     parts += [
         "",
-        "## Columns of `data.off_distribution`",
+        "### Columns of `data.off_distribution`",
         "",
         "`trials.csv` and `cells.csv` have these, after all others, where the study asks for them; `cells.csv` has the",
         "mean over the repeats, and its standard error as `<column>_se`. What is done to the images stands in",
-        "[data.md](data.md#off-distribution-scores).",
+        "[training.md](training.md#off-distribution-scores).",
         "",
         *_table(OFF_DISTRIBUTION_TABLE),
         "",
-        "## Columns of `gradient_noise`",
+        "### Columns of `gradient_noise`",
         "",
         "In the same way the tables have these where `gradient_noise` gives a number of training images on which the",
         "noise is measured, eight times per doubling of the examples seen. `n_seen`, losses and all other columns are",
