@@ -95,9 +95,6 @@ TESTS = {
         "test_faults.py::test_a_setting_that_kills_its_worker_twice_is_recorded_and_the_sweep_goes_on"
     ),
     "the disk fills up": "test_faults.py::test_a_full_disk_loses_nothing",
-    "another checkout's sweep of the same name, mirrored into one database": (
-        "test_faults.py::test_checkouts_that_share_a_database_keep_studies_of_their_own"
-    ),
     "a second sweep of the same study": "test_faults.py::test_a_second_sweep_is_refused_and_harms_nothing",
     "`kill -9` during a run that has a checkpoint": (
         "test_regimes.py::test_kill_9_in_the_middle_of_a_run_resumes_it_bit_for_bit"

@@ -85,11 +85,7 @@ def commands_of(page: Path) -> list[Command]:
 
 
 COMMANDS = list(
-    dict.fromkeys(
-        command
-        for page in [*PAGES, *sorted(CONF.rglob("*.yaml"))]
-        for command in commands_of(page)
-    )
+    dict.fromkeys(command for page in [*PAGES, *sorted(CONF.rglob("*.yaml"))] for command in commands_of(page))
 )
 
 
