@@ -46,6 +46,11 @@ class Solution:
     converged: np.ndarray
     iterations: np.ndarray
 
+    def take(self, members: np.ndarray, other: Solution, rows: np.ndarray | slice = slice(None)) -> None:
+        """Put `rows` of another solution in the place of `members`."""
+        for name in Solution.__dataclass_fields__:
+            getattr(self, name)[members] = getattr(other, name)[rows]
+
 
 def minimise(
     problem: Problem, start: Array, fixed: tuple[int, ...] = (), max_iterations: int = 200, tolerance: float = TOLERANCE
@@ -236,17 +241,8 @@ def nested_in(law: Law) -> list[Law]:
 def minimise_nested(problem: Problem, start: Array, nested: Mapping[str, Array]) -> Solution:
     """`minimise`, and again from the optimum of each nested law for the members that it is better for.
 
-    Parameters
-    ----------
-    problem, start
-        As for `minimise`.
-    nested : mapping of str to array, shape (q,)
-        Name of each nested law, and where its members start.
-
-    Returns
-    -------
-    Solution
-        No member's objective is above that of a nested law, as far as a nested optimum lies inside the law's bounds.
+    By its name, `nested` says where each such law's members start. No member's objective is above that of a nested law,
+    as far as a nested optimum lies inside the law's bounds.
     """
     found = minimise(problem, start, tolerance=GAIN)
     for name, begin in nested.items():
@@ -258,18 +254,8 @@ def minimise_nested(problem: Problem, start: Array, nested: Mapping[str, Array])
         rival = minimise(small, np.repeat(begin[None], len(asked), axis=0), (), NESTED_STEPS, GAIN)
         ahead = rival.objective < found.objective[asked] * (1 - BETTER)
         if ahead.any():
-            starts = EMBEDDINGS[problem.law.name, name](rival.theta[ahead])
-            found = _again(problem, found, starts, asked[ahead])
+            members = asked[ahead]
+            other = minimise(problem.members(members), EMBEDDINGS[problem.law.name, name](rival.theta[ahead]))
+            better = other.objective < found.objective[members]
+            found.take(members[better], other, better)
     return found
-
-
-def _again(problem: Problem, found: Solution, start: Array, members: np.ndarray) -> Solution:
-    """The solution with these members from new starts, where they end lower."""
-    other = minimise(problem.members(members), start)
-    better = other.objective < found.objective[members]
-    fields = {}
-    for name in Solution.__dataclass_fields__:
-        values = getattr(found, name).copy()
-        values[members[better]] = getattr(other, name)[better]
-        fields[name] = values
-    return replace(found, **fields)

@@ -26,7 +26,7 @@ from mnist_scaling.fitting.misfit.points import Points, points_of
 from mnist_scaling.fitting.misfit.process import Axes, Shape, design, products
 from mnist_scaling.fitting.misfit.sampler import posterior_draws
 from mnist_scaling.fitting.rows import Table
-from mnist_scaling.fitting.uncertainty.noise import seed_scale
+from mnist_scaling.fitting.uncertainty.noise import seed_noise
 
 PARTICLES = 256
 """Draws of the unknown sizes, lengths and noise."""
@@ -120,14 +120,7 @@ class Posterior:
         return np.concatenate([np.sqrt(p.scatter) for p in self.parts])
 
     def frontier(self, cost: Cost, log_c: Array) -> Valley:
-        """The compute-efficient frontier of every draw.
-
-        Parameters
-        ----------
-        cost : Cost
-        log_c : array, shape (m,)
-            Budgets.
-        """
+        """The compute-efficient frontier of every draw at these budgets, shape (m,)."""
         return valley(self.log_loss, self.axes, cost, log_c)
 
 
@@ -177,7 +170,7 @@ def _usual(table: Table) -> tuple[str, ...]:
 
 def _fits(table: Table, axes: Axes, laws: Sequence[Law]) -> list[Fit]:
     """Each law that the table can hold, fitted around the middle of the table; the plane where it holds none."""
-    logs, scale, out = axes.centred(table.logs(axes.names)), seed_scale(table), []
+    logs, scale, out = axes.centred(table.logs(axes.names)), seed_noise(table), []
     for law in laws:
         try:
             out.append(fit_law(law, logs, table.y, seeds=scale))

@@ -1,16 +1,78 @@
-"""Exponents by least squares in logs, with Student intervals: log L = c - sum_i a_i log x_i."""
+"""Least squares: planes, y = c + sum_i b_i x_i, and exponents with intervals, log L = c - sum_i a_i log x_i."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
+
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import fdtrc, stdtrit
+from scipy.special import stdtrit
 
-from mnist_scaling.fitting.estimation.variance import SHARED_BELOW, explained_by_levels
+from mnist_scaling.fitting.estimation.variance import explained_by_levels
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.uncertainty.interval import Interval
 
 LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Plane:
+    """y = c + sum_i b_i x_i, by least squares."""
+
+    design: Array
+    """A column of ones beside those of x, shape (n, 1 + p)."""
+    y: Array
+    """Shape (n,), or (n, draws) of as many planes."""
+
+    @cached_property
+    def _solved(self) -> tuple[Array, int]:
+        coefficients, _, rank, _ = np.linalg.lstsq(self.design, self.y, rcond=None)
+        return coefficients, int(rank)
+
+    @property
+    def coefficients(self) -> Array:
+        """c, b_1, …: shape (1 + p,), or (1 + p, draws)."""
+        return self._solved[0]
+
+    @property
+    def determined(self) -> bool:
+        """Whether the rows tell all coefficients apart."""
+        return self._solved[1] == self.design.shape[1]
+
+    @property
+    def free(self) -> int:
+        """Degrees of freedom of the residuals."""
+        return len(self.design) - self.design.shape[1]
+
+    @property
+    def fitted(self) -> Array:
+        """The plane at its own rows, of y's shape."""
+        return self.design @ self.coefficients
+
+    @property
+    def residual(self) -> Array:
+        """y less the plane, of y's shape."""
+        return self.y - self.fitted
+
+    @property
+    def leverage(self) -> Array:
+        """Diagonal of the hat matrix, shape (n,)."""
+        return np.einsum("ij,ji->i", self.design, np.linalg.pinv(self.design))
+
+    def at(self, *x: ArrayLike) -> Array:
+        """The plane at m other places, shape (m,)."""
+        return _design(*x) @ self.coefficients
+
+
+def plane(y: ArrayLike, *x: ArrayLike) -> Plane:
+    """The least-squares plane of y, shape (n,) or (n, draws), in the x, shape (n,) each."""
+    return Plane(_design(*x), np.asarray(y, float))
+
+
+def _design(*x: ArrayLike) -> Array:
+    columns = [np.atleast_1d(np.asarray(column, float)) for column in x]
+    return np.column_stack([np.ones(len(columns[0])), *columns])
 
 
 def exponents(
@@ -71,7 +133,7 @@ def _variances(solve: Array, x: Array, residual: Array, free: int, levels: Array
     rest = free - found.rank
     square = (total - found.square) / rest
     between = found.square / found.rank
-    if not square > 0 or fdtrc(found.rank, rest, between / square) > SHARED_BELOW or found.variance(square) <= 0:
+    if not found.seen(square, rest) or found.variance(square) <= 0:
         return alone
     dummies = found.level[:, None] == np.arange(found.level.max() + 1)
     # The variance is a sum of the two mean squares, each with its own degrees of freedom.
