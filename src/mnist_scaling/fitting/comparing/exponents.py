@@ -7,8 +7,7 @@ by the square-root rule for two intervals (Zou & Donner 2008), which takes them 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from operator import itemgetter
 
 import numpy as np
@@ -78,22 +77,10 @@ def _draws(cells: Cells, normal: Array, level: float, rng: np.random.Generator) 
         seeds[1] = seeds[0]
     kinds = ["pairs" if n >= PAIRS_FROM else "wild" for n in sizes]
     a, b = (
-        _Given(kind, len(z), n, (seed[0], seed[1], seed[2]), level, z)
+        Draws(kind, len(z), n, (seed[0], seed[1], seed[2]), level, z)
         for kind, n, seed, z in zip(kinds, sizes, seeds, parts, strict=True)
     )
     return a, b
-
-
-@dataclass(frozen=True)
-class _Given(Draws):
-    """Draws whose noise is known: what two arms share must be the same in both."""
-
-    own: Array = field(default_factory=lambda: np.empty((0, 0)))
-
-    @cached_property
-    def noise(self) -> Array:  # type: ignore[override]
-        """The noise that was given."""
-        return self.own
 
 
 def _of_laws(a: Fitted, b: Fitted, level: float, at: str = "") -> list[ExponentDifference]:

@@ -39,12 +39,11 @@ CHUNK = 40_000
 
 @dataclass(frozen=True)
 class Solution:
-    """Minima of a batch: theta (batch, p), objective (batch,), converged (batch,), iterations (batch,)."""
+    """Minima of a batch: theta (batch, p), objective (batch,), converged (batch,)."""
 
     theta: Array
     objective: Array
     converged: np.ndarray
-    iterations: np.ndarray
 
     def take(self, members: np.ndarray, other: Solution, rows: np.ndarray | slice = slice(None)) -> None:
         """Put `rows` of another solution in the place of `members`."""
@@ -86,14 +85,12 @@ def _minimise_chunk(
     tiny, exact = 1e-30 * total, EXACT * total
     best = np.full(batch, np.inf)
     converged = np.zeros(batch, bool)
-    iterations = np.zeros(batch, int)
     live = np.arange(batch)
     state = _State(problem, theta)
     best[:] = state.objective
     damping = np.ones(batch)
     for _ in range(max_iterations):
         step, gain = _step(state, damping, lower, upper, fixed)
-        iterations[live] += 1
         reached = np.isfinite(state.objective) & (gain <= tolerance * state.objective + tiny[live])
         if tolerance > TOLERANCE and reached.all():
             # So little is left to gain that the last step needs no second look.
@@ -117,7 +114,7 @@ def _minimise_chunk(
             keep = ~done
             live, damping = live[keep], damping[keep]
             state.keep(keep)
-    return Solution(theta, best, converged, iterations)
+    return Solution(theta, best, converged)
 
 
 class _State:

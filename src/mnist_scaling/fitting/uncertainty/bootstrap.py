@@ -47,6 +47,8 @@ class Draws:
     seeds: tuple[int, int, int]
     """Of the counts, the noise and the common noise."""
     level: float = 0.95
+    given: Array | None = None
+    """The noise, where it is known: what two arms share must be the same in both."""
 
     @cached_property
     def counts(self) -> NDArray[Any]:
@@ -60,6 +62,8 @@ class Draws:
     @cached_property
     def noise(self) -> NDArray[Any]:
         """Standard normal multipliers of the rows' noise (wild)."""
+        if self.given is not None:
+            return self.given
         return np.random.default_rng(self.seeds[1]).standard_normal((self.number, self.n), np.float32)
 
     @cached_property

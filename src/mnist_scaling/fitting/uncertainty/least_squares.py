@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,42 +17,22 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Plane:
-    """y = c + sum_i b_i x_i, by least squares."""
+    """y = c + sum_i b_i x_i, by least squares; of several y, shape (n, draws), as many planes."""
 
     design: Array
     """A column of ones beside those of x, shape (n, 1 + p)."""
-    y: Array
-    """Shape (n,), or (n, draws) of as many planes."""
-
-    @cached_property
-    def _solved(self) -> tuple[Array, int]:
-        coefficients, _, rank, _ = np.linalg.lstsq(self.design, self.y, rcond=None)
-        return coefficients, int(rank)
-
-    @property
-    def coefficients(self) -> Array:
-        """c, b_1, …: shape (1 + p,), or (1 + p, draws)."""
-        return self._solved[0]
-
-    @property
-    def determined(self) -> bool:
-        """Whether the rows tell all coefficients apart."""
-        return self._solved[1] == self.design.shape[1]
+    coefficients: Array
+    """c, b_1, …: shape (1 + p,), or (1 + p, draws)."""
+    fitted: Array
+    """The plane at its own rows, and what it leaves of y, both of y's shape."""
+    residual: Array
+    determined: bool
+    """Whether the rows tell all coefficients apart."""
 
     @property
     def free(self) -> int:
         """Degrees of freedom of the residuals."""
         return len(self.design) - self.design.shape[1]
-
-    @property
-    def fitted(self) -> Array:
-        """The plane at its own rows, of y's shape."""
-        return self.design @ self.coefficients
-
-    @property
-    def residual(self) -> Array:
-        """y less the plane, of y's shape."""
-        return self.y - self.fitted
 
     @property
     def leverage(self) -> Array:
@@ -67,7 +46,10 @@ class Plane:
 
 def plane(y: ArrayLike, *x: ArrayLike) -> Plane:
     """The least-squares plane of y, shape (n,) or (n, draws), in the x, shape (n,) each."""
-    return Plane(_design(*x), np.asarray(y, float))
+    design, y = _design(*x), np.asarray(y, float)
+    coefficients, _, rank, _ = np.linalg.lstsq(design, y, rcond=None)
+    fitted = design @ coefficients
+    return Plane(design, coefficients, fitted, y - fitted, bool(rank == design.shape[1]))
 
 
 def _design(*x: ArrayLike) -> Array:
