@@ -186,7 +186,7 @@ class OnFloor(Law):
         loss = theta[:, :1] + term
         gradient = np.empty((*theta.shape, term.shape[1]))
         gradient[:, 0] = 1 / loss
-        gradient[:, 1:] = (term / loss)[:, None] * inner
+        np.multiply(inner, (term / loss)[:, None], out=gradient[:, 1:])
         return np.log(loss), gradient
 
     def starts(self, logs: Logs, log_loss: Array) -> Array:

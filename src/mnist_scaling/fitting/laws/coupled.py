@@ -160,7 +160,8 @@ class Kaplan(Law):
     def evaluate(self, theta: Array, logs: Logs) -> tuple[Array, Array]:
         log_nc, log_dc, a_n, a_d = (theta[:, k : k + 1] for k in range(4))
         ratio = a_n / a_d
-        log_model = ratio * (log_nc - logs["N"])
+        short = log_nc - logs["N"]
+        log_model = ratio * short
         log_data = log_dc - logs["D"]
         log_sum = log_add(log_model, log_data)
         model = np.exp(log_model - log_sum)
@@ -168,7 +169,7 @@ class Kaplan(Law):
         gradient = np.empty((*theta.shape, len(logs["N"])))
         gradient[:, 0] = a_n * model
         gradient[:, 1] = a_d * data
-        gradient[:, 2] = model * (log_nc - logs["N"])
+        gradient[:, 2] = model * short
         gradient[:, 3] = log_sum - model * log_model
         return a_d * log_sum, gradient
 
