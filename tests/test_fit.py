@@ -235,7 +235,7 @@ def test_the_smallest_study_says_what_it_lacks(command, tmp_path):
         ({}, ("table=absent.csv",), "existing CSV file, but absent.csv is none"),
         ({}, ("name=mine",), "Exactly one of `name` and `table` must be given, but got both"),
         ({}, ("deltaa=1",), "did you mean `delta`?"),
-        ({}, ("queries=-5",), "`queries > 0` or null must hold"),
+        ({}, ("queries=-5",), "`queries > 0` must hold"),
         ({}, ("mask_chance=true",), "`mask_chance=true` must go with a number of classes"),
         (
             {},

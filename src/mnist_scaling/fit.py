@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 from mnist_scaling import cli
 from mnist_scaling.arms.mixed import mixed
 from mnist_scaling.arms.optuna_runs import write_runs
-from mnist_scaling.arms.reading import Source, cell_trials, read, tuned_cells, with_curves
+from mnist_scaling.arms.reading import Source, cell_trials, read, short_of_data, tuned_cells, with_curves
 from mnist_scaling.config import JSON, build
 from mnist_scaling.config.fit_schema import FitConfig
 from mnist_scaling.errors import InputError
@@ -167,7 +167,8 @@ def _fit(source: Source, arm: ArmRows, config: FitConfig) -> Fits:
             f"{' and '.join(f'predict.{k}=…' for k in table.inputs if k not in config.asked) or 'other laws'}."
         )
     seeds = f"{source.rows.seeds} rows are {sum(len(a.frame) for a in source.rows.arms)} means over seeds."
-    notes = [note for note in (why_not, seeds if source.rows.seeds else "", source.rows.note) if note]
+    short = short_of_data(source, arm, result.headline["loss"])
+    notes = [note for note in (why_not, seeds if source.rows.seeds else "", source.rows.note, short) if note]
     flags = [
         replace(flag, remedy=source.unfinished) if source.unfinished and flag.code == TOO_FEW_CELLS else flag
         for flag in found.flags

@@ -54,20 +54,20 @@ def test_smoothing_takes_noise_away() -> None:
 def test_the_pareto_method_finds_the_exponent_in_curves(noise: float) -> None:
     table, points = study(noise)
     # Ends alone say nothing: all runs have the same D.
-    assert np.isnan(observed(table, "pareto").exponents["N_exponent"])
+    assert np.isnan(observed(table, "pareto").intervals["N_exponent"].value)
     found, why = attach(table, points)
     assert why == ""
     shown = observed(found, "pareto")
     # The envelope of sizes in steps of two, over the compute at which the optimum lies among them.
-    assert shown.exponents["N_exponent"] == pytest.approx(0.4, abs=0.06)
-    assert shown.exponents["loss_exponent"] == pytest.approx(-0.24, abs=0.02)
+    assert shown.intervals["N_exponent"].value == pytest.approx(0.4, abs=0.06)
+    assert shown.intervals["loss_exponent"].value == pytest.approx(-0.24, abs=0.02)
     assert {int(point["row"]) for point in shown.points} <= set(range(7))
 
 
 def test_curves_are_used_by_the_whole_analysis() -> None:
     table, points = study(0.01)
     found, _ = attach(table, points)
-    frontier = analyse(found, Options(draws=50)).frontier["pareto"].frontier
+    frontier = analyse(found, Options(draws=50)).frontier["pareto"]
     assert len(frontier.points) > 20
 
 

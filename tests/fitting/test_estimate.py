@@ -12,16 +12,8 @@ from hypothesis import strategies as st
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting import Settings, fit_law, get_law, make_table
 from mnist_scaling.fitting.estimation.estimate import fit_problem
-from mnist_scaling.fitting.estimation.problem import (
-    EFFICIENT,
-    SMALLEST_DELTA,
-    Delta,
-    Problem,
-    Scale,
-    choose_delta,
-    huber,
-)
-from mnist_scaling.fitting.uncertainty.noise import seed_scale, weights_from
+from mnist_scaling.fitting.estimation.problem import EFFICIENT, SMALLEST_DELTA, Delta, Problem, choose_delta, huber
+from mnist_scaling.fitting.uncertainty.noise import SeedNoise, seed_noise, weights_from
 
 from .tables import ADDITIVE, design, grid
 
@@ -107,15 +99,15 @@ def test_huber_by_hand():
 def test_auto_delta_follows_the_noise():
     table = grid("multiplicative", TRUTHS["multiplicative"], noise=0.06)
     law = get_law("multiplicative")
-    seeds = seed_scale(table)
-    assert seeds.value == pytest.approx(0.06 / np.sqrt(3), rel=0.25)
+    seeds = seed_noise(table)
+    assert seeds.scale == pytest.approx(0.06 / np.sqrt(3), rel=0.25)
     fit = fit_law(law, table.logs(law.inputs), table.y, seeds=seeds)
     assert fit.delta.value == pytest.approx(EFFICIENT * 0.06 / np.sqrt(3), rel=0.4)
     assert "repeats" in fit.delta.reason or "residuals" in fit.delta.reason
 
 
 def test_auto_delta_says_when_the_law_misses():
-    found = choose_delta("auto", np.array([0.3, -0.3, 0.2, -0.25, 0.3]), 2, Scale(0.01, 10.0))
+    found = choose_delta("auto", np.array([0.3, -0.3, 0.2, -0.25, 0.3]), 2, SeedNoise(np.array([1e-4]), 10.0, True))
     assert found.value > 0.1
     assert "more than seed noise" in found.reason
     assert choose_delta("auto", np.zeros(5), 2, None).value == SMALLEST_DELTA
@@ -135,7 +127,7 @@ def test_inverse_variance_weights():
     assert weights[0] == weights[1] > weights[3]
     with pytest.raises(InputError, match="needs a positive standard error"):
         weights_from("inverse_variance", replace(table, se=None))
-    with pytest.raises(InputError, match="equal or inverse_variance"):
+    with pytest.raises(InputError, match="one of equal, inverse_variance"):
         weights_from("variance", table)
 
 

@@ -259,8 +259,8 @@ def test_what_is_not_given_has_its_reason():
     compute = analyse(make_table(loss, {"C": n**2}), QUICK)
     assert compute.headline["no_loss"] == ""
     assert compute.why == "no joint law was asked for"
-    assert compute.frontier["pareto"].frontier.status.endswith("there is no joint law to redraw about")
-    without = analyse(make_table(loss, {"C": n**2}), Options(draws=0)).frontier["pareto"].frontier
+    assert compute.frontier["pareto"].status.endswith("there is no joint law to redraw about")
+    without = analyse(make_table(loss, {"C": n**2}), Options(draws=0)).frontier["pareto"]
     assert without.status.endswith("no draws were asked for")
 
 

@@ -14,7 +14,7 @@ from mnist_scaling.fitting.diagnostics.of_cells import rank_correlation
 from mnist_scaling.fitting.estimation.problem import EFFICIENT
 from mnist_scaling.fitting.estimation.variance import pool, squeeze
 from mnist_scaling.fitting.uncertainty.least_squares import exponents
-from mnist_scaling.fitting.uncertainty.noise import row_noise, seed_scale
+from mnist_scaling.fitting.uncertainty.noise import row_noise, seed_noise
 from mnist_scaling.fitting.uncertainty.profile import profile
 
 from .tables import ADDITIVE, design, grid
@@ -69,7 +69,7 @@ def test_profiles_hold_beside_a_floor_of_nothing():
     rejected = held = 0
     for seed in range(100):
         table = grid("power_D_floor", truth, noise=0.1, seed=seed, inputs=inputs)
-        fit = fit_law(law, table.logs("D"), table.y, seeds=seed_scale(table))
+        fit = fit_law(law, table.logs("D"), table.y, seeds=seed_noise(table))
         noise = row_noise(fit, table)
         rejected += profile(fit, "E", noise)[0].low > 0
         held += profile(fit, "beta", noise, beside_bound=True)[0].holds(0.5)
@@ -149,7 +149,7 @@ def test_one_broken_cell_is_no_misfit_of_the_law():
             table = scattered(np.full(35, 0.04), seed)
             table = replace(table, loss=table.loss * lift, se=table.se * lift)
             law = get_law("multiplicative")
-            fit = fit_law(law, table.logs(law.inputs), table.y, seeds=seed_scale(table))
+            fit = fit_law(law, table.logs(law.inputs), table.y, seeds=seed_noise(table))
             found.append(row_noise(fit, table).p_value)
         return np.array(found)
 

@@ -8,7 +8,7 @@ import pytest
 
 from mnist_scaling.fitting import Options, analyse, fit_law, get_law
 from mnist_scaling.fitting.sensitivity import sensitivity
-from mnist_scaling.fitting.uncertainty.noise import seed_scale
+from mnist_scaling.fitting.uncertainty.noise import seed_noise
 
 from .tables import grid
 
@@ -67,7 +67,7 @@ def test_without_the_outlier_is_a_fit_without_its_row(result):
     (label,) = [k for k in by_setting(result, "rows") if "row 12 " in k]
     law = get_law(result.selected)
     kept = result.table.take(result.table.rows != 12)
-    fit = fit_law(law, kept.logs(law.inputs), kept.y, seeds=seed_scale(kept))
+    fit = fit_law(law, kept.logs(law.inputs), kept.y, seeds=seed_noise(kept))
     found = by_setting(result, "rows")[label].exponents
     for key in found.keys() & fit.values.keys():
         assert found[key] == pytest.approx(fit.values[key], rel=1e-6)

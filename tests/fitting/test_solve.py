@@ -99,7 +99,6 @@ def test_giving_up_is_said(noisy):
     law = get_law("additive")
     found = minimise(Problem(law, logs, y, delta=1e-3), law.starts(logs, y)[:3], max_iterations=2)
     assert not found.converged.any()
-    assert (found.iterations == 2).all()
 
 
 def test_an_infinite_objective_is_no_optimum(noisy):

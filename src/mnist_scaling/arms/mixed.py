@@ -25,13 +25,7 @@ MOST_VALUES = 10
 
 
 def mixed(source: Source, arm: ArmRows) -> list[Flag]:
-    """A flag for each such column; for the code in a study, whose axes are arms.
-
-    Parameters
-    ----------
-    source : Source
-    arm : ArmRows
-    """
+    """A flag for each such column; for the code in a study, whose axes are arms."""
     if source.study is not None:
         return [Flag(MIXED_CODE, source.mixed_code)] if source.mixed_code else []
     names = source.rows.names

@@ -15,13 +15,7 @@ FILE = "optuna_runs.csv"
 
 
 def write_runs(place: str, folder: Path) -> Path:
-    """Write the finished trials of every study in a storage.
-
-    Parameters
-    ----------
-    place : str
-        URL of a database, or the path of a journal file.
-    folder : Path
+    """Write the finished trials of every study in a storage: URL of a database, or the path of a journal file.
 
     Raises
     ------
@@ -40,13 +34,10 @@ def write_runs(place: str, folder: Path) -> Path:
         studies = [optuna.load_study(study_name=name, storage=storage) for name in optuna.get_all_study_names(storage)]
         done = optuna.trial.TrialState.COMPLETE
         rows = [
-            {
-                "study": study.study_name,
-                "number": trial.number,
-                **trial.params,
-                **trial.user_attrs,
-                "value": trial.value,
-            }
+            {"study": study.study_name, "number": trial.number}
+            | trial.params
+            | trial.user_attrs
+            | {"value": trial.value}
             for study in studies
             for trial in study.get_trials(deepcopy=False, states=(done,))
             if len(trial.values) == 1

@@ -149,6 +149,25 @@ def with_curves(table: Table, source: Source, wanted: Any) -> tuple[Table, str]:
     return table, why if path.is_file() else ""
 
 
+def short_of_data(source: Source, arm: ArmRows, losses: Sequence[Mapping[str, Any]]) -> str:
+    """That some of the losses predicted ahead take more examples than the study's data set has; empty where none does.
+
+    A data set holds its training examples times the most passes that a cell of the study makes over its own.
+    """
+    held = {facts.get("n_train") for facts in (source.study or {}).get(provenance.DATA, [])}
+    if len(held) != 1 or None in held or source.rows.names.get("D") != "n_seen" or "epochs" not in arm.frame:
+        return ""
+    examples, passes = held.pop(), float(arm.frame["epochs"].max())
+    short = [loss for loss in losses if loss.get("D", 0.0) > 1.05 * examples * passes]
+    if not short:
+        return ""
+    first, has = short[0], f"{examples:,} examples" + (f" in {passes:g} passes" if passes > 1 else "")
+    return (
+        f"From {first['reach']:g} times the largest compute on, losses ahead take more data than there is "
+        f"({first['D']:.2g} of {has}): they are those of more data of its kind."
+    )
+
+
 def _why_no_runs(source: Source) -> str:
     """Why nothing can be said of single runs, as a sentence; empty where it can."""
     absent = STUDY if not source.study else TRIALS if not (source.folder / TRIALS).is_file() else ""

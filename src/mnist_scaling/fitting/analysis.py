@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from mnist_scaling.errors import InputError
-from mnist_scaling.fitting.diagnostics import Flag, of_cells, of_laws
+from mnist_scaling.fitting.diagnostics import Flag, cells_of, of_cells, of_laws
 from mnist_scaling.fitting.fitted import ALIKE, EXACT, Fitted, Options, describing, fit_part
-from mnist_scaling.fitting.frontier.methods import NO_COST, FrontierResult, all_frontiers
+from mnist_scaling.fitting.frontier.fronts import Frontier
+from mnist_scaling.fitting.frontier.methods import NO_COST, all_frontiers
 from mnist_scaling.fitting.frontier.parametric import Cost, fit_cost
 from mnist_scaling.fitting.headline import Model, headline, nothing_to_quote
 from mnist_scaling.fitting.laws import ALL, get_law
@@ -31,7 +32,7 @@ from mnist_scaling.fitting.slices import (
     starved,
 )
 from mnist_scaling.fitting.uncertainty.bootstrap import Draws, make_draws
-from mnist_scaling.fitting.uncertainty.noise import seed_scale
+from mnist_scaling.fitting.uncertainty.noise import seed_noise
 from mnist_scaling.study.flags import FEWEST_ROWS, LACK_OF_FIT
 
 MOST_ROWS = 4000
@@ -59,25 +60,30 @@ class Result:
     refused: dict[str, tuple[Law, Slice, str]]
     """Laws that were not fitted: with their rows and the reason in words."""
     extra_slices: list[tuple[Slice, Fitted | None, str]]
-    frontier: dict[str, FrontierResult]
+    frontier: dict[str, Frontier]
     cost: Cost | None
+    best: Fitted | None
+    """The law that describes the rows best."""
     model: Model | None
     """The law with a misfit term that the headline is of."""
-    selected: str | None
-    """The law that describes the data; no number depends on it."""
     why: str
     """Why there is no model or no joint law, in words; empty where there is one."""
     headline: dict[str, Any]
     """Which numbers to quote (`headline.headline`)."""
-    flags: list[Flag]
-    """For the reader: those about quoted laws in full, those about other laws in one."""
-    law_flags: dict[str, list[str]]
-    """Codes of the flags about each law."""
     masked: list[dict[str, Any]]
     draws: Draws
     notes: list[str]
     predictions: list[Prediction]
     lifetime: Lifetime | None
+    flags: list[Flag] = field(default_factory=list)
+    """For the reader: those about quoted laws in full, those about other laws in one."""
+    law_flags: dict[str, list[str]] = field(default_factory=dict)
+    """Codes of the flags about each law."""
+
+    @property
+    def selected(self) -> str | None:
+        """The law that describes the data, where something is quoted; no number depends on it."""
+        return self.best.law.name if self.best and self.model else None
 
 
 def analyse(table: Table, options: Options | None = None) -> Result:
@@ -88,10 +94,6 @@ def analyse(table: Table, options: Options | None = None) -> Result:
     table : Table
     options : Options, optional
 
-    Returns
-    -------
-    Result
-
     Raises
     ------
     InputError
@@ -99,10 +101,7 @@ def analyse(table: Table, options: Options | None = None) -> Result:
     """
     options = options or Options()
     given, rng = table, np.random.default_rng(options.seed)
-    table, masked = _mask(table, options)
-    table, folded = _fold(table)
-    table, thinned = _thin(table, rng)
-    notes = folded + thinned
+    table, masked, notes = _rows(table, options, rng)
     if len(table) < FEWEST_ROWS:
         raise InputError(f"A fit needs at least {FEWEST_ROWS} rows with a loss, but {len(table)} are left: add cells.")
     draws = make_draws(len(table), options.draws, rng, options.kind, options.level)
@@ -127,20 +126,16 @@ def analyse(table: Table, options: Options | None = None) -> Result:
     quoted = nothing_to_quote(f"{without}: {why}.")
     if model is not None:
         quoted = headline(model, cost, frontier["parametric"], options.predict)
-    flags, law_flags = _flags(table, given, options, fitted, refused, frontier, best, model, masked)
-    flags += of_laws.far_extrapolation(
-        max((p.reach for p in wanted), default=1.0), [dict(options.predict)], "The prediction asked for"
-    )
-    flags += _lifetime_reach(table, life)
     if options.queries is not None and life is None:
         notes.append(
             f"No cheapest model for {options.queries:.3g} queries: {NO_LIFETIME if cost else f'it {NO_COST}'}."
         )
-    return Result(
-        table, options, fitted, refused, extra, frontier, cost, model, best.law.name if best and model else None,
-        why or no_joint,
-        quoted, flags, law_flags, masked, draws, notes, wanted, life,
+    found = Result(
+        table, options, fitted, refused, extra, frontier, cost, best, model, why or no_joint, quoted, masked, draws,
+        notes, wanted, life,
     )  # fmt: skip
+    flags, law_flags = _flags(found, given)
+    return replace(found, flags=flags, law_flags=law_flags)
 
 
 def _model(
@@ -174,9 +169,9 @@ def _model(
 
 def _noise(best: Fitted, rows: Table, found: Posterior) -> float:
     """Standard deviation of a row's log loss: by the repeats, else what the misfit leaves of the law's residuals."""
-    seeds = seed_scale(rows)
+    seeds = seed_noise(rows)
     if seeds is not None:
-        return seeds.value
+        return seeds.scale
     residual = best.fit.residual[~found.broken]
     variance = float((residual**2).sum()) / max(len(residual) - best.fit.free, 1)
     return float(np.sqrt(max(variance - float(np.median(found.misfit())) ** 2, 0.0)))
@@ -198,27 +193,20 @@ def _not_in_model(model: Model | None, fitted: dict[str, Fitted]) -> list[str]:
     return notes
 
 
-def _mask(table: Table, options: Options) -> tuple[Table, list[dict[str, Any]]]:
-    at_chance = of_cells.chance_rows(table, options.classes)
-    if not options.mask_chance or not at_chance.any():
-        return table, []
-    return table.take(~at_chance), [table.cell(int(i)) for i in np.flatnonzero(at_chance)]
-
-
-def _fold(table: Table) -> tuple[Table, list[str]]:
+def _rows(table: Table, options: Options, rng: np.random.Generator) -> tuple[Table, list[dict[str, Any]], list[str]]:
+    """The rows without those at chance, if they are masked, folded into cells and thinned; the masked ones; notes."""
+    notes: list[str] = []
+    at_chance = of_cells.chance_rows(table, options.classes) & options.mask_chance
+    masked = cells_of(table, np.flatnonzero(at_chance))
+    table = table.take(~at_chance) if masked else table
     cells = table.folded()
-    if not FEWEST_ROWS <= len(cells) < len(table):
-        return table, []
-    return cells, [f"{len(table)} rows are {len(cells)} cells: rows of one N and D are repeats of one cell"]
-
-
-def _thin(table: Table, rng: np.random.Generator) -> tuple[Table, list[str]]:
-    if len(table) <= MOST_ROWS:
-        return table, []
-    kept = np.sort(rng.choice(len(table), MOST_ROWS, replace=False))
-    return table.take(kept), [
-        f"{MOST_ROWS} of {len(table)} rows, drawn at random with the seed, were used for everything"
-    ]
+    if FEWEST_ROWS <= len(cells) < len(table):
+        notes.append(f"{len(table)} rows are {len(cells)} cells: rows of one N and D are repeats of one cell")
+        table = cells
+    if len(table) > MOST_ROWS:
+        notes.append(f"{MOST_ROWS} of {len(table)} rows, drawn at random with the seed, were used for everything")
+        table = table.take(np.sort(rng.choice(len(table), MOST_ROWS, replace=False)))
+    return table, masked, notes
 
 
 def _plan(table: Table, options: Options) -> list[Law]:
@@ -270,44 +258,39 @@ def _fit_slice(table: Table, part: Slice, options: Options, draws: Draws) -> tup
     return (None, why) if why else (fit_part(law, table, part, options, draws, deep=False), "ok")
 
 
-def _flags(
-    table: Table,
-    given: Table,
-    options: Options,
-    fitted: dict[str, Fitted],
-    refused: dict[str, tuple[Law, Slice, str]],
-    frontier: dict[str, FrontierResult],
-    best: Fitted | None,
-    model: Model | None,
-    masked: list[dict[str, Any]],
-) -> tuple[list[Flag], dict[str, list[str]]]:
+def _flags(found: Result, given: Table) -> tuple[list[Flag], dict[str, list[str]]]:
     """Flags for the reader, those of the law that describes the data in full, others' in one; and every law's codes."""
-    fit = best.fit if best and is_joint(best.law) else None
-    noise = best.noise if best and is_joint(best.law) else None
+    table, fitted, best, classes = found.table, found.fitted, found.best, found.options.classes
+    joint = best if best and is_joint(best.law) else None
+    fit = joint.fit if joint else None
     leading = (best.law.name,) if best else tuple(fitted)
     quoted, others = ({k: f for k, f in fitted.items() if (k in leading) == kept} for kept in (True, False))
-    of_quoted, of_others = (_law_flags(group, best.law.name if best else None) for group in (quoted, others))
+    of_quoted, of_others = (_law_flags(group, best) for group in (quoted, others))
     floors = {k: f.profiles["E"][0] for k, f in fitted.items() if f.floor_rejected is not None}
-    few = of_laws.too_few_cells(table, [k for k, (law, part, _) in refused.items() if starved(law, table, part)])
+    refused = [law for law, part, _ in found.refused.values() if starved(law, table, part)]
+    few = of_laws.too_few_cells(table, [law.name for law in refused])
+    farthest = max((p.reach for p in found.predictions), default=1.0)
     shown = [
         *of_cells.constant_loss(table),
-        *of_cells.unit_suspect(given, options.classes),
+        *of_cells.unit_suspect(given, classes),
         *of_cells.input_suspect(given),
-        *of_cells.double_softmax_floor(table, options.classes, floors),
+        *of_cells.double_softmax_floor(table, classes, floors),
         *of_laws.collinear(ray_of(table)),
-        *_of_model(model, fitted, best),
+        *_of_model(found),
         *of_quoted,
-        *of_laws.se_suspect(noise),
-        *of_laws.grid_edge(table, frontier["isoflop"].frontier),
+        *of_laws.se_suspect(joint.noise if joint else None),
+        *of_laws.grid_edge(table, found.frontier["isoflop"]),
         *of_cells.carried(table),
         *of_cells.non_monotone(table, of_cells.usual_noise(table, fit)),
         *of_cells.seed_outlier(table, fit),
-        *of_cells.chance_level(table, options.classes, masked),
+        *of_cells.chance_level(table, classes, found.masked),
         *few,
-        *_held_out(best, table),
+        *_held_out(joint, table),
         *of_cells.duplicate_rows(given),
         # That a law which nobody quotes misses the data is why nobody quotes it.
         *of_laws.other_laws([f for f in of_others if f.code != LACK_OF_FIT], leading),
+        *of_laws.far_extrapolation(farthest, [dict(found.options.predict)], "The prediction asked for"),
+        *_lifetime_reach(table, found.lifetime),
     ]
     by_law: dict[str, list[str]] = {}
     for flag in (*of_quoted, *of_others, *few):
@@ -316,7 +299,7 @@ def _flags(
     return shown, by_law
 
 
-def _law_flags(fitted: dict[str, Fitted], selected: str | None) -> list[Flag]:
+def _law_flags(fitted: dict[str, Fitted], best: Fitted | None) -> list[Flag]:
     """What can be wrong with these laws."""
     fits = {k: f.fit for k, f in fitted.items()}
     floors = {
@@ -325,7 +308,7 @@ def _law_flags(fitted: dict[str, Fitted], selected: str | None) -> list[Flag]:
     return [
         *of_laws.not_converged(fits, {k: f.settled for k, f in fitted.items()}),
         *of_laws.parameter_at_bound(fits),
-        *of_laws.floor_not_identified(floors, selected),
+        *of_laws.floor_not_identified(floors, best.law.name if best else None),
         *of_laws.lack_of_fit({k: f.noise for k, f in fitted.items()}),
     ]
 
@@ -348,12 +331,13 @@ def _why_nothing(refused: Sequence[str], what: str) -> str:
     return f"no {what} was asked for"
 
 
-def _of_model(model: Model | None, fitted: dict[str, Fitted], best: Fitted | None) -> list[Flag]:
+def _of_model(found: Result) -> list[Flag]:
+    model, best = found.model, found.best
     if model is None or best is None:
         return []
     at = largest_cell(model.rows)
     quoted = {k: model.slope(at, k) for k in model.inputs}
-    rivals = {k: f for k, f in fitted.items() if f.law.inputs == best.law.inputs}
+    rivals = {k: f for k, f in found.fitted.items() if f.law.inputs == best.law.inputs}
     least = min(f.aicc for f in rivals.values())
     alike = {k: f.slopes for k, f in rivals.items() if f is not best and f.aicc <= least + ALIKE}
     missed = [] if model.exact else of_laws.misfit(model.posterior.law.name, model.misfit, model.noise)
@@ -361,7 +345,7 @@ def _of_model(model: Model | None, fitted: dict[str, Fitted], best: Fitted | Non
 
 
 def _held_out(best: Fitted | None, table: Table) -> list[Flag]:
-    if best is None or best.holdout is None or not is_joint(best.law):
+    if best is None or best.holdout is None:
         return []
-    cells = [table.cell(int(i)) for i in best.holdout.rows]
-    return of_laws.far_extrapolation(best.holdout.reach, cells, "The hold-out of the largest compute")
+    what = "The hold-out of the largest compute"
+    return of_laws.far_extrapolation(best.holdout.reach, cells_of(table, best.holdout.rows), what)

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import ndtr
 
-from mnist_scaling.errors import InputError
+from mnist_scaling.errors import holds
 from mnist_scaling.fitting.estimation.estimate import SCREENED, Fit, Settings, fit_law, fit_problem
 from mnist_scaling.fitting.estimation.problem import EFFICIENT, huber
 from mnist_scaling.fitting.laws.base import Array, Law, local_slope
@@ -22,7 +22,7 @@ from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.slices import Slice, largest_cell
 from mnist_scaling.fitting.uncertainty.bootstrap import Draws, bootstrap, interval, parameter_intervals, student_factor
 from mnist_scaling.fitting.uncertainty.interval import Interval
-from mnist_scaling.fitting.uncertainty.noise import Noise, row_noise, seed_scale, weights_from
+from mnist_scaling.fitting.uncertainty.noise import Noise, row_noise, seed_noise, weights_from
 from mnist_scaling.fitting.uncertainty.profile import profile
 
 
@@ -43,17 +43,12 @@ class Options:
     predict: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.classes is not None and self.classes < 2:
-            raise InputError(f"`classes >= 2` or null must hold, but got {self.classes}.")
-        if self.seed < 0:
-            raise InputError(f"`seed >= 0` must hold, but got {self.seed}.")
-        if self.queries is not None and not self.queries > 0:
-            raise InputError(
-                f"`queries > 0` or null must hold, but got {self.queries:g}: give the number of inferences."
-            )
+        holds(self.classes is None or self.classes >= 2, "classes >= 2", self.classes, "give their number, or null.")
+        holds(self.seed >= 0, "seed >= 0", self.seed, "0 is usual.")
+        inferences = "give the number of inferences, or null."
+        holds(self.queries is None or self.queries > 0, "queries > 0", self.queries, inferences)
         for name, value in self.predict.items():
-            if not value > 0:
-                raise InputError(f"`predict.{name} > 0` must hold, but got {value:g}.")
+            holds(value > 0, f"predict.{name} > 0", value, "give a positive number.")
 
 
 @dataclass(frozen=True)
@@ -89,7 +84,7 @@ def fit_part(law: Law, table: Table, part: Slice, options: Options, draws: Draws
     rows = table.take(part.index)
     logs = rows.logs(law.inputs)
     weights = weights_from(options.settings.weights, rows)
-    fit = fit_law(law, logs, rows.y, options.settings, weights, seed_scale(rows))
+    fit = fit_law(law, logs, rows.y, options.settings, weights, seed_noise(rows))
     noise = row_noise(fit, rows)
     thetas, settled = bootstrap(fit, draws, noise, part.index)
     t_factor = student_factor(noise.dof, draws.level)
@@ -158,14 +153,7 @@ _NORMALISER = float(np.sqrt(2 * np.pi) * (2 * ndtr(EFFICIENT) - 1) + 2 / EFFICIE
 
 
 def aicc(residual: Array, parameters: int) -> float:
-    """AICc of log residuals; NaN where n <= k + 1 leaves it undefined.
-
-    Parameters
-    ----------
-    residual : array, shape (n,)
-    parameters : int
-        Parameters of the law; the scale is counted here.
-    """
+    """AICc of log residuals of a law of so many parameters; NaN where n <= k + 1 leaves it undefined."""
     n, k = len(residual), parameters + 1
     if n - k - 1 <= 0:
         return np.nan
@@ -196,19 +184,9 @@ class HoldOut:
 
 
 def hold_out(fit: Fit, cost: Array) -> HoldOut | None:
-    """Fit without the `HELD_OUT` of the rows of largest compute, at least two, and predict them.
+    """Fit again without the `HELD_OUT` of the rows of largest log cost, at least two, and predict them.
 
-    Parameters
-    ----------
-    fit : Fit
-        Of all rows; its delta is kept.
-    cost : array, shape (n,)
-        log C, or what stands for it.
-
-    Returns
-    -------
-    HoldOut or None
-        None where no row can be spared, or the others have too few distinct sizes.
+    None where no row can be spared, or the others have too few distinct sizes.
     """
     n = fit.n
     held = min(max(2, round(HELD_OUT * n)), n - fit.law.size - 1)
@@ -235,11 +213,7 @@ def describing(rivals: Mapping[str, Fitted]) -> Fitted | None:
     """The law that describes a table: of those that fit about as well as the best, the one with the fewest parameters.
 
     By AICc, within `ALIKE`; where a law has too few rows for one, by the residuals' variance per degree of freedom.
-
-    Parameters
-    ----------
-    rivals : mapping of str to Fitted
-        Laws of the same rows.
+    All are laws of the same rows.
     """
     if any(not np.isfinite(f.aicc) for f in rivals.values()):
         free = {k: f for k, f in rivals.items() if f.fit.n > f.fit.free}

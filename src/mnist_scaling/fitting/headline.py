@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from mnist_scaling.fitting.frontier.fronts import EXPONENTS
-from mnist_scaling.fitting.frontier.methods import MAJORITY, FrontierResult, budgets, median_of
+from mnist_scaling.fitting.frontier.fronts import EXPONENTS, Frontier
+from mnist_scaling.fitting.frontier.methods import MAJORITY, budgets, median_of
 from mnist_scaling.fitting.frontier.parametric import Cost
 from mnist_scaling.fitting.laws.base import Array, Law, middle
 from mnist_scaling.fitting.misfit.posterior import Posterior
@@ -88,19 +88,10 @@ class Model:
         return self.exact or bool(self.misfit.high <= self.noise)
 
 
-def headline(
-    model: Model, cost: Cost | None, parametric: FrontierResult, predict: Mapping[str, float]
-) -> dict[str, Any]:
+def headline(model: Model, cost: Cost | None, parametric: Frontier, predict: Mapping[str, float]) -> dict[str, Any]:
     """The key "headline" of fits.json: each of `NUMBERS`, or null with a "why"; losses by distance; `ray`.
 
-    Parameters
-    ----------
-    model : Model
-    cost : Cost or None
-    parametric : FrontierResult
-        The frontier of the model's surfaces.
-    predict : mapping
-        The point at which a loss was asked for.
+    The parametric frontier is that of the model's surfaces, and `predict` the point at which a loss was asked for.
     """
     at = largest_cell(model.rows)
     out: dict[str, Any] = {
@@ -110,7 +101,7 @@ def headline(
         "floor": _floor(model),
         "misfit": model.misfit.record(),
         "asked": _asked(model, {k: float(np.log(v)) for k, v in predict.items()}),
-        "counts": _counts(model, cost, parametric),
+        "counts": [],
         "loss": losses_ahead(model, cost),
         "no_loss": "" if _has_compute(model, cost) else NO_COMPUTE,
         "at": {k: float(np.exp(at[k])) for k in ("N", "D", "C") if k in at},
@@ -118,7 +109,11 @@ def headline(
         "laws": sorted(model.posterior.weights, key=lambda k: -model.posterior.weights[k]),
         "settled": model.settled,
     }
-    return out if model.ray is None else out | {"ray": _along(model, model.ray)}
+    if model.ray is not None:
+        return out | {"ray": _along(model, model.ray)}
+    if "N" in model.inputs:
+        out["counts"] = counts(model.rows, model.posterior, parametric.valley, cost, model.level)
+    return out
 
 
 def nothing_to_quote(why: str) -> dict[str, Any]:
@@ -150,21 +145,15 @@ def _slopes(model: Model, keys: Mapping[str, str], at: Mapping[str, float]) -> d
     return out
 
 
-def _exponent(model: Model, parametric: FrontierResult, key: str) -> dict[str, Any]:
+def _exponent(model: Model, parametric: Frontier, key: str) -> dict[str, Any]:
     if model.ray is not None:
         return _absent(_moving(model.ray))
     if len(model.inputs) == 1:
         return _absent("Laws of one variable have no frontier.")
     if not parametric.intervals[key].known:
-        status = parametric.frontier.status
+        status = parametric.status
         return _absent(f"{status[0].upper()}{status[1:]}.")
     return parametric.intervals[key].record()
-
-
-def _counts(model: Model, cost: Cost | None, parametric: FrontierResult) -> list[dict[str, Any]]:
-    if model.ray is not None or "N" not in model.inputs:
-        return []
-    return counts(model.rows, model.posterior, parametric.valley, cost, model.level)
 
 
 def _floor(model: Model) -> dict[str, Any]:
@@ -180,16 +169,8 @@ def _floor(model: Model) -> dict[str, Any]:
 def losses_ahead(model: Model, cost: Cost | None) -> list[dict[str, Any]]:
     """The lowest loss that up to so many times the largest compute reaches: a running minimum of each surface.
 
-    Parameters
-    ----------
-    model : Model
-    cost : Cost or None
-
-    Returns
-    -------
-    list of dict
-        One for each of `REACHES`; none where the table has no compute. Over N and D each surface is at its own best
-        size, and N and D are the medians of these (`_lowest`).
+    One for each of `REACHES`; none where the table has no compute. Over N and D each surface is at its own best size,
+    and N and D are the medians of these (`_lowest`).
     """
     logs = np.log(np.array([1.0, *REACHES]))
     places: list[dict[str, Any]]

@@ -147,28 +147,10 @@ class LifetimeOptimum:
 
 
 def lifetime_optimum(law: Law, theta: Array, cost: Cost, log_c: float, queries: float) -> LifetimeOptimum | None:
-    """Size and data of the least training + inference FLOPs at the loss that is optimal for C.
+    """Size and data of the least training + inference FLOPs over so many queries, at the loss that is optimal for C.
 
-    Parameters
-    ----------
-    theta : array, shape (batch, p)
-    log_c : float
-        Training budget whose best loss is the target.
-    queries : float
-        Inferences over the model's life.
-
-    Returns
-    -------
-    LifetimeOptimum or None
-        None for a law without an optimum at fixed C.
-
-    Raises
-    ------
-    InputError
-        When queries is not positive.
+    None for a law without an optimum at fixed C; theta has the shape (batch, p).
     """
-    if not queries > 0:
-        raise InputError(f"`queries > 0` must hold, but got {queries:g}: give the number of inferences, or null.")
     found = frontier_of(law, theta, cost, np.array([log_c]))
     if found is None:
         return None
@@ -249,10 +231,6 @@ class Foreseen:
 
 def leave_future_out(result: Result) -> list[Foreseen]:
     """Every row above each of `BUDGETS`, predicted from the rows below it.
-
-    Parameters
-    ----------
-    result : Result
 
     Raises
     ------

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from mnist_scaling.errors import PLAIN_NUMBER, InputError, line_of
 from mnist_scaling.fitting.laws.base import Array
-from mnist_scaling.fitting.rows import LARGEST_LOSS, SMALLEST_LOSS, VARIABLES, Table, make_table
+from mnist_scaling.fitting.rows import VARIABLES, Table, broken, make_table
 
 
 def read_columns(
@@ -72,19 +71,21 @@ def read_columns(
             f"{source} must have at least one row with every number, but all {len(empty)} lack one ({why}): "
             "finish the runs, or name other columns."
         )
-    for role, values in needed.items():
-        _positive(values, role, known[role], source, row_numbers)
-    se = _standard_errors(numbers.get("se"), known.get("se"), source, row_numbers)
+    se = numbers.get("se")
+    if se is not None and len(bad := np.flatnonzero((se < 0) | np.isinf(se))):
+        fix = "Give a standard error, or leave the field empty."
+        raise InputError(broken(f"0 <= {known['se']} < inf", source, se, bad, row_numbers, fix))
     table = make_table(
         numbers["loss"][~empty],
         {k: numbers[k][~empty] for k in VARIABLES if k in numbers},
-        None if se is None else se[~empty],
+        None if se is None or np.isnan(se).all() else se[~empty],
         numbers["repeats"][~empty] if "repeats" in numbers else None,
         _flag_codes(columns[known["flags"]], ~empty) if "flags" in known else (),
         _conventions(columns, conventions or {}, ~empty, source, row_numbers),
         source,
+        row_numbers[~empty],
+        known,
     )
-    table = replace(table, rows=row_numbers[~empty])
     if "run" in known:
         table = table.last_points([columns[known["run"]][int(i)] for i in np.flatnonzero(~empty)])
     return table, left_out
@@ -102,37 +103,6 @@ def _numbers(values: Sequence[Any], header: str, source: str, row_numbers: np.nd
                 f"{text!r}: {PLAIN_NUMBER}, leave it empty, or leave the row out."
             ) from None
     return out
-
-
-def _positive(values: Array, role: str, header: str, source: str, row_numbers: np.ndarray) -> None:
-    least, most = (SMALLEST_LOSS, LARGEST_LOSS) if role == "loss" else (0.0, np.inf)
-    bad = np.flatnonzero((values <= 0) | np.isinf(values) | (values < least) | (values > most))
-    if not len(bad):
-        return
-    worst = values[bad[0]]
-    meaning = "A logarithm is taken of it" if role != "loss" else "A cross-entropy or an error rate is positive"
-    rule, fix = f"{header} > 0", f"{meaning}: mend or remove the row."
-    if worst > 0:
-        rule = f"{header} < inf" if role != "loss" else f"{least:g} <= {header} <= {most:g}"
-        fix = "Leave the field empty where a run diverged" if np.isinf(worst) else "Give it in a unit of its own size"
-        fix += ", or remove the row."
-    raise InputError(_broken(rule, source, row_numbers, values, bad, fix))
-
-
-def _broken(rule: str, source: str, rows: np.ndarray, values: Array, bad: np.ndarray, fix: str) -> str:
-    more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
-    where = f"line {line_of(rows[bad[0]])} has {values[bad[0]]:g}{more}"
-    return f"`{rule}` must hold in every row of {source}, but {where}. {fix}"
-
-
-def _standard_errors(se: Array | None, header: str | None, source: str, row_numbers: np.ndarray) -> Array | None:
-    if se is None:
-        return None
-    bad = np.flatnonzero((se < 0) | np.isinf(se))
-    if len(bad):
-        fix = "Give a standard error, or leave the field empty."
-        raise InputError(_broken(f"0 <= {header} < inf", source, row_numbers, se, bad, fix))
-    return None if np.isnan(se).all() else se
 
 
 def _flag_codes(values: Sequence[Any], kept: np.ndarray) -> list[tuple[str, ...]]:

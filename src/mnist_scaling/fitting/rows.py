@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from mnist_scaling.errors import InputError
+from mnist_scaling.errors import InputError, line_of
 from mnist_scaling.fitting.laws.base import Array, Logs
 
 SMALLEST_LOSS, LARGEST_LOSS = 1e-30, 1e30
@@ -135,13 +135,7 @@ class Table:
         return _mean_cells(self, first[order], cell, kept)
 
     def last_points(self, run: Sequence[object]) -> Table:
-        """The last point of each run, by C or else D, as rows; all points stay as `curves`.
-
-        Parameters
-        ----------
-        run : sequence, shape (n,)
-            Name of the run that each row is a point of.
-        """
+        """The last point of each run, whose name each row bears, by C or D, as rows; all points stay as `curves`."""
         names, index = np.unique([str(r) for r in run], return_inverse=True)
         order = self.inputs.get("C", self.inputs.get("D"))
         if order is None:
@@ -198,16 +192,10 @@ def level_of(x: Array) -> np.ndarray:
 
 
 def places(x: Array, arm: np.ndarray | None = None) -> np.ndarray:
-    """Place of each cell on the grid: the number of its level of each variable, shape (cells, variables).
+    """Place of each cell on the grid: the number of its level of each log size, shape (cells, variables).
 
-    Where two cells of one arm would share a place, equal sizes alone are one level.
-
-    Parameters
-    ----------
-    x : array, shape (cells, variables)
-        Log sizes.
-    arm : array, shape (cells,), optional
-        Arm of each cell; cells of several arms share the places where they are the same.
+    Where two cells of one arm would share a place, equal sizes alone are one level. Cells of several arms share the
+    places where they are the same.
     """
     found = np.stack([level_of(column) for column in x.T], axis=1)
     apart = found if arm is None else np.column_stack([found, arm])
@@ -265,43 +253,66 @@ def make_table(
     flags: Sequence[Sequence[str]] = (),
     conventions: Mapping[str, Mapping[str, Array]] | None = None,
     source: str = "the table",
+    rows: np.ndarray | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> Table:
     """Check plain arrays and make a `Table` of them; rows with an empty number are left out by the caller.
+
+    Parameters
+    ----------
+    loss, inputs, se, repeats, flags, conventions
+        As in `Table`.
+    source : str
+        What errors call the table.
+    rows : array of int, optional
+        Number of each row in its file, which errors name by its line.
+    headers : mapping of str to str, optional
+        What the file calls "loss", "N", …
 
     Raises
     ------
     InputError
         When lengths differ, a value is not finite and positive, or nothing is left to fit.
     """
-    loss = np.asarray(loss, float)
-    arrays = {"loss": loss, **{k: np.asarray(v, float) for k, v in inputs.items()}}
+    loss, inputs = np.asarray(loss, float), {k: np.asarray(v, float) for k, v in inputs.items()}
     if not inputs:
         raise InputError(f"{source} must have at least one of N, D and C, but none is named: give columns.N=…, say.")
+    shapes = {"loss": loss.shape} | {k: v.shape for k, v in inputs.items()}
     spare = {"se": se, "repeats": repeats, "flags": flags if len(flags) else None}
-    for name, given in spare.items():
-        if given is not None and len(given) != len(loss):
-            raise InputError(f"Every column of {source} must have {len(loss)} values, but {name} has {len(given)}.")
-    for name, values in arrays.items():
-        if values.shape != loss.shape or values.ndim != 1:
-            raise InputError(f"Every column of {source} must have {len(loss)} values, but {name} has {values.shape}.")
-        bad = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
-        if len(bad):
-            raise InputError(
-                f"`{name} > 0` must hold in every row of {source}, but row {bad[0]} has {values[bad[0]]:g}"
-                f"{f' (and {len(bad) - 1} more rows)' if len(bad) > 1 else ''}: mend or remove the row."
-            )
-    far = np.flatnonzero((loss < SMALLEST_LOSS) | (loss > LARGEST_LOSS))
-    if len(far):
-        raise InputError(
-            f"`{SMALLEST_LOSS:g} <= loss <= {LARGEST_LOSS:g}` must hold in every row of {source}, but row {far[0]} has "
-            f"{loss[far[0]]:g}: give the loss in a unit in which it is nearer to 1."
-        )
+    for name, shape in (shapes | {k: (len(v),) for k, v in spare.items() if v is not None}).items():
+        if shape != (len(loss),):
+            size = " x ".join(map(str, shape))
+            raise InputError(f"Every column of {source} must have {len(loss)} values, but {name} has {size}.")
+    for name, values in {"loss": loss, **inputs}.items():
+        _check_positive(values, name, (headers or {}).get(name, name), source, rows)
     return Table(
         loss,
-        {k: v for k, v in arrays.items() if k != "loss"},
+        inputs,
         None if se is None else np.asarray(se, float),
         None if repeats is None else np.asarray(repeats, float),
-        np.arange(len(loss)),
-        tuple(tuple(f) for f in flags) if len(flags) else ((),) * len(loss),
+        np.arange(len(loss)) if rows is None else rows,
+        tuple(tuple(f) for f in flags),
         {k: {c: np.asarray(v, float) for c, v in g.items()} for k, g in (conventions or {}).items()},
     )
+
+
+def _check_positive(values: Array, role: str, header: str, source: str, rows: np.ndarray | None) -> None:
+    least, most = (SMALLEST_LOSS, LARGEST_LOSS) if role == "loss" else (0.0, np.inf)
+    bad = np.flatnonzero(~((values > 0) & np.isfinite(values) & (values >= least) & (values <= most)))
+    if not len(bad):
+        return
+    worst = values[bad[0]]
+    meaning = "A logarithm is taken of it" if role != "loss" else "A cross-entropy or an error rate is positive"
+    rule, fix = f"{header} > 0", f"{meaning}: mend or remove the row."
+    if worst > 0:
+        rule = f"{header} < inf" if role != "loss" else f"{least:g} <= {header} <= {most:g}"
+        fix = "Leave the field empty where a run diverged" if np.isinf(worst) else "Give it in a unit of its own size"
+        fix += ", or remove the row."
+    raise InputError(broken(rule, source, values, bad, rows, fix))
+
+
+def broken(rule: str, source: str, values: Array, bad: np.ndarray, rows: np.ndarray | None, fix: str) -> str:
+    """The sentence that a rule does not hold where numbers are `bad`; `rows` and `fix` are as in `make_table`."""
+    more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+    where = f"row {bad[0]}" if rows is None else f"line {line_of(rows[bad[0]])}"
+    return f"`{rule}` must hold in every row of {source}, but {where} has {values[bad[0]]:g}{more}. {fix}"

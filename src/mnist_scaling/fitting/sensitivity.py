@@ -22,14 +22,14 @@ import numpy as np
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.estimation.estimate import Settings
 from mnist_scaling.fitting.fitted import Options, fit_part
-from mnist_scaling.fitting.frontier.fronts import observed
+from mnist_scaling.fitting.frontier.fronts import FEWEST_POINTS, observed
 from mnist_scaling.fitting.frontier.isoflop_minima import isoflop
 from mnist_scaling.fitting.frontier.methods import budgets, median_of
 from mnist_scaling.fitting.frontier.parametric import Cost, Valley, fit_cost, lines
 from mnist_scaling.fitting.laws.base import Array, Law, middle
 from mnist_scaling.fitting.misfit.posterior import Posterior
 from mnist_scaling.fitting.rows import Table
-from mnist_scaling.fitting.slices import FEWEST_POINTS, largest_cell, part_for
+from mnist_scaling.fitting.slices import largest_cell, part_for
 from mnist_scaling.fitting.uncertainty.bootstrap import make_draws
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.study import flags
@@ -51,20 +51,7 @@ def counts(
 ) -> list[dict[str, Any]]:
     """One record for N and one for each other count that the table has: how far it grows, N*'s exponent and slopes.
 
-    Parameters
-    ----------
-    rows : Table
-    model : Posterior
-        Surfaces over N, or over N and D.
-    found : Valley or None
-        Minima of the surfaces at `budgets`.
-    cost : Cost or None
-    level : float
-
-    Returns
-    -------
-    list of dict
-        Empty where no count differs from N.
+    Empty where no count differs from N. Surfaces are over N, or over N and D; `found` are their minima at `budgets`.
     """
     logs, others = np.log(rows.inputs["N"]), dict(rows.conventions.get("N", {}))
     if rows.has(("C", "D")):
@@ -122,10 +109,6 @@ class Variant:
 def sensitivity(result: Result) -> list[Variant]:
     """Every variant of a finished analysis; the first is the analysis itself.
 
-    Parameters
-    ----------
-    result : Result
-
     Raises
     ------
     InputError
@@ -142,17 +125,12 @@ def sensitivity(result: Result) -> list[Variant]:
             out.append(_variant(key, label, other, law, options))
     same_rows = [f.law for f in result.fitted.values() if f.law.inputs == law.inputs and f.law.name != name]
     out += [_variant("law", other.name, table, other, options) for other in same_rows]
-    out += [
-        _variant("delta", str(d), table, law, _with(options, delta=d)) for d in DELTAS if d != options.settings.delta
-    ]
-    out += [_variant("loss", k, table, law, _with(options, loss=k)) for k in LOSSES if k != options.settings.loss]
-    out += list(_without_rows(result, law))
-    return out
-
-
-def _with(options: Options, delta: float | str | None = None, loss: str = "huber") -> Options:
-    delta = options.settings.delta if delta is None else delta
-    return replace(options, settings=Settings(delta, loss, options.settings.weights))
+    now = options.settings
+    others = [("delta", Settings(d, "huber", now.weights)) for d in DELTAS if d != now.delta]
+    others += [("loss", Settings(now.delta, k, now.weights)) for k in LOSSES if k != now.loss]
+    for group, settings in others:
+        out.append(_variant(group, str(getattr(settings, group)), table, law, replace(options, settings=settings)))
+    return out + list(_without_rows(result, law))
 
 
 def _without_rows(result: Result, law: Law) -> Iterable[Variant]:
@@ -179,8 +157,8 @@ def _variant(group: str, setting: str, table: Table, law: Law, options: Options)
     except InputError as error:
         return Variant(group, setting, law.name, {}, str(error))
     found = {p.name: fitted.fit.values[p.name] for p in law.parameters if p.unit in ("1", "loss") and not p.log}
-    found["N* hull"] = observed(table, "hull").exponents["N_exponent"]
-    found["N* isoflop"] = isoflop(table, options.isoflop).exponents["N_exponent"]
+    found["N* hull"] = observed(table, "hull").intervals["N_exponent"].value
+    found["N* isoflop"] = isoflop(table, options.isoflop).intervals["N_exponent"].value
     cost = fit_cost(table) if joint else None
     line = law.optimum(fitted.fit.theta[None], cost.kappa_n, cost.kappa_d) if cost is not None else None
     found["N* parametric"] = float(line["n1"][0]) if line is not None else np.nan

@@ -11,12 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtri
 
-from mnist_scaling.fitting.frontier.fronts import hull_rows
+from mnist_scaling.fitting.frontier.fronts import FEWEST_POINTS, hull_rows
 from mnist_scaling.fitting.laws.base import Law
 from mnist_scaling.fitting.rows import SAME_LEVEL, Table
-
-FEWEST_POINTS = 3
-"""A line through two points has no residual."""
 
 RESOLVED = 0.25
 """Half of the interval of a slope across the ladder, beyond which N and D count as moving together: it is as wide as an
@@ -135,7 +132,16 @@ def whole(table: Table) -> Slice:
 
 def can_hold(table: Table, law: Law) -> bool:
     """Whether a table has the rows and the distinct sizes that a joint law needs."""
-    return len(table) > law.size and all(len(table.levels(k)) >= law.levels for k in law.inputs if k != "U")
+    return not _lacking(law, table)
+
+
+def _lacking(law: Law, table: Table) -> str:
+    for name in (k for k in law.inputs if k != "U"):
+        distinct = len(table.levels(name))
+        if distinct < law.levels:
+            return f"not fitted: {distinct} distinct {name} in the table, but {law.levels} are needed"
+    few = len(table) <= law.size
+    return f"not fitted: {len(table)} cells, but {law.size} parameters need {law.size + 1}" if few else ""
 
 
 def part_for(law: Law, table: Table) -> Slice:
@@ -144,12 +150,9 @@ def part_for(law: Law, table: Table) -> Slice:
     A joint law takes all rows; power_N those at the largest D; power_D those at the largest N; power_C the lower hull,
     or the best row at each budget where the table lacks N or D. With no other variable to hold, or on a ladder, all.
     """
-    return whole(table) if is_joint(law) else main_slice(table, law.inputs[0])
-
-
-def main_slice(table: Table, variable: str) -> Slice:
-    """`part_for` a law of one variable."""
-    everything = np.arange(len(table))
+    if is_joint(law):
+        return whole(table)
+    variable, everything = law.inputs[0], np.arange(len(table))
     if table.has(("N", "D")) and ray_of(table) is not None:
         return Slice(variable, ALONG, None, everything)
     if variable == "C":
@@ -185,18 +188,11 @@ def all_slices(table: Table) -> list[Slice]:
 def refusal(law: Law, table: Table, part: Slice) -> str:
     """Why a law can't be fitted to these rows, in words; empty when it can."""
     why = law.refuses(table.loss)
-    return why or (_refuse_joint(law, table) if is_joint(law) else _refuse_line(law, table, part))
-
-
-def _refuse_joint(law: Law, table: Table) -> str:
-    for name in (k for k in law.inputs if k != "U"):
-        distinct = len(table.levels(name))
-        if distinct < law.levels:
-            return f"not fitted: {distinct} distinct {name} in the table, but {law.levels} are needed"
-    if len(table) <= law.size:
-        return f"not fitted: {len(table)} cells, but {law.size} parameters need {law.size + 1}"
+    if not is_joint(law):
+        return why or _refuse_line(law, table, part)
     ray = ray_of(table)
-    return f"not fitted: N and D move together ({ray.words}), so their shares can't be told apart" if ray else ""
+    apart = f"not fitted: N and D move together ({ray.words}), so their shares can't be told apart" if ray else ""
+    return why or _lacking(law, table) or apart
 
 
 def _refuse_line(law: Law, table: Table, part: Slice) -> str:

@@ -16,6 +16,7 @@ from mnist_scaling.arms.reading import cell_trials
 from mnist_scaling.fitting.frontier.methods import median_of
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.uncertainty.interval import Interval
+from mnist_scaling.fitting.uncertainty.least_squares import plane
 from mnist_scaling.planning.new_cell import NewCell, log_loss
 from mnist_scaling.planning.studied import Studied
 from mnist_scaling.settings.optimal_settings import SettingsOptions, optimal_settings
@@ -58,11 +59,10 @@ def _log_error(of: Studied, log_loss: Array, rng: np.random.Generator) -> Array:
     x, y = both.iloc[: max(FEWEST, len(both) // 2)].to_numpy().T
     if len(x) < FEWEST:
         return np.full(len(log_loss), np.nan)
-    design = np.column_stack([np.ones(len(x)), x])
-    solve = np.linalg.pinv(design)
-    sd = float(np.sqrt(((y - design @ solve @ y) ** 2).sum() / (len(x) - 2)))
-    line = solve @ (y[:, None] + sd * rng.standard_normal((len(x), len(log_loss))))
-    return line[0] + line[1] * log_loss + sd * rng.standard_normal(len(log_loss))
+    line = plane(y, x)
+    sd = float(np.sqrt((line.residual**2).sum() / line.free))
+    drawn = plane(y[:, None] + sd * rng.standard_normal((len(x), len(log_loss))), x).coefficients
+    return drawn[0] + drawn[1] * log_loss + sd * rng.standard_normal(len(log_loss))
 
 
 def _settings(of: Studied, cell: NewCell) -> tuple[dict[str, Any], tuple[str, ...]]:

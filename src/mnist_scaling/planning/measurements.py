@@ -15,6 +15,7 @@ import numpy as np
 
 from mnist_scaling.fitting.laws.base import Array, Logs
 from mnist_scaling.fitting.rows import SAME_LEVEL
+from mnist_scaling.fitting.uncertainty.least_squares import plane
 from mnist_scaling.planning.new_cell import NewCell, at_levels
 from mnist_scaling.planning.studied import Studied
 
@@ -141,12 +142,12 @@ def of_study(of: Studied, unit: str) -> tuple[Places, CellEffort]:
 def unrun(cells: Sequence[NewCell], like: Places) -> Places:
     """New cells as places: with the usual noise and luck, and costs by a plane in logs through those of `like`."""
     logs = {k: np.log([cell.at[k] for cell in cells]) for k in like.logs}
-    here, there = (np.column_stack([np.ones(len(next(iter(x.values())))), *x.values()]) for x in (like.logs, logs))
 
     def cost(of: Array) -> Array:
         known = np.isfinite(of) & (of > 0)
-        return np.asarray(np.exp(there @ np.linalg.lstsq(here[known], np.log(of[known]), rcond=None)[0]))
+        through = plane(np.log(of[known]), *(x[known] for x in like.logs.values()))
+        return np.asarray(np.exp(through.at(*logs.values())))
 
-    nothing, usual = np.zeros(len(there)), np.ones(len(there))
+    nothing, usual = np.zeros(len(cells)), np.ones(len(cells))
     costs = cost(like.trial_cost) if (like.trial_cost > 0).any() else nothing, cost(like.repeat_cost)
     return Places(logs, nothing, nothing, *costs, usual * np.median(like.seed), usual * np.median(like.luck))

@@ -17,6 +17,7 @@ import pandas as pd
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.laws.base import Array
+from mnist_scaling.fitting.uncertainty.least_squares import plane
 from mnist_scaling.planning.studied import Studied, at_axes
 from mnist_scaling.study import records
 from mnist_scaling.study.layout import RESULT
@@ -134,10 +135,9 @@ def extrapolated(cells: pd.DataFrame, column: str, axes: Mapping[str, float]) ->
     bent = [i for i in range(len(at)) if len(np.unique(u[:, i])) > 3]
     found = []
     for powers, times in (([], 1.0), (bent, BENT)):
-        design, place = (np.column_stack([np.ones(len(p)), p, p[:, powers] ** 2]) for p in (u, at[None]))
-        solve = np.linalg.pinv(design)
-        left_out = (y - design @ solve @ y) / np.maximum(1 - np.diag(design @ solve), 1e-9)
-        found.append((times * float((left_out**2).sum()), float((place @ solve @ y)[0])))
+        through = plane(y, *u.T, *(u[:, powers] ** 2).T)
+        left_out = through.residual / np.maximum(1 - through.leverage, 1e-9)
+        found.append((times * float((left_out**2).sum()), float(through.at(*at, *at[powers] ** 2)[0])))
     return float(np.exp(min(found)[1]))
 
 

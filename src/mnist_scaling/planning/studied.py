@@ -22,7 +22,7 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.analysis import Result, analyse
 from mnist_scaling.fitting.headline import Model
 from mnist_scaling.fitting.rows import Table
-from mnist_scaling.fitting.uncertainty.noise import seed_scale
+from mnist_scaling.fitting.uncertainty.noise import seed_noise
 from mnist_scaling.study.identity import IDENTITY
 from mnist_scaling.study.layout import cell_parts
 from mnist_scaling.study.provenance import COMMAND
@@ -118,8 +118,8 @@ class Studied:
     @property
     def seeds(self) -> float:
         """Standard deviation of ln loss between seeds of one setting; NaN where no row has repeats."""
-        scale = seed_scale(self.table)
-        return float("nan") if scale is None else scale.value * np.sqrt(self.repeats)
+        seeds = seed_noise(self.table)
+        return float("nan") if seeds is None else seeds.scale * np.sqrt(self.repeats)
 
     @property
     def luck(self) -> float:

@@ -100,17 +100,7 @@ def prior(laws: Sequence[KeyLaws], level: float = 0.95, **sizes: float) -> dict[
 
 
 def predict(law: SettingLaw, of: KeyLaws, sizes: Mapping[str, float], level: float = 0.95) -> Interval:
-    """The best value of a new cell by one of a key's laws, with the interval that it should lie in.
-
-    Parameters
-    ----------
-    law : SettingLaw
-        One of ``of.laws``.
-    of : KeyLaws
-    sizes : mapping
-        Of the new cell, with the names of `law.against`.
-    level : float
-    """
+    """The best value of a new cell of these sizes by one of a key's laws, with the interval that it should lie in."""
     x = np.array([1.0, *(np.log(sizes[name]) - middle for name, middle in zip(law.against, law.centre, strict=True))])
     slopes = np.array([law.constant, *(law.coefficients[name].value for name in law.against)])
     deviation = float(np.sqrt(x @ law.covariance @ x + law.spread**2))
@@ -146,15 +136,9 @@ class Observed:
 
 
 def line(seen: Observed, spread: float, times: Array | None = None) -> Array:
-    """Coefficients, (…, p), at a given spread; NaN where the inputs of a draw move together.
+    """Coefficients, (…, p), at a given spread about the line; NaN where the inputs of a draw move together.
 
-    Parameters
-    ----------
-    seen : Observed
-    spread : float
-        Standard deviation of the true values about the line.
-    times : array, shape (…, n), optional
-        How often each number counts, one row per draw of a bootstrap.
+    `times`, shape (…, n), is how often each number counts, one row per draw of a bootstrap.
     """
     times = np.ones(len(seen.v)) if times is None else times
     deviation = np.sqrt(spread**2 + seen.error**2)

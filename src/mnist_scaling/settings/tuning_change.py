@@ -22,7 +22,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mnist_scaling.fitting.comparing.pairing import PairNoise
+from mnist_scaling.fitting.comparing.pairing import PairNoise, of_ratio
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.rows import Table, level_of
 from mnist_scaling.fitting.slices import ray_of
@@ -37,9 +37,6 @@ trial (biased low), the mean over repeats of the selected setting."""
 
 CHANGE, SIMULTANEOUS = "change", "simultaneous"
 """tuned - untuned, with an interval for each, and with intervals that hold together."""
-
-RATIO = np.array([-1.0, 1.0])
-"""What makes the log ratio of two log losses (untuned, tuned)."""
 
 DRAWS, SEED = 2000, 0
 """Draws of the noise of a change, of which a simultaneous interval takes the outermost, and the seed of these."""
@@ -125,27 +122,16 @@ def tuning_change(cells: TunedCells, level: float = LEVEL) -> TuningChange:
     cells : TunedCells
     level : float
         Of each interval, such as 0.95.
-
-    Returns
-    -------
-    TuningChange
-        Without slices where no line of the grid has three cells with both losses.
     """
     both = np.flatnonzero(cells.both)
     lines = [line for variable, fixed in (("D", "N"), ("N", "D")) for line in _lines(cells, both, variable, fixed)]
     joint = 1 - (1 - level) / max(len(lines), 1)
     used = [k for k in ("N", "D") if len(both) and level_of(np.log(getattr(cells, k)[both])).max() > 0]
     noise = _noise(cells, both, used)
-    slices = [
-        SliceChange(
-            variable,
-            fixed,
-            at,
-            index,
-            {k: v[variable] for k, v in _fits(cells, index, [variable], noise, level, joint).items()},
-        )
-        for variable, fixed, at, index in lines
-    ]
+    slices = []
+    for variable, fixed, at, index in lines:
+        found = _fits(cells, index, [variable], noise, level, joint)
+        slices.append(SliceChange(variable, fixed, at, index, {k: v[variable] for k, v in found.items()}))
     plane = _fits(cells, both, used, noise, level, 1 - (1 - level) / max(len(used), 1)) if used else {}
     return TuningChange(slices, plane, np.flatnonzero(~cells.both), level)
 
@@ -157,7 +143,7 @@ def _noise(cells: TunedCells, both: np.ndarray, used: list[str]) -> Array:
         return out
     field = _field(cells, both, used)
     numbers = ratios(cells.log_ratio[both], field, 1.0)
-    seeds = (0.0, 0.0) if cells.noise is None else (float(RATIO @ cells.noise.covariance @ RATIO), cells.noise.dof)
+    seeds = (0.0, 0.0) if cells.noise is None else (of_ratio(cells.noise.covariance), cells.noise.dof)
     found = luck([numbers], *seeds)
     if found.dof > 0:
         rng = np.random.default_rng(SEED)

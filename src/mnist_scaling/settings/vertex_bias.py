@@ -45,20 +45,9 @@ class VertexBias:
 
 
 def vertex_bias(trials: Trials, bent: list[int], at: Vertices) -> VertexBias:
-    """The common distance from the vertices of quadratics to the minima.
+    """The common distance from the vertices of quadratics, which have a minimum in the `bent` keys, to the minima.
 
-    Parameters
-    ----------
-    trials : Trials
-    bent : list of int
-        Columns of the keys that have a vertex, k of them.
-    at : Vertices
-        Of the same trials and keys, with a minimum.
-
-    Returns
-    -------
-    VertexBias
-        Where the terms leave no minimum, 0 with a deviation of 1, which is half of the range.
+    Where the terms leave no minimum, it is 0 with a deviation of 1, which is half of the range.
     """
     k = len(bent)
     start = np.clip(np.nan_to_num(at.value), -1.2, 1.2)

@@ -88,21 +88,10 @@ class Vertices:
 
 
 def standardise(cells: Sequence[CellTrials], log: Sequence[bool], within: float) -> tuple[Trials, Array, Array]:
-    """The trials within a share of their cell's lowest loss, in standardised coordinates.
+    """The trials of a loss up to (1 + within) times the lowest of their cell, in standardised coordinates.
 
-    Parameters
-    ----------
-    cells : sequence of CellTrials
-    log : sequence of bool
-        For each key whether it was searched on a log scale.
-    within : float
-        A trial counts whose loss is at most (1 + within) times the lowest of its cell.
-
-    Returns
-    -------
-    Trials
-    centre, half : arrays of shape (k,)
-        z = (u - centre) / half, u being the key or its log: the middle and half of the range, of all cells together.
+    These are z = (u - centre) / half, where u is the key, or its log where it was searched on a log scale. Given are
+    the trials, the centre and half of the range, of all cells together, shape (k,) each.
     """
     ends = np.array([[c.low, c.high] for c in cells])  # (cells, 2, k)
     low, high = (coordinate(part, log) for part in (np.nanmin(ends[:, 0], 0), np.nanmax(ends[:, 1], 0)))
@@ -131,15 +120,8 @@ def coordinate(values: Array, log: Sequence[bool]) -> Array:
 def sums(trials: Trials, bent: Sequence[int], further: Array | None = None) -> CellSums:
     """Each cell's part of the least-squares problem, its own level and gradient solved beforehand.
 
-    A cell is used when it has two trials more than its own 1 + k parameters, spread over all k bent keys.
-
-    Parameters
-    ----------
-    trials : Trials
-    bent : sequence of int
-        Columns of the keys that have a vertex, k of them.
-    further : array, shape (n, terms), optional
-        More terms whose coefficients all cells share.
+    A cell is used when it has two trials more than its own 1 + k parameters, spread over all k keys whose columns are
+    `bent`. `further`, shape (n, terms), are more terms whose coefficients all cells share.
     """
     own, k = trials.z[:, bent], len(bent)
     shared = np.concatenate([_products(own), np.delete(trials.z, bent, axis=1)], 1)
@@ -166,15 +148,8 @@ def sums(trials: Trials, bent: Sequence[int], further: Array | None = None) -> C
 def solve(found: CellSums, times: Array | None = None, ridge: Array | None = None) -> Vertices:
     """Curvature and vertices of the bent keys, in the order of `sums`.
 
-    The error of a vertex holds the noise of its own trials and that of the common curvature.
-
-    Parameters
-    ----------
-    found : CellSums
-    times : array of int, shape (cells,), optional
-        How often each cell counts, for a bootstrap by cell; each once by default.
-    ridge : array, shape (q,), optional
-        What is added to the shared terms' sums of squares, which draws their coefficients towards 0.
+    The error of a vertex holds the noise of its own trials and that of the common curvature. `times`, shape (cells,),
+    is how often each cell counts, for a bootstrap by cell; `ridge`, shape (q,), draws shared coefficients towards 0.
     """
     k = found.gradient.shape[1]
     weight = found.used * (1 if times is None else times)

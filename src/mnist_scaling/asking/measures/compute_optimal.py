@@ -49,7 +49,7 @@ def measure(keys: ComputeOptimalKeys, arms: Mapping[str, StudyArm]) -> Found:
             size = found.intervals.get("N_exponent", Interval()) if found else Interval()
             if found and not size.bounded:
                 what = "no interval of the" if size.known else "no"
-                notes.append(f"{arm.label}: {what} exponent of N* by {METHODS[method]} ({found.frontier.status}).")
+                notes.append(f"{arm.label}: {what} exponent of N* by {METHODS[method]} ({found.status}).")
     return Found(numbers, words, tuple(notes))
 
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mnist_scaling.errors import InputError
+from mnist_scaling.errors import holds
 from mnist_scaling.fitting.comparing.exponents import ExponentDifference, exponent_differences
 from mnist_scaling.fitting.comparing.multiplier import Frontiers, Multiplier, frontiers, multipliers
 from mnist_scaling.fitting.comparing.pairing import Arm, Cells, Difference, match, match_twin
-from mnist_scaling.fitting.comparing.surface import Surfaces, basis, fit_surfaces
+from mnist_scaling.fitting.comparing.surface import Surfaces, apart, basis, fit_surfaces
 from mnist_scaling.fitting.diagnostics import Flag, of_laws
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.slices import ray_of
@@ -43,14 +43,10 @@ class ComparisonOptions:
     """Whether every law is fitted to both arms, which takes seconds; False: only slopes, offset and multiplier."""
 
     def __post_init__(self) -> None:
-        if self.draws < 100:
-            raise InputError(f"`bootstrap.draws >= 100` must hold, but got {self.draws}: 1000 is usual.")
-        if not 0 < self.level < 1:
-            raise InputError(f"`0 < bootstrap.level < 1` must hold, but got {self.level:g}: 0.95 is usual.")
-        if not self.margin > 0:
-            raise InputError(f"`margin > 0` must hold, but got {self.margin:g}: 0.03 is usual.")
-        if self.seed < 0:
-            raise InputError(f"`seed >= 0` must hold, but got {self.seed}.")
+        holds(self.draws >= 100, "bootstrap.draws >= 100", self.draws, "1000 is usual.")
+        holds(0 < self.level < 1, "0 < bootstrap.level < 1", self.level, "0.95 is usual.")
+        holds(self.margin > 0, "margin > 0", self.margin, "0.03 is usual.")
+        holds(self.seed >= 0, "seed >= 0", self.seed, "0 is usual.")
 
 
 @dataclass(frozen=True)
@@ -110,20 +106,10 @@ def compare(
     multiplier = multipliers(fronts, options.level) if fronts else []
     exponents = exponent_differences(surfaces, normal, options.level, rng) if options.exponents else []
     flags = _flags(a, b, surfaces, multiplier, fronts is not None)
+    named = twin[1].name if twin else None
     return Comparison(
-        a,
-        b,
-        cells,
-        surfaces,
-        options,
-        differences,
-        twin[1].name if twin else None,
-        offset,
-        multiplier,
-        fronts,
-        exponents,
-        flags,
-    )
+        a, b, cells, surfaces, options, differences, named, offset, multiplier, fronts, exponents, flags
+    )  # fmt: skip
 
 
 def _flags(a: Arm, b: Arm, surfaces: Surfaces, multiplier: list[Multiplier], costed: bool) -> list[Flag]:
@@ -165,21 +151,12 @@ def solve_slopes(surfaces: Surfaces) -> tuple[Array, Array]:
         k = 1 + len(cells.variables)
         return surfaces.solve[0][:k], surfaces.solve[1][:k]
     linear = ((), *((k,) for k in range(len(surfaces.centre))))
-    a, b = (np.linalg.pinv(basis(x - surfaces.centre, linear)) for x in cells.x)
-    return np.hstack([a, np.zeros_like(b)]), np.hstack([np.zeros_like(a), b])
+    a, b = (basis(x - surfaces.centre, linear) for x in cells.x)
+    return apart(a, b)
 
 
 def slopes(surfaces: Surfaces, noise: Array, level: float) -> tuple[dict[str, Difference], Interval]:
-    """Differences of the exponents by name, and log(L_b / L_a) in the middle of the grid.
-
-    Parameters
-    ----------
-    surfaces : Surfaces
-    noise : array, shape (draws, rows of both)
-        What `Surfaces.draw` gave.
-    level : float
-        Of the intervals.
-    """
+    """Differences of the exponents by name, and log(L_b / L_a) in the middle of the grid, by `Surfaces.draw`."""
     solve_a, solve_b = solve_slopes(surfaces)
 
     def estimate(row: Array) -> Interval:
@@ -205,12 +182,6 @@ def verdict(difference: Interval, margin: float) -> str:
 
     Arms are equivalent where the whole interval lies within the margin, even if it misses 0 (two one-sided tests;
     Schuirmann 1987). They differ where it does not and misses 0. An interval that holds 0 shows nothing by itself.
-
-    Parameters
-    ----------
-    difference : Interval
-    margin : float
-        Differences up to this size don't matter.
     """
     if difference.bounded and -margin <= difference.low and difference.high <= margin:
         return EQUIVALENT

@@ -7,8 +7,7 @@ by the square-root rule for two intervals (Zou & Donner 2008), which takes them 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from operator import itemgetter
 
 import numpy as np
@@ -41,7 +40,7 @@ class ExponentDifference:
     found: Difference
 
 
-def joint_laws(cells: Cells) -> list[Law]:
+def _joint_laws(cells: Cells) -> list[Law]:
     """The default joint laws that the rows of both arms can hold."""
     if cells.variables != ("N", "D"):
         return []
@@ -52,28 +51,17 @@ def joint_laws(cells: Cells) -> list[Law]:
 def exponent_differences(
     surfaces: Surfaces, normal: Array, level: float, rng: np.random.Generator
 ) -> list[ExponentDifference]:
-    """Every exponent of both arms, and b's minus a's.
+    """Every exponent of both arms, and b's minus a's, by the standard normal numbers of `Surfaces.draw`.
 
-    Parameters
-    ----------
-    surfaces : Surfaces
-    normal : array, shape (draws, rows of both)
-        The standard normal numbers of `Surfaces.draw`.
-    level : float
-        Of the intervals.
-    rng : numpy.random.Generator
-        For the rows that tables of many rows resample.
+    `rng` is for the rows that tables of many rows resample.
     """
     cells = surfaces.cells
     draws = _draws(cells, normal, level, rng)
     options = Options(draws=len(normal), level=level)
-    joint = joint_laws(cells)
     out: list[ExponentDifference] = []
     fitted: tuple[dict[str, Fitted], dict[str, Fitted]] = ({}, {})
-    for law in joint:
-        both = [
-            fit_part(law, t, whole(t), options, d, deep=False) for t, d in zip((cells.a, cells.b), draws, strict=True)
-        ]
+    for law in _joint_laws(cells):
+        both = [fit_part(law, t, whole(t), options, d, deep=False) for t, d in zip(cells.tables, draws, strict=True)]
         fitted[0][law.name], fitted[1][law.name] = both
         out += _of_laws(both[0], both[1], level)
     out += _lines(cells, options, draws, level)
@@ -89,22 +77,10 @@ def _draws(cells: Cells, normal: Array, level: float, rng: np.random.Generator) 
         seeds[1] = seeds[0]
     kinds = ["pairs" if n >= PAIRS_FROM else "wild" for n in sizes]
     a, b = (
-        _Given(kind, len(z), n, (seed[0], seed[1], seed[2]), level, z)
+        Draws(kind, len(z), n, (seed[0], seed[1], seed[2]), level, z)
         for kind, n, seed, z in zip(kinds, sizes, seeds, parts, strict=True)
     )
     return a, b
-
-
-@dataclass(frozen=True)
-class _Given(Draws):
-    """Draws whose noise is known: what two arms share must be the same in both."""
-
-    own: Array = field(default_factory=lambda: np.empty((0, 0)))
-
-    @cached_property
-    def noise(self) -> Array:  # type: ignore[override]
-        """The noise that was given."""
-        return self.own
 
 
 def _of_laws(a: Fitted, b: Fitted, level: float, at: str = "") -> list[ExponentDifference]:
@@ -116,17 +92,14 @@ def _of_laws(a: Fitted, b: Fitted, level: float, at: str = "") -> list[ExponentD
             continue
         drawn = b.thetas[:, k] - a.thetas[:, k]
         difference = interval(float(b.fit.theta[k] - a.fit.theta[k]), drawn, level, t_factor)
-        out.append(
-            ExponentDifference(
-                a.law.name, False, p.name, at, Difference(a.params[p.name], b.params[p.name], difference)
-            )
-        )
+        found = Difference(a.params[p.name], b.params[p.name], difference)
+        out.append(ExponentDifference(a.law.name, False, p.name, at, found))
     return out
 
 
 def _lines(cells: Cells, options: Options, draws: tuple[Draws, Draws], level: float) -> list[ExponentDifference]:
     """Laws of one variable: at the largest size of the other (and along the hull for C), and at each of its levels."""
-    tables = (cells.a, cells.b)
+    tables = cells.tables
     pairs: list[tuple[Law, Slice, Slice, str]] = []
     for law in ALL.values():
         if law.default and not is_joint(law) and all(t.has(law.inputs) for t in tables):
@@ -155,7 +128,7 @@ def _frontiers(
 ) -> list[ExponentDifference]:
     """Exponents of N*, D* and L* by every method that both arms have."""
     found = []
-    for table, laws, drawn in zip((cells.a, cells.b), fitted, draws, strict=True):
+    for table, laws, drawn in zip(cells.tables, fitted, draws, strict=True):
         model = surface(table, max(drawn.number, 1), rng) if laws else None
         found.append(all_frontiers(table, model, describing(laws), fit_cost(table), drawn, "parabola", "no law"))
     out = []

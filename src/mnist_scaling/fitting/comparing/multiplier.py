@@ -75,7 +75,7 @@ def path(table: Table, variables: tuple[str, ...], low: Array, high: Array) -> P
     solved = cost_coefficients(table, variables)
     if solved is None:
         return None
-    constant, kappa = float(solved[0]), solved[1:]
+    constant, kappa = float(solved[0][0]), solved[0][1:]
     ends = constant + kappa @ low, constant + kappa @ high
     log_c = np.linspace(*ends, BUDGETS)
     if len(variables) == 1:
@@ -88,16 +88,9 @@ def path(table: Table, variables: tuple[str, ...], low: Array, high: Array) -> P
 
 
 def frontiers(surfaces: Surfaces, noise: Array) -> Frontiers | None:
-    """L*(C) of both arms from their surfaces; None where a table does not say what a run costs.
-
-    Parameters
-    ----------
-    surfaces : Surfaces
-    noise : array, shape (draws, rows of both)
-        What `Surfaces.draw` gave.
-    """
+    """L*(C) of both arms from their surfaces and noise of `Surfaces.draw`; None where a table says nothing of cost."""
     cells = surfaces.cells
-    paths = [path(table, cells.variables, *cells.corners) for table in (cells.a, cells.b)]
+    paths = [path(table, cells.variables, *cells.corners) for table in cells.tables]
     if paths[0] is None or paths[1] is None:
         return None
     y, draws = [], []
@@ -116,19 +109,7 @@ def lowest(values: Array) -> Array:
 
 
 def multipliers(found: Frontiers, level: float) -> list[Multiplier]:
-    """The multiplier at the smallest and at the largest compute of a at which both arms reach a's loss.
-
-    Parameters
-    ----------
-    found : Frontiers
-    level : float
-        Of the intervals.
-
-    Returns
-    -------
-    list of Multiplier
-        By rising compute; empty where no loss is reached by both arms.
-    """
+    """The multiplier at the smallest and at the largest compute of a at which both arms reach a's loss, if any is."""
     y_a, y_b = found.y
     top, bottom = min(y_a[0], y_b[0]), max(y_a[-1], y_b[-1])
     if not top > bottom:

@@ -53,6 +53,12 @@ class PairNoise:
     """Whether repeats have the same seeds in both arms."""
 
 
+def of_ratio(covariance: Array) -> float:
+    """Variance of log(b / a) by the covariance of (log a, log b), shape (2, 2)."""
+    ratio = np.array([-1.0, 1.0])
+    return float(ratio @ covariance @ ratio)
+
+
 @dataclass(frozen=True)
 class Cells:
     """The rows of two arms that are compared."""
@@ -71,9 +77,14 @@ class Cells:
     """Whether the cells of one arm or of both were tuned."""
 
     @property
+    def tables(self) -> tuple[Table, Table]:
+        """The rows of a and of b."""
+        return self.a, self.b
+
+    @property
     def x(self) -> tuple[Array, Array]:
         """Logarithms of the variables of each arm, shape (rows, variables)."""
-        a, b = (np.column_stack([np.log(t.inputs[k]) for k in self.variables]) for t in (self.a, self.b))
+        a, b = (np.column_stack([np.log(t.inputs[k]) for k in self.variables]) for t in self.tables)
         return a, b
 
     @property
@@ -96,9 +107,8 @@ def match(a: Arm, b: Arm) -> Cells:
     InputError
         When the arms share no variable, their ranges miss each other, or too few cells are left.
     """
-    roles = [k for k in ("N", "D") if k in a.table.inputs and k in b.table.inputs] or [
-        k for k in ("C",) if k in a.table.inputs and k in b.table.inputs
-    ]
+    shared_roles = [k for k in ("N", "D", "C") if k in a.table.inputs and k in b.table.inputs]
+    roles = [k for k in shared_roles if k != "C"] or shared_roles
     if not roles:
         raise InputError(
             f"Arms must share a column of sizes, but {a.name} has {', '.join(a.table.inputs)} and {b.name} has "
@@ -175,14 +185,9 @@ def _by_seed(a: Arm, b: Arm, rows_a: np.ndarray, rows_b: np.ndarray) -> tuple[Ta
 
 
 def pair_noise(runs: Iterable[tuple[Mapping[int, float], Mapping[int, float]]]) -> PairNoise | None:
-    """The noise that repeats of both show; None where no cell has two of them.
+    """The noise that repeats of both show, of each cell the losses by seed on both sides; None where none has two.
 
     Seeds of both give them noise in common, seeds of their own do not.
-
-    Parameters
-    ----------
-    runs : iterable of pair of mapping
-        Of each cell, the losses by seed on both sides.
     """
     cells = list(runs)
     shared = any(set(one) & set(two) for one, two in cells)
@@ -199,29 +204,29 @@ def pair_noise(runs: Iterable[tuple[Mapping[int, float], Mapping[int, float]]]) 
 
 def _overlapping(a: Arm, b: Arm, roles: Sequence[str]) -> Cells:
     """The rows of each arm inside the range of sizes that both cover."""
-    kept_a, kept_b = np.ones(len(a.table), bool), np.ones(len(b.table), bool)
+    kept = [np.ones(len(arm.table), bool) for arm in (a, b)]
     for role in roles:
-        one, two = a.table.inputs[role], b.table.inputs[role]
+        one, two = sizes = a.table.inputs[role], b.table.inputs[role]
         low, high = max(one.min(), two.min()), min(one.max(), two.max())
         if low > high * (1 + SAME_LEVEL):
             raise InputError(
                 f"Arms must cover a common range of {role}, but {a.name} has {one.min():g} to {one.max():g} and "
                 f"{b.name} has {two.min():g} to {two.max():g}: run one of them at sizes of the other."
             )
-        kept_a &= (one >= low * (1 - SAME_LEVEL)) & (one <= high * (1 + SAME_LEVEL))
-        kept_b &= (two >= low * (1 - SAME_LEVEL)) & (two <= high * (1 + SAME_LEVEL))
-    for arm, kept in ((a, kept_a), (b, kept_b)):
-        if kept.sum() < FEWEST_CELLS:
+        for mask, x in zip(kept, sizes, strict=True):
+            mask &= (x >= low * (1 - SAME_LEVEL)) & (x <= high * (1 + SAME_LEVEL))
+    for arm, mask in zip((a, b), kept, strict=True):
+        if mask.sum() < FEWEST_CELLS:
             raise InputError(
                 f"A comparison needs at least {FEWEST_CELLS} cells of each arm in the range that both cover, but "
-                f"{arm.name} has {kept.sum()}: run it on cells of the other arm."
+                f"{arm.name} has {mask.sum()}: run it on cells of the other arm."
             )
-    table_a, table_b = a.table.take(kept_a), b.table.take(kept_b)
+    table_a, table_b = (arm.table.take(mask) for arm, mask in zip((a, b), kept, strict=True))
     variables = _moving(table_a, table_b, roles)
     if not variables:
         raise InputError(
             f"A comparison needs {' or '.join(roles)} to vary in both arms, but in the range that both cover it "
             f"does not: add cells to {a.name} or to {b.name}."
         )
-    left_out = (int((~kept_a).sum()), int((~kept_b).sum()))
+    left_out = len(a.table) - len(table_a), len(b.table) - len(table_b)
     return Cells(table_a, table_b, False, variables, None, left_out, a.tuned or b.tuned)

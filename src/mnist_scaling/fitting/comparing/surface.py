@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mnist_scaling.fitting.comparing.pairing import Cells
+from mnist_scaling.fitting.comparing.pairing import Cells, of_ratio
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.rows import Table, level_of
 from mnist_scaling.fitting.uncertainty.luck import Field, Luck, Numbers, luck, ratios, spread
@@ -67,11 +67,7 @@ def basis(x: Array, terms: tuple[tuple[int, ...], ...]) -> Array:
 def fit_surfaces(cells: Cells, twin: Cells | None = None) -> Surfaces:
     """Fit both arms by least squares: each its own surface where cells are paired, else with shared curvature.
 
-    Parameters
-    ----------
-    cells : Cells
-    twin : Cells, optional
-        An arm and itself tuned again, which shows what tuning leaves.
+    A twin, which is an arm and itself tuned again, shows what tuning leaves.
     """
     x_a, x_b = cells.x
     low, high = cells.corners
@@ -83,19 +79,22 @@ def fit_surfaces(cells: Cells, twin: Cells | None = None) -> Surfaces:
     if (n if cells.paired else n + len(x_b) - len(linear)) - len(linear) - len(curved) < FEWEST_FREE:
         curved = ()
     terms = (*linear, *curved)
-    if cells.paired:
-        a, b = (np.linalg.pinv(basis(x, terms)) for x in (x_a, x_b))
-        solve = (np.hstack([a, np.zeros_like(b)]), np.hstack([np.zeros_like(a), b]))
-    else:
-        inverse, p = np.linalg.pinv(_stacked(x_a, x_b, linear, curved)), len(linear)
-        solve = (np.delete(inverse, slice(p, 2 * p), 0), inverse[p:])
     design = (basis(x_a, terms), basis(x_b, terms))
-    residual, free = _residuals(cells, design, solve)
     if cells.paired:
-        noise = of_pairs(cells, residual, free, twin)
+        solve = apart(*design)
+        noise = _of_pairs(cells, *_residuals(cells, design, solve), twin)
     else:
-        noise = of_others(cells, residual, free, _stacked(x_a, x_b, linear, curved), twin)
+        stacked, p = _stacked(design, len(linear)), len(linear)
+        inverse = np.linalg.pinv(stacked)
+        solve = (np.delete(inverse, slice(p, 2 * p), 0), inverse[p:])
+        noise = _of_others(cells, *_residuals(cells, design, solve), stacked, twin)
     return Surfaces(cells, centre, terms, solve, noise)
+
+
+def apart(a: Array, b: Array) -> tuple[Array, Array]:
+    """Least-squares solutions of two designs, each from the log losses of both: shape (terms, rows of both)."""
+    a, b = np.linalg.pinv(a), np.linalg.pinv(b)
+    return np.hstack([a, np.zeros_like(b)]), np.hstack([np.zeros_like(a), b])
 
 
 def _curved(x_a: Array, x_b: Array) -> tuple[tuple[int, ...], ...]:
@@ -105,25 +104,20 @@ def _curved(x_a: Array, x_b: Array) -> tuple[tuple[int, ...], ...]:
     return (*squares, *([(0, 1)] if len(count) == 2 else []))
 
 
-def _stacked(x_a: Array, x_b: Array, linear: tuple[tuple[int, ...], ...], curved: tuple[tuple[int, ...], ...]) -> Array:
-    """Design of arms on different cells: level and slopes of each arm, and one curvature, which would pass for a slope
-    else."""
-    a, b = (basis(x, (*linear, *curved)) for x in (x_a, x_b))
-    p = len(linear)
+def _stacked(design: tuple[Array, Array], p: int) -> Array:
+    """Design of arms on different cells: level and slopes, which are p, of each arm; a curvature of each would pass for
+    a slope."""
+    a, b = design
     return np.vstack([np.hstack([a[:, :p], 0 * a[:, :p], a[:, p:]]), np.hstack([0 * b[:, :p], b[:, :p], b[:, p:]])])
 
 
 def _residuals(cells: Cells, design: tuple[Array, Array], solve: tuple[Array, Array]) -> tuple[Array, Array]:
     """What the surfaces leave of (y_a, y_b), and each row's degrees of freedom, shape (rows of both,) both."""
     y, n = np.concatenate(cells.y), len(cells.a)
-    hat = np.concatenate(
-        [np.einsum("ij,ji->i", design[0], solve[0][:, :n]), np.einsum("ij,ji->i", design[1], solve[1][:, n:])]
-    )
-    return y - np.concatenate([design[0] @ solve[0] @ y, design[1] @ solve[1] @ y]), 1 - hat
+    own = solve[0][:, :n], solve[1][:, n:]
+    hat = np.concatenate([np.einsum("ij,ji->i", x, s) for x, s in zip(design, own, strict=True)])
+    return y - np.concatenate([x @ s @ y for x, s in zip(design, solve, strict=True)]), 1 - hat
 
-
-RATIO = np.array([-1.0, 1.0])
-"""What makes the log ratio of two log losses (a, b)."""
 
 LEAST_SHARE = 1e-3
 """The noise of a twin's seeds counts at least as this share of s^2."""
@@ -169,41 +163,27 @@ class ArmNoise:
         return s[:, None] * noise, np.sqrt(self.luck.variance[points])[:, None] * noise / scale
 
 
-def of_pairs(cells: Cells, residual: Array, free: Array, twin: Cells | None) -> ArmNoise:
-    """Noise of paired cells.
-
-    Parameters
-    ----------
-    cells : Cells
-    residual, free : array, shape (rows of both,)
-        What the surfaces leave of the log losses, and each row's degrees of freedom.
-    twin : Cells, optional
-        An arm and itself tuned again.
-    """
+def _of_pairs(cells: Cells, residual: Array, free: Array, twin: Cells | None) -> ArmNoise:
+    """Noise of paired cells, of whose log losses the surfaces leave residuals and degrees of freedom."""
     n = len(cells.a)
     pair, freedom = np.stack([residual[:n], residual[n:]], axis=1), float(free[:n].sum())
     about, seeds = pair.T @ pair, np.zeros((2, 2))
     known = 0.0
-    if cells.seeds is not None and _ratio(cells.seeds.covariance) > 0:
+    if cells.seeds is not None and of_ratio(cells.seeds.covariance) > 0:
         seeds, known = cells.seeds.covariance, cells.seeds.dof
     covariance = (about + known * seeds) / max(freedom + known, 1e-9)
     unit = seeds if known else covariance
     field = _field(cells.a, cells)
     ratio = ratios(np.subtract(*cells.y[::-1]), field, 2.0)
-    found = luck([ratio, *_again(twin, cells, _ratio(unit), _ratio(unit))], _ratio(seeds), known)
-    shape = unit / max(_ratio(unit), 1e-300)
+    found = luck([ratio, *_again(twin, cells, of_ratio(unit), of_ratio(unit))], of_ratio(seeds), known)
+    shape = unit / max(of_ratio(unit), 1e-300)
     return ArmNoise(True, (n, n), covariance, shape, np.tile(np.sqrt(ratio.own), 2), found, (field, field))
 
 
-def of_others(cells: Cells, residual: Array, free: Array, mean: Array, twin: Cells | None) -> ArmNoise:
+def _of_others(cells: Cells, residual: Array, free: Array, mean: Array, twin: Cells | None) -> ArmNoise:
     """Noise of arms on different cells: s^2 is the mean of both arms', which their scatter and repeats show.
 
-    Parameters
-    ----------
-    cells, residual, free, twin
-        As in `of_pairs`.
-    mean : array, shape (rows of both, coefficients)
-        Design of both surfaces.
+    The surfaces' design is `mean`, shape (rows of both, coefficients).
     """
     n, sizes, shown = len(cells.a), (len(cells.a), len(cells.b)), []
     for rows, table in ((slice(None, n), cells.a), (slice(n, None), cells.b)):
@@ -229,14 +209,8 @@ def _field(table: Table, cells: Cells) -> Field:
 def _again(twin: Cells | None, cells: Cells, unit: float, noise: float) -> list[Numbers]:
     """The log ratio of an arm and of itself tuned again: luck twice, and the seeds of both.
 
-    An arm without tuning has no luck, so beside tuned cells its twin shows the noise of seeds alone.
-
-    Parameters
-    ----------
-    twin, cells : Cells
-        The twin, and the arms that are compared.
-    unit, noise : float
-        s^2, and the variance of such a ratio by seeds where the twin has no repeats.
+    An arm without tuning has no luck, so beside tuned cells its twin shows the noise of seeds alone. `unit` is s^2, and
+    `noise` the variance of such a ratio by seeds where the twin has no repeats.
     """
     if twin is None:
         return []
@@ -244,16 +218,11 @@ def _again(twin: Cells | None, cells: Cells, unit: float, noise: float) -> list[
     if len(seeds) == 2:
         noise = sum(float(found.variance.mean()) for found in seeds)
     if twin.seeds is not None:
-        noise = _ratio(twin.seeds.covariance)
+        noise = of_ratio(twin.seeds.covariance)
     n = len(twin.a)
     own = np.full(n, max(noise / max(unit, 1e-300), LEAST_SHARE))
     times = 2.0 if twin.tuned or not cells.tuned else 0.0
     return [Numbers(np.subtract(*twin.y[::-1]), np.empty((n, 0)), own, (_field(twin.a, cells),), times)]
-
-
-def _ratio(covariance: Array) -> float:
-    """Variance of the log ratio of (a, b)."""
-    return float(RATIO @ covariance @ RATIO)
 
 
 def _root(covariance: Array) -> Array:

@@ -16,6 +16,7 @@ from mnist_scaling.fitting.estimation.variance import squeeze
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.rows import MEANINGS, Table
 from mnist_scaling.fitting.uncertainty.interval import Interval
+from mnist_scaling.fitting.uncertainty.least_squares import plane
 from mnist_scaling.fitting.uncertainty.noise import LARGEST_LEVERAGE, covariates, repeated, seed_noise
 from mnist_scaling.study import flags
 
@@ -43,13 +44,7 @@ def carried(table: Table) -> list[Flag]:
 
 
 def non_monotone(table: Table, noise: float) -> list[Flag]:
-    """More parameters, or more data, and yet a higher loss than noise explains.
-
-    Parameters
-    ----------
-    noise : float
-        `usual_noise`; NaN where unknown.
-    """
+    """More parameters, or more data, and yet a higher loss than `usual_noise` explains."""
     pairs = list(_neighbours(table))
     if not pairs or not np.isfinite(noise):
         return []
@@ -135,13 +130,7 @@ def _far_residuals(table: Table, fit: Fit) -> np.ndarray:
 def _loud(variance: Array, dof: Array, where: Array, least: float) -> np.ndarray:
     """Positions whose variance exceeds what the others' make likely, the loudest first and then without it.
 
-    Parameters
-    ----------
-    variance, dof : array, shape (n,)
-    where : array, shape (n, k)
-        What the usual variance may depend on, see `squeeze`.
-    least : float
-        Smallest variance that counts as usual.
+    The usual variance may depend on `where`, as in `squeeze`, and is no less than `least`.
     """
     weight, found = dof.astype(float).copy(), []
     for _ in range(max(1, len(variance) // 10)):
@@ -165,12 +154,9 @@ def duplicate_rows(table: Table) -> list[Flag]:
     if not len(twice):
         return []
     same = len(np.unique(np.column_stack([keys[twice], table.loss[twice]]).round(9), axis=0)) < len(twice)
-    # A law of compute alone is one of the best run of each budget (`slices.main_slice`).
-    kept = (
-        "those of one cell are folded into their mean"
-        if table.has(("N",)) or table.has(("D",))
-        else ("of those of one budget the best is taken")
-    )
+    # A law of compute alone is one of the best run of each budget (`slices.part_for`).
+    sized = table.has(("N",)) or table.has(("D",))
+    kept = "those of one cell are folded into their mean" if sized else "of those of one budget the best is taken"
     text = (
         f"{len(twice)} rows share their inputs with another row{', some their loss too' if same else ''}; "
         f"{kept}, and copies count once."
@@ -260,8 +246,7 @@ STEEPEST = 0.7
 def input_suspect(table: Table) -> list[Flag]:
     """Inputs that look like logarithms of counts, by their range and by ln L = k - sum_i a_i ln x_i."""
     names = [k for k in ("N", "D") if k in table.inputs] or ["C"]
-    design = np.column_stack([np.ones(len(table)), *(np.log(table.inputs[k]) for k in names)])
-    slopes = np.linalg.lstsq(design, table.y, rcond=None)[0][1:]
+    slopes = plane(table.y, *table.logs(names).values()).coefficients[1:]
     out = []
     for name, slope in zip(names, slopes, strict=True):
         x = table.inputs[name]

@@ -33,10 +33,7 @@ CHANCE_AT_BOUND = (
 def not_converged(fits: Mapping[str, Fit], settled: Mapping[str, float] | None = None) -> list[Flag]:
     """The optimiser stopped before the optimum, no second start found the same one, or draws wander along a ridge.
 
-    Parameters
-    ----------
-    settled : mapping, optional
-        Law -> share of the bootstrap's draws that converged.
+    By law, `settled` is the share of the bootstrap's draws that converged.
     """
     out = []
     bad = [k for k, f in fits.items() if not f.converged or (f.polished > 3 and f.agreeing < 2)]
@@ -63,15 +60,10 @@ def parameter_at_bound(fits: Mapping[str, Fit]) -> list[Flag]:
 
 
 def floor_not_identified(floors: Mapping[str, tuple[Interval, bool]], selected: str | None = None) -> list[Flag]:
-    """The data do not reject E = 0, by profile likelihood.
+    """The data do not reject E = 0: by law, the profile interval of E and whether it does.
 
-    Parameters
-    ----------
-    floors : mapping
-        Law -> (profile interval of E, whether E = 0 is rejected).
-    selected : str, optional
-        The selected law. Where it has a floor, its floor alone counts: laws that fit worse have no say. Where it
-        has none, that the others' floors are in doubt agrees with it, and is worth knowing only.
+    Where the selected law has a floor, that alone counts: laws that fit worse have no say. Where it has none, that the
+    others' floors are in doubt agrees with it, and is worth knowing only.
     """
     if selected is not None and selected in floors:
         floors = {selected: floors[selected]}
@@ -85,17 +77,7 @@ def floor_not_identified(floors: Mapping[str, tuple[Interval, bool]], selected: 
 
 
 def misfit(law: str, found: Interval, noise: float) -> list[Flag]:
-    """What the law misses is more than a cell's noise.
-
-    Parameters
-    ----------
-    law : str
-        The one that the misfit is of.
-    found : Interval
-        Of the misfit term's root mean square over the cells.
-    noise : float
-        Standard deviation of a cell's log loss.
-    """
+    """What the law misses, as a root mean square over the cells, is more than the noise of a cell's log loss."""
     if not found.value > noise:
         return []
     ends = f"{100 * found.value:.2g} % [{100 * found.low:.2g}, {100 * found.high:.2g}]"
@@ -104,15 +86,7 @@ def misfit(law: str, found: Interval, noise: float) -> list[Flag]:
 
 
 def forms_disagree(slopes: Mapping[str, Mapping[str, Interval]], quoted: Mapping[str, Interval]) -> list[Flag]:
-    """Laws that fit about equally well say what the headline rules out.
-
-    Parameters
-    ----------
-    slopes : mapping
-        Law -> variable -> its slope at the cell of the largest compute, of the laws that fit about as well as the best.
-    quoted : mapping
-        Variable -> the headline's.
-    """
+    """Laws that fit about equally well say what the headline rules out: slopes at the cell of the largest compute."""
     off = [
         law for law, own in slopes.items() if any(k in quoted and quoted[k].excludes(i.value) for k, i in own.items())
     ]
@@ -130,13 +104,7 @@ def collinear(ray: Ladder | None) -> list[Flag]:
 
 
 def lack_of_fit(noises: Mapping[str, Noise]) -> list[Flag]:
-    """Residuals are larger than the repeats' noise explains: the law misses something, or the se leaves it out.
-
-    Parameters
-    ----------
-    noises : mapping of str to Noise
-        Of the laws that matter.
-    """
+    """Residuals are larger than the repeats' noise explains: the law misses something, or the se leaves it out."""
     bad = {k: v for k, v in noises.items() if np.isfinite(v.misfit) and v.p_value < UNLIKELY}
     if not bad:
         return []
@@ -146,13 +114,7 @@ def lack_of_fit(noises: Mapping[str, Noise]) -> list[Flag]:
 
 
 def se_suspect(noise: Noise | None) -> list[Flag]:
-    """Standard errors that are far larger than the residuals of the best law can be by chance.
-
-    Parameters
-    ----------
-    noise : Noise or None
-        Of the law that fits best.
-    """
+    """Standard errors that are far larger than the residuals of the best law, whose noise it is, can be by chance."""
     if noise is None or not np.isfinite(noise.misfit) or 1 - noise.p_value >= TOO_SMALL:
         return []
     times = 1 / np.sqrt(max(noise.misfit, 1e-300))

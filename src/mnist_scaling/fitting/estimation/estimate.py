@@ -8,13 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mnist_scaling.errors import InputError
-from mnist_scaling.fitting.estimation.problem import LOSSES, Delta, Problem, Scale, choose_delta, huber
+from mnist_scaling.errors import InputError, one_of
+from mnist_scaling.fitting.estimation.problem import LOSSES, Delta, Problem, choose_delta, huber
 from mnist_scaling.fitting.estimation.solve import EMBEDDINGS, Solution, minimise, nested_in
 from mnist_scaling.fitting.laws.base import Array, Law, Logs
+
+if TYPE_CHECKING:
+    from mnist_scaling.fitting.uncertainty.noise import SeedNoise
 
 POLISHED = 24
 """Starts that are followed to the end; the others are only screened."""
@@ -44,8 +49,7 @@ class Settings:
     weights: str = "equal"
 
     def __post_init__(self) -> None:
-        if self.loss not in LOSSES:
-            raise InputError(f"`loss` must be one of {', '.join(LOSSES)}, but got {self.loss!r}.")
+        one_of("loss", self.loss, LOSSES)
 
 
 @dataclass(frozen=True)
@@ -58,24 +62,12 @@ class Fit:
     objective: float
     """Sum over rows of w * huber_delta(log residual)."""
     delta: Delta
-    residual: Array
-    """log L - log f, shape (n,)."""
-    jacobian: Array
-    """Gradient of log f, shape (p, n)."""
     converged: bool
     starts: int
     """Starts that were screened."""
     agreeing: int
     """Polished starts that ended in the same optimum, of `polished`."""
     polished: int
-    at_bound: tuple[str, ...]
-    """Parameters that stopped at a bound."""
-    condition: float
-    """Condition number of floor and exponents given the scales (`_conditioning`); inf where singular."""
-    ridge: tuple[str, ...]
-    """Parameters that trade off along the worst direction, when the condition number is too large."""
-    leverage: Array
-    """Diagonal of the hat matrix, shape (n,)."""
     nested: Mapping[str, Array] = field(default_factory=dict)
     """Optimum of each law that this one holds (`solve.nested_in`), where draws are compared with it."""
 
@@ -92,17 +84,85 @@ class Fit:
     @property
     def n(self) -> int:
         """Number of rows."""
-        return len(self.residual)
+        return self.problem.n
 
-    @property
-    def free(self) -> int:
-        """Parameters that are not at a bound."""
-        return self.law.size - len(self.at_bound)
+    @cached_property
+    def residual(self) -> Array:
+        """log L - log f, shape (n,)."""
+        return self.problem.residual(self.theta[None])[0]
+
+    @cached_property
+    def jacobian(self) -> Array:
+        """Gradient of log f, shape (p, n)."""
+        return self.law.evaluate(self.theta[None], self.problem.logs)[1][0]
 
     @property
     def rmse(self) -> float:
         """Root mean square of the log residuals."""
         return float(np.sqrt(np.mean(self.residual**2)))
+
+    @property
+    def inside(self) -> np.ndarray:
+        """Mask of the parameters that did not stop at a bound, shape (p,)."""
+        lower, upper = self.law.bounds
+        return (self.theta > lower) & (self.theta < upper)
+
+    @property
+    def at_bound(self) -> tuple[str, ...]:
+        """Parameters that stopped at a bound."""
+        return tuple(name for name, free in zip(self.law.names, self.inside, strict=True) if not free)
+
+    @property
+    def free(self) -> int:
+        """Parameters that are not at a bound."""
+        return int(self.inside.sum())
+
+    @cached_property
+    def _directions(self) -> Array:
+        """What each free parameter does to the weighted fitted values, of length 1, shape (n, free)."""
+        rows = (self.jacobian[self.inside] * np.sqrt(self.problem.weights)).T
+        return rows / np.maximum(np.linalg.norm(rows, axis=0), 1e-300)
+
+    @cached_property
+    def leverage(self) -> Array:
+        """Diagonal of the hat matrix, shape (n,)."""
+        if not self.free:
+            return np.zeros(self.n)
+        basis, size, _ = np.linalg.svd(self._directions, full_matrices=False)
+        return np.minimum((basis[:, size > 1e-12 * size.max()] ** 2).sum(axis=1), 1.0)
+
+    @property
+    def condition(self) -> float:
+        """Condition number of floor and exponents given the scales; inf where singular."""
+        return self._trade_off[0]
+
+    @property
+    def ridge(self) -> tuple[str, ...]:
+        """Floor and exponents that trade off along the worst direction, when the condition number is too large."""
+        return self._trade_off[1]
+
+    @cached_property
+    def _trade_off(self) -> tuple[float, tuple[str, ...]]:
+        """`condition` and `ridge`.
+
+        A scale and its exponent are correlated merely because the data lie far from N = 1. So what the
+        scales can explain is projected out first; what is left is scaled to a unit diagonal.
+        """
+        rows, logged = self._directions, np.array([p.log for p in self.law.parameters])[self.inside]
+        scales, shape = rows[:, logged], rows[:, ~logged]
+        shown = [p.name for p, free in zip(self.law.parameters, self.inside, strict=True) if free and not p.log]
+        if scales.shape[1]:
+            shape = shape - scales @ np.linalg.lstsq(scales, shape, rcond=None)[0]
+        length = np.linalg.norm(shape, axis=0)
+        if not len(length):
+            return 1.0, ()
+        if (length < 1e-9).any():
+            return np.inf, tuple(shown[k] for k in np.flatnonzero(length < 1e-9))
+        _, size, directions = np.linalg.svd(shape / length, full_matrices=False)
+        condition = float((size[0] / size[-1]) ** 2) if size[-1] > 0 else np.inf
+        worst = np.abs(directions[-1])
+        large = np.flatnonzero(worst > 0.3 * worst.max()) if condition > ILL_CONDITIONED else ()
+        return condition, tuple(shown[k] for k in large)
 
 
 def fit_law(
@@ -111,7 +171,7 @@ def fit_law(
     y: Array,
     settings: Settings | None = None,
     weights: Array | None = None,
-    seeds: Scale | None = None,
+    seeds: SeedNoise | None = None,
     polished: int = POLISHED,
 ) -> Fit:
     """Minimise the sum of Huber losses of log residuals over a law's parameters.
@@ -126,7 +186,7 @@ def fit_law(
     settings : Settings, optional
     weights : array, shape (n,), optional
         Weights of the rows; 1 when left out.
-    seeds : Scale, optional
+    seeds : SeedNoise, optional
         Noise of a row's log loss by the repeats, for ``delta=auto``.
     polished : int
         How many of the screened starts are followed to the end.
@@ -152,7 +212,9 @@ def fit_problem(problem: Problem, delta: Delta, start: Array | None = None, poli
     best = int(np.argmin(solution.objective))
     limit = solution.objective[best] * (1 + SAME_OBJECTIVE) + 1e-24 * problem.n
     agreeing = int((solution.objective <= limit).sum())
-    return _describe(problem, solution, best, delta, (len(starts), agreeing, polished), nested)
+    theta, objective = solution.theta[best], float(solution.objective[best])
+    converged = bool(solution.converged[best])
+    return Fit(problem, theta, objective, delta, converged, len(starts), agreeing, polished, nested)
 
 
 def _nested(problem: Problem) -> dict[str, Array]:
@@ -182,7 +244,7 @@ def check_rows(problem: Problem) -> None:
             )
 
 
-def _delta(problem: Problem, settings: Settings, seeds: Scale | None) -> Delta:
+def _delta(problem: Problem, settings: Settings, seeds: SeedNoise | None) -> Delta:
     """The threshold; "auto" takes its scale from a first fit that is nearly least absolute deviations."""
     law = problem.law
     if settings.loss == "squared":
@@ -253,69 +315,5 @@ def _follow(problem: Problem, starts: Array) -> Solution:
     if not len(left):
         return found
     rest = minimise(problem, found.theta[left], max_iterations=300)
-    for name in Solution.__dataclass_fields__:
-        getattr(found, name)[left] = getattr(rest, name)
+    found.take(left, rest)
     return found
-
-
-def _describe(
-    problem: Problem,
-    solution: Solution,
-    best: int,
-    delta: Delta,
-    counts: tuple[int, int, int],
-    nested: Mapping[str, Array],
-) -> Fit:
-    law, theta = problem.law, solution.theta[best]
-    value, jacobian = law.evaluate(theta[None], problem.logs)
-    lower, upper = law.bounds
-    bound = (theta <= lower) | (theta >= upper)
-    condition, ridge, leverage = _conditioning(law, jacobian[0], problem.weights, ~bound)
-    return Fit(
-        problem=problem,
-        theta=theta,
-        objective=float(solution.objective[best]),
-        delta=delta,
-        residual=problem.y - value[0],
-        jacobian=jacobian[0],
-        converged=bool(solution.converged[best]),
-        starts=counts[0],
-        agreeing=counts[1],
-        polished=counts[2],
-        at_bound=tuple(name for name, hit in zip(law.names, bound, strict=True) if hit),
-        condition=condition,
-        ridge=ridge,
-        leverage=leverage,
-        nested=nested,
-    )
-
-
-def _conditioning(law: Law, jacobian: Array, weights: Array, free: np.ndarray) -> tuple[float, tuple[str, ...], Array]:
-    """Condition number of the floor's and the exponents' directions, the worst of them, and the leverages.
-
-    A scale and its exponent are correlated merely because the data lie far from N = 1. So what the
-    scales can explain is projected out first; what is left is scaled to a unit diagonal.
-    """
-    names = [name for name, is_free in zip(law.names, free, strict=True) if is_free]
-    logged = np.array([p.log for p in law.parameters])[free]
-    if not free.any():
-        return 1.0, (), np.zeros(jacobian.shape[1])
-    rows = (jacobian[free] * np.sqrt(weights)).T
-    rows = rows / np.maximum(np.linalg.norm(rows, axis=0), 1e-300)
-    basis, singular, _ = np.linalg.svd(rows, full_matrices=False)
-    leverage = np.minimum((basis[:, singular > 1e-12 * singular.max()] ** 2).sum(axis=1), 1.0)
-    scales, shape = rows[:, logged], rows[:, ~logged]
-    shown = [name for name, is_log in zip(names, logged, strict=True) if not is_log]
-    if scales.shape[1]:
-        shape = shape - scales @ np.linalg.lstsq(scales, shape, rcond=None)[0]
-    length = np.linalg.norm(shape, axis=0)
-    if not len(length):
-        return 1.0, (), leverage
-    if (length < 1e-9).any():
-        return np.inf, tuple(shown[k] for k in np.flatnonzero(length < 1e-9)), leverage
-    _, size, directions = np.linalg.svd(shape / length, full_matrices=False)
-    condition = float((size[0] / size[-1]) ** 2) if size[-1] > 0 else np.inf
-    worst = np.abs(directions[-1])
-    large = np.flatnonzero(worst > 0.3 * worst.max()) if condition > ILL_CONDITIONED else ()
-    ridge = tuple(shown[k] for k in large)
-    return condition, ridge, leverage

@@ -6,7 +6,7 @@ Source: Huber 1964 (Ann. Math. Statist. 35); used on log residuals by Hoffmann e
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.estimation.variance import pool
 from mnist_scaling.fitting.laws.base import Array, Law, Logs
+
+if TYPE_CHECKING:
+    from mnist_scaling.fitting.uncertainty.noise import SeedNoise
 
 
 @dataclass(frozen=True)
@@ -81,14 +84,6 @@ class Delta:
     reason: str
 
 
-@dataclass(frozen=True)
-class Scale:
-    """A standard deviation of log loss and the degrees of freedom that it is known with."""
-
-    value: float
-    dof: float
-
-
 def huber(residual: Array, delta: float) -> Array:
     """r^2 / 2 inside delta, delta (|r| - delta / 2) outside; delta = inf is half the square."""
     clipped = residual if np.isinf(delta) else np.clip(residual, -delta, delta)
@@ -111,26 +106,11 @@ def absolute_scale(residual: Array, parameters: int) -> float:
     return float(1.4826 * np.median(size[min(parameters, len(size) - 1) :]))
 
 
-def choose_delta(delta: float | str, residual: Array, parameters: int, seeds: Scale | None) -> Delta:
-    """The threshold asked for, or 1.345 sigma with sigma from the table.
+def choose_delta(delta: float | str, residual: Array, parameters: int, seeds: SeedNoise | None) -> Delta:
+    """The threshold asked for, such as the published 1e-3, or for "auto" 1.345 sigma with sigma from the table.
 
-    sigma^2 is the residuals' robust variance, pooled with the repeats' where an F test does not tell the two apart.
-
-    Parameters
-    ----------
-    delta : float or "auto"
-        A number is taken as it is; 1e-3 is the published convention.
-    residual : array, shape (n,)
-        Log residuals of a first, least-absolute-deviation-like fit.
-    parameters : int
-        Free parameters of that fit.
-    seeds : Scale or None
-        What the repeats say.
-
-    Raises
-    ------
-    InputError
-        When `delta` is neither a positive number nor "auto".
+    sigma^2 is the robust variance of a first fit's log residuals, of so many free parameters, pooled with the repeats'
+    where an F test does not tell the two apart. That fit is near one of least absolute deviations.
     """
     if not isinstance(delta, str):
         if not delta > 0:
@@ -142,13 +122,13 @@ def choose_delta(delta: float | str, residual: Array, parameters: int, seeds: Sc
     sigma, why = spread, "the robust scale of the residuals"
     if seeds is not None:
         dof = MEDIAN_DOF * (len(residual) - parameters)
-        pooled, together, ratio, _ = pool(spread**2, dof, seeds.value**2, seeds.dof)
+        pooled, together, ratio, _ = pool(spread**2, dof, seeds.scale**2, seeds.dof)
         if together > dof:
             sigma, why = float(np.sqrt(pooled)), "the residuals' robust scale and the repeats' standard errors, pooled"
         elif ratio > 1:
-            why += f", which exceeds the repeats' {seeds.value:.2g}: the law misses by more than seed noise"
+            why += f", which exceeds the repeats' {seeds.scale:.2g}: the law misses by more than seed noise"
         else:
-            why += f", which is far below the repeats' {seeds.value:.2g}"
+            why += f", which is far below the repeats' {seeds.scale:.2g}"
     if EFFICIENT * sigma < SMALLEST_DELTA:
         return Delta(SMALLEST_DELTA, f"the smallest there is, because the scale of the residuals is {sigma:.1g}")
     return Delta(EFFICIENT * sigma, f"{EFFICIENT} x {sigma:.3g} from {why}")

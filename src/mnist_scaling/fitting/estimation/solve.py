@@ -39,12 +39,16 @@ CHUNK = 40_000
 
 @dataclass(frozen=True)
 class Solution:
-    """Minima of a batch: theta (batch, p), objective (batch,), converged (batch,), iterations (batch,)."""
+    """Minima of a batch: theta (batch, p), objective (batch,), converged (batch,)."""
 
     theta: Array
     objective: Array
     converged: np.ndarray
-    iterations: np.ndarray
+
+    def take(self, members: np.ndarray, other: Solution, rows: np.ndarray | slice = slice(None)) -> None:
+        """Put `rows` of another solution in the place of `members`."""
+        for name in Solution.__dataclass_fields__:
+            getattr(self, name)[members] = getattr(other, name)[rows]
 
 
 def minimise(
@@ -81,14 +85,12 @@ def _minimise_chunk(
     tiny, exact = 1e-30 * total, EXACT * total
     best = np.full(batch, np.inf)
     converged = np.zeros(batch, bool)
-    iterations = np.zeros(batch, int)
     live = np.arange(batch)
     state = _State(problem, theta)
     best[:] = state.objective
     damping = np.ones(batch)
     for _ in range(max_iterations):
         step, gain = _step(state, damping, lower, upper, fixed)
-        iterations[live] += 1
         reached = np.isfinite(state.objective) & (gain <= tolerance * state.objective + tiny[live])
         if tolerance > TOLERANCE and reached.all():
             # So little is left to gain that the last step needs no second look.
@@ -112,7 +114,7 @@ def _minimise_chunk(
             keep = ~done
             live, damping = live[keep], damping[keep]
             state.keep(keep)
-    return Solution(theta, best, converged, iterations)
+    return Solution(theta, best, converged)
 
 
 class _State:
@@ -236,17 +238,8 @@ def nested_in(law: Law) -> list[Law]:
 def minimise_nested(problem: Problem, start: Array, nested: Mapping[str, Array]) -> Solution:
     """`minimise`, and again from the optimum of each nested law for the members that it is better for.
 
-    Parameters
-    ----------
-    problem, start
-        As for `minimise`.
-    nested : mapping of str to array, shape (q,)
-        Name of each nested law, and where its members start.
-
-    Returns
-    -------
-    Solution
-        No member's objective is above that of a nested law, as far as a nested optimum lies inside the law's bounds.
+    By its name, `nested` says where each such law's members start. No member's objective is above that of a nested law,
+    as far as a nested optimum lies inside the law's bounds.
     """
     found = minimise(problem, start, tolerance=GAIN)
     for name, begin in nested.items():
@@ -258,18 +251,8 @@ def minimise_nested(problem: Problem, start: Array, nested: Mapping[str, Array])
         rival = minimise(small, np.repeat(begin[None], len(asked), axis=0), (), NESTED_STEPS, GAIN)
         ahead = rival.objective < found.objective[asked] * (1 - BETTER)
         if ahead.any():
-            starts = EMBEDDINGS[problem.law.name, name](rival.theta[ahead])
-            found = _again(problem, found, starts, asked[ahead])
+            members = asked[ahead]
+            other = minimise(problem.members(members), EMBEDDINGS[problem.law.name, name](rival.theta[ahead]))
+            better = other.objective < found.objective[members]
+            found.take(members[better], other, better)
     return found
-
-
-def _again(problem: Problem, found: Solution, start: Array, members: np.ndarray) -> Solution:
-    """The solution with these members from new starts, where they end lower."""
-    other = minimise(problem.members(members), start)
-    better = other.objective < found.objective[members]
-    fields = {}
-    for name in Solution.__dataclass_fields__:
-        values = getattr(found, name).copy()
-        values[members[better]] = getattr(other, name)[better]
-        fields[name] = values
-    return replace(found, **fields)

@@ -104,14 +104,8 @@ def pool(
 ) -> tuple[float, float, float, float]:
     """One variance of two: variance, its degrees of freedom, their ratio, and the chance of so large a ratio.
 
-    Parameters
-    ----------
-    residual, residual_dof : float
-        Variance of the residuals and its degrees of freedom; none where they are not positive.
-    seeds, dof : float
-        The same of the repeats.
-    above : float
-        Level of the F test: they are pooled where so large a ratio has this chance, or a greater one.
+    That of the residuals and that of the repeats are pooled where an F test gives so large a ratio the chance `above`
+    or a greater one. Degrees of freedom that are not positive say that one of them is unknown.
     """
     if residual_dof <= 0 and dof <= 0:
         return np.nan, 0.0, np.nan, np.nan
@@ -224,21 +218,19 @@ class Explained:
     trace: float
     """What a shared error of variance 1 adds to it."""
 
+    def seen(self, error: float, dof: float) -> bool:
+        """Whether levels differ by more than rows whose variance is known with so many degrees of freedom."""
+        return error > 0 and not special.fdtrc(self.rank, dof, self.square / self.rank / error) > SHARED_BELOW
+
     def variance(self, own: float) -> float:
         """t^2 for rows whose own variance is `own`; negative where levels differ by less than rows do."""
         return (self.square - self.rank * own) / self.trace
 
 
 def explained_by_levels(log_x: Array, residual: Array, basis: Array) -> Explained | None:
-    """How much of the residuals differs between levels of log x; None where too few rows share one.
+    """How much of the residuals, of one variance, differs between levels of log x; None where too few rows share one.
 
-    Parameters
-    ----------
-    log_x : array, shape (n,)
-    residual : array, shape (n,)
-        Of one variance.
-    basis : array, shape (n, p)
-        Orthonormal, of what was fitted.
+    `basis` is an orthonormal one of what was fitted, shape (n, p).
     """
     n = len(residual)
     _, level = np.unique(np.round(log_x, DECIMALS), return_inverse=True)

@@ -134,13 +134,7 @@ def _budgets(ladders: list[Array]) -> Array:
 
 
 def interpolation_weights(x: Array, at: float) -> Array | None:
-    """Weights w with w @ y = the polynomial through up to four nearest points, at `at`; None outside x.
-
-    Parameters
-    ----------
-    x : array, shape (k,)
-        Ascending.
-    """
+    """Weights w with w @ y = the polynomial through up to four nearest points, at `at`; None outside ascending x."""
     slack = 1e-9
     if at < x[0] - slack or at > x[-1] + slack:
         return None

@@ -11,14 +11,18 @@ the end of a run of half the length, so only points at a constant rate count.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.rows import Table, make_table
+from mnist_scaling.fitting.uncertainty.interval import Interval
+
+if TYPE_CHECKING:
+    from mnist_scaling.fitting.frontier.parametric import Valley
 
 METHODS = {"pareto": "Pareto front", "hull": "convex hull", "isoflop": "isoFLOP", "parametric": "parametric"}
 """Names of the methods for readers, in the order of tables and legends."""
@@ -35,33 +39,30 @@ class Frontier:
     """One method's frontier."""
 
     method: str
-    exponents: dict[str, float]
-    """By the names of `EXPONENTS`; NaN where the rows do not hold one."""
-    points: list[dict[str, float]]
+    intervals: Mapping[str, Interval]
+    """By the names of `EXPONENTS`; values alone until they are measured (`methods`), none where there is no slope."""
+    points: Sequence[Mapping[str, float]] = ()
     """What the slopes were fitted to: C, N, D, loss of each, and "row" where it is one of the table's."""
     status: str = "ok"
-    extra: dict[str, Any] = field(default_factory=dict)
-    """What only this method has: isoFLOP curves, the cost model."""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """What only this method has: isoFLOP curves, and how they were formed."""
+    flags: tuple[str, ...] = ()
+    valley: Valley | None = None
+    """Minima of the model's surfaces, of the method that has them."""
 
     @property
     def formed(self) -> bool:
         """Whether it has an exponent."""
-        return bool(np.isfinite(list(self.exponents.values())).any())
+        return any(found.known for found in self.intervals.values())
 
 
 def nothing(method: str, status: str) -> Frontier:
     """A frontier that could not be formed, with the reason in words."""
-    return Frontier(method, dict.fromkeys(EXPONENTS, np.nan), [], status)
+    return Frontier(method, dict.fromkeys(EXPONENTS, Interval()), status=status)
 
 
 def pareto_rows(cost: Array, y: Array) -> np.ndarray:
-    """Positions of the rows that no row of equal or lower cost equals or beats, in order of cost.
-
-    Parameters
-    ----------
-    cost, y : array, shape (n,)
-        Any increasing functions of compute and loss.
-    """
+    """Positions of the rows that no row of equal or lower cost equals or beats, in order of cost."""
     return _ahead(np.lexsort((y, cost)), y)
 
 
@@ -101,19 +102,12 @@ def slope(x: Array, y: Array) -> float:
 
 
 def observed(table: Table, method: str) -> Frontier:
-    """The Pareto front or the hull of a table with C, and with N and D as far as it has them.
-
-    Parameters
-    ----------
-    table : Table
-    method : str
-        pareto or hull.
-    """
+    """The "pareto" front or the "hull" of a table with C, and with N and D as far as it has them."""
     if "C" not in table.inputs:
         return nothing(method, "needs C: name the column of training FLOPs")
     shown, ys = _points(table, table.y[None])
     rows = (pareto_rows if method == "pareto" else hull_rows)(np.log(shown.inputs["C"]), ys[0])
-    values = _slopes(_axes(shown), rows, ys[0])
+    values = {k: Interval(v) for k, v in _slopes(_axes(shown), rows, ys[0]).items()}
     points = [shown.cell(int(i)) for i in rows]
     if len(rows) < FEWEST_POINTS:
         few = f"{len(rows)} row{'s' * (len(rows) != 1)} on the frontier, but a slope needs {FEWEST_POINTS}"
@@ -148,19 +142,7 @@ def _varies(table: Table) -> bool:
 
 
 def observed_draws(table: Table, method: str, ys: Array, counts: Array | None) -> dict[str, Array]:
-    """Exponents of every draw: rows' losses redrawn, or rows left out.
-
-    Parameters
-    ----------
-    ys : array, shape (draws, n)
-        Log losses of each draw.
-    counts : array, shape (draws, n), optional
-        How often each row was drawn; a row that was never drawn is absent.
-
-    Returns
-    -------
-    dict of str to array, shape (draws,)
-    """
+    """Exponents of every draw, shape (draws,): of log losses, shape (draws, n), of rows that were drawn so often."""
     out = {key: np.full(len(ys), np.nan) for key in EXPONENTS}
     if "C" not in table.inputs:
         return out
@@ -251,13 +233,7 @@ def grid(log_c: Array) -> Array:
 def smooth(x: Array, y: Array, at: Array) -> Array:
     """Local straight lines with tricube weights (Cleveland 1979, without his reweighting), shape (m,).
 
-    Exact where y is straight in x, so a power law keeps its exponent.
-
-    Parameters
-    ----------
-    x, y : array, shape (k,)
-        Logs; several runs of one cell may be pooled.
-    at : array, shape (m,)
+    Exact where y is straight in x, so a power law keeps its exponent; several runs of one cell may be pooled.
     """
     distinct = np.unique(x)
     out = np.empty(len(at))

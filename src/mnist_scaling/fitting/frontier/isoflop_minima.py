@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from mnist_scaling.errors import InputError
+from mnist_scaling.errors import one_of
 from mnist_scaling.fitting.frontier.budgets import Curve, curves
 from mnist_scaling.fitting.frontier.fronts import EXPONENTS, FEWEST_POINTS, Frontier, nothing
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.rows import Table
+from mnist_scaling.fitting.uncertainty.interval import Interval
 
 OUTSIDE = 0.5
 """A draw's minimum may lie outside the sizes by this share of their width before the draw is void."""
@@ -27,16 +28,12 @@ DEGREES = {"parabola": 2, "cubic": 3, "argmin": 0}
 
 
 def minima(curve: Curve, ys: Array, degree: int, counts: Array | None = None) -> dict[str, Array]:
-    """Minimum of each draw's polynomial at one budget.
+    """Minimum of each draw's polynomial at one budget, of degree 2, 3, or 0 for the lowest point.
 
     Parameters
     ----------
-    ys : array, shape (draws, n)
-        Log losses of the table's rows.
-    degree : int
-        2, 3, or 0 for the lowest point.
-    counts : array, shape (draws, n), optional
-        Weights of the rows; only for curves whose points are rows.
+    ys, counts : array, shape (draws, n)
+        Log losses of the table's rows and, of curves whose points are rows, their weights.
 
     Returns
     -------
@@ -122,28 +119,12 @@ def masked_slopes(x: Array, y: Array, valid: np.ndarray) -> Array:
 def isoflop_draws(
     family: list[Curve], ys: Array, method: str, counts: Array | None = None, used: np.ndarray | None = None
 ) -> dict[str, Array]:
-    """Exponents of every draw, shape (draws,) each.
+    """Exponents of every draw, shape (draws,) each; `counts` are heeded where every curve's points are rows.
 
-    Parameters
-    ----------
-    family : list of Curve
-    ys : array, shape (draws, n)
-    method : str
-    counts : array, shape (draws, n), optional
-        Weights of resampled rows; heeded where every curve's points are rows.
-    used : array of bool, shape (budgets,), optional
-        Budgets that count in every draw: those of the table itself. A draw's minimum may then fall a
-        little outside the sizes, because leaving such draws out would cut the interval on one side.
-
-    Raises
-    ------
-    InputError
-        When the method is unknown.
+    Budgets that are `used`, those of the table itself, count in every draw. A draw's minimum may then fall a little
+    outside the sizes, because leaving such draws out would cut the interval on one side.
     """
-    if method not in DEGREES:
-        raise InputError(f"`isoflop` must be one of {', '.join(DEGREES)}, but got {method!r}.")
-    if not family:
-        return {key: np.full(len(ys), np.nan) for key in EXPONENTS}
+    one_of("isoflop", method, tuple(DEGREES))
     usable = counts if counts is not None and all(len(c.rows) for c in family) else None
     found = [minima(c, ys, DEGREES[method], usable) for c in family]
     x = np.array([c.log_c for c in family])
@@ -155,24 +136,12 @@ def isoflop_draws(
     return {key: masked_slopes(x, np.stack([m[k] for m in found], axis=1), valid) for key, k in names.items()}
 
 
-def counted(family: list[Curve], y: Array, method: str) -> np.ndarray:
-    """Which budgets have their minimum inside the sizes, shape (budgets,)."""
-    return np.array([bool(minima(c, y[None], DEGREES[method])["valid"][0]) for c in family], bool)
-
-
 def isoflop(table: Table, method: str = "parabola") -> Frontier:
-    """N*, D*, L* from isoFLOP curves.
-
-    Parameters
-    ----------
-    table : Table
-    method : str
-        parabola, cubic (needs four sizes a budget; three give a parabola) or argmin.
-    """
+    """N*, D*, L* from isoFLOP curves: parabola, cubic (of three sizes a budget a parabola, too) or argmin."""
     family, how = curves(table)
     if not family:
         return nothing("isoflop", how)
-    exponents = {k: float(v[0]) for k, v in isoflop_draws(family, table.y[None], method).items()}
+    exponents = {k: Interval(float(v[0])) for k, v in isoflop_draws(family, table.y[None], method).items()}
     records, points = [], []
     for curve in family:
         found = minima(curve, table.y[None], DEGREES[method])

@@ -7,14 +7,15 @@ of the frontier, and are biased even without noise: no number of theirs is corre
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mnist_scaling.fitting.frontier.budgets import curves
 from mnist_scaling.fitting.frontier.fronts import EXPONENTS, Frontier, nothing, observed, observed_draws
-from mnist_scaling.fitting.frontier.isoflop_minima import counted, isoflop, isoflop_draws
+from mnist_scaling.fitting.frontier.isoflop_minima import isoflop, isoflop_draws
 from mnist_scaling.fitting.frontier.parametric import Cost
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.rows import Table
@@ -36,20 +37,9 @@ MAJORITY = 0.5
 NO_COST = "needs N, D and a C that grows with both"
 
 
-@dataclass(frozen=True)
-class FrontierResult:
-    """One method: its frontier, and its exponents with their intervals."""
-
-    frontier: Frontier
-    intervals: dict[str, Interval]
-    flags: tuple[str, ...] = ()
-    valley: Valley | None = None
-    """Minima of the model's surfaces, of the method that has them."""
-
-
 def all_frontiers(
     table: Table, model: Posterior | None, law: Fitted | None, cost: Cost | None, draws: Draws, curve: str, why: str
-) -> dict[str, FrontierResult]:
+) -> dict[str, Frontier]:
     """Every method of `METHODS` on one table.
 
     Parameters
@@ -71,15 +61,14 @@ def all_frontiers(
     lacking = "no noise is known" if law else "there is no joint law to redraw about"
     if not draws.number:
         lacking = "no draws were asked for"
-    out = {}
-    for method in ("pareto", "hull"):
-
-        def measure(ys: Array, counts: Array | None, method: str = method) -> dict[str, Array]:
-            return observed_draws(table, method, ys, counts)
-
-        out[method] = _with_intervals(observed(table, method), measure, resampled, draws.level, lacking)
+    out = {
+        method: _with_intervals(
+            observed(table, method), partial(observed_draws, table, method), resampled, draws.level, lacking
+        )
+        for method in ("pareto", "hull")
+    }
     found, (family, _) = isoflop(table, curve), curves(table)
-    used = counted(family, table.y, curve)
+    used = np.array([c["minimum"] is not None for c in found.extra.get("curves", [])], bool)
     # An interpolated curve has no rows of its own to leave out.
     again = resampled if all(len(c.rows) for c in family) else redrawn
     out["isoflop"] = _with_intervals(
@@ -114,34 +103,31 @@ def _with_intervals(
     redrawn: Redrawn | None,
     level: float,
     lacking: str,
-) -> FrontierResult:
+) -> Frontier:
     """A method read off the rows, and again off every draw: quantiles of the draws are the ends; or what is lacking."""
     edges = any(c["quality"] == "edge" for c in found.extra.get("curves", []))
     again = measure(*redrawn) if redrawn is not None and found.formed else {}
-    nothing_known = np.empty(0)
-    intervals = {k: interval(found.exponents[k], again.get(k, nothing_known), level, 1.0) for k in EXPONENTS}
+    intervals = {k: interval(found.intervals[k].value, again.get(k, np.empty(0)), level, 1.0) for k in EXPONENTS}
+    status = found.status
     if found.formed and not any(i.bounded for i in intervals.values()):
         why = lacking if redrawn is None else "most draws have too few points for a slope"
-        without = f"without an interval: {why}"
-        found = replace(found, status=without if found.status == "ok" else f"{found.status}; {without}")
-    return FrontierResult(found, intervals, (GRID_EDGE,) if edges else ())
+        status = ("" if status == "ok" else f"{status}; ") + f"without an interval: {why}"
+    return replace(found, status=status, intervals=intervals, flags=(GRID_EDGE,) if edges else ())
 
 
-def parametric(table: Table, model: Posterior | None, cost: Cost | None, level: float, why: str = "") -> FrontierResult:
+def parametric(table: Table, model: Posterior | None, cost: Cost | None, level: float, why: str = "") -> Frontier:
     """The frontier of the model's surfaces, each minimised along the budgets of the table's own cost."""
-    empty = dict.fromkeys(EXPONENTS, Interval())
     if cost is None or model is None:
-        return FrontierResult(nothing("parametric", NO_COST if cost is None else why), empty)
+        return nothing("parametric", NO_COST if cost is None else why)
     log_c = budgets(table, cost)
     found = model.frontier(cost, log_c)
     intervals = {k: median_of(found.exponents[k.removesuffix("_exponent")], level) for k in EXPONENTS}
     share = 100 * float(np.isfinite(found.exponents["N"]).mean())
     if not intervals["N_exponent"].known:
         none = f"no optimum: {share:.0f} % of the surfaces have one at fixed C within what was searched"
-        return FrontierResult(nothing("parametric", none), empty)
+        return nothing("parametric", none)
     status = "ok" if share == 100 else f"of the {np.floor(share):.0f} % of the surfaces that have an optimum"
-    exponents = {k: i.value for k, i in intervals.items()}
-    return FrontierResult(Frontier("parametric", exponents, _points(log_c, found), status), intervals, valley=found)
+    return Frontier("parametric", intervals, _points(log_c, found), status, valley=found)
 
 
 def median_of(draws: Array, level: float) -> Interval:

@@ -6,13 +6,14 @@ Hoffmann et al. 2022, approach 3, without assuming C = 6 N D: convolutions and s
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mnist_scaling.fitting.laws.base import Array, Law
 from mnist_scaling.fitting.rows import Table
+from mnist_scaling.fitting.uncertainty.least_squares import plane
 
 if TYPE_CHECKING:
     from mnist_scaling.fitting.misfit.process import Axes
@@ -41,45 +42,32 @@ class Cost:
         return self.log_c(np.log(table.inputs["N"]), np.log(table.inputs["D"]))
 
 
-def cost_coefficients(table: Table, variables: Sequence[str]) -> Array | None:
-    """(k, kappa_1, …) of log C = k + sum_i kappa_i log x_i, by least squares, or of 6 N D where the table has no C.
+def cost_coefficients(table: Table, variables: Sequence[str]) -> tuple[Array, float] | None:
+    """(k, kappa_1, …) of log C = k + sum_i kappa_i log x_i, or of 6 N D where the table has no C; and how far rows are.
 
     None where C does not grow with each of the variables.
     """
     if "C" not in table.inputs:
-        return np.array([np.log(6), 1.0, 1.0]) if tuple(variables) == ("N", "D") else None
-    design = np.column_stack([np.ones(len(table)), *(np.log(table.inputs[k]) for k in variables)])
-    solved, _, rank, _ = np.linalg.lstsq(design, np.log(table.inputs["C"]), rcond=None)
-    return None if rank < len(solved) or (solved[1:] <= 0.05).any() else solved
+        return (np.array([np.log(6), 1.0, 1.0]), 0.0) if tuple(variables) == ("N", "D") else None
+    found = plane(np.log(table.inputs["C"]), *table.logs(variables).values())
+    if not found.determined or (found.coefficients[1:] <= 0.05).any():
+        return None
+    return found.coefficients, float(np.sqrt(np.mean(found.residual**2)))
 
 
 def fit_cost(table: Table) -> Cost | None:
     """The table's own cost; None where N or D never varies, or C does not grow with both."""
-    if not table.has(("N", "D")):
+    found = cost_coefficients(table, ("N", "D")) if table.has(("N", "D")) else None
+    if found is None:
         return None
-    solved = cost_coefficients(table, ("N", "D"))
-    if solved is None:
-        return None
-    constant, kappa_n, kappa_d = map(float, solved)
-    cost = Cost(constant, kappa_n, kappa_d, 0.0, "C" not in table.inputs)
-    if cost.assumed:
-        return cost
-    design = np.column_stack([np.ones(len(table)), np.log(table.inputs["N"]), np.log(table.inputs["D"])])
-    return replace(cost, rmse_log=float(np.sqrt(np.mean((np.log(table.inputs["C"]) - design @ solved) ** 2))))
+    constant, kappa_n, kappa_d = map(float, found[0])
+    return Cost(constant, kappa_n, kappa_d, found[1], "C" not in table.inputs)
 
 
 def frontier_of(law: Law, theta: Array, cost: Cost, log_c: Array) -> dict[str, Array] | None:
-    """N*, D* and L* of every set of parameters at every budget.
+    """N*, D* and L* of every set of parameters (batch, p) at every budget (m,): log_n, log_d and y, shape (batch, m).
 
-    Parameters
-    ----------
-    theta : array, shape (batch, p)
-    log_c : array, shape (m,)
-
-    Returns
-    -------
-    dict or None
-        log_n, log_d, y, each of shape (batch, m); None for a law that has no interior optimum.
+    None for a law that has no interior optimum.
     """
     line = law.optimum(theta, cost.kappa_n, cost.kappa_d)
     if line is None:
@@ -116,17 +104,9 @@ class Valley:
 
 
 def valley(log_loss: Callable[[Mapping[str, Array]], Array], axes: Axes, cost: Cost, log_c: Array) -> Valley:
-    """The minima of surfaces at fixed compute.
+    """The minima of surfaces over these axes at budgets, shape (m,).
 
-    Parameters
-    ----------
-    log_loss : callable
-        From logs of "N" and "D", shape (n,) each, to ln L of every surface, shape (surfaces, n).
-    axes : Axes
-        Of the table.
-    cost : Cost
-    log_c : array, shape (m,)
-        Budgets.
+    `log_loss` is from logs of "N" and "D", shape (n,) each, to ln L of every surface, shape (surfaces, n).
     """
     log_c = np.atleast_1d(np.asarray(log_c, float))
     low, high = _searched(axes, cost, log_c)

@@ -24,6 +24,9 @@ LARGEST_EXPONENT = 340.0
 """exp() of more than this is taken as exp(340), whose square is still a number, so that a wild trial step stays
 finite; scales lie within it, too, whatever the unit of the losses."""
 
+NEAREST = 0.98
+"""Share of chance that a start takes for losses at or above it, where what is bounded by chance would be infinite."""
+
 
 @dataclass(frozen=True)
 class Parameter:
@@ -167,18 +170,7 @@ def exponent_parameter(name: str, meaning: str, lower: float = 0.0) -> Parameter
 
 
 class OnFloor(Law):
-    """E + f, for a law f that has no floor.
-
-    Parameters
-    ----------
-    law : Law
-        f.
-    source : str
-    shares : tuple of float
-        What starts take for E, as shares of the lowest loss.
-    levels : int
-        See `Law.levels`.
-    """
+    """E + f, for a law f that has no floor; starts take `shares` of the lowest loss for E."""
 
     limit = 300.0
     """The largest |log f|: a wild trial step goes no further."""
@@ -189,17 +181,15 @@ class OnFloor(Law):
         self.parameters = (floor_parameter(), *law.parameters)
 
     def evaluate(self, theta: Array, logs: Logs) -> tuple[Array, Array]:
-        """See `Law.evaluate`."""
         log_term, inner = self.law.evaluate(theta[:, 1:], logs)
         term = np.exp(np.clip(log_term, -self.limit, self.limit))
         loss = theta[:, :1] + term
         gradient = np.empty((*theta.shape, term.shape[1]))
         gradient[:, 0] = 1 / loss
-        gradient[:, 1:] = (term / loss)[:, None] * inner
+        np.multiply(inner, (term / loss)[:, None], out=gradient[:, 1:])
         return np.log(loss), gradient
 
     def starts(self, logs: Logs, log_loss: Array) -> Array:
-        """See `Law.starts`."""
         parts = []
         for floor in np.exp(log_loss.min()) * np.array(self.shares):
             theta = self.law.starts(logs, np.log(np.exp(log_loss) - floor))
@@ -223,14 +213,9 @@ def linear_starts(log_loss: Array, terms: list[tuple[Array, Array]], floor: bool
     terms : list of (exponents, log_x)
         Exponents of shape (starts,) and logs of shape (n,), one pair a term.
     floor : bool
-        Whether a constant is among the terms.
+        Whether a constant is among the terms: then E is the last column of what is given, after log S_k.
     squash : array, shape (starts,), optional
         gamma of (sum)^gamma: the sum is solved for L^(1/gamma), then.
-
-    Returns
-    -------
-    array, shape (starts, terms + floor)
-        log S_k, and E last where it was asked for.
     """
     count = len(terms[0][0])
     centred = (log_loss - log_loss.mean())[None]

@@ -26,6 +26,7 @@ import numpy as np
 
 from mnist_scaling.fitting.laws.base import (
     LARGEST_EXPONENT,
+    NEAREST,
     Array,
     Law,
     Logs,
@@ -60,48 +61,55 @@ def balance(log_a: Array, log_b: Array, alpha: Array, beta: Array, kappa_n: floa
     return {"n0": n0, "n1": n1}
 
 
-class Additive(Law):
+class TwoTerms(Law):
+    """A law of A/N^alpha + B/D^beta: its second to fifth parameters are log A, log B, alpha and beta."""
+
+    inputs: tuple[str, ...] = ("N", "D")
+    levels = 3
+
+    def terms(self, theta: Array, logs: Logs) -> tuple[Array, Array]:
+        """Both terms, shape (batch, n) each."""
+        return power(theta[:, 1], theta[:, 3], logs["N"]), power(theta[:, 2], theta[:, 4], logs["D"])
+
+    @staticmethod
+    def chain(gradient: Array, share: Array, terms: tuple[Array, Array], logs: Logs) -> None:
+        """Fill in d log f of these parameters, where `share`, shape (batch, n), is d log f over d of a term."""
+        for k, (term, name) in enumerate(zip(terms, ("N", "D"), strict=True), start=1):
+            np.multiply(term, share, out=gradient[:, k])
+            np.multiply(gradient[:, k], -logs[name], out=gradient[:, k + 2])
+
+    def optimum(self, theta: Array, kappa_n: float, kappa_d: float) -> dict[str, Array] | None:
+        return balance(theta[:, 1], theta[:, 2], theta[:, 3], theta[:, 4], kappa_n, kappa_d)
+
+
+class Additive(TwoTerms):
     """E + A/N^alpha + B/D^beta."""
 
     name = "additive"
     formula = "E + A / N^alpha + B / D^beta"
-    inputs = ("N", "D")
     source = "Hoffmann et al. 2022, arXiv 2203.15556, eq. 2"
-    levels = 3
     parameters = (floor_parameter(), *SCALES_AND_EXPONENTS)
 
     def evaluate(self, theta: Array, logs: Logs) -> tuple[Array, Array]:
-        """See `Law.evaluate`."""
-        model = power(theta[:, 1], theta[:, 3], logs["N"])
-        data = power(theta[:, 2], theta[:, 4], logs["D"])
+        model, data = terms = self.terms(theta, logs)
         loss = theta[:, :1] + model + data
         gradient = np.empty((*theta.shape, model.shape[1]))
         gradient[:, 0] = 1 / loss
-        np.multiply(model, gradient[:, 0], out=gradient[:, 1])
-        np.multiply(data, gradient[:, 0], out=gradient[:, 2])
-        np.multiply(gradient[:, 1], -logs["N"], out=gradient[:, 3])
-        np.multiply(gradient[:, 2], -logs["D"], out=gradient[:, 4])
+        self.chain(gradient, gradient[:, 0], terms, logs)
         return np.log(loss), gradient
 
     def starts(self, logs: Logs, log_loss: Array) -> Array:
-        """See `Law.starts`."""
         alpha, beta = exponent_grid(np.geomspace(0.05, 2.0, 14), np.geomspace(0.05, 2.0, 14))
         solved = linear_starts(log_loss, [(alpha, logs["N"]), (beta, logs["D"])], floor=True)
         return np.column_stack([solved[:, 2], solved[:, 0], solved[:, 1], alpha, beta])
 
-    def optimum(self, theta: Array, kappa_n: float, kappa_d: float) -> dict[str, Array] | None:
-        """See `Law.optimum`."""
-        return balance(theta[:, 1], theta[:, 2], theta[:, 3], theta[:, 4], kappa_n, kappa_d)
 
-
-class Coupled(Law):
+class Coupled(TwoTerms):
     """E + (A/N^alpha + B/D^beta)^gamma."""
 
     name = "coupled"
     formula = "E + (A / N^alpha + B / D^beta)^gamma"
-    inputs = ("N", "D")
     source = "between Kaplan et al. 2020, eq. 1.5, and Hoffmann et al. 2022, eq. 2"
-    levels = 3
     parameters = (
         floor_parameter(),
         *SCALES_AND_EXPONENTS,
@@ -109,26 +117,19 @@ class Coupled(Law):
     )
 
     def evaluate(self, theta: Array, logs: Logs) -> tuple[Array, Array]:
-        """See `Law.evaluate`."""
         gamma = theta[:, 5:6]
-        model = power(theta[:, 1], theta[:, 3], logs["N"])
-        data = power(theta[:, 2], theta[:, 4], logs["D"])
+        model, data = terms = self.terms(theta, logs)
         inner = model + data
         log_inner = np.log(inner)
         outer = np.exp(np.clip(gamma * log_inner, -LARGEST_EXPONENT, LARGEST_EXPONENT))
         loss = theta[:, :1] + outer
-        share = gamma * (outer / loss) / inner
         gradient = np.empty((*theta.shape, model.shape[1]))
         gradient[:, 0] = 1 / loss
-        gradient[:, 1] = share * model
-        gradient[:, 2] = share * data
-        gradient[:, 3] = -logs["N"] * gradient[:, 1]
-        gradient[:, 4] = -logs["D"] * gradient[:, 2]
+        self.chain(gradient, gamma * (outer / loss) / inner, terms, logs)
         gradient[:, 5] = outer * log_inner / loss
         return np.log(loss), gradient
 
     def starts(self, logs: Logs, log_loss: Array) -> Array:
-        """See `Law.starts`."""
         alpha, beta, gamma, floor = exponent_grid(
             np.geomspace(0.1, 3.0, 8), np.geomspace(0.1, 3.0, 8), [0.3, 0.6, 1.0, 1.6], [0.0, 0.4, 0.8]
         )
@@ -140,10 +141,6 @@ class Coupled(Law):
             solved = linear_starts(np.log(np.exp(log_loss) - e), terms, floor=False, squash=gamma[rows])
             out[rows] = np.column_stack([np.full(rows.sum(), e), solved, alpha[rows], beta[rows], gamma[rows]])
         return out
-
-    def optimum(self, theta: Array, kappa_n: float, kappa_d: float) -> dict[str, Array] | None:
-        """See `Law.optimum`."""
-        return balance(theta[:, 1], theta[:, 2], theta[:, 3], theta[:, 4], kappa_n, kappa_d)
 
 
 class Kaplan(Law):
@@ -161,10 +158,10 @@ class Kaplan(Law):
     )
 
     def evaluate(self, theta: Array, logs: Logs) -> tuple[Array, Array]:
-        """See `Law.evaluate`."""
         log_nc, log_dc, a_n, a_d = (theta[:, k : k + 1] for k in range(4))
         ratio = a_n / a_d
-        log_model = ratio * (log_nc - logs["N"])
+        short = log_nc - logs["N"]
+        log_model = ratio * short
         log_data = log_dc - logs["D"]
         log_sum = log_add(log_model, log_data)
         model = np.exp(log_model - log_sum)
@@ -172,12 +169,11 @@ class Kaplan(Law):
         gradient = np.empty((*theta.shape, len(logs["N"])))
         gradient[:, 0] = a_n * model
         gradient[:, 1] = a_d * data
-        gradient[:, 2] = model * (log_nc - logs["N"])
+        gradient[:, 2] = model * short
         gradient[:, 3] = log_sum - model * log_model
         return a_d * log_sum, gradient
 
     def starts(self, logs: Logs, log_loss: Array) -> Array:
-        """See `Law.starts`."""
         a_n, a_d = exponent_grid(np.geomspace(0.03, 1.5, 12), np.geomspace(0.03, 1.5, 12))
         ratio = a_n / a_d
         terms = [(ratio, logs["N"]), (np.ones_like(ratio), logs["D"])]
@@ -185,7 +181,6 @@ class Kaplan(Law):
         return np.column_stack([solved[:, 0] / ratio, solved[:, 1], a_n, a_d])
 
     def optimum(self, theta: Array, kappa_n: float, kappa_d: float) -> dict[str, Array] | None:
-        """See `Law.optimum`."""
         ratio = theta[:, 2] / theta[:, 3]
         return balance(ratio * theta[:, 0], theta[:, 1], ratio, np.ones_like(ratio), kappa_n, kappa_d)
 
@@ -194,9 +189,6 @@ _COUPLED = Coupled()
 
 CLASSES = 10
 """Classes of a law that nobody told them: MNIST's."""
-
-NEAREST = 0.98
-"""Share of chance that a start takes for losses at or above it, where h would be infinite."""
 
 
 class Bounded(Law):
@@ -227,13 +219,11 @@ class Bounded(Law):
         return law
 
     def refuses(self, loss: Array) -> str:
-        """See `Law.refuses`."""
         if loss.min() < self.chance:
             return ""
         return f"not fitted: no loss is below that of a guess, {self.chance:.4g}; give `classes`"
 
     def evaluate(self, theta: Array, logs: Logs) -> tuple[Array, Array]:
-        """See `Law.evaluate`."""
         floor = theta[:, :1]
         log_h, gradient = self.inner.evaluate(np.column_stack([np.zeros(len(theta)), theta[:, 1:]]), logs)
         share = 1 / (1 + np.exp(-np.clip(log_h, -300, 300)))
@@ -243,7 +233,6 @@ class Bounded(Law):
         return np.log(loss), gradient
 
     def starts(self, logs: Logs, log_loss: Array) -> Array:
-        """See `Law.starts`."""
         loss, parts = np.minimum(np.exp(log_loss), NEAREST * self.chance), []
         for floor in np.array([0.0, 0.4, 0.8]) * loss.min():
             inner = self.inner.starts(logs, np.log((loss - floor) / (self.chance - loss)))

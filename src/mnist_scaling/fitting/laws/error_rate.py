@@ -12,13 +12,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from mnist_scaling.fitting.laws.base import Array, Law, Logs, Parameter, exponent_grid, linear_starts, power
-from mnist_scaling.fitting.laws.coupled import SCALES_AND_EXPONENTS, balance
+from mnist_scaling.fitting.laws.base import NEAREST, Array, Law, Logs, Parameter, exponent_grid, linear_starts, power
+from mnist_scaling.fitting.laws.coupled import SCALES_AND_EXPONENTS, TwoTerms
 
 CHANCE = Parameter("chance", "error of a guess", "loss", upper=1.0, log=True)
-
-NEAREST = 0.98
-"""Share of chance that a start takes for losses at or above it, where s would be infinite."""
 
 
 class _ErrorLaw(Law):
@@ -28,7 +25,6 @@ class _ErrorLaw(Law):
     default = False
 
     def for_classes(self, classes: int | None) -> Law:
-        """See `Law.for_classes`."""
         if classes is None:
             return self
         law = copy.copy(self)
@@ -36,7 +32,6 @@ class _ErrorLaw(Law):
         return law
 
     def refuses(self, loss: Array) -> str:
-        """See `Law.refuses`."""
         if loss.max() <= 1:
             return ""
         return f"not fitted: an error rate is at most 1, but the largest is {loss.max():.4g}"
@@ -47,33 +42,25 @@ class _ErrorLaw(Law):
         return log_chance, np.minimum(np.exp(log_loss - log_chance), NEAREST)
 
 
-class ErrorRate(_ErrorLaw):
+class ErrorRate(_ErrorLaw, TwoTerms):
     """chance * s / sqrt(1 + s^2) with s = A/N^alpha + B/D^beta + c: h is absorbed in A, B and c."""
 
     name = "error_rate"
     formula = "chance * s / sqrt(1 + s^2), s = A / N^alpha + B / D^beta + c"
-    inputs = ("N", "D")
-    levels = 3
     parameters = (CHANCE, *SCALES_AND_EXPONENTS, Parameter("c", "floor of s", "1", 0.0, 10.0))
 
     def evaluate(self, theta: Array, logs: Logs) -> tuple[Array, Array]:
-        """See `Law.evaluate`."""
-        model = power(theta[:, 1], theta[:, 3], logs["N"])
-        data = power(theta[:, 2], theta[:, 4], logs["D"])
+        model, data = terms = self.terms(theta, logs)
         s = np.clip(model + data + theta[:, 5:6], 1e-150, 1e150)
         # d log(s / sqrt(1 + s^2)) / d s = 1 / (s (1 + s^2))
         slope = 1 / s / (1 + s * s)
         gradient = np.empty((*theta.shape, model.shape[1]))
         gradient[:, 0] = 1.0
-        gradient[:, 1] = slope * model
-        gradient[:, 2] = slope * data
-        gradient[:, 3] = -logs["N"] * gradient[:, 1]
-        gradient[:, 4] = -logs["D"] * gradient[:, 2]
+        self.chain(gradient, slope, terms, logs)
         gradient[:, 5] = slope
         return theta[:, :1] + np.log(s) - 0.5 * np.log1p(s * s), gradient
 
     def starts(self, logs: Logs, log_loss: Array) -> Array:
-        """See `Law.starts`."""
         alpha, beta, over = exponent_grid(np.geomspace(0.1, 2.0, 8), np.geomspace(0.1, 2.0, 8), [1.02, 1.2, 2.0, 5.0])
         out = np.empty((len(alpha), 6))
         for factor in np.unique(over):
@@ -84,10 +71,6 @@ class ErrorRate(_ErrorLaw):
             chance = np.full(rows.sum(), log_chance)
             out[rows] = np.column_stack([chance, solved[:, :2], alpha[rows], beta[rows], solved[:, 2]])
         return out
-
-    def optimum(self, theta: Array, kappa_n: float, kappa_d: float) -> dict[str, Array] | None:
-        """See `Law.optimum`."""
-        return balance(theta[:, 1], theta[:, 2], theta[:, 3], theta[:, 4], kappa_n, kappa_d)
 
 
 class ErrorPower(_ErrorLaw):
@@ -104,7 +87,6 @@ class ErrorPower(_ErrorLaw):
         )
 
     def evaluate(self, theta: Array, logs: Logs) -> tuple[Array, Array]:
-        """See `Law.evaluate`."""
         x = logs[self.inputs[0]]
         s = np.clip(power(theta[:, 1], theta[:, 2], x), 1e-150, 1e150)
         gradient = np.empty((*theta.shape, len(x)))
@@ -114,7 +96,6 @@ class ErrorPower(_ErrorLaw):
         return theta[:, :1] + np.log(s) - 0.5 * np.log1p(s * s), gradient
 
     def starts(self, logs: Logs, log_loss: Array) -> Array:
-        """See `Law.starts`."""
         x = logs[self.inputs[0]]
         out = []
         for factor in (1.02, 1.2, 2.0, 5.0, 30.0):

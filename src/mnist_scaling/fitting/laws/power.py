@@ -47,7 +47,6 @@ class PowerLaw(Law):
         )
 
     def evaluate(self, theta: Array, logs: Logs) -> tuple[Array, Array]:
-        """See `Law.evaluate`."""
         x = logs[self.inputs[0]]
         gradient = np.empty((*theta.shape, len(x)))
         gradient[:, 0] = 1.0
@@ -55,7 +54,6 @@ class PowerLaw(Law):
         return theta[:, :1] - theta[:, 1:] * x, gradient
 
     def starts(self, logs: Logs, log_loss: Array) -> Array:
-        """See `Law.starts`."""
         x = logs[self.inputs[0]]
         slope = np.polyfit(x - x.mean(), log_loss, 1)[0] if np.ptp(x) > 0 else 0.0
         return np.array([[log_loss.mean() - slope * x.mean(), -slope]])
@@ -76,7 +74,6 @@ class PowerLawFloor(OnFloor):
         )
 
     def starts(self, logs: Logs, log_loss: Array) -> Array:
-        """See `Law.starts`."""
         (a,) = exponent_grid(np.geomspace(0.02, 3.0, 40))
         solved = linear_starts(log_loss, [(a, logs[self.inputs[0]])], floor=True)
         return np.column_stack([solved[:, 1], solved[:, 0], a])
@@ -106,7 +103,6 @@ class BrokenPowerLaw(Law):
         )
 
     def evaluate(self, theta: Array, logs: Logs) -> tuple[Array, Array]:
-        """See `Law.evaluate`."""
         x = logs[self.inputs[0]]
         floor, log_a, alpha, change, log_x0, width = (theta[:, k : k + 1] for k in range(6))
         ratio = (x - log_x0) / width
@@ -125,7 +121,6 @@ class BrokenPowerLaw(Law):
         return np.log(loss), gradient
 
     def starts(self, logs: Logs, log_loss: Array) -> Array:
-        """See `Law.starts`."""
         x = logs[self.inputs[0]]
         where, width, floor = exponent_grid(
             np.quantile(x, [0.2, 0.35, 0.5, 0.65, 0.8]),
@@ -154,13 +149,11 @@ class Multiplicative(Law):
     )
 
     def evaluate(self, theta: Array, logs: Logs) -> tuple[Array, Array]:
-        """See `Law.evaluate`."""
         gradient = np.empty((*theta.shape, len(logs["N"])))
         gradient[:, 0], gradient[:, 1], gradient[:, 2] = 1.0, -logs["N"], -logs["D"]
         return theta[:, :1] - theta[:, 1:2] * logs["N"] - theta[:, 2:3] * logs["D"], gradient
 
     def starts(self, logs: Logs, log_loss: Array) -> Array:
-        """See `Law.starts`."""
         design = np.column_stack([np.ones_like(log_loss), -logs["N"], -logs["D"]])
         return np.asarray(np.linalg.lstsq(design, log_loss, rcond=None)[0][None], float)
 

@@ -60,7 +60,6 @@ class Repeated(Law):
     )
 
     def evaluate(self, theta: Array, logs: Logs) -> tuple[Array, Array]:
-        """See `Law.evaluate`."""
         floor, log_a, log_b, alpha, beta = (theta[:, k : k + 1] for k in range(5))
         rate_d, rate_n = np.exp(theta[:, 5:6]), np.exp(theta[:, 6:7])
         log_u = np.minimum(logs["U"], logs["D"])
@@ -104,7 +103,6 @@ class Repeated(Law):
         return log_g * weight + ratio * log_u, (by_scale, -by_scale, by_alpha, by_beta)
 
     def starts(self, logs: Logs, log_loss: Array) -> Array:
-        """See `Law.starts`."""
         plain = Additive().starts({"N": logs["N"], "D": np.minimum(logs["D"], logs["U"] + 2.0)}, log_loss)[::2]
         rates = np.log([[3.0, 3.0], [15.0, 5.0], [40.0, 40.0]])
         return np.vstack([np.column_stack([plain, np.broadcast_to(r, (len(plain), 2))]) for r in rates])
@@ -124,7 +122,6 @@ class _Overfit(Law):
     )
 
     def evaluate(self, theta: Array, logs: Logs) -> tuple[Array, Array]:
-        """See `Law.evaluate`."""
         log_loss, of_additive = Additive().evaluate(theta[:, :5], logs)
         log_term = theta[:, 5:6] + theta[:, 6:7] * logs["N"] - theta[:, 7:8] * logs["U"]
         total = log_add(log_loss, np.clip(log_term, -LARGEST_EXPONENT, LARGEST_EXPONENT))

@@ -26,7 +26,7 @@ from mnist_scaling.fitting.misfit.points import Points, points_of
 from mnist_scaling.fitting.misfit.process import Axes, Shape, design, products
 from mnist_scaling.fitting.misfit.sampler import posterior_draws
 from mnist_scaling.fitting.rows import Table
-from mnist_scaling.fitting.uncertainty.noise import seed_scale
+from mnist_scaling.fitting.uncertainty.noise import seed_noise
 
 PARTICLES = 256
 """Draws of the unknown sizes, lengths and noise."""
@@ -57,6 +57,9 @@ ROUNDING = 1e-14
 
 MOST_POINTS = 2_000
 """Points handled at once."""
+
+CACHED = 200_000
+"""Numbers in the covariances that are handled at once."""
 
 
 @dataclass(frozen=True)
@@ -120,14 +123,7 @@ class Posterior:
         return np.concatenate([np.sqrt(p.scatter) for p in self.parts])
 
     def frontier(self, cost: Cost, log_c: Array) -> Valley:
-        """The compute-efficient frontier of every draw.
-
-        Parameters
-        ----------
-        cost : Cost
-        log_c : array, shape (m,)
-            Budgets.
-        """
+        """The compute-efficient frontier of every draw at these budgets, shape (m,)."""
         return valley(self.log_loss, self.axes, cost, log_c)
 
 
@@ -177,7 +173,7 @@ def _usual(table: Table) -> tuple[str, ...]:
 
 def _fits(table: Table, axes: Axes, laws: Sequence[Law]) -> list[Fit]:
     """Each law that the table can hold, fitted around the middle of the table; the plane where it holds none."""
-    logs, scale, out = axes.centred(table.logs(axes.names)), seed_scale(table), []
+    logs, scale, out = axes.centred(table.logs(axes.names)), seed_noise(table), []
     for law in laws:
         try:
             out.append(fit_law(law, logs, table.y, seeds=scale))
@@ -235,11 +231,16 @@ class _Model:
         covariance[:, :: m + 1] += own + ROUNDING * covariance[:, :: m + 1].sum(axis=1, keepdims=True)
         return covariance.reshape(-1, m, m)
 
+    def _parts(self, count: int) -> list[slice]:
+        """Cuts of a batch whose covariances stay in the cache."""
+        most = max(1, CACHED // len(self.residual) ** 2)
+        return [slice(k, k + most) for k in range(0, max(count, 1), most)]
+
     def log_likelihood(self, z: Array) -> Array:
         """Of unknowns of shape (batch, unknowns), up to a constant: shape (batch,)."""
-        most = max(1, 2_000_000 // len(self.residual) ** 2)
-        if len(z) > most:
-            return np.concatenate([self.log_likelihood(z[k : k + most]) for k in range(0, len(z), most)])
+        return np.concatenate([self._log_likelihood(z[part]) for part in self._parts(len(z))])
+
+    def _log_likelihood(self, z: Array) -> Array:
         # The factor of the covariance with the residuals as one more row holds the whitened residuals in that row.
         m = len(self.residual)
         bordered = np.empty((len(z), m + 1, m + 1))
@@ -256,7 +257,8 @@ class _Model:
         prior = np.sqrt(variances) * rng.standard_normal(variances.shape)
         of_law = rng.standard_normal((len(z), len(self.jacobian))) @ self.jacobian
         left = self.residual - prior @ waves.T - of_law - self._errors(z, rng)
-        solved = np.linalg.solve(self._covariance(z), left[..., None])[..., 0]
+        solves = [np.linalg.solve(self._covariance(z[k]), left[k][..., None])[..., 0] for k in self._parts(len(z))]
+        solved = np.concatenate(solves)
         coefficients = prior + variances * (solved @ waves)
         g = coefficients @ waves.T
         y = self.cells.y - g + self._errors(z, rng)

@@ -28,15 +28,7 @@ JUMP = 0.9
 def posterior_draws(
     log_likelihood: Callable[[Array], Array], unknowns: int, particles: int, rng: np.random.Generator
 ) -> tuple[Array, float]:
-    """Particles of the posterior, shape (particles, unknowns), and the log of the evidence.
-
-    Parameters
-    ----------
-    log_likelihood : callable
-        From unknowns, shape (batch, unknowns), to (batch,).
-    unknowns, particles : int
-    rng : numpy.random.Generator
-    """
+    """Particles of the posterior, shape (particles, unknowns), and the log of the evidence."""
     z = rng.standard_normal((particles, unknowns))
     value = log_likelihood(z)
     power, evidence = 0.0, 0.0

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from mnist_scaling.errors import InputError
+from mnist_scaling.errors import holds, one_of
 from mnist_scaling.fitting.estimation.estimate import Fit
 from mnist_scaling.fitting.estimation.solve import minimise_nested
 from mnist_scaling.fitting.laws.base import Array
@@ -47,6 +47,8 @@ class Draws:
     seeds: tuple[int, int, int]
     """Of the counts, the noise and the common noise."""
     level: float = 0.95
+    given: Array | None = None
+    """The noise, where it is known: what two arms share must be the same in both."""
 
     @cached_property
     def counts(self) -> NDArray[Any]:
@@ -60,6 +62,8 @@ class Draws:
     @cached_property
     def noise(self) -> NDArray[Any]:
         """Standard normal multipliers of the rows' noise (wild)."""
+        if self.given is not None:
+            return self.given
         return np.random.default_rng(self.seeds[1]).standard_normal((self.number, self.n), np.float32)
 
     @cached_property
@@ -69,19 +73,10 @@ class Draws:
 
 
 def make_draws(n: int, number: int, rng: np.random.Generator, kind: str = "auto", level: float = 0.95) -> Draws:
-    """Draw once, for all laws and all frontier methods.
-
-    Raises
-    ------
-    InputError
-        When the kind is unknown, the level is outside (0, 1) or the number is negative.
-    """
-    if kind not in ("auto", "wild", "pairs"):
-        raise InputError(f"`bootstrap.kind` must be auto, wild or pairs, but got {kind!r}.")
-    if not 0 < level < 1:
-        raise InputError(f"`0 < bootstrap.level < 1` must hold, but got {level:g}: 0.95 is usual.")
-    if number < 0:
-        raise InputError(f"`bootstrap.draws >= 0` must hold, but got {number}: 1000 is usual.")
+    """Draw once, for all laws and all frontier methods."""
+    one_of("bootstrap.kind", kind, ("auto", "wild", "pairs"))
+    holds(0 < level < 1, "0 < bootstrap.level < 1", level, "0.95 is usual.")
+    holds(number >= 0, "bootstrap.draws >= 0", number, "1000 is usual.")
     if kind == "auto":
         kind = "pairs" if n >= PAIRS_FROM else "wild"
     counts, noise, common = (int(seed) for seed in rng.integers(2**63, size=3))
@@ -91,18 +86,8 @@ def make_draws(n: int, number: int, rng: np.random.Generator, kind: str = "auto"
 def bootstrap(fit: Fit, draws: Draws, noise: Noise, rows: np.ndarray) -> tuple[Array, float]:
     """Theta of every draw, shape (draws, p), NaN where a draw has too few rows; and the share that converged.
 
-    A draw that is still wandering along a ridge is kept: where it has got to says how little is known.
-
-    Parameters
-    ----------
-    fit : Fit
-        The fit to the rows themselves, where every draw starts.
-    draws : Draws
-        For the whole table.
-    noise : Noise
-        Of these rows.
-    rows : array of int, shape (n,)
-        Positions of these rows in the table.
+    Every draw starts at the fit, whose rows have these positions in the table of the draws. A draw that is still
+    wandering along a ridge is kept: where it has got to says how little is known.
     """
     start = np.repeat(fit.theta[None], draws.number, axis=0)
     if draws.kind == "pairs" and fit.n >= PAIRS_FROM and noise.shared is None:
@@ -125,11 +110,9 @@ def _leap(fit: Fit, weights: NDArray[Any]) -> Array:
 
     All draws share the fit's residuals and gradients, so that two products of matrices make every step.
     """
-    lower, upper = fit.law.bounds
-    free = (fit.theta > lower) & (fit.theta < upper)
-    rows = fit.jacobian[free]
-    length = np.maximum(np.linalg.norm(rows, axis=1), 1e-300)
-    rows = rows / length[:, None]
+    free = fit.inside
+    length = np.maximum(np.linalg.norm(fit.jacobian[free], axis=1), 1e-300)
+    rows = fit.jacobian[free] / length[:, None]
     inside = np.abs(fit.residual) <= fit.delta.value
     pull = rows * np.clip(fit.residual, -fit.delta.value, fit.delta.value)
     bend = (rows[:, None] * rows[None] * inside).reshape(-1, fit.n)
@@ -140,7 +123,7 @@ def _leap(fit: Fit, weights: NDArray[Any]) -> Array:
         part = weights[low : low + LEAP].astype(float)
         hessian = (part @ bend.T).reshape(len(part), len(rows), len(rows)) + 1e-9 * np.eye(len(rows))
         start[low : low + LEAP, free] += np.linalg.solve(hessian, (part @ pull.T)[..., None])[..., 0] / length
-    return np.clip(start, lower, upper)
+    return np.clip(start, *fit.law.bounds)
 
 
 def _share(converged: np.ndarray) -> float:
@@ -160,16 +143,7 @@ def interval(
 ) -> Interval:
     """Percentile interval around `value`, its arms widened by `t_factor` and cut at `bounds`.
 
-    Parameters
-    ----------
-    value : float
-    draws : array, shape (draws,)
-        NaN where a draw lacks the quantity.
-    level : float
-        Such as 0.95.
-    t_factor : float
-        `student_factor`, 1 for none.
-    bounds : pair of float, optional
+    Draws, shape (draws,), are NaN where they lack the quantity; too many of these leave the value alone.
     """
     valid = draws[np.isfinite(draws)]
     if not np.isfinite(value) or not np.isfinite(t_factor) or len(valid) < max(20, FEWEST_VALID * len(draws)):

@@ -1,16 +1,60 @@
-"""Exponents by least squares in logs, with Student intervals: log L = c - sum_i a_i log x_i."""
+"""Least squares: planes, y = c + sum_i b_i x_i, and exponents with intervals, log L = c - sum_i a_i log x_i."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import fdtrc, stdtrit
+from scipy.special import stdtrit
 
-from mnist_scaling.fitting.estimation.variance import SHARED_BELOW, explained_by_levels
+from mnist_scaling.fitting.estimation.variance import explained_by_levels
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.uncertainty.interval import Interval
 
 LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Plane:
+    """y = c + sum_i b_i x_i, by least squares; of several y, shape (n, draws), as many planes."""
+
+    design: Array
+    """A column of ones beside those of x, shape (n, 1 + p)."""
+    coefficients: Array
+    """c, b_1, …: shape (1 + p,), or (1 + p, draws)."""
+    fitted: Array
+    """The plane at its own rows, and what it leaves of y, both of y's shape."""
+    residual: Array
+    determined: bool
+    """Whether the rows tell all coefficients apart."""
+
+    @property
+    def free(self) -> int:
+        """Degrees of freedom of the residuals."""
+        return len(self.design) - self.design.shape[1]
+
+    @property
+    def leverage(self) -> Array:
+        """Diagonal of the hat matrix, shape (n,)."""
+        return np.einsum("ij,ji->i", self.design, np.linalg.pinv(self.design))
+
+    def at(self, *x: ArrayLike) -> Array:
+        """The plane at m other places, shape (m,)."""
+        return _design(*x) @ self.coefficients
+
+
+def plane(y: ArrayLike, *x: ArrayLike) -> Plane:
+    """The least-squares plane of y, shape (n,) or (n, draws), in the x, shape (n,) each."""
+    design, y = _design(*x), np.asarray(y, float)
+    coefficients, _, rank, _ = np.linalg.lstsq(design, y, rcond=None)
+    fitted = design @ coefficients
+    return Plane(design, coefficients, fitted, y - fitted, bool(rank == design.shape[1]))
+
+
+def _design(*x: ArrayLike) -> Array:
+    columns = [np.atleast_1d(np.asarray(column, float)) for column in x]
+    return np.column_stack([np.ones(len(columns[0])), *columns])
 
 
 def exponents(
@@ -71,7 +115,7 @@ def _variances(solve: Array, x: Array, residual: Array, free: int, levels: Array
     rest = free - found.rank
     square = (total - found.square) / rest
     between = found.square / found.rank
-    if not square > 0 or fdtrc(found.rank, rest, between / square) > SHARED_BELOW or found.variance(square) <= 0:
+    if not found.seen(square, rest) or found.variance(square) <= 0:
         return alone
     dummies = found.level[:, None] == np.arange(found.level.max() + 1)
     # The variance is a sum of the two mean squares, each with its own degrees of freedom.

@@ -121,15 +121,7 @@ class Numbers:
 
 
 def ratios(y: Array, field: Field, times: float) -> Numbers:
-    """Log ratios of the losses of the cells of one field, about a smooth mean, with noise as unequal as a test sees.
-
-    Parameters
-    ----------
-    y : array, shape (cells,)
-    field : Field
-    times : float
-        Of the two, how many hold luck.
-    """
+    """Log ratios of two losses of a field's cells, `times` of which hold luck, with noise as unequal as a test sees."""
     mean = _smooth(field.x)
     return Numbers(y, mean, spread(y, mean, field.x) ** 2, (field,), times)
 
@@ -202,11 +194,7 @@ class Luck:
 def luck(numbers: Sequence[Numbers], seeds: float, dof: float) -> Luck:
     """The posterior of luck in numbers that share s^2, q and both correlations.
 
-    Parameters
-    ----------
-    numbers : sequence of Numbers
-    seeds, dof : float
-        s^2 as repeats show it, and its degrees of freedom; 0 where nothing is known.
+    `seeds` is s^2 as repeats show it, with `dof` degrees of freedom; both are 0 where nothing is known.
     """
     shapes = numbers[0].fields[0].shapes
     parts = [[of.likelihood(k) for of in numbers] for k in range(len(shapes))]

@@ -15,10 +15,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import special
 
-from mnist_scaling.errors import InputError
+from mnist_scaling.errors import InputError, one_of
 from mnist_scaling.fitting.estimation.estimate import Fit
-from mnist_scaling.fitting.estimation.problem import Scale
-from mnist_scaling.fitting.estimation.variance import SHARED_BELOW, Explained, explained_by_levels, pool, squeeze
+from mnist_scaling.fitting.estimation.variance import Explained, explained_by_levels, pool, squeeze
 from mnist_scaling.fitting.laws.base import Array, Numbers
 from mnist_scaling.fitting.rows import Table
 
@@ -46,7 +45,7 @@ class SeedNoise:
 
     @property
     def scale(self) -> float:
-        """Root mean square over rows."""
+        """Root mean square over rows, which delta=auto is taken from."""
         return float(np.sqrt(self.variance.mean()))
 
 
@@ -76,12 +75,7 @@ class Noise:
     def draw(self, own: Numbers, common: Numbers) -> Array:
         """Errors of every draw, shape (draws, n), from standard normal numbers of that shape.
 
-        Parameters
-        ----------
-        own : array, shape (draws, n)
-            For each row's own error.
-        common : array, shape (draws, n)
-            For the shared one: rows of one level all take their first row's number.
+        `own` numbers are for each row's own error; of `common` ones, rows of one level all take their first row's.
         """
         errors = own * self.sigma
         if self.shared is None:
@@ -105,12 +99,6 @@ def seed_noise(table: Table) -> SeedNoise | None:
     return SeedNoise(variance, _effective(found.variance, float(dof.sum())), found.equal)
 
 
-def seed_scale(table: Table) -> Scale | None:
-    """The same as one number for all rows, which delta=auto is taken from."""
-    seeds = seed_noise(table)
-    return None if seeds is None else Scale(seeds.scale, seeds.dof)
-
-
 def weights_from(kind: str, table: Table) -> Array:
     """Weight of each row: 1, or the inverse variance of log loss by its repeats, scaled to a mean of 1, shape (n,).
 
@@ -122,10 +110,9 @@ def weights_from(kind: str, table: Table) -> Array:
     InputError
         When the kind is unknown, or inverse variances are asked for and some row has no standard error.
     """
+    one_of("weights", kind, ("equal", "inverse_variance"))
     if kind == "equal":
         return np.ones(len(table))
-    if kind != "inverse_variance":
-        raise InputError(f"`weights` must be equal or inverse_variance, but got {kind!r}.")
     if table.se is None or not np.all(np.isfinite(table.se) & (table.se > 0)):
         raise InputError(
             "`weights=inverse_variance` needs a positive standard error in every row, but some rows have none: "
@@ -157,14 +144,7 @@ def _effective(variance: Array, dof: float) -> float:
 
 
 def row_noise(fit: Fit, table: Table) -> Noise:
-    """Standard deviation of each row's noise in log loss, from residuals and repeats.
-
-    Parameters
-    ----------
-    fit : Fit
-    table : Table
-        The rows that were fitted.
-    """
+    """Standard deviation of each row's noise in log loss, from residuals and repeats; `table` has the fit's rows."""
     seeds = seed_noise(table)
     shape = np.ones(fit.n) if seeds is None else seeds.variance / seeds.variance.mean()
     residual = fit.residual / np.sqrt(shape)
@@ -215,15 +195,12 @@ def _shared(fit: Fit, table: Table, residual: Array, seeds: SeedNoise | None) ->
     rest = (float((residual**2).sum()) - found.square) / max(residual_dof, 1)
     of_seeds, dof = (0.0, 0.0) if seeds is None else (float(seeds.variance.mean()), seeds.dof)
     error, total, _, _ = pool(rest, residual_dof, of_seeds, dof)
-    if not error > 0 or special.fdtrc(found.rank, total, found.square / found.rank / error) > SHARED_BELOW:
-        return None
-    return found
+    return found if found.seen(error, total) else None
 
 
 def _range(fit: Fit) -> Array:
     """Orthonormal basis of what the law's free parameters can do to the fitted values, shape (n, free)."""
-    free = np.array([name not in fit.at_bound for name in fit.law.names])
-    rows = fit.jacobian[free].T
+    rows = fit.jacobian[fit.inside].T
     rows = rows / np.maximum(np.linalg.norm(rows, axis=0), 1e-300)
     u, size, _ = np.linalg.svd(rows, full_matrices=False)
     return u[:, size > 1e-10 * size.max()] if size.size else u

@@ -39,7 +39,6 @@ def profile(
     noise : Noise
         Of these rows; the same that the bootstrap draws from.
     level : float
-        Of the interval, such as 0.95.
     beside_bound : bool
         Whether another parameter may lie at its bound in truth, as a floor that is not told from 0. The deviance is
         then up to half chi-squared with two degrees of freedom, and its limit is raised to that mixture's.
@@ -48,9 +47,8 @@ def profile(
     -------
     interval : Interval
         In natural units; an end is at the law's bound when no value up to there is rejected.
-    grid : array, shape (points,)
-        Natural values.
-    deviance : array, shape (points,)
+    grid, deviance : array, shape (points,)
+        Natural values, and twice k times the rise of rho there.
     """
     k = fit.law.names.index(name)
     lower, upper = (b[k] for b in fit.law.bounds)

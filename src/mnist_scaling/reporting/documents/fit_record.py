@@ -11,7 +11,7 @@ import numpy as np
 from mnist_scaling.fitting.analysis import Result
 from mnist_scaling.fitting.diagnostics.of_laws import FEWEST_SETTLED
 from mnist_scaling.fitting.fitted import Fitted, HoldOut
-from mnist_scaling.fitting.frontier.methods import FrontierResult
+from mnist_scaling.fitting.frontier.fronts import Frontier
 from mnist_scaling.fitting.headline import nothing_to_quote
 from mnist_scaling.fitting.laws.base import Law
 from mnist_scaling.fitting.rows import Table
@@ -132,9 +132,10 @@ def _refused(law: Law, part: Slice, why: str, result: Result) -> LawRecord:
     )
 
 
-def _frontier(found: FrontierResult) -> file.FrontierRecord:
-    f = found.frontier
-    return file.FrontierRecord(**found.intervals, status=f.status, flags=found.flags, points=f.points, extra=f.extra)
+def _frontier(found: Frontier) -> file.FrontierRecord:
+    return file.FrontierRecord(
+        **found.intervals, status=found.status, flags=found.flags, points=found.points, extra=found.extra
+    )
 
 
 def _part(part: Slice, table: Table) -> SliceRecord | None:

@@ -21,7 +21,7 @@ from scipy.special import stdtrit
 
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.uncertainty.interval import Interval
-from mnist_scaling.fitting.uncertainty.least_squares import LEVEL, exponents
+from mnist_scaling.fitting.uncertainty.least_squares import LEVEL, exponents, plane
 from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.parts import Missing
@@ -96,16 +96,15 @@ def _smooth(x: Array, y: Array) -> tuple[Array, int, tuple[float, float] | None]
     The slopes at the largest and at the smallest x are None for a line.
     """
     x = x - x.mean()
-    line, parabola = np.vander(x, 2), np.vander(x, 3)
-    solved = np.linalg.lstsq(parabola, y, rcond=None)[0]
-    free = len(x) - 3
-    if free > 0 and np.linalg.matrix_rank(parabola) == 3:
-        residual = y - parabola @ solved
-        error = np.sqrt(residual @ residual / free * np.linalg.inv(parabola.T @ parabola)[0, 0])
-        if abs(solved[0]) > stdtrit(free, 0.5 + LEVEL / 2) * error:
-            first, last = (float(solved[1] + 2 * solved[0] * end) for end in (x.max(), x.min()))
-            return parabola @ solved, free, (first, last)
-    return line @ np.linalg.lstsq(line, y, rcond=None)[0], len(x) - 2, None
+    line, parabola = plane(y, x), plane(y, x, x**2)
+    if parabola.free > 0 and parabola.determined:
+        _, steep, bend = parabola.coefficients
+        inverse = np.linalg.inv(parabola.design.T @ parabola.design)
+        error = np.sqrt((parabola.residual**2).sum() / parabola.free * inverse[2, 2])
+        if abs(bend) > stdtrit(parabola.free, 0.5 + LEVEL / 2) * error:
+            first, last = (float(steep + 2 * bend * end) for end in (x.max(), x.min()))
+            return parabola.fitted, parabola.free, (first, last)
+    return line.fitted, line.free, None
 
 
 def _power(found: Interval, ends: tuple[float, float] | None) -> str:

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from mnist_scaling.fitting.comparing.comparison import margin_of
+from mnist_scaling.fitting.uncertainty.least_squares import plane
 from mnist_scaling.reporting.documents.comparison_json import DifferenceRecord, ExponentRecord, Pair
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.parts import Missing
@@ -59,8 +60,7 @@ def ratios(pair: Pair) -> Ratios | Missing:
     points = pd.DataFrame(pair.points)
     variables = tuple(v for v in ("N", "D", "C") if v in points and points[v].nunique() > 1)[:2]
     points["ratio"] = points["loss_b"] / points["loss_a"]
-    design = np.column_stack([np.ones(len(points)), *(np.log(points[v]) for v in variables)])
-    points["fitted"] = np.exp(design @ np.linalg.lstsq(design, np.log(points["ratio"]), rcond=None)[0])
+    points["fitted"] = np.exp(plane(np.log(points["ratio"]), *(np.log(points[v]) for v in variables)).fitted)
     return Ratios(points, variables)
 
 

@@ -1,0 +1,20 @@
+"""What a study says of the rows that are fitted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from mnist_scaling.arms.reading import read, short_of_data
+from mnist_scaling.config.fit_schema import FitConfig
+
+KEPT = Path(__file__).parents[1] / "asking" / "kept"
+
+
+def test_losses_ahead_that_take_more_data_than_there_is_are_named() -> None:
+    source = replace(read(FitConfig(name=str(KEPT / "quickstart_quick"))), study={"data": [{"n_train": 50_000}]})
+    ahead = [{"reach": 2.0, "D": 4e4}, {"reach": 8.0, "D": 9e4}, {"reach": 30.0, "D": 2e5}]
+    said = short_of_data(source, source.rows.arms[0], ahead)
+    begins = "From 8 times the largest compute on, losses ahead take more data than there is (9e+04 of 50,000 "
+    assert said.startswith(begins)
+    assert not short_of_data(source, source.rows.arms[0], ahead[:1])
