@@ -41,7 +41,7 @@ def uncertified(studied: Studied) -> Card:
         return Card(PASS, f"All {judged} cells are certified as tuned.")
     why = "a value lies at an edge, or further trials should gain more than a cell's noise"
     remedy = "More trials settle it; `plan … flops=…` gives them where they pay."
-    return Card(WARNING, f"{len(rows)} of {judged} cells are not certified as tuned: {why}.", rows, remedy, (TRIALS,))
+    return Card(WARNING, f"Not certified as tuned: {len(rows)} of {judged} cells: {why}.", rows, remedy, (TRIALS,))
 
 
 def search_edge(studied: Studied) -> Card:
