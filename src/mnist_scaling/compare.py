@@ -18,7 +18,7 @@ from mnist_scaling.arms.pairs import Member, flags_of, pairs_of, twin_of
 from mnist_scaling.config import JSON, build
 from mnist_scaling.config.compare_schema import CompareConfig
 from mnist_scaling.fitting.comparing import compare
-from mnist_scaling.planning.settle import settling
+from mnist_scaling.planning.settle import USUALLY_TUNED, settling
 from mnist_scaling.reporting import terminal
 from mnist_scaling.reporting.documents.comparison_json import Pair, comparison_record, of_pairs
 from mnist_scaling.reporting.documents.json_form import plain
@@ -73,9 +73,10 @@ def run(config: CompareConfig, overrides: Sequence[str] = ()) -> Pair:
 
 def _effort(a: Member, b: Member) -> tuple[float, float, int]:
     """Trials and repeats of a cell, usually, and tuned keys."""
-    cells = pd.concat([rows.frame for m in (a, b) for rows in m.source.rows.arms])
-    trials, repeats = cells.reindex(columns=["n_trials", "n_repeats"]).astype(float).median().fillna(1.0)
-    return float(trials), float(repeats), len(a.source.tuned)
+    columns = ["n_trials", "n_repeats"]
+    rows = [arm.frame.reindex(columns=columns).to_numpy(float) for m in (a, b) for arm in m.source.rows.arms]
+    trials, repeats = pd.DataFrame(np.vstack(rows)).median().fillna(1.0)
+    return float(trials), float(repeats), len(a.source.tuned) or USUALLY_TUNED * a.arm.tuned
 
 
 if __name__ == "__main__":

@@ -20,6 +20,9 @@ from mnist_scaling.fitting.comparing.multiplier import Frontiers, frontiers
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.planning.measurements import CellEffort
 
+USUALLY_TUNED = CellEffort.tuned
+"""Tuned keys of a table that does not say which."""
+
 SURE, OFTEN = 0.95, 0.8
 """The probability that settles a comparison, and the chance that further runs should bring it there."""
 
@@ -60,7 +63,7 @@ def settling(found: Comparison, trials: float, repeats: float, tuned: int, rng: 
         Tuned keys.
     rng : numpy.random.Generator
     """
-    if not found.multipliers or found.frontiers is None or not np.isfinite(found.frontiers.draws[0]).all():
+    if not found.multipliers or found.frontiers is None or not np.isfinite(found.frontiers.draws).all():
         return None
     at, surfaces = found.multipliers[-1], found.surfaces
     # The same cells as if tuning left nothing to luck.
