@@ -167,11 +167,11 @@ def ours(cells_only: bool, study: Study, budget: float, rng: np.random.Generator
     places = study.places
     if cells_only:
         run = places.trials > 0
-        places = replace(places, seed=np.where(run, 0.0, places.seed), luck=np.where(run, 0.0, places.luck))
+        places = replace(places, seed_sd=np.where(run, 0.0, places.seed_sd), luck_sd=np.where(run, 0.0, places.luck_sd))
     both = np.concatenate([f, t], axis=1) * np.sqrt(len(f) - 0.5)
     draws = np.concatenate([both, -both])
     plan = choose(draws[:, :-1], draws[:, -1], places, BEGUN, budget - study.spent, chance=1e-9)
-    spent = SPENT.setdefault(f"{places.seed.max():g} {places.luck.max():g}", Counter())
+    spent = SPENT.setdefault(f"{places.seed_sd.max():g} {places.luck_sd.max():g}", Counter())
     for move in plan.moves:
         again = move.cost / places.trial_cost[move.place] - move.trials - move.repeats
         study = study.run(move.place, move.trials, move.repeats)

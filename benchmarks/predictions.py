@@ -28,7 +28,7 @@ import pandas as pd
 from mnist_scaling.config.fit_schema import BootstrapConfig, ColumnsConfig, FitConfig
 from mnist_scaling.planning.expected import expect
 from mnist_scaling.planning.new_cell import place_of
-from mnist_scaling.planning.predictions import LEVELS, crps
+from mnist_scaling.planning.predictions import LEVELS, command, crps
 from mnist_scaling.planning.studied import studied
 
 CNN = ("model.width=2,3,4,6", "data.fraction=0.03125,0.0625,0.125,0.25")
@@ -61,8 +61,8 @@ BINS = ((0.0, 2.5), (2.5, 5.0), (5.0, 10.0), (10.0, np.inf))
 
 def started(module: str, *arguments: str) -> str:
     """Standard output of one of our commands."""
-    command = [sys.executable, "-m", f"mnist_scaling.{module}", *arguments]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    words = [sys.executable, "-m", f"mnist_scaling.{module}", *arguments]
+    return subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def rows_of(folder: Path) -> list[dict[str, str]]:
@@ -89,6 +89,7 @@ def study(key: str, smoke: bool) -> list[dict[str, Any]]:
         for target in targets_of(folder):
             started("plan", f"name={name}", *fit, *target)
     rows = rows_of(folder)
+    command(studied(FitConfig(name=name)), rows, folder)  # lists all cells that have not come
     started("train", "-m", *_without_axes(sweep), f"hydra.sweeper.cells={folder / 'predicted_cells.yaml'}")
     advised = [f"{name}_advised_{i}" for i in range(len(rows))]
     for other, row in zip(advised, rows, strict=True):

@@ -8,14 +8,17 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 import hydra
+import numpy as np
+import pandas as pd
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from mnist_scaling import cli
-from mnist_scaling.arms.pairs import flags_of, pairs_of, twin_of
+from mnist_scaling.arms.pairs import Member, flags_of, pairs_of, twin_of
 from mnist_scaling.config import JSON, build
 from mnist_scaling.config.compare_schema import CompareConfig
 from mnist_scaling.fitting.comparing import compare
+from mnist_scaling.planning.settle import USUALLY_TUNED, settling
 from mnist_scaling.reporting import terminal
 from mnist_scaling.reporting.documents.comparison_json import Pair, comparison_record, of_pairs
 from mnist_scaling.reporting.documents.json_form import plain
@@ -52,7 +55,8 @@ def run(config: CompareConfig, overrides: Sequence[str] = ()) -> Pair:
     for a, b in pairs:
         measured = compare(a.arm, b.arm, config.options(), twin)
         record = comparison_record(measured, [a.record(folder), b.record(folder)], flags_of(a, b, config))
-        records.append(concluded(record))
+        known = settling(measured, *_effort(a, b), np.random.default_rng(config.seed))
+        records.append(concluded(replace(record, settling=known)))
     command = shlex.join(["python", "-m", "mnist_scaling.compare", *overrides]) if overrides else ""
     found = replace(of_pairs(records), config=asdict(config), command=command)
     text = json.dumps(plain(found), indent=1, allow_nan=False) + "\n"
@@ -65,6 +69,14 @@ def run(config: CompareConfig, overrides: Sequence[str] = ()) -> Pair:
     terminal.show(comparison_summary(found))
     print(f"\nWritten: {folder / COMPARISON}\nPage:    {folder / COMPARISON_PAGE}")
     return found
+
+
+def _effort(a: Member, b: Member) -> tuple[float, float, int]:
+    """Trials and repeats of a cell, usually, and tuned keys."""
+    columns = ["n_trials", "n_repeats"]
+    rows = [arm.frame.reindex(columns=columns).to_numpy(float) for m in (a, b) for arm in m.source.rows.arms]
+    trials, repeats = pd.DataFrame(np.vstack(rows)).median().fillna(1.0)
+    return float(trials), float(repeats), len(a.source.tuned) or USUALLY_TUNED * a.arm.tuned
 
 
 if __name__ == "__main__":

@@ -23,8 +23,8 @@ from mnist_scaling.arms.reading import Source, cell_trials, read, short_of_data,
 from mnist_scaling.config import JSON, build
 from mnist_scaling.config.fit_schema import FitConfig
 from mnist_scaling.errors import InputError
-from mnist_scaling.fitting.analysis import analyse
-from mnist_scaling.fitting.outlook import leave_future_out
+from mnist_scaling.fitting.analysis import Result, analyse
+from mnist_scaling.fitting.outlook import Foreseen, leave_future_out
 from mnist_scaling.fitting.sensitivity import sensitivity
 from mnist_scaling.reporting import terminal
 from mnist_scaling.reporting.documents.fit_record import fit_record, not_fitted, of_arms
@@ -187,9 +187,17 @@ def _fit(source: Source, arm: ArmRows, config: FitConfig) -> Fits:
         tuning_change=_tuning_change(source, arm, config.bootstrap.level) if of_study else None,
         settings_laws=_settings_laws(source, arm, config) if of_study else None,
         sensitivity=sensitivity(result) if config.sensitivity else None,
-        leave_future_out=leave_future_out(result) if config.leave_future_out else None,
+        leave_future_out=_foreseen(result, config.leave_future_out, of_study),
     )
     return replace(found, answer=answer(found))
+
+
+def _foreseen(result: Result, wanted: bool | None, of_study: bool) -> list[Foreseen] | None:
+    """Leave-future-out, where it is wanted; of a study without being asked for, unless its cells are too few."""
+    if wanted or (wanted is None and of_study):
+        with contextlib.suppress(*(() if wanted else (InputError,))):
+            return leave_future_out(result)
+    return None
 
 
 def _certified(arm: ArmRows) -> float | None:

@@ -1,6 +1,6 @@
 """A study that fits a time, before anything has run: how fast runs are here, the grid, and the file of its experiment.
 
-    seconds = start + (pace * predicted + overhead * runs) / cores, but no less than the longest chain of runs
+    seconds = start and end + (pace * predicted + overhead * runs) / cores, but no less than the longest chain of runs
 
 `predicted` are seconds of a run on an idle core with its untuned setting (`Task.cost`). The pace holds this machine,
 its other load, and what tuning does to the batch size: it is that of a small study, which is run for it and deleted.
@@ -63,7 +63,7 @@ def propose(
         raise InputError(
             f"`name` must be new, but there is an experiment {path}: choose another name, or run {command}."
         )
-    start, per_second, runs = pace or calibrate(cores)
+    idle, per_second, runs = pace or calibrate(cores)
     sweep = _foreseen((f"name={name}", f"{SIZE}={_list(SIZES)}", f"{AMOUNT}={_list(AMOUNTS)}"))
     grid = _grid(sweep, per_second)
 
@@ -73,7 +73,7 @@ def propose(
         effort = replace(sweep.method.effort, n_trials=offer.trials, n_repeats=offer.repeats)
         of = replace(sweep, cells=cells, method=replace(sweep.method, effort=effort), workers=cores)
         wanted = {cell.name: (of.trials(cell), of.repeats(cell)) for cell in cells}
-        return start + forecast.seconds(of, wanted, per_second)
+        return idle + forecast.seconds(of, wanted, per_second)
 
     offer = best(grid, minutes, cores, seconds)
     sizes, amounts = _list([SIZES[k] for k in offer.sizes]), _list([AMOUNTS[k] for k in offer.amounts])
@@ -90,7 +90,7 @@ def propose(
 
 
 def calibrate(cores: int) -> tuple[float, float, int]:
-    """Seconds before the first run begins, seconds of a run per predicted one, and the runs that say so.
+    """Seconds before the first run and after the last, seconds of a run per predicted one, and the runs that say so.
 
     Raises
     ------
@@ -101,21 +101,24 @@ def calibrate(cores: int) -> tuple[float, float, int]:
         command = [sys.executable, "-m", "mnist_scaling.train", "-m", "name=pace", *SMALL]
         command += [f"data.dir={Path(DataConfig().dir).absolute()}", f"hydra.launcher.n_workers={cores}"]
         began, study = time.time(), Path(folder) / layout.MULTIRUN / "pace"
+        over = 0.0
         with contextlib.suppress(subprocess.TimeoutExpired):
             subprocess.run(command, cwd=folder, env=cli.environment(), timeout=MOST_SECONDS, capture_output=True)
+            over = time.time()
         if not (study / layout.TRIALS).is_file() or (trials := read_study_table(study / layout.TRIALS)).empty:
             raise InputError(
                 f"A time can be promised once a run of a small study ends within {MOST_SECONDS} s, but none did: see "
                 f"that `{shlex.join(['python', *command[1:]])}` works, and that nothing else keeps this machine busy."
             )
-        first = min(path.stat().st_mtime for path in study.rglob(layout.RESULT))
+        times = [path.stat().st_mtime for path in study.rglob(layout.RESULT)]
     values = _foreseen(("name=pace", *SMALL)).cells[0].values
     predicted = [
         TASK.cost(TASK.of_stage({**values, SIZE: int(row["width"]), AMOUNT: float(row["data_fraction"])}, row["stage"]))
         for row in trials.to_dict("records")
     ]
     seconds = trials["seconds"]
-    return max(first - began - float(seconds.min()), 0.0), float(seconds.sum()) / sum(predicted), len(trials)
+    idle = max(min(times) - began - float(seconds.min()), 0.0) + max(over - max(times), 0.0)
+    return idle, float(seconds.sum()) / sum(predicted), len(trials)
 
 
 def _grid(sweep: Sweep, pace: float) -> WholeGrid:

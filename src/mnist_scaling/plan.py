@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,13 +12,14 @@ from typing import Any
 
 import hydra
 import numpy as np
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from mnist_scaling import cli, image_task
 from mnist_scaling.arms.reading import read
 from mnist_scaling.config import JSON, build
 from mnist_scaling.config.plan_schema import PlanConfig
-from mnist_scaling.errors import InputError
+from mnist_scaling.errors import InputError, nearest
 from mnist_scaling.planning import checks, growth, predictions, resolve
 from mnist_scaling.planning.expected import expect
 from mnist_scaling.planning.new_cell import place_of
@@ -47,31 +49,30 @@ class Said:
 def main(cfg: DictConfig) -> None:
     """Read, plan, show."""
     with cli.user_errors("plan"):
-        run(build(PlanConfig, cfg))
+        run(build(PlanConfig, cfg), HydraConfig.get().overrides.task)
 
 
-def run(config: PlanConfig) -> None:
-    """Do what was asked and print it."""
-    said = asked(config)
+def run(config: PlanConfig, typed: Sequence[str] = ()) -> None:
+    """Do what was asked and print it; `typed` are the command's arguments, for the next one."""
+    said = asked(config, typed)
     if config.format == JSON:
         print(json.dumps(plain({"schema": 1, **said.record}), indent=1, allow_nan=False))
     else:
         terminal.show(said.parts)
 
 
-def asked(config: PlanConfig) -> Said:
+def asked(config: PlanConfig, typed: Sequence[str] = ()) -> Said:
     """The one thing that a plan is asked for."""
+    again = shlex.join(["python", "-m", "mnist_scaling.plan", *(typed or [f"name={config.name}"])])
     if config.score:
         return _score(config)
     unit, budget = "flops", config.flops
     if config.minutes:
-        from mnist_scaling import new_study  # it loads the tuner
-        from mnist_scaling.tuning.workers import local
+        from mnist_scaling.tuning.workers import local  # it loads the tuner
 
         cores = config.cores or local.cores()
         if config.name and not found_folder(config.name).is_dir():
-            new = new_study.propose(config.name, config.minutes, cores, Path(cli.conf_dir()) / "experiment")
-            return Said({"proposal": new}, plan_tables.proposal_parts(new))
+            return _new_study(config, config.name, config.minutes, cores)
         unit, budget = "seconds", 60 * config.minutes * cores
     of = studied(config.fit)
     if of.identity.get("program") == image_task.TASK.program:  # another program is not asked
@@ -81,10 +82,24 @@ def asked(config: PlanConfig) -> Said:
         record = replace(found, winners=found.winners.to_dict("records"))  # type: ignore[arg-type]
         return Said({"next_budget": record}, predicted.budget(found))
     if config.cell:
-        return _predict(config, of)
+        return _predict(config, of, again)
     if budget:
         return _next_runs(config, of, budget, unit)
-    return _irregularities(config, of)
+    return _irregularities(config, of, again)
+
+
+def _new_study(config: PlanConfig, name: str, minutes: float, cores: int) -> Said:
+    """A study that fits a time, unless its name looks like a slip of the pen."""
+    from mnist_scaling import new_study
+
+    known = [path.name for path in Path(layout.MULTIRUN).glob("*") if path.is_dir()]
+    if not config.new and (meant := nearest(name, known, " ").strip()):
+        raise InputError(
+            f"`name` must be a study that is there, or unlike all of them, but there is no {name}: {meant} A new study "
+            "of that name needs new=true."
+        )
+    new = new_study.propose(name, minutes, cores, Path(cli.conf_dir()) / "experiment")
+    return Said({"proposal": new}, plan_tables.proposal_parts(new))
 
 
 def _next_runs(config: PlanConfig, of: Studied, budget: float, unit: str) -> Said:
@@ -92,11 +107,11 @@ def _next_runs(config: PlanConfig, of: Studied, budget: float, unit: str) -> Sai
     found = next_runs(of, config.word, budget, unit)
     wanted = grown(of, found) if of.command and found.choice.moves else []
     command = growth.write(of, wanted, of.folder / layout.NEXT_RUNS) if wanted else ""
-    record = {"target": found.target.meaning, **vars(found.choice), "command": command}
+    record = {"target": found.target.meaning, **vars(found.choice), "message": found.message, "command": command}
     return Said(record, plan_tables.next_run_parts(of, found, command))
 
 
-def _irregularities(config: PlanConfig, of: Studied) -> Said:
+def _irregularities(config: PlanConfig, of: Studied, again: str) -> Said:
     """What is wrong with the cells, what became of what was, and, if asked for, the runs that resolve it."""
     found = checks.cards(of)
     came = resolve.outcomes(of, found)
@@ -104,16 +119,16 @@ def _irregularities(config: PlanConfig, of: Studied) -> Said:
     if config.resolve:
         command = resolve.resolve(of, found)
         return Said({**record, "command": command}, plan_tables.resolve_parts(of, command))
-    known = {"seeds": of.seeds, "luck": of.luck, "cells": len(of.table)}
-    offer = _offer(of, config.word) if of.is_study else None
+    offer = _offer(of, config.word)
     parts = [*plan_tables.ground(of), *plan_tables.card_parts(of, found)]
     parts += plan_tables.next_run_parts(of, offer, "") if offer else []
-    parts += plan_tables.next_step(of, found, config.where, offer)
+    parts += plan_tables.next_step(of, found, again, offer)
+    known = {"seed_sd": of.seed_sd, "cell_sd": of.cell_sd, "cells": len(of.table)}
     return Said({"known": known, **record, "moves": offer.choice.moves if offer else ()}, parts)
 
 
 def _offer(of: Studied, word: str) -> NextRuns | None:
-    """The next runs for a tenth of the FLOPs of the study's runs; None where none is worth it, or none is known."""
+    """The next runs for a tenth of the FLOPs of the runs there are; None where none is worth it, or none is known."""
     budget = TENTH * float(of.costs[["flops", "runs"]].prod(axis=1).sum())
     with contextlib.suppress(InputError):
         offer = next_runs(of, word, budget, "flops")
@@ -121,15 +136,18 @@ def _offer(of: Studied, word: str) -> NextRuns | None:
     return None
 
 
-def _predict(config: PlanConfig, of: Studied) -> Said:
-    """A prediction, registered, and the command that runs its cell beside those that there are."""
+def _predict(config: PlanConfig, of: Studied, again: str) -> Said:
+    """A prediction, registered unless it is only looked at, and the command that runs its cell in the study."""
     cell = place_of(of, config.cell)
     expected = expect(of, cell, np.random.default_rng(config.seed))
     folder = Path(config.out) if config.out else of.folder
-    row = predictions.register(of, cell, expected, folder, config.where)
-    command = predictions.command(of, folder) if cell.keys and of.command else ""
+    row = predictions.register(of, cell, expected, folder, config.where, config.register)
+    if row.get(predictions.SEAL):
+        command = predictions.command(of, [row], folder) if cell.keys and of.command else ""
+    else:
+        command = again.replace(" register=false", "")
     parts = predicted.prediction(row, folder / layout.PREDICTIONS, cell, tuple(expected.settings), command)
-    return Said({"prediction": row, "command": command}, parts)
+    return Said({"prediction": predictions.record(row), "command": command}, parts)
 
 
 def _counts(values: Mapping[str, Any], changes: Mapping[str, Any]) -> Mapping[str, float]:
@@ -143,7 +161,8 @@ def _score(config: PlanConfig) -> Said:
     others = [read(replace(config.fit, name=name, table=None)) for name in config.measured]
     rows = predictions.score(Path(config.out) if config.out else own.folder, [own, *others])
     summary = predictions.summary(rows)
-    return Said({"predictions": rows, "summary": summary}, predicted.scores(rows, summary))
+    found = {"predictions": [*map(predictions.record, rows)], "summary": summary}
+    return Said(found, predicted.scores(rows, summary))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ import pytest
 
 from mnist_scaling.config.fit_schema import BootstrapConfig, ColumnsConfig, FitConfig
 from mnist_scaling.planning import checks
-from mnist_scaling.planning.checks import FAIL, INFO, NOT_APPLICABLE, PASS, WARNING, Card
+from mnist_scaling.planning.checks.card import FAIL, INFO, LONGER, NOT_APPLICABLE, PASS, RANGE, WARNING, Card
+from mnist_scaling.planning.growth import TRIALS
 from mnist_scaling.planning.studied import Studied, studied
 
 QUICK = BootstrapConfig(draws=20)
@@ -50,22 +51,31 @@ def additive(n: Any = N, d: Any = D) -> Any:
 def test_a_sound_study_passes_and_its_edge_is_found(sound: Studied) -> None:
     found = cards(sound)
     assert found.keys() == {
-        "chance_level", "collinear", "grid_edge", "leverage", "lowest_training_loss", "non_monotone", "search_edge",
-        "seed_outlier", "small_models_bend", "still_falling", "tied_laws", "too_few_cells", "training_gap",
+        "chance_level", "collinear", "floor_not_identified", "grid_edge", "leverage", "lowest_training_loss",
+        "non_monotone", "search_edge", "seed_outlier", "small_models_bend", "still_falling", "tied_laws",
+        "too_few_cells", "training_gap", "uncertified",
     }  # fmt: skip
     assert [found[code].status for code in ("chance_level", "collinear", "non_monotone")] == [PASS] * 3
     assert (found["search_edge"].status, found["search_edge"].cells) == (WARNING, (1,))
-    assert found["search_edge"].asks == (checks.RANGE, checks.TRIALS)
+    assert found["search_edge"].asks == (RANGE, TRIALS)
     assert "lr in 1 cell" in found["search_edge"].cause
     assert found["still_falling"].status == found["lowest_training_loss"].status == NOT_APPLICABLE
     order = [card.status for card in checks.cards(sound)]
     assert order == sorted(order, key=(FAIL, WARNING, INFO, PASS, NOT_APPLICABLE).index)
 
 
+def test_cells_without_a_certificate_ask_for_trials(sound: Studied) -> None:
+    found = cards(with_columns(sound, tuned=["no" if row in (3, 7) else "yes" for row in sound.cells.index]))
+    assert (found["uncertified"].status, found["uncertified"].cells) == (WARNING, (3, 7))
+    assert found["uncertified"].asks == (TRIALS,)
+    assert cards(with_columns(sound, tuned="yes"))["uncertified"].status == PASS
+    assert cards(with_columns(sound, tuned="nothing tuned"))["uncertified"].status == NOT_APPLICABLE
+
+
 def test_a_run_that_ended_at_its_cap_is_to_be_longer(sound: Studied) -> None:
     flags = ["undertrained" if row in (2, 5) else "" for row in sound.cells.index]
     found = cards(with_columns(sound, flags=flags, epochs=4.0, epochs_spent=6.0))["still_falling"]
-    assert (found.status, found.cells, found.asks) == (WARNING, (2, 5), (checks.LONGER,))
+    assert (found.status, found.cells, found.asks) == (WARNING, (2, 5), (LONGER,))
     assert cards(with_columns(sound, flags="", epochs=4.0, epochs_spent=6.0))["still_falling"].status == PASS
 
 

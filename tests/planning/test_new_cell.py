@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from mnist_scaling import config
+from mnist_scaling import config, plan
 from mnist_scaling.config import DataConfig, ModelConfig, RunConfig
 from mnist_scaling.config.fit_schema import FitConfig
 from mnist_scaling.errors import InputError
+from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.image_task import TASK
 from mnist_scaling.planning.expected import expect
-from mnist_scaling.planning.new_cell import extrapolated, log_loss, place_of
+from mnist_scaling.planning.new_cell import extrapolated, log_loss, per_example, place_of
 from mnist_scaling.planning.studied import Studied, studied
 from tests.planning.conftest import QUICK
+from tests.planning.test_resolve import sweep
 from tests.reporting.builder import Builder, power_law
 
 FAR = {"width": 64, "data_fraction": 1.0}
@@ -52,6 +55,19 @@ def test_our_own_program_counts_what_a_run_then_measures() -> None:
     assert not {"n_seen", "flops"} & TASK.counts(TASK.changed(values, stops)).keys()
 
 
+def test_the_cost_of_a_size_is_the_programs_own_count_and_of_a_table_a_line(of: Studied, tmp_path: Path) -> None:
+    assert per_example(of)(1e6) == pytest.approx(6e6, rel=1e-3)
+    folder = tmp_path / "multirun" / "s"
+    sweep(folder, "model.width=4,8,16", "data.fraction=0.25,0.5,1")
+    ours = replace(studied(FitConfig(name=str(folder), bootstrap=QUICK, laws="additive")), counts=plan._counts)
+    for width in (11, 64, 200):  # a line through the widths there are is off by 10 %, 2 % and 40 %
+        run = RunConfig(model=ModelConfig(width=width))
+        known = TASK.counts(config.flatten(asdict(run)))
+        assert per_example(ours)(known["n_params"]) == pytest.approx(known["flops"] / known["n_seen"], rel=1e-3)
+    cell = place_of(ours, {"N": 1e6, "D": 40_000})
+    assert cell.at["C"] == pytest.approx(40_000 * per_example(ours)(1e6))
+
+
 def test_the_interval_holds_the_truth_and_the_scatter_of_a_cell_beyond_the_surface(of: Studied) -> None:
     cell = place_of(of, FAR)
     found = expect(of, cell, np.random.default_rng(0))
@@ -69,10 +85,26 @@ def test_the_interval_holds_the_truth_and_the_scatter_of_a_cell_beyond_the_surfa
 def test_settings_are_recommended_for_every_tuned_key(of: Studied) -> None:
     found = expect(of, place_of(of, FAR), np.random.default_rng(0))
     assert set(found.settings) == {"lr", "batch_size"}
-    assert isinstance(found.settings["batch_size"], int)
+    batch, lr = found.settings["batch_size"], found.settings["lr"]
+    assert isinstance(batch, Interval)
+    assert isinstance(lr, Interval)
+    assert batch.value == round(batch.value)
+    assert lr.low <= lr.value <= lr.high
     # The nearest cells are the three largest; what they selected is known.
     near = of.cells.sort_values("flops").tail(3)["lr"]
-    assert found.by_law or near.min() <= found.settings["lr"] <= near.max()
+    assert found.by_law or near.min() <= lr.low <= lr.high <= near.max()
+
+
+def test_a_setting_stays_within_its_limits_and_a_mere_range_does_not_hold_it(of: Studied) -> None:
+    free = expect(of, place_of(of, FAR), np.random.default_rng(0)).settings
+    assert isinstance(free["lr"], Interval)
+    least = 2 * free["lr"].high
+    for limits, expected in ((["low"], least), ([], free["lr"].value)):
+        shared = {"attributes": {"low": least, "high": 1.0, "log": True}, "limits": limits}
+        study = {**(of.source.study or {}), "identity": {"ranges": {"optim.lr": json.dumps(shared)}}}
+        found = expect(replace(of, source=replace(of.source, study=study)), place_of(of, FAR), np.random.default_rng(0))
+        assert isinstance(found.settings["lr"], Interval)
+        assert found.settings["lr"].value == expected
 
 
 def test_the_best_cell_of_a_compute_costs_it_and_no_neighbour_is_better(of: Studied) -> None:

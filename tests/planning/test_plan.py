@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mnist_scaling import plan
-from mnist_scaling.config.fit_schema import BootstrapConfig
+from mnist_scaling.config.fit_schema import BootstrapConfig, ColumnsConfig
 from mnist_scaling.config.plan_schema import PlanConfig
 from mnist_scaling.errors import InputError
 from tests.planning.conftest import QUICK
@@ -30,6 +30,31 @@ def test_a_plan_shows_checks_next_runs_and_one_next_step(study: Path, capsys: py
     assert not (of.folder / "next_runs.yaml").exists(), "a plan without a budget writes nothing"
 
 
+def test_a_table_alone_is_shown_its_next_runs_and_what_was_typed_goes_on(
+    study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    columns = ColumnsConfig(N="n_params", D="n_seen", C="flops", loss="test_loss", se="test_loss_se")
+    config = PlanConfig(table=str(study / "cells.csv"), columns=columns)
+    plan.run(config, ["table=cells.csv", "columns.N=n_params"])
+    said = capsys.readouterr().out
+    assert "Next runs within" in said
+    assert "Next: python -m mnist_scaling.plan table=cells.csv columns.N=n_params flops=" in said
+
+
+def test_a_budget_that_buys_nothing_says_so_in_json_too(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan.run(PlanConfig(name=str(study), bootstrap=QUICK, flops=1.0, format="json"))
+    found = json.loads(capsys.readouterr().out)
+    assert (found["moves"], found["command"]) == ([], "")
+    assert found["message"].startswith("No run within the budget says anything")
+
+
+def test_a_misspelt_name_is_no_new_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "multirun" / "quickstart").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"there is no quikstart: did you mean `quickstart`\? .* needs new=true"):
+        plan.run(PlanConfig(name="quikstart", minutes=5, cores=1))
+
+
 def test_json_is_the_same_record(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plan.run(PlanConfig(name=str(study), bootstrap=QUICK, format="json"))
     found = json.loads(capsys.readouterr().out)
@@ -46,6 +71,7 @@ def test_json_is_the_same_record(study: Path, capsys: pytest.CaptureFixture[str]
         ({"name": ""}, "Exactly one of `name` and `table` must be given, but got neither"),
         ({"flops": -1.0}, "`flops > 0` must hold, but got -1: give a positive number."),
         ({"cores": 2}, "`cores=2` must go with minutes=…"),
+        ({"register": False}, "`register=false` must go with a cell to predict"),
         ({"format": "xml"}, "`format` must be one of text, json, but got 'xml'"),
     ],
 )

@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -129,13 +130,23 @@ def test_the_command_registers_scores_and_refuses(
     said = capsys.readouterr().out
     assert "2.83 times the largest compute" in said
     assert "Registered in" in said
+    plan.run(replace(asked, target=dict(TARGETS[1]), register=False, format="json"))
+    looked = json.loads(capsys.readouterr().out)
+    assert len(predictions.read_predictions(folder)) == 1, "a look writes nothing"
+    row = looked["prediction"]
+    assert (row["width"], row["data_fraction"], row["study"]) == (64, 0.5, "grid")
+    assert row["low"] < row["predicted_loss"] < row["high"]
+    assert row["lr_low"] <= row["lr"] <= row["lr_high"]
+    assert len(row["quantiles"]) == len(predictions.LEVELS)
+    assert row["tables_hash"] == predictions.read_predictions(folder)[0]["tables_hash"]
+    assert looked["command"].endswith(f"name={folder}"), "registers it"
     Builder(axes=AXES, noise=0.03, seed=5).write(folder)
     with pytest.raises(InputError, match="must be predicted before it is run"):
         plan.run(asked)
     plan.run(PlanConfig(name=str(folder), score=True, format="json"))
     found = json.loads(capsys.readouterr().out)
     assert found["summary"]["scored"] == 1
-    assert found["predictions"][0]["inside"] == "true"
+    assert found["predictions"][0]["inside"] is True
 
 
 def test_a_score_without_predictions_is_refused(study: Path) -> None:
@@ -152,12 +163,17 @@ def test_predicted_cells_are_run_in_their_study_by_the_list_and_then_scored(tmp_
         cell = place_of(of, {"width": width, "data_fraction": share})
         assert cell.keys == {"model.width": width, "data.fraction": share}
         predictions.register(of, cell, expect(of, cell, np.random.default_rng(0)), folder)
-    path = next(word for word in shlex.split(predictions.command(of, folder)) if word.startswith("hydra.sweeper.cells"))
+    (first, _) = rows = predictions.read_predictions(folder)
+    predictions.command(of, [first], folder)
+    listed = partitioning.read_cell_list(str(folder / layout.PREDICTED_CELLS))
+    assert len(listed) == 9 + 1, "one prediction asks for its own cell alone"
+    words = shlex.split(predictions.command(of, rows, folder))
+    path = next(word for word in words if word.startswith("hydra.sweeper.cells"))
     sweep(folder, listed=partitioning.read_cell_list(path.partition("=")[2]))
     rows = predictions.score(folder, [read(config)])
     assert [row["inside"] for row in rows] == ["true", "true"]
     assert max(abs(float(row["log_error"])) for row in rows) < 0.1
-    assert predictions.command(studied(config), folder) == ""
+    assert predictions.command(studied(config), predictions.read_predictions(folder), folder) == ""
     with pytest.raises(InputError, match="must be predicted before it is run"):
         place_of(studied(config), {"width": 32, "data_fraction": 1.0})
 

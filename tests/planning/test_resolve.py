@@ -17,8 +17,8 @@ from mnist_scaling.config import RunConfig
 from mnist_scaling.config.fit_schema import BootstrapConfig, ColumnsConfig, FitConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.planning import checks, resolve
-from mnist_scaling.planning.checks import LONGER, OFF_LADDER, PASS, RANGE, REPEATS, TRIALS, WARNING, Card
-from mnist_scaling.planning.growth import GrownCell
+from mnist_scaling.planning.checks.card import LONGER, PASS, WARNING, Card
+from mnist_scaling.planning.growth import REPEATS, TRIALS, GrownCell
 from mnist_scaling.planning.studied import Studied, studied
 from mnist_scaling.reporting.parts import Sentence, TextTable
 from mnist_scaling.reporting.words.plan_tables import resolved_parts
@@ -126,6 +126,7 @@ def test_a_cell_gets_what_its_card_asks_for_and_no_other_cell_does(
 
 def test_what_is_there_still_after_its_runs_is_confirmed(done: tuple[Studied, list[Card]]) -> None:
     of, _ = done
+    (of.folder / layout.RESOLVED).unlink(missing_ok=True)
     card = Card(WARNING, "", (1,), asks=(TRIALS,), code="any")
     resolve.resolve(of, [card])
     assert [one.status for one in resolve.outcomes(of, [card])] == [resolve.OPEN]
@@ -133,17 +134,19 @@ def test_what_is_there_still_after_its_runs_is_confirmed(done: tuple[Studied, li
     assert [one.status for one in resolve.outcomes(more, [card])] == [resolve.CONFIRMED]
     assert [one.status for one in resolve.outcomes(more, [Card(PASS, "", code="any")])] == [resolve.GONE]
     resolve.resolve(more, [replace(card, cells=(2,))])
-    kept = json.loads((of.folder / layout.RESOLVED).read_text())["earlier"]
-    assert [(one["code"], one["status"]) for one in kept] == [("any", resolve.GONE)], "it is not forgotten"
+    came = {one.cell: one.status for one in resolve.outcomes(more, [replace(card, cells=(2,))])}
+    assert came.keys() == {of.name_of(1), of.name_of(2)}
+    assert came[of.name_of(1)] == resolve.GONE, "the first is not forgotten"
 
 
 def test_a_cell_without_a_loss_leaves_a_file_that_can_be_read(done: tuple[Studied, list[Card]]) -> None:
     of, _ = done
+    (of.folder / layout.RESOLVED).unlink(missing_ok=True)
     lost = replace(of, arm=replace(of.arm, frame=of.arm.frame.assign(**{of.loss: float("nan")})))
     card = Card(WARNING, "", (1,), asks=(TRIALS,), code="lost")
     resolve.resolve(lost, [card])
     assert [one.status for one in resolve.outcomes(lost, [card])] == [resolve.OPEN]
-    (kept,) = (files.read_json(of.folder / layout.RESOLVED) or {})["outcomes"]
+    kept = (files.read_json(of.folder / layout.RESOLVED) or {})["outcomes"][0]
     assert (kept["before"], kept["after"]) == (None, None)
     assert resolve.outcomes(lost, [card])
 
@@ -184,7 +187,3 @@ def test_a_range_is_widened_on_the_side_of_the_value(
     known = dict(of)
     resolve._widen(known, of, value)
     assert resolve._spelled(known) == expected
-
-
-def test_asks_are_words_that_resolve_knows() -> None:
-    assert len({TRIALS, REPEATS, RANGE, LONGER, OFF_LADDER}) == 5

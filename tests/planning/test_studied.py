@@ -18,8 +18,8 @@ from tests.reporting.builder import Builder, power_law
 
 
 def test_noise_model_and_costs_are_those_of_the_cells(of: Studied) -> None:
-    assert of.seeds == pytest.approx(0.03, rel=0.4)
-    assert of.luck < 0.03
+    assert of.seed_sd == pytest.approx(0.03, rel=0.4)
+    assert of.cell_sd < 0.03
     at = {"N": float(np.log(1600)), "D": float(np.log(20_000))}
     assert of.model.loss(**at).holds(power_law(1600, 20_000))
     assert (of.costs["flops"] == of.cells["flops"]).all()
@@ -27,8 +27,8 @@ def test_noise_model_and_costs_are_those_of_the_cells(of: Studied) -> None:
 
 
 def test_scatter_holds_the_repeats_and_what_they_do_not_show(of: Studied) -> None:
-    own = of.seeds / np.sqrt(of.repeats)
-    assert np.median(of.model.posterior.scatter()) ** 2 == pytest.approx(own**2 + of.luck**2)
+    own = of.seed_sd / np.sqrt(of.repeats)
+    assert np.median(of.model.posterior.scatter()) ** 2 == pytest.approx(own**2 + of.cell_sd**2)
     assert len(of.model.posterior.scatter()) == len(of.model.posterior.misfit())
 
 
@@ -39,7 +39,7 @@ def test_a_table_without_c_costs_six_n_d(tmp_path: Path) -> None:
     columns = ColumnsConfig(N="n", D="d", loss="l")
     of = studied(FitConfig(table=str(tmp_path / "t.csv"), columns=columns, bootstrap=QUICK, laws="additive"))
     np.testing.assert_allclose(of.costs["flops"], 6 * rows["n"] * rows["d"])
-    assert np.isnan(of.seeds)
+    assert np.isnan(of.seed_sd)
     assert of.costs["seconds"].isna().all()
 
 

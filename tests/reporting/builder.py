@@ -33,8 +33,9 @@ def load(folder: Path) -> Study:
 
 def refit(folder: Path, draws: int = 40, **config: Any) -> None:
     """fits.json of a study in multirun/, as `fit` writes it."""
+    few = {"leave_future_out": False, **config}  # it takes longer than a fit of so few draws
     with chdir(folder.parent.parent):
-        fit.run(fit_schema.FitConfig(name=folder.name, bootstrap=fit_schema.BootstrapConfig(draws=draws), **config))
+        fit.run(fit_schema.FitConfig(name=folder.name, bootstrap=fit_schema.BootstrapConfig(draws=draws), **few))
 
 
 def power_law(n: float, d: float, alpha: float = 0.3, beta: float = 0.5) -> float:

@@ -149,8 +149,9 @@ class FitConfig(RowsConfig):
     """A point whose loss is predicted: by the headline's model, and by every law whose inputs are given."""
     sensitivity: bool = False
     """True: also the exponents under each convention, law and delta, and without each flagged row."""
-    leave_future_out: bool = False
-    """True: also the losses of the cells above 1/8, 1/4 and 1/2 of the largest compute, predicted from those below."""
+    leave_future_out: bool | None = None
+    """Also the losses of the cells above 1/8, 1/4 and 1/2 of the largest compute, predicted from those below. null:
+    of a study whose cells suffice for it."""
     details: bool = False
     """Print every law, frontier method, setting and flag, and not the answer alone. fits.json has all in any case."""
 

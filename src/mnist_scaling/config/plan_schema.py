@@ -36,6 +36,10 @@ class PlanConfig(RowsConfig):
     """True: write the runs that mend the study's irregularities, as an experiment that `train` takes."""
     score: bool = False
     """True: compare the registered predictions with what has come since."""
+    register: bool = True
+    """False: show a prediction without writing it. The first look at a cell binds, so it is kept unless you say so."""
+    new: bool = False
+    """minutes: a study by that name is meant to be new, although another one has nearly the same name."""
     measured: tuple[str, ...] = ()
     """score: further studies, by name or path, whose cells are looked at beside the study's own."""
 
@@ -62,6 +66,10 @@ class PlanConfig(RowsConfig):
                 number and value > 0 if key in SIZES else isinstance(value, int | float | str),
                 f"`target.{key}` must be a positive number, but got {value!r}: give one.",
             )
+        require(
+            self.register or bool(self.cell),
+            "`register=false` must go with a cell to predict, but there is none: give target.…=…, or leave it out.",
+        )
         require(
             not self.measured or self.score,
             f"`measured={','.join(self.measured)}` must go with score=true, but a prediction is made of the study "

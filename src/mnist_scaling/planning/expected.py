@@ -38,8 +38,8 @@ class Expected:
     """Of the test images; unknown where the table has no errors."""
     log_loss: Array
     """Draws of ln L, noise and luck included."""
-    settings: Mapping[str, Any]
-    """Tuned column to its recommended value."""
+    settings: Mapping[str, Interval | str]
+    """Tuned column to its recommended value, with an interval where it is a number."""
     by_law: tuple[str, ...]
     """Those of them that a law of the settings gives; the others are those of the nearest cells."""
 
@@ -65,28 +65,39 @@ def _log_error(of: Studied, log_loss: Array, rng: np.random.Generator) -> Array:
     return drawn[0] + drawn[1] * log_loss + sd * rng.standard_normal(len(log_loss))
 
 
-def _settings(of: Studied, cell: NewCell) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Best value of each tuned key: by its law against N and D, else as the nearest cells have it."""
+def _settings(of: Studied, cell: NewCell) -> tuple[dict[str, Interval | str], tuple[str, ...]]:
+    """Best value of each tuned key: by its law, else as the nearest cells have it; within its limits."""
     tuned = [key for key in of.source.tuned if key in of.cells]
     if not tuned:
         return {}, ()
     tried, keys, why = cell_trials(of.source, of.arm)
     laws = [] if why else optimal_settings(tried, keys, options=SettingsOptions(level=of.model.level)).keys
     sizes = {k: v for k, v in cell.at.items() if k in ("N", "D")}
-    by_law = {name: guess.value for name, guess in prior(laws, of.model.level, **sizes).items()}
+    by_law = prior(laws, of.model.level, **sizes)
     columns = [str(of.source.rows.names[k]) for k in sizes if of.source.rows.names.get(k)]
     apart = np.log(of.cells[columns].astype(float) / list(sizes.values())).pow(2).sum(axis=1)
     near = of.cells.loc[apart.nsmallest(NEAREST).index]
-    found = {key: by_law.get(key, _middle(near[key].dropna())) for key in tuned}
+    found: dict[str, Interval | str] = {}
     for key in tuned:
-        # A dropout of 0 in every cell is no whole number by nature, as a batch size is.
-        if pd.api.types.is_numeric_dtype(near[key]) and (near[key] % 1 == 0).all() and near[key].min() >= 1:
-            found[key] = max(round(found[key]), 1)
-    return {key: value for key, value in found.items() if value is not None}, tuple(by_law)
+        values = near[key].dropna()
+        if pd.api.types.is_numeric_dtype(values) and values.dtype != bool and len(values):
+            found[key] = _within(of.range_of(key), by_law.get(key) or _of_nearest(values), values)
+        elif len(values):
+            found[key] = str(values.mode().iloc[0])
+    return found, tuple(by_law)
 
 
-def _middle(values: pd.Series) -> Any:
-    """Geometric mean of positive numbers, mean of others, the most frequent word; None of nothing."""
-    if not len(values) or not pd.api.types.is_numeric_dtype(values):
-        return values.mode().iloc[0] if len(values) else None
-    return float(np.exp(np.log(values).mean()) if (values > 0).all() else values.mean())
+def _of_nearest(values: pd.Series) -> Interval:
+    """The mean of a setting, geometric where all are positive, and what it ranges over."""
+    mean = np.exp(np.log(values).mean()) if (values > 0).all() else values.mean()
+    return Interval(*map(float, (mean, values.min(), values.max())))
+
+
+def _within(searched: Mapping[str, Any], found: Interval, values: pd.Series) -> Interval:
+    """Within the ends of the range that are limits, and whole where the cells' values are."""
+    low, high = (searched[end] if end in searched.get("limits", ()) else None for end in ("low", "high"))
+    ends = np.array([found.value, found.low, found.high])
+    ends = ends if low is None and high is None else np.clip(ends, low, high)
+    # A dropout of 0 in every cell is no whole number by nature, as a batch size is.
+    whole = (values % 1 == 0).all() and values.min() >= 1
+    return Interval(*map(float, np.maximum(ends.round(), 1) if whole else ends))

@@ -24,7 +24,7 @@ from mnist_scaling.fitting.misfit.posterior import LENGTH, SIZE, SPREAD
 from mnist_scaling.fitting.misfit.process import Axes, Shape, design
 from mnist_scaling.planning.measurements import CellEffort
 
-SEED, LUCK = 0.065, 0.2
+SEED_SD, LUCK_SD = 0.065, 0.2
 """Usual standard deviations of ln L between seeds, and of what one trial leaves to luck: medians of the 27 kept studies
 of tests/asking/kept, whose certificates say the latter."""
 
@@ -152,8 +152,8 @@ def offers(grid: WholeGrid, work: float) -> list[Offer]:
                 # The most repeats that there is time for: fewer say less.
                 able = [r for r in REPEATS if FULL * work <= trials * trial + r * repeat <= work]
                 if able:
-                    luck = LUCK * trials ** -CellEffort(trials, able[-1]).power
-                    widths = intervals(grid, sizes, amounts, luck**2 + SEED**2 / able[-1])
+                    luck = LUCK_SD * trials ** -CellEffort(trials, able[-1]).power
+                    widths = intervals(grid, sizes, amounts, luck**2 + SEED_SD**2 / able[-1])
                     total = trials * trial + able[-1] * repeat
                     found.append(Offer(sizes, amounts, trials, able[-1], total, widths))
     return sorted(found, key=lambda offer: sum(width**2 for width in offer.widths.values()))

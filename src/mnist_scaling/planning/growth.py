@@ -18,6 +18,9 @@ from mnist_scaling.planning.studied import Studied, at_axes
 from mnist_scaling.study import files
 from mnist_scaling.study.tables.csv_table import read_study_table
 
+TRIALS, REPEATS = "trials", "repeats"
+"""What a cell can get more of."""
+
 N_TRIALS, N_REPEATS = "hydra.sweeper.n_trials", "hydra.sweeper.n_repeats"
 """Keys of a cell in a list, beside those of its axes."""
 

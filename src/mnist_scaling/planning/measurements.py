@@ -54,10 +54,10 @@ class Places:
     trial_cost: Array
     """Of one trial, in FLOPs or seconds."""
     repeat_cost: Array
-    seed: Array
-    """Standard deviation of ln L between seeds."""
-    luck: Array
-    """Standard deviation, in ln L, of what one trial would leave to luck: that of T trials is T^-power of it."""
+    seed_sd: Array
+    """Of ln L between seeds."""
+    luck_sd: Array
+    """Of ln L, by what one trial would leave to luck: that of T trials is T^-power of it."""
 
     def __len__(self) -> int:
         return len(self.trials)
@@ -75,8 +75,8 @@ class Places:
     def variance(self, power: float) -> Array:
         """v, shape (n,): inf where nothing was run."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            seed = np.where(self.repeats > 0, self.seed**2 / self.repeats, np.inf)
-            luck = np.where(self.luck > 0, self.luck**2 * np.maximum(self.trials, 1) ** (-2 * power), 0.0)
+            seed = np.where(self.repeats > 0, self.seed_sd**2 / self.repeats, np.inf)
+            luck = np.where(self.luck_sd > 0, self.luck_sd**2 * np.maximum(self.trials, 1) ** (-2 * power), 0.0)
         return seed + luck
 
 
@@ -132,9 +132,9 @@ def of_study(of: Studied, unit: str) -> tuple[Places, CellEffort]:
     of_run = of.costs.loc[rows.rows, unit].to_numpy(float)
     pruned = (known["tuning_flops"] / (known["n_trials"] * of.costs.loc[rows.rows, "flops"])).to_numpy()
     share = np.clip(np.nan_to_num(pruned, nan=1.0), 0.0, 1.0) if unit == "flops" else 1.0
-    seed = of.seeds if np.isfinite(of.seeds) else of.model.noise
+    seed_sd = of.seed_sd if np.isfinite(of.seed_sd) else of.model.noise
     return Places(
-        rows.logs(of.model.inputs), trials, repeats, share * of_run, of_run, np.full(len(rows), seed),
+        rows.logs(of.model.inputs), trials, repeats, share * of_run, of_run, np.full(len(rows), seed_sd),
         (luck + np.median(luck)) / 2,
     ), effort  # fmt: skip
 
@@ -150,4 +150,4 @@ def unrun(cells: Sequence[NewCell], like: Places) -> Places:
 
     nothing, usual = np.zeros(len(cells)), np.ones(len(cells))
     costs = cost(like.trial_cost) if (like.trial_cost > 0).any() else nothing, cost(like.repeat_cost)
-    return Places(logs, nothing, nothing, *costs, usual * np.median(like.seed), usual * np.median(like.luck))
+    return Places(logs, nothing, nothing, *costs, usual * np.median(like.seed_sd), usual * np.median(like.luck_sd))

@@ -8,12 +8,13 @@ grid: a plane in logs, or a parabola where that predicts each row from the other
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.interpolate import make_interp_spline
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.laws.base import Array
@@ -66,10 +67,28 @@ def place_of(of: Studied, target: Mapping[str, Any]) -> NewCell:
 
 def _with_cost(of: Studied, at: dict[str, float]) -> dict[str, float]:
     """The same with C where the table's own cost gives it; 6 N D where the table has none."""
-    cost = of.result.cost
-    if cost is None or "C" in at or not {"N", "D"} <= at.keys():
+    if of.result.cost is None or "C" in at or not {"N", "D"} <= at.keys():
         return at
-    return at | {"C": float(np.exp(cost.log_c(np.log(at["N"]), np.log(at["D"]))))}
+    return at | {"C": per_example(of)(at["N"]) * at["D"]}
+
+
+def per_example(of: Studied) -> Callable[[float], float]:
+    """C / D as a function of N: 6 N where the table has no C.
+
+    Between a study's sizes, and up to `LARGER` times the largest, it is the program's own count; else a line in logs
+    through the rows, which says less the farther it goes, because C / D is seldom a power of N over decades.
+    """
+    if of.source.rows.names.get("C") is None:
+        return lambda n: 6 * n
+    if of.counts is not None and of.roles.size and of.roles.data:
+        most = float(of.cells[of.roles.data].max())
+        counted = [cell.at for size in _sizes(of) if (cell := at_levels(of, size, most))]
+        x, place = np.unique(np.log([at["N"] for at in counted]), return_index=True)
+        line = make_interp_spline(x, np.log([at["C"] / at["D"] for at in counted])[place], k=1)
+    else:
+        n, d, c = (of.table.inputs[k] for k in "NDC")
+        line = np.poly1d(np.polyfit(np.log(n), np.log(c / d), 1))
+    return lambda n: float(np.exp(line(np.log(n))))
 
 
 def _check(of: Studied, cell: NewCell) -> None:
@@ -163,23 +182,29 @@ def _of_compute(of: Studied, target: Mapping[str, Any]) -> NewCell:
 
 
 def _sizes_of(of: Studied, flops: float) -> Iterator[NewCell]:
-    """Sizes that a table's own cost allows."""
-    if (cost := of.result.cost) is None or "N" not in of.model.inputs:
+    """Sizes of a table, each with the data that its compute leaves."""
+    if of.result.cost is None or "N" not in of.model.inputs:
         return
+    cost = per_example(of)
     for n in np.geomspace(of.table.inputs["N"].min(), LARGER * of.table.inputs["N"].max(), TRIED):
-        d = np.exp((np.log(flops) - cost.constant - cost.kappa_n * np.log(n)) / cost.kappa_d)
-        yield NewCell({}, {}, {"N": float(n), "D": float(d), "C": flops}, "the model's best size")
+        yield NewCell({}, {}, {"N": float(n), "D": flops / cost(n), "C": flops}, "the model's best size")
+
+
+def _sizes(of: Studied) -> Array:
+    """Levels of a study's axis of size, up to `LARGER` times the largest; whole where all of them are."""
+    sizes = of.cells[of.roles.size].astype(float)
+    tried = np.geomspace(sizes.min(), LARGER * sizes.max(), TRIED)
+    return np.unique(tried.round()) if (sizes % 1 == 0).all() else tried
 
 
 def _grid_of(of: Studied, flops: float) -> Iterator[NewCell]:
     """Cells of a study along its axis of size, each with the data that its compute leaves, or as many as it has."""
     if of.roles.size is None or of.roles.data is None:
         return
-    sizes, amounts = (of.cells[axis].astype(float) for axis in (of.roles.size, of.roles.data))
-    tried = np.geomspace(sizes.min(), LARGER * sizes.max(), TRIED)
-    for size in np.unique(tried.round()) if (sizes % 1 == 0).all() else tried:
-        cell = most = at_levels(of, size, float(amounts.max()))
-        amount = float(amounts.max())
+    largest = float(of.cells[of.roles.data].max())
+    for size in _sizes(of):
+        cell = most = at_levels(of, size, largest)
+        amount = largest
         for _ in range(2):  # C is nearly proportional to the amount of data
             if cell is not None:
                 amount *= flops / cell.at["C"]

@@ -19,13 +19,13 @@ import numpy as np
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.laws.base import Array
-from mnist_scaling.planning.growth import GrownCell, grown_from
+from mnist_scaling.planning.growth import REPEATS, TRIALS, GrownCell, grown_from
 from mnist_scaling.planning.measurements import CellEffort, Places, new_cells, of_study, unrun
 from mnist_scaling.planning.new_cell import NewCell
 from mnist_scaling.planning.studied import Studied
 from mnist_scaling.planning.targets import Target, target
 
-CELL, TRIALS, REPEATS = "cell", "trials", "repeats"
+CELL = "cell"
 KINDS = (CELL, TRIALS, REPEATS)
 
 EXPONENTS = (0.0, 0.4, 0.7, 1.0)
@@ -87,7 +87,7 @@ def moves_of(places: Places, effort: CellEffort) -> tuple[Array, Array, Array, A
     after = np.stack([places.grown(*more).variance(effort.power) for more in zip(trials, repeats, strict=True)])
     with np.errstate(divide="ignore", invalid="ignore"):
         variance = 1 / (1 / after - 1 / before)
-    again = (places.luck > 0) & (places.trials < MOST_TRIALS), (places.seed > 0) & (places.repeats < MOST_REPEATS)
+    again = (places.luck_sd > 0) & (places.trials < MOST_TRIALS), (places.seed_sd > 0) & (places.repeats < MOST_REPEATS)
     possible = np.stack([empty, *(~empty & one for one in again)])
     return trials, repeats, np.where(possible & (after < before), variance, np.inf), cost
 
@@ -168,6 +168,13 @@ class NextRuns:
     choice: Choice
     budget: float
     unit: str
+
+    @property
+    def message(self) -> str:
+        """What they come to, in a sentence."""
+        if not self.choice.moves:
+            return "No run within the budget says anything of the target: raise the budget, or choose another target."
+        return f"Together they should narrow its interval to {100 * self.choice.left**0.5:.0f} % of what it is."
 
 
 def next_runs(of: Studied, word: str, budget: float, unit: str) -> NextRuns:

@@ -24,6 +24,7 @@ import pandas as pd
 from mnist_scaling.arms.reading import Source
 from mnist_scaling.errors import InputError, line_of
 from mnist_scaling.fitting.laws.base import Array
+from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.planning import growth
 from mnist_scaling.planning.expected import Expected
 from mnist_scaling.planning.new_cell import NewCell, matching
@@ -41,6 +42,12 @@ SCORED = (
     "measured_loss", "measured_se", "measured_error", "measured_in", "inside", "log_error", "crps", "regret", "why_not",
 )  # fmt: skip
 """Columns that scoring fills, which no seal holds."""
+
+WORDS = (
+    "time", "study", "axes", "counted", "law", "by_law", "warnings", "D_column", "loss_column", "where", "code",
+    "version", "tables_hash", SEAL, "measured_in", "why_not",
+)  # fmt: skip
+"""Columns of text, even where it looks like a number."""
 
 SIZES = {"N": "n_params", "D": "n_seen", "C": "flops"}
 """Columns of the sizes that were fitted, whatever the study calls them."""
@@ -84,10 +91,18 @@ def tables_hash(of: Studied) -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()[:16]
 
 
-def register(of: Studied, cell: NewCell, expected: Expected, folder: Path, where: str | None = None) -> dict[str, str]:
+def register(
+    of: Studied, cell: NewCell, expected: Expected, folder: Path, where: str | None = None, write: bool = True
+) -> dict[str, str]:
     """Add a prediction to a folder's predictions.csv, unless one of that cell and of these tables is there; the row.
 
-    It keeps `where`, the condition on the rows that were fitted: rows that it leaves out are no secret.
+    Parameters
+    ----------
+    of, cell, expected, folder
+    where : str, optional
+        The condition on the rows that were fitted, which is kept: rows that it leaves out are no secret.
+    write : bool
+        False: look only. A row that was not registered has no seal.
 
     Raises
     ------
@@ -97,50 +112,67 @@ def register(of: Studied, cell: NewCell, expected: Expected, folder: Path, where
     begun = of.folder / Path(*cell_parts(cell.axes)) if cell.axes else None
     if begun is not None and any(begun.glob(f"*/{RESULT}")):
         raise InputError(f"A cell must be predicted before it is run, but {begun} holds runs: give another target.")
-    rows = read_predictions(folder)
-    loss, error = expected.loss, expected.error
-    at = {name: cell.at.get(role, "") for role, name in SIZES.items()}
+    rows, row = read_predictions(folder), _row(of, cell, expected, where)
+    # One prediction of a cell from the same tables: the first one counts, whatever code or seed gives another.
+    for old in rows:
+        if all(old.get(k, "") == row[k] for k in (*cell.axes, *SIZES.values(), "tables_hash")):
+            return old
+    if write:
+        row[SEAL] = seal(row, rows[-1][SEAL] if rows else "")
+        _write(folder, [*rows, row])
+    return row
+
+
+def _row(of: Studied, cell: NewCell, expected: Expected, where: str | None) -> dict[str, str]:
+    """Everything that is registered of a prediction, as text."""
     fields: dict[str, Any] = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"), "study": of.folder.name,
-        "axes": ";".join(cell.axes), **cell.axes, **at,
+        "axes": ";".join(cell.axes), **cell.axes, **{name: cell.at.get(role, "") for role, name in SIZES.items()},
         "reach": cell.at.get("C", np.nan) / of.costs["flops"].max(), "counted": cell.counted,
-        "law": of.model.posterior.law.name, "predicted_loss": loss.value, "low": loss.low, "high": loss.high,
-        "predicted_error": error.value, "error_low": error.low, "error_high": error.high,
-        **expected.settings, "by_law": ";".join(expected.by_law),
+        "law": of.model.posterior.law.name, **_ends(expected.loss, "predicted_loss", ""),
+        **_ends(expected.error, "predicted_error", "error_"), "by_law": ";".join(expected.by_law),
         "quantiles": ";".join(f"{q:.5f}" for q in np.quantile(expected.log_loss, LEVELS)), "level": of.model.level,
         "warnings": ";".join(dict.fromkeys(f.code for f in of.result.flags if f.severity != INFO)),
         "D_column": of.source.rows.names["D"] or "",
         "loss_column": of.loss, "where": where or "", "code": provenance.commit() or "",
         "version": provenance.versions().get("mnist-scaling", ""), "tables_hash": tables_hash(of),
     }  # fmt: skip
-    row = {k: _text(v) for k, v in fields.items()}
-    # One prediction of a cell from the same tables: the first one counts, whatever code or seed gives another.
-    for old in rows:
-        if all(old.get(k, "") == row[k] for k in (*cell.axes, *at, "tables_hash")):
-            return old
-    row[SEAL] = seal(row, rows[-1][SEAL] if rows else "")
-    _write(folder, [*rows, row])
-    return row
+    for key, found in expected.settings.items():
+        fields |= {key: found} if isinstance(found, str) else _ends(found, key, f"{key}_")
+    return {k: _text(v) for k, v in fields.items()}
 
 
-def command(of: Studied, folder: Path) -> str:
-    """The command that runs all registered cells that have not come, in the study and beside the cells there are."""
+def _ends(found: Interval, name: str, prefix: str) -> dict[str, float]:
+    return {name: found.value, f"{prefix}low": found.low, f"{prefix}high": found.high}
+
+
+def command(of: Studied, rows: Sequence[Mapping[str, str]], folder: Path) -> str:
+    """The command that runs the cells of predictions that have not come, in the study and beside its own cells."""
     known = growth.grown_from(of)
     names = dict(zip(known[0].record["axes"], known[0].keys, strict=True))
     trials, repeats = (int(np.median([getattr(cell, runs) for cell in known])) for runs in ("trials", "repeats"))
-    waiting = [_axes(row) for row in read_predictions(folder) if not _measured(row, of.source)]
+    waiting = [_axes(row) for row in rows if not _measured(row, of.source)]
     wanted = {tuple(axes.values()): {names[a]: v for a, v in axes.items()} for axes in waiting if axes}
     new = [growth.GrownCell(keys, trials, repeats) for keys in wanted.values()]
     return growth.write(of, [*known, *new], folder / PREDICTED_CELLS) if new else ""
 
 
+def _value(text: str) -> Any:
+    """A field as it was: a number, true or false, null, or a word; None of an empty one."""
+    with contextlib.suppress(ValueError, SyntaxError):
+        return ast.literal_eval({"true": "True", "false": "False"}.get(text, text))
+    return text or None
+
+
+def record(row: Mapping[str, str]) -> dict[str, Any]:
+    """A row with numbers as numbers, for JSON; None where a field is empty."""
+    out = {k: (v or None) if k in WORDS else _value(v) for k, v in row.items()}
+    return out | {"quantiles": [float(q) for q in row["quantiles"].split(";")]}
+
+
 def _axes(row: Mapping[str, str]) -> dict[str, Any]:
-    """Values of the axes of a row's cell: numbers, true or false, null, or words."""
-    found: dict[str, Any] = {a: row[a] for a in row["axes"].split(";") if a}
-    for axis, text in found.items():
-        with contextlib.suppress(ValueError, SyntaxError):
-            found[axis] = ast.literal_eval(text)
-    return found
+    """Values of the axes of a row's cell."""
+    return {a: _value(row[a]) for a in row["axes"].split(";") if a}
 
 
 def _text(value: Any) -> str:

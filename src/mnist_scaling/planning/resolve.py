@@ -15,8 +15,8 @@ import numpy as np
 
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.planning import growth
-from mnist_scaling.planning.checks import LONGER, OFF_LADDER, RANGE, REPEATS, TRIALS, Card
-from mnist_scaling.planning.growth import GrownCell
+from mnist_scaling.planning.checks.card import LONGER, OFF_LADDER, RANGE, Card
+from mnist_scaling.planning.growth import REPEATS, TRIALS, GrownCell
 from mnist_scaling.planning.studied import Studied
 from mnist_scaling.study import files
 from mnist_scaling.study.columns import column_of
@@ -27,6 +27,9 @@ LEAST_REPEATS, MORE_TRIALS, FURTHER = 4, 4, 4
 """Repeats at least, where more are asked for; trials that are added where runs are to be longer; factor on a cap."""
 
 GONE, CONFIRMED, MOVED, OPEN = "gone", "confirmed", "at the new edge", "not run yet"
+
+WHOLE = "all"
+"""Stands for the cell where an irregularity is the whole study's."""
 
 
 @dataclass(frozen=True)
@@ -58,21 +61,16 @@ def resolve(studied: Studied, cards: Sequence[Card]) -> str:
     new = _off_ladder(cells) if any(OFF_LADDER in card.asks for card in asking) else []
     given = _ranges(studied, cells, asking) | _cap(studied, asking)
     command = growth.write(studied, [*wanted, *new], studied.folder / RESOLVE, given)
-    last = files.read_json(studied.folder / RESOLVED) or {}
-    earlier = [one for one in (*last.get("earlier", ()), *last.get("outcomes", ())) if one["status"] != OPEN]
-    before = last["before"] if earlier else _slopes(studied)
-    first = {(one["code"], one["cell"]): one["before"] for one in earlier}
+    # An irregularity that was seen before keeps its loss from before its first runs, and is judged anew each time.
+    last = {"before": _slopes(studied), "seen": [], **(files.read_json(studied.folder / RESOLVED) or {})}
+    seen = {(one["code"], one["cell"]): one for one in last["seen"]}
     runs = {row: {"n_trials": cell.trials, "n_repeats": cell.repeats} for cell in wanted for row in cell.rows}
-    seen: list[dict[str, Any]] = []
     for card in asking:
-        names = {row: studied.name_of(row) for row in card.cells}
-        # The loss of a cell that is asked for again stays that from before its first runs.
-        loss = {row: first.get((card.code, name), studied.cells.loc[row, studied.loss]) for row, name in names.items()}
-        at = [{"name": name, "loss": loss[row], **runs[row]} for row, name in names.items()]
-        seen.append({"code": card.code, "cells": at})
-    again = {(card["code"], cell["name"]) for card in seen for cell in card["cells"]}
-    earlier = [one for one in earlier if (one["code"], one["cell"]) not in again]
-    _keep(studied, {"command": command, "before": before, "cards": seen, "earlier": earlier})
+        for row in card.cells or (None,):
+            key = card.code, WHOLE if row is None else studied.name_of(row)
+            now = {} if row is None else {"before": studied.cells.loc[row, studied.loss]}
+            seen[key] = dict(zip(("code", "cell"), key, strict=True)) | now | seen.get(key, {}) | runs.get(row, {})
+    _keep(studied, {"command": command, "before": last["before"], "seen": [*seen.values()]})
     return command
 
 
@@ -107,11 +105,10 @@ def _ranges(studied: Studied, cells: Sequence[GrownCell], asking: Sequence[Card]
         for row in rows & {*cell.rows}:
             edges = str(studied.cells.loc[row, "edges"]).split(";")
             for key in (key for key in space if column_of(key) in edges):
-                shared = json.loads(studied.identity.get("ranges", {}).get(key, "{}"))
-                of = shared.get("attributes", {})
+                of = studied.range_of(column_of(key))
                 if "low" in of and (of.get("step") or 1) == 1:  # no choice, no grid, and the same in all cells
-                    known = found.setdefault(key, {**of, "limits": shared.get("limits", [])})
-                    _widen(known, json.loads(space[key])["attributes"], float(studied.cells.loc[row, column_of(key)]))
+                    own = json.loads(space[key])["attributes"]
+                    _widen(found.setdefault(key, {**of}), own, float(studied.cells.loc[row, column_of(key)]))
     return {key: _spelled(one) for key, one in found.items()}
 
 
@@ -155,25 +152,22 @@ def _keep(studied: Studied, record: Mapping[str, Any]) -> None:
 def outcomes(studied: Studied, cards: Sequence[Card]) -> list[Resolved]:
     """Whether each irregularity that `resolve` wrote runs for is gone or confirmed; empty where it wrote none.
 
-    A value that lies at the edge of a range that was widened is neither: the range can be widened again.
-
-    They are kept beside what was seen before, with the exponents as they are now, for the study's page.
+    A value that lies at the edge of a range that was widened is neither: the range can be widened again. They are kept
+    beside what was seen before, with the exponents as they are now, for the study's page.
     """
-    record = files.read_json(studied.folder / RESOLVED) if studied.is_study else None
-    if record is None:
+    record = (files.read_json(studied.folder / RESOLVED) if studied.is_study else None) or {}
+    if not record.get("seen"):
         return []
     names = {row: studied.name_of(row) for row in studied.cells.index}
-    there = {(card.code, names.get(row, "all")) for card in cards if card.asks for row in card.cells or (None,)}
-    edges = {(card.code, names[row]) for card in cards if RANGE in card.asks for row in card.cells}
+    there = {(card.code, names.get(row, WHOLE)): card for card in cards if card.asks for row in card.cells or (None,)}
     found = []
-    for card in record["cards"]:
-        if not card["cells"]:  # of the whole study
-            found.append(Resolved(card["code"], "all", OPEN if (card["code"], "all") in there else GONE))
-        for seen in card["cells"]:
-            rows = studied.cells.loc[[row for row, name in names.items() if name == seen["name"]]]
-            done = all((rows[key] >= seen[key]).all() for key in ("n_trials", "n_repeats"))
-            still = MOVED if (card["code"], seen["name"]) in edges else CONFIRMED
-            status = OPEN if not done else still if (card["code"], seen["name"]) in there else GONE
-            found.append(Resolved(card["code"], seen["name"], status, seen["loss"], float(rows[studied.loss].mean())))
+    for one in record["seen"]:
+        rows = studied.cells.loc[[row for row, name in names.items() if name == one["cell"]]]
+        done = len(rows) and all((rows[key] >= one[key]).all() for key in ("n_trials", "n_repeats"))
+        card = there.get((one["code"], one["cell"]))
+        status = GONE if card is None else MOVED if RANGE in card.asks else CONFIRMED
+        status = status if done or (card is None and one["cell"] == WHOLE) else OPEN
+        after = float(rows[studied.loss].mean()) if len(rows) else None
+        found.append(Resolved(one["code"], one["cell"], status, one.get("before"), after))
     _keep(studied, {**record, "now": _slopes(studied), "outcomes": [asdict(one) for one in found]})
     return found

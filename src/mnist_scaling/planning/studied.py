@@ -7,6 +7,7 @@ The surface's draws are those behind the headline of `fit`, and the two sizes of
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +24,7 @@ from mnist_scaling.fitting.analysis import Result, analyse
 from mnist_scaling.fitting.headline import Model
 from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.uncertainty.noise import seed_noise
+from mnist_scaling.study.columns import column_of
 from mnist_scaling.study.identity import IDENTITY
 from mnist_scaling.study.layout import cell_parts
 from mnist_scaling.study.provenance import COMMAND
@@ -116,27 +118,35 @@ class Studied:
         return 1.0 if known is None or not np.isfinite(known).any() else float(np.nanmedian(known))
 
     @property
-    def seeds(self) -> float:
+    def seed_sd(self) -> float:
         """Standard deviation of ln loss between seeds of one setting; NaN where no row has repeats."""
         seeds = seed_noise(self.table)
         return float("nan") if seeds is None else seeds.scale * np.sqrt(self.repeats)
 
     @property
-    def luck(self) -> float:
-        """Standard deviation of a cell's ln loss beyond that of its repeats: what tuning and one draw of data leave."""
-        of_seeds = np.nan_to_num(self.seeds) ** 2 / self.repeats
+    def cell_sd(self) -> float:
+        """Standard deviation of a cell's ln loss beyond its repeats': what tuning and one draw of data leave."""
+        of_seeds = np.nan_to_num(self.seed_sd) ** 2 / self.repeats
         return float(np.sqrt(max(float(np.median(self.model.posterior.scatter())) ** 2 - of_seeds, 0.0)))
+
+    def range_of(self, column: str) -> Mapping[str, Any]:
+        """The range that a tuned column was searched in: "low", "high", "log" …, and "limits"; empty if unknown."""
+        for key, text in self.identity.get("ranges", {}).items():
+            if column_of(key) == column:
+                shared = json.loads(text)
+                return {**shared.get("attributes", {}), "limits": shared.get("limits", [])}
+        return {}
 
     @cached_property
     def costs(self) -> pd.DataFrame:
-        """Of each row one run's training "flops" and "seconds", and its number of "runs"; NaN where none is recorded.
+        """Of each row one run's training "flops" and "seconds", NaN where none is known, and its "runs", 1 if unknown.
 
         Rows are those of `cells`. FLOPs are those of C, or 6 N D where the table has no C but N and D.
         """
         names, cells = self.source.rows.names, self.cells
         n, d, c = (cells[h].astype(float) if (h := names.get(k)) else None for k in ("N", "D", "C"))
         flops = c if c is not None else 6 * n * d if n is not None and d is not None else None
-        runs = cells.reindex(columns=["n_trials", "n_repeats"]).astype(float).sum(axis=1, min_count=1)
+        runs = cells.reindex(columns=["n_trials", "n_repeats"]).astype(float).sum(axis=1, min_count=1).fillna(1.0)
         seconds = cells.reindex(columns=["seconds"])["seconds"].astype(float) / runs
         return pd.DataFrame({"flops": flops, "seconds": seconds, "runs": runs}, index=cells.index, dtype=float)
 

@@ -19,6 +19,7 @@ from mnist_scaling.fitting.comparing.multiplier import Multiplier, multiplier_at
 from mnist_scaling.fitting.diagnostics import Flag
 from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.uncertainty.interval import Interval
+from mnist_scaling.planning.settle import Settling
 from mnist_scaling.reporting.documents.json_form import OMITTED, read
 from mnist_scaling.reporting.documents.tuning_records import UNKNOWN
 from mnist_scaling.study import layout
@@ -126,6 +127,8 @@ class Pair:
     verdict: Mapping[str, str] = field(default_factory=dict)
     margin: float = math.nan
     tuning_luck: LuckRecord = field(default_factory=LuckRecord)
+    settling: Settling | None = field(default=None, metadata=OMITTED)
+    """What would settle which arm is better."""
     flags: Sequence[Flag] = ()
     noise: NoiseRecord = field(default_factory=NoiseRecord)
     settings: Mapping[str, Any] = field(default_factory=dict)

@@ -113,6 +113,27 @@ def _of_compute(pair: Pair) -> str:
     return f"For {a}'s loss {b} needs {' and '.join(parts)}."
 
 
+def settling_sentence(pair: Pair) -> str:
+    """P(b better), and the least further runs that would settle it."""
+    if (known := pair.settling) is None:
+        return ""
+    a, b = pair.names
+    better, p = (b, known.p_better) if known.p_better >= 0.5 else (a, 1 - known.p_better)
+    said = f"At C = {known.C:.2g} FLOPs {better} has the lower loss with a probability of {min(p, 0.99):.2f}"
+    said = said.replace("of 0.99", "of more than 0.98") if p > 0.985 else said
+    if known.settled:
+        return f"{said}: no further run is needed."
+    rest = "what else differs from cell to cell" if math.isnan(pair.tuning_luck.sd) else "tuning luck"
+    shares = f"{100 * known.noise_share:.0f} % of the variance is seeds' noise, the rest {rest}"
+    if math.isnan(known.runs):
+        return f"{said}; {shares}, and 16 times the runs would not settle it."
+    more = [
+        f"{factor(times)} times the {word}" for times, word in ((known.trials, "trials"), (known.repeats, "repeats"))
+    ]
+    needed = " and ".join(text for text, times in zip(more, (known.trials, known.repeats), strict=True) if times > 1)
+    return f"{said}; {shares}. {needed}, {factor(known.runs)} times the runs in all, should settle it in 4 of 5 cases."
+
+
 def comparison_summary(found: Pair) -> Iterator[Part]:
     """Every pair of arms: the verdict in a sentence, what was compared, the differences, the multiplier."""
     for pair in found.pairs or (found,):
@@ -123,6 +144,8 @@ def comparison_summary(found: Pair) -> Iterator[Part]:
         if table := multiplier_table(pair):
             yield table
         yield Sentence(luck_sentence(pair))
+        if said := settling_sentence(pair):
+            yield Sentence(said)
         for flag in pair.flags:
             yield Sentence(f"{flag.message} {flag.remedy}".strip(), flag.severity, lead=flag.code)
 

@@ -173,8 +173,9 @@ def _in_short(fits: Fits) -> Iterator[Part]:
     if fits.headline.laws:
         yield from _quoted(fits)
         yield from (Sentence(text) for text in (other_counts(fits), *description(fits)[:1]) if text)
-    asked = tables.prediction_table(fits), tables.future_table(fits), tables.sensitivity_table(fits)
-    yield from filter(None, asked)
+    # A study has that table in any case: on its page, and with details=true.
+    future = tables.future_table(fits) if fits.config.get("leave_future_out") else None
+    yield from filter(None, (tables.prediction_table(fits), future, tables.sensitivity_table(fits)))
     if text := lifetime(fits):
         yield Sentence(text)
     yield Sentence(trusted(fits.answer))

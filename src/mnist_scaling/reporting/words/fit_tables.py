@@ -199,7 +199,7 @@ def sensitivity_table(fits: Fits) -> TextTable | None:
 
 
 def future_table(fits: Fits) -> TextTable | None:
-    """Rows above a budget as the rows below it foresaw them, where ``fit leave_future_out=true`` has worked it out."""
+    """Rows above a budget as the rows below it foresaw them, where `fit` has worked that out."""
     found = fits.leave_future_out or []
     rows = [
         [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from mnist_scaling.fitting.uncertainty.interval import Interval
-from mnist_scaling.planning.checks import NOT_APPLICABLE, PASS, Card
+from mnist_scaling.planning.checks.card import NOT_APPLICABLE, PASS, Card
 from mnist_scaling.planning.grid_choice import Proposal
+from mnist_scaling.planning.guide import GUIDE, HEAD
 from mnist_scaling.planning.next_runs import NextRuns
 from mnist_scaling.planning.resolve import OPEN
 from mnist_scaling.planning.studied import Studied
@@ -32,9 +32,9 @@ def ground(of: Studied) -> list[Part]:
     dearest = costs.loc[costs["flops"].idxmax()] if costs["flops"].notna().any() else None
     each = "" if dearest is None else f" A run of the largest cell takes {power_of_ten(dearest['flops'])} FLOPs"
     seconds = "" if dearest is None or not np.isfinite(dearest["seconds"]) else f" and {dearest['seconds']:.3g} s"
-    seeds, luck = (f"{number(100 * sd, 2)} %" if np.isfinite(sd) else "an unknown share" for sd in (of.seeds, of.luck))
+    shown = (f"{number(100 * sd, 2)} %" if np.isfinite(sd) else "an unknown share" for sd in (of.seed_sd, of.cell_sd))
     text = (
-        f"{len(of.table)} cells. The loss differs by {seeds} between seeds, and by {luck} "
+        f"{len(of.table)} cells. The loss differs by {next(shown)} between seeds, and by {next(shown)} "
         f"between cells beyond that.{each}{seconds}{'.' if each else ''}"
     )
     return [Sentence(text)]
@@ -58,7 +58,7 @@ def resolved_parts(record: Mapping[str, Any] | None) -> list[Part]:
     """
     if record is None or not record.get("outcomes"):
         return []
-    found = [*record["earlier"], *record["outcomes"]]
+    found = record["outcomes"]
     losses = [[None if o[k] is None else f"{o[k]:.4f}" for k in ("before", "after")] for o in found]
     rows = [[o["code"], o["cell"], o["status"], *two] for o, two in zip(found, losses, strict=True)]
     table = TextTable(["check", "cell", "became", "loss before", "after"], rows, title="Resolved", right=(3, 4))
@@ -74,13 +74,14 @@ def _where(of: Studied, card: Card) -> str:
     return ", ".join([*named[:MOST_NAMED], *([f"{len(named) - MOST_NAMED} more"] if len(named) > MOST_NAMED else [])])
 
 
-def next_step(of: Studied, found: Sequence[Card], where: str | None, offer: NextRuns | None) -> list[Part]:
-    """The command that runs what was written and has not been run, else the one that writes what is worth most."""
+def next_step(of: Studied, found: Sequence[Card], again: str, offer: NextRuns | None) -> list[Part]:
+    """The command that runs what was written and has not been run, else the one that writes what is worth most.
+
+    `again` is the command that was typed.
+    """
     record = _resolved(of) or {}
     if any(one["status"] == OPEN for one in record.get("outcomes", ())):
         return resolve_parts(of, str(record["command"]))
-    rows = f" {shlex.quote(f'where={where}')}" if where else ""
-    again = f"python -m mnist_scaling.plan {layout.name_argument(of.folder)}{rows}"
     if any(card.asks for card in found):
         return [_next(f"{again} resolve=true")]
     return [_next(f"{again} flops={offer.budget:.2g}")] if offer else []
@@ -125,12 +126,7 @@ def next_run_parts(of: Studied, found: NextRuns, command: str) -> list[Part]:
     table = TextTable(head, rows, title=f"Next runs within {budget}, for {found.target.meaning}", right=(3, 4))
     rest = len(places) - len(rows)
     more = f"And in {plural(rest, 'more cell')}. " if rest else ""
-    said = (
-        f"{more}Together they should narrow its interval to {100 * found.choice.left**0.5:.0f} % of what it is."
-        if rows
-        else "No run within the budget says anything of the target: raise the budget, or choose another target."
-    )
-    return [*([table] if rows else []), Sentence(said), *([_next(command)] if command else [])]
+    return [*([table] if rows else []), Sentence(more + found.message), *([_next(command)] if command else [])]
 
 
 def _share(share: float) -> str:
@@ -156,5 +152,11 @@ def proposal_parts(new: Proposal) -> list[Part]:
             f"It should take {duration(new.seconds)} (the pace is {by}), and leave the exponents to {wide} (95 %)."
         ),
         Sentence(f"Written: {new.path}"),
+        guide_table(),
         _next(new.command),
     ]
+
+
+def guide_table() -> TextTable:
+    """What do you want to know, and what answers it."""
+    return TextTable(HEAD, GUIDE, title="Which study answers which question", aside=5)

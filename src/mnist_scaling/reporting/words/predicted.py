@@ -10,6 +10,7 @@ import numpy as np
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.planning.new_cell import NewCell
 from mnist_scaling.planning.next_budget import NextBudget
+from mnist_scaling.planning.predictions import SEAL
 from mnist_scaling.reporting import parts as tone
 from mnist_scaling.reporting.parts import Part, Sentence, TextTable
 from mnist_scaling.reporting.text import estimate, number, percent, power_of_ten, short, spaced, three_digits
@@ -17,7 +18,7 @@ from mnist_scaling.study.columns import label
 
 
 def prediction(row: Mapping[str, str], path: Path, cell: NewCell, settings: Sequence[str], command: str) -> list[Part]:
-    """A registered prediction, and the command that runs its cell in the study, if there is one."""
+    """A prediction, and the command that runs its cell in the study, or registers it, if there is one."""
     where = ", ".join(f"{label(k)} {v}" for k, v in cell.axes.items())
     sizes = ", ".join(f"{k} = {short(v)}" for k, v in cell.at.items())
     beyond = f", {number(float(row['reach']))} times the largest compute that was measured" if row["reach"] else ""
@@ -26,11 +27,14 @@ def prediction(row: Mapping[str, str], path: Path, cell: NewCell, settings: Sequ
         rows.append(["error rate", _interval(row, "predicted_error", "error_low", "error_high")])
     for key in settings:
         source = "by its law" if key in row["by_law"].split(";") else "as in the nearest cells"
-        rows.append([label(key), f"{_rounded(row[key])} ({source})"])
+        ends = _interval(row, key, f"{key}_low", f"{key}_high") if f"{key}_low" in row else row[key]
+        rows.append([label(key), f"{ends} ({source})"])
+    seal = row.get(SEAL)
+    kept = f"Registered in {path} at {row['time']}, seal {seal}." if seal else "Not registered: it counts for nothing."
     found: list[Part] = [
         Sentence(f"{where or 'The target'} ({sizes}; {cell.counted}){beyond}:"),
         TextTable(["what", "predicted"], rows),
-        Sentence(f"Registered in {path} at {row['time']}, seal {row['seal']}.", tone.QUIET),
+        Sentence(kept, tone.QUIET),
     ]
     if row["warnings"]:
         codes = ", ".join(spaced(code) for code in row["warnings"].split(";"))
@@ -45,13 +49,6 @@ def _value(row: Mapping[str, str], key: str) -> float:
 
 def _interval(row: Mapping[str, str], *keys: str) -> str:
     return estimate(Interval(*(_value(row, key) for key in keys)), three_digits)
-
-
-def _rounded(text: str) -> str:
-    try:
-        return three_digits(float(text))
-    except ValueError:
-        return text
 
 
 def scores(rows: Sequence[Mapping[str, str]], of: Mapping[str, float]) -> list[Part]:

@@ -1,0 +1,106 @@
+"""How sure it is which of two arms has the lower loss at a compute, and the least further runs that would settle it.
+
+    d = ln L_b*(C) - ln L_a*(C)        var d = noise / repeats + luck / trials^(2 p), multiples of what there is
+    d' ~ N(d, var d - var d')          what d should come to be with these runs, if nothing else is known of it
+
+It is settled where P(b better) or P(a better) is `SURE`, or the interval of d lies within the margin. A twin shows how
+large luck is, and lets no interval shrink below that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+from scipy.special import ndtr, ndtri
+
+from mnist_scaling.fitting.comparing.comparison import Comparison
+from mnist_scaling.fitting.comparing.multiplier import Frontiers, frontiers
+from mnist_scaling.fitting.laws.base import Array
+from mnist_scaling.planning.measurements import CellEffort
+
+USUALLY_TUNED = CellEffort.tuned
+"""Tuned keys of a table that does not say which."""
+
+SURE, OFTEN = 0.95, 0.8
+"""The probability that settles a comparison, and the chance that further runs should bring it there."""
+
+TIMES = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0)
+"""Multiples of the trials and of the repeats that are looked at."""
+
+
+@dataclass(frozen=True)
+class Settling:
+    """What is known of a difference of two arms, and what would settle it; multiples are of what there is."""
+
+    C: float
+    """FLOPs of a run at which the arms are compared: the most at which both reach a's loss."""
+    p_better: float
+    """Probability that b's loss is the lower one there."""
+    noise_share: float
+    """Of the variance of d, which more repeats lower; the rest is tuning luck, which more trials lower."""
+    runs: float = float("nan")
+    """Multiple of the runs of both arms; 1 where it is settled, NaN where nothing that was looked at settles it."""
+    trials: float = 1.0
+    repeats: float = 1.0
+
+    @property
+    def settled(self) -> bool:
+        """Whether no further run is needed."""
+        return self.runs == 1
+
+
+def settling(found: Comparison, trials: float, repeats: float, tuned: int, rng: np.random.Generator) -> Settling | None:
+    """What would settle a comparison; None where no loss is reached by both arms, or no noise can be measured.
+
+    Parameters
+    ----------
+    found : Comparison
+    trials, repeats : float
+        Of a cell, usually.
+    tuned : int
+        Tuned keys.
+    rng : numpy.random.Generator
+    """
+    if not found.multipliers or found.frontiers is None or not np.isfinite(found.frontiers.draws).all():
+        return None
+    at, surfaces = found.multipliers[-1], found.surfaces
+    # The same cells as if tuning left nothing to luck.
+    noise = replace(surfaces.noise, luck=replace(surfaces.noise.luck, q=np.zeros_like(surfaces.noise.luck.q)))
+    drawn, _ = noise.draw(len(found.frontiers.draws[0]), rng)
+    without = frontiers(surfaces, drawn)
+    assert without is not None
+    d, all_of_it = _differences(found.frontiers, np.log(at.C))
+    variance, of_noise = float(all_of_it.var()), float(_differences(without, np.log(at.C))[1].var())
+    of_noise = min(of_noise, variance)
+    known = Settling(at.C, float((all_of_it < 0).mean()), of_noise / variance if variance else 1.0)
+    half = float(ndtri(0.5 + found.options.level / 2)) * np.sqrt(variance)
+    if max(known.p_better, 1 - known.p_better) >= SURE or abs(d) + half <= found.options.margin:
+        return replace(known, runs=1.0)
+    luck, power, offers = variance - of_noise, CellEffort(0, 0, max(tuned, 1)).power, list[Settling]()
+    for t, r in product(TIMES if tuned else (1.0,), TIMES):
+        then = of_noise / r + luck * t ** (-2 * power)
+        again = repeats * r * (1 if t == 1 else 2)  # another setting may come out best, and is repeated
+        if _chance(d, variance, then, found.options.level, found.options.margin) >= OFTEN:
+            offers.append(replace(known, runs=(t * trials + again) / (trials + repeats), trials=t, repeats=r))
+    return min(offers, key=lambda offer: offer.runs, default=known)
+
+
+def _differences(of: Frontiers, log_c: float) -> tuple[float, Array]:
+    """d at a compute, and draws of it."""
+    (c_a, c_b), (y_a, y_b) = of.log_c, of.y
+    drawn = [np.interp(log_c, c_b, b) - np.interp(log_c, c_a, a) for a, b in zip(*of.draws, strict=True)]
+    return float(np.interp(log_c, c_b, y_b) - np.interp(log_c, c_a, y_a)), np.array(drawn)
+
+
+def _chance(d: float, now: float, then: float, level: float, margin: float) -> float:
+    """That a difference d of variance `now` is settled once its variance is `then`."""
+    spread, sd = np.sqrt(max(now - then, 0.0)), np.sqrt(then)
+    apart, within = float(ndtri(SURE)) * sd, margin - float(ndtri(0.5 + level / 2)) * sd
+    if then >= now:
+        return 0.0
+    if within >= apart:
+        return 1.0
+    inside = ndtr((within - d) / spread) - ndtr((-within - d) / spread) if within > 0 else 0.0
+    return float(ndtr((-apart - d) / spread) + ndtr((d - apart) / spread) + inside)
