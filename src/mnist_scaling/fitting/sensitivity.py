@@ -128,8 +128,8 @@ def sensitivity(result: Result) -> list[Variant]:
     now = options.settings
     others = [("delta", Settings(d, "huber", now.weights)) for d in DELTAS if d != now.delta]
     others += [("loss", Settings(now.delta, k, now.weights)) for k in LOSSES if k != now.loss]
-    for group, settings in others:
-        out.append(_variant(group, str(getattr(settings, group)), table, law, replace(options, settings=settings)))
+    for kind, settings in others:
+        out.append(_variant(kind, str(getattr(settings, kind)), table, law, replace(options, settings=settings)))
     return out + list(_without_rows(result, law))
 
 

@@ -132,7 +132,7 @@ def whole(table: Table) -> Slice:
 
 def can_hold(table: Table, law: Law) -> bool:
     """Whether a table has the rows and the distinct sizes that a joint law needs."""
-    return not _lacking(law, table)
+    return len(table) > law.size and not _lacking(law, table)
 
 
 def _lacking(law: Law, table: Table) -> str:

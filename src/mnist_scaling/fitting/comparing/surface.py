@@ -85,7 +85,7 @@ def fit_surfaces(cells: Cells, twin: Cells | None = None) -> Surfaces:
         noise = _of_pairs(cells, *_residuals(cells, design, solve), twin)
     else:
         stacked, p = _stacked(design, len(linear)), len(linear)
-        inverse = np.linalg.pinv(stacked)
+        inverse = np.asarray(np.linalg.pinv(stacked), float)
         solve = (np.delete(inverse, slice(p, 2 * p), 0), inverse[p:])
         noise = _of_others(cells, *_residuals(cells, design, solve), stacked, twin)
     return Surfaces(cells, centre, terms, solve, noise)
@@ -93,7 +93,7 @@ def fit_surfaces(cells: Cells, twin: Cells | None = None) -> Surfaces:
 
 def apart(a: Array, b: Array) -> tuple[Array, Array]:
     """Least-squares solutions of two designs, each from the log losses of both: shape (terms, rows of both)."""
-    a, b = np.linalg.pinv(a), np.linalg.pinv(b)
+    a, b = (np.asarray(np.linalg.pinv(design), float) for design in (a, b))
     return np.hstack([a, np.zeros_like(b)]), np.hstack([np.zeros_like(a), b])
 
 
