@@ -1,4 +1,4 @@
-"""The decision page of docs/planning.md as a picture, from the list that `plan` prints (`planning.guide`).
+"""The decision page of docs/planning.md as a picture, from the list that `plan` prints (`reporting.words.guide`).
 
 python benchmarks/decision_chart.py docs/images/decision.png
 """
@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 
-from mnist_scaling.planning.guide import GUIDE
 from mnist_scaling.reporting.figures import style
+from mnist_scaling.reporting.words.guide import GUIDE
 
 COLUMNS = ((0.0, 21, "What do you want to know?"), (0.27, 26, "Run"), (0.54, 25, "Quote"), (0.79, 22, "With"))
 """Left end and width in letters of each column of boxes, and its head."""

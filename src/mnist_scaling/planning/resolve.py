@@ -64,7 +64,9 @@ def resolve(studied: Studied, cards: Sequence[Card]) -> str:
     # An irregularity that was seen before keeps its loss from before its first runs, and is judged anew each time.
     last = {"before": _slopes(studied), "seen": [], **(files.read_json(studied.folder / RESOLVED) or {})}
     seen = {(one["code"], one["cell"]): one for one in last["seen"]}
-    runs = {row: {"n_trials": cell.trials, "n_repeats": cell.repeats} for cell in wanted for row in cell.rows}
+    runs: dict[int | None, dict[str, int]] = {
+        row: {"n_trials": cell.trials, "n_repeats": cell.repeats} for cell in wanted for row in cell.rows
+    }
     for card in asking:
         for row in card.cells or (None,):
             key = card.code, WHOLE if row is None else studied.name_of(row)

@@ -11,12 +11,12 @@ import numpy as np
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.planning.checks.card import NOT_APPLICABLE, PASS, Card
 from mnist_scaling.planning.grid_choice import Proposal
-from mnist_scaling.planning.guide import GUIDE, HEAD
 from mnist_scaling.planning.next_runs import NextRuns
 from mnist_scaling.planning.resolve import OPEN
 from mnist_scaling.planning.studied import Studied
 from mnist_scaling.reporting.parts import Part, Sentence, TextTable
 from mnist_scaling.reporting.text import duration, estimate, number, plural, power_of_ten, spaced
+from mnist_scaling.reporting.words.guide import GUIDE, HEAD
 from mnist_scaling.study import files, layout
 
 MOST_NAMED = 3
