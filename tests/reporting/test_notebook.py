@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import MISSING, fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,7 +30,9 @@ def test_a_table_and_a_sentence_in_both_forms() -> None:
 
 
 def test_what_a_run_measured_has_its_unit_and_meaning_and_no_empty_rows() -> None:
-    table = notebook.measured(TrainResult("COMPLETE", n_params=1234, n_seen=50, val_loss=0.5, flops=10**9))
+    needed = {f.name: None for f in fields(TrainResult) if f.default is MISSING and f.default_factory is MISSING}
+    measured: dict[str, Any] = {**needed, "state": "COMPLETE", "n_params": 1234, "val_loss": 0.5}
+    table = notebook.measured(TrainResult(**measured))
     rows = {row[0]: row[1:] for row in table.rows}
     assert rows["n_params"] == ["1,234", "parameters", "all trainable parameters, biases included: N"]
     assert rows["val_loss"][0] == "0.5000"
