@@ -7,7 +7,7 @@ NAME ?= quickstart
 BY ?= optimizer
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data study smoke fit compare plan report ask examples reference test test-distributed test-distributed-ci test-crash reliability lint format bench golden dashboard clean
+.PHONY: help setup data study smoke fit compare plan report ask examples reference test test-distributed test-distributed-ci test-crash reliability lint format bench golden dashboard notebooks clean
 
 help:  ## print this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 22
@@ -107,6 +107,9 @@ bench: setup  ## time what is claimed to be fast; ratios within one run
 golden: setup  ## record what the commands give: make golden OUT=DIR [CASES=a,b]; with AGAINST=DIR, compare the two
 	@test -n "$(OUT)" || { echo "A recording must have a folder: make golden OUT=DIR" >&2; exit 1; }
 	@$(RUN) benchmarks/golden.py $(OUT) $(if $(CASES),--cases $(CASES)) $(if $(AGAINST),--against $(AGAINST))
+
+notebooks: setup  ## run the notebooks again and keep what they print and draw
+	@OMP_NUM_THREADS=1 $(RUN) notebooks/render.py
 
 dashboard: setup  ## look at a study's trials in a browser: make dashboard NAME=quickstart
 	@test -f multirun/$(NAME)/optuna.journal || { echo "A study must have its journal to be shown, but there is no" \

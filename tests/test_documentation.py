@@ -46,6 +46,7 @@ CONF = Path(cli.conf_dir())
 PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "multirun/README.md")),
     *(ROOT / "docs").glob("*.md"),
+    *(ROOT / "notebooks").glob("*.md"),
 ]
 STARTS = ("python ", "make ", "pip ", "optuna-dashboard ", "sbatch ")
 

@@ -20,7 +20,7 @@ from mnist_scaling import cli
 from mnist_scaling.asking.question import find_question, leave_out, order_of, question_names, with_twin
 from mnist_scaling.asking.study_arms import answered_without, study_name, sweep, tables_of
 from mnist_scaling.config import JSON, TEXT, build
-from mnist_scaling.config.ask_schema import NAME, AskConfig, Question, store
+from mnist_scaling.config.ask_schema import FULL, NAME, AskConfig, Question, store
 from mnist_scaling.errors import InputError
 from mnist_scaling.reporting import terminal
 from mnist_scaling.reporting.parts import Sentence, TextTable
@@ -29,6 +29,7 @@ from mnist_scaling.study.console import make_console
 from mnist_scaling.study.files import write_atomically, write_json
 
 if TYPE_CHECKING:
+    from mnist_scaling.asking.answered import Answer
     from mnist_scaling.tuning.sweep.forecast import Preview
 
 
@@ -103,6 +104,35 @@ def ask(config: AskConfig, conf: Path, name: str, question: Question) -> Path:
             print(f"Note: {note}")
     print(f"Answer: {files['json']}\nPage:   {files['html']}")
     return files["json"]
+
+
+def read_answer(name: str, scale: str = FULL, folder: Path | None = None) -> Answer:
+    """The answer to a question that has no parts, from tables that are there; nothing is run or written.
+
+    Parameters
+    ----------
+    name : str
+        Such as dropout, or mine.yaml.
+    scale : str
+        One of full, quick and smoke.
+    folder : Path, optional
+        Where the studies lie, if neither in multirun/ nor among the repository's own.
+
+    Raises
+    ------
+    InputError
+        When there is no such question, or a table of it is missing.
+    """
+    from mnist_scaling.asking.answered import answer
+
+    def found(asked: Question) -> dict[str, Path]:
+        paths = tables_of(asked, scale)
+        return paths if folder is None else {k: folder / path.parent.name / path.name for k, path in paths.items()}
+
+    name, question = find_question(name, Path(cli.conf_dir()))
+    whole = with_twin(question, scale)  # what tuning left to luck is in the answer where it was measured
+    asked = whole if all(path.is_file() for path in found(whole).values()) else question
+    return answer(name, asked, scale, found(asked))
 
 
 def run_studies(parts: Mapping[str, Question], scale: str, out: TextIO | None = None) -> None:

@@ -35,6 +35,20 @@ def main(cfg: DictConfig) -> None:
         run(build(CompareConfig, cfg), HydraConfig.get().overrides.task)
 
 
+def compared(config: CompareConfig, overrides: Sequence[str] = ()) -> Pair:
+    """Every pair of arms as comparison.json has it; nothing is written."""
+    pairs, folder = pairs_of(config), config.folder
+    twin = twin_of(config, [member for pair in pairs for member in pair])
+    records = []
+    for a, b in pairs:
+        measured = compare(a.arm, b.arm, config.options(), twin)
+        record = comparison_record(measured, [a.record(folder), b.record(folder)], flags_of(a, b, config))
+        known = settling(measured, *_effort(a, b), np.random.default_rng(config.seed))
+        records.append(concluded(replace(record, settling=known)))
+    command = shlex.join(["python", "-m", "mnist_scaling.compare", *overrides]) if overrides else ""
+    return replace(of_pairs(records), config=asdict(config), command=command)
+
+
 def run(config: CompareConfig, overrides: Sequence[str] = ()) -> Pair:
     """Compare every pair of arms, write comparison.json and its page, print what they say.
 
@@ -49,16 +63,7 @@ def run(config: CompareConfig, overrides: Sequence[str] = ()) -> Pair:
     Pair
         As comparison.json has it.
     """
-    pairs, folder = pairs_of(config), config.folder
-    twin = twin_of(config, [member for pair in pairs for member in pair])
-    records = []
-    for a, b in pairs:
-        measured = compare(a.arm, b.arm, config.options(), twin)
-        record = comparison_record(measured, [a.record(folder), b.record(folder)], flags_of(a, b, config))
-        known = settling(measured, *_effort(a, b), np.random.default_rng(config.seed))
-        records.append(concluded(replace(record, settling=known)))
-    command = shlex.join(["python", "-m", "mnist_scaling.compare", *overrides]) if overrides else ""
-    found = replace(of_pairs(records), config=asdict(config), command=command)
+    found, folder = compared(config, overrides), config.folder
     text = json.dumps(plain(found), indent=1, allow_nan=False) + "\n"
     write_atomically(folder / COMPARISON, text)
     title = str(config.name or folder.name)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from mnist_scaling.asking.answered import Answer
 from mnist_scaling.asking.question import arms_of
@@ -38,6 +39,12 @@ def figure_of(found: Answer) -> AnswerFigure:
     drawn = {slot: (numbers[slot].meaning, numbers[slot].interval) for slot in spec.intervals}
     losses = dict.fromkeys(axis(arm.loss) for arm in arms_of(found.question).values())
     return answer_figure(rows, vars(spec), drawn, " or ".join(losses) if spec.y == LOSS and len(losses) == 2 else "")
+
+
+def show(found: Answer) -> Figure:
+    """The figure of an answer, drawn: what a notebook needs."""
+    with style.theme():
+        return draw_answer(figure_of(found))
 
 
 def draw(data: AnswerFigure, folder: Path, file: str, formats: Sequence[str] = FORMATS, dpi: int = DPI) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -135,10 +135,10 @@ def draw(plot: Plot, data: Any) -> Figure:
         return plot.draw(data)
 
 
-def show(study: Study, name: str) -> Figure | Missing:
-    """Prepare and draw one figure by its name: what a notebook needs."""
-    plot = next((p for p in FIGURES if p.name == name), None)
+def show(of: Any, name: str, plots: Sequence[Plot] = FIGURES) -> Figure | Missing:
+    """Prepare and draw one figure by its name, of a study or of what other `plots` show: what a notebook needs."""
+    plot = next((p for p in plots if p.name == name), None)
     if plot is None:
-        raise KeyError(f"A figure must be one of {', '.join(p.name for p in FIGURES)}, but got {name!r}.")
-    data = prepare(plot, study)
+        raise KeyError(f"A figure must be one of {', '.join(p.name for p in plots)}, but got {name!r}.")
+    data = prepare(plot, of)
     return data if isinstance(data, Missing) else draw(plot, data)
