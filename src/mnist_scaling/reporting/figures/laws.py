@@ -1,22 +1,29 @@
-"""Exponents by every law and method, and the joint laws' residuals over the grid."""
+"""Exponents by every law and method, the joint laws' residuals over the grid, and the selected law's hold-out."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from mnist_scaling.fitting.estimation.estimate import Settings, fit_law
+from mnist_scaling.fitting.laws import ALL
 from mnist_scaling.reporting.documents.fits_json import LawRecord
 from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.figures import style
+from mnist_scaling.reporting.figures.compute import flop_axis
+from mnist_scaling.reporting.figures.scatter import View, forest, on_grid, panels, points, runs_of
 from mnist_scaling.reporting.figures.style import draw_map
 from mnist_scaling.reporting.parts import Missing
-from mnist_scaling.reporting.text import short, spaced
+from mnist_scaling.reporting.text import number, plural, short, spaced
+from mnist_scaling.study.vocabulary import REPEAT
 
 MOST_LAWS = 6
 
@@ -96,10 +103,7 @@ def _without_floor(law: LawRecord) -> bool:
 
 
 def _grid(study: Study, law: LawRecord) -> pd.DataFrame:
-    rows = pd.Series({one.row: one.residual for one in law.residuals or ()})
-    cells = study.cells.loc[rows.index]
-    long = pd.DataFrame({"N": cells["N"], "D": cells["D"], "residual": rows})
-    return long.pivot_table(index="N", columns="D", values="residual").sort_index(ascending=False)
+    return on_grid(study, pd.Series({one.row: one.residual for one in law.residuals or ()}), "N", "D")
 
 
 COLOURS = {"one-variable law": style.KINDS[0], "joint law": style.KINDS[1], "frontier": style.KINDS[2]}
@@ -109,19 +113,16 @@ def draw_exponents(groups: dict[str, pd.DataFrame]) -> Figure:
     """A row for each law: point and 95 % interval; agreement is overlap."""
     rows = max(len(table) for table in groups.values())
     figure = style.new_figure(height=1.0 + 0.24 * rows)
-    panels = figure.subplots(1, len(groups), squeeze=False)[0]
-    for axes, (title, table) in zip(panels, groups.items(), strict=True):
-        for y, row in enumerate(table.itertuples()):
-            colour = COLOURS.get(str(row.kind), style.INK)
-            if np.isfinite([row.low, row.high]).all():
-                axes.plot([row.low, row.high], [y, y], color=colour, linewidth=1.6, solid_capstyle="butt")
-                _arrows(axes, row.low, row.high, y, colour, _limits(table))
-            axes.plot(row.value, y, "o", color=colour)
-        axes.set_yticks(range(len(table)), table["label"])
+    for axes, (title, table) in zip(panels(figure, len(groups), len(groups)), groups.items(), strict=True):
+        colours, limits = table["kind"].map(COLOURS), _limits(table)
+        forest(axes, table, list(colours))
+        # Say where an arm goes on beyond the axes.
+        for end, marker, beyond in ((0, "<", table["low"] < limits[0]), (1, ">", table["high"] > limits[1])):
+            for y in np.flatnonzero(beyond):
+                axes.plot(limits[end], y, marker, color=colours.iloc[y], markersize=5, clip_on=False)
         axes.set_ylim(rows - 0.4, -0.6)
-        axes.grid(visible=False, axis="y")
         axes.set_title(title, fontsize=8.5, fontweight="normal", loc="right" if len(groups) > 1 else "left")
-        axes.set_xlim(*_limits(table))
+        axes.set_xlim(*limits)
         axes.xaxis.set_major_locator(MaxNLocator(4 if len(groups) < 3 else 3, steps=[1, 2, 2.5, 5, 10], prune="both"))
     return figure
 
@@ -136,27 +137,14 @@ def _limits(table: pd.DataFrame) -> tuple[float, float]:
     return left - margin, right + margin
 
 
-def _arrows(axes: Axes, low: float, high: float, y: int, colour: str, limits: tuple[float, float]) -> None:
-    """Say where an arm goes on beyond the axes."""
-    for end, limit, marker in ((low, limits[0], "<"), (high, limits[1], ">")):
-        if not limits[0] <= end <= limits[1]:
-            axes.plot(limit, y, marker, color=colour, markersize=5, clip_on=False)
-
-
 def draw_residuals(data: Residuals) -> Figure:
     """A map of the grid for each law; red where the cell is worse than the law says."""
     count = len(data.laws)
     columns = 2 if count in (2, 4) else min(count, 3)
-    lines = int(np.ceil(count / columns))
     rows = max(len(table) for table in data.laws.values())
-    figure = style.new_figure(height=lines * (0.95 + 0.27 * rows))
-    grid = figure.subplots(lines, columns, squeeze=False)
+    figure = style.new_figure(height=-(-count // columns) * (0.95 + 0.27 * rows))
     most = 100 * max(float(np.nanmax(np.abs(table.to_numpy()))) for table in data.laws.values())
-    for i, axes in enumerate(grid.flat):
-        if i >= count:
-            axes.set_axis_off()
-            continue
-        name, table = list(data.laws.items())[i]
+    for i, (axes, (name, table)) in enumerate(zip(panels(figure, count, columns), data.laws.items(), strict=True)):
         draw_map(axes, 100 * table, "vlag", Normalize(-most, most), _percent, (short, short))
         axes.set_title(f"{spaced(name)}, {100 * data.rmse[name]:.1f} %", fontsize=8)
         axes.set(
@@ -167,3 +155,69 @@ def draw_residuals(data: Residuals) -> Figure:
 
 def _percent(value: float) -> str:
     return f"{round(value):+d}".replace("-", "−") if round(value) else "0"
+
+
+def hold_out(study: Study) -> View | Missing:
+    """The selected law, fitted again without the rows of its hold-out, and what it says of all.
+
+    Points have columns C, loss, predicted, off (%), held; lines are the runs behind the held-out ones: predicted, loss.
+    """
+    name = study.fits.selected or ""
+    record = study.fits.laws.get(name)
+    if record is None or name not in ALL or not record.holdout.rows or not record.residuals:
+        return Missing("No law was selected, or no row could be spared for a hold-out.")
+    rows = study.cells.loc[[one.row for one in record.residuals]]
+    held = rows.index.isin(record.holdout.rows)
+    logs = np.log(rows[[*record.inputs]].astype(float))
+    fit = fit_law(
+        ALL[name], {k: logs.loc[~held, k].to_numpy() for k in logs}, np.log(rows["loss"].to_numpy(float)[~held]),
+        Settings(delta=float((record.fit or {}).get("delta", "nan"))),
+    )  # fmt: skip
+    predicted = ALL[name].predict(fit.values, **{k: rows[k].to_numpy(float) for k in record.inputs})
+    table = rows[["C", "loss", "se"]].assign(predicted=predicted, held=held)
+    table["off"] = 100 * (table["loss"] / predicted - 1)
+    note = (
+        f"The law {spaced(name)}, fitted to the {plural(int((~held).sum()), 'cell')} of least compute, misses the "
+        f"{int(held.sum())} held-out ones, of up to {number(record.holdout.reach, 2)} times the compute, by "
+        f"{100 * record.holdout.rmse_log:.1f} % (root mean square)."
+    )
+    runs, loss = runs_of(study, study.cells.loc[rows.index[held]], REPEAT), study.names["loss"]
+    seeds = runs[[loss]].set_axis(["loss"], axis=1).join(table["predicted"]) if loss in runs else table.iloc[:0]
+    return View(table, seeds, note, f"{study.call('loss')}{study.unit}")
+
+
+LOOKS: dict[bool, dict[str, Any]] = {
+    False: {"color": style.TUNED, "label": "fitted"},
+    True: {"color": style.UNTUNED, "label": "held out", "mfc": "white"},
+}
+"""Filled points are fitted, hollow ones are not: told apart in black and white as well."""
+
+
+def draw_hold_out(data: View) -> Figure:
+    """Left: measured over predicted loss, on the diagonal where the law is right. Right: by how much it is off."""
+    figure = style.new_figure(height=3.3)
+    left, right = figure.subplots(1, 2)
+    ends = data.points[["loss", "predicted"]].to_numpy()
+    left.plot([ends.min(), ends.max()], [ends.min(), ends.max()], color=style.MUTED, linewidth=0.9)
+    right.axhline(0, color=style.MUTED, linewidth=0.9)
+    left.plot(data.lines["predicted"], data.lines["loss"], "_", color=style.UNTUNED, markersize=7)
+    for held, look in LOOKS.items():
+        rim: dict[str, Any] = {"mec": look["color"], "mew": 1}
+        rows = data.points[data.points["held"] == held]
+        points(left, rows, "predicted", "loss", "se", **look, **rim)
+        points(right, rows.dropna(subset=["C"]), "C", "off", **look, **rim)
+    for axis in (left.xaxis, left.yaxis):
+        style.log_axis(axis, ends.min(), ends.max(), most=5)
+    left.set(xlabel=f"predicted {style.plain(data.names)}", ylabel="measured")
+    _compute_axis(right, data.points)
+    seeds = Line2D([], [], marker="_", linestyle="none", color=style.UNTUNED, label="its single runs")
+    style.key(figure, "", {}, [*left.get_legend_handles_labels()[0], *([seeds] if len(data.lines) else [])])
+    return figure
+
+
+def _compute_axis(axes: Axes, rows: pd.DataFrame) -> None:
+    if rows["C"].notna().any():
+        flop_axis(axes, rows["C"].min(), rows["C"].max())
+    else:
+        axes.set_visible(False)
+    axes.set_ylabel("measured is above predicted by (%)")
