@@ -13,6 +13,7 @@ from mnist_scaling.config import build, register, require
 from mnist_scaling.errors import InputError
 from mnist_scaling.reporting import figure_files
 from mnist_scaling.reporting.documents import loading
+from mnist_scaling.reporting.figures import FIGURES
 from mnist_scaling.reporting.pages import index_page, report_page
 from mnist_scaling.study import layout, missing
 from mnist_scaling.study.files import write_atomically
@@ -31,6 +32,8 @@ class ReportConfig:
     """Formats of the files in figures/; the page has its own copies."""
     dpi: int = 200
     """Resolution of the PNGs."""
+    details: bool = False
+    """Whether the page holds every figure, and not only those that answer a question."""
 
     def __post_init__(self) -> None:
         given = "both" if self.name and self.fits else "neither"
@@ -94,13 +97,17 @@ def write(config: ReportConfig) -> None:
             _page(arm, folder / layout.FIGURES / name, folder / layout.arm_page(name), config)
         pages = [layout.arm_page(name) for name in names]
         write_atomically(folder / layout.REPORT, report_page.overview(arms, pages, loading.load_comparison(arms[0])))
-    print(f"Figures: {folder / layout.FIGURES}")
+    more = "" if config.details else "  (details=true draws more)"
+    print(f"Figures: {folder / layout.FIGURES}{more}")
     print(f"Report:  {folder / layout.REPORT}")
 
 
 def _page(arm: loading.Study, figures: Path, page: Path, config: ReportConfig) -> None:
     """Figures and page of one arm; figures that can't be drawn are named."""
-    shown = figure_files.make_all(arm, figures, config.formats, config.dpi)
+    plots = [plot for plot in FIGURES if config.details or not plot.detail]
+    for old in (figures / f"{p.name}.{suffix}" for p in FIGURES if p not in plots for suffix in figure_files.FORMATS):
+        old.unlink(missing_ok=True)  # of another fit
+    shown = figure_files.make_all(arm, figures, config.formats, config.dpi, plots)
     write_atomically(page, report_page.page(arm, shown, figures_at=str(figures.relative_to(page.parent))))
     absent = [figure for figure in shown if figure.svg is None]
     if not arm.is_study:

@@ -13,6 +13,7 @@ import pytest
 from mnist_scaling import fit
 from mnist_scaling.config.fit_schema import BootstrapConfig, ColumnsConfig, FitConfig, PredictConfig
 from mnist_scaling.reporting.figures import change, compute, laws, losses, tuning
+from mnist_scaling.reporting.figures.scatter import View
 from mnist_scaling.reporting.parts import Missing
 from tests.reporting.builder import load, refit, replace_cells
 
@@ -134,8 +135,8 @@ def test_a_single_repeat_is_said_to_have_no_error_bars(make: Callable[..., Path]
         assert isinstance(data, losses.Losses)
         assert "no error bars" in data.note
     curse = tuning.curse(study)
-    assert isinstance(curse, tuning.Curse)
-    assert curse.cells["low"].isna().all()
+    assert isinstance(curse, View)
+    assert curse.points["se"].isna().all()
     assert "no standard error" in curse.note
 
 
@@ -154,19 +155,19 @@ def test_winners_curse_is_the_ratio(copy: Path) -> None:
     cells["repeat_val_loss"] = cells["val_loss"] * 1.1
     replace_cells(copy, cells)
     data = tuning.curse(load(copy))
-    assert isinstance(data, tuning.Curse)
-    assert data.median == pytest.approx(0.1)
+    assert isinstance(data, View)
+    assert data.names[0] == pytest.approx(0.1)
     assert "worse in 16 of 16 cells" in data.note
 
 
 def test_history_falls_to_one(grid: Path) -> None:
     data = tuning.history(load(grid))
-    assert isinstance(data, tuning.History)
-    for _, rows in data.lines.groupby("cell"):
+    assert isinstance(data, View)
+    for _, rows in data.points.groupby("cell"):
         assert (rows["ratio"].diff().dropna() <= 0).all()
         assert rows["ratio"].iloc[-1] == 1
     # The builder's last trial is the best of every cell, and the first is 1.5 times as bad.
-    assert data.median["ratio"].iloc[1] == pytest.approx(1.2)
+    assert data.lines["ratio"].iloc[1] == pytest.approx(1.2)
     assert "In 16 of 16 cells" in data.note
 
 

@@ -9,6 +9,7 @@ import pytest
 from mnist_scaling.reporting.documents.comparison_json import Pair
 from mnist_scaling.reporting.documents.json_form import read
 from mnist_scaling.reporting.figures import two_arms
+from mnist_scaling.reporting.figures.scatter import View
 
 
 def entry(parameter: str, width: float, **more: str) -> dict[str, Any]:
@@ -31,8 +32,8 @@ def test_exponents_stand_in_the_figure_and_other_parameters_do_not() -> None:
         ],
     }
     found = two_arms.differences(read(Pair, record))
-    assert isinstance(found, two_arms.Differences)
-    assert found.rows["label"].tolist() == [
+    assert isinstance(found, View)
+    assert found.points["label"].tolist() == [
         "α, cell by cell", "α, power N, D=781", "α of N, kaplan floor", "β, additive", "N* in C, hull",
     ]  # fmt: skip
-    assert found.rows["margin"].tolist() == pytest.approx([0.02, *[0.03] * 4])  # a tenth of what is known of arm a
+    assert found.points["margin"].tolist() == pytest.approx([0.02, *[0.03] * 4])  # a tenth of what is known of arm a

@@ -11,6 +11,19 @@ from matplotlib.figure import Figure
 
 from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.figures import accuracy, best_settings, change, compute, laws, losses, style, tuning
+from mnist_scaling.reporting.figures.views import (
+    clouds,
+    counts,
+    forecast,
+    further_axes,
+    hold_out,
+    loss_map,
+    pairs,
+    settings_curves,
+    spending,
+    training_gap,
+    winners,
+)
 from mnist_scaling.reporting.parts import Missing
 
 
@@ -29,6 +42,8 @@ class Plot:
     draw: Callable[[Any], Figure]
     needs_trials: bool = False
     """Whether it is about how a study was tuned, so that a table from elsewhere can't have it."""
+    detail: bool = False
+    """Whether only `report details=true` draws it."""
 
 
 NO_TRIALS = Missing("A table from elsewhere has no trials, so there is nothing to show of how its runs were tuned.")
@@ -60,15 +75,40 @@ FIGURES = (
         partial(losses.losses, variable="D"), losses.draw_losses,
     ),
     Plot(
+        "loss_map", SCALING, "All cells at once",
+        "Rows are model sizes, columns amounts of data, numbers the measured losses. Along a contour the nearest law "
+        "says that the loss is the same; the red line is where a budget of compute is spent best.",
+        loss_map.loss_map, loss_map.draw_loss_map,
+    ),
+    Plot(
+        "further_axes", SCALING, "Loss against every further axis",
+        "Lines join cells that differ in this axis alone; points are means over repeats with one standard error.",
+        further_axes.further_axes, further_axes.draw_further_axes,
+    ),
+    Plot(
+        "counts", SCALING, "Model size, counted in several ways",
+        "The same cells and losses. A count that leaves parameters out grows faster from model to model, so that the "
+        "loss falls less steeply in it: exponents compare only between equal counts. Above each panel are the slope at "
+        "the largest cell and the best size by compute.",
+        counts.counts, counts.draw_counts, detail=True,
+    ),
+    Plot(
         "loss_vs_compute", COMPUTE, "Loss against training compute",
         "Every cell over the FLOPs of one run (its tuning not counted). The frontier is dashed, its corners ringed: "
         "no cell lies below it.",
         compute.compute, compute.draw_compute,
     ),
     Plot(
+        "forecast", COMPUTE, "What more compute should bring",
+        "Each cell in grey; in blue the loss that the best size and data should reach with more compute than was "
+        "spent, with its interval, beside the floor under which no compute brings it. Diamonds are predictions that "
+        "were registered before their runs, stars what the runs gave.",
+        forecast.forecast, forecast.draw_forecast,
+    ),
+    Plot(
         "isoflop", COMPUTE, "IsoFLOP curves",
-        "Loss over model size at one budget of compute, with the fitted polynomial in log N. Stars mark minima; "
-        "hollow ones lie off the middle of the sizes tried and are biased.",
+        "Loss over model size at one budget of compute, with the fitted polynomial in log N; dotted lines join points "
+        "that show no minimum. Stars mark minima; hollow ones lie off the middle of the sizes tried and are biased.",
         compute.isoflops, compute.draw_isoflops,
     ),
     Plot(
@@ -77,28 +117,40 @@ FIGURES = (
         compute.frontier, compute.draw_frontier,
     ),
     Plot(
+        "winners", COMPUTE, "The best run at each budget",
+        "The cell of the lowest loss at each budget of compute, its sizes and its settings. Lines are fitted in logs "
+        "of C and reach the next budget; the shade is where a single new best run should lie.",
+        winners.winners, winners.draw_winners, detail=True,
+    ),
+    Plot(
         "exponents", LAWS, "The same exponent by different laws and methods",
         "Local exponents at the largest cell with 95 % intervals: laws of one variable in blue, joint laws in red, "
         "frontier methods in purple. Estimates that miss each other mean that the data do not settle the exponent.",
-        laws.exponents, laws.draw_exponents,
+        laws.exponents, laws.draw_exponents, detail=True,
+    ),
+    Plot(
+        "hold_out", LAWS, "Predicted and measured",
+        "Filled points were fitted, hollow ones were not: they lie beyond the compute of all that were. Bars are one "
+        "standard error, dashes the single runs behind it.",
+        hold_out.hold_out, hold_out.draw_hold_out,
     ),
     Plot(
         "residuals", LAWS, "Where the joint laws miss",
         "100 × ln(measured / fitted), and its rmse beside the name: red cells are worse than the law says. A pattern "
         "(a corner, a diagonal) is a wrong form; salt and pepper is noise.",
-        laws.residuals, laws.draw_residuals,
+        laws.residuals, laws.draw_residuals, detail=True,
+    ),
+    Plot(
+        "clouds", LAWS, "Clouds of exponents",
+        "Each point is one surface that the data allow. Numbers that lean on one another form a narrow ellipse: "
+        "what is known of both is more than their intervals say. The ellipse holds 95 % of a normal cloud.",
+        clouds.clouds, pairs.draw_pairs, detail=True,
     ),
     Plot(
         "accuracy", ACCURACY, "Test error, and what the loss says of it",
         "Share of test images put in the wrong class, mean over repeats with one standard error: against model size, "
         "data and compute, light to dark from small to large, and against test loss with a smooth curve.",
-        accuracy.accuracy, accuracy.draw_accuracy,
-    ),
-    Plot(
-        "hyperparameters", SEARCH, "What was selected",
-        "The selected setting of every cell, and the validation loss it saves against the untuned setting. A red "
-        "underline: at the edge of its search range, so that a better value may lie outside.",
-        tuning.hyperparameters, tuning.draw_hyperparameters, needs_trials=True,
+        accuracy.accuracy, accuracy.draw_accuracy, detail=True,
     ),
     Plot(
         "best_settings", SEARCH, "Best settings against size",
@@ -109,17 +161,51 @@ FIGURES = (
         best_settings.best_settings, best_settings.draw_best_settings, needs_trials=True,
     ),
     Plot(
+        "settings_curves", SEARCH, "Loss against each setting",
+        "The finished trials of a small, a middle and a large cell, whose other settings differ, too. The bowl is the "
+        "surface that the trials of all cells share, with its minimum in this cell; a setting without one shows none.",
+        settings_curves.settings_curves, settings_curves.draw_settings_curves, needs_trials=True, detail=True,
+    ),
+    Plot(
+        "hyperparameters", SEARCH, "What was selected",
+        "The selected setting of every cell, and the validation loss it saves against the untuned setting. A red "
+        "underline: at the edge of its search range, so that a better value may lie outside.",
+        tuning.hyperparameters, tuning.draw_hyperparameters, needs_trials=True, detail=True,
+    ),
+    Plot(
+        "training_gap", SEARCH, "Training against validation loss",
+        "A validation loss far above the training loss says that the model knows its examples by heart: more dropout, "
+        "or more data. A curve that still falls at its end says that the run was too short to converge.",
+        training_gap.training_gap, training_gap.draw_training_gap, needs_trials=True, detail=True,
+    ),
+    Plot(
         "winners_curse", SEARCH, "Winner's curse",
         "Validation loss of the repeats (fresh seeds) over that of the selected trial, with one standard error. "
         "Best-of-k looks better than it is; the repeats are what is fitted.",
-        tuning.curse, tuning.draw_curse, needs_trials=True,
+        tuning.curse, tuning.draw_curse, needs_trials=True, detail=True,
     ),
     Plot(
         "tuning_history", SEARCH, "Was tuning long enough?",
         "How far the best validation loss so far lies above the best at the end, on a scale that is logarithmic from "
         "1 % up, so that one bad start does not flatten the rest. Lines that still fall at the right ask for more "
         "trials.",
-        tuning.history, tuning.draw_history, needs_trials=True,
+        tuning.history, tuning.draw_history, needs_trials=True, detail=True,
+    ),
+    Plot(
+        "spending", SEARCH, "Where the FLOPs went",
+        "Training FLOPs by kind of run, as shares of all that a model size was given.",
+        spending.spending, spending.draw_spending, needs_trials=True, detail=True,
+    ),
+    Plot(
+        "pairs", SEARCH, "Pairs: all runs",
+        "Every number of a finished trial against every other: points with the ellipse of 95 % of a normal cloud "
+        "below the diagonal, densities on it, correlations (of logs, where a number is positive and wide) above it.",
+        partial(pairs.pairs, best=False), pairs.draw_pairs, detail=True,
+    ),
+    Plot(
+        "pairs_best", SEARCH, "Pairs: the best run at each budget",
+        "As above, of the best trial at each budget of compute alone: how its sizes and settings move together.",
+        partial(pairs.pairs, best=True), pairs.draw_pairs, detail=True,
     ),
 )  # fmt: skip
 

@@ -14,9 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from scipy.special import stdtrit
 
 from mnist_scaling.fitting.laws.base import Array
@@ -24,8 +22,10 @@ from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.fitting.uncertainty.least_squares import LEVEL, exponents, plane
 from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.figures import style
+from mnist_scaling.reporting.figures.compute import flop_axis
+from mnist_scaling.reporting.figures.scatter import coloured_points, points
 from mnist_scaling.reporting.parts import Missing
-from mnist_scaling.reporting.text import listing, plural
+from mnist_scaling.reporting.text import listing, plural, short
 from mnist_scaling.study.provenance import DATA
 
 FEWEST = 5
@@ -133,12 +133,8 @@ def _breaks(names: list[str]) -> str:
     return f"The curve breaks, by more than {OFF:g} times the usual scatter, at {shown}{more}."
 
 
-PANELS = {
-    "N": ("parameters", "D", style.DATA_PALETTE),
-    "D": ("training examples seen", "N", style.SIZE_PALETTE),
-    "C": ("training FLOPs", "N", style.SIZE_PALETTE),
-}
-"""What x is, which variable the colour is, and its palette."""
+PANELS = {"N": ("D", style.DATA_PALETTE), "D": ("N", style.SIZE_PALETTE), "C": ("N", style.SIZE_PALETTE)}
+"""Which variable the colour is, and its palette."""
 
 
 def draw_accuracy(data: Accuracy) -> Figure:
@@ -146,37 +142,27 @@ def draw_accuracy(data: Accuracy) -> Figure:
     cells = data.cells
     figure = style.new_figure(height=4.8)
     panels = figure.subplots(2, 2, sharey=True).ravel()
-    for axes, (variable, (title, other, palette)) in zip(panels, PANELS.items(), strict=False):
-        known = cells[cells[variable].notna()]
-        colours = style.ordered_colours(known[other].dropna(), palette)
-        for level, rows in known.groupby(other):
-            line = rows.sort_values(variable)
-            axes.errorbar(
-                line[variable], line["error"], yerr=line["error_se"], color=colours[level], marker="o",
-                linewidth=0 if variable == "C" else 1, elinewidth=0.8,
-            )  # fmt: skip
+    named: dict[str, str] = {}
+    for axes, (variable, (other, palette)) in zip(panels, PANELS.items(), strict=False):
+        known = cells[cells[variable].notna()].assign(level=cells[other])
+        colours = style.ordered_colours(known["level"].dropna(), palette)
+        joined = {"fmt": "o"} if variable == "C" else {"fmt": "o-", "linewidth": 1}
+        coloured_points(axes, known, variable, "error", colours, "error_se", **joined)
+        named |= {f"{other} = {short(level)}": colours[level] for level in [*colours][:: max(len(colours) - 1, 1)]}
         if len(known) and variable == "C":
-            style.log_axis(axes.xaxis, known[variable].min(), known[variable].max())
+            flop_axis(axes, known[variable].min(), known[variable].max())
         elif len(known):
-            style.level_axis(axes.xaxis, known[variable].to_numpy())
-        axes.set_xlabel(title)
-    _over_loss(panels[3], data)
+            style.level_axis(axes.xaxis, known[variable].to_numpy(), most=5)
+            axes.set_xlabel(style.SIZES[variable])
+    points(panels[3], cells, "loss", "error", "error_se", color=style.TUNED)
+    curve = panels[3].plot(*cells.sort_values("loss")[["loss", "fitted"]].to_numpy().T, color=style.INK)
+    ring: dict[str, Any] = {"color": style.UNTUNED, "marker": "o", "mfc": "none", "markersize": 8, "linestyle": "none"}
+    off = panels[3].plot("loss", "error", data=cells[cells["breaks"]], label="off the curve", **ring)
+    style.log_axis(panels[3].xaxis, cells["loss"].min(), cells["loss"].max(), most=6)
+    panels[3].set_xlabel("test loss")
     style.log_axis(panels[0].yaxis, cells["error"].min(), cells["error"].max())
     for axes in panels[::2]:
         axes.set_ylabel("test error")
-    curve = Line2D([], [], color=style.INK, label="fitted curve")
-    ring: dict[str, Any] = {"color": style.UNTUNED, "marker": "o", "markerfacecolor": "none", "linestyle": "none"}
-    style.key(figure, "", {}, [curve, Line2D([], [], label="off the curve", **ring)])
+    curve[0].set_label("fitted curve")
+    style.key(figure, "", named, [*curve, *(off if cells["breaks"].any() else [])])
     return figure
-
-
-def _over_loss(axes: Axes, data: Accuracy) -> None:
-    """Error over loss: one smooth curve where the loss decides it."""
-    cells = data.cells.sort_values("loss")
-    look: dict[str, Any] = {"color": style.TUNED, "marker": "o", "linewidth": 0, "elinewidth": 0.8}
-    axes.errorbar(cells["loss"], cells["error"], yerr=cells["error_se"], **look)
-    axes.plot(cells["loss"], cells["fitted"], color=style.INK)
-    off = cells[cells["breaks"]]
-    axes.plot(off["loss"], off["error"], "o", color=style.UNTUNED, markerfacecolor="none", markersize=8)
-    style.log_axis(axes.xaxis, cells["loss"].min(), cells["loss"].max())
-    axes.set_xlabel("test loss")

@@ -13,13 +13,17 @@ from matplotlib.lines import Line2D
 from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.documents.tuning_records import OK, SettingsRecord, known_settings_laws
 from mnist_scaling.reporting.figures import style
+from mnist_scaling.reporting.figures.scatter import coloured_points, points
 from mnist_scaling.reporting.parts import Missing
 from mnist_scaling.reporting.text import listing, short
 from mnist_scaling.settings.optimal_settings import KeyLaws
 from mnist_scaling.settings.setting_laws import predict
 from mnist_scaling.study.columns import label
 
-SIZES = ("N", "D")
+SIZES = ("N", "D", "loss")
+"""What best settings are drawn against."""
+
+COLUMNS = ["x", "level", "value", "low", "high", "side"]
 _POINTS = 50
 
 
@@ -72,42 +76,42 @@ def _within(sentence: str) -> str:
 
 
 def _panels(study: Study, found: SettingsRecord, one: KeyLaws) -> list[Panel]:
-    """A key against each size that its law holds; none where its only laws are against steps or loss."""
-    law = next((law for law in one.laws if set(law.against) <= set(SIZES)), None)
-    if law is None:
-        return []
+    """A key against each size that its law holds, and against loss; none where it has neither law."""
     cells = pd.DataFrame([{"row": c["row"], **c["best"][one.key.name]} for c in found.cells if c["used"]]).set_index(
         "row"
     )
-    cells = cells.join(study.cells[list(SIZES)]).astype(float).dropna(subset=["value", *SIZES])
+    cells = cells.join(study.cells[[*SIZES]]).astype(float).dropna(subset=["value"])
     known = found.predicted
     guess = known.settings.get(one.key.name) if known else None
     target = pd.DataFrame([{**known.at, **guess.record(), "side": 0.0}] if known and guess else [])
     panels = []
-    for variable in law.against:
-        other = next((size for size in law.against if size != variable), None)
-        levels = _levels(cells[other]) if other else [np.nan]
-        ends = [*cells[variable], *(target[variable] if len(target) else [])]
-        grid = np.geomspace(min(ends), max(ends), _POINTS)
-        lines = []
-        for level in levels:
-            for x in grid:
-                at = predict(law, one, {variable: x, **({other: level} if other else {})}, found.level or np.nan)
-                lines.append({"level": level, "x": x, **at.record()})
-        panels.append(
-            Panel(
-                label(one.key.name), one.key.log, variable, other, _points(cells, variable, other),
-                pd.DataFrame(lines), (one.low, one.high), _points(target, variable, other),
-            )
-        )  # fmt: skip
+    # Of laws against sizes the first holds the most of them.
+    laws = [next((law for law in one.laws if set(law.against) <= {"N", "D"}), None)]
+    for law in filter(None, [*laws, next((law for law in one.laws if law.against == ("loss",)), None)]):
+        for variable in law.against:
+            other = next((size for size in law.against if size != variable), None)
+            rows = cells.dropna(subset=list(law.against))
+            aim = target if len(target) and set(law.against) <= set(target) else target.iloc[:0]
+            ends = [*rows[variable], *(aim[variable] if len(aim) else [])]
+            lines = [
+                {"level": level, "x": x, **predict(law, one, {variable: x, **({other: level} if other else {})}, found.level or np.nan).record()}
+                for level in (_levels(rows[other]) if other else [np.nan])
+                for x in np.geomspace(min(ends), max(ends), _POINTS)
+            ]
+            panels.append(
+                Panel(
+                    label(one.key.name), one.key.log, variable, other, _points(rows, variable, other),
+                    pd.DataFrame(lines), (one.low, one.high), _points(aim, variable, other),
+                )
+            )  # fmt: skip
     return panels
 
 
 def _points(cells: pd.DataFrame, variable: str, other: str | None) -> pd.DataFrame:
     if cells.empty:
-        return cells
+        return pd.DataFrame(columns=COLUMNS, dtype=float)
     level = cells[other] if other else pd.Series(np.nan, cells.index)
-    return cells.assign(x=cells[variable], level=level)[["x", "level", "value", "low", "high", "side"]]
+    return cells.assign(x=cells[variable], level=level)[COLUMNS]
 
 
 def _levels(values: pd.Series) -> list[float]:
@@ -117,31 +121,34 @@ def _levels(values: pd.Series) -> list[float]:
 
 
 PALETTES = {"N": style.SIZE_PALETTE, "D": style.DATA_PALETTE}
-ARROWS = {-1.0: "v", 1.0: "^"}
+ARROWS = {-1.0: "v", 0.0: "o", 1.0: "^"}
+"""Of a best value below the range, inside it and above it."""
 
 
 def draw_best_settings(data: BestSettings) -> Figure:
-    """One row per key: its best value against N, coloured by D, and against D, coloured by N."""
+    """One row per key: its best value against N, coloured by D, against D, coloured by N, and against loss."""
     columns = max(len(row) for row in data.rows)
-    figure = style.new_figure(height=0.35 + 2.9 * len(data.rows))
+    figure = style.new_figure(height=0.35 + 2.7 * len(data.rows))
     grid = figure.subplots(len(data.rows), columns, squeeze=False, sharey="row")
+    named: dict[str, str] = {}
     for line, row in zip(grid, data.rows, strict=True):
         for axes, panel in zip(line, row, strict=False):
-            _panel(axes, panel)
+            named |= _panel(axes, panel, most=5 if columns < 3 else 4)
         for axes in line[len(row) :]:
             axes.set_axis_off()
         line[0].set_ylabel(f"best {row[0].key}")
     every = [panel for row in data.rows for panel in row]
-    extra = [Line2D([], [], color=style.INK, label="law, with the interval for a single cell")]
+    extra = []
     if any((panel.points["side"] != 0).any() for panel in every):
         extra.append(Line2D([], [], color=style.INK, marker="v", linestyle="none", label="beyond the range"))
     if any(len(panel.target) for panel in every):
         extra.append(Line2D([], [], color=style.UNTUNED, marker="D", linestyle="none", label="predicted"))
-    style.key(figure, "", {}, extra)
+    style.key(figure, "", named, extra)
     return figure
 
 
-def _panel(axes: Axes, panel: Panel) -> None:
+def _panel(axes: Axes, panel: Panel, most: int) -> dict[str, str]:
+    """One key against one size; the colours of its smallest and its largest level, in words."""
     colours = style.ordered_colours(panel.points["level"].dropna(), PALETTES.get(panel.other or "", style.SIZE_PALETTE))
     levels = list(panel.lines["level"].unique())
     for level in levels:
@@ -150,19 +157,12 @@ def _panel(axes: Axes, panel: Panel) -> None:
         if level == levels[len(levels) // 2] or np.isnan(level):
             axes.fill_between(curve["x"], curve["low"], curve["high"], color=colour, alpha=0.15, linewidth=0)
         axes.plot(curve["x"], curve["value"], color=colour)
-    for _, row in panel.points.iterrows():
-        colour, x = colours.get(row["level"], style.TUNED), row["x"] * _aside(panel, row["level"])
-        if row["side"]:
-            axes.plot(x, row["value"], ARROWS[row["side"]], color=colour, markersize=6)
-        else:
-            arms = np.nan_to_num([[row["value"] - row["low"]], [row["high"] - row["value"]]])
-            axes.errorbar(
-                x, row["value"], arms, fmt="o", color=colour, elinewidth=0.6, alpha=0.85,
-                markeredgecolor="white", markeredgewidth=0.5,
-            )  # fmt: skip
-    for _, row in panel.target.iterrows():
-        arms = [[row["value"] - row["low"]], [row["high"] - row["value"]]]
-        axes.errorbar(row["x"], row["value"], arms, fmt="D", color=style.UNTUNED, capsize=2.5)
+    aside = panel.points.assign(x=panel.points["x"] * _aside(panel))
+    for side, marker in ARROWS.items():
+        rows = aside[aside["side"] == side]
+        ends = {} if side else {"se": ("low", "high")}
+        coloured_points(axes, rows, "x", "value", colours, fmt=marker, elinewidth=0.6, capsize=0, alpha=0.85, **ends)
+    points(axes, panel.target, "x", "value", ("low", "high"), cells=False, fmt="D", color=style.UNTUNED)
     values = np.concatenate([panel.points["value"], panel.lines["value"], *panel.target[["low", "high"]].to_numpy()])
     for end in panel.ends:
         axes.axhline(end, color=style.MUTED, linewidth=0.8, linestyle=(0, (4, 2)), zorder=0)
@@ -171,18 +171,14 @@ def _panel(axes: Axes, panel: Panel) -> None:
     else:
         low, high = panel.ends
         axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
-    style.level_axis(axes.xaxis, np.unique([*panel.points["x"], *panel.target["x"]]))
-    axes.set_xlabel(style.SIZES[panel.variable])
-    if panel.other:
-        name = "data" if panel.other == "D" else "model"
-        shown = [Line2D([], [], color=colours[level], label=f"{panel.other} = {short(level)}") for level in levels]
-        axes.legend(handles=shown, loc="best", title=f"{name} size")
+    ticks = style.level_axis if panel.variable in style.SIZES else lambda axis, x, most: style.log_axis(axis, min(x), max(x), most=most)
+    ticks(axes.xaxis, np.unique([*panel.points["x"], *panel.target["x"]]), most=most)
+    axes.set_xlabel(style.SIZES.get(panel.variable, panel.variable))
+    return {f"{panel.other} = {short(level)}": colours[level] for level in (levels[0], levels[-1]) if panel.other}
 
 
-def _aside(panel: Panel, level: float) -> float:
-    """Cells of one size stand beside each other, so that their intervals don't hide one another."""
-    levels = sorted(set(panel.points["level"].dropna()))
-    if level not in levels or len(levels) < 2:
-        return 1.0
-    step = 0.03 * np.log(panel.points["x"].max() / panel.points["x"].min()) / (len(levels) - 1)
-    return float(np.exp(step * (levels.index(level) - (len(levels) - 1) / 2)))
+def _aside(panel: Panel) -> pd.Series:
+    """Factors on x: cells of one size stand beside each other, so that their intervals don't hide one another."""
+    place = panel.points["level"].rank(method="dense")
+    step = 0.03 * np.log(panel.points["x"].max() / panel.points["x"].min()) / max(place.max() - 1, 1)
+    return np.exp(step * (place - place.mean())).fillna(1.0)

@@ -10,16 +10,17 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogFormatterMathtext, LogLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogFormatterMathtext, LogLocator, NullLocator
 
 from mnist_scaling.fitting.frontier.fronts import METHODS
 from mnist_scaling.fitting.uncertainty.interval import Interval
-from mnist_scaling.reporting.documents.fits_json import OK
+from mnist_scaling.reporting.documents.fits_json import OK, FrontierRecord
 from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.figures.losses import levels, selected_law
+from mnist_scaling.reporting.figures.scatter import coloured_points, points
 from mnist_scaling.reporting.parts import Missing
-from mnist_scaling.reporting.text import number
+from mnist_scaling.reporting.text import number, power_of_ten
 from mnist_scaling.study.columns import label
 
 
@@ -28,17 +29,15 @@ class Compute:
     """Every cell over its training FLOPs, and the cheapest way to each loss."""
 
     cells: pd.DataFrame
-    """Columns C, loss, se, level (of the size axis, NaN without one), label, group (a line); sorted by level and C."""
-    size: str | None
-    """The axis that sets N."""
+    """Columns C, loss, se, level (of the axis that sets N), label, group (a line); sorted by level and C."""
     frontier: pd.DataFrame
     """Columns C, loss: the hull's corners, or the Pareto front's where there is no hull."""
     method: str
     exponent: Interval
     """Of the loss in C; negative."""
     note: str
-    names: tuple[str, str]
-    """Of the loss, and of the axis that sets N."""
+    names: tuple[str, str | None]
+    """Of the loss, and of the axis that sets N, if there is one."""
     selected: pd.DataFrame | None
     """Columns x, loss: the selected law, where it is one of compute alone, as far as a prediction was asked for."""
 
@@ -65,53 +64,44 @@ def compute(study: Study) -> Compute | Missing:
     note = f"It stands on {len(frontier)} of {len(cells)} cells." if len(frontier) else "No frontier could be formed."
     asked = [p.at["C"] for p in study.fits.predictions if "C" in p.at]
     law = selected_law(study, "C", (min([cells["C"].min(), *asked]), max([cells["C"].max(), *asked])), np.nan)
-    names = (f"{study.call('loss')}{study.unit}", label(size) if size and study.is_study else study.call("N"))
-    ordered = cells.sort_values(["level", "C"])
-    return Compute(ordered, size, frontier.sort_values("C"), method, exponent, note, names, law)
-
-
-@dataclass(frozen=True)
-class Optimum:
-    """One method's N*(C) and D*(C)."""
-
-    method: str
-    label: str
-    points: pd.DataFrame
-    """Columns C, N, D; sorted by C."""
-    exponents: dict[str, Interval]
-    """By N and D."""
+    told = (label(size) if study.is_study else study.call("N")) if size else None
+    names = (f"{study.call('loss')}{study.unit}", told)
+    return Compute(
+        cells.sort_values(["level", "C"]), frontier.sort_values("C"), METHODS.get(method, ""), exponent, note, names, law
+    )
 
 
 @dataclass(frozen=True)
 class Optima:
-    """All methods side by side, and the box of what was run."""
+    """The compute-efficient frontier by all methods, and the box of what was run."""
 
-    optima: list[Optimum]
+    optima: dict[str, FrontierRecord]
+    """By method: those with points and an exponent."""
     ranges: dict[str, tuple[float, float]]
     """Smallest and largest C, N and D of the grid: beyond them lies extrapolation."""
     note: str
 
 
 def frontier(study: Study) -> Optima | Missing:
-    """The compute-efficient frontier by every method that has points."""
-    optima, absent = [], []
-    for method, found in study.fits.frontier.items():
-        points = pd.DataFrame(found.points, columns=["C", "N", "D"]).astype(float).dropna().sort_values("C")
-        exponents = {"N": found.N_exponent, "D": found.D_exponent}
-        if len(points) and any(e.known for e in exponents.values()):
-            optima.append(Optimum(method, METHODS[method], points, exponents))
-        else:
-            absent.append(f"{METHODS[method]}: {found.status}.")
+    """N*(C) and D*(C) by every method that has points."""
     if study.roles.size is None or study.roles.data is None:
         what = "grid holds one of them still" if study.is_study else "table has one of them still, or not at all"
         return Missing(f"A frontier needs model size and data size to vary; this {what}.")
+    found = study.fits.frontier
+    optima = {k: f for k, f in found.items() if len(best_sizes(f)) and (f.N_exponent.known or f.D_exponent.known)}
+    absent = " ".join(f"{METHODS[k]}: {f.status}." for k, f in found.items() if k not in optima)
     if not optima:
-        return Missing("No method found a frontier. " + " ".join(absent))
+        return Missing(f"No method found a frontier. {absent}")
     ranges = {k: (float(study.cells[k].min()), float(study.cells[k].max())) for k in ("C", "N", "D")}
     if not np.isfinite(ranges["C"]).all():
-        ends = [(o.points["C"].min(), o.points["C"].max()) for o in optima]
-        ranges["C"] = (min(low for low, _ in ends), max(high for _, high in ends))
-    return Optima(optima, ranges, " ".join(absent))
+        every = pd.concat([best_sizes(f)["C"] for f in optima.values()])
+        ranges["C"] = (every.min(), every.max())
+    return Optima(optima, ranges, absent)
+
+
+def best_sizes(found: FrontierRecord | None) -> pd.DataFrame:
+    """The best sizes at each compute: columns C, N, D, sorted by C."""
+    return pd.DataFrame(found.points if found else [], columns=["C", "N", "D"]).astype(float).dropna().sort_values("C")
 
 
 QUALITIES = {
@@ -127,9 +117,11 @@ class IsoFlopCurve:
 
     budget: float
     points: pd.DataFrame
-    """Columns N, loss."""
+    """Columns N, loss; index: their cells, where they are cells and not interpolated between some."""
+    are_cells: bool
     curve: pd.DataFrame
-    """Columns N, loss: the fitted polynomial; empty without one."""
+    """Columns N, loss: the fitted polynomial; straight lines between the points where it bends the wrong way."""
+    bends_up: bool
     minimum: tuple[float, float] | None
     """N* and loss, where the minimum lies inside the sizes that were tried."""
     quality: str
@@ -161,16 +153,18 @@ def isoflops(study: Study) -> IsoFlops | Missing:
 
 
 def _isoflop(record: dict[str, Any]) -> IsoFlopCurve:
-    points = pd.DataFrame({"N": record["N"], "loss": record["loss"]}).astype(float).sort_values("N")
-    log_n = np.linspace(np.log(points["N"].min()), np.log(points["N"].max()), 60)
+    rows = pd.DataFrame({"N": record["N"], "loss": record["loss"]}, record["rows"] or None, float).sort_values("N")
     coefficients = record.get("coefficients") or [None]
-    curve = pd.DataFrame({"N": [], "loss": []}, dtype=float)
-    if all(c is not None for c in coefficients):
+    curve, bends_up = rows, all(c is not None for c in coefficients) and coefficients[2] > 0
+    if bends_up:
+        log_n = np.linspace(*np.log([rows["N"].min(), rows["N"].max()]), 60)
         loss = np.polynomial.polynomial.polyval(log_n - record["centre_log_N"], coefficients)
         curve = pd.DataFrame({"N": np.exp(log_n), "loss": loss})
     least = record.get("minimum")
     minimum = (float(least["N"]), float(least["loss"])) if least else None
-    return IsoFlopCurve(float(record["C"]), points, curve, minimum, str(record.get("quality", "")))
+    return IsoFlopCurve(
+        float(record["C"]), rows, bool(record["rows"]), curve, bends_up, minimum, str(record.get("quality", ""))
+    )
 
 
 MARKERS = "osD^vPX"
@@ -179,7 +173,8 @@ MARKERS = "osD^vPX"
 def flop_axis(axes: Axes, low: float, high: float) -> None:
     """Training FLOPs as powers of ten; round numbers between them where the range is short."""
     if high / low < 30:
-        style.log_axis(axes.xaxis, low, high, most=5)
+        style.log_axis(axes.xaxis, low, high, most=4)
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: power_of_ten(value)))
     else:
         span = (high / low) ** 0.06
         axes.set(xscale="log", xlim=(low / span, high * span))
@@ -194,20 +189,13 @@ def draw_compute(data: Compute) -> Figure:
     figure = style.new_figure(height=3.5)
     axes = figure.subplots()
     colours = style.ordered_colours(data.cells["level"].dropna(), style.SIZE_PALETTE)
-    for _, rows in data.cells.groupby("group"):
-        colour = colours.get(rows["level"].iloc[0], style.TUNED)
-        axes.plot(rows["C"], rows["loss"], color=colour, linewidth=0.9, alpha=0.6)
-        axes.errorbar(
-            rows["C"], rows["loss"], rows["se"].fillna(0), fmt="o", color=colour, elinewidth=1, capsize=2,
-            markeredgecolor="white", markeredgewidth=0.5,
-        )  # fmt: skip
+    coloured_points(axes, data.cells, "C", "loss", colours, "se", by="group", fmt="o-", linewidth=0.9)
     lines: list[Line2D] = []
     if len(data.frontier):
-        points = data.frontier
         slope = f": slope {number(data.exponent.value, 2)}" if data.exponent.known else ""
         dashed: dict[str, Any] = {"color": style.FRONTIER, "linewidth": 1.2, "linestyle": (0, (4, 2))}
-        lines = axes.plot(points["C"], points["loss"], label=METHODS[data.method] + slope, **dashed)
-        axes.plot(points["C"], points["loss"], "o", mfc="none", mec=style.FRONTIER, markersize=9, mew=1)
+        ring: dict[str, Any] = {"marker": "o", "mfc": "none", "markersize": 9, "zorder": 3}
+        lines = axes.plot(data.frontier["C"], data.frontier["loss"], label=data.method + slope, **dashed, **ring)
     if data.selected is not None:
         lines += axes.plot(data.selected["x"], data.selected["loss"], color=style.INK, label="selected law")
     drawn = data.cells[["C", "loss"]]
@@ -216,7 +204,7 @@ def draw_compute(data: Compute) -> Figure:
     flop_axis(axes, drawn["C"].min(), drawn["C"].max())
     style.log_axis(axes.yaxis, drawn["loss"].min(), drawn["loss"].max())
     axes.set_ylabel(style.plain(data.names[0]))
-    style.level_key(figure, data.cells, data.names[1] if data.size else None, colours, lines)
+    style.level_key(figure, data.cells, data.names[1], colours if data.names[1] else {}, lines)
     return figure
 
 
@@ -226,9 +214,9 @@ def draw_frontier(data: Optima) -> Figure:
     panels = figure.subplots(1, 2)
     for axes, variable, name in zip(panels, "ND", ("parameters", "examples seen"), strict=True):
         axes.axhspan(*data.ranges[variable], color=style.GRID, alpha=0.45, linewidth=0)
-        for i, optimum in enumerate(data.optima):
-            _optimum(axes, optimum, variable, i)
-        values = np.concatenate([[*data.ranges[variable]], *(o.points[variable] for o in data.optima)])
+        for i, (method, optimum) in enumerate(data.optima.items()):
+            _optimum(axes, METHODS[method], optimum, variable, i)
+        values = np.concatenate([data.ranges[variable], *(best_sizes(o)[variable] for o in data.optima.values())])
         flop_axis(axes, *data.ranges["C"])
         style.log_axis(axes.yaxis, values.min(), values.max())
         axes.set_ylabel(f"compute-optimal {name} {variable}*")
@@ -238,13 +226,14 @@ def draw_frontier(data: Optima) -> Figure:
     return figure
 
 
-def _optimum(axes: Axes, optimum: Optimum, variable: str, place: int) -> None:
-    colour, exponent = style.KINDS[place % len(style.KINDS)], optimum.exponents[variable]
-    c, y = np.log(optimum.points["C"].to_numpy()), np.log(optimum.points[variable].to_numpy())
+def _optimum(axes: Axes, name: str, optimum: FrontierRecord, variable: str, place: int) -> None:
+    colour, exponent = style.KINDS[place % len(style.KINDS)], getattr(optimum, f"{variable}_exponent")
+    best = np.log(best_sizes(optimum))
+    c, y = best["C"], best[variable]
     slope = (
         f"{variable}* $\\propto C^{{{number(exponent.value, 2)}}}$" if exponent.known else f"no slope of {variable}*"
     )
-    look: dict[str, Any] = {"color": colour, "markersize": 4, "alpha": 0.85, "label": f"{optimum.label}: {slope}"}
+    look: dict[str, Any] = {"color": colour, "markersize": 4, "alpha": 0.85, "label": f"{name}: {slope}"}
     axes.plot(np.exp(c), np.exp(y), MARKERS[place % len(MARKERS)], **look)
     if exponent.known:
         line = y.mean() + exponent.value * (c - c.mean())
@@ -255,11 +244,12 @@ def draw_isoflops(data: IsoFlops) -> Figure:
     """Loss over N at each budget, with the polynomial and its minimum."""
     figure = style.new_figure(height=3.4)
     axes = figure.subplots()
-    colours = style.ordered_colours([c.budget for c in data.curves], "mako_r" if len(data.curves) > 6 else "crest")
+    colours = style.ordered_colours([c.budget for c in data.curves], "mako_r")
     for curve in data.curves:
         colour = colours[curve.budget]
-        axes.plot(curve.points["N"], curve.points["loss"], "o", color=colour, label=number(curve.budget))
-        axes.plot(curve.curve["N"], curve.curve["loss"], color=colour, linewidth=1.1)
+        points(axes, curve.points, "N", "loss", cells=curve.are_cells, color=colour, label=number(curve.budget))
+        dotted: dict[str, Any] = {} if curve.bends_up else {"linestyle": ":"}
+        axes.plot(curve.curve["N"], curve.curve["loss"], color=colour, linewidth=1.1, **dotted)
         if curve.minimum:
             filled = "none" if curve.quality != "ok" else style.FRONTIER
             axes.plot(*curve.minimum, "*", mec=style.FRONTIER, mfc=filled, markersize=10, mew=0.9, zorder=5)

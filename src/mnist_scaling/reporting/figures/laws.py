@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -14,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from mnist_scaling.reporting.documents.fits_json import LawRecord
 from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.figures import style
+from mnist_scaling.reporting.figures.scatter import forest, panels
 from mnist_scaling.reporting.figures.style import draw_map
 from mnist_scaling.reporting.parts import Missing
 from mnist_scaling.reporting.text import short, spaced
@@ -109,19 +109,16 @@ def draw_exponents(groups: dict[str, pd.DataFrame]) -> Figure:
     """A row for each law: point and 95 % interval; agreement is overlap."""
     rows = max(len(table) for table in groups.values())
     figure = style.new_figure(height=1.0 + 0.24 * rows)
-    panels = figure.subplots(1, len(groups), squeeze=False)[0]
-    for axes, (title, table) in zip(panels, groups.items(), strict=True):
-        for y, row in enumerate(table.itertuples()):
-            colour = COLOURS.get(str(row.kind), style.INK)
-            if np.isfinite([row.low, row.high]).all():
-                axes.plot([row.low, row.high], [y, y], color=colour, linewidth=1.6, solid_capstyle="butt")
-                _arrows(axes, row.low, row.high, y, colour, _limits(table))
-            axes.plot(row.value, y, "o", color=colour)
-        axes.set_yticks(range(len(table)), table["label"])
+    for axes, (title, table) in zip(panels(figure, len(groups), len(groups)), groups.items(), strict=True):
+        colours, limits = table["kind"].map(COLOURS), _limits(table)
+        forest(axes, table, list(colours))
+        # Say where an arm goes on beyond the axes.
+        for end, marker, beyond in ((0, "<", table["low"] < limits[0]), (1, ">", table["high"] > limits[1])):
+            for y in np.flatnonzero(beyond):
+                axes.plot(limits[end], y, marker, color=colours.iloc[y], markersize=5, clip_on=False)
         axes.set_ylim(rows - 0.4, -0.6)
-        axes.grid(visible=False, axis="y")
         axes.set_title(title, fontsize=8.5, fontweight="normal", loc="right" if len(groups) > 1 else "left")
-        axes.set_xlim(*_limits(table))
+        axes.set_xlim(*limits)
         axes.xaxis.set_major_locator(MaxNLocator(4 if len(groups) < 3 else 3, steps=[1, 2, 2.5, 5, 10], prune="both"))
     return figure
 
@@ -136,27 +133,14 @@ def _limits(table: pd.DataFrame) -> tuple[float, float]:
     return left - margin, right + margin
 
 
-def _arrows(axes: Axes, low: float, high: float, y: int, colour: str, limits: tuple[float, float]) -> None:
-    """Say where an arm goes on beyond the axes."""
-    for end, limit, marker in ((low, limits[0], "<"), (high, limits[1], ">")):
-        if not limits[0] <= end <= limits[1]:
-            axes.plot(limit, y, marker, color=colour, markersize=5, clip_on=False)
-
-
 def draw_residuals(data: Residuals) -> Figure:
     """A map of the grid for each law; red where the cell is worse than the law says."""
     count = len(data.laws)
     columns = 2 if count in (2, 4) else min(count, 3)
-    lines = int(np.ceil(count / columns))
     rows = max(len(table) for table in data.laws.values())
-    figure = style.new_figure(height=lines * (0.95 + 0.27 * rows))
-    grid = figure.subplots(lines, columns, squeeze=False)
+    figure = style.new_figure(height=-(-count // columns) * (0.95 + 0.27 * rows))
     most = 100 * max(float(np.nanmax(np.abs(table.to_numpy()))) for table in data.laws.values())
-    for i, axes in enumerate(grid.flat):
-        if i >= count:
-            axes.set_axis_off()
-            continue
-        name, table = list(data.laws.items())[i]
+    for i, (axes, (name, table)) in enumerate(zip(panels(figure, count, columns), data.laws.items(), strict=True)):
         draw_map(axes, 100 * table, "vlag", Normalize(-most, most), _percent, (short, short))
         axes.set_title(f"{spaced(name)}, {100 * data.rmse[name]:.1f} %", fontsize=8)
         axes.set(

@@ -12,9 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mnist_scaling.fitting.laws import ALL
+from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.documents.loading import Study, axis_value
 from mnist_scaling.reporting.figures import style
+from mnist_scaling.reporting.figures.scatter import points
 from mnist_scaling.reporting.parts import Missing
 from mnist_scaling.reporting.text import EXPONENT_OF, estimate
 from mnist_scaling.study.columns import label
@@ -52,7 +54,7 @@ class Line:
     fixed: float
     """N or D that the line holds still."""
     points: pd.DataFrame
-    """Columns x, loss, se; sorted by x."""
+    """Columns x, loss, se; sorted by x; index: the cells."""
     law: StraightFit | None
     """The power law of these cells alone."""
     selected: pd.DataFrame | None
@@ -138,29 +140,33 @@ def _line(study: Study, variable: str, level: Level) -> Line:
     rows = level.rows.sort_values(variable)
     other = rows["D" if variable == "N" else "N"]
     fixed = float(other.median()) if other.notna().any() else 0.0
-    points = rows[[variable, "loss", "se"]].set_axis(["x", "loss", "se"], axis=1).astype(float).reset_index(drop=True)
+    points = rows[[variable, "loss", "se"]].set_axis(["x", "loss", "se"], axis=1).astype(float)
     law = None if level.scattered else _law(study, variable, rows)
     chosen = selected_law(study, variable, (points["x"].min(), points["x"].max()), fixed)
     return Line(level.label, fixed, points, law, chosen, level.scattered)
 
 
+def law_at(study: Study, **sizes: Array | float) -> Array | None:
+    """Loss by the selected law at these sizes; None where it is of others, or not all its parameters are known."""
+    name = study.fits.selected or ""
+    record = study.fits.laws.get(name)
+    if record is None or name not in ALL or not set(record.inputs) <= set(sizes):
+        return None
+    values = {key: found.value for key, found in record.params.items()}
+    known = np.isfinite([*values.values()]).all()
+    return ALL[name].predict(values, **{k: sizes[k] for k in record.inputs}) if known else None
+
+
 def selected_law(study: Study, variable: str, ends: tuple[float, float], fixed: float) -> pd.DataFrame | None:
     """The selected law along one variable, the other held at `fixed`, as columns x and loss; None where it does not
     apply."""
-    name = study.fits.selected
-    record = study.fits.laws.get(name or "")
-    if record is None or name not in ALL:
-        return None
-    inputs, other = set(record.inputs), "D" if variable == "N" else "N"
-    values = {key: found.value for key, found in record.params.items()}
-    if variable not in inputs or not inputs <= {variable, other} or not np.isfinite([*values.values()]).all():
-        return None
-    at = record.slice.value if record.slice else None
-    if len(inputs) == 1 and at and not np.isclose(at, fixed, rtol=1e-6):
+    record = study.fits.laws.get(study.fits.selected or "")
+    at = record.slice.value if record and record.slice else None
+    if record is None or variable not in record.inputs or (at and not np.isclose(at, fixed, rtol=1e-6)):
         return None
     x = np.geomspace(*ends, POINTS)
-    sizes = {variable: x} | ({other: fixed} if len(inputs) > 1 else {})
-    return pd.DataFrame({"x": x, "loss": ALL[name].predict(values, **sizes)})
+    loss = law_at(study, **{"D" if variable == "N" else "N": fixed, variable: x})
+    return None if loss is None else pd.DataFrame({"x": x, "loss": loss})
 
 
 def _law(study: Study, variable: str, rows: pd.DataFrame) -> StraightFit | None:
@@ -218,7 +224,7 @@ def draw_losses(data: Losses) -> Figure:
 def _lines(axes: Axes, data: Losses, lines: list[Line], colours: dict[float, str]) -> None:
     largest = max(line.fixed for line in lines)
     for line in lines:
-        colour, points = colours[line.fixed], line.points
+        colour, rows = colours[line.fixed], line.points
         if line.law:
             curve = line.law.curve()
             if line.fixed == largest and curve["low"].notna().all():
@@ -226,14 +232,10 @@ def _lines(axes: Axes, data: Losses, lines: list[Line], colours: dict[float, str
             thin: dict[str, Any] = {"linestyle": (0, (4, 2)), "linewidth": 0.8} if line.selected is not None else {}
             axes.plot(curve["x"], curve["loss"], color=colour, **thin)
         elif line.selected is None and not line.scattered:
-            axes.plot(points["x"], points["loss"], color=colour, alpha=0.5, linewidth=0.9)
+            axes.plot(rows["x"], rows["loss"], color=colour, alpha=0.5, linewidth=0.9)
         if line.selected is not None:
             axes.plot(line.selected["x"], line.selected["loss"], color=colour)
-        error = points["se"].fillna(0)
-        axes.errorbar(
-            points["x"], points["loss"], error, fmt="o", color=colour, elinewidth=1, capsize=2, capthick=1,
-            markeredgecolor="white", markeredgewidth=0.5,
-        )  # fmt: skip
+        points(axes, rows, "x", "loss", "se", color=colour)
     style.level_axis(axes.xaxis, np.concatenate([x.points["x"] for x in lines]))
     losses = np.concatenate([x.points["loss"] for x in lines])
     style.log_axis(axes.yaxis, losses.min(), losses.max())

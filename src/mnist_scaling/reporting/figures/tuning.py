@@ -16,6 +16,7 @@ from matplotlib.ticker import NullLocator
 from mnist_scaling.reporting.documents.loading import Study, axis_value
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.figures.change import losses
+from mnist_scaling.reporting.figures.scatter import View, by_level, coloured_points, panels
 from mnist_scaling.reporting.figures.style import draw_map
 from mnist_scaling.reporting.parts import Missing
 from mnist_scaling.reporting.text import count, number
@@ -23,50 +24,31 @@ from mnist_scaling.study import vocabulary
 from mnist_scaling.study.columns import label
 
 
-@dataclass(frozen=True)
-class Curse:
-    """How much better the selected trial looked than its setting is."""
+def curse(study: Study) -> View | Missing:
+    """Validation loss of repeats over that of the selected trial: above 1 where selection was lucky.
 
-    cells: pd.DataFrame
-    """Columns selected, ratio (repeats / selected), low, high (one standard error; NaN without), level, label."""
-    size: str | None
-    median: float
-    """Median of ratio - 1."""
-    note: str
-
-
-def curse(study: Study) -> Curse | Missing:
-    """Validation loss of repeats over that of the selected trial: above 1 where selection was lucky."""
+    Points have columns selected, ratio, se (NaN without), level, label; `names` the median of ratio - 1, and the size.
+    """
     cells = study.cells.dropna(subset=["val_loss", "repeat_val_loss"])
     if cells.empty:
         return Missing("No cell has both a selected trial and repeats with a validation loss.")
     size = study.roles.size
     ratio = cells["repeat_val_loss"] / cells["val_loss"]
     error = cells["repeat_val_loss_se"].astype(float) / cells["val_loss"]
-    table = pd.DataFrame({"selected": cells["val_loss"], "ratio": ratio, "low": ratio - error, "high": ratio + error})
-    table["level"] = np.nan if size is None else cells[size].astype(float)
-    table["label"] = "" if size is None else cells[size].map(axis_value)
+    table = pd.DataFrame({"selected": cells["val_loss"], "ratio": ratio, "se": error, **by_level(cells, size)})
     median, above = float(ratio.median() - 1), int((ratio > 1).sum())
     note = f"Median {number(100 * median, 2)} %; the repeats are worse in {above} of {len(table)} cells." + (
         "" if error.notna().any() else " With one repeat per cell there is no standard error."
     )
-    return Curse(table.sort_values(["level", "selected"]), size, median, note)
+    return View(table, note=note, names=(median, label(size) if size else None))
 
 
-@dataclass(frozen=True)
-class History:
-    """Best validation loss so far over the number of trials, relative to the cell's final best."""
+def history(study: Study) -> View | Missing:
+    """How fast each cell's best came down.
 
-    lines: pd.DataFrame
-    """Columns cell, trial (from 1), ratio (best so far / final best), level, label; NaN ratio before the first loss."""
-    median: pd.DataFrame
-    """Columns trial, ratio."""
-    size: str | None
-    note: str
-
-
-def history(study: Study) -> History | Missing:
-    """How fast each cell's best came down."""
+    Points have columns cell, trial (from 1), ratio (best so far / final best; NaN before the first loss), level, label;
+    lines, the medians, trial and ratio.
+    """
     trials = study.trials[study.trials["stage"] == vocabulary.TRIAL]
     if trials.empty or trials["val_loss"].notna().sum() == 0:
         return Missing("trials.csv holds no trial with a validation loss.")
@@ -75,10 +57,8 @@ def history(study: Study) -> History | Missing:
     for cell, (_, rows) in enumerate(groups):
         rows = rows.sort_values("number")
         best = rows["val_loss"].where(rows["state"] == vocabulary.COMPLETE).astype(float).cummin().ffill()
-        level = np.nan if size is None else float(rows[size].iloc[0])
-        ratio, trial = (best / best.iloc[-1]).to_numpy(), np.arange(1, len(rows) + 1)
-        columns = {"cell": cell, "trial": trial, "ratio": ratio, "level": level, "label": axis_value(level)}
-        parts.append(pd.DataFrame(columns))
+        columns = {"cell": cell, "trial": np.arange(1, len(rows) + 1), "ratio": best / best.iloc[-1]}
+        parts.append(pd.DataFrame(columns, rows.index).assign(**by_level(rows, size)))
     lines = pd.concat(parts, ignore_index=True)
     most = int(lines["trial"].max())
     if most < 2:
@@ -86,7 +66,7 @@ def history(study: Study) -> History | Missing:
     median = lines.groupby("trial", as_index=False)["ratio"].median()
     late = lines.groupby("cell")["ratio"].apply(lambda r: bool(len(r) > 1 and (r.iloc[-2] > 1 or not r.iloc[-2] > 0)))
     note = f"In {int(late.sum())} of {len(late)} cells the last trial of {count(most)} still found something better."
-    return History(lines, median, size, note)
+    return View(lines, median, note, label(size) if size else None)
 
 
 @dataclass(frozen=True)
@@ -164,17 +144,10 @@ def _pivot(study: Study, values: pd.Series) -> pd.DataFrame:
 
 def draw_hyperparameters(data: Grids) -> Figure:
     """A map of the grid for each tuned setting; a frame marks the edge of a search range."""
-    count = len(data.grids)
-    columns = min(count, 2)
-    lines = int(np.ceil(count / columns))
-    rows = data.grids[0].values.shape[0]
-    figure = style.new_figure(height=lines * (0.95 + 0.3 * rows))
-    grid = figure.subplots(lines, columns, squeeze=False)
-    for i, axes in enumerate(grid.flat):
-        if i < count:
-            _map(axes, data.grids[i], data, left=i % columns == 0, bottom=i >= count - columns)
-        else:
-            axes.set_axis_off()
+    count, rows = len(data.grids), len(data.grids[0].values)
+    figure = style.new_figure(height=-(-count // 2) * (0.95 + 0.3 * rows))
+    for i, axes in enumerate(panels(figure, count, 2)):
+        _map(axes, data.grids[i], data, left=i % 2 == 0, bottom=i >= count - 2)
     return figure
 
 
@@ -196,44 +169,40 @@ def _cell(value: float) -> str:
     return "" if not np.isfinite(value) else (f"{value:.2g}" if abs(value) < 10 else f"{value:.0f}").replace("-", "−")
 
 
-def draw_curse(data: Curse) -> Figure:
+def draw_curse(data: View) -> Figure:
     """Repeats over selected trial: above the line the trial was lucky."""
     figure = style.new_figure(height=2.9)
-    axes = figure.subplots()
-    colours = style.ordered_colours(data.cells["level"].dropna(), style.SIZE_PALETTE)
+    axes, (median, size) = figure.subplots(), data.names
+    rows = data.points.assign(above=100 * (data.points["ratio"] - 1), se=100 * data.points["se"])
+    colours = style.ordered_colours(rows["level"].dropna(), style.SIZE_PALETTE)
     axes.axhline(0, color=style.INK, linewidth=0.9)
-    middle = axes.axhline(100 * data.median, color=style.MUTED, linewidth=1, linestyle=(0, (4, 2)), label="median")
-    for level, rows in data.cells.groupby("level", dropna=False):
-        arms = (100 * (rows["high"] - rows["ratio"])).fillna(0)
-        axes.errorbar(
-            rows["selected"], 100 * (rows["ratio"] - 1), arms, fmt="o", capsize=2, elinewidth=1,
-            color=colours.get(level, style.TUNED),
-        )  # fmt: skip
-    style.log_axis(axes.xaxis, data.cells["selected"].min(), data.cells["selected"].max())
+    middle = axes.axhline(100 * median, color=style.MUTED, linewidth=1, linestyle=(0, (4, 2)), label="median")
+    coloured_points(axes, rows, "selected", "above", colours, "se")
+    style.log_axis(axes.xaxis, rows["selected"].min(), rows["selected"].max())
     axes.set(xlabel="validation loss of the selected trial", ylabel="repeats are worse by (%)")
-    style.level_key(figure, data.cells, label(data.size) if data.size else None, colours, [middle])
+    style.level_key(figure, rows, size, colours, [middle])
     return figure
 
 
-def draw_history(data: History) -> Figure:
+def draw_history(data: View) -> Figure:
     """A thin line for each cell, a thick one for their median."""
     figure = style.new_figure(height=2.9)
     axes = figure.subplots()
-    colours = style.ordered_colours(data.lines["level"].dropna(), style.SIZE_PALETTE)
-    for _, rows in data.lines.groupby("cell"):
+    colours = style.ordered_colours(data.points["level"].dropna(), style.SIZE_PALETTE)
+    for _, rows in data.points.groupby("cell"):
         colour = colours.get(rows["level"].iloc[0], style.TUNED)
         axes.step(rows["trial"], 100 * (rows["ratio"] - 1), where="post", linewidth=0.8, alpha=0.75, color=colour)
     thick: dict[str, Any] = {"color": style.INK, "linewidth": 2, "label": "median"}
-    middle = axes.step(data.median["trial"], 100 * (data.median["ratio"] - 1), where="post", **thick)
+    middle = axes.step(data.lines["trial"], 100 * (data.lines["ratio"] - 1), where="post", **thick)
     # Linear up to 1 %, logarithmic beyond: a first trial at ten times the best must not flatten what follows.
     axes.set_yscale("symlog", linthresh=1, linscale=0.7)
-    highest = 100 * float(np.nanmax(data.lines["ratio"]) - 1)
+    highest = 100 * float(np.nanmax(data.points["ratio"]) - 1)
     ticks = [t for t in (0, 1, 3, 10, 30, 100, 300, 1000, 3000, 1e4) if t <= max(1.5 * highest, 1)]
     axes.set_yticks(ticks, [f"{t:g}" for t in ticks])
     axes.yaxis.set_minor_locator(NullLocator())
     axes.set_ylim(-0.15, max(1.2 * highest, 1))
     axes.set(xlabel="trials of the cell", ylabel="best so far above final best (%)")
-    trials = data.median["trial"].to_numpy()
+    trials = data.lines["trial"].to_numpy()
     axes.set_xticks(trials if len(trials) <= 12 else trials[:: int(np.ceil(len(trials) / 8))])
-    style.level_key(figure, data.lines, label(data.size) if data.size else None, colours, middle)
+    style.level_key(figure, data.points, data.names, colours, middle)
     return figure

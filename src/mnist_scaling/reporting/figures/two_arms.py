@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -13,6 +11,8 @@ from mnist_scaling.fitting.comparing.comparison import margin_of
 from mnist_scaling.fitting.uncertainty.least_squares import plane
 from mnist_scaling.reporting.documents.comparison_json import DifferenceRecord, ExponentRecord, Pair
 from mnist_scaling.reporting.figures import style
+from mnist_scaling.reporting.figures.compute import flop_axis
+from mnist_scaling.reporting.figures.scatter import View, forest
 from mnist_scaling.reporting.parts import Missing
 from mnist_scaling.reporting.text import short, spaced
 
@@ -24,48 +24,22 @@ SYMBOLS = {"alpha": "α", "beta": "β", "gamma": "γ", "N_exponent": "N* in C", 
 """What the figure calls exponents; other parameters, such as floors, stand in the table alone."""
 
 
-@dataclass(frozen=True)
-class Ratios:
-    """log(L_b / L_a) of each paired cell over N and over D, with the fitted plane."""
+def ratios(pair: Pair) -> View | Missing:
+    """log(L_b / L_a) of each paired cell over N and over D, with the fitted plane.
 
-    points: pd.DataFrame
-    """Columns N, D where they vary, ratio (L_b / L_a), fitted (that of the plane)."""
-    variables: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Curves:
-    """Loss over compute of both arms."""
-
-    points: pd.DataFrame
-    """Columns arm (a or b), C, loss."""
-    lines: pd.DataFrame
-    """The same columns: L*(C)."""
-    names: tuple[str, str]
-
-
-@dataclass(frozen=True)
-class Differences:
-    """Differences of exponents with their intervals and margins of equivalence."""
-
-    rows: pd.DataFrame
-    """Columns label, value, low, high, margin."""
-    note: str
-
-
-def ratios(pair: Pair) -> Ratios | Missing:
-    """Ratio of the losses of each cell."""
+    Points have columns N, D where they vary, ratio (L_b / L_a), fitted (that of the plane); `names` the variables.
+    """
     if not pair.paired:
         return Missing("The arms share too few cells, so no cell has a ratio of losses.")
     points = pd.DataFrame(pair.points)
     variables = tuple(v for v in ("N", "D", "C") if v in points and points[v].nunique() > 1)[:2]
     points["ratio"] = points["loss_b"] / points["loss_a"]
     points["fitted"] = np.exp(plane(np.log(points["ratio"]), *(np.log(points[v]) for v in variables)).fitted)
-    return Ratios(points, variables)
+    return View(points, names=variables)
 
 
-def curves(pair: Pair) -> Curves | Missing:
-    """Loss against compute."""
+def curves(pair: Pair) -> View | Missing:
+    """Loss against compute of both arms: columns arm (a or b), C, loss, of the cells and of L*(C); `names` the arms."""
     rows = [
         {"arm": arm, "C": p["C"], "loss": p[f"loss_{arm}"]}
         for p in pair.points
@@ -75,7 +49,7 @@ def curves(pair: Pair) -> Curves | Missing:
     if not rows:
         return Missing("The tables have no C, so nothing is said of compute.")
     lines = [{"arm": arm, **point} for arm, points in pair.frontiers.items() for point in points]
-    return Curves(pd.DataFrame(rows), pd.DataFrame(lines, columns=["arm", "C", "loss"]), pair.names)
+    return View(pd.DataFrame(rows), pd.DataFrame(lines, columns=["arm", "C", "loss"]), names=pair.names)
 
 
 def multiples(pair: Pair) -> pd.DataFrame | Missing:
@@ -86,8 +60,11 @@ def multiples(pair: Pair) -> pd.DataFrame | Missing:
     return line[line["value"].notna()]
 
 
-def differences(pair: Pair) -> Differences | Missing:
-    """Every difference that has an interval, the paired slopes first, then from narrow to wide."""
+def differences(pair: Pair) -> View | Missing:
+    """Every difference of exponents that has an interval, the paired slopes first, then from narrow to wide.
+
+    Points have columns label, value, low, high, margin (of equivalence).
+    """
     rows: list[tuple[str, DifferenceRecord | ExponentRecord]] = [
         (f"{SYMBOLS[k]}, cell by cell" if pair.paired else f"{SYMBOLS[k]}, shared range", found)
         for k, found in pair.slopes.items()
@@ -107,7 +84,7 @@ def differences(pair: Pair) -> Differences | Missing:
     shown = [{"label": label, **vars(found), "margin": margin} for label, found, margin in known[:MOST_ROWS]]
     more = len(known) - len(shown)
     note = f"{more} more, with wider intervals, stand in the table." if more else ""
-    return Differences(pd.DataFrame(shown), note)
+    return View(pd.DataFrame(shown), note=note)
 
 
 def _called(parameter: str) -> str | None:
@@ -126,12 +103,12 @@ BEYOND = 0.6
 """Differences of exponents farther out than this are cut off at the edge of the figure."""
 
 
-def draw_ratios(data: Ratios) -> Figure:
+def draw_ratios(data: View) -> Figure:
     """One panel per variable: the ratio of each cell, coloured by the other variable, with the plane as lines."""
     figure = style.new_figure(height=3.0)
-    axes = figure.subplots(1, len(data.variables), sharey=True, squeeze=False)[0]
-    for ax, variable in zip(axes, data.variables, strict=True):
-        others = [v for v in data.variables if v != variable]
+    axes = figure.subplots(1, len(data.names), sharey=True, squeeze=False)[0]
+    for ax, variable in zip(axes, data.names, strict=True):
+        others = [v for v in data.names if v != variable]
         palette = style.SIZE_PALETTE if others == ["N"] else style.DATA_PALETTE
         groups = data.points.groupby(others[0]) if others else [(0.0, data.points)]
         colours = style.ordered_colours([level for level, _ in groups], palette)
@@ -151,7 +128,7 @@ def draw_ratios(data: Ratios) -> Figure:
     return figure
 
 
-def draw_curves(data: Curves) -> Figure:
+def draw_curves(data: View) -> Figure:
     """Cells of both arms over compute, and the least loss at each compute."""
     figure = style.new_figure(height=3.4)
     ax = figure.subplots()
@@ -159,9 +136,9 @@ def draw_curves(data: Curves) -> Figure:
         points, line = data.points[data.points["arm"] == arm], data.lines[data.lines["arm"] == arm]
         ax.plot(points["C"], points["loss"], "o" if arm == "a" else "s", color=colour, alpha=0.75)
         ax.plot(line["C"], line["loss"], color=colour, linestyle="-" if arm == "a" else "--")
-    style.log_axis(ax.xaxis, data.points["C"].min(), data.points["C"].max())
+    flop_axis(ax, data.points["C"].min(), data.points["C"].max())
     style.log_axis(ax.yaxis, data.points["loss"].min(), data.points["loss"].max())
-    ax.set(xlabel="training FLOPs of one run", ylabel="loss")
+    ax.set_ylabel("loss")
     line = Line2D([], [], color=style.MUTED, label="least loss at each compute")
     style.key(figure, "", dict(zip((f"a: {data.names[0]}", f"b: {data.names[1]}"), ARMS.values(), strict=True)), [line])
     return figure
@@ -175,7 +152,7 @@ def draw_multiples(line: pd.DataFrame) -> Figure:
     ax.fill_between(line["C"], low, high, color=ARMS["b"], alpha=0.18, linewidth=0)
     ax.plot(line["C"], line["value"], color=ARMS["b"])
     ax.axhline(1, color=style.MUTED, linewidth=0.8, linestyle=":")
-    style.log_axis(ax.xaxis, line["C"].min(), line["C"].max())
+    flop_axis(ax, line["C"].min(), line["C"].max())
     middle = line["value"]
     style.log_axis(ax.yaxis, max(min(low.min(), 0.95), middle.min() / 5), min(max(high.max(), 1.05), middle.max() * 5))
     ax.set_xlabel("training FLOPs of a")
@@ -183,20 +160,15 @@ def draw_multiples(line: pd.DataFrame) -> Figure:
     return figure
 
 
-def draw_differences(data: Differences) -> Figure:
+def draw_differences(data: View) -> Figure:
     """One row per exponent, its margin of equivalence shaded."""
-    rows = data.rows.iloc[::-1].reset_index(drop=True)
+    rows = data.points
     figure = style.new_figure(height=0.9 + 0.19 * len(rows))
     ax = figure.subplots()
     reach = min(float(np.nanmax(np.abs(rows[["low", "high"]].to_numpy()))), BEYOND) * 1.05
     ax.barh(rows.index, 2 * rows["margin"], 1, -rows["margin"], color=style.GRID, alpha=0.7, linewidth=0)
     ax.axvline(0, color=style.MUTED, linewidth=0.8)
-    for i, row in rows.iterrows():
-        differs = not row["low"] <= 0 <= row["high"]
-        colour = ARMS["b"] if differs else style.INK
-        ax.plot([row["low"], row["high"]], [i, i], color=colour, linewidth=1.3)
-        ax.plot(row["value"], i, "o", color=colour, markersize=3.5)
-    ax.set(xlim=(-reach, reach), ylim=(-0.7, len(rows) - 0.3), xlabel="difference of exponents, b − a")
-    ax.set_yticks(range(len(rows)), list(rows["label"]))
-    ax.grid(visible=False, axis="y")
+    differs = (rows["low"] > 0) | (rows["high"] < 0)
+    forest(ax, rows, [ARMS["b"] if one else style.INK for one in differs])
+    ax.set(xlim=(-reach, reach), xlabel="difference of exponents, b − a")
     return figure

@@ -1,0 +1,111 @@
+"""The table of cells, model size by data, as a map: losses, the law's contours, the frontier, cells that are not there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from scipy.interpolate import make_interp_spline
+
+from mnist_scaling.fitting.frontier.fronts import METHODS
+from mnist_scaling.fitting.laws.base import Array
+from mnist_scaling.reporting.documents.loading import Study
+from mnist_scaling.reporting.figures import style
+from mnist_scaling.reporting.figures.compute import best_sizes
+from mnist_scaling.reporting.figures.laws import MOST_LEVELS
+from mnist_scaling.reporting.figures.losses import law_at
+from mnist_scaling.reporting.parts import Missing
+from mnist_scaling.reporting.text import number, short
+
+FINE = 80
+"""Places along each side at which the law is drawn."""
+
+
+@dataclass(frozen=True)
+class LossMap:
+    """Places are those of the map: the cell in its left upper corner has its middle at 0.5, 0.5."""
+
+    table: pd.DataFrame
+    """Losses by N, the largest on top, and D; NaN where there is no cell."""
+    law: Array | None
+    """Loss of the selected law, shape (`FINE`, `FINE`); None where it is no law of N and D."""
+    frontier: pd.DataFrame
+    """Columns x, y: N* and D* inside the map."""
+    method: str
+    labels: tuple[str, str, str]
+    """Of rows, columns and numbers."""
+    note: str
+
+
+def loss_map(study: Study) -> LossMap | Missing:
+    """Losses over the grid, with the law and the frontier between the cells."""
+    axes, cells = [study.roles.size, study.roles.data], study.cells
+    if None in axes:
+        return Missing("A map of the cells needs model size and data size to vary.")
+    if cells[axes].nunique().max() > MOST_LEVELS or cells.duplicated(axes).any():
+        return Missing(f"The cells form no grid of at most {MOST_LEVELS} levels with one cell at each size and data.")
+    table = cells.pivot(index=axes[0], columns=axes[1], values="loss").sort_index(ascending=False)
+    n, d = (cells.groupby(axis)[role].median() for axis, role in zip(axes, "ND", strict=True))
+    table = table.set_axis(n[table.index], axis=0).set_axis(d[table.columns], axis=1)
+    rows, columns = (np.arange(length) + 0.5 for length in table.shape)
+    logs = np.log(table.index.to_numpy(float)), np.log(table.columns.to_numpy(float))
+    fine = [
+        np.exp(make_interp_spline(at, log, k=1)(np.linspace(0, len(at), FINE)))
+        for at, log in zip((rows, columns), logs, strict=True)
+    ]
+    method = next((m for m in ("parametric", "hull") if len(best_sizes(study.fits.frontier.get(m)))), "")
+    best = best_sizes(study.fits.frontier.get(method))
+    outside = {"left": np.nan, "right": np.nan}
+    x = np.interp(np.log(best["D"]), logs[1], columns, **outside)
+    y = np.interp(np.log(best["N"]), logs[0][::-1], rows[::-1], **outside)
+    holes = int(table.isna().to_numpy().sum())
+    law = law_at(study, N=fine[0][:, None], D=fine[1][None])
+    names = (f"{study.call('N')} N", f"{study.call('D')} D", f"{study.call('loss')}{study.unit}")
+    return LossMap(
+        table, law if law is not None and law.shape == (FINE, FINE) else None, pd.DataFrame({"x": x, "y": y}).dropna(),
+        METHODS.get(method, ""), names, f"{holes} of {table.size} places hold no loss: hatched." if holes else "",
+    )  # fmt: skip
+
+
+def draw_loss_map(data: LossMap) -> Figure:
+    """Dark cells have a high loss; contours of the law, whose labels lie between the cells; the frontier in red."""
+    figure = style.new_figure(height=1.1 + 0.36 * len(data.table))
+    axes = figure.subplots()
+    losses = data.table.to_numpy(float)
+    norm = LogNorm(np.nanmin(losses), np.nanmax(losses) * 1.5)
+    style.draw_map(axes, data.table, "light:#7a5195", norm, lambda loss: number(loss, 2), (short, short))
+    for y, x in zip(*np.nonzero(np.isnan(losses)), strict=True):
+        axes.add_patch(Rectangle((x, y), 1, 1, fill=False, hatch="////", edgecolor=style.GRID, linewidth=0))
+    lines = []
+    if data.law is not None:
+        _contours(axes, data)
+        lines.append(Line2D([], [], color=style.INK, linewidth=0.8, label="loss by the selected law"))
+    if len(data.frontier):
+        look = {"color": style.UNTUNED, "linewidth": 2, "label": f"best N and D by compute ({data.method})"}
+        lines += axes.plot(data.frontier["x"], data.frontier["y"], **look)
+    axes.set(xlabel=style.plain(data.labels[1]), ylabel=style.plain(data.labels[0]))
+    style.key(figure, style.plain(data.labels[2]), {}, lines)
+    return figure
+
+
+def _contours(axes: Axes, data: LossMap) -> None:
+    """Round losses, each labelled where its contour comes nearest to a corner of a cell, away from the numbers."""
+    assert data.law is not None
+    rows, columns = data.table.shape
+    levels = style.nice_ticks(data.law.min(), data.law.max())
+    places = np.linspace(0, columns, FINE), np.linspace(0, rows, FINE)
+    drawn = axes.contour(*places, data.law, levels=levels, colors=style.INK, linewidths=0.8)
+    corners = []
+    for segments in drawn.allsegs:
+        points = np.concatenate([s for s in segments if len(s)] or [np.empty((0, 2))])
+        inside = points[((points > 0.6) & (points < np.array([columns, rows]) - 0.6)).all(axis=1)]
+        if len(inside):
+            corners.append(tuple(inside[np.abs(inside - np.round(inside)).sum(axis=1).argmin()]))
+    for text in axes.clabel(drawn, fmt=short, fontsize=7, manual=corners, inline=False):
+        text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.85})
