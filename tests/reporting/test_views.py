@@ -67,7 +67,9 @@ def test_the_forecast_holds_what_was_registered_and_what_came(study: Study, tmp_
     assert "Nothing was registered" in data.note
     rows = data.registered.reindex(range(2)).assign(C=2e10, loss=0.02, low=0.01, high=0.03, reach=3.0)
     plot = next(p for p in figures.FIGURES if p.name == "forecast")
-    drawn = figures.draw(plot, replace(data, registered=rows.assign(measured=[0.021, np.nan]), floor=Interval(0.005, 0.0, 0.01)))
+    drawn = figures.draw(
+        plot, replace(data, registered=rows.assign(measured=[0.021, np.nan]), floor=Interval(0.005, 0.0, 0.01))
+    )
     assert [text.get_text() for text in drawn.legends[0].get_texts()][-3:-1] == ["registered beforehand", "what came"]
 
 

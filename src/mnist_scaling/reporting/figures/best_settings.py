@@ -77,6 +77,11 @@ def _within(sentence: str) -> str:
 
 def _panels(study: Study, found: SettingsRecord, one: KeyLaws) -> list[Panel]:
     """A key against each size that its law holds, and against loss; none where it has neither law."""
+    # Of laws against sizes the first holds the most of them.
+    laws = [next((law for law in one.laws if set(law.against) <= {"N", "D"}), None)]
+    laws = [law for law in (*laws, next((law for law in one.laws if law.against == ("loss",)), None)) if law]
+    if not laws:
+        return []
     cells = pd.DataFrame([{"row": c["row"], **c["best"][one.key.name]} for c in found.cells if c["used"]]).set_index(
         "row"
     )
@@ -85,16 +90,20 @@ def _panels(study: Study, found: SettingsRecord, one: KeyLaws) -> list[Panel]:
     guess = known.settings.get(one.key.name) if known else None
     target = pd.DataFrame([{**known.at, **guess.record(), "side": 0.0}] if known and guess else [])
     panels = []
-    # Of laws against sizes the first holds the most of them.
-    laws = [next((law for law in one.laws if set(law.against) <= {"N", "D"}), None)]
-    for law in filter(None, [*laws, next((law for law in one.laws if law.against == ("loss",)), None)]):
+    for law in laws:
         for variable in law.against:
             other = next((size for size in law.against if size != variable), None)
             rows = cells.dropna(subset=list(law.against))
             aim = target if len(target) and set(law.against) <= set(target) else target.iloc[:0]
             ends = [*rows[variable], *(aim[variable] if len(aim) else [])]
             lines = [
-                {"level": level, "x": x, **predict(law, one, {variable: x, **({other: level} if other else {})}, found.level or np.nan).record()}
+                {
+                    "level": level,
+                    "x": x,
+                    **predict(
+                        law, one, {variable: x, **({other: level} if other else {})}, found.level or np.nan
+                    ).record(),
+                }
                 for level in (_levels(rows[other]) if other else [np.nan])
                 for x in np.geomspace(min(ends), max(ends), _POINTS)
             ]
@@ -134,6 +143,7 @@ def draw_best_settings(data: BestSettings) -> Figure:
     for line, row in zip(grid, data.rows, strict=True):
         for axes, panel in zip(line, row, strict=False):
             named |= _panel(axes, panel, most=5 if columns < 3 else 4)
+        _range(line[0], row)
         for axes in line[len(row) :]:
             axes.set_axis_off()
         line[0].set_ylabel(f"best {row[0].key}")
@@ -161,20 +171,43 @@ def _panel(axes: Axes, panel: Panel, most: int) -> dict[str, str]:
     for side, marker in ARROWS.items():
         rows = aside[aside["side"] == side]
         ends = {} if side else {"se": ("low", "high")}
-        coloured_points(axes, rows, "x", "value", colours, fmt=marker, elinewidth=0.6, capsize=0, alpha=0.85, **ends)
+        coloured_points(
+            axes,
+            rows,
+            "x",
+            "value",
+            colours,
+            fmt=marker,
+            elinewidth=0.6,
+            capsize=0,
+            alpha=0.85,
+            markersize=6 if side else 4.5,
+            **ends,
+        )
     points(axes, panel.target, "x", "value", ("low", "high"), cells=False, fmt="D", color=style.UNTUNED)
-    values = np.concatenate([panel.points["value"], panel.lines["value"], *panel.target[["low", "high"]].to_numpy()])
     for end in panel.ends:
         axes.axhline(end, color=style.MUTED, linewidth=0.8, linestyle=(0, (4, 2)), zorder=0)
-    if panel.log:
-        style.log_axis(axes.yaxis, values.min() / 1.6, values.max() * 1.6)
-    else:
-        low, high = panel.ends
-        axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
-    ticks = style.level_axis if panel.variable in style.SIZES else lambda axis, x, most: style.log_axis(axis, min(x), max(x), most=most)
+    ticks = (
+        style.level_axis
+        if panel.variable in style.SIZES
+        else lambda axis, x, most: style.log_axis(axis, min(x), max(x), most=most)
+    )
     ticks(axes.xaxis, np.unique([*panel.points["x"], *panel.target["x"]]), most=most)
     axes.set_xlabel(style.SIZES.get(panel.variable, panel.variable))
     return {f"{panel.other} = {short(level)}": colours[level] for level in (levels[0], levels[-1]) if panel.other}
+
+
+def _range(axes: Axes, row: list[Panel]) -> None:
+    """Room for every best value and for the predicted one with its interval, on the axis that a row shares."""
+    low, high = row[0].ends
+    if not row[0].log:
+        axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
+        return
+    columns = [
+        c for one in row for c in (one.points["value"], one.lines["value"], *one.target[["low", "high"]].to_numpy())
+    ]
+    values = np.concatenate(columns)
+    style.log_axis(axes.yaxis, values.min() / 1.6, values.max() * 1.6)
 
 
 def _aside(panel: Panel) -> pd.Series:

@@ -67,7 +67,13 @@ def compute(study: Study) -> Compute | Missing:
     told = (label(size) if study.is_study else study.call("N")) if size else None
     names = (f"{study.call('loss')}{study.unit}", told)
     return Compute(
-        cells.sort_values(["level", "C"]), frontier.sort_values("C"), METHODS.get(method, ""), exponent, note, names, law
+        cells.sort_values(["level", "C"]),
+        frontier.sort_values("C"),
+        METHODS.get(method, ""),
+        exponent,
+        note,
+        names,
+        law,
     )
 
 
@@ -153,7 +159,8 @@ def isoflops(study: Study) -> IsoFlops | Missing:
 
 
 def _isoflop(record: dict[str, Any]) -> IsoFlopCurve:
-    rows = pd.DataFrame({"N": record["N"], "loss": record["loss"]}, record["rows"] or None, float).sort_values("N")
+    rows = pd.DataFrame({"N": record["N"], "loss": record["loss"]}, record["rows"] or None)
+    rows = rows.astype(float).sort_values("N")
     coefficients = record.get("coefficients") or [None]
     curve, bends_up = rows, all(c is not None for c in coefficients) and coefficients[2] > 0
     if bends_up:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure, SubFigure
 
 from mnist_scaling.reporting.documents.loading import Study, axis_value
 from mnist_scaling.reporting.figures.style import TUNED, identify
-from mnist_scaling.study.vocabulary import COMPLETE
+from mnist_scaling.study.vocabulary import COMPLETE, REPEAT
 
 
 @dataclass(frozen=True)
@@ -87,14 +87,20 @@ def spread(rows: pd.DataFrame, most: int) -> pd.DataFrame:
 
 
 def runs_of(study: Study, cells: pd.DataFrame, stage: str) -> pd.DataFrame:
-    """The finished runs of some cells at a stage: rows of trials.csv by the row of their cell."""
+    """The finished runs of some cells at a stage, repeats with the selected setting only.
+
+    Rows of trials.csv by the row of their cell; column run is their own.
+    """
     done = study.trials[(study.trials["stage"] == stage) & (study.trials["state"] == COMPLETE)]
-    axes = list(study.axes)
-    return cells[axes].assign(cell=cells.index).merge(done, on=axes).set_index("cell") if axes else done.iloc[:0]
+    keys = [*study.axes, *(study.tuned if stage == REPEAT else ())]
+    if not keys:
+        return done.iloc[:0]
+    rows = cells[keys].assign(cell=cells.index)
+    return rows.merge(done.reset_index(names="run"), on=keys).set_index("cell")
 
 
 def forest(axes: Axes, rows: pd.DataFrame, colours: Sequence[str]) -> None:
-    """A row for each number, the first on top: columns label, value, low, high; an interval that is open is not drawn."""
+    """A row for each number, the first on top: columns label, value, low, high, NaN where not known."""
     for y, (row, colour) in enumerate(zip(rows.itertuples(), colours, strict=True)):
         axes.plot([row.low, row.high], [y, y], color=colour, linewidth=1.5, solid_capstyle="butt")
         axes.plot(row.value, y, "o", color=colour)

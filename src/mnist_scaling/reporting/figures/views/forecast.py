@@ -59,8 +59,8 @@ def _note(rows: pd.DataFrame) -> str:
         return "Nothing was registered: `plan` with target.…=… registers a prediction before its run."
     came = rows.dropna(subset=["measured"])
     said = [
-        f"predicted {estimate(Interval(row.loss, row.low, row.high), three_digits)} at {number(row.reach, 2)} times the "
-        f"compute, measured {three_digits(row.measured)}: {percent(np.log(row.measured / row.loss))}"
+        f"predicted {estimate(Interval(row.loss, row.low, row.high), three_digits)} at {number(row.reach, 2)} times "
+        f"the compute, measured {three_digits(row.measured)}: {percent(np.log(row.measured / row.loss))}"
         for row in came.itertuples()
     ]
     more = [f"and {len(said) - MOST_NAMED} more"] if len(said) > MOST_NAMED else []
@@ -85,13 +85,21 @@ def draw_forecast(data: Forecast) -> Figure:
         handles.append(Line2D([], [], marker="D", linestyle="none", color=style.UNTUNED, label="registered beforehand"))
         star = {"color": style.INK, "markersize": 11, "linestyle": "none", "zorder": 5, "label": "what came"}
         handles += axes.plot(rows["C"], rows["measured"], "*", **star) if rows["measured"].notna().any() else []
-    drawn = [cells[["C", "loss"]], ahead[["C", "low"]], ahead[["C", "high"]], rows[["C", "low"]], rows[["C", "measured"]]]
+    drawn = [
+        cells[["C", "loss"]],
+        ahead[["C", "low"]],
+        ahead[["C", "high"]],
+        rows[["C", "low"]],
+        rows[["C", "measured"]],
+    ]
     every = np.concatenate([part.set_axis(["C", "loss"], axis=1).dropna().to_numpy(float) for part in drawn])
     low = every[:, 1].min()
     if data.floor.value > 0:
         low = min(low, data.floor.value)
         axes.axhspan(max(data.floor.low, low / 2), data.floor.high, color=style.GRID, alpha=0.6, linewidth=0, zorder=0)
-        handles.append(axes.axhline(data.floor.value, color=style.MUTED, linestyle=":", label="floor with its interval"))
+        handles.append(
+            axes.axhline(data.floor.value, color=style.MUTED, linestyle=":", label="floor with its interval")
+        )
     flop_axis(axes, every[:, 0].min(), every[:, 0].max())
     style.log_axis(axes.yaxis, low, every[:, 1].max())
     axes.set_ylabel(style.plain(data.base.names[0]))

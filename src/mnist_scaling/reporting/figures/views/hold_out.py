@@ -1,4 +1,4 @@
-"""Predicted against measured: the cells that the law was fitted to, and those of largest compute that it had not seen."""
+"""Predicted against measured: the cells that the law was fitted to, and those of largest compute that it never saw."""
 
 from __future__ import annotations
 
@@ -48,7 +48,10 @@ def hold_out(study: Study) -> View | Missing:
     return View(table, seeds, note.replace("%", " %"), f"{study.call('loss')}{study.unit}")
 
 
-LOOKS = {False: {"color": style.TUNED, "label": "fitted"}, True: {"color": style.UNTUNED, "label": "held out", "mfc": "white"}}
+LOOKS = {
+    False: {"color": style.TUNED, "label": "fitted"},
+    True: {"color": style.UNTUNED, "label": "held out", "mfc": "white"},
+}
 """Filled points are fitted, hollow ones are not: told apart in black and white as well."""
 
 

@@ -1,4 +1,4 @@
-"""The table of cells, model size by data, as a map: losses, the law's contours, the frontier, cells that are not there."""
+"""The table of cells, model size by data, as a map: losses, the law's contours, the frontier, and holes."""
 
 from __future__ import annotations
 
@@ -64,12 +64,14 @@ def loss_map(study: Study) -> LossMap | Missing:
     outside = {"left": np.nan, "right": np.nan}
     x = np.interp(np.log(best["D"]), logs[1], columns, **outside)
     y = np.interp(np.log(best["N"]), logs[0][::-1], rows[::-1], **outside)
-    holes = int(table.isna().to_numpy().sum())
+    holes, off = int(table.isna().to_numpy().sum()), int((np.isnan(x) | np.isnan(y)).sum())
+    notes = [f"{holes} of {table.size} places hold no loss: hatched."] if holes else []
+    notes += [f"At {off} of {len(best)} budgets the best N and D lie beyond these cells."] if off else []
     law = law_at(study, N=fine[0][:, None], D=fine[1][None])
     names = (f"{study.call('N')} N", f"{study.call('D')} D", f"{study.call('loss')}{study.unit}")
     return LossMap(
         table, law if law is not None and law.shape == (FINE, FINE) else None, pd.DataFrame({"x": x, "y": y}).dropna(),
-        METHODS.get(method, ""), names, f"{holes} of {table.size} places hold no loss: hatched." if holes else "",
+        METHODS.get(method, ""), names, " ".join(notes),
     )  # fmt: skip
 
 

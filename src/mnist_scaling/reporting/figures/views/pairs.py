@@ -10,7 +10,7 @@ import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.figures import style
@@ -51,10 +51,18 @@ def pairs(study: Study, best: bool) -> View | Missing:
     kept = [k for k in ["loss", "N", "D", *numeric] if rows[k].nunique() > 1][:MOST_COLUMNS]
     rows = rows[kept].dropna()
     if len(rows) < FEWEST or len(kept) < 2:
-        return Missing(f"Pairs need {FEWEST} runs and two numbers that vary, but there are {len(rows)} and {len(kept)}.")
+        return Missing(
+            f"Pairs need {FEWEST} runs and two numbers that vary, but there are {len(rows)} and {len(kept)}."
+        )
     logs = [k for k in kept if (rows[k] > 0).all() and rows[k].max() > 3 * rows[k].min()]
-    names = {k: "validation loss" if k == "loss" and len(done) else study.call(k) if k == "loss" else label(k) for k in kept}
-    return View(rows.assign(**np.log10(rows[logs])).rename(columns=names), note=f"{plural(len(rows), 'run')}.", names=[names[k] for k in logs])
+    names = {
+        k: "validation loss" if k == "loss" and len(done) else study.call(k) if k == "loss" else label(k) for k in kept
+    }
+    return View(
+        rows.assign(**np.log10(rows[logs])).rename(columns=names),
+        note=f"{plural(len(rows), 'run')}.",
+        names=[names[k] for k in logs],
+    )
 
 
 def draw_pairs(data: View) -> Figure:
@@ -64,11 +72,12 @@ def draw_pairs(data: View) -> Figure:
     grid.map_lower(_cloud)
     grid.map_diag(sns.kdeplot, color=style.TUNED, fill=True, linewidth=1, warn_singular=False)
     grid.map_upper(_correlation)
-    for axes in (*grid.axes[-1], *grid.axes[:, 0]):
-        for axis, name in ((axes.xaxis, axes.get_xlabel()), (axes.yaxis, axes.get_ylabel())):
-            axis.set_major_locator(MaxNLocator(3))
-            if name in data.names:
-                axis.set_major_formatter(FuncFormatter(lambda value, _: short(10**value)))
+    for axis in (*(axes.xaxis for axes in grid.axes[-1]), *(axes.yaxis for axes in grid.axes[:, 0])):
+        axis.set_major_locator(MaxNLocator(3))
+        if axis.get_label_text() in data.names:
+            ticks = style.nice_ticks(*(10 ** np.array(axis.get_view_interval())), most=3)
+            axis.set_major_locator(FixedLocator(list(np.log10(ticks))))
+            axis.set_major_formatter(FuncFormatter(lambda value, _: short(10**value)))
     grid.figure.set_layout_engine("constrained")
     return grid.figure
 
@@ -79,7 +88,9 @@ def _cloud(x: pd.Series, y: pd.Series, **look: Any) -> None:
     size, turn = np.linalg.eigh(np.cov(x, y))
     width, height = 2 * WITHIN_95 * np.sqrt(np.maximum(size, 0))
     angle = float(np.degrees(np.arctan2(turn[1, 0], turn[0, 0])))
-    axes.add_patch(Ellipse((x.mean(), y.mean()), width, height, angle=angle, fill=False, edgecolor=style.UNTUNED, linewidth=1))
+    axes.add_patch(
+        Ellipse((x.mean(), y.mean()), width, height, angle=angle, fill=False, edgecolor=style.UNTUNED, linewidth=1)
+    )
 
 
 def _correlation(x: pd.Series, y: pd.Series, **look: Any) -> None:
@@ -87,4 +98,7 @@ def _correlation(x: pd.Series, y: pd.Series, **look: Any) -> None:
     axes = plt.gca()
     axes.set_facecolor(sns.color_palette("vlag", as_cmap=True)((r + 1) / 2))
     axes.grid(visible=False)
-    axes.annotate(f"{r:+.2f}".replace("-", "−"), (0.5, 0.5), xycoords="axes fraction", ha="center", va="center")
+    ink = "white" if abs(r) > 0.7 else style.INK
+    axes.annotate(
+        f"{r:+.2f}".replace("-", "−"), (0.5, 0.5), xycoords="axes fraction", ha="center", va="center", color=ink
+    )

@@ -1,6 +1,6 @@
 """Loss against each tuned setting in a small, a middle and a large cell: trials, selected value, range, fitted bowl.
 
-    ln L(v) = ln L(selected) + h/2 [(v - best)^2 - (selected - best)^2]      v: the setting, or its log; h: `curvature`
+ln L(v) = ln L(selected) + h/2 [(v - best)^2 - (selected - best)^2]      v: the setting, or its log; h: `curvature`
 """
 
 from __future__ import annotations
@@ -46,11 +46,14 @@ class SettingCurve:
 def settings_curves(study: Study) -> list[list[SettingCurve]] | Missing:
     """One row for each tuned number, one column for each cell."""
     record = study.fits.settings_laws
-    cells = study.cells.dropna(subset=["repeat_val_loss"]).sort_values("C")
-    runs = runs_of(study, spread(cells, MOST_CELLS), TRIAL)
-    if record is None or not record.keys or runs.empty:
-        return Missing("No tuned number of a cell is known with its trials and its range: run `fit` again.")
+    if record is None or not record.keys:
+        return Missing("No tuned number is known with its range: run `fit` again.")
     best: dict[Any, Any] = {one["row"]: one["best"] for one in record.cells if one["used"]}
+    cells = study.cells.dropna(subset=["repeat_val_loss"]).sort_values("C")
+    known = cells[cells.index.isin(best)]
+    runs = runs_of(study, spread(known if len(known) >= MOST_CELLS else cells, MOST_CELLS), TRIAL)
+    if runs.empty:
+        return Missing("No cell has finished trials.")
     return [
         [
             SettingCurve(
@@ -102,7 +105,7 @@ def _panel(axes: Axes, one: SettingCurve) -> None:
     axes.plot(one.bowl["x"], one.bowl["loss"], color=style.INK)
     axes.plot(*one.selected, "*", color=style.UNTUNED, markersize=10, zorder=5)
     for end in (one.key.range.low, one.key.range.high):
-        axes.axvline(end, color=style.MUTED, linewidth=0.8, linestyle="--", zorder=0)
+        axes.axvline(end, color=style.MUTED, linewidth=0.8, linestyle="--", zorder=1)
     if one.key.scale == "log":
         style.log_axis(axes.xaxis, one.key.range.low, one.key.range.high, most=4)
     axes.set_xlabel(label(one.name))

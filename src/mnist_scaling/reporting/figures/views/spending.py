@@ -1,4 +1,4 @@
-"""Where the FLOPs went: untuned controls, settings carried over, the tuner's trials, pruned and failed ones, repeats."""
+"""Where the FLOPs went: untuned controls, settings carried over, other trials, pruned and failed ones, repeats."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from matplotlib.ticker import PercentFormatter
 
 from mnist_scaling.reporting.documents.loading import Study, axis_value
 from mnist_scaling.reporting.figures import style
-from mnist_scaling.reporting.figures.scatter import View
+from mnist_scaling.reporting.figures.scatter import View, runs_of
 from mnist_scaling.reporting.parts import Missing
 from mnist_scaling.reporting.text import power_of_ten
 from mnist_scaling.study.columns import label
@@ -25,9 +25,10 @@ def spending(study: Study) -> View | Missing:
     spent = trials["flops_spent"].fillna(trials["flops"])
     if not spent.sum() > 0:
         return Missing("trials.csv holds no run with its FLOPs.")
+    selected = trials.index.isin(runs_of(study, study.cells, REPEAT).get("run", []))
     kind = np.select(
-        [trials["stage"] == REPEAT, trials["state"] == PRUNED, trials["state"] != COMPLETE,
-         trials["origin"] == CONTROL, trials["origin"] == TRANSFER],
+        [selected, trials["state"] == PRUNED, trials["state"] != COMPLETE,
+         (trials["origin"] == CONTROL) | (trials["stage"] == REPEAT), trials["origin"] == TRANSFER],
         ["repeats", "pruned", "diverged or failed", "untuned control", "carried over"], "tuner's trials",
     )  # fmt: skip
     size = study.roles.size
@@ -35,7 +36,10 @@ def spending(study: Study) -> View | Missing:
     table = spent.groupby([level, pd.Series(kind, trials.index)]).sum().unstack(fill_value=0)
     shares = table.sum() / spent.sum()
     told = ", ".join(f"{kind} {100 * shares[kind]:.0f} %" for kind in KINDS if kind in shares)
-    names = (label(size) if size else "", [f"{axis_value(v, size or '')}: {power_of_ten(table.loc[v].sum())}" for v in table.index])
+    names = (
+        label(size) if size else "",
+        [f"{axis_value(v, size or '')}: {power_of_ten(table.loc[v].sum())}" for v in table.index],
+    )
     note = f"Together {power_of_ten(float(spent.sum()))} FLOPs: {told}."
     return View(table.reindex(columns=[k for k in KINDS if k in table]), note=note, names=names)
 

@@ -38,7 +38,7 @@ class TrainingGap:
 
 def training_gap(study: Study) -> TrainingGap | Missing:
     """Losses of the repeats, and curves.csv where the study keeps one."""
-    cells = study.cells.reindex(columns=[*study.cells, "train_loss"])
+    cells = study.cells
     kept = cells[(cells["train_loss"] > 0) & (cells["repeat_val_loss"] > 0)]
     if kept.empty:
         return Missing("No cell has both a training and a validation loss.")
@@ -70,19 +70,23 @@ def draw_training_gap(data: TrainingGap) -> Figure:
     for factor, look in ((1, "-"), (FAR, ":")):
         ends = np.array([train.min(), train.max()])
         left.plot(ends, factor * ends, look, color=style.MUTED, linewidth=0.9)
-        for axes in right:
+        for axes in right if factor <= max(ratio.max(), 1) else []:
             axes.axhline(factor, color=style.MUTED, linewidth=0.9, linestyle=look)
     style.log_axis(left.xaxis, train.min(), train.max(), most=5)
     style.log_axis(left.yaxis, data.cells["validation"].min(), data.cells["validation"].max())
     left.set(xlabel="training loss", ylabel="validation loss")
     for axes in right:
         coloured_points(axes, data.cells, "dropout", "ratio", colours)
-        style.log_axis(axes.yaxis, min(ratio.min(), 1), max(ratio.max(), 1))
+        if ratio.max() > 3:
+            style.log_axis(axes.yaxis, min(ratio.min(), 1), ratio.max())
         axes.set(xlabel=f"selected {data.dropout}", ylabel="validation / training loss")
     lines = [Line2D([], [], color=style.MUTED, label="equal")]
     lines += [Line2D([], [], color=style.MUTED, linestyle=":", label=f"{FAR:g} times")]
     if below:
-        lines += [Line2D([], [], color=style.TUNED, label="validation"), Line2D([], [], color=style.UNTUNED, linestyle="--", label="training")]
+        lines += [
+            Line2D([], [], color=style.TUNED, label="validation"),
+            Line2D([], [], color=style.UNTUNED, linestyle="--", label="training"),
+        ]
         for axes, (title, curve) in zip(panels(parts[1], len(data.curves), 3), data.curves.items(), strict=True):
             _curve(axes, title, curve)
     style.level_key(figure, data.cells.dropna(subset=["level"]), "D", colours, lines)

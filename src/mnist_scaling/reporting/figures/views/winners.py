@@ -1,6 +1,6 @@
 """The best run at each budget of compute: its loss, its sizes and its settings, each with the line to the next budget.
 
-    ln y = a + b ln C,  by least squares; the shade is Student's interval of a single new budget
+ln y = a + b ln C,  by least squares; the shade is Student's interval of a single new budget
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def best_per_budget(rows: pd.DataFrame, loss: str = "loss") -> pd.DataFrame:
 
 
 def winners(study: Study) -> View | Missing:
-    """Points: rows of cells.csv. Lines: columns of, C, value, low, high, up to the next budget, or the one asked for."""
+    """Points: rows of cells.csv. Lines: columns of, C, value, low, high, to the next budget, or the one asked for."""
     cells = study.cells[study.cells["loss"].notna() & (study.cells["C"] > 0)]
     best = best_per_budget(cells) if len(cells) else cells
     if len(best) < FEWEST:
@@ -47,7 +47,9 @@ def winners(study: Study) -> View | Missing:
     keys = study.fits.settings_laws.keys if study.fits.settings_laws else {}
     linear = [k for k in shown if not (best[k] > 0).all() or (k in keys and keys[k].scale != "log")]
     x = np.log(best["C"].to_numpy(float))
-    ahead = max([x[-1] + (x[-1] - x[0]) / (len(x) - 1), *(np.log(p.at["C"]) for p in study.fits.predictions if "C" in p.at)])
+    ahead = max(
+        [x[-1] + (x[-1] - x[0]) / (len(x) - 1), *(np.log(p.at["C"]) for p in study.fits.predictions if "C" in p.at)]
+    )
     lines = [_line(x, best[k].to_numpy(float), np.linspace(x[0], ahead, 40), k in linear).assign(of=k) for k in shown]
     names = {k: f"{study.call(k)} {k}" if k in "ND" else study.call(k) if k == "loss" else label(k) for k in shown}
     note = f"{len(best)} budgets of {len(cells)} cells; the lines end at {np.exp(ahead):.2g} FLOPs."
