@@ -168,7 +168,8 @@ FIGURES = (
     Plot(
         "training_gap", SEARCH, "Training against validation loss",
         "A validation loss far above the training loss says that the model knows its examples by heart: more dropout, "
-        "or more data. A curve that still falls at its end says that the run was too short to converge.",
+        "or more data. A curve that still falls at its end says that the run was too short; dots are decays from "
+        "somewhere on the way.",
         training_gap.training_gap, training_gap.draw_training_gap, needs_trials=True, detail=True,
     ),
     Plot(

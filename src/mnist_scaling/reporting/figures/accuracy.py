@@ -23,9 +23,9 @@ from mnist_scaling.fitting.uncertainty.least_squares import LEVEL, exponents, pl
 from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.figures.compute import flop_axis
-from mnist_scaling.reporting.figures.scatter import coloured_points, points
+from mnist_scaling.reporting.figures.scatter import coloured_points, extremes, points
 from mnist_scaling.reporting.parts import Missing
-from mnist_scaling.reporting.text import listing, plural, short
+from mnist_scaling.reporting.text import listing, plural
 from mnist_scaling.study.provenance import DATA
 
 FEWEST = 5
@@ -148,7 +148,7 @@ def draw_accuracy(data: Accuracy) -> Figure:
         colours = style.ordered_colours(known["level"].dropna(), palette)
         joined = {"fmt": "o"} if variable == "C" else {"fmt": "o-", "linewidth": 1}
         coloured_points(axes, known, variable, "error", colours, "error_se", **joined)
-        named |= {f"{other} = {short(level)}": colours[level] for level in [*colours][:: max(len(colours) - 1, 1)]}
+        named |= extremes(colours, other)
         if len(known) and variable == "C":
             flop_axis(axes, known[variable].min(), known[variable].max())
         elif len(known):

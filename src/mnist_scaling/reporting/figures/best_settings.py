@@ -13,9 +13,9 @@ from matplotlib.lines import Line2D
 from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.documents.tuning_records import OK, SettingsRecord, known_settings_laws
 from mnist_scaling.reporting.figures import style
-from mnist_scaling.reporting.figures.scatter import coloured_points, points
+from mnist_scaling.reporting.figures.scatter import coloured_points, extremes, points
 from mnist_scaling.reporting.parts import Missing
-from mnist_scaling.reporting.text import listing, short
+from mnist_scaling.reporting.text import listing
 from mnist_scaling.settings.optimal_settings import KeyLaws
 from mnist_scaling.settings.setting_laws import predict
 from mnist_scaling.study.columns import label
@@ -194,7 +194,7 @@ def _panel(axes: Axes, panel: Panel, most: int) -> dict[str, str]:
     )
     ticks(axes.xaxis, np.unique([*panel.points["x"], *panel.target["x"]]), most=most)
     axes.set_xlabel(style.SIZES.get(panel.variable, panel.variable))
-    return {f"{panel.other} = {short(level)}": colours[level] for level in (levels[0], levels[-1]) if panel.other}
+    return extremes(colours, panel.other) if panel.other else {}
 
 
 def _range(axes: Axes, row: list[Panel]) -> None:

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure, SubFigure
 
 from mnist_scaling.reporting.documents.loading import Study, axis_value
 from mnist_scaling.reporting.figures.style import TUNED, identify
+from mnist_scaling.reporting.text import short
 from mnist_scaling.study.vocabulary import COMPLETE, REPEAT
 
 
@@ -107,3 +108,9 @@ def forest(axes: Axes, rows: pd.DataFrame, colours: Sequence[str]) -> None:
     axes.set_yticks(range(len(rows)), rows["label"])
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
+
+
+def extremes(colours: Mapping[float, str], size: str) -> dict[str, str]:
+    """The smallest and the largest level in words, with their colours, for a key that has no room for all."""
+    levels = sorted(colours)
+    return {f"{size} = {short(level)}": colours[level] for level in (*levels[:1], *levels[-1:])}

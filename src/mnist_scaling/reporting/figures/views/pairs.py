@@ -68,17 +68,18 @@ def pairs(study: Study, best: bool) -> View | Missing:
 def draw_pairs(data: View) -> Figure:
     """Below the diagonal points and the ellipse of 95 % of a normal cloud, on it the density, above it correlations."""
     grid = sns.PairGrid(data.points, height=style.TEXT_WIDTH / len(data.points.columns), diag_sharey=False)
-    plt.close(grid.figure)  # seaborn makes it by pyplot, which would keep it
     grid.map_lower(_cloud)
     grid.map_diag(sns.kdeplot, color=style.TUNED, fill=True, linewidth=1, warn_singular=False)
     grid.map_upper(_correlation)
-    for axis in (*(axes.xaxis for axes in grid.axes[-1]), *(axes.yaxis for axes in grid.axes[:, 0])):
-        axis.set_major_locator(MaxNLocator(3))
+    below, left = [axes.xaxis for axes in grid.axes[-1]], [axes.yaxis for axes in grid.axes[:, 0]]
+    for axis, most in [*((axis, 2) for axis in below), *((axis, 3) for axis in left)]:
+        axis.set_major_locator(MaxNLocator(most))
         if axis.get_label_text() in data.names:
-            ticks = style.nice_ticks(*(10 ** np.array(axis.get_view_interval())), most=3)
+            ticks = style.nice_ticks(*(10 ** np.array(axis.get_view_interval())), most=most)
             axis.set_major_locator(FixedLocator(list(np.log10(ticks))))
             axis.set_major_formatter(FuncFormatter(lambda value, _: short(10**value)))
     grid.figure.set_layout_engine("constrained")
+    plt.close(grid.figure)  # seaborn makes it by pyplot, which would keep it
     return grid.figure
 
 

@@ -84,9 +84,10 @@ def draw_settings_curves(data: list[list[SettingCurve]]) -> Figure:
     for line, row in zip(grid, data, strict=True):
         for axes, one in zip(line, row, strict=True):
             _panel(axes, one)
-    for axes, one in zip(grid[0], data[0], strict=True):
+    for axes, column in zip(grid[0], zip(*data, strict=True), strict=True):
+        one = column[0]
         axes.set_title(style.plain(one.cell), fontsize=8)
-        best = min(one.trials["loss"].min(), one.selected[1])
+        best = min(one.trials["loss"].min(), one.selected[1], *(c.bowl["loss"].min() for c in column if len(c.bowl)))
         style.log_axis(axes.yaxis, best, min(one.trials["loss"].max(), FAR * best), most=5)
     for axes in grid[:, 0]:
         axes.set_ylabel("validation loss")

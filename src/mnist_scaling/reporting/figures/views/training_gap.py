@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from mnist_scaling.planning.checks.training_gap import FAR
 from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.figures import style
-from mnist_scaling.reporting.figures.scatter import by_level, coloured_points, panels, spread
+from mnist_scaling.reporting.figures.scatter import by_level, coloured_points, extremes, panels, spread
 from mnist_scaling.reporting.parts import Missing
 from mnist_scaling.study import layout
 from mnist_scaling.study.columns import label
@@ -89,14 +89,17 @@ def draw_training_gap(data: TrainingGap) -> Figure:
         ]
         for axes, (title, curve) in zip(panels(parts[1], len(data.curves), 3), data.curves.items(), strict=True):
             _curve(axes, title, curve)
-    style.level_key(figure, data.cells.dropna(subset=["level"]), "D", colours, lines)
+    style.key(figure, "", extremes(colours, "D"), lines)
     return figure
 
 
 def _curve(axes: Axes, title: str, rows: pd.DataFrame) -> None:
     for _, run in rows.groupby("seed"):
-        axes.plot(run["n_seen"], run["val_loss"], color=style.TUNED, linewidth=1)
-        axes.plot(run["n_seen"], run["train_loss"], color=style.UNTUNED, linewidth=1, linestyle="--")
+        # A run with branches decays from several places on its way: points, which no line joins.
+        branch = (run["phase"] == "decay") & (run["n_seen"] <= run.loc[run["phase"] != "decay", "n_seen"].max())
+        for column, colour, look in (("val_loss", style.TUNED, "-"), ("train_loss", style.UNTUNED, "--")):
+            axes.plot("n_seen", column, look, data=run[~branch], color=colour, linewidth=1)
+            axes.plot("n_seen", column, ".", data=run[branch], color=colour, markersize=5)
     losses = rows[["val_loss", "train_loss"]].to_numpy(float)
     style.log_axis(axes.xaxis, rows["n_seen"].min(), rows["n_seen"].max(), most=4)
     style.log_axis(axes.yaxis, np.nanmin(losses), np.nanmax(losses), most=5)

@@ -28,10 +28,12 @@ MOST_SETTINGS = 5
 
 
 def best_per_budget(rows: pd.DataFrame, loss: str = "loss") -> pd.DataFrame:
-    """The row of the lowest loss at each budget: runs that share their C, or lie in one factor of 2 where few do."""
+    """The row of the lowest loss at each budget: models that share their C, or lie in one factor of 2 where few do."""
     logs = np.log(rows["C"].astype(float))
     same = (logs / SAME_LEVEL).round()
-    budgets = same if same.nunique() <= len(rows) / 2 else np.floor((logs - logs.min()) / np.log(2) + 1e-9)
+    sizes = rows["N"] if "N" in rows and rows["N"].notna().any() else rows.index.to_series()
+    shared = sizes.groupby(same).nunique().median() > 1
+    budgets = same if shared else np.floor((logs - logs.min()) / np.log(2) + 1e-9)
     return rows.loc[rows.groupby(budgets)[loss].idxmin()].sort_values("C")
 
 
