@@ -43,9 +43,9 @@ def test_every_key_stands_against_both_sizes_with_its_law(grid: Path) -> None:
     study, laws = fitted(grid, tried)
     found = best_settings(study)
     assert isinstance(found, BestSettings)
-    assert [[p.variable for p in row] for row in found.rows] == [["N", "D"], ["N", "D"]]
+    assert [[p.variable for p in row] for row in found.rows] == [["N", "D", "loss"]] * 2
     for row, one in zip(found.rows, laws.keys, strict=True):
-        for panel in row:
+        for panel in row[:2]:
             np.testing.assert_array_equal(panel.points["value"], [best.value for best in one.best])
             np.testing.assert_array_equal(panel.points["x"], [c.sizes[panel.variable] for c in tried])
             assert panel.other is not None
@@ -56,6 +56,7 @@ def test_every_key_stands_against_both_sizes_with_its_law(grid: Path) -> None:
             assert panel.lines["x"].max() == pytest.approx(panel.target["x"].item())
             assert panel.target["value"].item() == prior([one], **AT)[one.key.name].value
         assert row[0].ends == (one.low, one.high)
+        assert row[2].points["x"].tolist() == study.cells.loc[row[2].points.index, "loss"].tolist()
     assert found.rows[0][0].ends == pytest.approx((1e-4, 0.1))
 
 

@@ -141,7 +141,14 @@ def test_training_and_validation_losses_and_their_curves(study: Study, tmp_path:
     assert isinstance(data, TrainingGap)
     assert data.cells["ratio"].to_numpy() == pytest.approx(1)
     assert "no learning curves" in data.note
-    curve = {"cell": 0, "seed": 1, "n_seen": [10, 100], "val_loss": [2.0, 1.0], "train_loss": [2.0, 0.5]}
+    curve = {
+        "cell": 0,
+        "seed": 1,
+        "n_seen": [10, 100],
+        "phase": "constant",
+        "val_loss": [2.0, 1.0],
+        "train_loss": [2.0, 0.5],
+    }
     pd.DataFrame(curve).to_csv(tmp_path / "curves.csv", index=False)
     kept = view(replace(study, folder=tmp_path), "training_gap")
     assert list(kept.curves) == [study.label(study.cells.iloc[0])]
