@@ -12,14 +12,11 @@ from matplotlib.figure import Figure
 from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.figures import accuracy, best_settings, change, compute, laws, losses, style, tuning
 from mnist_scaling.reporting.figures.views import (
-    counts,
     forecast,
-    further_axes,
-    hold_out,
     loss_map,
+    other_axes,
     pairs,
     settings_curves,
-    spending,
     training_gap,
     winners,
 )
@@ -82,14 +79,14 @@ FIGURES = (
     Plot(
         "further_axes", SCALING, "Loss against every further axis",
         "Lines join cells that differ in this axis alone; points are means over repeats with one standard error.",
-        further_axes.further_axes, further_axes.draw_further_axes,
+        other_axes.further_axes, other_axes.draw_further_axes,
     ),
     Plot(
         "counts", SCALING, "Model size, counted in several ways",
         "The same cells and losses. A count that leaves parameters out grows faster from model to model, so that the "
         "loss falls less steeply in it: exponents compare only between equal counts. Above each panel are the slope at "
         "the largest cell and the best size by compute.",
-        counts.counts, counts.draw_counts, detail=True,
+        other_axes.counts, other_axes.draw_counts, detail=True,
     ),
     Plot(
         "loss_vs_compute", COMPUTE, "Loss against training compute",
@@ -131,7 +128,7 @@ FIGURES = (
         "hold_out", LAWS, "Predicted and measured",
         "Filled points were fitted, hollow ones were not: they lie beyond the compute of all that were. Bars are one "
         "standard error, dashes the single runs behind it.",
-        hold_out.hold_out, hold_out.draw_hold_out,
+        laws.hold_out, laws.draw_hold_out,
     ),
     Plot(
         "residuals", LAWS, "Where the joint laws miss",
@@ -188,7 +185,7 @@ FIGURES = (
     Plot(
         "spending", SEARCH, "Where the FLOPs went",
         "Training FLOPs by kind of run, as shares of all that a model size was given.",
-        spending.spending, spending.draw_spending, needs_trials=True, detail=True,
+        tuning.spending, tuning.draw_spending, needs_trials=True, detail=True,
     ),
     Plot(
         "pairs", SEARCH, "Pairs: all runs",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -91,22 +92,16 @@ def _panels(study: Study, found: SettingsRecord, one: KeyLaws) -> list[Panel]:
     target = pd.DataFrame([{**known.at, **guess.record(), "side": 0.0}] if known and guess else [])
     panels = []
     for law in laws:
+        rows = cells.dropna(subset=list(law.against))
+        aim = target if set(law.against) <= set(target) else target.iloc[:0]
         for variable in law.against:
             other = next((size for size in law.against if size != variable), None)
-            rows = cells.dropna(subset=list(law.against))
-            aim = target if len(target) and set(law.against) <= set(target) else target.iloc[:0]
-            ends = [*rows[variable], *(aim[variable] if len(aim) else [])]
-            lines = [
-                {
-                    "level": level,
-                    "x": x,
-                    **predict(
-                        law, one, {variable: x, **({other: level} if other else {})}, found.level or np.nan
-                    ).record(),
-                }
-                for level in (_levels(rows[other]) if other else [np.nan])
-                for x in np.geomspace(min(ends), max(ends), _POINTS)
-            ]
+            reach = [*rows[variable], *(aim[variable] if len(aim) else [])]
+            lines = []
+            for level in _levels(rows[other]) if other else [np.nan]:
+                for x in np.geomspace(min(reach), max(reach), _POINTS):
+                    sizes = {variable: x, **({other: level} if other else {})}
+                    lines.append({"level": level, "x": x, **predict(law, one, sizes, found.level or np.nan).record()})
             panels.append(
                 Panel(
                     label(one.key.name), one.key.log, variable, other, _points(rows, variable, other),
@@ -170,29 +165,16 @@ def _panel(axes: Axes, panel: Panel, most: int) -> dict[str, str]:
     aside = panel.points.assign(x=panel.points["x"] * _aside(panel))
     for side, marker in ARROWS.items():
         rows = aside[aside["side"] == side]
-        ends = {} if side else {"se": ("low", "high")}
-        coloured_points(
-            axes,
-            rows,
-            "x",
-            "value",
-            colours,
-            fmt=marker,
-            elinewidth=0.6,
-            capsize=0,
-            alpha=0.85,
-            markersize=6 if side else 4.5,
-            **ends,
-        )
+        look: dict[str, Any] = {"markersize": 6} if side else {"se": ("low", "high"), "elinewidth": 0.6, "capsize": 0}
+        coloured_points(axes, rows, "x", "value", colours, fmt=marker, alpha=0.85, **look)
     points(axes, panel.target, "x", "value", ("low", "high"), cells=False, fmt="D", color=style.UNTUNED)
     for end in panel.ends:
         axes.axhline(end, color=style.MUTED, linewidth=0.8, linestyle=(0, (4, 2)), zorder=0)
-    ticks = (
-        style.level_axis
-        if panel.variable in style.SIZES
-        else lambda axis, x, most: style.log_axis(axis, min(x), max(x), most=most)
-    )
-    ticks(axes.xaxis, np.unique([*panel.points["x"], *panel.target["x"]]), most=most)
+    x = np.unique([*panel.points["x"], *panel.target["x"]])
+    if panel.variable in style.SIZES:
+        style.level_axis(axes.xaxis, x, most=most)
+    else:
+        style.log_axis(axes.xaxis, x[0], x[-1], most=most)
     axes.set_xlabel(style.SIZES.get(panel.variable, panel.variable))
     return extremes(colours, panel.other) if panel.other else {}
 
@@ -203,10 +185,8 @@ def _range(axes: Axes, row: list[Panel]) -> None:
     if not row[0].log:
         axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
         return
-    columns = [
-        c for one in row for c in (one.points["value"], one.lines["value"], *one.target[["low", "high"]].to_numpy())
-    ]
-    values = np.concatenate(columns)
+    parts = [(one.points["value"], one.lines["value"], *one.target[["low", "high"]].to_numpy()) for one in row]
+    values = np.concatenate([values for part in parts for values in part])
     style.log_axis(axes.yaxis, values.min() / 1.6, values.max() * 1.6)
 
 

@@ -1,4 +1,4 @@
-"""How tuning went: winner's curse, history, and what it selected over the grid."""
+"""How tuning went: winner's curse, history, what it selected over the grid, and what it cost."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import NullLocator, PercentFormatter
 
 from mnist_scaling.reporting.documents.loading import Study, axis_value
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.figures.change import losses
-from mnist_scaling.reporting.figures.scatter import View, by_level, coloured_points, panels
+from mnist_scaling.reporting.figures.scatter import View, by_level, coloured_points, panels, runs_of
 from mnist_scaling.reporting.figures.style import draw_map
 from mnist_scaling.reporting.parts import Missing
-from mnist_scaling.reporting.text import count, number
+from mnist_scaling.reporting.text import count, number, power_of_ten
 from mnist_scaling.study import vocabulary
 from mnist_scaling.study.columns import label
 
@@ -205,4 +205,52 @@ def draw_history(data: View) -> Figure:
     trials = data.lines["trial"].to_numpy()
     axes.set_xticks(trials if len(trials) <= 12 else trials[:: int(np.ceil(len(trials) / 8))])
     style.level_key(figure, data.points, data.names, colours, middle)
+    return figure
+
+
+KINDS = ("untuned control", "carried over", "tuner's trials", "pruned", "diverged or failed", "repeats")
+"""In the order of the bars."""
+
+
+def spending(study: Study) -> View | Missing:
+    """Training FLOPs by kind of run, for each model size: index the size, columns `KINDS`."""
+    trials = study.trials
+    spent = trials["flops_spent"].fillna(trials["flops"])
+    if not spent.sum() > 0:
+        return Missing("trials.csv holds no run with its FLOPs.")
+    selected = trials.index.isin(runs_of(study, study.cells, vocabulary.REPEAT).get("run", []))
+    words = {
+        "repeats": selected, "pruned": trials["state"] == vocabulary.PRUNED,
+        "diverged or failed": trials["state"] != vocabulary.COMPLETE,
+        "untuned control": (trials["origin"] == vocabulary.CONTROL) | (trials["stage"] == vocabulary.REPEAT),
+        "carried over": trials["origin"] == vocabulary.TRANSFER,
+    }  # fmt: skip
+    kind = np.select([*words.values()], [*words], "tuner's trials")
+    size = study.roles.size
+    level = trials[size] if size else pd.Series("all cells", trials.index)
+    table = spent.groupby([level, pd.Series(kind, trials.index)]).sum().unstack(fill_value=0)
+    shares = table.sum() / spent.sum()
+    told = ", ".join(f"{kind} {100 * shares[kind]:.0f} %" for kind in KINDS if kind in shares)
+    names = (
+        label(size) if size else "",
+        [f"{axis_value(v, size or '')}: {power_of_ten(table.loc[v].sum())}" for v in table.index],
+    )
+    note = f"Together {power_of_ten(float(spent.sum()))} FLOPs: {told}."
+    return View(table.reindex(columns=[k for k in KINDS if k in table]), note=note, names=names)
+
+
+def draw_spending(data: View) -> Figure:
+    """One bar for each model size, its FLOPs beside its name, shared out among the kinds."""
+    figure = style.new_figure(height=0.9 + 0.27 * len(data.points))
+    axes = figure.subplots()
+    shares = data.points.div(data.points.sum(axis=1), axis=0)
+    colours = dict(zip(KINDS, style.KINDS, strict=True))
+    starts = shares.cumsum(axis=1) - shares
+    for kind in shares:
+        axes.barh(np.arange(len(shares)), shares[kind], 0.75, starts[kind], color=colours[kind], edgecolor="white")
+    axes.set_yticks(range(len(shares)), data.names[1])
+    axes.set(xlim=(0, 1), ylabel=data.names[0], xlabel="share of the FLOPs spent")
+    axes.xaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+    axes.grid(visible=False, axis="y")
+    style.key(figure, "", {kind: colours[kind] for kind in shares})
     return figure

@@ -83,7 +83,15 @@ def draw_forecast(data: Forecast) -> Figure:
         look = {"color": style.UNTUNED, "fmt": "D", "capsize": 3, "label": "registered beforehand", "cells": False}
         points(axes, rows, "C", "loss", ("low", "high"), **look)
         handles.append(Line2D([], [], marker="D", linestyle="none", color=style.UNTUNED, label="registered beforehand"))
-        star = {"color": style.INK, "markersize": 11, "linestyle": "none", "zorder": 5, "label": "what came"}
+        star = {
+            "color": style.INK,
+            "markersize": 9,
+            "mec": "white",
+            "mew": 0.5,
+            "linestyle": "none",
+            "zorder": 5,
+            "label": "what came",
+        }
         handles += axes.plot(rows["C"], rows["measured"], "*", **star) if rows["measured"].notna().any() else []
     drawn = [
         cells[["C", "loss"]],
@@ -95,7 +103,7 @@ def draw_forecast(data: Forecast) -> Figure:
     every = np.concatenate([part.set_axis(["C", "loss"], axis=1).dropna().to_numpy(float) for part in drawn])
     low = every[:, 1].min()
     if data.floor.value > 0:
-        low = min(low, data.floor.value)
+        low = min(low, max(data.floor.value, low / 3))  # a floor near 0 must not flatten the rest
         axes.axhspan(max(data.floor.low, low / 2), data.floor.high, color=style.GRID, alpha=0.6, linewidth=0, zorder=0)
         handles.append(
             axes.axhline(data.floor.value, color=style.MUTED, linestyle=":", label="floor with its interval")
