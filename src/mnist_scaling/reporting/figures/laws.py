@@ -18,7 +18,7 @@ from mnist_scaling.reporting.documents.fits_json import LawRecord
 from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.figures.compute import flop_axis
-from mnist_scaling.reporting.figures.scatter import View, forest, panels, points, runs_of
+from mnist_scaling.reporting.figures.scatter import View, forest, on_grid, panels, points, runs_of
 from mnist_scaling.reporting.figures.style import draw_map
 from mnist_scaling.reporting.parts import Missing
 from mnist_scaling.reporting.text import number, plural, short, spaced
@@ -102,10 +102,7 @@ def _without_floor(law: LawRecord) -> bool:
 
 
 def _grid(study: Study, law: LawRecord) -> pd.DataFrame:
-    rows = pd.Series({one.row: one.residual for one in law.residuals or ()})
-    cells = study.cells.loc[rows.index]
-    long = pd.DataFrame({"N": cells["N"], "D": cells["D"], "residual": rows})
-    return long.pivot_table(index="N", columns="D", values="residual").sort_index(ascending=False)
+    return on_grid(study, pd.Series({one.row: one.residual for one in law.residuals or ()}), "N", "D")
 
 
 COLOURS = {"one-variable law": style.KINDS[0], "joint law": style.KINDS[1], "frontier": style.KINDS[2]}

@@ -114,3 +114,12 @@ def extremes(colours: Mapping[float, str], size: str) -> dict[str, str]:
     """The smallest and the largest level in words, with their colours, for a key that has no room for all."""
     levels = sorted(colours)
     return {f"{size} = {short(level)}": colours[level] for level in (*levels[:1], *levels[-1:])}
+
+
+def on_grid(study: Study, values: pd.Series, size: str | None, data: str | None) -> pd.DataFrame:
+    """Numbers of cells by two columns: sizes from the largest on top, data from the smallest; NaN where no cell is."""
+    cells = study.cells.loc[values.index]
+    rows, columns = (cells[axis] if axis else pd.Series("", cells.index) for axis in (size, data))
+    long = pd.DataFrame({size or "": rows, data or " ": columns, "value": values.astype(float)})
+    wide = long.pivot_table(index=size or "", columns=data or " ", values="value", dropna=False)
+    return wide.sort_index(ascending=False).sort_index(axis=1)

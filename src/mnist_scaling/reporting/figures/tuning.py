@@ -16,7 +16,7 @@ from matplotlib.ticker import NullLocator, PercentFormatter
 from mnist_scaling.reporting.documents.loading import Study, axis_value
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.figures.change import losses
-from mnist_scaling.reporting.figures.scatter import View, by_level, coloured_points, panels, runs_of
+from mnist_scaling.reporting.figures.scatter import View, by_level, coloured_points, on_grid, panels, runs_of
 from mnist_scaling.reporting.figures.style import draw_map
 from mnist_scaling.reporting.parts import Missing
 from mnist_scaling.reporting.text import count, number, power_of_ten
@@ -134,12 +134,7 @@ def _hyperparameter(study: Study, key: str) -> Grid:
 
 
 def _pivot(study: Study, values: pd.Series) -> pd.DataFrame:
-    roles = study.roles
-    rows = study.cells[roles.size] if roles.size else pd.Series("", study.cells.index)
-    columns = study.cells[roles.data] if roles.data else pd.Series("", study.cells.index)
-    long = pd.DataFrame({"row": rows, "column": columns, "value": values.astype(float)})
-    wide = long.pivot_table(index="row", columns="column", values="value", dropna=False)
-    return wide.sort_index(ascending=False).sort_index(axis=1)
+    return on_grid(study, values, study.roles.size, study.roles.data)
 
 
 def draw_hyperparameters(data: Grids) -> Figure:

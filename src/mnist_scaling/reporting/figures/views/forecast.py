@@ -93,14 +93,8 @@ def draw_forecast(data: Forecast) -> Figure:
             "label": "what came",
         }
         handles += axes.plot(rows["C"], rows["measured"], "*", **star) if rows["measured"].notna().any() else []
-    drawn = [
-        cells[["C", "loss"]],
-        ahead[["C", "low"]],
-        ahead[["C", "high"]],
-        rows[["C", "low"]],
-        rows[["C", "measured"]],
-    ]
-    every = np.concatenate([part.set_axis(["C", "loss"], axis=1).dropna().to_numpy(float) for part in drawn])
+    parts = [(cells, "loss"), (ahead, "low"), (ahead, "high"), (rows, "low"), (rows, "measured")]
+    every = np.concatenate([table[["C", column]].dropna().to_numpy(float) for table, column in parts])
     low = every[:, 1].min()
     if data.floor.value > 0:
         low = min(low, max(data.floor.value, low / 3))  # a floor near 0 must not flatten the rest

@@ -20,6 +20,7 @@ from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.figures.compute import best_sizes
 from mnist_scaling.reporting.figures.laws import MOST_LEVELS
 from mnist_scaling.reporting.figures.losses import law_at
+from mnist_scaling.reporting.figures.scatter import on_grid
 from mnist_scaling.reporting.parts import Missing
 from mnist_scaling.reporting.text import number, short
 
@@ -45,13 +46,13 @@ class LossMap:
 
 def loss_map(study: Study) -> LossMap | Missing:
     """Losses over the grid, with the law and the frontier between the cells."""
-    axes, cells = [study.roles.size, study.roles.data], study.cells
-    if None in axes:
+    size, data, cells = study.roles.size, study.roles.data, study.cells
+    if size is None or data is None:
         return Missing("A map of the cells needs model size and data size to vary.")
-    if cells[axes].nunique().max() > MOST_LEVELS or cells.duplicated(axes).any():
+    if cells[[size, data]].nunique().max() > MOST_LEVELS or cells.duplicated([size, data]).any():
         return Missing(f"The cells form no grid of at most {MOST_LEVELS} levels with one cell at each size and data.")
-    table = cells.pivot(index=axes[0], columns=axes[1], values="loss").sort_index(ascending=False)
-    n, d = (cells.groupby(axis)[role].median() for axis, role in zip(axes, "ND", strict=True))
+    table = on_grid(study, cells["loss"], size, data)
+    n, d = cells.groupby(size)["N"].median(), cells.groupby(data)["D"].median()
     table = table.set_axis(n[table.index], axis=0).set_axis(d[table.columns], axis=1)
     rows, columns = (np.arange(length) + 0.5 for length in table.shape)
     logs = np.log(table.index.to_numpy(float)), np.log(table.columns.to_numpy(float))
