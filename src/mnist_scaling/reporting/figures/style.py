@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -187,8 +188,8 @@ def level_key(
         key(figure, title or "", {labels[level]: c for level, c in colours.items()}, lines)
 
 
-CELLS = "cells:"
-"""What the gid of an artist whose points are identified starts with."""
+CELLS: WeakKeyDictionary[Artist, list[str]] = WeakKeyDictionary()
+"""The cell of each point that is drawn, of artists that `identify` was told of."""
 
 
 def identify(artist: Any, cells: Iterable[Any]) -> None:
@@ -207,13 +208,12 @@ def identify(artist: Any, cells: Iterable[Any]) -> None:
     ValueError
         When there are neither as many as points nor one.
     """
-    drawn = artist[0] if isinstance(artist, list | tuple) else artist
+    drawn, names = artist[0] if isinstance(artist, list | tuple) else artist, [str(cell) for cell in cells]
     points = drawn.get_xydata() if isinstance(drawn, Line2D) else np.ma.filled(drawn.get_offsets(), np.nan)
-    names = [str(cell) for cell in cells]
     if len(names) != 1 or len(points) == 1:
         kept = np.isfinite(np.asarray(points, float)).all(axis=1)  # what matplotlib writes
         names = [name for name, known in zip(names, kept, strict=True) if known]
-    drawn.set_gid(CELLS + json.dumps(names))
+    CELLS[drawn] = names
 
 
 MOST_COLUMNS = 10
