@@ -17,10 +17,10 @@ from mnist_scaling.reporting.documents.fits_json import LossRecord
 from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.documents.tuning_records import Ends, KeyRecord, SettingsRecord
 from mnist_scaling.reporting.figures.scatter import View
-from mnist_scaling.reporting.figures.views.forecast import Forecast, forecast
+from mnist_scaling.reporting.figures.views.loss_ahead import Forecast, forecast
 from mnist_scaling.reporting.figures.views.loss_map import FINE, LossMap, loss_map
 from mnist_scaling.reporting.figures.views.settings_curves import settings_curves
-from mnist_scaling.reporting.figures.views.training_gap import TrainingGap, training_gap
+from mnist_scaling.reporting.figures.views.train_and_validation import TrainingGap, training_gap
 from mnist_scaling.reporting.figures.views.winners import best_per_budget
 from mnist_scaling.reporting.parts import Missing
 from tests.reporting.builder import load

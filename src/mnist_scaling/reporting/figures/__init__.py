@@ -12,12 +12,12 @@ from matplotlib.figure import Figure
 from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.figures import accuracy, best_settings, change, compute, laws, losses, style, tuning
 from mnist_scaling.reporting.figures.views import (
-    forecast,
+    loss_ahead,
     loss_map,
     other_axes,
-    pairs,
+    pair_grid,
     settings_curves,
-    training_gap,
+    train_and_validation,
     winners,
 )
 from mnist_scaling.reporting.parts import Missing
@@ -99,7 +99,7 @@ FIGURES = (
         "Each cell in grey; in blue the loss that the best size and data should reach with more compute than was "
         "spent, with its interval, beside the floor under which no compute brings it. Diamonds are predictions that "
         "were registered before their runs, stars what the runs gave.",
-        forecast.forecast, forecast.draw_forecast,
+        loss_ahead.forecast, loss_ahead.draw_forecast,
     ),
     Plot(
         "isoflop", COMPUTE, "IsoFLOP curves",
@@ -167,7 +167,7 @@ FIGURES = (
         "A validation loss far above the training loss says that the model knows its examples by heart: more dropout, "
         "or more data. A curve that still falls at its end says that the run was too short; dots are decays from "
         "somewhere on the way.",
-        training_gap.training_gap, training_gap.draw_training_gap, needs_trials=True, detail=True,
+        train_and_validation.training_gap, train_and_validation.draw_training_gap, needs_trials=True, detail=True,
     ),
     Plot(
         "winners_curse", SEARCH, "Winner's curse",
@@ -191,12 +191,12 @@ FIGURES = (
         "pairs", SEARCH, "Pairs: all runs",
         "Every number of a finished trial against every other: points with the ellipse of 95 % of a normal cloud "
         "below the diagonal, densities on it, correlations (of logs, where a number is positive and wide) above it.",
-        partial(pairs.pairs, best=False), pairs.draw_pairs, detail=True,
+        partial(pair_grid.pairs, best=False), pair_grid.draw_pairs, detail=True,
     ),
     Plot(
         "pairs_best", SEARCH, "Pairs: the best run at each budget",
         "As above, of the best trial at each budget of compute alone: how its sizes and settings move together.",
-        partial(pairs.pairs, best=True), pairs.draw_pairs, detail=True,
+        partial(pair_grid.pairs, best=True), pair_grid.draw_pairs, detail=True,
     ),
 )  # fmt: skip
 
