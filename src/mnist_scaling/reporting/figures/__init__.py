@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.figures import accuracy, best_settings, change, compute, laws, losses, style, tuning
 from mnist_scaling.reporting.figures.views import (
+    clouds,
     loss_ahead,
     loss_map,
     other_axes,
@@ -135,6 +136,12 @@ FIGURES = (
         "100 × ln(measured / fitted), and its rmse beside the name: red cells are worse than the law says. A pattern "
         "(a corner, a diagonal) is a wrong form; salt and pepper is noise.",
         laws.residuals, laws.draw_residuals, detail=True,
+    ),
+    Plot(
+        "clouds", LAWS, "Clouds of exponents",
+        "Each point is one surface that the data allow. Numbers that lean on one another form a narrow ellipse: what "
+        "is known of both is more than their intervals say. The ellipse holds 95 % of a normal cloud.",
+        clouds.clouds, pair_grid.draw_pairs, detail=True,
     ),
     Plot(
         "accuracy", ACCURACY, "Test error, and what the loss says of it",

@@ -146,7 +146,7 @@ def draw_accuracy(data: Accuracy) -> Figure:
     for axes, (variable, (other, palette)) in zip(panels, PANELS.items(), strict=False):
         known = cells[cells[variable].notna()].assign(level=cells[other])
         colours = style.ordered_colours(known["level"].dropna(), palette)
-        joined = {"fmt": "o"} if variable == "C" else {"fmt": "o-", "linewidth": 1}
+        joined: dict[str, Any] = {"fmt": "o"} if variable == "C" else {"fmt": "o-", "linewidth": 1}
         coloured_points(axes, known, variable, "error", colours, "error_se", **joined)
         named |= extremes(colours, other)
         if len(known) and variable == "C":

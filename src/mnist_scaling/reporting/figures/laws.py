@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -185,7 +186,7 @@ def hold_out(study: Study) -> View | Missing:
     return View(table, seeds, note, f"{study.call('loss')}{study.unit}")
 
 
-LOOKS = {
+LOOKS: dict[bool, dict[str, Any]] = {
     False: {"color": style.TUNED, "label": "fitted"},
     True: {"color": style.UNTUNED, "label": "held out", "mfc": "white"},
 }
@@ -201,7 +202,7 @@ def draw_hold_out(data: View) -> Figure:
     right.axhline(0, color=style.MUTED, linewidth=0.9)
     left.plot(data.lines["predicted"], data.lines["loss"], "_", color=style.UNTUNED, markersize=7)
     for held, look in LOOKS.items():
-        rim = {"markeredgecolor": look["color"], "markeredgewidth": 1}
+        rim: dict[str, Any] = {"mec": look["color"], "mew": 1}
         rows = data.points[data.points["held"] == held]
         points(left, rows, "predicted", "loss", "se", **look, **rim)
         points(right, rows.dropna(subset=["C"]), "C", "off", **look, **rim)

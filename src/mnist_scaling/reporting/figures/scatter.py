@@ -54,11 +54,12 @@ def points(
     **look
         Keys of `Axes.errorbar` that differ from the usual ones.
     """
+    error: Any
     if isinstance(se, str):
         error = rows[se].fillna(0) if se else None
     else:
         error = np.nan_to_num([rows[y] - rows[se[0]], rows[se[1]] - rows[y]])
-    usual = {"fmt": "o", "elinewidth": 1, "capsize": 2, "markeredgecolor": "white", "markeredgewidth": 0.5}
+    usual: dict[str, Any] = {"fmt": "o", "elinewidth": 1, "capsize": 2, "mec": "white", "mew": 0.5}
     drawn = axes.errorbar(rows[x], rows[y], error, **{**usual, **look})
     if cells:
         identify(drawn, rows.index)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.planning.predictions import read_predictions
@@ -74,25 +74,18 @@ def draw_forecast(data: Forecast) -> Figure:
     axes = figure.subplots()
     cells, ahead, rows = data.base.cells, data.ahead, data.registered
     points(axes, cells, "C", "loss", "se", color=style.MUTED, alpha=0.6, markersize=3.5)
-    line = axes.plot(data.base.frontier["C"], data.base.frontier["loss"], color=style.INK, linewidth=1)
-    handles: list[Line2D | Patch] = []
+    handles = axes.plot(
+        data.base.frontier["C"], data.base.frontier["loss"], color=style.INK, linewidth=1, label="best measured"
+    )
     if len(ahead):
         axes.fill_between(ahead["C"], ahead["low"], ahead["high"], color=style.TUNED, alpha=0.2, linewidth=0)
         handles += axes.plot(ahead["C"], ahead["value"], color=style.TUNED, label="forecast with its interval")
     if len(rows):
-        look = {"color": style.UNTUNED, "fmt": "D", "capsize": 3, "label": "registered beforehand", "cells": False}
-        points(axes, rows, "C", "loss", ("low", "high"), **look)
+        points(axes, rows, "C", "loss", ("low", "high"), cells=False, fmt="D", color=style.UNTUNED, capsize=3)
         handles.append(Line2D([], [], marker="D", linestyle="none", color=style.UNTUNED, label="registered beforehand"))
-        star = {
-            "color": style.INK,
-            "markersize": 9,
-            "mec": "white",
-            "mew": 0.5,
-            "linestyle": "none",
-            "zorder": 5,
-            "label": "what came",
-        }
-        handles += axes.plot(rows["C"], rows["measured"], "*", **star) if rows["measured"].notna().any() else []
+        star: dict[str, Any] = {"color": style.INK, "markersize": 9, "mec": "white", "mew": 0.5, "zorder": 5}
+        if rows["measured"].notna().any():
+            handles += axes.plot(rows["C"], rows["measured"], "*", label="what came", **star)
     parts = [(cells, "loss"), (ahead, "low"), (ahead, "high"), (rows, "low"), (rows, "measured")]
     every = np.concatenate([table[["C", column]].dropna().to_numpy(float) for table, column in parts])
     low = every[:, 1].min()
@@ -105,6 +98,5 @@ def draw_forecast(data: Forecast) -> Figure:
     flop_axis(axes, every[:, 0].min(), every[:, 0].max())
     style.log_axis(axes.yaxis, low, every[:, 1].max())
     axes.set_ylabel(style.plain(data.base.names[0]))
-    line[0].set_label("best measured")
-    style.key(figure, "", {}, [*line, *handles])
+    style.key(figure, "", {}, handles)
     return figure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -62,7 +63,7 @@ def loss_map(study: Study) -> LossMap | Missing:
     ]
     method = next((m for m in ("parametric", "hull") if len(best_sizes(study.fits.frontier.get(m)))), "")
     best = best_sizes(study.fits.frontier.get(method))
-    outside = {"left": np.nan, "right": np.nan}
+    outside: dict[str, Any] = {"left": np.nan, "right": np.nan}
     x = np.interp(np.log(best["D"]), logs[1], columns, **outside)
     y = np.interp(np.log(best["N"]), logs[0][::-1], rows[::-1], **outside)
     holes, off = int(table.isna().to_numpy().sum()), int((np.isnan(x) | np.isnan(y)).sum())
@@ -85,12 +86,16 @@ def draw_loss_map(data: LossMap) -> Figure:
     style.draw_map(axes, data.table, "light:#7a5195", norm, lambda loss: number(loss, 2), (short, short))
     for y, x in zip(*np.nonzero(np.isnan(losses)), strict=True):
         axes.add_patch(Rectangle((x, y), 1, 1, fill=False, hatch="////", edgecolor=style.GRID, linewidth=0))
-    lines = []
+    lines: list[Line2D] = []
     if data.law is not None:
         _contours(axes, data)
         lines.append(Line2D([], [], color=style.INK, linewidth=0.8, label="loss by the selected law"))
     if len(data.frontier):
-        look = {"color": style.UNTUNED, "linewidth": 2, "label": f"best N and D by compute ({data.method})"}
+        look: dict[str, Any] = {
+            "color": style.UNTUNED,
+            "linewidth": 2,
+            "label": f"best N and D by compute ({data.method})",
+        }
         lines += axes.plot(data.frontier["x"], data.frontier["y"], **look)
     axes.set(xlabel=style.plain(data.labels[1]), ylabel=style.plain(data.labels[0]))
     style.key(figure, style.plain(data.labels[2]), {}, lines)
@@ -104,7 +109,7 @@ def _contours(axes: Axes, data: LossMap) -> None:
     levels = style.nice_ticks(data.law.min(), data.law.max())
     places = np.linspace(0, columns, FINE), np.linspace(0, rows, FINE)
     drawn = axes.contour(*places, data.law, levels=levels, colors=style.INK, linewidths=0.8)
-    corners = []
+    corners: list[Any] = []
     for segments in drawn.allsegs:
         points = np.concatenate([s for s in segments if len(s)] or [np.empty((0, 2))])
         inside = points[((points > 0.6) & (points < np.array([columns, rows]) - 0.6)).all(axis=1)]

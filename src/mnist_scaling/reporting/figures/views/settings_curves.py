@@ -70,11 +70,11 @@ def settings_curves(study: Study) -> list[list[SettingCurve]] | Missing:
 def _bowl(key: KeyRecord, vertex: float | None, selected: tuple[float, float]) -> pd.DataFrame:
     if vertex is None or not np.isfinite(vertex) or key.status != "ok":
         return pd.DataFrame({"x": [], "loss": []})
-    forth, back = (np.log, np.exp) if key.scale == "log" else (np.asarray, np.asarray)
-    low, high, best, at = forth(np.array([key.range.low, key.range.high, vertex, selected[0]]))
+    log, numbers = key.scale == "log", np.array([key.range.low, key.range.high, vertex, selected[0]])
+    low, high, best, at = np.log(numbers) if log else numbers
     v = np.linspace(low, high, 60)
     above = key.curvature.value / 2 * ((v - best) ** 2 - (at - best) ** 2)
-    return pd.DataFrame({"x": back(v), "loss": selected[1] * np.exp(above)})
+    return pd.DataFrame({"x": np.exp(v) if log else v, "loss": selected[1] * np.exp(above)})
 
 
 def draw_settings_curves(data: list[list[SettingCurve]]) -> Figure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -62,7 +63,7 @@ def draw_training_gap(data: TrainingGap) -> Figure:
     """Top: final losses on one another, and their ratio by dropout. Below: curves of single runs."""
     below = 2.1 * -(-len(data.curves) // 3)
     figure = style.new_figure(height=3.2 + below)
-    parts = figure.subfigures(2, 1, height_ratios=[3.2, below]) if below else [figure]
+    parts: Any = figure.subfigures(2, 1, height_ratios=[3.2, below]) if below else [figure]
     left, *right = panels(parts[0], 2 if data.dropout else 1, 2)
     colours = style.ordered_colours(data.cells["level"].dropna(), style.DATA_PALETTE)
     train, ratio = data.cells["train"], data.cells["ratio"]
