@@ -70,6 +70,7 @@ class Builder:
         cells = trials_and_cells.cells_table(trials, list(self.axes), tuned)
         cells["edges"] = ["lr" if i == 1 else "" for i in range(len(cells))]
         cells["flags"] = ["search_edge" if i == 1 else "" for i in range(len(cells))]
+        folder.mkdir(parents=True, exist_ok=True)
         trials.to_csv(folder / layout.TRIALS, index=False)
         cells.to_csv(folder / layout.CELLS, index=False)
         study = {"name": folder.name, "axes": list(self.axes), "tuned": tuned}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from mnist_scaling.fitting.uncertainty.least_squares import plane
 from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.figures.scatter import View
 from mnist_scaling.reporting.parts import Missing
@@ -18,7 +19,7 @@ def clouds(study: Study) -> View | Missing:
         return Missing("fits.json keeps no draws of the model: it needs compute, and a `fit` of today.")
     log_c, loss = np.log(np.array(kept.C, float)), np.log(np.array(kept.loss, float))
     half = log_c >= (log_c[0] + log_c[-1]) / 2
-    table = {"exponent of L* in C": -np.polyfit(log_c[half], loss[:, half].T, 1)[0]}
+    table = {"exponent of L* in C": -plane(loss[:, half].T, log_c[half]).coefficients[1]}
     if kept.N is not None:
         sizes = np.log(np.array(kept.N, float))
         table["exponent of N* in C"] = np.array([_slope(log_c, row, half & np.isfinite(row)) for row in sizes])
@@ -30,4 +31,4 @@ def clouds(study: Study) -> View | Missing:
 
 
 def _slope(x: np.ndarray, y: np.ndarray, kept: np.ndarray) -> float:
-    return float(np.polyfit(x[kept], y[kept], 1)[0]) if kept.sum() > 1 else np.nan
+    return float(plane(y[kept], x[kept]).coefficients[1]) if kept.sum() > 1 else np.nan

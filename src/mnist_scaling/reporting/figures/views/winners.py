@@ -14,6 +14,7 @@ from scipy.special import stdtrit
 
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.rows import SAME_LEVEL
+from mnist_scaling.fitting.uncertainty.least_squares import plane
 from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.figures.compute import flop_axis
@@ -59,14 +60,12 @@ def winners(study: Study) -> View | Missing:
 
 
 def _line(x: Array, values: Array, at: Array, linear: bool) -> pd.DataFrame:
-    y = values if linear else np.log(values)
-    design, places = (np.vander(z - x.mean(), 2) for z in (x, at))
-    found = np.linalg.lstsq(design, y, rcond=None)[0]
-    free = len(x) - 2
-    variance = ((y - design @ found) ** 2).sum() / free
-    spread = 1 + np.einsum("ij,jk,ik->i", places, np.linalg.inv(design.T @ design), places)
-    half = stdtrit(free, 0.975) * np.sqrt(variance * spread)
-    table = pd.DataFrame({"value": places @ found, "low": places @ found - half, "high": places @ found + half})
+    x, places = x - x.mean(), at - x.mean()
+    found = plane(values if linear else np.log(values), x)
+    variance = (found.residual**2).sum() / found.free * (1 + 1 / len(x) + places**2 / (x**2).sum())
+    half = stdtrit(found.free, 0.975) * np.sqrt(variance)
+    value = found.at(places)
+    table = pd.DataFrame({"value": value, "low": value - half, "high": value + half})
     return (table if linear else np.exp(table)).assign(C=np.exp(at))
 
 
