@@ -145,7 +145,7 @@ def test_a_report_of_anyones_own_table(tmp_path: Path, monkeypatch: pytest.Monke
     table.to_csv("runs.csv", index=False)
     columns = ColumnsConfig(N="size", D="tokens", loss="bits ($)")
     fit.run(FitConfig(table="runs.csv", columns=columns, out="fits", bootstrap=BootstrapConfig(draws=20)))
-    report.write(ReportConfig(fits="fits", formats=("svg",), dpi=40))
+    report.write(ReportConfig(fits="fits", formats=("svg",), dpi=40, details=True))
     text = re.sub(r"<[^>]+>", "", (tmp_path / "fits" / "report.html").read_text())
     assert "25 rows of runs.csv; 1,000 to 100,000 size, 10,000 to 1,000,000 tokens." in text
     assert "The lowest bits ($) is" in text
