@@ -24,7 +24,7 @@ def clouds(study: Study) -> View | Missing:
         sizes = np.log(np.array(kept.N, float))
         table["exponent of N* in C"] = np.array([_slope(log_c, row, half & np.isfinite(row)) for row in sizes])
     table |= {"floor": np.array(kept.floor, float), f"loss at {power_of_ten(kept.C[-1])} FLOPs": np.exp(loss[:, -1])}
-    rows = pd.DataFrame({name: values for name, values in table.items() if np.nanstd(values) > 0}).dropna()
+    rows = pd.DataFrame({name: values for name, values in table.items() if pd.Series(values).nunique() > 1}).dropna()
     if len(rows) < 2 or len(rows.columns) < 2:
         return Missing("The draws of the model differ in fewer than two numbers.")
     return View(rows, note=f"{plural(len(rows), 'draw')}.", names=[])
