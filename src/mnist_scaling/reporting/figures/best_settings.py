@@ -79,8 +79,8 @@ def _within(sentence: str) -> str:
 def _panels(study: Study, found: SettingsRecord, one: KeyLaws) -> list[Panel]:
     """A key against each size that its law holds, and against loss; none where it has neither law."""
     # Of laws against sizes the first holds the most of them.
-    laws = [next((law for law in one.laws if set(law.against) <= {"N", "D"}), None)]
-    laws = [law for law in (*laws, next((law for law in one.laws if law.against == ("loss",)), None)) if law]
+    laws = [law for law in one.laws if set(law.against) <= {"N", "D"}][:1]
+    laws += [law for law in one.laws if law.against == ("loss",)]
     if not laws:
         return []
     cells = pd.DataFrame([{"row": c["row"], **c["best"][one.key.name]} for c in found.cells if c["used"]]).set_index(

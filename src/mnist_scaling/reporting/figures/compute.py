@@ -164,7 +164,7 @@ def _isoflop(record: dict[str, Any]) -> IsoFlopCurve:
     coefficients = record.get("coefficients") or [None]
     curve, bends_up = rows, all(c is not None for c in coefficients) and coefficients[2] > 0
     if bends_up:
-        log_n = np.linspace(*np.log([rows["N"].min(), rows["N"].max()]), 60)
+        log_n = np.linspace(np.log(rows["N"].min()), np.log(rows["N"].max()), 60)
         loss = np.polynomial.polynomial.polyval(log_n - record["centre_log_N"], coefficients)
         curve = pd.DataFrame({"N": np.exp(log_n), "loss": loss})
     least = record.get("minimum")

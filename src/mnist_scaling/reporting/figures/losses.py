@@ -165,7 +165,8 @@ def selected_law(study: Study, variable: str, ends: tuple[float, float], fixed: 
     if record is None or variable not in record.inputs or (at and not np.isclose(at, fixed, rtol=1e-6)):
         return None
     x = np.geomspace(*ends, POINTS)
-    loss = law_at(study, **{"D" if variable == "N" else "N": fixed, variable: x})
+    sizes: dict[str, Array | float] = {"D" if variable == "N" else "N": fixed, variable: x}
+    loss = law_at(study, **sizes)
     return None if loss is None else pd.DataFrame({"x": x, "loss": loss})
 
 

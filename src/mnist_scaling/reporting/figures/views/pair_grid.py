@@ -75,7 +75,8 @@ def draw_pairs(data: View) -> Figure:
     for axis, most in [*((axis, 2) for axis in below), *((axis, 3) for axis in left)]:
         axis.set_major_locator(MaxNLocator(most))
         if axis.get_label_text() in data.names:
-            ticks = style.nice_ticks(*(10 ** np.array(axis.get_view_interval())), most=most)
+            low, high = (10.0**end for end in axis.get_view_interval())
+            ticks = style.nice_ticks(low, high, most)
             axis.set_major_locator(FixedLocator(list(np.log10(ticks))))
             axis.set_major_formatter(FuncFormatter(lambda value, _: short(10**value)))
     grid.figure.set_layout_engine("constrained")
