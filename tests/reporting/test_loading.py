@@ -51,10 +51,6 @@ def test_columns_that_a_foreign_table_lacks_are_empty(copy: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (
-            lambda f: (f / "fits.json").unlink(),
-            r"needs the fits in .*fits\.json.*python -m mnist_scaling\.fit name=grid",
-        ),
         (lambda f: (f / "cells.csv").unlink(), r"must have .*cells\.csv.*mnist_scaling\.train"),
         (lambda f: (f / "study.json").unlink(), r"must have .*study\.json.*start its sweep again"),
         (lambda f: (f / "fits.json").write_text("{"), r"fits\.json must be JSON"),
@@ -71,6 +67,15 @@ def test_errors_state_rule_value_and_fix(copy: Path, spoil: Callable[[Path], obj
     spoil(copy)
     with pytest.raises(InputError, match=message):
         load(copy)
+
+
+def test_a_study_that_is_not_fitted_shows_its_cells_and_says_what_fits_them(copy: Path) -> None:
+    (copy / "fits.json").unlink()
+    found = load(copy)
+    assert len(found.cells) == 16
+    assert found.cells["loss"].notna().all()
+    assert "`python -m mnist_scaling.fit name=grid` fits one" in found.fits.why
+    assert found.roles.size == "width"
 
 
 def test_an_unknown_study_names_the_known_ones(grid: Path) -> None:
