@@ -59,7 +59,7 @@ def test_columns_that_a_foreign_table_lacks_are_empty(copy: Path) -> None:
         (lambda f: (f / "fits.json").write_text('{"schema": 1, "laws": {"a": 1}}'), r"laws and arms.*is damaged"),
         (lambda f: (f / "fits.json").write_text('{"schema": 1, "laws": {}, "arms": 3}'), r"laws and arms.*is damaged"),
         (lambda f: (f / "cells.csv").write_text("width,val_loss\n4,1\n"), r"cells\.csv has changed since"),
-        (lambda f: replace_cells(f, pd.DataFrame({"width": [4], "val_loss": [1]})), r"must have the columns n_params"),
+        (lambda f: replace_cells(f, pd.DataFrame({"width": [4], "val_loss": [1]})), r"must have the columns n_trials"),
         (lambda f: (f / "study.json").write_text('{"axes": ["depth"], "tuned": []}'), r"lacks depth"),
     ],
 )
