@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -187,7 +188,15 @@ def test_points_of_an_answer_are_rows_of_its_table() -> None:
     with style.theme():
         figure = draw_answer(answer_figure(arms, {"x": "n_params", "y": "loss", "colour": ARM}, {}))
     cells = TextTable([ARM, "loss"], arms[[ARM, "loss"]].to_numpy().tolist(), ids=[f"part-{i}" for i in arms.index])
-    record = {"name": "part", "title": "T", "question": "Q?", "sentence": "S.", "notes": [], "numbers": {}, "words": {}}
+    record: dict[str, Any] = {
+        "name": "part",
+        "title": "T",
+        "question": "Q?",
+        "sentence": "S.",
+        "notes": [],
+        "numbers": {},
+        "words": {},
+    }
     record |= {"cells": 4, "minutes": 1.0, "studies": {}}
     svg = figure_files.on_page(figure, "part", "T", cells.cells, "part-")
     text = answer_page.page("T", "Q?", "smoke", [answer_page.Section(record, svg, "x.svg", cells)], "ask", "x.json")

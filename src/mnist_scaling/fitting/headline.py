@@ -228,6 +228,7 @@ def _ahead(model: Model, cost: Cost | None) -> _Ahead | None:
     if not _has_compute(model, cost):
         return None
     logs = np.log(np.array([1.0, *REACHES]))
+    places: list[dict[str, Any]]
     if len(model.inputs) == 2:
         assert cost is not None
         log_c = np.concatenate([budgets(model.rows, cost)[:-1], float(cost.of(model.rows).max()) + logs])
@@ -235,9 +236,9 @@ def _ahead(model: Model, cost: Cost | None) -> _Ahead | None:
         return _Ahead(log_c, np.minimum.accumulate(values, axis=1), sizes, places)
     (variable,) = model.inputs
     ends = [float(f(np.log(model.rows.inputs[variable]))) for f in (np.min, np.max)]
-    places: list[dict[str, Any]] = [{} for _ in logs]
+    places = [{} for _ in logs]
     if variable == "C":
-        inside = np.linspace(*ends, INSIDE)[:-1]
+        inside = np.linspace(ends[0], ends[1], INSIDE)[:-1]
         log_c, x = np.append(inside, ends[1] + logs), ends[1] + logs
     else:
         assert model.ray is not None

@@ -130,16 +130,15 @@ def _bars(axes: Axes) -> tuple[dict[Artist, dict[str, Any]], set[Artist]]:
 def _points(artist: Artist, axes: Axes, bars: Mapping[str, Any]) -> tuple[list[Data], bool]:
     """Points of an artist that shows data, and whether each is drawn; none of a line across the panel."""
     if isinstance(artist, QuadMesh):
-        values = np.ma.filled(artist.get_array(), np.nan)
+        values = np.ma.filled(np.ma.asarray(artist.get_array()), np.nan)
         y, x = map(_words, (axes.yaxis, axes.xaxis), values.shape)
         return [{"x": x[j], "y": y[i], "value": _digits(value)} for (i, j), value in np.ndenumerate(values)], True
     if isinstance(artist, PathCollection):
-        xy, drawn = np.ma.filled(artist.get_offsets(), np.nan), True
+        xy, drawn = np.asarray(np.ma.filled(np.ma.asarray(artist.get_offsets()), np.nan), float), True
     elif isinstance(artist, Line2D) and artist.get_transform() == axes.transData:
-        xy, drawn = artist.get_xydata(), _has_marker(artist)
+        xy, drawn = np.asarray(artist.get_xydata(), float), _has_marker(artist)
     else:
         return [], False
-    xy = np.asarray(xy, float)
     points = [{"x": _digits(x), "y": _digits(y)} for x, y in xy]
     for name, segments in bars.items():
         for point, ends in zip(points, segments if len(segments) == len(points) else (), strict=False):

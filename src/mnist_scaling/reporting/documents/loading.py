@@ -178,8 +178,8 @@ def _unfitted(folder: Path) -> Fits:
         sha256=hashlib.sha256((folder / layout.CELLS).read_bytes()).hexdigest(),
         unfinished=unfinished(folder, frame, trials, record) or None,
     )
-    settings = {"columns": measured_columns(study_columns({}, frame.columns), {}, frame), "where": None, "by": []}
-    settings |= {"bootstrap": {"level": 0.95}}
+    names = measured_columns(study_columns({}, frame.columns), {}, frame)
+    settings = {"columns": names, "where": None, "by": [], "bootstrap": {"level": 0.95}}
     return Fits(
         why=why,
         answer=AnswerRecord(why, next=data.unfinished or ""),

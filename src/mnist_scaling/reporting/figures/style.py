@@ -212,9 +212,10 @@ def identify(artist: Any, cells: Iterable[Any]) -> None:
         When there are neither as many as points nor one.
     """
     drawn, names = artist[0] if isinstance(artist, list | tuple) else artist, [str(cell) for cell in cells]
-    points = drawn.get_xydata() if isinstance(drawn, Line2D) else np.ma.filled(drawn.get_offsets(), np.nan)
+    found = drawn.get_xydata() if isinstance(drawn, Line2D) else np.ma.filled(drawn.get_offsets(), np.nan)
+    points = np.asarray(found, float)
     if len(names) != 1 or len(points) == 1:
-        kept = np.isfinite(np.asarray(points, float)).all(axis=1)  # what matplotlib writes
+        kept = np.isfinite(points).all(axis=1)  # what matplotlib writes
         names = [name for name, known in zip(names, kept, strict=True) if known]
     CELLS[drawn] = names
 

@@ -157,6 +157,7 @@ for (const figure of all("figure")) {
   if (!svg) continue;
   const tools = make(figure, "p", "", { class: "tools" });
   const colours = new Map(all("[data-series]", svg).map((one) => [one.dataset.series, one.dataset.colour]));
+  if (colours.size > 1) make(tools, "span", "Shown:");
   if (colours.size > 1) for (const [series, colour] of colours) {
     const toggle = button(tools, series, (pressed) => {
       const on = pressed.getAttribute("aria-pressed") === "false";

@@ -88,8 +88,8 @@ def _measured(study: Study) -> Pairs:
     on = f", on {count(images.pop())} test images" if len(images) == 1 else ""
     yield "Which loss, on what?", f"{study.call('loss')}{study.unit}{on}."
     repeated = study.is_study and cells["n_repeats"].notna().any()
-    ends = f"{cells['n_repeats'].min():.0f} to {cells['n_repeats'].max():.0f}" if repeated else ""
-    mean = f"The mean over the repeats of a cell ({ends}). " if repeated else ""
+    fewest = f"{cells['n_repeats'].min():.0f} or more" if repeated else ""
+    mean = f"The mean over the {fewest} repeats of a cell. " if repeated else ""
     yield "Was it changed before the fit?", f"{mean}No floor was taken off, and nothing was smoothed."
     left = [f"{plural(len(data.left_out), 'row')} with {listing(sorted({row.why for row in data.left_out}))}"]
     out = [*(left if data.left_out else []), *([f"{plural(len(data.masked), 'row')} at chance"] if data.masked else [])]
