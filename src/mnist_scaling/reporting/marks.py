@@ -130,7 +130,7 @@ def _bars(axes: Axes) -> tuple[dict[Artist, dict[str, Any]], set[Artist]]:
 def _points(artist: Artist, axes: Axes, bars: Mapping[str, Any]) -> tuple[list[Data], bool]:
     """Points of an artist that shows data, and whether each is drawn; none of a line across the panel."""
     if isinstance(artist, QuadMesh):
-        values = np.ma.filled(np.ma.asarray(artist.get_array()), np.nan)
+        values: Any = np.ma.filled(np.ma.asarray(artist.get_array()), np.nan)
         y, x = map(_words, (axes.yaxis, axes.xaxis), values.shape)
         return [{"x": x[j], "y": y[i], "value": _digits(value)} for (i, j), value in np.ndenumerate(values)], True
     if isinstance(artist, PathCollection):

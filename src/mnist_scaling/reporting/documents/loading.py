@@ -179,7 +179,7 @@ def _unfitted(folder: Path) -> Fits:
         unfinished=unfinished(folder, frame, trials, record) or None,
     )
     names = measured_columns(study_columns({}, frame.columns), {}, frame)
-    settings = {"columns": names, "where": None, "by": [], "bootstrap": {"level": 0.95}}
+    settings: dict[str, Any] = {"columns": names, "where": None, "by": [], "bootstrap": {"level": 0.95}}
     return Fits(
         why=why,
         answer=AnswerRecord(why, next=data.unfinished or ""),

@@ -68,7 +68,7 @@ document.addEventListener("pointermove", (event) => {
   card.hidden = !point;
   if (!point) return;
   const data = point.dataset, panel = point.closest("[data-panel]")?.dataset ?? {};
-  const row = data.cell && document.querySelector(`#cells tr[data-cell="${CSS.escape(data.cell)}"], tr[data-cell="${CSS.escape(data.cell)}"]`);
+  const row = data.cell && document.querySelector(`tr[data-cell="${CSS.escape(data.cell)}"]`);
   card.textContent = "";
   make(card, "b", (titles.get(point) ?? "").replace(/: [^:]*$/, ""));
   if (data.y) {
