@@ -63,7 +63,7 @@ def ask(config: AskConfig, conf: Path, name: str, question: Question) -> Path:
     # Here, because a list of questions needs none of it, and should not wait for it.
     from mnist_scaling.asking import measures
     from mnist_scaling.asking.answered import answer, record
-    from mnist_scaling.asking.drawn import draw, figure_of
+    from mnist_scaling.asking.drawn import cell_table, draw, figure_of
     from mnist_scaling.reporting import figure_files
     from mnist_scaling.reporting.pages import answer_page
 
@@ -85,8 +85,10 @@ def ask(config: AskConfig, conf: Path, name: str, question: Question) -> Path:
     for part, asked in parts.items():
         found = answer(part, asked, config.scale, tables_of(asked, config.scale), config.without)
         file = f"{config.scale}-{part}" if len(parts) > 1 else config.scale
-        svg = figure_files.inline(draw(figure_of(found), folder, file), part, asked.title)
-        sections.append(answer_page.Section(record(found), svg, f"{file}.svg"))
+        cells = cell_table(found, f"{part}-")
+        figure = draw(figure_of(found), folder, file)
+        svg = figure_files.on_page(figure, part, asked.title, cells.cells, f"{part}-")
+        sections.append(answer_page.Section(record(found), svg, f"{file}.svg", cells))
     command = ["python", "-m", "mnist_scaling.ask", f"question={config.question}", f"scale={config.scale}"]
     command += [f"without=[{','.join(config.without)}]"] if config.without else []
     files = {suffix: folder / f"{config.scale}.{suffix}" for suffix in ("json", "html")}

@@ -63,6 +63,7 @@ class Builder:
 
     def write(self, folder: Path) -> Path:
         """trials.csv, cells.csv and study.json below `folder`, as the sweep writes them."""
+        folder.mkdir(parents=True, exist_ok=True)
         rng = np.random.default_rng(self.seed)
         runs = [run for i, key in enumerate(product(*self.axes.values())) for run in self._cell(i, key, rng)]
         tuned = list(UNTUNED)

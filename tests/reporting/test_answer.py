@@ -55,7 +55,7 @@ def test_no_words_are_cut_at_the_resolution_of_the_documentation() -> None:
     intervals = {name: (name, Interval(-0.2, -0.3, -0.1)) for name in names}
     with style.theme():
         figure = draw_answer(answer_figure(rows(0.1), {"x": "n_seen", "y": "loss", "colour": "n_params"}, intervals))
-        figure_files.as_svg(figure)
+        figure_files.on_page(figure, "x", "X", {})
         figure.set_layout_engine("none")
         figure.dpi = 80
         figure.canvas.draw()

@@ -51,10 +51,6 @@ def test_columns_that_a_foreign_table_lacks_are_empty(copy: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (
-            lambda f: (f / "fits.json").unlink(),
-            r"needs the fits in .*fits\.json.*python -m mnist_scaling\.fit name=grid",
-        ),
         (lambda f: (f / "cells.csv").unlink(), r"must have .*cells\.csv.*mnist_scaling\.train"),
         (lambda f: (f / "study.json").unlink(), r"must have .*study\.json.*start its sweep again"),
         (lambda f: (f / "fits.json").write_text("{"), r"fits\.json must be JSON"),
@@ -63,7 +59,7 @@ def test_columns_that_a_foreign_table_lacks_are_empty(copy: Path) -> None:
         (lambda f: (f / "fits.json").write_text('{"schema": 1, "laws": {"a": 1}}'), r"laws and arms.*is damaged"),
         (lambda f: (f / "fits.json").write_text('{"schema": 1, "laws": {}, "arms": 3}'), r"laws and arms.*is damaged"),
         (lambda f: (f / "cells.csv").write_text("width,val_loss\n4,1\n"), r"cells\.csv has changed since"),
-        (lambda f: replace_cells(f, pd.DataFrame({"width": [4], "val_loss": [1]})), r"must have the columns n_params"),
+        (lambda f: replace_cells(f, pd.DataFrame({"width": [4], "val_loss": [1]})), r"must have the columns n_trials"),
         (lambda f: (f / "study.json").write_text('{"axes": ["depth"], "tuned": []}'), r"lacks depth"),
     ],
 )
@@ -71,6 +67,15 @@ def test_errors_state_rule_value_and_fix(copy: Path, spoil: Callable[[Path], obj
     spoil(copy)
     with pytest.raises(InputError, match=message):
         load(copy)
+
+
+def test_a_study_that_is_not_fitted_shows_its_cells_and_says_what_fits_them(copy: Path) -> None:
+    (copy / "fits.json").unlink()
+    found = load(copy)
+    assert len(found.cells) == 16
+    assert found.cells["loss"].notna().all()
+    assert "`python -m mnist_scaling.fit name=grid` fits one" in found.fits.why
+    assert found.roles.size == "width"
 
 
 def test_an_unknown_study_names_the_known_ones(grid: Path) -> None:

@@ -14,10 +14,25 @@ from mnist_scaling.asking.study_arms import LOSS
 from mnist_scaling.errors import InputError
 from mnist_scaling.reporting import figure_files
 from mnist_scaling.reporting.figures import style
-from mnist_scaling.reporting.figures.answer import ARM, AnswerFigure, answer_figure, axis, draw_answer
+from mnist_scaling.reporting.figures.answer import ARM, AXES, AnswerFigure, answer_figure, axis, draw_answer
+from mnist_scaling.reporting.parts import TextTable
+from mnist_scaling.reporting.text import short
 
 FORMATS, DPI = ("png", "svg"), 200
 """Files of an answer's figure."""
+
+
+def rows_of(found: Answer) -> pd.DataFrame:
+    """The cells of all arms."""
+    return pd.concat([arm.rows.assign(**{ARM: arm.label}) for arm in found.arms.values()], ignore_index=True)
+
+
+def cell_table(found: Answer, prefix: str) -> TextTable:
+    """The cells of all arms as a page lists them; the prefix begins the names of the rows."""
+    rows = rows_of(found)
+    sizes = [column for column in AXES if column in rows and rows[column].notna().any()]
+    cells = [[row[ARM], *(short(row[k]) for k in sizes)] for row in rows.to_dict("records")]
+    return TextTable([ARM, *(axis(k) for k in sizes)], cells, ids=[f"{prefix}{i}" for i in rows.index])
 
 
 def figure_of(found: Answer) -> AnswerFigure:
@@ -29,7 +44,7 @@ def figure_of(found: Answer) -> AnswerFigure:
         When `figure` names a column or a slot that there is not.
     """
     spec = found.question.figure
-    rows = pd.concat([arm.rows.assign(**{ARM: arm.label}) for arm in found.arms.values()], ignore_index=True)
+    rows = rows_of(found)
     numbers = found.found.numbers
     for slot in spec.intervals:
         if slot not in numbers:
@@ -47,8 +62,9 @@ def show(found: Answer) -> Figure:
         return draw_answer(figure_of(found))
 
 
-def draw(data: AnswerFigure, folder: Path, file: str, formats: Sequence[str] = FORMATS, dpi: int = DPI) -> str:
-    """Draw an answer's figure into files of these formats; its SVG."""
+def draw(data: AnswerFigure, folder: Path, file: str, formats: Sequence[str] = FORMATS, dpi: int = DPI) -> Figure:
+    """Draw an answer's figure into files of these formats."""
     with style.theme():
         figure = draw_answer(data)
-    return figure_files.save(figure, folder, file, formats, dpi)
+    figure_files.save(figure, folder, file, formats, dpi)
+    return figure

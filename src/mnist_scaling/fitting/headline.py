@@ -36,6 +36,9 @@ REACHES = (2.0, 4.0, 8.0, 30.0)
 
 NUMBERS = (*SLOPES, *MIDDLE_SLOPES, *EXPONENTS, "floor", "misfit", "asked")
 
+KEPT, INSIDE = 250, 9
+"""Surfaces that fits.json keeps for a page that asks what if, and budgets of the table that it shows them at."""
+
 NO_COMPUTE = "Losses are predicted by compute, which needs C, or N and D with a C that grows with both."
 """Why none is."""
 
@@ -93,7 +96,7 @@ def headline(model: Model, cost: Cost | None, parametric: Frontier, predict: Map
 
     The parametric frontier is that of the model's surfaces, and `predict` the point at which a loss was asked for.
     """
-    at = largest_cell(model.rows)
+    at, ahead = largest_cell(model.rows), _ahead(model, cost)
     out: dict[str, Any] = {
         **_slopes(model, SLOPES, at),
         **_slopes(model, MIDDLE_SLOPES, middle(model.rows.logs(model.inputs))),
@@ -102,7 +105,8 @@ def headline(model: Model, cost: Cost | None, parametric: Frontier, predict: Map
         "misfit": model.misfit.record(),
         "asked": _asked(model, {k: float(np.log(v)) for k, v in predict.items()}),
         "counts": [],
-        "loss": losses_ahead(model, cost),
+        "loss": _quoted(ahead, model.level),
+        "draws": _kept(ahead, model),
         "no_loss": "" if _has_compute(model, cost) else NO_COMPUTE,
         "at": {k: float(np.exp(at[k])) for k in ("N", "D", "C") if k in at},
         "noise": model.noise,
@@ -166,37 +170,88 @@ def _floor(model: Model) -> dict[str, Any]:
     return median_of(np.minimum(draws, model.rows.loss.min()), model.level).record()
 
 
+@dataclass(frozen=True)
+class _Ahead:
+    """Every surface along compute: at budgets of the table, at the largest, and at `REACHES` times that."""
+
+    log_c: Array
+    """Shape (m,)."""
+    log_loss: Array
+    """Shape (draws, m); from the largest budget on the lowest so far."""
+    log_n: Array | None
+    """Best size of every surface, of the same shape, NaN where there is none; None of a model of one variable."""
+    places: Sequence[dict[str, Any]]
+    """N and D at the last m."""
+
+
 def losses_ahead(model: Model, cost: Cost | None) -> list[dict[str, Any]]:
     """The lowest loss that up to so many times the largest compute reaches: a running minimum of each surface.
 
     One for each of `REACHES`; none where the table has no compute. Over N and D each surface is at its own best size,
     and N and D are the medians of these (`_lowest`).
     """
-    logs = np.log(np.array([1.0, *REACHES]))
-    places: list[dict[str, Any]]
-    if model.inputs == ("C",):
-        top = float(np.log(model.rows.inputs["C"].max()))
-        places, values = [{} for _ in logs], model.posterior.log_loss({"C": top + logs})
-    elif model.ray is not None:
-        top = _log_c(model, model.ray, float(np.log(model.rows.inputs["N"].max())))
-        log_n = np.array([_log_n(model, model.ray, top + log) for log in logs])
-        places, values = [{"N": float(np.exp(n))} for n in log_n], model.posterior.log_loss({"N": log_n})
-    elif _has_compute(model, cost):
-        assert cost is not None
-        top = float(cost.of(model.rows).max())
-        places, values = _lowest(model, cost, np.concatenate([budgets(model.rows, cost)[:-1], top + logs]))
-    else:
+    return _quoted(_ahead(model, cost), model.level)
+
+
+def _quoted(ahead: _Ahead | None, level: float) -> list[dict[str, Any]]:
+    if ahead is None:
         return []
     number = len(REACHES)
-    lowest = np.minimum.accumulate(values, axis=1)[:, -number:]
+    top, lowest = float(np.exp(ahead.log_c[-number - 1])), ahead.log_loss[:, -number:]
     return [
-        {"reach": reach, "C": float(np.exp(top) * reach)} | place | median_of(draws, model.level).exp().record()
-        for reach, place, draws in zip(REACHES, places[-number:], lowest.T, strict=True)
+        {"reach": reach, "C": top * reach} | place | median_of(draws, level).exp().record()
+        for reach, place, draws in zip(REACHES, ahead.places[-number:], lowest.T, strict=True)
     ]
 
 
-def _lowest(model: Model, cost: Cost, log_c: Array) -> tuple[list[dict[str, Any]], Array]:
-    """Places and every surface's lowest ln loss at each budget, shape (draws, m).
+def _kept(ahead: _Ahead | None, model: Model) -> dict[str, Any] | None:
+    """Some of the surfaces, to four digits: loss and best N at each of the budgets C, and the floor."""
+    if ahead is None:
+        return None
+    below = len(ahead.log_c) - len(REACHES) - 1
+    columns = [*range(0, below, 2), *range(below, len(ahead.log_c))]
+    draws = np.linspace(0, len(ahead.log_loss) - 1, min(KEPT, len(ahead.log_loss))).astype(int)
+    floor = np.minimum(model.posterior.floor(), model.rows.loss.min())
+    sizes = None if ahead.log_n is None else _four(np.exp(ahead.log_n[np.ix_(draws, columns)]))
+    loss = _four(np.exp(ahead.log_loss[np.ix_(draws, columns)]))
+    return {"C": _four(np.exp(ahead.log_c[columns])), "loss": loss, "N": sizes, "floor": _four(floor[draws])}
+
+
+def _four(values: Array) -> Any:
+    """Numbers to four digits, as lists; null where there is none."""
+    shown = [float(f"{x:.4g}") if np.isfinite(x) else None for x in values.ravel()]
+    return np.array(shown, object).reshape(values.shape).tolist()
+
+
+def _ahead(model: Model, cost: Cost | None) -> _Ahead | None:
+    """None where the table has no compute."""
+    if not _has_compute(model, cost):
+        return None
+    logs = np.log(np.array([1.0, *REACHES]))
+    places: list[dict[str, Any]]
+    if len(model.inputs) == 2:
+        assert cost is not None
+        log_c = np.concatenate([budgets(model.rows, cost)[:-1], float(cost.of(model.rows).max()) + logs])
+        places, values, sizes = _lowest(model, cost, log_c)
+        return _Ahead(log_c, np.minimum.accumulate(values, axis=1), sizes, places)
+    (variable,) = model.inputs
+    ends = [float(f(np.log(model.rows.inputs[variable]))) for f in (np.min, np.max)]
+    places = [{} for _ in logs]
+    if variable == "C":
+        inside = np.linspace(ends[0], ends[1], INSIDE)[:-1]
+        log_c, x = np.append(inside, ends[1] + logs), ends[1] + logs
+    else:
+        assert model.ray is not None
+        bottom, top = (_log_c(model, model.ray, end) for end in ends)
+        log_c = np.append(np.linspace(bottom, top, INSIDE)[:-1], top + logs)
+        inside, x = np.split(np.array([_log_n(model, model.ray, c) for c in log_c]), [INSIDE - 1])
+        places = [{"N": float(np.exp(n))} for n in x]
+    surfaces = [model.posterior.log_loss({variable: at}) for at in (inside, x)]
+    return _Ahead(log_c, np.hstack([surfaces[0], np.minimum.accumulate(surfaces[1], axis=1)]), None, places)
+
+
+def _lowest(model: Model, cost: Cost, log_c: Array) -> tuple[list[dict[str, Any]], Array, Array]:
+    """Places, every surface's lowest ln loss, and its ln N or NaN, at each budget, shape (draws, m).
 
     Where most surfaces have no optimum, or the rows lie near a line, all are read at one place instead: N and D share
     what the budget adds to the cell of the largest compute. So are larger budgets among those that are quoted, lest the
@@ -211,7 +266,8 @@ def _lowest(model: Model, cost: Cost, log_c: Array) -> tuple[list[dict[str, Any]
     log_d = (log_c - cost.constant - cost.kappa_n * log_n) / cost.kappa_d
     values = np.where(has, found.log_loss, model.posterior.log_loss({"N": log_n, "D": log_d}))
     sizes = zip(np.exp(log_n), np.exp(log_d), has, strict=True)
-    return [{"N": float(n), "D": float(d), "optimal": bool(best)} for n, d, best in sizes], values
+    places = [{"N": float(n), "D": float(d), "optimal": bool(best)} for n, d, best in sizes]
+    return places, values, np.where(has, found.log_n, np.nan)
 
 
 def _line(model: Model, ray: Ladder) -> Array:

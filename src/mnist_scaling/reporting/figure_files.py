@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import io
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup, escape
+import matplotlib as mpl
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from mnist_scaling.reporting import figures
 from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.figures import Plot, style
+from mnist_scaling.reporting.marks import living, mark
 from mnist_scaling.reporting.parts import Missing
 
 FORMATS = ("png", "svg", "pdf")
@@ -48,67 +49,51 @@ def make_all(
     plots : sequence of Plot
     """
     folder.mkdir(parents=True, exist_ok=True)
+    cells = {str(number): study.label(row) for number, row in study.cells.iterrows()}
     found = []
     for plot in plots:
-        data, svg = figures.prepare(plot, study), None
+        data = figures.prepare(plot, study)
         if isinstance(data, Missing):
             for suffix in FORMATS:
                 (folder / f"{plot.name}.{suffix}").unlink(missing_ok=True)
+            found.append(Shown(plot, None, data.reason, data))
         else:
-            svg = save(figures.draw(plot, data), folder, plot.name, formats, dpi)
-        found.append(shown(plot, data, svg))
+            figure = figures.draw(plot, data)
+            found.append(shown(plot, data, figure, cells))
+            save(figure, folder, plot.name, formats, dpi)
     return found
 
 
-def shown(plot: Plot, data: Any, svg: str | None) -> Shown:
-    """A figure as a page has it, from its data and the text of its SVG file; None where it could not be drawn."""
-    if svg is None:
-        return Shown(plot, None, data.reason, data)
-    return Shown(plot, inline(svg, plot.name, plot.title), getattr(data, "note", ""), data)
+def shown(plot: Plot, data: Any, figure: Figure, cells: Mapping[str, str], prefix: str = "") -> Shown:
+    """A figure that was drawn as a page has it; the rest is as in `on_page`."""
+    return Shown(plot, on_page(figure, plot.name, plot.title, cells, prefix), getattr(data, "note", ""), data)
 
 
-def save(figure: Figure, folder: Path, name: str, formats: Sequence[str], dpi: int) -> str:
-    """Write a figure in every format and return its SVG; the same data give the same bytes."""
-    text = as_svg(figure)
-    with style.theme():
-        figure.set_layout_engine("none")  # one layout for all formats, and no second search for it
-        for suffix in formats:
-            if suffix == "svg":
-                (folder / f"{name}.svg").write_text(text, encoding="utf-8")
-            else:
-                metadata = {"CreationDate": None} if suffix == "pdf" else None
-                figure.savefig(folder / f"{name}.{suffix}", dpi=dpi, metadata=metadata)
-    return text
-
-
-def as_svg(figure: Figure) -> str:
-    """A figure as the text of an SVG file."""
-    buffer = io.StringIO()
-    with style.theme():
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return buffer.getvalue()
-
-
-def inline(svg: str, name: str, title: str) -> Markup:
-    """An SVG file as an element of a page: no prolog, no namespaces, ids of its own, no background.
+def on_page(figure: Figure, name: str, title: str, cells: Mapping[str, str], prefix: str = "") -> Markup:
+    """A figure as an element of a page: words are text, points know what they show, ids begin with the name.
 
     Parameters
     ----------
-    svg : str
-        What matplotlib wrote.
+    figure : Figure
     name : str
-        Prefix of the ids, so that two figures on one page never share one.
     title : str
         Read aloud by a screen reader.
+    cells : mapping of str
+        What readers see for a cell that a point is of.
+    prefix : str
+        Put before the names of cells that the figure knows, where a page has the cells of several.
     """
-    text = svg[svg.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
-    text = text.replace("xlink:href", "href")
-    text = re.sub(r'(\sid="|href="#|url\(#)', rf"\g<1>{name}-", text)
-    view = re.search(r'viewBox="([^"]+)"', text)
-    assert view is not None, "matplotlib writes a viewBox"
-    text = re.sub(r"<svg[^>]*>", f'<svg viewBox="{view[1]}" role="img" aria-label="{escape(title)}">', text, count=1)
-    # The first patch is the figure's white ground; the page has its own.
-    text = re.sub(r"fill: #ffffff", "fill: none", text, count=1)
-    return Markup(re.sub(r"\n\s*", "\n", text))
+    buffer, marks = io.StringIO(), mark(figure, prefix)
+    with style.theme(), mpl.rc_context({"svg.fonttype": "none"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+        figure.set_layout_engine("none")  # as in `save`
+    return living(buffer.getvalue(), marks, cells, name, title)
+
+
+def save(figure: Figure, folder: Path, name: str, formats: Sequence[str], dpi: int) -> None:
+    """Write a figure in every format; the same data give the same bytes."""
+    metadata: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": None}
+    with style.theme():
+        for suffix in formats:
+            figure.savefig(folder / f"{name}.{suffix}", dpi=dpi, metadata=metadata[suffix])
+            figure.set_layout_engine("none")  # one layout for all formats, and no second search for it

@@ -45,10 +45,18 @@ class TextTable:
     """For the page."""
     title: str = ""
     """For the terminal; a page has headings of its own."""
+    ids: Sequence[str] = ()
+    """The cell that each row is about, as figures name it; empty where rows are of no cell."""
     right: Sequence[int] = ()
     """Columns that are aligned to the right."""
     aside: int | None = None
     """A column of prose, which a terminal writes below the table, led by the row's first cell."""
+
+    @property
+    def cells(self) -> dict[str, str]:
+        """What readers see for the cell of a row: its first two columns."""
+        words = [", ".join(f"{h} {v}" for h, v in list(zip(self.head, row, strict=True))[:2]) for row in self.rows]
+        return dict(zip(self.ids, words, strict=True))
 
 
 Part = TextTable | Sentence

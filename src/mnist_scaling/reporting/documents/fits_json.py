@@ -71,6 +71,20 @@ class CountRecord:
 
 
 @dataclass(frozen=True)
+class DrawsRecord:
+    """Some surfaces of the model along compute, to four digits: what a page needs to ask what if."""
+
+    C: Sequence[float]
+    """Budgets of the table, the largest, and the multiples of it that `loss` is given at, shape (m,)."""
+    loss: Sequence[Sequence[float]]
+    """Shape (draws, m)."""
+    N: Sequence[Sequence[float]] | None
+    """Best size, NaN where a surface has none; None of a model of one variable."""
+    floor: Sequence[float]
+    """Shape (draws,)."""
+
+
+@dataclass(frozen=True)
 class HeadlineRecord:
     """What to quote: of one law with a misfit term (`fitting.headline`)."""
 
@@ -91,6 +105,7 @@ class HeadlineRecord:
     loss: Sequence[LossRecord] = ()
     no_loss: str = field(default="", metadata=OMITTED)
     """Why `loss` is empty where numbers are quoted."""
+    draws: DrawsRecord | None = field(default=None, metadata=OMITTED)
     ray: LadderRecord | None = field(default=None, metadata=OMITTED)
     at: Mapping[str, float] = field(default_factory=dict)
     noise: float = math.nan

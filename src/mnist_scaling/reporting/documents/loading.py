@@ -13,14 +13,30 @@ import pandas as pd
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.reporting.documents.comparison_json import read_comparison
-from mnist_scaling.reporting.documents.fits_json import Fits, read_fits
+from mnist_scaling.reporting.documents.fits_json import (
+    AnswerRecord,
+    DataRecord,
+    Fits,
+    HeadlineRecord,
+    Quoted,
+    Selection,
+    read_fits,
+)
 from mnist_scaling.reporting.text import short
 from mnist_scaling.study import columns, layout
 from mnist_scaling.study.columns import FITTED, label
 from mnist_scaling.study.files import read_json
+from mnist_scaling.study.missing import unfinished
 from mnist_scaling.study.provenance import DATA
 from mnist_scaling.study.tables.csv_table import read_study_table, read_table
-from mnist_scaling.study.tables.fitted_rows import ArmRows, Roles, fitted_rows, roles_of
+from mnist_scaling.study.tables.fitted_rows import (
+    ArmRows,
+    Roles,
+    fitted_rows,
+    measured_columns,
+    roles_of,
+    study_columns,
+)
 
 REQUIRED = ("val_loss", "n_trials", "n_repeats", "flags")
 """Columns of a study's cells.csv that no report can do without; all others may be absent."""
@@ -118,7 +134,8 @@ def load_arms(folder: Path) -> list[Study]:
         raise InputError(f"`name` must be a study in {folder.parent}, but there is no {folder}: {fix}.")
     if not (path.is_file() or (folder / layout.CELLS).is_file()):
         raise _not_run(folder)
-    fits = read_fits(folder)
+    unfitted = not path.is_file() and (folder / layout.STUDY).is_file()
+    fits = _unfitted(folder) if unfitted else read_fits(folder)
     foreign = fits.config.get("table") is not None
     table = folder / (fits.data.table or layout.CELLS)
     frame = _read_table(table, fits, folder, () if foreign else REQUIRED)
@@ -127,7 +144,7 @@ def load_arms(folder: Path) -> list[Study]:
     settings = fits.settings
     cells = settings.get("cells", ()), settings.get("best")
     chosen = fitted_rows(frame, settings["columns"], axes, tuned, settings["where"], settings["by"], *cells)
-    records = {arm.name: arm for arm in fits.arms or (fits,)}
+    records = {arm.name: fits for arm in chosen.arms} if unfitted else {arm.name: arm for arm in fits.arms or (fits,)}
     studies = []
     for arm in chosen.arms:
         own = _of_arm(fits, records[arm.name])
@@ -149,6 +166,28 @@ def load_arms(folder: Path) -> list[Study]:
             )
         )
     return studies
+
+
+def _unfitted(folder: Path) -> Fits:
+    """What stands in for fits.json where `fit` has not run, or can't: cells and tuning can be seen all the same."""
+    frame, record = read_study_table(folder / layout.CELLS, REQUIRED), read_json(folder / layout.STUDY) or {}
+    trials = read_study_table(folder / layout.TRIALS) if (folder / layout.TRIALS).is_file() else pd.DataFrame()
+    fit = f"python -m mnist_scaling.fit {layout.name_argument(folder)}"
+    why = f"No law is fitted: `{fit}` fits one, or says what it lacks."
+    data = DataRecord(
+        sha256=hashlib.sha256((folder / layout.CELLS).read_bytes()).hexdigest(),
+        unfinished=unfinished(folder, frame, trials, record) or None,
+    )
+    names = measured_columns(study_columns({}, frame.columns), {}, frame)
+    settings: dict[str, Any] = {"columns": names, "where": None, "by": [], "bootstrap": {"level": 0.95}}
+    return Fits(
+        why=why,
+        answer=AnswerRecord(why, next=data.unfinished or ""),
+        selection=Selection(why),
+        headline=HeadlineRecord(slope_N=Quoted(why=why)),
+        data=data,
+        settings=settings,
+    )
 
 
 def load_comparison(study: Study) -> list[str]:

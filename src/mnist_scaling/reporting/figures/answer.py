@@ -204,10 +204,11 @@ def _line(axes: Axes, line: AnswerLine, colour: str) -> None:
     kept = PALEST + (1 - PALEST) * line.shade
     shade = tuple(1 - kept * (1 - channel) for channel in mcolors.to_rgb(colour))
     points = line.points
-    axes.errorbar(
+    drawn = axes.errorbar(
         points["x"], points["y"], points["se"], fmt="o-", color=shade, linewidth=1.1, elinewidth=0.9, capsize=2,
         markersize=4, markeredgecolor="white", markeredgewidth=0.5,
     )  # fmt: skip
+    style.identify(drawn, points.index)
 
 
 def _intervals(axes: Axes, data: AnswerFigure) -> None:

@@ -154,7 +154,8 @@ def _curves(axes: Axes, direction: Direction) -> None:
         points = part.cells
         for source, look in LOOKS.items():
             error = points["tuned_se"].fillna(0) if source == "tuned" else None
-            axes.errorbar(points["x"], points[source], error, capsize=2, elinewidth=1, **look)
+            drawn = axes.errorbar(points["x"], points[source], error, capsize=2, elinewidth=1, **look)
+            style.identify(drawn, points.index)
         last = points.iloc[-1]
         axes.annotate(
             part.label, (last["x"], last["tuned"]), xytext=(6, -2), textcoords="offset points", fontsize=8, va="center"

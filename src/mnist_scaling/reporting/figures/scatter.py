@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
 from mnist_scaling.reporting.documents.loading import Study, axis_value
-from mnist_scaling.reporting.figures.style import TUNED, identify
+from mnist_scaling.reporting.figures.style import NAMES, TUNED, identify
 from mnist_scaling.reporting.text import short
 from mnist_scaling.study.vocabulary import COMPLETE, REPEAT
 
@@ -123,4 +123,7 @@ def on_grid(study: Study, values: pd.Series, size: str | None, data: str | None)
     rows, columns = (cells[axis] if axis else pd.Series("", cells.index) for axis in (size, data))
     long = pd.DataFrame({size or "": rows, data or " ": columns, "value": values.astype(float)})
     wide = long.pivot_table(index=size or "", columns=data or " ", values="value", dropna=False)
-    return wide.sort_index(ascending=False).sort_index(axis=1)
+    wide = wide.sort_index(ascending=False).sort_index(axis=1)
+    rows = long.assign(value=cells.index.to_numpy()).pivot_table("value", size or "", data or " ").reindex_like(wide)
+    wide.attrs[NAMES] = ["" if np.isnan(row) else f"{row:.0f}" for row in rows.to_numpy(float).ravel()]
+    return wide

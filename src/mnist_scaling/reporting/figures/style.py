@@ -191,6 +191,9 @@ def level_key(
 CELLS: WeakKeyDictionary[Artist, list[str]] = WeakKeyDictionary()
 """The cell of each point that is drawn, of artists that `identify` was told of."""
 
+NAMES = "cells"
+"""The attribute of a table that names the cell of each of its numbers, row by row; empty where there is none."""
+
 
 def identify(artist: Any, cells: Iterable[Any]) -> None:
     """Name the cell of each point, so that the page can join it with its rows in tables and its points elsewhere.
@@ -209,9 +212,10 @@ def identify(artist: Any, cells: Iterable[Any]) -> None:
         When there are neither as many as points nor one.
     """
     drawn, names = artist[0] if isinstance(artist, list | tuple) else artist, [str(cell) for cell in cells]
-    points = drawn.get_xydata() if isinstance(drawn, Line2D) else np.ma.filled(drawn.get_offsets(), np.nan)
+    found = drawn.get_xydata() if isinstance(drawn, Line2D) else np.ma.filled(drawn.get_offsets(), np.nan)
+    points = np.asarray(found, float)
     if len(names) != 1 or len(points) == 1:
-        kept = np.isfinite(np.asarray(points, float)).all(axis=1)  # what matplotlib writes
+        kept = np.isfinite(points).all(axis=1)  # what matplotlib writes
         names = [name for name, known in zip(names, kept, strict=True) if known]
     CELLS[drawn] = names
 
@@ -233,7 +237,7 @@ def draw_map(
     Parameters
     ----------
     table : pandas.DataFrame
-        First row on top.
+        First row on top; its attribute `NAMES`, where it has it, names the cell of each number.
     palette : str
         Any name that seaborn knows.
     norm : matplotlib.colors.Normalize
@@ -245,7 +249,9 @@ def draw_map(
     values = np.ma.masked_invalid(table.to_numpy(float))
     rows, columns = values.shape
     colours = sns.color_palette(palette, as_cmap=True)
-    axes.pcolormesh(values, cmap=colours, norm=norm, edgecolors="white", linewidth=1.5)
+    mesh = axes.pcolormesh(values, cmap=colours, norm=norm, edgecolors="white", linewidth=1.5)
+    if names := table.attrs.get(NAMES):
+        CELLS[mesh] = names
     axes.set(xlim=(0, columns), ylim=(rows, 0))
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)

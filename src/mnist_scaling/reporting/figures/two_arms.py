@@ -41,8 +41,8 @@ def ratios(pair: Pair) -> View | Missing:
 def curves(pair: Pair) -> View | Missing:
     """Loss against compute of both arms: columns arm (a or b), C, loss, of the cells and of L*(C); `names` the arms."""
     rows = [
-        {"arm": arm, "C": p["C"], "loss": p[f"loss_{arm}"]}
-        for p in pair.points
+        {"cell": i, "arm": arm, "C": p["C"], "loss": p[f"loss_{arm}"]}
+        for i, p in enumerate(pair.points)
         for arm in "ab"
         if p.get("C") and p[f"loss_{arm}"] is not None
     ]
@@ -114,7 +114,7 @@ def draw_ratios(data: View) -> Figure:
         colours = style.ordered_colours([level for level, _ in groups], palette)
         for level, rows in groups:
             rows = rows.sort_values(variable)
-            ax.plot(rows[variable], rows["ratio"], "o", color=colours[level])
+            style.identify(ax.plot(rows[variable], rows["ratio"], "o", color=colours[level]), rows.index)
             ax.plot(rows[variable], rows["fitted"], color=colours[level], linewidth=1)
         ax.axhline(1, color=style.MUTED, linewidth=0.8, linestyle=":")
         style.level_axis(ax.xaxis, data.points[variable].to_numpy())
@@ -134,7 +134,8 @@ def draw_curves(data: View) -> Figure:
     ax = figure.subplots()
     for arm, colour in ARMS.items():
         points, line = data.points[data.points["arm"] == arm], data.lines[data.lines["arm"] == arm]
-        ax.plot(points["C"], points["loss"], "o" if arm == "a" else "s", color=colour, alpha=0.75)
+        drawn = ax.plot(points["C"], points["loss"], "o" if arm == "a" else "s", color=colour, alpha=0.75)
+        style.identify(drawn, points["cell"])
         ax.plot(line["C"], line["loss"], color=colour, linestyle="-" if arm == "a" else "--")
     flop_axis(ax, data.points["C"].min(), data.points["C"].max())
     style.log_axis(ax.yaxis, data.points["loss"].min(), data.points["loss"].max())

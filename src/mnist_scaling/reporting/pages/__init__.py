@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from mnist_scaling.reporting.parts import cell_text
 
-TEMPLATES = Path(__file__).parent / "templates"
+HERE = Path(__file__).parent
 
 
 def draw(template: str, **values: Any) -> str:
-    """A page of today, from a file in templates/ and what it names beside `style` and `date`."""
-    loader = FileSystemLoader(TEMPLATES)
+    """A page of today, from a file in templates/ and what it names beside `style`, `script` and `date`."""
+    loader = FileSystemLoader(HERE / "templates")
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["cell"] = cell_text
-    style = Markup((TEMPLATES / "report.css").read_text(encoding="utf-8"))
+    environment.filters |= {"cell": cell_text, "code": _code}
+    style, script = (
+        Markup((HERE / name).read_text(encoding="utf-8")) for name in ("templates/report.css", "living.js")
+    )
     date = datetime.now(UTC).strftime("%-d %B %Y")
-    return environment.get_template(template).render(style=style, date=date, **values)
+    return environment.get_template(template).render(style=style, script=script, date=date, **values)
+
+
+def _code(text: str) -> Markup:
+    """What stands between backticks as code."""
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))

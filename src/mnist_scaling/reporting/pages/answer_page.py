@@ -24,6 +24,8 @@ class Section:
     svg: Markup
     file: str
     """The figure's file, beside the page."""
+    cells: TextTable
+    """What the figure is of."""
 
 
 def page(title: str, question: str, scale: str, sections: Sequence[Section], command: str, json: str) -> str:
@@ -53,6 +55,7 @@ def _section(section: Section) -> dict[str, Any]:
         **{key: record[key] for key in ("name", "title", "question", "sentence", "notes")},
         "svg": section.svg,
         "file": section.file,
+        "cells": section.cells,
         "numbers": TextTable(["number", "value and 95 % interval", "slot of the question's file"], rows),
         "effort": f"{plural(record['cells'], 'cell')}, {record['minutes']:.1f} minutes of runs, added up.",
         "commands": [

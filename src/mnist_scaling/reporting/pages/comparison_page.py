@@ -58,17 +58,20 @@ def page(found: Pair, title: str) -> str:
 
 
 def _pair(pair: Pair, place: int) -> dict[str, Any]:
-    figures = []
+    figures, cells = [], say.cell_table(pair, f"{place}-")
     for plot in PLOTS:
         plot = replace(plot, name=f"{plot.name}-{place}")
         data = plot.prepare(pair)
-        drawn = None if isinstance(data, Missing) else figure_files.as_svg(draw_figure(plot, data))
-        figures.append(figure_files.shown(plot, data, drawn))
+        if isinstance(data, Missing):
+            figures.append(figure_files.Shown(plot, None, data.reason, data))
+        else:
+            figures.append(figure_files.shown(plot, data, draw_figure(plot, data), cells.cells, f"{place}-"))
     return {
         "pair": pair,
         "slopes": say.slope_table(pair),
         "multiplier": say.multiplier_table(pair),
         "exponents": say.exponent_table(pair),
+        "cells": cells,
         "figures": figures,
         "noise": f"{say.noise_sentence(pair)} {say.luck_sentence(pair)}".strip(),
     }

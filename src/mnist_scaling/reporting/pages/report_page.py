@@ -8,6 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from mnist_scaling.fitting.diagnostics import Flag
+from mnist_scaling.reporting.documents.json_form import plain
 from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.figure_files import Shown
 from mnist_scaling.reporting.figures import NO_TRIALS
@@ -15,9 +16,10 @@ from mnist_scaling.reporting.figures.change import Change
 from mnist_scaling.reporting.pages import draw
 from mnist_scaling.reporting.text import listing
 from mnist_scaling.reporting.words import fit_tables, in_short, recipe, sentences
+from mnist_scaling.reporting.words.checklist import checklist
 from mnist_scaling.reporting.words.fit_tables import settings_table
 from mnist_scaling.reporting.words.plan_tables import resolved_parts
-from mnist_scaling.reporting.words.report_tables import cell_table, slope_table, straight_line_table
+from mnist_scaling.reporting.words.report_tables import cell_table, seed_table, slope_table, straight_line_table
 from mnist_scaling.study import files, layout
 from mnist_scaling.study.columns import label
 from mnist_scaling.study.flags import SEVERITIES
@@ -27,6 +29,9 @@ KICKER = "Scaling report"
 
 MOST_CELLS = 8
 """Cells named under a flag; the rest are counted."""
+
+MOST_POINTS = 400
+"""Cells beside the sliders."""
 
 
 def page(study: Study, shown: Sequence[Shown], figures_at: str = layout.FIGURES) -> str:
@@ -48,7 +53,7 @@ def page(study: Study, shown: Sequence[Shown], figures_at: str = layout.FIGURES)
         kicker=KICKER,
         all_arms=layout.REPORT,
         answer=fits.answer,
-        trusted=in_short.trusted(fits.answer),
+        trusted=in_short.trusted(fits.answer) if fits.answer.trust else "",
         opening=sentences.opening(study),
         findings=sentences.findings(study, change),
         not_shown=sentences.not_shown(study),
@@ -61,7 +66,11 @@ def page(study: Study, shown: Sequence[Shown], figures_at: str = layout.FIGURES)
         sensitivity=fit_tables.sensitivity_table(fits),
         slopes=slope_table(change) if change else None,
         best_settings=settings_table(fits.settings_laws),
+        rows="cells" if study.is_study else "rows",
         cells=cell_table(study),
+        seeds=seed_table(study),
+        draws=draws(study),
+        checklist=checklist(study),
         flags=flags(study),
         resolved=resolved_parts(files.read_json(study.folder / layout.RESOLVED) if study.is_study else None),
         sections=sections(shown),
@@ -108,17 +117,28 @@ def sections(shown: Sequence[Shown]) -> dict[str, list[Shown]]:
     return out
 
 
-def flags(study: Study) -> list[tuple[Flag, str]]:
-    """Flags, the gravest first, with their cells by name."""
+def draws(study: Study) -> dict[str, Any] | None:
+    """Surfaces for the sliders of the page, and C, loss and number of the cells; None where there is no compute."""
+    headline = study.fits.headline
+    if headline.draws is None or not headline.loss:
+        return None
+    cells = study.cells.dropna(subset=["C", "loss"])
+    points = [[row["C"], row["loss"], str(number)] for number, row in cells.head(MOST_POINTS).iterrows()]
+    return plain(headline.draws) | {"reach": [one.reach for one in headline.loss], "cells": points}
+
+
+def flags(study: Study) -> list[tuple[Flag, Markup]]:
+    """Flags, the gravest first, with their cells by name; the name of a row marks it."""
     out = []
     for flag in sorted(study.fits.flags, key=lambda flag: SEVERITIES.index(flag.severity)):
         names = [_cell_name(study, cell) for cell in flag.cells]
         more = f" and {len(names) - MOST_CELLS} more" if len(names) > MOST_CELLS else ""
-        out.append((flag, "; ".join(names[:MOST_CELLS]) + more))
+        out.append((flag, Markup("; ").join(names[:MOST_CELLS]) + more))
     return out
 
 
 def _cell_name(study: Study, cell: Mapping[str, Any]) -> str:
     if cell.get("row") in study.cells.index:
-        return study.label(study.cells.loc[cell["row"]])
+        words = study.label(study.cells.loc[cell["row"]])
+        return Markup('<a href="#cells" data-cell="{}">{}</a>').format(cell["row"], words)
     return ", ".join(f"{k} {v:g}" if isinstance(v, int | float) else f"{k} {v}" for k, v in cell.items())

@@ -16,6 +16,7 @@ from mnist_scaling.reporting.text import (
     number,
     percent,
     power_of_ten,
+    short,
     signed,
     spaced,
     symbol,
@@ -180,3 +181,15 @@ def exponent_table(pair: Pair) -> TextTable | None:
         for e in pair.exponents
     ]
     return TextTable(["law or method", "parameter", "at", "a", "b", "b − a"], rows) if rows else None
+
+
+def cell_table(pair: Pair, prefix: str = "") -> TextTable:
+    """Every cell that was compared: its sizes, both losses and their ratio; `prefix` begins the names of the rows."""
+    a, b = pair.names
+    sizes = [k for k in "NDCU" if any(k in point for point in pair.points)]
+    rows = []
+    for point in pair.points:
+        losses = [point[f"loss_{arm}"] for arm in "ab"]
+        ratio = number(losses[1] / losses[0]) if None not in losses else None
+        rows.append([*(short(point[k]) for k in sizes), *(number(loss) for loss in losses), ratio])
+    return TextTable([*sizes, f"a: {a}", f"b: {b}", "b / a"], rows, ids=[f"{prefix}{i}" for i in range(len(rows))])

@@ -19,6 +19,7 @@ from mnist_scaling.reporting.words.fit_tables import bold
 from mnist_scaling.settings.tuning_change import CHANGE, SIMULTANEOUS, SOURCES
 from mnist_scaling.study import flags
 from mnist_scaling.study.columns import label
+from mnist_scaling.study.vocabulary import CONTROL, REPEAT
 
 MOST_ROWS = 200
 """Rows of a table from elsewhere that the page lists."""
@@ -34,7 +35,7 @@ def row_table(study: Study) -> TextTable:
     note = "Rows are counted from 0 without the header."
     if len(study.cells) > MOST_ROWS:
         note += f" The first {MOST_ROWS} of {len(study.cells):,} are shown."
-    return TextTable(["row", *(study.call(role) for role in roles)], rows, note)
+    return TextTable(["row", *(study.call(role) for role in roles)], rows, note, ids=[str(row[0]) for row in rows])
 
 
 def cell_table(study: Study) -> TextTable:
@@ -68,7 +69,23 @@ def cell_table(study: Study) -> TextTable:
         "repeats. The gain is "
         "extrapolated from the cell's own trials, the noise is the standard deviation between repeats."
     )
-    return TextTable(head, rows, note)
+    return TextTable(head, rows, note, ids=[*map(str, study.cells.index)])
+
+
+def seed_table(study: Study) -> TextTable:
+    """Every repeat of every cell, which the mean of the cell is made of."""
+    axes, runs = list(study.axes), study.trials
+    if runs.empty or not axes:
+        return TextTable([], [])
+    runs = runs[(runs["stage"] == REPEAT) & (runs["origin"] != CONTROL)]
+    cells = study.cells.reset_index(names="cell")[["cell", *axes]]
+    runs = cells.merge(runs, on=axes).sort_values(["cell", "number"])
+    losses = ["val_loss", "test_loss", "test_error"]
+    rows = [
+        [study.label(row), _known(row["seed"], ".0f"), row["state"].lower(), *(_known(row[k], ".4f") for k in losses)]
+        for row in runs.to_dict("records")
+    ]
+    return TextTable(["cell", "seed", "state", *map(label, losses)], rows, ids=[*map(str, runs["cell"])])
 
 
 def _trouble(row: Mapping[Any, Any]) -> str:
