@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from mnist_scaling.planning.checks import of_laws, of_runs
+from mnist_scaling.planning.checks import law_checks, run_checks
 from mnist_scaling.planning.checks.card import FAIL, INFO, NOT_APPLICABLE, OFF_LADDER, PASS, WARNING, Card, of_flag
 from mnist_scaling.planning.growth import REPEATS, TRIALS
 from mnist_scaling.planning.studied import Studied
 from mnist_scaling.study import flags
 
 CHECKS: tuple[Callable[[Studied], Card], ...] = (
-    of_runs.uncertified, of_runs.search_edge, of_runs.still_falling, of_runs.lowest_training_loss,
-    of_runs.training_gap, of_laws.leverage, of_laws.small_models_bend, of_laws.tied_laws,
+    run_checks.uncertified, run_checks.search_edge, run_checks.still_falling, run_checks.lowest_training_loss,
+    run_checks.training_gap, law_checks.leverage, law_checks.small_models_bend, law_checks.tied_laws,
 )  # fmt: skip
 
 
