@@ -133,7 +133,7 @@ def test_a_higher_level_is_wider():
 @pytest.mark.parametrize(
     ("values", "text"),
     [
-        ({"kind": "jackknife"}, "auto, wild or pairs"),
+        ({"kind": "jackknife"}, "one of auto, wild, pairs"),
         ({"level": 1.0}, "0 < bootstrap.level < 1"),
         ({"number": -1}, "bootstrap.draws >= 0"),
     ],
