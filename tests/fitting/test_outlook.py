@@ -32,7 +32,12 @@ def test_what_is_foreseen_does_not_know_the_losses_ahead():
             assert not two.inside
 
 
-def test_too_few_rows_below_are_refused():
-    result = analyse(grid(inputs=design(2, 2)), Options(draws=0))
+NEAR = {"N": np.array([1e4, 1e4, 2e4, 2e4]), "D": np.array([1e4, 2e4, 1e4, 2e4])}
+"""Of a cost within a factor of four: below an eighth of the largest there is no row at all."""
+
+
+@pytest.mark.parametrize("inputs", [design(2, 2), NEAR | {"C": 6 * NEAR["N"] * NEAR["D"]}])
+def test_too_few_rows_below_are_refused(inputs):
+    result = analyse(grid(inputs=inputs), Options(draws=0))
     with pytest.raises(InputError, match="add cells, or leave it out"):
         leave_future_out(result)

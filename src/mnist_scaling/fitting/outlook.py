@@ -244,7 +244,7 @@ def leave_future_out(result: Result) -> list[Foreseen]:
         for reach in BUDGETS:
             below = cost <= cost.max() - np.log(reach) + 1e-9
             seen, ahead = model.rows.take(below), model.rows.take(~below)
-            if not can_hold(seen, model.posterior.law):
+            if not (below.any() and can_hold(seen, model.posterior.law)):
                 continue
             draws = surface(seen, FEWEST_DRAWS, rng, model.base).log_loss(ahead.logs(model.inputs))
             draws += model.noise * rng.standard_normal(draws.shape)
