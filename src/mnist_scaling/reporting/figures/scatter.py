@@ -93,10 +93,10 @@ def runs_of(study: Study, cells: pd.DataFrame, stage: str) -> pd.DataFrame:
 
     Rows of trials.csv by the row of their cell; column run is their own.
     """
-    done = study.trials[(study.trials["stage"] == stage) & (study.trials["state"] == COMPLETE)]
     keys = [*study.axes, *(study.tuned if stage == REPEAT else ())]
-    if not keys:
-        return done.iloc[:0]
+    if study.trials.empty or not keys:
+        return pd.DataFrame()
+    done = study.trials[(study.trials["stage"] == stage) & (study.trials["state"] == COMPLETE)]
     rows = cells[keys].assign(cell=cells.index)
     return rows.merge(done.reset_index(names="run"), on=keys).set_index("cell")
 
