@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
 import re
 import shlex
 import subprocess
@@ -351,3 +352,19 @@ def test_the_names_that_contributing_names_exist() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     for path, name in re.findall(r"`((?:\w+/)+\w+\.py|\w+\.py): (\w+)`", text):
         assert re.search(rf"\b{name}\b", (PACKAGE / path).read_text(encoding="utf-8")), f"{path} has no {name}"
+
+
+def test_the_first_numbers_are_those_of_the_kept_study() -> None:
+    """By least squares on the losses of every cell; the intervals are those that the study's fit has."""
+    fits = json.loads((ROOT / "multirun/reference/width_x_data/fits.json").read_text())["tuning_change"]
+    cells = pd.DataFrame(fits["cells"])
+    plane = np.column_stack([np.log(cells["N"]), np.log(cells["D"]), np.ones(len(cells))])
+    logs = np.log(cells[["untuned", "tuned"]].to_numpy())
+    slopes = np.linalg.lstsq(plane, logs, rcond=None)[0][:2]
+    change = [fits["plane"]["change"][size] for size in ("N", "D")]
+    np.testing.assert_allclose([c["value"] for c in change], slopes[:, 1] * -1 + slopes[:, 0], rtol=1e-6)
+    said = " ".join((ROOT / "README.md").read_text(encoding="utf-8").replace("−", "-").split())
+    (n, n_tuned), (d, d_tuned) = slopes
+    assert f"goes as N^{n:.2f} D^{d:.2f}; tuned, it goes as N^{n_tuned:.2f} D^{d_tuned:.2f}." in said
+    of_n, of_d = (f"{c['value']:.2f} [{c['low']:.2f}, {c['high']:.2f}]" for c in change)
+    assert f"differences are {of_n} and {of_d}." in said

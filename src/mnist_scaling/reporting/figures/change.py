@@ -134,6 +134,7 @@ def draw_change(data: Change) -> Figure:
         high = max(a.get_ylim()[1] for a in grid[0])
         for axes in grid[0]:
             style.log_axis(axes.yaxis, low, high, pad=0)
+        grid[0, 1].get_legend().remove()  # loss falls less with size, so that it would cover points
     return figure
 
 

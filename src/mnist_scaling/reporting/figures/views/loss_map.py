@@ -90,7 +90,7 @@ def draw_loss_map(data: LossMap) -> Figure:
     if data.law is not None:
         _contours(axes, data)
         lines.append(Line2D([], [], color=style.INK, linewidth=0.8, label="loss by the selected law"))
-    if len(data.frontier):
+    if len(data.frontier) > 1:  # one point is no line
         look: dict[str, Any] = {
             "color": style.UNTUNED,
             "linewidth": 2,
