@@ -73,9 +73,9 @@ Brackets hold 95 % intervals. Of a difference, *differs* means that its interval
 it lies within ± 0.03 (of an exponent, within a tenth of it, too), and *not settled* that neither is so, which is not
 "no difference". The intervals hold the noise of the repeats and what a finite number of trials leaves to chance, which
 neighbouring cells have in common because each starts from what its cheaper neighbours selected
-([comparing.md](comparing.md#luck-in-tuning)). `ask` tunes one arm of such a question twice, to see that chance; the
-answers at scale=quick are older and have no such twin. Where many cells of a study are flagged, as the notes below an
-answer say, its numbers speak of these runs, not of the best ones.
+([comparing.md](comparing.md#luck-in-tuning)). `ask` tunes one arm of such a question twice, to see that chance; no kept
+study has such a twin yet. Where many cells of a study are flagged, as the notes below an answer say, its numbers speak
+of these runs, not of the best ones.
 """
 
 

@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 
 from mnist_scaling import cli
 from mnist_scaling.asking.question import find_question, leave_out, order_of, question_names, with_twin
-from mnist_scaling.asking.study_arms import answered_without, study_name, sweep, tables_of
+from mnist_scaling.asking.study_arms import answered_without, study_name, sweep, tables_of, with_known_twin
 from mnist_scaling.config import JSON, TEXT, build
 from mnist_scaling.config.ask_schema import FULL, NAME, AskConfig, Question, store
 from mnist_scaling.errors import InputError
@@ -68,7 +68,7 @@ def ask(config: AskConfig, conf: Path, name: str, question: Question) -> Path:
     from mnist_scaling.reporting.pages import answer_page
 
     every = {part: find_question(part, conf)[1] for part in question.parts} or {name: question}
-    parts = {part: with_twin(asked, config.scale) for part, asked in every.items()}
+    parts = {part: with_known_twin(asked, config.scale) for part, asked in every.items()}
     if question.parts and config.without:
         raise InputError(
             f"`without` must name studies of the question, but {name} has parts: ask them one by one, such as "

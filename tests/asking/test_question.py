@@ -9,7 +9,7 @@ import pytest
 from mnist_scaling import cli
 from mnist_scaling.asking import measures
 from mnist_scaling.asking.question import find_question, leave_out, order_of, question_names, read, with_twin
-from mnist_scaling.asking.study_arms import study_name, sweep
+from mnist_scaling.asking.study_arms import study_name, sweep, with_known_twin
 from mnist_scaling.config.ask_schema import Question
 from mnist_scaling.errors import InputError
 from mnist_scaling.image_task import TASK
@@ -173,3 +173,19 @@ def test_what_can_not_be_left_out(name: str, without: str, sentence: str) -> Non
     with pytest.raises(InputError) as caught:
         leave_out(find_question(name, CONF)[1], [without])
     assert sentence in str(caught.value)
+
+
+def test_tables_of_the_repository_are_not_completed_by_training_a_twin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    question = find_question("learning_rate", CONF)[1]
+    whole = with_twin(question, "full")
+    assert with_known_twin(question, "full") == whole
+    (tmp_path / "multirun/reference/lr_tuned").mkdir(parents=True)
+    assert with_known_twin(question, "full") == question
+    (tmp_path / "multirun/reference/lr_tuned_twin").mkdir()
+    assert with_known_twin(question, "full") == whole
+    (tmp_path / "multirun/reference/lr_tuned_twin").rmdir()
+    (tmp_path / "multirun/lr_tuned").mkdir()  # one's own study comes first
+    assert with_known_twin(question, "full") == whole

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mnist_scaling.asking.question import arms_of, twin_study
+from mnist_scaling.asking.question import arms_of, twin_study, with_twin
 from mnist_scaling.config.ask_schema import FULL, ArmSpec, Question, StudySpec
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import layout
@@ -133,6 +133,19 @@ def _kept(spec: ArmSpec, frame: pd.DataFrame) -> np.ndarray:
 def tables_of(question: Question, scale: str) -> dict[str, Path]:
     """cells.csv of every study of a question: one's own, else the repository's."""
     return {key: layout.found_folder(study_name(key, scale)) / layout.CELLS for key in question.studies}
+
+
+def with_known_twin(question: Question, scale: str) -> Question:
+    """`with_twin`, but as it is where the arm's tables come with the repository and those of its twin don't.
+
+    So an answer from such tables costs no training.
+    """
+    whole = with_twin(question, scale)
+    if whole == question:
+        return question
+    arm, twin = (study_name(key, scale) for key in (arms_of(question)[str(question.twin)].study, twin_study(question)))
+    kept = layout.found_folder(arm) != layout.study_folder(arm)
+    return question if kept and not layout.found_folder(twin).is_dir() else whole
 
 
 def checksum(path: Path) -> str:
