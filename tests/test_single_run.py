@@ -113,7 +113,7 @@ def test_a_dry_run_says_what_it_would_do_and_writes_nothing(data_dir: str, tmp_p
     done = command("mnist_scaling.train", "-m", *dry, f"data.dir={data_dir}", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "35 cells × (12 trials + 3 repeats) = 525 runs; 0 done, 525 to do" in done.stdout
-    assert "optim.lr: choice of 0.001, 0.01" in done.stdout
+    assert "optim.lr: one of 0.001, 0.01" in done.stdout
     done = command("mnist_scaling.train", "-m", *dry, "hydra.sweep.subdir=x", f"data.dir={data_dir}", cwd=tmp_path)
     assert done.returncode == 1
     assert "must be named by its axes, so that a rerun finds them, but `hydra.sweep.subdir` was given" in done.stderr

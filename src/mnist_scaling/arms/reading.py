@@ -164,7 +164,7 @@ def short_of_data(source: Source, arm: ArmRows, losses: Sequence[Mapping[str, An
     first, has = short[0], f"{examples:,} examples" + (f" in {passes:g} passes" if passes > 1 else "")
     return (
         f"From {first['reach']:g} times the largest compute on, losses ahead take more data than there is "
-        f"({first['D']:.2g} of {has}): they are those of more data of its kind."
+        f"({float(format(first['D'], '.2g')):,.0f} of {has}): they are those of more data of its kind."
     )
 
 

@@ -168,11 +168,11 @@ def _in_short(fits: Fits) -> Iterator[Part]:
     if fits.why:
         yield Sentence(f"Not fitted. {fits.why}", WARNING)
         return
-    yield from _rows(fits)
     yield Sentence(fits.answer.sentence, STRONG)
     if fits.headline.laws:
         yield from _quoted(fits)
         yield from (Sentence(text) for text in (other_counts(fits), *description(fits)[:1]) if text)
+    yield from _rows(fits)
     # A study has that table in any case: on its page, and with details=true.
     future = tables.future_table(fits) if fits.config.get("leave_future_out") else None
     yield from filter(None, (tables.prediction_table(fits), future, tables.sensitivity_table(fits)))
@@ -221,7 +221,7 @@ def _analysis(fits: Fits) -> Iterator[Part]:
 
 
 def _rows(fits: Fits) -> Iterator[Part]:
-    """What is not in the fit, before what is."""
+    """What is not in the fit, and what its numbers must not be taken for."""
     data = fits.data
     for note in data.notes:
         yield Sentence(note, WARNING)
