@@ -159,6 +159,8 @@ def run_studies(parts: Mapping[str, Question], scale: str, out: TextIO | None = 
         if folder != layout.study_folder(name):
             again = shlex.join(["python", "-m", "mnist_scaling.train", "-m", *every.pop(name)])
             print(f"{name} is read from {folder}, which comes with the repository. To measure it yourself: {again}")
+    if not every:
+        return
     foreseen = {name: foresee(tuple(overrides)) for name, overrides in every.items()}
     left = {name: found for name, found in foreseen.items() if not is_finished(name, found)}
     done = len(every) - len(left)
