@@ -242,10 +242,10 @@ def _explain_hydra(error: BaseException, config_name: str) -> str:
     if found := re.search(r"Error merging override ~(\S+)", text):
         return f"A run must have all of its keys, but `~{found.group(1)}` takes one away: leave it out, or give one."
     if found := re.search(r"Error merging override ([^=\s]+)=(.*)", text):
-        given, below = found.groups(), f"{found.group(1)}."
-        keys = [name for name in _known_keys(config_name) if name.startswith(below)]
+        key, value = found.groups()
+        keys = [name for name in _known_keys(config_name) if name.startswith(f"{key}.")]
         of = f"keys, such as {keys[0]}" if keys else "values of its own kind"
-        return f"`{given[0]}` must hold {of}, but got {given[1]}: mend the value."
+        return f"`{key}` must hold {of}, but got {value}: mend the value."
     if found := re.search(r"Error when parsing index: \d+, string: (.*?) out of ", text):
         return (
             f"An override must be written key=value in Hydra's grammar, but got `{found.group(1)}`: quote or mend it."

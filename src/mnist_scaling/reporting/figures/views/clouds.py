@@ -14,7 +14,7 @@ from mnist_scaling.reporting.text import plural, power_of_ten
 
 def clouds(study: Study) -> View | Missing:
     """A row for each surface: exponents of L* and N* in C over the upper half of the budgets, the floor, L* ahead."""
-    kept = getattr(study.fits.headline, "draws", None)
+    kept = study.fits.headline.draws
     if kept is None:
         return Missing("fits.json keeps no draws of the model: it needs compute, and a `fit` of today.")
     log_c, loss = np.log(np.array(kept.C, float)), np.log(np.array(kept.loss, float))
