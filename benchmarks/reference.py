@@ -1,4 +1,4 @@
-"""The repository's own studies: run them, keep their tables, and write what docs/questions.md and docs/tutorial.md say.
+"""The repository's own studies: run them, keep their tables, and write what docs/ says of them.
 
     python benchmarks/reference.py run [QUESTION …]   every full study of these questions; of all, if none is named
     python benchmarks/reference.py keep               copy finished studies of multirun/ into the repository
@@ -25,9 +25,10 @@ import pandas as pd
 
 from mnist_scaling.asking.answered import Answer, answer, record
 from mnist_scaling.asking.drawn import draw, figure_of
-from mnist_scaling.asking.question import find_question, leave_out, order_of, question_names, with_twin
+from mnist_scaling.asking.question import SLOT, find_question, leave_out, order_of, question_names, with_twin
 from mnist_scaling.asking.study_arms import study_name, sweep
 from mnist_scaling.config.ask_schema import FULL, QUICK, Question
+from mnist_scaling.reporting.text import estimate
 from mnist_scaling.study import layout
 from mnist_scaling.study.files import read_json, write_atomically, write_json
 from mnist_scaling.study.missing import unfinished
@@ -40,10 +41,17 @@ KEPT = {FULL: REFERENCE, QUICK: ROOT / "tests/asking/kept"}
 """Where the tables of each scale are kept."""
 
 FIGURES, PAGE, DPI = ROOT / "docs/images/questions", ROOT / "docs/questions.md", 80
-TUTORIAL, TOLD = ROOT / "docs/tutorial.md", re.compile(r"(<!-- answer: (\w+) -->\n)> ?(.*)")
-"""The page that repeats answers, each below its mark."""
+TUTORIAL, REPORT = ROOT / "docs/tutorial.md", ROOT / "docs/reference_study.md"
+TOLD = re.compile(r"(<!-- answer: (\w+) -->\n)> ?(.*)")
+"""Pages that repeat answers, each below its mark."""
 
-TABLES = {FULL: (layout.CELLS, layout.TRIALS, layout.CURVES, layout.STUDY, layout.FITS), QUICK: (layout.CELLS,)}
+SUMMARY = re.compile(r"(<!-- summary -->\n).*?(?=\n<!-- end -->)", re.DOTALL)
+"""Where the second of these pages has its table of all answers."""
+
+TABLES = {
+    FULL: (layout.CELLS, layout.TRIALS, layout.CURVES, layout.STUDY, layout.FITS, layout.PREDICTIONS),
+    QUICK: (layout.CELLS,),
+}
 """What is kept of a study, where it is there."""
 
 WITHOUT = {"datasets": ("kmnist",)}
@@ -137,8 +145,28 @@ def page(conf: Path) -> str:
 
 
 def told(text: str, conf: Path) -> str:
-    """A page with the answer of its question below each mark."""
+    """A page with the answer of its question below each mark, and the table of all answers between its marks."""
+    text = SUMMARY.sub(lambda mark: mark[1] + summary(conf), text)
     return TOLD.sub(lambda mark: f"{mark[1]}> {answered(mark[2], conf).sentence}", text)
+
+
+def summary(conf: Path) -> str:
+    """A row for each answer at full scale: the numbers that its figure shows, else the first two of its sentence."""
+    rows = ["| question | what was measured, and its 95 % interval | cells | minutes |", "|---|---|---|---|"]
+    for name in question_names(conf):
+        question, scale = asked(name, conf)
+        if scale == FULL and question.studies:
+            found = answered(name, conf)
+            numbers = found.found.numbers
+            slots = (
+                question.figure.intervals or [slot for slot in SLOT.findall(question.sentence) if slot in numbers][:2]
+            )
+            shown = [
+                f"{numbers[s].meaning}: {estimate(numbers[s].interval)}" for s in slots if numbers[s].interval.known
+            ]
+            link = f"[{question.title}](questions.md#{question.title.lower().replace(' ', '-')})"
+            rows.append(f"| {link} | {'<br>'.join(shown)} | {found.cells} | {found.minutes:.0f} |")
+    return "\n".join(rows)
 
 
 def studies(names: Iterable[str], conf: Path, scale: str) -> dict[str, list[str]]:
@@ -196,7 +224,8 @@ def write(conf: Path) -> None:
                 (REFERENCE / layout.ANSWERS).mkdir(parents=True, exist_ok=True)
                 write_json(REFERENCE / layout.ANSWERS / f"{name}.json", record(found))
     write_atomically(PAGE, page(conf))
-    write_atomically(TUTORIAL, told(TUTORIAL.read_text(encoding="utf-8"), conf))
+    for path in (TUTORIAL, REPORT):
+        write_atomically(path, told(path.read_text(encoding="utf-8"), conf))
 
 
 def main() -> None:
@@ -213,7 +242,7 @@ def main() -> None:
             keep(studies(every, conf, scale), scale)
     write(conf)
     frames = [pd.read_csv(path) for kept in KEPT.values() for path in kept.glob(f"*/{layout.CELLS}")]
-    print(f"{len(frames)} studies kept, {sum(map(len, frames))} cells; {PAGE} and {TUTORIAL} written.")
+    print(f"{len(frames)} studies kept, {sum(map(len, frames))} cells; {PAGE}, {TUTORIAL} and {REPORT} written.")
 
 
 if __name__ == "__main__":
