@@ -34,7 +34,7 @@ from rich.console import Console
 from rich.table import Table as Shown
 
 from mnist_scaling.fitting.laws.base import Array
-from mnist_scaling.planning.grid_choice import WholeGrid
+from mnist_scaling.new_study import WholeGrid
 from mnist_scaling.planning.measurements import CellEffort, Places
 from mnist_scaling.planning.next_runs import choose, condition, gains
 

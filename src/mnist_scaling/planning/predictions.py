@@ -26,8 +26,7 @@ from mnist_scaling.errors import InputError, line_of
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.planning import growth
-from mnist_scaling.planning.expected import Expected
-from mnist_scaling.planning.new_cell import NewCell, matching
+from mnist_scaling.planning.new_cell import Expected, NewCell, matching
 from mnist_scaling.planning.studied import Studied
 from mnist_scaling.study import provenance, records
 from mnist_scaling.study.columns import column_of
@@ -96,13 +95,7 @@ def register(
 ) -> dict[str, str]:
     """Add a prediction to a folder's predictions.csv, unless one of that cell and of these tables is there; the row.
 
-    Parameters
-    ----------
-    of, cell, expected, folder
-    where : str, optional
-        The condition on the rows that were fitted, which is kept: rows that it leaves out are no secret.
-    write : bool
-        False: look only. A row that was not registered has no seal.
+    `where`, the condition on the rows that were fitted, is kept with it. Without `write` the row gets no seal.
 
     Raises
     ------
