@@ -105,12 +105,12 @@ def _new_study(config: PlanConfig, name: str, minutes: float, cores: int) -> Sai
     offer = new.offer
     wide = " and ".join(f"{slope} ±{width / 2:.2f}" for slope, width in offer.widths.items())
     grid = f"{offer.cells} cells: {' '.join(new.axes)}, {offer.trials} trials and {offer.repeats} repeats of each."
-    takes = (
-        f"It should take {duration(new.seconds)} (the pace is that of {plural(new.calibrated, 'run')} of a small study)"
-    )
+    by = f"that of {plural(new.calibrated, 'run')} of a small study"
     parts = [
         Sentence(f"There is no such study yet. {grid}"),
-        Sentence(f"{takes}, and leave the exponents to {wide} (95 %)."),
+        Sentence(
+            f"It should take {duration(new.seconds)} (the pace is {by}), and leave the exponents to {wide} (95 %)."
+        ),
         Sentence(f"Written: {new.path}"),
         guide_table(),
         plan_words.next_command(new.command),

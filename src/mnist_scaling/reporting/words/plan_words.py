@@ -48,8 +48,8 @@ def ground(of: Studied) -> list[Part]:
     seconds = "" if dearest is None or not np.isfinite(dearest["seconds"]) else f" and {dearest['seconds']:.3g} s"
     shown = (f"{number(100 * sd, 2)} %" if np.isfinite(sd) else "an unknown share" for sd in (of.seed_sd, of.cell_sd))
     text = (
-        f"{len(of.table)} cells. The loss differs by {next(shown)} between seeds, and a cell's by {next(shown)} from the "
-        f"surface through all.{each}{seconds}{'.' if each else ''}"
+        f"{len(of.table)} cells. The loss differs by {next(shown)} between seeds, and a cell's by {next(shown)} from "
+        f"the surface through all.{each}{seconds}{'.' if each else ''}"
     )
     return [Sentence(text)]
 
