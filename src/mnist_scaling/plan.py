@@ -19,7 +19,7 @@ from mnist_scaling import cli, image_task
 from mnist_scaling.arms.reading import read
 from mnist_scaling.config import JSON, build
 from mnist_scaling.config.plan_schema import PlanConfig
-from mnist_scaling.errors import InputError, nearest
+from mnist_scaling.errors import InputError
 from mnist_scaling.planning import checks, growth, predictions
 from mnist_scaling.planning.new_cell import expect, place_of
 from mnist_scaling.planning.next_budget import next_budget
@@ -92,15 +92,9 @@ def asked(config: PlanConfig, typed: Sequence[str] = ()) -> Said:
 
 
 def _new_study(config: PlanConfig, name: str, minutes: float, cores: int) -> Said:
-    """A study that fits a time, unless its name looks like a slip of the pen."""
+    """A study that fits a time."""
     from mnist_scaling import new_study
 
-    known = [path.name for path in Path(layout.MULTIRUN).glob("*") if path.is_dir()]
-    if not config.new and (meant := nearest(name, known, " ").strip()):
-        raise InputError(
-            f"`name` must be a study that is there, or unlike all of them, but there is no {name}: {meant} A new study "
-            "of that name needs new=true."
-        )
     new = new_study.propose(name, minutes, cores, Path(cli.conf_dir()) / "experiment")
     offer = new.offer
     wide = " and ".join(f"{slope} ±{width / 2:.2f}" for slope, width in offer.widths.items())
@@ -175,8 +169,7 @@ def _counts(values: Mapping[str, Any], changes: Mapping[str, Any]) -> Mapping[st
 def _score(config: PlanConfig) -> Said:
     """Registered predictions against what has come."""
     own = read(config.fit)
-    others = [read(replace(config.fit, name=name, table=None)) for name in config.measured]
-    rows = predictions.score(Path(config.out) if config.out else own.folder, [own, *others])
+    rows = predictions.score(Path(config.out) if config.out else own.folder, own)
     summary = predictions.summary(rows)
     found = {"predictions": [*map(predictions.record, rows)], "summary": summary}
     return Said(found, plan_words.scores(rows, summary))

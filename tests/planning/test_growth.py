@@ -72,7 +72,7 @@ def test_an_edge_is_found_resolved_in_its_study_and_gone(tmp_path: Path) -> None
     assert given.pop("name") == "s"
     path = given.pop("hydra.sweeper.cells")
     assert given == {"optim.lr": "tag(log,limit_low,interval(0.0001,0.02))"}, "axes and effort are the list's"
-    assert [one.status for one in growth.outcomes(of, [edge])] == [growth.OPEN] * 6
+    assert [one["status"] for one in growth.outcomes(of, [edge])] == [growth.OPEN] * 6
 
     wider = [f"{key}={value}" for key, value in given.items()]
     now = sweep(folder, *wider, listed=partitioning.read_cell_list(path))
@@ -81,14 +81,14 @@ def test_an_edge_is_found_resolved_in_its_study_and_gone(tmp_path: Path) -> None
     pd.testing.assert_frame_equal(kept, before, check_exact=True)
     of, found = read(folder)
     came = growth.outcomes(of, found)
-    assert [one.status for one in came] == [growth.GONE] * 6
-    assert all(one.after < one.before for one in came)  # type: ignore[operator]
+    assert [one["status"] for one in came] == [growth.GONE] * 6
+    assert all(one["after"] < one["before"] for one in came)
     moved = now[(now["stage"] == "trial") & (now["number"] == 4)]["lr"]
     assert moved.tolist() == pytest.approx([(2e-3 * 2e-2) ** 0.5] * 6), "what is new of the range is tried first"
     kept_record = json.loads((folder / layout.RESOLVED).read_text())
     assert kept_record["before"].keys() == kept_record["now"].keys() != set()
     assert kept_record["before"] != kept_record["now"]
-    assert [one["status"] for one in kept_record["outcomes"]] == [one.status for one in came]
+    assert [one["status"] for one in kept_record["outcomes"]] == [one["status"] for one in came]
     table, told = resolved_parts(kept_record)
     assert isinstance(table, TextTable)
     assert table.rows[0][:3] == ["search_edge", "width=4 data_fraction=0.25", "gone"]
@@ -128,12 +128,12 @@ def test_what_is_there_still_after_its_runs_is_confirmed(done: tuple[Studied, li
     (of.folder / layout.RESOLVED).unlink(missing_ok=True)
     card = Card(WARNING, "", (1,), asks=(TRIALS,), code="any")
     growth.resolve(of, [card])
-    assert [one.status for one in growth.outcomes(of, [card])] == [growth.OPEN]
+    assert [one["status"] for one in growth.outcomes(of, [card])] == [growth.OPEN]
     more = replace(of, arm=replace(of.arm, frame=of.arm.frame.assign(n_trials=4)))
-    assert [one.status for one in growth.outcomes(more, [card])] == [growth.CONFIRMED]
-    assert [one.status for one in growth.outcomes(more, [Card(PASS, "", code="any")])] == [growth.GONE]
+    assert [one["status"] for one in growth.outcomes(more, [card])] == [growth.CONFIRMED]
+    assert [one["status"] for one in growth.outcomes(more, [Card(PASS, "", code="any")])] == [growth.GONE]
     growth.resolve(more, [replace(card, cells=(2,))])
-    came = {one.cell: one.status for one in growth.outcomes(more, [replace(card, cells=(2,))])}
+    came = {one["cell"]: one["status"] for one in growth.outcomes(more, [replace(card, cells=(2,))])}
     assert came.keys() == {of.name_of(1), of.name_of(2)}
     assert came[of.name_of(1)] == growth.GONE, "the first is not forgotten"
 
@@ -144,7 +144,7 @@ def test_a_cell_without_a_loss_leaves_a_file_that_can_be_read(done: tuple[Studie
     lost = replace(of, arm=replace(of.arm, frame=of.arm.frame.assign(**{of.loss: float("nan")})))
     card = Card(WARNING, "", (1,), asks=(TRIALS,), code="lost")
     growth.resolve(lost, [card])
-    assert [one.status for one in growth.outcomes(lost, [card])] == [growth.OPEN]
+    assert [one["status"] for one in growth.outcomes(lost, [card])] == [growth.OPEN]
     kept = (files.read_json(of.folder / layout.RESOLVED) or {})["outcomes"][0]
     assert (kept["before"], kept["after"]) == (None, None)
     assert growth.outcomes(lost, [card])

@@ -50,13 +50,6 @@ def test_a_budget_that_buys_nothing_says_so_in_json_too(study: Path, capsys: pyt
     assert found["message"].startswith("No run within the budget says anything")
 
 
-def test_a_misspelt_name_is_no_new_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "multirun" / "quickstart").mkdir(parents=True)
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match=r"there is no quikstart: did you mean `quickstart`\? .* needs new=true"):
-        plan.run(PlanConfig(name="quikstart", minutes=5, cores=1))
-
-
 def test_json_is_the_same_record(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plan.run(PlanConfig(name=str(study), bootstrap=QUICK, format="json"))
     found = json.loads(capsys.readouterr().out)

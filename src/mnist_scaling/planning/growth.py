@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,19 +83,6 @@ def write(studied: Studied, cells: Sequence[GrownCell], path: Path, given: Mappi
     dropped = {*given, _MOST, *(key for row in rows for key in row)}
     kept = [word for word in shlex.split(studied.made_by) if word.partition("=")[0].lstrip("+~") not in dropped]
     return shlex.join([*kept, *(f"{key}={value}" for key, value in given.items())])
-
-
-@dataclass(frozen=True)
-class Resolved:
-    """What became of one irregularity in one cell."""
-
-    code: str
-    cell: str
-    status: str
-    """gone; confirmed, where it is there still, although what was asked for was run; at the new edge; not run yet."""
-    before: float | None = None
-    """The cell's loss."""
-    after: float | None = None
 
 
 def resolve(studied: Studied, cards: Sequence[Card]) -> str:
@@ -184,11 +171,11 @@ def resolve_record(studied: Studied) -> dict[str, Any]:
     return (files.read_json(studied.folder / RESOLVED) if studied.is_study else None) or {}
 
 
-def outcomes(studied: Studied, cards: Sequence[Card]) -> list[Resolved]:
-    """Whether each irregularity that `resolve` wrote runs for is gone or confirmed; empty where it wrote none.
+def outcomes(studied: Studied, cards: Sequence[Card]) -> list[dict[str, Any]]:
+    """Of each irregularity that `resolve` wrote runs for: code, cell, status, and the cell's loss before and after.
 
-    A value that lies at the edge of a range that was widened is neither: the range can be widened again. They are kept
-    beside what was seen before, with the exponents as they are now, for the study's page.
+    It is gone, or confirmed where it is there still although its runs were made. A value at the edge of a range that
+    was widened is neither: it can be widened again. They are kept, with the exponents as they are now, for the page.
     """
     record = resolve_record(studied)
     if not record.get("seen"):
@@ -203,6 +190,6 @@ def outcomes(studied: Studied, cards: Sequence[Card]) -> list[Resolved]:
         status = GONE if card is None else MOVED if RANGE in card.asks else CONFIRMED
         status = status if done else OPEN
         after = float(rows[studied.loss].mean()) if len(rows) else None
-        found.append(Resolved(one["code"], one["cell"], status, one.get("before"), after))
-    _keep(studied, {**record, "now": _slopes(studied), "outcomes": [asdict(one) for one in found]})
+        found.append({**{key: one.get(key) for key in ("code", "cell", "before")}, "status": status, "after": after})
+    _keep(studied, {**record, "now": _slopes(studied), "outcomes": found})
     return found
