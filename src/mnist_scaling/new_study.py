@@ -143,7 +143,6 @@ class Proposal:
     axes: tuple[str, ...]
     """Config keys with their values, as overrides."""
     seconds: float
-    pace: float
     calibrated: int
     """Runs that the pace is known from."""
     path: str
@@ -180,13 +179,7 @@ def offers(grid: WholeGrid, work: float) -> list[Offer]:
 
 
 def best(grid: WholeGrid, minutes: float, cores: int, seconds: Callable[[Offer], float]) -> Offer:
-    """The study whose intervals are narrowest, of those that take the time that there is by `seconds`.
-
-    Raises
-    ------
-    InputError
-        When the time does not hold two sizes with two amounts of data.
-    """
+    """The study whose intervals are narrowest, of those that take the time that there is by `seconds`."""
     for offer in offers(grid, 60 * minutes * cores):
         if seconds(offer) <= 60 * minutes:
             return offer
@@ -200,13 +193,7 @@ def best(grid: WholeGrid, minutes: float, cores: int, seconds: Callable[[Offer],
 def propose(
     name: str, minutes: float, cores: int, folder: Path, pace: tuple[float, float, int] | None = None
 ) -> Proposal:
-    """Calibrate, unless a `pace` is given as `calibrate` has it, choose, and write the experiment to a folder.
-
-    Raises
-    ------
-    InputError
-        When the time is too short for three cells, or an experiment of that name is there.
-    """
+    """Calibrate, unless a `pace` is given as `calibrate` has it, choose, and write the experiment to a folder."""
     path = folder / f"{name}.yaml"
     command = f"python -m mnist_scaling.train -m experiment={name}"
     if path.exists():
@@ -228,7 +215,7 @@ def propose(
     offer = best(grid, minutes, cores, seconds)
     sizes, amounts = _list([WIDTHS[k] for k in offer.sizes]), _list([FRACTIONS[k] for k in offer.amounts])
     axes = f"{WIDTH}={sizes}", f"{FRACTION}={amounts}"
-    found = Proposal(offer, axes, seconds(offer), per_second, runs, str(path), command)
+    found = Proposal(offer, axes, seconds(offer), runs, str(path), command)
     write_atomically(
         path,
         f"# @package _global_\n# Chosen by plan name={name} minutes={minutes:g} cores={cores}: {offer.cells} cells in "
@@ -240,13 +227,7 @@ def propose(
 
 
 def calibrate(cores: int) -> tuple[float, float, int]:
-    """Seconds before the first run and after the last, seconds of a run per predicted one, and the runs that say so.
-
-    Raises
-    ------
-    InputError
-        When no run has ended in time.
-    """
+    """Seconds before the first run and after the last, seconds of a run per predicted one, and the runs that say so."""
     with tempfile.TemporaryDirectory(prefix="mnist_scaling-") as folder:
         command = [sys.executable, "-m", "mnist_scaling.train", "-m", "name=pace", *SMALL]
         command += [f"data.dir={Path(DataConfig().dir).absolute()}", f"hydra.launcher.n_workers={cores}"]

@@ -51,15 +51,7 @@ class Answer:
 
 
 def answer(name: str, question: Question, scale: str, tables: Mapping[str, Path]) -> Answer:
-    """Measure a question's arms and fill its sentence.
-
-    Parameters
-    ----------
-    name : str
-    question : Question
-    scale : str
-    tables : mapping
-        Study of the question to its cells.csv.
+    """Measure a question's arms and fill its sentence; `tables` are the cells.csv of its studies.
 
     Raises
     ------

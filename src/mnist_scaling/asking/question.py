@@ -25,14 +25,7 @@ def question_names(conf: Path) -> list[str]:
 
 
 def find_question(name: str, conf: Path) -> tuple[str, Question]:
-    """A question by its name, or by the path of one's own file; its name and itself.
-
-    Parameters
-    ----------
-    name : str
-        Such as dropout, or mine.yaml.
-    conf : Path
-        conf/.
+    """A question by its name, such as dropout, or by the path of one's own file, mine.yaml; its name and itself.
 
     Raises
     ------

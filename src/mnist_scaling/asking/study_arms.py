@@ -57,13 +57,7 @@ def sweep(key: str, spec: StudySpec, scale: str) -> list[str]:
 
 
 def read_arms(question: Question, tables: Mapping[str, Path]) -> dict[str, StudyArm]:
-    """The rows of every arm.
-
-    Parameters
-    ----------
-    question : Question
-    tables : mapping
-        Study of the question to its cells.csv.
+    """The rows of every arm; `tables` are the cells.csv of the question's studies.
 
     Raises
     ------

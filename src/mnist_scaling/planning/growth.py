@@ -54,13 +54,7 @@ class GrownCell:
 
 
 def grown_from(studied: Studied) -> list[GrownCell]:
-    """Every cell of a study as it is, also those that were not fitted.
-
-    Raises
-    ------
-    InputError
-        When there is no study whose runs could grow.
-    """
+    """Every cell of a study of one's own as it is, also those that were not fitted."""
     if not studied.can_grow:
         fix = f"start it with `{studied.made_by}`" if studied.made_by else "run them by hand, and add their rows"
         raise InputError(f"Further runs need a study of your own, but {studied.source.path} is a table alone: {fix}.")

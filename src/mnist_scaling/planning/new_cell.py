@@ -54,13 +54,7 @@ class NewCell:
 
 
 def place_of(of: Studied, target: Mapping[str, Any]) -> NewCell:
-    """Where a target lies: values of a study's axes; or N and D (or C); or "flops", for the best cell of that compute.
-
-    Raises
-    ------
-    InputError
-        When the cell is there already, or is not what the study or its model could say anything of.
-    """
+    """Where a target lies: values of a study's axes; N and D (or C); or "flops", for the best cell of that compute."""
     if "flops" in target:
         cell = _of_compute(of, target)
     elif set(target) <= {"N", "D", "C"}:

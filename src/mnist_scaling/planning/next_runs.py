@@ -69,13 +69,7 @@ class Target:
 
 
 def target(model: Model, cost: Cost | None, word: str) -> Target:
-    """The draws of one of `TARGETS`; `cost` is the table's.
-
-    Raises
-    ------
-    InputError
-        When the model is not of what the target needs, or has no optimum.
-    """
+    """The draws of one of `TARGETS`; `cost` is the table's."""
     one_of("target", word, TARGETS)
     needs, point = SLOPES.get(word, "N and D with a C that grows with both"), largest_cell(model.rows)
     if word == "loss":
@@ -186,16 +180,8 @@ def choose(
 ) -> Choice:
     """The runs that leave least of the target's variance, of the plans that the powers of the cost make.
 
-    Parameters
-    ----------
-    draws : array, shape (draws, n)
-        ln L of every surface at every place.
-    target : array, shape (draws,) or (draws, targets)
-        Of the same surfaces; the variances of several are summed.
-    places, effort, budget
-        The budget is in the unit of the places' costs.
-    chance : float, optional
-        Gains below this share of what is left of var t are none; `CHANCE` over the number of draws when left out.
+    `draws` are ln L of every surface at every place, (draws, n), and `target` is (draws,) or (draws, targets), of which
+    the variances are summed. Gains below the share `chance` of what is left of them are none.
     """
     least = CHANCE / len(draws) if chance is None else chance
     f, t = factors(draws), factors(target.reshape(len(target), -1))
@@ -247,13 +233,7 @@ class NextRuns:
 
 
 def next_runs(of: Studied, word: str, budget: float, unit: str) -> NextRuns:
-    """The runs that make a target (one of `plan_schema.TARGETS`) most certain for a budget of "flops" or "seconds".
-
-    Raises
-    ------
-    InputError
-        When the target is unknown, or what a run costs.
-    """
+    """The runs that make a target (one of `plan_schema.TARGETS`) most certain for a budget of "flops" or "seconds"."""
     places, effort = of_study(of, unit)
     if not np.isfinite(places.repeat_cost).all():
         raise InputError(

@@ -52,13 +52,7 @@ LEVELS = np.arange(1, 40) / 40
 
 
 def read_predictions(folder: Path) -> list[dict[str, str]]:
-    """The rows of a folder's predictions.csv, as text; none where there is no file.
-
-    Raises
-    ------
-    InputError
-        When a row is not as it was registered.
-    """
+    """The rows of a folder's predictions.csv, as text; none where there is no file."""
     path = folder / PREDICTIONS
     if not path.is_file():
         return []
@@ -92,11 +86,6 @@ def register(
     """Add a prediction to a folder's predictions.csv, unless one of that cell and of these tables is there; the row.
 
     `where`, the condition on the rows that were fitted, is kept with it. Without `write` the row gets no seal.
-
-    Raises
-    ------
-    InputError
-        When the cell has begun, or the file was changed.
     """
     begun = of.folder / Path(*cell_parts(cell.axes)) if cell.axes else None
     if begun is not None and any(begun.glob(f"*/{RESULT}")):
@@ -176,13 +165,7 @@ def _write(folder: Path, rows: Sequence[Mapping[str, str]]) -> None:
 
 
 def score(folder: Path, source: Source) -> list[dict[str, str]]:
-    """Fill the scores of a folder's predictions from a study or table in which their cells may have come; write them.
-
-    Raises
-    ------
-    InputError
-        When there is no prediction, or the file was changed.
-    """
+    """Score a folder's predictions by a study or table in which their cells may have come, and write that."""
     rows = read_predictions(folder)
     if not rows:
         raise InputError(

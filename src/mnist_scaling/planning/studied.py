@@ -102,13 +102,7 @@ class Studied:
 
     @property
     def model(self) -> Model:
-        """The law with a misfit, whose draws everything rests on.
-
-        Raises
-        ------
-        InputError
-            When no law could be fitted.
-        """
+        """The law with a misfit, whose draws everything rests on."""
         if self.result.model is None:
             raise InputError(
                 f"A plan must rest on a fit, but {self.source.path} has none ({self.result.why or 'too few rows'}): "
@@ -164,13 +158,7 @@ def at_axes(cells: pd.DataFrame, axes: Mapping[str, Any]) -> np.ndarray:
 
 
 def studied(config: FitConfig) -> Studied:
-    """Read and fit the one arm that a config asks for.
-
-    Raises
-    ------
-    InputError
-        When there are several arms, or what `fit` refuses.
-    """
+    """Read and fit the one arm that a config asks for."""
     source = read(config)
     if len(source.rows.arms) > 1:
         shown = ", ".join(arm.name for arm in source.rows.arms)
