@@ -167,14 +167,12 @@ def intervals(grid: WholeGrid, sizes: tuple[int, ...], amounts: tuple[int, ...],
 def offers(grid: WholeGrid, work: float) -> list[Offer]:
     """Studies of at most so much work, in seconds of all cores together; those with the narrowest intervals first."""
     found = []
-    for (sizes, amounts), trials in product(GRIDS, TRIALS):
+    for (sizes, amounts), trials, repeats in product(GRIDS, TRIALS, REPEATS):
         at = np.ix_(sizes, amounts)
-        left = work - trials * float(grid.trial[at].sum())
-        # The most repeats that there is time for: fewer say less.
-        if able := [r for r in REPEATS if r * float(grid.repeat[at].sum()) <= left]:
-            luck = LUCK_SD * trials ** -CellEffort(trials, able[-1]).power
-            widths = intervals(grid, sizes, amounts, luck**2 + SEED_SD**2 / able[-1])
-            found.append(Offer(sizes, amounts, trials, able[-1], widths))
+        if trials * grid.trial[at].sum() + repeats * grid.repeat[at].sum() <= work:
+            luck = LUCK_SD * trials ** -CellEffort(trials, repeats).power
+            widths = intervals(grid, sizes, amounts, luck**2 + SEED_SD**2 / repeats)
+            found.append(Offer(sizes, amounts, trials, repeats, widths))
     return sorted(found, key=lambda offer: sum(width**2 for width in offer.widths.values()))
 
 

@@ -100,7 +100,7 @@ def _new_study(config: PlanConfig, name: str, minutes: float, cores: int) -> Sai
     wide = " and ".join(f"{slope} ±{width / 2:.2f}" for slope, width in offer.widths.items())
     grid = f"{offer.cells} cells: {' '.join(new.axes)}, {offer.trials} trials and {offer.repeats} repeats of each."
     by = f"that of {plural(new.calibrated, 'run')} of a small study"
-    parts = [
+    parts: list[Part] = [
         Sentence(f"There is no such study yet. {grid}"),
         Sentence(
             f"It should take {duration(new.seconds)} (the pace is {by}), and leave the exponents to {wide} (95 %)."

@@ -166,7 +166,8 @@ def _cells_of(of: Studied, flops: float) -> Iterator[NewCell]:
         return
     tried = np.geomspace(sizes.min(), LARGER * sizes.max(), TRIED)
     if not of.is_study and cost is not None:
-        for n, d in zip(tried, np.exp((np.log(flops) - cost.log_c(np.log(tried), 0.0)) / cost.kappa_d), strict=True):
+        without_data = cost.log_c(np.log(tried), np.zeros(TRIED))
+        for n, d in zip(tried, np.exp((np.log(flops) - without_data) / cost.kappa_d), strict=True):
             yield NewCell({}, {}, {"N": float(n), "D": float(d), "C": flops}, "the model's best size")
     elif of.is_study and None not in axes:
         amounts = of.cells[axes[1]].astype(float)
