@@ -246,6 +246,7 @@ def _flagged(studied: Studied, code: str) -> Card:
 def cards(studied: Studied) -> list[Card]:
     """The card of every check, the gravest first."""
     found = {check.__name__: check(studied) for check in CHECKS} | {code: _flagged(studied, code) for code in FLAGGED}
+    named = [replace(found[code], code=code) for code in sorted(found)]
     # Nobody can run more of a table from elsewhere.
-    named = [replace(found[k], code=k, asks=found[k].asks if studied.can_grow else ()) for k in sorted(found)]
+    named = [card if studied.can_grow and card.cells else replace(card, asks=()) for card in named]
     return sorted(named, key=lambda card: (FAIL, WARNING, INFO, PASS, NOT_APPLICABLE).index(card.status))

@@ -81,7 +81,7 @@ def write(studied: Studied, cells: Sequence[GrownCell], path: Path, given: Mappi
 
 def resolve(studied: Studied, cards: Sequence[Card]) -> str:
     """Write what resolves the cards, keep what was seen before, and say the command; empty where no card asks."""
-    cells, asking = grown_from(studied), [card for card in cards if card.asks and card.cells]
+    cells, asking = grown_from(studied), [card for card in cards if card.asks]
     if not asking:
         return ""
     wanted = [_more(cell, {w for card in asking if {*card.cells} & {*cell.rows} for w in card.asks}) for cell in cells]
