@@ -17,6 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from mnist_scaling import cli
+from mnist_scaling.arms.optuna_runs import write_runs
 from mnist_scaling.arms.reading import Source, cell_trials, mixed, read, short_of_data, tuned_cells, with_curves
 from mnist_scaling.config import JSON, build
 from mnist_scaling.config.fit_schema import FitConfig
@@ -89,6 +90,9 @@ def run(config: FitConfig, overrides: Sequence[str] = ()) -> None:
     overrides : sequence of str
         What was typed, for the report's page.
     """
+    if config.optuna:
+        table = write_runs(config.optuna, Path(str(config.out)))
+        config = replace(config, optuna=None, table=str(table), best=config.best or "value")
     source = read(config)
     if config.name:
         missing.warn(source.folder)

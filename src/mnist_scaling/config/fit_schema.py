@@ -121,6 +121,9 @@ class RowsConfig:
 class FitConfig(RowsConfig):
     """A fit: which rows, which laws, how they are estimated and what else is worked out."""
 
+    optuna: str | None = None
+    """A storage of Optuna's, by its URL or journal file, instead of a table: finished trials are the rows, with their
+    parameters, numbers among their user_attrs, and value. Needs out and cells."""
     by: Any = None
     """A column, or a list of columns, whose values are arms: each is fitted alone and never pooled with another. A
     study's axes that set neither N nor D, such as optimizer, are arms without being named here."""
@@ -155,11 +158,16 @@ class FitConfig(RowsConfig):
 
     def __post_init__(self) -> None:
         require(
-            bool(self.name) != bool(self.table),
+            sum(map(bool, (self.name, self.table, self.optuna))) == 1,
             f"Exactly one of `name` and `table` must be given, but got {'both' if self.name else 'neither'}: "
             "name=STUDY or table=FILE.csv.",
         )
         super().__post_init__()
+        require(
+            self.optuna is None or bool(self.out and self.cells),
+            "`optuna` must go with out=FOLDER, where its table is written, and cells=[…], the parameters that make a "
+            "cell: give both.",
+        )
         require(
             self.curves in ("auto", True, False),
             f"`curves` must be one of auto, true, false, but got {self.curves!r}: choose one of them.",
