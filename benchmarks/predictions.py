@@ -26,8 +26,7 @@ import numpy as np
 import pandas as pd
 
 from mnist_scaling.config.fit_schema import BootstrapConfig, ColumnsConfig, FitConfig
-from mnist_scaling.planning.expected import expect
-from mnist_scaling.planning.new_cell import place_of
+from mnist_scaling.planning.new_cell import expect, place_of
 from mnist_scaling.planning.predictions import LEVELS, command, crps
 from mnist_scaling.planning.studied import studied
 
@@ -96,8 +95,11 @@ def study(key: str, smoke: bool) -> list[dict[str, Any]]:
         fixed = [f"{KEYS[k]}={row[k]}" for k in KEYS if row.get(k)]
         axes = [f"model.width=choice({row['width']})", f"data.fraction=choice({row['data_fraction']})"]
         started("train", "-m", *_without_axes(sweep), f"name={other}", *fixed, *axes)
-    said = started("plan", f"name={name}", *fit, "score=true", f"measured=[{','.join(advised)}]", "format=json")
-    return [{"study": key, **row} for row in json.loads(said)["predictions"]]
+    scored = json.loads(started("plan", f"name={name}", *fit, "score=true", "format=json"))["predictions"]
+    for other, row in zip(advised, scored, strict=True):
+        with_settings = pd.read_csv(Path("multirun") / other / "cells.csv")["test_loss"].iloc[0]
+        row["regret"] = float(np.log(with_settings / row["measured_loss"]))
+    return [{"study": key, **row} for row in scored]
 
 
 def _without_axes(sweep: Sequence[str]) -> list[str]:

@@ -25,8 +25,8 @@ import pandas as pd
 
 from mnist_scaling.asking.answered import Answer, answer, record
 from mnist_scaling.asking.drawn import draw, figure_of
-from mnist_scaling.asking.question import SLOT, find_question, leave_out, order_of, question_names, with_twin
-from mnist_scaling.asking.study_arms import study_name, sweep
+from mnist_scaling.asking.question import SLOT, find_question, order_of, question_names, with_twin
+from mnist_scaling.asking.study_arms import study_name, sweep, with_measured_twin
 from mnist_scaling.config.ask_schema import FULL, QUICK, Question
 from mnist_scaling.reporting.text import estimate
 from mnist_scaling.study import layout
@@ -53,9 +53,6 @@ TABLES = {
     QUICK: (layout.CELLS,),
 }
 """What is kept of a study, where it is there."""
-
-WITHOUT = {"datasets": ("kmnist",)}
-"""Studies that are left out of a question: KMNIST could not be fetched where the kept tables were made."""
 
 HEAD = """# Questions and their answers
 
@@ -101,36 +98,34 @@ def asked(name: str, conf: Path) -> tuple[Question, str]:
     """A question and its scale: the largest at which its tables are kept, and with its twin where that is kept too."""
     question = find_question(name, conf)[1]
     for scale in KEPT:
-        for found in (with_twin(question, scale), question):
-            if is_kept(leave_out(found, WITHOUT.get(name, ())), scale):
-                return found, scale
+        found = with_measured_twin(question, scale, kept_tables)
+        if is_kept(found, scale):
+            return found, scale
     return question, QUICK
 
 
 def answered(name: str, conf: Path) -> Answer:
     """The answer that the kept tables give."""
     question, scale = asked(name, conf)
-    return answer(name, question, scale, kept_tables(question, scale), WITHOUT.get(name, ()))
+    return answer(name, question, scale, kept_tables(question, scale))
 
 
 def entry(name: str, conf: Path) -> str:
     """The section of docs/questions.md about one question."""
     question, scale = asked(name, conf)
-    without = WITHOUT.get(name, ())
     command = f"    python -m mnist_scaling.ask question={name}" + f" scale={scale}" * (scale != FULL)
-    command += f" without=[{','.join(without)}]" if without else ""
     head = f"## {question.title}\n\n{question.question}\n\n{command}\n"
     if question.parts:
         parts = ", ".join(f"`{part}`" for part in question.parts)
         return f"{head}\nOne page with the answers to {parts}, in this order; they stand here one by one.\n"
-    if not is_kept(leave_out(question, without), scale):
+    if not is_kept(question, scale):
         return f"{head}\nNot run yet, so there is no answer.\n"
     found = answered(name, conf)
     notes = "".join(f"\n- {note}" for note in found.found.notes)
     return (
         f"{head}\n**{found.sentence}**\n\n![{question.title}](images/questions/{name}.png)\n\n"
         f"scale={scale}, {found.cells} cells, {found.minutes:.1f} minutes, "
-        f"{date(kept_tables(leave_out(question, without), scale).values())}.\n{notes}{chr(10) if notes else ''}"
+        f"{date(kept_tables(question, scale).values())}.\n{notes}{chr(10) if notes else ''}"
     )
 
 
@@ -175,7 +170,7 @@ def studies(names: Iterable[str], conf: Path, scale: str) -> dict[str, list[str]
     for name in names:
         for part in find_question(name, conf)[1].parts or (name,):
             question = find_question(part, conf)[1]
-            whole = leave_out(with_twin(question, scale), WITHOUT.get(part, ()))
+            whole = with_twin(question, scale)
             for key in order_of(whole):
                 wanted = plain if key in question.studies else twins
                 wanted[study_name(key, scale)] = sweep(key, whole.studies[key], scale)
@@ -217,7 +212,7 @@ def write(conf: Path) -> None:
     FIGURES.mkdir(parents=True, exist_ok=True)
     for name in question_names(conf):
         question, scale = asked(name, conf)
-        if is_kept(leave_out(question, WITHOUT.get(name, ())), scale):
+        if is_kept(question, scale):
             found = answered(name, conf)
             draw(figure_of(found), FIGURES, name, ("png",), DPI)
             if scale == FULL:

@@ -4,7 +4,6 @@ Each row holds a seal, the hash of its registered fields and of the seal before 
 that is taken out from among others, is noticed.
 
     score    CRPS = 2 mean_q pinball_q(ln L), by the quantiles that were registered; a point forecast's is |error|
-    regret   ln L with the settings that were recommended, less ln L of the cell tuned in full
 """
 
 from __future__ import annotations
@@ -26,11 +25,9 @@ from mnist_scaling.errors import InputError, line_of
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.planning import growth
-from mnist_scaling.planning.expected import Expected
-from mnist_scaling.planning.new_cell import NewCell, matching
+from mnist_scaling.planning.new_cell import Expected, NewCell, matching
 from mnist_scaling.planning.studied import Studied
-from mnist_scaling.study import provenance, records
-from mnist_scaling.study.columns import column_of
+from mnist_scaling.study import provenance
 from mnist_scaling.study.files import write_atomically
 from mnist_scaling.study.flags import INFO
 from mnist_scaling.study.layout import PREDICTED_CELLS, PREDICTIONS, RESULT, TRIALS, cell_parts
@@ -38,14 +35,12 @@ from mnist_scaling.study.tables.csv_table import read_table
 
 SEAL = "seal"
 
-SCORED = (
-    "measured_loss", "measured_se", "measured_error", "measured_in", "inside", "log_error", "crps", "regret", "why_not",
-)  # fmt: skip
+SCORED = ("measured_loss", "measured_se", "measured_error", "inside", "log_error", "crps", "why_not")
 """Columns that scoring fills, which no seal holds."""
 
 WORDS = (
     "time", "study", "axes", "counted", "law", "by_law", "warnings", "D_column", "loss_column", "where", "code",
-    "version", "tables_hash", SEAL, "measured_in", "why_not",
+    "version", "tables_hash", SEAL, "why_not",
 )  # fmt: skip
 """Columns of text, even where it looks like a number."""
 
@@ -57,13 +52,7 @@ LEVELS = np.arange(1, 40) / 40
 
 
 def read_predictions(folder: Path) -> list[dict[str, str]]:
-    """The rows of a folder's predictions.csv, as text; none where there is no file.
-
-    Raises
-    ------
-    InputError
-        When a row is not as it was registered.
-    """
+    """The rows of a folder's predictions.csv, as text; none where there is no file."""
     path = folder / PREDICTIONS
     if not path.is_file():
         return []
@@ -96,18 +85,7 @@ def register(
 ) -> dict[str, str]:
     """Add a prediction to a folder's predictions.csv, unless one of that cell and of these tables is there; the row.
 
-    Parameters
-    ----------
-    of, cell, expected, folder
-    where : str, optional
-        The condition on the rows that were fitted, which is kept: rows that it leaves out are no secret.
-    write : bool
-        False: look only. A row that was not registered has no seal.
-
-    Raises
-    ------
-    InputError
-        When the cell has begun, or the file was changed.
+    `where`, the condition on the rows that were fitted, is kept with it. Without `write` the row gets no seal.
     """
     begun = of.folder / Path(*cell_parts(cell.axes)) if cell.axes else None
     if begun is not None and any(begun.glob(f"*/{RESULT}")):
@@ -186,52 +164,36 @@ def _write(folder: Path, rows: Sequence[Mapping[str, str]]) -> None:
     write_atomically(folder / PREDICTIONS, pd.DataFrame(rows, columns=[*columns, SEAL, *SCORED]).to_csv(index=False))
 
 
-def score(folder: Path, sources: Sequence[Source]) -> list[dict[str, str]]:
-    """Fill the scores of a folder's predictions from the studies in which their cells may have come, and write them.
-
-    The first of `sources` is the study itself.
-
-    Raises
-    ------
-    InputError
-        When there is no prediction, or the file was changed.
-    """
+def score(folder: Path, source: Source) -> list[dict[str, str]]:
+    """Score a folder's predictions by a study or table in which their cells may have come, and write that."""
     rows = read_predictions(folder)
     if not rows:
         raise InputError(
             f"A score needs a prediction, but {folder / PREDICTIONS} has none: register one with target.…=…."
         )
-    scored = [{k: v for k, v in row.items() if k not in SCORED} | _scored(row, sources) for row in rows]
+    scored = [{k: v for k, v in row.items() if k not in SCORED} | _scored(row, source) for row in rows]
     _write(folder, scored)
     return scored
 
 
-def _scored(row: Mapping[str, str], sources: Sequence[Source]) -> dict[str, str]:
-    tuned, advised, why = [], [], "not measured yet"
-    for source in sources:
-        for one in _measured(row, source):
-            folder = source.folder / Path(*cell_parts({a: one[a] for a in source.grid}))
-            runs = sorted(folder.glob(f"*/{RESULT}"), key=lambda path: path.stat().st_mtime)
-            if runs and runs[0].stat().st_mtime < datetime.fromisoformat(row["time"]).timestamp():
-                why = f"{folder} was begun before"
-            elif float(one.get("n_trials", 2)) > 1:
-                tuned.append((one, source))
-            elif runs and _as_advised(row, runs[0].parent, sources[0].tuned):
-                advised.append((one, source))
-    if not (tuned or advised):
-        return {"why_not": why}
-    one, source = (tuned or advised)[0]
-    value, names = float(one[row["loss_column"]]), source.rows.names
-    out = {
-        "measured_loss": value, "measured_se": float(one.get(str(names.get("se")), np.nan)),
-        "measured_error": float(one.get("test_error", np.nan)), "measured_in": source.folder.name,
-        "inside": str(float(row["low"]) <= value <= float(row["high"])).lower(),
-        "log_error": float(np.log(value / float(row["predicted_loss"]))),
-        "crps": crps(float(np.log(value)), np.array(row["quantiles"].split(";"), float)),
-    }  # fmt: skip
-    if tuned and advised:
-        out["regret"] = float(np.log(advised[0][0][row["loss_column"]] / value))
-    return {k: _text(v) for k, v in out.items()}
+def _scored(row: Mapping[str, str], source: Source) -> dict[str, str]:
+    why = "not measured yet"
+    for one in _measured(row, source):
+        folder = source.folder / Path(*cell_parts({a: one[a] for a in source.grid}))
+        first = min((path.stat().st_mtime for path in folder.glob(f"*/{RESULT}")), default=np.inf)
+        if first < datetime.fromisoformat(row["time"]).timestamp():
+            why = f"{folder} was begun before"
+            continue
+        value = float(one[row["loss_column"]])
+        found = {
+            "measured_loss": value, "measured_se": float(one.get(str(source.rows.names.get("se")), np.nan)),
+            "measured_error": float(one.get("test_error", np.nan)),
+            "inside": str(float(row["low"]) <= value <= float(row["high"])).lower(),
+            "log_error": float(np.log(value / float(row["predicted_loss"]))),
+            "crps": crps(float(np.log(value)), np.array(row["quantiles"].split(";"), float)),
+        }  # fmt: skip
+        return {k: _text(v) for k, v in found.items()}
+    return {"why_not": why}
 
 
 def crps(y: float, quantiles: Array) -> float:
@@ -250,13 +212,6 @@ def _measured(row: Mapping[str, str], source: Source) -> list[dict[str, Any]]:
         if row["loss_column"] in cells:
             found += cells[kept & cells[row["loss_column"]].notna()].to_dict("records")
     return found
-
-
-def _as_advised(row: Mapping[str, str], folder: Path, tuned: Sequence[str]) -> bool:
-    """Whether a run has the settings that were recommended."""
-    config = {column_of(k): v for k, v in (records.read_run(folder) or {}).get("config", {}).items()}
-    wanted = [key for key in tuned if row.get(key)]
-    return bool(wanted) and all(_text(config.get(key)) == row[key] for key in wanted)
 
 
 def summary(rows: Sequence[Mapping[str, str]]) -> dict[str, float]:
