@@ -95,11 +95,8 @@ def study(key: str, smoke: bool) -> list[dict[str, Any]]:
         fixed = [f"{KEYS[k]}={row[k]}" for k in KEYS if row.get(k)]
         axes = [f"model.width=choice({row['width']})", f"data.fraction=choice({row['data_fraction']})"]
         started("train", "-m", *_without_axes(sweep), f"name={other}", *fixed, *axes)
-    scored = json.loads(started("plan", f"name={name}", *fit, "score=true", "format=json"))["predictions"]
-    for other, row in zip(advised, scored, strict=True):
-        with_settings = pd.read_csv(Path("multirun") / other / "cells.csv")["test_loss"].iloc[0]
-        row["regret"] = float(np.log(with_settings / row["measured_loss"]))
-    return [{"study": key, **row} for row in scored]
+    said = started("plan", f"name={name}", *fit, "score=true", f"measured=[{','.join(advised)}]", "format=json")
+    return [{"study": key, **row} for row in json.loads(said)["predictions"]]
 
 
 def _without_axes(sweep: Sequence[str]) -> list[str]:

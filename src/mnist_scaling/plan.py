@@ -169,7 +169,8 @@ def _counts(values: Mapping[str, Any], changes: Mapping[str, Any]) -> Mapping[st
 def _score(config: PlanConfig) -> Said:
     """Registered predictions against what has come."""
     own = read(config.fit)
-    rows = predictions.score(Path(config.out) if config.out else own.folder, own)
+    others = [read(replace(config.fit, name=name, table=None)) for name in config.measured]
+    rows = predictions.score(Path(config.out) if config.out else own.folder, [own, *others])
     summary = predictions.summary(rows)
     found = {"predictions": [*map(predictions.record, rows)], "summary": summary}
     return Said(found, plan_words.scores(rows, summary))

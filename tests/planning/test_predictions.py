@@ -79,18 +79,20 @@ def test_a_file_that_was_edited_is_refused(registered: Path, edit: str) -> None:
 
 
 def test_a_score_says_what_came_and_a_second_one_the_same(registered: Path, study: Path, tmp_path: Path) -> None:
-    waiting = predictions.score(registered, read(FitConfig(name=str(study))))
+    own = read(FitConfig(name=str(study)))
+    waiting = predictions.score(registered, [own])
     assert predictions.summary(waiting) == {"registered": 2, "scored": 0}
     assert waiting[0]["why_not"] == "not measured yet"
     later = Builder(axes=AXES, noise=0.03, seed=5).write(tmp_path / "multirun" / "later")
     came = read(FitConfig(name=str(later)))
-    rows = predictions.score(registered, came)
+    rows = predictions.score(registered, [own, came])
     assert [row["inside"] for row in rows] == ["true", "true"]
     cells = came.rows.arms[0].frame.set_index(["width", "data_fraction"])
     assert float(rows[0]["measured_loss"]) == pytest.approx(cells.loc[(64, 1.0), "test_loss"])
-    assert predictions.score(registered, came) == rows
+    assert rows[0]["measured_in"] == "later"
+    assert predictions.score(registered, [own, came]) == rows
     one_axis = Builder(axes={"width": (32, 64)}).write(tmp_path / "multirun" / "widths")
-    elsewhere = predictions.score(registered, read(FitConfig(name=str(one_axis))))
+    elsewhere = predictions.score(registered, [own, read(FitConfig(name=str(one_axis)))])
     assert elsewhere[0]["why_not"] == "not measured yet", "another grid has no cell of two axes"
     found = predictions.summary(rows)
     assert (found["scored"], found["inside"]) == (2, 2)
@@ -103,7 +105,7 @@ def test_what_was_measured_before_its_prediction_is_not_scored(registered: Path,
     run.parent.mkdir(parents=True)
     run.write_text("{}")
     os.utime(run, (0, 0))
-    rows = predictions.score(registered, read(FitConfig(name=str(later))))
+    rows = predictions.score(registered, [read(FitConfig(name=str(later)))])
     assert rows[0]["why_not"].endswith("data_fraction=1 was begun before")
     assert rows[1]["inside"] == "true"
 
@@ -167,7 +169,7 @@ def test_predicted_cells_are_run_in_their_study_by_the_list_and_then_scored(tmp_
     words = shlex.split(predictions.command(of, rows, folder))
     path = next(word for word in words if word.startswith("hydra.sweeper.cells"))
     sweep(folder, listed=partitioning.read_cell_list(path.partition("=")[2]))
-    rows = predictions.score(folder, read(config))
+    rows = predictions.score(folder, [read(config)])
     assert [row["inside"] for row in rows] == ["true", "true"]
     assert max(abs(float(row["log_error"])) for row in rows) < 0.1
     assert predictions.command(studied(config), predictions.read_predictions(folder), folder) == ""

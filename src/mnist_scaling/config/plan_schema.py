@@ -38,6 +38,8 @@ class PlanConfig(RowsConfig):
     """True: compare the registered predictions with what has come since."""
     register: bool = True
     """False: show a prediction without writing it. The first look at a cell binds, so it is kept unless you say so."""
+    measured: tuple[str, ...] = ()
+    """score: further studies, by name or path, whose cells are looked at beside the study's own."""
 
     def __post_init__(self) -> None:
         _ = self.fit  # which rows are read obeys the rules of `fit`
@@ -65,6 +67,11 @@ class PlanConfig(RowsConfig):
         require(
             self.register or bool(self.cell),
             "`register=false` must go with a cell to predict, but there is none: give target.…=…, or leave it out.",
+        )
+        require(
+            not self.measured or self.score,
+            f"`measured={','.join(self.measured)}` must go with score=true, but a prediction is made of the study "
+            "alone: leave it out.",
         )
 
     @property

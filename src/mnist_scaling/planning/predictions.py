@@ -4,6 +4,7 @@ Each row holds a seal, the hash of its registered fields and of the seal before 
 that is taken out from among others, is noticed.
 
     score    CRPS = 2 mean_q pinball_q(ln L), by the quantiles that were registered; a point forecast's is |error|
+    regret   ln L with the settings that were recommended, less ln L of the cell tuned in full
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.planning import growth
 from mnist_scaling.planning.new_cell import Expected, NewCell, matching
 from mnist_scaling.planning.studied import Studied
-from mnist_scaling.study import provenance
+from mnist_scaling.study import provenance, records
+from mnist_scaling.study.columns import column_of
 from mnist_scaling.study.files import write_atomically
 from mnist_scaling.study.flags import INFO
 from mnist_scaling.study.layout import PREDICTED_CELLS, PREDICTIONS, RESULT, TRIALS, cell_parts
@@ -35,12 +37,14 @@ from mnist_scaling.study.tables.csv_table import read_table
 
 SEAL = "seal"
 
-SCORED = ("measured_loss", "measured_se", "measured_error", "inside", "log_error", "crps", "why_not")
+SCORED = (
+    "measured_loss", "measured_se", "measured_error", "measured_in", "inside", "log_error", "crps", "regret", "why_not",
+)  # fmt: skip
 """Columns that scoring fills, which no seal holds."""
 
 WORDS = (
     "time", "study", "axes", "counted", "law", "by_law", "warnings", "D_column", "loss_column", "where", "code",
-    "version", "tables_hash", SEAL, "why_not",
+    "version", "tables_hash", SEAL, "measured_in", "why_not",
 )  # fmt: skip
 """Columns of text, even where it looks like a number."""
 
@@ -164,36 +168,44 @@ def _write(folder: Path, rows: Sequence[Mapping[str, str]]) -> None:
     write_atomically(folder / PREDICTIONS, pd.DataFrame(rows, columns=[*columns, SEAL, *SCORED]).to_csv(index=False))
 
 
-def score(folder: Path, source: Source) -> list[dict[str, str]]:
-    """Score a folder's predictions by a study or table in which their cells may have come, and write that."""
+def score(folder: Path, sources: Sequence[Source]) -> list[dict[str, str]]:
+    """Score a folder's predictions by the studies in which their cells may have come, the study's own first."""
     rows = read_predictions(folder)
     if not rows:
         raise InputError(
             f"A score needs a prediction, but {folder / PREDICTIONS} has none: register one with target.…=…."
         )
-    scored = [{k: v for k, v in row.items() if k not in SCORED} | _scored(row, source) for row in rows]
+    scored = [{k: v for k, v in row.items() if k not in SCORED} | _scored(row, sources) for row in rows]
     _write(folder, scored)
     return scored
 
 
-def _scored(row: Mapping[str, str], source: Source) -> dict[str, str]:
-    why = "not measured yet"
-    for one in _measured(row, source):
-        folder = source.folder / Path(*cell_parts({a: one[a] for a in source.grid}))
-        first = min((path.stat().st_mtime for path in folder.glob(f"*/{RESULT}")), default=np.inf)
-        if first < datetime.fromisoformat(row["time"]).timestamp():
-            why = f"{folder} was begun before"
-            continue
-        value = float(one[row["loss_column"]])
-        found = {
-            "measured_loss": value, "measured_se": float(one.get(str(source.rows.names.get("se")), np.nan)),
-            "measured_error": float(one.get("test_error", np.nan)),
-            "inside": str(float(row["low"]) <= value <= float(row["high"])).lower(),
-            "log_error": float(np.log(value / float(row["predicted_loss"]))),
-            "crps": crps(float(np.log(value)), np.array(row["quantiles"].split(";"), float)),
-        }  # fmt: skip
-        return {k: _text(v) for k, v in found.items()}
-    return {"why_not": why}
+def _scored(row: Mapping[str, str], sources: Sequence[Source]) -> dict[str, str]:
+    tuned, advised, why = [], [], "not measured yet"
+    for source in sources:
+        for one in _measured(row, source):
+            folder = source.folder / Path(*cell_parts({a: one[a] for a in source.grid}))
+            runs = sorted(folder.glob(f"*/{RESULT}"), key=lambda path: path.stat().st_mtime)
+            if runs and runs[0].stat().st_mtime < datetime.fromisoformat(row["time"]).timestamp():
+                why = f"{folder} was begun before"
+            elif float(one.get("n_trials", 2)) > 1:
+                tuned.append((one, source))
+            elif runs and _as_advised(row, runs[0].parent, sources[0].tuned):
+                advised.append((one, source))
+    if not (tuned or advised):
+        return {"why_not": why}
+    one, source = (tuned or advised)[0]
+    value, names = float(one[row["loss_column"]]), source.rows.names
+    out = {
+        "measured_loss": value, "measured_se": float(one.get(str(names.get("se")), np.nan)),
+        "measured_error": float(one.get("test_error", np.nan)), "measured_in": source.folder.name,
+        "inside": str(float(row["low"]) <= value <= float(row["high"])).lower(),
+        "log_error": float(np.log(value / float(row["predicted_loss"]))),
+        "crps": crps(float(np.log(value)), np.array(row["quantiles"].split(";"), float)),
+    }  # fmt: skip
+    if tuned and advised:
+        out["regret"] = float(np.log(advised[0][0][row["loss_column"]] / value))
+    return {k: _text(v) for k, v in out.items()}
 
 
 def crps(y: float, quantiles: Array) -> float:
@@ -212,6 +224,13 @@ def _measured(row: Mapping[str, str], source: Source) -> list[dict[str, Any]]:
         if row["loss_column"] in cells:
             found += cells[kept & cells[row["loss_column"]].notna()].to_dict("records")
     return found
+
+
+def _as_advised(row: Mapping[str, str], folder: Path, tuned: Sequence[str]) -> bool:
+    """Whether a run has the settings that were recommended."""
+    config = {column_of(k): v for k, v in (records.read_run(folder) or {}).get("config", {}).items()}
+    wanted = [key for key in tuned if row.get(key)]
+    return bool(wanted) and all(_text(config.get(key)) == row[key] for key in wanted)
 
 
 def summary(rows: Sequence[Mapping[str, str]]) -> dict[str, float]:

@@ -188,11 +188,11 @@ def scores(rows: Sequence[Mapping[str, str]], of: Mapping[str, float]) -> list[P
             *(short(_value(row, k)) if row[k] else None for k in ("n_params", "n_seen")), number(_value(row, "reach")),
             _interval(row, "predicted_loss", "low", "high"), three_digits(_value(row, "measured_loss")),
             {"true": "yes", "false": "no"}.get(row.get("inside", ""), row.get("why_not")),
-            percent(_value(row, "log_error")) if row.get("log_error") else None,
+            *(percent(_value(row, k)) if row.get(k) else None for k in ("log_error", "regret")),
         ]
         for row in rows
     ]  # fmt: skip
-    head = ["N", "D", "times the compute", "predicted", "measured", "inside", "off by"]
+    head = ["N", "D", "times the compute", "predicted", "measured", "inside", "off by", "regret"]
     found: list[Part] = [TextTable(head, table)]
     if of["scored"]:
         found.append(
