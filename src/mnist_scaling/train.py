@@ -24,7 +24,7 @@ from mnist_scaling.config import from_values
 from mnist_scaling.errors import InputError
 from mnist_scaling.image_task import TASK
 from mnist_scaling.study import flags, layout
-from mnist_scaling.study.columns import BRANCH, FURTHER
+from mnist_scaling.study.columns import BRANCH
 from mnist_scaling.study.console import make_console
 from mnist_scaling.study.vocabulary import SINGLE
 from mnist_scaling.tuning.sweep.progress import clock
@@ -96,8 +96,7 @@ def single(values: Values, folder: Path) -> float | None:
     perform.write_record(folder, record)
     table = Table("measured", "value", title=f"{run.model.name}, width {run.model.width}: {record['state']}")
     result = record["result"] or {}
-    further = {name: value for kind in FURTHER for name, value in result.get(kind, {}).items()}
-    for name, value in {**result, **further, "seconds": record["seconds"]}.items():
+    for name, value in {**result, **result.get("off_distribution", {}), "seconds": record["seconds"]}.items():
         if isinstance(value, int | float):
             table.add_row(name, f"{value:,}" if isinstance(value, int) else f"{value:.4f}")
     console = make_console()

@@ -313,9 +313,6 @@ class RunConfig:
     """init_from: checksum of the weights' file; a sweep fills it in, and a file with another one is refused."""
     save_weights: bool = False
     """Whether repeats and runs by hand leave their final weights in their folders."""
-    gradient_noise: int = 0
-    """Training images on which repeats and runs by hand measure the gradient noise scale, eight times per doubling of
-    the examples seen; 0 for none."""
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
@@ -339,10 +336,6 @@ class RunConfig:
         one_of("device", self.device, ("auto", "cpu", "cuda", "mps"))
         holds(self.seed >= 0, "seed >= 0", self.seed, "give a whole number from 0.")
         holds(self.threads >= 1, "threads >= 1", self.threads, "give 1 for one core per run.")
-        require(
-            self.gradient_noise == 0 or self.gradient_noise >= 32,
-            f"`gradient_noise` must be 0 or at least 32 images, but got {self.gradient_noise}: 256 is usual.",
-        )
         require(
             self.optim.lr_scaling == "none" or self.model.parametrization == "standard",
             f"`optim.lr_scaling={self.optim.lr_scaling}` must go with model.parametrization=standard, but got "

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from mnist_scaling.config import RunConfig
-from mnist_scaling.study.columns import FURTHER, FURTHER_COLUMNS
+from mnist_scaling.study.columns import OFF_DISTRIBUTION_COLUMNS
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import COMPLETE
 from mnist_scaling.training import regimes, seeding
@@ -92,7 +92,6 @@ def finish(run: Run, outcome: RunOutcome | Ended) -> TrainResult:
 
 def _result(run: Run, state: str, outcome: RunOutcome, scores: dict[str, Any]) -> TrainResult:
     n, size = run.n_train, run.size
-    further: dict[str, Any] = {k: {c: scores[c] for c in names if c in scores} for k, names in FURTHER.items()}
     return TrainResult(
         state=state,
         n_params=size.n_params,
@@ -110,8 +109,8 @@ def _result(run: Run, state: str, outcome: RunOutcome, scores: dict[str, Any]) -
         branches=tuple(_branch(branch, size) for branch in run.branches),
         resumed_at=run.resumed_at,
         device=run.device.type,
-        **further,
-        **{name: value for name, value in scores.items() if name not in FURTHER_COLUMNS},
+        off_distribution={name: value for name, value in scores.items() if name in OFF_DISTRIBUTION_COLUMNS},
+        **{name: value for name, value in scores.items() if name not in OFF_DISTRIBUTION_COLUMNS},
     )
 
 

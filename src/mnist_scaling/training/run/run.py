@@ -20,7 +20,6 @@ from mnist_scaling.training.data.distortions import Augmenter
 from mnist_scaling.training.models.model_size import Size
 from mnist_scaling.training.run import scoring
 from mnist_scaling.training.run.checkpoint import Checkpoint
-from mnist_scaling.training.run.gradient_noise import GradientNoiseRecorder
 from mnist_scaling.training.run.scoring import CurveRecorder, Report, ReportSlice
 from mnist_scaling.training.step.engine import Engine
 
@@ -106,7 +105,6 @@ class Run:
         self.branches: list[dict[str, Any]] = []
         """Counts and losses of each finished decay, of a regime that has several."""
         self.curve = CurveRecorder(engine.model, self.part, dataset.validation, config)
-        self.noise = GradientNoiseRecorder(engine.model, self.part, config)
         self._n_seen, self._report, self._watch, self._augmenter = n_seen, report, watch, augmenter
         self._report_slice = None if report is None else ReportSlice(dataset.validation, config, size, n_seen)
         self._checkpoint = None if folder is None else Checkpoint(folder, config)
@@ -141,7 +139,6 @@ class Run:
         self._unchecked += 1
         if self.steps % CHECK_EVERY == 0:
             self.check()
-        self.noise.add_if_due(self.seen - len(rows), self.seen)
 
     def check(self, cut_short: bool = False) -> None:
         """Look at the mean training loss since the last look.
@@ -222,7 +219,7 @@ class Run:
 
     # Scores
 
-    def score(self, known: int | None = None) -> dict[str, float | None]:
+    def score(self, known: int | None = None) -> dict[str, float]:
         """The losses that the run's stage may see, of the weights as they are.
 
         Parameters
@@ -235,11 +232,9 @@ class Run:
         Ended
             When the validation loss is that of a diverged run.
         """
-        scores: dict[str, float | None] = {**self.noise.columns(self.seen)}
-        scores |= scoring.score(self.engine.model, self.dataset, self.part.head(known), self.config)
+        scores = scoring.score(self.engine.model, self.dataset, self.part.head(known), self.config)
         self.engine.model.train()
-        val_loss = scores["val_loss"]
-        if val_loss is None or not val_loss <= self._worst:
+        if not scores["val_loss"] <= self._worst:
             raise Ended(DIVERGED)
         return scores
 
@@ -261,15 +256,13 @@ class Run:
     def save(self) -> dict[str, Any]:
         """All that the next step depends on, copied: weights, optimiser, dropout's stream, counts."""
         self.check(cut_short=True)  # so that no half-filled window has to be saved
-        noise = [list(point) for point in self.noise.points]
-        return {"seen": self.seen, "steps": self.steps, "engine": self.engine.state_dict(), "noise": noise}
+        return {"seen": self.seen, "steps": self.steps, "engine": self.engine.state_dict()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go back to a saved state, bit for bit; what was spent stays spent."""
         self.check(cut_short=True)
         self.seen, self.steps = state["seen"], state["steps"]
         self.engine.load_state_dict(state["engine"])
-        self.noise.points[:] = [(seen, norm, variance) for seen, norm, variance in state["noise"]]
 
     def save_checkpoint(self) -> None:
         """Write a checkpoint of the run as it is now; nothing for a run without a folder."""
