@@ -76,7 +76,7 @@ def test_elastic_is_torchvisions(shape: tuple[int, int]) -> None:
     height, width = shape
     noise = 2 * torch.rand(3, 2, height, width, generator=torch.Generator().manual_seed(0)) - 1
     images = torch.rand(3, 1, height, width, generator=torch.Generator().manual_seed(1))
-    found = distortions.warp(images, distortions.elastic(noise, 68.0, 4.0))
+    found = distortions.warp(images, distortions.elastic(noise))
     blurred = functional.gaussian_blur(noise, [33, 33], [4.0, 4.0])
     moved = blurred.permute(0, 2, 3, 1) * torch.tensor([68 / width, 68 / height])
     for i, image in enumerate(images):
@@ -87,9 +87,9 @@ def test_elastic_is_torchvisions(shape: tuple[int, int]) -> None:
 
 def test_images_smaller_than_the_blur_can_be_bent() -> None:
     noise = 2 * torch.rand(2, 2, 8, 8, generator=torch.Generator().manual_seed(0)) - 1
-    grids = distortions.elastic(noise, 68.0, 4.0)
+    grids = distortions.elastic(noise)
     assert grids.isfinite().all()
-    blurred = grids - distortions.elastic(torch.zeros(1, 2, 8, 8), 68.0, 4.0)
+    blurred = grids - distortions.elastic(torch.zeros(1, 2, 8, 8))
     assert blurred.abs().max() <= 68 / 8  # a weighted mean of numbers in [-1, 1]
 
 

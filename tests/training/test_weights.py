@@ -78,7 +78,7 @@ def test_the_layer_of_the_logits_starts_afresh_where_classes_differ(tuned: RunCo
     found = weights.source(tuned, SHAPE, 7)
     assert found is not None
     assert found.note == (
-        f"the layer that makes the logits starts afresh, because {tmp_path / WEIGHTS} has the 10 classes of digits and "
+        f"the layer that makes the logits starts afresh, because {tmp_path / WEIGHTS} has the 10 classes of mnist and "
         "this data set the 7 of digits"
     )
     model = weights.initial_model(tuned, SHAPE, 7)
@@ -98,10 +98,10 @@ def test_the_layer_of_the_logits_starts_afresh_where_classes_differ(tuned: RunCo
 
 def test_ten_other_classes_are_other_classes(tuned: RunConfig) -> None:
     other = weights.source(replace(tuned, data=replace(tuned.data, name="fashion_mnist")), SHAPE, 10)
-    again = weights.source(replace(tuned, data=replace(tuned.data, name="qmnist")), SHAPE, 10)
+    again = weights.source(tuned, SHAPE, 10)
     assert other is not None
     assert again is not None
-    assert "the 10 classes of digits and this data set the 10 of fashion_mnist" in other.note
+    assert "the 10 classes of mnist and this data set the 10 of fashion_mnist" in other.note
     assert set(again.weights) - set(other.weights) == {"head.weight", "head.bias"}
     assert again.note == ""
 

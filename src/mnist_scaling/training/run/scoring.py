@@ -64,7 +64,7 @@ def score(model: nn.Module, dataset: splits.Dataset, part: splits.Examples, conf
     if config.trial.stage != TRIAL:
         scores |= zip(("test_loss", "test_error"), evaluate(model, dataset.test.head(limit)), strict=True)
         for kind in config.data.off_distribution:
-            changed = distortions.off_distribution(config.data, kind, dataset.test.rows.device)
+            changed = distortions.off_distribution(config.data.whole, kind, dataset.test.rows.device)
             scores |= zip(columns.off_distribution(kind), evaluate(model, changed.head(limit)), strict=True)
         scores["train_loss"] = evaluate(model, part.head(len(dataset.validation)))[0]
     return scores
