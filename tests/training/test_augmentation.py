@@ -12,13 +12,12 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
 from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RegimeConfig, RunConfig, TrialConfig
-from mnist_scaling.training import loop, models, regimes, seeding
+from mnist_scaling.training import loop, models, regimes, scoring, seeding
 from mnist_scaling.training.data import distortions, splits
 from mnist_scaling.training.data.distortions import Augmenter
 from mnist_scaling.training.regimes import wsd
-from mnist_scaling.training.run import scoring
-from mnist_scaling.training.run.run import Run
-from mnist_scaling.training.step import schedules
+from mnist_scaling.training.regimes.base import fall
+from mnist_scaling.training.run import Run
 from tests.training.engines import chosen, use_plain_ones
 
 CPU = torch.device("cpu")
@@ -198,7 +197,7 @@ def test_a_branch_is_the_run_that_was_decayed_alone(run: RunConfig) -> None:
     batches = order.split(32)
     for i, rows in enumerate(batches):
         decayed = max(0.0, ((i + 0.5) / len(batches) - (1 - run.optim.decay)) / run.optim.decay)
-        factor = schedules.fall(decayed, "sqrt") if decayed else min(1.0, (i + 0.5) / warm)
+        factor = fall(decayed, "sqrt") if decayed else min(1.0, (i + 0.5) / warm)
         engine.step(augmenter.draw(rows, 32 * i), run.optim.lr * factor)
     assert scoring.evaluate(model, dataset.validation.head(300))[0] == branch["val_loss"]
 

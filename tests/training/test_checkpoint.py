@@ -22,11 +22,10 @@ from mnist_scaling.config import (
     RunConfig,
 )
 from mnist_scaling.study.layout import CHECKPOINT
-from mnist_scaling.training import loop
+from mnist_scaling.training import loop, weights
 from mnist_scaling.training.regimes import wsd
-from mnist_scaling.training.run import checkpoint
-from mnist_scaling.training.run.checkpoint import Checkpoint
-from mnist_scaling.training.run.run import Run
+from mnist_scaling.training.run import Run
+from mnist_scaling.training.weights import Checkpoint
 
 
 class Killed(BaseException):
@@ -121,7 +120,7 @@ def test_a_file_that_would_run_code_is_not_loaded(run: RunConfig, tmp_path: Path
     for content in (file.getvalue(), pickle.dumps(Trap(), protocol=2)):
         for header in (
             b"",
-            checkpoint.header(checkpoint.KIND, content),
+            weights.header("checkpoint", content),
         ):  # with a good checksum too: it keeps out accidents only
             (tmp_path / CHECKPOINT).write_bytes(header + content)
             assert Checkpoint(tmp_path, run).read() is None

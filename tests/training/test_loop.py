@@ -21,12 +21,10 @@ from mnist_scaling.config import (
 from mnist_scaling.config.family import MLPConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, PRUNED
-from mnist_scaling.training import loop, models, regimes, seeding
+from mnist_scaling.training import loop, model_size, models, regimes, scoring, seeding
 from mnist_scaling.training.cost import pick_device
 from mnist_scaling.training.data import splits
-from mnist_scaling.training.models import model_size
-from mnist_scaling.training.run import scoring
-from mnist_scaling.training.run.run import CHECK_EVERY
+from mnist_scaling.training.run import CHECK_EVERY
 
 
 @pytest.fixture

@@ -16,9 +16,8 @@ from mnist_scaling import config as schema
 from mnist_scaling.config import DataConfig, ModelConfig, RunConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.training import cost as run_cost
-from mnist_scaling.training import models
-from mnist_scaling.training.models import model_size
-from mnist_scaling.training.models.parametrization import Label, Role
+from mnist_scaling.training import model_size, models
+from mnist_scaling.training.parametrization import Label, Role
 
 SHAPE, CLASSES = (1, 28, 28), 10
 
@@ -167,7 +166,7 @@ def test_layers_without_matrix_products_are_let_through(layer: nn.Module) -> Non
 def test_counting_does_not_import_the_compiler() -> None:
     """Which torch's counter would do by itself: seconds and 75 MB of every process."""
     code = (
-        "import sys; from mnist_scaling.training.models import model_size; "
+        "import sys; from mnist_scaling.training import model_size; "
         "from mnist_scaling.config import ModelConfig; "
         "model_size.measure(ModelConfig(), (1, 28, 28), 10); print('torch._dynamo' in sys.modules)"
     )

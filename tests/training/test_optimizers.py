@@ -18,9 +18,8 @@ from mnist_scaling import cli, config
 from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RunConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.image_task import TASK
-from mnist_scaling.training import cost, loop, models, seeding
+from mnist_scaling.training import cost, loop, models, parametrization, seeding
 from mnist_scaling.training.data import splits
-from mnist_scaling.training.models import parametrization
 from mnist_scaling.tuning.grid import composition
 from tests.training.engines import chosen, plain
 

@@ -22,15 +22,13 @@ from mnist_scaling.config import (
 )
 from mnist_scaling.errors import InputError
 from mnist_scaling.study.vocabulary import COMPLETE, PRUNED
-from mnist_scaling.training import cost, loop, models, regimes, seeding
+from mnist_scaling.training import cost, loop, model_size, models, regimes, scoring, seeding
 from mnist_scaling.training.data import splits
-from mnist_scaling.training.models import model_size
+from mnist_scaling.training.engine import Engine
+from mnist_scaling.training.regimes.base import fall
 from mnist_scaling.training.regimes.early_stopping import DROP, EarlyStopping, Patience
 from mnist_scaling.training.regimes.wsd import in_stretches
-from mnist_scaling.training.run import scoring
-from mnist_scaling.training.run.run import Run
-from mnist_scaling.training.step import schedules
-from mnist_scaling.training.step.engine import Engine
+from mnist_scaling.training.run import Run
 from tests.training.engines import chosen
 
 CPU = torch.device("cpu")
@@ -284,7 +282,7 @@ def test_a_branch_is_the_run_that_was_decayed_alone(run: RunConfig) -> None:
                 progress = (i + 0.5) / len(batches)
                 factor = min(1.0, (i + 0.5) / warm)
                 if progress > 1 - 0.3:
-                    factor = schedules.fall((progress - (1 - 0.3)) / 0.3, "sqrt")
+                    factor = fall((progress - (1 - 0.3)) / 0.3, "sqrt")
                 engine.step(rows, run.optim.lr * factor)
         assert scoring.evaluate(model, dataset.validation.head(500))[0] == branch["val_loss"]
         assert (branch["n_train"], branch["n_seen"], branch["steps"]) == (size, size, len(batches))

@@ -11,10 +11,9 @@ import torch
 from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RegimeConfig, RunConfig, TrialConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.study.layout import WEIGHTS
-from mnist_scaling.training import loop, models, seeding
+from mnist_scaling.training import loop, models, scoring, seeding, weights
 from mnist_scaling.training.data import splits
-from mnist_scaling.training.run import checkpoint, scoring, weights
-from mnist_scaling.training.run.checkpoint import Checkpoint
+from mnist_scaling.training.weights import Checkpoint
 
 CPU = torch.device("cpu")
 SHAPE = (1, 28, 28)
@@ -79,7 +78,7 @@ def test_the_layer_of_the_logits_starts_afresh_where_classes_differ(tuned: RunCo
     assert found is not None
     assert found.note == (
         f"the layer that makes the logits starts afresh, because {tmp_path / WEIGHTS} has the 10 classes of mnist and "
-        "this data set the 7 of digits"
+        "this data set the 7 of mnist"
     )
     model = weights.initial_model(tuned, SHAPE, 7)
     with seeding.global_stream(tuned.seed, "init", CPU):
@@ -139,4 +138,4 @@ def test_missing_damaged_and_changed_weights_are_refused(tuned: RunConfig, tmp_p
         (tmp_path / "checkpoint.pt").replace(path)
         weights.source(tuned, SHAPE, 10)
     with pytest.raises(FileNotFoundError):
-        checkpoint.read_tensors(tmp_path / "none", "weights")
+        weights.read_tensors(tmp_path / "none", "weights")

@@ -71,9 +71,7 @@ def build(cls: type[T], cfg: DictConfig) -> T:
     # Node by node: Hydra's own part of a sweep's config has values that only a job can resolve.
     values = {f.name: _plain(cfg[f.name]) for f in fields(cls) if f.name in cfg}  # type: ignore[arg-type]
     if cls is RunConfig and "name" in values.get("model", {}):
-        kind = model_config(values["model"]["name"])
-        values["model"] = kind.without_aliases(values["model"])
-        schema.model = _schema(kind)
+        schema.model = _schema(model_config(values["model"]["name"]))
     return OmegaConf.to_object(OmegaConf.merge(schema, values))  # type: ignore[return-value]
 
 
@@ -128,7 +126,7 @@ def from_values(values: Mapping[str, Any]) -> RunConfig:
     Parameters
     ----------
     values : mapping
-        Dotted config key to plain value; an alias of a model's key counts before the key itself.
+        Dotted config key to plain value.
 
     Raises
     ------
@@ -136,11 +134,7 @@ def from_values(values: Mapping[str, Any]) -> RunConfig:
         When they break a rule.
     """
     nodes = unflatten(values)
-    kind = model_config(nodes["model"]["name"])
-    for alias, key in kind.ALIASES.items():
-        if alias in nodes["model"]:
-            nodes["model"][key] = nodes["model"].pop(alias)
-    return _made(RunConfig, nodes | {"model": _made(kind, nodes["model"])})
+    return _made(RunConfig, nodes | {"model": _made(model_config(nodes["model"]["name"]), nodes["model"])})
 
 
 def _made(cls: type[T], node: Mapping[str, Any]) -> T:
@@ -174,7 +168,7 @@ def defaults_like(run: RunConfig) -> RunConfig:
         if is_dataclass(node := getattr(run, f.name)):
             kind: Any = type(node)  # a family's own class
             fresh[f.name] = kind()
-    return replace(RunConfig(), **fresh)
+    return replace(RunConfig(), **fresh | {"model": replace(fresh["model"], name=run.model.name)})
 
 
 def _plain(node: Any) -> Any:

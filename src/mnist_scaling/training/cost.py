@@ -11,10 +11,9 @@ import torch
 from mnist_scaling.config import RunConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.study.vocabulary import TRIAL
-from mnist_scaling.training import regimes
+from mnist_scaling.training import engine, optimizers, regimes
 from mnist_scaling.training.data import splits
-from mnist_scaling.training.models.model_size import measure
-from mnist_scaling.training.step import engine, optimizers
+from mnist_scaling.training.model_size import measure
 
 _AUGMENTED = {"none": 0.0, "affine": 8e-6, "elastic": 1.9e-5}
 """Seconds that augmenting an example adds; its FLOPs are no part of C."""

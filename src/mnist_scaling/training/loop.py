@@ -12,15 +12,13 @@ from mnist_scaling.config import RunConfig
 from mnist_scaling.study.columns import OFF_DISTRIBUTION_COLUMNS
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import COMPLETE
-from mnist_scaling.training import regimes, seeding
+from mnist_scaling.training import optimizers, regimes, seeding, weights
 from mnist_scaling.training.cost import pick_device
 from mnist_scaling.training.data import distortions, splits
-from mnist_scaling.training.models.model_size import Size, measure
-from mnist_scaling.training.run import weights
-from mnist_scaling.training.run.run import Ended, Run, RunOutcome, Watch
-from mnist_scaling.training.run.scoring import Report
-from mnist_scaling.training.step import optimizers
-from mnist_scaling.training.step.engine import build_engine
+from mnist_scaling.training.engine import build_engine
+from mnist_scaling.training.model_size import Size, measure
+from mnist_scaling.training.run import Ended, Run, RunOutcome, Watch
+from mnist_scaling.training.scoring import Report
 
 
 def train_model(

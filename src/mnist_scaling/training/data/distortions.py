@@ -97,7 +97,7 @@ class Augmenter:
         self._held = [-1, -1]
 
     def draw(self, positions: Tensor, seen: int) -> Tensor:
-        """Positions in `part` of the images at `positions` (batch,) in `base`, for a run that has seen so many before."""
+        """Positions in `part` of the images at `positions` (batch,) in `base`, after `seen` examples of the run."""
         n = len(self.base)
         passes = torch.arange(seen, seen + len(positions)) // n
         for number in passes.unique().tolist():

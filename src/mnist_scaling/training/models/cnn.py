@@ -1,4 +1,4 @@
-"""The convolutional network: the default family, and the one with a hand-written step (step/small_cnn.py)."""
+"""The convolutional network: the default family, and the one with a hand-written step (small_cnn.py)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mnist_scaling.config import ModelConfig
-from mnist_scaling.training.models.base import LayeredFamily, register
+from mnist_scaling.training.models import LayeredFamily, register
 
 
 @register("cnn")
@@ -29,7 +29,6 @@ class CNN(LayeredFamily):
         `width`, `depth` and `dropout`; the parametrization decides what `labels` says.
     """
 
-    Config = ModelConfig
     first: nn.Conv2d
 
     def __init__(self, image_shape: tuple[int, ...], classes: int, config: ModelConfig) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mnist_scaling.config import ModelConfig
 from mnist_scaling.config.family import MLPConfig
-from mnist_scaling.training.models.base import LayeredFamily, Pace, register
+from mnist_scaling.training.models import LayeredFamily, Pace, register
 
 
 @register("mlp")

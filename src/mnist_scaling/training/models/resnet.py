@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mnist_scaling.config import ModelConfig
-from mnist_scaling.config.family import ResNetConfig
-from mnist_scaling.training.models.base import LayeredFamily, Pace, register
+from mnist_scaling.training.models import LayeredFamily, Pace, register
 
 
 class ResidualBlock(nn.Module):
@@ -55,12 +54,10 @@ class ResNet(LayeredFamily):
         Channels, height, width.
     classes : int
         Number of logits.
-    config : ResNetConfig
+    config : ModelConfig
     """
 
-    Config = ResNetConfig
-
-    def __init__(self, image_shape: tuple[int, ...], classes: int, config: ResNetConfig) -> None:
+    def __init__(self, image_shape: tuple[int, ...], classes: int, config: ModelConfig) -> None:
         super().__init__()
         channels, height, width = image_shape
         wide = 2 * config.width

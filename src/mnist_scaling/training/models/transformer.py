@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mnist_scaling.config import ModelConfig
-from mnist_scaling.config.models.transformer import TransformerConfig
+from mnist_scaling.config.family import TransformerConfig
 from mnist_scaling.errors import require
-from mnist_scaling.training.models import parametrization
-from mnist_scaling.training.models.base import LayeredFamily, Pace, register
-from mnist_scaling.training.models.parametrization import Label, Role
+from mnist_scaling.training import parametrization
+from mnist_scaling.training.models import LayeredFamily, Pace, register
+from mnist_scaling.training.parametrization import Label, Role
 
 POSITION_STD = 0.5
 """Standard deviation of the positions' initial values; with the usual 0.02 one epoch hardly tells them apart."""

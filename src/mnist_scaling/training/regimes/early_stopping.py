@@ -11,9 +11,8 @@ from torch import Tensor
 
 from mnist_scaling.config import RunConfig, require
 from mnist_scaling.study.flags import UNDERTRAINED
-from mnist_scaling.training.regimes.base import Regime
-from mnist_scaling.training.run.run import Run, RunOutcome
-from mnist_scaling.training.step import schedules
+from mnist_scaling.training.regimes.base import ENDLESS, Regime, fall
+from mnist_scaling.training.run import Run, RunOutcome
 
 DROP = 0.3
 """Factor on the rate at each drop of schedule=plateau."""
@@ -59,7 +58,7 @@ class EarlyStopping(Regime):
     Reports to a pruner are the validation losses after 1, 2, 4, … passes, equally far for all batch sizes.
     """
 
-    schedules: ClassVar[tuple[str, ...]] = schedules.ENDLESS
+    schedules: ClassVar[tuple[str, ...]] = ENDLESS
 
     def __init__(self, config: RunConfig, flops_per_example: int) -> None:
         super().__init__(config, flops_per_example)
@@ -117,6 +116,6 @@ class EarlyStopping(Regime):
         done, total = 0, passes * per_pass
         for _ in range(passes):
             for rows in self._pass(run, order):
-                run.step(rows, schedules.fall((done + 0.5) / total, self.optim.decay_shape))
+                run.step(rows, fall((done + 0.5) / total, self.optim.decay_shape))
                 done += 1
             self._look(run, "decay")

@@ -10,9 +10,8 @@ from torch import Tensor
 
 from mnist_scaling.config import RunConfig, require
 from mnist_scaling.training.data import splits
-from mnist_scaling.training.regimes.base import Regime
-from mnist_scaling.training.run.run import Run, RunOutcome
-from mnist_scaling.training.step import schedules
+from mnist_scaling.training.regimes.base import Regime, fall
+from mnist_scaling.training.run import Run, RunOutcome
 
 CHECKPOINT_EVERY = 200
 """Steps between checkpoints of the trunk; each costs some milliseconds."""
@@ -88,7 +87,7 @@ class Wsd(Regime):
         optim = self.config.optim
         for rows in order[run.seen :].split(run.batch_size):
             done = (run.steps + 0.5) / total - (1 - optim.decay)
-            run.step(rows, schedules.fall(max(0.0, done / optim.decay), optim.decay_shape))
+            run.step(rows, fall(max(0.0, done / optim.decay), optim.decay_shape))
         run.check(cut_short=True)
         run.add_branch(share)
 

@@ -12,9 +12,9 @@ from torch.nn.functional import cross_entropy
 from mnist_scaling.config import RunConfig
 from mnist_scaling.study import columns
 from mnist_scaling.study.vocabulary import TRIAL
+from mnist_scaling.training import engine
 from mnist_scaling.training.data import distortions, splits
-from mnist_scaling.training.models.model_size import Size
-from mnist_scaling.training.step import engine
+from mnist_scaling.training.model_size import Size
 
 EVAL_BATCH = 128
 """Images per forward pass of an evaluation, few enough for a core's cache; the loss depends on it by rounding only."""

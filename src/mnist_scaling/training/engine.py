@@ -10,12 +10,11 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from mnist_scaling.config import RunConfig
-from mnist_scaling.training import models
+from mnist_scaling.training import models, small_cnn
 from mnist_scaling.training.data import splits
 from mnist_scaling.training.models import Pace
 from mnist_scaling.training.models.cnn import CNN
-from mnist_scaling.training.step import small_cnn
-from mnist_scaling.training.step.optimizers import FlatOptimizer, Optimizer
+from mnist_scaling.training.optimizers import FlatOptimizer, Optimizer
 
 Gradients = Callable[[Tensor, Tensor], Tensor]
 """From rows of the pixels (batch,) and their labels to losses; leaves the gradients where the optimiser reads them."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mnist_scaling.config import OptimConfig, require
 from mnist_scaling.errors import InputError
-from mnist_scaling.training.models import parametrization
+from mnist_scaling.training import parametrization
 
 _ALIGN = 16
 """Tensors are filled up to a multiple of this many floats, so that vector instructions reach every weight."""

@@ -14,14 +14,13 @@ from torch import Tensor
 from mnist_scaling.config import RunConfig
 from mnist_scaling.study.columns import BRANCH
 from mnist_scaling.study.vocabulary import DIVERGED, PRUNED
-from mnist_scaling.training import seeding
+from mnist_scaling.training import scoring, seeding
 from mnist_scaling.training.data import splits
 from mnist_scaling.training.data.distortions import Augmenter
-from mnist_scaling.training.models.model_size import Size
-from mnist_scaling.training.run import scoring
-from mnist_scaling.training.run.checkpoint import Checkpoint
-from mnist_scaling.training.run.scoring import CurveRecorder, Report, ReportSlice
-from mnist_scaling.training.step.engine import Engine
+from mnist_scaling.training.engine import Engine
+from mnist_scaling.training.model_size import Size
+from mnist_scaling.training.scoring import CurveRecorder, Report, ReportSlice
+from mnist_scaling.training.weights import Checkpoint
 
 CHECK_EVERY = 25
 """Steps between looks at the loss; each look waits for the device."""
