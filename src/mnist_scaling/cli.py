@@ -68,7 +68,7 @@ def run(main: Callable[[], object], config_name: str) -> None:
             if {"--help", "-h"} & set(sys.argv[1:]):
                 print(_help(config_name))
             else:
-                _note_repeated(sys.argv[1:])
+                note_repeated(sys.argv[1:])
                 main()
     except KeyboardInterrupt:
         resumes = config_name in _RUNS_STUDIES or {"-m", "--multirun"} & set(sys.argv)
@@ -79,7 +79,7 @@ def run(main: Callable[[], object], config_name: str) -> None:
         _wants_traceback.pop()
 
 
-def _note_repeated(arguments: list[str]) -> None:
+def note_repeated(arguments: list[str]) -> None:
     """Say which keys are given more than once: Hydra takes the last, which a script that appends its own relies on."""
     pairs = [given.partition("=") for given in arguments if not given.startswith("-") and "=extend_list(" not in given]
     keys = [key.lstrip("+") for key, sign, _ in pairs if sign]

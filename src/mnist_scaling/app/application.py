@@ -85,6 +85,7 @@ class AppTask(Task):
 
     def begin(self, cfg: DictConfig, context: HydraContext) -> None:
         """Keep what Hydra says of the sweep, and the application's own defaults."""
+        cli.note_repeated(sys.argv[1:])
         self._hydra = OmegaConf.masked_copy(cfg, "hydra")
         if "${now" in str(OmegaConf.to_container(cfg.hydra.sweep, resolve=False)["dir"]):  # type: ignore[call-overload, index]
             raise InputError(
@@ -232,6 +233,7 @@ def cell_task(function: Any = None, **options: Any) -> Any:
         if rounds.has_job(folder):
             rounds.run_from(folder, task)
             return None
+        cli.note_repeated(sys.argv[1:])
         with task.errors():
             found = task.once(cfg, Reports())
             shown = {name: getattr(found, name) for name in NUMBERS} | found.further

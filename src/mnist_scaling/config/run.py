@@ -154,8 +154,8 @@ class OptimConfig:
     beta2: float = 0.999
     """Adam's beta2; unused by sgd."""
     schedule: str = "cosine"
-    """Factor on `lr` over the run: cosine or linear to zero at its end, constant, wsd (constant, then a short
-    decay to zero), or plateau (drops when the validation loss stalls; only where a regime watches it)."""
+    """Factor on `lr` over the run: cosine or linear to zero at its end, constant, or wsd (constant, then a short
+    decay to zero)."""
     warmup: float = 0.05
     """Share of the steps over which the rate rises linearly from zero."""
     decay: float = 0.2
@@ -171,8 +171,6 @@ class OptimConfig:
     """An optimiser from anywhere, package.module.Class, in place of the three: a subclass of torch.optim.Optimizer."""
     kwargs: dict[str, Any] = field(default_factory=FrozenDict)
     """_target_: its further arguments by name, beside lr and weight_decay."""
-    scales_like: str = "adam"
-    """_target_: how mup scales its rates with width: adam, adamw or sgd, whichever it is most like."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kwargs", FrozenDict(self.kwargs))
@@ -185,7 +183,6 @@ class OptimConfig:
             )
         elif self.name in KNOWN_OPTIMIZERS:
             object.__setattr__(self, "name", self._target_.rpartition(".")[2].lower())
-        one_of("optim.scales_like", self.scales_like, KNOWN_OPTIMIZERS)
         holds(
             self.clip is None or self.clip > 0,
             "optim.clip > 0",
@@ -198,7 +195,7 @@ class OptimConfig:
             f"optim.momentum={self.momentum:g}: set it back.",
         )
         one_of("optim.lr_scaling", self.lr_scaling, ("none", "fan_in"))
-        one_of("optim.schedule", self.schedule, ("cosine", "constant", "linear", "wsd", "plateau"))
+        one_of("optim.schedule", self.schedule, ("cosine", "constant", "linear", "wsd"))
         one_of("optim.decay_shape", self.decay_shape, ("sqrt", "linear"))
         holds(self.lr > 0 and isfinite(self.lr), "optim.lr > 0", self.lr, "give a positive number.")
         holds(self.batch_size >= 1, "optim.batch_size >= 1", self.batch_size, "give a whole number.")
@@ -210,8 +207,8 @@ class OptimConfig:
 
     @property
     def rule(self) -> str:
-        """By which optimiser's rule mup scales learning rates and decay."""
-        return self.name if self._target_ is None else self.scales_like
+        """By which optimiser's rule mup scales learning rates and decay; adam's for one of `_target_`."""
+        return self.name if self._target_ is None else "adam"
 
 
 @dataclass(frozen=True)

@@ -24,18 +24,9 @@ Forward = Callable[[Tensor], Tensor]
 
 
 class Engine:
-    """One model in training on one part; what to train on and for how long is the regime's.
+    """One model in training, in place, on the examples of one part, to which a batch's row numbers point.
 
-    Parameters
-    ----------
-    model : nn.Module
-        Trained in place; its device is that of `part`.
-    optimizer : Optimizer
-        Of the model's parameters.
-    part : data.Examples
-        The examples that a batch's row numbers point to.
-    gradients : callable, optional
-        Computes them; None for torch's autograd, the definition of a step, for any family on any device.
+    `gradients` computes them; None stands for torch's autograd, the definition of a step, for any family on any device.
     """
 
     def __init__(

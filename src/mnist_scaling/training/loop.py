@@ -28,21 +28,18 @@ def train_model(
 
     The same config gives bit-identical losses on the same machine and number of threads: the subset,
     the initial weights, the order, the dropout masks, the wrong labels and the augmentation each have their own
-    stream of `config.seed`.
+    stream of `config.seed`. Its stage decides what is scored: a trial of the tuner sees the validation images only.
 
     Parameters
     ----------
     config : RunConfig
-        One run. Its stage decides what is scored: a trial of the tuner sees the validation images
-        only, a repeat or a run by hand also the test and the training images.
     report : callable, optional
-        Receives the loss on a slice of the validation images at ``config.reports.points`` points of the
-        run. It changes no bit of a run that it lets finish.
+        Receives the loss on a slice of the validation images at ``config.reports.points`` points of the run.
     folder : Path, optional
-        The run's own folder, where a regime that can resume keeps its checkpoint, and where `save_weights` leaves
-        the final weights. The checkpoint is left there: whoever records the result deletes it then.
+        The run's own, for the checkpoint of a regime that can resume, which whoever records the result deletes, and
+        for the final weights.
     watch : callable, optional
-        Told now and then how far the run is, for a person to see; it changes no bit either.
+        Told now and then how far the run is, for a person to see; neither changes a bit of a run that ends.
 
     Returns
     -------
@@ -103,7 +100,7 @@ def _result(run: Run, state: str, outcome: RunOutcome, scores: dict[str, Any]) -
         flops_spent=run.spent * size.training,
         flags=";".join(outcome.flags),
         reports=tuple(run.reports),
-        curve=run.curve.thinned(),
+        curve=tuple(run.curve.points),
         branches=tuple(_branch(branch, size) for branch in run.branches),
         resumed_at=run.resumed_at,
         device=run.device.type,

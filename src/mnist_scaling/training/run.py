@@ -55,25 +55,8 @@ class RunOutcome:
 class Run:
     """One model that is trained as one configuration says.
 
-    Parameters
-    ----------
-    config : RunConfig
-    engine : Engine
-        Holds the model and the optimiser.
-    dataset : data.Dataset
-        For evaluations.
-    size : Size
-        Of the model.
-    n_seen : int
-        Examples that the run is expected to process, for the size of reports.
-    report : callable, optional
-        Receives losses on the way; True stops the run.
-    folder : Path, optional
-        Where a regime that can resume has its checkpoint.
-    watch : callable, optional
-        Shows a person how far the run is; it changes nothing.
-    augmenter : Augmenter, optional
-        Draws the engine's images anew before each step; the engine then trains on its part.
+    `n_seen` examples are what the run is expected to process, for the size of reports. With an augmenter, which draws
+    the images anew, the engine trains on its part. See `loop.train_model` for the others.
     """
 
     def __init__(
@@ -142,15 +125,7 @@ class Run:
     def check(self, cut_short: bool = False) -> None:
         """Look at the mean training loss since the last look.
 
-        Parameters
-        ----------
-        cut_short : bool
-            Only ask whether it is finite: a mean of few steps may be high by chance.
-
-        Raises
-        ------
-        Ended
-            When it is not finite, or above `DIVERGED_AT` times chance.
+        `Ended` when it is not finite or, unless few steps `cut_short` the mean, above `DIVERGED_AT` times chance.
         """
         if not self._unchecked:
             return
@@ -219,12 +194,7 @@ class Run:
     # Scores
 
     def score(self, known: int | None = None) -> dict[str, float]:
-        """The losses that the run's stage may see, of the weights as they are.
-
-        Parameters
-        ----------
-        known : int, optional
-            Only the first so many of the training images have been seen.
+        """The losses that the run's stage may see, of the weights as they are, on the first `known` training images.
 
         Raises
         ------

@@ -48,16 +48,8 @@ def evaluate(model: nn.Module, part: splits.Examples) -> tuple[float, float]:
 
 
 def score(model: nn.Module, dataset: splits.Dataset, part: splits.Examples, config: RunConfig) -> dict[str, float]:
-    """The losses that a finished run's stage may see: a trial's on validation only, else on all parts.
-
-    Parameters
-    ----------
-    model : nn.Module
-    dataset : data.Dataset
-    part : data.Examples
-        The run's own training images, as they are.
-    config : RunConfig
-        Its stage, how many images count, and the `data.off_distribution` scores that it is to have.
+    """The losses that a finished run's stage may see: a trial's on validation only, else on all parts, `part` being the
+    run's own training images as they are.
     """
     limit = config.data.max_eval
     scores = dict(zip(("val_loss", "val_error"), evaluate(model, dataset.validation.head(limit)), strict=True))
@@ -76,15 +68,6 @@ class ReportSlice:
     There are ``m = cost * n_seen * training / (points * forward)`` of them, with the FLOPs per
     example of a training step and of a forward pass; the first m of one fixed stratified order, so that
     all trials of a cell are compared on the same images. With fewer than `reports.least` there are no reports.
-
-    Parameters
-    ----------
-    validation : data.Examples
-    config : RunConfig
-    size : Size
-        Of the model.
-    n_seen : int
-        Examples that the run is expected to process.
     """
 
     def __init__(self, validation: splits.Examples, config: RunConfig, size: Size, n_seen: int) -> None:
@@ -101,9 +84,6 @@ class ReportSlice:
 
 FIRST = 1 / 64
 """Share of the run at the first of its log-spaced points."""
-
-MOST_POINTS = 400
-"""Points that are kept of a curve, log-spaced: about 25 kB in a record."""
 
 Point = tuple[int, float, float, str]
 """Examples so far, validation loss, training loss, what the learning rate was doing."""
@@ -142,14 +122,6 @@ class CurveRecorder:
         train_loss, _ = evaluate(self.model, self._train)
         self.model.train()
         self.points.append((seen, _short(val_loss), _short(train_loss), phase))
-
-    def thinned(self) -> tuple[Point, ...]:
-        """The points, at most `MOST_POINTS`: of more, those at log-spaced places and the last."""
-        n = len(self.points)
-        if n <= MOST_POINTS:
-            return tuple(self.points)
-        places = sorted({round(n ** (i / (MOST_POINTS - 1))) - 1 for i in range(MOST_POINTS)})
-        return tuple(self.points[i] for i in places)
 
 
 def _short(loss: float) -> float:

@@ -73,15 +73,7 @@ def read_tensors(path: Path, kind: str) -> dict[str, Any]:
 
 
 class Checkpoint:
-    """The checkpoint file of one run; whoever keeps the run's record deletes it.
-
-    Parameters
-    ----------
-    folder : Path
-        The run's own.
-    config : RunConfig
-        The run: a checkpoint of another one is not read.
-    """
+    """The checkpoint file of one run; another run's is not read. Who keeps the run's record deletes it."""
 
     def __init__(self, folder: Path, config: RunConfig) -> None:
         self.path = folder / CHECKPOINT
@@ -135,15 +127,8 @@ def save(folder: Path | None, config: RunConfig, model: nn.Module, image_shape: 
         return
     weights = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
     shape = {key: getattr(config.model, key) for key in _SAME}
-    labels = splits.label_names(config.data)
-    content = {
-        "model": shape,
-        "image_shape": list(image_shape),
-        "classes": classes,
-        "labels": labels,
-        "weights": weights,
-    }
-    write_tensors(folder / WEIGHTS, _WEIGHTS, content)
+    known = {"image_shape": list(image_shape), "classes": classes, "labels": splits.label_names(config.data)}
+    write_tensors(folder / WEIGHTS, _WEIGHTS, {"model": shape, **known, "weights": weights})
 
 
 def source(config: RunConfig, image_shape: tuple[int, ...], classes: int) -> InitialWeights | None:
@@ -151,12 +136,6 @@ def source(config: RunConfig, image_shape: tuple[int, ...], classes: int) -> Ini
 
     All weights are taken over, but those of the layer that makes the logits only where the classes are the same: as
     many, of the same meaning. Class 3 is a digit in one data set and a dress in another.
-
-    Parameters
-    ----------
-    config : RunConfig
-    image_shape, classes
-        Of the run's data set.
 
     Raises
     ------
@@ -176,7 +155,8 @@ def source(config: RunConfig, image_shape: tuple[int, ...], classes: int) -> Ini
         model = models.build(config.model, image_shape, classes)
     labels = splits.label_names(config.data)
     same_classes = (found["classes"], found["labels"]) == (classes, labels)
-    head = set() if same_classes else {name for name, _ in _named(model, model.parts().output)}
+    own = {id(parameter) for parameter in model.parts().output.parameters()}
+    head = set() if same_classes else {name for name, parameter in model.named_parameters() if id(parameter) in own}
     wanted = {name: tensor.shape for name, tensor in model.state_dict().items() if name not in head}
     taken = {name: tensor for name, tensor in found["weights"].items() if name not in head}
     here = {key: getattr(config.model, key) for key in _SAME}
@@ -198,13 +178,7 @@ def source(config: RunConfig, image_shape: tuple[int, ...], classes: int) -> Ini
 
 
 def initial_model(config: RunConfig, image_shape: tuple[int, ...], classes: int) -> models.Family:
-    """A run's model before its first step: fresh weights from the run's own stream, and what `init_from` replaces.
-
-    Raises
-    ------
-    InputError
-        See `source`.
-    """
+    """A run's model before its first step: fresh weights from the run's own stream, and what `init_from` replaces."""
     with seeding.global_stream(config.seed, "init", torch.device("cpu")):
         model = models.build(config.model, image_shape, classes)
     if (found := source(config, image_shape, classes)) is not None:
@@ -224,12 +198,6 @@ def _read(path: Path) -> tuple[str, dict[str, Any]]:
         raise InputError(
             f"`init_from` must name whole weights, but {path} is damaged ({error.reason}): train that run again."
         ) from error
-
-
-def _named(model: nn.Module, layer: nn.Module) -> list[tuple[str, nn.Parameter]]:
-    """Parameters of a layer by their names in the model."""
-    own = {id(parameter) for parameter in layer.parameters()}
-    return [(name, parameter) for name, parameter in model.named_parameters() if id(parameter) in own]
 
 
 def _told(model: dict[str, Any]) -> str:

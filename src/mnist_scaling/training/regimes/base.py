@@ -9,9 +9,6 @@ from typing import ClassVar
 from mnist_scaling.config import RunConfig
 from mnist_scaling.training.run import Run, RunOutcome
 
-ENDLESS = ("constant", "plateau", "wsd")
-"""Schedules that don't need to know the run's end beforehand."""
-
 
 class Regime(ABC):
     """One way to decide how long a run trains; each run gets an object of its own."""
