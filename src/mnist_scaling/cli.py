@@ -9,7 +9,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -79,7 +79,7 @@ def run(main: Callable[[], object], config_name: str) -> None:
         _wants_traceback.pop()
 
 
-def note_repeated(arguments: list[str]) -> None:
+def note_repeated(arguments: Sequence[str]) -> None:
     """Say which keys are given more than once: Hydra takes the last, which a script that appends its own relies on."""
     pairs = [given.partition("=") for given in arguments if not given.startswith("-") and "=extend_list(" not in given]
     keys = [key.lstrip("+") for key, sign, _ in pairs if sign]
