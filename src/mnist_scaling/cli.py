@@ -50,14 +50,8 @@ def conf_dir() -> str:
 
 
 def run(main: Callable[[], object], config_name: str) -> None:
-    """Run a Hydra command; a user's error becomes one sentence and exit status 1.
-
-    Parameters
-    ----------
-    main : callable
-        A function decorated with ``hydra.main``; it reads ``sys.argv``.
-    config_name : str
-        The command's file in conf/, without ``.yaml``; suggestions for misspelt keys come from it.
+    """Run a Hydra command, whose configuration is conf/<config_name>.yaml; a user's error becomes one sentence and exit
+    status 1.
     """
     given = os.environ.get(_DEBUG)
     _wants_traceback.append(given not in (None, "", "0"))
@@ -162,11 +156,6 @@ def user_errors(config_name: str) -> Iterator[None]:
     Any other error is a bug and keeps its traceback, and so does every error when the user sets
     ``HYDRA_FULL_ERROR=1``. A command's body is wrapped as well, because Hydra adds a line to exceptions that leave
     the body; it lets SystemExit pass.
-
-    Parameters
-    ----------
-    config_name : str
-        The command's file in conf/.
     """
     try:
         yield
@@ -179,15 +168,7 @@ def user_errors(config_name: str) -> Iterator[None]:
 
 
 def explain(error: BaseException, config_name: str) -> str | None:
-    """The sentence to print for a user's error, or None when the error is a bug.
-
-    Parameters
-    ----------
-    error : BaseException
-        What a command raised.
-    config_name : str
-        The command's file in conf/.
-    """
+    """The sentence to print for a user's error that a command raised, or None when the error is a bug."""
     # Imported here, because modules that need nothing of Hydra call `conf_dir` when they are imported.
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException

@@ -113,14 +113,7 @@ def single(values: Values, folder: Path) -> float | None:
 
 
 class RunProgress:
-    """What a person sees of one run: a bar on a terminal, a line now and then elsewhere.
-
-    Parameters
-    ----------
-    about : str
-        What is trained, for the first line.
-    console : rich Console, optional
-    """
+    """What a person sees of one run: what is trained, then a bar on a terminal, a line now and then elsewhere."""
 
     def __init__(self, about: str, console: Console | None = None) -> None:
         self.console = console or make_console()
@@ -144,15 +137,7 @@ class RunProgress:
         self._bar.stop()
 
     def seen(self, step: int, total: int, loss: float) -> None:
-        """Show how far the run is.
-
-        Parameters
-        ----------
-        step, total : int
-            Steps taken, and to be taken at the most.
-        loss : float
-            Mean training loss of the last steps.
-        """
+        """Show how far the run is: steps taken and to be taken at the most, and the mean training loss of the last."""
         now = time.monotonic()
         left = f"{clock((now - self._started) * max(total - step, 0) / step)} left"
         text = f"step {step:,} of {total:,} · training loss {loss:.4f}"

@@ -26,16 +26,9 @@ SCHEMAS: dict[str, type] = {}
 
 
 def register(name: str, cls: type, open_keys: Sequence[str] = ()) -> None:
-    """Make a dataclass the schema that conf/<name>.yaml composes onto, as ``schema/<name>``.
+    """Make a dataclass, with its defaults, the schema that conf/<name>.yaml composes onto, as ``schema/<name>``.
 
-    Parameters
-    ----------
-    name : str
-        The command.
-    cls : type
-        A dataclass; its defaults are the command's.
-    open_keys : sequence of str
-        Fields that hold a mapping, whose keys the schema doesn't know, such as the axes of a study.
+    `open_keys` are fields that hold a mapping whose keys the schema doesn't know, such as the axes of a study.
     """
     SCHEMAS[name] = cls
     node = _schema(cls)
@@ -45,19 +38,9 @@ def register(name: str, cls: type, open_keys: Sequence[str] = ()) -> None:
 
 
 def build(cls: type[T], cfg: DictConfig) -> T:
-    """A frozen dataclass from a command's configuration; a run leaves out the keys of its sweep.
+    """A frozen dataclass from a command's composed configuration, interpolations resolved.
 
-    Parameters
-    ----------
-    cls : type
-        A dataclass of this module, or one with the same kind of fields.
-    cfg : DictConfig
-        A composed configuration; interpolations are resolved.
-
-    Returns
-    -------
-    object
-        An instance of `cls`; a run's model node is of its family's own class.
+    A run leaves out the keys of its sweep, and its model node is of its family's own class.
 
     Raises
     ------
@@ -76,21 +59,12 @@ def build(cls: type[T], cfg: DictConfig) -> T:
 
 
 def typed(cls: type[T], values: Mapping[str, Any], owner: str) -> T:
-    """A frozen dataclass from plain values of a user's own file, whose ``${`` are text.
-
-    Parameters
-    ----------
-    cls : type
-        A dataclass, whose fields may be dataclasses.
-    values : mapping
-        Nested as the dataclass is.
-    owner : str
-        What has these values, as errors name it.
+    """A frozen dataclass from a user's own file, whose values are nested as its fields are and whose ``${`` are text.
 
     Raises
     ------
     InputError
-        When a key is unknown or lacks its value, or a value is of another type.
+        When a key is unknown or lacks its value, or a value is of another type; `owner` is what has them.
     """
     literal = json.loads(json.dumps(values).replace("${", r"\\${"))
     try:
@@ -121,12 +95,7 @@ def with_values(run: RunConfig, values: Mapping[str, Any]) -> RunConfig:
 
 
 def from_values(values: Mapping[str, Any]) -> RunConfig:
-    """The run that `flatten` made these values of: the way back, a hundred times as fast as `build`.
-
-    Parameters
-    ----------
-    values : mapping
-        Dotted config key to plain value.
+    """The run that `flatten` made these dotted keys and values of: the way back, a hundred times as fast as `build`.
 
     Raises
     ------

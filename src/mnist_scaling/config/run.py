@@ -128,13 +128,6 @@ KNOWN_OPTIMIZERS = ("adam", "adamw", "sgd")
 """Values of `optim.name` that need no `optim._target_`."""
 
 
-class FrozenDict(dict[str, Any]):
-    """Arguments by name that can be compared and hashed with the configuration that holds them."""
-
-    def __hash__(self) -> int:  # type: ignore[override]
-        return hash(repr(sorted(self.items())))
-
-
 @dataclass(frozen=True)
 class OptimConfig:
     """Optimiser, its learning-rate schedule and the batch size."""
@@ -169,11 +162,10 @@ class OptimConfig:
     """Most that the norm of all gradients together may be: longer ones are scaled down to it; null: no clipping."""
     _target_: str | None = None
     """An optimiser from anywhere, package.module.Class, in place of the three: a subclass of torch.optim.Optimizer."""
-    kwargs: dict[str, Any] = field(default_factory=FrozenDict)
+    kwargs: dict[str, Any] = field(default_factory=dict)
     """_target_: its further arguments by name, beside lr and weight_decay."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "kwargs", FrozenDict(self.kwargs))
         if self._target_ is None:
             one_of("optim.name", self.name, KNOWN_OPTIMIZERS)
             require(

@@ -52,11 +52,6 @@ class Arrays:
 def read(config: DataConfig) -> Arrays:
     """The file of a run with data=arrays; read once per process while it does not change.
 
-    Parameters
-    ----------
-    config : DataConfig
-        `path`, the split (`validation`, `test`, `split_seed`) and, where the study has it, `sha256`.
-
     Raises
     ------
     InputError

@@ -42,16 +42,10 @@ class Pace:
 
 
 class Family(nn.Module, ABC):
-    """A network, with what the rest of training needs to know about it; `build` constructs it from three arguments.
+    """A network, with what the rest of training needs to know about it.
 
-    Parameters
-    ----------
-    image_shape : tuple of int
-        Channels, height, width.
-    classes : int
-        Number of logits.
-    config : ModelConfig
-        An instance of the family's own `Config`.
+    `build` makes it of the image's shape (channels, height, width), the number of classes, and an instance of the
+    family's own `Config`.
     """
 
     Config: ClassVar[type[ModelConfig]] = ModelConfig

@@ -18,15 +18,6 @@ class CNN(LayeredFamily):
     Channels: width after the first layer, 2 * width after every later one. The first two layers halve
     the image, later ones keep its size. Strides cost a half to a third of the time per step that
     pooling costs; a flattened head instead of a global average learns in the few steps a small subset gives.
-
-    Parameters
-    ----------
-    image_shape : tuple of int
-        Channels, height, width.
-    classes : int
-        Number of logits.
-    config : ModelConfig
-        `width`, `depth` and `dropout`; the parametrization decides what `labels` says.
     """
 
     first: nn.Conv2d

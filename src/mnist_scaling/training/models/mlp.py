@@ -21,14 +21,6 @@ class MLP(LayeredFamily):
 
         parameters = (P W + W) + (L - 1) (W^2 + W) + (W K + K)
         forward FLOPs = 2 (P W + (L - 1) W^2 + W K)
-
-    Parameters
-    ----------
-    image_shape : tuple of int
-        Channels, height, width.
-    classes : int
-        Number of logits.
-    config : MLPConfig
     """
 
     Config = MLPConfig

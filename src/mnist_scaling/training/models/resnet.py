@@ -47,14 +47,6 @@ class ResNet(LayeredFamily):
 
         parameters = (9 C W + W) + (56 W^2 + 8 W) + (L - 1) (72 W^2 + 10 W) + 4 W + (2 W Q K + K)
         forward FLOPs = 2 (9 C W H + 56 W^2 Q + (L - 1) 72 W^2 Q + 2 W Q K)
-
-    Parameters
-    ----------
-    image_shape : tuple of int
-        Channels, height, width.
-    classes : int
-        Number of logits.
-    config : ModelConfig
     """
 
     def __init__(self, image_shape: tuple[int, ...], classes: int, config: ModelConfig) -> None:

@@ -106,18 +106,7 @@ class Transformer(LayeredFamily):
         parameters = (P D + D + L D) + N (12 D^2 + 13 D) + 2 D + (L D K + K)
         forward FLOPs = 2 (L P D + N (12 L D^2 + 2 L^2 D) + L D K)
 
-    Parameters
-    ----------
-    image_shape : tuple of int
-        Channels, height, width.
-    classes : int
-        Number of logits.
-    config : TransformerConfig
-
-    Raises
-    ------
-    InputError
-        When the patch does not divide the image.
+    A patch that does not divide the image is an `InputError`.
     """
 
     Config = TransformerConfig
