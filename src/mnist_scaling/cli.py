@@ -23,7 +23,7 @@ INTERRUPTED = 130
 
 _RESUMES = "Every run that has ended is kept; the same command resumes the study."
 _ANEW = "No file is half-written; the same command starts anew."
-"""What an interrupted sweep has left, and what any other command has; a single run has a message of its own."""
+"""What an interrupted sweep has left, and what any other command has."""
 
 _RUNS_STUDIES = ("ask",)
 """Commands that run studies without being told -m."""

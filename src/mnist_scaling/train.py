@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,7 +18,6 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from mnist_scaling import cli
-from mnist_scaling.cli import INTERRUPTED
 from mnist_scaling.config import from_values
 from mnist_scaling.errors import InputError
 from mnist_scaling.image_task import TASK
@@ -55,7 +53,7 @@ def main(cfg: DictConfig) -> float | None:
             rounds.run_from(folder, TASK)
             return None
         _hide_password(folder)
-        with cli.user_errors("train"), _honest_when_interrupted(folder):
+        with cli.user_errors("train"):
             if hydra_config.mode != RunMode.MULTIRUN:
                 _needs_no_sweep([*hydra_config.overrides.hydra, *hydra_config.overrides.task])
             return single(TASK.values(cfg), folder)
@@ -160,20 +158,6 @@ def _hide_password(folder: Path) -> None:
     given = kept["hydra"]["overrides"]["hydra"]
     kept["hydra"]["overrides"]["hydra"] = [without_password(override) for override in given]
     OmegaConf.save(OmegaConf.create(kept), path)
-
-
-@contextlib.contextmanager
-def _honest_when_interrupted(folder: Path) -> Iterator[None]:
-    """On Ctrl-C, say what a single run has left, which is a checkpoint at most."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        left = "; the same command starts it anew."
-        if (folder / layout.CHECKPOINT).is_file():
-            left = f", but its checkpoint is kept: the same command with hydra.run.dir={folder} goes on from there."
-        sentence = "Interrupted. A run by hand is recorded when it ends, so nothing of this one was measured"
-        print(f"\n{sentence}{left}", file=sys.stderr)
-        raise SystemExit(INTERRUPTED) from None
 
 
 def _branches(branches: Sequence[Mapping[str, float]]) -> Table:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import ceil
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,7 +16,6 @@ from mnist_scaling.training.data import distortions, splits
 from mnist_scaling.training.data.distortions import Augmenter
 from mnist_scaling.training.regimes import wsd
 from mnist_scaling.training.regimes.base import fall
-from mnist_scaling.training.run import Run
 from tests.training.engines import chosen, use_plain_ones
 
 CPU = torch.device("cpu")
@@ -207,34 +205,6 @@ def test_a_run_to_an_earlier_branch_gives_the_same_branches(run: RunConfig) -> N
     whole = loop.train_model(config)
     short = loop.train_model(replace(config, regime=replace(config.regime, last=0.5)))
     assert short.branches == whole.branches[:2]
-
-
-class Killed(BaseException):
-    """What no code of ours catches."""
-
-
-def test_an_augmented_run_that_was_cut_resumes_bit_for_bit(
-    run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(wsd, "CHECKPOINT_EVERY", 5)
-    run = under(run, "wsd")
-    whole = loop.train_model(run)
-    step, taken = Run.step, 0
-
-    def cut(self: Run, rows: torch.Tensor, factor: float) -> None:
-        nonlocal taken
-        taken += 1
-        if taken > 12:
-            raise Killed
-        step(self, rows, factor)
-
-    monkeypatch.setattr(Run, "step", cut)
-    with pytest.raises(Killed):
-        loop.train_model(run, folder=tmp_path)
-    monkeypatch.setattr(Run, "step", step)
-    resumed = loop.train_model(run, folder=tmp_path)
-    assert resumed.resumed_at > 0
-    assert replace(resumed, resumed_at=0) == whole
 
 
 def test_the_stream_of_draws_is_no_other_stream() -> None:

@@ -68,8 +68,6 @@ class TrainResult:
     """Per evaluation during the run: `CURVE_FIELDS`."""
     branches: tuple[dict[str, float], ...] = ()
     """Per finished decay of a run that measures several data sizes: the columns of its row."""
-    resumed_at: int = 0
-    """Examples that a killed attempt at this run had seen before this attempt resumed it."""
     device: str = ""
     """The device that the run really used: cpu, cuda or mps."""
 

@@ -36,8 +36,7 @@ def train_model(
     report : callable, optional
         Receives the loss on a slice of the validation images at ``config.reports.points`` points of the run.
     folder : Path, optional
-        The run's own, for the checkpoint of a regime that can resume, which whoever records the result deletes, and
-        for the final weights.
+        The run's own, where `save_weights` leaves its final weights.
     watch : callable, optional
         Told now and then how far the run is, for a person to see; neither changes a bit of a run that ends.
 
@@ -61,7 +60,7 @@ def train_model(
     optimizer = optimizers.build(model, config.optim)
     engine = build_engine(model, optimizer, part if augmenter is None else augmenter.part)
     with seeding.global_stream(config.seed, "dropout", here):
-        run = Run(config, engine, dataset, size, regime.n_seen(n_train), report, folder, watch, augmenter)
+        run = Run(config, engine, dataset, size, regime.n_seen(n_train), report, watch, augmenter)
         try:
             outcome: RunOutcome | Ended = regime.train(run)
         except Ended as end:
@@ -102,7 +101,6 @@ def _result(run: Run, state: str, outcome: RunOutcome, scores: dict[str, Any]) -
         reports=tuple(run.reports),
         curve=tuple(run.curve.points),
         branches=tuple(_branch(branch, size) for branch in run.branches),
-        resumed_at=run.resumed_at,
         device=run.device.type,
         off_distribution={name: value for name, value in scores.items() if name in OFF_DISTRIBUTION_COLUMNS},
         **{name: value for name, value in scores.items() if name not in OFF_DISTRIBUTION_COLUMNS},

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil, isfinite, log
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,7 +19,6 @@ from mnist_scaling.training.data.distortions import Augmenter
 from mnist_scaling.training.engine import Engine
 from mnist_scaling.training.model_size import Size
 from mnist_scaling.training.scoring import CurveRecorder, Report, ReportSlice
-from mnist_scaling.training.weights import Checkpoint
 
 CHECK_EVERY = 25
 """Steps between looks at the loss; each look waits for the device."""
@@ -67,7 +65,6 @@ class Run:
         size: Size,
         n_seen: int,
         report: Report | None = None,
-        folder: Path | None = None,
         watch: Watch | None = None,
         augmenter: Augmenter | None = None,
     ) -> None:
@@ -80,8 +77,6 @@ class Run:
         """Examples and steps behind the weights as they are now."""
         self.spent = 0
         """Examples processed in all, also those whose weights were given up."""
-        self.resumed_at = 0
-        """Of those, the ones processed before the run was killed and resumed."""
         self.reports: list[tuple[float, float]] = []
         """Share of the run and loss of each report so far."""
         self.branches: list[dict[str, Any]] = []
@@ -89,7 +84,6 @@ class Run:
         self.curve = CurveRecorder(engine.model, self.part, dataset.validation, config)
         self._n_seen, self._report, self._watch, self._augmenter = n_seen, report, watch, augmenter
         self._report_slice = None if report is None else ReportSlice(dataset.validation, config, size, n_seen)
-        self._checkpoint = None if folder is None else Checkpoint(folder, config)
         self._worst = DIVERGED_AT * log(dataset.classes)
         self._unchecked = 0
         engine.model.train()
@@ -232,24 +226,3 @@ class Run:
         self.check(cut_short=True)
         self.seen, self.steps = state["seen"], state["steps"]
         self.engine.load_state_dict(state["engine"])
-
-    def save_checkpoint(self) -> None:
-        """Write a checkpoint of the run as it is now; nothing for a run without a folder."""
-        if self._checkpoint is None:
-            return
-        reports, curve = [list(r) for r in self.reports], [list(point) for point in self.curve.points]
-        done = {"spent": self.spent, "reports": reports, "curve": curve, "branches": self.branches}
-        self._checkpoint.write({"state": self.save(), **done})
-
-    def resume(self) -> None:
-        """Go on from this run's checkpoint, if there is one."""
-        saved = self._checkpoint.read() if self._checkpoint is not None else None
-        if saved is None:
-            return
-        self.restore(saved["state"])
-        self.spent = self.resumed_at = saved["spent"]
-        self.curve.points.extend((seen, val, train, phase) for seen, val, train, phase in saved["curve"])
-        self.branches.extend(saved["branches"])
-        # The killed attempt's trial is gone from its study, and the pruner judges by what this one has reported.
-        for number, (share, loss) in enumerate(saved["reports"], 1):
-            self.report(number, share, loss)

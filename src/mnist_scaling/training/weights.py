@@ -1,109 +1,28 @@
-"""What a run leaves in its folder: a checkpoint, from which it goes on if it is killed, and weights for other runs.
-
-Both are files of tensors and plain values, with a checksum and never code.
-"""
+"""Weights that one run leaves and another one starts from: `save_weights` and `init_from`."""
 
 from __future__ import annotations
 
 import hashlib
 import io
-import json
 import pickle
-from dataclasses import asdict, dataclass
+import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mnist_scaling.config import RunConfig, flatten, require
+from mnist_scaling.config import RunConfig, require
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import files
-from mnist_scaling.study.files import DamagedFileError
-from mnist_scaling.study.layout import CHECKPOINT, WEIGHTS
+from mnist_scaling.study.layout import WEIGHTS
 from mnist_scaling.study.vocabulary import TRIAL
 from mnist_scaling.training import models, seeding
 from mnist_scaling.training.data import splits
 
-_CHECKPOINT, _WEIGHTS = "checkpoint", "weights"
-"""What a file says that it is."""
-
 _SAME = ("name", "width", "depth", "parametrization", "base_width")
 """Keys of `model` that are named where two models differ; what decides is the shape of every weight."""
-
-
-def header(kind: str, content: bytes | memoryview) -> bytes:
-    """How a file of a kind begins: a line with the SHA-256 of what `torch.save` wrote, which follows."""
-    digest = hashlib.sha256(content).hexdigest()
-    return f"mnist_scaling {kind}, SHA-256 of what follows this line: {digest}\n".encode()
-
-
-def write_tensors(path: Path, kind: str, content: dict[str, Any]) -> None:
-    """Replace the file; a kill at any moment leaves the old one or the new one."""
-    memory = io.BytesIO()
-    torch.save(content, memory)
-    with files.replacing(path) as file:
-        file.write(header(kind, memory.getbuffer()))
-        file.write(memory.getbuffer())
-    files.remove_leftovers(path)  # of an attempt that was killed while it wrote
-
-
-def read_tensors(path: Path, kind: str) -> dict[str, Any]:
-    """What was written.
-
-    Raises
-    ------
-    FileNotFoundError
-        When there is no such file.
-    DamagedFileError
-        When a byte differs from what was written, or the file is of another kind.
-    """
-    found = path.read_bytes()
-    size = len(header(kind, b""))
-    if found[:size] != header(kind, memoryview(found)[size:]):
-        raise DamagedFileError(path, "its checksum is not that of its content")
-    try:
-        # weights_only admits tensors and plain values, so that a file never runs code.
-        content = torch.load(io.BytesIO(found[size:]), map_location="cpu", weights_only=True)
-    except (EOFError, RuntimeError, pickle.UnpicklingError) as error:
-        raise DamagedFileError(path, f"it holds no {kind}: {type(error).__name__}") from error
-    if not isinstance(content, dict):
-        raise DamagedFileError(path, f"it holds no {kind}")
-    return content
-
-
-class Checkpoint:
-    """The checkpoint file of one run; another run's is not read. Who keeps the run's record deletes it."""
-
-    def __init__(self, folder: Path, config: RunConfig) -> None:
-        self.path = folder / CHECKPOINT
-        self._run = json.dumps(_identity(config), sort_keys=True)
-
-    def write(self, content: dict[str, Any]) -> None:
-        """Replace the file; a kill at any moment leaves the old one or the new one."""
-        write_tensors(self.path, _CHECKPOINT, {**content, "run": self._run})
-
-    def read(self) -> dict[str, Any] | None:
-        """The file's content; None when there is none or it is another run's.
-
-        A damaged file is set aside with a sentence on stderr, and the run starts afresh.
-        """
-        try:
-            content = read_tensors(self.path, _CHECKPOINT)
-        except FileNotFoundError:
-            return None
-        except DamagedFileError as error:
-            files.set_aside(error, "and the run starts afresh")
-            return None
-        return content if content.get("run") == self._run else None
-
-
-def _identity(config: RunConfig) -> dict[str, Any]:
-    """All of a config that decides a run's bits; not who launched it, and not where its data lie."""
-    identity = flatten(asdict(config))
-    for key in ("data.dir", "data.path", "init_from", "save_weights"):
-        del identity[key]
-    return identity
 
 
 @dataclass(frozen=True)
@@ -128,7 +47,8 @@ def save(folder: Path | None, config: RunConfig, model: nn.Module, image_shape: 
     weights = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
     shape = {key: getattr(config.model, key) for key in _SAME}
     known = {"image_shape": list(image_shape), "classes": classes, "labels": splits.label_names(config.data)}
-    write_tensors(folder / WEIGHTS, _WEIGHTS, {"model": shape, **known, "weights": weights})
+    with files.replacing(folder / WEIGHTS) as file:
+        torch.save({"model": shape, **known, "weights": weights}, file)
 
 
 def source(config: RunConfig, image_shape: tuple[int, ...], classes: int) -> InitialWeights | None:
@@ -187,16 +107,21 @@ def initial_model(config: RunConfig, image_shape: tuple[int, ...], classes: int)
 
 
 def _read(path: Path) -> tuple[str, dict[str, Any]]:
+    """Checksum and content of a file: tensors and plain values, never code, which weights_only does not admit."""
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest(), read_tensors(path, _WEIGHTS)
+        content = path.read_bytes()
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            if (changed := archive.testzip()) is not None:  # torch itself compares no checksum
+                raise zipfile.BadZipFile(changed)
+        return hashlib.sha256(content).hexdigest(), torch.load(io.BytesIO(content), "cpu", weights_only=True)
     except OSError as error:
         raise InputError(
             f"`init_from` must be the folder of a run that ended with save_weights=true, but {path} can't be read "
             f"({error.strerror}): give the folder of such a run."
         ) from error
-    except DamagedFileError as error:
+    except (RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         raise InputError(
-            f"`init_from` must name whole weights, but {path} is damaged ({error.reason}): train that run again."
+            f"`init_from` must name whole weights, but {path} is damaged ({type(error).__name__}): train it again."
         ) from error
 
 
