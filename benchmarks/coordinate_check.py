@@ -12,10 +12,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from mnist_scaling.config import RunConfig
-from mnist_scaling.training import models, seeding
+from mnist_scaling.training import models, optimizers, parametrization, seeding
 from mnist_scaling.training.data import splits
-from mnist_scaling.training.models import parametrization
-from mnist_scaling.training.step import optimizers
 
 COLUMNS = ("parametrization", "optimizer", "width", "seed", "step", "layer", "scale", "change")
 """Columns of the table: `scale` = mean |x_t|, `change` = mean |x_t - x_0|, over units and probe images."""

@@ -19,10 +19,8 @@ import torch
 
 from mnist_scaling import config
 from mnist_scaling.config import DataConfig, OptimConfig, RunConfig, TrialConfig
-from mnist_scaling.training import cost, models
+from mnist_scaling.training import cost, engine, model_size, models, optimizers
 from mnist_scaling.training.data import splits
-from mnist_scaling.training.models import model_size
-from mnist_scaling.training.step import engine, optimizers
 
 SHAPES: list[tuple[str, dict[str, Any]]] = [
     ("cnn", {"width": 8}),

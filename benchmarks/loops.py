@@ -13,12 +13,11 @@ from torch.utils.data import DataLoader, Subset
 from torchvision import datasets, transforms
 
 from mnist_scaling.config import ModelConfig, OptimConfig, RunConfig
-from mnist_scaling.training import models, seeding
+from mnist_scaling.training import models, optimizers, scoring, seeding, small_cnn
 from mnist_scaling.training.data import splits
+from mnist_scaling.training.engine import build_engine
 from mnist_scaling.training.models.cnn import CNN
-from mnist_scaling.training.run import scoring
-from mnist_scaling.training.step import optimizers, schedules, small_cnn
-from mnist_scaling.training.step.engine import build_engine
+from mnist_scaling.training.regimes.base import factor
 
 Step = Callable[[], None]
 """Takes one step on a batch of its own choosing."""
@@ -87,7 +86,7 @@ def example(run: RunConfig) -> float:
     optimizer = torch.optim.Adam(model.parameters(), lr=optim.lr, betas=(optim.momentum, optim.beta2))
     last = len(loader) - 0.5  # the scheduler looks one step beyond the end
     scheduler = LambdaLR(
-        optimizer, lambda step: schedules.factor(optim.schedule, min(step + 0.5, last) / len(loader), optim.warmup)
+        optimizer, lambda step: factor(optim.schedule, min(step + 0.5, last) / len(loader), optim.warmup)
     )
     for index, (images, target) in enumerate(loader):
         optimizer.zero_grad()

@@ -116,10 +116,7 @@ def batches(rng: np.random.Generator, sigma: float, power: float = 0.0, shared: 
         loss[i] = np.exp(np.interp(np.log(d), np.log(least * (1 + b / critical(levels, power))), np.log(levels)))
     own = np.sqrt(1 - shared) * rng.standard_normal(len(rows))
     common = np.repeat(np.sqrt(shared) * rng.standard_normal(len(sizes)), len(data))
-    noise = 0.3 * rng.standard_normal(len(rows)) + np.repeat(0.3 * rng.standard_normal(len(sizes)), len(data))
-    made = arm("a", rows, loss, sigma * (own + common))
-    measured = made.rows.assign(gradient_norm_squared=1.0, gradient_variance=100 * (0.5 / loss) ** 1.5 * np.exp(noise))
-    return {"kind": "critical_batch"}, {"a": StudyArm("a", "a", measured)}, {"power": power}
+    return {"kind": "critical_batch"}, {"a": arm("a", rows, loss, sigma * (own + common))}, {"power": power}
 
 
 def critical(loss: Any, power: float) -> Any:
@@ -157,9 +154,7 @@ def truths(setting: str, found: Found, exact: Found, true: Truths) -> Truths:
     """The truth of each slot: known, or at the table's own target losses, or that of the table without noise."""
     if not setting.startswith("critical"):
         return true
-    exactly = {slot: exact.numbers[slot].interval.value for slot in ("a_first", "a_last", "a_growth")}
-    at = {end: float(found.words[f"a_{end}_loss"].split()[-1]) for end in ("first", "last")}
-    return exactly | {f"a_{end}_noise": 100 * (0.5 / loss) ** 1.5 for end, loss in at.items()}
+    return {slot: exact.numbers[slot].interval.value for slot in ("a_first", "a_last", "a_growth")}
 
 
 def count(setting: str, sigma: float, tables: int, seed: int) -> Iterator[dict[str, Any]]:

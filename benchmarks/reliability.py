@@ -96,9 +96,6 @@ TESTS = {
     ),
     "the disk fills up": "test_faults.py::test_a_full_disk_loses_nothing",
     "a second sweep of the same study": "test_faults.py::test_a_second_sweep_is_refused_and_harms_nothing",
-    "`kill -9` during a run that has a checkpoint": (
-        "test_regimes.py::test_kill_9_in_the_middle_of_a_run_resumes_it_bit_for_bit"
-    ),
 }
 """Faults that befall a real sweep on MNIST, each by the test that causes it and compares every row."""
 

@@ -31,9 +31,8 @@ from rich.table import Table as Grid
 from torch.profiler import ProfilerActivity, profile
 
 from mnist_scaling.config import DataConfig, ModelConfig
+from mnist_scaling.training import model_size, small_cnn
 from mnist_scaling.training.data import splits
-from mnist_scaling.training.models import model_size
-from mnist_scaling.training.step import small_cnn
 
 ROOT = str(Path(__file__).resolve().parents[1] / "data")
 CONSOLE = Console(width=140)

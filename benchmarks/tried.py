@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.table import Table as Grid
 from torch import Tensor
 
+from mnist_scaling.training import small_cnn
 from mnist_scaling.training.data import splits
-from mnist_scaling.training.step import small_cnn
-from mnist_scaling.training.step.small_cnn import Dropout
+from mnist_scaling.training.small_cnn import Dropout
 from training import alternate, ratio, text
 
 Case = tuple[str, str, loops.Step, loops.Step]

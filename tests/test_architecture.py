@@ -212,9 +212,6 @@ def test_a_folder_is_short() -> None:
     assert not {str(folder): n for folder, n in counts.items() if n > MOST_MODULES}
 
 
-MIRRORED = ("config/models", "training/models")
-"""Folders with one file of a name each on purpose: what one configures the other builds."""
-
 TOPICS = {"base", "laws", "parametrization", "run", "tuning"}
 """Names that several packages have for one thing: what the files beside it share, or a figure about the package."""
 
@@ -226,11 +223,7 @@ def test_no_two_modules_are_told_apart_by_a_plural_or_share_a_name() -> None:
         if here != PACKAGE:
             places.setdefault(here.stem, []).append(here.relative_to(PACKAGE).as_posix())
     assert not {(name, f"{name}s") for name in places if f"{name}s" in places}
-    shared = {
-        name: found
-        for name, found in places.items()
-        if len([p for p in found if not p.startswith(MIRRORED)]) + any(p.startswith(MIRRORED) for p in found) > 1
-    }
+    shared = {name: found for name, found in places.items() if len(found) > 1}
     assert set(shared) <= TOPICS, shared
 
 

@@ -118,11 +118,6 @@ def test_values_of_a_setting_have_the_types_of_their_keys() -> None:
     assert config.from_values(values | {"optim.clip": None}).optim.clip is None
 
 
-def test_an_alias_among_values_counts_before_its_key() -> None:
-    values = config.flatten(asdict(RunConfig(model=config.model_config("transformer")())))
-    assert config.from_values(values | {"model.embed_dim": 48}).model.width == 48
-
-
 def test_values_that_break_a_rule_together_are_refused_and_no_half_of_them() -> None:
     values = config.flatten(asdict(RunConfig(optim=OptimConfig("sgd", nesterov=True))))
     assert not config.from_values(values | {"optim.momentum": 0.0, "optim.nesterov": False}).optim.nesterov

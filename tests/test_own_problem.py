@@ -52,7 +52,7 @@ def folder(data_dir: str, preforked: Preforked, tmp_path_factory: pytest.TempPat
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     (copy / "data").symlink_to(data_dir)
     written = files(SCRIPT) | files(INSIDE)
-    assert len(written) == 8
+    assert len(written) == 7
     for name, content in written.items():
         assert not (ROOT / name).exists(), f"{name} is in the checkout already, so it is no file of one's own"
         (copy / name).parent.mkdir(exist_ok=True)

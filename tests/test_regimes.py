@@ -1,13 +1,8 @@
-"""Studies of every regime as a user runs them, small, on real MNIST; and one that is killed in the middle of a run."""
+"""Studies of every regime as a user runs them, small, on real MNIST."""
 
 from __future__ import annotations
 
-import json
-import os
-import signal
 import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -91,7 +86,6 @@ def test_wsd_study(wsd: Path, command: Command) -> None:
     whole = trials.groupby("width")["flops"].max()
     assert (trials.query("stage == 'trial'").groupby(["width", "number"])["flops_spent"].sum()
             < 1.3 * whole.reindex([2, 2, 16, 16]).to_numpy()).all()  # fmt: skip
-    assert not list(wsd.rglob("checkpoint.pt"))
     done = command("mnist_scaling.fit", "name=wsd", "bootstrap.draws=20", cwd=wsd)
     assert done.returncode == 0, done.stderr
     done = command("mnist_scaling.report", "name=wsd", cwd=wsd)
@@ -137,32 +131,3 @@ def test_early_stopping_study(
     # Regimes are arms, and only one of them keeps curves: refused where they are asked for and there are none.
     with pytest.raises(InputError, match="`curves=true` needs learning curves at a constant rate. The learning curves"):
         fitted(tmp_path, "early_stopping_widths", monkeypatch, arm="regime=single_epoch", curves=True)
-
-
-def test_kill_9_in_the_middle_of_a_run_resumes_it_bit_for_bit(
-    wsd: Path, data_dir: str, tmp_path: Path, command: Command
-) -> None:
-    arguments = sweep("wsd", data_dir)
-    quiet = subprocess.DEVNULL
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", *arguments], cwd=tmp_path, stdout=quiet, stderr=quiet, start_new_session=True,
-        env=environment,
-    )  # fmt: skip
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.rglob("width=16/*/checkpoint.pt")):
-        assert time.monotonic() < deadline, "no checkpoint was written"
-        assert process.poll() is None, "the study ended before it could be killed"
-        time.sleep(0.005)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    (left,) = tmp_path.rglob("checkpoint.pt")
-    assert not (left.parent / "result.json").exists()
-
-    done = command(*arguments, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    resumed = json.loads((left.parent / "result.json").read_text())["result"]
-    assert 0 < resumed["resumed_at"] < resumed["branches"][-1]["n_seen"]
-    assert not list(tmp_path.rglob("checkpoint.pt"))
-    undisturbed, mine = (tables(folder, "wsd")[1].drop(columns="seconds") for folder in (wsd, tmp_path))
-    pd.testing.assert_frame_equal(mine, undisturbed, check_exact=True)

@@ -104,16 +104,9 @@ def ask(config: AskConfig, conf: Path, name: str, question: Question) -> Path:
 
 
 def read_answer(name: str, scale: str = FULL, folder: Path | None = None) -> Answer:
-    """The answer to a question that has no parts, from tables that are there; nothing is run or written.
+    """The answer to a question that has no parts, such as dropout or mine.yaml; nothing is run or written.
 
-    Parameters
-    ----------
-    name : str
-        Such as dropout, or mine.yaml.
-    scale : str
-        One of full, quick and smoke.
-    folder : Path, optional
-        Where the studies lie, if neither in multirun/ nor among the repository's own.
+    Its studies lie in `folder`, or else in multirun/ or among the repository's own.
 
     Raises
     ------
@@ -134,12 +127,7 @@ def read_answer(name: str, scale: str = FULL, folder: Path | None = None) -> Ans
 def run_studies(parts: Mapping[str, Question], scale: str, out: TextIO | None = None) -> None:
     """Run every study that is not finished, each as `train -m` does and after those that it needs; shared ones once.
 
-    Parameters
-    ----------
-    parts : mapping of Question
-    scale : str
-    out : file, optional
-        Where the sweeps print, instead of this program's stdout.
+    The sweeps print to `out`, or to this program's stdout.
 
     Raises
     ------

@@ -9,7 +9,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -23,7 +23,7 @@ INTERRUPTED = 130
 
 _RESUMES = "Every run that has ended is kept; the same command resumes the study."
 _ANEW = "No file is half-written; the same command starts anew."
-"""What an interrupted sweep has left, and what any other command has; a single run has a message of its own."""
+"""What an interrupted sweep has left, and what any other command has."""
 
 _RUNS_STUDIES = ("ask",)
 """Commands that run studies without being told -m."""
@@ -50,14 +50,8 @@ def conf_dir() -> str:
 
 
 def run(main: Callable[[], object], config_name: str) -> None:
-    """Run a Hydra command; a user's error becomes one sentence and exit status 1.
-
-    Parameters
-    ----------
-    main : callable
-        A function decorated with ``hydra.main``; it reads ``sys.argv``.
-    config_name : str
-        The command's file in conf/, without ``.yaml``; suggestions for misspelt keys come from it.
+    """Run a Hydra command, whose configuration is conf/<config_name>.yaml; a user's error becomes one sentence and exit
+    status 1.
     """
     given = os.environ.get(_DEBUG)
     _wants_traceback.append(given not in (None, "", "0"))
@@ -68,7 +62,7 @@ def run(main: Callable[[], object], config_name: str) -> None:
             if {"--help", "-h"} & set(sys.argv[1:]):
                 print(_help(config_name))
             else:
-                _note_repeated(sys.argv[1:])
+                note_repeated(sys.argv[1:])
                 main()
     except KeyboardInterrupt:
         resumes = config_name in _RUNS_STUDIES or {"-m", "--multirun"} & set(sys.argv)
@@ -79,7 +73,7 @@ def run(main: Callable[[], object], config_name: str) -> None:
         _wants_traceback.pop()
 
 
-def _note_repeated(arguments: list[str]) -> None:
+def note_repeated(arguments: Sequence[str]) -> None:
     """Say which keys are given more than once: Hydra takes the last, which a script that appends its own relies on."""
     pairs = [given.partition("=") for given in arguments if not given.startswith("-") and "=extend_list(" not in given]
     keys = [key.lstrip("+") for key, sign, _ in pairs if sign]
@@ -162,11 +156,6 @@ def user_errors(config_name: str) -> Iterator[None]:
     Any other error is a bug and keeps its traceback, and so does every error when the user sets
     ``HYDRA_FULL_ERROR=1``. A command's body is wrapped as well, because Hydra adds a line to exceptions that leave
     the body; it lets SystemExit pass.
-
-    Parameters
-    ----------
-    config_name : str
-        The command's file in conf/.
     """
     try:
         yield
@@ -179,15 +168,7 @@ def user_errors(config_name: str) -> Iterator[None]:
 
 
 def explain(error: BaseException, config_name: str) -> str | None:
-    """The sentence to print for a user's error, or None when the error is a bug.
-
-    Parameters
-    ----------
-    error : BaseException
-        What a command raised.
-    config_name : str
-        The command's file in conf/.
-    """
+    """The sentence to print for a user's error that a command raised, or None when the error is a bug."""
     # Imported here, because modules that need nothing of Hydra call `conf_dir` when they are imported.
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException

@@ -50,19 +50,7 @@ def compared(config: CompareConfig, overrides: Sequence[str] = ()) -> Pair:
 
 
 def run(config: CompareConfig, overrides: Sequence[str] = ()) -> Pair:
-    """Compare every pair of arms, write comparison.json and its page, print what they say.
-
-    Parameters
-    ----------
-    config : CompareConfig
-    overrides : sequence of str
-        What was typed, for the page.
-
-    Returns
-    -------
-    Pair
-        As comparison.json has it.
-    """
+    """Compare every pair of arms, write comparison.json and its page, print what they say; `overrides` were typed."""
     found, folder = compared(config, overrides), config.folder
     text = json.dumps(plain(found), indent=1, allow_nan=False) + "\n"
     write_atomically(folder / COMPARISON, text)

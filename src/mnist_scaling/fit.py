@@ -82,14 +82,7 @@ def main(cfg: DictConfig) -> None:
 
 
 def run(config: FitConfig, overrides: Sequence[str] = ()) -> None:
-    """Fit every arm of one table, write fits.json and print what it says.
-
-    Parameters
-    ----------
-    config : FitConfig
-    overrides : sequence of str
-        What was typed, for the report's page.
-    """
+    """Fit every arm of one table, write fits.json and print what it says; `overrides` were typed."""
     if config.optuna:
         table = write_runs(config.optuna, Path(str(config.out)))
         config = replace(config, optuna=None, table=str(table), best=config.best or "value")

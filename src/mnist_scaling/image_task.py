@@ -132,8 +132,8 @@ class ImageTask(Task):
     def _prepared(self, values: Values, known: DataFacts) -> Prepared:
         bound, note = {} if known.sha256 is None else {"data.sha256": known.sha256}, ""
         if values["init_from"] is not None:
+            from mnist_scaling.training import weights
             from mnist_scaling.training.data import splits
-            from mnist_scaling.training.run import weights
 
             run = config.from_values({**values, **bound})
             about = splits.spec(run.data)

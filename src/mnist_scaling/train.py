@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,12 +18,11 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from mnist_scaling import cli
-from mnist_scaling.cli import INTERRUPTED
 from mnist_scaling.config import from_values
 from mnist_scaling.errors import InputError
 from mnist_scaling.image_task import TASK
 from mnist_scaling.study import flags, layout
-from mnist_scaling.study.columns import BRANCH, FURTHER
+from mnist_scaling.study.columns import BRANCH
 from mnist_scaling.study.console import make_console
 from mnist_scaling.study.vocabulary import SINGLE
 from mnist_scaling.tuning.sweep.progress import clock
@@ -55,7 +53,7 @@ def main(cfg: DictConfig) -> float | None:
             rounds.run_from(folder, TASK)
             return None
         _hide_password(folder)
-        with cli.user_errors("train"), _honest_when_interrupted(folder):
+        with cli.user_errors("train"):
             if hydra_config.mode != RunMode.MULTIRUN:
                 _needs_no_sweep([*hydra_config.overrides.hydra, *hydra_config.overrides.task])
             return single(TASK.values(cfg), folder)
@@ -96,8 +94,7 @@ def single(values: Values, folder: Path) -> float | None:
     perform.write_record(folder, record)
     table = Table("measured", "value", title=f"{run.model.name}, width {run.model.width}: {record['state']}")
     result = record["result"] or {}
-    further = {name: value for kind in FURTHER for name, value in result.get(kind, {}).items()}
-    for name, value in {**result, **further, "seconds": record["seconds"]}.items():
+    for name, value in {**result, **result.get("off_distribution", {}), "seconds": record["seconds"]}.items():
         if isinstance(value, int | float):
             table.add_row(name, f"{value:,}" if isinstance(value, int) else f"{value:.4f}")
     console = make_console()
@@ -114,14 +111,7 @@ def single(values: Values, folder: Path) -> float | None:
 
 
 class RunProgress:
-    """What a person sees of one run: a bar on a terminal, a line now and then elsewhere.
-
-    Parameters
-    ----------
-    about : str
-        What is trained, for the first line.
-    console : rich Console, optional
-    """
+    """What a person sees of one run: what is trained, then a bar on a terminal, a line now and then elsewhere."""
 
     def __init__(self, about: str, console: Console | None = None) -> None:
         self.console = console or make_console()
@@ -145,15 +135,7 @@ class RunProgress:
         self._bar.stop()
 
     def seen(self, step: int, total: int, loss: float) -> None:
-        """Show how far the run is.
-
-        Parameters
-        ----------
-        step, total : int
-            Steps taken, and to be taken at the most.
-        loss : float
-            Mean training loss of the last steps.
-        """
+        """Show how far the run is: steps taken and to be taken at the most, and the mean training loss of the last."""
         now = time.monotonic()
         left = f"{clock((now - self._started) * max(total - step, 0) / step)} left"
         text = f"step {step:,} of {total:,} · training loss {loss:.4f}"
@@ -176,20 +158,6 @@ def _hide_password(folder: Path) -> None:
     given = kept["hydra"]["overrides"]["hydra"]
     kept["hydra"]["overrides"]["hydra"] = [without_password(override) for override in given]
     OmegaConf.save(OmegaConf.create(kept), path)
-
-
-@contextlib.contextmanager
-def _honest_when_interrupted(folder: Path) -> Iterator[None]:
-    """On Ctrl-C, say what a single run has left, which is a checkpoint at most."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        left = "; the same command starts it anew."
-        if (folder / layout.CHECKPOINT).is_file():
-            left = f", but its checkpoint is kept: the same command with hydra.run.dir={folder} goes on from there."
-        sentence = "Interrupted. A run by hand is recorded when it ends, so nothing of this one was measured"
-        print(f"\n{sentence}{left}", file=sys.stderr)
-        raise SystemExit(INTERRUPTED) from None
 
 
 def _branches(branches: Sequence[Mapping[str, float]]) -> Table:

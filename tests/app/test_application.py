@@ -94,6 +94,12 @@ def test_a_seed_that_is_missing_is_refused() -> None:
         TASK.values(composed("seed=0.5"))
 
 
+def test_a_key_that_is_given_twice_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    context: Any = None  # only its defaults come from there
+    AppTask(print).begin(composed("model.width=4", "model.width=8", "name=mine"), context)
+    assert capsys.readouterr().err == "Note: `model.width` is given 2 times: the last one counts.\n"
+
+
 def test_a_task_travels_as_the_place_of_its_function() -> None:
     sent = packed(TASK)
     assert loaded(sent) is TASK

@@ -49,7 +49,7 @@ def test_our_own_program_counts_what_a_run_then_measures() -> None:
     assert {k: known[k] for k in ("n_params", "n_params_hidden", "n_train", "n_seen", "flops")} == {
         "n_params": 2066, "n_params_hidden": 76, "n_train": 3125, "n_seen": 3125, "flops": 147_000_000,
     }  # fmt: skip
-    stops = {"regime.name": "early_stopping", "regime.patience": 3, "regime.max_epochs": 9, "optim.schedule": "plateau"}
+    stops = {"regime.name": "early_stopping", "regime.patience": 3, "regime.max_epochs": 9, "optim.schedule": "wsd"}
     assert not {"n_seen", "flops"} & TASK.counts(TASK.changed(values, stops)).keys()
 
 

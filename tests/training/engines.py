@@ -6,10 +6,10 @@ import pytest
 from torch import nn
 
 from mnist_scaling.config import OptimConfig
+from mnist_scaling.training import optimizers, small_cnn
 from mnist_scaling.training.data import splits
-from mnist_scaling.training.step import optimizers, small_cnn
-from mnist_scaling.training.step.engine import Engine, build_engine
-from mnist_scaling.training.step.optimizers import TorchOptimizer
+from mnist_scaling.training.engine import Engine, build_engine
+from mnist_scaling.training.optimizers import TorchOptimizer
 
 
 def chosen(model: nn.Module, part: splits.Examples, config: OptimConfig) -> Engine:

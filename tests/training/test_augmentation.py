@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import ceil
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,13 +11,11 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
 from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RegimeConfig, RunConfig, TrialConfig
-from mnist_scaling.training import loop, models, regimes, seeding
+from mnist_scaling.training import loop, models, regimes, scoring, seeding
 from mnist_scaling.training.data import distortions, splits
 from mnist_scaling.training.data.distortions import Augmenter
 from mnist_scaling.training.regimes import wsd
-from mnist_scaling.training.run import scoring
-from mnist_scaling.training.run.run import Run
-from mnist_scaling.training.step import schedules
+from mnist_scaling.training.regimes.base import fall
 from tests.training.engines import chosen, use_plain_ones
 
 CPU = torch.device("cpu")
@@ -76,7 +73,7 @@ def test_elastic_is_torchvisions(shape: tuple[int, int]) -> None:
     height, width = shape
     noise = 2 * torch.rand(3, 2, height, width, generator=torch.Generator().manual_seed(0)) - 1
     images = torch.rand(3, 1, height, width, generator=torch.Generator().manual_seed(1))
-    found = distortions.warp(images, distortions.elastic(noise, 68.0, 4.0))
+    found = distortions.warp(images, distortions.elastic(noise))
     blurred = functional.gaussian_blur(noise, [33, 33], [4.0, 4.0])
     moved = blurred.permute(0, 2, 3, 1) * torch.tensor([68 / width, 68 / height])
     for i, image in enumerate(images):
@@ -87,9 +84,9 @@ def test_elastic_is_torchvisions(shape: tuple[int, int]) -> None:
 
 def test_images_smaller_than_the_blur_can_be_bent() -> None:
     noise = 2 * torch.rand(2, 2, 8, 8, generator=torch.Generator().manual_seed(0)) - 1
-    grids = distortions.elastic(noise, 68.0, 4.0)
+    grids = distortions.elastic(noise)
     assert grids.isfinite().all()
-    blurred = grids - distortions.elastic(torch.zeros(1, 2, 8, 8), 68.0, 4.0)
+    blurred = grids - distortions.elastic(torch.zeros(1, 2, 8, 8))
     assert blurred.abs().max() <= 68 / 8  # a weighted mean of numbers in [-1, 1]
 
 
@@ -198,7 +195,7 @@ def test_a_branch_is_the_run_that_was_decayed_alone(run: RunConfig) -> None:
     batches = order.split(32)
     for i, rows in enumerate(batches):
         decayed = max(0.0, ((i + 0.5) / len(batches) - (1 - run.optim.decay)) / run.optim.decay)
-        factor = schedules.fall(decayed, "sqrt") if decayed else min(1.0, (i + 0.5) / warm)
+        factor = fall(decayed, "sqrt") if decayed else min(1.0, (i + 0.5) / warm)
         engine.step(augmenter.draw(rows, 32 * i), run.optim.lr * factor)
     assert scoring.evaluate(model, dataset.validation.head(300))[0] == branch["val_loss"]
 
@@ -208,34 +205,6 @@ def test_a_run_to_an_earlier_branch_gives_the_same_branches(run: RunConfig) -> N
     whole = loop.train_model(config)
     short = loop.train_model(replace(config, regime=replace(config.regime, last=0.5)))
     assert short.branches == whole.branches[:2]
-
-
-class Killed(BaseException):
-    """What no code of ours catches."""
-
-
-def test_an_augmented_run_that_was_cut_resumes_bit_for_bit(
-    run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(wsd, "CHECKPOINT_EVERY", 5)
-    run = under(run, "wsd")
-    whole = loop.train_model(run)
-    step, taken = Run.step, 0
-
-    def cut(self: Run, rows: torch.Tensor, factor: float) -> None:
-        nonlocal taken
-        taken += 1
-        if taken > 12:
-            raise Killed
-        step(self, rows, factor)
-
-    monkeypatch.setattr(Run, "step", cut)
-    with pytest.raises(Killed):
-        loop.train_model(run, folder=tmp_path)
-    monkeypatch.setattr(Run, "step", step)
-    resumed = loop.train_model(run, folder=tmp_path)
-    assert resumed.resumed_at > 0
-    assert replace(resumed, resumed_at=0) == whole
 
 
 def test_the_stream_of_draws_is_no_other_stream() -> None:

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from mnist_scaling.config import DataConfig
-from mnist_scaling.training.data import sources, splits, stratified
+from mnist_scaling.training import seeding
+from mnist_scaling.training.data import sources, splits
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,7 @@ def test_split_sizes_and_class_counts(mnist: splits.Dataset) -> None:
 
 def test_split_is_disjoint_and_complete(data_dir: str) -> None:
     labels = sources.map_idx(sources.ensure("mnist", data_dir) / sources.FILES[1]).numpy()
-    validation, train = stratified.split(labels, (10_000,), 0)
+    validation, train = seeding.stratified_split(labels, (10_000,), 0)
     assert sorted([*train, *validation]) == list(range(60_000))
 
 
@@ -49,7 +50,7 @@ def test_a_part_of_a_part_is_the_same_images(mnist: splits.Dataset, data_dir: st
     labels = np.frombuffer((raw / sources.FILES[1]).read_bytes(), np.uint8, offset=8)
     order = torch.randperm(50_000, generator=torch.Generator().manual_seed(1))
     part = mnist.train.take(order[:500]).head(300).take(torch.arange(299, -1, -3))
-    rows = stratified.split(labels, (10_000,), 0)[1][order[:300].numpy()][::-3]
+    rows = seeding.stratified_split(labels, (10_000,), 0)[1][order[:300].numpy()][::-3]
     np.testing.assert_allclose(part.images[:, 0], (images[rows] / 255 - 0.1307) / 0.3081, rtol=0, atol=1e-6)
     assert part.labels.tolist() == labels[rows].tolist()
 

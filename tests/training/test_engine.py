@@ -12,11 +12,10 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils import parameters_to_vector
 
 from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig
-from mnist_scaling.training import models, seeding
+from mnist_scaling.training import models, optimizers, seeding
 from mnist_scaling.training.data import splits
+from mnist_scaling.training.engine import Engine
 from mnist_scaling.training.models.cnn import CNN
-from mnist_scaling.training.step import optimizers
-from mnist_scaling.training.step.engine import Engine
 from tests.training.engines import chosen, plain
 
 

@@ -15,13 +15,10 @@ from torch.nn.functional import softmax
 
 from mnist_scaling import cli, config
 from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RegimeConfig, RunConfig
-from mnist_scaling.config.family import MLPConfig, ResNetConfig
-from mnist_scaling.config.models.transformer import TransformerConfig
+from mnist_scaling.config.family import MLPConfig, TransformerConfig
 from mnist_scaling.errors import InputError
-from mnist_scaling.image_task import TASK
 from mnist_scaling.study.vocabulary import COMPLETE
-from mnist_scaling.training import cost, loop, models, seeding
-from mnist_scaling.training.models import model_size
+from mnist_scaling.training import cost, loop, model_size, models, seeding
 from mnist_scaling.training.models.transformer import Attention
 from tests.training.coordinates import coordinate_check, slopes
 
@@ -31,7 +28,7 @@ SHAPE, CLASSES = (1, 28, 28), 10
 SMALLEST: dict[str, ModelConfig] = {
     "cnn": ModelConfig(width=2),
     "mlp": MLPConfig(width=4),
-    "resnet": ResNetConfig(width=2, depth=1),
+    "resnet": ModelConfig("resnet", width=2, depth=1),
     "transformer": TransformerConfig(width=4, depth=1, attention_dropout=0.1, residual_dropout=0.1),
 }
 
@@ -52,7 +49,7 @@ def test_an_mlp_by_hand() -> None:
 
 
 def test_a_resnet_by_hand() -> None:
-    size = model_size.measure(ResNetConfig(width=3, depth=2), SHAPE, CLASSES)
+    size = model_size.measure(ModelConfig("resnet", width=3, depth=2), SHAPE, CLASSES)
     # Channels 3 at 14 x 14, then 6 at 7 x 7. Norms have 2 numbers per channel; a shortcut stands in the first block.
     first_block = 2 * 3 + 9 * 3 * 6 + 2 * 6 + (9 * 36 + 6) + 3 * 6
     second_block = 2 * 6 + 9 * 36 + 2 * 6 + (9 * 36 + 6)
@@ -131,7 +128,7 @@ def test_every_family_trains_in_every_regime_at_smoke_scale(data_dir: str, name:
     ("model", "most"),
     [
         (MLPConfig(width=64), 0.75),
-        (ResNetConfig(width=4), 0.6),
+        (ModelConfig("resnet", width=4), 0.6),
         (TransformerConfig(width=32), 0.9),
         (TransformerConfig(width=16, attention_dropout=0.1, residual_dropout=0.1, parametrization="mup"), 1.2),
     ],
@@ -156,7 +153,7 @@ def test_each_dropout_acts_in_training_alone(key: str) -> None:
 
 def test_the_norm_of_a_resnet_lets_no_example_see_another() -> None:
     with seeding.global_stream(0, "init", torch.device("cpu")):
-        model = models.build(ResNetConfig(width=2, depth=2), SHAPE, CLASSES)
+        model = models.build(ModelConfig("resnet", width=2, depth=2), SHAPE, CLASSES)
     images = torch.randn(5, *SHAPE)
     torch.testing.assert_close(model(images)[:1], model(images[:1]))
 
@@ -168,7 +165,7 @@ def test_the_norm_of_a_resnet_lets_no_example_see_another() -> None:
     ("model", "widths"),
     [
         (MLPConfig(depth=3), (32, 64, 128, 256)),
-        (ResNetConfig(depth=1), (8, 16, 32, 64)),
+        (ModelConfig("resnet", depth=1), (8, 16, 32, 64)),
         (TransformerConfig(), (16, 32, 64, 128)),
     ],
     ids=lambda value: getattr(value, "name", ""),
@@ -193,29 +190,6 @@ def test_coordinates_are_flat_in_mup_and_grow_in_standard(
 
 def built(**model: Any) -> ModelConfig:
     return config.build(RunConfig, OmegaConf.create({"model": {"name": "transformer", **model}})).model
-
-
-def test_embed_dim_is_another_name_of_the_width() -> None:
-    assert built(embed_dim=16) == built(width=16) == built(embed_dim=16, width=16) == TransformerConfig(width=16)
-    assert built(embed_dim=None, width=None) == TransformerConfig()
-    run = RunConfig(model=built(embed_dim=16))
-    assert config.with_values(run, {"model.embed_dim": 8}).model == TransformerConfig(width=8)
-    with pytest.raises(InputError, match=r"`model.embed_dim` must equal `model.width`, .* but got 16 and 32: give one"):
-        built(embed_dim=16, width=32)
-
-
-def test_an_axis_of_embed_dims_is_the_grid_of_widths() -> None:
-    from mnist_scaling.tuning.grid import composition, partitioning
-
-    def composed(overrides: list[str]) -> Any:
-        with initialize_config_dir(cli.conf_dir()):
-            return compose("train", overrides, return_hydra_config=True)
-
-    for key, column in (("model.width", "width"), ("model.embed_dim", "embed_dim")):
-        parts = partitioning.partition(["model=transformer", f"{key}=8,16", "data.fraction=1,0.5"], [])
-        cells = composition.cells(parts, composed, TASK)
-        found = [(cell.axes[column], cell.values["model.width"]) for cell in cells]
-        assert found == [(8, 8), (8, 8), (16, 16), (16, 16)]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import math
 import os
 import subprocess
@@ -21,12 +22,10 @@ from mnist_scaling.config import (
 from mnist_scaling.config.family import MLPConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, PRUNED
-from mnist_scaling.training import loop, models, regimes, seeding
+from mnist_scaling.training import loop, model_size, models, regimes, scoring, seeding
 from mnist_scaling.training.cost import pick_device
 from mnist_scaling.training.data import splits
-from mnist_scaling.training.models import model_size
-from mnist_scaling.training.run import scoring
-from mnist_scaling.training.run.run import CHECK_EVERY
+from mnist_scaling.training.run import CHECK_EVERY
 
 
 @pytest.fixture
@@ -191,7 +190,7 @@ def test_the_slice_is_a_fair_sample(data_dir: str) -> None:
 
 
 def test_auto_takes_cuda_where_it_is_faster_than_a_core(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.backends.mps, "is_available", functools.cache(lambda: True))  # wrapped, as torch's own is
     narrow, wide = (RunConfig(model=MLPConfig(width=width)) for width in (8, 2048))
     for available, expected in ((True, ("cpu", "cuda")), (False, ("cpu", "cpu"))):
         monkeypatch.setattr(torch.cuda, "is_available", lambda available=available: available)

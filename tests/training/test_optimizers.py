@@ -20,7 +20,6 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.image_task import TASK
 from mnist_scaling.training import cost, loop, models, seeding
 from mnist_scaling.training.data import splits
-from mnist_scaling.training.models import parametrization
 from mnist_scaling.tuning.grid import composition
 from tests.training.engines import chosen, plain
 
@@ -82,21 +81,15 @@ def test_a_clipped_step_is_as_long_as_clip_says(data_dir: str) -> None:
 def test_a_class_by_its_place_is_the_one_by_its_name(run: RunConfig) -> None:
     """Torch's own SGD, given as anyone's class would be: same training, though not by the same code."""
     named = OptimConfig("sgd", 0.05, weight_decay=1e-3)
-    own = OptimConfig(
-        lr=0.05, weight_decay=1e-3, _target_="torch.optim.SGD", kwargs={"momentum": 0.9}, scales_like="sgd"
-    )
-    assert (own.name, own.rule) == ("sgd", "sgd")
-    for model in (run.model, replace(run.model, width=12, parametrization="mup")):
-        by_name, by_place = (loop.train_model(replace(run, model=model, optim=optim)) for optim in (named, own))
-        assert by_place.val_loss == pytest.approx(by_name.val_loss, rel=1e-4)
-    groups = parametrization.groups(small_cnn(), replace(own, scales_like="adam"))
-    assert len(groups) == 1
+    own = OptimConfig(lr=0.05, weight_decay=1e-3, _target_="torch.optim.SGD", kwargs={"momentum": 0.9})
+    assert (own.name, own.rule) == ("sgd", "adam")
+    by_name, by_place = (loop.train_model(replace(run, optim=optim)) for optim in (named, own))
+    assert by_place.val_loss == pytest.approx(by_name.val_loss, rel=1e-4)
 
 
 def test_its_name_is_its_class_unless_it_is_given_one() -> None:
     assert OptimConfig(_target_="torch.optim.RAdam").name == "radam"
     assert OptimConfig("mine", _target_="torch.optim.RAdam").name == "mine"
-    assert hash(OptimConfig(_target_="a.B", kwargs={"betas": [0.9, 0.99]})) != hash(OptimConfig(_target_="a.B"))
 
 
 def test_an_optimiser_from_another_package(run: RunConfig) -> None:
@@ -134,7 +127,6 @@ def test_a_study_is_told_apart_by_its_optimiser_and_its_arguments() -> None:
         ({"nesterov": True}, "`optim.nesterov=true` must go with optim=sgd and a momentum, but got optim.name=adam"),
         ({"name": "sgd", "momentum": 0.0, "nesterov": True}, "and optim.momentum=0: set it back"),
         ({"kwargs": {"rho": 1}}, r"`optim.kwargs` must be given with optim._target_ only, but got {'rho': 1} with"),
-        ({"scales_like": "lion"}, "`optim.scales_like` must be one of adam, adamw, sgd, but got 'lion'"),
     ],
 )
 def test_rules(values: dict[str, Any], sentence: str) -> None:
@@ -147,13 +139,16 @@ def test_rules(values: dict[str, Any], sentence: str) -> None:
     [
         (
             {"_target_": "nosuch.Lion"},
-            "must be a class that can be imported, but nosuch.Lion can't be: No module named",
+            "importable optimiser .* nosuch.Lion with {} says: No module named",
         ),
-        ({"_target_": "torch.optim.Lion"}, "torch.optim.Lion can't be: .*has no attribute 'Lion'"),
-        ({"_target_": "Lion"}, "Lion can't be: Empty module name"),
-        ({"_target_": "torch.nn.Linear"}, "must be a subclass of torch.optim.Optimizer, but torch.nn.Linear is none"),
+        ({"_target_": "torch.optim.Lion"}, "torch.optim.Lion with {} says: .*has no attribute 'Lion'"),
+        ({"_target_": "Lion"}, "Lion with {} says: Empty module name"),
+        ({"_target_": "torch.nn.Linear"}, "torch.nn.Linear .* it is no subclass of torch.optim.Optimizer"),
         ({"_target_": "torch.optim.LBFGS"}, r"whose `step\(\)` needs nothing but gradients, but torch.optim.LBFGS"),
-        ({"_target_": "torch.optim.RAdam", "kwargs": {"foo": 1}}, "must be arguments that torch.optim.RAdam takes"),
+        (
+            {"_target_": "torch.optim.RAdam", "kwargs": {"foo": 1}},
+            "RAdam with {'foo': 1} says: .*unexpected",
+        ),
         ({"_target_": "torch.optim.RAdam", "kwargs": {"lr": 1}}, "got multiple values for keyword argument 'lr'"),
         ({"_target_": "torch.optim.Rprop", "weight_decay": 0.1}, "must be 0 for an optimiser without weight decay"),
     ],

@@ -16,11 +16,9 @@ from mnist_scaling import cli
 from mnist_scaling.config import DataConfig, ModelConfig, OptimConfig, RegimeConfig, RunConfig, from_values
 from mnist_scaling.errors import InputError
 from mnist_scaling.image_task import TASK
-from mnist_scaling.training import loop, models, seeding
-from mnist_scaling.training.models import parametrization
+from mnist_scaling.training import loop, models, optimizers, parametrization, seeding
 from mnist_scaling.training.models.cnn import CNN
-from mnist_scaling.training.models.parametrization import Factors, Label, Role
-from mnist_scaling.training.step import optimizers
+from mnist_scaling.training.parametrization import Factors, Label, Role
 from tests.training.coordinates import COLUMNS, coordinate_check, slopes
 
 pytestmark = pytest.mark.slow

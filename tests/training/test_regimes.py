@@ -22,15 +22,12 @@ from mnist_scaling.config import (
 )
 from mnist_scaling.errors import InputError
 from mnist_scaling.study.vocabulary import COMPLETE, PRUNED
-from mnist_scaling.training import cost, loop, models, regimes, seeding
+from mnist_scaling.training import cost, loop, model_size, models, regimes, scoring, seeding
 from mnist_scaling.training.data import splits
-from mnist_scaling.training.models import model_size
-from mnist_scaling.training.regimes.early_stopping import DROP, EarlyStopping, Patience
+from mnist_scaling.training.regimes.base import fall
+from mnist_scaling.training.regimes.early_stopping import EarlyStopping
 from mnist_scaling.training.regimes.wsd import in_stretches
-from mnist_scaling.training.run import scoring
-from mnist_scaling.training.run.run import Run
-from mnist_scaling.training.step import schedules
-from mnist_scaling.training.step.engine import Engine
+from mnist_scaling.training.run import Run
 from tests.training.engines import chosen
 
 CPU = torch.device("cpu")
@@ -155,8 +152,7 @@ def test_what_a_regime_needs_is_asked_for(regime: RegimeConfig, message: str) ->
 
 @pytest.mark.parametrize(
     ("name", "schedule"),
-    [("early_stopping", "cosine"), ("early_stopping", "linear"), ("wsd", "cosine"), ("wsd", "constant"),
-     ("single_epoch", "plateau"), ("repeat", "plateau"), ("isoflop", "plateau")],
+    [("early_stopping", "cosine"), ("early_stopping", "linear"), ("wsd", "cosine"), ("wsd", "constant")],
 )  # fmt: skip
 def test_a_schedule_that_a_regime_cant_follow_is_refused(name: str, schedule: str) -> None:
     config = RunConfig(regime=REGIMES[name], optim=OptimConfig(schedule=schedule))
@@ -167,14 +163,6 @@ def test_a_schedule_that_a_regime_cant_follow_is_refused(name: str, schedule: st
 
 
 # When to stop, and which weights count
-
-
-def test_patience_by_hand() -> None:
-    patience = Patience(2)
-    assert [patience.better(x) for x in (3.0, 2.0, 2.0, 1.0, 1.5)] == [True, True, False, True, False]
-    assert not patience.over
-    assert not patience.better(1.0)  # equal is not better
-    assert patience.over
 
 
 class Scripted(Run):
@@ -229,19 +217,6 @@ def test_the_decay_starts_at_the_best_weights_and_counts_if_it_is_better(run: Ru
     assert (worse.n_seen, trained.spent) == (200, 700)
 
 
-def test_plateau_drops_the_rate_after_half_the_patience(run: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    rates: list[float] = []
-    step = Engine.step
-
-    def spy(self: Engine, rows: torch.Tensor, rate: float) -> None:
-        rates.append(rate)
-        step(self, rows, rate)
-
-    monkeypatch.setattr(Engine, "step", spy)
-    scripted(run, (5.0, 5.0, 5.0, 4.0, 4.0, 4.0, 4.0), schedule="plateau", warmup=0.0)
-    assert rates[::4] == pytest.approx([run.optim.lr * DROP**k for k in (0, 0, 0, 1, 1, 1, 2)])
-
-
 def test_early_stopping_on_real_images(run: RunConfig) -> None:
     run = replace(under(run, "early_stopping"), data=replace(run.data, max_eval=None))
     result = loop.train_model(replace(run, regime=replace(run.regime, max_epochs=60)))
@@ -284,7 +259,7 @@ def test_a_branch_is_the_run_that_was_decayed_alone(run: RunConfig) -> None:
                 progress = (i + 0.5) / len(batches)
                 factor = min(1.0, (i + 0.5) / warm)
                 if progress > 1 - 0.3:
-                    factor = schedules.fall((progress - (1 - 0.3)) / 0.3, "sqrt")
+                    factor = fall((progress - (1 - 0.3)) / 0.3, "sqrt")
                 engine.step(rows, run.optim.lr * factor)
         assert scoring.evaluate(model, dataset.validation.head(500))[0] == branch["val_loss"]
         assert (branch["n_train"], branch["n_seen"], branch["steps"]) == (size, size, len(batches))

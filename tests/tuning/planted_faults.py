@@ -130,16 +130,6 @@ def _no_lock() -> AbstractContextManager[Any]:
     return mock.patch.object(ledger, "opened", contextlib.nullcontext)
 
 
-def _checkpoint_first() -> AbstractContextManager[Any]:
-    write = ledger.write_record
-
-    def write_record(folder: Path, record: Mapping[str, Any]) -> None:
-        (folder / layout.CHECKPOINT).unlink(missing_ok=True)
-        write(folder, record)
-
-    return mock.patch.object(ledger, "write_record", write_record)
-
-
 def _reports_lost() -> AbstractContextManager[Any]:
     read = records.read_run
 
@@ -234,7 +224,6 @@ PLANTED = {
     "a lost run is recorded as failed at once": Planted(_failed_at_once),
     "a finished run is run again": Planted(_newest_forgotten),
     "a worker writes the record": Planted(_worker_records),
-    "the checkpoint goes before the record": Planted(_checkpoint_first),
     "tables hold what this sweep has run": Planted(_tables_of_this_sweep),
     "the lock is ignored": Planted(_no_lock),
 }

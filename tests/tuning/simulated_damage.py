@@ -10,8 +10,6 @@ from mnist_scaling.study import layout
 from mnist_scaling.tuning.grid.composition import Cell
 from mnist_scaling.tuning.sweep.ledger import Ledger
 
-from .simulated_workers import TRAINED
-
 
 class NotRefusedError(Exception):
     """A record of another cell that was accepted."""
@@ -40,7 +38,6 @@ def harm(folder: Path, cells: list[Cell], rng: random.Random) -> Path | None:
     if kind == "described":
         _cut(rng.choice(sorted({*folder.rglob(layout.CELL), *folder.glob(layout.STUDY)})), rng)
         return None
-    (record.parent / TRAINED).unlink(missing_ok=True)  # there is nothing that a checkpoint could be of
     if kind == "cut":
         _cut(record, rng)
     elif kind == "digit":

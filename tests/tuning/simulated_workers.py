@@ -21,12 +21,8 @@ DYING = 0.15
 """Share of first attempts whose process dies."""
 
 
-TRAINED = ".trained"
-"""A file that a run leaves once it is trained, and its checkpoint is of worth until there is a record."""
-
-
 class Analytic(Trains):
-    """Training that is a formula, with a checkpoint; `started` is called with the folder of each run."""
+    """Training that is a formula; `started` is called with the folder of each run."""
 
     def __init__(self, started: Callable[[Path], None]) -> None:
         super().__init__()
@@ -34,10 +30,7 @@ class Analytic(Trains):
 
     def train(self, values: Values, report: Report | None, folder: Path) -> TrainResult:
         self._started(folder)
-        (folder / layout.CHECKPOINT).touch()
-        result = analytic_training.train(from_values(values), report)
-        (folder / TRAINED).touch()
-        return result
+        return analytic_training.train(from_values(values), report)
 
 
 class Workers:

@@ -98,7 +98,7 @@ def test_an_error_of_the_run_becomes_text_in_its_record(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (OSError(errno.ENOSPC, "No space left on device", "/x/checkpoint.pt"), "the disk is full (/x/checkpoint.pt)"),
+        (OSError(errno.ENOSPC, "No space left on device", "/x/weights.pt"), "the disk is full (/x/weights.pt)"),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), "the disk is full"),
         (OSError(errno.EIO, "Input/output error"), "Input/output error"),
         (ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"), "Connection reset by peer"),
@@ -151,18 +151,16 @@ def test_a_pruner_stops_a_trial_by_what_travels_with_it_but_never_the_control(
     assert record[NOTES].items() >= {"own": 1, rung: 0.9}.items()
 
 
-def test_files_come_back_but_no_checkpoint(tmp_path: Path) -> None:
+def test_files_come_back(tmp_path: Path) -> None:
     given = parcel(tmp_path)
 
     class Leaves(Trains):
         def train(self, values: Values, report: Report | None, folder: Path) -> TrainResult:
             (folder / layout.WEIGHTS).write_bytes(b"weights")
-            (folder / layout.CHECKPOINT).write_bytes(b"checkpoint")
             return bowl(from_values(values))
 
     shared = perform.perform(given, Leaves())
     assert (shared.files, (Path(given.folder) / layout.WEIGHTS).read_bytes()) == ({}, b"weights")
-    assert (Path(given.folder) / layout.CHECKPOINT).exists()  # a killed run goes on from there
     far = perform.perform(replace(given, folder="/no/such/folder"), Leaves())
     assert far.files == {layout.WEIGHTS: b"weights"}
     assert far.record is not None

@@ -39,21 +39,7 @@ from mnist_scaling.tuning.workers import faults, rounds
 
 
 class AppTask(Task):
-    """A function of a configuration that returns a loss, or a dict with a loss and further numbers.
-
-    Parameters
-    ----------
-    function : callable
-        ``function(cfg, report)``.
-    loss : str
-        Key of the loss that is tuned.
-    seed : str
-        Config key of the seed.
-    cost : callable, optional
-        ``cost(cfg)``: relative cost of a run, so that dear cells follow cheap ones.
-    columns : mapping
-        What further columns mean, for columns.json.
-    """
+    """A function of a configuration that returns a loss, or a dict with a loss and further numbers: see `cell_task`."""
 
     command = ("python", *sys.argv[:1])
 
@@ -85,6 +71,7 @@ class AppTask(Task):
 
     def begin(self, cfg: DictConfig, context: HydraContext) -> None:
         """Keep what Hydra says of the sweep, and the application's own defaults."""
+        cli.note_repeated([*cfg.hydra.overrides.hydra, *cfg.hydra.overrides.task])
         self._hydra = OmegaConf.masked_copy(cfg, "hydra")
         if "${now" in str(OmegaConf.to_container(cfg.hydra.sweep, resolve=False)["dir"]):  # type: ignore[call-overload, index]
             raise InputError(
@@ -218,8 +205,14 @@ def cell_task(function: Any = None, **options: Any) -> Any:
         ``main(cfg, report)``, which returns its validation loss, or a dict of numbers with it: ``test_loss``,
         ``n_params``, ``n_seen`` and ``flops`` are what `fit` looks for, and further ones become columns.
         ``report(share, loss)`` says how a run goes, so that a pruner may stop it; it may be ignored.
-    **options
-        loss, seed, cost and columns, as `AppTask` has them.
+    loss : str
+        Key of the loss that is tuned: val_loss.
+    seed : str
+        Config key of the seed: seed.
+    cost : callable, optional
+        ``cost(cfg)``: relative cost of a run, so that dear cells follow cheap ones.
+    columns : mapping
+        What further columns mean, for columns.json.
     """
     if function is None:
         return functools.partial(cell_task, **options)
@@ -232,6 +225,7 @@ def cell_task(function: Any = None, **options: Any) -> Any:
         if rounds.has_job(folder):
             rounds.run_from(folder, task)
             return None
+        cli.note_repeated(HydraConfig.get().overrides.task)
         with task.errors():
             found = task.once(cfg, Reports())
             shown = {name: getattr(found, name) for name in NUMBERS} | found.further

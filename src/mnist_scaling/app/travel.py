@@ -104,12 +104,7 @@ _EMPTY = object()
 def values_of(node: DictConfig, enums: dict[str, Enum] | None = None) -> dict[str, Any]:
     """Every dotted key of a configuration and its value, as JSON has it; what only a run can resolve stays as written.
 
-    Parameters
-    ----------
-    node : DictConfig
-        Without Hydra's own.
-    enums : dict, optional
-        Is given the members of enums, by key, whose values are their names.
+    The value of an enum is its member's name; `enums` is given the member, by key.
     """
     values = {}
     for key, text in flatten(_filled(_plain(node, resolve=False))).items():

@@ -26,16 +26,9 @@ SCHEMAS: dict[str, type] = {}
 
 
 def register(name: str, cls: type, open_keys: Sequence[str] = ()) -> None:
-    """Make a dataclass the schema that conf/<name>.yaml composes onto, as ``schema/<name>``.
+    """Make a dataclass, with its defaults, the schema that conf/<name>.yaml composes onto, as ``schema/<name>``.
 
-    Parameters
-    ----------
-    name : str
-        The command.
-    cls : type
-        A dataclass; its defaults are the command's.
-    open_keys : sequence of str
-        Fields that hold a mapping, whose keys the schema doesn't know, such as the axes of a study.
+    `open_keys` are fields that hold a mapping whose keys the schema doesn't know, such as the axes of a study.
     """
     SCHEMAS[name] = cls
     node = _schema(cls)
@@ -45,19 +38,9 @@ def register(name: str, cls: type, open_keys: Sequence[str] = ()) -> None:
 
 
 def build(cls: type[T], cfg: DictConfig) -> T:
-    """A frozen dataclass from a command's configuration; a run leaves out the keys of its sweep.
+    """A frozen dataclass from a command's composed configuration, interpolations resolved.
 
-    Parameters
-    ----------
-    cls : type
-        A dataclass of this module, or one with the same kind of fields.
-    cfg : DictConfig
-        A composed configuration; interpolations are resolved.
-
-    Returns
-    -------
-    object
-        An instance of `cls`; a run's model node is of its family's own class.
+    A run leaves out the keys of its sweep, and its model node is of its family's own class.
 
     Raises
     ------
@@ -71,28 +54,17 @@ def build(cls: type[T], cfg: DictConfig) -> T:
     # Node by node: Hydra's own part of a sweep's config has values that only a job can resolve.
     values = {f.name: _plain(cfg[f.name]) for f in fields(cls) if f.name in cfg}  # type: ignore[arg-type]
     if cls is RunConfig and "name" in values.get("model", {}):
-        kind = model_config(values["model"]["name"])
-        values["model"] = kind.without_aliases(values["model"])
-        schema.model = _schema(kind)
+        schema.model = _schema(model_config(values["model"]["name"]))
     return OmegaConf.to_object(OmegaConf.merge(schema, values))  # type: ignore[return-value]
 
 
 def typed(cls: type[T], values: Mapping[str, Any], owner: str) -> T:
-    """A frozen dataclass from plain values of a user's own file, whose ``${`` are text.
-
-    Parameters
-    ----------
-    cls : type
-        A dataclass, whose fields may be dataclasses.
-    values : mapping
-        Nested as the dataclass is.
-    owner : str
-        What has these values, as errors name it.
+    """A frozen dataclass from a user's own file, whose values are nested as its fields are and whose ``${`` are text.
 
     Raises
     ------
     InputError
-        When a key is unknown or lacks its value, or a value is of another type.
+        When a key is unknown or lacks its value, or a value is of another type; `owner` is what has them.
     """
     literal = json.loads(json.dumps(values).replace("${", r"\\${"))
     try:
@@ -123,12 +95,7 @@ def with_values(run: RunConfig, values: Mapping[str, Any]) -> RunConfig:
 
 
 def from_values(values: Mapping[str, Any]) -> RunConfig:
-    """The run that `flatten` made these values of: the way back, a hundred times as fast as `build`.
-
-    Parameters
-    ----------
-    values : mapping
-        Dotted config key to plain value; an alias of a model's key counts before the key itself.
+    """The run that `flatten` made these dotted keys and values of: the way back, a hundred times as fast as `build`.
 
     Raises
     ------
@@ -136,11 +103,7 @@ def from_values(values: Mapping[str, Any]) -> RunConfig:
         When they break a rule.
     """
     nodes = unflatten(values)
-    kind = model_config(nodes["model"]["name"])
-    for alias, key in kind.ALIASES.items():
-        if alias in nodes["model"]:
-            nodes["model"][key] = nodes["model"].pop(alias)
-    return _made(RunConfig, nodes | {"model": _made(kind, nodes["model"])})
+    return _made(RunConfig, nodes | {"model": _made(model_config(nodes["model"]["name"]), nodes["model"])})
 
 
 def _made(cls: type[T], node: Mapping[str, Any]) -> T:
@@ -174,7 +137,7 @@ def defaults_like(run: RunConfig) -> RunConfig:
         if is_dataclass(node := getattr(run, f.name)):
             kind: Any = type(node)  # a family's own class
             fresh[f.name] = kind()
-    return replace(RunConfig(), **fresh)
+    return replace(RunConfig(), **fresh | {"model": replace(fresh["model"], name=run.model.name)})
 
 
 def _plain(node: Any) -> Any:

@@ -1,12 +1,9 @@
-"""The configuration of a model: what every family has, and how a family's own class is found."""
+"""The configuration of a model: what every family has, and the classes of families with keys of their own."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar
 
 from mnist_scaling.errors import holds, one_of, require
 
@@ -15,11 +12,8 @@ from mnist_scaling.errors import holds, one_of, require
 class ModelConfig:
     """A model family and its shape: what every family has, and all that the CNN needs.
 
-    A family with keys of its own declares a frozen subclass in config/models/<name>.py, as `CONFIG`, without torch.
+    A family with keys of its own has a frozen subclass below, and its name in `MODEL_CONFIGS`.
     """
-
-    ALIASES: ClassVar[Mapping[str, str]] = {}
-    """Further names that a family's literature has for keys, such as embed_dim for width: alias to key."""
 
     name: str = "cnn"
     """Family: the network of that name in training/models/."""
@@ -41,30 +35,6 @@ class ModelConfig:
         one_of("model.parametrization", self.parametrization, ("standard", "mup"))
         holds(self.base_width >= 1, "model.base_width >= 1", self.base_width, "give the width at which lr was tuned.")
 
-    @classmethod
-    def without_aliases(cls, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Values of a model's keys with each alias under the key that it stands for.
-
-        A key and its alias may both be there if they agree; where one is null, the other counts, and where both are,
-        the class's default.
-
-        Raises
-        ------
-        InputError
-            When they contradict each other.
-        """
-        found = dict(values)
-        for alias, key in cls.ALIASES.items():
-            given = {name: value for name in (key, alias) if (value := found.pop(name, None)) is not None}
-            require(
-                len({str(value) for value in given.values()}) <= 1,
-                f"`model.{alias}` must equal `model.{key}`, whose other name it is, but got {given.get(alias)} and "
-                f"{given.get(key)}: give one of the two.",
-            )
-            if given:
-                found[key] = next(iter(given.values()))
-        return found
-
 
 @dataclass(frozen=True)
 class MLPConfig(ModelConfig):
@@ -75,23 +45,46 @@ class MLPConfig(ModelConfig):
 
 
 @dataclass(frozen=True)
-class ResNetConfig(ModelConfig):
-    """The keys that every family has: `width` counts the channels of the first layer, `depth` the residual blocks."""
+class TransformerConfig(ModelConfig):
+    """`width` is the length of a token's embedding, `depth` counts the blocks."""
 
-    name: str = "resnet"
+    name: str = "transformer"
+    width: int = 32
+    heads: int = 2
+    """Attention heads; each takes its share of the embedding."""
+    patch: int = 7
+    """Side of the square patches that become tokens, in pixels; it must divide the image's height and width."""
+    attention_dropout: float = 0.0
+    """Probability that an attention weight is dropped while training."""
+    residual_dropout: float = 0.0
+    """Probability that an entry of what attention, or the perceptron after it, adds to a token is dropped."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for key in ("heads", "patch"):
+            value = getattr(self, key)
+            holds(value >= 1, f"model.{key} >= 1", value, "give a positive whole number.")
+        divisors = [str(n) for n in range(1, self.width + 1) if self.width % n == 0]
+        require(
+            self.width % self.heads == 0,
+            f"`model.heads` must divide the embedding, `model.width`, but got {self.heads} and {self.width}: give one "
+            f"of {', '.join(divisors)} heads, or another width.",
+        )
+        for key in ("attention_dropout", "residual_dropout"):
+            value = getattr(self, key)
+            holds(0 <= value < 1, f"0 <= model.{key} < 1", value, "give a probability.")
 
 
-MODEL_CONFIGS: dict[str, type[ModelConfig]] = {"cnn": ModelConfig, "mlp": MLPConfig, "resnet": ResNetConfig}
-"""Config classes by the value of `model.name`; `model_config` adds those of config/models/ that are asked for, and
-`training.models.register` those of families that stand elsewhere."""
+MODEL_CONFIGS: dict[str, type[ModelConfig]] = {"mlp": MLPConfig, "transformer": TransformerConfig}
+"""Config classes of families with keys or defaults of their own, by the value of `model.name`;
+`training.models.register` adds those of families that stand elsewhere."""
 
-_FOLDER = Path(__file__).parent / "models"
+_FAMILIES = Path(__file__).parents[1] / "training" / "models"
 
 
 def model_names() -> tuple[str, ...]:
-    """Names of all families: those above, the files of config/models/, and those registered elsewhere."""
-    files = {path.stem for path in _FOLDER.glob("*.py")} - {"__init__"}
-    return tuple(sorted(files | set(MODEL_CONFIGS)))
+    """Names of all families: the files of training/models/, and those registered elsewhere."""
+    return tuple(sorted({path.stem for path in _FAMILIES.glob("*.py")} - {"__init__"} | set(MODEL_CONFIGS)))
 
 
 def model_config(name: str) -> type[ModelConfig]:
@@ -103,6 +96,4 @@ def model_config(name: str) -> type[ModelConfig]:
         When there is no such family.
     """
     one_of("model.name", name, model_names())
-    if name not in MODEL_CONFIGS:
-        MODEL_CONFIGS[name] = import_module(f"mnist_scaling.config.models.{name}").CONFIG
-    return MODEL_CONFIGS[name]
+    return MODEL_CONFIGS.get(name, ModelConfig)

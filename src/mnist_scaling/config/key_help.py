@@ -18,15 +18,7 @@ _INTERNAL = ("trial", "init_sha256", "data.sha256")
 
 
 def page(schema: type, file: Path) -> str:
-    """The help of a command.
-
-    Parameters
-    ----------
-    schema : type
-        The dataclass of its keys.
-    file : Path
-        conf/<command>.yaml, whose first comment is what the command does and examples of it.
-    """
+    """The help of a command, from the dataclass of its keys and the first comment of conf/<command>.yaml."""
     lines = file.read_text(encoding="utf-8").splitlines()
     head = [line.removeprefix("#").removeprefix(" ") for line in lines[: lines.index("")]]
     parts = [*head, "", "Keys, each as key=default:", ""]

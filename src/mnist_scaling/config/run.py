@@ -128,13 +128,6 @@ KNOWN_OPTIMIZERS = ("adam", "adamw", "sgd")
 """Values of `optim.name` that need no `optim._target_`."""
 
 
-class FrozenDict(dict[str, Any]):
-    """Arguments by name that can be compared and hashed with the configuration that holds them."""
-
-    def __hash__(self) -> int:  # type: ignore[override]
-        return hash(repr(sorted(self.items())))
-
-
 @dataclass(frozen=True)
 class OptimConfig:
     """Optimiser, its learning-rate schedule and the batch size."""
@@ -154,8 +147,8 @@ class OptimConfig:
     beta2: float = 0.999
     """Adam's beta2; unused by sgd."""
     schedule: str = "cosine"
-    """Factor on `lr` over the run: cosine or linear to zero at its end, constant, wsd (constant, then a short
-    decay to zero), or plateau (drops when the validation loss stalls; only where a regime watches it)."""
+    """Factor on `lr` over the run: cosine or linear to zero at its end, constant, or wsd (constant, then a short
+    decay to zero)."""
     warmup: float = 0.05
     """Share of the steps over which the rate rises linearly from zero."""
     decay: float = 0.2
@@ -169,13 +162,10 @@ class OptimConfig:
     """Most that the norm of all gradients together may be: longer ones are scaled down to it; null: no clipping."""
     _target_: str | None = None
     """An optimiser from anywhere, package.module.Class, in place of the three: a subclass of torch.optim.Optimizer."""
-    kwargs: dict[str, Any] = field(default_factory=FrozenDict)
+    kwargs: dict[str, Any] = field(default_factory=dict)
     """_target_: its further arguments by name, beside lr and weight_decay."""
-    scales_like: str = "adam"
-    """_target_: how mup scales its rates with width: adam, adamw or sgd, whichever it is most like."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "kwargs", FrozenDict(self.kwargs))
         if self._target_ is None:
             one_of("optim.name", self.name, KNOWN_OPTIMIZERS)
             require(
@@ -185,7 +175,6 @@ class OptimConfig:
             )
         elif self.name in KNOWN_OPTIMIZERS:
             object.__setattr__(self, "name", self._target_.rpartition(".")[2].lower())
-        one_of("optim.scales_like", self.scales_like, KNOWN_OPTIMIZERS)
         holds(
             self.clip is None or self.clip > 0,
             "optim.clip > 0",
@@ -198,7 +187,7 @@ class OptimConfig:
             f"optim.momentum={self.momentum:g}: set it back.",
         )
         one_of("optim.lr_scaling", self.lr_scaling, ("none", "fan_in"))
-        one_of("optim.schedule", self.schedule, ("cosine", "constant", "linear", "wsd", "plateau"))
+        one_of("optim.schedule", self.schedule, ("cosine", "constant", "linear", "wsd"))
         one_of("optim.decay_shape", self.decay_shape, ("sqrt", "linear"))
         holds(self.lr > 0 and isfinite(self.lr), "optim.lr > 0", self.lr, "give a positive number.")
         holds(self.batch_size >= 1, "optim.batch_size >= 1", self.batch_size, "give a whole number.")
@@ -210,8 +199,8 @@ class OptimConfig:
 
     @property
     def rule(self) -> str:
-        """By which optimiser's rule mup scales learning rates and decay."""
-        return self.name if self._target_ is None else self.scales_like
+        """By which optimiser's rule mup scales learning rates and decay; adam's for one of `_target_`."""
+        return self.name if self._target_ is None else "adam"
 
 
 @dataclass(frozen=True)
@@ -313,9 +302,6 @@ class RunConfig:
     """init_from: checksum of the weights' file; a sweep fills it in, and a file with another one is refused."""
     save_weights: bool = False
     """Whether repeats and runs by hand leave their final weights in their folders."""
-    gradient_noise: int = 0
-    """Training images on which repeats and runs by hand measure the gradient noise scale, eight times per doubling of
-    the examples seen; 0 for none."""
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
@@ -339,10 +325,6 @@ class RunConfig:
         one_of("device", self.device, ("auto", "cpu", "cuda", "mps"))
         holds(self.seed >= 0, "seed >= 0", self.seed, "give a whole number from 0.")
         holds(self.threads >= 1, "threads >= 1", self.threads, "give 1 for one core per run.")
-        require(
-            self.gradient_noise == 0 or self.gradient_noise >= 32,
-            f"`gradient_noise` must be 0 or at least 32 images, but got {self.gradient_noise}: 256 is usual.",
-        )
         require(
             self.optim.lr_scaling == "none" or self.model.parametrization == "standard",
             f"`optim.lr_scaling={self.optim.lr_scaling}` must go with model.parametrization=standard, but got "

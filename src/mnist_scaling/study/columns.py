@@ -165,36 +165,6 @@ cells.csv the mean over the repeats, each followed by its standard error, `<colu
 
 OFF_DISTRIBUTION_COLUMNS = tuple(column.name for column in OFF_DISTRIBUTION_TABLE)
 
-GRADIENT_NOISE_TABLE = (
-    Column(
-        "gradient_noise_scale",
-        "gradient_variance / gradient_norm_squared: the batch size at which a gradient's noise is as large as itself; "
-        "empty for trials, and where chance makes gradient_norm_squared negative",
-        EXAMPLES,
-        RUN,
-    ),
-    Column(
-        "gradient_norm_squared",
-        "squared norm of the expected loss's gradient, unbiased, mean over the second half of the run's examples",
-        "",
-        RUN,
-    ),
-    Column(
-        "gradient_variance",
-        "trace of the covariance of one example's gradient, unbiased, mean over the same places",
-        "",
-        RUN,
-    ),
-)
-"""Further columns of the tables of studies that ask for them by `gradient_noise`, like those of off_distribution."""
-
-GRADIENT_NOISE_COLUMNS = tuple(column.name for column in GRADIENT_NOISE_TABLE)
-
-FURTHER = {"off_distribution": OFF_DISTRIBUTION_COLUMNS, "gradient_noise": GRADIENT_NOISE_COLUMNS}
-"""Field of `TrainResult` to the columns that it holds, which tables have only where a study asks for them."""
-
-FURTHER_COLUMNS = tuple(name for names in FURTHER.values() for name in names)
-
 CURVE_TABLE = (
     Column("cell", "row of cells.csv, from 0"),
     Column("seed", "seed of the repeat"),
@@ -280,14 +250,6 @@ def markdown() -> str:
         "[training.md](training.md#off-distribution-scores).",
         "",
         *_table(OFF_DISTRIBUTION_TABLE),
-        "",
-        "### Columns of `gradient_noise`",
-        "",
-        "In the same way the tables have these where `gradient_noise` gives a number of training images on which the",
-        "noise is measured, eight times per doubling of the examples seen. `n_seen`, losses and all other columns are",
-        "those of the run without it.",
-        "",
-        *_table(GRADIENT_NOISE_TABLE),
     ]
     return "\n".join(parts) + "\n"
 

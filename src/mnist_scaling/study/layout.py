@@ -55,8 +55,8 @@ LOCK, OWNER = ".lock", ".owner"
 STORAGE_ID = ".storage-id"
 """What tells this folder's studies from those of another folder of that name in a database that mirrors both."""
 
-CELL, RESULT, CHECKPOINT = "cell.json", "result.json", "checkpoint.pt"
-"""A cell's record, a run's record, and the checkpoint of an unfinished run that can resume."""
+CELL, RESULT = "cell.json", "result.json"
+"""A cell's record, and a run's."""
 
 WEIGHTS = "weights.pt"
 """The final weights of a run with `save_weights`."""

@@ -254,7 +254,7 @@ def row(record: Mapping[str, Any], axes: Mapping[str, Any], tuned: Mapping[str, 
     if "seed" in axes:
         head[RUN_SEED] = head.pop("seed")
     result = dict(record["result"] or {})
-    further = {name: value for kind in columns.FURTHER for name, value in result.pop(kind, {}).items()}
+    further = result.pop("off_distribution", {})
     more = {name: value for name, value in result.pop(MORE, {}).items() if name not in (*axes, *settings)}
     known = {**axes, **settings, **head, WANTED: _wanted(record["config"]), **result, **further}
     return {**known, **more, MORE: list(more)}

@@ -59,8 +59,6 @@ class TrainResult:
     )
     off_distribution: dict[str, float] = field(default_factory=dict)
     """Losses and error rates on changed test images, by their columns (`columns.OFF_DISTRIBUTION_TABLE`)."""
-    gradient_noise: dict[str, float | None] = field(default_factory=dict)
-    """The gradient noise scale and its parts, by their columns (`columns.GRADIENT_NOISE_TABLE`)."""
     further: dict[str, float | None] = field(default_factory=dict)
     """Further numbers of a program that is not ours, by their columns."""
     flags: str = measured("codes that the regime gives the run, separated by ;", default="")
@@ -70,8 +68,6 @@ class TrainResult:
     """Per evaluation during the run: `CURVE_FIELDS`."""
     branches: tuple[dict[str, float], ...] = ()
     """Per finished decay of a run that measures several data sizes: the columns of its row."""
-    resumed_at: int = 0
-    """Examples that a killed attempt at this run had seen before this attempt resumed it."""
     device: str = ""
     """The device that the run really used: cpu, cuda or mps."""
 

@@ -11,11 +11,9 @@ import torch
 from mnist_scaling.config import RunConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.study.vocabulary import TRIAL
-from mnist_scaling.training import models, regimes
+from mnist_scaling.training import engine, optimizers, regimes
 from mnist_scaling.training.data import splits
-from mnist_scaling.training.models.model_size import measure
-from mnist_scaling.training.run import gradient_noise
-from mnist_scaling.training.step import engine, optimizers
+from mnist_scaling.training.model_size import measure
 
 _AUGMENTED = {"none": 0.0, "affine": 8e-6, "elastic": 1.9e-5}
 """Seconds that augmenting an example adds; its FLOPs are no part of C."""
@@ -43,13 +41,7 @@ def cost(run: RunConfig) -> float:
     optimizers.check(run.optim)
     pace = engine.pace(run, spec.image_shape, size.training)
     example = pace.example + _AUGMENTED[run.data.augment]
-    own = seen * (example + pace.step / run.optim.batch_size) + n_evaluated * pace.forward
-    images = gradient_noise.images(run, n_train, seen)
-    if not images:
-        return own
-    # Its gradients are autograd's, whatever takes the steps.
-    plain = models.family(run.model.name).pace(run.model, spec.image_shape, size.training)
-    return own + images * (plain.example + plain.step / gradient_noise.SMALL_BATCH)
+    return seen * (example + pace.step / run.optim.batch_size) + n_evaluated * pace.forward
 
 
 def counts(run: RunConfig) -> dict[str, float]:

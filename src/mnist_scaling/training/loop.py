@@ -9,18 +9,16 @@ from typing import Any
 import torch
 
 from mnist_scaling.config import RunConfig
-from mnist_scaling.study.columns import FURTHER, FURTHER_COLUMNS
+from mnist_scaling.study.columns import OFF_DISTRIBUTION_COLUMNS
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import COMPLETE
-from mnist_scaling.training import regimes, seeding
+from mnist_scaling.training import optimizers, regimes, seeding, weights
 from mnist_scaling.training.cost import pick_device
 from mnist_scaling.training.data import distortions, splits
-from mnist_scaling.training.models.model_size import Size, measure
-from mnist_scaling.training.run import weights
-from mnist_scaling.training.run.run import Ended, Run, RunOutcome, Watch
-from mnist_scaling.training.run.scoring import Report
-from mnist_scaling.training.step import optimizers
-from mnist_scaling.training.step.engine import build_engine
+from mnist_scaling.training.engine import build_engine
+from mnist_scaling.training.model_size import Size, measure
+from mnist_scaling.training.run import Ended, Run, RunOutcome, Watch
+from mnist_scaling.training.scoring import Report
 
 
 def train_model(
@@ -30,21 +28,17 @@ def train_model(
 
     The same config gives bit-identical losses on the same machine and number of threads: the subset,
     the initial weights, the order, the dropout masks, the wrong labels and the augmentation each have their own
-    stream of `config.seed`.
+    stream of `config.seed`. Its stage decides what is scored: a trial of the tuner sees the validation images only.
 
     Parameters
     ----------
     config : RunConfig
-        One run. Its stage decides what is scored: a trial of the tuner sees the validation images
-        only, a repeat or a run by hand also the test and the training images.
     report : callable, optional
-        Receives the loss on a slice of the validation images at ``config.reports.points`` points of the
-        run. It changes no bit of a run that it lets finish.
+        Receives the loss on a slice of the validation images at ``config.reports.points`` points of the run.
     folder : Path, optional
-        The run's own folder, where a regime that can resume keeps its checkpoint, and where `save_weights` leaves
-        the final weights. The checkpoint is left there: whoever records the result deletes it then.
+        The run's own, where `save_weights` leaves its final weights.
     watch : callable, optional
-        Told now and then how far the run is, for a person to see; it changes no bit either.
+        Told now and then how far the run is, for a person to see; neither changes a bit of a run that ends.
 
     Returns
     -------
@@ -66,7 +60,7 @@ def train_model(
     optimizer = optimizers.build(model, config.optim)
     engine = build_engine(model, optimizer, part if augmenter is None else augmenter.part)
     with seeding.global_stream(config.seed, "dropout", here):
-        run = Run(config, engine, dataset, size, regime.n_seen(n_train), report, folder, watch, augmenter)
+        run = Run(config, engine, dataset, size, regime.n_seen(n_train), report, watch, augmenter)
         try:
             outcome: RunOutcome | Ended = regime.train(run)
         except Ended as end:
@@ -92,7 +86,6 @@ def finish(run: Run, outcome: RunOutcome | Ended) -> TrainResult:
 
 def _result(run: Run, state: str, outcome: RunOutcome, scores: dict[str, Any]) -> TrainResult:
     n, size = run.n_train, run.size
-    further: dict[str, Any] = {k: {c: scores[c] for c in names if c in scores} for k, names in FURTHER.items()}
     return TrainResult(
         state=state,
         n_params=size.n_params,
@@ -106,12 +99,11 @@ def _result(run: Run, state: str, outcome: RunOutcome, scores: dict[str, Any]) -
         flops_spent=run.spent * size.training,
         flags=";".join(outcome.flags),
         reports=tuple(run.reports),
-        curve=run.curve.thinned(),
+        curve=tuple(run.curve.points),
         branches=tuple(_branch(branch, size) for branch in run.branches),
-        resumed_at=run.resumed_at,
         device=run.device.type,
-        **further,
-        **{name: value for name, value in scores.items() if name not in FURTHER_COLUMNS},
+        off_distribution={name: value for name, value in scores.items() if name in OFF_DISTRIBUTION_COLUMNS},
+        **{name: value for name, value in scores.items() if name not in OFF_DISTRIBUTION_COLUMNS},
     )
 
 

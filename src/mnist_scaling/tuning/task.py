@@ -86,7 +86,7 @@ class Task:
         raise NotImplementedError
 
     def train(self, values: Values, report: Report | None, folder: Path) -> TrainResult:
-        """One run: its values, what listens to its reports, and a folder for its checkpoint and further files."""
+        """One run: its values, what listens to its reports, and a folder for its files."""
         raise NotImplementedError
 
     def nodes(self, cfg: DictConfig) -> list[str]:

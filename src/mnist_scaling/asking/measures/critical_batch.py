@@ -1,13 +1,12 @@
-"""kind: critical_batch. Up to which batch size more examples per step save steps, found in two ways.
+"""kind: critical_batch. Up to which batch size more examples per step save steps.
 
-    by all cells     log L(B, D) = q(log E), q cubic        D = E (1 + B / B_crit)        B_crit = k E^g
-    gradient noise   B_simple = tr(S) / |G|^2 of the gradients on the way
+    log L(B, D) = q(log E), q cubic        D = E (1 + B / B_crit)        B_crit = k E^g
 
 E examples would be enough for the same loss if batches were small, so that B_crit depends on the loss alone, as E does.
 Below B_crit a larger batch saves steps and costs few examples; at B_crit it costs twice the examples; beyond it they
-are wasted. The second way compares no batch sizes, but predicts B_crit, to a factor, from the gradients of single runs.
+are wasted.
 
-Source: McCandlish et al. 2018 (arXiv 1812.06162), section 2.3, equation 2.11, and section 2.2, equation 2.9.
+Source: McCandlish et al. 2018 (arXiv 1812.06162), section 2.3, equation 2.11.
 """
 
 from __future__ import annotations
@@ -19,12 +18,11 @@ import numpy as np
 from scipy.optimize import least_squares
 from scipy.special import expit, stdtrit
 
-from mnist_scaling.asking.measures import Found, MeasureKind, Number, columns, exponential, mean
+from mnist_scaling.asking.measures import Found, MeasureKind, Number, columns, exponential
 from mnist_scaling.asking.study_arms import LOSS, StudyArm
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.uncertainty.interval import Interval
-from mnist_scaling.fitting.uncertainty.least_squares import LEVEL, Plane, plane
-from mnist_scaling.study.columns import GRADIENT_NOISE_COLUMNS
+from mnist_scaling.fitting.uncertainty.least_squares import LEVEL
 
 LIMITS = (np.log(0.25), np.log(65536)), (-1.0, 1.0)
 """Of log B_crit in the middle of the data, and of its power in E; beyond 1 more data would not mean a lower loss."""
@@ -48,7 +46,7 @@ class CriticalBatchKeys:
 
 def measure(keys: CriticalBatchKeys, arms: Mapping[str, StudyArm]) -> Found:
     """By arm B_crit at the least and the most data, <arm>_first and _last, each with _loss, what small batches reach
-    there, and _noise, the gradient noise scale at that loss; and <arm>_growth, the power of B_crit in the data.
+    there; and <arm>_growth, the power of B_crit in the data.
     """
     found = Found()
     for name, arm in arms.items():
@@ -56,17 +54,14 @@ def measure(keys: CriticalBatchKeys, arms: Mapping[str, StudyArm]) -> Found:
         surface = fit_surface(batch, data, loss) if len(np.unique(batch)) > 2 else None
         critical = [surface.critical(place) if surface else Interval() for place in (0, 1)]
         at = surface.losses if surface else (np.nan, np.nan)
-        noise, note = _gradient_noise(arm, keys, at) if surface else ([Interval()] * 2, f"{arm.label}: {TOO_FEW}")
         growth = surface.growth if surface else Interval()
         numbers = {f"{name}_growth": Number(growth, f"{arm.label}: power of the critical batch size in the data")}
         words = {}
         for place, (end, which) in enumerate((("first", "least"), ("last", "most"))):
             meaning = f"{arm.label}: critical batch size with the {which} data"
             numbers[f"{name}_{end}"] = Number(exponential(critical[place]), meaning)
-            meaning = f"{arm.label}: gradient noise scale at the loss of small batches with the {which} data"
-            numbers[f"{name}_{end}_noise"] = Number(exponential(noise[place]), meaning)
             words[f"{name}_{end}_loss"] = f"a loss of {np.exp(at[place]):.3g}" if surface else "no loss"
-        found = found | Found(numbers, words, (note,) if note else ())
+        found = found | Found(numbers, words, () if surface else (f"{arm.label}: {TOO_FEW}",))
     return found
 
 
@@ -136,34 +131,6 @@ def enough(batch: Array, data: Array, critical: float, power: float) -> Array:
         share = expit(batch - critical - power * found)  # of the examples that only large batches need
         found = found - (found - np.log1p(-share) - data) / np.maximum(1 - power * share, 1e-3)
     return found
-
-
-def _gradient_noise(arm: StudyArm, keys: CriticalBatchKeys, losses: tuple[float, float]) -> tuple[list[Interval], str]:
-    """log B_simple at log losses: for each batch size a line of it in its loss, in logs, and the mean over batch sizes;
-    and why it is unknown."""
-    scale, squared, variance = GRADIENT_NOISE_COLUMNS
-    if not {squared, variance} <= set(arm.rows):
-        return [Interval()] * 2, f"{arm.label}: {scale} was not measured (gradient_noise=256 would)."
-    # A ratio of means over repeats, because each mean is unbiased and a mean of ratios is not.
-    rows = arm.rows.assign(noise=arm.rows[variance] / arm.rows[squared])
-    kept = [own for _, own in rows[rows["noise"] > 0].groupby(keys.batch) if len(own) > 1]
-    return [_mean_of_lines([plane(np.log(own["noise"]), np.log(own[LOSS]) - at) for own in kept]) for at in losses], ""
-
-
-def _mean_of_lines(lines: list[Plane]) -> Interval:
-    """The mean of the lines' values at 0, with the wider of two intervals: by their scatter, or by their residuals.
-
-    Few lines may agree by chance more closely than each of them is known.
-    """
-    by_scatter = mean([float(line.coefficients[0]) for line in lines])
-    free = sum(line.free for line in lines)
-    if not by_scatter.bounded or not free:
-        return by_scatter
-    of_value = sum(float(np.linalg.pinv(line.design.T @ line.design)[0, 0]) for line in lines)
-    variance = sum(float((line.residual**2).sum()) for line in lines) / free * of_value
-    half = float(stdtrit(free, 0.5 + LEVEL / 2) * np.sqrt(variance)) / len(lines)
-    centre, half = by_scatter.value, max(half, by_scatter.high - by_scatter.value)
-    return Interval(centre, centre - half, centre + half)
 
 
 KIND = MeasureKind(CriticalBatchKeys, measure)

@@ -13,8 +13,8 @@ from mnist_scaling.study.columns import (
     BRANCH,
     CELL_COLUMNS,
     CURVE_COLUMNS,
-    FURTHER_COLUMNS,
     LENGTHS,
+    OFF_DISTRIBUTION_COLUMNS,
     RESULT_COLUMNS,
     RUN_SEED,
     SEED,
@@ -46,7 +46,7 @@ def trials_table(rows: Sequence[Mapping[str, Any]], axes: Sequence[str], tuned: 
     axes, tuned : sequence of str
         Column names of the swept scientific keys and of the tuned ones.
     """
-    further = [name for name in FURTHER_COLUMNS if any(name in row for row in rows)]
+    further = [name for name in OFF_DISTRIBUTION_COLUMNS if any(name in row for row in rows)]
     further += [name for row in rows for name in row.get(MORE, ())]
     return pd.DataFrame(rows, columns=list(dict.fromkeys([*axes, *tuned, *TRIAL_COLUMNS, *further])))
 

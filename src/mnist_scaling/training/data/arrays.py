@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mnist_scaling.config import DataConfig, require
 from mnist_scaling.errors import InputError
-from mnist_scaling.training.data import stratified
+from mnist_scaling.training import seeding
 from mnist_scaling.training.data.sources import DataSpec
 
 TRAIN, VALIDATION, TEST = "training", "validation", "test"
@@ -51,11 +51,6 @@ class Arrays:
 
 def read(config: DataConfig) -> Arrays:
     """The file of a run with data=arrays; read once per process while it does not change.
-
-    Parameters
-    ----------
-    config : DataConfig
-        `path`, the split (`validation`, `test`, `split_seed`) and, where the study has it, `sha256`.
 
     Raises
     ------
@@ -206,7 +201,7 @@ def _split(labels: Mapping[str, np.ndarray], shares: tuple[float, float], seed: 
     own = labels[TRAIN]
     lacking = {part: share for part, share in zip((VALIDATION, TEST), shares, strict=True) if part not in labels}
     sizes = tuple(round(share * len(own)) for share in lacking.values())
-    rows = dict(zip((*lacking, TRAIN), stratified.split(own, sizes, seed), strict=True))
+    rows = dict(zip((*lacking, TRAIN), seeding.stratified_split(own, sizes, seed), strict=True))
     start = len(own)
     for part in (VALIDATION, TEST):
         if part in labels:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mnist_scaling.config import ARRAYS, DataConfig
 from mnist_scaling.training import seeding
-from mnist_scaling.training.data import arrays, sources, stratified
+from mnist_scaling.training.data import arrays, sources
 from mnist_scaling.training.data.sources import DataSpec
 
 _SPLIT_SEED = 0
@@ -84,21 +84,10 @@ class Dataset:
 
 
 def load(config: DataConfig, device: torch.device) -> Dataset:
-    """The data set of a run on a device, fetched if need be; kept for the process's later runs.
+    """The whole data set of a run on a device, fetched if need be; kept for the process's later runs.
 
     On the CPU the pixels of a named data set are the verified files, mapped: processes share one copy of them.
-
-    Parameters
-    ----------
-    config : DataConfig
-        Which data set; how much of it a run may see plays no part here.
-    device : torch.device
-        Where the tensors live.
-
-    Returns
-    -------
-    Dataset
-        As large as its `sources.DataSpec` says. Validation images are drawn from the training files, stratified.
+    Validation images are drawn from the training files, stratified.
     """
     return _load(config.whole, device)
 
@@ -119,7 +108,7 @@ def _load(config: DataConfig, device: torch.device) -> Dataset:
         return Dataset(train, validation, test, about.classes)
     raw = sources.ensure(config.name, config.dir)
     images, labels, test_images, test_labels = (sources.map_idx(raw / file) for file in sources.FILES)
-    split = stratified.split(labels.numpy(), (about.n_validation,), _SPLIT_SEED)
+    split = seeding.stratified_split(labels.numpy(), (about.n_validation,), _SPLIT_SEED)
     validation_rows, train_rows = (torch.from_numpy(rows) for rows in split)
     pixels = images.unsqueeze(1).to(device)
     return Dataset(
@@ -142,13 +131,8 @@ def spec(config: DataConfig) -> DataSpec:
 
 
 def label_names(config: DataConfig) -> str:
-    """What the class numbers of a data set mean, as a name that data sets share whose classes are the same ones.
-
-    One's own arrays are known by the checksum of their file: no other file's classes are taken to be the same.
-    """
-    if config.name == ARRAYS:
-        return f"{ARRAYS} {arrays.read(config).sha256[:12]}"
-    return sources.known(config.name).labels or config.name
+    """Whose class numbers they are; one's own arrays are known by the checksum of their file."""
+    return f"{ARRAYS} {arrays.read(config).sha256[:12]}" if config.name == ARRAYS else config.name
 
 
 def n_train(config: DataConfig) -> int:
@@ -159,23 +143,7 @@ def n_train(config: DataConfig) -> int:
 
 
 def subset(labels: Tensor, n: int, seed: int) -> Tensor:
-    """Row numbers of the training subset of size `n`: a prefix of one stratified order a seed.
-
-    For the same seed the subset of a smaller `n` lies inside that of a larger one.
-
-    Parameters
-    ----------
-    labels : Tensor of shape (n_train,)
-        Labels of the training part.
-    n : int
-        Size of the subset.
-    seed : int
-        The run's seed.
-
-    Returns
-    -------
-    Tensor of shape (n,), int64, on the device of `labels`
-    """
+    """Row numbers (n,) of a training subset: the first of one stratified order per seed, so subsets are nested."""
     return _order(labels, seed)[:n]
 
 
@@ -183,7 +151,7 @@ def subset(labels: Tensor, n: int, seed: int) -> Tensor:
 def _order(labels: Tensor, seed: int | None) -> Tensor:
     """A seed's stratified order of all rows; the same tensor of labels gives it at once, as trials of one seed ask."""
     generator = torch.Generator().manual_seed(_SPLIT_SEED) if seed is None else seeding.generator(seed, "subset")
-    return torch.from_numpy(stratified.stratified_order(labels.cpu().numpy(), generator)).to(labels.device)
+    return torch.from_numpy(seeding.stratified_order(labels.cpu().numpy(), generator)).to(labels.device)
 
 
 def training_part(dataset: Dataset, n: int, config: DataConfig, seed: int) -> Examples:
@@ -210,28 +178,13 @@ _BLOCK = 200
 
 
 def wrong_labels(labels: Tensor, share: float, classes: int, seed: int) -> Tensor:
-    """Labels of a training subset of which a share is wrong.
+    """Labels (n,) of a training subset, in the order of `subset`, of which a share is wrong.
 
     Image i of the subset's order has a threshold u_i in (0, 1), and its label is wrong when u_i < share. The
     thresholds of each block of 200 images lie evenly, so any subset has its share to about an image in a block. A
     wrong label is any of the other classes, each as likely. So a smaller share spoils some of the images that a larger
     one spoils, and a smaller subset is as noisy in the same images as the larger one that it lies in; for the same
     seed the wrong labels are the same ones.
-
-    Parameters
-    ----------
-    labels : Tensor of shape (n,)
-        In the order of the nested subsets (`data.subset`).
-    share : float
-        Of wrong labels, 0 <= share < 1.
-    classes : int
-        Number of classes.
-    seed : int
-        The run's.
-
-    Returns
-    -------
-    Tensor of shape (n,), int64, on the device of `labels`
     """
     if share == 0:
         return labels

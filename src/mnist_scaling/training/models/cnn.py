@@ -1,4 +1,4 @@
-"""The convolutional network: the default family, and the one with a hand-written step (step/small_cnn.py)."""
+"""The convolutional network: the default family, and the one with a hand-written step (small_cnn.py)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mnist_scaling.config import ModelConfig
-from mnist_scaling.training.models.base import LayeredFamily, register
+from mnist_scaling.training.models import LayeredFamily, register
 
 
 @register("cnn")
@@ -18,18 +18,8 @@ class CNN(LayeredFamily):
     Channels: width after the first layer, 2 * width after every later one. The first two layers halve
     the image, later ones keep its size. Strides cost a half to a third of the time per step that
     pooling costs; a flattened head instead of a global average learns in the few steps a small subset gives.
-
-    Parameters
-    ----------
-    image_shape : tuple of int
-        Channels, height, width.
-    classes : int
-        Number of logits.
-    config : ModelConfig
-        `width`, `depth` and `dropout`; the parametrization decides what `labels` says.
     """
 
-    Config = ModelConfig
     first: nn.Conv2d
 
     def __init__(self, image_shape: tuple[int, ...], classes: int, config: ModelConfig) -> None:

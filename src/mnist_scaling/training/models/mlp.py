@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mnist_scaling.config import ModelConfig
 from mnist_scaling.config.family import MLPConfig
-from mnist_scaling.training.models.base import LayeredFamily, Pace, register
+from mnist_scaling.training.models import LayeredFamily, Pace, register
 
 
 @register("mlp")
@@ -21,14 +21,6 @@ class MLP(LayeredFamily):
 
         parameters = (P W + W) + (L - 1) (W^2 + W) + (W K + K)
         forward FLOPs = 2 (P W + (L - 1) W^2 + W K)
-
-    Parameters
-    ----------
-    image_shape : tuple of int
-        Channels, height, width.
-    classes : int
-        Number of logits.
-    config : MLPConfig
     """
 
     Config = MLPConfig

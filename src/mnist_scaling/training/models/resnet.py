@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mnist_scaling.config import ModelConfig
-from mnist_scaling.config.family import ResNetConfig
-from mnist_scaling.training.models.base import LayeredFamily, Pace, register
+from mnist_scaling.training.models import LayeredFamily, Pace, register
 
 
 class ResidualBlock(nn.Module):
@@ -48,19 +47,9 @@ class ResNet(LayeredFamily):
 
         parameters = (9 C W + W) + (56 W^2 + 8 W) + (L - 1) (72 W^2 + 10 W) + 4 W + (2 W Q K + K)
         forward FLOPs = 2 (9 C W H + 56 W^2 Q + (L - 1) 72 W^2 Q + 2 W Q K)
-
-    Parameters
-    ----------
-    image_shape : tuple of int
-        Channels, height, width.
-    classes : int
-        Number of logits.
-    config : ResNetConfig
     """
 
-    Config = ResNetConfig
-
-    def __init__(self, image_shape: tuple[int, ...], classes: int, config: ResNetConfig) -> None:
+    def __init__(self, image_shape: tuple[int, ...], classes: int, config: ModelConfig) -> None:
         super().__init__()
         channels, height, width = image_shape
         wide = 2 * config.width

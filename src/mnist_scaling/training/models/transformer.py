@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mnist_scaling.config import ModelConfig
-from mnist_scaling.config.models.transformer import TransformerConfig
+from mnist_scaling.config.family import TransformerConfig
 from mnist_scaling.errors import require
-from mnist_scaling.training.models import parametrization
-from mnist_scaling.training.models.base import LayeredFamily, Pace, register
-from mnist_scaling.training.models.parametrization import Label, Role
+from mnist_scaling.training import parametrization
+from mnist_scaling.training.models import LayeredFamily, Pace, register
+from mnist_scaling.training.parametrization import Label, Role
 
 POSITION_STD = 0.5
 """Standard deviation of the positions' initial values; with the usual 0.02 one epoch hardly tells them apart."""
@@ -106,18 +106,7 @@ class Transformer(LayeredFamily):
         parameters = (P D + D + L D) + N (12 D^2 + 13 D) + 2 D + (L D K + K)
         forward FLOPs = 2 (L P D + N (12 L D^2 + 2 L^2 D) + L D K)
 
-    Parameters
-    ----------
-    image_shape : tuple of int
-        Channels, height, width.
-    classes : int
-        Number of logits.
-    config : TransformerConfig
-
-    Raises
-    ------
-    InputError
-        When the patch does not divide the image.
+    A patch that does not divide the image is an `InputError`.
     """
 
     Config = TransformerConfig

@@ -36,13 +36,7 @@ REGIMES: dict[str, type[Regime]] = {
 
 
 def build(run: RunConfig, flops_per_example: int) -> Regime:
-    """The regime of a run.
-
-    Parameters
-    ----------
-    run : RunConfig
-    flops_per_example : int
-        Training FLOPs of the run's model, `model_size.Size.training`.
+    """The regime of a run, whose model's training takes so many FLOPs per example (`model_size.Size.training`).
 
     Raises
     ------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil
+from math import ceil, inf
 from typing import Any, ClassVar
 
 import torch
@@ -11,39 +11,8 @@ from torch import Tensor
 
 from mnist_scaling.config import RunConfig, require
 from mnist_scaling.study.flags import UNDERTRAINED
-from mnist_scaling.training.regimes.base import Regime
-from mnist_scaling.training.run.run import Run, RunOutcome
-from mnist_scaling.training.step import schedules
-
-DROP = 0.3
-"""Factor on the rate at each drop of schedule=plateau."""
-
-
-class Patience:
-    """Counts evaluations that are worse than the best one.
-
-    Parameters
-    ----------
-    most : int
-        Evaluations in a row without a new best after which to stop.
-    """
-
-    def __init__(self, most: int) -> None:
-        self.most, self.bad = most, 0
-        self.best: float | None = None
-
-    def better(self, loss: float) -> bool:
-        """Note a loss; whether it is the best so far. Equal is not better."""
-        if self.best is None or loss < self.best:
-            self.best, self.bad = loss, 0
-            return True
-        self.bad += 1
-        return False
-
-    @property
-    def over(self) -> bool:
-        """Whether to stop."""
-        return self.bad >= self.most
+from mnist_scaling.training.regimes.base import Regime, fall
+from mnist_scaling.training.run import Run, RunOutcome
 
 
 class EarlyStopping(Regime):
@@ -51,15 +20,14 @@ class EarlyStopping(Regime):
 
     It is evaluated after every pass. The best weights count: D, epochs, steps and C of the row are those
     behind them, `epochs_spent` and `flops_spent` what was really run. Without an end to aim at, the rate is
-    constant after a warm-up (`optim.warmup` of the first pass), with schedule=plateau times `DROP` after
-    every half of the patience without a new best, and with schedule=wsd a decay from the best weights
-    follows: `optim.decay` of the whole, at least a pass. A run that reaches `max_epochs` before its
+    constant after a warm-up (`optim.warmup` of the first pass), and with schedule=wsd a decay from the best
+    weights follows: `optim.decay` of the whole, at least a pass. A run that reaches `max_epochs` before its
     patience is over is marked undertrained.
 
     Reports to a pruner are the validation losses after 1, 2, 4, … passes, equally far for all batch sizes.
     """
 
-    schedules: ClassVar[tuple[str, ...]] = schedules.ENDLESS
+    schedules: ClassVar[tuple[str, ...]] = ("constant", "wsd")  # which don't need to know the run's end
 
     def __init__(self, config: RunConfig, flops_per_example: int) -> None:
         super().__init__(config, flops_per_example)
@@ -69,8 +37,11 @@ class EarlyStopping(Regime):
                 f"`regime.{key}` must be given with regime=early_stopping, but got none: give a whole number.",
             )
         self.most = int(config.regime.max_epochs or 0)
-        self.patience = Patience(int(config.regime.patience or 0))
+        self.patience = int(config.regime.patience or 0)
         self.optim = config.optim
+        self._worse = 0
+        """Evaluations in a row without a new best."""
+        self._best_loss = inf
         self._best: dict[str, Any] = {}
 
     def n_seen(self, n_train: int) -> int:
@@ -81,19 +52,15 @@ class EarlyStopping(Regime):
         """Passes until patience or cap, then the decay, if any; the best weights at the end."""
         order = run.order()
         per_pass = ceil(run.n_train / run.batch_size)
-        drops, epoch = 0, 0
-        while epoch < self.most and not self.patience.over:
+        epoch = 0
+        while epoch < self.most and self._worse < self.patience:
             epoch += 1
             for rows in self._pass(run, order):
-                rise = min(1.0, (run.steps + 0.5) / per_pass / self.optim.warmup) if self.optim.warmup else 1.0
-                run.step(rows, rise * DROP**drops)
-            self._look(run, self.optim.schedule if drops else "constant")
+                run.step(rows, min(1.0, (run.steps + 0.5) / per_pass / self.optim.warmup) if self.optim.warmup else 1.0)
+            self._look(run, "constant")
             if epoch & (epoch - 1) == 0:
-                assert self.patience.best is not None
-                run.report(epoch.bit_length(), epoch / self.most, self.patience.best)
-            if self.optim.schedule == "plateau" and self.patience.bad:
-                drops += self.patience.bad % ceil(self.patience.most / 2) == 0
-        flags = () if self.patience.over else (UNDERTRAINED,)
+                run.report(epoch.bit_length(), epoch / self.most, self._best_loss)
+        flags = () if self._worse >= self.patience else (UNDERTRAINED,)
         if self.optim.schedule == "wsd":
             self._decay(run, order)
         run.restore(self._best)
@@ -104,9 +71,12 @@ class EarlyStopping(Regime):
         return torch.randperm(run.n_train, generator=order).to(run.device).split(run.batch_size)
 
     def _look(self, run: Run, phase: str) -> None:
+        """Evaluate, and keep the weights that are better than all before; equal is not better."""
         run.check(cut_short=True)
-        if self.patience.better(run.evaluate(phase)):
-            self._best = run.save()
+        loss = run.evaluate(phase)
+        self._worse += 1
+        if loss < self._best_loss:
+            self._best_loss, self._worse, self._best = loss, 0, run.save()
 
     def _decay(self, run: Run, order: torch.Generator) -> None:
         """From the best weights to a rate of zero; the best evaluation on the way counts, if it is a new best."""
@@ -117,6 +87,6 @@ class EarlyStopping(Regime):
         done, total = 0, passes * per_pass
         for _ in range(passes):
             for rows in self._pass(run, order):
-                run.step(rows, schedules.fall((done + 0.5) / total, self.optim.decay_shape))
+                run.step(rows, fall((done + 0.5) / total, self.optim.decay_shape))
                 done += 1
             self._look(run, "decay")

@@ -10,12 +10,8 @@ from torch import Tensor
 
 from mnist_scaling.config import RunConfig, require
 from mnist_scaling.training.data import splits
-from mnist_scaling.training.regimes.base import Regime
-from mnist_scaling.training.run.run import Run, RunOutcome
-from mnist_scaling.training.step import schedules
-
-CHECKPOINT_EVERY = 200
-"""Steps between checkpoints of the trunk; each costs some milliseconds."""
+from mnist_scaling.training.regimes.base import Regime, fall
+from mnist_scaling.training.run import Run, RunOutcome
 
 
 class Wsd(Regime):
@@ -56,10 +52,9 @@ class Wsd(Regime):
         return round((1 - self.config.optim.decay) * n_train + self.config.optim.decay * sum(self.sizes))
 
     def train(self, run: Run) -> RunOutcome:
-        """Trunk and branches; goes on from a checkpoint."""
+        """Trunk and branches."""
         order = in_stretches(self.sizes, run.order()).to(run.device)  # once, not in every step
-        run.resume()
-        for share, size in list(zip(self.shares, self.sizes, strict=True))[len(run.branches) :]:
+        for share, size in zip(self.shares, self.sizes, strict=True):
             total = ceil(size / run.batch_size)
             start = min(sum((i + 0.5) / total <= 1 - self.config.optim.decay for i in range(total)), total - 1)
             self._trunk(run, order, start)
@@ -67,7 +62,6 @@ class Wsd(Regime):
             self._branch(run, order[:size], total, share)
             if size < self.sizes[-1]:
                 run.restore(trunk)
-                run.save_checkpoint()
         return RunOutcome(run.seen, run.steps)
 
     def _trunk(self, run: Run, order: Tensor, end: int) -> None:
@@ -80,15 +74,13 @@ class Wsd(Regime):
             run.step(rows, min(1.0, (i + 0.5) / warm) if warm else 1.0)
             run.report_if_due(run.steps, total)
             run.add_curve_point_if_due(self.sizes[-1], "warmup" if i + 0.5 < warm else "constant")
-            if run.steps % CHECKPOINT_EVERY == 0:
-                run.save_checkpoint()
 
     def _branch(self, run: Run, order: Tensor, total: int, share: float) -> None:
         """From here to a rate of zero over the rest of a branch's own examples."""
         optim = self.config.optim
         for rows in order[run.seen :].split(run.batch_size):
             done = (run.steps + 0.5) / total - (1 - optim.decay)
-            run.step(rows, schedules.fall(max(0.0, done / optim.decay), optim.decay_shape))
+            run.step(rows, fall(max(0.0, done / optim.decay), optim.decay_shape))
         run.check(cut_short=True)
         run.add_branch(share)
 

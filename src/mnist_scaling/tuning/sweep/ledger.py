@@ -135,7 +135,7 @@ class Ledger:
         return [self.rows[folder / layout.run_folder(TRIAL, trial.index)] for trial in self.trials(cell)]
 
     def keep(self, job: Job, outcome: Outcome) -> None:
-        """Write what came back of a run into its folder: the record last, and only then its checkpoint is deleted."""
+        """Write what came back of a run into its folder: the record last."""
         folder = self.folder / job.folder
         assert outcome.record is not None
         for name, content in outcome.files.items():

@@ -138,9 +138,8 @@ def _plain(outcome: TrainResult) -> dict[str, Any]:
 
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:
-    """Write a run's record, and only then delete its checkpoint: a kill in between loses neither."""
+    """Write a run's record."""
     write_sealed(folder / layout.RESULT, record)
-    (folder / layout.CHECKPOINT).unlink(missing_ok=True)
 
 
 def _temporary(held: contextlib.ExitStack) -> Path:
@@ -148,8 +147,8 @@ def _temporary(held: contextlib.ExitStack) -> Path:
 
 
 def _left(folder: Path) -> dict[str, bytes]:
-    """What a run has left beside its checkpoint, which is of use to this worker only."""
-    kept = (path for path in sorted(folder.iterdir()) if path.name not in (layout.RESULT, layout.CHECKPOINT))
+    """What a run has left."""
+    kept = (path for path in sorted(folder.iterdir()) if path.name != layout.RESULT)
     return {path.name: path.read_bytes() for path in kept if path.is_file() and not path.name.startswith(".")}
 
 

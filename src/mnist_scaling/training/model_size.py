@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,19 +12,10 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.utils import flop_counter
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from mnist_scaling.config import ModelConfig
-from mnist_scaling.errors import InputError
 from mnist_scaling.training import models, seeding
-
-_FREE = re.compile("cat|stack|copy|put|index|scatter|norm|prelu|loss|grid_sampler|lerp")
-"""Operations on two tensors or more that torch does not mark as elementwise, and that multiply no matrices."""
-
-_PRODUCTS = re.compile("linalg|matrix|fft|mm|cholesky")
-"""Operations on one tensor that do."""
 
 
 @dataclass(frozen=True)
@@ -49,22 +39,8 @@ def measure(config: ModelConfig, image_shape: tuple[int, ...], classes: int) -> 
 
     FLOPs of convolutions, matrix products and attention are counted, as every published count does; biases,
     ReLUs, dropout, the loss and the optimiser's own arithmetic (about 10 FLOPs per parameter and step)
-    are not. An operation is one or the other: what may multiply matrices and has no formula is refused, never counted
-    as nothing. All counted FLOPs are proportional to the batch, so one example is representative.
-
-    Parameters
-    ----------
-    config : ModelConfig
-        The model; dropout has no effect on the size.
-    image_shape : tuple of int
-        Channels, height, width.
-    classes : int
-        Number of logits.
-
-    Raises
-    ------
-    InputError
-        When the model uses an operation whose FLOPs are unknown, by its name.
+    are not. All counted FLOPs are proportional to the batch, so one example is representative; dropout has no effect.
+    An operation that torch has no formula for counts as nothing: `torch.utils.flop_counter.register_flop_formula`.
     """
     return _measure(replace(config, dropout=0.0), image_shape, classes)
 
@@ -109,54 +85,14 @@ def _counter() -> Iterator[FlopCounterMode]:
     counter = FlopCounterMode(display=False, custom_mapping=ours)
     enabled, *_ = torch.backends.mkldnn.set_flags(False, None, None, None)
     try:
-        # The counter is the inner one, so the outer sees what is left when an operation has been taken apart.
-        with _RefuseUncounted(counter.flop_registry), counter:
+        with counter:
             yield counter
     finally:
         torch.backends.mkldnn.set_flags(enabled, None, None, None)
 
 
-class _RefuseUncounted(TorchDispatchMode):
-    """Stops at an operation that may multiply matrices and that no formula counts."""
-
-    def __init__(self, counted: dict[Any, Any]) -> None:
-        super().__init__()
-        self.counted = counted
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # to tell the compiler to leave this alone would import it
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func.overloadpacket not in self.counted and not self._is_free(func, (args, kwargs)):
-            raise InputError(
-                f"Every operation of a model must have a known number of FLOPs, but {func.overloadpacket} has none: "
-                "build the layer of others, or give its FLOPs by torch.utils.flop_counter.register_flop_formula."
-            )
-        return func(*args, **(kwargs or {}))
-
-    def _is_free(self, func: Any, given: Any) -> bool:
-        """Whether it only moves entries, or does a few steps for each."""
-        if func.is_view or {torch.Tag.pointwise, torch.Tag.reduction} & set(func.tags) or func.namespace == "prim":
-            return True
-        if func.namespace != "aten":
-            return False
-        name = func.overloadpacket.__name__
-        forward, is_backward, _ = name.partition("_backward")
-        if is_backward:  # its forward operation has passed here, as free or as counted
-            return getattr(torch.ops.aten, forward, None) not in self.counted
-        of_one = sum(isinstance(x, torch.Tensor) and x.is_floating_point() for x in tree_leaves(given)) < 2
-        return not _PRODUCTS.search(name) if of_one else bool(_FREE.search(name))
-
-
 def attention_flops(q: Sequence[int], k: Sequence[int], v: Sequence[int], *_: Any, **__: Any) -> int:
-    """FLOPs of softmax(q k') v: two products.
-
-    Parameters
-    ----------
-    q, k, v : sequence of int
-        Shapes (batch, heads, tokens, entries); `v` may have another number of entries.
-    """
+    """FLOPs of softmax(q k') v, two products, from their shapes (batch, heads, tokens, entries)."""
     batch, heads, tokens, entries = q
     return 2 * batch * heads * tokens * k[-2] * (entries + v[-1])
 

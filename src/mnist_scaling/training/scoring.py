@@ -12,9 +12,9 @@ from torch.nn.functional import cross_entropy
 from mnist_scaling.config import RunConfig
 from mnist_scaling.study import columns
 from mnist_scaling.study.vocabulary import TRIAL
+from mnist_scaling.training import engine
 from mnist_scaling.training.data import distortions, splits
-from mnist_scaling.training.models.model_size import Size
-from mnist_scaling.training.step import engine
+from mnist_scaling.training.model_size import Size
 
 EVAL_BATCH = 128
 """Images per forward pass of an evaluation, few enough for a core's cache; the loss depends on it by rounding only."""
@@ -48,23 +48,15 @@ def evaluate(model: nn.Module, part: splits.Examples) -> tuple[float, float]:
 
 
 def score(model: nn.Module, dataset: splits.Dataset, part: splits.Examples, config: RunConfig) -> dict[str, float]:
-    """The losses that a finished run's stage may see: a trial's on validation only, else on all parts.
-
-    Parameters
-    ----------
-    model : nn.Module
-    dataset : data.Dataset
-    part : data.Examples
-        The run's own training images, as they are.
-    config : RunConfig
-        Its stage, how many images count, and the `data.off_distribution` scores that it is to have.
+    """The losses that a finished run's stage may see: a trial's on validation only, else on all parts, `part` being the
+    run's own training images as they are.
     """
     limit = config.data.max_eval
     scores = dict(zip(("val_loss", "val_error"), evaluate(model, dataset.validation.head(limit)), strict=True))
     if config.trial.stage != TRIAL:
         scores |= zip(("test_loss", "test_error"), evaluate(model, dataset.test.head(limit)), strict=True)
         for kind in config.data.off_distribution:
-            changed = distortions.off_distribution(config.data, kind, dataset.test.rows.device)
+            changed = distortions.off_distribution(config.data.whole, kind, dataset.test.rows.device)
             scores |= zip(columns.off_distribution(kind), evaluate(model, changed.head(limit)), strict=True)
         scores["train_loss"] = evaluate(model, part.head(len(dataset.validation)))[0]
     return scores
@@ -76,15 +68,6 @@ class ReportSlice:
     There are ``m = cost * n_seen * training / (points * forward)`` of them, with the FLOPs per
     example of a training step and of a forward pass; the first m of one fixed stratified order, so that
     all trials of a cell are compared on the same images. With fewer than `reports.least` there are no reports.
-
-    Parameters
-    ----------
-    validation : data.Examples
-    config : RunConfig
-    size : Size
-        Of the model.
-    n_seen : int
-        Examples that the run is expected to process.
     """
 
     def __init__(self, validation: splits.Examples, config: RunConfig, size: Size, n_seen: int) -> None:
@@ -101,9 +84,6 @@ class ReportSlice:
 
 FIRST = 1 / 64
 """Share of the run at the first of its log-spaced points."""
-
-MOST_POINTS = 400
-"""Points that are kept of a curve, log-spaced: about 25 kB in a record."""
 
 Point = tuple[int, float, float, str]
 """Examples so far, validation loss, training loss, what the learning rate was doing."""
@@ -142,14 +122,6 @@ class CurveRecorder:
         train_loss, _ = evaluate(self.model, self._train)
         self.model.train()
         self.points.append((seen, _short(val_loss), _short(train_loss), phase))
-
-    def thinned(self) -> tuple[Point, ...]:
-        """The points, at most `MOST_POINTS`: of more, those at log-spaced places and the last."""
-        n = len(self.points)
-        if n <= MOST_POINTS:
-            return tuple(self.points)
-        places = sorted({round(n ** (i / (MOST_POINTS - 1))) - 1 for i in range(MOST_POINTS)})
-        return tuple(self.points[i] for i in places)
 
 
 def _short(loss: float) -> float:

@@ -63,16 +63,9 @@ def forward(model: CNN, part: splits.Examples) -> Gradients:
 
 
 class Gradients:
-    """Losses and gradients of one model.
+    """Losses and gradients of one model for which `supports` holds; only its shape and its rate of dropout are read.
 
-    Parameters
-    ----------
-    model : CNN
-        One for which `supports` holds; only its shape and its rate of dropout are read.
-    part : data.Examples
-        The examples that row numbers point to.
-    weights, gradients : Tensor of shape (P,)
-        The model's parameters, in the order and layout of ``model.parameters()``, and where their gradients go.
+    `weights` (P,) are its parameters, in the order and layout of ``model.parameters()``; `gradients` (P,) are set.
     """
 
     def __init__(self, model: CNN, part: splits.Examples, weights: Tensor, gradients: Tensor) -> None:
@@ -279,11 +272,6 @@ class Dropout:
     p is rounded to a multiple of 2^-16 and the scale is that of the rounded p, so the mean is exact. Each
     entry takes sixteen bits of torch's global generator, where `bernoulli_` makes one draw per entry: that takes 8 ns
     per entry on a CPU, as long as all else in a narrow network's step (LOG.md).
-
-    Parameters
-    ----------
-    rate : float
-        p.
     """
 
     def __init__(self, rate: float) -> None:

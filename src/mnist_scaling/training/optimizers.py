@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from mnist_scaling.config import OptimConfig, require
 from mnist_scaling.errors import InputError
-from mnist_scaling.training.models import parametrization
+from mnist_scaling.training import parametrization
 
 _ALIGN = 16
 """Tensors are filled up to a multiple of this many floats, so that vector instructions reach every weight."""
@@ -22,13 +23,8 @@ class FlatOptimizer:
     """SGD, Adam or AdamW on one tensor of weights: torch's own fused kernels, without the 40 us of Python
     that torch's optimisers spend per step.
 
-    Parameters
-    ----------
-    model : nn.Module
-        On a CPU or a CUDA device, float32. Its parameters, and their gradients, become views of `weights` and
-        `gradients` (P,), in the order and layout of ``model.parameters()``.
-    config : OptimConfig
-        The kind and its constants; groups are those of the parametrization.
+    The parameters of the model, float32 on a CPU or a CUDA device, and their gradients become views of `weights` and
+    `gradients` (P,), in the order and layout of ``model.parameters()``. Groups are those of the parametrization.
     """
 
     def __init__(self, model: nn.Module, config: OptimConfig) -> None:
@@ -148,20 +144,14 @@ def build(model: nn.Module, config: OptimConfig) -> Optimizer:
     Raises
     ------
     InputError
-        See `of_torch`.
+        When `optim._target_` can't be imported or refuses its arguments.
     """
     fused = config._target_ is None and next(model.parameters()).device.type in ("cpu", "cuda")
     return FlatOptimizer(model, config) if fused else TorchOptimizer(model, config)
 
 
 def of_torch(model: nn.Module, config: OptimConfig) -> torch.optim.Optimizer:
-    """Torch's optimiser over all parameters of a model, in the groups its parametrization makes.
-
-    Raises
-    ------
-    InputError
-        When `optim._target_` can't be imported or refuses its arguments.
-    """
+    """Torch's optimiser over all parameters of a model, in the groups its parametrization makes."""
     groups = parametrization.groups(model, config)
     if config._target_ is not None:
         return _imported(groups, config)
@@ -189,37 +179,28 @@ def check(config: OptimConfig) -> None:
         f"`optim.weight_decay` must be 0 for an optimiser without weight decay, but got {config.weight_decay:g} with "
         f"optim._target_={config._target_}: set it to 0.",
     )
-    try:
+    with _refused(config):
         optimizer.step()
-    except Exception as error:
-        raise InputError(
-            f"`optim._target_` must be an optimiser whose `step()` needs nothing but gradients, but "
-            f"{config._target_} says: {_one_line(error)}; give another class."
-        ) from error
 
 
 def _imported(groups: list[dict[str, Any]], config: OptimConfig) -> torch.optim.Optimizer:
     """An optimiser of the class at `optim._target_`, which gets `optim.lr`, `weight_decay` by group, and `kwargs`."""
-    target = str(config._target_)
-    module, _, name = target.rpartition(".")
-    try:
-        kind = getattr(import_module(module), name)
-    except Exception as error:  # whatever the module does when it is imported
-        raise InputError(
-            f"`optim._target_` must be a class that can be imported, but {target} can't be: {_one_line(error)}; "
-            "install its package, or mend the name (package.module.Class)."
-        ) from error
-    require(
-        isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer),
-        f"`optim._target_` must be a subclass of torch.optim.Optimizer, but {target} is none: name the class itself.",
-    )
-    try:
-        return kind(groups, lr=config.lr, **config.kwargs)  # type: ignore[no-any-return]
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"`optim.kwargs` must be arguments that {target} takes, but got {dict(config.kwargs)}: {_one_line(error)}."
-        ) from error
+    module, _, name = str(config._target_).rpartition(".")
+    with _refused(config):
+        kind: type[torch.optim.Optimizer] = getattr(import_module(module), name)
+        if not issubclass(kind, torch.optim.Optimizer):
+            raise TypeError("it is no subclass of torch.optim.Optimizer")
+        return kind(groups, lr=config.lr, **config.kwargs)  # type: ignore[call-arg]
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".")
+@contextlib.contextmanager
+def _refused(config: OptimConfig) -> Iterator[None]:
+    """One sentence for whatever a user's optimiser, or its module, raises."""
+    try:
+        yield
+    except Exception as error:
+        raise InputError(
+            f"`optim._target_` must be an importable optimiser that takes lr and `optim.kwargs` and whose `step()` "
+            f"needs nothing but gradients, but {config._target_} with {dict(config.kwargs)} says: "
+            f"{' '.join(str(error).split()).rstrip('.')}; mend its name or its arguments."
+        ) from error

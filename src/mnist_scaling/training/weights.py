@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import pickle
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,14 +15,12 @@ from torch import Tensor, nn
 
 from mnist_scaling.config import RunConfig, require
 from mnist_scaling.errors import InputError
-from mnist_scaling.study.files import DamagedFileError
+from mnist_scaling.study import files
 from mnist_scaling.study.layout import WEIGHTS
 from mnist_scaling.study.vocabulary import TRIAL
 from mnist_scaling.training import models, seeding
 from mnist_scaling.training.data import splits
-from mnist_scaling.training.run.checkpoint import read_tensors, write_tensors
 
-_KIND = "weights"
 _SAME = ("name", "width", "depth", "parametrization", "base_width")
 """Keys of `model` that are named where two models differ; what decides is the shape of every weight."""
 
@@ -45,15 +46,9 @@ def save(folder: Path | None, config: RunConfig, model: nn.Module, image_shape: 
         return
     weights = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
     shape = {key: getattr(config.model, key) for key in _SAME}
-    labels = splits.label_names(config.data)
-    content = {
-        "model": shape,
-        "image_shape": list(image_shape),
-        "classes": classes,
-        "labels": labels,
-        "weights": weights,
-    }
-    write_tensors(folder / WEIGHTS, _KIND, content)
+    known = {"image_shape": list(image_shape), "classes": classes, "labels": splits.label_names(config.data)}
+    with files.replacing(folder / WEIGHTS) as file:
+        torch.save({"model": shape, **known, "weights": weights}, file)
 
 
 def source(config: RunConfig, image_shape: tuple[int, ...], classes: int) -> InitialWeights | None:
@@ -61,12 +56,6 @@ def source(config: RunConfig, image_shape: tuple[int, ...], classes: int) -> Ini
 
     All weights are taken over, but those of the layer that makes the logits only where the classes are the same: as
     many, of the same meaning. Class 3 is a digit in one data set and a dress in another.
-
-    Parameters
-    ----------
-    config : RunConfig
-    image_shape, classes
-        Of the run's data set.
 
     Raises
     ------
@@ -86,7 +75,8 @@ def source(config: RunConfig, image_shape: tuple[int, ...], classes: int) -> Ini
         model = models.build(config.model, image_shape, classes)
     labels = splits.label_names(config.data)
     same_classes = (found["classes"], found["labels"]) == (classes, labels)
-    head = set() if same_classes else {name for name, _ in _named(model, model.parts().output)}
+    own = {id(parameter) for parameter in model.parts().output.parameters()}
+    head = set() if same_classes else {name for name, parameter in model.named_parameters() if id(parameter) in own}
     wanted = {name: tensor.shape for name, tensor in model.state_dict().items() if name not in head}
     taken = {name: tensor for name, tensor in found["weights"].items() if name not in head}
     here = {key: getattr(config.model, key) for key in _SAME}
@@ -108,13 +98,7 @@ def source(config: RunConfig, image_shape: tuple[int, ...], classes: int) -> Ini
 
 
 def initial_model(config: RunConfig, image_shape: tuple[int, ...], classes: int) -> models.Family:
-    """A run's model before its first step: fresh weights from the run's own stream, and what `init_from` replaces.
-
-    Raises
-    ------
-    InputError
-        See `source`.
-    """
+    """A run's model before its first step: fresh weights from the run's own stream, and what `init_from` replaces."""
     with seeding.global_stream(config.seed, "init", torch.device("cpu")):
         model = models.build(config.model, image_shape, classes)
     if (found := source(config, image_shape, classes)) is not None:
@@ -123,23 +107,22 @@ def initial_model(config: RunConfig, image_shape: tuple[int, ...], classes: int)
 
 
 def _read(path: Path) -> tuple[str, dict[str, Any]]:
+    """Checksum and content of a file: tensors and plain values, never code, which weights_only does not admit."""
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest(), read_tensors(path, _KIND)
+        content = path.read_bytes()
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            if (changed := archive.testzip()) is not None:  # torch itself compares no checksum
+                raise zipfile.BadZipFile(changed)
+        return hashlib.sha256(content).hexdigest(), torch.load(io.BytesIO(content), "cpu", weights_only=True)
     except OSError as error:
         raise InputError(
             f"`init_from` must be the folder of a run that ended with save_weights=true, but {path} can't be read "
             f"({error.strerror}): give the folder of such a run."
         ) from error
-    except DamagedFileError as error:
+    except (RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         raise InputError(
-            f"`init_from` must name whole weights, but {path} is damaged ({error.reason}): train that run again."
+            f"`init_from` must name whole weights, but {path} is damaged ({type(error).__name__}): train it again."
         ) from error
-
-
-def _named(model: nn.Module, layer: nn.Module) -> list[tuple[str, nn.Parameter]]:
-    """Parameters of a layer by their names in the model."""
-    own = {id(parameter) for parameter in layer.parameters()}
-    return [(name, parameter) for name, parameter in model.named_parameters() if id(parameter) in own]
 
 
 def _told(model: dict[str, Any]) -> str:

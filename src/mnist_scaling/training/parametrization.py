@@ -92,16 +92,9 @@ def growth(config: ModelConfig) -> float:
 
 
 def factors(label: Label, optimizer: str) -> Factors:
-    """One row of the table above.
+    """One row of the table above, for adam, adamw or sgd.
 
-    Parameters
-    ----------
-    label : Label
-    optimizer : {"adam", "adamw", "sgd"}
-
-    Source
-    ------
-    Yang et al. 2022, table 8; mup 1.0 `optim.py` for decoupled decay and SGD.
+    Source: Yang et al. 2022, table 8; mup 1.0 `optim.py` for decoupled decay and SGD.
     """
     adam = 1 / label.fan_in if label.role is Role.HIDDEN else 1.0
     sgd = {Role.HIDDEN: 1.0, Role.OUTPUT: label.fan_in}.get(label.role, label.fan_out)
@@ -123,15 +116,10 @@ def labels(model: nn.Module) -> Mapping[str, Label]:
         When it says nothing of some parameter, such as those of a layer that `labels_by_layer` does not know.
     """
     stated: Mapping[str, Label] = model.labels()  # type: ignore[operator]
-    names = {name for name, _ in model.named_parameters()}
-    missing = names ^ set(stated)
-    if missing:
-        layers = {type(model.get_submodule(name.rpartition(".")[0])).__name__ for name in missing & names}
-        what = f", of {' and '.join(sorted(layers))}" if layers else ""
+    if missing := {name for name, _ in model.named_parameters()} ^ set(stated):
         raise InputError(
             f"{type(model).__name__}.labels() must name every parameter and nothing else, but differs in "
-            f"{', '.join(sorted(missing))}{what}: give each a role and its growth, as the transformer does for its "
-            "positions."
+            f"{', '.join(sorted(missing))}: give each a role and its growth, as the transformer does for its positions."
         )
     return stated
 

@@ -10,12 +10,11 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from mnist_scaling.config import RunConfig
-from mnist_scaling.training import models
+from mnist_scaling.training import models, small_cnn
 from mnist_scaling.training.data import splits
 from mnist_scaling.training.models import Pace
 from mnist_scaling.training.models.cnn import CNN
-from mnist_scaling.training.step import small_cnn
-from mnist_scaling.training.step.optimizers import FlatOptimizer, Optimizer
+from mnist_scaling.training.optimizers import FlatOptimizer, Optimizer
 
 Gradients = Callable[[Tensor, Tensor], Tensor]
 """From rows of the pixels (batch,) and their labels to losses; leaves the gradients where the optimiser reads them."""
@@ -25,18 +24,9 @@ Forward = Callable[[Tensor], Tensor]
 
 
 class Engine:
-    """One model in training on one part; what to train on and for how long is the regime's.
+    """One model in training, in place, on the examples of one part, to which a batch's row numbers point.
 
-    Parameters
-    ----------
-    model : nn.Module
-        Trained in place; its device is that of `part`.
-    optimizer : Optimizer
-        Of the model's parameters.
-    part : data.Examples
-        The examples that a batch's row numbers point to.
-    gradients : callable, optional
-        Computes them; None for torch's autograd, the definition of a step, for any family on any device.
+    `gradients` computes them; None stands for torch's autograd, the definition of a step, for any family on any device.
     """
 
     def __init__(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil, isfinite, log
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,15 +13,12 @@ from torch import Tensor
 from mnist_scaling.config import RunConfig
 from mnist_scaling.study.columns import BRANCH
 from mnist_scaling.study.vocabulary import DIVERGED, PRUNED
-from mnist_scaling.training import seeding
+from mnist_scaling.training import scoring, seeding
 from mnist_scaling.training.data import splits
 from mnist_scaling.training.data.distortions import Augmenter
-from mnist_scaling.training.models.model_size import Size
-from mnist_scaling.training.run import scoring
-from mnist_scaling.training.run.checkpoint import Checkpoint
-from mnist_scaling.training.run.gradient_noise import GradientNoiseRecorder
-from mnist_scaling.training.run.scoring import CurveRecorder, Report, ReportSlice
-from mnist_scaling.training.step.engine import Engine
+from mnist_scaling.training.engine import Engine
+from mnist_scaling.training.model_size import Size
+from mnist_scaling.training.scoring import CurveRecorder, Report, ReportSlice
 
 CHECK_EVERY = 25
 """Steps between looks at the loss; each look waits for the device."""
@@ -57,25 +53,8 @@ class RunOutcome:
 class Run:
     """One model that is trained as one configuration says.
 
-    Parameters
-    ----------
-    config : RunConfig
-    engine : Engine
-        Holds the model and the optimiser.
-    dataset : data.Dataset
-        For evaluations.
-    size : Size
-        Of the model.
-    n_seen : int
-        Examples that the run is expected to process, for the size of reports.
-    report : callable, optional
-        Receives losses on the way; True stops the run.
-    folder : Path, optional
-        Where a regime that can resume has its checkpoint.
-    watch : callable, optional
-        Shows a person how far the run is; it changes nothing.
-    augmenter : Augmenter, optional
-        Draws the engine's images anew before each step; the engine then trains on its part.
+    `n_seen` examples are what the run is expected to process, for the size of reports. With an augmenter, which draws
+    the images anew, the engine trains on its part. See `loop.train_model` for the others.
     """
 
     def __init__(
@@ -86,7 +65,6 @@ class Run:
         size: Size,
         n_seen: int,
         report: Report | None = None,
-        folder: Path | None = None,
         watch: Watch | None = None,
         augmenter: Augmenter | None = None,
     ) -> None:
@@ -99,17 +77,13 @@ class Run:
         """Examples and steps behind the weights as they are now."""
         self.spent = 0
         """Examples processed in all, also those whose weights were given up."""
-        self.resumed_at = 0
-        """Of those, the ones processed before the run was killed and resumed."""
         self.reports: list[tuple[float, float]] = []
         """Share of the run and loss of each report so far."""
         self.branches: list[dict[str, Any]] = []
         """Counts and losses of each finished decay, of a regime that has several."""
         self.curve = CurveRecorder(engine.model, self.part, dataset.validation, config)
-        self.noise = GradientNoiseRecorder(engine.model, self.part, config)
         self._n_seen, self._report, self._watch, self._augmenter = n_seen, report, watch, augmenter
         self._report_slice = None if report is None else ReportSlice(dataset.validation, config, size, n_seen)
-        self._checkpoint = None if folder is None else Checkpoint(folder, config)
         self._worst = DIVERGED_AT * log(dataset.classes)
         self._unchecked = 0
         engine.model.train()
@@ -141,20 +115,11 @@ class Run:
         self._unchecked += 1
         if self.steps % CHECK_EVERY == 0:
             self.check()
-        self.noise.add_if_due(self.seen - len(rows), self.seen)
 
     def check(self, cut_short: bool = False) -> None:
         """Look at the mean training loss since the last look.
 
-        Parameters
-        ----------
-        cut_short : bool
-            Only ask whether it is finite: a mean of few steps may be high by chance.
-
-        Raises
-        ------
-        Ended
-            When it is not finite, or above `DIVERGED_AT` times chance.
+        `Ended` when it is not finite or, unless few steps `cut_short` the mean, above `DIVERGED_AT` times chance.
         """
         if not self._unchecked:
             return
@@ -222,24 +187,17 @@ class Run:
 
     # Scores
 
-    def score(self, known: int | None = None) -> dict[str, float | None]:
-        """The losses that the run's stage may see, of the weights as they are.
-
-        Parameters
-        ----------
-        known : int, optional
-            Only the first so many of the training images have been seen.
+    def score(self, known: int | None = None) -> dict[str, float]:
+        """The losses that the run's stage may see, of the weights as they are, on the first `known` training images.
 
         Raises
         ------
         Ended
             When the validation loss is that of a diverged run.
         """
-        scores: dict[str, float | None] = {**self.noise.columns(self.seen)}
-        scores |= scoring.score(self.engine.model, self.dataset, self.part.head(known), self.config)
+        scores = scoring.score(self.engine.model, self.dataset, self.part.head(known), self.config)
         self.engine.model.train()
-        val_loss = scores["val_loss"]
-        if val_loss is None or not val_loss <= self._worst:
+        if not scores["val_loss"] <= self._worst:
             raise Ended(DIVERGED)
         return scores
 
@@ -261,33 +219,10 @@ class Run:
     def save(self) -> dict[str, Any]:
         """All that the next step depends on, copied: weights, optimiser, dropout's stream, counts."""
         self.check(cut_short=True)  # so that no half-filled window has to be saved
-        noise = [list(point) for point in self.noise.points]
-        return {"seen": self.seen, "steps": self.steps, "engine": self.engine.state_dict(), "noise": noise}
+        return {"seen": self.seen, "steps": self.steps, "engine": self.engine.state_dict()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go back to a saved state, bit for bit; what was spent stays spent."""
         self.check(cut_short=True)
         self.seen, self.steps = state["seen"], state["steps"]
         self.engine.load_state_dict(state["engine"])
-        self.noise.points[:] = [(seen, norm, variance) for seen, norm, variance in state["noise"]]
-
-    def save_checkpoint(self) -> None:
-        """Write a checkpoint of the run as it is now; nothing for a run without a folder."""
-        if self._checkpoint is None:
-            return
-        reports, curve = [list(r) for r in self.reports], [list(point) for point in self.curve.points]
-        done = {"spent": self.spent, "reports": reports, "curve": curve, "branches": self.branches}
-        self._checkpoint.write({"state": self.save(), **done})
-
-    def resume(self) -> None:
-        """Go on from this run's checkpoint, if there is one."""
-        saved = self._checkpoint.read() if self._checkpoint is not None else None
-        if saved is None:
-            return
-        self.restore(saved["state"])
-        self.spent = self.resumed_at = saved["spent"]
-        self.curve.points.extend((seen, val, train, phase) for seen, val, train, phase in saved["curve"])
-        self.branches.extend(saved["branches"])
-        # The killed attempt's trial is gone from its study, and the pruner judges by what this one has reported.
-        for number, (share, loss) in enumerate(saved["reports"], 1):
-            self.report(number, share, loss)

@@ -1,1 +1,0 @@
-"""One run on its way: its counts, scores, reports and files."""
