@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from mnist_scaling.reporting.documents.loading import Study
-from mnist_scaling.reporting.figures.accuracy import accuracy
+from mnist_scaling.reporting.figures.other_axes import accuracy
 from mnist_scaling.reporting.parts import Missing
 from tests.reporting.builder import Builder, load
 
@@ -23,21 +24,24 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 
 def with_error(found: Study, scatter: float = 0.02):  # type: ignore[no-untyped-def]
-    noise = scatter * np.random.default_rng(0).standard_normal(len(found.cells))
-    error = 0.3 * found.cells["test_loss"] ** 0.9 * np.exp(noise)
-    return found.cells.assign(test_error=error, test_error_se=0.01 * error)
+    noise = scatter * np.random.default_rng(0).standard_normal(len(found.points))
+    error = 0.3 * found.points["test_loss"] ** 0.9 * np.exp(noise)
+    return found.points.assign(test_error=error, test_error_se=0.01 * error)
 
 
 def test_the_curve_is_found(study: Study) -> None:
     found = accuracy(study)
     assert not isinstance(found, Missing)
-    assert found.exponent.holds(0.9)
-    assert found.scatter == pytest.approx(0.02, rel=0.4)
+    power, low, high = map(float, re.findall(r"loss\^(\d\.\d+) \[(\d\.\d+), (\d\.\d+)\]", found.note)[0])
+    assert low <= 0.9 <= high
+    assert power == pytest.approx(0.9, abs=0.02)
+    scatter, binomial = (float(n) for n in re.findall(r"(\d\.\d) %", found.note))
+    assert scatter == pytest.approx(2, rel=0.4)
     assert "without a certain bend" in found.note
     error = study.cells["test_error"]
-    assert found.binomial == pytest.approx(np.sqrt(np.mean((1 - error) / (error * 10_000))))
+    assert binomial == pytest.approx(100 * np.sqrt(np.mean((1 - error) / (error * 10_000))), abs=0.05)
     assert "one smooth curve" in found.note
-    assert not found.cells["breaks"].any()
+    assert not found.points["breaks"].any()
 
 
 def test_a_cell_off_the_curve_is_named(study: Study) -> None:
@@ -45,7 +49,7 @@ def test_a_cell_off_the_curve_is_named(study: Study) -> None:
     cells.loc[cells.index[5], "test_error"] *= 1.5
     found = accuracy(replace(study, cells=cells))
     assert not isinstance(found, Missing)
-    assert found.cells.index[found.cells["breaks"]].tolist() == [cells.index[5]]
+    assert found.points.index[found.points["breaks"]].tolist() == [cells.index[5]]
     assert study.label(cells.iloc[5]) in found.note
 
 
@@ -63,7 +67,7 @@ def test_a_curve_that_bends_says_its_ends(study: Study) -> None:
     first, last = (2 + 0.3 * np.log(end) for end in (loss.max(), loss.min()))
     assert f"{first:.2f} at the largest loss and {last:.2f} at the smallest" in found.note
     assert "one smooth curve" in found.note
-    assert found.scatter == pytest.approx(0, abs=1e-9)
+    assert "about the curve by 0.0 %" in found.note
 
 
 def test_what_is_missing(study: Study) -> None:

@@ -19,7 +19,7 @@ from mnist_scaling.reporting.words import fit_tables, in_short, recipe, sentence
 from mnist_scaling.reporting.words.checklist import checklist
 from mnist_scaling.reporting.words.fit_tables import settings_table
 from mnist_scaling.reporting.words.plan_tables import resolved_parts
-from mnist_scaling.reporting.words.report_tables import cell_table, seed_table, slope_table, straight_line_table
+from mnist_scaling.reporting.words.report_tables import cell_table, seed_table
 from mnist_scaling.study import files, layout
 from mnist_scaling.study.columns import label
 from mnist_scaling.study.flags import SEVERITIES
@@ -59,12 +59,10 @@ def page(study: Study, shown: Sequence[Shown], figures_at: str = layout.FIGURES)
         not_shown=sentences.not_shown(study),
         quoted=fit_tables.quoted_table(fits),
         counts=fit_tables.counts_table(fits),
-        straight=straight_line_table(study),
         laws=fit_tables.law_table(fits),
         frontier=fit_tables.frontier_table(fits),
         future=fit_tables.future_table(fits),
         sensitivity=fit_tables.sensitivity_table(fits),
-        slopes=slope_table(change) if change else None,
         best_settings=settings_table(fits.settings_laws),
         rows="cells" if study.is_study else "rows",
         cells=cell_table(study),

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-from markupsafe import Markup
 
-from mnist_scaling.fitting.frontier.fronts import METHODS
-from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.documents.loading import ROLES, Study, axis_value
-from mnist_scaling.reporting.figures.change import Change
 from mnist_scaling.reporting.parts import TextTable
-from mnist_scaling.reporting.text import DASH, EXPONENT_OF, GREEK, NB, count, ends, estimate, power_of_ten
-from mnist_scaling.reporting.words.fit_tables import bold
-from mnist_scaling.settings.tuning_change import CHANGE, SIMULTANEOUS, SOURCES
+from mnist_scaling.reporting.text import DASH, count, power_of_ten
 from mnist_scaling.study import flags
 from mnist_scaling.study.columns import label
 from mnist_scaling.study.vocabulary import CONTROL, REPEAT
@@ -102,77 +95,3 @@ def _known(value: float, form: str) -> str:
 
 def _with_error(value: float, error: float, form: str) -> str:
     return _known(value, form) if pd.isna(value) or pd.isna(error) else f"{value:{form}} ± {error:{form}}"
-
-
-@dataclass(frozen=True)
-class StraightLine:
-    """One exponent of a straight line in logs."""
-
-    symbol: str
-    """N, D or C for L ∝ symbol^-exponent; N* or D* for their growth with C."""
-    exponent: Interval
-    """Positive where the loss falls."""
-    short: str
-    """Where it was read off, inside a sentence."""
-    points: int
-    status: str
-
-
-def straight_lines(study: Study) -> list[StraightLine]:
-    """For comparison: L(N) at the largest D, L(D) at the largest N, and L(C), N*(C), D*(C) along the hull."""
-    out = []
-    places = {"N": "at the largest data size ({})", "D": "at the largest model ({})"}
-    for variable, where in places.items():
-        law = study.fits.laws.get(f"power_{variable}")
-        if law is None:
-            continue
-        value = law.slice.value if law.slice else None
-        other = study.call("D" if variable == "N" else "N").replace("training examples", "examples")
-        short = where.format(f"{count(value)} {other}") if value else f"along {variable}"
-        exponent = next((found for k, found in law.params.items() if k in GREEK), Interval())
-        out.append(StraightLine(variable, exponent, short, law.n, law.status))
-    method = next((m for m in ("hull", "pareto") if m in study.fits.frontier), None)
-    if method:
-        found = study.fits.frontier[method]
-        where = f"along the compute frontier ({METHODS[method]})"
-        exponents = {"C": -found.loss_exponent, "N*": found.N_exponent, "D*": found.D_exponent}
-        out += [StraightLine(s, e, where, len(found.points), found.status) for s, e in exponents.items()]
-    return out
-
-
-def straight_line_table(study: Study) -> TextTable:
-    """Straight lines in logs, and the frontier that is read off the cells without a law."""
-    rows = []
-    for row in straight_lines(study):
-        what = Markup("L ∝ {}<sup>−a</sup>") if not row.symbol.endswith("*") else Markup("{} ∝ C<sup>a</sup>")
-        rows.append(
-            [what.format(row.symbol), row.short, bold(row.exponent), ends(row.exponent), row.points, row.status]
-        )
-    return TextTable(["", "where", "a", f"{study.fits.level} interval", "cells", "status"], rows)
-
-
-def slope_table(change: Change) -> TextTable:
-    """Exponents of validation loss at every level, untuned and tuned, and the change."""
-    rows, columns = [], (*SOURCES, CHANGE, SIMULTANEOUS)
-    for direction in change.directions:
-        greek = EXPONENT_OF[direction.variable]
-        for part in direction.slices:
-            shown = [_breakable(part.exponents[s]) for s in columns]
-            rows.append([f"{greek}, {part.label}" if part.label else greek, len(part.cells), *shown])
-    for variable in change.plane["tuned"] if len(change.plane["tuned"]) > 1 else ():
-        name = f"{EXPONENT_OF[variable]}, one plane through all"
-        shown = [_breakable(change.plane[s][variable]) for s in columns]
-        rows.append([Markup("<b>{}</b>").format(x) for x in (name, len(change.cells), *shown)])
-    head = ["exponent", "cells", "untuned", "selected trial", "tuned, repeats", "tuned − untuned"]
-    note = (
-        f"Exponents of validation loss. Each interval by itself holds in {100 * change.level:g} % of studies; those of "
-        "the last column are wider and hold all at once, over the slices and over the plane. The selected trial is "
-        "the best of many and looks better than it is (winner's curse); the change is fitted to the ratio of the two "
-        "losses in each cell."
-    )
-    return TextTable([*head, "the same, all at once"], rows, note)
-
-
-def _breakable(found: Interval) -> str:
-    """An estimate whose interval may go below it: five of them side by side are wider than the page."""
-    return estimate(found).replace(NB, " ", 1)

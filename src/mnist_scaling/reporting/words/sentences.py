@@ -5,7 +5,7 @@ from __future__ import annotations
 from markupsafe import Markup
 
 from mnist_scaling.reporting.documents.loading import Study
-from mnist_scaling.reporting.figures.change import Change
+from mnist_scaling.reporting.figures.change import Change, describe
 from mnist_scaling.reporting.text import (
     EXPONENT_OF,
     count,
@@ -17,8 +17,7 @@ from mnist_scaling.reporting.text import (
     power,
     power_of_ten,
 )
-from mnist_scaling.reporting.words.fit_sentences import ahead, description, quote, sizes_ahead
-from mnist_scaling.reporting.words.report_tables import straight_lines
+from mnist_scaling.reporting.words.fit_sentences import description
 from mnist_scaling.settings.tuning_change import SIMULTANEOUS
 from mnist_scaling.study import flags
 from mnist_scaling.study.columns import IMPORTANCE, label
@@ -64,18 +63,8 @@ def _how_tuned(study: Study) -> list[Markup]:
 
 
 def findings(study: Study, change: Change | None) -> list[Markup]:
-    """What came out: the numbers to quote, what they say beyond the data, the law, what tuning changed."""
-    out = [quoted] if (quoted := quote(study.fits)) else []
-    if told := f"{ahead(study.fits)} {sizes_ahead(study.fits)}".strip():
-        out.append(Markup("{}").format(told))
-    out += description(study.fits)
-    parts = [
-        Markup("as {} {}").format(power(row.symbol, -row.exponent), row.short)
-        for row in straight_lines(study)
-        if row.exponent.known and row.symbol in "NDC"
-    ]
-    if parts:
-        out.append(Markup("A straight line in logs, which no floor bends, falls {}.").format(listing(parts)))
+    """What came out beside the numbers to quote: the law, what tuning changed, how far the cells are tuned."""
+    out = description(study.fits)
     if change is not None:
         out.append(tuning_sentence(change))
     certificate = certificate_sentence(study) if study.is_study else None
@@ -112,15 +101,14 @@ def certificate_sentence(study: Study) -> Markup | None:
 
 def tuning_sentence(change: Change) -> Markup:
     """How tuning tilts the law: exponents of one plane through all cells, untuned and tuned."""
-    used = list(change.plane["tuned"])
-    shifts = {v: change.plane["change"][v] for v in used}
-    untuned, tuned = (
-        Markup(" ").join(power(v, -change.plane[s][v], bare=True) for v in used) for s in ("untuned", "tuned")
-    )
+    plane = change.record.plane
+    used = list(plane["tuned"])
+    shifts = {v: plane["change"][v] for v in used}
+    untuned, tuned = (Markup(" ").join(power(v, -plane[s][v], bare=True) for v in used) for s in ("untuned", "tuned"))
     changes = [
         Markup("{} by {}").format(EXPONENT_OF[v], f"{'+' * (i.value > 0)}{estimate(i)}") for v, i in shifts.items()
     ]
-    certain = [v for v in used if change.plane[SIMULTANEOUS][v].excludes(0)]
+    certain = [v for v in used if plane[SIMULTANEOUS][v].excludes(0)]
     words = [f"{'flatter' if shifts[v].value < 0 else 'steeper'} in {v}" for v in certain]
     verdict = f"the tuned law is {listing(words)}" if words else "no tilt can be told from noise"
     saved = 100 * (1 - change.cells["tuned"] / change.cells["untuned"])
@@ -130,8 +118,8 @@ def tuning_sentence(change: Change) -> Markup:
         "<b>{} the law:</b> untuned ({}), validation loss goes as {}; tuned, as {}. That changes {}: {}. "
         "Tuning takes up to {:.0f} % off a cell's loss (median {:.0f} %){}."
     ).format(
-        "Tuning tilts" if certain else "Tuning shifts", change.setting, untuned, tuned, listing(changes),
-        verdict, saved.max(), saved.median(), luck,
+        "Tuning tilts" if certain else "Tuning shifts", describe(change.record.setting), untuned, tuned,
+        listing(changes), verdict, saved.max(), saved.median(), luck,
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
@@ -19,14 +20,18 @@ from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.figures.compute import best_sizes
-from mnist_scaling.reporting.figures.laws import MOST_LEVELS
 from mnist_scaling.reporting.figures.losses import law_at
-from mnist_scaling.reporting.figures.scatter import on_grid
 from mnist_scaling.reporting.parts import Missing
 from mnist_scaling.reporting.text import number, short
 
 FINE = 80
 """Places along each side at which the law is drawn."""
+
+MOST_LEVELS = 20
+"""Rows or columns of a map that can still be read."""
+
+MOST_COLUMNS = 10
+"""Numbers are left out of wider maps, where they would overlap."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,8 @@ class LossMap:
 
     table: pd.DataFrame
     """Losses by N, the largest on top, and D; NaN where there is no cell."""
+    cells: list[str]
+    """The cell of each number, row by row; empty where there is none."""
     law: Array | None
     """Loss of the selected law, shape (`FINE`, `FINE`); None where it is no law of N and D."""
     frontier: pd.DataFrame
@@ -52,7 +59,9 @@ def loss_map(study: Study) -> LossMap | Missing:
         return Missing("A map of the cells needs model size and data size to vary.")
     if cells[[size, data]].nunique().max() > MOST_LEVELS or cells.duplicated([size, data]).any():
         return Missing(f"The cells form no grid of at most {MOST_LEVELS} levels with one cell at each size and data.")
-    table = on_grid(study, cells["loss"], size, data)
+    order: Any = {"index": size, "columns": data}
+    table = cells.pivot(**order, values="loss").sort_index(ascending=False).sort_index(axis=1).astype(float)
+    numbers = cells.assign(number=cells.index).pivot(**order, values="number").reindex_like(table).to_numpy(float)
     n, d = cells.groupby(size)["N"].median(), cells.groupby(data)["D"].median()
     table = table.set_axis(n[table.index], axis=0).set_axis(d[table.columns], axis=1)
     rows, columns = (np.arange(length) + 0.5 for length in table.shape)
@@ -71,19 +80,26 @@ def loss_map(study: Study) -> LossMap | Missing:
     notes += [f"At {off} of {len(best)} budgets the best N and D lie beyond these cells."] if off else []
     law = law_at(study, N=fine[0][:, None], D=fine[1][None])
     names = (f"{study.call('N')} N", f"{study.call('D')} D", f"{study.call('loss')}{study.unit}")
-    return LossMap(
-        table, law if law is not None and law.shape == (FINE, FINE) else None, pd.DataFrame({"x": x, "y": y}).dropna(),
-        METHODS.get(method, ""), names, " ".join(notes),
-    )  # fmt: skip
+    whole = law if law is not None and law.shape == (FINE, FINE) else None
+    drawn = ["" if np.isnan(row) else f"{row:.0f}" for row in numbers.ravel()]
+    line = pd.DataFrame({"x": x, "y": y}).dropna()
+    return LossMap(table, drawn, whole, line, METHODS.get(method, ""), names, " ".join(notes))
 
 
 def draw_loss_map(data: LossMap) -> Figure:
     """Dark cells have a high loss; contours of the law, whose labels lie between the cells; the frontier in red."""
     figure = style.new_figure(height=1.1 + 0.36 * len(data.table))
     axes = figure.subplots()
-    losses = data.table.to_numpy(float)
+    losses = data.table.to_numpy()
     norm = LogNorm(np.nanmin(losses), np.nanmax(losses) * 1.5)
-    style.draw_map(axes, data.table, "light:#7a5195", norm, lambda loss: number(loss, 2), (short, short))
+    words = np.vectorize(lambda loss: number(loss, 2), otypes=[str])(losses)
+    sns.heatmap(
+        data.table, ax=axes, norm=norm, cmap=sns.color_palette("light:#7a5195", as_cmap=True), cbar=False,
+        annot=words if losses.shape[1] <= MOST_COLUMNS else False, fmt="", annot_kws={"fontsize": 7}, linewidths=1.5,
+        linecolor="white", xticklabels=[*map(short, data.table.columns)], yticklabels=[*map(short, data.table.index)],
+    )  # fmt: skip
+    style.CELLS[axes.collections[0]] = data.cells
+    axes.tick_params(length=0, labelsize=7.5, rotation=0)
     for y, x in zip(*np.nonzero(np.isnan(losses)), strict=True):
         axes.add_patch(Rectangle((x, y), 1, 1, fill=False, hatch="////", edgecolor=style.GRID, linewidth=0))
     lines: list[Line2D] = []

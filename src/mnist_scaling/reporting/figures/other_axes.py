@@ -1,0 +1,224 @@
+"""Loss against every further axis of the grid, against sizes counted otherwise, and the error rate against loss.
+
+    error = k * loss^b          least squares in logs over all cells; a parabola in logs where that certainly bends
+
+A cell's error comes from counting wrong images, so that another draw of test images would move its logarithm by
+sqrt((1 - error) / (error * test images)), the binomial error. Loss and error are of the same images and seeds, so that
+cells of one curve scatter about it by less; where they scatter by more, the loss does not decide the error.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from scipy.special import stdtrit
+
+from mnist_scaling.fitting.laws.base import Array
+from mnist_scaling.fitting.uncertainty.interval import Interval
+from mnist_scaling.fitting.uncertainty.least_squares import LEVEL, exponents, plane
+from mnist_scaling.reporting.documents.loading import Study
+from mnist_scaling.reporting.figures import style
+from mnist_scaling.reporting.figures.style import View, by_level, coloured_points, panels
+from mnist_scaling.reporting.parts import Missing
+from mnist_scaling.reporting.text import listing, number, plural
+from mnist_scaling.study.columns import CONVENTIONS, label
+from mnist_scaling.study.provenance import DATA
+
+WIDE = 3
+"""Positive numbers that span more than this factor have a logarithmic axis."""
+
+
+def further_axes(study: Study) -> View | Missing:
+    """Cells by each axis that is not the one of model size or of data size.
+
+    Points have columns axis, x (a number, or the place of a word), word, line (cells that differ in this axis only),
+    level (of the size axis, else of the data axis), label, loss, se.
+    """
+    roles, cells = study.roles, study.cells[study.cells["loss"].notna()]
+    axes = [axis for axis in roles.others if cells[axis].nunique() > 1]
+    if not axes:
+        return Missing("The grid has no axis beside those of model size and data size.")
+    colour, parts = roles.size or roles.data, []
+    for axis in axes:
+        part = cells[["loss", "se"]].assign(axis=axis, word="", **by_level(cells, colour))
+        if pd.api.types.is_numeric_dtype(cells[axis]) and cells[axis].dtype != bool:
+            part["x"] = cells[axis].astype(float)
+        else:
+            part = part.assign(x=pd.factorize(cells[axis], sort=True)[0], word=cells[axis].astype(str))
+        rest = [a for a in study.axes if a != axis]
+        parts.append(part.assign(line=cells.groupby(rest, dropna=False).ngroup() if rest else 0))
+    names = (f"{study.call('loss')}{study.unit}", label(colour) if colour else "", colour == roles.size)
+    return View(pd.concat(parts), names=names)
+
+
+def draw_further_axes(data: View) -> Figure:
+    """A panel for each axis; lines join cells that differ in nothing else."""
+    loss, title, by_size = data.names
+    by_axis = data.points.groupby("axis", sort=False)
+    figure = style.new_figure(width=style.TEXT_WIDTH if len(by_axis) > 1 else 5, height=3.2)
+    grid = panels(figure, len(by_axis), 3, sharey=True)
+    palette = style.SIZE_PALETTE if by_size else style.DATA_PALETTE
+    colours = style.ordered_colours(data.points["level"].dropna(), palette)
+    for axes, (axis, rows) in zip(grid, by_axis, strict=True):
+        coloured_points(axes, rows, "x", "loss", colours, "se", by="line", fmt="o-", linewidth=0.9)
+        _axis(axes, rows)
+        axes.set_xlabel(label(str(axis)))
+    style.log_axis(grid[0].yaxis, data.points["loss"].min(), data.points["loss"].max())
+    grid[0].set_ylabel(style.plain(loss))
+    style.level_key(figure, data.points.dropna(subset=["level"]), title, colours)
+    return figure
+
+
+def _axis(axes: Axes, rows: pd.DataFrame) -> None:
+    """Levels as they are: words in their order, numbers in logs where they span much."""
+    levels = rows.drop_duplicates("x").sort_values("x")
+    if levels["word"].any():
+        axes.set_xticks(levels["x"], [style.plain(word) for word in levels["word"]])
+        axes.margins(x=0.2)
+    elif levels["x"].min() > 0 and levels["x"].max() > WIDE * levels["x"].min():
+        style.level_axis(axes.xaxis, levels["x"])
+    elif len(levels) < 8:
+        axes.set_xticks(levels["x"])
+
+
+def counts(study: Study) -> View | Missing:
+    """Points: columns count, x, level (D), label, loss, se; `names` the loss, and the exponents in each count."""
+    cells = study.cells[study.cells["loss"].notna()]
+    known = {"N": cells["N"], **{name: cells[c] for name, c in CONVENTIONS["N"].items() if c in cells}}
+    if len(known) < 2 or not study.roles.size:
+        return Missing("Model size is counted in one way only, or does not vary.")
+    base = pd.DataFrame({**by_level(cells, "D"), "loss": cells["loss"], "se": cells["se"]})
+    table = pd.concat([base.assign(count=name, x=x.astype(float)) for name, x in known.items()])
+    said = {
+        one.count: f"slope {number(one.slope_N.value, 2)}"
+        + (f", N* $\\propto C^{{{number(one.N_exponent.value, 2)}}}$" if one.N_exponent.known else "")
+        for one in study.fits.headline.counts
+    }
+    grows = ", ".join(f"{name} by a factor of {number(x.max() / x.min(), 2)}" for name, x in known.items())
+    return View(table[table["x"] > 0], note=f"Sizes grow: {grows}.", names=(f"{study.call('loss')}{study.unit}", said))
+
+
+def draw_counts(data: View) -> Figure:
+    """A panel for each count: steeper or flatter only because the axis is longer or shorter."""
+    loss, said = data.names
+    figure = style.new_figure(height=3.0)
+    counted = data.points.groupby("count", sort=False)
+    colours = style.ordered_colours(data.points["level"].dropna(), style.DATA_PALETTE)
+    grid = panels(figure, len(counted), 3, sharey=True)
+    for axes, (name, rows) in zip(grid, counted, strict=True):
+        coloured_points(axes, rows, "x", "loss", colours, "se", fmt="o-", linewidth=0.9)
+        style.level_axis(axes.xaxis, rows["x"], most=4)
+        axes.set_xlabel("parameters N" if name == "N" else f"parameters, {name}")
+        axes.set_title(said.get(name, ""), fontsize=8, fontweight="normal")
+    style.log_axis(grid[0].yaxis, data.points["loss"].min(), data.points["loss"].max())
+    grid[0].set_ylabel(style.plain(loss))
+    style.level_key(figure, data.points, "examples seen D", colours)
+    return figure
+
+
+FEWEST = 5
+"""Cells that a curve through loss and error needs."""
+
+OFF = 4.0
+"""A cell breaks the curve where it lies so many times the usual scatter off it."""
+
+TO_SIGMA = 1.4826
+"""Median absolute deviation to the standard deviation of normal numbers."""
+
+MOST_NAMED = 4
+"""Cells named in the sentence; the rest are counted."""
+
+
+def accuracy(study: Study) -> View | Missing:
+    """Error against loss, and the curve through both.
+
+    Points have columns N, loss, error, error_se, fitted, breaks (whether the cell lies off the curve).
+    """
+    cells = study.cells
+    if not study.is_study or not {"test_error", "test_loss"} <= set(cells):
+        return Missing("The table has no test error beside a test loss.")
+    kept = cells[(cells["test_error"] > 0) & (cells["test_loss"] > 0)]
+    if len(kept) < FEWEST:
+        return Missing(
+            f"A curve through loss and error needs {FEWEST} cells with a test error, but {len(kept)} have one."
+        )
+    loss, error = kept["test_loss"].to_numpy(float), kept["test_error"].to_numpy(float)
+    se = kept["test_error_se"].fillna(0).to_numpy(float)
+    fitted, freedom, ends = _smooth(np.log(loss), np.log(error))
+    residual = np.log(error) - fitted
+    scatter = float(np.sqrt(residual @ residual / freedom))
+    breaks = np.abs(residual) > OFF * max(TO_SIGMA * float(np.median(np.abs(residual))), 1e-9)
+    table = pd.DataFrame(
+        {**by_level(kept, "N"), "loss": loss, "error": error, "error_se": se, "fitted": np.exp(fitted),
+         "breaks": breaks}
+    )  # fmt: skip
+    images = {facts.get("n_test") for facts in study.record.get(DATA, [])} - {None}
+    known = float(images.pop()) if len(images) == 1 else np.nan
+    binomial = float(np.sqrt(np.mean((1 - error) / (error * known))))
+    names = [study.label(row) for _, row in kept[breaks].iterrows()]
+    return View(table, note=f"{_power(-exponents(error, loss)[0], ends)} {_scatter(scatter, binomial)}{_breaks(names)}")
+
+
+def _smooth(x: Array, y: Array) -> tuple[Array, int, tuple[float, float] | None]:
+    """A line through x and y, or a parabola where its square term is certain: values, degrees of freedom, end slopes.
+
+    The slopes at the largest and at the smallest x are None for a line.
+    """
+    x = x - x.mean()
+    line, parabola = plane(y, x), plane(y, x, x**2)
+    if parabola.free > 0 and parabola.determined:
+        _, steep, bend = parabola.coefficients
+        inverse = np.linalg.inv(parabola.design.T @ parabola.design)
+        error = np.sqrt((parabola.residual**2).sum() / parabola.free * inverse[2, 2])
+        if abs(bend) > stdtrit(parabola.free, 0.5 + LEVEL / 2) * error:
+            first, last = (float(steep + 2 * bend * end) for end in (x.max(), x.min()))
+            return parabola.fitted, parabola.free, (first, last)
+    return line.fitted, line.free, None
+
+
+def _power(found: Interval, ends: tuple[float, float] | None) -> str:
+    interval = f" [{found.low:.2f}, {found.high:.2f}]" if found.bounded else ""
+    text = f"Test error goes as loss^{found.value:.2f}{interval}"
+    if ends is None:
+        return f"{text} without a certain bend."
+    return f"{text}, and bends: the exponent is {ends[0]:.2f} at the largest loss and {ends[1]:.2f} at the smallest."
+
+
+def _scatter(scatter: float, binomial: float) -> str:
+    text = f"Cells scatter about the curve by {100 * scatter:.1f} %"
+    if not np.isfinite(binomial):
+        return f"{text}."
+    less = scatter <= binomial
+    end = "loss and error lie on one smooth curve" if less else "the loss alone does not decide the error"
+    size = "less" if less else "more"
+    return f"{text}, {size} than the {100 * binomial:.1f} % by which other test images would move an error: {end}."
+
+
+def _breaks(names: list[str]) -> str:
+    if not names:
+        return ""
+    more = f" and {plural(len(names) - MOST_NAMED, 'more cell')}" if len(names) > MOST_NAMED else ""
+    shown = "; ".join(names[:MOST_NAMED]) if more else listing(names)
+    return f" The curve breaks, by more than {OFF:g} times the usual scatter, at {shown}{more}."
+
+
+def draw_accuracy(data: View) -> Figure:
+    """Error over loss, light to dark from small to large models, with the fitted curve."""
+    cells = data.points.sort_values("loss")
+    figure = style.new_figure(height=3.3)
+    axes = figure.subplots()
+    colours = style.ordered_colours(cells["level"].dropna(), style.SIZE_PALETTE)
+    coloured_points(axes, cells, "loss", "error", colours, "error_se")
+    curve = axes.plot("loss", "fitted", data=cells, color=style.INK, label="fitted curve")
+    ring: dict[str, Any] = {"color": style.UNTUNED, "marker": "o", "mfc": "none", "markersize": 8, "linestyle": "none"}
+    off = axes.plot("loss", "error", data=cells[cells["breaks"]], label="off the curve", **ring)
+    style.log_axis(axes.xaxis, cells["loss"].min(), cells["loss"].max())
+    style.log_axis(axes.yaxis, cells["error"].min(), cells["error"].max())
+    axes.set(xlabel="test loss", ylabel="test error")
+    named = style.extremes(colours, "N")
+    style.key(figure, "", named, [*curve, *(off if cells["breaks"].any() else [])])
+    return figure
