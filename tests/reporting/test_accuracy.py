@@ -24,9 +24,9 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 
 def with_error(found: Study, scatter: float = 0.02):  # type: ignore[no-untyped-def]
-    noise = scatter * np.random.default_rng(0).standard_normal(len(found.points))
-    error = 0.3 * found.points["test_loss"] ** 0.9 * np.exp(noise)
-    return found.points.assign(test_error=error, test_error_se=0.01 * error)
+    noise = scatter * np.random.default_rng(0).standard_normal(len(found.cells))
+    error = 0.3 * found.cells["test_loss"] ** 0.9 * np.exp(noise)
+    return found.cells.assign(test_error=error, test_error_se=0.01 * error)
 
 
 def test_the_curve_is_found(study: Study) -> None:

@@ -103,7 +103,7 @@ def test_it_says_what_came_out_and_what_did_not(normal: tuple[str, list[figure_f
     assert "16 cells (4 widths × 4 data fractions)" in plain
     assert "4 trials and its best setting confirmed by 3 repeats" in plain
     assert "What these data do not show" in plain
-    assert re.search(r"−∂ ln L/∂ ln N\s+at N = [\d,]+, D = [\d,]+\s+0\.\d+", plain)
+    assert re.search(r"−∂ ln L/∂ ln N\s*at N = [\d,]+, D = [\d,]+\s*0\.\d+", plain)
     assert "loss at 8 times the largest compute" in plain
     assert re.search(r"The law \w+ (describes these data|is the nearest,) within", plain)
     assert "python -m mnist_scaling.fit name=grid" in plain

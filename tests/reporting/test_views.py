@@ -18,7 +18,7 @@ from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.documents.tuning_records import Ends, KeyRecord, SettingsRecord
 from mnist_scaling.reporting.figures.best_settings import settings_curves
 from mnist_scaling.reporting.figures.laws import Forecast, forecast
-from mnist_scaling.reporting.figures.loss_map import FINE, LossMap, loss_map
+from mnist_scaling.reporting.figures.losses import FINE, LossMap, loss_map
 from mnist_scaling.reporting.figures.pair_grid import best_per_budget, clouds
 from mnist_scaling.reporting.figures.style import View
 from mnist_scaling.reporting.figures.tuning import training_gap

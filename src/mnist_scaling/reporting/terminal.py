@@ -39,13 +39,7 @@ LETTERS = str.maketrans(
 
 
 def show(parts: Iterable[Part], console: Console | None = None) -> None:
-    """Print tables and sentences.
-
-    Parameters
-    ----------
-    parts : iterable of TextTable or Sentence
-    console : rich.console.Console, optional
-    """
+    """Print tables and sentences."""
     console = console or make_console(highlight=False)
     for part in parts:
         if isinstance(part, Sentence):

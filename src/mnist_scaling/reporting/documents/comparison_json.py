@@ -163,16 +163,7 @@ def read_comparison(folder: Path) -> Pair | None:
 
 
 def comparison_record(found: Comparison, sources: Sequence[Mapping[str, Any]], flags: Sequence[Flag] = ()) -> Pair:
-    """One pair of arms.
-
-    Parameters
-    ----------
-    found : Comparison
-    sources : sequence of mapping
-        Of a and of b: {"study": name} or {"table": path}, and whatever else says where the arm is from.
-    flags : sequence of Flag
-        Raised by whoever read the tables.
-    """
+    """One pair of arms; `sources` say where a and b are from, such as {"study": name}, `flags` are the readers'."""
     cells = found.cells
     arms = [
         {"name": arm.name, **source, "cells": len(table)}

@@ -15,7 +15,6 @@ from mnist_scaling.reporting.figures import (
     change,
     compute,
     laws,
-    loss_map,
     losses,
     other_axes,
     pair_grid,
@@ -74,7 +73,7 @@ FIGURES = (
         "loss_map", SCALING, "All cells at once",
         "Rows are model sizes, columns amounts of data, numbers the measured losses. Along a contour the nearest law "
         "says that the loss is the same; the red line is where a budget of compute is spent best.",
-        loss_map.loss_map, loss_map.draw_loss_map,
+        losses.loss_map, losses.draw_loss_map,
     ),
     Plot(
         "further_axes", SCALING, "Loss against every further axis",

@@ -52,18 +52,9 @@ class AnswerFigure:
 def answer_figure(
     rows: pd.DataFrame, spec: Mapping[str, Any], intervals: Mapping[str, tuple[str, Interval]], y_label: str = ""
 ) -> AnswerFigure:
-    """The data of an answer's figure.
+    """The data of an answer's figure, by a question's `figure` (x, y, colour, panel, lines), with intervals below it.
 
-    Parameters
-    ----------
-    rows : pandas.DataFrame
-        The cells of all arms, with a column `ARM`.
-    spec : mapping
-        Keys of a question's `figure`: x, y, colour, panel, lines.
-    intervals : mapping
-        Slot to its meaning and interval, of those that are drawn.
-    y_label : str
-        What the axis of `y` says where it is a column with several meanings.
+    `y_label` is what the axis of `y` says where it is a column with several meanings.
 
     Raises
     ------
@@ -99,7 +90,7 @@ def answer_figure(
         {value: short(value) if numbered else str(value) for value in _ordered(rows, str(colour))},
         numbered,
         "; ".join(
-            [*([] if colour == ARM else [label(colour)]), *([f"darker: larger {label(lines)}"] if lines else [])]
+            ([] if colour == ARM else [label(str(colour))]) + ([f"darker: larger {label(lines)}"] if lines else [])
         ),
         (axis(str(x)), y_label or axis(str(y))),
         dict(intervals.values()),

@@ -18,7 +18,7 @@ from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.reporting.documents.fits_json import OK, FrontierRecord
 from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.figures import style
-from mnist_scaling.reporting.figures.losses import grouped, selected_law
+from mnist_scaling.reporting.figures.losses import best_sizes, grouped, selected_law
 from mnist_scaling.reporting.figures.style import View
 from mnist_scaling.reporting.parts import Missing
 from mnist_scaling.reporting.text import number, power_of_ten
@@ -92,11 +92,6 @@ def frontier(study: Study) -> Optima | Missing:
         every = pd.concat([best_sizes(f)["C"] for f in optima.values()])
         ranges["C"] = (every.min(), every.max())
     return Optima(optima, ranges, absent)
-
-
-def best_sizes(found: FrontierRecord | None) -> pd.DataFrame:
-    """The best sizes at each compute: columns C, N, D, sorted by C."""
-    return pd.DataFrame(found.points if found else [], columns=["C", "N", "D"]).astype(float).dropna().sort_values("C")
 
 
 QUALITIES = {

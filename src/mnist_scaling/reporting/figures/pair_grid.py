@@ -41,14 +41,7 @@ WITHIN_95 = 2.4477
 
 
 def pairs(study: Study, best: bool) -> View | Missing:
-    """Columns of the finished trials, or of the cells where there are none; logs (base 10) of what is positive.
-
-    Parameters
-    ----------
-    study : Study
-    best : bool
-        Only the best run at each budget.
-    """
+    """Numbers of the finished trials, or of the cells where there are none; base 10 logs of what is wide."""
     done = study.trials
     done = done[(done["stage"] == TRIAL) & (done["state"] == COMPLETE)] if study.is_study else done
     if len(done):

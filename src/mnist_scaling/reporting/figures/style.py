@@ -194,20 +194,10 @@ CELLS: WeakKeyDictionary[Artist, list[str]] = WeakKeyDictionary()
 
 
 def identify(artist: Any, cells: Iterable[Any]) -> None:
-    """Name the cell of each point, so that the page can join it with its rows in tables and its points elsewhere.
+    """Name the cell of each point, by its row in `Study.cells`, so that the page can join it with its rows in tables.
 
-    Parameters
-    ----------
-    artist : Line2D, PathCollection, or what `Axes.errorbar`, `Axes.plot` or `Axes.scatter` returned
-        Of the first, the line with the markers is meant.
-    cells : iterable
-        The label of each point's row in `Study.cells`, in the order of the points, also of points without a number;
-        or a single one, where all of a line is one cell's.
-
-    Raises
-    ------
-    ValueError
-        When there are neither as many as points nor one.
+    The artist is what `Axes.errorbar`, `plot` or `scatter` returned. Points without a number have a name, too; a single
+    name is that of all of a line.
     """
     drawn, names = artist[0] if isinstance(artist, list | tuple) else artist, [str(cell) for cell in cells]
     found = drawn.get_xydata() if isinstance(drawn, Line2D) else np.ma.filled(drawn.get_offsets(), np.nan)
@@ -239,21 +229,9 @@ def by_level(cells: pd.DataFrame, axis: str | None) -> dict[str, Any]:
 def points(
     axes: Axes, rows: pd.DataFrame, x: str, y: str, se: str | Sequence[str] = "", cells: bool = True, **look: Any
 ) -> None:
-    """Draw rows as points.
+    """Draw rows as points; `se` is the column of the error bars' half lengths, or those of their ends.
 
-    Parameters
-    ----------
-    axes : Axes
-    rows : pandas.DataFrame
-        A row for each point.
-    x, y : str
-        Columns.
-    se : str or pair of str, optional
-        Column of the error bars' half lengths, or those of their ends.
-    cells : bool
-        Whether the rows' index is that of `Study.cells`, so that the page joins the points with their rows.
-    **look
-        Keys of `Axes.errorbar` that differ from the usual ones.
+    Where the rows' index is that of `Study.cells` (`cells`), the page joins the points with their rows.
     """
     error: Any
     if isinstance(se, str):

@@ -125,17 +125,7 @@ def bold(found: Interval) -> str:
 def arms_table(
     arms: Sequence[Fits], names: Sequence[str], cells: Sequence[int], keys: Sequence[str] = OF_ARMS
 ) -> TextTable:
-    """Arms side by side: what to quote of each.
-
-    Parameters
-    ----------
-    arms : sequence of Fits
-    names : sequence of str
-        As the first column has them.
-    cells : sequence of int
-    keys : sequence of str
-        Of the headline.
-    """
+    """Arms side by side: what to quote of each, by names as the first column has them, and `keys` of the headline."""
     rows = [
         [name, n, arm.why or spaced(arm.selected or "none"), *(getattr(arm.headline, key) for key in keys)]
         for arm, name, n in zip(arms, names, cells, strict=True)
