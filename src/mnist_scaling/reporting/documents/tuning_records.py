@@ -153,7 +153,19 @@ def known_settings_laws(record: SettingsRecord) -> list[KeyLaws]:
 def tuning_change_record(
     cells: TunedCells, rows: np.ndarray, found: TuningChange | None, setting: Mapping[str, Any], why: str
 ) -> TuningRecord:
-    """What tuning changed; where nothing was found the status is `why`. Shape of `rows`, numbers of the cells: (n,)."""
+    """What tuning changed; where it can't be computed its status says why.
+
+    Parameters
+    ----------
+    cells : TunedCells
+    rows : array of int, shape (n,)
+        Number of each cell in its file.
+    found : TuningChange or None
+    setting : mapping
+        The untuned setting.
+    why : str
+        The reason where nothing was found.
+    """
     columns = {k: getattr(cells, k) for k in ("N", "D", *SOURCES, "tuned_se", "untuned_se")}
     table = [{"row": rows[i], **{k: v[i] for k, v in columns.items()}} for i in range(len(rows))]
     if found is not None and not found.slices:
@@ -168,7 +180,16 @@ def tuning_change_record(
 def settings_laws_record(
     found: SettingsLaws, rows: Sequence[int] = (), at: Mapping[str, float] | None = None
 ) -> SettingsRecord:
-    """How the best settings move with size, and those of a cell of sizes `at`; `rows` number the cells."""
+    """How the best settings move with size.
+
+    Parameters
+    ----------
+    found : SettingsLaws
+    rows : sequence of int
+        Number of each cell in its file.
+    at : mapping, optional
+        N and D of a cell whose best settings are to be predicted.
+    """
     cells = []
     for i, row in enumerate(rows):
         best = {one.key.name: {**one.best[i].record(), "side": one.side[i]} for one in found.keys}

@@ -1,6 +1,6 @@
 """Loss against every further axis of the grid, against sizes counted otherwise, and the error rate against loss.
 
-    error = k * loss^b          least squares in logs over all cells; a parabola in logs where that certainly bends
+    error = k * loss^b          by least squares in logs over all cells; the curve is a parabola in logs
 
 A cell's error comes from counting wrong images, so that another draw of test images would move its logarithm by
 sqrt((1 - error) / (error * test images)), the binomial error. Loss and error are of the same images and seeds, so that
@@ -9,22 +9,17 @@ cells of one curve scatter about it by less; where they scatter by more, the los
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy.special import stdtrit
 
-from mnist_scaling.fitting.laws.base import Array
-from mnist_scaling.fitting.uncertainty.interval import Interval
-from mnist_scaling.fitting.uncertainty.least_squares import LEVEL, exponents, plane
+from mnist_scaling.fitting.uncertainty.least_squares import exponents, plane
 from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.figures.style import View, by_level, coloured_points, panels
 from mnist_scaling.reporting.parts import Missing
-from mnist_scaling.reporting.text import listing, number, plural
+from mnist_scaling.reporting.text import number
 from mnist_scaling.study.columns import CONVENTIONS, label
 from mnist_scaling.study.provenance import DATA
 
@@ -123,21 +118,9 @@ def draw_counts(data: View) -> Figure:
 FEWEST = 5
 """Cells that a curve through loss and error needs."""
 
-OFF = 4.0
-"""A cell breaks the curve where it lies so many times the usual scatter off it."""
-
-TO_SIGMA = 1.4826
-"""Median absolute deviation to the standard deviation of normal numbers."""
-
-MOST_NAMED = 4
-"""Cells named in the sentence; the rest are counted."""
-
 
 def accuracy(study: Study) -> View | Missing:
-    """Error against loss, and the curve through both.
-
-    Points have columns N, loss, error, error_se, fitted, breaks (whether the cell lies off the curve).
-    """
+    """Error against loss, and the curve through both: points have columns loss, error, error_se, fitted, level (N)."""
     cells = study.cells
     if not study.is_study or not {"test_error", "test_loss"} <= set(cells):
         return Missing("The table has no test error beside a test loss.")
@@ -147,63 +130,22 @@ def accuracy(study: Study) -> View | Missing:
             f"A curve through loss and error needs {FEWEST} cells with a test error, but {len(kept)} have one."
         )
     loss, error = kept["test_loss"].to_numpy(float), kept["test_error"].to_numpy(float)
-    se = kept["test_error_se"].fillna(0).to_numpy(float)
-    fitted, freedom, ends = _smooth(np.log(loss), np.log(error))
-    residual = np.log(error) - fitted
-    scatter = float(np.sqrt(residual @ residual / freedom))
-    breaks = np.abs(residual) > OFF * max(TO_SIGMA * float(np.median(np.abs(residual))), 1e-9)
-    table = pd.DataFrame(
-        {**by_level(kept, "N"), "loss": loss, "error": error, "error_se": se, "fitted": np.exp(fitted),
-         "breaks": breaks}
-    )  # fmt: skip
+    x = np.log(loss) - np.log(loss).mean()
+    curve, power = plane(np.log(error), x, x**2), -exponents(error, loss)[0]
+    scatter = float(np.sqrt((curve.residual**2).sum() / curve.free))
+    interval = f" [{power.low:.2f}, {power.high:.2f}]" if power.bounded else ""
+    note = (
+        f"Test error goes as loss^{power.value:.2f}{interval}. Cells scatter about the curve by {100 * scatter:.1f} %"
+    )
     images = {facts.get("n_test") for facts in study.record.get(DATA, [])} - {None}
-    known = float(images.pop()) if len(images) == 1 else np.nan
-    binomial = float(np.sqrt(np.mean((1 - error) / (error * known))))
-    names = [study.label(row) for _, row in kept[breaks].iterrows()]
-    return View(table, note=f"{_power(-exponents(error, loss)[0], ends)} {_scatter(scatter, binomial)}{_breaks(names)}")
-
-
-def _smooth(x: Array, y: Array) -> tuple[Array, int, tuple[float, float] | None]:
-    """A line through x and y, or a parabola where its square term is certain: values, degrees of freedom, end slopes.
-
-    The slopes at the largest and at the smallest x are None for a line.
-    """
-    x = x - x.mean()
-    line, parabola = plane(y, x), plane(y, x, x**2)
-    if parabola.free > 0 and parabola.determined:
-        _, steep, bend = parabola.coefficients
-        inverse = np.linalg.inv(parabola.design.T @ parabola.design)
-        error = np.sqrt((parabola.residual**2).sum() / parabola.free * inverse[2, 2])
-        if abs(bend) > stdtrit(parabola.free, 0.5 + LEVEL / 2) * error:
-            first, last = (float(steep + 2 * bend * end) for end in (x.max(), x.min()))
-            return parabola.fitted, parabola.free, (first, last)
-    return line.fitted, line.free, None
-
-
-def _power(found: Interval, ends: tuple[float, float] | None) -> str:
-    interval = f" [{found.low:.2f}, {found.high:.2f}]" if found.bounded else ""
-    text = f"Test error goes as loss^{found.value:.2f}{interval}"
-    if ends is None:
-        return f"{text} without a certain bend."
-    return f"{text}, and bends: the exponent is {ends[0]:.2f} at the largest loss and {ends[1]:.2f} at the smallest."
-
-
-def _scatter(scatter: float, binomial: float) -> str:
-    text = f"Cells scatter about the curve by {100 * scatter:.1f} %"
-    if not np.isfinite(binomial):
-        return f"{text}."
-    less = scatter <= binomial
-    end = "loss and error lie on one smooth curve" if less else "the loss alone does not decide the error"
-    size = "less" if less else "more"
-    return f"{text}, {size} than the {100 * binomial:.1f} % by which other test images would move an error: {end}."
-
-
-def _breaks(names: list[str]) -> str:
-    if not names:
-        return ""
-    more = f" and {plural(len(names) - MOST_NAMED, 'more cell')}" if len(names) > MOST_NAMED else ""
-    shown = "; ".join(names[:MOST_NAMED]) if more else listing(names)
-    return f" The curve breaks, by more than {OFF:g} times the usual scatter, at {shown}{more}."
+    if len(images) == 1:
+        binomial = float(np.sqrt(np.mean((1 - error) / (error * images.pop()))))
+        less = scatter <= binomial
+        note += f", {'less' if less else 'more'} than the {100 * binomial:.1f} % by which other test images would move "
+        note += f"an error: {'both lie on one smooth curve' if less else 'the loss alone does not decide the error'}"
+    table = kept.assign(**by_level(kept, "N"), loss=loss, error=error, fitted=np.exp(curve.fitted))
+    se = kept["test_error_se"].fillna(0).astype(float)
+    return View(table[["loss", "error", "fitted", "level", "label"]].assign(error_se=se), note=f"{note}.")
 
 
 def draw_accuracy(data: View) -> Figure:
@@ -214,11 +156,8 @@ def draw_accuracy(data: View) -> Figure:
     colours = style.ordered_colours(cells["level"].dropna(), style.SIZE_PALETTE)
     coloured_points(axes, cells, "loss", "error", colours, "error_se")
     curve = axes.plot("loss", "fitted", data=cells, color=style.INK, label="fitted curve")
-    ring: dict[str, Any] = {"color": style.UNTUNED, "marker": "o", "mfc": "none", "markersize": 8, "linestyle": "none"}
-    off = axes.plot("loss", "error", data=cells[cells["breaks"]], label="off the curve", **ring)
     style.log_axis(axes.xaxis, cells["loss"].min(), cells["loss"].max())
     style.log_axis(axes.yaxis, cells["error"].min(), cells["error"].max())
     axes.set(xlabel="test loss", ylabel="test error")
-    named = style.extremes(colours, "N")
-    style.key(figure, "", named, [*curve, *(off if cells["breaks"].any() else [])])
+    style.key(figure, "", style.extremes(colours, "N"), curve)
     return figure
