@@ -118,7 +118,7 @@ def test_the_best_run_of_each_budget() -> None:
 
 def test_sizes_are_counted_in_every_way_that_the_table_knows(study: Study) -> None:
     data = view(study, "counts")
-    assert data.points.groupby("count")["x"].max()["hidden layers only"] == study.cells["n_params"].max() - 20
+    assert data.points.groupby("axis")["x"].max()["hidden layers only"] == study.cells["n_params"].max() - 20
 
 
 def test_bowls_pass_through_the_selected_setting(study: Study) -> None:

@@ -78,14 +78,6 @@ class MultiplierRecord:
 
 
 @dataclass(frozen=True)
-class BetterRecord:
-    """Probability that b is better than a at a's compute C."""
-
-    C: float
-    value: float
-
-
-@dataclass(frozen=True)
 class NoiseRecord:
     """Standard deviations of a cell's log loss in each arm and of its log ratio, and their correlation."""
 
@@ -122,8 +114,8 @@ class Pair:
     offset: Interval = UNKNOWN
     exponents: Sequence[ExponentRecord] = ()
     multiplier: Sequence[MultiplierRecord] = ()
-    p_better: Sequence[BetterRecord] = ()
-    """At the budgets of the multiplier."""
+    p_better: Sequence[Mapping[str, float]] = ()
+    """C, a budget of the multiplier, and value: the probability that b is better than a there."""
     verdict: Mapping[str, str] = field(default_factory=dict)
     margin: float = math.nan
     tuning_luck: LuckRecord = field(default_factory=LuckRecord)
@@ -180,7 +172,7 @@ def comparison_record(found: Comparison, sources: Sequence[Mapping[str, Any]], f
         offset=found.offset,
         exponents=[_exponent(e) for e in found.exponents],
         multiplier=[_multiplier(m) for m in found.multipliers],
-        p_better=[BetterRecord(m.C, m.p_better) for m in found.multipliers],
+        p_better=[{"C": m.C, "value": m.p_better} for m in found.multipliers],
         verdict={"alpha": "not settled", "beta": "not settled"} | found.verdict,
         margin=found.options.margin,
         tuning_luck=_luck(found),

@@ -78,14 +78,14 @@ FIGURES = (
     Plot(
         "further_axes", SCALING, "Loss against every further axis",
         "Lines join cells that differ in this axis alone; points are means over repeats with one standard error.",
-        other_axes.further_axes, other_axes.draw_further_axes,
+        other_axes.further_axes, other_axes.draw_axes,
     ),
     Plot(
         "counts", SCALING, "Model size, counted in several ways",
         "The same cells and losses. A count that leaves parameters out grows faster from model to model, so that the "
         "loss falls less steeply in it: exponents compare only between equal counts. Above each panel are the slope at "
         "the largest cell and the best size by compute.",
-        other_axes.counts, other_axes.draw_counts, detail=True,
+        other_axes.counts, other_axes.draw_axes, detail=True,
     ),
     Plot(
         "loss_vs_compute", COMPUTE, "Loss against training compute",

@@ -15,7 +15,7 @@ from matplotlib.ticker import FuncFormatter, LogFormatterMathtext, LogLocator, N
 
 from mnist_scaling.fitting.frontier.fronts import METHODS
 from mnist_scaling.fitting.uncertainty.interval import Interval
-from mnist_scaling.reporting.documents.fits_json import OK, FrontierRecord
+from mnist_scaling.reporting.documents.fits_json import OK
 from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.figures.losses import best_sizes, grouped, selected_law
@@ -66,19 +66,11 @@ def compute(study: Study) -> Compute | Missing:
     return Compute(cells.astype({"C": float}), frontier.sort_values("C"), told, note, names, law)
 
 
-@dataclass(frozen=True)
-class Optima:
-    """The compute-efficient frontier by all methods, and the box of what was run."""
+def frontier(study: Study) -> View | Missing:
+    """N*(C) and D*(C) by every method that has points: columns C, N, D, method.
 
-    optima: dict[str, FrontierRecord]
-    """By method: those with points and an exponent."""
-    ranges: dict[str, tuple[float, float]]
-    """Smallest and largest C, N and D of the grid: beyond them lies extrapolation."""
-    note: str
-
-
-def frontier(study: Study) -> Optima | Missing:
-    """N*(C) and D*(C) by every method that has points."""
+    `names` are the frontiers by method, and the smallest and largest C, N and D that were run.
+    """
     if study.roles.size is None or study.roles.data is None:
         what = "grid holds one of them still" if study.is_study else "table has one of them still, or not at all"
         return Missing(f"A frontier needs model size and data size to vary; this {what}.")
@@ -87,11 +79,10 @@ def frontier(study: Study) -> Optima | Missing:
     absent = " ".join(f"{METHODS[k]}: {f.status}." for k, f in found.items() if k not in optima)
     if not optima:
         return Missing(f"No method found a frontier. {absent}")
-    ranges = {k: (float(study.cells[k].min()), float(study.cells[k].max())) for k in ("C", "N", "D")}
-    if not np.isfinite(ranges["C"]).all():
-        every = pd.concat([best_sizes(f)["C"] for f in optima.values()])
-        ranges["C"] = (every.min(), every.max())
-    return Optima(optima, ranges, absent)
+    best = pd.concat([best_sizes(f).assign(method=k) for k, f in optima.items()])
+    ran = {k: (study.cells if study.cells[k].notna().all() else best)[k] for k in ("C", "N", "D")}
+    ranges = {k: (float(values.min()), float(values.max())) for k, values in ran.items()}
+    return View(best, note=absent, names=(optima, ranges))
 
 
 QUALITIES = {
@@ -137,7 +128,7 @@ def _isoflop(record: Mapping[str, Any]) -> tuple[pd.DataFrame, pd.DataFrame]:
     return rows, pd.DataFrame({"N": np.exp(log_n), "loss": loss, "budget": float(record["C"]), "bends_up": True})
 
 
-MARKERS = "osD^vPX"
+MARKERS = "osD^vP"
 
 
 def flop_axis(axes: Axes, low: float, high: float) -> None:
@@ -177,36 +168,30 @@ def draw_compute(data: Compute) -> Figure:
     return figure
 
 
-def draw_frontier(data: Optima) -> Figure:
+def draw_frontier(data: View) -> Figure:
     """N*(C) and D*(C) by every method; the band is the range that was run."""
     figure = style.new_figure(height=3.3)
-    panels = figure.subplots(1, 2)
-    for axes, variable, name in zip(panels, "ND", ("parameters", "examples seen"), strict=True):
-        axes.axhspan(*data.ranges[variable], color=style.GRID, alpha=0.45, linewidth=0)
-        for i, (method, optimum) in enumerate(data.optima.items()):
-            _optimum(axes, METHODS[method], optimum, variable, i)
-        values = np.concatenate([data.ranges[variable], *(best_sizes(o)[variable] for o in data.optima.values())])
-        flop_axis(axes, *data.ranges["C"])
+    optima, ranges = data.names
+    for axes, variable, name in zip(figure.subplots(1, 2), "ND", ("parameters", "examples seen"), strict=True):
+        axes.axhspan(*ranges[variable], color=style.GRID, alpha=0.45, linewidth=0)
+        for (method, found), colour, marker in zip(optima.items(), style.KINDS, MARKERS, strict=False):
+            best, exponent = data.points[data.points["method"] == method], getattr(found, f"{variable}_exponent")
+            slope = f"{variable}* $\\propto C^{{{number(exponent.value, 2)}}}$" if exponent.known else "no slope"
+            axes.plot(
+                best["C"], best[variable], marker, color=colour, markersize=4, alpha=0.85,
+                label=f"{METHODS[method]}: {slope}",
+            )  # fmt: skip
+            if exponent.known:
+                c, y = np.log(best["C"]), np.log(best[variable])
+                axes.plot(best["C"], np.exp(y.mean() + exponent.value * (c - c.mean())), color=colour, linewidth=1.1)
+        flop_axis(axes, *ranges["C"])
+        values = np.concatenate([ranges[variable], data.points[variable]])
         style.log_axis(axes.yaxis, values.min(), values.max())
         axes.set_ylabel(f"compute-optimal {name} {variable}*")
         axes.legend(loc="upper left", handlelength=1.6, labelspacing=0.35)
         low, high = axes.get_ylim()
-        axes.set_ylim(low, high * (high / low) ** (0.09 * len(data.optima)))
+        axes.set_ylim(low, high * (high / low) ** (0.09 * len(optima)))
     return figure
-
-
-def _optimum(axes: Axes, name: str, optimum: FrontierRecord, variable: str, place: int) -> None:
-    colour, exponent = style.KINDS[place % len(style.KINDS)], getattr(optimum, f"{variable}_exponent")
-    best = np.log(best_sizes(optimum))
-    c, y = best["C"], best[variable]
-    slope = (
-        f"{variable}* $\\propto C^{{{number(exponent.value, 2)}}}$" if exponent.known else f"no slope of {variable}*"
-    )
-    look: dict[str, Any] = {"color": colour, "markersize": 4, "alpha": 0.85, "label": f"{name}: {slope}"}
-    axes.plot(np.exp(c), np.exp(y), MARKERS[place % len(MARKERS)], **look)
-    if exponent.known:
-        line = y.mean() + exponent.value * (c - c.mean())
-        axes.plot(np.exp(c), np.exp(line), color=colour, linewidth=1.1)
 
 
 def draw_isoflops(data: View) -> Figure:

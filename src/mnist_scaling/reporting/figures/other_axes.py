@@ -46,25 +46,30 @@ def further_axes(study: Study) -> View | Missing:
             part = part.assign(x=pd.factorize(cells[axis], sort=True)[0], word=cells[axis].astype(str))
         rest = [a for a in study.axes if a != axis]
         parts.append(part.assign(line=cells.groupby(rest, dropna=False).ngroup() if rest else 0))
-    names = (f"{study.call('loss')}{study.unit}", label(colour) if colour else "", colour == roles.size)
-    return View(pd.concat(parts), names=names)
+    palette = style.SIZE_PALETTE if colour == roles.size else style.DATA_PALETTE
+    told = {axis: label(axis) for axis in axes}
+    return View(pd.concat(parts), names=(_loss(study), label(colour) if colour else "", palette, told, {}))
 
 
-def draw_further_axes(data: View) -> Figure:
+def _loss(study: Study) -> str:
+    return f"{study.call('loss')}{study.unit}"
+
+
+def draw_axes(data: View) -> Figure:
     """A panel for each axis; lines join cells that differ in nothing else."""
-    loss, title, by_size = data.names
+    loss, told, palette, names, titles = data.names
     by_axis = data.points.groupby("axis", sort=False)
     figure = style.new_figure(width=style.TEXT_WIDTH if len(by_axis) > 1 else 5, height=3.2)
     grid = panels(figure, len(by_axis), 3, sharey=True)
-    palette = style.SIZE_PALETTE if by_size else style.DATA_PALETTE
     colours = style.ordered_colours(data.points["level"].dropna(), palette)
     for axes, (axis, rows) in zip(grid, by_axis, strict=True):
         coloured_points(axes, rows, "x", "loss", colours, "se", by="line", fmt="o-", linewidth=0.9)
         _axis(axes, rows)
-        axes.set_xlabel(label(str(axis)))
+        axes.set_xlabel(names[axis])
+        axes.set_title(titles.get(axis, ""), fontsize=8, fontweight="normal")
     style.log_axis(grid[0].yaxis, data.points["loss"].min(), data.points["loss"].max())
     grid[0].set_ylabel(style.plain(loss))
-    style.level_key(figure, data.points.dropna(subset=["level"]), title, colours)
+    style.level_key(figure, data.points.dropna(subset=["level"]), told, colours)
     return figure
 
 
@@ -75,44 +80,28 @@ def _axis(axes: Axes, rows: pd.DataFrame) -> None:
         axes.set_xticks(levels["x"], [style.plain(word) for word in levels["word"]])
         axes.margins(x=0.2)
     elif levels["x"].min() > 0 and levels["x"].max() > WIDE * levels["x"].min():
-        style.level_axis(axes.xaxis, levels["x"])
+        style.level_axis(axes.xaxis, levels["x"], most=4)
     elif len(levels) < 8:
         axes.set_xticks(levels["x"])
 
 
 def counts(study: Study) -> View | Missing:
-    """Points: columns count, x, level (D), label, loss, se; `names` the loss, and the exponents in each count."""
+    """The same by each count of model size, coloured by D, with the exponents in each as titles."""
     cells = study.cells[study.cells["loss"].notna()]
     known = {"N": cells["N"], **{name: cells[c] for name, c in CONVENTIONS["N"].items() if c in cells}}
     if len(known) < 2 or not study.roles.size:
         return Missing("Model size is counted in one way only, or does not vary.")
-    base = pd.DataFrame({**by_level(cells, "D"), "loss": cells["loss"], "se": cells["se"]})
-    table = pd.concat([base.assign(count=name, x=x.astype(float)) for name, x in known.items()])
+    base = cells[["loss", "se"]].assign(word="", line=cells["D"], **by_level(cells, "D"))
+    table = pd.concat([base.assign(axis=name, x=x.astype(float)) for name, x in known.items()])
     said = {
         one.count: f"slope {number(one.slope_N.value, 2)}"
         + (f", N* $\\propto C^{{{number(one.N_exponent.value, 2)}}}$" if one.N_exponent.known else "")
         for one in study.fits.headline.counts
     }
     grows = ", ".join(f"{name} by a factor of {number(x.max() / x.min(), 2)}" for name, x in known.items())
-    return View(table[table["x"] > 0], note=f"Sizes grow: {grows}.", names=(f"{study.call('loss')}{study.unit}", said))
-
-
-def draw_counts(data: View) -> Figure:
-    """A panel for each count: steeper or flatter only because the axis is longer or shorter."""
-    loss, said = data.names
-    figure = style.new_figure(height=3.0)
-    counted = data.points.groupby("count", sort=False)
-    colours = style.ordered_colours(data.points["level"].dropna(), style.DATA_PALETTE)
-    grid = panels(figure, len(counted), 3, sharey=True)
-    for axes, (name, rows) in zip(grid, counted, strict=True):
-        coloured_points(axes, rows, "x", "loss", colours, "se", fmt="o-", linewidth=0.9)
-        style.level_axis(axes.xaxis, rows["x"], most=4)
-        axes.set_xlabel("parameters N" if name == "N" else f"parameters, {name}")
-        axes.set_title(said.get(name, ""), fontsize=8, fontweight="normal")
-    style.log_axis(grid[0].yaxis, data.points["loss"].min(), data.points["loss"].max())
-    grid[0].set_ylabel(style.plain(loss))
-    style.level_key(figure, data.points, "examples seen D", colours)
-    return figure
+    told = {name: "parameters N" if name == "N" else f"parameters, {name}" for name in known}
+    names = (_loss(study), "examples seen D", style.DATA_PALETTE, told, said)
+    return View(table[table["x"] > 0], note=f"Sizes grow: {grows}.", names=names)
 
 
 FEWEST = 5

@@ -1,7 +1,6 @@
-"""Numbers that move together: pairs of all runs, of the best run at each budget, of the model's exponents; and the
-best runs along compute, each with the line to the next budget.
+"""Numbers that move together: pairs of runs, of the best ones, of exponents; and the best runs along compute.
 
-ln y = a + b ln C,  by least squares; the shade is Student's interval of a single new budget
+ln y = a + b ln C,  by least squares through the best runs; the shade is Student's interval of a single new budget
 """
 
 from __future__ import annotations

@@ -67,5 +67,5 @@ def _pair(pair: Pair, place: int) -> dict[str, Any]:
         "exponents": say.exponent_table(pair),
         "cells": cells,
         "figures": figures,
-        "noise": f"{say.noise_sentence(pair)} {say.luck_sentence(pair)}".strip(),
+        "noise": say.luck_sentence(pair),
     }
