@@ -17,7 +17,6 @@ from mnist_scaling.fitting.comparing.comparison import Comparison
 from mnist_scaling.fitting.comparing.exponents import ExponentDifference
 from mnist_scaling.fitting.comparing.multiplier import Multiplier, multiplier_at
 from mnist_scaling.fitting.diagnostics import Flag
-from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.planning.settle import Settling
 from mnist_scaling.reporting.documents.json_form import OMITTED, read
@@ -215,17 +214,14 @@ def _noise(found: Comparison) -> NoiseRecord:
 
 def _points(found: Comparison) -> list[dict[str, Any]]:
     """The cells that were compared: of both arms where they are paired, else of either."""
-    cells = found.cells
-    if cells.paired:
-        return [
-            {**_sizes(cells.a, i), "loss_a": cells.a.loss[i], "loss_b": cells.b.loss[i]} for i in range(len(cells.a))
-        ]
-    rows = [{**_sizes(cells.a, i), "loss_a": cells.a.loss[i], "loss_b": None} for i in range(len(cells.a))]
-    return rows + [{**_sizes(cells.b, i), "loss_a": None, "loss_b": cells.b.loss[i]} for i in range(len(cells.b))]
-
-
-def _sizes(table: Table, i: int) -> dict[str, float]:
-    return {k: float(v[i]) for k, v in table.inputs.items()}
+    a, b = found.cells.a, found.cells.b
+    of_a, of_b = [None] * len(a), [None] * len(b)
+    parts = [(a, a.loss, b.loss)] if found.cells.paired else [(a, a.loss, of_a), (b, of_b, b.loss)]
+    return [
+        {**{k: float(v[i]) for k, v in table.inputs.items()}, "loss_a": losses[0], "loss_b": losses[1]}
+        for table, *both in parts
+        for i, losses in enumerate(zip(*both, strict=True))
+    ]
 
 
 def _curve(found: Comparison) -> list[MultiplierRecord]:
