@@ -157,11 +157,9 @@ def truths(setting: str, found: Found, exact: Found, true: Truths) -> Truths:
     """The truth of each slot: known, or at the table's own target losses, or that of the table without noise."""
     if not setting.startswith("critical"):
         return true
-    at = [float(found.numbers[f"a_{end}"].meaning.split()[-1]) for end in ("first", "last")]
-    first, last = (critical(loss, true["power"]) for loss in at)
-    exactly = {slot: exact.numbers[slot].interval.value for slot in ("a_data_first", "a_data_last", "a_data_growth")}
-    noise = dict(zip(("a_noise_first", "a_noise_last"), [100 * (0.5 / loss) ** 1.5 for loss in at], strict=True))
-    return {"a_first": first, "a_last": last, "a_growth": true["power"], **exactly, **noise, "a_noise_growth": 1.5}
+    exactly = {slot: exact.numbers[slot].interval.value for slot in ("a_first", "a_last", "a_growth")}
+    at = {end: float(found.words[f"a_{end}_loss"].split()[-1]) for end in ("first", "last")}
+    return exactly | {f"a_{end}_noise": 100 * (0.5 / loss) ** 1.5 for end, loss in at.items()}
 
 
 def count(setting: str, sigma: float, tables: int, seed: int) -> Iterator[dict[str, Any]]:

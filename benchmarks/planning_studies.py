@@ -6,7 +6,7 @@
 6 sizes x 5 amounts of data, of which a run costs 6 N D. Seeds scatter by `seed`; what the best of T trials misses its
 best setting by scatters by luck T^(-2/3). The whole grid, 12 trials and 3 repeats of every cell, costs 1. All other
 methods begin with 4 trials and 2 repeats of nine cheap cells. No losses are drawn: the law and the misfit are linear
-here (`planning.grid_choice`), so that the standard deviation of alpha, at the largest cell, is exact, and what a method
+here (`new_study`), so that the standard deviation of alpha, at the largest cell, is exact, and what a method
 is worth does not hang on a few seeds. That trials bias all losses upwards alike is not in it.
 
     grid            all cells, with trials and repeats in proportion to the budget
@@ -34,7 +34,7 @@ from rich.console import Console
 from rich.table import Table as Shown
 
 from mnist_scaling.fitting.laws.base import Array
-from mnist_scaling.planning.grid_choice import WholeGrid
+from mnist_scaling.new_study import WholeGrid
 from mnist_scaling.planning.measurements import CellEffort, Places
 from mnist_scaling.planning.next_runs import choose, condition, gains
 

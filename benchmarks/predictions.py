@@ -26,8 +26,7 @@ import numpy as np
 import pandas as pd
 
 from mnist_scaling.config.fit_schema import BootstrapConfig, ColumnsConfig, FitConfig
-from mnist_scaling.planning.expected import expect
-from mnist_scaling.planning.new_cell import place_of
+from mnist_scaling.planning.new_cell import expect, place_of
 from mnist_scaling.planning.predictions import LEVELS, command, crps
 from mnist_scaling.planning.studied import studied
 

@@ -1,4 +1,4 @@
-"""The repository's own studies: run them, keep their tables, and write what docs/questions.md and docs/tutorial.md say.
+"""The repository's own studies: run them, keep their tables, and write what docs/ says of them.
 
     python benchmarks/reference.py run [QUESTION …]   every full study of these questions; of all, if none is named
     python benchmarks/reference.py keep               copy finished studies of multirun/ into the repository
@@ -25,9 +25,10 @@ import pandas as pd
 
 from mnist_scaling.asking.answered import Answer, answer, record
 from mnist_scaling.asking.drawn import draw, figure_of
-from mnist_scaling.asking.question import find_question, leave_out, order_of, question_names, with_twin
-from mnist_scaling.asking.study_arms import study_name, sweep
+from mnist_scaling.asking.question import SLOT, find_question, order_of, question_names, with_twin
+from mnist_scaling.asking.study_arms import study_name, sweep, with_measured_twin
 from mnist_scaling.config.ask_schema import FULL, QUICK, Question
+from mnist_scaling.reporting.text import estimate
 from mnist_scaling.study import layout
 from mnist_scaling.study.files import read_json, write_atomically, write_json
 from mnist_scaling.study.missing import unfinished
@@ -40,14 +41,18 @@ KEPT = {FULL: REFERENCE, QUICK: ROOT / "tests/asking/kept"}
 """Where the tables of each scale are kept."""
 
 FIGURES, PAGE, DPI = ROOT / "docs/images/questions", ROOT / "docs/questions.md", 80
-TUTORIAL, TOLD = ROOT / "docs/tutorial.md", re.compile(r"(<!-- answer: (\w+) -->\n)> ?(.*)")
-"""The page that repeats answers, each below its mark."""
+TUTORIAL, REPORT = ROOT / "docs/tutorial.md", ROOT / "docs/reference_study.md"
+TOLD = re.compile(r"(<!-- answer: (\w+) -->\n)> ?(.*)")
+"""Pages that repeat answers, each below its mark."""
 
-TABLES = {FULL: (layout.CELLS, layout.TRIALS, layout.CURVES, layout.STUDY, layout.FITS), QUICK: (layout.CELLS,)}
+SUMMARY = re.compile(r"(<!-- summary -->\n).*?(?=\n<!-- end -->)", re.DOTALL)
+"""Where the second of these pages has its table of all answers."""
+
+TABLES = {
+    FULL: (layout.CELLS, layout.TRIALS, layout.CURVES, layout.STUDY, layout.FITS, layout.PREDICTIONS),
+    QUICK: (layout.CELLS,),
+}
 """What is kept of a study, where it is there."""
-
-WITHOUT = {"datasets": ("kmnist",)}
-"""Studies that are left out of a question: KMNIST could not be fetched where the kept tables were made."""
 
 HEAD = """# Questions and their answers
 
@@ -93,36 +98,34 @@ def asked(name: str, conf: Path) -> tuple[Question, str]:
     """A question and its scale: the largest at which its tables are kept, and with its twin where that is kept too."""
     question = find_question(name, conf)[1]
     for scale in KEPT:
-        for found in (with_twin(question, scale), question):
-            if is_kept(leave_out(found, WITHOUT.get(name, ())), scale):
-                return found, scale
+        found = with_measured_twin(question, scale, kept_tables)
+        if is_kept(found, scale):
+            return found, scale
     return question, QUICK
 
 
 def answered(name: str, conf: Path) -> Answer:
     """The answer that the kept tables give."""
     question, scale = asked(name, conf)
-    return answer(name, question, scale, kept_tables(question, scale), WITHOUT.get(name, ()))
+    return answer(name, question, scale, kept_tables(question, scale))
 
 
 def entry(name: str, conf: Path) -> str:
     """The section of docs/questions.md about one question."""
     question, scale = asked(name, conf)
-    without = WITHOUT.get(name, ())
     command = f"    python -m mnist_scaling.ask question={name}" + f" scale={scale}" * (scale != FULL)
-    command += f" without=[{','.join(without)}]" if without else ""
     head = f"## {question.title}\n\n{question.question}\n\n{command}\n"
     if question.parts:
         parts = ", ".join(f"`{part}`" for part in question.parts)
         return f"{head}\nOne page with the answers to {parts}, in this order; they stand here one by one.\n"
-    if not is_kept(leave_out(question, without), scale):
+    if not is_kept(question, scale):
         return f"{head}\nNot run yet, so there is no answer.\n"
     found = answered(name, conf)
     notes = "".join(f"\n- {note}" for note in found.found.notes)
     return (
         f"{head}\n**{found.sentence}**\n\n![{question.title}](images/questions/{name}.png)\n\n"
         f"scale={scale}, {found.cells} cells, {found.minutes:.1f} minutes, "
-        f"{date(kept_tables(leave_out(question, without), scale).values())}.\n{notes}{chr(10) if notes else ''}"
+        f"{date(kept_tables(question, scale).values())}.\n{notes}{chr(10) if notes else ''}"
     )
 
 
@@ -137,8 +140,28 @@ def page(conf: Path) -> str:
 
 
 def told(text: str, conf: Path) -> str:
-    """A page with the answer of its question below each mark."""
+    """A page with the answer of its question below each mark, and the table of all answers between its marks."""
+    text = SUMMARY.sub(lambda mark: mark[1] + summary(conf), text)
     return TOLD.sub(lambda mark: f"{mark[1]}> {answered(mark[2], conf).sentence}", text)
+
+
+def summary(conf: Path) -> str:
+    """A row for each answer at full scale: the numbers that its figure shows, else the first two of its sentence."""
+    rows = ["| question | what was measured, and its 95 % interval | cells | minutes |", "|---|---|---|---|"]
+    for name in question_names(conf):
+        question, scale = asked(name, conf)
+        if scale == FULL and question.studies:
+            found = answered(name, conf)
+            numbers = found.found.numbers
+            slots = (
+                question.figure.intervals or [slot for slot in SLOT.findall(question.sentence) if slot in numbers][:2]
+            )
+            shown = [
+                f"{numbers[s].meaning}: {estimate(numbers[s].interval)}" for s in slots if numbers[s].interval.known
+            ]
+            link = f"[{question.title}](questions.md#{question.title.lower().replace(' ', '-')})"
+            rows.append(f"| {link} | {'<br>'.join(shown)} | {found.cells} | {found.minutes:.0f} |")
+    return "\n".join(rows)
 
 
 def studies(names: Iterable[str], conf: Path, scale: str) -> dict[str, list[str]]:
@@ -147,7 +170,7 @@ def studies(names: Iterable[str], conf: Path, scale: str) -> dict[str, list[str]
     for name in names:
         for part in find_question(name, conf)[1].parts or (name,):
             question = find_question(part, conf)[1]
-            whole = leave_out(with_twin(question, scale), WITHOUT.get(part, ()))
+            whole = with_twin(question, scale)
             for key in order_of(whole):
                 wanted = plain if key in question.studies else twins
                 wanted[study_name(key, scale)] = sweep(key, whole.studies[key], scale)
@@ -189,14 +212,15 @@ def write(conf: Path) -> None:
     FIGURES.mkdir(parents=True, exist_ok=True)
     for name in question_names(conf):
         question, scale = asked(name, conf)
-        if is_kept(leave_out(question, WITHOUT.get(name, ())), scale):
+        if is_kept(question, scale):
             found = answered(name, conf)
             draw(figure_of(found), FIGURES, name, ("png",), DPI)
             if scale == FULL:
                 (REFERENCE / layout.ANSWERS).mkdir(parents=True, exist_ok=True)
                 write_json(REFERENCE / layout.ANSWERS / f"{name}.json", record(found))
     write_atomically(PAGE, page(conf))
-    write_atomically(TUTORIAL, told(TUTORIAL.read_text(encoding="utf-8"), conf))
+    for path in (TUTORIAL, REPORT):
+        write_atomically(path, told(path.read_text(encoding="utf-8"), conf))
 
 
 def main() -> None:
@@ -213,7 +237,7 @@ def main() -> None:
             keep(studies(every, conf, scale), scale)
     write(conf)
     frames = [pd.read_csv(path) for kept in KEPT.values() for path in kept.glob(f"*/{layout.CELLS}")]
-    print(f"{len(frames)} studies kept, {sum(map(len, frames))} cells; {PAGE} and {TUTORIAL} written.")
+    print(f"{len(frames)} studies kept, {sum(map(len, frames))} cells; {PAGE}, {TUTORIAL} and {REPORT} written.")
 
 
 if __name__ == "__main__":

@@ -17,13 +17,14 @@ from markupsafe import Markup
 from omegaconf import DictConfig
 
 from mnist_scaling import cli
-from mnist_scaling.asking.question import find_question, leave_out, order_of, question_names, with_twin
-from mnist_scaling.asking.study_arms import answered_without, study_name, sweep, tables_of, with_known_twin
+from mnist_scaling.asking.question import find_question, order_of, question_names
+from mnist_scaling.asking.study_arms import is_answered, study_name, sweep, tables_of, with_measured_twin
 from mnist_scaling.config import JSON, TEXT, build
 from mnist_scaling.config.ask_schema import FULL, NAME, AskConfig, Question, store
 from mnist_scaling.errors import InputError
 from mnist_scaling.reporting import terminal
 from mnist_scaling.reporting.parts import Sentence, TextTable
+from mnist_scaling.reporting.text import duration, plural
 from mnist_scaling.study import layout
 from mnist_scaling.study.console import make_console
 from mnist_scaling.study.files import write_atomically, write_json
@@ -68,29 +69,23 @@ def ask(config: AskConfig, conf: Path, name: str, question: Question) -> Path:
     from mnist_scaling.reporting.pages import answer_page
 
     every = {part: find_question(part, conf)[1] for part in question.parts} or {name: question}
-    parts = {part: with_known_twin(asked, config.scale) for part, asked in every.items()}
-    if question.parts and config.without:
-        raise InputError(
-            f"`without` must name studies of the question, but {name} has parts: ask them one by one, such as "
-            f"question={question.parts[0]}."
-        )
+    parts = {part: with_measured_twin(asked, config.scale, run=config.run) for part, asked in every.items()}
     for spec in (spec for asked in parts.values() for spec in asked.measures):
         measures.keys_of(spec)  # a mistake in the file costs no training
     if config.run:
         out = sys.stderr if config.format == JSON else None
-        run_studies({part: leave_out(asked, config.without) for part, asked in parts.items()}, config.scale, out)
+        run_studies(parts, config.scale, out)
     folder = layout.answer_folder(name)
     folder.mkdir(parents=True, exist_ok=True)
     sections = []
     for part, asked in parts.items():
-        found = answer(part, asked, config.scale, tables_of(asked, config.scale), config.without)
+        found = answer(part, asked, config.scale, tables_of(asked, config.scale))
         file = f"{config.scale}-{part}" if len(parts) > 1 else config.scale
         cells = cell_table(found, f"{part}-")
         figure = draw(figure_of(found), folder, file)
         svg = figure_files.on_page(figure, part, asked.title, cells.cells, f"{part}-")
         sections.append(answer_page.Section(record(found), svg, f"{file}.svg", cells))
     command = ["python", "-m", "mnist_scaling.ask", f"question={config.question}", f"scale={config.scale}"]
-    command += [f"without=[{','.join(config.without)}]"] if config.without else []
     files = {suffix: folder / f"{config.scale}.{suffix}" for suffix in ("json", "html")}
     records = [dict(section.record) for section in sections]
     whole = records[0] if not question.parts else {"name": name, "scale": config.scale, "parts": records}
@@ -127,14 +122,13 @@ def read_answer(name: str, scale: str = FULL, folder: Path | None = None) -> Ans
     """
     from mnist_scaling.asking.answered import answer
 
-    def found(asked: Question) -> dict[str, Path]:
+    def tables(asked: Question, scale: str) -> dict[str, Path]:
         paths = tables_of(asked, scale)
         return paths if folder is None else {k: folder / path.parent.name / path.name for k, path in paths.items()}
 
     name, question = find_question(name, Path(cli.conf_dir()))
-    whole = with_twin(question, scale)  # what tuning left to luck is in the answer where it was measured
-    asked = whole if all(path.is_file() for path in found(whole).values()) else question
-    return answer(name, asked, scale, found(asked))
+    asked = with_measured_twin(question, scale, tables)
+    return answer(name, asked, scale, tables(asked, scale))
 
 
 def run_studies(parts: Mapping[str, Question], scale: str, out: TextIO | None = None) -> None:
@@ -156,7 +150,7 @@ def run_studies(parts: Mapping[str, Question], scale: str, out: TextIO | None = 
     """
     every = {study_name(k, scale): sweep(k, q.studies[k], scale) for q in parts.values() for k in order_of(q)}
     for name, folder in {name: layout.found_folder(name) for name in every}.items():
-        if folder != layout.study_folder(name):
+        if layout.is_kept(folder):
             again = shlex.join(["python", "-m", "mnist_scaling.train", "-m", *every.pop(name)])
             print(f"{name} is read from {folder}, which comes with the repository. To measure it yourself: {again}")
     if not every:
@@ -164,20 +158,16 @@ def run_studies(parts: Mapping[str, Question], scale: str, out: TextIO | None = 
     foreseen = {name: foresee(tuple(overrides)) for name, overrides in every.items()}
     left = {name: found for name, found in foreseen.items() if not is_finished(name, found)}
     done = len(every) - len(left)
-    minutes = sum(found.left for found in left.values()) / 60
-    to_run = f"about {minutes:.1f} minutes to run, as predicted" if left else "nothing to run"
-    print(f"{len(every)} {'study' if len(every) == 1 else 'studies'}, {done} of them finished; {to_run}.", flush=True)
+    seconds = sum(found.left for found in left.values())
+    to_run = f"about {duration(max(seconds, 1))} to run, as predicted" if left else "nothing to run"
+    print(f"{plural(len(every), 'study')}, {done} of them finished; {to_run}.", flush=True)
     for place, (name, found) in enumerate(left.items(), 1):
         print(f"\nStudy {place} of {len(left)}: {name}, {found.finished} of {found.cells} cells finished.", flush=True)
         command = [sys.executable, "-m", "mnist_scaling.train", "-m", *every[name]]
         status = subprocess.run(command, env=cli.environment(), stdout=out, check=False).returncode
         if status:
-            key = name.removesuffix(study_name("", scale))
-            fix = f" To answer from the other studies, add without=[{key}]." if 1 == len(parts) < len(every) else ""
-            print(
-                f"The study {name} did not end: every run that has ended is kept, and the same command goes on.{fix}",
-                file=sys.stderr,
-            )
+            said = f"The study {name} did not end: every run that has ended is kept, and the same command goes on."
+            print(said, file=sys.stderr)
             raise SystemExit(status)
 
 
@@ -232,8 +222,8 @@ def show_list(questions: Sequence[Mapping[str, str]], scale: str) -> None:
 
 def _state(conf: Path, name: str, question: Question, scale: str) -> str:
     """Whether a question is answered, else how many cells its studies have."""
-    if (without := answered_without(name, scale)) is not None:
-        return f"answered without {', '.join(without)}" if without else "answered"
+    if is_answered(name, scale):
+        return "answered"
     parts = [find_question(part, conf)[1] for part in question.parts] or [question]
     tables = {path for part in parts for path in tables_of(part, scale).values() if path.is_file()}
     measured = sum(max(len(path.read_text(encoding="utf-8").splitlines()) - 1, 0) for path in tables)

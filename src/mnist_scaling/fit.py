@@ -17,9 +17,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from mnist_scaling import cli
-from mnist_scaling.arms.mixed import mixed
 from mnist_scaling.arms.optuna_runs import write_runs
-from mnist_scaling.arms.reading import Source, cell_trials, read, short_of_data, tuned_cells, with_curves
+from mnist_scaling.arms.reading import Source, cell_trials, mixed, read, short_of_data, tuned_cells, with_curves
 from mnist_scaling.config import JSON, build
 from mnist_scaling.config.fit_schema import FitConfig
 from mnist_scaling.errors import InputError
@@ -106,18 +105,21 @@ def run(config: FitConfig, overrides: Sequence[str] = ()) -> None:
         table=os.path.relpath(source.path, path.parent),
         unfinished=source.unfinished,
     )
-    _keep_another_tables(path, source.path)
+    written = config.out is not None or not source.kept
+    if written:
+        _keep_another_tables(path, source.path)
     settings = {"columns": source.rows.names, "where": config.where, "by": list(source.rows.by)}
     settings |= {"cells": list(config.cell_columns), "best": config.best}
     command = shlex.join(["python", "-m", "mnist_scaling.fit", *overrides]) if overrides else ""
     found = replace(found, data=data, settings={**found.settings, **settings}, config=asdict(config), command=command)
     text = json.dumps(plain(found), indent=1, allow_nan=False) + "\n"
-    write_atomically(path, text)
+    if written:
+        write_atomically(path, text)
     if config.format == JSON:
         print(text, end="")
         return
     terminal.show(fit_summary(found, config.details))
-    print(f"Written: {path}")
+    print(f"Written: {path}" if written else f"{path} stays as it came with the repository: out=FOLDER keeps this fit.")
 
 
 def _keep_another_tables(path: Path, table: Path) -> None:

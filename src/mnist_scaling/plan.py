@@ -19,18 +19,19 @@ from mnist_scaling import cli, image_task
 from mnist_scaling.arms.reading import read
 from mnist_scaling.config import JSON, build
 from mnist_scaling.config.plan_schema import PlanConfig
-from mnist_scaling.errors import InputError, nearest
-from mnist_scaling.planning import checks, growth, predictions, resolve
-from mnist_scaling.planning.expected import expect
-from mnist_scaling.planning.new_cell import place_of
+from mnist_scaling.errors import InputError
+from mnist_scaling.planning import checks, growth, predictions
+from mnist_scaling.planning.new_cell import expect, place_of
 from mnist_scaling.planning.next_budget import next_budget
 from mnist_scaling.planning.next_runs import NextRuns, grown, next_runs
 from mnist_scaling.planning.studied import Studied, studied
 from mnist_scaling.reporting import terminal
 from mnist_scaling.reporting.documents.json_form import plain
-from mnist_scaling.reporting.parts import Part
-from mnist_scaling.reporting.words import plan_tables, predicted
-from mnist_scaling.study import layout
+from mnist_scaling.reporting.parts import Part, Sentence
+from mnist_scaling.reporting.text import duration, plural
+from mnist_scaling.reporting.words import plan_words
+from mnist_scaling.reporting.words.guide import guide_table
+from mnist_scaling.study import layout, missing
 from mnist_scaling.study.layout import found_folder
 
 TENTH = 0.1
@@ -75,12 +76,14 @@ def asked(config: PlanConfig, typed: Sequence[str] = ()) -> Said:
             return _new_study(config, config.name, config.minutes, cores)
         unit, budget = "seconds", 60 * config.minutes * cores
     of = studied(config.fit)
+    if of.is_study:
+        missing.warn(of.folder)
     if of.identity.get("program") == image_task.TASK.program:  # another program is not asked
         of = replace(of, counts=_counts)
     if config.table and set(config.cell) <= {"flops"} and of.model.inputs == ("C",):
         found = next_budget(of, config.cell.get("flops"))
         record = replace(found, winners=found.winners.to_dict("records"))  # type: ignore[arg-type]
-        return Said({"next_budget": record}, predicted.budget(found))
+        return Said({"next_budget": record}, plan_words.budget(found))
     if config.cell:
         return _predict(config, of, again)
     if budget:
@@ -89,40 +92,47 @@ def asked(config: PlanConfig, typed: Sequence[str] = ()) -> Said:
 
 
 def _new_study(config: PlanConfig, name: str, minutes: float, cores: int) -> Said:
-    """A study that fits a time, unless its name looks like a slip of the pen."""
+    """A study that fits a time."""
     from mnist_scaling import new_study
 
-    known = [path.name for path in Path(layout.MULTIRUN).glob("*") if path.is_dir()]
-    if not config.new and (meant := nearest(name, known, " ").strip()):
-        raise InputError(
-            f"`name` must be a study that is there, or unlike all of them, but there is no {name}: {meant} A new study "
-            "of that name needs new=true."
-        )
     new = new_study.propose(name, minutes, cores, Path(cli.conf_dir()) / "experiment")
-    return Said({"proposal": new}, plan_tables.proposal_parts(new))
+    offer = new.offer
+    wide = " and ".join(f"{slope} ±{width / 2:.2f}" for slope, width in offer.widths.items())
+    grid = f"{offer.cells} cells: {' '.join(new.axes)}, {offer.trials} trials and {offer.repeats} repeats of each."
+    by = f"that of {plural(new.calibrated, 'run')} of a small study"
+    parts: list[Part] = [
+        Sentence(f"There is no such study yet. {grid}"),
+        Sentence(
+            f"It should take {duration(new.seconds)} (the pace is {by}), and leave the exponents to {wide} (95 %)."
+        ),
+        Sentence(f"Written: {new.path}"),
+        guide_table(),
+        plan_words.next_command(new.command),
+    ]
+    return Said({"proposal": new}, parts)
 
 
 def _next_runs(config: PlanConfig, of: Studied, budget: float, unit: str) -> Said:
     """The runs that are worth most under a budget, and the command that runs them in the study."""
     found = next_runs(of, config.word, budget, unit)
-    wanted = grown(of, found) if of.command and found.choice.moves else []
+    wanted = grown(of, found) if of.can_grow and found.choice.moves else []
     command = growth.write(of, wanted, of.folder / layout.NEXT_RUNS) if wanted else ""
     record = {"target": found.target.meaning, **vars(found.choice), "message": found.message, "command": command}
-    return Said(record, plan_tables.next_run_parts(of, found, command))
+    return Said(record, plan_words.next_run_parts(of, found, command))
 
 
 def _irregularities(config: PlanConfig, of: Studied, again: str) -> Said:
     """What is wrong with the cells, what became of what was, and, if asked for, the runs that resolve it."""
     found = checks.cards(of)
-    came = resolve.outcomes(of, found)
+    came = growth.outcomes(of, found)
     record: dict[str, Any] = {"cards": found, "outcomes": came}
     if config.resolve:
-        command = resolve.resolve(of, found)
-        return Said({**record, "command": command}, plan_tables.resolve_parts(of, command))
+        command = growth.resolve(of, found)
+        return Said({**record, "command": command}, plan_words.resolve_parts(of, command))
     offer = _offer(of, config.word)
-    parts = [*plan_tables.ground(of), *plan_tables.card_parts(of, found)]
-    parts += plan_tables.next_run_parts(of, offer, "") if offer else []
-    parts += plan_tables.next_step(of, found, again, offer)
+    parts = [*plan_words.ground(of), *plan_words.card_parts(of, found)]
+    parts += plan_words.next_run_parts(of, offer, "") if offer else []
+    parts += plan_words.next_step(of, found, again, offer)
     known = {"seed_sd": of.seed_sd, "cell_sd": of.cell_sd, "cells": len(of.table)}
     return Said({"known": known, **record, "moves": offer.choice.moves if offer else ()}, parts)
 
@@ -141,12 +151,13 @@ def _predict(config: PlanConfig, of: Studied, again: str) -> Said:
     cell = place_of(of, config.cell)
     expected = expect(of, cell, np.random.default_rng(config.seed))
     folder = Path(config.out) if config.out else of.folder
-    row = predictions.register(of, cell, expected, folder, config.where, config.register)
+    own = bool(config.out) or not of.source.kept
+    row = predictions.register(of, cell, expected, folder, config.where, config.register and own)
     if row.get(predictions.SEAL):
-        command = predictions.command(of, [row], folder) if cell.keys and of.command else ""
+        command = predictions.command(of, [row], folder) if cell.keys and of.can_grow else ""
     else:
-        command = again.replace(" register=false", "")
-    parts = predicted.prediction(row, folder / layout.PREDICTIONS, cell, tuple(expected.settings), command)
+        command = again.replace(" register=false", "") + ("" if own else " out=FOLDER")
+    parts = plan_words.prediction(row, folder / layout.PREDICTIONS, cell, tuple(expected.settings), command)
     return Said({"prediction": predictions.record(row), "command": command}, parts)
 
 
@@ -162,7 +173,7 @@ def _score(config: PlanConfig) -> Said:
     rows = predictions.score(Path(config.out) if config.out else own.folder, [own, *others])
     summary = predictions.summary(rows)
     found = {"predictions": [*map(predictions.record, rows)], "summary": summary}
-    return Said(found, predicted.scores(rows, summary))
+    return Said(found, plan_words.scores(rows, summary))
 
 
 if __name__ == "__main__":

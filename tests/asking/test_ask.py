@@ -111,7 +111,6 @@ def test_a_study_that_can_not_run_is_one_sentence_and_how_to_go_on(ask: Ask, tmp
         (["question=dropuot"], "did you mean `dropout`?"),
         (["question=absent.yaml"], "there is no absent.yaml"),
         (["question=dropout", "scale=small"], "`scale` must be one of full, quick, smoke, but got 'small'"),
-        (["question=exercise", "without=[dropout_0]"], "exercise has parts: ask them one by one"),
         (["qestion=dropout"], "got `qestion`: did you mean `question`?"),
     ],
 )

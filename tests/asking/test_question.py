@@ -8,8 +8,8 @@ import pytest
 
 from mnist_scaling import cli
 from mnist_scaling.asking import measures
-from mnist_scaling.asking.question import find_question, leave_out, order_of, question_names, read, with_twin
-from mnist_scaling.asking.study_arms import study_name, sweep, with_known_twin
+from mnist_scaling.asking.question import find_question, order_of, question_names, read, with_twin
+from mnist_scaling.asking.study_arms import study_name, sweep, with_measured_twin
 from mnist_scaling.config.ask_schema import Question
 from mnist_scaling.errors import InputError
 from mnist_scaling.image_task import TASK
@@ -133,20 +133,8 @@ def test_a_study_runs_after_those_that_it_needs(tmp_path: Path) -> None:
         question(tmp_path, text.replace("mine: {experiment: smoke}}", "mine: {experiment: smoke, needs: [b]}}"))
 
 
-def test_what_is_left_out_is_not_spoken_of() -> None:
-    """Of data sets, one that can't be had; each sentence, arm and interval about it goes, and all others stay."""
-    whole = find_question("datasets", CONF)[1]
-    left = leave_out(whole, ["kmnist"])
-    assert set(left.studies) == {"width_x_data", "fashion"}
-    assert set(left.arms) == {"mnist", "fashion"}
-    assert "kmnist" not in left.sentence.lower()
-    assert whole.sentence.startswith(left.sentence)
-    assert left.figure.intervals == tuple(slot for slot in whole.figure.intervals if not slot.startswith("kmnist"))
-    assert leave_out(whole, []) == whole
-
-
 def test_a_twin_is_one_more_study_with_a_seed_of_its_own() -> None:
-    """Not at scale=smoke; and it goes with the study that it repeats, or by itself."""
+    """Not at scale=smoke."""
     plain = find_question("optimizer", CONF)[1]
     asked = with_twin(plain, "quick")
     assert set(asked.studies) - set(plain.studies) == {"width_x_data_twin"}
@@ -155,37 +143,27 @@ def test_a_twin_is_one_more_study_with_a_seed_of_its_own() -> None:
     assert [text for text in again if text not in once] == ["name=width_x_data_twin_quick", "seed=1000"]
     assert [text for text in once if text not in again] == ["name=width_x_data_quick"]
     assert with_twin(plain, "smoke") == plain
-    whole = with_twin(find_question("datasets", CONF)[1], "full")
-    assert set(leave_out(whole, ["kmnist"]).studies) == {"width_x_data", "fashion", "width_x_data_twin"}
-    assert set(leave_out(whole, ["width_x_data"]).studies) == {"fashion", "kmnist"}
-    assert set(leave_out(whole, ["width_x_data_twin"]).studies) == {"width_x_data", "fashion", "kmnist"}
 
 
-@pytest.mark.parametrize(
-    ("name", "without", "sentence"),
-    [
-        ("datasets", "kmnits", "did you mean `kmnist`?"),
-        ("transfer", "source", "tuned_on needs source: leave tuned_on out too"),
-        ("label_noise", "noise_20", "must leave a sentence to say"),
-    ],
-)
-def test_what_can_not_be_left_out(name: str, without: str, sentence: str) -> None:
-    with pytest.raises(InputError) as caught:
-        leave_out(find_question(name, CONF)[1], [without])
-    assert sentence in str(caught.value)
-
-
-def test_tables_of_the_repository_are_not_completed_by_training_a_twin(
+def test_a_twin_is_read_where_it_is_measured_and_run_beside_ones_own_study_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """So an answer from tables that come with the repository costs no training."""
     monkeypatch.chdir(tmp_path)
     question = find_question("learning_rate", CONF)[1]
     whole = with_twin(question, "full")
-    assert with_known_twin(question, "full") == whole
+
+    def chosen() -> list[bool]:
+        return [with_measured_twin(question, "full", run=run) == whole for run in (True, False)]
+
+    assert chosen() == [True, False], "nothing is there: it is run with the others, if anything is"
     (tmp_path / "multirun/reference/lr_tuned").mkdir(parents=True)
-    assert with_known_twin(question, "full") == question
-    (tmp_path / "multirun/reference/lr_tuned_twin").mkdir()
-    assert with_known_twin(question, "full") == whole
-    (tmp_path / "multirun/reference/lr_tuned_twin").rmdir()
+    assert chosen() == [False, False]
+    twin = tmp_path / "multirun/reference/lr_tuned_twin"
+    twin.mkdir()
+    (twin / "cells.csv").touch()
+    assert chosen() == [True, True]
+    (twin / "cells.csv").unlink()
+    twin.rmdir()
     (tmp_path / "multirun/lr_tuned").mkdir()  # one's own study comes first
-    assert with_known_twin(question, "full") == whole
+    assert chosen() == [True, False]

@@ -13,8 +13,7 @@ import pytest
 
 from mnist_scaling.config.fit_schema import BootstrapConfig, ColumnsConfig, FitConfig
 from mnist_scaling.planning import checks
-from mnist_scaling.planning.checks.card import FAIL, INFO, LONGER, NOT_APPLICABLE, PASS, RANGE, WARNING, Card
-from mnist_scaling.planning.growth import TRIALS
+from mnist_scaling.planning.checks import FAIL, INFO, LONGER, NOT_APPLICABLE, PASS, RANGE, TRIALS, WARNING, Card
 from mnist_scaling.planning.studied import Studied, studied
 
 QUICK = BootstrapConfig(draws=20)
@@ -51,8 +50,8 @@ def additive(n: Any = N, d: Any = D) -> Any:
 def test_a_sound_study_passes_and_its_edge_is_found(sound: Studied) -> None:
     found = cards(sound)
     assert found.keys() == {
-        "chance_level", "collinear", "floor_not_identified", "grid_edge", "leverage", "lowest_training_loss",
-        "non_monotone", "search_edge", "seed_outlier", "small_models_bend", "still_falling", "tied_laws",
+        "chance_level", "collinear", "floor_not_identified", "forms_disagree", "grid_edge", "leverage",
+        "lowest_training_loss", "non_monotone", "search_edge", "seed_outlier", "small_models_bend", "still_falling",
         "too_few_cells", "training_gap", "uncertified",
     }  # fmt: skip
     assert [found[code].status for code in ("chance_level", "collinear", "non_monotone")] == [PASS] * 3
@@ -140,10 +139,3 @@ def test_losses_of_a_guess_and_sizes_that_move_with_data(tmp_path: Path) -> None
     found = cards(of_table(tmp_path, loss, n, 20 * n, "power_N", classes=10))
     assert (found["collinear"].status, found["collinear"].remedy.startswith("Quote")) == (WARNING, True)
     assert (found["chance_level"].status, found["chance_level"].cells) == (WARNING, (0, 1))
-    assert found["tied_laws"].status == NOT_APPLICABLE
-
-
-def test_laws_tie_where_neither_has_terms_that_the_other_needs(tmp_path: Path) -> None:
-    for other, status in (("kaplan", PASS), ("coupled", INFO)):
-        found = cards(of_table(tmp_path, additive(), laws=("additive", other)))["tied_laws"]
-        assert (found.status, "tie" in found.cause) == (status, status == INFO)

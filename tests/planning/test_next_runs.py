@@ -11,7 +11,7 @@ import pytest
 from mnist_scaling.config.fit_schema import BootstrapConfig, FitConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.laws.base import Array
-from mnist_scaling.planning.growth import REPEATS, TRIALS
+from mnist_scaling.planning.checks import REPEATS, TRIALS
 from mnist_scaling.planning.measurements import CellEffort, Places, beyond, luck_of, new_cells
 from mnist_scaling.planning.next_runs import (
     CELL,

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mnist_scaling import plan
-from mnist_scaling.config.fit_schema import BootstrapConfig, ColumnsConfig
+from mnist_scaling import fit, plan
+from mnist_scaling.config.fit_schema import BootstrapConfig, ColumnsConfig, FitConfig
 from mnist_scaling.config.plan_schema import PlanConfig
 from mnist_scaling.errors import InputError
 from tests.planning.conftest import QUICK
+from tests.reporting.builder import Builder
 
 
 def test_a_plan_shows_checks_next_runs_and_one_next_step(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -48,13 +50,6 @@ def test_a_budget_that_buys_nothing_says_so_in_json_too(study: Path, capsys: pyt
     assert found["message"].startswith("No run within the budget says anything")
 
 
-def test_a_misspelt_name_is_no_new_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "multirun" / "quickstart").mkdir(parents=True)
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match=r"there is no quikstart: did you mean `quickstart`\? .* needs new=true"):
-        plan.run(PlanConfig(name="quikstart", minutes=5, cores=1))
-
-
 def test_json_is_the_same_record(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plan.run(PlanConfig(name=str(study), bootstrap=QUICK, format="json"))
     found = json.loads(capsys.readouterr().out)
@@ -78,3 +73,31 @@ def test_json_is_the_same_record(study: Path, capsys: pytest.CaptureFixture[str]
 def test_one_thing_at_a_time(more: dict[str, Any], sentence: str) -> None:
     with pytest.raises(InputError, match=sentence.replace("(", r"\(")):
         PlanConfig(**{"name": "any", **more})
+
+
+def test_a_study_of_the_repository_is_read_and_nothing_is_written_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever fits or plans it in a fresh clone finds no changed file, and a note says where it is read from."""
+    kept = Builder(noise=0.03, seed=1).write(tmp_path / "multirun/reference/grid")
+    (kept / "fits.json").write_text("{}")
+    before = {path: path.read_bytes() for path in kept.rglob("*") if path.is_file()}
+    monkeypatch.chdir(tmp_path)
+    fit.run(FitConfig(name="grid", bootstrap=QUICK, laws="additive"))
+    said = capsys.readouterr()
+    assert said.err == "Note: grid is read from multirun/reference/grid, which comes with the repository.\n"
+    assert "multirun/reference/grid/fits.json stays as it came with the repository: out=FOLDER keeps" in said.out
+    asked = PlanConfig(name="grid", bootstrap=QUICK, target={"width": 64, "data_fraction": 1.0})
+    plan.run(asked, ["name=grid", "target.width=64"])
+    said = capsys.readouterr()
+    assert said.err.startswith("Note: grid is read from")
+    assert "Not registered" in said.out
+    assert said.out.rstrip().endswith("Next: python -m mnist_scaling.plan name=grid target.width=64 out=FOLDER")
+    with pytest.raises(
+        InputError, match="study of your own, but .*reference/grid/cells.csv is a table alone: start it"
+    ):
+        plan.run(PlanConfig(name="grid", bootstrap=QUICK, resolve=True))
+    plan.run(PlanConfig(name="grid", bootstrap=QUICK, flops=1e15))
+    assert {path: path.read_bytes() for path in kept.rglob("*") if path.is_file()} == before
+    plan.run(replace(asked, out="mine"))
+    assert Path("mine/predictions.csv").is_file()

@@ -19,14 +19,13 @@ from mnist_scaling.config.fit_schema import ColumnsConfig, FitConfig
 from mnist_scaling.config.plan_schema import PlanConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.planning import predictions
-from mnist_scaling.planning.expected import expect
-from mnist_scaling.planning.new_cell import place_of
+from mnist_scaling.planning.new_cell import expect, place_of
 from mnist_scaling.planning.studied import Studied, studied
 from mnist_scaling.study import layout
 from mnist_scaling.tuning.grid import partitioning
 from tests.fitting.tables import numbers, public
 from tests.planning.conftest import QUICK
-from tests.planning.test_resolve import sweep
+from tests.planning.test_growth import sweep
 from tests.reporting.builder import Builder
 
 TARGETS = ({"width": 64, "data_fraction": 1.0}, {"width": 64, "data_fraction": 0.5})

@@ -19,17 +19,11 @@ from tests.reporting.builder import Builder, power_law
 
 def test_noise_model_and_costs_are_those_of_the_cells(of: Studied) -> None:
     assert of.seed_sd == pytest.approx(0.03, rel=0.4)
-    assert of.cell_sd < 0.03
+    assert 0.01 < of.cell_sd < 0.05
     at = {"N": float(np.log(1600)), "D": float(np.log(20_000))}
     assert of.model.loss(**at).holds(power_law(1600, 20_000))
     assert (of.costs["flops"] == of.cells["flops"]).all()
     assert (of.costs["runs"] == 7).all()
-
-
-def test_scatter_holds_the_repeats_and_what_they_do_not_show(of: Studied) -> None:
-    own = of.seed_sd / np.sqrt(of.repeats)
-    assert np.median(of.model.posterior.scatter()) ** 2 == pytest.approx(own**2 + of.cell_sd**2)
-    assert len(of.model.posterior.scatter()) == len(of.model.posterior.misfit())
 
 
 def test_a_table_without_c_costs_six_n_d(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from mnist_scaling.fitting.laws import get_law
 from mnist_scaling.fitting.misfit.posterior import surface
 from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.slices import largest_cell
-from mnist_scaling.planning.targets import TAIL, target
+from mnist_scaling.planning.next_runs import TAIL, target
 from tests.fitting.tables import ADDITIVE, grid
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from mnist_scaling.arms.reading import read, short_of_data
 from mnist_scaling.config.fit_schema import FitConfig
+from mnist_scaling.errors import InputError
 
 KEPT = Path(__file__).parents[1] / "asking" / "kept"
 
@@ -18,3 +21,8 @@ def test_losses_ahead_that_take_more_data_than_there_is_are_named() -> None:
     begins = "From 8 times the largest compute on, losses ahead take more data than there is (90,000 of 50,000 "
     assert said.startswith(begins)
     assert not short_of_data(source, source.rows.arms[0], ahead[:1])
+
+
+def test_cells_go_with_a_table() -> None:
+    with pytest.raises(InputError, match="`cells` must go with table"):
+        FitConfig(name="mine", cells=["width"])

@@ -10,8 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mnist_scaling.arms.mixed import mixed
-from mnist_scaling.arms.reading import read
+from mnist_scaling.arms.reading import mixed, read
 from mnist_scaling.config.fit_schema import FitConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import files, layout, missing, records

@@ -10,8 +10,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from mnist_scaling.arms.mixed import mixed
-from mnist_scaling.arms.reading import Source, read, repeats
+from mnist_scaling.arms.reading import Source, mixed, read, repeats
 from mnist_scaling.config.compare_schema import CompareConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.comparing import Arm

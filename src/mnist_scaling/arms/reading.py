@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pandas as pd
 from mnist_scaling.config.fit_schema import FitConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.fitting.comparing.pairing import pair_noise
+from mnist_scaling.fitting.diagnostics import Flag
 from mnist_scaling.fitting.frontier.fronts import attach
 from mnist_scaling.fitting.read import read_columns
 from mnist_scaling.fitting.rows import Table
@@ -22,7 +25,8 @@ from mnist_scaling.settings.vertices import CellTrials
 from mnist_scaling.study import provenance
 from mnist_scaling.study.columns import CONVENTIONS, SEED
 from mnist_scaling.study.files import read_json
-from mnist_scaling.study.layout import CELLS, CURVES, STUDY, TRIALS, found_folder
+from mnist_scaling.study.flags import INFO, MIXED_CODE, MIXED_COLUMN, WARNING
+from mnist_scaling.study.layout import CELLS, CURVES, STUDY, TRIALS, found_folder, is_kept
 from mnist_scaling.study.missing import mixed_code, unfinished
 from mnist_scaling.study.tables.cell_runs import repeat_losses, tuned_trials, untuned_runs
 from mnist_scaling.study.tables.csv_table import read_study_table, read_table
@@ -45,6 +49,18 @@ TUNED_LOSSES = ("val_loss", "repeat_val_loss", "repeat_val_loss_se")
 """Columns of cells.csv beside the untuned loss: selected, tuned and its error, all on validation images."""
 
 
+REPLICATE = re.compile(r"seed|repeat|replica|\brep\b|run|trial|fold|draw|unnamed|^id$", re.IGNORECASE)
+"""Columns that number the repeats of one cell."""
+
+SETTING = re.compile(
+    r"^(lr|.*learning.?rate|.*batch.?size|.*dropout|.*decay|.*momentum|.*warmup|.*optimi[sz]er.*)$", re.IGNORECASE
+)
+"""Columns of what is tuned: rows of one cell that differ in them are trials and no repeats, however many values."""
+
+MOST_VALUES = 10
+"""A column with more values, or with more than one for every two rows, is a measurement or a name."""
+
+
 @dataclass(frozen=True)
 class Source:
     """The table to fit, as it stands in its file, and what its study says about it."""
@@ -65,6 +81,11 @@ class Source:
     def folder(self) -> Path:
         """Folder of the table."""
         return self.path.parent
+
+    @property
+    def kept(self) -> bool:
+        """Whether the table comes with the repository, so that nothing is written beside it."""
+        return is_kept(self.folder)
 
     @property
     def grid(self) -> Sequence[str]:
@@ -225,3 +246,37 @@ def repeats(source: Source, arm: ArmRows, rows: Iterable[int]) -> list[dict[int,
         return None
     trials, loss = read_study_table(source.folder / TRIALS), str(source.rows.names["loss"])
     return repeat_losses(arm.frame.loc[list(rows)], trials, source.axes, source.tuned, loss)
+
+
+def mixed(source: Source, arm: ArmRows) -> list[Flag]:
+    """A flag for each such column; for the code in a study, whose axes are arms."""
+    if source.study is not None:
+        return [Flag(MIXED_CODE, source.mixed_code)] if source.mixed_code else []
+    names = source.rows.names
+    rows = arm.frame[arm.frame[names["loss"]].notna()]
+    sizes = [header for role in ("N", "D", "U") if (header := names.get(role))] or [str(names["C"])]
+    named, flags = {*names.values(), *source.rows.by}, []
+    for column in (c for c in rows.columns if c not in named and not REPLICATE.search(c)):
+        values = rows[column].dropna().unique()
+        few = len(values) <= min(MOST_VALUES, len(rows) // 2)
+        if len(values) < 2 or not (few or SETTING.search(column)):
+            continue
+        pooled = rows.groupby(sizes)[column].nunique().max() > 1
+        text = not pd.api.types.is_numeric_dtype(rows[column])
+        if not pooled and not (text and all(_overlap(rows, column, size) for size in sizes)):
+            continue
+        some = ", ".join([*map(str, values[:3]), *["…"] * (len(values) > 3)])
+        said = f"Column {column} has {len(values)} values ({some})"
+        what = "taken for repeats of one cell" if pooled else "fitted as one law"
+        remedy = f"Tell them apart with by={column}, or keep one with where=…."
+        if not few:
+            remedy = "Give the best run of each cell alone, or keep one value with where=…."
+        severity = WARNING if pooled else INFO
+        flags.append(Flag(MIXED_COLUMN, f"{said}, and rows of several are {what}.", severity=severity, remedy=remedy))
+    return flags
+
+
+def _overlap(rows: pd.DataFrame, column: str, size: str) -> bool:
+    """Whether the sizes of two values overlap: a column that merely names the sizes tells no kinds apart."""
+    found = pd.to_numeric(rows[size], errors="coerce").groupby(rows[column]).agg(["min", "max"]).sort_values("min")
+    return any(a[1] > b[0] for a, b in pairwise(found.itertuples(index=False, name=None)))

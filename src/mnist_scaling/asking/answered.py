@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from mnist_scaling.asking import measures
 from mnist_scaling.asking.measures import Found
-from mnist_scaling.asking.question import SLOT, leave_out
+from mnist_scaling.asking.question import SLOT
 from mnist_scaling.asking.study_arms import (
     StudyArm,
     checksum,
@@ -38,9 +38,6 @@ class Answer:
 
     name: str
     question: Question
-    """Without what was left out."""
-    without: tuple[str, ...]
-    """Studies that were left out."""
     scale: str
     arms: Mapping[str, StudyArm]
     found: Found
@@ -53,31 +50,16 @@ class Answer:
     """Checksum of each study's cells.csv."""
 
 
-def answer(
-    name: str, question: Question, scale: str, tables: Mapping[str, Path], without: Collection[str] = ()
-) -> Answer:
-    """Measure a question's arms and fill its sentence.
-
-    Parameters
-    ----------
-    name : str
-    question : Question
-    scale : str
-    tables : mapping
-        Study of the question to its cells.csv.
-    without : collection of str
-        Studies that are left out, with all that is said of them.
+def answer(name: str, question: Question, scale: str, tables: Mapping[str, Path]) -> Answer:
+    """Measure a question's arms and fill its sentence; `tables` are the cells.csv of its studies.
 
     Raises
     ------
     InputError
         When a table, an arm, a measure or a slot of the sentence is at fault.
     """
-    question = leave_out(question, without)
-    tables = {key: tables[key] for key in question.studies}
     arms = read_arms(question, tables)
-    left_out = [f"The study {key} was left out." for key in without]
-    found = Found(notes=(*left_out, *rows_in_no_arm(question, tables), *flagged_rows(tables)))
+    found = Found(notes=(*rows_in_no_arm(question, tables), *flagged_rows(tables)))
     for spec in question.measures:
         found = found | measures.measure(spec, arms)
     frames = [read_study_table(path) for path in tables.values()]
@@ -85,7 +67,6 @@ def answer(
     return Answer(
         name,
         question,
-        tuple(without),
         scale,
         arms,
         found,
@@ -124,7 +105,6 @@ def record(found: Answer) -> dict[str, Any]:
         "title": found.question.title,
         "question": found.question.question,
         "scale": found.scale,
-        "without": list(found.without),
         "sentence": found.sentence,
         "numbers": {
             slot: plain(number.interval) | {"meaning": number.meaning} for slot, number in found.found.numbers.items()

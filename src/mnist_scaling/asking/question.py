@@ -1,9 +1,9 @@
-"""A question: found by its name, read from its file and checked; its arms, its studies' order, itself without some."""
+"""A question: found by its name, read from its file and checked; its arms, its studies' order, its twin."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -25,14 +25,7 @@ def question_names(conf: Path) -> list[str]:
 
 
 def find_question(name: str, conf: Path) -> tuple[str, Question]:
-    """A question by its name, or by the path of one's own file; its name and itself.
-
-    Parameters
-    ----------
-    name : str
-        Such as dropout, or mine.yaml.
-    conf : Path
-        conf/.
+    """A question by its name, such as dropout, or by the path of one's own file, mine.yaml; its name and itself.
 
     Raises
     ------
@@ -139,42 +132,3 @@ def with_twin(question: Question, scale: str) -> Question:
 def order_of(question: Question) -> list[str]:
     """The question's studies, each after those that it needs; a study that needs none stands where the file has it."""
     return list(TopologicalSorter({name: study.needs for name, study in question.studies.items()}).static_order())
-
-
-def leave_out(question: Question, names: Collection[str]) -> Question:
-    """The question without some of its studies: their arms go, and every sentence and interval that needs one of them.
-
-    Raises
-    ------
-    InputError
-        When a name is no study of it, a study that is left needs one that is not, or nothing is left to say.
-    """
-    if not names:
-        return question
-    for name in names:
-        _one_of_its_studies("`without` must name studies of the question, but got", name, question)
-    studies = {name: study for name, study in question.studies.items() if name not in names}
-    if question.twin is not None and arms_of(question)[question.twin].study in names:
-        studies.pop(twin_study(question), None)
-        question = replace(question, twin=None)
-    for name, study in studies.items():
-        if gone := set(study.needs) & set(names):
-            raise InputError(
-                f"A study must keep those that it needs, but {name} needs {sorted(gone)[0]}: leave {name} out too."
-            )
-    every = arms_of(question)
-    arms = {name: arm for name, arm in every.items() if arm.study in studies}
-
-    def is_left(slot: str) -> bool:
-        owners = [name for name in every if slot.startswith(f"{name}_")]
-        return not owners or max(owners, key=len) in arms
-
-    sentences = re.split(r"(?<=[.!?])\s+", question.sentence.strip())
-    kept = [text for text in sentences if all(is_left(slot) for slot in SLOT.findall(text))]
-    if not kept:
-        raise InputError(
-            f"`without` must leave a sentence to say, but each one speaks of {' or '.join(names)}: leave out fewer."
-        )
-    intervals = tuple(slot for slot in question.figure.intervals if is_left(slot))
-    figure = replace(question.figure, intervals=intervals)
-    return replace(question, studies=studies, arms=arms, figure=figure, sentence=" ".join(kept))

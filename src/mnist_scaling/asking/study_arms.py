@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,13 +57,7 @@ def sweep(key: str, spec: StudySpec, scale: str) -> list[str]:
 
 
 def read_arms(question: Question, tables: Mapping[str, Path]) -> dict[str, StudyArm]:
-    """The rows of every arm.
-
-    Parameters
-    ----------
-    question : Question
-    tables : mapping
-        Study of the question to its cells.csv.
+    """The rows of every arm; `tables` are the cells.csv of the question's studies.
 
     Raises
     ------
@@ -135,17 +129,19 @@ def tables_of(question: Question, scale: str) -> dict[str, Path]:
     return {key: layout.found_folder(study_name(key, scale)) / layout.CELLS for key in question.studies}
 
 
-def with_known_twin(question: Question, scale: str) -> Question:
-    """`with_twin`, but as it is where the arm's tables come with the repository and those of its twin don't.
+def with_measured_twin(
+    question: Question, scale: str, tables: Callable[[Question, str], Mapping[str, Path]] = tables_of, run: bool = False
+) -> Question:
+    """`with_twin` where the twin is measured, or is to be `run`; else the question as it is.
 
-    So an answer from such tables costs no training.
+    None is run beside tables that come with the repository, so that an answer from these costs no training.
     """
     whole = with_twin(question, scale)
     if whole == question:
         return question
-    arm, twin = (study_name(key, scale) for key in (arms_of(question)[str(question.twin)].study, twin_study(question)))
-    kept = layout.found_folder(arm) != layout.study_folder(arm)
-    return question if kept and not layout.found_folder(twin).is_dir() else whole
+    paths = tables(whole, scale)
+    arm, twin = paths[arms_of(question)[str(question.twin)].study], paths[twin_study(question)]
+    return whole if twin.is_file() or (run and not layout.is_kept(arm.parent)) else question
 
 
 def checksum(path: Path) -> str:
@@ -153,13 +149,9 @@ def checksum(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def answered_without(name: str, scale: str) -> list[str] | None:
-    """The studies that an answer left out, if there is one made of the tables as they are now."""
-    found: Any = read_json(layout.answer_folder(name) / f"{scale}.json")
-    if found is None:
-        return None
-    parts = found.get("parts", [found])
-    tables = {s["study"]: s["sha256"] for part in parts for s in part["studies"].values()}
+def is_answered(name: str, scale: str) -> bool:
+    """Whether there is an answer made of the tables as they are now."""
+    found: Any = read_json(layout.answer_folder(name) / f"{scale}.json") or {}
+    tables = {s["study"]: s["sha256"] for part in found.get("parts", [found]) for s in part.get("studies", {}).values()}
     paths = {layout.found_folder(study) / layout.CELLS: sha256 for study, sha256 in tables.items()}
-    current = all(path.is_file() and checksum(path) == sha256 for path, sha256 in paths.items())
-    return [study for part in parts for study in part.get("without", [])] if current else None
+    return bool(paths) and all(path.is_file() and checksum(path) == sha256 for path, sha256 in paths.items())

@@ -97,8 +97,6 @@ class AskConfig:
     """A question of conf/question/, or the path of a YAML file of your own; null lists the questions."""
     scale: str = FULL
     """full, quick (minutes) or smoke (seconds; its numbers mean nothing). Studies of different scales never mix."""
-    without: tuple[str, ...] = ()
-    """Studies of the question to leave out, such as one whose images can't be had; the answer says nothing of them."""
     run: bool = True
     """False: answer from the studies as they are, and run nothing."""
 

@@ -80,7 +80,8 @@ class RowsConfig:
     table: str | None = None
     """Any CSV file with a header, instead of a study."""
     out: str | None = None
-    """Folder of what is written; the study's own by default, else the table's."""
+    """Folder of what is written; the study's own by default, else the table's. Without it nothing is written beside the
+    tables that come with the repository."""
     columns: ColumnsConfig = field(default_factory=ColumnsConfig)
     """Which column plays which role: a table needs loss, and whichever of N, D, C it has. A study's columns are known,
     and a name given here replaces them: columns.D=n_train takes unique images as D, for runs trained until they

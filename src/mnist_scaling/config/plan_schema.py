@@ -38,8 +38,6 @@ class PlanConfig(RowsConfig):
     """True: compare the registered predictions with what has come since."""
     register: bool = True
     """False: show a prediction without writing it. The first look at a cell binds, so it is kept unless you say so."""
-    new: bool = False
-    """minutes: a study by that name is meant to be new, although another one has nearly the same name."""
     measured: tuple[str, ...] = ()
     """score: further studies, by name or path, whose cells are looked at beside the study's own."""
 

@@ -1,36 +1,42 @@
-"""Where a cell lies that was never run: its N, D and C, by the axes of a study, by sizes, or by the compute it takes.
+"""A cell that was never run: its N, D and C, and what it should give: loss, error, and settings to train it with.
 
-They are counted by the study's own program where that can count them before a run. What it can't, such as the length
-of a run that decides itself when to stop, or the size of a program that is not ours, goes on along the axes of the
-grid: a plane in logs, or a parabola where that predicts each row from the others with at most half of the error.
+    ln L = surface(N, D) + e        a draw of the surface, and one of e: noise of the repeats, and what tuning leaves
+
+N, D and C are counted by the study's own program where that can count them before a run. What it can't, such as the
+length of a run that decides itself when to stop, or the size of a program that is not ours, goes on along the axes of
+the grid: a plane in logs, or a parabola where that predicts each row from the others with at most half of the error.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.interpolate import make_interp_spline
 
+from mnist_scaling.arms.reading import cell_trials
 from mnist_scaling.errors import InputError
+from mnist_scaling.fitting.frontier.methods import median_of
 from mnist_scaling.fitting.laws.base import Array
+from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.fitting.uncertainty.least_squares import plane
 from mnist_scaling.planning.studied import Studied, at_axes
+from mnist_scaling.settings.optimal_settings import SettingsOptions, optimal_settings
+from mnist_scaling.settings.setting_laws import prior
 from mnist_scaling.study import records
 from mnist_scaling.study.layout import RESULT
 
 BENT = 4.0
 """Squared error of a parabola counts so many times against that of a plane: beyond the rows a bend costs."""
 
-LARGER, TRIED = 16.0, 32
-"""For a budget so many sizes are tried, up to this many times the largest."""
+LARGER, TRIED, SAME = 16.0, 32, 0.02
+"""For a budget so many sizes are tried, up to so many times the largest; difference in C at which a cell takes it."""
 
-SAME = 0.02
-"""Difference in log C at which a cell takes a budget."""
+NEAREST, FEWEST = 3, 6
+"""Cells whose selected settings stand in where a key has no law; cells that say how the error goes with the loss."""
 
 
 @dataclass(frozen=True)
@@ -48,50 +54,13 @@ class NewCell:
 
 
 def place_of(of: Studied, target: Mapping[str, Any]) -> NewCell:
-    """Where a target lies: values of a study's axes; or N and D (or C); or "flops", for the best cell of that compute.
-
-    Raises
-    ------
-    InputError
-        When the cell is there already, or is not what the study or its model could say anything of.
-    """
+    """Where a target lies: values of a study's axes; N and D (or C); or "flops", for the best cell of that compute."""
     if "flops" in target:
         cell = _of_compute(of, target)
     elif set(target) <= {"N", "D", "C"}:
         cell = NewCell({}, {}, _with_cost(of, {k: float(v) for k, v in target.items()}), "as given")
     else:
         cell = on_grid(of, target)
-    _check(of, cell)
-    return cell
-
-
-def _with_cost(of: Studied, at: dict[str, float]) -> dict[str, float]:
-    """The same with C where the table's own cost gives it; 6 N D where the table has none."""
-    if of.result.cost is None or "C" in at or not {"N", "D"} <= at.keys():
-        return at
-    return at | {"C": per_example(of)(at["N"]) * at["D"]}
-
-
-def per_example(of: Studied) -> Callable[[float], float]:
-    """C / D as a function of N: 6 N where the table has no C.
-
-    Between a study's sizes, and up to `LARGER` times the largest, it is the program's own count; else a line in logs
-    through the rows, which says less the farther it goes, because C / D is seldom a power of N over decades.
-    """
-    if of.source.rows.names.get("C") is None:
-        return lambda n: 6 * n
-    if of.counts is not None and of.roles.size and of.roles.data:
-        most = float(of.cells[of.roles.data].max())
-        counted = [cell.at for size in _sizes(of) if (cell := at_levels(of, size, most))]
-        x, place = np.unique(np.log([at["N"] for at in counted]), return_index=True)
-        line = make_interp_spline(x, np.log([at["C"] / at["D"] for at in counted])[place], k=1)
-    else:
-        n, d, c = (of.table.inputs[k] for k in "NDC")
-        line = np.poly1d(np.polyfit(np.log(n), np.log(c / d), 1))
-    return lambda n: float(np.exp(line(np.log(n))))
-
-
-def _check(of: Studied, cell: NewCell) -> None:
     model = of.model
     if lacking := [k for k in model.inputs if k not in cell.at]:
         raise InputError(
@@ -107,6 +76,14 @@ def _check(of: Studied, cell: NewCell) -> None:
             f"A cell must be predicted before it is run, but row {of.cells.index[rows][0]} of {of.source.path} is that "
             "cell: give another target."
         )
+    return cell
+
+
+def _with_cost(of: Studied, at: dict[str, float]) -> dict[str, float]:
+    """The same with C by the plane in logs of the table's own cost; 6 N D where the table has none."""
+    if of.result.cost is None or "C" in at or not {"N", "D"} <= at.keys():
+        return at
+    return at | {"C": float(np.exp(of.result.cost.log_c(np.log(at["N"]), np.log(at["D"]))))}
 
 
 def on_grid(of: Studied, target: Mapping[str, Any]) -> NewCell:
@@ -172,7 +149,7 @@ def _of_compute(of: Studied, target: Mapping[str, Any]) -> NewCell:
         )
     if of.model.inputs == ("C",):
         return NewCell({}, {}, {"C": flops}, "as given")
-    found = list(_grid_of(of, flops) if of.is_study else _sizes_of(of, flops))
+    found = list(_cells_of(of, flops))
     if not found:
         raise InputError(
             f"A cell must take the {flops:.4g} FLOPs that were asked for, but none does within the study's data and "
@@ -181,36 +158,27 @@ def _of_compute(of: Studied, target: Mapping[str, Any]) -> NewCell:
     return min(found, key=lambda cell: float(np.median(log_loss(of, cell.at))))
 
 
-def _sizes_of(of: Studied, flops: float) -> Iterator[NewCell]:
-    """Sizes of a table, each with the data that its compute leaves."""
-    if of.result.cost is None or "N" not in of.model.inputs:
+def _cells_of(of: Studied, flops: float) -> Iterator[NewCell]:
+    """Cells of many sizes, each with the data that its compute leaves, or in a study with as many as it has."""
+    cost, axes = of.result.cost, (of.roles.size, of.roles.data)
+    sizes = of.cells[axes[0]].astype(float) if of.is_study and None not in axes else of.table.inputs.get("N")
+    if sizes is None or (cost is None and not of.is_study):
         return
-    cost = per_example(of)
-    for n in np.geomspace(of.table.inputs["N"].min(), LARGER * of.table.inputs["N"].max(), TRIED):
-        yield NewCell({}, {}, {"N": float(n), "D": flops / cost(n), "C": flops}, "the model's best size")
-
-
-def _sizes(of: Studied) -> Array:
-    """Levels of a study's axis of size, up to `LARGER` times the largest; whole where all of them are."""
-    sizes = of.cells[of.roles.size].astype(float)
     tried = np.geomspace(sizes.min(), LARGER * sizes.max(), TRIED)
-    return np.unique(tried.round()) if (sizes % 1 == 0).all() else tried
-
-
-def _grid_of(of: Studied, flops: float) -> Iterator[NewCell]:
-    """Cells of a study along its axis of size, each with the data that its compute leaves, or as many as it has."""
-    if of.roles.size is None or of.roles.data is None:
-        return
-    largest = float(of.cells[of.roles.data].max())
-    for size in _sizes(of):
-        cell = most = at_levels(of, size, largest)
-        amount = largest
-        for _ in range(2):  # C is nearly proportional to the amount of data
-            if cell is not None:
-                amount *= flops / cell.at["C"]
-                cell = at_levels(of, size, float(f"{amount:.4g}"))
-        found = [one for one in (cell, most) if one is not None and one.at["C"] <= flops * (1 + SAME)]
-        yield from found[:1]
+    if not of.is_study and cost is not None:
+        without_data = cost.log_c(np.log(tried), np.zeros(TRIED))
+        for n, d in zip(tried, np.exp((np.log(flops) - without_data) / cost.kappa_d), strict=True):
+            yield NewCell({}, {}, {"N": float(n), "D": float(d), "C": flops}, "the model's best size")
+    elif of.is_study and None not in axes:
+        amounts = of.cells[axes[1]].astype(float)
+        for size in np.unique(tried.round()) if (sizes % 1 == 0).all() else tried:
+            cell = most = at_levels(of, size, amounts.max())
+            amount = float(amounts.max())
+            for _ in range(2):  # C is nearly proportional to the amount of data
+                if cell is not None:
+                    amount *= flops / cell.at["C"]
+                    cell = at_levels(of, size, float(f"{amount:.4g}"))
+            yield from [one for one in (cell, most) if one is not None and one.at["C"] <= flops * (1 + SAME)][:1]
 
 
 def at_levels(of: Studied, size: float, amount: float) -> NewCell | None:
@@ -240,3 +208,73 @@ def matching(cells: pd.DataFrame, cell: NewCell, names: Mapping[str, str | None]
 def log_loss(of: Studied, at: Mapping[str, float]) -> Array:
     """Draws of ln L of the surface at a point, shape (draws,)."""
     return of.model.posterior.log_loss({k: np.log([at[k]]) for k in of.model.inputs})[:, 0]
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a cell should give."""
+
+    loss: Interval
+    error: Interval
+    """Of the test images; unknown where the table has no errors."""
+    log_loss: Array
+    """Draws of ln L, noise and luck included."""
+    settings: Mapping[str, Interval | str]
+    """Tuned column to its recommended value, with an interval where it is a number."""
+    by_law: tuple[str, ...]
+    """Those of them that a law of the settings gives; the others are those of the nearest cells."""
+
+
+def expect(of: Studied, cell: NewCell, rng: np.random.Generator) -> Expected:
+    """What a cell should give, with an interval that holds the law, what it misses, noise and luck."""
+    draws = log_loss(of, cell.at)
+    draws = draws + of.model.posterior.scatter() * rng.standard_normal(len(draws))
+    loss, error = (median_of(found, of.model.level).exp() for found in (draws, _log_error(of, draws, rng)))
+    return Expected(loss, error, draws, *_settings(of, cell))
+
+
+def _log_error(of: Studied, log_loss: Array, rng: np.random.Generator) -> Array:
+    """Draws of the log error rate, by its line in ln L through the cells of lower loss; NaN where there is none."""
+    both = of.cells.reindex(columns=[of.loss, "test_error"]).astype(float)
+    both = np.log(both[(both > 0).all(axis=1)]).sort_values(both.columns[0])
+    x, y = both.iloc[: max(FEWEST, len(both) // 2)].to_numpy().T
+    if len(x) < FEWEST:
+        return np.full(len(log_loss), np.nan)
+    line = plane(y, x)
+    sd = float(np.sqrt((line.residual**2).sum() / line.free))
+    drawn = plane(y[:, None] + sd * rng.standard_normal((len(x), len(log_loss))), x).coefficients
+    return drawn[0] + drawn[1] * log_loss + sd * rng.standard_normal(len(log_loss))
+
+
+def _settings(of: Studied, cell: NewCell) -> tuple[dict[str, Interval | str], tuple[str, ...]]:
+    """Best value of each tuned key: by its law, else as the nearest cells have it; within its limits."""
+    tuned = [key for key in of.source.tuned if key in of.cells]
+    if not tuned:
+        return {}, ()
+    tried, keys, why = cell_trials(of.source, of.arm)
+    laws = [] if why else optimal_settings(tried, keys, options=SettingsOptions(level=of.model.level)).keys
+    sizes = {k: v for k, v in cell.at.items() if k in ("N", "D")}
+    by_law = prior(laws, of.model.level, **sizes)
+    columns = [str(of.source.rows.names[k]) for k in sizes if of.source.rows.names.get(k)]
+    apart = np.log(of.cells[columns].astype(float) / list(sizes.values())).pow(2).sum(axis=1)
+    near = of.cells.loc[apart.nsmallest(NEAREST).index]
+    found: dict[str, Interval | str] = {}
+    for key in tuned:
+        values = near[key].dropna()
+        if pd.api.types.is_numeric_dtype(values) and values.dtype != bool and len(values):
+            mean = np.exp(np.log(values).mean()) if (values > 0).all() else values.mean()
+            nearest = Interval(*map(float, (mean, values.min(), values.max())))
+            found[key] = _within(of.range_of(key), by_law.get(key) or nearest, values)
+        elif len(values):
+            found[key] = str(values.mode().iloc[0])
+    return found, tuple(by_law)
+
+
+def _within(searched: Mapping[str, Any], found: Interval, values: pd.Series) -> Interval:
+    """Within the ends of the range that are limits, and whole where the cells' values are."""
+    low, high = (searched[end] if end in searched.get("limits", ()) else None for end in ("low", "high"))
+    ends = np.array([found.value, found.low, found.high])
+    ends = ends if low is None and high is None else np.clip(ends, low, high)
+    # A dropout of 0 in every cell is no whole number by nature, as a batch size is.
+    whole = (values % 1 == 0).all() and values.min() >= 1
+    return Interval(*map(float, np.maximum(ends.round(), 1) if whole else ends))

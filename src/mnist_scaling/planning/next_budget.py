@@ -44,13 +44,7 @@ class NextBudget:
 
 
 def next_budget(of: Studied, budget: float | None = None) -> NextBudget:
-    """Continue the arg-mins of a table to a budget, by default one more of its last steps.
-
-    Raises
-    ------
-    InputError
-        When the table has no C or too few budgets, or the budget lies within them.
-    """
+    """Continue the arg-mins of a table to a budget, by default one more of its last steps."""
     if "C" not in of.table.inputs:
         raise InputError("A next budget needs the FLOPs of each run, but the table names no C: give columns.C=….")
     best = best_of_each_budget(of.table)

@@ -3,9 +3,12 @@
     f_j = ln L at place j        t = the target        v = luck^2 + seed^2 / repeats, luck ~ trials^-power
     a measurement of f_j with variance v takes cov(t, f_j)^2 / (var f_j + v) off var t
 
+    target: alpha, beta = -d ln L / d ln N, D        N_exponent = d ln N* / d ln C        loss = ln L
+
 All variances are those of the posterior's draws, which hold what the law leaves open, what it may miss, and which law
 it is. To go from v0 to v1 < v0 in a cell is one more measurement, independent, of variance 1 / (1 / v1 - 1 / v0); a new
-cell has v0 = inf. Runs are chosen one after another: after each, the draws are conditioned on it.
+cell has v0 = inf. Runs are chosen one after another: after each, the draws are conditioned on it. Slopes are those at
+the cell of the largest compute, which `fit` quotes, and the loss is the compute-optimal one at `REACH` times that.
 
 Source: Seo et al. 2000 (IJCNN) for the score; Potter's square root (Bierman 1977, section V.3) for the conditioning.
 """
@@ -17,13 +20,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mnist_scaling.errors import InputError
+from mnist_scaling.config.plan_schema import TARGETS
+from mnist_scaling.errors import InputError, one_of, require
+from mnist_scaling.fitting.frontier.methods import budgets
+from mnist_scaling.fitting.frontier.parametric import Cost
+from mnist_scaling.fitting.headline import Model, losses_ahead
 from mnist_scaling.fitting.laws.base import Array
-from mnist_scaling.planning.growth import REPEATS, TRIALS, GrownCell, grown_from
+from mnist_scaling.fitting.slices import largest_cell
+from mnist_scaling.planning.checks import REPEATS, TRIALS
+from mnist_scaling.planning.growth import GrownCell, grown_from
 from mnist_scaling.planning.measurements import CellEffort, Places, new_cells, of_study, unrun
 from mnist_scaling.planning.new_cell import NewCell
 from mnist_scaling.planning.studied import Studied
-from mnist_scaling.planning.targets import Target, target
 
 CELL = "cell"
 KINDS = (CELL, TRIALS, REPEATS)
@@ -38,6 +46,63 @@ MOST_TRIALS, MOST_REPEATS = 64, 32
 
 CHANCE = 10.0
 """A gain below this share of what is left of var t, over the number of draws, is one by chance: p = 0.002."""
+
+SLOPES = {"alpha": "N", "beta": "D"}
+
+REACH = 4.0
+"""Multiple of the largest compute at which a loss is meant; one of `headline.REACHES`."""
+
+TAIL = 0.01
+"""Share of the draws at each end that is drawn in: the variance of a ratio's few wild draws says nothing."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A number of every draw of the surfaces."""
+
+    meaning: str
+    """What it is, and where, in words."""
+    draws: Array
+    """Shape (draws,)."""
+    known: np.ndarray
+    """Mask of the surfaces that have it, shape (all draws,): not every one has an optimum."""
+
+
+def target(model: Model, cost: Cost | None, word: str) -> Target:
+    """The draws of one of `TARGETS`; `cost` is the table's."""
+    one_of("target", word, TARGETS)
+    needs, point = SLOPES.get(word, "N and D with a C that grows with both"), largest_cell(model.rows)
+    if word == "loss":
+        ahead = [place for place in losses_ahead(model, cost) if place["reach"] == REACH]
+        slopes = " or ".join(f"target={k}" for k, variable in SLOPES.items() if variable in model.inputs)
+        require(
+            bool(ahead),
+            f"`target=loss` needs a compute at which it is meant, but {' and '.join(model.inputs)} say nothing of "
+            f"compute: choose {slopes}, or name columns.C.",
+        )
+        point = {k: float(np.log(ahead[0][k])) for k in model.inputs}
+    elif needs not in model.inputs if word in SLOPES else cost is None or len(model.inputs) != 2:
+        raise InputError(
+            f"`target={word}` needs a model of {needs}, but this one is of {' and '.join(model.inputs)}: choose "
+            "target=loss."
+        )
+    at = ", ".join(f"{k} = {np.exp(point[k]):.3g}" for k in model.inputs)
+    if word in SLOPES:
+        meaning, draws = f"{word} = -d ln L / d ln {needs} at {at}", model.posterior.slope(point, needs)
+    elif word == "loss":
+        meaning = f"ln loss at {at}"
+        draws = model.posterior.log_loss({k: np.array([point[k]]) for k in model.inputs})[:, 0]
+    else:
+        assert cost is not None
+        meaning = "N_exponent = d ln N* / d ln C, over the compute of the table"
+        draws = model.posterior.frontier(cost, budgets(model.rows, cost)).exponents["N"]
+    known = np.isfinite(draws)
+    if 2 * known.sum() <= len(known):
+        raise InputError(
+            f"`target={word}` needs surfaces with an optimum, but {100 * known.mean():.0f} % of them have one: add "
+            "cells on both sides of the best size at a budget, or choose target=loss."
+        )
+    return Target(meaning, np.clip(draws[known], *np.quantile(draws[known], [TAIL, 1 - TAIL])), known)
 
 
 @dataclass(frozen=True)
@@ -115,18 +180,8 @@ def choose(
 ) -> Choice:
     """The runs that leave least of the target's variance, of the plans that the powers of the cost make.
 
-    Parameters
-    ----------
-    draws : array, shape (draws, n)
-        ln L of every surface at every place.
-    target : array, shape (draws,) or (draws, targets)
-        Of the same surfaces; the variances of several are summed.
-    places : Places
-    effort : CellEffort
-    budget : float
-        In the unit of the places' costs.
-    chance : float, optional
-        Gains below this share of what is left of var t are none; `CHANCE` over the number of draws when left out.
+    `draws` are ln L of every surface at every place, (draws, n), and `target` is (draws,) or (draws, targets), of which
+    the variances are summed. Gains below the share `chance` of what is left of them are none.
     """
     least = CHANCE / len(draws) if chance is None else chance
     f, t = factors(draws), factors(target.reshape(len(target), -1))
@@ -178,13 +233,7 @@ class NextRuns:
 
 
 def next_runs(of: Studied, word: str, budget: float, unit: str) -> NextRuns:
-    """The runs that make a target (one of `plan_schema.TARGETS`) most certain for a budget of "flops" or "seconds".
-
-    Raises
-    ------
-    InputError
-        When the target is unknown, or what a run costs.
-    """
+    """The runs that make a target (one of `plan_schema.TARGETS`) most certain for a budget of "flops" or "seconds"."""
     places, effort = of_study(of, unit)
     if not np.isfinite(places.repeat_cost).all():
         raise InputError(

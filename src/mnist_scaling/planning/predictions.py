@@ -26,8 +26,7 @@ from mnist_scaling.errors import InputError, line_of
 from mnist_scaling.fitting.laws.base import Array
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.planning import growth
-from mnist_scaling.planning.expected import Expected
-from mnist_scaling.planning.new_cell import NewCell, matching
+from mnist_scaling.planning.new_cell import Expected, NewCell, matching
 from mnist_scaling.planning.studied import Studied
 from mnist_scaling.study import provenance, records
 from mnist_scaling.study.columns import column_of
@@ -57,13 +56,7 @@ LEVELS = np.arange(1, 40) / 40
 
 
 def read_predictions(folder: Path) -> list[dict[str, str]]:
-    """The rows of a folder's predictions.csv, as text; none where there is no file.
-
-    Raises
-    ------
-    InputError
-        When a row is not as it was registered.
-    """
+    """The rows of a folder's predictions.csv, as text; none where there is no file."""
     path = folder / PREDICTIONS
     if not path.is_file():
         return []
@@ -96,18 +89,7 @@ def register(
 ) -> dict[str, str]:
     """Add a prediction to a folder's predictions.csv, unless one of that cell and of these tables is there; the row.
 
-    Parameters
-    ----------
-    of, cell, expected, folder
-    where : str, optional
-        The condition on the rows that were fitted, which is kept: rows that it leaves out are no secret.
-    write : bool
-        False: look only. A row that was not registered has no seal.
-
-    Raises
-    ------
-    InputError
-        When the cell has begun, or the file was changed.
+    `where`, the condition on the rows that were fitted, is kept with it. Without `write` the row gets no seal.
     """
     begun = of.folder / Path(*cell_parts(cell.axes)) if cell.axes else None
     if begun is not None and any(begun.glob(f"*/{RESULT}")):
@@ -187,15 +169,7 @@ def _write(folder: Path, rows: Sequence[Mapping[str, str]]) -> None:
 
 
 def score(folder: Path, sources: Sequence[Source]) -> list[dict[str, str]]:
-    """Fill the scores of a folder's predictions from the studies in which their cells may have come, and write them.
-
-    The first of `sources` is the study itself.
-
-    Raises
-    ------
-    InputError
-        When there is no prediction, or the file was changed.
-    """
+    """Score a folder's predictions by the studies in which their cells may have come, the study's own first."""
     rows = read_predictions(folder)
     if not rows:
         raise InputError(

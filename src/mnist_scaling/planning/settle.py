@@ -52,16 +52,9 @@ class Settling:
 
 
 def settling(found: Comparison, trials: float, repeats: float, tuned: int, rng: np.random.Generator) -> Settling | None:
-    """What would settle a comparison; None where no loss is reached by both arms, or no noise can be measured.
+    """What would settle a comparison of arms whose cells usually have so many trials and repeats, and `tuned` keys.
 
-    Parameters
-    ----------
-    found : Comparison
-    trials, repeats : float
-        Of a cell, usually.
-    tuned : int
-        Tuned keys.
-    rng : numpy.random.Generator
+    None where no loss is reached by both arms, or no noise can be measured.
     """
     if not found.multipliers or found.frontiers is None or not np.isfinite(found.frontiers.draws).all():
         return None

@@ -76,9 +76,14 @@ class Studied:
         return roles_of(self.cells, self.source.axes, self.source.rows.names)
 
     @property
-    def command(self) -> str:
-        """What made the study, as `train` was started; empty where its runs can't grow, because nobody knows that."""
+    def made_by(self) -> str:
+        """The command that made the study; empty where nobody knows it."""
         return str((self.source.study or {}).get(COMMAND, ""))
+
+    @property
+    def can_grow(self) -> bool:
+        """Whether it is a study of one's own, which `train` goes on with."""
+        return bool(self.made_by) and not self.source.kept
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -97,13 +102,7 @@ class Studied:
 
     @property
     def model(self) -> Model:
-        """The law with a misfit, whose draws everything rests on.
-
-        Raises
-        ------
-        InputError
-            When no law could be fitted.
-        """
+        """The law with a misfit, whose draws everything rests on."""
         if self.result.model is None:
             raise InputError(
                 f"A plan must rest on a fit, but {self.source.path} has none ({self.result.why or 'too few rows'}): "
@@ -112,22 +111,16 @@ class Studied:
         return self.result.model
 
     @property
-    def repeats(self) -> float:
-        """Repeats behind a row's loss, usually; 1 where nothing is said of them."""
-        known = self.table.repeats
-        return 1.0 if known is None or not np.isfinite(known).any() else float(np.nanmedian(known))
-
-    @property
     def seed_sd(self) -> float:
         """Standard deviation of ln loss between seeds of one setting; NaN where no row has repeats."""
-        seeds = seed_noise(self.table)
-        return float("nan") if seeds is None else seeds.scale * np.sqrt(self.repeats)
+        seeds, known = seed_noise(self.table), self.table.repeats
+        repeats = 1.0 if known is None or not np.isfinite(known).any() else float(np.nanmedian(known))
+        return float("nan") if seeds is None else seeds.scale * np.sqrt(repeats)
 
     @property
     def cell_sd(self) -> float:
-        """Standard deviation of a cell's ln loss beyond its repeats': what tuning and one draw of data leave."""
-        of_seeds = np.nan_to_num(self.seed_sd) ** 2 / self.repeats
-        return float(np.sqrt(max(float(np.median(self.model.posterior.scatter())) ** 2 - of_seeds, 0.0)))
+        """Standard deviation of a cell's ln loss about the surface: its repeats' noise, and what its tuning leaves."""
+        return float(np.median(self.model.posterior.scatter()))
 
     def range_of(self, column: str) -> Mapping[str, Any]:
         """The range that a tuned column was searched in: "low", "high", "log" …, and "limits"; empty if unknown."""
@@ -165,13 +158,7 @@ def at_axes(cells: pd.DataFrame, axes: Mapping[str, Any]) -> np.ndarray:
 
 
 def studied(config: FitConfig) -> Studied:
-    """Read and fit the one arm that a config asks for.
-
-    Raises
-    ------
-    InputError
-        When there are several arms, or what `fit` refuses.
-    """
+    """Read and fit the one arm that a config asks for."""
     source = read(config)
     if len(source.rows.arms) > 1:
         shown = ", ".join(arm.name for arm in source.rows.arms)

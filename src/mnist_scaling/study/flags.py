@@ -123,7 +123,7 @@ KINDS = (
     ),
     Kind(
         COLLINEAR, WARNING, "sizes and amounts of data move together, as on a ladder at a fixed ratio",
-        f"Quote the exponent along the ladder (`ray`), or add cells off it: {_grow('a list of them for the study')}.",
+        "Quote the exponent along the ladder (`ray`), or add cells off it: whole axes instead of a list of cells.",
         "How the loss goes with model size or with data alone: N and D moved together in every run.",
     ),
     Kind(

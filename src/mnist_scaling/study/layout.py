@@ -134,6 +134,11 @@ def found_folder(name: str) -> Path:
     return path
 
 
+def is_kept(folder: Path) -> bool:
+    """Whether a folder's tables come with the repository: they are read, and nothing is written beside them."""
+    return folder.parent == Path(MULTIRUN) / REFERENCE
+
+
 def name_argument(folder: Path) -> str:
     """The argument that names the study in a folder, as a shell takes it: ``name=first_study``, or with its path.
 

@@ -75,7 +75,9 @@ def mixed_code(folder: Path) -> str:
 
 
 def warn(folder: Path) -> None:
-    """Print what is damaged or missing in a study to stderr; parameters as in `complaints`."""
+    """Print to stderr that a study comes with the repository, and what is damaged or missing in it."""
+    if layout.is_kept(folder):
+        print(f"Note: {folder.name} is read from {folder}, which comes with the repository.", file=sys.stderr)
     for sentence in complaints(folder):
         print(f"Warning: {printable(sentence)}", file=sys.stderr)
 

@@ -59,10 +59,6 @@ def measure(spec: Mapping[str, Any], arms: Mapping[str, StudyArm]) -> Found:
     return kind.measure(keys, arms)
 
 
-DRAWS, SEED = 1000, 0
-"""Draws of a measure's bootstrap, and the seed of its random numbers."""
-
-
 @dataclass(frozen=True)
 class Number:
     """A number of an answer."""
@@ -186,13 +182,3 @@ def mean_of_dependent(values: ArrayLike, slopes: ArrayLike, level: float = LEVEL
 def exponential(interval: Interval) -> Interval:
     """exp of a value and of both ends."""
     return Interval(*(float(np.exp(x)) for x in (interval.value, interval.low, interval.high)))
-
-
-def quantiles(value: float, draws: ArrayLike, level: float = LEVEL) -> Interval:
-    """A value with the percentile interval of its draws; none where fewer than 70 % of them have the quantity."""
-    found = np.asarray(draws, float)
-    kept = found[np.isfinite(found)]
-    if len(kept) < 0.7 * len(found) or not np.isfinite(value):
-        return Interval(value)
-    low, high = np.quantile(kept, [0.5 - level / 2, 0.5 + level / 2])
-    return Interval(value, float(low), float(high))

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
-from mnist_scaling.planning.checks.run_checks import FAR
+from mnist_scaling.planning.checks import FAR
 from mnist_scaling.reporting.documents.loading import Study, axis_value
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.figures.style import View, by_level, coloured_points, extremes, panels, spread

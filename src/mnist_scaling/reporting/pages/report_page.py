@@ -18,7 +18,7 @@ from mnist_scaling.reporting.text import listing
 from mnist_scaling.reporting.words import fit_tables, in_short, recipe, report_words
 from mnist_scaling.reporting.words.checklist import checklist
 from mnist_scaling.reporting.words.fit_tables import settings_table
-from mnist_scaling.reporting.words.plan_tables import resolved_parts
+from mnist_scaling.reporting.words.plan_words import resolved_parts
 from mnist_scaling.study import files, layout
 from mnist_scaling.study.columns import label
 from mnist_scaling.study.flags import SEVERITIES
@@ -69,7 +69,7 @@ def page(study: Study, shown: Sequence[Shown], figures_at: str = layout.FIGURES)
         draws=draws(study),
         checklist=checklist(study),
         flags=flags(study),
-        resolved=resolved_parts(files.read_json(study.folder / layout.RESOLVED) if study.is_study else None),
+        resolved=resolved_parts((files.read_json(study.folder / layout.RESOLVED) if study.is_study else None) or {}),
         sections=sections(shown),
         figures_at=figures_at,
         commands=recipe.commands(study),

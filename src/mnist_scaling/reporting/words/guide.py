@@ -5,6 +5,8 @@ One list for `plan`, for docs/planning.md and for its picture (benchmarks/decisi
 
 from __future__ import annotations
 
+from mnist_scaling.reporting.parts import TextTable
+
 HEAD = ("what you want to know", "run", "regime", "quote", "cells, trials, repeats", "why")
 
 GUIDE = (
@@ -39,3 +41,8 @@ GUIDE = (
         "On a published notebook the next budget comes out as its author has it, 2.743575.",
     ),
 )  # fmt: skip
+
+
+def guide_table() -> TextTable:
+    """What do you want to know, and what answers it."""
+    return TextTable(HEAD, GUIDE, title="Which study answers which question", aside=5)

@@ -1,23 +1,37 @@
-"""What `plan` says of a study, as tables and sentences: its irregularities, what became of them, and the next runs."""
+"""What `plan` says, as tables and sentences: irregularities, next runs, a new study, predictions, the next budget."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mnist_scaling.fitting.uncertainty.interval import Interval
-from mnist_scaling.planning.checks.card import NOT_APPLICABLE, PASS, Card
-from mnist_scaling.planning.grid_choice import Proposal
+from mnist_scaling.planning.checks import NOT_APPLICABLE, PASS, Card
+from mnist_scaling.planning.growth import OPEN, resolve_record
+from mnist_scaling.planning.new_cell import NewCell
+from mnist_scaling.planning.next_budget import NextBudget
 from mnist_scaling.planning.next_runs import NextRuns
-from mnist_scaling.planning.resolve import OPEN
+from mnist_scaling.planning.predictions import SEAL
 from mnist_scaling.planning.studied import Studied
+from mnist_scaling.reporting import parts as tone
 from mnist_scaling.reporting.parts import Part, Sentence, TextTable
-from mnist_scaling.reporting.text import duration, estimate, number, plural, power_of_ten, spaced
-from mnist_scaling.reporting.words.guide import GUIDE, HEAD
-from mnist_scaling.study import files, layout
+from mnist_scaling.reporting.text import (
+    duration,
+    estimate,
+    number,
+    percent,
+    plural,
+    power_of_ten,
+    short,
+    spaced,
+    three_digits,
+)
+from mnist_scaling.study import layout
+from mnist_scaling.study.columns import label
 
 MOST_NAMED = 3
 """Cells that a card names in the table."""
@@ -34,8 +48,8 @@ def ground(of: Studied) -> list[Part]:
     seconds = "" if dearest is None or not np.isfinite(dearest["seconds"]) else f" and {dearest['seconds']:.3g} s"
     shown = (f"{number(100 * sd, 2)} %" if np.isfinite(sd) else "an unknown share" for sd in (of.seed_sd, of.cell_sd))
     text = (
-        f"{len(of.table)} cells. The loss differs by {next(shown)} between seeds, and by {next(shown)} "
-        f"between cells beyond that.{each}{seconds}{'.' if each else ''}"
+        f"{len(of.table)} cells. The loss differs by {next(shown)} between seeds, and a cell's by {next(shown)} from "
+        f"the surface through all.{each}{seconds}{'.' if each else ''}"
     )
     return [Sentence(text)]
 
@@ -48,15 +62,15 @@ def card_parts(of: Studied, found: Sequence[Card]) -> list[Part]:
     rest = f"{len(passed)} checks passed ({', '.join(passed)})." if passed else ""
     rest += f" {len(without)} do not apply ({', '.join(without)})." if without else ""
     table = TextTable(["check", "status", "cells", "cause"], rows, title="Irregularities", aside=3)
-    return [*([table] if rows else []), Sentence(rest.strip()), *resolved_parts(_resolved(of))]
+    return [*([table] if rows else []), Sentence(rest.strip()), *resolved_parts(resolve_record(of))]
 
 
-def resolved_parts(record: Mapping[str, Any] | None) -> list[Part]:
+def resolved_parts(record: Mapping[str, Any]) -> list[Part]:
     """Each irregularity of resolve.json in each cell, its loss before and after, and how far the fit moved; or nothing.
 
     The same words stand in the terminal and on the study's page.
     """
-    if record is None or not record.get("outcomes"):
+    if not record.get("outcomes"):
         return []
     found = record["outcomes"]
     losses = [[None if o[k] is None else f"{o[k]:.4f}" for k in ("before", "after")] for o in found]
@@ -79,20 +93,15 @@ def next_step(of: Studied, found: Sequence[Card], again: str, offer: NextRuns | 
 
     `again` is the command that was typed.
     """
-    record = _resolved(of) or {}
+    record = resolve_record(of)
     if any(one["status"] == OPEN for one in record.get("outcomes", ())):
         return resolve_parts(of, str(record["command"]))
     if any(card.asks for card in found):
-        return [_next(f"{again} resolve=true")]
-    return [_next(f"{again} flops={offer.budget:.2g}")] if offer else []
+        return [next_command(f"{again} resolve=true")]
+    return [next_command(f"{again} flops={offer.budget:.2g}")] if offer else []
 
 
-def _resolved(of: Studied) -> dict[str, Any] | None:
-    """resolve.json of a study; None where nothing was written."""
-    return files.read_json(of.folder / layout.RESOLVED) if of.is_study else None
-
-
-def _next(command: str) -> Sentence:
+def next_command(command: str) -> Sentence:
     """The one command to go on with."""
     return Sentence(f"Next: {command}", apart=True)
 
@@ -102,7 +111,7 @@ def resolve_parts(of: Studied, command: str) -> list[Part]:
     if not command:
         return [Sentence("No irregularity asks for further runs.")]
     said = "lists the study's cells with the runs that each is to have; what was run stays."
-    return [Sentence(f"{of.folder / layout.RESOLVE} {said}"), _next(command)]
+    return [Sentence(f"{of.folder / layout.RESOLVE} {said}"), next_command(command)]
 
 
 def next_run_parts(of: Studied, found: NextRuns, command: str) -> list[Part]:
@@ -126,7 +135,7 @@ def next_run_parts(of: Studied, found: NextRuns, command: str) -> list[Part]:
     table = TextTable(head, rows, title=f"Next runs within {budget}, for {found.target.meaning}", right=(3, 4))
     rest = len(places) - len(rows)
     more = f"And in {plural(rest, 'more cell')}. " if rest else ""
-    return [*([table] if rows else []), Sentence(more + found.message), *([_next(command)] if command else [])]
+    return [*([table] if rows else []), Sentence(more + found.message), *([next_command(command)] if command else [])]
 
 
 def _share(share: float) -> str:
@@ -138,25 +147,72 @@ def _where_new(found: NextRuns, place: int) -> str:
     return " ".join(layout.cell_parts(dict(cell.axes)) if cell.axes else (f"{k}={v:.3g}" for k, v in cell.at.items()))
 
 
-def proposal_parts(new: Proposal) -> list[Part]:
-    """A study that fits a time: its grid, what it takes, and what it can resolve."""
-    offer = new.offer
-    wide = " and ".join(f"{name} ±{width / 2:.2f}" for name, width in offer.widths.items())
-    by = f"that of {plural(new.calibrated, 'run')} of a small study"
-    return [
-        Sentence(
-            f"There is no such study yet. {offer.cells} cells: {' '.join(new.axes)}, {offer.trials} trials and "
-            f"{offer.repeats} repeats of each."
-        ),
-        Sentence(
-            f"It should take {duration(new.seconds)} (the pace is {by}), and leave the exponents to {wide} (95 %)."
-        ),
-        Sentence(f"Written: {new.path}"),
-        guide_table(),
-        _next(new.command),
+def prediction(row: Mapping[str, str], path: Path, cell: NewCell, settings: Sequence[str], command: str) -> list[Part]:
+    """A prediction, and the command that runs its cell in the study, or registers it, if there is one."""
+    where = ", ".join(f"{label(k)} {v}" for k, v in cell.axes.items())
+    sizes = ", ".join(f"{k} = {short(v)}" for k, v in cell.at.items())
+    beyond = f", {number(float(row['reach']))} times the largest compute that was measured" if row["reach"] else ""
+    rows = [["loss", _interval(row, "predicted_loss", "low", "high")]]
+    if row["predicted_error"]:
+        rows.append(["error rate", _interval(row, "predicted_error", "error_low", "error_high")])
+    for key in settings:
+        source = "by its law" if key in row["by_law"].split(";") else "as in the nearest cells"
+        ends = _interval(row, key, f"{key}_low", f"{key}_high") if f"{key}_low" in row else row[key]
+        rows.append([label(key), f"{ends} ({source})"])
+    seal = row.get(SEAL)
+    kept = f"Registered in {path} at {row['time']}, seal {seal}." if seal else "Not registered: it counts for nothing."
+    found: list[Part] = [
+        Sentence(f"{where or 'The target'} ({sizes}; {cell.counted}){beyond}:"),
+        TextTable(["what", "predicted"], rows),
+        Sentence(kept, tone.QUIET),
     ]
+    if row["warnings"]:
+        codes = ", ".join(spaced(code) for code in row["warnings"].split(";"))
+        text = f"The fit has warnings ({codes}), and the prediction rests on it: see what it prints."
+        found.append(Sentence(text, tone.WARNING))
+    return [*found, Sentence(command, lead="Next")] if command else found
 
 
-def guide_table() -> TextTable:
-    """What do you want to know, and what answers it."""
-    return TextTable(HEAD, GUIDE, title="Which study answers which question", aside=5)
+def _value(row: Mapping[str, str], key: str) -> float:
+    return float(row.get(key) or np.nan)
+
+
+def _interval(row: Mapping[str, str], *keys: str) -> str:
+    return estimate(Interval(*(_value(row, key) for key in keys)), three_digits)
+
+
+def scores(rows: Sequence[Mapping[str, str]], of: Mapping[str, float]) -> list[Part]:
+    """Every registered prediction against what has come, and how they did together."""
+    table = [
+        [
+            *(short(_value(row, k)) if row[k] else None for k in ("n_params", "n_seen")), number(_value(row, "reach")),
+            _interval(row, "predicted_loss", "low", "high"), three_digits(_value(row, "measured_loss")),
+            {"true": "yes", "false": "no"}.get(row.get("inside", ""), row.get("why_not")),
+            *(percent(_value(row, k)) if row.get(k) else None for k in ("log_error", "regret")),
+        ]
+        for row in rows
+    ]  # fmt: skip
+    head = ["N", "D", "times the compute", "predicted", "measured", "inside", "off by", "regret"]
+    found: list[Part] = [TextTable(head, table)]
+    if of["scored"]:
+        found.append(
+            Sentence(
+                f"{of['inside']} of {of['scored']} inside. In ln loss the error is {of['rms']:.3f} (root mean square; "
+                f"mean {of['bias']:+.3f}), the interval's width {of['width']:.3f}, the CRPS {of['crps']:.3f}."
+            )
+        )
+    waiting = of["registered"] - of["scored"]
+    return found + ([Sentence(f"{waiting} of {of['registered']} not scored.", tone.QUIET)] if waiting else [])
+
+
+def budget(of: NextBudget) -> list[Part]:
+    """The best run at each budget, the line through them, and the next one."""
+    rows = [[*(f"{v:.6g}" if isinstance(v, float) else v for v in row)] for row in of.winners.to_numpy(object)]
+    without = f", the {of.left_out} smallest left out," if of.left_out else ""
+    settings = [f"{label(k)} {estimate(v) if v.high > v.low else short(v.value)}" for k, v in of.settings.items()]
+    text = (
+        f"The line through {len(rows) - of.left_out} budgets{without} falls as C^-{estimate(of.slope)}, and gives "
+        f"{of.loss.value:.6f} [{of.loss.low:.4f}, {of.loss.high:.4f}] at {power_of_ten(of.budget)}."
+    )
+    lines: list[Part] = [TextTable([str(c) for c in of.winners], rows, title="Best run at each budget"), Sentence(text)]
+    return [*lines, Sentence(", ".join(settings), lead="Its settings")] if settings else lines

@@ -16,12 +16,11 @@ import yaml
 from mnist_scaling.config import RunConfig
 from mnist_scaling.config.fit_schema import BootstrapConfig, ColumnsConfig, FitConfig
 from mnist_scaling.errors import InputError
-from mnist_scaling.planning import checks, resolve
-from mnist_scaling.planning.checks.card import LONGER, PASS, WARNING, Card
-from mnist_scaling.planning.growth import REPEATS, TRIALS, GrownCell
+from mnist_scaling.planning import checks, growth
+from mnist_scaling.planning.checks import LONGER, PASS, REPEATS, TRIALS, WARNING, Card
 from mnist_scaling.planning.studied import Studied, studied
 from mnist_scaling.reporting.parts import Sentence, TextTable
-from mnist_scaling.reporting.words.plan_tables import resolved_parts
+from mnist_scaling.reporting.words.plan_words import resolved_parts
 from mnist_scaling.study import files, layout
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import INDEPENDENT
@@ -67,13 +66,13 @@ def test_an_edge_is_found_resolved_in_its_study_and_gone(tmp_path: Path) -> None
     of, found = read(folder)
     (edge,) = (card for card in found if card.code == "search_edge")
     assert edge.cells == (0, 1, 2, 3, 4, 5)
-    command = shlex.split(resolve.resolve(of, [edge]))
+    command = shlex.split(growth.resolve(of, [edge]))
     assert command[:4] == ["python", "-m", "mnist_scaling.train", "-m"]
     given = dict(word.split("=", 1) for word in command[4:])
     assert given.pop("name") == "s"
     path = given.pop("hydra.sweeper.cells")
     assert given == {"optim.lr": "tag(log,limit_low,interval(0.0001,0.02))"}, "axes and effort are the list's"
-    assert [one.status for one in resolve.outcomes(of, [edge])] == [resolve.OPEN] * 6
+    assert [one["status"] for one in growth.outcomes(of, [edge])] == [growth.OPEN] * 6
 
     wider = [f"{key}={value}" for key, value in given.items()]
     now = sweep(folder, *wider, listed=partitioning.read_cell_list(path))
@@ -81,15 +80,15 @@ def test_an_edge_is_found_resolved_in_its_study_and_gone(tmp_path: Path) -> None
     kept = before[by].merge(now, on=by, how="left")[before.columns]
     pd.testing.assert_frame_equal(kept, before, check_exact=True)
     of, found = read(folder)
-    came = resolve.outcomes(of, found)
-    assert [one.status for one in came] == [resolve.GONE] * 6
-    assert all(one.after < one.before for one in came)  # type: ignore[operator]
+    came = growth.outcomes(of, found)
+    assert [one["status"] for one in came] == [growth.GONE] * 6
+    assert all(one["after"] < one["before"] for one in came)
     moved = now[(now["stage"] == "trial") & (now["number"] == 4)]["lr"]
     assert moved.tolist() == pytest.approx([(2e-3 * 2e-2) ** 0.5] * 6), "what is new of the range is tried first"
     kept_record = json.loads((folder / layout.RESOLVED).read_text())
     assert kept_record["before"].keys() == kept_record["now"].keys() != set()
     assert kept_record["before"] != kept_record["now"]
-    assert [one["status"] for one in kept_record["outcomes"]] == [one.status for one in came]
+    assert [one["status"] for one in kept_record["outcomes"]] == [one["status"] for one in came]
     table, told = resolved_parts(kept_record)
     assert isinstance(table, TextTable)
     assert table.rows[0][:3] == ["search_edge", "width=4 data_fraction=0.25", "gone"]
@@ -117,7 +116,7 @@ def test_a_cell_gets_what_its_card_asks_for_and_no_other_cell_does(
     done: tuple[Studied, list[Card]], asks: tuple[str, ...], n_trials: int, n_repeats: int
 ) -> None:
     of, _ = done
-    resolve.resolve(of, [Card(WARNING, "", (1,), asks=asks, code="any")])
+    growth.resolve(of, [Card(WARNING, "", (1,), asks=asks, code="any")])
     rows = [(row["hydra.sweeper.n_trials"], row["hydra.sweeper.n_repeats"]) for row in listed(of)]
     assert sorted(rows) == sorted([(2, 2)] * 5 + [(n_trials, n_repeats)])
     (grown,) = (row for row in listed(of) if (row["hydra.sweeper.n_trials"], row["hydra.sweeper.n_repeats"]) != (2, 2))
@@ -128,15 +127,15 @@ def test_what_is_there_still_after_its_runs_is_confirmed(done: tuple[Studied, li
     of, _ = done
     (of.folder / layout.RESOLVED).unlink(missing_ok=True)
     card = Card(WARNING, "", (1,), asks=(TRIALS,), code="any")
-    resolve.resolve(of, [card])
-    assert [one.status for one in resolve.outcomes(of, [card])] == [resolve.OPEN]
+    growth.resolve(of, [card])
+    assert [one["status"] for one in growth.outcomes(of, [card])] == [growth.OPEN]
     more = replace(of, arm=replace(of.arm, frame=of.arm.frame.assign(n_trials=4)))
-    assert [one.status for one in resolve.outcomes(more, [card])] == [resolve.CONFIRMED]
-    assert [one.status for one in resolve.outcomes(more, [Card(PASS, "", code="any")])] == [resolve.GONE]
-    resolve.resolve(more, [replace(card, cells=(2,))])
-    came = {one.cell: one.status for one in resolve.outcomes(more, [replace(card, cells=(2,))])}
+    assert [one["status"] for one in growth.outcomes(more, [card])] == [growth.CONFIRMED]
+    assert [one["status"] for one in growth.outcomes(more, [Card(PASS, "", code="any")])] == [growth.GONE]
+    growth.resolve(more, [replace(card, cells=(2,))])
+    came = {one["cell"]: one["status"] for one in growth.outcomes(more, [replace(card, cells=(2,))])}
     assert came.keys() == {of.name_of(1), of.name_of(2)}
-    assert came[of.name_of(1)] == resolve.GONE, "the first is not forgotten"
+    assert came[of.name_of(1)] == growth.GONE, "the first is not forgotten"
 
 
 def test_a_cell_without_a_loss_leaves_a_file_that_can_be_read(done: tuple[Studied, list[Card]]) -> None:
@@ -144,28 +143,22 @@ def test_a_cell_without_a_loss_leaves_a_file_that_can_be_read(done: tuple[Studie
     (of.folder / layout.RESOLVED).unlink(missing_ok=True)
     lost = replace(of, arm=replace(of.arm, frame=of.arm.frame.assign(**{of.loss: float("nan")})))
     card = Card(WARNING, "", (1,), asks=(TRIALS,), code="lost")
-    resolve.resolve(lost, [card])
-    assert [one.status for one in resolve.outcomes(lost, [card])] == [resolve.OPEN]
+    growth.resolve(lost, [card])
+    assert [one["status"] for one in growth.outcomes(lost, [card])] == [growth.OPEN]
     kept = (files.read_json(of.folder / layout.RESOLVED) or {})["outcomes"][0]
     assert (kept["before"], kept["after"]) == (None, None)
-    assert resolve.outcomes(lost, [card])
+    assert growth.outcomes(lost, [card])
 
 
 def test_nothing_is_written_for_a_sound_study(done: tuple[Studied, list[Card]], tmp_path: Path) -> None:
-    assert resolve.resolve(done[0], [Card(PASS, "", code="any")]) == ""
+    assert growth.resolve(done[0], [Card(PASS, "", code="any")]) == ""
     rows = pd.DataFrame({"n": [1e3, 2e3, 4e3, 8e3], "l": [1, 0.9, 0.8, 0.7]})
     rows.to_csv(tmp_path / "t.csv", index=False)
     of = studied(FitConfig(table=str(tmp_path / "t.csv"), columns=ColumnsConfig(N="n", loss="l"), laws="power_N"))
-    with pytest.raises(InputError, match=r"Further runs need the study that `train` made, but .*t\.csv is a table"):
-        resolve.resolve(of, [])
-
-
-def test_cells_off_a_ladder_are_those_beside_its_steps() -> None:
-    ladder = [GrownCell({"model.width": w, "data.fraction": f}, 6, 3) for w, f in ((4, 0.25), (8, 0.5), (16, 1.0))]
-    found = [(c.keys["model.width"], c.keys["data.fraction"], c.trials, c.repeats) for c in resolve._off_ladder(ladder)]
-    assert found == [(4, 0.5, 6, 3), (8, 0.25, 6, 3), (8, 1.0, 6, 3), (16, 0.5, 6, 3)]
-    one = [GrownCell({"model.width": w}, 6, 3) for w in (4, 8)]
-    assert resolve._off_ladder(one) == []
+    with pytest.raises(
+        InputError, match=r"Further runs need a study of your own, but .*t\.csv is a table alone: run them by hand"
+    ):
+        growth.resolve(of, [])
 
 
 @pytest.mark.parametrize(
@@ -185,5 +178,5 @@ def test_a_range_is_widened_on_the_side_of_the_value(
 ) -> None:
     of = {"low": low, "high": high, "log": log, "limits": []}
     known = dict(of)
-    resolve._widen(known, of, value)
-    assert resolve._spelled(known) == expected
+    growth._widen(known, of, value)
+    assert growth._spelled(known) == expected
