@@ -4,7 +4,8 @@ Each study is tuned, then its four predictions are registered, then their cells 
 once more with the settings that were recommended, which says what those cost (regret). A command that was killed goes
 on where it was: every step is one that `train` and `plan` resume or refuse to do twice.
 
-python benchmarks/predictions.py --json multirun/predictions.json --figure docs/images/predictions.png
+python benchmarks/predictions.py                                all of it; keeps the tables in multirun/reference/
+python benchmarks/predictions.py --kept --figure docs/images/predictions.png    no runs: draws what was kept
 python benchmarks/predictions.py --studies mnist_cnn                    one study alone
 python benchmarks/predictions.py --smoke --studies mnist_cnn            a minute; its numbers mean nothing
 python benchmarks/predictions.py --recorded                             no runs: the larger cells of recorded studies,
@@ -24,7 +25,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from reference import KEPT, keep
 
+from mnist_scaling.config.ask_schema import FULL, QUICK
 from mnist_scaling.config.fit_schema import BootstrapConfig, ColumnsConfig, FitConfig
 from mnist_scaling.planning.new_cell import expect, place_of
 from mnist_scaling.planning.predictions import LEVELS, command, crps
@@ -95,15 +98,21 @@ def study(key: str, smoke: bool) -> list[dict[str, Any]]:
         fixed = [f"{KEYS[k]}={row[k]}" for k in KEYS if row.get(k)]
         axes = [f"model.width=choice({row['width']})", f"data.fraction=choice({row['data_fraction']})"]
         started("train", "-m", *_without_axes(sweep), f"name={other}", *fixed, *axes)
-    said = started("plan", f"name={name}", *fit, "score=true", f"measured=[{','.join(advised)}]", "format=json")
-    return [{"study": key, **row} for row in json.loads(said)["predictions"]]
+    started("plan", f"name={name}", *fit, "score=true", f"measured=[{','.join(advised)}]")
+    if not smoke:
+        keep({name}, FULL)
+    return [{**row, "study": key} for row in rows_of(folder)]
+
+
+def kept(key: str) -> list[dict[str, Any]]:
+    """The scored predictions of one study as the repository keeps them."""
+    return [{**row, "study": key} for row in rows_of(KEPT[FULL] / f"predict_{key}")]
 
 
 def _without_axes(sweep: Sequence[str]) -> list[str]:
     return [word for word in sweep if not word.startswith(("model.width=", "data.fraction=", "hydra.sweeper.max_"))]
 
 
-KEPT = Path(__file__).parents[1] / "tests" / "asking" / "kept"
 FEWEST = 9
 """Cells that a recorded study is fitted to, at least."""
 
@@ -116,7 +125,7 @@ RECORDED = (
 
 def foreseen(name: str, draws: int = 200) -> list[dict[str, Any]]:
     """The larger cells of a recorded study, predicted from the smaller ones alone, and scored, like rows of `study`."""
-    path = KEPT / f"{name}_quick" / "cells.csv"
+    path = KEPT[QUICK] / f"{name}_quick" / "cells.csv"
     columns = ColumnsConfig("n_params", "n_seen", "flops", loss="test_loss", se="test_loss_se", repeats="n_repeats")
     cells = pd.read_csv(path)
     cells = cells[cells["test_loss"].notna()].sort_values("flops")
@@ -206,13 +215,15 @@ def main() -> None:
     parser.add_argument("--studies", default=",".join(STUDIES))
     parser.add_argument("--smoke", action="store_true")
     parser.add_argument("--recorded", action="store_true")
+    parser.add_argument("--kept", action="store_true")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--figure", type=Path)
     given = parser.parse_args()
     if given.recorded:
         rows = [row for name in RECORDED for row in foreseen(name)]
     else:
-        rows = [row for key in given.studies.split(",") for row in study(key, given.smoke)]
+        keys = given.studies.split(",")
+        rows = [row for key in keys for row in (kept(key) if given.kept else study(key, given.smoke))]
         print(table(rows) + "\n")
     print(by_distance(rows))
     if given.json:

@@ -44,11 +44,18 @@ def test_the_page_begins_as_the_script_has_it() -> None:
     assert PAGE.startswith(REFERENCE.HEAD)
 
 
-def test_the_tutorial_repeats_these_answers() -> None:
-    repeated = REFERENCE.TOLD.findall(REFERENCE.TUTORIAL.read_text(encoding="utf-8"))
-    assert {name for _, name, _ in repeated} == set(find_question("exercise", CONF)[1].parts)
+@pytest.mark.parametrize("page", [REFERENCE.TUTORIAL, REFERENCE.REPORT], ids=lambda page: page.stem)
+def test_a_page_repeats_these_answers(page: Path) -> None:
+    repeated = REFERENCE.TOLD.findall(page.read_text(encoding="utf-8"))
+    assert set(find_question("exercise", CONF)[1].parts) <= {name for _, name, _ in repeated}
     for _, name, said in repeated:
-        assert f"**{said}**" in PAGE, f"The tutorial says of {name} what docs/questions.md does not: write both again."
+        assert f"**{said}**" in PAGE, f"{page.name} says of {name} what docs/questions.md does not: write both again."
+
+
+def test_the_table_of_the_reference_study_is_what_the_kept_tables_give() -> None:
+    said = REFERENCE.SUMMARY.search(REFERENCE.REPORT.read_text(encoding="utf-8"))
+    assert said is not None
+    assert numbers(said[0]) == pytest.approx(numbers(said[1] + REFERENCE.summary(CONF)), rel=0.02, abs=0.011)
 
 
 def test_the_exponents_of_one_row_by_least_squares_alone() -> None:
@@ -69,4 +76,4 @@ def test_every_kept_figure_and_table_is_used() -> None:
     every = list(question_names(CONF))
     for scale, kept in REFERENCE.KEPT.items():
         there = {path.parent.name for path in kept.glob("*/cells.csv")}
-        assert there <= set(REFERENCE.studies(every, CONF, scale))
+        assert {name for name in there if not name.startswith("predict_")} <= set(REFERENCE.studies(every, CONF, scale))
