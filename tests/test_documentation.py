@@ -291,7 +291,8 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 
 MOST_PAGES, MOST_WORDS = 12, {"architecture.md": 6_000, "questions.md": 6_000, "planning.md": 3_000}
-"""Of docs/, besides the results (reference_study.md): words besides tables, code and quoted answers, where a page may have more than 1,500."""
+"""Of docs/, besides the results (reference_study.md): words besides tables, code and quoted answers, where a page may
+have more than 1,500."""
 
 
 def test_the_pages_are_few_and_short() -> None:
