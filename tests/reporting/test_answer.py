@@ -26,7 +26,7 @@ def rows(se: float) -> pd.DataFrame:
 def test_error_bars_end_inside_the_axes() -> None:
     data = answer_figure(rows(0.5), {"x": "n_seen", "y": "loss", "colour": "n_params"}, {})
     low, high = draw_answer(data).axes[0].get_ylim()
-    every = pd.concat([line.points for line in data.panels[""]])
+    every = data.rows
     assert low < (every["y"] - every["se"]).min()
     assert high > (every["y"] + every["se"]).max()
     # A bar that would end below zero has no lower end on this axis; the point itself still lies inside.
@@ -68,7 +68,7 @@ def test_words_of_an_arm_are_never_left_out_of_the_key() -> None:
     many = pd.concat([rows(0.1).assign(**{ARM: f"arm {k}"}) for k in range(9)])
     data = answer_figure(many, {"x": "n_seen", "y": "loss", "colour": ARM}, {})
     assert answer._named(data) == [f"arm {k}" for k in range(9)]
-    assert np.isfinite(answer._reach(data.panels[""])).all()
+    assert np.isfinite(answer._reach(data.rows)).all()
 
 
 @pytest.mark.parametrize("panels", [1, 2, 4])

@@ -18,7 +18,8 @@ from mnist_scaling.errors import InputError
 from mnist_scaling.report import ReportConfig
 from mnist_scaling.reporting.documents.fits_json import SCHEMA
 from mnist_scaling.reporting.documents.loading import load_arms
-from mnist_scaling.reporting.figures import FIGURES, losses, tuning
+from mnist_scaling.reporting.figures import FIGURES, losses
+from mnist_scaling.reporting.figures.style import View
 from tests.reporting.builder import Builder, power_law, refit
 
 pytestmark = pytest.mark.slow
@@ -151,7 +152,7 @@ def test_a_report_of_anyones_own_table(tmp_path: Path, monkeypatch: pytest.Monke
     assert "The lowest bits ($) is" in text
     assert "python -m mnist_scaling.report fits=fits" in text
     drawn = {path.stem for path in (tmp_path / "fits" / "figures").iterdir()}
-    assert {"loss_vs_parameters", "loss_vs_data", "residuals"} <= drawn
+    assert {"loss_vs_parameters", "loss_vs_data", "hold_out"} <= drawn
     assert "frontier" not in drawn  # the product form has none, and there is no C to read one off
     assert not drawn & {plot.name for plot in FIGURES if plot.needs_trials}
     table["bits ($)"] *= 2
@@ -170,24 +171,7 @@ def test_the_report_shows_the_rows_and_columns_of_the_fit(make: Callable[..., Pa
     assert len(study.cells) == 12
     assert (study.cells["N"] == study.cells["n_params_hidden"]).all()
     data = losses.losses(study, "N")
-    assert isinstance(data, losses.Losses)
-    assert data.labels[0].startswith("hidden parameters N")
-    points = pd.concat([line.points for line in data.panels[""]])
-    assert set(points["x"]) == set(study.cells["n_params_hidden"])
-    assert all(line.selected is not None for line in data.panels[""]) == (study.fits.selected is not None)
-
-
-def test_settings_that_were_carried_over_are_counted(make: Callable[..., Path]) -> None:
-    folder = make()
-    assert "carried over" not in tuning.hyperparameters(load_arms(folder)[0]).note
-    trials = pd.read_csv(folder / "trials.csv")
-    cells = pd.read_csv(folder / "cells.csv")
-    first = cells.iloc[0]
-    cells.loc[:4, ["lr", "batch_size"]] = [first["lr"], first["batch_size"]]
-    carried = trials[(trials["stage"] == "trial") & (trials["number"] == 1)].index[1:5]
-    trials.loc[carried, ["lr", "batch_size", "origin"]] = [first["lr"], first["batch_size"], "transfer"]
-    trials.to_csv(folder / "trials.csv", index=False)
-    cells.to_csv(folder / "cells.csv", index=False)
-    refit(folder)
-    note = tuning.hyperparameters(load_arms(folder)[0]).note
-    assert "4 of 16 selected settings were carried over from another cell, and 12 settings are distinct" in note
+    assert isinstance(data, View)
+    assert data.names[0].startswith("hidden parameters N")
+    assert set(data.points["x"]) == set(study.cells["n_params_hidden"])
+    assert data.lines["level"].nunique() == (3 if study.fits.selected else 0)

@@ -12,14 +12,12 @@ import pytest
 
 from mnist_scaling import fit
 from mnist_scaling.config.fit_schema import BootstrapConfig, ColumnsConfig, FitConfig, PredictConfig
-from mnist_scaling.reporting.figures import change, compute, laws, losses, tuning
-from mnist_scaling.reporting.figures.scatter import View
+from mnist_scaling.reporting.figures import change, compute, losses, tuning
+from mnist_scaling.reporting.figures.style import View
 from mnist_scaling.reporting.parts import Missing
 from tests.reporting.builder import load, refit, replace_cells
 
 pytestmark = pytest.mark.slow
-
-FRACTIONS = (0.125, 0.25, 0.5, 1.0)
 
 
 def untuned(n: float, d: float) -> float:
@@ -35,23 +33,22 @@ def bowl(n: float, d: float) -> float:
 def test_untuned_and_tuned_slopes_of_an_exact_grid(make: Callable[..., Path]) -> None:
     data = change.change(load(make(untuned_loss=untuned)))
     assert isinstance(data, change.Change)
-    assert data.setting == "learning rate 0.003, batch size 32"
-    by_variable = {direction.variable: direction.slices for direction in data.directions}
-    assert [part.label for part in by_variable["N"]] == [f"data fraction {f}" for f in ("1/8", "1/4", "1/2", "1")]
+    assert change.describe(data.record.setting) == "learning rate 0.003, batch size 32"
+    assert [data.level(part) for part in data.slices["N"]] == [f"data fraction {f}" for f in ("1/8", "1/4", "1/2", "1")]
     for variable, exact, before in (("N", 0.3, 0.4), ("D", 0.5, 0.65)):
         wanted = {"untuned": before, "selected": exact, "tuned": exact, "change": exact - before}
         for source, value in wanted.items():
-            for part in by_variable[variable]:
+            for part in data.slices[variable]:
                 assert part.exponents[source].value == pytest.approx(value, abs=1e-9)
-            assert data.plane[source][variable].value == pytest.approx(value, abs=1e-9)
+            assert data.record.plane[source][variable].value == pytest.approx(value, abs=1e-9)
 
 
 def test_the_setting_that_every_cell_carried_is_not_the_untuned_one(make: Callable[..., Path]) -> None:
     """On a sub-grid one selected setting can be the first trial of every cell; the control comes after it."""
     data = change.change(load(make(untuned_loss=untuned, carried_first=True)))
     assert isinstance(data, change.Change)
-    assert data.setting == "learning rate 0.003, batch size 32"
-    assert data.plane["untuned"]["N"].value == pytest.approx(0.4)
+    assert change.describe(data.record.setting) == "learning rate 0.003, batch size 32"
+    assert data.record.plane["untuned"]["N"].value == pytest.approx(0.4)
 
 
 def test_without_origins_nothing_is_guessed(copy: Path) -> None:
@@ -69,7 +66,6 @@ def test_fits_from_before_the_statistic_say_so(copy: Path) -> None:
     data = change.change(load(copy))
     assert isinstance(data, Missing)
     assert "mnist_scaling.fit name=grid` again" in data.reason
-    assert isinstance(tuning.hyperparameters(load(copy)), tuning.Grids)
 
 
 def test_a_diverged_untuned_run_leaves_its_cell_out(copy: Path) -> None:
@@ -84,37 +80,22 @@ def test_a_diverged_untuned_run_leaves_its_cell_out(copy: Path) -> None:
     assert "1 of 16 cells" in data.note
 
 
-def test_loss_lines_hold_every_cell_and_their_law(grid: Path) -> None:
-    data = losses.losses(load(grid), "N")
-    assert isinstance(data, losses.Losses)
-    (lines,) = data.panels.values()
-    assert [line.label for line in lines] == ["1/8", "1/4", "1/2", "1"]
-    assert all(line.points["x"].is_monotonic_increasing and len(line.points) == 4 for line in lines)
-    cells = pd.read_csv(grid / "cells.csv")
-    seen = np.sort(np.concatenate([line.points["loss"] for line in lines]))
-    np.testing.assert_allclose(seen, np.sort(cells["test_loss"]))
-    for line in lines:
-        assert line.law is not None
-        curve = line.law.curve()
-        assert (curve["low"] <= curve["loss"] + 1e-12).all()
-        assert (curve["loss"] <= curve["high"] + 1e-12).all()
-        slope = np.diff(np.log(curve["loss"])) / np.diff(np.log(curve["x"]))
-        np.testing.assert_allclose(slope, -line.law.exponent.value)
-
-
-def test_the_law_goes_through_an_exact_grid(make: Callable[..., Path]) -> None:
-    data = losses.losses(load(make()), "D")
-    assert isinstance(data, losses.Losses)
-    for line in data.panels[""]:
-        assert line.law is not None
-        assert line.law.exponent.value == pytest.approx(0.5, abs=1e-4)
-        ends = line.law.curve()["loss"].iloc[[0, -1]]
-        np.testing.assert_allclose(ends, line.points["loss"].iloc[[0, -1]], rtol=1e-3)
+def test_loss_lines_hold_every_cell_and_the_law_at_their_level(grid: Path) -> None:
+    study = load(grid)
+    data = losses.losses(study, "N")
+    assert isinstance(data, View)
+    by = data.points.sort_values("level").groupby("label", sort=False)
+    assert by.size().to_dict() == {"1/8": 4, "1/4": 4, "1/2": 4, "1": 4}
+    np.testing.assert_allclose(np.sort(data.points["loss"]), np.sort(study.cells["test_loss"]))
+    assert study.fits.selected
+    for (_, rows), (_, law) in zip(by, data.lines.groupby("level"), strict=True):
+        seen = np.interp(rows["x"], law["x"], law["loss"])
+        np.testing.assert_allclose(seen, rows["loss"], rtol=0.15)
 
 
 def test_one_axis_has_no_line_in_the_other(make: Callable[..., Path]) -> None:
     study = load(make(axes={"width": (4, 8, 16, 32)}, noise=0.02))
-    assert isinstance(losses.losses(study, "N"), losses.Losses)
+    assert isinstance(losses.losses(study, "N"), View)
     missing = losses.losses(study, "D")
     assert isinstance(missing, Missing)
     assert "one data size" in missing.reason
@@ -123,8 +104,8 @@ def test_one_axis_has_no_line_in_the_other(make: Callable[..., Path]) -> None:
 
 def test_missing_losses_are_absent_and_counted(make: Callable[..., Path]) -> None:
     data = losses.losses(load(make(without_trials=3, noise=0.02)), "D")
-    assert isinstance(data, losses.Losses)
-    assert sum(len(line.points) for line in data.panels[""]) == 13
+    assert isinstance(data, View)
+    assert len(data.points) == 13
     assert "3 of 16 cells have no test loss" in data.note
 
 
@@ -132,7 +113,7 @@ def test_a_single_repeat_is_said_to_have_no_error_bars(make: Callable[..., Path]
     study = load(make(repeats=1, noise=0.02))
     for variable in "ND":
         data = losses.losses(study, variable)
-        assert isinstance(data, losses.Losses)
+        assert isinstance(data, View)
         assert "no error bars" in data.note
     curse = tuning.curse(study)
     assert isinstance(curse, View)
@@ -143,8 +124,8 @@ def test_a_single_repeat_is_said_to_have_no_error_bars(make: Callable[..., Path]
 def test_further_axes_make_panels(make: Callable[..., Path]) -> None:
     axes = {"width": (4, 8), "data_fraction": (0.5, 1.0), "depth": (1, 2)}
     data = losses.losses(load(make(axes=axes, noise=0.02)), "N")
-    assert isinstance(data, losses.Losses)
-    assert list(data.panels) == ["depth 1", "depth 2"]
+    assert isinstance(data, View)
+    assert list(data.points["panel"].unique()) == ["depth 1", "depth 2"]
     lines = compute.compute(load(make(axes=axes, noise=0.02)))
     assert isinstance(lines, compute.Compute)
     assert lines.cells.groupby("group").size().tolist() == [2, 2, 2, 2]
@@ -160,40 +141,6 @@ def test_winners_curse_is_the_ratio(copy: Path) -> None:
     assert "worse in 16 of 16 cells" in data.note
 
 
-def test_history_falls_to_one(grid: Path) -> None:
-    data = tuning.history(load(grid))
-    assert isinstance(data, View)
-    for _, rows in data.points.groupby("cell"):
-        assert (rows["ratio"].diff().dropna() <= 0).all()
-        assert rows["ratio"].iloc[-1] == 1
-    # The builder's last trial is the best of every cell, and the first is 1.5 times as bad.
-    assert data.lines["ratio"].iloc[1] == pytest.approx(1.2)
-    assert "In 16 of 16 cells" in data.note
-
-
-def test_maps_have_the_grid_shape_and_mark_edges(grid: Path) -> None:
-    data = tuning.hyperparameters(load(grid))
-    assert isinstance(data, tuning.Grids)
-    assert [g.title for g in data.grids] == ["learning rate", "batch size", "loss saved by tuning (%)"]
-    rate = data.grids[0]
-    assert rate.values.index.tolist() == [32, 16, 8, 4]
-    assert rate.values.columns.tolist() == list(FRACTIONS)
-    assert rate.edges.to_numpy().sum() == 1
-    assert rate.edges.loc[4, 0.25]  # the builder marks its second cell
-    assert not data.grids[1].edges.to_numpy().any()
-
-
-def test_residuals_are_those_of_fits_json_at_their_cells(grid: Path) -> None:
-    study = load(grid)
-    data = laws.residuals(study)
-    assert isinstance(data, laws.Residuals)
-    record = (study.fits.laws["multiplicative"].residuals or [])[5]
-    cell = study.cells.loc[record.row]
-    table = data.laws["multiplicative"]
-    assert table.loc[cell["n_params"], cell["n_seen"]] == record.residual
-    assert table.shape == (4, 4)
-
-
 def test_compute_frontier_lies_below_no_cell(grid: Path) -> None:
     data = compute.compute(load(grid))
     assert isinstance(data, compute.Compute)
@@ -204,22 +151,14 @@ def test_compute_frontier_lies_below_no_cell(grid: Path) -> None:
 def test_isoflop_curves_meet_their_minimum(make: Callable[..., Path]) -> None:
     axes = {"width": (4, 6, 8, 11, 16, 23, 32), "data_fraction": tuple(2.0**-k for k in range(7))}
     data = compute.isoflops(load(make(axes=axes, tuned_loss=bowl, untuned_loss=lambda n, d: 2 * bowl(n, d))))
-    assert isinstance(data, compute.IsoFlops)
-    inside = [c for c in data.curves if c.minimum]
-    assert len(inside) >= 3
-    for curve in inside:
-        assert curve.minimum is not None
-        assert curve.curve["loss"].min() == pytest.approx(curve.minimum[1], rel=1e-3)
-        assert curve.curve["loss"].to_numpy() == pytest.approx(
-            np.interp(curve.curve["N"], curve.points["N"], curve.points["loss"]), rel=0.1
-        )
-
-
-def test_exponents_by_every_road(grid: Path) -> None:
-    data = laws.exponents(load(grid))
-    assert not isinstance(data, Missing)
-    assert len(data) == 3
-    assert {"power N", "multiplicative"} <= set(next(iter(data.values()))["label"])
+    assert isinstance(data, View)
+    minima = data.names[1]
+    assert len(minima) >= 3
+    for least in minima.itertuples():
+        curve, points = (part[part["budget"] == least.C] for part in (data.lines, data.points))
+        assert curve["loss"].min() == pytest.approx(least.loss, rel=1e-3)
+        assert curve["loss"].to_numpy() == pytest.approx(np.interp(curve["N"], points["N"], points["loss"]), rel=0.1)
+    compute.draw_isoflops(data)
 
 
 def test_runs_of_one_budget_are_not_joined_and_the_law_reaches_its_prediction(tmp_path: Path) -> None:

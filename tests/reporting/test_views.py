@@ -16,13 +16,12 @@ from mnist_scaling.reporting import figures
 from mnist_scaling.reporting.documents.fits_json import LossRecord
 from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.documents.tuning_records import Ends, KeyRecord, SettingsRecord
-from mnist_scaling.reporting.figures.scatter import View
-from mnist_scaling.reporting.figures.views.clouds import clouds
-from mnist_scaling.reporting.figures.views.loss_ahead import Forecast, forecast
-from mnist_scaling.reporting.figures.views.loss_map import FINE, LossMap, loss_map
-from mnist_scaling.reporting.figures.views.settings_curves import settings_curves
-from mnist_scaling.reporting.figures.views.train_and_validation import TrainingGap, training_gap
-from mnist_scaling.reporting.figures.views.winners import best_per_budget
+from mnist_scaling.reporting.figures.best_settings import settings_curves
+from mnist_scaling.reporting.figures.laws import Forecast, forecast
+from mnist_scaling.reporting.figures.losses import FINE, LossMap, loss_map
+from mnist_scaling.reporting.figures.pair_grid import best_per_budget, clouds
+from mnist_scaling.reporting.figures.style import View
+from mnist_scaling.reporting.figures.tuning import training_gap
 from mnist_scaling.reporting.parts import Missing
 from tests.reporting.builder import load
 
@@ -119,7 +118,7 @@ def test_the_best_run_of_each_budget() -> None:
 
 def test_sizes_are_counted_in_every_way_that_the_table_knows(study: Study) -> None:
     data = view(study, "counts")
-    assert data.points.groupby("count")["x"].max()["hidden layers only"] == study.cells["n_params"].max() - 20
+    assert data.points.groupby("axis")["x"].max()["hidden layers only"] == study.cells["n_params"].max() - 20
 
 
 def test_bowls_pass_through_the_selected_setting(study: Study) -> None:
@@ -139,8 +138,8 @@ def test_bowls_pass_through_the_selected_setting(study: Study) -> None:
 
 def test_training_and_validation_losses_and_their_curves(study: Study, tmp_path: Path) -> None:
     data = training_gap(study)
-    assert isinstance(data, TrainingGap)
-    assert data.cells["ratio"].to_numpy() == pytest.approx(1)
+    assert isinstance(data, View)
+    assert data.points["ratio"].to_numpy() == pytest.approx(1)
     assert "no learning curves" in data.note
     curve = {
         "cell": 0,
@@ -152,7 +151,7 @@ def test_training_and_validation_losses_and_their_curves(study: Study, tmp_path:
     }
     pd.DataFrame(curve).to_csv(tmp_path / "curves.csv", index=False)
     kept = view(replace(study, folder=tmp_path), "training_gap")
-    assert list(kept.curves) == [study.label(study.cells.iloc[0])]
+    assert kept.lines["title"].unique().tolist() == [study.label(study.cells.iloc[0])]
 
 
 @pytest.mark.parametrize("name", ["pairs", "pairs_best"])

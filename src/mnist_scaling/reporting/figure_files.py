@@ -35,19 +35,7 @@ class Shown:
 def make_all(
     study: Study, folder: Path, formats: Sequence[str], dpi: int, plots: Sequence[Plot] = figures.FIGURES
 ) -> list[Shown]:
-    """Prepare, draw and save figures; one that can't be drawn any more loses its old files.
-
-    Parameters
-    ----------
-    study : Study
-    folder : Path
-        Of the files; made where it is absent.
-    formats : sequence of str
-        Of `FORMATS`.
-    dpi : int
-        Of the PNGs.
-    plots : sequence of Plot
-    """
+    """Prepare, draw and save figures; one that can't be drawn any more loses its old files. `dpi` is that of PNGs."""
     folder.mkdir(parents=True, exist_ok=True)
     cells = {str(number): study.label(row) for number, row in study.cells.iterrows()}
     found = []
@@ -72,16 +60,8 @@ def shown(plot: Plot, data: Any, figure: Figure, cells: Mapping[str, str], prefi
 def on_page(figure: Figure, name: str, title: str, cells: Mapping[str, str], prefix: str = "") -> Markup:
     """A figure as an element of a page: words are text, points know what they show, ids begin with the name.
 
-    Parameters
-    ----------
-    figure : Figure
-    name : str
-    title : str
-        Read aloud by a screen reader.
-    cells : mapping of str
-        What readers see for a cell that a point is of.
-    prefix : str
-        Put before the names of cells that the figure knows, where a page has the cells of several.
+    The title is for screen readers, `cells` is what readers see for the cell of a point, and the prefix stands before
+    the names of cells where a page has those of several tables.
     """
     buffer, marks = io.StringIO(), mark(figure, prefix)
     with style.theme(), mpl.rc_context({"svg.fonttype": "none"}):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from html.parser import HTMLParser
+from html import unescape
 
 from markupsafe import Markup
 from rich import box
@@ -39,13 +39,7 @@ LETTERS = str.maketrans(
 
 
 def show(parts: Iterable[Part], console: Console | None = None) -> None:
-    """Print tables and sentences.
-
-    Parameters
-    ----------
-    parts : iterable of TextTable or Sentence
-    console : rich.console.Console, optional
-    """
+    """Print tables and sentences."""
     console = console or make_console(highlight=False)
     for part in parts:
         if isinstance(part, Sentence):
@@ -61,37 +55,19 @@ def show(parts: Iterable[Part], console: Console | None = None) -> None:
 
 
 def words(cell: object) -> Text:
-    """A cell or a sentence without its marks: sup as ^, sub as _, br as a line's end, b as bold."""
+    """A cell or a sentence without its marks: sup as ^, sub as _, br as an end of line, b as bold, without formulae."""
     text = cell_text(cell)
-    reader = _Marks()
-    reader.feed(str(text) if isinstance(text, Markup) else str(Markup.escape(text)))
-    reader.close()
-    reader.text.rstrip()
-    return reader.text
-
-
-class _Marks(HTMLParser):
-    """Reads the marks that `parts` may hold."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.text = Text()
-        self.open: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag == "br":
-            self.text.append("\n")
-            return
-        self.open.append("formula" if ("class", "formula") in attrs else tag)
-        self.handle_data({"sup": "^", "sub": "_"}.get(tag, ""))
-
-    def handle_endtag(self, tag: str) -> None:
-        self.open.pop()
-
-    def handle_data(self, data: str) -> None:
-        if "formula" not in self.open:
-            plain = re.sub("\N{NO-BREAK SPACE}×\N{NO-BREAK SPACE}10(?=[⁻⁰¹²³⁴⁵⁶⁷⁸⁹])", "e", data).translate(LETTERS)
-            self.text.append(printable(plain), "bold" if "b" in self.open else None)
+    marked = str(text) if isinstance(text, Markup) else str(Markup.escape(text))
+    marked = re.sub("<span class=formula>.*?</span>", "", marked)
+    for mark, plain in (("<br>", "\n"), ("<sup>", "^"), ("<sub>", "_")):
+        marked = marked.replace(mark, plain)
+    found = Text()
+    for part in re.findall("<b>.*?</b>|(?:(?!<b>).)+", marked, re.DOTALL):
+        letters = unescape(re.sub("<[^>]+>", "", part))
+        letters = re.sub("\N{NO-BREAK SPACE}×\N{NO-BREAK SPACE}10(?=[⁻⁰¹²³⁴⁵⁶⁷⁸⁹])", "e", letters).translate(LETTERS)
+        found.append(printable(letters), "bold" if part.startswith("<b>") else None)
+    found.rstrip()
+    return found
 
 
 def _sentence(part: Sentence) -> Text:

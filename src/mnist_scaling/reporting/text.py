@@ -52,14 +52,6 @@ def bracket(found: Interval, show: Callable[[float], str] | None = None, gap: st
     return f"{start},{gap}{show(found.high)}]" if high else f"{start},{gap}∞)"
 
 
-def ends(found: Interval) -> str:
-    """The interval in a column of its own: 0.250 to 0.310, 1.200 or more, up to 3.000, or a dash."""
-    low, high = map(math.isfinite, (found.low, found.high))
-    if low and high:
-        return f"{decimals(found.low)} to {decimals(found.high)}"
-    return f"{decimals(found.low)} or more" if low else f"up to {decimals(found.high)}" if high else DASH
-
-
 def digits(found: Interval) -> Callable[[float], str]:
     """How the numbers of an estimate are shown, so that all of them are shown alike."""
     known = [abs(x) for x in (found.value, found.low, found.high) if math.isfinite(x)]

@@ -17,7 +17,6 @@ from mnist_scaling.fitting.comparing.comparison import Comparison
 from mnist_scaling.fitting.comparing.exponents import ExponentDifference
 from mnist_scaling.fitting.comparing.multiplier import Multiplier, multiplier_at
 from mnist_scaling.fitting.diagnostics import Flag
-from mnist_scaling.fitting.rows import Table
 from mnist_scaling.fitting.uncertainty.interval import Interval
 from mnist_scaling.planning.settle import Settling
 from mnist_scaling.reporting.documents.json_form import OMITTED, read
@@ -78,14 +77,6 @@ class MultiplierRecord:
 
 
 @dataclass(frozen=True)
-class BetterRecord:
-    """Probability that b is better than a at a's compute C."""
-
-    C: float
-    value: float
-
-
-@dataclass(frozen=True)
 class NoiseRecord:
     """Standard deviations of a cell's log loss in each arm and of its log ratio, and their correlation."""
 
@@ -122,8 +113,8 @@ class Pair:
     offset: Interval = UNKNOWN
     exponents: Sequence[ExponentRecord] = ()
     multiplier: Sequence[MultiplierRecord] = ()
-    p_better: Sequence[BetterRecord] = ()
-    """At the budgets of the multiplier."""
+    p_better: Sequence[Mapping[str, float]] = ()
+    """C, a budget of the multiplier, and value: the probability that b is better than a there."""
     verdict: Mapping[str, str] = field(default_factory=dict)
     margin: float = math.nan
     tuning_luck: LuckRecord = field(default_factory=LuckRecord)
@@ -163,16 +154,7 @@ def read_comparison(folder: Path) -> Pair | None:
 
 
 def comparison_record(found: Comparison, sources: Sequence[Mapping[str, Any]], flags: Sequence[Flag] = ()) -> Pair:
-    """One pair of arms.
-
-    Parameters
-    ----------
-    found : Comparison
-    sources : sequence of mapping
-        Of a and of b: {"study": name} or {"table": path}, and whatever else says where the arm is from.
-    flags : sequence of Flag
-        Raised by whoever read the tables.
-    """
+    """One pair of arms; `sources` say where a and b are from, such as {"study": name}, `flags` are the readers'."""
     cells = found.cells
     arms = [
         {"name": arm.name, **source, "cells": len(table)}
@@ -189,7 +171,7 @@ def comparison_record(found: Comparison, sources: Sequence[Mapping[str, Any]], f
         offset=found.offset,
         exponents=[_exponent(e) for e in found.exponents],
         multiplier=[_multiplier(m) for m in found.multipliers],
-        p_better=[BetterRecord(m.C, m.p_better) for m in found.multipliers],
+        p_better=[{"C": m.C, "value": m.p_better} for m in found.multipliers],
         verdict={"alpha": "not settled", "beta": "not settled"} | found.verdict,
         margin=found.options.margin,
         tuning_luck=_luck(found),
@@ -232,17 +214,14 @@ def _noise(found: Comparison) -> NoiseRecord:
 
 def _points(found: Comparison) -> list[dict[str, Any]]:
     """The cells that were compared: of both arms where they are paired, else of either."""
-    cells = found.cells
-    if cells.paired:
-        return [
-            {**_sizes(cells.a, i), "loss_a": cells.a.loss[i], "loss_b": cells.b.loss[i]} for i in range(len(cells.a))
-        ]
-    rows = [{**_sizes(cells.a, i), "loss_a": cells.a.loss[i], "loss_b": None} for i in range(len(cells.a))]
-    return rows + [{**_sizes(cells.b, i), "loss_a": None, "loss_b": cells.b.loss[i]} for i in range(len(cells.b))]
-
-
-def _sizes(table: Table, i: int) -> dict[str, float]:
-    return {k: float(v[i]) for k, v in table.inputs.items()}
+    a, b = found.cells.a, found.cells.b
+    of_a, of_b = [None] * len(a), [None] * len(b)
+    parts = [(a, a.loss, b.loss)] if found.cells.paired else [(a, a.loss, of_a), (b, of_b, b.loss)]
+    return [
+        {**{k: float(v[i]) for k, v in table.inputs.items()}, "loss_a": losses[0], "loss_b": losses[1]}
+        for table, *both in parts
+        for i, losses in enumerate(zip(*both, strict=True))
+    ]
 
 
 def _curve(found: Comparison) -> list[MultiplierRecord]:

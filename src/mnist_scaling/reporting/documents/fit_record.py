@@ -77,12 +77,7 @@ def _law(f: Fitted, result: Result) -> LawRecord:
         fit={
             "delta": fit.delta.value,
             "delta_reason": fit.delta.reason,
-            "starts": fit.starts,
-            "polished": fit.polished,
-            "agreeing": fit.agreeing,
-            "condition": fit.condition,
-            "ridge": list(fit.ridge),
-            "at_bound": list(fit.at_bound),
+            **{k: getattr(fit, k) for k in ("starts", "polished", "agreeing", "condition", "ridge", "at_bound")},
             "noise_log": float(np.sqrt(np.mean(f.noise.sigma**2))),
             "freedom": f.noise.dof,
             "misfit": f.noise.misfit,

@@ -37,6 +37,7 @@ from mnist_scaling.study.tables.fitted_rows import (
     roles_of,
     study_columns,
 )
+from mnist_scaling.study.vocabulary import COMPLETE, REPEAT
 
 REQUIRED = ("val_loss", "n_trials", "n_repeats", "flags")
 """Columns of a study's cells.csv that no report can do without; all others may be absent."""
@@ -105,6 +106,18 @@ class Study:
         if self.is_study and header == FITTED.get(role):
             return {**DEFAULT_LABELS, "loss": "test loss"}.get(role, label(header))
         return LABELS.get(header, label(header)) if self.is_study else header
+
+    def runs(self, cells: pd.DataFrame, stage: str) -> pd.DataFrame:
+        """The finished runs of some cells at a stage, repeats with the selected setting only.
+
+        Rows of trials.csv by the row of their cell; column run is their own.
+        """
+        keys = [*self.axes, *(self.tuned if stage == REPEAT else ())]
+        if self.trials.empty or not keys:
+            return pd.DataFrame()
+        done = self.trials[(self.trials["stage"] == stage) & (self.trials["state"] == COMPLETE)]
+        rows = cells[keys].assign(cell=cells.index)
+        return rows.merge(done.reset_index(names="run"), on=keys).set_index("cell")
 
     @property
     def unit(self) -> str:

@@ -10,16 +10,16 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from mnist_scaling.reporting.documents.loading import Study
-from mnist_scaling.reporting.figures import accuracy, best_settings, change, compute, laws, losses, style, tuning
-from mnist_scaling.reporting.figures.views import (
-    clouds,
-    loss_ahead,
-    loss_map,
+from mnist_scaling.reporting.figures import (
+    best_settings,
+    change,
+    compute,
+    laws,
+    losses,
     other_axes,
     pair_grid,
-    settings_curves,
-    train_and_validation,
-    winners,
+    style,
+    tuning,
 )
 from mnist_scaling.reporting.parts import Missing
 
@@ -61,10 +61,8 @@ FIGURES = (
     ),
     Plot(
         "loss_vs_parameters", SCALING, "Loss against model size",
-        "Points are means over repeats with one standard error. Solid lines are the law that is nearest to the data, "
-        "and dashed ones power laws fitted at each data size by themselves (solid where none is selected); the shade, "
-        "drawn for the largest only, turns that line about its middle by the 95 % interval of its exponent. Right: the "
-        "exponents of the power laws with their intervals.",
+        "Points are means over repeats with one standard error. Lines are the law that is nearest to the data; where "
+        "none is selected they join the points.",
         partial(losses.losses, variable="N"), losses.draw_losses,
     ),
     Plot(
@@ -75,19 +73,19 @@ FIGURES = (
         "loss_map", SCALING, "All cells at once",
         "Rows are model sizes, columns amounts of data, numbers the measured losses. Along a contour the nearest law "
         "says that the loss is the same; the red line is where a budget of compute is spent best.",
-        loss_map.loss_map, loss_map.draw_loss_map,
+        losses.loss_map, losses.draw_loss_map,
     ),
     Plot(
         "further_axes", SCALING, "Loss against every further axis",
         "Lines join cells that differ in this axis alone; points are means over repeats with one standard error.",
-        other_axes.further_axes, other_axes.draw_further_axes,
+        other_axes.further_axes, other_axes.draw_axes,
     ),
     Plot(
         "counts", SCALING, "Model size, counted in several ways",
         "The same cells and losses. A count that leaves parameters out grows faster from model to model, so that the "
         "loss falls less steeply in it: exponents compare only between equal counts. Above each panel are the slope at "
         "the largest cell and the best size by compute.",
-        other_axes.counts, other_axes.draw_counts, detail=True,
+        other_axes.counts, other_axes.draw_axes, detail=True,
     ),
     Plot(
         "loss_vs_compute", COMPUTE, "Loss against training compute",
@@ -100,7 +98,7 @@ FIGURES = (
         "Each cell in grey; in blue the loss that the best size and data should reach with more compute than was "
         "spent, with its interval, beside the floor under which no compute brings it. Diamonds are predictions that "
         "were registered before their runs, stars what the runs gave.",
-        loss_ahead.forecast, loss_ahead.draw_forecast,
+        laws.forecast, laws.draw_forecast,
     ),
     Plot(
         "isoflop", COMPUTE, "IsoFLOP curves",
@@ -117,13 +115,7 @@ FIGURES = (
         "winners", COMPUTE, "The best run at each budget",
         "The cell of the lowest loss at each budget of compute, its sizes and its settings. Lines are fitted in logs "
         "of C and reach the next budget; the shade is where a single new best run should lie.",
-        winners.winners, winners.draw_winners, detail=True,
-    ),
-    Plot(
-        "exponents", LAWS, "The same exponent by different laws and methods",
-        "Local exponents at the largest cell with 95 % intervals: laws of one variable in blue, joint laws in red, "
-        "frontier methods in purple. Estimates that miss each other mean that the data do not settle the exponent.",
-        laws.exponents, laws.draw_exponents, detail=True,
+        pair_grid.winners, pair_grid.draw_winners, detail=True,
     ),
     Plot(
         "hold_out", LAWS, "Predicted and measured",
@@ -132,22 +124,16 @@ FIGURES = (
         laws.hold_out, laws.draw_hold_out,
     ),
     Plot(
-        "residuals", LAWS, "Where the joint laws miss",
-        "100 × ln(measured / fitted), and its rmse beside the name: red cells are worse than the law says. A pattern "
-        "(a corner, a diagonal) is a wrong form; salt and pepper is noise.",
-        laws.residuals, laws.draw_residuals, detail=True,
-    ),
-    Plot(
         "clouds", LAWS, "Clouds of exponents",
         "Each point is one surface that the data allow. Numbers that lean on one another form a narrow ellipse: what "
         "is known of both is more than their intervals say. The ellipse holds 95 % of a normal cloud.",
-        clouds.clouds, pair_grid.draw_pairs, detail=True,
+        pair_grid.clouds, pair_grid.draw_pairs, detail=True,
     ),
     Plot(
         "accuracy", ACCURACY, "Test error, and what the loss says of it",
-        "Share of test images put in the wrong class, mean over repeats with one standard error: against model size, "
-        "data and compute, light to dark from small to large, and against test loss with a smooth curve.",
-        accuracy.accuracy, accuracy.draw_accuracy, detail=True,
+        "Share of test images put in the wrong class over test loss, means over repeats with one standard error, and a "
+        "smooth curve.",
+        other_axes.accuracy, other_axes.draw_accuracy, detail=True,
     ),
     Plot(
         "best_settings", SEARCH, "Best settings against size",
@@ -161,33 +147,20 @@ FIGURES = (
         "settings_curves", SEARCH, "Loss against each setting",
         "The finished trials of a small, a middle and a large cell, whose other settings differ, too. The bowl is the "
         "surface that the trials of all cells share, with its minimum in this cell; a setting without one shows none.",
-        settings_curves.settings_curves, settings_curves.draw_settings_curves, needs_trials=True, detail=True,
-    ),
-    Plot(
-        "hyperparameters", SEARCH, "What was selected",
-        "The selected setting of every cell, and the validation loss it saves against the untuned setting. A red "
-        "underline: at the edge of its search range, so that a better value may lie outside.",
-        tuning.hyperparameters, tuning.draw_hyperparameters, needs_trials=True, detail=True,
+        best_settings.settings_curves, best_settings.draw_settings_curves, needs_trials=True, detail=True,
     ),
     Plot(
         "training_gap", SEARCH, "Training against validation loss",
         "A validation loss far above the training loss says that the model knows its examples by heart: more dropout, "
         "or more data. A curve that still falls at its end says that the run was too short; dots are decays from "
         "somewhere on the way.",
-        train_and_validation.training_gap, train_and_validation.draw_training_gap, needs_trials=True, detail=True,
+        tuning.training_gap, tuning.draw_training_gap, needs_trials=True, detail=True,
     ),
     Plot(
         "winners_curse", SEARCH, "Winner's curse",
         "Validation loss of the repeats (fresh seeds) over that of the selected trial, with one standard error. "
         "Best-of-k looks better than it is; the repeats are what is fitted.",
         tuning.curse, tuning.draw_curse, needs_trials=True, detail=True,
-    ),
-    Plot(
-        "tuning_history", SEARCH, "Was tuning long enough?",
-        "How far the best validation loss so far lies above the best at the end, on a scale that is logarithmic from "
-        "1 % up, so that one bad start does not flatten the rest. Lines that still fall at the right ask for more "
-        "trials.",
-        tuning.history, tuning.draw_history, needs_trials=True, detail=True,
     ),
     Plot(
         "spending", SEARCH, "Where the FLOPs went",

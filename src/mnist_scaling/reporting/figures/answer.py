@@ -30,33 +30,21 @@ AXES = {
 
 
 @dataclass(frozen=True)
-class AnswerLine:
-    """Cells that one line joins."""
-
-    colour: Any
-    """Value of the column that the colours tell apart."""
-    shade: float
-    """0 to 1, from the palest to the darkest line of the colour."""
-    points: pd.DataFrame
-    """Columns x, y and se, sorted by x."""
-
-
-@dataclass(frozen=True)
 class AnswerFigure:
     """Everything that is drawn."""
 
-    panels: Mapping[str, list[AnswerLine]]
-    """By title."""
+    rows: pd.DataFrame
+    """Columns x, y, se, panel (its title), colour (what the colours tell apart), shade (0 to 1, pale to dark)."""
+    panels: Sequence[str]
+    """Titles, in order."""
     colours: Mapping[Any, str]
     """Value to the words of the key, in order."""
     numbered: bool
     """Whether the colours' values are numbers."""
     key: str
-    """Head of the key."""
+    """Head of the key: what the colours are of, and what their shades mean."""
     labels: tuple[str, str]
     """Of the axes."""
-    shades: str
-    """What the shades of a colour mean; empty where there is one."""
     intervals: Mapping[str, Interval]
     """By their words."""
 
@@ -64,18 +52,9 @@ class AnswerFigure:
 def answer_figure(
     rows: pd.DataFrame, spec: Mapping[str, Any], intervals: Mapping[str, tuple[str, Interval]], y_label: str = ""
 ) -> AnswerFigure:
-    """The data of an answer's figure.
+    """The data of an answer's figure, by a question's `figure` (x, y, colour, panel, lines), with intervals below it.
 
-    Parameters
-    ----------
-    rows : pandas.DataFrame
-        The cells of all arms, with a column `ARM`.
-    spec : mapping
-        Keys of a question's `figure`: x, y, colour, panel, lines.
-    intervals : mapping
-        Slot to its meaning and interval, of those that are drawn.
-    y_label : str
-        What the axis of `y` says where it is a column with several meanings.
+    `y_label` is what the axis of `y` says where it is a column with several meanings.
 
     Raises
     ------
@@ -91,17 +70,29 @@ def answer_figure(
             )
     x, y, colour, panel, lines = (spec.get(key) for key in keys)
     rows = rows[rows[x].gt(0) & rows[y].gt(0)]
-    values = _ordered(rows, str(colour))
-    titles = {"": rows} if panel is None else {_word(panel, v): rows[rows[panel] == v] for v in _ordered(rows, panel)}
-    panels = {title: _lines(part, str(x), str(y), str(colour), lines) for title, part in titles.items()}
     numbered = colour != ARM and pd.api.types.is_numeric_dtype(rows[colour])
+    titles = {"": ""} if panel is None else {value: _word(panel, value) for value in _ordered(rows, panel)}
+    levels = [] if lines is None else _ordered(rows, lines)
+    shades = dict(zip(levels, np.linspace(0, 1, len(levels)) if len(levels) > 1 else [1.0], strict=False))
+    table = pd.DataFrame(
+        {
+            "x": rows[x],
+            "y": rows[y],
+            "se": rows[f"{y}_se"].fillna(0.0) if f"{y}_se" in rows else 0.0,
+            "panel": "" if panel is None else rows[panel].map(titles),
+            "colour": rows[colour],
+            "shade": 1.0 if lines is None else rows[lines].map(shades),
+        }
+    )
     return AnswerFigure(
-        panels,
-        {value: short(value) if numbered else str(value) for value in values},
+        table,
+        list(titles.values()),
+        {value: short(value) if numbered else str(value) for value in _ordered(rows, str(colour))},
         numbered,
-        "" if colour == ARM else label(str(colour)),
+        "; ".join(
+            ([] if colour == ARM else [label(str(colour))]) + ([f"darker: larger {label(lines)}"] if lines else [])
+        ),
         (axis(str(x)), y_label or axis(str(y))),
-        "" if lines is None else f"darker: larger {label(lines)}",
         dict(intervals.values()),
     )
 
@@ -110,20 +101,6 @@ def _ordered(rows: pd.DataFrame, column: str) -> Sequence[Any]:
     """Values of a column: numbers in ascending order, words as they come."""
     found = rows[column].dropna().unique().tolist()
     return sorted(found) if pd.api.types.is_numeric_dtype(rows[column]) else found
-
-
-def _lines(rows: pd.DataFrame, x: str, y: str, colour: str, lines: str | None) -> list[AnswerLine]:
-    levels = [None] if lines is None else list(_ordered(rows, lines))
-    found = []
-    for value in _ordered(rows, colour):
-        for place, level in enumerate(levels):
-            part = rows[(rows[colour] == value) & (rows[lines] == level if lines else True)].sort_values(x)
-            if part.empty:
-                continue
-            se = part[f"{y}_se"] if f"{y}_se" in part else pd.Series(0.0, part.index)
-            points = pd.DataFrame({"x": part[x], "y": part[y], "se": se.fillna(0.0)})
-            found.append(AnswerLine(value, 1.0 if len(levels) == 1 else place / (len(levels) - 1), points))
-    return found
 
 
 def _word(column: str, value: Any) -> str:
@@ -155,35 +132,31 @@ MOST_IN_THE_KEY = 7
 def draw_answer(data: AnswerFigure) -> Figure:
     """Panels of the cells; below them, where there are any, the numbers of the sentence with their intervals."""
     columns = min(len(data.panels), MOST_IN_A_ROW)
-    rows = -(-len(data.panels) // columns)
+    above = 2.7 * -(-len(data.panels) // columns)
     below = 0.55 + 0.31 * len(data.intervals) if data.intervals else 0.0
-    figure = style.new_figure(height=0.35 + 2.7 * rows + below)
-    parts: Any = figure.subfigures(2, 1, height_ratios=[2.7 * rows, below]) if below else [figure]
-    grid = parts[0].subplots(rows, columns, squeeze=False, sharey=True).ravel()
+    figure = style.new_figure(height=0.35 + above + below)
+    parts: Any = figure.subfigures(2, 1, height_ratios=[above, below]) if below else [figure]
+    grid = style.panels(parts[0], len(data.panels), columns, sharey=True)
     colours = _colours(data)
-    low, high = _reach([line for lines in data.panels.values() for line in lines])
-    for axes, (title, lines) in zip(grid, data.panels.items(), strict=False):
-        axes.set_title(style.plain(title))
-        for line in lines:
-            _line(axes, line, colours[line.colour])
-        style.level_axis(axes.xaxis, np.concatenate([line.points["x"] for line in lines]), most=MOST_TICKS[columns])
-        axes.set_xlabel(style.plain(data.labels[0]))
-    style.log_axis(grid[0].yaxis, low, high)
+    for axes, title in zip(grid, data.panels, strict=True):
+        rows = data.rows[data.rows["panel"] == title]
+        for (colour, shade), line in rows.groupby(["colour", "shade"]):
+            _line(axes, line.sort_values("x"), colours[colour], shade)
+        style.level_axis(axes.xaxis, rows["x"], most=MOST_TICKS[columns])
+        axes.set(title=style.plain(title), xlabel=style.plain(data.labels[0]))
+    style.log_axis(grid[0].yaxis, *_reach(data.rows))
     grid[0].set_ylabel(style.plain(data.labels[1]))
-    for axes in grid[len(data.panels) :]:
-        axes.set_visible(False)
     words = {data.colours[value]: colours[value] for value in _named(data)}
-    style.key(figure, "; ".join(filter(None, [data.key, data.shades])), words if len(words) > 1 else {})
+    style.key(figure, data.key, words if len(words) > 1 else {})
     if below:
         _intervals(parts[1].subplots(), data)
     return figure
 
 
-def _reach(lines: Sequence[AnswerLine]) -> tuple[float, float]:
+def _reach(rows: pd.DataFrame) -> tuple[float, float]:
     """Lowest and highest end of an error bar; of a point, where its bar would end below zero."""
-    points = pd.concat([line.points for line in lines])
-    low, high = points["y"] - points["se"], points["y"] + points["se"]
-    return float(low.where(low > 0, points["y"]).min()), float(high.max())
+    low, high = rows["y"] - rows["se"], rows["y"] + rows["se"]
+    return float(low.where(low > 0, rows["y"]).min()), float(high.max())
 
 
 def _named(data: AnswerFigure) -> list[Any]:
@@ -200,15 +173,11 @@ def _colours(data: AnswerFigure) -> dict[Any, str]:
     return {value: style.KINDS[i % len(style.KINDS)] for i, value in enumerate(data.colours)}
 
 
-def _line(axes: Axes, line: AnswerLine, colour: str) -> None:
-    kept = PALEST + (1 - PALEST) * line.shade
-    shade = tuple(1 - kept * (1 - channel) for channel in mcolors.to_rgb(colour))
-    points = line.points
-    drawn = axes.errorbar(
-        points["x"], points["y"], points["se"], fmt="o-", color=shade, linewidth=1.1, elinewidth=0.9, capsize=2,
-        markersize=4, markeredgecolor="white", markeredgewidth=0.5,
-    )  # fmt: skip
-    style.identify(drawn, points.index)
+def _line(axes: Axes, rows: pd.DataFrame, colour: str, shade: float) -> None:
+    kept = PALEST + (1 - PALEST) * shade
+    pale = tuple(1 - kept * (1 - channel) for channel in mcolors.to_rgb(colour))
+    look: dict[str, Any] = {"fmt": "o-", "color": pale, "linewidth": 1.1, "elinewidth": 0.9, "markersize": 4}
+    style.points(axes, rows, "x", "y", "se", **look)
 
 
 def _intervals(axes: Axes, data: AnswerFigure) -> None:

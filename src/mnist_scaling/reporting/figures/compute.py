@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +15,11 @@ from matplotlib.ticker import FuncFormatter, LogFormatterMathtext, LogLocator, N
 
 from mnist_scaling.fitting.frontier.fronts import METHODS
 from mnist_scaling.fitting.uncertainty.interval import Interval
-from mnist_scaling.reporting.documents.fits_json import OK, FrontierRecord
+from mnist_scaling.reporting.documents.fits_json import OK
 from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.figures import style
-from mnist_scaling.reporting.figures.losses import levels, selected_law
-from mnist_scaling.reporting.figures.scatter import coloured_points, points
+from mnist_scaling.reporting.figures.losses import best_sizes, grouped, selected_law
+from mnist_scaling.reporting.figures.style import View
 from mnist_scaling.reporting.parts import Missing
 from mnist_scaling.reporting.text import number, power_of_ten
 from mnist_scaling.study.columns import label
@@ -29,12 +30,11 @@ class Compute:
     """Every cell over its training FLOPs, and the cheapest way to each loss."""
 
     cells: pd.DataFrame
-    """Columns C, loss, se, level (of the axis that sets N), label, group (a line); sorted by level and C."""
+    """Columns C, loss, se, level (of the axis that sets N), label, group (a line)."""
     frontier: pd.DataFrame
     """Columns C, loss: the hull's corners, or the Pareto front's where there is no hull."""
-    method: str
-    exponent: Interval
-    """Of the loss in C; negative."""
+    told: str
+    """How the frontier was found, and its slope."""
     note: str
     names: tuple[str, str | None]
     """Of the loss, and of the axis that sets N, if there is one."""
@@ -44,52 +44,33 @@ class Compute:
 
 def compute(study: Study) -> Compute | Missing:
     """Loss against training FLOPs with the frontier of fits.json."""
-    rows = study.cells[study.cells["loss"].notna() & study.cells["C"].notna()]
-    if len(rows) < 2 or rows["C"].nunique() < 2:
+    rows = study.cells.dropna(subset=["loss", "C"])
+    if rows["C"].nunique() < 2:
         return Missing(f"Fewer than two cells with different compute have a {study.call('loss')}.")
-    size, parts = study.roles.size, []
-    for place, level in enumerate(levels(rows, size)):
-        cells = level.rows[["C", "loss", "se"]].astype(float)
-        apart = [level.rows[a] for a in study.roles.others]
-        group = level.rows.groupby(apart, dropna=False).ngroup() if apart else 0
-        # No line joins scattered cells, nor runs of one budget.
-        several = size is None and cells["C"].duplicated().any()
-        alone = np.arange(len(cells)) if level.scattered or several else group
-        parts.append(cells.assign(level=level.value, label=level.label, group=place * len(rows) + alone))
-    cells = pd.concat(parts)
+    size = study.roles.size
+    cells = grouped(rows, size)
+    # No line joins scattered cells, nor runs of one budget.
+    alone = cells["scattered"].any() or (size is None and cells["C"].duplicated().any())
+    line = ["label", *study.roles.others]
+    cells["group"] = np.arange(len(cells)) if alone else cells.groupby(line, dropna=False).ngroup()
     found = study.fits.frontier
     method = next((m for m in ("hull", "pareto") if m in found and found[m].points), "")
     frontier = pd.DataFrame(found[method].points if method else [], columns=["C", "loss"]).astype(float)
     exponent = found[method].loss_exponent if method else Interval()
+    told = METHODS.get(method, "") + (f": slope {number(exponent.value, 2)}" if exponent.known else "")
     note = f"It stands on {len(frontier)} of {len(cells)} cells." if len(frontier) else "No frontier could be formed."
     asked = [p.at["C"] for p in study.fits.predictions if "C" in p.at]
     law = selected_law(study, "C", (min([cells["C"].min(), *asked]), max([cells["C"].max(), *asked])), np.nan)
-    told = (label(size) if study.is_study else study.call("N")) if size else None
-    names = (f"{study.call('loss')}{study.unit}", told)
-    return Compute(
-        cells.sort_values(["level", "C"]),
-        frontier.sort_values("C"),
-        METHODS.get(method, ""),
-        exponent,
-        note,
-        names,
-        law,
-    )
+    by = (label(size) if study.is_study else study.call("N")) if size else None
+    names = (f"{study.call('loss')}{study.unit}", by)
+    return Compute(cells.astype({"C": float}), frontier.sort_values("C"), told, note, names, law)
 
 
-@dataclass(frozen=True)
-class Optima:
-    """The compute-efficient frontier by all methods, and the box of what was run."""
+def frontier(study: Study) -> View | Missing:
+    """N*(C) and D*(C) by every method that has points: columns C, N, D, method.
 
-    optima: dict[str, FrontierRecord]
-    """By method: those with points and an exponent."""
-    ranges: dict[str, tuple[float, float]]
-    """Smallest and largest C, N and D of the grid: beyond them lies extrapolation."""
-    note: str
-
-
-def frontier(study: Study) -> Optima | Missing:
-    """N*(C) and D*(C) by every method that has points."""
+    `names` are the frontiers by method, and the smallest and largest C, N and D that were run.
+    """
     if study.roles.size is None or study.roles.data is None:
         what = "grid holds one of them still" if study.is_study else "table has one of them still, or not at all"
         return Missing(f"A frontier needs model size and data size to vary; this {what}.")
@@ -98,16 +79,10 @@ def frontier(study: Study) -> Optima | Missing:
     absent = " ".join(f"{METHODS[k]}: {f.status}." for k, f in found.items() if k not in optima)
     if not optima:
         return Missing(f"No method found a frontier. {absent}")
-    ranges = {k: (float(study.cells[k].min()), float(study.cells[k].max())) for k in ("C", "N", "D")}
-    if not np.isfinite(ranges["C"]).all():
-        every = pd.concat([best_sizes(f)["C"] for f in optima.values()])
-        ranges["C"] = (every.min(), every.max())
-    return Optima(optima, ranges, absent)
-
-
-def best_sizes(found: FrontierRecord | None) -> pd.DataFrame:
-    """The best sizes at each compute: columns C, N, D, sorted by C."""
-    return pd.DataFrame(found.points if found else [], columns=["C", "N", "D"]).astype(float).dropna().sort_values("C")
+    best = pd.concat([best_sizes(f).assign(method=k) for k, f in optima.items()])
+    ran = {k: (study.cells if study.cells[k].notna().all() else best)[k] for k in ("C", "N", "D")}
+    ranges = {k: (float(values.min()), float(values.max())) for k, values in ran.items()}
+    return View(best, note=absent, names=(optima, ranges))
 
 
 QUALITIES = {
@@ -117,64 +92,43 @@ QUALITIES = {
 """Of isoFLOP curves, and what readers see of them."""
 
 
-@dataclass(frozen=True)
-class IsoFlopCurve:
-    """Loss over N at one budget."""
+def isoflops(study: Study) -> View | Missing:
+    """The isoFLOP curves of fits.json.
 
-    budget: float
-    points: pd.DataFrame
-    """Columns N, loss; index: their cells, where they are cells and not interpolated between some."""
-    are_cells: bool
-    curve: pd.DataFrame
-    """Columns N, loss: the fitted polynomial; straight lines between the points where it bends the wrong way."""
-    bends_up: bool
-    minimum: tuple[float, float] | None
-    """N* and loss, where the minimum lies inside the sizes that were tried."""
-    quality: str
-    """One of `QUALITIES`."""
-
-
-@dataclass(frozen=True)
-class IsoFlops:
-    """All budgets."""
-
-    curves: list[IsoFlopCurve]
-    note: str
-    loss: str
-    """What the loss is called."""
-
-
-def isoflops(study: Study) -> IsoFlops | Missing:
-    """The isoFLOP curves of fits.json."""
+    Points have columns N, loss, budget, and as index their cells, where they are cells and not interpolated between
+    some; lines N, loss, budget, bends_up: the fitted polynomial, or straight lines where it bends the wrong way.
+    `names` is the loss, and a table of minima inside the sizes that were tried: C, N, loss, quality.
+    """
     found = study.fits.frontier.get("isoflop")
     records = found.extra.get("curves") if found else None
     if found is None or not records:
         return Missing(f"No isoFLOP curve: {found.status if found else 'fits.json has none'}.")
-    curves = [_isoflop(r) for r in sorted(records, key=lambda r: r["C"])]
-    kinds = pd.Series([c.quality for c in curves]).value_counts()
+    records = sorted(records, key=lambda one: one["C"])
+    curves = [_isoflop(one) for one in records]
+    kinds = pd.Series([one.get("quality", "") for one in records]).value_counts()
     shares = ", ".join(f"{QUALITIES[str(kind)]} {n}" for kind, n in kinds.items())
     status = "" if found.status == OK else f" {found.status}."
     note = f"Points: {found.extra['how']}. Of {len(curves)} budgets: {shares}.{status}"
-    return IsoFlops(curves, note, f"{study.call('loss')}{study.unit}")
+    minima = [one["minimum"] | {"C": one["C"], "quality": one["quality"]} for one in records if one.get("minimum")]
+    points, lines = (pd.concat(parts) for parts in zip(*curves, strict=True))
+    names = (f"{study.call('loss')}{study.unit}", pd.DataFrame(minima, columns=["C", "N", "loss", "quality"]))
+    return View(points, lines, note, names)
 
 
-def _isoflop(record: dict[str, Any]) -> IsoFlopCurve:
-    rows = pd.DataFrame({"N": record["N"], "loss": record["loss"]}, record["rows"] or None)
-    rows = rows.astype(float).sort_values("N")
+def _isoflop(record: Mapping[str, Any]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Points and line of one budget."""
+    rows = pd.DataFrame({"N": record["N"], "loss": record["loss"]}, record["rows"] or ["" for _ in record["N"]])
+    rows = rows.astype(float).assign(budget=float(record["C"])).sort_values("N")
     coefficients = record.get("coefficients") or [None]
-    curve, bends_up = rows, all(c is not None for c in coefficients) and coefficients[2] > 0
-    if bends_up:
-        log_n = np.linspace(np.log(rows["N"].min()), np.log(rows["N"].max()), 60)
-        loss = np.polynomial.polynomial.polyval(log_n - record["centre_log_N"], coefficients)
-        curve = pd.DataFrame({"N": np.exp(log_n), "loss": loss})
-    least = record.get("minimum")
-    minimum = (float(least["N"]), float(least["loss"])) if least else None
-    return IsoFlopCurve(
-        float(record["C"]), rows, bool(record["rows"]), curve, bends_up, minimum, str(record.get("quality", ""))
-    )
+    bends_up = all(c is not None for c in coefficients) and coefficients[2] > 0
+    if not bends_up:
+        return rows, rows.assign(bends_up=False)
+    log_n = np.linspace(np.log(rows["N"].min()), np.log(rows["N"].max()), 60)
+    loss = np.polynomial.polynomial.polyval(log_n - record["centre_log_N"], coefficients)
+    return rows, pd.DataFrame({"N": np.exp(log_n), "loss": loss, "budget": float(record["C"]), "bends_up": True})
 
 
-MARKERS = "osD^vPX"
+MARKERS = "osD^vP"
 
 
 def flop_axis(axes: Axes, low: float, high: float) -> None:
@@ -196,13 +150,12 @@ def draw_compute(data: Compute) -> Figure:
     figure = style.new_figure(height=3.5)
     axes = figure.subplots()
     colours = style.ordered_colours(data.cells["level"].dropna(), style.SIZE_PALETTE)
-    coloured_points(axes, data.cells, "C", "loss", colours, "se", by="group", fmt="o-", linewidth=0.9)
+    style.coloured_points(axes, data.cells, "C", "loss", colours, "se", by="group", fmt="o-", linewidth=0.9)
     lines: list[Line2D] = []
     if len(data.frontier):
-        slope = f": slope {number(data.exponent.value, 2)}" if data.exponent.known else ""
         dashed: dict[str, Any] = {"color": style.FRONTIER, "linewidth": 1.2, "linestyle": (0, (4, 2))}
         ring: dict[str, Any] = {"marker": "o", "mfc": "none", "markersize": 9, "zorder": 3}
-        lines = axes.plot(data.frontier["C"], data.frontier["loss"], label=data.method + slope, **dashed, **ring)
+        lines = axes.plot(data.frontier["C"], data.frontier["loss"], label=data.told, **dashed, **ring)
     if data.selected is not None:
         lines += axes.plot(data.selected["x"], data.selected["loss"], color=style.INK, label="selected law")
     drawn = data.cells[["C", "loss"]]
@@ -215,55 +168,47 @@ def draw_compute(data: Compute) -> Figure:
     return figure
 
 
-def draw_frontier(data: Optima) -> Figure:
+def draw_frontier(data: View) -> Figure:
     """N*(C) and D*(C) by every method; the band is the range that was run."""
     figure = style.new_figure(height=3.3)
-    panels = figure.subplots(1, 2)
-    for axes, variable, name in zip(panels, "ND", ("parameters", "examples seen"), strict=True):
-        axes.axhspan(*data.ranges[variable], color=style.GRID, alpha=0.45, linewidth=0)
-        for i, (method, optimum) in enumerate(data.optima.items()):
-            _optimum(axes, METHODS[method], optimum, variable, i)
-        values = np.concatenate([data.ranges[variable], *(best_sizes(o)[variable] for o in data.optima.values())])
-        flop_axis(axes, *data.ranges["C"])
+    optima, ranges = data.names
+    for axes, variable, name in zip(figure.subplots(1, 2), "ND", ("parameters", "examples seen"), strict=True):
+        axes.axhspan(*ranges[variable], color=style.GRID, alpha=0.45, linewidth=0)
+        for (method, found), colour, marker in zip(optima.items(), style.KINDS, MARKERS, strict=False):
+            best, exponent = data.points[data.points["method"] == method], getattr(found, f"{variable}_exponent")
+            slope = f"{variable}* $\\propto C^{{{number(exponent.value, 2)}}}$" if exponent.known else "no slope"
+            axes.plot(
+                best["C"], best[variable], marker, color=colour, markersize=4, alpha=0.85,
+                label=f"{METHODS[method]}: {slope}",
+            )  # fmt: skip
+            if exponent.known:
+                c, y = np.log(best["C"]), np.log(best[variable])
+                axes.plot(best["C"], np.exp(y.mean() + exponent.value * (c - c.mean())), color=colour, linewidth=1.1)
+        flop_axis(axes, *ranges["C"])
+        values = np.concatenate([ranges[variable], data.points[variable]])
         style.log_axis(axes.yaxis, values.min(), values.max())
         axes.set_ylabel(f"compute-optimal {name} {variable}*")
         axes.legend(loc="upper left", handlelength=1.6, labelspacing=0.35)
         low, high = axes.get_ylim()
-        axes.set_ylim(low, high * (high / low) ** (0.09 * len(data.optima)))
+        axes.set_ylim(low, high * (high / low) ** (0.09 * len(optima)))
     return figure
 
 
-def _optimum(axes: Axes, name: str, optimum: FrontierRecord, variable: str, place: int) -> None:
-    colour, exponent = style.KINDS[place % len(style.KINDS)], getattr(optimum, f"{variable}_exponent")
-    best = np.log(best_sizes(optimum))
-    c, y = best["C"], best[variable]
-    slope = (
-        f"{variable}* $\\propto C^{{{number(exponent.value, 2)}}}$" if exponent.known else f"no slope of {variable}*"
-    )
-    look: dict[str, Any] = {"color": colour, "markersize": 4, "alpha": 0.85, "label": f"{name}: {slope}"}
-    axes.plot(np.exp(c), np.exp(y), MARKERS[place % len(MARKERS)], **look)
-    if exponent.known:
-        line = y.mean() + exponent.value * (c - c.mean())
-        axes.plot(np.exp(c), np.exp(line), color=colour, linewidth=1.1)
-
-
-def draw_isoflops(data: IsoFlops) -> Figure:
+def draw_isoflops(data: View) -> Figure:
     """Loss over N at each budget, with the polynomial and its minimum."""
     figure = style.new_figure(height=3.4)
     axes = figure.subplots()
-    colours = style.ordered_colours([c.budget for c in data.curves], "mako_r")
-    for curve in data.curves:
-        colour = colours[curve.budget]
-        points(axes, curve.points, "N", "loss", cells=curve.are_cells, color=colour, label=number(curve.budget))
-        dotted: dict[str, Any] = {} if curve.bends_up else {"linestyle": ":"}
-        axes.plot(curve.curve["N"], curve.curve["loss"], color=colour, linewidth=1.1, **dotted)
-        if curve.minimum:
-            filled = "none" if curve.quality != "ok" else style.FRONTIER
-            axes.plot(*curve.minimum, "*", mec=style.FRONTIER, mfc=filled, markersize=10, mew=0.9, zorder=5)
-    style.level_axis(axes.xaxis, np.concatenate([c.points["N"] for c in data.curves]))
-    losses = np.concatenate([c.points["loss"] for c in data.curves])
-    style.log_axis(axes.yaxis, losses.min(), losses.max())
-    axes.set(xlabel="parameters N", ylabel=style.plain(data.loss))
-    handles, labels = axes.get_legend_handles_labels()
-    axes.legend(handles, labels, title="budget (FLOPs)", loc="upper left", bbox_to_anchor=(1, 1.02), alignment="left")
+    told, minima = data.names
+    colours = style.ordered_colours(data.points["budget"], "mako_r")
+    for budget, colour in colours.items():
+        rows, line = (table[table["budget"] == budget] for table in (data.points, data.lines))
+        style.points(axes, rows, "N", "loss", color=colour, label=number(budget))
+        axes.plot(line["N"], line["loss"], "-" if line["bends_up"].all() else ":", color=colour, linewidth=1.1)
+    for sure, filled in ((True, style.FRONTIER), (False, "none")):
+        stars = minima[(minima["quality"] == "ok") == sure]
+        axes.plot(stars["N"], stars["loss"], "*", mec=style.FRONTIER, mfc=filled, markersize=10, mew=0.9, zorder=5)
+    style.level_axis(axes.xaxis, data.points["N"])
+    style.log_axis(axes.yaxis, data.points["loss"].min(), data.points["loss"].max())
+    axes.set(xlabel="parameters N", ylabel=style.plain(told))
+    axes.legend(title="budget (FLOPs)", loc="upper left", bbox_to_anchor=(1, 1.02), alignment="left")
     return figure

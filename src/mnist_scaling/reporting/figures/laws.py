@@ -1,4 +1,4 @@
-"""Exponents by every law and method, the joint laws' residuals over the grid, and the selected law's hold-out."""
+"""What a law is worth: what it says of cells that were held out, and of compute beyond them, beside what came."""
 
 from __future__ import annotations
 
@@ -7,154 +7,20 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
 from mnist_scaling.fitting.estimation.estimate import Settings, fit_law
 from mnist_scaling.fitting.laws import ALL
-from mnist_scaling.reporting.documents.fits_json import LawRecord
+from mnist_scaling.fitting.uncertainty.interval import Interval
+from mnist_scaling.planning.predictions import read_predictions
 from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.figures import style
-from mnist_scaling.reporting.figures.compute import flop_axis
-from mnist_scaling.reporting.figures.scatter import View, forest, on_grid, panels, points, runs_of
-from mnist_scaling.reporting.figures.style import draw_map
+from mnist_scaling.reporting.figures.compute import Compute, compute, flop_axis
+from mnist_scaling.reporting.figures.style import View, points
 from mnist_scaling.reporting.parts import Missing
-from mnist_scaling.reporting.text import number, plural, short, spaced
+from mnist_scaling.reporting.text import estimate, number, percent, plural, spaced, three_digits
 from mnist_scaling.study.vocabulary import REPEAT
-
-MOST_LAWS = 6
-
-MOST_LEVELS = 20
-"""Rows or columns of a map of residuals that can still be read."""
-
-
-def fitted(study: Study) -> dict[str, LawRecord]:
-    """Laws with numbers, by name; those that were refused are left out."""
-    return {k: law for k, law in study.fits.laws.items() if law.fitted}
-
-
-def exponents(study: Study) -> dict[str, pd.DataFrame] | Missing:
-    """-d log L / d log N and D by law at the largest cell, and d log L / d log C by frontier method.
-
-    By title: columns label, value, low, high, kind (one-variable law, joint law, frontier).
-    """
-    groups = {}
-    for variable in ("N", "D"):
-        rows = [
-            {"label": spaced(name), **vars(slope), "kind": "joint law" if law.is_joint else "one-variable law"}
-            for name, law in fitted(study).items()
-            if (slope := law.slopes.get(variable)) and slope.known
-        ]
-        if rows:
-            title = f"$-\\partial\\ln L/\\partial\\ln {variable}$ at the largest cell"
-            groups[title] = pd.DataFrame(rows).sort_values("kind", ascending=False, kind="stable")
-    methods = [
-        {"label": name, **vars(-found.loss_exponent), "kind": "frontier"}
-        for name, found in study.fits.frontier.items()
-        if found.loss_exponent.known
-    ]
-    if methods:
-        groups["$-\\mathrm{d}\\ln L/\\mathrm{d}\\ln C$ on the frontier"] = pd.DataFrame(methods)
-    return groups or Missing("No law and no frontier method gave an exponent.")
-
-
-@dataclass(frozen=True)
-class Residuals:
-    """ln(measured / fitted) of joint laws over the grid."""
-
-    laws: dict[str, pd.DataFrame]
-    """By name: rows are N from largest to smallest, columns D from smallest to largest, NaN where no cell is."""
-    rmse: dict[str, float]
-    noise: float
-    """Typical standard error of a cell's log loss, from the repeats; NaN where there is none."""
-    note: str
-
-
-def residuals(study: Study) -> Residuals | Missing:
-    """Where each joint law misses, best by AICc first."""
-    joint = {k: law for k, law in fitted(study).items() if law.is_joint and law.residuals}
-    if not joint:
-        return Missing(
-            "No joint law in N and D was fitted: it needs a grid in which both vary, with more cells than parameters."
-        )
-    sizes = study.cells[["N", "D"]]
-    if sizes.nunique().max() > MOST_LEVELS or sizes.duplicated().any():
-        return Missing(
-            f"The cells form no grid of at most {MOST_LEVELS} levels with one cell at each N and D: see the residuals "
-            "in fits.json."
-        )
-    # A floor that ended at zero leaves the law without one: the same map twice.
-    twice = [k for k, law in joint.items() if k.endswith("_floor") and _without_floor(law) and k[:-6] in joint]
-    joint = {k: law for k, law in joint.items() if k not in twice}
-    ordered = sorted(joint, key=lambda k: float(np.nan_to_num(joint[k].aicc, nan=np.inf)))
-    laws = {name: _grid(study, joint[name]) for name in ordered[:MOST_LAWS]}
-    relative = study.cells["se"] / study.cells["loss"]
-    rmse = {name: joint[name].rmse_log for name in laws}
-    noise = float((relative**2).mean() ** 0.5)
-    note = f"Repeats say that seeds move a cell's mean by about {100 * noise:.1f} %." if noise == noise else ""
-    return Residuals(laws, rmse, noise, note)
-
-
-def _without_floor(law: LawRecord) -> bool:
-    return "E" in law.params and law.params["E"].value == 0
-
-
-def _grid(study: Study, law: LawRecord) -> pd.DataFrame:
-    return on_grid(study, pd.Series({one.row: one.residual for one in law.residuals or ()}), "N", "D")
-
-
-COLOURS = {"one-variable law": style.KINDS[0], "joint law": style.KINDS[1], "frontier": style.KINDS[2]}
-
-
-def draw_exponents(groups: dict[str, pd.DataFrame]) -> Figure:
-    """A row for each law: point and 95 % interval; agreement is overlap."""
-    rows = max(len(table) for table in groups.values())
-    figure = style.new_figure(height=1.0 + 0.24 * rows)
-    for axes, (title, table) in zip(panels(figure, len(groups), len(groups)), groups.items(), strict=True):
-        colours, limits = table["kind"].map(COLOURS), _limits(table)
-        forest(axes, table, list(colours))
-        # Say where an arm goes on beyond the axes.
-        for end, marker, beyond in ((0, "<", table["low"] < limits[0]), (1, ">", table["high"] > limits[1])):
-            for y in np.flatnonzero(beyond):
-                axes.plot(limits[end], y, marker, color=colours.iloc[y], markersize=5, clip_on=False)
-        axes.set_ylim(rows - 0.4, -0.6)
-        axes.set_title(title, fontsize=8.5, fontweight="normal", loc="right" if len(groups) > 1 else "left")
-        axes.set_xlim(*limits)
-        axes.xaxis.set_major_locator(MaxNLocator(4 if len(groups) < 3 else 3, steps=[1, 2, 2.5, 5, 10], prune="both"))
-    return figure
-
-
-def _limits(table: pd.DataFrame) -> tuple[float, float]:
-    """The points and their arms, but no arm that would squeeze all others."""
-    low, high = table["value"].min(), table["value"].max()
-    reach = max(3 * (high - low), 0.8 * abs(high), 0.02)
-    ends = table[["value", "low", "high"]].to_numpy(float)
-    left, right = max(np.nanmin(ends), low - reach), min(np.nanmax(ends), high + reach)
-    margin = 0.07 * max(right - left, 0.02)
-    return left - margin, right + margin
-
-
-def draw_residuals(data: Residuals) -> Figure:
-    """A map of the grid for each law; red where the cell is worse than the law says."""
-    count = len(data.laws)
-    columns = 2 if count in (2, 4) else min(count, 3)
-    rows = max(len(table) for table in data.laws.values())
-    figure = style.new_figure(height=-(-count // columns) * (0.95 + 0.27 * rows))
-    most = 100 * max(float(np.nanmax(np.abs(table.to_numpy()))) for table in data.laws.values())
-    for i, (axes, (name, table)) in enumerate(zip(panels(figure, count, columns), data.laws.items(), strict=True)):
-        draw_map(axes, 100 * table, "vlag", Normalize(-most, most), _percent, (short, short))
-        axes.set_title(f"{spaced(name)}, {100 * data.rmse[name]:.1f} %", fontsize=8)
-        axes.set(
-            xlabel="examples seen D" if i >= count - columns else "", ylabel="parameters N" if i % columns == 0 else ""
-        )
-    return figure
-
-
-def _percent(value: float) -> str:
-    return f"{round(value):+d}".replace("-", "−") if round(value) else "0"
 
 
 def hold_out(study: Study) -> View | Missing:
@@ -181,7 +47,7 @@ def hold_out(study: Study) -> View | Missing:
         f"{int(held.sum())} held-out ones, of up to {number(record.holdout.reach, 2)} times the compute, by "
         f"{100 * record.holdout.rmse_log:.1f} % (root mean square)."
     )
-    runs, loss = runs_of(study, study.cells.loc[rows.index[held]], REPEAT), study.names["loss"]
+    runs, loss = study.runs(study.cells.loc[rows.index[held]], REPEAT), study.names["loss"]
     seeds = runs[[loss]].set_axis(["loss"], axis=1).join(table["predicted"]) if loss in runs else table.iloc[:0]
     return View(table, seeds, note, f"{study.call('loss')}{study.unit}")
 
@@ -209,15 +75,91 @@ def draw_hold_out(data: View) -> Figure:
     for axis in (left.xaxis, left.yaxis):
         style.log_axis(axis, ends.min(), ends.max(), most=5)
     left.set(xlabel=f"predicted {style.plain(data.names)}", ylabel="measured")
-    _compute_axis(right, data.points)
+    if data.points["C"].notna().any():
+        flop_axis(right, data.points["C"].min(), data.points["C"].max())
+        right.set_ylabel("measured is above predicted by (%)")
+    else:
+        right.set_visible(False)
     seeds = Line2D([], [], marker="_", linestyle="none", color=style.UNTUNED, label="its single runs")
     style.key(figure, "", {}, [*left.get_legend_handles_labels()[0], *([seeds] if len(data.lines) else [])])
     return figure
 
 
-def _compute_axis(axes: Axes, rows: pd.DataFrame) -> None:
-    if rows["C"].notna().any():
-        flop_axis(axes, rows["C"].min(), rows["C"].max())
-    else:
-        axes.set_visible(False)
-    axes.set_ylabel("measured is above predicted by (%)")
+REGISTERED = {"flops": "C", "predicted_loss": "loss", "low": "low", "high": "high", "measured_loss": "measured",
+              "reach": "reach"}  # fmt: skip
+"""Columns of predictions.csv, and what they are called here."""
+
+MOST_NAMED = 3
+"""Predictions that the caption puts into words; `plan` has them all."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What was measured, and what lies beyond it."""
+
+    base: Compute
+    ahead: pd.DataFrame
+    """Columns C, value, low, high, from 2 to 30 times the largest compute."""
+    floor: Interval
+    registered: pd.DataFrame
+    """Columns C, loss, low, high, reach; measured, NaN where nothing has come."""
+    note: str
+
+
+def forecast(study: Study) -> Forecast | Missing:
+    """The headline's losses ahead and the rows of predictions.csv that are of the fitted loss."""
+    base, head = compute(study), study.fits.headline
+    if isinstance(base, Missing):
+        return base
+    rows = [row for row in read_predictions(study.folder) if row["loss_column"] == study.names["loss"]]
+    registered = pd.DataFrame(rows, columns=list(REGISTERED)).rename(columns=REGISTERED)
+    registered = registered.apply(pd.to_numeric, errors="coerce").dropna(subset=["C", "loss"])
+    ahead = pd.DataFrame([vars(one) for one in head.loss], columns=["C", "value", "low", "high"]).astype(float)
+    if ahead.empty and registered.empty:
+        return Missing(head.no_loss or "No loss is predicted beyond the largest compute.")
+    return Forecast(base, ahead, head.floor, registered, _note(registered))
+
+
+def _note(rows: pd.DataFrame) -> str:
+    if rows.empty:
+        return "Nothing was registered: `plan` with target.…=… registers a prediction before its run."
+    came = rows.dropna(subset=["measured"])
+    said = [
+        f"predicted {estimate(Interval(row.loss, row.low, row.high), three_digits)} at {number(row.reach, 2)} times "
+        f"the compute, measured {three_digits(row.measured)}: {percent(np.log(row.measured / row.loss))}"
+        for row in came.itertuples()
+    ]
+    more = [f"and {len(said) - MOST_NAMED} more"] if len(said) > MOST_NAMED else []
+    head = f"Of {plural(len(rows), 'registered prediction')} {len(came)} came"
+    return f"{head}: {'; '.join([*said[:MOST_NAMED], *more])}." if said else f"{head}."
+
+
+def draw_forecast(data: Forecast) -> Figure:
+    """Measured cells and their frontier to the left, the forecast with its interval to the right, the floor below."""
+    figure = style.new_figure(height=3.5)
+    axes = figure.subplots()
+    cells, ahead, rows = data.base.cells, data.ahead, data.registered
+    points(axes, cells, "C", "loss", "se", color=style.MUTED, alpha=0.6, markersize=3.5)
+    handles = axes.plot("C", "loss", data=data.base.frontier, color=style.INK, linewidth=1, label="best measured")
+    if len(ahead):
+        axes.fill_between("C", "low", "high", data=ahead, color=style.TUNED, alpha=0.2, linewidth=0)
+        handles += axes.plot("C", "value", data=ahead, color=style.TUNED, label="forecast with its interval")
+    if len(rows):
+        points(axes, rows, "C", "loss", ("low", "high"), cells=False, fmt="D", color=style.UNTUNED, capsize=3)
+        handles.append(Line2D([], [], marker="D", linestyle="none", color=style.UNTUNED, label="registered beforehand"))
+        star: dict[str, Any] = {"color": style.INK, "markersize": 9, "mec": "white", "mew": 0.5, "zorder": 5}
+        if rows["measured"].notna().any():
+            handles += axes.plot(rows["C"], rows["measured"], "*", label="what came", **star)
+    parts = [(cells, "loss"), (ahead, "low"), (ahead, "high"), (rows, "low"), (rows, "measured")]
+    every = np.concatenate([table[["C", column]].dropna().to_numpy(float) for table, column in parts])
+    low = every[:, 1].min()
+    if data.floor.value > 0:
+        low = min(low, max(data.floor.value, low / 3))  # a floor near 0 must not flatten the rest
+        axes.axhspan(max(data.floor.low, low / 2), data.floor.high, color=style.GRID, alpha=0.6, linewidth=0, zorder=0)
+        line: dict[str, Any] = {"color": style.MUTED, "linestyle": ":", "label": "floor with its interval"}
+        handles.append(axes.axhline(data.floor.value, **line))
+    flop_axis(axes, every[:, 0].min(), every[:, 0].max())
+    style.log_axis(axes.yaxis, low, every[:, 1].max())
+    axes.set_ylabel(style.plain(data.base.names[0]))
+    style.key(figure, "", {}, handles)
+    return figure

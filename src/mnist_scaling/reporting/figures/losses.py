@@ -1,24 +1,29 @@
-"""Loss against N and against D: one line for each level of the other, with the law fitted to it."""
+"""Loss against N and against D, one line for each level of the other, and over both as a map, with the selected law."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from scipy.interpolate import make_interp_spline
 
+from mnist_scaling.fitting.frontier.fronts import METHODS
 from mnist_scaling.fitting.laws import ALL
 from mnist_scaling.fitting.laws.base import Array
-from mnist_scaling.fitting.uncertainty.interval import Interval
+from mnist_scaling.reporting.documents.fits_json import FrontierRecord
 from mnist_scaling.reporting.documents.loading import Study, axis_value
 from mnist_scaling.reporting.figures import style
-from mnist_scaling.reporting.figures.scatter import points
+from mnist_scaling.reporting.figures.style import View
 from mnist_scaling.reporting.parts import Missing
-from mnist_scaling.reporting.text import EXPONENT_OF, estimate
+from mnist_scaling.reporting.text import number, short
 from mnist_scaling.study.columns import label
 
 MOST_PANELS, MOST_LINES, BINS = 6, 15, 6
@@ -28,58 +33,13 @@ POINTS = 60
 """Of a line."""
 
 
-@dataclass(frozen=True)
-class StraightFit:
-    """loss = scale * x^-exponent as fits.json has it, and the x that it was fitted on."""
+def losses(study: Study, variable: str) -> View | Missing:
+    """The fitted loss against `variable`, N or D.
 
-    scale: float
-    exponent: Interval
-    x: tuple[float, float]
-    centre: float
-
-    def curve(self) -> pd.DataFrame:
-        """Columns x, loss, low, high: the band turns the line about its middle by the exponent's interval."""
-        x = np.geomspace(*self.x, POINTS)
-        middle = self.scale * self.centre**-self.exponent.value
-        ends = [middle * (x / self.centre) ** -e for e in (self.exponent.low, self.exponent.high)]
-        loss = middle * (x / self.centre) ** -self.exponent.value
-        return pd.DataFrame({"x": x, "loss": loss, "low": np.minimum(*ends), "high": np.maximum(*ends)})
-
-
-@dataclass(frozen=True)
-class Line:
-    """The cells that share the level of the other variable."""
-
-    label: str
-    fixed: float
-    """N or D that the line holds still."""
-    points: pd.DataFrame
-    """Columns x, loss, se; sorted by x; index: the cells."""
-    law: StraightFit | None
-    """The power law of these cells alone."""
-    selected: pd.DataFrame | None
-    """Columns x, loss: the selected law at `fixed`."""
-    scattered: bool
-    """Whether the cells share no level and are merely near one another."""
-
-
-@dataclass(frozen=True)
-class Losses:
-    """All lines of one figure."""
-
-    variable: str
-    """N or D: what x is."""
-    other: str | None
-    """Column of the axis that tells the lines apart."""
-    panels: dict[str, list[Line]]
-    """By title; one panel unless the grid has further axes."""
-    note: str
-    labels: tuple[str, str, str]
-    """Of x, of the loss, and of what tells the lines apart."""
-
-
-def losses(study: Study, variable: str) -> Losses | Missing:
-    """Lines of the fitted loss against `variable`, N or D."""
+    Points have columns x, loss, se, panel (a combination of the further axes), level (N or D that a line holds still),
+    label and scattered; lines, those of the selected law, x, loss, panel and level. `names` are those of x, of the loss
+    and of what tells the lines apart, and the palette of that.
+    """
     roles = study.roles
     axis, other = (roles.size, roles.data) if variable == "N" else (roles.data, roles.size)
     if axis is None:
@@ -87,63 +47,42 @@ def losses(study: Study, variable: str) -> Losses | Missing:
         known = "one" if study.cells[variable].notna().any() else "no"
         size = "model size" if variable == "N" else "data size"
         return Missing(f"The {what} has {known} {size}, so there is no line to draw.")
-    measured = study.cells[study.cells["loss"].notna() & study.cells[variable].notna()]
-    panels = {}
-    for title, rows in split(measured, roles.others):
-        lines = [_line(study, variable, part) for part in levels(rows, other)]
-        if any(len(line.points) > 1 for line in lines):
-            panels[title] = sorted(lines, key=lambda line: line.fixed)
-    if not panels:
+    cells = grouped(study.cells.dropna(subset=["loss", variable]), other)
+    titles = [
+        ", ".join(f"{label(a)} {axis_value(row[a], a)}" for a in roles.others) for row in cells.to_dict("records")
+    ]
+    rows = cells.assign(x=cells[variable].astype(float), panel=titles)
+    by = rows.groupby(["panel", "label"])
+    rows["level"] = by["D" if variable == "N" else "N"].transform("median").fillna(0.0)
+    found = rows.loc[by["x"].transform("size") > 1, "panel"].unique()
+    if not len(found):
         return Missing(f"Fewer than two cells have a {study.call('loss')} on any one line.")
+    rows = rows.loc[rows["panel"].isin(found[:MOST_PANELS]), [*_KEPT, "panel", "level", "label", "scattered"]]
+    laws = []
+    for (panel, level), line in rows.groupby(["panel", "level"]):
+        law = selected_law(study, variable, (line["x"].min(), line["x"].max()), float(level))
+        laws += [] if law is None else [law.assign(panel=panel, level=level)]
     varies = f" ({label(axis)} varies)" if study.is_study else ""
     told = (label(other) if study.is_study else study.call(other)) if other else ""
-    labels = (f"{study.call(variable)} {variable}{varies}", f"{study.call('loss')}{study.unit}", told)
-    shown = dict(list(panels.items())[:MOST_PANELS])
-    return Losses(variable, other, shown, _note(study, panels), labels)
+    palette = style.DATA_PALETTE if variable == "N" else style.SIZE_PALETTE
+    names = (f"{study.call(variable)} {variable}{varies}", f"{study.call('loss')}{study.unit}", told, palette)
+    lines = pd.concat(laws) if laws else pd.DataFrame(columns=["x", "loss", "panel", "level"])
+    return View(rows, lines, _note(study, rows, len(found)), names)
 
 
-@dataclass(frozen=True)
-class Level:
-    """Rows that share a level of an axis, or are near one another on it."""
-
-    value: float
-    label: str
-    rows: pd.DataFrame
-    scattered: bool = False
+_KEPT = ["x", "loss", "se"]
 
 
-def levels(rows: pd.DataFrame, axis: str | None) -> list[Level]:
-    """Rows by level of an axis; scattered rows by `BINS` equally large groups."""
-    if axis is None:
-        return [Level(np.nan, "", rows)]
-    distinct = rows[axis].nunique()
-    if distinct <= MOST_LINES and (distinct < 4 or distinct <= len(rows) / 2):
-        return [Level(float(value), axis_value(value, axis), part) for value, part in rows.groupby(axis, sort=True)]
-    found = []
-    for _, part in rows.groupby(pd.qcut(rows[axis], BINS, duplicates="drop"), observed=True):
-        low, high = part[axis].min(), part[axis].max()
-        name = f"{axis_value(low, axis)} to {axis_value(high, axis)}" if high > low else axis_value(low, axis)
-        found.append(Level(float(np.sqrt(low * high)), name, part, True))
-    return found
-
-
-def split(cells: pd.DataFrame, by: Sequence[str]) -> Iterator[tuple[str, pd.DataFrame]]:
-    """One part for each combination of further axes, with its title; all rows where there are none."""
-    if not by:
-        yield "", cells
-        return
-    for key, rows in cells.groupby(list(by), sort=True, dropna=False):
-        yield ", ".join(f"{label(a)} {axis_value(v, a)}" for a, v in zip(by, key, strict=True)), rows
-
-
-def _line(study: Study, variable: str, level: Level) -> Line:
-    rows = level.rows.sort_values(variable)
-    other = rows["D" if variable == "N" else "N"]
-    fixed = float(other.median()) if other.notna().any() else 0.0
-    points = rows[[variable, "loss", "se"]].set_axis(["x", "loss", "se"], axis=1).astype(float)
-    law = None if level.scattered else _law(study, variable, rows)
-    chosen = selected_law(study, variable, (points["x"].min(), points["x"].max()), fixed)
-    return Line(level.label, fixed, points, law, chosen, level.scattered)
+def grouped(rows: pd.DataFrame, axis: str | None) -> pd.DataFrame:
+    """Rows with columns level and label of an axis, and scattered: whether they are put into `BINS` groups of near
+    ones, for they share too few levels."""
+    distinct = rows[axis].nunique() if axis else 1
+    if axis is None or (distinct <= MOST_LINES and (distinct < 4 or distinct <= len(rows) / 2)):
+        return rows.assign(**style.by_level(rows, axis), scattered=False)
+    by = rows[axis].groupby(pd.qcut(rows[axis], BINS, duplicates="drop"), observed=True)
+    ends = list(zip(by.transform("min"), by.transform("max"), strict=True))
+    words = [" to ".join(dict.fromkeys(axis_value(end, axis) for end in pair)) for pair in ends]
+    return rows.assign(level=[float(np.sqrt(low * high)) for low, high in ends], label=words, scattered=True)
 
 
 def law_at(study: Study, **sizes: Array | float) -> Array | None:
@@ -170,92 +109,153 @@ def selected_law(study: Study, variable: str, ends: tuple[float, float], fixed: 
     return None if loss is None else pd.DataFrame({"x": x, "loss": loss})
 
 
-def _law(study: Study, variable: str, rows: pd.DataFrame) -> StraightFit | None:
-    """The fitted slice that used exactly these cells."""
-    found = [s for s in study.fits.slices if s.variable == variable and set(s.rows) == set(rows.index)]
-    if not found or not found[0].params:
-        return None
-    scale, exponent = found[0].params.values()
-    if not scale.known or not exponent.known:
-        return None
-    x = rows[variable].to_numpy(float)
-    return StraightFit(scale.value, exponent, (x.min(), x.max()), float(np.exp(np.log(x).mean())))
-
-
-def _note(study: Study, panels: dict[str, list[Line]]) -> str:
+def _note(study: Study, rows: pd.DataFrame, panels: int) -> str:
     notes = []
     lost = int(study.cells["loss"].isna().sum())
     if lost:
         notes.append(f"{lost} of {len(study.cells)} cells have no {study.call('loss')} and are absent.")
-    if not any(line.points["se"].notna().any() for lines in panels.values() for line in lines):
+    if rows["se"].isna().all():
         why = "No cell has two repeats" if study.is_study else "No column of standard errors is named"
-        known = "how much a seed moves a point is not known"
-        if any(line.points["x"].duplicated().any() for lines in panels.values() for line in lines):
-            known = "points above one another are rows of one N and D"
-        notes.append(f"{why}, so there are no error bars: {known}.")
-    if len(panels) > MOST_PANELS:
-        notes.append(f"{MOST_PANELS} of {len(panels)} combinations of the further axes are drawn.")
+        notes.append(f"{why}, so there are no error bars.")
+    if panels > MOST_PANELS:
+        notes.append(f"{MOST_PANELS} of {panels} combinations of the further axes are drawn.")
     return " ".join(notes)
 
 
-def draw_losses(data: Losses) -> Figure:
-    """One row per panel: the lines to the left, the exponent of each line to the right."""
-    with_exponents = any(sum(line.law is not None for line in lines) > 1 for lines in data.panels.values())
-    figure = style.new_figure(height=0.25 + 2.9 * len(data.panels))
-    grid = figure.subplots(
-        len(data.panels), 1 + with_exponents, squeeze=False, width_ratios=[2.1, 1] if with_exponents else [1]
-    )
-    palette = style.DATA_PALETTE if data.variable == "N" else style.SIZE_PALETTE
-    colours = style.ordered_colours([x.fixed for lines in data.panels.values() for x in lines], palette)
-    for axes, (title, lines) in zip(grid, data.panels.items(), strict=True):
-        axes[0].set_title(title)
-        _lines(axes[0], data, lines, colours)
-        known = [line for line in lines if line.law]
-        if with_exponents:
-            _exponents(axes[1], data, known, colours)
-        elif len(known) == 1:
-            text = f"{EXPONENT_OF[data.variable]} = {estimate(known[0].law.exponent)}"  # type: ignore[union-attr]
-            axes[0].annotate(text, (0.98, 0.95), xycoords="axes fraction", ha="right", va="top")
-    if data.other is not None:
-        labels = {line.fixed: line.label for lines in data.panels.values() for line in lines}
-        style.key(figure, data.labels[2], {labels[f]: colours[f] for f in sorted(labels)})
+def draw_losses(data: View) -> Figure:
+    """A panel for each combination of further axes; where no law applies, straight lines join the points of a level."""
+    by_panel = dict(list(data.points.groupby("panel", sort=False)))
+    columns = min(len(by_panel), 2)
+    figure = style.new_figure(height=0.25 + 2.9 * -(-len(by_panel) // columns))
+    name, loss, told, palette = data.names
+    colours = style.ordered_colours(data.points["level"], palette)
+    grid = style.panels(figure, len(by_panel), columns)
+    for axes, (title, rows) in zip(grid, by_panel.items(), strict=True):
+        axes.set_title(title)
+        laws = data.lines[data.lines["panel"] == title]
+        for level, law in laws.groupby("level"):
+            axes.plot(law["x"], law["loss"], color=colours[level])
+        joined = not rows["scattered"].any() and laws.empty
+        style.coloured_points(axes, rows, "x", "loss", colours, "se", fmt="o-" if joined else "o", linewidth=0.9)
+        style.level_axis(axes.xaxis, rows["x"])
+        style.log_axis(axes.yaxis, rows["loss"].min(), rows["loss"].max())
+        axes.set(xlabel=style.plain(name), ylabel=style.plain(loss))
+    if told:
+        style.level_key(figure, data.points, told, colours)
     return figure
 
 
-def _lines(axes: Axes, data: Losses, lines: list[Line], colours: dict[float, str]) -> None:
-    largest = max(line.fixed for line in lines)
-    for line in lines:
-        colour, rows = colours[line.fixed], line.points
-        if line.law:
-            curve = line.law.curve()
-            if line.fixed == largest and curve["low"].notna().all():
-                axes.fill_between(curve["x"], curve["low"], curve["high"], color=colour, alpha=0.15, linewidth=0)
-            thin: dict[str, Any] = {"linestyle": (0, (4, 2)), "linewidth": 0.8} if line.selected is not None else {}
-            axes.plot(curve["x"], curve["loss"], color=colour, **thin)
-        elif line.selected is None and not line.scattered:
-            axes.plot(rows["x"], rows["loss"], color=colour, alpha=0.5, linewidth=0.9)
-        if line.selected is not None:
-            axes.plot(line.selected["x"], line.selected["loss"], color=colour)
-        points(axes, rows, "x", "loss", "se", color=colour)
-    style.level_axis(axes.xaxis, np.concatenate([x.points["x"] for x in lines]))
-    losses = np.concatenate([x.points["loss"] for x in lines])
-    style.log_axis(axes.yaxis, losses.min(), losses.max())
-    axes.set(xlabel=style.plain(data.labels[0]), ylabel=style.plain(data.labels[1]))
+def best_sizes(found: FrontierRecord | None) -> pd.DataFrame:
+    """The best sizes at each compute: columns C, N, D, sorted by C."""
+    return pd.DataFrame(found.points if found else [], columns=["C", "N", "D"]).astype(float).dropna().sort_values("C")
 
 
-def _exponents(axes: Axes, data: Losses, known: list[Line], colours: dict[float, str]) -> None:
-    """The exponent of every line over the other variable: flat where the law is the same everywhere."""
-    for line in known:
-        assert line.law is not None
-        e = line.law.exponent
-        arms = [[e.value - e.low], [e.high - e.value]] if e.bounded else None
-        axes.errorbar([line.fixed], [e.value], arms, fmt="o", color=colours[line.fixed], capsize=2.5)
-    other = "D" if data.variable == "N" else "N"
-    if len({line.fixed for line in known}) > 1:
-        values = [x.law.exponent.value for x in known if x.law]
-        axes.plot([x.fixed for x in known], values, color=style.MUTED, linewidth=0.7, zorder=1)
-    style.level_axis(axes.xaxis, [line.fixed for line in known], pad=0.12, most=4)
-    symbol = style.EXPONENT_OF[data.variable]
-    axes.set(xlabel=style.SIZES[other], ylabel=f"exponent ${symbol}$ of $L\\propto {data.variable}^{{-{symbol}}}$")
-    low, high = axes.get_ylim()
-    axes.set_ylim(min(low, 0) if low < 0.15 else low, high)
+FINE = 80
+"""Places along each side at which the law is drawn."""
+
+MOST_LEVELS = 20
+"""Rows or columns of a map that can still be read."""
+
+MOST_COLUMNS = 10
+"""Numbers are left out of wider maps, where they would overlap."""
+
+
+@dataclass(frozen=True)
+class LossMap:
+    """Places are those of the map: the cell in its left upper corner has its middle at 0.5, 0.5."""
+
+    table: pd.DataFrame
+    """Losses by N, the largest on top, and D; NaN where there is no cell."""
+    cells: list[str]
+    """The cell of each number, row by row; empty where there is none."""
+    law: Array | None
+    """Loss of the selected law, shape (`FINE`, `FINE`); None where it is no law of N and D."""
+    frontier: pd.DataFrame
+    """Columns x, y: N* and D* inside the map."""
+    method: str
+    labels: tuple[str, str, str]
+    """Of rows, columns and numbers."""
+    note: str
+
+
+def loss_map(study: Study) -> LossMap | Missing:
+    """Losses over the grid, with the law and the frontier between the cells."""
+    size, data, cells = study.roles.size, study.roles.data, study.cells
+    if size is None or data is None:
+        return Missing("A map of the cells needs model size and data size to vary.")
+    if cells[[size, data]].nunique().max() > MOST_LEVELS or cells.duplicated([size, data]).any():
+        return Missing(f"The cells form no grid of at most {MOST_LEVELS} levels with one cell at each size and data.")
+    order: Any = {"index": size, "columns": data}
+    table = cells.pivot(**order, values="loss").sort_index(ascending=False).sort_index(axis=1).astype(float)
+    numbers = cells.assign(number=cells.index).pivot(**order, values="number").reindex_like(table).to_numpy(float)
+    n, d = cells.groupby(size)["N"].median(), cells.groupby(data)["D"].median()
+    table = table.set_axis(n[table.index], axis=0).set_axis(d[table.columns], axis=1)
+    rows, columns = (np.arange(length) + 0.5 for length in table.shape)
+    logs = np.log(table.index.to_numpy(float)), np.log(table.columns.to_numpy(float))
+    fine = [
+        np.exp(make_interp_spline(at, log, k=1)(np.linspace(0, len(at), FINE)))
+        for at, log in zip((rows, columns), logs, strict=True)
+    ]
+    method = next((m for m in ("parametric", "hull") if len(best_sizes(study.fits.frontier.get(m)))), "")
+    best = best_sizes(study.fits.frontier.get(method))
+    outside: dict[str, Any] = {"left": np.nan, "right": np.nan}
+    x = np.interp(np.log(best["D"]), logs[1], columns, **outside)
+    y = np.interp(np.log(best["N"]), logs[0][::-1], rows[::-1], **outside)
+    holes, off = int(table.isna().to_numpy().sum()), int((np.isnan(x) | np.isnan(y)).sum())
+    notes = [f"{holes} of {table.size} places hold no loss: hatched."] if holes else []
+    notes += [f"At {off} of {len(best)} budgets the best N and D lie beyond these cells."] if off else []
+    law = law_at(study, N=fine[0][:, None], D=fine[1][None])
+    names = (f"{study.call('N')} N", f"{study.call('D')} D", f"{study.call('loss')}{study.unit}")
+    whole = law if law is not None and law.shape == (FINE, FINE) else None
+    drawn = ["" if np.isnan(row) else f"{row:.0f}" for row in numbers.ravel()]
+    line = pd.DataFrame({"x": x, "y": y}).dropna()
+    return LossMap(table, drawn, whole, line, METHODS.get(method, ""), names, " ".join(notes))
+
+
+def draw_loss_map(data: LossMap) -> Figure:
+    """Dark cells have a high loss; contours of the law, whose labels lie between the cells; the frontier in red."""
+    figure = style.new_figure(height=1.1 + 0.36 * len(data.table))
+    axes = figure.subplots()
+    losses = data.table.to_numpy()
+    norm = LogNorm(np.nanmin(losses), np.nanmax(losses) * 1.5)
+    words = np.vectorize(lambda loss: number(loss, 2), otypes=[str])(losses)
+    sns.heatmap(
+        data.table, ax=axes, norm=norm, cmap=sns.color_palette("light:#7a5195", as_cmap=True), cbar=False,
+        annot=words if losses.shape[1] <= MOST_COLUMNS else False, fmt="", annot_kws={"fontsize": 7}, linewidths=1.5,
+        linecolor="white", xticklabels=[*map(short, data.table.columns)], yticklabels=[*map(short, data.table.index)],
+    )  # fmt: skip
+    style.CELLS[axes.collections[0]] = data.cells
+    axes.tick_params(length=0, labelsize=7.5, rotation=0)
+    for y, x in zip(*np.nonzero(np.isnan(losses)), strict=True):
+        axes.add_patch(Rectangle((x, y), 1, 1, fill=False, hatch="////", edgecolor=style.GRID, linewidth=0))
+    lines: list[Line2D] = []
+    if data.law is not None:
+        _contours(axes, data)
+        lines.append(Line2D([], [], color=style.INK, linewidth=0.8, label="loss by the selected law"))
+    if len(data.frontier) > 1:  # one point is no line
+        look: dict[str, Any] = {
+            "color": style.UNTUNED,
+            "linewidth": 2,
+            "label": f"best N and D by compute ({data.method})",
+        }
+        lines += axes.plot(data.frontier["x"], data.frontier["y"], **look)
+    axes.set(xlabel=style.plain(data.labels[1]), ylabel=style.plain(data.labels[0]))
+    style.key(figure, style.plain(data.labels[2]), {}, lines)
+    return figure
+
+
+def _contours(axes: Axes, data: LossMap) -> None:
+    """Round losses, each labelled where its contour comes nearest to a corner of a cell, away from the numbers."""
+    assert data.law is not None
+    rows, columns = data.table.shape
+    levels = style.nice_ticks(data.law.min(), data.law.max())
+    places = np.linspace(0, columns, FINE), np.linspace(0, rows, FINE)
+    drawn = axes.contour(*places, data.law, levels=levels, colors=style.INK, linewidths=0.8)
+    corners: list[Any] = []
+    for segments in drawn.allsegs:
+        points = np.concatenate([s for s in segments if len(s)] or [np.empty((0, 2))])
+        inside = points[((points > 0.6) & (points < np.array([columns, rows]) - 0.6)).all(axis=1)]
+        if len(inside):
+            corners.append(tuple(inside[np.abs(inside - np.round(inside)).sum(axis=1).argmin()]))
+    for text in axes.clabel(drawn, fmt=short, fontsize=7, manual=corners, inline=False):
+        text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.85})

@@ -1,9 +1,10 @@
-"""The look of every figure: theme, colours, log axes with ticks that people can read, keys, maps of the grid."""
+"""The look of every figure: theme, colours, log axes with ticks that people can read, keys, points of cells."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -15,12 +16,12 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import ArrayLike
 
+from mnist_scaling.reporting.documents.loading import axis_value
 from mnist_scaling.reporting.text import short
 
 INK, MUTED, GRID = "#1b1f24", "#6b7280", "#e3e6ea"
@@ -191,25 +192,12 @@ def level_key(
 CELLS: WeakKeyDictionary[Artist, list[str]] = WeakKeyDictionary()
 """The cell of each point that is drawn, of artists that `identify` was told of."""
 
-NAMES = "cells"
-"""The attribute of a table that names the cell of each of its numbers, row by row; empty where there is none."""
-
 
 def identify(artist: Any, cells: Iterable[Any]) -> None:
-    """Name the cell of each point, so that the page can join it with its rows in tables and its points elsewhere.
+    """Name the cell of each point, by its row in `Study.cells`, so that the page can join it with its rows in tables.
 
-    Parameters
-    ----------
-    artist : Line2D, PathCollection, or what `Axes.errorbar`, `Axes.plot` or `Axes.scatter` returned
-        Of the first, the line with the markers is meant.
-    cells : iterable
-        The label of each point's row in `Study.cells`, in the order of the points, also of points without a number;
-        or a single one, where all of a line is one cell's.
-
-    Raises
-    ------
-    ValueError
-        When there are neither as many as points nor one.
+    The artist is what `Axes.errorbar`, `plot` or `scatter` returned. Points without a number have a name, too; a single
+    name is that of all of a line.
     """
     drawn, names = artist[0] if isinstance(artist, list | tuple) else artist, [str(cell) for cell in cells]
     found = drawn.get_xydata() if isinstance(drawn, Line2D) else np.ma.filled(drawn.get_offsets(), np.nan)
@@ -220,51 +208,66 @@ def identify(artist: Any, cells: Iterable[Any]) -> None:
     CELLS[drawn] = names
 
 
-MOST_COLUMNS = 10
-"""Numbers are left out of wider maps, where they would overlap."""
+@dataclass(frozen=True)
+class View:
+    """What a figure of one table draws: a row for each point, by its row of cells.csv where it is a cell, and words."""
+
+    points: pd.DataFrame
+    lines: pd.DataFrame = field(default_factory=pd.DataFrame)
+    note: str = ""
+    names: Any = None
+    """What axes and keys say, and single numbers."""
 
 
-def draw_map(
-    axes: Axes,
-    table: pd.DataFrame,
-    palette: str,
-    norm: Normalize,
-    words: Callable[[float], str],
-    labels: tuple[Callable[[float], str], Callable[[float], str]],
+def by_level(cells: pd.DataFrame, axis: str | None) -> dict[str, Any]:
+    """Columns level and label: an axis, or a size, that colours tell apart; NaN and empty where there is none."""
+    if axis is None:
+        return {"level": np.nan, "label": ""}
+    return {"level": cells[axis].astype(float), "label": cells[axis].map(lambda value: axis_value(value, axis))}
+
+
+def points(
+    axes: Axes, rows: pd.DataFrame, x: str, y: str, se: str | Sequence[str] = "", cells: bool = True, **look: Any
 ) -> None:
-    """Draw a table as squares; a missing cell stays empty.
+    """Draw rows as points; `se` is the column of the error bars' half lengths, or those of their ends.
 
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        First row on top; its attribute `NAMES`, where it has it, names the cell of each number.
-    palette : str
-        Any name that seaborn knows.
-    norm : matplotlib.colors.Normalize
-    words : callable
-        The number written into a square.
-    labels : pair of callable
-        Tick labels of rows and of columns.
+    Where the rows' index is that of `Study.cells` (`cells`), the page joins the points with their rows.
     """
-    values = np.ma.masked_invalid(table.to_numpy(float))
-    rows, columns = values.shape
-    colours = sns.color_palette(palette, as_cmap=True)
-    mesh = axes.pcolormesh(values, cmap=colours, norm=norm, edgecolors="white", linewidth=1.5)
-    if names := table.attrs.get(NAMES):
-        CELLS[mesh] = names
-    axes.set(xlim=(0, columns), ylim=(rows, 0))
-    axes.grid(visible=False)
-    axes.spines[:].set_visible(False)
-    axes.tick_params(length=0, labelsize=7.5)
-    axes.set_xticks(np.arange(columns) + 0.5, [labels[1](v) for v in table.columns])
-    axes.set_yticks(np.arange(rows) + 0.5, [labels[0](v) for v in table.index])
-    if columns > MOST_COLUMNS:
-        return
-    for (y, x), value in np.ndenumerate(values.filled(np.nan)):
-        if np.isfinite(value):
-            ink = INK if _luminance(colours(norm(value))) > 0.45 else "white"
-            axes.text(x + 0.5, y + 0.5, words(value), ha="center", va="center", fontsize=7, color=ink)
+    error: Any
+    if isinstance(se, str):
+        error = rows[se].fillna(0) if se else None
+    else:
+        error = np.nan_to_num([rows[y] - rows[se[0]], rows[se[1]] - rows[y]])
+    usual: dict[str, Any] = {"fmt": "o", "elinewidth": 1, "capsize": 2, "mec": "white", "mew": 0.5}
+    drawn = axes.errorbar(rows[x], rows[y], error, **{**usual, **look})
+    if cells:
+        identify(drawn, rows.index)
 
 
-def _luminance(rgba: tuple[float, ...]) -> float:
-    return float(np.dot(rgba[:3], (0.299, 0.587, 0.114)))
+def coloured_points(
+    axes: Axes, rows: pd.DataFrame, x: str, y: str, colours: Mapping[float, str], se: str | Sequence[str] = "",
+    by: str = "level", **look: Any,
+) -> None:  # fmt: skip
+    """`points` for each value of a column, sorted by x, in the colour of its rows' level."""
+    for _, part in rows.groupby(by, dropna=False):
+        points(axes, part.sort_values(x), x, y, se, color=colours.get(part["level"].iloc[0], TUNED), **look)
+
+
+def panels(figure: Figure | SubFigure, count: int, columns: int, **shared: Any) -> list[Axes]:
+    """So many panels, at most so many in a row; places beyond the last one stay empty."""
+    columns = min(count, columns)
+    grid = figure.subplots(-(-count // columns), columns, squeeze=False, **shared).ravel()
+    for axes in grid[count:]:
+        axes.set_visible(False)
+    return list(grid[:count])
+
+
+def spread(rows: pd.DataFrame, most: int) -> pd.DataFrame:
+    """At most so many rows, evenly from the first to the last."""
+    return rows.iloc[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int))]
+
+
+def extremes(colours: Mapping[float, str], size: str) -> dict[str, str]:
+    """The smallest and the largest level in words, with their colours, for a key that has no room for all."""
+    levels = sorted(colours)
+    return {f"{size} = {short(level)}": colours[level] for level in (*levels[:1], *levels[-1:])}

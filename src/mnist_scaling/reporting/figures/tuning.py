@@ -1,27 +1,25 @@
-"""How tuning went: winner's curse, history, what it selected over the grid, and what it cost."""
+"""How tuning went: the winner's curse, what it cost, and whether runs learnt by heart or stopped too early."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator, PercentFormatter
+from matplotlib.lines import Line2D
+from matplotlib.ticker import PercentFormatter
 
+from mnist_scaling.planning.checks import FAR
 from mnist_scaling.reporting.documents.loading import Study, axis_value
 from mnist_scaling.reporting.figures import style
-from mnist_scaling.reporting.figures.change import losses
-from mnist_scaling.reporting.figures.scatter import View, by_level, coloured_points, on_grid, panels, runs_of
-from mnist_scaling.reporting.figures.style import draw_map
+from mnist_scaling.reporting.figures.style import View, by_level, coloured_points, extremes, panels, spread
 from mnist_scaling.reporting.parts import Missing
-from mnist_scaling.reporting.text import count, number, power_of_ten
-from mnist_scaling.study import vocabulary
+from mnist_scaling.reporting.text import number, power_of_ten
+from mnist_scaling.study import layout, vocabulary
 from mnist_scaling.study.columns import label
+from mnist_scaling.study.tables.csv_table import read_study_table
 
 
 def curse(study: Study) -> View | Missing:
@@ -43,127 +41,6 @@ def curse(study: Study) -> View | Missing:
     return View(table, note=note, names=(median, label(size) if size else None))
 
 
-def history(study: Study) -> View | Missing:
-    """How fast each cell's best came down.
-
-    Points have columns cell, trial (from 1), ratio (best so far / final best; NaN before the first loss), level, label;
-    lines, the medians, trial and ratio.
-    """
-    trials = study.trials[study.trials["stage"] == vocabulary.TRIAL]
-    if trials.empty or trials["val_loss"].notna().sum() == 0:
-        return Missing("trials.csv holds no trial with a validation loss.")
-    size, parts = study.roles.size, []
-    groups = trials.groupby(list(study.axes), dropna=False) if study.axes else [((), trials)]
-    for cell, (_, rows) in enumerate(groups):
-        rows = rows.sort_values("number")
-        best = rows["val_loss"].where(rows["state"] == vocabulary.COMPLETE).astype(float).cummin().ffill()
-        columns = {"cell": cell, "trial": np.arange(1, len(rows) + 1), "ratio": best / best.iloc[-1]}
-        parts.append(pd.DataFrame(columns, rows.index).assign(**by_level(rows, size)))
-    lines = pd.concat(parts, ignore_index=True)
-    most = int(lines["trial"].max())
-    if most < 2:
-        return Missing("Every cell has a single trial, so there is no history.")
-    median = lines.groupby("trial", as_index=False)["ratio"].median()
-    late = lines.groupby("cell")["ratio"].apply(lambda r: bool(len(r) > 1 and (r.iloc[-2] > 1 or not r.iloc[-2] > 0)))
-    note = f"In {int(late.sum())} of {len(late)} cells the last trial of {count(most)} still found something better."
-    return View(lines, median, note, label(size) if size else None)
-
-
-@dataclass(frozen=True)
-class Grid:
-    """One number for each cell."""
-
-    title: str
-    values: pd.DataFrame
-    """Rows are the size axis from largest to smallest, columns the data axis; NaN where no cell is."""
-    edges: pd.DataFrame
-    """Same shape: whether the selected value lies at the edge of its search range."""
-    logarithmic: bool
-    percent: bool = False
-
-
-@dataclass(frozen=True)
-class Grids:
-    """Tuned hyperparameters, and what tuning gained, over the grid."""
-
-    grids: list[Grid]
-    rows: str | None
-    columns: str | None
-    note: str
-
-
-def hyperparameters(study: Study) -> Grids | Missing:
-    """The selected value of every numeric tuned key across the grid."""
-    roles = study.roles
-    if roles.others:
-        return Missing("The grid has further axes: the selected values stand in the table of cells.")
-    numeric = [k for k in study.tuned if pd.api.types.is_numeric_dtype(study.cells[k]) and study.cells[k].notna().any()]
-    if not numeric:
-        return Missing("No numeric setting was tuned.")
-    grids = [_hyperparameter(study, key) for key in sorted(numeric, key=lambda k: k != "lr")]
-    both = losses(study).reindex(study.cells.index)
-    gain = 1 - both["tuned"] / both["untuned"]
-    if gain.notna().any():
-        values = _pivot(study, 100 * gain)
-        grids.append(Grid("loss saved by tuning (%)", values, values.isna() & False, False, percent=True))
-    at_edge = int((study.cells["edges"] != "").sum())
-    edges = f"{at_edge} of {len(study.cells)} cells have a selected value at the edge of its range." if at_edge else ""
-    return Grids(grids, roles.size, roles.data, " ".join(filter(None, [edges, _carried_over(study)])))
-
-
-def _carried_over(study: Study) -> str:
-    """How many selected settings were tuned in the cell itself: a carried-over one says nothing of its own cell."""
-    keys = [*study.axes, *study.tuned]
-    settings = study.cells[study.cells["val_loss"].notna()]
-    tried = study.trials[(study.trials["stage"] == vocabulary.TRIAL) & (study.trials["origin"] == vocabulary.TRANSFER)]
-    if settings.empty or tried.empty:
-        return ""
-    carried = settings[keys].merge(tried[keys].drop_duplicates(), on=keys)
-    distinct = len(settings[list(study.tuned)].drop_duplicates())
-    return (
-        f"{len(carried)} of {len(settings)} selected settings were carried over from another cell, and {distinct} "
-        "settings are distinct: equal values beside one another need not be a trend."
-    )
-
-
-def _hyperparameter(study: Study, key: str) -> Grid:
-    values = study.cells[key].astype(float)
-    edge = study.cells["edges"].map(lambda text: key in text.split(";"))
-    positive = bool((values.dropna() > 0).all()) and values.max() > 3 * values.min()
-    return Grid(label(key), _pivot(study, values), _pivot(study, edge.astype(float)).fillna(0) > 0, positive)
-
-
-def _pivot(study: Study, values: pd.Series) -> pd.DataFrame:
-    return on_grid(study, values, study.roles.size, study.roles.data)
-
-
-def draw_hyperparameters(data: Grids) -> Figure:
-    """A map of the grid for each tuned setting; a frame marks the edge of a search range."""
-    count, rows = len(data.grids), len(data.grids[0].values)
-    figure = style.new_figure(height=-(-count // 2) * (0.95 + 0.3 * rows))
-    for i, axes in enumerate(panels(figure, count, 2)):
-        _map(axes, data.grids[i], data, left=i % 2 == 0, bottom=i >= count - 2)
-    return figure
-
-
-def _map(axes: Axes, grid: Grid, data: Grids, left: bool, bottom: bool) -> None:
-    values = grid.values.astype(float)
-    known = values.to_numpy()[np.isfinite(values.to_numpy())]
-    norm = LogNorm(known.min(), known.max()) if grid.logarithmic else Normalize(known.min(), known.max())
-    palette = "light:#3a8f5c" if grid.percent else "light:#1f6f9f"
-    labels = (partial(axis_value, axis=data.rows or ""), partial(axis_value, axis=data.columns or ""))
-    draw_map(axes, values, palette, norm, _cell, labels)
-    for y, x in zip(*np.nonzero(grid.edges.to_numpy(bool)), strict=True):
-        axes.plot([x + 0.08, x + 0.92], [y + 0.9, y + 0.9], color=style.UNTUNED, linewidth=1.6, solid_capstyle="butt")
-    axes.set_title(grid.title)
-    axes.set_xlabel(label(data.columns) if bottom and data.columns else "")
-    axes.set_ylabel(label(data.rows) if left and data.rows else "")
-
-
-def _cell(value: float) -> str:
-    return "" if not np.isfinite(value) else (f"{value:.2g}" if abs(value) < 10 else f"{value:.0f}").replace("-", "−")
-
-
 def draw_curse(data: View) -> Figure:
     """Repeats over selected trial: above the line the trial was lucky."""
     figure = style.new_figure(height=2.9)
@@ -179,30 +56,6 @@ def draw_curse(data: View) -> Figure:
     return figure
 
 
-def draw_history(data: View) -> Figure:
-    """A thin line for each cell, a thick one for their median."""
-    figure = style.new_figure(height=2.9)
-    axes = figure.subplots()
-    colours = style.ordered_colours(data.points["level"].dropna(), style.SIZE_PALETTE)
-    for _, rows in data.points.groupby("cell"):
-        colour = colours.get(rows["level"].iloc[0], style.TUNED)
-        axes.step(rows["trial"], 100 * (rows["ratio"] - 1), where="post", linewidth=0.8, alpha=0.75, color=colour)
-    thick: dict[str, Any] = {"color": style.INK, "linewidth": 2, "label": "median"}
-    middle = axes.step(data.lines["trial"], 100 * (data.lines["ratio"] - 1), where="post", **thick)
-    # Linear up to 1 %, logarithmic beyond: a first trial at ten times the best must not flatten what follows.
-    axes.set_yscale("symlog", linthresh=1, linscale=0.7)
-    highest = 100 * float(np.nanmax(data.points["ratio"]) - 1)
-    ticks = [t for t in (0, 1, 3, 10, 30, 100, 300, 1000, 3000, 1e4) if t <= max(1.5 * highest, 1)]
-    axes.set_yticks(ticks, [f"{t:g}" for t in ticks])
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.set_ylim(-0.15, max(1.2 * highest, 1))
-    axes.set(xlabel="trials of the cell", ylabel="best so far above final best (%)")
-    trials = data.lines["trial"].to_numpy()
-    axes.set_xticks(trials if len(trials) <= 12 else trials[:: int(np.ceil(len(trials) / 8))])
-    style.level_key(figure, data.points, data.names, colours, middle)
-    return figure
-
-
 KINDS = ("untuned control", "carried over", "tuner's trials", "pruned", "diverged or failed", "repeats")
 """In the order of the bars."""
 
@@ -213,7 +66,7 @@ def spending(study: Study) -> View | Missing:
     spent = trials["flops_spent"].fillna(trials["flops"])
     if not spent.sum() > 0:
         return Missing("trials.csv holds no run with its FLOPs.")
-    selected = trials.index.isin(runs_of(study, study.cells, vocabulary.REPEAT).get("run", []))
+    selected = trials.index.isin(study.runs(study.cells, vocabulary.REPEAT).get("run", []))
     words = {
         "repeats": selected, "pruned": trials["state"] == vocabulary.PRUNED,
         "diverged or failed": trials["state"] != vocabulary.COMPLETE,
@@ -249,3 +102,85 @@ def draw_spending(data: View) -> Figure:
     axes.grid(visible=False, axis="y")
     style.key(figure, "", {kind: colours[kind] for kind in shares})
     return figure
+
+
+MOST_CURVES = 6
+"""Cells whose curves are drawn, from the smallest to the largest compute."""
+
+
+def training_gap(study: Study) -> View | Missing:
+    """Losses of the repeats, and curves.csv where the study keeps one.
+
+    Points have columns train, validation, ratio, level (D), label, dropout (NaN where it was not tuned); lines are rows
+    of curves.csv with the name of their cell as title. `names` is what dropout is called, empty where none is.
+    """
+    cells = study.cells
+    kept = cells[(cells["train_loss"] > 0) & (cells["repeat_val_loss"] > 0)]
+    if kept.empty:
+        return Missing("No cell has both a training and a validation loss.")
+    key = next((k for k in study.tuned if k.endswith("dropout") and kept[k].nunique() > 1), "")
+    table = pd.DataFrame({"train": kept["train_loss"], "validation": kept["repeat_val_loss"], **by_level(kept, "D")})
+    table["ratio"] = table["validation"] / table["train"]
+    table["dropout"] = kept[key].astype(float) if key else np.nan
+    far = int((table["ratio"] > FAR).sum())
+    note = f"In {far} of {len(table)} cells the validation loss is more than {FAR:g} times the training loss."
+    path, curves = study.folder / layout.CURVES, pd.DataFrame({"title": []})
+    if path.is_file():
+        every = read_study_table(path).sort_values("n_seen")
+        rows = spread(cells[cells.index.isin(every["cell"])].sort_values("C"), MOST_CURVES)
+        curves = pd.concat(
+            [every[every["cell"] == row.name].assign(title=study.label(row)) for _, row in rows.iterrows()]
+        )
+    else:
+        note += " There are no learning curves: runs with `curve.points=30` keep them."
+    return View(table, curves, note, label(key) if key else "")
+
+
+def draw_training_gap(data: View) -> Figure:
+    """Top: final losses on one another, and their ratio by dropout. Below: curves of single runs."""
+    curves = data.lines.groupby("title", sort=False)
+    below = 2.1 * -(-len(curves) // 3)
+    figure = style.new_figure(height=3.2 + below)
+    parts: Any = figure.subfigures(2, 1, height_ratios=[3.2, below]) if below else [figure]
+    left, *right = panels(parts[0], 2 if data.names else 1, 2)
+    colours = style.ordered_colours(data.points["level"].dropna(), style.DATA_PALETTE)
+    train, ratio = data.points["train"], data.points["ratio"]
+    coloured_points(left, data.points, "train", "validation", colours)
+    for factor, look in ((1, "-"), (FAR, ":")):
+        ends = np.array([train.min(), train.max()])
+        left.plot(ends, factor * ends, look, color=style.MUTED, linewidth=0.9)
+        for axes in right if factor <= max(ratio.max(), 1) else []:
+            axes.axhline(factor, color=style.MUTED, linewidth=0.9, linestyle=look)
+    style.log_axis(left.xaxis, train.min(), train.max(), most=5)
+    style.log_axis(left.yaxis, data.points["validation"].min(), data.points["validation"].max())
+    left.set(xlabel="training loss", ylabel="validation loss")
+    for axes in right:
+        coloured_points(axes, data.points, "dropout", "ratio", colours)
+        if ratio.max() > 3:
+            style.log_axis(axes.yaxis, min(ratio.min(), 1), ratio.max())
+        axes.set(xlabel=f"selected {data.names}", ylabel="validation / training loss")
+    lines = [Line2D([], [], color=style.MUTED, label="equal")]
+    lines += [Line2D([], [], color=style.MUTED, linestyle=":", label=f"{FAR:g} times")]
+    if below:
+        lines += [
+            Line2D([], [], color=style.TUNED, label="validation"),
+            Line2D([], [], color=style.UNTUNED, linestyle="--", label="training"),
+        ]
+        for axes, (title, curve) in zip(panels(parts[1], len(curves), 3), curves, strict=True):
+            _curve(axes, str(title), curve)
+    style.key(figure, "", extremes(colours, "D"), lines)
+    return figure
+
+
+def _curve(axes: Axes, title: str, rows: pd.DataFrame) -> None:
+    for _, run in rows.groupby("seed"):
+        # A run with branches decays from several places on its way: points, which no line joins.
+        branch = (run["phase"] == "decay") & (run["n_seen"] <= run.loc[run["phase"] != "decay", "n_seen"].max())
+        for column, colour, look in (("val_loss", style.TUNED, "-"), ("train_loss", style.UNTUNED, "--")):
+            axes.plot("n_seen", column, look, data=run[~branch], color=colour, linewidth=1)
+            axes.plot("n_seen", column, ".", data=run[branch], color=colour, markersize=5)
+    losses = rows[["val_loss", "train_loss"]].to_numpy(float)
+    style.log_axis(axes.xaxis, rows["n_seen"].min(), rows["n_seen"].max(), most=4)
+    style.log_axis(axes.yaxis, np.nanmin(losses), np.nanmax(losses), most=5)
+    axes.set_title(style.plain(title), fontsize=8, fontweight="normal")
+    axes.set_xlabel("examples seen")

@@ -7,21 +7,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from mnist_scaling.fitting.comparing.comparison import margin_of
 from mnist_scaling.fitting.uncertainty.least_squares import plane
-from mnist_scaling.reporting.documents.comparison_json import DifferenceRecord, ExponentRecord, Pair
+from mnist_scaling.reporting.documents.comparison_json import Pair
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.figures.compute import flop_axis
-from mnist_scaling.reporting.figures.scatter import View, forest
+from mnist_scaling.reporting.figures.style import View
 from mnist_scaling.reporting.parts import Missing
-from mnist_scaling.reporting.text import short, spaced
-
-MOST_ROWS = 30
-"""Differences of exponents that the figure holds; the table has them all."""
-
-SYMBOLS = {"alpha": "α", "beta": "β", "gamma": "γ", "N_exponent": "N* in C", "D_exponent": "D* in C",
-           "loss_exponent": "L* in C"}  # fmt: skip
-"""What the figure calls exponents; other parameters, such as floors, stand in the table alone."""
+from mnist_scaling.reporting.text import short
 
 
 def ratios(pair: Pair) -> View | Missing:
@@ -60,47 +52,10 @@ def multiples(pair: Pair) -> pd.DataFrame | Missing:
     return line[line["value"].notna()]
 
 
-def differences(pair: Pair) -> View | Missing:
-    """Every difference of exponents that has an interval, the paired slopes first, then from narrow to wide.
-
-    Points have columns label, value, low, high, margin (of equivalence).
-    """
-    rows: list[tuple[str, DifferenceRecord | ExponentRecord]] = [
-        (f"{SYMBOLS[k]}, cell by cell" if pair.paired else f"{SYMBOLS[k]}, shared range", found)
-        for k, found in pair.slopes.items()
-    ]
-    head = len([1 for _, found in rows if found.difference.bounded])
-    for e in pair.exponents:
-        name = _called(e.parameter)
-        if name is None:
-            continue
-        at = f", {e.at}" if e.at else ""
-        rows.append((f"{name}, {spaced(e.law or e.method)}{at}", e))
-    known = [(label, found.difference, margin_of(found.a.value, pair.margin)) for label, found in rows]
-    known = [row for row in known if row[1].bounded]
-    if not known:
-        return Missing("No difference of exponents has an interval.")
-    known[head:] = sorted(known[head:], key=lambda row: row[1].high - row[1].low)
-    shown = [{"label": label, **vars(found), "margin": margin} for label, found, margin in known[:MOST_ROWS]]
-    more = len(known) - len(shown)
-    note = f"{more} more, with wider intervals, stand in the table." if more else ""
-    return View(pd.DataFrame(shown), note=note)
-
-
-def _called(parameter: str) -> str | None:
-    """An exponent as the figure writes it, such as "α of N" for alpha_N; None for a parameter that is no exponent."""
-    head, _, size = parameter.partition("_")
-    known = SYMBOLS.get(parameter) or SYMBOLS.get(head)
-    return known if known is None or parameter in SYMBOLS else f"{known} of {size}"
-
-
 ARMS = {"a": style.KINDS[0], "b": style.KINDS[1]}
 """Blue is always arm a, orange-red always arm b."""
 
 LABELS = {"N": "parameters", "D": "training examples seen", "C": "training compute"}
-
-BEYOND = 0.6
-"""Differences of exponents farther out than this are cut off at the edge of the figure."""
 
 
 def draw_ratios(data: View) -> Figure:
@@ -158,18 +113,4 @@ def draw_multiples(line: pd.DataFrame) -> Figure:
     style.log_axis(ax.yaxis, max(min(low.min(), 0.95), middle.min() / 5), min(max(high.max(), 1.05), middle.max() * 5))
     ax.set_xlabel("training FLOPs of a")
     ax.set_ylabel("FLOPs of b / FLOPs of a")
-    return figure
-
-
-def draw_differences(data: View) -> Figure:
-    """One row per exponent, its margin of equivalence shaded."""
-    rows = data.points
-    figure = style.new_figure(height=0.9 + 0.19 * len(rows))
-    ax = figure.subplots()
-    reach = min(float(np.nanmax(np.abs(rows[["low", "high"]].to_numpy()))), BEYOND) * 1.05
-    ax.barh(rows.index, 2 * rows["margin"], 1, -rows["margin"], color=style.GRID, alpha=0.7, linewidth=0)
-    ax.axvline(0, color=style.MUTED, linewidth=0.8)
-    differs = (rows["low"] > 0) | (rows["high"] < 0)
-    forest(ax, rows, [ARMS["b"] if one else style.INK for one in differs])
-    ax.set(xlim=(-reach, reach), xlabel="difference of exponents, b − a")
     return figure

@@ -34,12 +34,6 @@ PLOTS = (
         "sloping line means that the advantage changes with scale.",
         two_arms.multiples, two_arms.draw_multiples,
     ),
-    Plot(
-        "exponents", SECTION, "Differences of exponents",
-        "b − a by every law and method, with intervals; intervals that miss 0 are red, and the margin of equivalence "
-        "is shaded. Exponents of laws that were fitted to each arm alone are ill-conditioned and wide.",
-        two_arms.differences, two_arms.draw_differences,
-    ),
 )  # fmt: skip
 """Figures of a pair, in the order of the page."""
 
@@ -73,5 +67,5 @@ def _pair(pair: Pair, place: int) -> dict[str, Any]:
         "exponents": say.exponent_table(pair),
         "cells": cells,
         "figures": figures,
-        "noise": f"{say.noise_sentence(pair)} {say.luck_sentence(pair)}".strip(),
+        "noise": say.luck_sentence(pair),
     }

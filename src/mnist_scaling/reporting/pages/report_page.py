@@ -15,11 +15,10 @@ from mnist_scaling.reporting.figures import NO_TRIALS
 from mnist_scaling.reporting.figures.change import Change
 from mnist_scaling.reporting.pages import draw
 from mnist_scaling.reporting.text import listing
-from mnist_scaling.reporting.words import fit_tables, in_short, recipe, sentences
+from mnist_scaling.reporting.words import fit_tables, in_short, recipe, report_words
 from mnist_scaling.reporting.words.checklist import checklist
 from mnist_scaling.reporting.words.fit_tables import settings_table
 from mnist_scaling.reporting.words.plan_words import resolved_parts
-from mnist_scaling.reporting.words.report_tables import cell_table, seed_table, slope_table, straight_line_table
 from mnist_scaling.study import files, layout
 from mnist_scaling.study.columns import label
 from mnist_scaling.study.flags import SEVERITIES
@@ -54,21 +53,19 @@ def page(study: Study, shown: Sequence[Shown], figures_at: str = layout.FIGURES)
         all_arms=layout.REPORT,
         answer=fits.answer,
         trusted=in_short.trusted(fits.answer) if fits.answer.trust else "",
-        opening=sentences.opening(study),
-        findings=sentences.findings(study, change),
-        not_shown=sentences.not_shown(study),
+        opening=report_words.opening(study),
+        findings=report_words.findings(study, change),
+        not_shown=report_words.not_shown(study),
         quoted=fit_tables.quoted_table(fits),
         counts=fit_tables.counts_table(fits),
-        straight=straight_line_table(study),
         laws=fit_tables.law_table(fits),
         frontier=fit_tables.frontier_table(fits),
         future=fit_tables.future_table(fits),
         sensitivity=fit_tables.sensitivity_table(fits),
-        slopes=slope_table(change) if change else None,
         best_settings=settings_table(fits.settings_laws),
         rows="cells" if study.is_study else "rows",
-        cells=cell_table(study),
-        seeds=seed_table(study),
+        cells=report_words.cell_table(study),
+        seeds=report_words.seed_table(study),
         draws=draws(study),
         checklist=checklist(study),
         flags=flags(study),

@@ -10,7 +10,6 @@ from mnist_scaling.fitting.comparing.comparison import DIFFERS, EQUIVALENT, marg
 from mnist_scaling.reporting.documents.comparison_json import DifferenceRecord, Pair
 from mnist_scaling.reporting.parts import STRONG, Part, Sentence, TextTable
 from mnist_scaling.reporting.text import (
-    decimals,
     estimate,
     factor,
     number,
@@ -49,17 +48,6 @@ def sentence(pair: Pair) -> str:
     text = f"{parts[:1].upper()}{parts[1:]}." if parts else ""
     text += f" {_of_offset(pair, all(words[k] == EQUIVALENT for k in names))}"
     return f"{text} {_of_compute(pair)}".strip()
-
-
-def noise_sentence(pair: Pair) -> str:
-    """What pairing has saved."""
-    noise = pair.noise
-    if not pair.paired or math.isnan(noise.ratio):
-        return ""
-    return (
-        f"The noise of one cell's log loss is {decimals(noise.a)} in a and {decimals(noise.b)} in b; of the log "
-        f"ratio it is {decimals(noise.ratio)}, because the two are correlated by {number(noise.correlation, 2)}."
-    )
 
 
 def luck_sentence(pair: Pair) -> str:

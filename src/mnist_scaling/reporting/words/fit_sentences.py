@@ -54,14 +54,7 @@ def _per_cent(found: Interval) -> Interval:
 
 
 def quote(fits: Fits, loss: bool = False) -> Markup | None:
-    """The numbers to quote; None where there are none.
-
-    Parameters
-    ----------
-    fits : Fits
-    loss : bool
-        Whether the loss at the point that was asked for is among them.
-    """
+    """The numbers to quote, with `loss` also the loss at the point that was asked for; None where there are none."""
     headline = fits.headline
     shown = {
         key: tables.quoted_as(headline, key) for key in tables.QUOTED if key in STATED or (loss and key == "asked")
@@ -144,11 +137,7 @@ def flags(fits: Fits) -> list[Sentence]:
 def fit_summary(fits: Fits, details: bool = True) -> Iterator[Part]:
     """What a table says, or each of its arms, whose exponents then stand side by side.
 
-    Parameters
-    ----------
-    fits : Fits
-    details : bool
-        Whether everything is said; else the answer, and what it rests on, on one screen.
+    Without details it is the answer, and what it rests on, on one screen.
     """
     if fits.data.unfinished:
         yield Sentence(fits.data.unfinished, WARNING)

@@ -16,9 +16,9 @@ from mnist_scaling.reporting.text import (
     DASH,
     EXPONENT_OF,
     NB,
+    bracket,
     count,
     decimals,
-    ends,
     estimate,
     formula,
     number,
@@ -72,19 +72,19 @@ def quoted_table(fits: Fits) -> TextTable:
     # Of a model of one variable, the row of that variable says all; the other rows would only say that there is none.
     single = sum(getattr(headline, key).known for key in _SLOPE) < 2
     for key, found in (("C", headline.ray.C), ("N", headline.ray.N)) if headline.ray else ():
-        rows.append([Markup("−d ln L/d ln {}").format(key), line, bold(found), ends(found), ""])
+        rows.append([Markup("−d ln L/d ln {}").format(key), line, *_shown(found), ""])
     for key, name in QUOTED.items():
         quoted = quoted_as(headline, key)
         along = headline.ray is not None and "slope" in key
         if along or (not quoted.known and (key in ONLY_IF_KNOWN or single)):
             continue
         where = places.get(key.split("_")[0], "")
-        rows.append([name, where, bold(quoted), ends(quoted), quoted.why])
+        rows.append([name, where, *_shown(quoted), quoted.why])
     for one in headline.loss:
         found = Interval(one.value, one.low, one.high)
         size = "at the best size for it" if one.optimal is not False else "N and D share what is added"
         where = line or (size if one.N is not None else "")
-        rows.append([f"loss at {one.reach:g} times the largest compute", where, bold(found), ends(found), ""])
+        rows.append([f"loss at {one.reach:g} times the largest compute", where, *_shown(found), ""])
     note = (
         "Medians and intervals of one model: a law and a smooth misfit, whose size is learnt from the rows. The "
         "intervals hold what the law leaves open, what it may miss, and the noise; they widen with the distance."
@@ -117,25 +117,16 @@ def counts_table(fits: Fits) -> TextTable | None:
     return TextTable(head, rows, note, "What is N?", aside=5) if rows else None
 
 
-def bold(found: Interval) -> str:
-    """The value alone, in bold."""
-    return Markup("<b>{}</b>").format(decimals(found.value)) if found.known else DASH
+def _shown(found: Interval) -> tuple[str, str]:
+    """The value in bold, and its interval: two cells."""
+    value = Markup("<b>{}</b>").format(decimals(found.value)) if found.known else DASH
+    return value, bracket(found) or DASH
 
 
 def arms_table(
     arms: Sequence[Fits], names: Sequence[str], cells: Sequence[int], keys: Sequence[str] = OF_ARMS
 ) -> TextTable:
-    """Arms side by side: what to quote of each.
-
-    Parameters
-    ----------
-    arms : sequence of Fits
-    names : sequence of str
-        As the first column has them.
-    cells : sequence of int
-    keys : sequence of str
-        Of the headline.
-    """
+    """Arms side by side: what to quote of each, by names as the first column has them, and `keys` of the headline."""
     rows = [
         [name, n, arm.why or spaced(arm.selected or "none"), *(getattr(arm.headline, key) for key in keys)]
         for arm, name, n in zip(arms, names, cells, strict=True)

@@ -34,13 +34,7 @@ MISSED = 2.0
 
 
 def answer(fits: Fits) -> AnswerRecord:
-    """The answer of one arm.
-
-    Parameters
-    ----------
-    fits : Fits
-        Without an answer.
-    """
+    """The answer of one arm, whose record is still without."""
     slopes, why = _slopes(fits), fits.why or fits.headline.slope_N.why
     doubts = [*_doubts(fits, slopes)]
     grave = any(flag.severity == ERROR for flag in fits.flags) or any(slope.low <= 0 for slope in slopes.values())

@@ -1,12 +1,18 @@
-"""The study in words made from the data: what was measured, what came out, what the data do not show."""
+"""A study's page in words and tables: what was measured, what came out, what the data do not show, every cell."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
 from markupsafe import Markup
 
-from mnist_scaling.reporting.documents.loading import Study
-from mnist_scaling.reporting.figures.change import Change
+from mnist_scaling.reporting.documents.loading import ROLES, Study, axis_value
+from mnist_scaling.reporting.figures.change import Change, describe
+from mnist_scaling.reporting.parts import TextTable
 from mnist_scaling.reporting.text import (
+    DASH,
     EXPONENT_OF,
     count,
     duration,
@@ -17,12 +23,11 @@ from mnist_scaling.reporting.text import (
     power,
     power_of_ten,
 )
-from mnist_scaling.reporting.words.fit_sentences import ahead, description, quote, sizes_ahead
-from mnist_scaling.reporting.words.report_tables import straight_lines
+from mnist_scaling.reporting.words.fit_sentences import description
 from mnist_scaling.settings.tuning_change import SIMULTANEOUS
 from mnist_scaling.study import flags
 from mnist_scaling.study.columns import IMPORTANCE, label
-from mnist_scaling.study.vocabulary import DIVERGED, FAILED, NO, PRUNED, TRIAL, YES
+from mnist_scaling.study.vocabulary import CONTROL, DIVERGED, FAILED, NO, PRUNED, REPEAT, TRIAL, YES
 
 
 def opening(study: Study) -> list[Markup]:
@@ -64,18 +69,8 @@ def _how_tuned(study: Study) -> list[Markup]:
 
 
 def findings(study: Study, change: Change | None) -> list[Markup]:
-    """What came out: the numbers to quote, what they say beyond the data, the law, what tuning changed."""
-    out = [quoted] if (quoted := quote(study.fits)) else []
-    if told := f"{ahead(study.fits)} {sizes_ahead(study.fits)}".strip():
-        out.append(Markup("{}").format(told))
-    out += description(study.fits)
-    parts = [
-        Markup("as {} {}").format(power(row.symbol, -row.exponent), row.short)
-        for row in straight_lines(study)
-        if row.exponent.known and row.symbol in "NDC"
-    ]
-    if parts:
-        out.append(Markup("A straight line in logs, which no floor bends, falls {}.").format(listing(parts)))
+    """What came out beside the numbers to quote: the law, what tuning changed, how far the cells are tuned."""
+    out = description(study.fits)
     if change is not None:
         out.append(tuning_sentence(change))
     certificate = certificate_sentence(study) if study.is_study else None
@@ -112,15 +107,14 @@ def certificate_sentence(study: Study) -> Markup | None:
 
 def tuning_sentence(change: Change) -> Markup:
     """How tuning tilts the law: exponents of one plane through all cells, untuned and tuned."""
-    used = list(change.plane["tuned"])
-    shifts = {v: change.plane["change"][v] for v in used}
-    untuned, tuned = (
-        Markup(" ").join(power(v, -change.plane[s][v], bare=True) for v in used) for s in ("untuned", "tuned")
-    )
+    plane = change.record.plane
+    used = list(plane["tuned"])
+    shifts = {v: plane["change"][v] for v in used}
+    untuned, tuned = (Markup(" ").join(power(v, -plane[s][v], bare=True) for v in used) for s in ("untuned", "tuned"))
     changes = [
         Markup("{} by {}").format(EXPONENT_OF[v], f"{'+' * (i.value > 0)}{estimate(i)}") for v, i in shifts.items()
     ]
-    certain = [v for v in used if change.plane[SIMULTANEOUS][v].excludes(0)]
+    certain = [v for v in used if plane[SIMULTANEOUS][v].excludes(0)]
     words = [f"{'flatter' if shifts[v].value < 0 else 'steeper'} in {v}" for v in certain]
     verdict = f"the tuned law is {listing(words)}" if words else "no tilt can be told from noise"
     saved = 100 * (1 - change.cells["tuned"] / change.cells["untuned"])
@@ -130,8 +124,8 @@ def tuning_sentence(change: Change) -> Markup:
         "<b>{} the law:</b> untuned ({}), validation loss goes as {}; tuned, as {}. That changes {}: {}. "
         "Tuning takes up to {:.0f} % off a cell's loss (median {:.0f} %){}."
     ).format(
-        "Tuning tilts" if certain else "Tuning shifts", change.setting, untuned, tuned, listing(changes),
-        verdict, saved.max(), saved.median(), luck,
+        "Tuning tilts" if certain else "Tuning shifts", describe(change.record.setting), untuned, tuned,
+        listing(changes), verdict, saved.max(), saved.median(), luck,
     )  # fmt: skip
 
 
@@ -188,3 +182,86 @@ def _levels(n: int, name: str) -> str:
 def _range(study: Study, column: str) -> str:
     low, high = study.cells[column].min(), study.cells[column].max()
     return count(low) if low == high else f"{count(low)} to {count(high)}"
+
+
+MOST_ROWS = 200
+"""Rows of a table from elsewhere that the page lists."""
+
+
+def row_table(study: Study) -> TextTable:
+    """The rows of a table from elsewhere: what was fitted of them."""
+    roles = [role for role in ROLES if study.cells[role].notna().any()]
+    rows = [
+        [number, *(_known(row[role], ".5g") for role in roles)]
+        for number, row in study.cells.head(MOST_ROWS).iterrows()
+    ]
+    note = "Rows are counted from 0 without the header."
+    if len(study.cells) > MOST_ROWS:
+        note += f" The first {MOST_ROWS} of {len(study.cells):,} are shown."
+    return TextTable(["row", *(study.call(role) for role in roles)], rows, note, ids=[str(row[0]) for row in rows])
+
+
+def cell_table(study: Study) -> TextTable:
+    """Every cell: the grid, the selected setting, losses with standard errors, what went wrong."""
+    if not study.is_study:
+        return row_table(study)
+    rows = []
+    for row in study.cells.to_dict("records"):
+        percent = {k: 100 * row[k] for k in ("test_error", "test_error_se")}
+        rows.append(
+            [
+                *(axis_value(row[a], a) for a in study.axes),
+                count(row["n_params"]),
+                count(row["n_seen"]),
+                power_of_ten(row["flops"]),
+                *(row[k] if isinstance(row[k], str) else _known(row[k], ".3g") for k in study.tuned),
+                _known(row["val_loss"], ".4f"),
+                _with_error(row["repeat_val_loss"], row["repeat_val_loss_se"], ".4f"),
+                _with_error(row["test_loss"], row["test_loss_se"], ".4f"),
+                _with_error(percent["test_error"], percent["test_error_se"], ".2f"),
+                f"{row['n_trials']:.0f} + {row['n_repeats']:.0f}",
+                *(_known(100 * row[k], ".1f") for k in ("expected_gain", "noise")),
+                _trouble(row),
+            ]
+        )
+    head = [*map(label, study.axes), "N", "D", "FLOPs", *map(label, study.tuned)]
+    head += ["val. loss, selected", "val. loss, repeats", "test loss", "test error (%)", "runs"]
+    head += ["gain of 10 more trials (%)", "seed noise (%)", "notes"]
+    note = (
+        f"Losses{' in nats per example' * bool(study.unit)}, mean over repeats ± one standard error. Runs: trials + "
+        "repeats. The gain is "
+        "extrapolated from the cell's own trials, the noise is the standard deviation between repeats."
+    )
+    return TextTable(head, rows, note, ids=[*map(str, study.cells.index)])
+
+
+def seed_table(study: Study) -> TextTable:
+    """Every repeat of every cell, which the mean of the cell is made of."""
+    axes, runs = list(study.axes), study.trials
+    if runs.empty or not axes:
+        return TextTable([], [])
+    runs = runs[(runs["stage"] == REPEAT) & (runs["origin"] != CONTROL)]
+    cells = study.cells.reset_index(names="cell")[["cell", *axes]]
+    runs = cells.merge(runs, on=axes).sort_values(["cell", "number"])
+    losses = ["val_loss", "test_loss", "test_error"]
+    rows = [
+        [study.label(row), _known(row["seed"], ".0f"), row["state"].lower(), *(_known(row[k], ".4f") for k in losses)]
+        for row in runs.to_dict("records")
+    ]
+    return TextTable(["cell", "seed", "state", *map(label, losses)], rows, ids=[*map(str, runs["cell"])])
+
+
+def _trouble(row: Mapping[Any, Any]) -> str:
+    words = [f"{row[f'n_{k}']:.0f} {k}" for k in ("diverged", "failed") if row[f"n_{k}"] > 0]
+    words += [f"edge: {', '.join(label(e) for e in row['edges'].split(';'))}"] if row["edges"] else []
+    words += [f"widened: {', '.join(label(e) for e in row['widened'].split(';'))}"] if row["widened"] else []
+    words += [flag for flag in row["flags"].split(";") if flag and not (flag == flags.SEARCH_EDGE and row["edges"])]
+    return "; ".join(words if not pd.isna(row["test_loss"]) else ["no test loss", *words])
+
+
+def _known(value: float, form: str) -> str:
+    return DASH if pd.isna(value) else format(value, form)
+
+
+def _with_error(value: float, error: float, form: str) -> str:
+    return _known(value, form) if pd.isna(value) or pd.isna(error) else f"{value:{form}} ± {error:{form}}"
