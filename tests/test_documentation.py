@@ -366,8 +366,8 @@ def test_the_first_numbers_are_those_of_the_kept_study() -> None:
     said = " ".join((ROOT / "README.md").read_text(encoding="utf-8").replace("−", "-").split())
     (n, n_tuned), (d, d_tuned) = slopes
     assert f"goes as N^{n:.2f} D^{d:.2f}; tuned, it goes as N^{n_tuned:.2f} D^{d_tuned:.2f}." in said
-    of_n, of_d = (f"{c['value']:.2f} [{c['low']:.2f}, {c['high']:.2f}]" for c in change)
-    assert f"differences are {of_n} and {of_d}." in said
+    of_n, of_d = (f"{-c['value']:.2f} [{-c['high']:.2f}, {-c['low']:.2f}]" for c in change)
+    assert f"Tuning takes {of_n} off alpha and {of_d} off beta" in said
 
 
 def test_the_predictions_are_those_that_were_registered() -> None:

@@ -22,9 +22,9 @@ from matplotlib.colors import to_hex
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
 
 from mnist_scaling.reporting.figures.style import CELLS
-from mnist_scaling.reporting.text import number
 
 SVG = "{http://www.w3.org/2000/svg}"
 LINK = "{http://www.w3.org/1999/xlink}href"
@@ -52,6 +52,8 @@ class Mark:
     """Of each point; a single one where the whole is one cell's; none where none was named."""
     drawn: bool
     """Whether each point is an element of its own."""
+    names: Data
+    """What x and y are."""
 
     def cell(self, place: int) -> Data:
         """The cell of a point."""
@@ -70,8 +72,8 @@ def mark(figure: Figure, prefix: str = "") -> dict[str, Mark | Data]:
         titles = [axes.get_title(loc) for loc in ("left", "center", "right")]
         axes.set_gid(f"panel-{place}")
         panel = next(filter(None, titles), f"panel {place}")
-        names = {"of-x": _plain(axes.get_xlabel()), "of-y": _plain(axes.get_ylabel())}
-        found[f"panel-{place}"] = {"panel": _plain(panel)} | names
+        names = {"x": _plain(axes.get_xlabel()), "y": _plain(axes.get_ylabel()), "value": _plain(panel)}
+        found[f"panel-{place}"] = {"panel": names["value"], "of-x": names["x"], "of-y": names["y"]}
         bars, parts = _bars(axes)
         for artist in (*axes.lines, *axes.collections):
             points, drawn = ([], False) if artist in parts else _points(artist, axes, bars.get(artist, {}))
@@ -81,7 +83,7 @@ def mark(figure: Figure, prefix: str = "") -> dict[str, Mark | Data]:
                 artist.set_gid(f"mark-{len(found)}")
                 of_all = {"series": series, "colour": colour} if series else {}
                 found[f"mark-{len(found)}"] = Mark(
-                    of_all, points, [cell and prefix + cell for cell in CELLS.get(artist, ())], drawn
+                    of_all, points, [cell and prefix + cell for cell in CELLS.get(artist, ())], drawn, names
                 )
     return found
 
@@ -96,9 +98,13 @@ def _key(figure: Figure) -> dict[str, str]:
     """Colour to what the keys of the figure and of its panels call it."""
     found: dict[str, str] = {}
     for legend in filter(None, [*figure.legends, *(axes.get_legend() for axes in figure.axes)]):
-        for handle, text in zip(legend.legend_handles, legend.get_texts(), strict=True):
+        head = ""
+        for handle, text in zip(legend.legend_handles, map(Text.get_text, legend.get_texts()), strict=True):
             if isinstance(handle, Line2D) and (_has_marker(handle) or handle.get_linestyle() != "None"):
-                found.setdefault(_colour(handle), _plain(text.get_text()))
+                words = f"{head} {text}".strip() if text[:1].isdigit() else text
+                found.setdefault(_colour(handle), _plain(words))
+            else:
+                head = text
     return found
 
 
@@ -207,6 +213,12 @@ def _tidy(element: ElementTree.Element, name: str) -> None:
         element.attrib[key] = value.strip()
 
 
+def _said(name: str, words: str, data: Data) -> str:
+    """A number of a point with the ends of its bar, as its title has it."""
+    bar = f" [{data[f'{name}-low']}, {data[f'{name}-high']}]" if f"{name}-low" in data else ""
+    return f"{words or name}: {data[name]}{bar}"
+
+
 def _set(element: ElementTree.Element, data: Data) -> None:
     element.attrib |= {f"data-{name}": value for name, value in data.items()}
 
@@ -220,10 +232,10 @@ def _tell(group: ElementTree.Element, one: Mark, cells: Mapping[str, str]) -> No
     if one.drawn and len(elements) == len(one.points):
         for place, (element, point) in enumerate(zip(elements, one.points, strict=True)):
             data = point | one.cell(place)
-            words = number(float(data.get("value", data["y"]) or "nan"))
-            who = cells.get(data.get("cell", ""), "") or one.of_all.get("series", "")
+            lines = [cells.get(data.get("cell", ""), "") or one.of_all.get("series", "")]
+            lines += [_said(name, words, data) for name, words in one.names.items() if data.get(name)]
             _set(element, data)
-            ElementTree.SubElement(element, f"{SVG}title").text = f"{who}: {words}" if who else words
+            ElementTree.SubElement(element, f"{SVG}title").text = "\n".join(filter(None, lines))
     else:
         step = -(-len(one.points) // LONGEST)
         _set(group, {"points": ";".join(f"{p['x']},{p['y']}" for p in one.points[::step])} | one.cell(0))

@@ -10,12 +10,15 @@ import re
 import secrets
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import optuna
+import pandas as pd
+from optuna.distributions import CategoricalDistribution
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
@@ -28,6 +31,9 @@ from mnist_scaling.tuning.grid.composition import Cell
 
 _FILE = re.compile(r"(sqlite(\+pysqlite)?:///|journal:)")
 """URLs of files."""
+
+GRID = "best of each cell"
+"""The study of the whole grid."""
 
 _GRACE_SECONDS = 5
 """How long the lock of a journal may be there before it counts as left by a kill."""
@@ -54,6 +60,7 @@ class Mirror:
             self._url = re.sub(r"(?<=[:/])~(?=/)", str(Path.home()), url, count=1)
         self._storage: BaseStorage | None = None
         self._studies: dict[str, tuple[optuna.Study, int]] = {}
+        self._best: dict[str, tuple[Cell, Trial]] = {}
         self._names: set[str] = set()
         self._is_away = False
         self._thread = ThreadPoolExecutor(1, "mirror")
@@ -65,10 +72,11 @@ class Mirror:
         self._thread.submit(self._guarded, given, again)
 
     def close(self) -> None:
-        """Wait until everything is shown."""
+        """Wait until everything is shown, the grid last, because the dashboard lists the newest study first."""
+        self._thread.submit(self._guarded, (), False, last=True)
         self._thread.shutdown()
 
-    def _guarded(self, cells: Sequence[tuple[Cell, Sequence[Trial]]], again: bool) -> None:
+    def _guarded(self, cells: Sequence[tuple[Cell, Sequence[Trial]]], again: bool, last: bool = False) -> None:
         """Add trials; after a failure say so, once."""
         if self._is_away and not again:
             return
@@ -82,6 +90,8 @@ class Mirror:
                 (self._folder / layout.JOURNAL).unlink(missing_ok=True)
                 self._forget()
                 self._add(cells)
+            if last and len(self._best) > 1:
+                self._add_grid()
             self._is_away = False
         except Exception as error:  # SQLAlchemy and the drivers raise their own types
             if not self._is_away:
@@ -101,6 +111,8 @@ class Mirror:
             study, n_there = self._study(cell)
             if trials:
                 _note(study, cell, trials, self._folder)
+            if (selected := best(trials)) is not None:
+                self._best[cell.name] = cell, selected
             for trial in trials:
                 if trial.index < n_there:
                     continue
@@ -120,6 +132,23 @@ class Mirror:
                 n_there += 1
             self._studies[cell.name] = study, n_there
 
+    def _add_grid(self) -> None:
+        """The grid as one study, whose parameters are its axes, made anew where a cell's best trial is another now."""
+        axes = pd.DataFrame([dict(cell.axes) for cell, _ in self._best.values()])
+        ranges = {axis: CategoricalDistribution(sorted(axes[axis].unique().tolist(), key=str)) for axis in axes}
+        trials = [
+            optuna.create_trial(value=one.value, params=params, distributions=ranges, user_attrs=dict(one.params))
+            for params, (_, one) in zip(axes.to_dict("records"), self._best.values(), strict=True)
+        ]
+        name = _prefix(self._url, self._folder) + GRID
+        if name in self._names:
+            old = optuna.load_study(study_name=name, storage=self._storage)
+            if [(t.params, t.value) for t in old.get_trials()] == [(t.params, t.value) for t in trials]:
+                return
+            optuna.delete_study(study_name=name, storage=self._storage)
+        _begun(name, {}, self._storage).add_trials(trials)
+        self._names.add(name)
+
     def _study(self, cell: Cell) -> tuple[optuna.Study, int]:
         """A cell's study, and how many trials it has."""
         if cell.name not in self._studies:
@@ -130,18 +159,18 @@ class Mirror:
             if name in self._names:
                 study = optuna.load_study(study_name=name, storage=self._storage)
             else:
-                study = _begun(name, cell, self._storage)
+                study = _begun(name, cell.axes, self._storage)
             self._studies[cell.name] = study, len(study.get_trials(deepcopy=False))
         return self._studies[cell.name]
 
 
-def _begun(name: str, cell: Cell, storage: BaseStorage) -> optuna.Study:
+def _begun(name: str, axes: Mapping[str, Any], storage: BaseStorage | None) -> optuna.Study:
     study = optuna.create_study(study_name=name, storage=storage)
     with warnings.catch_warnings():
         # Experimental since 2023; the name is what the dashboard's axes show.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_metric_names(["val_loss"])
-    for column, value in cell.axes.items():
+    for column, value in axes.items():
         study.set_user_attr(column, value)
     return study
 

@@ -231,7 +231,7 @@ def draw_loss_map(data: LossMap) -> Figure:
     lines: list[Line2D] = []
     if data.law is not None:
         _contours(axes, data)
-        lines.append(Line2D([], [], color=style.INK, linewidth=0.8, label="loss by the selected law"))
+        lines.append(Line2D([], [], color=style.MUTED, linewidth=0.6, label="loss by the selected law"))
     if len(data.frontier) > 1:  # one point is no line
         look: dict[str, Any] = {
             "color": style.UNTUNED,
@@ -250,7 +250,7 @@ def _contours(axes: Axes, data: LossMap) -> None:
     rows, columns = data.table.shape
     levels = style.nice_ticks(data.law.min(), data.law.max())
     places = np.linspace(0, columns, FINE), np.linspace(0, rows, FINE)
-    drawn = axes.contour(*places, data.law, levels=levels, colors=style.INK, linewidths=0.8)
+    drawn = axes.contour(*places, data.law, levels=levels, colors=style.MUTED, linewidths=0.6)
     corners: list[Any] = []
     for segments in drawn.allsegs:
         points = np.concatenate([s for s in segments if len(s)] or [np.empty((0, 2))])

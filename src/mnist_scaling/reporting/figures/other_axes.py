@@ -26,6 +26,8 @@ from mnist_scaling.study.provenance import DATA
 WIDE = 3
 """Positive numbers that span more than this factor have a logarithmic axis."""
 
+NO_AXIS = Missing("The grid has no axis beside those of model size and data size.")
+
 
 def further_axes(study: Study) -> View | Missing:
     """Cells by each axis that is not the one of model size or of data size.
@@ -36,7 +38,7 @@ def further_axes(study: Study) -> View | Missing:
     roles, cells = study.roles, study.cells[study.cells["loss"].notna()]
     axes = [axis for axis in roles.others if cells[axis].nunique() > 1]
     if not axes:
-        return Missing("The grid has no axis beside those of model size and data size.")
+        return NO_AXIS
     colour, parts = roles.size or roles.data, []
     for axis in axes:
         part = cells[["loss", "se"]].assign(axis=axis, word="", **by_level(cells, colour))

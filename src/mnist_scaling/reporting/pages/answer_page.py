@@ -50,7 +50,6 @@ def page(title: str, question: str, scale: str, sections: Sequence[Section], com
 def _section(section: Section) -> dict[str, Any]:
     record = section.record
     rows = [[number["meaning"], Interval.of(number), slot] for slot, number in record["numbers"].items()]
-    rows += [["what that says", words, slot] for slot, words in record["words"].items()]
     return {
         **{key: record[key] for key in ("name", "title", "question", "sentence", "notes")},
         "svg": section.svg,

@@ -54,18 +54,22 @@ def _link(text: str, folder: Path, path: Path) -> str:
 
 
 def _studies(folder: Path) -> Iterator[list[Any]]:
-    for table in sorted(folder.glob(f"*/{layout.CELLS}")):
+    for table in (
+        *sorted(folder.glob(f"*/{layout.CELLS}")),
+        *sorted(folder.glob(f"{layout.REFERENCE}/*/{layout.CELLS}")),
+    ):
+        name = table.parent.relative_to(folder).as_posix()
         try:
             cells: int | None = len(read_study_table(table))
             fits = read_fits(table.parent) if (table.parent / layout.FITS).is_file() else None
         except (InputError, DamagedFileError) as error:
-            yield [table.parent.name, None, str(error), ""]
+            yield [name, None, str(error), ""]
             continue
         said, trust = ("Not fitted yet.", "") if fits is None else (fits.answer.sentence, fits.answer.trust)
         if fits is not None and fits.arms:
             said = Markup("<br>").join(f"{arm.name}: {arm.answer.sentence or arm.why}" for arm in fits.arms)
             trust = Markup("<br>").join(arm.answer.trust for arm in fits.arms)
-        yield [_link(table.parent.name, folder, table.parent / layout.REPORT), cells, said, trust]
+        yield [_link(name, folder, table.parent / layout.REPORT), cells, said, trust]
 
 
 def _comparisons(folder: Path) -> Iterator[list[Any]]:

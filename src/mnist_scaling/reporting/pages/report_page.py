@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -11,8 +11,9 @@ from mnist_scaling.fitting.diagnostics import Flag
 from mnist_scaling.reporting.documents.json_form import plain
 from mnist_scaling.reporting.documents.loading import Study
 from mnist_scaling.reporting.figure_files import Shown
-from mnist_scaling.reporting.figures import NO_TRIALS
+from mnist_scaling.reporting.figures import COMPUTE, LAWS, NO_TRIALS, SEARCH
 from mnist_scaling.reporting.figures.change import Change
+from mnist_scaling.reporting.figures.other_axes import NO_AXIS
 from mnist_scaling.reporting.pages import draw
 from mnist_scaling.reporting.text import listing
 from mnist_scaling.reporting.words import fit_tables, in_short, recipe, report_words
@@ -44,8 +45,11 @@ def page(study: Study, shown: Sequence[Shown], figures_at: str = layout.FIGURES)
     figures_at : str
         Folder of the figures' files, as the captions name it.
     """
-    change = next((s.data for s in shown if isinstance(s.data, Change)), None)
     fits = study.fits
+    laws, frontier = fit_tables.law_table(fits), fit_tables.frontier_table(fits)
+    best_settings = settings_table(fits.settings_laws)
+    also = [LAWS] * bool(laws.rows) + [COMPUTE] * bool(frontier.rows) + [SEARCH] * bool(best_settings)
+    change = next((s.data for s in shown if isinstance(s.data, Change)), None)
     return draw(
         "report.html.j2",
         study=study,
@@ -58,11 +62,11 @@ def page(study: Study, shown: Sequence[Shown], figures_at: str = layout.FIGURES)
         not_shown=report_words.not_shown(study),
         quoted=fit_tables.quoted_table(fits),
         counts=fit_tables.counts_table(fits),
-        laws=fit_tables.law_table(fits),
-        frontier=fit_tables.frontier_table(fits),
+        laws=laws,
+        frontier=frontier,
         future=fit_tables.future_table(fits),
         sensitivity=fit_tables.sensitivity_table(fits),
-        best_settings=settings_table(fits.settings_laws),
+        best_settings=best_settings,
         rows="cells" if study.is_study else "rows",
         cells=report_words.cell_table(study),
         seeds=report_words.seed_table(study),
@@ -70,7 +74,8 @@ def page(study: Study, shown: Sequence[Shown], figures_at: str = layout.FIGURES)
         checklist=checklist(study),
         flags=flags(study),
         resolved=resolved_parts((files.read_json(study.folder / layout.RESOLVED) if study.is_study else None) or {}),
-        sections=sections(shown),
+        sections=sections(shown, also),
+        missing=[s for s in shown if s.svg is None and s.data is not NO_TRIALS and s.data is not NO_AXIS],
         figures_at=figures_at,
         commands=recipe.commands(study),
         settings=recipe.settings(study),
@@ -105,12 +110,12 @@ def overview(arms: Sequence[Study], pages: Sequence[str], compared: Sequence[str
     )
 
 
-def sections(shown: Sequence[Shown]) -> dict[str, list[Shown]]:
-    """Figures by section, both in the order of the registry; none of those that a table from elsewhere can't have."""
+def sections(shown: Sequence[Shown], also: Collection[str]) -> dict[str, list[Shown]]:
+    """Drawn figures by section, both in the order of the registry, and the sections that have tables of their own."""
     out: dict[str, list[Shown]] = {}
     for figure in shown:
-        if figure.data is not NO_TRIALS:
-            out.setdefault(figure.plot.section, []).append(figure)
+        if figure.svg is not None or figure.plot.section in also:
+            out.setdefault(figure.plot.section, []).extend([figure] if figure.svg is not None else [])
     return out
 
 

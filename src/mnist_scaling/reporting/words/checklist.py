@@ -77,7 +77,7 @@ def _counted(study: Study) -> Iterator[str]:
     meanings = {column.name: f", {column.meaning}" for column in CELL_TABLE} if study.is_study else {}
     for role in ("N", "D", "C"):
         if study.cells[role].notna().any():
-            yield f"{role}: {study.names[role]}{meanings.get(str(study.names[role]), '')}"
+            yield f"{role}: {study.names[role]}{meanings.get(str(study.names[role]), '').removesuffix(f': {role}')}"
 
 
 def _measured(study: Study) -> Pairs:

@@ -79,7 +79,7 @@ def _doubts(fits: Fits, slopes: dict[str, Interval]) -> Iterator[str]:
         if slope.low <= 0:
             yield f"the data do not show that the loss falls with {SIZES[name]}"
         elif off > WIDE * slope.value:
-            yield f"the exponent of {SIZES[name]} is known to {100 * off / slope.value:.0f} %"
+            yield f"the exponent of {SIZES[name]} is known to ±{100 * off / slope.value:.0f} %"
     certified = fits.data.certified
     if certified is not None and certified < CERTIFIED:
         yield f"{100 * certified:.0f} % of the cells are certified tuned"

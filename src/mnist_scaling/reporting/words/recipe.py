@@ -67,5 +67,5 @@ def _ranges(study: Study) -> dict[str, str]:
 
 def _flat(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{label(str(k))} {_flat(v)}" for k, v in value.items() if v is not None)
+        return ", ".join(f"{label(str(k))} {_flat(v)}" for k, v in value.items() if v not in (None, [], ""))
     return "; ".join(map(_flat, value)) if isinstance(value, list) else str(value)

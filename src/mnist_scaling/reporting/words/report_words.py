@@ -40,11 +40,8 @@ def opening(study: Study) -> list[Markup]:
     what = plural(len(cells), "cell" if study.is_study else "row") + (f" ({grid})" if grid else "")
     table = "" if study.is_study else f" of {study.table}"
     out = [Markup("{}{}; {}.").format(what, table, ", ".join(sizes))]
-    if study.fits.data.unfinished:
-        out.append(Markup("<b>{}</b>").format(study.fits.data.unfinished))
     if where := study.fits.settings["where"]:
         out.append(Markup("Only rows with {} were fitted, and only they are shown.").format(where))
-    out += [Markup("{}.").format(note.rstrip(".")) for note in study.fits.data.notes]
     if study.is_study:
         out += _how_tuned(study)
     best = cells.loc[cells["loss"].idxmin()] if cells["loss"].notna().any() else None
@@ -55,7 +52,7 @@ def opening(study: Study) -> list[Markup]:
         lowest = f"{best['loss']:.4f}" if best["loss"] < 1e4 else f"{best['loss']:.4g}"
         cell = f"{study.label(best)}{wrong}"
         out.append(Markup("The lowest {} is {}{} ({}).").format(study.call("loss"), lowest, se, cell))
-    return out
+    return out + [Markup("{}.").format(note.rstrip(".")) for note in study.fits.data.notes]
 
 
 def _how_tuned(study: Study) -> list[Markup]:
