@@ -1,11 +1,7 @@
-"""Every column of the tables: name, unit, meaning, who fills it, and what readers see instead of its name.
-
-``python -m mnist_scaling.study.columns`` prints the columns of docs/report.md.
-"""
+"""Every column of the tables: name, unit, meaning, who fills it, and what readers see instead of its name."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 
 from mnist_scaling.study.result import EXAMPLES, FLOPS, NATS, SHARE, TrainResult
@@ -254,48 +250,3 @@ def label(column: str) -> str:
     """A column for human eyes: data_fraction -> data fraction, lr -> learning rate."""
     known = {c.name: c.label for c in (*TRIAL_TABLE, *CELL_TABLE) if c.label}
     return known.get(column) or SETTING_LABELS.get(column) or column.replace("_", " ")
-
-
-def markdown() -> str:
-    """The end of docs/report.md: one table of columns for each file."""
-    parts = [
-        "## Columns",
-        "",
-        "Every column that a study's tables have after its swept and its tuned keys. This part is printed by",
-        "`python -m mnist_scaling.study.columns`; a test holds it to the code. A missing number is an empty field.",
-    ]
-    tables: dict[str, Sequence[Column]] = {
-        "trials.csv": TRIAL_TABLE,
-        "cells.csv": CELL_TABLE,
-        "curves.csv": CURVE_TABLE,
-    }
-    for name, columns in tables.items():
-        parts += ["", f"### {name}", "", *_table(columns)]
-    parts += [
-        "",
-        "### Columns of `data.off_distribution`",
-        "",
-        "`trials.csv` and `cells.csv` have these, after all others, where the study asks for them; `cells.csv` has the",
-        "mean over the repeats, and its standard error as `<column>_se`. What is done to the images stands in",
-        "[training.md](training.md#off-distribution-scores).",
-        "",
-        *_table(OFF_DISTRIBUTION_TABLE),
-        "",
-        "### Columns of `gradient_noise`",
-        "",
-        "In the same way the tables have these where `gradient_noise` gives a number of training images on which the",
-        "noise is measured, eight times per doubling of the examples seen. `n_seen`, losses and all other columns are",
-        "those of the run without it.",
-        "",
-        *_table(GRADIENT_NOISE_TABLE),
-    ]
-    return "\n".join(parts) + "\n"
-
-
-def _table(columns: Sequence[Column]) -> list[str]:
-    rows = [f"| `{c.name}` | {c.meaning} | {c.unit} | {c.filled_by} |" for c in columns]
-    return ["| column | meaning | unit | filled by |", "|---|---|---|---|", *rows]
-
-
-if __name__ == "__main__":
-    print(markdown(), end="")

@@ -47,8 +47,6 @@ class Prepared:
     """Config keys that its runs are bound to, such as the checksum of a file: a worker refuses another."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """Of its data, for study.json; empty where there is nothing to say."""
-    about: str = ""
-    """The same in words, for the plan."""
     note: str = ""
     """What a person should know before the first run."""
 
@@ -135,11 +133,6 @@ class Task:
         """The values as they are at a worker, where what the run needs was fetched; `held` ends with the run."""
         del payload, is_at_home, held
         return dict(values)
-
-    def about(self, values: Values) -> Mapping[str, str]:
-        """What the plan of a sweep says of a cell in lines of its own, by their labels."""
-        del values
-        return {}
 
     def named(self, cfg: DictConfig, arguments: list[str]) -> list[str]:
         """The overrides, with the name of the study where the program gives it one that nobody asked for."""

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from mnist_scaling.study import files, layout
 from mnist_scaling.study.vocabulary import FAILED, TRIAL
-from mnist_scaling.tuning.cell import next_settings, transfer
+from mnist_scaling.tuning.cell import transfer
 from mnist_scaling.tuning.grid.composition import Cell
 from mnist_scaling.tuning.sweep import study_tables
+from mnist_scaling.tuning.sweep.announcement import CellLeft, StallWatch, StudyProgress
 from mnist_scaling.tuning.sweep.ledger import Ledger
 from mnist_scaling.tuning.sweep.next_jobs import CellState, Method, Queue
-from mnist_scaling.tuning.sweep.progress import CellLeft, StallWatch, StudyProgress
 from mnist_scaling.tuning.workers import faults
 from mnist_scaling.tuning.workers.job import Job, Outcome, Workers
 
@@ -73,11 +73,6 @@ class Driver:
     def is_finished(self) -> bool:
         """Whether no run is left to do."""
         return all(cell.tuned and not cell.repeats_left for cell in self.cells.values())
-
-    def has_untried_ranges(self) -> bool:
-        """Whether the ranges of some cell have grown since its last trial."""
-        cells = [(state.cell, self.ledger.trials(state.cell)) for state in self.cells.values()]
-        return any(next_settings.predates(cell, trials[-1]) for cell, trials in cells if trials)
 
     def finish(self) -> None:
         """Write whatever a finished study lacks beside its records; study.json stays that of the sweep that trained."""
