@@ -166,7 +166,7 @@ class _Replay(driver.Driver):
     """The shipped driver without tables, progress and importances, which take none of the workers' time."""
 
     def replay(self, pool: Pool) -> None:
-        self._workers, self._queue = pool, driver.Queue(self.cells, self.parents, self._n_trials)
+        self._workers = pool
         while self._fill():
             self._settle(self._ended())
 

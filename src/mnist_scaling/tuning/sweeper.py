@@ -47,7 +47,6 @@ class CellSweeper(Sweeper):
         pruner: DictConfig | None,
         transfer: str,
         widen: bool,
-        stop_below: float | None,
         repeat_control: bool = False,
         dry_run: bool = False,
         **unknown: object,
@@ -60,7 +59,7 @@ class CellSweeper(Sweeper):
                 f"Every key must exist in the configuration, but got `hydra.sweeper.{key}`: see "
                 "conf/hydra/sweeper/cells.yaml for the keys."
             )
-        effort = Effort(n_trials, n_repeats, trials_per_batch, widen, stop_below, repeat_control)
+        effort = Effort(n_trials, n_repeats, trials_per_batch, widen, repeat_control)
         self.method = Method(effort, sampler, pruner, transfer)
         require(isinstance(dry_run, bool), f"`hydra.sweeper.dry_run` must be true or false, but got {dry_run}.")
         most = max_values_per_axis

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from math import isfinite, log
+from math import log
 
 import numpy as np
 import optuna
@@ -20,15 +20,6 @@ MORE = 10
 
 LEAST_TRIALS = 6
 """Finished trials below which a tail can't be extrapolated."""
-
-
-def losses(trials: Sequence[Trial]) -> tuple[list[float], int]:
-    """Losses of the trials that ran to their end, and the number of those that didn't, which were worse.
-
-    A pruned, diverged or failed trial counts as one that the best of the cell has beaten.
-    """
-    known = [t.loss for t in trials if t.loss is not None and isfinite(t.loss) and 0 < t.loss < DIVERGED_VALUE]
-    return known, len(trials) - len(known)
 
 
 def expected_gain(known: Sequence[float], beaten: int = 0, more: int = MORE) -> float | None:

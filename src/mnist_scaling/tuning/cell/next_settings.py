@@ -22,7 +22,7 @@ from optuna.samplers import BaseSampler
 from mnist_scaling.errors import require
 from mnist_scaling.study.columns import SEED
 from mnist_scaling.study.vocabulary import CONTROL, SAMPLER, TRANSFER
-from mnist_scaling.tuning.cell import certificate, optuna_objects, transfer
+from mnist_scaling.tuning.cell import optuna_objects, transfer
 from mnist_scaling.tuning.cell.trial import RepeatRun, Trial, best, frozen
 from mnist_scaling.tuning.grid import search_space
 from mnist_scaling.tuning.grid.composition import Cell
@@ -42,7 +42,6 @@ class Effort:
     n_repeats: int
     trials_per_batch: int = 1
     widen: bool = False
-    stop_below: float | None = None
     repeat_control: bool = False
 
     def __post_init__(self) -> None:
@@ -53,32 +52,12 @@ class Effort:
                 f"`hydra.sweeper.{key}` must be a whole number of {least} or more, but got {value}.",
             )
         require(isinstance(self.widen, bool), f"`hydra.sweeper.widen` must be true or false, but got {self.widen}.")
-        require(
-            self.stop_below is None or (isinstance(self.stop_below, int | float) and 0 <= self.stop_below < 1),
-            f"`hydra.sweeper.stop_below` must be null or a share of the loss from 0 to 1, but got {self.stop_below}.",
-        )
 
 
-def trials_left(cell: Cell, trials: Sequence[Trial], effort: Effort) -> int:
-    """Trials still to be finished, none once further ones are expected to gain too little.
-
-    Parameters
-    ----------
-    cell : Cell
-    trials : sequence of Trial
-        The cell's finished ones.
-    effort : Effort
-    """
-    n = len(trials)
-    # Between rounds only, because within one the answer depends on which worker was faster or was killed.
-    between = n == _first_missing(trials) and n % effort.trials_per_batch == 0
-    if effort.stop_below is not None and between and n >= max(certificate.LEAST_TRIALS, effort.n_trials / 2):
-        gain = certificate.expected_gain(*certificate.losses(trials))
-        if gain is not None and gain < effort.stop_below:
-            return 0
+def trials_left(cell: Cell, finished: int, effort: Effort) -> int:
+    """Trials still to be finished by a cell that has finished so many."""
     # With nothing to tune, all trials would be the same run.
-    wanted = effort.n_trials if cell.space else min(effort.n_trials, 1)
-    return max(wanted - n, 0)
+    return max((effort.n_trials if cell.space else 1) - finished, 0)
 
 
 def next_trials(
@@ -102,7 +81,7 @@ def next_trials(
     list of Trial
         Running ones; empty when the cell has all of its trials.
     """
-    left, first = trials_left(cell, trials, effort), _first_missing(trials)
+    left, first = trials_left(cell, len(trials), effort), _first_missing(trials)
     start = first - first % effort.trials_per_batch
     known = {trial.index: trial for trial in trials}
     current = _round(cell, known, start, neighbours, effort)

@@ -1,9 +1,8 @@
-"""Which job is next: the cell whose turn it is (`Queue`), and the runs that this cell lacks (`CellState`)."""
+"""Which runs a cell lacks, as jobs; `driver` has the order of the cells."""
 
 from __future__ import annotations
 
-from bisect import insort
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +14,7 @@ from mnist_scaling.study import files, layout, records
 from mnist_scaling.study.columns import column_of
 from mnist_scaling.study.tables import trials_and_cells
 from mnist_scaling.study.vocabulary import COMPLETE, CONTROL, REPEAT, SAMPLER, TRANSFER_RULES, TRIAL
-from mnist_scaling.tuning.cell import certificate, next_settings, transfer
+from mnist_scaling.tuning.cell import certificate, next_settings
 from mnist_scaling.tuning.cell.next_settings import Effort
 from mnist_scaling.tuning.cell.trial import LAST, RepeatRun, Trial
 from mnist_scaling.tuning.grid import search_space
@@ -69,15 +68,12 @@ class CellState:
         self.cell, self._ledger = cell, ledger
         self._method = replace(method, effort=replace(method.effort, **cell.effort))
         self.running: list[Job] = []
-        self._left: int | None = None
-        self._repeated = False
+        self.asked_repeats = False
 
     @property
     def trials_left(self) -> int:
         """Trials still to be finished."""
-        if self._left is None:
-            self._left = next_settings.trials_left(self.cell, self._ledger.trials(self.cell), self._method.effort)
-        return self._left
+        return next_settings.trials_left(self.cell, self._ledger.n_trials(self.cell), self._method.effort)
 
     @property
     def tuned(self) -> bool:
@@ -92,10 +88,6 @@ class CellState:
         settings = 1 + (self._method.effort.repeat_control and self._control() is not None)
         return max(self._method.effort.n_repeats * settings - len(self._ledger.repeats(self.cell)), 0)
 
-    def changed(self) -> None:
-        """A record came or went."""
-        self._left = None
-
     def next_trials(self, neighbours: Sequence[CellState]) -> list[Job]:
         """The next trials, none while the last ones run: they are to learn from each other."""
         if self.running or not self.trials_left:
@@ -109,13 +101,13 @@ class CellState:
 
     def next_repeats(self) -> list[Job]:
         """Repeats of the selected settings that have no record yet; once, because none depends on another."""
-        if self._repeated or self.running or not self.tuned:
+        if self.asked_repeats or self.running or not self.tuned:
             return []
         known = self._ledger.repeats(self.cell)
         for repeat in next_settings.shorter_repeats(self.cell, self._selected(), known):
             self._ledger.delete(self.cell, REPEAT, repeat.number)
         self.running += [self._job(REPEAT, r.number, r.seed, dict(r.setting)) for r in self._missing_repeats()]
-        self._repeated = True  # a run that leaves no record is handled by the driver
+        self.asked_repeats = True  # a run that leaves no record is handled by the driver
         return list(self.running)
 
     def _missing_repeats(self) -> list[RepeatRun]:
@@ -187,73 +179,3 @@ class CellState:
         if trials and (known is None or not {IMPORTANCES, REPEATED} <= known.keys()):
             importances = certificate.importances(trials[-1].ranges, trials)
             self.describe((), **{IMPORTANCES: importances, REPEATED: len(self._selected())})
-
-
-class Queue:
-    """The cells of a study, in the order in which they are to have the next free worker: no look passes over all.
-
-    Cells that wait for others are not in it, nor cells that are finished. The cell with the longest chain of cells
-    that wait for it comes first; of the cells that are tuned and not repeated, the one with the longest runs.
-
-    Parameters
-    ----------
-    cells : mapping
-        Every cell, by its name.
-    parents : mapping
-        The cells that each cell waits for, by its name.
-    n_trials : int
-        Per cell.
-    """
-
-    def __init__(
-        self, cells: Mapping[str, CellState], parents: Mapping[str, Sequence[CellState]], n_trials: int
-    ) -> None:
-        self._cells = cells
-        self._children: dict[str, list[CellState]] = {name: [] for name in cells}
-        for name, found in parents.items():
-            for parent in found:
-                self._children[parent.cell.name].append(cells[name])
-        after = {name: [child.cell.name for child in found] for name, found in self._children.items()}
-        chain = transfer.longest_chains(after, {name: cell.cell.cost * n_trials for name, cell in cells.items()})
-        # In the order of the grid where two are equal.
-        self._by_chain = {name: (-chain[name], n) for n, name in enumerate(cells)}
-        self._by_cost = {name: (-cell.cell.cost, n) for n, (name, cell) in enumerate(cells.items())}
-        self._waits_for = {name: len(found) for name, found in parents.items()}
-        self._tuning: list[CellState] | None = None
-        self._repeating: list[CellState] = []
-
-    def tuning(self) -> Iterator[CellState]:
-        """Cells with trials left, or under way; those that turn out to be tuned make room for what waited for them."""
-        if self._tuning is None:
-            ready = [cell for cell in self._cells.values() if not self._waits_for[cell.cell.name]]
-            self._tuning = sorted(ready, key=self._chain)
-        place = 0
-        while place < len(self._tuning):
-            cell = self._tuning[place]
-            if cell.tuned:
-                self._advance(self._tuning.pop(place), place)
-                continue
-            yield cell
-            # What was yielded may be tuned by now: then it makes room before any cell behind it has its turn.
-            if not cell.tuned:
-                place += 1
-
-    def repeating(self) -> list[CellState]:
-        """Cells that are tuned and not yet repeated."""
-        return list(self._repeating)
-
-    def repeated(self, cell: CellState) -> None:
-        """Take off a cell whose repeats were handed over."""
-        self._repeating.remove(cell)
-
-    def _advance(self, cell: CellState, place: int) -> None:
-        """A cell is tuned: it may be repeated, and cells that waited for it alone may begin, none before this place."""
-        assert self._tuning is not None
-        insort(self._repeating, cell, key=lambda other: self._by_cost[other.cell.name])
-        for child in self._children[cell.cell.name]:
-            self._waits_for[child.cell.name] -= 1
-            if not self._waits_for[child.cell.name]:
-                insort(self._tuning, child, lo=place, key=self._chain)
-
-    def _chain(self, cell: CellState) -> tuple[float, int]:
-        return self._by_chain[cell.cell.name]
