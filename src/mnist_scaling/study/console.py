@@ -11,13 +11,7 @@ UNLIMITED = 100_000
 
 
 def make_console(highlight: bool = True) -> Console:
-    """A console as wide as the terminal, or as any line where stdout is none.
-
-    Parameters
-    ----------
-    highlight : bool
-        Whether numbers and paths are coloured.
-    """
+    """A console as wide as the terminal, or as any line where stdout is none; if wanted without colours of numbers."""
     is_terminal = sys.stdout is not None and sys.stdout.isatty()  # None where it was closed
     return Console(highlight=highlight, width=None if is_terminal else UNLIMITED)
 

@@ -52,30 +52,15 @@ class Identity:
 
 
 def settings(values: Mapping[str, Any], defaults: Mapping[str, Any], left_out: Iterable[str] = ()) -> dict[str, Any]:
-    """The keys of a run's configuration that are not at their default.
-
-    Parameters
-    ----------
-    values, defaults : mapping
-        Dotted config key to value.
-    left_out : iterable of str
-        Keys that don't count: the tuned ones, and those that change no result.
-    """
+    """The keys of a run's configuration that are not at their default, without those that don't count."""
     skipped = {*left_out}
     kept = {k: v for k, v in values.items() if k not in skipped}
     return {key: value for key, value in kept.items() if key not in defaults or defaults[key] != value}
 
 
 def of(cells: Sequence[tuple[Mapping[str, Any], Mapping[str, str], Mapping[str, Any]]]) -> Identity:
-    """The identity of a sweep from its cells.
+    """The identity of a sweep from what `settings` returns for each cell, its ranges, and its swept keys with values.
 
-    Parameters
-    ----------
-    cells : sequence of (settings, ranges, keys)
-        For each cell what `settings` returns, the ranges of its tuned keys, and its swept config keys with values.
-
-    Notes
-    -----
     A key that has different values in different cells belongs to the axis that makes the difference:
     ``regime=single_epoch,early_stopping`` also moves ``optim.schedule``.
     """
@@ -115,15 +100,6 @@ def differences(
     """Each key in which two sets of settings differ, in words; a key that one lacks is at its default there.
 
     A range that has grown is no difference: what was tried in the older one lies in the new one. Nor is a raised `CAP`.
-
-    Parameters
-    ----------
-    known, wanted : mapping
-        Settings of the study, and of the sweep that wants to join it.
-    defaults : mapping
-        Dotted config key to default.
-    left_out : iterable of str
-        Keys that may differ.
     """
     skipped = {*left_out}
     said = []
@@ -173,23 +149,10 @@ def range_in_words(value: Any) -> str:
 
 
 def check(folder: Path, identity: Identity, defaults: Mapping[str, Any], not_yet_known: Iterable[str] = ()) -> Identity:
-    """Compare a sweep with the study that it wants to join; the identity to write into study.json.
+    """Compare a sweep with the study in a folder that it wants to join; the identity to write into study.json.
 
-    Parameters
-    ----------
-    folder : Path
-        The study's.
-    identity : Identity
-        The sweep's.
-    defaults : mapping
-        Dotted config key to default.
-    not_yet_known : iterable of str
-        Keys that are not compared, because the sweep has not looked at the files yet.
-
-    Raises
-    ------
-    InputError
-        When they differ in a key that is no axis of either, or when another version or program made the study.
+    `not_yet_known` are keys that are not compared, because the sweep has not looked at the files yet. InputError names
+    the keys that differ and are no axis of either, or another version or program that made the study.
     """
     study = files.read_json(folder / layout.STUDY)
     if study is None:

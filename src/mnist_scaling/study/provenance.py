@@ -22,15 +22,7 @@ COMMAND, VERSIONS, COMMIT, STARTED, DATA = "command", "versions", "commit", "sta
 
 
 def collect(overrides: Sequence[str], command: Sequence[str]) -> dict[str, Any]:
-    """The command as a shell takes it, the versions and the commit it ran with, and when it was last started.
-
-    Parameters
-    ----------
-    overrides : sequence of str
-        Hydra overrides of the sweep.
-    command : sequence of str
-        What starts the program.
-    """
+    """The command as a shell takes it, the versions and the commit it ran with, and when it was last started."""
     return {
         COMMAND: shlex.join([*command, "-m", *overrides]),
         **code(),

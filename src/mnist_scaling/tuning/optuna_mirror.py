@@ -39,13 +39,7 @@ _VERSION, _TEXT = "dashboard:note_ver", "dashboard:note_str:0"
 class Mirror:
     """Trials of a study in a storage, one Optuna study for each cell; filled by a thread of its own.
 
-    Parameters
-    ----------
-    url : str or None
-        ``sqlite:///studies.db``, ``postgresql+psycopg://host/db`` or ``journal:///path``; None for `layout.JOURNAL`
-        in `folder`.
-    folder : Path
-        multirun/<name>.
+    The URL is one of a database (``sqlite:///studies.db``), ``journal:///path``, or None for `layout.JOURNAL`.
     """
 
     def __init__(self, url: str | None, folder: Path) -> None:

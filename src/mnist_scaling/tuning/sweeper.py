@@ -89,13 +89,7 @@ class CellSweeper(Sweeper):
         return launcher
 
     def sweep(self, arguments: list[str]) -> None:
-        """Tune every cell of the grid that the overrides span; resume what is there, also after a fault of the machine.
-
-        Raises
-        ------
-        InputError
-            When an override, a config or the study's folder is at fault.
-        """
+        """Tune every cell of the grid that the overrides span; resume what is there, also after a machine's fault."""
         from mnist_scaling.study import layout
 
         def measured() -> int:
@@ -190,11 +184,6 @@ class CellSweeper(Sweeper):
         """The sweep that these overrides ask for, checked against its study's folder; nothing is fetched or written.
 
         Files of images and of weights are not opened, so their checksums are left to the sweep itself.
-
-        Raises
-        ------
-        InputError
-            When an override or a config is at fault, or the study in the folder is another one.
         """
         from mnist_scaling.tuning.sweep.study_tables import join
 

@@ -159,13 +159,7 @@ def tunes(task: Task) -> Callable[[Main], Main]:
 
 
 def of(main: Callable[..., Any]) -> Task:
-    """The task of a Hydra application.
-
-    Raises
-    ------
-    InputError
-        When the application has none.
-    """
+    """The task of a Hydra application; InputError when it has none."""
     task = getattr(main, _ATTRIBUTE, None)
     if not isinstance(task, Task):
         raise InputError(

@@ -12,21 +12,10 @@ from mnist_scaling.errors import InputError
 
 
 def best_runs(runs: pd.DataFrame, cells: Sequence[str], best: str) -> tuple[pd.DataFrame, str]:
-    """The run with the lowest loss of each cell, the first of equals; and what is known of their tuning, as a sentence.
+    """The run with the least loss `best` of each cell, the first of equals; and what is known of their tuning.
 
-    Parameters
-    ----------
-    runs : pandas.DataFrame
-        One row per run.
-    cells : sequence of str
-        Columns whose values make a cell.
-    best : str
-        Column of the loss that selects.
-
-    Raises
-    ------
-    InputError
-        When a column is not there, or no run has a loss.
+    `cells` are the columns whose values make a cell. InputError tells of a column that is not there, or that no run has
+    a loss.
     """
     absent = [column for column in (*cells, best) if column not in runs]
     if absent:
@@ -50,14 +39,7 @@ def best_runs(runs: pd.DataFrame, cells: Sequence[str], best: str) -> tuple[pd.D
 
 
 def expected_least(y: np.ndarray, k: int) -> float:
-    """E[least of k of the n values y, drawn without replacement] = sum_i y_(i) C(n - i, k - 1) / C(n, k).
-
-    Parameters
-    ----------
-    y : ndarray of shape (n,)
-        Ascending.
-    k : int
-    """
+    """E[least of k of n ascending values, drawn without replacement] = sum_i y_(i) C(n - i, k - 1) / C(n, k)."""
     n = len(y)
     return sum(y[i] * comb(n - i - 1, k - 1) for i in range(n - k + 1)) / comb(n, k)
 

@@ -37,38 +37,18 @@ def seed_of(columns: Iterable[str]) -> str:
 
 
 def trials_table(rows: Sequence[Mapping[str, Any]], axes: Sequence[str], tuned: Sequence[str]) -> pd.DataFrame:
-    """trials.csv: one row per run, with the swept keys first, then the tuned ones, then what was measured.
-
-    Parameters
-    ----------
-    rows : sequence of mapping
-        One mapping per run, by column name; a missing key is an empty field.
-    axes, tuned : sequence of str
-        Column names of the swept scientific keys and of the tuned ones.
-    """
+    """trials.csv: one row per run, with the swept keys first, then the tuned ones, then what was measured."""
     further = [name for name in FURTHER_COLUMNS if any(name in row for row in rows)]
     further += [name for row in rows for name in row.get(MORE, ())]
     return pd.DataFrame(rows, columns=list(dict.fromkeys([*axes, *tuned, *TRIAL_COLUMNS, *further])))
 
 
 def cells_table(trials: pd.DataFrame, axes: Sequence[str], tuned: Sequence[str]) -> pd.DataFrame:
-    """cells.csv from trials.csv: the best trial by validation loss, and the mean over its repeats.
+    """cells.csv from trials.csv: the best trial by validation loss, and the mean over its repeats, sorted by the axes.
 
-    Only COMPLETE trials can be selected, by `val_loss` alone. A cell with no such trial yet keeps its
-    row with empty losses. The standard error is ``std(ddof=1) / sqrt(n)`` over the COMPLETE repeats.
-
-    Parameters
-    ----------
-    trials : pandas.DataFrame
-        The table of `trials_table`.
-    axes, tuned : sequence of str
-        Column names of the swept scientific keys and of the tuned ones.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row per cell, sorted by the axes. `flags` holds those of the runs; the caller, who knows the search
-        space, adds its own.
+    Only COMPLETE trials can be selected, by `val_loss` alone. A cell with no such trial yet keeps its row with empty
+    losses. The standard error is ``std(ddof=1) / sqrt(n)`` over the COMPLETE repeats. `flags` holds those of the runs;
+    the caller, who knows the search space, adds its own.
     """
     rows = []
     # What no run has measured is a column of nothing, with which one can't count.
@@ -84,10 +64,7 @@ def cells_table(trials: pd.DataFrame, axes: Sequence[str], tuned: Sequence[str])
 def unmeasured(trials: pd.DataFrame) -> list[str]:
     """Columns of both tables that another program than our own training leaves empty: all that it has not measured.
 
-    Parameters
-    ----------
-    trials : pandas.DataFrame
-        trials.csv. Our own training measures all of `ALWAYS`, and its tables keep every column.
+    Our own training measures all of `ALWAYS`, and its tables keep every column.
     """
     done = trials[trials["state"] == COMPLETE]
     if not done[[*ALWAYS]].isna().any(axis=None):
@@ -101,13 +78,6 @@ def best_trial(rows: Iterable[Mapping[str, Any]], tuned: Sequence[str] = ()) -> 
     """The COMPLETE trial with the lowest validation loss, the earliest of equals; None if there is none.
 
     One that a cap cut short gives way to a later one of its setting, which a higher cap has taken on.
-
-    Parameters
-    ----------
-    rows : iterable of mapping
-        Rows of trials.csv.
-    tuned : sequence of str
-        Columns of the setting.
     """
     complete = [row for row in rows if row["stage"] == TRIAL and row["state"] == COMPLETE]
 
@@ -122,18 +92,8 @@ def best_trial(rows: Iterable[Mapping[str, Any]], tuned: Sequence[str] = ()) -> 
 def selected_trials(rows: Iterable[Mapping[str, Any]], tuned: Sequence[str] = ()) -> dict[int, float | None]:
     """Trials of one cell whose settings are to be repeated: the number, and the largest branch that selected it.
 
-    Parameters
-    ----------
-    rows : iterable of mapping
-        `records.row` of the cell's runs.
-    tuned : sequence of str
-        Columns of the setting.
-
-    Returns
-    -------
-    dict
-        Without branches it has one entry, whose value is None. With branches each branch selects its own best trial,
-        and a repeat need not go beyond the largest branch that selected its setting.
+    Without branches it has one entry, whose value is None. With branches each branch selects its own best trial, and a
+    repeat need not go beyond the largest branch that selected its setting.
     """
     expanded = [one for row in rows for one in branch_rows(row)]
     last: dict[int, float | None] = {}
@@ -201,14 +161,6 @@ def curves_table(
     """curves.csv: every point of the learning curves of the repeats of each cell's selected setting.
 
     Of the rows that one run with branches gives, the one with most data has its curve.
-
-    Parameters
-    ----------
-    rows : sequence of mapping
-        Rows of trials.csv with their runs' curves.
-    cells : DataFrame
-        cells.csv.
-    axes, tuned : sequence of str
     """
     points = []
     curved = [row for row in rows if row["stage"] == REPEAT and row["state"] == COMPLETE and row.get("curve")]

@@ -63,24 +63,7 @@ def trials_left(cell: Cell, finished: int, effort: Effort) -> int:
 def next_trials(
     cell: Cell, trials: Sequence[Trial], neighbours: Sequence[Sequence[Trial]], effort: Effort, sampler: DictConfig
 ) -> list[Trial]:
-    """The trials that the cell's first unfinished round lacks.
-
-    Parameters
-    ----------
-    cell : Cell
-    trials : sequence of Trial
-        The cell's finished ones.
-    neighbours : sequence of sequence of Trial
-        All trials of each cell that it starts from.
-    effort : Effort
-    sampler : DictConfig
-        Node of the ``hydra/sweeper/sampler`` group.
-
-    Returns
-    -------
-    list of Trial
-        Running ones; empty when the cell has all of its trials.
-    """
+    """The running trials that the cell's first unfinished round lacks, from its finished ones and its neighbours'."""
     left, first = trials_left(cell, len(trials), effort), _first_missing(trials)
     start = first - first % effort.trials_per_batch
     known = {trial.index: trial for trial in trials}
@@ -258,20 +241,10 @@ def _first_missing(trials: Sequence[Trial]) -> int:
 def missing_repeats(
     cell: Cell, selected: Sequence[Mapping[str, Any]], known: Sequence[RepeatRun], n_repeats: int
 ) -> list[RepeatRun]:
-    """For each selected setting its repeats that have no record yet.
+    """For each selected setting, of which branches may select several, its repeats that have no record yet.
 
-    Repeat i of setting j has the number j n_repeats + i or, where another run has that number, the next free one:
-    no finished run gives way to another.
-
-    Parameters
-    ----------
-    cell : Cell
-    selected : sequence of mapping
-        Settings to repeat; with branches there may be several.
-    known : sequence of RepeatRun
-        The cell's repeats that have a record. One of an older selection keeps it, and counts for nothing.
-    n_repeats : int
-        Of each setting.
+    Repeat i of setting j has the number j n_repeats + i or, where another run has that number, the next free one: no
+    finished run gives way to another. A repeat of an older selection keeps its record, and counts for nothing.
     """
     apart = _SEEDS_APART if SEED in cell.keys else 1
     # No trial has seen these seeds, so the repeats don't share the luck of the selected trial.

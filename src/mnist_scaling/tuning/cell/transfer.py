@@ -21,14 +21,7 @@ from mnist_scaling.tuning.grid.composition import Cell
 
 
 def parents(cells: Sequence[Cell], rule: str) -> dict[str, list[Cell]]:
-    """The cells that each cell waits for, by its name: along every axis of numbers the next cheaper one.
-
-    Parameters
-    ----------
-    cells : sequence of Cell
-    rule : {"neighbours", "independent"}
-        Independent cells wait for none.
-    """
+    """The cells that each cell waits for, by its name: along every axis of numbers the next cheaper one, or none."""
     waits: dict[str, list[Cell]] = {cell.name: [] for cell in cells}
     if rule == INDEPENDENT:
         return waits
@@ -70,18 +63,10 @@ def settings(cell: Cell, neighbours: Sequence[Sequence[Trial]]) -> list[dict[str
 def shifted_trials(
     ranges: Mapping[str, BaseDistribution], own: Sequence[Trial], neighbour: Sequence[Trial]
 ) -> list[FrozenTrial]:
-    """A neighbour's trials as if they were this cell's, for a sampler to learn from.
+    """A neighbour's trials as if they were this cell's, in its present ranges, for a sampler to learn from.
 
-    Losses are shifted, in logs, so that the neighbour's best is where this cell's run of the same setting is: the
-    two loss landscapes are taken to differ in height only.
-
-    Parameters
-    ----------
-    ranges : mapping
-        Those of the cell that are tuned now, in which the trials are to lie; a value outside is moved to the end.
-    own : sequence of Trial
-        The cell's own.
-    neighbour : sequence of Trial
+    Losses are shifted, in logs, so that the neighbour's best is where this cell's run of the same setting is: the two
+    loss landscapes are taken to differ in height only. A value outside the ranges is moved to the end.
     """
     least, here = (
         min((t.value for t in trials if t.state in (COMPLETE, DIVERGED) and t.value), default=None)

@@ -78,21 +78,9 @@ class RepeatRun:
 def trial_from_record(
     record: Mapping[str, Any], space: Mapping[str, BaseDistribution], cap: float | None = None
 ) -> Trial:
-    """The trial of a run's record.
+    """The trial of a run's record, given what its cell tunes and the cell's present cap on a run's length.
 
-    Parameters
-    ----------
-    record : mapping
-        Content of a result.json.
-    space : mapping
-        What the cell tunes, by config key.
-    cap : number, optional
-        The cell's cap on a run's length, as it is now.
-
-    Raises
-    ------
-    KeyError, ValueError
-        When the record has no range or value of a tuned key.
+    It raises KeyError or ValueError when the record has no range or value of a tuned key.
     """
     asked = record[RANGES]
     ranges = {key: json_to_distribution(asked[key]) for key in space}
@@ -141,19 +129,9 @@ def frozen(
     running: bool = False,
     **more: Any,
 ) -> FrozenTrial:
-    """A trial as Optuna has it.
+    """A trial as Optuna has it, if wanted with another loss, as still running, or in other ranges.
 
-    Parameters
-    ----------
-    trial : Trial
-    ranges : mapping, optional
-        Ranges to show it in, where they are other ones; a value outside is moved to the end.
-    value : float, optional
-        Its loss, where that is to be another one too.
-    running : bool
-        As if it had not ended yet.
-    **more
-        For `optuna.trial.create_trial`.
+    A value outside the ranges is moved to the end. `more` is for `optuna.trial.create_trial`.
     """
     ranges = trial.ranges if ranges is None else ranges
     state = RUNNING if running else trial.state

@@ -36,20 +36,7 @@ _FAILURES = 3
 
 
 class Driver:
-    """Tunes the cells of a study and keeps its tables.
-
-    Parameters
-    ----------
-    folder : Path
-        multirun/<name>.
-    cells : sequence of Cell
-        Those of the grid.
-    method : Method
-    provenance : mapping, optional
-        How the study was made, for study.json.
-    mirror : Mirror, optional
-        Told of every finished trial; nothing is read from it.
-    """
+    """Tunes the cells of a study and keeps its tables; the mirror is told of every finished trial."""
 
     def __init__(
         self,
@@ -84,12 +71,8 @@ class Driver:
     def run(self, workers: Workers) -> None:
         """Tune until every cell has its trials and its repeats; finished runs are never made again.
 
-        Raises
-        ------
-        MachineError
-            When the machine is at fault, once the runs that were under way have ended.
-        SetUpError
-            When run after run fails: then the set-up is at fault, not a setting.
+        It raises MachineError when the machine is at fault, once the runs that were under way have ended, and
+        SetUpError when run after run fails: then the set-up is at fault, not a setting.
         """
         self._workers = workers
         cells = self.cells.items()

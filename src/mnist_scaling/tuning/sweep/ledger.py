@@ -26,13 +26,7 @@ from mnist_scaling.tuning.workers.perform import of_job, write_record
 
 @contextlib.contextmanager
 def opened(folder: Path) -> Iterator[None]:
-    """Make a study's folder and hold its lock: a study takes one sweep at a time.
-
-    Raises
-    ------
-    InputError
-        When nothing can be kept in the folder, or another process holds the lock.
-    """
+    """Make a study's folder and hold its lock: a study takes one sweep at a time."""
     lock, owner = FileLock(folder / layout.LOCK), folder / layout.OWNER
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -60,19 +54,7 @@ class Ledger:
     """The records below a study's folder, and their rows for trials.csv.
 
     Damaged records are set aside and missing ones are said, on stderr: the runs are made again like any that is
-    missing.
-
-    Parameters
-    ----------
-    folder : Path
-        multirun/<name>.
-    cells : sequence of Cell
-        Those of the sweep.
-
-    Raises
-    ------
-    InputError
-        When a record is of another configuration than its cell, or a folder that would be written is a link.
+    missing. A record of another configuration than its cell is refused, and so is a folder that is a link.
     """
 
     def __init__(self, folder: Path, cells: Sequence[Cell] = ()) -> None:

@@ -55,14 +55,7 @@ class Method:
 
 
 class CellState:
-    """Asks for trials until the cell has all of them; then for repeats of its selected settings.
-
-    Parameters
-    ----------
-    cell : Cell
-    ledger : Ledger
-    method : Method
-    """
+    """Asks for trials until the cell has all of them; then for repeats of its selected settings."""
 
     def __init__(self, cell: Cell, ledger: Ledger, method: Method) -> None:
         self.cell, self._ledger = cell, ledger

@@ -28,23 +28,8 @@ def join(
 ) -> dict[str, Any]:
     """Check that cells may join the study in a folder; its identity, for study.json.
 
-    This comes before anything is written, so that a refused sweep leaves nothing behind.
-
-    Parameters
-    ----------
-    folder : Path
-        multirun/<name>.
-    cells : sequence of Cell
-    not_yet_known : iterable of str
-        Config keys that are not compared.
-    method : mapping
-        What decides their next settings: config key of the sweeper to value.
-
-    Raises
-    ------
-    InputError
-        When they differ along other axes than the study's cells, or in anything else, or when the study was made by
-        another version or another program.
+    This comes before anything is written, so that a refused sweep leaves nothing behind. `not_yet_known` are config
+    keys that are not compared, `method` is what decides the next settings, by config key of the sweeper.
     """
     had, axes = _known_axes(folder), list(cells[0].axes)
     if had is not None and had != axes:
@@ -70,17 +55,7 @@ def _known_axes(folder: Path) -> list[str] | None:
 
 
 def write(folder: Path, rows: Mapping[Path, Mapping[str, Any]], provenance: Mapping[str, Any]) -> None:
-    """Rewrite both tables of a study and its study.json, each atomically.
-
-    Parameters
-    ----------
-    folder : Path
-        multirun/<name>.
-    rows : mapping
-        A run's folder to its row for trials.csv (`records.row`).
-    provenance : mapping
-        Further entries of study.json: how the study was made.
-    """
+    """Rewrite both tables of a study, from each run's row, and its study.json, each atomically."""
     described = records.read_cells(folder)
     cells = list(described.values())
     # Rows of a cell wait for its record: without one nobody knows the ranges that it was tuned in.

@@ -50,14 +50,7 @@ _loaded = functools.lru_cache(maxsize=1)(loaded)
 
 
 class ClusterWorkers(Workers):
-    """A cluster's workers, whether or not they share the study's folder with the sweep.
-
-    Parameters
-    ----------
-    application : Application
-    client : ClusterClient
-        Opened by the caller, and closed with the workers.
-    """
+    """A cluster's workers, whether or not they share the study's folder with the sweep; they close the client."""
 
     def __init__(self, application: Application, client: ClusterClient) -> None:
         self._task = packed(application.task)

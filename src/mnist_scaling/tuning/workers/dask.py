@@ -16,21 +16,10 @@ _CONNECT_SECONDS = 10
 
 
 class Dask:
-    """A client of Dask.
+    """A client of the scheduler at an address, or of a cluster of processes, or of another kind, that is started here.
 
-    Parameters
-    ----------
-    address : str or None
-        Of a scheduler, such as ``tcp://node1:8786``; None starts a cluster of this machine's processes.
-    n_workers : int
-        Processes of a cluster that is started here.
-    make_cluster : callable, optional
-        Makes a cluster of another kind, such as ``dask_jobqueue.SLURMCluster``; in place of an address.
-
-    Raises
-    ------
-    InputError
-        When Dask is not installed, or no scheduler answers.
+    `make_cluster` makes one such as ``dask_jobqueue.SLURMCluster``. InputError tells that Dask is not installed, or
+    that no scheduler answers.
     """
 
     def __init__(self, address: str | None, n_workers: int, make_cluster: Any = None) -> None:

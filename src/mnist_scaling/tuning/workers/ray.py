@@ -14,21 +14,9 @@ from mnist_scaling.tuning.workers.job import Outcome, Parcel
 
 
 class Ray:
-    """A driver of Ray. Ray ends a driver whose node or head is gone, and so the sweep: the same command goes on.
+    """A driver of the cluster at an address, or of one that is started here with further arguments `init`.
 
-    Parameters
-    ----------
-    address : str or None
-        ``auto`` or a cluster's address; None starts one on this machine.
-    n_workers : int
-        Processors of a cluster that is started here.
-    init : mapping
-        Further arguments of ``ray.init``.
-
-    Raises
-    ------
-    InputError
-        When Ray is not installed or no cluster answers.
+    Ray ends a driver whose node or head is gone, and so the sweep: the same command goes on.
     """
 
     def __init__(self, address: str | None, n_workers: int, init: Mapping[str, Any]) -> None:
