@@ -61,7 +61,7 @@ class DaskLauncher(_ClusterLauncher):
         self.cluster = cluster
 
     def _client(self) -> ClusterClient:
-        from mnist_scaling.tuning.workers.dask import Dask
+        from mnist_scaling.tuning.workers.cluster import Dask
 
         cluster = None if self.cluster is None else functools.partial(instantiate, self.cluster)
         return Dask(self.address, self.count(), cluster)
@@ -79,7 +79,7 @@ class RayLauncher(_ClusterLauncher):
         self.init = init
 
     def _client(self) -> ClusterClient:
-        from mnist_scaling.tuning.workers.ray import Ray
+        from mnist_scaling.tuning.workers.cluster import Ray
 
         options: Any = OmegaConf.to_container(OmegaConf.create(self.init or {}), resolve=True)
         return Ray(self.address, self.count(), options)

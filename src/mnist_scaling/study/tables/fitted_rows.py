@@ -17,8 +17,7 @@ import pandas as pd
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.study.columns import ALWAYS, BRANCH, FITTED, SEED
-from mnist_scaling.study.tables.best_runs import best_runs
-from mnist_scaling.study.tables.conditions import rows_where
+from mnist_scaling.study.tables.row_choice import best_runs, rows_where
 
 DATA_AXES = ("data_fraction", "budget", "passes", BRANCH)
 """Axes that set D by their nature. Others, such as a learning rate under early stopping, merely move it."""
@@ -171,7 +170,7 @@ def fitted_rows(
     axes, tuned : sequence of str
         Swept and tuned columns of a study; empty for a table from elsewhere.
     where : str, optional
-        A condition, see `study.tables.conditions`.
+        A condition, see `study.tables.row_choice`.
     by : sequence of str
         Further columns that tell arms apart.
     cells : sequence of str

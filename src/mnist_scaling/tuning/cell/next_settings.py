@@ -22,8 +22,8 @@ from optuna.samplers import BaseSampler
 from mnist_scaling.errors import require
 from mnist_scaling.study.columns import SEED
 from mnist_scaling.study.vocabulary import CONTROL, SAMPLER, TRANSFER
-from mnist_scaling.tuning.cell import optuna_objects, transfer
-from mnist_scaling.tuning.cell.trial import RepeatRun, Trial, best, frozen
+from mnist_scaling.tuning.cell import optuna_objects
+from mnist_scaling.tuning.cell.trial import RepeatRun, Trial, best, carried_settings, frozen, shifted_trials
 from mnist_scaling.tuning.grid import search_space
 from mnist_scaling.tuning.grid.composition import Cell
 
@@ -93,7 +93,7 @@ def _round(
     """The round that begins at a trial index."""
     earlier = [known[index] for index in range(start)]
     beside = [known[i] for i in range(start, start + effort.trials_per_batch) if i in known]
-    carried = transfer.settings(cell, neighbours)
+    carried = carried_settings(cell, neighbours)
     planned: list[tuple[Mapping[str, Any], str]] = [(setting, TRANSFER) for setting in carried]
     if control := search_space.baseline(cell.space, cell.values):
         # Every cell tries the same setting, which is what an untuned grid would run.
@@ -203,7 +203,7 @@ def _proposed(
     ranges = current.ranges
     if isinstance(sampler, LEARNERS):
         for neighbour in neighbours:
-            study.add_trials(transfer.shifted_trials(ranges, current.earlier, neighbour))
+            study.add_trials(shifted_trials(ranges, current.earlier, neighbour))
     study.add_trials([frozen(trial, ranges) for trial in current.earlier])
     # Trials of the same round count as running, also where a resume finds them finished.
     study.add_trials([frozen(trial, ranges, running=True) for trial in beside])

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from mnist_scaling.study import files, layout
 from mnist_scaling.study.vocabulary import FAILED, TRIAL
-from mnist_scaling.tuning.cell import transfer
 from mnist_scaling.tuning.grid.composition import Cell
 from mnist_scaling.tuning.sweep import study_tables
 from mnist_scaling.tuning.sweep.announcement import CellLeft, StallWatch, StudyProgress
 from mnist_scaling.tuning.sweep.ledger import Ledger
-from mnist_scaling.tuning.sweep.next_jobs import CellState, Method
+from mnist_scaling.tuning.sweep.next_jobs import CellState, Method, longest_chains, parents
 from mnist_scaling.tuning.workers import faults
 from mnist_scaling.tuning.workers.job import Job, Outcome, Workers
 
@@ -49,7 +48,7 @@ class Driver:
         self.folder, self._provenance, self._mirror = folder, provenance or {}, mirror
         self.ledger = Ledger(folder, cells)
         self.cells = {cell.name: CellState(cell, self.ledger, method) for cell in cells}
-        found = transfer.parents(cells, method.transfer)
+        found = parents(cells, method.transfer)
         self.parents = {name: [self.cells[cell.name] for cell in found[name]] for name in self.cells}
         self._running: dict[Future[Outcome], Job] = {}
         self._failed: list[Job] = []
@@ -120,10 +119,10 @@ class Driver:
     def _by_chain(self) -> list[CellState]:
         """Cells by the longest chain of cells that wait for them; equal ones in the order of the grid."""
         after: dict[str, list[str]] = {name: [] for name in self.cells}
-        for name, parents in self.parents.items():
-            for parent in parents:
+        for name, found in self.parents.items():
+            for parent in found:
                 after[parent.cell.name].append(name)
-        chain = transfer.longest_chains(after, {name: state.cell.cost for name, state in self.cells.items()})
+        chain = longest_chains(after, {name: state.cell.cost for name, state in self.cells.items()})
         return sorted(self.cells.values(), key=lambda state: -chain[state.cell.name])
 
     def _submit(self, jobs: Sequence[Job], room: int | None) -> int | None:

@@ -19,11 +19,10 @@ from omegaconf import OmegaConf
 from mnist_scaling.study import layout, records
 from mnist_scaling.study.files import DamagedFileError
 from mnist_scaling.study.vocabulary import REPEAT, TRIAL
-from mnist_scaling.tuning.cell import transfer
 from mnist_scaling.tuning.grid import search_space
 from mnist_scaling.tuning.grid.composition import Cell
 from mnist_scaling.tuning.grid.partitioning import Partition
-from mnist_scaling.tuning.sweep.next_jobs import REPEATED, Method
+from mnist_scaling.tuning.sweep.next_jobs import REPEATED, Method, longest_chains, parents
 
 BUSY = 1.9
 """Seconds that a run takes per predicted second (`Task.cost`) while every core is busy: LOG.md, 2026-11-24."""
@@ -97,8 +96,8 @@ def longest_chain(cells: Sequence[Cell], rule: str, trials: Mapping[str, float],
     trials, repeats : mapping
         A cell's name to the seconds of its batches of trials one after another, and of its repeats.
     """
-    waits = {name: [parent.name for parent in found] for name, found in transfer.parents(cells, rule).items()}
-    tuned = transfer.longest_chains(waits, trials)
+    waits = {name: [parent.name for parent in found] for name, found in parents(cells, rule).items()}
+    tuned = longest_chains(waits, trials)
     return max((tuned[name] + repeats[name] for name in tuned), default=0.0)
 
 

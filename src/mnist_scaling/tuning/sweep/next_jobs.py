@@ -1,9 +1,11 @@
-"""Which runs a cell lacks, as jobs; `driver` has the order of the cells."""
+"""Which runs a cell lacks, as jobs, and which cells a cell waits for."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from graphlib import TopologicalSorter
+from itertools import pairwise
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -11,9 +13,9 @@ from omegaconf import DictConfig, OmegaConf
 from mnist_scaling.config import flatten
 from mnist_scaling.errors import one_of
 from mnist_scaling.study import files, layout, records
-from mnist_scaling.study.columns import column_of
+from mnist_scaling.study.columns import SEED, column_of
 from mnist_scaling.study.tables import trials_and_cells
-from mnist_scaling.study.vocabulary import COMPLETE, CONTROL, REPEAT, SAMPLER, TRANSFER_RULES, TRIAL
+from mnist_scaling.study.vocabulary import COMPLETE, CONTROL, INDEPENDENT, REPEAT, SAMPLER, TRANSFER_RULES, TRIAL
 from mnist_scaling.tuning.cell import certificate, next_settings
 from mnist_scaling.tuning.cell.next_settings import Effort
 from mnist_scaling.tuning.cell.trial import LAST, RepeatRun, Trial
@@ -36,7 +38,7 @@ class Method:
     pruner: DictConfig | None
     """Node of the ``hydra/sweeper/pruner`` group."""
     transfer: str
-    """How cells start from cheaper ones (`transfer.parents`)."""
+    """How cells start from cheaper ones (`parents`)."""
 
     def __post_init__(self) -> None:
         one_of("hydra.sweeper.transfer", self.transfer, TRANSFER_RULES)
@@ -172,3 +174,33 @@ class CellState:
         if trials and (known is None or not {IMPORTANCES, REPEATED} <= known.keys()):
             importances = certificate.importances(trials[-1].ranges, trials)
             self.describe((), **{IMPORTANCES: importances, REPEATED: len(self._selected())})
+
+
+def parents(cells: Sequence[Cell], rule: str) -> dict[str, list[Cell]]:
+    """The cells that each cell waits for, by its name: along every axis of numbers the next cheaper one, or none."""
+    waits: dict[str, list[Cell]] = {cell.name: [] for cell in cells}
+    if rule == INDEPENDENT:
+        return waits
+    # Seeds are replicates, so no cell starts from what a cell of another seed has selected.
+    for key in [key for key in cells[0].keys if key != SEED] if cells else ():
+        lines: dict[tuple[Any, ...], list[Cell]] = {}
+        for cell in cells:
+            if _is_number(cell.keys[key]):
+                lines.setdefault(tuple(v for k, v in cell.keys.items() if k != key), []).append(cell)
+        for line in lines.values():
+            line.sort(key=lambda cell: (cell.cost, cell.keys[key]))
+            for cheaper, cell in pairwise(line):
+                waits[cell.name].append(cheaper)
+    return waits
+
+
+def longest_chains(after: Mapping[str, Sequence[str]], weights: Mapping[str, float]) -> dict[str, float]:
+    """The weight of the longest chain from each cell on: its own, and the most of what comes `after` it."""
+    found: dict[str, float] = {}
+    for name in TopologicalSorter(after).static_order():
+        found[name] = weights[name] + max((found[other] for other in after[name]), default=0.0)
+    return found
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
