@@ -38,9 +38,8 @@ from mnist_scaling.study import layout
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.tables.csv_table import read_table
 from mnist_scaling.study.vocabulary import COMPLETE, NEIGHBOURS, TRIAL
-from mnist_scaling.tuning.cell import next_settings
+from mnist_scaling.tuning.cell import composition, next_settings
 from mnist_scaling.tuning.cell.next_settings import Effort
-from mnist_scaling.tuning.grid import composition
 from mnist_scaling.tuning.optuna_mirror import Mirror
 from mnist_scaling.tuning.sweep import study_tables
 from mnist_scaling.tuning.sweep.driver import Driver

@@ -26,9 +26,9 @@ from omegaconf import DictConfig, OmegaConf
 from mnist_scaling import cli, config
 from mnist_scaling.study import records
 from mnist_scaling.study.vocabulary import COMPLETE, NOTES, RANGES, TRIAL
+from mnist_scaling.tuning.cell import composition, partitioning
+from mnist_scaling.tuning.cell.composition import Cell
 from mnist_scaling.tuning.cell.next_settings import Effort
-from mnist_scaling.tuning.grid import composition, partitioning
-from mnist_scaling.tuning.grid.composition import Cell
 from mnist_scaling.tuning.sweep import driver
 from mnist_scaling.tuning.sweep.ledger import Ledger
 from mnist_scaling.tuning.sweep.next_jobs import CellState, Method

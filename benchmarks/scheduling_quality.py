@@ -33,9 +33,9 @@ from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
 from mnist_scaling.study.columns import column_of
 from mnist_scaling.study.vocabulary import COMPLETE, INDEPENDENT, NEIGHBOURS
+from mnist_scaling.tuning.cell.composition import Cell
 from mnist_scaling.tuning.cell.next_settings import Effort
 from mnist_scaling.tuning.cell.trial import best
-from mnist_scaling.tuning.grid.composition import Cell
 from mnist_scaling.tuning.workers.job import Job
 
 QUICKSTART = GRIDS[0]

@@ -14,7 +14,7 @@ from mnist_scaling.app.measured import EndOfRun, Reports, measured
 from mnist_scaling.errors import InputError
 from mnist_scaling.study.result import TrainResult
 from mnist_scaling.study.vocabulary import COMPLETE, CONTROL, DIVERGED, FAILED, PRUNED, TRIAL
-from mnist_scaling.tuning.grid.composition import Cell
+from mnist_scaling.tuning.cell.composition import Cell
 from mnist_scaling.tuning.sweep.ledger import Ledger
 from mnist_scaling.tuning.workers.job import Job, Outcome
 from mnist_scaling.tuning.workers.perform import measure, of_job

@@ -205,7 +205,7 @@ def test_embed_dim_is_another_name_of_the_width() -> None:
 
 
 def test_an_axis_of_embed_dims_is_the_grid_of_widths() -> None:
-    from mnist_scaling.tuning.grid import composition, partitioning
+    from mnist_scaling.tuning.cell import composition, partitioning
 
     def composed(overrides: list[str]) -> Any:
         with initialize_config_dir(cli.conf_dir()):

@@ -21,7 +21,7 @@ from mnist_scaling.image_task import TASK
 from mnist_scaling.training import cost, loop, models, seeding
 from mnist_scaling.training.data import splits
 from mnist_scaling.training.models import parametrization
-from mnist_scaling.tuning.grid import composition
+from mnist_scaling.tuning.cell import composition
 from tests.training.engines import chosen, plain
 
 pytestmark = pytest.mark.slow

@@ -38,8 +38,8 @@ from omegaconf import DictConfig
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import layout
+from mnist_scaling.tuning.cell import composition
 from mnist_scaling.tuning.cell.next_settings import Effort
-from mnist_scaling.tuning.grid import composition
 from mnist_scaling.tuning.sweep import driver, ledger
 from mnist_scaling.tuning.sweep.next_jobs import Method
 from mnist_scaling.tuning.sweep.study_tables import join

@@ -21,8 +21,8 @@ from mnist_scaling.tuning.launcher import LocalLauncher
 from mnist_scaling.tuning.workers import faults
 
 if TYPE_CHECKING:
-    from mnist_scaling.tuning.grid.composition import Cell
-    from mnist_scaling.tuning.grid.partitioning import Partition
+    from mnist_scaling.tuning.cell.composition import Cell
+    from mnist_scaling.tuning.cell.partitioning import Partition
     from mnist_scaling.tuning.sweep import forecast
     from mnist_scaling.tuning.sweep.driver import Driver
     from mnist_scaling.tuning.workers.job import Workers
@@ -208,7 +208,7 @@ class CellSweeper(Sweeper):
 
     def _partition(self, arguments: list[str]) -> Partition:
         from mnist_scaling import config
-        from mnist_scaling.tuning.grid import partitioning
+        from mnist_scaling.tuning.cell import partitioning
 
         listed = self._listed()[0]  # a list of cells stands in place of an experiment's axes
         given = [f"{key!s}={value}" for key, value in (self.params or {}).items() if str(key) not in listed]
@@ -217,7 +217,7 @@ class CellSweeper(Sweeper):
         return partitioning.partition([*given, *arguments], tuned, self.hydra_context.config_loader)
 
     def _cells(self, arguments: list[str]) -> list[Cell]:
-        from mnist_scaling.tuning.grid import composition
+        from mnist_scaling.tuning.cell import composition
 
         parts = self._partition(arguments)
 
@@ -228,7 +228,7 @@ class CellSweeper(Sweeper):
 
     def _listed(self, given: Iterable[str] = ()) -> Sequence[Mapping[str, str]]:
         """The settings of an explicit list of cells; one cell without any where there is none."""
-        from mnist_scaling.tuning.grid import partitioning
+        from mnist_scaling.tuning.cell import partitioning
 
         return ({},) if self.cells is None else partitioning.read_cell_list(self.cells, given)
 

@@ -22,10 +22,9 @@ from optuna.samplers import BaseSampler
 from mnist_scaling.errors import require
 from mnist_scaling.study.columns import SEED
 from mnist_scaling.study.vocabulary import CONTROL, SAMPLER, TRANSFER
-from mnist_scaling.tuning.cell import optuna_objects
+from mnist_scaling.tuning.cell import optuna_objects, search_space
+from mnist_scaling.tuning.cell.composition import Cell
 from mnist_scaling.tuning.cell.trial import RepeatRun, Trial, best, carried_settings, frozen, shifted_trials
-from mnist_scaling.tuning.grid import search_space
-from mnist_scaling.tuning.grid.composition import Cell
 
 LEARNERS = (optuna.samplers.TPESampler, optuna.samplers.GPSampler)
 """Samplers that are told other cells' trials; others follow a sequence of their own, or keep a state."""

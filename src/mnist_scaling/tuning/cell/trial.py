@@ -16,8 +16,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from mnist_scaling.study.flags import UNDERTRAINED
 from mnist_scaling.study.identity import CAP
 from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, DIVERGED_VALUE, FAILED, NOTES, PRUNED, RANGES, SAMPLER
-from mnist_scaling.tuning.grid import search_space
-from mnist_scaling.tuning.grid.composition import Cell
+from mnist_scaling.tuning.cell import search_space
+from mnist_scaling.tuning.cell.composition import Cell
 
 LAST = "regime.last"
 """Config key of the largest data size that a run with branches goes to."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mnist_scaling.study import files, layout
 from mnist_scaling.study.vocabulary import FAILED, TRIAL
-from mnist_scaling.tuning.grid.composition import Cell
+from mnist_scaling.tuning.cell.composition import Cell
 from mnist_scaling.tuning.sweep import study_tables
 from mnist_scaling.tuning.sweep.announcement import CellLeft, StallWatch, StudyProgress
 from mnist_scaling.tuning.sweep.ledger import Ledger

@@ -19,9 +19,9 @@ from omegaconf import OmegaConf
 from mnist_scaling.study import layout, records
 from mnist_scaling.study.files import DamagedFileError
 from mnist_scaling.study.vocabulary import REPEAT, TRIAL
-from mnist_scaling.tuning.grid import search_space
-from mnist_scaling.tuning.grid.composition import Cell
-from mnist_scaling.tuning.grid.partitioning import Partition
+from mnist_scaling.tuning.cell import search_space
+from mnist_scaling.tuning.cell.composition import Cell
+from mnist_scaling.tuning.cell.partitioning import Partition
 from mnist_scaling.tuning.sweep.next_jobs import REPEATED, Method, longest_chains, parents
 
 BUSY = 1.9

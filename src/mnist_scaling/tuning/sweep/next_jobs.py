@@ -16,11 +16,10 @@ from mnist_scaling.study import files, layout, records
 from mnist_scaling.study.columns import SEED, column_of
 from mnist_scaling.study.tables import trials_and_cells
 from mnist_scaling.study.vocabulary import COMPLETE, CONTROL, INDEPENDENT, REPEAT, SAMPLER, TRANSFER_RULES, TRIAL
-from mnist_scaling.tuning.cell import certificate, next_settings
+from mnist_scaling.tuning.cell import certificate, next_settings, search_space
+from mnist_scaling.tuning.cell.composition import Cell
 from mnist_scaling.tuning.cell.next_settings import Effort
 from mnist_scaling.tuning.cell.trial import LAST, RepeatRun, Trial
-from mnist_scaling.tuning.grid import search_space
-from mnist_scaling.tuning.grid.composition import Cell
 from mnist_scaling.tuning.sweep.ledger import Ledger
 from mnist_scaling.tuning.workers.job import Job, Pruning
 

@@ -18,9 +18,8 @@ from mnist_scaling.study.flags import REPEAT_LOST, SEARCH_EDGE
 from mnist_scaling.study.tables import trials_and_cells
 from mnist_scaling.study.tables.trials_and_cells import same
 from mnist_scaling.study.vocabulary import COMPLETE, NO, NOTHING_TUNED, REPEAT, TRIAL, YES
-from mnist_scaling.tuning.cell import certificate
-from mnist_scaling.tuning.grid import search_space
-from mnist_scaling.tuning.grid.composition import Cell
+from mnist_scaling.tuning.cell import certificate, search_space
+from mnist_scaling.tuning.cell.composition import Cell
 
 
 def join(

@@ -18,8 +18,8 @@ from mnist_scaling import config
 from mnist_scaling.errors import InputError
 from mnist_scaling.study.columns import BRANCH, CELL_COLUMNS, RUN_SEED, SEED, TRIAL_COLUMNS, column_of
 from mnist_scaling.study.tables.csv_table import read_table
-from mnist_scaling.tuning.grid import search_space
-from mnist_scaling.tuning.grid.search_space import NUISANCE
+from mnist_scaling.tuning.cell import search_space
+from mnist_scaling.tuning.cell.search_space import NUISANCE
 
 _NO_AXES = ("name",)
 """Config keys that belong to a sweep as a whole, beside Hydra's own."""

@@ -25,8 +25,8 @@ from mnist_scaling import config
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import identity, layout
 from mnist_scaling.study.columns import column_of
-from mnist_scaling.tuning.grid import partitioning, search_space
-from mnist_scaling.tuning.grid.partitioning import Partition
+from mnist_scaling.tuning.cell import partitioning, search_space
+from mnist_scaling.tuning.cell.partitioning import Partition
 from mnist_scaling.tuning.task import Task, Values
 
 Compose = Callable[[list[str]], DictConfig]
