@@ -25,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mnist_scaling import cli, config
 from mnist_scaling.study import records
-from mnist_scaling.study.vocabulary import COMPLETE, NOTES, RANGES, TRIAL
+from mnist_scaling.study.columns import COMPLETE, NOTES, RANGES, TRIAL
 from mnist_scaling.tuning.cell import composition, partitioning
 from mnist_scaling.tuning.cell.composition import Cell
 from mnist_scaling.tuning.cell.next_settings import Effort

@@ -27,7 +27,7 @@ from pathlib import Path
 from replay import Replayed, Seconds, cells, replay
 
 from mnist_scaling.image_task import TASK
-from mnist_scaling.study.vocabulary import INDEPENDENT, NEIGHBOURS
+from mnist_scaling.study.columns import INDEPENDENT, NEIGHBOURS
 from mnist_scaling.tuning.cell.composition import Cell
 from mnist_scaling.tuning.cell.next_settings import Effort
 

@@ -19,7 +19,7 @@ from mnist_scaling.config.family import MLPConfig, ResNetConfig
 from mnist_scaling.config.models.transformer import TransformerConfig
 from mnist_scaling.errors import InputError
 from mnist_scaling.image_task import TASK
-from mnist_scaling.study.vocabulary import COMPLETE
+from mnist_scaling.study.columns import COMPLETE
 from mnist_scaling.training import cost, loop, models, seeding
 from mnist_scaling.training.models import model_size
 from mnist_scaling.training.models.transformer import Attention

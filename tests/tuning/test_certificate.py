@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from optuna.distributions import FloatDistribution
 
-from mnist_scaling.study.vocabulary import COMPLETE
+from mnist_scaling.study.columns import COMPLETE
 from mnist_scaling.tuning.cell import certificate
 from mnist_scaling.tuning.cell.trial import Trial
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mnist_scaling.study.vocabulary import NEIGHBOURS, TRANSFER_RULES
+from mnist_scaling.study.columns import NEIGHBOURS, TRANSFER_RULES
 from mnist_scaling.tuning.cell.next_settings import Effort
 from mnist_scaling.tuning.sweep import forecast
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from mnist_scaling.study.columns import COMPLETE, DIVERGED, FAILED, INDEPENDENT, NEIGHBOURS, PRUNED
 from mnist_scaling.study.tables.csv_table import read_table
-from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, FAILED, INDEPENDENT, NEIGHBOURS, PRUNED
 from mnist_scaling.tuning.cell import trial
 from mnist_scaling.tuning.cell.trial import DIVERGED_VALUE, Trial
 from mnist_scaling.tuning.sweep import next_jobs

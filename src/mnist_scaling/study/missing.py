@@ -11,11 +11,11 @@ from typing import Any
 import pandas as pd
 
 from mnist_scaling.errors import InputError, printable
-from mnist_scaling.study import files, layout, provenance, records
+from mnist_scaling.study import files, identity, layout, records
+from mnist_scaling.study.columns import REPEAT
 from mnist_scaling.study.files import DamagedFileError
 from mnist_scaling.study.records import StudyRecords
 from mnist_scaling.study.tables.csv_table import read_table
-from mnist_scaling.study.vocabulary import REPEAT
 
 MISPLACED = "{place} holds a copy of the cell {own}: its runs are left out; move it out of the study."
 """A folder that a person has put into a study."""
@@ -57,7 +57,7 @@ def _edited(folder: Path, study: Mapping[str, Any] | None, found: StudyRecords) 
 def mixed_code(folder: Path) -> str:
     """That a study's runs were made by different code, as a sentence with the runs of each; empty for one code."""
     records_of = records.read_study(folder).records.values()
-    codes = Counter(code for record in records_of if (code := provenance.made_by(record)))
+    codes = Counter(code for record in records_of if (code := identity.made_by(record)))
     counts = ", ".join(f"{code} ({n} run{'s' * (n != 1)})" for code, n in codes.most_common())
     return f"The runs were made by different code: {counts}. Their losses may not compare." if len(codes) > 1 else ""
 

@@ -21,10 +21,9 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from mnist_scaling.study import columns, files, layout, provenance
-from mnist_scaling.study.columns import BRANCH, PER_MODEL, RESULT_COLUMNS, RUN_SEED, column_of
+from mnist_scaling.study import columns, files, identity, layout
+from mnist_scaling.study.columns import BRANCH, COMPLETE, PER_MODEL, RESULT_COLUMNS, RUN_SEED, STATES, column_of
 from mnist_scaling.study.files import DamagedFileError
-from mnist_scaling.study.vocabulary import COMPLETE, STATES
 
 MORE = "further"
 """In a row, no column: the names of the further columns that its program has measured."""
@@ -63,7 +62,7 @@ def make_record(
     """
     return {
         "stage": stage, "number": 0, "seed": seed, "origin": None, "state": state, "seconds": seconds, "error": error,
-        "config": dict(config), "result": result, **provenance.code(),
+        "config": dict(config), "result": result, **identity.code(),
     }  # fmt: skip
 
 

@@ -9,9 +9,8 @@ from typing import Any
 import torch
 
 from mnist_scaling.config import RunConfig
-from mnist_scaling.study.columns import FURTHER, FURTHER_COLUMNS
+from mnist_scaling.study.columns import COMPLETE, FURTHER, FURTHER_COLUMNS
 from mnist_scaling.study.result import TrainResult
-from mnist_scaling.study.vocabulary import COMPLETE
 from mnist_scaling.training import regimes, seeding
 from mnist_scaling.training.cost import pick_device
 from mnist_scaling.training.data import distortions, splits

@@ -20,8 +20,7 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from mnist_scaling.study import files, layout
-from mnist_scaling.study.columns import column_of
-from mnist_scaling.study.vocabulary import TRIAL
+from mnist_scaling.study.columns import TRIAL, column_of
 from mnist_scaling.tuning.cell import search_space
 from mnist_scaling.tuning.cell.composition import Cell
 from mnist_scaling.tuning.cell.trial import Trial, best, frozen

@@ -151,15 +151,15 @@ class CellSweeper(Sweeper):
         held: contextlib.ExitStack,
     ) -> Driver:
         """What drives the study, with its mirror, which is filled before `held` ends."""
-        from mnist_scaling.study import files, layout, provenance
+        from mnist_scaling.study import files, identity, layout
         from mnist_scaling.tuning.optuna_mirror import Mirror, without_password
         from mnist_scaling.tuning.sweep import study_tables
         from mnist_scaling.tuning.sweep.driver import Driver
 
         joined = study_tables.join(folder, cells, method=self.method.settings)
         given = [o for o in self.config.hydra.overrides.hydra if o != "hydra.mode=MULTIRUN"]  # what -m is
-        made = provenance.collect([without_password(o) for o in (*given, *arguments)], self.task.command) | joined
-        made |= {provenance.DATA: facts}
+        made = identity.collect([without_password(o) for o in (*given, *arguments)], self.task.command) | joined
+        made |= {identity.DATA: facts}
         if self.task.meanings:
             files.write_json(folder / layout.COLUMNS, dict(self.task.meanings))
         mirror = Mirror(self.storage, folder)

@@ -26,8 +26,8 @@ from mnist_scaling.reporting.text import short
 from mnist_scaling.study import columns, layout
 from mnist_scaling.study.columns import FITTED, label
 from mnist_scaling.study.files import read_json
+from mnist_scaling.study.identity import DATA
 from mnist_scaling.study.missing import unfinished
-from mnist_scaling.study.provenance import DATA
 from mnist_scaling.study.tables.csv_table import read_study_table, read_table
 from mnist_scaling.study.tables.fitted_rows import (
     ArmRows,

@@ -26,7 +26,7 @@ from mnist_scaling.reporting.figures.compute import flop_axis
 from mnist_scaling.reporting.figures.scatter import coloured_points, extremes, points
 from mnist_scaling.reporting.parts import Missing
 from mnist_scaling.reporting.text import listing, plural
-from mnist_scaling.study.provenance import DATA
+from mnist_scaling.study.identity import DATA
 
 FEWEST = 5
 """Cells that a curve through loss and error needs."""

@@ -23,7 +23,7 @@ from mnist_scaling.reporting.figures.scatter import View, forest, on_grid, panel
 from mnist_scaling.reporting.figures.style import draw_map
 from mnist_scaling.reporting.parts import Missing
 from mnist_scaling.reporting.text import number, plural, short, spaced
-from mnist_scaling.study.vocabulary import REPEAT
+from mnist_scaling.study.columns import REPEAT
 
 MOST_LAWS = 6
 

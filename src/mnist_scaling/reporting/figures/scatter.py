@@ -14,7 +14,7 @@ from matplotlib.figure import Figure, SubFigure
 from mnist_scaling.reporting.documents.loading import Study, axis_value
 from mnist_scaling.reporting.figures.style import NAMES, TUNED, identify
 from mnist_scaling.reporting.text import short
-from mnist_scaling.study.vocabulary import COMPLETE, REPEAT
+from mnist_scaling.study.columns import COMPLETE, REPEAT
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,7 @@ from mnist_scaling.reporting.figures.scatter import View, by_level, coloured_poi
 from mnist_scaling.reporting.figures.style import draw_map
 from mnist_scaling.reporting.parts import Missing
 from mnist_scaling.reporting.text import count, number, power_of_ten
-from mnist_scaling.study import vocabulary
-from mnist_scaling.study.columns import label
+from mnist_scaling.study.columns import COMPLETE, CONTROL, PRUNED, REPEAT, TRANSFER, TRIAL, label
 
 
 def curse(study: Study) -> View | Missing:
@@ -49,14 +48,14 @@ def history(study: Study) -> View | Missing:
     Points have columns cell, trial (from 1), ratio (best so far / final best; NaN before the first loss), level, label;
     lines, the medians, trial and ratio.
     """
-    trials = study.trials[study.trials["stage"] == vocabulary.TRIAL]
+    trials = study.trials[study.trials["stage"] == TRIAL]
     if trials.empty or trials["val_loss"].notna().sum() == 0:
         return Missing("trials.csv holds no trial with a validation loss.")
     size, parts = study.roles.size, []
     groups = trials.groupby(list(study.axes), dropna=False) if study.axes else [((), trials)]
     for cell, (_, rows) in enumerate(groups):
         rows = rows.sort_values("number")
-        best = rows["val_loss"].where(rows["state"] == vocabulary.COMPLETE).astype(float).cummin().ffill()
+        best = rows["val_loss"].where(rows["state"] == COMPLETE).astype(float).cummin().ffill()
         columns = {"cell": cell, "trial": np.arange(1, len(rows) + 1), "ratio": best / best.iloc[-1]}
         parts.append(pd.DataFrame(columns, rows.index).assign(**by_level(rows, size)))
     lines = pd.concat(parts, ignore_index=True)
@@ -115,7 +114,7 @@ def _carried_over(study: Study) -> str:
     """How many selected settings were tuned in the cell itself: a carried-over one says nothing of its own cell."""
     keys = [*study.axes, *study.tuned]
     settings = study.cells[study.cells["val_loss"].notna()]
-    tried = study.trials[(study.trials["stage"] == vocabulary.TRIAL) & (study.trials["origin"] == vocabulary.TRANSFER)]
+    tried = study.trials[(study.trials["stage"] == TRIAL) & (study.trials["origin"] == TRANSFER)]
     if settings.empty or tried.empty:
         return ""
     carried = settings[keys].merge(tried[keys].drop_duplicates(), on=keys)
@@ -213,12 +212,12 @@ def spending(study: Study) -> View | Missing:
     spent = trials["flops_spent"].fillna(trials["flops"])
     if not spent.sum() > 0:
         return Missing("trials.csv holds no run with its FLOPs.")
-    selected = trials.index.isin(runs_of(study, study.cells, vocabulary.REPEAT).get("run", []))
+    selected = trials.index.isin(runs_of(study, study.cells, REPEAT).get("run", []))
     words = {
-        "repeats": selected, "pruned": trials["state"] == vocabulary.PRUNED,
-        "diverged or failed": trials["state"] != vocabulary.COMPLETE,
-        "untuned control": (trials["origin"] == vocabulary.CONTROL) | (trials["stage"] == vocabulary.REPEAT),
-        "carried over": trials["origin"] == vocabulary.TRANSFER,
+        "repeats": selected, "pruned": trials["state"] == PRUNED,
+        "diverged or failed": trials["state"] != COMPLETE,
+        "untuned control": (trials["origin"] == CONTROL) | (trials["stage"] == REPEAT),
+        "carried over": trials["origin"] == TRANSFER,
     }  # fmt: skip
     kind = np.select([*words.values()], [*words], "tuner's trials")
     size = study.roles.size

@@ -18,8 +18,7 @@ from mnist_scaling.reporting.text import DASH, EXPONENT_OF, GREEK, NB, count, en
 from mnist_scaling.reporting.words.fit_tables import bold
 from mnist_scaling.settings.tuning_change import CHANGE, SIMULTANEOUS, SOURCES
 from mnist_scaling.study import flags
-from mnist_scaling.study.columns import label
-from mnist_scaling.study.vocabulary import CONTROL, REPEAT
+from mnist_scaling.study.columns import CONTROL, REPEAT, label
 
 MOST_ROWS = 200
 """Rows of a table from elsewhere that the page lists."""

@@ -21,8 +21,7 @@ from mnist_scaling.reporting.words.fit_sentences import ahead, description, quot
 from mnist_scaling.reporting.words.report_tables import straight_lines
 from mnist_scaling.settings.tuning_change import SIMULTANEOUS
 from mnist_scaling.study import flags
-from mnist_scaling.study.columns import IMPORTANCE, label
-from mnist_scaling.study.vocabulary import DIVERGED, FAILED, NO, PRUNED, TRIAL, YES
+from mnist_scaling.study.columns import DIVERGED, FAILED, IMPORTANCE, NO, PRUNED, TRIAL, YES, label
 
 
 def opening(study: Study) -> list[Markup]:

@@ -12,9 +12,8 @@ import numpy as np
 import pandas as pd
 
 from mnist_scaling.study import records
-from mnist_scaling.study.columns import BRANCH, column_of
+from mnist_scaling.study.columns import BRANCH, COMPLETE, CONTROL, REPEAT, TRIAL, column_of
 from mnist_scaling.study.tables.trials_and_cells import seed_of
-from mnist_scaling.study.vocabulary import COMPLETE, CONTROL, REPEAT, TRIAL
 
 OF_RUN = {"test_loss": "test_loss", "test_error": "test_error", "repeat_val_loss": "val_loss"}
 """Columns of cells.csv that are means over repeats, and the column of trials.csv that they are means of."""

@@ -12,18 +12,22 @@ from mnist_scaling.study.columns import (
     ALWAYS,
     BRANCH,
     CELL_COLUMNS,
+    COMPLETE,
     CURVE_COLUMNS,
+    DIVERGED,
+    FAILED,
     FURTHER_COLUMNS,
     LENGTHS,
+    REPEAT,
     RESULT_COLUMNS,
     RUN_SEED,
     SEED,
+    TRIAL,
     TRIAL_COLUMNS,
 )
 from mnist_scaling.study.flags import UNDERTRAINED
 from mnist_scaling.study.records import MORE, WANTED, branch_rows
 from mnist_scaling.study.result import CURVE_FIELDS
-from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, FAILED, REPEAT, TRIAL
 
 
 def as_text(table: pd.DataFrame) -> str:

@@ -16,8 +16,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from mnist_scaling.config import RunConfig
-from mnist_scaling.study.columns import GRADIENT_NOISE_COLUMNS
-from mnist_scaling.study.vocabulary import TRIAL
+from mnist_scaling.study.columns import GRADIENT_NOISE_COLUMNS, TRIAL
 from mnist_scaling.training import seeding
 from mnist_scaling.training.data.splits import Examples
 

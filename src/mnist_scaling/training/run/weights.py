@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from mnist_scaling.config import RunConfig, require
 from mnist_scaling.errors import InputError
+from mnist_scaling.study.columns import TRIAL
 from mnist_scaling.study.files import DamagedFileError
 from mnist_scaling.study.layout import WEIGHTS
-from mnist_scaling.study.vocabulary import TRIAL
 from mnist_scaling.training import models, seeding
 from mnist_scaling.training.data import splits
 from mnist_scaling.training.run.checkpoint import read_tensors, write_tensors

@@ -20,8 +20,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 
 from mnist_scaling.errors import require
-from mnist_scaling.study.columns import SEED
-from mnist_scaling.study.vocabulary import CONTROL, SAMPLER, TRANSFER
+from mnist_scaling.study.columns import CONTROL, SAMPLER, SEED, TRANSFER
 from mnist_scaling.tuning.cell import optuna_objects, search_space
 from mnist_scaling.tuning.cell.composition import Cell
 from mnist_scaling.tuning.cell.trial import RepeatRun, Trial, best, carried_settings, frozen, shifted_trials

@@ -13,9 +13,9 @@ from typing import Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution, json_to_distribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from mnist_scaling.study.columns import COMPLETE, DIVERGED, DIVERGED_VALUE, FAILED, NOTES, PRUNED, RANGES, SAMPLER
 from mnist_scaling.study.flags import UNDERTRAINED
 from mnist_scaling.study.identity import CAP
-from mnist_scaling.study.vocabulary import COMPLETE, DIVERGED, DIVERGED_VALUE, FAILED, NOTES, PRUNED, RANGES, SAMPLER
 from mnist_scaling.tuning.cell import search_space
 from mnist_scaling.tuning.cell.composition import Cell
 

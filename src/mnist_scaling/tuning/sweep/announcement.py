@@ -17,11 +17,10 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import files, identity, layout
-from mnist_scaling.study.columns import CELL_COLUMNS
+from mnist_scaling.study.columns import CELL_COLUMNS, DIVERGED_VALUE, NO, TRIAL, YES
 from mnist_scaling.study.console import clock, make_console
 from mnist_scaling.study.flags import FEWEST_ROWS
 from mnist_scaling.study.tables.csv_table import read_table
-from mnist_scaling.study.vocabulary import DIVERGED_VALUE, NO, TRIAL, YES
 from mnist_scaling.tuning.sweep import forecast
 from mnist_scaling.tuning.sweep.forecast import BUSY, Sweep
 from mnist_scaling.tuning.sweep.ledger import Ledger

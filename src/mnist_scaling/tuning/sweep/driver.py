@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnist_scaling.study import files, layout
-from mnist_scaling.study.vocabulary import FAILED, TRIAL
+from mnist_scaling.study.columns import FAILED, TRIAL
 from mnist_scaling.tuning.cell.composition import Cell
 from mnist_scaling.tuning.sweep import study_tables
 from mnist_scaling.tuning.sweep.announcement import CellLeft, StallWatch, StudyProgress

@@ -17,8 +17,8 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import OmegaConf
 
 from mnist_scaling.study import layout, records
+from mnist_scaling.study.columns import REPEAT, TRIAL
 from mnist_scaling.study.files import DamagedFileError
-from mnist_scaling.study.vocabulary import REPEAT, TRIAL
 from mnist_scaling.tuning.cell import search_space
 from mnist_scaling.tuning.cell.composition import Cell
 from mnist_scaling.tuning.cell.partitioning import Partition

@@ -15,9 +15,8 @@ from filelock import FileLock, Timeout
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import files, identity, layout, missing, records
-from mnist_scaling.study.columns import column_of
+from mnist_scaling.study.columns import COMPLETE, FAILED, TRIAL, column_of
 from mnist_scaling.study.files import DamagedFileError
-from mnist_scaling.study.vocabulary import COMPLETE, FAILED, TRIAL
 from mnist_scaling.tuning.cell.composition import Cell
 from mnist_scaling.tuning.cell.trial import LAST, RepeatRun, Trial, repeat_from_record, trial_from_record
 from mnist_scaling.tuning.workers.job import Job, Outcome

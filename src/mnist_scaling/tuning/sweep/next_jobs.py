@@ -13,9 +13,18 @@ from omegaconf import DictConfig, OmegaConf
 from mnist_scaling.config import flatten
 from mnist_scaling.errors import one_of
 from mnist_scaling.study import files, layout, records
-from mnist_scaling.study.columns import SEED, column_of
+from mnist_scaling.study.columns import (
+    COMPLETE,
+    CONTROL,
+    INDEPENDENT,
+    REPEAT,
+    SAMPLER,
+    SEED,
+    TRANSFER_RULES,
+    TRIAL,
+    column_of,
+)
 from mnist_scaling.study.tables import trials_and_cells
-from mnist_scaling.study.vocabulary import COMPLETE, CONTROL, INDEPENDENT, REPEAT, SAMPLER, TRANSFER_RULES, TRIAL
 from mnist_scaling.tuning.cell import certificate, next_settings, search_space
 from mnist_scaling.tuning.cell.composition import Cell
 from mnist_scaling.tuning.cell.next_settings import Effort

@@ -12,12 +12,22 @@ from optuna.distributions import json_to_distribution
 
 from mnist_scaling.errors import InputError
 from mnist_scaling.study import files, identity, layout, records
-from mnist_scaling.study.columns import BRANCH, IMPORTANCE, RUN_SEED, column_of
+from mnist_scaling.study.columns import (
+    BRANCH,
+    COMPLETE,
+    IMPORTANCE,
+    NO,
+    NOTHING_TUNED,
+    REPEAT,
+    RUN_SEED,
+    TRIAL,
+    YES,
+    column_of,
+)
 from mnist_scaling.study.files import DamagedFileError
 from mnist_scaling.study.flags import REPEAT_LOST, SEARCH_EDGE
 from mnist_scaling.study.tables import trials_and_cells
 from mnist_scaling.study.tables.trials_and_cells import same
-from mnist_scaling.study.vocabulary import COMPLETE, NO, NOTHING_TUNED, REPEAT, TRIAL, YES
 from mnist_scaling.tuning.cell import certificate, search_space
 from mnist_scaling.tuning.cell.composition import Cell
 

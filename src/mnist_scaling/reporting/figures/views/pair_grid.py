@@ -18,8 +18,7 @@ from mnist_scaling.reporting.figures.scatter import View
 from mnist_scaling.reporting.figures.views.winners import best_per_budget
 from mnist_scaling.reporting.parts import Missing
 from mnist_scaling.reporting.text import plural, short
-from mnist_scaling.study.columns import label
-from mnist_scaling.study.vocabulary import COMPLETE, TRIAL
+from mnist_scaling.study.columns import COMPLETE, TRIAL, label
 
 FEWEST = 5
 MOST_COLUMNS = 6

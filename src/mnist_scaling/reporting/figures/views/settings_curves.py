@@ -19,8 +19,7 @@ from mnist_scaling.reporting.documents.tuning_records import KeyRecord
 from mnist_scaling.reporting.figures import style
 from mnist_scaling.reporting.figures.scatter import points, runs_of, spread
 from mnist_scaling.reporting.parts import Missing
-from mnist_scaling.study.columns import label
-from mnist_scaling.study.vocabulary import TRIAL
+from mnist_scaling.study.columns import TRIAL, label
 
 MOST_CELLS = 3
 
